@@ -1,0 +1,175 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { type Customer, customerFromHash, customerToHash, META } from './customer.ts'
+import { type CustomersEvent, parseEvent } from './envelope.ts'
+import { compareVersions } from './version.ts'
+
+const from = { topic: 't', partition: 3, offset: '42', receivedAt: 1000, appliedAt: 2000 }
+
+const eventOf = (body: string): CustomersEvent => {
+  const parsed = parseEvent(Buffer.from(body))
+  if (!parsed.ok || parsed.value.kind !== 'customers') throw new Error(`not a customers event: ${body}`)
+  return parsed.value
+}
+const event = (customerWithVehicles: unknown, envelope: object = {}) =>
+  eventOf(JSON.stringify({ id: 'e', timestamp: 5, type: 'customers', payload: JSON.stringify({ customerWithVehicles }), ...envelope }))
+const hashOf = (input: CustomersEvent): Record<string, string> => {
+  const hash = customerToHash(input, from)
+  if (!hash.ok) throw new Error(hash.reason)
+  const { fieldsAndValues } = hash.value
+  return Object.fromEntries(fieldsAndValues.flatMap((field, i) => (i % 2 ? [] : [[field, fieldsAndValues[i + 1]!]])))
+}
+const roundTrip = (customerWithVehicles: unknown) => {
+  const stored = customerFromHash(hashOf(event(customerWithVehicles)))
+  if (!stored.ok) throw new Error(stored.reason)
+  return stored.value
+}
+
+// What remains after JSON and null-means-missing at the top level.
+const withoutNulls = (value: object) => Object.fromEntries(Object.entries(value).filter(([, v]) => v !== null && v !== undefined))
+
+const text = fc.option(fc.string({ unit: 'binary' }))
+const flag = fc.option(fc.boolean())
+const whole = fc.option(fc.maxSafeInteger().filter((n) => !Object.is(n, -0)))
+const some = { requiredKeys: [] as [] }
+const anyCustomer: fc.Arbitrary<Partial<Customer>> = fc.record(
+  {
+    id: whole,
+    firstName: text,
+    company: text,
+    isBusiness: flag,
+    availability: whole,
+    emails: fc.option(fc.array(fc.record({ emailAddress: text, okToEmail: flag, isPreferred: flag }, some))),
+    phoneNumbers: fc.option(fc.array(fc.record({ phoneNumber: text, okToCall: flag }, some))),
+    bestTimeToContact: fc.option(fc.record({ startTime: text, endTime: text }, some)),
+  },
+  some,
+)
+const vehicles = fc.option(fc.array(fc.record({ vin: text, id: whole, isValid: flag }, some)))
+const addresses = fc.option(fc.array(fc.record({ line1: text, zip: text, isPreferred: flag }, some)))
+
+describe('customer to hash and back', () => {
+  it('gives every documented field back as it was, null being no field', () => {
+    fc.assert(
+      fc.property(anyCustomer, vehicles, addresses, fc.boolean(), (fields, vehicles, addresses, beside) => {
+        const customer = { customerUuid: 'c', ...fields, ...(beside ? {} : { addresses }) }
+        const stored = roundTrip({ customer, vehicles, ...(beside && { addresses }) })
+        expect(stored.customer).toEqual(withoutNulls({ ...customer, addresses }))
+        expect(stored.vehicles ?? null).toEqual(vehicles)
+        expect(stored.other).toEqual({})
+      }),
+    )
+  })
+
+  it('loses no unknown field, whatever its name or value, and keeps its text', () => {
+    const known = new Set(['customerUuid', 'vehicles', 'addresses', 'dealerUuid', 'departmentUuid'])
+    const name = fc.oneof(
+      fc.string({ unit: 'binary' }).filter((n) => n.isWellFormed()),
+      fc.constantFrom('__proto__', 'constructor', '_eventId', '__x', '_', '😀', 'toString', ''),
+    )
+    fc.assert(
+      fc.property(fc.dictionary(name, fc.jsonValue(), { noNullPrototype: false }), (unknown) => {
+        const entries = Object.entries(unknown).filter(([n, v]) => !known.has(n) && v !== null)
+        const body = JSON.stringify({ customerUuid: 'c', ...Object.fromEntries(entries) })
+        const stored = customerFromHash(hashOf(event({ customer: JSON.parse(body) })))
+        expect(stored.ok && new Map(Object.entries({ ...stored.value.other, ...stored.value.customer }))).toEqual(
+          new Map([
+            ...entries.map(([n, v]): [string, string] => [n, typeof v === 'string' ? v : JSON.stringify(v)]),
+            ['customerUuid', 'c'],
+          ]),
+        )
+      }),
+    )
+  })
+
+  it('stores a field named __proto__ like any other', () => {
+    const customer = JSON.parse('{"customerUuid":"c","__proto__":{"polluted":true},"constructor":"x"}')
+    const stored = roundTrip({ customer })
+    expect(Object.entries(stored.other)).toEqual([
+      ['__proto__', '{"polluted":true}'],
+      ['constructor', 'x'],
+    ])
+    expect(({} as { polluted?: boolean }).polluted).toBeUndefined()
+  })
+
+  it('keeps a number that a double cannot hold, digit for digit', () => {
+    const body =
+      '{"id":"e","timestamp":5,"type":"customers","payload":{"customerWithVehicles":{"customer":{"customerUuid":"c","id":12345678901234567890,"huge":1e400,"list":[0.12345678901234567890]}}}}'
+    const hash = hashOf(eventOf(body))
+    expect(hash).toMatchObject({ id: '12345678901234567890', huge: '1e400', list: '[0.12345678901234567890]' })
+    expect(customerFromHash(hash)).toMatchObject({ ok: true, value: { other: { id: '12345678901234567890' } } })
+  })
+
+  it('lets no field forge our metadata or the dealer', () => {
+    const forged = { customerUuid: 'c', _eventId: 'zzz', _eventTimestamp: '9'.repeat(15), _source: 'x', dealerUuid: 'evil', __eventId: 'y' }
+    const hash = hashOf(event({ customer: forged, customerUuid: 'evil', vehicles: null }))
+    expect(hash).toMatchObject({
+      _eventId: 'e',
+      _eventTimestamp: '5',
+      _source: 't/3/42',
+      customerUuid: 'c',
+      __eventId: 'zzz',
+      ___eventId: 'y',
+    })
+    expect(hash.dealerUuid).toBeUndefined()
+    const stored = customerFromHash(hash)
+    expect(stored).toMatchObject({ ok: true, value: { version: { id: 'e', timestamp: 5 }, other: { _eventId: 'zzz', __eventId: 'y' } } })
+    expect(stored.ok && stored.value.shadowed).toEqual({ 'customer.dealerUuid': 'evil', 'customerWithVehicles.customerUuid': 'evil' })
+  })
+
+  it('keeps both lists when addresses come beside the customer and inside it', () => {
+    const stored = roundTrip({ customer: { customerUuid: 'c', addresses: [{ zip: 'in' }] }, addresses: [{ zip: 'out' }] })
+    expect(stored.customer.addresses).toEqual([{ zip: 'out' }])
+    expect(stored.shadowed).toEqual({ 'customer.addresses': '[{"zip":"in"}]' })
+  })
+
+  it('shows a value that differs from its documented type as text, not as a false type', () => {
+    const stored = roundTrip({
+      customer: { customerUuid: 'c', isBusiness: 'yes', availability: 1.5, emails: 'none', firstName: 7 },
+      vehicles: 'many',
+    })
+    expect(stored.customer).toEqual({ customerUuid: 'c', firstName: '7' })
+    expect(stored.other).toEqual({ isBusiness: 'yes', availability: '1.5', emails: 'none', vehicles: 'many' })
+  })
+
+  it('names what can never be projected', () => {
+    const deep = JSON.parse(`${'['.repeat(100_000)}${']'.repeat(100_000)}`)
+    const nested = { ...event({ customer: { customerUuid: 'c' } }), customerWithVehicles: { customer: { customerUuid: 'c', deep } } }
+    expect(customerToHash(nested, from)).toMatchObject({ ok: false, reason: 'nested-too-deep' })
+    expect(customerToHash(event({ customer: { customerUuid: 'c' } }, { timestamp: 0 }), from)).toMatchObject({
+      ok: false,
+      reason: 'invalid-timestamp',
+    })
+  })
+
+  it('does not take a foreign hash for a customer', () => {
+    expect(customerFromHash({})).toMatchObject({ ok: false, reason: 'not-a-customer' })
+    expect(customerFromHash({ customerUuid: 'c', [META.eventId]: 'e' })).toMatchObject({ ok: false })
+  })
+})
+
+it('any order and any repetition of the events ends in the same hash', () => {
+  const one = fc.record({
+    id: fc.string({ unit: 'binary', minLength: 1, maxLength: 3 }),
+    timestamp: fc.integer({ min: 1, max: 3 }),
+    name: fc.string(),
+  })
+  const history = fc.uniqueArray(one, { minLength: 1, maxLength: 6, selector: ({ id, timestamp }) => `${timestamp} ${id}` })
+  const shuffledWithRepeats = history.chain((events) =>
+    fc.tuple(
+      fc.constant(events),
+      fc
+        .array(fc.constantFrom(...events))
+        .chain((again) => fc.shuffledSubarray([...events, ...again], { minLength: events.length + again.length })),
+    ),
+  )
+  const finalState = (events: { id: string; timestamp: number; name: string }[]) => {
+    const newest = events.reduce((kept, next) => (compareVersions(next, kept) > 0 ? next : kept))
+    return hashOf(event({ customer: { customerUuid: 'c', firstName: newest.name } }, newest))
+  }
+  fc.assert(
+    fc.property(shuffledWithRepeats, ([events, delivered]) => {
+      expect(finalState(delivered)).toEqual(finalState(events))
+    }),
+  )
+})

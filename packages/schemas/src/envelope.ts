@@ -1,0 +1,134 @@
+/**
+ * The event as delivered. Only what routing needs is demanded: a `type`, and for a customers event the customerUuid. Everything else flows through
+ * as it is, unknown fields included: an event with an odd phone number is still the truth. Nothing here throws.
+ */
+import { type Static, Type } from '@sinclair/typebox'
+import { parseJson } from './json.ts'
+import { failed, ok, type Result } from './result.ts'
+
+const Nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) => Type.Optional(Type.Union([schema, Type.Null()]))
+
+/** What the vendor documents of the six envelope keys, and of the legacy pair `dataType` + `eventType` in place of `type`. */
+export const Envelope = Type.Object(
+  {
+    id: Type.Optional(Type.String({ description: 'The event id, opaque; with the type it identifies the event.' })),
+    timestamp: Type.Optional(
+      Type.Union([Type.Integer(), Type.String({ pattern: '^[0-9]+$' })], { description: 'Time of the change, Unix milliseconds.' }),
+    ),
+    dealeruuid: Nullable(Type.String()),
+    departmentuuid: Nullable(Type.String()),
+    type: Nullable(Type.String({ description: 'customers, appointments, service-orders, mpis, messages, or one not known yet.' })),
+    dataType: Nullable(Type.String({ description: 'Legacy name of `type`.' })),
+    eventType: Nullable(Type.String({ description: 'Legacy, `pointInTime`.' })),
+    payload: Type.Optional(
+      Type.Union([Type.String(), Type.Object({}), Type.Null()], {
+        description: 'JSON as a string on the wire; an object is accepted too.',
+      }),
+    ),
+  },
+  { $id: 'Envelope' },
+)
+export type Envelope = Static<typeof Envelope>
+
+/** A JSON object of which nothing is known. Own keys may be any string, `__proto__` included: read it with `Object.entries`, never by spreading into `{}` by assignment. */
+export type JsonObject = { readonly [key: string]: unknown }
+
+/** An authentic event of type `customers`, with its payload parsed. */
+export interface CustomersEvent {
+  readonly kind: 'customers'
+  readonly type: string
+  readonly envelope: JsonObject
+  readonly customerUuid: string
+  /** The payload's `customerWithVehicles`: see `customer.ts`. */
+  readonly customerWithVehicles: JsonObject & { readonly customer: JsonObject }
+}
+
+/** An event of any other type; its payload is left as delivered (see {@link parsePayload}). */
+export interface OtherEvent {
+  readonly kind: 'other'
+  readonly type: string
+  readonly envelope: JsonObject
+}
+
+export type ParseFault =
+  | 'not-utf8'
+  | 'not-json'
+  | 'not-an-object'
+  | 'missing-type'
+  | 'payload-not-json'
+  | 'payload-not-an-object'
+  | 'missing-customer'
+  | 'missing-customer-uuid'
+  | 'invalid-customer-uuid'
+
+/** A failed parse still says under which id the body is to be filed, where one could be read. */
+export type ParseResult =
+  | { readonly ok: true; readonly value: CustomersEvent | OtherEvent }
+  | (Failed<ParseFault> & { readonly eventId?: string })
+type Failed<Reason extends string> = Extract<Result<never, Reason>, { ok: false }>
+
+// Fatal: replacing broken bytes would change a customer's data without a word. A byte order mark is dropped.
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
+const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value)
+const asText = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)
+
+const parseText = (text: string, fault: 'not-json' | 'payload-not-json'): Result<unknown, 'not-json' | 'payload-not-json'> => {
+  try {
+    return ok(parseJson(text))
+  } catch (error) {
+    return failed(fault, error instanceof RangeError ? 'JSON nested too deep to be read' : (error as Error).message)
+  }
+}
+
+/** The payload as an object, whether it came as a JSON string (as the vendor sends it) or as an object. */
+export const parsePayload = (payload: unknown): Result<JsonObject, 'payload-not-json' | 'payload-not-an-object'> => {
+  let value = payload
+  if (typeof payload === 'string') {
+    const parsed = parseText(payload, 'payload-not-json')
+    if (!parsed.ok) return failed('payload-not-json', parsed.detail)
+    value = parsed.value
+  }
+  return isObject(value) ? ok(value) : failed('payload-not-an-object', 'the payload is not a JSON object')
+}
+
+const parseCustomers = (type: string, envelope: JsonObject): Result<CustomersEvent, ParseFault> => {
+  const payload = parsePayload(envelope.payload)
+  if (!payload.ok) return payload
+  const { customerWithVehicles } = payload.value
+  if (!isObject(customerWithVehicles) || !isObject(customerWithVehicles.customer)) {
+    return failed('missing-customer', 'the payload has no customerWithVehicles.customer')
+  }
+  const { customer } = customerWithVehicles
+  const customerUuid = asText(customer.customerUuid)
+  if (customerUuid === undefined) return failed('missing-customer-uuid', 'customer.customerUuid is missing, empty or not a string')
+  // A lone surrogate has no UTF-8 form: two different customers would share one key.
+  if (!customerUuid.isWellFormed()) return failed('invalid-customer-uuid', 'customer.customerUuid holds a lone surrogate')
+  return ok({ kind: 'customers', type, envelope, customerUuid, customerWithVehicles: { ...customerWithVehicles, customer } })
+}
+
+/**
+ * Reads one event from the bytes of a request body or of a Kafka record.
+ * @returns the event, or which {@link ParseFault} makes it unusable. Never throws.
+ */
+export const parseEvent = (body: Uint8Array): ParseResult => {
+  let text: string
+  try {
+    text = utf8.decode(body)
+  } catch {
+    return failed('not-utf8', 'the body is not UTF-8')
+  }
+  const parsed = parseText(text, 'not-json')
+  if (!parsed.ok) return failed('not-json', parsed.detail)
+  const envelope = parsed.value
+  if (!isObject(envelope)) return failed('not-an-object', 'the body is JSON, but not an object')
+  const type = asText(envelope.type) ?? asText(envelope.dataType)
+  const result: Result<CustomersEvent | OtherEvent, ParseFault> =
+    type === undefined
+      ? failed('missing-type', 'neither type nor dataType is given')
+      : type === 'customers'
+        ? parseCustomers(type, envelope)
+        : ok({ kind: 'other', type, envelope })
+  const eventId = asText(envelope.id)
+  return result.ok || eventId === undefined ? result : { ...result, eventId }
+}

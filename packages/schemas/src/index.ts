@@ -1,0 +1,8 @@
+export * from './customer.ts'
+export * from './envelope.ts'
+export { isRawNumber } from './json.ts'
+export * from './keys.ts'
+export * from './other-events.ts'
+export type { Result } from './result.ts'
+export * from './topics.ts'
+export * from './version.ts'

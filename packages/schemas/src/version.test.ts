@@ -1,0 +1,67 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { compareVersions, isTooFarInFuture, MAX_FUTURE_MS, readVersion, type Version } from './version.ts'
+
+const version = fc.record({ timestamp: fc.integer({ min: 1, max: 4 }), id: fc.string({ unit: 'binary', maxLength: 4 }) })
+
+describe('compareVersions', () => {
+  it('puts the greater timestamp last, whatever the ids are', () => {
+    expect(compareVersions({ timestamp: 9, id: 'z' }, { timestamp: 10, id: 'a' })).toBeLessThan(0)
+  })
+
+  it('is a total order', () => {
+    fc.assert(
+      fc.property(version, version, version, (a, b, c) => {
+        expect(Math.sign(compareVersions(a, b)) + Math.sign(compareVersions(b, a))).toBe(0)
+        expect(compareVersions(a, b) === 0).toBe(a.timestamp === b.timestamp && a.id === b.id)
+        if (compareVersions(a, b) <= 0 && compareVersions(b, c) <= 0) expect(compareVersions(a, c)).toBeLessThanOrEqual(0)
+      }),
+    )
+  })
+
+  it("orders ids by their UTF-8 bytes, where JavaScript's < would not", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), (a, b) => {
+        const byBytes = Buffer.compare(Buffer.from(a), Buffer.from(b))
+        expect(Math.sign(compareVersions({ timestamp: 1, id: a }, { timestamp: 1, id: b }))).toBe(byBytes)
+      }),
+    )
+    expect('\u{1F600}' < '\uFFFD').toBe(true)
+    expect(compareVersions({ timestamp: 1, id: '\u{1F600}' }, { timestamp: 1, id: '\uFFFD' })).toBeGreaterThan(0)
+  })
+})
+
+describe('readVersion', () => {
+  it.each([
+    [1, 1],
+    ['1728542293678', 1728542293678],
+    ['0042', 42],
+    [Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER],
+  ])('takes the timestamp %j', (timestamp, expected) => {
+    expect(readVersion({ id: 'e', timestamp })).toEqual({ ok: true, value: { id: 'e', timestamp: expected } })
+  })
+
+  it.each([0, -1, 1.5, 1e308, 2 ** 53, '9007199254740993', '', '-5', '1e3', ' 7', null, undefined, {}, [1], true])(
+    'refuses the timestamp %j',
+    (timestamp) => {
+      expect(readVersion({ id: 'e', timestamp })).toMatchObject({ ok: false, reason: 'invalid-timestamp' })
+    },
+  )
+
+  it.each([
+    [undefined, 'missing-event-id'],
+    [null, 'missing-event-id'],
+    ['', 'missing-event-id'],
+    [7, 'invalid-event-id'],
+    ['\ud800', 'invalid-event-id'],
+  ])('refuses the id %j as %s', (id, reason) => {
+    expect(readVersion({ id, timestamp: 1 })).toMatchObject({ ok: false, reason })
+  })
+})
+
+it('calls an event too far in the future only beyond the limit after its own receipt', () => {
+  const received = 1_800_000_000_000
+  const event = (timestamp: number): Version => ({ timestamp, id: 'e' })
+  expect(isTooFarInFuture(event(received + MAX_FUTURE_MS), received)).toBe(false)
+  expect(isTooFarInFuture(event(received + MAX_FUTURE_MS + 1), received)).toBe(true)
+})
