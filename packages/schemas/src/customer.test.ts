@@ -4,7 +4,7 @@ import { type Customer, customerFromHash, customerToHash, META } from './custome
 import { type CustomersEvent, parseEvent } from './envelope.ts'
 import { compareVersions } from './version.ts'
 
-const from = { topic: 't', partition: 3, offset: '42', receivedAt: 1000, appliedAt: 2000 }
+const from = { topic: 't', partition: 3, offset: '42', receivedAt: 1000, appliedAt: 2000, projection: 1 }
 
 const eventOf = (body: string): CustomersEvent => {
   const parsed = parseEvent(Buffer.from(body))

@@ -8,7 +8,6 @@ import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import type { CustomersEvent, JsonObject } from './envelope.ts'
 import { isRawNumber, parseJson } from './json.ts'
-import { PROJECTION_VERSION } from './keys.ts'
 import { failed, ok, type Result } from './result.ts'
 import { readVersion, type Version, type VersionFault } from './version.ts'
 
@@ -103,6 +102,8 @@ export interface Provenance {
   /** The record's timestamp: when ingress received the event. */
   readonly receivedAt: number
   readonly appliedAt: number
+  /** Number of the projection that writes it: `PROJECTION_VERSION` in `keys.ts`. */
+  readonly projection: number
 }
 
 /** Fields of the hash that are ours. A customer's field never begins with one underscore there, so no payload can forge them. */
@@ -171,7 +172,7 @@ export const customerToHash = (event: CustomersEvent, from: Provenance): Result<
   fields.set(META.receivedAt, String(from.receivedAt))
   fields.set(META.appliedAt, String(from.appliedAt))
   fields.set(META.source, `${from.topic}/${from.partition}/${from.offset}`)
-  fields.set(META.projection, String(PROJECTION_VERSION))
+  fields.set(META.projection, String(from.projection))
   return ok({ customerUuid: event.customerUuid, version: version.value, fieldsAndValues: [...fields].flat() })
 }
 

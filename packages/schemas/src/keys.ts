@@ -2,7 +2,10 @@
 
 export const DEFAULT_KEY_PREFIX = 'mykaarma:'
 
-/** Number of the hash layout. Raise it when the layout changes: the projector then starts from an empty position and rebuilds every hash. */
+/**
+ * Number of the hash layout. A projector with a greater number than the stored one (setting `PROJECTION_VERSION`) begins at the start of the topic and
+ * writes every hash anew.
+ */
 export const PROJECTION_VERSION = 1
 
 /** The hash of one customer. The braces make the uuid the Redis Cluster hash tag, so that the key's slot follows from the customer alone. */

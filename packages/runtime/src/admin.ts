@@ -1,0 +1,31 @@
+import { type FastifyInstance, fastify } from 'fastify'
+import type { Registry } from './metrics.ts'
+
+/** One thing that must hold for the process to do its work; `detail` says what is wrong, or how it stands. */
+export interface ReadinessCheck {
+  readonly name: string
+  readonly ready: boolean
+  readonly detail?: string
+}
+
+/**
+ * The admin port, not for the public: `/livez` (the event loop turns), `/readyz` (200 or 503 with each check), `/metrics` (Prometheus).
+ * @param checks called for each request to /readyz; must answer quickly and not throw.
+ */
+export const createAdminApp = ({
+  registry,
+  checks,
+}: {
+  registry: Registry
+  checks: () => Promise<readonly ReadinessCheck[]>
+}): FastifyInstance => {
+  const app = fastify({ logger: false })
+  app.get('/livez', async () => ({ status: 'alive' }))
+  app.get('/readyz', async (_request, reply) => {
+    const found = await checks()
+    const ready = found.every((check) => check.ready)
+    return reply.code(ready ? 200 : 503).send({ status: ready ? 'ready' : 'not-ready', checks: found })
+  })
+  app.get('/metrics', async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()))
+  return app
+}

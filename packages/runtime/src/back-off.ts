@@ -1,0 +1,27 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+
+export interface BackOff {
+  readonly initialMs: number
+  readonly maxMs: number
+}
+
+/**
+ * Tries until it succeeds or the signal aborts: the answer to every outage. The pauses double up to `maxMs`, with jitter.
+ * @param onFailure told of every failed try, for readiness and the log; may throw to give up.
+ * @returns the result, or undefined once aborted.
+ */
+export const untilDone = async <T>(
+  attempt: () => Promise<T>,
+  { signal, backOff, onFailure }: { signal: AbortSignal; backOff: BackOff; onFailure: (error: Error, failures: number) => void },
+): Promise<{ readonly value: T } | undefined> => {
+  for (let failures = 1; !signal.aborted; failures++) {
+    try {
+      return { value: await attempt() }
+    } catch (error) {
+      onFailure(error as Error, failures)
+    }
+    const pauseMs = Math.min(backOff.initialMs * 2 ** Math.min(failures - 1, 20), backOff.maxMs) * (0.5 + Math.random() / 2)
+    await sleep(pauseMs, undefined, { signal }).catch(() => undefined)
+  }
+  return undefined
+}

@@ -1,0 +1,7 @@
+export * from './admin.ts'
+export * from './back-off.ts'
+export * from './lifecycle.ts'
+export * from './log.ts'
+export * from './metrics.ts'
+export * from './process-settings.ts'
+export * from './settings.ts'

@@ -1,0 +1,70 @@
+import { promisify } from 'node:util'
+import { constants, zstdCompress, zstdDecompress } from 'node:zlib'
+import kafkajs, { type Admin, type Kafka, type KafkaConfig, type SASLOptions } from 'kafkajs'
+import type { Logger } from '../log.ts'
+import type { Loaded } from '../settings.ts'
+import { patchRequestQueue } from './request-queue-patch.ts'
+import type { kafkaSettings } from './settings.ts'
+
+export type { Admin, Kafka }
+export type KafkaSettings = Loaded<typeof kafkaSettings>
+
+patchRequestQueue()
+
+// Without a codec a consumer that meets a zstd record crashes for good, and silently where logging is off. gzip is built in.
+const compress = promisify(zstdCompress)
+const decompress = promisify(zstdDecompress)
+kafkajs.CompressionCodecs[kafkajs.CompressionTypes.ZSTD] = () => ({
+  compress: (encoder: { buffer: Buffer }) => compress(encoder.buffer, { params: { [constants.ZSTD_c_compressionLevel]: 1 } }),
+  decompress: (buffer: Buffer) => decompress(buffer),
+})
+
+const levels = {
+  [kafkajs.logLevel.ERROR]: 'error',
+  [kafkajs.logLevel.WARN]: 'warn',
+  [kafkajs.logLevel.INFO]: 'debug',
+  [kafkajs.logLevel.DEBUG]: 'trace',
+} as const
+
+/** kafkajs logs an error per retry and connection; the same message is passed on once in this time. */
+const REPEATS_HELD_BACK_MS = 10_000
+
+const toPino = (logger: Logger): NonNullable<KafkaConfig['logCreator']> => {
+  const lastLogged = new Map<string, number>()
+  return () =>
+    ({ level, namespace, log: { message, timestamp: _, logger: __, stack: ___, ...fields } }) => {
+      const key = `${namespace} ${message}`
+      const now = performance.now()
+      if (now - (lastLogged.get(key) ?? -REPEATS_HELD_BACK_MS) < REPEATS_HELD_BACK_MS) return
+      if (lastLogged.size >= 100) lastLogged.clear()
+      lastLogged.set(key, now)
+      // "The group is rebalancing" and the like are events of every deployment, not trouble; what matters of them is in our own log and metrics.
+      logger[levels[level as keyof typeof levels] ?? 'debug']({ kafkajs: namespace, ...fields }, message)
+    }
+}
+
+const saslOf = (settings: KafkaSettings): SASLOptions | undefined => {
+  const mechanism = settings.KAFKA_SASL_MECHANISM
+  if (mechanism === 'none') return undefined
+  return { mechanism, username: settings.KAFKA_SASL_USERNAME ?? '', password: settings.KAFKA_SASL_PASSWORD ?? '' } as SASLOptions
+}
+
+/** A kafkajs client with our guards. `requestTimeoutMs` differs by role: a producer must give up early, a consumer may wait. */
+export const createKafka = (
+  settings: KafkaSettings,
+  { clientId, logger, requestTimeoutMs }: { clientId: string; logger: Logger; requestTimeoutMs: number },
+): Kafka => {
+  const sasl = saslOf(settings)
+  return new kafkajs.Kafka({
+    clientId,
+    brokers: [...settings.KAFKA_BROKERS],
+    connectionTimeout: settings.KAFKA_CONNECTION_TIMEOUT_MS,
+    authenticationTimeout: settings.KAFKA_CONNECTION_TIMEOUT_MS * 5,
+    requestTimeout: requestTimeoutMs,
+    enforceRequestTimeout: true,
+    ssl: settings.KAFKA_SSL && (settings.KAFKA_SSL_CA === undefined ? true : { ca: settings.KAFKA_SSL_CA }),
+    ...(sasl && { sasl }),
+    logLevel: kafkajs.logLevel.INFO,
+    logCreator: toPino(logger),
+  })
+}

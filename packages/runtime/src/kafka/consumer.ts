@@ -1,0 +1,159 @@
+import type { Admin, Batch, ConsumerCrashEvent, ConsumerGroupJoinEvent, EachBatchPayload, Kafka, KafkaMessage } from 'kafkajs'
+import type { Logger } from '../log.ts'
+
+/** A stretch of one partition, as one fetch brought it. */
+export interface FetchedBatch {
+  readonly partition: number
+  /** The offset this fetch asked for: whoever keeps positions compares it with the one he believes in. */
+  readonly fetchedFrom: string
+  readonly records: readonly KafkaMessage[]
+  /** Where the next fetch goes on; beyond the last record where Kafka's own control records follow it. */
+  readonly nextOffset: string
+  readonly highWatermark: string
+  /** Aborts when the partition may belong to another member, a seek has made this batch stale, or the consumer stops. Work done after that must be harmless. */
+  readonly signal: AbortSignal
+}
+
+export type { KafkaMessage }
+
+export interface PartitionConsumerOptions {
+  readonly groupId: string
+  readonly topic: string
+  readonly sessionTimeoutMs: number
+  readonly heartbeatIntervalMs: number
+  /** How long a fetch waits for data; also how long a stop waits for a fetch. */
+  readonly maxWaitMs: number
+  readonly partitionsConcurrently: number
+  readonly logger: Logger
+  /** A new assignment begins; what was believed of positions is void. Called before the first fetch. */
+  readonly onAssigned: (partitions: readonly number[]) => void
+  /**
+   * Handles a batch in order.
+   * @returns the next offset to fetch, or undefined if that is not for this batch to say (aborted, or a seek was made). Must not throw: a throw is a fault of ours.
+   */
+  readonly onBatch: (batch: FetchedBatch) => Promise<string | undefined>
+  /** The consumer is dead and will not come back: the process must end, so that it is started anew. */
+  readonly onDead: (error: Error) => void
+}
+
+export interface Watermarks {
+  readonly low: string
+  readonly high: string
+}
+
+export interface PartitionConsumer {
+  start(): Promise<void>
+  seek(partition: number, offset: string): void
+  /** For lag monitoring only; positions live elsewhere. @returns whether Kafka took it. Never throws. */
+  commit(offsets: ReadonlyMap<number, string>): Promise<boolean>
+  watermarks(): Promise<ReadonlyMap<number, Watermarks>>
+  /** Milliseconds since the consumer last showed a sign of life: a fetch, a heartbeat, or a batch under way. */
+  quietMs(): number
+  stop(): Promise<void>
+}
+
+// A heartbeat that fails for want of a connection says nothing about the partition; one that Kafka answers with an error does.
+const saysPartitionIsLost = (error: unknown): boolean => (error as Error)?.name === 'KafkaJSProtocolError'
+
+/** kafkajs has the property but does not declare it. consumer.int.test.ts fails if a newer version drops it. */
+const fetchedFrom = (batch: Batch): string => (batch as Batch & { readonly fetchedOffset: string }).fetchedOffset
+
+const after = (offset: string): string => String(BigInt(offset) + 1n)
+
+/** A consumer of one topic that hands over batches by partition and leaves positions to its user. */
+export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: PartitionConsumerOptions): PartitionConsumer => {
+  const { groupId, topic, logger } = options
+  const underWay = new Set<AbortController>()
+  let lastSignOfLife = performance.now()
+  const alive = () => {
+    lastSignOfLife = performance.now()
+  }
+  const consumer = kafka.consumer({
+    groupId,
+    sessionTimeout: options.sessionTimeoutMs,
+    heartbeatInterval: options.heartbeatIntervalMs,
+    maxWaitTimeInMs: options.maxWaitMs,
+    metadataMaxAge: 30_000,
+    allowAutoTopicCreation: false,
+    // kafkajs gives up a run after these retries and starts a new one; there is no end to that, since an outage may last.
+    retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 2000, restartOnFailure: async () => true },
+  })
+
+  const eachBatch = async ({ batch, heartbeat, resolveOffset, isRunning, isStale }: EachBatchPayload): Promise<void> => {
+    if (!isRunning() || isStale()) return
+    const lost = new AbortController()
+    underWay.add(lost)
+    // kafkajs sends heartbeats only between batches: during a long wait for Redis the member would be thrown out of the group.
+    const beat = setInterval(() => {
+      if (!isRunning() || isStale()) return lost.abort()
+      heartbeat().then(alive, (error: unknown) => saysPartitionIsLost(error) && lost.abort())
+    }, options.heartbeatIntervalMs / 3)
+    try {
+      const next = await options.onBatch({
+        partition: batch.partition,
+        fetchedFrom: fetchedFrom(batch),
+        records: batch.messages,
+        nextOffset: after(batch.lastOffset()),
+        highWatermark: batch.highWatermark,
+        signal: lost.signal,
+      })
+      if (next !== undefined) resolveOffset(String(BigInt(next) - 1n))
+    } catch (error) {
+      // Thrown on, a TypeError would end the consumer for good while the process lives; another error would be retried for ever.
+      options.onDead(error as Error)
+    } finally {
+      clearInterval(beat)
+      underWay.delete(lost)
+      alive()
+    }
+  }
+
+  consumer.on(consumer.events.GROUP_JOIN, ({ payload }: ConsumerGroupJoinEvent) => {
+    const partitions = payload.memberAssignment[topic] ?? []
+    logger.info({ partitions, member: payload.memberId }, 'joined the consumer group')
+    options.onAssigned(partitions)
+  })
+  consumer.on(consumer.events.FETCH, alive)
+  consumer.on(consumer.events.HEARTBEAT, alive)
+  consumer.on(consumer.events.CRASH, ({ payload }: ConsumerCrashEvent) => {
+    if (!payload.restart) options.onDead(payload.error)
+    else logger.warn({ err: payload.error }, 'the consumer failed and starts again')
+  })
+
+  return {
+    start: async () => {
+      await consumer.connect()
+      // An offset that Kafka no longer has would otherwise be answered by a silent jump to the end of the partition.
+      await consumer.subscribe({ topics: [topic], fromBeginning: true })
+      await consumer.run({
+        autoCommit: false,
+        eachBatchAutoResolve: false,
+        partitionsConsumedConcurrently: options.partitionsConcurrently,
+        eachBatch,
+      })
+    },
+    seek: (partition, offset) => {
+      try {
+        consumer.seek({ topic, partition, offset })
+      } catch (error) {
+        // Only between two runs of a consumer that starts again; the next assignment seeks anew.
+        logger.debug({ err: error, partition, offset }, 'seek while the consumer is not running')
+      }
+    },
+    commit: async (offsets) => {
+      try {
+        await consumer.commitOffsets([...offsets].map(([partition, offset]) => ({ topic, partition, offset })))
+        return true
+      } catch (error) {
+        logger.debug({ err: error }, 'could not commit offsets for lag monitoring')
+        return false
+      }
+    },
+    watermarks: async () => new Map((await admin.fetchTopicOffsets(topic)).map(({ partition, low, high }) => [partition, { low, high }])),
+    quietMs: () => performance.now() - lastSignOfLife,
+    stop: async () => {
+      for (const batch of underWay) batch.abort()
+      await consumer.disconnect()
+    },
+  }
+}

@@ -1,0 +1,25 @@
+/** Kafka's murmur2 over the key's bytes, as Java's client has it: any client that uses it finds the same partition. A signed 32-bit number. */
+export const murmur2 = (key: Uint8Array): number => {
+  const m = 0x5bd1e995
+  const { length } = key
+  let h = 0x9747b28c ^ length
+  const whole = length & ~3
+  for (let i = 0; i < whole; i += 4) {
+    let k = key[i]! | (key[i + 1]! << 8) | (key[i + 2]! << 16) | (key[i + 3]! << 24)
+    k = Math.imul(k, m)
+    k ^= k >>> 24
+    h = Math.imul(h, m) ^ Math.imul(k, m)
+  }
+  const rest = length - whole
+  if (rest > 2) h ^= key[whole + 2]! << 16
+  if (rest > 1) h ^= key[whole + 1]! << 8
+  if (rest > 0) {
+    h ^= key[whole]!
+    h = Math.imul(h, m)
+  }
+  h ^= h >>> 13
+  h = Math.imul(h, m)
+  return h ^ (h >>> 15)
+}
+
+export const partitionOf = (key: Uint8Array, partitions: number): number => (murmur2(key) & 0x7fffffff) % partitions

@@ -1,0 +1,141 @@
+import kafkajs, { type Kafka, type Message, type RecordMetadata } from 'kafkajs'
+import { partitionOf } from './partitioner.ts'
+
+export interface OutgoingRecord {
+  readonly topic: string
+  /** Null spreads records over the partitions. */
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly headers?: Readonly<Record<string, string>>
+  /** Unix milliseconds. */
+  readonly timestamp: number
+}
+
+/** The records, or some of them, may not be stored. `refused`: Kafka will never take one of them. `unavailable`: it may later; the outcome is unknown. */
+export class NotStoredError extends Error {
+  override readonly name = 'NotStoredError'
+  readonly kind: 'refused' | 'unavailable'
+  constructor(kind: 'refused' | 'unavailable', cause: unknown) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause })
+    this.kind = kind
+  }
+}
+
+export interface VerifiedProducer {
+  connect(): Promise<void>
+  /** Partition counts by topic, from the check at start. Until it is told a topic's, every send to it is `unavailable`. */
+  setPartitions(partitions: ReadonlyMap<string, number>): void
+  /**
+   * Resolves once every record is stored by every in-sync replica.
+   * @throws NotStoredError otherwise.
+   */
+  send(records: readonly OutgoingRecord[]): Promise<void>
+  disconnect(): Promise<void>
+}
+
+export interface ProducerOptions {
+  readonly metadataMaxAgeMs: number
+  readonly produceTimeoutMs: number
+  /** Told how many records had to be sent again because no acknowledgement named their partition. */
+  readonly onUnacknowledged?: (records: number) => void
+}
+
+/** Errors by which a broker says that it will never take a record; any other is an outage. */
+const refusals: ReadonlySet<string> = new Set([
+  'MESSAGE_TOO_LARGE',
+  'RECORD_LIST_TOO_LARGE',
+  'INVALID_RECORD',
+  'INVALID_TIMESTAMP',
+  'CORRUPT_MESSAGE',
+])
+
+const causeOf = (error: unknown): { type?: string } => {
+  let found = error as { type?: string; cause?: unknown }
+  while (found.type === undefined && found.cause !== undefined && found.cause !== found) found = found.cause as typeof found
+  return found
+}
+
+type PinnedMessage = Message & { readonly partition: number }
+type Batch = Map<string, PinnedMessage[]>
+
+const MAX_RESENDS = 3
+
+/**
+ * A producer whose `send` resolves only on proof.
+ *
+ * kafkajs' own `send()` may resolve although records were never written: its retry skips a broker that has answered before, also when that broker has
+ * become the leader of the partitions that failed (tulios/kafkajs#1303; reproduced in producer.int.test.ts). So every addressed partition must be
+ * acknowledged by name with error code 0, and what is not is sent again. The partition is pinned on the record: chosen anew on a retry, an
+ * acknowledgement could be taken for the wrong record.
+ *
+ * The idempotent producer stays off: after a time-out kafkajs reuses a sequence number, and the broker takes another batch for a duplicate and
+ * drops it, acknowledged (tulios/kafkajs#598). Duplicates are harmless here: readers go by version.
+ */
+export const createVerifiedProducer = (
+  kafka: Kafka,
+  { metadataMaxAgeMs, produceTimeoutMs, onUnacknowledged }: ProducerOptions,
+): VerifiedProducer => {
+  const producer = kafka.producer({
+    idempotent: false,
+    allowAutoTopicCreation: false,
+    metadataMaxAge: metadataMaxAgeMs,
+    // Short: the deadline of a request is kept by its sender, who repeats what failed (a kafkajs send has no bound of its own).
+    retry: { retries: 2, initialRetryTime: 100, maxRetryTime: 300 },
+    createPartitioner:
+      () =>
+      ({ message }) =>
+        (message as PinnedMessage).partition,
+  })
+  let partitionCounts: ReadonlyMap<string, number> = new Map()
+  let nextPartition = 0
+
+  const pin = ({ topic, key, value, headers, timestamp }: OutgoingRecord): PinnedMessage => {
+    const count = partitionCounts.get(topic)
+    if (count === undefined) throw new NotStoredError('unavailable', `the partitions of ${topic} are not known yet`)
+    const partition = key === null ? nextPartition++ % count : partitionOf(key, count)
+    return { key, value, partition, timestamp: String(timestamp), ...(headers && { headers }) }
+  }
+
+  const sendOnce = async (batch: Batch): Promise<(RecordMetadata | null)[]> => {
+    try {
+      return await producer.sendBatch({
+        acks: -1,
+        timeout: produceTimeoutMs,
+        compression: kafkajs.CompressionTypes.None,
+        topicMessages: [...batch].map(([topic, messages]) => ({ topic, messages })),
+      })
+    } catch (error) {
+      throw new NotStoredError(refusals.has(causeOf(error).type ?? '') ? 'refused' : 'unavailable', error)
+    }
+  }
+
+  return {
+    connect: () => producer.connect(),
+    setPartitions: (partitions) => {
+      partitionCounts = partitions
+    },
+    send: async (records) => {
+      let batch: Batch = new Map()
+      for (const record of records) {
+        const messages = batch.get(record.topic)
+        if (messages) messages.push(pin(record))
+        else batch.set(record.topic, [pin(record)])
+      }
+      for (let resends = 0; batch.size > 0; resends++) {
+        if (resends > MAX_RESENDS) throw new NotStoredError('unavailable', 'partitions stay without an acknowledgement')
+        const acknowledged = new Set<string>()
+        for (const ack of await sendOnce(batch)) if (ack?.errorCode === 0) acknowledged.add(`${ack.topicName}/${ack.partition}`)
+        const open: Batch = new Map()
+        let unacknowledged = 0
+        for (const [topic, messages] of batch) {
+          const left = messages.filter(({ partition }) => !acknowledged.has(`${topic}/${partition}`))
+          if (left.length > 0) open.set(topic, left)
+          unacknowledged += left.length
+        }
+        if (unacknowledged > 0) onUnacknowledged?.(unacknowledged)
+        batch = open
+      }
+    },
+    disconnect: () => producer.disconnect(),
+  }
+}

@@ -1,0 +1,57 @@
+import { choice, flag, integer, list, optionalSecret, optionalText, text } from '../settings.ts'
+
+export const kafkaSettings = {
+  KAFKA_BROKERS: list({ description: 'Bootstrap brokers, `host:port`.' }),
+  KAFKA_TOPIC_PREFIX: text({ default: 'mykaarma.', pattern: '^[a-zA-Z0-9._-]+$', description: 'Begins the name of every topic.' }),
+  KAFKA_CREATE_TOPICS: flag({
+    default: false,
+    description: 'Create missing topics at start. Existing ones are only ever checked, never changed.',
+  }),
+  KAFKA_REPLICATION_FACTOR: integer({
+    default: 3,
+    minimum: 1,
+    maximum: 15,
+    description: 'Replicas of a topic created here. From 3 on, `min.insync.replicas` is 2, else 1.',
+  }),
+  KAFKA_PARTITIONS: integer({
+    default: 12,
+    minimum: 1,
+    maximum: 10_000,
+    description:
+      'Partitions of each topic. Changing it later moves customers to other partitions, so a topic with another count is a refusal to start.',
+  }),
+  KAFKA_RETENTION_MS: integer({
+    default: -1,
+    minimum: -1,
+    maximum: Number.MAX_SAFE_INTEGER,
+    description: 'Least retention the raw topics must have, `-1` for unlimited: what is deleted cannot be rebuilt in Redis.',
+  }),
+  KAFKA_SSL: flag({ default: false, description: 'TLS to the brokers.' }),
+  KAFKA_SSL_CA: optionalSecret({ description: 'Certificate authority of the brokers, PEM; the system’s own when not given.' }),
+  KAFKA_SASL_MECHANISM: choice(['none', 'plain', 'scram-sha-256', 'scram-sha-512'], {
+    default: 'none',
+    description: 'How to log in to the brokers.',
+  }),
+  KAFKA_SASL_USERNAME: optionalText({ description: 'User for SASL.' }),
+  KAFKA_SASL_PASSWORD: optionalSecret({ description: 'Password for SASL.' }),
+  KAFKA_CONNECTION_TIMEOUT_MS: integer({
+    default: 1000,
+    minimum: 100,
+    maximum: 60_000,
+    description: 'Time for a connection to a broker to come up, TLS and login included.',
+  }),
+  KAFKA_PRODUCE_TIMEOUT_MS: integer({
+    default: 1000,
+    minimum: 100,
+    maximum: 60_000,
+    description:
+      'A produce request without a reply after this time counts as failed. Short, so that several tries fit into `ACCEPT_DEADLINE_MS`.',
+  }),
+  KAFKA_METADATA_MAX_AGE_MS: integer({
+    default: 1000,
+    minimum: 100,
+    maximum: 600_000,
+    description:
+      'Age after which a producer asks again who leads a partition. kafkajs keeps writing to a frozen or deposed leader until then.',
+  }),
+}

@@ -1,0 +1,104 @@
+import kafkajs, { type Admin } from 'kafkajs'
+import type { Logger } from '../log.ts'
+import type { KafkaSettings } from './client.ts'
+
+/** What a service demands of one topic. */
+export interface TopicDemand {
+  readonly topic: string
+  /** Bytes of the largest record value it must take. */
+  readonly maxValueBytes: number
+}
+
+/** A topic is missing or wrong: a person must act, so the service must not start. */
+export class TopicError extends Error {
+  override readonly name = 'TopicError'
+}
+
+/** Room for key, headers and the batch's own overhead: a body of exactly the limit must fit, where Kafka's default of 1 MiB would refuse it. */
+const RECORD_OVERHEAD_BYTES = 64 * 1024
+
+const required = (settings: KafkaSettings, demand: TopicDemand) => ({
+  'cleanup.policy': 'delete',
+  'retention.ms': String(settings.KAFKA_RETENTION_MS),
+  'retention.bytes': '-1',
+  'max.message.bytes': String(demand.maxValueBytes + RECORD_OVERHEAD_BYTES),
+  'min.insync.replicas': settings.KAFKA_REPLICATION_FACTOR >= 3 ? '2' : '1',
+  // A replica that lags behind must never become the leader: it would drop what was promised.
+  'unclean.leader.election.enable': 'false',
+})
+
+const create = async (admin: Admin, settings: KafkaSettings, demands: readonly TopicDemand[]): Promise<void> => {
+  // Resolves with false where another process created it first.
+  await admin.createTopics({
+    waitForLeaders: true,
+    topics: demands.map((demand) => ({
+      topic: demand.topic,
+      numPartitions: settings.KAFKA_PARTITIONS,
+      replicationFactor: settings.KAFKA_REPLICATION_FACTOR,
+      configEntries: Object.entries(required(settings, demand)).map(([name, value]) => ({ name, value })),
+    })),
+  })
+}
+
+const faultsOf = (settings: KafkaSettings, demand: TopicDemand, partitions: number, config: ReadonlyMap<string, string>): string[] => {
+  const faults: string[] = []
+  const say = (fault: string) => faults.push(`${demand.topic}: ${fault}`)
+  if (partitions !== settings.KAFKA_PARTITIONS) say(`has ${partitions} partitions, KAFKA_PARTITIONS says ${settings.KAFKA_PARTITIONS}`)
+  if (config.get('cleanup.policy') !== 'delete') {
+    say(
+      `cleanup.policy is ${config.get('cleanup.policy')}, must be delete: compaction keeps the highest offset, which need not be the newest event`,
+    )
+  }
+  const retentionMs = Number(config.get('retention.ms'))
+  const wantedMs = settings.KAFKA_RETENTION_MS
+  if (retentionMs !== -1 && (wantedMs === -1 || retentionMs < wantedMs))
+    say(`retention.ms is ${retentionMs}, KAFKA_RETENTION_MS says ${wantedMs}`)
+  if (config.get('retention.bytes') !== '-1')
+    say(`retention.bytes is ${config.get('retention.bytes')}, must be -1: records would go by size, whatever their age`)
+  const least = demand.maxValueBytes + RECORD_OVERHEAD_BYTES
+  if (Number(config.get('max.message.bytes')) < least)
+    say(`max.message.bytes is ${config.get('max.message.bytes')}, must be at least ${least}`)
+  return faults
+}
+
+/**
+ * Checks that the topics exist and are as they must be; creates missing ones where `KAFKA_CREATE_TOPICS` is true.
+ * @returns the number of partitions by topic.
+ * @throws TopicError naming every fault at once; any other error means that Kafka did not answer.
+ */
+export const checkTopics = async (
+  admin: Admin,
+  settings: KafkaSettings,
+  demands: readonly TopicDemand[],
+  logger: Logger,
+): Promise<ReadonlyMap<string, number>> => {
+  const existing = new Set(await admin.listTopics())
+  const missing = demands.filter(({ topic }) => !existing.has(topic))
+  if (missing.length > 0) {
+    if (!settings.KAFKA_CREATE_TOPICS) {
+      throw new TopicError(
+        `Topics are missing: ${missing.map(({ topic }) => topic).join(', ')}. Create them, or set KAFKA_CREATE_TOPICS=true.`,
+      )
+    }
+    await create(admin, settings, missing)
+    logger.info({ topics: missing.map(({ topic }) => topic) }, 'created topics')
+  }
+  const topics = demands.map(({ topic }) => topic)
+  const metadata = await admin.fetchTopicMetadata({ topics })
+  const described = await admin.describeConfigs({
+    includeSynonyms: false,
+    resources: topics.map((name) => ({ type: kafkajs.ConfigResourceTypes.TOPIC, name })),
+  })
+  const partitions = new Map(metadata.topics.map(({ name, partitions }) => [name, partitions.length]))
+  const faults = demands.flatMap((demand) => {
+    const entries = described.resources.find(({ resourceName }) => resourceName === demand.topic)?.configEntries ?? []
+    const config = new Map(entries.map(({ configName, configValue }) => [configName, configValue]))
+    const replicas = metadata.topics.find(({ name }) => name === demand.topic)?.partitions[0]?.replicas.length ?? 0
+    if (replicas >= 3 && Number(config.get('min.insync.replicas')) < 2) {
+      logger.warn({ topic: demand.topic }, 'min.insync.replicas is 1: a promise is then kept by one broker alone while others are down')
+    }
+    return faultsOf(settings, demand, partitions.get(demand.topic) ?? 0, config)
+  })
+  if (faults.length > 0) throw new TopicError(`Topics are not as they must be:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`)
+  return partitions
+}

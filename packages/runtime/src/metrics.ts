@@ -1,0 +1,11 @@
+import { collectDefaultMetrics, Registry } from 'prom-client'
+
+export { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+
+/** A registry of its own for each process (and test), with Node's process metrics. */
+export const createRegistry = (service: string): Registry => {
+  const registry = new Registry()
+  registry.setDefaultLabels({ service })
+  collectDefaultMetrics({ register: registry })
+  return registry
+}

@@ -1,0 +1,62 @@
+import { addresses, choice, integer, type Loaded, namedSecrets, processSettings } from '@customer-stream/runtime'
+import { kafkaSettings } from '@customer-stream/runtime/kafka'
+
+export const ingressSettings = {
+  ...processSettings,
+  PORT: integer({
+    default: 8080,
+    minimum: 0,
+    maximum: 65535,
+    description: 'Public port, for `POST /webhooks/mykaarma`. 0 takes a free one.',
+  }),
+  MYKAARMA_SIGNING_SECRETS: namedSecrets({
+    description:
+      'Keys of the signature (HMAC-SHA256). Several may be valid at once, so that one can be rotated. Required unless `MYKAARMA_AUTH=off`.',
+  }),
+  MYKAARMA_TOKENS: namedSecrets({
+    description: 'Values of `x-authorization-token` that are accepted, several at once. Required unless `MYKAARMA_AUTH=off`.',
+  }),
+  MYKAARMA_AUTH: choice(['on', 'off'], {
+    default: 'on',
+    description: '`off` accepts any request without a check: for a desk, never for the internet.',
+  }),
+  MYKAARMA_ALLOWED_ADDRESSES: addresses({
+    description: 'Only these may send; anyone may when not given. A second defence: the signature decides.',
+  }),
+  TRUSTED_PROXIES: addresses({ description: 'Proxies whose `x-forwarded-for` is believed when the sender’s address is looked at.' }),
+  MAX_BODY_BYTES: integer({
+    default: 1_048_576,
+    minimum: 1024,
+    maximum: 16_777_216,
+    description: 'A larger request body is refused with 413.',
+  }),
+  ACCEPT_DEADLINE_MS: integer({
+    default: 4000,
+    minimum: 100,
+    maximum: 4500,
+    description: 'A request is answered within this time: with 503 if its record is not stored by then. The sender hangs up at 5 s.',
+  }),
+  QUEUE_MAX_RECORDS: integer({
+    default: 10_000,
+    minimum: 1,
+    maximum: 1_000_000,
+    description: 'Records that may wait for Kafka; more are answered with 503.',
+  }),
+  QUEUE_MAX_BYTES: integer({
+    default: 67_108_864,
+    minimum: 1_048_576,
+    maximum: 4_294_967_296,
+    description: 'Bytes that may wait for Kafka; more are answered with 503.',
+  }),
+  ...kafkaSettings,
+}
+
+export type IngressSettings = Loaded<typeof ingressSettings>
+
+/** What no single setting can tell by itself. */
+export const settingsFaults = (settings: IngressSettings): string[] => {
+  if (settings.MYKAARMA_AUTH === 'off') return []
+  return (['MYKAARMA_SIGNING_SECRETS', 'MYKAARMA_TOKENS'] as const)
+    .filter((name) => settings[name].size === 0)
+    .map((name) => `${name} is missing: give at least one name=value, or switch authentication off with MYKAARMA_AUTH=off`)
+}

@@ -1,0 +1,65 @@
+import { Counter, Gauge, Histogram, type Registry } from '@customer-stream/runtime'
+
+export const createIngressMetrics = (registry: Registry, size: () => { readonly records: number; readonly bytes: number }) => {
+  const registers = [registry]
+  new Gauge({
+    name: 'ingress_queue_records',
+    help: 'Records held for Kafka, waiting or in flight.',
+    registers,
+    collect() {
+      this.set(size().records)
+    },
+  })
+  new Gauge({
+    name: 'ingress_queue_bytes',
+    help: 'Bytes held for Kafka, waiting or in flight.',
+    registers,
+    collect() {
+      this.set(size().bytes)
+    },
+  })
+  return {
+    answers: new Counter({
+      name: 'ingress_answers_total',
+      help: 'Answers by `accepted` or the type of the problem.',
+      labelNames: ['answer'],
+      registers,
+    }),
+    authenticated: new Counter({
+      name: 'ingress_authenticated_total',
+      help: 'Authentic requests by the names of the secret and the token that matched; a rotation is over when the old name stands still.',
+      labelNames: ['secret', 'token'],
+      registers,
+    }),
+    published: new Counter({
+      name: 'ingress_published_total',
+      help: 'Records by kind of event and outcome.',
+      labelNames: ['event', 'outcome'],
+      registers,
+    }),
+    flushRecords: new Histogram({
+      name: 'ingress_flush_records',
+      help: 'Records in a flush to Kafka.',
+      buckets: [1, 2, 5, 10, 20, 50, 100, 200, 500],
+      registers,
+    }),
+    flushSeconds: new Histogram({
+      name: 'ingress_flush_seconds',
+      help: 'Time of a flush to Kafka.',
+      buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5],
+      registers,
+    }),
+    flushErrors: new Counter({
+      name: 'ingress_flush_errors_total',
+      help: 'Flushes that failed; their records are tried again until their deadline.',
+      registers,
+    }),
+    unacknowledged: new Counter({
+      name: 'ingress_unacknowledged_records_total',
+      help: 'Records that kafkajs reported as sent although no broker had acknowledged their partition. They were sent again.',
+      registers,
+    }),
+  }
+}
+
+export type IngressMetrics = ReturnType<typeof createIngressMetrics>

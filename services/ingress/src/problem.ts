@@ -1,0 +1,20 @@
+/** Answers other than 202 are RFC 9457 problem documents. The `type` is stable: people and scripts may match on it. */
+export const problems = {
+  'malformed-json': { status: 400, title: 'The body is not JSON.' },
+  'bad-request': { status: 400, title: 'The request is not valid HTTP for this address.' },
+  unauthenticated: { status: 401, title: 'The request is not authenticated.' },
+  'forbidden-address': { status: 403, title: 'The address is not allowed.' },
+  'not-found': { status: 404, title: 'There is nothing at this address.' },
+  'too-large': { status: 413, title: 'The body is too large.' },
+  'unsupported-media-type': { status: 415, title: 'The content type must be text/plain or application/json.' },
+  unroutable: { status: 422, title: 'The event cannot be routed.' },
+  'internal-error': { status: 500, title: 'The service failed.' },
+  unavailable: { status: 503, title: 'The event could not be stored in time. Send it again.' },
+} as const
+
+export type Problem = keyof typeof problems
+
+export const PROBLEM_CONTENT_TYPE = 'application/problem+json'
+
+/** @param detail one sentence about this occurrence, free of secrets. */
+export const problemDocument = (type: Problem, detail?: string) => ({ type, ...problems[type], ...(detail !== undefined && { detail }) })

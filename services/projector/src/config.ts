@@ -1,0 +1,57 @@
+import { integer, type Loaded, processSettings, text } from '@customer-stream/runtime'
+import { kafkaSettings } from '@customer-stream/runtime/kafka'
+import { redisSettings } from '@customer-stream/runtime/redis'
+import { MAX_FUTURE_MS, PROJECTION_VERSION } from '@customer-stream/schemas'
+
+export const projectorSettings = {
+  ...processSettings,
+  PROJECTION_VERSION: integer({
+    default: PROJECTION_VERSION,
+    minimum: PROJECTION_VERSION,
+    maximum: 1_000_000,
+    description: 'Number of the hash layout. Raising it rebuilds every hash from the start of the topic.',
+  }),
+  MAX_FUTURE_MS: integer({
+    default: MAX_FUTURE_MS,
+    minimum: 0,
+    maximum: Number.MAX_SAFE_INTEGER,
+    description:
+      'An event that claims to be younger than its own receipt by more than this goes to quarantine: it would freeze its customer until then.',
+  }),
+  MAX_BODY_BYTES: integer({
+    default: 1_048_576,
+    minimum: 1024,
+    maximum: 16_777_216,
+    description: 'As for ingress: topics must take records of this size.',
+  }),
+  CHUNK_RECORDS: integer({
+    default: 250,
+    minimum: 1,
+    maximum: 2000,
+    description: 'Records handled at a time, in one script call. Redis does nothing else during it, some 25 µs per customer.',
+  }),
+  POSITION_CHECK_MS: integer({
+    default: 5000,
+    minimum: 100,
+    maximum: 600_000,
+    description:
+      'How often the positions in Redis are compared with what is believed, so that an emptied or restored Redis is noticed without traffic.',
+  }),
+  KAFKA_GROUP_ID: text({ default: 'customer-stream-projector', description: 'Consumer group. All projectors of one Redis share it.' }),
+  KAFKA_SESSION_TIMEOUT_MS: integer({
+    default: 15_000,
+    minimum: 6000,
+    maximum: 300_000,
+    description: 'A projector that is not heard of for this time loses its partitions to another.',
+  }),
+  KAFKA_MAX_WAIT_MS: integer({
+    default: 500,
+    minimum: 10,
+    maximum: 5000,
+    description: 'How long a fetch waits for new records. They are delivered at once all the same.',
+  }),
+  ...kafkaSettings,
+  ...redisSettings,
+}
+
+export type ProjectorSettings = Loaded<typeof projectorSettings>

@@ -1,0 +1,70 @@
+--[[
+Applies snapshots of many customers: each replaces its customer's whole hash if it is newer than what is stored.
+
+KEYS[i]  key of customer i; on Redis Cluster all of one slot
+ARGV[1]  number of the projection that writes
+then for each customer in the order of KEYS:
+         timestamp, event id, count of the following, field, value, field, value, ...
+
+Reply    for each customer 1 = applied, 0 = duplicate (the same event is stored), -1 = stale (a newer one is stored)
+
+Atomic because compare and replace must not be torn apart by another projector, and a reader must never see half a customer.
+The field names are META of @customer-stream/schemas; the order of versions is compareVersions there.
+]]
+local projection = tonumber(ARGV[1])
+local cursor = 2
+local written = false
+local reply = {}
+
+-- By bytes. Lua's own < on strings follows the server's locale: replicas and replays would disagree.
+local function compare_bytes(a, b)
+  if a == b then return 0 end
+  for i = 1, math.min(#a, #b) do
+    local x, y = string.byte(a, i), string.byte(b, i)
+    if x ~= y then return x - y end
+  end
+  return #a - #b
+end
+
+local function compare_with_stored(key, timestamp, id)
+  local stored = redis.pcall('HMGET', key, '_eventTimestamp', '_eventId', '_projection')
+  if stored.err then
+    -- A key of ours that is no hash holds no customer: it is replaced. Any other error is an outage.
+    if string.find(stored.err, 'WRONGTYPE', 1, true) then return 1 end
+    error(stored.err, 0)
+  end
+  local stored_timestamp = tonumber(stored[1] or '')
+  if not stored_timestamp or not stored[2] then return 1 end
+  if timestamp ~= stored_timestamp then return timestamp - stored_timestamp end
+  local order = compare_bytes(id, stored[2])
+  -- The same event in an older layout is written anew.
+  if order == 0 and projection > (tonumber(stored[3] or '') or 0) then return 1 end
+  return order
+end
+
+for i, key in ipairs(KEYS) do
+  local timestamp, id, count = tonumber(ARGV[cursor]), ARGV[cursor + 1], tonumber(ARGV[cursor + 2])
+  local first = cursor + 3
+  local last = cursor + 2 + count
+  cursor = last + 1
+  local order = compare_with_stored(key, timestamp, id)
+  if order > 0 then
+    if not written then
+      -- Redis checks its memory limit only at a script's first write, and never for DEL. So the first write is one that is checked: out of memory
+      -- then fails the call before anything has changed, instead of growing past the limit.
+      redis.call('SET', key, '')
+      written = true
+    end
+    redis.call('DEL', key)
+    -- unpack takes at most some 8000 values.
+    for from = first, last, 4000 do
+      redis.call('HSET', key, unpack(ARGV, from, math.min(from + 3999, last)))
+    end
+    reply[i] = 1
+  elseif order == 0 then
+    reply[i] = 0
+  else
+    reply[i] = -1
+  end
+end
+return reply

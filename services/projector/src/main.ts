@@ -1,0 +1,164 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  createAdminApp,
+  createLifecycle,
+  createLogger,
+  createRegistry,
+  loadSettings,
+  type ReadinessCheck,
+  SettingsError,
+  untilDone,
+} from '@customer-stream/runtime'
+import { checkTopics, createKafka, createPartitionConsumer, createVerifiedProducer, TopicError } from '@customer-stream/runtime/kafka'
+import { createRedis } from '@customer-stream/runtime/redis'
+import { topicNames } from '@customer-stream/schemas'
+import { type ProjectorSettings, projectorSettings } from './config.ts'
+import { createProjection } from './consumer.ts'
+import { createProjectorMetrics } from './metrics.ts'
+import { createStore } from './store.ts'
+
+const readSettings = (): ProjectorSettings => {
+  try {
+    return loadSettings(projectorSettings, process.env)
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error
+    process.stderr.write(`projector cannot start. ${error.message}\n`)
+    process.exit(2)
+  }
+}
+
+const settings = readSettings()
+const logger = createLogger('projector', settings.LOG_LEVEL)
+const lifecycle = createLifecycle({ logger, deadlineMs: settings.SHUTDOWN_DEADLINE_MS })
+const registry = createRegistry('projector')
+const metrics = createProjectorMetrics(registry, settings.KAFKA_GROUP_ID)
+const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
+const stopping = new AbortController()
+let running = false
+
+const kafka = createKafka(settings, { clientId: 'customer-stream-projector', logger, requestTimeoutMs: 10_000 })
+const admin = kafka.admin({ retry: { retries: 1, initialRetryTime: 100, maxRetryTime: 1000 } })
+const producer = createVerifiedProducer(kafka, {
+  metadataMaxAgeMs: settings.KAFKA_METADATA_MAX_AGE_MS,
+  produceTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,
+})
+const redis = createRedis(settings, logger)
+const store = createStore(redis, { keyPrefix: settings.REDIS_KEY_PREFIX, topic: topics.customers, projection: settings.PROJECTION_VERSION })
+
+const consumer = createPartitionConsumer(kafka, admin, {
+  groupId: settings.KAFKA_GROUP_ID,
+  topic: topics.customers,
+  sessionTimeoutMs: settings.KAFKA_SESSION_TIMEOUT_MS,
+  heartbeatIntervalMs: settings.KAFKA_SESSION_TIMEOUT_MS / 5,
+  maxWaitMs: settings.KAFKA_MAX_WAIT_MS,
+  // Hides the round trip to Redis; with Redis on the same machine it neither helps nor harms.
+  partitionsConcurrently: 4,
+  logger,
+  onAssigned: (partitions) => projection.onAssigned(partitions),
+  onBatch: (batch) => projection.onBatch(batch),
+  onDead: lifecycle.fail,
+})
+const projection = createProjection(
+  { store, sendToQuarantine: producer.send, consumer, metrics, logger },
+  {
+    topic: topics.customers,
+    quarantineTopic: topics.quarantine,
+    projection: settings.PROJECTION_VERSION,
+    maxFutureMs: settings.MAX_FUTURE_MS,
+    chunkRecords: settings.CHUNK_RECORDS,
+    chunkBytes: 4 * 1024 * 1024,
+    backOff: { initialMs: 100, maxMs: 3000 },
+  },
+)
+
+const answers = async (name: string, ask: () => Promise<unknown>): Promise<ReadinessCheck> => {
+  try {
+    await Promise.race([ask(), sleep(2000).then(() => Promise.reject(new Error('no answer within 2 s')))])
+    return { name, ready: true }
+  } catch (error) {
+    return { name, ready: false, detail: (error as Error).message }
+  }
+}
+const checks = async (): Promise<ReadinessCheck[]> => {
+  if (!running)
+    return [{ name: 'start', ready: false, detail: stopping.signal.aborted ? 'stopping' : 'Kafka and Redis have not both answered yet' }]
+  const { waitingFor } = projection
+  return [
+    ...(await Promise.all([answers('kafka', () => admin.describeCluster()), answers('redis', store.ping)])),
+    { name: 'projection', ready: waitingFor === undefined, ...(waitingFor !== undefined && { detail: `waiting for ${waitingFor}` }) },
+  ]
+}
+const adminApp = createAdminApp({ registry, checks })
+
+/** Waits for Kafka and Redis as long as it takes. A wrong topic ends the process. */
+const connect = async () => {
+  // A failed first connection is followed by others in the background.
+  redis.connect().catch(() => undefined)
+  const connected = await untilDone(
+    async () => {
+      await Promise.all([admin.connect(), producer.connect(), store.ping()])
+      const maxValueBytes = settings.MAX_BODY_BYTES
+      const partitions = await checkTopics(
+        admin,
+        settings,
+        [topics.customers, topics.quarantine].map((topic) => ({ topic, maxValueBytes })),
+        logger,
+      )
+      producer.setPartitions(partitions)
+      await consumer.start()
+    },
+    {
+      signal: stopping.signal,
+      backOff: { initialMs: 200, maxMs: 5000 },
+      onFailure: (error, failures) => {
+        if (error instanceof TopicError) throw error
+        if (failures === 1 || failures % 10 === 0) logger.warn({ err: error }, 'Kafka or Redis does not answer; trying on')
+      },
+    },
+  )
+  if (!connected) return
+  running = true
+  logger.info({ topic: topics.customers, group: settings.KAFKA_GROUP_ID }, 'ready')
+}
+
+/** Repeats a duty until the process stops; in an outage the next turn does it. */
+const every = (intervalMs: number, duty: () => Promise<void>) => {
+  const timer = setInterval(() => {
+    if (running) duty().catch((error: unknown) => logger.debug({ err: error }, 'a periodic check failed'))
+  }, intervalMs)
+  lifecycle.onStop('timer', () => clearInterval(timer))
+}
+
+/** A consumer that shows no sign of life although Kafka answers sits there for ever: end, and be started anew. */
+const watch = async () => {
+  const quietMs = consumer.quietMs()
+  if (quietMs < settings.KAFKA_SESSION_TIMEOUT_MS * 2) return
+  await admin.describeCluster()
+  lifecycle.fail(new Error(`the consumer has shown no sign of life for ${Math.round(quietMs / 1000)} s although Kafka answers`))
+}
+
+// Stops run in reverse: not ready, timers, finish the chunk under way and leave the group, then the connections, and last the admin port.
+lifecycle.onStop('admin port', () => adminApp.close())
+lifecycle.onStop('redis', () => redis.disconnect())
+lifecycle.onStop('kafka', () => Promise.allSettled([producer.disconnect(), admin.disconnect()]))
+lifecycle.onStop('consumer', async () => {
+  await projection.commitProgress()
+  projection.stop()
+  await consumer.stop()
+})
+every(1000, projection.commitProgress)
+every(settings.POSITION_CHECK_MS, projection.checkPositions)
+every(5000, projection.measureLag)
+every(settings.KAFKA_SESSION_TIMEOUT_MS, watch)
+lifecycle.onStop('readiness', () => {
+  running = false
+  stopping.abort()
+})
+
+try {
+  const address = await adminApp.listen({ host: settings.HOST, port: settings.ADMIN_PORT })
+  logger.info({ admin: address }, 'listening')
+  await connect()
+} catch (error) {
+  lifecycle.fail(error as Error)
+}

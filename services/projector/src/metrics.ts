@@ -1,0 +1,54 @@
+import { Counter, Gauge, Histogram, type Registry } from '@customer-stream/runtime'
+
+export const createProjectorMetrics = (registry: Registry, group: string) => {
+  const registers = [registry]
+  return {
+    /** Label of the lag. */
+    group,
+    events: new Counter({
+      name: 'projector_events_total',
+      help: 'Records by outcome: applied, duplicate, stale or quarantined. A record that is read again is counted again.',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    quarantined: new Counter({
+      name: 'projector_quarantined_total',
+      help: 'Records put into quarantine, by reason.',
+      labelNames: ['reason'],
+      registers,
+    }),
+    failures: new Counter({
+      name: 'projector_failures_total',
+      help: 'Failed tries that are being repeated, by what was tried: Redis, quarantine or positions.',
+      labelNames: ['operation'],
+      registers,
+    }),
+    rewinds: new Counter({
+      name: 'projector_rewinds_total',
+      help: 'Times a partition went back because Redis did not hold the position that was left there.',
+      registers,
+    }),
+    assignedPartitions: new Gauge({ name: 'projector_assigned_partitions', help: 'Partitions this process holds.', registers }),
+    // The name and labels that stock dashboards know from the common Kafka exporters.
+    lag: new Gauge({
+      name: 'kafka_consumergroup_lag',
+      help: 'Records between the position in Redis and the end of the partition.',
+      labelNames: ['consumergroup', 'topic', 'partition'],
+      registers,
+    }),
+    chunkSeconds: new Histogram({
+      name: 'projector_chunk_seconds',
+      help: 'Time to apply one chunk of records.',
+      buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5],
+      registers,
+    }),
+    freshnessSeconds: new Histogram({
+      name: 'projector_freshness_seconds',
+      help: 'From the receipt of a chunk’s last event to its being visible in Redis.',
+      buckets: [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30, 60, 300, 3600],
+      registers,
+    }),
+  }
+}
+
+export type ProjectorMetrics = ReturnType<typeof createProjectorMetrics>
