@@ -1,0 +1,34 @@
+import { createRequire } from 'node:module'
+import fc from 'fast-check'
+import { expect, it } from 'vitest'
+import { murmur2, partitionOf } from './partitioner.ts'
+
+// From Kafka's own UtilsTest.java.
+it.each([
+  ['21', -973932308],
+  ['foobar', -790332482],
+  ['a-little-bit-long-string', -985981536],
+  ['a-little-bit-longer-string', -1486304829],
+  ['lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8', -58897971],
+  ['abc', 479470107],
+])("hashes %s as Java's client does", (key, hash) => {
+  expect(murmur2(Buffer.from(key))).toBe(hash)
+})
+
+it('agrees with the partitioner of kafkajs for any key', () => {
+  const theirs = createRequire(import.meta.url)('kafkajs/src/producer/partitioners/default/murmur2') as (key: Buffer) => number
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 40 }), (bytes) => {
+      expect(murmur2(bytes)).toBe(theirs(Buffer.from(bytes)))
+    }),
+  )
+})
+
+it('finds a partition within the count for any key', () => {
+  fc.assert(
+    fc.property(fc.uint8Array(), fc.integer({ min: 1, max: 1000 }), (key, count) => {
+      const partition = partitionOf(key, count)
+      expect(partition >= 0 && partition < count).toBe(true)
+    }),
+  )
+})

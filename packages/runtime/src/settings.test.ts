@@ -1,0 +1,122 @@
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import {
+  addresses,
+  choice,
+  describeSettings,
+  flag,
+  integer,
+  list,
+  loadSettings,
+  namedSecrets,
+  optionalText,
+  type Settings,
+  text,
+} from './settings.ts'
+
+const settings = {
+  KAFKA_BROKERS: list({ description: 'brokers' }),
+  KAFKA_CREATE_TOPICS: flag({ default: false, description: 'create' }),
+  PORT: integer({ default: 8080, minimum: 0, maximum: 65535, description: 'port' }),
+  MAX_BODY_BYTES: integer({ default: 1024, minimum: 1, maximum: 4096, description: 'size' }),
+  MYKAARMA_AUTH: choice(['on', 'off'], { default: 'on', description: 'auth' }),
+  MYKAARMA_TOKENS: namedSecrets({ description: 'tokens' }),
+  MYKAARMA_ALLOWED_ADDRESSES: addresses({ description: 'addresses' }),
+  KAFKA_NAME: text({ default: 'n', description: 'name' }),
+  REDIS_NOTE: optionalText({ description: 'note' }),
+} satisfies Settings
+
+const load = (env: Record<string, string>) => loadSettings(settings, { KAFKA_BROKERS: 'a:1', ...env })
+
+describe('loadSettings', () => {
+  it('reads every kind of value, and defaults for what is not given', () => {
+    const loaded = load({
+      KAFKA_BROKERS: 'a:1, b:2,',
+      KAFKA_CREATE_TOPICS: 'true',
+      PORT: '0',
+      MYKAARMA_TOKENS: 'old=a=b==,new=c',
+      MYKAARMA_AUTH: 'off',
+    })
+    expect(loaded).toMatchObject({
+      KAFKA_BROKERS: ['a:1', 'b:2'],
+      KAFKA_CREATE_TOPICS: true,
+      PORT: 0,
+      MAX_BODY_BYTES: 1024,
+      MYKAARMA_AUTH: 'off',
+      KAFKA_NAME: 'n',
+    })
+    expect([...loaded.MYKAARMA_TOKENS]).toEqual([
+      ['old', 'a=b=='],
+      ['new', 'c'],
+    ])
+    expect(loaded.REDIS_NOTE).toBeUndefined()
+  })
+
+  it('names every fault at once, and never shows a secret', () => {
+    const env = {
+      PORT: '80x',
+      MAX_BODY_BYTES: '5000',
+      MYKAARMA_AUTH: 'no',
+      KAFKA_CREATE_TOPICS: 'yes',
+      MYKAARMA_TOKENS: 's3cret',
+      KAFKA_BROKER: 'a:1',
+    }
+    expect(() => loadSettings(settings, env)).toThrow(
+      [
+        '7 settings are wrong:',
+        '  - KAFKA_BROKER is not a setting; the nearest is KAFKA_BROKERS',
+        '  - KAFKA_BROKERS is missing: brokers',
+        '  - KAFKA_CREATE_TOPICS: "yes" is not accepted; expected true or false',
+        '  - PORT: "80x" is not accepted; expected integer, 0 to 65535',
+        '  - MAX_BODY_BYTES: "5000" is not accepted; expected integer, 1 to 4096',
+        '  - MYKAARMA_AUTH: "no" is not accepted; expected on, off',
+        '  - MYKAARMA_TOKENS: entry 1 is not of the form name=value',
+      ].join('\n'),
+    )
+  })
+
+  it.each(['1.5', '1e3', '', ' 7', '-1', '99999', 'Infinity'])('takes no %j for a port', (PORT) => {
+    if (PORT === '') expect(load({ PORT }).PORT).toBe(8080)
+    else expect(() => load({ PORT })).toThrow('PORT')
+  })
+
+  it('refuses a misspelt name of ours, but not the names Kubernetes makes for services called kafka and redis', () => {
+    expect(() => load({ MYKAARMA_TOKEN: 'a=b' })).toThrow('the nearest is MYKAARMA_TOKENS')
+    expect(() => load({ MAX_BODY_BYTE: '5' })).toThrow('the nearest is MAX_BODY_BYTES')
+    const kubernetes = {
+      KAFKA_SERVICE_HOST: '10.0.0.1',
+      KAFKA_PORT: 'tcp://x',
+      REDIS_PORT_6379_TCP_ADDR: '10.0.0.2',
+      REDIS_SERVICE_PORT_TLS: '1',
+    }
+    expect(load({ ...kubernetes, PATH: '/bin', POST: '1' }).PORT).toBe(8080)
+  })
+
+  it('reads a secret from the file that NAME_FILE names, and refuses both ways at once', () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'settings-')), 'tokens')
+    writeFileSync(file, 'a=1,b=2\n')
+    expect([...load({ MYKAARMA_TOKENS_FILE: file }).MYKAARMA_TOKENS.values()]).toEqual(['1', '2'])
+    expect(() => load({ MYKAARMA_TOKENS_FILE: file, MYKAARMA_TOKENS: 'a=1' })).toThrow('given twice')
+    expect(() => load({ MYKAARMA_TOKENS_FILE: '/nowhere' })).toThrow('cannot be read from MYKAARMA_TOKENS_FILE')
+    expect(() => load({ KAFKA_NAME_FILE: file })).toThrow('KAFKA_NAME_FILE is not a setting')
+  })
+
+  it('matches addresses by range, IPv4 within IPv6 included', () => {
+    const allowed = load({ MYKAARMA_ALLOWED_ADDRESSES: '54.174.160.138, 10.0.0.0/8,2001:db8::/32' }).MYKAARMA_ALLOWED_ADDRESSES
+    const includes = ['54.174.160.138', '::ffff:54.174.160.138', '10.9.9.9', '2001:db8::7', '54.174.160.139', '2001:db9::1', 'nonsense']
+    expect(includes.map((address) => allowed?.includes(address))).toEqual([true, true, true, true, false, false, false])
+    for (const wrong of ['10.0.0.0/33', 'example.org', '10.0.0.0/', '10.0.0.0/8/8', '10.0.0/8']) {
+      expect(() => load({ MYKAARMA_ALLOWED_ADDRESSES: wrong })).toThrow('MYKAARMA_ALLOWED_ADDRESSES')
+    }
+  })
+})
+
+it('describes each setting in one row', () => {
+  const rows = describeSettings(settings).split('\n')
+  expect(rows).toHaveLength(2 + Object.keys(settings).length)
+  expect(rows).toContain('| `KAFKA_BROKERS` | comma-separated list | **required** | brokers |')
+  expect(rows).toContain('| `PORT` | integer, 0 to 65535 | `8080` | port |')
+  expect(rows).toContain('| `MYKAARMA_TOKENS` | `name=value`, comma-separated | none | tokens Also as `MYKAARMA_TOKENS_FILE`. |')
+})

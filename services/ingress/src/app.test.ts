@@ -1,0 +1,181 @@
+import { createHmac } from 'node:crypto'
+import { createRegistry } from '@customer-stream/runtime'
+import { topicNames } from '@customer-stream/schemas'
+import { describe, expect, it } from 'vitest'
+import { type AppDependencies, type AppOptions, createApp, WEBHOOK_PATH } from './app.ts'
+import { createAuthenticate } from './authenticate.ts'
+import { createIngressMetrics } from './metrics.ts'
+import type { Outcome } from './publisher.ts'
+
+type Published = Parameters<AppDependencies['publish']>[0]
+
+const sign = (body: Uint8Array | string) => `sha256=${createHmac('sha256', 's3cret').update(body).digest('hex')}`
+const authenticate = createAuthenticate(new Map([['k', 's3cret']]), new Map([['t', 'tok']]))
+
+const start = ({ outcome = 'stored' as Outcome, ...options }: Partial<AppOptions> & { outcome?: Outcome } = {}) => {
+  const published: Published[] = []
+  const internalErrors: Error[] = []
+  const app = createApp(
+    {
+      authenticate,
+      publish: async (record) => {
+        published.push(record)
+        return outcome
+      },
+      topics: topicNames(),
+      metrics: createIngressMetrics(createRegistry('test'), () => ({ records: 0, bytes: 0 })),
+      onInternalError: (error) => internalErrors.push(error),
+    },
+    { maxBodyBytes: 10_000, acceptDeadlineMs: 1000, allowedAddresses: undefined, trustedProxies: undefined, ...options },
+  )
+  const post = (body: Uint8Array | string, headers: Record<string, string | undefined> = {}) => {
+    const all = { 'content-type': 'text/plain', 'mykaarma-signature-token': sign(body), 'x-authorization-token': 'tok', ...headers }
+    return app.inject({
+      method: 'POST',
+      url: WEBHOOK_PATH,
+      payload: Buffer.from(body as string),
+      headers: Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as Record<string, string>,
+    })
+  }
+  return { app, post, published, internalErrors }
+}
+
+const customers = (customer: unknown) =>
+  JSON.stringify({ id: 'e1', timestamp: 1, type: 'customers', payload: JSON.stringify({ customerWithVehicles: { customer } }) })
+const valid = customers({ customerUuid: 'c1' })
+
+describe('an authentic event', () => {
+  it.each(['text/plain', 'text/plain; charset=utf-8', 'application/json', 'application/json;charset=UTF-8'])(
+    'is accepted as %s, and stored byte for byte under its customer',
+    async (type) => {
+      const { post, published } = start()
+      const body = `  {"id" : "e1", "big":12345678901234567890,\n"type":"customers","payload":${JSON.stringify('{"customerWithVehicles":{"customer":{"customerUuid":"c1"}}}')}}\t`
+      const answer = await post(body, { 'content-type': type })
+      expect([answer.statusCode, answer.body]).toEqual([202, '{"status":"accepted"}'])
+      expect(published).toHaveLength(1)
+      expect(published[0]?.value.toString()).toBe(body)
+      expect(published[0]).toMatchObject({ topic: 'mykaarma.customers.raw', key: Buffer.from('c1'), headers: { signature: sign(body) } })
+    },
+  )
+
+  it('of another type goes to its own topic, by dealer, else by event id', async () => {
+    const { post, published } = start()
+    for (const event of [{ type: 'mpis', id: 'e', dealeruuid: 'd' }, { dataType: 'appointments', id: 'e' }, { type: 'new-type' }])
+      expect((await post(JSON.stringify(event))).statusCode).toBe(202)
+    expect(published.map(({ topic, key }) => [topic, key?.toString()])).toEqual([
+      ['mykaarma.other.raw', 'd'],
+      ['mykaarma.other.raw', 'e'],
+      ['mykaarma.other.raw', undefined],
+    ])
+  })
+
+  it('keeps its trace context when that is well formed', async () => {
+    const { post, published } = start()
+    const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+    await post(valid, { traceparent })
+    await post(valid, { traceparent: 'nonsense' })
+    expect(published.map(({ headers }) => headers.traceparent)).toEqual([traceparent, undefined])
+  })
+})
+
+describe('an authentic body that cannot be used', () => {
+  const deep = '['.repeat(100_000) + ']'.repeat(100_000)
+  it.each([
+    ['is empty', '', 400, 'malformed-json', 'not-json'],
+    ['is not JSON', 'hello', 400, 'malformed-json', 'not-json'],
+    ['is truncated', valid.slice(0, -5), 400, 'malformed-json', 'not-json'],
+    ['is not UTF-8', Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x7d]), 400, 'malformed-json', 'not-utf8'],
+    ['is an array', '[]', 422, 'unroutable', 'not-an-object'],
+    ['is a number', '7', 422, 'unroutable', 'not-an-object'],
+    ['is null', 'null', 422, 'unroutable', 'not-an-object'],
+    ['has no type', '{"id":"e1"}', 422, 'unroutable', 'missing-type'],
+    ['has a payload that is not JSON', '{"type":"customers","id":"e1","payload":"{"}', 422, 'unroutable', 'payload-not-json'],
+    ['has the payload "null"', '{"type":"customers","id":"e1","payload":"null"}', 422, 'unroutable', 'payload-not-an-object'],
+    ['has no customerUuid', customers({ firstName: 'x' }), 422, 'unroutable', 'missing-customer-uuid'],
+    ['nests 100 000 deep', `{"type":"customers","id":"e1","payload":${JSON.stringify(deep)}}`, 422, 'unroutable', 'payload-not-an-object'],
+  ])('because it %s is answered, and a copy is kept with the reason', async (_, body, status, type, reason) => {
+    const { post, published } = start({ maxBodyBytes: 1_000_000 })
+    const answer = await post(body)
+    expect(answer.statusCode).toBe(status)
+    expect(answer.headers['content-type']).toMatch('application/problem+json')
+    expect(answer.json()).toMatchObject({ type, status, detail: reason })
+    expect(published).toMatchObject([{ topic: 'mykaarma.quarantine', headers: { reason, stage: 'ingress' } }])
+    expect(published[0]?.value).toEqual(Buffer.from(body as string))
+  })
+
+  it('is answered with 503 while its copy cannot be kept', async () => {
+    expect((await start({ outcome: 'deadline' }).post('hello')).statusCode).toBe(503)
+  })
+})
+
+describe('a request that is not authentic', () => {
+  it.each([
+    ['no signature', { 'mykaarma-signature-token': undefined }],
+    ['no token', { 'x-authorization-token': undefined }],
+    ['a wrong signature', { 'mykaarma-signature-token': sign('other') }],
+    ['a wrong token', { 'x-authorization-token': 'other' }],
+  ])('for %s gets the one answer that says nothing more, and no copy is kept', async (_, headers) => {
+    const { post, published } = start()
+    for (const body of [valid, 'not json']) {
+      const answer = await post(body, headers as Record<string, string | undefined>)
+      expect([answer.statusCode, answer.json()]).toEqual([
+        401,
+        { type: 'unauthenticated', status: 401, title: 'The request is not authenticated.' },
+      ])
+    }
+    expect(published).toEqual([])
+  })
+})
+
+describe('the order of checks', () => {
+  const only = (address: string) => ({ includes: (other: string) => other === address })
+
+  it('refuses an address that is not allowed before all else', async () => {
+    const { post, published } = start({ allowedAddresses: only('10.0.0.1') })
+    const answer = await post('x'.repeat(20_000), { 'content-type': 'image/png', 'mykaarma-signature-token': undefined })
+    expect([answer.statusCode, answer.json().type]).toEqual([403, 'forbidden-address'])
+    expect(published).toEqual([])
+  })
+
+  it('looks behind a trusted proxy for the address, and only behind that', async () => {
+    const behind = (trusted: string) =>
+      start({ allowedAddresses: only('10.0.0.1'), trustedProxies: only(trusted) }).post(valid, { 'x-forwarded-for': '10.0.0.1' })
+    expect((await behind('127.0.0.1')).statusCode).toBe(202)
+    expect((await behind('192.0.2.9')).statusCode).toBe(403)
+  })
+
+  it.each([
+    ['415 for another content type', 'image/png', 'unsupported-media-type', 415, 'x'],
+    ['413 for a body over the limit', 'text/plain', 'too-large', 413, 'x'.repeat(10_001)],
+  ])('answers %s before it looks at the signature', async (_, type, slug, status, body) => {
+    const answer = await start().post(body, { 'content-type': type, 'mykaarma-signature-token': undefined })
+    expect([answer.statusCode, answer.json().type]).toEqual([status, slug])
+  })
+
+  it('takes a body of exactly the limit', async () => {
+    const body = valid.padEnd(10_000)
+    expect((await start().post(body)).statusCode).toBe(202)
+  })
+})
+
+describe('what cannot be stored now', () => {
+  it.each(['deadline', 'queue-full', 'refused', 'closing'] as const)(
+    'is answered 503 with Retry-After when the outcome is %s',
+    async (outcome) => {
+      const answer = await start({ outcome }).post(valid)
+      expect([answer.statusCode, answer.json().type, answer.headers['retry-after']]).toEqual([503, 'unavailable', '5'])
+    },
+  )
+})
+
+it('answers other addresses and methods with a problem document', async () => {
+  const { app, internalErrors } = start()
+  for (const [method, url] of [
+    ['GET', WEBHOOK_PATH],
+    ['POST', '/'],
+  ] as const) {
+    const answer = await app.inject({ method, url })
+    expect([answer.statusCode, answer.json().type]).toEqual([404, 'not-found'])
+  }
+  expect(internalErrors).toEqual([])
+})

@@ -1,0 +1,44 @@
+import { createHmac } from 'node:crypto'
+import { expect, it } from 'vitest'
+import { createAuthenticate } from './authenticate.ts'
+
+const body = Buffer.from('{"id": "e",  "n": 12345678901234567890}')
+const sign = (secret: string, bytes: Uint8Array = body) => `sha256=${createHmac('sha256', secret).update(bytes).digest('hex')}`
+const authenticate = createAuthenticate(
+  new Map([
+    ['old', 'secret-1'],
+    ['new', 'secret-2'],
+  ]),
+  new Map([
+    ['a', 'token-1'],
+    ['b', 'token-2'],
+  ]),
+)
+
+it('accepts any valid pair of secret and token and says which they were', () => {
+  expect(authenticate(body, { signature: sign('secret-1'), token: 'token-2' })).toEqual({ secret: 'old', token: 'b' })
+  expect(authenticate(body, { signature: sign('secret-2'), token: 'token-1' })).toEqual({ secret: 'new', token: 'a' })
+})
+
+it('does not mind the case of the hexadecimal signature', () => {
+  expect(authenticate(body, { signature: sign('secret-1').toUpperCase(), token: 'token-1' })).toBeDefined()
+})
+
+it.each([
+  ['no signature', undefined, 'token-1'],
+  ['an empty signature', '', 'token-1'],
+  ['a signature without its prefix', sign('secret-1').slice(7), 'token-1'],
+  ['a truncated signature', sign('secret-1').slice(0, -2), 'token-1'],
+  ['a signature with more behind it', `${sign('secret-1')}00`, 'token-1'],
+  ['the signature given twice', `${sign('secret-1')}, ${sign('secret-1')}`, 'token-1'],
+  ['another secret', sign('secret-3'), 'token-1'],
+  ['another body', sign('secret-1', Buffer.from('{}')), 'token-1'],
+  ['all zeros', `sha256=${'0'.repeat(64)}`, 'token-1'],
+  ['no token', sign('secret-1'), undefined],
+  ['an empty token', sign('secret-1'), ''],
+  ['a wrong token', sign('secret-1'), 'token-3'],
+  ['the beginning of a token', sign('secret-1'), 'token-'],
+  ['the token given twice', sign('secret-1'), 'token-1, token-1'],
+])('refuses %s', (_, signature, token) => {
+  expect(authenticate(body, { signature, token })).toBeUndefined()
+})
