@@ -1,0 +1,96 @@
+// The house's rules about who may import whom (CONTRIBUTING.md). A rule's comment is what a person sees when it is broken.
+const notIn = (...paths) => ({ path: '^(packages|services|test)/', pathNot: [...paths, '\\.test\\.ts$', '^packages/testing/', '^test/'] })
+
+export default {
+  forbidden: [
+    { name: 'no-cycles', severity: 'error', comment: 'Data flows one way.', from: {}, to: { circular: true } },
+    { name: 'no-unresolved', severity: 'error', comment: 'An import must lead somewhere.', from: {}, to: { couldNotResolve: true } },
+    {
+      name: 'declared-dependencies-only',
+      severity: 'error',
+      comment: 'A package imports only what its own package.json names (tests may use the root tools).',
+      from: { path: '^(packages|services)/', pathNot: '\\.test\\.ts$|^packages/testing/src/.*(vitest|reporter)' },
+      to: { dependencyTypes: ['npm-no-pkg', 'npm-unknown', 'npm-dev'] },
+    },
+    {
+      name: 'services-meet-only-at-the-topic',
+      severity: 'error',
+      comment: 'A service never imports a service, and no package imports a service.',
+      from: { path: '^(packages|services/([^/]+))/', pathNot: '\\.test\\.ts$' },
+      to: { path: '^services/', pathNot: '^services/$2/' },
+    },
+    {
+      name: 'schemas-import-typebox-only',
+      severity: 'error',
+      comment: 'The contract is pure and is published: it drags in nothing else.',
+      from: { path: '^packages/schemas/', pathNot: '\\.test\\.ts$' },
+      to: { pathNot: '^packages/schemas/|node_modules/@sinclair/typebox/' },
+    },
+    {
+      name: 'runtime-knows-no-domain',
+      severity: 'error',
+      comment: 'schemas and runtime do not know each other, and runtime knows no other package of ours.',
+      from: { path: '^packages/runtime/', pathNot: '\\.test\\.ts$' },
+      to: { path: '^packages/(?!runtime/)' },
+    },
+    {
+      name: 'simulator-stands-alone',
+      severity: 'error',
+      comment: 'The simulated sender must not share code with what it tests.',
+      from: { path: '^packages/simulator/' },
+      to: { path: '^(packages/(?!simulator/)|services/)' },
+    },
+    {
+      name: 'services-do-not-use-test-packages',
+      severity: 'error',
+      comment: 'Production code imports neither the simulator nor the test kit.',
+      from: { path: '^(services|packages/(schemas|runtime))/', pathNot: '\\.test\\.ts$' },
+      to: { path: '^packages/(testing|simulator)/' },
+    },
+    {
+      name: 'kafkajs-in-one-folder',
+      severity: 'error',
+      comment: 'kafkajs is imported in runtime/src/kafka alone: the guards around its faults live there.',
+      from: notIn('^packages/runtime/src/kafka/'),
+      to: { path: 'node_modules/kafkajs/' },
+    },
+    {
+      name: 'ioredis-in-one-file',
+      severity: 'error',
+      comment: 'ioredis is imported in runtime/src/redis/client.ts alone.',
+      from: notIn('^packages/runtime/src/redis/client\\.ts$'),
+      to: { path: 'node_modules/ioredis/' },
+    },
+    {
+      name: 'the-core-is-pure',
+      severity: 'error',
+      comment: 'project.ts and webhook-route.ts decide by content alone: no client, no framework, no runtime.',
+      from: { path: '^services/.*/(project|webhook-route)\\.ts$' },
+      to: { pathNot: '^packages/schemas/' },
+    },
+    {
+      name: 'only-main-wires',
+      severity: 'error',
+      comment: 'main.ts is where a process begins; nothing imports it.',
+      from: {},
+      to: { path: '^(services|packages)/.*/main\\.ts$' },
+    },
+    {
+      name: 'no-catch-all-folders',
+      severity: 'error',
+      comment: 'A folder is named after what is in it.',
+      from: {},
+      to: { path: '/(utils|common|helpers|types|interfaces)/', pathNot: 'node_modules' },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '/dist/' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['customer-stream-source', 'import', 'node', 'types', 'default'],
+    },
+  },
+}

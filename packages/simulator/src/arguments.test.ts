@@ -1,0 +1,43 @@
+import { expect, test } from 'vitest'
+import { parseArguments } from './arguments.ts'
+
+const REQUIRED = ['--url', 'http://localhost:8080/w', '--secret', 's', '--token', 't', '--events', '10', '--customers', '3']
+
+test('the required arguments are enough', () => {
+  expect(parseArguments(REQUIRED)).toEqual({
+    kind: 'run',
+    options: { url: 'http://localhost:8080/w', secret: 's', token: 't', events: 10, customers: 3 },
+  })
+})
+
+test('optional arguments become options', () => {
+  const parsed = parseArguments([...REQUIRED, '--rate=50', '--drops', '0.02', '--ledger', 'l.jsonl', '--retry-base-ms', '5', '--seed', '0'])
+  expect(parsed).toMatchObject({ options: { ratePerSecond: 50, drops: 0.02, ledgerPath: 'l.jsonl', retryBaseMs: 5, seed: 0 } })
+})
+
+test('all faults are listed together', () => {
+  const parsed = parseArguments(['--evnts', '3', '--url', 'ftp://x', '--events', '1.5', '--drops', '2', '--token', '--rate'])
+  expect(parsed).toEqual({
+    kind: 'faults',
+    faults: [
+      'unknown option --evnts',
+      '--token needs a value',
+      '--secret is missing',
+      '--customers is missing',
+      '--url must be an http or https URL: "ftp://x"',
+      '--events must be a whole number from 1 to 1000000000: "1.5"',
+      '--drops must be a number from 0 to 1: "2"',
+    ],
+  })
+})
+
+test('a stray word and an option given twice are faults', () => {
+  expect(parseArguments([...REQUIRED, 'now', '--events', '3'])).toEqual({
+    kind: 'faults',
+    faults: ['unexpected "now"', '--events is given twice'],
+  })
+})
+
+test('help is given whatever else is wrong', () => {
+  expect(parseArguments(['--nonsense', '--help'])).toEqual({ kind: 'help' })
+})

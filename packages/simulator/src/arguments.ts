@@ -1,0 +1,113 @@
+import { parseArgs } from 'node:util'
+import type { SimulationOptions } from './simulate.ts'
+
+export type ParsedArguments =
+  | { readonly kind: 'run'; readonly options: SimulationOptions }
+  | { readonly kind: 'help' }
+  | { readonly kind: 'faults'; readonly faults: readonly string[] }
+
+export const USAGE = `Usage: npm run simulate -- --url URL --secret TEXT --token TEXT --events N --customers N [options]
+
+  --url URL               where to POST, e.g. http://localhost:8080/webhooks/mykaarma
+  --secret TEXT           signs the body: mykaarma-signature-token
+  --token TEXT            sent as x-authorization-token
+  --events N              distinct events to make
+  --customers N           customers they are about
+  --rate N                new events per second; 0, the default: as fast as the answers come
+  --ledger FILE           append each promise (2xx) as a JSON line
+  --concurrency N         requests in flight (64)
+  --repeats SHARE         accepted events delivered again later, 0 to 1 (0)
+  --disorder SHARE        events sent after later ones of their customer (0)
+  --drops SHARE           requests whose connection is torn before the answer is read (0)
+  --other SHARE           events of other types than customers (0)
+  --retry-base-ms N       mean wait before the first of five retries (1000)
+  --seed N                makes the same events again, with --newest-timestamp byte for byte
+  --newest-timestamp MS   every event is older than this Unix time (now)
+`
+
+const OPTIONS = {
+  url: 'url',
+  secret: 'text',
+  token: 'text',
+  events: { from: 1, to: 1e9, whole: true },
+  customers: { from: 1, to: 1e8, whole: true },
+  rate: { from: 0, to: 1e6 },
+  ledger: 'text',
+  concurrency: { from: 1, to: 10_000, whole: true },
+  repeats: { from: 0, to: 1 },
+  disorder: { from: 0, to: 1 },
+  drops: { from: 0, to: 1 },
+  other: { from: 0, to: 1 },
+  'retry-base-ms': { from: 0, to: 3_600_000 },
+  seed: { from: 0, to: 2 ** 32 - 1, whole: true },
+  'newest-timestamp': { from: 1e12, to: Number.MAX_SAFE_INTEGER, whole: true },
+} as const satisfies Record<string, 'url' | 'text' | NumberRange>
+
+const REQUIRED = ['url', 'secret', 'token', 'events', 'customers'] as const
+
+interface NumberRange {
+  readonly from: number
+  readonly to: number
+  readonly whole?: boolean
+}
+
+/** Options of the command line, or every fault found in them. */
+export function parseArguments(args: readonly string[]): ParsedArguments {
+  const names = Object.keys(OPTIONS)
+  const { tokens } = parseArgs({
+    args: [...args],
+    strict: false,
+    tokens: true,
+    options: Object.fromEntries(names.map((name) => [name, { type: 'string' as const }])),
+  })
+  const faults: string[] = []
+  const given: Record<string, string> = {}
+  for (const [nth, token] of tokens.entries()) {
+    const before = tokens[nth - 1]
+    const isValueOfUnknown = before?.kind === 'option' && !names.includes(before.name)
+    if (token.kind === 'positional' && !isValueOfUnknown) faults.push(`unexpected "${token.value}"`)
+    if (token.kind !== 'option') continue
+    if (token.name === 'help' || token.name === 'h') return { kind: 'help' }
+    if (!names.includes(token.name)) faults.push(`unknown option ${token.rawName}`)
+    else if (token.value === undefined || token.value === '' || (!token.inlineValue && token.value.startsWith('--'))) {
+      faults.push(`--${token.name} needs a value`)
+    } else if (token.name in given) faults.push(`--${token.name} is given twice`)
+    given[token.name] = token.value ?? ''
+  }
+  for (const name of REQUIRED) if (!(name in given)) faults.push(`--${name} is missing`)
+  for (const [name, kind] of Object.entries(OPTIONS)) {
+    const fault = given[name] && faultOf(given[name], kind)
+    if (fault) faults.push(`--${name} ${fault}: "${given[name]}"`)
+  }
+  return faults.length > 0 ? { kind: 'faults', faults } : { kind: 'run', options: toOptions(given) }
+}
+
+function faultOf(value: string, kind: 'url' | 'text' | NumberRange): string | undefined {
+  if (kind === 'text') return undefined
+  if (kind === 'url') return /^https?:$/.test(URL.parse(value)?.protocol ?? '') ? undefined : 'must be an http or https URL'
+  const number = Number(value)
+  const sound = number >= kind.from && number <= kind.to && (!kind.whole || Number.isInteger(number))
+  return sound ? undefined : `must be a ${kind.whole ? 'whole ' : ''}number from ${kind.from} to ${kind.to}`
+}
+
+function toOptions(given: Record<string, string>): SimulationOptions {
+  const optional = <Name extends keyof SimulationOptions>(name: Name, flag: string): { [Key in Name]?: number } =>
+    (given[flag] === undefined ? {} : { [name]: Number(given[flag]) }) as { [Key in Name]?: number }
+  return {
+    url: given.url!,
+    secret: given.secret!,
+    token: given.token!,
+    events: Number(given.events),
+    customers: Number(given.customers),
+    ...(given.ledger !== undefined && { ledgerPath: given.ledger }),
+    ...optional('ratePerSecond', 'rate'),
+    ...optional('concurrency', 'concurrency'),
+    ...optional('repeats', 'repeats'),
+    ...optional('disorder', 'disorder'),
+    ...optional('drops', 'drops'),
+    ...optional('other', 'other'),
+    ...optional('retryBaseMs', 'retry-base-ms'),
+    ...optional('seed', 'seed'),
+    ...optional('newestTimestamp', 'newest-timestamp'),
+  }
+}

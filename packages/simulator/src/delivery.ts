@@ -1,0 +1,48 @@
+import type { KeyObject } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Permits } from './permits.ts'
+import type { Random } from './random.ts'
+import type { AttemptResult, Sender } from './sender.ts'
+import { sign } from './signature.ts'
+
+/** The first and five retries, as the vendor documents. */
+export const MAX_ATTEMPTS = 6
+
+export type DeliveryResult =
+  | { readonly outcome: 'promised'; readonly status: number; readonly attempt: number }
+  | { readonly outcome: 'lost' | 'stopped' }
+
+export interface DeliveryOptions {
+  readonly sender: Sender
+  readonly key: KeyObject
+  /** Requests in flight. The caller takes the permit of the first attempt; a delivery that waits to retry holds none. */
+  readonly inFlight: Permits
+  readonly drops: number
+  readonly retryBaseMs: number
+  /** Ends the retries; an attempt in flight still gets its answer. */
+  readonly signal: AbortSignal
+  readonly onAttempt: (result: AttemptResult) => void
+}
+
+/** Delivers one body until it is answered with 2xx, or gives it up as the vendor does. */
+export function createDelivery({ sender, key, inFlight, drops, retryBaseMs, signal, onAttempt }: DeliveryOptions) {
+  return async function deliver(body: Uint8Array, random: Random): Promise<DeliveryResult> {
+    const signature = sign(body, key)
+    for (let attempt = 1; ; attempt++) {
+      // Up to 10 ms: some connections are torn before the answer is on its way, some with the answer unread.
+      const result = await sender.send(body, signature, random.chance(drops) ? random.below(10) : undefined)
+      inFlight.give()
+      onAttempt(result)
+      if (result.outcome === 'answered' && result.status >= 200 && result.status < 300) {
+        return { outcome: 'promised', status: result.status, attempt }
+      }
+      if (attempt === MAX_ATTEMPTS) return { outcome: 'lost' }
+      await delay(retryBaseMs * 2 ** (attempt - 1) * (0.5 + random.next()), undefined, { signal }).catch(() => {})
+      await inFlight.take()
+      if (signal.aborted) {
+        inFlight.give()
+        return { outcome: 'stopped' }
+      }
+    }
+  }
+}

@@ -1,0 +1,94 @@
+import { Random, randomSeed } from './random.ts'
+import { type JsonObject, makeSnapshot } from './snapshot.ts'
+
+/** An event ready to be delivered: its body, and what a promise about it has to name. */
+export interface MadeEvent {
+  readonly id: string
+  readonly timestamp: number
+  readonly type: string
+  readonly customerUuid: string | null
+  readonly body: string
+}
+
+export interface MadeCustomersEvent extends MadeEvent {
+  readonly customerUuid: string
+  /** The payload as an object, in whichever form the body carries it. */
+  readonly payload: { readonly customerWithVehicles: JsonObject & { readonly customer: JsonObject } }
+}
+
+export interface CustomersEventOverrides {
+  readonly id?: string
+  readonly timestamp?: number
+  readonly customerUuid?: string
+  readonly dealeruuid?: string
+  readonly departmentuuid?: string
+  /** Laid over the made customer; a field given as `undefined` is left out. */
+  readonly customer?: JsonObject
+  readonly vehicles?: unknown[] | null
+  readonly addresses?: unknown[] | null
+  /** Beside the customer, as in the vendor's event sample, or inside it, as in its API schema. Default: beside. */
+  readonly addressesStand?: 'beside' | 'inside'
+  /** Default: a JSON string, as documented. */
+  readonly payloadForm?: 'string' | 'object'
+  /** The legacy envelope: `dataType` and `eventType` in place of `type`. */
+  readonly legacy?: boolean
+}
+
+export interface CustomersEventSource {
+  /** What stays the same between the events of one customer. */
+  readonly persona?: Random
+  /** What this event says. */
+  readonly change?: Random
+  /** Successive versions of a customer always differ. */
+  readonly version?: number
+}
+
+/** A whole, realistic customers event; whatever is not given is made up. */
+export function makeCustomersEvent(overrides: CustomersEventOverrides = {}, source: CustomersEventSource = {}): MadeCustomersEvent {
+  const { persona = new Random(randomSeed()), change = new Random(randomSeed()), version = 1 } = source
+  const customerUuid = overrides.customerUuid ?? persona.opaqueId()
+  const made = makeSnapshot(customerUuid, version, persona, change)
+  const { id = change.uuid(), timestamp = Date.now(), dealeruuid = change.hex(63), departmentuuid = change.hex(63) } = overrides
+  const { vehicles = made.vehicles, addresses = made.addresses } = overrides
+  const customer = { ...made.customer, ...overrides.customer }
+  const payload = {
+    customerWithVehicles:
+      overrides.addressesStand === 'inside' ? { customer: { ...customer, addresses }, vehicles } : { customer, vehicles, addresses },
+  }
+  const body = JSON.stringify({
+    id,
+    timestamp,
+    dealeruuid,
+    departmentuuid,
+    ...(overrides.legacy ? { dataType: 'customers', eventType: 'pointInTime' } : { type: 'customers' }),
+    payload: overrides.payloadForm === 'object' ? payload : JSON.stringify(payload),
+  })
+  return { id, timestamp, type: 'customers', customerUuid, body, payload }
+}
+
+export const OTHER_TYPES = ['appointments', 'service-orders', 'mpis', 'messages'] as const
+
+/** An event of another type; its payload is only hinted at, since nobody here reads it. */
+export function makeOtherEvent(
+  overrides: Partial<Pick<MadeEvent, 'id' | 'timestamp' | 'type'>> = {},
+  random = new Random(randomSeed()),
+): MadeEvent {
+  const { id = random.uuid(), timestamp = Date.now(), type = random.pick(OTHER_TYPES) } = overrides
+  const uuid = random.opaqueId()
+  const payloads: Record<string, unknown> = {
+    appointments: {
+      uuid,
+      event: random.pick(['CREATED', 'RESCHEDULED', 'UPDATED']),
+      appointmentInfoResponse: { uuid, isCancelled: false },
+    },
+    'service-orders': {
+      uuid,
+      order: { type: 'RO', header: { orderNumber: `RO${random.digits(6)}`, status: 'C', dmsStatus: 'O', tagNumber: 'T205' } },
+    },
+    mpis: { uuid, type: 'FULL_MPI', status: 'Working - MPI & Diag.', version: random.below(9), recommendedTotal: 0 },
+    messages: { dealerOrderUuid: uuid, isUpdate: false, messageDTO: { uuid: random.opaqueId(), messageType: 'S', protocol: 'X' } },
+  }
+  const payload = JSON.stringify(payloads[type] ?? { uuid })
+  const body = JSON.stringify({ id, timestamp, dealeruuid: random.hex(63), departmentuuid: random.hex(63), type, payload })
+  return { id, timestamp, type, customerUuid: null, body }
+}

@@ -1,0 +1,14 @@
+export { MAX_ATTEMPTS } from './delivery.ts'
+export {
+  type CustomersEventOverrides,
+  type MadeCustomersEvent,
+  type MadeEvent,
+  makeCustomersEvent,
+  makeOtherEvent,
+  OTHER_TYPES,
+} from './events.ts'
+export { type LedgerEntry, readLedger } from './ledger.ts'
+export { Random } from './random.ts'
+export { makeSequence, type SequencedEvent, type SequenceOptions } from './sequence.ts'
+export { sign } from './signature.ts'
+export { createSimulation, type Simulation, type SimulationOptions, type SimulationProgress } from './simulate.ts'

@@ -1,0 +1,92 @@
+/**
+ * The ledger: one JSON line per promise, that is per delivery answered with 2xx in time. A line counts once its newline is written; what a killed
+ * run leaves after the last newline is no promise anyone can check, so the reader ignores it and the next writer cuts it off.
+ */
+import { closeSync, createReadStream, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
+
+export interface LedgerEntry {
+  readonly id: string
+  readonly timestamp: number
+  readonly type: string
+  /** null for an event of another type. */
+  readonly customerUuid: string | null
+  /** Of the body's bytes, in hex. */
+  readonly sha256: string
+  /** Unix milliseconds. */
+  readonly promisedAt: number
+  /** 1 to 6. */
+  readonly attempt: number
+  readonly status: number
+}
+
+export interface LedgerWriter {
+  append(entry: LedgerEntry): void
+  close(): void
+}
+
+const BUFFERED_CHARACTERS = 64 * 1024
+
+/** Appends to what is there. Writes are synchronous, 64 KiB at a time: a full disk is an error of the promise that met it. */
+export function openLedger(path: string): LedgerWriter {
+  const file = openSync(path, 'a+')
+  cutTornLine(file)
+  let lines = ''
+  const flush = (): void => {
+    const bytes = Buffer.from(lines)
+    lines = ''
+    for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written)
+  }
+  return {
+    append(entry) {
+      lines += `${JSON.stringify(entry)}\n`
+      if (lines.length > BUFFERED_CHARACTERS) flush()
+    },
+    close() {
+      try {
+        flush()
+      } finally {
+        closeSync(file)
+      }
+    },
+  }
+}
+
+function cutTornLine(file: number): void {
+  const { size } = fstatSync(file)
+  const tail = Buffer.alloc(Math.min(size, BUFFERED_CHARACTERS))
+  readSync(file, tail, 0, tail.length, size - tail.length)
+  const torn = tail.length - (tail.lastIndexOf('\n') + 1)
+  if (torn > 0) ftruncateSync(file, size - torn)
+}
+
+/** Every promise of a ledger. A torn last line is reported as ignored; any other line that is no entry is an error with its number. */
+export async function* readLedger(
+  path: string,
+  onTornLine = (line: number): void => process.emitWarning(`${path}: line ${line} is torn and was ignored`),
+): AsyncGenerator<LedgerEntry> {
+  let number = 0
+  let rest = ''
+  for await (const chunk of createReadStream(path, 'utf8')) {
+    const lines = (rest + chunk).split('\n')
+    rest = lines.pop()!
+    for (const line of lines) yield parseLine(line, path, ++number)
+  }
+  if (rest !== '') onTornLine(number + 1)
+}
+
+const TEXTS = ['id', 'type', 'sha256'] as const
+const NUMBERS = ['timestamp', 'promisedAt', 'attempt', 'status'] as const
+
+function parseLine(line: string, path: string, number: number): LedgerEntry {
+  let entry: Record<string, unknown> | null = null
+  try {
+    entry = JSON.parse(line)
+  } catch {}
+  const sound =
+    entry !== null &&
+    TEXTS.every((name) => typeof entry[name] === 'string') &&
+    NUMBERS.every((name) => typeof entry[name] === 'number') &&
+    (entry.customerUuid === null || typeof entry.customerUuid === 'string')
+  if (!sound) throw new Error(`${path}: line ${number} is not a ledger entry: ${line.slice(0, 80)}`)
+  return entry as unknown as LedgerEntry
+}

@@ -1,0 +1,70 @@
+const LETTERS_AND_DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
+
+export function randomSeed(): number {
+  return Math.floor(Math.random() * 2 ** 32)
+}
+
+/** sfc32. Each (seed, stream) pair is a sequence of its own, so one event's content does not depend on how many numbers another one drew. */
+export class Random {
+  #a: number
+  #b: number
+  #c = 0x9e3779b9
+  #counter = 1
+
+  constructor(seed: number, stream = 0) {
+    this.#a = seed | 0
+    this.#b = stream | 0
+    for (let i = 0; i < 12; i++) this.next()
+  }
+
+  /** From 0 up to, not including, 1. */
+  next(): number {
+    return this.#bits() / 2 ** 32
+  }
+
+  /** An integer from 0 up to, not including, `below`. */
+  below(below: number): number {
+    return Math.floor(this.next() * below)
+  }
+
+  chance(probability: number): boolean {
+    return this.next() < probability
+  }
+
+  pick<T>(choices: readonly T[]): T {
+    return choices[this.below(choices.length)] as T
+  }
+
+  digits(length: number): string {
+    let text = ''
+    while (text.length < length) text += this.below(10)
+    return text
+  }
+
+  hex(length: number): string {
+    let text = ''
+    while (text.length < length) text += this.#bits().toString(16).padStart(8, '0')
+    return text.slice(0, length)
+  }
+
+  /** The form of the vendor's customer, vehicle and order ids: 43 letters and digits. */
+  opaqueId(): string {
+    let text = ''
+    while (text.length < 43) text += LETTERS_AND_DIGITS[this.below(62)]
+    return text
+  }
+
+  uuid(): string {
+    const hex = this.hex(32)
+    return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20)}`
+  }
+
+  #bits(): number {
+    const result = (this.#a + this.#b + this.#counter) | 0
+    this.#counter = (this.#counter + 1) | 0
+    this.#a = this.#b ^ (this.#b >>> 9)
+    this.#b = (this.#c + (this.#c << 3)) | 0
+    this.#c = (((this.#c << 21) | (this.#c >>> 11)) + result) | 0
+    return result >>> 0
+  }
+}

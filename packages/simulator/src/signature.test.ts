@@ -1,0 +1,15 @@
+import { expect, test } from 'vitest'
+import { sign, signingKey } from './signature.ts'
+
+// RFC 4231, test case 2; the same as `printf 'what do ya want for nothing?' | openssl dgst -sha256 -hmac Jefe`.
+const BODY = 'what do ya want for nothing?'
+const SIGNATURE = 'sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843'
+
+test('a signature is the HMAC-SHA256 of the body as openssl makes it', () => {
+  expect(sign(BODY, 'Jefe')).toBe(SIGNATURE)
+})
+
+test('text and bytes, secret and prepared key give the same signature', () => {
+  expect(sign(Buffer.from(BODY), signingKey('Jefe'))).toBe(SIGNATURE)
+  expect(sign('José 🚗', 's')).toBe(sign(Buffer.from('José 🚗'), 's'))
+})

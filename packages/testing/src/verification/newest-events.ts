@@ -1,0 +1,66 @@
+import { createHash } from 'node:crypto'
+import {
+  type CustomerHash,
+  compareVersions,
+  customerToHash,
+  isTooFarInFuture,
+  META,
+  parseEvent,
+  readVersion,
+  type Version,
+} from '@customer-stream/schemas'
+
+/** What Redis must hold of one customer: a hash of this version with one of these contents (two events may share a version by mistake of the sender). */
+export interface Expected {
+  readonly version: Version
+  readonly contents: ReadonlySet<string>
+}
+
+// These tell which copy of an event was applied and when; a repeat may rightly have been the first to arrive.
+const incidental: ReadonlySet<string> = new Set([META.receivedAt, META.appliedAt, META.source, META.projection])
+
+/** A digest of a hash's fields in no particular order, without the incidental ones. */
+export const contentOf = (fields: Iterable<readonly [string, string]>): string => {
+  const digest = createHash('sha256')
+  const sorted = [...fields].filter(([field]) => !incidental.has(field)).sort(([a], [b]) => (a < b ? -1 : 1))
+  for (const [field, value] of sorted) digest.update(JSON.stringify([field, value]))
+  return digest.digest('base64')
+}
+
+const pairs = ({ fieldsAndValues }: CustomerHash): (readonly [string, string])[] => {
+  const found: [string, string][] = []
+  for (let i = 0; i < fieldsAndValues.length; i += 2) found.push([fieldsAndValues[i] ?? '', fieldsAndValues[i + 1] ?? ''])
+  return found
+}
+
+/** Finds the newest usable event of each customer by reading the topic with the exported rules: an answer of its own to what the projector should have done. */
+export const createNewestEvents = (maxFutureMs?: number) => {
+  const newest = new Map<string, { version: Version; contents: Set<string> }>()
+  return {
+    /** @returns whether the record can be projected at all. */
+    add: (value: Buffer | null, receivedAt: number): boolean => {
+      const parsed = parseEvent(value ?? Buffer.alloc(0))
+      if (!parsed.ok || parsed.value.kind !== 'customers') return false
+      const hash = customerToHash(parsed.value, { topic: '', partition: 0, offset: '', receivedAt, appliedAt: 0, projection: 0 })
+      if (!hash.ok || isTooFarInFuture(hash.value.version, receivedAt, maxFutureMs)) return false
+      const { customerUuid, version } = hash.value
+      const kept = newest.get(customerUuid)
+      const order = kept === undefined ? 1 : compareVersions(version, kept.version)
+      if (order > 0) newest.set(customerUuid, { version, contents: new Set([contentOf(pairs(hash.value))]) })
+      if (order === 0) kept?.contents.add(contentOf(pairs(hash.value)))
+      return true
+    },
+    expected: newest as ReadonlyMap<string, Expected>,
+  }
+}
+
+/** What is wrong with a customer's hash, undefined if nothing is. A newer version than expected is right: traffic may go on. */
+export const compareHash = (expected: Expected, hash: Readonly<Record<string, string>>): string | undefined => {
+  if (Object.keys(hash).length === 0) return 'is missing in Redis'
+  const stored = readVersion({ id: hash[META.eventId], timestamp: hash[META.eventTimestamp] })
+  if (!stored.ok) return 'is no customer hash'
+  const order = compareVersions(stored.value, expected.version)
+  if (order < 0) return 'is older in Redis than the newest event'
+  if (order === 0 && !expected.contents.has(contentOf(Object.entries(hash)))) return 'differs in content from its newest event'
+  return undefined
+}

@@ -1,0 +1,114 @@
+import { createHash } from 'node:crypto'
+import type { Admin, Kafka } from '@customer-stream/runtime/kafka'
+import type { Redis } from '@customer-stream/runtime/redis'
+import { customerKey, positionField, positionsKey, type TopicNames } from '@customer-stream/schemas'
+import { type LedgerEntry, readLedger } from '@customer-stream/simulator'
+import { waitUntil } from '../wait-until.ts'
+import { compareHash, createNewestEvents, type Expected } from './newest-events.ts'
+import { readTopic } from './read-topic.ts'
+
+export interface VerifyOptions {
+  readonly kafka: Kafka
+  readonly admin: Admin
+  readonly redis: Redis
+  readonly topics: TopicNames
+  readonly keyPrefix: string
+  readonly projection: number
+  /** Without a ledger only Redis is held against the topic. */
+  readonly ledgerPath?: string
+  /** How long the projector may take to reach the end of the topic. */
+  readonly catchUpMs?: number
+  readonly onProgress?: (step: string) => void
+}
+
+export interface Verdict {
+  /** Lines of the ledger, repeats included, and the distinct events behind them. */
+  readonly promises: number
+  readonly promisedEvents: number
+  /** Promised events that are not in Kafka, byte for byte. */
+  readonly missing: readonly LedgerEntry[]
+  readonly records: { readonly customers: number; readonly other: number; readonly unusable: number }
+  readonly customers: number
+  /** Customers whose hash is not their newest event's, or older than a promise, and why. */
+  readonly wrong: readonly { readonly customerUuid: string; readonly reason: string }[]
+}
+
+const REDIS_BATCH = 500
+
+const waitForProjector = async ({ admin, redis, topics, keyPrefix, projection, catchUpMs = 60_000 }: VerifyOptions) => {
+  const ends = (await admin.fetchTopicOffsets(topics.customers)).filter(({ low, high }) => low !== high)
+  if (ends.length === 0) return
+  await waitUntil(
+    'the projector has reached the end of the topic',
+    async () => {
+      const stored = await redis.hmget(
+        positionsKey(projection, keyPrefix),
+        ...ends.map(({ partition }) => positionField(topics.customers, partition)),
+      )
+      return ends.reduce((behind, { high }, i) => behind + Math.max(0, Number(BigInt(high) - BigInt(stored[i] ?? 0))), 0)
+    },
+    (behind) => behind === 0,
+    { timeoutMs: catchUpMs, pauseMs: 100 },
+  )
+}
+
+const compareRedis = async (redis: Redis, keyPrefix: string, expected: ReadonlyMap<string, Expected>): Promise<Verdict['wrong']> => {
+  const wrong: { customerUuid: string; reason: string }[] = []
+  const all = [...expected]
+  for (let start = 0; start < all.length; start += REDIS_BATCH) {
+    const batch = all.slice(start, start + REDIS_BATCH)
+    const hashes = await Promise.all(batch.map(([customerUuid]) => redis.hgetall(customerKey(customerUuid, keyPrefix))))
+    for (const [i, [customerUuid, wanted]] of batch.entries()) {
+      const reason = compareHash(wanted, hashes[i] ?? {})
+      if (reason !== undefined) wrong.push({ customerUuid, reason })
+    }
+  }
+  return wrong
+}
+
+/**
+ * The judge: every promise is in Kafka, and every customer's hash is its newest event's, in full content. Read-only.
+ * @throws when the projector does not reach the end of the topic in time.
+ */
+export const verify = async (options: VerifyOptions): Promise<Verdict> => {
+  const { kafka, admin, redis, topics, keyPrefix, onProgress = () => {} } = options
+  onProgress('waiting for the projector')
+  await waitForProjector(options)
+
+  onProgress('reading Kafka')
+  const newest = createNewestEvents()
+  const stored = new Set<string>()
+  const records = { customers: 0, other: 0, unusable: 0 }
+  // The key is part of the promise: a subscriber finds a customer's events in one partition by it.
+  const fingerprint = (key: string | null, sha256: string) => `${key ?? ''} ${sha256}`
+  const sha256 = (value: Buffer | null) =>
+    createHash('sha256')
+      .update(value ?? '')
+      .digest('hex')
+  await readTopic(kafka, admin, topics.customers, ({ key, value, timestamp }) => {
+    records.customers += 1
+    if (!newest.add(value, Number(timestamp))) records.unusable += 1
+    stored.add(fingerprint(key?.toString() ?? null, sha256(value)))
+  })
+  await readTopic(kafka, admin, topics.other, ({ value }) => {
+    records.other += 1
+    stored.add(fingerprint(null, sha256(value)))
+  })
+
+  let promises = 0
+  const events = new Set<string>()
+  const missing = new Map<string, LedgerEntry>()
+  if (options.ledgerPath !== undefined) {
+    onProgress('reading the ledger')
+    for await (const entry of readLedger(options.ledgerPath)) {
+      promises += 1
+      const print = fingerprint(entry.customerUuid, entry.sha256)
+      events.add(print)
+      if (!stored.has(print)) missing.set(print, entry)
+    }
+  }
+
+  onProgress('comparing Redis')
+  const wrong = await compareRedis(redis, keyPrefix, newest.expected)
+  return { promises, promisedEvents: events.size, missing: [...missing.values()], records, customers: newest.expected.size, wrong }
+}

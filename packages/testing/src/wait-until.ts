@@ -1,0 +1,20 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/**
+ * Waits for a fact: asks again until the answer satisfies, and rejects with the last answer seen when the deadline is over.
+ * @param what the fact, for the message, e.g. "the customer is in Redis".
+ */
+export const waitUntil = async <T>(
+  what: string,
+  ask: () => Promise<T> | T,
+  satisfied: (answer: T) => boolean,
+  { timeoutMs = 30_000, pauseMs = 20 }: { timeoutMs?: number; pauseMs?: number } = {},
+): Promise<T> => {
+  const deadline = performance.now() + timeoutMs
+  for (;;) {
+    const answer = await ask()
+    if (satisfied(answer)) return answer
+    if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms in vain until ${what}; last seen: ${JSON.stringify(answer)}`)
+    await sleep(pauseMs)
+  }
+}

@@ -1,0 +1,191 @@
+import { createLogger } from '@customer-stream/runtime'
+import { createRedis, type Redis } from '@customer-stream/runtime/redis'
+import {
+  type CustomerHash,
+  compareVersions,
+  customerFromHash,
+  customerKey,
+  customerToHash,
+  parseEvent,
+  type Version,
+} from '@customer-stream/schemas'
+import { freshNames, startRedis, testRedisUrl } from '@customer-stream/testing'
+import fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createStore } from './store.ts'
+
+const TOPIC = 'raw'
+const connections: Redis[] = []
+const connect = async (url: string): Promise<Redis> => {
+  const redis = createRedis(
+    { REDIS_URL: url, REDIS_KEY_PREFIX: '', REDIS_COMMAND_TIMEOUT_MS: 5000, REDIS_CONNECT_TIMEOUT_MS: 2000 },
+    createLogger('test', 'silent'),
+  )
+  connections.push(redis)
+  await redis.connect()
+  return redis
+}
+let redis: Redis
+beforeAll(async () => {
+  redis = await connect(testRedisUrl())
+})
+afterAll(() => {
+  for (const connection of connections) connection.disconnect()
+})
+
+const fresh = (client: Redis = redis, projection = 1) => {
+  const { keyPrefix } = freshNames()
+  const store = (version = projection) => createStore(client, { keyPrefix, topic: TOPIC, projection: version })
+  return { store: store(), storeOf: store, keyOf: (customerUuid: string) => customerKey(customerUuid, keyPrefix), keyPrefix }
+}
+const snapshot = ({ timestamp, id }: Version, fields: object = {}, customerUuid = 'c', projection = 1): CustomerHash => {
+  const body = JSON.stringify({
+    id,
+    timestamp,
+    type: 'customers',
+    payload: { customerWithVehicles: { customer: { ...fields, customerUuid } } },
+  })
+  const event = parseEvent(Buffer.from(body))
+  if (!event.ok || event.value.kind !== 'customers') throw new Error(body)
+  const hash = customerToHash(event.value, { topic: TOPIC, partition: 0, offset: '0', receivedAt: 1, appliedAt: 1, projection })
+  if (!hash.ok) throw new Error(hash.reason)
+  return hash.value
+}
+const asObject = ({ fieldsAndValues }: CustomerHash) =>
+  Object.fromEntries(fieldsAndValues.flatMap((field, i) => (i % 2 ? [] : [[field, fieldsAndValues[i + 1]]])))
+
+describe('apply', () => {
+  it('replaces the whole hash, so that no field of the older event survives', async () => {
+    const { store, keyOf } = fresh()
+    const older = snapshot({ timestamp: 1, id: 'a' }, { firstName: 'Ann', company: 'gone' })
+    const newer = snapshot({ timestamp: 2, id: 'b' }, { firstName: 'Anna' })
+    expect(await store.apply([older])).toEqual(['applied'])
+    expect(await store.apply([newer])).toEqual(['applied'])
+    expect(await redis.hgetall(keyOf('c'))).toEqual(asObject(newer))
+  })
+
+  it('tells applied, duplicate and stale apart, for many customers in one call', async () => {
+    const { store } = fresh()
+    const at = (timestamp: number, customer: string) => snapshot({ timestamp, id: 'e' }, {}, customer)
+    expect(await store.apply([at(5, 'a'), at(5, 'b'), at(5, 'c')])).toEqual(['applied', 'applied', 'applied'])
+    expect(await store.apply([at(6, 'a'), at(5, 'b'), at(4, 'c'), at(1, 'd')])).toEqual(['applied', 'duplicate', 'stale', 'applied'])
+    expect(await store.apply([])).toEqual([])
+  })
+
+  it('ends in the same hash for any order and repetition of events, as compareVersions has it', async () => {
+    const version = fc.record({ timestamp: fc.integer({ min: 1, max: 3 }), id: fc.string({ unit: 'binary', minLength: 1, maxLength: 3 }) })
+    await fc.assert(
+      fc.asyncProperty(fc.array(version, { minLength: 1, maxLength: 8 }), async (versions) => {
+        const { store, keyOf } = fresh()
+        for (const v of versions) await store.apply([snapshot(v, { firstName: `${v.timestamp} ${v.id}` })])
+        for (const v of versions) await store.apply([snapshot(v, { firstName: `${v.timestamp} ${v.id}` })])
+        const newest = versions.reduce((kept, next) => (compareVersions(next, kept) > 0 ? next : kept))
+        const stored = customerFromHash(await redis.hgetall(keyOf('c')))
+        expect(stored).toMatchObject({ ok: true, value: { version: newest, customer: { firstName: `${newest.timestamp} ${newest.id}` } } })
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  it('keeps what no hash field should lose: __proto__, emoji, NUL, empty text and 10 000 unknown fields', async () => {
+    const { store, keyOf } = fresh()
+    const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`field ${i}`, `value ${i}`]))
+    const fields = { ...many, ...JSON.parse('{"__proto__":"p","constructor":"c","😀":"\\u0000","empty":""}') }
+    const hash = snapshot({ timestamp: 1, id: 'e' }, fields)
+    expect(await store.apply([hash])).toEqual(['applied'])
+    expect(new Map(Object.entries(await redis.hgetall(keyOf('c'))))).toEqual(new Map(Object.entries(asObject(hash))))
+    expect(await redis.hlen(keyOf('c'))).toBe(hash.fieldsAndValues.length / 2)
+  })
+
+  it.each(['{}', '}{', ' a b ', 'a\nb\0c', '-', '😀', 'x'.repeat(10_000)])('finds a customer called %j again', async (uuid) => {
+    const { store, keyOf } = fresh()
+    await store.apply([snapshot({ timestamp: 1, id: 'e' }, {}, uuid)])
+    expect(await redis.hget(keyOf(uuid), 'customerUuid')).toBe(uuid)
+  })
+
+  it('replaces a key of ours that is no hash', async () => {
+    const { store, keyOf } = fresh()
+    await redis.set(keyOf('c'), 'not a hash')
+    expect(await store.apply([snapshot({ timestamp: 1, id: 'e' })])).toEqual(['applied'])
+    expect(await redis.type(keyOf('c'))).toBe('hash')
+  })
+
+  it('writes the same event anew for a raised projection, and not for a lower one', async () => {
+    const { storeOf, keyOf } = fresh()
+    const version = { timestamp: 5, id: 'e' }
+    await storeOf(1).apply([snapshot(version, { firstName: 'old layout' })])
+    expect(await storeOf(2).apply([snapshot({ timestamp: 4, id: 'z' }, {}, 'c', 2)])).toEqual(['stale'])
+    expect(await storeOf(2).apply([snapshot(version, { firstName: 'new layout' }, 'c', 2)])).toEqual(['applied'])
+    expect(await storeOf(1).apply([snapshot(version, { firstName: 'old layout' })])).toEqual(['duplicate'])
+    expect(await redis.hget(keyOf('c'), 'firstName')).toBe('new layout')
+  })
+})
+
+describe('the order of versions in Lua', () => {
+  it.each(['C', 'C.UTF-8', 'en_US.UTF-8'])('is the bytes’ order in a Redis started with LC_ALL=%s', async (locale) => {
+    const server = await startRedis({ env: { LC_ALL: locale } })
+    try {
+      const { store, keyOf } = fresh(await connect(server.url))
+      const ids = ['a', 'B', 'ab-z', 'aba', 'Z', '_', 'é', 'e', '\u{1F600}', '\uFFFD', 'a\0', '']
+        .filter((id) => id !== '')
+        .sort(() => 0.5 - Math.random())
+      for (const id of ids) await store.apply([snapshot({ timestamp: 1, id }, { firstName: id })])
+      const greatest = ids.toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b))).at(-1)
+      const client = connections.at(-1)
+      expect(await client?.hget(keyOf('c'), '_eventId')).toBe(greatest)
+      for (const [i, a] of ids.entries()) {
+        const b = ids[(i + 1) % ids.length] ?? ''
+        const { store: pair } = fresh(client)
+        await pair.apply([snapshot({ timestamp: 1, id: a })])
+        const expected = compareVersions({ timestamp: 1, id: b }, { timestamp: 1, id: a }) > 0 ? 'applied' : 'stale'
+        expect(await pair.apply([snapshot({ timestamp: 1, id: b })])).toEqual([expected])
+      }
+    } finally {
+      await server.stop()
+    }
+  })
+})
+
+describe('a Redis without memory', () => {
+  it('refuses a call as a whole: nothing changes, and nothing is counted as done', async () => {
+    const server = await startRedis({ args: ['--maxmemory', '4mb', '--maxmemory-policy', 'noeviction'] })
+    try {
+      const client = await connect(server.url)
+      const { store, keyOf } = fresh(client)
+      const before = snapshot({ timestamp: 1, id: 'e' }, { firstName: 'before' })
+      await store.apply([before])
+      for (let i = 0; ; i++) if ((await client.set(`fill ${i}`, 'x'.repeat(100_000)).catch(() => 'full')) === 'full') break
+      const after = [snapshot({ timestamp: 2, id: 'e' }, { firstName: 'after' }), snapshot({ timestamp: 1, id: 'e' }, {}, 'new customer')]
+      await expect(store.apply(after)).rejects.toThrow('OOM')
+      await expect(store.movePosition(0, undefined, '7')).rejects.toThrow('OOM')
+      expect(await client.hgetall(keyOf('c'))).toEqual(asObject(before))
+      await client.config('SET', 'maxmemory', '0')
+      expect(await store.apply(after)).toEqual(['applied', 'applied'])
+    } finally {
+      await server.stop()
+    }
+  })
+})
+
+describe('movePosition', () => {
+  it('moves only from where the position is, and counts a move already made as made', async () => {
+    const { store } = fresh()
+    expect(await store.positions([0, 1])).toEqual(
+      new Map([
+        [0, undefined],
+        [1, undefined],
+      ]),
+    )
+    expect(await store.movePosition(0, '3', '5')).toBe(false)
+    expect(await store.movePosition(0, undefined, '5')).toBe(true)
+    expect(await store.movePosition(0, undefined, '5')).toBe(true)
+    expect(await store.movePosition(0, undefined, '6')).toBe(false)
+    expect(await store.movePosition(0, '5', '6')).toBe(true)
+    expect(await store.positions([1, 0])).toEqual(
+      new Map([
+        [1, undefined],
+        [0, '6'],
+      ]),
+    )
+  })
+})
