@@ -1,0 +1,31 @@
+# One small image per service: docker build --build-arg SERVICE=ingress -t customer-stream/ingress .
+ARG NODE_IMAGE=node:24-slim
+
+FROM ${NODE_IMAGE} AS dependencies
+ARG SERVICE
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+COPY packages/schemas/package.json packages/schemas/
+COPY packages/runtime/package.json packages/runtime/
+COPY packages/simulator/package.json packages/simulator/
+COPY packages/testing/package.json packages/testing/
+COPY services/ingress/package.json services/ingress/
+COPY services/projector/package.json services/projector/
+RUN npm ci --omit=dev --ignore-scripts --workspace @customer-stream/${SERVICE}
+
+FROM ${NODE_IMAGE}
+ARG SERVICE
+ENV NODE_ENV=production
+WORKDIR /app
+COPY --from=dependencies /app/node_modules node_modules
+COPY package.json ./
+COPY packages/schemas packages/schemas
+COPY packages/runtime packages/runtime
+COPY services/${SERVICE} services/${SERVICE}
+WORKDIR /app/services/${SERVICE}
+USER node
+EXPOSE 8080 9464
+HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=6 \
+  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.ADMIN_PORT ?? 9464}/readyz`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+# Node is process 1 and handles SIGTERM itself; no npm or shell stands between.
+CMD ["node", "--conditions=customer-stream-source", "src/main.ts"]
