@@ -85,6 +85,8 @@ describe('loadSettings', () => {
   it('refuses a misspelt name of ours, but not the names Kubernetes makes for services called kafka and redis', () => {
     expect(() => load({ MYKAARMA_TOKEN: 'a=b' })).toThrow('the nearest is MYKAARMA_TOKENS')
     expect(() => load({ MAX_BODY_BYTE: '5' })).toThrow('the nearest is MAX_BODY_BYTES')
+    const ingressOnly = loadSettings({ PORT: settings.PORT }, { REDIS_URL: 'redis://shared.environment.file' })
+    expect(ingressOnly.PORT).toBe(8080)
     const kubernetes = {
       KAFKA_SERVICE_HOST: '10.0.0.1',
       KAFKA_PORT: 'tcp://x',

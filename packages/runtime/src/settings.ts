@@ -134,16 +134,18 @@ const textOf = (name: string, schema: TSchema, env: NodeJS.ProcessEnv): string |
 
 // Kubernetes puts such names into every container for a service called, say, "kafka" or "redis".
 const serviceLink = /_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)$/
-const ourPrefix = /^(KAFKA|REDIS|MYKAARMA)_/
+const ourPrefixes = ['KAFKA_', 'REDIS_', 'MYKAARMA_']
 
 const misspelt = (settings: Settings, env: NodeJS.ProcessEnv): string[] => {
   const known = Object.entries(settings).flatMap(([name, schema]) => (schema.secret ? [name, `${name}_FILE`] : [name]))
+  // A prefix of which this process has no setting is left alone: services may share one environment file.
+  const prefixes = ourPrefixes.filter((prefix) => known.some((name) => name.startsWith(prefix)))
   return Object.keys(env).flatMap((name) => {
     if (known.includes(name) || serviceLink.test(name)) return []
     const nearest = known.map((other) => ({ other, steps: distance(name, other) })).sort((a, b) => a.steps - b.steps)[0]
     if (nearest === undefined) return []
     // A name outside our prefixes may be anybody's: only a near miss of a long one of ours is taken for a slip.
-    if (!ourPrefix.test(name) && !(nearest.steps <= 2 && nearest.other.length >= 8)) return []
+    if (!prefixes.some((prefix) => name.startsWith(prefix)) && !(nearest.steps <= 2 && nearest.other.length >= 8)) return []
     return [`${name} is not a setting; the nearest is ${nearest.other}`]
   })
 }

@@ -37,14 +37,14 @@ export const projectorSettings = {
     description:
       'How often the positions in Redis are compared with what is believed, so that an emptied or restored Redis is noticed without traffic.',
   }),
-  KAFKA_GROUP_ID: text({ default: 'customer-stream-projector', description: 'Consumer group. All projectors of one Redis share it.' }),
-  KAFKA_SESSION_TIMEOUT_MS: integer({
+  CONSUMER_GROUP_ID: text({ default: 'customer-stream-projector', description: 'Consumer group. All projectors of one Redis share it.' }),
+  CONSUMER_SESSION_TIMEOUT_MS: integer({
     default: 15_000,
     minimum: 6000,
     maximum: 300_000,
     description: 'A projector that is not heard of for this time loses its partitions to another.',
   }),
-  KAFKA_MAX_WAIT_MS: integer({
+  CONSUMER_MAX_WAIT_MS: integer({
     default: 500,
     minimum: 10,
     maximum: 5000,

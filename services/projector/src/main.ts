@@ -31,7 +31,7 @@ const settings = readSettings()
 const logger = createLogger('projector', settings.LOG_LEVEL)
 const lifecycle = createLifecycle({ logger, deadlineMs: settings.SHUTDOWN_DEADLINE_MS })
 const registry = createRegistry('projector')
-const metrics = createProjectorMetrics(registry, settings.KAFKA_GROUP_ID)
+const metrics = createProjectorMetrics(registry, settings.CONSUMER_GROUP_ID)
 const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
 const stopping = new AbortController()
 let running = false
@@ -46,11 +46,11 @@ const redis = createRedis(settings, logger)
 const store = createStore(redis, { keyPrefix: settings.REDIS_KEY_PREFIX, topic: topics.customers, projection: settings.PROJECTION_VERSION })
 
 const consumer = createPartitionConsumer(kafka, admin, {
-  groupId: settings.KAFKA_GROUP_ID,
+  groupId: settings.CONSUMER_GROUP_ID,
   topic: topics.customers,
-  sessionTimeoutMs: settings.KAFKA_SESSION_TIMEOUT_MS,
-  heartbeatIntervalMs: settings.KAFKA_SESSION_TIMEOUT_MS / 5,
-  maxWaitMs: settings.KAFKA_MAX_WAIT_MS,
+  sessionTimeoutMs: settings.CONSUMER_SESSION_TIMEOUT_MS,
+  heartbeatIntervalMs: settings.CONSUMER_SESSION_TIMEOUT_MS / 5,
+  maxWaitMs: settings.CONSUMER_MAX_WAIT_MS,
   // Hides the round trip to Redis; with Redis on the same machine it neither helps nor harms.
   partitionsConcurrently: 4,
   logger,
@@ -118,7 +118,7 @@ const connect = async () => {
   )
   if (!connected) return
   running = true
-  logger.info({ topic: topics.customers, group: settings.KAFKA_GROUP_ID }, 'ready')
+  logger.info({ topic: topics.customers, group: settings.CONSUMER_GROUP_ID }, 'ready')
 }
 
 /** Repeats a duty until the process stops; in an outage the next turn does it. */
@@ -132,7 +132,7 @@ const every = (intervalMs: number, duty: () => Promise<void>) => {
 /** A consumer that shows no sign of life although Kafka answers sits there for ever: end, and be started anew. */
 const watch = async () => {
   const quietMs = consumer.quietMs()
-  if (quietMs < settings.KAFKA_SESSION_TIMEOUT_MS * 2) return
+  if (quietMs < settings.CONSUMER_SESSION_TIMEOUT_MS * 2) return
   await admin.describeCluster()
   lifecycle.fail(new Error(`the consumer has shown no sign of life for ${Math.round(quietMs / 1000)} s although Kafka answers`))
 }
@@ -149,7 +149,7 @@ lifecycle.onStop('consumer', async () => {
 every(1000, projection.commitProgress)
 every(settings.POSITION_CHECK_MS, projection.checkPositions)
 every(5000, projection.measureLag)
-every(settings.KAFKA_SESSION_TIMEOUT_MS, watch)
+every(settings.CONSUMER_SESSION_TIMEOUT_MS, watch)
 lifecycle.onStop('readiness', () => {
   running = false
   stopping.abort()

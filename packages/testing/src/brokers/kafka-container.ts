@@ -1,0 +1,50 @@
+import { text } from 'node:stream/consumers'
+import { BoundPorts, GenericContainer, getContainerRuntimeClient, type StartedTestContainer, Wait } from 'testcontainers'
+import { KAFKA_VERSION, STARTED_LINE, singleBroker } from './kafka-settings.ts'
+
+export const KAFKA_IMAGE = `apache/kafka:${KAFKA_VERSION}`
+
+const START_TIMEOUT_MS = 60_000
+const STARTER = '/tmp/start-kafka.sh'
+const HOLDING_LINE = 'waiting for the mapped port'
+
+/** As the image wants a property: `node.id` is KAFKA_NODE_ID. */
+const environmentOf = (properties: Readonly<Record<string, string>>): Record<string, string> =>
+  Object.fromEntries(Object.entries(properties).map(([name, value]) => [`KAFKA_${name.toUpperCase().replaceAll('.', '_')}`, value]))
+
+/**
+ * Kafka must tell its clients the port they see, which the engine chooses when the container starts. So the container starts with nothing but a wait for
+ * a script, and gets the script when the port is known.
+ */
+export class KafkaContainer extends GenericContainer {
+  constructor() {
+    super(KAFKA_IMAGE)
+    this.withExposedPorts(9092)
+      .withEnvironment(
+        environmentOf({
+          ...singleBroker,
+          'controller.quorum.voters': '1@localhost:9093',
+          listeners: 'PLAINTEXT://0.0.0.0:9092,CONTROLLER://localhost:9093,BROKER://localhost:9094',
+          'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,BROKER:PLAINTEXT',
+          // The mapped port is of no use inside the container, where the broker calls itself.
+          'inter.broker.listener.name': 'BROKER',
+          'heap.opts': '-Xms256m -Xmx512m',
+        }),
+      )
+      .withEntrypoint(['sh', '-c', `echo '${HOLDING_LINE}'; while [ ! -s ${STARTER} ]; do sleep 0.1; done; exec sh ${STARTER}`])
+      .withWaitStrategy(Wait.forLogMessage(HOLDING_LINE))
+  }
+
+  // Called after the wait strategy, so the wait for Kafka itself belongs in here.
+  protected override async containerStarted(started: StartedTestContainer): Promise<void> {
+    const address = `${started.getHost()}:${started.getMappedPort(9092)}`
+    const content = `export KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://${address},BROKER://localhost:9094; exec /etc/kafka/docker/run\n`
+    await started.copyContentToContainer([{ content, target: STARTER, mode: 0o644 }])
+    const container = (await getContainerRuntimeClient()).container.getById(started.getId())
+    try {
+      await Wait.forLogMessage(STARTED_LINE).withStartupTimeout(START_TIMEOUT_MS).waitUntilReady(container, new BoundPorts())
+    } catch {
+      throw new Error(`Kafka did not start in its container; its log ends:\n${await text(await started.logs({ tail: 20 }))}`)
+    }
+  }
+}

@@ -1,0 +1,7 @@
+export { freshNames } from './fresh-names.ts'
+export { type ServiceProcess, spawnService, startService } from './service-process.ts'
+export * from './test-brokers.ts'
+export { isSound, verdictLines } from './verification/print-verdict.ts'
+export { readTopic } from './verification/read-topic.ts'
+export { verify } from './verification/verify.ts'
+export { waitUntil } from './wait-until.ts'

@@ -1,0 +1,97 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type GuardedProcess, startGuarded } from './brokers/guarded-process.ts'
+import { waitUntil } from './wait-until.ts'
+
+export type ServiceName = 'ingress' | 'projector'
+
+/** One of our services as a process of its own, as in production: configured by environment alone. */
+export interface ServiceProcess {
+  readonly adminUrl: string
+  /** Public address; the projector has none. */
+  readonly url: string
+  readonly pid: number
+  /** Exit code. */
+  readonly ended: Promise<number>
+  readonly logFile: string
+  untilReady(): Promise<void>
+  /** Sum over all label sets of one metric that carry these labels. */
+  metric(name: string, labels?: Readonly<Record<string, string>>): Promise<number>
+  signal(signal: NodeJS.Signals): void
+  /** SIGTERM, and the exit code. */
+  end(): Promise<number>
+}
+
+const root = fileURLToPath(new URL('../../../', import.meta.url))
+
+interface LogLine {
+  readonly msg?: string
+  readonly address?: string
+  readonly admin?: string
+}
+
+const logLines = async (file: string): Promise<LogLine[]> =>
+  (await readFile(file, 'utf8')).split('\n').flatMap((line) => {
+    try {
+      return [JSON.parse(line) as LogLine]
+    } catch {
+      return []
+    }
+  })
+
+/** Starts a service without waiting for anything, for tests of what it says when it cannot run. */
+export const spawnService = (name: ServiceName, env: Readonly<Record<string, string>>, logFile: string): GuardedProcess =>
+  startGuarded({
+    command: process.execPath,
+    args: ['--conditions=customer-stream-source', join(root, 'services', name, 'src', 'main.ts')],
+    // Ports are free ones. NODE_ENV: kafkajs has other time-outs under vitest's "test".
+    env: { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0', NODE_ENV: 'production', ...env },
+    logFile,
+  })
+
+const sumOf = (metrics: string, name: string, labels: Readonly<Record<string, string>>): number => {
+  let sum = 0
+  for (const line of metrics.split('\n')) {
+    const [, found, labelText = '', value] = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? []
+    if (found === name && Object.entries(labels).every(([label, text]) => labelText.includes(`${label}="${text}"`))) sum += Number(value)
+  }
+  return sum
+}
+
+/** Starts a service and resolves when its ports are open; it may not be ready yet. */
+export const startService = async (name: ServiceName, env: Readonly<Record<string, string>>, logFile: string): Promise<ServiceProcess> => {
+  const guarded = spawnService(name, env, logFile)
+  const lines = await waitUntil(
+    `${name} listens`,
+    async () => logLines(logFile),
+    (lines) => guarded.hasEnded() || lines.some(({ msg }) => msg === 'listening'),
+  )
+  const { address = '', admin } = lines.findLast(({ msg }) => msg === 'listening') ?? {}
+  if (admin === undefined) throw new Error(`${name} ended at its start:\n${await readFile(logFile, 'utf8')}`)
+  const pid = await guarded.pid
+  return {
+    adminUrl: admin,
+    url: address,
+    pid,
+    ended: guarded.ended,
+    logFile,
+    untilReady: async () => {
+      const seen = await waitUntil(
+        `${name} is ready`,
+        async () => (guarded.hasEnded() ? 'ended' : await (await fetch(`${admin}/readyz`)).text()),
+        (answer) => answer === 'ended' || answer.includes('"status":"ready"'),
+        { timeoutMs: 60_000, pauseMs: 50 },
+      )
+      if (seen === 'ended') throw new Error(`${name} ended before it was ready:\n${await readFile(logFile, 'utf8')}`)
+    },
+    metric: async (metric, labels = {}) => sumOf(await (await fetch(`${admin}/metrics`)).text(), metric, labels),
+    signal: (signal) => {
+      process.kill(pid, signal)
+    },
+    end: async () => {
+      await guarded.end()
+      return guarded.ended
+    },
+  }
+}
