@@ -1,4 +1,5 @@
 export { freshNames } from './fresh-names.ts'
+export { openPipeline, type Pipeline } from './pipeline.ts'
 export { type ServiceProcess, spawnService, startService } from './service-process.ts'
 export * from './test-brokers.ts'
 export { isSound, verdictLines } from './verification/print-verdict.ts'

@@ -1,8 +1,5 @@
 import { startBrokers } from '../brokers/index.ts'
-
-const tell = (line: string): void => {
-  process.stderr.write(`${line}\n`)
-}
+import { interruption, tell } from './interruption.ts'
 
 const [unknown] = process.argv.slice(2)
 if (unknown !== undefined) {
@@ -10,17 +7,13 @@ if (unknown !== undefined) {
   process.exit(2)
 }
 
-// Every further signal changes nothing: npm sends Ctrl-C a second time by itself, and the stop has a deadline of its own.
-const interruption = new AbortController()
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => interruption.abort())
-const interrupted = new Promise<void>((resolve) => interruption.signal.addEventListener('abort', () => resolve()))
 // Given brokers leave nothing else to keep this process up.
 setInterval(() => {}, 2 ** 30)
 
 try {
   const brokers = await startBrokers({ log: tell, signal: interruption.signal })
   process.stdout.write(`KAFKA_BROKERS=${brokers.kafkaBrokers.join(',')}\nREDIS_URL=${brokers.redisUrl}\n`)
-  await interrupted
+  await interruption.arrived
   await brokers.stop()
   process.exit(0)
 } catch (error) {

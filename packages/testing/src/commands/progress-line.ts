@@ -1,0 +1,20 @@
+const LINE_INTERVAL_MS = 2000
+
+/** A line that is rewritten in place on a terminal; elsewhere, one line now and then. */
+export const createProgressLine = (stream: NodeJS.WriteStream = process.stderr) => {
+  let lastShownAt = Number.NEGATIVE_INFINITY
+  let last = ''
+  return {
+    show: (text: string): void => {
+      last = text
+      if (stream.isTTY) stream.write(`\r\x1b[2K${text.slice(0, stream.columns - 1)}`)
+      else if (performance.now() - lastShownAt >= LINE_INTERVAL_MS) {
+        lastShownAt = performance.now()
+        stream.write(`${text}\n`)
+      }
+    },
+    end: (): void => {
+      stream.write(stream.isTTY ? '\n' : `${last}\n`)
+    },
+  }
+}

@@ -1,0 +1,89 @@
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createLogger, loadSettings } from '@customer-stream/runtime'
+import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
+import { createRedis, redisSettings } from '@customer-stream/runtime/redis'
+import { PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
+import { freshNames } from './fresh-names.ts'
+import { type ServiceName, type ServiceProcess, startService } from './service-process.ts'
+import { type Verdict, verify } from './verification/verify.ts'
+
+export interface PipelineBrokers {
+  readonly kafkaBrokers: readonly string[]
+  readonly redisUrl: string
+}
+
+/** Both services as processes on given brokers, under names of their own, and the means to send to them and to judge them. */
+export interface Pipeline {
+  readonly topics: ReturnType<typeof topicNames>
+  readonly keyPrefix: string
+  readonly secret: string
+  readonly token: string
+  /** Where each service logs to. */
+  readonly folder: string
+  start(name: ServiceName, env?: Readonly<Record<string, string>>): Promise<ServiceProcess>
+  verify(ledgerPath?: string, catchUpMs?: number): Promise<Verdict>
+  readonly redis: ReturnType<typeof createRedis>
+  readonly admin: ReturnType<ReturnType<typeof createKafka>['admin']>
+  readonly kafka: ReturnType<typeof createKafka>
+  /** Ends the services that still run, the last started first, and the connections. */
+  close(): Promise<void>
+}
+
+/** @param names of topics, keys and group; new ones when not given, so that nothing else on these brokers is touched. */
+export const openPipeline = async ({ kafkaBrokers, redisUrl }: PipelineBrokers, names = freshNames()): Promise<Pipeline> => {
+  const { topicPrefix, groupId, keyPrefix } = names
+  const secret = 'desk-secret'
+  const token = 'desk-token'
+  const shared = {
+    KAFKA_BROKERS: kafkaBrokers.join(','),
+    KAFKA_TOPIC_PREFIX: topicPrefix,
+    KAFKA_CREATE_TOPICS: 'true',
+    KAFKA_REPLICATION_FACTOR: '1',
+  }
+  const environments: Record<ServiceName, Record<string, string>> = {
+    ingress: { ...shared, MYKAARMA_SIGNING_SECRETS: `desk=${secret}`, MYKAARMA_TOKENS: `desk=${token}` },
+    projector: { ...shared, REDIS_URL: redisUrl, REDIS_KEY_PREFIX: keyPrefix, CONSUMER_GROUP_ID: groupId },
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'customer-stream-'))
+  const topics = topicNames(topicPrefix)
+  const logger = createLogger('pipeline', 'silent')
+  const kafka = createKafka(loadSettings(kafkaSettings, shared), { clientId: 'pipeline', logger, requestTimeoutMs: 10_000 })
+  const admin = kafka.admin()
+  const redis = createRedis(loadSettings(redisSettings, { REDIS_URL: redisUrl }), logger)
+  await Promise.all([admin.connect(), redis.connect()])
+  const services: ServiceProcess[] = []
+
+  return {
+    topics,
+    keyPrefix,
+    secret,
+    token,
+    folder,
+    kafka,
+    admin,
+    redis,
+    start: async (name, env = {}) => {
+      const service = await startService(name, { ...environments[name], ...env }, join(folder, `${name}-${services.length + 1}.log`))
+      services.push(service)
+      return service
+    },
+    verify: (ledgerPath, catchUpMs) =>
+      verify({
+        kafka,
+        admin,
+        redis,
+        topics,
+        keyPrefix,
+        projection: PROJECTION_VERSION,
+        ...(ledgerPath !== undefined && { ledgerPath }),
+        ...(catchUpMs !== undefined && { catchUpMs }),
+      }),
+    close: async () => {
+      for (const service of services.toReversed()) await service.end()
+      redis.disconnect()
+      await admin.disconnect()
+    },
+  }
+}
