@@ -114,7 +114,7 @@ describe('parseEvent', () => {
     expect(parse({ type: 'customers', payload })).toMatchObject({ ok: true })
     expect(parse({ type: 'customers', payload: payload.replace('"c"', '"c","id":12345678901234567890') })).toMatchObject({
       ok: false,
-      reason: 'payload-not-json',
+      reason: 'nested-too-deep',
     })
     expect(parse(`{"type":"mpis","payload":${deep}}`)).toMatchObject({ ok: true })
   })

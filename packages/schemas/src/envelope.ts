@@ -53,6 +53,7 @@ export interface OtherEvent {
 export type ParseFault =
   | 'not-utf8'
   | 'not-json'
+  | 'nested-too-deep'
   | 'not-an-object'
   | 'missing-type'
   | 'payload-not-json'
@@ -73,20 +74,21 @@ const utf8 = new TextDecoder('utf-8', { fatal: true })
 const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value)
 const asText = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)
 
-const parseText = (text: string, fault: 'not-json' | 'payload-not-json'): Result<unknown, 'not-json' | 'payload-not-json'> => {
+const parseText = <Fault extends ParseFault>(text: string, fault: Fault): Result<unknown, Fault | 'nested-too-deep'> => {
   try {
     return ok(parseJson(text))
   } catch (error) {
-    return failed(fault, error instanceof RangeError ? 'JSON nested too deep to be read' : (error as Error).message)
+    if (error instanceof RangeError) return failed('nested-too-deep', 'the JSON is nested too deep to be read digit for digit')
+    return failed(fault, (error as Error).message)
   }
 }
 
 /** The payload as an object, whether it came as a JSON string (as the vendor sends it) or as an object. */
-export const parsePayload = (payload: unknown): Result<JsonObject, 'payload-not-json' | 'payload-not-an-object'> => {
+export const parsePayload = (payload: unknown): Result<JsonObject, 'payload-not-json' | 'payload-not-an-object' | 'nested-too-deep'> => {
   let value = payload
   if (typeof payload === 'string') {
     const parsed = parseText(payload, 'payload-not-json')
-    if (!parsed.ok) return failed('payload-not-json', parsed.detail)
+    if (!parsed.ok) return parsed
     value = parsed.value
   }
   return isObject(value) ? ok(value) : failed('payload-not-an-object', 'the payload is not a JSON object')
@@ -119,7 +121,7 @@ export const parseEvent = (body: Uint8Array): ParseResult => {
     return failed('not-utf8', 'the body is not UTF-8')
   }
   const parsed = parseText(text, 'not-json')
-  if (!parsed.ok) return failed('not-json', parsed.detail)
+  if (!parsed.ok) return parsed
   const envelope = parsed.value
   if (!isObject(envelope)) return failed('not-an-object', 'the body is JSON, but not an object')
   const type = asText(envelope.type) ?? asText(envelope.dataType)

@@ -10,13 +10,15 @@ interface RawNumber {
 // Standard since V8 11.4 (Node 22), not yet in TypeScript's library.
 const RawJson = JSON as typeof JSON & { rawJSON(text: string): RawNumber; isRawJSON(value: unknown): value is RawNumber }
 
-/** A double keeps 15 significant digits and exponents up to 308; a literal below both bounds survives `JSON.parse` exactly. */
-const mayHoldInexactNumber = /\d[\d.]{15,}|\d[eE][+-]?\d{3}/
+/**
+ * A double keeps 15 significant digits and exponents up to 308; a literal below both bounds survives `JSON.parse` exactly. A number follows a bracket, colon,
+ * comma or blank: hexadecimal ids in strings do not count.
+ */
+const inexactNumber = /(?:^|[[:,\s])-?(?:\d[\d.]{15,}|\d[\d.]*[eE][+-]?\d{3})/
 
 const keepExact = (_key: string, value: unknown, context?: { source?: string }): unknown => {
   const source = context?.source
-  if (typeof value !== 'number' || source === undefined || !mayHoldInexactNumber.test(source) || JSON.stringify(value) === source)
-    return value
+  if (typeof value !== 'number' || source === undefined || !inexactNumber.test(source) || JSON.stringify(value) === source) return value
   return RawJson.rawJSON(source)
 }
 
@@ -28,4 +30,4 @@ export const isRawNumber = (value: unknown): value is RawNumber => RawJson.isRaw
  * @throws SyntaxError when the text is not JSON; RangeError when it holds such a number and is nested too deep for a reviver (some thousand levels).
  */
 export const parseJson = (text: string): unknown =>
-  mayHoldInexactNumber.test(text) ? JSON.parse(text, keepExact as Parameters<typeof JSON.parse>[1]) : JSON.parse(text)
+  inexactNumber.test(text) ? JSON.parse(text, keepExact as Parameters<typeof JSON.parse>[1]) : JSON.parse(text)

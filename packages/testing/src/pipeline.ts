@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createLogger, loadSettings } from '@customer-stream/runtime'
 import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
-import { createRedis, redisSettings } from '@customer-stream/runtime/redis'
+import { createRedis, type Redis, redisSettings } from '@customer-stream/runtime/redis'
 import { PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
 import { freshNames } from './fresh-names.ts'
 import { type ServiceName, type ServiceProcess, startService } from './service-process.ts'
@@ -24,7 +24,9 @@ export interface Pipeline {
   readonly folder: string
   start(name: ServiceName, env?: Readonly<Record<string, string>>): Promise<ServiceProcess>
   verify(ledgerPath?: string, catchUpMs?: number): Promise<Verdict>
-  readonly redis: ReturnType<typeof createRedis>
+  readonly redis: Redis
+  /** A client of another Redis; the caller disconnects it. */
+  connectRedis(url: string): Promise<Redis>
   readonly admin: ReturnType<ReturnType<typeof createKafka>['admin']>
   readonly kafka: ReturnType<typeof createKafka>
   /** Ends the services that still run, the last started first, and the connections. */
@@ -51,8 +53,12 @@ export const openPipeline = async ({ kafkaBrokers, redisUrl }: PipelineBrokers, 
   const logger = createLogger('pipeline', 'silent')
   const kafka = createKafka(loadSettings(kafkaSettings, shared), { clientId: 'pipeline', logger, requestTimeoutMs: 10_000 })
   const admin = kafka.admin()
-  const redis = createRedis(loadSettings(redisSettings, { REDIS_URL: redisUrl }), logger)
-  await Promise.all([admin.connect(), redis.connect()])
+  const connectRedis = async (url: string): Promise<Redis> => {
+    const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url }), logger)
+    await client.connect()
+    return client
+  }
+  const [redis] = await Promise.all([connectRedis(redisUrl), admin.connect()])
   const services: ServiceProcess[] = []
 
   return {
@@ -64,6 +70,7 @@ export const openPipeline = async ({ kafkaBrokers, redisUrl }: PipelineBrokers, 
     kafka,
     admin,
     redis,
+    connectRedis,
     start: async (name, env = {}) => {
       const service = await startService(name, { ...environments[name], ...env }, join(folder, `${name}-${services.length + 1}.log`))
       services.push(service)

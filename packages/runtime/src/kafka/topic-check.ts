@@ -17,12 +17,18 @@ export class TopicError extends Error {
 /** Room for key, headers and the batch's own overhead: a body of exactly the limit must fit, where Kafka's default of 1 MiB would refuse it. */
 const RECORD_OVERHEAD_BYTES = 64 * 1024
 
+const FOREVER_MS = '9223372036854775807'
+
 const required = (settings: KafkaSettings, demand: TopicDemand) => ({
   'cleanup.policy': 'delete',
   'retention.ms': String(settings.KAFKA_RETENTION_MS),
   'retention.bytes': '-1',
   'max.message.bytes': String(demand.maxValueBytes + RECORD_OVERHEAD_BYTES),
   'min.insync.replicas': settings.KAFKA_REPLICATION_FACTOR >= 3 ? '2' : '1',
+  // The record's timestamp is the time of receipt, by which the projector judges an event's own.
+  'message.timestamp.type': 'CreateTime',
+  // Kafka refuses records more than an hour ahead of its own clock: an ingress whose clock runs wrong must still be able to store.
+  'message.timestamp.after.max.ms': FOREVER_MS,
   // A replica that lags behind must never become the leader: it would drop what was promised.
   'unclean.leader.election.enable': 'false',
 })
@@ -55,6 +61,8 @@ const faultsOf = (settings: KafkaSettings, demand: TopicDemand, partitions: numb
     say(`retention.ms is ${retentionMs}, KAFKA_RETENTION_MS says ${wantedMs}`)
   if (config.get('retention.bytes') !== '-1')
     say(`retention.bytes is ${config.get('retention.bytes')}, must be -1: records would go by size, whatever their age`)
+  if (config.get('message.timestamp.type') !== 'CreateTime')
+    say(`message.timestamp.type is ${config.get('message.timestamp.type')}, must be CreateTime`)
   const least = demand.maxValueBytes + RECORD_OVERHEAD_BYTES
   if (Number(config.get('max.message.bytes')) < least)
     say(`max.message.bytes is ${config.get('max.message.bytes')}, must be at least ${least}`)
@@ -94,6 +102,12 @@ export const checkTopics = async (
     const entries = described.resources.find(({ resourceName }) => resourceName === demand.topic)?.configEntries ?? []
     const config = new Map(entries.map(({ configName, configValue }) => [configName, configValue]))
     const replicas = metadata.topics.find(({ name }) => name === demand.topic)?.partitions[0]?.replicas.length ?? 0
+    if (config.get('message.timestamp.after.max.ms') !== FOREVER_MS) {
+      logger.warn(
+        { topic: demand.topic },
+        'message.timestamp.after.max.ms is limited: an ingress whose clock runs ahead by more would store nothing',
+      )
+    }
     if (replicas >= 3 && Number(config.get('min.insync.replicas')) < 2) {
       logger.warn({ topic: demand.topic }, 'min.insync.replicas is 1: a promise is then kept by one broker alone while others are down')
     }

@@ -1,0 +1,230 @@
+import { freshNames, silentLogger, testKafka, testKafkaSettings, waitUntil } from '@customer-stream/testing'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import {
+  type Admin,
+  createPartitionConsumer,
+  createVerifiedProducer,
+  type FetchedBatch,
+  type OutgoingRecord,
+  type PartitionConsumer,
+  partitionOf,
+  TopicError,
+} from './index.ts'
+import { checkTopics } from './topic-check.ts'
+
+const settings = testKafkaSettings({ KAFKA_PARTITIONS: '3' })
+const kafka = testKafka(settings)
+let admin: Admin
+let topic: string
+const ends: (() => Promise<unknown>)[] = []
+beforeEach(async () => {
+  topic = `${freshNames().topicPrefix}raw`
+  admin = kafka.admin()
+  await admin.connect()
+  ends.push(() => admin.disconnect())
+})
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end()
+})
+
+const MAX_VALUE_BYTES = 1_048_576
+const check = (options = settings, maxValueBytes = MAX_VALUE_BYTES) => checkTopics(admin, options, [{ topic, maxValueBytes }], silentLogger)
+const startProducer = async () => {
+  const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 5000 })
+  await producer.connect()
+  ends.push(() => producer.disconnect())
+  producer.setPartitions(await check())
+  return producer
+}
+const record = (key: string | null, value: string | Buffer = 'v'): OutgoingRecord => ({
+  topic,
+  key: key === null ? null : Buffer.from(key),
+  value: Buffer.from(value),
+  // More than an hour ahead, as from a machine whose clock has jumped.
+  timestamp: Date.now() + 2 * 3600 * 1000,
+})
+const highWatermarks = async () =>
+  (await admin.fetchTopicOffsets(topic)).sort((a, b) => a.partition - b.partition).map(({ high }) => Number(high))
+
+describe('checkTopics', () => {
+  it('creates what is missing as it must be, and finds nothing wrong with it', async () => {
+    expect(await check()).toEqual(new Map([[topic, 3]]))
+    expect(await check()).toEqual(new Map([[topic, 3]]))
+  })
+
+  it('lets two services create the same topic at once', async () => {
+    expect(await Promise.all([check(), check()])).toEqual([new Map([[topic, 3]]), new Map([[topic, 3]])])
+  })
+
+  it('creates nothing where it may not', async () => {
+    await expect(check(testKafkaSettings({ KAFKA_CREATE_TOPICS: 'false' }))).rejects.toThrow(TopicError)
+  })
+
+  it('names every fault of an existing topic and changes none', async () => {
+    await check()
+    const other = testKafkaSettings({ KAFKA_PARTITIONS: '4' })
+    await expect(check(other, 2_000_000)).rejects.toThrow(
+      `has 3 partitions, KAFKA_PARTITIONS says 4\n  - ${topic}: max.message.bytes is 1114112, must be at least 2065536`,
+    )
+    expect(await highWatermarks()).toEqual([0, 0, 0])
+  })
+
+  it('takes limited retention only where the settings say so', async () => {
+    const week = { KAFKA_PARTITIONS: '3', KAFKA_RETENTION_MS: '604800000' }
+    await check(testKafkaSettings(week))
+    await expect(check()).rejects.toThrow('retention.ms is 604800000, KAFKA_RETENTION_MS says -1')
+    expect(await check(testKafkaSettings({ ...week, KAFKA_RETENTION_MS: '1000' }))).toEqual(new Map([[topic, 3]]))
+  })
+})
+
+describe('the verified producer', () => {
+  it("stores records where Java's partitioner would, with key, headers and time of receipt", async () => {
+    const producer = await startProducer()
+    const keys = ['a', 'b', 'c', 'd', 'e', 'f']
+    await producer.send(keys.map((key) => ({ ...record(key), headers: { signature: key } })))
+    const counts = [0, 0, 0]
+    for (const key of keys) counts[partitionOf(Buffer.from(key), 3)]! += 1
+    expect(await highWatermarks()).toEqual(counts)
+  })
+
+  it('takes a body of exactly the limit, which Kafka’s own default would refuse', async () => {
+    const producer = await startProducer()
+    await producer.send([record('k'.repeat(10_000), Buffer.alloc(MAX_VALUE_BYTES, 'x'))])
+    expect((await highWatermarks()).reduce((a, b) => a + b)).toBe(1)
+  })
+
+  it('calls a record that is too large refused', async () => {
+    const producer = await startProducer()
+    await expect(producer.send([record('k', Buffer.alloc(MAX_VALUE_BYTES + 100_000, 'x'))])).rejects.toMatchObject({ kind: 'refused' })
+  })
+
+  it('does not believe kafkajs, whose send to a partition that does not exist resolves', async () => {
+    await check()
+    const plain = kafka.producer({ createPartitioner: () => () => 99 })
+    await plain.connect()
+    ends.push(() => plain.disconnect())
+    // If this fails, the library has been mended.
+    expect(await plain.send({ topic, messages: [{ key: 'k', value: 'v' }] })).toEqual([])
+    const producer = await startProducer()
+    producer.setPartitions(new Map([[topic, 1000]]))
+    await expect(producer.send([record('b')])).rejects.toMatchObject({
+      kind: 'unavailable',
+      message: 'partitions stay without an acknowledgement',
+    })
+    expect(await highWatermarks()).toEqual([0, 0, 0])
+  })
+})
+
+describe('the partition consumer', () => {
+  /** A consumer that notes what it is given. `from` says where each partition is to begin. */
+  const startConsumer = async (from: (batch: FetchedBatch) => string | undefined = () => undefined) => {
+    const { groupId } = freshNames()
+    const seen: { partition: number; fetchedFrom: string; offsets: string[] }[] = []
+    const assigned: number[][] = []
+    const dead: Error[] = []
+    let consumer: PartitionConsumer
+    const onBatch = async (batch: FetchedBatch) => {
+      const wanted = from(batch)
+      if (wanted !== undefined && wanted !== batch.fetchedFrom) {
+        consumer.seek(batch.partition, wanted)
+        return undefined
+      }
+      seen.push({ partition: batch.partition, fetchedFrom: batch.fetchedFrom, offsets: batch.records.map(({ offset }) => offset) })
+      return batch.nextOffset
+    }
+    consumer = createPartitionConsumer(kafka, admin, {
+      groupId,
+      topic,
+      sessionTimeoutMs: 6000,
+      heartbeatIntervalMs: 500,
+      maxWaitMs: 50,
+      partitionsConcurrently: 2,
+      logger: silentLogger,
+      onAssigned: (partitions) => assigned.push([...partitions]),
+      onBatch,
+      onDead: (error) => dead.push(error),
+    })
+    await consumer.start()
+    ends.push(() => consumer.stop())
+    return { consumer, groupId, seen, assigned, dead }
+  }
+  const offsetsOf = (seen: { partition: number; offsets: string[] }[], partition: number) =>
+    seen.filter((batch) => batch.partition === partition).flatMap(({ offsets }) => offsets)
+
+  it('begins at the oldest record, says where each fetch began, and hands on every record once', async () => {
+    const producer = await startProducer()
+    await producer.send(Array.from({ length: 30 }, () => record(null)))
+    const { seen, assigned } = await startConsumer()
+    await waitUntil(
+      'all are seen',
+      () => seen.flatMap(({ offsets }) => offsets).length,
+      (count) => count === 30,
+    )
+    expect(assigned.map((partitions) => partitions.toSorted())).toEqual([[0, 1, 2]])
+    for (const partition of [0, 1, 2]) expect(offsetsOf(seen, partition)).toEqual(Array.from({ length: 10 }, (_, i) => String(i)))
+    // Not declared by kafkajs; the projector's positions rest on it.
+    expect(seen[0]?.fetchedFrom).toBe('0')
+  })
+
+  it('goes where it is told to seek, and throws away what it had fetched from elsewhere', async () => {
+    const producer = await startProducer()
+    await producer.send(Array.from({ length: 30 }, () => record(null)))
+    let sought = false
+    const { seen } = await startConsumer(() => {
+      const first = !sought
+      sought = true
+      return first ? '7' : undefined
+    })
+    await waitUntil(
+      'all are seen',
+      () => seen.flatMap(({ offsets }) => offsets).length,
+      (count) => count === 23,
+    )
+    const began = seen.filter(({ fetchedFrom }) => fetchedFrom === '7')
+    expect(began.map(({ offsets }) => offsets)).toEqual([['7', '8', '9']])
+  })
+
+  it('reads zstd and gzip, which other producers may send', async () => {
+    await check()
+    const { default: kafkajs } = await import('kafkajs')
+    const plain = kafka.producer({ createPartitioner: () => () => 0 })
+    await plain.connect()
+    ends.push(() => plain.disconnect())
+    for (const compression of [kafkajs.CompressionTypes.ZSTD, kafkajs.CompressionTypes.GZIP])
+      await plain.send({ topic, compression, messages: [{ value: 'a' }, { value: 'b' }] })
+    const { seen, dead } = await startConsumer()
+    await waitUntil(
+      'all are seen',
+      () => offsetsOf(seen, 0),
+      (offsets) => offsets.length === 4,
+    )
+    expect(dead).toEqual([])
+  })
+
+  it('reports a handler that throws as dead, where kafkajs would sit silent for ever', async () => {
+    const producer = await startProducer()
+    await producer.send([record('a')])
+    const { dead } = await startConsumer(() => {
+      throw new TypeError('a fault of ours')
+    })
+    await waitUntil(
+      'it is reported',
+      () => dead.map(({ message }) => message),
+      (messages) => messages.includes('a fault of ours'),
+    )
+  })
+
+  it('commits for lag monitoring what it is told', async () => {
+    const producer = await startProducer()
+    await producer.send(Array.from({ length: 3 }, () => record(null)))
+    const { consumer, groupId, seen } = await startConsumer()
+    await waitUntil(
+      'all are seen',
+      () => seen.length,
+      (count) => count === 3,
+    )
+    expect(await consumer.commit(new Map([[1, '1']]))).toBe(true)
+    const committed = await admin.fetchOffsets({ groupId, topics: [topic] })
+    expect(committed[0]?.partitions.find(({ partition }) => partition === 1)?.offset).toBe('1')
+  })
+})

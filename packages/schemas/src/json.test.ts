@@ -1,0 +1,39 @@
+import fc from 'fast-check'
+import { expect, it } from 'vitest'
+import { isRawNumber, parseJson } from './json.ts'
+
+it.each([
+  '12345678901234567890',
+  '-0.12345678901234567890',
+  '1e400',
+  '1E-400',
+  '123456789012345678901e3',
+  '[1, 98765432109876543210 ]',
+  '{"a":12345678901234567890}',
+])('gives %s back digit for digit', (text) => {
+  expect(JSON.stringify(parseJson(text))).toBe(text.replaceAll(' ', ''))
+})
+
+it('keeps a number that cannot be a double as its text', () => {
+  const value = parseJson('12345678901234567890')
+  expect(isRawNumber(value) && value.rawJSON).toBe('12345678901234567890')
+})
+
+it('gives plain numbers where a double holds them, also beside one that it cannot hold', () => {
+  expect(parseJson('[1.5,1e3,123456789012345,12345678901234567890,1.10]')).toMatchObject([1.5, 1000, 123456789012345, {}, 1.1])
+})
+
+it('reads every JSON as JSON.parse does, if no number is beyond a double', () => {
+  fc.assert(
+    fc.property(fc.jsonValue(), (value) => {
+      const text = JSON.stringify(value)
+      expect(JSON.stringify(parseJson(text))).toBe(text)
+    }),
+  )
+})
+
+it('does not take the digits of hexadecimal ids in strings for numbers, which would cost each event a slow parse', () => {
+  const nested = `{"dealeruuid":"7c1e910a12345678901234567890","deep":${'['.repeat(100_000)}${']'.repeat(100_000)}}`
+  // Only the plain parse can read this depth.
+  expect(() => parseJson(nested)).not.toThrow()
+})

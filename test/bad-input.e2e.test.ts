@@ -1,0 +1,209 @@
+import { connect } from 'node:net'
+import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
+import { makeCustomersEvent, sign } from '@customer-stream/simulator'
+import { openPipeline, type Pipeline, readTopic, type ServiceProcess, waitUntil } from '@customer-stream/testing'
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+
+let pipeline: Pipeline
+let ingress: ServiceProcess
+let projector: ServiceProcess
+beforeAll(async () => {
+  pipeline = await openPipeline(inject('brokers'))
+  ingress = await pipeline.start('ingress')
+  projector = await pipeline.start('projector')
+  await Promise.all([ingress.untilReady(), projector.untilReady()])
+})
+afterAll(() => pipeline.close())
+
+const post = async (body: string | Buffer, headers: Record<string, string> = {}) => {
+  const answer = await fetch(`${ingress.url}/webhooks/mykaarma`, {
+    method: 'POST',
+    body,
+    headers: {
+      'content-type': 'text/plain',
+      'mykaarma-signature-token': sign(body, pipeline.secret),
+      'x-authorization-token': pipeline.token,
+      ...headers,
+    },
+  })
+  return { status: answer.status, body: (await answer.json()) as { type?: string; status?: unknown } }
+}
+/** Writes a request byte by byte as given, and reads the answer. */
+const raw = (request: string): Promise<string> =>
+  new Promise((resolve, reject) => {
+    const { hostname, port } = new URL(ingress.url)
+    let answer = ''
+    const socket = connect(Number(port), hostname, () => socket.write(request))
+    socket.setTimeout(15_000, () => reject(new Error(`no answer; so far: ${answer}`)))
+    socket.on('data', (data) => {
+      answer += data.toString()
+    })
+    socket.on('error', reject)
+    socket.on('close', () => resolve(answer))
+  })
+const head = (headers: string[], body: string) =>
+  [
+    'POST /webhooks/mykaarma HTTP/1.1',
+    'host: x',
+    'connection: close',
+    'content-type: text/plain',
+    `content-length: ${Buffer.byteLength(body)}`,
+    ...headers,
+    '',
+    body,
+  ].join('\r\n')
+const quarantined = async () => {
+  const found: { reason: string; stage: string; key: string | undefined; value: string; offset: string }[] = []
+  await readTopic(pipeline.kafka, pipeline.admin, pipeline.topics.quarantine, ({ key, value, headers }) => {
+    const header = (name: string) => String(headers?.[name])
+    found.push({
+      reason: header(QUARANTINE_HEADERS.reason),
+      stage: header(QUARANTINE_HEADERS.stage),
+      key: key?.toString(),
+      value: String(value),
+      offset: header(QUARANTINE_HEADERS.offset),
+    })
+  })
+  return found
+}
+
+describe('over the wire', () => {
+  const { body } = makeCustomersEvent()
+  it('takes a chunked body', async () => {
+    const chunk = `${Buffer.byteLength(body).toString(16)}\r\n${body}\r\n0\r\n\r\n`
+    const request = head(
+      [
+        `mykaarma-signature-token: ${sign(body, pipeline.secret)}`,
+        `x-authorization-token: ${pipeline.token}`,
+        'transfer-encoding: chunked',
+      ],
+      '',
+    )
+    expect(await raw(request.replace(/content-length: 0\r\n/, '') + chunk)).toMatch(/^HTTP\/1.1 202 /)
+  })
+
+  it.each(['mykaarma-signature-token', 'x-authorization-token'])('refuses %s given twice, right as both may be', async (name) => {
+    const headers = [`mykaarma-signature-token: ${sign(body, pipeline.secret)}`, `x-authorization-token: ${pipeline.token}`]
+    const twice = [...headers, headers.find((header) => header.startsWith(name)) ?? '']
+    expect(await raw(head(headers, body))).toMatch(/^HTTP\/1.1 202 /)
+    expect(await raw(head(twice, body))).toMatch(/^HTTP\/1.1 401 /)
+  })
+
+  it('refuses 10 MB, told in advance or found out', async () => {
+    const large = 'x'.repeat(10_000_000)
+    expect(await raw(head(['expect: 100-continue'], large).slice(0, 1000))).toMatch(/ 413 /)
+    // The server may close before all is written, which the client may see as a broken pipe.
+    const answer = await post(large).catch(() => undefined)
+    if (answer) expect([answer.status, answer.body.type]).toEqual([413, 'too-large'])
+  })
+
+  it('answers what is no HTTP at all, and goes on', async () => {
+    expect(await raw('hello\r\n\r\n')).toMatch(/^HTTP\/1.1 400 /)
+    expect((await fetch(`${ingress.adminUrl}/livez`)).status).toBe(200)
+  })
+})
+
+describe('ids and timestamps', () => {
+  it.each([
+    ['1 character', 'x'],
+    ['10 000 characters', 'y'.repeat(10_000)],
+    ['spaces and braces', ' {a} {} '],
+    ['newlines and NUL', 'a\n\r\u0000b'],
+    ['an empty hash tag', '{}'],
+    ['emoji', '👨‍👩‍👧'],
+    ['__proto__', '__proto__'],
+  ])('takes ids of %s', async (_, id) => {
+    const uuid = `${id}${Math.random()}`
+    expect((await post(makeCustomersEvent({ customerUuid: uuid, id }).body)).status).toBe(202)
+    await waitUntil(
+      'the customer is in Redis',
+      () => pipeline.redis.hget(`${pipeline.keyPrefix}customer:{${uuid}}`, '_eventId'),
+      (eventId) => eventId === id,
+    )
+  })
+
+  it('accepts every authentic event, and quarantines at the projector what can never be projected; the rest passes', async () => {
+    const event = (timestamp: unknown, id: unknown = 'e') => {
+      const { body, customerUuid } = makeCustomersEvent({ payloadForm: 'object' })
+      return { body: JSON.stringify({ ...JSON.parse(body), id, timestamp }), customerUuid }
+    }
+    const deep = makeCustomersEvent({ payloadForm: 'object' })
+    const bad = [
+      ['invalid-timestamp', event(0)],
+      ['invalid-timestamp', event(-1)],
+      ['invalid-timestamp', event(1e308)],
+      ['invalid-timestamp', event('soon')],
+      ['invalid-timestamp', event(null)],
+      ['too-far-in-future', event(Date.now() + 48 * 3600 * 1000)],
+      ['missing-event-id', event(1, '')],
+      ['invalid-event-id', event(1, 7)],
+      [
+        'nested-too-deep',
+        { ...deep, body: deep.body.replace('"customerUuid"', `"deep":${'['.repeat(100_000)}${']'.repeat(100_000)},"customerUuid"`) },
+      ],
+    ] as const
+    const good = makeCustomersEvent()
+    for (const [, { body }] of bad) expect((await post(body)).status).toBe(202)
+    expect((await post(good.body)).status).toBe(202)
+    await waitUntil(
+      'the projector has quarantined them',
+      () => projector.metric('projector_events_total', { outcome: 'quarantined' }),
+      (count) => count === bad.length,
+    )
+    await waitUntil(
+      'the good one is in Redis',
+      () => pipeline.redis.exists(`${pipeline.keyPrefix}customer:{${good.customerUuid}}`),
+      (exists) => exists === 1,
+    )
+    const found = (await quarantined()).filter(({ stage }) => stage === 'projector')
+    const summary = (list: readonly (readonly [string, string | undefined, string])[]) => list.map((item) => item.join(' ')).sort()
+    expect(summary(found.map(({ reason, key, value }) => [reason, key, value]))).toEqual(
+      summary(bad.map(([reason, { customerUuid, body }]) => [reason, customerUuid, body])),
+    )
+  })
+
+  it('goes by version when one id comes with another timestamp', async () => {
+    const customerUuid = `c${Math.random()}`
+    const at = (timestamp: number, firstName: string) =>
+      makeCustomersEvent({ customerUuid, id: 'same', timestamp, customer: { firstName } }).body
+    for (const body of [at(5, 'five'), at(7, 'seven'), at(6, 'six')]) expect((await post(body)).status).toBe(202)
+    await waitUntil(
+      'the newest is in Redis',
+      () => pipeline.redis.hget(`${pipeline.keyPrefix}customer:{${customerUuid}}`, 'firstName'),
+      (name) => name === 'seven',
+    )
+    const marker = makeCustomersEvent()
+    await post(marker.body)
+    expect((await pipeline.verify()).wrong).toEqual([])
+    expect(await pipeline.redis.hget(`${pipeline.keyPrefix}customer:{${customerUuid}}`, 'firstName')).toBe('seven')
+  })
+})
+
+it('keeps a copy of what is authentic but unusable, under the id it could read', async () => {
+  const unusable: [string, number, string, string | undefined][] = [
+    ['', 400, 'not-json', undefined],
+    ['not json', 400, 'not-json', undefined],
+    ['[]', 422, 'not-an-object', undefined],
+    ['{"id":"e-7","type":"customers","payload":"null"}', 422, 'payload-not-an-object', 'e-7'],
+  ]
+  for (const [body, status] of unusable) expect((await post(body)).status).toBe(status)
+  const found = (await quarantined()).filter(({ stage }) => stage === 'ingress')
+  for (const [value, , reason, key] of unusable) expect(found).toContainEqual(expect.objectContaining({ value, reason, key }))
+})
+
+it('quarantines what others put into the raw topic', async () => {
+  const before = await projector.metric('projector_events_total', { outcome: 'quarantined' })
+  const producer = pipeline.kafka.producer({ createPartitioner: () => () => 3 })
+  await producer.connect()
+  await producer.send({
+    topic: pipeline.topics.customers,
+    messages: [{ key: 'k', value: null }, { value: 'foreign' }, { key: 'k', value: '{"type":"mpis"}' }],
+  })
+  await producer.disconnect()
+  await waitUntil(
+    'they are quarantined',
+    () => projector.metric('projector_events_total', { outcome: 'quarantined' }),
+    (count) => count === before + 3,
+  )
+  expect((await quarantined()).map(({ reason }) => reason)).toContain('not-a-customers-event')
+})

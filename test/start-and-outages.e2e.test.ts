@@ -1,0 +1,188 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { makeCustomersEvent, sign } from '@customer-stream/simulator'
+import { openPipeline, type Pipeline, type ServiceProcess, spawnService, startRedis, waitUntil } from '@customer-stream/testing'
+import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
+
+let pipeline: Pipeline
+beforeEach(async () => {
+  pipeline = await openPipeline(inject('brokers'))
+})
+afterEach(() => pipeline.close())
+
+const NOBODY = '127.0.0.1:1'
+const auth = { MYKAARMA_SIGNING_SECRETS: 'a=s', MYKAARMA_TOKENS: 'a=t' }
+const post = (ingress: ServiceProcess, body = makeCustomersEvent().body) =>
+  fetch(`${ingress.url}/webhooks/mykaarma`, {
+    method: 'POST',
+    body,
+    headers: {
+      'content-type': 'text/plain',
+      'mykaarma-signature-token': sign(body, pipeline.secret),
+      'x-authorization-token': pipeline.token,
+    },
+  })
+const readiness = async (service: ServiceProcess) => {
+  const answer = await fetch(`${service.adminUrl}/readyz`)
+  return { status: answer.status, body: await answer.text() }
+}
+const end = async (name: 'ingress' | 'projector', env: Record<string, string>) => {
+  const logFile = join(pipeline.folder, 'end.log')
+  const service = spawnService(name, env, logFile)
+  return { code: await service.ended, said: await readFile(logFile, 'utf8') }
+}
+
+describe('settings at start', () => {
+  it('names everything that is missing or wrong at once and exits with 2', async () => {
+    const { code, said } = await end('ingress', { KAFKA_BROKERS: '', KAFKA_BROKER: 'a:1', PORT: 'http', MYKAARMA_SIGNING_SECRETS: 'x' })
+    expect(code).toBe(2)
+    expect(said).toContain('ingress cannot start. 4 settings are wrong')
+    for (const name of ['KAFKA_BROKERS is missing', 'the nearest is KAFKA_BROKERS', 'PORT:', 'MYKAARMA_SIGNING_SECRETS:'])
+      expect(said).toContain(name)
+  })
+
+  it('refuses to start without secrets unless authentication is switched off by name', async () => {
+    const { code, said } = await end('ingress', { KAFKA_BROKERS: NOBODY })
+    expect([code, said]).toEqual([2, expect.stringContaining('MYKAARMA_AUTH=off')])
+    expect(said).toContain('MYKAARMA_SIGNING_SECRETS is missing')
+    expect(said).toContain('MYKAARMA_TOKENS is missing')
+  })
+
+  it('does not show a secret that it cannot use', async () => {
+    const { code, said } = await end('projector', { KAFKA_BROKERS: NOBODY, REDIS_URL: 'not-a-url:hunter2' })
+    expect([code, said]).toEqual([2, expect.not.stringContaining('hunter2')])
+  })
+})
+
+describe('topics at start', () => {
+  it('refuses missing ones that it may not create, and wrong ones, naming every fault', async () => {
+    const env = {
+      ...auth,
+      KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','),
+      KAFKA_TOPIC_PREFIX: pipeline.topics.customers.replace('customers.raw', ''),
+    }
+    const missing = await end('ingress', env)
+    expect([missing.code, missing.said]).toEqual([1, expect.stringContaining(`Topics are missing: ${pipeline.topics.customers}`)])
+    await pipeline.admin.createTopics({
+      waitForLeaders: true,
+      topics: [{ topic: pipeline.topics.customers, numPartitions: 3, configEntries: [{ name: 'cleanup.policy', value: 'compact' }] }],
+    })
+    const wrong = await end('ingress', { ...env, KAFKA_CREATE_TOPICS: 'true', KAFKA_REPLICATION_FACTOR: '1' })
+    expect(wrong.code).toBe(1)
+    for (const fault of [
+      'has 3 partitions, KAFKA_PARTITIONS says 12',
+      'cleanup.policy is compact',
+      'retention.ms is',
+      'max.message.bytes is',
+    ])
+      expect(wrong.said).toContain(fault)
+  })
+})
+
+describe('Kafka or Redis absent at start', () => {
+  it('makes the ingress say so, answer 503 within the deadline, and stop in order', async () => {
+    const ingress = await pipeline.start('ingress', { KAFKA_BROKERS: NOBODY, ACCEPT_DEADLINE_MS: '500' })
+    expect(await readiness(ingress)).toEqual({ status: 503, body: expect.stringContaining('not connected yet') })
+    expect((await fetch(`${ingress.adminUrl}/livez`)).status).toBe(200)
+    const answer = await post(ingress)
+    expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '5'])
+    await waitUntil(
+      'nothing is held any more',
+      () => ingress.metric('ingress_queue_records'),
+      (records) => records === 0,
+    )
+    expect(await readFile(ingress.logFile, 'utf8')).toContain('Kafka does not answer; trying on')
+    expect(await ingress.end()).toBe(0)
+  })
+
+  it('makes the projector wait for both, and stop in order', async () => {
+    const projector = await pipeline.start('projector', { REDIS_URL: `redis://${NOBODY}` })
+    expect(await readiness(projector)).toEqual({ status: 503, body: expect.stringContaining('have not both answered') })
+    await waitUntil(
+      'it says so',
+      () => readFile(projector.logFile, 'utf8'),
+      (log) => log.includes('does not answer; trying on'),
+    )
+    expect(await projector.end()).toBe(0)
+  })
+})
+
+describe('Redis while events flow', () => {
+  const customers = 20
+  const send = async (ingress: ServiceProcess, timestamp: number) => {
+    for (let i = 0; i < customers; i++) {
+      const answer = await post(ingress, makeCustomersEvent({ customerUuid: `c${i}`, timestamp, id: `e${timestamp}` }).body)
+      expect(answer.status).toBe(202)
+    }
+  }
+
+  it('rebuilds an emptied Redis by itself, without new events', async () => {
+    const server = await startRedis()
+    const redis = await pipeline.connectRedis(server.url)
+    try {
+      const ingress = await pipeline.start('ingress')
+      await ingress.untilReady()
+      const projector = await pipeline.start('projector', { REDIS_URL: server.url, POSITION_CHECK_MS: '200' })
+      await projector.untilReady()
+      await send(ingress, 1)
+      await waitUntil(
+        'all are there',
+        () => redis.dbsize(),
+        (keys) => keys === customers + 1,
+      )
+      await redis.flushall()
+      await waitUntil(
+        'all are there again',
+        () => redis.dbsize(),
+        (keys) => keys === customers + 1,
+      )
+      expect(await projector.metric('projector_rewinds_total')).toBeGreaterThan(0)
+    } finally {
+      redis.disconnect()
+      await server.stop()
+    }
+  })
+
+  it('waits for a hung Redis, keeps its place in the group, says so, and goes on', async () => {
+    const server = await startRedis()
+    const redis = await pipeline.connectRedis(server.url)
+    try {
+      const ingress = await pipeline.start('ingress')
+      await ingress.untilReady()
+      const projector = await pipeline.start('projector', {
+        REDIS_URL: server.url,
+        REDIS_COMMAND_TIMEOUT_MS: '500',
+        CONSUMER_SESSION_TIMEOUT_MS: '6000',
+      })
+      await projector.untilReady()
+      await send(ingress, 1)
+      await waitUntil(
+        'all are there',
+        () => redis.dbsize(),
+        (keys) => keys === customers + 1,
+      )
+      await server.pause()
+      await send(ingress, 2)
+      const failures = () => projector.metric('projector_failures_total', { operation: 'Redis' })
+      // Longer than the session lasts: without heart-beats of its own the group would have thrown it out.
+      await waitUntil('it has tried for longer than a session', failures, (count) => count > 8, { timeoutMs: 60_000 })
+      expect(await readiness(projector)).toEqual({ status: 503, body: expect.stringContaining('waiting for Redis') })
+      const joinsBefore = (await readFile(projector.logFile, 'utf8')).split('joined the consumer group').length
+      await server.resume()
+      await waitUntil(
+        'the newest are there',
+        () => redis.hget(`${pipeline.keyPrefix}customer:{c0}`, '_eventTimestamp'),
+        (timestamp) => timestamp === '2',
+      )
+      await waitUntil(
+        'it is ready again',
+        () => readiness(projector),
+        ({ status }) => status === 200,
+      )
+      expect((await readFile(projector.logFile, 'utf8')).split('joined the consumer group').length).toBe(joinsBefore)
+    } finally {
+      redis.disconnect()
+      await server.stop()
+    }
+  })
+})
