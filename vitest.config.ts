@@ -11,15 +11,15 @@ export default defineConfig({
         ...shared,
         test: {
           name: 'unit',
-          include: ['{packages,services}/*/src/**/*.test.ts'],
-          exclude: ['**/*.int.test.ts', '**/node_modules/**'],
+          include: ['{packages,services}/*/src/**/*.test.ts', 'test/*.test.ts'],
+          exclude: ['**/*.{int,e2e}.test.ts', '**/node_modules/**'],
         },
       },
       {
         ...shared,
         test: {
           name: 'brokers',
-          include: ['{packages,services}/*/src/**/*.int.test.ts', 'test/**/*.e2e.test.ts', 'test/**/*.test.ts'],
+          include: ['{packages,services}/*/src/**/*.int.test.ts', 'test/*.e2e.test.ts'],
           globalSetup: ['./packages/testing/src/vitest-brokers.ts'],
           testTimeout: 60_000,
           hookTimeout: 120_000,

@@ -91,7 +91,11 @@ describe('Kafka or Redis absent at start', () => {
       () => ingress.metric('ingress_queue_records'),
       (records) => records === 0,
     )
-    expect(await readFile(ingress.logFile, 'utf8')).toContain('Kafka does not answer; trying on')
+    await waitUntil(
+      'it says so in the log',
+      () => readFile(ingress.logFile, 'utf8'),
+      (log) => log.includes('Kafka does not answer; trying on'),
+    )
     expect(await ingress.end()).toBe(0)
   })
 

@@ -1,3 +1,4 @@
+export { startGuarded } from './brokers/guarded-process.ts'
 export { freshNames } from './fresh-names.ts'
 export { openPipeline, type Pipeline } from './pipeline.ts'
 export { type ServiceProcess, spawnService, startService } from './service-process.ts'

@@ -92,10 +92,10 @@ const adminApp = createAdminApp({ registry, checks })
 
 /** Waits for Kafka and Redis as long as it takes. A wrong topic ends the process. */
 const connect = async () => {
-  // A failed first connection is followed by others in the background.
-  redis.connect().catch(() => undefined)
   const connected = await untilDone(
     async () => {
+      // Once asked to connect, the client goes on trying by itself.
+      if (redis.status === 'wait') await redis.connect()
       await Promise.all([admin.connect(), producer.connect(), store.ping()])
       const maxValueBytes = settings.MAX_BODY_BYTES
       const partitions = await checkTopics(

@@ -4,6 +4,15 @@ const controller = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.on(signal, () => controller.abort(new Error(`interrupted by ${signal}`)))
 
+// npm does not pass SIGTERM on: it ends itself and the shell between, and nothing else. So the end of that shell counts as a signal.
+if (process.env.npm_lifecycle_event !== undefined) {
+  const parent = process.ppid
+  const watch = setInterval(() => {
+    if (process.ppid !== parent) controller.abort(new Error('interrupted by the end of npm'))
+  }, 500)
+  watch.unref()
+}
+
 /** Aborts on Ctrl-C and its like, so that a command can end in order what it has started. */
 export const interruption = {
   signal: controller.signal,

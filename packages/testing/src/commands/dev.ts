@@ -1,0 +1,48 @@
+/** `npm run dev`: brokers and both services, each restarted when a source file changes. */
+import { fileURLToPath } from 'node:url'
+import { freePorts } from '../brokers/free-ports.ts'
+import { startGuarded } from '../brokers/guarded-process.ts'
+import { startBrokers } from '../brokers/index.ts'
+import { interruption, sayWhy, tell } from './interruption.ts'
+
+const source = (path: string): string => fileURLToPath(new URL(`../../../../${path}`, import.meta.url))
+
+const { signal, arrived } = interruption
+const cleanUps: (() => Promise<unknown>)[] = []
+let exitCode = 0
+try {
+  const brokers = await startBrokers({ log: tell, signal })
+  cleanUps.push(() => brokers.stop())
+  // Chosen once: a service keeps its address when it is restarted.
+  const [port, ingressAdmin, projectorAdmin] = (await freePorts(3)).map(String)
+  const shared = {
+    HOST: '127.0.0.1',
+    KAFKA_BROKERS: brokers.kafkaBrokers.join(','),
+    KAFKA_CREATE_TOPICS: 'true',
+    KAFKA_REPLICATION_FACTOR: '1',
+  }
+  const secrets = { MYKAARMA_SIGNING_SECRETS: 'desk=desk-secret', MYKAARMA_TOKENS: 'desk=desk-token' }
+  const environments: Record<string, Record<string, string | undefined>> = {
+    ingress: { ...shared, ...secrets, PORT: port, ADMIN_PORT: ingressAdmin },
+    projector: { ...shared, REDIS_URL: brokers.redisUrl, ADMIN_PORT: projectorAdmin },
+  }
+  for (const [name, env] of Object.entries(environments)) {
+    const service = startGuarded({
+      command: process.execPath,
+      args: ['--watch', '--watch-preserve-output', '--conditions=customer-stream-source', source(`services/${name}/src/main.ts`)],
+      env: env as Record<string, string>,
+      logFile: '/dev/stdout',
+    })
+    cleanUps.push(() => service.end())
+  }
+  tell(`ingress: http://127.0.0.1:${port}/webhooks/mykaarma, metrics at http://127.0.0.1:${ingressAdmin}/metrics
+projector: metrics at http://127.0.0.1:${projectorAdmin}/metrics
+send something: npm run simulate -- --url http://127.0.0.1:${port}/webhooks/mykaarma --secret desk-secret --token desk-token --events 1000 --customers 100
+check it: KAFKA_BROKERS=${brokers.kafkaBrokers.join(',')} REDIS_URL=${brokers.redisUrl} npm run verify`)
+  await arrived
+} catch (error) {
+  exitCode = sayWhy('dev', error)
+} finally {
+  for (const cleanUp of cleanUps.reverse()) await cleanUp()
+}
+process.exit(exitCode)
