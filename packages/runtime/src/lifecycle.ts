@@ -14,16 +14,18 @@ export interface Lifecycle {
  * @param deadlineMs for all parts together; below the time after which the supervisor kills (Kubernetes: 30 s).
  */
 export const createLifecycle = ({ logger, deadlineMs }: { logger: Logger; deadlineMs: number }): Lifecycle => {
+  let stopping = false
   const parts: { part: string; stop: () => Promise<unknown> | unknown }[] = []
   let failure: Error | undefined
 
   const graceful = closeWithGrace(
     { delay: deadlineMs, logger: { error: (error: unknown) => logger.error(error) } },
     async ({ signal, err }) => {
+      stopping = true
       failure ??= err
       if (failure) logger.fatal({ err: failure }, 'stopping after a failure')
       else logger.info({ signal }, 'stopping')
-      for (const { part, stop } of parts.reverse()) {
+      for (const { part, stop } of parts.toReversed()) {
         try {
           await stop()
         } catch (error) {
@@ -42,7 +44,9 @@ export const createLifecycle = ({ logger, deadlineMs }: { logger: Logger; deadli
     },
     fail: (error) => {
       failure ??= error
-      graceful.close()
+      // A second close() would run all stops again beside the first.
+      if (!stopping) graceful.close()
+      stopping = true
     },
   }
 }

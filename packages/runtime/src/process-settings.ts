@@ -1,5 +1,5 @@
 import { LOG_LEVELS } from './log.ts'
-import { choice, integer, text } from './settings.ts'
+import { choice, integer, type Loaded, loadSettings, type Settings, SettingsError, text } from './settings.ts'
 
 /** Settings of every process of ours. */
 export const processSettings = {
@@ -24,4 +24,32 @@ export const processSettings = {
     description:
       'On SIGTERM: what has not ended after this time is cut off, with exit code 1. Keep it above `SHUTDOWN_DELAY_MS` and below the time after which your supervisor kills (Kubernetes: 30 s).',
   }),
+}
+
+/** What no single setting can tell by itself. */
+export const processFaults = (settings: Loaded<typeof processSettings>): string[] =>
+  settings.SHUTDOWN_DELAY_MS < settings.SHUTDOWN_DEADLINE_MS
+    ? []
+    : ['SHUTDOWN_DELAY_MS must be below SHUTDOWN_DEADLINE_MS: stopping would be cut off before it began']
+
+/**
+ * A process's settings, or its end: with exit code 2 and every fault on standard error.
+ * @param faults what no single setting can tell by itself.
+ */
+export const settingsOrExit = <S extends Settings>(
+  service: string,
+  settings: S,
+  env: NodeJS.ProcessEnv,
+  faults: (loaded: Loaded<S>) => string[],
+): Loaded<S> => {
+  try {
+    const loaded = loadSettings(settings, env)
+    const found = faults(loaded)
+    if (found.length > 0) throw new SettingsError(found)
+    return loaded
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error
+    process.stderr.write(`${service} cannot start. ${error.message}\n`)
+    process.exit(2)
+  }
 }

@@ -124,7 +124,10 @@ export interface CustomerHash {
   readonly fieldsAndValues: readonly string[]
 }
 
-export type ProjectionFault = VersionFault | 'nested-too-deep'
+export type ProjectionFault = VersionFault | 'nested-too-deep' | 'too-many-fields'
+
+/** Redis takes some million words in one command; a customer of more fields could never be written. */
+const MAX_FIELDS = 100_000
 
 /** Told by the envelope alone: a customer's field of such a name never takes its place. */
 const envelopeFields: ReadonlySet<string> = new Set(['dealerUuid', 'departmentUuid'])
@@ -166,6 +169,7 @@ export const customerToHash = (event: CustomersEvent, from: Provenance): Result<
     if (error instanceof RangeError) return failed('nested-too-deep', 'a field is nested too deep to be stored')
     throw error
   }
+  if (fields.size > MAX_FIELDS) return failed('too-many-fields', `the customer has ${fields.size} fields`)
   const { timestamp, id } = version.value
   fields.set(META.eventId, id)
   fields.set(META.eventTimestamp, String(timestamp))

@@ -1,3 +1,4 @@
+import { isRawNumber } from './json.ts'
 import { failed, ok, type Result } from './result.ts'
 
 /**
@@ -18,7 +19,9 @@ export type VersionFault = 'missing-event-id' | 'invalid-event-id' | 'invalid-ti
 export const MAX_FUTURE_MS = 24 * 60 * 60 * 1000
 
 const readTimestamp = (value: unknown): number | undefined => {
-  const timestamp = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value
+  // A raw number is one with many digits, which may still be a whole one: 1728542293678.000.
+  const digits = isRawNumber(value) ? value.rawJSON : typeof value === 'string' && /^\d+$/.test(value) ? value : undefined
+  const timestamp = digits === undefined ? value : Number(digits)
   return typeof timestamp === 'number' && Number.isSafeInteger(timestamp) && timestamp >= 1 ? timestamp : undefined
 }
 

@@ -26,7 +26,14 @@ const start = ({ outcome = 'stored' as Outcome, ...options }: Partial<AppOptions
       metrics: createIngressMetrics(createRegistry('test'), () => ({ records: 0, bytes: 0 })),
       onInternalError: (error) => internalErrors.push(error),
     },
-    { maxBodyBytes: 10_000, acceptDeadlineMs: 1000, allowedAddresses: undefined, trustedProxies: undefined, ...options },
+    {
+      maxBodyBytes: 10_000,
+      acceptDeadlineMs: 1000,
+      maxConnections: 100,
+      allowedAddresses: undefined,
+      trustedProxies: undefined,
+      ...options,
+    },
   )
   const post = (body: Uint8Array | string, headers: Record<string, string | undefined> = {}) => {
     const all = { 'content-type': 'text/plain', 'mykaarma-signature-token': sign(body), 'x-authorization-token': 'tok', ...headers }

@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http'
 import type { TopicNames } from '@customer-stream/schemas'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import type { Authenticate } from './authenticate.ts'
@@ -22,6 +23,7 @@ interface AddressSet {
 export interface AppOptions {
   readonly maxBodyBytes: number
   readonly acceptDeadlineMs: number
+  readonly maxConnections: number
   /** Undefined lets anyone send. */
   readonly allowedAddresses: AddressSet | undefined
   readonly trustedProxies: AddressSet | undefined
@@ -34,6 +36,12 @@ const RETRY_AFTER_SECONDS = '5'
 
 const oneHeader = (value: string | string[] | undefined): string | undefined => (Array.isArray(value) ? value.join(', ') : value)
 
+/** For what is no request that fastify could see: Node's HTTP parser gave up. */
+const problemOfClientError = (error: { code?: string }): Problem => {
+  if (error.code === 'HPE_HEADER_OVERFLOW') return 'headers-too-large'
+  return error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'request-timeout' : 'bad-request'
+}
+
 const problemOfError = (error: { code?: string; statusCode?: number }): Problem => {
   if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') return 'too-large'
   if (error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return 'unsupported-media-type'
@@ -43,11 +51,36 @@ const problemOfError = (error: { code?: string; statusCode?: number }): Problem 
 /** The public HTTP contract. Order of checks: address, content type and size, signature and token over the raw bytes, parse, route. */
 export const createApp = (deps: AppDependencies, options: AppOptions): FastifyInstance => {
   const { metrics } = deps
+  let closing = false
+  const rawAnswer = (problem: Problem) => {
+    metrics.answers.inc({ answer: problem })
+    const body = JSON.stringify(problemDocument(problem))
+    const { status } = problems[problem]
+    return {
+      status,
+      body,
+      headers: { 'content-type': PROBLEM_CONTENT_TYPE, 'content-length': Buffer.byteLength(body), connection: 'close' },
+    }
+  }
   const app = fastify({
     logger: false,
     bodyLimit: options.maxBodyBytes,
     // Slow senders must not hold connections for ever (fastify's default is no bound); ours hangs up after 5 s anyway.
     requestTimeout: 10_000,
+    http: {
+      // Node looks only every 30 s by default.
+      connectionsCheckingInterval: 1000,
+      requireHostHeader: false,
+    },
+    frameworkErrors: (_error, _request, reply) => {
+      refuse(reply, 'bad-request')
+    },
+    clientErrorHandler: (error, socket) => {
+      if (error.code === 'ECONNRESET' || !socket.writable) return socket.destroy()
+      const { status, body, headers } = rawAnswer(problemOfClientError(error))
+      const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+      socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`)
+    },
     // Longer than a load balancer keeps idle connections (60 s is usual), so that it never writes into one that we are closing.
     keepAliveTimeout: 72_000,
     // While closing, requests on open connections are still served: refusing them would cost the sender one of its six tries.
@@ -60,6 +93,20 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     if (problem === 'unavailable') reply.header('retry-after', RETRY_AFTER_SECONDS)
     return reply.code(problems[problem].status).type(PROBLEM_CONTENT_TYPE).send(problemDocument(problem, detail))
   }
+
+  // Unauthenticated requests hold memory too: a body each, at most.
+  app.server.maxConnections = options.maxConnections
+  app.server.on('checkExpectation', (_request, response) => {
+    const { status, body, headers } = rawAnswer('expectation-failed')
+    response.writeHead(status, headers).end(body)
+  })
+  app.addHook('preClose', async () => {
+    closing = true
+  })
+  // Else a busy keep-alive connection would be kept up by its own requests.
+  app.addHook('onSend', async (_request, reply) => {
+    if (closing) reply.header('connection', 'close')
+  })
 
   // The raw bytes are what was signed and what is stored; nothing may parse or decode them before.
   app.removeAllContentTypeParsers()

@@ -1,4 +1,4 @@
-import { addresses, choice, integer, type Loaded, namedSecrets, processSettings } from '@customer-stream/runtime'
+import { addresses, choice, integer, type Loaded, namedSecrets, processFaults, processSettings } from '@customer-stream/runtime'
 import { kafkaSettings } from '@customer-stream/runtime/kafka'
 
 export const ingressSettings = {
@@ -36,17 +36,23 @@ export const ingressSettings = {
     maximum: 4500,
     description: 'A request is answered within this time: with 503 if its record is not stored by then. The sender hangs up at 5 s.',
   }),
+  MAX_CONNECTIONS: integer({
+    default: 1000,
+    minimum: 1,
+    maximum: 100_000,
+    description: 'Connections to the public port; more are refused. Each may hold one body in memory.',
+  }),
   QUEUE_MAX_RECORDS: integer({
     default: 10_000,
     minimum: 1,
     maximum: 1_000_000,
-    description: 'Records that may wait for Kafka; more are answered with 503.',
+    description: 'Records that may wait for one topic of Kafka; more are answered with 503.',
   }),
   QUEUE_MAX_BYTES: integer({
     default: 67_108_864,
     minimum: 1_048_576,
     maximum: 4_294_967_296,
-    description: 'Bytes that may wait for Kafka; more are answered with 503.',
+    description: 'Bytes that may wait for one topic of Kafka; more are answered with 503.',
   }),
   ...kafkaSettings,
 }
@@ -55,8 +61,10 @@ export type IngressSettings = Loaded<typeof ingressSettings>
 
 /** What no single setting can tell by itself. */
 export const settingsFaults = (settings: IngressSettings): string[] => {
-  if (settings.MYKAARMA_AUTH === 'off') return []
-  return (['MYKAARMA_SIGNING_SECRETS', 'MYKAARMA_TOKENS'] as const)
+  const faults = processFaults(settings)
+  if (settings.MYKAARMA_AUTH === 'off') return faults
+  const missing = (['MYKAARMA_SIGNING_SECRETS', 'MYKAARMA_TOKENS'] as const)
     .filter((name) => settings[name].size === 0)
     .map((name) => `${name} is missing: give at least one name=value, or switch authentication off with MYKAARMA_AUTH=off`)
+  return [...faults, ...missing]
 }

@@ -5,9 +5,12 @@ export const problems = {
   unauthenticated: { status: 401, title: 'The request is not authenticated.' },
   'forbidden-address': { status: 403, title: 'The address is not allowed.' },
   'not-found': { status: 404, title: 'There is nothing at this address.' },
+  'request-timeout': { status: 408, title: 'The request did not arrive in time.' },
   'too-large': { status: 413, title: 'The body is too large.' },
   'unsupported-media-type': { status: 415, title: 'The content type must be text/plain or application/json.' },
+  'expectation-failed': { status: 417, title: 'The expectation cannot be met.' },
   unroutable: { status: 422, title: 'The event cannot be routed.' },
+  'headers-too-large': { status: 431, title: 'The headers are too large.' },
   'internal-error': { status: 500, title: 'The service failed.' },
   unavailable: { status: 503, title: 'The event could not be stored in time. Send it again.' },
 } as const

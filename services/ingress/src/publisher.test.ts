@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { createPublisher, type Outcome } from './publisher.ts'
 
-const record = (name: string, bytes = 1) => ({ name, value: Buffer.alloc(bytes) })
+const record = (name: string, bytes = 1) => ({ name, key: null, value: Buffer.alloc(bytes) })
 type Named = ReturnType<typeof record>
 const soon = () => performance.now() + 60_000
 const refused = () => Object.assign(new Error('too large'), { kind: 'refused' })

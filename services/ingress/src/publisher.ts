@@ -14,6 +14,7 @@ export type Outcome = 'stored' | 'deadline' | 'queue-full' | 'refused' | 'closin
 
 /** What the publisher asks of a record. */
 export interface Publishable {
+  readonly key: Uint8Array | null
   readonly value: Uint8Array | null
 }
 
@@ -31,6 +32,8 @@ export interface Publisher<R> {
   publish(record: R, deadlineAt: number): Promise<Outcome>
   /** What waits or is in flight, also after its request has been answered: this is the memory that is held. */
   readonly size: { readonly records: number; readonly bytes: number }
+  /** How long the flush in flight has lasted, 0 when there is none. No bound of kafkajs' ends it, so somebody must look. */
+  readonly flushMs: number
   /** Takes nothing more and resolves when everything taken has met its outcome. */
   close(): Promise<void>
 }
@@ -46,7 +49,7 @@ interface Entry<R> {
 const MAX_FLUSH_RECORDS = 500
 /** A broker takes a request of up to 100 MB, but a large one holds up everything behind it. */
 const MAX_FLUSH_BYTES = 4 * 1024 * 1024
-/** Key, headers and bookkeeping of one record. */
+/** Headers and bookkeeping of one record. */
 const RECORD_OVERHEAD_BYTES = 512
 const RETRY_PAUSE_MS = 100
 const SWEEP_INTERVAL_MS = 20
@@ -56,6 +59,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   const held = new Set<Entry<R>>()
   let heldBytes = 0
   let closing = false
+  let flushStartedAt: number | undefined
   let pumping: Promise<void> | undefined
   let sweeper: NodeJS.Timeout | undefined
 
@@ -104,7 +108,11 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   /** @returns entries that may be tried again. */
   const flush = async (batch: Entry<R>[]): Promise<Entry<R>[]> => {
     const startedAt = performance.now()
-    const report = (error?: Error) => options.onFlush?.(batch.length, (performance.now() - startedAt) / 1000, error)
+    flushStartedAt = startedAt
+    const report = (error?: Error) => {
+      flushStartedAt = undefined
+      options.onFlush?.(batch.length, (performance.now() - startedAt) / 1000, error)
+    }
     try {
       await send(batch.map(({ record }) => record))
       report()
@@ -142,7 +150,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   return {
     publish: (record, deadlineAt) => {
       if (closing) return Promise.resolve('closing')
-      const bytes = (record.value?.byteLength ?? 0) + RECORD_OVERHEAD_BYTES
+      const bytes = (record.key?.byteLength ?? 0) + (record.value?.byteLength ?? 0) + RECORD_OVERHEAD_BYTES
       if (held.size >= options.maxRecords || heldBytes + bytes > options.maxBytes) return Promise.resolve('queue-full')
       return new Promise((resolve) => {
         const entry: Entry<R> = { record, bytes, deadlineAt, answered: false, answer: resolve }
@@ -155,6 +163,9 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     },
     get size() {
       return { records: held.size, bytes: heldBytes }
+    },
+    get flushMs() {
+      return flushStartedAt === undefined ? 0 : performance.now() - flushStartedAt
     },
     close: async () => {
       closing = true

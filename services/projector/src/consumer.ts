@@ -14,9 +14,9 @@ import { type ProjectOptions, project, type RawRecord } from './project.ts'
 import { quarantineRecord } from './quarantine.ts'
 import type { Store } from './store.ts'
 
-/** Where a partition stands: what Redis holds (undefined: nothing yet), and where the next fetch must begin. */
+/** Where a partition stands: what Redis holds, and where the next fetch must begin. They differ only where Kafka does not have what Redis asks for. */
 interface Position {
-  readonly stored: string | undefined
+  readonly stored: string
   readonly fetchFrom: string
 }
 
@@ -100,9 +100,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   }
 
   /** Turns what Redis holds into a place to fetch from; one that Kafka does not have means the start of what it has. */
-  const resolve = (partition: number, stored: string | undefined, low: string, high: string): Position => {
-    if (stored === undefined) return { stored, fetchFrom: low }
-    if (BigInt(stored) >= BigInt(low) && BigInt(stored) <= BigInt(high)) return { stored, fetchFrom: stored }
+  const resolve = (partition: number, stored: string, low: string, high: string): Position => {
+    if (/^\d+$/.test(stored) && BigInt(stored) >= BigInt(low) && BigInt(stored) <= BigInt(high)) return { stored, fetchFrom: stored }
     logger.error({ partition, stored, low, high }, 'Kafka does not hold the offset that Redis asks for; starting from the oldest record')
     return { stored, fetchFrom: low }
   }
@@ -117,23 +116,40 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   /** Reads positions from Redis, believes them, and seeks. Waits as long as it takes. */
   const load = async (partitions: readonly number[], signal: AbortSignal): Promise<void> => {
     const read = await insist('positions', signal, async () => {
-      const [stored, watermarks] = await Promise.all([store.positions(partitions), consumer.watermarks()])
-      return { stored, watermarks }
+      const watermarks = await consumer.watermarks()
+      const stored = await store.positions(partitions)
+      for (const [partition, offset] of stored) {
+        if (offset !== undefined) continue
+        // Before anything is applied: were there no position yet, a Redis emptied in between could not be told from one just begun.
+        const { low = '0' } = watermarks.get(partition) ?? {}
+        await store.movePosition(partition, undefined, low)
+      }
+      // Read after the positions: one moved meanwhile by the partition's last owner must not seem to lie beyond the end.
+      return { stored: await store.positions(partitions), watermarks: await consumer.watermarks() }
     })
     if (!read || signal.aborted) return
     for (const partition of partitions) {
       const { low = '0', high = '0' } = read.value.watermarks.get(partition) ?? {}
-      const position = resolve(partition, read.value.stored.get(partition), low, high)
+      const position = resolve(partition, read.value.stored.get(partition) ?? '', low, high)
       positions.set(partition, position)
       consumer.seek(partition, position.fetchFrom)
       countLag(partition, position.fetchFrom, high)
     }
   }
 
-  /** @returns whether the chunk is done with; false when the position was elsewhere or the work was aborted. */
-  const applyChunk = async (partition: number, records: readonly RawRecord[], next: string, signal: AbortSignal): Promise<boolean> => {
+  /**
+   * @param from where the chunk begins; the belief may have changed since the fetch.
+   * @returns whether the chunk is done with; false when the position was elsewhere or the work was aborted.
+   */
+  const applyChunk = async (
+    partition: number,
+    records: readonly RawRecord[],
+    from: string,
+    next: string,
+    signal: AbortSignal,
+  ): Promise<boolean> => {
     const believed = positions.get(partition)
-    if (!believed) return false
+    if (believed?.fetchFrom !== from) return false
     const startedAt = performance.now()
     const { projection, maxFutureMs } = options
     const projected = project(records, { topic, partition, projection, maxFutureMs, now: Date.now() })
@@ -141,20 +157,22 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       const quarantined = projected.poison.map((poison) => quarantineRecord(poison, { topic, partition }, options.quarantineTopic))
       if (!(await insist('quarantine', signal, () => deps.sendToQuarantine(quarantined)))) return false
     }
-    const stored = await insist('Redis', signal, () => store.apply(projected.newest))
-    if (!stored) return false
-    const moved = await insist('Redis', signal, () => store.movePosition(partition, believed.stored, next))
+    // One attempt: were only the move repeated, a Redis that failed over in between and lost what was applied would get the position without the data.
+    const done = await insist('Redis', signal, async () => ({
+      outcomes: await store.apply(projected.newest),
+      moved: await store.movePosition(partition, believed.stored, next),
+    }))
     // A new assignment may have begun while this one waited; what it believes must not be overwritten.
-    if (!moved || signal.aborted || positions.get(partition) !== believed) return false
-    if (!moved.value) {
+    if (!done || signal.aborted || positions.get(partition) !== believed) return false
+    if (!done.value.moved) {
       logger.warn({ partition, believed: believed.stored }, 'the position in Redis is not where it was left; going back to what Redis says')
       metrics.rewinds.inc()
-      positions.delete(partition)
+      // The old belief stays until the new one is there: a load that is aborted must leave something that fails again.
       await load([partition], signal)
       return false
     }
     positions.set(partition, { stored: next, fetchFrom: next })
-    for (const outcome of stored.value) metrics.events.inc({ outcome })
+    for (const outcome of done.value.outcomes) metrics.events.inc({ outcome })
     metrics.events.inc({ outcome: 'stale' }, projected.stale)
     metrics.events.inc({ outcome: 'duplicate' }, projected.duplicate)
     for (const { reason } of projected.poison) {
@@ -171,13 +189,10 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const beganInPlace = async ({ partition, fetchedFrom, signal }: FetchedBatch): Promise<boolean> => {
     const believed = positions.get(partition)
     if (believed?.fetchFrom === fetchedFrom) return true
-    if (believed) {
-      // kafkajs moved by itself (the offset was out of range), or a seek was overtaken: ask again before judging.
-      await load([partition], signal)
-    } else {
-      // Right after an assignment. Its load seeks; a new rebalance must not wait for it.
-      await Promise.race([loading, once(signal, 'abort')])
-    }
+    // Right after an assignment its load is still under way, and seeks; a new rebalance must not wait for it.
+    if (!believed) await Promise.race([loading, once(signal, 'abort')])
+    // kafkajs moved by itself (the offset was out of range), or a seek was overtaken: ask again before judging.
+    if (!signal.aborted && positions.get(partition) === believed) await load([partition], signal)
     return false
   }
 
@@ -185,11 +200,13 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     const { partition, signal } = batch
     if (!(await beganInPlace(batch))) return undefined
     const chunks = [...chunksOf(batch.records, options.chunkRecords, options.chunkBytes)]
+    let from = batch.fetchedFrom
     for (const [i, chunk] of chunks.entries()) {
       const last = chunk.at(-1)
       if (!last || signal.aborted) return undefined
       const next = i === chunks.length - 1 ? batch.nextOffset : after(last.offset)
-      if (!(await applyChunk(partition, chunk, next, signal))) return undefined
+      if (!(await applyChunk(partition, chunk, from, next, signal))) return undefined
+      from = next
       countLag(partition, next, batch.highWatermark)
     }
     return batch.nextOffset
@@ -238,8 +255,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     },
     commitProgress: async () => {
       const progress = new Map<number, string>()
-      for (const [partition, { stored }] of positions)
-        if (stored !== undefined && committed.get(partition) !== stored) progress.set(partition, stored)
+      for (const [partition, { stored }] of positions) if (committed.get(partition) !== stored) progress.set(partition, stored)
       if (progress.size === 0) return
       if (await consumer.commit(progress)) for (const [partition, offset] of progress) committed.set(partition, offset)
     },

@@ -1,33 +1,25 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
+  closeServer,
   createAdminApp,
   createLifecycle,
   createLogger,
   createRegistry,
-  loadSettings,
+  processFaults,
   type ReadinessCheck,
-  SettingsError,
+  settingsOrExit,
   untilDone,
 } from '@customer-stream/runtime'
 import { checkTopics, createKafka, createPartitionConsumer, createVerifiedProducer, TopicError } from '@customer-stream/runtime/kafka'
-import { createRedis } from '@customer-stream/runtime/redis'
+import { createRedis, readDurability } from '@customer-stream/runtime/redis'
 import { topicNames } from '@customer-stream/schemas'
-import { type ProjectorSettings, projectorSettings } from './config.ts'
+import { projectorSettings } from './config.ts'
 import { createProjection } from './consumer.ts'
 import { createProjectorMetrics } from './metrics.ts'
+import { sendToQuarantine } from './quarantine.ts'
 import { createStore } from './store.ts'
 
-const readSettings = (): ProjectorSettings => {
-  try {
-    return loadSettings(projectorSettings, process.env)
-  } catch (error) {
-    if (!(error instanceof SettingsError)) throw error
-    process.stderr.write(`projector cannot start. ${error.message}\n`)
-    process.exit(2)
-  }
-}
-
-const settings = readSettings()
+const settings = settingsOrExit('projector', projectorSettings, process.env, processFaults)
 const logger = createLogger('projector', settings.LOG_LEVEL)
 const lifecycle = createLifecycle({ logger, deadlineMs: settings.SHUTDOWN_DEADLINE_MS })
 const registry = createRegistry('projector')
@@ -59,14 +51,14 @@ const consumer = createPartitionConsumer(kafka, admin, {
   onDead: lifecycle.fail,
 })
 const projection = createProjection(
-  { store, sendToQuarantine: producer.send, consumer, metrics, logger },
+  { store, sendToQuarantine: (records) => sendToQuarantine(producer.send, records), consumer, metrics, logger },
   {
     topic: topics.customers,
     quarantineTopic: topics.quarantine,
     projection: settings.PROJECTION_VERSION,
     maxFutureMs: settings.MAX_FUTURE_MS,
     chunkRecords: settings.CHUNK_RECORDS,
-    chunkBytes: 4 * 1024 * 1024,
+    chunkBytes: 2 * 1024 * 1024,
     backOff: { initialMs: 100, maxMs: 3000 },
   },
 )
@@ -90,13 +82,31 @@ const checks = async (): Promise<ReadinessCheck[]> => {
 }
 const adminApp = createAdminApp({ registry, checks })
 
-/** Waits for Kafka and Redis as long as it takes. A wrong topic ends the process. */
+/** Redis must not be able to lose customers behind our back. What it may lose with its own disk heals itself. */
+class UnsafeRedisError extends Error {
+  override readonly name = 'UnsafeRedisError'
+}
+const checkRedis = async () => {
+  const { appendOnly, evictionPolicy, mayEvict } = await readDurability(redis)
+  if (mayEvict && !settings.REDIS_ALLOW_EVICTION) {
+    throw new UnsafeRedisError(
+      `Redis may drop customers: its maxmemory-policy is ${evictionPolicy}. Set it to noeviction, or accept that with REDIS_ALLOW_EVICTION=true.`,
+    )
+  }
+  const durability = { appendonly: appendOnly, 'maxmemory-policy': evictionPolicy }
+  if (appendOnly === false)
+    logger.warn(durability, 'Redis keeps no append-only file: after a restart of it every customer since its last snapshot is replayed')
+  else logger.info(durability, 'Redis keeps what it is given')
+}
+
+/** Waits for Kafka and Redis as long as it takes. A wrong topic or an unsafe Redis ends the process. */
 const connect = async () => {
   const connected = await untilDone(
     async () => {
       // Once asked to connect, the client goes on trying by itself.
       if (redis.status === 'wait') await redis.connect()
       await Promise.all([admin.connect(), producer.connect(), store.ping()])
+      await checkRedis()
       const maxValueBytes = settings.MAX_BODY_BYTES
       const partitions = await checkTopics(
         admin,
@@ -111,7 +121,7 @@ const connect = async () => {
       signal: stopping.signal,
       backOff: { initialMs: 200, maxMs: 5000 },
       onFailure: (error, failures) => {
-        if (error instanceof TopicError) throw error
+        if (error instanceof TopicError || error instanceof UnsafeRedisError) throw error
         if (failures === 1 || failures % 10 === 0) logger.warn({ err: error }, 'Kafka or Redis does not answer; trying on')
       },
     },
@@ -123,26 +133,41 @@ const connect = async () => {
 
 /** Repeats a duty until the process stops; in an outage the next turn does it. */
 const every = (intervalMs: number, duty: () => Promise<void>) => {
-  const timer = setInterval(() => {
-    if (running) duty().catch((error: unknown) => logger.debug({ err: error }, 'a periodic check failed'))
+  let atWork = false
+  const timer = setInterval(async () => {
+    // In an outage a turn may last; others must not pile up behind it.
+    if (!running || atWork) return
+    atWork = true
+    await duty().catch((error: unknown) => logger.debug({ err: error }, 'a periodic check failed'))
+    atWork = false
   }, intervalMs)
   lifecycle.onStop('timer', () => clearInterval(timer))
 }
 
-/** A consumer that shows no sign of life although Kafka answers sits there for ever: end, and be started anew. */
+/**
+ * A consumer that shows no sign of life although Kafka answers sits there for ever: end, and be started anew. Right after an outage it may be quiet for
+ * a moment, so Kafka must have answered all the time.
+ */
+let kafkaAnsweredSince = Number.POSITIVE_INFINITY
 const watch = async () => {
-  const quietMs = consumer.quietMs()
+  try {
+    await admin.describeCluster()
+    kafkaAnsweredSince = Math.min(kafkaAnsweredSince, performance.now())
+  } catch {
+    kafkaAnsweredSince = Number.POSITIVE_INFINITY
+  }
+  const quietMs = Math.min(consumer.quietMs(), performance.now() - kafkaAnsweredSince)
   if (quietMs < settings.CONSUMER_SESSION_TIMEOUT_MS * 2) return
-  await admin.describeCluster()
   lifecycle.fail(new Error(`the consumer has shown no sign of life for ${Math.round(quietMs / 1000)} s although Kafka answers`))
 }
 
 // Stops run in reverse: not ready, timers, finish the chunk under way and leave the group, then the connections, and last the admin port.
-lifecycle.onStop('admin port', () => adminApp.close())
+lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 lifecycle.onStop('redis', () => redis.disconnect())
 lifecycle.onStop('kafka', () => Promise.allSettled([producer.disconnect(), admin.disconnect()]))
 lifecycle.onStop('consumer', async () => {
-  await projection.commitProgress()
+  // For lag monitoring only: not worth waiting for a Kafka that does not answer.
+  await Promise.race([projection.commitProgress(), sleep(2000)])
   projection.stop()
   await consumer.stop()
 })

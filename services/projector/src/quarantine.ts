@@ -1,8 +1,26 @@
-import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
+import { NotStoredError, type OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import type { Poison } from './project.ts'
 
 const MAX_DETAIL_CHARACTERS = 200
+
+type Send = (records: readonly OutgoingRecord[]) => Promise<void>
+
+/**
+ * Sends records to quarantine. One that Kafka refuses goes without its key and detail, in case those make it too large: a record that could not even be
+ * quarantined would hold up its partition for ever. Rejects in an outage, and while Kafka refuses the value itself.
+ */
+export const sendToQuarantine = async (send: Send, records: readonly OutgoingRecord[]): Promise<void> => {
+  try {
+    await send(records)
+  } catch (error) {
+    if (!(error instanceof NotStoredError) || error.kind !== 'refused') throw error
+    for (const record of records) {
+      const { [QUARANTINE_HEADERS.detail]: _, ...headers } = record.headers ?? {}
+      await send([record]).catch(() => send([{ ...record, key: null, headers }]))
+    }
+  }
+}
 
 /** The record that keeps a poison record's bytes, says why it is there and where it came from. */
 export const quarantineRecord = (

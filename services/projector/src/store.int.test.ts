@@ -22,7 +22,7 @@ const TOPIC = 'raw'
 const connections: Redis[] = []
 const connect = async (url: string): Promise<Redis> => {
   const redis = createRedis(
-    { REDIS_URL: url, REDIS_KEY_PREFIX: '', REDIS_COMMAND_TIMEOUT_MS: 5000, REDIS_CONNECT_TIMEOUT_MS: 2000 },
+    { REDIS_URL: url, REDIS_KEY_PREFIX: '', REDIS_ALLOW_EVICTION: false, REDIS_COMMAND_TIMEOUT_MS: 5000, REDIS_CONNECT_TIMEOUT_MS: 2000 },
     createLogger('test', 'silent'),
   )
   connections.push(redis)

@@ -52,8 +52,14 @@ export interface PartitionConsumer {
   stop(): Promise<void>
 }
 
-// A heartbeat that fails for want of a connection says nothing about the partition; one that Kafka answers with an error does.
-const saysPartitionIsLost = (error: unknown): boolean => (error as Error)?.name === 'KafkaJSProtocolError'
+/** What Kafka answers to the heartbeat of a member that has to join anew. After any other error (no connection, a coordinator still loading) kafkajs just goes on. */
+const lostBy: ReadonlySet<string | undefined> = new Set([
+  'REBALANCE_IN_PROGRESS',
+  'UNKNOWN_MEMBER_ID',
+  'ILLEGAL_GENERATION',
+  'NOT_COORDINATOR_FOR_GROUP',
+])
+const saysPartitionIsLost = (error: unknown): boolean => lostBy.has((error as { type?: string }).type)
 
 /** kafkajs has the property but does not declare it. consumer.int.test.ts fails if a newer version drops it. */
 const fetchedFrom = (batch: Batch): string => (batch as Batch & { readonly fetchedOffset: string }).fetchedOffset
@@ -111,6 +117,7 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }: ConsumerGroupJoinEvent) => {
     const partitions = payload.memberAssignment[topic] ?? []
     logger.info({ partitions, member: payload.memberId }, 'joined the consumer group')
+    alive()
     options.onAssigned(partitions)
   })
   consumer.on(consumer.events.FETCH, alive)

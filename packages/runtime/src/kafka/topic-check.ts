@@ -46,10 +46,24 @@ const create = async (admin: Admin, settings: KafkaSettings, demands: readonly T
   })
 }
 
-const faultsOf = (settings: KafkaSettings, demand: TopicDemand, partitions: number, config: ReadonlyMap<string, string>): string[] => {
+const faultsOf = (
+  settings: KafkaSettings,
+  demand: TopicDemand,
+  partitions: number,
+  replicas: number,
+  config: ReadonlyMap<string, string>,
+): string[] => {
   const faults: string[] = []
   const say = (fault: string) => faults.push(`${demand.topic}: ${fault}`)
   if (partitions !== settings.KAFKA_PARTITIONS) say(`has ${partitions} partitions, KAFKA_PARTITIONS says ${settings.KAFKA_PARTITIONS}`)
+  if (replicas < settings.KAFKA_REPLICATION_FACTOR) {
+    say(
+      `has ${replicas} replicas, KAFKA_REPLICATION_FACTOR says ${settings.KAFKA_REPLICATION_FACTOR}: a promise would be kept by fewer brokers than you think`,
+    )
+  }
+  if (config.get('unclean.leader.election.enable') !== 'false') {
+    say('unclean.leader.election.enable must be false: a replica that lags behind could become the leader and drop what was promised')
+  }
   if (config.get('cleanup.policy') !== 'delete') {
     say(
       `cleanup.policy is ${config.get('cleanup.policy')}, must be delete: compaction keeps the highest offset, which need not be the newest event`,
@@ -111,7 +125,7 @@ export const checkTopics = async (
     if (replicas >= 3 && Number(config.get('min.insync.replicas')) < 2) {
       logger.warn({ topic: demand.topic }, 'min.insync.replicas is 1: a promise is then kept by one broker alone while others are down')
     }
-    return faultsOf(settings, demand, partitions.get(demand.topic) ?? 0, config)
+    return faultsOf(settings, demand, partitions.get(demand.topic) ?? 0, replicas, config)
   })
   if (faults.length > 0) throw new TopicError(`Topics are not as they must be:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`)
   return partitions

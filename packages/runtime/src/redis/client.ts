@@ -14,12 +14,14 @@ export const createRedis = (settings: Loaded<typeof redisSettings>, logger: Logg
     lazyConnect: true,
     commandTimeout: settings.REDIS_COMMAND_TIMEOUT_MS,
     connectTimeout: settings.REDIS_CONNECT_TIMEOUT_MS,
+    // A command that has timed out stays in the client's queue and its bytes in the socket's, for as long as the server hangs: a new connection drops both.
+    socketTimeout: settings.REDIS_COMMAND_TIMEOUT_MS * 2,
     maxRetriesPerRequest: 0,
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     retryStrategy: (tries) => Math.min(50 * 2 ** Math.min(tries, 6), 2000) * (0.5 + Math.random() / 2),
-    // After a failover the old primary answers READONLY: look for the new one behind the same address.
-    reconnectOnError: (error) => error.message.startsWith('READONLY'),
+    // After a failover the old primary answers READONLY (Redis 6 in the midst of a script's error): look for the new one behind the same address.
+    reconnectOnError: (error) => error.message.includes('READONLY'),
   })
   let lastMessage = ''
   redis.on('error', (error: Error) => {

@@ -1,2 +1,3 @@
 export * from './client.ts'
+export * from './durability.ts'
 export * from './settings.ts'

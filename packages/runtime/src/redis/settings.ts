@@ -1,4 +1,4 @@
-import { integer, text } from '../settings.ts'
+import { flag, integer, text } from '../settings.ts'
 
 export const redisSettings = {
   REDIS_URL: {
@@ -6,6 +6,11 @@ export const redisSettings = {
     secret: true,
   },
   REDIS_KEY_PREFIX: text({ default: 'mykaarma:', description: 'Begins every key in Redis.' }),
+  REDIS_ALLOW_EVICTION: flag({
+    default: false,
+    description:
+      'Start although Redis may drop customers for want of memory (`maxmemory-policy` `allkeys-…`). Nothing would notice that they are gone.',
+  }),
   REDIS_COMMAND_TIMEOUT_MS: integer({
     default: 3000,
     minimum: 100,

@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 
@@ -8,4 +9,24 @@ export const freePorts = async (count: number): Promise<number[]> => {
   const ports = holders.map((holder) => (holder.address() as AddressInfo).port)
   await Promise.all(holders.map((holder) => holder.close() && once(holder, 'close')))
   return ports
+}
+
+const isFree = (port: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    const holder = createServer()
+    holder.once('error', () => resolve(false))
+    holder.listen(port, '127.0.0.1', () => holder.close(() => resolve(true)))
+  })
+
+/**
+ * Free ports for a server that may leave and come back. They lie below those that the system gives to outgoing connections: a client that tries to reach
+ * the server meanwhile would now and then be given the very port, and the server could not return to it.
+ */
+export const freePortsToKeep = async (count: number): Promise<number[]> => {
+  const ports = new Set<number>()
+  while (ports.size < count) {
+    const port = randomInt(16_384, 32_768)
+    if (await isFree(port)) ports.add(port)
+  }
+  return [...ports]
 }

@@ -1,6 +1,7 @@
 import { type GivenAddresses, givenAddresses } from './given.ts'
 import { openLocal } from './local.ts'
 import type { Provider, RedisOptions, RedisServer } from './provider.ts'
+import { unlessAborted } from './unless-aborted.ts'
 
 export type { RedisOptions, RedisServer }
 
@@ -30,18 +31,6 @@ const forcedKind = ({ CUSTOMER_STREAM_BROKERS: kind }: NodeJS.ProcessEnv): Provi
   if (!kind) return undefined
   if (kind !== 'docker' && kind !== 'local') throw new Error(`CUSTOMER_STREAM_BROKERS must be docker or local, not ${kind}.`)
   return kind
-}
-
-const unlessAborted = async <T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> => {
-  const aborted = Promise.withResolvers<never>()
-  const giveUp = () => aborted.reject(signal?.reason)
-  if (signal?.aborted) giveUp()
-  signal?.addEventListener('abort', giveUp)
-  try {
-    return await Promise.race([work, aborted.promise])
-  } finally {
-    signal?.removeEventListener('abort', giveUp)
-  }
 }
 
 interface Choice {

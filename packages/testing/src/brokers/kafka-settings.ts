@@ -1,20 +1,47 @@
 export const KAFKA_VERSION = '4.3.1'
 
-/** Of any Kafka that is one broker and its own controller, as a test wants it: nothing replicated, no wait for further group members. */
-export const singleBroker: Readonly<Record<string, string>> = {
+/** Every node is broker and controller, as a test wants it: no wait for further group members, no topic by mistake, few threads. */
+const anyBroker = {
   'process.roles': 'broker,controller',
-  'node.id': '1',
   'controller.listener.names': 'CONTROLLER',
+  'group.initial.rebalance.delay.ms': '0',
+  'auto.create.topics.enable': 'false',
+  'num.network.threads': '2',
+  'num.io.threads': '2',
+}
+
+/** Of any Kafka that is one broker and its own controller: nothing replicated. */
+export const singleBroker: Readonly<Record<string, string>> = {
+  ...anyBroker,
+  'node.id': '1',
   'offsets.topic.replication.factor': '1',
   'offsets.topic.num.partitions': '1',
   'transaction.state.log.replication.factor': '1',
   'transaction.state.log.min.isr': '1',
   'share.coordinator.state.topic.replication.factor': '1',
   'share.coordinator.state.topic.min.isr': '1',
-  'group.initial.rebalance.delay.ms': '0',
-  'auto.create.topics.enable': 'false',
-  'num.network.threads': '2',
-  'num.io.threads': '2',
+}
+
+/** Of each of three: every topic survives the loss of one broker, as in production, and the loss shows within seconds. */
+export const clusterBroker: Readonly<Record<string, string>> = {
+  ...anyBroker,
+  'default.replication.factor': '3',
+  'min.insync.replicas': '2',
+  'unclean.leader.election.enable': 'false',
+  'offsets.topic.replication.factor': '3',
+  'offsets.topic.num.partitions': '3',
+  'transaction.state.log.replication.factor': '3',
+  'transaction.state.log.num.partitions': '3',
+  'transaction.state.log.min.isr': '2',
+  'share.coordinator.state.topic.replication.factor': '3',
+  'share.coordinator.state.topic.num.partitions': '3',
+  'share.coordinator.state.topic.min.isr': '2',
+  'controlled.shutdown.enable': 'true',
+  'broker.heartbeat.interval.ms': '1000',
+  'broker.session.timeout.ms': '6000',
+  'replica.lag.time.max.ms': '5000',
+  'auto.leader.rebalance.enable': 'true',
+  'leader.imbalance.check.interval.seconds': '5',
 }
 
 /** The last line of a start, from KafkaRaftServer: the broker is unfenced and its listeners take requests. */

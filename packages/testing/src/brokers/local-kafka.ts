@@ -1,7 +1,7 @@
 import { cp, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { freePorts } from './free-ports.ts'
-import { untilDone, untilReady } from './guarded-process.ts'
+import { type GuardedProcess, untilDone, untilReady } from './guarded-process.ts'
 import { KAFKA_VERSION, STARTED_LINE, singleBroker } from './kafka-settings.ts'
 import { fetchOnce, requireJavaAndMaven } from './maven.ts'
 import type { Run } from './run.ts'
@@ -11,10 +11,25 @@ const propertiesOf = (entries: Readonly<Record<string, string>>): string =>
     .map(([name, value]) => `${name}=${value}\n`)
     .join('')
 
-const serverProperties = (dataFolder: string, port: number, controllerPort: number): string =>
+const LOG4J_FILE = 'log4j2.properties'
+const CLUSTER_ID = '4L6g3nShT-eMCtK--X86sw'
+
+interface Node {
+  readonly id: number
+  readonly port: number
+  readonly controllerPort: number
+}
+
+const serverProperties = (
+  { id, port, controllerPort }: Node,
+  all: readonly Node[],
+  dataFolder: string,
+  settings: Readonly<Record<string, string>>,
+): string =>
   propertiesOf({
-    ...singleBroker,
-    'controller.quorum.voters': `1@127.0.0.1:${controllerPort}`,
+    ...settings,
+    'node.id': `${id}`,
+    'controller.quorum.voters': all.map((node) => `${node.id}@127.0.0.1:${node.controllerPort}`).join(','),
     listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}`,
     'advertised.listeners': `PLAINTEXT://127.0.0.1:${port}`,
     'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
@@ -35,28 +50,28 @@ const log4jProperties = propertiesOf({
 })
 
 /** A class-data-sharing archive would save 0.7 of 2 s, and is tied to one build of Java. */
-const javaArgs = (jars: string, mainClass: string, ...args: readonly string[]): string[] => [
-  ...['-Xms256m', '-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'],
-  `-Dlog4j2.configurationFile=${join(jars, 'log4j2.properties')}`,
+const javaArgs = (jars: string, maxHeap: string, mainClass: string, ...args: readonly string[]): string[] => [
+  ...['-Xms256m', `-Xmx${maxHeap}`, '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'],
+  `-Dlog4j2.configurationFile=${join(jars, LOG4J_FILE)}`,
   ...['-cp', join(jars, '*'), mainClass, ...args],
 ]
 
-/** Formatted once and copied for each start: to format costs a start of Java, and what it writes depends on no port. */
+/** Formatted once and copied for each start: to format costs a start of Java, and but for meta.properties what it writes depends on no node. */
 const formattedIn = (jars: string): string => join(jars, 'formatted')
 
 const format = async (jars: string, run: Run): Promise<void> => {
   const folder = run.makeFolder('format')
   const properties = join(folder, 'server.properties')
-  await writeFile(join(jars, 'log4j2.properties'), log4jProperties)
-  await writeFile(properties, serverProperties(formattedIn(jars), 9092, 9093))
-  const args = javaArgs(jars, 'kafka.tools.StorageTool', 'format', '-t', '4L6g3nShT-eMCtK--X86sw', '-c', properties)
+  const node = { id: 1, port: 9092, controllerPort: 9093 }
+  await writeFile(join(jars, LOG4J_FILE), log4jProperties)
+  await writeFile(properties, serverProperties(node, [node], formattedIn(jars), singleBroker))
+  const args = javaArgs(jars, '256m', 'kafka.tools.StorageTool', 'format', '-t', CLUSTER_ID, '-c', properties)
   await untilDone('formatting storage for Kafka', run.start({ command: 'java', args, logFile: join(folder, 'log.txt') }))
 }
 
-/** Kafka as the jars on Maven Central, run by Java. */
-export const startLocalKafka = async (run: Run, log: (line: string) => void): Promise<string> => {
+const fetchKafka = async (run: Run, log: (line: string) => void): Promise<string> => {
   await requireJavaAndMaven(log)
-  const jars = await fetchOnce(
+  return fetchOnce(
     {
       name: `kafka-${KAFKA_VERSION}`,
       artifacts: [
@@ -71,15 +86,61 @@ export const startLocalKafka = async (run: Run, log: (line: string) => void): Pr
     run,
     log,
   )
+}
 
-  const folder = run.makeFolder('kafka')
-  const dataFolder = join(folder, 'data')
-  const properties = join(folder, 'server.properties')
-  const [port, controllerPort] = await freePorts(2)
-  await cp(formattedIn(jars), dataFolder, { recursive: true })
-  await writeFile(properties, serverProperties(dataFolder, port!, controllerPort!))
-  const logFile = join(folder, 'log.txt')
-  const server = run.start({ command: 'java', args: javaArgs(jars, 'kafka.Kafka', properties), logFile })
-  await untilReady('Kafka', server, async () => (await readFile(logFile, 'utf8')).includes(STARTED_LINE))
-  return `127.0.0.1:${port}`
+export interface LocalBroker {
+  readonly id: number
+  readonly address: string
+  /** May be called again when the process has ended: the broker goes on with its data. */
+  start(): GuardedProcess
+}
+
+export interface BrokerOptions {
+  readonly settings: Readonly<Record<string, string>>
+  /** As Java has it, e.g. `512m`. */
+  readonly maxHeap: string
+  readonly ports: readonly number[]
+}
+
+/** Kafka as the jars on Maven Central, to be run by Java: one broker for each two ports, with a folder of its own. */
+export const placeBrokers = async (
+  run: Run,
+  log: (line: string) => void,
+  { settings, maxHeap, ports }: BrokerOptions,
+): Promise<LocalBroker[]> => {
+  const jars = await fetchKafka(run, log)
+  const nodes = Array.from({ length: ports.length / 2 }, (_, i) => ({ id: i + 1, port: ports[2 * i]!, controllerPort: ports[2 * i + 1]! }))
+  const place = async (node: Node): Promise<LocalBroker> => {
+    const folder = run.makeFolder(`kafka-${node.id}`)
+    const dataFolder = join(folder, 'data')
+    const properties = join(folder, 'server.properties')
+    await cp(formattedIn(jars), dataFolder, { recursive: true })
+    // Without a directory.id, which no two brokers may share: Kafka draws one at its first start.
+    await writeFile(join(dataFolder, 'meta.properties'), propertiesOf({ version: '1', 'cluster.id': CLUSTER_ID, 'node.id': `${node.id}` }))
+    await writeFile(properties, serverProperties(node, nodes, dataFolder, settings))
+    let starts = 0
+    return {
+      id: node.id,
+      address: `127.0.0.1:${node.port}`,
+      start: () => {
+        starts += 1
+        return run.start({
+          command: 'java',
+          args: javaArgs(jars, maxHeap, 'kafka.Kafka', properties),
+          logFile: join(folder, `log-${starts}.txt`),
+        })
+      },
+    }
+  }
+  return Promise.all(nodes.map(place))
+}
+
+/** Resolves when the broker is in its cluster and takes requests. */
+export const untilStarted = (name: string, server: GuardedProcess): Promise<void> =>
+  untilReady(name, server, async () => (await readFile(server.logFile, 'utf8')).includes(STARTED_LINE))
+
+export const startLocalKafka = async (run: Run, log: (line: string) => void): Promise<string> => {
+  const [broker] = await placeBrokers(run, log, { settings: singleBroker, maxHeap: '512m', ports: await freePorts(2) })
+  await untilStarted('Kafka', broker!.start())
+  return broker!.address
 }

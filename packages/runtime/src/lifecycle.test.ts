@@ -1,0 +1,45 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { expect, it } from 'vitest'
+
+const run = (script: string): Promise<{ code: number; lines: string[] }> =>
+  promisify(execFile)(process.execPath, [
+    '--input-type=module',
+    '-e',
+    `import { createLifecycle } from ${JSON.stringify(new URL('./lifecycle.ts', import.meta.url).href)}
+const logger = { info() {}, error() {}, fatal() {} }
+const say = (line) => process.stdout.write(line + '\\n')
+const lifecycle = createLifecycle({ logger, deadlineMs: 300 })
+for (const part of ['first', 'second', 'third']) lifecycle.onStop(part, async () => { await new Promise(setImmediate); say(part) })
+setInterval(() => {}, 1000)
+${script}`,
+  ]).then(
+    ({ stdout }) => ({ code: 0, lines: stdout.trim().split('\n') }),
+    (error: { code: number; stdout: string }) => ({ code: error.code, lines: error.stdout.trim().split('\n') }),
+  )
+
+it.each(['SIGTERM', 'SIGINT'])('stops in reverse order on %s and exits with 0', async (signal) => {
+  expect(await run(`process.kill(process.pid, '${signal}')`)).toEqual({ code: 0, lines: ['third', 'second', 'first'] })
+})
+
+it('stops once, in order, however many faults are reported, and exits with 1', async () => {
+  expect(
+    await run(`lifecycle.fail(new Error('a')); lifecycle.fail(new Error('b')); setImmediate(() => lifecycle.fail(new Error('c')))`),
+  ).toEqual({
+    code: 1,
+    lines: ['third', 'second', 'first'],
+  })
+})
+
+it('goes on stopping when a part cannot stop, and exits with 1', async () => {
+  expect(await run(`lifecycle.onStop('broken', () => { throw new Error('no') }); process.kill(process.pid, 'SIGTERM')`)).toEqual({
+    code: 1,
+    lines: ['third', 'second', 'first'],
+  })
+})
+
+it('ends at the deadline what does not end by itself', async () => {
+  expect(await run(`lifecycle.onStop('hangs', () => new Promise(() => {})); process.kill(process.pid, 'SIGTERM')`)).toMatchObject({
+    code: 1,
+  })
+})

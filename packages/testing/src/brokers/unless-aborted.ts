@@ -1,0 +1,12 @@
+/** Rejects with the signal's reason as soon as it aborts; the work itself goes on. */
+export const unlessAborted = async <T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> => {
+  const aborted = Promise.withResolvers<never>()
+  const giveUp = () => aborted.reject(signal?.reason)
+  if (signal?.aborted) giveUp()
+  signal?.addEventListener('abort', giveUp)
+  try {
+    return await Promise.race([work, aborted.promise])
+  } finally {
+    signal?.removeEventListener('abort', giveUp)
+  }
+}

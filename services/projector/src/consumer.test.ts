@@ -1,0 +1,242 @@
+import { createRegistry, type Logger } from '@customer-stream/runtime'
+import type { FetchedBatch, OutgoingRecord } from '@customer-stream/runtime/kafka'
+import type { CustomerHash } from '@customer-stream/schemas'
+import { describe, expect, it } from 'vitest'
+import { createProjection } from './consumer.ts'
+import { createProjectorMetrics } from './metrics.ts'
+import type { Store } from './store.ts'
+
+// Redis and Kafka are played here, so that a fault can be put between any two steps. What they do for real is in the int and e2e tests.
+
+const silent = { debug() {}, info() {}, warn() {}, error() {} } as unknown as Logger
+const LOW = '10'
+
+const setUp = ({ high = '1000' } = {}) => {
+  const redis = { customers: new Map<string, CustomerHash>(), position: undefined as string | undefined }
+  const steps: string[] = []
+  const quarantined: OutgoingRecord[] = []
+  const seeks: string[] = []
+  /** Runs before the step of that name; throws to make it fail. */
+  const before: Record<string, ((count: number) => void | Promise<void>) | undefined> = {}
+  const counts: Record<string, number> = {}
+  const step = async (name: string) => {
+    counts[name] = (counts[name] ?? 0) + 1
+    steps.push(name)
+    await before[name]?.(counts[name])
+  }
+  const store: Store = {
+    apply: async (customers) => {
+      await step('apply')
+      for (const hash of customers) redis.customers.set(hash.customerUuid, hash)
+      return customers.map(() => 'applied' as const)
+    },
+    positions: async (partitions) => {
+      await step('positions')
+      return new Map(partitions.map((partition) => [partition, redis.position]))
+    },
+    movePosition: async (_partition, from, to) => {
+      await step('move')
+      if (redis.position !== to && redis.position !== from) return false
+      redis.position = to
+      return true
+    },
+    ping: async () => {},
+  }
+  const projection = createProjection(
+    {
+      store,
+      sendToQuarantine: async (records) => {
+        await step('quarantine')
+        quarantined.push(...records)
+      },
+      consumer: {
+        seek: (_partition, offset) => {
+          seeks.push(offset)
+        },
+        commit: async () => true,
+        watermarks: async () => {
+          await step('watermarks')
+          return new Map([[0, { low: LOW, high }]])
+        },
+      },
+      metrics: createProjectorMetrics(createRegistry('test'), 'g'),
+      logger: silent,
+    },
+    {
+      topic: 't',
+      quarantineTopic: 'q',
+      projection: 1,
+      maxFutureMs: 1000,
+      chunkRecords: 2,
+      chunkBytes: 1_000_000,
+      backOff: { initialMs: 1, maxMs: 1 },
+    },
+  )
+  const batch = (from: number, customers: (string | undefined)[], signal = new AbortController().signal): FetchedBatch => ({
+    partition: 0,
+    fetchedFrom: String(from),
+    nextOffset: String(from + customers.length),
+    highWatermark: high,
+    signal,
+    records: customers.map((customerUuid, i) => ({
+      offset: String(from + i),
+      timestamp: '1000',
+      key: Buffer.from('k'),
+      value: Buffer.from(
+        customerUuid === undefined
+          ? 'poison'
+          : JSON.stringify({
+              id: `e${from + i}`,
+              timestamp: from + i,
+              type: 'customers',
+              payload: { customerWithVehicles: { customer: { customerUuid } } },
+            }),
+      ),
+      attributes: 0,
+      headers: {},
+    })),
+  })
+  /** As kafkajs does: the position of an assignment is loaded before batches from it are of use. */
+  const assign = async () => {
+    projection.onAssigned([0])
+    while (seeks.length === 0) await new Promise(setImmediate)
+  }
+  return { projection, redis, steps, quarantined, seeks, before, batch, assign, lose: () => redis.customers.clear() }
+}
+
+describe('a projection', () => {
+  it('begins at the oldest record where Redis knows no position, and says so in Redis before anything is applied', async () => {
+    const { assign, redis, seeks } = setUp()
+    await assign()
+    expect([redis.position, seeks]).toEqual([LOW, [LOW]])
+  })
+
+  it('applies chunk by chunk and moves the position after each', async () => {
+    const { assign, projection, batch, redis, steps } = setUp()
+    await assign()
+    steps.length = 0
+    expect(await projection.onBatch(batch(10, ['a', 'b', 'c']))).toBe('13')
+    expect(steps).toEqual(['apply', 'move', 'apply', 'move'])
+    expect([redis.position, [...redis.customers.keys()]]).toEqual(['13', ['a', 'b', 'c']])
+  })
+
+  it('throws away what was fetched from elsewhere and seeks to what Redis says', async () => {
+    const { assign, projection, batch, redis, seeks } = setUp()
+    await assign()
+    redis.position = '50'
+    expect(await projection.onBatch(batch(99, ['a']))).toBeUndefined()
+    expect([redis.customers.size, seeks.at(-1)]).toEqual([0, '50'])
+    expect(await projection.onBatch(batch(50, ['a']))).toBe('51')
+  })
+
+  it('goes back to what Redis says when the position is not where it was left', async () => {
+    const { assign, projection, batch, redis, seeks } = setUp()
+    await assign()
+    redis.position = '5'
+    expect(await projection.onBatch(batch(10, ['a']))).toBeUndefined()
+    // Kafka no longer has offset 5: the oldest it has must do.
+    expect([redis.position, seeks.at(-1)]).toEqual(['5', LOW])
+    expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
+    expect(redis.position).toBe('11')
+  })
+
+  it('puts poison into quarantine before the position moves, and not past a quarantine that fails', async () => {
+    const { assign, projection, batch, redis, steps, quarantined, before } = setUp()
+    await assign()
+    steps.length = 0
+    const gaveUp = new AbortController()
+    before.quarantine = (count) => {
+      if (count === 3) gaveUp.abort()
+      throw new Error('Kafka is down')
+    }
+    expect(await projection.onBatch(batch(10, [undefined, 'b'], gaveUp.signal))).toBeUndefined()
+    expect([steps, redis.position]).toEqual([['quarantine', 'quarantine', 'quarantine'], LOW])
+    before.quarantine = undefined
+    expect(await projection.onBatch(batch(10, [undefined, 'b']))).toBe('12')
+    expect(quarantined).toMatchObject([
+      { topic: 'q', headers: { reason: 'not-json', stage: 'projector', topic: 't', partition: '0', offset: '10' } },
+    ])
+    expect([...redis.customers.keys()]).toEqual(['b'])
+  })
+
+  it('waits for Redis, says so, and goes on', async () => {
+    const { assign, projection, batch, before } = setUp()
+    await assign()
+    const waiting: (string | undefined)[] = []
+    before.apply = (count) => {
+      waiting.push(projection.waitingFor)
+      if (count < 4) throw new Error('LOADING')
+    }
+    expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
+    expect([waiting, projection.waitingFor]).toEqual([[undefined, 'Redis: LOADING', 'Redis: LOADING', 'Redis: LOADING'], undefined])
+  })
+})
+
+describe('regressions', () => {
+  it('applies again what a Redis lost that failed over between apply and move', async () => {
+    const { assign, projection, batch, redis, before, lose } = setUp()
+    await assign()
+    before.move = (count) => {
+      // The first was the load's.
+      if (count !== 2) return
+      lose()
+      throw new Error('connection lost')
+    }
+    expect(await projection.onBatch(batch(10, ['a', 'b']))).toBe('12')
+    expect([...redis.customers.keys()]).toEqual(['a', 'b'])
+  })
+
+  it('does not take a Redis emptied before its first position for one just begun', async () => {
+    const { assign, projection, batch, redis, before, lose } = setUp()
+    await assign()
+    before.move = (count) => {
+      if (count !== 2) return
+      lose()
+      redis.position = undefined
+    }
+    expect(await projection.onBatch(batch(10, ['a', 'b']))).toBeUndefined()
+    expect(await projection.onBatch(batch(10, ['a', 'b']))).toBe('12')
+    expect([...redis.customers.keys()]).toEqual(['a', 'b'])
+  })
+
+  it('does not move over a gap when the position is read anew in the midst of a chunk', async () => {
+    const { assign, projection, batch, redis, before, lose } = setUp()
+    await assign()
+    before.apply = async (count) => {
+      if (count !== 2) return
+      lose()
+      redis.position = undefined
+      await projection.onBatch(batch(77, []))
+    }
+    await projection.onBatch(batch(10, ['a', 'b', 'c', 'd']))
+    before.apply = undefined
+    expect(redis.position).toBe(LOW)
+    expect(await projection.onBatch(batch(10, ['a', 'b', 'c', 'd']))).toBe('14')
+    expect([...redis.customers.keys()].sort()).toEqual(['a', 'b', 'c', 'd'])
+  })
+
+  it('goes on after a load that was aborted without a new assignment', async () => {
+    const { assign, projection, batch, redis, before } = setUp()
+    await assign()
+    redis.position = '20'
+    const aborted = new AbortController()
+    before.watermarks = () => aborted.abort()
+    expect(await projection.onBatch(batch(10, ['a'], aborted.signal))).toBeUndefined()
+    before.watermarks = undefined
+    expect(await projection.onBatch(batch(10, ['a']))).toBeUndefined()
+    expect(await projection.onBatch(batch(20, ['a']))).toBe('21')
+  })
+
+  it('lets a new rebalance go ahead while positions cannot be read', async () => {
+    const { projection, batch, before } = setUp()
+    before.positions = () => {
+      throw new Error('Redis is down')
+    }
+    projection.onAssigned([0])
+    const lost = new AbortController()
+    const handled = projection.onBatch(batch(10, ['a'], lost.signal))
+    lost.abort()
+    expect(await handled).toBeUndefined()
+    projection.stop()
+  })
+})
