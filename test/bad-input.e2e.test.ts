@@ -97,8 +97,20 @@ describe('over the wire', () => {
     if (answer) expect([answer.status, answer.body.type]).toEqual([413, 'too-large'])
   })
 
-  it('answers what is no HTTP at all, and goes on', async () => {
-    expect(await raw('hello\r\n\r\n')).toMatch(/^HTTP\/1.1 400 /)
+  it.each([
+    ['no HTTP at all', 'hello\r\n\r\n', 400, 'bad-request'],
+    ['an address that cannot be decoded', 'POST /webhooks/%zz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n', 400, 'bad-request'],
+    ['headers without end', `POST / HTTP/1.1\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`, 431, 'headers-too-large'],
+    [
+      'an expectation nobody knows',
+      'POST /webhooks/mykaarma HTTP/1.1\r\nhost: x\r\nexpect: miracles\r\ncontent-length: 0\r\n\r\n',
+      417,
+      'expectation-failed',
+    ],
+  ])('answers %s with a problem document, and goes on', async (_, request, status, type) => {
+    const answer = await raw(request)
+    expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
+    expect(JSON.parse(answer.slice(answer.indexOf('\r\n\r\n')))).toMatchObject({ type, status })
     expect((await fetch(`${ingress.adminUrl}/livez`)).status).toBe(200)
   })
 })

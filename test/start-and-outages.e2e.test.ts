@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { makeCustomersEvent, sign } from '@customer-stream/simulator'
 import { openPipeline, type Pipeline, type ServiceProcess, spawnService, startRedis, waitUntil } from '@customer-stream/testing'
@@ -186,6 +187,53 @@ describe('Redis while events flow', () => {
       expect((await readFile(projector.logFile, 'utf8')).split('joined the consumer group').length).toBe(joinsBefore)
     } finally {
       redis.disconnect()
+      await server.stop()
+    }
+  })
+})
+
+describe('stopping', () => {
+  it('is not held up by a silent connection, a body that stalls or an idle one kept alive', async () => {
+    const ingress = await pipeline.start('ingress', { ACCEPT_DEADLINE_MS: '1000' })
+    await ingress.untilReady()
+    const { hostname, port } = new URL(ingress.url)
+    const sockets = ['', 'POST /webhooks/mykaarma HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 100\r\n\r\nhalf'].map(
+      (text) => {
+        const socket = connect(Number(port), hostname)
+        socket.on('error', () => undefined)
+        socket.write(text)
+        return socket
+      },
+    )
+    expect((await post(ingress)).status).toBe(202)
+    expect(await ingress.end()).toBe(0)
+    expect(await readFile(ingress.logFile, 'utf8')).toContain('"msg":"stopped"')
+    for (const socket of sockets) socket.destroy()
+  })
+})
+
+describe('a broken topic', () => {
+  it('of quarantine does not stop the customers', async () => {
+    const ingress = await pipeline.start('ingress', { ACCEPT_DEADLINE_MS: '2000' })
+    await ingress.untilReady()
+    await pipeline.admin.deleteTopics({ topics: [pipeline.topics.quarantine] })
+    expect((await post(ingress, 'not json')).status).toBe(503)
+    for (let i = 0; i < 5; i++) expect((await post(ingress)).status).toBe(202)
+  })
+})
+
+describe('a Redis that may drop customers', () => {
+  it('is refused at start unless that is accepted by name', async () => {
+    const server = await startRedis({ args: ['--maxmemory-policy', 'allkeys-lru'] })
+    try {
+      const ingress = await pipeline.start('ingress')
+      await ingress.untilReady()
+      const refused = await pipeline.start('projector', { REDIS_URL: server.url })
+      expect(await refused.ended).toBe(1)
+      expect(await readFile(refused.logFile, 'utf8')).toContain('maxmemory-policy is allkeys-lru')
+      const accepted = await pipeline.start('projector', { REDIS_URL: server.url, REDIS_ALLOW_EVICTION: 'true' })
+      await accepted.untilReady()
+    } finally {
       await server.stop()
     }
   })
