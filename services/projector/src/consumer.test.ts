@@ -98,7 +98,7 @@ const setUp = ({ high = '1000' } = {}) => {
   })
   /** As kafkajs does: the position of an assignment is loaded before batches from it are of use. */
   const assign = async () => {
-    projection.onAssigned([0])
+    projection.positions.assign([0])
     while (seeks.length === 0) await new Promise(setImmediate)
   }
   return { projection, redis, steps, quarantined, seeks, before, batch, assign, lose: () => redis.customers.clear() }
@@ -232,11 +232,11 @@ describe('regressions', () => {
     before.positions = () => {
       throw new Error('Redis is down')
     }
-    projection.onAssigned([0])
+    projection.positions.assign([0])
     const lost = new AbortController()
     const handled = projection.onBatch(batch(10, ['a'], lost.signal))
     lost.abort()
     expect(await handled).toBeUndefined()
-    projection.stop()
+    projection.positions.stop()
   })
 })

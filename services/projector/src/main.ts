@@ -46,7 +46,7 @@ const consumer = createPartitionConsumer(kafka, admin, {
   // Hides the round trip to Redis; with Redis on the same machine it neither helps nor harms.
   partitionsConcurrently: 4,
   logger,
-  onAssigned: (partitions) => projection.onAssigned(partitions),
+  onAssigned: (partitions) => projection.positions.assign(partitions),
   onBatch: (batch) => projection.onBatch(batch),
   onDead: lifecycle.fail,
 })
@@ -167,13 +167,13 @@ lifecycle.onStop('redis', () => redis.disconnect())
 lifecycle.onStop('kafka', () => Promise.allSettled([producer.disconnect(), admin.disconnect()]))
 lifecycle.onStop('consumer', async () => {
   // For lag monitoring only: not worth waiting for a Kafka that does not answer.
-  await Promise.race([projection.commitProgress(), sleep(2000)])
-  projection.stop()
+  await Promise.race([projection.positions.commit(), sleep(2000)])
+  projection.positions.stop()
   await consumer.stop()
 })
-every(1000, projection.commitProgress)
+every(1000, projection.positions.commit)
 every(settings.POSITION_CHECK_MS, projection.checkPositions)
-every(5000, projection.measureLag)
+every(5000, projection.positions.measureLag)
 every(settings.CONSUMER_SESSION_TIMEOUT_MS, watch)
 lifecycle.onStop('readiness', () => {
   running = false

@@ -1,0 +1,36 @@
+import { type BackOff, type Logger, untilDone } from '@customer-stream/runtime'
+import type { ProjectorMetrics } from './metrics.ts'
+
+/** Waits out an outage of what `attempt` needs, named `what`; undefined once the signal aborts. */
+export type Insist = <T>(what: string, signal: AbortSignal, attempt: () => Promise<T>) => Promise<{ readonly value: T } | undefined>
+
+export interface Outages {
+  readonly insist: Insist
+  /** What is being waited for, undefined when all goes well. */
+  readonly waitingFor: string | undefined
+}
+
+/** The one answer to every outage: nothing is skipped; try again with back-off, say so, go on. */
+export const createOutages = ({ metrics, logger, backOff }: { metrics: ProjectorMetrics; logger: Logger; backOff: BackOff }): Outages => {
+  // Partitions are handled side by side: one that gets through says nothing of the others.
+  const waiting = new Map<symbol, string>()
+  return {
+    insist: async (what, signal, attempt) => {
+      const wait = Symbol(what)
+      const done = await untilDone(attempt, {
+        signal,
+        backOff,
+        onFailure: (error, failures) => {
+          waiting.set(wait, `${what}: ${error.message}`)
+          metrics.failures.inc({ operation: what })
+          if (failures === 1 || failures % 20 === 0) logger.warn({ err: error, failures }, `waiting for ${what}`)
+        },
+      })
+      if (waiting.delete(wait) && done) logger.info(`${what} works again`)
+      return done
+    },
+    get waitingFor() {
+      return waiting.values().next().value
+    },
+  }
+}

@@ -1,0 +1,130 @@
+/**
+ * How far the projection has been filled, partition by partition. Redis says so; what is believed here is a copy, and wherever the copy proves wrong it is
+ * read anew and the consumer seeks to what Redis says. So an emptied, restored or failed-over Redis heals itself.
+ */
+import { once } from 'node:events'
+import type { Logger } from '@customer-stream/runtime'
+import type { PartitionConsumer } from '@customer-stream/runtime/kafka'
+import type { ProjectorMetrics } from './metrics.ts'
+import type { Insist } from './outages.ts'
+import type { Store } from './store.ts'
+
+/** Where a partition stands: what Redis holds, and where the next fetch must begin. They differ only where Kafka does not have what Redis asks for. */
+export interface Position {
+  readonly stored: string
+  readonly fetchFrom: string
+}
+
+export interface PositionsDependencies {
+  readonly store: Pick<Store, 'positions' | 'movePosition'>
+  readonly consumer: Pick<PartitionConsumer, 'seek' | 'commit' | 'watermarks'>
+  readonly insist: Insist
+  readonly metrics: ProjectorMetrics
+  readonly logger: Logger
+}
+
+export interface Positions {
+  /** A new assignment: what was believed is void, and is read anew. */
+  assign(partitions: readonly number[]): void
+  believed(partition: number): Position | undefined
+  /** After the position has been moved in Redis. */
+  moved(partition: number, to: string, highWatermark: string): void
+  /** Reads what Redis holds, believes it, and seeks there. Waits as long as it takes. */
+  reload(partition: number, signal: AbortSignal): Promise<void>
+  /** Resolves when the assignment's own reading has ended, or the signal aborts. */
+  untilLoaded(signal: AbortSignal): Promise<void>
+  /** Compares what is believed with what Redis holds; where they differ, goes back to what Redis says. Rejects in an outage. */
+  check(isBusy: (partition: number) => boolean): Promise<void>
+  /** Tells Kafka how far we are, for lag monitoring only. */
+  commit(): Promise<void>
+  /** Measures the lag also of partitions on which nothing happens, or nothing can happen. Rejects while Kafka does not answer. */
+  measureLag(): Promise<void>
+  stop(): void
+}
+
+export const createPositions = ({ store, consumer, insist, metrics, logger }: PositionsDependencies, topic: string): Positions => {
+  let assignment = new AbortController()
+  let loading: Promise<void> = Promise.resolve()
+  const positions = new Map<number, Position>()
+  const committed = new Map<number, string>()
+
+  const countLag = (partition: number, next: string, highWatermark: string) => {
+    const lag = Math.max(0, Number(BigInt(highWatermark) - BigInt(next)))
+    metrics.lag.set({ consumergroup: metrics.group, topic, partition: String(partition) }, lag)
+  }
+
+  /** Turns what Redis holds into a place to fetch from; one that Kafka does not have means the start of what it has. */
+  const resolve = (partition: number, stored: string, low: string, high: string): Position => {
+    if (/^\d+$/.test(stored) && BigInt(stored) >= BigInt(low) && BigInt(stored) <= BigInt(high)) return { stored, fetchFrom: stored }
+    logger.error({ partition, stored, low, high }, 'Kafka does not hold the offset that Redis asks for; starting from the oldest record')
+    return { stored, fetchFrom: low }
+  }
+
+  const read = async (partitions: readonly number[]) => {
+    const watermarks = await consumer.watermarks()
+    for (const [partition, offset] of await store.positions(partitions)) {
+      // Before anything is applied: were there no position yet, a Redis emptied in between could not be told from one just begun.
+      if (offset === undefined) await store.movePosition(partition, undefined, watermarks.get(partition)?.low ?? '0')
+    }
+    // Watermarks after positions: one moved meanwhile by the partition's last owner must not seem to lie beyond the end.
+    return { stored: await store.positions(partitions), watermarks: await consumer.watermarks() }
+  }
+
+  const load = async (partitions: readonly number[], signal: AbortSignal): Promise<void> => {
+    const done = await insist('positions', signal, () => read(partitions))
+    if (!done || signal.aborted) return
+    for (const partition of partitions) {
+      const { low = '0', high = '0' } = done.value.watermarks.get(partition) ?? {}
+      const position = resolve(partition, done.value.stored.get(partition) ?? '', low, high)
+      positions.set(partition, position)
+      consumer.seek(partition, position.fetchFrom)
+      countLag(partition, position.fetchFrom, high)
+    }
+  }
+
+  return {
+    assign: (partitions) => {
+      assignment.abort()
+      assignment = new AbortController()
+      positions.clear()
+      committed.clear()
+      metrics.lag.reset()
+      metrics.assignedPartitions.set(partitions.length)
+      loading = load(partitions, assignment.signal)
+    },
+    believed: (partition) => positions.get(partition),
+    moved: (partition, to, highWatermark) => {
+      positions.set(partition, { stored: to, fetchFrom: to })
+      countLag(partition, to, highWatermark)
+    },
+    // What was believed stays until the new is there: a reading that is aborted must leave something that proves wrong again.
+    reload: (partition, signal) => load([partition], signal),
+    untilLoaded: async (signal) => {
+      await Promise.race([loading, once(signal, 'abort')])
+    },
+    check: async (isBusy) => {
+      const { signal } = assignment
+      const idle = [...positions].filter(([partition]) => !isBusy(partition))
+      const stored = await store.positions(idle.map(([partition]) => partition))
+      const wrong = idle.flatMap(([partition, position]) => {
+        const meanwhileUsed = isBusy(partition) || positions.get(partition) !== position
+        return meanwhileUsed || stored.get(partition) === position.stored ? [] : [partition]
+      })
+      if (wrong.length === 0 || signal.aborted) return
+      logger.warn({ partitions: wrong }, 'Redis was emptied, restored or filled by another; going back to what it says')
+      metrics.rewinds.inc(wrong.length)
+      await load(wrong, signal)
+    },
+    commit: async () => {
+      const progress = new Map<number, string>()
+      for (const [partition, { stored }] of positions) if (committed.get(partition) !== stored) progress.set(partition, stored)
+      if (progress.size === 0) return
+      if (await consumer.commit(progress)) for (const [partition, offset] of progress) committed.set(partition, offset)
+    },
+    measureLag: async () => {
+      const watermarks = await consumer.watermarks()
+      for (const [partition, { fetchFrom }] of positions) countLag(partition, fetchFrom, watermarks.get(partition)?.high ?? fetchFrom)
+    },
+    stop: () => assignment.abort(),
+  }
+}
