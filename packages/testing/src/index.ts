@@ -1,4 +1,6 @@
 export { startGuarded } from './brokers/guarded-process.ts'
+export { type KafkaCluster, startCluster } from './brokers/local-cluster.ts'
+export { type Arena, type ArenaOptions, openArena } from './faults/arena.ts'
 export { freshNames } from './fresh-names.ts'
 export { openPipeline, type Pipeline } from './pipeline.ts'
 export { type ServiceProcess, spawnService, startService } from './service-process.ts'

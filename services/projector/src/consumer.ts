@@ -96,8 +96,14 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       stored: await store.apply(projected.newest),
       moved: await store.movePosition(partition, believed.stored, next),
     }))
+    if (!done) return false
+    // Also when the partition is lost by now: the position has moved, and nobody will read these records again.
+    if (done.value.moved) {
+      count(projected, done.value.stored, last)
+      measured()
+    }
     // A new assignment may have begun while this one waited; what it believes must not be overwritten.
-    if (!done || signal.aborted || positions.believed(partition) !== believed) return false
+    if (signal.aborted || positions.believed(partition) !== believed) return false
     if (!done.value.moved) {
       logger.warn({ partition, believed: believed.stored }, 'the position in Redis is not where it was left; going back to what Redis says')
       metrics.rewinds.inc()
@@ -105,8 +111,6 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       return false
     }
     positions.moved(partition, next, highWatermark)
-    count(projected, done.value.stored, last)
-    measured()
     return true
   }
 

@@ -1,3 +1,4 @@
+import { openTcpProxy, type TcpProxy } from '../faults/tcp-proxy.ts'
 import { freePortsToKeep } from './free-ports.ts'
 import type { GuardedProcess } from './guarded-process.ts'
 import type { Brokers, StartOptions } from './index.ts'
@@ -14,20 +15,27 @@ export interface ClusterBroker {
   readonly id: number
   /** host:port */
   readonly address: string
+  /** The network between this broker and the clients that know it by {@link KafkaCluster.proxiedBrokers}. */
+  readonly network: TcpProxy
   /** Frozen counts as running. */
   readonly running: boolean
   /** As a machine that loses power: SIGKILL. Its file system loses nothing, though. */
   kill(): Promise<void>
-  /** Controlled shutdown: it hands its partitions over first. Killed after ten seconds, which it needs where no other broker is up. */
+  /** Controlled shutdown: it hands its partitions over first, which takes 1.5 s. Where no other broker is up it cannot, and is killed after 10 s. */
   terminate(): Promise<void>
   /** As a machine that hangs: connections stay open, nothing is answered. */
   freeze(): Promise<void>
   thaw(): Promise<void>
-  /** Starts it again on its data and ports. Resolves when it takes requests, for which two brokers must be up: restart two that are down side by side. */
+  /**
+   * Starts it again on its data and ports. Resolves when it takes requests, for which two brokers must be up: restart two that are down side by side.
+   * After a kill it is let in when its old session is over, 6 s after its last heartbeat.
+   */
   restart(): Promise<void>
 }
 
 export interface KafkaCluster extends Brokers {
+  /** The same brokers, reached through their {@link ClusterBroker.network}. */
+  readonly proxiedBrokers: readonly string[]
   readonly brokers: readonly ClusterBroker[]
 }
 
@@ -35,13 +43,17 @@ interface ControlledBroker extends ClusterBroker {
   start(): Promise<void>
 }
 
-const controlled = ({ id, address, start }: LocalBroker): ControlledBroker => {
+const controlled = ({ id, address, start }: LocalBroker, network: TcpProxy): ControlledBroker => {
   let server: GuardedProcess | undefined
   const isRunning = () => server !== undefined && !server.hasEnded()
   const send = async (signal: NodeJS.Signals): Promise<void> => {
     const pid = await server?.pid
-    // 0, of a guard that has ended early, would be this process and all of its group.
-    if (pid && isRunning()) process.kill(pid, signal)
+    try {
+      // 0, of a guard that has ended early, would be this process and all of its group.
+      if (pid && isRunning()) process.kill(pid, signal)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error // it ended a moment ago
+    }
   }
   const run = async (): Promise<void> => {
     server = start()
@@ -50,6 +62,7 @@ const controlled = ({ id, address, start }: LocalBroker): ControlledBroker => {
   return {
     id,
     address,
+    network,
     get running() {
       return isRunning()
     },
@@ -75,16 +88,20 @@ export const startCluster = async ({ log = () => {}, signal }: Omit<StartOptions
     const closed = run.close()
     // A controlled shutdown of all at once would wait for a leader that no longer comes.
     await Promise.all(brokers.map((broker) => broker.kill()))
+    await Promise.all(brokers.map(({ network }) => network.close()))
     await closed
   }
 
   const start = async () => {
+    const ports = await freePortsToKeep(3 * SIZE)
+    const networks = await Promise.all(ports.slice(2 * SIZE).map((port) => openTcpProxy({ host: '127.0.0.1', port })))
     const placed = await placeBrokers(run, log, {
       settings: clusterBroker,
       maxHeap: '384m',
-      ports: await freePortsToKeep(2 * SIZE),
+      ports: ports.slice(0, 2 * SIZE),
+      proxied: networks.map((network, i) => ({ port: ports[2 * SIZE + i]!, advertisedPort: network.port })),
     })
-    brokers = placed.map(controlled)
+    brokers = placed.map((broker, i) => controlled(broker, networks[i]!))
     const [redis] = await Promise.all([startLocalRedis(run, log), ...brokers.map((broker) => broker.start())])
     return redis
   }
@@ -97,6 +114,7 @@ export const startCluster = async ({ log = () => {}, signal }: Omit<StartOptions
       kind: 'local',
       brokers,
       kafkaBrokers,
+      proxiedBrokers: brokers.map(({ network }) => `127.0.0.1:${network.port}`),
       redisUrl: redis.url,
       description,
       startRedis: (options) => startLocalRedis(run, log, options),

@@ -18,10 +18,17 @@ interface Node {
   readonly id: number
   readonly port: number
   readonly controllerPort: number
+  /** A second way in: clients that come through here are sent to the advertised port, where somebody forwards to this one. */
+  readonly proxied?: Proxied
+}
+
+export interface Proxied {
+  readonly port: number
+  readonly advertisedPort: number
 }
 
 const serverProperties = (
-  { id, port, controllerPort }: Node,
+  { id, port, controllerPort, proxied }: Node,
   all: readonly Node[],
   dataFolder: string,
   settings: Readonly<Record<string, string>>,
@@ -30,9 +37,9 @@ const serverProperties = (
     ...settings,
     'node.id': `${id}`,
     'controller.quorum.voters': all.map((node) => `${node.id}@127.0.0.1:${node.controllerPort}`).join(','),
-    listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}`,
-    'advertised.listeners': `PLAINTEXT://127.0.0.1:${port}`,
-    'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
+    listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}${proxied ? `,PROXIED://127.0.0.1:${proxied.port}` : ''}`,
+    'advertised.listeners': `PLAINTEXT://127.0.0.1:${port}${proxied ? `,PROXIED://127.0.0.1:${proxied.advertisedPort}` : ''}`,
+    'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT',
     'inter.broker.listener.name': 'PLAINTEXT',
     'log.dirs': dataFolder,
   })
@@ -100,16 +107,23 @@ export interface BrokerOptions {
   /** As Java has it, e.g. `512m`. */
   readonly maxHeap: string
   readonly ports: readonly number[]
+  /** One for each broker, if any. */
+  readonly proxied?: readonly Proxied[]
 }
 
 /** Kafka as the jars on Maven Central, to be run by Java: one broker for each two ports, with a folder of its own. */
 export const placeBrokers = async (
   run: Run,
   log: (line: string) => void,
-  { settings, maxHeap, ports }: BrokerOptions,
+  { settings, maxHeap, ports, proxied }: BrokerOptions,
 ): Promise<LocalBroker[]> => {
   const jars = await fetchKafka(run, log)
-  const nodes = Array.from({ length: ports.length / 2 }, (_, i) => ({ id: i + 1, port: ports[2 * i]!, controllerPort: ports[2 * i + 1]! }))
+  const nodes = Array.from({ length: ports.length / 2 }, (_, i) => ({
+    id: i + 1,
+    port: ports[2 * i]!,
+    controllerPort: ports[2 * i + 1]!,
+    ...(proxied?.[i] && { proxied: proxied[i] }),
+  }))
   const place = async (node: Node): Promise<LocalBroker> => {
     const folder = run.makeFolder(`kafka-${node.id}`)
     const dataFolder = join(folder, 'data')

@@ -58,7 +58,10 @@ export const openRun = async (): Promise<Run> => {
       return guarded
     },
     close: () => {
-      closed ??= Promise.all([...started].map((guarded) => guarded.end())).then(() => rm(folder, { recursive: true, force: true }))
+      closed ??= Promise.all([...started].map((guarded) => guarded.end())).then(() =>
+        // Again where a start that was given up has put a file into it meanwhile.
+        rm(folder, { recursive: true, force: true, maxRetries: 3 }),
+      )
       return closed
     },
   }

@@ -1,0 +1,87 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/**
+ * What the network does: `open` forwards; `cut` ends every connection and takes no new one; `stalled` keeps connections and forwards nothing (half-open: a cable
+ * pulled out); `{ delayMs }` holds every piece back that long in each direction; `{ bytesPerSecond }` lets a trickle through.
+ */
+export type NetworkState = 'open' | 'cut' | 'stalled' | { readonly delayMs: number } | { readonly bytesPerSecond: number }
+
+export interface TcpProxy {
+  readonly port: number
+  set(state: NetworkState): void
+  close(): Promise<void>
+}
+
+/** A stretch of network between a service and a server, on the loopback address. */
+export const openTcpProxy = async (target: { readonly host: string; readonly port: number }, port = 0): Promise<TcpProxy> => {
+  let state: NetworkState = 'open'
+  let changed = Promise.withResolvers<void>()
+  const sockets = new Set<Socket>()
+
+  /** Resolves when a piece of this size may pass. */
+  const pass = async (bytes: number): Promise<void> => {
+    while (state === 'stalled') await changed.promise
+    if (typeof state !== 'object') return
+    await sleep('delayMs' in state ? state.delayMs : (bytes / state.bytesPerSecond) * 1000)
+  }
+
+  const forward = async (from: Socket, to: Socket): Promise<void> => {
+    // Pieces that are held back side by side, as on a long line; their order is kept.
+    let previous: Promise<void> = Promise.resolve()
+    for await (const piece of from) {
+      const after = previous
+      const mayPass = pass(piece.length)
+      previous = (async () => {
+        await Promise.all([after, mayPass])
+        if (!to.destroyed && !to.write(piece)) await once(to, 'drain').catch(() => undefined)
+      })()
+      if (typeof state !== 'object' || 'bytesPerSecond' in state) await previous
+    }
+    await previous
+    to.end()
+  }
+
+  const server = createServer((client) => {
+    if (state === 'cut') return client.destroy()
+    const upstream = connect(target.port, target.host)
+    for (const socket of [client, upstream]) {
+      sockets.add(socket)
+      socket.setNoDelay(true)
+      socket.on('error', () => undefined)
+      socket.on('close', () => {
+        sockets.delete(socket)
+        client.destroy()
+        upstream.destroy()
+      })
+    }
+    for (const [from, to] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      forward(from, to).catch(() => to.destroy())
+    }
+  })
+  server.listen(port, '127.0.0.1')
+  await once(server, 'listening')
+  const destroyAll = () => {
+    for (const socket of sockets) socket.destroy()
+  }
+  return {
+    port: (server.address() as AddressInfo).port,
+    set: (next) => {
+      state = next
+      changed.resolve()
+      changed = Promise.withResolvers()
+      if (next === 'cut') destroyAll()
+    },
+    close: async () => {
+      changed.resolve()
+      state = 'open'
+      destroyAll()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}

@@ -1,0 +1,33 @@
+import { randomInt } from 'node:crypto'
+import { type KafkaCluster, startCluster } from '@customer-stream/testing'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { brokerFaults } from './faults/broker-faults.ts'
+import { type FaultResult, faultTable, runFault } from './faults/fault.ts'
+import { redisFaults } from './faults/redis-faults.ts'
+import { serviceFaults } from './faults/service-faults.ts'
+
+// FAULTS=full is what `npm run test:faults` sets: the same rows, with faults that last longer. FAULT_SEED repeats what the senders send.
+const scale = process.env.FAULTS === 'full' ? 1 : 0.1
+const seed = Number(process.env.FAULT_SEED ?? randomInt(2 ** 31))
+
+let cluster: KafkaCluster
+const results: FaultResult[] = []
+beforeAll(async () => {
+  cluster = await startCluster()
+})
+afterAll(async () => {
+  await cluster?.stop()
+  process.stderr.write(`\nfaults on three brokers, two of each service, seed ${seed}\n${faultTable(results)}\n\n`)
+})
+
+describe('nothing promised is lost and no customer ends old, whatever happens', () => {
+  it.each([...serviceFaults, ...brokerFaults, ...redisFaults].map((fault) => [fault.name, fault.how, fault] as const))(
+    '%s: %s',
+    async (_, __, fault) => {
+      const result = await runFault(cluster, fault, { seed, scale })
+      results.push(result)
+      expect(result).toMatchObject({ missing: 0, wrong: 0 })
+    },
+    240_000,
+  )
+})

@@ -1,0 +1,149 @@
+import { makeCustomersEvent, sign } from '@customer-stream/simulator'
+import { type Arena, waitUntil } from '@customer-stream/testing'
+import { type Fault, lasting } from './fault.ts'
+
+const jumpingClock = `--import ${new URL('./jumping-clock.ts', import.meta.url).href}`
+
+const postAll = async ({ ingresses, pipeline }: Arena, bodies: readonly string[]) => {
+  for (const body of bodies) {
+    const headers = {
+      'content-type': 'text/plain',
+      'mykaarma-signature-token': sign(body, pipeline.secret),
+      'x-authorization-token': pipeline.token,
+    }
+    const answer = await fetch(`${ingresses[0]?.process.url}/webhooks/mykaarma`, { method: 'POST', body, headers })
+    if (answer.status !== 202) throw new Error(`answered ${answer.status}`)
+  }
+}
+
+export const serviceFaults: readonly Fault[] = [
+  {
+    name: 'ingress killed',
+    how: 'SIGKILL under load, restarted',
+    inject: async ({ ingresses, untilPromised }) => {
+      for (const ingress of ingresses) {
+        await ingress.kill()
+        await ingress.restart()
+        await untilPromised(100)
+      }
+    },
+  },
+  {
+    name: 'projector killed',
+    how: 'SIGKILL in the middle of chunks, restarted',
+    inject: async ({ projectors, untilPromised }, scale) => {
+      for (const projector of scale < 1 ? projectors : [...projectors, ...projectors, ...projectors]) {
+        await projector.kill()
+        await projector.restart()
+        await untilPromised(200)
+      }
+    },
+  },
+  {
+    name: 'rebalance',
+    how: 'projectors join and leave; a paused one (SIGSTOP past the session time-out) wakes up',
+    inject: async (arena, scale) => {
+      const [first] = arena.projectors
+      const third = await arena.startProjector()
+      await arena.untilPromised(200)
+      first?.process.signal('SIGSTOP')
+      await lasting(6500 + 8500 * scale)
+      first?.process.signal('SIGCONT')
+      await arena.untilPromised(200)
+      if ((await third.end()) !== 0) throw new Error('a projector that leaves must exit with 0')
+    },
+  },
+  {
+    name: 'poison',
+    how: 'unusable records among good ones; then quarantine itself gone, and back',
+    inject: async (arena) => {
+      const { pipeline, projectors } = arena
+      const quarantined = async () =>
+        (await Promise.all(projectors.map(({ process }) => process.metric('projector_events_total', { outcome: 'quarantined' })))).reduce(
+          (a, b) => a + b,
+        )
+      const poison = Array.from({ length: 20 }, (_, i) => makeCustomersEvent({ timestamp: -1 - i }).body)
+      await postAll(arena, poison)
+      await waitUntil('exactly those are in quarantine', quarantined, (count) => count === poison.length)
+      await pipeline.admin.deleteTopics({ topics: [pipeline.topics.quarantine] })
+      await postAll(arena, poison)
+      await waitUntil(
+        'a projector waits for quarantine',
+        async () =>
+          (
+            await Promise.all(projectors.map(({ process }) => process.metric('projector_failures_total', { operation: 'quarantine' })))
+          ).reduce((a, b) => a + b),
+        (failures) => failures > 0,
+      )
+      await pipeline.admin.createTopics({
+        topics: [{ topic: pipeline.topics.quarantine, numPartitions: 12, replicationFactor: 3 }],
+        waitForLeaders: true,
+      })
+      await waitUntil('the others are in quarantine too', quarantined, (count) => count >= 2 * poison.length, { timeoutMs: 60_000 })
+    },
+  },
+  {
+    name: 'ingress under pressure',
+    how: 'Kafka frozen, a short queue, much load: bounded, 503 with Retry-After, /livez answers',
+    options: { ratePerSecond: 600, ingressEnv: { QUEUE_MAX_RECORDS: '50' } },
+    inject: async ({ cluster, ingresses, statuses }, scale) => {
+      for (const broker of cluster.brokers) await broker.freeze()
+      const until = performance.now() + 3000 + 12_000 * scale
+      let mostHeld = 0
+      while (performance.now() < until) {
+        for (const { process } of ingresses) {
+          mostHeld = Math.max(mostHeld, await process.metric('ingress_queue_records'))
+          const startedAt = performance.now()
+          if (!(await fetch(`${process.adminUrl}/livez`)).ok || performance.now() - startedAt > 1000)
+            throw new Error('/livez did not answer at once')
+        }
+      }
+      for (const broker of cluster.brokers) await broker.thaw()
+      // Three lanes, one for each topic.
+      if (mostHeld > 150) throw new Error(`${mostHeld} records were held, 150 are allowed`)
+      if (!(statuses()[503] ?? 0)) throw new Error('nobody was told to come again')
+    },
+  },
+  {
+    name: 'clock steps',
+    how: "the services' time jumps back and forth by an hour",
+    options: { ingressEnv: { NODE_OPTIONS: jumpingClock }, projectorEnv: { NODE_OPTIONS: jumpingClock } },
+    inject: async ({ untilPromised }, scale) => {
+      await untilPromised(300 + 2700 * scale)
+    },
+  },
+  {
+    name: 'shutdown under load',
+    how: 'SIGTERM to each service: exit 0, nothing promised lost, started again',
+    inject: async ({ ingresses, projectors, untilPromised }) => {
+      for (const service of [...ingresses, ...projectors]) {
+        const code = await service.end()
+        if (code !== 0) throw new Error(`${service.name} exited with ${code}`)
+        await service.restart()
+        await untilPromised(100)
+      }
+    },
+  },
+  {
+    name: 'secrets rotated',
+    how: 'new ones beside the old, one ingress after the other; the senders go on with the old',
+    inject: async ({ ingresses, pipeline, untilPromised, statuses }) => {
+      const both = { MYKAARMA_SIGNING_SECRETS: `new=next,old=${pipeline.secret}`, MYKAARMA_TOKENS: `new=next,old=${pipeline.token}` }
+      for (const ingress of ingresses) {
+        await ingress.end()
+        await ingress.restart(both)
+        await untilPromised(100)
+        const { body } = makeCustomersEvent()
+        const headers = { 'content-type': 'text/plain', 'mykaarma-signature-token': sign(body, 'next'), 'x-authorization-token': 'next' }
+        const answer = await fetch(`${ingress.process.url}/webhooks/mykaarma`, { method: 'POST', body, headers })
+        if (answer.status !== 202) throw new Error(`the new secret was answered with ${answer.status}`)
+        await waitUntil(
+          'the old secret is counted too',
+          () => ingress.process.metric('ingress_authenticated_total', { secret: 'old' }),
+          (requests) => requests > 0,
+        )
+      }
+      if (statuses()[401]) throw new Error('somebody was refused in between')
+    },
+  },
+]
