@@ -1,20 +1,10 @@
 import { defineConfig } from 'vitest/config'
-import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 const conditions = ['customer-stream-source']
 const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } }
 
-/** The fault suite takes as long as all others together: started first, it runs beside them. */
-class LongestFirst extends BaseSequencer {
-  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const sorted = await super.sort(files)
-    return sorted.toSorted((a, b) => Number(b.moduleId.includes('/test/faults')) - Number(a.moduleId.includes('/test/faults')))
-  }
-}
-
 export default defineConfig({
   test: {
-    sequence: { sequencer: LongestFirst },
     maxWorkers: 2,
     reporters: ['default', './packages/testing/src/closing-line-reporter.ts'],
     projects: [
@@ -31,10 +21,16 @@ export default defineConfig({
         test: {
           name: 'brokers',
           include: ['{packages,services}/*/src/**/*.int.test.ts', 'test/*.e2e.test.ts'],
+          exclude: ['test/faults.e2e.test.ts', '**/node_modules/**'],
           globalSetup: ['./packages/testing/src/vitest-brokers.ts'],
           testTimeout: 60_000,
           hookTimeout: 120_000,
         },
+      },
+      {
+        ...shared,
+        // A cluster of its own: three brokers, which it kills and freezes.
+        test: { name: 'faults', include: ['test/faults.e2e.test.ts'], hookTimeout: 120_000 },
       },
     ],
   },

@@ -60,6 +60,7 @@ export const openPipeline = async ({ kafkaBrokers, redisUrl }: PipelineBrokers, 
   }
   const [redis] = await Promise.all([connectRedis(redisUrl), admin.connect()])
   const services: ServiceProcess[] = []
+  let started = 0
 
   return {
     topics,
@@ -72,7 +73,8 @@ export const openPipeline = async ({ kafkaBrokers, redisUrl }: PipelineBrokers, 
     redis,
     connectRedis,
     start: async (name, env = {}) => {
-      const service = await startService(name, { ...environments[name], ...env }, join(folder, `${name}-${services.length + 1}.log`))
+      started += 1
+      const service = await startService(name, { ...environments[name], ...env }, join(folder, `${name}-${started}.log`))
       services.push(service)
       return service
     },

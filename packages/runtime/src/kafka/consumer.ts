@@ -47,7 +47,7 @@ export interface PartitionConsumer {
   /** For lag monitoring only; positions live elsewhere. @returns whether Kafka took it. Never throws. */
   commit(offsets: ReadonlyMap<number, string>): Promise<boolean>
   watermarks(): Promise<ReadonlyMap<number, Watermarks>>
-  /** Milliseconds since the consumer last showed a sign of life: a fetch, a heartbeat, or a batch under way. */
+  /** Milliseconds since the consumer last showed a sign of life: a fetch, a heartbeat, a batch under way, or a new try after a failure. */
   quietMs(): number
   stop(): Promise<void>
 }
@@ -63,6 +63,8 @@ const saysPartitionIsLost = (error: unknown): boolean => lostBy.has((error as { 
 
 /** kafkajs has the property but does not declare it. consumer.int.test.ts fails if a newer version drops it. */
 const fetchedFrom = (batch: Batch): string => (batch as Batch & { readonly fetchedOffset: string }).fetchedOffset
+
+const FAILURE_LOG_INTERVAL_MS = 10_000
 
 const after = (offset: string): string => String(BigInt(offset) + 1n)
 
@@ -122,9 +124,14 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
   })
   consumer.on(consumer.events.FETCH, alive)
   consumer.on(consumer.events.HEARTBEAT, alive)
+  let lastFailureLogged = Number.NEGATIVE_INFINITY
   consumer.on(consumer.events.CRASH, ({ payload }: ConsumerCrashEvent) => {
-    if (!payload.restart) options.onDead(payload.error)
-    else logger.warn({ err: payload.error }, 'the consumer failed and starts again')
+    if (!payload.restart) return options.onDead(payload.error)
+    // It tries again several times a second while Kafka is down: alive, and not worth a line each time.
+    alive()
+    if (performance.now() - lastFailureLogged < FAILURE_LOG_INTERVAL_MS) return
+    lastFailureLogged = performance.now()
+    logger.warn({ err: payload.error }, 'the consumer failed and starts again')
   })
 
   return {

@@ -33,6 +33,10 @@ export interface ClusterBroker {
   restart(): Promise<void>
 }
 
+/**
+ * Each broker is a controller as well, and a change of the cluster needs two of three. So with two killed at once the third keeps its view of the ISR, and
+ * a produce with acks=-1 ends in REQUEST_TIMED_OUT; where the second goes by `terminate`, the ISR shrinks first and it ends in NOT_ENOUGH_REPLICAS.
+ */
 export interface KafkaCluster extends Brokers {
   /** The same brokers, reached through their {@link ClusterBroker.network}. */
   readonly proxiedBrokers: readonly string[]
