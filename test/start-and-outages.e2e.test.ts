@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { makeCustomersEvent, sign } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline, type ServiceProcess, spawnService, startRedis, waitUntil } from '@customer-stream/testing'
+import { openPipeline, type Pipeline, readTopic, type ServiceProcess, spawnService, startRedis, waitUntil } from '@customer-stream/testing'
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
 
 let pipeline: Pipeline
@@ -189,6 +189,41 @@ describe('Redis while events flow', () => {
       redis.disconnect()
       await server.stop()
     }
+  })
+})
+
+describe('the spool', () => {
+  it('lets an ingress without Kafka promise, survives its SIGKILL, and is sent when Kafka is there', async () => {
+    const spool = { SPOOL_DIR: join(pipeline.folder, 'spool'), SPOOL_AFTER_MS: '200' }
+    const alone = await pipeline.start('ingress', { ...spool, KAFKA_BROKERS: NOBODY })
+    expect(await readiness(alone)).toEqual({ status: 200, body: expect.stringContaining('not connected yet') })
+    const events = Array.from({ length: 20 }, () => makeCustomersEvent())
+    for (const { body } of events) expect((await post(alone, body)).status).toBe(202)
+    expect(await alone.metric('ingress_spool_records')).toBe(events.length)
+    alone.signal('SIGKILL')
+    await alone.ended
+
+    const [ingress, projector] = await Promise.all([pipeline.start('ingress', spool), pipeline.start('projector')])
+    await Promise.all([ingress.untilReady(), projector.untilReady()])
+    await waitUntil(
+      'the spool is empty',
+      () => ingress.metric('ingress_spool_records'),
+      (records) => records === 0,
+    )
+    const seen = new Set<string>()
+    await readTopic(pipeline.kafka, pipeline.admin, pipeline.topics.customers, ({ value }) => seen.add(String(value)))
+    expect(events.filter(({ body }) => !seen.has(body))).toEqual([])
+    expect((await pipeline.verify()).wrong).toEqual([])
+    expect((await post(ingress)).status).toBe(202)
+    expect(await ingress.metric('ingress_published_total', { outcome: 'stored' })).toBe(1)
+    expect(await ingress.end()).toBe(0)
+  })
+
+  it('is refused to a second process', async () => {
+    const env = { SPOOL_DIR: join(pipeline.folder, 'spool'), KAFKA_BROKERS: NOBODY }
+    await pipeline.start('ingress', env)
+    const { code, said } = await end('ingress', { ...env, ...auth })
+    expect([code, said]).toEqual([2, expect.stringContaining('SPOOL_DIR')])
   })
 })
 

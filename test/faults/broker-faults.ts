@@ -88,6 +88,28 @@ export const brokerFaults: readonly Fault[] = [
     },
   },
   {
+    name: 'all brokers down, with the spool',
+    how: 'promises go on from the disk, also over a SIGKILL of an ingress; sent when the brokers are back',
+    options: { spool: true },
+    inject: async (arena, scale) => {
+      const { brokers } = arena.cluster
+      await Promise.all(brokers.map((broker) => broker.kill()))
+      await arena.untilPromised(200)
+      const [ingress] = arena.ingresses
+      await ingress?.kill()
+      await ingress?.restart()
+      await arena.untilPromised(200 + 1000 * scale)
+      await Promise.all(brokers.map((broker) => broker.restart()))
+      await waitUntil(
+        'the spools are empty',
+        async () =>
+          (await Promise.all(arena.ingresses.map(({ process }) => process.metric('ingress_spool_records')))).reduce((a, b) => a + b),
+        (records) => records === 0,
+        { timeoutMs: 60_000 },
+      )
+    },
+  },
+  {
     name: 'network to the brokers',
     how: 'cut, 3 s delay, half-open, slow trickle, one broker after the other',
     inject: async (arena, scale) => {

@@ -23,7 +23,11 @@ const start = ({ outcome = 'stored' as Outcome, ...options }: Partial<AppOptions
         return outcome
       },
       topics: topicNames(),
-      metrics: createIngressMetrics(createRegistry('test'), () => ({ records: 0, bytes: 0 })),
+      metrics: createIngressMetrics(
+        createRegistry('test'),
+        () => ({ records: 0, bytes: 0 }),
+        () => ({ records: 0, bytes: 0, oldestAt: undefined }),
+      ),
       onInternalError: (error) => internalErrors.push(error),
     },
     {

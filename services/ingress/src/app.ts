@@ -10,7 +10,10 @@ import { type RoutedRecord, routeBody } from './webhook-route.ts'
 export interface AppDependencies {
   /** Undefined switches authentication off. */
   readonly authenticate: Authenticate | undefined
-  readonly publish: (record: RoutedRecord & { readonly value: Buffer; readonly timestamp: number }, deadlineAt: number) => Promise<Outcome>
+  readonly publish: (
+    record: RoutedRecord & { readonly value: Buffer; readonly timestamp: number },
+    deadlineAt: number,
+  ) => Promise<Outcome | 'spooled'>
   readonly topics: TopicNames
   readonly metrics: IngressMetrics
   readonly onInternalError: (error: Error) => void
@@ -139,7 +142,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       const { record, answer, eventType } = routeBody(body, { signature, traceparent: oneHeader(request.headers.traceparent) }, deps.topics)
       const outcome = await deps.publish({ ...record, value: body, timestamp: Date.now() }, request.deadlineAt)
       metrics.published.inc({ event: eventType, outcome })
-      if (outcome !== 'stored') return refuse(reply, 'unavailable', outcome)
+      if (outcome !== 'stored' && outcome !== 'spooled') return refuse(reply, 'unavailable', outcome)
       if (answer !== 'accepted') return refuse(reply, answer.problem, answer.detail)
       metrics.answers.inc({ answer: 'accepted' })
       return reply.code(202).type('application/json').send('{"status":"accepted"}')

@@ -1,4 +1,13 @@
-import { addresses, choice, integer, type Loaded, namedSecrets, processFaults, processSettings } from '@customer-stream/runtime'
+import {
+  addresses,
+  choice,
+  integer,
+  type Loaded,
+  namedSecrets,
+  optionalText,
+  processFaults,
+  processSettings,
+} from '@customer-stream/runtime'
 import { kafkaSettings } from '@customer-stream/runtime/kafka'
 
 export const ingressSettings = {
@@ -54,6 +63,22 @@ export const ingressSettings = {
     maximum: 4_294_967_296,
     description: 'Bytes that may wait for one topic of Kafka; more are answered with 503.',
   }),
+  SPOOL_DIR: optionalText({
+    description:
+      'Folder on a disk that outlives the process: where Kafka does not answer, events are kept here, promised, and sent later. Without it the answer is 503. One process for each folder.',
+  }),
+  SPOOL_MAX_BYTES: integer({
+    default: 1_073_741_824,
+    minimum: 67_108_864,
+    maximum: 1_099_511_627_776,
+    description: 'Most that may lie in `SPOOL_DIR`. Beyond it the answer is 503 again.',
+  }),
+  SPOOL_AFTER_MS: integer({
+    default: 1000,
+    minimum: 0,
+    maximum: 4000,
+    description: 'How long Kafka may take to store an event before it goes to the spool. Below `ACCEPT_DEADLINE_MS`.',
+  }),
   ...kafkaSettings,
 }
 
@@ -62,6 +87,8 @@ export type IngressSettings = Loaded<typeof ingressSettings>
 /** What no single setting can tell by itself. */
 export const settingsFaults = (settings: IngressSettings): string[] => {
   const faults = processFaults(settings)
+  if (settings.SPOOL_DIR !== undefined && settings.SPOOL_AFTER_MS >= settings.ACCEPT_DEADLINE_MS)
+    faults.push('SPOOL_AFTER_MS must be below ACCEPT_DEADLINE_MS: nothing would ever be spooled')
   if (settings.MYKAARMA_AUTH === 'off') return faults
   const missing = (['MYKAARMA_SIGNING_SECRETS', 'MYKAARMA_TOKENS'] as const)
     .filter((name) => settings[name].size === 0)

@@ -5,16 +5,19 @@ import {
   createLifecycle,
   createLogger,
   createRegistry,
+  type ReadinessCheck,
   settingsOrExit,
   untilDone,
 } from '@customer-stream/runtime'
-import { checkTopics, createKafka, createVerifiedProducer, type OutgoingRecord, TopicError } from '@customer-stream/runtime/kafka'
+import { checkTopics, createKafka, createVerifiedProducer, TopicError } from '@customer-stream/runtime/kafka'
 import { topicNames } from '@customer-stream/schemas'
 import { createApp } from './app.ts'
 import { createAuthenticate } from './authenticate.ts'
 import { ingressSettings, settingsFaults } from './config.ts'
+import { createLanes } from './lanes.ts'
 import { createIngressMetrics } from './metrics.ts'
-import { createPublisher } from './publisher.ts'
+import { openSpool, type Spool } from './spool/spool.ts'
+import { createSpooledPublish } from './spooled-publish.ts'
 
 const settings = settingsOrExit('ingress', ingressSettings, process.env, settingsFaults)
 const logger = createLogger('ingress', settings.LOG_LEVEL)
@@ -29,18 +32,21 @@ const admin = createKafka(settings, { clientId: 'customer-stream-ingress-admin',
   retry: { retries: 1, initialRetryTime: 100, maxRetryTime: 1000 },
 })
 
-/** The way of records to one topic. */
-const openLane = () => {
-  const kafka = createKafka(settings, { clientId: 'customer-stream-ingress', logger, requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS })
-  const producer = createVerifiedProducer(kafka, {
-    metadataMaxAgeMs: settings.KAFKA_METADATA_MAX_AGE_MS,
-    produceTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,
-    onUnacknowledged: (records) => {
-      metrics.unacknowledged.inc(records)
-      logger.warn({ records }, 'records without an acknowledgement are sent again')
-    },
-  })
-  const publisher = createPublisher<OutgoingRecord>(producer.send, {
+const lanes = createLanes(
+  Object.values(topics),
+  () =>
+    createVerifiedProducer(
+      createKafka(settings, { clientId: 'customer-stream-ingress', logger, requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS }),
+      {
+        metadataMaxAgeMs: settings.KAFKA_METADATA_MAX_AGE_MS,
+        produceTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,
+        onUnacknowledged: (records) => {
+          metrics.unacknowledged.inc(records)
+          logger.warn({ records }, 'records without an acknowledgement are sent again')
+        },
+      },
+    ),
+  {
     maxRecords: settings.QUEUE_MAX_RECORDS,
     maxBytes: settings.QUEUE_MAX_BYTES,
     onFlush: (records, seconds, error) => {
@@ -48,24 +54,44 @@ const openLane = () => {
       metrics.flushSeconds.observe(seconds)
       if (error) metrics.flushErrors.inc()
     },
+  },
+)
+let spool: Spool | undefined
+const metrics = createIngressMetrics(
+  registry,
+  () => lanes.held,
+  () => spool?.size ?? { records: 0, bytes: 0, oldestAt: undefined },
+)
+if (settings.SPOOL_DIR !== undefined) {
+  spool = await openSpool({
+    directory: settings.SPOOL_DIR,
+    maxBytes: settings.SPOOL_MAX_BYTES,
+    onDamage: (damage) => {
+      metrics.spoolDamage.inc({ what: damage.what })
+      logger.error(damage, 'damage in the spool')
+    },
+  }).catch((error: Error) => {
+    process.stderr.write(`ingress cannot start. SPOOL_DIR: ${error.message}\n`)
+    process.exit(2)
   })
-  return { producer, publisher }
 }
-// One for each topic, down to the connection: kafkajs gives up on all topics of a client when the metadata of one is bad, so that
-// without this a broken quarantine topic would stop the customers.
-const lanes = new Map(Object.values(topics).map((topic) => [topic, openLane()]))
-const held = (what: 'records' | 'bytes') => lanes.values().reduce((sum, { publisher }) => sum + publisher.size[what], 0)
-const metrics = createIngressMetrics(registry, () => ({ records: held('records'), bytes: held('bytes') }))
+const publish = spool
+  ? createSpooledPublish(lanes.publish, spool, {
+      spoolAfterMs: settings.SPOOL_AFTER_MS,
+      onDiskError: (error) => logger.error({ err: error }, 'the spool cannot be written'),
+    })
+  : lanes.publish
+
+/** Sends what was spooled, in order of arrival, as soon as Kafka takes it. */
+const drainSpool = async () => {
+  await spool?.drain(lanes.send, stopping.signal)
+}
 
 const app = createApp(
   {
     authenticate:
       settings.MYKAARMA_AUTH === 'off' ? undefined : createAuthenticate(settings.MYKAARMA_SIGNING_SECRETS, settings.MYKAARMA_TOKENS),
-    publish: (record, deadlineAt) => {
-      const lane = lanes.get(record.topic)
-      if (!lane) throw new Error(`no way to ${record.topic}`)
-      return lane.publisher.publish(record, deadlineAt)
-    },
+    publish,
     topics,
     metrics,
     onInternalError: (error) => logger.error({ err: error }, 'a request failed'),
@@ -79,19 +105,11 @@ const app = createApp(
   },
 )
 
-/** kafkajs bounds no send; one this long is a fault that an answer to the admin client would hide. */
-const STUCK_FLUSH_MS = 30_000
-
-const kafkaCheck = async () => {
+const kafkaCheck = async (): Promise<ReadinessCheck> => {
   if (stopping.signal.aborted) return { name: 'kafka', ready: false, detail: 'stopping' }
   if (!topicsChecked) return { name: 'kafka', ready: false, detail: 'not connected yet' }
-  const [stuck] = [...lanes].filter(([, { publisher }]) => publisher.flushMs > STUCK_FLUSH_MS)
-  if (stuck)
-    return {
-      name: 'kafka',
-      ready: false,
-      detail: `a flush to ${stuck[0]} has not ended for ${Math.round(stuck[1].publisher.flushMs / 1000)} s`,
-    }
+  const stuck = lanes.stuck()
+  if (stuck !== undefined) return { name: 'kafka', ready: false, detail: stuck }
   try {
     const { brokers } = await Promise.race([
       admin.describeCluster(),
@@ -102,13 +120,23 @@ const kafkaCheck = async () => {
     return { name: 'kafka', ready: false, detail: (error as Error).message }
   }
 }
-const adminApp = createAdminApp({ registry, checks: async () => [await kafkaCheck()] })
+const checks = async (): Promise<ReadinessCheck[]> => {
+  const kafka = await kafkaCheck()
+  if (!spool || stopping.signal.aborted) return [kafka]
+  // With room in the spool an event can be promised whatever Kafka does: taking the process out of service would only lose it.
+  const room = spool.size.bytes < settings.SPOOL_MAX_BYTES
+  return [
+    { ...kafka, ready: kafka.ready || room },
+    { name: 'spool', ready: kafka.ready || room, detail: `${spool.size.records} records wait` },
+  ]
+}
+const adminApp = createAdminApp({ registry, checks })
 
 /** Waits for Kafka as long as it takes; meanwhile requests are answered with 503. A wrong topic ends the process. */
 const connect = async () => {
   const connected = await untilDone(
     async () => {
-      await Promise.all([admin.connect(), ...[...lanes.values()].map(({ producer }) => producer.connect())])
+      await Promise.all([admin.connect(), lanes.connect()])
       const maxValueBytes = settings.MAX_BODY_BYTES
       return checkTopics(
         admin,
@@ -128,17 +156,18 @@ const connect = async () => {
     },
   )
   if (!connected) return
-  for (const { producer } of lanes.values()) producer.setPartitions(connected.value)
+  lanes.setPartitions(connected.value)
   topicsChecked = true
   logger.info({ topics: [...connected.value.keys()] }, 'ready')
 }
 
 // Stops run in reverse: not ready, wait for the load balancer, finish requests, flush, leave Kafka, and last the admin port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
-lifecycle.onStop('kafka', () =>
-  Promise.allSettled([admin.disconnect(), ...[...lanes.values()].map(({ producer }) => producer.disconnect())]),
-)
-lifecycle.onStop('publishers', () => Promise.all([...lanes.values()].map(({ publisher }) => publisher.close())))
+lifecycle.onStop('kafka', () => Promise.allSettled([admin.disconnect(), lanes.disconnect()]))
+lifecycle.onStop('spool', () => spool?.close())
+const drainTimer = setInterval(() => drainSpool().catch((error: unknown) => logger.warn({ err: error }, 'the spool cannot be read')), 500)
+lifecycle.onStop('drain', () => clearInterval(drainTimer))
+lifecycle.onStop('publishers', () => lanes.drain())
 // A request answered at its deadline is the last that can be under way.
 lifecycle.onStop('public port', () => closeServer(app, settings.ACCEPT_DEADLINE_MS + 500))
 lifecycle.onStop('readiness', async () => {

@@ -1,6 +1,14 @@
 import { Counter, Gauge, Histogram, type Registry } from '@customer-stream/runtime'
 
-export const createIngressMetrics = (registry: Registry, size: () => { readonly records: number; readonly bytes: number }) => {
+interface Size {
+  readonly records: number
+  readonly bytes: number
+}
+interface SpoolSize extends Size {
+  readonly oldestAt: number | undefined
+}
+
+export const createIngressMetrics = (registry: Registry, size: () => Size, spoolSize: () => SpoolSize) => {
   const registers = [registry]
   new Gauge({
     name: 'ingress_queue_records',
@@ -18,7 +26,27 @@ export const createIngressMetrics = (registry: Registry, size: () => { readonly 
       this.set(size().bytes)
     },
   })
+  const spoolGauge = (name: string, help: string, read: (size: SpoolSize) => number) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read(spoolSize()))
+      },
+    })
+  spoolGauge('ingress_spool_records', 'Records in the spool, not yet in Kafka.', ({ records }) => records)
+  spoolGauge('ingress_spool_bytes', 'Bytes of the spool on disk.', ({ bytes }) => bytes)
+  spoolGauge('ingress_spool_oldest_seconds', 'Age of the oldest record in the spool.', ({ oldestAt }) =>
+    oldestAt === undefined ? 0 : Math.max(0, Date.now() - oldestAt) / 1000,
+  )
   return {
+    spoolDamage: new Counter({
+      name: 'ingress_spool_damage_total',
+      help: 'Damage met in the spool: `torn-tail` is what a crash leaves, anything else a failing disk.',
+      labelNames: ['what'],
+      registers,
+    }),
     answers: new Counter({
       name: 'ingress_answers_total',
       help: 'Answers by `accepted` or the type of the problem.',

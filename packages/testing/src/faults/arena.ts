@@ -54,6 +54,8 @@ export interface ArenaOptions {
   readonly ratePerSecond?: number
   readonly ingressEnv?: Readonly<Record<string, string>>
   readonly projectorEnv?: Readonly<Record<string, string>>
+  /** Gives each ingress a spool of its own. */
+  readonly spool?: boolean
   /** Flags of redis-server. */
   readonly redisArgs?: readonly string[]
 }
@@ -83,8 +85,9 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
 
   const manage = async (name: ServiceName): Promise<ManagedService> => {
     const [port, adminPort] = (await freePortsToKeep(2)).map(String)
+    const spool = options.spool && name === 'ingress' ? { SPOOL_DIR: join(pipeline.folder, `spool-${port}`) } : {}
     const start = (env: Readonly<Record<string, string>> = {}) =>
-      pipeline.start(name, { ...environments[name], PORT: port!, ADMIN_PORT: adminPort!, ...env })
+      pipeline.start(name, { ...environments[name], ...spool, PORT: port!, ADMIN_PORT: adminPort!, ...env })
     let process = await start()
     return {
       name,

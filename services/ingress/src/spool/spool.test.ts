@@ -1,0 +1,534 @@
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { crc32 } from 'node:zlib'
+import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
+import fc from 'fast-check'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { encodeFrame, newMarker } from './format.ts'
+import { openSpool, type Spool, type SpoolDamage, SpoolFullError, SpoolInUseError, type SpoolOptions } from './spool.ts'
+
+const named = (name: string, valueBytes = 10): OutgoingRecord => ({
+  topic: 't',
+  key: Buffer.from(name),
+  value: Buffer.alloc(valueBytes, 'v'),
+  timestamp: 1,
+})
+const names = (records: readonly OutgoingRecord[]) => records.map(({ key }) => String(key))
+const numbered = (count: number) => Array.from({ length: count }, (_, i) => `r${i}`)
+
+const bytesOf = (maxLength: number) => fc.uint8Array({ maxLength }).map((bytes) => Buffer.from(bytes))
+const anyRecord: fc.Arbitrary<OutgoingRecord> = fc.record(
+  {
+    topic: fc.string({ unit: 'binary' }),
+    key: fc.option(bytesOf(20)),
+    value: fc.option(bytesOf(200)),
+    headers: fc.dictionary(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), { maxKeys: 3 }),
+    timestamp: fc.nat(),
+  },
+  { requiredKeys: ['topic', 'key', 'value', 'timestamp'] },
+)
+
+const newDirectory = () => {
+  const directory = mkdtempSync(join(tmpdir(), 'spool-'))
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
+  return directory
+}
+const segmentsIn = (directory: string) =>
+  readdirSync(directory)
+    .filter((name) => name.includes('.segment'))
+    .sort()
+const bytesIn = (directory: string) => segmentsIn(directory).reduce((sum, name) => sum + statSync(join(directory, name)).size, 0)
+
+const openAt = async (directory: string, options: Partial<SpoolOptions> = {}) => {
+  const damages: SpoolDamage[] = []
+  const spool = await openSpool({ directory, maxBytes: 1e9, onDamage: (damage) => damages.push(damage), ...options })
+  onTestFinished(() => spool.close())
+  return { spool, damages }
+}
+const drained = async (spool: Spool) => {
+  const all: OutgoingRecord[] = []
+  expect(await spool.drain(async (records) => void all.push(...records))).toBe('empty')
+  return all
+}
+/** A spool as a process that ended left it. */
+const leave = async (directory: string, records: readonly OutgoingRecord[], options: Partial<SpoolOptions> = {}) => {
+  const { spool } = await openAt(directory, options)
+  const ends: { file: string; end: number }[] = []
+  for (const record of records) {
+    await spool.append(record)
+    const file = segmentsIn(directory).at(-1)!
+    ends.push({ file, end: statSync(join(directory, file)).size })
+  }
+  await spool.close()
+  return ends
+}
+const reopened = async (directory: string) => {
+  const { spool, damages } = await openAt(directory)
+  const records = await drained(spool)
+  await spool.close()
+  return { records, damages }
+}
+/** What every open file inherits, to fail on purpose or be counted. */
+const fileHandles = async (): Promise<FileHandle> => {
+  const handle = await open(tmpdir(), 'r')
+  await handle.close()
+  onTestFinished(() => void vi.restoreAllMocks())
+  return Object.getPrototypeOf(handle)
+}
+/** Properties that say nothing about a power loss need not wait for the disk hundreds of times. */
+const withoutSyncs = async () => {
+  const prototype = await fileHandles()
+  for (const method of ['datasync', 'sync'] as const) vi.spyOn(prototype, method).mockResolvedValue()
+}
+const diskError = (code: string) => Object.assign(new Error(code), { code })
+
+describe('a spool', () => {
+  it('gives back every record as it was, in order of arrival, also to the next process', { timeout: 60_000 }, async () => {
+    await withoutSyncs()
+    await fc.assert(
+      fc.asyncProperty(fc.array(anyRecord, { maxLength: 20 }), fc.integer({ min: 1, max: 2000 }), async (records, segmentBytes) => {
+        const directory = newDirectory()
+        await leave(directory, records, { segmentBytes })
+        expect(await reopened(directory)).toEqual({ records, damages: [] })
+        expect(segmentsIn(directory)).toEqual([])
+      }),
+      { numRuns: 50 },
+    )
+  })
+
+  it('keeps the order of appends that wait together', async () => {
+    const { spool } = await openAt(newDirectory(), { segmentBytes: 1000 })
+    const all = numbered(300)
+    await Promise.all(all.map((name) => spool.append(named(name))))
+    expect(names(await drained(spool))).toEqual(all)
+  })
+
+  it('says how many records wait and since when', async () => {
+    const { spool } = await openAt(newDirectory(), { segmentBytes: 100 })
+    expect(spool.size).toEqual({ records: 0, bytes: 0, oldestAt: undefined })
+    for (const timestamp of [5, 6, 7]) await spool.append({ ...named('a'), timestamp })
+    expect(spool.size).toMatchObject({ records: 3, oldestAt: 5 })
+    let sends = 0
+    await spool.drain(async () => {
+      if (++sends === 2) throw new Error('down')
+    })
+    expect(spool.size).toMatchObject({ records: 2, oldestAt: 6 })
+    await drained(spool)
+    expect(spool.size).toEqual({ records: 0, bytes: 0, oldestAt: undefined })
+  })
+
+  it('syncs once for all who wait together', async () => {
+    const datasync = vi.spyOn(await fileHandles(), 'datasync')
+    const { spool } = await openAt(newDirectory())
+    await Promise.all(numbered(1000).map((name) => spool.append(named(name))))
+    expect(datasync).toHaveBeenCalledTimes(1)
+    datasync.mockClear()
+    const caller = async () => {
+      for (let i = 0; i < 20; i++) await spool.append(named('a'))
+    }
+    await Promise.all(Array.from({ length: 64 }, caller))
+    expect(datasync.mock.calls.length).toBeLessThan(60)
+  })
+
+  it('promises nothing before the file, and for a new one the directory, has been synced', async () => {
+    const events: string[] = []
+    const prototype = await fileHandles()
+    for (const method of ['datasync', 'sync'] as const) {
+      const original = prototype[method]
+      vi.spyOn(prototype, method).mockImplementation(async function (this: FileHandle) {
+        await original.call(this)
+        events.push(method)
+      })
+    }
+    const { spool } = await openAt(newDirectory())
+    for (let i = 0; i < 2; i++) await spool.append(named('a')).then(() => events.push('promised'))
+    expect(events).toEqual(['datasync', 'sync', 'promised', 'datasync', 'promised'])
+  })
+
+  it('makes its directory, and syncs what holds a new name', async () => {
+    const sync = vi.spyOn(await fileHandles(), 'sync')
+    const directory = join(newDirectory(), 'a', 'b')
+    const { spool } = await openAt(directory)
+    expect(sync).toHaveBeenCalledTimes(2)
+    await spool.append(named('a'))
+    expect(names(await drained(spool))).toEqual(['a'])
+  })
+
+  it('lets one process at a time use a directory', async () => {
+    const directory = newDirectory()
+    const { spool } = await openAt(directory)
+    await expect(openSpool({ directory, maxBytes: 1e6 })).rejects.toThrow(SpoolInUseError)
+    await spool.append(named('a'))
+    expect(readdirSync(directory)).toEqual(['0000000000000001.segment', 'lock'])
+    await Promise.all([spool.close(), spool.close()])
+    await expect(spool.append(named('b'))).rejects.toThrow('closed')
+    expect(names((await reopened(directory)).records)).toEqual(['a'])
+  })
+
+  it('on close stores all it has taken', async () => {
+    const directory = newDirectory()
+    const { spool } = await openAt(directory)
+    const appended = numbered(10).map((name) => spool.append(named(name)))
+    await spool.close()
+    await Promise.all(appended)
+    expect(names((await reopened(directory)).records)).toEqual(numbered(10))
+  })
+})
+
+describe('a spool that is full', () => {
+  it('never holds more bytes on disk than it may, and rejects at once what goes beyond', { timeout: 60_000 }, async () => {
+    await withoutSyncs()
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 0, max: 5000 }),
+        fc.integer({ min: 1, max: 2000 }),
+        fc.array(fc.array(fc.nat(400), { minLength: 1, maxLength: 20 }), { maxLength: 8 }),
+        async (maxBytes, segmentBytes, bursts) => {
+          const directory = newDirectory()
+          const { spool } = await openAt(directory, { maxBytes, segmentBytes })
+          let promised = 0
+          for (const burst of bursts) {
+            const outcomes = await Promise.allSettled(burst.map((bytes) => spool.append(named('a', bytes))))
+            for (const outcome of outcomes) {
+              if (outcome.status === 'fulfilled') promised += 1
+              else expect(outcome.reason).toBeInstanceOf(SpoolFullError)
+            }
+            expect(spool.size.bytes).toBe(bytesIn(directory))
+            expect(spool.size.bytes).toBeLessThanOrEqual(maxBytes)
+          }
+          expect(await drained(spool)).toHaveLength(promised)
+          expect(bytesIn(directory)).toBe(0)
+          await spool.close()
+        },
+      ),
+      { numRuns: 50 },
+    )
+  })
+
+  it('takes again when room has been freed', async () => {
+    const { spool } = await openAt(newDirectory(), { maxBytes: 2000 })
+    await spool.append(named('a', 1500))
+    await expect(spool.append(named('b', 1500))).rejects.toThrow(SpoolFullError)
+    await drained(spool)
+    await spool.append(named('c', 1500))
+    expect(names(await drained(spool))).toEqual(['c'])
+  })
+
+  it('holds no more in memory for the disk than it may', async () => {
+    const { spool } = await openAt(newDirectory(), { maxWaitingBytes: 2000 })
+    const first = spool.append(named('a', 1500))
+    await expect(spool.append(named('b', 1500))).rejects.toThrow(SpoolFullError)
+    await first
+    await spool.append(named('c', 1500))
+    expect(names(await drained(spool))).toEqual(['a', 'c'])
+  })
+})
+
+describe('draining', () => {
+  it('stops at a send that fails and goes on later where it stood', async () => {
+    const { spool } = await openAt(newDirectory(), { segmentBytes: 40_000 })
+    const all = numbered(2000)
+    await Promise.all(all.map((name) => spool.append(named(name))))
+    const sent: string[] = []
+    let sends = 0
+    const failures: unknown[] = []
+    const send = async (records: readonly OutgoingRecord[]) => {
+      if (++sends % 2 === 0) throw new Error('down')
+      sent.push(...names(records))
+    }
+    while (spool.size.records > 0) failures.push(await spool.drain(send))
+    expect(sent).toEqual(all)
+    expect(failures).toContain('failed')
+    expect(failures.at(-1)).toBe('empty')
+  })
+
+  it('sends again to the next process what stands in a file that was not yet sent to its end', async () => {
+    const directory = newDirectory()
+    const { spool } = await openAt(directory)
+    await Promise.all(numbered(700).map((name) => spool.append(named(name))))
+    let sends = 0
+    await spool.drain(async () => {
+      if (++sends === 2) throw new Error('down')
+    })
+    expect(spool.size.records).toBe(200)
+    await spool.close()
+    expect(names((await reopened(directory)).records)).toEqual(numbered(700))
+  })
+
+  it('bounds a batch by records and by bytes', async () => {
+    const { spool } = await openAt(newDirectory())
+    await Promise.all([...numbered(600).map((name) => spool.append(named(name))), ...numbered(5).map((n) => spool.append(named(n, 1.5e6)))])
+    const sizes: number[] = []
+    await spool.drain(async (records) => void sizes.push(records.length))
+    expect(sizes).toEqual([500, 102, 2, 1])
+  })
+
+  it('sends what is appended meanwhile, while it is appended', async () => {
+    const { spool } = await openAt(newDirectory(), { segmentBytes: 500 })
+    const all = numbered(200)
+    await spool.append(named('r0'))
+    const appended: Promise<void>[] = []
+    const sent: string[] = []
+    const end = await spool.drain(async (records) => {
+      sent.push(...names(records))
+      for (const name of all.slice(appended.length + 1, appended.length + 4)) appended.push(spool.append(named(name)))
+    })
+    await Promise.all(appended)
+    expect([end, sent]).toEqual(['empty', all])
+    await spool.append(named('afterwards'))
+    expect(names(await drained(spool))).toEqual(['afterwards'])
+  })
+
+  it('runs once at a time: a second call joins the first', async () => {
+    const { spool } = await openAt(newDirectory())
+    await spool.append(named('a'))
+    const release = Promise.withResolvers<void>()
+    const first = spool.drain(() => release.promise)
+    const second = spool.drain(() => expect.unreachable())
+    release.resolve()
+    expect(await Promise.all([first, second])).toEqual(['empty', 'empty'])
+  })
+
+  it('stops at the signal, and at close, after the send it is in', async () => {
+    const directory = newDirectory()
+    const { spool } = await openAt(directory, { segmentBytes: 100 })
+    for (const name of ['a', 'b', 'c']) await spool.append(named(name))
+    const stop = new AbortController()
+    expect(await spool.drain(async () => stop.abort(), stop.signal)).toBe('stopped')
+    expect(spool.size.records).toBe(2)
+    let closed: Promise<void> | undefined
+    const end = await spool.drain(async () => {
+      closed = spool.close()
+    })
+    expect(end).toBe('stopped')
+    await closed
+    expect(names((await reopened(directory)).records)).toEqual(['c'])
+  })
+})
+
+describe('a disk that fails', () => {
+  it.each([
+    ['write', 'a new', 200],
+    ['datasync', 'a new', 200],
+    ['sync', 'a new', 200],
+    ['datasync', 'an old', 1000],
+  ] as const)('promises nothing when %s fails on %s file, and goes on in another', async (method, _, segmentBytes) => {
+    const prototype = await fileHandles()
+    const directory = newDirectory()
+    const { spool } = await openAt(directory, { segmentBytes })
+    for (const name of ['a', 'b']) await spool.append(named(name))
+    vi.spyOn(prototype, method).mockRejectedValueOnce(diskError('EIO'))
+    await expect(spool.append(named('lost', 100))).rejects.toThrow('EIO')
+    await spool.append(named('c'))
+    expect(spool.size).toMatchObject({ records: 3, bytes: bytesIn(directory) })
+    await spool.close()
+    const { records, damages } = await reopened(directory)
+    expect([names(records), damages]).toEqual([['a', 'b', 'c'], []])
+  })
+
+  it('cuts off a write that was done in part, or does without if even that fails', async () => {
+    const prototype = await fileHandles()
+    for (const truncates of [true, false]) {
+      const directory = newDirectory()
+      const { spool } = await openAt(directory)
+      await spool.append(named('a'))
+      const write = prototype.write as (this: FileHandle, buffer: Buffer, offset: number, length: number, at: number) => Promise<unknown>
+      vi.spyOn(prototype, 'write').mockImplementationOnce(async function (this: FileHandle, ...args: unknown[]) {
+        const [buffer, offset, length, at] = args as [Buffer, number, number, number]
+        await write.call(this, buffer, offset, length >> 1, at)
+        throw diskError('ENOSPC')
+      })
+      if (!truncates) vi.spyOn(prototype, 'truncate').mockRejectedValueOnce(diskError('EIO'))
+      await expect(spool.append(named('lost'))).rejects.toThrow('ENOSPC')
+      await spool.append(named('b'))
+      expect(spool.size.bytes).toBeGreaterThanOrEqual(bytesIn(directory))
+      await spool.close()
+      const { records, damages } = await reopened(directory)
+      expect(names(records)).toEqual(['a', 'b'])
+      expect(damages.map(({ what }) => what)).toEqual(truncates ? [] : ['torn-tail'])
+    }
+  })
+
+  it('leaves no files behind while every write fails', async () => {
+    const directory = newDirectory()
+    const { spool } = await openAt(directory)
+    const write = vi.spyOn(await fileHandles(), 'write').mockRejectedValue(diskError('ENOSPC'))
+    for (const name of numbered(5)) await expect(spool.append(named(name))).rejects.toThrow('ENOSPC')
+    expect([segmentsIn(directory), spool.size.bytes]).toEqual([[], 0])
+    write.mockRestore()
+    await spool.append(named('a'))
+    expect(names(await drained(spool))).toEqual(['a'])
+  })
+})
+
+describe('what an earlier process left', () => {
+  it('cut at any byte gives exactly the records that stand before the cut', { timeout: 60_000 }, async () => {
+    await withoutSyncs()
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(anyRecord, { minLength: 1, maxLength: 10 }),
+        fc.integer({ min: 1, max: 2000 }),
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        async (records, segmentBytes, where) => {
+          const directory = newDirectory()
+          const ends = await leave(directory, records, { segmentBytes })
+          const { file: last, end: size } = ends.at(-1)!
+          const cut = Math.round(where * size)
+          truncateSync(join(directory, last), cut)
+          const whole = ends.filter(({ file, end }) => file !== last || end <= cut)
+          const { records: found, damages } = await reopened(directory)
+          expect(found).toEqual(records.slice(0, whole.length))
+          const atAnEnd = [0, 16, ...ends.filter(({ file }) => file === last).map(({ end }) => end)].includes(cut)
+          expect(damages.map(({ what }) => what)).toEqual(atAnEnd ? [] : ['torn-tail'])
+        },
+      ),
+      { numRuns: 150 },
+    )
+  })
+
+  it('with any bit flipped gives all other records as they were, and reports it', { timeout: 60_000 }, async () => {
+    await withoutSyncs()
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(anyRecord, { minLength: 1, maxLength: 10 }),
+        fc.integer({ min: 1, max: 2000 }),
+        fc.nat(),
+        async (records, segmentBytes, where) => {
+          const directory = newDirectory()
+          const ends = await leave(directory, records, { segmentBytes })
+          const bit = where % (bytesIn(directory) * 8)
+          let byte = bit >> 3
+          for (const name of segmentsIn(directory)) {
+            const bytes = readFileSync(join(directory, name))
+            if (byte >= bytes.length) {
+              byte -= bytes.length
+              continue
+            }
+            bytes[byte]! ^= 1 << (bit & 7)
+            writeFileSync(join(directory, name), bytes)
+            const hit = byte < 16 ? -1 : ends.findIndex(({ file, end }) => file === name && byte < end)
+            const { records: found, damages } = await reopened(directory)
+            expect(found).toEqual(records.filter((_, i) => i !== hit))
+            expect(damages).toMatchObject([{ file: join(directory, name) }])
+            break
+          }
+        },
+      ),
+      { numRuns: 300 },
+    )
+  })
+
+  it('keeps a damaged file for people when its readable records have been sent, and counts it', async () => {
+    const directory = newDirectory()
+    await leave(
+      directory,
+      ['a', 'b', 'c'].map((name) => named(name)),
+    )
+    const [name] = segmentsIn(directory)
+    const path = join(directory, name!)
+    const bytes = readFileSync(path)
+    // Within the second record.
+    bytes[100]! ^= 1
+    writeFileSync(path, bytes)
+    const { spool, damages } = await openAt(directory)
+    expect(spool.size.records).toBe(2)
+    expect(names(await drained(spool))).toEqual(['a', 'c'])
+    expect(damages).toMatchObject([{ file: path, what: 'damage' }])
+    expect(segmentsIn(directory)).toEqual([`${name}.damaged`])
+    expect(spool.size).toMatchObject({ records: 0, bytes: bytes.length })
+    await spool.append(named('d'))
+    await spool.close()
+    expect(names((await reopened(directory)).records)).toEqual(['d'])
+  })
+
+  it('that is of zeros, as a power loss can leave it, is taken for torn', async () => {
+    const directory = newDirectory()
+    await leave(directory, [named('a')])
+    const [name] = segmentsIn(directory)
+    writeFileSync(join(directory, name!), Buffer.alloc(100), { flag: 'a' })
+    writeFileSync(join(directory, '0000000000000002.segment'), Buffer.alloc(100))
+    const { records, damages } = await reopened(directory)
+    expect([names(records), damages.map(({ what }) => what)]).toEqual([['a'], ['torn-tail', 'torn-tail']])
+    expect(segmentsIn(directory)).toEqual([])
+  })
+
+  it('never gives a record that a sender has hidden in the body of another', async () => {
+    const directory = newDirectory()
+    const forged = Array.from({ length: 5 }, () => encodeFrame(named('forged'), newMarker()))
+    await leave(directory, [{ ...named('a'), value: Buffer.concat(forged) }, named('b')])
+    const path = join(directory, segmentsIn(directory)[0]!)
+    const bytes = readFileSync(path)
+    // The length of the first record.
+    bytes[24]! ^= 1
+    writeFileSync(path, bytes)
+    expect(names((await reopened(directory)).records)).toEqual(['b'])
+  })
+
+  it('and cannot be read does not stand in the way of what can', async () => {
+    const directory = newDirectory()
+    await leave(
+      directory,
+      numbered(3).map((name) => named(name)),
+      { segmentBytes: 1 },
+    )
+    const { spool, damages } = await openAt(directory)
+    rmSync(join(directory, segmentsIn(directory)[1]!))
+    expect(names(await drained(spool))).toEqual(['r0', 'r2'])
+    expect(damages).toMatchObject([{ what: 'unreadable' }])
+    expect(spool.size).toEqual({ records: 0, bytes: 0, oldestAt: undefined })
+  })
+
+  it('in a newer format is refused and left as it is', async () => {
+    const directory = newDirectory()
+    await leave(directory, [named('a')])
+    const path = join(directory, segmentsIn(directory)[0]!)
+    const bytes = readFileSync(path)
+    bytes.writeUInt32LE(2, 4)
+    bytes.writeUInt32LE(crc32(bytes.subarray(0, 12)), 12)
+    writeFileSync(path, bytes)
+    for (let i = 0; i < 2; i++) await expect(openSpool({ directory, maxBytes: 1e6 })).rejects.toThrow('version 2')
+    expect(readFileSync(path)).toEqual(bytes)
+  })
+})
+
+/** Appends with eight callers and prints each id whose promise was given, until it is killed. */
+const child = `
+  import { writeSync } from 'node:fs'
+  const [url, directory, prefix] = process.argv.slice(1)
+  const { openSpool } = await import(url)
+  const spool = await openSpool({ directory, maxBytes: 1e9, segmentBytes: 20_000 })
+  let next = 0
+  const caller = async () => {
+    for (;;) {
+      const id = prefix + next++
+      await spool.append({ topic: 't', key: Buffer.from(id), value: Buffer.alloc(700), timestamp: 1 })
+      writeSync(1, id + '\\n')
+    }
+  }
+  for (let i = 0; i < 8; i++) caller()
+`
+
+it('a process killed at any moment has lost nothing that it promised, and its directory is free', { timeout: 60_000 }, async () => {
+  const directory = newDirectory()
+  const promised: string[] = []
+  for (let run = 0; run < 10; run++) {
+    const script = new URL('spool.ts', import.meta.url).href
+    const args = ['--input-type=module', '--eval', child, script, directory, `${run}-`]
+    const writer = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+    let left = Math.floor(Math.random() * 300)
+    for await (const id of createInterface(writer.stdout)) {
+      promised.push(id)
+      if (left-- === 0) writer.kill('SIGKILL')
+    }
+    expect(left).toBeLessThan(0)
+  }
+  const { records, damages } = await reopened(directory)
+  const found = new Set(names(records))
+  expect(promised.filter((id) => !found.has(id))).toEqual([])
+  expect(records).toHaveLength(found.size)
+  expect(damages.filter(({ what }) => what !== 'torn-tail')).toEqual([])
+})
