@@ -15,17 +15,8 @@ beforeAll(async () => {
 })
 afterAll(() => pipeline.close())
 
-const post = async (body: string | Buffer, headers: Record<string, string> = {}) => {
-  const answer = await fetch(`${ingress.url}/webhooks/mykaarma`, {
-    method: 'POST',
-    body,
-    headers: {
-      'content-type': 'text/plain',
-      'mykaarma-signature-token': sign(body, pipeline.secret),
-      'x-authorization-token': pipeline.token,
-      ...headers,
-    },
-  })
+const post = async (body: string | Buffer) => {
+  const answer = await pipeline.post(ingress, body)
   return { status: answer.status, body: (await answer.json()) as { type?: string; status?: unknown } }
 }
 /** Writes a request byte by byte as given, and reads the answer. */

@@ -18,16 +18,6 @@ const startBoth = async () => {
   await Promise.all([ingress.untilReady(), projector.untilReady()])
   return { ingress, projector }
 }
-const post = (ingress: ServiceProcess, body: string | Buffer) =>
-  fetch(`${ingress.url}/webhooks/mykaarma`, {
-    method: 'POST',
-    body,
-    headers: {
-      'content-type': 'text/plain',
-      'mykaarma-signature-token': sign(body, pipeline.secret),
-      'x-authorization-token': pipeline.token,
-    },
-  })
 const simulation = (ingress: ServiceProcess, events: number, options: { ratePerSecond?: number; signal?: AbortSignal } = {}) => {
   const ledgerPath = join(pipeline.folder, 'ledger.jsonl')
   const run = createSimulation({
@@ -66,7 +56,7 @@ describe('the pipeline', () => {
     const { ingress } = await startBoth()
     const { body, customerUuid } = makeCustomersEvent({ customer: { firstName: 'Zoë 👋', odd: [1, { a: null }] } })
     const spaced = `\t${body.replace('{', '{ "exact":12345678901234567890,\n')} `
-    expect((await post(ingress, spaced)).status).toBe(202)
+    expect((await pipeline.post(ingress, spaced)).status).toBe(202)
     const raw: { value: Buffer | null; key: Buffer | null; signature: string }[] = []
     await readTopic(pipeline.kafka, pipeline.admin, pipeline.topics.customers, ({ value, key, headers }) => {
       raw.push({ value, key, signature: String(headers?.[RAW_HEADERS.signature]) })

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { makeCustomersEvent, sign } from '@customer-stream/simulator'
+import { makeCustomersEvent } from '@customer-stream/simulator'
 import { openPipeline, startGuarded, waitUntil } from '@customer-stream/testing'
 import { expect, inject, it } from 'vitest'
 
@@ -39,12 +39,7 @@ it('the schema package, packed and installed into an empty project, carries the 
     const ingress = await pipeline.start('ingress')
     await ingress.untilReady()
     const { body, customerUuid } = makeCustomersEvent({ customer: { firstName: 'Renée' } })
-    const headers = {
-      'content-type': 'text/plain',
-      'mykaarma-signature-token': sign(body, pipeline.secret),
-      'x-authorization-token': pipeline.token,
-    }
-    expect((await fetch(`${ingress.url}/webhooks/mykaarma`, { method: 'POST', body, headers })).status).toBe(202)
+    expect((await pipeline.post(ingress, body)).status).toBe(202)
 
     const logFile = join(folder, 'out.log')
     const env = {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
-import { makeCustomersEvent, sign } from '@customer-stream/simulator'
+import { makeCustomersEvent } from '@customer-stream/simulator'
 import { openPipeline, type Pipeline, readTopic, type ServiceProcess, spawnService, startRedis, waitUntil } from '@customer-stream/testing'
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
 
@@ -13,16 +13,7 @@ afterEach(() => pipeline.close())
 
 const NOBODY = '127.0.0.1:1'
 const auth = { MYKAARMA_SIGNING_SECRETS: 'a=s', MYKAARMA_TOKENS: 'a=t' }
-const post = (ingress: ServiceProcess, body = makeCustomersEvent().body) =>
-  fetch(`${ingress.url}/webhooks/mykaarma`, {
-    method: 'POST',
-    body,
-    headers: {
-      'content-type': 'text/plain',
-      'mykaarma-signature-token': sign(body, pipeline.secret),
-      'x-authorization-token': pipeline.token,
-    },
-  })
+const post = (ingress: ServiceProcess, body = makeCustomersEvent().body) => pipeline.post(ingress, body)
 const readiness = async (service: ServiceProcess) => {
   const answer = await fetch(`${service.adminUrl}/readyz`)
   return { status: answer.status, body: await answer.text() }

@@ -5,14 +5,11 @@ import { type Fault, lasting } from './fault.ts'
 const jumpingClock = `--import ${new URL('./jumping-clock.ts', import.meta.url).href}`
 
 const postAll = async ({ ingresses, pipeline }: Arena, bodies: readonly string[]) => {
+  const [ingress] = ingresses
+  if (!ingress) throw new Error('no ingress')
   for (const body of bodies) {
-    const headers = {
-      'content-type': 'text/plain',
-      'mykaarma-signature-token': sign(body, pipeline.secret),
-      'x-authorization-token': pipeline.token,
-    }
-    const answer = await fetch(`${ingresses[0]?.process.url}/webhooks/mykaarma`, { method: 'POST', body, headers })
-    if (answer.status !== 202) throw new Error(`answered ${answer.status}`)
+    const { status } = await pipeline.post(ingress.process, body)
+    if (status !== 202) throw new Error(`answered ${status}`)
   }
 }
 
@@ -134,8 +131,10 @@ export const serviceFaults: readonly Fault[] = [
         await ingress.restart(both)
         await untilPromised(100)
         const { body } = makeCustomersEvent()
-        const headers = { 'content-type': 'text/plain', 'mykaarma-signature-token': sign(body, 'next'), 'x-authorization-token': 'next' }
-        const answer = await fetch(`${ingress.process.url}/webhooks/mykaarma`, { method: 'POST', body, headers })
+        const answer = await pipeline.post(ingress.process, body, {
+          'mykaarma-signature-token': sign(body, 'next'),
+          'x-authorization-token': 'next',
+        })
         if (answer.status !== 202) throw new Error(`the new secret was answered with ${answer.status}`)
         await waitUntil(
           'the old secret is counted too',

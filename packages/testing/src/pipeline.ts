@@ -5,6 +5,7 @@ import { createLogger, loadSettings } from '@customer-stream/runtime'
 import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { createRedis, type Redis, redisSettings } from '@customer-stream/runtime/redis'
 import { PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
+import { sign } from '@customer-stream/simulator'
 import { freshNames } from './fresh-names.ts'
 import { type ServiceName, type ServiceProcess, startService } from './service-process.ts'
 import { type Verdict, verify } from './verification/verify.ts'
@@ -23,6 +24,8 @@ export interface Pipeline {
   /** Where each service logs to. */
   readonly folder: string
   start(name: ServiceName, env?: Readonly<Record<string, string>>): Promise<ServiceProcess>
+  /** One delivery as the sender makes it, signed with this pipeline's secret; headers given here replace or add. */
+  post(ingress: ServiceProcess, body: string | Buffer, headers?: Readonly<Record<string, string>>): Promise<Response>
   verify(ledgerPath?: string, catchUpMs?: number): Promise<Verdict>
   readonly redis: Redis
   /** A client of another Redis; the caller disconnects it. */
@@ -78,6 +81,17 @@ export const openPipeline = async ({ kafkaBrokers, redisUrl }: PipelineBrokers, 
       services.push(service)
       return service
     },
+    post: (ingress, body, headers) =>
+      fetch(`${ingress.url}/webhooks/mykaarma`, {
+        method: 'POST',
+        body,
+        headers: {
+          'content-type': 'text/plain',
+          'mykaarma-signature-token': sign(body, secret),
+          'x-authorization-token': token,
+          ...headers,
+        },
+      }),
     verify: (ledgerPath, catchUpMs) =>
       verify({
         kafka,
