@@ -1,44 +1,73 @@
-/** `npm run verify -- [--ledger FILE]`: holds promises against Kafka, and Kafka against Redis. Read-only; exit 1 if anything is missing or wrong. */
+/**
+ * `npm run verify`: holds promises against Kafka (with a ledger), and Redis against Kafka. Read-only, also fit for production; exit 1 if anything is missing or wrong.
+ */
 import { parseArgs } from 'node:util'
 import { createLogger, integer, loadSettings } from '@customer-stream/runtime'
 import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { createRedis, redisSettings } from '@customer-stream/runtime/redis'
-import { PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
+import { MAX_FUTURE_MS, PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
 import { isSound, verdictLines } from '../verification/print-verdict.ts'
 import { verify } from '../verification/verify.ts'
 
+const HELP = `  npm run verify -- [--ledger FILE | --since TIME --until TIME --sample SHARE] [--catch-up-seconds N]
+    --ledger FILE           also look for every promise of \`npm run simulate\` in Kafka
+    --since, --until TIME   only events received in this time, e.g. 2026-11-24T06:00:00Z
+    --sample SHARE          only this share of the customers, e.g. 0.01
+    --catch-up-seconds N    how long the projector may take to reach the end of the topic (60)
+  with KAFKA_BROKERS and REDIS_URL, and what else the services are given, in the environment
+`
+
 const usage = (fault: string): never => {
-  process.stderr.write(
-    `verify: ${fault}\n  npm run verify -- [--ledger FILE] [--catch-up-seconds N]   with KAFKA_BROKERS and REDIS_URL in the environment\n`,
-  )
+  process.stderr.write(`verify: ${fault}\n${HELP}`)
   process.exit(2)
+}
+
+const verifySettings = {
+  ...kafkaSettings,
+  ...redisSettings,
+  PROJECTION_VERSION: integer({ default: PROJECTION_VERSION, minimum: 1, maximum: 1_000_000, description: 'The projection to look at.' }),
+  MAX_FUTURE_MS: integer({ default: MAX_FUTURE_MS, minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'As the projector has it.' }),
 }
 
 const readArguments = () => {
   try {
-    const { values } = parseArgs({ options: { ledger: { type: 'string' }, 'catch-up-seconds': { type: 'string', default: '60' } } })
-    const catchUpSeconds = Number(values['catch-up-seconds'])
-    if (!(catchUpSeconds >= 0)) return usage('--catch-up-seconds must be a number')
-    const settings = loadSettings(
-      {
-        ...kafkaSettings,
-        ...redisSettings,
-        PROJECTION_VERSION: integer({
-          default: PROJECTION_VERSION,
-          minimum: 1,
-          maximum: 1_000_000,
-          description: 'The projection to look at.',
-        }),
+    const { values } = parseArgs({
+      options: {
+        ledger: { type: 'string' },
+        since: { type: 'string' },
+        until: { type: 'string' },
+        sample: { type: 'string' },
+        'catch-up-seconds': { type: 'string', default: '60' },
       },
-      process.env,
-    )
-    return { ledgerPath: values.ledger, catchUpMs: catchUpSeconds * 1000, settings }
+    })
+    const { ledger, since, until, sample, 'catch-up-seconds': catchUp } = values
+    const number = (name: string, text: string, most: number) => {
+      const value = Number(text)
+      if (!(value >= 0 && value <= most)) throw new Error(`--${name} must be a number from 0 to ${most}`)
+      return value
+    }
+    const time = (name: string, text: string) => {
+      const value = Date.parse(text)
+      if (Number.isNaN(value)) throw new Error(`--${name} is no time: ${text}`)
+      return value
+    }
+    // A ledger is about everything that was promised: a part of the topic could not answer for it.
+    if (ledger !== undefined && (since ?? until ?? sample) !== undefined)
+      throw new Error('--ledger goes with none of --since, --until, --sample')
+    const parts = {
+      catchUpMs: number('catch-up-seconds', catchUp, 86_400) * 1000,
+      ...(ledger !== undefined && { ledgerPath: ledger }),
+      ...(since !== undefined && { sinceMs: time('since', since) }),
+      ...(until !== undefined && { untilMs: time('until', until) }),
+      ...(sample !== undefined && { sample: number('sample', sample, 1) }),
+    }
+    return { parts, settings: loadSettings(verifySettings, process.env) }
   } catch (error) {
     return usage((error as Error).message)
   }
 }
 
-const { ledgerPath, catchUpMs, settings } = readArguments()
+const { parts, settings } = readArguments()
 const logger = createLogger('verify', 'error')
 const kafka = createKafka(settings, { clientId: 'customer-stream-verify', logger, requestTimeoutMs: 10_000 })
 const admin = kafka.admin()
@@ -53,8 +82,8 @@ try {
     topics: topicNames(settings.KAFKA_TOPIC_PREFIX),
     keyPrefix: settings.REDIS_KEY_PREFIX,
     projection: settings.PROJECTION_VERSION,
-    catchUpMs,
-    ...(ledgerPath !== undefined && { ledgerPath }),
+    maxFutureMs: settings.MAX_FUTURE_MS,
+    ...parts,
     onProgress: (step) => process.stderr.write(`verify: ${step}\n`),
   })
   process.stdout.write(`${verdictLines(verdict).join('\n')}\n`)

@@ -9,11 +9,15 @@ export const isSound = ({ missing, wrong }: Verdict): boolean => missing.length 
 export const verdictLines = (verdict: Verdict): string[] => {
   const { promises, promisedEvents, missing, records, customers, wrong } = verdict
   return [
-    row('promises given (2xx answers)', promises),
-    row('distinct events promised', promisedEvents),
-    row('  of these missing in Kafka', missing.length, mark(missing.length)),
+    ...(promises > 0
+      ? [
+          row('promises given (2xx answers)', promises),
+          row('distinct events promised', promisedEvents),
+          row('  of these missing in Kafka', missing.length, mark(missing.length)),
+        ]
+      : []),
     row('records in Kafka, customers', records.customers),
-    row('records in Kafka, other types', records.other),
+    ...(promises > 0 ? [row('records in Kafka, other types', records.other)] : []),
     row('customers compared, every field', customers),
     row('  of these wrong in Redis', wrong.length, mark(wrong.length)),
     ...missing.slice(0, 20).map(({ id, customerUuid }) => `  missing: event ${id} of customer ${customerUuid ?? '(none)'}`),

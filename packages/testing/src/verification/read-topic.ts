@@ -1,17 +1,38 @@
 import { randomUUID } from 'node:crypto'
 import type { Admin, Kafka, KafkaMessage } from '@customer-stream/runtime/kafka'
 
-export type ReadRecord = (message: KafkaMessage, partition: number) => void
+export interface ReadOptions {
+  /** Begin at the first record of this time of receipt, Unix milliseconds, instead of the first of all. */
+  readonly sinceMs?: number
+  readonly onProgress?: (read: number, total: number) => void
+}
+
+const PROGRESS_INTERVAL_MS = 2000
 
 /**
- * Reads a topic from its first record to where it ended when the call began, through a consumer group of its own that leaves nothing behind. Read-only.
- * @returns the end offsets that were read up to, by partition.
+ * Reads a topic to where it ended when the call began, through a consumer group of its own that leaves nothing behind. Read-only.
+ * @returns the number of records read.
  */
-export const readTopic = async (kafka: Kafka, admin: Admin, topic: string, onRecord: ReadRecord): Promise<ReadonlyMap<number, bigint>> => {
-  const watermarks = await admin.fetchTopicOffsets(topic)
-  const ends = new Map(watermarks.map(({ partition, high }) => [partition, BigInt(high)]))
-  const open = new Set(watermarks.filter(({ low, high }) => low !== high).map(({ partition }) => partition))
-  if (open.size === 0) return ends
+export const readTopic = async (
+  kafka: Kafka,
+  admin: Admin,
+  topic: string,
+  onRecord: (message: KafkaMessage, partition: number) => void,
+  { sinceMs, onProgress }: ReadOptions = {},
+): Promise<number> => {
+  const ends = new Map(
+    (await admin.fetchTopicOffsets(topic)).map(({ partition, high, low }) => [partition, { low: BigInt(low), high: BigInt(high) }]),
+  )
+  const begins = new Map([...ends].map(([partition, { low }]) => [partition, low]))
+  if (sinceMs !== undefined) {
+    for (const { partition, offset } of await admin.fetchTopicOffsetsByTimestamp(topic, sinceMs)) begins.set(partition, BigInt(offset))
+  }
+  const left = (partition: number) => (ends.get(partition)?.high ?? 0n) - (begins.get(partition) ?? 0n)
+  const open = new Set([...ends.keys()].filter((partition) => left(partition) > 0n))
+  if (open.size === 0) return 0
+  const total = Number([...open].reduce((sum, partition) => sum + left(partition), 0n))
+  let read = 0
+  const progress = setInterval(() => onProgress?.(read, total), PROGRESS_INTERVAL_MS)
   const groupId = `customer-stream-verify-${randomUUID()}`
   const consumer = kafka.consumer({ groupId, maxWaitTimeInMs: 100, allowAutoTopicCreation: false })
   try {
@@ -19,22 +40,32 @@ export const readTopic = async (kafka: Kafka, admin: Admin, topic: string, onRec
     await consumer.subscribe({ topics: [topic], fromBeginning: true })
     await new Promise<void>((resolve, reject) => {
       consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error))
+      // Emitted before the first fetch of an assignment.
+      consumer.on(consumer.events.GROUP_JOIN, () => {
+        for (const [partition, offset] of begins) if (open.has(partition)) consumer.seek({ topic, partition, offset: String(offset) })
+      })
       consumer
         .run({
           autoCommit: false,
           eachBatch: async ({ batch, heartbeat }) => {
-            const end = ends.get(batch.partition) ?? 0n
-            for (const message of batch.messages) if (BigInt(message.offset) < end) onRecord(message, batch.partition)
+            const { partition } = batch
+            const end = ends.get(partition)?.high ?? 0n
+            for (const message of batch.messages) {
+              if (BigInt(message.offset) >= end) break
+              read += 1
+              onRecord(message, partition)
+            }
             await heartbeat()
-            if (BigInt(batch.lastOffset()) + 1n >= end) open.delete(batch.partition)
+            if (BigInt(batch.lastOffset()) + 1n >= end) open.delete(partition)
             if (open.size === 0) resolve()
           },
         })
         .catch(reject)
     })
   } finally {
+    clearInterval(progress)
     await consumer.disconnect()
     await admin.deleteGroups([groupId]).catch(() => undefined)
   }
-  return ends
+  return read
 }

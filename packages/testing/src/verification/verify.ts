@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Admin, Kafka } from '@customer-stream/runtime/kafka'
+import { type Admin, type Kafka, murmur2 } from '@customer-stream/runtime/kafka'
 import type { Redis } from '@customer-stream/runtime/redis'
 import { customerKey, positionField, positionsKey, type TopicNames } from '@customer-stream/schemas'
 import { type LedgerEntry, readLedger } from '@customer-stream/simulator'
@@ -16,6 +16,13 @@ export interface VerifyOptions {
   readonly projection: number
   /** Without a ledger only Redis is held against the topic. */
   readonly ledgerPath?: string
+  /** Looks only at events received from this time on, and before that, Unix milliseconds. A customer may then be newer in Redis than the newest seen. */
+  readonly sinceMs?: number
+  readonly untilMs?: number
+  /** Share of the customers to look at, 0 to 1, always the same ones. */
+  readonly sample?: number
+  /** As the projector has it. */
+  readonly maxFutureMs?: number
   /** How long the projector may take to reach the end of the topic. */
   readonly catchUpMs?: number
   readonly onProgress?: (step: string) => void
@@ -76,8 +83,10 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
   await waitForProjector(options)
 
   onProgress('reading Kafka')
-  const newest = createNewestEvents()
+  const { ledgerPath, sinceMs, untilMs = Number.POSITIVE_INFINITY, sample = 1, maxFutureMs } = options
+  const newest = createNewestEvents(maxFutureMs)
   const stored = new Set<string>()
+  const isSampled = (key: Buffer | null) => sample >= 1 || ((key === null ? 0 : murmur2(key)) >>> 0) / 2 ** 32 < sample
   const records = { customers: 0, other: 0, unusable: 0 }
   // The key is part of the promise: a subscriber finds a customer's events in one partition by it.
   const fingerprint = (key: string | null, sha256: string) => `${key ?? ''} ${sha256}`
@@ -85,22 +94,36 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
     createHash('sha256')
       .update(value ?? '')
       .digest('hex')
-  await readTopic(kafka, admin, topics.customers, ({ key, value, timestamp }) => {
-    records.customers += 1
-    if (!newest.add(value, Number(timestamp))) records.unusable += 1
-    stored.add(fingerprint(key?.toString() ?? null, sha256(value)))
-  })
-  await readTopic(kafka, admin, topics.other, ({ value }) => {
-    records.other += 1
-    stored.add(fingerprint(null, sha256(value)))
-  })
+  const reading = {
+    ...(sinceMs !== undefined && { sinceMs }),
+    onProgress: (read: number, total: number) => onProgress(`read ${read} of ${total} records`),
+  }
+  await readTopic(
+    kafka,
+    admin,
+    topics.customers,
+    ({ key, value, timestamp }) => {
+      const receivedAt = Number(timestamp)
+      if (receivedAt >= untilMs || receivedAt < (sinceMs ?? 0) || !isSampled(key)) return
+      records.customers += 1
+      if (!newest.add(value, receivedAt)) records.unusable += 1
+      if (ledgerPath !== undefined) stored.add(fingerprint(key?.toString() ?? null, sha256(value)))
+    },
+    reading,
+  )
+  if (ledgerPath !== undefined) {
+    await readTopic(kafka, admin, topics.other, ({ value }) => {
+      records.other += 1
+      stored.add(fingerprint(null, sha256(value)))
+    })
+  }
 
   let promises = 0
   const events = new Set<string>()
   const missing = new Map<string, LedgerEntry>()
-  if (options.ledgerPath !== undefined) {
+  if (ledgerPath !== undefined) {
     onProgress('reading the ledger')
-    for await (const entry of readLedger(options.ledgerPath)) {
+    for await (const entry of readLedger(ledgerPath)) {
       promises += 1
       const print = fingerprint(entry.customerUuid, entry.sha256)
       events.add(print)

@@ -1,0 +1,88 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { openPipeline, type Pipeline } from '@customer-stream/testing'
+import { afterAll, beforeAll, expect, inject, it } from 'vitest'
+
+const command = fileURLToPath(new URL('../packages/testing/src/commands/verify.ts', import.meta.url))
+const CUSTOMERS = 200
+
+let pipeline: Pipeline
+let middle: string
+beforeAll(async () => {
+  pipeline = await openPipeline(inject('brokers'))
+  const [ingress, projector] = await Promise.all([pipeline.start('ingress'), pipeline.start('projector')])
+  await Promise.all([ingress.untilReady(), projector.untilReady()])
+  const send = async (timestamp: number) => {
+    const answers = Array.from({ length: CUSTOMERS }, (_, i) =>
+      pipeline.post(ingress, makeCustomersEvent({ customerUuid: `c${i}`, timestamp }).body),
+    )
+    for (const { status } of await Promise.all(answers)) expect(status).toBe(202)
+  }
+  await send(1)
+  middle = new Date().toISOString()
+  await send(2)
+})
+afterAll(() => pipeline.close())
+
+const verify = async (...args: string[]) => {
+  const env = {
+    ...process.env,
+    KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','),
+    REDIS_URL: inject('brokers').redisUrl,
+    KAFKA_TOPIC_PREFIX: pipeline.topics.customers.replace('customers.raw', ''),
+    REDIS_KEY_PREFIX: pipeline.keyPrefix,
+  }
+  const run = promisify(execFile)(process.execPath, ['--conditions=customer-stream-source', command, ...args], { env })
+  const {
+    code = 0,
+    stdout,
+    stderr,
+  } = await run.then((done) => ({ ...done, code: 0 })).catch((error: { code: number; stdout: string; stderr: string }) => error)
+  const count = (label: string) => Number(new RegExp(`${label} +(\\d+)`).exec(stdout)?.[1] ?? Number.NaN)
+  return {
+    code,
+    stdout,
+    stderr,
+    records: count('records in Kafka, customers'),
+    customers: count('customers compared, every field'),
+    wrong: count('of these wrong in Redis'),
+  }
+}
+
+it('finds Redis as the topic has it, without a ledger', async () => {
+  expect(await verify()).toMatchObject({ code: 0, records: 2 * CUSTOMERS, customers: CUSTOMERS, wrong: 0 })
+})
+
+it('looks at a time range only; what is newer in Redis than the range is right', async () => {
+  expect(await verify('--since', middle)).toMatchObject({ code: 0, records: CUSTOMERS, wrong: 0 })
+  expect(await verify('--until', middle)).toMatchObject({ code: 0, records: CUSTOMERS, wrong: 0 })
+})
+
+it('looks at a share of the customers only', async () => {
+  const { code, records, customers } = await verify('--sample', '0.3')
+  expect(code).toBe(0)
+  expect(customers).toBeGreaterThan(CUSTOMERS * 0.15)
+  expect(customers).toBeLessThan(CUSTOMERS * 0.45)
+  expect(records).toBe(2 * customers)
+})
+
+it('names what differs, by id and with the reason, and exits with 1', async () => {
+  await pipeline.redis.hset(`${pipeline.keyPrefix}customer:{c7}`, 'firstName', 'Mallory')
+  await pipeline.redis.del(`${pipeline.keyPrefix}customer:{c8}`)
+  const { code, wrong, stdout } = await verify()
+  expect([code, wrong]).toEqual([1, 2])
+  expect(stdout).toContain('customer c7 differs in content from its newest event')
+  expect(stdout).toContain('customer c8 is missing in Redis')
+  expect(stdout).not.toContain('Mallory')
+})
+
+it.each([
+  [['--sample', '2'], '--sample must be a number from 0 to 1'],
+  [['--since', 'yesterday'], '--since is no time'],
+  [['--ledger', 'x', '--sample', '0.1'], '--ledger goes with none of'],
+  [['--nonsense'], "Unknown option '--nonsense'"],
+])('refuses %j with a sentence and exit code 2', async (args, message) => {
+  expect(await verify(...args)).toMatchObject({ code: 2, stderr: expect.stringContaining(message) })
+})
