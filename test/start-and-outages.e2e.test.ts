@@ -2,7 +2,8 @@ import { readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline, readTopic, type ServiceProcess, spawnService, startRedis, waitUntil } from '@customer-stream/testing'
+import { openPipeline, type Pipeline, readTopic, type ServiceProcess, spawnService, waitUntil } from '@customer-stream/testing'
+import { startRedis } from '@customer-stream/testing/vitest'
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
 
 let pipeline: Pipeline

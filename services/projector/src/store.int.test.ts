@@ -13,7 +13,8 @@ import {
   parseEvent,
   type Version,
 } from '@customer-stream/schemas'
-import { freshNames, startRedis, testRedisUrl } from '@customer-stream/testing'
+import { freshNames } from '@customer-stream/testing'
+import { startRedis, testRedisUrl } from '@customer-stream/testing/vitest'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createStore } from './store.ts'

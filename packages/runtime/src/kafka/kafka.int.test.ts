@@ -1,4 +1,5 @@
-import { freshNames, silentLogger, testKafka, testKafkaSettings, waitUntil } from '@customer-stream/testing'
+import { freshNames, waitUntil } from '@customer-stream/testing'
+import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
   type Admin,

@@ -1,0 +1,57 @@
+/** `npm run soak -- --minutes N [--seed S]`: one random fault after the other, under load, until the time is over. The seed repeats the run. */
+import { parseArgs } from 'node:util'
+import { Random } from '@customer-stream/simulator'
+import { startCluster } from '@customer-stream/testing'
+import { brokerFaults } from './broker-faults.ts'
+import { type FaultResult, faultTable, runFault } from './fault.ts'
+import { redisFaults } from './redis-faults.ts'
+import { serviceFaults } from './service-faults.ts'
+
+const tell = (line: string) => process.stderr.write(`${line}\n`)
+
+const readArguments = () => {
+  try {
+    const { values } = parseArgs({
+      options: { minutes: { type: 'string' }, seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) } },
+    })
+    const minutes = Number(values.minutes)
+    const seed = Number(values.seed)
+    if (!(minutes > 0)) throw new Error('--minutes must be a number above 0')
+    if (!Number.isSafeInteger(seed) || seed < 0) throw new Error('--seed must be a whole number')
+    return { minutes, seed }
+  } catch (error) {
+    tell(`soak: ${(error as Error).message}\n  npm run soak -- --minutes N [--seed S]`)
+    process.exit(2)
+  }
+}
+
+const { minutes, seed } = readArguments()
+const random = new Random(seed)
+const faults = [...serviceFaults, ...brokerFaults, ...redisFaults]
+const results: FaultResult[] = []
+tell(`soak: ${minutes} minutes, seed ${seed}`)
+
+const interrupted = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
+const cluster = await startCluster({ log: tell, signal: interrupted.signal })
+let failure: unknown
+try {
+  const until = performance.now() + minutes * 60_000
+  for (let run = 0; performance.now() < until && !interrupted.signal.aborted; run++) {
+    const fault = faults[random.below(faults.length)]
+    if (!fault) break
+    const result = await runFault(cluster, fault, { seed: seed + run * 10, scale: random.below(10) / 10 })
+    results.push(result)
+    tell(faultTable([result]).split('\n')[1] ?? '')
+    if (result.missing + result.wrong > 0) break
+  }
+} catch (error) {
+  failure = error
+} finally {
+  await cluster.stop()
+}
+process.stdout.write(`${faultTable(results)}\n`)
+if (failure) tell(`soak: ${(failure as Error).message}`)
+const sound = failure === undefined && results.every(({ missing, wrong }) => missing + wrong === 0)
+tell(sound ? `nothing missing, nothing wrong in ${results.length} runs` : `repeat it with --seed ${seed}`)
+process.exit(sound ? 0 : 1)
