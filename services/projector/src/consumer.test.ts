@@ -172,6 +172,20 @@ describe('a projection', () => {
   })
 })
 
+it('tells how long a partition has had records and not moved', async () => {
+  const { assign, projection, batch } = setUp({ high: '12' })
+  await assign()
+  await projection.positions.measureLag()
+  await new Promise(setImmediate)
+  const stalled = projection.positions.stalledMs()
+  expect(stalled).toBeGreaterThan(0)
+  await projection.onBatch(batch(10, ['a']))
+  // It has moved: what waits now waits anew.
+  expect(projection.positions.stalledMs()).toBeLessThan(stalled + 50)
+  await projection.onBatch(batch(11, ['b']))
+  expect(projection.positions.stalledMs()).toBe(0)
+})
+
 describe('regressions', () => {
   it('applies again what a Redis lost that failed over between apply and move', async () => {
     const { assign, projection, batch, redis, before, lose } = setUp()

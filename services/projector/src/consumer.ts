@@ -28,7 +28,7 @@ export interface ProjectionOptions extends Pick<ProjectOptions, 'topic' | 'proje
 }
 
 export interface Projection {
-  readonly positions: Pick<Positions, 'assign' | 'commit' | 'measureLag' | 'stop'>
+  readonly positions: Pick<Positions, 'assign' | 'commit' | 'measureLag' | 'stalledMs' | 'stop'>
   /** @returns the next offset to fetch; undefined when a seek was made or the batch's signal aborted. */
   onBatch(batch: FetchedBatch): Promise<string | undefined>
   /** Compares the positions of idle partitions with Redis. Rejects in an outage. */

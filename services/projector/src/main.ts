@@ -156,6 +156,11 @@ const watch = async () => {
   } catch {
     kafkaAnsweredSince = Number.POSITIVE_INFINITY
   }
+  // It fetches, and yet nothing moves, and it waits for nothing.
+  const stalledMs = projection.waitingFor === undefined ? projection.positions.stalledMs() : 0
+  if (stalledMs > settings.CONSUMER_SESSION_TIMEOUT_MS * 4) {
+    lifecycle.fail(new Error(`a partition has had records to apply for ${Math.round(stalledMs / 1000)} s and has not moved`))
+  }
   const quietMs = Math.min(consumer.quietMs(), performance.now() - kafkaAnsweredSince)
   if (quietMs < settings.CONSUMER_SESSION_TIMEOUT_MS * 2) return
   lifecycle.fail(new Error(`the consumer has shown no sign of life for ${Math.round(quietMs / 1000)} s although Kafka answers`))

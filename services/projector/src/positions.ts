@@ -39,6 +39,11 @@ export interface Positions {
   commit(): Promise<void>
   /** Measures the lag also of partitions on which nothing happens, or nothing can happen. Rejects while Kafka does not answer. */
   measureLag(): Promise<void>
+  /**
+   * How long the partition that has waited longest has had records to apply and not moved; 0 when none waits. Counts only the time in which
+   * {@link measureLag} has succeeded without a break: in an outage of Kafka nothing can move.
+   */
+  stalledMs(): number
   stop(): void
 }
 
@@ -47,9 +52,13 @@ export const createPositions = ({ store, consumer, insist, metrics, logger }: Po
   let loading: Promise<void> = Promise.resolve()
   const positions = new Map<number, Position>()
   const committed = new Map<number, string>()
+  let measuredSince: number | undefined
+  const waitingSince = new Map<number, { readonly at: string; readonly since: number }>()
 
   const countLag = (partition: number, next: string, highWatermark: string) => {
     const lag = Math.max(0, Number(BigInt(highWatermark) - BigInt(next)))
+    if (lag === 0) waitingSince.delete(partition)
+    else if (waitingSince.get(partition)?.at !== next) waitingSince.set(partition, { at: next, since: performance.now() })
     metrics.lag.set({ consumergroup: metrics.group, topic, partition: String(partition) }, lag)
   }
 
@@ -88,6 +97,7 @@ export const createPositions = ({ store, consumer, insist, metrics, logger }: Po
       assignment = new AbortController()
       positions.clear()
       committed.clear()
+      waitingSince.clear()
       metrics.lag.reset()
       metrics.assignedPartitions.set(partitions.length)
       loading = load(partitions, assignment.signal)
@@ -122,8 +132,17 @@ export const createPositions = ({ store, consumer, insist, metrics, logger }: Po
       if (await consumer.commit(progress)) for (const [partition, offset] of progress) committed.set(partition, offset)
     },
     measureLag: async () => {
+      const measuredSoFar = measuredSince
+      measuredSince = undefined
       const watermarks = await consumer.watermarks()
+      measuredSince = measuredSoFar ?? performance.now()
       for (const [partition, { fetchFrom }] of positions) countLag(partition, fetchFrom, watermarks.get(partition)?.high ?? fetchFrom)
+    },
+    stalledMs: () => {
+      const now = performance.now()
+      const measured = measuredSince
+      if (measured === undefined) return 0
+      return waitingSince.values().reduce((longest, { since }) => Math.max(longest, now - Math.max(since, measured)), 0)
     },
     stop: () => assignment.abort(),
   }
