@@ -107,8 +107,9 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     closing = true
   })
   // Else a busy keep-alive connection would be kept up by its own requests.
-  app.addHook('onSend', async (_request, reply) => {
+  app.addHook('onSend', (_request, reply, payload, done) => {
     if (closing) reply.header('connection', 'close')
+    done(null, payload)
   })
 
   // The raw bytes are what was signed and what is stored; nothing may parse or decode them before.
@@ -125,9 +126,10 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   app.post(
     WEBHOOK_PATH,
     {
-      onRequest: async (request, reply) => {
+      onRequest: (request, reply, done) => {
         request.deadlineAt = performance.now() + options.acceptDeadlineMs
-        if (options.allowedAddresses && !options.allowedAddresses.includes(request.ip)) return refuse(reply, 'forbidden-address')
+        if (options.allowedAddresses && !options.allowedAddresses.includes(request.ip)) refuse(reply, 'forbidden-address')
+        else done()
       },
     },
     async (request: FastifyRequest, reply) => {
