@@ -123,6 +123,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   })
   app.setNotFoundHandler((_request, reply) => refuse(reply, 'not-found'))
 
+  app.decorateRequest('deadlineAt', 0)
   app.post(
     WEBHOOK_PATH,
     {
