@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Admin, Kafka, KafkaMessage } from '@customer-stream/runtime/kafka'
+import { waitUntil } from '../wait-until.ts'
 
 export interface ReadOptions {
   /** Begin at the first record of this time of receipt, Unix milliseconds, instead of the first of all. */
@@ -8,6 +9,16 @@ export interface ReadOptions {
 }
 
 const PROGRESS_INTERVAL_MS = 2000
+
+/** Where each partition begins and ends. kafkajs asks once, and while leadership moves the broker that it asks may not be the leader. */
+export const fetchEnds = async (admin: Admin, topic: string): Promise<{ partition: number; low: string; high: string }[]> => {
+  const ends = await waitUntil(
+    `Kafka says where ${topic} ends`,
+    () => admin.fetchTopicOffsets(topic).catch((error: Error) => error.message),
+    (answer) => typeof answer !== 'string',
+  )
+  return ends as Exclude<typeof ends, string>
+}
 
 /**
  * Reads a topic to where it ended when the call began, through a consumer group of its own that leaves nothing behind. Read-only.
@@ -21,7 +32,7 @@ export const readTopic = async (
   { sinceMs, onProgress }: ReadOptions = {},
 ): Promise<number> => {
   const ends = new Map(
-    (await admin.fetchTopicOffsets(topic)).map(({ partition, high, low }) => [partition, { low: BigInt(low), high: BigInt(high) }]),
+    (await fetchEnds(admin, topic)).map(({ partition, high, low }) => [partition, { low: BigInt(low), high: BigInt(high) }]),
   )
   const begins = new Map([...ends].map(([partition, { low }]) => [partition, low]))
   if (sinceMs !== undefined) {

@@ -5,7 +5,7 @@ import { customerKey, positionField, positionsKey, type TopicNames } from '@cust
 import { type LedgerEntry, readLedger } from '@customer-stream/simulator'
 import { waitUntil } from '../wait-until.ts'
 import { compareHash, createNewestEvents, type Expected } from './newest-events.ts'
-import { readTopic } from './read-topic.ts'
+import { fetchEnds, readTopic } from './read-topic.ts'
 
 export interface VerifyOptions {
   readonly kafka: Kafka
@@ -43,7 +43,7 @@ export interface Verdict {
 const REDIS_BATCH = 500
 
 const waitForProjector = async ({ admin, redis, topics, keyPrefix, projection, catchUpMs = 60_000 }: VerifyOptions) => {
-  const ends = (await admin.fetchTopicOffsets(topics.customers)).filter(({ low, high }) => low !== high)
+  const ends = (await fetchEnds(admin, topics.customers)).filter(({ low, high }) => low !== high)
   if (ends.length === 0) return
   await waitUntil(
     'the projector has reached the end of the topic',
