@@ -75,23 +75,18 @@ if (settings.SPOOL_DIR !== undefined) {
     process.exit(2)
   })
 }
-const publish = spool
-  ? createSpooledPublish(lanes.publish, spool, {
-      spoolAfterMs: settings.SPOOL_AFTER_MS,
-      onDiskError: (error) => logger.error({ err: error }, 'the spool cannot be written'),
-    })
-  : lanes.publish
-
-/** Sends what was spooled, in order of arrival, as soon as Kafka takes it. */
-const drainSpool = async () => {
-  await spool?.drain(lanes.send, stopping.signal)
-}
+const spooled =
+  spool &&
+  createSpooledPublish(lanes.publish, spool, {
+    spoolAfterMs: settings.SPOOL_AFTER_MS,
+    onDiskError: (error) => logger.error({ err: error }, 'the spool cannot be written'),
+  })
 
 const app = createApp(
   {
     authenticate:
       settings.MYKAARMA_AUTH === 'off' ? undefined : createAuthenticate(settings.MYKAARMA_SIGNING_SECRETS, settings.MYKAARMA_TOKENS),
-    publish,
+    publish: spooled?.publish ?? lanes.publish,
     topics,
     metrics,
     onInternalError: (error) => logger.error({ err: error }, 'a request failed'),
@@ -165,7 +160,10 @@ const connect = async () => {
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 lifecycle.onStop('kafka', () => Promise.allSettled([admin.disconnect(), lanes.disconnect()]))
 lifecycle.onStop('spool', () => spool?.close())
-const drainTimer = setInterval(() => drainSpool().catch((error: unknown) => logger.warn({ err: error }, 'the spool cannot be read')), 500)
+const drainTimer = setInterval(
+  () => spooled?.drain(lanes.send, stopping.signal).catch((error: unknown) => logger.warn({ err: error }, 'the spool cannot be read')),
+  500,
+)
 lifecycle.onStop('drain', () => clearInterval(drainTimer))
 lifecycle.onStop('publishers', () => lanes.drain())
 // A request answered at its deadline is the last that can be under way.
