@@ -54,7 +54,7 @@ export const openPipeline = async ({ kafkaBrokers, redisUrl }: PipelineBrokers, 
   const folder = mkdtempSync(join(tmpdir(), 'customer-stream-'))
   const topics = topicNames(topicPrefix)
   const logger = createLogger('pipeline', 'silent')
-  const kafka = createKafka(loadSettings(kafkaSettings, shared), { clientId: 'pipeline', logger, requestTimeoutMs: 10_000 })
+  const kafka = createKafka(loadSettings(kafkaSettings, shared), { clientId: 'pipeline', logger })
   const admin = kafka.admin()
   const connectRedis = async (url: string): Promise<Redis> => {
     const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url }), logger)

@@ -4,12 +4,15 @@ import {
   createAdminApp,
   createLifecycle,
   createLogger,
+  createOccasionalLog,
   createRegistry,
+  periodically,
   type ReadinessCheck,
+  readinessOf,
   settingsOrExit,
   untilDone,
 } from '@customer-stream/runtime'
-import { checkTopics, createKafka, createVerifiedProducer, TopicError } from '@customer-stream/runtime/kafka'
+import { checkTopics, createAdmin, createKafka, createVerifiedProducer, TopicError } from '@customer-stream/runtime/kafka'
 import { topicNames } from '@customer-stream/schemas'
 import { createApp } from './app.ts'
 import { createAuthenticate } from './authenticate.ts'
@@ -18,6 +21,9 @@ import { createLanes } from './lanes.ts'
 import { createIngressMetrics } from './metrics.ts'
 import { openSpool, type Spool } from './spool/spool.ts'
 import { createSpooledPublish } from './spooled-publish.ts'
+
+/** A drain that Kafka refuses begins again after this time; one that goes on needs no beginning. */
+const DRAIN_INTERVAL_MS = 500
 
 const settings = settingsOrExit('ingress', ingressSettings, process.env, settingsFaults)
 const logger = createLogger('ingress', settings.LOG_LEVEL)
@@ -28,9 +34,7 @@ const stopping = new AbortController()
 let topicsChecked = false
 
 // Creating topics and waiting for their leaders takes longer than a produce request may.
-const admin = createKafka(settings, { clientId: 'customer-stream-ingress-admin', logger, requestTimeoutMs: 10_000 }).admin({
-  retry: { retries: 1, initialRetryTime: 100, maxRetryTime: 1000 },
-})
+const admin = createAdmin(createKafka(settings, { clientId: 'customer-stream-ingress-admin', logger }))
 
 const lanes = createLanes(
   Object.values(topics),
@@ -79,7 +83,7 @@ const spooled =
   spool &&
   createSpooledPublish(lanes.publish, spool, {
     spoolAfterMs: settings.SPOOL_AFTER_MS,
-    onDiskError: (error) => logger.error({ err: error }, 'the spool cannot be written'),
+    onDiskError: createOccasionalLog((fields) => logger.error(fields, 'the spool cannot be written')),
   })
 
 const app = createApp(
@@ -89,12 +93,13 @@ const app = createApp(
     publish: spooled?.publish ?? lanes.publish,
     topics,
     metrics,
-    onInternalError: (error) => logger.error({ err: error }, 'a request failed'),
+    onInternalError: createOccasionalLog((fields) => logger.error(fields, 'a request failed')),
   },
   {
     maxBodyBytes: settings.MAX_BODY_BYTES,
     acceptDeadlineMs: settings.ACCEPT_DEADLINE_MS,
     maxConnections: settings.MAX_CONNECTIONS,
+    keepAliveTimeoutMs: settings.KEEP_ALIVE_TIMEOUT_MS,
     allowedAddresses: settings.MYKAARMA_ALLOWED_ADDRESSES,
     trustedProxies: settings.TRUSTED_PROXIES,
   },
@@ -105,15 +110,7 @@ const kafkaCheck = async (): Promise<ReadinessCheck> => {
   if (!topicsChecked) return { name: 'kafka', ready: false, detail: 'not connected yet' }
   const stuck = lanes.stuck()
   if (stuck !== undefined) return { name: 'kafka', ready: false, detail: stuck }
-  try {
-    const { brokers } = await Promise.race([
-      admin.describeCluster(),
-      sleep(2000).then(() => Promise.reject(new Error('no answer within 2 s'))),
-    ])
-    return { name: 'kafka', ready: brokers.length > 0 }
-  } catch (error) {
-    return { name: 'kafka', ready: false, detail: (error as Error).message }
-  }
+  return readinessOf('kafka', () => admin.describeCluster(), settings.READINESS_TIMEOUT_MS)
 }
 const checks = async (): Promise<ReadinessCheck[]> => {
   const kafka = await kafkaCheck()
@@ -142,7 +139,7 @@ const connect = async () => {
     },
     {
       signal: stopping.signal,
-      backOff: { initialMs: 200, maxMs: 5000 },
+      backOff: { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS },
       onFailure: (error, failures) => {
         if (error instanceof TopicError) throw error
         if (failures === 1 || failures % 10 === 0)
@@ -160,11 +157,14 @@ const connect = async () => {
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 lifecycle.onStop('kafka', () => Promise.allSettled([admin.disconnect(), lanes.disconnect()]))
 lifecycle.onStop('spool', () => spool?.close())
-const drainTimer = setInterval(
-  () => spooled?.drain(lanes.send, stopping.signal).catch((error: unknown) => logger.warn({ err: error }, 'the spool cannot be read')),
-  500,
+lifecycle.onStop(
+  'drain',
+  periodically(
+    DRAIN_INTERVAL_MS,
+    async () => spooled?.drain(lanes.send, stopping.signal),
+    createOccasionalLog((fields) => logger.warn(fields, 'the spool cannot be read')),
+  ),
 )
-lifecycle.onStop('drain', () => clearInterval(drainTimer))
 lifecycle.onStop('publishers', () => lanes.drain())
 // A request answered at its deadline is the last that can be under way.
 lifecycle.onStop('public port', () => closeServer(app, settings.ACCEPT_DEADLINE_MS + 500))
