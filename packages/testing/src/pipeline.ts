@@ -32,7 +32,7 @@ export interface Pipeline {
   connectRedis(url: string): Promise<Redis>
   readonly admin: ReturnType<ReturnType<typeof createKafka>['admin']>
   readonly kafka: ReturnType<typeof createKafka>
-  /** Ends the services that still run, the last started first, and the connections. */
+  /** Ends the services that still run, and the connections. */
   close(): Promise<void>
 }
 
@@ -104,7 +104,7 @@ export const openPipeline = async ({ kafkaBrokers, redisUrl }: PipelineBrokers, 
         ...(witness && { witness }),
       }),
     close: async () => {
-      for (const service of services.toReversed()) await service.end()
+      await Promise.all(services.map((service) => service.end()))
       redis.disconnect()
       await admin.disconnect()
     },

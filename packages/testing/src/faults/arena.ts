@@ -114,9 +114,8 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
     }
   }
   const ingresses = await Promise.all([manage('ingress'), manage('ingress')])
-  await Promise.all(ingresses.map(({ process }) => process.untilReady()))
   const projectors = await Promise.all([manage('projector'), manage('projector')])
-  await Promise.all(projectors.map(({ process }) => process.untilReady()))
+  await Promise.all([...ingresses, ...projectors].map(({ process }) => process.untilReady()))
 
   const senders = startSenders(
     ingresses.map(({ process }) => process.url),
