@@ -64,19 +64,22 @@ export const createLogger = (service: string, level: (typeof LOG_LEVELS)[number]
 }
 
 /**
- * For what an outage would log with every request: the first is logged at once, those that follow within the interval are only counted, and the next one after
- * it tells how many there were.
+ * For what an outage, or two processes that undo each other's work, would log without end: the first is logged at once, those that follow within the interval
+ * are only counted, and the next one after it tells how many there were.
  */
-export const createOccasionalLog = (log: (fields: { readonly err: Error; readonly heldBack: number }) => void, intervalMs = 10_000) => {
+export const createOccasionalLog = <Fields extends object>(
+  log: (fields: Fields & { readonly heldBack: number }) => void,
+  intervalMs = 10_000,
+): ((fields: Fields) => void) => {
   let lastLoggedAt = Number.NEGATIVE_INFINITY
   let heldBack = 0
-  return (err: Error): void => {
+  return (fields) => {
     const now = performance.now()
     if (now - lastLoggedAt < intervalMs) {
       heldBack += 1
       return
     }
-    log({ err, heldBack })
+    log({ ...fields, heldBack })
     lastLoggedAt = now
     heldBack = 0
   }

@@ -33,6 +33,11 @@ const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
 const stopping = new AbortController()
 let topicsChecked = false
 
+const sayUnacknowledged = createOccasionalLog((fields) => logger.warn(fields, 'records without an acknowledgement are sent again'))
+const sayUnwritable = createOccasionalLog((fields) => logger.error(fields, 'the spool cannot be written'))
+const sayUnreadable = createOccasionalLog((fields) => logger.warn(fields, 'the spool cannot be read'))
+const sayFailed = createOccasionalLog((fields) => logger.error(fields, 'a request failed'))
+
 // Creating topics and waiting for their leaders takes longer than a produce request may.
 const admin = createAdmin(createKafka(settings, { clientId: 'customer-stream-ingress-admin', logger }))
 
@@ -46,7 +51,7 @@ const lanes = createLanes(
         produceTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,
         onUnacknowledged: (records) => {
           metrics.unacknowledged.inc(records)
-          logger.warn({ records }, 'records without an acknowledgement are sent again')
+          sayUnacknowledged({ records })
         },
       },
     ),
@@ -83,7 +88,7 @@ const spooled =
   spool &&
   createSpooledPublish(lanes.publish, spool, {
     spoolAfterMs: settings.SPOOL_AFTER_MS,
-    onDiskError: createOccasionalLog((fields) => logger.error(fields, 'the spool cannot be written')),
+    onDiskError: (err) => sayUnwritable({ err }),
   })
 
 const app = createApp(
@@ -93,7 +98,7 @@ const app = createApp(
     publish: spooled?.publish ?? lanes.publish,
     topics,
     metrics,
-    onInternalError: createOccasionalLog((fields) => logger.error(fields, 'a request failed')),
+    onInternalError: (err) => sayFailed({ err }),
   },
   {
     maxBodyBytes: settings.MAX_BODY_BYTES,
@@ -162,7 +167,7 @@ lifecycle.onStop(
   periodically(
     DRAIN_INTERVAL_MS,
     async () => spooled?.drain(lanes.send, stopping.signal),
-    createOccasionalLog((fields) => logger.warn(fields, 'the spool cannot be read')),
+    (err) => sayUnreadable({ err }),
   ),
 )
 lifecycle.onStop('publishers', () => lanes.drain())
