@@ -65,6 +65,8 @@ export const pressureFaults: readonly Fault[] = [
       const until = performance.now() + 1500 + 10_000 * scale
       while (performance.now() < until) await mustBeAlive(arena)
       if (promised() !== before) throw new Error('a promise was given that is not on the disk')
+      for (const { process } of ingresses)
+        if (!(await process.metric('ingress_spool_errors_total'))) throw new Error('the disk was never full')
       // What it promised is now on its disk or nowhere.
       const [ingress] = ingresses
       await ingress?.kill()

@@ -88,7 +88,10 @@ const spooled =
   spool &&
   createSpooledPublish(lanes.publish, spool, {
     spoolAfterMs: settings.SPOOL_AFTER_MS,
-    onDiskError: (err) => sayUnwritable({ err }),
+    onDiskError: (err) => {
+      metrics.spoolErrors.inc()
+      sayUnwritable({ err })
+    },
   })
 
 const app = createApp(
