@@ -8,7 +8,7 @@ import { PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
 import { sign } from '@customer-stream/simulator'
 import { freshNames } from './fresh-names.ts'
 import { type ServiceName, type ServiceProcess, startService } from './service-process.ts'
-import { type Verdict, verify } from './verification/verify.ts'
+import { type Verdict, verify, type Witness } from './verification/verify.ts'
 
 export interface PipelineBrokers {
   readonly kafkaBrokers: readonly string[]
@@ -26,13 +26,13 @@ export interface Pipeline {
   start(name: ServiceName, env?: Readonly<Record<string, string>>): Promise<ServiceProcess>
   /** One delivery as the sender makes it, signed with this pipeline's secret; headers given here replace or add. */
   post(ingress: ServiceProcess, body: string | Buffer, headers?: Readonly<Record<string, string>>): Promise<Response>
-  verify(ledgerPath?: string, catchUpMs?: number): Promise<Verdict>
+  verify(ledgerPath?: string, witness?: Witness): Promise<Verdict>
   readonly redis: Redis
   /** A client of another Redis; the caller disconnects it. */
   connectRedis(url: string): Promise<Redis>
   readonly admin: ReturnType<ReturnType<typeof createKafka>['admin']>
   readonly kafka: ReturnType<typeof createKafka>
-  /** Ends the services that still run, the last started first, and the connections. */
+  /** Ends the services that still run, and the connections. */
   close(): Promise<void>
 }
 
@@ -54,7 +54,7 @@ export const openPipeline = async ({ kafkaBrokers, redisUrl }: PipelineBrokers, 
   const folder = mkdtempSync(join(tmpdir(), 'customer-stream-'))
   const topics = topicNames(topicPrefix)
   const logger = createLogger('pipeline', 'silent')
-  const kafka = createKafka(loadSettings(kafkaSettings, shared), { clientId: 'pipeline', logger, requestTimeoutMs: 10_000 })
+  const kafka = createKafka(loadSettings(kafkaSettings, shared), { clientId: 'pipeline', logger })
   const admin = kafka.admin()
   const connectRedis = async (url: string): Promise<Redis> => {
     const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url }), logger)
@@ -92,7 +92,7 @@ export const openPipeline = async ({ kafkaBrokers, redisUrl }: PipelineBrokers, 
           ...headers,
         },
       }),
-    verify: (ledgerPath, catchUpMs) =>
+    verify: (ledgerPath, witness) =>
       verify({
         kafka,
         admin,
@@ -101,10 +101,10 @@ export const openPipeline = async ({ kafkaBrokers, redisUrl }: PipelineBrokers, 
         keyPrefix,
         projection: PROJECTION_VERSION,
         ...(ledgerPath !== undefined && { ledgerPath }),
-        ...(catchUpMs !== undefined && { catchUpMs }),
+        ...(witness && { witness }),
       }),
     close: async () => {
-      for (const service of services.toReversed()) await service.end()
+      await Promise.all(services.map((service) => service.end()))
       redis.disconnect()
       await admin.disconnect()
     },

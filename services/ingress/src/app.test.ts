@@ -34,6 +34,7 @@ const start = ({ outcome = 'stored' as Outcome, ...options }: Partial<AppOptions
       maxBodyBytes: 10_000,
       acceptDeadlineMs: 1000,
       maxConnections: 100,
+      keepAliveTimeoutMs: 1000,
       allowedAddresses: undefined,
       trustedProxies: undefined,
       ...options,

@@ -27,6 +27,7 @@ export interface AppOptions {
   readonly maxBodyBytes: number
   readonly acceptDeadlineMs: number
   readonly maxConnections: number
+  readonly keepAliveTimeoutMs: number
   /** Undefined lets anyone send. */
   readonly allowedAddresses: AddressSet | undefined
   readonly trustedProxies: AddressSet | undefined
@@ -84,8 +85,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
       socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`)
     },
-    // Longer than a load balancer keeps idle connections (60 s is usual), so that it never writes into one that we are closing.
-    keepAliveTimeout: 72_000,
+    keepAliveTimeout: options.keepAliveTimeoutMs,
     // While closing, requests on open connections are still served: refusing them would cost the sender one of its six tries.
     return503OnClosing: false,
     ...(options.trustedProxies && { trustProxy: (address: string) => options.trustedProxies?.includes(address) ?? false }),

@@ -69,7 +69,7 @@ const readArguments = () => {
 
 const { parts, settings } = readArguments()
 const logger = createLogger('verify', 'error')
-const kafka = createKafka(settings, { clientId: 'customer-stream-verify', logger, requestTimeoutMs: 10_000 })
+const kafka = createKafka(settings, { clientId: 'customer-stream-verify', logger })
 const admin = kafka.admin()
 const redis = createRedis(settings, logger)
 let exitCode = 1
