@@ -1,4 +1,5 @@
 export { startGuarded } from './brokers/guarded-process.ts'
+export { startBrokers } from './brokers/index.ts'
 export { type KafkaCluster, startCluster } from './brokers/local-cluster.ts'
 export { type Arena, type ArenaOptions, openArena } from './faults/arena.ts'
 export { freshNames } from './fresh-names.ts'
