@@ -64,6 +64,14 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('bounds a flush by records'),
   },
   {
+    guard: 'a flush is bounded by bytes',
+    prevents: 'a request so large that it holds up everything behind it',
+    file: `${folder}/publisher.ts`,
+    from: ' || (batch.length > 0 && bytes + entry.bytes > MAX_FLUSH_BYTES)',
+    to: '',
+    test: publisher('bounds a flush by bytes'),
+  },
+  {
     guard: 'what has been answered is not sent',
     prevents: 'a backlog of records that their senders repeat anyway',
     file: `${folder}/publisher.ts`,

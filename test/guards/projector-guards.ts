@@ -74,11 +74,11 @@ export const projectorGuards: readonly Guard[] = [
   },
   {
     guard: 'what is believed stays until it has been read anew',
-    prevents: 'a partition that stands still after a reading was aborted',
+    prevents: 'a rolled-back Redis that nobody notices, after a reading was aborted',
     file: `${folder}/positions.ts`,
     from: 'reload: (partition, signal) => load([partition], signal)',
     to: 'reload: (partition, signal) => (positions.delete(partition), load([partition], signal))',
-    test: projection('goes on after a load that was aborted'),
+    test: projection('goes on comparing a position whose reading was aborted'),
   },
   {
     guard: 'a batch is used only where its fetch began at the position',
@@ -89,12 +89,12 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('throws away what was fetched from elsewhere'),
   },
   {
-    guard: 'each chunk looks again at the position',
-    prevents: 'a move over a gap when the position was read anew meanwhile',
+    guard: 'a partition that was lost meanwhile is forgotten',
+    prevents: 'waiting for, and reporting of, what belongs to another member',
     file: `${folder}/consumer.ts`,
     from: 'if (signal.aborted || positions.believed(partition) !== believed) return false',
     to: '',
-    test: projection('does not move over a gap when the position is read anew'),
+    test: projection('forgets a partition that was lost while a chunk waited'),
   },
   {
     guard: 'the positions are compared while nothing happens',
