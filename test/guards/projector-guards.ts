@@ -29,7 +29,7 @@ export const projectorGuards: readonly Guard[] = [
     prevents: 'fields of an older event that survive',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `redis.call('DEL', key)`,
-    to: `if redis.call('TYPE', key).ok ~= 'hash' then redis.call('DEL', key) end`,
+    to: `if i == 1 then redis.call('DEL', key) end`,
     test: store('replaces the whole hash'),
   },
   {
@@ -52,8 +52,8 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'Lua unpacks a customer in pieces',
     prevents: 'an error, for ever, at a customer of some 4000 fields',
     file: `${folder}/lua/apply-snapshots.lua`,
-    from: 'for from = first, last, 4000 do',
-    to: 'for from = first, first do',
+    from: 'unpack(ARGV, from, math.min(from + 3999, last))',
+    to: 'unpack(ARGV, first, last)',
     test: store('keeps what no hash field should lose'),
   },
   {

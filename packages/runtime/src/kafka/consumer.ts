@@ -61,7 +61,7 @@ const lostBy: ReadonlySet<string | undefined> = new Set([
 ])
 const saysPartitionIsLost = (error: unknown): boolean => lostBy.has((error as { type?: string }).type)
 
-/** kafkajs has the property but does not declare it. consumer.int.test.ts fails if a newer version drops it. */
+/** kafkajs has the property but does not declare it. kafka.int.test.ts fails if a newer version drops it. */
 const fetchedFrom = (batch: Batch): string => (batch as Batch & { readonly fetchedOffset: string }).fetchedOffset
 
 const FAILURE_LOG_INTERVAL_MS = 10_000
