@@ -114,15 +114,15 @@ describe('the verified producer', () => {
     })
     expect(await highWatermarks()).toEqual([0, 0, 0])
   })
-})
 
-it('makes no topic by asking for it, as Kafka would let it', async () => {
-  const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 5000 })
-  await producer.connect()
-  ends.push(() => producer.disconnect())
-  producer.setPartitions(new Map([[topic, 1]]))
-  await producer.send([record('k')]).catch(() => undefined)
-  expect(await admin.listTopics()).not.toContain(topic)
+  it('makes no topic by asking for it, as Kafka would let it', async () => {
+    const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 5000 })
+    await producer.connect()
+    ends.push(() => producer.disconnect())
+    producer.setPartitions(new Map([[topic, 1]]))
+    await producer.send([record('k')]).catch(() => undefined)
+    expect(await admin.listTopics()).not.toContain(topic)
+  })
 })
 
 describe('the partition consumer', () => {
