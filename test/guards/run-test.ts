@@ -19,18 +19,22 @@ interface Failure {
   readonly name?: string
   readonly message: string
   readonly diff?: string
+  readonly cause?: { readonly message?: string }
 }
 
 /** What code says that cannot run at all; a guard that is missing shows in what a test finds instead. */
 const cannotRun = /^(Reference|Syntax)Error|ended (at its start|before it was ready)/
 
-/** With what the test found where it compares objects: the first line of an assertion alone does not say. */
-const lineOf = ({ name = 'Error', message, diff = '' }: Failure): string => {
+const MAX_CHARACTERS = 200
+
+/** With what the test found where it compares objects, and with the cause where a property failed: the first line alone does not say. */
+const lineOf = ({ name = 'Error', message, diff = '', cause }: Failure): string => {
+  const firstLine = (text: string) => stripVTControlCharacters(text).split('\n')[0]
   const found = stripVTControlCharacters(diff)
     .split('\n')
     .filter((line) => /^\+ (?!Received)/.test(line))
     .map((line) => line.slice(1).trim())
-  return [`${name}: ${stripVTControlCharacters(message).split('\n')[0]}`, ...found].join(' ').slice(0, 200)
+  return [`${name}: ${firstLine(message)}`, ...found, firstLine(cause?.message ?? '')].join(' ').trim().slice(0, MAX_CHARACTERS)
 }
 
 /** Runs what the reference names, in the folder given. */
