@@ -84,7 +84,7 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
     metadataMaxAge: 30_000,
     allowAutoTopicCreation: false,
     // kafkajs gives up a run after these retries and starts a new one; there is no end to that, since an outage may last.
-    retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 2000, restartOnFailure: async () => true },
+    retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 2000 },
   })
 
   const eachBatch = async ({ batch, heartbeat, resolveOffset, isRunning, isStale }: EachBatchPayload): Promise<void> => {
