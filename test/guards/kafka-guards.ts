@@ -30,6 +30,14 @@ export const kafkaGuards: readonly Guard[] = [
     test: faultRow('leader change'),
   },
   {
+    guard: 'every in-sync replica has stored what is acknowledged',
+    prevents: 'a promise kept by one broker alone',
+    file: `${folder}/producer.ts`,
+    from: 'acks: -1',
+    to: 'acks: 1',
+    test: faultRow('too few replicas'),
+  },
+  {
     guard: 'consumers begin at the oldest record',
     prevents: 'a silent jump to the end of a partition without a known offset',
     file: `${folder}/consumer.ts`,
