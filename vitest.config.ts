@@ -1,6 +1,7 @@
 import { defineConfig } from 'vitest/config'
 
 const conditions = ['customer-stream-source']
+const onACluster = ['test/faults.e2e.test.ts', 'test/deposed-leader.e2e.test.ts']
 const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } }
 
 export default defineConfig({
@@ -21,7 +22,7 @@ export default defineConfig({
         test: {
           name: 'brokers',
           include: ['{packages,services}/*/src/**/*.int.test.ts', 'test/*.e2e.test.ts'],
-          exclude: ['test/faults.e2e.test.ts', '**/node_modules/**'],
+          exclude: [...onACluster, '**/node_modules/**'],
           globalSetup: ['./packages/testing/src/vitest-brokers.ts'],
           testTimeout: 60_000,
           hookTimeout: 120_000,
@@ -30,7 +31,7 @@ export default defineConfig({
       {
         ...shared,
         // A cluster of its own: three brokers, which it kills and freezes. Beside other tests it would starve them, and they it: a group runs when the one before has ended.
-        test: { name: 'faults', include: ['test/faults.e2e.test.ts'], hookTimeout: 120_000, sequence: { groupOrder: 1 } },
+        test: { name: 'faults', include: onACluster, hookTimeout: 120_000, sequence: { groupOrder: 1 } },
       },
     ],
   },

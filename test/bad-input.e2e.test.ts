@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { connect } from 'node:net'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import { makeCustomersEvent, sign } from '@customer-stream/simulator'
@@ -20,9 +21,9 @@ const post = async (body: string | Buffer) => {
   return { status: answer.status, body: (await answer.json()) as { type?: string; status?: unknown } }
 }
 /** Writes a request byte by byte as given, and reads the answer. */
-const raw = (request: string): Promise<string> =>
+const raw = (request: string, to = ingress): Promise<string> =>
   new Promise((resolve, reject) => {
-    const { hostname, port } = new URL(ingress.url)
+    const { hostname, port } = new URL(to.url)
     let answer = ''
     const socket = connect(Number(port), hostname, () => socket.write(request))
     socket.setTimeout(15_000, () => reject(new Error(`no answer; so far: ${answer}`)))
@@ -98,12 +99,28 @@ describe('over the wire', () => {
       417,
       'expectation-failed',
     ],
+    ['a body that stalls', `${head([], 'whole').slice(0, -3)}`, 408, 'request-timeout'],
   ])('answers %s with a problem document, and goes on', async (_, request, status, type) => {
     const answer = await raw(request)
     expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
     expect(JSON.parse(answer.slice(answer.indexOf('\r\n\r\n')))).toMatchObject({ type, status })
     expect((await fetch(`${ingress.adminUrl}/livez`)).status).toBe(200)
   })
+})
+
+it('holds no more connections than it may', async () => {
+  const small = await pipeline.start('ingress', { MAX_CONNECTIONS: '2' })
+  const { hostname, port } = new URL(small.url)
+  const held = [1, 2].map(() => connect(Number(port), hostname))
+  await Promise.all(held.map((socket) => once(socket, 'connect')))
+  // Turned away is closed, or reset, without a word.
+  expect(await raw(head([], ''), small).catch(() => '')).toBe('')
+  for (const socket of held) socket.destroy()
+  await waitUntil(
+    'there is room again',
+    () => raw(head([], ''), small).catch(() => ''),
+    (answer) => answer.startsWith('HTTP/1.1 401'),
+  )
 })
 
 describe('ids and timestamps', () => {

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline, readTopic, type ServiceProcess, spawnService, waitUntil } from '@customer-stream/testing'
+import { freshNames, openPipeline, type Pipeline, readTopic, type ServiceProcess, spawnService, waitUntil } from '@customer-stream/testing'
 import { startRedis } from '@customer-stream/testing/vitest'
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
 
@@ -146,10 +146,12 @@ describe('Redis while events flow', () => {
     try {
       const ingress = await pipeline.start('ingress')
       await ingress.untilReady()
+      const { groupId } = freshNames()
       const projector = await pipeline.start('projector', {
         REDIS_URL: server.url,
         REDIS_COMMAND_TIMEOUT_MS: '500',
         CONSUMER_SESSION_TIMEOUT_MS: '6000',
+        CONSUMER_GROUP_ID: groupId,
       })
       await projector.untilReady()
       await send(ingress, 1)
@@ -160,9 +162,18 @@ describe('Redis while events flow', () => {
       )
       await server.pause()
       await send(ingress, 2)
-      const failures = () => projector.metric('projector_failures_total', { operation: 'Redis' })
-      // Longer than the session lasts: without heart-beats of its own the group would have thrown it out.
-      await waitUntil('it has tried for longer than a session', failures, (count) => count > 8, { timeoutMs: 60_000 })
+      await waitUntil(
+        'it has tried',
+        () => projector.metric('projector_failures_total', { operation: 'Redis' }),
+        (failures) => failures > 0,
+      )
+      const since = performance.now()
+      await waitUntil(
+        'a session is over, after which Kafka throws out who is silent',
+        () => performance.now() - since,
+        (ms) => ms > 8000,
+      )
+      expect((await pipeline.admin.describeGroups([groupId])).groups).toMatchObject([{ state: 'Stable', members: [{}] }])
       expect(await readiness(projector)).toEqual({ status: 503, body: expect.stringContaining('waiting for Redis') })
       const joinsBefore = (await readFile(projector.logFile, 'utf8')).split('joined the consumer group').length
       await server.resume()
@@ -243,6 +254,8 @@ describe('a broken topic', () => {
   it('of quarantine does not stop the customers', async () => {
     const ingress = await pipeline.start('ingress', { ACCEPT_DEADLINE_MS: '2000' })
     await ingress.untilReady()
+    // What kafkajs has never sent to, it does not ask about.
+    expect((await post(ingress, 'not json')).status).toBe(400)
     await pipeline.admin.deleteTopics({ topics: [pipeline.topics.quarantine] })
     // A broker may take records for a topic until word of its deletion has reached it.
     await waitUntil(
@@ -267,7 +280,11 @@ describe('a Redis that may drop customers', () => {
       const ingress = await pipeline.start('ingress')
       await ingress.untilReady()
       const refused = await pipeline.start('projector', { REDIS_URL: server.url })
-      expect(await refused.ended).toBe(1)
+      const fate = refused.untilReady().then(
+        () => 'ready',
+        () => refused.ended,
+      )
+      expect(await fate).toBe(1)
       expect(await readFile(refused.logFile, 'utf8')).toContain('maxmemory-policy is allkeys-lru')
       const accepted = await pipeline.start('projector', { REDIS_URL: server.url, REDIS_ALLOW_EVICTION: 'true' })
       await accepted.untilReady()

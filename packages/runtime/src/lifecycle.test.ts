@@ -3,17 +3,22 @@ import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
 
 const run = (script: string): Promise<{ code: number; lines: string[] }> =>
-  promisify(execFile)(process.execPath, [
-    '--input-type=module',
-    '-e',
-    `import { createLifecycle } from ${JSON.stringify(new URL('./lifecycle.ts', import.meta.url).href)}
+  promisify(execFile)(
+    process.execPath,
+    [
+      '--input-type=module',
+      '-e',
+      `import { createLifecycle } from ${JSON.stringify(new URL('./lifecycle.ts', import.meta.url).href)}
 const logger = { info() {}, error() {}, fatal() {} }
 const say = (line) => process.stdout.write(line + '\\n')
 const lifecycle = createLifecycle({ logger, deadlineMs: 300 })
 for (const part of ['first', 'second', 'third']) lifecycle.onStop(part, async () => { await new Promise(setImmediate); say(part) })
 setInterval(() => {}, 1000)
 ${script}`,
-  ]).then(
+    ],
+    // Below the test's own, so that nothing of it stays behind.
+    { timeout: 4000, killSignal: 'SIGKILL' },
+  ).then(
     ({ stdout }) => ({ code: 0, lines: stdout.trim().split('\n') }),
     (error: { code: number; stdout: string }) => ({ code: error.code, lines: error.stdout.trim().split('\n') }),
   )

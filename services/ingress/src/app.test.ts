@@ -12,7 +12,7 @@ type Published = Parameters<AppDependencies['publish']>[0]
 const sign = (body: Uint8Array | string) => `sha256=${createHmac('sha256', 's3cret').update(body).digest('hex')}`
 const authenticate = createAuthenticate(new Map([['k', 's3cret']]), new Map([['t', 'tok']]))
 
-const start = ({ outcome = 'stored' as Outcome, ...options }: Partial<AppOptions> & { outcome?: Outcome } = {}) => {
+const start = ({ outcome = 'stored', ...options }: Partial<AppOptions> & { outcome?: Outcome | Error } = {}) => {
   const published: Published[] = []
   const internalErrors: Error[] = []
   const app = createApp(
@@ -20,6 +20,7 @@ const start = ({ outcome = 'stored' as Outcome, ...options }: Partial<AppOptions
       authenticate,
       publish: async (record) => {
         published.push(record)
+        if (outcome instanceof Error) throw outcome
         return outcome
       },
       topics: topicNames(),
@@ -178,6 +179,14 @@ describe('what cannot be stored now', () => {
       expect([answer.statusCode, answer.json().type, answer.headers['retry-after']]).toEqual([503, 'unavailable', '5'])
     },
   )
+})
+
+it('answers a fault of ours with 500, says nothing of it to the sender, and reports it', async () => {
+  const fault = new TypeError('a fault of ours')
+  const { post, internalErrors } = start({ outcome: fault })
+  const answer = await post(valid)
+  expect([answer.statusCode, answer.json()]).toEqual([500, { type: 'internal-error', status: 500, title: 'The service failed.' }])
+  expect(internalErrors).toEqual([fault])
 })
 
 it('answers other addresses and methods with a problem document', async () => {

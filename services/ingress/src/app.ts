@@ -72,6 +72,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     // Slow senders must not hold connections for ever (fastify's default is no bound); ours hangs up after 5 s anyway.
     requestTimeout: 10_000,
     http: {
+      // Where this is the longer of the two (60 s by default), Node takes it for the whole request: a body that stalls would have that long.
+      headersTimeout: 10_000,
       // Node looks only every 30 s by default.
       connectionsCheckingInterval: 1000,
       requireHostHeader: false,

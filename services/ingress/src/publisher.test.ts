@@ -134,15 +134,29 @@ describe('a publisher', () => {
     expect(sizes).toEqual([500, 500, 200])
   })
 
+  it('bounds a flush by bytes, but for a record that is larger by itself', async () => {
+    const sizes: number[] = []
+    const publisher = createPublisher(
+      async (records: readonly Named[]) => {
+        sizes.push(records.length)
+      },
+      { ...limits, maxBytes: 100_000_000 },
+    )
+    const mebibytes = [1, 2, 2, 5, 1]
+    await Promise.all(mebibytes.map((size, i) => publisher.publish(record(`${i}`, size * 1024 * 1024), soon())))
+    expect(sizes).toEqual([2, 1, 1, 1])
+  })
+
   it('on close stores all it has taken and takes no more', async () => {
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, limits)
-    const published = publisher.publish(record('a'), soon())
-    const closed = publisher.close()
+    const ends: string[] = []
+    const published = publisher.publish(record('a'), soon()).then((outcome) => ends.push(outcome))
+    const closed = publisher.close().then(() => ends.push('closed'))
     expect(await publisher.publish(record('b'), soon())).toBe('closing')
     const flush = await sent(1)
     flush.succeed()
-    await closed
-    expect(await published).toBe('stored')
+    await Promise.all([published, closed])
+    expect(ends).toEqual(['stored', 'closed'])
   })
 })

@@ -254,6 +254,30 @@ describe('regressions', () => {
     expect(await projection.onBatch(batch(20, ['a']))).toBe('21')
   })
 
+  it('goes on comparing a position whose reading was aborted, though no record comes', async () => {
+    const { assign, projection, batch, redis, before, seeks } = setUp()
+    await assign()
+    redis.position = '20'
+    const aborted = new AbortController()
+    before.watermarks = () => aborted.abort()
+    expect(await projection.onBatch(batch(10, ['a'], aborted.signal))).toBeUndefined()
+    before.watermarks = undefined
+    await projection.checkPositions()
+    expect(seeks.at(-1)).toBe('20')
+  })
+
+  it('forgets a partition that was lost while a chunk waited, though the chunk was stored', async () => {
+    const { assign, projection, batch, redis, before } = setUp()
+    await assign()
+    before.move = () => projection.positions.assign([])
+    expect(await projection.onBatch(batch(10, ['a', 'b', 'c']))).toBeUndefined()
+    expect(redis.position).toBe('12')
+    await projection.positions.measureLag()
+    await new Promise(setImmediate)
+    // What belongs to another member is not ours to wait for.
+    expect(projection.positions.stalledMs()).toBe(0)
+  })
+
   it('lets a new rebalance go ahead while positions cannot be read', async () => {
     const { projection, batch, before } = setUp()
     before.positions = () => {

@@ -6,21 +6,27 @@ const MAX_DETAIL_CHARACTERS = 200
 
 type Send = (records: readonly OutgoingRecord[]) => Promise<void>
 
+/** Runs `instead` where Kafka refuses; an outage says nothing about the record, and is thrown on. */
+const ifRefused = async (sent: Promise<void>, instead: () => Promise<void>): Promise<void> => {
+  try {
+    await sent
+  } catch (error) {
+    if (!(error instanceof NotStoredError) || error.kind !== 'refused') throw error
+    await instead()
+  }
+}
+
 /**
  * Sends records to quarantine. One that Kafka refuses goes without its key and detail, in case those make it too large: a record that could not even be
  * quarantined would hold up its partition for ever. Rejects in an outage, and while Kafka refuses the value itself.
  */
-export const sendToQuarantine = async (send: Send, records: readonly OutgoingRecord[]): Promise<void> => {
-  try {
-    await send(records)
-  } catch (error) {
-    if (!(error instanceof NotStoredError) || error.kind !== 'refused') throw error
+export const sendToQuarantine = (send: Send, records: readonly OutgoingRecord[]): Promise<void> =>
+  ifRefused(send(records), async () => {
     for (const record of records) {
       const { [QUARANTINE_HEADERS.detail]: _, ...headers } = record.headers ?? {}
-      await send([record]).catch(() => send([{ ...record, key: null, headers }]))
+      await ifRefused(send([record]), () => send([{ ...record, key: null, headers }]))
     }
-  }
-}
+  })
 
 /** The record that keeps a poison record's bytes, says why it is there and where it came from. */
 export const quarantineRecord = (

@@ -62,11 +62,12 @@ const asObject = ({ fieldsAndValues }: CustomerHash) =>
 describe('apply', () => {
   it('replaces the whole hash, so that no field of the older event survives', async () => {
     const { store, keyOf } = fresh()
-    const older = snapshot({ timestamp: 1, id: 'a' }, { firstName: 'Ann', company: 'gone' })
-    const newer = snapshot({ timestamp: 2, id: 'b' }, { firstName: 'Anna' })
-    expect(await store.apply([older])).toEqual(['applied'])
-    expect(await store.apply([newer])).toEqual(['applied'])
-    expect(await redis.hgetall(keyOf('c'))).toEqual(asObject(newer))
+    const customers = ['a', 'b']
+    const older = customers.map((uuid) => snapshot({ timestamp: 1, id: 'a' }, { firstName: 'Ann', company: 'gone' }, uuid))
+    const newer = customers.map((uuid) => snapshot({ timestamp: 2, id: 'b' }, { firstName: 'Anna' }, uuid))
+    expect(await store.apply(older)).toEqual(['applied', 'applied'])
+    expect(await store.apply(newer)).toEqual(['applied', 'applied'])
+    expect(await Promise.all(customers.map((uuid) => redis.hgetall(keyOf(uuid))))).toEqual(newer.map(asObject))
   })
 
   it('tells applied, duplicate and stale apart, for many customers in one call', async () => {

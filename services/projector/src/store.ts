@@ -53,7 +53,7 @@ export const createStore = (client: Redis, { keyPrefix, topic, projection }: Sto
       }
       const replies = await redis.applySnapshots(keys.length, keys, args)
       return customers.map((_, i) => {
-        const outcome = outcomes.get(Number(replies[i]))
+        const outcome = outcomes.get(replies[i] ?? Number.NaN)
         // Counting an unknown reply as done would move the position over an event that may not be stored.
         if (outcome === undefined) throw new Error(`apply-snapshots.lua replied ${String(replies[i])}`)
         return outcome

@@ -61,7 +61,6 @@ export const createKafka = (
     connectionTimeout: settings.KAFKA_CONNECTION_TIMEOUT_MS,
     authenticationTimeout: settings.KAFKA_CONNECTION_TIMEOUT_MS * 5,
     requestTimeout: requestTimeoutMs ?? settings.KAFKA_REQUEST_TIMEOUT_MS,
-    enforceRequestTimeout: true,
     ssl: settings.KAFKA_SSL && (settings.KAFKA_SSL_CA === undefined ? true : { ca: settings.KAFKA_SSL_CA }),
     ...(sasl && { sasl }),
     logLevel: kafkajs.logLevel.INFO,

@@ -61,7 +61,7 @@ const lostBy: ReadonlySet<string | undefined> = new Set([
 ])
 const saysPartitionIsLost = (error: unknown): boolean => lostBy.has((error as { type?: string }).type)
 
-/** kafkajs has the property but does not declare it. consumer.int.test.ts fails if a newer version drops it. */
+/** kafkajs has the property but does not declare it. kafka.int.test.ts fails if a newer version drops it. */
 const fetchedFrom = (batch: Batch): string => (batch as Batch & { readonly fetchedOffset: string }).fetchedOffset
 
 const FAILURE_LOG_INTERVAL_MS = 10_000
@@ -84,7 +84,7 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
     metadataMaxAge: 30_000,
     allowAutoTopicCreation: false,
     // kafkajs gives up a run after these retries and starts a new one; there is no end to that, since an outage may last.
-    retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 2000, restartOnFailure: async () => true },
+    retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 2000 },
   })
 
   const eachBatch = async ({ batch, heartbeat, resolveOffset, isRunning, isStale }: EachBatchPayload): Promise<void> => {

@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import fc from 'fast-check'
+import kafkajs from 'kafkajs'
 import { expect, it } from 'vitest'
 import { murmur2, partitionOf } from './partitioner.ts'
 
@@ -24,11 +25,19 @@ it('agrees with the partitioner of kafkajs for any key', () => {
   )
 })
 
-it('finds a partition within the count for any key', () => {
+it('finds the partition for any key and count that the Java-compatible partitioner of kafkajs finds', () => {
+  const theirs = kafkajs.Partitioners.JavaCompatiblePartitioner()
   fc.assert(
-    fc.property(fc.uint8Array(), fc.integer({ min: 1, max: 1000 }), (key, count) => {
-      const partition = partitionOf(key, count)
-      expect(partition >= 0 && partition < count).toBe(true)
+    fc.property(fc.uint8Array(), fc.integer({ min: 1, max: 1000 }), (bytes, count) => {
+      const partitionMetadata = Array.from({ length: count }, (_, partitionId) => ({
+        partitionId,
+        partitionErrorCode: 0,
+        leader: 1,
+        replicas: [1],
+        isr: [1],
+      }))
+      const message = { key: Buffer.from(bytes), value: null }
+      expect(partitionOf(bytes, count)).toBe(theirs({ topic: 't', partitionMetadata, message }))
     }),
   )
 })

@@ -5,12 +5,14 @@ import { createVerifiedProducer, NotStoredError, type OutgoingRecord } from './p
 
 // kafkajs' own producer over a cluster of two brokers that is played here. Only the network is missing: what is shown is what the library does.
 const createKafkajsProducer = createRequire(import.meta.url)('kafkajs/src/producer') as (options: object) => Producer
-const { KafkaJSProtocolError } = createRequire(import.meta.url)('kafkajs/src/errors') as {
+const { KafkaJSProtocolError, KafkaJSRequestTimeoutError } = createRequire(import.meta.url)('kafkajs/src/errors') as {
   KafkaJSProtocolError: new (error: object) => Error
+  KafkaJSRequestTimeoutError: new (message: string, details: object) => Error
 }
 
 interface ProduceRequest {
-  topicData: { topic: string; partitions: { partition: number; messages: { value: Buffer }[] }[] }[]
+  producerId: number
+  topicData: { topic: string; partitions: { partition: number; firstSequence: number; messages: { value: Buffer }[] }[] }[]
 }
 
 const protocolError = (type: string, retriable: boolean) => new KafkaJSProtocolError({ type, code: 1, retriable, message: type })
@@ -21,23 +23,36 @@ const createCluster = () => {
   const leader: Record<number, number> = { 0: 1, 1: 2 }
   let known = { ...leader }
   let refuse = (_value: string): string | undefined => undefined
+  let repliesLost = 0
+  const lastBatch = new Map<number, string>()
+  /** As Kafka's ProducerStateEntry has it: of an idempotent producer, a batch with the sequence numbers of the last one is that one again. */
+  const isDuplicate = (producerId: number, partition: number, firstSequence: number, count: number) => {
+    const batch = `${firstSequence} ${count}`
+    const known = lastBatch.get(partition) === batch
+    lastBatch.set(partition, batch)
+    return producerId >= 0 && known
+  }
   const brokers = new Map(
     [1, 2].map((nodeId) => [
       nodeId,
       {
         nodeId,
-        produce: async ({ topicData }: ProduceRequest) => ({
-          topics: topicData.map(({ topic, partitions }) => ({
+        initProducerId: async () => ({ producerId: 1, producerEpoch: 0 }),
+        produce: async ({ producerId, topicData }: ProduceRequest) => {
+          const topics = topicData.map(({ topic, partitions }) => ({
             topicName: topic,
-            partitions: partitions.map(({ partition, messages }) => {
+            partitions: partitions.map(({ partition, firstSequence, messages }) => {
               if (leader[partition] !== nodeId) throw protocolError('NOT_LEADER_FOR_PARTITION', true)
               const type = messages.map(({ value }) => refuse(String(value))).find(Boolean)
               if (type) throw protocolError(type, false)
-              log[partition]?.push(...messages.map(({ value }) => String(value)))
+              if (!isDuplicate(producerId, partition, firstSequence, messages.length))
+                log[partition]?.push(...messages.map(({ value }) => String(value)))
               return { partition, errorCode: 0, baseOffset: '0' }
             }),
-          })),
-        }),
+          }))
+          if (repliesLost-- > 0) throw new KafkaJSRequestTimeoutError('no reply', {})
+          return { topics }
+        },
       },
     ]),
   )
@@ -54,6 +69,7 @@ const createCluster = () => {
     findTopicPartitionMetadata: () => [0, 1].map((partitionId) => ({ partitionId, leader: known[partitionId] })),
     findLeaderForPartitions: (_topic: string, partitions: string[]) =>
       Object.groupBy(partitions.map(Number), (partition) => String(known[partition])),
+    findControllerBroker: async () => brokers.get(1),
     findBroker: async ({ nodeId }: { nodeId: string }) => brokers.get(Number(nodeId)),
     targetTopics: new Set(['t']),
   }
@@ -67,6 +83,10 @@ const createCluster = () => {
     },
     refuse: (by: typeof refuse) => {
       refuse = by
+    },
+    /** Stored, but unanswered. */
+    loseReplies: (count: number) => {
+      repliesLost = count
     },
   }
 }
@@ -116,6 +136,24 @@ describe('leadership moves to a broker that has already answered, while the meta
     expect(log).toEqual({ 0: ['value of b'], 1: ['value of d'] })
     expect(unacknowledged).toEqual([1])
   })
+
+  it('does not make the verified producer take an acknowledgement for another record, where records have no key', async () => {
+    const { kafka, log, moveLeadership } = createCluster()
+    const producer = await verified(kafka)
+    moveLeadership(1, 1)
+    await producer.send(['x', 'y', 'z'].map((name) => ({ topic: 't', key: null, value: Buffer.from(name), timestamp: 1 })))
+    expect(log).toEqual({ 0: ['x', 'z'], 1: ['y'] })
+  })
+})
+
+it('stores what follows a send whose replies were lost, which the idempotent producer of kafkajs would number as that one', async () => {
+  const { kafka, log, loseReplies } = createCluster()
+  const producer = await verified(kafka)
+  const send = (value: string) => producer.send([{ topic: 't', key: Buffer.from('b'), value: Buffer.from(value), timestamp: 1 }])
+  loseReplies(3)
+  await expect(send('first')).rejects.toMatchObject({ kind: 'unavailable' })
+  await send('second')
+  expect(log[0]).toContain('second')
 })
 
 it('tells a record that Kafka will never take from an outage', async () => {

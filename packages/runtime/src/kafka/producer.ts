@@ -64,7 +64,7 @@ const MAX_RESENDS = 3
  * A producer whose `send` resolves only on proof.
  *
  * kafkajs' own `send()` may resolve although records were never written: its retry skips a broker that has answered before, also when that broker has
- * become the leader of the partitions that failed (tulios/kafkajs#1303; reproduced in producer.int.test.ts). So every addressed partition must be
+ * become the leader of the partitions that failed (tulios/kafkajs#1303; reproduced in producer.test.ts). So every addressed partition must be
  * acknowledged by name with error code 0, and what is not is sent again. The partition is pinned on the record: chosen anew on a retry, an
  * acknowledgement could be taken for the wrong record.
  *

@@ -1,11 +1,10 @@
 export const KAFKA_VERSION = '4.3.1'
 
-/** Every node is broker and controller, as a test wants it: no wait for further group members, no topic by mistake, few threads. */
+/** Every node is broker and controller, as a test wants it: no wait for further group members, few threads. */
 const anyBroker = {
   'process.roles': 'broker,controller',
   'controller.listener.names': 'CONTROLLER',
   'group.initial.rebalance.delay.ms': '0',
-  'auto.create.topics.enable': 'false',
   'num.network.threads': '2',
   'num.io.threads': '2',
 }
@@ -14,6 +13,8 @@ const anyBroker = {
 export const singleBroker: Readonly<Record<string, string>> = {
   ...anyBroker,
   'node.id': '1',
+  // Kafka's own default: what merely asks for a topic must not make it.
+  'auto.create.topics.enable': 'true',
   'offsets.topic.replication.factor': '1',
   'offsets.topic.num.partitions': '1',
   'transaction.state.log.replication.factor': '1',
@@ -25,6 +26,7 @@ export const singleBroker: Readonly<Record<string, string>> = {
 /** Of each of three: every topic survives the loss of one broker, as in production, and the loss shows within seconds. */
 export const clusterBroker: Readonly<Record<string, string>> = {
   ...anyBroker,
+  'auto.create.topics.enable': 'false',
   'default.replication.factor': '3',
   'min.insync.replicas': '2',
   'unclean.leader.election.enable': 'false',

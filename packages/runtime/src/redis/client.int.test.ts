@@ -1,0 +1,99 @@
+import { freshNames, openTcpProxy, type TcpProxy, waitUntil } from '@customer-stream/testing'
+import { silentLogger, startRedis, testRedisUrl } from '@customer-stream/testing/vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { loadSettings } from '../settings.ts'
+import { createRedis, type Redis, redisSettings } from './index.ts'
+
+// Between client and server lies a stretch of network that can hang and be cut.
+const addressOf = (url: string) => ({ host: new URL(url).hostname, port: Number(new URL(url).port) })
+let network: TcpProxy
+let target: { host: string; port: number }
+let key: string
+const ends: (() => unknown)[] = []
+beforeEach(async () => {
+  key = `${freshNames().keyPrefix}n`
+  target = addressOf(testRedisUrl())
+  network = await openTcpProxy(target)
+  ends.push(() => network.close())
+})
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end()
+})
+
+const connect = async (url: string, commandTimeoutMs = 5000): Promise<Redis> => {
+  const settings = loadSettings(redisSettings, { REDIS_URL: url, REDIS_COMMAND_TIMEOUT_MS: String(commandTimeoutMs) })
+  const redis = createRedis(settings, silentLogger)
+  await redis.connect()
+  ends.push(() => redis.disconnect())
+  return redis
+}
+const throughNetwork = (commandTimeoutMs?: number) => connect(`redis://127.0.0.1:${network.port}`, commandTimeoutMs)
+const untilStatus = (redis: Redis, what: string, satisfied: (status: string) => boolean) =>
+  waitUntil(what, () => redis.status, satisfied, { timeoutMs: 5000 })
+
+describe('a server that hangs', () => {
+  it('is given up by each command after its time', async () => {
+    const redis = await throughNetwork(200)
+    network.set('stalled')
+    await expect(redis.ping()).rejects.toThrow('Command timed out')
+  })
+
+  it('loses its connection, and with it the commands that have timed out, which ioredis would keep', async () => {
+    const redis = await throughNetwork(200)
+    network.set('stalled')
+    await expect(redis.ping()).rejects.toThrow()
+    await untilStatus(redis, 'the connection is dropped', (status) => status !== 'ready')
+    network.set('open')
+    await untilStatus(redis, 'there is another', (status) => status === 'ready')
+    expect(await redis.ping()).toBe('PONG')
+  })
+})
+
+describe('a connection that is lost', () => {
+  it('fails what comes then at once, instead of keeping it for later', async () => {
+    const redis = await throughNetwork()
+    network.set('cut')
+    await untilStatus(redis, 'the client knows', (status) => status !== 'ready')
+    await expect(redis.incr(key)).rejects.toThrow("Stream isn't writeable")
+    network.set('open')
+    await untilStatus(redis, 'it is connected again', (status) => status === 'ready')
+    expect(await redis.get(key)).toBeNull()
+  })
+
+  it('fails what was under way at once, and does not send it again', async () => {
+    const direct = await connect(testRedisUrl())
+    const redis = await throughNetwork()
+    network.set({ delayMs: 300 })
+    const increased = redis.incr(key)
+    const failed = expect(increased).rejects.toThrow('max retries per request')
+    await waitUntil(
+      'the server has done it, and its reply is on the way',
+      () => direct.get(key),
+      (value) => value === '1',
+    )
+    network.set('cut')
+    network.set('open')
+    await failed
+    await untilStatus(redis, 'it is connected again', (status) => status === 'ready')
+    expect(await redis.get(key)).toBe('1')
+  })
+})
+
+it('looks for the new primary behind its address when the old one has become a replica', async () => {
+  // An append-only file would be written anew for the replica, and for ten seconds Redis would not end.
+  const old = await startRedis({ args: ['--appendonly', 'no'] })
+  ends.push(() => old.stop())
+  Object.assign(target, addressOf(old.url))
+  const redis = await throughNetwork()
+  expect(await redis.set(key, 'before')).toBe('OK')
+  const primary = addressOf(testRedisUrl())
+  await (await connect(old.url)).replicaof(primary.host, primary.port)
+  Object.assign(target, primary)
+  await waitUntil(
+    'it writes to the new one',
+    () => redis.set(key, 'after').catch((error: Error) => error.message),
+    (answer) => answer === 'OK',
+    { timeoutMs: 5000 },
+  )
+  expect(await (await connect(testRedisUrl())).get(key)).toBe('after')
+})

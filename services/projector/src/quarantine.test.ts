@@ -1,0 +1,39 @@
+import { NotStoredError, type OutgoingRecord } from '@customer-stream/runtime/kafka'
+import { expect, it } from 'vitest'
+import { sendToQuarantine } from './quarantine.ts'
+
+const record = (key: string): OutgoingRecord => ({
+  topic: 'q',
+  key: Buffer.from(key),
+  value: Buffer.from(`value of ${key}`),
+  timestamp: 1,
+  headers: { reason: 'not-json', detail: 'a long story' },
+})
+/** Kafka as it is to the sender: `fate` says of each record why it is not stored. */
+const kafka = (fate: (record: OutgoingRecord) => 'refused' | 'unavailable' | undefined) => {
+  const stored: OutgoingRecord[] = []
+  const send = async (records: readonly OutgoingRecord[]) => {
+    const kind = records.map(fate).find((found) => found !== undefined)
+    if (kind) throw new NotStoredError(kind, kind)
+    stored.push(...records)
+  }
+  return { send, stored }
+}
+
+it('lets a record that Kafka refuses go without its key and detail, and the others as they are', async () => {
+  const { send, stored } = kafka(({ key }) => (String(key) === 'too long' ? 'refused' : undefined))
+  await sendToQuarantine(send, [record('a'), record('too long'), record('b')])
+  expect(stored).toEqual([record('a'), { ...record('too long'), key: null, headers: { reason: 'not-json' } }, record('b')])
+})
+
+it('rejects while Kafka refuses the value itself', async () => {
+  const { send } = kafka(() => 'refused')
+  await expect(sendToQuarantine(send, [record('a')])).rejects.toMatchObject({ kind: 'refused' })
+})
+
+it('takes nothing from a record because of an outage, not even of one between two sends', async () => {
+  let sends = 0
+  const { send, stored } = kafka(() => (['refused', 'unavailable'] as const)[sends++])
+  await expect(sendToQuarantine(send, [record('a')])).rejects.toMatchObject({ kind: 'unavailable' })
+  expect(stored).toEqual([])
+})

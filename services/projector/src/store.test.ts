@@ -1,0 +1,17 @@
+import type { Redis } from '@customer-stream/runtime/redis'
+import { expect, it } from 'vitest'
+import { createStore } from './store.ts'
+
+const answering = (replies: unknown) => {
+  const client = { defineCommand() {}, applySnapshots: async () => replies } as unknown as Redis
+  return createStore(client, { keyPrefix: 'k:', topic: 't', projection: 1 })
+}
+const customer = { customerUuid: 'c', version: { timestamp: 1, id: 'e' }, fieldsAndValues: [] }
+
+it.each([
+  ['a number it has no name for', [7]],
+  ['nothing', [null]],
+  ['too little', []],
+])('takes a reply of the script for no outcome that is %s', async (_, replies) => {
+  await expect(answering(replies).apply([customer])).rejects.toThrow('apply-snapshots.lua replied')
+})

@@ -1,0 +1,64 @@
+/**
+ * `npm run test:guards [-- text]`: takes out one guard after the other, in a copy of the project, and sees its test fail. A text picks the guards that
+ * contain it, in any of their fields.
+ */
+import { startBrokers } from '@customer-stream/testing'
+import type { Guard } from './guard.ts'
+import { guards } from './guards.ts'
+import { runTest, type TestReference, type TestRun } from './run-test.ts'
+import { makeWorkingCopy } from './working-copy.ts'
+
+const wanted = process.argv.slice(2).join(' ').toLowerCase()
+const chosen = guards.filter((guard) => JSON.stringify(guard).toLowerCase().includes(wanted))
+
+const brokers = chosen.some(({ test }) => test.project === 'brokers')
+  ? await startBrokers({ log: (line) => process.stderr.write(`${line}\n`) })
+  : undefined
+// The tests of this process, and the services they start, find them as any of our processes does.
+if (brokers) {
+  process.env.KAFKA_BROKERS = brokers.kafkaBrokers.join(',')
+  process.env.REDIS_URL = brokers.redisUrl
+  delete process.env.CUSTOMER_STREAM_BROKERS
+}
+const copy = await makeWorkingCopy()
+const keyOf = ({ project, file, title }: TestReference) => `${project} ${file} ${title}`
+const untouched = new Map<string, TestRun>()
+
+/** A test that fails, or does not exist, while all guards are in place can show nothing. */
+const passesUntouched = async (test: TestReference): Promise<TestRun> => {
+  const key = keyOf(test)
+  const run = untouched.get(key) ?? (await runTest(copy.folder, test))
+  untouched.set(key, run)
+  return run
+}
+
+const tryWithout = async ({ file, from, to, test }: Guard): Promise<{ caught: boolean; result: string }> => {
+  const before = await passesUntouched(test)
+  if (before.outcome !== 'passed') return { caught: false, result: `NOT CAUGHT: fails with the guard in place: ${before.why}` }
+  const undo = await copy.edit(file, from, to)
+  try {
+    const { outcome, why } = await runTest(copy.folder, test)
+    if (outcome === 'failed') return { caught: true, result: why }
+    return { caught: false, result: outcome === 'passed' ? 'NOT CAUGHT: the test still passes' : `NOT CAUGHT: cannot run: ${why}` }
+  } finally {
+    await undo()
+  }
+}
+
+let caught = 0
+process.stdout.write('| guard | test | result |\n| --- | --- | --- |\n')
+try {
+  for (const guard of chosen) {
+    const found = await tryWithout(guard).catch((error: Error) => ({ caught: false, result: `NOT CAUGHT: ${error.message}` }))
+    if (found.caught) caught += 1
+    const { file, title } = guard.test
+    process.stdout.write(
+      `| ${[guard.guard, `${file} -t '${title}'`, found.result].map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |\n`,
+    )
+  }
+} finally {
+  await copy.remove()
+  await brokers?.stop()
+}
+process.stdout.write(`\n${chosen.length} guards, ${caught} caught\n`)
+process.exit(chosen.length > 0 && caught === chosen.length ? 0 : 1)

@@ -1,0 +1,38 @@
+import { type Guard, unit } from './guard.ts'
+
+const folder = 'packages/schemas/src'
+
+export const schemaGuards: readonly Guard[] = [
+  {
+    guard: 'names that begin with _ are ours',
+    prevents: 'a payload that forges a version, and freezes its customer',
+    file: `${folder}/customer.ts`,
+    from: `name.startsWith('_') ? `,
+    to: `name === '' ? `,
+    test: unit(`${folder}/customer.test.ts`, 'lets no field forge our metadata'),
+  },
+  {
+    guard: 'ids are compared by UTF-8 bytes',
+    prevents: 'two subscribers, or Redis and they, that disagree on who is newer',
+    file: `${folder}/version.ts`,
+    from: 'inCodePointOrder(x) - inCodePointOrder(y)',
+    to: 'x - y',
+    test: unit(`${folder}/version.test.ts`, 'orders ids by their UTF-8 bytes'),
+  },
+  {
+    guard: 'numbers beyond a double are kept',
+    prevents: 'ids of 64 bits that are rounded',
+    file: `${folder}/json.ts`,
+    from: 'return RawJson.rawJSON(source)',
+    to: 'return value',
+    test: unit(`${folder}/json.test.ts`, 'keeps a number that cannot be a double'),
+  },
+  {
+    guard: 'bytes that are no UTF-8 are refused',
+    prevents: 'different bytes that become the same text',
+    file: `${folder}/envelope.ts`,
+    from: 'fatal: true',
+    to: 'fatal: false',
+    test: unit(`${folder}/envelope.test.ts`, 'refuses bytes that are not UTF-8'),
+  },
+]

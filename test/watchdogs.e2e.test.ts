@@ -1,0 +1,54 @@
+import { readFile } from 'node:fs/promises'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+
+let pipeline: Pipeline
+let ingress: ServiceProcess
+beforeAll(async () => {
+  pipeline = await openPipeline(inject('brokers'))
+  ingress = await pipeline.start('ingress')
+  await ingress.untilReady()
+})
+afterAll(() => pipeline.close())
+
+/** Loaded into the projector before its own code: all that kafkajs fetches from then on. */
+const fetching = (how: string) => {
+  const script = `import { createRequire } from 'node:module'
+createRequire(${JSON.stringify(import.meta.url)})('kafkajs/src/consumer/consumerGroup').prototype.fetch = ${how}`
+  return {
+    NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(script)}`,
+    CONSUMER_SESSION_TIMEOUT_MS: '6000',
+    // Such a consumer cannot be stopped in order either.
+    SHUTDOWN_DEADLINE_MS: '1000',
+  }
+}
+const lastWords = async (projector: ServiceProcess) => ({ code: await projector.ended, said: await readFile(projector.logFile, 'utf8') })
+
+// The consumer of kafkajs can stop while its process lives; whoever supervises the process sees only its end.
+describe.concurrent('a projector ends, to be started anew,', () => {
+  it('when its consumer shows no sign of life although Kafka answers', { timeout: 40_000 }, async () => {
+    const projector = await pipeline.start('projector', { ...fetching('() => new Promise(() => {})'), CONSUMER_GROUP_ID: 'silent' })
+    expect(await lastWords(projector)).toEqual({ code: 1, said: expect.stringContaining('has shown no sign of life') })
+  })
+
+  it('when there are records and none moves, though it fetches and waits for nothing', { timeout: 60_000 }, async () => {
+    const nothing = 'async () => new Promise((resolve) => setTimeout(resolve, 100, []))'
+    const projector = await pipeline.start('projector', { ...fetching(nothing), CONSUMER_GROUP_ID: 'idle' })
+    expect((await pipeline.post(ingress, makeCustomersEvent().body)).status).toBe(202)
+    expect(await lastWords(projector)).toEqual({ code: 1, said: expect.stringContaining('and has not moved') })
+  })
+})
+
+it('a projector ends when kafkajs gives up for good, as over lz4, which it does not know', { timeout: 30_000 }, async () => {
+  const topic = { type: 2, name: pipeline.topics.customers }
+  const described = await pipeline.admin.describeConfigs({ includeSynonyms: false, resources: [topic] })
+  const own = described.resources[0]?.configEntries.filter(({ isDefault }) => !isDefault) ?? []
+  const configEntries = own.map(({ configName, configValue }) => ({ name: configName, value: configValue }))
+  // The broker compresses what it is sent.
+  configEntries.push({ name: 'compression.type', value: 'lz4' })
+  await pipeline.admin.alterConfigs({ validateOnly: false, resources: [{ ...topic, configEntries }] })
+  expect((await pipeline.post(ingress, makeCustomersEvent().body)).status).toBe(202)
+  const projector = await pipeline.start('projector', { CONSUMER_SESSION_TIMEOUT_MS: '60000', CONSUMER_GROUP_ID: 'lz4' })
+  expect(await lastWords(projector)).toEqual({ code: 1, said: expect.stringContaining('LZ4 compression not implemented') })
+})
