@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createLogger, loadSettings } from '@customer-stream/runtime'
 import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
-import { createRedis, type Redis, redisSettings } from '@customer-stream/runtime/redis'
+import { createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
 import { PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
 import { sign } from '@customer-stream/simulator'
 import { freshNames } from './fresh-names.ts'
@@ -27,9 +27,9 @@ export interface Pipeline {
   /** One delivery as the sender makes it, signed with this pipeline's secret; headers given here replace or add. */
   post(ingress: ServiceProcess, body: string | Buffer, headers?: Readonly<Record<string, string>>): Promise<Response>
   verify(ledgerPath?: string, catchUpMs?: number): Promise<Verdict>
-  readonly redis: Redis
+  readonly redis: RedisClient
   /** A client of another Redis; the caller disconnects it. */
-  connectRedis(url: string): Promise<Redis>
+  connectRedis(url: string): Promise<RedisClient>
   readonly admin: ReturnType<ReturnType<typeof createKafka>['admin']>
   readonly kafka: ReturnType<typeof createKafka>
   /** Ends the services that still run, the last started first, and the connections. */
@@ -56,7 +56,7 @@ export const openPipeline = async ({ kafkaBrokers, redisUrl }: PipelineBrokers, 
   const logger = createLogger('pipeline', 'silent')
   const kafka = createKafka(loadSettings(kafkaSettings, shared), { clientId: 'pipeline', logger, requestTimeoutMs: 10_000 })
   const admin = kafka.admin()
-  const connectRedis = async (url: string): Promise<Redis> => {
+  const connectRedis = async (url: string): Promise<RedisClient> => {
     const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url }), logger)
     await client.connect()
     return client

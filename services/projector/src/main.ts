@@ -11,7 +11,7 @@ import {
   untilDone,
 } from '@customer-stream/runtime'
 import { checkTopics, createKafka, createPartitionConsumer, createVerifiedProducer, TopicError } from '@customer-stream/runtime/kafka'
-import { createRedis, readDurability } from '@customer-stream/runtime/redis'
+import { createRedis, readDurability, redisFaults } from '@customer-stream/runtime/redis'
 import { topicNames } from '@customer-stream/schemas'
 import { projectorSettings } from './config.ts'
 import { createProjection } from './consumer.ts'
@@ -19,7 +19,7 @@ import { createProjectorMetrics } from './metrics.ts'
 import { sendToQuarantine } from './quarantine.ts'
 import { createStore } from './store.ts'
 
-const settings = settingsOrExit('projector', projectorSettings, process.env, processFaults)
+const settings = settingsOrExit('projector', projectorSettings, process.env, (loaded) => [...processFaults(loaded), ...redisFaults(loaded)])
 const logger = createLogger('projector', settings.LOG_LEVEL)
 const lifecycle = createLifecycle({ logger, deadlineMs: settings.SHUTDOWN_DEADLINE_MS })
 const registry = createRegistry('projector')
@@ -87,16 +87,19 @@ class UnsafeRedisError extends Error {
   override readonly name = 'UnsafeRedisError'
 }
 const checkRedis = async () => {
-  const { appendOnly, evictionPolicy, mayEvict } = await readDurability(redis)
-  if (mayEvict && !settings.REDIS_ALLOW_EVICTION) {
-    throw new UnsafeRedisError(
-      `Redis may drop customers: its maxmemory-policy is ${evictionPolicy}. Set it to noeviction, or accept that with REDIS_ALLOW_EVICTION=true.`,
-    )
+  for (const { appendOnly, evictionPolicy, mayEvict, clustered } of await readDurability(redis)) {
+    if (clustered && !settings.REDIS_CLUSTER)
+      throw new UnsafeRedisError('This Redis is a node of a cluster: say so with REDIS_CLUSTER=true.')
+    if (mayEvict && !settings.REDIS_ALLOW_EVICTION) {
+      throw new UnsafeRedisError(
+        `Redis may drop customers: its maxmemory-policy is ${evictionPolicy}. Set it to noeviction, or accept that with REDIS_ALLOW_EVICTION=true.`,
+      )
+    }
+    const durability = { appendonly: appendOnly, 'maxmemory-policy': evictionPolicy }
+    if (appendOnly === false)
+      logger.warn(durability, 'Redis keeps no append-only file: after a restart of it every customer since its last snapshot is replayed')
+    else logger.info(durability, 'Redis keeps what it is given')
   }
-  const durability = { appendonly: appendOnly, 'maxmemory-policy': evictionPolicy }
-  if (appendOnly === false)
-    logger.warn(durability, 'Redis keeps no append-only file: after a restart of it every customer since its last snapshot is replayed')
-  else logger.info(durability, 'Redis keeps what it is given')
 }
 
 /** Waits for Kafka and Redis as long as it takes. A wrong topic or an unsafe Redis ends the process. */

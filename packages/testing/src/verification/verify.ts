@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { type Admin, type Kafka, murmur2 } from '@customer-stream/runtime/kafka'
-import type { Redis } from '@customer-stream/runtime/redis'
+import type { RedisClient } from '@customer-stream/runtime/redis'
 import { customerKey, positionField, positionsKey, type TopicNames } from '@customer-stream/schemas'
 import { type LedgerEntry, readLedger } from '@customer-stream/simulator'
 import { waitUntil } from '../wait-until.ts'
@@ -10,7 +10,7 @@ import { readTopic } from './read-topic.ts'
 export interface VerifyOptions {
   readonly kafka: Kafka
   readonly admin: Admin
-  readonly redis: Redis
+  readonly redis: RedisClient
   readonly topics: TopicNames
   readonly keyPrefix: string
   readonly projection: number
@@ -59,7 +59,7 @@ const waitForProjector = async ({ admin, redis, topics, keyPrefix, projection, c
   )
 }
 
-const compareRedis = async (redis: Redis, keyPrefix: string, expected: ReadonlyMap<string, Expected>): Promise<Verdict['wrong']> => {
+const compareRedis = async (redis: RedisClient, keyPrefix: string, expected: ReadonlyMap<string, Expected>): Promise<Verdict['wrong']> => {
   const wrong: { customerUuid: string; reason: string }[] = []
   const all = [...expected]
   for (let start = 0; start < all.length; start += REDIS_BATCH) {
