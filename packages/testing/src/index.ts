@@ -1,5 +1,6 @@
 export { startGuarded } from './brokers/guarded-process.ts'
 export { type KafkaCluster, startCluster } from './brokers/local-cluster.ts'
+export { type RedisCluster, startRedisCluster } from './brokers/local-redis-cluster.ts'
 export { type Arena, type ArenaOptions, openArena } from './faults/arena.ts'
 export { freshNames } from './fresh-names.ts'
 export { openPipeline, type Pipeline } from './pipeline.ts'

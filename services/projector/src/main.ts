@@ -11,7 +11,7 @@ import {
   untilDone,
 } from '@customer-stream/runtime'
 import { checkTopics, createKafka, createPartitionConsumer, createVerifiedProducer, TopicError } from '@customer-stream/runtime/kafka'
-import { createRedis, readDurability, redisFaults } from '@customer-stream/runtime/redis'
+import { connectRedis, createRedis, readDurability, redisFaults } from '@customer-stream/runtime/redis'
 import { topicNames } from '@customer-stream/schemas'
 import { projectorSettings } from './config.ts'
 import { createProjection } from './consumer.ts'
@@ -106,8 +106,7 @@ const checkRedis = async () => {
 const connect = async () => {
   const connected = await untilDone(
     async () => {
-      // Once asked to connect, the client goes on trying by itself.
-      if (redis.status === 'wait') await redis.connect()
+      await connectRedis(redis)
       await Promise.all([admin.connect(), producer.connect(), store.ping()])
       await checkRedis()
       const maxValueBytes = settings.MAX_BODY_BYTES

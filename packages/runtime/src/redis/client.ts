@@ -83,3 +83,10 @@ export const isCluster = (client: RedisClient): client is Cluster => client inst
 
 /** Every server that takes writes, as far as the client knows. */
 export const mastersOf = (client: RedisClient): readonly Redis[] => (isCluster(client) ? client.nodes('master') : [client])
+
+/** Resolves when every master answers. May be called again after it has rejected: once asked to connect, the client goes on trying by itself. */
+export const connectRedis = async (client: RedisClient): Promise<void> => {
+  if (client.status === 'wait') await client.connect()
+  // The cluster's client connects to a node at the first command for it, and until then refuses every other.
+  await Promise.all(mastersOf(client).map((master) => master.ping()))
+}

@@ -28,15 +28,31 @@ export interface RedisCluster {
   /** Every node, as REDIS_URL takes them. */
   readonly url: string
   readonly masters: readonly RedisMaster[]
-  /** As resharding does: while its keys go over one by one the slot answers ASK, after that MOVED. */
-  moveSlot(slot: number, from: RedisMaster, to: RedisMaster): Promise<void>
+  /**
+   * Gives a slot to another master, as resharding does: its old one answers ASK for keys that have gone over, and MOVED at the end.
+   * @param meanwhile runs when all keys have gone over and the slot is not yet the new one's.
+   * @returns the new master.
+   */
+  moveSlot(slot: number, meanwhile?: () => Promise<void>): Promise<RedisMaster>
   /** May be called twice. */
   stop(): Promise<void>
 }
 
 const nodeFlags = ['--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-node-timeout', '2000']
 
-const startMaster = async (place: RedisPlace, run: Run, log: (line: string) => void): Promise<RedisMaster> => {
+const untilWhole = async (masters: readonly RedisMaster[]): Promise<void> => {
+  const lines = ['cluster_state:ok', `cluster_known_nodes:${SIZE}`, `cluster_size:${SIZE}`]
+  for (const { client } of masters) {
+    await waitUntil(
+      'every master knows every slot and its owner',
+      () => client.cluster('INFO').catch(String),
+      (info) => lines.every((line) => String(info).includes(`${line}\r`)),
+    )
+  }
+}
+
+/** @param all the masters of the cluster, of which this will be one. */
+const startMaster = async (all: readonly RedisMaster[], place: RedisPlace, run: Run, log: (line: string) => void): Promise<RedisMaster> => {
   const start = () => startRedisAt(place, run, log, { args: nodeFlags })
   let server: GuardedProcess = await start()
   const url = `redis://127.0.0.1:${place.port}`
@@ -52,11 +68,7 @@ const startMaster = async (place: RedisPlace, run: Run, log: (line: string) => v
     restart: async ({ emptied } = { emptied: false }) => {
       if (emptied) await rm(join(place.folder, 'appendonly.aof'))
       server = await start()
-      await waitUntil(
-        'the master takes part again',
-        () => client.cluster('INFO').catch(String),
-        (info) => String(info).includes('cluster_state:ok'),
-      )
+      await untilWhole(all)
     },
   }
 }
@@ -72,13 +84,7 @@ const formCluster = async (masters: readonly RedisMaster[]): Promise<void> => {
     const { hostname, port } = new URL(masters[0]!.url)
     await client.cluster('MEET', hostname, Number(port))
   }
-  for (const { client } of masters) {
-    await waitUntil(
-      'every master knows every slot and its owner',
-      () => client.cluster('INFO'),
-      (info) => ['cluster_state:ok', `cluster_known_nodes:${SIZE}`, `cluster_size:${SIZE}`].every((line) => info.includes(`${line}\r`)),
-    )
-  }
+  await untilWhole(masters)
 }
 
 export const startRedisCluster = async (log: (line: string) => void = () => {}): Promise<RedisCluster> => {
@@ -90,17 +96,21 @@ export const startRedisCluster = async (log: (line: string) => void = () => {}):
   }
   try {
     for (const [i, port] of (await freePortsToKeep(SIZE, BUS_PORT_OFFSET)).entries()) {
-      masters.push(await startMaster({ port, folder: run.makeFolder(`redis-${i}`) }, run, log))
+      masters.push(await startMaster(masters, { port, folder: run.makeFolder(`redis-${i}`) }, run, log))
     }
     await formCluster(masters)
   } catch (error) {
     await stop()
     throw error
   }
+  const owners = new Map<number, number>()
   return {
     url: masters.map(({ url }) => url).join(','),
     masters,
-    moveSlot: async (slot, from, to) => {
+    moveSlot: async (slot, meanwhile) => {
+      const owner = owners.get(slot) ?? ownerOf(slot)
+      const next = (owner + 1) % SIZE
+      const [from, to] = [masters[owner]!, masters[next]!]
       const [fromId, toId] = await Promise.all([from, to].map(({ client }) => client.cluster('MYID')))
       await to.client.cluster('SETSLOT', slot, 'IMPORTING', fromId!)
       await from.client.cluster('SETSLOT', slot, 'MIGRATING', toId!)
@@ -110,7 +120,10 @@ export const startRedisCluster = async (log: (line: string) => void = () => {}):
         if (key === undefined) break
         await from.client.migrate(hostname, Number(port), key, 0, 5000)
       }
+      await meanwhile?.()
       for (const { client } of [to, from, ...masters]) await client.cluster('SETSLOT', slot, 'NODE', toId!)
+      owners.set(slot, next)
+      return to
     },
     stop,
   }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { type Admin, type Kafka, murmur2 } from '@customer-stream/runtime/kafka'
-import type { RedisClient } from '@customer-stream/runtime/redis'
-import { customerKey, positionField, positionsKey, type TopicNames } from '@customer-stream/schemas'
+import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
+import { clusterPositionsKeys, customerKey, positionField, positionsKey, type TopicNames } from '@customer-stream/schemas'
 import { type LedgerEntry, readLedger } from '@customer-stream/simulator'
 import { waitUntil } from '../wait-until.ts'
 import { compareHash, createNewestEvents, type Expected } from './newest-events.ts'
@@ -45,14 +45,16 @@ const REDIS_BATCH = 500
 const waitForProjector = async ({ admin, redis, topics, keyPrefix, projection, catchUpMs = 60_000 }: VerifyOptions) => {
   const ends = (await admin.fetchTopicOffsets(topics.customers)).filter(({ low, high }) => low !== high)
   if (ends.length === 0) return
+  const fields = ends.map(({ partition }) => positionField(topics.customers, partition))
   await waitUntil(
     'the projector has reached the end of the topic',
     async () => {
-      const stored = await redis.hmget(
-        positionsKey(projection, keyPrefix),
-        ...ends.map(({ partition }) => positionField(topics.customers, partition)),
+      const keys = isCluster(redis) ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
+      const copies = await Promise.all(keys.map((key) => redis.hmget(key, ...fields)))
+      return ends.reduce(
+        (sum, { high }, i) => sum + Math.max(...copies.map((stored) => Number(BigInt(high) - BigInt(stored[i] ?? 0)), 0)),
+        0,
       )
-      return ends.reduce((behind, { high }, i) => behind + Math.max(0, Number(BigInt(high) - BigInt(stored[i] ?? 0))), 0)
     },
     (behind) => behind === 0,
     { timeoutMs: catchUpMs, pauseMs: 100 },
