@@ -20,7 +20,7 @@ import {
   createVerifiedProducer,
   TopicError,
 } from '@customer-stream/runtime/kafka'
-import { createRedis, readDurability } from '@customer-stream/runtime/redis'
+import { connectRedis, createRedis, readDurability, redisFaults } from '@customer-stream/runtime/redis'
 import { topicNames } from '@customer-stream/schemas'
 import { projectorSettings } from './config.ts'
 import { createProjection } from './consumer.ts'
@@ -35,7 +35,7 @@ const STALLED_SESSIONS = 4
 const COMMIT_INTERVAL_MS = 1000
 const LAG_INTERVAL_MS = 5000
 
-const settings = settingsOrExit('projector', projectorSettings, process.env, processFaults)
+const settings = settingsOrExit('projector', projectorSettings, process.env, (loaded) => [...processFaults(loaded), ...redisFaults(loaded)])
 const logger = createLogger('projector', settings.LOG_LEVEL)
 const lifecycle = createLifecycle({ logger, deadlineMs: settings.SHUTDOWN_DEADLINE_MS })
 const registry = createRegistry('projector')
@@ -97,24 +97,26 @@ class UnsafeRedisError extends Error {
   override readonly name = 'UnsafeRedisError'
 }
 const checkRedis = async () => {
-  const { appendOnly, evictionPolicy, mayEvict } = await readDurability(redis)
-  if (mayEvict && !settings.REDIS_ALLOW_EVICTION) {
-    throw new UnsafeRedisError(
-      `Redis may drop customers: its maxmemory-policy is ${evictionPolicy}. Set it to noeviction, or accept that with REDIS_ALLOW_EVICTION=true.`,
-    )
+  for (const { appendOnly, evictionPolicy, mayEvict, clustered } of await readDurability(redis)) {
+    if (clustered && !settings.REDIS_CLUSTER)
+      throw new UnsafeRedisError('This Redis is a node of a cluster: say so with REDIS_CLUSTER=true.')
+    if (mayEvict && !settings.REDIS_ALLOW_EVICTION) {
+      throw new UnsafeRedisError(
+        `Redis may drop customers: its maxmemory-policy is ${evictionPolicy}. Set it to noeviction, or accept that with REDIS_ALLOW_EVICTION=true.`,
+      )
+    }
+    const durability = { appendonly: appendOnly, 'maxmemory-policy': evictionPolicy }
+    if (appendOnly === false)
+      logger.warn(durability, 'Redis keeps no append-only file: after a restart of it every customer since its last snapshot is replayed')
+    else logger.info(durability, 'Redis keeps what it is given')
   }
-  const durability = { appendonly: appendOnly, 'maxmemory-policy': evictionPolicy }
-  if (appendOnly === false)
-    logger.warn(durability, 'Redis keeps no append-only file: after a restart of it every customer since its last snapshot is replayed')
-  else logger.info(durability, 'Redis keeps what it is given')
 }
 
 /** Waits for Kafka and Redis as long as it takes. A wrong topic or an unsafe Redis ends the process. */
 const connect = async () => {
   const connected = await untilDone(
     async () => {
-      // Once asked to connect, the client goes on trying by itself.
-      if (redis.status === 'wait') await redis.connect()
+      await connectRedis(redis)
       await Promise.all([admin.connect(), producer.connect(), store.ping()])
       await checkRedis()
       const maxValueBytes = settings.MAX_BODY_BYTES

@@ -4,7 +4,7 @@
 import { parseArgs } from 'node:util'
 import { createLogger, integer, loadSettings } from '@customer-stream/runtime'
 import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
-import { createRedis, redisSettings } from '@customer-stream/runtime/redis'
+import { connectRedis, createRedis, redisSettings } from '@customer-stream/runtime/redis'
 import { MAX_FUTURE_MS, PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
 import { isSound, verdictLines } from '../verification/print-verdict.ts'
 import { verify } from '../verification/verify.ts'
@@ -74,7 +74,7 @@ const admin = kafka.admin()
 const redis = createRedis(settings, logger)
 let exitCode = 1
 try {
-  await Promise.all([admin.connect(), redis.connect()])
+  await Promise.all([admin.connect(), connectRedis(redis)])
   const verdict = await verify({
     kafka,
     admin,

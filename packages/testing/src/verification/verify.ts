@@ -1,6 +1,6 @@
 import { type Admin, type Kafka, murmur2 } from '@customer-stream/runtime/kafka'
-import type { Redis } from '@customer-stream/runtime/redis'
-import { customerKey, positionField, positionsKey, type TopicNames } from '@customer-stream/schemas'
+import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
+import { clusterPositionsKeys, customerKey, positionField, positionsKey, type TopicNames } from '@customer-stream/schemas'
 import { type LedgerEntry, readLedger } from '@customer-stream/simulator'
 import { waitUntil } from '../wait-until.ts'
 import { fingerprint, sha256 } from './fingerprint.ts'
@@ -22,7 +22,7 @@ export interface Witness {
 export interface VerifyOptions {
   readonly kafka: Kafka
   readonly admin: Admin
-  readonly redis: Redis
+  readonly redis: RedisClient
   readonly topics: TopicNames
   readonly keyPrefix: string
   readonly projection: number
@@ -58,21 +58,23 @@ const REDIS_BATCH = 500
 const waitForProjector = async ({ admin, redis, topics, keyPrefix, projection, catchUpMs = 60_000 }: VerifyOptions) => {
   const ends = (await fetchEnds(admin, topics.customers)).filter(({ low, high }) => low !== high)
   if (ends.length === 0) return
+  const fields = ends.map(({ partition }) => positionField(topics.customers, partition))
   await waitUntil(
     'the projector has reached the end of the topic',
     async () => {
-      const stored = await redis.hmget(
-        positionsKey(projection, keyPrefix),
-        ...ends.map(({ partition }) => positionField(topics.customers, partition)),
+      const keys = isCluster(redis) ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
+      const copies = await Promise.all(keys.map((key) => redis.hmget(key, ...fields)))
+      return ends.reduce(
+        (sum, { high }, i) => sum + Math.max(...copies.map((stored) => Number(BigInt(high) - BigInt(stored[i] ?? 0)), 0)),
+        0,
       )
-      return ends.reduce((behind, { high }, i) => behind + Math.max(0, Number(BigInt(high) - BigInt(stored[i] ?? 0))), 0)
     },
     (behind) => behind === 0,
     { timeoutMs: catchUpMs, pauseMs: 100 },
   )
 }
 
-const compareRedis = async (redis: Redis, keyPrefix: string, expected: ReadonlyMap<string, Expected>): Promise<Verdict['wrong']> => {
+const compareRedis = async (redis: RedisClient, keyPrefix: string, expected: ReadonlyMap<string, Expected>): Promise<Verdict['wrong']> => {
   const wrong: { customerUuid: string; reason: string }[] = []
   const all = [...expected]
   for (let start = 0; start < all.length; start += REDIS_BATCH) {
