@@ -84,8 +84,11 @@ export const serviceFaults: readonly Fault[] = [
     name: 'clock steps',
     how: "the services' time jumps back and forth by an hour",
     options: { ingressEnv: { NODE_OPTIONS: jumpingClock }, projectorEnv: { NODE_OPTIONS: jumpingClock } },
-    inject: async ({ untilPromised }, scale) => {
+    inject: async ({ ingresses, projectors, untilPromised }, scale) => {
+      await lasting(2400)
       await untilPromised(300 + 2700 * scale)
+      // kafkajs times its requests by this clock, so that a group that is joining may need luck until it stands still.
+      for (const { process } of [...ingresses, ...projectors]) process.signal('SIGUSR2')
     },
   },
   {
