@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createSimulation } from '@customer-stream/simulator'
 import { openPipeline, type Pipeline, type RedisCluster, type ServiceProcess, startRedisCluster, waitUntil } from '@customer-stream/testing'
@@ -44,6 +45,12 @@ const applied = (more: number) =>
     (events) => events >= more,
   )
 const customersOf = (master: RedisCluster['masters'][number]) => master.client.keys(`${pipeline.keyPrefix}customer:*`)
+
+it('a Redis Cluster is told from one Redis: a projector that takes it for one refuses to start', async () => {
+  const unaware = await pipeline.start('projector', { REDIS_CLUSTER: 'false', REDIS_URL: cluster.masters[0]?.url ?? '' })
+  expect(await unaware.ended).toBe(1)
+  expect(await readFile(unaware.logFile, 'utf8')).toContain('REDIS_CLUSTER=true')
+})
 
 describe('a projector on Redis Cluster', () => {
   it('ends with every customer at his newest event, spread over all masters', async () => {
@@ -94,13 +101,19 @@ describe('a projector on Redis Cluster', () => {
     expect(await projector.metric('projector_rewinds_total')).toBe(0)
   })
 
-  it('fills a master that came back empty, without new events', async () => {
+  it.each([
+    ['came back empty', 'none'],
+    ['was set back to a backup', 'backup'],
+  ] as const)('fills a master that %s, without new events', async (_, data) => {
     const { run, ledgerPath } = simulation(1000)
-    await run.run()
-    expect(await pipeline.verify(ledgerPath)).toMatchObject(sound)
     const [, , master] = cluster.masters
+    const sending = run.run()
+    await applied(200)
+    await master?.backUp()
+    await sending
+    expect(await pipeline.verify(ledgerPath)).toMatchObject(sound)
     await master?.kill()
-    await master?.restart({ emptied: true })
+    await master?.restart(data)
     await waitUntil(
       'it has noticed',
       () => projector.metric('projector_rewinds_total'),

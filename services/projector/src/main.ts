@@ -117,8 +117,8 @@ const connect = async () => {
   const connected = await untilDone(
     async () => {
       await connectRedis(redis)
-      await Promise.all([admin.connect(), producer.connect(), store.ping()])
       await checkRedis()
+      await Promise.all([admin.connect(), producer.connect(), store.ping()])
       const maxValueBytes = settings.MAX_BODY_BYTES
       const partitions = await checkTopics(
         admin,

@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises'
+import { cp, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createLogger, loadSettings } from '@customer-stream/runtime'
 import { createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
@@ -19,8 +19,10 @@ export interface RedisMaster {
   readonly client: RedisClient
   /** SIGKILL: what was acknowledged is in the system's memory and survives. */
   kill(): Promise<void>
-  /** Starts it again in its place, with its slots, and its data unless `emptied`. */
-  restart(options?: { readonly emptied: boolean }): Promise<void>
+  /** Copies its data, for a restart with them. */
+  backUp(): Promise<void>
+  /** Starts it again in its place, with its slots, and with the data that it had, none, or those of the last backup. */
+  restart(data?: 'kept' | 'none' | 'backup'): Promise<void>
 }
 
 /** Three masters without replicas: always local processes, since each can be killed and started again. */
@@ -55,6 +57,7 @@ const untilWhole = async (masters: readonly RedisMaster[]): Promise<void> => {
 const startMaster = async (all: readonly RedisMaster[], place: RedisPlace, run: Run, log: (line: string) => void): Promise<RedisMaster> => {
   const start = () => startRedisAt(place, run, log, { args: nodeFlags })
   let server: GuardedProcess = await start()
+  const backup = `${place.folder}-backup`
   const url = `redis://127.0.0.1:${place.port}`
   const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url }), createLogger('redis-cluster', 'silent'))
   await client.connect()
@@ -65,8 +68,13 @@ const startMaster = async (all: readonly RedisMaster[], place: RedisPlace, run: 
       if (!server.hasEnded()) process.kill(await server.pid, 'SIGKILL')
       await server.ended
     },
-    restart: async ({ emptied } = { emptied: false }) => {
-      if (emptied) await rm(join(place.folder, 'appendonly.aof'))
+    backUp: async () => {
+      await cp(place.folder, backup, { recursive: true, filter: (path) => path === place.folder || path.includes('appendonly') })
+    },
+    restart: async (data = 'kept') => {
+      const files = (await readdir(place.folder)).filter((name) => name.startsWith('appendonly'))
+      if (data !== 'kept') for (const name of files) await rm(join(place.folder, name), { recursive: true })
+      if (data === 'backup') await cp(backup, place.folder, { recursive: true })
       server = await start()
       await untilWhole(all)
     },

@@ -4,7 +4,7 @@
 import { parseArgs } from 'node:util'
 import { createLogger, integer, loadSettings } from '@customer-stream/runtime'
 import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
-import { connectRedis, createRedis, redisSettings } from '@customer-stream/runtime/redis'
+import { connectRedis, createRedis, redisFaults, redisSettings } from '@customer-stream/runtime/redis'
 import { MAX_FUTURE_MS, PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
 import { isSound, verdictLines } from '../verification/print-verdict.ts'
 import { verify } from '../verification/verify.ts'
@@ -61,7 +61,10 @@ const readArguments = () => {
       ...(until !== undefined && { untilMs: time('until', until) }),
       ...(sample !== undefined && { sample: number('sample', sample, 1) }),
     }
-    return { parts, settings: loadSettings(verifySettings, process.env) }
+    const settings = loadSettings(verifySettings, process.env)
+    const [fault] = redisFaults(settings)
+    if (fault !== undefined) throw new Error(fault)
+    return { parts, settings }
   } catch (error) {
     return usage((error as Error).message)
   }
