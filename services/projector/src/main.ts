@@ -60,6 +60,7 @@ const consumer = createPartitionConsumer(kafka, admin, {
   sessionTimeoutMs: settings.CONSUMER_SESSION_TIMEOUT_MS,
   heartbeatIntervalMs: settings.CONSUMER_SESSION_TIMEOUT_MS / 5,
   maxWaitMs: settings.CONSUMER_MAX_WAIT_MS,
+  maxFetchBytes: settings.CONSUMER_FETCH_MAX_BYTES,
   // Hides the round trip to Redis; with Redis on the same machine it neither helps nor harms.
   partitionsConcurrently: 4,
   logger,
