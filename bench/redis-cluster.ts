@@ -8,7 +8,7 @@ import type { RedisClient } from '@customer-stream/runtime/redis'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { freshNames, openPipeline, type Pipeline, startBrokers, startRedisCluster, waitUntil } from '@customer-stream/testing'
 
-const { values } = parseArgs({ options: { records: { type: 'string', default: '100000' }, rounds: { type: 'string', default: '2' } } })
+const { values } = parseArgs({ options: { records: { type: 'string', default: '100000' }, rounds: { type: 'string', default: '3' } } })
 const RECORDS = Number(values.records)
 const ROUNDS = Number(values.rounds)
 const BATCH = 1000

@@ -101,6 +101,24 @@ describe('a projector on Redis Cluster', () => {
     expect(await projector.metric('projector_rewinds_total')).toBe(0)
   })
 
+  it('becomes ready by itself where the cluster was down when it started', async () => {
+    const [one, other] = cluster.masters
+    await one?.kill()
+    await waitUntil(
+      'the others have noticed',
+      () => other?.client.cluster('INFO'),
+      (info) => String(info).includes('cluster_state:fail'),
+    )
+    const late = await pipeline.start('projector')
+    await waitUntil(
+      'it has tried in vain',
+      () => readFile(late.logFile, 'utf8'),
+      (log) => log.includes('does not answer; trying on'),
+    )
+    await one?.restart()
+    await late.untilReady()
+  })
+
   it.each([
     ['came back empty', 'none'],
     ['was set back to a backup', 'backup'],

@@ -88,7 +88,7 @@ export const serviceFaults: readonly Fault[] = [
       await lasting(2400)
       await untilPromised(300 + 2700 * scale)
       // kafkajs times its requests by this clock, so that a group that is joining may need luck until it stands still.
-      for (const { process } of [...ingresses, ...projectors]) process.signal('SIGUSR2')
+      for (const { process } of [...ingresses, ...projectors]) process.signal('SIGCONT')
     },
   },
   {
