@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -13,7 +14,7 @@ const CONNECTIONS = 128
 const primary = fileURLToPath(new URL('./cluster-primary.ts', import.meta.url))
 
 const openWorkers = async ({ brokers }: Bench, count: number, folder: string, secret: string, token: string) => {
-  const logFile = join(folder, `workers-${count}.log`)
+  const logFile = join(folder, `workers-${randomUUID()}.log`)
   const guarded = startGuarded({
     command: process.execPath,
     args: ['--conditions=customer-stream-source', primary],
