@@ -101,7 +101,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/app.ts`,
     from: `if (closing) reply.header('connection', 'close')`,
     to: '',
-    test: brokers('test/pipeline.e2e.test.ts', 'told to stop under load'),
+    test: unit(`${folder}/app.test.ts`, 'ends a connection with the answer that was under way'),
   },
   {
     guard: 'stopping has a deadline',
