@@ -13,7 +13,7 @@ export default defineConfig({
         ...shared,
         test: {
           name: 'unit',
-          include: ['{packages,services}/*/src/**/*.test.ts', 'test/*.test.ts'],
+          include: ['{packages,services}/*/src/**/*.test.ts', 'test/*.test.ts', 'bench/*.test.ts'],
           exclude: ['**/*.{int,e2e}.test.ts', '**/node_modules/**'],
         },
       },
@@ -30,8 +30,8 @@ export default defineConfig({
       },
       {
         ...shared,
-        // A cluster of its own: three brokers, which it kills and freezes.
-        test: { name: 'faults', include: onACluster, hookTimeout: 120_000 },
+        // A cluster of its own: three brokers, which it kills and freezes. Beside other tests it would starve them, and they it: a group runs when the one before has ended.
+        test: { name: 'faults', include: onACluster, hookTimeout: 120_000, sequence: { groupOrder: 1 } },
       },
     ],
   },

@@ -3,6 +3,7 @@ import { type KafkaCluster, startCluster } from '@customer-stream/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { brokerFaults } from './faults/broker-faults.ts'
 import { type FaultResult, faultTable, runFault } from './faults/fault.ts'
+import { pressureFaults } from './faults/pressure-faults.ts'
 import { redisFaults } from './faults/redis-faults.ts'
 import { serviceFaults } from './faults/service-faults.ts'
 
@@ -21,12 +22,12 @@ afterAll(async () => {
 })
 
 describe('nothing promised is lost and no customer ends old, whatever happens', () => {
-  it.each([...serviceFaults, ...brokerFaults, ...redisFaults].map((fault) => [fault.name, fault.how, fault] as const))(
+  it.each([...serviceFaults, ...pressureFaults, ...brokerFaults, ...redisFaults].map((fault) => [fault.name, fault.how, fault] as const))(
     '%s: %s',
     async (_, __, fault) => {
       const result = await runFault(cluster, fault, { seed, scale })
       results.push(result)
-      expect(result).toMatchObject({ missing: 0, wrong: 0 })
+      expect(result).toMatchObject({ missing: 0, wrong: 0, imbalances: [] })
     },
     240_000,
   )

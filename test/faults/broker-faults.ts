@@ -61,7 +61,7 @@ export const brokerFaults: readonly Fault[] = [
     inject: async (arena, scale) => {
       const [broker] = arena.cluster.brokers
       await broker?.freeze()
-      await lasting(6500 + 13_500 * scale)
+      await lasting(3500 + 16_500 * scale)
       await broker?.thaw()
       await untilReplicated(arena)
     },

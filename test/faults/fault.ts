@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Arena, type ArenaOptions, isSound, type KafkaCluster, openArena, waitUntil } from '@customer-stream/testing'
+import { type Arena, type ArenaOptions, type KafkaCluster, openArena, waitUntil } from '@customer-stream/testing'
 
 /** One row of the fault suite: what is done to the pipeline under load. */
 export interface Fault {
@@ -15,13 +15,22 @@ export interface Fault {
 
 export interface FaultResult {
   readonly fault: string
+  /** Distinct events that the senders made, and what became of them. */
+  readonly made: number
   readonly promised: number
+  readonly lost: number
+  readonly stopped: number
   readonly refused: number
+  readonly records: number
   readonly missing: number
   readonly wrong: number
+  /** What does not add up, in words. */
+  readonly imbalances: readonly string[]
   readonly recoverySeconds: number
   readonly worstLag: number
 }
+
+export const isSoundResult = ({ missing, wrong, imbalances }: FaultResult): boolean => missing + wrong + imbalances.length === 0
 
 /** For faults that must last: the time is what is injected, not what is waited for. */
 export const lasting = (ms: number): Promise<void> => sleep(ms)
@@ -39,6 +48,39 @@ const watchLag = (arena: Arena) => {
   }
 }
 
+const sumOver = async (services: Arena['ingresses'], metric: string, labels?: Readonly<Record<string, string>>): Promise<number> =>
+  (await Promise.all(services.map(({ process }) => process.metric(metric, labels)))).reduce((a, b) => a + b, 0)
+
+/**
+ * Outcomes and records from here on. Each outcome is counted right after its position has moved, so that what moves after the positions were read is counted
+ * after the counters were read. Counters end with their process: where all have lived, the account goes back to the beginning of the row.
+ */
+const beginOutcomes = async ({ projectors, lived, positions }: Arena) => {
+  const count = () => sumOver(projectors, 'projector_events_total')
+  const [countedBefore, movedBefore] = lived('projector')
+    ? [0, 0]
+    : [await count(), [...(await positions()).values()].reduce((a, b) => a + b, 0)]
+  return {
+    end: async (end: ReadonlyMap<number, number>) => ({
+      counted: (await count()) - countedBefore,
+      records: [...end.values()].reduce((a, b) => a + b, 0) - movedBefore,
+    }),
+  }
+}
+
+const addUp = async (arena: Arena, outcomes: Awaited<ReturnType<typeof beginOutcomes>>): Promise<string[]> => {
+  const { account, ingresses, lived } = arena
+  await arena.readQuarantine()
+  const positions = await arena.positions()
+  return account.imbalances({
+    senders: arena.totals(),
+    sentEvents: arena.sentEvents(),
+    answered: lived('ingress') ? await sumOver(ingresses, 'ingress_answers_total', { answer: 'accepted' }) : undefined,
+    outcomes: await outcomes.end(positions),
+    positions,
+  })
+}
+
 /** Load, fault, end of the fault, recovery without a hand, verdict. */
 export const runFault = async (
   cluster: KafkaCluster,
@@ -51,24 +93,37 @@ export const runFault = async (
     await arena.untilPromised(300)
     await fault.inject(arena, scale)
     const endedAt = performance.now()
-    await arena.untilPromised(200)
     await Promise.all([...arena.ingresses, ...arena.projectors].map(({ process }) => process.untilReady()))
     const readyAt = performance.now()
+    const outcomes = await beginOutcomes(arena)
+    await arena.untilPromised(200)
     await arena.stopLoad()
+    // A record whose request was answered with 503 may still land: only then is it known what there is.
+    await waitUntil(
+      'the ingresses hold nothing more',
+      async () => [await sumOver(arena.ingresses, 'ingress_queue_records'), await sumOver(arena.ingresses, 'ingress_spool_records')],
+      (held) => held.every((records) => records === 0),
+    )
     const stoppedAt = performance.now()
     await waitUntil('the projectors have caught up', arena.lag, (behind) => behind === 0, { timeoutMs: 60_000, pauseMs: 50 })
     const caughtUpAt = performance.now()
-    const verdict = await arena.pipeline.verify(arena.ledgerPath)
+    const verdict = await arena.pipeline.verify(arena.ledgerPath, arena.account.witness)
+    const { made, promised, lost, stopped } = arena.totals()
     const result = {
       fault: fault.name,
-      promised: verdict.promisedEvents,
+      made,
+      promised,
+      lost,
+      stopped,
       refused: arena.refused(),
+      records: arena.account.figures.records,
       missing: verdict.missing.length,
       wrong: verdict.wrong.length,
+      imbalances: await addUp(arena, outcomes),
       recoverySeconds: (readyAt - endedAt + caughtUpAt - stoppedAt) / 1000,
       worstLag: lag.stop(),
     }
-    if (!isSound(verdict)) process.stderr.write(`${fault.name}: the ledger and the logs are in ${arena.pipeline.folder}\n`)
+    if (!isSoundResult(result)) process.stderr.write(`${fault.name}: the ledger and the logs are in ${arena.pipeline.folder}\n`)
     return result
   } finally {
     lag.stop()
@@ -76,14 +131,25 @@ export const runFault = async (
   }
 }
 
-const columns = ['fault', 'promised', 'other than 2xx', 'missing', 'wrong', 'recovery s', 'worst lag'] as const
+const columns: readonly [string, (result: FaultResult) => string | number][] = [
+  ['fault', ({ fault }) => fault],
+  ['events made', ({ made }) => made],
+  ['promised', ({ promised }) => promised],
+  ['lost', ({ lost }) => lost],
+  ['stopped', ({ stopped }) => stopped],
+  ['other than 2xx', ({ refused }) => refused],
+  ['records', ({ records }) => records],
+  ['missing', ({ missing }) => missing],
+  ['wrong', ({ wrong }) => wrong],
+  ['adds up', ({ imbalances }) => (imbalances.length === 0 ? 'yes' : 'NO')],
+  ['recovery s', ({ recoverySeconds }) => recoverySeconds.toFixed(1)],
+  ['worst lag', ({ worstLag }) => worstLag],
+]
 
 export const faultTable = (results: readonly FaultResult[]): string => {
-  const rows = results.map((r) =>
-    [r.fault, r.promised, r.refused, r.missing, r.wrong, r.recoverySeconds.toFixed(1), r.worstLag].map(String),
-  )
-  const widths = columns.map((column, i) => Math.max(column.length, ...rows.map((row) => row[i]?.length ?? 0)))
-  return [columns, ...rows]
+  const rows = [columns.map(([title]) => title), ...results.map((result) => columns.map(([, cell]) => String(cell(result))))]
+  const widths = columns.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)))
+  return rows
     .map((row) => row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join('  '))
     .join('\n')
 }

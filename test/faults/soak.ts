@@ -3,7 +3,8 @@ import { parseArgs } from 'node:util'
 import { Random } from '@customer-stream/simulator'
 import { startCluster } from '@customer-stream/testing'
 import { brokerFaults } from './broker-faults.ts'
-import { type FaultResult, faultTable, runFault } from './fault.ts'
+import { type FaultResult, faultTable, isSoundResult, runFault } from './fault.ts'
+import { pressureFaults } from './pressure-faults.ts'
 import { redisFaults } from './redis-faults.ts'
 import { serviceFaults } from './service-faults.ts'
 
@@ -27,7 +28,7 @@ const readArguments = () => {
 
 const { minutes, seed } = readArguments()
 const random = new Random(seed)
-const faults = [...serviceFaults, ...brokerFaults, ...redisFaults]
+const faults = [...serviceFaults, ...pressureFaults, ...brokerFaults, ...redisFaults]
 const results: FaultResult[] = []
 tell(`soak: ${minutes} minutes, seed ${seed}`)
 
@@ -43,7 +44,8 @@ try {
     const result = await runFault(cluster, fault, { seed: seed + run * 10, scale: random.below(10) / 10 })
     results.push(result)
     tell(faultTable([result]).split('\n')[1] ?? '')
-    if (result.missing + result.wrong > 0) break
+    for (const sentence of result.imbalances) tell(`  ${sentence}`)
+    if (!isSoundResult(result)) break
   }
 } catch (error) {
   failure = error
@@ -52,6 +54,6 @@ try {
 }
 process.stdout.write(`${faultTable(results)}\n`)
 if (failure) tell(`soak: ${(failure as Error).message}`)
-const sound = failure === undefined && results.every(({ missing, wrong }) => missing + wrong === 0)
-tell(sound ? `nothing missing, nothing wrong in ${results.length} runs` : `repeat it with --seed ${seed}`)
+const sound = failure === undefined && results.every(isSoundResult)
+tell(sound ? `nothing missing, nothing wrong, all adding up in ${results.length} runs` : `repeat it with --seed ${seed}`)
 process.exit(sound ? 0 : 1)

@@ -169,7 +169,7 @@ export const kafkaGuards: readonly Guard[] = [
     guard: 'a consumer that is silent while Kafka answers ends the projector',
     prevents: 'a projector that sits there for ever',
     file: `services/projector/src/main.ts`,
-    from: 'if (quietMs < settings.CONSUMER_SESSION_TIMEOUT_MS * 2) return',
+    from: 'if (quietMs < settings.CONSUMER_SESSION_TIMEOUT_MS * QUIET_SESSIONS) return',
     to: 'return',
     test: brokers('test/watchdogs.e2e.test.ts', 'shows no sign of life'),
   },

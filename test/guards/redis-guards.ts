@@ -24,8 +24,8 @@ export const redisGuards: readonly Guard[] = [
     guard: 'nothing is queued while there is no connection',
     prevents: 'memory without bound, and commands of long ago that are run at the end of an outage',
     file,
-    from: 'enableOfflineQueue: false,',
-    to: '',
+    from: 'lazyConnect: true, enableOfflineQueue: false,',
+    to: 'lazyConnect: true,',
     test: client('fails what comes then at once'),
   },
   {

@@ -65,8 +65,8 @@ export const spoolGuards: readonly Guard[] = [
     guard: 'what is spooled comes before what arrives later',
     prevents: 'records overtaking each other at the end of an outage',
     file: `${folder}/spooled-publish.ts`,
-    from: 'if (spool.size.records > 0)',
-    to: 'if (spool.size.records < 0)',
+    from: 'if (spool.size.records > (kafkaTakes',
+    to: 'if (spool.size.records < -(kafkaTakes',
     test: spooledPublish('goes to the disk at once while that holds earlier records'),
   },
   {

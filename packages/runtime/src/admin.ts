@@ -8,6 +8,22 @@ export interface ReadinessCheck {
   readonly detail?: string
 }
 
+const MAX_DETAIL_CHARACTERS = 200
+
+/** Asks whom the process depends on; `ask` rejects where the answer is no. */
+export const readinessOf = async (name: string, ask: () => Promise<unknown>, timeoutMs: number): Promise<ReadinessCheck> => {
+  const { promise: expired, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)
+  try {
+    await Promise.race([ask(), expired])
+    return { name, ready: true }
+  } catch (error) {
+    return { name, ready: false, detail: (error as Error).message.slice(0, MAX_DETAIL_CHARACTERS) }
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 /**
  * The admin port, not for the public: `/livez` (the event loop turns), `/readyz` (200 or 503 with each check), `/metrics` (Prometheus).
  * @param checks called for each request to /readyz; must answer quickly and not throw.

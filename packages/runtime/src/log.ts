@@ -1,15 +1,46 @@
-import { type Logger, pino } from 'pino'
+import { type DestinationStream, type Logger, type LoggerOptions, pino, stdSerializers } from 'pino'
 
 export type { Logger }
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 
-/** The process's logger: JSON lines on standard output. Nothing is logged per event: that costs as much as handling it. */
-export const createLogger = (service: string, level: (typeof LOG_LEVELS)[number]): Logger =>
-  pino({
+const MAX_TEXT_CHARACTERS = 1000
+const MAX_STACK_CHARACTERS = 4000
+
+const cut = (text: string, characters: number): string =>
+  text.length <= characters ? text : `${text.slice(0, characters)}… (${text.length} characters)`
+
+/**
+ * Only what is known of an error. ioredis hangs the failed command with all its arguments on it, kafkajs its payloads: with pino's own way an outage of Redis
+ * would write whole chunks of customers into the log, megabytes a line.
+ */
+const errorFields = (error: Error) => {
+  const { type, message, stack, code } = stdSerializers.err(error) as { type: string; message: string; stack: string; code?: unknown }
+  return {
+    type,
+    message: cut(message, MAX_TEXT_CHARACTERS),
+    stack: cut(stack, MAX_STACK_CHARACTERS),
+    ...((typeof code === 'string' || typeof code === 'number') && { code }),
+  }
+}
+
+/**
+ * The process's logger: JSON lines on standard output. Nothing is logged per event: that costs as much as handling it.
+ * @param destination standard output when not given.
+ */
+export const createLogger = (service: string, level: (typeof LOG_LEVELS)[number], destination?: DestinationStream): Logger => {
+  const options: LoggerOptions = {
     level,
     base: { service },
     timestamp: pino.stdTimeFunctions.isoTime,
+    serializers: { err: errorFields },
+    formatters: {
+      // What a library reports may hold anything.
+      log: (fields) =>
+        Object.fromEntries(
+          Object.entries(fields).map(([name, value]) => [name, typeof value === 'string' ? cut(value, MAX_TEXT_CHARACTERS) : value]),
+        ),
+    },
     // A second line of defence: no code path here logs a request, a secret or a customer.
     redact: {
       paths: [
@@ -28,4 +59,28 @@ export const createLogger = (service: string, level: (typeof LOG_LEVELS)[number]
       ],
       censor: '[redacted]',
     },
-  })
+  }
+  return destination ? pino(options, destination) : pino(options)
+}
+
+/**
+ * For what an outage, or two processes that undo each other's work, would log without end: the first is logged at once, those that follow within the interval
+ * are only counted, and the next one after it tells how many there were.
+ */
+export const createOccasionalLog = <Fields extends object>(
+  log: (fields: Fields & { readonly heldBack: number }) => void,
+  intervalMs = 10_000,
+): ((fields: Fields) => void) => {
+  let lastLoggedAt = Number.NEGATIVE_INFINITY
+  let heldBack = 0
+  return (fields) => {
+    const now = performance.now()
+    if (now - lastLoggedAt < intervalMs) {
+      heldBack += 1
+      return
+    }
+    log({ ...fields, heldBack })
+    lastLoggedAt = now
+    heldBack = 0
+  }
+}

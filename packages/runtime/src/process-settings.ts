@@ -11,6 +11,19 @@ export const processSettings = {
     description: 'Port of `/livez`, `/readyz` and `/metrics`; not for the public. 0 takes a free one.',
   }),
   LOG_LEVEL: choice(LOG_LEVELS, { default: 'info', description: 'Least severe level that is logged.' }),
+  READINESS_TIMEOUT_MS: integer({
+    default: 2000,
+    minimum: 100,
+    maximum: 60_000,
+    description: 'What does not answer `/readyz` within this time counts as not ready. Below the time-out of the probe that asks.',
+  }),
+  RETRY_MAX_PAUSE_MS: integer({
+    default: 3000,
+    minimum: 100,
+    maximum: 300_000,
+    description:
+      'Longest pause between two tries while Kafka or Redis is away; it begins at 100 ms and doubles. Longer spares a cluster that is coming up many processes at once, shorter goes on sooner.',
+  }),
   SHUTDOWN_DELAY_MS: integer({
     default: 0,
     minimum: 0,

@@ -177,7 +177,9 @@ export const customerToHash = (event: CustomersEvent, from: Provenance): Result<
   fields.set(META.appliedAt, String(from.appliedAt))
   fields.set(META.source, `${from.topic}/${from.partition}/${from.offset}`)
   fields.set(META.projection, String(from.projection))
-  return ok({ customerUuid: event.customerUuid, version: version.value, fieldsAndValues: [...fields].flat() })
+  const fieldsAndValues: string[] = []
+  for (const [field, value] of fields) fieldsAndValues.push(field, value)
+  return ok({ customerUuid: event.customerUuid, version: version.value, fieldsAndValues })
 }
 
 /** A customer as read back from Redis. */

@@ -3,7 +3,7 @@
  * as it is, unknown fields included: an event with an odd phone number is still the truth. Nothing here throws.
  */
 import { type Static, Type } from '@sinclair/typebox'
-import { parseJson } from './json.ts'
+import { mayRound, mayRoundWithin, parseJson } from './json.ts'
 import { failed, ok, type Result } from './result.ts'
 
 const Nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) => Type.Optional(Type.Union([schema, Type.Null()]))
@@ -74,28 +74,32 @@ const utf8 = new TextDecoder('utf-8', { fatal: true })
 const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value)
 const asText = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)
 
-const parseText = <Fault extends ParseFault>(text: string, fault: Fault): Result<unknown, Fault | 'nested-too-deep'> => {
+const parseText = <Fault extends ParseFault>(text: string, fault: Fault, rounds: boolean): Result<unknown, Fault | 'nested-too-deep'> => {
   try {
-    return ok(parseJson(text))
+    return ok(parseJson(text, rounds))
   } catch (error) {
     if (error instanceof RangeError) return failed('nested-too-deep', 'the JSON is nested too deep to be read digit for digit')
     return failed(fault, (error as Error).message)
   }
 }
 
-/** The payload as an object, whether it came as a JSON string (as the vendor sends it) or as an object. */
-export const parsePayload = (payload: unknown): Result<JsonObject, 'payload-not-json' | 'payload-not-an-object' | 'nested-too-deep'> => {
+type PayloadResult = Result<JsonObject, 'payload-not-json' | 'payload-not-an-object' | 'nested-too-deep'>
+
+const readPayload = (payload: unknown, mayRoundInside: boolean): PayloadResult => {
   let value = payload
   if (typeof payload === 'string') {
-    const parsed = parseText(payload, 'payload-not-json')
+    const parsed = parseText(payload, 'payload-not-json', mayRoundInside && mayRound(payload))
     if (!parsed.ok) return parsed
     value = parsed.value
   }
   return isObject(value) ? ok(value) : failed('payload-not-an-object', 'the payload is not a JSON object')
 }
 
-const parseCustomers = (type: string, envelope: JsonObject): Result<CustomersEvent, ParseFault> => {
-  const payload = parsePayload(envelope.payload)
+/** The payload as an object, whether it came as a JSON string (as the vendor sends it) or as an object. */
+export const parsePayload = (payload: unknown): PayloadResult => readPayload(payload, true)
+
+const parseCustomers = (type: string, envelope: JsonObject, mayRoundInside: boolean): Result<CustomersEvent, ParseFault> => {
+  const payload = readPayload(envelope.payload, mayRoundInside)
   if (!payload.ok) return payload
   const { customerWithVehicles } = payload.value
   if (!isObject(customerWithVehicles) || !isObject(customerWithVehicles.customer)) {
@@ -120,7 +124,8 @@ export const parseEvent = (body: Uint8Array): ParseResult => {
   } catch {
     return failed('not-utf8', 'the body is not UTF-8')
   }
-  const parsed = parseText(text, 'not-json')
+  const mayRoundInside = mayRoundWithin(text)
+  const parsed = parseText(text, 'not-json', mayRoundInside && mayRound(text))
   if (!parsed.ok) return parsed
   const envelope = parsed.value
   if (!isObject(envelope)) return failed('not-an-object', 'the body is JSON, but not an object')
@@ -129,7 +134,7 @@ export const parseEvent = (body: Uint8Array): ParseResult => {
     type === undefined
       ? failed('missing-type', 'neither type nor dataType is given')
       : type === 'customers'
-        ? parseCustomers(type, envelope)
+        ? parseCustomers(type, envelope, mayRoundInside)
         : ok({ kind: 'other', type, envelope })
   const eventId = asText(envelope.id)
   return result.ok || eventId === undefined ? result : { ...result, eventId }

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { isRawNumber, parseJson } from './json.ts'
+import { isRawNumber, mayRound, mayRoundWithin, parseJson } from './json.ts'
 
 it.each([
   '12345678901234567890',
@@ -36,4 +36,23 @@ it('does not take the digits of hexadecimal ids in strings for numbers, which wo
   const nested = `{"dealeruuid":"7c1e910a12345678901234567890","deep":${'['.repeat(100_000)}${']'.repeat(100_000)}}`
   // Only the plain parse can read this depth.
   expect(() => parseJson(nested)).not.toThrow()
+})
+
+it('finds by one look at a text also the long numbers of the JSON that its strings hold, however they are escaped', () => {
+  const blank = fc.constantFrom('', ' ', '\n', '\t', '\r\n')
+  const inner = fc
+    .tuple(
+      fc.constantFrom('[', '{"a":', '[1,', '{"a":-'),
+      blank,
+      fc.constantFrom('12345678901234567890', '1e400', '15'),
+      fc.constantFrom('', '\u00e9'),
+    )
+    .map(([open, space, number, text]) => `${open}${space}${number}${open.startsWith('[') ? ']' : '}'}${text}`)
+  const escapeAll = (text: string) => [...text].map((c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`).join('')
+  fc.assert(
+    fc.property(inner, fc.boolean(), (text, escaped) => {
+      const outer = escaped ? `{"payload":"${escapeAll(text)}"}` : JSON.stringify({ payload: text })
+      expect(mayRoundWithin(outer) || !mayRound(text)).toBe(true)
+    }),
+  )
 })

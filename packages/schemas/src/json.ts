@@ -12,9 +12,16 @@ const RawJson = JSON as typeof JSON & { rawJSON(text: string): RawNumber; isRawJ
 
 /**
  * A double keeps 15 significant digits and exponents up to 308; a literal below both bounds survives `JSON.parse` exactly. A number follows a bracket, colon,
- * comma or blank: hexadecimal ids in strings do not count.
+ * comma or blank, also one that is escaped within a string: hexadecimal ids in strings do not count.
  */
-const inexactNumber = /(?:^|[[:,\s])-?(?:\d[\d.]{15,}|\d[\d.]*[eE][+-]?\d{3})/
+const inexactNumber = /(?:^|[[:,\s]|\\[nrt])-?(?:\d[\d.]{15,}|\d[\d.]*[eE][+-]?\d{3})/
+
+/**
+ * Whether a text may hold a number that `JSON.parse` would round. What is said of a text holds for the JSON in its strings too, so that a body and the payload in
+ * it are searched once, unless the text spells characters as `\u00..`, digits perhaps.
+ */
+export const mayRound = (text: string): boolean => inexactNumber.test(text)
+export const mayRoundWithin = (text: string): boolean => mayRound(text) || text.includes('\\u00')
 
 const keepExact = (_key: string, value: unknown, context?: { source?: string }): unknown => {
   const source = context?.source
@@ -27,7 +34,8 @@ export const isRawNumber = (value: unknown): value is RawNumber => RawJson.isRaw
 
 /**
  * `JSON.parse` without loss of digits.
+ * @param rounds false where the text is known to hold no number that would be rounded.
  * @throws SyntaxError when the text is not JSON; RangeError when it holds such a number and is nested too deep for a reviver (some thousand levels).
  */
-export const parseJson = (text: string): unknown =>
-  inexactNumber.test(text) ? JSON.parse(text, keepExact as Parameters<typeof JSON.parse>[1]) : JSON.parse(text)
+export const parseJson = (text: string, rounds = mayRound(text)): unknown =>
+  rounds ? JSON.parse(text, keepExact as Parameters<typeof JSON.parse>[1]) : JSON.parse(text)

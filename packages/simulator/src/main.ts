@@ -40,7 +40,7 @@ function summary(progress: SimulationProgress, seconds: number): string {
     ['events made', progress.made],
     ['promised', progress.promised],
     ['lost', progress.lost],
-    ['stopped before an answer', progress.made - progress.promised - progress.lost],
+    ['stopped before an answer', progress.stopped],
     ['promises, with repeats', progress.promises],
     ['repeats', progress.repeats],
     ['attempts', progress.attempts],

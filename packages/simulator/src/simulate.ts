@@ -39,7 +39,7 @@ export interface SimulationOptions {
 }
 
 export interface SimulationProgress {
-  /** Distinct events handed to delivery. After a run, those neither promised nor lost were given up by a stop. */
+  /** Distinct events handed to delivery. After a run each is promised, lost or stopped. */
   made: number
   attempts: number
   /** Distinct events answered with 2xx at least once. */
@@ -53,6 +53,8 @@ export interface SimulationProgress {
   failedConnections: number
   /** Events whose six attempts all failed. */
   lost: number
+  /** Events given up by a stop, between two attempts. */
+  stopped: number
   /** Deliveries begun of an event that had been promised before. */
   repeats: number
   statuses: Record<number, number>
@@ -83,6 +85,7 @@ export function createSimulation(options: SimulationOptions): Simulation {
     timedOut: 0,
     failedConnections: 0,
     lost: 0,
+    stopped: 0,
     repeats: 0,
     statuses: {},
   }
@@ -112,7 +115,7 @@ export function createSimulation(options: SimulationOptions): Simulation {
 
     async function handOver(event: SequencedEvent, body: Uint8Array, isRepeat: boolean): Promise<void> {
       const result = await deliver(body, event.random)
-      if (result.outcome === 'lost' && !isRepeat) progress.lost++
+      if (result.outcome !== 'promised' && !isRepeat) progress[result.outcome]++
       if (result.outcome !== 'promised') return
       progress.promises++
       if (!isRepeat) progress.promised++

@@ -1,4 +1,4 @@
-import type { Reporter, TestCase } from 'vitest/node'
+import type { Reporter, TestCase, TestModule } from 'vitest/node'
 
 /** Ends a run with one plain line, `N passed, N failed`, that people and CI can read without knowing vitest. */
 export default class ClosingLineReporter implements Reporter {
@@ -9,9 +9,10 @@ export default class ClosingLineReporter implements Reporter {
     if (state !== 'pending') this.#counts[state] += 1
   }
 
-  // A file that does not load has no test case to fail.
-  onTestRunEnd(modules: readonly { errors(): unknown[] }[], unhandledErrors: readonly unknown[]): void {
-    const broken = unhandledErrors.length + modules.filter((module) => module.errors().length > 0).length
+  // A file that does not load, and a suite whose preparation fails, have no test case to fail.
+  onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly unknown[]): void {
+    const suites = modules.flatMap((module) => [module, ...module.children.allSuites()])
+    const broken = unhandledErrors.length + suites.filter((suite) => suite.errors().length > 0).length
     const { passed, failed, skipped } = this.#counts
     process.once('exit', () => {
       process.stdout.write(`\n${passed} passed, ${failed + broken} failed${skipped > 0 ? `, ${skipped} skipped` : ''}\n`)

@@ -1,6 +1,7 @@
 export { startGuarded } from './brokers/guarded-process.ts'
-export { startBrokers } from './brokers/index.ts'
+export { type Brokers, startBrokers } from './brokers/index.ts'
 export { type KafkaCluster, startCluster } from './brokers/local-cluster.ts'
+export { type RedisCluster, startRedisCluster } from './brokers/local-redis-cluster.ts'
 export { type Arena, type ArenaOptions, openArena } from './faults/arena.ts'
 export { openTcpProxy, type TcpProxy } from './faults/tcp-proxy.ts'
 export { freshNames } from './fresh-names.ts'

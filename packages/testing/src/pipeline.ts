@@ -3,16 +3,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createLogger, loadSettings } from '@customer-stream/runtime'
 import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
-import { createRedis, type Redis, redisSettings } from '@customer-stream/runtime/redis'
+import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
 import { PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
 import { sign } from '@customer-stream/simulator'
 import { freshNames } from './fresh-names.ts'
 import { type ServiceName, type ServiceProcess, startService } from './service-process.ts'
-import { type Verdict, verify } from './verification/verify.ts'
+import { type Verdict, verify, type Witness } from './verification/verify.ts'
 
 export interface PipelineBrokers {
   readonly kafkaBrokers: readonly string[]
   readonly redisUrl: string
+  /** Whether `redisUrl` names the nodes of a Redis Cluster. */
+  readonly redisCluster?: boolean
 }
 
 /** Both services as processes on given brokers, under names of their own, and the means to send to them and to judge them. */
@@ -26,18 +28,21 @@ export interface Pipeline {
   start(name: ServiceName, env?: Readonly<Record<string, string>>): Promise<ServiceProcess>
   /** One delivery as the sender makes it, signed with this pipeline's secret; headers given here replace or add. */
   post(ingress: ServiceProcess, body: string | Buffer, headers?: Readonly<Record<string, string>>): Promise<Response>
-  verify(ledgerPath?: string, catchUpMs?: number): Promise<Verdict>
-  readonly redis: Redis
+  verify(ledgerPath?: string, witness?: Witness): Promise<Verdict>
+  readonly redis: RedisClient
   /** A client of another Redis; the caller disconnects it. */
-  connectRedis(url: string): Promise<Redis>
+  connectRedis(url: string): Promise<RedisClient>
   readonly admin: ReturnType<ReturnType<typeof createKafka>['admin']>
   readonly kafka: ReturnType<typeof createKafka>
-  /** Ends the services that still run, the last started first, and the connections. */
+  /** Ends the services that still run, and the connections. */
   close(): Promise<void>
 }
 
 /** @param names of topics, keys and group; new ones when not given, so that nothing else on these brokers is touched. */
-export const openPipeline = async ({ kafkaBrokers, redisUrl }: PipelineBrokers, names = freshNames()): Promise<Pipeline> => {
+export const openPipeline = async (
+  { kafkaBrokers, redisUrl, redisCluster = false }: PipelineBrokers,
+  names = freshNames(),
+): Promise<Pipeline> => {
   const { topicPrefix, groupId, keyPrefix } = names
   const secret = 'desk-secret'
   const token = 'desk-token'
@@ -49,19 +54,25 @@ export const openPipeline = async ({ kafkaBrokers, redisUrl }: PipelineBrokers, 
   }
   const environments: Record<ServiceName, Record<string, string>> = {
     ingress: { ...shared, MYKAARMA_SIGNING_SECRETS: `desk=${secret}`, MYKAARMA_TOKENS: `desk=${token}` },
-    projector: { ...shared, REDIS_URL: redisUrl, REDIS_KEY_PREFIX: keyPrefix, CONSUMER_GROUP_ID: groupId },
+    projector: {
+      ...shared,
+      REDIS_URL: redisUrl,
+      REDIS_CLUSTER: String(redisCluster),
+      REDIS_KEY_PREFIX: keyPrefix,
+      CONSUMER_GROUP_ID: groupId,
+    },
   }
   const folder = mkdtempSync(join(tmpdir(), 'customer-stream-'))
   const topics = topicNames(topicPrefix)
   const logger = createLogger('pipeline', 'silent')
-  const kafka = createKafka(loadSettings(kafkaSettings, shared), { clientId: 'pipeline', logger, requestTimeoutMs: 10_000 })
+  const kafka = createKafka(loadSettings(kafkaSettings, shared), { clientId: 'pipeline', logger })
   const admin = kafka.admin()
-  const connectRedis = async (url: string): Promise<Redis> => {
-    const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url }), logger)
-    await client.connect()
+  const openRedis = async (url: string, cluster = false): Promise<RedisClient> => {
+    const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url, REDIS_CLUSTER: String(cluster) }), logger)
+    await connectRedis(client)
     return client
   }
-  const [redis] = await Promise.all([connectRedis(redisUrl), admin.connect()])
+  const [redis] = await Promise.all([openRedis(redisUrl, redisCluster), admin.connect()])
   const services: ServiceProcess[] = []
   let started = 0
 
@@ -74,7 +85,7 @@ export const openPipeline = async ({ kafkaBrokers, redisUrl }: PipelineBrokers, 
     kafka,
     admin,
     redis,
-    connectRedis,
+    connectRedis: (url) => openRedis(url),
     start: async (name, env = {}) => {
       started += 1
       const service = await startService(name, { ...environments[name], ...env }, join(folder, `${name}-${started}.log`))
@@ -92,19 +103,26 @@ export const openPipeline = async ({ kafkaBrokers, redisUrl }: PipelineBrokers, 
           ...headers,
         },
       }),
-    verify: (ledgerPath, catchUpMs) =>
-      verify({
-        kafka,
-        admin,
-        redis,
-        topics,
-        keyPrefix,
-        projection: PROJECTION_VERSION,
-        ...(ledgerPath !== undefined && { ledgerPath }),
-        ...(catchUpMs !== undefined && { catchUpMs }),
-      }),
+    verify: async (ledgerPath, witness) => {
+      // A client of its own: one that has seen a fault may still be about to connect again.
+      const judge = await openRedis(redisUrl, redisCluster)
+      try {
+        return await verify({
+          kafka,
+          admin,
+          redis: judge,
+          topics,
+          keyPrefix,
+          projection: PROJECTION_VERSION,
+          ...(ledgerPath !== undefined && { ledgerPath }),
+          ...(witness && { witness }),
+        })
+      } finally {
+        judge.disconnect()
+      }
+    },
     close: async () => {
-      for (const service of services.toReversed()) await service.end()
+      await Promise.all(services.map((service) => service.end()))
       redis.disconnect()
       await admin.disconnect()
     },

@@ -20,7 +20,7 @@ export const testKafkaSettings = (env: Readonly<Record<string, string>> = {}): K
   })
 
 export const testKafka = (settings: KafkaSettings = testKafkaSettings()) =>
-  createKafka(settings, { clientId: 'test', logger: silentLogger, requestTimeoutMs: 10_000 })
+  createKafka(settings, { clientId: 'test', logger: silentLogger })
 
 const providers = new Map<string, ReturnType<typeof openProvider>>()
 

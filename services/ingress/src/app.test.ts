@@ -35,6 +35,7 @@ const start = ({ outcome = 'stored', ...options }: Partial<AppOptions> & { outco
       maxBodyBytes: 10_000,
       acceptDeadlineMs: 1000,
       maxConnections: 100,
+      keepAliveTimeoutMs: 1000,
       allowedAddresses: undefined,
       trustedProxies: undefined,
       ...options,

@@ -27,6 +27,7 @@ export interface AppOptions {
   readonly maxBodyBytes: number
   readonly acceptDeadlineMs: number
   readonly maxConnections: number
+  readonly keepAliveTimeoutMs: number
   /** Undefined lets anyone send. */
   readonly allowedAddresses: AddressSet | undefined
   readonly trustedProxies: AddressSet | undefined
@@ -86,8 +87,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
       socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`)
     },
-    // Longer than a load balancer keeps idle connections (60 s is usual), so that it never writes into one that we are closing.
-    keepAliveTimeout: 72_000,
+    keepAliveTimeout: options.keepAliveTimeoutMs,
     // While closing, requests on open connections are still served: refusing them would cost the sender one of its six tries.
     return503OnClosing: false,
     ...(options.trustedProxies && { trustProxy: (address: string) => options.trustedProxies?.includes(address) ?? false }),
@@ -109,8 +109,9 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     closing = true
   })
   // Else a busy keep-alive connection would be kept up by its own requests.
-  app.addHook('onSend', async (_request, reply) => {
+  app.addHook('onSend', (_request, reply, payload, done) => {
     if (closing) reply.header('connection', 'close')
+    done(null, payload)
   })
 
   // The raw bytes are what was signed and what is stored; nothing may parse or decode them before.
@@ -124,12 +125,14 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   })
   app.setNotFoundHandler((_request, reply) => refuse(reply, 'not-found'))
 
+  app.decorateRequest('deadlineAt', 0)
   app.post(
     WEBHOOK_PATH,
     {
-      onRequest: async (request, reply) => {
+      onRequest: (request, reply, done) => {
         request.deadlineAt = performance.now() + options.acceptDeadlineMs
-        if (options.allowedAddresses && !options.allowedAddresses.includes(request.ip)) return refuse(reply, 'forbidden-address')
+        if (options.allowedAddresses && !options.allowedAddresses.includes(request.ip)) refuse(reply, 'forbidden-address')
+        else done()
       },
     },
     async (request: FastifyRequest, reply) => {

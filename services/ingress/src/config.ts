@@ -51,6 +51,13 @@ export const ingressSettings = {
     maximum: 100_000,
     description: 'Connections to the public port; more are refused. Each may hold one body in memory.',
   }),
+  KEEP_ALIVE_TIMEOUT_MS: integer({
+    default: 72_000,
+    minimum: 1000,
+    maximum: 3_600_000,
+    description:
+      'An idle connection is kept this long. Longer than the load balancer keeps one (60 s is usual): else it writes a request into a connection that is closing, and answers 502.',
+  }),
   QUEUE_MAX_RECORDS: integer({
     default: 10_000,
     minimum: 1,

@@ -4,12 +4,15 @@ import {
   createAdminApp,
   createLifecycle,
   createLogger,
+  createOccasionalLog,
   createRegistry,
+  periodically,
   type ReadinessCheck,
+  readinessOf,
   settingsOrExit,
   untilDone,
 } from '@customer-stream/runtime'
-import { checkTopics, createKafka, createVerifiedProducer, TopicError } from '@customer-stream/runtime/kafka'
+import { checkTopics, createAdmin, createKafka, createVerifiedProducer, TopicError } from '@customer-stream/runtime/kafka'
 import { topicNames } from '@customer-stream/schemas'
 import { createApp } from './app.ts'
 import { createAuthenticate } from './authenticate.ts'
@@ -19,6 +22,9 @@ import { createIngressMetrics } from './metrics.ts'
 import { openSpool, type Spool } from './spool/spool.ts'
 import { createSpooledPublish } from './spooled-publish.ts'
 
+/** A drain that Kafka refuses begins again after this time; one that goes on needs no beginning. */
+const DRAIN_INTERVAL_MS = 500
+
 const settings = settingsOrExit('ingress', ingressSettings, process.env, settingsFaults)
 const logger = createLogger('ingress', settings.LOG_LEVEL)
 const lifecycle = createLifecycle({ logger, deadlineMs: settings.SHUTDOWN_DEADLINE_MS })
@@ -27,10 +33,13 @@ const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
 const stopping = new AbortController()
 let topicsChecked = false
 
+const sayUnacknowledged = createOccasionalLog((fields) => logger.warn(fields, 'records without an acknowledgement are sent again'))
+const sayUnwritable = createOccasionalLog((fields) => logger.error(fields, 'the spool cannot be written'))
+const sayUnreadable = createOccasionalLog((fields) => logger.warn(fields, 'the spool cannot be read'))
+const sayFailed = createOccasionalLog((fields) => logger.error(fields, 'a request failed'))
+
 // Creating topics and waiting for their leaders takes longer than a produce request may.
-const admin = createKafka(settings, { clientId: 'customer-stream-ingress-admin', logger, requestTimeoutMs: 10_000 }).admin({
-  retry: { retries: 1, initialRetryTime: 100, maxRetryTime: 1000 },
-})
+const admin = createAdmin(createKafka(settings, { clientId: 'customer-stream-ingress-admin', logger }))
 
 const lanes = createLanes(
   Object.values(topics),
@@ -42,7 +51,7 @@ const lanes = createLanes(
         produceTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,
         onUnacknowledged: (records) => {
           metrics.unacknowledged.inc(records)
-          logger.warn({ records }, 'records without an acknowledgement are sent again')
+          sayUnacknowledged({ records })
         },
       },
     ),
@@ -75,31 +84,30 @@ if (settings.SPOOL_DIR !== undefined) {
     process.exit(2)
   })
 }
-const publish = spool
-  ? createSpooledPublish(lanes.publish, spool, {
-      spoolAfterMs: settings.SPOOL_AFTER_MS,
-      onDiskError: (error) => logger.error({ err: error }, 'the spool cannot be written'),
-    })
-  : lanes.publish
-
-/** Sends what was spooled, in order of arrival, as soon as Kafka takes it. */
-const drainSpool = async () => {
-  await spool?.drain(lanes.send, stopping.signal)
-}
+const spooled =
+  spool &&
+  createSpooledPublish(lanes.publish, spool, {
+    spoolAfterMs: settings.SPOOL_AFTER_MS,
+    onDiskError: (err) => {
+      metrics.spoolErrors.inc()
+      sayUnwritable({ err })
+    },
+  })
 
 const app = createApp(
   {
     authenticate:
       settings.MYKAARMA_AUTH === 'off' ? undefined : createAuthenticate(settings.MYKAARMA_SIGNING_SECRETS, settings.MYKAARMA_TOKENS),
-    publish,
+    publish: spooled?.publish ?? lanes.publish,
     topics,
     metrics,
-    onInternalError: (error) => logger.error({ err: error }, 'a request failed'),
+    onInternalError: (err) => sayFailed({ err }),
   },
   {
     maxBodyBytes: settings.MAX_BODY_BYTES,
     acceptDeadlineMs: settings.ACCEPT_DEADLINE_MS,
     maxConnections: settings.MAX_CONNECTIONS,
+    keepAliveTimeoutMs: settings.KEEP_ALIVE_TIMEOUT_MS,
     allowedAddresses: settings.MYKAARMA_ALLOWED_ADDRESSES,
     trustedProxies: settings.TRUSTED_PROXIES,
   },
@@ -110,15 +118,7 @@ const kafkaCheck = async (): Promise<ReadinessCheck> => {
   if (!topicsChecked) return { name: 'kafka', ready: false, detail: 'not connected yet' }
   const stuck = lanes.stuck()
   if (stuck !== undefined) return { name: 'kafka', ready: false, detail: stuck }
-  try {
-    const { brokers } = await Promise.race([
-      admin.describeCluster(),
-      sleep(2000).then(() => Promise.reject(new Error('no answer within 2 s'))),
-    ])
-    return { name: 'kafka', ready: brokers.length > 0 }
-  } catch (error) {
-    return { name: 'kafka', ready: false, detail: (error as Error).message }
-  }
+  return readinessOf('kafka', () => admin.describeCluster(), settings.READINESS_TIMEOUT_MS)
 }
 const checks = async (): Promise<ReadinessCheck[]> => {
   const kafka = await kafkaCheck()
@@ -147,7 +147,7 @@ const connect = async () => {
     },
     {
       signal: stopping.signal,
-      backOff: { initialMs: 200, maxMs: 5000 },
+      backOff: { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS },
       onFailure: (error, failures) => {
         if (error instanceof TopicError) throw error
         if (failures === 1 || failures % 10 === 0)
@@ -165,8 +165,14 @@ const connect = async () => {
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 lifecycle.onStop('kafka', () => Promise.allSettled([admin.disconnect(), lanes.disconnect()]))
 lifecycle.onStop('spool', () => spool?.close())
-const drainTimer = setInterval(() => drainSpool().catch((error: unknown) => logger.warn({ err: error }, 'the spool cannot be read')), 500)
-lifecycle.onStop('drain', () => clearInterval(drainTimer))
+lifecycle.onStop(
+  'drain',
+  periodically(
+    DRAIN_INTERVAL_MS,
+    async () => spooled?.drain(lanes.send, stopping.signal),
+    (err) => sayUnreadable({ err }),
+  ),
+)
 lifecycle.onStop('publishers', () => lanes.drain())
 // A request answered at its deadline is the last that can be under way.
 lifecycle.onStop('public port', () => closeServer(app, settings.ACCEPT_DEADLINE_MS + 500))

@@ -47,6 +47,11 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
       labelNames: ['what'],
       registers,
     }),
+    spoolErrors: new Counter({
+      name: 'ingress_spool_errors_total',
+      help: 'Events that the disk of the spool refused, for want of room or for a fault. They were not promised, unless Kafka took them.',
+      registers,
+    }),
     answers: new Counter({
       name: 'ingress_answers_total',
       help: 'Answers by `accepted` or the type of the problem.',

@@ -9,7 +9,7 @@ const soon = () => performance.now() + 1000
 const setUp = ({ outcome = 'stored' as Outcome, append = async () => {}, held = 0 } = {}) => {
   const calls: string[] = []
   const errors: string[] = []
-  const publish = createSpooledPublish(
+  const { publish, drain } = createSpooledPublish(
     async () => {
       calls.push('kafka')
       return outcome
@@ -19,11 +19,15 @@ const setUp = ({ outcome = 'stored' as Outcome, append = async () => {}, held = 
         calls.push('disk')
         await append()
       },
+      drain: async (send) => {
+        await send([record])
+        return 'empty'
+      },
       size: { records: held, bytes: held, oldestAt: undefined },
     },
     { spoolAfterMs: 10, onDiskError: ({ message }) => errors.push(message) },
   )
-  return { publish, calls, errors }
+  return { publish, drain, calls, errors }
 }
 
 it('does not touch the disk while Kafka stores', async () => {
@@ -43,6 +47,22 @@ it.each(['refused', 'closing'] as const)('does not spool what Kafka or we will n
 
 it('goes to the disk at once while that holds earlier records', async () => {
   const { publish, calls } = setUp({ held: 3 })
+  expect([await publish(record, soon()), calls]).toEqual(['spooled', ['disk']])
+})
+
+it('goes straight to Kafka again while the last batch of the spool is on its way, since under load there is always one more', async () => {
+  const { publish, drain, calls } = setUp({ held: 500 })
+  await drain(async () => {}, AbortSignal.abort())
+  expect([await publish(record, soon()), calls]).toEqual(['stored', ['kafka']])
+})
+
+it.each([
+  ['a backlog is left', 501, async () => {}],
+  ['Kafka went away again', 500, async () => Promise.reject(new Error('away'))],
+])('goes to the disk at once also in a drain when %s', async (_, held, send) => {
+  const { publish, drain, calls } = setUp({ held })
+  await drain(async () => {}, AbortSignal.abort())
+  await drain(send, AbortSignal.abort()).catch(() => undefined)
   expect([await publish(record, soon()), calls]).toEqual(['spooled', ['disk']])
 })
 

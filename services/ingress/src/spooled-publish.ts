@@ -4,7 +4,7 @@
  */
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import type { Outcome } from './publisher.ts'
-import type { Spool } from './spool/spool.ts'
+import type { DrainEnd, Spool } from './spool/spool.ts'
 
 export type Publish<Result> = (record: OutgoingRecord, deadlineAt: number) => Promise<Result>
 
@@ -12,6 +12,12 @@ export interface SpooledPublishOptions {
   /** How long Kafka may take before the disk is asked. */
   readonly spoolAfterMs: number
   readonly onDiskError: (error: Error) => void
+}
+
+export interface SpooledPublish {
+  readonly publish: Publish<Outcome | 'spooled'>
+  /** Sends what was spooled, in order of arrival, as far as Kafka takes it. */
+  drain(send: (records: readonly OutgoingRecord[]) => Promise<void>, signal: AbortSignal): Promise<DrainEnd>
 }
 
 const expired = Symbol('expired')
@@ -29,12 +35,22 @@ const within = async <T>(work: Promise<T>, deadlineAt: number): Promise<T | type
   }
 }
 
-/** While the spool holds anything, everything goes through it: so records reach Kafka in their order of arrival, and nobody waits for a Kafka that is away. */
+/**
+ * What may be left in the spool when records go straight to Kafka again: one batch of the drain. Waiting for an empty spool would, under a load that brings a
+ * record during each send, keep every record on the way over the disk for ever.
+ */
+const NEARLY_EMPTY_RECORDS = 500
+
+/**
+ * While the spool holds what Kafka does not take, everything goes through it: nobody waits for a Kafka that is away, and records reach it nearly in their order
+ * of arrival.
+ */
 export const createSpooledPublish = (
   publish: Publish<Outcome>,
-  spool: Pick<Spool, 'append' | 'size'>,
+  spool: Pick<Spool, 'append' | 'drain' | 'size'>,
   { spoolAfterMs, onDiskError }: SpooledPublishOptions,
-): Publish<Outcome | 'spooled'> => {
+): SpooledPublish => {
+  let kafkaTakes = false
   const toDisk = async (record: OutgoingRecord, deadlineAt: number): Promise<'spooled' | undefined> => {
     try {
       return (await within(spool.append(record), deadlineAt)) === expired ? undefined : 'spooled'
@@ -43,10 +59,24 @@ export const createSpooledPublish = (
       return undefined
     }
   }
-  return async (record, deadlineAt) => {
-    if (spool.size.records > 0) return (await toDisk(record, deadlineAt)) ?? publish(record, deadlineAt)
-    const outcome = await publish(record, Math.min(deadlineAt, performance.now() + spoolAfterMs))
-    if (outcome !== 'deadline' && outcome !== 'queue-full') return outcome
-    return (await toDisk(record, deadlineAt)) ?? outcome
+  return {
+    publish: async (record, deadlineAt) => {
+      if (spool.size.records > (kafkaTakes ? NEARLY_EMPTY_RECORDS : 0))
+        return (await toDisk(record, deadlineAt)) ?? publish(record, deadlineAt)
+      const outcome = await publish(record, Math.min(deadlineAt, performance.now() + spoolAfterMs))
+      if (outcome !== 'deadline' && outcome !== 'queue-full') return outcome
+      kafkaTakes = false
+      return (await toDisk(record, deadlineAt)) ?? outcome
+    },
+    drain: (send, signal) =>
+      spool.drain(async (records) => {
+        try {
+          await send(records)
+          kafkaTakes = true
+        } catch (error) {
+          kafkaTakes = false
+          throw error
+        }
+      }, signal),
   }
 }

@@ -11,7 +11,7 @@ import type { Store } from './store.ts'
 const silent = { debug() {}, info() {}, warn() {}, error() {} } as unknown as Logger
 const LOW = '10'
 
-const setUp = ({ high = '1000' } = {}) => {
+const setUp = ({ high = '1000', logger = silent } = {}) => {
   const redis = { customers: new Map<string, CustomerHash>(), position: undefined as string | undefined }
   const steps: string[] = []
   const quarantined: OutgoingRecord[] = []
@@ -60,7 +60,7 @@ const setUp = ({ high = '1000' } = {}) => {
         },
       },
       metrics: createProjectorMetrics(createRegistry('test'), 'g'),
-      logger: silent,
+      logger,
     },
     {
       topic: 't',
@@ -138,6 +138,19 @@ describe('a projection', () => {
     expect([redis.position, seeks.at(-1)]).toEqual(['5', LOW])
     expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
     expect(redis.position).toBe('11')
+  })
+
+  it('does not fill the log while another group moves the same positions', async () => {
+    const warnings: unknown[] = []
+    const logger = { ...silent, warn: (...line: unknown[]) => warnings.push(line) } as unknown as Logger
+    const { assign, projection, batch, redis, seeks } = setUp({ logger })
+    await assign()
+    for (let moved = 20; moved < 100; moved += 10) {
+      redis.position = String(moved)
+      expect(await projection.onBatch(batch(moved - 10, ['a']))).toBeUndefined()
+      expect(seeks.at(-1)).toBe(String(moved))
+    }
+    expect(warnings.length).toBe(1)
   })
 
   it('puts poison into quarantine before the position moves, and not past a quarantine that fails', async () => {

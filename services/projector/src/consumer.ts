@@ -3,7 +3,7 @@
  * all of it is done has the position moved, by compare-and-set from the offset believed to the next. A projector that lost its partition without knowing can
  * undo nothing: the store goes by version, the position by compare. An outage never moves anything; it is waited for.
  */
-import type { BackOff, Logger } from '@customer-stream/runtime'
+import { type BackOff, createOccasionalLog, type Logger } from '@customer-stream/runtime'
 import type { FetchedBatch, OutgoingRecord } from '@customer-stream/runtime/kafka'
 import type { ProjectorMetrics } from './metrics.ts'
 import { createOutages } from './outages.ts'
@@ -63,6 +63,9 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const { insist } = outages
   const positions = createPositions({ store, consumer: deps.consumer, insist, metrics, logger }, topic)
   const busy = new Set<number>()
+  const sayMoved = createOccasionalLog((fields) =>
+    logger.warn(fields, 'the position in Redis is not where it was left; going back to what Redis says'),
+  )
 
   const count = (projected: Projected, stored: readonly StoreOutcome[], last: RawRecord) => {
     for (const outcome of stored) metrics.events.inc({ outcome })
@@ -105,7 +108,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     // A new assignment may have begun while this one waited; what it believes must not be overwritten.
     if (signal.aborted || positions.believed(partition) !== believed) return false
     if (!done.value.moved) {
-      logger.warn({ partition, believed: believed.stored }, 'the position in Redis is not where it was left; going back to what Redis says')
+      sayMoved({ partition, believed: believed.stored })
       metrics.rewinds.inc()
       await positions.reload(partition, signal)
       return false

@@ -5,13 +5,22 @@ import {
   createLifecycle,
   createLogger,
   createRegistry,
+  periodically,
   processFaults,
   type ReadinessCheck,
+  readinessOf,
   settingsOrExit,
   untilDone,
 } from '@customer-stream/runtime'
-import { checkTopics, createKafka, createPartitionConsumer, createVerifiedProducer, TopicError } from '@customer-stream/runtime/kafka'
-import { createRedis, readDurability } from '@customer-stream/runtime/redis'
+import {
+  checkTopics,
+  createAdmin,
+  createKafka,
+  createPartitionConsumer,
+  createVerifiedProducer,
+  TopicError,
+} from '@customer-stream/runtime/kafka'
+import { connectRedis, createRedis, readDurability, redisFaults } from '@customer-stream/runtime/redis'
 import { topicNames } from '@customer-stream/schemas'
 import { projectorSettings } from './config.ts'
 import { createProjection } from './consumer.ts'
@@ -19,17 +28,25 @@ import { createProjectorMetrics } from './metrics.ts'
 import { sendToQuarantine } from './quarantine.ts'
 import { createStore } from './store.ts'
 
-const settings = settingsOrExit('projector', projectorSettings, process.env, processFaults)
+/** Watchdogs go by the session time-out, after which the group itself gives a member up: one is a hiccup, and a partition that moved may take another to begin. */
+const QUIET_SESSIONS = 2
+const STALLED_SESSIONS = 4
+/** Kafka's committed offsets and the lag are for monitoring, which looks every few seconds at most. */
+const COMMIT_INTERVAL_MS = 1000
+const LAG_INTERVAL_MS = 5000
+
+const settings = settingsOrExit('projector', projectorSettings, process.env, (loaded) => [...processFaults(loaded), ...redisFaults(loaded)])
 const logger = createLogger('projector', settings.LOG_LEVEL)
 const lifecycle = createLifecycle({ logger, deadlineMs: settings.SHUTDOWN_DEADLINE_MS })
 const registry = createRegistry('projector')
 const metrics = createProjectorMetrics(registry, settings.CONSUMER_GROUP_ID)
 const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
+const backOff = { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }
 const stopping = new AbortController()
 let running = false
 
-const kafka = createKafka(settings, { clientId: 'customer-stream-projector', logger, requestTimeoutMs: 10_000 })
-const admin = kafka.admin({ retry: { retries: 1, initialRetryTime: 100, maxRetryTime: 1000 } })
+const kafka = createKafka(settings, { clientId: 'customer-stream-projector', logger })
+const admin = createAdmin(kafka)
 const producer = createVerifiedProducer(kafka, {
   metadataMaxAgeMs: settings.KAFKA_METADATA_MAX_AGE_MS,
   produceTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,
@@ -43,6 +60,7 @@ const consumer = createPartitionConsumer(kafka, admin, {
   sessionTimeoutMs: settings.CONSUMER_SESSION_TIMEOUT_MS,
   heartbeatIntervalMs: settings.CONSUMER_SESSION_TIMEOUT_MS / 5,
   maxWaitMs: settings.CONSUMER_MAX_WAIT_MS,
+  maxFetchBytes: settings.CONSUMER_FETCH_MAX_BYTES,
   // Hides the round trip to Redis; with Redis on the same machine it neither helps nor harms.
   partitionsConcurrently: 4,
   logger,
@@ -59,24 +77,17 @@ const projection = createProjection(
     maxFutureMs: settings.MAX_FUTURE_MS,
     chunkRecords: settings.CHUNK_RECORDS,
     chunkBytes: 2 * 1024 * 1024,
-    backOff: { initialMs: 100, maxMs: 3000 },
+    backOff,
   },
 )
 
-const answers = async (name: string, ask: () => Promise<unknown>): Promise<ReadinessCheck> => {
-  try {
-    await Promise.race([ask(), sleep(2000).then(() => Promise.reject(new Error('no answer within 2 s')))])
-    return { name, ready: true }
-  } catch (error) {
-    return { name, ready: false, detail: (error as Error).message }
-  }
-}
 const checks = async (): Promise<ReadinessCheck[]> => {
   if (!running)
     return [{ name: 'start', ready: false, detail: stopping.signal.aborted ? 'stopping' : 'Kafka and Redis have not both answered yet' }]
   const { waitingFor } = projection
+  const timeoutMs = settings.READINESS_TIMEOUT_MS
   return [
-    ...(await Promise.all([answers('kafka', () => admin.describeCluster()), answers('redis', store.ping)])),
+    ...(await Promise.all([readinessOf('kafka', () => admin.describeCluster(), timeoutMs), readinessOf('redis', store.ping, timeoutMs)])),
     { name: 'projection', ready: waitingFor === undefined, ...(waitingFor !== undefined && { detail: `waiting for ${waitingFor}` }) },
   ]
 }
@@ -87,26 +98,28 @@ class UnsafeRedisError extends Error {
   override readonly name = 'UnsafeRedisError'
 }
 const checkRedis = async () => {
-  const { appendOnly, evictionPolicy, mayEvict } = await readDurability(redis)
-  if (mayEvict && !settings.REDIS_ALLOW_EVICTION) {
-    throw new UnsafeRedisError(
-      `Redis may drop customers: its maxmemory-policy is ${evictionPolicy}. Set it to noeviction, or accept that with REDIS_ALLOW_EVICTION=true.`,
-    )
+  for (const { appendOnly, evictionPolicy, mayEvict, clustered } of await readDurability(redis)) {
+    if (clustered && !settings.REDIS_CLUSTER)
+      throw new UnsafeRedisError('This Redis is a node of a cluster: say so with REDIS_CLUSTER=true.')
+    if (mayEvict && !settings.REDIS_ALLOW_EVICTION) {
+      throw new UnsafeRedisError(
+        `Redis may drop customers: its maxmemory-policy is ${evictionPolicy}. Set it to noeviction, or accept that with REDIS_ALLOW_EVICTION=true.`,
+      )
+    }
+    const durability = { appendonly: appendOnly, 'maxmemory-policy': evictionPolicy }
+    if (appendOnly === false)
+      logger.warn(durability, 'Redis keeps no append-only file: after a restart of it every customer since its last snapshot is replayed')
+    else logger.info(durability, 'Redis keeps what it is given')
   }
-  const durability = { appendonly: appendOnly, 'maxmemory-policy': evictionPolicy }
-  if (appendOnly === false)
-    logger.warn(durability, 'Redis keeps no append-only file: after a restart of it every customer since its last snapshot is replayed')
-  else logger.info(durability, 'Redis keeps what it is given')
 }
 
 /** Waits for Kafka and Redis as long as it takes. A wrong topic or an unsafe Redis ends the process. */
 const connect = async () => {
   const connected = await untilDone(
     async () => {
-      // Once asked to connect, the client goes on trying by itself.
-      if (redis.status === 'wait') await redis.connect()
-      await Promise.all([admin.connect(), producer.connect(), store.ping()])
+      await connectRedis(redis)
       await checkRedis()
+      await Promise.all([admin.connect(), producer.connect(), store.ping()])
       const maxValueBytes = settings.MAX_BODY_BYTES
       const partitions = await checkTopics(
         admin,
@@ -119,7 +132,7 @@ const connect = async () => {
     },
     {
       signal: stopping.signal,
-      backOff: { initialMs: 200, maxMs: 5000 },
+      backOff,
       onFailure: (error, failures) => {
         if (error instanceof TopicError || error instanceof UnsafeRedisError) throw error
         if (failures === 1 || failures % 10 === 0) logger.warn({ err: error }, 'Kafka or Redis does not answer; trying on')
@@ -133,15 +146,13 @@ const connect = async () => {
 
 /** Repeats a duty until the process stops; in an outage the next turn does it. */
 const every = (intervalMs: number, duty: () => Promise<void>) => {
-  let atWork = false
-  const timer = setInterval(async () => {
-    // In an outage a turn may last; others must not pile up behind it.
-    if (!running || atWork) return
-    atWork = true
-    await duty().catch((error: unknown) => logger.debug({ err: error }, 'a periodic check failed'))
-    atWork = false
-  }, intervalMs)
-  lifecycle.onStop('timer', () => clearInterval(timer))
+  const turn = async () => {
+    if (running) await duty()
+  }
+  lifecycle.onStop(
+    'timer',
+    periodically(intervalMs, turn, (error) => logger.debug({ err: error }, 'a periodic check failed')),
+  )
 }
 
 /**
@@ -158,11 +169,11 @@ const watch = async () => {
   }
   // It fetches, and yet nothing moves, and it waits for nothing.
   const stalledMs = projection.waitingFor === undefined ? projection.positions.stalledMs() : 0
-  if (stalledMs > settings.CONSUMER_SESSION_TIMEOUT_MS * 4) {
+  if (stalledMs > settings.CONSUMER_SESSION_TIMEOUT_MS * STALLED_SESSIONS) {
     lifecycle.fail(new Error(`a partition has had records to apply for ${Math.round(stalledMs / 1000)} s and has not moved`))
   }
   const quietMs = Math.min(consumer.quietMs(), performance.now() - kafkaAnsweredSince)
-  if (quietMs < settings.CONSUMER_SESSION_TIMEOUT_MS * 2) return
+  if (quietMs < settings.CONSUMER_SESSION_TIMEOUT_MS * QUIET_SESSIONS) return
   lifecycle.fail(new Error(`the consumer has shown no sign of life for ${Math.round(quietMs / 1000)} s although Kafka answers`))
 }
 
@@ -176,9 +187,9 @@ lifecycle.onStop('consumer', async () => {
   projection.positions.stop()
   await consumer.stop()
 })
-every(1000, projection.positions.commit)
+every(COMMIT_INTERVAL_MS, projection.positions.commit)
 every(settings.POSITION_CHECK_MS, projection.checkPositions)
-every(5000, projection.positions.measureLag)
+every(LAG_INTERVAL_MS, projection.positions.measureLag)
 every(settings.CONSUMER_SESSION_TIMEOUT_MS, watch)
 lifecycle.onStop('readiness', () => {
   running = false

@@ -39,6 +39,14 @@ describe('project', () => {
     expect(total(projected)).toBe(input.length)
   })
 
+  it('puts the newest event of a customer into quarantine if it cannot become a hash, and takes the next newest', () => {
+    const fields = Object.fromEntries(Array.from({ length: 100_001 }, (_, i) => [`f${i}`, i]))
+    const projected = project(records(body('a', 'e1', 1), body('a', 'e3', 3, fields), body('a', 'e2', 2)), options)
+    expect(projected.newest.map(({ version }) => version.id)).toEqual(['e2'])
+    expect(projected.poison).toMatchObject([{ reason: 'too-many-fields', id: 'a', record: { offset: '11' } }])
+    expect(projected).toMatchObject({ stale: 1, duplicate: 0 })
+  })
+
   it('says in the hash where the event came from', () => {
     const [hash] = project(records(body('a', 'e', 7, { firstName: 'A' })), options).newest
     const fields = hash?.fieldsAndValues ?? []

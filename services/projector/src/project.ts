@@ -1,12 +1,15 @@
 /** What becomes of raw records, before Redis is asked. Pure: knows neither Kafka's client nor Redis'. */
 import {
   type CustomerHash,
+  type CustomersEvent,
   compareVersions,
   customerToHash,
   isTooFarInFuture,
   type ParseFault,
   type ProjectionFault,
   parseEvent,
+  readVersion,
+  type Version,
 } from '@customer-stream/schemas'
 
 /** A raw record as Kafka holds it. `timestamp`: Unix milliseconds as text, when ingress received it. */
@@ -45,49 +48,78 @@ export interface ProjectOptions {
   readonly now: number
 }
 
-type One = { readonly hash: CustomerHash } | { readonly poison: Poison }
-
-const projectOne = (record: RawRecord, options: ProjectOptions): One => {
-  const poison = (reason: QuarantineReason, detail: string, id?: string): One => ({
-    poison: { record, reason, detail, ...(id !== undefined && { id }) },
-  })
-  const parsed = parseEvent(record.value ?? Buffer.alloc(0))
-  if (!parsed.ok) return poison(parsed.reason, parsed.detail, parsed.eventId)
-  const event = parsed.value
-  if (event.kind !== 'customers') return poison('not-a-customers-event', `the type is ${event.type.slice(0, 100)}`)
-  const receivedAt = Number(record.timestamp)
-  const { topic, partition, projection, now } = options
-  const hash = customerToHash(event, { topic, partition, offset: record.offset, receivedAt, appliedAt: now, projection })
-  if (!hash.ok) return poison(hash.reason, hash.detail, event.customerUuid)
-  if (isTooFarInFuture(hash.value.version, receivedAt, options.maxFutureMs)) {
-    return poison(
-      'too-far-in-future',
-      `the timestamp ${hash.value.version.timestamp} lies too long after the receipt at ${receivedAt}`,
-      event.customerUuid,
-    )
-  }
-  return { hash: hash.value }
+/** A usable event that has not yet been compared with the others. */
+interface Candidate {
+  readonly record: RawRecord
+  readonly event: CustomersEvent
+  readonly version: Version
 }
 
-/** Reduces records of one partition, in order, to what Redis must be told. Every record is counted in exactly one place of the result. */
-export const project = (records: readonly RawRecord[], options: ProjectOptions): Projected => {
-  const newest = new Map<string, CustomerHash>()
-  const poison: Poison[] = []
+const poisonOf = (record: RawRecord, reason: QuarantineReason, detail: string, id?: string): Poison => ({
+  record,
+  reason,
+  detail,
+  ...(id !== undefined && { id }),
+})
+
+const read = (record: RawRecord, maxFutureMs: number): Candidate | Poison => {
+  const parsed = parseEvent(record.value ?? Buffer.alloc(0))
+  if (!parsed.ok) return poisonOf(record, parsed.reason, parsed.detail, parsed.eventId)
+  const event = parsed.value
+  if (event.kind !== 'customers') return poisonOf(record, 'not-a-customers-event', `the type is ${event.type.slice(0, 100)}`)
+  const version = readVersion(event.envelope)
+  if (!version.ok) return poisonOf(record, version.reason, version.detail, event.customerUuid)
+  const receivedAt = Number(record.timestamp)
+  if (isTooFarInFuture(version.value, receivedAt, maxFutureMs)) {
+    const detail = `the timestamp ${version.value.timestamp} lies too long after the receipt at ${receivedAt}`
+    return poisonOf(record, 'too-far-in-future', detail, event.customerUuid)
+  }
+  return { record, event, version: version.value }
+}
+
+const newestOfEach = (candidates: readonly Candidate[]) => {
+  const newest = new Map<string, Candidate>()
   let stale = 0
   let duplicate = 0
-  for (const record of records) {
-    const one = projectOne(record, options)
-    if ('poison' in one) {
-      poison.push(one.poison)
-      continue
-    }
-    const { hash } = one
-    const kept = newest.get(hash.customerUuid)
-    const order = kept === undefined ? undefined : compareVersions(hash.version, kept.version)
-    if (order === undefined || order > 0) newest.set(hash.customerUuid, hash)
+  for (const candidate of candidates) {
+    const { customerUuid } = candidate.event
+    const kept = newest.get(customerUuid)
+    const order = kept === undefined ? undefined : compareVersions(candidate.version, kept.version)
+    if (order === undefined || order > 0) newest.set(customerUuid, candidate)
     // Whichever of the two loses is the one that is counted here.
     if (order === 0) duplicate += 1
     else if (order !== undefined) stale += 1
   }
-  return { newest: [...newest.values()], poison, stale, duplicate }
+  return { newest: [...newest.values()], stale, duplicate }
+}
+
+/**
+ * Reduces records of one partition, in order, to what Redis must be told. Every record is counted in exactly one place of the result. Only the newest event of
+ * a customer is turned into a hash; if that proves impossible it is poison, and the next newest takes its place.
+ */
+export const project = (records: readonly RawRecord[], { topic, partition, projection, maxFutureMs, now }: ProjectOptions): Projected => {
+  const poison: Poison[] = []
+  let candidates: Candidate[] = []
+  for (const record of records) {
+    const one = read(record, maxFutureMs)
+    if ('reason' in one) poison.push(one)
+    else candidates.push(one)
+  }
+  for (;;) {
+    const { newest, stale, duplicate } = newestOfEach(candidates)
+    const hashes: CustomerHash[] = []
+    const unfit = new Set<Candidate>()
+    for (const candidate of newest) {
+      const { record, event } = candidate
+      const receivedAt = Number(record.timestamp)
+      const hash = customerToHash(event, { topic, partition, offset: record.offset, receivedAt, appliedAt: now, projection })
+      if (hash.ok) hashes.push(hash.value)
+      else {
+        unfit.add(candidate)
+        poison.push(poisonOf(record, hash.reason, hash.detail, event.customerUuid))
+      }
+    }
+    if (unfit.size === 0) return { newest: hashes, poison, stale, duplicate }
+    candidates = candidates.filter((candidate) => !unfit.has(candidate))
+  }
 }

@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process'
 import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createLogger } from '@customer-stream/runtime'
-import { createRedis, type Redis } from '@customer-stream/runtime/redis'
+import { createLogger, loadSettings } from '@customer-stream/runtime'
+import { createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
 import {
   type CustomerHash,
   compareVersions,
@@ -20,17 +20,15 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createStore } from './store.ts'
 
 const TOPIC = 'raw'
-const connections: Redis[] = []
-const connect = async (url: string): Promise<Redis> => {
-  const redis = createRedis(
-    { REDIS_URL: url, REDIS_KEY_PREFIX: '', REDIS_ALLOW_EVICTION: false, REDIS_COMMAND_TIMEOUT_MS: 5000, REDIS_CONNECT_TIMEOUT_MS: 2000 },
-    createLogger('test', 'silent'),
-  )
+const connections: RedisClient[] = []
+const connect = async (url: string): Promise<RedisClient> => {
+  const settings = loadSettings(redisSettings, { REDIS_URL: url, REDIS_COMMAND_TIMEOUT_MS: '5000' })
+  const redis = createRedis(settings, createLogger('test', 'silent'))
   connections.push(redis)
   await redis.connect()
   return redis
 }
-let redis: Redis
+let redis: RedisClient
 beforeAll(async () => {
   redis = await connect(testRedisUrl())
 })
@@ -38,7 +36,7 @@ afterAll(() => {
   for (const connection of connections) connection.disconnect()
 })
 
-const fresh = (client: Redis = redis, projection = 1) => {
+const fresh = (client: RedisClient = redis, projection = 1) => {
   const { keyPrefix } = freshNames()
   const store = (version = projection) => createStore(client, { keyPrefix, topic: TOPIC, projection: version })
   return { store: store(), storeOf: store, keyOf: (customerUuid: string) => customerKey(customerUuid, keyPrefix), keyPrefix }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
-import type { Redis } from '@customer-stream/runtime/redis'
-import { type CustomerHash, customerKey, positionField, positionsKey } from '@customer-stream/schemas'
+import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
+import { type CustomerHash, clusterPositionsKeys, customerKey, positionField, positionsKey } from '@customer-stream/schemas'
 
 /** What became of one snapshot in Redis. */
 export type StoreOutcome = 'applied' | 'duplicate' | 'stale'
@@ -21,9 +21,12 @@ const outcomes = new Map<number, StoreOutcome>([
   [-1, 'stale'],
 ])
 
+/** Redis does nothing else during a call, some 20 µs for each customer. */
+const CUSTOMERS_PER_CALL = 250
+
 const script = (name: string): string => readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
 
-type Scripts = Redis & {
+type Scripts = RedisClient & {
   applySnapshots(keyCount: number, keys: readonly string[], args: readonly (string | number)[]): Promise<number[]>
   movePosition(key: string, field: string, from: string, to: string): Promise<number>
 }
@@ -34,39 +37,80 @@ export interface StoreOptions {
   readonly projection: number
 }
 
+const rank = (offset: string): bigint => (/^\d+$/.test(offset) ? BigInt(offset) : -1n)
+
+/** Undefined where one of them is missing. */
+const lowest = (offsets: readonly (string | undefined)[]): string | undefined =>
+  offsets.reduce((low, offset) => (low === undefined || offset === undefined ? undefined : rank(offset) < rank(low) ? offset : low))
+
+/** Ends when all have ended: a repetition must not pile up on calls that still hang. */
+const all = async <T>(calls: readonly Promise<T>[]): Promise<T[]> => {
+  await Promise.allSettled(calls)
+  return Promise.all(calls)
+}
+
 /** The projection in Redis. Every method rejects while Redis cannot do its work, and may then be called again with the same arguments. */
-export const createStore = (client: Redis, { keyPrefix, topic, projection }: StoreOptions): Store => {
+export const createStore = (client: RedisClient, { keyPrefix, topic, projection }: StoreOptions): Store => {
   client.defineCommand('applySnapshots', { lua: script('apply-snapshots') })
   client.defineCommand('movePosition', { lua: script('move-position'), numberOfKeys: 1 })
   const redis = client as Scripts
-  const positions = positionsKey(projection, keyPrefix)
+  const clustered = isCluster(client)
+  const copies = clustered ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
   const fieldOf = (partition: number) => positionField(topic, partition)
+
+  // A slot of a cluster holds hardly ever two customers of a chunk, and a call with two keys would have to wait while a slot moves (TRYAGAIN).
+  const customersPerCall = clustered ? 1 : CUSTOMERS_PER_CALL
+  const applyAtOnce = async (customers: readonly CustomerHash[]): Promise<StoreOutcome[]> => {
+    const keys = customers.map(({ customerUuid }) => customerKey(customerUuid, keyPrefix))
+    const args: (string | number)[] = [projection]
+    for (const { version, fieldsAndValues } of customers) {
+      args.push(version.timestamp, version.id, fieldsAndValues.length)
+      for (const part of fieldsAndValues) args.push(part)
+    }
+    const replies = await redis.applySnapshots(keys.length, keys, args)
+    return customers.map((_, i) => {
+      const outcome = outcomes.get(replies[i] ?? Number.NaN)
+      // Counting an unknown reply as done would move the position over an event that may not be stored.
+      if (outcome === undefined) throw new Error(`apply-snapshots.lua replied ${String(replies[i])}`)
+      return outcome
+    })
+  }
+
+  /** A master that was set back has a lower position than the others: these follow it, since what is applied twice does no harm. */
+  const level = async (partition: number, offsets: readonly (string | undefined)[]): Promise<string | undefined> => {
+    const low = lowest(offsets)
+    if (low === undefined) return undefined
+    await all(copies.flatMap((key, i) => (offsets[i] === low ? [] : [redis.movePosition(key, fieldOf(partition), offsets[i] ?? '', low)])))
+    return low
+  }
 
   return {
     apply: async (customers) => {
-      if (customers.length === 0) return []
-      const keys = customers.map(({ customerUuid }) => customerKey(customerUuid, keyPrefix))
-      const args: (string | number)[] = [projection]
-      for (const { version, fieldsAndValues } of customers) {
-        args.push(version.timestamp, version.id, fieldsAndValues.length)
-        for (const part of fieldsAndValues) args.push(part)
-      }
-      const replies = await redis.applySnapshots(keys.length, keys, args)
-      return customers.map((_, i) => {
-        const outcome = outcomes.get(replies[i] ?? Number.NaN)
-        // Counting an unknown reply as done would move the position over an event that may not be stored.
-        if (outcome === undefined) throw new Error(`apply-snapshots.lua replied ${String(replies[i])}`)
-        return outcome
-      })
+      const calls: Promise<StoreOutcome[]>[] = []
+      for (let start = 0; start < customers.length; start += customersPerCall)
+        calls.push(applyAtOnce(customers.slice(start, start + customersPerCall)))
+      return (await all(calls)).flat()
     },
     positions: async (partitions) => {
       if (partitions.length === 0) return new Map()
-      const stored = await redis.hmget(positions, ...partitions.map(fieldOf))
-      return new Map(partitions.map((partition, i) => [partition, stored[i] ?? undefined]))
+      const stored = await all(copies.map((key) => redis.hmget(key, ...partitions.map(fieldOf))))
+      const levelled = await all(
+        partitions.map((partition, i) =>
+          level(
+            partition,
+            stored.map((offsets) => offsets[i] ?? undefined),
+          ),
+        ),
+      )
+      return new Map(partitions.map((partition, i) => [partition, levelled[i]]))
     },
-    movePosition: async (partition, from, to) => (await redis.movePosition(positions, fieldOf(partition), from ?? '', to)) === 1,
+    movePosition: async (partition, from, to) => {
+      const moved = await all(copies.map((key) => redis.movePosition(key, fieldOf(partition), from ?? '', to)))
+      return moved.every((reply) => reply === 1)
+    },
+    // Not PING: this asks every master, and in each its part of the projection.
     ping: async () => {
-      await redis.ping()
+      await all(copies.map((key) => redis.exists(key)))
     },
   }
 }

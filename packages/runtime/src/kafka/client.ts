@@ -49,10 +49,10 @@ const saslOf = (settings: KafkaSettings): SASLOptions | undefined => {
   return { mechanism, username: settings.KAFKA_SASL_USERNAME ?? '', password: settings.KAFKA_SASL_PASSWORD ?? '' } as SASLOptions
 }
 
-/** A kafkajs client with our guards. `requestTimeoutMs` differs by role: a producer must give up early, a consumer may wait. */
+/** A kafkajs client with our guards. A producer gives up on a request earlier than the setting says: its sender waits. */
 export const createKafka = (
   settings: KafkaSettings,
-  { clientId, logger, requestTimeoutMs }: { clientId: string; logger: Logger; requestTimeoutMs: number },
+  { clientId, logger, requestTimeoutMs }: { clientId: string; logger: Logger; requestTimeoutMs?: number },
 ): Kafka => {
   const sasl = saslOf(settings)
   return new kafkajs.Kafka({
@@ -60,10 +60,13 @@ export const createKafka = (
     brokers: [...settings.KAFKA_BROKERS],
     connectionTimeout: settings.KAFKA_CONNECTION_TIMEOUT_MS,
     authenticationTimeout: settings.KAFKA_CONNECTION_TIMEOUT_MS * 5,
-    requestTimeout: requestTimeoutMs,
+    requestTimeout: requestTimeoutMs ?? settings.KAFKA_REQUEST_TIMEOUT_MS,
     ssl: settings.KAFKA_SSL && (settings.KAFKA_SSL_CA === undefined ? true : { ca: settings.KAFKA_SSL_CA }),
     ...(sasl && { sasl }),
     logLevel: kafkajs.logLevel.INFO,
     logCreator: toPino(logger),
   })
 }
+
+/** For asking and creating. Who asks repeats it, with a back-off of his own: kafkajs' five retries would only make him wait for the error. */
+export const createAdmin = (kafka: Kafka): Admin => kafka.admin({ retry: { retries: 1, initialRetryTime: 100, maxRetryTime: 1000 } })

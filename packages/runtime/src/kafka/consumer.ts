@@ -23,6 +23,8 @@ export interface PartitionConsumerOptions {
   readonly heartbeatIntervalMs: number
   /** How long a fetch waits for data; also how long a stop waits for a fetch. */
   readonly maxWaitMs: number
+  /** Of all partitions together. A larger batch of records than this is fetched all the same, alone. */
+  readonly maxFetchBytes: number
   readonly partitionsConcurrently: number
   readonly logger: Logger
   /** A new assignment begins; what was believed of positions is void. Called before the first fetch. */
@@ -81,6 +83,7 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
     sessionTimeout: options.sessionTimeoutMs,
     heartbeatInterval: options.heartbeatIntervalMs,
     maxWaitTimeInMs: options.maxWaitMs,
+    maxBytes: options.maxFetchBytes,
     metadataMaxAge: 30_000,
     allowAutoTopicCreation: false,
     // kafkajs gives up a run after these retries and starts a new one; there is no end to that, since an outage may last.

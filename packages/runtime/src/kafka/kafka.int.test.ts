@@ -154,6 +154,7 @@ describe('the partition consumer', () => {
       sessionTimeoutMs: 6000,
       heartbeatIntervalMs: 500,
       maxWaitMs: 50,
+      maxFetchBytes: 1024 * 1024,
       partitionsConcurrently: 2,
       logger: silentLogger,
       onAssigned: (partitions) => assigned.push([...partitions]),

@@ -47,6 +47,13 @@ export const kafkaSettings = {
     description:
       'A produce request without a reply after this time counts as failed. Short, so that several tries fit into `ACCEPT_DEADLINE_MS`.',
   }),
+  KAFKA_REQUEST_TIMEOUT_MS: integer({
+    default: 10_000,
+    minimum: 6000,
+    maximum: 300_000,
+    description:
+      'Any other request without a reply after this time counts as failed: fetching, joining the group, creating topics. Raise it where brokers are far away or slow.',
+  }),
   KAFKA_METADATA_MAX_AGE_MS: integer({
     default: 1000,
     minimum: 100,

@@ -2,7 +2,7 @@ import { freshNames, openTcpProxy, type TcpProxy, waitUntil } from '@customer-st
 import { silentLogger, startRedis, testRedisUrl } from '@customer-stream/testing/vitest'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { loadSettings } from '../settings.ts'
-import { createRedis, type Redis, redisSettings } from './index.ts'
+import { createRedis, type RedisClient, redisSettings } from './index.ts'
 
 // Between client and server lies a stretch of network that can hang and be cut.
 const addressOf = (url: string) => ({ host: new URL(url).hostname, port: Number(new URL(url).port) })
@@ -20,7 +20,7 @@ afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end()
 })
 
-const connect = async (url: string, commandTimeoutMs = 5000): Promise<Redis> => {
+const connect = async (url: string, commandTimeoutMs = 5000): Promise<RedisClient> => {
   const settings = loadSettings(redisSettings, { REDIS_URL: url, REDIS_COMMAND_TIMEOUT_MS: String(commandTimeoutMs) })
   const redis = createRedis(settings, silentLogger)
   await redis.connect()
@@ -28,7 +28,7 @@ const connect = async (url: string, commandTimeoutMs = 5000): Promise<Redis> => 
   return redis
 }
 const throughNetwork = (commandTimeoutMs?: number) => connect(`redis://127.0.0.1:${network.port}`, commandTimeoutMs)
-const untilStatus = (redis: Redis, what: string, satisfied: (status: string) => boolean) =>
+const untilStatus = (redis: RedisClient, what: string, satisfied: (status: string) => boolean) =>
   waitUntil(what, () => redis.status, satisfied, { timeoutMs: 5000 })
 
 describe('a server that hangs', () => {

@@ -1,4 +1,4 @@
-import type { Redis } from './client.ts'
+import { mastersOf, type Redis, type RedisClient } from './client.ts'
 
 /** How well Redis keeps what it is given, as far as INFO tells; a value is undefined where a managed service hides it. */
 export interface Durability {
@@ -6,11 +6,12 @@ export interface Durability {
   readonly evictionPolicy: string | undefined
   /** Whether a customer may be dropped for want of memory. Our keys never expire, so the policies for keys that do are harmless. */
   readonly mayEvict: boolean
+  /** Whether the server is a node of a Redis Cluster. */
+  readonly clustered: boolean
 }
 
-/** Rejects while Redis does not answer. */
-export const readDurability = async (redis: Redis): Promise<Durability> => {
-  const [memory, persistence] = await Promise.all([redis.info('memory'), redis.info('persistence')])
+const durabilityOf = async (redis: Redis): Promise<Durability> => {
+  const [memory, persistence, cluster] = await Promise.all([redis.info('memory'), redis.info('persistence'), redis.info('cluster')])
   const value = (info: string, name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1]
   const evictionPolicy = value(memory, 'maxmemory_policy')
   const aof = value(persistence, 'aof_enabled')
@@ -18,5 +19,9 @@ export const readDurability = async (redis: Redis): Promise<Durability> => {
     appendOnly: aof === undefined ? undefined : aof === '1',
     evictionPolicy,
     mayEvict: evictionPolicy?.startsWith('allkeys') ?? false,
+    clustered: value(cluster, 'cluster_enabled') === '1',
   }
 }
+
+/** Of every server that takes writes. Rejects while one does not answer. */
+export const readDurability = (redis: RedisClient): Promise<Durability[]> => Promise.all(mastersOf(redis).map(durabilityOf))

@@ -21,12 +21,13 @@ const isFree = (port: number): Promise<boolean> =>
 /**
  * Free ports for a server that may leave and come back. They lie below those that the system gives to outgoing connections: a client that tries to reach
  * the server meanwhile would now and then be given the very port, and the server could not return to it.
+ * @param partnerOffset where the server takes a second port at this distance, that one is free as well.
  */
-export const freePortsToKeep = async (count: number): Promise<number[]> => {
+export const freePortsToKeep = async (count: number, partnerOffset = 0): Promise<number[]> => {
   const ports = new Set<number>()
   while (ports.size < count) {
-    const port = randomInt(16_384, 32_768)
-    if (await isFree(port)) ports.add(port)
+    const port = randomInt(16_384, 32_768 - partnerOffset)
+    if ((await isFree(port)) && (await isFree(port + partnerOffset))) ports.add(port)
   }
   return [...ports]
 }

@@ -28,7 +28,7 @@ export interface ClusterBroker {
   thaw(): Promise<void>
   /**
    * Starts it again on its data and ports. Resolves when it takes requests, for which two brokers must be up: restart two that are down side by side.
-   * After a kill it is let in when its old session is over, 6 s after its last heartbeat.
+   * After a kill it is let in when its old session is over, 3 s after its last heartbeat.
    */
   restart(): Promise<void>
 }

@@ -4,7 +4,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { freePorts } from './free-ports.ts'
-import { untilReady } from './guarded-process.ts'
+import { type GuardedProcess, untilReady } from './guarded-process.ts'
 import { fetchOnce, findOnPath } from './maven.ts'
 import type { RedisOptions, RedisServer } from './provider.ts'
 import type { Run } from './run.ts'
@@ -56,25 +56,35 @@ const answersPing = (port: number): Promise<boolean> =>
 let binary: Promise<string> | undefined
 let started = 0
 
+/** Where a server listens and keeps its data: one started again in its place finds what it left there. */
+export interface RedisPlace {
+  readonly port: number
+  readonly folder: string
+}
+
 /** redis-server from the PATH, else the binary that embedded-redis carries. */
-export const startLocalRedis = async (
+export const startRedisAt = async (
+  { port, folder }: RedisPlace,
   run: Run,
   log: (line: string) => void,
   { args = [], env = {} }: RedisOptions = {},
-): Promise<RedisServer> => {
+): Promise<GuardedProcess> => {
   binary ??= Promise.resolve(findOnPath('redis-server') ?? fetchBinary(run, log))
-  const command = await binary
-  const [port] = await freePorts(1)
-  started += 1
-  const folder = run.makeFolder(`redis-${started}`)
   const place = ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', folder]
   const server = run.start({
-    command,
+    command: await binary,
     args: [...place, '--save', '', '--appendonly', 'yes', ...args],
     env,
     logFile: join(folder, 'log.txt'),
   })
-  await untilReady('Redis', server, () => answersPing(port!))
+  await untilReady('Redis', server, () => answersPing(port))
+  return server
+}
+
+export const startLocalRedis = async (run: Run, log: (line: string) => void, options?: RedisOptions): Promise<RedisServer> => {
+  const [port] = (await freePorts(1)) as [number]
+  started += 1
+  const server = await startRedisAt({ port, folder: run.makeFolder(`redis-${started}`) }, run, log, options)
   const pid = await server.pid
   return {
     url: `redis://127.0.0.1:${port}`,

@@ -4,7 +4,7 @@
 import { parseArgs } from 'node:util'
 import { createLogger, integer, loadSettings } from '@customer-stream/runtime'
 import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
-import { createRedis, redisSettings } from '@customer-stream/runtime/redis'
+import { connectRedis, createRedis, redisFaults, redisSettings } from '@customer-stream/runtime/redis'
 import { MAX_FUTURE_MS, PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
 import { isSound, verdictLines } from '../verification/print-verdict.ts'
 import { verify } from '../verification/verify.ts'
@@ -61,7 +61,10 @@ const readArguments = () => {
       ...(until !== undefined && { untilMs: time('until', until) }),
       ...(sample !== undefined && { sample: number('sample', sample, 1) }),
     }
-    return { parts, settings: loadSettings(verifySettings, process.env) }
+    const settings = loadSettings(verifySettings, process.env)
+    const [fault] = redisFaults(settings)
+    if (fault !== undefined) throw new Error(fault)
+    return { parts, settings }
   } catch (error) {
     return usage((error as Error).message)
   }
@@ -69,12 +72,12 @@ const readArguments = () => {
 
 const { parts, settings } = readArguments()
 const logger = createLogger('verify', 'error')
-const kafka = createKafka(settings, { clientId: 'customer-stream-verify', logger, requestTimeoutMs: 10_000 })
+const kafka = createKafka(settings, { clientId: 'customer-stream-verify', logger })
 const admin = kafka.admin()
 const redis = createRedis(settings, logger)
 let exitCode = 1
 try {
-  await Promise.all([admin.connect(), redis.connect()])
+  await Promise.all([admin.connect(), connectRedis(redis)])
   const verdict = await verify({
     kafka,
     admin,

@@ -1,12 +1,15 @@
 import { join } from 'node:path'
-import { PROJECTION_VERSION, positionField, positionsKey } from '@customer-stream/schemas'
-import { createSimulation, type Simulation } from '@customer-stream/simulator'
+import { PROJECTION_VERSION, positionsKey, QUARANTINE_HEADERS } from '@customer-stream/schemas'
+import type { MadeEvent } from '@customer-stream/simulator'
 import { freePortsToKeep } from '../brokers/free-ports.ts'
 import type { RedisServer } from '../brokers/index.ts'
 import type { KafkaCluster } from '../brokers/local-cluster.ts'
 import { openPipeline, type Pipeline } from '../pipeline.ts'
 import type { ServiceName, ServiceProcess } from '../service-process.ts'
-import { waitUntil } from '../wait-until.ts'
+import { fingerprint, sha256 } from '../verification/fingerprint.ts'
+import { readTopic } from '../verification/read-topic.ts'
+import { type Account, createAccount, placeOf } from './account.ts'
+import { type Senders, startSenders } from './senders.ts'
 import { openTcpProxy, type TcpProxy } from './tcp-proxy.ts'
 
 /** A service that can be killed and started again at its old address. */
@@ -28,23 +31,28 @@ export interface ManagedRedis {
 }
 
 /** Everything a fault can be done to, under load: a cluster of three brokers, a Redis, two of each service, two senders with one ledger. */
-export interface Arena {
+export interface Arena extends Senders {
   readonly cluster: KafkaCluster
   readonly pipeline: Pipeline
   readonly redis: ManagedRedis
   readonly ingresses: readonly ManagedService[]
   readonly projectors: readonly ManagedService[]
   startProjector(): Promise<ManagedService>
-  /** Events promised so far; grows while all is well. */
-  promised(): number
-  refused(): number
-  statuses(): Readonly<Record<number, number>>
-  /** Resolves when this many more events have been promised. */
-  untilPromised(more: number, timeoutMs?: number): Promise<void>
+  /** Whether every process of this service is the one that began. */
+  lived(name: ServiceName): boolean
+  readonly account: Account
+  /** One delivery by the fault itself, entered into the account. */
+  post(
+    ingress: ManagedService,
+    event: Pick<MadeEvent, 'customerUuid' | 'body'>,
+    headers?: Readonly<Record<string, string>>,
+  ): Promise<Response>
+  /** Enters what is in quarantine into the account. */
+  readQuarantine(): Promise<void>
+  /** The next offset to apply of each partition of the customers topic, as Redis has it. */
+  positions(): Promise<Map<number, number>>
   /** Records between the positions in Redis and the end of the topic; undefined while it cannot be told. */
   lag(): Promise<number | undefined>
-  readonly ledgerPath: string
-  stopLoad(): Promise<void>
   close(): Promise<void>
 }
 
@@ -56,14 +64,10 @@ export interface ArenaOptions {
   readonly projectorEnv?: Readonly<Record<string, string>>
   /** Gives each ingress a spool of its own. */
   readonly spool?: boolean
-  /** Flags of redis-server. */
-  readonly redisArgs?: readonly string[]
 }
 
-const CUSTOMERS = 300
-
 export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): Promise<Arena> => {
-  const first = await cluster.startRedis(options.redisArgs ? { args: options.redisArgs } : undefined)
+  const first = await cluster.startRedis()
   const { hostname: host, port } = new URL(first.url)
   let server = first
   const servers = [first]
@@ -83,6 +87,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
     },
   }
 
+  const ended = new Set<ServiceName>()
   const manage = async (name: ServiceName): Promise<ManagedService> => {
     const [port, adminPort] = (await freePortsToKeep(2)).map(String)
     const spool = options.spool && name === 'ingress' ? { SPOOL_DIR: join(pipeline.folder, `spool-${port}`) } : {}
@@ -95,48 +100,37 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
         return process
       },
       kill: async () => {
+        ended.add(name)
         process.signal('SIGKILL')
         await process.ended
       },
-      end: () => process.end(),
+      end: () => {
+        ended.add(name)
+        return process.end()
+      },
       restart: async (env) => {
         process = await start(env)
       },
     }
   }
   const ingresses = await Promise.all([manage('ingress'), manage('ingress')])
-  await Promise.all(ingresses.map(({ process }) => process.untilReady()))
   const projectors = await Promise.all([manage('projector'), manage('projector')])
-  await Promise.all(projectors.map(({ process }) => process.untilReady()))
+  await Promise.all([...ingresses, ...projectors].map(({ process }) => process.untilReady()))
 
-  const ledgerPath = join(pipeline.folder, 'ledger.jsonl')
-  const stop = new AbortController()
-  const simulations: Simulation[] = ingresses.map(({ process }, i) =>
-    createSimulation({
-      url: `${process.url}/webhooks/mykaarma`,
-      secret: pipeline.secret,
-      token: pipeline.token,
-      // Far more than any run sends; the stop ends it. Each sender has customers of its own.
-      events: 1_000_000,
-      customers: CUSTOMERS,
-      ratePerSecond: options.ratePerSecond ?? 250,
-      concurrency: 64,
-      seed: options.seed + i,
-      repeats: 0.05,
-      disorder: 0.1,
-      drops: 0.02,
-      other: 0.05,
-      retryBaseMs: 300,
-      ledgerPath,
-      signal: stop.signal,
-    }),
+  const senders = startSenders(
+    ingresses.map(({ process }) => process.url),
+    { ...pipeline, ...options, ledgerPath: join(pipeline.folder, 'ledger.jsonl') },
   )
-  const sending = Promise.all(simulations.map((simulation) => simulation.run()))
-  // Looked at when the load is stopped.
-  sending.catch(() => undefined)
-  const sum = (of: (simulation: Simulation) => number) => simulations.reduce((total, simulation) => total + of(simulation), 0)
 
-  const arena: Arena = {
+  const { topics } = pipeline
+  const account = createAccount(topics.customers)
+  const positions = async () => {
+    const stored = await pipeline.redis.hgetall(positionsKey(PROJECTION_VERSION, pipeline.keyPrefix))
+    return new Map(Object.entries(stored).map(([field, next]) => [Number(field.slice(`${topics.customers}/`.length)), Number(next)]))
+  }
+
+  return {
+    ...senders,
     cluster,
     pipeline,
     redis: {
@@ -155,40 +149,37 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
     ingresses,
     projectors,
     startProjector: () => manage('projector'),
-    promised: () => sum(({ progress }) => progress.promised),
-    refused: () => sum(({ progress }) => progress.refused),
-    statuses: () => {
-      const counts: Record<number, number> = {}
-      for (const { progress } of simulations)
-        for (const [status, count] of Object.entries(progress.statuses)) counts[Number(status)] = (counts[Number(status)] ?? 0) + count
-      return counts
+    lived: (name) => !ended.has(name),
+    account,
+    post: async ({ process }, { customerUuid, body }, headers) => {
+      const answer = await pipeline.post(process, body, headers)
+      account.posted(fingerprint(customerUuid, sha256(body)), answer.ok)
+      return answer
     },
-    untilPromised: async (more, timeoutMs = 60_000) => {
-      const wanted = arena.promised() + more
-      await waitUntil(`${more} more events are promised`, arena.promised, (promised) => promised >= wanted, { timeoutMs })
+    readQuarantine: async () => {
+      await readTopic(pipeline.kafka, pipeline.admin, topics.quarantine, ({ key, value, headers = {} }) => {
+        const header = (name: string) => String(headers[name] ?? '')
+        const { topic, partition, offset } = QUARANTINE_HEADERS
+        account.quarantined(
+          placeOf(header(topic), header(partition), header(offset)),
+          fingerprint(key?.toString() ?? null, sha256(value ?? '')),
+        )
+      })
     },
+    positions,
     lag: async () => {
       try {
-        const ends = await pipeline.admin.fetchTopicOffsets(pipeline.topics.customers)
-        const fields = ends.map(({ partition }) => positionField(pipeline.topics.customers, partition))
-        const stored = await pipeline.redis.hmget(positionsKey(PROJECTION_VERSION, pipeline.keyPrefix), ...fields)
-        return ends.reduce((behind, { high }, i) => behind + Math.max(0, Number(high) - Number(stored[i] ?? 0)), 0)
+        const [ends, stored] = await Promise.all([pipeline.admin.fetchTopicOffsets(topics.customers), positions()])
+        return ends.reduce((behind, { partition, high }) => behind + Math.max(0, Number(high) - (stored.get(partition) ?? 0)), 0)
       } catch {
         return undefined
       }
     },
-    ledgerPath,
-    stopLoad: async () => {
-      stop.abort()
-      await sending
-    },
     close: async () => {
-      stop.abort()
-      await sending.catch(() => undefined)
+      await senders.stopLoad().catch(() => undefined)
       await pipeline.close()
       await network.close()
       await Promise.all(servers.map((server) => server.stop()))
     },
   }
-  return arena
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Admin, Kafka, KafkaMessage } from '@customer-stream/runtime/kafka'
+import { waitUntil } from '../wait-until.ts'
 
 export interface ReadOptions {
   /** Begin at the first record of this time of receipt, Unix milliseconds, instead of the first of all. */
@@ -8,6 +9,17 @@ export interface ReadOptions {
 }
 
 const PROGRESS_INTERVAL_MS = 2000
+const MAX_FAILURES = 5
+
+/** Where each partition begins and ends. kafkajs asks once, and while leadership moves the broker that it asks may not be the leader. */
+export const fetchEnds = async (admin: Admin, topic: string): Promise<{ partition: number; low: string; high: string }[]> => {
+  const ends = await waitUntil(
+    `Kafka says where ${topic} ends`,
+    () => admin.fetchTopicOffsets(topic).catch((error: Error) => error.message),
+    (answer) => typeof answer !== 'string',
+  )
+  return ends as Exclude<typeof ends, string>
+}
 
 /**
  * Reads a topic to where it ended when the call began, through a consumer group of its own that leaves nothing behind. Read-only.
@@ -21,13 +33,14 @@ export const readTopic = async (
   { sinceMs, onProgress }: ReadOptions = {},
 ): Promise<number> => {
   const ends = new Map(
-    (await admin.fetchTopicOffsets(topic)).map(({ partition, high, low }) => [partition, { low: BigInt(low), high: BigInt(high) }]),
+    (await fetchEnds(admin, topic)).map(({ partition, high, low }) => [partition, { low: BigInt(low), high: BigInt(high) }]),
   )
-  const begins = new Map([...ends].map(([partition, { low }]) => [partition, low]))
+  /** The next offset to read of each partition. */
+  const next = new Map([...ends].map(([partition, { low }]) => [partition, low]))
   if (sinceMs !== undefined) {
-    for (const { partition, offset } of await admin.fetchTopicOffsetsByTimestamp(topic, sinceMs)) begins.set(partition, BigInt(offset))
+    for (const { partition, offset } of await admin.fetchTopicOffsetsByTimestamp(topic, sinceMs)) next.set(partition, BigInt(offset))
   }
-  const left = (partition: number) => (ends.get(partition)?.high ?? 0n) - (begins.get(partition) ?? 0n)
+  const left = (partition: number) => (ends.get(partition)?.high ?? 0n) - (next.get(partition) ?? 0n)
   const open = new Set([...ends.keys()].filter((partition) => left(partition) > 0n))
   if (open.size === 0) return 0
   const total = Number([...open].reduce((sum, partition) => sum + left(partition), 0n))
@@ -39,10 +52,15 @@ export const readTopic = async (
     await consumer.connect()
     await consumer.subscribe({ topics: [topic], fromBeginning: true })
     await new Promise<void>((resolve, reject) => {
-      consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error))
-      // Emitted before the first fetch of an assignment.
+      let failures = 0
+      // It starts again by itself, e.g. while a coordinator that has just moved is loading, which may last longer than its retries.
+      consumer.on(consumer.events.CRASH, ({ payload }) => {
+        failures += 1
+        if (!payload.restart || failures > MAX_FAILURES) reject(payload.error)
+      })
+      // Emitted before the first fetch of an assignment, of which a failure or a new leader may bring several.
       consumer.on(consumer.events.GROUP_JOIN, () => {
-        for (const [partition, offset] of begins) if (open.has(partition)) consumer.seek({ topic, partition, offset: String(offset) })
+        for (const partition of open) consumer.seek({ topic, partition, offset: String(next.get(partition)) })
       })
       consumer
         .run({
@@ -51,7 +69,10 @@ export const readTopic = async (
             const { partition } = batch
             const end = ends.get(partition)?.high ?? 0n
             for (const message of batch.messages) {
-              if (BigInt(message.offset) >= end) break
+              const offset = BigInt(message.offset)
+              if (offset >= end) break
+              if (offset < (next.get(partition) ?? 0n)) continue
+              next.set(partition, offset + 1n)
               read += 1
               onRecord(message, partition)
             }

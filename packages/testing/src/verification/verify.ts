@@ -1,16 +1,28 @@
-import { createHash } from 'node:crypto'
 import { type Admin, type Kafka, murmur2 } from '@customer-stream/runtime/kafka'
-import type { Redis } from '@customer-stream/runtime/redis'
-import { customerKey, positionField, positionsKey, type TopicNames } from '@customer-stream/schemas'
+import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
+import { clusterPositionsKeys, customerKey, positionField, positionsKey, type TopicNames } from '@customer-stream/schemas'
 import { type LedgerEntry, readLedger } from '@customer-stream/simulator'
 import { waitUntil } from '../wait-until.ts'
+import { fingerprint, sha256 } from './fingerprint.ts'
 import { compareHash, createNewestEvents, type Expected } from './newest-events.ts'
-import { readTopic } from './read-topic.ts'
+import { fetchEnds, readTopic } from './read-topic.ts'
+
+/** With a ledger: is told of every record and every promise, so that they can be added up. */
+export interface Witness {
+  record(seen: {
+    readonly topic: string
+    readonly partition: number
+    readonly offset: string
+    readonly fingerprint: string
+    readonly usable: boolean
+  }): void
+  promise(fingerprint: string): void
+}
 
 export interface VerifyOptions {
   readonly kafka: Kafka
   readonly admin: Admin
-  readonly redis: Redis
+  readonly redis: RedisClient
   readonly topics: TopicNames
   readonly keyPrefix: string
   readonly projection: number
@@ -26,6 +38,7 @@ export interface VerifyOptions {
   /** How long the projector may take to reach the end of the topic. */
   readonly catchUpMs?: number
   readonly onProgress?: (step: string) => void
+  readonly witness?: Witness
 }
 
 export interface Verdict {
@@ -43,23 +56,25 @@ export interface Verdict {
 const REDIS_BATCH = 500
 
 const waitForProjector = async ({ admin, redis, topics, keyPrefix, projection, catchUpMs = 60_000 }: VerifyOptions) => {
-  const ends = (await admin.fetchTopicOffsets(topics.customers)).filter(({ low, high }) => low !== high)
+  const ends = (await fetchEnds(admin, topics.customers)).filter(({ low, high }) => low !== high)
   if (ends.length === 0) return
+  const fields = ends.map(({ partition }) => positionField(topics.customers, partition))
   await waitUntil(
     'the projector has reached the end of the topic',
     async () => {
-      const stored = await redis.hmget(
-        positionsKey(projection, keyPrefix),
-        ...ends.map(({ partition }) => positionField(topics.customers, partition)),
+      const keys = isCluster(redis) ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
+      const copies = await Promise.all(keys.map((key) => redis.hmget(key, ...fields)))
+      return ends.reduce(
+        (sum, { high }, i) => sum + Math.max(...copies.map((stored) => Number(BigInt(high) - BigInt(stored[i] ?? 0)), 0)),
+        0,
       )
-      return ends.reduce((behind, { high }, i) => behind + Math.max(0, Number(BigInt(high) - BigInt(stored[i] ?? 0))), 0)
     },
     (behind) => behind === 0,
     { timeoutMs: catchUpMs, pauseMs: 100 },
   )
 }
 
-const compareRedis = async (redis: Redis, keyPrefix: string, expected: ReadonlyMap<string, Expected>): Promise<Verdict['wrong']> => {
+const compareRedis = async (redis: RedisClient, keyPrefix: string, expected: ReadonlyMap<string, Expected>): Promise<Verdict['wrong']> => {
   const wrong: { customerUuid: string; reason: string }[] = []
   const all = [...expected]
   for (let start = 0; start < all.length; start += REDIS_BATCH) {
@@ -78,7 +93,7 @@ const compareRedis = async (redis: Redis, keyPrefix: string, expected: ReadonlyM
  * @throws when the projector does not reach the end of the topic in time.
  */
 export const verify = async (options: VerifyOptions): Promise<Verdict> => {
-  const { kafka, admin, redis, topics, keyPrefix, onProgress = () => {} } = options
+  const { kafka, admin, redis, topics, keyPrefix, witness, onProgress = () => {} } = options
   onProgress('waiting for the projector')
   await waitForProjector(options)
 
@@ -88,12 +103,6 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
   const stored = new Set<string>()
   const isSampled = (key: Buffer | null) => sample >= 1 || ((key === null ? 0 : murmur2(key)) >>> 0) / 2 ** 32 < sample
   const records = { customers: 0, other: 0, unusable: 0 }
-  // The key is part of the promise: a subscriber finds a customer's events in one partition by it.
-  const fingerprint = (key: string | null, sha256: string) => `${key ?? ''} ${sha256}`
-  const sha256 = (value: Buffer | null) =>
-    createHash('sha256')
-      .update(value ?? '')
-      .digest('hex')
   const reading = {
     ...(sinceMs !== undefined && { sinceMs }),
     onProgress: (read: number, total: number) => onProgress(`read ${read} of ${total} records`),
@@ -102,19 +111,25 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
     kafka,
     admin,
     topics.customers,
-    ({ key, value, timestamp }) => {
+    ({ key, value, timestamp, offset }, partition) => {
       const receivedAt = Number(timestamp)
       if (receivedAt >= untilMs || receivedAt < (sinceMs ?? 0) || !isSampled(key)) return
       records.customers += 1
-      if (!newest.add(value, receivedAt)) records.unusable += 1
-      if (ledgerPath !== undefined) stored.add(fingerprint(key?.toString() ?? null, sha256(value)))
+      const usable = newest.add(value, receivedAt)
+      if (!usable) records.unusable += 1
+      if (ledgerPath === undefined) return
+      const print = fingerprint(key?.toString() ?? null, sha256(value ?? ''))
+      stored.add(print)
+      witness?.record({ topic: topics.customers, partition, offset, fingerprint: print, usable })
     },
     reading,
   )
   if (ledgerPath !== undefined) {
-    await readTopic(kafka, admin, topics.other, ({ value }) => {
+    await readTopic(kafka, admin, topics.other, ({ value, offset }, partition) => {
       records.other += 1
-      stored.add(fingerprint(null, sha256(value)))
+      const print = fingerprint(null, sha256(value ?? ''))
+      stored.add(print)
+      witness?.record({ topic: topics.other, partition, offset, fingerprint: print, usable: true })
     })
   }
 
@@ -127,6 +142,7 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
       promises += 1
       const print = fingerprint(entry.customerUuid, entry.sha256)
       events.add(print)
+      witness?.promise(print)
       if (!stored.has(print)) missing.set(print, entry)
     }
   }

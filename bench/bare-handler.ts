@@ -1,0 +1,21 @@
+/** The least that a webhook receiver in fastify can do: raw body, HMAC, two parses, 202. What ingress is measured against. Prints its address. */
+import { createHmac, createSecretKey, timingSafeEqual } from 'node:crypto'
+import { fastify } from 'fastify'
+
+const key = createSecretKey(Buffer.from(process.env.SECRET ?? ''))
+const app = fastify({ logger: false })
+app.removeAllContentTypeParsers()
+app.addContentTypeParser('text/plain', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+app.post('/webhooks/mykaarma', async (request, reply) => {
+  const body = request.body as Buffer
+  const given = Buffer.from(String(request.headers['mykaarma-signature-token']).slice('sha256='.length), 'hex')
+  const wanted = createHmac('sha256', key).update(body).digest()
+  if (given.length !== wanted.length || !timingSafeEqual(given, wanted)) return reply.code(401).send()
+  const { payload } = JSON.parse(body.toString()) as { payload: string }
+  const { customerWithVehicles } = JSON.parse(payload) as { customerWithVehicles: { customer: { customerUuid: string } } }
+  return reply
+    .code(customerWithVehicles.customer.customerUuid ? 202 : 422)
+    .type('application/json')
+    .send('{"status":"accepted"}')
+})
+process.stdout.write(`${await app.listen({ host: '127.0.0.1', port: 0 })}\n`)

@@ -1,0 +1,13 @@
+/** Starts the ingress in as many processes as WORKERS says, on one port by node:cluster: an experiment, not a way to run it. */
+import cluster from 'node:cluster'
+import { fileURLToPath } from 'node:url'
+
+cluster.setupPrimary({
+  exec: fileURLToPath(new URL('../services/ingress/src/main.ts', import.meta.url)),
+  execArgv: ['--max-semi-space-size=8', '--conditions=customer-stream-source'],
+})
+for (let i = 0; i < Number(process.env.WORKERS); i++) cluster.fork()
+process.on('SIGTERM', () => {
+  for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill('SIGTERM')
+  cluster.on('exit', () => Object.keys(cluster.workers ?? {}).length === 0 && process.exit(0))
+})

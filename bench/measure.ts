@@ -1,0 +1,52 @@
+/** How everything here is measured: CPU from the operating system, variants in turn within one run, the median and the spread of several repetitions. */
+import { readFileSync } from 'node:fs'
+
+/** A figure over the repetitions. */
+export interface Figure {
+  readonly median: number
+  readonly min: number
+  readonly max: number
+}
+
+const TICKS_PER_SECOND = 100
+
+/** CPU seconds, user and system, that a process has used so far: from /proc, so Linux only, in steps of 10 ms. */
+export const cpuSeconds = (pid: number): number => {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  // The second field is the command's name in brackets, which may hold blanks.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
+}
+
+/** Resident memory in bytes. */
+export const residentBytes = (pid: number): number =>
+  Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1024
+
+export const figureOf = (values: readonly number[]): Figure => {
+  const sorted = values.toSorted((a, b) => a - b)
+  const middle = sorted.length >> 1
+  const median = sorted.length % 2 === 1 ? sorted[middle] : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2
+  return { median: median ?? Number.NaN, min: sorted[0] ?? Number.NaN, max: sorted.at(-1) ?? Number.NaN }
+}
+
+type Readings<Name extends string> = Readonly<Record<Name, number>>
+
+/**
+ * Runs the variants in turn, again and again, so that whatever else the machine does falls on all of them alike.
+ * @param variants each does its work once and returns what it read.
+ * @returns for each variant the figure of each reading.
+ */
+export const alternate = async <Variant extends string, Name extends string>(
+  repetitions: number,
+  variants: Readonly<Record<Variant, () => Promise<Readings<Name>>>>,
+): Promise<Record<Variant, Record<Name, Figure>>> => {
+  const names = Object.keys(variants) as Variant[]
+  const read = Object.fromEntries(names.map((name) => [name, []])) as unknown as Record<Variant, Readings<Name>[]>
+  for (let repetition = 0; repetition < repetitions; repetition++) {
+    // Every other round the other way about: a drift of the machine must not favour the last.
+    for (const name of repetition % 2 === 0 ? names : names.toReversed()) read[name].push(await variants[name]())
+  }
+  const figures = (readings: readonly Readings<Name>[]) =>
+    Object.fromEntries(Object.keys(readings[0] ?? {}).map((name) => [name, figureOf(readings.map((reading) => reading[name as Name]))]))
+  return Object.fromEntries(names.map((name) => [name, figures(read[name])])) as Record<Variant, Record<Name, Figure>>
+}

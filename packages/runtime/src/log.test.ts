@@ -1,0 +1,43 @@
+import { expect, it, onTestFinished, vi } from 'vitest'
+import { createLogger, createOccasionalLog } from './log.ts'
+
+const capture = () => {
+  const lines: string[] = []
+  return { lines, logger: createLogger('test', 'info', { write: (line) => lines.push(line) }) }
+}
+
+it('keeps the arguments of a failed command out of the log: they are whole customers', () => {
+  const { lines, logger } = capture()
+  // As ioredis makes it.
+  const error = Object.assign(new Error('OOM command not allowed'), { code: 'OOM', command: { name: 'evalsha', args: ['Jane Doe'] } })
+  logger.warn({ err: error }, 'waiting for Redis')
+  expect(lines.join()).not.toContain('Jane Doe')
+  expect(JSON.parse(lines[0] ?? '')).toMatchObject({
+    msg: 'waiting for Redis',
+    err: { type: 'Error', message: 'OOM command not allowed', code: 'OOM' },
+  })
+})
+
+it('tells the causes of an error', () => {
+  const { lines, logger } = capture()
+  logger.warn({ err: new Error('not stored', { cause: new Error('no leader') }) })
+  expect(JSON.parse(lines[0] ?? '').err.message).toBe('not stored: no leader')
+})
+
+it('bounds the length of a line', () => {
+  const { lines, logger } = capture()
+  const long = 'x'.repeat(1_000_000)
+  logger.error({ err: new Error(long, { cause: new Error(long) }), detail: long }, 'trouble')
+  expect(lines[0]?.length).toBeLessThan(8000)
+})
+
+it('logs the first of many, and with the next one after the interval how many were held back', () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const logged: number[] = []
+  const log = createOccasionalLog(({ heldBack }) => logged.push(heldBack))
+  for (let i = 0; i < 3; i++) log({})
+  vi.advanceTimersByTime(10_000)
+  log({})
+  expect(logged).toEqual([0, 2])
+})

@@ -1,0 +1,138 @@
+import { cp, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { createLogger, loadSettings } from '@customer-stream/runtime'
+import { createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
+import { waitUntil } from '../wait-until.ts'
+import { freePortsToKeep } from './free-ports.ts'
+import type { GuardedProcess } from './guarded-process.ts'
+import { type RedisPlace, startRedisAt } from './local-redis.ts'
+import { openRun, type Run } from './run.ts'
+
+const SLOTS = 16_384
+const SIZE = 3
+/** What redis-server adds to its port for the nodes' talk among themselves; Redis 6 lets nobody choose. */
+const BUS_PORT_OFFSET = 10_000
+
+export interface RedisMaster {
+  readonly url: string
+  /** A client of this master alone; connects by itself again after a restart. */
+  readonly client: RedisClient
+  /** SIGKILL: what was acknowledged is in the system's memory and survives. */
+  kill(): Promise<void>
+  /** Copies its data, for a restart with them. */
+  backUp(): Promise<void>
+  /** Starts it again in its place, with its slots, and with the data that it had, none, or those of the last backup. */
+  restart(data?: 'kept' | 'none' | 'backup'): Promise<void>
+}
+
+/** Three masters without replicas: always local processes, since each can be killed and started again. */
+export interface RedisCluster {
+  /** Every node, as REDIS_URL takes them. */
+  readonly url: string
+  readonly masters: readonly RedisMaster[]
+  /**
+   * Gives a slot to another master, as resharding does: its old one answers ASK for keys that have gone over, and MOVED at the end.
+   * @param meanwhile runs when all keys have gone over and the slot is not yet the new one's.
+   * @returns the new master.
+   */
+  moveSlot(slot: number, meanwhile?: () => Promise<void>): Promise<RedisMaster>
+  /** May be called twice. */
+  stop(): Promise<void>
+}
+
+const nodeFlags = ['--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-node-timeout', '2000']
+
+const untilWhole = async (masters: readonly RedisMaster[]): Promise<void> => {
+  const lines = ['cluster_state:ok', `cluster_known_nodes:${SIZE}`, `cluster_size:${SIZE}`]
+  for (const { client } of masters) {
+    await waitUntil(
+      'every master knows every slot and its owner',
+      () => client.cluster('INFO').catch(String),
+      (info) => lines.every((line) => String(info).includes(`${line}\r`)),
+    )
+  }
+}
+
+/** @param all the masters of the cluster, of which this will be one. */
+const startMaster = async (all: readonly RedisMaster[], place: RedisPlace, run: Run, log: (line: string) => void): Promise<RedisMaster> => {
+  const start = () => startRedisAt(place, run, log, { args: nodeFlags })
+  let server: GuardedProcess = await start()
+  const backup = `${place.folder}-backup`
+  const url = `redis://127.0.0.1:${place.port}`
+  const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url }), createLogger('redis-cluster', 'silent'))
+  await client.connect()
+  return {
+    url,
+    client,
+    kill: async () => {
+      if (!server.hasEnded()) process.kill(await server.pid, 'SIGKILL')
+      await server.ended
+    },
+    backUp: async () => {
+      await cp(place.folder, backup, { recursive: true, filter: (path) => path === place.folder || path.includes('appendonly') })
+    },
+    restart: async (data = 'kept') => {
+      const files = (await readdir(place.folder)).filter((name) => name.startsWith('appendonly'))
+      if (data !== 'kept') for (const name of files) await rm(join(place.folder, name), { recursive: true })
+      if (data === 'backup') await cp(backup, place.folder, { recursive: true })
+      server = await start()
+      await untilWhole(all)
+    },
+  }
+}
+
+const ownerOf = (slot: number) => Math.floor((slot * SIZE) / SLOTS)
+
+/** What `redis-cli --cluster create` does; the binary that comes along has no redis-cli. */
+const formCluster = async (masters: readonly RedisMaster[]): Promise<void> => {
+  const slots = Array.from({ length: SLOTS }, (_, slot) => slot)
+  for (const [i, { client }] of masters.entries()) {
+    await client.cluster('ADDSLOTS', ...slots.filter((slot) => ownerOf(slot) === i))
+    await client.call('CLUSTER', 'SET-CONFIG-EPOCH', i + 1)
+    const { hostname, port } = new URL(masters[0]!.url)
+    await client.cluster('MEET', hostname, Number(port))
+  }
+  await untilWhole(masters)
+}
+
+export const startRedisCluster = async (log: (line: string) => void = () => {}): Promise<RedisCluster> => {
+  const run = await openRun()
+  const masters: RedisMaster[] = []
+  const stop = async () => {
+    for (const { client } of masters) client.disconnect()
+    await run.close()
+  }
+  try {
+    for (const [i, port] of (await freePortsToKeep(SIZE, BUS_PORT_OFFSET)).entries()) {
+      masters.push(await startMaster(masters, { port, folder: run.makeFolder(`redis-${i}`) }, run, log))
+    }
+    await formCluster(masters)
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  const owners = new Map<number, number>()
+  return {
+    url: masters.map(({ url }) => url).join(','),
+    masters,
+    moveSlot: async (slot, meanwhile) => {
+      const owner = owners.get(slot) ?? ownerOf(slot)
+      const next = (owner + 1) % SIZE
+      const [from, to] = [masters[owner]!, masters[next]!]
+      const [fromId, toId] = await Promise.all([from, to].map(({ client }) => client.cluster('MYID')))
+      await to.client.cluster('SETSLOT', slot, 'IMPORTING', fromId!)
+      await from.client.cluster('SETSLOT', slot, 'MIGRATING', toId!)
+      const { hostname, port } = new URL(to.url)
+      for (;;) {
+        const [key] = await from.client.cluster('GETKEYSINSLOT', slot, 1)
+        if (key === undefined) break
+        await from.client.migrate(hostname, Number(port), key, 0, 5000)
+      }
+      await meanwhile?.()
+      for (const { client } of [to, from, ...masters]) await client.cluster('SETSLOT', slot, 'NODE', toId!)
+      owners.set(slot, next)
+      return to
+    },
+    stop,
+  }
+}

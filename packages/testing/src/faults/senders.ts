@@ -1,0 +1,104 @@
+import { createSimulation, makeSequence, type Simulation } from '@customer-stream/simulator'
+import { fingerprint, sha256 } from '../verification/fingerprint.ts'
+import { waitUntil } from '../wait-until.ts'
+
+/** What the senders counted, repeats left out where events are spoken of. */
+export interface SenderTotals {
+  /** Distinct events handed to delivery, and what became of each. */
+  readonly made: number
+  readonly promised: number
+  readonly lost: number
+  readonly stopped: number
+  /** 2xx answers that were heard, those to repeats included. */
+  readonly heard: number
+}
+
+/** The load of one row: a sender for each ingress, and one ledger. */
+export interface Senders {
+  /** Events promised so far; grows while all is well. */
+  promised(): number
+  refused(): number
+  statuses(): Readonly<Record<number, number>>
+  totals(): SenderTotals
+  /** Resolves when this many more events have been promised. */
+  untilPromised(more: number, timeoutMs?: number): Promise<void>
+  /** Fingerprints of all events handed to delivery so far, made anew from the seed. */
+  sentEvents(): Iterable<string>
+  readonly ledgerPath: string
+  stopLoad(): Promise<void>
+}
+
+export interface SendersOptions {
+  readonly secret: string
+  readonly token: string
+  readonly ledgerPath: string
+  readonly seed: number
+  /** Per sender. */
+  readonly ratePerSecond?: number
+}
+
+export const startSenders = (urls: readonly string[], options: SendersOptions): Senders => {
+  const { secret, token, ledgerPath, seed, ratePerSecond = 250 } = options
+  const stop = new AbortController()
+  // Far more events than any run sends; the stop ends it. Each sender has customers of its own.
+  const sequence = { events: 1_000_000, customers: 300, disorder: 0.1, other: 0.05 }
+  const simulations: Simulation[] = urls.map((url, i) =>
+    createSimulation({
+      ...sequence,
+      url: `${url}/webhooks/mykaarma`,
+      secret,
+      token,
+      ratePerSecond,
+      concurrency: 64,
+      seed: seed + i,
+      repeats: 0.05,
+      drops: 0.02,
+      retryBaseMs: 300,
+      ledgerPath,
+      signal: stop.signal,
+    }),
+  )
+  const sending = Promise.all(simulations.map((simulation) => simulation.run()))
+  // Looked at when the load is stopped.
+  sending.catch(() => undefined)
+  const sum = (of: (progress: Simulation['progress']) => number) => simulations.reduce((total, { progress }) => total + of(progress), 0)
+  const promised = () => sum((progress) => progress.promised)
+  const statuses = () => {
+    const counts: Record<number, number> = {}
+    for (const { progress } of simulations)
+      for (const [status, count] of Object.entries(progress.statuses)) counts[Number(status)] = (counts[Number(status)] ?? 0) + count
+    return counts
+  }
+
+  return {
+    promised,
+    refused: () => sum((progress) => progress.refused),
+    statuses,
+    totals: () => ({
+      made: sum((progress) => progress.made),
+      promised: promised(),
+      lost: sum((progress) => progress.lost),
+      stopped: sum((progress) => progress.stopped),
+      heard: Object.entries(statuses()).reduce((heard, [status, count]) => (status.startsWith('2') ? heard + count : heard), 0),
+    }),
+    untilPromised: async (more, timeoutMs = 60_000) => {
+      const wanted = promised() + more
+      await waitUntil(`${more} more events are promised`, promised, (count) => count >= wanted, { timeoutMs })
+    },
+    sentEvents: function* () {
+      for (const { seed, newestTimestamp, progress } of simulations) {
+        let left = progress.made
+        for (const { customerUuid, body } of makeSequence({ ...sequence, seed, newestTimestamp })) {
+          if (left === 0) break
+          left -= 1
+          yield fingerprint(customerUuid, sha256(body))
+        }
+      }
+    },
+    ledgerPath,
+    stopLoad: async () => {
+      stop.abort()
+      await sending
+    },
+  }
+}

@@ -1,0 +1,18 @@
+// Loaded into a service before its own code: while a file called `disk-is-full` lies beside SPOOL_DIR, each write through a FileHandle gets half of its bytes
+// down and then fails as on a full disk. A limit of the kernel's own (prlimit, a small file system) would need root or Linux to be lifted again.
+import { existsSync } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+
+const { env } = process
+const flag = join(dirname(env.SPOOL_DIR ?? ''), 'disk-is-full')
+const handle = await open(import.meta.filename)
+const prototype: { write: (this: FileHandle, bytes: Buffer, offset: number, length: number, position: number) => unknown } =
+  Object.getPrototypeOf(handle)
+await handle.close()
+const { write } = prototype
+prototype.write = async function (bytes, offset, length, position) {
+  if (!existsSync(flag)) return write.call(this, bytes, offset, length, position)
+  await write.call(this, bytes, offset, length >> 1, position)
+  throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' })
+}

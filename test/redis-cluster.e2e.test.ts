@@ -1,0 +1,142 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { createSimulation } from '@customer-stream/simulator'
+import { openPipeline, type Pipeline, type RedisCluster, type ServiceProcess, startRedisCluster, waitUntil } from '@customer-stream/testing'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
+
+let cluster: RedisCluster
+let pipeline: Pipeline
+let projector: ServiceProcess
+let ingress: ServiceProcess
+beforeAll(async () => {
+  cluster = await startRedisCluster()
+})
+afterAll(() => cluster?.stop())
+beforeEach(async () => {
+  pipeline = await openPipeline({ kafkaBrokers: inject('brokers').kafkaBrokers, redisUrl: cluster.url, redisCluster: true })
+  ingress = await pipeline.start('ingress')
+  await ingress.untilReady()
+  projector = await pipeline.start('projector', { REDIS_COMMAND_TIMEOUT_MS: '1000', POSITION_CHECK_MS: '200' })
+  await projector.untilReady()
+})
+afterEach(() => pipeline.close())
+
+const simulation = (events: number, ratePerSecond?: number) => {
+  const ledgerPath = join(pipeline.folder, 'ledger.jsonl')
+  const run = createSimulation({
+    url: `${ingress.url}/webhooks/mykaarma`,
+    secret: pipeline.secret,
+    token: pipeline.token,
+    events,
+    customers: Math.ceil(events / 4),
+    repeats: 0.1,
+    disorder: 0.2,
+    retryBaseMs: 100,
+    ledgerPath,
+    ...(ratePerSecond !== undefined && { ratePerSecond }),
+  })
+  return { run, ledgerPath }
+}
+const sound = { missing: [], wrong: [] }
+const applied = (more: number) =>
+  waitUntil(
+    `${more} events are applied`,
+    () => projector.metric('projector_events_total'),
+    (events) => events >= more,
+  )
+const customersOf = (master: RedisCluster['masters'][number]) => master.client.keys(`${pipeline.keyPrefix}customer:*`)
+
+it('a Redis Cluster is told from one Redis: a projector that takes it for one refuses to start', async () => {
+  const unaware = await pipeline.start('projector', { REDIS_CLUSTER: 'false', REDIS_URL: cluster.masters[0]?.url ?? '' })
+  expect(await unaware.ended).toBe(1)
+  expect(await readFile(unaware.logFile, 'utf8')).toContain('REDIS_CLUSTER=true')
+})
+
+describe('a projector on Redis Cluster', () => {
+  it('ends with every customer at his newest event, spread over all masters', async () => {
+    const { run, ledgerPath } = simulation(3000)
+    expect(await run.run()).toMatchObject({ promised: 3000, lost: 0 })
+    const verdict = await pipeline.verify(ledgerPath)
+    expect(verdict).toMatchObject({ ...sound, promisedEvents: 3000 })
+    const counts = (await Promise.all(cluster.masters.map(customersOf))).map((keys) => keys.length)
+    expect(counts.reduce((sum, count) => sum + count)).toBe(verdict.customers)
+    expect(Math.min(...counts)).toBeGreaterThan(verdict.customers / 6)
+    expect(await projector.metric('projector_rewinds_total')).toBe(0)
+    expect(await projector.metric('projector_failures_total')).toBe(0)
+  })
+
+  it('follows slots that move to other masters, without waiting', async () => {
+    const { run, ledgerPath } = simulation(3000, 600)
+    const sending = run.run()
+    await applied(300)
+    // Every slot of a customer whom the first master has by now, and the first slot of all: there is a copy of the positions.
+    const [from] = cluster.masters
+    if (!from) throw new Error('there is no master')
+    const slots = new Set([0])
+    for (const key of await customersOf(from)) slots.add(Number(await from.client.cluster('KEYSLOT', key)))
+    expect(slots.size).toBeGreaterThan(20)
+    for (const slot of slots) await cluster.moveSlot(slot)
+    expect(run.progress.promised).toBeLessThan(3000)
+    expect(await sending).toMatchObject({ promised: 3000, lost: 0 })
+    expect(await pipeline.verify(ledgerPath)).toMatchObject(sound)
+    expect(await projector.metric('projector_rewinds_total')).toBe(0)
+    expect(await projector.metric('projector_failures_total')).toBe(0)
+  })
+
+  it('waits for a master that was killed, says so, and goes on when it is back', async () => {
+    const { run, ledgerPath } = simulation(3000, 600)
+    const sending = run.run()
+    await applied(300)
+    const [, master] = cluster.masters
+    await master?.kill()
+    await waitUntil(
+      'it says that it waits',
+      async () => (await fetch(`${projector.adminUrl}/readyz`)).text(),
+      (answer) => answer.includes('waiting for Redis'),
+    )
+    expect(await sending).toMatchObject({ promised: 3000, lost: 0 })
+    await master?.restart()
+    expect(await pipeline.verify(ledgerPath)).toMatchObject(sound)
+    await projector.untilReady()
+    expect(await projector.metric('projector_rewinds_total')).toBe(0)
+  })
+
+  it('becomes ready by itself where the cluster was down when it started', async () => {
+    const [one, other] = cluster.masters
+    await one?.kill()
+    await waitUntil(
+      'the others have noticed',
+      () => other?.client.cluster('INFO'),
+      (info) => String(info).includes('cluster_state:fail'),
+    )
+    const late = await pipeline.start('projector')
+    await waitUntil(
+      'it has tried in vain',
+      () => readFile(late.logFile, 'utf8'),
+      (log) => log.includes('does not answer; trying on'),
+    )
+    await one?.restart()
+    await late.untilReady()
+  })
+
+  it.each([
+    ['came back empty', 'none'],
+    ['was set back to a backup', 'backup'],
+  ] as const)('fills a master that %s, without new events', async (_, data) => {
+    const { run, ledgerPath } = simulation(1000)
+    const [, , master] = cluster.masters
+    const sending = run.run()
+    await applied(200)
+    await master?.backUp()
+    await sending
+    expect(await pipeline.verify(ledgerPath)).toMatchObject(sound)
+    await master?.kill()
+    await master?.restart(data)
+    await waitUntil(
+      'it has noticed',
+      () => projector.metric('projector_rewinds_total'),
+      (rewinds) => rewinds > 0,
+    )
+    expect(await pipeline.verify(ledgerPath)).toMatchObject(sound)
+  })
+})
