@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import { makeCustomersEvent, sign } from '@customer-stream/simulator'
 import { openPipeline, type Pipeline, readTopic, type ServiceProcess, waitUntil } from '@customer-stream/testing'
@@ -121,6 +122,32 @@ it('holds no more connections than it may', async () => {
     () => raw(head([], ''), small).catch(() => ''),
     (answer) => answer.startsWith('HTTP/1.1 401'),
   )
+})
+
+it('serves while it stops what had begun to arrive before', async () => {
+  const stopping = await pipeline.start('ingress')
+  await stopping.untilReady()
+  const { body } = makeCustomersEvent()
+  const request = head([`mykaarma-signature-token: ${sign(body, pipeline.secret)}`, `x-authorization-token: ${pipeline.token}`], body)
+  const { hostname, port } = new URL(stopping.url)
+  const socket = connect(Number(port), hostname)
+  const answer = text(socket)
+  socket.write(request.slice(0, 30))
+  // A later one that is answered: by then the first has been seen.
+  expect((await pipeline.post(stopping, body)).status).toBe(202)
+  stopping.signal('SIGTERM')
+  await waitUntil(
+    'nobody else is let in',
+    () =>
+      fetch(stopping.url).then(
+        () => true,
+        () => false,
+      ),
+    (open) => !open,
+  )
+  socket.write(request.slice(30))
+  expect(await answer).toMatch(/^HTTP\/1.1 202 /)
+  expect(await stopping.ended).toBe(0)
 })
 
 describe('ids and timestamps', () => {

@@ -7,13 +7,13 @@ const acknowledgedFirst = {
   guard: 'the answer waits for the acknowledgement',
   prevents: 'a 202 for what Kafka never stored',
   file: `${folder}/publisher.ts`,
-  from: 'await send(batch',
-  to: 'void send(batch',
+  from: 'await send(batch.map(({ record }) => record))',
+  to: 'send(batch.map(({ record }) => record)).catch(() => undefined)',
 }
 
 export const ingressGuards: readonly Guard[] = [
   { ...acknowledgedFirst, test: publisher('promises nothing before the flush has succeeded') },
-  { ...acknowledgedFirst, guard: `${acknowledgedFirst.guard}, under load`, test: faultRow('ingress killed') },
+  { ...acknowledgedFirst, guard: `${acknowledgedFirst.guard}, under load`, test: faultRow('leader change') },
   {
     guard: 'each record has a deadline of its own',
     prevents: 'a request without an answer: requests that wait in kafkajs never time out',
@@ -93,7 +93,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/app.ts`,
     from: 'return503OnClosing: false',
     to: 'return503OnClosing: true',
-    test: brokers('test/pipeline.e2e.test.ts', 'told to stop under load'),
+    test: brokers('test/bad-input.e2e.test.ts', 'serves while it stops what had begun'),
   },
   {
     guard: 'answers while closing end their connection',
@@ -101,7 +101,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/app.ts`,
     from: `if (closing) reply.header('connection', 'close')`,
     to: '',
-    test: brokers('test/pipeline.e2e.test.ts', 'told to stop under load'),
+    test: unit(`${folder}/app.test.ts`, 'ends a connection with the answer that was under way'),
   },
   {
     guard: 'stopping has a deadline',

@@ -12,7 +12,7 @@ type Published = Parameters<AppDependencies['publish']>[0]
 const sign = (body: Uint8Array | string) => `sha256=${createHmac('sha256', 's3cret').update(body).digest('hex')}`
 const authenticate = createAuthenticate(new Map([['k', 's3cret']]), new Map([['t', 'tok']]))
 
-const start = ({ outcome = 'stored', ...options }: Partial<AppOptions> & { outcome?: Outcome | Error } = {}) => {
+const start = ({ outcome = 'stored', ...options }: Partial<AppOptions> & { outcome?: Outcome | Promise<Outcome> | Error } = {}) => {
   const published: Published[] = []
   const internalErrors: Error[] = []
   const app = createApp(
@@ -187,6 +187,19 @@ it('answers a fault of ours with 500, says nothing of it to the sender, and repo
   const answer = await post(valid)
   expect([answer.statusCode, answer.json()]).toEqual([500, { type: 'internal-error', status: 500, title: 'The service failed.' }])
   expect(internalErrors).toEqual([fault])
+})
+
+it('ends a connection with the answer that was under way when closing began', async () => {
+  const stored = Promise.withResolvers<Outcome>()
+  const { app, post, published } = start({ outcome: stored.promise })
+  const answered = post(valid)
+  while (published.length === 0) await new Promise(setImmediate)
+  const closed = app.close()
+  await new Promise(setImmediate)
+  stored.resolve('stored')
+  const { statusCode, headers } = await answered
+  expect([statusCode, headers.connection]).toEqual([202, 'close'])
+  await closed
 })
 
 it('answers other addresses and methods with a problem document', async () => {
