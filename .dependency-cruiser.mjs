@@ -76,6 +76,13 @@ export default {
       to: { path: '^(services|packages)/.*/main\\.ts$' },
     },
     {
+      name: 'nobody-imports-bench',
+      severity: 'error',
+      comment: 'bench measures whatever it likes; nothing leans on it.',
+      from: { path: '^(packages|services)/' },
+      to: { path: '^bench/' },
+    },
+    {
       name: 'no-catch-all-folders',
       severity: 'error',
       comment: 'A folder is named after what is in it.',

@@ -13,7 +13,7 @@ export default defineConfig({
         ...shared,
         test: {
           name: 'unit',
-          include: ['{packages,services}/*/src/**/*.test.ts', 'test/*.test.ts'],
+          include: ['{packages,services}/*/src/**/*.test.ts', 'test/*.test.ts', 'bench/*.test.ts'],
           exclude: ['**/*.{int,e2e}.test.ts', '**/node_modules/**'],
         },
       },

@@ -1,22 +1,70 @@
-/** `npm run bench [-- name … --scale 0.2]`: asks every question, or those named, on real brokers, and writes what it found into bench/results.json and docs/performance.md. */
+/**
+ * `npm run bench`: asks every question on real brokers, prints the table, and writes bench/results.json, docs/performance.md and its plots.
+ * `npm run bench -- memory idle` asks these only; `--scale 0.2` is a quick look, whose figures are not written.
+ */
 import { parseArgs } from 'node:util'
 import { startBrokers } from '@customer-stream/testing'
+import { freshness } from './freshness.ts'
+import { growth } from './growth.ts'
+import { idle } from './idle.ts'
 import { ingressCpu } from './ingress-cpu.ts'
 import { ingressLatency } from './ingress-latency.ts'
 import { requireWrk } from './load.ts'
+import { describeMachine } from './machine.ts'
+import { memory } from './memory.ts'
+import type { Asked, Profiled } from './performance-page.ts'
+import { profileServices } from './profile-services.ts'
 import { projectorRate } from './projector-rate.ts'
-import type { Question } from './question.ts'
+import type { Line, Question } from './question.ts'
+import { printTable, writeReport } from './report.ts'
+import { start } from './start.ts'
+import { workers } from './workers.ts'
 
-const questions: readonly Question[] = [ingressCpu, ingressLatency, projectorRate]
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { scale: { type: 'string', default: '1' } } })
-await requireWrk()
-const brokers = await startBrokers({ log: console.error })
-for (const q of questions.filter((q) => positionals.length === 0 || positionals.includes(q.name))) {
-  const a = await q.ask({ brokers, scale: Number(values.scale), say: console.error })
-  console.log(
-    JSON.stringify(a.lines, null, 1),
-    JSON.stringify(a.readings, (_k, v) => (typeof v === 'number' ? Math.round(v * 10) / 10 : v)),
-  )
+const questions: readonly Question[] = [ingressCpu, ingressLatency, projectorRate, freshness, memory, idle, start, growth, workers]
+const PROFILES = 'profiles'
+const tell = (line: string) => process.stderr.write(`${line}\n`)
+
+const readArguments = () => {
+  try {
+    const { values, positionals } = parseArgs({ allowPositionals: true, options: { scale: { type: 'string', default: '1' } } })
+    const scale = Number(values.scale)
+    const known = [...questions.map(({ name }) => name), PROFILES]
+    if (!(scale > 0 && scale <= 1)) throw new Error('--scale must be above 0 and at most 1')
+    const unknown = positionals.find((name) => !known.includes(name))
+    if (unknown !== undefined) throw new Error(`${unknown} is not a question; there are ${known.join(', ')}`)
+    return { scale, wanted: positionals.length > 0 ? positionals : known }
+  } catch (error) {
+    tell(`bench: ${(error as Error).message}\n  npm run bench [-- name …] [--scale 0.2]`)
+    process.exit(2)
+  }
 }
-await brokers.stop()
+
+const { scale, wanted } = readArguments()
+await requireWrk()
+const brokers = await startBrokers({ log: tell })
+const bench = { brokers, scale, say: tell }
+const answers: Record<string, Asked> = {}
+let profiles: Readonly<Record<string, Profiled>> = {}
+const lines: Line[] = []
+try {
+  for (const question of questions.filter(({ name }) => wanted.includes(name))) {
+    tell(`\n${question.title} …`)
+    const askedAt = new Date().toISOString()
+    const startedAt = performance.now()
+    const answer = await question.ask(bench)
+    answers[question.name] = { title: question.title, askedAt, seconds: Math.round((performance.now() - startedAt) / 1000), answer }
+    lines.push(...answer.lines)
+    printTable(answer.lines, tell)
+  }
+  if (wanted.includes(PROFILES)) profiles = await profileServices(bench)
+  const machine = await describeMachine(brokers)
+  if (scale === 1)
+    writeReport(
+      { machine, answers, profiles },
+      questions.map(({ name }) => name),
+    )
+} finally {
+  await brokers.stop()
+}
+printTable(lines, (line) => process.stdout.write(`${line}\n`))
 process.exit(0)

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
+import { readResults, reportFiles } from '../bench/report.ts'
 import { configurationFile, configurationPage } from '../docs/generate-configuration.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -28,6 +29,12 @@ it('docs/configuration.md says what the settings schemas say (if not: npm run do
   expect(readFileSync(configurationFile, 'utf8')).toBe(configurationPage())
 })
 
+it('docs/performance.md and its plots say what bench/results.json says (if not: npm run docs)', () => {
+  const results = readResults()
+  const files = results ? reportFiles(results) : {}
+  expect(Object.fromEntries(Object.keys(files).map((file) => [file, existsSync(join(root, file)) ? read(file) : 'missing']))).toEqual(files)
+})
+
 describe.each(pages)('%s', (page) => {
   const markdown = read(page)
 
@@ -46,7 +53,7 @@ describe.each(pages)('%s', (page) => {
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
     const commands = [...markdown.matchAll(/npm run (?:--silent )?([a-z0-9:-]+)/g)].map(([, name = '']) => name)
     expect(commands.filter((name) => !(name in scripts))).toEqual([])
-    const files = [...markdown.matchAll(/`((?:packages|services|test|docs)\/[\w./-]+\.\w+)`/g)].map(([, path = '']) => path)
+    const files = [...markdown.matchAll(/`((?:packages|services|test|docs|bench)\/[\w./-]+\.\w+)`/g)].map(([, path = '']) => path)
     expect(files.filter((path) => !existsSync(join(root, path)))).toEqual([])
     const settings = [...markdown.matchAll(/`((?:KAFKA|REDIS|MYKAARMA|CONSUMER|QUEUE|SHUTDOWN)_[A-Z_]+)`/g)].map(([, name = '']) =>
       name.replace(/_FILE$/, ''),

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 
 cluster.setupPrimary({
   exec: fileURLToPath(new URL('../services/ingress/src/main.ts', import.meta.url)),
-  execArgv: ['--conditions=customer-stream-source'],
+  execArgv: ['--max-semi-space-size=8', '--conditions=customer-stream-source'],
 })
 for (let i = 0; i < Number(process.env.WORKERS); i++) cluster.fork()
 process.on('SIGTERM', () => {
