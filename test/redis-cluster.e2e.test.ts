@@ -1,8 +1,13 @@
+import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { createSimulation } from '@customer-stream/simulator'
 import { openPipeline, type Pipeline, type RedisCluster, type ServiceProcess, startRedisCluster, waitUntil } from '@customer-stream/testing'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
+
+const verifyCommand = fileURLToPath(new URL('../packages/testing/src/commands/verify.ts', import.meta.url))
 
 let cluster: RedisCluster
 let pipeline: Pipeline
@@ -63,6 +68,21 @@ describe('a projector on Redis Cluster', () => {
     expect(Math.min(...counts)).toBeGreaterThan(verdict.customers / 6)
     expect(await projector.metric('projector_rewinds_total')).toBe(0)
     expect(await projector.metric('projector_failures_total')).toBe(0)
+  })
+
+  it('is judged by the verify command as on one Redis', async () => {
+    await simulation(400).run.run()
+    const env = {
+      ...process.env,
+      KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','),
+      KAFKA_TOPIC_PREFIX: pipeline.topics.customers.replace('customers.raw', ''),
+      REDIS_URL: cluster.url,
+      REDIS_CLUSTER: 'true',
+      REDIS_KEY_PREFIX: pipeline.keyPrefix,
+    }
+    const { stdout } = await promisify(execFile)(process.execPath, ['--conditions=customer-stream-source', verifyCommand], { env })
+    expect(stdout).toMatch(/customers compared, every field +[1-9]/)
+    expect(stdout).toMatch(/of these wrong in Redis +0/)
   })
 
   it('follows slots that move to other masters, without waiting', async () => {

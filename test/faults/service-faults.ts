@@ -87,7 +87,7 @@ export const serviceFaults: readonly Fault[] = [
     inject: async ({ ingresses, projectors, untilPromised }, scale) => {
       await lasting(2400)
       await untilPromised(300 + 2700 * scale)
-      // kafkajs times its requests by this clock, so that a group that is joining may need luck until it stands still.
+      // The end of the fault; from here on all must go on by itself.
       for (const { process } of [...ingresses, ...projectors]) process.signal('SIGCONT')
     },
   },

@@ -14,6 +14,14 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/request-queue-patch.test.ts`, 'arms no timer on an idle connection'),
   },
   {
+    guard: 'kafkajs measures its intervals by a clock that nobody sets',
+    prevents: 'a consumer that sends no heartbeat for an hour after the clock was set back by one',
+    file: `${folder}/client.ts`,
+    from: '\npatchClock()',
+    to: '',
+    test: unit(`${folder}/clock-patch.test.ts`, 'sends heartbeats also after the clock was set back'),
+  },
+  {
     guard: 'a send resolves only when every partition was acknowledged by name',
     prevents: 'a promise for a record that was never written, at a change of leaders',
     file: `${folder}/producer.ts`,

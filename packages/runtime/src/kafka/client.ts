@@ -3,6 +3,7 @@ import { constants, zstdCompress, zstdDecompress } from 'node:zlib'
 import kafkajs, { type Admin, type Kafka, type KafkaConfig, type SASLOptions } from 'kafkajs'
 import type { Logger } from '../log.ts'
 import type { Loaded } from '../settings.ts'
+import { patchClock } from './clock-patch.ts'
 import { patchRequestQueue } from './request-queue-patch.ts'
 import type { kafkaSettings } from './settings.ts'
 
@@ -10,6 +11,7 @@ export type { Admin, Kafka }
 export type KafkaSettings = Loaded<typeof kafkaSettings>
 
 patchRequestQueue()
+patchClock()
 
 // Without a codec a consumer that meets a zstd record crashes for good, and silently where logging is off. gzip is built in.
 const compress = promisify(zstdCompress)
