@@ -8,7 +8,9 @@ import type { Bench, Curve, Line, Question } from './question.ts'
 
 /** More than the spread of the repetitions on a shared machine: what grows with the work grows by its multiple. */
 const TOLERANCE = 1.3
-const REPETITIONS = 3
+const REPETITIONS = 2
+/** A run of this many events is long enough to be its own repetition. */
+const LONG_RUN_EVENTS = 500_000
 const CPU = 'CPU µs per event'
 
 const readProjector = async (bench: Bench, fill: FillOptions): Promise<Figure> => {
@@ -16,7 +18,7 @@ const readProjector = async (bench: Bench, fill: FillOptions): Promise<Figure> =
   try {
     await fillTopic(bench, pipeline, fill)
     const read: number[] = []
-    for (let i = 0; i < REPETITIONS; i++) read.push((await catchUp(pipeline))[CPU])
+    for (let i = 0; i < (fill.events >= LONG_RUN_EVENTS ? 1 : REPETITIONS); i++) read.push((await catchUp(pipeline))[CPU])
     return figureOf(read)
   } finally {
     await pipeline.close()

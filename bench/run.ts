@@ -20,7 +20,7 @@ import { printTable, writeReport } from './report.ts'
 import { start } from './start.ts'
 import { workers } from './workers.ts'
 
-const questions: readonly Question[] = [ingressCpu, ingressLatency, projectorRate, freshness, memory, idle, start, growth, workers]
+const questions: readonly Question[] = [ingressCpu, ingressLatency, projectorRate, freshness, memory, idle, start, workers, growth]
 const PROFILES = 'profiles'
 const tell = (line: string) => process.stderr.write(`${line}\n`)
 
@@ -43,26 +43,25 @@ const { scale, wanted } = readArguments()
 await requireWrk()
 const brokers = await startBrokers({ log: tell })
 const bench = { brokers, scale, say: tell }
-const answers: Record<string, Asked> = {}
-let profiles: Readonly<Record<string, Profiled>> = {}
+const machine = await describeMachine(brokers)
 const lines: Line[] = []
+/** At once: what was measured is not lost if a later question fails. */
+const write = (fresh: { answers?: Record<string, Asked>; profiles?: Readonly<Record<string, Profiled>> }) => {
+  const names = questions.map(({ name }) => name)
+  if (scale === 1) writeReport({ machine, answers: {}, ...fresh }, names)
+}
 try {
+  if (wanted.includes(PROFILES)) write({ profiles: await profileServices(bench) })
   for (const question of questions.filter(({ name }) => wanted.includes(name))) {
     tell(`\n${question.title} …`)
     const askedAt = new Date().toISOString()
     const startedAt = performance.now()
     const answer = await question.ask(bench)
-    answers[question.name] = { title: question.title, askedAt, seconds: Math.round((performance.now() - startedAt) / 1000), answer }
+    const seconds = Math.round((performance.now() - startedAt) / 1000)
+    write({ answers: { [question.name]: { title: question.title, askedAt, seconds, answer } } })
     lines.push(...answer.lines)
     printTable(answer.lines, tell)
   }
-  if (wanted.includes(PROFILES)) profiles = await profileServices(bench)
-  const machine = await describeMachine(brokers)
-  if (scale === 1)
-    writeReport(
-      { machine, answers, profiles },
-      questions.map(({ name }) => name),
-    )
 } finally {
   await brokers.stop()
 }
