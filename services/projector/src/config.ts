@@ -32,11 +32,11 @@ export const projectorSettings = {
       'Records of a partition handled at a time, after which its position moves. They are first reduced to the newest event of each customer.',
   }),
   CONSUMER_FETCH_MAX_BYTES: integer({
-    default: 1_048_576,
+    default: 8_388_608,
     minimum: 65_536,
     maximum: 104_857_600,
     description:
-      'Bytes that one fetch brings, from all partitions together. Decoded they take several times as much memory, and wait until they are handled.',
+      'Bytes that one fetch brings, at most 1 MiB of them from one partition. Few of them hold few partitions, which are then handled one after the other; decoded they take several times as much memory.',
   }),
   POSITION_CHECK_MS: integer({
     default: 5000,
