@@ -78,6 +78,14 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest('commits for lag monitoring what it is told'),
   },
   {
+    guard: 'a topic just made is waited for',
+    prevents: 'a start that fails because the broker has not yet heard of it',
+    file: `${folder}/topic-check.ts`,
+    from: 'await untilDone(',
+    to: 'void untilDone(',
+    test: unit(`${folder}/topic-check.test.ts`, 'waits for a topic that it has made'),
+  },
+  {
     guard: 'topics take records of any time',
     prevents: 'an ingress whose clock runs ahead stores nothing',
     file: `${folder}/topic-check.ts`,

@@ -49,8 +49,13 @@ const highWatermarks = async () =>
 
 /** Kafka makes a topic after it has answered that there is none; whatever was asked for before is made before this marker. */
 const topicsLater = async () => {
-  await admin.createTopics({ waitForLeaders: true, topics: [{ topic: `${topic}.marker` }] })
-  return admin.listTopics()
+  const marker = `${topic}.marker`
+  await admin.createTopics({ waitForLeaders: false, topics: [{ topic: marker }] })
+  return waitUntil(
+    'the marker is there',
+    () => admin.listTopics(),
+    (topics) => topics.includes(marker),
+  )
 }
 
 describe('checkTopics', () => {
@@ -207,11 +212,17 @@ describe('the partition consumer', () => {
   })
 
   /** A topic whose broker compresses what it is sent: no codec of this process takes part. */
-  const createCompressing = (compression: string) =>
-    admin.createTopics({
-      waitForLeaders: true,
+  const createCompressing = async (compression: string) => {
+    await admin.createTopics({
+      waitForLeaders: false,
       topics: [{ topic, numPartitions: 3, configEntries: [{ name: 'compression.type', value: compression }] }],
     })
+    await waitUntil(
+      'the topic is there',
+      () => admin.listTopics(),
+      (topics) => topics.includes(topic),
+    )
+  }
   const sendPlainly = async () => {
     const plain = kafka.producer()
     await plain.connect()

@@ -16,21 +16,24 @@ const sound = {
   'unclean.leader.election.enable': 'false',
 }
 
-/** What is said of a topic of one partition that is like this. */
-const faultsOf = async (config: Record<string, string>, replicas = [1, 2, 3]) => {
+/** Kafka with a topic of one partition that is like this. */
+const kafkaWith = (config: Record<string, string>, replicas = [1, 2, 3]) => ({
+  listTopics: async () => ['t'],
+  fetchTopicMetadata: async () => ({ topics: [{ name: 't', partitions: [{ replicas }] }] }),
+  describeConfigs: async () => ({
+    resources: [
+      {
+        resourceName: 't',
+        configEntries: Object.entries({ ...sound, ...config }).map(([configName, configValue]) => ({ configName, configValue })),
+      },
+    ],
+  }),
+})
+
+/** What is said of it. */
+const faultsOf = async (config: Record<string, string>, replicas?: number[]) => {
   const warnings: string[] = []
-  const admin = {
-    listTopics: async () => ['t'],
-    fetchTopicMetadata: async () => ({ topics: [{ name: 't', partitions: [{ replicas }] }] }),
-    describeConfigs: async () => ({
-      resources: [
-        {
-          resourceName: 't',
-          configEntries: Object.entries({ ...sound, ...config }).map(([configName, configValue]) => ({ configName, configValue })),
-        },
-      ],
-    }),
-  } as unknown as Admin
+  const admin = kafkaWith(config, replicas) as unknown as Admin
   const logger = { warn: (_: object, message: string) => warnings.push(message) } as unknown as Logger
   const error = await checkTopics(admin, settings, [{ topic: 't', maxValueBytes: 1_000_000 }], logger).then(
     () => '',
@@ -68,4 +71,21 @@ it.each([
 ])('warns of a doubtful %s', async (name, config) => {
   const { error, warnings } = await faultsOf(config as Record<string, string>)
   expect([error, warnings]).toEqual(['', [expect.stringContaining(name)]])
+})
+
+it('waits for a topic that it has made until the broker it asks has heard of it', async () => {
+  const kafka = kafkaWith({})
+  let unheard = 2
+  const admin = {
+    ...kafka,
+    listTopics: async () => [],
+    createTopics: async () => true,
+    fetchTopicMetadata: async () => {
+      if (unheard-- > 0) throw Object.assign(new Error('not here'), { type: 'UNKNOWN_TOPIC_OR_PARTITION' })
+      return kafka.fetchTopicMetadata()
+    },
+  } as unknown as Admin
+  const logger = { info() {} } as unknown as Logger
+  const creating = { ...settings, KAFKA_CREATE_TOPICS: true }
+  expect(await checkTopics(admin, creating, [{ topic: 't', maxValueBytes: 1_000_000 }], logger)).toEqual(new Map([['t', 1]]))
 })

@@ -1,4 +1,5 @@
 import kafkajs, { type Admin } from 'kafkajs'
+import { untilDone } from '../back-off.ts'
 import type { Logger } from '../log.ts'
 import type { KafkaSettings } from './client.ts'
 
@@ -16,6 +17,8 @@ export class TopicError extends Error {
 
 /** Room for key, headers and the batch's own overhead: a body of exactly the limit must fit, where Kafka's default of 1 MiB would refuse it. */
 const RECORD_OVERHEAD_BYTES = 64 * 1024
+
+const CREATION_TIMEOUT_MS = 10_000
 
 const FOREVER_MS = '9223372036854775807'
 
@@ -36,13 +39,20 @@ const required = (settings: KafkaSettings, demand: TopicDemand) => ({
 const create = async (admin: Admin, settings: KafkaSettings, demands: readonly TopicDemand[]): Promise<void> => {
   // Resolves with false where another process created it first.
   await admin.createTopics({
-    waitForLeaders: true,
+    waitForLeaders: false,
     topics: demands.map((demand) => ({
       topic: demand.topic,
       numPartitions: settings.KAFKA_PARTITIONS,
       replicationFactor: settings.KAFKA_REPLICATION_FACTOR,
       configEntries: Object.entries(required(settings, demand)).map(([name, value]) => ({ name, value })),
     })),
+  })
+  // The broker that is asked may not have heard of them from the controller yet; kafkajs' own wait (waitForLeaders) takes that for an error. Whatever lasts
+  // longer than this shows in what is asked next.
+  await untilDone(() => admin.fetchTopicMetadata({ topics: demands.map(({ topic }) => topic) }), {
+    signal: AbortSignal.timeout(CREATION_TIMEOUT_MS),
+    backOff: { initialMs: 50, maxMs: 500 },
+    onFailure: () => {},
   })
 }
 
