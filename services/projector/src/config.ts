@@ -53,7 +53,7 @@ export const projectorSettings = {
     description: 'A projector that is not heard of for this time loses its partitions to another.',
   }),
   CONSUMER_MAX_WAIT_MS: integer({
-    default: 500,
+    default: 1000,
     minimum: 10,
     maximum: 5000,
     description: 'How long a fetch waits for new records. They are delivered at once all the same.',
