@@ -11,7 +11,7 @@ let ingress: ServiceProcess
 let projector: ServiceProcess
 beforeAll(async () => {
   pipeline = await openPipeline(inject('brokers'))
-  ingress = await pipeline.start('ingress')
+  ingress = await pipeline.start('ingress', { REQUEST_TIMEOUT_MS: '2000' })
   projector = await pipeline.start('projector')
   await Promise.all([ingress.untilReady(), projector.untilReady()])
 })

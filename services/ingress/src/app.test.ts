@@ -15,6 +15,7 @@ const authenticate = createAuthenticate(new Map([['k', 's3cret']]), new Map([['t
 const start = ({ outcome = 'stored', ...options }: Partial<AppOptions> & { outcome?: Outcome | Promise<Outcome> | Error } = {}) => {
   const published: Published[] = []
   const internalErrors: Error[] = []
+  const stopping = new AbortController()
   const app = createApp(
     {
       authenticate,
@@ -30,12 +31,14 @@ const start = ({ outcome = 'stored', ...options }: Partial<AppOptions> & { outco
         () => ({ records: 0, bytes: 0, oldestAt: undefined }),
       ),
       onInternalError: (error) => internalErrors.push(error),
+      stopping: stopping.signal,
     },
     {
       maxBodyBytes: 10_000,
       acceptDeadlineMs: 1000,
       maxConnections: 100,
       keepAliveTimeoutMs: 1000,
+      requestTimeoutMs: 1000,
       allowedAddresses: undefined,
       trustedProxies: undefined,
       ...options,
@@ -50,7 +53,7 @@ const start = ({ outcome = 'stored', ...options }: Partial<AppOptions> & { outco
       headers: Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as Record<string, string>,
     })
   }
-  return { app, post, published, internalErrors }
+  return { app, post, published, internalErrors, stopping }
 }
 
 const customers = (customer: unknown) =>
@@ -189,16 +192,16 @@ it('answers a fault of ours with 500, says nothing of it to the sender, and repo
   expect(internalErrors).toEqual([fault])
 })
 
-it('ends a connection with the answer that was under way when closing began', async () => {
+it('ends each connection with its answer from the moment it is told to stop, and still serves', async () => {
   const stored = Promise.withResolvers<Outcome>()
-  const { app, post, published } = start({ outcome: stored.promise })
-  const answered = post(valid)
+  const { app, post, published, stopping } = start({ outcome: stored.promise })
+  const underWay = post(valid)
   while (published.length === 0) await new Promise(setImmediate)
-  const closed = app.close()
-  await new Promise(setImmediate)
+  stopping.abort()
   stored.resolve('stored')
-  const { statusCode, headers } = await answered
-  expect([statusCode, headers.connection]).toEqual([202, 'close'])
+  const later = await post(valid)
+  const closed = app.close()
+  for (const { statusCode, headers } of [await underWay, later]) expect([statusCode, headers.connection]).toEqual([202, 'close'])
   await closed
 })
 

@@ -17,6 +17,8 @@ export interface AppDependencies {
   readonly topics: TopicNames
   readonly metrics: IngressMetrics
   readonly onInternalError: (error: Error) => void
+  /** Aborts when the process is told to stop. Requests are still served; each answer ends its connection. */
+  readonly stopping: AbortSignal
 }
 
 interface AddressSet {
@@ -28,6 +30,8 @@ export interface AppOptions {
   readonly acceptDeadlineMs: number
   readonly maxConnections: number
   readonly keepAliveTimeoutMs: number
+  /** For a request to arrive as a whole. */
+  readonly requestTimeoutMs: number
   /** Undefined lets anyone send. */
   readonly allowedAddresses: AddressSet | undefined
   readonly trustedProxies: AddressSet | undefined
@@ -55,7 +59,6 @@ const problemOfError = (error: { code?: string; statusCode?: number }): Problem 
 /** The public HTTP contract. Order of checks: address, content type and size, signature and token over the raw bytes, parse, route. */
 export const createApp = (deps: AppDependencies, options: AppOptions): FastifyInstance => {
   const { metrics } = deps
-  let closing = false
   const rawAnswer = (problem: Problem) => {
     metrics.answers.inc({ answer: problem })
     const body = JSON.stringify(problemDocument(problem))
@@ -69,11 +72,11 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   const app = fastify({
     logger: false,
     bodyLimit: options.maxBodyBytes,
-    // Slow senders must not hold connections for ever (fastify's default is no bound); ours hangs up after 5 s anyway.
-    requestTimeout: 10_000,
+    // Slow senders must not hold connections for ever (fastify's default is no bound).
+    requestTimeout: options.requestTimeoutMs,
     http: {
       // Where this is the longer of the two (60 s by default), Node takes it for the whole request: a body that stalls would have that long.
-      headersTimeout: 10_000,
+      headersTimeout: options.requestTimeoutMs,
       // Node looks only every 30 s by default.
       connectionsCheckingInterval: 1000,
       requireHostHeader: false,
@@ -105,12 +108,9 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     const { status, body, headers } = rawAnswer('expectation-failed')
     response.writeHead(status, headers).end(body)
   })
-  app.addHook('preClose', async () => {
-    closing = true
-  })
-  // Else a busy keep-alive connection would be kept up by its own requests.
+  // From the first sign of a stop on: when the port closes, no sender then holds a connection on which it may be about to write.
   app.addHook('onSend', (_request, reply, payload, done) => {
-    if (closing) reply.header('connection', 'close')
+    if (deps.stopping.aborted) reply.header('connection', 'close')
     done(null, payload)
   })
 

@@ -51,6 +51,12 @@ export const ingressSettings = {
     maximum: 100_000,
     description: 'Connections to the public port; more are refused. Each may hold one body in memory.',
   }),
+  REQUEST_TIMEOUT_MS: integer({
+    default: 10_000,
+    minimum: 1000,
+    maximum: 300_000,
+    description: 'A request that has not arrived as a whole after this time is answered with 408. The sender itself hangs up at 5 s.',
+  }),
   KEEP_ALIVE_TIMEOUT_MS: integer({
     default: 72_000,
     minimum: 1000,
