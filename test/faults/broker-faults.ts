@@ -75,11 +75,13 @@ export const brokerFaults: readonly Fault[] = [
       // What had been stored by all is still being answered.
       await lasting(1000)
       const promised = arena.promised()
+      const { timedOut } = arena.unanswered()
       const memory = async () => Promise.all(arena.ingresses.map(({ process }) => process.metric('process_resident_memory_bytes')))
       const before = await memory()
       await lasting(4500 + 10_000 * scale)
       const after = await memory()
       if (arena.promised() !== promised) throw new Error('a promise was given that two brokers could not keep')
+      if (arena.unanswered().timedOut > timedOut) throw new Error('somebody was told nothing in the time that the sender waits')
       if (!arena.statuses()[503]) throw new Error('nobody was told to come again')
       const grown = after.map((bytes, i) => (bytes - (before[i] ?? 0)) / 1024 / 1024)
       if (grown.some((mib) => mib > 100)) throw new Error(`memory grew by ${grown.map(Math.round).join(' and ')} MiB`)

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Arena, type ArenaOptions, type KafkaCluster, openArena, waitUntil } from '@customer-stream/testing'
+import { type Arena, type ArenaOptions, type KafkaCluster, type ManagedService, openArena, waitUntil } from '@customer-stream/testing'
 
 /** One row of the fault suite: what is done to the pipeline under load. */
 export interface Fault {
@@ -48,7 +48,7 @@ const watchLag = (arena: Arena) => {
   }
 }
 
-const sumOver = async (services: Arena['ingresses'], metric: string, labels?: Readonly<Record<string, string>>): Promise<number> =>
+const sumOver = async (services: readonly ManagedService[], metric: string, labels?: Readonly<Record<string, string>>): Promise<number> =>
   (await Promise.all(services.map(({ process }) => process.metric(metric, labels)))).reduce((a, b) => a + b, 0)
 
 /**

@@ -19,11 +19,20 @@ const snapshot = async (arena: Arena) => {
   return copy
 }
 
-const untilProjectorsWait = async ({ projectors }: Arena, forWhat: string) => {
+/** @param why what Redis or its client says. */
+const untilProjectorsWait = async ({ projectors }: Arena, why = '') => {
   await waitUntil(
-    `a projector says that it waits for ${forWhat}`,
+    `a projector says that it waits, ${why}`,
     async () => (await Promise.all(projectors.map(async ({ process }) => (await fetch(`${process.adminUrl}/readyz`)).text()))).join(),
-    (answers) => answers.includes('waiting for'),
+    (answers) => new RegExp(`waiting for [^"]*${why}`).test(answers),
+  )
+}
+
+const untilNoticed = async ({ projectors }: Arena) => {
+  await waitUntil(
+    'the projectors go back to what Redis says',
+    async () => (await Promise.all(projectors.map(({ process }) => process.metric('projector_rewinds_total')))).reduce((a, b) => a + b),
+    (rewinds) => rewinds > 0,
   )
 }
 
@@ -32,8 +41,10 @@ export const redisFaults: readonly Fault[] = [
     name: 'Redis lost',
     how: 'killed, and an empty one in its place: all hashes and positions gone',
     inject: async (arena) => {
+      await arena.redis.server.kill()
       await arena.redis.replace(await arena.cluster.startRedis())
       await arena.untilPromised(200)
+      await untilNoticed(arena)
       const redis = await client(arena)
       await redis.flushall()
       redis.disconnect()
@@ -46,6 +57,7 @@ export const redisFaults: readonly Fault[] = [
       const older = await snapshot(arena)
       await arena.untilPromised(500)
       await arena.redis.replace(older)
+      await untilNoticed(arena)
     },
   },
   {
@@ -53,13 +65,26 @@ export const redisFaults: readonly Fault[] = [
     how: 'SIGSTOP past the time-outs, SIGCONT',
     inject: async (arena, scale) => {
       await arena.redis.server.pause()
-      await untilProjectorsWait(arena, 'Redis')
+      await untilProjectorsWait(arena, 'timed out')
       await lasting(1000 + 14_000 * scale)
       await arena.redis.server.resume()
     },
   },
   {
-    name: 'Redis read-only, loading',
+    name: 'Redis restarted, loading',
+    how: 'SIGKILL, started again on its own append-only file: LOADING for seconds',
+    inject: async (arena) => {
+      const { server } = arena.redis
+      await server.kill()
+      // Microseconds for each command in the file.
+      const restarted = server.restart(['--key-load-delay', '2000'])
+      await waitUntil('it is loading', server.ping, (reply) => reply.startsWith('-LOADING'))
+      await untilProjectorsWait(arena)
+      await restarted
+    },
+  },
+  {
+    name: 'Redis read-only',
     how: 'made a replica with a full sync: LOADING, then READONLY, then a primary again',
     inject: async (arena) => {
       const copy = await snapshot(arena)
@@ -68,13 +93,13 @@ export const redisFaults: readonly Fault[] = [
       // Microseconds for each key: the load takes seconds.
       await redis.config('SET', 'key-load-delay', '10000')
       await redis.replicaof(hostname, Number(port))
-      await untilProjectorsWait(arena, 'Redis')
+      await untilProjectorsWait(arena)
       await waitUntil(
         'the sync is over',
         () => redis.info('replication').catch(() => ''),
         (info) => info.includes('master_link_status:up'),
       )
-      await lasting(1000)
+      await untilProjectorsWait(arena, 'READONLY')
       await redis.replicaof('NO', 'ONE')
       redis.disconnect()
       await copy.stop()
@@ -86,7 +111,7 @@ export const redisFaults: readonly Fault[] = [
     inject: async (arena, scale) => {
       const redis = await client(arena)
       await redis.config('SET', 'maxmemory', '1')
-      await untilProjectorsWait(arena, 'Redis')
+      await untilProjectorsWait(arena, 'OOM')
       await lasting(500 + 6000 * scale)
       await redis.config('SET', 'maxmemory', '0')
       redis.disconnect()

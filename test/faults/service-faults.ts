@@ -1,8 +1,10 @@
 import { type MadeEvent, makeCustomersEvent, sign } from '@customer-stream/simulator'
-import { type Arena, waitUntil } from '@customer-stream/testing'
+import { type Arena, type ManagedService, waitUntil } from '@customer-stream/testing'
 import { type Fault, lasting } from './fault.ts'
 
 const jumpingClock = `--import ${new URL('./jumping-clock.ts', import.meta.url).href}`
+
+const killedBeforeMoving = `--import ${new URL('./killed-before-moving.ts', import.meta.url).href}`
 
 const postAll = async (arena: Arena, events: readonly MadeEvent[]) => {
   const [ingress] = arena.ingresses
@@ -12,6 +14,9 @@ const postAll = async (arena: Arena, events: readonly MadeEvent[]) => {
     if (status !== 202) throw new Error(`answered ${status}`)
   }
 }
+
+/** As a shell tells it: 128 and the number of the signal. */
+const KILLED = 137
 
 export const serviceFaults: readonly Fault[] = [
   {
@@ -27,12 +32,17 @@ export const serviceFaults: readonly Fault[] = [
   },
   {
     name: 'projector killed',
-    how: 'SIGKILL in the middle of chunks, restarted',
+    how: 'SIGKILL at any moment, and between the write to Redis and the move of the position; restarted',
     inject: async ({ projectors, untilPromised }, scale) => {
-      for (const projector of scale < 1 ? projectors : [...projectors, ...projectors, ...projectors]) {
-        await projector.kill()
-        await projector.restart()
-        await untilPromised(200)
+      for (let round = 0; round < 1 + 2 * scale; round++) {
+        for (const projector of projectors) {
+          await projector.kill()
+          await projector.restart({ NODE_OPTIONS: killedBeforeMoving })
+          const code = await projector.process.ended
+          if (code !== KILLED) throw new Error(`a projector ended with ${code} before it was killed`)
+          await projector.restart()
+          await untilPromised(200)
+        }
       }
     },
   },
@@ -93,12 +103,33 @@ export const serviceFaults: readonly Fault[] = [
   },
   {
     name: 'shutdown under load',
-    how: 'SIGTERM to each service: exit 0, nothing promised lost, started again',
-    inject: async ({ ingresses, projectors, untilPromised }) => {
-      for (const service of [...ingresses, ...projectors]) {
+    how: 'SIGTERM to each service, the ingresses behind a load balancer: exit 0, no sender refused or cut off; started again',
+    options: { ingressEnv: { SHUTDOWN_DELAY_MS: '1000' } },
+    inject: async ({ ingresses, projectors, untilPromised, refused, unanswered }) => {
+      const mustEnd = async (service: ManagedService) => {
         const code = await service.end()
         if (code !== 0) throw new Error(`${service.name} exited with ${code}`)
-        await service.restart()
+      }
+      for (const ingress of ingresses) {
+        const ended = mustEnd(ingress)
+        await waitUntil(
+          'it says that it stops',
+          async () => (await fetch(`${ingress.process.adminUrl}/readyz`)).status,
+          (status) => status === 503,
+        )
+        ingress.network.set('busy')
+        await ended
+        await ingress.restart()
+        await ingress.process.untilReady()
+        ingress.network.set('open')
+        await untilPromised(100)
+      }
+      const { failedConnections, cutOff } = unanswered()
+      if (refused() + failedConnections + cutOff > 0)
+        throw new Error(`${refused()} requests were refused, ${cutOff} cut off, ${failedConnections} found no connection`)
+      for (const projector of projectors) {
+        await mustEnd(projector)
+        await projector.restart()
         await untilPromised(100)
       }
     },

@@ -72,6 +72,12 @@ test('an answer that does not come in time is a failure', async () => {
   expect(progress).toMatchObject({ attempts: 2, timedOut: 1, promised: 1 })
 })
 
+test('a connection that ends without an answer is told apart from one that never came about', async () => {
+  const { url } = await listen(() => undefined)
+  server!.on('request', ({ socket }) => setTimeout(() => socket.destroy(), 10))
+  expect(await simulation(url).run()).toMatchObject({ attempts: 6, cutOff: 6, failedConnections: 0, lost: 1 })
+})
+
 test('a refused connection is a failure', async () => {
   const { url } = await listen(() => 202)
   await new Promise((resolve) => server!.close(resolve))

@@ -28,8 +28,8 @@ if (parsed.kind === 'help') {
   }
 }
 
-function showProgress({ made, promised, attempts, refused, dropped, timedOut, failedConnections, lost }: SimulationProgress): void {
-  const failed = refused + dropped + timedOut + failedConnections
+function showProgress({ made, promised, attempts, refused, dropped, timedOut, failedConnections, cutOff, lost }: SimulationProgress): void {
+  const failed = refused + dropped + timedOut + failedConnections + cutOff
   const line = `${made} made, ${promised} promised, ${attempts} attempts, ${failed} of them failed, ${lost} lost`
   process.stderr.write(process.stderr.isTTY ? `\r\u001b[K${line}` : `${line}\n`)
 }
@@ -48,6 +48,7 @@ function summary(progress: SimulationProgress, seconds: number): string {
     ['dropped on purpose', progress.dropped],
     ['timed out', progress.timedOut],
     ['failed connections', progress.failedConnections],
+    ['cut off without an answer', progress.cutOff],
     ['events per second', Math.round(progress.promised / seconds)],
   ]
   return rows.map(([name, value]) => `${name.padEnd(26)}${value}\n`).join('')

@@ -2,7 +2,8 @@ import { type Dispatcher, Pool } from 'undici'
 
 export type AttemptResult =
   | { readonly outcome: 'answered'; readonly status: number }
-  | { readonly outcome: 'dropped' | 'timedOut' | 'connectionFailed' }
+  /** `cutOff`: the other side ended the connection after the whole request had been written, without an answer. */
+  | { readonly outcome: 'dropped' | 'timedOut' | 'connectionFailed' | 'cutOff' }
 
 export interface Sender {
   /** One attempt; never rejects. With `dropAfterMs` the socket is torn that long after the whole request was written, whatever the answer. */
@@ -30,6 +31,7 @@ export function createSender({ url, token, timeoutMs, connections }: SenderOptio
         let controller: Dispatcher.DispatchController | undefined
         let result: AttemptResult | undefined
         let dropTimer: NodeJS.Timeout | undefined
+        let isWritten = false
 
         const settle = (settled: AttemptResult): void => {
           clearTimeout(deadline)
@@ -56,6 +58,7 @@ export function createSender({ url, token, timeoutMs, connections }: SenderOptio
               if (result) started.abort(new Error('timed out before it could be sent'))
             },
             onRequestSent() {
+              isWritten = true
               if (dropAfterMs !== undefined) dropTimer = setTimeout(tear, dropAfterMs, 'dropped')
             },
             onResponseStart(_, status) {
@@ -64,8 +67,8 @@ export function createSender({ url, token, timeoutMs, connections }: SenderOptio
               else if (status >= 200) result = { outcome: 'answered', status }
             },
             onResponseData() {},
-            onResponseEnd: () => settle({ outcome: 'connectionFailed' }),
-            onResponseError: () => settle({ outcome: 'connectionFailed' }),
+            onResponseEnd: () => settle({ outcome: 'cutOff' }),
+            onResponseError: () => settle({ outcome: isWritten ? 'cutOff' : 'connectionFailed' }),
           },
         )
       }),

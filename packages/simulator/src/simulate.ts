@@ -51,6 +51,8 @@ export interface SimulationProgress {
   dropped: number
   timedOut: number
   failedConnections: number
+  /** Requests written as a whole whose connection the other side then ended without an answer. */
+  cutOff: number
   /** Events whose six attempts all failed. */
   lost: number
   /** Events given up by a stop, between two attempts. */
@@ -84,6 +86,7 @@ export function createSimulation(options: SimulationOptions): Simulation {
     dropped: 0,
     timedOut: 0,
     failedConnections: 0,
+    cutOff: 0,
     lost: 0,
     stopped: 0,
     repeats: 0,

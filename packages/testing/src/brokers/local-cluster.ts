@@ -4,7 +4,8 @@ import type { GuardedProcess } from './guarded-process.ts'
 import type { Brokers, StartOptions } from './index.ts'
 import { clusterBroker } from './kafka-settings.ts'
 import { type LocalBroker, placeBrokers, untilStarted } from './local-kafka.ts'
-import { startLocalRedis } from './local-redis.ts'
+import { type LocalRedisServer, startLocalRedis } from './local-redis.ts'
+import type { RedisOptions } from './provider.ts'
 import { openRun } from './run.ts'
 import { unlessAborted } from './unless-aborted.ts'
 
@@ -41,6 +42,7 @@ export interface KafkaCluster extends Brokers {
   /** The same brokers, reached through their {@link ClusterBroker.network}. */
   readonly proxiedBrokers: readonly string[]
   readonly brokers: readonly ClusterBroker[]
+  startRedis(options?: RedisOptions): Promise<LocalRedisServer>
 }
 
 interface ControlledBroker extends ClusterBroker {

@@ -4,7 +4,6 @@ import { createLogger, loadSettings } from '@customer-stream/runtime'
 import { createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
 import { waitUntil } from '../wait-until.ts'
 import { freePortsToKeep } from './free-ports.ts'
-import type { GuardedProcess } from './guarded-process.ts'
 import { type RedisPlace, startRedisAt } from './local-redis.ts'
 import { openRun, type Run } from './run.ts'
 
@@ -55,19 +54,15 @@ const untilWhole = async (masters: readonly RedisMaster[]): Promise<void> => {
 
 /** @param all the masters of the cluster, of which this will be one. */
 const startMaster = async (all: readonly RedisMaster[], place: RedisPlace, run: Run, log: (line: string) => void): Promise<RedisMaster> => {
-  const start = () => startRedisAt(place, run, log, { args: nodeFlags })
-  let server: GuardedProcess = await start()
+  const server = await startRedisAt(place, run, log, { args: nodeFlags })
   const backup = `${place.folder}-backup`
-  const url = `redis://127.0.0.1:${place.port}`
+  const { url } = server
   const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url }), createLogger('redis-cluster', 'silent'))
   await client.connect()
   return {
     url,
     client,
-    kill: async () => {
-      if (!server.hasEnded()) process.kill(await server.pid, 'SIGKILL')
-      await server.ended
-    },
+    kill: server.kill,
     backUp: async () => {
       await cp(place.folder, backup, { recursive: true, filter: (path) => path === place.folder || path.includes('appendonly') })
     },
@@ -75,7 +70,7 @@ const startMaster = async (all: readonly RedisMaster[], place: RedisPlace, run: 
       const files = (await readdir(place.folder)).filter((name) => name.startsWith('appendonly'))
       if (data !== 'kept') for (const name of files) await rm(join(place.folder, name), { recursive: true })
       if (data === 'backup') await cp(backup, place.folder, { recursive: true })
-      server = await start()
+      await server.restart()
       await untilWhole(all)
     },
   }

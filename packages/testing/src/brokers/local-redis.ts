@@ -41,16 +41,17 @@ const fetchBinary = async (run: Run, log: (line: string) => void): Promise<strin
   throw new Error(`To run Redis without Docker, install redis-server: ${names.join(' and ')} do not run on this machine.`)
 }
 
-const answersPing = (port: number): Promise<boolean> =>
+/** The reply to PING, as it is on the wire; empty where there is none. */
+const ping = (port: number): Promise<string> =>
   new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1', () => socket.write('PING\r\n'))
-    const done = (answered: boolean) => {
+    const done = (reply: string) => {
       socket.destroy()
-      resolve(answered)
+      resolve(reply)
     }
-    socket.setTimeout(1000, () => done(false))
-    socket.once('error', () => done(false))
-    socket.once('data', (reply) => done(/^(\+PONG|-NOAUTH)/.test(reply.toString())))
+    socket.setTimeout(1000, () => done(''))
+    socket.once('error', () => done(''))
+    socket.once('data', (reply) => done(reply.toString()))
   })
 
 let binary: Promise<string> | undefined
@@ -62,34 +63,58 @@ export interface RedisPlace {
   readonly folder: string
 }
 
+/** One that can be killed and started again. */
+export interface LocalRedisServer extends RedisServer {
+  /** SIGKILL: what was acknowledged is in the system's memory and survives. */
+  kill(): Promise<void>
+  /** Starts it again in its place, with the data that lie there. Resolves when it takes commands, so after it has loaded them. */
+  restart(moreArgs?: readonly string[]): Promise<void>
+  /** The reply to PING as it is on the wire, e.g. `-LOADING …`; empty where there is none. */
+  ping(): Promise<string>
+}
+
 /** redis-server from the PATH, else the binary that embedded-redis carries. */
 export const startRedisAt = async (
   { port, folder }: RedisPlace,
   run: Run,
   log: (line: string) => void,
   { args = [], env = {} }: RedisOptions = {},
-): Promise<GuardedProcess> => {
+): Promise<LocalRedisServer> => {
   binary ??= Promise.resolve(findOnPath('redis-server') ?? fetchBinary(run, log))
+  const command = await binary
   const place = ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', folder]
-  const server = run.start({
-    command: await binary,
-    args: [...place, '--save', '', '--appendonly', 'yes', ...args],
-    env,
-    logFile: join(folder, 'log.txt'),
-  })
-  await untilReady('Redis', server, () => answersPing(port))
-  return server
-}
-
-export const startLocalRedis = async (run: Run, log: (line: string) => void, options?: RedisOptions): Promise<RedisServer> => {
-  const [port] = (await freePorts(1)) as [number]
-  started += 1
-  const server = await startRedisAt({ port, folder: run.makeFolder(`redis-${started}`) }, run, log, options)
-  const pid = await server.pid
+  const start = async (moreArgs: readonly string[]): Promise<GuardedProcess> => {
+    const started = run.start({
+      command,
+      args: [...place, '--save', '', '--appendonly', 'yes', ...args, ...moreArgs],
+      env,
+      logFile: join(folder, 'log.txt'),
+    })
+    await untilReady('Redis', started, async () => /^(\+PONG|-NOAUTH)/.test(await ping(port)))
+    return started
+  }
+  let server = await start([])
+  const send = async (signal: NodeJS.Signals) => {
+    if (!server.hasEnded()) process.kill(await server.pid, signal)
+  }
   return {
     url: `redis://127.0.0.1:${port}`,
     stop: () => server.end(),
-    pause: async () => void process.kill(pid, 'SIGSTOP'),
-    resume: async () => void process.kill(pid, 'SIGCONT'),
+    pause: () => send('SIGSTOP'),
+    resume: () => send('SIGCONT'),
+    kill: async () => {
+      await send('SIGKILL')
+      await server.ended
+    },
+    restart: async (moreArgs = []) => {
+      server = await start(moreArgs)
+    },
+    ping: () => ping(port),
   }
+}
+
+export const startLocalRedis = async (run: Run, log: (line: string) => void, options?: RedisOptions): Promise<LocalRedisServer> => {
+  const [port] = (await freePorts(1)) as [number]
+  started += 1
+  return startRedisAt({ port, folder: run.makeFolder(`redis-${started}`) }, run, log, options)
 }

@@ -2,8 +2,8 @@ import { join } from 'node:path'
 import { PROJECTION_VERSION, positionsKey, QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import type { MadeEvent } from '@customer-stream/simulator'
 import { freePortsToKeep } from '../brokers/free-ports.ts'
-import type { RedisServer } from '../brokers/index.ts'
 import type { KafkaCluster } from '../brokers/local-cluster.ts'
+import type { LocalRedisServer } from '../brokers/local-redis.ts'
 import { openPipeline, type Pipeline } from '../pipeline.ts'
 import type { ServiceName, ServiceProcess } from '../service-process.ts'
 import { fingerprint, sha256 } from '../verification/fingerprint.ts'
@@ -22,12 +22,17 @@ export interface ManagedService {
   restart(env?: Readonly<Record<string, string>>): Promise<void>
 }
 
+export interface ManagedIngress extends ManagedService {
+  /** Between the senders and this ingress. */
+  readonly network: TcpProxy
+}
+
 /** The Redis that the projectors know by one address, behind which it can be exchanged. */
 export interface ManagedRedis {
   readonly network: TcpProxy
-  readonly server: RedisServer
+  readonly server: LocalRedisServer
   /** Another server takes the place: connections to the old one are cut. */
-  replace(server: RedisServer): Promise<void>
+  replace(server: LocalRedisServer): Promise<void>
 }
 
 /** Everything a fault can be done to, under load: a cluster of three brokers, a Redis, two of each service, two senders with one ledger. */
@@ -35,7 +40,7 @@ export interface Arena extends Senders {
   readonly cluster: KafkaCluster
   readonly pipeline: Pipeline
   readonly redis: ManagedRedis
-  readonly ingresses: readonly ManagedService[]
+  readonly ingresses: readonly ManagedIngress[]
   readonly projectors: readonly ManagedService[]
   startProjector(): Promise<ManagedService>
   /** Whether every process of this service is the one that began. */
@@ -113,12 +118,18 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
       },
     }
   }
-  const ingresses = await Promise.all([manage('ingress'), manage('ingress')])
+  const manageIngress = async (): Promise<ManagedIngress> => {
+    const ingress = await manage('ingress')
+    const { hostname: host, port } = new URL(ingress.process.url)
+    // Not spread: its process is another after a restart.
+    return Object.assign(ingress, { network: await openTcpProxy({ host, port: Number(port) }) })
+  }
+  const ingresses = await Promise.all([manageIngress(), manageIngress()])
   const projectors = await Promise.all([manage('projector'), manage('projector')])
   await Promise.all([...ingresses, ...projectors].map(({ process }) => process.untilReady()))
 
   const senders = startSenders(
-    ingresses.map(({ process }) => process.url),
+    ingresses.map((ingress) => `http://127.0.0.1:${ingress.network.port}`),
     { ...pipeline, ...options, ledgerPath: join(pipeline.folder, 'ledger.jsonl') },
   )
 
@@ -178,7 +189,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
     close: async () => {
       await senders.stopLoad().catch(() => undefined)
       await pipeline.close()
-      await network.close()
+      await Promise.all([network, ...ingresses.map((ingress) => ingress.network)].map((each) => each.close()))
       await Promise.all(servers.map((server) => server.stop()))
     },
   }

@@ -19,6 +19,8 @@ export interface Senders {
   promised(): number
   refused(): number
   statuses(): Readonly<Record<number, number>>
+  /** Attempts without an answer, those left out that the senders dropped on purpose. `timedOut`: not within the 5 s that the vendor waits. */
+  unanswered(): { readonly timedOut: number; readonly failedConnections: number; readonly cutOff: number }
   totals(): SenderTotals
   /** Resolves when this many more events have been promised. */
   untilPromised(more: number, timeoutMs?: number): Promise<void>
@@ -74,6 +76,11 @@ export const startSenders = (urls: readonly string[], options: SendersOptions): 
     promised,
     refused: () => sum((progress) => progress.refused),
     statuses,
+    unanswered: () => ({
+      timedOut: sum((progress) => progress.timedOut),
+      failedConnections: sum((progress) => progress.failedConnections),
+      cutOff: sum((progress) => progress.cutOff),
+    }),
     totals: () => ({
       made: sum((progress) => progress.made),
       promised: promised(),

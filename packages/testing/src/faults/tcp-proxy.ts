@@ -4,9 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
  * What the network does: `open` forwards; `cut` ends every connection and takes no new one; `stalled` keeps connections and forwards nothing (half-open: a cable
- * pulled out); `{ delayMs }` holds every piece back that long in each direction; `{ bytesPerSecond }` lets a trickle through.
+ * pulled out); `{ delayMs }` holds every piece back that long in each direction; `{ bytesPerSecond }` lets a trickle through; `busy` forwards, but lets new
+ * connections wait, as a load balancer does whose server is not ready.
  */
-export type NetworkState = 'open' | 'cut' | 'stalled' | { readonly delayMs: number } | { readonly bytesPerSecond: number }
+export type NetworkState = 'open' | 'cut' | 'stalled' | 'busy' | { readonly delayMs: number } | { readonly bytesPerSecond: number }
 
 export interface TcpProxy {
   readonly port: number
@@ -43,19 +44,20 @@ export const openTcpProxy = async (target: { readonly host: string; readonly por
     to.end()
   }
 
-  const server = createServer((client) => {
-    if (state === 'cut') return client.destroy()
-    const upstream = connect(target.port, target.host)
-    for (const socket of [client, upstream]) {
-      sockets.add(socket)
-      socket.setNoDelay(true)
-      socket.on('error', () => undefined)
-      socket.on('close', () => {
-        sockets.delete(socket)
-        client.destroy()
-        upstream.destroy()
-      })
-    }
+  const own = (socket: Socket): Socket => {
+    sockets.add(socket)
+    socket.setNoDelay(true)
+    socket.on('error', () => undefined)
+    return socket.on('close', () => sockets.delete(socket))
+  }
+
+  const server = createServer(async (client) => {
+    own(client)
+    while (state === 'busy') await changed.promise
+    if (state === 'cut' || client.destroyed) return client.destroy()
+    const upstream = own(connect(target.port, target.host))
+    client.on('close', () => upstream.destroy())
+    upstream.on('close', () => client.destroy())
     for (const [from, to] of [
       [client, upstream],
       [upstream, client],
