@@ -22,6 +22,22 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/clock-patch.test.ts`, 'sends heartbeats also after the clock was set back'),
   },
   {
+    guard: 'a broker of kafkajs is connected only when it has said which requests it knows',
+    prevents: 'an ingress that stores nothing for as long as it lives, because a broker was silent while it connected',
+    file: `${folder}/client.ts`,
+    from: '\npatchBrokerConnect()',
+    to: '',
+    test: intTest('is asked again when it answers'),
+  },
+  {
+    guard: 'a broker that says nothing is a connection that has failed',
+    prevents: 'an ingress that cannot start while one of three brokers is frozen',
+    file: `${folder}/broker-connect-patch.ts`,
+    from: `name === 'KafkaJSRequestTimeoutError' ?`,
+    to: 'false ?',
+    test: intTest('does not keep the client from asking another'),
+  },
+  {
     guard: 'a send resolves only when every partition was acknowledged by name',
     prevents: 'a promise for a record that was never written, at a change of leaders',
     file: `${folder}/producer.ts`,

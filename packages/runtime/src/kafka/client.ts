@@ -3,6 +3,7 @@ import { constants, zstdCompress, zstdDecompress } from 'node:zlib'
 import kafkajs, { type Admin, type Kafka, type KafkaConfig, type SASLOptions } from 'kafkajs'
 import type { Logger } from '../log.ts'
 import type { Loaded } from '../settings.ts'
+import { patchBrokerConnect } from './broker-connect-patch.ts'
 import { patchClock } from './clock-patch.ts'
 import { patchRequestQueue } from './request-queue-patch.ts'
 import type { kafkaSettings } from './settings.ts'
@@ -12,6 +13,7 @@ export type KafkaSettings = Loaded<typeof kafkaSettings>
 
 patchRequestQueue()
 patchClock()
+patchBrokerConnect()
 
 // Without a codec a consumer that meets a zstd record crashes for good, and silently where logging is off. gzip is built in.
 const compress = promisify(zstdCompress)

@@ -1,8 +1,9 @@
-import { freshNames, waitUntil } from '@customer-stream/testing'
+import { freshNames, openTcpProxy, waitUntil } from '@customer-stream/testing'
 import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
   type Admin,
+  createKafka,
   createPartitionConsumer,
   createVerifiedProducer,
   type FetchedBatch,
@@ -57,6 +58,41 @@ const topicsLater = async () => {
     (topics) => topics.includes(marker),
   )
 }
+
+describe('a broker that is silent while a client connects', () => {
+  const viaProxy = async () => {
+    const [host = '', port] = settings.KAFKA_BROKERS[0]?.split(':') ?? []
+    const network = await openTcpProxy({ host, port: Number(port) })
+    ends.push(() => network.close())
+    network.set('stalled')
+    return network
+  }
+  const producerOf = (...brokers: string[]) => {
+    const brief = { clientId: 'test', logger: silentLogger, requestTimeoutMs: 500 }
+    const client = createKafka(testKafkaSettings({ KAFKA_BROKERS: brokers.join(','), KAFKA_CONNECTION_TIMEOUT_MS: '500' }), brief)
+    const producer = createVerifiedProducer(client, { metadataMaxAgeMs: 1000, produceTimeoutMs: 500 })
+    ends.push(() => producer.disconnect())
+    return producer
+  }
+
+  it('is asked again when it answers, where kafkajs would fail for ever', async () => {
+    const network = await viaProxy()
+    const producer = producerOf(`127.0.0.1:${network.port}`)
+    await expect(producer.connect()).rejects.toThrow('timed out')
+    network.set('open')
+    await producer.connect()
+    producer.setPartitions(await check())
+    await producer.send([record('a')])
+  })
+
+  it('does not keep the client from asking another', async () => {
+    const network = await viaProxy()
+    const producer = producerOf(`127.0.0.1:${network.port}`, ...settings.KAFKA_BROKERS)
+    await producer.connect()
+    producer.setPartitions(await check())
+    await producer.send([record('a')])
+  })
+})
 
 describe('checkTopics', () => {
   it('creates what is missing as it must be, and finds nothing wrong with it', async () => {
