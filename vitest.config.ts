@@ -31,7 +31,7 @@ export default defineConfig({
       {
         ...shared,
         // A cluster of its own: three brokers, which it kills and freezes. Beside other tests it would starve them, and they it: a group runs when the one before has ended.
-        test: { name: 'faults', include: onACluster, hookTimeout: 120_000, sequence: { groupOrder: 1 } },
+        test: { name: 'faults', include: onACluster, hookTimeout: 120_000, maxWorkers: 1, sequence: { groupOrder: 1 } },
       },
     ],
   },

@@ -8,6 +8,30 @@ beforeAll(async () => {
 })
 afterAll(() => cluster?.stop())
 
+it("another's topic without a leader keeps neither service from starting, nor from being ready", { timeout: 120_000 }, async () => {
+  const pipeline = await openPipeline(cluster)
+  const [first] = cluster.brokers
+  try {
+    const env = { KAFKA_REPLICATION_FACTOR: '3' }
+    const before = await Promise.all([pipeline.start('ingress', env), pipeline.start('projector', env)])
+    await Promise.all(before.map((service) => service.untilReady()))
+    const foreign = { topic: `${pipeline.topics.other}.foreign`, replicaAssignment: [{ partition: 0, replicas: [first!.id] }] }
+    await pipeline.admin.createTopics({ waitForLeaders: true, topics: [foreign] })
+    await first!.kill()
+    await waitUntil(
+      'it has no leader',
+      () => pipeline.admin.fetchTopicMetadata({ topics: [foreign.topic] }).then(String, ({ message }: Error) => message),
+      (message) => message.includes('no leader'),
+    )
+    const after = await Promise.all([pipeline.start('ingress', env), pipeline.start('projector', env)])
+    await Promise.all([...before, ...after].map((service) => service.untilReady()))
+    expect((await pipeline.post(after[0]!, makeCustomersEvent().body)).status).toBe(202)
+  } finally {
+    await first!.restart()
+    await pipeline.close()
+  }
+})
+
 it('a leader that hangs holds up an ingress no longer than the cluster needs to elect another', { timeout: 60_000 }, async () => {
   const pipeline = await openPipeline(cluster)
   try {

@@ -2,6 +2,7 @@ import { brokers, faultRow, type Guard, unit } from './guard.ts'
 
 const folder = 'packages/runtime/src/kafka'
 const intTest = (title: string) => brokers(`${folder}/kafka.int.test.ts`, title)
+const foreignTopic = { project: 'faults', file: 'test/deposed-leader.e2e.test.ts', title: 'topic without a leader' } as const
 const deposedLeader = { project: 'faults', file: 'test/deposed-leader.e2e.test.ts', title: 'a leader that hangs' } as const
 
 export const kafkaGuards: readonly Guard[] = [
@@ -36,6 +37,22 @@ export const kafkaGuards: readonly Guard[] = [
     from: `name === 'KafkaJSRequestTimeoutError' ?`,
     to: 'false ?',
     test: intTest('does not keep the client from asking another'),
+  },
+  {
+    guard: 'Kafka is asked about our topics by name',
+    prevents: "every ingress taken out of service by a partition of another's topic",
+    file: 'services/ingress/src/main.ts',
+    from: 'admin.fetchTopicMetadata({ topics: [topics.customers] })',
+    to: 'admin.describeCluster()',
+    test: foreignTopic,
+  },
+  {
+    guard: 'the check of topics goes on where kafkajs stumbles over others',
+    prevents: "a service that cannot start because of another's topic",
+    file: `${folder}/topic-check.ts`,
+    from: `if (errorType(error) !== 'LEADER_NOT_AVAILABLE') throw error`,
+    to: 'throw error',
+    test: foreignTopic,
   },
   {
     guard: 'a send resolves only when every partition was acknowledged by name',

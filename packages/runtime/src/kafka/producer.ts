@@ -1,4 +1,5 @@
 import kafkajs, { type Kafka, type Message, type RecordMetadata } from 'kafkajs'
+import { errorType } from './error-type.ts'
 import { partitionOf } from './partitioner.ts'
 
 export interface OutgoingRecord {
@@ -48,12 +49,6 @@ const refusals: ReadonlySet<string> = new Set([
   'INVALID_TIMESTAMP',
   'CORRUPT_MESSAGE',
 ])
-
-const causeOf = (error: unknown): { type?: string } => {
-  let found = error as { type?: string; cause?: unknown }
-  while (found.type === undefined && found.cause !== undefined && found.cause !== found) found = found.cause as typeof found
-  return found
-}
 
 type PinnedMessage = Message & { readonly partition: number }
 type Batch = Map<string, PinnedMessage[]>
@@ -105,7 +100,7 @@ export const createVerifiedProducer = (
         topicMessages: [...batch].map(([topic, messages]) => ({ topic, messages })),
       })
     } catch (error) {
-      throw new NotStoredError(refusals.has(causeOf(error).type ?? '') ? 'refused' : 'unavailable', error)
+      throw new NotStoredError(refusals.has(errorType(error) ?? '') ? 'refused' : 'unavailable', error)
     }
   }
 

@@ -18,7 +18,6 @@ const sound = {
 
 /** Kafka with a topic of one partition that is like this. */
 const kafkaWith = (config: Record<string, string>, replicas = [1, 2, 3]) => ({
-  listTopics: async () => ['t'],
   fetchTopicMetadata: async () => ({ topics: [{ name: 't', partitions: [{ replicas }] }] }),
   describeConfigs: async () => ({
     resources: [
@@ -75,10 +74,9 @@ it.each([
 
 it('waits for a topic that it has made until the broker it asks has heard of it', async () => {
   const kafka = kafkaWith({})
-  let unheard = 2
+  let unheard = 3
   const admin = {
     ...kafka,
-    listTopics: async () => [],
     createTopics: async () => true,
     fetchTopicMetadata: async () => {
       if (unheard-- > 0) throw Object.assign(new Error('not here'), { type: 'UNKNOWN_TOPIC_OR_PARTITION' })

@@ -2,6 +2,7 @@ import kafkajs, { type Admin } from 'kafkajs'
 import { untilDone } from '../back-off.ts'
 import type { Logger } from '../log.ts'
 import type { KafkaSettings } from './client.ts'
+import { errorType } from './error-type.ts'
 
 /** What a service demands of one topic. */
 export interface TopicDemand {
@@ -56,6 +57,33 @@ const create = async (admin: Admin, settings: KafkaSettings, demands: readonly T
   })
 }
 
+/** Asked by name: kafkajs' list of all topics is an error as soon as one partition of anybody's topic has no leader. */
+const exists = async (admin: Admin, topic: string): Promise<boolean> => {
+  try {
+    await admin.fetchTopicMetadata({ topics: [topic] })
+    return true
+  } catch (error) {
+    if (errorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION') return false
+    throw error
+  }
+}
+
+const describe = async (admin: Admin, topics: readonly string[]) => {
+  const ask = () =>
+    admin.describeConfigs({
+      includeSynonyms: false,
+      resources: topics.map((name) => ({ type: kafkajs.ConfigResourceTypes.TOPIC, name })),
+    })
+  try {
+    return await ask()
+  } catch (error) {
+    if (errorType(error) !== 'LEADER_NOT_AVAILABLE') throw error
+    // kafkajs has asked about all topics first. Once a client has asked for offsets, it only ever asks about those that it asked for.
+    for (const topic of topics) await admin.fetchTopicOffsets(topic)
+    return ask()
+  }
+}
+
 const faultsOf = (
   settings: KafkaSettings,
   demand: TopicDemand,
@@ -104,8 +132,8 @@ export const checkTopics = async (
   demands: readonly TopicDemand[],
   logger: Logger,
 ): Promise<ReadonlyMap<string, number>> => {
-  const existing = new Set(await admin.listTopics())
-  const missing = demands.filter(({ topic }) => !existing.has(topic))
+  const missing: TopicDemand[] = []
+  for (const demand of demands) if (!(await exists(admin, demand.topic))) missing.push(demand)
   if (missing.length > 0) {
     if (!settings.KAFKA_CREATE_TOPICS) {
       throw new TopicError(
@@ -117,10 +145,7 @@ export const checkTopics = async (
   }
   const topics = demands.map(({ topic }) => topic)
   const metadata = await admin.fetchTopicMetadata({ topics })
-  const described = await admin.describeConfigs({
-    includeSynonyms: false,
-    resources: topics.map((name) => ({ type: kafkajs.ConfigResourceTypes.TOPIC, name })),
-  })
+  const described = await describe(admin, topics)
   const partitions = new Map(metadata.topics.map(({ name, partitions }) => [name, partitions.length]))
   const faults = demands.flatMap((demand) => {
     const entries = described.resources.find(({ resourceName }) => resourceName === demand.topic)?.configEntries ?? []
