@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Random } from '@customer-stream/simulator'
 import { type Arena, type ArenaOptions, type KafkaCluster, type ManagedService, openArena, waitUntil } from '@customer-stream/testing'
 
 /** One row of the fault suite: what is done to the pipeline under load. */
@@ -9,8 +10,9 @@ export interface Fault {
   /**
    * Injects the fault and ends it. Throws when something that must hold meanwhile does not.
    * @param scale 1 in the full suite, less in the short form: durations that need not be long are multiplied by it.
+   * @param random chooses what is hit, where not all is.
    */
-  inject(arena: Arena, scale: number): Promise<void>
+  inject(arena: Arena, scale: number, random: Random): Promise<void>
 }
 
 export interface FaultResult {
@@ -48,8 +50,11 @@ const watchLag = (arena: Arena) => {
   }
 }
 
-const sumOver = async (services: readonly ManagedService[], metric: string, labels?: Readonly<Record<string, string>>): Promise<number> =>
-  (await Promise.all(services.map(({ process }) => process.metric(metric, labels)))).reduce((a, b) => a + b, 0)
+export const sumOver = async (
+  services: readonly ManagedService[],
+  metric: string,
+  labels?: Readonly<Record<string, string>>,
+): Promise<number> => (await Promise.all(services.map(({ process }) => process.metric(metric, labels)))).reduce((a, b) => a + b, 0)
 
 /**
  * Outcomes and records from here on. Each outcome is counted right after its position has moved, so that what moves after the positions were read is counted
@@ -91,7 +96,7 @@ export const runFault = async (
   const lag = watchLag(arena)
   try {
     await arena.untilPromised(300)
-    await fault.inject(arena, scale)
+    await fault.inject(arena, scale, new Random(seed))
     const endedAt = performance.now()
     await Promise.all([...arena.ingresses, ...arena.projectors].map(({ process }) => process.untilReady()))
     const readyAt = performance.now()

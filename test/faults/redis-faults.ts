@@ -1,5 +1,6 @@
+import { readFile } from 'node:fs/promises'
 import { type Arena, waitUntil } from '@customer-stream/testing'
-import { type Fault, lasting } from './fault.ts'
+import { type Fault, lasting, sumOver } from './fault.ts'
 
 const client = (arena: Arena) => arena.pipeline.connectRedis(arena.redis.server.url)
 
@@ -22,16 +23,27 @@ const snapshot = async (arena: Arena) => {
 /** @param why what Redis or its client says. */
 const untilProjectorsWait = async ({ projectors }: Arena, why = '') => {
   await waitUntil(
-    `a projector says that it waits, ${why}`,
-    async () => (await Promise.all(projectors.map(async ({ process }) => (await fetch(`${process.adminUrl}/readyz`)).text()))).join(),
-    (answers) => new RegExp(`waiting for [^"]*${why}`).test(answers),
+    `each projector says that it waits, ${why}`,
+    () => Promise.all(projectors.map(async ({ process }) => (await fetch(`${process.adminUrl}/readyz`)).text())),
+    (answers) => answers.every((answer) => new RegExp(`waiting for [^"]*${why}`).test(answer)),
   )
+}
+
+/** Waiting is no reason to leave the group. */
+const keepingTheirPlace = async ({ projectors }: Arena, outage: () => Promise<void>) => {
+  const joins = async () =>
+    (await Promise.all(projectors.map(({ process }) => readFile(process.logFile, 'utf8')))).map(
+      (log) => log.split('joined the consumer group').length,
+    )
+  const before = await joins()
+  await outage()
+  if ((await joins()).join() !== before.join()) throw new Error('a projector has lost its place in the group')
 }
 
 const untilNoticed = async ({ projectors }: Arena) => {
   await waitUntil(
     'the projectors go back to what Redis says',
-    async () => (await Promise.all(projectors.map(({ process }) => process.metric('projector_rewinds_total')))).reduce((a, b) => a + b),
+    () => sumOver(projectors, 'projector_rewinds_total'),
     (rewinds) => rewinds > 0,
   )
 }
@@ -62,11 +74,11 @@ export const redisFaults: readonly Fault[] = [
   },
   {
     name: 'Redis hung',
-    how: 'SIGSTOP past the time-outs, SIGCONT',
+    how: 'SIGSTOP past the time-outs, and past the session in the group; SIGCONT',
     inject: async (arena, scale) => {
       await arena.redis.server.pause()
       await untilProjectorsWait(arena, 'timed out')
-      await lasting(1000 + 14_000 * scale)
+      await keepingTheirPlace(arena, () => lasting(7000 + 8000 * scale))
       await arena.redis.server.resume()
     },
   },
@@ -75,31 +87,34 @@ export const redisFaults: readonly Fault[] = [
     how: 'SIGKILL, started again on its own append-only file: LOADING for seconds',
     inject: async (arena) => {
       const { server } = arena.redis
-      await server.kill()
-      // Microseconds for each command in the file.
-      const restarted = server.restart(['--key-load-delay', '2000'])
-      await waitUntil('it is loading', server.ping, (reply) => reply.startsWith('-LOADING'))
-      await untilProjectorsWait(arena)
-      await restarted
+      // While it loads, Redis looks at its connections once in a thousand commands.
+      await arena.untilPromised(1000)
+      await keepingTheirPlace(arena, async () => {
+        await server.kill()
+        // Microseconds for each command in the file.
+        const restarted = server.restart(['--key-load-delay', '1000'])
+        await waitUntil('it is loading', server.ping, (reply) => reply.startsWith('-LOADING'))
+        await untilProjectorsWait(arena)
+        await restarted
+      })
     },
   },
   {
     name: 'Redis read-only',
-    how: 'made a replica with a full sync: LOADING, then READONLY, then a primary again',
+    how: 'made a replica, with a full sync, then a primary again',
     inject: async (arena) => {
       const copy = await snapshot(arena)
       const { hostname, port } = new URL(copy.url)
       const redis = await client(arena)
-      // Microseconds for each key: the load takes seconds.
-      await redis.config('SET', 'key-load-delay', '10000')
-      await redis.replicaof(hostname, Number(port))
-      await untilProjectorsWait(arena)
-      await waitUntil(
-        'the sync is over',
-        () => redis.info('replication').catch(() => ''),
-        (info) => info.includes('master_link_status:up'),
-      )
-      await untilProjectorsWait(arena, 'READONLY')
+      await keepingTheirPlace(arena, async () => {
+        await redis.replicaof(hostname, Number(port))
+        await waitUntil(
+          'the sync is over',
+          () => redis.info('replication').catch(() => ''),
+          (info) => info.includes('master_link_status:up'),
+        )
+        await untilProjectorsWait(arena, 'READONLY')
+      })
       await redis.replicaof('NO', 'ONE')
       redis.disconnect()
       await copy.stop()
@@ -111,8 +126,10 @@ export const redisFaults: readonly Fault[] = [
     inject: async (arena, scale) => {
       const redis = await client(arena)
       await redis.config('SET', 'maxmemory', '1')
-      await untilProjectorsWait(arena, 'OOM')
-      await lasting(500 + 6000 * scale)
+      await keepingTheirPlace(arena, async () => {
+        await untilProjectorsWait(arena, 'OOM')
+        await lasting(500 + 6000 * scale)
+      })
       await redis.config('SET', 'maxmemory', '0')
       redis.disconnect()
     },
@@ -121,11 +138,14 @@ export const redisFaults: readonly Fault[] = [
     name: 'network to Redis',
     how: 'cut, 3 s delay, half-open, slow trickle',
     inject: async (arena, scale) => {
+      const failures = () => sumOver(arena.projectors, 'projector_failures_total')
       for (const state of ['cut', { delayMs: 3000 }, 'stalled', { bytesPerSecond: 2000 }] as const) {
+        const before = await failures()
         arena.redis.network.set(state)
-        await lasting(1500 + 6000 * scale)
+        await waitUntil(`projectors fail: ${JSON.stringify(state)}`, failures, (failed) => failed > before)
+        await lasting(6000 * scale)
         arena.redis.network.set('open')
-        await arena.untilPromised(100)
+        await waitUntil('the projectors have nearly caught up', arena.lag, (behind) => behind !== undefined && behind < 500)
       }
     },
   },

@@ -1,10 +1,11 @@
+import { readFile } from 'node:fs/promises'
 import { type MadeEvent, makeCustomersEvent, sign } from '@customer-stream/simulator'
-import { type Arena, type ManagedService, waitUntil } from '@customer-stream/testing'
-import { type Fault, lasting } from './fault.ts'
+import { type Arena, type ManagedService, readTopic, waitUntil } from '@customer-stream/testing'
+import { type Fault, lasting, sumOver } from './fault.ts'
 
 const jumpingClock = `--import ${new URL('./jumping-clock.ts', import.meta.url).href}`
 
-const killedBeforeMoving = `--import ${new URL('./killed-before-moving.ts', import.meta.url).href}`
+const interrupted = `--import ${new URL('./interrupted.ts', import.meta.url).href}`
 
 const postAll = async (arena: Arena, events: readonly MadeEvent[]) => {
   const [ingress] = arena.ingresses
@@ -34,10 +35,10 @@ export const serviceFaults: readonly Fault[] = [
     name: 'projector killed',
     how: 'SIGKILL at any moment, and between the write to Redis and the move of the position; restarted',
     inject: async ({ projectors, untilPromised }, scale) => {
-      for (let round = 0; round < 1 + 2 * scale; round++) {
+      for (let round = 0; round < Math.round(1 + 2 * scale); round++) {
         for (const projector of projectors) {
           await projector.kill()
-          await projector.restart({ NODE_OPTIONS: killedBeforeMoving })
+          await projector.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'move-position SIGKILL' })
           const code = await projector.process.ended
           if (code !== KILLED) throw new Error(`a projector ended with ${code} before it was killed`)
           await projector.restart()
@@ -48,15 +49,26 @@ export const serviceFaults: readonly Fault[] = [
   },
   {
     name: 'rebalance',
-    how: 'projectors join and leave; a paused one (SIGSTOP past the session time-out) wakes up',
+    how: 'projectors join and leave; one paused in the midst of a chunk (SIGSTOP past the session time-out) wakes up when others have its partitions',
+    options: { projectorEnv: { NODE_OPTIONS: interrupted, INTERRUPTED: 'apply-snapshots SIGSTOP' } },
     inject: async (arena, scale) => {
-      const [first] = arena.projectors
+      const [paused, second] = arena.projectors as [ManagedService, ManagedService]
       const third = await arena.startProjector()
-      await arena.untilPromised(200)
-      first?.process.signal('SIGSTOP')
-      await lasting(6500 + 8500 * scale)
-      first?.process.signal('SIGCONT')
-      await arena.untilPromised(200)
+      const share = (services: readonly ManagedService[], each: number) =>
+        waitUntil(
+          `${services.length} projectors share the partitions`,
+          () => Promise.all(services.map(({ process }) => process.metric('projector_assigned_partitions'))),
+          (counts) => counts.every((count) => count === each),
+        )
+      await share([paused, second, third], 4)
+      const joins = async () => (await readFile(paused.process.logFile, 'utf8')).split('joined the consumer group').length
+      const joinsBefore = await joins()
+      paused.process.signal('SIGWINCH')
+      await share([second, third], 6)
+      await arena.untilPromised(200 + 3000 * scale)
+      paused.process.signal('SIGCONT')
+      await waitUntil('the paused one has learnt of it and joins anew', joins, (count) => count > joinsBefore)
+      await share([paused, second, third], 4)
       if ((await third.end()) !== 0) throw new Error('a projector that leaves must exit with 0')
     },
   },
@@ -65,27 +77,43 @@ export const serviceFaults: readonly Fault[] = [
     how: 'unusable records among good ones; then quarantine itself gone, and back',
     inject: async (arena) => {
       const { pipeline, projectors } = arena
-      const quarantined = async () =>
-        (await Promise.all(projectors.map(({ process }) => process.metric('projector_events_total', { outcome: 'quarantined' })))).reduce(
-          (a, b) => a + b,
-        )
+      const quarantined = () => sumOver(projectors, 'projector_events_total', { outcome: 'quarantined' })
       const poison = Array.from({ length: 20 }, (_, i) => makeCustomersEvent({ timestamp: -1 - i }))
       await postAll(arena, poison)
       await waitUntil('exactly those are in quarantine', quarantined, (count) => count === poison.length)
       await arena.readQuarantine()
       await pipeline.admin.deleteTopics({ topics: [pipeline.topics.quarantine] })
-      await postAll(arena, poison)
+      // A broker takes records for a topic until word of its deletion has reached it. Who is asked is chosen at random.
+      await waitUntil(
+        'no broker knows of quarantine',
+        async () => {
+          const ask = () =>
+            pipeline.admin.fetchTopicMetadata({ topics: [pipeline.topics.quarantine] }).then(
+              () => true,
+              () => false,
+            )
+          for (let asked = 0; asked < 20; asked++) if (await ask()) return true
+          return false
+        },
+        (known) => !known,
+      )
+      const more = Array.from({ length: poison.length }, (_, i) => makeCustomersEvent({ timestamp: -1 - i }))
+      await postAll(arena, more)
       await waitUntil(
         'a projector waits for quarantine',
-        async () =>
-          (
-            await Promise.all(projectors.map(({ process }) => process.metric('projector_failures_total', { operation: 'quarantine' })))
-          ).reduce((a, b) => a + b),
+        () => sumOver(projectors, 'projector_failures_total', { operation: 'quarantine' }),
         (failures) => failures > 0,
       )
+      const bodies = new Set(more.map(({ body }) => body))
+      const positions = await arena.positions()
+      const passed: string[] = []
+      await readTopic(pipeline.kafka, pipeline.admin, pipeline.topics.customers, ({ value, offset }, partition) => {
+        if (bodies.has(String(value)) && (positions.get(partition) ?? 0) > Number(offset)) passed.push(`${partition}/${offset}`)
+      })
+      if (passed.length > 0) throw new Error(`positions have passed records that quarantine does not have: ${passed}`)
       await pipeline.admin.createTopics({
         topics: [{ topic: pipeline.topics.quarantine, numPartitions: 12, replicationFactor: 3 }],
-        waitForLeaders: true,
+        waitForLeaders: false,
       })
       await waitUntil('the others are in quarantine too', quarantined, (count) => count >= 2 * poison.length, { timeoutMs: 60_000 })
     },
@@ -111,14 +139,15 @@ export const serviceFaults: readonly Fault[] = [
         if (code !== 0) throw new Error(`${service.name} exited with ${code}`)
       }
       for (const ingress of ingresses) {
-        const ended = mustEnd(ingress)
-        await waitUntil(
-          'it says that it stops',
-          async () => (await fetch(`${ingress.process.adminUrl}/readyz`)).status,
-          (status) => status === 503,
-        )
-        ingress.network.set('busy')
-        await ended
+        const unready = async () => {
+          await waitUntil(
+            'it says that it stops',
+            async () => (await fetch(`${ingress.process.adminUrl}/readyz`)).status,
+            (status) => status === 503,
+          )
+          ingress.network.set('busy')
+        }
+        await Promise.all([mustEnd(ingress), unready()])
         await ingress.restart()
         await ingress.process.untilReady()
         ingress.network.set('open')
@@ -142,6 +171,7 @@ export const serviceFaults: readonly Fault[] = [
       for (const ingress of ingresses) {
         await ingress.end()
         await ingress.restart(both)
+        await ingress.process.untilReady()
         await untilPromised(100)
         const event = makeCustomersEvent()
         const answer = await post(ingress, event, {

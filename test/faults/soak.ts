@@ -1,7 +1,7 @@
 /** `npm run soak -- --minutes N [--seed S]`: one random fault after the other, under load, until the time is over. The seed repeats the run. */
 import { parseArgs } from 'node:util'
 import { Random } from '@customer-stream/simulator'
-import { startCluster } from '@customer-stream/testing'
+import { type KafkaCluster, startCluster } from '@customer-stream/testing'
 import { brokerFaults } from './broker-faults.ts'
 import { type FaultResult, faultTable, isSoundResult, runFault } from './fault.ts'
 import { pressureFaults } from './pressure-faults.ts'
@@ -34,9 +34,10 @@ tell(`soak: ${minutes} minutes, seed ${seed}`)
 
 const interrupted = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
-const cluster = await startCluster({ log: tell, signal: interrupted.signal })
+let cluster: KafkaCluster | undefined
 let failure: unknown
 try {
+  cluster = await startCluster({ log: tell, signal: interrupted.signal })
   const until = performance.now() + minutes * 60_000
   for (let run = 0; performance.now() < until && !interrupted.signal.aborted; run++) {
     const fault = faults[random.below(faults.length)]
@@ -50,10 +51,10 @@ try {
 } catch (error) {
   failure = error
 } finally {
-  await cluster.stop()
+  await cluster?.stop()
 }
 process.stdout.write(`${faultTable(results)}\n`)
 if (failure) tell(`soak: ${(failure as Error).message}`)
-const sound = failure === undefined && results.every(isSoundResult)
+const sound = failure === undefined && results.length > 0 && results.every(isSoundResult)
 tell(sound ? `nothing missing, nothing wrong, all adding up in ${results.length} runs` : `repeat it with --seed ${seed}`)
 process.exit(sound ? 0 : 1)

@@ -6,6 +6,8 @@ export interface TestReference {
   readonly file: string
   /** A pattern of the full title, as after `-t`. */
   readonly title: string
+  /** What the failure must tell; a row of the fault suite that only took too long shows no loss. */
+  readonly shows?: RegExp
 }
 
 export interface TestRun {

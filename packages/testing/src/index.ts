@@ -1,6 +1,6 @@
 export { startGuarded } from './brokers/guarded-process.ts'
 export { type Brokers, startBrokers } from './brokers/index.ts'
-export { type KafkaCluster, startCluster } from './brokers/local-cluster.ts'
+export { type ClusterBroker, type KafkaCluster, startCluster } from './brokers/local-cluster.ts'
 export { type RedisCluster, startRedisCluster } from './brokers/local-redis-cluster.ts'
 export { type Arena, type ArenaOptions, type ManagedService, openArena } from './faults/arena.ts'
 export { openTcpProxy, type TcpProxy } from './faults/tcp-proxy.ts'

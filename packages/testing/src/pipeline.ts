@@ -34,8 +34,8 @@ export interface Pipeline {
   connectRedis(url: string): Promise<RedisClient>
   readonly admin: ReturnType<ReturnType<typeof createKafka>['admin']>
   readonly kafka: ReturnType<typeof createKafka>
-  /** Ends the services that still run, and the connections. */
-  close(): Promise<void>
+  /** Ends the services that still run, and the connections; removes the topics first where they would pile up. */
+  close(options?: { readonly removeTopics: boolean }): Promise<void>
 }
 
 /** @param names of topics, keys and group; new ones when not given, so that nothing else on these brokers is touched. */
@@ -121,8 +121,10 @@ export const openPipeline = async (
         judge.disconnect()
       }
     },
-    close: async () => {
+    close: async ({ removeTopics } = { removeTopics: false }) => {
       await Promise.all(services.map((service) => service.end()))
+      // Only tidiness: one may be missing, or a broker be away.
+      if (removeTopics) await admin.deleteTopics({ topics: Object.values(topics) }).catch(() => undefined)
       redis.disconnect()
       await admin.disconnect()
     },

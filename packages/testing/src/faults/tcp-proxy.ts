@@ -21,11 +21,17 @@ export const openTcpProxy = async (target: { readonly host: string; readonly por
   let changed = Promise.withResolvers<void>()
   const sockets = new Set<Socket>()
 
-  /** Resolves when a piece of this size may pass. */
+  /** Resolves when a piece of this size may pass; what holds it back ends with its state. */
   const pass = async (bytes: number): Promise<void> => {
-    while (state === 'stalled') await changed.promise
-    if (typeof state !== 'object') return
-    await sleep('delayMs' in state ? state.delayMs : (bytes / state.bytesPerSecond) * 1000)
+    for (let held = true; held; ) {
+      const change = changed.promise.then(() => true)
+      if (state === 'stalled') await change
+      else if (typeof state !== 'object') held = false
+      else {
+        const ms = 'delayMs' in state ? state.delayMs : (bytes / state.bytesPerSecond) * 1000
+        held = await Promise.race([sleep(ms, false, { ref: false }), change])
+      }
+    }
   }
 
   const forward = async (from: Socket, to: Socket): Promise<void> => {
