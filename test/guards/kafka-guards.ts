@@ -2,6 +2,7 @@ import { brokers, faultRow, type Guard, unit } from './guard.ts'
 
 const folder = 'packages/runtime/src/kafka'
 const intTest = (title: string) => brokers(`${folder}/kafka.int.test.ts`, title)
+const connectionTest = (title: string) => brokers(`${folder}/connection-patch.int.test.ts`, title)
 const foreignTopic = { project: 'faults', file: 'test/deposed-leader.e2e.test.ts', title: 'topic without a leader' } as const
 const deposedLeader = { project: 'faults', file: 'test/deposed-leader.e2e.test.ts', title: 'a leader that hangs' } as const
 
@@ -37,6 +38,32 @@ export const kafkaGuards: readonly Guard[] = [
     from: `name === 'KafkaJSRequestTimeoutError' ?`,
     to: 'false ?',
     test: intTest('does not keep the client from asking another'),
+  },
+  {
+    guard: 'a new socket begins without what the last one left of a reply',
+    prevents: 'a client that never understands a broker again, after one was killed in the midst of a reply',
+    file: `${folder}/connection-patch.ts`,
+    from: 'if (!this.isConnected()) Object.assign(',
+    to: 'if (false) Object.assign(',
+    test: connectionTest('forgets the'),
+  },
+  {
+    guard: 'a reply that cannot be read ends its socket',
+    prevents: 'a process that ends over a broken length',
+    file: `${folder}/connection-patch.ts`,
+    from: 'this.socket?.destroy(error as Error)',
+    to: 'throw error',
+    test: connectionTest('takes a reply that cannot be read'),
+  },
+  {
+    guard: 'a request without a reply ends its socket',
+    prevents: 'a quarter of an hour without a promise, where the network has forgotten a connection',
+    file: `${folder}/connection-patch.ts`,
+    from: ` socket?.destroy(error as Error)
+      throw error`,
+    to: ` undefined
+      throw error`,
+    test: connectionTest('gives up a socket on which no reply comes'),
   },
   {
     guard: 'Kafka is asked about our topics by name',

@@ -5,6 +5,7 @@ import type { Logger } from '../log.ts'
 import type { Loaded } from '../settings.ts'
 import { patchBrokerConnect } from './broker-connect-patch.ts'
 import { patchClock } from './clock-patch.ts'
+import { patchConnection } from './connection-patch.ts'
 import { patchRequestQueue } from './request-queue-patch.ts'
 import type { kafkaSettings } from './settings.ts'
 
@@ -14,6 +15,7 @@ export type KafkaSettings = Loaded<typeof kafkaSettings>
 patchRequestQueue()
 patchClock()
 patchBrokerConnect()
+patchConnection()
 
 // Without a codec a consumer that meets a zstd record crashes for good, and silently where logging is off. gzip is built in.
 const compress = promisify(zstdCompress)

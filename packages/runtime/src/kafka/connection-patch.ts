@@ -1,0 +1,58 @@
+import { createRequire } from 'node:module'
+import type { Socket } from 'node:net'
+
+interface Connection {
+  socket?: Socket
+  /** What has come of a reply that is not whole yet. */
+  chunks: Buffer[]
+  bytesBuffered: number
+  bytesNeeded: number
+  isConnected(): boolean
+  connect(): Promise<unknown>
+  disconnect(): Promise<unknown>
+  send(request: object): Promise<unknown>
+  processData(data: Buffer): void
+}
+
+const require = createRequire(import.meta.url)
+const LENGTH_BYTES = 4
+
+/**
+ * A connection of kafkajs 2.2.4 that has gone wrong stays wrong, also over a new socket:
+ * - Half a reply that a broker's death has cut off is kept, and what the next socket brings is appended to it: every later request fails, or the process ends over
+ *   a length that is none.
+ * - What a socket given up still brings is taken for the new one's.
+ * - A request without a reply leaves its socket open. Where the network has silently forgotten it, every request fails until the kernel gives it up, in
+ *   a quarter of an hour.
+ * Here each socket begins with nothing, and one that is of no use is destroyed. Must run before a client is created.
+ */
+export const patchConnection = (): void => {
+  const { prototype } = require('kafkajs/src/network/connection') as { prototype: Connection }
+  const { connect, disconnect, send, processData } = prototype
+  prototype.connect = function () {
+    if (!this.isConnected()) Object.assign(this, { chunks: [], bytesBuffered: 0, bytesNeeded: LENGTH_BYTES })
+    return connect.call(this)
+  }
+  prototype.disconnect = async function () {
+    const { socket } = this
+    const disconnected = await disconnect.call(this)
+    socket?.destroy()
+    return disconnected
+  }
+  prototype.processData = function (data) {
+    try {
+      processData.call(this, data)
+    } catch (error) {
+      this.socket?.destroy(error as Error)
+    }
+  }
+  prototype.send = async function (request) {
+    const { socket } = this
+    try {
+      return await send.call(this, request)
+    } catch (error) {
+      if ((error as Error).name === 'KafkaJSRequestTimeoutError') socket?.destroy(error as Error)
+      throw error
+    }
+  }
+}
