@@ -1,6 +1,6 @@
 import { unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { makeCustomersEvent } from '@customer-stream/simulator'
+import { type MadeEvent, makeCustomersEvent } from '@customer-stream/simulator'
 import { type Arena, type ManagedService, waitUntil } from '@customer-stream/testing'
 import { type Fault, sumOver } from './fault.ts'
 
@@ -22,17 +22,18 @@ const untilToldToComeAgain = async ({ ingresses, post }: Arena) => {
 }
 
 const FILLER = 'x'.repeat(20_000)
-const BURST = 250
+const BURST = 100
 
 /** More at once than each ingress may hold: everyone must be told to come again, in the time that the sender waits. */
 export const burst = async ({ ingresses, post }: Arena) => {
-  const told = async (ingress: ManagedService) => {
+  const told = async (ingress: ManagedService, event: MadeEvent) => {
     const startedAt = performance.now()
-    const { status } = await post(ingress, makeCustomersEvent({ customer: { comments: FILLER } }))
+    const { status } = await post(ingress, event)
     const ms = performance.now() - startedAt
     if (status !== 503 || ms > 5000) throw new Error(`one of many was answered with ${status} after ${Math.round(ms)} ms`)
   }
-  await Promise.all(ingresses.flatMap((ingress) => Array.from({ length: BURST }, () => told(ingress))))
+  const events = Array.from({ length: BURST * ingresses.length }, () => makeCustomersEvent({ customer: { comments: FILLER } }))
+  await Promise.all(ingresses.flatMap((ingress, i) => events.slice(i * BURST, (i + 1) * BURST).map((event) => told(ingress, event))))
 }
 
 /** Settings under which a burst does not fit into the queue of a topic. */
@@ -51,6 +52,8 @@ export const watchQueues = ({ ingresses }: Arena) => {
       }
     }
   })()
+  // Told by the stop; where the row ends before it, the ingresses end too.
+  watched.catch(() => undefined)
   return {
     /** @throws when more was held than may be, or nothing ever came near it. */
     stop: async () => {
