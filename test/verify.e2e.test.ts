@@ -1,18 +1,22 @@
 import { execFile } from 'node:child_process'
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { makeCustomersEvent } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline } from '@customer-stream/testing'
+import { createSimulation, makeCustomersEvent } from '@customer-stream/simulator'
+import { openPipeline, type Pipeline, type ServiceProcess, waitUntil } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 
 const command = fileURLToPath(new URL('../packages/testing/src/commands/verify.ts', import.meta.url))
 const CUSTOMERS = 200
 
 let pipeline: Pipeline
+let ingress: ServiceProcess
+let projector: ServiceProcess
 let middle: string
 beforeAll(async () => {
   pipeline = await openPipeline(inject('brokers'))
-  const [ingress, projector] = await Promise.all([pipeline.start('ingress'), pipeline.start('projector')])
+  ;[ingress, projector] = await Promise.all([pipeline.start('ingress'), pipeline.start('projector')])
   await Promise.all([ingress.untilReady(), projector.untilReady()])
   const send = async (timestamp: number) => {
     const answers = Array.from({ length: CUSTOMERS }, (_, i) =>
@@ -66,6 +70,37 @@ it('looks at a share of the customers only', async () => {
   expect(customers).toBeGreaterThan(CUSTOMERS * 0.15)
   expect(customers).toBeLessThan(CUSTOMERS * 0.45)
   expect(records).toBe(2 * customers)
+})
+
+it('passes while the sender goes on, with its ledger and without', async () => {
+  const ledgerPath = join(pipeline.folder, 'ledger.jsonl')
+  const stop = new AbortController()
+  const { secret, token } = pipeline
+  const simulation = createSimulation({
+    url: `${ingress.url}/webhooks/mykaarma`,
+    secret,
+    token,
+    ledgerPath,
+    events: 100_000,
+    customers: 50,
+    ratePerSecond: 300,
+    signal: stop.signal,
+  })
+  const sending = simulation.run()
+  try {
+    await waitUntil(
+      'the ledger has promises',
+      () => statSync(ledgerPath, { throwIfNoEntry: false })?.size ?? 0,
+      (size) => size > 0,
+    )
+    const promisedBefore = simulation.progress.promised
+    expect(await verify('--catch-up-seconds', '10')).toMatchObject({ code: 0, wrong: 0 })
+    expect(await verify('--catch-up-seconds', '10', '--ledger', ledgerPath)).toMatchObject({ code: 0, wrong: 0 })
+    expect(simulation.progress.promised).toBeGreaterThan(promisedBefore)
+  } finally {
+    stop.abort()
+    await sending
+  }
 })
 
 it('names what differs, by id and with the reason, and exits with 1', async () => {

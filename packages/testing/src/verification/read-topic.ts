@@ -5,14 +5,22 @@ import { waitUntil } from '../wait-until.ts'
 export interface ReadOptions {
   /** Begin at the first record of this time of receipt, Unix milliseconds, instead of the first of all. */
   readonly sinceMs?: number
+  /** Where to end, instead of where the topic ends when the call begins. */
+  readonly ends?: readonly PartitionEnds[]
   readonly onProgress?: (read: number, total: number) => void
 }
 
 const PROGRESS_INTERVAL_MS = 2000
 const MAX_FAILURES = 5
 
+export interface PartitionEnds {
+  readonly partition: number
+  readonly low: string
+  readonly high: string
+}
+
 /** Where each partition begins and ends. kafkajs asks once, and while leadership moves the broker that it asks may not be the leader. */
-export const fetchEnds = async (admin: Admin, topic: string): Promise<{ partition: number; low: string; high: string }[]> => {
+export const fetchEnds = async (admin: Admin, topic: string): Promise<PartitionEnds[]> => {
   const ends = await waitUntil(
     `Kafka says where ${topic} ends`,
     () => admin.fetchTopicOffsets(topic).catch((error: Error) => error.message),
@@ -22,7 +30,7 @@ export const fetchEnds = async (admin: Admin, topic: string): Promise<{ partitio
 }
 
 /**
- * Reads a topic to where it ended when the call began, through a consumer group of its own that leaves nothing behind. Read-only.
+ * Reads a topic to its end, through a consumer group of its own that leaves nothing behind. Read-only.
  * @returns the number of records read.
  */
 export const readTopic = async (
@@ -30,10 +38,10 @@ export const readTopic = async (
   admin: Admin,
   topic: string,
   onRecord: (message: KafkaMessage, partition: number) => void,
-  { sinceMs, onProgress }: ReadOptions = {},
+  { sinceMs, onProgress, ends: given }: ReadOptions = {},
 ): Promise<number> => {
   const ends = new Map(
-    (await fetchEnds(admin, topic)).map(({ partition, high, low }) => [partition, { low: BigInt(low), high: BigInt(high) }]),
+    (given ?? (await fetchEnds(admin, topic))).map(({ partition, high, low }) => [partition, { low: BigInt(low), high: BigInt(high) }]),
   )
   /** The next offset to read of each partition. */
   const next = new Map([...ends].map(([partition, { low }]) => [partition, low]))

@@ -5,7 +5,7 @@ import { type LedgerEntry, readLedger } from '@customer-stream/simulator'
 import { waitUntil } from '../wait-until.ts'
 import { fingerprint, sha256 } from './fingerprint.ts'
 import { compareHash, createNewestEvents, type Expected } from './newest-events.ts'
-import { fetchEnds, readTopic } from './read-topic.ts'
+import { fetchEnds, type PartitionEnds, readTopic } from './read-topic.ts'
 
 /** With a ledger: is told of every record and every promise, so that they can be added up. */
 export interface Witness {
@@ -55,20 +55,22 @@ export interface Verdict {
 
 const REDIS_BATCH = 500
 
-const waitForProjector = async ({ admin, redis, topics, keyPrefix, projection, catchUpMs = 60_000 }: VerifyOptions) => {
-  const ends = (await fetchEnds(admin, topics.customers)).filter(({ low, high }) => low !== high)
-  if (ends.length === 0) return
-  const fields = ends.map(({ partition }) => positionField(topics.customers, partition))
+/** How many records lie before the ends that Redis does not hold yet. The least filled copy counts, and what was read beyond an end makes up for nothing. */
+export const recordsBehind = (
+  ends: readonly Pick<PartitionEnds, 'high'>[],
+  copies: readonly (readonly (string | null | undefined)[])[],
+): number =>
+  ends.reduce((sum, { high }, i) => sum + Math.max(0, ...copies.map((positions) => Number(BigInt(high) - BigInt(positions[i] ?? 0)))), 0)
+
+const waitForProjector = async (options: VerifyOptions, ends: readonly PartitionEnds[]) => {
+  const { redis, topics, keyPrefix, projection, catchUpMs = 60_000 } = options
+  const filled = ends.filter(({ low, high }) => low !== high)
+  if (filled.length === 0) return
+  const fields = filled.map(({ partition }) => positionField(topics.customers, partition))
+  const keys = isCluster(redis) ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
   await waitUntil(
-    'the projector has reached the end of the topic',
-    async () => {
-      const keys = isCluster(redis) ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
-      const copies = await Promise.all(keys.map((key) => redis.hmget(key, ...fields)))
-      return ends.reduce(
-        (sum, { high }, i) => sum + Math.max(...copies.map((stored) => Number(BigInt(high) - BigInt(stored[i] ?? 0)), 0)),
-        0,
-      )
-    },
+    'the projector has reached the end of what was read',
+    async () => recordsBehind(filled, await Promise.all(keys.map((key) => redis.hmget(key, ...fields)))),
     (behind) => behind === 0,
     { timeoutMs: catchUpMs, pauseMs: 100 },
   )
@@ -90,20 +92,35 @@ const compareRedis = async (redis: RedisClient, keyPrefix: string, expected: Rea
 
 /**
  * The judge: every promise is in Kafka, and every customer's hash is its newest event's, in full content. Read-only.
- * @throws when the projector does not reach the end of the topic in time.
+ *
+ * Traffic may go on: the ledger is read before it is known where the topics end, so that all it promises lies before the ends; and Redis is compared
+ * once it has been filled to those same ends.
+ * @throws when the projector does not reach them in time.
  */
 export const verify = async (options: VerifyOptions): Promise<Verdict> => {
   const { kafka, admin, redis, topics, keyPrefix, witness, onProgress = () => {} } = options
-  onProgress('waiting for the projector')
-  await waitForProjector(options)
+  const { ledgerPath, sinceMs, untilMs = Number.POSITIVE_INFINITY, sample = 1, maxFutureMs } = options
+  let promises = 0
+  const promised = new Set<string>()
+  const missing = new Map<string, LedgerEntry>()
+  if (ledgerPath !== undefined) {
+    onProgress('reading the ledger')
+    for await (const entry of readLedger(ledgerPath)) {
+      promises += 1
+      const print = fingerprint(entry.customerUuid, entry.sha256)
+      promised.add(print)
+      missing.set(print, entry)
+      witness?.promise(print)
+    }
+  }
 
   onProgress('reading Kafka')
-  const { ledgerPath, sinceMs, untilMs = Number.POSITIVE_INFINITY, sample = 1, maxFutureMs } = options
   const newest = createNewestEvents(maxFutureMs)
-  const stored = new Set<string>()
   const isSampled = (key: Buffer | null) => sample >= 1 || ((key === null ? 0 : murmur2(key)) >>> 0) / 2 ** 32 < sample
   const records = { customers: 0, other: 0, unusable: 0 }
+  const ends = await fetchEnds(admin, topics.customers)
   const reading = {
+    ends,
     ...(sinceMs !== undefined && { sinceMs }),
     onProgress: (read: number, total: number) => onProgress(`read ${read} of ${total} records`),
   }
@@ -119,7 +136,7 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
       if (!usable) records.unusable += 1
       if (ledgerPath === undefined) return
       const print = fingerprint(key?.toString() ?? null, sha256(value ?? ''))
-      stored.add(print)
+      missing.delete(print)
       witness?.record({ topic: topics.customers, partition, offset, fingerprint: print, usable })
     },
     reading,
@@ -128,26 +145,14 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
     await readTopic(kafka, admin, topics.other, ({ value, offset }, partition) => {
       records.other += 1
       const print = fingerprint(null, sha256(value ?? ''))
-      stored.add(print)
+      missing.delete(print)
       witness?.record({ topic: topics.other, partition, offset, fingerprint: print, usable: true })
     })
   }
 
-  let promises = 0
-  const events = new Set<string>()
-  const missing = new Map<string, LedgerEntry>()
-  if (ledgerPath !== undefined) {
-    onProgress('reading the ledger')
-    for await (const entry of readLedger(ledgerPath)) {
-      promises += 1
-      const print = fingerprint(entry.customerUuid, entry.sha256)
-      events.add(print)
-      witness?.promise(print)
-      if (!stored.has(print)) missing.set(print, entry)
-    }
-  }
-
+  onProgress('waiting for the projector')
+  await waitForProjector(options, ends)
   onProgress('comparing Redis')
   const wrong = await compareRedis(redis, keyPrefix, newest.expected)
-  return { promises, promisedEvents: events.size, missing: [...missing.values()], records, customers: newest.expected.size, wrong }
+  return { promises, promisedEvents: promised.size, missing: [...missing.values()], records, customers: newest.expected.size, wrong }
 }
