@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
-import { statSync } from 'node:fs'
+import { hash } from 'node:crypto'
+import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -101,6 +102,18 @@ it('passes while the sender goes on, with its ledger and without', async () => {
     stop.abort()
     await sending
   }
+})
+
+it('does not take a promised event for kept that is in Kafka but cannot be used', async () => {
+  const timestamp = Date.now() + 3 * 24 * 60 * 60 * 1000
+  const { body, customerUuid, id } = makeCustomersEvent({ customerUuid: 'c9', timestamp })
+  expect((await pipeline.post(ingress, body)).status).toBe(202)
+  const ledgerPath = join(pipeline.folder, 'unusable.jsonl')
+  const promise = { id, timestamp, type: 'customers', customerUuid, sha256: hash('sha256', body), promisedAt: 1, attempt: 1, status: 202 }
+  writeFileSync(ledgerPath, `${JSON.stringify(promise)}\n`)
+  const { code, wrong, stdout } = await verify('--ledger', ledgerPath)
+  expect([code, wrong]).toEqual([1, 1])
+  expect(stdout).toContain('customer c9 was promised something newer than any usable event in Kafka')
 })
 
 it('names what differs, by id and with the reason, and exits with 1', async () => {

@@ -64,3 +64,15 @@ export const compareHash = (expected: Expected, hash: Readonly<Record<string, st
   if (order === 0 && !expected.contents.has(contentOf(Object.entries(hash)))) return 'differs in content from its newest event'
   return undefined
 }
+
+/**
+ * Customers of whom something newer was promised than the newest event in Kafka. What is usable is decided by code that the projector shares; the sender's
+ * own record of (timestamp, id) is not, so that an event that both take for unusable does not go unnoticed.
+ */
+export const behindPromise = (promised: ReadonlyMap<string, Version>, found: ReadonlyMap<string, Pick<Expected, 'version'>>): string[] =>
+  [...promised]
+    .filter(([customerUuid, version]) => {
+      const newest = found.get(customerUuid)
+      return newest === undefined || compareVersions(newest.version, version) < 0
+    })
+    .map(([customerUuid]) => customerUuid)

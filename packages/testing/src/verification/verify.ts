@@ -1,10 +1,18 @@
 import { type Admin, type Kafka, murmur2 } from '@customer-stream/runtime/kafka'
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
-import { clusterPositionsKeys, customerKey, positionField, positionsKey, type TopicNames } from '@customer-stream/schemas'
+import {
+  clusterPositionsKeys,
+  compareVersions,
+  customerKey,
+  positionField,
+  positionsKey,
+  type TopicNames,
+  type Version,
+} from '@customer-stream/schemas'
 import { type LedgerEntry, readLedger } from '@customer-stream/simulator'
 import { waitUntil } from '../wait-until.ts'
 import { fingerprint, sha256 } from './fingerprint.ts'
-import { compareHash, createNewestEvents, type Expected } from './newest-events.ts'
+import { behindPromise, compareHash, createNewestEvents, type Expected } from './newest-events.ts'
 import { fetchEnds, type PartitionEnds, readTopic } from './read-topic.ts'
 
 /** With a ledger: is told of every record and every promise, so that they can be added up. */
@@ -76,15 +84,15 @@ const waitForProjector = async (options: VerifyOptions, ends: readonly Partition
   )
 }
 
-const compareRedis = async (redis: RedisClient, keyPrefix: string, expected: ReadonlyMap<string, Expected>): Promise<Verdict['wrong']> => {
-  const wrong: { customerUuid: string; reason: string }[] = []
+const compareRedis = async (redis: RedisClient, keyPrefix: string, expected: ReadonlyMap<string, Expected>) => {
+  const wrong: [customerUuid: string, reason: string][] = []
   const all = [...expected]
   for (let start = 0; start < all.length; start += REDIS_BATCH) {
     const batch = all.slice(start, start + REDIS_BATCH)
     const hashes = await Promise.all(batch.map(([customerUuid]) => redis.hgetall(customerKey(customerUuid, keyPrefix))))
     for (const [i, [customerUuid, wanted]] of batch.entries()) {
       const reason = compareHash(wanted, hashes[i] ?? {})
-      if (reason !== undefined) wrong.push({ customerUuid, reason })
+      if (reason !== undefined) wrong.push([customerUuid, reason])
     }
   }
   return wrong
@@ -103,6 +111,7 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
   let promises = 0
   const promised = new Set<string>()
   const missing = new Map<string, LedgerEntry>()
+  const newestPromised = new Map<string, Version>()
   if (ledgerPath !== undefined) {
     onProgress('reading the ledger')
     for await (const entry of readLedger(ledgerPath)) {
@@ -111,6 +120,10 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
       promised.add(print)
       missing.set(print, entry)
       witness?.promise(print)
+      const { customerUuid } = entry
+      if (customerUuid === null) continue
+      const newest = newestPromised.get(customerUuid)
+      if (newest === undefined || compareVersions(entry, newest) > 0) newestPromised.set(customerUuid, entry)
     }
   }
 
@@ -153,6 +166,15 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
   onProgress('waiting for the projector')
   await waitForProjector(options, ends)
   onProgress('comparing Redis')
-  const wrong = await compareRedis(redis, keyPrefix, newest.expected)
-  return { promises, promisedEvents: promised.size, missing: [...missing.values()], records, customers: newest.expected.size, wrong }
+  const wrong = new Map(await compareRedis(redis, keyPrefix, newest.expected))
+  for (const customerUuid of behindPromise(newestPromised, newest.expected))
+    wrong.set(customerUuid, 'was promised something newer than any usable event in Kafka')
+  return {
+    promises,
+    promisedEvents: promised.size,
+    missing: [...missing.values()],
+    records,
+    customers: newest.expected.size,
+    wrong: [...wrong].map(([customerUuid, reason]) => ({ customerUuid, reason })),
+  }
 }
