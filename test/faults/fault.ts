@@ -107,7 +107,7 @@ export const runFault = async (
     const stoppedAt = performance.now()
     await waitUntil('the projectors have caught up', arena.lag, (behind) => behind === 0, { timeoutMs: 60_000, pauseMs: 50 })
     const caughtUpAt = performance.now()
-    const verdict = await arena.pipeline.verify(arena.ledgerPath, arena.account.witness)
+    const verdict = await arena.pipeline.verify(arena.ledgerPath, { witness: arena.account.witness, exact: true })
     const { made, promised, lost, stopped } = arena.totals()
     const result = {
       fault: fault.name,
