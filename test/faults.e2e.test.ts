@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto'
 import { type KafkaCluster, startCluster } from '@customer-stream/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { brokerFaults } from './faults/broker-faults.ts'
-import { type FaultResult, faultTable, runFault } from './faults/fault.ts'
+import { type FailedRow, type FaultResult, faultTable, runFault } from './faults/fault.ts'
 import { pressureFaults } from './faults/pressure-faults.ts'
 import { redisFaults } from './faults/redis-faults.ts'
 import { serviceFaults } from './faults/service-faults.ts'
@@ -12,7 +12,7 @@ const scale = process.env.FAULTS === 'full' ? 1 : 0.1
 const seed = Number(process.env.FAULT_SEED ?? randomInt(2 ** 31))
 
 let cluster: KafkaCluster
-const results: FaultResult[] = []
+const results: (FaultResult | FailedRow)[] = []
 beforeAll(async () => {
   cluster = await startCluster()
 })
@@ -25,7 +25,10 @@ describe('nothing promised is lost and no customer ends old, whatever happens', 
   it.each([...serviceFaults, ...pressureFaults, ...brokerFaults, ...redisFaults].map((fault) => [fault.name, fault.how, fault] as const))(
     '%s: %s',
     async (_, __, fault) => {
-      const result = await runFault(cluster, fault, { seed, scale })
+      const result = await runFault(cluster, fault, { seed, scale }).catch((error: unknown) => {
+        results.push({ fault: fault.name, failed: true })
+        throw error
+      })
       results.push(result)
       expect(result).toMatchObject({ missing: 0, wrong: 0, imbalances: [] })
     },

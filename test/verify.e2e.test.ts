@@ -1,18 +1,24 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { hash } from 'node:crypto'
+import { once } from 'node:events'
+import { statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { makeCustomersEvent } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline } from '@customer-stream/testing'
+import { createSimulation, makeCustomersEvent } from '@customer-stream/simulator'
+import { openPipeline, type Pipeline, type ServiceProcess, waitUntil } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 
 const command = fileURLToPath(new URL('../packages/testing/src/commands/verify.ts', import.meta.url))
 const CUSTOMERS = 200
 
 let pipeline: Pipeline
+let ingress: ServiceProcess
+let projector: ServiceProcess
 let middle: string
 beforeAll(async () => {
   pipeline = await openPipeline(inject('brokers'))
-  const [ingress, projector] = await Promise.all([pipeline.start('ingress'), pipeline.start('projector')])
+  ;[ingress, projector] = await Promise.all([pipeline.start('ingress'), pipeline.start('projector')])
   await Promise.all([ingress.untilReady(), projector.untilReady()])
   const send = async (timestamp: number) => {
     const answers = Array.from({ length: CUSTOMERS }, (_, i) =>
@@ -26,7 +32,7 @@ beforeAll(async () => {
 })
 afterAll(() => pipeline.close())
 
-const verify = async (...args: string[]) => {
+const invocation = (args: string[]) => {
   const env = {
     ...process.env,
     KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','),
@@ -34,7 +40,10 @@ const verify = async (...args: string[]) => {
     KAFKA_TOPIC_PREFIX: pipeline.topics.customers.replace('customers.raw', ''),
     REDIS_KEY_PREFIX: pipeline.keyPrefix,
   }
-  const run = promisify(execFile)(process.execPath, ['--conditions=customer-stream-source', command, ...args], { env })
+  return [process.execPath, ['--conditions=customer-stream-source', command, ...args], { env }] as const
+}
+const verify = async (...args: string[]) => {
+  const run = promisify(execFile)(...invocation(args))
   const {
     code = 0,
     stdout,
@@ -47,17 +56,32 @@ const verify = async (...args: string[]) => {
     stderr,
     records: count('records in Kafka, customers'),
     customers: count('customers compared, every field'),
+    byVersion: count('customers compared, version alone'),
     wrong: count('of these wrong in Redis'),
   }
 }
 
-it('finds Redis as the topic has it, without a ledger', async () => {
+/** What Kafka holds that is this pipeline's own, or tells of reading it: other tests use the same brokers. */
+const traces = async () => {
+  const { admin, topics } = pipeline
+  const prefix = topics.customers.replace('customers.raw', '')
+  const [{ groups }, names] = await Promise.all([admin.listGroups(), admin.listTopics()])
+  return [
+    ...groups.map(({ groupId }) => groupId).filter((id) => id.includes(prefix)),
+    ...names.filter((name) => name.startsWith(prefix)),
+  ].sort()
+}
+
+it('finds Redis as the topic has it, without a ledger, and leaves no trace in Kafka', async () => {
+  const before = await traces()
+  expect(before).toEqual(Object.values(pipeline.topics).sort())
   expect(await verify()).toMatchObject({ code: 0, records: 2 * CUSTOMERS, customers: CUSTOMERS, wrong: 0 })
+  expect(await traces()).toEqual(before)
 })
 
 it('looks at a time range only; what is newer in Redis than the range is right', async () => {
-  expect(await verify('--since', middle)).toMatchObject({ code: 0, records: CUSTOMERS, wrong: 0 })
-  expect(await verify('--until', middle)).toMatchObject({ code: 0, records: CUSTOMERS, wrong: 0 })
+  expect(await verify('--since', middle)).toMatchObject({ code: 0, records: CUSTOMERS, customers: CUSTOMERS, wrong: 0 })
+  expect(await verify('--until', middle)).toMatchObject({ code: 0, records: CUSTOMERS, customers: 0, byVersion: CUSTOMERS, wrong: 0 })
 })
 
 it('looks at a share of the customers only', async () => {
@@ -68,18 +92,110 @@ it('looks at a share of the customers only', async () => {
   expect(records).toBe(2 * customers)
 })
 
+it('does not call it sound when there was nothing to compare', async () => {
+  const ledgerPath = join(pipeline.folder, 'empty.jsonl')
+  writeFileSync(ledgerPath, '')
+  const withLedger = await verify('--ledger', ledgerPath)
+  expect(withLedger).toMatchObject({ code: 1, wrong: 0, stdout: expect.stringContaining('nothing was compared') })
+  expect(withLedger.stdout).toMatch(/promises given \(2xx answers\) +0/)
+  expect(await verify('--until', '2020-01-01')).toMatchObject({ code: 1, stdout: expect.stringContaining('nothing was compared') })
+})
+
+it('passes while the sender goes on, with its ledger and without', async () => {
+  const ledgerPath = join(pipeline.folder, 'ledger.jsonl')
+  const stop = new AbortController()
+  const { secret, token } = pipeline
+  const simulation = createSimulation({
+    url: `${ingress.url}/webhooks/mykaarma`,
+    secret,
+    token,
+    ledgerPath,
+    events: 100_000,
+    customers: 50,
+    ratePerSecond: 300,
+    signal: stop.signal,
+  })
+  const sending = simulation.run()
+  try {
+    await waitUntil(
+      'the ledger has promises',
+      () => statSync(ledgerPath, { throwIfNoEntry: false })?.size ?? 0,
+      (size) => size > 0,
+    )
+    const promisedBefore = simulation.progress.promised
+    expect(await verify('--catch-up-seconds', '10')).toMatchObject({ code: 0, wrong: 0 })
+    expect(await verify('--catch-up-seconds', '10', '--ledger', ledgerPath)).toMatchObject({ code: 0, wrong: 0 })
+    expect(simulation.progress.promised).toBeGreaterThan(promisedBefore)
+  } finally {
+    stop.abort()
+    await sending
+  }
+})
+
+it('does not take a promised event for kept that is in Kafka but cannot be used', async () => {
+  const timestamp = Date.now() + 3 * 24 * 60 * 60 * 1000
+  const { body, customerUuid, id } = makeCustomersEvent({ customerUuid: 'c9', timestamp })
+  expect((await pipeline.post(ingress, body)).status).toBe(202)
+  const ledgerPath = join(pipeline.folder, 'unusable.jsonl')
+  const promise = { id, timestamp, type: 'customers', customerUuid, sha256: hash('sha256', body), promisedAt: 1, attempt: 1, status: 202 }
+  writeFileSync(ledgerPath, `${JSON.stringify(promise)}\n`)
+  const { code, wrong, stdout } = await verify('--ledger', ledgerPath)
+  expect([code, wrong]).toEqual([1, 1])
+  expect(stdout).toContain('customer c9 was promised something newer than any usable event in Kafka')
+})
+
+it('once the load has stopped, wants nothing newer in Redis than in Kafka, and no other customers', async () => {
+  const key = (customerUuid: string) => `${pipeline.keyPrefix}customer:{${customerUuid}}`
+  await waitUntil(
+    'the projector holds nothing more',
+    () => pipeline.verify(undefined, { exact: true }),
+    ({ newer, wrong }) => newer + wrong.length === 0,
+  )
+  await pipeline.redis.hset(key('c6'), '_eventTimestamp', '3', 'firstName', 'Mallory')
+  await pipeline.redis.hset(key('nobody'), 'firstName', 'Mallory')
+  expect((await pipeline.verify()).wrong).toEqual([])
+  expect((await pipeline.verify(undefined, { exact: true })).wrong).toEqual([
+    { customerUuid: 'c6', reason: 'is newer in Redis than any event in Kafka' },
+    { customerUuid: 'nobody', reason: 'is not in Kafka' },
+  ])
+})
+
 it('names what differs, by id and with the reason, and exits with 1', async () => {
   await pipeline.redis.hset(`${pipeline.keyPrefix}customer:{c7}`, 'firstName', 'Mallory')
-  await pipeline.redis.del(`${pipeline.keyPrefix}customer:{c8}`)
+  const gone = Array.from({ length: 30 }, (_, i) => `${pipeline.keyPrefix}customer:{c${i + 8}}`)
+  await Promise.all(gone.map((key) => pipeline.redis.del(key)))
   const { code, wrong, stdout } = await verify()
-  expect([code, wrong]).toEqual([1, 2])
+  expect([code, wrong]).toEqual([1, 31])
+  expect(stdout.match(/is missing in Redis/g)).toHaveLength(30)
   expect(stdout).toContain('customer c7 differs in content from its newest event')
   expect(stdout).toContain('customer c8 is missing in Redis')
   expect(stdout).not.toContain('Mallory')
 })
 
+it('leaves its group when it is interrupted', async () => {
+  // Behind for good, so that it cannot end before the signal comes.
+  await projector.end()
+  expect((await pipeline.post(ingress, makeCustomersEvent().body)).status).toBe(202)
+  const before = await traces()
+  const [file, args, options] = invocation([])
+  const run = spawn(file, args, { ...options, stdio: ['ignore', 'ignore', 'pipe'] })
+  const ended = once(run, 'exit')
+  let said = ''
+  run.stderr.on('data', (data) => {
+    said += data
+  })
+  await waitUntil('its group is there', traces, (now) => now.length > before.length)
+  run.kill('SIGINT')
+  expect(await ended).toEqual([130, null])
+  expect(said).toContain('verify: interrupted')
+  expect(await traces()).toEqual(before)
+})
+
 it.each([
   [['--sample', '2'], '--sample must be a number from 0 to 1'],
+  [['--sample', ''], '--sample must be a number from 0 to 1'],
+  [['--sample', '0'], '--sample 0 leaves nothing to compare'],
+  [['--since', '2026-11-24', '--until', '2026-11-24'], '--until must be after --since'],
   [['--since', 'yesterday'], '--since is no time'],
   [['--ledger', 'x', '--sample', '0.1'], '--ledger goes with none of'],
   [['--nonsense'], "Unknown option '--nonsense'"],

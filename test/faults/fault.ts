@@ -28,8 +28,15 @@ export interface FaultResult {
   readonly wrong: number
   /** What does not add up, in words. */
   readonly imbalances: readonly string[]
+  /** From the end of the fault until all services are ready and the projectors less than a second of load behind. */
   readonly recoverySeconds: number
   readonly worstLag: number
+}
+
+/** A row that ended without a result: what must hold meanwhile did not, or there was no recovery. */
+export interface FailedRow {
+  readonly fault: string
+  readonly failed: true
 }
 
 export const isSoundResult = ({ missing, wrong, imbalances }: FaultResult): boolean => missing + wrong + imbalances.length === 0
@@ -37,12 +44,36 @@ export const isSoundResult = ({ missing, wrong, imbalances }: FaultResult): bool
 /** For faults that must last: the time is what is injected, not what is waited for. */
 export const lasting = (ms: number): Promise<void> => sleep(ms)
 
-const watchLag = (arena: Arena) => {
+/** What both senders make in a second, where a row asks for no more: projectors less far behind than this keep up. */
+const SECOND_OF_LOAD = 500
+
+/**
+ * Samples the lag from now on. While Redis is away its last known positions still tell how far behind it is; recovered is only what Redis itself says, asked
+ * after the services were ready.
+ */
+const watchLag = ({ positions, pipeline: { admin, topics } }: Arena) => {
   let worst = 0
-  const timer = setInterval(async () => {
-    worst = Math.max(worst, (await arena.lag()) ?? 0)
-  }, 500)
+  let known: ReadonlyMap<number, number> = new Map()
+  let isReady = false
+  let recoveredAt: number | undefined
+  const sample = async () => {
+    const wasReady = isReady
+    const asked = positions().catch(() => undefined)
+    const ends = await admin.fetchTopicOffsets(topics.customers)
+    const stored = await asked
+    known = stored ?? known
+    const lag = ends.reduce((behind, { partition, high }) => behind + Math.max(0, Number(high) - (known.get(partition) ?? 0)), 0)
+    worst = Math.max(worst, lag)
+    if (wasReady && stored !== undefined && lag < SECOND_OF_LOAD) recoveredAt ??= performance.now()
+  }
+  // While Kafka is away there is nothing to sample.
+  const timer = setInterval(() => sample().catch(() => undefined), 250)
   return {
+    servicesAreReady: () => {
+      isReady = true
+    },
+    /** When the projectors first kept up again; undefined if that was not seen. */
+    recoveredAt: () => recoveredAt,
     stop: () => {
       clearInterval(timer)
       return worst
@@ -99,7 +130,7 @@ export const runFault = async (
     await fault.inject(arena, scale, new Random(seed))
     const endedAt = performance.now()
     await Promise.all([...arena.ingresses, ...arena.projectors].map(({ process }) => process.untilReady()))
-    const readyAt = performance.now()
+    lag.servicesAreReady()
     const outcomes = await beginOutcomes(arena)
     await arena.untilPromised(200)
     await arena.stopLoad()
@@ -109,10 +140,9 @@ export const runFault = async (
       async () => [await sumOver(arena.ingresses, 'ingress_queue_records'), await sumOver(arena.ingresses, 'ingress_spool_records')],
       (held) => held.every((records) => records === 0),
     )
-    const stoppedAt = performance.now()
     await waitUntil('the projectors have caught up', arena.lag, (behind) => behind === 0, { timeoutMs: 60_000, pauseMs: 50 })
     const caughtUpAt = performance.now()
-    const verdict = await arena.pipeline.verify(arena.ledgerPath, arena.account.witness)
+    const verdict = await arena.pipeline.verify(arena.ledgerPath, { witness: arena.account.witness, exact: true })
     const { made, promised, lost, stopped } = arena.totals()
     const result = {
       fault: fault.name,
@@ -125,7 +155,7 @@ export const runFault = async (
       missing: verdict.missing.length,
       wrong: verdict.wrong.length,
       imbalances: await addUp(arena, outcomes),
-      recoverySeconds: (readyAt - endedAt + caughtUpAt - stoppedAt) / 1000,
+      recoverySeconds: ((lag.recoveredAt() ?? caughtUpAt) - endedAt) / 1000,
       worstLag: lag.stop(),
     }
     if (!isSoundResult(result)) process.stderr.write(`${fault.name}: the ledger and the logs are in ${arena.pipeline.folder}\n`)
@@ -151,8 +181,10 @@ const columns: readonly [string, (result: FaultResult) => string | number][] = [
   ['worst lag', ({ worstLag }) => worstLag],
 ]
 
-export const faultTable = (results: readonly FaultResult[]): string => {
-  const rows = [columns.map(([title]) => title), ...results.map((result) => columns.map(([, cell]) => String(cell(result))))]
+export const faultTable = (results: readonly (FaultResult | FailedRow)[]): string => {
+  const cells = (result: FaultResult | FailedRow) =>
+    'failed' in result ? [result.fault, 'FAILED'] : columns.map(([, cell]) => String(cell(result)))
+  const rows = [columns.map(([title]) => title), ...results.map(cells)]
   const widths = columns.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)))
   return rows
     .map((row) => row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join('  '))

@@ -8,7 +8,7 @@ import { PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
 import { sign } from '@customer-stream/simulator'
 import { freshNames } from './fresh-names.ts'
 import { type ServiceName, type ServiceProcess, startService } from './service-process.ts'
-import { type Verdict, verify, type Witness } from './verification/verify.ts'
+import { type Verdict, type VerifyOptions, verify } from './verification/verify.ts'
 
 export interface PipelineBrokers {
   readonly kafkaBrokers: readonly string[]
@@ -28,7 +28,7 @@ export interface Pipeline {
   start(name: ServiceName, env?: Readonly<Record<string, string>>): Promise<ServiceProcess>
   /** One delivery as the sender makes it, signed with this pipeline's secret; headers given here replace or add. */
   post(ingress: ServiceProcess, body: string | Buffer, headers?: Readonly<Record<string, string>>): Promise<Response>
-  verify(ledgerPath?: string, witness?: Witness): Promise<Verdict>
+  verify(ledgerPath?: string, options?: Pick<VerifyOptions, 'exact' | 'witness'>): Promise<Verdict>
   readonly redis: RedisClient
   /** A client of another Redis; the caller disconnects it. */
   connectRedis(url: string): Promise<RedisClient>
@@ -103,7 +103,7 @@ export const openPipeline = async (
           ...headers,
         },
       }),
-    verify: async (ledgerPath, witness) => {
+    verify: async (ledgerPath, options) => {
       // A client of its own: one that has seen a fault may still be about to connect again.
       const judge = await openRedis(redisUrl, redisCluster)
       try {
@@ -115,7 +115,7 @@ export const openPipeline = async (
           keyPrefix,
           projection: PROJECTION_VERSION,
           ...(ledgerPath !== undefined && { ledgerPath }),
-          ...(witness && { witness }),
+          ...options,
         })
       } finally {
         judge.disconnect()

@@ -6,19 +6,20 @@ import { createLogger, integer, loadSettings } from '@customer-stream/runtime'
 import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { connectRedis, createRedis, redisFaults, redisSettings } from '@customer-stream/runtime/redis'
 import { MAX_FUTURE_MS, PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
+import { unlessAborted } from '../brokers/unless-aborted.ts'
 import { isSound, verdictLines } from '../verification/print-verdict.ts'
 import { verify } from '../verification/verify.ts'
+import { interruption, sayWhy, tell } from './interruption.ts'
 
 const HELP = `  npm run verify -- [--ledger FILE | --since TIME --until TIME --sample SHARE] [--catch-up-seconds N]
     --ledger FILE           also look for every promise of \`npm run simulate\` in Kafka
     --since, --until TIME   only events received in this time, e.g. 2026-11-24T06:00:00Z
     --sample SHARE          only this share of the customers, e.g. 0.01
     --catch-up-seconds N    how long the projector may take to reach the end of the topic (60)
-  with KAFKA_BROKERS and REDIS_URL, and what else the services are given, in the environment
-`
+  with KAFKA_BROKERS and REDIS_URL, and what else the services are given, in the environment`
 
 const usage = (fault: string): never => {
-  process.stderr.write(`verify: ${fault}\n${HELP}`)
+  tell(`verify: ${fault}\n${HELP}`)
   process.exit(2)
 }
 
@@ -42,7 +43,7 @@ const readArguments = () => {
     })
     const { ledger, since, until, sample, 'catch-up-seconds': catchUp } = values
     const number = (name: string, text: string, most: number) => {
-      const value = Number(text)
+      const value = text.trim() === '' ? Number.NaN : Number(text)
       if (!(value >= 0 && value <= most)) throw new Error(`--${name} must be a number from 0 to ${most}`)
       return value
     }
@@ -61,6 +62,9 @@ const readArguments = () => {
       ...(until !== undefined && { untilMs: time('until', until) }),
       ...(sample !== undefined && { sample: number('sample', sample, 1) }),
     }
+    if (parts.sample === 0) throw new Error('--sample 0 leaves nothing to compare')
+    if (parts.sinceMs !== undefined && parts.untilMs !== undefined && parts.untilMs <= parts.sinceMs)
+      throw new Error('--until must be after --since')
     const settings = loadSettings(verifySettings, process.env)
     const [fault] = redisFaults(settings)
     if (fault !== undefined) throw new Error(fault)
@@ -72,12 +76,13 @@ const readArguments = () => {
 
 const { parts, settings } = readArguments()
 const logger = createLogger('verify', 'error')
+const { signal } = interruption
 const kafka = createKafka(settings, { clientId: 'customer-stream-verify', logger })
 const admin = kafka.admin()
 const redis = createRedis(settings, logger)
 let exitCode = 1
 try {
-  await Promise.all([admin.connect(), connectRedis(redis)])
+  await unlessAborted(Promise.all([admin.connect(), connectRedis(redis)]), signal)
   const verdict = await verify({
     kafka,
     admin,
@@ -87,12 +92,13 @@ try {
     projection: settings.PROJECTION_VERSION,
     maxFutureMs: settings.MAX_FUTURE_MS,
     ...parts,
-    onProgress: (step) => process.stderr.write(`verify: ${step}\n`),
+    signal,
+    onProgress: (step) => tell(`verify: ${step}`),
   })
   process.stdout.write(`${verdictLines(verdict).join('\n')}\n`)
   exitCode = isSound(verdict) ? 0 : 1
 } catch (error) {
-  process.stderr.write(`verify: ${(error as Error).message}\n`)
+  exitCode = sayWhy('verify', error)
 } finally {
   redis.disconnect()
   await admin.disconnect()

@@ -41,6 +41,15 @@ it.each<[string, Partial<Closing>, ((account: Account) => void)?]>([
   ['1 records in Kafka were sent by nobody', { sentEvents: ['a', 'b'] }],
   ['positions in Redis that are not the end of their partition: 0 at 3 of 4', { positions: new Map([...closing.positions, [0, 3]]) }],
   ['positions in Redis that are not the end of their partition: 0 at 5 of 4', { positions: new Map([...closing.positions, [0, 5]]) }],
+  [
+    "1 of the senders' events were not usable",
+    { positions: new Map([...closing.positions, [0, 5]]) },
+    // As after a mistake in the code that projector and judge share: both hold it for unusable.
+    (account) => {
+      account.witness.record({ topic: 'c', partition: 0, offset: '4', fingerprint: 'a', usable: false })
+      account.quarantined(placeOf('c', 0, '4'), 'a')
+    },
+  ],
   ['5 records met only 4 outcomes', { outcomes: { counted: 4, records: 5 } }],
   ['1 records in quarantine are none of the unusable ones', {}, (account) => account.quarantined(placeOf('c', 0, '1'), 'b')],
 ])('says: %s', (sentence, changed, change = () => undefined) => {

@@ -76,6 +76,8 @@ export const createAccount = (customersTopic: string): Account => {
       const foreign = [...stored.keys()].filter((print) => !sent.has(print)).length
       const short = [...promises].filter(([print, count]) => count > (stored.get(print) ?? 0)).length
       const misplaced = [...positions].filter(([partition, next]) => next !== (ends.get(partition) ?? 0))
+      // Whether a record is usable is decided by the code that the projector uses too. The senders make none that is not, so that its mistakes show here.
+      const spoilt = new Set(unusable.values()).difference(posted).size
       const notQuarantined = [...unusable].filter(([source, print]) => quarantined.get(source) !== print).length
       const wronglyQuarantined = [...quarantined].filter(([source, print]) => unusable.get(source) !== print).length
       const statements: [boolean, string][] = [
@@ -90,6 +92,7 @@ export const createAccount = (customersTopic: string): Account => {
           misplaced.length === 0 && positions.size >= ends.size,
           `positions in Redis that are not the end of their partition: ${misplaced.map(([partition, next]) => `${partition} at ${next} of ${ends.get(partition) ?? 0}`).join(', ')}`,
         ],
+        [spoilt === 0, `${spoilt} of the senders' events were not usable`],
         [outcomes.counted >= outcomes.records, `${outcomes.records} records met only ${outcomes.counted} outcomes`],
         [notQuarantined === 0, `${notQuarantined} unusable records are not in quarantine`],
         [wronglyQuarantined === 0, `${wronglyQuarantined} records in quarantine are none of the unusable ones`],

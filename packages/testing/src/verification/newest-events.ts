@@ -19,10 +19,14 @@ export interface Expected {
 // These tell which copy of an event was applied and when; a repeat may rightly have been the first to arrive.
 const incidental: ReadonlySet<string> = new Set([META.receivedAt, META.appliedAt, META.source, META.projection])
 
-/** A digest of a hash's fields in no particular order, without the incidental ones. */
+/**
+ * A digest of a hash's fields in no particular order, without the incidental ones. Text is taken in the form that Redis can hold (U+FFFD for a lone
+ * surrogate); of two names that become one by it, the later value stays, as in Redis.
+ */
 export const contentOf = (fields: Iterable<readonly [string, string]>): string => {
   const digest = createHash('sha256')
-  const sorted = [...fields].filter(([field]) => !incidental.has(field)).sort(([a], [b]) => (a < b ? -1 : 1))
+  const wellFormed = new Map([...fields].map(([field, value]) => [field.toWellFormed(), value.toWellFormed()] as const))
+  const sorted = [...wellFormed].filter(([field]) => !incidental.has(field)).sort(([a], [b]) => (a < b ? -1 : 1))
   for (const [field, value] of sorted) digest.update(JSON.stringify([field, value]))
   return digest.digest('base64')
 }
@@ -54,13 +58,27 @@ export const createNewestEvents = (maxFutureMs?: number) => {
   }
 }
 
-/** What is wrong with a customer's hash, undefined if nothing is. A newer version than expected is right: traffic may go on. */
-export const compareHash = (expected: Expected, hash: Readonly<Record<string, string>>): string | undefined => {
-  if (Object.keys(hash).length === 0) return 'is missing in Redis'
+/** `newer`: Redis has an event that was not looked at, so that the version alone could be compared. */
+export type Finding = 'equal' | 'newer' | { readonly wrong: string }
+
+export const compareHash = (expected: Expected, hash: Readonly<Record<string, string>>): Finding => {
+  if (Object.keys(hash).length === 0) return { wrong: 'is missing in Redis' }
   const stored = readVersion({ id: hash[META.eventId], timestamp: hash[META.eventTimestamp] })
-  if (!stored.ok) return 'is no customer hash'
+  if (!stored.ok) return { wrong: 'is no customer hash' }
   const order = compareVersions(stored.value, expected.version)
-  if (order < 0) return 'is older in Redis than the newest event'
-  if (order === 0 && !expected.contents.has(contentOf(Object.entries(hash)))) return 'differs in content from its newest event'
-  return undefined
+  if (order > 0) return 'newer'
+  if (order < 0) return { wrong: 'is older in Redis than the newest event' }
+  return expected.contents.has(contentOf(Object.entries(hash))) ? 'equal' : { wrong: 'differs in content from its newest event' }
 }
+
+/**
+ * Customers of whom something newer was promised than the newest event in Kafka. What is usable is decided by code that the projector shares; the sender's
+ * own record of (timestamp, id) is not, so that an event that both take for unusable does not go unnoticed.
+ */
+export const behindPromise = (promised: ReadonlyMap<string, Version>, found: ReadonlyMap<string, Pick<Expected, 'version'>>): string[] =>
+  [...promised]
+    .filter(([customerUuid, version]) => {
+      const newest = found.get(customerUuid)
+      return newest === undefined || compareVersions(newest.version, version) < 0
+    })
+    .map(([customerUuid]) => customerUuid)

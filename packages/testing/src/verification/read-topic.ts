@@ -1,18 +1,29 @@
 import { randomUUID } from 'node:crypto'
 import type { Admin, Kafka, KafkaMessage } from '@customer-stream/runtime/kafka'
+import { unlessAborted } from '../brokers/unless-aborted.ts'
 import { waitUntil } from '../wait-until.ts'
 
 export interface ReadOptions {
   /** Begin at the first record of this time of receipt, Unix milliseconds, instead of the first of all. */
   readonly sinceMs?: number
+  /** Where to end, instead of where the topic ends when the call begins. */
+  readonly ends?: readonly PartitionEnds[]
   readonly onProgress?: (read: number, total: number) => void
+  /** Ends the reading early; the group is left even so. */
+  readonly signal?: AbortSignal
 }
 
 const PROGRESS_INTERVAL_MS = 2000
 const MAX_FAILURES = 5
 
+export interface PartitionEnds {
+  readonly partition: number
+  readonly low: string
+  readonly high: string
+}
+
 /** Where each partition begins and ends. kafkajs asks once, and while leadership moves the broker that it asks may not be the leader. */
-export const fetchEnds = async (admin: Admin, topic: string): Promise<{ partition: number; low: string; high: string }[]> => {
+export const fetchEnds = async (admin: Admin, topic: string): Promise<PartitionEnds[]> => {
   const ends = await waitUntil(
     `Kafka says where ${topic} ends`,
     () => admin.fetchTopicOffsets(topic).catch((error: Error) => error.message),
@@ -22,7 +33,7 @@ export const fetchEnds = async (admin: Admin, topic: string): Promise<{ partitio
 }
 
 /**
- * Reads a topic to where it ended when the call began, through a consumer group of its own that leaves nothing behind. Read-only.
+ * Reads a topic to its end, through a consumer group of its own that leaves nothing behind. Read-only.
  * @returns the number of records read.
  */
 export const readTopic = async (
@@ -30,10 +41,10 @@ export const readTopic = async (
   admin: Admin,
   topic: string,
   onRecord: (message: KafkaMessage, partition: number) => void,
-  { sinceMs, onProgress }: ReadOptions = {},
+  { sinceMs, onProgress, ends: given, signal }: ReadOptions = {},
 ): Promise<number> => {
   const ends = new Map(
-    (await fetchEnds(admin, topic)).map(({ partition, high, low }) => [partition, { low: BigInt(low), high: BigInt(high) }]),
+    (given ?? (await fetchEnds(admin, topic))).map(({ partition, high, low }) => [partition, { low: BigInt(low), high: BigInt(high) }]),
   )
   /** The next offset to read of each partition. */
   const next = new Map([...ends].map(([partition, { low }]) => [partition, low]))
@@ -46,20 +57,23 @@ export const readTopic = async (
   const total = Number([...open].reduce((sum, partition) => sum + left(partition), 0n))
   let read = 0
   const progress = setInterval(() => onProgress?.(read, total), PROGRESS_INTERVAL_MS)
-  const groupId = `customer-stream-verify-${randomUUID()}`
+  const groupId = `customer-stream-verify-${topic}-${randomUUID()}`
   const consumer = kafka.consumer({ groupId, maxWaitTimeInMs: 100, allowAutoTopicCreation: false })
   try {
     await consumer.connect()
     await consumer.subscribe({ topics: [topic], fromBeginning: true })
-    await new Promise<void>((resolve, reject) => {
+    const attempted = Promise.withResolvers<void>()
+    const reading = new Promise<void>((resolve, reject) => {
       let failures = 0
       // It starts again by itself, e.g. while a coordinator that has just moved is loading, which may last longer than its retries.
       consumer.on(consumer.events.CRASH, ({ payload }) => {
+        attempted.resolve()
         failures += 1
         if (!payload.restart || failures > MAX_FAILURES) reject(payload.error)
       })
       // Emitted before the first fetch of an assignment, of which a failure or a new leader may bring several.
       consumer.on(consumer.events.GROUP_JOIN, () => {
+        attempted.resolve()
         for (const partition of open) consumer.seek({ topic, partition, offset: String(next.get(partition)) })
       })
       consumer
@@ -83,6 +97,8 @@ export const readTopic = async (
         })
         .catch(reject)
     })
+    // One that disconnects while it is joining would not leave, and the group would stay.
+    await unlessAborted(reading, signal).finally(() => Promise.race([attempted.promise, reading.catch(() => undefined)]))
   } finally {
     clearInterval(progress)
     await consumer.disconnect()
