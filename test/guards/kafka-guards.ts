@@ -169,9 +169,17 @@ export const kafkaGuards: readonly Guard[] = [
     guard: 'the end of a consumer is told',
     prevents: 'a process that lives on with a dead consumer',
     file: `${folder}/consumer.ts`,
-    from: 'if (!payload.restart) return options.onDead(payload.error)',
+    from: 'if (!payload.restart && !isOutage(payload.error)) return options.onDead(payload.error)',
     to: '',
     test: intTest('is reported as dead when kafkajs gives up for good'),
+  },
+  {
+    guard: 'a coordinator that cannot be found is waited for',
+    prevents: 'an outage of the coordinator that ends the process, again and again: kafkajs calls it final',
+    file: `${folder}/consumer.ts`,
+    from: ' && !isOutage(payload.error)) return',
+    to: ') return',
+    test: intTest('starts again after an outage of broker.findGroupCoordinator'),
   },
   {
     guard: 'the end of the consumer ends the projector',

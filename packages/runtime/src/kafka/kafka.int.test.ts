@@ -1,6 +1,7 @@
+import { createRequire } from 'node:module'
 import { freshNames, waitUntil } from '@customer-stream/testing'
 import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
   type Admin,
   createPartitionConsumer,
@@ -261,6 +262,31 @@ describe('the partition consumer', () => {
       (messages) => messages.includes('LZ4 compression not implemented'),
       { timeoutMs: 10_000 },
     )
+  })
+
+  const kafkajs = createRequire(import.meta.url)
+  it.each([
+    // Whatever is thrown here becomes a KafkaJSGroupCoordinatorNotFound.
+    ['broker', 'findGroupCoordinator', 'Error'],
+    ['consumer/consumerGroup', 'connect', 'KafkaJSLockTimeout'],
+  ])('starts again after an outage of %s.%s, which kafkajs calls final', async (module, method, name) => {
+    const ends = await sendThirty()
+    const fails = vi.spyOn(kafkajs(`kafkajs/src/${module}`).prototype, method)
+    onTestFinished(() => fails.mockRestore())
+    fails.mockRejectedValue(Object.assign(new Error('an outage'), { name, retriable: false }))
+    const { seen, assigned, dead } = await startConsumer()
+    await waitUntil(
+      'it tries again',
+      () => assigned.length,
+      (crashes) => crashes > 1,
+    )
+    fails.mockRestore()
+    await waitUntil(
+      'all are seen',
+      () => seen.flatMap(({ offsets }) => offsets).length,
+      (count) => count === ends.reduce((a, b) => a + b),
+    )
+    expect(dead).toEqual([])
   })
 
   it.each([
