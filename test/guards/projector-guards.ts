@@ -97,6 +97,14 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('forgets a partition that was lost while a chunk waited'),
   },
   {
+    guard: 'a partition that stays waits on when the group is joined again',
+    prevents: 'a consumer that crashes and joins without end, and is never taken for stalled',
+    file: `${folder}/positions.ts`,
+    from: 'for (const partition of waitingSince.keys()) if (!partitions.includes(partition)) waitingSince.delete(partition)',
+    to: 'waitingSince.clear()',
+    test: projection('counts on how long a partition has not moved'),
+  },
+  {
     guard: 'the positions are compared while nothing happens',
     prevents: 'an emptied Redis that stays empty until the next event',
     file: `${folder}/main.ts`,

@@ -1,7 +1,7 @@
 import { createRegistry, type Logger } from '@customer-stream/runtime'
 import type { FetchedBatch, OutgoingRecord } from '@customer-stream/runtime/kafka'
 import type { CustomerHash } from '@customer-stream/schemas'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createProjection } from './consumer.ts'
 import { createProjectorMetrics } from './metrics.ts'
 import type { Store } from './store.ts'
@@ -98,10 +98,18 @@ const setUp = ({ high = '1000', logger = silent } = {}) => {
   })
   /** As kafkajs does: the position of an assignment is loaded before batches from it are of use. */
   const assign = async () => {
+    seeks.length = 0
     projection.positions.assign([0])
     while (seeks.length === 0) await new Promise(setImmediate)
   }
   return { projection, redis, steps, quarantined, seeks, before, batch, assign, lose: () => redis.customers.clear() }
+}
+
+/** From here to the end of the test time stands still, except that it may be let pass. */
+const playTime = () => {
+  vi.useFakeTimers({ toFake: ['performance'] })
+  onTestFinished(() => void vi.useRealTimers())
+  return (ms: number) => void vi.advanceTimersByTime(ms)
 }
 
 describe('a projection', () => {
@@ -200,6 +208,19 @@ it('tells how long a partition has had records and not moved', async () => {
 })
 
 describe('regressions', () => {
+  it('counts on how long a partition has not moved when the group is joined again, but not when another member had it', async () => {
+    const { assign, projection } = setUp()
+    const pass = playTime()
+    await assign()
+    await projection.positions.measureLag()
+    pass(20)
+    await assign()
+    expect(projection.positions.stalledMs()).toBe(20)
+    projection.positions.assign([])
+    await assign()
+    expect(projection.positions.stalledMs()).toBe(0)
+  })
+
   it('applies again what a Redis lost that failed over between apply and move', async () => {
     const { assign, projection, batch, redis, before, lose } = setUp()
     await assign()

@@ -97,7 +97,8 @@ export const createPositions = ({ store, consumer, insist, metrics, logger }: Po
       assignment = new AbortController()
       positions.clear()
       committed.clear()
-      waitingSince.clear()
+      // A partition that stays does not wait anew: a consumer that crashes and joins without end, as over a damaged batch, would never be noticed.
+      for (const partition of waitingSince.keys()) if (!partitions.includes(partition)) waitingSince.delete(partition)
       metrics.lag.reset()
       metrics.assignedPartitions.set(partitions.length)
       loading = load(partitions, assignment.signal)
