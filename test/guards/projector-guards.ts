@@ -105,6 +105,14 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('counts on how long a partition has not moved'),
   },
   {
+    guard: 'an outage that has just ended is no stall',
+    prevents: 'a projector that ends itself right after Redis is back',
+    file: `${folder}/consumer.ts`,
+    from: 'Math.min(positions.stalledMs(), outages.undisturbedMs())',
+    to: '(outages.waitingFor === undefined ? positions.stalledMs() : 0)',
+    test: projection('does not count an outage to the time'),
+  },
+  {
     guard: 'the positions are compared while nothing happens',
     prevents: 'an emptied Redis that stays empty until the next event',
     file: `${folder}/main.ts`,

@@ -198,27 +198,44 @@ it('tells how long a partition has had records and not moved', async () => {
   await assign()
   await projection.positions.measureLag()
   await new Promise(setImmediate)
-  const stalled = projection.positions.stalledMs()
+  const stalled = projection.stalledMs()
   expect(stalled).toBeGreaterThan(0)
   await projection.onBatch(batch(10, ['a']))
   // It has moved: what waits now waits anew.
-  expect(projection.positions.stalledMs()).toBeLessThan(stalled + 50)
+  expect(projection.stalledMs()).toBeLessThan(stalled + 50)
   await projection.onBatch(batch(11, ['b']))
-  expect(projection.positions.stalledMs()).toBe(0)
+  expect(projection.stalledMs()).toBe(0)
 })
 
 describe('regressions', () => {
   it('counts on how long a partition has not moved when the group is joined again, but not when another member had it', async () => {
-    const { assign, projection } = setUp()
     const pass = playTime()
+    const { assign, projection } = setUp()
     await assign()
     await projection.positions.measureLag()
     pass(20)
     await assign()
-    expect(projection.positions.stalledMs()).toBe(20)
+    expect(projection.stalledMs()).toBe(20)
     projection.positions.assign([])
     await assign()
-    expect(projection.positions.stalledMs()).toBe(0)
+    expect(projection.stalledMs()).toBe(0)
+  })
+
+  it('does not count an outage to the time in which a partition has not moved, also when it has just ended', async () => {
+    const pass = playTime()
+    const { assign, projection, batch, before } = setUp()
+    await assign()
+    await projection.positions.measureLag()
+    const gaveUp = new AbortController()
+    before.apply = () => {
+      pass(50)
+      gaveUp.abort()
+      throw new Error('LOADING')
+    }
+    await projection.onBatch(batch(10, ['a'], gaveUp.signal))
+    expect(projection.stalledMs()).toBe(0)
+    pass(20)
+    expect(projection.stalledMs()).toBe(20)
   })
 
   it('applies again what a Redis lost that failed over between apply and move', async () => {
@@ -296,7 +313,7 @@ describe('regressions', () => {
     await projection.positions.measureLag()
     await new Promise(setImmediate)
     // What belongs to another member is not ours to wait for.
-    expect(projection.positions.stalledMs()).toBe(0)
+    expect(projection.stalledMs()).toBe(0)
   })
 
   it('lets a new rebalance go ahead while positions cannot be read', async () => {

@@ -28,13 +28,15 @@ export interface ProjectionOptions extends Pick<ProjectOptions, 'topic' | 'proje
 }
 
 export interface Projection {
-  readonly positions: Pick<Positions, 'assign' | 'commit' | 'measureLag' | 'stalledMs' | 'stop'>
+  readonly positions: Pick<Positions, 'assign' | 'commit' | 'measureLag' | 'stop'>
   /** @returns the next offset to fetch; undefined when a seek was made or the batch's signal aborted. */
   onBatch(batch: FetchedBatch): Promise<string | undefined>
   /** Compares the positions of idle partitions with Redis. Rejects in an outage. */
   checkPositions(): Promise<void>
   /** What is being waited for, undefined when all goes well. */
   readonly waitingFor: string | undefined
+  /** How long a partition has had records and not moved, though nothing was waited for. */
+  stalledMs(): number
 }
 
 const chunksOf = function* (records: readonly RawRecord[], maxRecords: number, maxBytes: number): Generator<readonly RawRecord[]> {
@@ -155,5 +157,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     get waitingFor() {
       return outages.waitingFor
     },
+    // Right after an outage the partitions have not moved for as long as it lasted: that is no reason to end.
+    stalledMs: () => Math.min(positions.stalledMs(), outages.undisturbedMs()),
   }
 }
