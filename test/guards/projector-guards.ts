@@ -76,8 +76,8 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'what is believed stays until it has been read anew',
     prevents: 'a rolled-back Redis that nobody notices, after a reading was aborted',
     file: `${folder}/positions.ts`,
-    from: 'reload: (partition, signal) => load([partition], signal)',
-    to: 'reload: (partition, signal) => (positions.delete(partition), load([partition], signal))',
+    from: 'await load([partition], AbortSignal.any([signal, assignment.signal]))',
+    to: '(positions.delete(partition), await load([partition], signal))',
     test: projection('goes on comparing a position whose reading was aborted'),
   },
   {
@@ -111,6 +111,14 @@ export const projectorGuards: readonly Guard[] = [
     from: 'Math.min(positions.stalledMs(), outages.undisturbedMs())',
     to: '(outages.waitingFor === undefined ? positions.stalledMs() : 0)',
     test: projection('does not count an outage to the time'),
+  },
+  {
+    guard: 'a partition that is not assigned is not read',
+    prevents: 'what belongs to another member reported, committed and compared by two',
+    file: `${folder}/positions.ts`,
+    from: 'if (!assigned.includes(partition)) return',
+    to: '',
+    test: projection('takes no partition for its own that it no longer holds'),
   },
   {
     guard: 'the positions are compared while nothing happens',

@@ -16,6 +16,7 @@ const setUp = ({ high = '1000', logger = silent } = {}) => {
   const steps: string[] = []
   const quarantined: OutgoingRecord[] = []
   const seeks: string[] = []
+  const registry = createRegistry('test')
   /** Runs before the step of that name; throws to make it fail. */
   const before: Record<string, ((count: number) => void | Promise<void>) | undefined> = {}
   const counts: Record<string, number> = {}
@@ -59,7 +60,7 @@ const setUp = ({ high = '1000', logger = silent } = {}) => {
           return new Map([[0, { low: LOW, high }]])
         },
       },
-      metrics: createProjectorMetrics(createRegistry('test'), 'g'),
+      metrics: createProjectorMetrics(registry, 'g'),
       logger,
     },
     {
@@ -102,7 +103,7 @@ const setUp = ({ high = '1000', logger = silent } = {}) => {
     projection.positions.assign([0])
     while (seeks.length === 0) await new Promise(setImmediate)
   }
-  return { projection, redis, steps, quarantined, seeks, before, batch, assign, lose: () => redis.customers.clear() }
+  return { projection, registry, redis, steps, quarantined, seeks, before, batch, assign, lose: () => redis.customers.clear() }
 }
 
 /** From here to the end of the test time stands still, except that it may be let pass. */
@@ -236,6 +237,24 @@ describe('regressions', () => {
     expect(projection.stalledMs()).toBe(0)
     pass(20)
     expect(projection.stalledMs()).toBe(20)
+  })
+
+  it('takes no partition for its own that it no longer holds, though kafkajs still hands over what it had fetched', async () => {
+    const { assign, projection, batch, seeks, before, registry } = setUp()
+    await assign()
+    projection.positions.assign([])
+    seeks.length = 0
+    expect([await projection.onBatch(batch(10, ['a'])), seeks]).toEqual([undefined, []])
+    await assign()
+    seeks.length = 0
+    before.watermarks = () => {
+      before.watermarks = undefined
+      projection.positions.assign([])
+    }
+    expect(await projection.onBatch(batch(77, ['a']))).toBeUndefined()
+    expect(seeks).toEqual([])
+    await projection.positions.measureLag()
+    expect(await registry.metrics()).not.toContain('partition="0"')
   })
 
   it('applies again what a Redis lost that failed over between apply and move', async () => {
