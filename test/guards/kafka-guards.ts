@@ -62,6 +62,14 @@ export const kafkaGuards: readonly Guard[] = [
     test: brokers('test/start-and-outages.e2e.test.ts', 'waits for a hung Redis, keeps its place'),
   },
   {
+    guard: 'a rebalance waits for a member no longer than its session',
+    prevents: 'all members ending at once while they wait for a slow one',
+    file: `${folder}/consumer.ts`,
+    from: 'rebalanceTimeout: options.sessionTimeoutMs,',
+    to: '',
+    test: intTest('joins without a member that is still at work'),
+  },
+  {
     guard: 'a handler that throws is reported as dead',
     prevents: 'kafkajs trying the same batch for ever',
     file: `${folder}/consumer.ts`,

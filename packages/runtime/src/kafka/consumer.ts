@@ -91,6 +91,8 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
   const consumer = kafka.consumer({
     groupId,
     sessionTimeout: options.sessionTimeoutMs,
+    // kafkajs' minute is longer than a silent consumer is left alive: those who wait for one slow member to join would all end. One that comes too late joins again.
+    rebalanceTimeout: options.sessionTimeoutMs,
     heartbeatInterval: options.heartbeatIntervalMs,
     maxWaitTimeInMs: options.maxWaitMs,
     maxBytes: options.maxFetchBytes,

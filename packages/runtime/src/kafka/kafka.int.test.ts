@@ -139,14 +139,16 @@ describe('the verified producer', () => {
 
 describe('the partition consumer', () => {
   /** A consumer that notes what it is given. `from` says where each partition is to begin. */
-  const startConsumer = async (from: (batch: FetchedBatch) => string | undefined = () => undefined) => {
-    const { groupId } = freshNames()
+  const startConsumer = async (
+    from: (batch: FetchedBatch) => string | undefined | Promise<undefined> = () => undefined,
+    { groupId }: { groupId: string } = freshNames(),
+  ) => {
     const seen: { partition: number; fetchedFrom: string; offsets: string[] }[] = []
     const assigned: number[][] = []
     const dead: Error[] = []
     let consumer: PartitionConsumer
     const onBatch = async (batch: FetchedBatch) => {
-      const wanted = from(batch)
+      const wanted = await from(batch)
       if (wanted !== undefined && wanted !== batch.fetchedFrom) {
         consumer.seek(batch.partition, wanted)
         return undefined
@@ -303,6 +305,26 @@ describe('the partition consumer', () => {
       () => dead.map(({ message }) => message),
       (messages) => messages.includes('a fault of ours'),
       { timeoutMs: 10_000 },
+    )
+  })
+
+  it('joins without a member that is still at work when its session would be over', async () => {
+    await sendThirty()
+    const { promise: atWork, resolve: done } = Promise.withResolvers<undefined>()
+    const slow = await startConsumer(() => atWork)
+    ends.push(async () => done(undefined))
+    await waitUntil(
+      'the first has joined',
+      () => slow.assigned.length,
+      (joins) => joins > 0,
+    )
+    // Its start lasts as long as the group waits for the other.
+    const { assigned } = await startConsumer(undefined, slow)
+    await waitUntil(
+      'the second has joined',
+      () => assigned.length,
+      (joins) => joins > 0,
+      { timeoutMs: 1000 },
     )
   })
 
