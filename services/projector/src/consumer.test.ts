@@ -28,8 +28,11 @@ const setUp = ({ high = '1000', logger = silent } = {}) => {
   const store: Store = {
     apply: async (customers) => {
       await step('apply')
-      for (const hash of customers) redis.customers.set(hash.customerUuid, hash)
-      return customers.map(() => 'applied' as const)
+      return customers.map((hash) => {
+        const known = redis.customers.get(hash.customerUuid)?.version.id === hash.version.id
+        redis.customers.set(hash.customerUuid, hash)
+        return known ? 'duplicate' : 'applied'
+      })
     },
     positions: async (partitions) => {
       await step('positions')
@@ -268,6 +271,16 @@ describe('regressions', () => {
     }
     expect(await projection.onBatch(batch(10, ['a', 'b']))).toBe('12')
     expect([...redis.customers.keys()]).toEqual(['a', 'b'])
+  })
+
+  it('counts as applied what was applied before the position could be moved', async () => {
+    const { assign, projection, batch, registry, before } = setUp()
+    await assign()
+    before.move = (count) => {
+      if (count === 2 || count === 3) throw new Error('connection lost')
+    }
+    expect(await projection.onBatch(batch(10, ['a', 'b']))).toBe('12')
+    expect(await registry.metrics()).toMatch(/^projector_events_total{outcome="applied".*} 2$/m)
   })
 
   it('does not take a Redis emptied before its first position for one just begun', async () => {

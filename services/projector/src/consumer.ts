@@ -97,14 +97,17 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       if (!(await insist('quarantine', signal, () => deps.sendToQuarantine(quarantined)))) return false
     }
     // One attempt: were only the move repeated, a Redis that failed over in between and lost what was applied would get the position without the data.
-    const done = await insist('Redis', signal, async () => ({
-      stored: await store.apply(projected.newest),
-      moved: await store.movePosition(partition, believed.stored, next),
-    }))
+    let outcomes: readonly StoreOutcome[] = []
+    const done = await insist('Redis', signal, async () => {
+      const stored = await store.apply(projected.newest)
+      // What an earlier attempt has applied is found there by this one.
+      outcomes = stored.map((outcome, i) => (outcome === 'duplicate' && outcomes[i] === 'applied' ? 'applied' : outcome))
+      return { moved: await store.movePosition(partition, believed.stored, next) }
+    })
     if (!done) return false
     // Also when the partition is lost by now: the position has moved, and nobody will read these records again.
     if (done.value.moved) {
-      count(projected, done.value.stored, last)
+      count(projected, outcomes, last)
       measured()
     }
     // A new assignment may have begun while this one waited; what it believes must not be overwritten.
