@@ -122,6 +122,14 @@ export const kafkaGuards: readonly Guard[] = [
     test: brokers('test/start-and-outages.e2e.test.ts', 'waits for a hung Redis, keeps its place'),
   },
   {
+    guard: 'a rebalance waits for a member no longer than its session',
+    prevents: 'all members ending at once while they wait for a slow one',
+    file: `${folder}/consumer.ts`,
+    from: 'rebalanceTimeout: options.sessionTimeoutMs,',
+    to: '',
+    test: intTest('joins without a member that is still at work'),
+  },
+  {
     guard: 'a handler that throws is reported as dead',
     prevents: 'kafkajs trying the same batch for ever',
     file: `${folder}/consumer.ts`,
@@ -229,9 +237,17 @@ export const kafkaGuards: readonly Guard[] = [
     guard: 'the end of a consumer is told',
     prevents: 'a process that lives on with a dead consumer',
     file: `${folder}/consumer.ts`,
-    from: 'if (!payload.restart) return options.onDead(payload.error)',
+    from: 'if (!payload.restart && !isOutage(payload.error)) return options.onDead(payload.error)',
     to: '',
     test: intTest('is reported as dead when kafkajs gives up for good'),
+  },
+  {
+    guard: 'a coordinator that cannot be found is waited for',
+    prevents: 'an outage of the coordinator that ends the process, again and again: kafkajs calls it final',
+    file: `${folder}/consumer.ts`,
+    from: ' && !isOutage(payload.error)) return',
+    to: ') return',
+    test: intTest('starts again after an outage of broker.findGroupCoordinator'),
   },
   {
     guard: 'the end of the consumer ends the projector',

@@ -1,7 +1,7 @@
 import { createRegistry, type Logger } from '@customer-stream/runtime'
 import type { FetchedBatch, OutgoingRecord } from '@customer-stream/runtime/kafka'
 import type { CustomerHash } from '@customer-stream/schemas'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createProjection } from './consumer.ts'
 import { createProjectorMetrics } from './metrics.ts'
 import type { Store } from './store.ts'
@@ -16,6 +16,7 @@ const setUp = ({ high = '1000', logger = silent } = {}) => {
   const steps: string[] = []
   const quarantined: OutgoingRecord[] = []
   const seeks: string[] = []
+  const registry = createRegistry('test')
   /** Runs before the step of that name; throws to make it fail. */
   const before: Record<string, ((count: number) => void | Promise<void>) | undefined> = {}
   const counts: Record<string, number> = {}
@@ -27,8 +28,11 @@ const setUp = ({ high = '1000', logger = silent } = {}) => {
   const store: Store = {
     apply: async (customers) => {
       await step('apply')
-      for (const hash of customers) redis.customers.set(hash.customerUuid, hash)
-      return customers.map(() => 'applied' as const)
+      return customers.map((hash) => {
+        const known = redis.customers.get(hash.customerUuid)?.version.id === hash.version.id
+        redis.customers.set(hash.customerUuid, hash)
+        return known ? 'duplicate' : 'applied'
+      })
     },
     positions: async (partitions) => {
       await step('positions')
@@ -59,7 +63,7 @@ const setUp = ({ high = '1000', logger = silent } = {}) => {
           return new Map([[0, { low: LOW, high }]])
         },
       },
-      metrics: createProjectorMetrics(createRegistry('test'), 'g'),
+      metrics: createProjectorMetrics(registry, 'g'),
       logger,
     },
     {
@@ -98,10 +102,18 @@ const setUp = ({ high = '1000', logger = silent } = {}) => {
   })
   /** As kafkajs does: the position of an assignment is loaded before batches from it are of use. */
   const assign = async () => {
+    seeks.length = 0
     projection.positions.assign([0])
     while (seeks.length === 0) await new Promise(setImmediate)
   }
-  return { projection, redis, steps, quarantined, seeks, before, batch, assign, lose: () => redis.customers.clear() }
+  return { projection, registry, redis, steps, quarantined, seeks, before, batch, assign, lose: () => redis.customers.clear() }
+}
+
+/** From here to the end of the test time stands still, except that it may be let pass. */
+const playTime = () => {
+  vi.useFakeTimers({ toFake: ['performance'] })
+  onTestFinished(() => void vi.useRealTimers())
+  return (ms: number) => void vi.advanceTimersByTime(ms)
 }
 
 describe('a projection', () => {
@@ -190,16 +202,64 @@ it('tells how long a partition has had records and not moved', async () => {
   await assign()
   await projection.positions.measureLag()
   await new Promise(setImmediate)
-  const stalled = projection.positions.stalledMs()
+  const stalled = projection.stalledMs()
   expect(stalled).toBeGreaterThan(0)
   await projection.onBatch(batch(10, ['a']))
   // It has moved: what waits now waits anew.
-  expect(projection.positions.stalledMs()).toBeLessThan(stalled + 50)
+  expect(projection.stalledMs()).toBeLessThan(stalled + 50)
   await projection.onBatch(batch(11, ['b']))
-  expect(projection.positions.stalledMs()).toBe(0)
+  expect(projection.stalledMs()).toBe(0)
 })
 
 describe('regressions', () => {
+  it('counts on how long a partition has not moved when the group is joined again, but not when another member had it', async () => {
+    const pass = playTime()
+    const { assign, projection } = setUp()
+    await assign()
+    await projection.positions.measureLag()
+    pass(20)
+    await assign()
+    expect(projection.stalledMs()).toBe(20)
+    projection.positions.assign([])
+    await assign()
+    expect(projection.stalledMs()).toBe(0)
+  })
+
+  it('does not count an outage to the time in which a partition has not moved, also when it has just ended', async () => {
+    const pass = playTime()
+    const { assign, projection, batch, before } = setUp()
+    await assign()
+    await projection.positions.measureLag()
+    const gaveUp = new AbortController()
+    before.apply = () => {
+      pass(50)
+      gaveUp.abort()
+      throw new Error('LOADING')
+    }
+    await projection.onBatch(batch(10, ['a'], gaveUp.signal))
+    expect(projection.stalledMs()).toBe(0)
+    pass(20)
+    expect(projection.stalledMs()).toBe(20)
+  })
+
+  it('takes no partition for its own that it no longer holds, though kafkajs still hands over what it had fetched', async () => {
+    const { assign, projection, batch, seeks, before, registry } = setUp()
+    await assign()
+    projection.positions.assign([])
+    seeks.length = 0
+    expect([await projection.onBatch(batch(10, ['a'])), seeks]).toEqual([undefined, []])
+    await assign()
+    seeks.length = 0
+    before.watermarks = () => {
+      before.watermarks = undefined
+      projection.positions.assign([])
+    }
+    expect(await projection.onBatch(batch(77, ['a']))).toBeUndefined()
+    expect(seeks).toEqual([])
+    await projection.positions.measureLag()
+    expect(await registry.metrics()).not.toContain('partition="0"')
+  })
+
   it('applies again what a Redis lost that failed over between apply and move', async () => {
     const { assign, projection, batch, redis, before, lose } = setUp()
     await assign()
@@ -211,6 +271,16 @@ describe('regressions', () => {
     }
     expect(await projection.onBatch(batch(10, ['a', 'b']))).toBe('12')
     expect([...redis.customers.keys()]).toEqual(['a', 'b'])
+  })
+
+  it('counts as applied what was applied before the position could be moved', async () => {
+    const { assign, projection, batch, registry, before } = setUp()
+    await assign()
+    before.move = (count) => {
+      if (count === 2 || count === 3) throw new Error('connection lost')
+    }
+    expect(await projection.onBatch(batch(10, ['a', 'b']))).toBe('12')
+    expect(await registry.metrics()).toMatch(/^projector_events_total{outcome="applied".*} 2$/m)
   })
 
   it('does not take a Redis emptied before its first position for one just begun', async () => {
@@ -275,7 +345,7 @@ describe('regressions', () => {
     await projection.positions.measureLag()
     await new Promise(setImmediate)
     // What belongs to another member is not ours to wait for.
-    expect(projection.positions.stalledMs()).toBe(0)
+    expect(projection.stalledMs()).toBe(0)
   })
 
   it('lets a new rebalance go ahead while positions cannot be read', async () => {

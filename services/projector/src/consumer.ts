@@ -28,13 +28,15 @@ export interface ProjectionOptions extends Pick<ProjectOptions, 'topic' | 'proje
 }
 
 export interface Projection {
-  readonly positions: Pick<Positions, 'assign' | 'commit' | 'measureLag' | 'stalledMs' | 'stop'>
+  readonly positions: Pick<Positions, 'assign' | 'commit' | 'measureLag' | 'stop'>
   /** @returns the next offset to fetch; undefined when a seek was made or the batch's signal aborted. */
   onBatch(batch: FetchedBatch): Promise<string | undefined>
   /** Compares the positions of idle partitions with Redis. Rejects in an outage. */
   checkPositions(): Promise<void>
   /** What is being waited for, undefined when all goes well. */
   readonly waitingFor: string | undefined
+  /** How long a partition has had records and not moved, though nothing was waited for. */
+  stalledMs(): number
 }
 
 const chunksOf = function* (records: readonly RawRecord[], maxRecords: number, maxBytes: number): Generator<readonly RawRecord[]> {
@@ -95,14 +97,17 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       if (!(await insist('quarantine', signal, () => deps.sendToQuarantine(quarantined)))) return false
     }
     // One attempt: were only the move repeated, a Redis that failed over in between and lost what was applied would get the position without the data.
-    const done = await insist('Redis', signal, async () => ({
-      stored: await store.apply(projected.newest),
-      moved: await store.movePosition(partition, believed.stored, next),
-    }))
+    let outcomes: readonly StoreOutcome[] = []
+    const done = await insist('Redis', signal, async () => {
+      const stored = await store.apply(projected.newest)
+      // What an earlier attempt has applied is found there by this one.
+      outcomes = stored.map((outcome, i) => (outcome === 'duplicate' && outcomes[i] === 'applied' ? 'applied' : outcome))
+      return { moved: await store.movePosition(partition, believed.stored, next) }
+    })
     if (!done) return false
     // Also when the partition is lost by now: the position has moved, and nobody will read these records again.
     if (done.value.moved) {
-      count(projected, done.value.stored, last)
+      count(projected, outcomes, last)
       measured()
     }
     // A new assignment may have begun while this one waited; what it believes must not be overwritten.
@@ -155,5 +160,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     get waitingFor() {
       return outages.waitingFor
     },
+    // Right after an outage the partitions have not moved for as long as it lasted: that is no reason to end.
+    stalledMs: () => Math.min(positions.stalledMs(), outages.undisturbedMs()),
   }
 }

@@ -170,7 +170,7 @@ const watch = async () => {
     kafkaAnsweredSince = Number.POSITIVE_INFINITY
   }
   // It fetches, and yet nothing moves, and it waits for nothing.
-  const stalledMs = projection.waitingFor === undefined ? projection.positions.stalledMs() : 0
+  const stalledMs = projection.stalledMs()
   if (stalledMs > settings.CONSUMER_SESSION_TIMEOUT_MS * STALLED_SESSIONS) {
     lifecycle.fail(new Error(`a partition has had records to apply for ${Math.round(stalledMs / 1000)} s and has not moved`))
   }

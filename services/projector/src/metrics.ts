@@ -7,7 +7,7 @@ export const createProjectorMetrics = (registry: Registry, group: string) => {
     group,
     events: new Counter({
       name: 'projector_events_total',
-      help: 'Records by outcome: applied, duplicate, stale or quarantined. A record that is read again is counted again.',
+      help: 'Records by outcome: applied, duplicate, stale or quarantined. A record that is read again is counted again; one that was applied, but Redis’ reply was lost, is a duplicate.',
       labelNames: ['outcome'],
       registers,
     }),

@@ -8,12 +8,15 @@ export interface Outages {
   readonly insist: Insist
   /** What is being waited for, undefined when all goes well. */
   readonly waitingFor: string | undefined
+  /** For how long nothing has been waited for; 0 while something is. */
+  undisturbedMs(): number
 }
 
 /** The one answer to every outage: nothing is skipped; try again with back-off, say so, go on. */
 export const createOutages = ({ metrics, logger, backOff }: { metrics: ProjectorMetrics; logger: Logger; backOff: BackOff }): Outages => {
   // Partitions are handled side by side: one that gets through says nothing of the others.
   const waiting = new Map<symbol, string>()
+  let undisturbedSince = performance.now()
   return {
     insist: async (what, signal, attempt) => {
       const wait = Symbol(what)
@@ -26,11 +29,15 @@ export const createOutages = ({ metrics, logger, backOff }: { metrics: Projector
           if (failures === 1 || failures % 20 === 0) logger.warn({ err: error, failures }, `waiting for ${what}`)
         },
       })
-      if (waiting.delete(wait) && done) logger.info(`${what} works again`)
+      if (waiting.delete(wait)) {
+        undisturbedSince = performance.now()
+        if (done) logger.info(`${what} works again`)
+      }
       return done
     },
     get waitingFor() {
       return waiting.values().next().value
     },
+    undisturbedMs: () => (waiting.size > 0 ? 0 : performance.now() - undisturbedSince),
   }
 }

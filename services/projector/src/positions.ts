@@ -29,7 +29,7 @@ export interface Positions {
   believed(partition: number): Position | undefined
   /** After the position has been moved in Redis. */
   moved(partition: number, to: string, highWatermark: string): void
-  /** Reads what Redis holds, believes it, and seeks there. Waits as long as it takes. */
+  /** Reads what Redis holds, believes it, and seeks there. Waits as long as it takes, but does nothing for a partition that is not assigned. */
   reload(partition: number, signal: AbortSignal): Promise<void>
   /** Resolves when the assignment's own reading has ended, or the signal aborts. */
   untilLoaded(signal: AbortSignal): Promise<void>
@@ -49,6 +49,7 @@ export interface Positions {
 
 export const createPositions = ({ store, consumer, insist, metrics, logger }: PositionsDependencies, topic: string): Positions => {
   let assignment = new AbortController()
+  let assigned: readonly number[] = []
   let loading: Promise<void> = Promise.resolve()
   const positions = new Map<number, Position>()
   const committed = new Map<number, string>()
@@ -95,9 +96,11 @@ export const createPositions = ({ store, consumer, insist, metrics, logger }: Po
     assign: (partitions) => {
       assignment.abort()
       assignment = new AbortController()
+      assigned = partitions
       positions.clear()
       committed.clear()
-      waitingSince.clear()
+      // A partition that stays does not wait anew: a consumer that crashes and joins without end, as over a damaged batch, would never be noticed.
+      for (const partition of waitingSince.keys()) if (!partitions.includes(partition)) waitingSince.delete(partition)
       metrics.lag.reset()
       metrics.assignedPartitions.set(partitions.length)
       loading = load(partitions, assignment.signal)
@@ -108,7 +111,11 @@ export const createPositions = ({ store, consumer, insist, metrics, logger }: Po
       countLag(partition, to, highWatermark)
     },
     // What was believed stays until the new is there: a reading that is aborted must leave something that proves wrong again.
-    reload: (partition, signal) => load([partition], signal),
+    reload: async (partition, signal) => {
+      // kafkajs joins anew while a fetch from another broker is under way, and then hands over what it brought, of whatever partition.
+      if (!assigned.includes(partition)) return
+      await load([partition], AbortSignal.any([signal, assignment.signal]))
+    },
     untilLoaded: async (signal) => {
       await Promise.race([loading, once(signal, 'abort')])
     },

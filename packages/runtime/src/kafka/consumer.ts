@@ -1,4 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin, Batch, ConsumerCrashEvent, ConsumerGroupJoinEvent, EachBatchPayload, Kafka, KafkaMessage } from 'kafkajs'
+import { untilDone } from '../back-off.ts'
 import type { Logger } from '../log.ts'
 
 /** A stretch of one partition, as one fetch brought it. */
@@ -27,7 +29,7 @@ export interface PartitionConsumerOptions {
   readonly maxFetchBytes: number
   readonly partitionsConcurrently: number
   readonly logger: Logger
-  /** A new assignment begins; what was believed of positions is void. Called before the first fetch. */
+  /** A new assignment begins; what was believed of positions is void. Called before the first fetch, and with no partition when the group cannot be reached. */
   readonly onAssigned: (partitions: readonly number[]) => void
   /**
    * Handles a batch in order.
@@ -49,7 +51,7 @@ export interface PartitionConsumer {
   /** For lag monitoring only; positions live elsewhere. @returns whether Kafka took it. Never throws. */
   commit(offsets: ReadonlyMap<number, string>): Promise<boolean>
   watermarks(): Promise<ReadonlyMap<number, Watermarks>>
-  /** Milliseconds since the consumer last showed a sign of life: a fetch, a heartbeat, a batch under way, or a new try after a failure. */
+  /** Milliseconds since the consumer last showed a sign of life: a request that was answered or timed out, a batch under way, or a new try after a failure. */
   quietMs(): number
   stop(): Promise<void>
 }
@@ -62,6 +64,14 @@ const lostBy: ReadonlySet<string | undefined> = new Set([
   'NOT_COORDINATOR_FOR_GROUP',
 ])
 const saysPartitionIsLost = (error: unknown): boolean => lostBy.has((error as { type?: string }).type)
+
+/**
+ * kafkajs calls these final and ends the consumer. The first it makes of whatever goes wrong when it asks for the group's coordinator, a broker that restarts or
+ * a time-out included; the second of a connection that takes long. Without this, such an outage ends the process, again and again for as long as it lasts.
+ */
+const outages: ReadonlySet<string> = new Set(['KafkaJSGroupCoordinatorNotFound', 'KafkaJSLockTimeout'])
+const isOutage = (error: Error): boolean => outages.has(error.name) || (error.cause instanceof Error && isOutage(error.cause))
+const START_AGAIN = { initialMs: 500, maxMs: 2000 }
 
 /** kafkajs has the property but does not declare it. kafka.int.test.ts fails if a newer version drops it. */
 const fetchedFrom = (batch: Batch): string => (batch as Batch & { readonly fetchedOffset: string }).fetchedOffset
@@ -81,6 +91,8 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
   const consumer = kafka.consumer({
     groupId,
     sessionTimeout: options.sessionTimeoutMs,
+    // kafkajs' minute is longer than a silent consumer is left alive: those who wait for one slow member to join would all end. One that comes too late joins again.
+    rebalanceTimeout: options.sessionTimeoutMs,
     heartbeatInterval: options.heartbeatIntervalMs,
     maxWaitTimeInMs: options.maxWaitMs,
     maxBytes: options.maxFetchBytes,
@@ -119,17 +131,45 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
     }
   }
 
+  const start = async () => {
+    await consumer.connect()
+    // An offset that Kafka no longer has would otherwise be answered by a silent jump to the end of the partition.
+    await consumer.subscribe({ topics: [topic], fromBeginning: true })
+    await consumer.run({
+      autoCommit: false,
+      eachBatchAutoResolve: false,
+      partitionsConsumedConcurrently: options.partitionsConcurrently,
+      eachBatch,
+    })
+  }
+
+  const stopping = new AbortController()
+  /** After kafkajs has given up and let go of everything. If this run fails as well, that is a crash of its own. */
+  const startAgain = async () => {
+    options.onAssigned([])
+    const { signal } = stopping
+    await sleep(START_AGAIN.initialMs, undefined, { signal }).catch(() => undefined)
+    const attempt = async () => {
+      await start()
+      // Stopped meanwhile.
+      if (signal.aborted) await consumer.disconnect()
+    }
+    await untilDone(attempt, { signal, backOff: START_AGAIN, onFailure: alive })
+  }
+
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }: ConsumerGroupJoinEvent) => {
     const partitions = payload.memberAssignment[topic] ?? []
     logger.info({ partitions, member: payload.memberId }, 'joined the consumer group')
     alive()
     options.onAssigned(partitions)
   })
-  consumer.on(consumer.events.FETCH, alive)
-  consumer.on(consumer.events.HEARTBEAT, alive)
+  // Whatever it asks of whichever broker: looking in vain for the coordinator of the group is life as well.
+  consumer.on(consumer.events.REQUEST, alive)
+  consumer.on(consumer.events.REQUEST_TIMEOUT, alive)
   let lastFailureLogged = Number.NEGATIVE_INFINITY
   consumer.on(consumer.events.CRASH, ({ payload }: ConsumerCrashEvent) => {
-    if (!payload.restart) return options.onDead(payload.error)
+    if (!payload.restart && !isOutage(payload.error)) return options.onDead(payload.error)
+    if (!payload.restart) void startAgain()
     // It tries again several times a second while Kafka is down: alive, and not worth a line each time.
     alive()
     if (performance.now() - lastFailureLogged < FAILURE_LOG_INTERVAL_MS) return
@@ -138,17 +178,7 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
   })
 
   return {
-    start: async () => {
-      await consumer.connect()
-      // An offset that Kafka no longer has would otherwise be answered by a silent jump to the end of the partition.
-      await consumer.subscribe({ topics: [topic], fromBeginning: true })
-      await consumer.run({
-        autoCommit: false,
-        eachBatchAutoResolve: false,
-        partitionsConsumedConcurrently: options.partitionsConcurrently,
-        eachBatch,
-      })
-    },
+    start,
     seek: (partition, offset) => {
       try {
         consumer.seek({ topic, partition, offset })
@@ -169,6 +199,7 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
     watermarks: async () => new Map((await admin.fetchTopicOffsets(topic)).map(({ partition, low, high }) => [partition, { low, high }])),
     quietMs: () => performance.now() - lastSignOfLife,
     stop: async () => {
+      stopping.abort()
       for (const batch of underWay) batch.abort()
       await consumer.disconnect()
     },

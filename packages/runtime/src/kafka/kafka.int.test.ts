@@ -1,6 +1,7 @@
+import { createRequire } from 'node:module'
 import { freshNames, openTcpProxy, waitUntil } from '@customer-stream/testing'
 import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
   type Admin,
   createKafka,
@@ -174,14 +175,16 @@ describe('the verified producer', () => {
 
 describe('the partition consumer', () => {
   /** A consumer that notes what it is given. `from` says where each partition is to begin. */
-  const startConsumer = async (from: (batch: FetchedBatch) => string | undefined = () => undefined) => {
-    const { groupId } = freshNames()
+  const startConsumer = async (
+    from: (batch: FetchedBatch) => string | undefined | Promise<undefined> = () => undefined,
+    { groupId }: { groupId: string } = freshNames(),
+  ) => {
     const seen: { partition: number; fetchedFrom: string; offsets: string[] }[] = []
     const assigned: number[][] = []
     const dead: Error[] = []
     let consumer: PartitionConsumer
     const onBatch = async (batch: FetchedBatch) => {
-      const wanted = from(batch)
+      const wanted = await from(batch)
       if (wanted !== undefined && wanted !== batch.fetchedFrom) {
         consumer.seek(batch.partition, wanted)
         return undefined
@@ -299,6 +302,31 @@ describe('the partition consumer', () => {
     )
   })
 
+  const kafkajs = createRequire(import.meta.url)
+  it.each([
+    // Whatever is thrown here becomes a KafkaJSGroupCoordinatorNotFound.
+    ['broker', 'findGroupCoordinator', 'Error'],
+    ['consumer/consumerGroup', 'connect', 'KafkaJSLockTimeout'],
+  ])('starts again after an outage of %s.%s, which kafkajs calls final', async (module, method, name) => {
+    const ends = await sendThirty()
+    const fails = vi.spyOn(kafkajs(`kafkajs/src/${module}`).prototype, method)
+    onTestFinished(() => fails.mockRestore())
+    fails.mockRejectedValue(Object.assign(new Error('an outage'), { name, retriable: false }))
+    const { seen, assigned, dead } = await startConsumer()
+    await waitUntil(
+      'it tries again',
+      () => assigned.length,
+      (crashes) => crashes > 1,
+    )
+    fails.mockRestore()
+    await waitUntil(
+      'all are seen',
+      () => seen.flatMap(({ offsets }) => offsets).length,
+      (count) => count === ends.reduce((a, b) => a + b),
+    )
+    expect(dead).toEqual([])
+  })
+
   it.each([
     ['TypeError', TypeError],
     ['Error', Error],
@@ -313,6 +341,26 @@ describe('the partition consumer', () => {
       () => dead.map(({ message }) => message),
       (messages) => messages.includes('a fault of ours'),
       { timeoutMs: 10_000 },
+    )
+  })
+
+  it('joins without a member that is still at work when its session would be over', async () => {
+    await sendThirty()
+    const { promise: atWork, resolve: done } = Promise.withResolvers<undefined>()
+    const slow = await startConsumer(() => atWork)
+    ends.push(async () => done(undefined))
+    await waitUntil(
+      'the first has joined',
+      () => slow.assigned.length,
+      (joins) => joins > 0,
+    )
+    // Its start lasts as long as the group waits for the other.
+    const { assigned } = await startConsumer(undefined, slow)
+    await waitUntil(
+      'the second has joined',
+      () => assigned.length,
+      (joins) => joins > 0,
+      { timeoutMs: 1000 },
     )
   })
 
