@@ -34,6 +34,7 @@ const stopping = new AbortController()
 let topicsChecked = false
 
 const sayUnacknowledged = createOccasionalLog((fields) => logger.warn(fields, 'records without an acknowledgement are sent again'))
+const sayRefused = createOccasionalLog((fields) => logger.error(fields, 'Kafka refuses a record'))
 const sayUnwritable = createOccasionalLog((fields) => logger.error(fields, 'the spool cannot be written'))
 const sayUnreadable = createOccasionalLog((fields) => logger.warn(fields, 'the spool cannot be read'))
 const sayFailed = createOccasionalLog((fields) => logger.error(fields, 'a request failed'))
@@ -42,7 +43,7 @@ const sayFailed = createOccasionalLog((fields) => logger.error(fields, 'a reques
 const admin = createAdmin(createKafka(settings, { clientId: 'customer-stream-ingress-admin', logger }))
 
 const lanes = createLanes(
-  Object.values(topics),
+  topics,
   () =>
     createVerifiedProducer(
       createKafka(settings, { clientId: 'customer-stream-ingress', logger, requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS }),
@@ -63,6 +64,10 @@ const lanes = createLanes(
       metrics.flushSeconds.observe(seconds)
       if (error) metrics.flushErrors.inc()
     },
+    onRefused: (topic, err, quarantined) => {
+      metrics.refused.inc({ quarantined: quarantined ? 'yes' : 'no' })
+      sayRefused({ topic, err, quarantined })
+    },
   },
 )
 let spool: Spool | undefined
@@ -77,7 +82,7 @@ if (settings.SPOOL_DIR !== undefined) {
     maxBytes: settings.SPOOL_MAX_BYTES,
     onDamage: (damage) => {
       metrics.spoolDamage.inc({ what: damage.what })
-      logger.error(damage, 'damage in the spool')
+      logger.error(damage, 'a file of the spool is damaged, or holds what Kafka refuses')
     },
   }).catch((error: Error) => {
     process.stderr.write(`ingress cannot start. SPOOL_DIR: ${error.message}\n`)

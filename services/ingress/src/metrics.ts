@@ -43,7 +43,7 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
   return {
     spoolDamage: new Counter({
       name: 'ingress_spool_damage_total',
-      help: 'Damage met in the spool: `torn-tail` is what a crash leaves, anything else a failing disk.',
+      help: 'Damage met in the spool: `torn-tail` is what a crash leaves, `refused` what Kafka takes nowhere, anything else a failing disk.',
       labelNames: ['what'],
       registers,
     }),
@@ -68,6 +68,12 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
       name: 'ingress_published_total',
       help: 'Records by kind of event and outcome.',
       labelNames: ['event', 'outcome'],
+      registers,
+    }),
+    refused: new Counter({
+      name: 'ingress_refused_records_total',
+      help: 'Records that Kafka will never take, each time one was tried, by whether quarantine has their bytes.',
+      labelNames: ['quarantined'],
       registers,
     }),
     flushRecords: new Histogram({

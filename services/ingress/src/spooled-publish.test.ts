@@ -20,7 +20,7 @@ const setUp = ({ outcome = 'stored' as Outcome, append = async () => {}, held = 
         await append()
       },
       drain: async (send) => {
-        await send([record])
+        await send([record], () => undefined)
         return 'empty'
       },
       size: { records: held, bytes: held, oldestAt: undefined },

@@ -4,7 +4,7 @@
  */
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import type { Outcome } from './publisher.ts'
-import type { DrainEnd, Spool } from './spool/spool.ts'
+import type { DrainEnd, Spool, SpoolSend } from './spool/spool.ts'
 
 export type Publish<Result> = (record: OutgoingRecord, deadlineAt: number) => Promise<Result>
 
@@ -17,7 +17,7 @@ export interface SpooledPublishOptions {
 export interface SpooledPublish {
   readonly publish: Publish<Outcome | 'spooled'>
   /** Sends what was spooled, in order of arrival, as far as Kafka takes it. */
-  drain(send: (records: readonly OutgoingRecord[]) => Promise<void>, signal: AbortSignal): Promise<DrainEnd>
+  drain(send: SpoolSend, signal: AbortSignal): Promise<DrainEnd>
 }
 
 const expired = Symbol('expired')
@@ -69,9 +69,9 @@ export const createSpooledPublish = (
       return (await toDisk(record, deadlineAt)) ?? outcome
     },
     drain: (send, signal) =>
-      spool.drain(async (records) => {
+      spool.drain(async (records, keep) => {
         try {
-          await send(records)
+          await send(records, keep)
           kafkaTakes = true
         } catch (error) {
           kafkaTakes = false

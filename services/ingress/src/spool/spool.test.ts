@@ -445,6 +445,21 @@ describe('what an earlier process left', () => {
     expect(names((await reopened(directory)).records)).toEqual(['d'])
   })
 
+  it('keeps the file of a record that the send could place nowhere, and goes on with the next', async () => {
+    const directory = newDirectory()
+    const { spool, damages } = await openAt(directory, { segmentBytes: 1 })
+    for (const name of numbered(3)) await spool.append(named(name))
+    const [, second] = segmentsIn(directory)
+    const sent: string[] = []
+    const end = await spool.drain(async (records, keep) => {
+      sent.push(...names(records))
+      if (names(records).includes('r1')) keep()
+    })
+    expect([end, sent, segmentsIn(directory)]).toEqual(['empty', numbered(3), [`${second}.damaged`]])
+    expect(damages).toMatchObject([{ file: join(directory, second!), what: 'refused' }])
+    expect(spool.size.records).toBe(0)
+  })
+
   it('that is of zeros, as a power loss can leave it, is taken for torn', async () => {
     const directory = newDirectory()
     await leave(directory, [named('a')])
