@@ -36,6 +36,7 @@ let topicsChecked = false
 const sayUnacknowledged = createOccasionalLog((fields) => logger.warn(fields, 'records without an acknowledgement are sent again'))
 const sayRefused = createOccasionalLog((fields) => logger.error(fields, 'Kafka refuses a record'))
 const sayUnwritable = createOccasionalLog((fields) => logger.error(fields, 'the spool cannot be written'))
+const sayUndrained = createOccasionalLog((fields) => logger.warn(fields, 'Kafka does not take what is in the spool; trying on'))
 const sayUnreadable = createOccasionalLog((fields) => logger.warn(fields, 'the spool cannot be read'))
 const sayFailed = createOccasionalLog((fields) => logger.error(fields, 'a request failed'))
 
@@ -97,6 +98,10 @@ const spooled =
       metrics.spoolErrors.inc()
       sayUnwritable({ err })
     },
+    onDrainError: (err) => {
+      metrics.spoolDrainFailures.inc()
+      sayUndrained({ err })
+    },
   })
 
 const app = createApp(
@@ -132,7 +137,7 @@ const checks = async (): Promise<ReadinessCheck[]> => {
   const kafka = await kafkaCheck()
   if (!spool || stopping.signal.aborted) return [kafka]
   // With room in the spool an event can be promised whatever Kafka does: taking the process out of service would only lose it.
-  const room = spool.size.bytes < settings.SPOOL_MAX_BYTES
+  const room = spool.hasRoomFor(settings.MAX_BODY_BYTES)
   return [
     { ...kafka, ready: kafka.ready || room },
     { name: 'spool', ready: kafka.ready || room, detail: `${spool.size.records} records wait` },
@@ -178,7 +183,10 @@ lifecycle.onStop(
   periodically(
     DRAIN_INTERVAL_MS,
     async () => spooled?.drain(lanes.send, stopping.signal),
-    (err) => sayUnreadable({ err }),
+    (err) => {
+      metrics.spoolDrainFailures.inc()
+      sayUnreadable({ err })
+    },
   ),
 )
 lifecycle.onStop('publishers', () => lanes.drain())

@@ -218,6 +218,15 @@ describe('a spool that is full', () => {
     expect(names(await drained(spool))).toEqual(['c'])
   })
 
+  it('says that it has no room before its last byte is taken, since what comes next would be refused', async () => {
+    const { spool } = await openAt(newDirectory(), { maxBytes: 2000 })
+    expect(spool.hasRoomFor(1500)).toBe(true)
+    await spool.append(named('a', 1500))
+    expect([spool.size.bytes < 2000, spool.hasRoomFor(1500)]).toEqual([true, false])
+    await drained(spool)
+    expect(spool.hasRoomFor(1500)).toBe(true)
+  })
+
   it('holds no more in memory for the disk than it may', async () => {
     const { spool } = await openAt(newDirectory(), { maxWaitingBytes: 2000 })
     const first = spool.append(named('a', 1500))

@@ -44,6 +44,8 @@ export interface Spool {
    * @throws SpoolFullError at once, or the error of the disk: then no promise may be given, though the record may still be sent.
    */
   append(record: OutgoingRecord): Promise<void>
+  /** Whether a record with a value of so many bytes fits. Appends are refused before the last byte is taken, so that `size` cannot tell. */
+  hasRoomFor(valueBytes: number): boolean
   /**
    * Hands the records to `send`, batch by batch, in order of arrival, and forgets them when it has resolved; also those that are appended meanwhile.
    * A send that is rejected ends the drain, and the next drain begins with the same records: that a record which Kafka will never take does not stand
@@ -142,6 +144,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
 
   return {
     append: (record) => (closed ? Promise.reject(new Error('the spool is closed')) : appender.append(record)),
+    hasRoomFor: (valueBytes) => appender.hasRoomFor(valueBytes),
     drain: (send, signal) => {
       draining ??= run(send, signal).finally(() => {
         draining = undefined
