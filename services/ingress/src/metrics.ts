@@ -52,6 +52,11 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
       help: 'Events that the disk of the spool refused, for want of room or for a fault. They were not promised, unless Kafka took them.',
       registers,
     }),
+    spoolDrainFailures: new Counter({
+      name: 'ingress_spool_drain_failures_total',
+      help: 'Tries to send what is in the spool that failed. Each outage of Kafka has some; the same records are tried again.',
+      registers,
+    }),
     answers: new Counter({
       name: 'ingress_answers_total',
       help: 'Answers by `accepted` or the type of the problem.',

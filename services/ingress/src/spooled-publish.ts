@@ -12,6 +12,8 @@ export interface SpooledPublishOptions {
   /** How long Kafka may take before the disk is asked. */
   readonly spoolAfterMs: number
   readonly onDiskError: (error: Error) => void
+  /** A send of the drain failed; the next drain begins with the same records. */
+  readonly onDrainError: (error: Error) => void
 }
 
 export interface SpooledPublish {
@@ -48,7 +50,7 @@ const NEARLY_EMPTY_RECORDS = 500
 export const createSpooledPublish = (
   publish: Publish<Outcome>,
   spool: Pick<Spool, 'append' | 'drain' | 'size'>,
-  { spoolAfterMs, onDiskError }: SpooledPublishOptions,
+  { spoolAfterMs, onDiskError, onDrainError }: SpooledPublishOptions,
 ): SpooledPublish => {
   let kafkaTakes = false
   const toDisk = async (record: OutgoingRecord, deadlineAt: number): Promise<'spooled' | undefined> => {
@@ -75,6 +77,7 @@ export const createSpooledPublish = (
           kafkaTakes = true
         } catch (error) {
           kafkaTakes = false
+          onDrainError(error as Error)
           throw error
         }
       }, signal),
