@@ -1,6 +1,7 @@
 import { brokers, faultRow, type Guard, unit } from './guard.ts'
 
 const folder = 'services/ingress/src'
+const lanes = (title: string) => unit(`${folder}/lanes.test.ts`, title)
 const publisher = (title: string) => unit(`${folder}/publisher.test.ts`, title)
 
 const acknowledgedFirst = {
@@ -33,10 +34,26 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'a refused batch is halved until the refused record stands alone',
     prevents: 'one record that Kafka will never take failing its neighbours',
-    file: `${folder}/publisher.ts`,
-    from: 'return [...(await flush(batch.slice(0, middle))), ...(await flush(batch.slice(middle)))]',
-    to: `for (const entry of batch.slice(-middle)) settle(entry, 'refused')\n      return batch.slice(0, -middle)`,
+    file: `${folder}/send-in-parts.ts`,
+    from: 'yield* sendInParts(send, records.slice(middle))',
+    to: `yield { end: 'refused', record: records[middle] ?? record, error }`,
     test: publisher('lets a record that Kafka will never take fail alone'),
+  },
+  {
+    guard: 'what Kafka refuses of a request goes to quarantine',
+    prevents: 'an authentic event of which nothing is left when its sender gives up',
+    file: `${folder}/lanes.ts`,
+    from: 'onRefused: publishCopy',
+    to: `onRefused: ({ topic }: OutgoingRecord, error: Error) => options.onRefused(topic, error, publishCopy === undefined)`,
+    test: lanes('is not promised, and a copy goes to quarantine'),
+  },
+  {
+    guard: 'a refused copy is not copied again',
+    prevents: 'copies of copies without end while quarantine refuses them',
+    file: `${folder}/lanes.ts`,
+    from: 'if (isRefusedRecord(record)) return',
+    to: 'void isRefusedRecord',
+    test: lanes('is told once when quarantine refuses the copy'),
   },
   {
     guard: 'the queue is bounded by records',
@@ -144,12 +161,12 @@ export const ingressGuards: readonly Guard[] = [
     test: brokers('test/start-and-outages.e2e.test.ts', 'of quarantine does not stop the customers'),
   },
   {
-    guard: 'a flush that does not end is told',
+    guard: 'a send that does not end is told',
     prevents: 'an ingress that counts as ready and stores nothing',
     file: `${folder}/lanes.ts`,
-    from: 'publisher.flushMs > STUCK_FLUSH_MS',
-    to: 'publisher.flushMs < 0',
-    test: unit(`${folder}/lanes.test.ts`, 'names the lane whose flush has not ended'),
+    from: 'lastsMs > STUCK_SEND_MS',
+    to: 'lastsMs < 0',
+    test: lanes('by publish'),
   },
   {
     guard: 'a fault of ours is reported',

@@ -2,6 +2,7 @@ import { type Guard, unit } from './guard.ts'
 
 const folder = 'services/ingress/src'
 const spool = (title: string) => unit(`${folder}/spool/spool.test.ts`, title)
+const lanes = (title: string) => unit(`${folder}/lanes.test.ts`, title)
 const spooledPublish = (title: string) => unit(`${folder}/spooled-publish.test.ts`, title)
 
 export const spoolGuards: readonly Guard[] = [
@@ -86,11 +87,75 @@ export const spoolGuards: readonly Guard[] = [
     test: spool('keeps a damaged file for people'),
   },
   {
+    guard: 'what Kafka refuses of a batch from the spool is found by halving',
+    prevents: 'a backlog of one partition that exceeds max.message.bytes, refused and tried again for ever with all behind it',
+    file: `${folder}/lanes.ts`,
+    from: 'sendInParts(async (some) => laneOf(topic).send(some), batch)',
+    to: '[await laneOf(topic).send(batch)].slice(1) as never[]',
+    test: lanes('that Kafka refuses as a whole is sent in parts'),
+  },
+  {
+    guard: 'a spooled record that Kafka will never take goes to quarantine',
+    prevents: 'a promise that holds up all others, or is thrown away',
+    file: `${folder}/lanes.ts`,
+    from: 'await quarantine(part.record, part.error, keep)',
+    to: 'throw part.error',
+    test: lanes('gives a record that Kafka will never take to quarantine'),
+  },
+  {
+    guard: 'a quarantine that is away is waited for',
+    prevents: 'a promise thrown away in an outage',
+    file: `${folder}/lanes.ts`,
+    from: `if (copy.end === 'unavailable') throw copy.error`,
+    to: '',
+    test: lanes('waits when quarantine does not answer'),
+  },
+  {
+    guard: 'what was spooled under another prefix has a way',
+    prevents: 'a spool that is stuck for ever after KAFKA_TOPIC_PREFIX has changed',
+    file: `${folder}/lanes.ts`,
+    from: 'records.map(underOurPrefix)',
+    to: 'records.filter(underOurPrefix)',
+    test: lanes('that was spooled under another prefix'),
+  },
+  {
+    guard: 'the file of a record that Kafka takes nowhere is kept',
+    prevents: 'a promise thrown away that a person could still send',
+    file: `${folder}/lanes.ts`,
+    from: `if (copy.end === 'refused') keep()`,
+    to: '',
+    test: lanes('has its file kept when quarantine refuses the record too'),
+  },
+  {
+    guard: 'a file that is to be kept is set aside',
+    prevents: 'a promise thrown away that a person could still send',
+    file: `${folder}/spool/spool.ts`,
+    from: `noteDamage(segment, 'refused', segment.sentEnd, sentEnd, report)`,
+    to: 'undefined',
+    test: spool('keeps the file of a record that the send could place nowhere'),
+  },
+  {
+    guard: 'a failed drain is said',
+    prevents: 'a spool that stands still and nobody hears of it',
+    file: `${folder}/spooled-publish.ts`,
+    from: 'onDrainError(error as Error)',
+    to: '',
+    test: spooledPublish('says that a send of the drain failed'),
+  },
+  {
     guard: 'the spool is bounded',
     prevents: 'a disk that runs full',
     file: `${folder}/spool/appender.ts`,
-    from: 'files.bytes + waitingBytes + bytes > maxBytes',
-    to: 'false',
+    from: 'if (!hasRoomFor(bytes)) return',
+    to: 'if (bytes < 0) return',
     test: spool('takes again when room has been freed'),
+  },
+  {
+    guard: 'room in the spool is room for a body',
+    prevents: 'a process that counts as ready although its spool refuses everything and Kafka is away',
+    file: `${folder}/spool/spool.ts`,
+    from: 'appender.hasRoomFor(valueBytes)',
+    to: 'appender.hasRoomFor(Math.min(valueBytes, 1))',
+    test: spool('says that it has no room before its last byte is taken'),
   },
 ]

@@ -32,8 +32,9 @@ export const QUARANTINE_HEADERS = {
   stage: 'stage',
   /** One sentence for people. */
   detail: 'detail',
-  /** From the projector only: where the record was read. */
+  /** Where the projector read the record, or Kafka refused to take it from the ingress. */
   topic: 'topic',
+  /** From the projector only. */
   partition: 'partition',
   offset: 'offset',
 } as const

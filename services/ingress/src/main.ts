@@ -34,7 +34,9 @@ const stopping = new AbortController()
 let topicsChecked = false
 
 const sayUnacknowledged = createOccasionalLog((fields) => logger.warn(fields, 'records without an acknowledgement are sent again'))
+const sayRefused = createOccasionalLog((fields) => logger.error(fields, 'Kafka refuses a record'))
 const sayUnwritable = createOccasionalLog((fields) => logger.error(fields, 'the spool cannot be written'))
+const sayUndrained = createOccasionalLog((fields) => logger.warn(fields, 'Kafka does not take what is in the spool; trying on'))
 const sayUnreadable = createOccasionalLog((fields) => logger.warn(fields, 'the spool cannot be read'))
 const sayFailed = createOccasionalLog((fields) => logger.error(fields, 'a request failed'))
 
@@ -42,7 +44,7 @@ const sayFailed = createOccasionalLog((fields) => logger.error(fields, 'a reques
 const admin = createAdmin(createKafka(settings, { clientId: 'customer-stream-ingress-admin', logger }))
 
 const lanes = createLanes(
-  Object.values(topics),
+  topics,
   () =>
     createVerifiedProducer(
       createKafka(settings, { clientId: 'customer-stream-ingress', logger, requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS }),
@@ -63,6 +65,10 @@ const lanes = createLanes(
       metrics.flushSeconds.observe(seconds)
       if (error) metrics.flushErrors.inc()
     },
+    onRefused: (topic, err, quarantined) => {
+      metrics.refused.inc({ quarantined: quarantined ? 'yes' : 'no' })
+      sayRefused({ topic, err, quarantined })
+    },
   },
 )
 let spool: Spool | undefined
@@ -77,7 +83,7 @@ if (settings.SPOOL_DIR !== undefined) {
     maxBytes: settings.SPOOL_MAX_BYTES,
     onDamage: (damage) => {
       metrics.spoolDamage.inc({ what: damage.what })
-      logger.error(damage, 'damage in the spool')
+      logger.error(damage, 'a file of the spool is damaged, or holds what Kafka refuses')
     },
   }).catch((error: Error) => {
     process.stderr.write(`ingress cannot start. SPOOL_DIR: ${error.message}\n`)
@@ -91,6 +97,10 @@ const spooled =
     onDiskError: (err) => {
       metrics.spoolErrors.inc()
       sayUnwritable({ err })
+    },
+    onDrainError: (err) => {
+      metrics.spoolDrainFailures.inc()
+      sayUndrained({ err })
     },
   })
 
@@ -127,7 +137,7 @@ const checks = async (): Promise<ReadinessCheck[]> => {
   const kafka = await kafkaCheck()
   if (!spool || stopping.signal.aborted) return [kafka]
   // With room in the spool an event can be promised whatever Kafka does: taking the process out of service would only lose it.
-  const room = spool.size.bytes < settings.SPOOL_MAX_BYTES
+  const room = spool.hasRoomFor(settings.MAX_BODY_BYTES)
   return [
     { ...kafka, ready: kafka.ready || room },
     { name: 'spool', ready: kafka.ready || room, detail: `${spool.size.records} records wait` },
@@ -173,7 +183,10 @@ lifecycle.onStop(
   periodically(
     DRAIN_INTERVAL_MS,
     async () => spooled?.drain(lanes.send, stopping.signal),
-    (err) => sayUnreadable({ err }),
+    (err) => {
+      metrics.spoolDrainFailures.inc()
+      sayUnreadable({ err })
+    },
   ),
 )
 lifecycle.onStop('publishers', () => lanes.drain())

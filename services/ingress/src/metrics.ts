@@ -43,13 +43,18 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
   return {
     spoolDamage: new Counter({
       name: 'ingress_spool_damage_total',
-      help: 'Damage met in the spool: `torn-tail` is what a crash leaves, anything else a failing disk.',
+      help: 'Damage met in the spool: `torn-tail` is what a crash leaves, `refused` what Kafka takes nowhere, anything else a failing disk.',
       labelNames: ['what'],
       registers,
     }),
     spoolErrors: new Counter({
       name: 'ingress_spool_errors_total',
       help: 'Events that the disk of the spool refused, for want of room or for a fault. They were not promised, unless Kafka took them.',
+      registers,
+    }),
+    spoolDrainFailures: new Counter({
+      name: 'ingress_spool_drain_failures_total',
+      help: 'Tries to send what is in the spool that failed. Each outage of Kafka has some; the same records are tried again.',
       registers,
     }),
     answers: new Counter({
@@ -68,6 +73,12 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
       name: 'ingress_published_total',
       help: 'Records by kind of event and outcome.',
       labelNames: ['event', 'outcome'],
+      registers,
+    }),
+    refused: new Counter({
+      name: 'ingress_refused_records_total',
+      help: 'Records that Kafka will never take, each time one was tried, by whether quarantine has their bytes.',
+      labelNames: ['quarantined'],
       registers,
     }),
     flushRecords: new Histogram({

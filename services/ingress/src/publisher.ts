@@ -5,6 +5,7 @@
  * themselves, and one send carries hundreds of requests (a send for each would be seven times slower). One flush at a time: two were measured slower.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { type Send, sendInParts } from './send-in-parts.ts'
 
 /**
  * `stored`: every in-sync replica has it. All others mean no promise: `deadline` (the record may still land), `queue-full`, `refused` (Kafka will
@@ -18,13 +19,12 @@ export interface Publishable {
   readonly value: Uint8Array | null
 }
 
-/** The way to Kafka: resolves when all records are stored; throws an error with `kind` 'refused' when one of them never will be. */
-export type Send<R> = (records: readonly R[]) => Promise<void>
-
-export interface PublisherOptions {
+export interface PublisherOptions<R> {
   readonly maxRecords: number
   readonly maxBytes: number
   readonly onFlush?: (records: number, seconds: number, error: Error | undefined) => void
+  /** Told of each record that ends as `refused`. */
+  readonly onRefused?: (record: R, error: Error) => void
 }
 
 export interface Publisher<R> {
@@ -32,8 +32,6 @@ export interface Publisher<R> {
   publish(record: R, deadlineAt: number): Promise<Outcome>
   /** What waits or is in flight, also after its request has been answered: this is the memory that is held. */
   readonly size: { readonly records: number; readonly bytes: number }
-  /** How long the flush in flight has lasted, 0 when there is none. No bound of kafkajs' ends it, so somebody must look. */
-  readonly flushMs: number
   /** Takes nothing more and resolves when everything taken has met its outcome. */
   close(): Promise<void>
 }
@@ -54,12 +52,11 @@ const RECORD_OVERHEAD_BYTES = 512
 const RETRY_PAUSE_MS = 100
 const SWEEP_INTERVAL_MS = 20
 
-export const createPublisher = <R extends Publishable>(send: Send<R>, options: PublisherOptions): Publisher<R> => {
+export const createPublisher = <R extends Publishable>(send: Send<R>, options: PublisherOptions<R>): Publisher<R> => {
   let queue: Entry<R>[] = []
   const held = new Set<Entry<R>>()
   let heldBytes = 0
   let closing = false
-  let flushStartedAt: number | undefined
   let pumping: Promise<void> | undefined
   let sweeper: NodeJS.Timeout | undefined
 
@@ -105,31 +102,30 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     return batch
   }
 
-  /** @returns entries that may be tried again. */
-  const flush = async (batch: Entry<R>[]): Promise<Entry<R>[]> => {
+  const sendTimed = async (batch: readonly Entry<R>[]): Promise<void> => {
     const startedAt = performance.now()
-    flushStartedAt = startedAt
-    const report = (error?: Error) => {
-      flushStartedAt = undefined
-      options.onFlush?.(batch.length, (performance.now() - startedAt) / 1000, error)
-    }
+    const report = (error?: Error) => options.onFlush?.(batch.length, (performance.now() - startedAt) / 1000, error)
     try {
       await send(batch.map(({ record }) => record))
-      report()
-      for (const entry of batch) settle(entry, 'stored')
-      return []
     } catch (error) {
       report(error as Error)
-      if ((error as { kind?: string }).kind !== 'refused') return batch
-      const [first] = batch
-      if (batch.length === 1 && first) {
-        settle(first, 'refused')
-        return []
-      }
-      // A broker refuses a batch as a whole: halve it until the one record that it will not take stands alone.
-      const middle = batch.length >> 1
-      return [...(await flush(batch.slice(0, middle))), ...(await flush(batch.slice(middle)))]
+      throw error
     }
+    report()
+  }
+
+  /** @returns entries that may be tried again. */
+  const flush = async (batch: readonly Entry<R>[]): Promise<Entry<R>[]> => {
+    const again: Entry<R>[] = []
+    for await (const part of sendInParts(sendTimed, batch)) {
+      if (part.end === 'stored') for (const entry of part.records) settle(entry, 'stored')
+      else if (part.end === 'unavailable') again.push(...part.records)
+      else {
+        settle(part.record, 'refused')
+        options.onRefused?.(part.record.record, part.error)
+      }
+    }
+    return again
   }
 
   const pump = async () => {
@@ -163,9 +159,6 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     },
     get size() {
       return { records: held.size, bytes: heldBytes }
-    },
-    get flushMs() {
-      return flushStartedAt === undefined ? 0 : performance.now() - flushStartedAt
     },
     close: async () => {
       closing = true

@@ -20,12 +20,16 @@ const setUp = ({ outcome = 'stored' as Outcome, append = async () => {}, held = 
         await append()
       },
       drain: async (send) => {
-        await send([record])
+        await send([record], () => undefined)
         return 'empty'
       },
       size: { records: held, bytes: held, oldestAt: undefined },
     },
-    { spoolAfterMs: 10, onDiskError: ({ message }) => errors.push(message) },
+    {
+      spoolAfterMs: 10,
+      onDiskError: ({ message }) => errors.push(message),
+      onDrainError: ({ message }) => errors.push(`drain: ${message}`),
+    },
   )
   return { publish, drain, calls, errors }
 }
@@ -85,4 +89,10 @@ it('asks Kafka when a disk that holds earlier records is full', async () => {
 it('answers by the deadline though the disk hangs', async () => {
   const { publish } = setUp({ outcome: 'deadline', append: () => new Promise(() => {}) })
   expect(await publish(record, performance.now() + 30)).toBe('deadline')
+})
+
+it('says that a send of the drain failed, which the spool itself takes for the end of a turn', async () => {
+  const { drain, errors } = setUp()
+  await drain(async () => Promise.reject(new Error('away')), AbortSignal.abort()).catch(() => undefined)
+  expect(errors).toEqual(['drain: away'])
 })

@@ -4,7 +4,7 @@
  */
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import type { Outcome } from './publisher.ts'
-import type { DrainEnd, Spool } from './spool/spool.ts'
+import type { DrainEnd, Spool, SpoolSend } from './spool/spool.ts'
 
 export type Publish<Result> = (record: OutgoingRecord, deadlineAt: number) => Promise<Result>
 
@@ -12,12 +12,14 @@ export interface SpooledPublishOptions {
   /** How long Kafka may take before the disk is asked. */
   readonly spoolAfterMs: number
   readonly onDiskError: (error: Error) => void
+  /** A send of the drain failed; the next drain begins with the same records. */
+  readonly onDrainError: (error: Error) => void
 }
 
 export interface SpooledPublish {
   readonly publish: Publish<Outcome | 'spooled'>
   /** Sends what was spooled, in order of arrival, as far as Kafka takes it. */
-  drain(send: (records: readonly OutgoingRecord[]) => Promise<void>, signal: AbortSignal): Promise<DrainEnd>
+  drain(send: SpoolSend, signal: AbortSignal): Promise<DrainEnd>
 }
 
 const expired = Symbol('expired')
@@ -48,7 +50,7 @@ const NEARLY_EMPTY_RECORDS = 500
 export const createSpooledPublish = (
   publish: Publish<Outcome>,
   spool: Pick<Spool, 'append' | 'drain' | 'size'>,
-  { spoolAfterMs, onDiskError }: SpooledPublishOptions,
+  { spoolAfterMs, onDiskError, onDrainError }: SpooledPublishOptions,
 ): SpooledPublish => {
   let kafkaTakes = false
   const toDisk = async (record: OutgoingRecord, deadlineAt: number): Promise<'spooled' | undefined> => {
@@ -69,12 +71,13 @@ export const createSpooledPublish = (
       return (await toDisk(record, deadlineAt)) ?? outcome
     },
     drain: (send, signal) =>
-      spool.drain(async (records) => {
+      spool.drain(async (records, keep) => {
         try {
-          await send(records)
+          await send(records, keep)
           kafkaTakes = true
         } catch (error) {
           kafkaTakes = false
+          onDrainError(error as Error)
           throw error
         }
       }, signal),

@@ -19,6 +19,8 @@ export interface AppenderOptions {
 
 export interface Appender {
   append(record: OutgoingRecord): Promise<void>
+  /** Whether so many bytes more stay within `maxBytes`. */
+  hasRoomFor(bytes: number): boolean
   /** Whether something waits for the disk, and this is the segment that it may go to. Undefined stands for the first of all. */
   mayWriteTo(segment: Segment | undefined): boolean
   /** Settled, and replaced, after each commit and when nothing waits any more. */
@@ -119,11 +121,13 @@ export const createAppender = (files: SpoolFiles, { maxBytes, segmentBytes, maxW
     signalCommit()
   }
 
+  const hasRoomFor = (bytes: number) => files.bytes + waitingBytes + bytes <= maxBytes
+
   return {
     append: (record) => {
       const frame = encodeFrame(record, marker)
       const bytes = reservedBytes(frame)
-      if (files.bytes + waitingBytes + bytes > maxBytes) return Promise.reject(new SpoolFullError(`the spool holds its ${maxBytes} bytes`))
+      if (!hasRoomFor(bytes)) return Promise.reject(new SpoolFullError(`the spool holds its ${maxBytes} bytes`))
       if (waitingBytes + bytes > maxWaitingBytes) return Promise.reject(new SpoolFullError('too much waits for the disk'))
       return new Promise((resolve, reject) => {
         queue.push({ frame, timestamp: record.timestamp, resolve, reject })
@@ -131,6 +135,7 @@ export const createAppender = (files: SpoolFiles, { maxBytes, segmentBytes, maxW
         pumping ??= pump()
       })
     },
+    hasRoomFor,
     mayWriteTo: (segment) => pumping !== undefined && segment === segments.at(-1),
     get committed() {
       return committed.promise

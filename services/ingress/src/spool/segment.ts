@@ -4,13 +4,13 @@ import { decodeHeader, encodeHeader, type Found, HEADER_BYTES, readFrames } from
 
 /**
  * `torn-tail`: an append that was cut short, as a crash leaves it; nothing had been promised. `damage`: the medium gave back other bytes than were
- * written; what was promised may be lost. `unreadable`: it gave back none.
+ * written; what was promised may be lost. `unreadable`: it gave back none. `refused`: no damage of the medium; Kafka will take one of these records nowhere.
  */
 export interface SpoolDamage {
   readonly file: string
   readonly offset: number
   readonly bytes: number
-  readonly what: 'torn-tail' | 'damage' | 'unreadable'
+  readonly what: 'torn-tail' | 'damage' | 'unreadable' | 'refused'
 }
 
 /** One file. Its records are those between `sentEnd` and `confirmedEnd`. */
@@ -123,7 +123,8 @@ const readRange = async ({ path }: Segment, from: number, to: number): Promise<B
 
 export type Report = (damage: SpoolDamage) => void
 
-const noteDamage = (segment: Segment, what: SpoolDamage['what'], offset: number, end: number, report: Report) => {
+/** Has the file set aside when it is done with, but for a torn tail. */
+export const noteDamage = (segment: Segment, what: SpoolDamage['what'], offset: number, end: number, report: Report) => {
   if (what !== 'torn-tail') segment.damaged = true
   if (segment.reported.has(offset) || offset === end) return
   segment.reported.add(offset)

@@ -218,6 +218,15 @@ describe('a spool that is full', () => {
     expect(names(await drained(spool))).toEqual(['c'])
   })
 
+  it('says that it has no room before its last byte is taken, since what comes next would be refused', async () => {
+    const { spool } = await openAt(newDirectory(), { maxBytes: 2000 })
+    expect(spool.hasRoomFor(1500)).toBe(true)
+    await spool.append(named('a', 1500))
+    expect([spool.size.bytes < 2000, spool.hasRoomFor(1500)]).toEqual([true, false])
+    await drained(spool)
+    expect(spool.hasRoomFor(1500)).toBe(true)
+  })
+
   it('holds no more in memory for the disk than it may', async () => {
     const { spool } = await openAt(newDirectory(), { maxWaitingBytes: 2000 })
     const first = spool.append(named('a', 1500))
@@ -443,6 +452,21 @@ describe('what an earlier process left', () => {
     await spool.append(named('d'))
     await spool.close()
     expect(names((await reopened(directory)).records)).toEqual(['d'])
+  })
+
+  it('keeps the file of a record that the send could place nowhere, and goes on with the next', async () => {
+    const directory = newDirectory()
+    const { spool, damages } = await openAt(directory, { segmentBytes: 1 })
+    for (const name of numbered(3)) await spool.append(named(name))
+    const [, second] = segmentsIn(directory)
+    const sent: string[] = []
+    const end = await spool.drain(async (records, keep) => {
+      sent.push(...names(records))
+      if (names(records).includes('r1')) keep()
+    })
+    expect([end, sent, segmentsIn(directory)]).toEqual(['empty', numbered(3), [`${second}.damaged`]])
+    expect(damages).toMatchObject([{ file: join(directory, second!), what: 'refused' }])
+    expect(spool.size.records).toBe(0)
   })
 
   it('that is of zeros, as a power loss can leave it, is taken for torn', async () => {

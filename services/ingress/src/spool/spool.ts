@@ -10,7 +10,7 @@ import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { createAppender } from './appender.ts'
 import { findFiles, makeDirectory, retire, type SpoolFiles } from './directory.ts'
 import { lockDirectory } from './lock.ts'
-import { readUnsent, type Segment, type SpoolDamage } from './segment.ts'
+import { noteDamage, readUnsent, type Segment, type SpoolDamage } from './segment.ts'
 
 export { SpoolFullError } from './appender.ts'
 export { SpoolInUseError } from './lock.ts'
@@ -32,19 +32,27 @@ export interface SpoolOptions {
 /** `empty`: all was sent. `failed`: a send was rejected. `stopped`: by the signal or by closing. */
 export type DrainEnd = 'empty' | 'failed' | 'stopped'
 
+/**
+ * Resolves when the records need not be kept any longer.
+ * @param keep has the file set aside instead of deleted, for people: a record in it will be taken nowhere.
+ */
+export type SpoolSend = (records: readonly OutgoingRecord[], keep: () => void) => Promise<void>
+
 export interface Spool {
   /**
    * Resolves when the record is on disk.
    * @throws SpoolFullError at once, or the error of the disk: then no promise may be given, though the record may still be sent.
    */
   append(record: OutgoingRecord): Promise<void>
+  /** Whether a record with a value of so many bytes fits. Appends are refused before the last byte is taken, so that `size` cannot tell. */
+  hasRoomFor(valueBytes: number): boolean
   /**
    * Hands the records to `send`, batch by batch, in order of arrival, and forgets them when it has resolved; also those that are appended meanwhile.
    * A send that is rejected ends the drain, and the next drain begins with the same records: that a record which Kafka will never take does not stand
    * there for ever is `send`'s business, as is the pace. One drain at a time; a second call joins the first.
    * @throws the error of the disk; what could not be read or deleted does not stand in the way of the next drain.
    */
-  drain(send: (records: readonly OutgoingRecord[]) => Promise<void>, signal?: AbortSignal): Promise<DrainEnd>
+  drain(send: SpoolSend, signal?: AbortSignal): Promise<DrainEnd>
   /** Records not yet sent, bytes on disk, and the timestamp of the record that has waited longest. */
   readonly size: { readonly records: number; readonly bytes: number; readonly oldestAt: number | undefined }
   /** Resolves when what waits is on disk, a drain has finished the send it was in, and the directory is free. */
@@ -82,7 +90,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
   let draining: Promise<DrainEnd> | undefined
   let closed: Promise<void> | undefined
 
-  const sendSegment = async (segment: Segment, send: (records: readonly OutgoingRecord[]) => Promise<void>, isStopped: () => boolean) => {
+  const sendSegment = async (segment: Segment, send: SpoolSend, isStopped: () => boolean) => {
     const end = segment.confirmedEnd
     const records = await readUnsent(segment, report)
     for (let next = records.next(); !next.done; ) {
@@ -102,7 +110,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
       }
       if (isStopped()) return 'stopped'
       try {
-        await send(batch)
+        await send(batch, () => noteDamage(segment, 'refused', segment.sentEnd, sentEnd, report))
       } catch {
         return 'failed'
       }
@@ -136,6 +144,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
 
   return {
     append: (record) => (closed ? Promise.reject(new Error('the spool is closed')) : appender.append(record)),
+    hasRoomFor: (valueBytes) => appender.hasRoomFor(valueBytes),
     drain: (send, signal) => {
       draining ??= run(send, signal).finally(() => {
         draining = undefined
