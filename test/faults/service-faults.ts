@@ -16,6 +16,7 @@ const postAll = async (arena: Arena, events: readonly MadeEvent[]) => {
   }
 }
 
+const HOUR_MS = 3_600_000
 /** As a shell tells it: 128 and the number of the signal. */
 const KILLED = 137
 
@@ -122,9 +123,15 @@ export const serviceFaults: readonly Fault[] = [
     name: 'clock steps',
     how: "the services' time jumps back and forth by an hour",
     options: { ingressEnv: { NODE_OPTIONS: jumpingClock }, projectorEnv: { NODE_OPTIONS: jumpingClock } },
-    inject: async ({ ingresses, projectors, untilPromised }, scale) => {
+    inject: async ({ ingresses, projectors, pipeline, untilPromised }, scale) => {
       await lasting(2400)
       await untilPromised(300 + 2700 * scale)
+      let [earliest, latest] = [Number.POSITIVE_INFINITY, 0]
+      await readTopic(pipeline.kafka, pipeline.admin, pipeline.topics.customers, ({ timestamp }) => {
+        earliest = Math.min(earliest, Number(timestamp))
+        latest = Math.max(latest, Number(timestamp))
+      })
+      if (latest - earliest < 2 * HOUR_MS) throw new Error('the clock of the ingresses did not jump')
       // The end of the fault; from here on all must go on by itself.
       for (const { process } of [...ingresses, ...projectors]) process.signal('SIGCONT')
     },
