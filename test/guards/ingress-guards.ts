@@ -183,4 +183,20 @@ export const ingressGuards: readonly Guard[] = [
     to: '',
     test: brokers('test/bad-input.e2e.test.ts', 'holds no more connections than it may'),
   },
+  {
+    guard: 'a log that cannot be written is given up',
+    prevents: 'a service that neither answers nor ends, because the disk of its log is full',
+    file: 'packages/runtime/src/log.ts',
+    from: `process.stdout.on('error', () => {})`,
+    to: '',
+    test: unit('packages/runtime/src/log.test.ts', 'because the disk is full'),
+  },
+  {
+    guard: 'nobody waits for the reader of the log',
+    prevents: 'a service that stands still because a collector of logs does',
+    file: 'packages/runtime/src/log.ts',
+    from: 'destination: DestinationStream = standardOutput()',
+    to: 'destination?: DestinationStream',
+    test: unit('packages/runtime/src/log.test.ts', 'because nobody reads it'),
+  },
 ]
