@@ -116,12 +116,38 @@ it('holds no more connections than it may', async () => {
   await Promise.all(held.map((socket) => once(socket, 'connect')))
   // Turned away is closed, or reset, without a word.
   expect(await raw(head([], ''), small).catch(() => '')).toBe('')
+  expect(await small.metric('ingress_connections_dropped_total')).toBe(1)
   for (const socket of held) socket.destroy()
   await waitUntil(
     'there is room again',
     () => raw(head([], ''), small).catch(() => ''),
     (answer) => answer.startsWith('HTTP/1.1 401'),
   )
+})
+
+describe.concurrent('a connection is given up, and its place is free again,', () => {
+  const started = 'POST /webhooks/mykaarma HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\n'
+  it.each([
+    ['says nothing', '', {}],
+    ['stalls in its headers', started, {}],
+    ['stalls in its body', `${started}content-length: 100\r\n\r\nhalf`, {}],
+    // More answers than the buffers between hold.
+    ['reads no answer', 'GET / HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(30_000), { KEEP_ALIVE_TIMEOUT_MS: '1000' }],
+  ])('though the client that %s does not close its side', async (_, text, env) => {
+    const small = await pipeline.start('ingress', { MAX_CONNECTIONS: '1', REQUEST_TIMEOUT_MS: '1000', ...env })
+    const { hostname, port } = new URL(small.url)
+    // Nothing is read, so not even the end of the other side is noticed.
+    const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: true }).pause()
+    socket.on('error', () => undefined)
+    await once(socket, 'connect')
+    if (text) socket.write(text)
+    await waitUntil(
+      'there is room again',
+      () => raw(head([], ''), small).catch(() => ''),
+      (answer) => answer.startsWith('HTTP/1.1 401'),
+    )
+    socket.destroy()
+  })
 })
 
 it('serves while it stops what had begun to arrive before', async () => {

@@ -42,6 +42,9 @@ export const WEBHOOK_PATH = '/webhooks/mykaarma'
 /** Seconds after which the sender may try again. It backs off by itself; this is for people and other clients. */
 const RETRY_AFTER_SECONDS = '5'
 
+/** After an answer to what was no request, the peer has this long to read it and to close. */
+const FAREWELL_MS = 1000
+
 const oneHeader = (value: string | string[] | undefined): string | undefined => (Array.isArray(value) ? value.join(', ') : value)
 
 /** For what is no request that fastify could see: Node's HTTP parser gave up. */
@@ -89,8 +92,12 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       const { status, body, headers } = rawAnswer(problemOfClientError(error))
       const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
       socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`)
+      // A peer that does not close its side would keep its place for ever. Not at once: what it is still sending would reset the connection under the answer.
+      setTimeout(() => socket.destroy(), FAREWELL_MS).unref()
     },
     keepAliveTimeout: options.keepAliveTimeoutMs,
+    // Ends what no other bound does: a client that writes requests and reads no answer. Above all those times in which silence is in order.
+    connectionTimeout: options.keepAliveTimeoutMs + options.requestTimeoutMs,
     // While closing, requests on open connections are still served: refusing them would cost the sender one of its six tries.
     return503OnClosing: false,
     ...(options.trustedProxies && { trustProxy: (address: string) => options.trustedProxies?.includes(address) ?? false }),
@@ -104,6 +111,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
 
   // Unauthenticated requests hold memory too: a body each, at most.
   app.server.maxConnections = options.maxConnections
+  app.server.on('drop', () => metrics.dropped.inc())
   app.server.on('checkExpectation', (_request, response) => {
     const { status, body, headers } = rawAnswer('expectation-failed')
     response.writeHead(status, headers).end(body)
