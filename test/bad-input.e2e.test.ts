@@ -176,6 +176,30 @@ it('serves while it stops what had begun to arrive before', async () => {
   expect(await stopping.ended).toBe(0)
 })
 
+it('answers while it stops without Kafka what arrives too late for a deadline of its own', async () => {
+  const stopping = await pipeline.start('ingress', { KAFKA_BROKERS: '127.0.0.1:1', ACCEPT_DEADLINE_MS: '1000' })
+  const { body } = makeCustomersEvent()
+  const request = head([`mykaarma-signature-token: ${sign(body, pipeline.secret)}`, `x-authorization-token: ${pipeline.token}`], body)
+  const { hostname, port } = new URL(stopping.url)
+  const [early, late] = [connect(Number(port), hostname), connect(Number(port), hostname)]
+  const answers = [text(early), text(late)]
+  late.write(request.slice(0, 30))
+  // One that is answered: by then the first has been seen.
+  expect(await raw(head([], ''), stopping)).toMatch(/^HTTP\/1.1 401 /)
+  early.write(request)
+  await waitUntil(
+    'the first waits for Kafka',
+    () => stopping.metric('ingress_queue_records'),
+    (records) => records === 1,
+  )
+  stopping.signal('SIGTERM')
+  // Its deadline, after which the second would have another whole one.
+  expect(await answers[0]).toMatch(/^HTTP\/1.1 503 /)
+  late.write(request.slice(30))
+  expect(await answers[1]).toMatch(/^HTTP\/1.1 503 /)
+  expect(await stopping.ended).toBe(0)
+})
+
 describe('ids and timestamps', () => {
   it.each([
     ['1 character', 'x'],

@@ -208,6 +208,14 @@ export const ingressGuards: readonly Guard[] = [
     test: brokers('test/bad-input.e2e.test.ts', 'holds no more connections than it may'),
   },
   {
+    guard: 'while the port closes no deadline lies after the cut',
+    prevents: 'a request without an answer: one that came late in a stop while Kafka hung',
+    file: `${folder}/app.ts`,
+    from: 'Math.min(performance.now() + options.acceptDeadlineMs, lastDeadline)',
+    to: 'performance.now() + options.acceptDeadlineMs',
+    test: brokers('test/bad-input.e2e.test.ts', 'answers while it stops without Kafka'),
+  },
+  {
     guard: 'a log that cannot be written is given up',
     prevents: 'a service that neither answers nor ends, because the disk of its log is full',
     file: 'packages/runtime/src/log.ts',

@@ -122,6 +122,13 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     done(null, payload)
   })
 
+  // When the port closes, connections under way are cut a fixed time later: a request that comes on one of them must have its answer by then.
+  let lastDeadline = Number.POSITIVE_INFINITY
+  app.addHook('preClose', (done) => {
+    lastDeadline = performance.now() + options.acceptDeadlineMs
+    done()
+  })
+
   // The raw bytes are what was signed and what is stored; nothing may parse or decode them before.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser(['text/plain', 'application/json'], { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
@@ -138,7 +145,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     WEBHOOK_PATH,
     {
       onRequest: (request, reply, done) => {
-        request.deadlineAt = performance.now() + options.acceptDeadlineMs
+        request.deadlineAt = Math.min(performance.now() + options.acceptDeadlineMs, lastDeadline)
         if (options.allowedAddresses && !options.allowedAddresses.includes(request.ip)) refuse(reply, 'forbidden-address')
         else done()
       },

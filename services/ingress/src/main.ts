@@ -177,7 +177,7 @@ lifecycle.onStop(
   ),
 )
 lifecycle.onStop('publishers', () => lanes.drain())
-// A request answered at its deadline is the last that can be under way.
+// The deadline of the last request is counted from the same moment.
 lifecycle.onStop('public port', () => closeServer(app, settings.ACCEPT_DEADLINE_MS + 500))
 lifecycle.onStop('readiness', async () => {
   stopping.abort()
