@@ -16,7 +16,7 @@ import { checkTopics, createAdmin, createKafka, createVerifiedProducer, TopicErr
 import { topicNames } from '@customer-stream/schemas'
 import { createApp } from './app.ts'
 import { createAuthenticate } from './authenticate.ts'
-import { ingressSettings, settingsFaults } from './config.ts'
+import { ingressSettings, SPOOL_WAITING_BYTES, settingsFaults } from './config.ts'
 import { createLanes } from './lanes.ts'
 import { createIngressMetrics } from './metrics.ts'
 import { openSpool, type Spool } from './spool/spool.ts'
@@ -75,6 +75,7 @@ if (settings.SPOOL_DIR !== undefined) {
   spool = await openSpool({
     directory: settings.SPOOL_DIR,
     maxBytes: settings.SPOOL_MAX_BYTES,
+    maxWaitingBytes: SPOOL_WAITING_BYTES,
     onDamage: (damage) => {
       metrics.spoolDamage.inc({ what: damage.what })
       logger.error(damage, 'damage in the spool')
