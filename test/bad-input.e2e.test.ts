@@ -116,12 +116,38 @@ it('holds no more connections than it may', async () => {
   await Promise.all(held.map((socket) => once(socket, 'connect')))
   // Turned away is closed, or reset, without a word.
   expect(await raw(head([], ''), small).catch(() => '')).toBe('')
+  expect(await small.metric('ingress_connections_dropped_total')).toBe(1)
   for (const socket of held) socket.destroy()
   await waitUntil(
     'there is room again',
     () => raw(head([], ''), small).catch(() => ''),
     (answer) => answer.startsWith('HTTP/1.1 401'),
   )
+})
+
+describe.concurrent('a connection is given up, and its place is free again,', () => {
+  const started = 'POST /webhooks/mykaarma HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\n'
+  it.each([
+    ['says nothing', '', {}],
+    ['stalls in its headers', started, {}],
+    ['stalls in its body', `${started}content-length: 100\r\n\r\nhalf`, {}],
+    // More answers than the buffers between hold.
+    ['reads no answer', 'GET / HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(30_000), { KEEP_ALIVE_TIMEOUT_MS: '1000' }],
+  ])('though the client that %s does not close its side', async (_, text, env) => {
+    const small = await pipeline.start('ingress', { MAX_CONNECTIONS: '1', REQUEST_TIMEOUT_MS: '1000', ...env })
+    const { hostname, port } = new URL(small.url)
+    // Nothing is read, so not even the end of the other side is noticed.
+    const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: true }).pause()
+    socket.on('error', () => undefined)
+    await once(socket, 'connect')
+    if (text) socket.write(text)
+    await waitUntil(
+      'there is room again',
+      () => raw(head([], ''), small).catch(() => ''),
+      (answer) => answer.startsWith('HTTP/1.1 401'),
+    )
+    socket.destroy()
+  })
 })
 
 it('serves while it stops what had begun to arrive before', async () => {
@@ -147,6 +173,30 @@ it('serves while it stops what had begun to arrive before', async () => {
   )
   socket.write(request.slice(30))
   expect(await answer).toMatch(/^HTTP\/1.1 202 /)
+  expect(await stopping.ended).toBe(0)
+})
+
+it('answers while it stops without Kafka what arrives too late for a deadline of its own', async () => {
+  const stopping = await pipeline.start('ingress', { KAFKA_BROKERS: '127.0.0.1:1', ACCEPT_DEADLINE_MS: '1000' })
+  const { body } = makeCustomersEvent()
+  const request = head([`mykaarma-signature-token: ${sign(body, pipeline.secret)}`, `x-authorization-token: ${pipeline.token}`], body)
+  const { hostname, port } = new URL(stopping.url)
+  const [early, late] = [connect(Number(port), hostname), connect(Number(port), hostname)]
+  const answers = [text(early), text(late)]
+  late.write(request.slice(0, 30))
+  // One that is answered: by then the first has been seen.
+  expect(await raw(head([], ''), stopping)).toMatch(/^HTTP\/1.1 401 /)
+  early.write(request)
+  await waitUntil(
+    'the first waits for Kafka',
+    () => stopping.metric('ingress_queue_records'),
+    (records) => records === 1,
+  )
+  stopping.signal('SIGTERM')
+  // Its deadline, after which the second would have another whole one.
+  expect(await answers[0]).toMatch(/^HTTP\/1.1 503 /)
+  late.write(request.slice(30))
+  expect(await answers[1]).toMatch(/^HTTP\/1.1 503 /)
   expect(await stopping.ended).toBe(0)
 })
 

@@ -37,7 +37,7 @@ export const burst = async ({ ingresses, post }: Arena) => {
 }
 
 /** Settings under which a burst does not fit into the queue of a topic. */
-export const shortQueue = { QUEUE_MAX_RECORDS: '50', QUEUE_MAX_BYTES: '1048576' }
+export const shortQueue = { QUEUE_MAX_RECORDS: '50', QUEUE_MAX_BYTES: '1114112' }
 const LANES = 3
 
 /** Looks at what the ingresses hold until it is stopped. */

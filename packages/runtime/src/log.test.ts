@@ -1,4 +1,7 @@
-import { expect, it, onTestFinished, vi } from 'vitest'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, openSync } from 'node:fs'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createLogger, createOccasionalLog } from './log.ts'
 
 const capture = () => {
@@ -40,4 +43,41 @@ it('logs the first of many, and with the next one after the interval how many we
   vi.advanceTimersByTime(10_000)
   log({})
   expect(logged).toEqual([0, 2])
+})
+
+describe('a process whose log cannot be written', () => {
+  /** Logs more than any pipe holds, answers when spoken to, and is then told to stop. */
+  const run = async (standardOutput: number | 'pipe') => {
+    const load = (file: string) => JSON.stringify(new URL(file, import.meta.url).href)
+    const script = `import { createLogger } from ${load('./log.ts')}
+import { createLifecycle } from ${load('./lifecycle.ts')}
+const logger = createLogger('test', 'info')
+createLifecycle({ logger, deadlineMs: 1000 })
+for (let line = 0; line < 3000; line++) logger.warn('x'.repeat(1000))
+logger.fatal('trouble')
+process.stdin.on('data', () => process.stderr.write('here '))`
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      stdio: ['pipe', standardOutput, 'pipe'],
+      // Below the test's own, so that nothing of it stays behind.
+      timeout: 4000,
+      killSignal: 'SIGKILL',
+    })
+    let said = ''
+    child.stderr?.on('data', (data) => {
+      said += data
+      child.kill('SIGTERM')
+    })
+    child.stdin?.write('?')
+    const [code] = await once(child, 'exit')
+    return { code, said }
+  }
+
+  // Only Linux has a file that is always full.
+  it.skipIf(!existsSync('/dev/full'))('because the disk is full goes on, and stops in order', async () => {
+    expect(await run(openSync('/dev/full', 'w'))).toEqual({ code: 0, said: 'here ' })
+  })
+
+  it('because nobody reads it goes on, and stops in order', async () => {
+    expect(await run('pipe')).toEqual({ code: 0, said: 'here ' })
+  })
 })

@@ -24,11 +24,31 @@ const errorFields = (error: Error) => {
   }
 }
 
+const MAX_WAITING_BYTES = 1024 * 1024
+
+/**
+ * Not pino's own, which on a full disk throws, and then, told of that, tries to write it for ever without leaving the loop: no answer, no end on SIGTERM. A process without a
+ * log is worth more than none, so lines that cannot be written are given up. A file is written at once, and so is a pipe while its reader keeps up; for one that
+ * stalls lines wait up to a bound, and those that wait when the process ends are lost.
+ */
+const standardOutput = (): DestinationStream => {
+  process.stdout.on('error', () => {})
+  return {
+    write: (line) => {
+      if (process.stdout.writableLength < MAX_WAITING_BYTES) process.stdout.write(line)
+    },
+  }
+}
+
 /**
  * The process's logger: JSON lines on standard output. Nothing is logged per event: that costs as much as handling it.
  * @param destination standard output when not given.
  */
-export const createLogger = (service: string, level: (typeof LOG_LEVELS)[number], destination?: DestinationStream): Logger => {
+export const createLogger = (
+  service: string,
+  level: (typeof LOG_LEVELS)[number],
+  destination: DestinationStream = standardOutput(),
+): Logger => {
   const options: LoggerOptions = {
     level,
     base: { service },
@@ -60,7 +80,7 @@ export const createLogger = (service: string, level: (typeof LOG_LEVELS)[number]
       censor: '[redacted]',
     },
   }
-  return destination ? pino(options, destination) : pino(options)
+  return pino(options, destination)
 }
 
 /**

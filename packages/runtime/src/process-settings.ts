@@ -35,7 +35,7 @@ export const processSettings = {
     minimum: 1000,
     maximum: 300_000,
     description:
-      'On SIGTERM: what has not ended after this time is cut off, with exit code 1. Keep it above `SHUTDOWN_DELAY_MS` and below the time after which your supervisor kills (Kubernetes: 30 s).',
+      'On SIGTERM: what has not ended after this time is cut off, with exit code 1. Keep it above `SHUTDOWN_DELAY_MS`, for the ingress above that plus `ACCEPT_DEADLINE_MS` and a second, and below the time after which your supervisor kills (Kubernetes: 30 s).',
   }),
 }
 

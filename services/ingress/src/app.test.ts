@@ -108,6 +108,7 @@ describe('an authentic body that cannot be used', () => {
     ['has a payload that is not JSON', '{"type":"customers","id":"e1","payload":"{"}', 422, 'unroutable', 'payload-not-json'],
     ['has the payload "null"', '{"type":"customers","id":"e1","payload":"null"}', 422, 'unroutable', 'payload-not-an-object'],
     ['has no customerUuid', customers({ firstName: 'x' }), 422, 'unroutable', 'missing-customer-uuid'],
+    ['has a customerUuid that is no key', customers({ customerUuid: 'é'.repeat(16_385) }), 422, 'unroutable', 'customer-uuid-too-long'],
     ['nests 100 000 deep', `{"type":"customers","id":"e1","payload":${JSON.stringify(deep)}}`, 422, 'unroutable', 'payload-not-an-object'],
   ])('because it %s is answered, and a copy is kept with the reason', async (_, body, status, type, reason) => {
     const { post, published } = start({ maxBodyBytes: 1_000_000 })
@@ -117,6 +118,19 @@ describe('an authentic body that cannot be used', () => {
     expect(answer.json()).toMatchObject({ type, status, detail: reason })
     expect(published).toMatchObject([{ topic: 'mykaarma.quarantine', headers: { reason, stage: 'ingress' } }])
     expect(published[0]?.value).toEqual(Buffer.from(body as string))
+  })
+
+  it('is stored without a key where that is longer than Kafka takes, and up to there with it', async () => {
+    const { post, published } = start({ maxBodyBytes: 1_000_000 })
+    const [long, fits] = ['x'.repeat(32_769), 'x'.repeat(32_768)]
+    const bodies = [customers({ customerUuid: long }), JSON.stringify({ type: 'mpis', id: long }), JSON.stringify({ id: long })]
+    for (const body of [...bodies, customers({ customerUuid: fits })]) await post(body)
+    expect(published.map(({ topic, key }) => [topic, key?.length])).toEqual([
+      ['mykaarma.quarantine', undefined],
+      ['mykaarma.other.raw', undefined],
+      ['mykaarma.quarantine', undefined],
+      ['mykaarma.customers.raw', 32_768],
+    ])
   })
 
   it('is answered with 503 while its copy cannot be kept', async () => {

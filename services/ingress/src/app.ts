@@ -42,6 +42,9 @@ export const WEBHOOK_PATH = '/webhooks/mykaarma'
 /** Seconds after which the sender may try again. It backs off by itself; this is for people and other clients. */
 const RETRY_AFTER_SECONDS = '5'
 
+/** After an answer to what was no request, the peer has this long to read it and to close. */
+const FAREWELL_MS = 1000
+
 const oneHeader = (value: string | string[] | undefined): string | undefined => (Array.isArray(value) ? value.join(', ') : value)
 
 /** For what is no request that fastify could see: Node's HTTP parser gave up. */
@@ -89,8 +92,12 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       const { status, body, headers } = rawAnswer(problemOfClientError(error))
       const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
       socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`)
+      // A peer that does not close its side would keep its place for ever. Not at once: what it is still sending would reset the connection under the answer.
+      setTimeout(() => socket.destroy(), FAREWELL_MS).unref()
     },
     keepAliveTimeout: options.keepAliveTimeoutMs,
+    // Ends what no other bound does: a client that writes requests and reads no answer. Above all those times in which silence is in order.
+    connectionTimeout: options.keepAliveTimeoutMs + options.requestTimeoutMs,
     // While closing, requests on open connections are still served: refusing them would cost the sender one of its six tries.
     return503OnClosing: false,
     ...(options.trustedProxies && { trustProxy: (address: string) => options.trustedProxies?.includes(address) ?? false }),
@@ -104,6 +111,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
 
   // Unauthenticated requests hold memory too: a body each, at most.
   app.server.maxConnections = options.maxConnections
+  app.server.on('drop', () => metrics.dropped.inc())
   app.server.on('checkExpectation', (_request, response) => {
     const { status, body, headers } = rawAnswer('expectation-failed')
     response.writeHead(status, headers).end(body)
@@ -112,6 +120,13 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   app.addHook('onSend', (_request, reply, payload, done) => {
     if (deps.stopping.aborted) reply.header('connection', 'close')
     done(null, payload)
+  })
+
+  // When the port closes, connections under way are cut a fixed time later: a request that comes on one of them must have its answer by then.
+  let lastDeadline = Number.POSITIVE_INFINITY
+  app.addHook('preClose', (done) => {
+    lastDeadline = performance.now() + options.acceptDeadlineMs
+    done()
   })
 
   // The raw bytes are what was signed and what is stored; nothing may parse or decode them before.
@@ -130,7 +145,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     WEBHOOK_PATH,
     {
       onRequest: (request, reply, done) => {
-        request.deadlineAt = performance.now() + options.acceptDeadlineMs
+        request.deadlineAt = Math.min(performance.now() + options.acceptDeadlineMs, lastDeadline)
         if (options.allowedAddresses && !options.allowedAddresses.includes(request.ip)) refuse(reply, 'forbidden-address')
         else done()
       },

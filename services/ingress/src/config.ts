@@ -37,7 +37,7 @@ export const ingressSettings = {
     default: 1_048_576,
     minimum: 1024,
     maximum: 16_777_216,
-    description: 'A larger request body is refused with 413.',
+    description: 'A larger request body is refused with 413. With `SPOOL_DIR` at most 16711680.',
   }),
   ACCEPT_DEADLINE_MS: integer({
     default: 4000,
@@ -74,7 +74,7 @@ export const ingressSettings = {
     default: 67_108_864,
     minimum: 1_048_576,
     maximum: 4_294_967_296,
-    description: 'Bytes that may wait for one topic of Kafka; more are answered with 503.',
+    description: 'Bytes that may wait for one topic of Kafka; more are answered with 503. At least `MAX_BODY_BYTES` and 64 KiB.',
   }),
   SPOOL_DIR: optionalText({
     description:
@@ -97,9 +97,30 @@ export const ingressSettings = {
 
 export type IngressSettings = Loaded<typeof ingressSettings>
 
+/** Room beside the body, for key, headers and what is ours: as much as the topics are given. */
+const RECORD_OVERHEAD_BYTES = 64 * 1024
+
+/** Bytes that may wait for the disk of the spool. */
+export const SPOOL_WAITING_BYTES = 16 * 1024 * 1024
+
+/** To flush and to leave Kafka, after the last request has met its deadline. */
+const AFTER_LAST_REQUEST_MS = 1000
+
 /** What no single setting can tell by itself. */
 export const settingsFaults = (settings: IngressSettings): string[] => {
   const faults = processFaults(settings)
+  const stopMs = settings.SHUTDOWN_DELAY_MS + settings.ACCEPT_DEADLINE_MS + AFTER_LAST_REQUEST_MS
+  if (stopMs > settings.SHUTDOWN_DEADLINE_MS)
+    faults.push(
+      `SHUTDOWN_DEADLINE_MS must be at least SHUTDOWN_DELAY_MS + ACCEPT_DEADLINE_MS + 1000 = ${stopMs}: requests would be cut off`,
+    )
+  const recordBytes = settings.MAX_BODY_BYTES + RECORD_OVERHEAD_BYTES
+  if (recordBytes > settings.QUEUE_MAX_BYTES)
+    faults.push(`QUEUE_MAX_BYTES must be at least MAX_BODY_BYTES + 64 KiB = ${recordBytes}: the largest body would never be stored`)
+  if (settings.SPOOL_DIR !== undefined && recordBytes > SPOOL_WAITING_BYTES)
+    faults.push(
+      `MAX_BODY_BYTES must be at most ${SPOOL_WAITING_BYTES - RECORD_OVERHEAD_BYTES} with SPOOL_DIR: a larger body would never be spooled`,
+    )
   if (settings.SPOOL_DIR !== undefined && settings.SPOOL_AFTER_MS >= settings.ACCEPT_DEADLINE_MS)
     faults.push('SPOOL_AFTER_MS must be below ACCEPT_DEADLINE_MS: nothing would ever be spooled')
   if (settings.MYKAARMA_AUTH === 'off') return faults

@@ -16,7 +16,7 @@ import { checkTopics, createAdmin, createKafka, createVerifiedProducer, TopicErr
 import { topicNames } from '@customer-stream/schemas'
 import { createApp } from './app.ts'
 import { createAuthenticate } from './authenticate.ts'
-import { ingressSettings, settingsFaults } from './config.ts'
+import { ingressSettings, SPOOL_WAITING_BYTES, settingsFaults } from './config.ts'
 import { createLanes } from './lanes.ts'
 import { createIngressMetrics } from './metrics.ts'
 import { openSpool, type Spool } from './spool/spool.ts'
@@ -81,6 +81,7 @@ if (settings.SPOOL_DIR !== undefined) {
   spool = await openSpool({
     directory: settings.SPOOL_DIR,
     maxBytes: settings.SPOOL_MAX_BYTES,
+    maxWaitingBytes: SPOOL_WAITING_BYTES,
     onDamage: (damage) => {
       metrics.spoolDamage.inc({ what: damage.what })
       logger.error(damage, 'a file of the spool is damaged, or holds what Kafka refuses')
@@ -190,7 +191,7 @@ lifecycle.onStop(
   ),
 )
 lifecycle.onStop('publishers', () => lanes.drain())
-// A request answered at its deadline is the last that can be under way.
+// The deadline of the last request is counted from the same moment.
 lifecycle.onStop('public port', () => closeServer(app, settings.ACCEPT_DEADLINE_MS + 500))
 lifecycle.onStop('readiness', async () => {
   stopping.abort()

@@ -63,6 +63,11 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
       labelNames: ['answer'],
       registers,
     }),
+    dropped: new Counter({
+      name: 'ingress_connections_dropped_total',
+      help: 'Connections turned away without a word, because `MAX_CONNECTIONS` were open.',
+      registers,
+    }),
     authenticated: new Counter({
       name: 'ingress_authenticated_total',
       help: 'Authentic requests by the names of the secret and the token that matched; a rotation is over when the old name stands still.',
