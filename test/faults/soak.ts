@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import { Random } from '@customer-stream/simulator'
 import { type KafkaCluster, startCluster } from '@customer-stream/testing'
 import { brokerFaults } from './broker-faults.ts'
-import { type FaultResult, faultTable, isSoundResult, runFault } from './fault.ts'
+import { type FailedRow, type FaultResult, faultTable, isSoundResult, runFault } from './fault.ts'
 import { pressureFaults } from './pressure-faults.ts'
 import { redisFaults } from './redis-faults.ts'
 import { serviceFaults } from './service-faults.ts'
@@ -29,7 +29,7 @@ const readArguments = () => {
 const { minutes, seed } = readArguments()
 const random = new Random(seed)
 const faults = [...serviceFaults, ...pressureFaults, ...brokerFaults, ...redisFaults]
-const results: FaultResult[] = []
+const results: (FaultResult | FailedRow)[] = []
 tell(`soak: ${minutes} minutes, seed ${seed}`)
 
 const interrupted = new AbortController()
@@ -40,9 +40,11 @@ try {
   cluster = await startCluster({ log: tell, signal: interrupted.signal })
   const until = performance.now() + minutes * 60_000
   for (let run = 0; performance.now() < until && !interrupted.signal.aborted; run++) {
-    const fault = faults[random.below(faults.length)]
-    if (!fault) break
-    const result = await runFault(cluster, fault, { seed: seed + run * 10, scale: random.below(10) / 10 })
+    const fault = random.pick(faults)
+    const result = await runFault(cluster, fault, { seed: seed + run * 10, scale: random.below(11) / 10 }).catch((error: unknown) => {
+      results.push({ fault: fault.name, failed: true })
+      throw error
+    })
     results.push(result)
     tell(faultTable([result]).split('\n')[1] ?? '')
     for (const sentence of result.imbalances) tell(`  ${sentence}`)
@@ -55,6 +57,6 @@ try {
 }
 process.stdout.write(`${faultTable(results)}\n`)
 if (failure) tell(`soak: ${(failure as Error).message}`)
-const sound = failure === undefined && results.length > 0 && results.every(isSoundResult)
+const sound = failure === undefined && results.length > 0 && results.every((result) => 'made' in result && isSoundResult(result))
 tell(sound ? `nothing missing, nothing wrong, all adding up in ${results.length} runs` : `repeat it with --seed ${seed}`)
 process.exit(sound ? 0 : 1)
