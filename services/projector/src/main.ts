@@ -162,6 +162,7 @@ const every = (intervalMs: number, duty: () => Promise<void>) => {
  * a moment, so Kafka must have answered all the time.
  */
 let kafkaAnsweredSince = Number.POSITIVE_INFINITY
+let stalledBefore = false
 const watch = async () => {
   try {
     await askKafka()
@@ -169,11 +170,13 @@ const watch = async () => {
   } catch {
     kafkaAnsweredSince = Number.POSITIVE_INFINITY
   }
-  // It fetches, and yet nothing moves, and it waits for nothing.
+  // It fetches, and yet nothing moves, and it waits for nothing. Seen twice: a consumer that has only just found back into its group may have been away all that time.
   const stalledMs = projection.stalledMs()
-  if (stalledMs > settings.CONSUMER_SESSION_TIMEOUT_MS * STALLED_SESSIONS) {
+  const stalled = stalledMs > settings.CONSUMER_SESSION_TIMEOUT_MS * STALLED_SESSIONS
+  if (stalled && stalledBefore) {
     lifecycle.fail(new Error(`a partition has had records to apply for ${Math.round(stalledMs / 1000)} s and has not moved`))
   }
+  stalledBefore = stalled
   const quietMs = Math.min(consumer.quietMs(), performance.now() - kafkaAnsweredSince)
   if (quietMs < settings.CONSUMER_SESSION_TIMEOUT_MS * QUIET_SESSIONS) return
   lifecycle.fail(new Error(`the consumer has shown no sign of life for ${Math.round(quietMs / 1000)} s although Kafka answers`))
