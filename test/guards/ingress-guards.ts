@@ -209,14 +209,6 @@ export const ingressGuards: readonly Guard[] = [
     test: brokers('test/bad-input.e2e.test.ts', 'though the client that stalls in its body'),
   },
   {
-    guard: 'a connection on which nothing moves is ended',
-    prevents: 'a port shut by clients that send requests and read no answer',
-    file: `${folder}/app.ts`,
-    from: 'connectionTimeout: options.keepAliveTimeoutMs + options.requestTimeoutMs',
-    to: 'connectionTimeout: 0',
-    test: brokers('test/bad-input.e2e.test.ts', 'though the client that reads no answer'),
-  },
-  {
     guard: 'connections turned away are counted',
     prevents: 'a port that is shut without anybody knowing',
     file: `${folder}/app.ts`,

@@ -96,7 +96,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       setTimeout(() => socket.destroy(), FAREWELL_MS).unref()
     },
     keepAliveTimeout: options.keepAliveTimeoutMs,
-    // Ends what no other bound does: a client that writes requests and reads no answer. Above all those times in which silence is in order.
+    // A second line behind the time for a request, for a client that writes requests and reads no answer. Above all those times in which silence is in order.
     connectionTimeout: options.keepAliveTimeoutMs + options.requestTimeoutMs,
     // While closing, requests on open connections are still served: refusing them would cost the sender one of its six tries.
     return503OnClosing: false,
