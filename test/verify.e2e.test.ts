@@ -16,6 +16,9 @@ let pipeline: Pipeline
 let ingress: ServiceProcess
 let projector: ServiceProcess
 let middle: string
+/** What Kafka holds up to `middle`, and in all: a record may be there twice. */
+let storedFirst: number
+let stored: number
 beforeAll(async () => {
   pipeline = await openPipeline(inject('brokers'))
   ;[ingress, projector] = await Promise.all([pipeline.start('ingress'), pipeline.start('projector')])
@@ -25,10 +28,14 @@ beforeAll(async () => {
       pipeline.post(ingress, makeCustomersEvent({ customerUuid: `c${i}`, timestamp }).body),
     )
     for (const { status } of await Promise.all(answers)) expect(status).toBe(202)
+    const ends = await pipeline.admin.fetchTopicOffsets(pipeline.topics.customers)
+    return ends.reduce((sum, { high }) => sum + Number(high), 0)
   }
-  await send(1)
+  storedFirst = await send(1)
   middle = new Date().toISOString()
-  await send(2)
+  stored = await send(2)
+  expect(storedFirst).toBeGreaterThanOrEqual(CUSTOMERS)
+  expect(stored - storedFirst).toBeGreaterThanOrEqual(CUSTOMERS)
 })
 afterAll(() => pipeline.close())
 
@@ -75,13 +82,13 @@ const traces = async () => {
 it('finds Redis as the topic has it, without a ledger, and leaves no trace in Kafka', async () => {
   const before = await traces()
   expect(before).toEqual(Object.values(pipeline.topics).sort())
-  expect(await verify()).toMatchObject({ code: 0, records: 2 * CUSTOMERS, customers: CUSTOMERS, wrong: 0 })
+  expect(await verify()).toMatchObject({ code: 0, records: stored, customers: CUSTOMERS, wrong: 0 })
   expect(await traces()).toEqual(before)
 })
 
 it('looks at a time range only; what is newer in Redis than the range is right', async () => {
-  expect(await verify('--since', middle)).toMatchObject({ code: 0, records: CUSTOMERS, customers: CUSTOMERS, wrong: 0 })
-  expect(await verify('--until', middle)).toMatchObject({ code: 0, records: CUSTOMERS, customers: 0, byVersion: CUSTOMERS, wrong: 0 })
+  expect(await verify('--since', middle)).toMatchObject({ code: 0, records: stored - storedFirst, customers: CUSTOMERS, wrong: 0 })
+  expect(await verify('--until', middle)).toMatchObject({ code: 0, records: storedFirst, customers: 0, byVersion: CUSTOMERS, wrong: 0 })
 })
 
 it('looks at a share of the customers only', async () => {
@@ -89,7 +96,8 @@ it('looks at a share of the customers only', async () => {
   expect(code).toBe(0)
   expect(customers).toBeGreaterThan(CUSTOMERS * 0.15)
   expect(customers).toBeLessThan(CUSTOMERS * 0.45)
-  expect(records).toBe(2 * customers)
+  expect(records).toBeGreaterThanOrEqual(2 * customers)
+  expect(records).toBeLessThanOrEqual(2 * customers + stored - 2 * CUSTOMERS)
 })
 
 it('does not call it sound when there was nothing to compare', async () => {

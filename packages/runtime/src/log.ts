@@ -26,13 +26,15 @@ const errorFields = (error: Error) => {
 
 const MAX_WAITING_BYTES = 1024 * 1024
 
+const giveUp = () => {}
+
 /**
  * Not pino's own, which on a full disk throws, and then, told of that, tries to write it for ever without leaving the loop: no answer, no end on SIGTERM. A process without a
  * log is worth more than none, so lines that cannot be written are given up. A file is written at once, and so is a pipe while its reader keeps up; for one that
  * stalls lines wait up to a bound, and those that wait when the process ends are lost.
  */
 const standardOutput = (): DestinationStream => {
-  process.stdout.on('error', () => {})
+  if (!process.stdout.listeners('error').includes(giveUp)) process.stdout.on('error', giveUp)
   return {
     write: (line) => {
       if (process.stdout.writableLength < MAX_WAITING_BYTES) process.stdout.write(line)
