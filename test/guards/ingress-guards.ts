@@ -268,8 +268,8 @@ export const ingressGuards: readonly Guard[] = [
     guard: 'a log that cannot be written is given up',
     prevents: 'a service that neither answers nor ends, because the disk of its log is full',
     file: 'packages/runtime/src/log.ts',
-    from: `process.stdout.on('error', () => {})`,
-    to: '',
+    from: `process.stdout.on('error', giveUp)`,
+    to: 'giveUp()',
     test: unit('packages/runtime/src/log.test.ts', 'because the disk is full'),
   },
   {
