@@ -1,5 +1,7 @@
+import { partitionOf } from '@customer-stream/runtime/kafka'
+import { customerKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { type KafkaCluster, openPipeline, startCluster, waitUntil } from '@customer-stream/testing'
+import { type ClusterBroker, type KafkaCluster, openPipeline, startCluster, waitUntil } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 
 let cluster: KafkaCluster
@@ -20,8 +22,8 @@ it("another's topic without a leader keeps neither service from starting, nor fr
     await first!.kill()
     await waitUntil(
       'it has no leader',
-      () => pipeline.admin.fetchTopicMetadata({ topics: [foreign.topic] }).then(String, ({ message }: Error) => message),
-      (message) => message.includes('no leader'),
+      () => pipeline.admin.fetchTopicMetadata({ topics: [foreign.topic] }),
+      ({ topics }) => topics[0]?.partitions[0]?.leader === -1,
     )
     const after = await Promise.all([pipeline.start('ingress', env), pipeline.start('projector', env)])
     await Promise.all([...before, ...after].map((service) => service.untilReady()))
@@ -50,3 +52,82 @@ it('a leader that hangs holds up an ingress no longer than the cluster needs to 
     await pipeline.close()
   }
 })
+
+it.each([
+  ['without a leader', (broker: ClusterBroker) => broker.kill(), (broker: ClusterBroker) => broker.restart()],
+  ['whose leader hangs', (broker: ClusterBroker) => broker.freeze(), (broker: ClusterBroker) => broker.thaw()],
+])(
+  'partitions %s keep nobody from promising and applying those of the others, nor from starting',
+  { timeout: 120_000 },
+  async (_, end, mend) => {
+    const pipeline = await openPipeline(cluster)
+    const [broken] = cluster.brokers
+    const ended: ClusterBroker[] = []
+    try {
+      // No replica elsewhere, so that none can be elected.
+      const start = () => pipeline.start('ingress', { KAFKA_REPLICATION_FACTOR: '1' })
+      const startProjector = () => pipeline.start('projector', { KAFKA_REPLICATION_FACTOR: '1', CONSUMER_SESSION_TIMEOUT_MS: '6000' })
+      const [ingress, projector] = await Promise.all([start(), startProjector()])
+      await Promise.all([ingress.untilReady(), projector.untilReady()])
+      const { topics } = await pipeline.admin.fetchTopicMetadata({ topics: [pipeline.topics.customers] })
+      const partitions = topics[0]?.partitions ?? []
+      const lost = new Set(partitions.filter(({ leader }) => leader === broken!.id).map(({ partitionId }) => partitionId))
+      expect(lost.size).toBeGreaterThan(0)
+      expect(lost.size).toBeLessThan(partitions.length)
+
+      const isLost = (customerUuid: string) => lost.has(partitionOf(Buffer.from(customerUuid), partitions.length))
+      const customers = Array.from({ length: 100 }, (_, i) => `c${i}`)
+      const others = customers.filter((customerUuid) => !isLost(customerUuid))
+      let timestamp = 0
+      /** An event of each customer, all at once. @returns the answers by whether the customer's partition is one of the lost. */
+      const burst = async (to: typeof ingress) => {
+        timestamp += 1
+        const answers = customers.map(async (customerUuid) => {
+          const { status } = await pipeline.post(to, makeCustomersEvent({ customerUuid, timestamp }).body)
+          return { status, customerUuid }
+        })
+        const all = await Promise.all(answers)
+        const statuses = (which: boolean) => [
+          ...new Set(all.filter(({ customerUuid }) => isLost(customerUuid) === which).map(({ status }) => status)),
+        ]
+        return { lost: statuses(true), others: statuses(false) }
+      }
+      expect(await burst(ingress)).toEqual({ lost: [202], others: [202] })
+      await end(broken!)
+      ended.push(broken!)
+      for (let bursts = 0; bursts < 3; bursts++) expect(await burst(ingress)).toEqual({ lost: [503], others: [202] })
+      expect(await ingress.metric('ingress_partitions_set_aside')).toBe(lost.size)
+      const [another] = await Promise.all([start(), startProjector()])
+      await another.untilReady()
+      expect(await burst(another)).toEqual({ lost: [503], others: [202] })
+      await waitUntil(
+        'the projectors have the others',
+        async () => {
+          const keys = others.map((customerUuid) => customerKey(customerUuid, pipeline.keyPrefix))
+          return (await Promise.all(keys.map((key) => pipeline.redis.hget(key, '_eventTimestamp')))).filter(
+            (at) => at !== String(timestamp),
+          ).length
+        },
+        (old) => old === 0,
+      )
+
+      await mend(ended.pop()!)
+      for (const each of [ingress, another]) {
+        await waitUntil(
+          'everyone is promised again',
+          () => burst(each),
+          ({ lost, others }) => `${lost} ${others}` === '202 202',
+        )
+        expect(await each.metric('ingress_partitions_set_aside')).toBe(0)
+      }
+      await waitUntil(
+        'the projector has caught up',
+        () => pipeline.verify(),
+        ({ wrong, customers }) => wrong.length === 0 && customers === 100,
+      )
+    } finally {
+      for (const broker of ended) await mend(broker)
+      await pipeline.close()
+    }
+  },
+)

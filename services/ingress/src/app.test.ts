@@ -29,6 +29,7 @@ const start = ({ outcome = 'stored', ...options }: Partial<AppOptions> & { outco
         createRegistry('test'),
         () => ({ records: 0, bytes: 0 }),
         () => ({ records: 0, bytes: 0, oldestAt: undefined }),
+        () => 0,
       ),
       onInternalError: (error) => internalErrors.push(error),
       stopping: stopping.signal,

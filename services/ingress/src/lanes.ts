@@ -15,6 +15,8 @@ export interface Lanes {
    */
   send(records: readonly OutgoingRecord[], keep: () => void): Promise<void>
   readonly held: { readonly records: number; readonly bytes: number }
+  /** Partitions that Kafka did not take the last records of. */
+  readonly setAside: number
   /** The lane with a send, of a flush or a drain, that has not ended for too long, in words. */
   stuck(): string | undefined
   connect(): Promise<void>
@@ -30,7 +32,7 @@ const STUCK_SEND_MS = 30_000
 /** The sender has long gone by then, and repeats: what is not in quarantine comes again. */
 const QUARANTINE_DEADLINE_MS = 30_000
 
-export interface LanesOptions extends Omit<PublisherOptions<OutgoingRecord>, 'onRefused'> {
+export interface LanesOptions extends Omit<PublisherOptions<OutgoingRecord>, 'onRefused' | 'partitionOf'> {
   /** Told of each record that Kafka refuses by itself, and whether quarantine has its bytes. */
   readonly onRefused: (topic: string, error: Error, quarantined: boolean) => void
 }
@@ -84,7 +86,12 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
         sends.delete(begun)
       }
     }
-    lanes.set(topic, { producer, publisher: createPublisher(send, { ...options, onRefused: publishCopy }), send, sends })
+    lanes.set(topic, {
+      producer,
+      publisher: createPublisher(send, { ...options, onRefused: publishCopy, partitionOf: producer.partitionOf }),
+      send,
+      sends,
+    })
   }
   /** What was spooled under another KAFKA_TOPIC_PREFIX goes to the topic that has taken the place of its own. */
   const underOurPrefix = (record: OutgoingRecord): OutgoingRecord => {
@@ -109,6 +116,9 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
     },
     get held() {
       return { records: sum(({ publisher }) => publisher.size.records), bytes: sum(({ publisher }) => publisher.size.bytes) }
+    },
+    get setAside() {
+      return sum(({ publisher }) => publisher.setAside)
     },
     stuck: () => {
       for (const [topic, { sends }] of lanes) {

@@ -76,6 +76,7 @@ const metrics = createIngressMetrics(
   registry,
   () => lanes.held,
   () => spool?.size ?? { records: 0, bytes: 0, oldestAt: undefined },
+  () => lanes.setAside,
 )
 if (settings.SPOOL_DIR !== undefined) {
   spool = await openSpool({

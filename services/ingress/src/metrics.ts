@@ -8,7 +8,7 @@ interface SpoolSize extends Size {
   readonly oldestAt: number | undefined
 }
 
-export const createIngressMetrics = (registry: Registry, size: () => Size, spoolSize: () => SpoolSize) => {
+export const createIngressMetrics = (registry: Registry, size: () => Size, spoolSize: () => SpoolSize, setAside: () => number) => {
   const registers = [registry]
   new Gauge({
     name: 'ingress_queue_records',
@@ -24,6 +24,14 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
     registers,
     collect() {
       this.set(size().bytes)
+    },
+  })
+  new Gauge({
+    name: 'ingress_partitions_set_aside',
+    help: 'Partitions that Kafka did not take the last records of, of all topics. They are tried apart from the others, which do not wait.',
+    registers,
+    collect() {
+      this.set(setAside())
     },
   })
   const spoolGauge = (name: string, help: string, read: (size: SpoolSize) => number) =>

@@ -74,7 +74,8 @@ export const createPositions = ({ store, consumer, insist, metrics, logger }: Po
     const watermarks = await consumer.watermarks()
     for (const [partition, offset] of await store.positions(partitions)) {
       // Before anything is applied: were there no position yet, a Redis emptied in between could not be told from one just begun.
-      if (offset === undefined) await store.movePosition(partition, undefined, watermarks.get(partition)?.low ?? '0')
+      const low = watermarks.get(partition)?.low
+      if (offset === undefined && low !== undefined) await store.movePosition(partition, undefined, low)
     }
     // Watermarks after positions: one moved meanwhile by the partition's last owner must not seem to lie beyond the end.
     return { stored: await store.positions(partitions), watermarks: await consumer.watermarks() }
@@ -84,7 +85,10 @@ export const createPositions = ({ store, consumer, insist, metrics, logger }: Po
     const done = await insist('positions', signal, () => read(partitions))
     if (!done || signal.aborted) return
     for (const partition of partitions) {
-      const { low = '0', high = '0' } = done.value.watermarks.get(partition) ?? {}
+      const watermarks = done.value.watermarks.get(partition)
+      // Without a leader. Nothing can be fetched; its first batch finds no position, and asks.
+      if (!watermarks) continue
+      const { low, high } = watermarks
       const position = resolve(partition, done.value.stored.get(partition) ?? '', low, high)
       positions.set(partition, position)
       consumer.seek(partition, position.fetchFrom)
@@ -143,7 +147,12 @@ export const createPositions = ({ store, consumer, insist, metrics, logger }: Po
       measuredSince = undefined
       const watermarks = await consumer.watermarks()
       measuredSince = measuredSoFar ?? performance.now()
-      for (const [partition, { fetchFrom }] of positions) countLag(partition, fetchFrom, watermarks.get(partition)?.high ?? fetchFrom)
+      for (const [partition, { fetchFrom }] of positions) {
+        const high = watermarks.get(partition)?.high
+        if (high !== undefined) countLag(partition, fetchFrom, high)
+        // Without a leader it cannot move.
+        else waitingSince.delete(partition)
+      }
     },
     stalledMs: () => {
       const now = performance.now()

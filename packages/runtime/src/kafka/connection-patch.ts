@@ -22,6 +22,7 @@ const LENGTH_BYTES = 4
  * - Half a reply that a broker's death has cut off is kept, and what the next socket brings is appended to it: every later request fails, or the process ends over
  *   a length that is none.
  * - What a socket given up still brings is taken for the new one's.
+ * - Who gives a broker up, closes the socket that another caller has meanwhile opened to it; that one then waits for the whole of the connection time-out.
  * - A request without a reply leaves its socket open. Where the network has silently forgotten it, every request fails until the kernel gives it up, in
  *   a quarter of an hour.
  * Here each socket begins with nothing, and one that is of no use is destroyed. Must run before a client is created.
@@ -36,7 +37,7 @@ export const patchConnection = (): void => {
   prototype.disconnect = async function () {
     const { socket } = this
     const disconnected = await disconnect.call(this)
-    socket?.destroy()
+    socket?.destroy(socket.connecting ? new Error('given up while connecting') : undefined)
     return disconnected
   }
   prototype.processData = function (data) {

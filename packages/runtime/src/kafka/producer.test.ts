@@ -24,6 +24,7 @@ const createCluster = () => {
   let known = { ...leader }
   let refuse = (_value: string): string | undefined => undefined
   let repliesLost = 0
+  let forgotten = -1
   const lastBatch = new Map<number, string>()
   /** As Kafka's ProducerStateEntry has it: of an idempotent producer, a batch with the sequence numbers of the last one is that one again. */
   const isDuplicate = (producerId: number, partition: number, firstSequence: number, count: number) => {
@@ -68,7 +69,10 @@ const createCluster = () => {
     addMultipleTargetTopics: async () => {},
     findTopicPartitionMetadata: () => [0, 1].map((partitionId) => ({ partitionId, leader: known[partitionId] })),
     findLeaderForPartitions: (_topic: string, partitions: string[]) =>
-      Object.groupBy(partitions.map(Number), (partition) => String(known[partition])),
+      Object.groupBy(
+        partitions.map(Number).filter((partition) => partition !== forgotten),
+        (partition) => String(known[partition]),
+      ),
     findControllerBroker: async () => brokers.get(1),
     findBroker: async ({ nodeId }: { nodeId: string }) => brokers.get(Number(nodeId)),
     targetTopics: new Set(['t']),
@@ -80,6 +84,10 @@ const createCluster = () => {
     /** Behind the client's back. */
     moveLeadership: (partition: number, nodeId: number) => {
       leader[partition] = nodeId
+    },
+    /** As kafkajs' own does with a partition that is not in its metadata. */
+    forget: (partition: number) => {
+      forgotten = partition
     },
     refuse: (by: typeof refuse) => {
       refuse = by
@@ -127,30 +135,32 @@ describe('leadership moves to a broker that has already answered, while the meta
     expect(log).toEqual({ 0: ['value 0'], 1: [] })
   })
 
-  it('does not deceive the verified producer: it resolves with every record written, at its own partition', async () => {
-    const { kafka, log, moveLeadership } = createCluster()
-    const unacknowledged: number[] = []
-    const producer = await verified(kafka, (count) => unacknowledged.push(count))
-    moveLeadership(1, 1)
-    await producer.send(records)
-    expect(log).toEqual({ 0: ['value of b'], 1: ['value of d'] })
-    expect(unacknowledged).toEqual([1])
-  })
-
-  it('does not make the verified producer take an acknowledgement for another record, where records have no key', async () => {
+  it('does not deceive the verified producer: it promises nothing, and when it is asked again every record is written, at its own partition', async () => {
     const { kafka, log, moveLeadership } = createCluster()
     const producer = await verified(kafka)
     moveLeadership(1, 1)
-    await producer.send(['x', 'y', 'z'].map((name) => ({ topic: 't', key: null, value: Buffer.from(name), timestamp: 1 })))
-    expect(log).toEqual({ 0: ['x', 'z'], 1: ['y'] })
+    await expect(producer.send(records)).rejects.toMatchObject({ kind: 'unavailable' })
+    expect(log[1]).toEqual([])
+    await producer.send(records)
+    expect(log).toEqual({ 0: ['value of b', 'value of b'], 1: ['value of d'] })
   })
+})
+
+it('does not take a partition that kafkajs has left out, since its metadata lacks it, for stored', async () => {
+  const { kafka, log, forget } = createCluster()
+  const unacknowledged: number[] = []
+  const producer = await verified(kafka, (count) => unacknowledged.push(count))
+  forget(1)
+  await expect(producer.send(records)).rejects.toMatchObject({ kind: 'unavailable' })
+  expect(log).toEqual({ 0: ['value of b'], 1: [] })
+  expect(unacknowledged).toEqual([1, 1, 1, 1])
 })
 
 it('stores what follows a send whose replies were lost, which the idempotent producer of kafkajs would number as that one', async () => {
   const { kafka, log, loseReplies } = createCluster()
   const producer = await verified(kafka)
   const send = (value: string) => producer.send([{ topic: 't', key: Buffer.from('b'), value: Buffer.from(value), timestamp: 1 }])
-  loseReplies(3)
+  loseReplies(1)
   await expect(send('first')).rejects.toMatchObject({ kind: 'unavailable' })
   await send('second')
   expect(log[0]).toContain('second')
@@ -171,9 +181,20 @@ it('takes no record for a topic whose partitions are not known', async () => {
   await expect(producer.send(records)).rejects.toThrow(NotStoredError)
 })
 
-it('spreads records without a key over all partitions', async () => {
+it('sends records without a key to one partition, and the next ones to another, in case that one fails', async () => {
   const { kafka, log } = createCluster()
   const producer = await verified(kafka)
-  await producer.send(records.map((record) => ({ ...record, key: null })))
-  expect(Object.values(log).map((values) => values.length)).toEqual([1, 1])
+  const anywhere = (...names: string[]) => names.map((name) => ({ topic: 't', key: null, value: Buffer.from(name), timestamp: 1 }))
+  await producer.send(anywhere('x', 'y'))
+  await producer.send(anywhere('z'))
+  expect(log).toEqual({ 0: ['x', 'y'], 1: ['z'] })
+})
+
+it('tells to which partition a key binds a record, once it knows how many there are', async () => {
+  const { kafka } = createCluster()
+  const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 1000 })
+  const partitions = () => [...records, { topic: 't', key: null, value: null, timestamp: 1 }].map((record) => producer.partitionOf(record))
+  expect(partitions()).toEqual([undefined, undefined, undefined])
+  producer.setPartitions(new Map([['t', 2]]))
+  expect(partitions()).toEqual([0, 1, undefined])
 })

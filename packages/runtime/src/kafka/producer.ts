@@ -4,7 +4,7 @@ import { partitionOf } from './partitioner.ts'
 
 export interface OutgoingRecord {
   readonly topic: string
-  /** Null spreads records over the partitions. */
+  /** Null leaves the partition open: each send takes the next one for all such records. */
   readonly key: Buffer | null
   readonly value: Buffer | null
   readonly headers?: Readonly<Record<string, string>>
@@ -26,6 +26,8 @@ export interface VerifiedProducer {
   connect(): Promise<void>
   /** Partition counts by topic, from the check at start. Until it is told a topic's, every send to it is `unavailable`. */
   setPartitions(partitions: ReadonlyMap<string, number>): void
+  /** The partition that a record is bound to by its key, with which it fails and recovers. Undefined without a key, or as long as the topic's partitions are not known. */
+  partitionOf(record: OutgoingRecord): number | undefined
   /**
    * Resolves once every record is stored by every in-sync replica.
    * @throws NotStoredError otherwise.
@@ -59,9 +61,9 @@ const MAX_RESENDS = 3
  * A producer whose `send` resolves only on proof.
  *
  * kafkajs' own `send()` may resolve although records were never written: its retry skips a broker that has answered before, also when that broker has
- * become the leader of the partitions that failed (tulios/kafkajs#1303; reproduced in producer.test.ts). So every addressed partition must be
- * acknowledged by name with error code 0, and what is not is sent again. The partition is pinned on the record: chosen anew on a retry, an
- * acknowledgement could be taken for the wrong record.
+ * become the leader of the partitions that failed (tulios/kafkajs#1303; reproduced in producer.test.ts), and a partition that its metadata lacks is just left
+ * out. So every addressed partition must be acknowledged by name with error code 0, and what is not is sent again. The partition is pinned on the record:
+ * chosen anew on a retry, an acknowledgement could be taken for the wrong record.
  *
  * The idempotent producer stays off: after a time-out kafkajs reuses a sequence number, and the broker takes another batch for a duplicate and
  * drops it, acknowledged (tulios/kafkajs#598). Duplicates are harmless here: readers go by version.
@@ -74,8 +76,8 @@ export const createVerifiedProducer = (
     idempotent: false,
     allowAutoTopicCreation: false,
     metadataMaxAge: metadataMaxAgeMs,
-    // Short: the deadline of a request is kept by its sender, who repeats what failed (a kafkajs send has no bound of its own).
-    retry: { retries: 2, initialRetryTime: 100, maxRetryTime: 300 },
+    // Who sends repeats what failed, partition by partition. Its own retry would repeat all of it, and make those wait that only stand beside what fails.
+    retry: { retries: 0 },
     createPartitioner:
       () =>
       ({ message }) =>
@@ -84,10 +86,10 @@ export const createVerifiedProducer = (
   let partitionCounts: ReadonlyMap<string, number> = new Map()
   let nextPartition = 0
 
-  const pin = ({ topic, key, value, headers, timestamp }: OutgoingRecord): PinnedMessage => {
+  const pin = ({ topic, key, value, headers, timestamp }: OutgoingRecord, open: number): PinnedMessage => {
     const count = partitionCounts.get(topic)
     if (count === undefined) throw new NotStoredError('unavailable', `the partitions of ${topic} are not known yet`)
-    const partition = key === null ? nextPartition++ % count : partitionOf(key, count)
+    const partition = key === null ? open % count : partitionOf(key, count)
     return { key, value, partition, timestamp: String(timestamp), ...(headers && { headers }) }
   }
 
@@ -109,12 +111,18 @@ export const createVerifiedProducer = (
     setPartitions: (partitions) => {
       partitionCounts = partitions
     },
+    partitionOf: ({ topic, key }) => {
+      const count = partitionCounts.get(topic)
+      return key === null || count === undefined ? undefined : partitionOf(key, count)
+    },
     send: async (records) => {
       let batch: Batch = new Map()
+      // One for all of them: spread, they would fail as long as any partition does.
+      const open = nextPartition++
       for (const record of records) {
         const messages = batch.get(record.topic)
-        if (messages) messages.push(pin(record))
-        else batch.set(record.topic, [pin(record)])
+        if (messages) messages.push(pin(record, open))
+        else batch.set(record.topic, [pin(record, open)])
       }
       for (let resends = 0; batch.size > 0; resends++) {
         if (resends > MAX_RESENDS) throw new NotStoredError('unavailable', 'partitions stay without an acknowledgement')

@@ -50,14 +50,17 @@ const create = async (admin: Admin, settings: KafkaSettings, demands: readonly T
   })
   // The broker that is asked may not have heard of them from the controller yet; kafkajs' own wait (waitForLeaders) takes that for an error. Whatever lasts
   // longer than this shows in what is asked next.
-  await untilDone(() => admin.fetchTopicMetadata({ topics: demands.map(({ topic }) => topic) }), {
+  const untilLed = async () => {
+    const { topics } = await admin.fetchTopicMetadata({ topics: demands.map(({ topic }) => topic) })
+    if (topics.some(({ partitions }) => partitions.some(({ leader }) => leader < 0))) throw new Error('a partition has no leader yet')
+  }
+  await untilDone(untilLed, {
     signal: AbortSignal.timeout(CREATION_TIMEOUT_MS),
     backOff: { initialMs: 50, maxMs: 500 },
     onFailure: () => {},
   })
 }
 
-/** Asked by name: kafkajs' list of all topics is an error as soon as one partition of anybody's topic has no leader. */
 const exists = async (admin: Admin, topic: string): Promise<boolean> => {
   try {
     await admin.fetchTopicMetadata({ topics: [topic] })
@@ -65,22 +68,6 @@ const exists = async (admin: Admin, topic: string): Promise<boolean> => {
   } catch (error) {
     if (errorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION') return false
     throw error
-  }
-}
-
-const describe = async (admin: Admin, topics: readonly string[]) => {
-  const ask = () =>
-    admin.describeConfigs({
-      includeSynonyms: false,
-      resources: topics.map((name) => ({ type: kafkajs.ConfigResourceTypes.TOPIC, name })),
-    })
-  try {
-    return await ask()
-  } catch (error) {
-    if (errorType(error) !== 'LEADER_NOT_AVAILABLE') throw error
-    // kafkajs has asked about all topics first. Once a client has asked for offsets, it only ever asks about those that it asked for.
-    for (const topic of topics) await admin.fetchTopicOffsets(topic)
-    return ask()
   }
 }
 
@@ -145,7 +132,10 @@ export const checkTopics = async (
   }
   const topics = demands.map(({ topic }) => topic)
   const metadata = await admin.fetchTopicMetadata({ topics })
-  const described = await describe(admin, topics)
+  const described = await admin.describeConfigs({
+    includeSynonyms: false,
+    resources: topics.map((name) => ({ type: kafkajs.ConfigResourceTypes.TOPIC, name })),
+  })
   const partitions = new Map(metadata.topics.map(({ name, partitions }) => [name, partitions.length]))
   const faults = demands.flatMap((demand) => {
     const entries = described.resources.find(({ resourceName }) => resourceName === demand.topic)?.configEntries ?? []

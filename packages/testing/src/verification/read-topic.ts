@@ -22,11 +22,19 @@ export interface PartitionEnds {
   readonly high: string
 }
 
-/** Where each partition begins and ends. kafkajs asks once, and while leadership moves the broker that it asks may not be the leader. */
+/**
+ * Where each partition begins and ends. kafkajs asks once, and while leadership moves the broker that it asks may not be the leader.
+ * @throws when Kafka does not say so of every partition for half a minute.
+ */
 export const fetchEnds = async (admin: Admin, topic: string): Promise<PartitionEnds[]> => {
+  const ask = async () => {
+    const ends = await admin.fetchTopicOffsets(topic)
+    const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+    return ends.length === topics[0]?.partitions.length ? ends : 'a partition has no leader'
+  }
   const ends = await waitUntil(
     `Kafka says where ${topic} ends`,
-    () => admin.fetchTopicOffsets(topic).catch((error: Error) => error.message),
+    () => ask().catch((error: Error) => error.message),
     (answer) => typeof answer !== 'string',
   )
   return ends as Exclude<typeof ends, string>
