@@ -162,3 +162,96 @@ describe('a publisher', () => {
     expect(ends).toEqual(['stored', 'closed'])
   })
 })
+
+describe('a partition that fails', () => {
+  const onPartition = (partition: number, name: string) => ({ ...record(name), partition })
+  type Bound = ReturnType<typeof onPartition>
+  /** A Kafka that takes a send as a whole or not at all, and does not take those of the failing partitions. */
+  const kafka = (failing: Set<number>, answer: () => Promise<void> = async () => {}) => {
+    const sends: string[] = []
+    const send = async (records: readonly Bound[]) => {
+      sends.push(records.map(({ name }) => name).join(' '))
+      await answer()
+      if (records.some(({ partition }) => failing.has(partition))) throw unavailable()
+    }
+    const publisher = createPublisher(send, { ...limits, partitionOf: ({ partition }) => (partition < 0 ? undefined : partition) })
+    return { publisher, sends }
+  }
+
+  it('does not keep those that are sent with it from being stored', async () => {
+    const { publisher } = kafka(new Set([1]))
+    const outcomes = [0, 1, 2, 0].map((partition, i) => publisher.publish(onPartition(partition, `${i}`), performance.now() + 150))
+    expect(await Promise.all(outcomes)).toEqual(['stored', 'deadline', 'stored', 'stored'])
+    expect(publisher.setAside).toBe(1)
+    await publisher.close()
+    expect(publisher.size).toEqual({ records: 0, bytes: 0 })
+  })
+
+  it('is tried apart from then on, and together with the others again when it takes a record', async () => {
+    const failing = new Set([1])
+    const { publisher, sends } = kafka(failing)
+    const first = [0, 1].map((partition) => publisher.publish(onPartition(partition, `first${partition}`), soon()))
+    expect(await first[0]).toBe('stored')
+    const second = [0, 1].map((partition) => publisher.publish(onPartition(partition, `second${partition}`), soon()))
+    expect(await second[0]).toBe('stored')
+    expect(sends.filter((names) => names.includes('0') && names.includes('1'))).toEqual(['first0 first1'])
+    failing.clear()
+    expect(await Promise.all([...first, ...second])).toEqual(Array(4).fill('stored'))
+    // In the order in which they came.
+    expect(sends.at(-1)).toBe('first1 second1')
+    // The answers come first.
+    await new Promise(setImmediate)
+    expect(publisher.setAside).toBe(0)
+    await Promise.all([0, 1].map((partition) => publisher.publish(onPartition(partition, `third${partition}`), soon())))
+    expect(sends.at(-1)).toBe('third0 third1')
+  })
+
+  it('takes with it what has been waiting behind its failure', async () => {
+    const gates = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    let asked = 0
+    const { publisher, sends } = kafka(new Set([1]), async () => gates[asked++]?.promise)
+    const first = publisher.publish(onPartition(1, 'a'), performance.now() + 300)
+    while (asked === 0) await new Promise(setImmediate)
+    const waiting = publisher.publish(onPartition(1, 'b'), performance.now() + 300)
+    const other = publisher.publish(onPartition(0, 'c'), soon())
+    gates[0]?.resolve()
+    while (asked < 3) await new Promise(setImmediate)
+    gates[1]?.resolve()
+    expect(await other).toBe('stored')
+    expect(sends.slice(0, 3).toSorted()).toEqual(['a', expect.stringMatching(/^a( b)?$/), 'c'])
+    expect(sends.filter((names) => names.includes('c'))).toEqual(['c'])
+    expect(await Promise.all([first, waiting])).toEqual(['deadline', 'deadline'])
+    await publisher.close()
+  })
+
+  it('is still set aside when nothing waits for it any more', async () => {
+    const failing = new Set([1])
+    const { publisher, sends } = kafka(failing)
+    expect(await publisher.publish(onPartition(1, 'a'), performance.now() + 30)).toBe('deadline')
+    while (publisher.size.records > 0) await new Promise(setImmediate)
+    sends.length = 0
+    const later = [0, 1].map((partition) => publisher.publish(onPartition(partition, `later${partition}`), performance.now() + 30))
+    expect(await Promise.all(later)).toEqual(['stored', 'deadline'])
+    expect(sends).toContain('later0')
+    await publisher.close()
+  })
+
+  it('is not waited for by records that may go anywhere', async () => {
+    let sends = 0
+    // The producer gives those of one send one partition, and the next send another.
+    const send = async (records: readonly Bound[]) => {
+      if (records.some(({ partition }) => partition < 0) && sends++ === 0) throw unavailable()
+    }
+    const publisher = createPublisher(send, { ...limits, partitionOf: ({ partition }) => (partition < 0 ? undefined : partition) })
+    expect(await publisher.publish(onPartition(-1, 'a'), soon())).toBe('stored')
+    expect([sends, publisher.setAside]).toEqual([2, 0])
+  })
+
+  it('does not stand in the way of an end', async () => {
+    const { publisher } = kafka(new Set([0, 1, 2]))
+    const outcomes = [0, 1, 2].map((partition, i) => publisher.publish(onPartition(partition, `${i}`), performance.now() + 30))
+    await publisher.close()
+    expect(await Promise.all(outcomes)).toEqual(Array(3).fill('deadline'))
+    expect(publisher.size).toEqual({ records: 0, bytes: 0 })
+  })
+})

@@ -16,6 +16,7 @@ const setUp = ({ high = '1000', logger = silent } = {}) => {
   const steps: string[] = []
   const quarantined: OutgoingRecord[] = []
   const seeks: string[] = []
+  const kafka = { hasLeader: true }
   const registry = createRegistry('test')
   /** Runs before the step of that name; throws to make it fail. */
   const before: Record<string, ((count: number) => void | Promise<void>) | undefined> = {}
@@ -60,7 +61,7 @@ const setUp = ({ high = '1000', logger = silent } = {}) => {
         commit: async () => true,
         watermarks: async () => {
           await step('watermarks')
-          return new Map([[0, { low: LOW, high }]])
+          return new Map(kafka.hasLeader ? [[0, { low: LOW, high }]] : [])
         },
       },
       metrics: createProjectorMetrics(registry, 'g'),
@@ -106,7 +107,7 @@ const setUp = ({ high = '1000', logger = silent } = {}) => {
     projection.positions.assign([0])
     while (seeks.length === 0) await new Promise(setImmediate)
   }
-  return { projection, registry, redis, steps, quarantined, seeks, before, batch, assign, lose: () => redis.customers.clear() }
+  return { projection, registry, redis, kafka, steps, quarantined, seeks, before, batch, assign, lose: () => redis.customers.clear() }
 }
 
 /** From here to the end of the test time stands still, except that it may be let pass. */
@@ -209,6 +210,34 @@ it('tells how long a partition has had records and not moved', async () => {
   expect(projection.stalledMs()).toBeLessThan(stalled + 50)
   await projection.onBatch(batch(11, ['b']))
   expect(projection.stalledMs()).toBe(0)
+})
+
+describe('a partition without a leader', () => {
+  it('gets no position before its first batch, which it applies from where Redis says', async () => {
+    const { projection, kafka, redis, seeks, batch } = setUp()
+    kafka.hasLeader = false
+    projection.positions.assign([0])
+    await projection.positions.untilLoaded(new AbortController().signal)
+    expect([redis.position, seeks]).toEqual([undefined, []])
+    kafka.hasLeader = true
+    // Wherever kafkajs begins by itself.
+    expect([await projection.onBatch(batch(12, ['b'])), redis.position, seeks]).toEqual([undefined, LOW, [LOW]])
+    expect([await projection.onBatch(batch(10, ['a'])), redis.position]).toEqual(['11', '11'])
+  })
+
+  it('is not taken for one that could move and does not; what is known of its lag stays', async () => {
+    const pass = playTime()
+    const { assign, projection, kafka, registry } = setUp()
+    await assign()
+    await projection.positions.measureLag()
+    pass(20)
+    expect(projection.stalledMs()).toBe(20)
+    kafka.hasLeader = false
+    await projection.positions.measureLag()
+    pass(20)
+    expect(projection.stalledMs()).toBe(0)
+    expect(await registry.metrics()).toMatch(/lag.*partition="0".* 990$/m)
+  })
 })
 
 describe('regressions', () => {
