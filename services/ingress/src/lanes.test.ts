@@ -16,11 +16,15 @@ const numbered = (count: number) => Array.from({ length: count }, (_, i) => `v${
 /** Lanes to a Kafka that does as `send` says. */
 const setUp = (send: (records: readonly OutgoingRecord[]) => Promise<void>) => {
   const refused: { topic: string; quarantined: boolean }[] = []
-  const lanes = createLanes(topics, () => ({ send }) as unknown as VerifiedProducer, {
-    maxRecords: 1000,
-    maxBytes: 1e7,
-    onRefused: (topic, _error, quarantined) => refused.push({ topic, quarantined }),
-  })
+  const lanes = createLanes(
+    topics,
+    () => ({ send, partitionOf: ({ key }: OutgoingRecord) => key?.length }) as unknown as VerifiedProducer,
+    {
+      maxRecords: 1000,
+      maxBytes: 1e7,
+      onRefused: (topic, _error, quarantined) => refused.push({ topic, quarantined }),
+    },
+  )
   return { lanes, refused }
 }
 
@@ -81,6 +85,23 @@ describe('a batch from the spool', () => {
     const keep = vi.fn()
     await expect(lanes.send([recordOf(customers, 'v')], keep)).rejects.toThrow(quarantine)
     expect([keep.mock.calls, refused]).toEqual([[], []])
+  })
+
+  it('leaves those of a partition that fails, and stores the others', async () => {
+    const stored: string[] = []
+    const { lanes } = setUp(async (records) => {
+      if (records.some(({ key }) => String(key) === 'bad')) throw new NotStoredError('unavailable', 'no leader')
+      stored.push(...records.map(({ value }) => String(value)))
+    })
+    const all = ['good', 'bad', 'better', 'bad'].map((key, i) => ({ ...recordOf(customers, `v${i}`), key: Buffer.from(key) }))
+    expect(await lanes.send(all, () => undefined)).toEqual([all[1], all[3]])
+    expect(stored.toSorted()).toEqual(['v0', 'v2'])
+    await expect(
+      lanes.send(
+        all.filter(({ key }) => String(key) === 'bad'),
+        () => undefined,
+      ),
+    ).rejects.toThrow('no leader')
   })
 
   it('that was spooled under another prefix goes to the topics of today, and what has none to quarantine', async () => {

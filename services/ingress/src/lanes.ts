@@ -11,9 +11,10 @@ export interface Lanes {
   /**
    * Without batching or deadline, for records that are kept elsewhere until this has resolved. What Kafka refuses goes to quarantine.
    * @param keep called when quarantine refuses a record as well: its bytes are nowhere else.
-   * @throws in an outage.
+   * @returns those whose partition, or quarantine, does not take them.
+   * @throws when none was taken.
    */
-  send(records: readonly OutgoingRecord[], keep: () => void): Promise<void>
+  send(records: readonly OutgoingRecord[], keep: () => void): Promise<readonly OutgoingRecord[]>
   readonly held: { readonly records: number; readonly bytes: number }
   /** Partitions that Kafka did not take the last records of. */
   readonly setAside: number
@@ -66,12 +67,26 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
     const outcome = await laneOf(topics.quarantine).publisher.publish(copy, performance.now() + QUARANTINE_DEADLINE_MS)
     options.onRefused(record.topic, error, outcome === 'stored')
   }
-  const quarantine = async (record: OutgoingRecord, error: Error, keep: () => void) => {
+  type Left = { readonly record: OutgoingRecord; readonly error: Error }
+  const quarantine = async (record: OutgoingRecord, error: Error, keep: () => void): Promise<Left[]> => {
     for await (const copy of sendInParts(laneOf(topics.quarantine).send, [refusedRecord(record, error, topics.quarantine)])) {
-      if (copy.end === 'unavailable') throw copy.error
+      if (copy.end === 'unavailable') return [{ record, error: copy.error }]
       if (copy.end === 'refused') keep()
       options.onRefused(record.topic, error, copy.end === 'stored')
     }
+    return []
+  }
+  /** Together, and where that fails partition by partition. */
+  const sendTo = async (topic: string, batch: readonly OutgoingRecord[], keep: () => void): Promise<Left[]> => {
+    const left: Left[] = []
+    for await (const part of sendInParts(async (some) => laneOf(topic).send(some), batch)) {
+      if (part.end === 'refused') left.push(...(await quarantine(part.record, part.error, keep)))
+      if (part.end !== 'unavailable') continue
+      const partitions = Map.groupBy(part.records, (record) => lanes.get(topic)?.producer.partitionOf(record))
+      if (partitions.size === 1) left.push(...part.records.map((record) => ({ record, error: part.error })))
+      else left.push(...(await Promise.all([...partitions.values()].map((some) => sendTo(topic, some, keep)))).flat())
+    }
+    return left
   }
 
   for (const topic of Object.values(topics)) {
@@ -106,13 +121,9 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
     publish: (record, deadlineAt) => laneOf(record.topic).publisher.publish(record, deadlineAt),
     send: async (records, keep) => {
       const byTopic = Map.groupBy(records.map(underOurPrefix), ({ topic }) => topic)
-      const sendTo = async (topic: string, batch: readonly OutgoingRecord[]) => {
-        for await (const part of sendInParts(async (some) => laneOf(topic).send(some), batch)) {
-          if (part.end === 'unavailable') throw part.error
-          if (part.end === 'refused') await quarantine(part.record, part.error, keep)
-        }
-      }
-      await Promise.all([...byTopic].map(([topic, batch]) => sendTo(topic, batch)))
+      const left = (await Promise.all([...byTopic].map(([topic, batch]) => sendTo(topic, batch, keep)))).flat()
+      if (left[0] && left.length === records.length) throw left[0].error
+      return left.map(({ record }) => record)
     },
     get held() {
       return { records: sum(({ publisher }) => publisher.size.records), bytes: sum(({ publisher }) => publisher.size.bytes) }

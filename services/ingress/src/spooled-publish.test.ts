@@ -56,16 +56,16 @@ it('goes to the disk at once while that holds earlier records', async () => {
 
 it('goes straight to Kafka again while the last batch of the spool is on its way, since under load there is always one more', async () => {
   const { publish, drain, calls } = setUp({ held: 500 })
-  await drain(async () => {}, AbortSignal.abort())
+  await drain(async () => [], AbortSignal.abort())
   expect([await publish(record, soon()), calls]).toEqual(['stored', ['kafka']])
 })
 
 it.each([
-  ['a backlog is left', 501, async () => {}],
+  ['a backlog is left', 501, async () => []],
   ['Kafka went away again', 500, async () => Promise.reject(new Error('away'))],
 ])('goes to the disk at once also in a drain when %s', async (_, held, send) => {
   const { publish, drain, calls } = setUp({ held })
-  await drain(async () => {}, AbortSignal.abort())
+  await drain(async () => [], AbortSignal.abort())
   await drain(send, AbortSignal.abort()).catch(() => undefined)
   expect([await publish(record, soon()), calls]).toEqual(['spooled', ['disk']])
 })

@@ -73,8 +73,9 @@ export const createSpooledPublish = (
     drain: (send, signal) =>
       spool.drain(async (records, keep) => {
         try {
-          await send(records, keep)
+          const left = await send(records, keep)
           kafkaTakes = true
+          return left
         } catch (error) {
           kafkaTakes = false
           onDrainError(error as Error)

@@ -9,7 +9,7 @@ import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { encodeFrame, newMarker } from './format.ts'
-import { openSpool, type Spool, type SpoolDamage, SpoolFullError, SpoolInUseError, type SpoolOptions } from './spool.ts'
+import { openSpool, type Spool, type SpoolDamage, SpoolFullError, SpoolInUseError, type SpoolOptions, type SpoolSend } from './spool.ts'
 
 const named = (name: string, valueBytes = 10): OutgoingRecord => ({
   topic: 't',
@@ -49,9 +49,16 @@ const openAt = async (directory: string, options: Partial<SpoolOptions> = {}) =>
   onTestFinished(() => spool.close())
   return { spool, damages }
 }
+/** A send that leaves nothing. */
+const sendAll =
+  (handle: (...args: Parameters<SpoolSend>) => unknown): SpoolSend =>
+  async (...args) => {
+    await handle(...args)
+    return []
+  }
 const drained = async (spool: Spool) => {
   const all: OutgoingRecord[] = []
-  expect(await spool.drain(async (records) => void all.push(...records))).toBe('empty')
+  expect(await spool.drain(sendAll((records) => all.push(...records)))).toBe('empty')
   return all
 }
 /** A spool as a process that ended left it. */
@@ -113,9 +120,11 @@ describe('a spool', () => {
     for (const timestamp of [5, 6, 7]) await spool.append({ ...named('a'), timestamp })
     expect(spool.size).toMatchObject({ records: 3, oldestAt: 5 })
     let sends = 0
-    await spool.drain(async () => {
-      if (++sends === 2) throw new Error('down')
-    })
+    await spool.drain(
+      sendAll(() => {
+        if (++sends === 2) throw new Error('down')
+      }),
+    )
     expect(spool.size).toMatchObject({ records: 2, oldestAt: 6 })
     await drained(spool)
     expect(spool.size).toEqual({ records: 0, bytes: 0, oldestAt: undefined })
@@ -245,14 +254,54 @@ describe('draining', () => {
     const sent: string[] = []
     let sends = 0
     const failures: unknown[] = []
-    const send = async (records: readonly OutgoingRecord[]) => {
+    const send = sendAll((records) => {
       if (++sends % 2 === 0) throw new Error('down')
       sent.push(...names(records))
-    }
+    })
     while (spool.size.records > 0) failures.push(await spool.drain(send))
     expect(sent).toEqual(all)
     expect(failures).toContain('failed')
     expect(failures.at(-1)).toBe('empty')
+  })
+
+  it('lets what a send leaves hold up nothing behind it, and hands it over once in a drain', async () => {
+    const { spool } = await openAt(newDirectory(), { segmentBytes: 5000 })
+    const all = numbered(2000)
+    await Promise.all(all.map((name, i) => spool.append({ ...named(name), timestamp: i + 1 })))
+    const isStuck = ({ timestamp }: OutgoingRecord) => timestamp % 100 === 7
+    const sent: string[] = []
+    let handedOver = 0
+    const send: SpoolSend = async (records) => {
+      handedOver += records.length
+      const left = records.filter(isStuck)
+      if (left.length === records.length) throw new Error('none was taken')
+      sent.push(...names(records.filter((record) => !isStuck(record))))
+      // More comes in all the time.
+      await spool.append({ ...named('new'), timestamp: 5000 })
+      return left
+    }
+    expect(await spool.drain(send)).toBe('failed')
+    expect(sent.filter((name) => name !== 'new')).toEqual(all.filter((_, i) => (i + 1) % 100 !== 7))
+    expect(handedOver).toBeLessThan(2000 + 500)
+    expect(spool.size.oldestAt).toBe(7)
+    expect(await spool.drain(send)).toBe('failed')
+    const rest = await drained(spool)
+    expect(rest.map(({ timestamp }) => timestamp)).toEqual(expect.arrayContaining(all.map((_, i) => i + 1).filter((i) => i % 100 === 7)))
+    expect(rest.filter(isStuck)).toHaveLength(20)
+  })
+
+  it('keeps what a send leaves where it is when there is no room to append it anew', async () => {
+    const { spool } = await openAt(newDirectory(), { maxBytes: 700 })
+    const all: string[] = []
+    for (const name of numbered(20)) {
+      if (!spool.hasRoomFor(1)) break
+      await spool.append(named(name)).then(
+        () => all.push(name),
+        () => undefined,
+      )
+    }
+    expect(await spool.drain(async (records) => records.slice(0, 1))).toBe('failed')
+    expect(names(await drained(spool))).toEqual(all)
   })
 
   it('sends again to the next process what stands in a file that was not yet sent to its end', async () => {
@@ -260,9 +309,11 @@ describe('draining', () => {
     const { spool } = await openAt(directory)
     await Promise.all(numbered(700).map((name) => spool.append(named(name))))
     let sends = 0
-    await spool.drain(async () => {
-      if (++sends === 2) throw new Error('down')
-    })
+    await spool.drain(
+      sendAll(() => {
+        if (++sends === 2) throw new Error('down')
+      }),
+    )
     expect(spool.size.records).toBe(200)
     await spool.close()
     expect(names((await reopened(directory)).records)).toEqual(numbered(700))
@@ -272,7 +323,7 @@ describe('draining', () => {
     const { spool } = await openAt(newDirectory())
     await Promise.all([...numbered(600).map((name) => spool.append(named(name))), ...numbered(5).map((n) => spool.append(named(n, 1.5e6)))])
     const sizes: number[] = []
-    await spool.drain(async (records) => void sizes.push(records.length))
+    await spool.drain(sendAll((records) => sizes.push(records.length)))
     expect(sizes).toEqual([500, 102, 2, 1])
   })
 
@@ -282,10 +333,12 @@ describe('draining', () => {
     await spool.append(named('r0'))
     const appended: Promise<void>[] = []
     const sent: string[] = []
-    const end = await spool.drain(async (records) => {
-      sent.push(...names(records))
-      for (const name of all.slice(appended.length + 1, appended.length + 4)) appended.push(spool.append(named(name)))
-    })
+    const end = await spool.drain(
+      sendAll((records) => {
+        sent.push(...names(records))
+        for (const name of all.slice(appended.length + 1, appended.length + 4)) appended.push(spool.append(named(name)))
+      }),
+    )
     await Promise.all(appended)
     expect([end, sent]).toEqual(['empty', all])
     await spool.append(named('afterwards'))
@@ -296,7 +349,7 @@ describe('draining', () => {
     const { spool } = await openAt(newDirectory())
     await spool.append(named('a'))
     const release = Promise.withResolvers<void>()
-    const first = spool.drain(() => release.promise)
+    const first = spool.drain(sendAll(() => release.promise))
     const second = spool.drain(() => expect.unreachable())
     release.resolve()
     expect(await Promise.all([first, second])).toEqual(['empty', 'empty'])
@@ -307,12 +360,19 @@ describe('draining', () => {
     const { spool } = await openAt(directory, { segmentBytes: 100 })
     for (const name of ['a', 'b', 'c']) await spool.append(named(name))
     const stop = new AbortController()
-    expect(await spool.drain(async () => stop.abort(), stop.signal)).toBe('stopped')
+    expect(
+      await spool.drain(
+        sendAll(() => stop.abort()),
+        stop.signal,
+      ),
+    ).toBe('stopped')
     expect(spool.size.records).toBe(2)
     let closed: Promise<void> | undefined
-    const end = await spool.drain(async () => {
-      closed = spool.close()
-    })
+    const end = await spool.drain(
+      sendAll(() => {
+        closed = spool.close()
+      }),
+    )
     expect(end).toBe('stopped')
     await closed
     expect(names((await reopened(directory)).records)).toEqual(['c'])
@@ -460,10 +520,12 @@ describe('what an earlier process left', () => {
     for (const name of numbered(3)) await spool.append(named(name))
     const [, second] = segmentsIn(directory)
     const sent: string[] = []
-    const end = await spool.drain(async (records, keep) => {
-      sent.push(...names(records))
-      if (names(records).includes('r1')) keep()
-    })
+    const end = await spool.drain(
+      sendAll((records, keep) => {
+        sent.push(...names(records))
+        if (names(records).includes('r1')) keep()
+      }),
+    )
     expect([end, sent, segmentsIn(directory)]).toEqual(['empty', numbered(3), [`${second}.damaged`]])
     expect(damages).toMatchObject([{ file: join(directory, second!), what: 'refused' }])
     expect(spool.size.records).toBe(0)

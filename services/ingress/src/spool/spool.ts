@@ -29,14 +29,14 @@ export interface SpoolOptions {
   readonly onDamage?: (damage: SpoolDamage) => void
 }
 
-/** `empty`: all was sent. `failed`: a send was rejected. `stopped`: by the signal or by closing. */
+/** `empty`: all was sent. `failed`: a send was rejected, or left something. `stopped`: by the signal or by closing. */
 export type DrainEnd = 'empty' | 'failed' | 'stopped'
 
 /**
- * Resolves when the records need not be kept any longer.
+ * Resolves when the records need not be kept any longer, with those that must be, for want of a place to go to by now. Rejects when none could be sent.
  * @param keep has the file set aside instead of deleted, for people: a record in it will be taken nowhere.
  */
-export type SpoolSend = (records: readonly OutgoingRecord[], keep: () => void) => Promise<void>
+export type SpoolSend = (records: readonly OutgoingRecord[], keep: () => void) => Promise<readonly OutgoingRecord[]>
 
 export interface Spool {
   /**
@@ -48,6 +48,7 @@ export interface Spool {
   hasRoomFor(valueBytes: number): boolean
   /**
    * Hands the records to `send`, batch by batch, in order of arrival, and forgets them when it has resolved; also those that are appended meanwhile.
+   * What it leaves is appended anew, so that it holds up nothing behind it, and the drain ends before it comes to that again.
    * A send that is rejected ends the drain, and the next drain begins with the same records: that a record which Kafka will never take does not stand
    * there for ever is `send`'s business, as is the pace. One drain at a time; a second call joins the first.
    * @throws the error of the disk; what could not be read or deleted does not stand in the way of the next drain.
@@ -64,6 +65,9 @@ const DEFAULT_MAX_WAITING_BYTES = 16 * 1024 * 1024
 /** As the publisher's flushes. */
 const MAX_BATCH_RECORDS = 500
 const MAX_BATCH_BYTES = 4 * 1024 * 1024
+
+const oldest = (timestamps: readonly (number | undefined)[]): number | undefined =>
+  timestamps.reduce((a, b) => (a === undefined || (b !== undefined && b < a) ? b : a), undefined)
 
 const find = async (directory: string, report: (damage: SpoolDamage) => void): Promise<SpoolFiles> => {
   const files = await findFiles(directory, report)
@@ -90,11 +94,13 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
   let draining: Promise<DrainEnd> | undefined
   let closed: Promise<void> | undefined
 
-  const sendSegment = async (segment: Segment, send: SpoolSend, isStopped: () => boolean) => {
+  const countUnsent = () => segments.reduce((sum, { unsent }) => sum + unsent, 0)
+
+  /** @param pass how many records this drain may still hand over; set once some were left. */
+  const sendSegment = async (segment: Segment, send: SpoolSend, isStopped: () => boolean, pass: { left: number }) => {
     const end = segment.confirmedEnd
     const records = await readUnsent(segment, report)
     for (let next = records.next(); !next.done; ) {
-      segment.oldestAt = next.value.record.timestamp
       const batch: OutgoingRecord[] = []
       let { sentEnd } = segment
       let bytes = 0
@@ -108,9 +114,13 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
         sentEnd = next.value.end
         next = records.next()
       }
+      segment.oldestAt = oldest(batch.map(({ timestamp }) => timestamp))
       if (isStopped()) return 'stopped'
+      if (pass.left <= 0) return 'failed'
       try {
-        await send(batch, () => noteDamage(segment, 'refused', segment.sentEnd, sentEnd, report))
+        const left = await send(batch, () => noteDamage(segment, 'refused', segment.sentEnd, sentEnd, report))
+        pass.left = Math.min(pass.left, left.length > 0 ? countUnsent() : pass.left) - batch.length
+        await Promise.all(left.map((record) => appender.append(record)))
       } catch {
         return 'failed'
       }
@@ -125,6 +135,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
 
   const run: (...args: Parameters<Spool['drain']>) => Promise<DrainEnd> = async (send, signal) => {
     const isStopped = () => closed !== undefined || signal?.aborted === true
+    const pass = { left: Number.POSITIVE_INFINITY }
     for (;;) {
       const [segment] = segments
       const isWritten = appender.mayWriteTo(segment)
@@ -136,7 +147,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
       } else if (isStopped()) return 'stopped'
       else if (!segment || isSent) await appender.committed
       else {
-        const end = await sendSegment(segment, send, isStopped)
+        const end = await sendSegment(segment, send, isStopped, pass)
         if (end !== 'sent') return end
       }
     }
@@ -153,9 +164,9 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
     },
     get size() {
       return {
-        records: segments.reduce((sum, { unsent }) => sum + unsent, 0),
+        records: countUnsent(),
         bytes: files.bytes,
-        oldestAt: segments.find(({ unsent }) => unsent > 0)?.oldestAt,
+        oldestAt: oldest(segments.filter(({ unsent }) => unsent > 0).map(({ oldestAt }) => oldestAt)),
       }
     },
     close: () => {
