@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config'
 
 const conditions = ['customer-stream-source']
-const onACluster = ['test/faults.e2e.test.ts', 'test/deposed-leader.e2e.test.ts']
+const onACluster = ['test/faults.e2e.test.ts', 'test/leaders.e2e.test.ts']
 const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } }
 
 export default defineConfig({

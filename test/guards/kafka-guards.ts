@@ -3,8 +3,9 @@ import { brokers, faultRow, type Guard, unit } from './guard.ts'
 const folder = 'packages/runtime/src/kafka'
 const intTest = (title: string) => brokers(`${folder}/kafka.int.test.ts`, title)
 const connectionTest = (title: string) => brokers(`${folder}/connection-patch.int.test.ts`, title)
-const foreignTopic = { project: 'faults', file: 'test/deposed-leader.e2e.test.ts', title: 'topic without a leader' } as const
-const deposedLeader = { project: 'faults', file: 'test/deposed-leader.e2e.test.ts', title: 'a leader that hangs' } as const
+const foreignTopic = { project: 'faults', file: 'test/leaders.e2e.test.ts', title: 'topic without a leader' } as const
+const lostPartitions = (which: string) => ({ project: 'faults', file: 'test/leaders.e2e.test.ts', title: `partitions ${which}` }) as const
+const deposedLeader = { project: 'faults', file: 'test/leaders.e2e.test.ts', title: 'a leader that hangs' } as const
 
 export const kafkaGuards: readonly Guard[] = [
   {
@@ -66,36 +67,76 @@ export const kafkaGuards: readonly Guard[] = [
     test: connectionTest('gives up a socket on which no reply comes'),
   },
   {
-    guard: 'Kafka is asked about our topics by name',
-    prevents: "every ingress taken out of service by a partition of another's topic",
-    file: 'services/ingress/src/main.ts',
-    from: 'admin.fetchTopicMetadata({ topics: [topics.customers] })',
-    to: 'admin.describeCluster()',
+    guard: 'a socket that is given up while it connects tells so',
+    prevents: 'a second of waiting for each partition of a broker that has just died, one after the other',
+    file: `${folder}/connection-patch.ts`,
+    from: "socket.connecting ? new Error('given up while connecting') : undefined",
+    to: '',
+    test: connectionTest('tells at once who connects'),
+  },
+  {
+    guard: 'a partition without a leader is no error of all that was asked about',
+    prevents: "services that neither start nor are ready because of one partition, be it of another's topic",
+    file: `${folder}/client.ts`,
+    from: '\npatchMissingLeader()',
+    to: '',
     test: foreignTopic,
   },
   {
-    guard: 'the check of topics goes on where kafkajs stumbles over others',
-    prevents: "a service that cannot start because of another's topic",
-    file: `${folder}/topic-check.ts`,
-    from: `if (errorType(error) !== 'LEADER_NOT_AVAILABLE') throw error`,
-    to: 'throw error',
-    test: foreignTopic,
+    guard: 'the same, of a topic of ours',
+    prevents: "503 for everyone's events while one partition has no leader",
+    file: `${folder}/client.ts`,
+    from: '\npatchMissingLeader()',
+    to: '',
+    test: lostPartitions('without a leader'),
+  },
+  {
+    guard: 'what lacks a leader is soon asked for anew',
+    prevents: 'a consumer that leaves a partition out for half a minute after it has got a leader',
+    file: `${folder}/missing-leader-patch.ts`,
+    from: 'if (lacksLeader) this.metadataExpireAt -=',
+    to: 'if (lacksLeader) this.metadataExpireAt -= 0 *',
+    test: unit(`${folder}/missing-leader-patch.test.ts`, 'is soon asked for anew'),
+  },
+  {
+    guard: 'where a topic ends is told of the partitions that have a leader',
+    prevents: 'a projector that applies nothing from its start on, or after a rebalance, while one partition has none',
+    file: `${folder}/missing-leader-patch.ts`,
+    from: '\n  patchOffsets()',
+    to: '',
+    test: lostPartitions('without a leader'),
+  },
+  {
+    guard: 'a partition that fails is set aside',
+    prevents: "503 for everyone's events while one partition has no leader",
+    file: 'services/ingress/src/lanes.ts',
+    from: ', partitionOf: producer.partitionOf }',
+    to: ' }',
+    test: lostPartitions('without a leader'),
+  },
+  {
+    guard: 'a produce request is not repeated by kafkajs',
+    prevents: 'three seconds more for everyone who is sent together with a partition whose leader hangs',
+    file: `${folder}/producer.ts`,
+    from: 'retry: { retries: 0 }',
+    to: 'retry: { retries: 5 }',
+    test: lostPartitions('whose leader hangs'),
+  },
+  {
+    guard: 'records that may go anywhere are sent to one partition, and then to another',
+    prevents: 'none of them being stored while one partition fails',
+    file: `${folder}/producer.ts`,
+    from: 'const open = nextPartition++',
+    to: 'const open = 0',
+    test: unit(`${folder}/producer.test.ts`, 'to one partition, and the next ones to another'),
   },
   {
     guard: 'a send resolves only when every partition was acknowledged by name',
-    prevents: 'a promise for a record that was never written, at a change of leaders',
+    prevents: 'a promise for a record that was never written',
     file: `${folder}/producer.ts`,
     from: 'if (left.length > 0) open.set',
     to: 'if (left.length < 0) open.set',
-    test: unit(`${folder}/producer.test.ts`, 'does not deceive the verified producer'),
-  },
-  {
-    guard: 'a send resolves only when every partition was acknowledged by name, under load',
-    prevents: 'the same, as loss in numbers',
-    file: `${folder}/producer.ts`,
-    from: 'if (left.length > 0) open.set',
-    to: 'if (left.length < 0) open.set',
-    test: faultRow('leader change'),
+    test: unit(`${folder}/producer.test.ts`, 'does not take a partition that kafkajs has left out'),
   },
   {
     guard: 'every in-sync replica has stored what is acknowledged',

@@ -132,7 +132,6 @@ const kafkaCheck = async (): Promise<ReadinessCheck> => {
   if (!topicsChecked) return { name: 'kafka', ready: false, detail: 'not connected yet' }
   const stuck = lanes.stuck()
   if (stuck !== undefined) return { name: 'kafka', ready: false, detail: stuck }
-  // By name: asked about all topics, kafkajs takes one partition without a leader, of anybody's topic, for an error.
   return readinessOf('kafka', () => admin.fetchTopicMetadata({ topics: [topics.customers] }), settings.READINESS_TIMEOUT_MS)
 }
 const checks = async (): Promise<ReadinessCheck[]> => {

@@ -81,7 +81,6 @@ const projection = createProjection(
   },
 )
 
-// By name: asked about all topics, kafkajs takes one partition without a leader, of anybody's topic, for an error.
 const askKafka = () => admin.fetchTopicMetadata({ topics: [topics.customers] })
 const checks = async (): Promise<ReadinessCheck[]> => {
   if (!running)

@@ -38,7 +38,7 @@ const connectionTo = async (...answers: ((socket: Socket, request: Buffer) => vo
     logger,
     clientId: 'test',
     socketFactory: ({ onConnect }: { onConnect: () => void }) => connect({ host: '127.0.0.1', port }, onConnect),
-    connectionTimeout: 1000,
+    connectionTimeout: 60_000,
     requestTimeout: 200,
     enforceRequestTimeout: true,
   }
@@ -98,4 +98,14 @@ it('gives up a socket on which no reply comes, so that the next request gets a n
   await connection.connect()
   expect(await ask(connection)).toBe('pong')
   expect(sockets.size).toBe(2)
+})
+
+it('tells at once who connects that another has given the broker up, where kafkajs lets him wait for the whole time-out', {
+  timeout: 10_000,
+}, async () => {
+  const connection = await connectionTo()
+  await connection.disconnect()
+  const connecting = connection.connect()
+  await connection.disconnect()
+  await expect(connecting).rejects.toThrow('given up while connecting')
 })

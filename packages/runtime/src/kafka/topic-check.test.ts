@@ -72,18 +72,21 @@ it.each([
   expect([error, warnings]).toEqual(['', [expect.stringContaining(name)]])
 })
 
-it('waits for a topic that it has made until the broker it asks has heard of it', async () => {
+it('waits for a topic that it has made until the broker it asks has heard of it, and of its leaders', async () => {
   const kafka = kafkaWith({})
-  let unheard = 3
+  const unheard = [true, true, true]
+  const leaders = [-1, 2]
   const admin = {
     ...kafka,
     createTopics: async () => true,
     fetchTopicMetadata: async () => {
-      if (unheard-- > 0) throw Object.assign(new Error('not here'), { type: 'UNKNOWN_TOPIC_OR_PARTITION' })
-      return kafka.fetchTopicMetadata()
+      if (unheard.pop()) throw Object.assign(new Error('not here'), { type: 'UNKNOWN_TOPIC_OR_PARTITION' })
+      const leader = leaders.shift() ?? 2
+      return { topics: [{ name: 't', partitions: [{ replicas: [1, 2, 3], leader }] }] }
     },
   } as unknown as Admin
   const logger = { info() {} } as unknown as Logger
   const creating = { ...settings, KAFKA_CREATE_TOPICS: true }
   expect(await checkTopics(admin, creating, [{ topic: 't', maxValueBytes: 1_000_000 }], logger)).toEqual(new Map([['t', 1]]))
+  expect(leaders).toEqual([])
 })

@@ -1,0 +1,84 @@
+import { createRequire } from 'node:module'
+import { expect, it, onTestFinished, vi } from 'vitest'
+import './client.ts'
+
+const require = createRequire(import.meta.url)
+const kafkajs = <T>(module: string) => require(`kafkajs/src/${module}`) as T
+
+const LEADER_NOT_AVAILABLE = 5
+const partition = (partitionId: number, leader: number) => ({
+  partitionId,
+  leader,
+  partitionErrorCode: leader < 0 ? LEADER_NOT_AVAILABLE : 0,
+})
+const metadataOf = (topicErrorCode: number, ...leaders: number[]) => ({
+  topicMetadata: [{ topic: 't', topicErrorCode, partitionMetadata: leaders.map((leader, id) => partition(id, leader)) }],
+})
+
+it.each([0, 1, 2, 3, 4, 5, 6])('a partition without a leader is no error of the others, in version %i of the answer', async (version) => {
+  const { parse } = kafkajs<{ parse(data: object): Promise<ReturnType<typeof metadataOf>> }>(
+    `protocol/requests/metadata/v${version}/response`,
+  )
+  const { topicMetadata } = await parse(metadataOf(0, 2, -1))
+  expect(topicMetadata[0]?.partitionMetadata.map(({ leader }) => leader)).toEqual([2, -1])
+  const UNKNOWN_TOPIC = 3
+  await expect(parse(metadataOf(UNKNOWN_TOPIC, 2))).rejects.toMatchObject({ type: 'UNKNOWN_TOPIC_OR_PARTITION' })
+})
+
+const refreshed = async (...leaders: number[]): Promise<number> => {
+  interface Pool {
+    metadataExpireAt: number
+    refreshMetadata(topics: string[]): Promise<void>
+  }
+  const BrokerPool = kafkajs<new (options: object) => Pool>('cluster/brokerPool')
+  const logger = { namespace: () => logger, debug() {}, info() {}, warn() {}, error() {} }
+  const pool = new BrokerPool({ connectionPoolBuilder: {}, logger, metadataMaxAge: 30_000 })
+  const broker = { metadata: async () => ({ brokers: [], ...metadataOf(0, ...leaders) }) }
+  Object.assign(pool, { findConnectedBroker: async () => broker, seedBroker: { connectionPool: {} } })
+  await pool.refreshMetadata(['t'])
+  return pool.metadataExpireAt
+}
+
+it('what lacks a leader is soon asked for anew, what has all of them when it is old', async () => {
+  vi.useFakeTimers({ toFake: ['performance', 'Date'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const [whole, lacking] = [await refreshed(1, 2), await refreshed(1, -1)]
+  expect(whole - lacking).toBe(29_000)
+})
+
+it('where partitions end is told of those that have a leader, also when none has', async () => {
+  interface Cluster {
+    fetchTopicsOffset(topics: object[]): Promise<object[]>
+  }
+  const asked: object[] = []
+  const offsetsOf = (leaders: number[], ids: number[]) => {
+    const cluster = Object.create(kafkajs<{ prototype: Cluster }>('cluster').prototype) as Cluster
+    Object.assign(cluster, {
+      brokerPool: { metadata: metadataOf(0, ...leaders) },
+      findBroker: async () => ({
+        listOffsets: async ({ topics }: { topics: { topic: string; partitions: { partition: number }[] }[] }) => {
+          asked.push(topics)
+          return {
+            responses: topics.map(({ topic, partitions }) => ({
+              topic,
+              partitions: partitions.map(({ partition }) => ({ partition, offset: '7' })),
+            })),
+          }
+        },
+      }),
+    })
+    return cluster.fetchTopicsOffset([{ topic: 't', partitions: ids.map((id) => ({ partition: id })) }])
+  }
+  expect(await offsetsOf([1, -1, 1], [0, 1, 2])).toEqual([
+    {
+      topic: 't',
+      partitions: [
+        { partition: 0, offset: '7' },
+        { partition: 2, offset: '7' },
+      ],
+    },
+  ])
+  expect(asked).toHaveLength(1)
+  expect(await offsetsOf([1, -1, 1], [1])).toEqual([{ topic: 't', partitions: [] }])
+  expect(asked).toHaveLength(1)
+})
