@@ -33,6 +33,14 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest('is asked again when it answers'),
   },
   {
+    guard: 'pauses between tries to connect stay short',
+    prevents: 'ten seconds more of each outage',
+    file: `${folder}/client.ts`,
+    from: 'retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 2000 },',
+    to: '',
+    test: intTest('does not pause for ten seconds'),
+  },
+  {
     guard: 'a broker that says nothing is a connection that has failed',
     prevents: 'an ingress that cannot start while one of three brokers is frozen',
     file: `${folder}/broker-connect-patch.ts`,
@@ -219,12 +227,12 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/producer.test.ts`, 'tells a record that Kafka will never take from an outage'),
   },
   {
-    guard: `a record's partition is pinned through all tries`,
-    prevents: 'an acknowledgement taken for another record, where records have no key',
+    guard: 'a record goes to the partition that it is pinned to',
+    prevents: 'an acknowledgement taken for another record',
     file: `${folder}/producer.ts`,
     from: '(message as PinnedMessage).partition',
-    to: '((message as { partition: number }).partition = nextPartition++ % 2)',
-    test: unit(`${folder}/producer.test.ts`, 'take an acknowledgement for another record'),
+    to: '0 * (message as PinnedMessage).partition',
+    test: unit(`${folder}/producer.test.ts`, 'every record is written, at its own partition'),
   },
   {
     guard: 'the idempotent producer stays off',

@@ -1,4 +1,6 @@
+import { execFile } from 'node:child_process'
 import { createRequire } from 'node:module'
+import { promisify } from 'node:util'
 import { freshNames, openTcpProxy, waitUntil } from '@customer-stream/testing'
 import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
@@ -107,6 +109,20 @@ describe('a broker that is silent while a client connects', () => {
     producer.setPartitions(await check())
     await store(producer, [record('a')])
   })
+})
+
+it('does not pause for ten seconds between two tries to connect, as kafkajs would', { timeout: 20_000 }, async () => {
+  const load = (file: string) => JSON.stringify(new URL(file, import.meta.url).href)
+  const script = `import { createKafka, kafkaSettings } from ${load('./index.ts')}
+import { createLogger } from ${load('../log.ts')}
+import { loadSettings } from ${load('../settings.ts')}
+const settings = loadSettings(kafkaSettings, { KAFKA_BROKERS: '127.0.0.1:9' })
+await createKafka(settings, { clientId: 'test', logger: createLogger('test', 'silent') }).producer().connect()`
+  // By itself: within a test kafkajs has other defaults.
+  const { NODE_ENV: _, ...env } = process.env
+  const args = ['--conditions=customer-stream-source', '--input-type=module', '-e', script]
+  const tried = promisify(execFile)(process.execPath, args, { env, timeout: 12_000 })
+  await expect(tried).rejects.toMatchObject({ killed: false, stderr: expect.stringContaining('ECONNREFUSED') })
 })
 
 describe('checkTopics', () => {
