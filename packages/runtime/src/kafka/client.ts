@@ -71,8 +71,8 @@ export const createKafka = (
     requestTimeout: requestTimeoutMs ?? settings.KAFKA_REQUEST_TIMEOUT_MS,
     ssl: settings.KAFKA_SSL && (settings.KAFKA_SSL_CA === undefined ? true : { ca: settings.KAFKA_SSL_CA }),
     ...(sasl && { sasl }),
-    // Of connecting, and of asking for brokers and leaders. kafkajs' own pauses grow to ten seconds, by which an outage would last longer.
-    retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 2000 },
+    // Of connecting, and of asking for brokers and leaders. kafkajs' own pauses grow to five seconds, by which an outage would last longer.
+    retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 1000 },
     logLevel: kafkajs.logLevel.INFO,
     logCreator: toPino(logger),
   })
