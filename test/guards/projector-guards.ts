@@ -84,9 +84,22 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'a partition without a leader gets no position before one is known',
     prevents: 'a partition replayed from its beginning',
     file: `${folder}/positions.ts`,
-    from: 'if (!watermarks) continue\n      const { low, high } = watermarks',
-    to: `const { low, high } = watermarks ?? { low: '0', high: '0' }`,
+    from: `        leaderless.add(partition)
+        continue
+      }
+      leaderless.delete(partition)
+      const { low, high } = watermarks`,
+    to: `      }
+      const { low, high } = watermarks ?? { low: '0', high: '0' }`,
     test: projection('gets no position before its first batch'),
+  },
+  {
+    guard: 'a partition that had no leader is loaded when it has one',
+    prevents: 'customers of an emptied Redis that stay away until their next event',
+    file: `${folder}/positions.ts`,
+    from: 'if (led.length > 0) await',
+    to: 'if (led.length < 0) await',
+    test: projection('gets a position also when no batch comes'),
   },
   {
     guard: 'a partition without a leader is not waited for',

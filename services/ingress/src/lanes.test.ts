@@ -1,7 +1,7 @@
 import { NotStoredError, type OutgoingRecord, type VerifiedProducer } from '@customer-stream/runtime/kafka'
 import { topicNames } from '@customer-stream/schemas'
-import { afterEach, describe, expect, it, vi } from 'vitest'
-import { createLanes } from './lanes.ts'
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { createLanes, type Lanes } from './lanes.ts'
 
 const topics = topicNames()
 const { customers, other, quarantine } = topics
@@ -40,74 +40,90 @@ const kafkaThatRefuses = (isBad: (value: string, topic: string) => boolean) => {
   return { lanes, refused, stored, valuesIn }
 }
 
+const deliver = async (lanes: Lanes, records: readonly OutgoingRecord[], isRetry = false) => {
+  const kept: string[] = []
+  const left = await lanes.deliver(records, { isRetry, keep: ({ value }) => kept.push(String(value)) })
+  return { left: left.map(({ value }) => String(value)), kept }
+}
+
 const copyHeaders = { reason: 'refused-by-kafka', stage: 'ingress', detail: 'INVALID_TIMESTAMP'.repeat(20).slice(0, 200), topic: customers }
 
 describe('a batch from the spool', () => {
+  const batch = (count: number) => numbered(count).map((value) => recordOf(customers, value))
+
   it('that Kafka refuses as a whole is sent in parts, each record once', async () => {
     const { lanes, refused, valuesIn } = kafkaThatRefuses(() => false)
-    const keep = vi.fn()
-    await lanes.send(
-      numbered(30).map((value) => recordOf(customers, value)),
-      keep,
-    )
-    expect([valuesIn(customers), refused, keep.mock.calls]).toEqual([numbered(30), [], []])
+    expect(await deliver(lanes, batch(30))).toEqual({ left: [], kept: [] })
+    expect([valuesIn(customers), refused]).toEqual([numbered(30), []])
   })
 
   it('gives a record that Kafka will never take to quarantine, and holds nothing else up', async () => {
     const { lanes, refused, stored, valuesIn } = kafkaThatRefuses((value, topic) => value === 'v2' && topic === customers)
-    const keep = vi.fn()
-    await lanes.send(
-      numbered(5).map((value) => recordOf(customers, value)),
-      keep,
-    )
+    expect(await deliver(lanes, batch(5))).toEqual({ left: [], kept: [] })
     expect(valuesIn(customers)).toEqual(['v0', 'v1', 'v3', 'v4'])
     const copy = { topic: quarantine, key: null, value: Buffer.from('v2'), timestamp: 1, headers: copyHeaders }
     expect(stored.filter(({ topic }) => topic === quarantine)).toEqual([copy])
     expect(refused).toEqual([{ topic: customers, quarantined: true }])
-    expect(keep).not.toHaveBeenCalled()
   })
 
-  it('has its file kept when quarantine refuses the record too', async () => {
+  it('has the file of a record kept that quarantine refuses too', async () => {
     const { lanes, refused, valuesIn } = kafkaThatRefuses((value) => value === 'v2')
-    const keep = vi.fn()
-    await lanes.send(
-      numbered(5).map((value) => recordOf(customers, value)),
-      keep,
-    )
+    expect(await deliver(lanes, batch(5))).toEqual({ left: [], kept: ['v2'] })
     expect(valuesIn(customers)).toEqual(['v0', 'v1', 'v3', 'v4'])
-    expect([keep.mock.calls.length, refused]).toEqual([1, [{ topic: customers, quarantined: false }]])
+    expect(refused).toEqual([{ topic: customers, quarantined: false }])
   })
 
-  it('waits when quarantine does not answer: that says nothing about the record', async () => {
+  it('leaves a record when quarantine does not answer: that says nothing about it', async () => {
+    vi.useFakeTimers({ toFake: ['performance', 'setInterval', 'clearInterval'] })
+    onTestFinished(() => void vi.useRealTimers())
     const { lanes, refused } = setUp(async ([record]) => {
+      if (record?.topic === quarantine) vi.advanceTimersByTime(500)
       throw new NotStoredError(record?.topic === quarantine ? 'unavailable' : 'refused', record?.topic)
     })
-    const keep = vi.fn()
-    await expect(lanes.send([recordOf(customers, 'v')], keep)).rejects.toThrow(quarantine)
-    expect([keep.mock.calls, refused]).toEqual([[], []])
-  })
-
-  it('leaves those of a partition that fails, and stores the others', async () => {
-    const stored: string[] = []
-    const { lanes } = setUp(async (records) => {
-      if (records.some(({ key }) => String(key) === 'bad')) throw new NotStoredError('unavailable', 'no leader')
-      stored.push(...records.map(({ value }) => String(value)))
-    })
-    const all = ['good', 'bad', 'better', 'bad'].map((key, i) => ({ ...recordOf(customers, `v${i}`), key: Buffer.from(key) }))
-    expect(await lanes.send(all, () => undefined)).toEqual([all[1], all[3]])
-    expect(stored.toSorted()).toEqual(['v0', 'v2'])
-    await expect(
-      lanes.send(
-        all.filter(({ key }) => String(key) === 'bad'),
-        () => undefined,
-      ),
-    ).rejects.toThrow('no leader')
+    expect(await deliver(lanes, batch(1))).toEqual({ left: ['v0'], kept: [] })
+    expect(refused).toEqual([])
   })
 
   it('that was spooled under another prefix goes to the topics of today, and what has none to quarantine', async () => {
     const { lanes, valuesIn } = kafkaThatRefuses(() => false)
-    await lanes.send([recordOf('old.customers.raw', 'c'), recordOf('old.other.raw', 'o'), recordOf('old', 'x')], () => undefined)
+    await deliver(lanes, [recordOf('old.customers.raw', 'c'), recordOf('old.other.raw', 'o'), recordOf('old', 'x')])
     expect([valuesIn(customers), valuesIn(other), valuesIn(quarantine)]).toEqual([['c'], ['o'], ['x']])
+  })
+
+  describe('of a partition that fails', () => {
+    /** Does not take the records with a key of these lengths, which stand for partitions here. Each send takes time. */
+    const kafkaWithout = (failing: Set<number>) => {
+      vi.useFakeTimers({ toFake: ['performance', 'setInterval', 'clearInterval'] })
+      onTestFinished(() => void vi.useRealTimers())
+      const sends: string[] = []
+      const { lanes } = setUp(async (records) => {
+        sends.push(records.map(({ value }) => String(value)).join(' '))
+        vi.advanceTimersByTime(300)
+        if (records.some(({ key }) => failing.has(key?.length ?? -1))) throw new NotStoredError('unavailable', 'no leader')
+      })
+      return { lanes, sends }
+    }
+    const onPartition = (partition: number, value: string) => ({ ...recordOf(customers, value), key: Buffer.alloc(partition) })
+
+    it('is left, and the others are stored', async () => {
+      const { lanes } = kafkaWithout(new Set([1]))
+      const records = [1, 2, 3, 1].map((partition, i) => onPartition(partition, `v${i}`))
+      expect(await deliver(lanes, records)).toEqual({ left: ['v0', 'v3'], kept: [] })
+    })
+
+    it('is not even tried again, but for one record where all were left before, and goes on with the others when that is stored', async () => {
+      const failing = new Set([1])
+      const { lanes, sends } = kafkaWithout(failing)
+      const records = numbered(4).map((value) => onPartition(1, value))
+      await deliver(lanes, records)
+      sends.length = 0
+      expect(await deliver(lanes, [...records, onPartition(2, 'other')])).toEqual({ left: numbered(4), kept: [] })
+      expect(sends.filter((names) => names.includes('other'))).toEqual(['other'])
+      failing.clear()
+      sends.length = 0
+      expect(await deliver(lanes, records, true)).toEqual({ left: [], kept: [] })
+      expect(sends.slice(-2)).toEqual(['v0', 'v1 v2 v3'])
+    })
   })
 })
 
@@ -135,7 +151,7 @@ describe('a request whose record Kafka refuses', () => {
 describe('a send that has not ended for half a minute is named, which an answer of Kafka to others would hide', () => {
   afterEach(() => void vi.restoreAllMocks())
 
-  it.each(['publish', 'send'] as const)('by %s', async (way) => {
+  it.each(['publish', 'deliver'] as const)('by %s', async (way) => {
     const { promise, resolve } = Promise.withResolvers<void>()
     const begun = Promise.withResolvers<void>()
     const { lanes } = setUp(() => {
@@ -143,7 +159,7 @@ describe('a send that has not ended for half a minute is named, which an answer 
       return promise
     })
     const record = recordOf(other, 'v')
-    const done = way === 'publish' ? lanes.publish(record, Number.POSITIVE_INFINITY) : lanes.send([record], () => undefined)
+    const done = way === 'publish' ? lanes.publish(record, Number.POSITIVE_INFINITY) : deliver(lanes, [record])
     await begun.promise
     expect(lanes.stuck()).toBeUndefined()
     const startedAt = performance.now()

@@ -2,23 +2,30 @@ import { NotStoredError, type OutgoingRecord, type VerifiedProducer } from '@cus
 import { type TopicNames, topicNames } from '@customer-stream/schemas'
 import { createPublisher, type Outcome, type Publisher, type PublisherOptions } from './publisher.ts'
 import { isRefusedRecord, refusedRecord } from './quarantine.ts'
-import { type Send, sendInParts } from './send-in-parts.ts'
+import type { Send } from './send-in-parts.ts'
+
+export interface DeliveryOptions {
+  /** Whether these were left before. Of those that go a way that fails one then tries it; of others none does. */
+  readonly isRetry: boolean
+  /** Told of a record that quarantine refuses as well: its bytes are nowhere else. */
+  readonly keep: (record: OutgoingRecord) => void
+}
 
 /** The ways of records to Kafka, one for each topic. */
 export interface Lanes {
   /** Of a record that Kafka refuses a copy goes to quarantine; it is no promise, and the outcome does not wait for it. */
   publish(record: OutgoingRecord, deadlineAt: number): Promise<Outcome>
+  /** Whether the last records that went the same way were not stored. */
+  fails(record: OutgoingRecord): boolean
   /**
-   * Without batching or deadline, for records that are kept elsewhere until this has resolved. What Kafka refuses goes to quarantine.
-   * @param keep called when quarantine refuses a record as well: its bytes are nowhere else.
-   * @returns those whose partition, or quarantine, does not take them.
-   * @throws when none was taken.
+   * For records that are kept elsewhere until this has resolved, in a few seconds. What Kafka refuses goes to quarantine.
+   * @returns those that must be kept on, for want of a place to go to by now.
    */
-  send(records: readonly OutgoingRecord[], keep: () => void): Promise<readonly OutgoingRecord[]>
+  deliver(records: readonly OutgoingRecord[], options: DeliveryOptions): Promise<readonly OutgoingRecord[]>
   readonly held: { readonly records: number; readonly bytes: number }
   /** Partitions that Kafka did not take the last records of. */
   readonly setAside: number
-  /** The lane with a send, of a flush or a drain, that has not ended for too long, in words. */
+  /** The lane with a send that has not ended for too long, in words. */
   stuck(): string | undefined
   connect(): Promise<void>
   setPartitions(partitions: ReadonlyMap<string, number>): void
@@ -33,6 +40,9 @@ const STUCK_SEND_MS = 30_000
 /** The sender has long gone by then, and repeats: what is not in quarantine comes again. */
 const QUARANTINE_DEADLINE_MS = 30_000
 
+/** What waits elsewhere waits there. Longer than it takes to find out which partitions fail. */
+const DELIVERY_DEADLINE_MS = 2500
+
 export interface LanesOptions extends Omit<PublisherOptions<OutgoingRecord>, 'onRefused' | 'partitionOf'> {
   /** Told of each record that Kafka refuses by itself, and whether quarantine has its bytes. */
   readonly onRefused: (topic: string, error: Error, quarantined: boolean) => void
@@ -41,7 +51,6 @@ export interface LanesOptions extends Omit<PublisherOptions<OutgoingRecord>, 'on
 interface Lane {
   readonly producer: VerifiedProducer
   readonly publisher: Publisher<OutgoingRecord>
-  readonly send: Send<OutgoingRecord>
   /** When the sends in flight began, the oldest first. */
   readonly sends: Set<{ readonly startedAt: number }>
 }
@@ -61,38 +70,21 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
     return lane
   }
 
-  const publishCopy = async (record: OutgoingRecord, error: Error) => {
-    if (isRefusedRecord(record)) return
-    const copy = refusedRecord(record, error, topics.quarantine)
-    const outcome = await laneOf(topics.quarantine).publisher.publish(copy, performance.now() + QUARANTINE_DEADLINE_MS)
-    options.onRefused(record.topic, error, outcome === 'stored')
-  }
-  type Left = { readonly record: OutgoingRecord; readonly error: Error }
-  const quarantine = async (record: OutgoingRecord, error: Error, keep: () => void): Promise<Left[]> => {
-    for await (const copy of sendInParts(laneOf(topics.quarantine).send, [refusedRecord(record, error, topics.quarantine)])) {
-      if (copy.end === 'unavailable') return [{ record, error: copy.error }]
-      if (copy.end === 'refused') keep()
-      options.onRefused(record.topic, error, copy.end === 'stored')
-    }
-    return []
-  }
-  /** Together, and where that fails partition by partition. */
-  const sendTo = async (topic: string, batch: readonly OutgoingRecord[], keep: () => void): Promise<Left[]> => {
-    const left: Left[] = []
-    for await (const part of sendInParts(async (some) => laneOf(topic).send(some), batch)) {
-      if (part.end === 'refused') left.push(...(await quarantine(part.record, part.error, keep)))
-      if (part.end !== 'unavailable') continue
-      const partitions = Map.groupBy(part.records, (record) => lanes.get(topic)?.producer.partitionOf(record))
-      if (partitions.size === 1) left.push(...part.records.map((record) => ({ record, error: part.error })))
-      else left.push(...(await Promise.all([...partitions.values()].map((some) => sendTo(topic, some, keep)))).flat())
-    }
-    return left
+  /** Those that are being delivered, with what Kafka said of those that it refused. */
+  const delivering = new Map<OutgoingRecord, Error | undefined>()
+
+  const publishCopy = (record: OutgoingRecord, error: Error, deadlineMs: number): Promise<Outcome> =>
+    laneOf(topics.quarantine).publisher.publish(refusedRecord(record, error, topics.quarantine), performance.now() + deadlineMs)
+  const onRefused = async (record: OutgoingRecord, error: Error) => {
+    if (delivering.has(record)) delivering.set(record, error)
+    else if (!isRefusedRecord(record))
+      options.onRefused(record.topic, error, (await publishCopy(record, error, QUARANTINE_DEADLINE_MS)) === 'stored')
   }
 
   for (const topic of Object.values(topics)) {
     const producer = openProducer()
     const sends: Lane['sends'] = new Set()
-    const send: Lane['send'] = async (records) => {
+    const send: Send<OutgoingRecord> = async (records) => {
       const begun = { startedAt: performance.now() }
       sends.add(begun)
       try {
@@ -103,8 +95,7 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
     }
     lanes.set(topic, {
       producer,
-      publisher: createPublisher(send, { ...options, onRefused: publishCopy, partitionOf: producer.partitionOf }),
-      send,
+      publisher: createPublisher(send, { ...options, onRefused, partitionOf: producer.partitionOf }),
       sends,
     })
   }
@@ -114,16 +105,55 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
     const [kind] = suffixes.find(([, suffix]) => record.topic.endsWith(suffix)) ?? []
     return kind ? { ...record, topic: topics[kind] } : record
   }
+  /** A name for the way of a record, if it fails. */
+  const failingWay = (record: OutgoingRecord): string | undefined => {
+    const lane = lanes.get(record.topic)
+    return lane?.publisher.fails(record) ? `${record.topic}/${lane.producer.partitionOf(record)}` : undefined
+  }
+  /** @returns whether it need not be kept. */
+  const deliver = async (record: OutgoingRecord, keep: () => void): Promise<boolean> => {
+    const quarantine = async (error: Error) => {
+      const outcome = await publishCopy(record, error, DELIVERY_DEADLINE_MS)
+      // An outage says nothing about the record.
+      if (outcome !== 'stored' && outcome !== 'refused') return false
+      if (outcome === 'refused') keep()
+      options.onRefused(record.topic, error, outcome === 'stored')
+      return true
+    }
+    const lane = lanes.get(record.topic)
+    if (!lane) return quarantine(new Error(`no way to ${record.topic}`))
+    delivering.set(record, undefined)
+    const outcome = await lane.publisher.publish(record, performance.now() + DELIVERY_DEADLINE_MS)
+    const error = delivering.get(record)
+    delivering.delete(record)
+    return outcome === 'refused' && error ? quarantine(error) : outcome === 'stored'
+  }
   const all = <T>(of: (lane: Lane) => Promise<T>) => Promise.all([...lanes.values()].map(of))
   const sum = (of: (lane: Lane) => number) => lanes.values().reduce((total, lane) => total + of(lane), 0)
 
   return {
     publish: (record, deadlineAt) => laneOf(record.topic).publisher.publish(record, deadlineAt),
-    send: async (records, keep) => {
-      const byTopic = Map.groupBy(records.map(underOurPrefix), ({ topic }) => topic)
-      const left = (await Promise.all([...byTopic].map(([topic, batch]) => sendTo(topic, batch, keep)))).flat()
-      if (left[0] && left.length === records.length) throw left[0].error
-      return left.map(({ record }) => record)
+    fails: (record) => laneOf(record.topic).publisher.fails(record),
+    deliver: async (records, { isRetry, keep }) => {
+      const delivered = new Set<OutgoingRecord>()
+      const deliverAll = (some: readonly OutgoingRecord[]) =>
+        Promise.all(
+          some.map(async (record) => {
+            if (await deliver(underOurPrefix(record), () => keep(record))) delivered.add(record)
+          }),
+        )
+      const probed = new Set<string>()
+      const going: OutgoingRecord[] = []
+      const waiting: OutgoingRecord[] = []
+      for (const record of records) {
+        const way = failingWay(underOurPrefix(record))
+        if (way === undefined || (isRetry && !probed.has(way))) going.push(record)
+        else waiting.push(record)
+        if (way !== undefined) probed.add(way)
+      }
+      await deliverAll(going)
+      await deliverAll(waiting.filter((record) => failingWay(underOurPrefix(record)) === undefined))
+      return records.filter((record) => !delivered.has(record))
     },
     get held() {
       return { records: sum(({ publisher }) => publisher.size.records), bytes: sum(({ publisher }) => publisher.size.bytes) }

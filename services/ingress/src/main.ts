@@ -94,15 +94,15 @@ if (settings.SPOOL_DIR !== undefined) {
 }
 const spooled =
   spool &&
-  createSpooledPublish(lanes.publish, spool, {
+  createSpooledPublish(lanes, spool, {
     spoolAfterMs: settings.SPOOL_AFTER_MS,
     onDiskError: (err) => {
       metrics.spoolErrors.inc()
       sayUnwritable({ err })
     },
-    onDrainError: (err) => {
+    onLeft: (records) => {
       metrics.spoolDrainFailures.inc()
-      sayUndrained({ err })
+      sayUndrained({ records })
     },
   })
 
@@ -183,7 +183,7 @@ lifecycle.onStop(
   'drain',
   periodically(
     DRAIN_INTERVAL_MS,
-    async () => spooled?.drain(lanes.send, stopping.signal),
+    async () => spooled?.drain(stopping.signal),
     (err) => {
       metrics.spoolDrainFailures.inc()
       sayUnreadable({ err })

@@ -224,6 +224,29 @@ describe('a partition that fails', () => {
     await publisher.close()
   })
 
+  it('leaves room to the others, by records and by bytes', async () => {
+    const failing = new Set([1])
+    const send = async (records: readonly Bound[]) => {
+      if (records.some(({ partition }) => failing.has(partition))) throw unavailable()
+    }
+    const publisher = createPublisher(send, { maxRecords: 10, maxBytes: 20_000, partitionOf: ({ partition }: Bound) => partition })
+    const publish = (partition: number, bytes = 1) => publisher.publish({ ...record('r', bytes), partition }, performance.now() + 150)
+    const first = publish(1)
+    while (publisher.setAside === 0) await new Promise(setImmediate)
+    expect(publisher.fails({ ...record('r'), partition: 1 })).toBe(true)
+    expect(await publish(1, 10_000)).toBe('queue-full')
+    const more = Array.from({ length: 9 }, () => publish(1))
+    expect(await publish(0)).toBe('stored')
+    expect([await first, ...(await Promise.all(more))].toSorted()).toEqual([...Array(5).fill('deadline'), ...Array(5).fill('queue-full')])
+    failing.clear()
+    while (publisher.size.records > 0) await new Promise(setImmediate)
+    expect(await publish(1)).toBe('stored')
+    // The answers come first.
+    await new Promise(setImmediate)
+    expect(await Promise.all(Array.from({ length: 10 }, () => publish(1)))).toEqual(Array(10).fill('stored'))
+    await publisher.close()
+  })
+
   it('is still set aside when nothing waits for it any more', async () => {
     const failing = new Set([1])
     const { publisher, sends } = kafka(failing)

@@ -37,6 +37,8 @@ export interface Publisher<R> {
   publish(record: R, deadlineAt: number): Promise<Outcome>
   /** What waits or is in flight, also after its request has been answered: this is the memory that is held. */
   readonly size: { readonly records: number; readonly bytes: number }
+  /** Whether the last flush of the records that go the same way left any: who has another place for this one need not wait. */
+  fails(record: R): boolean
   /** Partitions that Kafka did not take the last records of. */
   readonly setAside: number
   /** Takes nothing more and resolves when everything taken has met its outcome. */
@@ -48,6 +50,8 @@ interface Entry<R> {
   readonly bytes: number
   readonly deadlineAt: number
   answered: boolean
+  /** Whether its partition is set aside. */
+  aside: boolean
   readonly answer: (outcome: Outcome) => void
 }
 
@@ -55,6 +59,7 @@ interface Entry<R> {
 interface Way<R> {
   /** The one that is set aside. */
   readonly partition?: number
+  fails: boolean
   queue: Entry<R>[]
   pumping?: Promise<void> | undefined
 }
@@ -65,13 +70,16 @@ const MAX_FLUSH_BYTES = 4 * 1024 * 1024
 /** Headers and bookkeeping of one record. */
 const RECORD_OVERHEAD_BYTES = 512
 const RETRY_PAUSE_MS = 100
+/** What partitions set aside may hold together, of all that may be held: the others must have room. */
+const ASIDE_SHARE = 0.5
 const SWEEP_INTERVAL_MS = 20
 
 export const createPublisher = <R extends Publishable>(send: Send<R>, options: PublisherOptions<R>): Publisher<R> => {
-  const main: Way<R> = { queue: [] }
+  const main: Way<R> = { fails: false, queue: [] }
   const aside = new Map<number, Way<R>>()
   const held = new Set<Entry<R>>()
   let heldBytes = 0
+  const heldAside = { records: 0, bytes: 0 }
   let closing = false
   let sweeper: NodeJS.Timeout | undefined
 
@@ -80,8 +88,16 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     entry.answered = true
     entry.answer(outcome)
   }
+  const markAside = (entry: Entry<R>, aside: boolean) => {
+    if (entry.aside === aside) return
+    entry.aside = aside
+    heldAside.records += aside ? 1 : -1
+    heldAside.bytes += aside ? entry.bytes : -entry.bytes
+  }
   const release = (entry: Entry<R>) => {
-    if (held.delete(entry)) heldBytes -= entry.bytes
+    if (!held.delete(entry)) return
+    heldBytes -= entry.bytes
+    markAside(entry, false)
   }
   const settle = (entry: Entry<R>, outcome: Outcome) => {
     answer(entry, outcome)
@@ -99,12 +115,15 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   }
 
   const partitionOf = ({ record }: Entry<R>) => options.partitionOf?.(record)
-  const wayOf = (entry: Entry<R>): Way<R> => {
-    const partition = aside.size === 0 ? undefined : partitionOf(entry)
+  const wayOf = (record: R): Way<R> => {
+    const partition = aside.size === 0 ? undefined : options.partitionOf?.(record)
     return (partition === undefined ? undefined : aside.get(partition)) ?? main
   }
   const enqueue = (way: Way<R>, entries: readonly Entry<R>[]) => {
-    way.queue.push(...entries)
+    for (const entry of entries) {
+      markAside(entry, way !== main)
+      way.queue.push(entry)
+    }
     way.pumping ??= pump(way)
   }
 
@@ -120,7 +139,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
         release(entry)
         continue
       }
-      const wayNow = wayOf(entry)
+      const wayNow = wayOf(entry.record)
       if (wayNow !== way) {
         enqueue(wayNow, [entry])
         continue
@@ -159,7 +178,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   }
 
   const setAside = (partition: number, entries: readonly Entry<R>[]) => {
-    const way = aside.get(partition) ?? { partition, queue: [] }
+    const way = aside.get(partition) ?? { partition, fails: true, queue: [] }
     aside.set(partition, way)
     enqueue(way, entries)
   }
@@ -178,12 +197,13 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
       }
       const here: Entry<R>[] = []
       for (const [partition, entries] of Map.groupBy(again, partitionOf)) {
-        if (partition === undefined || partition === way.partition) here.push(...entries)
+        if (partition === undefined || partition === way.partition) for (const entry of entries) here.push(entry)
         else setAside(partition, entries)
       }
+      way.fails = here.length > 0
       if (here.length === 0) continue
       // Those whose deadline is not yet over get another try, in their old place.
-      way.queue = [...here, ...way.queue]
+      way.queue = here.concat(way.queue)
       await sleep(RETRY_PAUSE_MS)
     }
     way.pumping = undefined
@@ -193,18 +213,23 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     publish: (record, deadlineAt) => {
       if (closing) return Promise.resolve('closing')
       const bytes = (record.key?.byteLength ?? 0) + (record.value?.byteLength ?? 0) + RECORD_OVERHEAD_BYTES
-      if (held.size >= options.maxRecords || heldBytes + bytes > options.maxBytes) return Promise.resolve('queue-full')
+      const way = wayOf(record)
+      const isFull = (records: number, bytes: number, share: number) =>
+        records >= options.maxRecords * share || bytes > options.maxBytes * share
+      if (isFull(held.size, heldBytes + bytes, 1)) return Promise.resolve('queue-full')
+      if (way !== main && isFull(heldAside.records, heldAside.bytes + bytes, ASIDE_SHARE)) return Promise.resolve('queue-full')
       return new Promise((resolve) => {
-        const entry: Entry<R> = { record, bytes, deadlineAt, answered: false, answer: resolve }
+        const entry: Entry<R> = { record, bytes, deadlineAt, answered: false, aside: false, answer: resolve }
         held.add(entry)
         heldBytes += bytes
         sweeper ??= setInterval(sweep, SWEEP_INTERVAL_MS)
-        enqueue(wayOf(entry), [entry])
+        enqueue(way, [entry])
       })
     },
     get size() {
       return { records: held.size, bytes: heldBytes }
     },
+    fails: (record) => wayOf(record).fails,
     get setAside() {
       return aside.size
     },

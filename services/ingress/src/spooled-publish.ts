@@ -3,8 +3,9 @@
  * the process; without a spool such a request is answered with 503.
  */
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
+import type { Lanes } from './lanes.ts'
 import type { Outcome } from './publisher.ts'
-import type { DrainEnd, Spool, SpoolSend } from './spool/spool.ts'
+import type { DrainEnd, Spool } from './spool/spool.ts'
 
 export type Publish<Result> = (record: OutgoingRecord, deadlineAt: number) => Promise<Result>
 
@@ -12,14 +13,14 @@ export interface SpooledPublishOptions {
   /** How long Kafka may take before the disk is asked. */
   readonly spoolAfterMs: number
   readonly onDiskError: (error: Error) => void
-  /** A send of the drain failed; the next drain begins with the same records. */
-  readonly onDrainError: (error: Error) => void
+  /** Told how many records a send of the drain has left; they are tried again. */
+  readonly onLeft: (records: number) => void
 }
 
 export interface SpooledPublish {
   readonly publish: Publish<Outcome | 'spooled'>
-  /** Sends what was spooled, in order of arrival, as far as Kafka takes it. */
-  drain(send: SpoolSend, signal: AbortSignal): Promise<DrainEnd>
+  /** Sends what was spooled, as far as Kafka takes it. */
+  drain(signal: AbortSignal): Promise<DrainEnd>
 }
 
 const expired = Symbol('expired')
@@ -37,22 +38,11 @@ const within = async <T>(work: Promise<T>, deadlineAt: number): Promise<T | type
   }
 }
 
-/**
- * What may be left in the spool when records go straight to Kafka again: one batch of the drain. Waiting for an empty spool would, under a load that brings a
- * record during each send, keep every record on the way over the disk for ever.
- */
-const NEARLY_EMPTY_RECORDS = 500
-
-/**
- * While the spool holds what Kafka does not take, everything goes through it: nobody waits for a Kafka that is away, and records reach it nearly in their order
- * of arrival.
- */
 export const createSpooledPublish = (
-  publish: Publish<Outcome>,
-  spool: Pick<Spool, 'append' | 'drain' | 'size'>,
-  { spoolAfterMs, onDiskError, onDrainError }: SpooledPublishOptions,
+  lanes: Pick<Lanes, 'publish' | 'fails' | 'deliver'>,
+  spool: Pick<Spool, 'append' | 'drain'>,
+  { spoolAfterMs, onDiskError, onLeft }: SpooledPublishOptions,
 ): SpooledPublish => {
-  let kafkaTakes = false
   const toDisk = async (record: OutgoingRecord, deadlineAt: number): Promise<'spooled' | undefined> => {
     try {
       return (await within(spool.append(record), deadlineAt)) === expired ? undefined : 'spooled'
@@ -63,24 +53,17 @@ export const createSpooledPublish = (
   }
   return {
     publish: async (record, deadlineAt) => {
-      if (spool.size.records > (kafkaTakes ? NEARLY_EMPTY_RECORDS : 0))
-        return (await toDisk(record, deadlineAt)) ?? publish(record, deadlineAt)
-      const outcome = await publish(record, Math.min(deadlineAt, performance.now() + spoolAfterMs))
+      // Nobody waits for a partition that fails.
+      if (lanes.fails(record)) return (await toDisk(record, deadlineAt)) ?? lanes.publish(record, deadlineAt)
+      const outcome = await lanes.publish(record, Math.min(deadlineAt, performance.now() + spoolAfterMs))
       if (outcome !== 'deadline' && outcome !== 'queue-full') return outcome
-      kafkaTakes = false
       return (await toDisk(record, deadlineAt)) ?? outcome
     },
-    drain: (send, signal) =>
-      spool.drain(async (records, keep) => {
-        try {
-          const left = await send(records, keep)
-          kafkaTakes = true
-          return left
-        } catch (error) {
-          kafkaTakes = false
-          onDrainError(error as Error)
-          throw error
-        }
+    drain: (signal) =>
+      spool.drain(async (records, options) => {
+        const left = await lanes.deliver(records, options)
+        if (left.length > 0) onLeft(left.length)
+        return left
       }, signal),
   }
 }

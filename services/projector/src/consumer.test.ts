@@ -225,6 +225,20 @@ describe('a partition without a leader', () => {
     expect([await projection.onBatch(batch(10, ['a'])), redis.position]).toEqual(['11', '11'])
   })
 
+  it('gets a position also when no batch comes, since kafkajs begins where the group has been', async () => {
+    const { projection, kafka, redis, seeks } = setUp()
+    kafka.hasLeader = false
+    projection.positions.assign([0])
+    await new Promise(setImmediate)
+    await projection.positions.measureLag()
+    expect([redis.position, seeks]).toEqual([undefined, []])
+    kafka.hasLeader = true
+    await projection.positions.measureLag()
+    expect([redis.position, seeks]).toEqual([LOW, [LOW]])
+    await projection.positions.measureLag()
+    expect(seeks).toEqual([LOW])
+  })
+
   it('is not taken for one that could move and does not; what is known of its lag stays', async () => {
     const pass = playTime()
     const { assign, projection, kafka, registry } = setUp()

@@ -37,7 +37,7 @@ export interface Positions {
   check(isBusy: (partition: number) => boolean): Promise<void>
   /** Tells Kafka how far we are, for lag monitoring only. */
   commit(): Promise<void>
-  /** Measures the lag also of partitions on which nothing happens, or nothing can happen. Rejects while Kafka does not answer. */
+  /** Measures the lag also of partitions on which nothing happens, or nothing can happen, and loads those that had no leader. Rejects while Kafka does not answer. */
   measureLag(): Promise<void>
   /**
    * How long the partition that has waited longest has had records to apply and not moved; 0 when none waits. Counts only the time in which
@@ -52,6 +52,8 @@ export const createPositions = ({ store, consumer, insist, metrics, logger }: Po
   let assigned: readonly number[] = []
   let loading: Promise<void> = Promise.resolve()
   const positions = new Map<number, Position>()
+  /** Without a leader when they were to be loaded. */
+  const leaderless = new Set<number>()
   const committed = new Map<number, string>()
   let measuredSince: number | undefined
   const waitingSince = new Map<number, { readonly at: string; readonly since: number }>()
@@ -86,8 +88,12 @@ export const createPositions = ({ store, consumer, insist, metrics, logger }: Po
     if (!done || signal.aborted) return
     for (const partition of partitions) {
       const watermarks = done.value.watermarks.get(partition)
-      // Without a leader. Nothing can be fetched; its first batch finds no position, and asks.
-      if (!watermarks) continue
+      // Nothing can be fetched by now. It is loaded with its first batch, or, since none need come from where kafkajs begins, when the lag is measured.
+      if (!watermarks) {
+        leaderless.add(partition)
+        continue
+      }
+      leaderless.delete(partition)
       const { low, high } = watermarks
       const position = resolve(partition, done.value.stored.get(partition) ?? '', low, high)
       positions.set(partition, position)
@@ -102,6 +108,7 @@ export const createPositions = ({ store, consumer, insist, metrics, logger }: Po
       assignment = new AbortController()
       assigned = partitions
       positions.clear()
+      leaderless.clear()
       committed.clear()
       // A partition that stays does not wait anew: a consumer that crashes and joins without end, as over a damaged batch, would never be noticed.
       for (const partition of waitingSince.keys()) if (!partitions.includes(partition)) waitingSince.delete(partition)
@@ -153,6 +160,8 @@ export const createPositions = ({ store, consumer, insist, metrics, logger }: Po
         // Without a leader it cannot move.
         else waitingSince.delete(partition)
       }
+      const led = [...leaderless].filter((partition) => watermarks.has(partition))
+      if (led.length > 0) await load(led, assignment.signal)
     },
     stalledMs: () => {
       const now = performance.now()

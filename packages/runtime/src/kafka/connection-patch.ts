@@ -36,8 +36,9 @@ export const patchConnection = (): void => {
   }
   prototype.disconnect = async function () {
     const { socket } = this
+    const wasConnected = this.isConnected()
     const disconnected = await disconnect.call(this)
-    socket?.destroy(socket.connecting ? new Error('given up while connecting') : undefined)
+    socket?.destroy(wasConnected ? undefined : new Error('given up while connecting'))
     return disconnected
   }
   prototype.processData = function (data) {

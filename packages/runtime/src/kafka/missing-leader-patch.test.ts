@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module'
-import { expect, it, onTestFinished, vi } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import './client.ts'
 
 const require = createRequire(import.meta.url)
@@ -46,39 +46,49 @@ it('what lacks a leader is soon asked for anew, what has all of them when it is 
   expect(whole - lacking).toBe(29_000)
 })
 
-it('where partitions end is told of those that have a leader, also when none has', async () => {
+describe('where partitions end', () => {
   interface Cluster {
     fetchTopicsOffset(topics: object[]): Promise<object[]>
   }
-  const asked: object[] = []
-  const offsetsOf = (leaders: number[], ids: number[]) => {
+  type Asked = { topic: string; partitions: { partition: number }[] }[]
+  /** A cluster where partition 0 is led by broker 0, and so on; -1 for none. Brokers answer with their number, or not. */
+  const setUp = (leaders: number[], silent: number[] = []) => {
+    const refreshMetadata = vi.fn(async () => undefined)
     const cluster = Object.create(kafkajs<{ prototype: Cluster }>('cluster').prototype) as Cluster
     Object.assign(cluster, {
       brokerPool: { metadata: metadataOf(0, ...leaders) },
-      findBroker: async () => ({
-        listOffsets: async ({ topics }: { topics: { topic: string; partitions: { partition: number }[] }[] }) => {
-          asked.push(topics)
+      refreshMetadata,
+      findBroker: async ({ nodeId }: { nodeId: string }) => ({
+        listOffsets: async ({ topics }: { topics: Asked }) => {
+          if (silent.includes(Number(nodeId))) throw new Error(`no answer of ${nodeId}`)
           return {
             responses: topics.map(({ topic, partitions }) => ({
               topic,
-              partitions: partitions.map(({ partition }) => ({ partition, offset: '7' })),
+              partitions: partitions.map(({ partition }) => ({ partition, offset: nodeId })),
             })),
           }
         },
       }),
     })
-    return cluster.fetchTopicsOffset([{ topic: 't', partitions: ids.map((id) => ({ partition: id })) }])
+    const ask = () => cluster.fetchTopicsOffset([{ topic: 't', partitions: leaders.map((_, partition) => ({ partition })) }])
+    return { ask, refreshMetadata }
   }
-  expect(await offsetsOf([1, -1, 1], [0, 1, 2])).toEqual([
-    {
-      topic: 't',
-      partitions: [
-        { partition: 0, offset: '7' },
-        { partition: 2, offset: '7' },
-      ],
-    },
-  ])
-  expect(asked).toHaveLength(1)
-  expect(await offsetsOf([1, -1, 1], [1])).toEqual([{ topic: 't', partitions: [] }])
-  expect(asked).toHaveLength(1)
+  const answer = (...partitions: [number, string][]) => [
+    { topic: 't', partitions: partitions.map(([partition, offset]) => ({ partition, offset })) },
+  ]
+
+  it('is told of those that have a leader, also when none has', async () => {
+    expect(await setUp([1, -1, 2, 1]).ask()).toEqual(answer([0, '1'], [3, '1'], [2, '2']))
+    expect(await setUp([-1]).ask()).toEqual(answer())
+  })
+
+  it('is told of those whose leader answers, and who leads is asked anew', async () => {
+    const { ask, refreshMetadata } = setUp([1, 2], [2])
+    expect(await ask()).toEqual(answer([0, '1']))
+    expect(refreshMetadata).toHaveBeenCalledOnce()
+  })
+
+  it('is an error when nobody answers', async () => {
+    await expect(setUp([1, 2], [1, 2]).ask()).rejects.toThrow('no answer of')
+  })
 })

@@ -16,6 +16,7 @@ interface Offsets {
 }
 interface Cluster {
   findTopicPartitionMetadata(topic: string): readonly Partition[]
+  refreshMetadata(): Promise<void>
   fetchTopicsOffset(topics: readonly Offsets[]): Promise<Offsets[]>
 }
 interface BrokerPool {
@@ -33,7 +34,7 @@ const MAX_AGE_MS = 1000
 /**
  * kafkajs 2.2.4 takes a partition without a leader for an error of everything it has asked about: as long as one partition has none, a producer sends to no other
  * partition of the topic, and an admin client that asked about all topics fails over anybody's. Here the others stay usable, the one without a leader has leader -1,
- * a broker that nobody finds, and what is known is soon asked for anew. Where a topic ends is told of those that have one: who needs all of them counts.
+ * a broker that nobody finds, and what is known is soon asked for anew. Where a topic ends is told of those whose leader answers: who needs all of them counts.
  * Must run before a client is created.
  */
 export const patchMissingLeader = (): void => {
@@ -63,18 +64,29 @@ const patchMetadata = () => {
   }
 }
 
+/** By leader, so that one that hangs or is no leader any more keeps back its own partitions only. */
 const patchOffsets = () => {
   const { prototype } = require('kafkajs/src/cluster') as { prototype: Cluster }
   const { fetchTopicsOffset } = prototype
   prototype.fetchTopicsOffset = async function (topics) {
-    const led = topics.map((wanted) => {
-      const leaders = new Map(this.findTopicPartitionMetadata(wanted.topic).map(({ partitionId, leader }) => [partitionId, leader]))
-      return { ...wanted, partitions: wanted.partitions.filter(({ partition }) => (leaders.get(partition) ?? -1) >= 0) }
-    })
-    const offsets = await fetchTopicsOffset.call(
-      this,
-      led.filter(({ partitions }) => partitions.length > 0),
-    )
-    return topics.map(({ topic }) => offsets.find((found) => found.topic === topic) ?? { topic, partitions: [] })
+    const leaderOf = (topic: string, partition: number) =>
+      this.findTopicPartitionMetadata(topic).find(({ partitionId }) => partitionId === partition)?.leader ?? -1
+    const ledBy = (leader: number) =>
+      topics.flatMap((wanted) => {
+        const partitions = wanted.partitions.filter(({ partition }) => leaderOf(wanted.topic, partition) === leader)
+        return partitions.length === 0 ? [] : [{ ...wanted, partitions }]
+      })
+    const leaders = new Set(topics.flatMap(({ topic, partitions }) => partitions.map(({ partition }) => leaderOf(topic, partition))))
+    leaders.delete(-1)
+    const answers = await Promise.allSettled([...leaders].map((leader) => fetchTopicsOffset.call(this, ledBy(leader))))
+    const failed = answers.filter(({ status }) => status === 'rejected')
+    // What is known of leaders lasts for minutes with most clients.
+    if (failed.length > 0) await this.refreshMetadata().catch(() => undefined)
+    if (failed[0] && failed.length === answers.length) throw (failed[0] as PromiseRejectedResult).reason
+    const offsets = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []))
+    return topics.map(({ topic }) => ({
+      topic,
+      partitions: offsets.filter((found) => found.topic === topic).flatMap(({ partitions }) => partitions),
+    }))
   }
 }

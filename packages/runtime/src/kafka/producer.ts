@@ -118,7 +118,7 @@ export const createVerifiedProducer = (
     send: async (records) => {
       let batch: Batch = new Map()
       // One for all of them: spread, they would fail as long as any partition does.
-      const open = nextPartition++
+      const open = records.some(({ key }) => key === null) ? nextPartition++ : 0
       for (const record of records) {
         const messages = batch.get(record.topic)
         if (messages) messages.push(pin(record, open))

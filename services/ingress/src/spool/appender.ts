@@ -98,9 +98,7 @@ export const createAppender = (files: SpoolFiles, { maxBytes, segmentBytes, maxW
       segment = writer.segment
       bytesBefore = segment.bytes
       await writer.write(group.map(({ frame }) => frame))
-      // What is appended anew has come long before.
-      if (segment.unsent === 0) segment.oldestAt = undefined
-      for (const { timestamp } of group) segment.oldestAt = Math.min(segment.oldestAt ?? timestamp, timestamp)
+      if (segment.unsent === 0) segment.oldestAt = group[0]?.timestamp
       segment.unsent += group.length
     } catch (error) {
       failure = { error }

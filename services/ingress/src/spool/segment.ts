@@ -13,7 +13,7 @@ export interface SpoolDamage {
   readonly what: 'torn-tail' | 'damage' | 'unreadable' | 'refused'
 }
 
-/** One file. Its records are those between `sentEnd` and `confirmedEnd`. */
+/** One file. What waits in it are the records between `sentEnd` and `confirmedEnd`, and those before that were left. */
 export interface Segment {
   readonly path: string
   marker: Buffer
@@ -23,6 +23,8 @@ export interface Segment {
   confirmedEnd: number
   /** In memory only: what was sent of a file that is not yet deleted is sent again by the next process. */
   sentEnd: number
+  /** How many were handed over in vain. */
+  left: number
   unsent: number
   oldestAt: number | undefined
   /** Left by an earlier process: only such a one can end in a torn tail. */
@@ -37,6 +39,7 @@ const newSegment = (directory: string, number: number, marker: Buffer, inherited
   bytes: 0,
   confirmedEnd: 0,
   sentEnd: HEADER_BYTES,
+  left: 0,
   unsent: 0,
   oldestAt: undefined,
   inherited,

@@ -1,8 +1,8 @@
 /**
  * Keeps records on a local disk while Kafka does not answer, so that they can be promised all the same.
  *
- * At least once: how far a file was sent is not stored and files are deleted whole, so after a crash up to a file's worth of records is sent again, which
- * every reader tolerates (it goes by version).
+ * At least once: what of a file was sent is not stored and files are deleted whole, so after a crash a file that was begun, or has records left, is sent again,
+ * which every reader tolerates (it goes by version).
  * A promise is as good as the disk: without a volume that outlives the process's machine, or with one that lies about fsync, 202 is not honest.
  */
 import { resolve as resolvePath } from 'node:path'
@@ -29,14 +29,18 @@ export interface SpoolOptions {
   readonly onDamage?: (damage: SpoolDamage) => void
 }
 
-/** `empty`: all was sent. `failed`: a send was rejected, or left something. `stopped`: by the signal or by closing. */
-export type DrainEnd = 'empty' | 'failed' | 'stopped'
+/** `empty`: all was sent. `left`: a send has left something. `stopped`: by the signal or by closing. */
+export type DrainEnd = 'empty' | 'left' | 'stopped'
 
-/**
- * Resolves when the records need not be kept any longer, with those that must be, for want of a place to go to by now. Rejects when none could be sent.
- * @param keep has the file set aside instead of deleted, for people: a record in it will be taken nowhere.
- */
-export type SpoolSend = (records: readonly OutgoingRecord[], keep: () => void) => Promise<readonly OutgoingRecord[]>
+export interface SendOptions {
+  /** Whether these were left before. */
+  readonly isRetry: boolean
+  /** Has the record's file set aside instead of deleted, for people: the record will be taken nowhere. */
+  readonly keep: (record: OutgoingRecord) => void
+}
+
+/** Resolves with those of the records that must be kept on. Never rejects. */
+export type SpoolSend = (records: readonly OutgoingRecord[], options: SendOptions) => Promise<readonly OutgoingRecord[]>
 
 export interface Spool {
   /**
@@ -47,10 +51,10 @@ export interface Spool {
   /** Whether a record with a value of so many bytes fits. Appends are refused before the last byte is taken, so that `size` cannot tell. */
   hasRoomFor(valueBytes: number): boolean
   /**
-   * Hands the records to `send`, batch by batch, in order of arrival, and forgets them when it has resolved; also those that are appended meanwhile.
-   * What it leaves is appended anew, so that it holds up nothing behind it, and the drain ends before it comes to that again.
-   * A send that is rejected ends the drain, and the next drain begins with the same records: that a record which Kafka will never take does not stand
-   * there for ever is `send`'s business, as is the pace. One drain at a time; a second call joins the first.
+   * Hands the records to `send`, batch by batch, in order of arrival, and forgets those that it does not leave; also those that are appended meanwhile.
+   * What it leaves, e.g. for a partition that fails, is tried again at the beginning of the next drain and holds up nothing behind it, until a few thousand are
+   * left: then the drain ends. That a record which Kafka will never take is not left for ever is `send`'s business, as is the pace. One drain at a time; a second
+   * call joins the first.
    * @throws the error of the disk; what could not be read or deleted does not stand in the way of the next drain.
    */
   drain(send: SpoolSend, signal?: AbortSignal): Promise<DrainEnd>
@@ -65,9 +69,19 @@ const DEFAULT_MAX_WAITING_BYTES = 16 * 1024 * 1024
 /** As the publisher's flushes. */
 const MAX_BATCH_RECORDS = 500
 const MAX_BATCH_BYTES = 4 * 1024 * 1024
+/** What is left is held in memory. */
+const MAX_LEFT_RECORDS = 5000
+const MAX_LEFT_BYTES = 16 * 1024 * 1024
 
-const oldest = (timestamps: readonly (number | undefined)[]): number | undefined =>
-  timestamps.reduce((a, b) => (a === undefined || (b !== undefined && b < a) ? b : a), undefined)
+/** A record that was read, and where from. */
+interface Item {
+  readonly record: OutgoingRecord
+  readonly segment: Segment
+  readonly at: number
+  readonly end: number
+}
+
+const bytesOf = (items: readonly Item[]) => items.reduce((sum, { at, end }) => sum + end - at, 0)
 
 const find = async (directory: string, report: (damage: SpoolDamage) => void): Promise<SpoolFiles> => {
   const files = await findFiles(directory, report)
@@ -94,60 +108,73 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
   let draining: Promise<DrainEnd> | undefined
   let closed: Promise<void> | undefined
 
-  const countUnsent = () => segments.reduce((sum, { unsent }) => sum + unsent, 0)
+  let left: readonly Item[] = []
 
-  /** @param pass how many records this drain may still hand over; set once some were left. */
-  const sendSegment = async (segment: Segment, send: SpoolSend, isStopped: () => boolean, pass: { left: number }) => {
+  const handOver = async (items: readonly Item[], send: SpoolSend, isRetry: boolean): Promise<readonly Item[]> => {
+    const itemOf = new Map(items.map((item) => [item.record, item]))
+    const keep = (record: OutgoingRecord) => {
+      const item = itemOf.get(record)
+      if (item) noteDamage(item.segment, 'refused', item.at, item.end, report)
+    }
+    const records = items.map(({ record }) => record)
+    const stay = new Set(await send(records, { isRetry, keep }))
+    for (const { record, segment } of items) if (!stay.has(record)) segment.unsent -= 1
+    return items.filter(({ record }) => stay.has(record))
+  }
+  const retryLeft = async (send: SpoolSend) => {
+    if (left.length === 0) return
+    const before = left
+    left = await handOver(before, send, true)
+    const stay = new Set(left)
+    for (const item of before) if (!stay.has(item)) item.segment.left -= 1
+  }
+  const mayLeaveMore = () => left.length < MAX_LEFT_RECORDS && bytesOf(left) < MAX_LEFT_BYTES
+
+  const sendSegment = async (segment: Segment, send: SpoolSend, isStopped: () => boolean): Promise<Exclude<DrainEnd, 'empty'> | 'sent'> => {
     const end = segment.confirmedEnd
     const records = await readUnsent(segment, report)
     for (let next = records.next(); !next.done; ) {
-      const batch: OutgoingRecord[] = []
-      let { sentEnd } = segment
+      const batch: Item[] = []
       let bytes = 0
       while (
         !next.done &&
         batch.length < MAX_BATCH_RECORDS &&
         (batch.length === 0 || bytes + next.value.end - next.value.at <= MAX_BATCH_BYTES)
       ) {
-        batch.push(next.value.record)
+        batch.push({ ...next.value, segment })
         bytes += next.value.end - next.value.at
-        sentEnd = next.value.end
         next = records.next()
       }
-      segment.oldestAt = oldest(batch.map(({ timestamp }) => timestamp))
+      if (segment.left === 0) segment.oldestAt = batch[0]?.record.timestamp
       if (isStopped()) return 'stopped'
-      if (pass.left <= 0) return 'failed'
-      try {
-        const left = await send(batch, () => noteDamage(segment, 'refused', segment.sentEnd, sentEnd, report))
-        pass.left = Math.min(pass.left, left.length > 0 ? countUnsent() : pass.left) - batch.length
-        await Promise.all(left.map((record) => appender.append(record)))
-      } catch {
-        return 'failed'
-      }
-      segment.sentEnd = sentEnd
-      segment.unsent -= batch.length
+      if (!mayLeaveMore()) return 'left'
+      const stay = await handOver(batch, send, false)
+      segment.left += stay.length
+      left = left.concat(stay)
+      segment.sentEnd = batch.at(-1)?.end ?? segment.sentEnd
     }
     segment.sentEnd = end
     // Of a damaged one fewer came out than had gone in.
-    if (segment.confirmedEnd === end) segment.unsent = 0
+    if (segment.confirmedEnd === end) segment.unsent = segment.left
     return 'sent'
   }
 
   const run: (...args: Parameters<Spool['drain']>) => Promise<DrainEnd> = async (send, signal) => {
     const isStopped = () => closed !== undefined || signal?.aborted === true
-    const pass = { left: Number.POSITIVE_INFINITY }
+    if (!isStopped()) await retryLeft(send)
     for (;;) {
-      const [segment] = segments
-      const isWritten = appender.mayWriteTo(segment)
-      if (!segment && !isWritten) return 'empty'
-      const isSent = segment !== undefined && segment.sentEnd >= segment.confirmedEnd
-      if (isSent && !isWritten) {
-        if (segment === segments.at(-1)) await appender.finish()
-        await retire(files, segment)
-      } else if (isStopped()) return 'stopped'
-      else if (!segment || isSent) await appender.committed
+      const isRead = ({ sentEnd, confirmedEnd }: Segment) => sentEnd >= confirmedEnd
+      const sent = segments.find((segment) => isRead(segment) && segment.left === 0 && !appender.mayWriteTo(segment))
+      const unread = segments.find((segment) => !isRead(segment))
+      if (sent) {
+        if (sent === segments.at(-1)) await appender.finish()
+        await retire(files, sent)
+      } else if (!unread && !appender.mayWriteTo(segments.at(-1))) return left.length > 0 ? 'left' : 'empty'
+      else if (isStopped()) return 'stopped'
+      else if (!unread) await appender.committed
+      else if (!mayLeaveMore()) return 'left'
       else {
-        const end = await sendSegment(segment, send, isStopped, pass)
+        const end = await sendSegment(unread, send, isStopped)
         if (end !== 'sent') return end
       }
     }
@@ -164,9 +191,9 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
     },
     get size() {
       return {
-        records: countUnsent(),
+        records: segments.reduce((sum, { unsent }) => sum + unsent, 0),
         bytes: files.bytes,
-        oldestAt: oldest(segments.filter(({ unsent }) => unsent > 0).map(({ oldestAt }) => oldestAt)),
+        oldestAt: segments.find(({ unsent }) => unsent > 0)?.oldestAt,
       }
     },
     close: () => {
