@@ -28,8 +28,8 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'a hash is replaced as a whole',
     prevents: 'fields of an older event that survive',
     file: `${folder}/lua/apply-snapshots.lua`,
-    from: `redis.call('DEL', key)`,
-    to: `if i == 1 then redis.call('DEL', key) end`,
+    from: `if redis.call('HLEN', key) > count / 2 then`,
+    to: `if redis.call('HLEN', key) < 0 then`,
     test: store('replaces the whole hash'),
   },
   {
@@ -44,9 +44,19 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'the first write of the script is one that Redis checks for memory',
     prevents: 'half a batch written beyond the limit of memory',
     file: `${folder}/lua/apply-snapshots.lua`,
-    from: `redis.call('SET', key, '')`,
-    to: '',
+    from: `    for from = first, last, 4000 do`,
+    to: `    redis.call('DEL', key)
+    for from = first, last, 4000 do`,
     test: store('refuses a call as a whole'),
+  },
+  {
+    guard: 'a hash is never gone while it is replaced',
+    prevents: 'a customer who is missing for a moment, and a failure, when their slot of a Redis Cluster is about to move',
+    file: `${folder}/lua/apply-snapshots.lua`,
+    from: `    for from = first, last, 4000 do`,
+    to: `    redis.call('DEL', key)
+    for from = first, last, 4000 do`,
+    test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'are applied while their slot is on its way'),
   },
   {
     guard: 'Lua unpacks a customer in pieces',
@@ -217,8 +227,8 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'a key of ours that is no hash is replaced',
     prevents: 'a chunk that fails for ever',
     file: `${folder}/lua/apply-snapshots.lua`,
-    from: `if string.find(stored.err, 'WRONGTYPE', 1, true) then return 1 end`,
-    to: '',
+    from: `if not string.find(stored.err, 'WRONGTYPE', 1, true) then error(stored.err, 0) end`,
+    to: 'error(stored.err, 0)',
     test: store('replaces a key of ours that is no hash'),
   },
   {

@@ -31,10 +31,10 @@ export interface RedisCluster {
   readonly masters: readonly RedisMaster[]
   /**
    * Gives a slot to another master, as resharding does: its old one answers ASK for keys that have gone over, and MOVED at the end.
-   * @param meanwhile runs when all keys have gone over and the slot is not yet the new one's.
+   * @param meanwhile runs when the slot is about to move, and again when all its keys have gone over and it is not yet the new master's.
    * @returns the new master.
    */
-  moveSlot(slot: number, meanwhile?: () => Promise<void>): Promise<RedisMaster>
+  moveSlot(slot: number, meanwhile?: (keys: 'here' | 'gone') => Promise<void>): Promise<RedisMaster>
   /** May be called twice. */
   stop(): Promise<void>
 }
@@ -118,12 +118,13 @@ export const startRedisCluster = async (log: (line: string) => void = () => {}):
       await to.client.cluster('SETSLOT', slot, 'IMPORTING', fromId!)
       await from.client.cluster('SETSLOT', slot, 'MIGRATING', toId!)
       const { hostname, port } = new URL(to.url)
+      await meanwhile?.('here')
       for (;;) {
         const [key] = await from.client.cluster('GETKEYSINSLOT', slot, 1)
         if (key === undefined) break
         await from.client.migrate(hostname, Number(port), key, 0, 5000)
       }
-      await meanwhile?.()
+      await meanwhile?.('gone')
       for (const { client } of [to, from, ...masters]) await client.cluster('SETSLOT', slot, 'NODE', toId!)
       owners.set(slot, next)
       return to

@@ -13,7 +13,6 @@ The field names are META of @customer-stream/schemas; the order of versions is c
 ]]
 local projection = tonumber(ARGV[1])
 local cursor = 2
-local written = false
 local reply = {}
 
 -- By bytes. Lua's own < on strings follows the server's locale: replicas and replays would disagree.
@@ -29,9 +28,11 @@ end
 local function compare_with_stored(key, timestamp, id)
   local stored = redis.pcall('HMGET', key, '_eventTimestamp', '_eventId', '_projection')
   if stored.err then
-    -- A key of ours that is no hash holds no customer: it is replaced. Any other error is an outage.
-    if string.find(stored.err, 'WRONGTYPE', 1, true) then return 1 end
-    error(stored.err, 0)
+    if not string.find(stored.err, 'WRONGTYPE', 1, true) then error(stored.err, 0) end
+    -- A key of ours that is no hash holds no customer: it is replaced. Any other error is an outage. SET first, since for DEL Redis does not check its memory limit.
+    redis.call('SET', key, '')
+    redis.call('DEL', key)
+    return 1
   end
   local stored_timestamp = tonumber(stored[1] or '')
   if not stored_timestamp or not stored[2] then return 1 end
@@ -49,16 +50,18 @@ for i, key in ipairs(KEYS) do
   cursor = last + 1
   local order = compare_with_stored(key, timestamp, id)
   if order > 0 then
-    if not written then
-      -- Redis checks its memory limit only at a script's first write, and never for DEL. So the first write is one that is checked: out of memory
-      -- then fails the call before anything has changed, instead of growing past the limit.
-      redis.call('SET', key, '')
-      written = true
-    end
-    redis.call('DEL', key)
+    -- Never gone in between: of a slot that is about to move Redis Cluster lets a script make no key, so that one deleted first would stay deleted. And the first
+    -- write is one for which Redis checks its memory limit, as it does once in a script: out of memory fails the call before anything has changed.
     -- unpack takes at most some 8000 values.
     for from = first, last, 4000 do
       redis.call('HSET', key, unpack(ARGV, from, math.min(from + 3999, last)))
+    end
+    if redis.call('HLEN', key) > count / 2 then
+      local current = {}
+      for at = first, last, 2 do current[ARGV[at]] = true end
+      for _, field in ipairs(redis.call('HKEYS', key)) do
+        if not current[field] then redis.call('HDEL', key, field) end
+      end
     end
     reply[i] = 1
   elseif order == 0 then
