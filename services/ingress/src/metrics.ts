@@ -62,7 +62,7 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
     }),
     spoolDrainFailures: new Counter({
       name: 'ingress_spool_drain_failures_total',
-      help: 'Tries to send what is in the spool that failed. Each outage of Kafka has some; the same records are tried again.',
+      help: 'Sends of what is in the spool of which Kafka has not taken all. Each outage has some; what was left is tried again.',
       registers,
     }),
     answers: new Counter({
