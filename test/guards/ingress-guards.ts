@@ -75,8 +75,8 @@ export const ingressGuards: readonly Guard[] = [
     guard: 'partitions set aside may hold only half of the queue',
     prevents: '503 for everyone, when a partition that fails has filled it',
     file: `${folder}/publisher.ts`,
-    from: 'if (way !== main && isFull(',
-    to: 'if (way === undefined && isFull(',
+    from: 'if (way.partition !== undefined && isFull(',
+    to: 'if (way.partition === -1 && isFull(',
     test: publisher('leaves room to the others'),
   },
   {
@@ -111,6 +111,14 @@ export const ingressGuards: readonly Guard[] = [
     from: 'if (wayNow !== way) {',
     to: 'if (way !== way) {',
     test: publisher('takes with it what has been waiting behind'),
+  },
+  {
+    guard: 'records that may go anywhere are flushed by themselves',
+    prevents: 'those of healthy partitions that wait, whenever these go to one that fails',
+    file: `${folder}/publisher.ts`,
+    from: 'return partition === undefined ? open :',
+    to: 'return partition === undefined ? bound :',
+    test: publisher('does not wait for records that may go anywhere'),
   },
   {
     guard: 'a partition stays aside until it takes something',

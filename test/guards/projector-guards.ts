@@ -95,13 +95,24 @@ export const projectorGuards: readonly Guard[] = [
     prevents: 'a partition replayed from its beginning',
     file: `${folder}/positions.ts`,
     from: `        leaderless.add(partition)
+        waitingSince.delete(partition)
         continue
       }
       leaderless.delete(partition)
-      const { low, high } = watermarks`,
+      const { low, high } = watermarks
+      const position = resolve(partition, stored, low, high)`,
     to: `      }
-      const { low, high } = watermarks ?? { low: '0', high: '0' }`,
+      const { low, high } = watermarks ?? { low: '0', high: '0' }
+      const position = resolve(partition, stored ?? '', low, high)`,
     test: projection('gets no position before its first batch'),
+  },
+  {
+    guard: 'a partition without a leader does not wait on over a new assignment',
+    prevents: 'the same',
+    file: `${folder}/positions.ts`,
+    from: '        waitingSince.delete(partition)\n        continue',
+    to: '        continue',
+    test: projection('has not moved that has no leader any more'),
   },
   {
     guard: 'a partition that had no leader is loaded when it has one',

@@ -5,7 +5,7 @@ import { isRefusedRecord, refusedRecord } from './quarantine.ts'
 import type { Send } from './send-in-parts.ts'
 
 export interface DeliveryOptions {
-  /** Whether these were left before. Of those that go a way that fails one then tries it; of others none does. */
+  /** Whether these were left before. Of those that go a way that fails one then tries it, any, since one may fail by itself; of others none does. */
   readonly isRetry: boolean
   /** Told of a record that quarantine refuses as well: its bytes are nowhere else. */
   readonly keep: (record: OutgoingRecord) => void
@@ -40,10 +40,9 @@ const STUCK_SEND_MS = 30_000
 /** The sender has long gone by then, and repeats: what is not in quarantine comes again. */
 const QUARANTINE_DEADLINE_MS = 30_000
 
-/** What waits elsewhere waits there. Longer than it takes to find out which partitions fail. */
-const DELIVERY_DEADLINE_MS = 2500
-
 export interface LanesOptions extends Omit<PublisherOptions<OutgoingRecord>, 'onRefused' | 'partitionOf'> {
+  /** How long a delivery waits for Kafka: longer than a flush in flight and the next one take, else what is stored late is sent again and again. */
+  readonly deliveryDeadlineMs: number
   /** Told of each record that Kafka refuses by itself, and whether quarantine has its bytes. */
   readonly onRefused: (topic: string, error: Error, quarantined: boolean) => void
 }
@@ -113,7 +112,7 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
   /** @returns whether it need not be kept. */
   const deliver = async (record: OutgoingRecord, keep: () => void): Promise<boolean> => {
     const quarantine = async (error: Error) => {
-      const outcome = await publishCopy(record, error, DELIVERY_DEADLINE_MS)
+      const outcome = await publishCopy(record, error, options.deliveryDeadlineMs)
       // An outage says nothing about the record.
       if (outcome !== 'stored' && outcome !== 'refused') return false
       if (outcome === 'refused') keep()
@@ -123,7 +122,7 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
     const lane = lanes.get(record.topic)
     if (!lane) return quarantine(new Error(`no way to ${record.topic}`))
     delivering.set(record, undefined)
-    const outcome = await lane.publisher.publish(record, performance.now() + DELIVERY_DEADLINE_MS)
+    const outcome = await lane.publisher.publish(record, performance.now() + options.deliveryDeadlineMs)
     const error = delivering.get(record)
     delivering.delete(record)
     return outcome === 'refused' && error ? quarantine(error) : outcome === 'stored'
@@ -142,14 +141,13 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
             if (await deliver(underOurPrefix(record), () => keep(record))) delivered.add(record)
           }),
         )
-      const probed = new Set<string>()
       const going: OutgoingRecord[] = []
       const waiting: OutgoingRecord[] = []
-      for (const record of records) {
-        const way = failingWay(underOurPrefix(record))
-        if (way === undefined || (isRetry && !probed.has(way))) going.push(record)
-        else waiting.push(record)
-        if (way !== undefined) probed.add(way)
+      const byWay = Map.groupBy(records, (record) => failingWay(underOurPrefix(record)))
+      for (const [way, some] of byWay) {
+        const probe = way !== undefined && isRetry ? some[Math.floor(Math.random() * some.length)] : undefined
+        if (probe) going.push(probe)
+        for (const record of some) if (record !== probe) (way === undefined ? going : waiting).push(record)
       }
       await deliverAll(going)
       await deliverAll(waiting.filter((record) => failingWay(underOurPrefix(record)) === undefined))

@@ -60,6 +60,7 @@ const lanes = createLanes(
   {
     maxRecords: settings.QUEUE_MAX_RECORDS,
     maxBytes: settings.QUEUE_MAX_BYTES,
+    deliveryDeadlineMs: 2 * settings.KAFKA_PRODUCE_TIMEOUT_MS + 500,
     onFlush: (records, seconds, error) => {
       metrics.flushRecords.observe(records)
       metrics.flushSeconds.observe(seconds)

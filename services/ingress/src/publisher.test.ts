@@ -271,6 +271,18 @@ describe('a partition that fails', () => {
     expect([sends, publisher.setAside]).toEqual([2, 0])
   })
 
+  it('does not wait for records that may go anywhere, and went to it', async () => {
+    const stuck = Promise.withResolvers<void>()
+    const send = async (records: readonly Bound[]) => {
+      if (records.some(({ partition }) => partition < 0)) await stuck.promise
+    }
+    const publisher = createPublisher(send, { ...limits, partitionOf: ({ partition }) => (partition < 0 ? undefined : partition) })
+    const anywhere = publisher.publish(onPartition(-1, 'a'), soon())
+    expect(await publisher.publish(onPartition(0, 'b'), soon())).toBe('stored')
+    stuck.resolve()
+    expect(await anywhere).toBe('stored')
+  })
+
   it('does not stand in the way of an end', async () => {
     const { publisher } = kafka(new Set([0, 1, 2]))
     const outcomes = [0, 1, 2].map((partition, i) => publisher.publish(onPartition(partition, `${i}`), performance.now() + 30))

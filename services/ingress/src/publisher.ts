@@ -39,7 +39,7 @@ export interface Publisher<R> {
   readonly size: { readonly records: number; readonly bytes: number }
   /** Whether the last flush of the records that go the same way left any: who has another place for this one need not wait. */
   fails(record: R): boolean
-  /** Partitions that Kafka did not take the last records of. */
+  /** Partitions that Kafka has not taken the last records of, within a minute. */
   readonly setAside: number
   /** Takes nothing more and resolves when everything taken has met its outcome. */
   close(): Promise<void>
@@ -60,6 +60,7 @@ interface Way<R> {
   /** The one that is set aside. */
   readonly partition?: number
   fails: boolean
+  failedAt?: number
   queue: Entry<R>[]
   pumping?: Promise<void> | undefined
 }
@@ -70,12 +71,16 @@ const MAX_FLUSH_BYTES = 4 * 1024 * 1024
 /** Headers and bookkeeping of one record. */
 const RECORD_OVERHEAD_BYTES = 512
 const RETRY_PAUSE_MS = 100
+/** Of one whose customers have no more events nobody knows whether it still fails. */
+const SET_ASIDE_SHOWN_MS = 60_000
 /** What partitions set aside may hold together, of all that may be held: the others must have room. */
 const ASIDE_SHARE = 0.5
 const SWEEP_INTERVAL_MS = 20
 
 export const createPublisher = <R extends Publishable>(send: Send<R>, options: PublisherOptions<R>): Publisher<R> => {
-  const main: Way<R> = { fails: false, queue: [] }
+  const bound: Way<R> = { fails: false, queue: [] }
+  /** Of those that may go anywhere. In one flush with the others they would make these wait whenever theirs is a partition that fails. */
+  const open: Way<R> = { fails: false, queue: [] }
   const aside = new Map<number, Way<R>>()
   const held = new Set<Entry<R>>()
   let heldBytes = 0
@@ -116,12 +121,12 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
 
   const partitionOf = ({ record }: Entry<R>) => options.partitionOf?.(record)
   const wayOf = (record: R): Way<R> => {
-    const partition = aside.size === 0 ? undefined : options.partitionOf?.(record)
-    return (partition === undefined ? undefined : aside.get(partition)) ?? main
+    const partition = options.partitionOf?.(record)
+    return partition === undefined ? open : (aside.get(partition) ?? bound)
   }
   const enqueue = (way: Way<R>, entries: readonly Entry<R>[]) => {
     for (const entry of entries) {
-      markAside(entry, way !== main)
+      markAside(entry, way.partition !== undefined)
       way.queue.push(entry)
     }
     way.pumping ??= pump(way)
@@ -179,6 +184,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
 
   const setAside = (partition: number, entries: readonly Entry<R>[]) => {
     const way = aside.get(partition) ?? { partition, fails: true, queue: [] }
+    way.failedAt = performance.now()
     aside.set(partition, way)
     enqueue(way, entries)
   }
@@ -192,7 +198,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
       const again = await flush(batch)
       if (way.partition !== undefined && again.length === 0) {
         aside.delete(way.partition)
-        enqueue(main, way.queue.splice(0))
+        enqueue(bound, way.queue.splice(0))
         continue
       }
       const here: Entry<R>[] = []
@@ -201,6 +207,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
         else setAside(partition, entries)
       }
       way.fails = here.length > 0
+      if (way.fails) way.failedAt = performance.now()
       if (here.length === 0) continue
       // Those whose deadline is not yet over get another try, in their old place.
       way.queue = here.concat(way.queue)
@@ -217,7 +224,8 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
       const isFull = (records: number, bytes: number, share: number) =>
         records >= options.maxRecords * share || bytes > options.maxBytes * share
       if (isFull(held.size, heldBytes + bytes, 1)) return Promise.resolve('queue-full')
-      if (way !== main && isFull(heldAside.records, heldAside.bytes + bytes, ASIDE_SHARE)) return Promise.resolve('queue-full')
+      if (way.partition !== undefined && isFull(heldAside.records, heldAside.bytes + bytes, ASIDE_SHARE))
+        return Promise.resolve('queue-full')
       return new Promise((resolve) => {
         const entry: Entry<R> = { record, bytes, deadlineAt, answered: false, aside: false, answer: resolve }
         held.add(entry)
@@ -231,11 +239,12 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     },
     fails: (record) => wayOf(record).fails,
     get setAside() {
-      return aside.size
+      const since = performance.now() - SET_ASIDE_SHOWN_MS
+      return aside.values().reduce((count, { failedAt = since }) => count + (failedAt > since ? 1 : 0), 0)
     },
     close: async () => {
       closing = true
-      const busy = () => [main, ...aside.values()].flatMap(({ pumping }) => pumping ?? [])
+      const busy = () => [bound, open, ...aside.values()].flatMap(({ pumping }) => pumping ?? [])
       while (busy().length > 0) await Promise.all(busy())
       clearInterval(sweeper)
     },

@@ -254,6 +254,19 @@ describe('a partition without a leader', () => {
   })
 })
 
+it('does not count on, after a new assignment, how long a partition has not moved that has no leader any more', async () => {
+  const pass = playTime()
+  const { assign, projection, kafka } = setUp()
+  await assign()
+  await projection.positions.measureLag()
+  kafka.hasLeader = false
+  projection.positions.assign([0])
+  await new Promise(setImmediate)
+  pass(20)
+  await projection.positions.measureLag()
+  expect(projection.stalledMs()).toBe(0)
+})
+
 describe('regressions', () => {
   it('counts on how long a partition has not moved when the group is joined again, but not when another member had it', async () => {
     const pass = playTime()

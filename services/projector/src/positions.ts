@@ -89,13 +89,15 @@ export const createPositions = ({ store, consumer, insist, metrics, logger }: Po
     for (const partition of partitions) {
       const watermarks = done.value.watermarks.get(partition)
       // Nothing can be fetched by now. It is loaded with its first batch, or, since none need come from where kafkajs begins, when the lag is measured.
-      if (!watermarks) {
+      const stored = done.value.stored.get(partition)
+      if (!watermarks || stored === undefined) {
         leaderless.add(partition)
+        waitingSince.delete(partition)
         continue
       }
       leaderless.delete(partition)
       const { low, high } = watermarks
-      const position = resolve(partition, done.value.stored.get(partition) ?? '', low, high)
+      const position = resolve(partition, stored, low, high)
       positions.set(partition, position)
       consumer.seek(partition, position.fetchFrom)
       countLag(partition, position.fetchFrom, high)

@@ -301,6 +301,20 @@ describe('draining', () => {
     expect(names(await drained(spool))).toEqual(numbered(7000))
   })
 
+  it('holds in memory what is left, not the files that it was read from', async () => {
+    const { spool } = await openAt(newDirectory(), { segmentBytes: 1e6 })
+    for (let i = 0; i < 50; i++) await spool.append(named(i % 10 === 0 ? 'stuck' : 'r', 1e5))
+    const values: ArrayBufferLike[] = []
+    const send: SpoolSend = async (records, { isRetry }) => {
+      if (isRetry) for (const { value } of records) if (value) values.push(value.buffer)
+      return records.filter((record) => names([record])[0] === 'stuck')
+    }
+    await spool.drain(send)
+    await spool.drain(send)
+    expect(values).toHaveLength(5)
+    for (const { byteLength } of values) expect(byteLength).toBeLessThan(2e5)
+  })
+
   it('hands what was left to the next process', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory, { segmentBytes: 100 })

@@ -81,6 +81,12 @@ interface Item {
   readonly end: number
 }
 
+/** By itself, a view would hold the whole file in memory. */
+const copied = (item: Item): Item => {
+  const { key, value } = item.record
+  return { ...item, record: { ...item.record, key: key && Buffer.from(key), value: value && Buffer.from(value) } }
+}
+
 const bytesOf = (items: readonly Item[]) => items.reduce((sum, { at, end }) => sum + end - at, 0)
 
 const find = async (directory: string, report: (damage: SpoolDamage) => void): Promise<SpoolFiles> => {
@@ -150,7 +156,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
       if (!mayLeaveMore()) return 'left'
       const stay = await handOver(batch, send, false)
       segment.left += stay.length
-      left = left.concat(stay)
+      left = left.concat(stay.map(copied))
       segment.sentEnd = batch.at(-1)?.end ?? segment.sentEnd
     }
     segment.sentEnd = end
