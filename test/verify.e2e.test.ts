@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { createSimulation, makeCustomersEvent } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline, type ServiceProcess, waitUntil } from '@customer-stream/testing'
+import { fetchEnds, openPipeline, type Pipeline, type ServiceProcess, waitUntil } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 
 const command = fileURLToPath(new URL('../packages/testing/src/commands/verify.ts', import.meta.url))
@@ -28,7 +28,7 @@ beforeAll(async () => {
       pipeline.post(ingress, makeCustomersEvent({ customerUuid: `c${i}`, timestamp }).body),
     )
     for (const { status } of await Promise.all(answers)) expect(status).toBe(202)
-    const ends = await pipeline.admin.fetchTopicOffsets(pipeline.topics.customers)
+    const ends = await fetchEnds(pipeline.admin, pipeline.topics.customers)
     return ends.reduce((sum, { high }) => sum + Number(high), 0)
   }
   storedFirst = await send(1)

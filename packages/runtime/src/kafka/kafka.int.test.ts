@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { promisify } from 'node:util'
-import { freshNames, openTcpProxy, waitUntil } from '@customer-stream/testing'
+import { fetchEnds, freshNames, openTcpProxy, waitUntil } from '@customer-stream/testing'
 import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
@@ -62,8 +62,8 @@ const store = async (producer: VerifiedProducer, records: readonly OutgoingRecor
     await waitUntil('it is stored', send, (answer) => answer === 'stored')
   }
 }
-const highWatermarks = async () =>
-  (await admin.fetchTopicOffsets(topic)).sort((a, b) => a.partition - b.partition).map(({ high }) => Number(high))
+/** Also of a topic just made, which its brokers may not have heard of. */
+const highWatermarks = async () => (await fetchEnds(admin, topic)).sort((a, b) => a.partition - b.partition).map(({ high }) => Number(high))
 
 /** Kafka makes a topic after it has answered that there is none; whatever was asked for before is made before this marker. */
 const topicsLater = async () => {
