@@ -52,7 +52,7 @@ export const createPositions = ({ store, consumer, insist, metrics, logger }: Po
   let assigned: readonly number[] = []
   let loading: Promise<void> = Promise.resolve()
   const positions = new Map<number, Position>()
-  /** Without a leader when they were to be loaded. */
+  /** Without a leader that answered when they were to be loaded. */
   const leaderless = new Set<number>()
   const committed = new Map<number, string>()
   let measuredSince: number | undefined

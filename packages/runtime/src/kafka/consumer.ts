@@ -50,7 +50,7 @@ export interface PartitionConsumer {
   seek(partition: number, offset: string): void
   /** For lag monitoring only; positions live elsewhere. @returns whether Kafka took it. Never throws. */
   commit(offsets: ReadonlyMap<number, string>): Promise<boolean>
-  /** Of the partitions that have a leader. */
+  /** Of the partitions whose leader answers. */
   watermarks(): Promise<ReadonlyMap<number, Watermarks>>
   /** Milliseconds since the consumer last showed a sign of life: a request that was answered or timed out, a batch under way, or a new try after a failure. */
   quietMs(): number

@@ -28,11 +28,9 @@ end
 local function compare_with_stored(key, timestamp, id)
   local stored = redis.pcall('HMGET', key, '_eventTimestamp', '_eventId', '_projection')
   if stored.err then
-    if not string.find(stored.err, 'WRONGTYPE', 1, true) then error(stored.err, 0) end
-    -- A key of ours that is no hash holds no customer: it is replaced. Any other error is an outage. SET first, since for DEL Redis does not check its memory limit.
-    redis.call('SET', key, '')
-    redis.call('DEL', key)
-    return 1
+    -- A key of ours that is no hash holds no customer: it is replaced. Any other error is an outage.
+    if string.find(stored.err, 'WRONGTYPE', 1, true) then return 1, true end
+    error(stored.err, 0)
   end
   local stored_timestamp = tonumber(stored[1] or '')
   if not stored_timestamp or not stored[2] then return 1 end
@@ -48,8 +46,13 @@ for i, key in ipairs(KEYS) do
   local first = cursor + 3
   local last = cursor + 2 + count
   cursor = last + 1
-  local order = compare_with_stored(key, timestamp, id)
+  local order, is_no_hash = compare_with_stored(key, timestamp, id)
   if order > 0 then
+    if is_no_hash then
+      -- SET first, since for DEL Redis does not check its memory limit.
+      redis.call('SET', key, '')
+      redis.call('DEL', key)
+    end
     -- Never gone in between: of a slot that is about to move Redis Cluster lets a script make no key, so that one deleted first would stay deleted. And the first
     -- write is one for which Redis checks its memory limit, as it does once in a script: out of memory fails the call before anything has changed.
     -- unpack takes at most some 8000 values.
