@@ -99,10 +99,10 @@ export const projectorGuards: readonly Guard[] = [
         continue
       }
       leaderless.delete(partition)
-      const { low, high } = watermarks
+      const { low, stable, high } = watermarks
       const position = resolve(partition, stored, low, high)`,
     to: `      }
-      const { low, high } = watermarks ?? { low: '0', high: '0' }
+      const { low, stable, high } = watermarks ?? { low: '0', stable: '0', high: '0' }
       const position = resolve(partition, stored ?? '', low, high)`,
     test: projection('gets no position before its first batch'),
   },

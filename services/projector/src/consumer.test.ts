@@ -61,7 +61,7 @@ const setUp = ({ high = '1000', logger = silent } = {}) => {
         commit: async () => true,
         watermarks: async () => {
           await step('watermarks')
-          return new Map(kafka.hasLeader ? [[0, { low: LOW, high }]] : [])
+          return new Map(kafka.hasLeader ? [[0, { low: LOW, stable: high, high }]] : [])
         },
       },
       metrics: createProjectorMetrics(registry, 'g'),

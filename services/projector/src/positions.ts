@@ -96,11 +96,11 @@ export const createPositions = ({ store, consumer, insist, metrics, logger }: Po
         continue
       }
       leaderless.delete(partition)
-      const { low, high } = watermarks
+      const { low, stable, high } = watermarks
       const position = resolve(partition, stored, low, high)
       positions.set(partition, position)
       consumer.seek(partition, position.fetchFrom)
-      countLag(partition, position.fetchFrom, high)
+      countLag(partition, position.fetchFrom, stable)
     }
   }
 
@@ -157,8 +157,8 @@ export const createPositions = ({ store, consumer, insist, metrics, logger }: Po
       const watermarks = await consumer.watermarks()
       measuredSince = measuredSoFar ?? performance.now()
       for (const [partition, { fetchFrom }] of positions) {
-        const high = watermarks.get(partition)?.high
-        if (high !== undefined) countLag(partition, fetchFrom, high)
+        const stable = watermarks.get(partition)?.stable
+        if (stable !== undefined) countLag(partition, fetchFrom, stable)
         // Without a leader it cannot move.
         else waitingSince.delete(partition)
       }

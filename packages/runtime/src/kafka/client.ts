@@ -6,6 +6,7 @@ import type { Loaded } from '../settings.ts'
 import { patchBrokerConnect } from './broker-connect-patch.ts'
 import { patchClock } from './clock-patch.ts'
 import { patchConnection } from './connection-patch.ts'
+import { patchIsolation } from './isolation-patch.ts'
 import { patchMissingLeader } from './missing-leader-patch.ts'
 import { patchRequestQueue } from './request-queue-patch.ts'
 import type { kafkaSettings } from './settings.ts'
@@ -17,6 +18,8 @@ patchRequestQueue()
 patchClock()
 patchBrokerConnect()
 patchConnection()
+// The innermost of the two patches of the same function: it does not see refreshes of metadata.
+patchIsolation()
 patchMissingLeader()
 
 // Without a codec a consumer that meets a zstd record crashes for good, and silently where logging is off. gzip is built in.

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin, Batch, ConsumerCrashEvent, ConsumerGroupJoinEvent, EachBatchPayload, Kafka, KafkaMessage } from 'kafkajs'
 import { untilDone } from '../back-off.ts'
 import type { Logger } from '../log.ts'
+import { readUncommitted } from './isolation-patch.ts'
 
 /** A stretch of one partition, as one fetch brought it. */
 export interface FetchedBatch {
@@ -41,7 +42,11 @@ export interface PartitionConsumerOptions {
 }
 
 export interface Watermarks {
+  /** Offset of the oldest record. */
   readonly low: string
+  /** Last stable offset: the end of the records that can be read. An open transaction holds back the records from here to `high`. */
+  readonly stable: string
+  /** Offset after the newest record. */
   readonly high: string
 }
 
@@ -197,7 +202,17 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
         return false
       }
     },
-    watermarks: async () => new Map((await admin.fetchTopicOffsets(topic)).map(({ partition, low, high }) => [partition, { low, high }])),
+    watermarks: async () => {
+      // In this order, so that `stable` is not beyond `high`.
+      const committed = await admin.fetchTopicOffsets(topic)
+      const all = new Map((await readUncommitted(() => admin.fetchTopicOffsets(topic))).map(({ partition, high }) => [partition, high]))
+      return new Map(
+        committed.flatMap(({ partition, low, high: stable }) => {
+          const high = all.get(partition)
+          return high === undefined ? [] : [[partition, { low, stable, high }]]
+        }),
+      )
+    },
     quietMs: () => performance.now() - lastSignOfLife,
     stop: async () => {
       stopping.abort()

@@ -1,0 +1,27 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { createRequire } from 'node:module'
+
+interface Cluster {
+  fetchTopicsOffset(topics: readonly object[]): Promise<object[]>
+}
+
+const require = createRequire(import.meta.url)
+const READ_UNCOMMITTED = 0
+const isolation = new AsyncLocalStorage<number>()
+
+/**
+ * An admin client of kafkajs 2.2.4 asks for offsets at READ_COMMITTED only. A partition then seems to end before an open transaction.
+ * This patch lets {@link readUncommitted} choose the other level for one call. Must run before a client is created.
+ */
+export const patchIsolation = (): void => {
+  const { prototype } = require('kafkajs/src/cluster') as { prototype: Cluster }
+  const { fetchTopicsOffset } = prototype
+  prototype.fetchTopicsOffset = function (topics) {
+    const isolationLevel = isolation.getStore()
+    const cluster = isolationLevel === undefined ? this : Object.create(this, { isolationLevel: { value: isolationLevel } })
+    return fetchTopicsOffset.call(cluster, topics)
+  }
+}
+
+/** Runs `ask` so that offsets it fetches include records of open transactions. */
+export const readUncommitted = <T>(ask: () => Promise<T>): Promise<T> => isolation.run(READ_UNCOMMITTED, ask)
