@@ -5,14 +5,14 @@ import { describe, expect, it } from 'vitest'
 import { type AppDependencies, type AppOptions, createApp, WEBHOOK_PATH } from './app.ts'
 import { createAuthenticate } from './authenticate.ts'
 import { createIngressMetrics } from './metrics.ts'
-import type { Outcome } from './publisher.ts'
+import type { End } from './publisher.ts'
 
 type Published = Parameters<AppDependencies['publish']>[0]
 
 const sign = (body: Uint8Array | string) => `sha256=${createHmac('sha256', 's3cret').update(body).digest('hex')}`
 const authenticate = createAuthenticate(new Map([['k', 's3cret']]), new Map([['t', 'tok']]))
 
-const start = ({ outcome = 'stored', ...options }: Partial<AppOptions> & { outcome?: Outcome | Promise<Outcome> | Error } = {}) => {
+const start = ({ outcome = 'stored', ...options }: Partial<AppOptions> & { outcome?: End | Promise<End> | Error } = {}) => {
   const published: Published[] = []
   const internalErrors: Error[] = []
   const stopping = new AbortController()
@@ -22,7 +22,7 @@ const start = ({ outcome = 'stored', ...options }: Partial<AppOptions> & { outco
       publish: async (record) => {
         published.push(record)
         if (outcome instanceof Error) throw outcome
-        return outcome
+        return { end: await outcome }
       },
       topics: topicNames(),
       metrics: createIngressMetrics(
@@ -208,7 +208,7 @@ it('answers a fault of ours with 500, says nothing of it to the sender, and repo
 })
 
 it('ends each connection with its answer from the moment it is told to stop, and still serves', async () => {
-  const stored = Promise.withResolvers<Outcome>()
+  const stored = Promise.withResolvers<End>()
   const { app, post, published, stopping } = start({ outcome: stored.promise })
   const underWay = post(valid)
   while (published.length === 0) await new Promise(setImmediate)

@@ -4,7 +4,7 @@ import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify }
 import type { Authenticate } from './authenticate.ts'
 import type { IngressMetrics } from './metrics.ts'
 import { PROBLEM_CONTENT_TYPE, type Problem, problemDocument, problems } from './problem.ts'
-import type { Outcome } from './publisher.ts'
+import type { End, Outcome } from './publisher.ts'
 import { type RoutedRecord, routeBody } from './webhook-route.ts'
 
 export interface AppDependencies {
@@ -13,7 +13,7 @@ export interface AppDependencies {
   readonly publish: (
     record: RoutedRecord & { readonly value: Buffer; readonly timestamp: number },
     deadlineAt: number,
-  ) => Promise<Outcome | 'spooled'>
+  ) => Promise<Outcome<End | 'spooled'>>
   readonly topics: TopicNames
   readonly metrics: IngressMetrics
   readonly onInternalError: (error: Error) => void
@@ -160,9 +160,9 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
         metrics.authenticated.inc({ ...by })
       }
       const { record, answer, eventType } = routeBody(body, { signature, traceparent: oneHeader(request.headers.traceparent) }, deps.topics)
-      const outcome = await deps.publish({ ...record, value: body, timestamp: Date.now() }, request.deadlineAt)
-      metrics.published.inc({ event: eventType, outcome })
-      if (outcome !== 'stored' && outcome !== 'spooled') return refuse(reply, 'unavailable', outcome)
+      const { end } = await deps.publish({ ...record, value: body, timestamp: Date.now() }, request.deadlineAt)
+      metrics.published.inc({ event: eventType, outcome: end })
+      if (end !== 'stored' && end !== 'spooled') return refuse(reply, 'unavailable', end)
       if (answer !== 'accepted') return refuse(reply, answer.problem, answer.detail)
       metrics.answers.inc({ answer: 'accepted' })
       return reply.code(202).type('application/json').send('{"status":"accepted"}')

@@ -140,7 +140,7 @@ describe('a batch from the spool', () => {
 describe('a request whose record Kafka refuses', () => {
   it('is not promised, and a copy goes to quarantine', async () => {
     const { lanes, refused, stored } = kafkaThatRefuses((_, topic) => topic === customers)
-    expect(await lanes.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toBe('refused')
+    expect(await lanes.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toMatchObject({ end: 'refused' })
     while (refused.length === 0) await new Promise(setImmediate)
     expect(stored).toEqual([{ topic: quarantine, key: null, value: Buffer.from('v'), timestamp: 1, headers: copyHeaders }])
     expect(refused).toEqual([{ topic: customers, quarantined: true }])
@@ -151,7 +151,7 @@ describe('a request whose record Kafka refuses', () => {
     // The record and its copy; a copy of the copy would end as well, so that one too many shows.
     let refusals = 0
     const { lanes, refused } = kafkaThatRefuses(() => ++refusals <= 3)
-    expect(await lanes.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toBe('refused')
+    expect(await lanes.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toMatchObject({ end: 'refused' })
     while (refused.length === 0) await new Promise(setImmediate)
     await lanes.drain()
     expect(refused).toEqual([{ topic: customers, quarantined: false }])

@@ -1,7 +1,7 @@
 import { NotStoredError, type OutgoingRecord, type VerifiedProducer } from '@customer-stream/runtime/kafka'
 import { type TopicNames, topicNames } from '@customer-stream/schemas'
 import { createPublisher, type Outcome, type Publisher, type PublisherOptions } from './publisher.ts'
-import { isRefusedRecord, refusedRecord } from './quarantine.ts'
+import { refusedRecord } from './quarantine.ts'
 import type { Send } from './send-in-parts.ts'
 
 export interface DeliveryOptions {
@@ -40,7 +40,7 @@ const STUCK_SEND_MS = 30_000
 /** The sender has long gone by then, and repeats: what is not in quarantine comes again. */
 const QUARANTINE_DEADLINE_MS = 30_000
 
-export interface LanesOptions extends Omit<PublisherOptions<OutgoingRecord>, 'onRefused' | 'partitionOf'> {
+export interface LanesOptions extends Omit<PublisherOptions<OutgoingRecord>, 'partitionOf'> {
   /** How long a delivery waits for Kafka: longer than a flush in flight and the next one take, else what is stored late is sent again and again. */
   readonly deliveryDeadlineMs: number
   /** Told of each record that Kafka refuses by itself, and whether quarantine has its bytes. */
@@ -69,15 +69,11 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
     return lane
   }
 
-  /** Those that are being delivered, with what Kafka said of those that it refused. */
-  const delivering = new Map<OutgoingRecord, Error | undefined>()
-
   const publishCopy = (record: OutgoingRecord, error: Error, deadlineMs: number): Promise<Outcome> =>
     laneOf(topics.quarantine).publisher.publish(refusedRecord(record, error, topics.quarantine), performance.now() + deadlineMs)
-  const onRefused = async (record: OutgoingRecord, error: Error) => {
-    if (delivering.has(record)) delivering.set(record, error)
-    else if (!isRefusedRecord(record))
-      options.onRefused(record.topic, error, (await publishCopy(record, error, QUARANTINE_DEADLINE_MS)) === 'stored')
+  const copyToQuarantine = async (record: OutgoingRecord, error: Error) => {
+    const { end } = await publishCopy(record, error, QUARANTINE_DEADLINE_MS)
+    options.onRefused(record.topic, error, end === 'stored')
   }
 
   for (const topic of Object.values(topics)) {
@@ -94,7 +90,7 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
     }
     lanes.set(topic, {
       producer,
-      publisher: createPublisher(send, { ...options, onRefused, partitionOf: producer.partitionOf }),
+      publisher: createPublisher(send, { ...options, partitionOf: producer.partitionOf }),
       sends,
     })
   }
@@ -112,26 +108,23 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
   /** @returns whether it need not be kept. */
   const deliver = async (record: OutgoingRecord, keep: () => void): Promise<boolean> => {
     const quarantine = async (error: Error) => {
-      const outcome = await publishCopy(record, error, options.deliveryDeadlineMs)
+      const { end } = await publishCopy(record, error, options.deliveryDeadlineMs)
       // An outage says nothing about the record.
-      if (outcome !== 'stored' && outcome !== 'refused') return false
-      if (outcome === 'refused') keep()
-      options.onRefused(record.topic, error, outcome === 'stored')
+      if (end !== 'stored' && end !== 'refused') return false
+      if (end === 'refused') keep()
+      options.onRefused(record.topic, error, end === 'stored')
       return true
     }
     const lane = lanes.get(record.topic)
     if (!lane) return quarantine(new Error(`no way to ${record.topic}`))
-    delivering.set(record, undefined)
-    const outcome = await lane.publisher.publish(record, performance.now() + options.deliveryDeadlineMs)
-    const error = delivering.get(record)
-    delivering.delete(record)
-    return outcome === 'refused' && error ? quarantine(error) : outcome === 'stored'
+    const { end, error } = await lane.publisher.publish(record, performance.now() + options.deliveryDeadlineMs)
+    return end === 'refused' && error ? quarantine(error) : end === 'stored'
   }
   const all = <T>(of: (lane: Lane) => Promise<T>) => Promise.all([...lanes.values()].map(of))
   const sum = (of: (lane: Lane) => number) => lanes.values().reduce((total, lane) => total + of(lane), 0)
 
   return {
-    publish: (record, deadlineAt) => laneOf(record.topic).publisher.publish(record, deadlineAt),
+    publish: (record, deadlineAt) => laneOf(record.topic).publisher.publish(record, deadlineAt, (error) => copyToQuarantine(record, error)),
     fails: (record) => laneOf(record.topic).publisher.fails(record),
     deliver: async (records, { isRetry, keep }) => {
       const delivered = new Set<OutgoingRecord>()

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { createPublisher, type Outcome } from './publisher.ts'
+import { createPublisher as createPublisherItself, type End, type Publishable, type PublisherOptions } from './publisher.ts'
+import type { Send } from './send-in-parts.ts'
 
 const record = (name: string, bytes = 1) => ({ name, key: null, value: Buffer.alloc(bytes) })
 type Named = ReturnType<typeof record>
@@ -24,6 +25,13 @@ const manualSend = () => {
   }
   return { send, sends, sent }
 }
+/** A publisher of which only the ends are looked at. */
+const createPublisher = <R extends Publishable>(send: Send<R>, options: PublisherOptions<R>) => {
+  const publisher = createPublisherItself(send, options)
+  return Object.create(publisher, {
+    publish: { value: async (record: R, deadlineAt: number) => (await publisher.publish(record, deadlineAt)).end },
+  }) as Omit<typeof publisher, 'publish'> & { publish(record: R, deadlineAt: number): Promise<End> }
+}
 const limits = { maxRecords: 1000, maxBytes: 10_000_000 }
 
 describe('a publisher', () => {
@@ -46,7 +54,7 @@ describe('a publisher', () => {
   it('promises nothing before the flush has succeeded', async () => {
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, limits)
-    let outcome: Outcome | undefined
+    let outcome: End | undefined
     const published = publisher.publish(record('a'), soon()).then((o) => {
       outcome = o
     })
@@ -122,6 +130,22 @@ describe('a publisher', () => {
     expect(outcomes.map((outcome, i) => (outcome === 'refused' ? i : -1)).filter((i) => i >= 0)).toEqual([13, 77])
     expect(stored).toEqual(names.filter((name) => !name.startsWith('poison')))
     expect(sends).toBeLessThan(40)
+  })
+
+  it('says with each outcome which error of Kafka it comes from', async () => {
+    const send = async (records: readonly Named[]) => {
+      throw records.some(({ name }) => name === 'poison') ? refused() : unavailable()
+    }
+    const publisher = createPublisherItself(send, { ...limits, maxRecords: 1 })
+    const messageOf = async (name: string) => {
+      const { end, error } = await publisher.publish(record(name), performance.now() + 30)
+      return [end, error?.message]
+    }
+    expect(await messageOf('poison')).toEqual(['refused', 'too large'])
+    const late = messageOf('a')
+    expect(await late).toEqual(['deadline', 'down'])
+    expect(await messageOf('b')).toEqual(['queue-full', 'down'])
+    await publisher.close()
   })
 
   it('bounds a flush by records', async () => {

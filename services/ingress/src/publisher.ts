@@ -11,10 +11,17 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Send, sendInParts } from './send-in-parts.ts'
 
 /**
- * `stored`: every in-sync replica has it. All others mean no promise: `deadline` (the record may still land), `queue-full`, `refused` (Kafka will
- * never take this record), `closing`.
+ * `stored`: every in-sync replica has the record. All others acknowledge nothing: `deadline` (the record may still be stored), `queue-full`,
+ * `refused` (Kafka will never take this record), `closing`.
  */
-export type Outcome = 'stored' | 'deadline' | 'queue-full' | 'refused' | 'closing'
+export type End = 'stored' | 'deadline' | 'queue-full' | 'refused' | 'closing'
+
+/** How a publish ended, and why. */
+export interface Outcome<E = End> {
+  readonly end: E
+  /** Last error of Kafka for this record, or for the records before it in its queue. Undefined if Kafka only gave no answer in time. */
+  readonly error?: Error | undefined
+}
 
 /** What the publisher asks of a record. */
 export interface Publishable {
@@ -28,13 +35,15 @@ export interface PublisherOptions<R> {
   /** The partition that a record is bound to; undefined when any will do. */
   readonly partitionOf?: (record: R) => number | undefined
   readonly onFlush?: (records: number, seconds: number, error: Error | undefined) => void
-  /** Told of each record that ends as `refused`. */
-  readonly onRefused?: (record: R, error: Error) => void
 }
 
 export interface Publisher<R> {
-  /** @param deadlineAt by `performance.now()`; the promise resolves by then, whatever Kafka does. Never rejects. */
-  publish(record: R, deadlineAt: number): Promise<Outcome>
+  /**
+   * Never rejects.
+   * @param deadlineAt by `performance.now()`; the promise resolves by then, whatever Kafka does.
+   * @param onRefused called if Kafka refuses the record, also if that happens after the deadline.
+   */
+  publish(record: R, deadlineAt: number, onRefused?: (error: Error) => void): Promise<Outcome>
   /** What waits or is in flight, also after its request has been answered: this is the memory that is held. */
   readonly size: { readonly records: number; readonly bytes: number }
   /** Whether the last flush of the records that go the same way left any: who has another place for this one need not wait. */
@@ -53,6 +62,8 @@ interface Entry<R> {
   /** Whether its partition is set aside. */
   aside: boolean
   readonly answer: (outcome: Outcome) => void
+  readonly onRefused: ((error: Error) => void) | undefined
+  error?: Error
 }
 
 /** What is flushed together, one flush at a time. */
@@ -61,6 +72,8 @@ interface Way<R> {
   readonly partition?: number
   fails: boolean
   failedAt?: number
+  /** Of the last flush. */
+  error?: Error | undefined
   queue: Entry<R>[]
   pumping?: Promise<void> | undefined
 }
@@ -88,10 +101,10 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   let closing = false
   let sweeper: NodeJS.Timeout | undefined
 
-  const answer = (entry: Entry<R>, outcome: Outcome) => {
+  const answer = (entry: Entry<R>, end: End, error?: Error) => {
     if (entry.answered) return
     entry.answered = true
-    entry.answer(outcome)
+    entry.answer({ end, error })
   }
   const markAside = (entry: Entry<R>, aside: boolean) => {
     if (entry.aside === aside) return
@@ -104,15 +117,16 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     heldBytes -= entry.bytes
     markAside(entry, false)
   }
-  const settle = (entry: Entry<R>, outcome: Outcome) => {
-    answer(entry, outcome)
+  const settle = (entry: Entry<R>, end: End, error?: Error) => {
+    answer(entry, end, error)
     release(entry)
   }
 
   // One timer for all deadlines. kafkajs knows no bound for a send, so an answer in time is kept here.
   const sweep = () => {
     const now = performance.now()
-    for (const entry of held) if (!entry.answered && entry.deadlineAt <= now) answer(entry, 'deadline')
+    for (const entry of held)
+      if (!entry.answered && entry.deadlineAt <= now) answer(entry, 'deadline', entry.error ?? wayOf(entry.record).error)
     if (held.size === 0) {
       clearInterval(sweeper)
       sweeper = undefined
@@ -173,10 +187,12 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     const again: Entry<R>[] = []
     for await (const part of sendInParts(sendTimed, batch)) {
       if (part.end === 'stored') for (const entry of part.records) settle(entry, 'stored')
-      else if (part.end === 'unavailable') again.push(...part.records)
-      else {
-        settle(part.record, 'refused')
-        options.onRefused?.(part.record.record, part.error)
+      else if (part.end === 'unavailable') {
+        for (const entry of part.records) entry.error = part.error
+        again.push(...part.records)
+      } else {
+        settle(part.record, 'refused', part.error)
+        part.record.onRefused?.(part.error)
       }
     }
     return again
@@ -185,6 +201,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   const setAside = (partition: number, entries: readonly Entry<R>[]) => {
     const way = aside.get(partition) ?? { partition, fails: true, queue: [] }
     way.failedAt = performance.now()
+    way.error = entries[0]?.error
     aside.set(partition, way)
     enqueue(way, entries)
   }
@@ -207,6 +224,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
         else setAside(partition, entries)
       }
       way.fails = here.length > 0
+      way.error = here[0]?.error
       if (way.fails) way.failedAt = performance.now()
       if (here.length === 0) continue
       // Those whose deadline is not yet over get another try, in their old place.
@@ -217,17 +235,17 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   }
 
   return {
-    publish: (record, deadlineAt) => {
-      if (closing) return Promise.resolve('closing')
+    publish: (record, deadlineAt, onRefused) => {
+      if (closing) return Promise.resolve({ end: 'closing' })
       const bytes = (record.key?.byteLength ?? 0) + (record.value?.byteLength ?? 0) + RECORD_OVERHEAD_BYTES
       const way = wayOf(record)
       const isFull = (records: number, bytes: number, share: number) =>
         records >= options.maxRecords * share || bytes > options.maxBytes * share
-      if (isFull(held.size, heldBytes + bytes, 1)) return Promise.resolve('queue-full')
+      if (isFull(held.size, heldBytes + bytes, 1)) return Promise.resolve({ end: 'queue-full', error: way.error })
       if (way.partition !== undefined && isFull(heldAside.records, heldAside.bytes + bytes, ASIDE_SHARE))
-        return Promise.resolve('queue-full')
+        return Promise.resolve({ end: 'queue-full', error: way.error })
       return new Promise((resolve) => {
-        const entry: Entry<R> = { record, bytes, deadlineAt, answered: false, aside: false, answer: resolve }
+        const entry: Entry<R> = { record, bytes, deadlineAt, answered: false, aside: false, answer: resolve, onRefused }
         held.add(entry)
         heldBytes += bytes
         sweeper ??= setInterval(sweep, SWEEP_INTERVAL_MS)

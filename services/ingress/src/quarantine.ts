@@ -17,6 +17,3 @@ export const refusedRecord = ({ topic, value, timestamp }: OutgoingRecord, error
     [QUARANTINE_HEADERS.topic]: topic,
   },
 })
-
-/** Such a copy is not copied again. */
-export const isRefusedRecord = ({ headers }: OutgoingRecord): boolean => headers?.[QUARANTINE_HEADERS.reason] === REASON

@@ -1,19 +1,19 @@
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { expect, it } from 'vitest'
-import type { Outcome } from './publisher.ts'
+import type { End } from './publisher.ts'
 import { createSpooledPublish } from './spooled-publish.ts'
 
 const record: OutgoingRecord = { topic: 't', key: null, value: Buffer.from('v'), timestamp: 1 }
 const soon = () => performance.now() + 1000
 
-const setUp = ({ outcome = 'stored' as Outcome, append = async () => {}, fails = false, left = [] as OutgoingRecord[] } = {}) => {
+const setUp = ({ end = 'stored' as End, append = async () => {}, fails = false, left = [] as OutgoingRecord[] } = {}) => {
   const calls: string[] = []
   const errors: string[] = []
   const { publish, drain } = createSpooledPublish(
     {
       publish: async () => {
         calls.push('kafka')
-        return outcome
+        return { end }
       },
       fails: () => fails,
       deliver: async () => left,
@@ -39,30 +39,30 @@ const setUp = ({ outcome = 'stored' as Outcome, append = async () => {}, fails =
 
 it('does not touch the disk while Kafka stores', async () => {
   const { publish, calls } = setUp()
-  expect([await publish(record, soon()), calls]).toEqual(['stored', ['kafka']])
+  expect([(await publish(record, soon())).end, calls]).toEqual(['stored', ['kafka']])
 })
 
-it.each(['deadline', 'queue-full'] as const)('promises from the disk when Kafka says %s', async (outcome) => {
-  const { publish, calls } = setUp({ outcome })
-  expect([await publish(record, soon()), calls]).toEqual(['spooled', ['kafka', 'disk']])
+it.each(['deadline', 'queue-full'] as const)('promises from the disk when Kafka says %s', async (end) => {
+  const { publish, calls } = setUp({ end })
+  expect([(await publish(record, soon())).end, calls]).toEqual(['spooled', ['kafka', 'disk']])
 })
 
-it.each(['refused', 'closing'] as const)('does not spool what Kafka or we will never take: %s', async (outcome) => {
-  const { publish, calls } = setUp({ outcome })
-  expect([await publish(record, soon()), calls]).toEqual([outcome, ['kafka']])
+it.each(['refused', 'closing'] as const)('does not spool what Kafka or we will never take: %s', async (end) => {
+  const { publish, calls } = setUp({ end })
+  expect([(await publish(record, soon())).end, calls]).toEqual([end, ['kafka']])
 })
 
 it('goes to the disk at once where Kafka has not taken the last records', async () => {
   const { publish, calls } = setUp({ fails: true })
-  expect([await publish(record, soon()), calls]).toEqual(['spooled', ['disk']])
+  expect([(await publish(record, soon())).end, calls]).toEqual(['spooled', ['disk']])
 })
 
 it('promises nothing when the disk fails, and says so', async () => {
   const append = async () => {
     throw new Error('disk full')
   }
-  const { publish, errors } = setUp({ outcome: 'deadline', append })
-  expect([await publish(record, soon()), errors]).toEqual(['deadline', ['disk full']])
+  const { publish, errors } = setUp({ end: 'deadline', append })
+  expect([(await publish(record, soon())).end, errors]).toEqual(['deadline', ['disk full']])
 })
 
 it('asks Kafka all the same when the disk is full', async () => {
@@ -70,12 +70,12 @@ it('asks Kafka all the same when the disk is full', async () => {
     throw new Error('full')
   }
   const { publish, calls } = setUp({ fails: true, append })
-  expect([await publish(record, soon()), calls]).toEqual(['stored', ['disk', 'kafka']])
+  expect([(await publish(record, soon())).end, calls]).toEqual(['stored', ['disk', 'kafka']])
 })
 
 it('answers by the deadline though the disk hangs', async () => {
-  const { publish } = setUp({ outcome: 'deadline', append: () => new Promise(() => {}) })
-  expect(await publish(record, performance.now() + 30)).toBe('deadline')
+  const { publish } = setUp({ end: 'deadline', append: () => new Promise(() => {}) })
+  expect((await publish(record, performance.now() + 30)).end).toBe('deadline')
 })
 
 it('says how much of a drain Kafka has not taken', async () => {

@@ -4,10 +4,10 @@
  */
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import type { Lanes } from './lanes.ts'
-import type { Outcome } from './publisher.ts'
+import type { End, Outcome } from './publisher.ts'
 import type { DrainEnd, Spool } from './spool/spool.ts'
 
-export type Publish<Result> = (record: OutgoingRecord, deadlineAt: number) => Promise<Result>
+export type Publish<E> = (record: OutgoingRecord, deadlineAt: number) => Promise<Outcome<E>>
 
 export interface SpooledPublishOptions {
   /** How long Kafka may take before the disk is asked. */
@@ -18,7 +18,7 @@ export interface SpooledPublishOptions {
 }
 
 export interface SpooledPublish {
-  readonly publish: Publish<Outcome | 'spooled'>
+  readonly publish: Publish<End | 'spooled'>
   /** Sends what was spooled, as far as Kafka takes it. */
   drain(signal: AbortSignal): Promise<DrainEnd>
 }
@@ -43,9 +43,9 @@ export const createSpooledPublish = (
   spool: Pick<Spool, 'append' | 'drain'>,
   { spoolAfterMs, onDiskError, onLeft }: SpooledPublishOptions,
 ): SpooledPublish => {
-  const toDisk = async (record: OutgoingRecord, deadlineAt: number): Promise<'spooled' | undefined> => {
+  const toDisk = async (record: OutgoingRecord, deadlineAt: number): Promise<Outcome<'spooled'> | undefined> => {
     try {
-      return (await within(spool.append(record), deadlineAt)) === expired ? undefined : 'spooled'
+      return (await within(spool.append(record), deadlineAt)) === expired ? undefined : { end: 'spooled' }
     } catch (error) {
       onDiskError(error as Error)
       return undefined
@@ -56,7 +56,7 @@ export const createSpooledPublish = (
       // Nobody waits for a partition that fails.
       if (lanes.fails(record)) return (await toDisk(record, deadlineAt)) ?? lanes.publish(record, deadlineAt)
       const outcome = await lanes.publish(record, Math.min(deadlineAt, performance.now() + spoolAfterMs))
-      if (outcome !== 'deadline' && outcome !== 'queue-full') return outcome
+      if (outcome.end !== 'deadline' && outcome.end !== 'queue-full') return outcome
       return (await toDisk(record, deadlineAt)) ?? outcome
     },
     drain: (signal) =>
