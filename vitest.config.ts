@@ -2,11 +2,14 @@ import { defineConfig } from 'vitest/config'
 
 const conditions = ['customer-stream-source']
 const onACluster = ['test/faults.e2e.test.ts', 'test/leaders.e2e.test.ts']
+const withUsers = ['test/standstill.e2e.test.ts']
 const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } }
 
 export default defineConfig({
   test: {
     maxWorkers: 2,
+    // Of one file's concurrent tests: as many pairs of services as two cores carry.
+    maxConcurrency: 6,
     reporters: ['default', './packages/testing/src/closing-line-reporter.ts'],
     projects: [
       {
@@ -22,7 +25,7 @@ export default defineConfig({
         test: {
           name: 'brokers',
           include: ['{packages,services}/*/src/**/*.int.test.ts', 'test/*.e2e.test.ts'],
-          exclude: [...onACluster, '**/node_modules/**'],
+          exclude: [...onACluster, ...withUsers, '**/node_modules/**'],
           globalSetup: ['./packages/testing/src/vitest-brokers.ts'],
           testTimeout: 60_000,
           hookTimeout: 120_000,
@@ -30,8 +33,13 @@ export default defineConfig({
       },
       {
         ...shared,
+        // A broker with users and rights of its own. Its scenarios run side by side, so no other file runs beside them.
+        test: { name: 'standstill', include: withUsers, hookTimeout: 120_000, maxWorkers: 1, sequence: { groupOrder: 1 } },
+      },
+      {
+        ...shared,
         // A cluster of its own: three brokers, which it kills and freezes. Beside other tests it would starve them, and they it: a group runs when the one before has ended.
-        test: { name: 'faults', include: onACluster, hookTimeout: 120_000, maxWorkers: 1, sequence: { groupOrder: 1 } },
+        test: { name: 'faults', include: onACluster, hookTimeout: 120_000, maxWorkers: 1, sequence: { groupOrder: 2 } },
       },
     ],
   },

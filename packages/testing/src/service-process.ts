@@ -23,7 +23,8 @@ export interface ServiceProcess {
   end(): Promise<number>
 }
 
-const root = fileURLToPath(new URL('../../../', import.meta.url))
+/** Working copy whose services run; another one shows how an older version behaves in the tests of this one. */
+const root = process.env.CUSTOMER_STREAM_SERVICES_ROOT ?? fileURLToPath(new URL('../../../', import.meta.url))
 
 interface LogLine {
   readonly msg?: string

@@ -105,7 +105,9 @@ export const startCluster = async ({ log = () => {}, signal }: Omit<StartOptions
       settings: clusterBroker,
       maxHeap: '384m',
       ports: ports.slice(0, 2 * SIZE),
-      proxied: networks.map((network, i) => ({ port: ports[2 * SIZE + i]!, advertisedPort: network.port })),
+      listeners: networks.map((network, i) => [
+        { name: 'PROXIED', protocol: 'PLAINTEXT', port: ports[2 * SIZE + i]!, advertisedPort: network.port },
+      ]),
     })
     brokers = placed.map((broker, i) => controlled(broker, networks[i]!))
     const [redis] = await Promise.all([startLocalRedis(run, log), ...brokers.map((broker) => broker.start())])

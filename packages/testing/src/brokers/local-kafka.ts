@@ -18,17 +18,20 @@ interface Node {
   readonly id: number
   readonly port: number
   readonly controllerPort: number
-  /** A second way in: clients that come through here are sent to the advertised port, where somebody forwards to this one. */
-  readonly proxied?: Proxied
+  readonly listeners: readonly Listener[]
 }
 
-export interface Proxied {
+/** A listener beside the plain one that brokers use among themselves. */
+export interface Listener {
+  readonly name: string
+  readonly protocol: 'PLAINTEXT' | 'SSL' | 'SASL_PLAINTEXT'
   readonly port: number
-  readonly advertisedPort: number
+  /** Port that the broker sends its clients to; `port` if not given. */
+  readonly advertisedPort?: number
 }
 
 const serverProperties = (
-  { id, port, controllerPort, proxied }: Node,
+  { id, port, controllerPort, listeners }: Node,
   all: readonly Node[],
   dataFolder: string,
   settings: Readonly<Record<string, string>>,
@@ -37,9 +40,20 @@ const serverProperties = (
     ...settings,
     'node.id': `${id}`,
     'controller.quorum.voters': all.map((node) => `${node.id}@127.0.0.1:${node.controllerPort}`).join(','),
-    listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}${proxied ? `,PROXIED://127.0.0.1:${proxied.port}` : ''}`,
-    'advertised.listeners': `PLAINTEXT://127.0.0.1:${port}${proxied ? `,PROXIED://127.0.0.1:${proxied.advertisedPort}` : ''}`,
-    'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT',
+    listeners: [
+      `PLAINTEXT://127.0.0.1:${port}`,
+      `CONTROLLER://127.0.0.1:${controllerPort}`,
+      ...listeners.map((listener) => `${listener.name}://127.0.0.1:${listener.port}`),
+    ].join(','),
+    'advertised.listeners': [
+      `PLAINTEXT://127.0.0.1:${port}`,
+      ...listeners.map((listener) => `${listener.name}://127.0.0.1:${listener.advertisedPort ?? listener.port}`),
+    ].join(','),
+    'listener.security.protocol.map': [
+      'PLAINTEXT:PLAINTEXT',
+      'CONTROLLER:PLAINTEXT',
+      ...listeners.map(({ name, protocol }) => `${name}:${protocol}`),
+    ].join(','),
     'inter.broker.listener.name': 'PLAINTEXT',
     'log.dirs': dataFolder,
   })
@@ -69,7 +83,7 @@ const formattedIn = (jars: string): string => join(jars, 'formatted')
 const format = async (jars: string, run: Run): Promise<void> => {
   const folder = run.makeFolder('format')
   const properties = join(folder, 'server.properties')
-  const node = { id: 1, port: 9092, controllerPort: 9093 }
+  const node = { id: 1, port: 9092, controllerPort: 9093, listeners: [] }
   await writeFile(join(jars, LOG4J_FILE), log4jProperties)
   await writeFile(properties, serverProperties(node, [node], formattedIn(jars), singleBroker))
   const args = javaArgs(jars, '256m', 'kafka.tools.StorageTool', 'format', '-t', CLUSTER_ID, '-c', properties)
@@ -107,22 +121,23 @@ export interface BrokerOptions {
   /** As Java has it, e.g. `512m`. */
   readonly maxHeap: string
   readonly ports: readonly number[]
-  /** One for each broker, if any. */
-  readonly proxied?: readonly Proxied[]
+  /** Further listeners, one list for each broker. */
+  readonly listeners?: readonly (readonly Listener[])[]
+  readonly clusterId?: string
 }
 
 /** Kafka as the jars on Maven Central, to be run by Java: one broker for each two ports, with a folder of its own. */
 export const placeBrokers = async (
   run: Run,
   log: (line: string) => void,
-  { settings, maxHeap, ports, proxied }: BrokerOptions,
+  { settings, maxHeap, ports, listeners = [], clusterId = CLUSTER_ID }: BrokerOptions,
 ): Promise<LocalBroker[]> => {
   const jars = await fetchKafka(run, log)
   const nodes = Array.from({ length: ports.length / 2 }, (_, i) => ({
     id: i + 1,
     port: ports[2 * i]!,
     controllerPort: ports[2 * i + 1]!,
-    ...(proxied?.[i] && { proxied: proxied[i] }),
+    listeners: listeners[i] ?? [],
   }))
   const place = async (node: Node): Promise<LocalBroker> => {
     const folder = run.makeFolder(`kafka-${node.id}`)
@@ -130,7 +145,7 @@ export const placeBrokers = async (
     const properties = join(folder, 'server.properties')
     await cp(formattedIn(jars), dataFolder, { recursive: true })
     // Without a directory.id, which no two brokers may share: Kafka draws one at its first start.
-    await writeFile(join(dataFolder, 'meta.properties'), propertiesOf({ version: '1', 'cluster.id': CLUSTER_ID, 'node.id': `${node.id}` }))
+    await writeFile(join(dataFolder, 'meta.properties'), propertiesOf({ version: '1', 'cluster.id': clusterId, 'node.id': `${node.id}` }))
     await writeFile(properties, serverProperties(node, nodes, dataFolder, settings))
     let starts = 0
     return {

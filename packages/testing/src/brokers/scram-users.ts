@@ -1,0 +1,59 @@
+import { pbkdf2Sync, randomBytes } from 'node:crypto'
+import { connect } from 'node:net'
+
+const ALTER_USER_SCRAM_CREDENTIALS = 51
+const SCRAM_SHA_256 = 1
+const ITERATIONS = 4096
+
+const int16 = (value: number): Buffer => {
+  const bytes = Buffer.alloc(2)
+  bytes.writeInt16BE(value)
+  return bytes
+}
+const int32 = (value: number): Buffer => {
+  const bytes = Buffer.alloc(4)
+  bytes.writeInt32BE(value)
+  return bytes
+}
+/** Kafka's compact form of bytes, text and arrays: the length plus one, here below 127, then the content. */
+const compact = (content: Buffer, length = content.length): Buffer => Buffer.concat([Buffer.of(length + 1), content])
+const NO_TAGS = Buffer.of(0)
+
+const request = (user: string, password: string): Buffer => {
+  const salt = randomBytes(16)
+  const upsertion = Buffer.concat([
+    compact(Buffer.from(user)),
+    Buffer.of(SCRAM_SHA_256),
+    int32(ITERATIONS),
+    compact(salt),
+    compact(pbkdf2Sync(password, salt, ITERATIONS, 32, 'sha256')),
+    NO_TAGS,
+  ])
+  const header = Buffer.concat([int16(ALTER_USER_SCRAM_CREDENTIALS), int16(0), int32(1), int16(-1), NO_TAGS])
+  const message = Buffer.concat([header, compact(Buffer.alloc(0), 0), compact(upsertion, 1), NO_TAGS])
+  return Buffer.concat([int32(message.length), message])
+}
+
+/**
+ * Creates a user for SCRAM-SHA-256, or changes its password. kafkajs does not know this request.
+ * @param address listener at which the caller may alter the cluster without login.
+ */
+export const setScramPassword = (address: string, user: string, password: string): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const [host = '', port] = address.split(':')
+    const socket = connect(Number(port), host, () => socket.write(request(user, password)))
+    socket.setTimeout(10_000, () => socket.destroy(new Error(`Kafka at ${address} does not answer`)))
+    socket.once('error', reject)
+    const received: Buffer[] = []
+    socket.on('data', (piece: Buffer) => {
+      received.push(piece)
+      const answer = Buffer.concat(received)
+      if (answer.length < 4 || answer.length < 4 + answer.readInt32BE(0)) return
+      socket.destroy()
+      // Size 4, correlation id 4, tags 1, throttle time 4, results 1, then the user and the error code.
+      const userLength = answer.readUInt8(14) - 1
+      const code = answer.readInt16BE(15 + userLength)
+      if (code === 0) resolve()
+      else reject(new Error(`Kafka refuses to set the password of ${user}: error code ${code}`))
+    })
+  })

@@ -1,0 +1,256 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createLogger, loadSettings } from '@customer-stream/runtime'
+import { type Admin, createKafka, type Kafka, kafkaSettings } from '@customer-stream/runtime/kafka'
+import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
+import { customerKey, PROJECTION_VERSION, positionsKey, type TopicNames, topicNames } from '@customer-stream/schemas'
+import { type MadeCustomersEvent, makeCustomersEvent, sign } from '@customer-stream/simulator'
+import { type SecuredBrokers, type ServiceName, startSecuredBrokers, waitUntil } from '@customer-stream/testing'
+import { type SupervisedService, superviseService } from './supervised-service.ts'
+
+type Env = Readonly<Record<string, string>>
+
+const logger = createLogger('standstill', 'silent')
+
+/** The brokers that all scenarios share, with the harness' own way in. It may do everything. */
+export interface World {
+  readonly brokers: SecuredBrokers
+  readonly kafka: Kafka
+  readonly admin: Admin
+  readonly redis: RedisClient
+  close(): Promise<void>
+}
+
+export const kafkaAt = (address: string): Kafka =>
+  createKafka(loadSettings(kafkaSettings, { KAFKA_BROKERS: address }), { clientId: 'standstill', logger })
+
+export const redisAt = async (url: string): Promise<RedisClient> => {
+  const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url }), logger)
+  await connectRedis(client)
+  return client
+}
+
+export const openWorld = async (): Promise<World> => {
+  const brokers = await startSecuredBrokers()
+  const kafka = kafkaAt(brokers.kafka.admin)
+  const admin = kafka.admin()
+  const [redis] = await Promise.all([redisAt(brokers.redisUrl), admin.connect()])
+  return {
+    brokers,
+    kafka,
+    admin,
+    redis,
+    close: async () => {
+      redis.disconnect()
+      await admin.disconnect()
+      await brokers.stop()
+    },
+  }
+}
+
+/** Numbers of Kafka's protocol. */
+const OPERATIONS = { READ: 3, WRITE: 4, CREATE: 5, DESCRIBE: 8, DESCRIBE_CONFIGS: 10 } as const
+const TOPIC = 2
+const GROUP = 3
+const LITERAL = 3
+const ALLOW = 3
+
+export type Operation = keyof typeof OPERATIONS
+export type Resource = keyof TopicNames | 'group'
+
+/** The least rights that docs/operating.md names. */
+const RIGHTS: Readonly<Record<ServiceName, readonly (readonly [Operation, Resource])[]>> = {
+  ingress: (['customers', 'other', 'quarantine'] as const).flatMap((topic) => [
+    ['WRITE', topic] as const,
+    ['DESCRIBE_CONFIGS', topic] as const,
+  ]),
+  projector: [
+    ['READ', 'customers'],
+    ['DESCRIBE_CONFIGS', 'customers'],
+    ['WRITE', 'quarantine'],
+    ['DESCRIBE_CONFIGS', 'quarantine'],
+    ['READ', 'group'],
+  ],
+}
+const REDIS_COMMANDS = 'ping info exists hmget hget evalsha eval hset hlen hkeys hdel set del'
+
+const TOPIC_SETTINGS: Env = {
+  'cleanup.policy': 'delete',
+  'retention.ms': '-1',
+  'retention.bytes': '-1',
+  'max.message.bytes': String(1024 * 1024 + 64 * 1024),
+  'min.insync.replicas': '1',
+  'message.timestamp.type': 'CreateTime',
+  'message.timestamp.after.max.ms': '9223372036854775807',
+  'unclean.leader.election.enable': 'false',
+}
+
+const entriesOf = (settings: Env) => Object.entries(settings).map(([name, value]) => ({ name, value }))
+
+export interface SiteOptions {
+  readonly partitions?: number
+  readonly env?: Partial<Record<ServiceName, Env>>
+}
+
+/** One installation of both services, with users, rights, topics, keys and a group of its own. */
+export interface Site {
+  readonly world: World
+  readonly ingress: SupervisedService
+  readonly projector: SupervisedService
+  readonly topics: TopicNames
+  readonly group: string
+  readonly keyPrefix: string
+  readonly positionsKey: string
+  readonly partitions: number
+  /** Redis in which the harness looks for customers. */
+  redis: RedisClient
+  /** Kafka in which the harness makes topics. */
+  admin: Admin
+  userOf(service: ServiceName): string
+  /** Settings of a service, as a second installation may want to share some of them. */
+  envOf(service: ServiceName): Env
+  grant(service: ServiceName, operation: Operation, resource: Resource): Promise<void>
+  revoke(service: ServiceName, operation: Operation, resource: Resource): Promise<void>
+  setPassword(service: ServiceName, password: string): Promise<void>
+  readonly password: string
+  /** Changes the Redis user, by rules of `ACL SETUSER`. */
+  changeRedisUser(...rules: readonly string[]): Promise<void>
+  createTopics(...topics: readonly (keyof TopicNames)[]): Promise<void>
+  /** Changes settings of a topic; all others stay. */
+  changeTopic(topic: keyof TopicNames, settings: Env): Promise<void>
+  /** A customer's event, delivered once. The answer's status; 0 if there was none. */
+  post(event?: MadeCustomersEvent): Promise<{ readonly event: MadeCustomersEvent; readonly status: number }>
+  postBody(body: string): Promise<number>
+  /** The events that are not in Redis. */
+  notApplied(events: readonly MadeCustomersEvent[]): Promise<MadeCustomersEvent[]>
+  /** Called when the site closes, latest first. */
+  onClose(end: () => unknown): void
+  close(): Promise<void>
+}
+
+export const openSite = async (world: World, { partitions = 3, env = {} }: SiteOptions = {}): Promise<Site> => {
+  const { brokers, admin, redis } = world
+  const unique = randomBytes(4).toString('hex')
+  const topicPrefix = `s${unique}.`
+  const keyPrefix = `s${unique}:`
+  const group = `s${unique}-projector`
+  const topics = topicNames(topicPrefix)
+  const password = `p${unique}`
+  const folder = mkdtempSync(join(tmpdir(), 'standstill-'))
+  const userOf = (service: ServiceName) => `s${unique}-${service}`
+  const redisUser = `s${unique}`
+  const redisUrl = new URL(brokers.redisUrl)
+  redisUrl.username = redisUser
+  redisUrl.password = password
+
+  const kafkaEnv = (service: ServiceName): Env => ({
+    KAFKA_BROKERS: brokers.kafka.addresses.scram,
+    KAFKA_SASL_MECHANISM: 'scram-sha-256',
+    KAFKA_SASL_USERNAME: userOf(service),
+    KAFKA_SASL_PASSWORD: password,
+    KAFKA_TOPIC_PREFIX: topicPrefix,
+    KAFKA_PARTITIONS: String(partitions),
+    KAFKA_REPLICATION_FACTOR: '1',
+  })
+  const envOf = (service: ServiceName): Env =>
+    service === 'ingress'
+      ? { ...kafkaEnv(service), MYKAARMA_SIGNING_SECRETS: `a=${password}`, MYKAARMA_TOKENS: `a=${password}`, ...env.ingress }
+      : {
+          ...kafkaEnv(service),
+          REDIS_URL: redisUrl.href,
+          REDIS_KEY_PREFIX: keyPrefix,
+          CONSUMER_GROUP_ID: group,
+          ...env.projector,
+        }
+  const acl = (service: ServiceName, operation: Operation, resource: Resource) => ({
+    resourceType: resource === 'group' ? GROUP : TOPIC,
+    resourceName: resource === 'group' ? group : topics[resource],
+    resourcePatternType: LITERAL,
+    principal: `User:${userOf(service)}`,
+    host: '*',
+    operation: OPERATIONS[operation],
+    permissionType: ALLOW,
+  })
+  const ends: (() => unknown)[] = []
+  const ingress = superviseService('ingress', envOf('ingress'), folder)
+  const projector = superviseService('projector', envOf('projector'), folder)
+
+  const site: Site = {
+    world,
+    ingress,
+    projector,
+    topics,
+    group,
+    keyPrefix,
+    positionsKey: positionsKey(PROJECTION_VERSION, keyPrefix),
+    partitions,
+    redis,
+    admin,
+    userOf,
+    envOf,
+    password,
+    grant: async (service, operation, resource) => {
+      await admin.createAcls({ acl: [acl(service, operation, resource)] })
+    },
+    revoke: async (service, operation, resource) => {
+      await admin.deleteAcls({ filters: [acl(service, operation, resource)] })
+    },
+    setPassword: (service, to) => brokers.kafka.setPassword(userOf(service), to),
+    changeRedisUser: async (...rules) => {
+      await redis.call('ACL', 'SETUSER', redisUser, ...rules)
+    },
+    createTopics: async (...names) => {
+      await site.admin.createTopics({
+        waitForLeaders: false,
+        topics: names.map((name) => ({ topic: topics[name], numPartitions: partitions, configEntries: entriesOf(TOPIC_SETTINGS) })),
+      })
+      await waitUntil(
+        'the topics have leaders',
+        () => site.admin.fetchTopicMetadata({ topics: names.map((name) => topics[name]) }).catch(() => undefined),
+        (metadata) => metadata?.topics.every(({ partitions }) => partitions.every(({ leader }) => leader >= 0)) ?? false,
+      )
+    },
+    changeTopic: async (topic, settings) => {
+      const configEntries = entriesOf({ ...TOPIC_SETTINGS, ...settings })
+      await site.admin.alterConfigs({ validateOnly: false, resources: [{ type: TOPIC, name: topics[topic], configEntries }] })
+    },
+    post: async (event = makeCustomersEvent()) => ({ event, status: await site.postBody(event.body) }),
+    postBody: async (body) => {
+      const headers = { 'content-type': 'text/plain', 'mykaarma-signature-token': sign(body, password), 'x-authorization-token': password }
+      const answer = await fetch(`${ingress.url}/webhooks/mykaarma`, { method: 'POST', body, headers }).catch(() => undefined)
+      await answer?.arrayBuffer()
+      return answer?.status ?? 0
+    },
+    notApplied: async (events) => {
+      const found = await Promise.all(
+        events.map(({ customerUuid }) => site.redis.hget(customerKey(customerUuid, keyPrefix), '_eventId').catch(() => undefined)),
+      )
+      return events.filter(({ id }, i) => found[i] !== id)
+    },
+    onClose: (end) => {
+      ends.unshift(end)
+    },
+    close: async () => {
+      await Promise.all([ingress.stop(), projector.stop()])
+      for (const end of ends) await end()
+    },
+  }
+  await Promise.all([
+    site.createTopics('customers', 'other', 'quarantine'),
+    site.setPassword('ingress', password).then(() => site.setPassword('projector', password)),
+    admin.createAcls({
+      acl: (['ingress', 'projector'] as const).flatMap((service) => RIGHTS[service].map((right) => acl(service, ...right))),
+    }),
+    site.changeRedisUser(
+      'reset',
+      'on',
+      `>${password}`,
+      `~${keyPrefix}customer:*`,
+      `~${keyPrefix}positions:*`,
+      ...REDIS_COMMANDS.split(' ').map((command) => `+${command}`),
+    ),
+  ])
+  return site
+}

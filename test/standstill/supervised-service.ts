@@ -1,0 +1,145 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type ServiceName, type ServiceProcess, startService } from '@customer-stream/testing'
+
+type Env = Readonly<Record<string, string>>
+
+/** What an operator sees of a service at one moment. */
+export interface Readiness {
+  readonly ready: boolean
+  /** Details of the checks that are not ready; of a process that has ended, the end of its log. */
+  readonly said: string
+}
+
+export interface Sample {
+  readonly name: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly value: number
+}
+
+/** A service whose process is started again when it ends, as a supervisor does in production. */
+export interface SupervisedService {
+  readonly name: ServiceName
+  /** Processes that have ended by themselves. */
+  readonly ended: number
+  /** Public address; empty while no process runs. */
+  readonly url: string
+  readiness(): Promise<Readiness>
+  /** Nothing while no process runs. */
+  metrics(): Promise<readonly Sample[]>
+  log(): Promise<string>
+  /** SIGTERM. The service stays down until it is started. */
+  stop(): Promise<void>
+  /** Settings of the next start, beside those that stay. */
+  configure(changes: Env): void
+  /** Resolves when the first process listens or has ended. */
+  start(): Promise<void>
+}
+
+const RESTART_PAUSE_MS = 1000
+
+interface Check {
+  readonly name: string
+  readonly ready: boolean
+  readonly detail?: string
+}
+
+interface LogLine {
+  readonly msg?: unknown
+  readonly level?: unknown
+  readonly err?: { readonly message?: string }
+}
+
+/** The last sentences of a process that has ended: messages of its errors, or plain text. */
+const lastWords = (log: string): string => {
+  const words = log
+    .trimEnd()
+    .split('\n')
+    .slice(-20)
+    .map((line) => {
+      try {
+        const { msg, err } = JSON.parse(line) as LogLine
+        return [msg, err?.message].filter((text) => typeof text === 'string').join(': ')
+      } catch {
+        return line
+      }
+    })
+  return `ended: ${words.slice(-8).join(' | ')}`
+}
+
+const parseMetrics = (text: string): Sample[] =>
+  text.split('\n').flatMap((line) => {
+    const [, name, labelText = '', value] = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? []
+    if (name === undefined) return []
+    const labels = Object.fromEntries([...labelText.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, label, of]) => [label, of]))
+    return [{ name, labels, value: Number(value) }]
+  })
+
+export const superviseService = (name: ServiceName, env: Env, folder: string): SupervisedService => {
+  let settings = env
+  let wanted = false
+  let ended = 0
+  let starts = 0
+  let running: ServiceProcess | undefined
+  let logFile = ''
+  let loop: Promise<void> = Promise.resolve()
+
+  const runOnce = async (): Promise<void> => {
+    starts += 1
+    logFile = join(folder, `${name}-${starts}.log`)
+    try {
+      running = await startService(name, settings, logFile)
+    } catch {
+      return // It ended before it listened; its log says why.
+    }
+    if (!wanted) await running.end()
+    await running.ended
+    running = undefined
+  }
+  const supervise = async (): Promise<void> => {
+    while (wanted) {
+      await runOnce()
+      if (!wanted) return
+      ended += 1
+      await sleep(RESTART_PAUSE_MS)
+    }
+  }
+  const log = () => readFile(logFile, 'utf8').catch(() => '')
+
+  return {
+    name,
+    get ended() {
+      return ended
+    },
+    get url() {
+      return running?.url ?? ''
+    },
+    log,
+    readiness: async () => {
+      const answer = await fetch(`${running?.adminUrl}/readyz`).catch(() => undefined)
+      if (!answer) return { ready: false, said: lastWords(await log()) }
+      const { checks } = (await answer.json()) as { checks: readonly Check[] }
+      const said = checks.flatMap((check) => (check.ready ? [] : [`${check.name}: ${check.detail ?? ''}`])).join(' | ')
+      return { ready: answer.status === 200, said }
+    },
+    metrics: async () => {
+      const answer = await fetch(`${running?.adminUrl}/metrics`).catch(() => undefined)
+      return answer ? parseMetrics(await answer.text()) : []
+    },
+    stop: async () => {
+      wanted = false
+      await running?.end()
+      await loop
+    },
+    configure: (changes) => {
+      settings = { ...settings, ...changes }
+    },
+    start: async () => {
+      wanted = true
+      const before = ended
+      loop = supervise()
+      while (running === undefined && ended === before) await sleep(20)
+    },
+  }
+}
