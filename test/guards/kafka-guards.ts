@@ -286,7 +286,7 @@ export const kafkaGuards: readonly Guard[] = [
     guard: 'the end of a consumer is told',
     prevents: 'a process that lives on with a dead consumer',
     file: `${folder}/consumer.ts`,
-    from: 'if (!payload.restart && !isOutage(payload.error)) return options.onDead(payload.error)',
+    from: 'if (!payload.restart && !diagnosis.blocked && !isOutage(payload.error)) return options.onDead(payload.error)',
     to: '',
     test: intTest('is reported as dead when kafkajs gives up for good'),
   },

@@ -7,20 +7,27 @@ export interface BackOff {
 
 /**
  * Tries until it succeeds or the signal aborts: the answer to every outage. The pauses double up to `maxMs`, with jitter.
+ * @param backOff the pauses, or those that suit the error.
  * @param onFailure told of every failed try, for readiness and the log; may throw to give up.
  * @returns the result, or undefined once aborted.
  */
 export const untilDone = async <T>(
   attempt: () => Promise<T>,
-  { signal, backOff, onFailure }: { signal: AbortSignal; backOff: BackOff; onFailure: (error: Error, failures: number) => void },
+  {
+    signal,
+    backOff,
+    onFailure,
+  }: { signal: AbortSignal; backOff: BackOff | ((error: Error) => BackOff); onFailure: (error: Error, failures: number) => void },
 ): Promise<{ readonly value: T } | undefined> => {
   for (let failures = 1; !signal.aborted; failures++) {
+    let pauses: BackOff
     try {
       return { value: await attempt() }
     } catch (error) {
       onFailure(error as Error, failures)
+      pauses = typeof backOff === 'function' ? backOff(error as Error) : backOff
     }
-    const pauseMs = Math.min(backOff.initialMs * 2 ** Math.min(failures - 1, 20), backOff.maxMs) * (0.5 + Math.random() / 2)
+    const pauseMs = Math.min(pauses.initialMs * 2 ** Math.min(failures - 1, 20), pauses.maxMs) * (0.5 + Math.random() / 2)
     await sleep(pauseMs, undefined, { signal }).catch(() => undefined)
   }
   return undefined

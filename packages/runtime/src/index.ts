@@ -1,5 +1,6 @@
 export * from './admin.ts'
 export * from './back-off.ts'
+export * from './blocked.ts'
 export * from './close-server.ts'
 export * from './lifecycle.ts'
 export * from './log.ts'

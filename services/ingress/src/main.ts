@@ -4,6 +4,7 @@ import {
   createAdminApp,
   createLifecycle,
   createLogger,
+  createObstacles,
   createOccasionalLog,
   createRegistry,
   periodically,
@@ -12,7 +13,15 @@ import {
   settingsOrExit,
   untilDone,
 } from '@customer-stream/runtime'
-import { checkTopics, createAdmin, createKafka, createVerifiedProducer, TopicError } from '@customer-stream/runtime/kafka'
+import {
+  BLOCKED_BACK_OFF,
+  checkTopics,
+  createAdmin,
+  createDiagnose,
+  createKafka,
+  createVerifiedProducer,
+  TopicError,
+} from '@customer-stream/runtime/kafka'
 import { topicNames } from '@customer-stream/schemas'
 import { createApp } from './app.ts'
 import { createAuthenticate } from './authenticate.ts'
@@ -31,6 +40,8 @@ const lifecycle = createLifecycle({ logger, deadlineMs: settings.SHUTDOWN_DEADLI
 const registry = createRegistry('ingress')
 const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
 const stopping = new AbortController()
+const obstacles = createObstacles(registry, logger)
+const diagnose = createDiagnose(settings)
 let topicsChecked = false
 
 const sayUnacknowledged = createOccasionalLog((fields) => logger.warn(fields, 'records without an acknowledgement are sent again'))
@@ -130,7 +141,8 @@ const app = createApp(
 
 const kafkaCheck = async (): Promise<ReadinessCheck> => {
   if (stopping.signal.aborted) return { name: 'kafka', ready: false, detail: 'stopping' }
-  if (!topicsChecked) return { name: 'kafka', ready: false, detail: 'not connected yet' }
+  const obstacle = topicsChecked ? obstacles.blocked : obstacles.worst
+  if (!topicsChecked || obstacle) return { name: 'kafka', ready: false, detail: obstacle?.message ?? 'not connected yet' }
   const stuck = lanes.stuck()
   if (stuck !== undefined) return { name: 'kafka', ready: false, detail: stuck }
   return readinessOf('kafka', () => admin.fetchTopicMetadata({ topics: [topics.customers] }), settings.READINESS_TIMEOUT_MS)
@@ -162,15 +174,18 @@ const connect = async () => {
     },
     {
       signal: stopping.signal,
-      backOff: { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS },
+      backOff: () => (obstacles.blocked ? BLOCKED_BACK_OFF : { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }),
       onFailure: (error, failures) => {
         if (error instanceof TopicError) throw error
-        if (failures === 1 || failures % 10 === 0)
-          logger.warn({ err: error, brokers: settings.KAFKA_BROKERS }, 'Kafka does not answer; trying on')
+        const diagnosis = diagnose(error, 'connect and check its topics')
+        obstacles.report('start', diagnosis)
+        if (diagnosis.blocked) return
+        if (failures === 1 || failures % 10 === 0) logger.warn({ err: error, brokers: settings.KAFKA_BROKERS }, diagnosis.message)
       },
     },
   )
   if (!connected) return
+  obstacles.report('start', undefined)
   lanes.setPartitions(connected.value)
   topicsChecked = true
   logger.info({ topics: [...connected.value.keys()] }, 'ready')

@@ -4,6 +4,7 @@ import {
   createAdminApp,
   createLifecycle,
   createLogger,
+  createObstacles,
   createRegistry,
   periodically,
   processFaults,
@@ -13,8 +14,10 @@ import {
   untilDone,
 } from '@customer-stream/runtime'
 import {
+  BLOCKED_BACK_OFF,
   checkTopics,
   createAdmin,
+  createDiagnose,
   createKafka,
   createPartitionConsumer,
   createVerifiedProducer,
@@ -43,6 +46,8 @@ const metrics = createProjectorMetrics(registry, settings.CONSUMER_GROUP_ID)
 const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
 const backOff = { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }
 const stopping = new AbortController()
+const obstacles = createObstacles(registry, logger)
+const diagnose = createDiagnose(settings)
 let running = false
 
 const kafka = createKafka(settings, { clientId: 'customer-stream-projector', logger })
@@ -64,6 +69,8 @@ const consumer = createPartitionConsumer(kafka, admin, {
   // Hides the round trip to Redis; with Redis on the same machine it neither helps nor harms.
   partitionsConcurrently: 4,
   logger,
+  diagnose,
+  onProblem: (problem) => obstacles.report('group', problem),
   onAssigned: (partitions) => projection.positions.assign(partitions),
   onBatch: (batch) => projection.onBatch(batch),
   onDead: lifecycle.fail,
@@ -84,11 +91,19 @@ const projection = createProjection(
 const askKafka = () => admin.fetchTopicMetadata({ topics: [topics.customers] })
 const checks = async (): Promise<ReadinessCheck[]> => {
   if (!running)
-    return [{ name: 'start', ready: false, detail: stopping.signal.aborted ? 'stopping' : 'Kafka and Redis have not both answered yet' }]
+    return [
+      {
+        name: 'start',
+        ready: false,
+        detail: stopping.signal.aborted ? 'stopping' : (obstacles.worst?.message ?? 'Kafka and Redis have not both answered yet'),
+      },
+    ]
   const { waitingFor } = projection
+  const { blocked } = obstacles
   const timeoutMs = settings.READINESS_TIMEOUT_MS
   return [
     ...(await Promise.all([readinessOf('kafka', askKafka, timeoutMs), readinessOf('redis', store.ping, timeoutMs)])),
+    { name: 'blocked', ready: blocked === undefined, ...(blocked && { detail: blocked.message }) },
     { name: 'projection', ready: waitingFor === undefined, ...(waitingFor !== undefined && { detail: `waiting for ${waitingFor}` }) },
   ]
 }
@@ -116,11 +131,15 @@ const checkRedis = async () => {
 
 /** Waits for Kafka and Redis as long as it takes. A wrong topic or an unsafe Redis ends the process. */
 const connect = async () => {
+  let asked: 'Redis' | 'Kafka' = 'Redis'
   const connected = await untilDone(
     async () => {
+      asked = 'Redis'
       await connectRedis(redis)
       await checkRedis()
-      await Promise.all([admin.connect(), producer.connect(), store.ping()])
+      await store.ping()
+      asked = 'Kafka'
+      await Promise.all([admin.connect(), producer.connect()])
       const maxValueBytes = settings.MAX_BODY_BYTES
       const partitions = await checkTopics(
         admin,
@@ -133,14 +152,24 @@ const connect = async () => {
     },
     {
       signal: stopping.signal,
-      backOff,
+      backOff: () => (obstacles.blocked ? BLOCKED_BACK_OFF : backOff),
       onFailure: (error, failures) => {
         if (error instanceof TopicError || error instanceof UnsafeRedisError) throw error
-        if (failures === 1 || failures % 10 === 0) logger.warn({ err: error }, 'Kafka or Redis does not answer; trying on')
+        const diagnosis =
+          asked === 'Kafka'
+            ? diagnose(error, 'connect and check its topics')
+            : {
+                blocked: false,
+                reason: 'outage' as const,
+                message: `Redis does not answer: ${error.message}. The service keeps trying. Check REDIS_URL.`,
+              }
+        obstacles.report('start', diagnosis)
+        if (!diagnosis.blocked && (failures === 1 || failures % 10 === 0)) logger.warn({ err: error }, diagnosis.message)
       },
     },
   )
   if (!connected) return
+  obstacles.report('start', undefined)
   running = true
   logger.info({ topic: topics.customers, group: settings.CONSUMER_GROUP_ID }, 'ready')
 }

@@ -6,7 +6,9 @@ import type { Loaded } from '../settings.ts'
 import { patchBrokerConnect } from './broker-connect-patch.ts'
 import { patchClock } from './clock-patch.ts'
 import { patchConnection } from './connection-patch.ts'
+import { patchCoordinatorSearch } from './coordinator-patch.ts'
 import { patchIsolation } from './isolation-patch.ts'
+import { patchLogin } from './login-patch.ts'
 import { patchMissingLeader } from './missing-leader-patch.ts'
 import { patchRequestQueue } from './request-queue-patch.ts'
 import type { kafkaSettings } from './settings.ts'
@@ -21,6 +23,8 @@ patchConnection()
 // The innermost of the two patches of the same function: it does not see refreshes of metadata.
 patchIsolation()
 patchMissingLeader()
+patchCoordinatorSearch()
+patchLogin()
 
 // Without a codec a consumer that meets a zstd record crashes for good, and silently where logging is off. gzip is built in.
 const compress = promisify(zstdCompress)
@@ -54,6 +58,9 @@ const toPino = (logger: Logger): NonNullable<KafkaConfig['logCreator']> => {
     }
 }
 
+const tlsOf = (settings: KafkaSettings): Exclude<KafkaConfig['ssl'], undefined> =>
+  settings.KAFKA_SSL && { ca: settings.KAFKA_SSL_CA, cert: settings.KAFKA_SSL_CERT, key: settings.KAFKA_SSL_KEY }
+
 const saslOf = (settings: KafkaSettings): SASLOptions | undefined => {
   const mechanism = settings.KAFKA_SASL_MECHANISM
   if (mechanism === 'none') return undefined
@@ -72,7 +79,7 @@ export const createKafka = (
     connectionTimeout: settings.KAFKA_CONNECTION_TIMEOUT_MS,
     authenticationTimeout: settings.KAFKA_CONNECTION_TIMEOUT_MS * 5,
     requestTimeout: requestTimeoutMs ?? settings.KAFKA_REQUEST_TIMEOUT_MS,
-    ssl: settings.KAFKA_SSL && (settings.KAFKA_SSL_CA === undefined ? true : { ca: settings.KAFKA_SSL_CA }),
+    ssl: tlsOf(settings),
     ...(sasl && { sasl }),
     // Of connecting, and of asking for brokers and leaders. kafkajs' own pauses grow to five seconds, by which an outage would last longer.
     retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 1000 },

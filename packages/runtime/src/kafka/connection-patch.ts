@@ -1,7 +1,9 @@
 import { createRequire } from 'node:module'
 import type { Socket } from 'node:net'
+import { noteFailedRequest } from './failed-request.ts'
 
 interface Connection {
+  readonly broker: string
   socket?: Socket
   /** What has come of a reply that is not whole yet. */
   chunks: Buffer[]
@@ -10,7 +12,7 @@ interface Connection {
   isConnected(): boolean
   connect(): Promise<unknown>
   disconnect(): Promise<unknown>
-  send(request: object): Promise<unknown>
+  send(protocol: { readonly request: { readonly apiName: string } }): Promise<unknown>
   processData(data: Buffer): void
 }
 
@@ -48,11 +50,12 @@ export const patchConnection = (): void => {
       this.socket?.destroy(error as Error)
     }
   }
-  prototype.send = async function (request) {
+  prototype.send = async function (protocol) {
     const { socket } = this
     try {
-      return await send.call(this, request)
+      return await send.call(this, protocol)
     } catch (error) {
+      noteFailedRequest(error, { api: protocol.request.apiName, broker: this.broker })
       if ((error as Error).name === 'KafkaJSRequestTimeoutError') socket?.destroy(error as Error)
       throw error
     }

@@ -1,7 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin, Batch, ConsumerCrashEvent, ConsumerGroupJoinEvent, EachBatchPayload, Kafka, KafkaMessage } from 'kafkajs'
 import { untilDone } from '../back-off.ts'
+import type { Diagnosis } from '../blocked.ts'
 import type { Logger } from '../log.ts'
+import { isCoordinatorSearch } from './coordinator-patch.ts'
+import { BLOCKED_BACK_OFF, type Diagnose } from './diagnosis.ts'
 import { readUncommitted } from './isolation-patch.ts'
 
 /** A stretch of one partition, as one fetch brought it. */
@@ -30,6 +33,9 @@ export interface PartitionConsumerOptions {
   readonly maxFetchBytes: number
   readonly partitionsConcurrently: number
   readonly logger: Logger
+  readonly diagnose: Diagnose
+  /** Called with each reason why the consumer is in no group or may not fetch, and with undefined when it fetches again. */
+  readonly onProblem?: (problem: Diagnosis | undefined) => void
   /** A new assignment begins; what was believed of positions is void. Called before the first fetch, and with no partition when the group cannot be reached. */
   readonly onAssigned: (partitions: readonly number[]) => void
   /**
@@ -59,6 +65,10 @@ export interface PartitionConsumer {
   watermarks(): Promise<ReadonlyMap<number, Watermarks>>
   /** Milliseconds since the consumer last showed a sign of life: a request that was answered or timed out, a batch under way, or a new try after a failure. */
   quietMs(): number
+  /** Whether this process is a member of the group. False while the group is rebalancing. A member without partitions is joined. */
+  readonly joined: boolean
+  /** The last reason why the consumer is in no group or may not fetch. Undefined once it fetches. */
+  readonly problem: Diagnosis | undefined
   stop(): Promise<void>
 }
 
@@ -72,11 +82,11 @@ const lostBy: ReadonlySet<string | undefined> = new Set([
 const saysPartitionIsLost = (error: unknown): boolean => lostBy.has((error as { type?: string }).type)
 
 /**
- * kafkajs calls these final and ends the consumer. The first it makes of whatever goes wrong when it asks for the group's coordinator, a broker that restarts or
- * a time-out included; the second of a connection that takes long. Without this, such an outage ends the process, again and again for as long as it lasts.
+ * kafkajs calls these final, and ends the consumer: a connection that takes long, and most failures of the search for the coordinator. Without this, such an outage
+ * ends the process, again and again for as long as it lasts.
  */
-const outages: ReadonlySet<string> = new Set(['KafkaJSGroupCoordinatorNotFound', 'KafkaJSLockTimeout'])
-const isOutage = (error: Error): boolean => outages.has(error.name) || (error.cause instanceof Error && isOutage(error.cause))
+const isOutage = (error: Error): boolean =>
+  error.name === 'KafkaJSLockTimeout' || isCoordinatorSearch(error) || (error.cause instanceof Error && isOutage(error.cause))
 const START_AGAIN = { initialMs: 500, maxMs: 2000 }
 
 /** kafkajs has the property but does not declare it. kafka.int.test.ts fails if a newer version drops it. */
@@ -149,33 +159,58 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
     })
   }
 
+  let joined = false
+  let joinedAt = 0
+  let problem: Diagnosis | undefined
+  const setProblem = (diagnosis: Diagnosis | undefined) => {
+    problem = diagnosis
+    options.onProblem?.(diagnosis)
+  }
+  const diagnose = (error: Error) => options.diagnose(error, `read topic ${topic} in group ${groupId}`)
+
   const stopping = new AbortController()
   /** After kafkajs has given up and let go of everything. If this run fails as well, that is a crash of its own. */
-  const startAgain = async () => {
+  const startAgain = async (pauseMs: number) => {
     options.onAssigned([])
     const { signal } = stopping
-    await sleep(START_AGAIN.initialMs, undefined, { signal }).catch(() => undefined)
+    await sleep(pauseMs, undefined, { signal }).catch(() => undefined)
     const attempt = async () => {
       await start()
       // Stopped meanwhile.
       if (signal.aborted) await consumer.disconnect()
     }
-    await untilDone(attempt, { signal, backOff: START_AGAIN, onFailure: alive })
+    const onFailure = (error: Error) => {
+      alive()
+      setProblem(diagnose(error))
+    }
+    await untilDone(attempt, { signal, backOff: () => (problem?.blocked ? BLOCKED_BACK_OFF : START_AGAIN), onFailure })
   }
 
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }: ConsumerGroupJoinEvent) => {
     const partitions = payload.memberAssignment[topic] ?? []
     logger.info({ partitions, member: payload.memberId }, 'joined the consumer group')
     alive()
+    joined = true
+    joinedAt = performance.now()
     options.onAssigned(partitions)
+  })
+  consumer.on(consumer.events.REBALANCING, () => {
+    joined = false
+  })
+  // A member may join without the right to fetch. By then each broker has answered a fetch, or the consumer has crashed.
+  consumer.on(consumer.events.FETCH, () => {
+    if (problem && joined && performance.now() - joinedAt > 2 * options.maxWaitMs) setProblem(undefined)
   })
   // Whatever it asks of whichever broker: looking in vain for the coordinator of the group is life as well.
   consumer.on(consumer.events.REQUEST, alive)
   consumer.on(consumer.events.REQUEST_TIMEOUT, alive)
   let lastFailureLogged = Number.NEGATIVE_INFINITY
   consumer.on(consumer.events.CRASH, ({ payload }: ConsumerCrashEvent) => {
-    if (!payload.restart && !isOutage(payload.error)) return options.onDead(payload.error)
-    if (!payload.restart) void startAgain()
+    const diagnosis = diagnose(payload.error)
+    if (!payload.restart && !diagnosis.blocked && !isOutage(payload.error)) return options.onDead(payload.error)
+    joined = false
+    setProblem(diagnosis)
+    if (!payload.restart) void startAgain(diagnosis.blocked ? BLOCKED_BACK_OFF.initialMs : START_AGAIN.initialMs)
     // It tries again several times a second while Kafka is down: alive, and not worth a line each time.
     alive()
     if (performance.now() - lastFailureLogged < FAILURE_LOG_INTERVAL_MS) return
@@ -214,6 +249,12 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
       )
     },
     quietMs: () => performance.now() - lastSignOfLife,
+    get joined() {
+      return joined
+    },
+    get problem() {
+      return problem
+    },
     stop: async () => {
       stopping.abort()
       for (const batch of underWay) batch.abort()

@@ -2,7 +2,7 @@ import { fetchEnds, freshNames, waitUntil } from '@customer-stream/testing'
 import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
 import type { Admin, Producer } from 'kafkajs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { createPartitionConsumer, type FetchedBatch } from './index.ts'
+import { createDiagnose, createPartitionConsumer, type FetchedBatch } from './index.ts'
 
 // Records that other producers write to the raw topic: transactions, codecs, damaged batches.
 const kafka = testKafka(testKafkaSettings())
@@ -43,6 +43,7 @@ const startConsumer = async (maxFetchBytes = 1024 * 1024) => {
     maxWaitMs: 50,
     maxFetchBytes,
     partitionsConcurrently: 1,
+    diagnose: createDiagnose(testKafkaSettings()),
     logger: silentLogger,
     onAssigned: () => undefined,
     onBatch: async (batch) => {

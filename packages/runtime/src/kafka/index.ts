@@ -1,5 +1,6 @@
 export * from './client.ts'
 export * from './consumer.ts'
+export * from './diagnosis.ts'
 export * from './partitioner.ts'
 export * from './producer.ts'
 export * from './settings.ts'

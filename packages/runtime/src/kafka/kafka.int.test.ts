@@ -6,6 +6,7 @@ import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/tes
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
   type Admin,
+  createDiagnose,
   createKafka,
   createPartitionConsumer,
   createVerifiedProducer,
@@ -234,6 +235,7 @@ describe('the partition consumer', () => {
       maxWaitMs: 50,
       maxFetchBytes: 1024 * 1024,
       partitionsConcurrently: 2,
+      diagnose: createDiagnose(settings),
       logger: silentLogger,
       onAssigned: (partitions) => assigned.push([...partitions]),
       onBatch,
@@ -339,7 +341,6 @@ describe('the partition consumer', () => {
 
   const kafkajs = createRequire(import.meta.url)
   it.each([
-    // Whatever is thrown here becomes a KafkaJSGroupCoordinatorNotFound.
     ['broker', 'findGroupCoordinator', 'Error'],
     ['consumer/consumerGroup', 'connect', 'KafkaJSLockTimeout'],
   ])('starts again after an outage of %s.%s, which kafkajs calls final', async (module, method, name) => {

@@ -28,6 +28,8 @@ export const kafkaSettings = {
   }),
   KAFKA_SSL: flag({ default: false, description: 'TLS to the brokers.' }),
   KAFKA_SSL_CA: optionalSecret({ description: 'Certificate authority of the brokers, PEM; the system’s own when not given.' }),
+  KAFKA_SSL_CERT: optionalSecret({ description: 'Certificate of this client, PEM, if the brokers demand one (mutual TLS).' }),
+  KAFKA_SSL_KEY: optionalSecret({ description: 'Private key of `KAFKA_SSL_CERT`, PEM, without a passphrase.' }),
   KAFKA_SASL_MECHANISM: choice(['none', 'plain', 'scram-sha-256', 'scram-sha-512'], {
     default: 'none',
     description: 'How to log in to the brokers.',

@@ -1,0 +1,72 @@
+import type { Logger } from './log.ts'
+import { Gauge, type Registry } from './metrics.ts'
+
+/** Reasons why only a person can help. Each is a series of `customer_stream_blocked` and a row in docs/operating.md. */
+export const BLOCKED_REASONS = [
+  'address',
+  'authentication',
+  'authorization',
+  'group',
+  'identity',
+  'redis',
+  'tls',
+  'topic',
+  'version',
+] as const
+export type BlockedReason = (typeof BLOCKED_REASONS)[number]
+
+/** One obstacle, in one or more sentences: what happened, what the service does now, what a person must do. */
+export interface Diagnosis {
+  /** False for an outage, which ends by itself. */
+  readonly blocked: boolean
+  readonly reason: BlockedReason | 'outage'
+  readonly message: string
+}
+
+/** The obstacles that a process has at the moment, by the task that meets them. */
+export interface Obstacles {
+  /** Replaces the obstacle of this task; undefined removes it. */
+  report(task: string, diagnosis: Diagnosis | undefined): void
+  /** The obstacle that a person must remove; undefined if there is none. */
+  readonly blocked: Diagnosis | undefined
+  /** As `blocked`; if there is none, an outage. */
+  readonly worst: Diagnosis | undefined
+}
+
+const LOG_INTERVAL_MS = 60_000
+
+/** Keeps the obstacles of a process and shows those that block it in the log and in the gauge `customer_stream_blocked`. */
+export const createObstacles = (registry: Registry, logger: Logger): Obstacles => {
+  const byTask = new Map<string, Diagnosis>()
+  const loggedAt = new Map<string, number>()
+  const isBlocked = () => byTask.values().filter(({ blocked }) => blocked)
+  new Gauge({
+    name: 'customer_stream_blocked',
+    help: '1 while a person must act before this process can go on, by reason. The log and /readyz say what to do.',
+    labelNames: ['reason'],
+    registers: [registry],
+    collect() {
+      const reasons = new Set<string>([...isBlocked()].map(({ reason }) => reason))
+      for (const reason of BLOCKED_REASONS) this.set({ reason }, reasons.has(reason) ? 1 : 0)
+    },
+  })
+  return {
+    report: (task, diagnosis) => {
+      const before = byTask.get(task)
+      if (diagnosis) byTask.set(task, diagnosis)
+      else byTask.delete(task)
+      if (before?.blocked && !diagnosis?.blocked) logger.info({ task, reason: before.reason }, 'no longer blocked')
+      if (!diagnosis?.blocked) return
+      const now = performance.now()
+      if (before?.message === diagnosis.message && now - (loggedAt.get(task) ?? Number.NEGATIVE_INFINITY) < LOG_INTERVAL_MS) return
+      loggedAt.set(task, now)
+      logger.error({ task, reason: diagnosis.reason }, diagnosis.message)
+    },
+    get blocked() {
+      return isBlocked().next().value
+    },
+    get worst() {
+      return isBlocked().next().value ?? byTask.values().next().value
+    },
+  }
+}
