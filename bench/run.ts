@@ -2,7 +2,7 @@
  * `npm run bench`: asks every question on real brokers, prints the table, and writes bench/results.json, docs/performance.md and its plots.
  * `npm run bench -- memory idle` asks these only; `--scale 0.2` is a quick look, whose figures are not written.
  */
-import { parseArgs } from 'node:util'
+import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { startBrokers } from '@customer-stream/testing'
 import { freshness } from './freshness.ts'
 import { growth } from './growth.ts'
@@ -24,22 +24,24 @@ const questions: readonly Question[] = [ingressCpu, ingressLatency, projectorRat
 const PROFILES = 'profiles'
 const tell = (line: string) => process.stderr.write(`${line}\n`)
 
-const readArguments = () => {
-  try {
-    const { values, positionals } = parseArgs({ allowPositionals: true, options: { scale: { type: 'string', default: '1' } } })
-    const scale = Number(values.scale)
+const { scale, wanted } = readCommandLine({
+  name: 'bench',
+  usage: `npm run bench -- [NAME …] [--scale 0.2]
+
+  Measures, prints a table, and writes docs/performance.md. Half an hour on a quiet machine; needs wrk on the PATH.
+  NAME …        only these: ${[...questions.map(({ name }) => name), PROFILES].join(', ')}
+  --scale 0.2   a quick look, whose figures are not written`,
+  options: { scale: 'text' },
+  words: true,
+  read: ({ texts, words }) => {
+    const scale = Number(texts.scale ?? 1)
     const known = [...questions.map(({ name }) => name), PROFILES]
     if (!(scale > 0 && scale <= 1)) throw new Error('--scale must be above 0 and at most 1')
-    const unknown = positionals.find((name) => !known.includes(name))
+    const unknown = words.find((name) => !known.includes(name))
     if (unknown !== undefined) throw new Error(`${unknown} is not a question; there are ${known.join(', ')}`)
-    return { scale, wanted: positionals.length > 0 ? positionals : known }
-  } catch (error) {
-    tell(`bench: ${(error as Error).message}\n  npm run bench [-- name …] [--scale 0.2]`)
-    process.exit(2)
-  }
-}
-
-const { scale, wanted } = readArguments()
+    return { scale, wanted: words.length > 0 ? words : known }
+  },
+})
 await requireWrk()
 const brokers = await startBrokers({ log: tell })
 const bench = { brokers, scale, say: tell }

@@ -1,6 +1,6 @@
 /** `npm run soak -- --minutes N [--seed S]`: one random fault after the other, under load, until the time is over. The seed repeats the run. */
-import { parseArgs } from 'node:util'
 import { Random } from '@customer-stream/simulator'
+import { listenForInterruption, readCommandLine } from '@customer-stream/simulator/command-line'
 import { type KafkaCluster, startCluster } from '@customer-stream/testing'
 import { brokerFaults } from './broker-faults.ts'
 import { type FailedRow, type FaultResult, faultTable, isSoundResult, runFault } from './fault.ts'
@@ -10,36 +10,34 @@ import { serviceFaults } from './service-faults.ts'
 
 const tell = (line: string) => process.stderr.write(`${line}\n`)
 
-const readArguments = () => {
-  try {
-    const { values } = parseArgs({
-      options: { minutes: { type: 'string' }, seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) } },
-    })
-    const minutes = Number(values.minutes)
-    const seed = Number(values.seed)
+const { minutes, seed } = readCommandLine({
+  name: 'soak',
+  usage: `npm run soak -- --minutes N [--seed S]
+
+  Runs random rows of the fault suite, one after the other, until the time is over. Needs Java 17 and Maven.
+  --minutes N   how long
+  --seed S      repeats the run that printed it`,
+  options: { minutes: 'text', seed: 'text' },
+  read: ({ texts }) => {
+    const minutes = Number(texts.minutes)
+    const seed = Number(texts.seed ?? Math.floor(Math.random() * 2 ** 31))
     if (!(minutes > 0)) throw new Error('--minutes must be a number above 0')
     if (!Number.isSafeInteger(seed) || seed < 0) throw new Error('--seed must be a whole number')
     return { minutes, seed }
-  } catch (error) {
-    tell(`soak: ${(error as Error).message}\n  npm run soak -- --minutes N [--seed S]`)
-    process.exit(2)
-  }
-}
-
-const { minutes, seed } = readArguments()
+  },
+})
 const random = new Random(seed)
 const faults = [...serviceFaults, ...pressureFaults, ...brokerFaults, ...redisFaults]
 const results: (FaultResult | FailedRow)[] = []
 tell(`soak: ${minutes} minutes, seed ${seed}`)
 
-const interrupted = new AbortController()
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
+const interrupted = listenForInterruption()
 let cluster: KafkaCluster | undefined
 let failure: unknown
 try {
-  cluster = await startCluster({ log: tell, signal: interrupted.signal })
+  cluster = await startCluster({ log: tell, signal: interrupted })
   const until = performance.now() + minutes * 60_000
-  for (let run = 0; performance.now() < until && !interrupted.signal.aborted; run++) {
+  for (let run = 0; performance.now() < until && !interrupted.aborted; run++) {
     const fault = random.pick(faults)
     const result = await runFault(cluster, fault, { seed: seed + run * 10, scale: random.below(11) / 10 }).catch((error: unknown) => {
       results.push({ fault: fault.name, failed: true })

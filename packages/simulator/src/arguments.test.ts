@@ -1,26 +1,29 @@
 import { expect, test } from 'vitest'
-import { parseArguments } from './arguments.ts'
+import { simulateCommandLine } from './arguments.ts'
+import { parseCommandLine } from './command-line.ts'
+
+const parseArguments = (args: readonly string[]) => parseCommandLine(simulateCommandLine, args)
 
 const REQUIRED = ['--url', 'http://localhost:8080/w', '--secret', 's', '--token', 't', '--events', '10', '--customers', '3']
 
 test('the required arguments are enough', () => {
   expect(parseArguments(REQUIRED)).toEqual({
     kind: 'run',
-    options: { url: 'http://localhost:8080/w', secret: 's', token: 't', events: 10, customers: 3 },
+    read: { url: 'http://localhost:8080/w', secret: 's', token: 't', events: 10, customers: 3 },
   })
 })
 
 test('optional arguments become options', () => {
   const parsed = parseArguments([...REQUIRED, '--rate=50', '--drops', '0.02', '--ledger', 'l.jsonl', '--retry-base-ms', '5', '--seed', '0'])
-  expect(parsed).toMatchObject({ options: { ratePerSecond: 50, drops: 0.02, ledgerPath: 'l.jsonl', retryBaseMs: 5, seed: 0 } })
+  expect(parsed).toMatchObject({ read: { ratePerSecond: 50, drops: 0.02, ledgerPath: 'l.jsonl', retryBaseMs: 5, seed: 0 } })
 })
 
-test('all faults are listed together', () => {
+test('all problems are listed together', () => {
   const parsed = parseArguments(['--evnts', '3', '--url', 'ftp://x', '--events', '1.5', '--drops', '2', '--token', '--rate'])
   expect(parsed).toEqual({
-    kind: 'faults',
-    faults: [
-      'unknown option --evnts',
+    kind: 'wrong',
+    problems: [
+      'unknown option --evnts; the nearest is --events',
       '--token needs a value',
       '--secret is missing',
       '--customers is missing',
@@ -31,10 +34,10 @@ test('all faults are listed together', () => {
   })
 })
 
-test('a stray word and an option given twice are faults', () => {
+test('a stray word and an option given twice are problems', () => {
   expect(parseArguments([...REQUIRED, 'now', '--events', '3'])).toEqual({
-    kind: 'faults',
-    faults: ['unexpected "now"', '--events is given twice'],
+    kind: 'wrong',
+    problems: ['unexpected "now"', '--events is given twice'],
   })
 })
 

@@ -1,12 +1,7 @@
-import { parseArgs } from 'node:util'
+import type { CommandLine } from './command-line.ts'
 import type { SimulationOptions } from './simulate.ts'
 
-export type ParsedArguments =
-  | { readonly kind: 'run'; readonly options: SimulationOptions }
-  | { readonly kind: 'help' }
-  | { readonly kind: 'faults'; readonly faults: readonly string[] }
-
-export const USAGE = `Usage: npm run simulate -- --url URL --secret TEXT --token TEXT --events N --customers N [options]
+const USAGE = `Usage: npm run simulate -- --url URL --secret TEXT --token TEXT --events N --customers N [options]
 
   --url URL               where to POST, e.g. http://localhost:8080/webhooks/mykaarma
   --secret TEXT           signs the body: mykaarma-signature-token
@@ -51,38 +46,21 @@ interface NumberRange {
   readonly whole?: boolean
 }
 
-/** Options of the command line, or every fault found in them. */
-export function parseArguments(args: readonly string[]): ParsedArguments {
-  const names = Object.keys(OPTIONS)
-  const { tokens } = parseArgs({
-    args: [...args],
-    strict: false,
-    tokens: true,
-    options: Object.fromEntries(names.map((name) => [name, { type: 'string' as const }])),
-  })
-  const faults: string[] = []
-  const given: Record<string, string> = {}
-  for (const [nth, token] of tokens.entries()) {
-    const before = tokens[nth - 1]
-    const isValueOfUnknown = before?.kind === 'option' && !names.includes(before.name)
-    if (token.kind === 'positional' && !isValueOfUnknown) faults.push(`unexpected "${token.value}"`)
-    if (token.kind !== 'option') continue
-    if (token.name === 'help' || token.name === 'h') return { kind: 'help' }
-    if (!names.includes(token.name)) faults.push(`unknown option ${token.rawName}`)
-    else if (token.value === undefined || token.value === '' || (!token.inlineValue && token.value.startsWith('--'))) {
-      faults.push(`--${token.name} needs a value`)
-    } else if (token.name in given) faults.push(`--${token.name} is given twice`)
-    given[token.name] = token.value ?? ''
-  }
-  for (const name of REQUIRED) if (!(name in given)) faults.push(`--${name} is missing`)
-  for (const [name, kind] of Object.entries(OPTIONS)) {
-    const fault = given[name] && faultOf(given[name], kind)
-    if (fault) faults.push(`--${name} ${fault}: "${given[name]}"`)
-  }
-  return faults.length > 0 ? { kind: 'faults', faults } : { kind: 'run', options: toOptions(given) }
+export const simulateCommandLine: CommandLine<SimulationOptions> = {
+  name: 'simulate',
+  usage: USAGE,
+  options: Object.fromEntries(Object.keys(OPTIONS).map((name) => [name, 'text'])),
+  read: ({ texts }, problems) => {
+    for (const name of REQUIRED) if (!(name in texts)) problems.push(`--${name} is missing`)
+    for (const [name, kind] of Object.entries(OPTIONS)) {
+      const problem = texts[name] && problemOf(texts[name], kind)
+      if (problem) problems.push(`--${name} ${problem}: "${texts[name]}"`)
+    }
+    return toOptions(texts)
+  },
 }
 
-function faultOf(value: string, kind: 'url' | 'text' | NumberRange): string | undefined {
+function problemOf(value: string, kind: 'url' | 'text' | NumberRange): string | undefined {
   if (kind === 'text') return undefined
   if (kind === 'url') return /^https?:$/.test(URL.parse(value)?.protocol ?? '') ? undefined : 'must be an http or https URL'
   const number = Number(value)
@@ -90,7 +68,7 @@ function faultOf(value: string, kind: 'url' | 'text' | NumberRange): string | un
   return sound ? undefined : `must be a ${kind.whole ? 'whole ' : ''}number from ${kind.from} to ${kind.to}`
 }
 
-function toOptions(given: Record<string, string>): SimulationOptions {
+function toOptions(given: Readonly<Record<string, string>>): SimulationOptions {
   const optional = <Name extends keyof SimulationOptions>(name: Name, flag: string): { [Key in Name]?: number } =>
     (given[flag] === undefined ? {} : { [name]: Number(given[flag]) }) as { [Key in Name]?: number }
   return {

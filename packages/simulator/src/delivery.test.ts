@@ -175,3 +175,12 @@ test('as many requests are in flight as the concurrency allows and no more, retr
   expect(most).toBe(4)
   expect(progress.refused).toBeGreaterThan(0)
 })
+
+test('a refused connection is named by its error code', async () => {
+  const { url } = await listen(() => 202)
+  server!.close()
+  const reasons: string[] = []
+  const progress = await simulation(url, { onFirstFailedConnection: (reason) => reasons.push(reason) }).run()
+  expect(progress).toMatchObject({ lost: 1, failedConnections: 6, connectionErrors: { ECONNREFUSED: 6 } })
+  expect(reasons).toEqual(['ECONNREFUSED'])
+})

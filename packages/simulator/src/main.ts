@@ -1,31 +1,29 @@
-import { parseArguments, USAGE } from './arguments.ts'
+import { simulateCommandLine } from './arguments.ts'
+import { listenForInterruption, readCommandLine } from './command-line.ts'
 import { createSimulation, type SimulationProgress } from './simulate.ts'
 
-const parsed = parseArguments(process.argv.slice(2))
-if (parsed.kind === 'help') {
-  process.stdout.write(USAGE)
-} else if (parsed.kind === 'faults') {
-  process.stderr.write(`${parsed.faults.map((fault) => `simulate: ${fault}\n`).join('')}\n${USAGE}`)
-  process.exitCode = 2
-} else {
-  const stop = new AbortController()
-  // Only the first one: a second Ctrl-C ends the process at once.
-  process.once('SIGINT', () => stop.abort()).once('SIGTERM', () => stop.abort())
-  const simulation = createSimulation({ ...parsed.options, signal: stop.signal })
-  process.stderr.write(`repeat this run with --seed ${simulation.seed} --newest-timestamp ${simulation.newestTimestamp}\n`)
-  const startedAt = performance.now()
-  const shown = setInterval(showProgress, process.stderr.isTTY ? 250 : 5000, simulation.progress)
-  try {
-    const progress = await simulation.run()
-    if (process.stderr.isTTY) process.stderr.write('\r\u001b[K')
-    process.stdout.write(summary(progress, (performance.now() - startedAt) / 1000))
-    process.exitCode = progress.lost > 0 ? 1 : 0
-  } catch (error) {
-    process.stderr.write(`simulate: ${error instanceof Error ? error.message : error}\n`)
-    process.exitCode = 1
-  } finally {
-    clearInterval(shown)
-  }
+const tell = (line: string) => process.stderr.write(`${process.stderr.isTTY ? '\r\u001b[K' : ''}${line}\n`)
+
+const options = readCommandLine(simulateCommandLine)
+const signal = listenForInterruption()
+const simulation = createSimulation({ ...options, signal, onFirstFailedConnection: tellUnreachable })
+tell(`repeat this run with --seed ${simulation.seed} --newest-timestamp ${simulation.newestTimestamp}`)
+const startedAt = performance.now()
+const shown = setInterval(showProgress, process.stderr.isTTY ? 250 : 5000, simulation.progress)
+try {
+  const progress = await simulation.run()
+  if (process.stderr.isTTY) process.stderr.write('\r\u001b[K')
+  process.stdout.write(summary(progress, (performance.now() - startedAt) / 1000))
+  process.exitCode = signal.aborted ? 130 : progress.lost > 0 ? 1 : 0
+} catch (error) {
+  tell(`simulate: ${error instanceof Error ? error.message : error}`)
+  process.exitCode = 1
+} finally {
+  clearInterval(shown)
+}
+
+function tellUnreachable(reason: string): void {
+  tell(`simulate: no connection to ${new URL(options.url).host} (${reason}), the address in --url; retrying as the vendor does`)
 }
 
 function showProgress({ made, promised, attempts, refused, dropped, timedOut, failedConnections, cutOff, lost }: SimulationProgress): void {
@@ -34,8 +32,13 @@ function showProgress({ made, promised, attempts, refused, dropped, timedOut, fa
   process.stderr.write(process.stderr.isTTY ? `\r\u001b[K${line}` : `${line}\n`)
 }
 
+function counts(of: Readonly<Record<string, number>>): string {
+  return Object.entries(of)
+    .map(([what, count]) => `${what}: ${count}`)
+    .join(', ')
+}
+
 function summary(progress: SimulationProgress, seconds: number): string {
-  const statuses = Object.entries(progress.statuses).map(([status, count]) => `${status}: ${count}`)
   const rows: [string, string | number][] = [
     ['events made', progress.made],
     ['promised', progress.promised],
@@ -44,10 +47,10 @@ function summary(progress: SimulationProgress, seconds: number): string {
     ['promises, with repeats', progress.promises],
     ['repeats', progress.repeats],
     ['attempts', progress.attempts],
-    ['answers', statuses.join(', ') || 'none'],
+    ['answers', counts(progress.statuses) || 'none'],
     ['dropped on purpose', progress.dropped],
     ['timed out', progress.timedOut],
-    ['failed connections', progress.failedConnections],
+    ['failed connections', progress.failedConnections > 0 ? `${progress.failedConnections} (${counts(progress.connectionErrors)})` : 0],
     ['cut off without an answer', progress.cutOff],
     ['events per second', Math.round(progress.promised / seconds)],
   ]

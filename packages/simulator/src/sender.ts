@@ -3,7 +3,9 @@ import { type Dispatcher, Pool } from 'undici'
 export type AttemptResult =
   | { readonly outcome: 'answered'; readonly status: number }
   /** `cutOff`: the other side ended the connection after the whole request had been written, without an answer. */
-  | { readonly outcome: 'dropped' | 'timedOut' | 'connectionFailed' | 'cutOff' }
+  | { readonly outcome: 'dropped' | 'timedOut' | 'cutOff' }
+  /** `reason`: an error code, e.g. ECONNREFUSED. */
+  | { readonly outcome: 'connectionFailed'; readonly reason: string }
 
 export interface Sender {
   /** One attempt; never rejects. With `dropAfterMs` the socket is torn that long after the whole request was written, whatever the answer. */
@@ -17,6 +19,8 @@ export interface SenderOptions {
   readonly timeoutMs: number
   readonly connections: number
 }
+
+const reasonOf = (error: Error & { code?: string }): string => error.code ?? error.message
 
 /** One request per connection at a time, so that a torn socket takes no other request with it. */
 export function createSender({ url, token, timeoutMs, connections }: SenderOptions): Sender {
@@ -68,7 +72,8 @@ export function createSender({ url, token, timeoutMs, connections }: SenderOptio
             },
             onResponseData() {},
             onResponseEnd: () => settle({ outcome: 'cutOff' }),
-            onResponseError: () => settle({ outcome: isWritten ? 'cutOff' : 'connectionFailed' }),
+            onResponseError: (_, error) =>
+              settle(isWritten ? { outcome: 'cutOff' } : { outcome: 'connectionFailed', reason: reasonOf(error) }),
           },
         )
       }),

@@ -35,6 +35,7 @@ export interface SimulationOptions {
   readonly ledgerPath?: string
   /** Stops making events and retrying; answers under way are still awaited. */
   readonly signal?: AbortSignal
+  readonly onFirstFailedConnection?: (reason: string) => void
   readonly onPromise?: (entry: LedgerEntry) => void
 }
 
@@ -51,6 +52,8 @@ export interface SimulationProgress {
   dropped: number
   timedOut: number
   failedConnections: number
+  /** How often each error code ended a connection before the request was written. */
+  connectionErrors: Record<string, number>
   /** Requests written as a whole whose connection the other side then ended without an answer. */
   cutOff: number
   /** Events whose six attempts all failed. */
@@ -86,6 +89,7 @@ export function createSimulation(options: SimulationOptions): Simulation {
     dropped: 0,
     timedOut: 0,
     failedConnections: 0,
+    connectionErrors: {},
     cutOff: 0,
     lost: 0,
     stopped: 0,
@@ -196,8 +200,10 @@ export function createSimulation(options: SimulationOptions): Simulation {
     if (result.outcome === 'answered') {
       progress.statuses[result.status] = (progress.statuses[result.status] ?? 0) + 1
       if (result.status < 200 || result.status > 299) progress.refused++
-    } else if (result.outcome === 'connectionFailed') progress.failedConnections++
-    else progress[result.outcome]++
+    } else if (result.outcome === 'connectionFailed') {
+      if (progress.failedConnections++ === 0) options.onFirstFailedConnection?.(result.reason)
+      progress.connectionErrors[result.reason] = (progress.connectionErrors[result.reason] ?? 0) + 1
+    } else progress[result.outcome]++
   }
 
   return { seed, newestTimestamp, progress, run }

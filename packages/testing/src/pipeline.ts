@@ -1,11 +1,10 @@
-import { mkdtempSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createLogger, loadSettings } from '@customer-stream/runtime'
 import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
 import { PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
 import { sign } from '@customer-stream/simulator'
+import { makePipelineFolder } from './brokers/run.ts'
 import { freshNames } from './fresh-names.ts'
 import { type ServiceName, type ServiceProcess, startService } from './service-process.ts'
 import { type Verdict, type VerifyOptions, verify } from './verification/verify.ts'
@@ -23,12 +22,12 @@ export interface Pipeline {
   readonly keyPrefix: string
   readonly secret: string
   readonly token: string
-  /** Where each service logs to. */
+  /** Each service logs into it. It stays after `close`, until the next run starts brokers. */
   readonly folder: string
   start(name: ServiceName, env?: Readonly<Record<string, string>>): Promise<ServiceProcess>
   /** One delivery as the sender makes it, signed with this pipeline's secret; headers given here replace or add. */
   post(ingress: ServiceProcess, body: string | Buffer, headers?: Readonly<Record<string, string>>): Promise<Response>
-  verify(ledgerPath?: string, options?: Pick<VerifyOptions, 'exact' | 'witness'>): Promise<Verdict>
+  verify(ledgerPath?: string, options?: Pick<VerifyOptions, 'exact' | 'witness' | 'signal'>): Promise<Verdict>
   readonly redis: RedisClient
   /** A client of another Redis; the caller disconnects it. */
   connectRedis(url: string): Promise<RedisClient>
@@ -62,7 +61,7 @@ export const openPipeline = async (
       CONSUMER_GROUP_ID: groupId,
     },
   }
-  const folder = mkdtempSync(join(tmpdir(), 'customer-stream-'))
+  const folder = await makePipelineFolder()
   const topics = topicNames(topicPrefix)
   const logger = createLogger('pipeline', 'silent')
   const kafka = createKafka(loadSettings(kafkaSettings, shared), { clientId: 'pipeline', logger })

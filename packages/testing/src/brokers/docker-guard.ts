@@ -1,18 +1,20 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** On every container of one owner, with the owner's name as its value. */
+/** On every container and network of one owner, with the owner's name as its value. */
 export const OWNER_LABEL = 'customer-stream.owner'
 
-const removeAll = async (owner: string): Promise<number> => {
+const removeAll = async (owner: string): Promise<void> => {
   const { getContainerRuntimeClient } = await import('testcontainers')
   const { dockerode } = (await getContainerRuntimeClient()).container
-  const found = await dockerode.listContainers({ all: true, filters: { label: [`${OWNER_LABEL}=${owner}`] } })
-  await Promise.all(found.map(({ Id }) => dockerode.getContainer(Id).remove({ force: true, v: true })))
-  return found.length
+  const filters = { label: [`${OWNER_LABEL}=${owner}`] }
+  const containers = await dockerode.listContainers({ all: true, filters })
+  await Promise.all(containers.map(({ Id }) => dockerode.getContainer(Id).remove({ force: true, v: true })))
+  const networks = await dockerode.listNetworks({ filters })
+  await Promise.all(networks.map(({ Id }) => dockerode.getNetwork(Id).remove()))
 }
 
 /**
- * A process of its own: `docker-guard.ts OWNER` removes the owner's containers when its standard input ends, which it does however the owner ends.
+ * A process of its own: `docker-guard.ts OWNER` removes the owner's containers and networks when its standard input ends, which it does however the owner ends.
  * The second look finds a container the engine was making while the owner was killed.
  */
 if (import.meta.main) {

@@ -5,11 +5,18 @@ import type { Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { GenericContainer, getContainerRuntimeClient, ImageName, type StartedTestContainer, Wait } from 'testcontainers'
+import { waitUntil } from '../wait-until.ts'
 import { OWNER_LABEL } from './docker-guard.ts'
-import { KAFKA_IMAGE, KafkaContainer } from './kafka-container.ts'
-import type { Provider, RedisServer } from './provider.ts'
+import { freePortsToKeep } from './free-ports.ts'
+import { clusterContainer, KAFKA_IMAGE, KafkaContainer, restartKafka } from './kafka-container.ts'
+import { CLUSTER_SIZE } from './kafka-settings.ts'
+import { ping } from './local-redis.ts'
+import { findOnPath } from './maven.ts'
+import type { KafkaNode, Provider, RedisServer } from './provider.ts'
+import { whyNoEngine } from './why-no-engine.ts'
 
 const REDIS_IMAGE = 'redis:8-alpine'
+const REDIS_PORT = 6379
 const ENGINE_TIMEOUT_MS = 10_000
 
 // docker-guard.ts does Ryuk's work without an image of its own, which a machine that cannot pull would lack.
@@ -17,19 +24,30 @@ process.env.TESTCONTAINERS_RYUK_DISABLED ??= 'true'
 
 const guardScript = fileURLToPath(new URL('./docker-guard.ts', import.meta.url))
 
+type Log = (line: string) => void
+
+/** Pulls by Docker's own command if there is one: it shows sizes and knows the user's logins. */
+const pull = async (image: string, log: Log): Promise<void> => {
+  log(`pulling ${image}, once`)
+  const name = ImageName.fromString(image)
+  const engine = await getContainerRuntimeClient()
+  if (findOnPath('docker')) {
+    await once(spawn('docker', ['pull', image], { stdio: ['ignore', process.stderr, process.stderr] }), 'exit')
+    if (await engine.image.exists(name)) return
+  }
+  await engine.image.pull(name)
+}
+
 /** Resolves with why containers cannot be had, or with nothing. */
-export const whyNoContainers = async (log: (line: string) => void): Promise<string | undefined> => {
+export const whyNoContainers = async (log: Log): Promise<string | undefined> => {
   const engine = await Promise.race([
     getContainerRuntimeClient().catch(() => undefined),
     delay(ENGINE_TIMEOUT_MS, undefined, { ref: false }),
   ])
-  if (!engine) return 'no container engine answers'
+  if (!engine) return whyNoEngine()
   for (const image of [KAFKA_IMAGE, REDIS_IMAGE]) {
-    const name = ImageName.fromString(image)
     try {
-      if (await engine.image.exists(name)) continue
-      log(`pulling ${image}`)
-      await engine.image.pull(name)
+      if (!(await engine.image.exists(ImageName.fromString(image)))) await pull(image, log)
     } catch (error) {
       return `a container engine answers, but ${image} is not there and cannot be pulled (${(error as Error).message.trim()})`
     }
@@ -37,17 +55,42 @@ export const whyNoContainers = async (log: (line: string) => void): Promise<stri
   return undefined
 }
 
+const engineContainer = async (container: StartedTestContainer) => (await getContainerRuntimeClient()).container.getById(container.getId())
+
 const redisServerOf = (container: StartedTestContainer): RedisServer => {
-  const engineContainer = async () => (await getContainerRuntimeClient()).container.getById(container.getId())
+  const host = container.getHost()
+  const port = container.getMappedPort(REDIS_PORT)
   let stopped: Promise<void> | undefined
   return {
-    url: `redis://${container.getHost()}:${container.getMappedPort(6379)}`,
+    url: `redis://${host}:${port}`,
     stop: () => {
       stopped ??= container.stop().then(() => {})
       return stopped
     },
-    pause: async () => void (await (await engineContainer()).pause()),
-    resume: async () => void (await (await engineContainer()).unpause()),
+    pause: async () => void (await (await engineContainer(container)).pause()),
+    resume: async () => void (await (await engineContainer(container)).unpause()),
+    kill: async () => void (await (await engineContainer(container)).kill()),
+    restart: async () => {
+      await (await engineContainer(container)).start()
+      await waitUntil(
+        `Redis answers at ${host}:${port}`,
+        () => ping(port, host),
+        (reply) => reply.startsWith('+PONG'),
+      )
+    },
+  }
+}
+
+const kafkaNodeOf = (id: number, container: StartedTestContainer): KafkaNode => {
+  let starts = 1
+  return {
+    id,
+    address: `${container.getHost()}:${container.getMappedPort(9092)}`,
+    kill: async () => void (await (await engineContainer(container)).kill()),
+    restart: async () => {
+      await restartKafka(container.getId(), starts)
+      starts += 1
+    },
   }
 }
 
@@ -71,9 +114,17 @@ export const openDocker = (): Provider => {
       const container = await start(new KafkaContainer())
       return `${container.getHost()}:${container.getMappedPort(9092)}`
     },
+    startKafkaCluster: async () => {
+      const engine = await getContainerRuntimeClient()
+      await engine.container.dockerode.createNetwork({ Name: owner, Labels: { [OWNER_LABEL]: owner } })
+      const host = engine.info.containerRuntime.host
+      const ports = await freePortsToKeep(CLUSTER_SIZE)
+      return Promise.all(ports.map(async (port, i) => kafkaNodeOf(i + 1, await start(clusterContainer(i + 1, owner, { host, port })))))
+    },
     startRedis: async ({ args = [], env = {} } = {}) => {
       const redis = new GenericContainer(REDIS_IMAGE)
-        .withExposedPorts(6379)
+        // Chosen before the start, so that a restarted Redis keeps it.
+        .withExposedPorts({ container: REDIS_PORT, host: (await freePortsToKeep(1))[0]! })
         .withEnvironment({ ...env })
         .withCommand(['redis-server', '--protected-mode', 'no', '--save', '', '--appendonly', 'yes', ...args])
         .withWaitStrategy(Wait.forSuccessfulCommand('redis-cli ping'))

@@ -25,15 +25,18 @@ export interface Command {
   readonly command: string
   readonly args: readonly string[]
   readonly env?: Readonly<Record<string, string>>
+  /** Working directory; the owner's if not given. */
+  readonly cwd?: string
   /** Gets stdout and stderr. */
   readonly logFile: string
 }
 
-export const startGuarded = ({ command, args, env = {}, logFile }: Command): GuardedProcess => {
+export const startGuarded = ({ command, args, env = {}, cwd, logFile }: Command): GuardedProcess => {
   const log = openSync(logFile, 'a')
   const guard = spawn('sh', [guardScript, command, ...args], {
     detached: true,
     env: { ...process.env, ...env },
+    ...(cwd !== undefined && { cwd }),
     stdio: ['pipe', log, log, 'pipe'],
   })
   closeSync(log)

@@ -1,6 +1,8 @@
 import { type GivenAddresses, givenAddresses } from './given.ts'
 import { openLocal } from './local.ts'
-import type { Provider, RedisOptions, RedisServer } from './provider.ts'
+import { MissingProgramsError } from './maven.ts'
+import type { KafkaNode, KillableServer, Provider, RedisOptions, RedisServer } from './provider.ts'
+import { removeOldPipelineFolders } from './run.ts'
 import { unlessAborted } from './unless-aborted.ts'
 
 export type { RedisOptions, RedisServer }
@@ -14,6 +16,8 @@ export interface Brokers {
   readonly description: string
   /** Starts one more Redis of the same kind, with its own flags and environment, e.g. another locale or a small maxmemory. Given brokers: docker, else local. */
   startRedis(options?: RedisOptions): Promise<RedisServer>
+  /** The servers one by one, if they were started as a cluster. */
+  readonly killable?: { readonly brokers: readonly KafkaNode[]; readonly redis: KillableServer }
   /** May be called twice. */
   stop(): Promise<void>
 }
@@ -23,6 +27,8 @@ export interface StartOptions {
   readonly log?: (line: string) => void
   /** Gives a start up: it rejects after everything started so far has ended. */
   readonly signal?: AbortSignal
+  /** Starts three brokers that replicate, instead of one. Given brokers are taken as they are. */
+  readonly cluster?: boolean
 }
 
 type Log = (line: string) => void
@@ -70,19 +76,24 @@ const useGiven = (addresses: GivenAddresses, log: Log): Brokers => {
 
 const kinds = { docker: 'containers', local: 'local processes' }
 
-const startWith = async ({ provider, reason }: Choice, signal: AbortSignal | undefined): Promise<Brokers> => {
+const startWith = async ({ provider, reason }: Choice, { signal, cluster = false }: StartOptions): Promise<Brokers> => {
   try {
-    const [kafka, redis] = await unlessAborted(Promise.all([provider.startKafka(), provider.startRedis()]), signal)
+    const kafka = cluster ? provider.startKafkaCluster() : provider.startKafka()
+    const [started, redis] = await unlessAborted(Promise.all([kafka, provider.startRedis()]), signal)
+    const kafkaBrokers = typeof started === 'string' ? [started] : started.map(({ address }) => address)
     return {
       kind: provider.kind,
-      kafkaBrokers: [kafka],
+      kafkaBrokers,
       redisUrl: redis.url,
-      description: `brokers in ${kinds[provider.kind]} (${reason}): Kafka ${kafka}, Redis ${new URL(redis.url).host}`,
+      description: `brokers in ${kinds[provider.kind]} (${reason}): Kafka ${kafkaBrokers.join(',')}, Redis ${new URL(redis.url).host}`,
       startRedis: (options) => provider.startRedis(options),
+      ...(typeof started !== 'string' && { killable: { brokers: started, redis } }),
       stop: () => provider.close(),
     }
   } catch (error) {
     await provider.close()
+    // The container engine may be the nearer way, so its obstacle is told as well.
+    if (error instanceof MissingProgramsError) throw new Error(`${error.message}\nContainers cannot be used: ${reason}.`)
     throw error
   }
 }
@@ -91,10 +102,12 @@ const startWith = async ({ provider, reason }: Choice, signal: AbortSignal | und
  * Real Kafka and Redis: those given by KAFKA_BROKERS and REDIS_URL, else containers, else local processes. CUSTOMER_STREAM_BROKERS=docker or =local takes
  * one way and no other.
  */
-export const startBrokers = async ({ env = process.env, log = () => {}, signal }: StartOptions = {}): Promise<Brokers> => {
+export const startBrokers = async (options: StartOptions = {}): Promise<Brokers> => {
+  const { env = process.env, log = () => {}, signal } = options
+  await removeOldPipelineFolders()
   const forced = forcedKind(env)
   const given = forced ? undefined : givenAddresses(env)
-  const brokers = given ? useGiven(given, log) : await startWith(await chooseProvider(forced, log, signal), signal)
+  const brokers = given ? useGiven(given, log) : await startWith(await chooseProvider(forced, log, signal), options)
   log(brokers.description)
   return brokers
 }

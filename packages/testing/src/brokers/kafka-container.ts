@@ -1,6 +1,6 @@
 import { text } from 'node:stream/consumers'
 import { BoundPorts, GenericContainer, getContainerRuntimeClient, type StartedTestContainer, Wait } from 'testcontainers'
-import { KAFKA_VERSION, STARTED_LINE, singleBroker } from './kafka-settings.ts'
+import { CLUSTER_SIZE, clusterBroker, KAFKA_VERSION, STARTED_LINE, singleBroker } from './kafka-settings.ts'
 
 export const KAFKA_IMAGE = `apache/kafka:${KAFKA_VERSION}`
 
@@ -47,4 +47,35 @@ export class KafkaContainer extends GenericContainer {
       throw new Error(`Kafka did not start in its container; its log ends:\n${await text(await started.logs({ tail: 20 }))}`)
     }
   }
+}
+
+const aliasOf = (id: number): string => `kafka-${id}`
+
+/** One of three brokers on a network of their own. The port is chosen before the start, so that a restarted broker keeps it. */
+export const clusterContainer = (id: number, network: string, advertised: { readonly host: string; readonly port: number }) =>
+  new GenericContainer(KAFKA_IMAGE)
+    .withNetworkMode(network)
+    .withNetworkAliases(aliasOf(id))
+    .withExposedPorts({ container: 9092, host: advertised.port })
+    .withEnvironment(
+      environmentOf({
+        ...clusterBroker,
+        'node.id': `${id}`,
+        'controller.quorum.voters': Array.from({ length: CLUSTER_SIZE }, (_, i) => `${i + 1}@${aliasOf(i + 1)}:9093`).join(','),
+        listeners: 'PLAINTEXT://0.0.0.0:9092,CONTROLLER://0.0.0.0:9093,BROKER://0.0.0.0:9094',
+        'advertised.listeners': `PLAINTEXT://${advertised.host}:${advertised.port},BROKER://${aliasOf(id)}:9094`,
+        'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,BROKER:PLAINTEXT',
+        'inter.broker.listener.name': 'BROKER',
+        'heap.opts': '-Xms256m -Xmx384m',
+      }),
+    )
+    .withWaitStrategy(Wait.forLogMessage(STARTED_LINE).withStartupTimeout(START_TIMEOUT_MS))
+
+/** Starts a killed container again. @param starts how often Kafka has been started in it before. */
+export const restartKafka = async (id: string, starts: number): Promise<void> => {
+  const container = (await getContainerRuntimeClient()).container.getById(id)
+  await container.start()
+  await Wait.forLogMessage(STARTED_LINE, starts + 1)
+    .withStartupTimeout(START_TIMEOUT_MS)
+    .waitUntilReady(container, new BoundPorts())
 }

@@ -23,6 +23,8 @@ export const singleBroker: Readonly<Record<string, string>> = {
   'share.coordinator.state.topic.min.isr': '1',
 }
 
+export const CLUSTER_SIZE = 3
+
 /** Of each of three: every topic survives the loss of one broker, as in production, and the loss shows within seconds. */
 export const clusterBroker: Readonly<Record<string, string>> = {
   ...anyBroker,

@@ -1,17 +1,23 @@
-import { cp, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { realpathSync } from 'node:fs'
+import { access, cp, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join, relative } from 'node:path'
 import { freePorts } from './free-ports.ts'
 import { type GuardedProcess, untilDone, untilReady } from './guarded-process.ts'
 import { KAFKA_VERSION, STARTED_LINE, singleBroker } from './kafka-settings.ts'
-import { fetchOnce, requireJavaAndMaven } from './maven.ts'
+import { fetchOnce, JAVA_LOCALE, requireJavaAndMaven } from './maven.ts'
 import type { Run } from './run.ts'
 
-const propertiesOf = (entries: Readonly<Record<string, string>>): string =>
+/** Java reads a properties file as Latin-1, with the backslash as an escape character. */
+const escaped = (value: string): string => value.replace(/[^ -[\]-~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+
+export const propertiesOf = (entries: Readonly<Record<string, string>>): string =>
   Object.entries(entries)
-    .map(([name, value]) => `${name}=${value}\n`)
+    .map(([name, value]) => `${name}=${escaped(value)}\n`)
     .join('')
 
 const LOG4J_FILE = 'log4j2.properties'
+const PROPERTIES_FILE = 'server.properties'
+const META_FILE = 'meta.properties'
 const CLUSTER_ID = '4L6g3nShT-eMCtK--X86sw'
 
 interface Node {
@@ -30,10 +36,13 @@ export interface Listener {
   readonly advertisedPort?: number
 }
 
+/** Relative to the working directory of the broker. */
+const DATA_FOLDER = 'data'
+const TEMPORARY_FOLDER = 'tmp'
+
 const serverProperties = (
   { id, port, controllerPort, listeners }: Node,
   all: readonly Node[],
-  dataFolder: string,
   settings: Readonly<Record<string, string>>,
 ): string =>
   propertiesOf({
@@ -55,7 +64,7 @@ const serverProperties = (
       ...listeners.map(({ name, protocol }) => `${name}:${protocol}`),
     ].join(','),
     'inter.broker.listener.name': 'PLAINTEXT',
-    'log.dirs': dataFolder,
+    'log.dirs': DATA_FOLDER,
   })
 
 // Warnings and the line that tells of the start; at info Kafka writes its whole configuration.
@@ -70,24 +79,37 @@ const log4jProperties = propertiesOf({
   'logger.started.level': 'info',
 })
 
-/** A class-data-sharing archive would save 0.7 of 2 s, and is tied to one build of Java. */
-const javaArgs = (jars: string, maxHeap: string, mainClass: string, ...args: readonly string[]): string[] => [
-  ...['-Xms256m', `-Xmx${maxHeap}`, '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'],
-  `-Dlog4j2.configurationFile=${join(jars, LOG4J_FILE)}`,
-  ...['-cp', join(jars, '*'), mainClass, ...args],
-]
+/**
+ * Runs Java in `folder`, with every path relative to it. An absolute path may hold characters that Kafka cannot read:
+ * a comma separates `log.dirs`, a colon the class path, and Java reads properties as Latin-1.
+ * A class-data-sharing archive would save 0.7 of 2 s, but it belongs to one build of Java.
+ */
+const javaIn = (folder: string, jars: string, maxHeap: string, mainClass: string, ...args: readonly string[]) => {
+  const lib = relative(realpathSync(folder), realpathSync(jars)) || '.'
+  return {
+    command: 'java',
+    args: [
+      ...['-Xms256m', `-Xmx${maxHeap}`, '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'],
+      // Otherwise Java and its native libraries leave files in the temporary folder of the machine.
+      ...['-XX:-UsePerfData', `-Djava.io.tmpdir=${TEMPORARY_FOLDER}`],
+      `-Dlog4j2.configurationFile=${join(lib, LOG4J_FILE)}`,
+      ...['-cp', join(lib, '*'), mainClass, ...args],
+    ],
+    env: JAVA_LOCALE,
+    cwd: folder,
+  }
+}
 
-/** Formatted once and copied for each start: to format costs a start of Java, and but for meta.properties what it writes depends on no node. */
-const formattedIn = (jars: string): string => join(jars, 'formatted')
-
-const format = async (jars: string, run: Run): Promise<void> => {
-  const folder = run.makeFolder('format')
-  const properties = join(folder, 'server.properties')
+/**
+ * Formats storage once; each broker starts with a copy. Formatting costs a start of Java,
+ * and only meta.properties depends on the node.
+ */
+const format = async (jars: string): Promise<ReturnType<typeof javaIn>> => {
   const node = { id: 1, port: 9092, controllerPort: 9093, listeners: [] }
   await writeFile(join(jars, LOG4J_FILE), log4jProperties)
-  await writeFile(properties, serverProperties(node, [node], formattedIn(jars), singleBroker))
-  const args = javaArgs(jars, '256m', 'kafka.tools.StorageTool', 'format', '-t', CLUSTER_ID, '-c', properties)
-  await untilDone('formatting storage for Kafka', run.start({ command: 'java', args, logFile: join(folder, 'log.txt') }))
+  await writeFile(join(jars, PROPERTIES_FILE), serverProperties(node, [node], singleBroker))
+  await mkdir(join(jars, TEMPORARY_FOLDER))
+  return javaIn(jars, jars, '256m', 'kafka.tools.StorageTool', 'format', '-t', CLUSTER_ID, '-c', PROPERTIES_FILE)
 }
 
 const fetchKafka = async (run: Run, log: (line: string) => void): Promise<string> => {
@@ -102,7 +124,11 @@ const fetchKafka = async (run: Run, log: (line: string) => void): Promise<string
       ],
       goal: 'dependency:copy-dependencies',
       options: ['-DincludeScope=runtime'],
-      prepare: (folder) => format(folder, run),
+      prepare: async (folder) => {
+        const logFile = join(run.makeFolder('format'), 'log.txt')
+        await untilDone('formatting storage for Kafka', run.start({ ...(await format(folder)), logFile }))
+        await access(join(folder, DATA_FOLDER, META_FILE))
+      },
     },
     run,
     log,
@@ -141,23 +167,20 @@ export const placeBrokers = async (
   }))
   const place = async (node: Node): Promise<LocalBroker> => {
     const folder = run.makeFolder(`kafka-${node.id}`)
-    const dataFolder = join(folder, 'data')
-    const properties = join(folder, 'server.properties')
-    await cp(formattedIn(jars), dataFolder, { recursive: true })
+    const dataFolder = join(folder, DATA_FOLDER)
+    await cp(join(jars, DATA_FOLDER), dataFolder, { recursive: true })
+    await mkdir(join(folder, TEMPORARY_FOLDER))
     // Without a directory.id, which no two brokers may share: Kafka draws one at its first start.
-    await writeFile(join(dataFolder, 'meta.properties'), propertiesOf({ version: '1', 'cluster.id': clusterId, 'node.id': `${node.id}` }))
-    await writeFile(properties, serverProperties(node, nodes, dataFolder, settings))
+    await writeFile(join(dataFolder, META_FILE), propertiesOf({ version: '1', 'cluster.id': clusterId, 'node.id': `${node.id}` }))
+    await writeFile(join(folder, PROPERTIES_FILE), serverProperties(node, nodes, settings))
     let starts = 0
     return {
       id: node.id,
       address: `127.0.0.1:${node.port}`,
       start: () => {
         starts += 1
-        return run.start({
-          command: 'java',
-          args: javaArgs(jars, maxHeap, 'kafka.Kafka', properties),
-          logFile: join(folder, `log-${starts}.txt`),
-        })
+        const logFile = join(folder, `log-${starts}.txt`)
+        return run.start({ ...javaIn(folder, jars, maxHeap, 'kafka.Kafka', PROPERTIES_FILE), logFile })
       },
     }
   }

@@ -3,7 +3,7 @@ import { chmod } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { freePorts } from './free-ports.ts'
+import { freePortsToKeep } from './free-ports.ts'
 import { type GuardedProcess, untilReady } from './guarded-process.ts'
 import { fetchOnce, findOnPath } from './maven.ts'
 import type { RedisOptions, RedisServer } from './provider.ts'
@@ -42,9 +42,9 @@ const fetchBinary = async (run: Run, log: (line: string) => void): Promise<strin
 }
 
 /** The reply to PING, as it is on the wire; empty where there is none. */
-const ping = (port: number): Promise<string> =>
+export const ping = (port: number, host = '127.0.0.1'): Promise<string> =>
   new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1', () => socket.write('PING\r\n'))
+    const socket = connect(port, host, () => socket.write('PING\r\n'))
     const done = (reply: string) => {
       socket.destroy()
       resolve(reply)
@@ -63,10 +63,7 @@ export interface RedisPlace {
   readonly folder: string
 }
 
-/** One that can be killed and started again. */
 export interface LocalRedisServer extends RedisServer {
-  /** SIGKILL: what was acknowledged is in the system's memory and survives. */
-  kill(): Promise<void>
   /** Starts it again in its place, with the data that lie there. Resolves when it takes commands, so after it has loaded them. */
   restart(moreArgs?: readonly string[]): Promise<void>
   /** The reply to PING as it is on the wire, e.g. `-LOADING …`; empty where there is none. */
@@ -82,12 +79,14 @@ export const startRedisAt = async (
 ): Promise<LocalRedisServer> => {
   binary ??= Promise.resolve(findOnPath('redis-server') ?? fetchBinary(run, log))
   const command = await binary
-  const place = ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', folder]
+  const place = ['--port', `${port}`, '--bind', '127.0.0.1']
   const start = async (moreArgs: readonly string[]): Promise<GuardedProcess> => {
     const started = run.start({
       command,
       args: [...place, '--save', '', '--appendonly', 'yes', ...args, ...moreArgs],
       env,
+      // Redis keeps its data in its working directory.
+      cwd: folder,
       logFile: join(folder, 'log.txt'),
     })
     await untilReady('Redis', started, async () => /^(\+PONG|-NOAUTH)/.test(await ping(port)))
@@ -114,7 +113,7 @@ export const startRedisAt = async (
 }
 
 export const startLocalRedis = async (run: Run, log: (line: string) => void, options?: RedisOptions): Promise<LocalRedisServer> => {
-  const [port] = (await freePorts(1)) as [number]
+  const [port] = (await freePortsToKeep(1)) as [number]
   started += 1
   return startRedisAt({ port, folder: run.makeFolder(`redis-${started}`) }, run, log, options)
 }

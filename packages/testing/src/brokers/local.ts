@@ -1,3 +1,6 @@
+import { freePortsToKeep } from './free-ports.ts'
+import { CLUSTER_SIZE } from './kafka-settings.ts'
+import { placeCluster } from './local-broker.ts'
 import { startLocalKafka } from './local-kafka.ts'
 import { startLocalRedis } from './local-redis.ts'
 import type { Provider } from './provider.ts'
@@ -9,6 +12,11 @@ export const openLocal = async (log: (line: string) => void): Promise<Provider> 
   return {
     kind: 'local',
     startKafka: () => startLocalKafka(run, log),
+    startKafkaCluster: async () => {
+      const brokers = await placeCluster(run, log, await freePortsToKeep(2 * CLUSTER_SIZE))
+      await Promise.all(brokers.map((broker) => broker.start()))
+      return brokers
+    },
     startRedis: (options) => startLocalRedis(run, log, options),
     close: () => run.close(),
   }

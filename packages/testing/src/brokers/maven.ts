@@ -1,9 +1,10 @@
 import { execFile, spawn } from 'node:child_process'
+import { hash } from 'node:crypto'
 import { once } from 'node:events'
 import { accessSync, constants, existsSync } from 'node:fs'
-import { mkdir, rename, writeFile } from 'node:fs/promises'
-import { delimiter, dirname, join } from 'node:path'
-import { promisify } from 'node:util'
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { delimiter, dirname, join, relative } from 'node:path'
+import { isDeepStrictEqual, promisify } from 'node:util'
 import { untilDone } from './guarded-process.ts'
 import { dataFolder, type Run } from './run.ts'
 
@@ -43,6 +44,12 @@ const installOnDebian = async (log: Log): Promise<void> => {
   }
 }
 
+export class MissingProgramsError extends Error {
+  constructor(missing: readonly string[]) {
+    super(`To run Kafka and Redis without Docker, install ${missing.join(' and ')}.`)
+  }
+}
+
 let programs: Promise<void> | undefined
 
 const checkPrograms = async (log: Log): Promise<void> => {
@@ -51,7 +58,7 @@ const checkPrograms = async (log: Log): Promise<void> => {
     await installOnDebian(log)
     missing = await missingPrograms()
   }
-  if (missing.length > 0) throw new Error(`To run Kafka and Redis without Docker, install ${missing.join(' and ')}.`)
+  if (missing.length > 0) throw new MissingProgramsError(missing)
 }
 
 export const requireJavaAndMaven = (log: Log): Promise<void> => {
@@ -71,6 +78,9 @@ const pomOf = (artifacts: readonly string[]): string => {
 </project>`
 }
 
+/** Java takes the encoding of file names from the locale. */
+export const JAVA_LOCALE = { LC_ALL: 'C.UTF-8' }
+
 // Maven does not promise that two of it can fill one local repository.
 let turn: Promise<unknown> = Promise.resolve()
 
@@ -85,29 +95,107 @@ export interface Fetch {
   readonly prepare?: (folder: string) => Promise<void>
 }
 
-/** Fetches from Maven Central, once for this working copy. The folder appears whole or not at all, so whoever sees it may use it. */
+const CLASSPATH_FILE = 'classpath.txt'
+const LOG_FILE = 'log.txt'
+const PROGRESS_INTERVAL_MS = 3000
+
+/** Reports what Maven has downloaded so far, by the lines that it writes about each file. */
+const reportDownloads = (name: string, logFile: string, log: Log): (() => void) => {
+  let reported = 0
+  const timer = setInterval(async () => {
+    const { files, megabytes } = downloadsIn(await readFile(logFile, 'utf8').catch(() => ''))
+    if (files === reported) return
+    reported = files
+    log(`fetching ${name}: ${megabytes.toFixed(1)} MB in ${files} files so far`)
+  }, PROGRESS_INTERVAL_MS)
+  return () => clearInterval(timer)
+}
+
+const UNITS: Readonly<Record<string, number>> = { B: 1e-6, kB: 1e-3, KB: 1e-3, MB: 1, GB: 1e3 }
+
+/** Counts the files that a log of Maven names as downloaded: `Downloaded from central: URL (1.2 MB at 3.4 MB/s)`. */
+export const downloadsIn = (mavenLog: string): { readonly files: number; readonly megabytes: number } => {
+  const sizes = [...mavenLog.matchAll(/^(?:\[INFO\] )?Downloaded from .* \(([\d.]+) ([kKMG]?B)(?: at .*)?\)\s*$/gm)]
+  return {
+    files: sizes.length,
+    megabytes: sizes.reduce((sum, [, size, unit]) => sum + Number(size) * (UNITS[unit!] ?? 0), 0),
+  }
+}
+
+/** Those of the jars, and their POMs, that are not what the checksum beside them says. Maven checks a file only when it downloads it. */
+export const damagedFiles = async (jars: readonly string[]): Promise<string[]> => {
+  const files = jars.flatMap((jar) => [jar, jar.replace(/\.jar$/, '.pom')])
+  const isDamaged = async (file: string): Promise<boolean> => {
+    const wanted = await readFile(`${file}.sha1`, 'utf8').catch(() => undefined)
+    // Some repositories write the name of the file behind the checksum.
+    return wanted !== undefined && wanted.trim().split(/\s/)[0] !== hash('sha1', await readFile(file).catch(() => ''))
+  }
+  const damaged = await Promise.all(files.map(isDamaged))
+  return files.filter((_, i) => damaged[i])
+}
+
+const MANIFEST = 'manifest.json'
+
+/** Sizes of all files below a folder, by path. */
+const sizesIn = async (folder: string): Promise<Record<string, number>> => {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
+  const files = entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name))
+  const sizes = await Promise.all(files.map(async (file) => [relative(folder, file), (await stat(file)).size] as const))
+  return Object.fromEntries(sizes.filter(([file]) => file !== MANIFEST).sort(([a], [b]) => (a < b ? -1 : 1)))
+}
+
+export const writeManifest = async (folder: string): Promise<void> =>
+  writeFile(join(folder, MANIFEST), JSON.stringify(await sizesIn(folder)))
+
+/** False for a folder that is missing, was made in part, or has lost something since. */
+export const isWhole = async (folder: string): Promise<boolean> => {
+  try {
+    return isDeepStrictEqual(await sizesIn(folder), JSON.parse(await readFile(join(folder, MANIFEST), 'utf8')))
+  } catch {
+    return false
+  }
+}
+
+/** Fetches from Maven Central, once for this working copy. A folder that is not whole is replaced. */
 export const fetchOnce = async ({ name, artifacts, goal, options = [], prepare }: Fetch, run: Run, log: Log): Promise<string> => {
   const kept = join(dataFolder, 'jars', name)
-  if (existsSync(kept)) return kept
+  if (await isWhole(kept)) return kept
   await requireJavaAndMaven(log)
 
-  const workFolder = run.makeFolder(`fetch-${name}`)
-  const fetched = join(workFolder, 'fetched')
-  await mkdir(fetched)
-  await writeFile(join(workFolder, 'pom.xml'), pomOf(artifacts))
-  const runMaven = () => {
-    log(`fetching ${name} from Maven Central, once`)
-    const args = ['-q', '-B', '-f', join(workFolder, 'pom.xml'), goal, `-DoutputDirectory=${fetched}`, ...options]
-    return untilDone('Maven', run.start({ command: 'mvn', args, logFile: join(workFolder, 'log.txt') }))
+  const cwd = run.makeFolder(`fetch-${name}`)
+  const fetched = join(cwd, 'fetched')
+  const logFile = join(cwd, LOG_FILE)
+  await writeFile(join(cwd, 'pom.xml'), pomOf(artifacts))
+  const runMaven = async () => {
+    await mkdir(fetched)
+    const args = ['-B', 'dependency:build-classpath', goal, `-Dmdep.outputFile=${CLASSPATH_FILE}`, '-DoutputDirectory=fetched', ...options]
+    const stopReporting = reportDownloads(name, logFile, log)
+    await untilDone('Maven', run.start({ command: 'mvn', args, env: JAVA_LOCALE, cwd, logFile })).finally(stopReporting)
   }
-  const mine = turn.then(runMaven)
+  const runMavenWithCure = async () => {
+    log(`fetching ${name} from Maven Central, once`)
+    const failure = await runMaven().then(
+      () => undefined,
+      (error: Error) => error,
+    )
+    const classpath = await readFile(join(cwd, CLASSPATH_FILE), 'utf8').catch(() => '')
+    const damaged = await damagedFiles(classpath.trim().split(delimiter))
+    if (damaged.length > 0) {
+      for (const file of damaged) log(`damaged in the cache of Maven, fetched again: ${file}`)
+      await Promise.all([...damaged, ...damaged.map((file) => `${file}.sha1`), fetched].map((path) => rm(path, { recursive: true })))
+      await runMaven()
+    } else if (failure) throw failure
+  }
+  const mine = turn.then(runMavenWithCure)
   turn = mine.catch(() => {})
   await mine
   await prepare?.(fetched)
+  await writeManifest(fetched)
 
   await mkdir(dirname(kept), { recursive: true })
-  await rename(fetched, kept).catch((error) => {
-    if (!existsSync(kept)) throw error // another process was faster: take its folder
+  await rename(kept, join(cwd, 'replaced')).catch(() => {}) // there is none yet, as a rule
+  await rename(fetched, kept).catch(async (error) => {
+    if (!(await isWhole(kept))) throw error // another process was faster: take its folder
   })
   return kept
 }

@@ -8,6 +8,7 @@ import { type Command, type GuardedProcess, startGuarded } from './guarded-proce
 /** Ignored by git. */
 export const dataFolder = fileURLToPath(new URL('../../../../.data/', import.meta.url))
 const runsFolder = join(dataFolder, 'run')
+const pipelinesFolder = join(dataFolder, 'pipelines')
 
 /** What one owner has started as local processes, with their data. */
 export interface Run {
@@ -28,18 +29,28 @@ const isAlive = (pid: number): boolean => {
   }
 }
 
+const makeOwnFolder = async (folders: string): Promise<string> => {
+  const folder = join(folders, `${process.pid}-${randomUUID().slice(0, 8)}`)
+  await mkdir(folder, { recursive: true })
+  return folder
+}
+
 /** An owner killed with SIGKILL leaves its folder; the folder's name begins with the owner's pid. */
-const removeOrphanedRuns = async (): Promise<void> => {
-  for (const name of await readdir(runsFolder)) {
-    if (!isAlive(Number.parseInt(name, 10))) await rm(join(runsFolder, name), { recursive: true, force: true })
+const removeOrphans = async (folders: string): Promise<void> => {
+  for (const name of await readdir(folders).catch(() => [])) {
+    if (!isAlive(Number.parseInt(name, 10))) await rm(join(folders, name), { recursive: true, force: true })
   }
 }
 
-export const openRun = async (): Promise<Run> => {
-  await mkdir(runsFolder, { recursive: true })
-  await removeOrphanedRuns()
-  const folder = join(runsFolder, `${process.pid}-${randomUUID().slice(0, 8)}`)
-  await mkdir(folder)
+/** Makes a folder for the logs of services. It outlives this process, so that a failed test can be looked into. */
+export const makePipelineFolder = () => makeOwnFolder(pipelinesFolder)
+
+/** Called once for a whole run of tests, and by each command: the folders of dead processes go. */
+export const removeOldPipelineFolders = () => removeOrphans(pipelinesFolder)
+
+export const openRun = async (folders = runsFolder): Promise<Run> => {
+  await removeOrphans(folders)
+  const folder = await makeOwnFolder(folders)
 
   const started = new Set<GuardedProcess>()
   let closed: Promise<void> | undefined

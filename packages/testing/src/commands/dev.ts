@@ -1,5 +1,6 @@
 /** `npm run dev`: brokers and both services, each restarted when a source file changes. */
 import { fileURLToPath } from 'node:url'
+import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { freePorts } from '../brokers/free-ports.ts'
 import { startGuarded } from '../brokers/guarded-process.ts'
 import { startBrokers } from '../brokers/index.ts'
@@ -7,6 +8,15 @@ import { interruption, sayWhy, tell } from './interruption.ts'
 
 const source = (path: string): string => fileURLToPath(new URL(`../../../../${path}`, import.meta.url))
 
+readCommandLine({
+  name: 'dev',
+  usage: `npm run dev
+
+  Starts brokers and both services, and restarts a service when a source file changes. Ctrl-C ends it.
+  CUSTOMER_STREAM_BROKERS=docker or local chooses where the brokers run; KAFKA_BROKERS and REDIS_URL name running ones.`,
+  options: {},
+  read: () => undefined,
+})
 const { signal, arrived } = interruption
 const cleanUps: (() => Promise<unknown>)[] = []
 let exitCode = 0

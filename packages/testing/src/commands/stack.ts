@@ -1,21 +1,20 @@
-import { parseArgs } from 'node:util'
+import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { startBrokers } from '../brokers/index.ts'
 import { startCluster } from '../brokers/local-cluster.ts'
 import { interruption, tell } from './interruption.ts'
 
-const usage = `  npm run stack -- [--brokers 1|3]   3 replicate, and are local processes whatever the environment says`
+const start = readCommandLine({
+  name: 'stack',
+  usage: `npm run stack -- [--brokers 1|3]
 
-const readArguments = () => {
-  try {
-    const { brokers } = parseArgs({ options: { brokers: { type: 'string', default: '1' } } }).values
+  Starts Kafka and Redis, prints their addresses as settings, and runs until Ctrl-C.
+  --brokers 3   three brokers that replicate, in local processes whatever the environment says (default 1)`,
+  options: { brokers: 'text' },
+  read: ({ texts: { brokers = '1' } }) => {
     if (brokers !== '1' && brokers !== '3') throw new Error(`--brokers must be 1 or 3, not ${brokers}`)
-    return { brokers }
-  } catch (error) {
-    tell(`stack: ${(error as Error).message}\n${usage}`)
-    process.exit(2)
-  }
-}
-const start = readArguments().brokers === '3' ? startCluster : startBrokers
+    return brokers === '3' ? startCluster : startBrokers
+  },
+})
 
 // Given brokers leave nothing else to keep this process up.
 setInterval(() => {}, 2 ** 30)

@@ -1,27 +1,23 @@
 /**
  * `npm run verify`: holds promises against Kafka (with a ledger), and Redis against Kafka. Read-only, also fit for production; exit 1 if anything is missing or wrong.
  */
-import { parseArgs } from 'node:util'
 import { createLogger, integer, loadSettings } from '@customer-stream/runtime'
 import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { connectRedis, createRedis, redisFaults, redisSettings } from '@customer-stream/runtime/redis'
 import { MAX_FUTURE_MS, PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
+import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { unlessAborted } from '../brokers/unless-aborted.ts'
 import { isSound, verdictLines } from '../verification/print-verdict.ts'
 import { verify } from '../verification/verify.ts'
 import { interruption, sayWhy, tell } from './interruption.ts'
 
-const HELP = `  npm run verify -- [--ledger FILE | --since TIME --until TIME --sample SHARE] [--catch-up-seconds N]
+const USAGE = `npm run verify -- [--ledger FILE | --since TIME --until TIME --sample SHARE] [--catch-up-seconds N]
+
     --ledger FILE           also look for every promise of \`npm run simulate\` in Kafka
     --since, --until TIME   only events received in this time, e.g. 2026-11-24T06:00:00Z
     --sample SHARE          only this share of the customers, e.g. 0.01
     --catch-up-seconds N    how long the projector may take to reach the end of the topic (60)
   with KAFKA_BROKERS and REDIS_URL, and what else the services are given, in the environment`
-
-const usage = (fault: string): never => {
-  tell(`verify: ${fault}\n${HELP}`)
-  process.exit(2)
-}
 
 const verifySettings = {
   ...kafkaSettings,
@@ -30,18 +26,12 @@ const verifySettings = {
   MAX_FUTURE_MS: integer({ default: MAX_FUTURE_MS, minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'As the projector has it.' }),
 }
 
-const readArguments = () => {
-  try {
-    const { values } = parseArgs({
-      options: {
-        ledger: { type: 'string' },
-        since: { type: 'string' },
-        until: { type: 'string' },
-        sample: { type: 'string' },
-        'catch-up-seconds': { type: 'string', default: '60' },
-      },
-    })
-    const { ledger, since, until, sample, 'catch-up-seconds': catchUp } = values
+const { parts, settings } = readCommandLine({
+  name: 'verify',
+  usage: USAGE,
+  options: { ledger: 'text', since: 'text', until: 'text', sample: 'text', 'catch-up-seconds': 'text' },
+  read: ({ texts }) => {
+    const { ledger, since, until, sample, 'catch-up-seconds': catchUp = '60' } = texts
     const number = (name: string, text: string, most: number) => {
       const value = text.trim() === '' ? Number.NaN : Number(text)
       if (!(value >= 0 && value <= most)) throw new Error(`--${name} must be a number from 0 to ${most}`)
@@ -69,12 +59,8 @@ const readArguments = () => {
     const [fault] = redisFaults(settings)
     if (fault !== undefined) throw new Error(fault)
     return { parts, settings }
-  } catch (error) {
-    return usage((error as Error).message)
-  }
-}
-
-const { parts, settings } = readArguments()
+  },
+})
 const logger = createLogger('verify', 'error')
 const { signal } = interruption
 const kafka = createKafka(settings, { clientId: 'customer-stream-verify', logger })

@@ -1,0 +1,49 @@
+import { expect, test } from 'vitest'
+import { type CommandLine, nearestName, parseCommandLine } from './command-line.ts'
+
+const line: CommandLine<string> = {
+  name: 'demo',
+  usage: 'npm run demo -- [--keep] [--seed N]',
+  options: { keep: 'flag', seed: 'text' },
+  read: ({ texts, flags }) => {
+    if (texts.seed === '0') throw new Error('--seed must be above 0')
+    return `${[...flags].join()} ${texts.seed ?? ''}`
+  },
+}
+const parse = (...args: string[]) => parseCommandLine(line, args)
+
+test('flags and texts are read', () => {
+  expect(parse('--keep', '--seed=7')).toEqual({ kind: 'run', read: 'keep 7' })
+  expect(parse()).toEqual({ kind: 'run', read: ' ' })
+})
+
+test('help is asked for by either name, whatever else is wrong', () => {
+  for (const args of [['--help'], ['-h'], ['--nonsense', '--help'], ['--seed', '0', '-h']]) expect(parse(...args)).toEqual({ kind: 'help' })
+})
+
+test('an unknown option is answered with the nearest name, if one is near', () => {
+  expect(parse('--kepe')).toEqual({ kind: 'wrong', problems: ['unknown option --kepe; the nearest is --keep'] })
+  expect(parse('-x')).toEqual({ kind: 'wrong', problems: ['unknown option -x'] })
+  expect(nearestName('broker', ['brokers', 'minutes'])).toBe('brokers')
+})
+
+test('the value of an unknown option is no second problem', () => {
+  expect(parse('--sead', '7')).toEqual({ kind: 'wrong', problems: ['unknown option --sead; the nearest is --seed'] })
+})
+
+test('a text needs a value, a flag takes none, and neither may be given twice', () => {
+  expect(parse('--seed')).toEqual({ kind: 'wrong', problems: ['--seed needs a value'] })
+  expect(parse('--seed=')).toEqual({ kind: 'wrong', problems: ['--seed needs a value'] })
+  expect(parse('--keep=yes')).toEqual({ kind: 'wrong', problems: ['--keep takes no value'] })
+  expect(parse('--keep', '--keep')).toEqual({ kind: 'wrong', problems: ['--keep is given twice'] })
+})
+
+test('words are refused, unless the command takes them', () => {
+  expect(parse('now')).toEqual({ kind: 'wrong', problems: ['unexpected "now"'] })
+  const taking = { ...line, words: true, read: ({ words }: { words: readonly string[] }) => words.join() }
+  expect(parseCommandLine(taking, ['a', '--keep', 'b'])).toEqual({ kind: 'run', read: 'a,b' })
+})
+
+test('what the command itself finds wrong is a problem like any other', () => {
+  expect(parse('--seed', '0')).toEqual({ kind: 'wrong', problems: ['--seed must be above 0'] })
+})

@@ -1,0 +1,114 @@
+/** What every command of this repository shares: how its options are read, and what Ctrl-C does. */
+import { parseArgs } from 'node:util'
+import { distance } from 'fastest-levenshtein'
+
+export interface CommandLine<Read> {
+  readonly name: string
+  /** Shown by `--help`, and below every complaint. */
+  readonly usage: string
+  /** A `text` takes a value, a `flag` none. */
+  readonly options: Readonly<Record<string, 'text' | 'flag'>>
+  /** Whether words without `--` are allowed. */
+  readonly words?: boolean
+  /** Makes of the options what the command needs. Each problem goes into `problems`, or is thrown. */
+  readonly read: (given: Given, problems: string[]) => Read
+}
+
+export interface Given {
+  readonly texts: Readonly<Record<string, string>>
+  readonly flags: ReadonlySet<string>
+  readonly words: readonly string[]
+}
+
+export type Parsed<Read> =
+  | { readonly kind: 'run'; readonly read: Read }
+  | { readonly kind: 'help' }
+  | { readonly kind: 'wrong'; readonly problems: readonly string[] }
+
+/** The nearest name, unless none looks like a misspelling. */
+export const nearestName = (name: string, names: readonly string[]): string | undefined => {
+  const near = names.map((other) => ({ other, steps: distance(name, other) })).sort((a, b) => a.steps - b.steps)[0]
+  return near && near.steps <= Math.ceil(name.length / 2) ? near.other : undefined
+}
+
+const unknownOption = (rawName: string, name: string, names: readonly string[]): string => {
+  const nearest = nearestName(name, names)
+  return `unknown option ${rawName}${nearest === undefined ? '' : `; the nearest is --${nearest}`}`
+}
+
+/** Reads a command line without acting on it. All problems are reported together. */
+export const parseCommandLine = <Read>(
+  { options, words: wordsAllowed = false, read }: CommandLine<Read>,
+  args: readonly string[],
+): Parsed<Read> => {
+  const names = Object.keys(options)
+  const types = Object.entries(options).map(([name, kind]) => [name, { type: kind === 'text' ? 'string' : 'boolean' }] as const)
+  const { tokens } = parseArgs({ args: [...args], strict: false, tokens: true, options: Object.fromEntries(types) })
+  const problems: string[] = []
+  const texts: Record<string, string> = {}
+  const flags = new Set<string>()
+  const words: string[] = []
+  for (const [nth, token] of tokens.entries()) {
+    const before = tokens[nth - 1]
+    const isValueOfUnknown = before?.kind === 'option' && !names.includes(before.name)
+    if (token.kind === 'positional') {
+      if (wordsAllowed) words.push(token.value)
+      else if (!isValueOfUnknown) problems.push(`unexpected "${token.value}"`)
+    }
+    if (token.kind !== 'option') continue
+    const { name, rawName, value, inlineValue } = token
+    if (name === 'help' || name === 'h') return { kind: 'help' }
+    if (!names.includes(name)) problems.push(unknownOption(rawName, name, names))
+    else if (name in texts || flags.has(name)) problems.push(`--${name} is given twice`)
+    else if (options[name] === 'flag' && value !== undefined) problems.push(`--${name} takes no value`)
+    else if (options[name] === 'text' && (!value || (!inlineValue && value.startsWith('--')))) problems.push(`--${name} needs a value`)
+    if (options[name] === 'flag') flags.add(name)
+    else texts[name] = value ?? ''
+  }
+  try {
+    const made = read({ texts, flags, words }, problems)
+    return problems.length > 0 ? { kind: 'wrong', problems } : { kind: 'run', read: made }
+  } catch (error) {
+    return { kind: 'wrong', problems: [...problems, (error as Error).message] }
+  }
+}
+
+/** The options of this process. Ends it with 0 after `--help`, and with 2 if anything is wrong. */
+export const readCommandLine = <Read>(line: CommandLine<Read>): Read => {
+  const parsed = parseCommandLine(line, process.argv.slice(2))
+  if (parsed.kind === 'run') return parsed.read
+  if (parsed.kind === 'help') {
+    process.stdout.write(`${line.usage.trimEnd()}\n`)
+    process.exit(0)
+  }
+  process.stderr.write(`${parsed.problems.map((problem) => `${line.name}: ${problem}\n`).join('')}\n${line.usage.trimEnd()}\n`)
+  process.exit(2)
+}
+
+/** npm passes on the Ctrl-C that the terminal has sent already, within milliseconds. A person is slower. */
+const SAME_SIGNAL_MS = 500
+
+/**
+ * Aborts on Ctrl-C and its like, so that a command can end in order what it has started. A second Ctrl-C ends the process at
+ * once: its servers end by themselves when their owner is gone.
+ */
+export const listenForInterruption = (): AbortSignal => {
+  const controller = new AbortController()
+  let firstAt: number | undefined
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(signal, () => {
+      if (firstAt !== undefined && performance.now() - firstAt > SAME_SIGNAL_MS) process.exit(130)
+      firstAt ??= performance.now()
+      controller.abort(new Error(`interrupted by ${signal}`))
+    })
+
+  // npm does not pass SIGTERM on: it ends itself and the shell between, and nothing else. So the end of that shell counts as a signal.
+  if (process.env.npm_lifecycle_event !== undefined) {
+    const parent = process.ppid
+    const watch = setInterval(() => {
+      if (process.ppid !== parent) controller.abort(new Error('interrupted by the end of npm'))
+    }, 500)
+    watch.unref()
+  }
+  return controller.signal
+}

@@ -1,0 +1,8 @@
+import { expect, it } from 'vitest'
+import { propertiesOf } from './local-kafka.ts'
+
+it('escapes what Java would read otherwise in a properties file', () => {
+  expect(propertiesOf({ 'ssl.keystore.location': '/home/Zoë/a\\b, "c" #1 %20=😀.p12' })).toBe(
+    'ssl.keystore.location=/home/Zo\\u00eb/a\\u005cb, "c" #1 %20=\\ud83d\\ude00.p12\n',
+  )
+})
