@@ -12,7 +12,7 @@ const newerWins = {
   to: 'if true then',
 }
 const movesFromWhereItIs = {
-  guard: 'the position moves only from where it is believed to be',
+  guard: 'the position moves only from where it is expected to be',
   prevents: 'a gap after Redis was rolled back, or was filled by another projector',
   file: `${folder}/lua/move-position.lua`,
   from: 'if stored ~= ARGV[2] then return 0 end',
@@ -70,8 +70,8 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'apply and move are one attempt',
     prevents: 'a position without its data, after a fail-over between the two',
     file: `${folder}/consumer.ts`,
-    from: 'moved: await store.movePosition(partition, believed.stored, next) }',
-    to: `moved: (await insist('Redis', signal, () => store.movePosition(partition, believed.stored, next)))?.value ?? false }`,
+    from: 'moved: await store.movePosition(partition, expected, next) }',
+    to: `moved: (await insist('Redis', signal, () => store.movePosition(partition, expected, next)))?.value ?? false }`,
     test: projection('applies again what a Redis lost that failed over between apply and move'),
   },
   {
@@ -86,33 +86,25 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'the first position is stored before anything is applied',
     prevents: 'an emptied Redis taken for one just begun',
     file: `${folder}/positions.ts`,
-    from: 'if (offset === undefined && low',
-    to: 'if (offset === null && low',
+    from: 'if (!(await store.movePosition(partition, stored, low)) || stored === undefined) return',
+    to: 'if (stored === undefined || !(await store.movePosition(partition, stored, low))) return',
     test: projection('does not take a Redis emptied before its first position'),
   },
   {
     guard: 'a partition without a leader gets no position before one is known',
     prevents: 'a partition replayed from its beginning',
     file: `${folder}/positions.ts`,
-    from: `        leaderless.add(partition)
-        waitingSince.delete(partition)
+    from: `      if (!watermarks || stored === undefined) {
+        leaderless.add(partition)
         continue
       }
       leaderless.delete(partition)
-      const { low, stable, high } = watermarks
-      const position = resolve(partition, stored, low, high)`,
-    to: `      }
-      const { low, stable, high } = watermarks ?? { low: '0', stable: '0', high: '0' }
-      const position = resolve(partition, stored ?? '', low, high)`,
+      positions.set(partition, stored)
+      consumer.seek(partition, stored)
+      metrics.observeLag(partition, Number(BigInt(watermarks.high) - BigInt(stored)))`,
+    to: `      positions.set(partition, stored ?? '0')
+      consumer.seek(partition, stored ?? '0')`,
     test: projection('gets no position before its first batch'),
-  },
-  {
-    guard: 'a partition without a leader does not wait on over a new assignment',
-    prevents: 'the same',
-    file: `${folder}/positions.ts`,
-    from: '        waitingSince.delete(partition)\n        continue',
-    to: '        continue',
-    test: projection('has not moved that has no leader any more'),
   },
   {
     guard: 'a partition that had no leader is loaded when it has one',
@@ -123,15 +115,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('gets a position also when no batch comes'),
   },
   {
-    guard: 'a partition without a leader is not waited for',
-    prevents: 'a projector that ends, again and again, over one',
-    file: `${folder}/positions.ts`,
-    from: 'else waitingSince.delete(partition)',
-    to: '',
-    test: projection('is not taken for one that could move'),
-  },
-  {
-    guard: 'what is believed stays until it has been read anew',
+    guard: 'what is expected stays until it has been read anew',
     prevents: 'a rolled-back Redis that nobody notices, after a reading was aborted',
     file: `${folder}/positions.ts`,
     from: 'await load([partition], AbortSignal.any([signal, assignment.signal]))',
@@ -142,33 +126,25 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'a batch is used only where its fetch began at the position',
     prevents: 'a gap wherever kafkajs has moved by itself',
     file: `${folder}/consumer.ts`,
-    from: 'if (believed?.fetchFrom === fetchedFrom) return true',
-    to: 'if (believed) return true',
+    from: 'if (expected === fetchedFrom) return true',
+    to: 'if (expected !== undefined) return true',
     test: projection('throws away what was fetched from elsewhere'),
   },
   {
     guard: 'a partition that was lost meanwhile is forgotten',
     prevents: 'waiting for, and reporting of, what belongs to another member',
     file: `${folder}/consumer.ts`,
-    from: 'if (signal.aborted || positions.believed(partition) !== believed) return false',
+    from: 'if (signal.aborted || positions.expected(partition) !== expected) return false',
     to: '',
     test: projection('forgets a partition that was lost while a chunk waited'),
   },
   {
-    guard: 'a partition that stays waits on when the group is joined again',
-    prevents: 'a consumer that crashes and joins without end, and is never taken for stalled',
-    file: `${folder}/positions.ts`,
-    from: 'for (const partition of waitingSince.keys()) if (!partitions.includes(partition)) waitingSince.delete(partition)',
-    to: 'waitingSince.clear()',
-    test: projection('counts on how long a partition has not moved'),
-  },
-  {
     guard: 'an outage that has just ended is no stall',
     prevents: 'a projector that ends itself right after Redis is back',
-    file: `${folder}/consumer.ts`,
-    from: 'Math.min(positions.stalledMs(), outages.undisturbedMs())',
-    to: '(outages.waitingFor === undefined ? positions.stalledMs() : 0)',
-    test: projection('does not count an outage to the time'),
+    file: `${folder}/watchdog.ts`,
+    from: 'Math.min(progress.standstillMs(projection.positions.assigned), projection.undisturbedMs())',
+    to: 'progress.standstillMs(projection.positions.assigned)',
+    test: unit(`${folder}/watchdog.test.ts`, 'an outage that has just ended is no stall'),
   },
   {
     guard: 'a partition that is not assigned is not read',
@@ -246,8 +222,48 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'a position that Kafka does not hold means the oldest record',
     prevents: 'a partition that stands still when Redis is older than the topic',
     file: `${folder}/positions.ts`,
-    from: ' && BigInt(stored) >= BigInt(low)',
+    from: 'const tooLow = isOffset(stored) && BigInt(stored) < BigInt(low)',
+    to: 'const tooLow = false',
+    test: projection('5 begins at the oldest record'),
+  },
+  {
+    guard: 'a position beyond the end means the oldest record',
+    prevents: 'a partition that stands still after Kafka was restored from a backup',
+    file: `${folder}/positions.ts`,
+    from: 'const tooHigh = isOffset(stored) && BigInt(stored) > BigInt(high)',
+    to: 'const tooHigh = false',
+    test: projection('1001 begins at the oldest record'),
+  },
+  {
+    guard: 'positions are tied to the topic in which they count',
+    prevents: 'events of another cluster, or of a topic made anew, that are never applied',
+    file: `${folder}/positions.ts`,
+    from: 'metrics.rewinds.inc(await claim())',
     to: '',
-    test: projection('goes back to what Redis says when the position is not where it was left'),
+    test: projection('are not used: nothing is applied'),
+  },
+  {
+    guard: 'positions of another cluster stop a running projector',
+    prevents: 'events skipped after Redis was restored from the dump of another installation',
+    file: `${folder}/positions.ts`,
+    from: '          positions.clear()\n          loading = load(assigned, signal)',
+    to: '',
+    test: projection('that a restored dump brought while running'),
+  },
+  {
+    guard: 'a partition that waits for its turn is no standstill',
+    prevents: 'a healthy projector that is ended, or not ready, while it catches up on many partitions',
+    file: `${folder}/progress.ts`,
+    from: 'waitedMs > NEGLECTED_MS || !movedWithin(STANDSTILL_MS, now, served)',
+    to: 'true',
+    test: unit(`${folder}/progress.test.ts`, 'is none while the owner catches up on other partitions'),
+  },
+  {
+    guard: 'a gap between measurements is no standstill',
+    prevents: 'a projector that is not ready, or ends, right after an outage',
+    file: `${folder}/progress.ts`,
+    from: 'if (now - measuredAt > MAX_GAP_MS) for (const state of states.values()) state.waitingSince = undefined',
+    to: '',
+    test: unit(`${folder}/progress.test.ts`, 'begins anew after a time in which nothing could be measured'),
   },
 ]

@@ -1,7 +1,7 @@
-import { integer, type Loaded, processSettings, text } from '@customer-stream/runtime'
+import { choice, integer, type Loaded, optionalText, processSettings } from '@customer-stream/runtime'
 import { kafkaSettings } from '@customer-stream/runtime/kafka'
 import { redisSettings } from '@customer-stream/runtime/redis'
-import { MAX_FUTURE_MS, PROJECTION_VERSION } from '@customer-stream/schemas'
+import { DEFAULT_KEY_PREFIX, DEFAULT_TOPIC_PREFIX, MAX_FUTURE_MS, PROJECTION_VERSION } from '@customer-stream/schemas'
 
 export const projectorSettings = {
   ...processSettings,
@@ -45,7 +45,15 @@ export const projectorSettings = {
     description:
       'How often the positions in Redis are compared with what is believed, so that an emptied or restored Redis is noticed without traffic.',
   }),
-  CONSUMER_GROUP_ID: text({ default: 'customer-stream-projector', description: 'Consumer group. All projectors of one Redis share it.' }),
+  CONSUMER_GROUP_ID: optionalText({
+    description:
+      'Consumer group of all projectors that share a Redis and a `REDIS_KEY_PREFIX`. If not given, `customer-stream-projector`, followed by `-<KAFKA_TOPIC_PREFIX>-<REDIS_KEY_PREFIX>` unless both have their defaults.',
+  }),
+  ON_CLUSTER_CHANGE: choice(['refuse', 'start-over'], {
+    default: 'refuse',
+    description:
+      'What happens if the positions in Redis belong to another Kafka cluster. `refuse`: nothing is applied until a person acts. `start-over`: the positions are deleted and the topic is applied from its start.',
+  }),
   CONSUMER_SESSION_TIMEOUT_MS: integer({
     default: 15_000,
     minimum: 6000,
@@ -63,3 +71,14 @@ export const projectorSettings = {
 }
 
 export type ProjectorSettings = Loaded<typeof projectorSettings>
+
+const GROUP_ID = 'customer-stream-projector'
+
+/** Two installations on one Kafka must not share a group: each would take partitions that only the other can apply. */
+export const defaultGroupId = ({
+  KAFKA_TOPIC_PREFIX,
+  REDIS_KEY_PREFIX,
+}: Pick<ProjectorSettings, 'KAFKA_TOPIC_PREFIX' | 'REDIS_KEY_PREFIX'>) =>
+  KAFKA_TOPIC_PREFIX === DEFAULT_TOPIC_PREFIX && REDIS_KEY_PREFIX === DEFAULT_KEY_PREFIX
+    ? GROUP_ID
+    : `${GROUP_ID}-${KAFKA_TOPIC_PREFIX}-${REDIS_KEY_PREFIX}`

@@ -1,10 +1,10 @@
 import { createRegistry, type Logger } from '@customer-stream/runtime'
 import type { FetchedBatch, OutgoingRecord } from '@customer-stream/runtime/kafka'
 import type { CustomerHash } from '@customer-stream/schemas'
-import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { createProjection } from './consumer.ts'
 import { createProjectorMetrics } from './metrics.ts'
-import type { Store } from './store.ts'
+import { OtherClusterError, type Store } from './store.ts'
 
 // Redis and Kafka are played here, so that a fault can be put between any two steps. What they do for real is in the int and e2e tests.
 
@@ -45,8 +45,13 @@ const setUp = ({ high = '1000', logger = silent } = {}) => {
       redis.position = to
       return true
     },
+    peekPositions: async () => new Map(),
+    claimPositions: async () => 0,
+    announce: async () => {},
+    announced: async () => new Set(),
     ping: async () => {},
   }
+  const watermarks = () => new Map(kafka.hasLeader ? [[0, { low: LOW, stable: high, high }]] : [])
   const projection = createProjection(
     {
       store,
@@ -61,10 +66,14 @@ const setUp = ({ high = '1000', logger = silent } = {}) => {
         commit: async () => true,
         watermarks: async () => {
           await step('watermarks')
-          return new Map(kafka.hasLeader ? [[0, { low: LOW, stable: high, high }]] : [])
+          return watermarks()
         },
       },
-      metrics: createProjectorMetrics(registry, 'g'),
+      claim: async () => {
+        await step('claim')
+        return 0
+      },
+      metrics: createProjectorMetrics(registry, { groupId: 'g', topic: 't' }),
       logger,
     },
     {
@@ -107,14 +116,20 @@ const setUp = ({ high = '1000', logger = silent } = {}) => {
     projection.positions.assign([0])
     while (seeks.length === 0) await new Promise(setImmediate)
   }
-  return { projection, registry, redis, kafka, steps, quarantined, seeks, before, batch, assign, lose: () => redis.customers.clear() }
-}
-
-/** From here to the end of the test time stands still, except that it may be let pass. */
-const playTime = () => {
-  vi.useFakeTimers({ toFake: ['performance'] })
-  onTestFinished(() => void vi.useRealTimers())
-  return (ms: number) => void vi.advanceTimersByTime(ms)
+  return {
+    projection,
+    registry,
+    watermarks,
+    redis,
+    kafka,
+    steps,
+    quarantined,
+    seeks,
+    before,
+    batch,
+    assign,
+    lose: () => redis.customers.clear(),
+  }
 }
 
 describe('a projection', () => {
@@ -145,12 +160,11 @@ describe('a projection', () => {
   it('goes back to what Redis says when the position is not where it was left', async () => {
     const { assign, projection, batch, redis, seeks } = setUp()
     await assign()
-    redis.position = '5'
+    redis.position = '50'
     expect(await projection.onBatch(batch(10, ['a']))).toBeUndefined()
-    // Kafka no longer has offset 5: the oldest it has must do.
-    expect([redis.position, seeks.at(-1)]).toEqual(['5', LOW])
-    expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
-    expect(redis.position).toBe('11')
+    expect([redis.position, seeks.at(-1)]).toEqual(['50', '50'])
+    expect(await projection.onBatch(batch(50, ['a']))).toBe('51')
+    expect(redis.position).toBe('51')
   })
 
   it('does not fill the log while another group moves the same positions', async () => {
@@ -198,18 +212,63 @@ describe('a projection', () => {
   })
 })
 
-it('tells how long a partition has had records and not moved', async () => {
-  const { assign, projection, batch } = setUp({ high: '12' })
-  await assign()
-  await projection.positions.measureLag()
-  await new Promise(setImmediate)
-  const stalled = projection.stalledMs()
-  expect(stalled).toBeGreaterThan(0)
-  await projection.onBatch(batch(10, ['a']))
-  // It has moved: what waits now waits anew.
-  expect(projection.stalledMs()).toBeLessThan(stalled + 50)
-  await projection.onBatch(batch(11, ['b']))
-  expect(projection.stalledMs()).toBe(0)
+describe('a position that Kafka cannot serve', () => {
+  it.each([
+    ['5', 5, 'records that Kafka deleted before they were applied are counted'],
+    ['1001', 0, 'a position beyond the end'],
+    ['1e2', 0, 'a position with letters'],
+    ['-1', 0, 'a negative position'],
+  ])('%s begins at the oldest record, with %i records lost: %s', async (stored, lost) => {
+    const { assign, projection, batch, redis, seeks, registry } = setUp()
+    redis.position = stored
+    await assign()
+    expect([redis.position, seeks]).toEqual([LOW, [LOW]])
+    expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
+    expect(await registry.metrics()).toMatch(new RegExp(`^projector_lost_records_total\\S* ${lost}$`, 'm'))
+  })
+
+  it('is counted once, though it is read again and again', async () => {
+    const { assign, redis, registry } = setUp()
+    redis.position = '5'
+    await assign()
+    await assign()
+    expect(await registry.metrics()).toMatch(/^projector_lost_records_total\S* 5$/m)
+  })
+})
+
+describe('positions of another cluster', () => {
+  it('are not used: nothing is applied, and the reason is said', async () => {
+    const { projection, batch, before, redis, steps } = setUp()
+    const refused = new OtherClusterError('belongs to another cluster')
+    before.claim = () => {
+      throw refused
+    }
+    projection.positions.assign([0])
+    const lost = new AbortController()
+    const handled = projection.onBatch(batch(10, ['a'], lost.signal))
+    await vi.waitFor(() => expect(projection.waitingFor).toBe(`positions: ${refused.message}`))
+    lost.abort()
+    expect([await handled, redis.position, steps.includes('apply')]).toEqual([undefined, undefined, false])
+    projection.positions.stop()
+  })
+
+  it('that a restored dump brought while running stop the work until they are mended', async () => {
+    const { assign, projection, batch, before, seeks } = setUp()
+    await assign()
+    before.claim = () => {
+      throw new OtherClusterError('belongs to another cluster')
+    }
+    await expect(projection.checkPositions()).rejects.toThrow('another cluster')
+    await vi.waitFor(() => expect(projection.waitingFor).toContain('another cluster'))
+    const lost = new AbortController()
+    const handled = projection.onBatch(batch(10, ['a'], lost.signal))
+    lost.abort()
+    expect(await handled).toBeUndefined()
+    seeks.length = 0
+    before.claim = undefined
+    await vi.waitFor(() => expect(seeks).toEqual([LOW]))
+    expect([await projection.onBatch(batch(10, ['a'])), projection.waitingFor]).toEqual(['11', undefined])
+  })
 })
 
 describe('a partition without a leader', () => {
@@ -226,80 +285,23 @@ describe('a partition without a leader', () => {
   })
 
   it('gets a position also when no batch comes, since kafkajs begins where the group has been', async () => {
-    const { projection, kafka, redis, seeks } = setUp()
+    const { projection, kafka, redis, seeks, watermarks } = setUp()
     kafka.hasLeader = false
     projection.positions.assign([0])
     await new Promise(setImmediate)
-    await projection.positions.measureLag()
+    await projection.positions.loadNewlyLed(watermarks())
     expect([redis.position, seeks]).toEqual([undefined, []])
     kafka.hasLeader = true
-    await projection.positions.measureLag()
+    await projection.positions.loadNewlyLed(watermarks())
     expect([redis.position, seeks]).toEqual([LOW, [LOW]])
-    await projection.positions.measureLag()
+    await projection.positions.loadNewlyLed(watermarks())
     expect(seeks).toEqual([LOW])
   })
-
-  it('is not taken for one that could move and does not; what is known of its lag stays', async () => {
-    const pass = playTime()
-    const { assign, projection, kafka, registry } = setUp()
-    await assign()
-    await projection.positions.measureLag()
-    pass(20)
-    expect(projection.stalledMs()).toBe(20)
-    kafka.hasLeader = false
-    await projection.positions.measureLag()
-    pass(20)
-    expect(projection.stalledMs()).toBe(0)
-    expect(await registry.metrics()).toMatch(/lag.*partition="0".* 990$/m)
-  })
-})
-
-it('does not count on, after a new assignment, how long a partition has not moved that has no leader any more', async () => {
-  const pass = playTime()
-  const { assign, projection, kafka } = setUp()
-  await assign()
-  await projection.positions.measureLag()
-  kafka.hasLeader = false
-  projection.positions.assign([0])
-  await new Promise(setImmediate)
-  pass(20)
-  await projection.positions.measureLag()
-  expect(projection.stalledMs()).toBe(0)
 })
 
 describe('regressions', () => {
-  it('counts on how long a partition has not moved when the group is joined again, but not when another member had it', async () => {
-    const pass = playTime()
-    const { assign, projection } = setUp()
-    await assign()
-    await projection.positions.measureLag()
-    pass(20)
-    await assign()
-    expect(projection.stalledMs()).toBe(20)
-    projection.positions.assign([])
-    await assign()
-    expect(projection.stalledMs()).toBe(0)
-  })
-
-  it('does not count an outage to the time in which a partition has not moved, also when it has just ended', async () => {
-    const pass = playTime()
-    const { assign, projection, batch, before } = setUp()
-    await assign()
-    await projection.positions.measureLag()
-    const gaveUp = new AbortController()
-    before.apply = () => {
-      pass(50)
-      gaveUp.abort()
-      throw new Error('LOADING')
-    }
-    await projection.onBatch(batch(10, ['a'], gaveUp.signal))
-    expect(projection.stalledMs()).toBe(0)
-    pass(20)
-    expect(projection.stalledMs()).toBe(20)
-  })
-
   it('takes no partition for its own that it no longer holds, though kafkajs still hands over what it had fetched', async () => {
-    const { assign, projection, batch, seeks, before, registry } = setUp()
+    const { assign, projection, batch, seeks, before } = setUp()
     await assign()
     projection.positions.assign([])
     seeks.length = 0
@@ -312,8 +314,6 @@ describe('regressions', () => {
     }
     expect(await projection.onBatch(batch(77, ['a']))).toBeUndefined()
     expect(seeks).toEqual([])
-    await projection.positions.measureLag()
-    expect(await registry.metrics()).not.toContain('partition="0"')
   })
 
   it('applies again what a Redis lost that failed over between apply and move', async () => {
@@ -398,10 +398,8 @@ describe('regressions', () => {
     before.move = () => projection.positions.assign([])
     expect(await projection.onBatch(batch(10, ['a', 'b', 'c']))).toBeUndefined()
     expect(redis.position).toBe('12')
-    await projection.positions.measureLag()
-    await new Promise(setImmediate)
-    // What belongs to another member is not ours to wait for.
-    expect(projection.stalledMs()).toBe(0)
+    expect(await projection.onBatch(batch(12, ['c']))).toBeUndefined()
+    expect(redis.position).toBe('12')
   })
 
   it('lets a new rebalance go ahead while positions cannot be read', async () => {

@@ -1,6 +1,6 @@
 /**
  * Applies the raw topic to Redis, partition by partition. A chunk of records goes through project → quarantine → store → position, in this order; only when
- * all of it is done has the position moved, by compare-and-set from the offset believed to the next. A projector that lost its partition without knowing can
+ * all of it is done has the position moved, by compare-and-set from the offset expected to the next. A projector that lost its partition without knowing can
  * undo nothing: the store goes by version, the position by compare. An outage never moves anything; it is waited for.
  */
 import { type BackOff, createOccasionalLog, type Logger } from '@customer-stream/runtime'
@@ -16,6 +16,7 @@ export interface ProjectionDependencies {
   readonly store: Store
   readonly sendToQuarantine: (records: readonly OutgoingRecord[]) => Promise<void>
   readonly consumer: PositionsDependencies['consumer']
+  readonly claim: PositionsDependencies['claim']
   readonly metrics: ProjectorMetrics
   readonly logger: Logger
 }
@@ -28,15 +29,15 @@ export interface ProjectionOptions extends Pick<ProjectOptions, 'topic' | 'proje
 }
 
 export interface Projection {
-  readonly positions: Pick<Positions, 'assign' | 'commit' | 'measureLag' | 'stop'>
+  readonly positions: Pick<Positions, 'assign' | 'assigned' | 'commit' | 'loadNewlyLed' | 'stop'>
   /** @returns the next offset to fetch; undefined when a seek was made or the batch's signal aborted. */
   onBatch(batch: FetchedBatch): Promise<string | undefined>
   /** Compares the positions of idle partitions with Redis. Rejects in an outage. */
   checkPositions(): Promise<void>
   /** What is being waited for, undefined when all goes well. */
   readonly waitingFor: string | undefined
-  /** How long a partition has had records and not moved, though nothing was waited for. */
-  stalledMs(): number
+  /** Milliseconds in which nothing was waited for; 0 while something is. */
+  undisturbedMs(): number
 }
 
 const chunksOf = function* (records: readonly RawRecord[], maxRecords: number, maxBytes: number): Generator<readonly RawRecord[]> {
@@ -63,7 +64,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const { topic, projection, maxFutureMs, quarantineTopic } = options
   const outages = createOutages({ metrics, logger, backOff: options.backOff })
   const { insist } = outages
-  const positions = createPositions({ store, consumer: deps.consumer, insist, metrics, logger }, topic)
+  const positions = createPositions({ store, consumer: deps.consumer, claim: deps.claim, insist, metrics, logger }, topic)
   const busy = new Set<number>()
   const sayMoved = createOccasionalLog((fields) =>
     logger.warn(fields, 'the position in Redis is not where it was left; going back to what Redis says'),
@@ -87,9 +88,9 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     next: string,
   ): Promise<boolean> => {
     const { partition, signal, highWatermark } = batch
-    const believed = positions.believed(partition)
+    const expected = positions.expected(partition)
     // It may have been read anew since the fetch.
-    if (believed?.fetchFrom !== from) return false
+    if (expected !== from) return false
     const measured = metrics.chunkSeconds.startTimer()
     const projected = project(records, { topic, partition, projection, maxFutureMs, now: Date.now() })
     if (projected.poison.length > 0) {
@@ -102,7 +103,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       const stored = await store.apply(projected.newest)
       // What an earlier attempt has applied is found there by this one.
       outcomes = stored.map((outcome, i) => (outcome === 'duplicate' && outcomes[i] === 'applied' ? 'applied' : outcome))
-      return { moved: await store.movePosition(partition, believed.stored, next) }
+      return { moved: await store.movePosition(partition, expected, next) }
     })
     if (!done) return false
     // Also when the partition is lost by now: the position has moved, and nobody will read these records again.
@@ -111,9 +112,9 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       measured()
     }
     // A new assignment may have begun while this one waited; what it believes must not be overwritten.
-    if (signal.aborted || positions.believed(partition) !== believed) return false
+    if (signal.aborted || positions.expected(partition) !== expected) return false
     if (!done.value.moved) {
-      sayMoved({ partition, believed: believed.stored })
+      sayMoved({ partition, expected })
       metrics.rewinds.inc()
       await positions.reload(partition, signal)
       return false
@@ -124,12 +125,12 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
 
   /** Whether the fetch began where Redis' position says; if not, makes sure that the next one does. */
   const beganInPlace = async ({ partition, fetchedFrom, signal }: FetchedBatch): Promise<boolean> => {
-    const believed = positions.believed(partition)
-    if (believed?.fetchFrom === fetchedFrom) return true
+    const expected = positions.expected(partition)
+    if (expected === fetchedFrom) return true
     // Right after an assignment its reading is still under way, and seeks; a new rebalance must not wait for it.
-    if (!believed) await positions.untilLoaded(signal)
+    if (expected === undefined) await positions.untilLoaded(signal)
     // kafkajs moved by itself (the offset was out of range), or a seek was overtaken: ask again before judging.
-    if (!signal.aborted && positions.believed(partition) === believed) await positions.reload(partition, signal)
+    if (!signal.aborted && positions.expected(partition) === expected) await positions.reload(partition, signal)
     return false
   }
 
@@ -160,7 +161,6 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     get waitingFor() {
       return outages.waitingFor
     },
-    // Right after an outage the partitions have not moved for as long as it lasted: that is no reason to end.
-    stalledMs: () => Math.min(positions.stalledMs(), outages.undisturbedMs()),
+    undisturbedMs: outages.undisturbedMs,
   }
 }

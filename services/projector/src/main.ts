@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   closeServer,
@@ -9,7 +10,6 @@ import {
   periodically,
   processFaults,
   type ReadinessCheck,
-  readinessOf,
   settingsOrExit,
   untilDone,
 } from '@customer-stream/runtime'
@@ -21,19 +21,20 @@ import {
   createKafka,
   createPartitionConsumer,
   createVerifiedProducer,
+  readTopicIdentity,
   TopicError,
 } from '@customer-stream/runtime/kafka'
 import { connectRedis, createRedis, readDurability, redisFaults } from '@customer-stream/runtime/redis'
 import { topicNames } from '@customer-stream/schemas'
-import { projectorSettings } from './config.ts'
+import { defaultGroupId, projectorSettings } from './config.ts'
 import { createProjection } from './consumer.ts'
 import { createProjectorMetrics } from './metrics.ts'
+import { createProgress } from './progress.ts'
 import { sendToQuarantine } from './quarantine.ts'
-import { createStore } from './store.ts'
+import { createReadiness } from './readiness.ts'
+import { createStore, OtherClusterError } from './store.ts'
+import { createWatchdog } from './watchdog.ts'
 
-/** Watchdogs go by the session time-out, after which the group itself gives a member up: one is a hiccup, and a partition that moved may take another to begin. */
-const QUIET_SESSIONS = 2
-const STALLED_SESSIONS = 4
 /** Kafka's committed offsets and the lag are for monitoring, which looks every few seconds at most. */
 const COMMIT_INTERVAL_MS = 1000
 const LAG_INTERVAL_MS = 5000
@@ -42,12 +43,18 @@ const settings = settingsOrExit('projector', projectorSettings, process.env, (lo
 const logger = createLogger('projector', settings.LOG_LEVEL)
 const lifecycle = createLifecycle({ logger, deadlineMs: settings.SHUTDOWN_DEADLINE_MS })
 const registry = createRegistry('projector')
-const metrics = createProjectorMetrics(registry, settings.CONSUMER_GROUP_ID)
 const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
+const groupId = settings.CONSUMER_GROUP_ID ?? defaultGroupId(settings)
+const metrics = createProjectorMetrics(registry, { groupId, topic: topics.customers })
+/** Tells this process apart from others in the consumer group. */
+const instance = randomUUID()
 const backOff = { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }
 const stopping = new AbortController()
 const obstacles = createObstacles(registry, logger)
 const diagnose = createDiagnose(settings)
+/** Redis and Kafka have answered once. */
+let connected = false
+/** The consumer was started, too. */
 let running = false
 
 const kafka = createKafka(settings, { clientId: 'customer-stream-projector', logger })
@@ -60,7 +67,8 @@ const redis = createRedis(settings, logger)
 const store = createStore(redis, { keyPrefix: settings.REDIS_KEY_PREFIX, topic: topics.customers, projection: settings.PROJECTION_VERSION })
 
 const consumer = createPartitionConsumer(kafka, admin, {
-  groupId: settings.CONSUMER_GROUP_ID,
+  groupId,
+  instance,
   topic: topics.customers,
   sessionTimeoutMs: settings.CONSUMER_SESSION_TIMEOUT_MS,
   heartbeatIntervalMs: settings.CONSUMER_SESSION_TIMEOUT_MS / 5,
@@ -75,8 +83,22 @@ const consumer = createPartitionConsumer(kafka, admin, {
   onBatch: (batch) => projection.onBatch(batch),
   onDead: lifecycle.fail,
 })
+/** Ties the positions to the topic that is read. A person must decide about those of another cluster. */
+const claim = async () => {
+  try {
+    const deleted = await store.claimPositions(
+      await readTopicIdentity(admin, topics.customers),
+      settings.ON_CLUSTER_CHANGE === 'start-over',
+    )
+    obstacles.report('positions', undefined)
+    return deleted
+  } catch (error) {
+    if (error instanceof OtherClusterError) obstacles.report('positions', { blocked: true, reason: 'identity', message: error.message })
+    throw error
+  }
+}
 const projection = createProjection(
-  { store, sendToQuarantine: (records) => sendToQuarantine(producer.send, records), consumer, metrics, logger },
+  { store, sendToQuarantine: (records) => sendToQuarantine(producer.send, records), consumer, claim, metrics, logger },
   {
     topic: topics.customers,
     quarantineTopic: topics.quarantine,
@@ -88,23 +110,30 @@ const projection = createProjection(
   },
 )
 
+const progress = createProgress(
+  { watermarks: consumer.watermarks, group: consumer.group, store, metrics },
+  { topic: topics.customers, groupId, instance, partitions: settings.KAFKA_PARTITIONS },
+)
+
 const askKafka = () => admin.fetchTopicMetadata({ topics: [topics.customers] })
+const readiness = createReadiness({
+  askKafka,
+  askRedis: store.ping,
+  consumer,
+  projection,
+  progress,
+  obstacles,
+  groupId,
+  timeoutMs: settings.READINESS_TIMEOUT_MS,
+})
 const checks = async (): Promise<ReadinessCheck[]> => {
-  if (!running)
-    return [
-      {
-        name: 'start',
-        ready: false,
-        detail: stopping.signal.aborted ? 'stopping' : (obstacles.worst?.message ?? 'Kafka and Redis have not both answered yet'),
-      },
-    ]
-  const { waitingFor } = projection
-  const { blocked } = obstacles
-  const timeoutMs = settings.READINESS_TIMEOUT_MS
+  if (running) return readiness()
   return [
-    ...(await Promise.all([readinessOf('kafka', askKafka, timeoutMs), readinessOf('redis', store.ping, timeoutMs)])),
-    { name: 'blocked', ready: blocked === undefined, ...(blocked && { detail: blocked.message }) },
-    { name: 'projection', ready: waitingFor === undefined, ...(waitingFor !== undefined && { detail: `waiting for ${waitingFor}` }) },
+    {
+      name: 'start',
+      ready: false,
+      detail: stopping.signal.aborted ? 'stopping' : (obstacles.worst?.message ?? 'Kafka and Redis have not both answered yet'),
+    },
   ]
 }
 const adminApp = createAdminApp({ registry, checks })
@@ -132,7 +161,7 @@ const checkRedis = async () => {
 /** Waits for Kafka and Redis as long as it takes. A wrong topic or an unsafe Redis ends the process. */
 const connect = async () => {
   let asked: 'Redis' | 'Kafka' = 'Redis'
-  const connected = await untilDone(
+  const done = await untilDone(
     async () => {
       asked = 'Redis'
       await connectRedis(redis)
@@ -140,6 +169,7 @@ const connect = async () => {
       await store.ping()
       asked = 'Kafka'
       await Promise.all([admin.connect(), producer.connect()])
+      connected = true
       const maxValueBytes = settings.MAX_BODY_BYTES
       const partitions = await checkTopics(
         admin,
@@ -168,10 +198,10 @@ const connect = async () => {
       },
     },
   )
-  if (!connected) return
+  if (!done) return
   obstacles.report('start', undefined)
   running = true
-  logger.info({ topic: topics.customers, group: settings.CONSUMER_GROUP_ID }, 'ready')
+  logger.info({ topic: topics.customers, group: groupId }, 'ready')
 }
 
 /** Repeats a duty until the process stops; in an outage the next turn does it. */
@@ -185,30 +215,21 @@ const every = (intervalMs: number, duty: () => Promise<void>) => {
   )
 }
 
-/**
- * A consumer that shows no sign of life although Kafka answers sits there for ever: end, and be started anew. Right after an outage it may be quiet for
- * a moment, so Kafka must have answered all the time.
- */
-let kafkaAnsweredSince = Number.POSITIVE_INFINITY
-let stalledBefore = false
-const watch = async () => {
-  try {
-    await askKafka()
-    kafkaAnsweredSince = Math.min(kafkaAnsweredSince, performance.now())
-  } catch {
-    kafkaAnsweredSince = Number.POSITIVE_INFINITY
-  }
-  // It fetches, and yet nothing moves, and it waits for nothing. Seen twice: a consumer that has only just found back into its group may have been away all that time.
-  const stalledMs = projection.stalledMs()
-  const stalled = stalledMs > settings.CONSUMER_SESSION_TIMEOUT_MS * STALLED_SESSIONS
-  if (stalled && stalledBefore) {
-    lifecycle.fail(new Error(`a partition has had records to apply for ${Math.round(stalledMs / 1000)} s and has not moved`))
-  }
-  stalledBefore = stalled
-  const quietMs = Math.min(consumer.quietMs(), performance.now() - kafkaAnsweredSince)
-  if (quietMs < settings.CONSUMER_SESSION_TIMEOUT_MS * QUIET_SESSIONS) return
-  lifecycle.fail(new Error(`the consumer has shown no sign of life for ${Math.round(quietMs / 1000)} s although Kafka answers`))
+const measureProgress = async () => {
+  if (!connected) return
+  const watermarks = await progress.measure()
+  const { stranger } = progress
+  obstacles.report('strangers', stranger === undefined ? undefined : { blocked: true, reason: 'group', message: stranger })
+  await projection.positions.loadNewlyLed(watermarks)
 }
+const watch = createWatchdog({
+  askKafka,
+  consumer,
+  projection,
+  progress,
+  sessionTimeoutMs: settings.CONSUMER_SESSION_TIMEOUT_MS,
+  onDead: lifecycle.fail,
+})
 
 // Stops run in reverse: not ready, timers, finish the chunk under way and leave the group, then the connections, and last the admin port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
@@ -222,8 +243,12 @@ lifecycle.onStop('consumer', async () => {
 })
 every(COMMIT_INTERVAL_MS, projection.positions.commit)
 every(settings.POSITION_CHECK_MS, projection.checkPositions)
-every(LAG_INTERVAL_MS, projection.positions.measureLag)
 every(settings.CONSUMER_SESSION_TIMEOUT_MS, watch)
+// Also while the process is in no group, because the lag matters most then.
+lifecycle.onStop(
+  'lag',
+  periodically(LAG_INTERVAL_MS, measureProgress, (error) => logger.debug({ err: error }, 'the lag cannot be measured')),
+)
 lifecycle.onStop('readiness', () => {
   running = false
   stopping.abort()

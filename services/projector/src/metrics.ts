@@ -1,10 +1,40 @@
 import { Counter, Gauge, Histogram, type Registry } from '@customer-stream/runtime'
 
-export const createProjectorMetrics = (registry: Registry, group: string) => {
+export const createProjectorMetrics = (registry: Registry, { groupId, topic }: { groupId: string; topic: string }) => {
   const registers = [registry]
+  const measuredAt = new Map<number, number>()
+  // The name and labels that stock dashboards know from the common Kafka exporters.
+  const lag = new Gauge({
+    name: 'kafka_consumergroup_lag',
+    help: 'Records between the position in Redis and the end of the partition. Every projector exports every partition, whoever owns it: aggregate with max by (topic, partition), then sum.',
+    labelNames: ['consumergroup', 'topic', 'partition'],
+    registers,
+  })
+  new Gauge({
+    name: 'projector_lag_age_seconds',
+    help: 'Time since the lag of a partition was measured. It grows while the partition has no leader, or Kafka or Redis do not answer; the lag then shows its last known value.',
+    labelNames: ['topic', 'partition'],
+    registers,
+    collect() {
+      for (const [partition, at] of measuredAt) this.set({ topic, partition: String(partition) }, (performance.now() - at) / 1000)
+    },
+  })
   return {
-    /** Label of the lag. */
-    group,
+    /** Sets the lag of a partition, in records. */
+    observeLag: (partition: number, records: number) => {
+      measuredAt.set(partition, performance.now())
+      lag.set({ consumergroup: groupId, topic, partition: String(partition) }, records)
+    },
+    standstillSeconds: new Gauge({
+      name: 'projector_standstill_seconds',
+      help: 'Time for which the partition that has waited longest has had records to apply without its position moving, whoever owns it.',
+      registers,
+    }),
+    lostRecords: new Counter({
+      name: 'projector_lost_records_total',
+      help: 'Offsets that Kafka deleted before they were applied. Their events are lost for Redis.',
+      registers,
+    }),
     events: new Counter({
       name: 'projector_events_total',
       help: 'Records by outcome: applied, duplicate, stale or quarantined. A record that is read again is counted again; one that was applied, but Redis’ reply was lost, is a duplicate.',
@@ -29,13 +59,6 @@ export const createProjectorMetrics = (registry: Registry, group: string) => {
       registers,
     }),
     assignedPartitions: new Gauge({ name: 'projector_assigned_partitions', help: 'Partitions this process holds.', registers }),
-    // The name and labels that stock dashboards know from the common Kafka exporters.
-    lag: new Gauge({
-      name: 'kafka_consumergroup_lag',
-      help: 'Records between the position in Redis and the end of the partition.',
-      labelNames: ['consumergroup', 'topic', 'partition'],
-      registers,
-    }),
     chunkSeconds: new Histogram({
       name: 'projector_chunk_seconds',
       help: 'Time to apply one chunk of records.',

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import type { TopicIdentity } from '@customer-stream/runtime/kafka'
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
 import { type CustomerHash, clusterPositionsKeys, customerKey, positionField, positionsKey } from '@customer-stream/schemas'
 
@@ -12,7 +13,24 @@ export interface Store {
   positions(partitions: readonly number[]): Promise<Map<number, string | undefined>>
   /** Moves a position if it is where `from` says. @returns whether it now is `to`. */
   movePosition(partition: number, from: string | undefined, to: string): Promise<boolean>
+  /** Positions as they are, without a change: the lowest of the copies. */
+  peekPositions(partitions: readonly number[]): Promise<ReadonlyMap<number, string | undefined>>
+  /**
+   * Ties the positions to the topic that they count in. Positions of a topic that was deleted and created again are deleted.
+   * @returns the number of positions deleted.
+   * @throws OtherClusterError if they belong to another cluster and `startOver` is false.
+   */
+  claimPositions(identity: TopicIdentity, startOver: boolean): Promise<number>
+  /** Tells other projectors that this instance works on this Redis. Holds for a minute. */
+  announce(instance: string): Promise<void>
+  /** Those of the instances that work on this Redis. */
+  announced(instances: readonly string[]): Promise<ReadonlySet<string>>
   ping(): Promise<void>
+}
+
+/** The positions in Redis count in another Kafka cluster. A person must decide, so nothing is applied. */
+export class OtherClusterError extends Error {
+  override readonly name = 'OtherClusterError'
 }
 
 const outcomes = new Map<number, StoreOutcome>([
@@ -20,6 +38,8 @@ const outcomes = new Map<number, StoreOutcome>([
   [0, 'duplicate'],
   [-1, 'stale'],
 ])
+
+const ANNOUNCEMENT_MS = 60_000
 
 /** Redis does nothing else during a call, some 20 µs for each customer. */
 const CUSTOMERS_PER_CALL = 250
@@ -29,7 +49,10 @@ const script = (name: string): string => readFileSync(new URL(`./lua/${name}.lua
 type Scripts = RedisClient & {
   applySnapshots(keyCount: number, keys: readonly string[], args: readonly (string | number)[]): Promise<number[]>
   movePosition(key: string, field: string, from: string, to: string): Promise<number>
+  claimPositions(key: string, topic: string, cluster: string, topicId: string, startOver: string): Promise<Claim>
 }
+
+type Claim = ['claimed'] | ['deleted', number, string] | ['refused', string]
 
 export interface StoreOptions {
   readonly keyPrefix: string
@@ -53,10 +76,12 @@ const all = async <T>(calls: readonly Promise<T>[]): Promise<T[]> => {
 export const createStore = (client: RedisClient, { keyPrefix, topic, projection }: StoreOptions): Store => {
   client.defineCommand('applySnapshots', { lua: script('apply-snapshots') })
   client.defineCommand('movePosition', { lua: script('move-position'), numberOfKeys: 1 })
+  client.defineCommand('claimPositions', { lua: script('claim-positions'), numberOfKeys: 1 })
   const redis = client as Scripts
   const clustered = isCluster(client)
   const copies = clustered ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
   const fieldOf = (partition: number) => positionField(topic, partition)
+  const memberKeyPrefix = `${keyPrefix}positions:member:`
 
   // A slot of a cluster holds hardly ever two customers of a chunk, and a call with two keys would have to wait while a slot moves (TRYAGAIN).
   const customersPerCall = clustered ? 1 : CUSTOMERS_PER_CALL
@@ -107,6 +132,32 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
     movePosition: async (partition, from, to) => {
       const moved = await all(copies.map((key) => redis.movePosition(key, fieldOf(partition), from ?? '', to)))
       return moved.every((reply) => reply === 1)
+    },
+    peekPositions: async (partitions) => {
+      const stored = await all(copies.map((key) => redis.hmget(key, ...partitions.map(fieldOf))))
+      return new Map(partitions.map((partition, i) => [partition, lowest(stored.map((offsets) => offsets[i] ?? undefined))]))
+    },
+    claimPositions: async ({ clusterId = '', topicId = '' }, startOver) => {
+      const claims = await all(copies.map((key) => redis.claimPositions(key, topic, clusterId, topicId, startOver ? '1' : '0')))
+      let deleted = 0
+      for (const [claim, detail] of claims) {
+        if (claim === 'refused') {
+          throw new OtherClusterError(
+            `the positions in Redis belong to the Kafka cluster ${detail}, and KAFKA_BROKERS leads to the cluster ${clusterId}. ` +
+              'Nothing is applied. Correct KAFKA_BROKERS, REDIS_URL or REDIS_KEY_PREFIX. If the cluster was replaced on purpose, ' +
+              'set ON_CLUSTER_CHANGE=start-over: the topic is then applied from its start.',
+          )
+        }
+        if (claim === 'deleted') deleted = Math.max(deleted, Number(detail))
+      }
+      return deleted
+    },
+    announce: async (instance) => {
+      await redis.set(`${memberKeyPrefix}${instance}`, '1', 'PX', ANNOUNCEMENT_MS)
+    },
+    announced: async (instances) => {
+      const replies = await all(instances.map((instance) => redis.exists(`${memberKeyPrefix}${instance}`)))
+      return new Set(instances.filter((_, i) => replies[i] === 1))
     },
     // Not PING: this asks every master, and in each its part of the projection.
     ping: async () => {

@@ -12,6 +12,7 @@ import { patchLogin } from './login-patch.ts'
 import { patchMissingLeader } from './missing-leader-patch.ts'
 import { patchRequestQueue } from './request-queue-patch.ts'
 import type { kafkaSettings } from './settings.ts'
+import { adminWithCluster } from './topic-identity.ts'
 
 export type { Admin, Kafka }
 export type KafkaSettings = Loaded<typeof kafkaSettings>
@@ -89,4 +90,5 @@ export const createKafka = (
 }
 
 /** For asking and creating. Who asks repeats it, with a back-off of his own: kafkajs' five retries would only make him wait for the error. */
-export const createAdmin = (kafka: Kafka): Admin => kafka.admin({ retry: { retries: 1, initialRetryTime: 100, maxRetryTime: 1000 } })
+export const createAdmin = (kafka: Kafka): Admin =>
+  adminWithCluster(kafka, { retry: { retries: 1, initialRetryTime: 100, maxRetryTime: 1000 } })

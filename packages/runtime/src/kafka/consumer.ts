@@ -3,6 +3,7 @@ import type { Admin, Batch, ConsumerCrashEvent, ConsumerGroupJoinEvent, EachBatc
 import { untilDone } from '../back-off.ts'
 import type { Diagnosis } from '../blocked.ts'
 import type { Logger } from '../log.ts'
+import { assignerOf, describeGroup, type GroupDescription } from './consumer-group.ts'
 import { isCoordinatorSearch } from './coordinator-patch.ts'
 import { BLOCKED_BACK_OFF, type Diagnose } from './diagnosis.ts'
 import { readUncommitted } from './isolation-patch.ts'
@@ -24,6 +25,8 @@ export type { KafkaMessage }
 
 export interface PartitionConsumerOptions {
   readonly groupId: string
+  /** Id that the other members of the group see of this one. */
+  readonly instance: string
   readonly topic: string
   readonly sessionTimeoutMs: number
   readonly heartbeatIntervalMs: number
@@ -63,6 +66,8 @@ export interface PartitionConsumer {
   commit(offsets: ReadonlyMap<number, string>): Promise<boolean>
   /** Of the partitions whose leader answers. */
   watermarks(): Promise<ReadonlyMap<number, Watermarks>>
+  /** The group as its coordinator knows it. Rejects if that does not answer. */
+  group(): Promise<GroupDescription>
   /** Milliseconds since the consumer last showed a sign of life: a request that was answered or timed out, a batch under way, or a new try after a failure. */
   quietMs(): number
   /** Whether this process is a member of the group. False while the group is rebalancing. A member without partitions is joined. */
@@ -114,6 +119,7 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
     maxBytes: options.maxFetchBytes,
     metadataMaxAge: 30_000,
     allowAutoTopicCreation: false,
+    partitionAssigners: [assignerOf(options.instance)],
     // kafkajs gives up a run after these retries and starts a new one; there is no end to that, since an outage may last.
     retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 2000 },
   })
@@ -237,6 +243,7 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
         return false
       }
     },
+    group: () => describeGroup(admin, groupId, topic),
     watermarks: async () => {
       // In this order, so that `stable` is not beyond `high`.
       const committed = await admin.fetchTopicOffsets(topic)

@@ -36,6 +36,7 @@ const startConsumer = async (maxFetchBytes = 1024 * 1024) => {
   const batches: FetchedBatch[] = []
   const dead: Error[] = []
   const consumer = createPartitionConsumer(kafka, admin, {
+    instance: 'test',
     groupId: topic,
     topic,
     sessionTimeoutMs: 6000,

@@ -228,6 +228,7 @@ describe('the partition consumer', () => {
       return batch.nextOffset
     }
     consumer = createPartitionConsumer(kafka, admin, {
+      instance: 'test',
       groupId,
       topic,
       sessionTimeoutMs: 6000,

@@ -1,0 +1,52 @@
+import { freshNames, waitUntil } from '@customer-stream/testing'
+import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
+import { expect, it, onTestFinished } from 'vitest'
+import { createAdmin, createDiagnose, createPartitionConsumer, describeGroup, type GroupDescription } from './index.ts'
+
+const kafka = testKafka()
+
+it('a group tells who is in it: our own members by their instance, others by the topics that they read', async () => {
+  const { topicPrefix, groupId } = freshNames()
+  const [topic, otherTopic] = [`${topicPrefix}raw`, `${topicPrefix}other`]
+  const admin = createAdmin(kafka)
+  await admin.connect()
+  onTestFinished(() => admin.disconnect())
+  await admin.createTopics({ waitForLeaders: true, topics: [topic, otherTopic].map((name) => ({ topic: name, numPartitions: 4 })) })
+
+  const ours = createPartitionConsumer(kafka, admin, {
+    groupId,
+    instance: 'instance-1',
+    topic,
+    sessionTimeoutMs: 6000,
+    heartbeatIntervalMs: 500,
+    maxWaitMs: 100,
+    maxFetchBytes: 1_000_000,
+    partitionsConcurrently: 1,
+    logger: silentLogger,
+    diagnose: createDiagnose(testKafkaSettings()),
+    onAssigned: () => {},
+    onBatch: async () => undefined,
+    onDead: () => {},
+  })
+  await ours.start()
+  onTestFinished(() => ours.stop())
+  const settled =
+    (members: number) =>
+    ({ state, members: found }: GroupDescription) =>
+      state === 'Stable' && found.length === members
+  const alone = await waitUntil('our member is alone', ours.group, settled(1))
+  expect(alone.members).toMatchObject([{ instance: 'instance-1', topics: [topic], partitions: [0, 1, 2, 3] }])
+
+  const stranger = kafka.consumer({ groupId, heartbeatInterval: 500 })
+  await stranger.connect()
+  onTestFinished(() => stranger.disconnect())
+  await stranger.subscribe({ topics: [otherTopic] })
+  await stranger.run({ eachMessage: async () => {} })
+  const both = await waitUntil('both are in the group', () => describeGroup(admin, groupId, topic), settled(2))
+  expect(both.members.map(({ instance, topics }) => ({ instance, topics }))).toEqual(
+    expect.arrayContaining([
+      { instance: 'instance-1', topics: [topic] },
+      { instance: '', topics: [otherTopic] },
+    ]),
+  )
+})

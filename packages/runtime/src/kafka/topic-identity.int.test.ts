@@ -1,0 +1,43 @@
+import { freshNames, waitUntil } from '@customer-stream/testing'
+import { testKafka } from '@customer-stream/testing/vitest'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { type Admin, createAdmin, readTopicIdentity } from './index.ts'
+
+let admin: Admin
+beforeAll(async () => {
+  admin = createAdmin(testKafka())
+  await admin.connect()
+})
+afterAll(() => admin.disconnect())
+
+const create = async (topic: string) => {
+  await admin.createTopics({ waitForLeaders: false, topics: [{ topic, numPartitions: 2 }] })
+  return waitUntil(
+    'Kafka describes the topic',
+    () => readTopicIdentity(admin, topic).catch((error: Error) => error),
+    (answer) => !(answer instanceof Error),
+  )
+}
+const remove = async (topic: string) => {
+  await admin.deleteTopics({ topics: [topic] })
+  const topics = () => admin.listTopics()
+  await waitUntil('the topic is gone', topics, (found) => !found.includes(topic))
+}
+
+it('a topic that is deleted and created again has another id, in the same cluster', async () => {
+  const topic = `${freshNames().topicPrefix}raw`
+  const { clusterId } = await admin.describeCluster()
+  const first = await create(topic)
+  expect(first).toEqual({ clusterId, topicId: expect.stringMatching(/^[0-9a-f]{32}$/) })
+  expect(await readTopicIdentity(admin, topic)).toEqual(first)
+  await remove(topic)
+  await expect(readTopicIdentity(admin, topic)).rejects.toMatchObject({ type: 'UNKNOWN_TOPIC_OR_PARTITION' })
+  const second = await create(topic)
+  expect(second).toEqual({ clusterId, topicId: expect.stringMatching(/^[0-9a-f]{32}$/) })
+  expect(second).not.toEqual(first)
+})
+
+it('a topic with a name of 249 characters has an id', async () => {
+  const topic = freshNames().topicPrefix.padEnd(249, 'x')
+  expect(await create(topic)).toMatchObject({ topicId: expect.stringMatching(/^[0-9a-f]{32}$/) })
+})

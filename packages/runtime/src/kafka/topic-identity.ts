@@ -1,0 +1,160 @@
+/**
+ * Asks Kafka which cluster answers and which topic a name stands for. kafkajs speaks Metadata up to version 6; topic ids came
+ * with version 10, so this file encodes that one request itself (Kafka protocol guide, KIP-516).
+ */
+import { createRequire } from 'node:module'
+import type { Admin, Kafka } from 'kafkajs'
+
+/** Undefined parts are unknown to this broker: topic ids exist since Kafka 2.8, cluster ids since 0.10.1. */
+export interface TopicIdentity {
+  readonly clusterId: string | undefined
+  /** UUID as 32 hexadecimal digits. A topic that is deleted and created again gets another one. */
+  readonly topicId: string | undefined
+}
+
+interface Encoder {
+  readonly buffer: Buffer
+  writeUVarInt(value: number): Encoder
+  writeUVarIntString(value: string | null): Encoder
+  writeInt8(value: number): Encoder
+  writeBuffer(value: Buffer): Encoder
+}
+interface Decoder {
+  offset: number
+  readInt8(): number
+  readInt16(): number
+  readInt32(): number
+  readUVarInt(): number
+  readUVarIntString(): string | null
+  readBytes(length: number): Buffer
+  readTaggedFields(): unknown
+}
+interface ProtocolRequest {
+  readonly request: {
+    readonly apiKey: number
+    readonly apiName: string
+    readonly apiVersion: number
+    readonly encode: () => Promise<Encoder>
+  }
+  readonly response: {
+    readonly decode: (raw: Buffer) => Promise<DescribedTopic>
+    readonly parse: (data: DescribedTopic) => Promise<DescribedTopic>
+  }
+}
+interface DescribedTopic extends TopicIdentity {
+  readonly errorCode: number
+}
+interface Broker {
+  readonly versions: Readonly<Record<number, { readonly maxVersion: number }>>
+  readonly connectionPool: { send(request: ProtocolRequest): Promise<DescribedTopic> }
+}
+interface Cluster {
+  readonly brokerPool: {
+    refreshMetadataIfNecessary(topics: readonly string[]): Promise<void>
+    findConnectedBroker(): Promise<Broker>
+  }
+}
+type CreateCluster = (options: object) => Cluster
+
+const require = createRequire(import.meta.url)
+const EncoderClass = require('kafkajs/src/protocol/encoder') as new () => Encoder
+const DecoderClass = require('kafkajs/src/protocol/decoder') as new (buffer: Buffer) => Decoder
+const { createErrorFromCode } = require('kafkajs/src/protocol/error') as { createErrorFromCode(code: number): Error }
+
+const METADATA = 3
+const VERSION = 10
+const UUID_BYTES = 16
+const NO_UUID = '0'.repeat(2 * UUID_BYTES)
+
+const clusters = new WeakMap<Admin, Cluster>()
+
+/** kafkajs keeps the cluster of an admin client to itself. This remembers it while kafkajs creates the client. */
+export const adminWithCluster = (kafka: Kafka, options: Parameters<Kafka['admin']>[0]): Admin => {
+  const key = Object.getOwnPropertySymbols(kafka).find(({ description }) => description === 'private:Kafka:createCluster')
+  if (key === undefined) throw new Error('this version of kafkajs creates its clusters in another way: see topic-identity.ts')
+  const client = kafka as unknown as Record<symbol, CreateCluster>
+  const createCluster = client[key] as CreateCluster
+  let created: Cluster | undefined
+  client[key] = (clusterOptions) => {
+    created = createCluster(clusterOptions)
+    return created
+  }
+  try {
+    const admin = kafka.admin(options)
+    clusters.set(admin, created as Cluster)
+    return admin
+  } finally {
+    client[key] = createCluster
+  }
+}
+
+const skipArray = (decoder: Decoder, skipOne: () => void) => {
+  for (let left = decoder.readUVarInt() - 1; left > 0; left--) skipOne()
+}
+
+const skipBroker = (decoder: Decoder) => {
+  decoder.readInt32()
+  decoder.readUVarIntString()
+  decoder.readInt32()
+  decoder.readUVarIntString()
+  decoder.readTaggedFields()
+}
+
+const decode = (raw: Buffer): DescribedTopic => {
+  const decoder = new DecoderClass(raw)
+  // The tagged fields of the response header, which kafkajs takes for the beginning of the body.
+  decoder.readTaggedFields()
+  const throttleMs = decoder.readInt32()
+  if (throttleMs < 0) throw new Error(`a throttle time of ${throttleMs} ms: the response was misread`)
+  skipArray(decoder, () => skipBroker(decoder))
+  const clusterId = decoder.readUVarIntString() ?? undefined
+  decoder.readInt32()
+  if (decoder.readUVarInt() - 1 !== 1) throw new Error('Kafka described another number of topics than the one that was asked for')
+  const errorCode = decoder.readInt16()
+  decoder.readUVarIntString()
+  const id = raw.subarray(decoder.offset, decoder.offset + UUID_BYTES).toString('hex')
+  return { errorCode, clusterId, topicId: id === NO_UUID ? undefined : id }
+}
+
+const metadataRequest = (topic: string): ProtocolRequest => ({
+  request: {
+    apiKey: METADATA,
+    apiName: 'Metadata',
+    apiVersion: VERSION,
+    encode: async () =>
+      new EncoderClass()
+        .writeUVarInt(0) // tagged fields of the request header
+        .writeUVarInt(2) // one topic
+        .writeBuffer(Buffer.alloc(UUID_BYTES))
+        .writeUVarIntString(topic)
+        .writeUVarInt(0)
+        .writeInt8(0) // no automatic creation
+        .writeInt8(0) // no authorized operations of the cluster
+        .writeInt8(0) // nor of the topic
+        .writeUVarInt(0),
+  },
+  response: {
+    decode: async (raw) => decode(raw),
+    parse: async (data) => {
+      if (data.errorCode !== 0) throw createErrorFromCode(data.errorCode)
+      return data
+    },
+  },
+})
+
+/**
+ * Rejects if Kafka does not answer or the topic does not exist.
+ * @param admin created by {@link adminWithCluster}, connected.
+ */
+export const readTopicIdentity = async (admin: Admin, topic: string): Promise<TopicIdentity> => {
+  const cluster = clusters.get(admin)
+  if (cluster === undefined) throw new Error('readTopicIdentity needs an admin client of adminWithCluster')
+  await cluster.brokerPool.refreshMetadataIfNecessary([topic])
+  const broker = await cluster.brokerPool.findConnectedBroker()
+  if ((broker.versions[METADATA]?.maxVersion ?? 0) < VERSION) {
+    const { clusterId } = await admin.describeCluster()
+    return { clusterId: clusterId || undefined, topicId: undefined }
+  }
+  const { clusterId, topicId } = await broker.connectionPool.send(metadataRequest(topic))
+  return { clusterId, topicId }
+}

@@ -1,0 +1,71 @@
+import { createLogger, loadSettings } from '@customer-stream/runtime'
+import { createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
+import { freshNames } from '@customer-stream/testing'
+import { testRedisUrl } from '@customer-stream/testing/vitest'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { createStore, OtherClusterError } from './store.ts'
+
+let redis: RedisClient
+beforeAll(async () => {
+  redis = createRedis(loadSettings(redisSettings, { REDIS_URL: testRedisUrl() }), createLogger('test', 'silent'))
+  await redis.connect()
+})
+afterAll(() => redis.disconnect())
+
+const here = { clusterId: 'cluster-1', topicId: 'topic-1' }
+
+const setUp = async () => {
+  const { keyPrefix } = freshNames()
+  const storeOf = (topic: string) => createStore(redis, { keyPrefix, topic, projection: 1 })
+  const store = storeOf('raw')
+  await store.movePosition(0, undefined, '5')
+  await store.movePosition(1, undefined, '7')
+  return { store, storeOf, offsets: async () => [...(await store.peekPositions([0, 1])).values()] }
+}
+
+it('positions of an earlier version, without ids, are taken over and belong to this topic from then on', async () => {
+  const { store, offsets } = await setUp()
+  expect([await store.claimPositions(here, false), await offsets()]).toEqual([0, ['5', '7']])
+  expect([await store.claimPositions(here, false), await offsets()]).toEqual([0, ['5', '7']])
+  await expect(store.claimPositions({ ...here, clusterId: 'cluster-2' }, false)).rejects.toThrow(OtherClusterError)
+})
+
+it('positions of another cluster stay as they are, and the message names both clusters and what to do', async () => {
+  const { store, offsets } = await setUp()
+  await store.claimPositions(here, false)
+  const refused = store.claimPositions({ clusterId: 'cluster-2', topicId: 'topic-2' }, false)
+  await expect(refused).rejects.toThrow(/cluster-1.*cluster-2.*ON_CLUSTER_CHANGE=start-over/)
+  expect([await offsets(), await store.claimPositions(here, false)]).toEqual([['5', '7'], 0])
+})
+
+it('positions of another cluster are deleted if a person says so', async () => {
+  const { store, offsets } = await setUp()
+  await store.claimPositions(here, false)
+  const there = { clusterId: 'cluster-2', topicId: 'topic-1' }
+  expect([await store.claimPositions(there, true), await offsets()]).toEqual([2, [undefined, undefined]])
+  expect(await store.claimPositions(there, false)).toBe(0)
+})
+
+it('positions of a topic that was deleted and created again are deleted, those of other topics are not', async () => {
+  const { store, storeOf, offsets } = await setUp()
+  const other = storeOf('raw.more')
+  await other.movePosition(0, undefined, '9')
+  await store.claimPositions(here, false)
+  expect([await store.claimPositions({ ...here, topicId: 'topic-2' }, false), await offsets()]).toEqual([2, [undefined, undefined]])
+  expect((await other.peekPositions([0])).get(0)).toBe('9')
+})
+
+it('ids that an old broker does not tell are not compared and not forgotten', async () => {
+  const { store, offsets } = await setUp()
+  await store.claimPositions(here, false)
+  expect(await store.claimPositions({ clusterId: undefined, topicId: undefined }, false)).toBe(0)
+  expect(await offsets()).toEqual(['5', '7'])
+  await expect(store.claimPositions({ clusterId: 'cluster-2', topicId: undefined }, false)).rejects.toThrow(OtherClusterError)
+})
+
+it('an instance that has announced itself is known under the same key prefix only', async () => {
+  const { store } = await setUp()
+  const elsewhere = await setUp()
+  await store.announce('one')
+  expect([await store.announced(['one', 'two']), await elsewhere.store.announced(['one'])]).toEqual([new Set(['one']), new Set()])
+})

@@ -1,0 +1,205 @@
+import type { GroupMember, Watermarks } from '@customer-stream/runtime/kafka'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { createProgress } from './progress.ts'
+
+const INTERVAL_MS = 5000
+
+const memberOf = (instance: string, partitions: number[], topics = ['raw']): GroupMember => ({
+  memberId: `${instance}-id`,
+  clientId: 'projector',
+  host: '10.0.0.1',
+  topics,
+  instance,
+  partitions,
+})
+
+const setUp = (partitions = 2) => {
+  vi.useFakeTimers({ toFake: ['performance'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const marks = new Map<number, Watermarks>()
+  const positions = new Map<number, string>()
+  const all = [...Array(partitions).keys()]
+  for (const partition of all) {
+    marks.set(partition, { low: '0', stable: '10', high: '10' })
+    positions.set(partition, '10')
+  }
+  const group = { state: 'Stable', members: [memberOf('me', all)] }
+  const announced = new Set<string>()
+  const lag = new Map<number, number>()
+  const standstillSeconds = { set: vi.fn() }
+  const progress = createProgress(
+    {
+      watermarks: async () => new Map(marks),
+      group: async () => ({ ...group }),
+      store: {
+        peekPositions: async () => new Map(positions),
+        announce: async (instance) => void announced.add(instance),
+        announced: async (instances) => new Set(instances.filter((instance) => announced.has(instance))),
+      },
+      metrics: { observeLag: (partition: number, records: number) => void lag.set(partition, records), standstillSeconds } as never,
+    },
+    { topic: 'raw', groupId: 'g', instance: 'me', partitions },
+  )
+  /** Measures as often as the process does. */
+  const pass = async (ms: number, each: () => void = () => {}) => {
+    for (let passed = 0; passed < ms; passed += INTERVAL_MS) {
+      vi.advanceTimersByTime(INTERVAL_MS)
+      each()
+      await progress.measure()
+    }
+  }
+  return { progress, marks, positions, group, announced, lag, pass, standstillSeconds }
+}
+
+describe('lag', () => {
+  it('is measured for every partition, also one that nobody owns or that has no position', async () => {
+    const { progress, positions, group, lag } = setUp(3)
+    group.members = []
+    positions.set(1, '4').delete(2)
+    await progress.measure()
+    expect([...lag]).toEqual([
+      [0, 0],
+      [1, 6],
+      [2, 10],
+    ])
+  })
+
+  it('keeps its last known value while a partition has no leader', async () => {
+    const { progress, marks, positions, lag } = setUp()
+    positions.set(0, '4')
+    await progress.measure()
+    lag.clear()
+    marks.delete(0)
+    await progress.measure()
+    expect([...lag.keys()]).toEqual([1])
+  })
+})
+
+describe('a standstill', () => {
+  it('is a partition with records whose position does not move', async () => {
+    const { progress, positions, pass } = setUp()
+    positions.set(1, '4')
+    await pass(10_000)
+    expect(progress.standstill).toBeUndefined()
+    await pass(15_000)
+    expect(progress.standstill).toMatch(/^raw\/1 has 6 records and has not moved for 20 s\. /)
+    positions.set(1, '5')
+    await progress.measure()
+    expect(progress.standstill).toBeUndefined()
+  })
+
+  it('is no idle partition, and none to which records have only just come', async () => {
+    const { progress, marks, pass } = setUp()
+    await pass(60_000)
+    marks.set(0, { low: '0', stable: '20', high: '20' })
+    await progress.measure()
+    expect(progress.standstill).toBeUndefined()
+  })
+
+  it('names the partition that no member owns', async () => {
+    const { progress, positions, group, pass } = setUp()
+    group.members = [memberOf('me', [0])]
+    positions.set(1, '4')
+    await pass(20_000)
+    expect(progress.standstill).toContain('no member of the consumer group g owns it')
+  })
+
+  it('names the other member that does not move a partition', async () => {
+    const { progress, positions, group, pass } = setUp()
+    group.members = [memberOf('me', [0]), memberOf('other', [1])]
+    positions.set(1, '4')
+    await pass(20_000)
+    expect(progress.standstill).toContain('projector at 10.0.0.1 (other-id) owns it')
+  })
+
+  it('names an open transaction that holds records back', async () => {
+    const { progress, marks, pass } = setUp()
+    marks.set(0, { low: '0', stable: '10', high: '25' })
+    await pass(20_000)
+    expect(progress.standstill).toContain('an open transaction of another producer holds them back')
+  })
+
+  it('says so if no partition has a leader', async () => {
+    const { progress, marks } = setUp()
+    marks.clear()
+    await progress.measure()
+    expect(progress.standstill).toContain('no partition of raw has a leader')
+  })
+
+  it('is none while the owner catches up on other partitions, unless it neglects one for ten minutes', async () => {
+    const { progress, positions, pass } = setUp(200)
+    for (const partition of positions.keys()) positions.set(partition, '0')
+    let turn = 1
+    const oneMoves = () => void positions.set(1 + (turn % 100), String(1 + (turn++ % 9)))
+    await pass(500_000, oneMoves)
+    expect([progress.standstill, progress.standstillMs([...positions.keys()])]).toEqual([undefined, 0])
+    await pass(120_000, oneMoves)
+    expect(progress.standstill).toContain('has not moved for 61')
+  })
+
+  it('begins anew after a time in which nothing could be measured', async () => {
+    const { progress, positions, pass } = setUp()
+    positions.set(1, '4')
+    await pass(10_000)
+    vi.advanceTimersByTime(60_000)
+    await progress.measure()
+    expect([progress.standstill, progress.standstillMs([0, 1])]).toEqual([undefined, 0])
+  })
+
+  it('is none of a partition without a leader, which cannot move', async () => {
+    const { progress, positions, marks, pass } = setUp()
+    positions.set(1, '4')
+    await pass(10_000)
+    marks.delete(1)
+    await pass(60_000)
+    expect(progress.standstill).toBeUndefined()
+  })
+
+  it('of a process counts its own partitions only, and none from which another still moves', async () => {
+    const { progress, positions, pass } = setUp()
+    positions.set(1, '4')
+    await pass(20_000)
+    expect([progress.standstillMs([0]), progress.standstillMs([0, 1])]).toEqual([0, 15_000])
+    positions.set(0, '9')
+    await progress.measure()
+    expect(progress.standstillMs([0, 1])).toBe(0)
+  })
+})
+
+describe('a stranger in the group', () => {
+  it('is a member that reads other topics', async () => {
+    const { progress, group, pass } = setUp()
+    group.members = [memberOf('me', [0]), memberOf('', [1], ['orders'])]
+    await pass(15_000)
+    expect(progress.stranger).toContain('is in the consumer group g and reads orders')
+  })
+
+  it('is a member that works on another Redis', async () => {
+    const { progress, group, pass, announced } = setUp()
+    group.members = [memberOf('me', [0]), memberOf('other', [1])]
+    await pass(15_000)
+    expect(progress.stranger).toContain('works on another Redis or REDIS_KEY_PREFIX')
+    announced.add('other')
+    await progress.measure()
+    expect(progress.stranger).toBeUndefined()
+  })
+
+  it('is none that has only just joined, and none of an earlier version', async () => {
+    const { progress, group, pass } = setUp()
+    group.members = [memberOf('me', [0]), memberOf('new', [1])]
+    await pass(10_000)
+    expect(progress.stranger).toBeUndefined()
+    group.members = [memberOf('me', [0]), memberOf('', [1])]
+    await pass(60_000)
+    expect(progress.stranger).toBeUndefined()
+  })
+
+  it('is remembered while the group rebalances', async () => {
+    const { progress, group, pass } = setUp()
+    group.members = [memberOf('me', [0]), memberOf('', [1], ['orders'])]
+    await pass(15_000)
+    Object.assign(group, { state: 'PreparingRebalance', members: [] })
+    await progress.measure()
+    expect(progress.stranger).toContain('orders')
+  })
+})

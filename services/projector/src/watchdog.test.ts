@@ -1,0 +1,63 @@
+import { expect, it, onTestFinished, vi } from 'vitest'
+import { createWatchdog } from './watchdog.ts'
+
+const SESSION_MS = 1000
+
+const setUp = () => {
+  vi.useFakeTimers({ toFake: ['performance'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const state = { kafkaAnswers: true, quietMs: 0, undisturbedMs: 1e6, standstillMs: 0 }
+  const ends: string[] = []
+  const watch = createWatchdog({
+    askKafka: async () => {
+      if (!state.kafkaAnswers) throw new Error('Kafka is away')
+    },
+    consumer: { quietMs: () => state.quietMs },
+    projection: { undisturbedMs: () => state.undisturbedMs, positions: { assigned: [0] } as never },
+    progress: { standstillMs: () => state.standstillMs },
+    sessionTimeoutMs: SESSION_MS,
+    onDead: ({ message }) => ends.push(message),
+  })
+  /** Watches once in each session. */
+  const pass = async (sessions: number) => {
+    for (let passed = 0; passed < sessions; passed++) {
+      await watch()
+      vi.advanceTimersByTime(SESSION_MS)
+    }
+  }
+  return { state, ends, pass }
+}
+
+it('a process whose partitions have not moved for four sessions ends, if that is seen twice', async () => {
+  const { state, ends, pass } = setUp()
+  state.standstillMs = 4 * SESSION_MS + 1
+  await pass(1)
+  expect(ends).toEqual([])
+  await pass(1)
+  expect(ends).toEqual([expect.stringContaining('none of the partitions of this process has moved for 4 s')])
+})
+
+it('an outage that has just ended is no stall', async () => {
+  const { state, ends, pass } = setUp()
+  Object.assign(state, { standstillMs: 60 * SESSION_MS, undisturbedMs: SESSION_MS })
+  await pass(3)
+  expect(ends).toEqual([])
+})
+
+it('a consumer that is quiet for two sessions although Kafka answers ends the process', async () => {
+  const { state, ends, pass } = setUp()
+  state.quietMs = 60 * SESSION_MS
+  await pass(2)
+  expect(ends).toEqual([])
+  await pass(1)
+  expect(ends).toEqual(['the consumer has shown no sign of life for 2 s although Kafka answers'])
+})
+
+it('a consumer that is quiet while Kafka does not answer, or answers only again, does not end the process', async () => {
+  const { state, ends, pass } = setUp()
+  Object.assign(state, { quietMs: 60 * SESSION_MS, kafkaAnswers: false })
+  await pass(5)
+  state.kafkaAnswers = true
+  await pass(2)
+  expect(ends).toEqual([])
+})
