@@ -170,6 +170,8 @@ const connect = async () => {
       asked = 'Kafka'
       await Promise.all([admin.connect(), producer.connect()])
       connected = true
+      // The first lag must not wait for the timer, nor for a group that cannot be joined.
+      void measureProgress().catch(() => undefined)
       const maxValueBytes = settings.MAX_BODY_BYTES
       const partitions = await checkTopics(
         admin,
@@ -215,6 +217,7 @@ const every = (intervalMs: number, duty: () => Promise<void>) => {
   )
 }
 
+/** Runs also while the process is in no group, because the lag matters most then. */
 const measureProgress = async () => {
   if (!connected) return
   const watermarks = await progress.measure()
@@ -244,7 +247,6 @@ lifecycle.onStop('consumer', async () => {
 every(COMMIT_INTERVAL_MS, projection.positions.commit)
 every(settings.POSITION_CHECK_MS, projection.checkPositions)
 every(settings.CONSUMER_SESSION_TIMEOUT_MS, watch)
-// Also while the process is in no group, because the lag matters most then.
 lifecycle.onStop(
   'lag',
   periodically(LAG_INTERVAL_MS, measureProgress, (error) => logger.debug({ err: error }, 'the lag cannot be measured')),
