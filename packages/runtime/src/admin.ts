@@ -8,7 +8,7 @@ export interface ReadinessCheck {
   readonly detail?: string
 }
 
-const MAX_DETAIL_CHARACTERS = 200
+const MAX_DETAIL_CHARACTERS = 480
 
 /** Asks whom the process depends on; `ask` rejects where the answer is no. */
 export const readinessOf = async (name: string, ask: () => Promise<unknown>, timeoutMs: number): Promise<ReadinessCheck> => {

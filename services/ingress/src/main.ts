@@ -19,7 +19,9 @@ import {
   createAdmin,
   createDiagnose,
   createKafka,
+  createTopicWatch,
   createVerifiedProducer,
+  createWriteCheck,
   TopicError,
 } from '@customer-stream/runtime/kafka'
 import { topicNames } from '@customer-stream/schemas'
@@ -51,23 +53,28 @@ const sayUndrained = createOccasionalLog((fields) => logger.warn(fields, 'Kafka 
 const sayUnreadable = createOccasionalLog((fields) => logger.warn(fields, 'the spool cannot be read'))
 const sayFailed = createOccasionalLog((fields) => logger.error(fields, 'a request failed'))
 
+const producerClient = { clientId: 'customer-stream-ingress', logger, requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS }
 // Creating topics and waiting for their leaders takes longer than a produce request may.
 const admin = createAdmin(createKafka(settings, { clientId: 'customer-stream-ingress-admin', logger }))
+const writeCheck = createWriteCheck(createKafka(settings, producerClient))
+const demands = Object.values(topics).map((topic) => ({
+  topic,
+  maxValueBytes: settings.MAX_BODY_BYTES,
+  writes: true,
+  isQuarantine: topic === topics.quarantine,
+}))
 
 const lanes = createLanes(
   topics,
   () =>
-    createVerifiedProducer(
-      createKafka(settings, { clientId: 'customer-stream-ingress', logger, requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS }),
-      {
-        metadataMaxAgeMs: settings.KAFKA_METADATA_MAX_AGE_MS,
-        produceTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,
-        onUnacknowledged: (records) => {
-          metrics.unacknowledged.inc(records)
-          sayUnacknowledged({ records })
-        },
+    createVerifiedProducer(createKafka(settings, producerClient), {
+      metadataMaxAgeMs: settings.KAFKA_METADATA_MAX_AGE_MS,
+      produceTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,
+      onUnacknowledged: (records) => {
+        metrics.unacknowledged.inc(records)
+        sayUnacknowledged({ records })
       },
-    ),
+    }),
   {
     maxRecords: settings.QUEUE_MAX_RECORDS,
     maxBytes: settings.QUEUE_MAX_BYTES,
@@ -83,6 +90,10 @@ const lanes = createLanes(
     },
   },
 )
+const topicWatch = createTopicWatch({
+  ...{ admin, writeCheck, settings, demands, obstacles, diagnose, logger },
+  onPartitions: (partitions) => lanes.setPartitions(partitions),
+})
 let spool: Spool | undefined
 const metrics = createIngressMetrics(
   registry,
@@ -145,7 +156,13 @@ const kafkaCheck = async (): Promise<ReadinessCheck> => {
   if (!topicsChecked || obstacle) return { name: 'kafka', ready: false, detail: obstacle?.message ?? 'not connected yet' }
   const stuck = lanes.stuck()
   if (stuck !== undefined) return { name: 'kafka', ready: false, detail: stuck }
-  return readinessOf('kafka', () => admin.fetchTopicMetadata({ topics: [topics.customers] }), settings.READINESS_TIMEOUT_MS)
+  const ask = () =>
+    admin.fetchTopicMetadata({ topics: [topics.customers] }).catch((error: Error) => {
+      throw new Error(diagnose(error, `describe topic ${topics.customers}`).message)
+    })
+  const check = await readinessOf('kafka', ask, settings.READINESS_TIMEOUT_MS)
+  const [warning] = topicWatch.warnings
+  return check.ready && warning !== undefined ? { ...check, detail: warning } : check
 }
 const checks = async (): Promise<ReadinessCheck[]> => {
   const kafka = await kafkaCheck()
@@ -164,13 +181,7 @@ const connect = async () => {
   const connected = await untilDone(
     async () => {
       await Promise.all([admin.connect(), lanes.connect()])
-      const maxValueBytes = settings.MAX_BODY_BYTES
-      return checkTopics(
-        admin,
-        settings,
-        Object.values(topics).map((topic) => ({ topic, maxValueBytes })),
-        logger,
-      )
+      return checkTopics(admin, settings, demands, logger)
     },
     {
       signal: stopping.signal,
@@ -187,13 +198,22 @@ const connect = async () => {
   if (!connected) return
   obstacles.report('start', undefined)
   lanes.setPartitions(connected.value)
+  await topicWatch.check()
   topicsChecked = true
   logger.info({ topics: [...connected.value.keys()] }, 'ready')
 }
 
 // Stops run in reverse: not ready, wait for the load balancer, finish requests, flush, leave Kafka, and last the admin port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
-lifecycle.onStop('kafka', () => Promise.allSettled([admin.disconnect(), lanes.disconnect()]))
+lifecycle.onStop('kafka', () => Promise.allSettled([admin.disconnect(), writeCheck.disconnect(), lanes.disconnect()]))
+lifecycle.onStop(
+  'topic check',
+  periodically(
+    settings.KAFKA_TOPIC_CHECK_MS,
+    async () => topicsChecked && topicWatch.check(),
+    (err) => sayFailed({ err }),
+  ),
+)
 lifecycle.onStop('spool', () => spool?.close())
 lifecycle.onStop(
   'drain',

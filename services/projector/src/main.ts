@@ -20,7 +20,9 @@ import {
   createDiagnose,
   createKafka,
   createPartitionConsumer,
+  createTopicWatch,
   createVerifiedProducer,
+  createWriteCheck,
   readTopicIdentity,
   TopicError,
 } from '@customer-stream/runtime/kafka'
@@ -62,6 +64,18 @@ const admin = createAdmin(kafka)
 const producer = createVerifiedProducer(kafka, {
   metadataMaxAgeMs: settings.KAFKA_METADATA_MAX_AGE_MS,
   produceTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,
+})
+const writeCheck = createWriteCheck(
+  createKafka(settings, { clientId: 'customer-stream-projector', logger, requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS }),
+)
+const maxValueBytes = settings.MAX_BODY_BYTES
+const demands = [
+  { topic: topics.customers, maxValueBytes },
+  { topic: topics.quarantine, maxValueBytes, writes: true, isQuarantine: true },
+]
+const topicWatch = createTopicWatch({
+  ...{ admin, writeCheck, settings, demands, obstacles, diagnose, logger },
+  onPartitions: producer.setPartitions,
 })
 const redis = createRedis(settings, logger)
 const store = createStore(redis, { keyPrefix: settings.REDIS_KEY_PREFIX, topic: topics.customers, projection: settings.PROJECTION_VERSION })
@@ -172,14 +186,8 @@ const connect = async () => {
       connected = true
       // The first lag must not wait for the timer, nor for a group that cannot be joined.
       void measureProgress().catch(() => undefined)
-      const maxValueBytes = settings.MAX_BODY_BYTES
-      const partitions = await checkTopics(
-        admin,
-        settings,
-        [topics.customers, topics.quarantine].map((topic) => ({ topic, maxValueBytes })),
-        logger,
-      )
-      producer.setPartitions(partitions)
+      producer.setPartitions(await checkTopics(admin, settings, demands, logger))
+      await topicWatch.check()
       await consumer.start()
     },
     {
@@ -237,7 +245,7 @@ const watch = createWatchdog({
 // Stops run in reverse: not ready, timers, finish the chunk under way and leave the group, then the connections, and last the admin port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 lifecycle.onStop('redis', () => redis.disconnect())
-lifecycle.onStop('kafka', () => Promise.allSettled([producer.disconnect(), admin.disconnect()]))
+lifecycle.onStop('kafka', () => Promise.allSettled([producer.disconnect(), writeCheck.disconnect(), admin.disconnect()]))
 lifecycle.onStop('consumer', async () => {
   // For lag monitoring only: not worth waiting for a Kafka that does not answer.
   await Promise.race([projection.positions.commit(), sleep(2000)])
@@ -247,6 +255,7 @@ lifecycle.onStop('consumer', async () => {
 every(COMMIT_INTERVAL_MS, projection.positions.commit)
 every(settings.POSITION_CHECK_MS, projection.checkPositions)
 every(settings.CONSUMER_SESSION_TIMEOUT_MS, watch)
+every(settings.KAFKA_TOPIC_CHECK_MS, topicWatch.check)
 lifecycle.onStop(
   'lag',
   periodically(LAG_INTERVAL_MS, measureProgress, (error) => logger.debug({ err: error }, 'the lag cannot be measured')),

@@ -1,12 +1,12 @@
 import type { BlockedReason, Diagnosis } from '../blocked.ts'
 import type { KafkaSettings } from './client.ts'
-import { type FailedRequest, failedRequestOf } from './failed-request.ts'
+import { type FailedRequest, failedRequestOf, failedWorkOf } from './failed-request.ts'
 import { TopicError } from './topic-check.ts'
 
 /** Pauses between attempts while a person must act. Logins are sent less often than this: see login-patch.ts. */
 export const BLOCKED_BACK_OFF = { initialMs: 5000, maxMs: 15_000 }
 
-/** Turns an error into its diagnosis. `doing` completes "The service cannot …", and names the resource. */
+/** Turns an error into its diagnosis. `doing` completes "The service cannot …", if the error was not noted with something closer. */
 export type Diagnose = (error: unknown, doing: string) => Diagnosis
 
 type AnyError = Error & {
@@ -163,8 +163,9 @@ const loginHint = (settings: KafkaSettings, { type, errors }: Facts): string => 
 /** Tells errors of kafkajs that a person must mend apart from outages, and says what to look at. */
 export const createDiagnose =
   (settings: KafkaSettings): Diagnose =>
-  (error, doing) => {
+  (error, fallback) => {
     const facts = factsOf(error)
+    const doing = firstOf(facts.errors, failedWorkOf) ?? fallback
     const { errors, type = '', code = '', request, broker } = facts
     const kafka = `Kafka ${broker ?? settings.KAFKA_BROKERS.join(', ')}`
     const blocked = (reason: BlockedReason, message: string): Diagnosis => ({ blocked: true, reason, message })

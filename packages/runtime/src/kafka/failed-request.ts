@@ -1,16 +1,31 @@
 /** The request that an error of kafkajs belongs to. kafkajs itself does not say. */
 export interface FailedRequest {
-  /** Kafka's name of the request, e.g. `JoinGroup`. */
+  /** kafkajs' name of the request, e.g. `JoinGroup`. */
   readonly api: string
   /** `host:port`, if the request got as far. */
   readonly broker?: string
 }
 
 const failedRequests = new WeakMap<object, FailedRequest>()
+const failedWork = new WeakMap<object, string>()
 
-/** Notes which request an error came from. The first note of an error stays. */
-export const noteFailedRequest = (error: unknown, request: FailedRequest): void => {
-  if (typeof error === 'object' && error !== null && !failedRequests.has(error)) failedRequests.set(error, request)
+const note = <T>(notes: WeakMap<object, T>, error: unknown, value: T): void => {
+  if (typeof error === 'object' && error !== null && !notes.has(error)) notes.set(error, value)
 }
 
+/** Notes which request an error came from. The first note of an error stays. */
+export const noteFailedRequest = (error: unknown, request: FailedRequest): void => note(failedRequests, error, request)
+
 export const failedRequestOf = (error: object): FailedRequest | undefined => failedRequests.get(error)
+
+/** Does the work. Its error is noted with `doing`, which names the resource and completes "The service cannot …". */
+export const attributed = async <T>(doing: string, work: () => Promise<T>): Promise<T> => {
+  try {
+    return await work()
+  } catch (error) {
+    note(failedWork, error, doing)
+    throw error
+  }
+}
+
+export const failedWorkOf = (error: object): string | undefined => failedWork.get(error)

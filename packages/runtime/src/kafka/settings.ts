@@ -1,3 +1,4 @@
+import { Type } from '@sinclair/typebox'
 import { choice, flag, integer, list, optionalSecret, optionalText, text } from '../settings.ts'
 
 export const kafkaSettings = {
@@ -18,13 +19,28 @@ export const kafkaSettings = {
     minimum: 1,
     maximum: 10_000,
     description:
-      'Partitions of each topic. Changing it later moves customers to other partitions, so a topic with another count is a refusal to start.',
+      'Partitions of each topic. A topic with fewer is a refusal to start, one with more a warning: its own count is used, also when it is raised while the service runs.',
   }),
   KAFKA_RETENTION_MS: integer({
     default: -1,
     minimum: -1,
     maximum: Number.MAX_SAFE_INTEGER,
     description: 'Least retention the raw topics must have, `-1` for unlimited: what is deleted cannot be rebuilt in Redis.',
+  }),
+  KAFKA_QUARANTINE_RETENTION_MS: Type.Optional(
+    integer({
+      minimum: -1,
+      maximum: Number.MAX_SAFE_INTEGER,
+      description:
+        'Least retention the quarantine (dead-letter topic) must have, `-1` for unlimited. `KAFKA_RETENTION_MS` when not given. Quarantine holds personal data: give it an end.',
+    }),
+  ),
+  KAFKA_TOPIC_CHECK_MS: integer({
+    default: 15_000,
+    minimum: 1000,
+    maximum: 3_600_000,
+    description:
+      'How often the settings of the topics and the right to write are checked while the service runs. A topic that has become wrong makes the service not ready.',
   }),
   KAFKA_SSL: flag({ default: false, description: 'TLS to the brokers.' }),
   KAFKA_SSL_CA: optionalSecret({ description: 'Certificate authority of the brokers, PEM; the system’s own when not given.' }),

@@ -1,12 +1,13 @@
 import { expect, it } from 'vitest'
 import type { Logger } from '../log.ts'
 import { loadSettings } from '../settings.ts'
-import { type Admin, kafkaSettings } from './index.ts'
+import { type Admin, type KafkaSettings, kafkaSettings, type TopicDemand } from './index.ts'
 import { checkTopics } from './topic-check.ts'
 
 const settings = loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:1', KAFKA_PARTITIONS: '1' })
 const sound = {
   'cleanup.policy': 'delete',
+  'compression.type': 'producer',
   'retention.ms': '-1',
   'retention.bytes': '-1',
   'max.message.bytes': '2000000',
@@ -16,25 +17,33 @@ const sound = {
   'unclean.leader.election.enable': 'false',
 }
 
-/** Kafka with a topic of one partition that is like this. */
-const kafkaWith = (config: Record<string, string>, replicas = [1, 2, 3]) => ({
-  fetchTopicMetadata: async () => ({ topics: [{ name: 't', partitions: [{ replicas }] }] }),
+/** Kafka with a topic that is like this; a list of replicas for each partition. */
+const kafkaWith = (config: Record<string, string | undefined>, replicas: readonly number[][] = [[1, 2, 3]]) => ({
+  fetchTopicMetadata: async () => ({ topics: [{ name: 't', partitions: replicas.map((each) => ({ replicas: each })) }] }),
   describeConfigs: async () => ({
     resources: [
       {
         resourceName: 't',
-        configEntries: Object.entries({ ...sound, ...config }).map(([configName, configValue]) => ({ configName, configValue })),
+        configEntries: Object.entries({ ...sound, ...config }).flatMap(([configName, configValue]) =>
+          configValue === undefined ? [] : [{ configName, configValue }],
+        ),
       },
     ],
   }),
 })
 
 /** What is said of it. */
-const faultsOf = async (config: Record<string, string>, replicas?: number[]) => {
+const faultsOf = async (
+  config: Record<string, string | undefined>,
+  replicas?: number[][],
+  demand: Partial<TopicDemand> = {},
+  changed: Partial<KafkaSettings> = {},
+) => {
   const warnings: string[] = []
   const admin = kafkaWith(config, replicas) as unknown as Admin
-  const logger = { warn: (_: object, message: string) => warnings.push(message) } as unknown as Logger
-  const error = await checkTopics(admin, settings, [{ topic: 't', maxValueBytes: 1_000_000 }], logger).then(
+  const logger = { warn: (message: string) => warnings.push(message) } as unknown as Logger
+  const demands = [{ topic: 't', maxValueBytes: 1_000_000, ...demand }]
+  const error = await checkTopics(admin, { ...settings, ...changed }, demands, logger).then(
     () => '',
     ({ message }: Error) => message,
   )
@@ -50,6 +59,7 @@ it.each([
   ['deletes by age', { 'retention.ms': '604800000' }, 'retention.ms is 604800000'],
   ['deletes by size', { 'retention.bytes': '1000000' }, 'retention.bytes is 1000000'],
   ['takes only small records', { 'max.message.bytes': '1000000' }, 'max.message.bytes is 1000000'],
+  ['is recompressed with a codec that not every reader knows', { 'compression.type': 'lz4' }, 'compression.type is lz4'],
   ['stamps records with the time of writing', { 'message.timestamp.type': 'LogAppendTime' }, 'message.timestamp.type is LogAppendTime'],
   [
     'may be led by a replica that lags behind',
@@ -61,7 +71,69 @@ it.each([
 })
 
 it('refuses a topic with fewer replicas than a promise needs', async () => {
-  expect((await faultsOf({}, [1, 2])).error).toContain('t: has 2 replicas, KAFKA_REPLICATION_FACTOR says 3')
+  expect((await faultsOf({}, [[1, 2]])).error).toContain('t: has 2 replicas in partition 0, KAFKA_REPLICATION_FACTOR says 3')
+})
+
+it('counts the replicas of each partition', async () => {
+  const replicas = [[1, 2, 3], [1, 2, 3], [2]]
+  const { error } = await faultsOf({}, replicas, {}, { KAFKA_PARTITIONS: 3 })
+  expect(error).toContain('t: has 1 replicas in partition 2, KAFKA_REPLICATION_FACTOR says 3')
+})
+
+it('refuses a topic with fewer partitions than configured, and warns of one with more', async () => {
+  const two = [
+    [1, 2, 3],
+    [1, 2, 3],
+  ]
+  expect((await faultsOf({}, two, {}, { KAFKA_PARTITIONS: 3 })).error).toContain('t: has 2 partitions, KAFKA_PARTITIONS says 3')
+  const { error, warnings } = await faultsOf({}, two)
+  expect([error, warnings]).toEqual(['', [expect.stringContaining('t: has 2 partitions, KAFKA_PARTITIONS says 1')]])
+})
+
+it('takes a retention of its own for quarantine, which else is that of the raw topics', async () => {
+  const week = { 'retention.ms': '604800000' }
+  const quarantine = { isQuarantine: true }
+  expect((await faultsOf(week, undefined, quarantine)).error).toContain('KAFKA_RETENTION_MS says -1')
+  expect((await faultsOf(week, undefined, quarantine, { KAFKA_QUARANTINE_RETENTION_MS: 604_800_000 })).error).toBe('')
+  expect((await faultsOf(week, undefined, quarantine, { KAFKA_QUARANTINE_RETENTION_MS: 604_800_001 })).error).toContain(
+    'KAFKA_QUARANTINE_RETENTION_MS says 604800001',
+  )
+  expect((await faultsOf(week, undefined, {}, { KAFKA_QUARANTINE_RETENTION_MS: 1 })).error).toContain('KAFKA_RETENTION_MS says -1')
+})
+
+it.each(['producer', 'uncompressed', 'gzip', 'zstd'])('takes a topic with compression.type %s', async (codec) => {
+  expect((await faultsOf({ 'compression.type': codec })).error).toBe('')
+})
+
+it('accepts a broker before Kafka 3.6, which has another limit for records ahead of its clock', async () => {
+  const old = { 'message.timestamp.after.max.ms': undefined }
+  expect(await faultsOf({ ...old, 'message.timestamp.difference.max.ms': '9223372036854775807' })).toEqual({ error: '', warnings: [] })
+  expect((await faultsOf({ ...old, 'message.timestamp.difference.max.ms': '3600000' })).warnings).toHaveLength(1)
+})
+
+it('creates topics without the settings that a broker before Kafka 3.6 does not know', async () => {
+  const created: string[][] = []
+  let known = false
+  const kafka = kafkaWith({ 'message.timestamp.after.max.ms': undefined })
+  const admin = {
+    ...kafka,
+    fetchTopicMetadata: async () => {
+      if (!known) throw Object.assign(new Error('not here'), { type: 'UNKNOWN_TOPIC_OR_PARTITION' })
+      return kafka.fetchTopicMetadata()
+    },
+    createTopics: async ({ topics }: { topics: { configEntries: { name: string }[] }[] }) => {
+      const names = topics[0]!.configEntries.map(({ name }) => name)
+      created.push(names)
+      if (names.includes('message.timestamp.after.max.ms'))
+        throw Object.assign(new Error('Topic creation errors'), { errors: [Object.assign(new Error('no'), { type: 'INVALID_CONFIG' })] })
+      known = true
+      return true
+    },
+  } as unknown as Admin
+  const logger = { info() {}, warn() {} } as unknown as Logger
+  const creating = { ...settings, KAFKA_CREATE_TOPICS: true }
+  expect(await checkTopics(admin, creating, [{ topic: 't', maxValueBytes: 1_000_000 }], logger)).toEqual(new Map([['t', 1]]))
+  expect(created[1]).toEqual(created[0]!.filter((name) => name !== 'message.timestamp.after.max.ms'))
 })
 
 it.each([
@@ -74,7 +146,7 @@ it.each([
 
 it('waits for a topic that it has made until the broker it asks has heard of it, and of its leaders', async () => {
   const kafka = kafkaWith({})
-  const unheard = [true, true, true]
+  const unheard = [true, true]
   const leaders = [-1, 2]
   const admin = {
     ...kafka,

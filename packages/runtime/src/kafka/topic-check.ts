@@ -3,17 +3,33 @@ import { untilDone } from '../back-off.ts'
 import type { Logger } from '../log.ts'
 import type { KafkaSettings } from './client.ts'
 import { errorType } from './error-type.ts'
+import { attributed } from './failed-request.ts'
 
-/** What a service demands of one topic. */
+/** The requirements of a service on one topic. */
 export interface TopicDemand {
   readonly topic: string
   /** Bytes of the largest record value it must take. */
   readonly maxValueBytes: number
+  /** The service writes to the topic, so it needs the right to. */
+  readonly writes?: boolean
+  /** The topic is the dead-letter topic, which has a retention of its own. */
+  readonly isQuarantine?: boolean
 }
 
 /** A topic is missing or wrong: a person must act, so the service must not start. */
 export class TopicError extends Error {
   override readonly name = 'TopicError'
+}
+
+/** The topics as Kafka has them, and what is wrong with them in sentences. */
+export interface TopicFindings {
+  /** Partition counts by topic, of topics that exist. */
+  readonly partitions: ReadonlyMap<string, number>
+  readonly missing: readonly TopicDemand[]
+  /** Records could be lost, or would not be accepted or read. */
+  readonly problems: readonly string[]
+  /** Everything works. A person should know. */
+  readonly warnings: readonly string[]
 }
 
 /** Room for key, headers and the batch's own overhead: a body of exactly the limit must fit, where Kafka's default of 1 MiB would refuse it. */
@@ -23,31 +39,53 @@ const CREATION_TIMEOUT_MS = 10_000
 
 const FOREVER_MS = '9223372036854775807'
 
-const required = (settings: KafkaSettings, demand: TopicDemand) => ({
+/** Since Kafka 3.6. Before, a record may be as far ahead of the broker's clock as message.timestamp.difference.max.ms says. */
+const LIMIT_AHEAD = 'message.timestamp.after.max.ms'
+
+/** Brokers recompress records with the codec of the topic. Each reader in any language knows these; snappy and lz4 need a library in many. */
+const SAFE_CODECS: ReadonlySet<string | undefined> = new Set(['producer', 'uncompressed', 'gzip', 'zstd'])
+
+const retentionOf = (settings: KafkaSettings, { isQuarantine }: TopicDemand): { readonly name: string; readonly ms: number } =>
+  isQuarantine && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined
+    ? { name: 'KAFKA_QUARANTINE_RETENTION_MS', ms: settings.KAFKA_QUARANTINE_RETENTION_MS }
+    : { name: 'KAFKA_RETENTION_MS', ms: settings.KAFKA_RETENTION_MS }
+
+const required = (settings: KafkaSettings, demand: TopicDemand): Record<string, string> => ({
   'cleanup.policy': 'delete',
-  'retention.ms': String(settings.KAFKA_RETENTION_MS),
+  'compression.type': 'producer',
+  'retention.ms': String(retentionOf(settings, demand).ms),
   'retention.bytes': '-1',
   'max.message.bytes': String(demand.maxValueBytes + RECORD_OVERHEAD_BYTES),
   'min.insync.replicas': settings.KAFKA_REPLICATION_FACTOR >= 3 ? '2' : '1',
   // The record's timestamp is the time of receipt, by which the projector judges an event's own.
   'message.timestamp.type': 'CreateTime',
   // Kafka refuses records more than an hour ahead of its own clock: an ingress whose clock runs wrong must still be able to store.
-  'message.timestamp.after.max.ms': FOREVER_MS,
+  [LIMIT_AHEAD]: FOREVER_MS,
   // A replica that lags behind must never become the leader: it would drop what was promised.
   'unclean.leader.election.enable': 'false',
 })
 
 const create = async (admin: Admin, settings: KafkaSettings, demands: readonly TopicDemand[]): Promise<void> => {
-  // Resolves with false where another process created it first.
-  await admin.createTopics({
-    waitForLeaders: false,
-    topics: demands.map((demand) => ({
-      topic: demand.topic,
-      numPartitions: settings.KAFKA_PARTITIONS,
-      replicationFactor: settings.KAFKA_REPLICATION_FACTOR,
-      configEntries: Object.entries(required(settings, demand)).map(([name, value]) => ({ name, value })),
-    })),
-  })
+  const createWith = (without?: string) =>
+    // Resolves with false where another process created it first.
+    admin.createTopics({
+      waitForLeaders: false,
+      topics: demands.map((demand) => ({
+        topic: demand.topic,
+        numPartitions: settings.KAFKA_PARTITIONS,
+        replicationFactor: settings.KAFKA_REPLICATION_FACTOR,
+        configEntries: Object.entries(required(settings, demand)).flatMap(([name, value]) => (name === without ? [] : [{ name, value }])),
+      })),
+    })
+  const doing = `create topic ${demands.map(({ topic }) => topic).join(', ')}`
+  await attributed(doing, () =>
+    createWith().catch((error: Error) => {
+      const errors = (error as { errors?: readonly unknown[] }).errors ?? [error]
+      // A broker before Kafka 3.6 does not know this setting, nor the limit that it lifts.
+      if (errors.some((each) => errorType(each) === 'INVALID_CONFIG')) return createWith(LIMIT_AHEAD)
+      throw error
+    }),
+  )
   // The broker that is asked may not have heard of them from the controller yet; kafkajs' own wait (waitForLeaders) takes that for an error. Whatever lasts
   // longer than this shows in what is asked next.
   const untilLed = async () => {
@@ -61,29 +99,39 @@ const create = async (admin: Admin, settings: KafkaSettings, demands: readonly T
   })
 }
 
-const exists = async (admin: Admin, topic: string): Promise<boolean> => {
+/** Replica counts of the partitions; undefined if there is no such topic. */
+const replicaCounts = async (admin: Admin, topic: string): Promise<readonly number[] | undefined> => {
   try {
-    await admin.fetchTopicMetadata({ topics: [topic] })
-    return true
+    const { topics } = await attributed(`describe topic ${topic}`, () => admin.fetchTopicMetadata({ topics: [topic] }))
+    return topics.find(({ name }) => name === topic)?.partitions.map(({ replicas }) => replicas.length)
   } catch (error) {
-    if (errorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION') return false
+    if (errorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION') return undefined
     throw error
   }
 }
 
-const faultsOf = (
+const configOf = async (admin: Admin, topic: string): Promise<ReadonlyMap<string, string>> => {
+  const { resources } = await attributed(`read the settings of topic ${topic}`, () =>
+    admin.describeConfigs({ includeSynonyms: false, resources: [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: topic }] }),
+  )
+  const entries = resources.find(({ resourceName }) => resourceName === topic)?.configEntries ?? []
+  return new Map(entries.map(({ configName, configValue }) => [configName, configValue]))
+}
+
+const problemsOf = (
   settings: KafkaSettings,
   demand: TopicDemand,
-  partitions: number,
-  replicas: number,
+  replicas: readonly number[],
   config: ReadonlyMap<string, string>,
 ): string[] => {
-  const faults: string[] = []
-  const say = (fault: string) => faults.push(`${demand.topic}: ${fault}`)
-  if (partitions !== settings.KAFKA_PARTITIONS) say(`has ${partitions} partitions, KAFKA_PARTITIONS says ${settings.KAFKA_PARTITIONS}`)
-  if (replicas < settings.KAFKA_REPLICATION_FACTOR) {
+  const problems: string[] = []
+  const say = (problem: string) => problems.push(`${demand.topic}: ${problem}`)
+  if (replicas.length < settings.KAFKA_PARTITIONS)
+    say(`has ${replicas.length} partitions, KAFKA_PARTITIONS says ${settings.KAFKA_PARTITIONS}`)
+  const fewest = Math.min(...replicas)
+  if (fewest < settings.KAFKA_REPLICATION_FACTOR) {
     say(
-      `has ${replicas} replicas, KAFKA_REPLICATION_FACTOR says ${settings.KAFKA_REPLICATION_FACTOR}: a promise would be kept by fewer brokers than you think`,
+      `has ${fewest} replicas in partition ${replicas.indexOf(fewest)}, KAFKA_REPLICATION_FACTOR says ${settings.KAFKA_REPLICATION_FACTOR}: acknowledged events would be on fewer brokers than you think`,
     )
   }
   if (config.get('unclean.leader.election.enable') !== 'false') {
@@ -94,10 +142,13 @@ const faultsOf = (
       `cleanup.policy is ${config.get('cleanup.policy')}, must be delete: compaction keeps the highest offset, which need not be the newest event`,
     )
   }
+  const codec = config.get('compression.type')
+  if (!SAFE_CODECS.has(codec))
+    say(`compression.type is ${codec}, must be producer, uncompressed, gzip or zstd: not every reader knows ${codec}`)
   const retentionMs = Number(config.get('retention.ms'))
-  const wantedMs = settings.KAFKA_RETENTION_MS
-  if (retentionMs !== -1 && (wantedMs === -1 || retentionMs < wantedMs))
-    say(`retention.ms is ${retentionMs}, KAFKA_RETENTION_MS says ${wantedMs}`)
+  const wanted = retentionOf(settings, demand)
+  if (retentionMs !== -1 && (wanted.ms === -1 || retentionMs < wanted.ms))
+    say(`retention.ms is ${retentionMs}, ${wanted.name} says ${wanted.ms}`)
   if (config.get('retention.bytes') !== '-1')
     say(`retention.bytes is ${config.get('retention.bytes')}, must be -1: records would go by size, whatever their age`)
   if (config.get('message.timestamp.type') !== 'CreateTime')
@@ -105,13 +156,60 @@ const faultsOf = (
   const least = demand.maxValueBytes + RECORD_OVERHEAD_BYTES
   if (Number(config.get('max.message.bytes')) < least)
     say(`max.message.bytes is ${config.get('max.message.bytes')}, must be at least ${least}`)
-  return faults
+  return problems
+}
+
+const warningsOf = (
+  settings: KafkaSettings,
+  { topic }: TopicDemand,
+  replicas: readonly number[],
+  config: ReadonlyMap<string, string>,
+): string[] => {
+  const warnings: string[] = []
+  const warn = (warning: string) => warnings.push(`${topic}: ${warning}`)
+  if (replicas.length > settings.KAFKA_PARTITIONS) {
+    warn(
+      `has ${replicas.length} partitions, KAFKA_PARTITIONS says ${settings.KAFKA_PARTITIONS}: new events of a customer may be in another partition than the old ones, and versions decide. Set KAFKA_PARTITIONS=${replicas.length}`,
+    )
+  }
+  const limits = [config.get(LIMIT_AHEAD) ?? config.get('message.timestamp.difference.max.ms')]
+  if (limits.some((limit) => limit !== undefined && limit !== FOREVER_MS))
+    warn(`${LIMIT_AHEAD} is limited: an ingress whose clock runs ahead by more would store nothing`)
+  if (Math.min(...replicas) >= 3 && Number(config.get('min.insync.replicas')) < 2)
+    warn('min.insync.replicas is 1: a promise is then kept by one broker alone while others are down')
+  return warnings
+}
+
+/** Compares the topics with what is demanded. Rejects if Kafka does not answer. */
+export const inspectTopics = async (admin: Admin, settings: KafkaSettings, demands: readonly TopicDemand[]): Promise<TopicFindings> => {
+  const partitions = new Map<string, number>()
+  const missing: TopicDemand[] = []
+  const problems: string[] = []
+  const warnings: string[] = []
+  for (const demand of demands) {
+    const replicas = await replicaCounts(admin, demand.topic)
+    if (replicas === undefined) {
+      missing.push(demand)
+      continue
+    }
+    partitions.set(demand.topic, replicas.length)
+    const config = await configOf(admin, demand.topic)
+    problems.push(...problemsOf(settings, demand, replicas, config))
+    warnings.push(...warningsOf(settings, demand, replicas, config))
+  }
+  return { partitions, missing, problems, warnings }
+}
+
+/** All that is wrong in one text; undefined if nothing is. */
+export const topicProblem = ({ missing, problems }: TopicFindings): string | undefined => {
+  const lines = [...missing.map(({ topic }) => `${topic}: is missing`), ...problems]
+  return lines.length === 0 ? undefined : `Topics are not as they must be:\n${lines.map((line) => `  - ${line}`).join('\n')}`
 }
 
 /**
  * Checks that the topics exist and are as they must be; creates missing ones where `KAFKA_CREATE_TOPICS` is true.
  * @returns the number of partitions by topic.
- * @throws TopicError naming every fault at once; any other error means that Kafka did not answer.
+ * @throws TopicError naming every problem at once; any other error means that Kafka did not answer.
  */
 export const checkTopics = async (
   admin: Admin,
@@ -119,39 +217,18 @@ export const checkTopics = async (
   demands: readonly TopicDemand[],
   logger: Logger,
 ): Promise<ReadonlyMap<string, number>> => {
-  const missing: TopicDemand[] = []
-  for (const demand of demands) if (!(await exists(admin, demand.topic))) missing.push(demand)
-  if (missing.length > 0) {
-    if (!settings.KAFKA_CREATE_TOPICS) {
-      throw new TopicError(
-        `Topics are missing: ${missing.map(({ topic }) => topic).join(', ')}. Create them, or set KAFKA_CREATE_TOPICS=true.`,
-      )
-    }
-    await create(admin, settings, missing)
-    logger.info({ topics: missing.map(({ topic }) => topic) }, 'created topics')
+  let findings = await inspectTopics(admin, settings, demands)
+  if (findings.missing.length > 0) {
+    const topics = findings.missing.map(({ topic }) => topic)
+    if (!settings.KAFKA_CREATE_TOPICS)
+      throw new TopicError(`Topics are missing: ${topics.join(', ')}. Create them, or set KAFKA_CREATE_TOPICS=true.`)
+    await create(admin, settings, findings.missing)
+    logger.info({ topics }, 'created topics')
+    findings = await inspectTopics(admin, settings, demands)
+    if (findings.missing.length > 0) throw new Error('the broker does not know the new topics yet')
   }
-  const topics = demands.map(({ topic }) => topic)
-  const metadata = await admin.fetchTopicMetadata({ topics })
-  const described = await admin.describeConfigs({
-    includeSynonyms: false,
-    resources: topics.map((name) => ({ type: kafkajs.ConfigResourceTypes.TOPIC, name })),
-  })
-  const partitions = new Map(metadata.topics.map(({ name, partitions }) => [name, partitions.length]))
-  const faults = demands.flatMap((demand) => {
-    const entries = described.resources.find(({ resourceName }) => resourceName === demand.topic)?.configEntries ?? []
-    const config = new Map(entries.map(({ configName, configValue }) => [configName, configValue]))
-    const replicas = metadata.topics.find(({ name }) => name === demand.topic)?.partitions[0]?.replicas.length ?? 0
-    if (config.get('message.timestamp.after.max.ms') !== FOREVER_MS) {
-      logger.warn(
-        { topic: demand.topic },
-        'message.timestamp.after.max.ms is limited: an ingress whose clock runs ahead by more would store nothing',
-      )
-    }
-    if (replicas >= 3 && Number(config.get('min.insync.replicas')) < 2) {
-      logger.warn({ topic: demand.topic }, 'min.insync.replicas is 1: a promise is then kept by one broker alone while others are down')
-    }
-    return faultsOf(settings, demand, partitions.get(demand.topic) ?? 0, replicas, config)
-  })
-  if (faults.length > 0) throw new TopicError(`Topics are not as they must be:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`)
-  return partitions
+  const problem = topicProblem(findings)
+  if (problem) throw new TopicError(problem)
+  for (const warning of findings.warnings) logger.warn(warning)
+  return findings.partitions
 }

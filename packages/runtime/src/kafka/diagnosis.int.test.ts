@@ -1,0 +1,280 @@
+import { createRequire } from 'node:module'
+import type { AddressInfo } from 'node:net'
+import { createServer } from 'node:tls'
+import { freshNames, type SecuredBrokers, startSecuredBrokers, waitUntil } from '@customer-stream/testing'
+import { silentLogger } from '@customer-stream/testing/vitest'
+import { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } from 'kafkajs'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { loadSettings } from '../settings.ts'
+import { type Admin, createAdmin, createDiagnose, createKafka, createPartitionConsumer, createWriteCheck, kafkaSettings } from './index.ts'
+import { forgetLogins } from './login-patch.ts'
+import { checkTopics } from './topic-check.ts'
+
+let brokers: SecuredBrokers
+let all: Admin
+const USER = 'somebody'
+const PASSWORD = 'right'
+
+const settingsOf = (address: string, env: Record<string, string> = {}) =>
+  loadSettings(kafkaSettings, { KAFKA_BROKERS: address, KAFKA_PARTITIONS: '1', KAFKA_REPLICATION_FACTOR: '1', ...env })
+const login = (password = PASSWORD, user = USER) => ({
+  KAFKA_SASL_MECHANISM: 'scram-sha-256',
+  KAFKA_SASL_USERNAME: user,
+  KAFKA_SASL_PASSWORD: password,
+})
+const clientOf = (address: string, env?: Record<string, string>) => {
+  const settings = settingsOf(address, env)
+  return { settings, diagnose: createDiagnose(settings), kafka: createKafka(settings, { clientId: 'test', logger: silentLogger }) }
+}
+const adminOf = (address: string, env?: Record<string, string>) => {
+  const client = clientOf(address, env)
+  const admin = createAdmin(client.kafka)
+  onTestFinished(() => admin.disconnect())
+  return { ...client, admin }
+}
+
+beforeAll(async () => {
+  brokers = await startSecuredBrokers()
+  all = createAdmin(clientOf(brokers.kafka.admin).kafka)
+  await all.connect()
+  await brokers.kafka.setPassword(USER, PASSWORD)
+})
+afterAll(async () => {
+  await all?.disconnect()
+  await brokers?.stop()
+})
+beforeEach(forgetLogins)
+
+const acl = (operation: AclOperationTypes, resourceType: AclResourceTypes, resourceName: string) => ({
+  resourceType,
+  resourceName,
+  resourcePatternType: ResourcePatternTypes.LITERAL,
+  principal: `User:${USER}`,
+  host: '*',
+  operation,
+  permissionType: AclPermissionTypes.ALLOW,
+})
+const grant = (...right: Parameters<typeof acl>) => all.createAcls({ acl: [acl(...right)] })
+
+describe('a client that is turned away', () => {
+  const { addresses, authorities } = { addresses: () => brokers.kafka.addresses, authorities: () => brokers.kafka.authorities }
+  const trusting = (authority: 'tls' | 'otherName' | 'expired') => ({ KAFKA_SSL: 'true', KAFKA_SSL_CA: authorities()[authority] })
+
+  it.each<[string, () => [string, Record<string, string>?], string, RegExp[]]>([
+    [
+      'a wrong password',
+      () => [addresses().scram, login('wrong')],
+      'authentication',
+      [/user "somebody"/, /SCRAM-SHA-256/, /KAFKA_SASL_PASSWORD/],
+    ],
+    ['an unknown user', () => [addresses().scram, login('right', 'nobody')], 'authentication', [/user "nobody"/, /KAFKA_SASL_USERNAME/]],
+    [
+      'a mechanism that is not offered',
+      () => [addresses().scram, { ...login(), KAFKA_SASL_MECHANISM: 'plain' }],
+      'authentication',
+      [/do not offer PLAIN/, /KAFKA_SASL_MECHANISM/],
+    ],
+    ['no login where one is demanded', () => [addresses().scram], 'authentication', [/demands a login/, /KAFKA_SASL_MECHANISM/]],
+    ['a login where none is taken', () => [brokers.kafka.admin, login()], 'authentication', [/takes no logins/, /KAFKA_SASL_MECHANISM/]],
+    ['the authority of another broker', () => [addresses().tls, trusting('otherName')], 'tls', [/KAFKA_SSL_CA/]],
+    ['only the authorities of the system', () => [addresses().tls, { KAFKA_SSL: 'true' }], 'tls', [/KAFKA_SSL_CA/]],
+    ['a certificate that has expired', () => [addresses().expired, trusting('expired')], 'tls', [/CERT_HAS_EXPIRED/, /Renew/]],
+    ['a certificate for another host', () => [addresses().otherName, trusting('otherName')], 'tls', [/names other hosts/, /KAFKA_BROKERS/]],
+    ['no certificate where one is demanded', () => [addresses().mutualTls, trusting('tls')], 'tls', [/KAFKA_SSL_CERT/, /KAFKA_SSL_KEY/]],
+    ['plain text to a port for TLS', () => [addresses().tls], 'tls', [/KAFKA_SSL=true/]],
+    ['TLS to a plain port', () => [brokers.kafka.admin, { KAFKA_SSL: 'true' }], 'tls', [/KAFKA_SSL\b/]],
+    ['TLS to a port for logins', () => [addresses().scram, { KAFKA_SSL: 'true', ...login() }], 'tls', [/KAFKA_SSL\b/]],
+    ['a host name that does not exist', () => ['no-such-host.invalid:9092'], 'address', [/KAFKA_BROKERS/, /no-such-host.invalid/]],
+    ['a port at which nothing listens', () => ['127.0.0.1:1'], 'outage', [/127.0.0.1:1/, /ECONNREFUSED/, /KAFKA_BROKERS/]],
+    [
+      'an address of the brokers that cannot be reached',
+      () => [addresses().unreachable],
+      'outage',
+      [/127.0.0.1:1 /, /advertised.listeners/],
+    ],
+  ])('is told of %s', { timeout: 30_000 }, async (_, client, reason, words) => {
+    const [address, env] = client()
+    const { admin, diagnose } = adminOf(address, env)
+    const error = await admin
+      .connect()
+      .then(() => admin.listTopics())
+      .then(
+        () => 'no error',
+        (error: unknown) => error,
+      )
+    const diagnosis = diagnose(error, 'connect')
+    expect(diagnosis).toMatchObject({ reason, blocked: reason !== 'outage' })
+    expect(diagnosis.message).toContain(address.split(':')[0])
+    for (const word of words) expect(diagnosis.message).toMatch(word)
+  })
+})
+
+describe('a user without a right', () => {
+  let topic: string
+  beforeEach(async () => {
+    topic = `${freshNames().topicPrefix}raw`
+    await all.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 2 }] })
+  })
+  const messageOf = (work: Promise<unknown>, diagnose: ReturnType<typeof createDiagnose>) =>
+    work.then(
+      () => 'allowed',
+      (error: unknown) => diagnose(error, 'do that').message,
+    )
+
+  it('learns which right is missing to write, before it writes anything', async () => {
+    const { kafka, diagnose } = clientOf(brokers.kafka.addresses.scram, login())
+    const writeCheck = createWriteCheck(kafka)
+    onTestFinished(() => writeCheck.disconnect())
+    await writeCheck.connect()
+    expect(await messageOf(writeCheck.check(topic), diagnose)).toMatch(/user "somebody".*write to topic .*raw.*TOPIC_AUTHORIZATION_FAILED/)
+    await grant(AclOperationTypes.DESCRIBE, AclResourceTypes.TOPIC, topic)
+    await waitUntil(
+      'the topic may be described',
+      () => messageOf(writeCheck.check(topic), diagnose),
+      (message) => /Produce.*Grant WRITE/.test(message),
+    )
+    await grant(AclOperationTypes.WRITE, AclResourceTypes.TOPIC, topic)
+    await waitUntil(
+      'it may write',
+      () => messageOf(writeCheck.check(topic), diagnose),
+      (message) => message === 'allowed',
+    )
+    expect((await all.fetchTopicOffsets(topic)).map(({ high }) => high)).toEqual(['0', '0'])
+  })
+
+  it('learns why a topic cannot be created, and which setting of a topic cannot be read', async () => {
+    const creating = { ...login(), KAFKA_CREATE_TOPICS: 'true' }
+    const { admin, settings, diagnose } = adminOf(brokers.kafka.addresses.scram, creating)
+    await admin.connect()
+    const other = `${topic}.other`
+    const check = (of = settings, name = other) => checkTopics(admin, of, [{ topic: name, maxValueBytes: 1000 }], silentLogger)
+    await grant(AclOperationTypes.DESCRIBE, AclResourceTypes.TOPIC, other)
+    await waitUntil(
+      'the creation is refused',
+      () => messageOf(check(), diagnose),
+      (message) => /create topic .*other \(TOPIC_AUTHORIZATION_FAILED.*Grant CREATE/.test(message),
+    )
+    await grant(AclOperationTypes.CREATE, AclResourceTypes.TOPIC, other)
+    await waitUntil(
+      'too few brokers are named',
+      () => messageOf(check({ ...settings, KAFKA_REPLICATION_FACTOR: 3 }), diagnose),
+      (message) => /INVALID_REPLICATION_FACTOR.*KAFKA_REPLICATION_FACTOR/.test(message),
+    )
+    await waitUntil(
+      'it is created, and its settings are a secret',
+      () => messageOf(check(), diagnose),
+      (message) => /read the settings of topic .*other .*Grant DESCRIBE_CONFIGS/.test(message),
+    )
+  })
+
+  it.each([
+    ['its group', AclResourceTypes.GROUP, /read topic .* in group .*GROUP_AUTHORIZATION_FAILED.*READ on the group/],
+    ['its topic', AclResourceTypes.TOPIC, /read topic .*TOPIC_AUTHORIZATION_FAILED/],
+  ])('goes on by itself when it may read %s', { timeout: 60_000 }, async (_, lacking, says) => {
+    const groupId = `${topic}.group`
+    const { kafka, diagnose } = clientOf(brokers.kafka.addresses.scram, login())
+    const admin = createAdmin(kafka)
+    await admin.connect()
+    onTestFinished(() => admin.disconnect())
+    await grant(AclOperationTypes.DESCRIBE, AclResourceTypes.TOPIC, topic)
+    const right = { [AclResourceTypes.GROUP]: groupId, [AclResourceTypes.TOPIC]: topic } as Record<AclResourceTypes, string>
+    for (const type of [AclResourceTypes.GROUP, AclResourceTypes.TOPIC])
+      if (type !== lacking) await grant(AclOperationTypes.READ, type, right[type])
+    await waitUntil(
+      'the topic may be described',
+      () => admin.fetchTopicMetadata({ topics: [topic] }).catch(() => undefined),
+      (metadata) => metadata !== undefined,
+    )
+    const dead: Error[] = []
+    const consumer = createPartitionConsumer(kafka, admin, {
+      groupId,
+      instance: 'test',
+      topic,
+      sessionTimeoutMs: 6000,
+      heartbeatIntervalMs: 1000,
+      maxWaitMs: 50,
+      maxFetchBytes: 1024 * 1024,
+      partitionsConcurrently: 1,
+      diagnose,
+      logger: silentLogger,
+      onAssigned: () => undefined,
+      onBatch: async () => undefined,
+      onDead: (error) => dead.push(error),
+    })
+    onTestFinished(() => consumer.stop())
+    await consumer.start()
+    const { problem } = await waitUntil(
+      'the problem is known',
+      async () => ({ problem: consumer.problem }),
+      ({ problem }) => problem !== undefined,
+    )
+    expect(problem).toMatchObject({ blocked: true, reason: 'authorization', message: expect.stringMatching(says) })
+    await grant(AclOperationTypes.READ, lacking, right[lacking])
+    await waitUntil(
+      'it fetches',
+      async () => consumer.joined && consumer.problem === undefined,
+      (healed) => healed,
+      { timeoutMs: 40_000 },
+    )
+    expect(dead).toEqual([])
+  })
+})
+
+describe('refused logins', () => {
+  it('are sent once by all clients of a process together, and again after a pause', { timeout: 30_000 }, async () => {
+    const require = createRequire(import.meta.url)
+    const { prototype } = require('kafkajs/src/network/connection')
+    const sent = vi.spyOn(prototype, 'send')
+    onTestFinished(() => sent.mockRestore())
+    const logins = () =>
+      (sent.mock.calls as [{ request: { apiName: string } }][]).filter(([{ request }]) => request.apiName === 'SaslHandshake').length
+    const clients = Array.from({ length: 4 }, () => adminOf(brokers.kafka.addresses.scram, login('wrong')).admin)
+    const connectAll = () => Promise.allSettled(clients.map((client) => client.connect()))
+    for (let round = 0; round < 3; round++) await connectAll()
+    expect(logins()).toBe(1)
+    await brokers.kafka.setPassword(USER, 'wrong')
+    onTestFinished(() => brokers.kafka.setPassword(USER, PASSWORD))
+    await waitUntil(
+      'all are logged in',
+      async () => (await connectAll()).map(({ status }) => status),
+      (states) => states.every((status) => status === 'fulfilled'),
+      { timeoutMs: 15_000 },
+    )
+    expect(logins()).toBe(5)
+  })
+})
+
+/** Self-signed for 127.0.0.1, valid for a hundred years. */
+const certificate = `-----BEGIN CERTIFICATE-----
+MIIBizCCATCgAwIBAgIUT5vYkna+UQe7o0EuB3U+pdTJ/nUwCgYIKoZIzj0EAwIw
+ETEPMA0GA1UEAwwGY2xpZW50MCAXDTI2MTEyNjE0NTcxMVoYDzIxMjYxMTAyMTQ1
+NzExWjARMQ8wDQYDVQQDDAZjbGllbnQwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AATD9P6Pu7+nmuLdCM5IEFm0P4g17sKehgHWYd46nV7bnH0uILyA15F4Kh0fE12L
+js2Hv/X97xRvTvhRAupx4HEIo2QwYjAdBgNVHQ4EFgQUDU90TopPTgtz8Y57Lnyk
+VSLCwoAwHwYDVR0jBBgwFoAUDU90TopPTgtz8Y57LnykVSLCwoAwDwYDVR0TAQH/
+BAUwAwEB/zAPBgNVHREECDAGhwR/AAABMAoGCCqGSM49BAMCA0kAMEYCIQCAjUag
+FE7fnb45oOvgOgPH5K1+l9cCsuDWp/a43lNR4QIhAPapVMBKmkY/XizCvBkM+0jA
+CR/uEDnThnkqAKEt44vp
+-----END CERTIFICATE-----
+`
+const key = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgGGLPeNFgQ456ZvUw
+vfJ0QppzqVDDYLYD5uwQDs/nVGyhRANCAATD9P6Pu7+nmuLdCM5IEFm0P4g17sKe
+hgHWYd46nV7bnH0uILyA15F4Kh0fE12Ljs2Hv/X97xRvTvhRAupx4HEI
+-----END PRIVATE KEY-----
+`
+
+it('shows the brokers the certificate of KAFKA_SSL_CERT', async () => {
+  const shown: string[] = []
+  const server = createServer({ cert: certificate, key, ca: certificate, requestCert: true, rejectUnauthorized: false }, (socket) => {
+    socket.on('error', () => undefined)
+    shown.push(`${socket.getPeerCertificate().subject?.CN} ${socket.authorized}`)
+    socket.destroy()
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => void server.close())
+  const mutual = { KAFKA_SSL: 'true', KAFKA_SSL_CA: certificate, KAFKA_SSL_CERT: certificate, KAFKA_SSL_KEY: key }
+  const { admin } = adminOf(`127.0.0.1:${(server.address() as AddressInfo).port}`, mutual)
+  await expect(admin.connect()).rejects.toThrow()
+  expect(shown[0]).toBe('client true')
+})
