@@ -1,5 +1,5 @@
 import { LOG_LEVELS } from './log.ts'
-import { choice, integer, type Loaded, loadSettings, type Settings, SettingsError, text } from './settings.ts'
+import { choice, integer, type Loaded, loadSettings, type Rule, type Settings, SettingsError, text } from './settings.ts'
 
 /** Settings of every process of ours. */
 export const processSettings = {
@@ -39,27 +39,22 @@ export const processSettings = {
   }),
 }
 
-/** What no single setting can tell by itself. */
-export const processFaults = (settings: Loaded<typeof processSettings>): string[] =>
-  settings.SHUTDOWN_DELAY_MS < settings.SHUTDOWN_DEADLINE_MS
-    ? []
-    : ['SHUTDOWN_DELAY_MS must be below SHUTDOWN_DEADLINE_MS: stopping would be cut off before it began']
+export const processRules: readonly Rule<typeof processSettings>[] = [
+  (settings) =>
+    settings.SHUTDOWN_DELAY_MS < settings.SHUTDOWN_DEADLINE_MS
+      ? undefined
+      : 'SHUTDOWN_DELAY_MS must be below SHUTDOWN_DEADLINE_MS: stopping would be cut off before it began',
+]
 
-/**
- * A process's settings, or its end: with exit code 2 and every fault on standard error.
- * @param faults what no single setting can tell by itself.
- */
+/** A process's settings, or its end: with exit code 2 and every problem on standard error. */
 export const settingsOrExit = <S extends Settings>(
   service: string,
   settings: S,
   env: NodeJS.ProcessEnv,
-  faults: (loaded: Loaded<S>) => string[],
+  rules: readonly Rule<NoInfer<S>>[],
 ): Loaded<S> => {
   try {
-    const loaded = loadSettings(settings, env)
-    const found = faults(loaded)
-    if (found.length > 0) throw new SettingsError(found)
-    return loaded
+    return loadSettings(settings, env, rules)
   } catch (error) {
     if (!(error instanceof SettingsError)) throw error
     process.stderr.write(`${service} cannot start. ${error.message}\n`)

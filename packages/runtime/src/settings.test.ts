@@ -26,6 +26,9 @@ const settings = {
   MYKAARMA_ALLOWED_ADDRESSES: addresses({ description: 'addresses' }),
   KAFKA_NAME: text({ default: 'n', description: 'name' }),
   REDIS_NOTE: optionalText({ description: 'note' }),
+  SHUTDOWN_DELAY_MS: integer({ default: 0, minimum: 0, maximum: 60_000, description: 'delay' }),
+  TRUSTED_PROXIES: addresses({ description: 'proxies' }),
+  SPOOL_DIR: optionalText({ description: 'folder' }),
 } satisfies Settings
 
 const load = (env: Record<string, string>) => loadSettings(settings, { KAFKA_BROKERS: 'a:1', ...env })
@@ -96,6 +99,46 @@ describe('loadSettings', () => {
     expect(load({ ...kubernetes, PATH: '/bin', POST: '1' }).PORT).toBe(8080)
   })
 
+  it.each([
+    ['SHUTDOWN_DELAY', 'SHUTDOWN_DELAY_MS'],
+    ['SHUTDOWN_DELAY_SECONDS', 'SHUTDOWN_DELAY_MS'],
+    ['TRUSTED_PROXY', 'TRUSTED_PROXIES'],
+    ['SPOOL_DIRECTORY', 'SPOOL_DIR'],
+    ['MAX_BODY_SIZE', 'MAX_BODY_BYTES'],
+    ['ALLOWED_ADDRESSES', 'MYKAARMA_ALLOWED_ADDRESSES'],
+    ['spool_dir', 'SPOOL_DIR'],
+  ])('takes %s for a misspelt %s', (name, meant) => {
+    expect(() => load({ [name]: 'x' })).toThrow(`${name} is not a setting; the nearest is ${meant}`)
+  })
+
+  it.each([
+    'HOSTNAME',
+    'PORTS',
+    'NODE_ENV',
+    'HTTP_PROXY',
+    'PROXIES',
+    'SPOOL_DIR_OF_ANOTHER',
+    'DELAY_MS',
+    'LOG_DIR',
+    'SHUTDOWN',
+    'MAX_OLD_SPACE_SIZE',
+  ])('leaves %s to others', (name) => {
+    expect(load({ [name]: 'x' }).PORT).toBe(8080)
+  })
+
+  it.each([
+    ['a line each', 'a=1\nb=2\n'],
+    ['lines of Windows and a byte order mark', '\ufeffa=1\r\nb=2\r\n'],
+    ['commas and lines', ' a=1,\n\n b=2 ,'],
+  ])('reads several secrets from a file with %s', (_, content) => {
+    const file = join(mkdtempSync(join(tmpdir(), 'settings-')), 'tokens')
+    writeFileSync(file, content)
+    expect([...load({ MYKAARMA_TOKENS_FILE: file }).MYKAARMA_TOKENS]).toEqual([
+      ['a', '1'],
+      ['b', '2'],
+    ])
+  })
+
   it('reads a secret from the file that NAME_FILE names, and refuses both ways at once', () => {
     const file = join(mkdtempSync(join(tmpdir(), 'settings-')), 'tokens')
     writeFileSync(file, 'a=1,b=2\n')
@@ -107,6 +150,8 @@ describe('loadSettings', () => {
 
   it('matches addresses by range, IPv4 within IPv6 included', () => {
     const allowed = load({ MYKAARMA_ALLOWED_ADDRESSES: '54.174.160.138, 10.0.0.0/8,2001:db8::/32' }).MYKAARMA_ALLOWED_ADDRESSES
+    const ported = ['54.174.160.138:51008', '[2001:db8::1]:443', '"[2001:db8::1]"', '[2001:db9::1]:443', '10.0.0.1:x']
+    expect(ported.map((address) => allowed?.includes(address))).toEqual([true, true, true, false, false])
     const includes = ['54.174.160.138', '::ffff:54.174.160.138', '10.9.9.9', '2001:db8::7', '54.174.160.139', '2001:db9::1', 'nonsense']
     expect(includes.map((address) => allowed?.includes(address))).toEqual([true, true, true, true, false, false, false])
     for (const wrong of ['10.0.0.0/33', 'example.org', '10.0.0.0/', '10.0.0.0/8/8', '10.0.0/8']) {
@@ -120,5 +165,7 @@ it('describes each setting in one row', () => {
   expect(rows).toHaveLength(2 + Object.keys(settings).length)
   expect(rows).toContain('| `KAFKA_BROKERS` | comma-separated list | **required** | brokers |')
   expect(rows).toContain('| `PORT` | integer, 0 to 65535 | `8080` | port |')
-  expect(rows).toContain('| `MYKAARMA_TOKENS` | `name=value`, comma-separated | none | tokens Also as `MYKAARMA_TOKENS_FILE`. |')
+  expect(rows).toContain(
+    '| `MYKAARMA_TOKENS` | `name=value`, separated by commas or line breaks | none | tokens Also as `MYKAARMA_TOKENS_FILE`. |',
+  )
 })

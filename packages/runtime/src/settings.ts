@@ -22,7 +22,9 @@ const secret = { secret: true } as const
 /** What the generated documentation calls the values of this setting. */
 type Shown = { readonly shown: string }
 
-export const text = (options: Defaulted<string> & { pattern?: string }) => Type.String({ minLength: 1, shown: 'text', ...options })
+/** `shown` names the accepted values, for the documentation and for errors. */
+export const text = (options: Defaulted<string> & { pattern?: string; shown?: string }) =>
+  Type.String({ minLength: 1, shown: 'text', ...options })
 
 export const optionalText = (options: Described) => Type.Optional(Type.String({ minLength: 1, shown: 'text', ...options }))
 
@@ -39,9 +41,9 @@ export const choice = <const T extends readonly string[]>(values: T, options: De
     { shown: values.map((value) => `\`${value}\``).join(', '), ...options },
   ) as unknown as ReturnType<typeof Type.Unsafe<T[number]>>
 
-const split = (value: string): string[] =>
+const split = (value: string, separator: string | RegExp = ','): string[] =>
   value
-    .split(',')
+    .split(separator)
     .map((item) => item.trim())
     .filter((item) => item !== '')
 
@@ -51,13 +53,16 @@ export const list = (options: Defaulted<string>) =>
     .Decode((value): readonly string[] => split(value))
     .Encode((value) => value.join(','))
 
-/** `name=value,name=value`: several secrets at once, so that one can be rotated without a gap. The names show up in metrics, the values never. */
+/**
+ * `name=value,name=value`: several secrets at once, so that one can be rotated without a gap. In a file each may have a line of its
+ * own. The names show up in metrics, the values never.
+ */
 export const namedSecrets = (options: Described) =>
-  Type.Transform(Type.String({ shown: '`name=value`, comma-separated', default: '', ...secret, ...options }))
+  Type.Transform(Type.String({ shown: '`name=value`, separated by commas or line breaks', default: '', ...secret, ...options }))
     .Decode((value): ReadonlyMap<string, string> => {
       const named = new Map<string, string>()
-      for (const [i, item] of split(value).entries()) {
-        const [, name, content] = /^([A-Za-z0-9_.-]+)=(.+)$/s.exec(item) ?? []
+      for (const [i, item] of split(value, /[,\r\n]/).entries()) {
+        const [, name, content] = /^([A-Za-z0-9_.-]+)=(.+)$/.exec(item) ?? []
         // Says which entry, never what it holds.
         if (name === undefined || content === undefined) throw new Error(`entry ${i + 1} is not of the form name=value`)
         if (named.has(name)) throw new Error(`the name ${name} is given twice`)
@@ -66,6 +71,9 @@ export const namedSecrets = (options: Described) =>
       return named
     })
     .Encode((value) => [...value].map((pair) => pair.join('=')).join(','))
+
+/** An address without the port that some gateways write into `X-Forwarded-For`: `192.0.2.1:51008`, `[2001:db8::1]:443`. */
+const withoutPort = (address: string): string => /^"?(?:\[(.+)\]|([\d.]+))(?::\d+)?"?$/.exec(address)?.slice(1).find(Boolean) ?? address
 
 /** Addresses and CIDR ranges, `10.0.0.0/8,2001:db8::1`; undefined when none is given. */
 export const addresses = (options: Described) =>
@@ -84,7 +92,11 @@ export const addresses = (options: Described) =>
         known.addSubnet(address, bits, family === 6 ? 'ipv6' : 'ipv4')
       }
       // BlockList looks through IPv4-mapped IPv6 addresses (::ffff:10.0.0.1) by itself.
-      return { ranges, includes: (address) => isIP(address) !== 0 && known.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4') }
+      const includes = (given: string): boolean => {
+        const address = withoutPort(given)
+        return isIP(address) !== 0 && known.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
+      }
+      return { ranges, includes }
     })
     .Encode((value) => value?.ranges.join(',') ?? '')
 
@@ -136,34 +148,80 @@ const textOf = (name: string, schema: TSchema, env: NodeJS.ProcessEnv): string |
 const serviceLink = /_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)$/
 const ourPrefixes = ['KAFKA_', 'REDIS_', 'MYKAARMA_']
 
+const units = /_(?:MS|MILLIS|MILLISECONDS|S|SECS?|SECONDS|MINUTES|BYTES|KB|KIB|MB|MIB|SIZE)$/
+const withoutUnit = (name: string): string => name.replace(units, '')
+
+/**
+ * Whether a name outside our prefixes means a setting of ours. It may be anybody's, so only close likeness counts: a slip of the pen
+ * in a long name, a missing or another unit, a longer last word, or a missing prefix.
+ */
+const means = (name: string, setting: string): boolean => {
+  if (!setting.includes('_') || setting.length < 8) return false
+  if (name.toUpperCase().replaceAll(/[.-]/g, '_') === setting) return true
+  if (distance(name, setting) <= (setting.length >= 12 ? 3 : 2)) return true
+  if (units.test(setting) && withoutUnit(name) === withoutUnit(setting)) return true
+  if (name.startsWith(setting) && !name.slice(setting.length).includes('_')) return true
+  return name.length >= 12 && setting === `MYKAARMA_${name}`
+}
+
 const misspelt = (settings: Settings, env: NodeJS.ProcessEnv): string[] => {
   const known = Object.entries(settings).flatMap(([name, schema]) => (schema.secret ? [name, `${name}_FILE`] : [name]))
   // A prefix of which this process has no setting is left alone: services may share one environment file.
   const prefixes = ourPrefixes.filter((prefix) => known.some((name) => name.startsWith(prefix)))
   return Object.keys(env).flatMap((name) => {
     if (known.includes(name) || serviceLink.test(name)) return []
-    const nearest = known.map((other) => ({ other, steps: distance(name, other) })).sort((a, b) => a.steps - b.steps)[0]
-    if (nearest === undefined) return []
-    // A name outside our prefixes may be anybody's: only a near miss of a long one of ours is taken for a slip.
-    if (!prefixes.some((prefix) => name.startsWith(prefix)) && !(nearest.steps <= 2 && nearest.other.length >= 8)) return []
-    return [`${name} is not a setting; the nearest is ${nearest.other}`]
+    const byDistance = known.map((other) => ({ other, steps: distance(name, other) })).sort((a, b) => a.steps - b.steps)
+    const meant = byDistance.find(({ other }) => means(name, other)) ?? byDistance[0]
+    if (meant === undefined) return []
+    if (!prefixes.some((prefix) => name.startsWith(prefix)) && !means(name, meant.other)) return []
+    return [`${name} is not a setting; the nearest is ${meant.other}`]
   })
 }
 
+/** What no single setting can tell by itself: a sentence, or undefined if all is well. */
+export type Rule<S extends Settings> = (settings: Loaded<S>) => string | undefined
+
+/** Thrown when a rule reads a setting that is wrong by itself, and so is already reported. */
+const isWrong = Symbol('wrong setting')
+
 /**
  * Reads and checks all settings.
- * @throws SettingsError naming every fault at once.
+ * @param rules are checked too, except those that read a setting which is wrong by itself.
+ * @throws SettingsError naming every problem at once.
  */
-export const loadSettings = <S extends Settings>(settings: S, env: NodeJS.ProcessEnv): Loaded<S> => {
+export const loadSettings = <S extends Settings>(
+  settings: S,
+  env: NodeJS.ProcessEnv,
+  rules: readonly Rule<NoInfer<S>>[] = [],
+): Loaded<S> => {
   const faults = misspelt(settings, env)
+  const wrong = new Set<PropertyKey>()
   const loaded: Record<string, unknown> = {}
   for (const [name, schema] of Object.entries(settings)) {
     try {
       const value = textOf(name, schema, env) ?? (schema.default === undefined ? undefined : String(schema.default))
       if (value !== undefined) loaded[name] = decode(schema, value)
-      else if (!isOptional(schema)) faults.push(`${name} is missing: ${schema.description}`)
+      else if (!isOptional(schema)) {
+        wrong.add(name)
+        faults.push(`${name} is missing: ${schema.description}`)
+      }
     } catch (error) {
+      wrong.add(name)
       faults.push(`${name}: ${(error as Error).message}`)
+    }
+  }
+  const readable = new Proxy(loaded as Loaded<S>, {
+    get: (target, name) => {
+      if (wrong.has(name)) throw isWrong
+      return Reflect.get(target, name)
+    },
+  })
+  for (const rule of rules) {
+    try {
+      const fault = rule(readable)
+      if (fault !== undefined) faults.push(fault)
+    } catch (error) {
+      if (error !== isWrong) throw error
     }
   }
   if (faults.length > 0) throw new SettingsError(faults)

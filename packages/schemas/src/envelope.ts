@@ -3,6 +3,7 @@
  * as it is, unknown fields included: an event with an odd phone number is still the truth. Nothing here throws.
  */
 import { type Static, Type } from '@sinclair/typebox'
+import { declaredEncoding, decodeText } from './charset.ts'
 import { mayRound, mayRoundWithin, parseJson } from './json.ts'
 import { failed, ok, type Result } from './result.ts'
 
@@ -51,6 +52,7 @@ export interface OtherEvent {
 }
 
 export type ParseFault =
+  /** The bytes are not of the declared charset, or not of UTF-8 if none is declared. */
   | 'not-utf8'
   | 'not-json'
   | 'nested-too-deep'
@@ -67,9 +69,6 @@ export type ParseResult =
   | { readonly ok: true; readonly value: CustomersEvent | OtherEvent }
   | (Failed<ParseFault> & { readonly eventId?: string })
 type Failed<Reason extends string> = Extract<Result<never, Reason>, { ok: false }>
-
-// Fatal: replacing broken bytes would change a customer's data without a word. A byte order mark is dropped.
-const utf8 = new TextDecoder('utf-8', { fatal: true })
 
 const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value)
 const asText = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)
@@ -113,18 +112,26 @@ const parseCustomers = (type: string, envelope: JsonObject, mayRoundInside: bool
   return ok({ kind: 'customers', type, envelope, customerUuid, customerWithVehicles: { ...customerWithVehicles, customer } })
 }
 
+export interface ParseOptions {
+  /** Content type with the charset of the bytes: a record's header `content-type`. Without it they are UTF-8. */
+  readonly contentType?: string | undefined
+  /** False rounds numbers that a double cannot hold. It is for readers that look only at ids and the type. */
+  readonly exactNumbers?: boolean
+}
+
 /**
  * Reads one event from the bytes of a request body or of a Kafka record.
  * @returns the event, or which {@link ParseFault} makes it unusable. Never throws.
  */
-export const parseEvent = (body: Uint8Array): ParseResult => {
+export const parseEvent = (body: Uint8Array, { contentType, exactNumbers = true }: ParseOptions = {}): ParseResult => {
+  const encoding = contentType === undefined ? undefined : declaredEncoding(contentType)
   let text: string
   try {
-    text = utf8.decode(body)
+    text = decodeText(body, encoding)
   } catch {
-    return failed('not-utf8', 'the body is not UTF-8')
+    return failed('not-utf8', `the body is not ${encoding ?? 'UTF-8'}`)
   }
-  const mayRoundInside = mayRoundWithin(text)
+  const mayRoundInside = exactNumbers && mayRoundWithin(text)
   const parsed = parseText(text, 'not-json', mayRoundInside && mayRound(text))
   if (!parsed.ok) return parsed
   const envelope = parsed.value

@@ -1,3 +1,4 @@
+export * from './charset.ts'
 export * from './customer.ts'
 export * from './envelope.ts'
 export { isRawNumber } from './json.ts'

@@ -20,6 +20,8 @@ export const topicNames = (prefix: string = DEFAULT_TOPIC_PREFIX): TopicNames =>
 export const RAW_HEADERS = {
   /** `mykaarma-signature-token` as delivered; absent when the sender gave none and authentication was off. */
   signature: 'signature',
+  /** Content type of the body, if it is not `text/plain` or `application/json` in UTF-8. {@link parseEvent} needs its charset. */
+  contentType: 'content-type',
   /** W3C trace context, when the request carried one. */
   traceparent: 'traceparent',
 } as const

@@ -1,20 +1,28 @@
 import { createHmac } from 'node:crypto'
 import { createRegistry } from '@customer-stream/runtime'
-import { topicNames } from '@customer-stream/schemas'
+import { parseEvent, topicNames } from '@customer-stream/schemas'
 import { describe, expect, it } from 'vitest'
-import { type AppDependencies, type AppOptions, createApp, WEBHOOK_PATH } from './app.ts'
+import { type AppDependencies, type AppOptions, createApp, HEALTH_PATH, type Refusal, WEBHOOK_PATH } from './app.ts'
 import { createAuthenticate } from './authenticate.ts'
 import { createIngressMetrics } from './metrics.ts'
 import type { End } from './publisher.ts'
+import type { Suspicion } from './webhook-route.ts'
 
 type Published = Parameters<AppDependencies['publish']>[0]
 
 const sign = (body: Uint8Array | string) => `sha256=${createHmac('sha256', 's3cret').update(body).digest('hex')}`
-const authenticate = createAuthenticate(new Map([['k', 's3cret']]), new Map([['t', 'tok']]))
+const authenticate = createAuthenticate({ secrets: new Map([['k', 's3cret']]), tokens: new Map([['t', 'tok']]) })
 
-const start = ({ outcome = 'stored', ...options }: Partial<AppOptions> & { outcome?: End | Promise<End> | Error } = {}) => {
+const start = ({
+  outcome = 'stored',
+  ready = true,
+  ...options
+}: Partial<AppOptions> & { outcome?: End | Promise<End> | Error; ready?: boolean } = {}) => {
   const published: Published[] = []
   const internalErrors: Error[] = []
+  const refusals: Refusal[] = []
+  const suspicions: Suspicion[] = []
+  const registry = createRegistry('test')
   const stopping = new AbortController()
   const app = createApp(
     {
@@ -26,16 +34,21 @@ const start = ({ outcome = 'stored', ...options }: Partial<AppOptions> & { outco
       },
       topics: topicNames(),
       metrics: createIngressMetrics(
-        createRegistry('test'),
+        registry,
         () => ({ records: 0, bytes: 0 }),
         () => ({ records: 0, bytes: 0, oldestAt: undefined }),
         () => 0,
       ),
       onInternalError: (error) => internalErrors.push(error),
+      onRefused: (refusal) => refusals.push(refusal),
+      onSuspicion: (suspicion) => suspicions.push(suspicion),
+      isReady: async () => ready,
       stopping: stopping.signal,
     },
     {
       maxBodyBytes: 10_000,
+      maxReceivingBytes: 16_000_000,
+      fallbackEncoding: 'utf-8',
       acceptDeadlineMs: 1000,
       maxConnections: 100,
       keepAliveTimeoutMs: 1000,
@@ -54,7 +67,7 @@ const start = ({ outcome = 'stored', ...options }: Partial<AppOptions> & { outco
       headers: Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as Record<string, string>,
     })
   }
-  return { app, post, published, internalErrors, stopping }
+  return { app, post, published, internalErrors, refusals, suspicions, registry, stopping }
 }
 
 const customers = (customer: unknown) =>
@@ -220,14 +233,182 @@ it('ends each connection with its answer from the moment it is told to stop, and
   await closed
 })
 
-it('answers other addresses and methods with a problem document', async () => {
+it('answers other addresses with 404', async () => {
   const { app, internalErrors } = start()
-  for (const [method, url] of [
-    ['GET', WEBHOOK_PATH],
-    ['POST', '/'],
-  ] as const) {
-    const answer = await app.inject({ method, url })
-    expect([answer.statusCode, answer.json().type]).toEqual([404, 'not-found'])
+  for (const method of ['GET', 'POST'] as const) {
+    const answer = await app.inject({ method, url: '/' })
+    expect([answer.statusCode, answer.json().type, answer.headers.connection]).toEqual([404, 'not-found', 'close'])
   }
   expect(internalErrors).toEqual([])
+})
+
+it.each([
+  [WEBHOOK_PATH, 'GET', 'POST'],
+  [WEBHOOK_PATH, 'HEAD', 'POST'],
+  [WEBHOOK_PATH, 'PUT', 'POST'],
+  [WEBHOOK_PATH, 'OPTIONS', 'POST'],
+  [WEBHOOK_PATH, 'PROPFIND', 'POST'],
+  [HEALTH_PATH, 'POST', 'GET, HEAD'],
+])('answers %s %s with 405 and the allowed methods', async (url, method, allow) => {
+  const { app } = start()
+  const { statusCode, headers } = await app.inject({ method: method as 'GET', url })
+  expect([statusCode, headers.allow, headers.connection]).toEqual([405, allow, 'close'])
+})
+
+describe('a harmless difference costs no event:', () => {
+  it.each([
+    ['a trailing slash', `${WEBHOOK_PATH}/`],
+    ['a doubled slash', '//webhooks//mykaarma'],
+    ['a doubled slash at the end', `${WEBHOOK_PATH}//`],
+    ['a query', `${WEBHOOK_PATH}?source=crm&x=/`],
+    ['a percent-encoded letter', '/webhooks/my%6Baarma'],
+    ['capitals', '/Webhooks/MyKaarma'],
+    ['a whole URL', `http://example.org${WEBHOOK_PATH}`],
+  ])('%s', async (_, url) => {
+    const { app, published } = start()
+    const headers = { 'content-type': 'text/plain', 'mykaarma-signature-token': sign(valid), 'x-authorization-token': 'tok' }
+    expect((await app.inject({ method: 'POST', url, payload: valid, headers })).statusCode).toBe(202)
+    expect(published).toHaveLength(1)
+  })
+
+  it.each([
+    [undefined, undefined],
+    ['', ''],
+    ['application/octet-stream', 'application/octet-stream'],
+    ['multipart/form-data; boundary=x', 'multipart/form-data; boundary=x'],
+    ['nonsense', 'nonsense'],
+    ['TEXT/PLAIN;charset="UTF-8"', 'TEXT/PLAIN;charset="UTF-8"'],
+    ['text/plain', undefined],
+    ['application/json; charset=utf-8', undefined],
+  ])('content type %s, of which the record keeps %s', async (type, kept) => {
+    const { post, published } = start()
+    expect((await post(valid, { 'content-type': type })).statusCode).toBe(202)
+    expect(published[0]?.headers['content-type']).toBe(kept)
+  })
+})
+
+describe('the charset of a body', () => {
+  const text = customers({ customerUuid: 'José' })
+  const latin1 = Buffer.from(text, 'latin1')
+  it.each([
+    ['is honoured if declared', 'text/plain; charset=ISO-8859-1', latin1, sign(latin1), 'text/plain; charset=ISO-8859-1'],
+    ['is found by the signature over UTF-8', 'text/plain', latin1, sign(text), 'text/plain; charset=windows-1252'],
+    ['is honoured, and the signature may be over UTF-8', 'text/plain;charset=latin1', latin1, sign(text), 'text/plain;charset=latin1'],
+    [
+      'is UTF-8 if that was sent and the declared one was signed',
+      'text/plain; charset=iso-8859-1',
+      Buffer.from(text),
+      sign(latin1),
+      undefined,
+    ],
+    ['is UTF-8 if it was sent and ISO-8859-1 was signed', 'text/plain', Buffer.from(text), sign(latin1), undefined],
+    ['may be UTF-16', 'application/json; charset=utf-16', Buffer.from(text, 'utf16le'), sign(text), 'application/json; charset=utf-16'],
+    ['is UTF-8 if it declares ASCII', 'text/plain; charset=us-ascii', Buffer.from(text), sign(text), 'text/plain; charset=us-ascii'],
+    [
+      'is UTF-8 if nobody knows the declared one',
+      'text/plain; charset=klingon',
+      Buffer.from(text),
+      sign(text),
+      'text/plain; charset=klingon',
+    ],
+  ])('%s; the bytes are stored as sent', async (_, type, body, signature, kept) => {
+    const { post, published } = start()
+    expect((await post(body, { 'content-type': type, 'mykaarma-signature-token': signature })).statusCode).toBe(202)
+    expect(published[0]?.value).toEqual(body)
+    expect([published[0]?.key?.toString(), published[0]?.headers['content-type']]).toEqual(['José', kept])
+    // What a subscriber reads from the record.
+    expect(parseEvent(body, { contentType: published[0]?.headers['content-type'] })).toMatchObject({
+      ok: true,
+      value: { customerUuid: 'José' },
+    })
+  })
+
+  it('is the fallback if none is declared and the body is not UTF-8', async () => {
+    const { post, published } = start({ fallbackEncoding: 'windows-1252' })
+    expect((await post(latin1)).statusCode).toBe(202)
+    expect((await post(text)).statusCode).toBe(202)
+    expect(published.map(({ key, headers }) => [key?.toString(), headers['content-type']])).toEqual([
+      ['José', 'text/plain; charset=windows-1252'],
+      ['José', undefined],
+    ])
+  })
+
+  it('is kept in quarantine too', async () => {
+    const { post, published } = start()
+    await post('é', { 'content-type': 'text/plain; charset=utf-16' })
+    expect(published[0]?.headers).toMatchObject({ reason: 'not-json', 'content-type': 'text/plain; charset=utf-16' })
+  })
+
+  it('helps no request whose text was changed', async () => {
+    const other = Buffer.from(text.replace('José', 'Josè'), 'latin1')
+    expect((await start().post(other, { 'mykaarma-signature-token': sign(text) })).statusCode).toBe(401)
+  })
+})
+
+describe('a refusal', () => {
+  it.each([
+    ['unauthenticated', { 'mykaarma-signature-token': sign('other') }, WEBHOOK_PATH, valid],
+    ['not-found', {}, '/webhook', valid],
+    ['too-large', {}, WEBHOOK_PATH, 'x'.repeat(10_001)],
+  ])('as %s ends the connection, and is reported if it carries headers of the sender', async (problem, headers, url, payload) => {
+    const { app, refusals, registry } = start()
+    const ours = { 'mykaarma-signature-token': sign(payload), 'x-authorization-token': 'tok', 'content-type': 'text/plain' }
+    const answer = await app.inject({ method: 'POST', url, payload, headers: { ...ours, ...headers } })
+    expect([answer.json().type, answer.headers.connection]).toEqual([problem, 'close'])
+    const seen = { problem, method: 'POST', path: url, contentType: 'text/plain', bytes: payload.length, address: '127.0.0.1' }
+    expect(refusals).toMatchObject([seen])
+    await app.inject({ method: 'POST', url, payload: 'x'.repeat(payload.length), headers: { 'content-type': 'text/plain' } })
+    expect(refusals).toHaveLength(1)
+    expect(await registry.getSingleMetricAsString('ingress_sender_refusals_total')).toContain(`problem="${problem}",service="test"} 1`)
+  })
+
+  it('of an address is always reported, with the address and the header that it came from', async () => {
+    const { post, refusals } = start({ allowedAddresses: { includes: () => false }, trustedProxies: { includes: () => true } })
+    const forwarded = '192.0.2.7:51008'
+    await post(valid, { 'x-forwarded-for': forwarded, 'mykaarma-signature-token': undefined, 'x-authorization-token': undefined })
+    expect(refusals).toMatchObject([{ problem: 'forbidden-address', address: forwarded, forwardedFor: forwarded, peer: '127.0.0.1' }])
+  })
+
+  it('of an authentic request keeps the connection', async () => {
+    const { post } = start()
+    for (const body of ['not JSON', '{}', valid]) expect((await post(body)).headers.connection).not.toBe('close')
+  })
+})
+
+it('answers the load balancer by readiness, and not once it is told to stop', async () => {
+  const ask = async ({ app }: ReturnType<typeof start>) => {
+    const { statusCode, headers, body } = await app.inject({ method: 'GET', url: HEALTH_PATH })
+    return [statusCode, body, headers.connection]
+  }
+  const ready = start()
+  expect(await ask(ready)).toEqual([200, '{"status":"ready"}', 'close'])
+  ready.stopping.abort()
+  expect(await ask(ready)).toEqual([503, '{"status":"not-ready"}', 'close'])
+  expect(await ask(start({ ready: false }))).toEqual([503, '{"status":"not-ready"}', 'close'])
+})
+
+it.each([
+  ['old-timestamp', { id: 'e', type: 'customers', timestamp: 1_795_000_000 }, '1795000000'],
+  ['old-timestamp', { id: 'e', type: 'customers', timestamp: '1795000000' }, '1795000000'],
+  ['type-spelling', { id: 'e', type: 'Customers' }, 'Customers'],
+  ['type-spelling', { id: 'e', type: ' customers' }, ' customers'],
+  ['type-spelling', { id: 'e', type: 'service_orders' }, 'service_orders'],
+  [undefined, { id: 'e', type: 'customers', timestamp: 1_795_000_000_000 }, ''],
+  [undefined, { id: 'e', type: 'a-new-type', timestamp: 1_795_000_000_000 }, ''],
+])('counts and reports as %s an accepted event that will never be applied', async (what, envelope, value) => {
+  const { post, suspicions, registry } = start()
+  const payload = { customerWithVehicles: { customer: { customerUuid: 'c' } } }
+  expect((await post(JSON.stringify({ ...envelope, payload }))).statusCode).toBe(202)
+  expect(suspicions).toEqual(what === undefined ? [] : [{ what, eventId: 'e', value }])
+  const counted = await registry.getSingleMetricAsString('ingress_suspicious_events_total')
+  if (what !== undefined) expect(counted).toContain(`what="${what}",service="test"} 1`)
+})
+
+it('rounds numbers, which it does not need: a long one in deep JSON costs no event', async () => {
+  const { post, published } = start({ maxBodyBytes: 1_000_000 })
+  const deep = `[12345678901234567890,${'['.repeat(100_000)}${']'.repeat(100_000)}]`
+  const payload = `{"customerWithVehicles":{"customer":{"customerUuid":"c","x":${deep}}}}`
+  const body = `{"id":"e","type":"customers","timestamp":1795000000000,"payload":${payload}}`
+  expect((await post(body)).statusCode).toBe(202)
+  expect(published[0]?.value.toString()).toBe(body)
 })

@@ -1,11 +1,27 @@
-import { STATUS_CODES } from 'node:http'
+import { type IncomingMessage, METHODS, STATUS_CODES } from 'node:http'
+import type { Duplex } from 'node:stream'
 import type { TopicNames } from '@customer-stream/schemas'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
-import type { Authenticate } from './authenticate.ts'
+import { type Authenticate, SIGNATURE_HEADER, TOKEN_HEADER } from './authenticate.ts'
 import type { IngressMetrics } from './metrics.ts'
 import { PROBLEM_CONTENT_TYPE, type Problem, problemDocument, problems } from './problem.ts'
 import type { End, Outcome } from './publisher.ts'
-import { type RoutedRecord, routeBody } from './webhook-route.ts'
+import { BodyError, createReceiveBody } from './receive-body.ts'
+import { type RoutedRecord, routeBody, type Suspicion } from './webhook-route.ts'
+
+/** A refused request, for the log. Free of secrets and of the body. */
+export interface Refusal {
+  readonly problem: Problem
+  readonly method: string
+  readonly path: string
+  readonly contentType: string | undefined
+  /** The declared size of the body; undefined for a chunked one. */
+  readonly bytes: number | undefined
+  /** The sender's address: the peer's, or the one that a trusted proxy names. */
+  readonly address: string
+  readonly peer: string | undefined
+  readonly forwardedFor: string | undefined
+}
 
 export interface AppDependencies {
   /** Undefined switches authentication off. */
@@ -17,6 +33,12 @@ export interface AppDependencies {
   readonly topics: TopicNames
   readonly metrics: IngressMetrics
   readonly onInternalError: (error: Error) => void
+  /** Called for each refused request that carries one of the sender's headers, and for each forbidden address. */
+  readonly onRefused: (refusal: Refusal) => void
+  /** Called for each stored event that will probably never be applied, although it is answered with 202. */
+  readonly onSuspicion: (suspicion: Suspicion) => void
+  /** Whether the process is ready, for the load balancer. Called at most once a second. */
+  readonly isReady: () => Promise<boolean>
   /** Aborts when the process is told to stop. Requests are still served; each answer ends its connection. */
   readonly stopping: AbortSignal
 }
@@ -27,6 +49,10 @@ interface AddressSet {
 
 export interface AppOptions {
   readonly maxBodyBytes: number
+  /** Bytes of all bodies together that are still arriving. */
+  readonly maxReceivingBytes: number
+  /** Charset of bodies that declare none and are not UTF-8; undefined makes them unusable. */
+  readonly fallbackEncoding: string | undefined
   readonly acceptDeadlineMs: number
   readonly maxConnections: number
   readonly keepAliveTimeoutMs: number
@@ -38,30 +64,60 @@ export interface AppOptions {
 }
 
 export const WEBHOOK_PATH = '/webhooks/mykaarma'
+export const HEALTH_PATH = '/healthz'
+
+/** Load balancers ask often, and so may strangers: the process asks Kafka once in this time. */
+const READINESS_MAX_AGE_MS = 1000
 
 /** Seconds after which the sender may try again. It backs off by itself; this is for people and other clients. */
 const RETRY_AFTER_SECONDS = '5'
 
-/** After an answer to what was no request, the peer has this long to read it and to close. */
+/** After a refusal, the peer has this long to read the answer and to close. */
 const FAREWELL_MS = 1000
+
+/**
+ * Ends a socket after its last answer. Not at once: if bytes of the request arrived after the end, the peer's system would
+ * reset the connection and throw the answer away. A peer that does not close its side would keep its place for ever.
+ */
+const endSlowly = (socket: Duplex): void => {
+  socket.end()
+  setTimeout(() => socket.destroy(), FAREWELL_MS).unref()
+}
+
+const documentedContentType = /^\s*(?:text\/plain|application\/json)\s*(?:;|$)/i
 
 const oneHeader = (value: string | string[] | undefined): string | undefined => (Array.isArray(value) ? value.join(', ') : value)
 
-/** For what is no request that fastify could see: Node's HTTP parser gave up. */
+/** Names errors of Node's HTTP parser, which are raised before or beside fastify's request. */
 const problemOfClientError = (error: { code?: string }): Problem => {
   if (error.code === 'HPE_HEADER_OVERFLOW') return 'headers-too-large'
+  if (error.code === 'HPE_INVALID_EOF_STATE') return 'incomplete'
   return error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'request-timeout' : 'bad-request'
 }
 
 const problemOfError = (error: { code?: string; statusCode?: number }): Problem => {
-  if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') return 'too-large'
-  if (error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return 'unsupported-media-type'
+  if (error instanceof BodyError) return error.problem
   return error.statusCode !== undefined && error.statusCode < 500 ? 'bad-request' : 'internal-error'
 }
 
-/** The public HTTP contract. Order of checks: address, content type and size, signature and token over the raw bytes, parse, route. */
+/** Runs `ask` at most once in this time; in between everyone gets its last result. */
+const askedSeldom = (ask: () => Promise<boolean>, maxAgeMs: number) => {
+  let askedAt = Number.NEGATIVE_INFINITY
+  let result = Promise.resolve(false)
+  return (): Promise<boolean> => {
+    if (performance.now() - askedAt >= maxAgeMs) {
+      askedAt = performance.now()
+      result = ask()
+    }
+    return result
+  }
+}
+
+/** The public HTTP contract. Order of checks: path, method, address, size, signature and token over the raw bytes, parse, route. */
 export const createApp = (deps: AppDependencies, options: AppOptions): FastifyInstance => {
   const { metrics } = deps
+  // A request whose body ends in an error of Node's parser is answered and counted there.
+  const answeredByParser = new WeakMap<Duplex, Problem>()
   const rawAnswer = (problem: Problem) => {
     metrics.answers.inc({ answer: problem })
     const body = JSON.stringify(problemDocument(problem))
@@ -74,7 +130,9 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   }
   const app = fastify({
     logger: false,
-    bodyLimit: options.maxBodyBytes,
+    // One spelling of the path more or less must not cost an event.
+    routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, caseSensitive: false },
+    exposeHeadRoutes: false,
     // Slow senders must not hold connections for ever (fastify's default is no bound).
     requestTimeout: options.requestTimeoutMs,
     http: {
@@ -89,11 +147,12 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     },
     clientErrorHandler: (error, socket) => {
       if (error.code === 'ECONNRESET' || !socket.writable) return socket.destroy()
-      const { status, body, headers } = rawAnswer(problemOfClientError(error))
+      const problem = problemOfClientError(error)
+      answeredByParser.set(socket, problem)
+      const { status, body, headers } = rawAnswer(problem)
       const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
-      socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`)
-      // A peer that does not close its side would keep its place for ever. Not at once: what it is still sending would reset the connection under the answer.
-      setTimeout(() => socket.destroy(), FAREWELL_MS).unref()
+      socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`)
+      endSlowly(socket)
     },
     keepAliveTimeout: options.keepAliveTimeoutMs,
     // A second line behind the time for a request, for a client that writes requests and reads no answer. Above all those times in which silence is in order.
@@ -103,9 +162,37 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     ...(options.trustedProxies && { trustProxy: (address: string) => options.trustedProxies?.includes(address) ?? false }),
   })
 
+  /** Reports a refusal that its sender or the operator must mend. Other people's requests are only counted. */
+  const report = (request: FastifyRequest, problem: Problem) => {
+    const { headers, socket } = request
+    const isOurs = headers[SIGNATURE_HEADER] !== undefined || headers[TOKEN_HEADER] !== undefined
+    if (isOurs && problems[problem].status < 500) metrics.senderRefusals.inc({ problem })
+    else if (problem !== 'forbidden-address') return
+    const bytes = Number(headers['content-length'] ?? Number.NaN)
+    deps.onRefused({
+      problem,
+      method: request.method,
+      path: request.url,
+      contentType: request.contentType ?? headers['content-type'],
+      bytes: Number.isNaN(bytes) ? undefined : bytes,
+      address: request.ip,
+      peer: socket.remoteAddress,
+      forwardedFor: oneHeader(headers['x-forwarded-for']),
+    })
+  }
+
   const refuse = (reply: FastifyReply, problem: Problem, detail?: string) => {
+    const { request } = reply
     metrics.answers.inc({ answer: problem })
-    if (problem === 'unavailable') reply.header('retry-after', RETRY_AFTER_SECONDS)
+    report(request, problem)
+    if (problems[problem].status === 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
+    // A connection is kept only for a sender that has proved itself: strangers would fill `MAX_CONNECTIONS` with idle ones.
+    if (!request.isAuthentic) {
+      reply.header('connection', 'close')
+      const { socket } = request.raw
+      // Node calls it after the answer.
+      if (!request.raw.complete && socket) socket.destroySoon = () => endSlowly(socket)
+    }
     return reply.code(problems[problem].status).type(PROBLEM_CONTENT_TYPE).send(problemDocument(problem, detail))
   }
 
@@ -129,41 +216,104 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     done()
   })
 
+  app.decorateRequest('deadlineAt', 0)
+  app.decorateRequest('isAuthentic', false)
+  app.decorateRequest('contentType', undefined)
+
+  // Before fastify would receive the body.
+  app.addHook('onRequest', (request, reply, done) => {
+    if (request.is404) return void refuse(reply, 'not-found')
+    // The signature decides, not the label: fastify would refuse a content type that it cannot parse.
+    request.contentType = request.headers['content-type']
+    delete request.headers['content-type']
+    done()
+  })
+  app.setNotFoundHandler((_request, reply) => refuse(reply, 'not-found'))
+
   // The raw bytes are what was signed and what is stored; nothing may parse or decode them before.
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser(['text/plain', 'application/json'], { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+  const receiveBody = createReceiveBody({ maxBodyBytes: options.maxBodyBytes, maxBytesTogether: options.maxReceivingBytes })
+  app.addContentTypeParser('*', (_request, payload, done) => receiveBody(payload as IncomingMessage, done))
 
-  app.setErrorHandler((error: Error & { code?: string; statusCode?: number }, _request, reply) => {
+  app.setErrorHandler((error: Error & { code?: string; statusCode?: number }, request, reply) => {
+    const byParser = answeredByParser.get(request.raw.socket)
+    if (byParser) {
+      report(request, byParser)
+      return reply.hijack()
+    }
     const problem = problemOfError(error)
     if (problem === 'internal-error') deps.onInternalError(error)
     return refuse(reply, problem)
   })
-  app.setNotFoundHandler((_request, reply) => refuse(reply, 'not-found'))
 
-  app.decorateRequest('deadlineAt', 0)
+  for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)
+  const refuseOtherMethods = (url: string, ...allowed: string[]) =>
+    app.route({
+      method: app.supportedMethods.filter((method) => !allowed.includes(method)),
+      url,
+      onRequest: (_request, reply) => void refuse(reply.header('allow', allowed.join(', ')), 'method-not-allowed'),
+      handler: () => undefined,
+    })
+
+  const isReady = askedSeldom(deps.isReady, READINESS_MAX_AGE_MS)
+  refuseOtherMethods(HEALTH_PATH, 'GET', 'HEAD')
+  app.route({
+    method: ['GET', 'HEAD'],
+    url: HEALTH_PATH,
+    handler: async (_request, reply) => {
+      const ready = !deps.stopping.aborted && (await isReady())
+      // Anyone may ask, so nobody keeps a connection by it.
+      return reply
+        .header('connection', 'close')
+        .code(ready ? 200 : 503)
+        .send({ status: ready ? 'ready' : 'not-ready' })
+    },
+  })
+
+  /** Neither the documented content type nor the headers of the sender: its body is not even received. */
+  const isForeign = ({ contentType, headers }: FastifyRequest): boolean =>
+    contentType !== undefined &&
+    !documentedContentType.test(contentType) &&
+    (deps.authenticate?.requiredHeaders ?? []).some((name) => headers[name] === undefined)
+
+  refuseOtherMethods(WEBHOOK_PATH, 'POST')
   app.post(
     WEBHOOK_PATH,
     {
       onRequest: (request, reply, done) => {
         request.deadlineAt = Math.min(performance.now() + options.acceptDeadlineMs, lastDeadline)
         if (options.allowedAddresses && !options.allowedAddresses.includes(request.ip)) refuse(reply, 'forbidden-address')
+        else if (isForeign(request)) refuse(reply, 'unsupported-media-type')
         else done()
       },
     },
     async (request: FastifyRequest, reply) => {
       // Fastify leaves the body of an empty request undefined.
       const body = (request.body as Buffer | undefined) ?? Buffer.alloc(0)
-      const signature = oneHeader(request.headers['mykaarma-signature-token'])
+      const { contentType } = request
+      const signature = oneHeader(request.headers[SIGNATURE_HEADER])
+      let encoding: string | undefined
       if (deps.authenticate) {
-        const by = deps.authenticate(body, { signature, token: oneHeader(request.headers['x-authorization-token']) })
+        const by = deps.authenticate(body, { signature, token: oneHeader(request.headers[TOKEN_HEADER]), contentType })
         if (!by) return refuse(reply, 'unauthenticated')
-        metrics.authenticated.inc({ ...by })
+        metrics.authenticated.inc({ secret: by.secret, token: by.token })
+        if (by.encoding !== undefined) metrics.transcoded.inc()
+        encoding = by.encoding
       }
-      const { record, answer, eventType } = routeBody(body, { signature, traceparent: oneHeader(request.headers.traceparent) }, deps.topics)
+      request.isAuthentic = true
+      const { record, answer, eventType, suspicion } = routeBody(
+        body,
+        { signature, traceparent: oneHeader(request.headers.traceparent), contentType, encoding },
+        { topics: deps.topics, fallbackEncoding: options.fallbackEncoding },
+      )
       const { end } = await deps.publish({ ...record, value: body, timestamp: Date.now() }, request.deadlineAt)
       metrics.published.inc({ event: eventType, outcome: end })
       if (end !== 'stored' && end !== 'spooled') return refuse(reply, 'unavailable', end)
       if (answer !== 'accepted') return refuse(reply, answer.problem, answer.detail)
+      if (suspicion) {
+        metrics.suspicious.inc({ what: suspicion.what })
+        deps.onSuspicion(suspicion)
+      }
       metrics.answers.inc({ answer: 'accepted' })
       return reply.code(202).type('application/json').send('{"status":"accepted"}')
     },
@@ -175,5 +325,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** By `performance.now()`: when the answer must be out. */
     deadlineAt: number
+    /** Its sender has proved itself, or need not. */
+    isAuthentic: boolean
+    contentType: string | undefined
   }
 }

@@ -4,16 +4,15 @@ import { createAuthenticate } from './authenticate.ts'
 
 const body = Buffer.from('{"id": "e",  "n": 12345678901234567890}')
 const sign = (secret: string, bytes: Uint8Array = body) => `sha256=${createHmac('sha256', secret).update(bytes).digest('hex')}`
-const authenticate = createAuthenticate(
-  new Map([
-    ['old', 'secret-1'],
-    ['new', 'secret-2'],
-  ]),
-  new Map([
-    ['a', 'token-1'],
-    ['b', 'token-2'],
-  ]),
-)
+const secrets = new Map([
+  ['old', 'secret-1'],
+  ['new', 'secret-2'],
+])
+const tokens = new Map([
+  ['a', 'token-1'],
+  ['b', 'token-2'],
+])
+const authenticate = createAuthenticate({ secrets, tokens })
 
 it('accepts any valid pair of secret and token and says which they were', () => {
   expect(authenticate(body, { signature: sign('secret-1'), token: 'token-2' })).toEqual({ secret: 'old', token: 'b' })

@@ -1,9 +1,15 @@
 import { loadSettings } from '@customer-stream/runtime'
-import { expect, it } from 'vitest'
-import { ingressSettings, settingsFaults } from './config.ts'
+import { describe, expect, it } from 'vitest'
+import { checksOf, ingressRules, ingressSettings } from './config.ts'
 
-const faults = (env: Record<string, string>) =>
-  settingsFaults(loadSettings(ingressSettings, { KAFKA_BROKERS: 'a:1', MYKAARMA_AUTH: 'off', ...env }))
+const faults = (env: Record<string, string>): string[] => {
+  try {
+    loadSettings(ingressSettings, { KAFKA_BROKERS: 'a:1', MYKAARMA_AUTH: 'off', ...env }, ingressRules)
+    return []
+  } catch (error) {
+    return (error as Error).message.split('\n').slice(1)
+  }
+}
 
 it('finds nothing wrong with the defaults', () => {
   expect(faults({})).toEqual([])
@@ -13,8 +19,48 @@ it.each([
   ['a stop too short for the requests under way', { SHUTDOWN_DELAY_MS: '16000' }, 'SHUTDOWN_DEADLINE_MS must be at least', '15000'],
   ['a queue too small for one body', { QUEUE_MAX_BYTES: '1048576' }, 'QUEUE_MAX_BYTES must be at least', '982000'],
   ['a body too large for the spool', { MAX_BODY_BYTES: '16777216', SPOOL_DIR: '/x' }, 'MAX_BODY_BYTES must be at most', '16711680'],
+  ['a bound below one body', { RECEIVE_MAX_BYTES: '1048576', MAX_BODY_BYTES: '1048577' }, 'RECEIVE_MAX_BYTES must be at least', '1048576'],
 ])('refuses %s, and names the bound', (_, env, fault, fitting) => {
   const name = fault.startsWith('SHUTDOWN') ? 'SHUTDOWN_DELAY_MS' : 'MAX_BODY_BYTES'
   expect(faults(env as Record<string, string>)).toEqual([expect.stringContaining(fault)])
   expect(faults({ ...(env as Record<string, string>), [name]: fitting })).toEqual([])
+})
+
+it('names what is wrong with pairs together with what is wrong by itself', () => {
+  const env = {
+    MYKAARMA_AUTH: 'signature+token',
+    PORT: 'x',
+    SHUTDOWN_DELAY_MS: '19000',
+    MYKAARMA_TOKENS: 'main=t',
+    QUEUE_MAX_BYTES: 'much',
+  }
+  // Nothing is said about pairs with QUEUE_MAX_BYTES: it is wrong by itself.
+  expect(faults(env)).toEqual([
+    expect.stringContaining('PORT: "x" is not accepted'),
+    expect.stringContaining('QUEUE_MAX_BYTES: "much" is not accepted'),
+    expect.stringContaining('SHUTDOWN_DEADLINE_MS must be at least'),
+    expect.stringContaining('MYKAARMA_SIGNING_SECRETS is missing'),
+  ])
+})
+
+describe('MYKAARMA_AUTH', () => {
+  const secrets = { MYKAARMA_SIGNING_SECRETS: 'main=s', MYKAARMA_TOKENS: 'main=t' } as const
+  it.each([
+    ['signature+token', { signature: true, token: true }],
+    ['on', { signature: true, token: true }],
+    ['signature', { signature: true, token: false }],
+    ['token', { signature: false, token: true }],
+    ['off', { signature: false, token: false }],
+  ] as const)('%s requires only the secrets that it checks', (auth, checks) => {
+    expect(checksOf(auth)).toEqual(checks)
+    const required = [checks.signature && 'MYKAARMA_SIGNING_SECRETS', checks.token && 'MYKAARMA_TOKENS'].filter((name) => name !== false)
+    expect(faults({ MYKAARMA_AUTH: auth })).toEqual(required.map((name) => expect.stringContaining(`${name} is missing`)))
+    expect(
+      faults({ MYKAARMA_AUTH: auth, ...Object.fromEntries(required.map((name) => [name, secrets[name as keyof typeof secrets]])) }),
+    ).toEqual([])
+  })
+
+  it('is signature+token if not given', () => {
+    expect(loadSettings(ingressSettings, { KAFKA_BROKERS: 'a:1', ...secrets }, ingressRules).MYKAARMA_AUTH).toBe('signature+token')
+  })
 })

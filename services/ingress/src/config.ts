@@ -5,10 +5,12 @@ import {
   type Loaded,
   namedSecrets,
   optionalText,
-  processFaults,
+  processRules,
   processSettings,
+  type Rule,
 } from '@customer-stream/runtime'
 import { kafkaSettings } from '@customer-stream/runtime/kafka'
+import { encodingOf } from '@customer-stream/schemas'
 
 export const ingressSettings = {
   ...processSettings,
@@ -16,18 +18,23 @@ export const ingressSettings = {
     default: 8080,
     minimum: 0,
     maximum: 65535,
-    description: 'Public port, for `POST /webhooks/mykaarma`. 0 takes a free one.',
+    description: 'Public port, for `POST /webhooks/mykaarma` and `GET /healthz`. 0 takes a free one.',
+  }),
+  MYKAARMA_AUTH: choice(['signature+token', 'signature', 'token', 'off', 'on'], {
+    default: 'signature+token',
+    description:
+      'Checks that a request must pass. `off` accepts any request: for development, never for the internet. `on` is the former name of `signature+token`.',
   }),
   MYKAARMA_SIGNING_SECRETS: namedSecrets({
     description:
-      'Keys of the signature (HMAC-SHA256). Several may be valid at once, so that one can be rotated. Required unless `MYKAARMA_AUTH=off`.',
+      'Keys of the signature (HMAC-SHA256). Several may be valid at once, so that one can be rotated. Required if `MYKAARMA_AUTH` checks the signature.',
   }),
   MYKAARMA_TOKENS: namedSecrets({
-    description: 'Values of `x-authorization-token` that are accepted, several at once. Required unless `MYKAARMA_AUTH=off`.',
+    description: 'Accepted values of `x-authorization-token`, several at once. Required if `MYKAARMA_AUTH` checks the token.',
   }),
-  MYKAARMA_AUTH: choice(['on', 'off'], {
-    default: 'on',
-    description: '`off` accepts any request without a check: for a desk, never for the internet.',
+  MYKAARMA_CHARSET: optionalText({
+    description:
+      'Charset of bodies that declare none and are not UTF-8, for example `windows-1252`. Without it they are unusable and go to quarantine.',
   }),
   MYKAARMA_ALLOWED_ADDRESSES: addresses({
     description: 'Only these may send; anyone may when not given. A second defence: the signature decides.',
@@ -39,6 +46,13 @@ export const ingressSettings = {
     maximum: 16_777_216,
     description: 'A larger request body is refused with 413. With `SPOOL_DIR` at most 16711680.',
   }),
+  RECEIVE_MAX_BYTES: integer({
+    default: 67_108_864,
+    minimum: 1_048_576,
+    maximum: 4_294_967_296,
+    description:
+      'Maximum bytes of all request bodies that are still arriving. Beyond it the body without progress for the longest time is refused with 503. Must be ≥ `MAX_BODY_BYTES`.',
+  }),
   ACCEPT_DEADLINE_MS: integer({
     default: 4000,
     minimum: 100,
@@ -49,7 +63,7 @@ export const ingressSettings = {
     default: 1000,
     minimum: 1,
     maximum: 100_000,
-    description: 'Connections to the public port; more are refused. Each may hold one body in memory.',
+    description: 'Connections to the public port; more are refused.',
   }),
   REQUEST_TIMEOUT_MS: integer({
     default: 10_000,
@@ -106,26 +120,49 @@ export const SPOOL_WAITING_BYTES = 16 * 1024 * 1024
 /** To flush and to leave Kafka, after the last request has met its deadline. */
 const AFTER_LAST_REQUEST_MS = 1000
 
-/** What no single setting can tell by itself. */
-export const settingsFaults = (settings: IngressSettings): string[] => {
-  const faults = processFaults(settings)
-  const stopMs = settings.SHUTDOWN_DELAY_MS + settings.ACCEPT_DEADLINE_MS + AFTER_LAST_REQUEST_MS
-  if (stopMs > settings.SHUTDOWN_DEADLINE_MS)
-    faults.push(
-      `SHUTDOWN_DEADLINE_MS must be at least SHUTDOWN_DELAY_MS + ACCEPT_DEADLINE_MS + 1000 = ${stopMs}: requests would be cut off`,
-    )
-  const recordBytes = settings.MAX_BODY_BYTES + RECORD_OVERHEAD_BYTES
-  if (recordBytes > settings.QUEUE_MAX_BYTES)
-    faults.push(`QUEUE_MAX_BYTES must be at least MAX_BODY_BYTES + 64 KiB = ${recordBytes}: the largest body would never be stored`)
-  if (settings.SPOOL_DIR !== undefined && recordBytes > SPOOL_WAITING_BYTES)
-    faults.push(
-      `MAX_BODY_BYTES must be at most ${SPOOL_WAITING_BYTES - RECORD_OVERHEAD_BYTES} with SPOOL_DIR: a larger body would never be spooled`,
-    )
-  if (settings.SPOOL_DIR !== undefined && settings.SPOOL_AFTER_MS >= settings.ACCEPT_DEADLINE_MS)
-    faults.push('SPOOL_AFTER_MS must be below ACCEPT_DEADLINE_MS: nothing would ever be spooled')
-  if (settings.MYKAARMA_AUTH === 'off') return faults
-  const missing = (['MYKAARMA_SIGNING_SECRETS', 'MYKAARMA_TOKENS'] as const)
-    .filter((name) => settings[name].size === 0)
-    .map((name) => `${name} is missing: give at least one name=value, or switch authentication off with MYKAARMA_AUTH=off`)
-  return [...faults, ...missing]
-}
+/** Which checks an authentic request passes. */
+export const checksOf = (auth: IngressSettings['MYKAARMA_AUTH']): { readonly signature: boolean; readonly token: boolean } => ({
+  signature: auth !== 'token' && auth !== 'off',
+  token: auth !== 'signature' && auth !== 'off',
+})
+
+const requiredSecret =
+  (name: 'MYKAARMA_SIGNING_SECRETS' | 'MYKAARMA_TOKENS', check: 'signature' | 'token'): Rule<typeof ingressSettings> =>
+  (settings) =>
+    !checksOf(settings.MYKAARMA_AUTH)[check] || settings[name].size > 0
+      ? undefined
+      : `${name} is missing: give at least one name=value, or name the other checks with MYKAARMA_AUTH (MYKAARMA_AUTH=off: none)`
+
+const largestRecordBytes = (settings: Pick<IngressSettings, 'MAX_BODY_BYTES'>): number => settings.MAX_BODY_BYTES + RECORD_OVERHEAD_BYTES
+
+export const ingressRules: readonly Rule<typeof ingressSettings>[] = [
+  ...processRules,
+  (settings) => {
+    const stopMs = settings.SHUTDOWN_DELAY_MS + settings.ACCEPT_DEADLINE_MS + AFTER_LAST_REQUEST_MS
+    if (stopMs > settings.SHUTDOWN_DEADLINE_MS)
+      return `SHUTDOWN_DEADLINE_MS must be at least SHUTDOWN_DELAY_MS + ACCEPT_DEADLINE_MS + 1000 = ${stopMs}: requests would be cut off`
+  },
+  (settings) => {
+    const recordBytes = largestRecordBytes(settings)
+    if (recordBytes > settings.QUEUE_MAX_BYTES)
+      return `QUEUE_MAX_BYTES must be at least MAX_BODY_BYTES + 64 KiB = ${recordBytes}: the largest body would never be stored`
+  },
+  (settings) => {
+    if (settings.SPOOL_DIR !== undefined && largestRecordBytes(settings) > SPOOL_WAITING_BYTES)
+      return `MAX_BODY_BYTES must be at most ${SPOOL_WAITING_BYTES - RECORD_OVERHEAD_BYTES} with SPOOL_DIR: a larger body would never be spooled`
+  },
+  (settings) => {
+    if (settings.SPOOL_DIR !== undefined && settings.SPOOL_AFTER_MS >= settings.ACCEPT_DEADLINE_MS)
+      return 'SPOOL_AFTER_MS must be below ACCEPT_DEADLINE_MS: nothing would ever be spooled'
+  },
+  (settings) => {
+    if (settings.MAX_BODY_BYTES > settings.RECEIVE_MAX_BYTES)
+      return `RECEIVE_MAX_BYTES must be at least MAX_BODY_BYTES = ${settings.MAX_BODY_BYTES}: the largest body would never arrive`
+  },
+  ({ MYKAARMA_CHARSET: charset }) => {
+    if (charset !== undefined && encodingOf(charset) === undefined)
+      return `MYKAARMA_CHARSET: ${JSON.stringify(charset)} is not a charset of the Encoding Standard, such as windows-1252`
+  },
+  requiredSecret('MYKAARMA_SIGNING_SECRETS', 'signature'),
+  requiredSecret('MYKAARMA_TOKENS', 'token'),
+]

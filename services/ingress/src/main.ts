@@ -24,19 +24,20 @@ import {
   createWriteCheck,
   TopicError,
 } from '@customer-stream/runtime/kafka'
-import { topicNames } from '@customer-stream/schemas'
+import { encodingOf, topicNames } from '@customer-stream/schemas'
 import { createApp } from './app.ts'
 import { createAuthenticate } from './authenticate.ts'
-import { ingressSettings, SPOOL_WAITING_BYTES, settingsFaults } from './config.ts'
+import { checksOf, ingressRules, ingressSettings, SPOOL_WAITING_BYTES } from './config.ts'
 import { createLanes } from './lanes.ts'
 import { createIngressMetrics } from './metrics.ts'
+import { createRefusalLog, createSuspicionLog } from './refusal-log.ts'
 import { openSpool, type Spool } from './spool/spool.ts'
 import { createSpooledPublish } from './spooled-publish.ts'
 
 /** A drain that Kafka refuses begins again after this time; one that goes on needs no beginning. */
 const DRAIN_INTERVAL_MS = 500
 
-const settings = settingsOrExit('ingress', ingressSettings, process.env, settingsFaults)
+const settings = settingsOrExit('ingress', ingressSettings, process.env, ingressRules)
 const logger = createLogger('ingress', settings.LOG_LEVEL)
 const lifecycle = createLifecycle({ logger, deadlineMs: settings.SHUTDOWN_DEADLINE_MS })
 const registry = createRegistry('ingress')
@@ -129,18 +130,29 @@ const spooled =
     },
   })
 
+const checked = checksOf(settings.MYKAARMA_AUTH)
 const app = createApp(
   {
     authenticate:
-      settings.MYKAARMA_AUTH === 'off' ? undefined : createAuthenticate(settings.MYKAARMA_SIGNING_SECRETS, settings.MYKAARMA_TOKENS),
+      checked.signature || checked.token
+        ? createAuthenticate({
+            secrets: checked.signature ? settings.MYKAARMA_SIGNING_SECRETS : undefined,
+            tokens: checked.token ? settings.MYKAARMA_TOKENS : undefined,
+          })
+        : undefined,
     publish: spooled?.publish ?? lanes.publish,
     topics,
     metrics,
     onInternalError: (err) => sayFailed({ err }),
+    onRefused: createRefusalLog(logger),
+    onSuspicion: createSuspicionLog(logger),
+    isReady: async () => (await checks()).every(({ ready }) => ready),
     stopping: stopping.signal,
   },
   {
     maxBodyBytes: settings.MAX_BODY_BYTES,
+    maxReceivingBytes: settings.RECEIVE_MAX_BYTES,
+    fallbackEncoding: encodingOf(settings.MYKAARMA_CHARSET ?? 'utf-8'),
     acceptDeadlineMs: settings.ACCEPT_DEADLINE_MS,
     maxConnections: settings.MAX_CONNECTIONS,
     keepAliveTimeoutMs: settings.KEEP_ALIVE_TIMEOUT_MS,
@@ -235,7 +247,10 @@ lifecycle.onStop('readiness', async () => {
 })
 
 try {
-  if (settings.MYKAARMA_AUTH === 'off') logger.warn('authentication is switched off: anyone who reaches this port is believed')
+  if (settings.MYKAARMA_AUTH === 'off')
+    logger.warn('MYKAARMA_AUTH=off: every request is accepted without a check; never do this on the internet')
+  if (settings.MYKAARMA_AUTH === 'on')
+    logger.warn('MYKAARMA_AUTH=on is the former name of signature+token and still works; please write the new name')
   const address = await adminApp.listen({ host: settings.HOST, port: settings.ADMIN_PORT })
   const publicAddress = await app.listen({ host: settings.HOST, port: settings.PORT })
   logger.info({ address: publicAddress, admin: address }, 'listening')

@@ -71,6 +71,12 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
       labelNames: ['answer'],
       registers,
     }),
+    senderRefusals: new Counter({
+      name: 'ingress_sender_refusals_total',
+      help: 'Requests refused with 4xx that carry a signature or a token, so probably events of the sender, by the type of the problem.',
+      labelNames: ['problem'],
+      registers,
+    }),
     dropped: new Counter({
       name: 'ingress_connections_dropped_total',
       help: 'Connections turned away without a word, because `MAX_CONNECTIONS` were open.',
@@ -80,6 +86,17 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
       name: 'ingress_authenticated_total',
       help: 'Authentic requests by the names of the secret and the token that matched; a rotation is over when the old name stands still.',
       labelNames: ['secret', 'token'],
+      registers,
+    }),
+    transcoded: new Counter({
+      name: 'ingress_transcoded_total',
+      help: 'Authentic requests whose signature is over the body in another charset than the one that was sent.',
+      registers,
+    }),
+    suspicious: new Counter({
+      name: 'ingress_suspicious_events_total',
+      help: 'Events answered with 202 that will probably never be applied: `old-timestamp` is before 2001, seconds perhaps; `type-spelling` differs from a known type only in case, blanks or hyphens.',
+      labelNames: ['what'],
       registers,
     }),
     published: new Counter({

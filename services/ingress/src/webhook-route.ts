@@ -1,6 +1,9 @@
+import { isUtf8 } from 'node:buffer'
 import {
   type CustomersEvent,
+  declaredEncoding,
   type OtherEvent,
+  otherPayloads,
   type ParseFault,
   parseEvent,
   QUARANTINE_HEADERS,
@@ -20,15 +23,37 @@ export interface Route {
   readonly record: RoutedRecord
   readonly answer: 'accepted' | { readonly problem: 'malformed-json' | 'unroutable'; readonly detail: string }
   readonly eventType: string
+  readonly suspicion?: Suspicion
 }
 
-export interface DeliveredHeaders {
+/** An event that is valid, and yet will probably never be applied. */
+export interface Suspicion {
+  /** `old-timestamp`: any other event of the customer is newer. `type-spelling`: no customers event, but it nearly says so. */
+  readonly what: (typeof SUSPICIONS)[number]
+  readonly eventId: string | undefined
+  /** The timestamp or the type. */
+  readonly value: string
+}
+
+export const SUSPICIONS = ['old-timestamp', 'type-spelling'] as const
+
+export interface Delivered {
   readonly signature: string | undefined
   readonly traceparent: string | undefined
+  readonly contentType: string | undefined
+  /** Charset that the signature has proved; undefined if it was over the bytes as they are. */
+  readonly encoding: string | undefined
+}
+
+export interface RouteOptions {
+  readonly topics: TopicNames
+  readonly fallbackEncoding: string | undefined
 }
 
 const traceparentForm = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
+const isUsual = /^(?:text\/plain|application\/json)(?:\s*;\s*charset=utf-?8)?$/i
 const MAX_DETAIL_CHARACTERS = 200
+const comparable = (type: string): string => type.toLowerCase().replaceAll(/[\s_-]/g, '')
 
 const text = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)
 
@@ -49,7 +74,28 @@ interface Unusable {
 
 const isMalformed = (reason: Unusable['reason']): boolean => reason === 'not-utf8' || reason === 'not-json'
 
-const quarantine = ({ reason, detail, eventId }: Unusable, topics: TopicNames): Route => ({
+/** 2001-09-09 in milliseconds. A timestamp below it is probably in seconds. */
+const OLDEST_PLAUSIBLE_MS = 1e12
+/** Types that the vendor names, without case, blanks and hyphens. */
+const knownTypes = new Map(['customers', ...Object.keys(otherPayloads)].map((type) => [comparable(type), type]))
+
+const suspicionOf = ({ type, envelope }: CustomersEvent | OtherEvent): Suspicion | undefined => {
+  const eventId = text(envelope.id)?.slice(0, MAX_DETAIL_CHARACTERS)
+  if ((knownTypes.get(comparable(type)) ?? type) !== type)
+    return { what: 'type-spelling', eventId, value: type.slice(0, MAX_DETAIL_CHARACTERS) }
+  const timestamp = Number(envelope.timestamp)
+  return timestamp < OLDEST_PLAUSIBLE_MS ? { what: 'old-timestamp', eventId, value: String(timestamp) } : undefined
+}
+
+/** The content type that a reader of the record needs; undefined for the usual ones. */
+const contentTypeToKeep = (body: Buffer, { contentType, encoding }: Delivered, fallback: string | undefined): string | undefined => {
+  const declared = declaredEncoding(contentType)
+  const inferred = encoding ?? declared ?? (fallback === undefined || isUtf8(body) ? 'utf-8' : fallback)
+  if (inferred !== (declared ?? 'utf-8')) return inferred === 'utf-8' ? undefined : `text/plain; charset=${inferred}`
+  return contentType === undefined || isUsual.test(contentType) ? undefined : contentType
+}
+
+const quarantine = ({ reason, detail, eventId }: Unusable, contentType: string | undefined, topics: TopicNames): Route => ({
   record: {
     topic: topics.quarantine,
     key: keyOf(eventId),
@@ -57,6 +103,7 @@ const quarantine = ({ reason, detail, eventId }: Unusable, topics: TopicNames): 
       [QUARANTINE_HEADERS.reason]: reason,
       [QUARANTINE_HEADERS.stage]: 'ingress',
       [QUARANTINE_HEADERS.detail]: detail.slice(0, MAX_DETAIL_CHARACTERS),
+      ...(contentType !== undefined && { [RAW_HEADERS.contentType]: contentType }),
     },
   },
   answer: { problem: isMalformed(reason) ? 'malformed-json' : 'unroutable', detail: reason },
@@ -64,16 +111,18 @@ const quarantine = ({ reason, detail, eventId }: Unusable, topics: TopicNames): 
 })
 
 /** Decides by content alone where an authentic body is stored: its own topic, or quarantine with a reason. Nothing authentic is thrown away. */
-export const routeBody = (body: Buffer, delivered: DeliveredHeaders, topics: TopicNames): Route => {
-  const parsed = parseEvent(body)
-  if (!parsed.ok) return quarantine(parsed, topics)
+export const routeBody = (body: Buffer, delivered: Delivered, { topics, fallbackEncoding }: RouteOptions): Route => {
+  const contentType = contentTypeToKeep(body, delivered, fallbackEncoding)
+  const parsed = parseEvent(body, { contentType, exactNumbers: false })
+  if (!parsed.ok) return quarantine(parsed, contentType, topics)
   const event = parsed.value
   // Without its key a customer's events would lose their partition.
   if (event.kind === 'customers' && !fitsKey(event.customerUuid)) {
     const detail = `customer.customerUuid has more than ${MAX_KEY_BYTES} bytes`
-    return quarantine({ reason: 'customer-uuid-too-long', detail }, topics)
+    return quarantine({ reason: 'customer-uuid-too-long', detail }, contentType, topics)
   }
   const { signature, traceparent } = delivered
+  const suspicion = suspicionOf(event)
   return {
     record: {
       topic: event.kind === 'customers' ? topics.customers : topics.other,
@@ -81,9 +130,11 @@ export const routeBody = (body: Buffer, delivered: DeliveredHeaders, topics: Top
       headers: {
         ...(signature !== undefined && { [RAW_HEADERS.signature]: signature }),
         ...(traceparent !== undefined && traceparentForm.test(traceparent) && { [RAW_HEADERS.traceparent]: traceparent }),
+        ...(contentType !== undefined && { [RAW_HEADERS.contentType]: contentType }),
       },
     },
     answer: 'accepted',
     eventType: event.kind,
+    ...(suspicion && { suspicion }),
   }
 }

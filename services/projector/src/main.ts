@@ -8,7 +8,7 @@ import {
   createObstacles,
   createRegistry,
   periodically,
-  processFaults,
+  processRules,
   type ReadinessCheck,
   settingsOrExit,
   untilDone,
@@ -26,7 +26,7 @@ import {
   readTopicIdentity,
   TopicError,
 } from '@customer-stream/runtime/kafka'
-import { connectRedis, createRedis, readDurability, redisFaults } from '@customer-stream/runtime/redis'
+import { connectRedis, createRedis, readDurability, redisRules } from '@customer-stream/runtime/redis'
 import { topicNames } from '@customer-stream/schemas'
 import { defaultGroupId, projectorSettings } from './config.ts'
 import { createProjection } from './consumer.ts'
@@ -41,7 +41,7 @@ import { createWatchdog } from './watchdog.ts'
 const COMMIT_INTERVAL_MS = 1000
 const LAG_INTERVAL_MS = 5000
 
-const settings = settingsOrExit('projector', projectorSettings, process.env, (loaded) => [...processFaults(loaded), ...redisFaults(loaded)])
+const settings = settingsOrExit('projector', projectorSettings, process.env, [...processRules, ...redisRules])
 const logger = createLogger('projector', settings.LOG_LEVEL)
 const lifecycle = createLifecycle({ logger, deadlineMs: settings.SHUTDOWN_DEADLINE_MS })
 const registry = createRegistry('projector')

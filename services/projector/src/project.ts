@@ -8,6 +8,7 @@ import {
   type ParseFault,
   type ProjectionFault,
   parseEvent,
+  RAW_HEADERS,
   readVersion,
   type Version,
 } from '@customer-stream/schemas'
@@ -18,6 +19,8 @@ export interface RawRecord {
   readonly timestamp: string
   readonly key: Buffer | null
   readonly value: Buffer | null
+  /** As kafkajs gives them: a header that occurs more than once is an array. */
+  readonly headers?: Readonly<Record<string, Buffer | string | (Buffer | string)[] | undefined>>
 }
 
 export type QuarantineReason = ParseFault | ProjectionFault | 'not-a-customers-event' | 'too-far-in-future'
@@ -62,8 +65,10 @@ const poisonOf = (record: RawRecord, reason: QuarantineReason, detail: string, i
   ...(id !== undefined && { id }),
 })
 
+export const contentTypeOf = ({ headers }: RawRecord): string | undefined => headers?.[RAW_HEADERS.contentType]?.toString()
+
 const read = (record: RawRecord, maxFutureMs: number): Candidate | Poison => {
-  const parsed = parseEvent(record.value ?? Buffer.alloc(0))
+  const parsed = parseEvent(record.value ?? Buffer.alloc(0), { contentType: contentTypeOf(record) })
   if (!parsed.ok) return poisonOf(record, parsed.reason, parsed.detail, parsed.eventId)
   const event = parsed.value
   if (event.kind !== 'customers') return poisonOf(record, 'not-a-customers-event', `the type is ${event.type.slice(0, 100)}`)

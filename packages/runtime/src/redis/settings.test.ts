@@ -1,9 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { loadSettings } from '../settings.ts'
-import { redisFaults, redisSettings } from './settings.ts'
+import { redisRules, redisSettings } from './settings.ts'
 
-const faultsOf = (url: string, cluster: boolean) =>
-  redisFaults(loadSettings(redisSettings, { REDIS_URL: url, REDIS_CLUSTER: String(cluster) }))
+const load = (url: string, cluster = false) => loadSettings(redisSettings, { REDIS_URL: url, REDIS_CLUSTER: String(cluster) }, redisRules)
 
 describe('the address of Redis', () => {
   it.each([
@@ -11,15 +10,16 @@ describe('the address of Redis', () => {
     ['one node of a cluster', 'redis://:secret@a', true],
     ['several nodes of a cluster', 'redis://a:1, redis://[::1]:2/0', true],
   ])('may be %s', (_, url, cluster) => {
-    expect(faultsOf(url, cluster)).toEqual([])
+    expect(load(url, cluster).REDIS_URL).toBe(url)
   })
 
   it.each([
     ['several servers where no cluster is meant', 'redis://a,redis://b', false, 'REDIS_CLUSTER=true'],
     ['a database of a cluster', 'redis://a/1', true, 'database 0'],
-    ['a list of which one is no address', 'redis://a,b:6379', true, 'not an address'],
-    ['no address at all', 'redis://a:port', false, 'not an address'],
+    ['a list of which one is no address', 'redis://a,b:6379', true, 'must be redis://host:port'],
+    ['an address without its scheme', 'localhost:6379', false, 'expected redis://[user:password@]host:port[/database] or rediss://'],
+    ['no address at all', 'redis://a:port', false, 'must be redis://host:port'],
   ])('may not be %s', (_, url, cluster, said) => {
-    expect(faultsOf(url, cluster)).toEqual([expect.stringContaining(said)])
+    expect(() => load(url, cluster)).toThrow(said)
   })
 })

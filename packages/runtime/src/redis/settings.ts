@@ -1,4 +1,4 @@
-import { flag, integer, type Loaded, text } from '../settings.ts'
+import { flag, integer, type Rule, text } from '../settings.ts'
 
 export const redisSettings = {
   REDIS_URL: {
@@ -6,6 +6,7 @@ export const redisSettings = {
       description:
         '`redis://` or `rediss://` address, with user, password and database where needed. Of a cluster any node, or several, comma-separated: the others are found.',
       pattern: '^rediss?://.+',
+      shown: '`redis://[user:password@]host:port[/database]` or `rediss://…`',
     }),
     secret: true,
   },
@@ -35,11 +36,19 @@ export const redisSettings = {
   }),
 }
 
-/** What no single setting can tell by itself. */
-export const redisFaults = ({ REDIS_URL: text, REDIS_CLUSTER: isCluster }: Loaded<typeof redisSettings>): string[] => {
-  const urls = text.split(',').map((url) => url.trim())
-  if (!urls.every((url) => /^rediss?:/.test(url) && URL.canParse(url))) return ['REDIS_URL is not an address, or not a list of them']
-  if (!isCluster) return urls.length > 1 ? ['REDIS_URL names several nodes, which only a cluster has: REDIS_CLUSTER=true'] : []
+const urlsOf = (text: string): string[] => text.split(',').map((url) => url.trim())
+const areUrls = (urls: readonly string[]): boolean => urls.every((url) => /^rediss?:/.test(url) && URL.canParse(url))
+
+export const redisRules: readonly Rule<typeof redisSettings>[] = [
+  ({ REDIS_URL }) =>
+    areUrls(urlsOf(REDIS_URL)) ? undefined : 'REDIS_URL must be redis://host:port, or several of them separated by commas',
+  ({ REDIS_URL, REDIS_CLUSTER }) =>
+    !REDIS_CLUSTER && urlsOf(REDIS_URL).length > 1
+      ? 'REDIS_URL names several nodes, which only a cluster has: REDIS_CLUSTER=true'
+      : undefined,
   // ioredis would leave it out and write to database 0.
-  return urls.every((url) => /^\/?0?$/.test(new URL(url).pathname)) ? [] : ['REDIS_URL names a database; a cluster has database 0 alone']
-}
+  ({ REDIS_URL, REDIS_CLUSTER }) =>
+    REDIS_CLUSTER && areUrls(urlsOf(REDIS_URL)) && !urlsOf(REDIS_URL).every((url) => /^\/?0?$/.test(new URL(url).pathname))
+      ? 'REDIS_URL names a database; a cluster has database 0 alone'
+      : undefined,
+]

@@ -3,7 +3,7 @@
  */
 import { createLogger, integer, loadSettings } from '@customer-stream/runtime'
 import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
-import { connectRedis, createRedis, redisFaults, redisSettings } from '@customer-stream/runtime/redis'
+import { connectRedis, createRedis, redisRules, redisSettings } from '@customer-stream/runtime/redis'
 import { MAX_FUTURE_MS, PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { unlessAborted } from '../brokers/unless-aborted.ts'
@@ -55,9 +55,7 @@ const { parts, settings } = readCommandLine({
     if (parts.sample === 0) throw new Error('--sample 0 leaves nothing to compare')
     if (parts.sinceMs !== undefined && parts.untilMs !== undefined && parts.untilMs <= parts.sinceMs)
       throw new Error('--until must be after --since')
-    const settings = loadSettings(verifySettings, process.env)
-    const [fault] = redisFaults(settings)
-    if (fault !== undefined) throw new Error(fault)
+    const settings = loadSettings(verifySettings, process.env, redisRules)
     return { parts, settings }
   },
 })

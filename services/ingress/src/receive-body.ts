@@ -1,0 +1,65 @@
+import type { IncomingMessage } from 'node:http'
+
+/** Why a body was not received. `incomplete`: its sender closed the connection, or Node ended it for lack of time. */
+export type BodyFailure = 'too-large' | 'too-many-bodies' | 'incomplete'
+
+export class BodyError extends Error {
+  readonly problem: BodyFailure
+  constructor(problem: BodyFailure) {
+    super(problem)
+    this.name = 'BodyError'
+    this.problem = problem
+  }
+}
+
+interface Receiving {
+  bytes: number
+  fail(problem: BodyFailure): void
+}
+
+export interface ReceiveBodyOptions {
+  readonly maxBodyBytes: number
+  /** Bytes of all bodies that are still arriving. */
+  readonly maxBytesTogether: number
+}
+
+/**
+ * Receives request bodies as bytes, within a bound for each and one for all together: nobody is authenticated yet, so anyone could fill the
+ * memory. When the bodies together exceed the bound, the one that has not made progress for the longest time is given up. So stalled
+ * bodies, however many, do not keep out a sender whose bodies arrive.
+ */
+export const createReceiveBody = ({ maxBodyBytes, maxBytesTogether }: ReceiveBodyOptions) => {
+  // In the order of their last progress.
+  const arriving = new Set<Receiving>()
+  let bytesTogether = 0
+
+  return (request: IncomingMessage, done: (error: BodyError | null, body?: Buffer) => void): void => {
+    const chunks: Buffer[] = []
+    const receiving: Receiving = { bytes: 0, fail: (problem) => end(new BodyError(problem)) }
+
+    const onData = (chunk: Buffer) => {
+      receiving.bytes += chunk.length
+      bytesTogether += chunk.length
+      chunks.push(chunk)
+      if (receiving.bytes > maxBodyBytes) return receiving.fail('too-large')
+      arriving.delete(receiving)
+      arriving.add(receiving)
+      if (bytesTogether > maxBytesTogether) arriving.values().next().value?.fail('too-many-bodies')
+    }
+    const onEnd = () => end(null)
+    const onClose = () => receiving.fail('incomplete')
+    const end = (error: BodyError | null) => {
+      request.off('data', onData).off('end', onEnd).off('error', onClose).off('close', onClose)
+      arriving.delete(receiving)
+      bytesTogether -= receiving.bytes
+      // An error may still follow, when the connection is closed in the middle of the body.
+      if (error) request.on('error', () => undefined)
+      // Copied, since a chunk may be a view of a larger buffer.
+      if (error) done(error)
+      else done(null, Buffer.concat(chunks, receiving.bytes))
+      chunks.length = 0
+    }
+    if (Number(request.headers['content-length']) > maxBodyBytes) receiving.fail('too-large')
+    else request.on('data', onData).on('end', onEnd).on('error', onClose).on('close', onClose)
+  }
+}

@@ -1,0 +1,55 @@
+import { createOccasionalLog, type Logger } from '@customer-stream/runtime'
+import type { Refusal } from './app.ts'
+import { type Problem, problems } from './problem.ts'
+import type { Suspicion } from './webhook-route.ts'
+
+/** What to do, for problems that would cost the sender's events until somebody mends them. */
+const advice: Partial<Record<Problem, string>> = {
+  unauthenticated: 'compare MYKAARMA_SIGNING_SECRETS and MYKAARMA_TOKENS with those of the sender',
+  'forbidden-address': 'if this is the sender, add it to MYKAARMA_ALLOWED_ADDRESSES; behind a proxy, add the peer to TRUSTED_PROXIES',
+  'not-found': 'give the sender the URL with the path /webhooks/mykaarma',
+  'method-not-allowed': 'the sender must use POST',
+  'too-large': 'raise MAX_BODY_BYTES, of the projector too, and max.message.bytes of the topics',
+  incomplete: 'look for a proxy or a time limit that cuts requests off',
+  'request-timeout': 'look for a slow network or proxy; REQUEST_TIMEOUT_MS is the limit',
+  'malformed-json': 'a copy is in quarantine; if its charset is not UTF-8, see MYKAARMA_CHARSET',
+  unroutable: 'a copy is in quarantine; its header `reason` says why',
+}
+
+const MAX_CHARACTERS = 200
+const cut = (text: string | undefined) => text?.slice(0, MAX_CHARACTERS)
+
+/** Logs refusals of requests that are probably the sender's: one line for each kind of problem in ten seconds. */
+export const createRefusalLog = (logger: Logger): ((refusal: Refusal) => void) => {
+  const logs = new Map<Problem, (refusal: Refusal) => void>()
+  return (refusal) => {
+    const { problem } = refusal
+    const log =
+      logs.get(problem) ??
+      createOccasionalLog<Refusal>(({ path, contentType, forwardedFor, ...fields }) => {
+        const { status, title } = problems[problem]
+        const todo = advice[problem]
+        logger.warn(
+          { event: 'request-refused', status, path: cut(path), contentType: cut(contentType), forwardedFor: cut(forwardedFor), ...fields },
+          `A request was refused with ${status}: ${title}${todo === undefined ? '' : ` To mend it: ${todo}.`}`,
+        )
+      })
+    logs.set(problem, log)
+    log(refusal)
+  }
+}
+
+const suspicions: Record<Suspicion['what'], string> = {
+  'old-timestamp':
+    'An event was stored, but its timestamp is before 2001, seconds in place of milliseconds perhaps. Any other event of its customer is newer, so it will not be applied. Ask the sender.',
+  'type-spelling':
+    'An event was stored, but its type is spelt unlike a known one, so it is not applied. Ask the sender whether it means the known type.',
+}
+
+/** Logs events that will probably never be applied: one line for each kind in ten seconds. */
+export const createSuspicionLog = (logger: Logger): ((suspicion: Suspicion) => void) => {
+  const log = (what: Suspicion['what']) =>
+    createOccasionalLog<Suspicion>((fields) => logger.warn({ event: 'suspicious-event', ...fields }, suspicions[what]))
+  const logs = { 'old-timestamp': log('old-timestamp'), 'type-spelling': log('type-spelling') }
+  return (suspicion) => logs[suspicion.what](suspicion)
+}
