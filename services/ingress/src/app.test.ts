@@ -48,7 +48,7 @@ const start = ({
     {
       maxBodyBytes: 10_000,
       maxReceivingBytes: 16_000_000,
-      fallbackEncoding: 'utf-8',
+      fallbackEncoding: undefined,
       acceptDeadlineMs: 1000,
       maxConnections: 100,
       keepAliveTimeoutMs: 1000,

@@ -24,7 +24,7 @@ import {
   createWriteCheck,
   TopicError,
 } from '@customer-stream/runtime/kafka'
-import { encodingOf, topicNames } from '@customer-stream/schemas'
+import { topicNames } from '@customer-stream/schemas'
 import { createApp } from './app.ts'
 import { createAuthenticate } from './authenticate.ts'
 import { checksOf, ingressRules, ingressSettings, SPOOL_WAITING_BYTES } from './config.ts'
@@ -152,7 +152,7 @@ const app = createApp(
   {
     maxBodyBytes: settings.MAX_BODY_BYTES,
     maxReceivingBytes: settings.RECEIVE_MAX_BYTES,
-    fallbackEncoding: encodingOf(settings.MYKAARMA_CHARSET ?? 'utf-8'),
+    fallbackEncoding: settings.MYKAARMA_CHARSET,
     acceptDeadlineMs: settings.ACCEPT_DEADLINE_MS,
     maxConnections: settings.MAX_CONNECTIONS,
     keepAliveTimeoutMs: settings.KEEP_ALIVE_TIMEOUT_MS,

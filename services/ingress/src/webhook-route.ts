@@ -1,4 +1,3 @@
-import { isUtf8 } from 'node:buffer'
 import {
   type CustomersEvent,
   declaredEncoding,
@@ -88,11 +87,19 @@ const suspicionOf = ({ type, envelope }: CustomersEvent | OtherEvent): Suspicion
 }
 
 /** The content type that a reader of the record needs; undefined for the usual ones. */
-const contentTypeToKeep = (body: Buffer, { contentType, encoding }: Delivered, fallback: string | undefined): string | undefined => {
-  const declared = declaredEncoding(contentType)
-  const inferred = encoding ?? declared ?? (fallback === undefined || isUtf8(body) ? 'utf-8' : fallback)
-  if (inferred !== (declared ?? 'utf-8')) return inferred === 'utf-8' ? undefined : `text/plain; charset=${inferred}`
+const contentTypeToKeep = ({ contentType, encoding }: Delivered): string | undefined => {
+  const proved = encoding ?? declaredEncoding(contentType)
+  if (proved !== declaredEncoding(contentType)) return proved === 'utf-8' ? undefined : `text/plain; charset=${proved}`
   return contentType === undefined || isUsual.test(contentType) ? undefined : contentType
+}
+
+/** The event in a body, and the content type by which it was read. */
+const read = (body: Buffer, delivered: Delivered, fallback: string | undefined) => {
+  const parseAs = (contentType: string | undefined) => ({ contentType, parsed: parseEvent(body, { contentType, exactNumbers: false }) })
+  const first = parseAs(contentTypeToKeep(delivered))
+  const isUndeclared = (delivered.encoding ?? declaredEncoding(delivered.contentType)) === undefined
+  const isOtherCharset = !first.parsed.ok && first.parsed.reason === 'not-utf8' && isUndeclared
+  return isOtherCharset && fallback !== undefined ? parseAs(`text/plain; charset=${fallback}`) : first
 }
 
 const quarantine = ({ reason, detail, eventId }: Unusable, contentType: string | undefined, topics: TopicNames): Route => ({
@@ -112,8 +119,7 @@ const quarantine = ({ reason, detail, eventId }: Unusable, contentType: string |
 
 /** Decides by content alone where an authentic body is stored: its own topic, or quarantine with a reason. Nothing authentic is thrown away. */
 export const routeBody = (body: Buffer, delivered: Delivered, { topics, fallbackEncoding }: RouteOptions): Route => {
-  const contentType = contentTypeToKeep(body, delivered, fallbackEncoding)
-  const parsed = parseEvent(body, { contentType, exactNumbers: false })
+  const { contentType, parsed } = read(body, delivered, fallbackEncoding)
   if (!parsed.ok) return quarantine(parsed, contentType, topics)
   const event = parsed.value
   // Without its key a customer's events would lose their partition.
