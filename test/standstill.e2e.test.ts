@@ -1,7 +1,11 @@
 import { afterAll, beforeAll, describe, it } from 'vitest'
+import { groups } from './standstill/groups.ts'
 import { kafkaAccess } from './standstill/kafka-access.ts'
+import { records } from './standstill/records.ts'
+import { redis } from './standstill/redis.ts'
 import { resultTable, runScenario, ScenarioError, type ScenarioResult } from './standstill/scenario.ts'
 import { openWorld, type World } from './standstill/site.ts'
+import { topics } from './standstill/topics.ts'
 
 const results: (ScenarioResult & { readonly failed?: boolean })[] = []
 let world: World
@@ -14,7 +18,7 @@ afterAll(async () => {
 })
 
 describe.concurrent('no green light over a pipeline that stands still', () => {
-  it.each([...kafkaAccess].map((scenario) => [scenario.name, scenario] as const))(
+  it.each([...records, ...groups, ...topics, ...redis, ...kafkaAccess].map((scenario) => [scenario.name, scenario] as const))(
     '%s',
     async (name, scenario) => {
       try {

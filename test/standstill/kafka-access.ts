@@ -1,46 +1,153 @@
-import type { Scenario } from './scenario.ts'
-import type { Operation, Resource, Site } from './site.ts'
+import { blocked, type Scenario } from './scenario.ts'
+import { type Operation, type Resource, type Site, withoutLogin } from './site.ts'
 
 type Service = 'ingress' | 'projector'
+type Env = Readonly<Record<string, string>>
 
-/** A right that is missing from the start, and one that is taken away while the pipeline runs. */
-const right = (service: Service, operation: Operation, resource: Resource, name: string): Scenario => ({
+const SERVICES = ['ingress', 'projector'] as const
+
+const named: Readonly<Record<Resource, RegExp>> = {
+  customers: /customers\.raw/,
+  other: /other\.raw/,
+  quarantine: /quarantine/,
+  group: /s[0-9a-f]{8}-projector/,
+}
+
+/** A right is taken away while the pipeline runs. The service names the resource and the operation. */
+const revoked = (name: string, service: Service, operation: Operation, resource: Resource): Scenario => ({
   name,
   break: (site) => site.revoke(service, operation, resource),
-  signs: [
-    { of: service, says: [resource === 'group' ? /s[0-9a-f]{8}-projector/ : namedTopic(resource), new RegExp(`\\b${operation}\\b`)] },
-  ],
+  signs: [{ of: service, says: [named[resource], new RegExp(`\\b${operation}\\b`)] }, blocked(service)],
   repair: (site) => site.grant(service, operation, resource),
 })
 
-const namedTopic = (topic: Exclude<Resource, 'group'>): RegExp =>
-  ({ customers: /customers\.raw/, other: /other\.raw/, quarantine: /quarantine/ })[topic]
+const missingAtStart = (name: string, service: Service, operation: Operation, resource: Resource): Scenario => ({
+  ...revoked(name, service, operation, resource),
+  atStart: true,
+})
 
-const wrong = (service: Service, env: (site: Site) => Record<string, string>, says: readonly RegExp[], name: string): Scenario => {
-  let rightEnv: Record<string, string> = {}
-  return {
-    name,
-    atStart: true,
-    break: async (site) => {
-      const changes = env(site)
-      rightEnv = Object.fromEntries(Object.keys(changes).map((setting) => [setting, site.envOf(service)[setting] ?? '']))
-      site[service].configure(changes)
-    },
-    signs: [{ of: service, says }],
-    // The setting is corrected, so the process must be started anew.
-    repair: async (site) => {
-      await site[service].stop()
-      site[service].configure(rightEnv)
-      await site[service].start()
-    },
-  }
+const restart = async (site: Site, service: Service, env: Env): Promise<void> => {
+  await site[service].stop()
+  site[service].configure(env)
+  await site[service].start()
 }
 
-export const kafkaAccess: readonly Scenario[] = [
-  right('projector', 'READ', 'group', 'a projector without READ on its group'),
-  { ...right('projector', 'READ', 'group', 'a projector that starts without READ on its group'), atStart: true },
-  right('projector', 'READ', 'customers', 'a projector without READ on the customers topic'),
-  { ...right('ingress', 'WRITE', 'customers', 'an ingress that starts without WRITE on the customers topic'), atStart: true },
-  right('ingress', 'WRITE', 'customers', 'an ingress without WRITE on the customers topic'),
-  wrong('ingress', () => ({ KAFKA_SASL_PASSWORD: 'wrong' }), [/KAFKA_SASL_PASSWORD/], 'an ingress with a wrong password'),
+/** Both services have the same wrong settings. Each says which one to look at; a person corrects it and starts them again. */
+const wrongSettings = (name: string, env: (site: Site) => Env, ...says: readonly RegExp[]): Scenario => ({
+  name,
+  atStart: true,
+  break: async (site) => {
+    for (const service of SERVICES) site[service].configure(env(site))
+  },
+  signs: SERVICES.flatMap((service) => [{ of: service, says }, blocked(service)]),
+  repair: async (site) => {
+    await Promise.all(SERVICES.map((service) => restart(site, service, site.envOf(service))))
+  },
+})
+
+const tls = (site: Site, way: 'tls' | 'otherName' | 'expired' | 'mutualTls', trusted: 'tls' | 'otherName' | 'expired'): Env => {
+  const { addresses, authorities } = site.world.brokers.kafka
+  return { ...withoutLogin(addresses[way]), KAFKA_SSL: 'true', KAFKA_SSL_CA: authorities[trusted] }
+}
+
+const rights: readonly Scenario[] = [
+  missingAtStart('a projector starts without READ on its group', 'projector', 'READ', 'group'),
+  revoked('a projector loses READ on its group', 'projector', 'READ', 'group'),
+  missingAtStart('a projector starts without READ on the customers topic', 'projector', 'READ', 'customers'),
+  revoked('a projector loses READ on the customers topic', 'projector', 'READ', 'customers'),
+  missingAtStart('a projector starts without DESCRIBE_CONFIGS on the customers topic', 'projector', 'DESCRIBE_CONFIGS', 'customers'),
+  missingAtStart('an ingress starts without WRITE on the customers topic', 'ingress', 'WRITE', 'customers'),
+  revoked('an ingress loses WRITE on the customers topic', 'ingress', 'WRITE', 'customers'),
+  missingAtStart('an ingress starts without WRITE on quarantine', 'ingress', 'WRITE', 'quarantine'),
+  missingAtStart('an ingress starts without DESCRIBE_CONFIGS on the other topic', 'ingress', 'DESCRIBE_CONFIGS', 'other'),
+  {
+    name: 'an ingress may not create the topics that are missing',
+    atStart: true,
+    break: async (site) => {
+      await site.admin.deleteTopics({ topics: Object.values(site.topics) })
+      site.ingress.configure({ KAFKA_CREATE_TOPICS: 'true' })
+    },
+    signs: [{ of: 'ingress', says: [/\bCREATE\b/, named.customers] }, blocked('ingress')],
+    repair: async (site) => {
+      for (const topic of ['customers', 'other', 'quarantine'] as const) await site.grant('ingress', 'CREATE', topic)
+    },
+  },
 ]
+
+const login: readonly Scenario[] = [
+  {
+    name: 'both services have a wrong password, until it is set right in Kafka',
+    atStart: true,
+    break: async (site) => {
+      for (const service of SERVICES) await site.setPassword(service, 'another')
+    },
+    signs: SERVICES.flatMap((service) => [{ of: service, says: [/KAFKA_SASL_PASSWORD/] }, blocked(service)]),
+    repair: async (site) => {
+      for (const service of SERVICES) await site.setPassword(service, site.password)
+    },
+  },
+  {
+    name: 'the passwords of both services change in Kafka while they run',
+    options: {
+      env: ({ brokers }) => {
+        const env = { KAFKA_BROKERS: brokers.kafka.addresses.shortSessions }
+        return { ingress: env, projector: env }
+      },
+    },
+    break: async (site) => {
+      for (const service of SERVICES) await site.setPassword(service, 'another')
+    },
+    signs: SERVICES.flatMap((service) => [{ of: service, says: [/KAFKA_SASL_PASSWORD/] }, blocked(service)]),
+    repair: async (site) => {
+      for (const service of SERVICES) await site.setPassword(service, site.password)
+    },
+  },
+  wrongSettings('Kafka does not know the users', () => ({ KAFKA_SASL_USERNAME: 'nobody' }), /KAFKA_SASL_USERNAME/),
+  wrongSettings('Kafka does not offer the mechanism', () => ({ KAFKA_SASL_MECHANISM: 'plain' }), /KAFKA_SASL_MECHANISM/),
+  wrongSettings(
+    'the services do not log in, and Kafka demands it',
+    (site) => withoutLogin(site.world.brokers.kafka.addresses.scram),
+    /KAFKA_SASL_MECHANISM/,
+  ),
+]
+
+const encryption: readonly Scenario[] = [
+  wrongSettings('the services trust another certificate authority', (site) => tls(site, 'tls', 'otherName'), /KAFKA_SSL_CA/),
+  wrongSettings('the brokers’ certificate has expired', (site) => tls(site, 'expired', 'expired'), /expired/, /127\.0\.0\.1:\d+/),
+  wrongSettings(
+    'the brokers’ certificate names another host',
+    (site) => tls(site, 'otherName', 'otherName'),
+    /127\.0\.0\.1/,
+    /KAFKA_BROKERS/,
+  ),
+  wrongSettings('Kafka demands a client certificate', (site) => tls(site, 'mutualTls', 'tls'), /client certificate/i, /127\.0\.0\.1:\d+/),
+  wrongSettings(
+    'the services speak plain text to a TLS port',
+    (site) => ({ ...tls(site, 'tls', 'tls'), KAFKA_SSL: 'false', KAFKA_SSL_CA: '' }),
+    /KAFKA_SSL\b/,
+  ),
+  wrongSettings('the services speak TLS to a plain port', () => ({ KAFKA_SSL: 'true' }), /KAFKA_SSL\b/),
+]
+
+const addresses: readonly Scenario[] = [
+  wrongSettings('nothing listens at the address of Kafka', () => ({ KAFKA_BROKERS: '127.0.0.1:1' }), /127\.0\.0\.1:1\b/, /KAFKA_BROKERS/),
+  wrongSettings(
+    'the name of the broker does not exist',
+    () => ({ KAFKA_BROKERS: 'kafka.invalid:9092' }),
+    /kafka\.invalid:9092/,
+    /KAFKA_BROKERS/,
+  ),
+  wrongSettings(
+    'the address of Kafka is that of Redis',
+    ({ world }) => withoutLogin(new URL(world.brokers.redisUrl).host),
+    /KAFKA_BROKERS/,
+  ),
+  wrongSettings(
+    'Kafka advertises an address that nobody reaches',
+    ({ world }) => withoutLogin(world.brokers.kafka.addresses.unreachable),
+    /127\.0\.0\.1:1\b/,
+    /advertised/,
+  ),
+]
+
+export const kafkaAccess: readonly Scenario[] = [...rights, ...login, ...encryption, ...addresses]

@@ -9,10 +9,15 @@ const SEEN_WITHIN_MS = 30_000
 const HEALED_WITHIN_MS = 60_000
 const POST_PAUSE_MS = 500
 
-/** Readiness of a service that is false and says all of these, or a metric above a number. */
+/** Something that an operator can see from outside: a service that is not ready and says all of these, a metric above a number, or a fact of another kind. */
 export type Sign =
   | { readonly of: ServiceName; readonly says: readonly RegExp[] }
-  | { readonly of: ServiceName; readonly metric: string; readonly labels?: Readonly<Record<string, string>>; readonly above?: number }
+  | { readonly of: ServiceName; readonly metric: RegExp; readonly labels?: Readonly<Record<string, string>>; readonly above?: number }
+  | { readonly anyOf: readonly Sign[] }
+  | { readonly see: (site: Site) => Promise<string | undefined> }
+
+/** A person must act, and the metric of both services says so. */
+export const blocked = (of: ServiceName): Sign => ({ of, metric: /^customer_stream_blocked$/ })
 
 /** One way in which nothing is applied. */
 export interface Scenario {
@@ -22,8 +27,12 @@ export interface Scenario {
   /** True if the services start in the broken state. Otherwise they are ready and an event was applied before it. */
   readonly atStart?: boolean
   break(site: Site): Promise<void>
-  /** One of them must be seen within 30 s. Without any, the pipeline must go on by itself. */
+  /** Each must be seen within 30 s. Without any, the pipeline must go on by itself. */
   readonly signs?: readonly Sign[]
+  /** The pipeline may also go on by itself within 30 s. */
+  readonly mayGoOn?: boolean
+  /** No events are sent while it is broken. */
+  readonly quiet?: boolean
   /** More that must hold while it is broken, after the sign was seen. */
   readonly holds?: (site: Site) => Promise<void>
   readonly repair?: (site: Site) => Promise<void>
@@ -43,18 +52,24 @@ const seconds = (sinceMs: number): number => Math.round((performance.now() - sin
 
 const servicesOf = (site: Site): readonly SupervisedService[] => [site.ingress, site.projector]
 
+/** What a service says that is not ready; undefined if it is, or if words are missing. */
+export const saidBy = async (service: SupervisedService, words: readonly RegExp[]): Promise<string | undefined> => {
+  const { ready, said } = await service.readiness()
+  return !ready && words.every((word) => word.test(said)) ? `${service.name}: ${said}` : undefined
+}
+
 const lookFor = async (site: Site, sign: Sign): Promise<string | undefined> => {
+  if ('see' in sign) return sign.see(site)
+  if ('anyOf' in sign) return (await Promise.all(sign.anyOf.map((one) => lookFor(site, one)))).find((seen) => seen !== undefined)
   const service = site[sign.of]
-  if ('says' in sign) {
-    const { ready, said } = await service.readiness()
-    return !ready && sign.says.every((word) => word.test(said)) ? `${sign.of}: ${said}` : undefined
-  }
+  if ('says' in sign) return saidBy(service, sign.says)
   const { metric, labels = {}, above = 0 } = sign
   const found = (await service.metrics()).filter(
-    ({ name, labels: has }) => name === metric && Object.entries(labels).every(([label, value]) => has[label] === value),
+    ({ name, labels: has }) => metric.test(name) && Object.entries(labels).every(([label, value]) => has[label] === value),
   )
-  const sum = found.reduce((total, { value }) => total + value, 0)
-  return sum > above ? `${sign.of}: ${metric} ${sum}` : undefined
+  const most = found.toSorted((a, b) => b.value - a.value)[0]
+  if (!most || most.value <= above) return undefined
+  return `${sign.of}: ${most.name}{${Object.values(most.labels).join(',')}} ${most.value}`
 }
 
 const sayings = async (site: Site): Promise<string> => {
@@ -73,20 +88,17 @@ const sayings = async (site: Site): Promise<string> => {
   return said.join('\n')
 }
 
-/** Delivers an event every half second and keeps those that were acknowledged. */
+/** Delivers an event every half second. */
 const startSender = (site: Site) => {
-  const acknowledged: MadeCustomersEvent[] = []
   const stopping = new AbortController()
   const run = async (): Promise<void> => {
     while (!stopping.signal.aborted) {
-      const { event, status } = await site.post()
-      if (status === 202) acknowledged.push(event)
+      await site.post()
       await sleep(POST_PAUSE_MS, undefined, { signal: stopping.signal }).catch(() => undefined)
     }
   }
   const ended = run()
   return {
-    acknowledged,
     stop: async () => {
       stopping.abort()
       await ended
@@ -107,43 +119,53 @@ const blockedReasons = async (site: Site): Promise<string[]> =>
     .flat()
     .flatMap(({ name, value, labels }) => (name === 'customer_stream_blocked' && value > 0 ? [labels.reason ?? ''] : []))
 
-/** A new event is accepted and applied, both services are ready, and no acknowledged event is missing. */
-const untilHealed = async (site: Site, acknowledged: readonly MadeCustomersEvent[], timeoutMs: number): Promise<void> => {
-  const state = async () => {
-    const { event, status } = await site.post()
-    const readiness = await Promise.all(servicesOf(site).map((service) => service.readiness()))
-    const accepted = status === 202
-    const applied = accepted ? (await waitApplied(site, [event])).length === 0 : false
-    const missing = (await site.notApplied(acknowledged)).length
-    return {
-      accepted,
-      applied,
-      missing,
-      said: readiness.filter(({ ready }) => !ready).map(({ said }) => said),
-      blocked: await blockedReasons(site),
-    }
+/** Waits a moment for an event that is on its way. */
+const isApplied = async (site: Site, event: MadeCustomersEvent): Promise<boolean> => {
+  const until = performance.now() + 2000
+  while ((await site.notApplied([event])).length > 0) {
+    if (performance.now() > until) return false
+    await sleep(50)
   }
-  await waitUntil(
-    'the pipeline goes on',
-    state,
-    ({ accepted, applied, missing, said, blocked }) => accepted && applied && missing === 0 && said.length === 0 && blocked.length === 0,
-    { timeoutMs, pauseMs: 300 },
-  )
+  return true
 }
 
-/** Waits a moment for events that are on their way. The events that are still missing. */
-const waitApplied = async (site: Site, events: readonly MadeCustomersEvent[]): Promise<readonly MadeCustomersEvent[]> => {
-  const until = performance.now() + 2000
-  let missing = await site.notApplied(events)
-  while (missing.length > 0 && performance.now() < until) {
-    await sleep(50)
-    missing = await site.notApplied(missing)
+/** What is still wrong: a new event must be accepted and applied, both services be ready, and no acknowledged event be missing. */
+const complaints = async (site: Site, destroyed: readonly MadeCustomersEvent[] = []): Promise<string[]> => {
+  const { event, status } = await site.post()
+  const applied = status === 202 && (await isApplied(site, event))
+  const missing = (await site.notApplied(site.acknowledged)).filter((one) => !destroyed.includes(one)).length
+  const readiness = await Promise.all(servicesOf(site).map((service) => service.readiness()))
+  return [
+    ...(status === 202 ? [] : [`a new event is answered with ${status}`]),
+    ...(status !== 202 || applied ? [] : ['a new event is accepted and not applied']),
+    ...(missing === 0 ? [] : [`${missing} acknowledged events are not in Redis`]),
+    ...readiness.filter(({ ready }) => !ready).map(({ said }) => said),
+    ...(await blockedReasons(site)).map((reason) => `blocked: ${reason}`),
+  ]
+}
+
+const untilHealed = (site: Site, timeoutMs: number, destroyed: readonly MadeCustomersEvent[] = []): Promise<unknown> =>
+  waitUntil(
+    'the pipeline goes on',
+    () => complaints(site, destroyed),
+    (found) => found.length === 0,
+    { timeoutMs, pauseMs: 300 },
+  )
+
+/** Each sign must have been seen once. What they say. */
+const untilSeen = async (site: Site, signs: readonly Sign[], mayGoOn: boolean): Promise<string> => {
+  const seen = signs.map((): string | undefined => undefined)
+  const look = async () => {
+    for (const [i, sign] of signs.entries()) seen[i] ??= await lookFor(site, sign)
+    if (seen.every((one) => one !== undefined)) return seen.join(' | ')
+    return mayGoOn && (await complaints(site)).length === 0 ? 'goes on by itself' : undefined
   }
-  return missing
+  const said = await waitUntil('signs are seen', look, (one) => one !== undefined, { timeoutMs: SEEN_WITHIN_MS, pauseMs: 250 })
+  return said ?? ''
 }
 
 export const runScenario = async (world: World, scenario: Scenario): Promise<ScenarioResult> => {
-  const { name, options, atStart = false, signs = [], repair, holds, destroys = false } = scenario
+  const { name, options, atStart = false, signs = [], mayGoOn = false, quiet = false, repair, holds, destroys = false } = scenario
   const site = await openSite(world, options)
   let result: ScenarioResult = { name }
   const startAll = () => Promise.all(servicesOf(site).map((service) => service.start()))
@@ -151,29 +173,26 @@ export const runScenario = async (world: World, scenario: Scenario): Promise<Sce
     if (!atStart) {
       await startAll()
       await untilReady(site)
-      await untilHealed(site, [], HEALED_WITHIN_MS)
+      await untilHealed(site, HEALED_WITHIN_MS)
     }
     await scenario.break(site)
     if (atStart) await startAll()
     const brokenAt = performance.now()
-    const sender = startSender(site)
+    const sender = quiet ? undefined : startSender(site)
     try {
-      if (signs.length > 0) {
-        const said = await waitUntil(
-          `a sign is seen that ${name}`,
-          async () => (await Promise.all(signs.map((sign) => lookFor(site, sign)))).find((seen) => seen !== undefined),
-          (seen) => seen !== undefined,
-          { timeoutMs: SEEN_WITHIN_MS, pauseMs: 250 },
-        )
-        result = { ...result, seenSeconds: seconds(brokenAt), said: said ?? '' }
-      } else await untilHealed(site, [], SEEN_WITHIN_MS)
+      if (signs.length === 0) await untilHealed(site, SEEN_WITHIN_MS)
+      else {
+        const said = await untilSeen(site, signs, mayGoOn)
+        result = { ...result, seenSeconds: seconds(brokenAt), said }
+      }
       await holds?.(site)
     } finally {
-      await sender.stop()
+      await sender?.stop()
     }
+    const destroyed = destroys ? [...site.acknowledged] : []
     const repairedAt = performance.now()
     await repair?.(site)
-    await untilHealed(site, destroys ? [] : sender.acknowledged, HEALED_WITHIN_MS)
+    await untilHealed(site, HEALED_WITHIN_MS, destroyed)
     const ended = signs.length > 0 ? [] : servicesOf(site).filter((service) => service.ended > 0)
     if (ended.length > 0) throw new Error(`nothing was wrong, and yet a process ended: ${ended.map((service) => service.name).join(', ')}`)
     return { ...result, healedSeconds: seconds(repairedAt) }

@@ -89,10 +89,25 @@ const TOPIC_SETTINGS: Env = {
 
 const entriesOf = (settings: Env) => Object.entries(settings).map(([name, value]) => ({ name, value }))
 
+/** Settings of a service beside those that every site has. */
+export type SiteEnv = (world: World) => Partial<Record<ServiceName, Env>>
+
 export interface SiteOptions {
   readonly partitions?: number
-  readonly env?: Partial<Record<ServiceName, Env>>
+  readonly env?: SiteEnv
+  /** A Kafka of its own, without users, with these server settings. */
+  readonly privateKafka?: Env
+  /** A Redis of its own, without users. */
+  readonly privateRedis?: boolean
 }
+
+/** Reaches Kafka at an address without login. */
+export const withoutLogin = (address: string): Env => ({
+  KAFKA_BROKERS: address,
+  KAFKA_SASL_MECHANISM: 'none',
+  KAFKA_SASL_USERNAME: '',
+  KAFKA_SASL_PASSWORD: '',
+})
 
 /** One installation of both services, with users, rights, topics, keys and a group of its own. */
 export interface Site {
@@ -105,9 +120,14 @@ export interface Site {
   readonly positionsKey: string
   readonly partitions: number
   /** Redis in which the harness looks for customers. */
-  redis: RedisClient
-  /** Kafka in which the harness makes topics. */
-  admin: Admin
+  readonly redis: RedisClient
+  /** The harness' clients of the Kafka that the site uses. */
+  readonly kafka: Kafka
+  readonly admin: Admin
+  /** Moves to another Kafka, without users. The services stay as they are. */
+  useKafka(address: string): Promise<void>
+  /** Every event that was answered with 202, or stored in Kafka by the harness. */
+  readonly acknowledged: MadeCustomersEvent[]
   userOf(service: ServiceName): string
   /** Settings of a service, as a second installation may want to share some of them. */
   envOf(service: ServiceName): Env
@@ -123,6 +143,10 @@ export interface Site {
   /** A customer's event, delivered once. The answer's status; 0 if there was none. */
   post(event?: MadeCustomersEvent): Promise<{ readonly event: MadeCustomersEvent; readonly status: number }>
   postBody(body: string): Promise<number>
+  /** Stores events in Kafka as the ingress does; in one partition, if given. */
+  produce(events: readonly MadeCustomersEvent[], partition?: number): Promise<void>
+  /** Starts one more process of a service, with other settings if given. It ends with the site. */
+  startAnother(service: ServiceName, changes?: Env): Promise<SupervisedService>
   /** The events that are not in Redis. */
   notApplied(events: readonly MadeCustomersEvent[]): Promise<MadeCustomersEvent[]>
   /** Called when the site closes, latest first. */
@@ -130,8 +154,14 @@ export interface Site {
   close(): Promise<void>
 }
 
-export const openSite = async (world: World, { partitions = 3, env = {} }: SiteOptions = {}): Promise<Site> => {
-  const { brokers, admin, redis } = world
+const SECRETS = { MYKAARMA_SIGNING_SECRETS: 'a=secret', MYKAARMA_TOKENS: 'a=token' }
+
+export const openSite = async (
+  world: World,
+  { partitions = 3, env: envOfWorld = () => ({}), privateKafka, privateRedis = false }: SiteOptions = {},
+): Promise<Site> => {
+  const { brokers } = world
+  const env = envOfWorld(world)
   const unique = randomBytes(4).toString('hex')
   const topicPrefix = `s${unique}.`
   const keyPrefix = `s${unique}:`
@@ -141,9 +171,33 @@ export const openSite = async (world: World, { partitions = 3, env = {} }: SiteO
   const folder = mkdtempSync(join(tmpdir(), 'standstill-'))
   const userOf = (service: ServiceName) => `s${unique}-${service}`
   const redisUser = `s${unique}`
+  const ends: (() => unknown)[] = []
+  const onClose = (end: () => unknown) => {
+    ends.unshift(end)
+  }
+  const openAdmin = async (kafka: Kafka): Promise<Admin> => {
+    const admin = kafka.admin()
+    await admin.connect()
+    onClose(() => admin.disconnect())
+    return admin
+  }
+  let { kafka, admin } = world
+  let { redis } = world
+  let privateAddress: string | undefined
   const redisUrl = new URL(brokers.redisUrl)
   redisUrl.username = redisUser
   redisUrl.password = password
+  if (privateKafka) {
+    privateAddress = await brokers.startKafka(privateKafka)
+    kafka = kafkaAt(privateAddress)
+    admin = await openAdmin(kafka)
+  }
+  if (privateRedis) {
+    const server = await brokers.startRedis()
+    redisUrl.href = server.url
+    redis = await redisAt(server.url)
+    onClose(() => redis.disconnect())
+  }
 
   const kafkaEnv = (service: ServiceName): Env => ({
     KAFKA_BROKERS: brokers.kafka.addresses.scram,
@@ -153,10 +207,11 @@ export const openSite = async (world: World, { partitions = 3, env = {} }: SiteO
     KAFKA_TOPIC_PREFIX: topicPrefix,
     KAFKA_PARTITIONS: String(partitions),
     KAFKA_REPLICATION_FACTOR: '1',
+    ...(privateAddress !== undefined && withoutLogin(privateAddress)),
   })
   const envOf = (service: ServiceName): Env =>
     service === 'ingress'
-      ? { ...kafkaEnv(service), MYKAARMA_SIGNING_SECRETS: `a=${password}`, MYKAARMA_TOKENS: `a=${password}`, ...env.ingress }
+      ? { ...kafkaEnv(service), ...SECRETS, ...env.ingress }
       : {
           ...kafkaEnv(service),
           REDIS_URL: redisUrl.href,
@@ -173,7 +228,7 @@ export const openSite = async (world: World, { partitions = 3, env = {} }: SiteO
     operation: OPERATIONS[operation],
     permissionType: ALLOW,
   })
-  const ends: (() => unknown)[] = []
+  const acknowledged: MadeCustomersEvent[] = []
   const ingress = superviseService('ingress', envOf('ingress'), folder)
   const projector = superviseService('projector', envOf('projector'), folder)
 
@@ -187,51 +242,81 @@ export const openSite = async (world: World, { partitions = 3, env = {} }: SiteO
     positionsKey: positionsKey(PROJECTION_VERSION, keyPrefix),
     partitions,
     redis,
-    admin,
+    acknowledged,
+    get kafka() {
+      return kafka
+    },
+    get admin() {
+      return admin
+    },
+    useKafka: async (address) => {
+      kafka = kafkaAt(address)
+      admin = await openAdmin(kafka)
+    },
     userOf,
     envOf,
     password,
     grant: async (service, operation, resource) => {
-      await admin.createAcls({ acl: [acl(service, operation, resource)] })
+      await world.admin.createAcls({ acl: [acl(service, operation, resource)] })
     },
     revoke: async (service, operation, resource) => {
-      await admin.deleteAcls({ filters: [acl(service, operation, resource)] })
+      await world.admin.deleteAcls({ filters: [acl(service, operation, resource)] })
     },
     setPassword: (service, to) => brokers.kafka.setPassword(userOf(service), to),
     changeRedisUser: async (...rules) => {
-      await redis.call('ACL', 'SETUSER', redisUser, ...rules)
+      await world.redis.call('ACL', 'SETUSER', redisUser, ...rules)
     },
     createTopics: async (...names) => {
-      await site.admin.createTopics({
+      await admin.createTopics({
         waitForLeaders: false,
         topics: names.map((name) => ({ topic: topics[name], numPartitions: partitions, configEntries: entriesOf(TOPIC_SETTINGS) })),
       })
       await waitUntil(
         'the topics have leaders',
-        () => site.admin.fetchTopicMetadata({ topics: names.map((name) => topics[name]) }).catch(() => undefined),
+        () => admin.fetchTopicMetadata({ topics: names.map((name) => topics[name]) }).catch(() => undefined),
         (metadata) => metadata?.topics.every(({ partitions }) => partitions.every(({ leader }) => leader >= 0)) ?? false,
       )
     },
     changeTopic: async (topic, settings) => {
       const configEntries = entriesOf({ ...TOPIC_SETTINGS, ...settings })
-      await site.admin.alterConfigs({ validateOnly: false, resources: [{ type: TOPIC, name: topics[topic], configEntries }] })
+      await admin.alterConfigs({ validateOnly: false, resources: [{ type: TOPIC, name: topics[topic], configEntries }] })
     },
-    post: async (event = makeCustomersEvent()) => ({ event, status: await site.postBody(event.body) }),
+    post: async (event = makeCustomersEvent()) => {
+      const status = await site.postBody(event.body)
+      if (status === 202) acknowledged.push(event)
+      return { event, status }
+    },
     postBody: async (body) => {
-      const headers = { 'content-type': 'text/plain', 'mykaarma-signature-token': sign(body, password), 'x-authorization-token': password }
+      const headers = { 'content-type': 'text/plain', 'mykaarma-signature-token': sign(body, 'secret'), 'x-authorization-token': 'token' }
       const answer = await fetch(`${ingress.url}/webhooks/mykaarma`, { method: 'POST', body, headers }).catch(() => undefined)
       await answer?.arrayBuffer()
       return answer?.status ?? 0
     },
     notApplied: async (events) => {
       const found = await Promise.all(
-        events.map(({ customerUuid }) => site.redis.hget(customerKey(customerUuid, keyPrefix), '_eventId').catch(() => undefined)),
+        events.map(({ customerUuid }) => redis.hget(customerKey(customerUuid, keyPrefix), '_eventId').catch(() => undefined)),
       )
       return events.filter(({ id }, i) => found[i] !== id)
     },
-    onClose: (end) => {
-      ends.unshift(end)
+    produce: async (events, partition) => {
+      const producer = kafka.producer()
+      await producer.connect()
+      const messages = events.map(({ customerUuid, body }) => ({
+        key: customerUuid,
+        value: body,
+        ...(partition !== undefined && { partition }),
+      }))
+      await producer.send({ topic: topics.customers, acks: -1, messages })
+      await producer.disconnect()
+      acknowledged.push(...events)
     },
+    startAnother: async (name, changes = {}) => {
+      const service = superviseService(name, { ...envOf(name), ...changes }, mkdtempSync(join(folder, 'another-')))
+      onClose(() => service.stop())
+      await service.start()
+      return service
+    },
+    onClose,
     close: async () => {
       await Promise.all([ingress.stop(), projector.stop()])
       for (const end of ends) await end()
@@ -240,7 +325,7 @@ export const openSite = async (world: World, { partitions = 3, env = {} }: SiteO
   await Promise.all([
     site.createTopics('customers', 'other', 'quarantine'),
     site.setPassword('ingress', password).then(() => site.setPassword('projector', password)),
-    admin.createAcls({
+    world.admin.createAcls({
       acl: (['ingress', 'projector'] as const).flatMap((service) => RIGHTS[service].map((right) => acl(service, ...right))),
     }),
     site.changeRedisUser(

@@ -1,0 +1,140 @@
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { openTcpProxy, type TcpProxy, waitUntil } from '@customer-stream/testing'
+import { blocked, type Scenario } from './scenario.ts'
+import type { Site } from './site.ts'
+
+const proxies = new WeakMap<Site, TcpProxy>()
+const transactions = new WeakMap<Site, () => Promise<void>>()
+
+/** Foreign records in every partition, in one transaction that is left open. */
+const openTransaction = async (site: Site) => {
+  const producer = site.kafka.producer({ transactionalId: site.group, maxInFlightRequests: 1, idempotent: true })
+  await producer.connect()
+  site.onClose(() => producer.disconnect())
+  const transaction = await producer.transaction()
+  for (let partition = 0; partition < site.partitions; partition++)
+    await transaction.send({ topic: site.topics.customers, messages: [{ partition, key: 'x', value: makeCustomersEvent().body }] })
+  return transaction
+}
+
+const untilNoLag = (site: Site) =>
+  waitUntil(
+    'the lag of every partition is 0',
+    async () => (await site.projector.metrics()).filter(({ name }) => name === 'kafka_consumergroup_lag').map(({ value }) => value),
+    (lags) => lags.length === site.partitions && lags.every((lag) => lag === 0),
+  )
+
+const storeUnusable = async (site: Site, partition: number): Promise<void> => {
+  const producer = site.kafka.producer()
+  await producer.connect()
+  await producer.send({ topic: site.topics.customers, messages: [{ partition, key: 'x', value: 'not json' }] })
+  await producer.disconnect()
+}
+
+const untilApplied = (site: Site) =>
+  waitUntil(
+    'all events are applied',
+    () => site.notApplied(site.acknowledged),
+    (missing) => missing.length === 0,
+  )
+
+export const records: readonly Scenario[] = [
+  {
+    // First: it takes longest. 64 KiB a fetch hold one or two partitions, so that most of them wait for minutes.
+    name: 'a projector catches up on 48 partitions with a slow Redis and is not ended',
+    options: {
+      partitions: 48,
+      env: () => ({ projector: { CONSUMER_SESSION_TIMEOUT_MS: '6000', CONSUMER_FETCH_MAX_BYTES: '65536', CHUNK_RECORDS: '5' } }),
+    },
+    quiet: true,
+    break: async (site) => {
+      await site.projector.stop()
+      const events = Array.from({ length: 4800 }, () => makeCustomersEvent())
+      for (let partition = 0; partition < site.partitions; partition++)
+        await site.produce(events.slice(100 * partition, 100 * (partition + 1)), partition)
+      const url = new URL(site.envOf('projector').REDIS_URL!)
+      const proxy = await openTcpProxy({ host: url.hostname, port: Number(url.port) })
+      site.onClose(() => proxy.close())
+      proxies.set(site, proxy)
+      url.port = String(proxy.port)
+      site.projector.configure({ REDIS_URL: url.href })
+      await site.projector.start()
+      await waitUntil(
+        'it has begun',
+        () => site.notApplied(events),
+        (missing) => missing.length < events.length - 100,
+      )
+      proxy.set({ delayMs: 250 })
+      const since = performance.now()
+      await waitUntil(
+        'a watchdog of four sessions and two rounds would have bitten',
+        () => ({ ms: performance.now() - since, ended: site.projector.ended }),
+        ({ ms, ended }) => ended > 0 || ms > 45_000,
+        { timeoutMs: 60_000, pauseMs: 500 },
+      )
+      proxy.set('open')
+    },
+  },
+  {
+    name: 'records of every codec are read',
+    atStart: true,
+    break: async (site) => {
+      for (const codec of ['lz4', 'snappy', 'zstd', 'gzip']) {
+        // The broker compresses what it is sent.
+        await site.changeTopic('customers', { 'compression.type': codec })
+        await site.produce(Array.from({ length: 30 }, () => makeCustomersEvent()))
+      }
+      await site.changeTopic('customers', {})
+    },
+  },
+  {
+    name: 'aborted transactions of others end every partition',
+    options: { env: () => ({ projector: { CONSUMER_SESSION_TIMEOUT_MS: '6000' } }) },
+    quiet: true,
+    break: async (site) => {
+      const transaction = await openTransaction(site)
+      await transaction.abort()
+      await untilNoLag(site)
+    },
+  },
+  {
+    name: 'an open transaction of others holds back every partition',
+    break: async (site) => {
+      const transaction = await openTransaction(site)
+      transactions.set(site, () => transaction.abort())
+    },
+    signs: [
+      {
+        anyOf: [
+          { of: 'projector', says: [/transaction/] },
+          { of: 'projector', metric: /^kafka_consumergroup_lag$/ },
+          { of: 'projector', metric: /transaction/ },
+        ],
+      },
+    ],
+    repair: async (site) => transactions.get(site)?.(),
+  },
+  {
+    name: 'an unusable record cannot be written to quarantine and holds up its own partition alone',
+    break: async (site) => {
+      await site.revoke('projector', 'WRITE', 'quarantine')
+      await storeUnusable(site, 0)
+    },
+    quiet: true,
+    signs: [{ of: 'projector', says: [/quarantine/, /\bWRITE\b/] }, blocked('projector')],
+    holds: async (site) => {
+      for (let partition = 1; partition < site.partitions; partition++) await site.produce([makeCustomersEvent()], partition)
+      await untilApplied(site)
+    },
+    repair: (site) => site.grant('projector', 'WRITE', 'quarantine'),
+  },
+  {
+    name: 'an ingress loses WRITE on quarantine, and an unusable body comes',
+    break: async (site) => {
+      await site.revoke('ingress', 'WRITE', 'quarantine')
+      await site.postBody('not json')
+    },
+    signs: [{ of: 'ingress', says: [/quarantine/, /\bWRITE\b/] }, blocked('ingress')],
+    repair: (site) => site.grant('ingress', 'WRITE', 'quarantine'),
+  },
+]

@@ -1,0 +1,138 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { customerKey } from '@customer-stream/schemas'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { blocked, type Scenario } from './scenario.ts'
+import type { Site } from './site.ts'
+
+const call = (site: Site, ...words: readonly [string, ...string[]]) => site.redis.call(...words)
+
+/** Rights of the Redis user are taken away while the pipeline runs, or are missing from the start. */
+const denied = (name: string, rules: readonly string[], grants: readonly string[], says: readonly RegExp[], atStart = false): Scenario => ({
+  name,
+  atStart,
+  break: (site) => site.changeRedisUser(...rules),
+  signs: [{ of: 'projector', says }, blocked('projector')],
+  repair: (site) => site.changeRedisUser(...grants),
+})
+
+/** The projector has a wrong address of Redis. A person corrects it and starts the projector again. */
+const wrongUrl = (name: string, url: (site: Site) => string, ...says: readonly RegExp[]): Scenario => ({
+  name,
+  atStart: true,
+  break: async (site) => site.projector.configure({ REDIS_URL: url(site) }),
+  signs: [{ of: 'projector', says }],
+  repair: async (site) => {
+    await site.projector.stop()
+    site.projector.configure({ REDIS_URL: site.envOf('projector').REDIS_URL! })
+    await site.projector.start()
+  },
+})
+
+/** A Redis of its own is changed by commands. */
+const changed = (name: string, from: readonly string[], to: readonly string[], ...says: readonly RegExp[]): Scenario => ({
+  name,
+  options: { privateRedis: true },
+  break: async (site) => void (await call(site, ...(from as [string, ...string[]]))),
+  signs: [{ of: 'projector', says }],
+  repair: async (site) => void (await call(site, ...(to as [string, ...string[]]))),
+})
+
+export const redis: readonly Scenario[] = [
+  wrongUrl('the database of Redis does not exist', ({ world }) => `${world.brokers.redisUrl}/99`, /99/, /REDIS_URL/),
+  wrongUrl('the Redis user may not select its database', (site) => `${site.envOf('projector').REDIS_URL}/1`, /select/i),
+  wrongUrl('nothing listens at the address of Redis', () => 'redis://127.0.0.1:1', /127\.0\.0\.1:1\b/),
+  wrongUrl(
+    'the projector speaks TLS to a plain Redis',
+    (site) => site.envOf('projector').REDIS_URL!.replace('redis:', 'rediss:'),
+    /rediss:/,
+  ),
+  wrongUrl('the address of Redis is that of Kafka', ({ world }) => `redis://${world.brokers.kafka.admin}`, /REDIS_URL/),
+  denied('the Redis user may not call HDEL, from the start', ['-hdel'], ['+hdel'], [/hdel/i], true),
+  denied('the Redis user loses HDEL', ['-hdel'], ['+hdel'], [/hdel/i]),
+  denied('the Redis user loses HSET', ['-hset'], ['+hset'], [/hset/i]),
+  denied('the Redis user loses EVALSHA and EVAL', ['-evalsha', '-eval'], ['+evalsha', '+eval'], [/eval/i]),
+  {
+    name: 'the Redis user loses the keys of customers',
+    break: (site) => site.changeRedisUser('resetkeys', `~${site.keyPrefix}positions:*`),
+    signs: [{ of: 'projector', says: [/customer:|REDIS_KEY_PREFIX/] }, blocked('projector')],
+    repair: (site) => site.changeRedisUser(`~${site.keyPrefix}customer:*`),
+  },
+  {
+    name: 'the password of the Redis user changes while the projector runs',
+    break: async (site) => {
+      await site.changeRedisUser('resetpass', '>another')
+      await call(site, 'CLIENT', 'KILL', 'USER', site.keyPrefix.slice(0, -1))
+    },
+    signs: [{ of: 'projector', says: [/REDIS_URL|password/] }, blocked('projector')],
+    repair: (site) => site.changeRedisUser('resetpass', `>${site.password}`),
+  },
+  {
+    name: 'the Redis user is switched off from the start',
+    atStart: true,
+    break: (site) => site.changeRedisUser('off'),
+    signs: [{ of: 'projector', says: [/REDIS_URL|password/] }, blocked('projector')],
+    repair: (site) => site.changeRedisUser('on'),
+  },
+  changed('Redis becomes a replica', ['REPLICAOF', '127.0.0.1', '1'], ['REPLICAOF', 'NO', 'ONE'], /READONLY|read.only|replica/i),
+  changed('Redis is full', ['CONFIG', 'SET', 'maxmemory', '1'], ['CONFIG', 'SET', 'maxmemory', '0'], /OOM|memory/i),
+  changed(
+    'Redis may drop customers from now on',
+    ['CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru'],
+    ['CONFIG', 'SET', 'maxmemory-policy', 'noeviction'],
+    /maxmemory-policy/,
+  ),
+  {
+    name: 'Redis takes no writes, because it cannot save them',
+    options: { privateRedis: true },
+    break: async (site) => {
+      const folder = mkdtempSync(join(tmpdir(), 'standstill-redis-'))
+      await call(site, 'CONFIG', 'SET', 'dir', folder)
+      rmSync(folder, { recursive: true })
+      await call(site, 'CONFIG', 'SET', 'save', '3600 1')
+      await call(site, 'BGSAVE')
+    },
+    signs: [{ of: 'projector', says: [/MISCONF|snapshot|persist/i] }],
+    repair: async (site) => {
+      await call(site, 'CONFIG', 'SET', 'save', '')
+      await call(site, 'CONFIG', 'SET', 'dir', tmpdir())
+      await call(site, 'CONFIG', 'SET', 'stop-writes-on-bgsave-error', 'no')
+    },
+  },
+  {
+    name: 'Redis takes no more connections',
+    options: { privateRedis: true },
+    break: async (site) => {
+      await call(site, 'CONFIG', 'SET', 'maxclients', '1')
+      await call(site, 'CLIENT', 'KILL', 'SKIPME', 'yes')
+    },
+    signs: [{ of: 'projector', says: [/max number of clients|maxclients/] }],
+    repair: async (site) => void (await call(site, 'CONFIG', 'SET', 'maxclients', '10000')),
+  },
+  {
+    name: 'the key of a customer holds something else',
+    break: async (site) => {
+      const event = makeCustomersEvent()
+      await site.redis.set(customerKey(event.customerUuid, site.keyPrefix), 'of somebody else')
+      await site.post(event)
+    },
+    signs: [{ of: 'projector', says: [/WRONGTYPE|customer:/] }],
+    mayGoOn: true,
+    repair: async (site) => {
+      for (const { customerUuid } of site.acknowledged) {
+        const key = customerKey(customerUuid, site.keyPrefix)
+        if ((await site.redis.type(key)) === 'string') await site.redis.del(key)
+      }
+    },
+  },
+  {
+    name: 'the key of the positions holds something else',
+    break: async (site) => {
+      await site.redis.del(site.positionsKey)
+      await site.redis.set(site.positionsKey, 'of somebody else')
+    },
+    signs: [{ of: 'projector', says: [/WRONGTYPE|positions/] }],
+    repair: async (site) => void (await site.redis.del(site.positionsKey)),
+  },
+]

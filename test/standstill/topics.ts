@@ -1,0 +1,169 @@
+import { positionField, type TopicNames } from '@customer-stream/schemas'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { waitUntil } from '@customer-stream/testing'
+import { blocked, type Scenario } from './scenario.ts'
+import { type Site, withoutLogin } from './site.ts'
+
+const SERVICES = ['ingress', 'projector'] as const
+
+const restartAll = (site: Site) =>
+  Promise.all(
+    SERVICES.map(async (service) => {
+      await site[service].stop()
+      await site[service].start()
+    }),
+  )
+
+/** Events in every partition, so that each has a position above 0. */
+const fillPartitions = async (site: Site, count: number): Promise<void> => {
+  for (let partition = 0; partition < site.partitions; partition++) {
+    await site.produce(
+      Array.from({ length: count }, () => makeCustomersEvent()),
+      partition,
+    )
+  }
+  await waitUntil(
+    'all events are applied',
+    () => site.notApplied(site.acknowledged),
+    (missing) => missing.length === 0,
+  )
+}
+
+/** A setting of a topic becomes wrong while both services run. */
+const setWrong = (name: string, topic: keyof TopicNames, setting: string, value: string, ...says: readonly RegExp[]): Scenario => ({
+  name,
+  break: (site) => site.changeTopic(topic, { [setting]: value }),
+  signs: [{ of: 'ingress', says }, blocked('ingress')],
+  repair: (site) => site.changeTopic(topic, {}),
+})
+
+const deleted = (name: string, topic: keyof TopicNames, options: Pick<Scenario, 'signs' | 'destroys'>): Scenario => ({
+  name,
+  break: async (site) => site.admin.deleteTopics({ topics: [site.topics[topic]] }),
+  repair: (site) => site.createTopics(topic),
+  ...options,
+})
+
+/** A position that cannot be right, found by a projector that starts. */
+const strangePosition = (name: string, position: string): Scenario => ({
+  name,
+  break: async (site) => {
+    await site.projector.stop()
+    await site.redis.hset(site.positionsKey, positionField(site.topics.customers, 0), position)
+    await site.projector.start()
+    await site.produce([makeCustomersEvent()], 0)
+  },
+  signs: [{ of: 'projector', says: [/position/] }],
+  mayGoOn: true,
+  repair: async (site) => {
+    const field = positionField(site.topics.customers, 0)
+    if ((await site.redis.hget(site.positionsKey, field)) === position) await site.redis.hdel(site.positionsKey, field)
+  },
+})
+
+export const topics: readonly Scenario[] = [
+  {
+    name: 'another Kafka cluster is put behind the same Redis',
+    break: async (site) => {
+      await fillPartitions(site, 40)
+      await Promise.all(SERVICES.map((service) => site[service].stop()))
+      site.acknowledged.length = 0
+      const address = await site.world.brokers.startKafka()
+      await site.useKafka(address)
+      await site.createTopics('customers', 'other', 'quarantine')
+      for (const service of SERVICES) site[service].configure(withoutLogin(address))
+      await Promise.all(SERVICES.map((service) => site[service].start()))
+    },
+    signs: [{ of: 'projector', says: [/cluster/] }],
+    mayGoOn: true,
+  },
+  {
+    name: 'the customers topic is deleted and made again while the projector is away',
+    break: async (site) => {
+      await fillPartitions(site, 20)
+      await Promise.all(SERVICES.map((service) => site[service].stop()))
+      site.acknowledged.length = 0
+      await site.admin.deleteTopics({ topics: [site.topics.customers] })
+      await site.createTopics('customers')
+      await Promise.all(SERVICES.map((service) => site[service].start()))
+    },
+    signs: [{ of: 'projector', says: [/customers\.raw/] }],
+    mayGoOn: true,
+  },
+  {
+    name: 'the customers topic is deleted and made again while both services run',
+    break: async (site) => {
+      await fillPartitions(site, 20)
+      site.acknowledged.length = 0
+      await site.admin.deleteTopics({ topics: [site.topics.customers] })
+      await site.createTopics('customers')
+    },
+    signs: [{ of: 'projector', says: [/customers\.raw/] }],
+    mayGoOn: true,
+  },
+  deleted('the customers topic is deleted while both services run, and made again later', 'customers', {
+    signs: SERVICES.map((of) => ({ of, says: [/customers\.raw/] })),
+    destroys: true,
+  }),
+  deleted('the quarantine topic is deleted while both services run', 'quarantine', {
+    signs: SERVICES.map((of) => ({ of, says: [/quarantine/] })),
+  }),
+  deleted('the other topic is deleted while both services run', 'other', { signs: [{ of: 'ingress', says: [/other\.raw/] }] }),
+  setWrong('the customers topic becomes compacted', 'customers', 'cleanup.policy', 'compact', /customers\.raw/, /cleanup\.policy/),
+  setWrong('the customers topic loses its retention', 'customers', 'retention.ms', '3600000', /customers\.raw/, /retention\.ms/),
+  setWrong('quarantine becomes compacted', 'quarantine', 'cleanup.policy', 'compact', /quarantine/, /cleanup\.policy/),
+  {
+    ...setWrong('the customers topic demands more replicas than there are', 'customers', 'min.insync.replicas', '2'),
+    signs: [{ of: 'ingress', says: [/customers\.raw/, /replicas/] }],
+  },
+  {
+    name: 'records are deleted before the projector has read them',
+    break: async (site) => {
+      await site.projector.stop()
+      for (let partition = 0; partition < site.partitions; partition++) {
+        await site.produce(
+          Array.from({ length: 10 }, () => makeCustomersEvent()),
+          partition,
+        )
+      }
+      const ends = await site.admin.fetchTopicOffsets(site.topics.customers)
+      const partitions = ends.map(({ partition, high }) => ({ partition, offset: high }))
+      await site.admin.deleteTopicRecords({ topic: site.topics.customers, partitions })
+      site.acknowledged.length = 0
+      await site.projector.start()
+    },
+    signs: [{ of: 'projector', metric: /^projector_.*(lost|deleted|skipped|missing).*_total$/ }],
+  },
+  {
+    name: 'partitions are added to the customers topic while both services run',
+    break: async (site) => {
+      await site.admin.createPartitions({ topicPartitions: [{ topic: site.topics.customers, count: site.partitions + 1 }] })
+      await site.produce([makeCustomersEvent()], site.partitions)
+    },
+    // Kafka's clients ask for metadata every half minute, so that the event of the new partition may come a little later.
+    holds: async (site) => {
+      await waitUntil(
+        'the event of the new partition is applied',
+        () => site.notApplied(site.acknowledged),
+        (missing) => missing.length === 0,
+      )
+      await restartAll(site)
+    },
+  },
+  strangePosition('a position has letters', 'twelve'),
+  strangePosition('a position lies beyond the end of its partition', '1000000000'),
+  strangePosition('a position is negative', '-7'),
+  {
+    name: 'the topics do not exist under this prefix',
+    atStart: true,
+    break: async (site) => {
+      for (const service of SERVICES)
+        site[service].configure({ ...withoutLogin(site.world.brokers.kafka.admin), KAFKA_TOPIC_PREFIX: 'misspelt.' })
+    },
+    signs: SERVICES.map((of) => ({ of, says: [/misspelt\.customers\.raw/, /KAFKA_CREATE_TOPICS|KAFKA_TOPIC_PREFIX/] })),
+    repair: async (site) => {
+      for (const service of SERVICES) site[service].configure(site.envOf(service))
+      await restartAll(site)
+    },
+  },
+]
