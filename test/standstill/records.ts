@@ -1,3 +1,4 @@
+import { positionField } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { openTcpProxy, type TcpProxy, waitUntil } from '@customer-stream/testing'
 import { blocked, type Scenario } from './scenario.ts'
@@ -17,11 +18,19 @@ const openTransaction = async (site: Site) => {
   return transaction
 }
 
-const untilNoLag = (site: Site) =>
+/** The positions in Redis reach the ends of their partitions. */
+const untilAtEnd = (site: Site) =>
   waitUntil(
-    'the lag of every partition is 0',
-    async () => (await site.projector.metrics()).filter(({ name }) => name === 'kafka_consumergroup_lag').map(({ value }) => value),
-    (lags) => lags.length === site.partitions && lags.every((lag) => lag === 0),
+    'the position of every partition is at its end',
+    async () => {
+      const [ends, positions] = await Promise.all([
+        site.admin.fetchTopicOffsets(site.topics.customers),
+        site.redis.hgetall(site.positionsKey),
+      ])
+      return ends.map(({ partition, high }) => Number(high) - Number(positions[positionField(site.topics.customers, partition)]))
+    },
+    (behind) => behind.every((count) => count === 0),
+    { timeoutMs: 45_000, pauseMs: 200 },
   )
 
 const storeUnusable = async (site: Site, partition: number): Promise<void> => {
@@ -94,7 +103,7 @@ export const records: readonly Scenario[] = [
     break: async (site) => {
       const transaction = await openTransaction(site)
       await transaction.abort()
-      await untilNoLag(site)
+      await untilAtEnd(site)
     },
   },
   {

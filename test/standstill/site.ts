@@ -280,6 +280,17 @@ export const openSite = async (
     changeTopic: async (topic, settings) => {
       const configEntries = entriesOf({ ...TOPIC_SETTINGS, ...settings })
       await admin.alterConfigs({ validateOnly: false, resources: [{ type: TOPIC, name: topics[topic], configEntries }] })
+      const wanted = new Map(configEntries.map(({ name, value }) => [name, value]))
+      await waitUntil(
+        'the broker knows the settings',
+        () =>
+          admin.describeConfigs({
+            includeSynonyms: false,
+            resources: [{ type: TOPIC, name: topics[topic], configNames: [...wanted.keys()] }],
+          }),
+        ({ resources }) =>
+          resources.every(({ configEntries: has }) => has.every(({ configName, configValue }) => wanted.get(configName) === configValue)),
+      )
     },
     post: async (event = makeCustomersEvent()) => {
       const status = await site.postBody(event.body)

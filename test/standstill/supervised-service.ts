@@ -83,6 +83,7 @@ export const superviseService = (name: ServiceName, env: Env, folder: string): S
   let starts = 0
   let running: ServiceProcess | undefined
   let logFile = ''
+  let endedLogFile = ''
   let loop: Promise<void> = Promise.resolve()
 
   const runOnce = async (): Promise<void> => {
@@ -90,12 +91,13 @@ export const superviseService = (name: ServiceName, env: Env, folder: string): S
     logFile = join(folder, `${name}-${starts}.log`)
     try {
       running = await startService(name, settings, logFile)
+      if (!wanted) await running.end()
+      await running.ended
     } catch {
-      return // It ended before it listened; its log says why.
+      // It ended before it listened; its log says why.
     }
-    if (!wanted) await running.end()
-    await running.ended
     running = undefined
+    endedLogFile = logFile
   }
   const supervise = async (): Promise<void> => {
     while (wanted) {
@@ -105,8 +107,6 @@ export const superviseService = (name: ServiceName, env: Env, folder: string): S
       await sleep(RESTART_PAUSE_MS)
     }
   }
-  const log = () => readFile(logFile, 'utf8').catch(() => '')
-
   return {
     name,
     get ended() {
@@ -115,11 +115,13 @@ export const superviseService = (name: ServiceName, env: Env, folder: string): S
     get url() {
       return running?.url ?? ''
     },
-    log,
+    log: () => readFile(logFile, 'utf8'),
     readiness: async () => {
       const answer = await fetch(`${running?.adminUrl}/readyz`).catch(() => undefined)
-      if (!answer) return { ready: false, said: lastWords(await log()) }
-      const { checks } = (await answer.json()) as { checks: readonly Check[] }
+      if (!answer) return { ready: false, said: lastWords(await readFile(endedLogFile, 'utf8').catch(() => '')) }
+      const text = await answer.text()
+      const { checks } = JSON.parse(text) as { readonly checks?: readonly Check[] }
+      if (!checks) return { ready: false, said: text }
       const said = checks.flatMap((check) => (check.ready ? [] : [`${check.name}: ${check.detail ?? ''}`])).join(' | ')
       return { ready: answer.status === 200, said }
     },

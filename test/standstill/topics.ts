@@ -6,28 +6,31 @@ import { type Site, withoutLogin } from './site.ts'
 
 const SERVICES = ['ingress', 'projector'] as const
 
-const restartAll = (site: Site) =>
-  Promise.all(
-    SERVICES.map(async (service) => {
-      await site[service].stop()
-      await site[service].start()
-    }),
-  )
-
-/** Events in every partition, so that each has a position above 0. */
-const fillPartitions = async (site: Site, count: number): Promise<void> => {
+/** Stores 20 events in every partition. */
+const fillPartitions = async (site: Site): Promise<void> => {
   for (let partition = 0; partition < site.partitions; partition++) {
     await site.produce(
-      Array.from({ length: count }, () => makeCustomersEvent()),
+      Array.from({ length: 20 }, () => makeCustomersEvent()),
       partition,
     )
   }
+}
+
+/** Every partition has a position above 0, and then all its records are another's: more than before, so that a position points into them. */
+const replaceRecords = async (site: Site, replace: () => Promise<void>): Promise<void> => {
+  await fillPartitions(site)
   await waitUntil(
     'all events are applied',
     () => site.notApplied(site.acknowledged),
     (missing) => missing.length === 0,
   )
+  await replace()
+  site.acknowledged.length = 0
+  for (let i = 0; i < 2; i++) await fillPartitions(site)
 }
+
+const stopAll = (site: Site) => Promise.all(SERVICES.map((service) => site[service].stop()))
+const startAll = (site: Site) => Promise.all(SERVICES.map((service) => site[service].start()))
 
 /** A setting of a topic becomes wrong while both services run. */
 const setWrong = (name: string, topic: keyof TopicNames, setting: string, value: string, ...says: readonly RegExp[]): Scenario => ({
@@ -65,14 +68,14 @@ export const topics: readonly Scenario[] = [
   {
     name: 'another Kafka cluster is put behind the same Redis',
     break: async (site) => {
-      await fillPartitions(site, 40)
-      await Promise.all(SERVICES.map((service) => site[service].stop()))
-      site.acknowledged.length = 0
-      const address = await site.world.brokers.startKafka()
-      await site.useKafka(address)
-      await site.createTopics('customers', 'other', 'quarantine')
-      for (const service of SERVICES) site[service].configure(withoutLogin(address))
-      await Promise.all(SERVICES.map((service) => site[service].start()))
+      await replaceRecords(site, async () => {
+        await stopAll(site)
+        const address = await site.world.brokers.startKafka()
+        await site.useKafka(address)
+        await site.createTopics('customers', 'other', 'quarantine')
+        for (const service of SERVICES) site[service].configure(withoutLogin(address))
+      })
+      await startAll(site)
     },
     signs: [{ of: 'projector', says: [/cluster/] }],
     mayGoOn: true,
@@ -80,24 +83,23 @@ export const topics: readonly Scenario[] = [
   {
     name: 'the customers topic is deleted and made again while the projector is away',
     break: async (site) => {
-      await fillPartitions(site, 20)
-      await Promise.all(SERVICES.map((service) => site[service].stop()))
-      site.acknowledged.length = 0
-      await site.admin.deleteTopics({ topics: [site.topics.customers] })
-      await site.createTopics('customers')
-      await Promise.all(SERVICES.map((service) => site[service].start()))
+      await replaceRecords(site, async () => {
+        await stopAll(site)
+        await site.admin.deleteTopics({ topics: [site.topics.customers] })
+        await site.createTopics('customers')
+      })
+      await startAll(site)
     },
     signs: [{ of: 'projector', says: [/customers\.raw/] }],
     mayGoOn: true,
   },
   {
     name: 'the customers topic is deleted and made again while both services run',
-    break: async (site) => {
-      await fillPartitions(site, 20)
-      site.acknowledged.length = 0
-      await site.admin.deleteTopics({ topics: [site.topics.customers] })
-      await site.createTopics('customers')
-    },
+    break: async (site) =>
+      replaceRecords(site, async () => {
+        await site.admin.deleteTopics({ topics: [site.topics.customers] })
+        await site.createTopics('customers')
+      }),
     signs: [{ of: 'projector', says: [/customers\.raw/] }],
     mayGoOn: true,
   },
@@ -120,12 +122,7 @@ export const topics: readonly Scenario[] = [
     name: 'records are deleted before the projector has read them',
     break: async (site) => {
       await site.projector.stop()
-      for (let partition = 0; partition < site.partitions; partition++) {
-        await site.produce(
-          Array.from({ length: 10 }, () => makeCustomersEvent()),
-          partition,
-        )
-      }
+      await fillPartitions(site)
       const ends = await site.admin.fetchTopicOffsets(site.topics.customers)
       const partitions = ends.map(({ partition, high }) => ({ partition, offset: high }))
       await site.admin.deleteTopicRecords({ topic: site.topics.customers, partitions })
@@ -147,7 +144,8 @@ export const topics: readonly Scenario[] = [
         () => site.notApplied(site.acknowledged),
         (missing) => missing.length === 0,
       )
-      await restartAll(site)
+      await stopAll(site)
+      await startAll(site)
     },
   },
   strangePosition('a position has letters', 'twelve'),
@@ -163,7 +161,8 @@ export const topics: readonly Scenario[] = [
     signs: SERVICES.map((of) => ({ of, says: [/misspelt\.customers\.raw/, /KAFKA_CREATE_TOPICS|KAFKA_TOPIC_PREFIX/] })),
     repair: async (site) => {
       for (const service of SERVICES) site[service].configure(site.envOf(service))
-      await restartAll(site)
+      await stopAll(site)
+      await startAll(site)
     },
   },
 ]
