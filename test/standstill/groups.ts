@@ -116,6 +116,11 @@ export const groups: readonly Scenario[] = [
     },
   },
   {
+    name: 'the group has an id of 300 characters',
+    options: { env: (world) => ({ projector: { ...withoutLogin(world.brokers.kafka.admin), CONSUMER_GROUP_ID: 'g'.repeat(300) } }) },
+    break: async () => undefined,
+  },
+  {
     name: 'the group has no coordinator, because its topic cannot be created',
     options: { privateKafka: { 'offsets.topic.replication.factor': '3' } },
     atStart: true,
@@ -134,7 +139,10 @@ export const groups: readonly Scenario[] = [
     repair: (site) => site.grant('projector', 'READ', 'group'),
   },
   stranger('a consumer of another topic joins the group', { topic: 'other' }),
-  stranger('another consumer of the customers topic joins the group', { topic: 'customers' }),
+  {
+    ...stranger('another consumer of the customers topic joins the group', { topic: 'customers' }),
+    signs: [{ of: 'projector', says: [/customers\.raw\/\d/, /standstill at .* owns it/] }],
+  },
   stranger('the group belongs to consumers of another protocol', { topic: 'other', protocol: 'StrangeAssigner', atStart: true }),
   {
     name: 'somebody resets the offsets of the group, then deletes it, while the projector is away',

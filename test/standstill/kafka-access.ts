@@ -1,3 +1,6 @@
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { blocked, type Scenario } from './scenario.ts'
 import { type Operation, type Resource, type Site, withoutLogin } from './site.ts'
 
@@ -26,22 +29,28 @@ const missingAtStart = (name: string, service: Service, operation: Operation, re
   atStart: true,
 })
 
-const restart = async (site: Site, service: Service, env: Env): Promise<void> => {
+const correct = async (site: Site, service: Service): Promise<void> => {
   await site[service].stop()
-  site[service].configure(env)
+  site[service].correct()
   await site[service].start()
 }
 
-/** Both services have the same wrong settings. Each says which one to look at; a person corrects it and starts them again. */
+/** Both services have the same wrong settings. Each says where to look; a person corrects them and starts the services again. */
 const wrongSettings = (name: string, env: (site: Site) => Env, ...says: readonly RegExp[]): Scenario => ({
+  ...looksLikeOutage(name, env, ...says),
+  signs: SERVICES.flatMap((service) => [{ of: service, says }, blocked(service)]),
+})
+
+/** Wrong settings that a service cannot tell apart from an outage of Kafka. */
+const looksLikeOutage = (name: string, env: (site: Site) => Env, ...says: readonly RegExp[]): Scenario => ({
   name,
   atStart: true,
   break: async (site) => {
     for (const service of SERVICES) site[service].configure(env(site))
   },
-  signs: SERVICES.flatMap((service) => [{ of: service, says }, blocked(service)]),
+  signs: SERVICES.map((service) => ({ of: service, says })),
   repair: async (site) => {
-    await Promise.all(SERVICES.map((service) => restart(site, service, site.envOf(service))))
+    await Promise.all(SERVICES.map((service) => correct(site, service)))
   },
 })
 
@@ -58,6 +67,12 @@ const rights: readonly Scenario[] = [
   missingAtStart('a projector starts without DESCRIBE_CONFIGS on the customers topic', 'projector', 'DESCRIBE_CONFIGS', 'customers'),
   missingAtStart('an ingress starts without WRITE on the customers topic', 'ingress', 'WRITE', 'customers'),
   revoked('an ingress loses WRITE on the customers topic', 'ingress', 'WRITE', 'customers'),
+  {
+    ...revoked('an ingress with a spool loses WRITE on the customers topic', 'ingress', 'WRITE', 'customers'),
+    options: { env: () => ({ ingress: { SPOOL_DIR: mkdtempSync(join(tmpdir(), 'standstill-spool-')) } }) },
+    // It stays ready, because the spool takes events.
+    signs: [blocked('ingress')],
+  },
   missingAtStart('an ingress starts without WRITE on quarantine', 'ingress', 'WRITE', 'quarantine'),
   missingAtStart('an ingress starts without DESCRIBE_CONFIGS on the other topic', 'ingress', 'DESCRIBE_CONFIGS', 'other'),
   {
@@ -113,14 +128,14 @@ const login: readonly Scenario[] = [
 
 const encryption: readonly Scenario[] = [
   wrongSettings('the services trust another certificate authority', (site) => tls(site, 'tls', 'otherName'), /KAFKA_SSL_CA/),
-  wrongSettings('the brokers’ certificate has expired', (site) => tls(site, 'expired', 'expired'), /expired/, /127\.0\.0\.1:\d+/),
+  wrongSettings('the brokers’ certificate has expired', (site) => tls(site, 'expired', 'expired'), /expired/i, /127\.0\.0\.1:\d+/),
   wrongSettings(
     'the brokers’ certificate names another host',
     (site) => tls(site, 'otherName', 'otherName'),
     /127\.0\.0\.1/,
     /KAFKA_BROKERS/,
   ),
-  wrongSettings('Kafka demands a client certificate', (site) => tls(site, 'mutualTls', 'tls'), /client certificate/i, /127\.0\.0\.1:\d+/),
+  wrongSettings('Kafka demands a client certificate', (site) => tls(site, 'mutualTls', 'tls'), /KAFKA_SSL_CERT\b/, /127\.0\.0\.1:\d+/),
   wrongSettings(
     'the services speak plain text to a TLS port',
     (site) => ({ ...tls(site, 'tls', 'tls'), KAFKA_SSL: 'false', KAFKA_SSL_CA: '' }),
@@ -130,19 +145,19 @@ const encryption: readonly Scenario[] = [
 ]
 
 const addresses: readonly Scenario[] = [
-  wrongSettings('nothing listens at the address of Kafka', () => ({ KAFKA_BROKERS: '127.0.0.1:1' }), /127\.0\.0\.1:1\b/, /KAFKA_BROKERS/),
+  looksLikeOutage('nothing listens at the address of Kafka', () => ({ KAFKA_BROKERS: '127.0.0.1:1' }), /127\.0\.0\.1:1\b/, /KAFKA_BROKERS/),
   wrongSettings(
     'the name of the broker does not exist',
     () => ({ KAFKA_BROKERS: 'kafka.invalid:9092' }),
     /kafka\.invalid:9092/,
     /KAFKA_BROKERS/,
   ),
-  wrongSettings(
+  looksLikeOutage(
     'the address of Kafka is that of Redis',
     ({ world }) => withoutLogin(new URL(world.brokers.redisUrl).host),
     /KAFKA_BROKERS/,
   ),
-  wrongSettings(
+  looksLikeOutage(
     'Kafka advertises an address that nobody reaches',
     ({ world }) => withoutLogin(world.brokers.kafka.addresses.unreachable),
     /127\.0\.0\.1:1\b/,

@@ -25,7 +25,7 @@ const wrongUrl = (name: string, url: (site: Site) => string, ...says: readonly R
   signs: [{ of: 'projector', says }],
   repair: async (site) => {
     await site.projector.stop()
-    site.projector.configure({ REDIS_URL: site.envOf('projector').REDIS_URL! })
+    site.projector.correct()
     await site.projector.start()
   },
 })
@@ -83,6 +83,14 @@ export const redis: readonly Scenario[] = [
     ['CONFIG', 'SET', 'maxmemory-policy', 'noeviction'],
     /maxmemory-policy/,
   ),
+  {
+    name: 'Redis is emptied, and forgets its scripts',
+    options: { privateRedis: true },
+    break: async (site) => {
+      await call(site, 'FLUSHALL')
+      await call(site, 'SCRIPT', 'FLUSH')
+    },
+  },
   {
     name: 'Redis takes no writes, because it cannot save them',
     options: { privateRedis: true },

@@ -6,7 +6,8 @@ import type { SupervisedService } from './supervised-service.ts'
 
 /** By then an operator must know, or the pipeline must go on. */
 const SEEN_WITHIN_MS = 30_000
-const HEALED_WITHIN_MS = 60_000
+/** A service that may not log in tries again every minute, so that no account is locked. */
+const HEALED_WITHIN_MS = 75_000
 const POST_PAUSE_MS = 500
 
 /** Something that an operator can see from outside: a service that is not ready and says all of these, a metric above a number, or a fact of another kind. */

@@ -124,8 +124,8 @@ export interface Site {
   /** The harness' clients of the Kafka that the site uses. */
   readonly kafka: Kafka
   readonly admin: Admin
-  /** Moves to another Kafka, without users. The services stay as they are. */
-  useKafka(address: string): Promise<void>
+  /** Moves to a new Kafka, without users. The services stay as they are. Resolves with its address. */
+  moveToNewKafka(): Promise<string>
   /** Every event that was answered with 202, or stored in Kafka by the harness. */
   readonly acknowledged: MadeCustomersEvent[]
   userOf(service: ServiceName): string
@@ -182,13 +182,15 @@ export const openSite = async (
     return admin
   }
   let { kafka, admin } = world
-  let { redis } = world
+  let redis = world.redis
   let privateAddress: string | undefined
   const redisUrl = new URL(brokers.redisUrl)
   redisUrl.username = redisUser
   redisUrl.password = password
   if (privateKafka) {
-    privateAddress = await brokers.startKafka(privateKafka)
+    const server = await brokers.startKafka(privateKafka)
+    onClose(server.stop)
+    privateAddress = server.address
     kafka = kafkaAt(privateAddress)
     admin = await openAdmin(kafka)
   }
@@ -196,6 +198,7 @@ export const openSite = async (
     const server = await brokers.startRedis()
     redisUrl.href = server.url
     redis = await redisAt(server.url)
+    onClose(() => server.stop())
     onClose(() => redis.disconnect())
   }
 
@@ -249,9 +252,12 @@ export const openSite = async (
     get admin() {
       return admin
     },
-    useKafka: async (address) => {
+    moveToNewKafka: async () => {
+      const { address, stop } = await brokers.startKafka()
+      onClose(stop)
       kafka = kafkaAt(address)
       admin = await openAdmin(kafka)
+      return address
     },
     userOf,
     envOf,

@@ -31,8 +31,10 @@ export interface SupervisedService {
   log(): Promise<string>
   /** SIGTERM. The service stays down until it is started. */
   stop(): Promise<void>
-  /** Settings of the next start, beside those that stay. */
+  /** Changes settings for the next start; all others stay. */
   configure(changes: Env): void
+  /** Takes back all changes of settings, for the next start. */
+  correct(): void
   /** Resolves when the first process listens or has ended. */
   start(): Promise<void>
 }
@@ -136,6 +138,9 @@ export const superviseService = (name: ServiceName, env: Env, folder: string): S
     },
     configure: (changes) => {
       settings = { ...settings, ...changes }
+    },
+    correct: () => {
+      settings = env
     },
     start: async () => {
       wanted = true

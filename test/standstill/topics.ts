@@ -32,6 +32,14 @@ const replaceRecords = async (site: Site, replace: () => Promise<void>): Promise
 const stopAll = (site: Site) => Promise.all(SERVICES.map((service) => site[service].stop()))
 const startAll = (site: Site) => Promise.all(SERVICES.map((service) => site[service].start()))
 
+const moveToAnotherCluster = (site: Site) =>
+  replaceRecords(site, async () => {
+    await stopAll(site)
+    const address = await site.moveToNewKafka()
+    await site.createTopics('customers', 'other', 'quarantine')
+    for (const service of SERVICES) site[service].configure(withoutLogin(address))
+  })
+
 /** A setting of a topic becomes wrong while both services run. */
 const setWrong = (name: string, topic: keyof TopicNames, setting: string, value: string, ...says: readonly RegExp[]): Scenario => ({
   name,
@@ -68,17 +76,23 @@ export const topics: readonly Scenario[] = [
   {
     name: 'another Kafka cluster is put behind the same Redis',
     break: async (site) => {
-      await replaceRecords(site, async () => {
-        await stopAll(site)
-        const address = await site.world.brokers.startKafka()
-        await site.useKafka(address)
-        await site.createTopics('customers', 'other', 'quarantine')
-        for (const service of SERVICES) site[service].configure(withoutLogin(address))
-      })
+      await moveToAnotherCluster(site)
       await startAll(site)
     },
-    signs: [{ of: 'projector', says: [/cluster/] }],
-    mayGoOn: true,
+    signs: [{ of: 'projector', says: [/cluster/, /ON_CLUSTER_CHANGE/] }, blocked('projector')],
+    repair: async (site) => {
+      await site.projector.stop()
+      site.projector.configure({ ON_CLUSTER_CHANGE: 'start-over' })
+      await site.projector.start()
+    },
+  },
+  {
+    name: 'another Kafka cluster is put behind the same Redis, and the projector may start over',
+    options: { env: () => ({ projector: { ON_CLUSTER_CHANGE: 'start-over' } }) },
+    break: async (site) => {
+      await moveToAnotherCluster(site)
+      await startAll(site)
+    },
   },
   {
     name: 'the customers topic is deleted and made again while the projector is away',
@@ -115,6 +129,18 @@ export const topics: readonly Scenario[] = [
   setWrong('the customers topic loses its retention', 'customers', 'retention.ms', '3600000', /customers\.raw/, /retention\.ms/),
   setWrong('quarantine becomes compacted', 'quarantine', 'cleanup.policy', 'compact', /quarantine/, /cleanup\.policy/),
   {
+    ...setWrong(
+      'the customers topic takes small records alone',
+      'customers',
+      'max.message.bytes',
+      '500',
+      /customers\.raw/,
+      /max\.message\.bytes/,
+    ),
+    // Records that Kafka refuses are acknowledged and go to quarantine.
+    destroys: true,
+  },
+  {
     ...setWrong('the customers topic demands more replicas than there are', 'customers', 'min.insync.replicas', '2'),
     signs: [{ of: 'ingress', says: [/customers\.raw/, /replicas/] }],
   },
@@ -129,7 +155,7 @@ export const topics: readonly Scenario[] = [
       site.acknowledged.length = 0
       await site.projector.start()
     },
-    signs: [{ of: 'projector', metric: /^projector_.*(lost|deleted|skipped|missing).*_total$/ }],
+    signs: [{ of: 'projector', metric: /^projector_lost_records_total$/, above: 59 }],
   },
   {
     name: 'partitions are added to the customers topic while both services run',
@@ -137,7 +163,9 @@ export const topics: readonly Scenario[] = [
       await site.admin.createPartitions({ topicPartitions: [{ topic: site.topics.customers, count: site.partitions + 1 }] })
       await site.produce([makeCustomersEvent()], site.partitions)
     },
-    // Kafka's clients ask for metadata every half minute, so that the event of the new partition may come a little later.
+    // A consumer finds new partitions when it asks for metadata, every half minute.
+    signs: [{ of: 'projector', says: [/customers\.raw\/3/] }],
+    mayGoOn: true,
     holds: async (site) => {
       await waitUntil(
         'the event of the new partition is applied',
@@ -145,6 +173,22 @@ export const topics: readonly Scenario[] = [
         (missing) => missing.length === 0,
       )
       await stopAll(site)
+      await startAll(site)
+    },
+  },
+  {
+    name: 'the names of the topics collide with those of another prefix',
+    atStart: true,
+    break: async (site) => {
+      // Kafka takes dots and underscores for the same.
+      const KAFKA_TOPIC_PREFIX = site.topics.customers.replace(/\.customers\.raw$/, '_')
+      for (const service of SERVICES)
+        site[service].configure({ ...withoutLogin(site.world.brokers.kafka.admin), KAFKA_TOPIC_PREFIX, KAFKA_CREATE_TOPICS: 'true' })
+    },
+    signs: [{ of: 'ingress', says: [/_customers\.raw/, /KAFKA_TOPIC_PREFIX|collide/] }],
+    repair: async (site) => {
+      await stopAll(site)
+      for (const service of SERVICES) site[service].correct()
       await startAll(site)
     },
   },
@@ -160,8 +204,8 @@ export const topics: readonly Scenario[] = [
     },
     signs: SERVICES.map((of) => ({ of, says: [/misspelt\.customers\.raw/, /KAFKA_CREATE_TOPICS|KAFKA_TOPIC_PREFIX/] })),
     repair: async (site) => {
-      for (const service of SERVICES) site[service].configure(site.envOf(service))
       await stopAll(site)
+      for (const service of SERVICES) site[service].correct()
       await startAll(site)
     },
   },

@@ -121,8 +121,8 @@ const startSecuredKafka = async (run: Run, log: Log): Promise<SecuredKafka> => {
 export interface SecuredBrokers {
   readonly kafka: SecuredKafka
   readonly redisUrl: string
-  /** Starts one more Kafka, with another cluster id and without users. Resolves with its address. */
-  startKafka(settings?: Readonly<Record<string, string>>): Promise<string>
+  /** Starts one more Kafka, with another cluster id and without users. */
+  startKafka(settings?: Readonly<Record<string, string>>): Promise<{ readonly address: string; stop(): Promise<void> }>
   startRedis(options?: RedisOptions): Promise<RedisServer>
   /** Ends all servers. */
   stop(): Promise<void>
@@ -143,14 +143,15 @@ export const startSecuredBrokers = async (log: Log = () => {}): Promise<SecuredB
       kafka,
       redisUrl: redis.url,
       startKafka: async (settings = {}) => {
-        const [broker] = await placeBrokers(await open(), log, {
+        const own = await open()
+        const [broker] = await placeBrokers(own, log, {
           settings: { ...singleBroker, ...settings },
           maxHeap: '384m',
           ports: await freePortsToKeep(2),
           clusterId: randomBytes(16).toString('base64url'),
         })
         await untilStarted('Kafka', broker!.start())
-        return broker!.address
+        return { address: broker!.address, stop: () => own.close() }
       },
       startRedis: (options) => startLocalRedis(run, log, options),
       stop,
