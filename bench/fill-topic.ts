@@ -36,7 +36,7 @@ export const fillTopic = async (
   await untilDone(() => checkTopics(pipeline.admin, settings, topics, createLogger('bench', 'silent')), insistently)
   const producer = createVerifiedProducer(pipeline.kafka, { metadataMaxAgeMs: 30_000, produceTimeoutMs: 30_000 })
   await producer.connect()
-  producer.setPartitions(new Map([[topic, partitions]]))
+  await producer.setPartitions(new Map([[topic, partitions]]))
   const random = new Random(7)
   const extra = Object.fromEntries(Array.from({ length: extraFields }, (_, i) => [`extraField${i}`, random.hex(12)]))
   const templates = Array.from({ length: TEMPLATES }, () => {

@@ -3,7 +3,7 @@ import { partitionOf } from '@customer-stream/runtime/kafka'
 import { customerKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { type ClusterBroker, type KafkaCluster, openPipeline, startCluster, waitUntil } from '@customer-stream/testing'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
 let cluster: KafkaCluster
 beforeAll(async () => {
@@ -147,3 +147,108 @@ it.each([
     }
   },
 )
+
+it('a bootstrap broker that hangs before anything was sent does not keep an ingress from storing all kinds of events', {
+  timeout: 60_000,
+}, async () => {
+  const pipeline = await openPipeline(cluster)
+  const [first] = cluster.brokers
+  try {
+    const ingress = await pipeline.start('ingress', { KAFKA_REPLICATION_FACTOR: '3' })
+    await ingress.untilReady()
+    await first!.freeze()
+    const post = async (body: string) => (await pipeline.post(ingress, body)).status
+    // Until the cluster has elected leaders for the partitions of the broker that hangs.
+    await waitUntil(
+      'each kind is stored',
+      () => Promise.all([post(makeCustomersEvent().body), post('{"id":"1","type":"appointments"}'), post('not json')]),
+      (statuses) => `${statuses}` === '202,202,400',
+      { timeoutMs: 30_000 },
+    )
+  } finally {
+    await first!.thaw()
+    await pipeline.close()
+  }
+})
+
+describe('slow partitions delay nobody else', () => {
+  /** Posts an event of each customer now and then. @returns the answers to customers of slow partitions and of the others. */
+  const load = async (
+    post: (customerUuid: string) => Promise<number>,
+    { seconds, perSecond, isSlow }: { seconds: number; perSecond: number; isSlow: (customerUuid: string) => boolean },
+  ) => {
+    const answers = { slow: new Map<number, number>(), others: new Map<number, number>() }
+    const posts: Promise<void>[] = []
+    for (let i = 0; i < seconds * perSecond; i++) {
+      const customerUuid = `c${i % 100}`
+      posts.push(
+        post(customerUuid).then((status) => {
+          const { slow, others } = answers
+          const counts = isSlow(customerUuid) ? slow : others
+          counts.set(status, (counts.get(status) ?? 0) + 1)
+        }),
+      )
+      await new Promise((resolve) => setTimeout(resolve, 1000 / perSecond))
+    }
+    await Promise.all(posts)
+    return answers
+  }
+
+  it('of a leader that answers in 900 ms, below the timeout', { timeout: 120_000 }, async () => {
+    const pipeline = await openPipeline(cluster)
+    const [slow] = cluster.brokers
+    try {
+      const env = { KAFKA_BROKERS: cluster.proxiedBrokers.join(','), KAFKA_REPLICATION_FACTOR: '1', QUEUE_MAX_RECORDS: '100' }
+      const ingress = await pipeline.start('ingress', env)
+      await ingress.untilReady()
+      const { topics } = await pipeline.admin.fetchTopicMetadata({ topics: [pipeline.topics.customers] })
+      const partitions = topics[0]?.partitions ?? []
+      const led = new Set(partitions.filter(({ leader }) => leader === slow!.id).map(({ partitionId }) => partitionId))
+      const isSlow = (customerUuid: string) => led.has(partitionOf(Buffer.from(customerUuid), partitions.length))
+      const post = async (customerUuid: string) => (await pipeline.post(ingress, makeCustomersEvent({ customerUuid }).body)).status
+      expect(await load(post, { seconds: 1, perSecond: 50, isSlow })).toMatchObject({ others: new Map([[202, expect.any(Number)]]) })
+      slow!.network.set({ delayMs: 450 })
+      const { slow: ofSlow, others } = await load(post, { seconds: 4, perSecond: 200, isSlow })
+      expect([...others.keys()]).toEqual([202])
+      expect(ofSlow.get(202)).toBeGreaterThan(0)
+      expect(await ingress.metric('ingress_partitions_slow')).toBeGreaterThan(0)
+    } finally {
+      slow!.network.set('open')
+      await pipeline.close()
+    }
+  })
+
+  it('of a leader whose other partitions are well, because a follower hangs', { timeout: 60_000 }, async () => {
+    const pipeline = await openPipeline(cluster)
+    const [leader, follower, hanging] = cluster.brokers
+    try {
+      const slow = new Set([0, 1, 2, 3])
+      const configEntries = Object.entries({
+        'min.insync.replicas': '1',
+        'retention.ms': '-1',
+        'max.message.bytes': `${2 * 1024 * 1024}`,
+        'message.timestamp.after.max.ms': '9223372036854775807',
+        'unclean.leader.election.enable': 'false',
+      }).map(([name, value]) => ({ name, value }))
+      const replicaAssignment = Array.from({ length: 12 }, (_, partition) => ({
+        partition,
+        replicas: [leader!.id, slow.has(partition) ? hanging!.id : follower!.id],
+      }))
+      const topic = { topic: pipeline.topics.customers, configEntries, replicaAssignment }
+      await pipeline.admin.createTopics({ waitForLeaders: true, topics: [topic] })
+      const ingress = await pipeline.start('ingress', { KAFKA_REPLICATION_FACTOR: '2', ACCEPT_DEADLINE_MS: '2000' })
+      await ingress.untilReady()
+      const isSlow = (customerUuid: string) => slow.has(partitionOf(Buffer.from(customerUuid), 12))
+      const post = async (customerUuid: string) => (await pipeline.post(ingress, makeCustomersEvent({ customerUuid }).body)).status
+      expect(await load(post, { seconds: 1, perSecond: 50, isSlow })).toMatchObject({ others: new Map([[202, expect.any(Number)]]) })
+      // As long as it counts as in sync, some three seconds, nothing is acknowledged without it.
+      await hanging!.freeze()
+      const { slow: ofSlow, others } = await load(post, { seconds: 4, perSecond: 50, isSlow })
+      expect([...others.keys()]).toEqual([202])
+      expect(ofSlow.get(503)).toBeGreaterThan(0)
+    } finally {
+      await hanging!.thaw()
+      await pipeline.close()
+    }
+  })
+})

@@ -37,7 +37,7 @@ const start = ({
         registry,
         () => ({ records: 0, bytes: 0 }),
         () => ({ records: 0, bytes: 0, oldestAt: undefined }),
-        () => 0,
+        () => ({ failing: 0, slow: 0 }),
       ),
       onInternalError: (error) => internalErrors.push(error),
       onRefused: (refusal) => refusals.push(refusal),

@@ -18,7 +18,12 @@ const setUp = (send: (records: readonly OutgoingRecord[]) => Promise<void>, deli
   const refused: { topic: string; quarantined: boolean }[] = []
   const lanes = createLanes(
     topics,
-    () => ({ send, partitionOf: ({ key }: OutgoingRecord) => key?.length }) as unknown as VerifiedProducer,
+    () =>
+      ({
+        send,
+        partitionOf: ({ key }: OutgoingRecord) => key?.length,
+        setPartitions: async () => undefined,
+      }) as unknown as VerifiedProducer,
     {
       maxRecords: 1000,
       maxBytes: 1e7,
@@ -156,6 +161,37 @@ describe('a request whose record Kafka refuses', () => {
     await lanes.drain()
     expect(refused).toEqual([{ topic: customers, quarantined: false }])
   })
+})
+
+it('ends a stop within its time, though a copy of a refused record cannot be stored', async () => {
+  const { lanes, refused } = setUp(async ([record]) => {
+    throw new NotStoredError(record?.topic === quarantine ? 'unavailable' : 'refused', record?.topic)
+  })
+  expect(await lanes.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toMatchObject({ end: 'refused' })
+  const startedAt = performance.now()
+  await lanes.drain()
+  expect(performance.now() - startedAt).toBeLessThan(5000)
+  expect(refused).toEqual([{ topic: customers, quarantined: false }])
+})
+
+it('names the topic that stores nothing, with its last error', async () => {
+  const { lanes } = setUp(async ([record]) => {
+    if (record?.topic === other) throw new NotStoredError('unavailable', 'no right to write')
+  })
+  const publish = (topic: string, partition: number) =>
+    lanes.publish({ ...recordOf(topic, 'v'), key: Buffer.alloc(partition) }, performance.now() + 50)
+  await lanes.setPartitions(new Map(Object.values(topics).map((topic) => [topic, 12])))
+  const startedAt = performance.now()
+  await Promise.all([1, 2].flatMap((partition) => [publish(customers, partition), publish(other, partition)]))
+  onTestFinished(() => void vi.restoreAllMocks())
+  const clock = vi.spyOn(performance, 'now')
+  clock.mockReturnValue(startedAt + 11_000)
+  // Two partitions of twelve may fail by themselves.
+  expect(lanes.outage()).toBeUndefined()
+  clock.mockRestore()
+  await publish(other, 3)
+  vi.spyOn(performance, 'now').mockReturnValue(startedAt + 11_000)
+  expect(lanes.outage()).toEqual({ topic: other, error: expect.objectContaining({ message: 'no right to write' }) })
 })
 
 describe('a send that has not ended for half a minute is named, which an answer of Kafka to others would hide', () => {

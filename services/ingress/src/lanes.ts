@@ -23,13 +23,18 @@ export interface Lanes {
    */
   deliver(records: readonly OutgoingRecord[], options: DeliveryOptions): Promise<readonly OutgoingRecord[]>
   readonly held: { readonly records: number; readonly bytes: number }
-  /** Partitions that Kafka did not take the last records of. */
-  readonly setAside: number
-  /** The lane with a send that has not ended for too long, in words. */
+  /** Partitions, over all topics, whose last flush failed within a minute. */
+  readonly failing: number
+  /** Partitions, over all topics, whose last flush was stored but slow, within a minute. */
+  readonly slow: number
+  /** The topic with a send that has not ended for too long, in words. */
   stuck(): string | undefined
+  /** A topic that stores nothing because its partitions fail, and the last error. */
+  outage(): { readonly topic: string; readonly error: Error } | undefined
   connect(): Promise<void>
-  setPartitions(partitions: ReadonlyMap<string, number>): void
-  /** Takes nothing more and resolves when everything taken has met its outcome. */
+  /** Resolves when the leaders of each topic's partitions are known. */
+  setPartitions(partitions: ReadonlyMap<string, number>): Promise<void>
+  /** Takes nothing more. Resolves when everything taken has its outcome, copies in quarantine included, within a quarter of a second. */
   drain(): Promise<void>
   disconnect(): Promise<void>
 }
@@ -37,8 +42,12 @@ export interface Lanes {
 /** kafkajs bounds no send; one this long is a fault that an answer to the admin client would hide. */
 const STUCK_SEND_MS = 30_000
 
-/** The sender has long gone by then, and repeats: what is not in quarantine comes again. */
+/** A copy of a refused record need not be stored by then: the sender repeats the record. */
 const QUARANTINE_DEADLINE_MS = 30_000
+/** Records that wait when a stop begins are the spool's, or copies: all requests have their answers. */
+const DRAIN_MS = 250
+/** One partition that fails says nothing about its topic. So many that fail, while none stores anything, do. */
+const OUTAGE_PARTITIONS = 3
 
 export interface LanesOptions extends Omit<PublisherOptions<OutgoingRecord>, 'partitionOf'> {
   /** How long a delivery waits for Kafka: longer than a flush in flight and the next one take, else what is stored late is sent again and again. */
@@ -62,6 +71,7 @@ const suffixes = Object.entries(topicNames('')) as [keyof TopicNames, string][]
  */
 export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProducer, options: LanesOptions): Lanes => {
   const lanes = new Map<string, Lane>()
+  let partitionCounts: ReadonlyMap<string, number> = new Map()
   const laneOf = (topic: string): Lane => {
     const lane = lanes.get(topic)
     // For ever so, unlike an outage.
@@ -149,8 +159,11 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
     get held() {
       return { records: sum(({ publisher }) => publisher.size.records), bytes: sum(({ publisher }) => publisher.size.bytes) }
     },
-    get setAside() {
-      return sum(({ publisher }) => publisher.setAside)
+    get failing() {
+      return sum(({ publisher }) => publisher.failing)
+    },
+    get slow() {
+      return sum(({ publisher }) => publisher.slow)
     },
     stuck: () => {
       for (const [topic, { sends }] of lanes) {
@@ -160,14 +173,32 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
       }
       return undefined
     },
+    outage: () => {
+      for (const [topic, { publisher }] of lanes) {
+        const { outage } = publisher
+        if (outage && outage.partitions >= Math.min(OUTAGE_PARTITIONS, partitionCounts.get(topic) ?? 1))
+          return { topic, error: outage.error }
+      }
+      return undefined
+    },
     connect: async () => {
       await all(({ producer }) => producer.connect())
     },
-    setPartitions: (partitions) => {
-      for (const { producer } of lanes.values()) producer.setPartitions(partitions)
+    setPartitions: async (partitions) => {
+      partitionCounts = partitions
+      await Promise.all(
+        [...lanes].map(([topic, { producer }]) => {
+          const count = partitions.get(topic)
+          return count !== undefined && producer.setPartitions(new Map([[topic, count]]))
+        }),
+      )
     },
     drain: async () => {
-      await all(({ publisher }) => publisher.close())
+      const deadlineAt = performance.now() + DRAIN_MS
+      const { [topics.quarantine]: quarantine, ...others } = Object.fromEntries(lanes)
+      // Until the last, since a record of another topic may still be refused.
+      await Promise.all(Object.values(others).map(({ publisher }) => publisher.close(deadlineAt)))
+      await quarantine?.publisher.close(deadlineAt)
     },
     disconnect: async () => {
       await Promise.allSettled([...lanes.values()].map(({ producer }) => producer.disconnect()))

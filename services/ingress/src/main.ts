@@ -7,6 +7,7 @@ import {
   createObstacles,
   createOccasionalLog,
   createRegistry,
+  type Diagnosis,
   periodically,
   type ReadinessCheck,
   readinessOf,
@@ -36,6 +37,8 @@ import { createSpooledPublish } from './spooled-publish.ts'
 
 /** A drain that Kafka refuses begins again after this time; one that goes on needs no beginning. */
 const DRAIN_INTERVAL_MS = 500
+const LEAVE_KAFKA_MS = 250
+const OUTAGE_INTERVAL_MS = 2000
 
 const settings = settingsOrExit('ingress', ingressSettings, process.env, ingressRules)
 const logger = createLogger('ingress', settings.LOG_LEVEL)
@@ -100,7 +103,7 @@ const metrics = createIngressMetrics(
   registry,
   () => lanes.held,
   () => spool?.size ?? { records: 0, bytes: 0, oldestAt: undefined },
-  () => lanes.setAside,
+  () => lanes,
 )
 if (settings.SPOOL_DIR !== undefined) {
   spool = await openSpool({
@@ -162,12 +165,23 @@ const app = createApp(
   },
 )
 
+const outageOfTopic = (): Diagnosis | undefined => {
+  const outage = lanes.outage()
+  if (!outage) return undefined
+  const { topic, error } = outage
+  const diagnosis = diagnose(error, `write to topic ${topic}`)
+  if (diagnosis.blocked) return diagnosis
+  const message = `${diagnosis.message} Kafka stores no record of topic ${topic} (${error.message}): check that its partitions have leaders and enough in-sync replicas.`
+  return { ...diagnosis, message }
+}
 const kafkaCheck = async (): Promise<ReadinessCheck> => {
   if (stopping.signal.aborted) return { name: 'kafka', ready: false, detail: 'stopping' }
   const obstacle = topicsChecked ? obstacles.blocked : obstacles.worst
   if (!topicsChecked || obstacle) return { name: 'kafka', ready: false, detail: obstacle?.message ?? 'not connected yet' }
   const stuck = lanes.stuck()
   if (stuck !== undefined) return { name: 'kafka', ready: false, detail: stuck }
+  const outage = outageOfTopic()
+  if (outage) return { name: 'kafka', ready: false, detail: outage.message }
   const ask = () =>
     admin.fetchTopicMetadata({ topics: [topics.customers] }).catch((error: Error) => {
       throw new Error(diagnose(error, `describe topic ${topics.customers}`).message)
@@ -193,7 +207,9 @@ const connect = async () => {
   const connected = await untilDone(
     async () => {
       await Promise.all([admin.connect(), lanes.connect()])
-      return checkTopics(admin, settings, demands, logger)
+      const partitions = await checkTopics(admin, settings, demands, logger)
+      await lanes.setPartitions(partitions)
+      return partitions
     },
     {
       signal: stopping.signal,
@@ -209,7 +225,6 @@ const connect = async () => {
   )
   if (!connected) return
   obstacles.report('start', undefined)
-  lanes.setPartitions(connected.value)
   await topicWatch.check()
   topicsChecked = true
   logger.info({ topics: [...connected.value.keys()] }, 'ready')
@@ -217,7 +232,10 @@ const connect = async () => {
 
 // Stops run in reverse: not ready, wait for the load balancer, finish requests, flush, leave Kafka, and last the admin port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
-lifecycle.onStop('kafka', () => Promise.allSettled([admin.disconnect(), writeCheck.disconnect(), lanes.disconnect()]))
+// Nothing is lost by leaving without a goodbye, and kafkajs would wait for the replies of a broker that hangs.
+lifecycle.onStop('kafka', () =>
+  Promise.race([Promise.allSettled([admin.disconnect(), writeCheck.disconnect(), lanes.disconnect()]), sleep(LEAVE_KAFKA_MS)]),
+)
 lifecycle.onStop(
   'topic check',
   periodically(
@@ -236,6 +254,14 @@ lifecycle.onStop(
       metrics.spoolDrainFailures.inc()
       sayUnreadable({ err })
     },
+  ),
+)
+lifecycle.onStop(
+  'outages',
+  periodically(
+    OUTAGE_INTERVAL_MS,
+    async () => obstacles.report('write', outageOfTopic()),
+    (err) => logger.error({ err }, 'cannot tell whether Kafka stores records'),
   ),
 )
 lifecycle.onStop('publishers', () => lanes.drain())

@@ -4,11 +4,16 @@ interface Size {
   readonly records: number
   readonly bytes: number
 }
+/** Partitions with flushes of their own. */
+interface Isolated {
+  readonly failing: number
+  readonly slow: number
+}
 interface SpoolSize extends Size {
   readonly oldestAt: number | undefined
 }
 
-export const createIngressMetrics = (registry: Registry, size: () => Size, spoolSize: () => SpoolSize, setAside: () => number) => {
+export const createIngressMetrics = (registry: Registry, size: () => Size, spoolSize: () => SpoolSize, isolated: () => Isolated) => {
   const registers = [registry]
   new Gauge({
     name: 'ingress_queue_records',
@@ -28,10 +33,18 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
   })
   new Gauge({
     name: 'ingress_partitions_set_aside',
-    help: 'Partitions that Kafka did not take the last records of, of all topics. They are tried apart from the others, which do not wait.',
+    help: 'Partitions, over all topics, whose last flush failed within a minute. They are retried by themselves and delay no other.',
     registers,
     collect() {
-      this.set(setAside())
+      this.set(isolated().failing)
+    },
+  })
+  new Gauge({
+    name: 'ingress_partitions_slow',
+    help: 'Partitions, over all topics, whose last flush took Kafka more than 100 ms, within a minute. They are flushed by themselves and delay no other.',
+    registers,
+    collect() {
+      this.set(isolated().slow)
     },
   })
   const spoolGauge = (name: string, help: string, read: (size: SpoolSize) => number) =>

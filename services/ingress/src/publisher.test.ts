@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createPublisher as createPublisherItself, type End, type Publishable, type PublisherOptions } from './publisher.ts'
 import type { Send } from './send-in-parts.ts'
 
@@ -30,7 +30,15 @@ const createPublisher = <R extends Publishable>(send: Send<R>, options: Publishe
   const publisher = createPublisherItself(send, options)
   return Object.create(publisher, {
     publish: { value: async (record: R, deadlineAt: number) => (await publisher.publish(record, deadlineAt)).end },
-  }) as Omit<typeof publisher, 'publish'> & { publish(record: R, deadlineAt: number): Promise<End> }
+    close: { value: (deadlineAt = soon()) => publisher.close(deadlineAt) },
+  }) as Omit<typeof publisher, 'publish' | 'close'> & {
+    publish(record: R, deadlineAt: number): Promise<End>
+    close(deadlineAt?: number): Promise<void>
+  }
+}
+/** Resolves when nothing is held any more. */
+const released = async (publisher: { readonly size: { readonly records: number } }) => {
+  while (publisher.size.records > 0) await new Promise(setImmediate)
 }
 const limits = { maxRecords: 1000, maxBytes: 10_000_000 }
 
@@ -75,7 +83,7 @@ describe('a publisher', () => {
     expect(await published).toBe('deadline')
     expect(publisher.size.records).toBe(1)
     flush.succeed()
-    await publisher.close()
+    await released(publisher)
     expect(publisher.size).toEqual({ records: 0, bytes: 0 })
   })
 
@@ -113,7 +121,7 @@ describe('a publisher', () => {
     expect(sends).toEqual(Array(4).fill(['a', 'b']))
     failures = Number.POSITIVE_INFINITY
     expect(await publisher.publish(record('c'), performance.now() + 50)).toBe('deadline')
-    await publisher.close()
+    await released(publisher)
     expect(publisher.size.records).toBe(0)
   })
 
@@ -145,7 +153,7 @@ describe('a publisher', () => {
     const late = messageOf('a')
     expect(await late).toEqual(['deadline', 'down'])
     expect(await messageOf('b')).toEqual(['queue-full', 'down'])
-    await publisher.close()
+    await publisher.close(soon())
   })
 
   it('bounds a flush by records', async () => {
@@ -206,8 +214,8 @@ describe('a partition that fails', () => {
     const { publisher } = kafka(new Set([1]))
     const outcomes = [0, 1, 2, 0].map((partition, i) => publisher.publish(onPartition(partition, `${i}`), performance.now() + 150))
     expect(await Promise.all(outcomes)).toEqual(['stored', 'deadline', 'stored', 'stored'])
-    expect(publisher.setAside).toBe(1)
-    await publisher.close()
+    expect(publisher.failing).toBe(1)
+    await released(publisher)
     expect(publisher.size).toEqual({ records: 0, bytes: 0 })
   })
 
@@ -225,7 +233,7 @@ describe('a partition that fails', () => {
     expect(sends.at(-1)).toBe('first1 second1')
     // The answers come first.
     await new Promise(setImmediate)
-    expect(publisher.setAside).toBe(0)
+    expect(publisher.failing).toBe(0)
     await Promise.all([0, 1].map((partition) => publisher.publish(onPartition(partition, `third${partition}`), soon())))
     expect(sends.at(-1)).toBe('third0 third1')
   })
@@ -256,9 +264,9 @@ describe('a partition that fails', () => {
     const publisher = createPublisher(send, { maxRecords: 10, maxBytes: 20_000, partitionOf: ({ partition }: Bound) => partition })
     const publish = (partition: number, bytes = 1) => publisher.publish({ ...record('r', bytes), partition }, performance.now() + 150)
     const first = publish(1)
-    while (publisher.setAside === 0) await new Promise(setImmediate)
+    while (publisher.failing === 0) await new Promise(setImmediate)
     expect(publisher.fails({ ...record('r'), partition: 1 })).toBe(true)
-    expect(await publish(1, 10_000)).toBe('queue-full')
+    expect(await publish(1, 18_700)).toBe('queue-full')
     const more = Array.from({ length: 9 }, () => publish(1))
     expect(await publish(0)).toBe('stored')
     expect([await first, ...(await Promise.all(more))].toSorted()).toEqual([...Array(5).fill('deadline'), ...Array(5).fill('queue-full')])
@@ -292,7 +300,7 @@ describe('a partition that fails', () => {
     }
     const publisher = createPublisher(send, { ...limits, partitionOf: ({ partition }) => (partition < 0 ? undefined : partition) })
     expect(await publisher.publish(onPartition(-1, 'a'), soon())).toBe('stored')
-    expect([sends, publisher.setAside]).toEqual([2, 0])
+    expect([sends, publisher.failing]).toEqual([2, 0])
   })
 
   it('does not wait for records that may go anywhere, and went to it', async () => {
@@ -312,6 +320,142 @@ describe('a partition that fails', () => {
     const outcomes = [0, 1, 2].map((partition, i) => publisher.publish(onPartition(partition, `${i}`), performance.now() + 30))
     await publisher.close()
     expect(await Promise.all(outcomes)).toEqual(Array(3).fill('deadline'))
+    await released(publisher)
     expect(publisher.size).toEqual({ records: 0, bytes: 0 })
+  })
+})
+
+describe('a partition that is slow', () => {
+  const SLOW = 0
+  type OnPartition = Named & { readonly partition: number }
+  const on = (partition: number, bytes = 1): OnPartition => ({ ...record(`${partition}`, bytes), partition })
+  /** A Kafka that answers a send when its slowest partition has answered. The slow one answers when the test says so. */
+  const kafka = ({ maxRecords = 1000 } = {}) => {
+    const waiting: (() => void)[] = []
+    const sends: number[][] = []
+    let isSlow = true
+    const send = async (records: readonly OnPartition[]) => {
+      sends.push(records.map(({ partition }) => partition))
+      if (isSlow && records.some(({ partition }) => partition === SLOW)) await new Promise<void>((resolve) => waiting.push(resolve))
+    }
+    const publisher = createPublisher(send, { ...limits, maxRecords, partitionOf: ({ partition }: OnPartition) => partition })
+    const answerSlow = () => {
+      for (const answer of waiting.splice(0)) answer()
+    }
+    onTestFinished(async () => {
+      isSlow = false
+      answerSlow()
+      await publisher.close()
+    })
+    const recover = () => {
+      isSlow = false
+      answerSlow()
+    }
+    return { publisher, sends, answerSlow, recover }
+  }
+  const until = async (isTrue: () => boolean) => {
+    while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  /** Resolves when the slow partition is flushed by itself. */
+  const isolated = async ({ publisher, sends }: ReturnType<typeof kafka>) => {
+    const first = [SLOW, 1].map((partition) => publisher.publish(on(partition), soon()))
+    await until(() => sends.length === 1)
+    const second = [SLOW, 2].map((partition) => publisher.publish(on(partition), soon()))
+    expect(await second[1]).toBe('stored')
+    return [...first, ...second]
+  }
+
+  it('delays no record of the others that comes later, though their flush has not ended', async () => {
+    const setting = kafka()
+    const outcomes = await isolated(setting)
+    for (let i = 1; i < 12; i++) expect(await setting.publisher.publish(on(i), soon())).toBe('stored')
+    expect(setting.sends.slice(1).filter((partitions) => partitions.includes(SLOW))).toEqual([[SLOW]])
+    setting.recover()
+    expect(await Promise.all(outcomes)).toEqual(Array(4).fill('stored'))
+  })
+
+  it('is counted when a flush of its own was slow, and is not taken for one that fails', async () => {
+    const setting = kafka()
+    const { publisher, answerSlow } = setting
+    await isolated(setting)
+    expect([publisher.slow, publisher.failing]).toEqual([0, 0])
+    await new Promise((resolve) => setTimeout(resolve, 150))
+    answerSlow()
+    await until(() => publisher.slow === 1)
+    expect([publisher.failing, publisher.fails(on(SLOW))]).toEqual([0, false])
+  })
+
+  it('is flushed together with the others again when it answers in time', async () => {
+    const setting = kafka()
+    const { publisher, sends, recover } = setting
+    const outcomes = await isolated(setting)
+    recover()
+    await Promise.all(outcomes)
+    // Each partition of the slow flush, whichever it was, has one more of its own.
+    await Promise.all([SLOW, 1].map((partition) => publisher.publish(on(partition), soon())))
+    // The answers come first.
+    await new Promise(setImmediate)
+    sends.length = 0
+    await Promise.all([SLOW, 1].map((partition) => publisher.publish(on(partition), soon())))
+    expect(sends).toEqual([[SLOW, 1]])
+  })
+
+  it('does not fill the queue for the others, however many of its records come', async () => {
+    const setting = kafka({ maxRecords: 100 })
+    const { publisher, sends, recover } = setting
+    const outcomes = await isolated(setting)
+    const many = Array.from({ length: 200 }, () => publisher.publish(on(SLOW), soon()))
+    const others = Array.from({ length: 40 }, (_, i) => publisher.publish(on(1 + (i % 11)), soon()))
+    expect(await Promise.all(others)).toEqual(Array(40).fill('stored'))
+    recover()
+    expect(new Set(await Promise.all(many))).toEqual(new Set(['stored', 'queue-full']))
+    await Promise.all(outcomes)
+    expect(sends.flat().length).toBeGreaterThan(80)
+  })
+})
+
+describe('an outage of the topic', () => {
+  const at = (ms: number) => vi.spyOn(performance, 'now').mockReturnValue(ms)
+  afterEach(() => void vi.restoreAllMocks())
+  const setUp = () => {
+    const failing = new Set([0, 1, 2])
+    const send = async (records: readonly { readonly partition: number }[]) => {
+      if (records.some(({ partition }) => failing.has(partition))) throw unavailable()
+    }
+    const publisher = createPublisher(send, { ...limits, partitionOf: ({ partition }: Named & { partition: number }) => partition })
+    return { publisher, publish: (partition: number, deadlineAt: number) => publisher.publish({ ...record('r'), partition }, deadlineAt) }
+  }
+
+  it('is reported with its last error when partitions have failed and none has stored for ten seconds', async () => {
+    const { publisher, publish } = setUp()
+    const startedAt = performance.now()
+    await Promise.all([0, 1, 2].map((partition) => publish(partition, startedAt + 50)))
+    expect(publisher.outage).toBeUndefined()
+    at(startedAt + 11_000)
+    expect(publisher.outage).toEqual({ partitions: 3, error: expect.objectContaining({ message: 'down' }) })
+    at(startedAt + 70_000)
+    expect(publisher.outage).toBeUndefined()
+  })
+
+  it('is none while a partition stores', async () => {
+    const { publisher, publish } = setUp()
+    const startedAt = performance.now()
+    await Promise.all([0, 1, 2].map((partition) => publish(partition, startedAt + 50)))
+    at(startedAt + 11_000)
+    expect(await publish(3, Number.POSITIVE_INFINITY)).toBe('stored')
+    expect(publisher.outage).toBeUndefined()
+    at(startedAt + 22_000)
+    expect(publisher.outage).toBeUndefined()
+  })
+})
+
+describe('a publisher that closes', () => {
+  it('answers by its deadline, also records with a later one of their own', async () => {
+    const publisher = createPublisher(() => new Promise<void>(() => {}), limits)
+    const outcome = publisher.publish(record('a'), soon())
+    const startedAt = performance.now()
+    await publisher.close(startedAt + 50)
+    expect(await outcome).toBe('deadline')
+    expect(performance.now() - startedAt).toBeLessThan(10_000)
   })
 })

@@ -1,11 +1,17 @@
 /**
- * Gathers records into batches, tells each record's own fate, and keeps memory and time bounded.
+ * Collects the records of one topic into batches, answers each record by its deadline, and bounds memory.
  *
- * Natural batching: what arrives while one flush is in flight makes up the next. Under low load a record leaves at once; under high load batches grow by
- * themselves, and one send carries hundreds of requests (a send for each would be seven times slower). One flush at a time: two were measured slower.
+ * Natural batching: records that arrive while a flush is in flight make up the next flush. Under low load a record leaves at once. Under high load batches
+ * grow by themselves, and one request carries hundreds of records (a request for each would be seven times slower).
  *
- * A partition that fails (no leader, too few replicas, a leader that hangs) is set aside: its records get a queue and flushes of their own until one is stored, so that
- * those of the others do not wait for it.
+ * A partition is in one of two states:
+ * - shared: its records are flushed together with those of all other shared partitions, one flush at a time.
+ * - isolated: its records have a queue and flushes of their own.
+ * A flush that fails, or that lasts longer than SLOW_FLUSH_MS, isolates each of its partitions. An isolated partition is shared again when a flush of its
+ * own was stored in less time. So a partition that is slow or fails (no leader, too few replicas, a follower or leader that hangs) delays no other.
+ *
+ * Guarantees: an answer by the deadline. No answer `stored` before Kafka has acknowledged the record. Records and bytes are counted until their flush
+ * has ended, also if their answer went out before. No queue of an isolated partition takes more than what it leaves free for all others.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Send, sendInParts } from './send-in-parts.ts'
@@ -23,7 +29,7 @@ export interface Outcome<E = End> {
   readonly error?: Error | undefined
 }
 
-/** What the publisher asks of a record. */
+/** The parts of a record that the publisher needs. */
 export interface Publishable {
   readonly key: Uint8Array | null
   readonly value: Uint8Array | null
@@ -32,7 +38,7 @@ export interface Publishable {
 export interface PublisherOptions<R> {
   readonly maxRecords: number
   readonly maxBytes: number
-  /** The partition that a record is bound to; undefined when any will do. */
+  /** The partition that a record is bound to; undefined if any will do. */
   readonly partitionOf?: (record: R) => number | undefined
   readonly onFlush?: (records: number, seconds: number, error: Error | undefined) => void
 }
@@ -44,129 +50,150 @@ export interface Publisher<R> {
    * @param onRefused called if Kafka refuses the record, also if that happens after the deadline.
    */
   publish(record: R, deadlineAt: number, onRefused?: (error: Error) => void): Promise<Outcome>
-  /** What waits or is in flight, also after its request has been answered: this is the memory that is held. */
+  /** Records that wait or are in flight, also those that were answered: this is the memory in use. */
   readonly size: { readonly records: number; readonly bytes: number }
-  /** Whether the last flush of the records that go the same way left any: who has another place for this one need not wait. */
+  /** True if the last flush of this record's partition failed: a caller with another place for the record need not wait. */
   fails(record: R): boolean
-  /** Partitions that Kafka has not taken the last records of, within a minute. */
-  readonly setAside: number
-  /** Takes nothing more and resolves when everything taken has met its outcome. */
-  close(): Promise<void>
+  /** Partitions whose last flush failed, within a minute. */
+  readonly failing: number
+  /** Partitions whose last flush of their own was slow, within a minute. */
+  readonly slow: number
+  /** Partitions that have failed since a record was last stored, if that was long ago, and their last error. */
+  readonly outage: { readonly partitions: number; readonly error: Error } | undefined
+  /** Takes nothing more. Resolves when everything taken has its outcome, by `deadlineAt` at the latest. */
+  close(deadlineAt: number): Promise<void>
 }
 
 interface Entry<R> {
   readonly record: R
   readonly bytes: number
   readonly deadlineAt: number
-  answered: boolean
-  /** Whether its partition is set aside. */
-  aside: boolean
+  readonly outcome: Promise<Outcome>
   readonly answer: (outcome: Outcome) => void
   readonly onRefused: ((error: Error) => void) | undefined
+  answered: boolean
+  queue: Queue<R>
   error?: Error
 }
 
-/** What is flushed together, one flush at a time. */
-interface Way<R> {
-  /** The one that is set aside. */
+/** Records that are flushed together, one flush at a time. */
+interface Queue<R> {
+  /** Set for an isolated partition. */
   readonly partition?: number
-  fails: boolean
-  failedAt?: number
-  /** Of the last flush. */
-  error?: Error | undefined
-  queue: Entry<R>[]
-  pumping?: Promise<void> | undefined
+  waiting: Entry<R>[]
+  /** Records and bytes that wait or are in flight. */
+  records: number
+  bytes: number
+  /** The last flush, if it failed. */
+  failure?: { readonly at: number; readonly error: Error } | undefined
+  /** Time of the last flush, if it was slow. */
+  slowAt?: number | undefined
+  pumping: boolean
+}
+
+interface Flight {
+  readonly startedAt: number
+  readonly onSlow: () => void
 }
 
 const MAX_FLUSH_RECORDS = 500
-/** A broker takes a request of up to 100 MB, but a large one holds up everything behind it. */
+/** A broker takes a request of up to 100 MB, but a large one delays everything behind it. */
 const MAX_FLUSH_BYTES = 4 * 1024 * 1024
 /** Headers and bookkeeping of one record. */
 const RECORD_OVERHEAD_BYTES = 512
 const RETRY_PAUSE_MS = 100
-/** Of one whose customers have no more events nobody knows whether it still fails. */
-const SET_ASIDE_SHOWN_MS = 60_000
-/** What partitions set aside may hold together, of all that may be held: the others must have room. */
-const ASIDE_SHARE = 0.5
+/** The shared partitions store MAX_FLUSH_RECORDS in this time at least. Isolated flushes are small only while they are fast, so that they cost little. */
+const SLOW_FLUSH_MS = 100
+/** A partition is reported for this time after its last flush: without new records its state is unknown. */
+const REPORTED_MS = 60_000
+/** A topic that stores nothing for this time, while partitions of it fail, has an outage. */
+const OUTAGE_AFTER_MS = 10_000
 const SWEEP_INTERVAL_MS = 20
 
 export const createPublisher = <R extends Publishable>(send: Send<R>, options: PublisherOptions<R>): Publisher<R> => {
-  const bound: Way<R> = { fails: false, queue: [] }
-  /** Of those that may go anywhere. In one flush with the others they would make these wait whenever theirs is a partition that fails. */
-  const open: Way<R> = { fails: false, queue: [] }
-  const aside = new Map<number, Way<R>>()
+  const queueOn = (partition?: number): Queue<R> => ({
+    ...(partition !== undefined && { partition }),
+    waiting: [],
+    records: 0,
+    bytes: 0,
+    pumping: false,
+  })
+  const shared = queueOn()
+  /** Records that may go to any partition. Flushed with the others they would delay them whenever their partition fails. */
+  const unbound = queueOn()
+  const isolated = new Map<number, Queue<R>>()
   const held = new Set<Entry<R>>()
+  const flights = new Set<Flight>()
   let heldBytes = 0
-  const heldAside = { records: 0, bytes: 0 }
+  let storedAt = performance.now()
   let closing = false
   let sweeper: NodeJS.Timeout | undefined
+
+  const queueOf = (record: R): Queue<R> => {
+    const partition = options.partitionOf?.(record)
+    return partition === undefined ? unbound : (isolated.get(partition) ?? shared)
+  }
+  const count = ({ queue, bytes }: Entry<R>, sign: 1 | -1) => {
+    queue.records += sign
+    queue.bytes += sign * bytes
+  }
+  const enqueue = (entries: readonly Entry<R>[]) => {
+    for (const entry of entries) {
+      const queue = queueOf(entry.record)
+      if (queue !== entry.queue) {
+        count(entry, -1)
+        entry.queue = queue
+        count(entry, 1)
+      }
+      queue.waiting.push(entry)
+      if (!queue.pumping) pump(queue)
+    }
+  }
 
   const answer = (entry: Entry<R>, end: End, error?: Error) => {
     if (entry.answered) return
     entry.answered = true
     entry.answer({ end, error })
   }
-  const markAside = (entry: Entry<R>, aside: boolean) => {
-    if (entry.aside === aside) return
-    entry.aside = aside
-    heldAside.records += aside ? 1 : -1
-    heldAside.bytes += aside ? entry.bytes : -entry.bytes
-  }
+  const expire = (entry: Entry<R>) => answer(entry, 'deadline', entry.error ?? entry.queue.failure?.error)
   const release = (entry: Entry<R>) => {
     if (!held.delete(entry)) return
     heldBytes -= entry.bytes
-    markAside(entry, false)
+    count(entry, -1)
   }
   const settle = (entry: Entry<R>, end: End, error?: Error) => {
     answer(entry, end, error)
     release(entry)
   }
 
-  // One timer for all deadlines. kafkajs knows no bound for a send, so an answer in time is kept here.
+  // One timer for all deadlines and flushes. kafkajs knows no bound for a send.
   const sweep = () => {
     const now = performance.now()
-    for (const entry of held)
-      if (!entry.answered && entry.deadlineAt <= now) answer(entry, 'deadline', entry.error ?? wayOf(entry.record).error)
+    for (const entry of held) if (!entry.answered && entry.deadlineAt <= now) expire(entry)
+    for (const flight of flights) if (isSlow(flight, now)) flight.onSlow()
     if (held.size === 0) {
       clearInterval(sweeper)
       sweeper = undefined
     }
   }
+  const isSlow = ({ startedAt }: Flight, now = performance.now()) => now - startedAt > SLOW_FLUSH_MS
 
-  const partitionOf = ({ record }: Entry<R>) => options.partitionOf?.(record)
-  const wayOf = (record: R): Way<R> => {
-    const partition = options.partitionOf?.(record)
-    return partition === undefined ? open : (aside.get(partition) ?? bound)
-  }
-  const enqueue = (way: Way<R>, entries: readonly Entry<R>[]) => {
-    for (const entry of entries) {
-      markAside(entry, way.partition !== undefined)
-      way.queue.push(entry)
-    }
-    way.pumping ??= pump(way)
-  }
-
-  /** The next batch. Who has been answered while waiting is dropped: the sender will repeat it. Whose partition has been set aside meanwhile goes there. */
-  const take = (way: Way<R>): Entry<R>[] => {
+  /** The next batch. Records that were answered while they waited are dropped: the sender will repeat them. */
+  const take = (queue: Queue<R>): Entry<R>[] => {
     const batch: Entry<R>[] = []
     let bytes = 0
     let taken = 0
-    for (const entry of way.queue) {
+    for (const entry of queue.waiting) {
       if (batch.length >= MAX_FLUSH_RECORDS || (batch.length > 0 && bytes + entry.bytes > MAX_FLUSH_BYTES)) break
       taken += 1
       if (entry.answered) {
         release(entry)
         continue
       }
-      const wayNow = wayOf(entry.record)
-      if (wayNow !== way) {
-        enqueue(wayNow, [entry])
-        continue
-      }
       batch.push(entry)
       bytes += entry.bytes
     }
-    way.queue = way.queue.slice(taken)
+    queue.waiting = queue.waiting.slice(taken)
     return batch
   }
 
@@ -184,87 +211,127 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
 
   /** @returns entries that may be tried again. */
   const flush = async (batch: readonly Entry<R>[]): Promise<Entry<R>[]> => {
-    const again: Entry<R>[] = []
+    const failed: Entry<R>[] = []
     for await (const part of sendInParts(sendTimed, batch)) {
-      if (part.end === 'stored') for (const entry of part.records) settle(entry, 'stored')
-      else if (part.end === 'unavailable') {
+      if (part.end === 'stored') {
+        storedAt = performance.now()
+        for (const entry of part.records) settle(entry, 'stored')
+      } else if (part.end === 'unavailable') {
         for (const entry of part.records) entry.error = part.error
-        again.push(...part.records)
+        failed.push(...part.records)
       } else {
         settle(part.record, 'refused', part.error)
         part.record.onRefused?.(part.error)
       }
     }
-    return again
+    return failed
   }
+  const failureOf = ([entry]: readonly Entry<R>[]) => (entry?.error ? { at: performance.now(), error: entry.error } : undefined)
 
-  const setAside = (partition: number, entries: readonly Entry<R>[]) => {
-    const way = aside.get(partition) ?? { partition, fails: true, queue: [] }
-    way.failedAt = performance.now()
-    way.error = entries[0]?.error
-    aside.set(partition, way)
-    enqueue(way, entries)
-  }
-
-  const pump = async (way: Way<R>): Promise<void> => {
-    // What arrives in the same turn of the event loop goes along.
-    await new Promise(setImmediate)
-    while (way.queue.length > 0) {
-      const batch = take(way)
-      if (batch.length === 0) continue
-      const again = await flush(batch)
-      if (way.partition !== undefined && again.length === 0) {
-        aside.delete(way.partition)
-        enqueue(bound, way.queue.splice(0))
-        continue
-      }
-      const here: Entry<R>[] = []
-      for (const [partition, entries] of Map.groupBy(again, partitionOf)) {
-        if (partition === undefined || partition === way.partition) for (const entry of entries) here.push(entry)
-        else setAside(partition, entries)
-      }
-      way.fails = here.length > 0
-      way.error = here[0]?.error
-      if (way.fails) way.failedAt = performance.now()
-      if (here.length === 0) continue
-      // Those whose deadline is not yet over get another try, in their old place.
-      way.queue = here.concat(way.queue)
-      await sleep(RETRY_PAUSE_MS)
+  /** Gives the partitions of these entries queues of their own, and moves there the records that wait for them. */
+  const isolate = (entries: readonly Entry<R>[], haveFailed: boolean) => {
+    for (const [partition, some] of Map.groupBy(entries, ({ record }) => options.partitionOf?.(record))) {
+      if (partition === undefined) continue
+      const queue = isolated.get(partition) ?? queueOn(partition)
+      isolated.set(partition, queue)
+      if (haveFailed) queue.failure = failureOf(some)
     }
-    way.pumping = undefined
+    enqueue([...(haveFailed ? entries : []), ...shared.waiting.splice(0)])
   }
+
+  /** Resolves when the flush has ended, or when it is slow: it then goes on, and its partitions are isolated. */
+  const flushShared = (batch: readonly Entry<R>[]): Promise<void> => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const flight: Flight = {
+      startedAt: performance.now(),
+      onSlow: () => {
+        flights.delete(flight)
+        isolate(batch, false)
+        resolve()
+      },
+    }
+    flights.add(flight)
+    flush(batch).then((failed) => {
+      flights.delete(flight)
+      if (failed.length > 0) isolate(failed, true)
+      resolve()
+    })
+    return promise
+  }
+
+  /** Flushes an isolated partition, or records that may go to any. */
+  const flushAlone = async (queue: Queue<R>, batch: readonly Entry<R>[]): Promise<void> => {
+    const startedAt = performance.now()
+    const failed = await flush(batch)
+    queue.failure = failureOf(failed)
+    if (failed.length > 0) {
+      // Records whose deadline is not over get another attempt, in their old place.
+      queue.waiting = failed.concat(queue.waiting)
+      await sleep(RETRY_PAUSE_MS)
+      return
+    }
+    queue.slowAt = performance.now() - startedAt > SLOW_FLUSH_MS ? performance.now() : undefined
+    if (queue.slowAt !== undefined || queue.partition === undefined) return
+    isolated.delete(queue.partition)
+    enqueue(queue.waiting.splice(0))
+  }
+
+  const pump = async (queue: Queue<R>): Promise<void> => {
+    queue.pumping = true
+    // Records that are published in the same turn of the event loop join this batch.
+    await new Promise(setImmediate)
+    while (queue.waiting.length > 0) {
+      const batch = take(queue)
+      if (batch.length > 0) await (queue === shared ? flushShared(batch) : flushAlone(queue, batch))
+    }
+    queue.pumping = false
+  }
+
+  const isFull = (queue: Queue<R>, bytes: number): boolean => {
+    const free = { records: options.maxRecords - held.size, bytes: options.maxBytes - heldBytes }
+    if (free.records <= 0 || free.bytes < bytes) return true
+    const mustLeaveRoom = queue.partition !== undefined || queue.failure !== undefined
+    return mustLeaveRoom && (queue.records >= free.records || queue.bytes + bytes > free.bytes)
+  }
+  const reported = (at: number | undefined) => at !== undefined && at > performance.now() - REPORTED_MS
 
   return {
     publish: (record, deadlineAt, onRefused) => {
       if (closing) return Promise.resolve({ end: 'closing' })
       const bytes = (record.key?.byteLength ?? 0) + (record.value?.byteLength ?? 0) + RECORD_OVERHEAD_BYTES
-      const way = wayOf(record)
-      const isFull = (records: number, bytes: number, share: number) =>
-        records >= options.maxRecords * share || bytes > options.maxBytes * share
-      if (isFull(held.size, heldBytes + bytes, 1)) return Promise.resolve({ end: 'queue-full', error: way.error })
-      if (way.partition !== undefined && isFull(heldAside.records, heldAside.bytes + bytes, ASIDE_SHARE))
-        return Promise.resolve({ end: 'queue-full', error: way.error })
-      return new Promise((resolve) => {
-        const entry: Entry<R> = { record, bytes, deadlineAt, answered: false, aside: false, answer: resolve, onRefused }
-        held.add(entry)
-        heldBytes += bytes
-        sweeper ??= setInterval(sweep, SWEEP_INTERVAL_MS)
-        enqueue(way, [entry])
-      })
+      const queue = queueOf(record)
+      if (isFull(queue, bytes)) return Promise.resolve({ end: 'queue-full', error: queue.failure?.error })
+      const { promise, resolve } = Promise.withResolvers<Outcome>()
+      const entry: Entry<R> = { record, bytes, deadlineAt, outcome: promise, answer: resolve, onRefused, answered: false, queue }
+      held.add(entry)
+      heldBytes += bytes
+      count(entry, 1)
+      sweeper ??= setInterval(sweep, SWEEP_INTERVAL_MS)
+      enqueue([entry])
+      return promise
     },
     get size() {
       return { records: held.size, bytes: heldBytes }
     },
-    fails: (record) => wayOf(record).fails,
-    get setAside() {
-      const since = performance.now() - SET_ASIDE_SHOWN_MS
-      return aside.values().reduce((count, { failedAt = since }) => count + (failedAt > since ? 1 : 0), 0)
+    fails: (record) => queueOf(record).failure !== undefined,
+    get failing() {
+      return isolated.values().reduce((sum, { failure }) => sum + (reported(failure?.at) ? 1 : 0), 0)
     },
-    close: async () => {
+    get slow() {
+      return isolated.values().reduce((sum, { slowAt }) => sum + (reported(slowAt) ? 1 : 0), 0)
+    },
+    get outage() {
+      if (performance.now() - storedAt < OUTAGE_AFTER_MS) return undefined
+      const failed = [unbound, ...isolated.values()].filter(({ failure }) => failure && failure.at > storedAt && reported(failure.at))
+      const [last] = failed.flatMap(({ failure }) => failure ?? []).toSorted((a, b) => b.at - a.at)
+      // Each attempt with unbound records goes to the next partition.
+      return last && { partitions: failed.includes(unbound) ? Number.POSITIVE_INFINITY : failed.length, error: last.error }
+    },
+    close: async (deadlineAt) => {
       closing = true
-      const busy = () => [bound, open, ...aside.values()].flatMap(({ pumping }) => pumping ?? [])
-      while (busy().length > 0) await Promise.all(busy())
-      clearInterval(sweeper)
+      const outcomes = Promise.all([...held].map(({ outcome }) => outcome))
+      await Promise.race([outcomes, sleep(Math.max(0, deadlineAt - performance.now()))])
+      for (const entry of held) expire(entry)
     },
   }
 }

@@ -186,7 +186,8 @@ const connect = async () => {
       connected = true
       // The first lag must not wait for the timer, nor for a group that cannot be joined.
       void measureProgress().catch(() => undefined)
-      producer.setPartitions(await checkTopics(admin, settings, demands, logger))
+      const partitions = await checkTopics(admin, settings, demands, logger)
+      await producer.setPartitions(new Map([[topics.quarantine, partitions.get(topics.quarantine)!]]))
       await topicWatch.check()
       await consumer.start()
     },

@@ -9,7 +9,9 @@ import { patchConnection } from './connection-patch.ts'
 import { patchCoordinatorSearch } from './coordinator-patch.ts'
 import { patchIsolation } from './isolation-patch.ts'
 import { patchLogin } from './login-patch.ts'
+import { patchMetadata } from './metadata-patch.ts'
 import { patchMissingLeader } from './missing-leader-patch.ts'
+import { patchProduceConnection } from './produce-connection-patch.ts'
 import { patchRequestQueue } from './request-queue-patch.ts'
 import type { kafkaSettings } from './settings.ts'
 import { adminWithCluster } from './topic-identity.ts'
@@ -26,6 +28,8 @@ patchIsolation()
 patchMissingLeader()
 patchCoordinatorSearch()
 patchLogin()
+patchMetadata()
+patchProduceConnection()
 
 // Without a codec a consumer that meets a zstd record crashes for good, and silently where logging is off. gzip is built in.
 const compress = promisify(zstdCompress)

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createRequire } from 'node:module'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
-import { expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import './client.ts'
 
 interface Connection {
@@ -24,15 +24,16 @@ const replyTo = (request: Buffer): Buffer => {
   return reply
 }
 
-/** A connection to a broker that answers each request in turn as it is told. */
-const connectionTo = async (...answers: ((socket: Socket, request: Buffer) => void)[]): Promise<Connection> => {
+/** The options of a connection to a broker that answers each request in turn as it is told. */
+const optionsOf = async (...answers: ((socket: Socket, request: Buffer) => void)[]) => {
   const server = createServer((socket) => {
     socket.on('error', () => undefined)
     socket.on('data', (request) => answers.shift()?.(socket, request))
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
-  const options = {
+  onTestFinished(() => void server.close())
+  return {
     host: '127.0.0.1',
     port,
     logger,
@@ -42,18 +43,17 @@ const connectionTo = async (...answers: ((socket: Socket, request: Buffer) => vo
     requestTimeout: 200,
     enforceRequestTimeout: true,
   }
-  const connection = new Connection(options)
-  onTestFinished(async () => {
-    await connection.disconnect()
-    server.close()
-  })
+}
+const connectionTo = async (...answers: ((socket: Socket, request: Buffer) => void)[]): Promise<Connection> => {
+  const connection = new Connection(await optionsOf(...answers))
+  onTestFinished(async () => void (await connection.disconnect()))
   await connection.connect()
   return connection
 }
-const ask = async (connection: Connection) =>
+const ask = async (connection: Pick<Connection, 'send'>, apiKey = 18) =>
   String(
     await connection.send({
-      request: { apiKey: 18, apiVersion: 0, apiName: 'Ping', encode: async () => new Encoder() },
+      request: { apiKey, apiVersion: 0, apiName: 'Ping', encode: async () => new Encoder() },
       response: { decode: async (payload: Buffer) => payload, parse: async (payload: Buffer) => payload },
     }),
   )
@@ -108,4 +108,54 @@ it('tells at once who connects that another has given the broker up, where kafka
   const connecting = connection.connect()
   await connection.disconnect()
   await expect(connecting).rejects.toThrow('given up while connecting')
+})
+
+describe('the connections to one broker', () => {
+  interface Pool {
+    isConnected(): boolean
+    destroy(): Promise<void>
+    send(request: object): Promise<Buffer>
+  }
+  const ConnectionPool = require('kafkajs/src/network/connectionPool') as new (options: object) => Pool
+  const { Produce, Metadata, ListOffsets } = require('kafkajs/src/protocol/requests/apiKeys') as Record<string, number>
+  /** A pool of them, and the number of the socket that each request came on. */
+  const setUp = async (...answers: ((socket: Socket, request: Buffer) => void)[]) => {
+    const sockets: Socket[] = []
+    const cameOn: number[] = []
+    const noted = answers.map((each) => (socket: Socket, request: Buffer) => {
+      if (!sockets.includes(socket)) sockets.push(socket)
+      cameOn.push(sockets.indexOf(socket))
+      each(socket, request)
+    })
+    const pool = new ConnectionPool(await optionsOf(...noted))
+    onTestFinished(() => pool.destroy())
+    return { pool, cameOn }
+  }
+
+  it('carry a produce or metadata request each: a broker answers those on one connection one after the other', async () => {
+    const first = Promise.withResolvers<() => void>()
+    const { pool, cameOn } = await setUp((socket, request) => first.resolve(() => answer(socket, request)), answer, answer, answer)
+    const slow = ask(pool, Produce)
+    const answerFirst = await first.promise
+    expect([await ask(pool, Produce), await ask(pool, Metadata)]).toEqual(['pong', 'pong'])
+    answerFirst()
+    expect([await slow, await ask(pool, Produce)]).toEqual(['pong', 'pong'])
+    expect(cameOn).toEqual([0, 1, 1, 0])
+  })
+
+  it('say nothing of a broker that does not answer on the first, while another is idle', async () => {
+    const { pool } = await setUp(() => undefined, answer)
+    const silent = ask(pool, Produce).catch(({ name }: Error) => name)
+    expect(await ask(pool, Produce)).toBe('pong')
+    expect(await silent).toBe('KafkaJSRequestTimeoutError')
+    while (pool.isConnected()) await new Promise(setImmediate)
+  })
+
+  it('are the same for all other requests', async () => {
+    const { pool, cameOn } = await setUp(answer, answer, answer)
+    await ask(pool, ListOffsets)
+    await ask(pool, Produce)
+    await ask(pool, ListOffsets)
+    expect(cameOn).toEqual([0, 0, 0])
+  })
 })

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module'
 import type { Kafka, Producer } from 'kafkajs'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createVerifiedProducer, NotStoredError, type OutgoingRecord } from './producer.ts'
 
 // kafkajs' own producer over a cluster of two brokers that is played here. Only the network is missing: what is shown is what the library does.
@@ -25,6 +25,7 @@ const createCluster = () => {
   let refuse = (_value: string): string | undefined => undefined
   let repliesLost = 0
   let forgotten = -1
+  let refreshes = 0
   const lastBatch = new Map<number, string>()
   /** As Kafka's ProducerStateEntry has it: of an idempotent producer, a batch with the sequence numbers of the last one is that one again. */
   const isDuplicate = (producerId: number, partition: number, firstSequence: number, count: number) => {
@@ -65,7 +66,9 @@ const createCluster = () => {
     refreshMetadata: async () => {
       known = { ...leader }
     },
-    refreshMetadataIfNecessary: async () => {},
+    refreshMetadataIfNecessary: async () => {
+      refreshes += 1
+    },
     addMultipleTargetTopics: async () => {},
     findTopicPartitionMetadata: () => [0, 1].map((partitionId) => ({ partitionId, leader: known[partitionId] })),
     findLeaderForPartitions: (_topic: string, partitions: string[]) =>
@@ -81,6 +84,8 @@ const createCluster = () => {
   return {
     kafka,
     log,
+    /** How often kafkajs was about to ask for metadata. */
+    refreshes: () => refreshes,
     /** Behind the client's back. */
     moveLeadership: (partition: number, nodeId: number) => {
       leader[partition] = nodeId
@@ -114,7 +119,7 @@ const verified = async (kafka: Kafka, onUnacknowledged?: (records: number) => vo
     ...(onUnacknowledged && { onUnacknowledged }),
   })
   await producer.connect()
-  producer.setPartitions(new Map([['t', 2]]))
+  await producer.setPartitions(new Map([['t', 2]]))
   return producer
 }
 
@@ -175,6 +180,19 @@ it('tells a record that Kafka will never take from an outage', async () => {
   await expect(producer.send(records)).rejects.toMatchObject({ kind: 'unavailable' })
 })
 
+it('asks who leads its partitions before anything is sent, and again when that is old', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const { kafka, refreshes } = createCluster()
+  const producer = await verified(kafka)
+  expect(refreshes()).toBe(1)
+  await vi.advanceTimersByTimeAsync(1000)
+  expect(refreshes()).toBe(2)
+  await producer.disconnect()
+  await vi.advanceTimersByTimeAsync(5000)
+  expect(refreshes()).toBe(2)
+})
+
 it('takes no record for a topic whose partitions are not known', async () => {
   const producer = createVerifiedProducer(createCluster().kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 1000 })
   await producer.connect()
@@ -195,6 +213,7 @@ it('tells to which partition a key binds a record, once it knows how many there 
   const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 1000 })
   const partitions = () => [...records, { topic: 't', key: null, value: null, timestamp: 1 }].map((record) => producer.partitionOf(record))
   expect(partitions()).toEqual([undefined, undefined, undefined])
-  producer.setPartitions(new Map([['t', 2]]))
+  await producer.connect()
+  await producer.setPartitions(new Map([['t', 2]]))
   expect(partitions()).toEqual([0, 1, undefined])
 })

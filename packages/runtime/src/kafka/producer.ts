@@ -24,8 +24,12 @@ export class NotStoredError extends Error {
 
 export interface VerifiedProducer {
   connect(): Promise<void>
-  /** Partition counts by topic, from the check at start. Until it is told a topic's, every send to it is `unavailable`. */
-  setPartitions(partitions: ReadonlyMap<string, number>): void
+  /**
+   * Partition counts by topic, from the check at start. Without a topic's count every send to it is `unavailable`.
+   * Resolves when the leaders of these topics are known; from then on they are kept fresh. Otherwise the first send, perhaps days later, would need
+   * an answer of the first of KAFKA_BROKERS.
+   */
+  setPartitions(partitions: ReadonlyMap<string, number>): Promise<void>
   /** The partition that a record is bound to by its key, with which it fails and recovers. Undefined without a key, or as long as the topic's partitions are not known. */
   partitionOf(record: OutgoingRecord): number | undefined
   /**
@@ -76,7 +80,7 @@ export const createVerifiedProducer = (
     idempotent: false,
     allowAutoTopicCreation: false,
     metadataMaxAge: metadataMaxAgeMs,
-    // Who sends repeats what failed, partition by partition. Its own retry would repeat all of it, and make those wait that only stand beside what fails.
+    // kafkajs' retries are off: the publisher retries failed records per partition. kafkajs would retry the whole request and delay healthy partitions.
     retry: { retries: 0 },
     createPartitioner:
       () =>
@@ -85,6 +89,7 @@ export const createVerifiedProducer = (
   })
   let partitionCounts: ReadonlyMap<string, number> = new Map()
   let nextPartition = 0
+  let refresher: NodeJS.Timeout | undefined
 
   const pin = ({ topic, key, value, headers, timestamp }: OutgoingRecord, open: number): PinnedMessage => {
     const count = partitionCounts.get(topic)
@@ -106,10 +111,16 @@ export const createVerifiedProducer = (
     }
   }
 
+  /** A batch without messages makes kafkajs ask who leads its topics, if that is not known or old. */
+  const refreshLeaders = () => sendOnce(new Map([...partitionCounts.keys()].map((topic) => [topic, []])))
+
   return {
     connect: () => producer.connect(),
-    setPartitions: (partitions) => {
+    setPartitions: async (partitions) => {
       partitionCounts = partitions
+      await refreshLeaders()
+      clearInterval(refresher)
+      refresher = setInterval(() => refreshLeaders().catch(() => undefined), metadataMaxAgeMs).unref()
     },
     partitionOf: ({ topic, key }) => {
       const count = partitionCounts.get(topic)
@@ -139,6 +150,9 @@ export const createVerifiedProducer = (
         batch = open
       }
     },
-    disconnect: () => producer.disconnect(),
+    disconnect: () => {
+      clearInterval(refresher)
+      return producer.disconnect()
+    },
   }
 }
