@@ -2,6 +2,7 @@ import { type GivenAddresses, givenAddresses } from './given.ts'
 import { openLocal } from './local.ts'
 import { MissingProgramsError } from './maven.ts'
 import type { KafkaNode, KillableServer, Provider, RedisOptions, RedisServer } from './provider.ts'
+import { requireReachable } from './reachable.ts'
 import { removeOldPipelineFolders } from './run.ts'
 import { unlessAborted } from './unless-aborted.ts'
 
@@ -59,7 +60,8 @@ const chooseProvider = async (forced: Provider['kind'] | undefined, log: Log, si
 export const openProvider = async (log: Log = () => {}, env: NodeJS.ProcessEnv = process.env): Promise<Provider> =>
   (await chooseProvider(forcedKind(env), log)).provider
 
-const useGiven = (addresses: GivenAddresses, log: Log): Brokers => {
+const useGiven = async (addresses: GivenAddresses, log: Log): Promise<Brokers> => {
+  await requireReachable({ KAFKA_BROKERS: addresses.kafkaBrokers, REDIS_URL: addresses.redisUrl })
   let more: Promise<Provider> | undefined
   return {
     kind: 'given',
@@ -107,7 +109,9 @@ export const startBrokers = async (options: StartOptions = {}): Promise<Brokers>
   await removeOldPipelineFolders()
   const forced = forcedKind(env)
   const given = forced ? undefined : givenAddresses(env)
-  const brokers = given ? useGiven(given, log) : await startWith(await chooseProvider(forced, log, signal), options)
+  const brokers = given
+    ? await unlessAborted(useGiven(given, log), signal)
+    : await startWith(await chooseProvider(forced, log, signal), options)
   log(brokers.description)
   return brokers
 }

@@ -1,145 +1,255 @@
-/** `npm run demo`: the whole pipeline on real brokers, shown and then proven. Exit 0 only if nothing is missing or wrong. */
+/** `npm run demo`: the whole pipeline on real brokers that fail under load, shown and then proven. Exit 0 only if nothing is missing or wrong. */
+import { hash } from 'node:crypto'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
-import { customerKey, DEFAULT_KEY_PREFIX, DEFAULT_TOPIC_PREFIX } from '@customer-stream/schemas'
-import { createSimulation, readLedger } from '@customer-stream/simulator'
+import { styleText } from 'node:util'
+import {
+  customerKey,
+  DEFAULT_KEY_PREFIX,
+  DEFAULT_TOPIC_PREFIX,
+  PROJECTION_VERSION,
+  positionField,
+  positionsKey,
+} from '@customer-stream/schemas'
+import { createSimulation, makeCustomersEvent, openLedger, readLedger, type SimulationProgress } from '@customer-stream/simulator'
+import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { startBrokers } from '../brokers/index.ts'
+import { unlessAborted } from '../brokers/unless-aborted.ts'
 import { freshNames } from '../fresh-names.ts'
 import { openPipeline, type Pipeline } from '../pipeline.ts'
 import type { ServiceProcess } from '../service-process.ts'
 import { isSound, verdictLines } from '../verification/print-verdict.ts'
+import { recordsBehind } from '../verification/verify.ts'
+import { waitUntil } from '../wait-until.ts'
+import { type DemoLoad, type FaultContext, killLeader, killRedis } from './demo-faults.ts'
+import { LEGEND, number, progressText, sumLines } from './demo-report.ts'
 import { interruption, sayWhy, tell } from './interruption.ts'
 import { createProgressLine } from './progress-line.ts'
+import { whereToLook } from './where-to-look.ts'
 
 const EVENTS = 20_000
 const CUSTOMERS = 2000
+const EVENTS_PER_SECOND = 700
+/** Shares of the events after which a server is killed. */
+const LEADER_KILLED_AT = 0.2
+const REDIS_KILLED_AT = 0.6
+const AN_HOUR_MS = 3_600_000
 
 const productionNames = { topicPrefix: DEFAULT_TOPIC_PREFIX, groupId: 'customer-stream-projector', keyPrefix: DEFAULT_KEY_PREFIX }
 
-const readArguments = () => {
+const { keep } = readCommandLine({
+  name: 'demo',
+  usage: `npm run demo -- [--keep]
+
+  Starts Kafka, Redis and both services, sends ${number(EVENTS)} events while a Kafka broker and Redis are killed, and
+  checks that every promise was kept. Takes about a minute. Exit code 0 only if nothing is missing or wrong.
+  --keep   leaves everything running at the end, to look around; Ctrl-C ends it
+  CUSTOMER_STREAM_BROKERS=docker or local chooses where the brokers run; KAFKA_BROKERS and REDIS_URL name running ones.`,
+  options: { keep: 'flag' },
+  read: ({ flags }) => ({ keep: flags.has('keep') }),
+})
+
+const line = createProgressLine()
+const say = (text: string): void => {
+  line.clear()
+  process.stdout.write(`${text}\n`)
+}
+const paint = (format: Parameters<typeof styleText>[0], text: string) => styleText(format, text, { stream: process.stdout })
+/** Marks stand out on a terminal. */
+const painted = (text: string) => text.replaceAll('✔', paint('green', '✔')).replaceAll(/[✘✂]/g, (mark) => paint('red', mark))
+const heading = (text: string) => say(`\n${paint('bold', text)}`)
+
+/** Records in Kafka that are not in Redis yet; infinite while either cannot be asked. */
+const lagOf = async ({ admin, redis, topics, keyPrefix }: Pipeline): Promise<number> => {
   try {
-    return parseArgs({ options: { keep: { type: 'boolean', default: false } } }).values
-  } catch (error) {
-    tell(`demo: ${(error as Error).message}\n  npm run demo -- [--keep]   --keep leaves everything running at the end, to look around`)
-    process.exit(2)
+    const ends = await admin.fetchTopicOffsets(topics.customers)
+    const fields = ends.map(({ partition }) => positionField(topics.customers, partition))
+    return recordsBehind(ends, [await redis.hmget(positionsKey(PROJECTION_VERSION, keyPrefix), ...fields)])
+  } catch {
+    return Number.POSITIVE_INFINITY
   }
 }
 
-const say = (line: string): void => {
-  process.stdout.write(`${line}\n`)
-}
-const number = (value: number) => value.toLocaleString('en-US')
-
-/** Sends all events with the faults of real life, and shows how they pass through. */
-const runEvents = async (pipeline: Pipeline, ingress: ServiceProcess, projector: ServiceProcess, signal: AbortSignal) => {
-  const ledgerPath = join(pipeline.folder, 'ledger.jsonl')
+/** Sends all events with the faults of real life, kills servers meanwhile, and shows how the events pass through. */
+const runEvents = async (
+  pipeline: Pipeline,
+  ingress: ServiceProcess,
+  faults: (load: DemoLoad) => Promise<void>,
+  ledgerPath: string,
+  signal: AbortSignal,
+): Promise<SimulationProgress> => {
   const simulation = createSimulation({
     url: `${ingress.url}/webhooks/mykaarma`,
     secret: pipeline.secret,
     token: pipeline.token,
     events: EVENTS,
     customers: CUSTOMERS,
+    ratePerSecond: EVENTS_PER_SECOND,
     repeats: 0.05,
     disorder: 0.1,
     drops: 0.02,
     other: 0.05,
-    retryBaseMs: 200,
+    retryBaseMs: 300,
     ledgerPath,
     signal,
   })
-  say(
-    `\nsending ${number(EVENTS)} events for ${number(CUSTOMERS)} customers (seed ${simulation.seed}): 5 % repeated, 10 % out of order, 2 % of answers dropped`,
-  )
-  const line = createProgressLine()
-  const sending = simulation.run()
+  heading(`${number(EVENTS)} events for ${number(CUSTOMERS)} customers`)
+  say(`5 % repeated, 10 % out of order, 2 % of answers torn off, 5 % of other types; seed ${simulation.seed}\n${LEGEND}`)
+  const ended = new AbortController()
+  const done = Promise.all([
+    simulation.run().finally(() => ended.abort()),
+    faults({ promised: () => simulation.progress.promised, over: () => ended.signal.aborted }),
+  ])
   let settled = false
-  const done = sending.finally(() => {
-    settled = true
-  })
-  for (;;) {
-    // A metric may be out of reach while everything is being stopped.
-    const [stored, handled, applied] = await Promise.all([
-      ingress.metric('ingress_published_total', { outcome: 'stored' }),
-      projector.metric('projector_events_total'),
-      projector.metric('projector_events_total', { outcome: 'applied' }),
-    ]).catch(() => [0, 0, 0])
-    const storedCustomers = await ingress.metric('ingress_published_total', { outcome: 'stored', event: 'customers' }).catch(() => 0)
-    const { attempts, promised } = simulation.progress
-    const lag = Math.max(0, storedCustomers - handled)
-    line.show(
-      `sent ${number(attempts)}   promised ${number(promised)}   stored ${number(stored)}   applied ${number(applied)} of ${number(handled)} read   lag ${number(lag)}`,
-    )
-    if ((settled && lag === 0) || signal.aborted) break
-    await Promise.race([sleep(200), ...(settled ? [] : [done])])
+  done.then(
+    () => {
+      settled = true
+    },
+    () => {
+      settled = true
+    },
+  )
+  let last = { at: performance.now(), promised: 0, perSecond: 0 }
+  for (let lag = Number.POSITIVE_INFINITY; !(settled && lag === 0) && !signal.aborted; ) {
+    await unlessAborted(sleep(200), signal)
+    const { promised } = simulation.progress
+    const seconds = (performance.now() - last.at) / 1000
+    if (seconds >= 1) last = { at: performance.now(), promised, perSecond: (promised - last.promised) / seconds }
+    lag = await unlessAborted(lagOf(pipeline), signal)
+    line.show(progressText({ promised, events: EVENTS, perSecond: last.perSecond, lag }))
+    if (settled) await unlessAborted(done, signal) // a fault that failed ends the demo
   }
   line.end()
-  return { progress: await done, ledgerPath }
+  return (await unlessAborted(done, signal))[0]
+}
+
+const faultsOn =
+  (context: Omit<FaultContext, 'load'>) =>
+  async (load: DemoLoad): Promise<void> => {
+    const untilShare = (share: number) =>
+      waitUntil(
+        'enough events are promised',
+        () => load.promised(),
+        (count) => count >= EVENTS * share || load.over() || interruption.signal.aborted,
+        { timeoutMs: 300_000 },
+      )
+    for (const [share, fault] of [
+      [LEADER_KILLED_AT, killLeader],
+      [REDIS_KILLED_AT, killRedis],
+    ] as const) {
+      await untilShare(share)
+      if (interruption.signal.aborted) return
+      await fault({ ...context, load })
+    }
+  }
+
+/** A newer event shows at once; an older one is kept and ignored. @returns how many events it posted. */
+const showLateEvent = async (
+  pipeline: Pipeline,
+  ingress: ServiceProcess,
+  projector: ServiceProcess,
+  customerUuid: string,
+  ledgerPath: string,
+) => {
+  const key = customerKey(customerUuid, pipeline.keyPrefix)
+  const lastName = () => pipeline.redis.hget(key, 'lastName')
+  const ledger = openLedger(ledgerPath)
+  const post = async (name: string, timestamp: number) => {
+    const { id, type, body } = makeCustomersEvent({ customerUuid, timestamp, customer: { lastName: name } })
+    const { status } = await pipeline.post(ingress, body)
+    if (status === 202) {
+      ledger.append({ id, timestamp, type, customerUuid, sha256: hash('sha256', body), promisedAt: Date.now(), attempt: 1, status })
+    }
+    return status
+  }
+  heading('A late event')
+  const startedAt = performance.now()
+  const now = Date.now()
+  const newer = await post('Newer', now)
+  await waitUntil('the newer event is in Redis', lastName, (name) => name === 'Newer', { pauseMs: 1 })
+  say(`  an event of now with lastName "Newer"      → ${newer}, in Redis after ${Math.round(performance.now() - startedAt)} ms`)
+  const stale = () => projector.metric('projector_events_total', { outcome: 'stale' })
+  const staleBefore = await stale()
+  const older = await post('Older', now - AN_HOUR_MS)
+  await waitUntil('the older event is read', stale, (count) => count > staleBefore)
+  ledger.close()
+  const kept = await lastName()
+  say(
+    `  one of an hour ago with lastName "Older"   → ${older}, kept in Kafka, ignored in Redis: lastName is "${kept}" ${painted(kept === 'Newer' ? '✔' : '✘')}`,
+  )
+  return 2
 }
 
 const showOneCustomer = async ({ redis, keyPrefix }: Pipeline, customerUuid: string) => {
-  const hash = await redis.hgetall(customerKey(customerUuid, keyPrefix))
-  say(`\none customer, ${customerKey(customerUuid, keyPrefix)}`)
-  for (const [field, value] of Object.entries(hash).sort(([a], [b]) => (a < b ? -1 : 1))) {
-    say(`  ${field.padEnd(24)}${value.length > 110 ? `${value.slice(0, 109)}…` : value}`)
+  const key = customerKey(customerUuid, keyPrefix)
+  heading(`One customer, ${key}`)
+  for (const [field, value] of Object.entries(await redis.hgetall(key)).sort(([a], [b]) => (a < b ? -1 : 1))) {
+    say(`  ${field.padEnd(24)}${value.length > 72 ? `${value.slice(0, 71)}…` : value}`)
   }
 }
 
-const whereToLook = (pipeline: Pipeline, kafkaBroker: string, redisUrl: string, customerUuid: string): string[] => [
-  `  redis-cli -u ${redisUrl} hgetall '${customerKey(customerUuid, pipeline.keyPrefix)}'`,
-  `  kafka-console-consumer.sh --bootstrap-server ${kafkaBroker} --topic ${pipeline.topics.customers} --from-beginning --max-messages 3 --property print.key=true`,
-  `  kcat -C -b ${kafkaBroker} -t ${pipeline.topics.customers} -o beginning -c 3 -f '%k %s\\n'`,
-]
-
-const { keep } = readArguments()
 const startedAt = performance.now()
 const cleanUps: (() => Promise<unknown>)[] = []
-let exitCode = 1
-try {
-  const { signal } = interruption
-  const brokers = await startBrokers({ log: say, signal })
+const { signal } = interruption
+
+const runDemo = async (): Promise<boolean> => {
+  const brokers = await startBrokers({ log: say, signal, cluster: true })
   cleanUps.push(() => brokers.stop())
   // On brokers of our own the names are those of production; on given ones nothing of somebody else's is touched.
   const pipeline = await openPipeline(brokers, brokers.kind === 'given' ? freshNames() : productionNames)
-  cleanUps.push(() => pipeline.close())
-  const ingress = await pipeline.start('ingress')
-  const projector = await pipeline.start('projector')
-  await Promise.all([ingress.untilReady(), projector.untilReady()])
-  say(
-    `ingress at ${ingress.url}/webhooks/mykaarma, metrics at ${ingress.adminUrl}/metrics\nprojector, metrics at ${projector.adminUrl}/metrics`,
-  )
-  signal.throwIfAborted()
+  let sound = false
+  cleanUps.push(async () => {
+    await pipeline.close({ removeTopics: brokers.kind === 'given' })
+    if (sound || signal.aborted) await rm(pipeline.folder, { recursive: true, force: true })
+  })
+  const env = { KAFKA_REPLICATION_FACTOR: String(brokers.killable?.brokers.length ?? 1) }
+  const ingress = await pipeline.start('ingress', env)
+  const projector = await pipeline.start('projector', env)
+  await unlessAborted(Promise.all([ingress.untilReady(), projector.untilReady()]), signal)
+  say(`ingress at ${ingress.url}/webhooks/mykaarma, projector reads; both are ready`)
 
-  const { progress, ledgerPath } = await runEvents(pipeline, ingress, projector, signal)
-  signal.throwIfAborted()
-  const outcome = async (name: string) => number(await projector.metric('projector_events_total', { outcome: name }))
-  say(
-    `\n${number(progress.dropped)} answers dropped, ${number(progress.repeats)} events repeated, ${number(progress.lost)} given up by the sender`,
-  )
-  say(
-    `projector: ${await outcome('applied')} applied, ${await outcome('duplicate')} duplicate, ${await outcome('stale')} stale, ${await outcome('quarantined')} quarantined`,
-  )
+  const { killable } = brokers
+  const faults = killable
+    ? faultsOn({ killable, pipeline, projector, lag: () => lagOf(pipeline), say: (text) => say(painted(text)) })
+    : async () => say('nothing is killed: these brokers were given')
+  const ledgerPath = join(pipeline.folder, 'ledger.jsonl')
+  const sender = await runEvents(pipeline, ingress, faults, ledgerPath, signal)
 
-  const verdict = await pipeline.verify(ledgerPath)
-  say(`\nthe ledger's verdict\n${verdictLines(verdict).join('\n')}`)
   let customerUuid = ''
   for await (const entry of readLedger(ledgerPath)) if (entry.customerUuid !== null) customerUuid = entry.customerUuid
+  const posted = await unlessAborted(showLateEvent(pipeline, ingress, projector, customerUuid, ledgerPath), signal)
   await showOneCustomer(pipeline, customerUuid)
 
-  const sound = isSound(verdict) && verdict.promisedEvents === EVENTS && progress.lost === 0
-  exitCode = sound ? 0 : 1
-  if (!sound) say(`\nthe ledger and the logs of the services are in ${pipeline.folder}`)
-  say(`\n${sound ? 'Every promise was kept' : 'NOT every promise was kept'} (${Math.round((performance.now() - startedAt) / 1000)} s)`)
-  if (keep) {
-    say(
-      `\nall is left running; Ctrl-C ends it. Where to look:\n${whereToLook(pipeline, brokers.kafkaBrokers[0] ?? '', brokers.redisUrl, customerUuid).join('\n')}`,
-    )
-    await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
-  } else {
-    say(`\nto look around, \`npm run demo -- --keep\` leaves it all running, and then:`)
-    say(whereToLook(pipeline, brokers.kafkaBrokers[0] ?? '', brokers.redisUrl, customerUuid).join('\n'))
+  const verdict = await pipeline.verify(ledgerPath, { signal })
+  const outcome = (name: string) => projector.metric('projector_events_total', { outcome: name })
+  const outcomes = {
+    applied: await outcome('applied'),
+    stale: await outcome('stale'),
+    duplicate: await outcome('duplicate'),
+    quarantined: await outcome('quarantined'),
   }
+  heading('How the numbers add up')
+  say(sumLines({ sender, posted, outcomes, customers: CUSTOMERS, verdict }).join('\n'))
+  if (keep) say(`\nEverything is left running; Ctrl-C ends it. ${whereToLook(brokers, ingress, pipeline, customerUuid)}`)
+  heading('The verdict: each promise held against Kafka, each customer in Redis against Kafka')
+  say(painted(verdictLines(verdict).join('\n')))
+
+  sound = isSound(verdict) && verdict.promisedEvents === EVENTS + posted && sender.lost === 0
+  if (!sound) say(`\nthe ledger and the logs of the services are in ${pipeline.folder}`)
+  const seconds = Math.round((performance.now() - startedAt) / 1000)
+  say(
+    `\n${sound ? paint(['bold', 'green'], 'Every promise was kept') : paint(['bold', 'red'], 'NOT every promise was kept')} (${seconds} s)`,
+  )
+  return sound
+}
+
+let exitCode = 1
+try {
+  exitCode = (await runDemo()) ? 0 : 1
+  if (keep) await interruption.arrived
 } catch (error) {
+  line.clear()
   exitCode = sayWhy('demo', error)
 } finally {
   for (const cleanUp of cleanUps.reverse())

@@ -5,6 +5,7 @@ import { freePorts } from '../brokers/free-ports.ts'
 import { startGuarded } from '../brokers/guarded-process.ts'
 import { startBrokers } from '../brokers/index.ts'
 import { interruption, sayWhy, tell } from './interruption.ts'
+import { whereToLook } from './where-to-look.ts'
 
 const source = (path: string): string => fileURLToPath(new URL(`../../../../${path}`, import.meta.url))
 
@@ -47,8 +48,7 @@ try {
   }
   tell(`ingress: http://127.0.0.1:${port}/webhooks/mykaarma, metrics at http://127.0.0.1:${ingressAdmin}/metrics
 projector: metrics at http://127.0.0.1:${projectorAdmin}/metrics
-send something: npm run simulate -- --url http://127.0.0.1:${port}/webhooks/mykaarma --secret desk-secret --token desk-token --events 1000 --customers 100
-check it: KAFKA_BROKERS=${brokers.kafkaBrokers.join(',')} REDIS_URL=${brokers.redisUrl} npm run verify`)
+${whereToLook(brokers, { url: `http://127.0.0.1:${port}`, adminUrl: `http://127.0.0.1:${ingressAdmin}` }, { secret: 'desk-secret', token: 'desk-token' })}`)
   await arrived
 } catch (error) {
   exitCode = sayWhy('dev', error)

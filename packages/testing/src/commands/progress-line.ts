@@ -13,6 +13,10 @@ export const createProgressLine = (stream: NodeJS.WriteStream = process.stderr) 
         stream.write(`${text}\n`)
       }
     },
+    /** Takes the line off a terminal, so that other lines can be written. */
+    clear: (): void => {
+      if (stream.isTTY) stream.write('\r\x1b[2K')
+    },
     end: (): void => {
       stream.write(stream.isTTY ? '\n' : `${last}\n`)
     },

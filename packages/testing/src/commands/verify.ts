@@ -6,6 +6,7 @@ import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { connectRedis, createRedis, redisRules, redisSettings } from '@customer-stream/runtime/redis'
 import { MAX_FUTURE_MS, PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { requireReachable } from '../brokers/reachable.ts'
 import { unlessAborted } from '../brokers/unless-aborted.ts'
 import { isSound, verdictLines } from '../verification/print-verdict.ts'
 import { verify } from '../verification/verify.ts'
@@ -66,6 +67,7 @@ const admin = kafka.admin()
 const redis = createRedis(settings, logger)
 let exitCode = 1
 try {
+  await unlessAborted(requireReachable(settings), signal)
   await unlessAborted(Promise.all([admin.connect(), connectRedis(redis)]), signal)
   const verdict = await verify({
     kafka,
