@@ -10,6 +10,8 @@ interface RawNumber {
 
 // Standard since V8 11.4 (Node 22), not yet in TypeScript's library.
 const RawJson = JSON as typeof JSON & { rawJSON(text: string): RawNumber; isRawJSON(value: unknown): value is RawNumber }
+if (typeof RawJson.rawJSON !== 'function')
+  throw new Error('@customer-stream/schemas needs Node 22 or newer: this JavaScript engine has no JSON.rawJSON')
 
 /**
  * A double keeps 15 significant digits and exponents up to 308; a literal below both bounds survives `JSON.parse` exactly.

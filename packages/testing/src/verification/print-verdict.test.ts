@@ -7,28 +7,54 @@ const sound: Verdict = {
   promises: 1,
   promisedEvents: 1,
   missing: [],
-  records: { customers: 1, other: 0, unusable: 0 },
+  missingCount: 0,
+  records: { customers: 1, other: 0, unusable: 0, quarantined: 0 },
+  unusableByReason: {},
+  notQuarantined: { count: 0, places: [] },
+  openTransactions: [],
   customers: 1,
   newer: 0,
   wrong: [],
+  wrongCount: 0,
 }
 
-it.each<[string, Partial<Verdict>]>([
-  ['no customer', { customers: 0 }],
-  ['a ledger without a promise', { promises: 0 }],
-])('calls a verdict on %s unsound, and says why', (_, changed) => {
+it.each<[string, Partial<Verdict>, string]>([
+  ['no customer', { customers: 0 }, '  nothing was compared'],
+  ['a ledger without a promise', { promises: 0 }, '  nothing was compared'],
+  [
+    'an unusable record that is not in quarantine',
+    { notQuarantined: { count: 2, places: ['t/0/1'] } },
+    '  not in quarantine: record t/0/1\n  and 1 more, not named here',
+  ],
+  ['more wrong customers than are named', { wrongCount: 3 }, '  and 3 more, not named here'],
+  [
+    'records behind an open transaction',
+    { openTransactions: [{ topic: 't', partition: 2, offset: '5', records: 7 }] },
+    '  open transaction: 7 records of t/2 from offset 5 on were not verified; end it (kafka-transactions.sh find-hanging, abort) and verify again',
+  ],
+])('calls a verdict on %s unsound, and says why', (_, changed, reason) => {
   expect(isSound(sound)).toBe(true)
   expect(isSound({ ...sound, ...changed })).toBe(false)
-  expect(verdictLines({ ...sound, ...changed }).at(-1)).toBe('  nothing was compared')
+  expect(verdictLines({ ...sound, ...changed }).join('\n')).toContain(`\n${reason}`)
 })
 
-it('needs no promise where no ledger was given', () => {
+it('needs no promise if no ledger was given', () => {
   expect(isSound({ ...sound, hasLedger: false, promises: 0 })).toBe(true)
+})
+
+it('counts unusable records by reason', () => {
+  const lines = verdictLines({
+    ...sound,
+    records: { ...sound.records, unusable: 3 },
+    unusableByReason: { 'not-json': 2, 'missing-type': 1 },
+  })
+  expect(lines.find((line) => line.includes('unusable'))).toMatch(/of these unusable +3 {2}not-json 2, missing-type 1/)
 })
 
 it('names every id, and lets none reach a terminal as anything but plain text', () => {
   const ids = ['plain id', 'a\u001b[31m', 'b\u009b31m', 'Zoë', 'c\ud800', ...Array.from({ length: 30 }, (_, i) => `c${i}`)]
-  const named = verdictLines({ ...sound, wrong: ids.map((customerUuid) => ({ customerUuid, reason: 'r' })) }).slice(-ids.length)
+  const wrong = ids.map((customerUuid) => ({ customerUuid, reason: 'r' }))
+  const named = verdictLines({ ...sound, wrong, wrongCount: wrong.length }).slice(-ids.length)
   expect(named.slice(0, 6)).toEqual(
     ['plain id', '"a\\u001b[31m"', '"b\\u009b31m"', '"Zo\\u00eb"', '"c\\ud800"', 'c0'].map((id) => `  wrong: customer ${id} r`),
   )

@@ -1,36 +1,60 @@
-import type { Verdict } from './verify.ts'
+import { MAX_NAMED, type Verdict } from './verify.ts'
 
-const row = (label: string, value: number | string, mark = ''): string => `  ${label.padEnd(44)}${String(value).padStart(10)}  ${mark}`
+const row = (label: string, value: number | string, mark = ''): string => `  ${label.padEnd(50)}${String(value).padStart(10)}  ${mark}`
 const mark = (count: number): string => (count === 0 ? '✔' : '✘')
 
 const comparedNothing = ({ hasLedger, promises, customers }: Verdict): boolean => customers === 0 || (hasLedger && promises === 0)
 
-/** A verdict on nothing is not sound: it would hide a wrong prefix, range or file. */
+/** A verdict on nothing is not sound: it would hide a wrong prefix, range or file. Nor is one on records that an open transaction hides. */
 export const isSound = (verdict: Verdict): boolean =>
-  verdict.missing.length === 0 && verdict.wrong.length === 0 && !comparedNothing(verdict)
+  verdict.missingCount + verdict.wrongCount + verdict.notQuarantined.count + verdict.openTransactions.length === 0 &&
+  !comparedNothing(verdict)
 
-/** Ids are the sender's to choose: what is not plain text is shown as a JSON string in ASCII, so that it can do nothing to a terminal. */
+/** Ids are the sender's to choose. One that is not plain text is shown as a JSON string in ASCII, so that it can do nothing to a terminal. */
 const plain = (id: string): string =>
   /^[ -~]*$/.test(id) ? id : JSON.stringify(id).replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
-/** The verdict as a table; customers and events that are wrong are named by id, never by content. */
+const others = (count: number, named: number): string[] => (count > named ? [`  and ${count - named} more, not named here`] : [])
+
+/** The verdict as a table. Customers and events that are wrong are named by id, never by content. */
 export const verdictLines = (verdict: Verdict): string[] => {
-  const { hasLedger, promises, promisedEvents, missing, records, customers, newer, wrong } = verdict
+  const { hasLedger, promises, promisedEvents, missing, missingCount, records, unusableByReason } = verdict
+  const { notQuarantined, openTransactions, customers, newer, wrong, wrongCount } = verdict
+  const reasons = Object.entries(unusableByReason).map(([reason, count]) => `${reason} ${count}`)
   return [
     ...(hasLedger
       ? [
           row('promises given (2xx answers)', promises),
           row('distinct events promised', promisedEvents),
-          row('  of these missing in Kafka', missing.length, mark(missing.length)),
+          row('  of these missing in Kafka', missingCount, mark(missingCount)),
         ]
       : []),
     row('records in Kafka, customers', records.customers),
+    row('  of these unusable', records.unusable, reasons.join(', ')),
+    row('  of these not in quarantine (dead-letter topic)', notQuarantined.count, mark(notQuarantined.count)),
     ...(hasLedger ? [row('records in Kafka, other types', records.other)] : []),
+    row('records in quarantine', records.quarantined),
     row('customers compared, every field', customers - newer),
     ...(newer > 0 ? [row('customers compared, version alone', newer)] : []),
-    row('  of these wrong in Redis', wrong.length, mark(wrong.length)),
+    row('  of these wrong in Redis', wrongCount, mark(wrongCount)),
     ...missing.map(({ id, customerUuid }) => `  missing: event ${plain(id)} of customer ${plain(customerUuid ?? '(none)')}`),
+    ...others(missingCount, missing.length),
+    ...notQuarantined.places.map((place) => `  not in quarantine: record ${place}`),
+    ...others(notQuarantined.count, notQuarantined.places.length),
     ...wrong.map(({ customerUuid, reason }) => `  wrong: customer ${plain(customerUuid)} ${reason}`),
+    ...others(wrongCount, wrong.length),
+    ...openTransactions.map(
+      ({ topic, partition, offset, records }) =>
+        `  open transaction: ${records} records of ${topic}/${partition} from offset ${offset} on were not verified; ` +
+        'end it (kafka-transactions.sh find-hanging, abort) and verify again',
+    ),
     ...(comparedNothing(verdict) ? ['  nothing was compared'] : []),
   ]
 }
+
+/** Says what the words of the table mean. */
+export const LEGEND = [
+  '  promise: an answer with 2xx. unusable: a record that can never be applied; quarantine keeps a copy with the reason.',
+  '  version alone: the customer changed while this ran, so the fields could not be compared.',
+  `  wrong: the hash in Redis is not the customer's newest event. At most ${MAX_NAMED} are named.`,
+]

@@ -8,6 +8,7 @@ it('waits for each partition by itself: what was read beyond one end makes up fo
   expect(recordsBehind(ends, [['9', '8']])).toBe(0)
   expect(recordsBehind(ends, [['9', '4']])).toBe(4)
   expect(recordsBehind(ends, [['5', null]])).toBe(8)
+  expect(recordsBehind(ends, [['5', 'letters']])).toBe(8)
 })
 
 it('goes by the least filled of several copies', () => {

@@ -2,21 +2,24 @@ import { type Admin, type Kafka, murmur2 } from '@customer-stream/runtime/kafka'
 import { isCluster, mastersOf, type RedisClient } from '@customer-stream/runtime/redis'
 import {
   clusterPositionsKeys,
-  compareVersions,
   customerKey,
+  MAX_FUTURE_MS,
   positionField,
   positionsKey,
+  QUARANTINE_HEADERS,
+  RAW_HEADERS,
   type TopicNames,
-  type Version,
 } from '@customer-stream/schemas'
-import { type LedgerEntry, readLedger } from '@customer-stream/simulator'
+import { readLedger } from '@customer-stream/simulator'
 import { unlessAborted } from '../brokers/unless-aborted.ts'
 import { waitUntil } from '../wait-until.ts'
+import { compareHash, type ReadRange, readSource } from './compare-hash.ts'
+import { createEvidence, type Evidence } from './evidence.ts'
 import { fingerprint, sha256 } from './fingerprint.ts'
-import { behindPromise, compareHash, createNewestEvents, type Expected } from './newest-events.ts'
-import { fetchEnds, type PartitionEnds, readTopic } from './read-topic.ts'
+import { readEvent } from './read-event.ts'
+import { fetchSettledEnds, fetchUncommittedEnds, type OpenTransaction, type PartitionEnds, readTopic } from './read-topic.ts'
 
-/** With a ledger: is told of every record and every promise, so that they can be added up. */
+/** With a ledger: called with every record and every promise, so that they can be added up. */
 export interface Witness {
   record(seen: {
     readonly topic: string
@@ -35,18 +38,18 @@ export interface VerifyOptions {
   readonly topics: TopicNames
   readonly keyPrefix: string
   readonly projection: number
-  /** Without a ledger only Redis is held against the topic. */
+  /** Without a ledger only Redis is compared with the topic. */
   readonly ledgerPath?: string
-  /** Looks only at events received from this time on, and before that, Unix milliseconds. A customer may then be newer in Redis than the newest seen. */
+  /** Selects the customers with an event received from this time on, and before that. Unix milliseconds. */
   readonly sinceMs?: number
   readonly untilMs?: number
-  /** Share of the customers to look at, 0 to 1, always the same ones. */
+  /** Share of the customers to compare, 0 to 1, always the same ones. */
   readonly sample?: number
-  /** As the projector has it. */
+  /** The projector's setting. */
   readonly maxFutureMs?: number
-  /** The load has stopped and the whole topic is read: Redis must then hold nothing newer than it, and no other customers. */
+  /** The load has stopped and the whole topic is read: Redis must then hold nothing newer, and no other customers. */
   readonly exact?: boolean
-  /** How long the projector may take to reach the end of the topic. */
+  /** Longest wait for the projector, and before that for open transactions. */
   readonly catchUpMs?: number
   readonly onProgress?: (step: string) => void
   readonly witness?: Witness
@@ -58,24 +61,37 @@ export interface Verdict {
   /** Lines of the ledger, repeats included, and the distinct events behind them. */
   readonly promises: number
   readonly promisedEvents: number
-  /** Promised events that are not in Kafka, byte for byte. */
-  readonly missing: readonly LedgerEntry[]
-  readonly records: { readonly customers: number; readonly other: number; readonly unusable: number }
+  /** Promised events that are not in Kafka, byte for byte. The list has at most {@link MAX_NAMED} of them. */
+  readonly missing: readonly { readonly id: string; readonly customerUuid: string | null }[]
+  readonly missingCount: number
+  readonly records: { readonly customers: number; readonly other: number; readonly unusable: number; readonly quarantined: number }
+  readonly unusableByReason: Readonly<Record<string, number>>
+  /** Unusable records that are not in quarantine, although its retention reaches them; some by `topic/partition/offset`. */
+  readonly notQuarantined: { readonly count: number; readonly places: readonly string[] }
+  /** Transactions that hide records from every reader. */
+  readonly openTransactions: readonly OpenTransaction[]
   readonly customers: number
-  /** How many of these are newer in Redis than the newest event looked at, so that their content could not be compared. */
+  /** Customers whose hash is from a record that was not read, so that only the version could be compared. */
   readonly newer: number
-  /** Customers whose hash is not their newest event's, or older than a promise, and why. */
+  /** Customers whose hash is not their newest event's, or older than a promise. The list has at most {@link MAX_NAMED} of them. */
   readonly wrong: readonly { readonly customerUuid: string; readonly reason: string }[]
+  readonly wrongCount: number
 }
 
-const REDIS_BATCH = 500
+/** A longer list calls for a rebuild, not for a reader. It would also have to fit into memory. */
+export const MAX_NAMED = 10_000
 
-/** How many records lie before the ends that Redis does not hold yet. The least filled copy counts, and what was read beyond an end makes up for nothing. */
+/** A hash may have some megabytes. */
+const REDIS_BATCH = 100
+
+const offsetOf = (position: string | null | undefined): bigint => (/^\d+$/.test(position ?? '') ? BigInt(position ?? 0) : 0n)
+
+/** Records before the ends that Redis does not hold yet. The least filled copy counts, and a record beyond one end makes up for no other. */
 export const recordsBehind = (
   ends: readonly Pick<PartitionEnds, 'high'>[],
   copies: readonly (readonly (string | null | undefined)[])[],
 ): number =>
-  ends.reduce((sum, { high }, i) => sum + Math.max(0, ...copies.map((positions) => Number(BigInt(high) - BigInt(positions[i] ?? 0)))), 0)
+  ends.reduce((sum, { high }, i) => sum + Math.max(0, ...copies.map((positions) => Number(BigInt(high) - offsetOf(positions[i])))), 0)
 
 const waitForProjector = async (options: VerifyOptions, ends: readonly PartitionEnds[]) => {
   const { redis, topics, keyPrefix, projection, catchUpMs = 60_000, signal } = options
@@ -92,133 +108,192 @@ const waitForProjector = async (options: VerifyOptions, ends: readonly Partition
   await unlessAborted(caughtUp, signal)
 }
 
-/** Customers of whom there is a hash, by id. */
-const customersInRedis = async (redis: RedisClient, keyPrefix: string): Promise<Set<string>> => {
+/** Ids of the customers that have a hash. SCAN may return one twice. */
+const customersInRedis = async function* (redis: RedisClient, keyPrefix: string): AsyncGenerator<string> {
   const match = customerKey('*', keyPrefix.replace(/[*?[\]\\]/g, '\\$&'))
   const idAt = customerKey('', keyPrefix).length - 1
-  const found = new Set<string>()
   for (const master of mastersOf(redis)) {
     let cursor = '0'
     do {
       const [next, keys] = await master.scan(cursor, 'MATCH', match, 'COUNT', 1000)
-      for (const key of keys) found.add(key.slice(idAt, -1))
+      for (const key of keys) yield key.slice(idAt, -1)
       cursor = next
     } while (cursor !== '0')
   }
-  return found
 }
 
-const compareRedis = async ({ redis, keyPrefix, exact = false, signal }: VerifyOptions, expected: ReadonlyMap<string, Expected>) => {
-  const wrong = new Map<string, string>()
-  let newer = 0
-  const all = [...expected]
-  for (let start = 0; start < all.length; start += REDIS_BATCH) {
+const readLedgerInto = async (evidence: Evidence, ledgerPath: string, { witness, signal }: VerifyOptions) => {
+  for await (const entry of readLedger(ledgerPath)) {
     signal?.throwIfAborted()
-    const batch = all.slice(start, start + REDIS_BATCH)
-    const hashes = await Promise.all(batch.map(([customerUuid]) => redis.hgetall(customerKey(customerUuid, keyPrefix))))
-    for (const [i, [customerUuid, wanted]] of batch.entries()) {
-      const finding = compareHash(wanted, hashes[i] ?? {})
-      if (finding === 'newer') newer += 1
-      if (finding === 'newer' && exact) wrong.set(customerUuid, 'is newer in Redis than any event in Kafka')
-      if (typeof finding === 'object') wrong.set(customerUuid, finding.wrong)
-    }
+    const print = fingerprint(entry.customerUuid, entry.sha256)
+    evidence.promise(print, entry)
+    witness?.promise(print)
   }
-  if (exact) {
-    // A customer that is missing in Redis was found above, so that only those too many are left to be told.
-    for (const customerUuid of (await customersInRedis(redis, keyPrefix)).difference(new Set(all.map(([id]) => id.toWellFormed()))))
-      wrong.set(customerUuid, 'is not in Kafka')
-  }
-  return { wrong, newer }
 }
 
-/**
- * The judge: every promise is in Kafka, and every customer's hash is its newest event's, in full content. Read-only.
- *
- * Traffic may go on: the ledger is read before it is known where the topics end, so that all it promises lies before the ends; and Redis is compared
- * once it has been filled to those same ends.
- * @throws when the projector does not reach them in time.
- */
-export const verify = async (options: VerifyOptions): Promise<Verdict> => {
-  const { kafka, admin, topics, witness, onProgress = () => {} } = options
-  const { ledgerPath, sinceMs, untilMs = Number.POSITIVE_INFINITY, sample = 1, maxFutureMs, signal } = options
-  let promises = 0
-  const promised = new Set<string>()
-  const missing = new Map<string, LedgerEntry>()
-  const newestPromised = new Map<string, Version>()
-  if (ledgerPath !== undefined) {
-    onProgress('reading the ledger')
-    for await (const entry of readLedger(ledgerPath)) {
-      signal?.throwIfAborted()
-      promises += 1
-      const print = fingerprint(entry.customerUuid, entry.sha256)
-      promised.add(print)
-      missing.set(print, entry)
-      witness?.promise(print)
-      const { customerUuid } = entry
-      if (customerUuid === null) continue
-      const newest = newestPromised.get(customerUuid)
-      if (newest === undefined || compareVersions(entry, newest) > 0) newestPromised.set(customerUuid, entry)
-    }
-  }
-
-  onProgress('reading Kafka')
-  const newest = createNewestEvents(maxFutureMs)
+/** Reads the customers topic. @returns the number of records that were asked for, and the part of each partition that was read. */
+const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: readonly PartitionEnds[]) => {
+  const { kafka, admin, topics, witness, onProgress, ledgerPath, sinceMs, signal } = options
+  const { untilMs = Number.POSITIVE_INFINITY, sample = 1, maxFutureMs = MAX_FUTURE_MS } = options
   const isSampled = (key: Buffer | null) => sample >= 1 || ((key === null ? 0 : murmur2(key)) >>> 0) / 2 ** 32 < sample
-  const records = { customers: 0, other: 0, unusable: 0 }
-  const ends = await unlessAborted(fetchEnds(admin, topics.customers), signal)
-  const interruptible = signal && { signal }
-  const reading = {
-    ...interruptible,
-    ends,
-    ...(sinceMs !== undefined && { sinceMs }),
-    onProgress: (read: number, total: number) => onProgress(`read ${read} of ${total} records`),
-  }
-  await readTopic(
+  let records = 0
+  const { starts } = await readTopic(
     kafka,
     admin,
     topics.customers,
-    ({ key, value, timestamp, offset }, partition) => {
+    ({ key, value, timestamp, offset, headers }, partition) => {
+      if (!isSampled(key)) return
       const receivedAt = Number(timestamp)
-      if (receivedAt >= untilMs || receivedAt < (sinceMs ?? 0) || !isSampled(key)) return
-      records.customers += 1
-      const usable = newest.add(value, receivedAt)
-      if (!usable) records.unusable += 1
+      const isAskedFor = receivedAt >= (sinceMs ?? 0) && receivedAt < untilMs
+      if (isAskedFor) records += 1
+      const contentType = headers?.[RAW_HEADERS.contentType]?.toString()
+      const reading = readEvent(value, { receivedAt, maxFutureMs, contentType })
+      const place = `${partition}/${offset}`
+      if (reading.usable) evidence.event(reading.event, place, receivedAt, isAskedFor)
+      else if (isAskedFor)
+        evidence.unusable({ place: `${topics.customers}/${place}`, reason: reading.reason, receivedAt, digest: digestOf(value) })
       if (ledgerPath === undefined) return
       const print = fingerprint(key?.toString() ?? null, sha256(value ?? ''))
-      missing.delete(print)
-      witness?.record({ topic: topics.customers, partition, offset, fingerprint: print, usable })
+      evidence.found(print)
+      witness?.record({ topic: topics.customers, partition, offset, fingerprint: print, usable: reading.usable })
     },
-    reading,
+    {
+      ends,
+      ...(signal && { signal }),
+      ...(sinceMs !== undefined && { sinceMs }),
+      onProgress: (read, total) => onProgress?.(`read ${read} of ${total} records`),
+    },
   )
-  if (ledgerPath !== undefined) {
-    await readTopic(
-      kafka,
-      admin,
-      topics.other,
-      ({ value, offset }, partition) => {
-        records.other += 1
-        const print = fingerprint(null, sha256(value ?? ''))
-        missing.delete(print)
-        witness?.record({ topic: topics.other, partition, offset, fingerprint: print, usable: true })
-      },
-      interruptible,
-    )
-  }
+  const ranges = new Map<number, ReadRange>()
+  for (const { partition, high } of ends) ranges.set(partition, { start: starts.get(partition) ?? 0n, end: BigInt(high) })
+  return { records, ranges }
+}
 
-  onProgress('waiting for the projector')
-  await waitForProjector(options, ends)
-  onProgress('comparing Redis')
-  const { wrong, newer } = await compareRedis(options, newest.expected)
-  for (const customerUuid of behindPromise(newestPromised, newest.expected))
-    wrong.set(customerUuid, 'was promised something newer than any usable event in Kafka')
-  return {
-    hasLedger: ledgerPath !== undefined,
-    promises,
-    promisedEvents: promised.size,
-    missing: [...missing.values()],
-    records,
-    customers: newest.expected.size,
-    newer,
-    wrong: [...wrong].map(([customerUuid, reason]) => ({ customerUuid, reason })),
+const readOther = async (evidence: Evidence, { kafka, admin, topics, witness, signal }: VerifyOptions, ends: readonly PartitionEnds[]) => {
+  const { records } = await readTopic(
+    kafka,
+    admin,
+    topics.other,
+    ({ value, offset }, partition) => {
+      const print = fingerprint(null, sha256(value ?? ''))
+      evidence.found(print)
+      witness?.record({ topic: topics.other, partition, offset, fingerprint: print, usable: true })
+    },
+    { ends, ...(signal && { signal }) },
+  )
+  return records
+}
+
+const digestOf = (value: Buffer | null): Uint8Array => Buffer.from(sha256(value ?? ''), 'hex')
+
+const TOPIC_RESOURCE = 2
+
+/**
+ * Time of receipt from which on a quarantined record is still there: quarantine may have a retention of its own.
+ * @returns 0 if nothing was deleted there yet.
+ */
+const quarantineReachesBackTo = async (admin: Admin, topic: string, ends: readonly PartitionEnds[]): Promise<number> => {
+  if (ends.every(({ low }) => low === '0')) return 0
+  const { resources } = await admin.describeConfigs({
+    includeSynonyms: false,
+    resources: [{ type: TOPIC_RESOURCE, name: topic, configNames: ['retention.ms'] }],
+  })
+  const retentionMs = Number(resources[0]?.configEntries.find(({ configName }) => configName === 'retention.ms')?.configValue ?? -1)
+  return retentionMs < 0 ? 0 : Date.now() - retentionMs
+}
+
+/** Reads quarantine (the dead-letter topic). The projector writes there before its position moves, so this comes after the wait for it. */
+const readQuarantine = async (evidence: Evidence, { kafka, admin, topics, signal }: VerifyOptions, ends: readonly PartitionEnds[]) => {
+  const { records } = await readTopic(
+    kafka,
+    admin,
+    topics.quarantine,
+    ({ value, headers = {} }) => {
+      const [topic, partition, offset] = ['topic', 'partition', 'offset'].map((name) =>
+        String(headers[QUARANTINE_HEADERS[name as 'topic' | 'partition' | 'offset']] ?? ''),
+      )
+      // Records from the ingress name no offset.
+      if (offset !== '') evidence.quarantined(`${topic}/${partition}/${offset}`, value && digestOf(value))
+    },
+    { ends, ...(signal && { signal }) },
+  )
+  return { records, reachesBackTo: await quarantineReachesBackTo(admin, topics.quarantine, ends) }
+}
+
+const compareRedis = async (evidence: Evidence, options: VerifyOptions, ranges: ReadonlyMap<number, ReadRange>): Promise<number> => {
+  const { admin, redis, topics, keyPrefix, projection, exact = false, maxFutureMs = MAX_FUTURE_MS, signal } = options
+  const topic = topics.customers
+  let endsNow = new Map([...ranges].map(([partition, { end }]) => [partition, end]))
+  const endNow = (partition: number) => endsNow.get(partition) ?? 0n
+  let newer = 0
+  for (const batch of evidence.expected(REDIS_BATCH)) {
+    signal?.throwIfAborted()
+    const hashes = await Promise.all(batch.map(({ customerUuid }) => redis.hgetall(customerKey(customerUuid, keyPrefix))))
+    // A hash may be from a record that arrived meanwhile. It cannot be from one that is still to come.
+    const sources = hashes.map(({ _source }) => readSource(_source, topic))
+    if (sources.some((source) => source && source.offset >= endNow(source.partition)))
+      endsNow = new Map((await fetchUncommittedEnds(admin, topic)).map(({ partition, high }) => [partition, BigInt(high)]))
+    const comparison = { evidence, topic, ranges, endNow, projection, maxFutureMs, now: Date.now() }
+    for (const [i, expected] of batch.entries()) {
+      const finding = compareHash(expected, hashes[i] ?? {}, comparison)
+      if (finding === 'newer') newer += 1
+      if (finding === 'newer' && exact) evidence.wrong(expected.customerUuid, 'is newer in Redis than any event in Kafka')
+      if (typeof finding === 'object') evidence.wrong(expected.customerUuid, finding.wrong)
+    }
+  }
+  if (exact) {
+    for await (const customerUuid of customersInRedis(redis, keyPrefix))
+      if (!evidence.isKnown(customerUuid)) evidence.wrong(customerUuid, 'is not in Kafka')
+  }
+  return newer
+}
+
+/**
+ * Verifies that every promise is in Kafka, every unusable record in quarantine, and every customer's hash its newest event,
+ * in full. Read-only. Its memory does not grow with the number of customers.
+ *
+ * Traffic may go on: the ledger is read before the ends of the topics are asked, so that all it promises lies before them;
+ * and Redis is compared after the projector has reached those same ends.
+ * @throws if the projector does not reach them in time.
+ */
+export const verify = async (options: VerifyOptions): Promise<Verdict> => {
+  const { admin, topics, onProgress = () => {}, ledgerPath, catchUpMs = 60_000, signal } = options
+  const evidence = createEvidence()
+  try {
+    if (ledgerPath !== undefined) {
+      onProgress('reading the ledger')
+      await readLedgerInto(evidence, ledgerPath, options)
+    }
+    onProgress('reading Kafka')
+    const settled = (topic: string) => unlessAborted(fetchSettledEnds(admin, topic, catchUpMs), signal)
+    const [customers, other] = await Promise.all([settled(topics.customers), ledgerPath === undefined ? undefined : settled(topics.other)])
+    const { records, ranges } = await readCustomers(evidence, options, customers.ends)
+    const otherRecords = other ? await readOther(evidence, options, other.ends) : 0
+
+    onProgress('waiting for the projector')
+    await waitForProjector(options, customers.ends)
+    onProgress('reading quarantine')
+    const quarantine = await settled(topics.quarantine)
+    const quarantined = await readQuarantine(evidence, options, quarantine.ends)
+    onProgress('comparing Redis')
+    const newer = await compareRedis(evidence, options, ranges)
+    evidence.comparePromises('was promised something newer than any usable event in Kafka')
+    return {
+      hasLedger: ledgerPath !== undefined,
+      promises: evidence.count('promises'),
+      promisedEvents: evidence.count('promisedEvents'),
+      missing: evidence.missing(MAX_NAMED),
+      missingCount: evidence.count('missing'),
+      records: { customers: records, other: otherRecords, unusable: evidence.count('unusable'), quarantined: quarantined.records },
+      unusableByReason: evidence.unusableByReason(),
+      notQuarantined: evidence.notQuarantined(quarantined.reachesBackTo),
+      openTransactions: [...customers.open, ...(other?.open ?? []), ...quarantine.open],
+      customers: evidence.count('customers'),
+      newer,
+      wrong: evidence.wrongs(MAX_NAMED),
+      wrongCount: evidence.count('wrong'),
+    }
+  } finally {
+    evidence.close()
   }
 }

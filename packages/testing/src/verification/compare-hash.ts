@@ -1,0 +1,66 @@
+import { contentOf, type Digest, type Evidence, type Expected } from './evidence.ts'
+
+/** Part of the raw topic that was read: offsets from `start` up to, but not including, `end`. */
+export interface ReadRange {
+  readonly start: bigint
+  readonly end: bigint
+}
+
+export interface Comparison {
+  readonly evidence: Pick<Evidence, 'hasContent' | 'copyAt'>
+  readonly topic: string
+  readonly ranges: ReadonlyMap<number, ReadRange>
+  /** End of a partition in Kafka at this moment. */
+  readonly endNow: (partition: number) => bigint
+  readonly projection: number
+  readonly maxFutureMs: number
+  readonly now: number
+}
+
+/** `newer`: the hash is from a record that was not read, so only the version could be compared. */
+export type Finding = 'equal' | 'newer' | { readonly wrong: string }
+
+const wrong = (reason: string): Finding => ({ wrong: reason })
+
+/** Reads `topic/partition/offset`. */
+export const readSource = (source: string | undefined, topic: string): { partition: number; offset: bigint } | undefined => {
+  const [, partition, offset] = /^\/(\d{1,9})\/(\d{1,19})$/.exec(source?.startsWith(topic) ? source.slice(topic.length) : '') ?? []
+  return partition === undefined || offset === undefined ? undefined : { partition: Number(partition), offset: BigInt(offset) }
+}
+
+/** Whether the record that the hash names was read, could not be read, or cannot exist. */
+const placeOf = (source: string | undefined, { topic, ranges, endNow }: Comparison): 'read' | 'unread' | 'nowhere' => {
+  const place = readSource(source, topic)
+  const range = place && ranges.get(place.partition)
+  if (place === undefined || range === undefined || place.offset >= endNow(place.partition)) return 'nowhere'
+  return place.offset >= range.start && place.offset < range.end ? 'read' : 'unread'
+}
+
+const compareMetadata = (expected: Expected, hash: Readonly<Record<string, string>>, content: Digest, comparison: Comparison): Finding => {
+  const { evidence, topic, projection, maxFutureMs, now } = comparison
+  const place = placeOf(hash._source, comparison)
+  const copy = place === 'read' ? evidence.copyAt(expected.customerUuid, hash._source?.slice(topic.length + 1) ?? '') : undefined
+  if (place === 'nowhere' || (place === 'read' && (copy === undefined || Buffer.compare(copy.content, content) !== 0)))
+    return wrong('has a _source that is no record of its newest event')
+  const receivedAt = Number(hash._receivedAt)
+  if (copy !== undefined && hash._receivedAt !== String(copy.receivedAt)) return wrong('has another _receivedAt than its record')
+  // Clocks of two machines differ, so only a wrong unit or a wrong field shows.
+  const appliedAt = Number(hash._appliedAt)
+  if (!/^\d+$/.test(hash._appliedAt ?? '') || appliedAt < receivedAt - maxFutureMs || appliedAt > now + maxFutureMs)
+    return wrong('has no valid _appliedAt')
+  if (!/^\d+$/.test(hash._projection ?? '') || Number(hash._projection) < projection) return wrong('is of an older projection')
+  return 'equal'
+}
+
+/** Compares one customer's hash, as HGETALL returns it, with the newest event that was read. */
+export const compareHash = (expected: Expected, hash: Readonly<Record<string, string>>, comparison: Comparison): Finding => {
+  if (Object.keys(hash).length === 0) return wrong('is missing in Redis')
+  const { _eventId: id = '', _eventTimestamp: timestamp = '' } = hash
+  if (id === '' || !/^\d{1,16}$/.test(timestamp)) return wrong('is no customer hash')
+  const order = Number(timestamp) - expected.timestamp || Buffer.compare(Buffer.from(id), Buffer.from(expected.id))
+  if (order < 0) return wrong('is older in Redis than the newest event')
+  if (order > 0) return placeOf(hash._source, comparison) === 'unread' ? 'newer' : wrong('is newer in Redis than any event in Kafka')
+  const content = contentOf(Object.entries(hash))
+  if (!comparison.evidence.hasContent(expected.customerUuid, content)) return wrong('differs in content from its newest event')
+  return compareMetadata(expected, hash, content, comparison)
+}

@@ -1,0 +1,61 @@
+import { afterEach, expect, it } from 'vitest'
+import { createEvidence } from './evidence.ts'
+
+let evidence = createEvidence()
+afterEach(() => {
+  evidence.close()
+  evidence = createEvidence()
+})
+const event = (customerUuid: string, timestamp: number, id: string) => ({ customerUuid, timestamp, id, fields: new Map() })
+
+it('finds the customers whose newest event is older than one that was promised', () => {
+  for (const [i, customerUuid] of ['absent', 'older', 'lesser', 'equal', 'newer'].entries()) {
+    evidence.promise(String(i), { customerUuid, timestamp: 5, id: 'b' })
+    evidence.promise(`${i} before`, { customerUuid, timestamp: 4, id: 'z' })
+  }
+  evidence.event(event('older', 4, 'c'), '0/1', 1, true)
+  evidence.event(event('lesser', 5, 'a'), '0/2', 1, true)
+  evidence.event(event('equal', 5, 'b'), '0/3', 1, true)
+  evidence.event(event('newer', 6, 'a'), '0/4', 1, true)
+  evidence.comparePromises('is behind')
+  expect(evidence.wrongs(10).map(({ customerUuid }) => customerUuid)).toEqual(['absent', 'lesser', 'older'])
+  expect(evidence.count('wrong')).toBe(3)
+})
+
+it('keeps the newest event by the bytes of the id, whatever the order of arrival', () => {
+  for (const id of ['\ue000', '\u{10000}', 'z', '\ue000']) evidence.event(event('c', 1, id), `0/${id.length}`, 1, true)
+  expect([...evidence.expected(10)]).toEqual([[{ customerUuid: 'c', timestamp: 1, id: '\u{10000}' }]])
+  expect(evidence.copyAt('c', '0/1')).toBeUndefined()
+})
+
+it('compares a customer if any of their events was asked for, with the newest of all', () => {
+  evidence.event(event('c', 1, 'a'), '0/1', 1, true)
+  evidence.event(event('c', 2, 'a'), '0/2', 1, false)
+  evidence.event(event('d', 2, 'a'), '0/3', 1, false)
+  evidence.event(event('d', 1, 'a'), '0/4', 1, true)
+  evidence.event(event('e', 1, 'a'), '0/5', 1, false)
+  expect([...evidence.expected(1)].flat().map(({ customerUuid, timestamp }) => [customerUuid, timestamp])).toEqual([
+    ['c', 2],
+    ['d', 2],
+  ])
+  expect(evidence.isKnown('e')).toBe(true)
+})
+
+it('finds an unusable record in quarantine by its place and bytes, or by a pointer without a value', () => {
+  const [digest, other] = [Buffer.from('a'), Buffer.from('b')]
+  for (const place of ['t/0/1', 't/0/2', 't/0/3', 't/0/4'])
+    evidence.unusable({ place, reason: 'not-json', receivedAt: Number(place.at(-1)), digest })
+  evidence.quarantined('t/0/1', digest)
+  evidence.quarantined('t/0/2', null)
+  evidence.quarantined('t/0/3', other)
+  expect(evidence.notQuarantined(0)).toEqual({ count: 2, places: ['t/0/3', 't/0/4'] })
+  expect(evidence.notQuarantined(4)).toEqual({ count: 1, places: ['t/0/4'] })
+  expect(evidence.unusableByReason()).toEqual({ 'not-json': 4 })
+})
+
+it('counts repeated promises, and lists each event that is missing once', () => {
+  for (const print of ['a', 'a', 'b', 'c']) evidence.promise(print, { customerUuid: null, timestamp: 1, id: print })
+  evidence.found('a')
+  expect([evidence.count('promises'), evidence.count('promisedEvents'), evidence.count('missing')]).toEqual([4, 3, 2])
+  expect(evidence.missing(1)).toEqual([{ id: 'b', customerUuid: null }])
+})

@@ -1,0 +1,182 @@
+import { hash } from 'node:crypto'
+import { DatabaseSync, type SQLOutputValue } from 'node:sqlite'
+import type { EventVersion, UsableEvent } from './read-event.ts'
+
+/** Content of a hash or an event, in a form that can be compared. */
+export type Digest = Uint8Array
+
+// They differ between copies of one event, and are judged by themselves.
+const OF_THE_COPY: ReadonlySet<string> = new Set(['_receivedAt', '_appliedAt', '_source', '_projection'])
+
+/** Digests fields in any order, without the metadata of the copy. Redis holds U+FFFD in place of a lone surrogate. */
+export const contentOf = (fields: Iterable<readonly [string, string]>): Digest => {
+  const kept = [...fields].filter(([field]) => !OF_THE_COPY.has(field))
+  const wellFormed = kept.map(([field, value]) => [field.toWellFormed(), value.toWellFormed()] as const)
+  const sorted = wellFormed.sort(([a], [b]) => (a < b ? -1 : 1))
+  return hash('sha256', JSON.stringify(sorted), 'buffer')
+}
+
+/** The version that Redis must hold of a customer. */
+export interface Expected extends EventVersion {
+  readonly customerUuid: string
+}
+
+/** One record of Kafka with the newest event of its customer. The event may be there several times. */
+export interface Copy {
+  readonly content: Digest
+  readonly receivedAt: number
+}
+
+export interface Evidence {
+  /** Enters a promise of the ledger. */
+  promise(print: string, entry: EventVersion & { readonly customerUuid: string | null }): void
+  /** Enters that a record with this fingerprint is in Kafka. */
+  found(print: string): void
+  /** @param isAskedFor whether the customer is to be compared for this event's sake. */
+  event(event: UsableEvent, place: string, receivedAt: number, isAskedFor: boolean): void
+  unusable(record: { place: string; reason: string; receivedAt: number; digest: Digest }): void
+  /** @param digest of the record's value, null for a pointer without one. */
+  quarantined(place: string, digest: Digest | null): void
+  wrong(customerUuid: string, reason: string): void
+
+  /** Customers to compare, in batches. */
+  expected(size: number): Generator<readonly Expected[]>
+  hasContent(customerUuid: string, content: Digest): boolean
+  copyAt(customerUuid: string, place: string): Copy | undefined
+  isKnown(customerUuid: string): boolean
+  /** Enters as wrong the customers whose newest event in Kafka is older than one that was promised. */
+  comparePromises(reason: string): void
+
+  count(what: 'promises' | 'promisedEvents' | 'missing' | 'customers' | 'unusable' | 'quarantined' | 'wrong'): number
+  unusableByReason(): Record<string, number>
+  /** Unusable records received from this time on that are not in quarantine. */
+  notQuarantined(sinceMs: number): { readonly count: number; readonly places: readonly string[] }
+  missing(limit: number): { readonly id: string; readonly customerUuid: string | null }[]
+  wrongs(limit: number): { readonly customerUuid: string; readonly reason: string }[]
+  close(): void
+}
+
+const TABLES = `
+  CREATE TABLE promise (print TEXT PRIMARY KEY, customer BLOB, id BLOB, found INTEGER) WITHOUT ROWID;
+  CREATE TABLE promised (customer BLOB PRIMARY KEY, timestamp INTEGER, id BLOB) WITHOUT ROWID;
+  CREATE TABLE newest (customer BLOB PRIMARY KEY, timestamp INTEGER, id BLOB, asked INTEGER) WITHOUT ROWID;
+  CREATE TABLE copy (customer BLOB, place TEXT, content BLOB, receivedAt INTEGER, PRIMARY KEY (customer, place)) WITHOUT ROWID;
+  CREATE TABLE unusable (place TEXT PRIMARY KEY, reason TEXT, receivedAt INTEGER, digest BLOB) WITHOUT ROWID;
+  CREATE TABLE quarantined (place TEXT, digest BLOB, PRIMARY KEY (place, digest)) WITHOUT ROWID;
+  CREATE TABLE wrong (customer BLOB PRIMARY KEY, reason TEXT) WITHOUT ROWID;
+`
+const COUNTS = {
+  promisedEvents: 'SELECT count(*) FROM promise',
+  missing: 'SELECT count(*) FROM promise WHERE NOT found',
+  customers: 'SELECT count(*) FROM newest WHERE asked',
+  unusable: 'SELECT count(*) FROM unusable',
+  quarantined: 'SELECT count(*) FROM quarantined',
+  wrong: 'SELECT count(*) FROM wrong',
+}
+const NOT_QUARANTINED = `FROM unusable u WHERE receivedAt >= ? AND NOT EXISTS
+  (SELECT 1 FROM quarantined q WHERE q.place = u.place AND q.digest IN (u.digest, x''))`
+const CACHE_KIB = 32 * 1024
+
+// Bytes, because Redis and the rule of versions know bytes, and because SQLite compares blobs byte by byte.
+const bytes = (text: string): Uint8Array => Buffer.from(text)
+const text = (value: SQLOutputValue | undefined): string => Buffer.from(value as Uint8Array).toString()
+const POINTER = new Uint8Array()
+
+/**
+ * Holds what the ledger and Kafka say, in a temporary SQLite database on the disk, so that memory does not grow with
+ * the number of customers. SQLite removes the file when it is closed, or when the process dies.
+ */
+export const createEvidence = (): Evidence => {
+  const db = new DatabaseSync('')
+  db.exec(`PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -${CACHE_KIB}; ${TABLES} BEGIN`)
+  let ledgerLines = 0
+  const addPromise = db.prepare('INSERT OR IGNORE INTO promise VALUES (?, ?, ?, 0)')
+  const addPromised = db.prepare(`INSERT INTO promised VALUES (?, ?, ?) ON CONFLICT DO UPDATE
+    SET timestamp = excluded.timestamp, id = excluded.id WHERE (excluded.timestamp, excluded.id) > (timestamp, promised.id)`)
+  const markFound = db.prepare('UPDATE promise SET found = 1 WHERE print = ?')
+  const newestOf = db.prepare('SELECT timestamp, id, asked FROM newest WHERE customer = ?')
+  const setNewest = db.prepare('INSERT OR REPLACE INTO newest VALUES (?, ?, ?, ?)')
+  const askFor = db.prepare('UPDATE newest SET asked = 1 WHERE customer = ?')
+  const dropCopies = db.prepare('DELETE FROM copy WHERE customer = ?')
+  const addCopy = db.prepare('INSERT OR REPLACE INTO copy VALUES (?, ?, ?, ?)')
+  const addUnusable = db.prepare('INSERT OR REPLACE INTO unusable VALUES (?, ?, ?, ?)')
+  const addQuarantined = db.prepare('INSERT OR IGNORE INTO quarantined VALUES (?, ?)')
+  const addWrong = db.prepare('INSERT OR REPLACE INTO wrong VALUES (?, ?)')
+  const withContent = db.prepare('SELECT 1 FROM copy WHERE customer = ? AND content = ? LIMIT 1')
+  const atPlace = db.prepare('SELECT content, receivedAt FROM copy WHERE customer = ? AND place = ?')
+
+  return {
+    promise: (print, { customerUuid, timestamp, id }) => {
+      ledgerLines += 1
+      addPromise.run(print, customerUuid === null ? null : bytes(customerUuid), bytes(id))
+      if (customerUuid !== null) addPromised.run(bytes(customerUuid), timestamp, bytes(id))
+    },
+    found: (print) => {
+      markFound.run(print)
+    },
+    event: ({ customerUuid, timestamp, id, fields }, place, receivedAt, isAskedFor) => {
+      const [customer, idBytes] = [bytes(customerUuid), bytes(id)]
+      const kept = newestOf.get(customer)
+      const order = kept === undefined ? 1 : timestamp - Number(kept.timestamp) || Buffer.compare(idBytes, kept.id as Uint8Array)
+      const asked = isAskedFor || kept?.asked === 1
+      if (order > 0) setNewest.run(customer, timestamp, idBytes, asked ? 1 : 0)
+      else if (asked && kept?.asked === 0) askFor.run(customer)
+      if (order > 0 && kept !== undefined) dropCopies.run(customer)
+      if (order >= 0) addCopy.run(customer, place, contentOf(fields), receivedAt)
+    },
+    unusable: ({ place, reason, receivedAt, digest }) => {
+      addUnusable.run(place, reason, receivedAt, digest)
+    },
+    quarantined: (place, digest) => {
+      addQuarantined.run(place, digest ?? POINTER)
+    },
+    wrong: (customerUuid, reason) => {
+      addWrong.run(bytes(customerUuid), reason)
+    },
+
+    expected: function* (size) {
+      let batch: Expected[] = []
+      for (const { customer, timestamp, id } of db.prepare('SELECT * FROM newest WHERE asked').iterate()) {
+        batch.push({ customerUuid: text(customer), timestamp: Number(timestamp), id: text(id) })
+        if (batch.length < size) continue
+        yield batch
+        batch = []
+      }
+      if (batch.length > 0) yield batch
+    },
+    hasContent: (customerUuid, content) => withContent.get(bytes(customerUuid), content) !== undefined,
+    copyAt: (customerUuid, place) => {
+      const row = atPlace.get(bytes(customerUuid), place)
+      return row && { content: row.content as Uint8Array, receivedAt: Number(row.receivedAt) }
+    },
+    isKnown: (customerUuid) => newestOf.get(bytes(customerUuid)) !== undefined,
+    comparePromises: (reason) => {
+      db.prepare(`INSERT OR REPLACE INTO wrong SELECT customer, ? FROM promised p LEFT JOIN newest n USING (customer)
+        WHERE n.timestamp IS NULL OR (n.timestamp, n.id) < (p.timestamp, p.id)`).run(reason)
+    },
+
+    count: (what) => (what === 'promises' ? ledgerLines : Number(Object.values(db.prepare(COUNTS[what]).get() ?? {})[0])),
+    unusableByReason: () => {
+      const rows = db.prepare('SELECT reason, count(*) AS records FROM unusable GROUP BY reason ORDER BY reason').all()
+      return Object.fromEntries(rows.map(({ reason, records }) => [String(reason), Number(records)]))
+    },
+    notQuarantined: (sinceMs) => ({
+      count: Number(db.prepare(`SELECT count(*) AS records ${NOT_QUARANTINED}`).get(sinceMs)?.records),
+      places: db
+        .prepare(`SELECT place ${NOT_QUARANTINED} LIMIT 100`)
+        .all(sinceMs)
+        .map(({ place }) => String(place)),
+    }),
+    missing: (limit) =>
+      db
+        .prepare('SELECT customer, id FROM promise WHERE NOT found LIMIT ?')
+        .all(limit)
+        .map(({ customer, id }) => ({ id: text(id), customerUuid: customer === null ? null : text(customer) })),
+    wrongs: (limit) =>
+      db
+        .prepare('SELECT customer, reason FROM wrong LIMIT ?')
+        .all(limit)
+        .map(({ customer, reason }) => ({ customerUuid: text(customer), reason: String(reason) })),
+    close: () => db.close(),
+  }
+}

@@ -1,0 +1,164 @@
+/**
+ * Reads a raw record as docs/contracts.md says. Nothing is shared with the projector: neither its code nor the
+ * functions of @customer-stream/schemas that it calls. Otherwise a bug in both would look like agreement.
+ */
+
+import { TextDecoder } from 'node:util'
+
+/** Order of two events of one customer: the timestamp first, then the bytes of the id. */
+export interface EventVersion {
+  readonly timestamp: number
+  readonly id: string
+}
+
+/** An event that the projector must apply, with the fields that its hash must have, the metadata of the copy excluded. */
+export interface UsableEvent extends EventVersion {
+  readonly customerUuid: string
+  readonly fields: ReadonlyMap<string, string>
+}
+
+export type Reading = { readonly usable: true; readonly event: UsableEvent } | { readonly usable: false; readonly reason: string }
+
+type JsonObject = Readonly<Record<string, unknown>>
+
+const JsonWithSource = JSON as typeof JSON & {
+  rawJSON(text: string): unknown
+  isRawJSON(value: unknown): value is { readonly rawJSON: string }
+}
+
+/** A number of 16 characters or more before its exponent, or with an exponent of three digits, keeps its own text. */
+const isLong = (number: string): boolean => /^-?[\d.]{16}|[eE][+-]?\d{3}/.test(number)
+const mayHoldLong = (text: string): boolean => /[\d.]{16}|\d[eE][+-]?\d{3}/.test(text)
+
+const keepLong = (_key: string, value: unknown, context?: { source?: string }): unknown =>
+  typeof value === 'number' && isLong(context?.source ?? '') ? JsonWithSource.rawJSON(context?.source ?? '') : value
+
+const parse = (text: string): unknown =>
+  mayHoldLong(text) ? JSON.parse(text, keepLong as Parameters<typeof JSON.parse>[1]) : JSON.parse(text)
+
+const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value)
+const isText = (value: unknown): value is string => typeof value === 'string' && value !== ''
+
+class UnusableError extends Error {
+  readonly reason: string
+  constructor(reason: string) {
+    super(reason)
+    this.reason = reason
+  }
+}
+
+const parseOr = (reason: string, text: string): unknown => {
+  try {
+    return parse(text)
+  } catch (error) {
+    throw new UnusableError(error instanceof RangeError ? 'nested-too-deep' : reason)
+  }
+}
+
+const textOf = (value: unknown): string => {
+  if (typeof value === 'string') return value
+  return JsonWithSource.isRawJSON(value) ? value.rawJSON : JSON.stringify(value)
+}
+
+const MAX_FIELDS = 100_000
+
+/** Names that only the envelope may take, even if it has no value for them. */
+const ENVELOPE_NAMES = ['dealerUuid', 'departmentUuid']
+
+/** Fields of the hash from the payload. Of two sources with one name, the first keeps it. */
+const payloadFields = (envelope: JsonObject, content: JsonObject, customer: JsonObject): Map<string, string> => {
+  const { customer: _, vehicles, addresses, ...neighbours } = content
+  const sources: readonly (readonly [string, JsonObject])[] = [
+    ['envelope', { dealerUuid: envelope.dealeruuid, departmentUuid: envelope.departmentuuid }],
+    ['customerWithVehicles', { vehicles, addresses }],
+    ['customer', customer],
+    ['customerWithVehicles', neighbours],
+  ]
+  const fields = new Map<string, string>()
+  const takenBy = new Map<string, string>()
+  for (const [source, values] of sources) {
+    for (const [given, value] of Object.entries(values)) {
+      if (value === null || value === undefined) continue
+      const name = given.toWellFormed()
+      const field = name.startsWith('_') ? `_${name}` : name
+      // Two names of one source may become one in UTF-8: Redis then holds the later value.
+      const isTaken = (takenBy.get(field) ?? source) !== source || (source !== 'envelope' && ENVELOPE_NAMES.includes(field))
+      if (!isTaken) takenBy.set(field, source)
+      fields.set(isTaken ? `_${source}.${name}` : field, textOf(value))
+    }
+  }
+  return fields
+}
+
+const versionOf = ({ id, timestamp }: JsonObject): EventVersion => {
+  if (id === undefined || id === null || id === '') throw new UnusableError('missing-event-id')
+  if (typeof id !== 'string' || !id.isWellFormed()) throw new UnusableError('invalid-event-id')
+  const isNumeric =
+    typeof timestamp === 'number' || JsonWithSource.isRawJSON(timestamp) || (typeof timestamp === 'string' && /^\d+$/.test(timestamp))
+  const number = isNumeric ? Number(textOf(timestamp)) : Number.NaN
+  if (!Number.isSafeInteger(number) || number < 1) throw new UnusableError('invalid-timestamp')
+  return { id, timestamp: number }
+}
+
+/** The charset that a content type declares. One that nobody knows counts as none, which means UTF-8. */
+const decoderFor = (contentType: string | undefined, { 0: first, 1: second }: Uint8Array): TextDecoder => {
+  const [, declared = 'utf-8'] = /;\s*charset\s*=\s*"?([^\s;"]+)/i.exec(contentType ?? '') ?? []
+  const label = /^(us-)?ascii$|^ansi_x3/i.test(declared) ? 'utf-8' : declared.replaceAll('_', '-')
+  try {
+    const { encoding } = new TextDecoder(label)
+    return new TextDecoder(encoding === 'utf-16le' && first === 0xfe && second === 0xff ? 'utf-16be' : encoding, { fatal: true })
+  } catch {
+    return new TextDecoder('utf-8', { fatal: true })
+  }
+}
+
+const decode = (value: Uint8Array, contentType: string | undefined): string => {
+  try {
+    return decoderFor(contentType, value).decode(value)
+  } catch {
+    throw new UnusableError('not-utf8')
+  }
+}
+
+const readUsable = (value: Uint8Array, { receivedAt, maxFutureMs, contentType }: ReadEventOptions): UsableEvent => {
+  const text = decode(value, contentType)
+  const envelope = parseOr('not-json', text)
+  if (!isObject(envelope)) throw new UnusableError('not-an-object')
+  const type = isText(envelope.type) ? envelope.type : envelope.dataType
+  if (!isText(type)) throw new UnusableError('missing-type')
+  if (type !== 'customers') throw new UnusableError('not-a-customers-event')
+  const payload = typeof envelope.payload === 'string' ? parseOr('payload-not-json', envelope.payload) : envelope.payload
+  if (!isObject(payload)) throw new UnusableError('payload-not-an-object')
+  const content = payload.customerWithVehicles
+  if (!isObject(content) || !isObject(content.customer)) throw new UnusableError('missing-customer')
+  const { customerUuid } = content.customer
+  if (!isText(customerUuid)) throw new UnusableError('missing-customer-uuid')
+  if (!customerUuid.isWellFormed()) throw new UnusableError('invalid-customer-uuid')
+  const version = versionOf(envelope)
+  if (version.timestamp - receivedAt > maxFutureMs) throw new UnusableError('too-far-in-future')
+  const fields = payloadFields(envelope, content, content.customer)
+  if (fields.size > MAX_FIELDS) throw new UnusableError('too-many-fields')
+  fields.set('_eventId', version.id)
+  fields.set('_eventTimestamp', String(version.timestamp))
+  return { customerUuid, ...version, fields }
+}
+
+export interface ReadEventOptions {
+  /** The record's timestamp, Unix milliseconds. */
+  readonly receivedAt: number
+  readonly maxFutureMs: number
+  /** The record's header `content-type`. */
+  readonly contentType?: string | undefined
+}
+
+/** Reads one record of the raw topic. */
+export const readEvent = (value: Uint8Array | null, options: ReadEventOptions): Reading => {
+  try {
+    return { usable: true, event: readUsable(value ?? new Uint8Array(), options) }
+  } catch (error) {
+    // The engine's stack decides how deep is too deep. It may decide otherwise for the projector within a few levels.
+    if (error instanceof RangeError) return { usable: false, reason: 'nested-too-deep' }
+    if (error instanceof UnusableError) return { usable: false, reason: error.reason }
+    throw error
+  }
+}
