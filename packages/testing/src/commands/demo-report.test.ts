@@ -16,7 +16,7 @@ const totals: Totals = {
   posted: 2,
   outcomes: { applied: 16_000, stale: 3000, duplicate: 1450, quarantined: 0 },
   customers: 2000,
-  verdict: { records: { customers: 20_400, other: 1000, unusable: 0 }, customers: 1999 },
+  verdict: { records: { customers: 20_400, other: 1000, unusable: 0, quarantined: 0 }, customers: 1999 },
 }
 const numbers = (lines: readonly string[]) => lines.map((line) => Number(/^\s*([\d,]+)/.exec(line)?.[1]?.replace(',', '')))
 

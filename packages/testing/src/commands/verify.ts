@@ -1,6 +1,4 @@
-/**
- * `npm run verify`: holds promises against Kafka (with a ledger), and Redis against Kafka. Read-only, also fit for production; exit 1 if anything is missing or wrong.
- */
+/** `npm run verify`: compares promises with Kafka (with a ledger), and Kafka with Redis. Read-only. Exit 1 if anything is missing or wrong. */
 import { createLogger, integer, loadSettings } from '@customer-stream/runtime'
 import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { connectRedis, createRedis, redisRules, redisSettings } from '@customer-stream/runtime/redis'
@@ -8,16 +6,16 @@ import { MAX_FUTURE_MS, PROJECTION_VERSION, topicNames } from '@customer-stream/
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { requireReachable } from '../brokers/reachable.ts'
 import { unlessAborted } from '../brokers/unless-aborted.ts'
-import { isSound, verdictLines } from '../verification/print-verdict.ts'
+import { isSound, VERDICT_LEGEND, verdictLines } from '../verification/print-verdict.ts'
 import { verify } from '../verification/verify.ts'
 import { interruption, sayWhy, tell } from './interruption.ts'
 
 const USAGE = `npm run verify -- [--ledger FILE | --since TIME --until TIME --sample SHARE] [--catch-up-seconds N]
 
     --ledger FILE           also look for every promise of \`npm run simulate\` in Kafka
-    --since, --until TIME   only events received in this time, e.g. 2026-11-24T06:00:00Z
+    --since, --until TIME   only customers with an event received in this time, e.g. 2026-11-24T06:00:00Z
     --sample SHARE          only this share of the customers, e.g. 0.01
-    --catch-up-seconds N    how long the projector may take to reach the end of the topic (60)
+    --catch-up-seconds N    longest wait for open transactions, and for the projector to reach the end (60)
   with KAFKA_BROKERS and REDIS_URL, and what else the services are given, in the environment`
 
 const verifySettings = {
@@ -81,7 +79,7 @@ try {
     signal,
     onProgress: (step) => tell(`verify: ${step}`),
   })
-  process.stdout.write(`${verdictLines(verdict).join('\n')}\n`)
+  process.stdout.write(`${[...verdictLines(verdict), '', ...VERDICT_LEGEND].join('\n')}\n`)
   exitCode = isSound(verdict) ? 0 : 1
 } catch (error) {
   exitCode = sayWhy('verify', error)
