@@ -19,7 +19,7 @@ import { unlessAborted } from '../brokers/unless-aborted.ts'
 import { freshNames } from '../fresh-names.ts'
 import { openPipeline, type Pipeline } from '../pipeline.ts'
 import type { ServiceProcess } from '../service-process.ts'
-import { isSound, verdictLines } from '../verification/print-verdict.ts'
+import { isSound, LEGEND as VERDICT_LEGEND, verdictLines } from '../verification/print-verdict.ts'
 import { recordsBehind } from '../verification/verify.ts'
 import { waitUntil } from '../wait-until.ts'
 import { type DemoLoad, type FaultContext, killLeader, killRedis } from './demo-faults.ts'
@@ -233,7 +233,7 @@ const runDemo = async (): Promise<boolean> => {
   say(sumLines({ sender, posted, outcomes, customers: CUSTOMERS, verdict }).join('\n'))
   if (keep) say(`\nEverything is left running; Ctrl-C ends it. ${whereToLook(brokers, ingress, pipeline, customerUuid)}`)
   heading('The verdict: each promise held against Kafka, each customer in Redis against Kafka')
-  say(painted(verdictLines(verdict).join('\n')))
+  say(painted([...VERDICT_LEGEND, ...verdictLines(verdict)].join('\n')))
 
   sound = isSound(verdict) && verdict.promisedEvents === EVENTS + posted && sender.lost === 0
   if (!sound) say(`\nthe ledger and the logs of the services are in ${pipeline.folder}`)
