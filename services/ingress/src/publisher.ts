@@ -137,16 +137,17 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     queue.records += sign
     queue.bytes += sign * bytes
   }
-  const enqueue = (entries: readonly Entry<R>[]) => {
+  const enqueue = (queue: Queue<R>, entry: Entry<R>) => {
+    queue.waiting.push(entry)
+    if (!queue.pumping) pump(queue)
+  }
+  /** Puts entries into the queues where they belong by now. */
+  const requeue = (entries: readonly Entry<R>[]) => {
     for (const entry of entries) {
-      const queue = queueOf(entry.record)
-      if (queue !== entry.queue) {
-        count(entry, -1)
-        entry.queue = queue
-        count(entry, 1)
-      }
-      queue.waiting.push(entry)
-      if (!queue.pumping) pump(queue)
+      count(entry, -1)
+      entry.queue = queueOf(entry.record)
+      count(entry, 1)
+      enqueue(entry.queue, entry)
     }
   }
 
@@ -236,7 +237,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
       isolated.set(partition, queue)
       if (haveFailed) queue.failure = failureOf(some)
     }
-    enqueue([...(haveFailed ? entries : []), ...shared.waiting.splice(0)])
+    requeue([...(haveFailed ? entries : []), ...shared.waiting.splice(0)])
   }
 
   /** Resolves when the flush has ended, or when it is slow: it then goes on, and its partitions are isolated. */
@@ -273,7 +274,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     queue.slowAt = performance.now() - startedAt > SLOW_FLUSH_MS ? performance.now() : undefined
     if (queue.slowAt !== undefined || queue.partition === undefined) return
     isolated.delete(queue.partition)
-    enqueue(queue.waiting.splice(0))
+    requeue(queue.waiting.splice(0))
   }
 
   const pump = async (queue: Queue<R>): Promise<void> => {
@@ -288,10 +289,11 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   }
 
   const isFull = (queue: Queue<R>, bytes: number): boolean => {
-    const free = { records: options.maxRecords - held.size, bytes: options.maxBytes - heldBytes }
-    if (free.records <= 0 || free.bytes < bytes) return true
+    const freeRecords = options.maxRecords - held.size
+    const freeBytes = options.maxBytes - heldBytes
+    if (freeRecords <= 0 || freeBytes < bytes) return true
     const mustLeaveRoom = queue.partition !== undefined || queue.failure !== undefined
-    return mustLeaveRoom && (queue.records >= free.records || queue.bytes + bytes > free.bytes)
+    return mustLeaveRoom && (queue.records >= freeRecords || queue.bytes + bytes > freeBytes)
   }
   const reported = (at: number | undefined) => at !== undefined && at > performance.now() - REPORTED_MS
 
@@ -307,7 +309,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
       heldBytes += bytes
       count(entry, 1)
       sweeper ??= setInterval(sweep, SWEEP_INTERVAL_MS)
-      enqueue([entry])
+      enqueue(queue, entry)
       return promise
     },
     get size() {
