@@ -41,7 +41,7 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
   })
   new Gauge({
     name: 'ingress_partitions_slow',
-    help: 'Partitions, over all topics, whose last flush took Kafka more than 100 ms, within a minute. They are flushed by themselves and delay no other.',
+    help: 'Partitions, over all topics, whose last flush took Kafka more than 200 ms, within a minute. They are flushed by themselves and delay no other.',
     registers,
     collect() {
       this.set(isolated().slow)

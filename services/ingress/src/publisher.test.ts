@@ -379,7 +379,7 @@ describe('a partition that is slow', () => {
     const { publisher, answerSlow } = setting
     await isolated(setting)
     expect([publisher.slow, publisher.failing]).toEqual([0, 0])
-    await new Promise((resolve) => setTimeout(resolve, 150))
+    await new Promise((resolve) => setTimeout(resolve, 250))
     answerSlow()
     await until(() => publisher.slow === 1)
     expect([publisher.failing, publisher.fails(on(SLOW))]).toEqual([0, false])

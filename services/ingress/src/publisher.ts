@@ -103,7 +103,7 @@ const MAX_FLUSH_BYTES = 4 * 1024 * 1024
 const RECORD_OVERHEAD_BYTES = 512
 const RETRY_PAUSE_MS = 100
 /** The shared partitions store MAX_FLUSH_RECORDS in this time at least. Isolated flushes are small only while they are fast, so that they cost little. */
-const SLOW_FLUSH_MS = 100
+const SLOW_FLUSH_MS = 200
 /** A partition is reported for this time after its last flush: without new records its state is unknown. */
 const REPORTED_MS = 60_000
 /** A topic that stores nothing for this time, while partitions of it fail, has an outage. */
