@@ -141,10 +141,6 @@ export const topics: readonly Scenario[] = [
     destroys: true,
   },
   {
-    ...setWrong('the customers topic demands more replicas than there are', 'customers', 'min.insync.replicas', '2'),
-    signs: [{ of: 'ingress', says: [/customers\.raw/, /replicas/] }],
-  },
-  {
     name: 'records are deleted before the projector has read them',
     break: async (site) => {
       await site.projector.stop()
