@@ -23,14 +23,17 @@ const setUp = (partitions = 2) => {
     marks.set(partition, { low: '0', stable: '10', high: '10' })
     positions.set(partition, '10')
   }
-  const group = { state: 'Stable', members: [memberOf('me', all)] }
+  const group: { state: string; members: GroupMember[]; problem?: Error } = { state: 'Stable', members: [memberOf('me', all)] }
   const announced = new Set<string>()
   const lag = new Map<number, number>()
   const standstillSeconds = { set: vi.fn() }
   const progress = createProgress(
     {
       watermarks: async () => new Map(marks),
-      group: async () => ({ ...group }),
+      group: async () => {
+        if (group.problem) throw group.problem
+        return { ...group }
+      },
       store: {
         peekPositions: async () => new Map(positions),
         announce: async (instance) => void announced.add(instance),
@@ -61,6 +64,17 @@ describe('lag', () => {
       [0, 0],
       [1, 6],
       [2, 10],
+    ])
+  })
+
+  it('is measured although Kafka does not tell about the group', async () => {
+    const { progress, positions, group, lag } = setUp()
+    group.problem = new Error('Not authorized to access group')
+    positions.set(0, '4')
+    await progress.measure()
+    expect([...lag]).toEqual([
+      [0, 6],
+      [1, 0],
     ])
   })
 

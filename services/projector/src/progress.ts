@@ -121,7 +121,11 @@ export const createProgress = (
   return {
     measure: async () => {
       await store.announce(instance)
-      const [marks] = await Promise.all([watermarks(), lookAtGroup()])
+      // A group without a coordinator, or without READ on it, cannot be asked. The lag matters most then.
+      const owners = lookAtGroup().catch(() => {
+        members = undefined
+      })
+      const [marks] = await Promise.all([watermarks(), owners])
       const all = new Set([...Array(partitions).keys(), ...marks.keys()])
       const positions = await store.peekPositions([...all])
       const now = performance.now()
