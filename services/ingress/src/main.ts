@@ -177,7 +177,8 @@ const outageOfTopic = (): Diagnosis | undefined => {
 const kafkaCheck = async (): Promise<ReadinessCheck> => {
   if (stopping.signal.aborted) return { name: 'kafka', ready: false, detail: 'stopping' }
   const obstacle = topicsChecked ? obstacles.blocked : obstacles.worst
-  if (!topicsChecked || obstacle) return { name: 'kafka', ready: false, detail: obstacle?.message ?? 'not connected yet' }
+  if (!topicsChecked || obstacle)
+    return { name: 'kafka', ready: false, detail: obstacle?.message ?? 'not connected yet. If this lasts, check KAFKA_BROKERS.' }
   const stuck = lanes.stuck()
   if (stuck !== undefined) return { name: 'kafka', ready: false, detail: stuck }
   const outage = outageOfTopic()

@@ -146,7 +146,9 @@ const checks = async (): Promise<ReadinessCheck[]> => {
     {
       name: 'start',
       ready: false,
-      detail: stopping.signal.aborted ? 'stopping' : (obstacles.worst?.message ?? 'Kafka and Redis have not both answered yet'),
+      detail: stopping.signal.aborted
+        ? 'stopping'
+        : (obstacles.worst?.message ?? 'Kafka and Redis have not both answered yet. If this lasts, check KAFKA_BROKERS and REDIS_URL.'),
     },
   ]
 }

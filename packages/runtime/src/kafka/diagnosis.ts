@@ -235,5 +235,8 @@ export const createDiagnose =
       )
     }
     const last = errors.at(-1)?.message ?? String(error)
-    return outage(`${kafka}: ${last}. ${cannot}. ${retrying}`)
+    // Another server may listen there, and never answer the first request of a connection.
+    const hint =
+      request?.api === 'ApiVersions' ? ` If this lasts, check that Kafka listens there, and ${addressHint(settings, broker)}.` : ''
+    return outage(`${kafka}: ${last}. ${cannot}. ${retrying}${hint}`)
   }
