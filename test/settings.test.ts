@@ -5,7 +5,7 @@ import { projectorSettings } from '../services/projector/src/config.ts'
 
 const required = { KAFKA_BROKERS: 'a:1', REDIS_URL: 'redis://a:1' }
 const everySetting = (settings: Settings): Record<string, string> =>
-  Object.fromEntries(Object.entries(settings).map(([name, schema]) => [name, String(schema.default ?? 'x')]))
+  Object.fromEntries(Object.entries(settings).map(([name, schema]) => [name, String(schema.default ?? schema.minimum ?? 'x')]))
 
 it.each([
   ['ingress', ingressSettings, projectorSettings],

@@ -2,6 +2,7 @@ import { brokers, faultRow, type Guard, unit } from './guard.ts'
 
 const folder = 'packages/runtime/src/kafka'
 const intTest = (title: string) => brokers(`${folder}/kafka.int.test.ts`, title)
+const accessTest = (title: string) => ({ project: 'standstill', file: `${folder}/diagnosis.int.test.ts`, title }) as const
 const connectionTest = (title: string) => brokers(`${folder}/connection-patch.int.test.ts`, title)
 const foreignTopic = { project: 'faults', file: 'test/leaders.e2e.test.ts', title: 'topic without a leader' } as const
 const lostPartitions = (which: string) => ({ project: 'faults', file: 'test/leaders.e2e.test.ts', title: `partitions ${which}` }) as const
@@ -409,5 +410,37 @@ export const kafkaGuards: readonly Guard[] = [
     from: `if (config.get('unclean.leader.election.enable') !== 'false')`,
     to: 'if (false)',
     test: unit(`${folder}/topic-check.test.ts`, 'a replica that lags behind'),
+  },
+  {
+    guard: 'the search for the coordinator throws what a broker answered',
+    prevents: 'a missing right on the group that looks like an outage for ever',
+    file: `${folder}/client.ts`,
+    from: '\npatchCoordinatorSearch()',
+    to: '',
+    test: accessTest('when it may read its group'),
+  },
+  {
+    guard: 'refused logins are sent once for all clients, and seldom',
+    prevents: 'an account that is locked because each client logs in again and again',
+    file: `${folder}/client.ts`,
+    from: '\npatchLogin()',
+    to: '',
+    test: accessTest('are sent once by all clients'),
+  },
+  {
+    guard: 'a consumer that a person must help starts again',
+    prevents: 'a projector that ends over a right that was taken away',
+    file: `${folder}/consumer.ts`,
+    from: ' && !diagnosis.blocked',
+    to: '',
+    test: accessTest('when it may read its topic'),
+  },
+  {
+    guard: 'the question for the right to write asks for acknowledgements that do not exist',
+    prevents: 'records of ours among the events',
+    file: `${folder}/write-check.ts`,
+    from: 'acks: NO_SUCH_ACKS',
+    to: 'acks: 1',
+    test: accessTest('before it writes anything'),
   },
 ]

@@ -2,7 +2,7 @@ import { stripVTControlCharacters } from 'node:util'
 import { startVitest, type TestCase } from 'vitest/node'
 
 export interface TestReference {
-  readonly project: 'unit' | 'brokers' | 'faults'
+  readonly project: 'unit' | 'brokers' | 'faults' | 'standstill'
   readonly file: string
   /** A pattern of the full title, as after `-t`. */
   readonly title: string

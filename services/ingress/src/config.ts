@@ -9,7 +9,7 @@ import {
   processSettings,
   type Rule,
 } from '@customer-stream/runtime'
-import { kafkaSettings } from '@customer-stream/runtime/kafka'
+import { kafkaRules, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { encodingOf } from '@customer-stream/schemas'
 
 export const ingressSettings = {
@@ -137,6 +137,7 @@ const largestRecordBytes = (settings: Pick<IngressSettings, 'MAX_BODY_BYTES'>): 
 
 export const ingressRules: readonly Rule<typeof ingressSettings>[] = [
   ...processRules,
+  ...kafkaRules,
   (settings) => {
     const stopMs = settings.SHUTDOWN_DELAY_MS + settings.ACCEPT_DEADLINE_MS + AFTER_LAST_REQUEST_MS
     if (stopMs > settings.SHUTDOWN_DEADLINE_MS)

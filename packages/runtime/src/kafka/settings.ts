@@ -1,9 +1,43 @@
 import { Type } from '@sinclair/typebox'
-import { choice, flag, integer, list, optionalSecret, optionalText, text } from '../settings.ts'
+import { choice, flag, integer, optionalSecret, optionalText, type Rule } from '../settings.ts'
+
+/** What is wrong with an address, in words; undefined if nothing is. kafkajs takes the text before the first colon for the host. */
+const addressProblem = (address: string): string | undefined => {
+  const wrong = `${JSON.stringify(address)} is not accepted`
+  const protocol = /^(\w+):\/\//.exec(address)?.[1]
+  if (protocol !== undefined)
+    return `${wrong}: give host:port without "${protocol}://"; KAFKA_SSL and KAFKA_SASL_MECHANISM say how to connect`
+  if (address.startsWith('[') || address.split(':').length > 2)
+    return `${wrong}: kafkajs knows no IPv6 addresses in this list; give a host name with its port`
+  const [host = '', port] = address.split(':')
+  if (host === '') return `${wrong}: it names no host; expected host:port`
+  if (/[\s/@]/.test(host)) return `${wrong}: ${JSON.stringify(host)} is no host name; expected host:port`
+  if (port === undefined) return `${wrong}: it names no port; expected host:port, e.g. ${host}:9092`
+  if (!/^\d{1,5}$/.test(port) || Number(port) < 1 || Number(port) > 65_535) return `${wrong}: the port must be 1 to 65535`
+  return undefined
+}
+
+const brokerAddresses = Type.Transform(
+  Type.String({ minLength: 1, shown: 'comma-separated list of `host:port`', description: 'Bootstrap brokers.' }),
+)
+  .Decode((value): readonly string[] => {
+    const addresses = value.split(',').map((address) => address.trim())
+    const problems = addresses.filter((address) => address !== '').flatMap((address) => addressProblem(address) ?? [])
+    if (problems.length > 0) throw new Error(problems.join('; '))
+    if (addresses.every((address) => address === '')) throw new Error('names no broker; expected host:port')
+    return addresses.filter((address) => address !== '')
+  })
+  .Encode((value) => value.join(','))
 
 export const kafkaSettings = {
-  KAFKA_BROKERS: list({ description: 'Bootstrap brokers, `host:port`.' }),
-  KAFKA_TOPIC_PREFIX: text({ default: 'mykaarma.', pattern: '^[a-zA-Z0-9._-]+$', description: 'Begins the name of every topic.' }),
+  KAFKA_BROKERS: brokerAddresses,
+  // Kafka allows 249 characters for the whole name.
+  KAFKA_TOPIC_PREFIX: Type.String({
+    default: 'mykaarma.',
+    pattern: '^[a-zA-Z0-9._-]{1,200}$',
+    shown: '1 to 200 letters, digits, `.`, `_` and `-`',
+    description: 'Begins the name of every topic.',
+  }),
   KAFKA_CREATE_TOPICS: flag({
     default: false,
     description: 'Create missing topics at start. Existing ones are only ever checked, never changed.',
@@ -80,3 +114,24 @@ export const kafkaSettings = {
       'Age after which a producer asks again who leads a partition. kafkajs keeps writing to a frozen or deposed leader until then.',
   }),
 }
+
+export const kafkaRules: readonly Rule<typeof kafkaSettings>[] = [
+  (settings) => {
+    if (settings.KAFKA_SSL) return undefined
+    const given = (['KAFKA_SSL_CA', 'KAFKA_SSL_CERT', 'KAFKA_SSL_KEY'] as const).filter((name) => settings[name] !== undefined)
+    return given.length > 0 ? `${given.join(', ')}: given, but KAFKA_SSL is false, so nothing is encrypted. Set KAFKA_SSL=true` : undefined
+  },
+  (settings) =>
+    (settings.KAFKA_SSL_CERT === undefined) === (settings.KAFKA_SSL_KEY === undefined)
+      ? undefined
+      : 'KAFKA_SSL_CERT and KAFKA_SSL_KEY belong together: give both or neither',
+  (settings) => {
+    const wanted = settings.KAFKA_SASL_MECHANISM !== 'none'
+    const names = ['KAFKA_SASL_USERNAME', 'KAFKA_SASL_PASSWORD'] as const
+    const odd = names.filter((name) => (settings[name] !== undefined) !== wanted)
+    if (odd.length === 0) return undefined
+    return wanted
+      ? `${odd.join(', ')}: missing for KAFKA_SASL_MECHANISM=${settings.KAFKA_SASL_MECHANISM}`
+      : `${odd.join(', ')}: given, but KAFKA_SASL_MECHANISM is none, so there is no login. Name the mechanism`
+  },
+]

@@ -1,0 +1,67 @@
+import { expect, it } from 'vitest'
+import { loadSettings } from '../settings.ts'
+import { createDiagnose } from './diagnosis.ts'
+import { attributed, noteFailedRequest } from './failed-request.ts'
+import { kafkaSettings } from './settings.ts'
+import { TopicError } from './topic-check.ts'
+
+const diagnose = createDiagnose(loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092,b:9092' }))
+/** As kafkajs makes them: causes within causes. */
+const error = (facts: object, cause?: unknown) => Object.assign(new Error('told', { cause }), facts)
+
+it.each([
+  ['POLICY_VIOLATION', 'topic', /KAFKA_CREATE_TOPICS=false/],
+  ['INVALID_PARTITIONS', 'topic', /KAFKA_PARTITIONS/],
+  ['INVALID_TOPIC_EXCEPTION', 'topic', /KAFKA_TOPIC_PREFIX/],
+  ['TOPIC_AUTHORIZATION_FAILED', 'authorization', /create topic t\b.*CREATE/],
+  ['CLUSTER_AUTHORIZATION_FAILED', 'authorization', /create topic t\b.*CREATE/],
+])('names the topic that cannot be created because of %s, beside one that exists', (type, reason, words) => {
+  const exists = error({ name: 'KafkaJSCreateTopicError', type: 'TOPIC_ALREADY_EXISTS', topic: 'there' })
+  const refused = error({ name: 'KafkaJSCreateTopicError', type, topic: 't' })
+  const aggregate = error({ name: 'KafkaJSAggregateError', errors: [exists, refused] })
+  noteFailedRequest(aggregate, { api: 'CreateTopics', broker: 'a:9092' })
+  const diagnosis = diagnose(aggregate, 'create topics')
+  expect(diagnosis).toMatchObject({ blocked: true, reason })
+  expect(diagnosis.message).toMatch(words)
+})
+
+it.each([
+  ['INVALID_SESSION_TIMEOUT', 'group', /CONSUMER_SESSION_TIMEOUT_MS/],
+  ['GROUP_MAX_SIZE_REACHED', 'group', /group.max.size/],
+  ['UNSUPPORTED_VERSION', 'version', /supported version/],
+])('asks for a person over %s', (type, reason, words) => {
+  const diagnosis = diagnose(error({ name: 'KafkaJSNonRetriableError' }, error({ type })), 'join')
+  expect(diagnosis).toMatchObject({ blocked: true, reason })
+  expect(diagnosis.message).toMatch(words)
+})
+
+it.each([
+  [
+    'a broker that refuses connections',
+    { code: 'ECONNREFUSED', broker: 'b:9092' },
+    /b:9092 refuses connections.*KAFKA_BROKERS \(a:9092, b:9092\)/,
+  ],
+  ['a DNS that does not answer', { code: 'EAI_AGAIN', broker: 'b:9092' }, /b:9092 .*EAI_AGAIN/],
+  ['a coordinator that is not there yet', { type: 'GROUP_COORDINATOR_NOT_AVAILABLE' }, /offsets.topic.replication.factor/],
+  ['too few replicas', { type: 'NOT_ENOUGH_REPLICAS' }, /told/],
+  ['a request that times out', { name: 'KafkaJSRequestTimeoutError' }, /told/],
+])('calls %s an outage', (_, facts, words) => {
+  const diagnosis = diagnose(error({ name: 'KafkaJSNumberOfRetriesExceeded' }, error(facts)), 'read')
+  expect(diagnosis).toMatchObject({ blocked: false, reason: 'outage' })
+  expect(diagnosis.message).toMatch(words)
+})
+
+it('names the work that failed, before what the caller was doing', async () => {
+  const failed = await attributed('write to topic t', () => Promise.reject(error({ type: 'TOPIC_AUTHORIZATION_FAILED' }))).catch(
+    (reason: unknown) => reason,
+  )
+  expect(diagnose(error({}, failed), 'connect').message).toContain('to write to topic t (TOPIC_AUTHORIZATION_FAILED)')
+})
+
+it('keeps the words of a topic that is wrong', () => {
+  expect(diagnose(new TopicError('Topics are missing: t.'), 'connect')).toEqual({
+    blocked: true,
+    reason: 'topic',
+    message: 'Topics are missing: t.',
+  })
+})

@@ -1,0 +1,57 @@
+import { describe, expect, it } from 'vitest'
+import { loadSettings } from '../settings.ts'
+import { kafkaRules, kafkaSettings } from './settings.ts'
+
+const load = (env: Record<string, string>) => loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092', ...env })
+const problems = (env: Record<string, string>) => kafkaRules.flatMap((rule) => rule(load(env)) ?? [])
+
+describe('KAFKA_BROKERS', () => {
+  it.each([
+    ['PLAINTEXT://kafka:9092', /without "PLAINTEXT:\/\/"/],
+    ['a:9092,SASL_SSL://kafka:9093', /without "SASL_SSL:\/\/"/],
+    ['[::1]:9092', /IPv6/],
+    ['::1', /IPv6/],
+    ['2001:db8::1:9092', /IPv6/],
+    ['localhost', /names no port.*localhost:9092/],
+    ['localhost:', /the port must be 1 to 65535/],
+    [':9092', /names no host/],
+    ['a:0', /the port must be/],
+    ['a:65536', /the port must be/],
+    ['a:909x', /the port must be/],
+    ['a:9092/path', /the port must be/],
+    ['user@a:9092', /no host name/],
+    ['a b:9092', /no host name/],
+    [',', /names no broker/],
+  ])('is refused as %s, in one sentence', (brokers, words) => {
+    expect(() => load({ KAFKA_BROKERS: brokers })).toThrow(/One setting is wrong:\n {2}- KAFKA_BROKERS: /)
+    expect(() => load({ KAFKA_BROKERS: brokers })).toThrow(words)
+  })
+
+  it('takes host names and addresses with ports, and blanks between', () => {
+    const { KAFKA_BROKERS } = load({ KAFKA_BROKERS: 'b-1.kafka_x:9092, 10.0.0.1:65535,' })
+    expect(KAFKA_BROKERS).toEqual(['b-1.kafka_x:9092', '10.0.0.1:65535'])
+  })
+})
+
+it('refuses a topic prefix that would make a name too long for Kafka', () => {
+  expect(() => load({ KAFKA_TOPIC_PREFIX: 'p'.repeat(201) })).toThrow('1 to 200 letters')
+  expect(load({ KAFKA_TOPIC_PREFIX: 'p'.repeat(200) }).KAFKA_TOPIC_PREFIX).toHaveLength(200)
+})
+
+it.each([
+  [{ KAFKA_SSL_CA: 'pem' }, /KAFKA_SSL_CA: given, but KAFKA_SSL is false/],
+  [{ KAFKA_SSL_CERT: 'pem', KAFKA_SSL_KEY: 'pem' }, /KAFKA_SSL_CERT, KAFKA_SSL_KEY: given/],
+  [{ KAFKA_SSL: 'true', KAFKA_SSL_CERT: 'pem' }, /belong together/],
+  [{ KAFKA_SSL: 'true', KAFKA_SSL_KEY: 'pem' }, /belong together/],
+  [{ KAFKA_SASL_MECHANISM: 'plain' }, /KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD: missing/],
+  [{ KAFKA_SASL_MECHANISM: 'plain', KAFKA_SASL_USERNAME: 'u' }, /KAFKA_SASL_PASSWORD: missing/],
+  [{ KAFKA_SASL_USERNAME: 'u', KAFKA_SASL_PASSWORD: 'p' }, /given, but KAFKA_SASL_MECHANISM is none/],
+])('names a pair of settings that contradict each other: %o', (env: Record<string, string>, words) => {
+  expect(problems(env)).toEqual([expect.stringMatching(words)])
+})
+
+it('finds nothing wrong with a login over TLS that shows a certificate', () => {
+  const tls = { KAFKA_SSL: 'true', KAFKA_SSL_CA: 'pem', KAFKA_SSL_CERT: 'pem', KAFKA_SSL_KEY: 'pem' }
+  const login = { KAFKA_SASL_MECHANISM: 'scram-sha-512', KAFKA_SASL_USERNAME: 'u', KAFKA_SASL_PASSWORD: 'p' }
+  expect(problems({ ...tls, ...login })).toEqual([])
+})
