@@ -189,7 +189,7 @@ export const createDiagnose =
     const creation = errors.find(({ name, type }) => name === 'KafkaJSCreateTopicError' && type !== 'TOPIC_ALREADY_EXISTS')
     if (type.endsWith('_AUTHORIZATION_FAILED')) {
       const resource = creation ? `create topic ${creation.topic}` : doing
-      const right = rights[request?.api ?? ''] ?? 'the right to do so'
+      const right = rights[doing.startsWith('write to') ? 'Produce' : (request?.api ?? '')] ?? 'the right to do so'
       return blocked(
         'authorization',
         `${kafka} does not allow ${userOf(settings)} to ${resource} (${type}${request ? ` for ${request.api}` : ''}). ${retrying} Grant ${right}.`,
