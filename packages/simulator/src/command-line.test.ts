@@ -1,3 +1,6 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { type CommandLine, nearestName, parseCommandLine } from './command-line.ts'
 
@@ -46,4 +49,23 @@ test('words are refused, unless the command takes them', () => {
 
 test('what the command itself finds wrong is a problem like any other', () => {
   expect(parse('--seed', '0')).toEqual({ kind: 'wrong', problems: ['--seed must be above 0'] })
+})
+
+test('the first Ctrl-C aborts, also when npm passes it on; a later one ends the process at once', { timeout: 30_000 }, async () => {
+  const module = JSON.stringify(new URL('./command-line.ts', import.meta.url).href)
+  const script = `import { listenForInterruption } from ${module}
+    listenForInterruption().addEventListener('abort', () => console.log('aborted'))
+    setInterval(() => {}, 1000)
+    console.log('listening')`
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const lines = child.stdout.setEncoding('utf8')[Symbol.asyncIterator]()
+  expect((await lines.next()).value).toBe('listening\n')
+  child.kill('SIGINT')
+  child.kill('SIGINT')
+  expect((await lines.next()).value).toBe('aborted\n')
+  // A person is slower than npm, which repeats a signal within milliseconds.
+  await sleep(700)
+  expect(child.exitCode).toBe(null)
+  child.kill('SIGINT')
+  expect(await once(child, 'exit')).toEqual([130, null])
 })

@@ -202,6 +202,7 @@ const runDemo = async (): Promise<boolean> => {
   cleanUps.push(async () => {
     await pipeline.close({ removeTopics: brokers.kind === 'given' })
     if (sound || signal.aborted) await rm(pipeline.folder, { recursive: true, force: true })
+    else tell(`demo: the ledger and the logs of the services are in ${pipeline.folder} until the next start`)
   })
   const env = { KAFKA_REPLICATION_FACTOR: String(brokers.killable?.brokers.length ?? 1) }
   const ingress = await pipeline.start('ingress', env)
@@ -236,7 +237,6 @@ const runDemo = async (): Promise<boolean> => {
   say(painted([...VERDICT_LEGEND, ...verdictLines(verdict)].join('\n')))
 
   sound = isSound(verdict) && verdict.promisedEvents === EVENTS + posted && sender.lost === 0
-  if (!sound) say(`\nthe ledger and the logs of the services are in ${pipeline.folder}`)
   const seconds = Math.round((performance.now() - startedAt) / 1000)
   say(
     `\n${sound ? paint(['bold', 'green'], 'Every promise was kept') : paint(['bold', 'red'], 'NOT every promise was kept')} (${seconds} s)`,
