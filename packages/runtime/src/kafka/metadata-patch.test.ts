@@ -44,6 +44,7 @@ describe('the bootstrap broker', () => {
         },
         disconnect: async () => {
           connected = false
+          await new Promise(setImmediate)
         },
         metadata: async () => {
           asked.push(number)
