@@ -29,8 +29,14 @@ describe('settings at start', () => {
   it('names everything that is missing or wrong at once and exits with 2', async () => {
     const { code, said } = await end('ingress', { KAFKA_BROKERS: '', KAFKA_BROKER: 'a:1', PORT: 'http', MYKAARMA_SIGNING_SECRETS: 'x' })
     expect(code).toBe(2)
-    expect(said).toContain('ingress cannot start. 4 settings are wrong')
-    for (const name of ['KAFKA_BROKERS is missing', 'the nearest is KAFKA_BROKERS', 'PORT:', 'MYKAARMA_SIGNING_SECRETS:'])
+    expect(said).toContain('ingress cannot start. 5 settings are wrong')
+    for (const name of [
+      'KAFKA_BROKERS is missing',
+      'the nearest is KAFKA_BROKERS',
+      'PORT:',
+      'MYKAARMA_SIGNING_SECRETS:',
+      'MYKAARMA_TOKENS is missing',
+    ])
       expect(said).toContain(name)
   })
 

@@ -60,7 +60,8 @@ const sayFailed = createOccasionalLog((fields) => logger.error(fields, 'a reques
 const producerClient = { clientId: 'customer-stream-ingress', logger, requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS }
 // Creating topics and waiting for their leaders takes longer than a produce request may.
 const admin = createAdmin(createKafka(settings, { clientId: 'customer-stream-ingress-admin', logger }))
-const writeCheck = createWriteCheck(createKafka(settings, producerClient))
+// kafkajs would log each of its questions as an error. What matters is reported.
+const writeCheck = createWriteCheck(createKafka(settings, { ...producerClient, logger: logger.child({}, { level: 'silent' }) }))
 const demands = Object.values(topics).map((topic) => ({
   topic,
   maxValueBytes: settings.MAX_BODY_BYTES,

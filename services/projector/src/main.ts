@@ -66,8 +66,13 @@ const producer = createVerifiedProducer(kafka, {
   metadataMaxAgeMs: settings.KAFKA_METADATA_MAX_AGE_MS,
   produceTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,
 })
+// kafkajs would log each of its questions as an error. What matters is reported.
 const writeCheck = createWriteCheck(
-  createKafka(settings, { clientId: 'customer-stream-projector', logger, requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS }),
+  createKafka(settings, {
+    clientId: 'customer-stream-projector',
+    logger: logger.child({}, { level: 'silent' }),
+    requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,
+  }),
 )
 const maxValueBytes = settings.MAX_BODY_BYTES
 const demands = [

@@ -74,6 +74,11 @@ it('refuses a topic with fewer replicas than a promise needs', async () => {
   expect((await faultsOf({}, [[1, 2]])).error).toContain('t: has 2 replicas in partition 0, KAFKA_REPLICATION_FACTOR says 3')
 })
 
+it('refuses a topic that demands more replicas than a partition has', async () => {
+  const { error } = await faultsOf({ 'min.insync.replicas': '2' }, [[1]], {}, { KAFKA_REPLICATION_FACTOR: 1 })
+  expect(error).toContain('t: min.insync.replicas is 2, and a partition has 1 replicas')
+})
+
 it('counts the replicas of each partition', async () => {
   const replicas = [[1, 2, 3], [1, 2, 3], [2]]
   const { error } = await faultsOf({}, replicas, {}, { KAFKA_PARTITIONS: 3 })

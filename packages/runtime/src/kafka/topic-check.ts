@@ -134,6 +134,8 @@ const problemsOf = (
       `has ${fewest} replicas in partition ${replicas.indexOf(fewest)}, KAFKA_REPLICATION_FACTOR says ${settings.KAFKA_REPLICATION_FACTOR}: acknowledged events would be on fewer brokers than you think`,
     )
   }
+  const inSync = Number(config.get('min.insync.replicas'))
+  if (inSync > fewest) say(`min.insync.replicas is ${inSync}, and a partition has ${fewest} replicas: Kafka would store nothing`)
   if (config.get('unclean.leader.election.enable') !== 'false') {
     say('unclean.leader.election.enable must be false: a replica that lags behind could become the leader and drop what was promised')
   }
