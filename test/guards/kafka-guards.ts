@@ -3,6 +3,7 @@ import { brokers, faultRow, type Guard, unit } from './guard.ts'
 const folder = 'packages/runtime/src/kafka'
 const intTest = (title: string) => brokers(`${folder}/kafka.int.test.ts`, title)
 const accessTest = (title: string) => ({ project: 'standstill', file: `${folder}/diagnosis.int.test.ts`, title }) as const
+const foreignRecords = (title: string) => brokers(`${folder}/foreign-records.int.test.ts`, title)
 const connectionTest = (title: string) => brokers(`${folder}/connection-patch.int.test.ts`, title)
 const foreignTopic = { project: 'faults', file: 'test/leaders.e2e.test.ts', title: 'topic without a leader' } as const
 const lostPartitions = (which: string) => ({ project: 'faults', file: 'test/leaders.e2e.test.ts', title: `partitions ${which}` }) as const
@@ -324,12 +325,52 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest('the partition consumer.*makes no topic'),
   },
   {
-    guard: 'zstd is known',
-    prevents: 'a consumer that dies of the first zstd record',
-    file: `${folder}/client.ts`,
-    from: 'kafkajs.CompressionCodecs[kafkajs.CompressionTypes.ZSTD] = () =>',
-    to: 'export const unused = () =>',
-    test: intTest('reads zstd'),
+    guard: 'transactions are filtered as Java does it',
+    prevents: 'aborted records taken for committed ones: kafkajs expects transactions in the order in which they began',
+    file: `${folder}/fetch-patch.ts`,
+    from: 'partition.messages = withoutAborted(partition.messages, partition.abortedTransactions ?? [])\n          partition.abortedTransactions = []',
+    to: 'void withoutAborted',
+    test: foreignRecords('whatever is aborted between and around'),
+  },
+  {
+    guard: 'a batch of which no record is left is handed over',
+    prevents: 'a position that never moves over an aborted transaction at the end of a partition',
+    file: `${folder}/fetch-patch.ts`,
+    from: 'prototype.isEmptyDueToFiltering = () => false',
+    to: 'prototype.isEmptyDueToFiltering = function () { return this.rawMessages.length > 0 && (this as unknown as { messages: object[] }).messages.length === 0 }',
+    test: foreignRecords('are passed over when aborted at the end'),
+  },
+  {
+    guard: 'one batch that cannot be decoded is handed over by its offsets',
+    prevents: 'a consumer that starts again for ever without saying over which batch',
+    file: `${folder}/record-batches.ts`,
+    from: 'records.unreadable = {',
+    to: 'throw error\n      records.unreadable = {',
+    test: foreignRecords('is handed over with its offsets'),
+  },
+  {
+    guard: 'an admin client can ask for records of open transactions',
+    prevents: 'a pipeline that seems to be up to date while an open transaction holds it up',
+    file: `${folder}/isolation-patch.ts`,
+    from: 'isolation.run(READ_UNCOMMITTED, ask)',
+    to: '(void READ_UNCOMMITTED, ask())',
+    test: foreignRecords('an open transaction holds back'),
+  },
+  ...['Snappy', 'LZ4', 'ZSTD'].map((codec) => ({
+    guard: `${codec} is known`,
+    prevents: 'a partition that stands still over the first record that another client has compressed',
+    file: `${folder}/codecs.ts`,
+    from: `[kafkajs.CompressionTypes.${codec}, `,
+    to: '[99, ',
+    test: foreignRecords(`compressed by ${codec.toLowerCase()} are read`),
+  })),
+  {
+    guard: 'a block of LZ4 may refer to those before it',
+    prevents: 'customers garbled by the decoder',
+    file: `${folder}/codecs.ts`,
+    from: 'decompressBlock(bytes, decompressed, at, size, end)',
+    to: 'end + decompressBlock(bytes, decompressed.subarray(end), at, size, 0)',
+    test: unit(`${folder}/codecs.test.ts`, 'LZ4 is read with linked blocks'),
   },
   {
     guard: 'the end of a consumer is told',

@@ -1,5 +1,3 @@
-import { promisify } from 'node:util'
-import { constants, zstdCompress, zstdDecompress } from 'node:zlib'
 import kafkajs, { type Admin, type Kafka, type KafkaConfig, type SASLOptions } from 'kafkajs'
 import type { Logger } from '../log.ts'
 import type { Loaded } from '../settings.ts'
@@ -7,6 +5,7 @@ import { patchBrokerConnect } from './broker-connect-patch.ts'
 import { patchClock } from './clock-patch.ts'
 import { patchConnection } from './connection-patch.ts'
 import { patchCoordinatorSearch } from './coordinator-patch.ts'
+import { patchFetch } from './fetch-patch.ts'
 import { patchIsolation } from './isolation-patch.ts'
 import { patchLogin } from './login-patch.ts'
 import { patchMetadata } from './metadata-patch.ts'
@@ -30,14 +29,7 @@ patchCoordinatorSearch()
 patchLogin()
 patchMetadata()
 patchProduceConnection()
-
-// Without a codec a consumer that meets a zstd record crashes for good, and silently where logging is off. gzip is built in.
-const compress = promisify(zstdCompress)
-const decompress = promisify(zstdDecompress)
-kafkajs.CompressionCodecs[kafkajs.CompressionTypes.ZSTD] = () => ({
-  compress: (encoder: { buffer: Buffer }) => compress(encoder.buffer, { params: { [constants.ZSTD_c_compressionLevel]: 1 } }),
-  decompress: (buffer: Buffer) => decompress(buffer),
-})
+patchFetch()
 
 const levels = {
   [kafkajs.logLevel.ERROR]: 'error',

@@ -6,7 +6,9 @@ import type { Logger } from '../log.ts'
 import { assignerOf, describeGroup, type GroupDescription } from './consumer-group.ts'
 import { isCoordinatorSearch } from './coordinator-patch.ts'
 import { BLOCKED_BACK_OFF, type Diagnose } from './diagnosis.ts'
+import { unreadableOf } from './fetch-patch.ts'
 import { readUncommitted } from './isolation-patch.ts'
+import type { UnreadableBatch } from './record-batches.ts'
 
 /** A stretch of one partition, as one fetch brought it. */
 export interface FetchedBatch {
@@ -14,8 +16,10 @@ export interface FetchedBatch {
   /** The offset this fetch asked for: whoever keeps positions compares it with the one he believes in. */
   readonly fetchedFrom: string
   readonly records: readonly KafkaMessage[]
-  /** Where the next fetch goes on; beyond the last record where Kafka's own control records follow it. */
+  /** Offset of the next fetch. It lies beyond the last record if control records or records of aborted transactions follow, which are left out. */
   readonly nextOffset: string
+  /** The batch at `fetchedFrom`, if it cannot be decoded. There are no records then. */
+  readonly unreadable?: UnreadableBatch
   readonly highWatermark: string
   /** Aborts when the partition may belong to another member, a seek has made this batch stale, or the consumer stops. Work done after that must be harmless. */
   readonly signal: AbortSignal
@@ -133,12 +137,14 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
       if (!isRunning() || isStale()) return lost.abort()
       heartbeat().then(alive, (error: unknown) => saysPartitionIsLost(error) && lost.abort())
     }, options.heartbeatIntervalMs / 3)
+    const unreadable = unreadableOf(batch)
     try {
       const next = await options.onBatch({
         partition: batch.partition,
         fetchedFrom: fetchedFrom(batch),
         records: batch.messages,
         nextOffset: after(batch.lastOffset()),
+        ...(unreadable && { unreadable }),
         highWatermark: batch.highWatermark,
         signal: lost.signal,
       })

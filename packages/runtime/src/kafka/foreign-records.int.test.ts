@@ -1,7 +1,8 @@
 import { fetchEnds, freshNames, waitUntil } from '@customer-stream/testing'
 import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
-import type { Admin, Producer } from 'kafkajs'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { type Admin, CompressionTypes, ConfigResourceTypes, type Producer } from 'kafkajs'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
+import { decompressors } from './codecs.ts'
 import { createDiagnose, createPartitionConsumer, type FetchedBatch } from './index.ts'
 
 // Records that other producers write to the raw topic: transactions, codecs, damaged batches.
@@ -58,6 +59,14 @@ const startConsumer = async (maxFetchBytes = 1024 * 1024) => {
   await consumer.start()
   return { consumer, seen, batches, dead }
 }
+const untilAt = (batches: readonly FetchedBatch[], end: string) =>
+  waitUntil(
+    'the position is at the end',
+    () => batches.at(-1)?.nextOffset,
+    (offset) => offset === end,
+    { timeoutMs: 20_000 },
+  )
+
 describe('watermarks', () => {
   it('tell how many records an open transaction holds back', async () => {
     const { consumer } = await startConsumer()
@@ -71,5 +80,97 @@ describe('watermarks', () => {
     // The control record that ends the transaction has an offset of its own.
     await waitUntil('the transaction has ended', watermarks, (marks) => marks?.stable === '6')
     expect(await watermarks()).toEqual({ low: '0', stable: '6', high: '6' })
+  })
+})
+
+describe('transactions of others', () => {
+  it('are passed over when aborted at the end of a quiet partition', async () => {
+    await (await startProducer()).send(values('a', 'b'))
+    const { seen, batches, dead } = await startConsumer()
+    await untilAt(batches, '2')
+    const aborted = await (await startProducer('aborted')).transaction()
+    await aborted.send(values('c', 'd'))
+    await aborted.abort()
+    await untilAt(batches, '5')
+    expect({ seen, dead }).toEqual({ seen: ['a', 'b'], dead: [] })
+  })
+
+  it('hand on what is committed, whatever is aborted between and around, over many fetches', async () => {
+    const transactional = await Promise.all(['x', 'y', 'z'].map((id) => startProducer(id)))
+    const plain = await startProducer()
+    const expected: string[] = []
+    // Larger together than one fetch, and begun and ended in different orders.
+    const body = 'b'.repeat(20_000)
+    for (let round = 0; round < 6; round++) {
+      const open = await Promise.all(transactional.map((producer) => producer.transaction()))
+      for (let i = 0; i < 5; i++) {
+        for (const [n, transaction] of open.entries()) {
+          const value = `${round}.${n}.${i} ${body}`
+          // The key of a control record that aborts.
+          await transaction.send({ topic, messages: [{ key: Buffer.from([0, 0, 0, 0]), value }] })
+          if (n === round % 3) expected.push(value)
+        }
+        await plain.send(values(`${round} plain ${i}`))
+        expected.push(`${round} plain ${i}`)
+      }
+      for (const n of [2, 0, 1]) await (n === round % 3 ? open[n]?.commit() : open[n]?.abort())
+    }
+    const { seen, batches, dead } = await startConsumer(64 * 1024)
+    const [end] = await fetchEnds(admin, topic)
+    await untilAt(batches, end?.high ?? '')
+    expect(dead).toEqual([])
+    expect(seen.map((value) => value.slice(0, 10))).toEqual(expected.map((value) => value.slice(0, 10)))
+    expect(batches.length).toBeGreaterThan(6)
+  })
+
+  it('hold back what follows an open transaction, which goes on when it ends', async () => {
+    const open = await (await startProducer('open')).transaction()
+    await open.send(values('a'))
+    await (await startProducer()).send(values('b'))
+    const { seen, batches } = await startConsumer()
+    expect(seen).toEqual([])
+    await open.commit()
+    await untilAt(batches, '3')
+    expect(seen).toEqual(['a', 'b'])
+  })
+})
+
+it.each(['gzip', 'snappy', 'lz4', 'zstd'])('records that Java compressed by %s are read', async (compression) => {
+  // The broker compresses by itself what it is sent.
+  await admin.alterConfigs({
+    validateOnly: false,
+    resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configEntries: [{ name: 'compression.type', value: compression }] }],
+  })
+  const texts = Array.from({ length: 300 }, (_, i) => `${i} ${'customer '.repeat(i)}`)
+  await (await startProducer()).send(values(...texts))
+  const { seen, batches, dead } = await startConsumer()
+  await untilAt(batches, '300')
+  expect(dead).toEqual([])
+  expect(seen).toEqual(texts)
+})
+
+describe('a batch that cannot be decoded', () => {
+  it('is handed over with its offsets, after the records before it, again and again', async () => {
+    const producer = await startProducer()
+    await producer.send(values('a', 'b'))
+    await producer.send({ ...values('c', 'd'), compression: CompressionTypes.GZIP })
+    await producer.send(values('e'))
+    const gunzip = decompressors.get(CompressionTypes.GZIP)
+    decompressors.delete(CompressionTypes.GZIP)
+    onTestFinished(() => void decompressors.set(CompressionTypes.GZIP, gunzip as NonNullable<typeof gunzip>))
+    const { seen, batches, dead } = await startConsumer()
+    await waitUntil(
+      'it is handed over twice',
+      () => batches.filter(({ unreadable }) => unreadable).length,
+      (count) => count > 1,
+    )
+    expect(dead).toEqual([])
+    expect(seen).toEqual(['a', 'b'])
+    const last = batches.at(-1)
+    expect(last).toMatchObject({ fetchedFrom: '2', nextOffset: '2', records: [], unreadable: { offset: '2', nextOffset: '4' } })
+    expect(last?.unreadable?.error.message).toBe('unknown compression codec 1')
+    decompressors.set(CompressionTypes.GZIP, gunzip as NonNullable<typeof gunzip>)
+    await untilAt(batches, '5')
+    expect(seen).toEqual(['a', 'b', 'c', 'd', 'e'])
   })
 })

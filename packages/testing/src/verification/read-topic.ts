@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Admin, type Kafka, type KafkaMessage, readUncommitted } from '@customer-stream/runtime/kafka'
+import { type Admin, type Kafka, type KafkaMessage, readUncommitted, unreadableOf } from '@customer-stream/runtime/kafka'
 import { unlessAborted } from '../brokers/unless-aborted.ts'
 import { waitUntil } from '../wait-until.ts'
 
@@ -151,6 +151,8 @@ export const readTopic = async (
         autoCommit: false,
         eachBatch: async ({ batch, heartbeat }) => {
           const { partition } = batch
+          const unreadable = unreadableOf(batch)
+          if (unreadable) return finished.reject(new Error(`${topic}/${partition}/${unreadable.offset}: ${unreadable.error.message}`))
           const end = ends.get(partition)?.high ?? 0n
           try {
             for (const message of batch.messages) {

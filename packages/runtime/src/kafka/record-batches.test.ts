@@ -1,0 +1,131 @@
+import { createRequire } from 'node:module'
+import { describe, expect, it } from 'vitest'
+import { type DecodedRecord, type DecodedRecords, decodeBatches, withoutAborted } from './record-batches.ts'
+
+const require = createRequire(import.meta.url)
+// kafkajs' own encoder, so that no fault of the decoder is repeated here.
+const encodeRecord = require('kafkajs/src/protocol/recordBatch/record/v0') as (record: object) => object
+const { RecordBatch } = require('kafkajs/src/protocol/recordBatch/v0') as { RecordBatch(batch: object): Promise<{ buffer: Buffer }> }
+const Long = require('kafkajs/src/utils/long') as { fromValue(value: number | string): unknown }
+
+interface Given {
+  readonly key?: Buffer | null
+  readonly value?: Buffer | null
+  readonly headers?: Record<string, Buffer | Buffer[]>
+}
+const batchOf = async (firstOffset: number, records: readonly Given[], lastOffsetDelta = records.length - 1): Promise<Buffer> => {
+  const encoded = records.map(({ key = null, value = null, headers = {} }, i) =>
+    encodeRecord({ offsetDelta: i, timestampDelta: i, key, value, headers }),
+  )
+  const batch = { firstOffset: Long.fromValue(firstOffset), firstTimestamp: 1000, maxTimestamp: 1000, lastOffsetDelta, records: encoded }
+  return (await RecordBatch(batch)).buffer
+}
+const text = (value: string) => ({ value: Buffer.from(value) })
+const seen = (records: DecodedRecords) => records.map(({ offset, value }) => `${offset} ${value}`)
+
+describe('decodeBatches', () => {
+  it('decodes records as they were encoded, whatever their bytes are', async () => {
+    const given: Given[] = [
+      {
+        key: Buffer.from([0xff, 0xfe, 0]),
+        value: Buffer.from('v'),
+        headers: { a: Buffer.from([0xc3, 0x28]), ü: [Buffer.from('1'), Buffer.from('2')] },
+      },
+      { key: null, value: null },
+      { key: Buffer.alloc(0), value: Buffer.alloc(0), headers: { ['__proto__']: Buffer.from('p') } },
+    ]
+    const decoded = await decodeBatches(await batchOf(7, given))
+    expect(decoded.map(({ offset, timestamp }) => [offset, timestamp])).toEqual([
+      ['7', '1000'],
+      ['8', '1001'],
+      ['9', '1002'],
+    ])
+    expect(decoded.map(({ key, value }) => ({ key, value }))).toEqual(given.map(({ key, value }) => ({ key, value })))
+    expect(decoded.map(({ headers }) => Object.entries(headers))).toEqual(given.map(({ headers = {} }) => Object.entries(headers)))
+    expect(decoded.nextOffset).toBe('10')
+  })
+
+  it('decodes several batches, and leaves out the one that is cut off', async () => {
+    const whole = Buffer.concat([await batchOf(0, [text('a')]), await batchOf(1, [text('b'), text('c')])])
+    const cut = (await batchOf(3, [text('d')])).subarray(0, -1)
+    const decoded = await decodeBatches(Buffer.concat([whole, cut]))
+    expect([seen(decoded), decoded.nextOffset, decoded.unreadable]).toEqual([['0 a', '1 b', '2 c'], '3', undefined])
+  })
+
+  it('tells where a batch ends whose last records are gone', async () => {
+    expect((await decodeBatches(await batchOf(5, [text('a')], 9))).nextOffset).toBe('15')
+    expect((await decodeBatches(await batchOf(5, [], 9))).nextOffset).toBe('15')
+  })
+
+  it('decodes 200,000 records of one batch and 50,000 headers of one record', async () => {
+    const many = await decodeBatches(
+      await batchOf(
+        0,
+        Array.from({ length: 200_000 }, () => ({})),
+      ),
+    )
+    expect([many.length, many.at(-1)?.offset]).toEqual([200_000, '199999'])
+    const headers = Object.fromEntries(Array.from({ length: 50_000 }, (_, i) => [`h${i}`, Buffer.from('v')]))
+    const [record] = await decodeBatches(await batchOf(0, [{ headers }]))
+    expect(Object.keys(record?.headers ?? {}).length).toBe(50_000)
+  })
+
+  it.each([
+    ['a record longer than its batch', 61, 0xfe],
+    ['a field longer than its record', 66, 0x7e],
+    ['a record with a field too few', 61, 0x02],
+    ['more records than bytes', 57, 0x7f],
+    ['fewer records than there are', 60, 1],
+    ['an unknown codec', 22, 5],
+    ['gzip that is none', 22, 1],
+    ['another message format', 16, 1],
+  ])('names a damaged batch with %s, and keeps the records before it', async (_, at, byte) => {
+    const damaged = await batchOf(2, [text('c'), text('d')])
+    damaged[at] = byte
+    const decoded = await decodeBatches(Buffer.concat([await batchOf(0, [text('a'), text('b')]), damaged, await batchOf(4, [text('e')])]))
+    expect([seen(decoded), decoded.nextOffset]).toEqual([['0 a', '1 b'], '2'])
+    expect(decoded.unreadable).toEqual({ offset: '2', nextOffset: '4', error: expect.any(Error) })
+  })
+})
+
+describe('withoutAborted', () => {
+  const record = (offset: number, producer: string, more: Partial<DecodedRecord> = {}): DecodedRecord => ({
+    offset: String(offset),
+    timestamp: '0',
+    key: null,
+    value: Buffer.from(producer),
+    headers: {},
+    attributes: 0,
+    isControlRecord: false,
+    batchContext: { producerId: producer, inTransaction: producer !== '-1' },
+    ...more,
+  })
+  const abort = (offset: number, producer: string) => record(offset, producer, { isControlRecord: true, key: Buffer.from([0, 0, 0, 0]) })
+  const kept = (records: DecodedRecord[], transactions: { producerId: string; firstOffset: string }[]) =>
+    withoutAborted(records, transactions)
+      .filter(({ isControlRecord }) => !isControlRecord)
+      .map(({ offset }) => Number(offset))
+
+  it('leaves out transactions that Kafka names in the order in which they ended', () => {
+    const records = [record(0, 'A'), record(1, 'B'), abort(2, 'B'), record(3, 'A'), abort(4, 'A'), record(5, 'A')]
+    const transactions = [
+      { producerId: 'B', firstOffset: '1' },
+      { producerId: 'A', firstOffset: '0' },
+    ]
+    expect(kept(records, transactions)).toEqual([5])
+  })
+
+  it('leaves out several transactions that began before the fetch', () => {
+    const records = [record(10, 'B'), record(11, 'A'), record(12, '-1'), abort(13, 'A'), abort(14, 'B'), record(15, 'B')]
+    const transactions = [
+      { producerId: 'A', firstOffset: '0' },
+      { producerId: 'B', firstOffset: '1' },
+    ]
+    expect(kept(records, transactions)).toEqual([12, 15])
+  })
+
+  it('takes no record for the end of a transaction because of its key', () => {
+    const records = [record(0, 'A', { key: Buffer.from([0, 0, 0, 0]) }), record(1, 'A'), abort(2, 'A')]
+    expect(kept(records, [{ producerId: 'A', firstOffset: '0' }])).toEqual([])
+  })
+})

@@ -1,0 +1,184 @@
+/**
+ * Decodes Kafka's record batches (message format 2, the only one since Kafka 0.11) in place of kafkajs' decoder. Because kafkajs
+ * - fails the whole fetch for one batch that it cannot decode, without its partition and offset;
+ * - forgets a batch whose records are all gone, so that the position never moves over it;
+ * - exceeds the stack with a batch of more than some 100,000 records, and hangs on a record with as many headers.
+ */
+import { decompressors } from './codecs.ts'
+
+/** A batch that cannot be decoded: damaged, or compressed by an unknown codec. */
+export interface UnreadableBatch {
+  /** Offset of its first record. */
+  readonly offset: string
+  /** Offset after its last record. */
+  readonly nextOffset: string
+  readonly error: Error
+}
+
+export interface DecodedRecord {
+  readonly offset: string
+  readonly timestamp: string
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly headers: Record<string, Buffer | Buffer[]>
+  readonly attributes: number
+  readonly isControlRecord: boolean
+  readonly batchContext: { readonly producerId: string; readonly inTransaction: boolean }
+}
+
+/** Records of one partition, in the form in which kafkajs passes them on. */
+export type DecodedRecords = DecodedRecord[] & {
+  /** Offset after the last batch that was decoded; undefined if there was none. */
+  nextOffset?: string | undefined
+  /** Batch after the decoded ones. */
+  unreadable?: UnreadableBatch | undefined
+}
+
+const BATCH_HEAD_BYTES = 61
+const LENGTH_AT = 8
+const MAGIC_AT = 16
+const ATTRIBUTES_AT = 21
+const LAST_OFFSET_DELTA_AT = 23
+const FIRST_TIMESTAMP_AT = 27
+const MAX_TIMESTAMP_AT = 35
+const PRODUCER_ID_AT = 43
+const COUNT_AT = 57
+
+const CODEC_MASK = 0x07
+const LOG_APPEND_TIME = 0x08
+const TRANSACTIONAL = 0x10
+const CONTROL = 0x20
+
+/** A record has a length, attributes, two deltas, two lengths and a count. */
+const LEAST_RECORD_BYTES = 7
+
+const damaged = (problem: string): RangeError => new RangeError(`damaged batch: ${problem}`)
+
+const addHeader = (headers: Record<string, Buffer | Buffer[]>, name: string, value: Buffer) => {
+  // Not by assignment, which for the name __proto__ sets no property.
+  const before = Object.getOwnPropertyDescriptor(headers, name)?.value as Buffer | Buffer[] | undefined
+  if (Array.isArray(before)) before.push(value)
+  else Object.defineProperty(headers, name, { value: before === undefined ? value : [before, value], enumerable: true, configurable: true })
+}
+
+type BatchHead = Pick<DecodedRecord, 'isControlRecord' | 'batchContext'> & {
+  readonly firstOffset: bigint
+  readonly timestampOf: (delta: number) => string
+}
+
+const decodeRecords = (
+  bytes: Buffer,
+  count: number,
+  { firstOffset, timestampOf, isControlRecord, batchContext }: BatchHead,
+): DecodedRecord[] => {
+  if (count < 0 || count * LEAST_RECORD_BYTES > bytes.length) throw damaged(`${count} records in ${bytes.length} bytes`)
+  let at = 0
+  let end = bytes.length
+  /** Numbers beyond 2^53 lose digits. Only the time of a record can be so great, and nothing depends on it then. */
+  const readVarint = (): number => {
+    let value = 0
+    for (let scale = 1, byte = 0x80; byte >= 0x80; scale *= 128) {
+      if (at >= end || scale > 2 ** 63) throw damaged('a number has no end')
+      byte = bytes[at++] as number
+      value += (byte & 0x7f) * scale
+    }
+    return value % 2 === 0 ? value / 2 : -(value + 1) / 2
+  }
+  const readBytes = (): Buffer | null => {
+    const length = readVarint()
+    if (length === -1) return null
+    const start = at
+    if (length < 0 || start + length > end) throw damaged('a field ends beyond its record')
+    at += length
+    return bytes.subarray(start, at)
+  }
+  const records: DecodedRecord[] = []
+  for (let i = 0; i < count; i++) {
+    end = bytes.length
+    const length = readVarint()
+    if (length < 0 || at + length > bytes.length) throw damaged('a record ends beyond its batch')
+    end = at + length
+    const attributes = bytes[at++] ?? 0
+    const timestamp = timestampOf(readVarint())
+    const offset = String(firstOffset + BigInt(readVarint()))
+    const key = readBytes()
+    const value = readBytes()
+    const headers = {}
+    for (let left = readVarint(); left > 0; left--) addHeader(headers, String(readBytes() ?? ''), readBytes() ?? Buffer.alloc(0))
+    if (at !== end) throw damaged('a record is longer than its fields')
+    records.push({ offset, timestamp, key, value, headers, attributes, isControlRecord, batchContext })
+  }
+  if (at !== bytes.length) throw damaged('there are more records than it says')
+  return records
+}
+
+const decodeBatch = async (batch: Buffer): Promise<DecodedRecord[]> => {
+  const magic = batch.readInt8(MAGIC_AT)
+  if (magic !== 2) throw new RangeError(`unknown message format ${magic}`)
+  const attributes = batch.readInt16BE(ATTRIBUTES_AT)
+  const firstTimestamp = batch.readBigInt64BE(FIRST_TIMESTAMP_AT)
+  const appendedAt = (attributes & LOG_APPEND_TIME) !== 0 ? String(batch.readBigInt64BE(MAX_TIMESTAMP_AT)) : undefined
+  const head = {
+    firstOffset: batch.readBigInt64BE(0),
+    timestampOf: (delta: number) => appendedAt ?? String(firstTimestamp + BigInt(delta)),
+    isControlRecord: (attributes & CONTROL) !== 0,
+    batchContext: { producerId: String(batch.readBigInt64BE(PRODUCER_ID_AT)), inTransaction: (attributes & TRANSACTIONAL) !== 0 },
+  }
+  const codec = attributes & CODEC_MASK
+  const bytes = batch.subarray(BATCH_HEAD_BYTES)
+  if (codec === 0) return decodeRecords(bytes, batch.readInt32BE(COUNT_AT), head)
+  const decompress = decompressors.get(codec)
+  if (decompress === undefined) throw new RangeError(`unknown compression codec ${codec}`)
+  return decodeRecords(await decompress(bytes), batch.readInt32BE(COUNT_AT), head)
+}
+
+/** Decodes the batches of one partition up to the first that cannot be decoded. The last one may be cut off, since a fetch has a bound in bytes. */
+export const decodeBatches = async (bytes: Buffer): Promise<DecodedRecords> => {
+  const records: DecodedRecords = []
+  for (let at = 0; at + BATCH_HEAD_BYTES <= bytes.length; ) {
+    const end = at + LENGTH_AT + 4 + bytes.readInt32BE(at + LENGTH_AT)
+    if (end > bytes.length) break
+    const firstOffset = bytes.readBigInt64BE(at)
+    const nextOffset = String(firstOffset + BigInt(bytes.readInt32BE(at + LAST_OFFSET_DELTA_AT)) + 1n)
+    try {
+      if (end < at + BATCH_HEAD_BYTES) throw damaged('its length is too small')
+      for (const record of await decodeBatch(bytes.subarray(at, end))) records.push(record)
+    } catch (error) {
+      records.unreadable = { offset: String(firstOffset), nextOffset, error: error as Error }
+      break
+    }
+    records.nextOffset = nextOffset
+    at = end
+  }
+  return records
+}
+
+export interface AbortedTransaction {
+  readonly producerId: string
+  readonly firstOffset: string
+}
+
+/** Control record: a version, then its type, of which 0 ends a transaction as aborted. */
+const isAbortMarker = ({ isControlRecord, key }: DecodedRecord) =>
+  isControlRecord && key !== null && key.length >= 4 && key.readInt16BE(2) === 0
+
+/**
+ * Leaves out the records of aborted transactions, as Java's consumer does. kafkajs' own filter passes some of them on: it expects transactions in
+ * the order in which they began (Kafka sends them as they ended), begins one transaction for each record at most, and takes a customer's record with
+ * the key 00 00 00 00 for the end of a transaction.
+ */
+export const withoutAborted = (records: DecodedRecords, transactions: readonly AbortedTransaction[]): DecodedRecords => {
+  if (transactions.length === 0) return records
+  const pending = transactions.toSorted((a, b) => Number(BigInt(a.firstOffset) - BigInt(b.firstOffset)))
+  const aborted = new Set<string>()
+  const kept: DecodedRecords = records.filter((record) => {
+    for (let next = pending[0]; next !== undefined && BigInt(next.firstOffset) <= BigInt(record.offset); next = pending[0]) {
+      aborted.add(next.producerId)
+      pending.shift()
+    }
+    const { producerId, inTransaction } = record.batchContext
+    if (isAbortMarker(record)) aborted.delete(producerId)
+    return !(inTransaction && !record.isControlRecord && aborted.has(producerId))
+  })
+  return Object.assign(kept, { nextOffset: records.nextOffset, unreadable: records.unreadable })
+}
