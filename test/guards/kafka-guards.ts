@@ -232,8 +232,8 @@ export const kafkaGuards: readonly Guard[] = [
     guard: 'a handler that throws is reported as dead',
     prevents: 'kafkajs trying the same batch for ever',
     file: `${folder}/consumer.ts`,
-    from: '      options.onDead(error as Error)\n    } finally',
-    to: '      throw error\n    } finally',
+    from: '      options.onDead(new Error(',
+    to: '      throw error\n      options.onDead(new Error(',
     test: intTest('reports a handler that throws a Error as dead'),
   },
   {

@@ -8,6 +8,7 @@ export const BLOCKED_REASONS = [
   'authorization',
   'group',
   'identity',
+  'record',
   'redis',
   'tls',
   'topic',

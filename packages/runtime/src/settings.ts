@@ -53,6 +53,17 @@ export const list = (options: Defaulted<string>) =>
     .Decode((value): readonly string[] => split(value))
     .Encode((value) => value.join(','))
 
+/** `topic/partition/offset,topic/partition/offset` */
+export const recordPlaces = (options: Described) =>
+  Type.Transform(Type.String({ shown: '`topic/partition/offset`, comma-separated', default: '', ...options }))
+    .Decode((value): ReadonlySet<string> => {
+      const places = split(value)
+      const wrong = places.find((place) => !/^[^/]+\/\d+\/\d+$/.test(place))
+      if (wrong !== undefined) throw new Error(`${wrong} is not of the form topic/partition/offset`)
+      return new Set(places)
+    })
+    .Encode((value) => [...value].join(','))
+
 /**
  * `name=value,name=value`: several secrets at once, so that one can be rotated without a gap. In a file each may have a line of its
  * own. The names show up in metrics, the values never.

@@ -152,9 +152,11 @@ export const customerToHash = (event: CustomersEvent, from: Provenance): Result<
   const { customer, vehicles, addresses, ...neighbours } = event.customerWithVehicles
   const fields = new Map<string, string>()
   const add = (source: string, entries: JsonObject) => {
-    for (const [name, value] of Object.entries(entries)) {
+    for (const [given, value] of Object.entries(entries)) {
       const text = toText(value)
       if (text === undefined) continue
+      // As Redis stores it. Otherwise two names would be counted that are one field there.
+      const name = given.toWellFormed()
       const field = escapeName(name)
       const taken = fields.has(field) || (source !== 'envelope' && envelopeFields.has(field))
       fields.set(taken ? `_${source}.${name}` : field, text)

@@ -1,7 +1,7 @@
-import { choice, integer, type Loaded, optionalText, processSettings } from '@customer-stream/runtime'
+import { choice, integer, type Loaded, optionalText, processSettings, recordPlaces, type Rule } from '@customer-stream/runtime'
 import { kafkaSettings } from '@customer-stream/runtime/kafka'
 import { redisSettings } from '@customer-stream/runtime/redis'
-import { DEFAULT_KEY_PREFIX, DEFAULT_TOPIC_PREFIX, MAX_FUTURE_MS, PROJECTION_VERSION } from '@customer-stream/schemas'
+import { DEFAULT_KEY_PREFIX, DEFAULT_TOPIC_PREFIX, MAX_FUTURE_MS, PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
 
 export const projectorSettings = {
   ...processSettings,
@@ -17,6 +17,10 @@ export const projectorSettings = {
     maximum: Number.MAX_SAFE_INTEGER,
     description:
       'An event that claims to be younger than its own receipt by more than this goes to quarantine: it would freeze its customer until then.',
+  }),
+  QUARANTINE_RECORDS: recordPlaces({
+    description:
+      'Records that go to quarantine unread, each as `topic/partition/offset`. For a record that the projector cannot get past: it names the record in its log and in `/readyz`.',
   }),
   MAX_BODY_BYTES: integer({
     default: 1_048_576,
@@ -82,3 +86,12 @@ export const defaultGroupId = ({
   KAFKA_TOPIC_PREFIX === DEFAULT_TOPIC_PREFIX && REDIS_KEY_PREFIX === DEFAULT_KEY_PREFIX
     ? GROUP_ID
     : `${GROUP_ID}-${KAFKA_TOPIC_PREFIX}-${REDIS_KEY_PREFIX}`
+
+/** A record of another topic would be ignored silently. */
+export const recordRules: readonly Rule<typeof projectorSettings>[] = [
+  ({ QUARANTINE_RECORDS: places, KAFKA_TOPIC_PREFIX: prefix }) => {
+    const { customers } = topicNames(prefix)
+    const foreign = [...places].filter((place) => !place.startsWith(`${customers}/`))
+    return foreign.length === 0 ? undefined : `QUARANTINE_RECORDS names ${foreign.join(', ')}, but the topic is ${customers}`
+  },
+]

@@ -3,25 +3,29 @@
  * all of it is done has the position moved, by compare-and-set from the offset expected to the next. A projector that lost its partition without knowing can
  * undo nothing: the store goes by version, the position by compare. An outage never moves anything; it is waited for.
  */
-import { type BackOff, createOccasionalLog, type Logger } from '@customer-stream/runtime'
-import type { FetchedBatch, OutgoingRecord } from '@customer-stream/runtime/kafka'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type BackOff, createOccasionalLog, type Diagnosis, type Logger } from '@customer-stream/runtime'
+import type { FetchedBatch, OutgoingRecord, PartitionConsumer, UnreadableBatch } from '@customer-stream/runtime/kafka'
+import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import type { ProjectorMetrics } from './metrics.ts'
 import { createOutages } from './outages.ts'
 import { createPositions, type Positions, type PositionsDependencies } from './positions.ts'
 import { type Projected, type ProjectOptions, project, type RawRecord } from './project.ts'
-import { quarantineRecord } from './quarantine.ts'
+import { quarantineRecord, unreadableRecord } from './quarantine.ts'
 import type { Store, StoreOutcome } from './store.ts'
 
 export interface ProjectionDependencies {
   readonly store: Store
   readonly sendToQuarantine: (records: readonly OutgoingRecord[]) => Promise<void>
-  readonly consumer: PositionsDependencies['consumer']
   readonly claim: PositionsDependencies['claim']
+  readonly consumer: PositionsDependencies['consumer'] & Pick<PartitionConsumer, 'hold'>
+  /** Called with the obstacle of a task that a person must remove, undefined when it is gone. */
+  readonly report: (task: string, diagnosis: Diagnosis | undefined) => void
   readonly metrics: ProjectorMetrics
   readonly logger: Logger
 }
 
-export interface ProjectionOptions extends Pick<ProjectOptions, 'topic' | 'projection' | 'maxFutureMs'> {
+export interface ProjectionOptions extends Pick<ProjectOptions, 'topic' | 'projection' | 'maxFutureMs' | 'named'> {
   readonly quarantineTopic: string
   readonly chunkRecords: number
   readonly chunkBytes: number
@@ -40,78 +44,156 @@ export interface Projection {
   undisturbedMs(): number
 }
 
-const chunksOf = function* (records: readonly RawRecord[], maxRecords: number, maxBytes: number): Generator<readonly RawRecord[]> {
-  for (let start = 0; start < records.length; ) {
-    let end = start
-    let bytes = 0
-    while (
-      end < records.length &&
-      end - start < maxRecords &&
-      (end === start || bytes + (records[end]?.value?.byteLength ?? 0) <= maxBytes)
-    ) {
-      bytes += records[end]?.value?.byteLength ?? 0
-      end += 1
-    }
-    yield records.slice(start, end)
-    start = end
+const endOfChunk = (records: readonly RawRecord[], start: number, maxRecords: number, maxBytes: number): number => {
+  let end = start
+  let bytes = 0
+  while (end < records.length && end - start < maxRecords) {
+    bytes += records[end]?.value?.byteLength ?? 0
+    if (bytes > maxBytes && end > start) break
+    end += 1
   }
+  return end
 }
+
+/** Time for which the fetch waits for quarantine. After it the partition alone waits. */
+const QUARANTINE_PATIENCE_MS = 500
+/** Pause before a record that cannot be applied, or a batch that cannot be read, is tried again. */
+const RETRY_BLOCKED_MS = 10_000
 
 const after = (offset: string): string => String(BigInt(offset) + 1n)
 
+/** A partition from which nothing is fetched. */
+interface Hold {
+  /** Aborts when the hold ends. */
+  readonly signal: AbortSignal
+  /** Offset up to which the partition's unusable records are in quarantine. */
+  quarantinedTo: bigint | undefined
+  end(): void
+}
+
+const NOTHING: Projected = { newest: [], poison: [], stale: 0, duplicate: 0 }
+
 export const createProjection = (deps: ProjectionDependencies, options: ProjectionOptions): Projection => {
   const { store, metrics, logger } = deps
-  const { topic, projection, maxFutureMs, quarantineTopic } = options
+  const { topic, projection, maxFutureMs, named, quarantineTopic } = options
   const outages = createOutages({ metrics, logger, backOff: options.backOff })
   const { insist } = outages
   const positions = createPositions({ store, consumer: deps.consumer, claim: deps.claim, insist, metrics, logger }, topic)
   const busy = new Set<number>()
+  const holds = new Map<number, Hold>()
+  /** Partitions with a record that a person must look at. */
+  const blocked = new Set<number>()
   const sayMoved = createOccasionalLog((fields) =>
     logger.warn(fields, 'the position in Redis is not where it was left; going back to what Redis says'),
   )
 
-  const count = (projected: Projected, stored: readonly StoreOutcome[], last: RawRecord) => {
+  const count = (projected: Projected, stored: readonly StoreOutcome[], last: RawRecord | undefined) => {
     for (const outcome of stored) metrics.events.inc({ outcome })
     metrics.events.inc({ outcome: 'stale' }, projected.stale)
     metrics.events.inc({ outcome: 'duplicate' }, projected.duplicate)
     metrics.events.inc({ outcome: 'quarantined' }, projected.poison.length)
     for (const { reason } of projected.poison) metrics.quarantined.inc({ reason })
-    metrics.freshnessSeconds.observe(Math.max(0, Date.now() - Number(last.timestamp)) / 1000)
+    if (last) metrics.freshnessSeconds.observe(Math.max(0, Date.now() - Number(last.timestamp)) / 1000)
   }
 
-  /** @returns whether the chunk, which begins at `from`, is done with; false when the position was elsewhere or the work was aborted. */
+  const endHold = (partition: number) => {
+    holds.get(partition)?.end()
+    holds.delete(partition)
+    metrics.heldPartitions.set(holds.size)
+  }
+  /** Fetches no more from one partition, because kafkajs' next fetch waits for every partition of the one before. */
+  const hold = (partition: number): Hold => {
+    endHold(partition)
+    const goOn = deps.consumer.hold(partition)
+    const ended = new AbortController()
+    const held: Hold = {
+      signal: ended.signal,
+      quarantinedTo: undefined,
+      end: () => {
+        ended.abort()
+        goOn()
+      },
+    }
+    holds.set(partition, held)
+    metrics.heldPartitions.set(holds.size)
+    return held
+  }
+  const holdBlocked = (partition: number, message: string) => {
+    blocked.add(partition)
+    deps.report(`${topic}/${partition}`, { blocked: true, reason: 'record', message })
+    const held = hold(partition)
+    const timer = setTimeout(held.end, RETRY_BLOCKED_MS)
+    held.signal.addEventListener('abort', () => clearTimeout(timer))
+  }
+  const unblock = (partition: number) => {
+    if (blocked.delete(partition)) deps.report(`${topic}/${partition}`, undefined)
+  }
+
+  /** @returns whether the records are in quarantine; if not, the partition is held until they are. */
+  const putIntoQuarantine = async (
+    { partition, signal }: FetchedBatch,
+    poison: readonly OutgoingRecord[],
+    next: string,
+  ): Promise<boolean> => {
+    const ended = new AbortController()
+    const patience = new AbortController()
+    const sent = insist('quarantine', AbortSignal.any([signal, ended.signal]), () => deps.sendToQuarantine(poison))
+    const done = await Promise.race([sent, sleep(QUARANTINE_PATIENCE_MS, undefined, { signal: patience.signal }).catch(() => undefined)])
+    patience.abort()
+    if (done || signal.aborted) return done !== undefined
+    const held = hold(partition)
+    held.signal.addEventListener('abort', () => ended.abort())
+    void sent.then((late) => {
+      if (!late || held.signal.aborted) return
+      held.quarantinedTo = BigInt(next)
+      held.end()
+    })
+    return false
+  }
+
+  /** Projects as many of the records as can be. @returns undefined if a bug of ours keeps the first from it; its partition then waits. */
+  const projectUpTo = (
+    records: readonly RawRecord[],
+    partition: number,
+  ): { readonly done: readonly RawRecord[]; readonly projected: Projected } | undefined => {
+    try {
+      return { done: records, projected: project(records, { topic, partition, projection, maxFutureMs, named, now: Date.now() }) }
+    } catch (error) {
+      const [first] = records
+      if (records.length > 1) return projectUpTo(records.slice(0, records.length >> 1), partition)
+      const place = `${topic}/${partition}/${first?.offset}`
+      logger.error({ err: error, place }, 'a record cannot be applied')
+      holdBlocked(
+        partition,
+        `The record at ${place} cannot be applied: ${(error as Error).message}. Its partition waits, the others go on. Report this as a bug, and put the record into quarantine with QUARANTINE_RECORDS=${place}.`,
+      )
+      return undefined
+    }
+  }
+
+  /** @returns whether the chunk, which begins at `from`, is done; false if it waits, the position was elsewhere or the work was aborted. */
   const applyChunk = async (
     batch: FetchedBatch,
-    records: readonly RawRecord[],
-    last: RawRecord,
+    projected: Projected,
+    quarantined: readonly OutgoingRecord[],
+    last: RawRecord | undefined,
     from: string,
     next: string,
   ): Promise<boolean> => {
     const { partition, signal, highWatermark } = batch
     const expected = positions.expected(partition)
-    // It may have been read anew since the fetch.
+    // The position may have been read again since the fetch.
     if (expected !== from) return false
     const measured = metrics.chunkSeconds.startTimer()
-    const projected = project(records, { topic, partition, projection, maxFutureMs, now: Date.now() })
-    if (projected.poison.length > 0) {
-      const quarantined = projected.poison.map((poison) => quarantineRecord(poison, { topic, partition }, quarantineTopic))
-      if (!(await insist('quarantine', signal, () => deps.sendToQuarantine(quarantined)))) return false
-    }
-    // One attempt: were only the move repeated, a Redis that failed over in between and lost what was applied would get the position without the data.
-    let outcomes: readonly StoreOutcome[] = []
-    const done = await insist('Redis', signal, async () => {
-      const stored = await store.apply(projected.newest)
-      // What an earlier attempt has applied is found there by this one.
-      outcomes = stored.map((outcome, i) => (outcome === 'duplicate' && outcomes[i] === 'applied' ? 'applied' : outcome))
-      return { moved: await store.movePosition(partition, expected, next) }
-    })
+    if (quarantined.length > 0 && !(await putIntoQuarantine(batch, quarantined, next))) return false
+    const done = await insist('Redis', signal, () => store.applyChunk(projected.newest, partition, expected, next))
     if (!done) return false
-    // Also when the partition is lost by now: the position has moved, and nobody will read these records again.
+    // Also if the partition is lost by now: the position has moved, and nobody will read these records again.
     if (done.value.moved) {
-      count(projected, outcomes, last)
+      count(projected, done.value.stored, last)
       measured()
     }
-    // A new assignment may have begun while this one waited; what it believes must not be overwritten.
+    // A new assignment may have begun while this one waited; its positions must not be overwritten.
     if (signal.aborted || positions.expected(partition) !== expected) return false
     if (!done.value.moved) {
       sayMoved({ partition, expected })
@@ -119,6 +201,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       await positions.reload(partition, signal)
       return false
     }
+    endHold(partition)
+    unblock(partition)
     positions.moved(partition, next, highWatermark)
     return true
   }
@@ -134,17 +218,59 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     return false
   }
 
+  /** Passes over a batch that cannot be decoded, if a person has said so; else its partition waits. */
+  const handleUnreadable = async (batch: FetchedBatch, unreadable: UnreadableBatch): Promise<string | undefined> => {
+    const { partition } = batch
+    const { offset, nextOffset, error } = unreadable
+    const place = `${topic}/${partition}/${offset}`
+    if (!named.has(place)) {
+      holdBlocked(
+        partition,
+        `The batch of records at ${place} (offsets ${offset} to ${BigInt(nextOffset) - 1n}) cannot be read: ${error.message}. Its partition waits, the others go on. Repair it from another replica, or pass over these offsets with QUARANTINE_RECORDS=${place}.`,
+      )
+      return undefined
+    }
+    const pointer = unreadableRecord(unreadable, { topic, partition }, quarantineTopic)
+    const done = await applyChunk(batch, NOTHING, [pointer], undefined, batch.fetchedFrom, nextOffset)
+    if (done) metrics.quarantined.inc({ reason: pointer.headers?.[QUARANTINE_HEADERS.reason] ?? '' })
+    return done ? nextOffset : undefined
+  }
+
   const handle = async (batch: FetchedBatch): Promise<string | undefined> => {
     if (!(await beganInPlace(batch))) return undefined
+    const { partition, records, nextOffset, unreadable, signal } = batch
+    if (unreadable) return handleUnreadable(batch, unreadable)
     let from = batch.fetchedFrom
-    for (const chunk of chunksOf(batch.records, options.chunkRecords, options.chunkBytes)) {
-      const last = chunk.at(-1)
-      if (!last || batch.signal.aborted) return undefined
-      const next = last === batch.records.at(-1) ? batch.nextOffset : after(last.offset)
-      if (!(await applyChunk(batch, chunk, last, from, next))) return undefined
+    // At least once: the position also moves over a batch of which no record is left.
+    for (let start = 0; from !== nextOffset; ) {
+      if (signal.aborted) return undefined
+      const chunk = records.slice(start, endOfChunk(records, start, options.chunkRecords, options.chunkBytes))
+      const projectable = projectUpTo(chunk, partition)
+      if (!projectable) return from
+      const { done, projected } = projectable
+      start += done.length
+      const last = done.at(-1)
+      const next = start === records.length || last === undefined ? nextOffset : after(last.offset)
+      const quarantinedTo = holds.get(partition)?.quarantinedTo ?? 0n
+      const quarantined = projected.poison
+        .filter(({ record }) => BigInt(record.offset) >= quarantinedTo)
+        .map((poison) => quarantineRecord(poison, { topic, partition }, quarantineTopic))
+      if (!(await applyChunk(batch, projected, quarantined, last, from, next)))
+        return !signal.aborted && holds.has(partition) ? from : undefined
       from = next
     }
-    return batch.nextOffset
+    return nextOffset
+  }
+
+  const { assign, stop } = positions
+  positions.stop = () => {
+    for (const partition of holds.keys()) endHold(partition)
+    stop()
+  }
+  positions.assign = (partitions) => {
+    for (const partition of holds.keys()) endHold(partition)
+    for (const partition of blocked) if (!partitions.includes(partition)) unblock(partition)
+    assign(partitions)
   }
 
   return {
@@ -161,6 +287,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     get waitingFor() {
       return outages.waitingFor
     },
-    undisturbedMs: outages.undisturbedMs,
+    // A partition that a person must look at does not move, and that is no reason to end.
+    undisturbedMs: () => (blocked.size > 0 ? 0 : outages.undisturbedMs()),
   }
 }

@@ -29,7 +29,7 @@ import {
 } from '@customer-stream/runtime/kafka'
 import { connectRedis, createRedis, readDurability, redisRules } from '@customer-stream/runtime/redis'
 import { topicNames } from '@customer-stream/schemas'
-import { defaultGroupId, projectorSettings } from './config.ts'
+import { defaultGroupId, projectorSettings, recordRules } from './config.ts'
 import { createProjection } from './consumer.ts'
 import { createProjectorMetrics } from './metrics.ts'
 import { createProgress } from './progress.ts'
@@ -42,7 +42,7 @@ import { createWatchdog } from './watchdog.ts'
 const COMMIT_INTERVAL_MS = 1000
 const LAG_INTERVAL_MS = 5000
 
-const settings = settingsOrExit('projector', projectorSettings, process.env, [...processRules, ...redisRules, ...kafkaRules])
+const settings = settingsOrExit('projector', projectorSettings, process.env, [...processRules, ...redisRules, ...kafkaRules, ...recordRules])
 const logger = createLogger('projector', settings.LOG_LEVEL)
 const lifecycle = createLifecycle({ logger, deadlineMs: settings.SHUTDOWN_DEADLINE_MS })
 const registry = createRegistry('projector')
@@ -118,12 +118,21 @@ const claim = async () => {
   }
 }
 const projection = createProjection(
-  { store, sendToQuarantine: (records) => sendToQuarantine(producer.send, records), consumer, claim, metrics, logger },
+  {
+    store,
+    sendToQuarantine: (records) => sendToQuarantine(producer.send, records),
+    consumer,
+    claim,
+    report: obstacles.report,
+    metrics,
+    logger,
+  },
   {
     topic: topics.customers,
     quarantineTopic: topics.quarantine,
     projection: settings.PROJECTION_VERSION,
     maxFutureMs: settings.MAX_FUTURE_MS,
+    named: settings.QUARANTINE_RECORDS,
     chunkRecords: settings.CHUNK_RECORDS,
     chunkBytes: 2 * 1024 * 1024,
     backOff,

@@ -37,7 +37,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     }),
     events: new Counter({
       name: 'projector_events_total',
-      help: 'Records by outcome: applied, duplicate, stale or quarantined. A record that is read again is counted again; one that was applied, but Redis’ reply was lost, is a duplicate.',
+      help: 'Records by outcome: applied, duplicate, stale or quarantined. A record that is read again is counted again; one that was applied by an attempt that failed, e.g. because Redis’ reply was lost, is a duplicate.',
       labelNames: ['outcome'],
       registers,
     }),
@@ -59,6 +59,11 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
       registers,
     }),
     assignedPartitions: new Gauge({ name: 'projector_assigned_partitions', help: 'Partitions this process holds.', registers }),
+    heldPartitions: new Gauge({
+      name: 'projector_held_partitions',
+      help: 'Partitions that wait by themselves: quarantine does not take one of their records, or a person must look at one.',
+      registers,
+    }),
     chunkSeconds: new Histogram({
       name: 'projector_chunk_seconds',
       help: 'Time to apply one chunk of records.',

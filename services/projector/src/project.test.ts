@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { project, type RawRecord } from './project.ts'
 
-const options = { topic: 't', partition: 2, projection: 1, maxFutureMs: 1000, now: 9_000_000 }
+const options = { topic: 't', partition: 2, projection: 1, maxFutureMs: 1000, now: 9_000_000, named: new Set<string>() }
 const RECEIVED = 5_000_000
 
 const body = (customerUuid: string, id: unknown, timestamp: unknown, fields: object = {}) =>

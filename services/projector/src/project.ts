@@ -23,7 +23,13 @@ export interface RawRecord {
   readonly headers?: Readonly<Record<string, Buffer | string | (Buffer | string)[] | undefined>>
 }
 
-export type QuarantineReason = ParseFault | ProjectionFault | 'not-a-customers-event' | 'too-far-in-future'
+export type QuarantineReason =
+  | ParseFault
+  | ProjectionFault
+  | 'not-a-customers-event'
+  | 'too-far-in-future'
+  | 'named-by-setting'
+  | 'unreadable-batch'
 
 /** A record that can never be handled, and why. */
 export interface Poison {
@@ -48,6 +54,8 @@ export interface ProjectOptions {
   readonly partition: number
   readonly projection: number
   readonly maxFutureMs: number
+  /** Records that a person wants in quarantine, as `topic/partition/offset`. */
+  readonly named: ReadonlySet<string>
   readonly now: number
 }
 
@@ -102,11 +110,15 @@ const newestOfEach = (candidates: readonly Candidate[]) => {
  * Reduces records of one partition, in order, to what Redis must be told. Every record is counted in exactly one place of the result. Only the newest event of
  * a customer is turned into a hash; if that proves impossible it is poison, and the next newest takes its place.
  */
-export const project = (records: readonly RawRecord[], { topic, partition, projection, maxFutureMs, now }: ProjectOptions): Projected => {
+export const project = (
+  records: readonly RawRecord[],
+  { topic, partition, projection, maxFutureMs, named, now }: ProjectOptions,
+): Projected => {
   const poison: Poison[] = []
   let candidates: Candidate[] = []
   for (const record of records) {
-    const one = read(record, maxFutureMs)
+    const isNamed = named.size > 0 && named.has(`${topic}/${partition}/${record.offset}`)
+    const one = isNamed ? poisonOf(record, 'named-by-setting', 'QUARANTINE_RECORDS names this record') : read(record, maxFutureMs)
     if ('reason' in one) poison.push(one)
     else candidates.push(one)
   }

@@ -26,14 +26,25 @@ it('lets a record that Kafka refuses go without its key and detail, and the othe
   expect(stored).toEqual([record('a'), { ...record('too long'), key: null, headers: { reason: 'not-json' } }, record('b')])
 })
 
-it('rejects while Kafka refuses the value itself', async () => {
-  const { send } = kafka(() => 'refused')
-  await expect(sendToQuarantine(send, [record('a')])).rejects.toMatchObject({ kind: 'refused' })
+it('keeps the place of a record whose value Kafka refuses', async () => {
+  const { send, stored } = kafka(({ value }) => (value ? 'refused' : undefined))
+  await sendToQuarantine(send, [record('a')])
+  const detail = expect.stringContaining('the headers say where the record is')
+  expect(stored).toEqual([{ ...record('a'), key: null, value: null, headers: { reason: 'not-json', detail } }])
 })
 
-it('takes nothing from a record because of an outage, not even of one between two sends', async () => {
+it('lets records go without their keys if the partition of one is not available', async () => {
+  const { send, stored } = kafka(({ key }) => (String(key) === 'a' ? 'unavailable' : undefined))
+  await sendToQuarantine(send, [record('a'), record('b')])
+  expect(stored).toEqual([
+    { ...record('a'), key: null },
+    { ...record('b'), key: null },
+  ])
+})
+
+it('rejects in an outage, also in one between two sends', async () => {
   let sends = 0
-  const { send, stored } = kafka(() => (['refused', 'unavailable'] as const)[sends++])
+  const { send, stored } = kafka(() => (sends++ === 0 ? 'refused' : 'unavailable'))
   await expect(sendToQuarantine(send, [record('a')])).rejects.toMatchObject({ kind: 'unavailable' })
   expect(stored).toEqual([])
 })

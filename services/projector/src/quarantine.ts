@@ -1,32 +1,47 @@
-import { NotStoredError, type OutgoingRecord } from '@customer-stream/runtime/kafka'
+import { NotStoredError, type OutgoingRecord, type UnreadableBatch } from '@customer-stream/runtime/kafka'
 import { QUARANTINE_HEADERS, RAW_HEADERS } from '@customer-stream/schemas'
-import { contentTypeOf, type Poison } from './project.ts'
+import { contentTypeOf, type Poison, type QuarantineReason } from './project.ts'
 
 const MAX_DETAIL_CHARACTERS = 200
 
 type Send = (records: readonly OutgoingRecord[]) => Promise<void>
 
-/** Runs `instead` where Kafka refuses; an outage says nothing about the record, and is thrown on. */
-const ifRefused = async (sent: Promise<void>, instead: () => Promise<void>): Promise<void> => {
+/** Runs `instead` if the records are not stored for this reason. */
+const orElse = async (sent: Promise<void>, kind: NotStoredError['kind'], instead: () => Promise<void>): Promise<void> => {
   try {
     await sent
   } catch (error) {
-    if (!(error instanceof NotStoredError) || error.kind !== 'refused') throw error
+    if (!(error instanceof NotStoredError) || error.kind !== kind) throw error
     await instead()
   }
 }
 
+const withoutDetail = (record: OutgoingRecord): OutgoingRecord => {
+  const { [QUARANTINE_HEADERS.detail]: _, ...headers } = record.headers ?? {}
+  return { ...record, key: null, headers }
+}
+
+/** Keeps the place of a record whose bytes Kafka refuses: the topic that it came from still has them. */
+const pointerTo = (record: OutgoingRecord): OutgoingRecord => {
+  const detail = 'Kafka refuses these bytes in quarantine; the headers say where the record is'
+  return { ...record, key: null, value: null, headers: { ...record.headers, [QUARANTINE_HEADERS.detail]: detail } }
+}
+
 /**
- * Sends records to quarantine. One that Kafka refuses goes without its key and detail, in case those make it too large: a record that could not even be
- * quarantined would hold up its partition for ever. Rejects in an outage, and while Kafka refuses the value itself.
+ * Sends records to quarantine (dead-letter topic). A record that Kafka refuses is sent without its key and detail, which may make it too large, and at last
+ * without its value: a record that could not be quarantined would hold up its partition forever. If the partition of a key is not available, any other will do,
+ * since the order of quarantine means nothing. Rejects if none is available.
  */
-export const sendToQuarantine = (send: Send, records: readonly OutgoingRecord[]): Promise<void> =>
-  ifRefused(send(records), async () => {
-    for (const record of records) {
-      const { [QUARANTINE_HEADERS.detail]: _, ...headers } = record.headers ?? {}
-      await ifRefused(send([record]), () => send([{ ...record, key: null, headers }]))
+export const sendToQuarantine = (send: Send, records: readonly OutgoingRecord[]): Promise<void> => {
+  const sendEach = async (each: readonly OutgoingRecord[]) => {
+    for (const record of each) {
+      const smaller = () => orElse(send([withoutDetail(record)]), 'refused', () => send([pointerTo(record)]))
+      await orElse(send([record]), 'refused', smaller)
     }
-  })
+  }
+  const sendAll = (all: readonly OutgoingRecord[]) => orElse(send(all), 'refused', () => sendEach(all))
+  return orElse(sendAll(records), 'unavailable', () => sendAll(records.map((record) => ({ ...record, key: null }))))
+}
 
 /** The record that keeps a poison record's bytes, says why it is there and where it came from. */
 export const quarantineRecord = (
@@ -52,3 +67,23 @@ export const quarantineRecord = (
     },
   }
 }
+
+/** The record that says which offsets were passed over because their batch cannot be decoded. It has no value: there are no bytes to keep. */
+export const unreadableRecord = (
+  { offset, nextOffset, error }: UnreadableBatch,
+  from: { topic: string; partition: number },
+  quarantineTopic: string,
+): OutgoingRecord => ({
+  topic: quarantineTopic,
+  key: null,
+  value: null,
+  timestamp: Date.now(),
+  headers: {
+    [QUARANTINE_HEADERS.reason]: 'unreadable-batch' satisfies QuarantineReason,
+    [QUARANTINE_HEADERS.stage]: 'projector',
+    [QUARANTINE_HEADERS.detail]: `offsets ${offset} to ${BigInt(nextOffset) - 1n}: ${error.message}`.slice(0, MAX_DETAIL_CHARACTERS),
+    [QUARANTINE_HEADERS.topic]: from.topic,
+    [QUARANTINE_HEADERS.partition]: String(from.partition),
+    [QUARANTINE_HEADERS.offset]: offset,
+  },
+})

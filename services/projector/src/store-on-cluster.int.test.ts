@@ -2,8 +2,8 @@ import { createLogger, loadSettings } from '@customer-stream/runtime'
 import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
 import { type CustomerHash, clusterPositionsKeys, customerKey, positionField } from '@customer-stream/schemas'
 import { freshNames, type RedisCluster, startRedisCluster, waitUntil } from '@customer-stream/testing'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createStore } from './store.ts'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { createStore, type Store } from './store.ts'
 
 const TOPIC = 'raw'
 let cluster: RedisCluster
@@ -30,13 +30,24 @@ const snapshot = (customerUuid: string, timestamp = 1): CustomerHash => ({
 })
 const many = Array.from({ length: 300 }, (_, i) => `c${i}`)
 
+/** Applies a chunk from where the position is. */
+const apply = async (store: Store, customers: readonly CustomerHash[]) => {
+  const from = (await store.positions([0])).get(0)
+  return (await store.applyChunk(customers, 0, from, String(Number(from ?? 0) + 1))).stored
+}
+
 describe('customers on a cluster', () => {
   it('are spread over all masters, with outcomes in the order given', async () => {
     const { store, keyPrefix } = fresh()
     const seed = many.flatMap((uuid, i) => (i % 3 === 0 ? [] : [snapshot(uuid, i % 3 === 1 ? 2 : 3)]))
-    await store.apply(seed)
+    await apply(store, seed)
     const wanted = many.map((_, i) => ['applied', 'duplicate', 'stale'][i % 3])
-    expect(await store.apply(many.map((uuid) => snapshot(uuid, 2)))).toEqual(wanted)
+    expect(
+      await apply(
+        store,
+        many.map((uuid) => snapshot(uuid, 2)),
+      ),
+    ).toEqual(wanted)
     const keys = await Promise.all(cluster.masters.map((master) => master.client.keys(`${keyPrefix}customer:*`)))
     expect(keys.flat().length).toBe(many.length)
     expect(Math.min(...keys.map(({ length }) => length))).toBeGreaterThan(50)
@@ -44,22 +55,32 @@ describe('customers on a cluster', () => {
 
   it('are applied although a master has forgotten the script', async () => {
     const { store } = fresh()
-    await store.apply(many.map((uuid) => snapshot(uuid)))
+    await apply(
+      store,
+      many.map((uuid) => snapshot(uuid)),
+    )
     await cluster.masters[1]?.client.script('FLUSH')
-    expect(new Set(await store.apply(many.map((uuid) => snapshot(uuid, 2))))).toEqual(new Set(['applied']))
+    expect(
+      new Set(
+        await apply(
+          store,
+          many.map((uuid) => snapshot(uuid, 2)),
+        ),
+      ),
+    ).toEqual(new Set(['applied']))
   })
 
   it('are applied while their slot is on its way to another master, and after', async () => {
     const { store, keyPrefix } = fresh()
     const slot = Number(await client.cluster('KEYSLOT', customerKey('c0', keyPrefix)))
-    await store.apply([snapshot('c0')])
+    await apply(store, [snapshot('c0')])
     let timestamp = 1
     const to = await cluster.moveSlot(slot, async () => {
       timestamp += 1
       // The old owner may not make a key now. Once it has gone over, he answers ASK.
-      expect(await store.apply([snapshot('c0', timestamp)])).toEqual(['applied'])
+      expect(await apply(store, [snapshot('c0', timestamp)])).toEqual(['applied'])
     })
-    expect(await store.apply([snapshot('c0', 4), snapshot('c1')])).toEqual(['applied', 'applied'])
+    expect(await apply(store, [snapshot('c0', 4), snapshot('c1')])).toEqual(['applied', 'applied'])
     expect(await to.client.hget(customerKey('c0', keyPrefix), '_eventTimestamp')).toBe('4')
   })
 
@@ -67,7 +88,12 @@ describe('customers on a cluster', () => {
     const { store } = fresh()
     const [master] = cluster.masters
     await master?.kill()
-    await expect(store.apply(many.map((uuid) => snapshot(uuid)))).rejects.toThrow()
+    await expect(
+      apply(
+        store,
+        many.map((uuid) => snapshot(uuid)),
+      ),
+    ).rejects.toThrow()
     await expect(store.ping()).rejects.toThrow()
     await master?.restart()
     // The first call makes the client connect again, and fails.
@@ -76,7 +102,52 @@ describe('customers on a cluster', () => {
       () => store.ping().catch(String),
       (trouble) => trouble === undefined,
     )
-    expect((await store.apply(many.map((uuid) => snapshot(uuid, 2)))).length).toBe(many.length)
+    expect(
+      (
+        await apply(
+          store,
+          many.map((uuid) => snapshot(uuid, 2)),
+        )
+      ).length,
+    ).toBe(many.length)
+  })
+})
+
+describe('a master that is replaced by one that lacks its last writes', () => {
+  const customers = [snapshot('c0'), snapshot('c1')]
+  /** Runs before the n-th call of this method of the client. */
+  const before = (method: 'hset' | 'movePosition', run: () => Promise<unknown>) => {
+    const target = client as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>
+    const original = target[method]?.bind(client) as (...args: unknown[]) => Promise<unknown>
+    let done: Promise<unknown> | undefined
+    target[method] = async (...args) => {
+      done ??= run()
+      await done
+      return original(...args)
+    }
+    onTestFinished(() => void Reflect.deleteProperty(target, method))
+  }
+
+  it('is noticed if the customers are lost before the token is left', async () => {
+    const { store, keyPrefix } = fresh()
+    await store.movePosition(0, undefined, '7')
+    before('hset', () => client.del(customerKey('c0', keyPrefix)))
+    await expect(store.applyChunk(customers, 0, '7', '8')).rejects.toThrow('lacks customers')
+    expect((await store.positions([0])).get(0)).toBe('7')
+    expect(await store.applyChunk(customers, 0, '7', '8')).toEqual({ moved: true, stored: ['applied', 'duplicate'] })
+  })
+
+  it('is noticed if it is set back before the token, after the customers were looked at', async () => {
+    const { store, keyPrefix, copies } = fresh()
+    await store.movePosition(0, undefined, '7')
+    const { movePosition } = client as unknown as { movePosition: object }
+    expect(movePosition).toBeDefined()
+    before('movePosition', async () => {
+      await client.del(customerKey('c0', keyPrefix))
+      await Promise.all(copies.map((copy) => client.hdel(copy, `${positionField(TOPIC, 0)}#token`)))
+    })
+    await expect(store.applyChunk(customers, 0, '7', '8')).rejects.toThrow('token')
+    expect((await store.positions([0])).get(0)).toBe('7')
   })
 })
 

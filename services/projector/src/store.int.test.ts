@@ -1,5 +1,7 @@
 import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync } from 'node:fs'
+import { type AddressInfo, connect as connectSocket, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createLogger, loadSettings } from '@customer-stream/runtime'
@@ -16,8 +18,8 @@ import {
 import { freshNames } from '@customer-stream/testing'
 import { startRedis, testRedisUrl } from '@customer-stream/testing/vitest'
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createStore } from './store.ts'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { createStore, type Store } from './store.ts'
 
 const TOPIC = 'raw'
 const connections: RedisClient[] = []
@@ -57,23 +59,31 @@ const snapshot = ({ timestamp, id }: Version, fields: object = {}, customerUuid 
 const asObject = ({ fieldsAndValues }: CustomerHash) =>
   Object.fromEntries(fieldsAndValues.flatMap((field, i) => (i % 2 ? [] : [[field, fieldsAndValues[i + 1]]])))
 
-describe('apply', () => {
+/** Applies a chunk from where the position is. */
+const apply = async (store: Store, customers: readonly CustomerHash[]) => {
+  const from = (await store.positions([0])).get(0)
+  const { moved, stored } = await store.applyChunk(customers, 0, from, String(Number(from ?? 0) + 1))
+  expect(moved).toBe(true)
+  return stored
+}
+
+describe('applyChunk', () => {
   it('replaces the whole hash, so that no field of the older event survives', async () => {
     const { store, keyOf } = fresh()
     const customers = ['a', 'b']
     const older = customers.map((uuid) => snapshot({ timestamp: 1, id: 'a' }, { firstName: 'Ann', company: 'gone' }, uuid))
     const newer = customers.map((uuid) => snapshot({ timestamp: 2, id: 'b' }, { firstName: 'Anna' }, uuid))
-    expect(await store.apply(older)).toEqual(['applied', 'applied'])
-    expect(await store.apply(newer)).toEqual(['applied', 'applied'])
+    expect(await apply(store, older)).toEqual(['applied', 'applied'])
+    expect(await apply(store, newer)).toEqual(['applied', 'applied'])
     expect(await Promise.all(customers.map((uuid) => redis.hgetall(keyOf(uuid))))).toEqual(newer.map(asObject))
   })
 
   it('tells applied, duplicate and stale apart, for many customers in one call', async () => {
     const { store } = fresh()
     const at = (timestamp: number, customer: string) => snapshot({ timestamp, id: 'e' }, {}, customer)
-    expect(await store.apply([at(5, 'a'), at(5, 'b'), at(5, 'c')])).toEqual(['applied', 'applied', 'applied'])
-    expect(await store.apply([at(6, 'a'), at(5, 'b'), at(4, 'c'), at(1, 'd')])).toEqual(['applied', 'duplicate', 'stale', 'applied'])
-    expect(await store.apply([])).toEqual([])
+    expect(await apply(store, [at(5, 'a'), at(5, 'b'), at(5, 'c')])).toEqual(['applied', 'applied', 'applied'])
+    expect(await apply(store, [at(6, 'a'), at(5, 'b'), at(4, 'c'), at(1, 'd')])).toEqual(['applied', 'duplicate', 'stale', 'applied'])
+    expect(await apply(store, [])).toEqual([])
   })
 
   it('ends in the same hash for any order and repetition of events, as compareVersions has it', async () => {
@@ -81,8 +91,8 @@ describe('apply', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(version, { minLength: 1, maxLength: 8 }), async (versions) => {
         const { store, keyOf } = fresh()
-        for (const v of versions) await store.apply([snapshot(v, { firstName: `${v.timestamp} ${v.id}` })])
-        for (const v of versions) await store.apply([snapshot(v, { firstName: `${v.timestamp} ${v.id}` })])
+        for (const v of versions) await apply(store, [snapshot(v, { firstName: `${v.timestamp} ${v.id}` })])
+        for (const v of versions) await apply(store, [snapshot(v, { firstName: `${v.timestamp} ${v.id}` })])
         const newest = versions.reduce((kept, next) => (compareVersions(next, kept) > 0 ? next : kept))
         const stored = customerFromHash(await redis.hgetall(keyOf('c')))
         expect(stored).toMatchObject({ ok: true, value: { version: newest, customer: { firstName: `${newest.timestamp} ${newest.id}` } } })
@@ -96,7 +106,7 @@ describe('apply', () => {
     const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`field ${i}`, `value ${i}`]))
     const fields = { ...many, ...JSON.parse('{"__proto__":"p","constructor":"c","😀":"\\u0000","empty":""}') }
     const hash = snapshot({ timestamp: 1, id: 'e' }, fields)
-    expect(await store.apply([hash])).toEqual(['applied'])
+    expect(await apply(store, [hash])).toEqual(['applied'])
     expect(new Map(Object.entries(await redis.hgetall(keyOf('c'))))).toEqual(new Map(Object.entries(asObject(hash))))
     expect(await redis.hlen(keyOf('c'))).toBe(hash.fieldsAndValues.length / 2)
   })
@@ -111,25 +121,142 @@ describe('apply', () => {
     ['10 000 characters', 'x'.repeat(10_000)],
   ])('finds a customer again whose uuid is %s', async (_, uuid) => {
     const { store, keyOf } = fresh()
-    await store.apply([snapshot({ timestamp: 1, id: 'e' }, {}, uuid)])
+    await apply(store, [snapshot({ timestamp: 1, id: 'e' }, {}, uuid)])
     expect(await redis.hget(keyOf(uuid), 'customerUuid')).toBe(uuid)
   })
 
   it('replaces a key of ours that is no hash', async () => {
     const { store, keyOf } = fresh()
     await redis.set(keyOf('c'), 'not a hash')
-    expect(await store.apply([snapshot({ timestamp: 1, id: 'e' })])).toEqual(['applied'])
+    expect(await apply(store, [snapshot({ timestamp: 1, id: 'e' })])).toEqual(['applied'])
     expect(await redis.type(keyOf('c'))).toBe('hash')
   })
 
   it('writes the same event anew for a raised projection, and not for a lower one', async () => {
     const { storeOf, keyOf } = fresh()
     const version = { timestamp: 5, id: 'e' }
-    await storeOf(1).apply([snapshot(version, { firstName: 'old layout' })])
-    expect(await storeOf(2).apply([snapshot({ timestamp: 4, id: 'z' }, {}, 'c', 2)])).toEqual(['stale'])
-    expect(await storeOf(2).apply([snapshot(version, { firstName: 'new layout' }, 'c', 2)])).toEqual(['applied'])
-    expect(await storeOf(1).apply([snapshot(version, { firstName: 'old layout' })])).toEqual(['duplicate'])
+    await apply(storeOf(1), [snapshot(version, { firstName: 'old layout' })])
+    expect(await apply(storeOf(2), [snapshot({ timestamp: 4, id: 'z' }, {}, 'c', 2)])).toEqual(['stale'])
+    expect(await apply(storeOf(2), [snapshot(version, { firstName: 'new layout' }, 'c', 2)])).toEqual(['applied'])
+    expect(await apply(storeOf(1), [snapshot(version, { firstName: 'old layout' })])).toEqual(['duplicate'])
     expect(await redis.hget(keyOf('c'), 'firstName')).toBe('new layout')
+  })
+})
+
+describe('a hash of others', () => {
+  it('takes off a time to live that somebody gave a customer', async () => {
+    const { store, keyOf } = fresh()
+    await apply(store, [snapshot({ timestamp: 1, id: 'e' })])
+    await redis.expire(keyOf('c'), 1000)
+    await apply(store, [snapshot({ timestamp: 2, id: 'e' })])
+    expect(await redis.ttl(keyOf('c'))).toBe(-1)
+  })
+
+  it('loses every old field, also if two new names are one in UTF-8', async () => {
+    const { store, keyOf } = fresh()
+    await apply(store, [snapshot({ timestamp: 1, id: 'e' }, { gone: 'old' })])
+    await apply(store, [snapshot({ timestamp: 2, id: 'e' }, { '\ud800': 'a', '\ud801': 'b' })])
+    const fields = await redis.hgetall(keyOf('c'))
+    expect(fields).not.toHaveProperty('gone')
+    expect(fields).toMatchObject({ '\ufffd': 'a', '_customer.\ufffd': 'b' })
+  })
+})
+
+describe('a Redis user without', () => {
+  it.each(['hdel', 'hlen', 'hkeys', 'persist'])('a Redis user without +%s replaces nothing by halves', async (command) => {
+    const server = await startRedis({})
+    onTestFinished(() => server.stop())
+    const admin = await connect(server.url)
+    await admin.call('ACL', 'SETUSER', 'few', 'on', '>secret', '~*', '+@all', `-${command}`)
+    const { host } = new URL(server.url)
+    const { keyPrefix } = freshNames()
+    const stores = [admin, await connect(`redis://few:secret@${host}`)].map((client) =>
+      createStore(client, { keyPrefix, topic: TOPIC, projection: 1 }),
+    )
+    const [byAdmin, byFew] = stores as [Store, Store]
+    await apply(byAdmin, [snapshot({ timestamp: 1, id: 'e' }, { company: 'old' })])
+    const newer = [snapshot({ timestamp: 2, id: 'e' }, { firstName: 'new' })]
+    await expect(apply(byFew, newer)).rejects.toThrow(/NOPERM|can't run this command|no permissions/)
+    expect(await byAdmin.positions([0])).toEqual(new Map([[0, '1']]))
+    await admin.call('ACL', 'SETUSER', 'few', `+${command}`)
+    expect(await apply(byFew, newer)).toEqual(['applied'])
+    expect(await admin.hgetall(customerKey('c', keyPrefix))).toEqual(asObject(newer[0] as CustomerHash))
+  })
+})
+
+describe('a Redis that is replaced behind its address', () => {
+  /** Keeps the client's connection, and sends all from the n-th script on to another server, after the first has answered all before. */
+  const openSwitch = async (first: string, second: string, nth: number) => {
+    const dial = (url: string) => connectSocket(Number(new URL(url).port), new URL(url).hostname)
+    const server = createServer((client) => {
+      const old = dial(first)
+      let [scripts, held, next] = [0, '', undefined as Socket | undefined]
+      const isSwitching = () => scripts >= nth
+      client.on('data', (data) => {
+        let text = data.toString('latin1')
+        if (next) return void next.write(data)
+        if (isSwitching()) return void (held += text)
+        for (const { index } of text.matchAll(/\*\d+\r\n\$\d\r\neval(sha)?\r\n/gi)) {
+          scripts += 1
+          if (!isSwitching()) continue
+          held = text.slice(index)
+          text = `${text.slice(0, index)}*2\r\n$4\r\nECHO\r\n$4\r\nlast\r\n`
+          break
+        }
+        old.write(text, 'latin1')
+      })
+      old.on('data', (reply) => {
+        const end = reply.indexOf('$4\r\nlast\r\n')
+        client.write(end < 0 ? reply : reply.subarray(0, end))
+        if (end < 0) return
+        next = dial(second)
+        next.on('data', (later) => client.write(later))
+        next.write(held, 'latin1')
+      })
+      for (const event of ['close', 'error']) {
+        client.on(event, () => {
+          old.destroy()
+          next?.destroy()
+        })
+      }
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    onTestFinished(() => void server.close())
+    return `redis://127.0.0.1:${(server.address() as AddressInfo).port}`
+  }
+
+  // A chunk of 600 customers takes three calls.
+  it.each([1, 2, 3, 4])('rejects a chunk of which another Redis has only the end, from its script %i on', async (nth) => {
+    const server = await startRedis({})
+    onTestFinished(() => server.stop())
+    const { keyPrefix } = freshNames()
+    const options = { keyPrefix, topic: TOPIC, projection: 1 }
+    const direct = createStore(await connect(server.url), options)
+    // The replica that is promoted has everything up to here.
+    for (const store of [createStore(redis, options), direct]) await store.movePosition(0, undefined, '7')
+    const store = createStore(await connect(await openSwitch(testRedisUrl(), server.url, nth)), options)
+    const customers = Array.from({ length: 600 }, (_, i) => snapshot({ timestamp: 1, id: 'e' }, {}, `c${i}`))
+    const { moved } = await store.applyChunk(customers, 0, '7', '607').catch(() => ({ moved: false }))
+    const position = (await direct.positions([0])).get(0)
+    const client = await connect(server.url)
+    const present = (await Promise.all(customers.map(({ customerUuid }) => client.exists(customerKey(customerUuid, keyPrefix))))).filter(
+      Boolean,
+    ).length
+    // The fourth script is after the chunk; the other server then saw nothing of it, and its old position is right.
+    expect([moved, position, present === 600]).toEqual([nth === 1 || nth === 4, nth === 1 ? '607' : '7', nth === 1])
+    expect(await direct.applyChunk(customers, 0, position, '607')).toMatchObject({ moved: true })
+    expect((await Promise.all(customers.map(({ customerUuid }) => client.exists(customerKey(customerUuid, keyPrefix))))).includes(0)).toBe(
+      false,
+    )
+  })
+
+  it('writes nothing if the position is elsewhere, and everything again if it is already there', async () => {
+    const { store, keyOf } = fresh()
+    await store.movePosition(0, undefined, '7')
+    expect(await store.applyChunk([snapshot({ timestamp: 1, id: 'e' })], 0, '6', '8')).toEqual({ moved: false, stored: [] })
+    expect(await redis.exists(keyOf('c'))).toBe(0)
+    expect(await store.applyChunk([snapshot({ timestamp: 1, id: 'e' })], 0, '6', '7')).toEqual({ moved: true, stored: ['applied'] })
   })
 })
 
@@ -167,10 +294,10 @@ describe('the order of versions in Lua', () => {
       await fc.assert(
         fc.asyncProperty(id, id, async (a, b) => {
           const { store } = fresh(client)
-          await store.apply([snapshot({ timestamp: 1, id: a })])
+          await apply(store, [snapshot({ timestamp: 1, id: a })])
           const order = Math.sign(compareVersions({ timestamp: 1, id: b }, { timestamp: 1, id: a }))
           expect(order).toBe(Buffer.compare(Buffer.from(b), Buffer.from(a)))
-          expect(await store.apply([snapshot({ timestamp: 1, id: b })])).toEqual([['stale', 'duplicate', 'applied'][order + 1]])
+          expect(await apply(store, [snapshot({ timestamp: 1, id: b })])).toEqual([['stale', 'duplicate', 'applied'][order + 1]])
         }),
         { numRuns: 200 },
       )
@@ -187,17 +314,17 @@ describe('a Redis without memory', () => {
       const client = await connect(server.url)
       const { store, keyOf } = fresh(client)
       const before = snapshot({ timestamp: 1, id: 'e' }, { firstName: 'before' })
-      await store.apply([before])
+      await apply(store, [before])
       // Large values first, then ever smaller ones: a large command counts its own buffer and is refused early.
       for (const bytes of [100_000, 1000, 10]) {
         for (let i = 0; ; i++) if ((await client.set(`fill ${bytes} ${i}`, 'x'.repeat(bytes)).catch(() => 'full')) === 'full') break
       }
       const after = [snapshot({ timestamp: 2, id: 'e' }, { firstName: 'after' }), snapshot({ timestamp: 1, id: 'e' }, {}, 'new customer')]
-      await expect(store.apply(after)).rejects.toThrow('OOM')
-      await expect(store.movePosition(0, undefined, '7')).rejects.toThrow('OOM')
+      await expect(apply(store, after)).rejects.toThrow('OOM')
+      await expect(store.movePosition(1, undefined, '7')).rejects.toThrow('OOM')
       expect(await client.hgetall(keyOf('c'))).toEqual(asObject(before))
       await client.config('SET', 'maxmemory', '0')
-      expect(await store.apply(after)).toEqual(['applied', 'applied'])
+      expect(await apply(store, after)).toEqual(['applied', 'applied'])
     } finally {
       await server.stop()
     }

@@ -1,14 +1,33 @@
+import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { TopicIdentity } from '@customer-stream/runtime/kafka'
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
-import { type CustomerHash, clusterPositionsKeys, customerKey, positionField, positionsKey } from '@customer-stream/schemas'
+import {
+  type CustomerHash,
+  clusterPositionsKeys,
+  compareVersions,
+  customerKey,
+  META,
+  positionField,
+  positionsKey,
+} from '@customer-stream/schemas'
 
 /** What became of one snapshot in Redis. */
 export type StoreOutcome = 'applied' | 'duplicate' | 'stale'
 
+export interface AppliedChunk {
+  readonly moved: boolean
+  readonly stored: readonly StoreOutcome[]
+}
+
 export interface Store {
-  /** Writes what is newer; the outcomes are in the order given. At most one snapshot per customer. */
-  apply(customers: readonly CustomerHash[]): Promise<StoreOutcome[]>
+  /**
+   * Writes the customers that are newer than the stored ones, then moves the position from `from` to `to`. The position moves only on a Redis that holds these
+   * customers: one that failed over or was restored in between leaves it, or rejects.
+   * @param customers at most one snapshot of each.
+   * @returns the outcome of each, and whether the position is `to` now. If it is elsewhere than `from`, nothing needs to have been written.
+   */
+  applyChunk(customers: readonly CustomerHash[], partition: number, from: string | undefined, to: string): Promise<AppliedChunk>
   /** The next offset to apply of each partition, undefined where Redis knows none. */
   positions(partitions: readonly number[]): Promise<Map<number, string | undefined>>
   /** Moves a position if it is where `from` says. @returns whether it now is `to`. */
@@ -41,6 +60,9 @@ const outcomes = new Map<number, StoreOutcome>([
 
 const ANNOUNCEMENT_MS = 60_000
 
+/** The Lua scripts know it as well. No topic's partition ends like this. */
+const TOKEN_SUFFIX = '#token'
+
 /** Redis does nothing else during a call, some 20 µs for each customer. */
 const CUSTOMERS_PER_CALL = 250
 
@@ -48,8 +70,16 @@ const script = (name: string): string => readFileSync(new URL(`./lua/${name}.lua
 
 type Scripts = RedisClient & {
   applySnapshots(keyCount: number, keys: readonly string[], args: readonly (string | number)[]): Promise<number[]>
-  movePosition(key: string, field: string, from: string, to: string): Promise<number>
+  movePosition(key: string, field: string, from: string, to: string, token: string): Promise<number>
   claimPositions(key: string, topic: string, cluster: string, topicId: string, startOver: string): Promise<Claim>
+}
+
+/** An attempt that may simply be repeated: the position has not moved. */
+class LostChunkError extends Error {
+  override readonly name = 'LostChunkError'
+  constructor() {
+    super('Redis lacks customers of this chunk that it had just taken: it failed over, or was restored')
+  }
 }
 
 type Claim = ['claimed'] | ['deleted', number, string] | ['refused', string]
@@ -80,42 +110,89 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   const redis = client as Scripts
   const clustered = isCluster(client)
   const copies = clustered ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
+  const tokenField = (field: string) => `${field}${TOKEN_SUFFIX}`
   const fieldOf = (partition: number) => positionField(topic, partition)
   const memberKeyPrefix = `${keyPrefix}positions:member:`
 
-  // A slot of a cluster holds hardly ever two customers of a chunk, and a call with two keys would have to wait while a slot moves (TRYAGAIN).
-  const customersPerCall = clustered ? 1 : CUSTOMERS_PER_CALL
-  const applyAtOnce = async (customers: readonly CustomerHash[]): Promise<StoreOutcome[]> => {
+  /** One call of apply-snapshots.lua. `position`: its arguments 2 to 6, none on a cluster. */
+  const applyAtOnce = async (customers: readonly CustomerHash[], position: readonly string[] = ['']): Promise<AppliedChunk> => {
+    const [positions = ''] = copies
     const keys = customers.map(({ customerUuid }) => customerKey(customerUuid, keyPrefix))
-    const args: (string | number)[] = [projection]
+    if (position.length > 1) keys.push(positions)
+    const args: (string | number)[] = [projection, ...position]
     for (const { version, fieldsAndValues } of customers) {
       args.push(version.timestamp, version.id, fieldsAndValues.length)
       for (const part of fieldsAndValues) args.push(part)
     }
-    const replies = await redis.applySnapshots(keys.length, keys, args)
-    return customers.map((_, i) => {
+    const [state, ...replies] = await redis.applySnapshots(keys.length, keys, args)
+    if (state === 0) return { moved: false, stored: [] }
+    if (state === -1) throw new LostChunkError()
+    const stored = customers.map((_, i) => {
       const outcome = outcomes.get(replies[i] ?? Number.NaN)
       // Counting an unknown reply as done would move the position over an event that may not be stored.
       if (outcome === undefined) throw new Error(`apply-snapshots.lua replied ${String(replies[i])}`)
       return outcome
     })
+    if (state !== 1) throw new Error(`apply-snapshots.lua replied ${String(state)}`)
+    return { moved: true, stored }
+  }
+
+  /**
+   * In one call if possible. Otherwise each call leaves a token beside the position and the next demands it; the last one moves the position. A Redis that
+   * has the token also has the customers before it, because a replica and an append-only file lose nothing but the end.
+   */
+  const applyOnOne: Store['applyChunk'] = async (customers, partition, from, to) => {
+    const chunk = randomUUID()
+    const calls = Math.max(1, Math.ceil(customers.length / CUSTOMERS_PER_CALL))
+    const token = (call: number) => (call === 0 || call === calls ? '' : `${chunk}/${call}`)
+    const done = await all(
+      Array.from({ length: calls }, (_, call) =>
+        applyAtOnce(customers.slice(call * CUSTOMERS_PER_CALL, (call + 1) * CUSTOMERS_PER_CALL), [
+          fieldOf(partition),
+          from ?? '',
+          to,
+          token(call),
+          token(call + 1),
+        ]),
+      ),
+    )
+    return { moved: done.every(({ moved }) => moved), stored: done.flatMap(({ stored }) => stored) }
+  }
+
+  /**
+   * A customer's slot is not the position's, so that no call can do both. Therefore: write the customers, leave a token beside each copy of the position, look
+   * whether the customers are still there, and let the move demand the token. A master that was replaced before the token lacks customers when we look; one
+   * that is replaced later has the customers, or lacks the token.
+   */
+  const applyOnCluster: Store['applyChunk'] = async (customers, partition, from, to) => {
+    const field = fieldOf(partition)
+    // One by one: two customers hardly ever share a slot, and a call with two keys would have to wait while a slot moves (TRYAGAIN).
+    const applied = await all(customers.map((customer) => applyAtOnce([customer])))
+    const token = randomUUID()
+    await all(copies.map((key) => redis.hset(key, tokenField(field), token)))
+    const found = await all(
+      customers.map(({ customerUuid }) => redis.hmget(customerKey(customerUuid, keyPrefix), META.eventTimestamp, META.eventId)),
+    )
+    for (const [i, [timestamp, id]] of found.entries()) {
+      const { version } = customers[i] as CustomerHash
+      if (!timestamp || !id || compareVersions({ timestamp: Number(timestamp), id }, version) < 0) throw new LostChunkError()
+    }
+    const moved = await all(copies.map((key) => redis.movePosition(key, field, from ?? '', to, token)))
+    return { moved: moved.every((reply) => reply === 1), stored: applied.flatMap(({ stored }) => stored) }
   }
 
   /** A master that was set back has a lower position than the others: these follow it, since what is applied twice does no harm. */
   const level = async (partition: number, offsets: readonly (string | undefined)[]): Promise<string | undefined> => {
     const low = lowest(offsets)
     if (low === undefined) return undefined
-    await all(copies.flatMap((key, i) => (offsets[i] === low ? [] : [redis.movePosition(key, fieldOf(partition), offsets[i] ?? '', low)])))
+    await all(
+      copies.flatMap((key, i) => (offsets[i] === low ? [] : [redis.movePosition(key, fieldOf(partition), offsets[i] ?? '', low, '')])),
+    )
     return low
   }
 
   return {
-    apply: async (customers) => {
-      const calls: Promise<StoreOutcome[]>[] = []
-      for (let start = 0; start < customers.length; start += customersPerCall)
-        calls.push(applyAtOnce(customers.slice(start, start + customersPerCall)))
-      return (await all(calls)).flat()
-    },
+    applyChunk: clustered ? applyOnCluster : applyOnOne,
     positions: async (partitions) => {
       if (partitions.length === 0) return new Map()
       const stored = await all(copies.map((key) => redis.hmget(key, ...partitions.map(fieldOf))))
@@ -130,7 +207,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
       return new Map(partitions.map((partition, i) => [partition, levelled[i]]))
     },
     movePosition: async (partition, from, to) => {
-      const moved = await all(copies.map((key) => redis.movePosition(key, fieldOf(partition), from ?? '', to)))
+      const moved = await all(copies.map((key) => redis.movePosition(key, fieldOf(partition), from ?? '', to, '')))
       return moved.every((reply) => reply === 1)
     },
     peekPositions: async (partitions) => {

@@ -66,6 +66,8 @@ export interface Watermarks {
 export interface PartitionConsumer {
   start(): Promise<void>
   seek(partition: number, offset: string): void
+  /** Fetches nothing from this partition until the returned function is called. The other partitions are not held up. */
+  hold(partition: number): () => void
   /** For lag monitoring only; positions live elsewhere. @returns whether Kafka took it. Never throws. */
   commit(offsets: ReadonlyMap<number, string>): Promise<boolean>
   /** Of the partitions whose leader answers. */
@@ -151,7 +153,8 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
       if (next !== undefined) resolveOffset(String(BigInt(next) - 1n))
     } catch (error) {
       // Thrown on, a TypeError would end the consumer for good while the process lives; another error would be retried for ever.
-      options.onDead(error as Error)
+      const place = `${topic}/${batch.partition} from offset ${fetchedFrom(batch)}`
+      options.onDead(new Error(`${place}: ${(error as Error).message}`, { cause: error }))
     } finally {
       clearInterval(beat)
       underWay.delete(lost)
@@ -239,6 +242,19 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
         // Only between two runs of a consumer that starts again; the next assignment seeks anew.
         logger.debug({ err: error, partition, offset }, 'seek while the consumer is not running')
       }
+    },
+    hold: (partition) => {
+      const partitions = [{ topic, partitions: [partition] }]
+      // Neither is possible between two runs of a consumer that starts again, which then fetches from the partition as from any.
+      const orNot = (change: () => void) => {
+        try {
+          change()
+        } catch (error) {
+          logger.debug({ err: error, partition }, 'pause or resume while the consumer is not running')
+        }
+      }
+      orNot(() => consumer.pause(partitions))
+      return () => orNot(() => consumer.resume(partitions))
     },
     commit: async (offsets) => {
       try {

@@ -1,19 +1,39 @@
 --[[
-Applies snapshots of many customers: each replaces its customer's whole hash if it is newer than what is stored.
+Applies snapshots of many customers: each replaces its customer's whole hash if it is newer than the stored one. On one Redis it also moves
+the position of their partition, in the same call.
 
 KEYS[i]  key of customer i; on Redis Cluster all of one slot
+         after them, if ARGV[2] is not '': the hash of positions
 ARGV[1]  number of the projection that writes
+ARGV[2]  field of the position, topic/partition; '' leaves positions alone, and ARGV[3] to ARGV[6] are missing
+ARGV[3]  the offset expected there
+ARGV[4]  the next offset to apply
+ARGV[5]  token that the call before this one has left; '' if this is the first of a chunk
+ARGV[6]  token to leave for the next call; '' if this is the last of a chunk, which moves the position
 then for each customer in the order of KEYS:
          timestamp, event id, count of the following, field, value, field, value, ...
 
-Reply    for each customer 1 = applied, 0 = duplicate (the same event is stored), -1 = stale (a newer one is stored)
+Reply    first 1 = done; 0 = the position is elsewhere, nothing was written; -1 = the token is missing, nothing was written
+         then for each customer 1 = applied, 0 = duplicate (the same event is stored), -1 = stale (a newer one is stored)
 
-Atomic because compare and replace must not be torn apart by another projector, and a reader must never see half a customer.
+Atomic because compare and replace must not be torn apart by another projector, because a reader must never see half a customer, and
+because a position must not move on a Redis that lacks the customers it stands for.
 The field names are META of @customer-stream/schemas; the order of versions is compareVersions there.
 ]]
 local projection = tonumber(ARGV[1])
-local cursor = 2
-local reply = {}
+local position = ARGV[2]
+local cursor = 3
+local customers = #KEYS
+local reply = { 1 }
+
+if position ~= '' then
+  cursor = 7
+  customers = customers - 1
+  local stored = redis.call('HGET', KEYS[#KEYS], position) or ''
+  -- The position may already be there: the reply of an earlier attempt may have been lost.
+  if stored ~= ARGV[3] and stored ~= ARGV[4] then return { 0 } end
+  if ARGV[5] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#token') ~= ARGV[5] then return { -1 } end
+end
 
 -- By bytes. Lua's own < on strings follows the server's locale: replicas and replays would disagree.
 local function compare_bytes(a, b)
@@ -41,7 +61,20 @@ local function compare_with_stored(key, timestamp, id)
   return order
 end
 
-for i, key in ipairs(KEYS) do
+-- Fields that the new snapshot lacks, and a time to live that somebody gave the key: HSET keeps both.
+local function remove_rest(key, first, last)
+  if redis.call('HLEN', key) > (last - first + 1) / 2 then
+    local current = {}
+    for at = first, last, 2 do current[ARGV[at]] = true end
+    for _, field in ipairs(redis.call('HKEYS', key)) do
+      if not current[field] then redis.call('HDEL', key, field) end
+    end
+  end
+  redis.call('PERSIST', key)
+end
+
+for i = 1, customers do
+  local key = KEYS[i]
   local timestamp, id, count = tonumber(ARGV[cursor]), ARGV[cursor + 1], tonumber(ARGV[cursor + 2])
   local first = cursor + 3
   local last = cursor + 2 + count
@@ -59,18 +92,26 @@ for i, key in ipairs(KEYS) do
     for from = first, last, 4000 do
       redis.call('HSET', key, unpack(ARGV, from, math.min(from + 3999, last)))
     end
-    if redis.call('HLEN', key) > count / 2 then
-      local current = {}
-      for at = first, last, 2 do current[ARGV[at]] = true end
-      for _, field in ipairs(redis.call('HKEYS', key)) do
-        if not current[field] then redis.call('HDEL', key, field) end
-      end
+    local done, failure = pcall(remove_rest, key, first, last)
+    if not done then
+      -- A right is missing. Without a version the hash does not count as this event, which is then applied again when the right is granted.
+      redis.call('HSET', key, '_eventTimestamp', '')
+      error(failure, 0)
     end
-    reply[i] = 1
+    reply[i + 1] = 1
   elseif order == 0 then
-    reply[i] = 0
+    reply[i + 1] = 0
   else
-    reply[i] = -1
+    reply[i + 1] = -1
+  end
+end
+
+if position ~= '' then
+  if ARGV[6] ~= '' then
+    redis.call('HSET', KEYS[#KEYS], position .. '#token', ARGV[6])
+  else
+    redis.call('HSET', KEYS[#KEYS], position, ARGV[4])
+    if ARGV[5] ~= '' then redis.call('HDEL', KEYS[#KEYS], position .. '#token') end
   end
 end
 return reply
