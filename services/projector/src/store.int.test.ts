@@ -195,7 +195,10 @@ describe('a Redis that is replaced behind its address', () => {
       client.on('data', (data) => {
         let text = data.toString('latin1')
         if (next) return void next.write(data)
-        if (isSwitching()) return void (held += text)
+        if (isSwitching()) {
+          held += text
+          return
+        }
         for (const { index } of text.matchAll(/\*\d+\r\n\$\d\r\neval(sha)?\r\n/gi)) {
           scripts += 1
           if (!isSwitching()) continue
