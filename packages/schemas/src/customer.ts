@@ -151,6 +151,7 @@ export const customerToHash = (event: CustomersEvent, from: Provenance): Result<
   if (!version.ok) return version
   const { customer, vehicles, addresses, ...neighbours } = event.customerWithVehicles
   const fields = new Map<string, string>()
+  const takenBy = new Map<string, string>()
   const add = (source: string, entries: JsonObject) => {
     for (const [given, value] of Object.entries(entries)) {
       const text = toText(value)
@@ -158,7 +159,9 @@ export const customerToHash = (event: CustomersEvent, from: Provenance): Result<
       // As Redis stores it. Otherwise two names would be counted that are one field there.
       const name = given.toWellFormed()
       const field = escapeName(name)
-      const taken = fields.has(field) || (source !== 'envelope' && envelopeFields.has(field))
+      // Two names of one source may become one: as in Redis, the later value stays.
+      const taken = (takenBy.get(field) ?? source) !== source || (source !== 'envelope' && envelopeFields.has(field))
+      if (!taken) takenBy.set(field, source)
       fields.set(taken ? `_${source}.${name}` : field, text)
     }
   }

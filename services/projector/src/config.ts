@@ -1,4 +1,4 @@
-import { choice, integer, type Loaded, optionalText, processSettings, recordPlaces, type Rule } from '@customer-stream/runtime'
+import { choice, integer, type Loaded, optionalText, processSettings, type Rule, recordPlaces } from '@customer-stream/runtime'
 import { kafkaSettings } from '@customer-stream/runtime/kafka'
 import { redisSettings } from '@customer-stream/runtime/redis'
 import { DEFAULT_KEY_PREFIX, DEFAULT_TOPIC_PREFIX, MAX_FUTURE_MS, PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'

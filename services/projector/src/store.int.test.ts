@@ -158,7 +158,7 @@ describe('a hash of others', () => {
     await apply(store, [snapshot({ timestamp: 2, id: 'e' }, { '\ud800': 'a', '\ud801': 'b' })])
     const fields = await redis.hgetall(keyOf('c'))
     expect(fields).not.toHaveProperty('gone')
-    expect(fields).toMatchObject({ '\ufffd': 'a', '_customer.\ufffd': 'b' })
+    expect(fields['\ufffd']).toBe('b')
   })
 })
 

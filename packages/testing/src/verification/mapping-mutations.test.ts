@@ -40,7 +40,7 @@ type Write = (redis: Redis, customerUuid: string, fields: Map<string, string>) =
 const TOPIC = 'customers'
 const NOW = 1_800_000_000_000
 const MAX_FUTURE_MS = 86_400_000
-const OPTIONS = { topic: TOPIC, partition: 3, projection: 2, maxFutureMs: MAX_FUTURE_MS, now: NOW + 5 }
+const OPTIONS = { topic: TOPIC, partition: 3, projection: 2, maxFutureMs: MAX_FUTURE_MS, now: NOW + 5, named: new Set<string>() }
 
 const body = (customer: string, { id = 'e1', timestamp = '1700000000000', beside = '', envelope = '' } = {}) =>
   `{"type":"customers","id":${JSON.stringify(id)},"timestamp":${timestamp}${envelope},"payload":${JSON.stringify(
