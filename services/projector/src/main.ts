@@ -42,7 +42,12 @@ import { createWatchdog } from './watchdog.ts'
 const COMMIT_INTERVAL_MS = 1000
 const LAG_INTERVAL_MS = 5000
 
-const settings = settingsOrExit('projector', projectorSettings, process.env, [...processRules, ...redisRules, ...kafkaRules, ...recordRules])
+const settings = settingsOrExit('projector', projectorSettings, process.env, [
+  ...processRules,
+  ...redisRules,
+  ...kafkaRules,
+  ...recordRules,
+])
 const logger = createLogger('projector', settings.LOG_LEVEL)
 const lifecycle = createLifecycle({ logger, deadlineMs: settings.SHUTDOWN_DEADLINE_MS })
 const registry = createRegistry('projector')

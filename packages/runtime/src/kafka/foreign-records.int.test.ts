@@ -1,6 +1,6 @@
 import { fetchEnds, freshNames, waitUntil } from '@customer-stream/testing'
 import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
-import { type Admin, CompressionTypes, ConfigResourceTypes, type Producer } from 'kafkajs'
+import { type Admin, CompressionTypes, ConfigResourceTypes, type Producer, type ProducerRecord } from 'kafkajs'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { decompressors } from './codecs.ts'
 import { createDiagnose, createPartitionConsumer, type FetchedBatch } from './index.ts'
@@ -31,6 +31,18 @@ const startProducer = async (transactionalId?: string): Promise<Producer> => {
   return producer
 }
 const values = (...texts: string[]) => ({ topic, messages: texts.map((value) => ({ key: value, value })) })
+
+/** The leader of a partition just made may not have heard of it. */
+const send = (producer: Producer, record: ProducerRecord) =>
+  waitUntil(
+    'it is stored',
+    () =>
+      producer.send(record).then(
+        () => 'stored',
+        ({ message }: Error) => message,
+      ),
+    (answer) => answer === 'stored',
+  )
 
 const startConsumer = async (maxFetchBytes = 1024 * 1024) => {
   const seen: string[] = []
@@ -71,7 +83,7 @@ describe('watermarks', () => {
   it('tell how many records an open transaction holds back', async () => {
     const { consumer } = await startConsumer()
     const watermarks = () => consumer.watermarks().then((all) => all.get(0))
-    await (await startProducer()).send(values('a', 'b'))
+    await send(await startProducer(), values('a', 'b'))
     expect(await watermarks()).toEqual({ low: '0', stable: '2', high: '2' })
     const open = await (await startProducer('open')).transaction()
     await open.send(values('c', 'd', 'e'))
@@ -85,7 +97,7 @@ describe('watermarks', () => {
 
 describe('transactions of others', () => {
   it('are passed over when aborted at the end of a quiet partition', async () => {
-    await (await startProducer()).send(values('a', 'b'))
+    await send(await startProducer(), values('a', 'b'))
     const { seen, batches, dead } = await startConsumer()
     await untilAt(batches, '2')
     const aborted = await (await startProducer('aborted')).transaction()
@@ -126,7 +138,7 @@ describe('transactions of others', () => {
   it('hold back what follows an open transaction, which goes on when it ends', async () => {
     const open = await (await startProducer('open')).transaction()
     await open.send(values('a'))
-    await (await startProducer()).send(values('b'))
+    await send(await startProducer(), values('b'))
     const { seen, batches } = await startConsumer()
     expect(seen).toEqual([])
     await open.commit()
@@ -142,7 +154,7 @@ it.each(['gzip', 'snappy', 'lz4', 'zstd'])('records that Java compressed by %s a
     resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configEntries: [{ name: 'compression.type', value: compression }] }],
   })
   const texts = Array.from({ length: 300 }, (_, i) => `${i} ${'customer '.repeat(i)}`)
-  await (await startProducer()).send(values(...texts))
+  await send(await startProducer(), values(...texts))
   const { seen, batches, dead } = await startConsumer()
   await untilAt(batches, '300')
   expect(dead).toEqual([])
@@ -152,7 +164,7 @@ it.each(['gzip', 'snappy', 'lz4', 'zstd'])('records that Java compressed by %s a
 describe('a batch that cannot be decoded', () => {
   it('is handed over with its offsets, after the records before it, again and again', async () => {
     const producer = await startProducer()
-    await producer.send(values('a', 'b'))
+    await send(producer, values('a', 'b'))
     await producer.send({ ...values('c', 'd'), compression: CompressionTypes.GZIP })
     await producer.send(values('e'))
     const gunzip = decompressors.get(CompressionTypes.GZIP)
