@@ -90,7 +90,7 @@ describe('a client that is turned away', () => {
       'an address of the brokers that cannot be reached',
       () => [addresses().unreachable],
       'outage',
-      [/127.0.0.1:1 /, /advertised.listeners/],
+      [/127.0.0.1:1\b/, /advertised.listeners/],
     ],
   ])('is told of %s', { timeout: 30_000 }, async (_, client, reason, words) => {
     const [address, env] = client()

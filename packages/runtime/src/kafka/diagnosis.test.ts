@@ -41,6 +41,7 @@ it.each([
     { code: 'ECONNREFUSED', broker: 'b:9092' },
     /b:9092 refuses connections.*KAFKA_BROKERS \(a:9092, b:9092\)/,
   ],
+  ['a connection that is given up', { name: 'KafkaJSConnectionError', broker: 'c:1' }, /c:1: told.*advertised.listeners/],
   ['a DNS that does not answer', { code: 'EAI_AGAIN', broker: 'b:9092' }, /b:9092 .*EAI_AGAIN/],
   ['a coordinator that is not there yet', { type: 'GROUP_COORDINATOR_NOT_AVAILABLE' }, /offsets.topic.replication.factor/],
   ['too few replicas', { type: 'NOT_ENOUGH_REPLICAS' }, /told/],

@@ -236,7 +236,7 @@ export const createDiagnose =
     }
     const last = errors.at(-1)?.message ?? String(error)
     // Another server may listen there, and never answer the first request of a connection.
-    const hint =
-      request?.api === 'ApiVersions' ? ` If this lasts, check that Kafka listens there, and ${addressHint(settings, broker)}.` : ''
+    const isConnecting = request?.api === 'ApiVersions' || errors.some(({ name }) => name === 'KafkaJSConnectionError')
+    const hint = isConnecting ? ` If this lasts, check that Kafka listens there, and ${addressHint(settings, broker)}.` : ''
     return outage(`${kafka}: ${last}. ${cannot}. ${retrying}${hint}`)
   }
