@@ -26,10 +26,10 @@ WORKDIR /app/services/${SERVICE}
 ENV NODE_COMPILE_CACHE=/tmp/node-compile-cache
 USER node
 # Compiled once, here: it then starts in two thirds of the CPU and without the 25 MB of the compiler. A start without settings ends when all is loaded. The flags as below: the cache goes by them.
-RUN node --max-semi-space-size=8 --conditions=customer-stream-source src/main.ts 2>/dev/null || test $? -eq 2
+RUN node --max-semi-space-size=8 --conditions=customer-stream-source start.js 2>/dev/null || test $? -eq 2
 EXPOSE 8080 9464
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=6 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.ADMIN_PORT ?? 9464}/readyz`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
-# Node is process 1 and handles SIGTERM itself; no npm or shell stands between.
+# The command of `npm start`. Node is process 1 and handles SIGTERM itself; no npm or shell stands between.
 # A young generation of 8 MB instead of 32: less memory by 100 MB at no cost that was measurable.
-CMD ["node", "--max-semi-space-size=8", "--conditions=customer-stream-source", "src/main.ts"]
+CMD ["node", "--max-semi-space-size=8", "--conditions=customer-stream-source", "start.js"]

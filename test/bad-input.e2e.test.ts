@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
@@ -59,6 +60,17 @@ const quarantined = async () => {
   })
   return found
 }
+
+it('starts without an error in the log', async () => {
+  for (const { logFile } of [ingress, projector]) {
+    const lines = (await readFile(logFile, 'utf8'))
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { level: string; event?: string })
+    expect(lines.map(({ event }) => event)).toContain('ready')
+    expect(lines.filter(({ level }) => level === 'error' || level === 'fatal')).toEqual([])
+  }
+})
 
 describe('over the wire', () => {
   const { body } = makeCustomersEvent()

@@ -1,9 +1,12 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { LOG_EVENTS } from '@customer-stream/runtime'
 import { describe, expect, it } from 'vitest'
 import { readResults, reportFiles } from '../bench/report.ts'
 import { configurationFile, configurationPage } from '../docs/generate-configuration.ts'
+import { metricsFile, metricsPage, openRegistries } from '../docs/generate-metrics.ts'
+import { problems } from '../services/ingress/src/problem.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const pages = [
@@ -27,6 +30,52 @@ const anchorsOf = (markdown: string) =>
 
 it('docs/configuration.md says what the settings schemas say (if not: npm run docs)', () => {
   expect(readFileSync(configurationFile, 'utf8')).toBe(configurationPage())
+})
+
+it('docs/metrics.md says what the registries and the log events say (if not: npm run docs)', async () => {
+  expect(readFileSync(metricsFile, 'utf8')).toBe(await metricsPage())
+})
+
+it('docs/contracts.md names each answer of the ingress with its status, and no other', () => {
+  const rows = [...read('docs/contracts.md').matchAll(/^\| (\d{3}) \| (?:`([\w-]+)`)? ?\|/gm)].map(([, status, type]) => [
+    type ?? 'accepted',
+    Number(status),
+  ])
+  const answers = [['accepted', 202], ...Object.entries(problems).map(([type, { status }]) => [type, status])]
+  expect(rows.toSorted()).toEqual(answers.toSorted())
+})
+
+it('docs/operating.md has an alarm for each answer that refuses', () => {
+  const [, watch = ''] = read('docs/operating.md').split('## What to watch')
+  const rows = watch.split('\n').filter((line) => line.includes('ingress_answers_total') || line.includes('ingress_sender_refusals_total'))
+  expect(Object.keys(problems).filter((type) => !rows.some((row) => row.includes(`"${type}"`) || row.includes(`\`${type}\``)))).toEqual([])
+})
+
+it('each metric of the documents exists', () => {
+  const { ingress, projector } = openRegistries()
+  const known = [ingress, projector].flatMap((registry) => registry.getMetricsAsArray().map(({ name }) => name))
+  const named = pages.flatMap((page) =>
+    [...read(page).matchAll(/\b(?:ingress|projector|customer_stream|kafka_consumergroup)_[a-z_]+/g)].map(([name]) => name),
+  )
+  expect(named.filter((name) => !known.includes(name.replace(/_(?:bucket|sum|count)$/, '')))).toEqual([])
+})
+
+it('each counter is there from the start', async () => {
+  for (const registry of Object.values(openRegistries())) {
+    // The names of secrets and tokens are known to a running service only.
+    const absent = (await registry.getMetricsAsJSON()).filter(({ type, values }) => String(type) === 'counter' && values.length === 0)
+    expect(absent.map(({ name }) => name).filter((name) => name !== 'ingress_authenticated_total')).toEqual([])
+  }
+})
+
+it('each event of the log is in the list, and each of the list is logged', () => {
+  const sources = ['packages/runtime/src', 'services/ingress/src', 'services/projector/src'].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
+      .map((name) => read(`${folder}/${name}`)),
+  )
+  const logged = sources.flatMap((source) => [...source.matchAll(/\{ event: '([\w-]+)'/g)].map(([, name = '']) => name))
+  expect([...new Set(logged)].toSorted()).toEqual(Object.keys(LOG_EVENTS).toSorted())
 })
 
 it('docs/performance.md and its plots say what bench/results.json says (if not: npm run docs)', () => {

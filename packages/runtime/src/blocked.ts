@@ -56,12 +56,12 @@ export const createObstacles = (registry: Registry, logger: Logger): Obstacles =
       const before = byTask.get(task)
       if (diagnosis) byTask.set(task, diagnosis)
       else byTask.delete(task)
-      if (before?.blocked && !diagnosis?.blocked) logger.info({ task, reason: before.reason }, 'no longer blocked')
+      if (before?.blocked && !diagnosis?.blocked) logger.info({ event: 'unblocked', task, reason: before.reason }, 'no longer blocked')
       if (!diagnosis?.blocked) return
       const now = performance.now()
       if (before?.message === diagnosis.message && now - (loggedAt.get(task) ?? Number.NEGATIVE_INFINITY) < LOG_INTERVAL_MS) return
       loggedAt.set(task, now)
-      logger.error({ task, reason: diagnosis.reason }, diagnosis.message)
+      logger.error({ event: 'blocked', task, reason: diagnosis.reason }, diagnosis.message)
     },
     get blocked() {
       return isBlocked().next().value

@@ -19,22 +19,25 @@ export const createLifecycle = ({ logger, deadlineMs }: { logger: Logger; deadli
   let failure: Error | undefined
 
   const graceful = closeWithGrace(
-    { delay: deadlineMs, logger: { error: (error: unknown) => logger.error(error) } },
+    {
+      delay: deadlineMs,
+      logger: { error: (error: unknown) => logger.error({ event: 'stop-failed', err: error }, 'could not stop in order') },
+    },
     async ({ signal, err }) => {
       stopping = true
       failure ??= err
-      if (failure) logger.fatal({ err: failure }, 'stopping after a failure')
-      else logger.info({ signal }, 'stopping')
+      if (failure) logger.fatal({ event: 'failed', err: failure }, 'stopping after a failure')
+      else logger.info({ event: 'stopping', signal }, 'stopping')
       for (const { part, stop } of parts.toReversed()) {
         try {
           await stop()
         } catch (error) {
           failure ??= error as Error
-          logger.error({ err: error, part }, 'could not stop in order')
+          logger.error({ event: 'stop-failed', err: error, part }, 'could not stop in order')
         }
       }
       if (failure && !err) throw new Error('stopped after a failure')
-      if (!failure) logger.info('stopped')
+      if (!failure) logger.info({ event: 'stopped' }, 'stopped')
     },
   )
 

@@ -27,6 +27,26 @@ it('tells the causes of an error', () => {
   expect(JSON.parse(lines[0] ?? '').err.message).toBe('not stored: no leader')
 })
 
+it('writes the name of the level, the version and a message that is text, whatever is logged', () => {
+  const { lines, logger } = capture()
+  logger.warn({ event: 'x' }, 'text')
+  logger.error(new Error('broken'))
+  logger.error({ err: new Error('inner') }, { code: 7 } as unknown as string)
+  logger.info({ msg: { nested: true } })
+  logger.info({ a: 1 })
+  const parsed = lines.map((line) => JSON.parse(line))
+  expect(parsed.map(({ level, msg }) => [level, msg])).toEqual([
+    ['warn', 'text'],
+    ['error', 'broken'],
+    ['error', '{ code: 7 }'],
+    ['info', '{ nested: true }'],
+    ['info', ''],
+  ])
+  expect(parsed[0]).toMatchObject({ service: 'test', event: 'x', version: expect.stringMatching(/^\d+\.\d+\.\d+/) })
+  expect(parsed[1].err.message).toBe('broken')
+  for (const line of lines) expect(line.split('"msg":')).toHaveLength(2)
+})
+
 it('bounds the length of a line', () => {
   const { lines, logger } = capture()
   const long = 'x'.repeat(1_000_000)

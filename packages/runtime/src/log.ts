@@ -1,8 +1,13 @@
+import { readFileSync } from 'node:fs'
+import { inspect } from 'node:util'
 import { type DestinationStream, type Logger, type LoggerOptions, pino, stdSerializers } from 'pino'
 
 export type { Logger }
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+
+// The packages are released together: the version of one is the version of the service.
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
 
 const MAX_TEXT_CHARACTERS = 1000
 const MAX_STACK_CHARACTERS = 4000
@@ -53,15 +58,28 @@ export const createLogger = (
 ): Logger => {
   const options: LoggerOptions = {
     level,
-    base: { service },
+    base: { service, version },
     timestamp: pino.stdTimeFunctions.isoTime,
     serializers: { err: errorFields },
     formatters: {
+      level: (level) => ({ level }),
       // What a library reports may hold anything.
       log: (fields) =>
         Object.fromEntries(
           Object.entries(fields).map(([name, value]) => [name, typeof value === 'string' ? cut(value, MAX_TEXT_CHARACTERS) : value]),
         ),
+    },
+    hooks: {
+      // Libraries log errors and objects in place of a message. A collector indexes `msg` as text, and drops lines in which it is none.
+      logMethod(args, method) {
+        const [first, ...rest] = args as unknown[]
+        const isText = typeof first === 'string'
+        const fields = first instanceof Error ? { err: first } : isText || first === null || typeof first !== 'object' ? {} : first
+        const given = isText ? first : (rest[0] ?? (first instanceof Error ? first.message : undefined))
+        const { msg: nested, ...others } = fields as { msg?: unknown }
+        const message = given ?? nested ?? ''
+        method.call(this, others, typeof message === 'string' ? message : inspect(message))
+      },
     },
     // A second line of defence: no code path here logs a request, a secret or a customer.
     redact: {

@@ -55,7 +55,7 @@ const desk = {
 export const spawnService = (name: ServiceName, env: Readonly<Record<string, string>>, logFile: string): GuardedProcess =>
   startGuarded({
     command: process.execPath,
-    args: ['--max-semi-space-size=8', '--conditions=customer-stream-source', join(root, 'services', name, 'src', 'main.ts')],
+    args: ['--max-semi-space-size=8', '--conditions=customer-stream-source', join(root, 'services', name, 'start.js')],
     env: { ...desk, ...env },
     logFile,
   })

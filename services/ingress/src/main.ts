@@ -12,6 +12,7 @@ import {
   type ReadinessCheck,
   readinessOf,
   settingsOrExit,
+  startAtZero,
   untilDone,
 } from '@customer-stream/runtime'
 import {
@@ -50,12 +51,16 @@ const obstacles = createObstacles(registry, logger)
 const diagnose = createDiagnose(settings)
 let topicsChecked = false
 
-const sayUnacknowledged = createOccasionalLog((fields) => logger.warn(fields, 'records without an acknowledgement are sent again'))
-const sayRefused = createOccasionalLog((fields) => logger.error(fields, 'Kafka refuses a record'))
-const sayUnwritable = createOccasionalLog((fields) => logger.error(fields, 'the spool cannot be written'))
-const sayUndrained = createOccasionalLog((fields) => logger.warn(fields, 'Kafka does not take what is in the spool; trying on'))
-const sayUnreadable = createOccasionalLog((fields) => logger.warn(fields, 'the spool cannot be read'))
-const sayFailed = createOccasionalLog((fields) => logger.error(fields, 'a request failed'))
+const sayUnacknowledged = createOccasionalLog((fields) =>
+  logger.warn({ event: 'record-unacknowledged', ...fields }, 'records without an acknowledgement are sent again'),
+)
+const sayRefused = createOccasionalLog((fields) => logger.error({ event: 'record-refused', ...fields }, 'Kafka refuses a record'))
+const sayUnwritable = createOccasionalLog((fields) => logger.error({ event: 'spool-failed', ...fields }, 'the spool cannot be written'))
+const sayUndrained = createOccasionalLog((fields) =>
+  logger.warn({ event: 'spool-undrained', ...fields }, 'Kafka does not take what is in the spool; trying on'),
+)
+const sayUnreadable = createOccasionalLog((fields) => logger.warn({ event: 'spool-failed', ...fields }, 'the spool cannot be read'))
+const sayFailed = createOccasionalLog((fields) => logger.error({ event: 'request-failed', ...fields }, 'a request failed'))
 
 const producerClient = { clientId: 'customer-stream-ingress', logger, requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS }
 // Creating topics and waiting for their leaders takes longer than a produce request may.
@@ -113,7 +118,7 @@ if (settings.SPOOL_DIR !== undefined) {
     maxWaitingBytes: SPOOL_WAITING_BYTES,
     onDamage: (damage) => {
       metrics.spoolDamage.inc({ what: damage.what })
-      logger.error(damage, 'a file of the spool is damaged, or holds what Kafka refuses')
+      logger.error({ event: 'spool-damaged', ...damage }, 'a file of the spool is damaged, or holds what Kafka refuses')
     },
   }).catch((error: Error) => {
     process.stderr.write(`ingress cannot start. SPOOL_DIR: ${error.message}\n`)
@@ -135,6 +140,10 @@ const spooled =
   })
 
 const checked = checksOf(settings.MYKAARMA_AUTH)
+startAtZero(metrics.authenticated, {
+  secret: checked.signature ? [...settings.MYKAARMA_SIGNING_SECRETS.keys()] : ['none'],
+  token: checked.token ? [...settings.MYKAARMA_TOKENS.keys()] : ['none'],
+})
 const app = createApp(
   {
     authenticate:
@@ -221,7 +230,8 @@ const connect = async () => {
         const diagnosis = diagnose(error, 'connect and check its topics')
         obstacles.report('start', diagnosis)
         if (diagnosis.blocked) return
-        if (failures === 1 || failures % 10 === 0) logger.warn({ err: error, brokers: settings.KAFKA_BROKERS }, diagnosis.message)
+        if (failures === 1 || failures % 10 === 0)
+          logger.warn({ event: 'retrying', err: error, brokers: settings.KAFKA_BROKERS }, diagnosis.message)
       },
     },
   )
@@ -229,7 +239,7 @@ const connect = async () => {
   obstacles.report('start', undefined)
   await topicWatch.check()
   topicsChecked = true
-  logger.info({ topics: [...connected.value.keys()] }, 'ready')
+  logger.info({ event: 'ready', topics: [...connected.value.keys()] }, 'ready')
 }
 
 // Stops run in reverse: not ready, wait for the load balancer, finish requests, flush, leave Kafka, and last the admin port.
@@ -276,12 +286,12 @@ lifecycle.onStop('readiness', async () => {
 
 try {
   if (settings.MYKAARMA_AUTH === 'off')
-    logger.warn('MYKAARMA_AUTH=off: every request is accepted without a check; never do this on the internet')
+    logger.warn({ event: 'setting' }, 'MYKAARMA_AUTH=off: every request is accepted without a check; never do this on the internet')
   if (settings.MYKAARMA_AUTH === 'on')
-    logger.warn('MYKAARMA_AUTH=on is the former name of signature+token and still works; please write the new name')
+    logger.warn({ event: 'setting' }, 'MYKAARMA_AUTH=on is the former name of signature+token and still works; please write the new name')
   const address = await adminApp.listen({ host: settings.HOST, port: settings.ADMIN_PORT })
   const publicAddress = await app.listen({ host: settings.HOST, port: settings.PORT })
-  logger.info({ address: publicAddress, admin: address }, 'listening')
+  logger.info({ event: 'listening', address: publicAddress, admin: address }, 'listening')
   await connect()
 } catch (error) {
   lifecycle.fail(error as Error)

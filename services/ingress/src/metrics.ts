@@ -1,4 +1,16 @@
-import { Counter, Gauge, Histogram, type Registry } from '@customer-stream/runtime'
+import { Counter, Gauge, Histogram, type Registry, startAtZero } from '@customer-stream/runtime'
+import { type Problem, problems } from './problem.ts'
+import type { End } from './publisher.ts'
+import type { SpoolDamage } from './spool/segment.ts'
+import { EVENT_TYPES, SUSPICIONS } from './webhook-route.ts'
+
+const problemNames = Object.keys(problems) as Problem[]
+// Complete by their types.
+const ends = Object.keys({ stored: 1, spooled: 1, deadline: 1, 'queue-full': 1, refused: 1, closing: 1 } satisfies Record<
+  End | 'spooled',
+  1
+>)
+const damages = Object.keys({ 'torn-tail': 1, damage: 1, unreadable: 1, refused: 1 } satisfies Record<SpoolDamage['what'], 1>)
 
 interface Size {
   readonly records: number
@@ -61,7 +73,7 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
   spoolGauge('ingress_spool_oldest_seconds', 'Age of the oldest record in the spool.', ({ oldestAt }) =>
     oldestAt === undefined ? 0 : Math.max(0, Date.now() - oldestAt) / 1000,
   )
-  return {
+  const metrics = {
     spoolDamage: new Counter({
       name: 'ingress_spool_damage_total',
       help: 'Damage met in the spool: `torn-tail` is what a crash leaves, `refused` what Kafka takes nowhere, anything else a failing disk.',
@@ -147,6 +159,13 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
       registers,
     }),
   }
+  startAtZero(metrics.answers, { answer: ['accepted', ...problemNames] })
+  startAtZero(metrics.senderRefusals, { problem: problemNames.filter((problem) => problems[problem].status < 500) })
+  startAtZero(metrics.suspicious, { what: SUSPICIONS })
+  startAtZero(metrics.published, { event: EVENT_TYPES, outcome: ends })
+  startAtZero(metrics.refused, { quarantined: ['yes', 'no'] })
+  startAtZero(metrics.spoolDamage, { what: damages })
+  return metrics
 }
 
 export type IngressMetrics = ReturnType<typeof createIngressMetrics>

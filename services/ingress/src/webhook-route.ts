@@ -21,7 +21,7 @@ export interface RoutedRecord {
 export interface Route {
   readonly record: RoutedRecord
   readonly answer: 'accepted' | { readonly problem: 'malformed-json' | 'unroutable'; readonly detail: string }
-  readonly eventType: string
+  readonly eventType: (typeof EVENT_TYPES)[number]
   readonly suspicion?: Suspicion
 }
 
@@ -34,6 +34,7 @@ export interface Suspicion {
   readonly value: string
 }
 
+export const EVENT_TYPES = ['customers', 'other', 'unusable'] as const
 export const SUSPICIONS = ['old-timestamp', 'type-spelling'] as const
 
 export interface Delivered {

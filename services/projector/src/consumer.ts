@@ -84,7 +84,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   /** Partitions with a record that a person must look at. */
   const blocked = new Set<number>()
   const sayMoved = createOccasionalLog((fields) =>
-    logger.warn(fields, 'the position in Redis is not where it was left; going back to what Redis says'),
+    logger.warn({ event: 'rewound', ...fields }, 'the position in Redis is not where it was left; going back to what Redis says'),
   )
 
   const count = (projected: Projected, stored: readonly StoreOutcome[], last: RawRecord | undefined) => {

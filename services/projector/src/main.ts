@@ -227,14 +227,14 @@ const connect = async () => {
                 message: `Redis does not answer: ${error.message}. The service keeps trying. Check REDIS_URL.`,
               }
         obstacles.report('start', diagnosis)
-        if (!diagnosis.blocked && (failures === 1 || failures % 10 === 0)) logger.warn({ err: error }, diagnosis.message)
+        if (!diagnosis.blocked && (failures === 1 || failures % 10 === 0)) logger.warn({ event: 'retrying', err: error }, diagnosis.message)
       },
     },
   )
   if (!done) return
   obstacles.report('start', undefined)
   running = true
-  logger.info({ topic: topics.customers, group: groupId }, 'ready')
+  logger.info({ event: 'ready', topic: topics.customers, group: groupId }, 'ready')
 }
 
 /** Repeats a duty until the process stops; in an outage the next turn does it. */
@@ -290,7 +290,7 @@ lifecycle.onStop('readiness', () => {
 
 try {
   const address = await adminApp.listen({ host: settings.HOST, port: settings.ADMIN_PORT })
-  logger.info({ admin: address }, 'listening')
+  logger.info({ event: 'listening', admin: address }, 'listening')
   await connect()
 } catch (error) {
   lifecycle.fail(error as Error)

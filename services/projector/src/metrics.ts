@@ -1,4 +1,27 @@
-import { Counter, Gauge, Histogram, type Registry } from '@customer-stream/runtime'
+import { Counter, Gauge, Histogram, type Registry, startAtZero } from '@customer-stream/runtime'
+import type { QuarantineReason } from './project.ts'
+import type { StoreOutcome } from './store.ts'
+
+// Complete by their types.
+const outcomes = Object.keys({ applied: 1, duplicate: 1, stale: 1, quarantined: 1 } satisfies Record<StoreOutcome | 'quarantined', 1>)
+const reasons = Object.keys({
+  'not-utf8': 1,
+  'not-json': 1,
+  'nested-too-deep': 1,
+  'not-an-object': 1,
+  'missing-type': 1,
+  'payload-not-json': 1,
+  'payload-not-an-object': 1,
+  'missing-customer': 1,
+  'missing-customer-uuid': 1,
+  'invalid-customer-uuid': 1,
+  'missing-event-id': 1,
+  'invalid-event-id': 1,
+  'invalid-timestamp': 1,
+  'too-many-fields': 1,
+  'not-a-customers-event': 1,
+  'too-far-in-future': 1,
+} satisfies Record<QuarantineReason, 1>)
 
 export const createProjectorMetrics = (registry: Registry, { groupId, topic }: { groupId: string; topic: string }) => {
   const registers = [registry]
@@ -19,7 +42,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
       for (const [partition, at] of measuredAt) this.set({ topic, partition: String(partition) }, (performance.now() - at) / 1000)
     },
   })
-  return {
+  const metrics = {
     /** Sets the lag of a partition, in records. */
     observeLag: (partition: number, records: number) => {
       measuredAt.set(partition, performance.now())
@@ -77,6 +100,10 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
       registers,
     }),
   }
+  startAtZero(metrics.events, { outcome: outcomes })
+  startAtZero(metrics.quarantined, { reason: reasons })
+  startAtZero(metrics.failures, { operation: ['Redis', 'quarantine', 'positions'] })
+  return metrics
 }
 
 export type ProjectorMetrics = ReturnType<typeof createProjectorMetrics>

@@ -26,12 +26,12 @@ export const createOutages = ({ metrics, logger, backOff }: { metrics: Projector
         onFailure: (error, failures) => {
           waiting.set(wait, `${what}: ${error.message}`)
           metrics.failures.inc({ operation: what })
-          if (failures === 1 || failures % 20 === 0) logger.warn({ err: error, failures }, `waiting for ${what}`)
+          if (failures === 1 || failures % 20 === 0) logger.warn({ event: 'retrying', err: error, failures }, `waiting for ${what}`)
         },
       })
       if (waiting.delete(wait)) {
         undisturbedSince = performance.now()
-        if (done) logger.info(`${what} works again`)
+        if (done) logger.info({ event: 'recovered' }, `${what} works again`)
       }
       return done
     },

@@ -84,10 +84,16 @@ export const createPositions = (
     const seen = { topic, partition, stored, low, high }
     if (tooLow) {
       metrics.lostRecords.inc(Number(BigInt(low) - BigInt(stored)))
-      logger.error(seen, 'Kafka deleted records before they were applied; going on at the oldest record that is left')
+      logger.error(
+        { event: 'records-lost', ...seen },
+        'Kafka deleted records before they were applied; going on at the oldest record that is left',
+      )
     } else {
       metrics.rewinds.inc()
-      logger.error(seen, 'the position in Redis is none of this partition; the partition is applied from its oldest record')
+      logger.error(
+        { event: 'rewound', ...seen },
+        'the position in Redis is none of this partition; the partition is applied from its oldest record',
+      )
     }
   }
 
@@ -169,7 +175,7 @@ export const createPositions = (
         return meanwhileUsed || stored.get(partition) === position ? [] : [partition]
       })
       if (wrong.length === 0 || signal.aborted) return
-      logger.warn({ partitions: wrong }, 'Redis was emptied, restored or filled by another; going back to what it says')
+      logger.warn({ event: 'rewound', partitions: wrong }, 'Redis was emptied, restored or filled by another; going back to what it says')
       metrics.rewinds.inc(wrong.length)
       await load(wrong, signal)
     },

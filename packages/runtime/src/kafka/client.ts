@@ -32,8 +32,9 @@ patchProduceConnection()
 patchFetch()
 
 const levels = {
-  [kafkajs.logLevel.ERROR]: 'error',
-  [kafkajs.logLevel.WARN]: 'warn',
+  // Each is one attempt, which kafkajs or its caller repeats, also while a group forms at a healthy start. An error is logged by the caller.
+  [kafkajs.logLevel.ERROR]: 'warn',
+  [kafkajs.logLevel.WARN]: 'info',
   [kafkajs.logLevel.INFO]: 'debug',
   [kafkajs.logLevel.DEBUG]: 'trace',
 } as const

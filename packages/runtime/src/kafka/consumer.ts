@@ -203,7 +203,7 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
 
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }: ConsumerGroupJoinEvent) => {
     const partitions = payload.memberAssignment[topic] ?? []
-    logger.info({ partitions, member: payload.memberId }, 'joined the consumer group')
+    logger.info({ event: 'group-joined', partitions, member: payload.memberId }, 'joined the consumer group')
     alive()
     joined = true
     joinedAt = performance.now()
@@ -230,7 +230,7 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
     alive()
     if (performance.now() - lastFailureLogged < FAILURE_LOG_INTERVAL_MS) return
     lastFailureLogged = performance.now()
-    logger.warn({ err: payload.error }, 'the consumer failed and starts again')
+    logger.warn({ event: 'consumer-restarts', err: payload.error }, 'the consumer failed and starts again')
   })
 
   return {

@@ -225,7 +225,7 @@ export const checkTopics = async (
     if (!settings.KAFKA_CREATE_TOPICS)
       throw new TopicError(`Topics are missing: ${topics.join(', ')}. Create them, or set KAFKA_CREATE_TOPICS=true.`)
     await create(admin, settings, findings.missing)
-    logger.info({ topics }, 'created topics')
+    logger.info({ event: 'topics-created', topics }, 'created topics')
     findings = await inspectTopics(admin, settings, demands)
     if (findings.missing.length > 0) throw new Error('the broker does not know the new topics yet')
   }
