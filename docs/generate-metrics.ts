@@ -20,7 +20,7 @@ export const openRegistries = () => {
     ingress,
     () => nothing,
     () => nothing,
-    () => 0,
+    () => ({ failing: 0, slow: 0 }),
   )
   createProjectorMetrics(projector, { groupId: 'group', topic: 'topic' })
   return { ingress, projector }

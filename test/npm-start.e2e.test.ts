@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { expect, it } from 'vitest'
+import { waitUntil } from '@customer-stream/testing'
+import { expect, it, onTestFinished } from 'vitest'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 // A Kafka that does not answer is no obstacle to starting and stopping.
@@ -14,27 +15,36 @@ const settings = {
   ADMIN_PORT: '0',
 }
 
-const linesUntil = async (output: AsyncIterable<Buffer>, part: string): Promise<string> => {
-  let text = ''
-  for await (const chunk of output) {
-    text += chunk
-    if (text.includes(part)) return text
+/** Ends whatever a failed test has left behind. */
+const killGroup = (pid: number | undefined) => {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL')
+  } catch {
+    // All have ended.
   }
-  throw new Error(`ended without ${part}: ${text}`)
 }
 
 it.each(['ingress', 'projector'])('`npm start` of the %s stops on SIGTERM and leaves no process behind', async (service) => {
-  const npm = spawn('npm', ['start', '-w', `@customer-stream/${service}`], { cwd: root, env: { ...process.env, ...settings } })
-  const exited = once(npm, 'exit')
+  const npm = spawn('npm', ['start', '-w', `@customer-stream/${service}`], {
+    cwd: root,
+    env: { ...process.env, ...settings },
+    detached: true,
+  })
+  onTestFinished(() => killGroup(npm.pid))
+  let log = ''
+  npm.stdout.on('data', (chunk) => {
+    log += chunk
+  })
   // The service writes to the same pipe, which ends when the last process that holds it has ended.
   const ended = once(npm, 'close')
-  const output = npm.stdout.iterator({ destroyOnReturn: false })
-  await linesUntil(output, '"event":"listening"')
+  await waitUntil(
+    'the service listens',
+    () => log,
+    (text) => text.includes('"event":"listening"'),
+  )
   npm.kill('SIGTERM')
-  expect(await linesUntil(output, '"event":"stopped"')).toContain('"event":"stopping"')
-  npm.stdout.resume()
-  expect((await exited)[0]).toBe(0)
-  await ended
+  const [code] = await ended
+  expect([code, log]).toEqual([0, expect.stringContaining('"event":"stopped"')])
 })
 
 it.each(['ingress', 'projector'])('the %s says on an older Node which one it needs', async (service) => {
