@@ -72,7 +72,7 @@ export default {
       name: 'only-main-wires',
       severity: 'error',
       comment: 'main.ts is where a process begins; nothing imports it.',
-      from: {},
+      from: { pathNot: '^services/[^/]+/start\\.js$' },
       to: { path: '^(services|packages)/.*/main\\.ts$' },
     },
     {
