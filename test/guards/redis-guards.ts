@@ -21,6 +21,14 @@ export const redisGuards: readonly Guard[] = [
     test: client('loses its connection'),
   },
   {
+    guard: 'a connection that may not select its database is closed',
+    prevents: 'customers in database 0 while REDIS_URL names another',
+    file,
+    from: 'if (isFailedSelect(error)) redis.disconnect(true)',
+    to: '',
+    test: client('is an error, and nothing is written to database 0'),
+  },
+  {
     guard: 'nothing is queued while there is no connection',
     prevents: 'memory without bound, and commands of long ago that are run at the end of an outage',
     file,

@@ -74,7 +74,7 @@ const RIGHTS: Readonly<Record<ServiceName, readonly (readonly [Operation, Resour
     ['READ', 'group'],
   ],
 }
-const REDIS_COMMANDS = 'ping info exists hmget hget evalsha eval hset hlen hkeys hdel set del'
+const REDIS_COMMANDS = 'ping info exists hmget hget evalsha eval hset hlen hkeys hdel persist set del'
 
 const TOPIC_SETTINGS: Env = {
   'cleanup.policy': 'delete',

@@ -27,7 +27,7 @@ import {
   readTopicIdentity,
   TopicError,
 } from '@customer-stream/runtime/kafka'
-import { connectRedis, createRedis, readDurability, redisRules } from '@customer-stream/runtime/redis'
+import { connectRedis, createRedis, redisRules } from '@customer-stream/runtime/redis'
 import { topicNames } from '@customer-stream/schemas'
 import { defaultGroupId, projectorSettings, recordRules } from './config.ts'
 import { createProjection } from './consumer.ts'
@@ -35,12 +35,15 @@ import { createProjectorMetrics } from './metrics.ts'
 import { createProgress } from './progress.ts'
 import { sendToQuarantine } from './quarantine.ts'
 import { createReadiness } from './readiness.ts'
+import { createRedisCheck, UnsafeRedisError } from './redis-check.ts'
 import { createStore, OtherClusterError } from './store.ts'
 import { createWatchdog } from './watchdog.ts'
 
 /** Kafka's committed offsets and the lag are for monitoring, which looks every few seconds at most. */
 const COMMIT_INTERVAL_MS = 1000
 const LAG_INTERVAL_MS = 5000
+/** Rights and settings of Redis are checked this often. */
+const REDIS_CHECK_INTERVAL_MS = 10_000
 
 const settings = settingsOrExit('projector', projectorSettings, process.env, [
   ...processRules,
@@ -150,9 +153,14 @@ const progress = createProgress(
 )
 
 const askKafka = () => admin.fetchTopicMetadata({ topics: [topics.customers] })
+const redisCheck = createRedisCheck({ redis, store, settings, obstacles, logger })
+const askRedis = () =>
+  store.ping().catch((error: Error) => {
+    throw new Error(redisCheck.diagnose(error).message)
+  })
 const readiness = createReadiness({
   askKafka,
-  askRedis: store.ping,
+  askRedis,
   consumer,
   projection,
   progress,
@@ -174,26 +182,6 @@ const checks = async (): Promise<ReadinessCheck[]> => {
 }
 const adminApp = createAdminApp({ registry, checks })
 
-/** Redis must not be able to lose customers behind our back. What it may lose with its own disk heals itself. */
-class UnsafeRedisError extends Error {
-  override readonly name = 'UnsafeRedisError'
-}
-const checkRedis = async () => {
-  for (const { appendOnly, evictionPolicy, mayEvict, clustered } of await readDurability(redis)) {
-    if (clustered && !settings.REDIS_CLUSTER)
-      throw new UnsafeRedisError('This Redis is a node of a cluster: say so with REDIS_CLUSTER=true.')
-    if (mayEvict && !settings.REDIS_ALLOW_EVICTION) {
-      throw new UnsafeRedisError(
-        `Redis may drop customers: its maxmemory-policy is ${evictionPolicy}. Set it to noeviction, or accept that with REDIS_ALLOW_EVICTION=true.`,
-      )
-    }
-    const durability = { appendonly: appendOnly, 'maxmemory-policy': evictionPolicy }
-    if (appendOnly === false)
-      logger.warn(durability, 'Redis keeps no append-only file: after a restart of it every customer since its last snapshot is replayed')
-    else logger.info(durability, 'Redis keeps what it is given')
-  }
-}
-
 /** Waits for Kafka and Redis as long as it takes. A wrong topic or an unsafe Redis ends the process. */
 const connect = async () => {
   let asked: 'Redis' | 'Kafka' = 'Redis'
@@ -201,7 +189,7 @@ const connect = async () => {
     async () => {
       asked = 'Redis'
       await connectRedis(redis)
-      await checkRedis()
+      await redisCheck.check()
       await store.ping()
       asked = 'Kafka'
       await Promise.all([admin.connect(), producer.connect()])
@@ -218,14 +206,7 @@ const connect = async () => {
       backOff: () => (obstacles.blocked ? BLOCKED_BACK_OFF : backOff),
       onFailure: (error, failures) => {
         if (error instanceof TopicError || error instanceof UnsafeRedisError) throw error
-        const diagnosis =
-          asked === 'Kafka'
-            ? diagnose(error, 'connect and check its topics')
-            : {
-                blocked: false,
-                reason: 'outage' as const,
-                message: `Redis does not answer: ${error.message}. The service keeps trying. Check REDIS_URL.`,
-              }
+        const diagnosis = asked === 'Kafka' ? diagnose(error, 'connect and check its topics') : redisCheck.diagnose(error)
         obstacles.report('start', diagnosis)
         if (!diagnosis.blocked && (failures === 1 || failures % 10 === 0)) logger.warn({ event: 'retrying', err: error }, diagnosis.message)
       },
@@ -279,6 +260,7 @@ every(COMMIT_INTERVAL_MS, projection.positions.commit)
 every(settings.POSITION_CHECK_MS, projection.checkPositions)
 every(settings.CONSUMER_SESSION_TIMEOUT_MS, watch)
 every(settings.KAFKA_TOPIC_CHECK_MS, topicWatch.check)
+every(REDIS_CHECK_INTERVAL_MS, redisCheck.watch)
 lifecycle.onStop(
   'lag',
   periodically(LAG_INTERVAL_MS, measureProgress, (error) => logger.debug({ err: error }, 'the lag cannot be measured')),

@@ -58,6 +58,11 @@ const outcomes = new Map<number, StoreOutcome>([
   [-1, 'stale'],
 ])
 
+export interface Rights {
+  /** Commands that Redis does not allow on keys of the projector; empty if all is well. */
+  deniedCommands(): Promise<string[]>
+}
+
 const ANNOUNCEMENT_MS = 60_000
 
 /** The Lua scripts know it as well. No topic's partition ends like this. */
@@ -69,6 +74,7 @@ const CUSTOMERS_PER_CALL = 250
 const script = (name: string): string => readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
 
 type Scripts = RedisClient & {
+  checkRights(key: string): Promise<string[]>
   applySnapshots(keyCount: number, keys: readonly string[], args: readonly (string | number)[]): Promise<number[]>
   movePosition(key: string, field: string, from: string, to: string, token: string): Promise<number>
   claimPositions(key: string, topic: string, cluster: string, topicId: string, startOver: string): Promise<Claim>
@@ -103,10 +109,11 @@ const all = async <T>(calls: readonly Promise<T>[]): Promise<T[]> => {
 }
 
 /** The projection in Redis. Every method rejects while Redis cannot do its work, and may then be called again with the same arguments. */
-export const createStore = (client: RedisClient, { keyPrefix, topic, projection }: StoreOptions): Store => {
+export const createStore = (client: RedisClient, { keyPrefix, topic, projection }: StoreOptions): Store & Rights => {
   client.defineCommand('applySnapshots', { lua: script('apply-snapshots') })
   client.defineCommand('movePosition', { lua: script('move-position'), numberOfKeys: 1 })
   client.defineCommand('claimPositions', { lua: script('claim-positions'), numberOfKeys: 1 })
+  client.defineCommand('checkRights', { lua: script('check-rights'), numberOfKeys: 1 })
   const redis = client as Scripts
   const clustered = isCluster(client)
   const copies = clustered ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
@@ -237,6 +244,10 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
       return new Set(instances.filter((_, i) => replies[i] === 1))
     },
     // Not PING: this asks every master, and in each its part of the projection.
+    deniedCommands: async () => {
+      const keys = [customerKey('customer-stream-check', keyPrefix), `${keyPrefix}positions:check`]
+      return [...new Set((await all(keys.map((key) => redis.checkRights(key)))).flat())]
+    },
     ping: async () => {
       await all(copies.map((key) => redis.exists(key)))
     },

@@ -2,7 +2,7 @@ import { freshNames, openTcpProxy, type TcpProxy, waitUntil } from '@customer-st
 import { silentLogger, startRedis, testRedisUrl } from '@customer-stream/testing/vitest'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { loadSettings } from '../settings.ts'
-import { createRedis, type RedisClient, redisSettings } from './index.ts'
+import { connectRedis, createRedis, createRedisDiagnose, type RedisClient, redisSettings } from './index.ts'
 
 // Between client and server lies a stretch of network that can hang and be cut.
 const addressOf = (url: string) => ({ host: new URL(url).hostname, port: Number(new URL(url).port) })
@@ -46,6 +46,17 @@ describe('a server that hangs', () => {
     network.set('open')
     await untilStatus(redis, 'there is another', (status) => status === 'ready')
     expect(await redis.ping()).toBe('PONG')
+  })
+})
+
+describe('a database that does not exist', () => {
+  it('is an error, and nothing is written to database 0', async () => {
+    const settings = loadSettings(redisSettings, { REDIS_URL: `${testRedisUrl()}/9999` })
+    const redis = createRedis(settings, silentLogger)
+    ends.push(() => redis.disconnect())
+    await expect(connectRedis(redis)).rejects.toThrow()
+    await expect(redis.set(key, '')).rejects.toThrow("Stream isn't writeable")
+    expect(createRedisDiagnose(settings, redis)(new Error("Stream isn't writeable")).message).toContain('DB index is out of range')
   })
 })
 

@@ -58,6 +58,19 @@ const openCluster = (settings: RedisSettings): Cluster => {
 const openSingle = (settings: RedisSettings): Redis =>
   new Redis(settings.REDIS_URL, { ...nodeOptions(settings), lazyConnect: true, enableOfflineQueue: false, retryStrategy: retryDelayMs })
 
+/** ioredis says this of every command while it has no connection. The reason is in the error of the connection. */
+export const saysNoConnection = (error: Error): boolean => /isn't writeable|Connection is closed/.test(error.message)
+
+/** The last error of each client's connections, until one is ready. */
+const connectionProblems = new WeakMap<RedisClient, Error>()
+
+/** Why the client has no connection; undefined if it has one, or if no error told. */
+export const connectionProblemOf = (client: RedisClient): Error | undefined => connectionProblems.get(client)
+
+/** ioredis goes on in database 0 if it may not select the one in the URL. */
+const isFailedSelect = (error: Error): boolean =>
+  (error as Error & { readonly command?: { readonly name?: string } }).command?.name === 'select'
+
 /**
  * A Redis client that fails fast and leaves every retry to its user. Left to its defaults ioredis waits for ever on a hung server, queues commands without
  * bound while disconnected, and resends by itself what it cannot know to be unapplied.
@@ -69,11 +82,14 @@ export const createRedis = (settings: RedisSettings, logger: Logger): RedisClien
     // One line per kind of trouble, not one per try.
     if (error.message !== lastMessage) logger.warn({ err: error, ...(node !== undefined && { node }) }, 'Redis connection')
     lastMessage = error.message
+    if (!saysNoConnection(error)) connectionProblems.set(redis, error)
+    if (isFailedSelect(error)) redis.disconnect(true)
   }
   redis.on('error', onError)
   redis.on('node error', onError)
   redis.on('ready', () => {
     lastMessage = ''
+    connectionProblems.delete(redis)
     logger.info('connected to Redis')
   })
   return redis

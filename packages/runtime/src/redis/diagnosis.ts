@@ -1,0 +1,87 @@
+import type { BlockedReason, Diagnosis } from '../blocked.ts'
+import { connectionProblemOf, type RedisClient, type RedisSettings, saysNoConnection } from './client.ts'
+
+interface Row {
+  readonly pattern: RegExp
+  /** Missing for an outage, which ends by itself. */
+  readonly reason?: BlockedReason
+  readonly happened: string
+  readonly hint: string
+}
+
+/** The first row whose pattern matches the error's code and message. */
+const rows: readonly Row[] = [
+  {
+    pattern: /WRONGPASS|NOAUTH|invalid password|invalid username|without any password|without a password/i,
+    reason: 'authentication',
+    happened: 'refuses the login',
+    hint: 'Check the user and the password in REDIS_URL.',
+  },
+  {
+    pattern: /DB index|SELECT is not allowed|'select' command/i,
+    reason: 'redis',
+    happened: 'does not let this service use its database',
+    hint: 'Check the database number at the end of REDIS_URL, and the right to call SELECT.',
+  },
+  {
+    pattern: /NOPERM|no permissions?\b|can't run this command|can't access at least one of the keys/i,
+    reason: 'authorization',
+    happened: 'does not allow its user a command or a key',
+    hint: 'Grant the user the commands and the keys (customer:* and positions:* after REDIS_KEY_PREFIX) that docs/operating.md names.',
+  },
+  {
+    pattern: /WRONGTYPE/,
+    reason: 'redis',
+    happened: 'has a key of another application where ours belongs (customer:* or positions:* after REDIS_KEY_PREFIX)',
+    hint: 'Delete or rename that key, or use another REDIS_KEY_PREFIX.',
+  },
+  {
+    pattern: /ENOTFOUND/,
+    reason: 'address',
+    happened: 'has a host name that does not exist',
+    hint: 'Check REDIS_URL.',
+  },
+  {
+    pattern: /CERT|SELF_SIGNED|UNABLE_TO_|ERR_SSL|ERR_TLS|EPROTO|secure TLS connection/,
+    reason: 'tls',
+    happened: 'and this service do not agree on TLS',
+    hint: 'Check rediss: (TLS) or redis: (plain text) in REDIS_URL, and the certificate.',
+  },
+  { pattern: /READONLY/, happened: 'is a replica and takes no writes', hint: 'If this lasts, let REDIS_URL name the primary.' },
+  { pattern: /OOM/, happened: 'has no memory left', hint: 'Raise its maxmemory.' },
+  { pattern: /MISCONF/, happened: 'takes no writes because it cannot save its data', hint: 'Look at its disk and its log.' },
+  { pattern: /max number of clients/, happened: 'takes no more connections', hint: 'Raise its maxclients, or close other clients.' },
+  {
+    pattern: /ECONNRESET|EPIPE/,
+    happened: 'closes the connection',
+    hint: 'If this lasts, compare its clients with maxclients, and check REDIS_URL.',
+  },
+  { pattern: /LOADING/, happened: 'is loading its data', hint: '' },
+  { pattern: /ECONNREFUSED/, happened: 'refuses connections', hint: 'If this lasts, check that it runs, and REDIS_URL.' },
+]
+
+const hostsOf = (settings: RedisSettings): string =>
+  settings.REDIS_URL.split(',')
+    .map((url) => new URL(url.trim()))
+    .map(({ protocol, host }) => `${protocol}//${host}`)
+    .join(', ')
+
+/** Tells errors of Redis that a person must mend apart from outages, and says what to look at. */
+export const createRedisDiagnose =
+  (settings: RedisSettings, client: RedisClient) =>
+  (error: Error): Diagnosis => {
+    const cause = (saysNoConnection(error) && connectionProblemOf(client)) || error
+    const text = `${(cause as Error & { readonly code?: string }).code ?? ''} ${cause.message}`
+    const row = rows.find(({ pattern }) => pattern.test(text))
+    const redis = `Redis ${hostsOf(settings)}`
+    const retrying = 'Nothing is skipped; the service keeps trying.'
+    if (!row)
+      return {
+        blocked: false,
+        reason: 'outage',
+        message: `${redis} does not answer: ${cause.message}. ${retrying} If this lasts, check REDIS_URL.`,
+      }
+    const { reason, happened, hint } = row
+    const message = `${redis} ${happened} (${cause.message.trim()}). ${retrying} ${hint}`.trim()
+    return reason === undefined ? { blocked: false, reason: 'outage', message } : { blocked: true, reason, message }
+  }

@@ -1,0 +1,34 @@
+--[[
+Tries the commands that the other scripts and the store call, on a key of its own, so that a missing right is found before an event needs it.
+
+KEYS[1]  a key that holds nothing, named like the keys of the projector
+
+Reply    the names of the commands that the user may not call on this key
+
+Atomic because nobody may see the key.
+]]
+local key = KEYS[1]
+local refused = {}
+
+local function try(command, ...)
+  local reply = redis.pcall(command, ...)
+  if type(reply) ~= 'table' or not reply.err then return end
+  local text = string.lower(reply.err)
+  local is_right = string.find(text, 'permission', 1, true) or string.find(text, "can't run", 1, true) or string.find(text, "can't access", 1, true)
+  -- Any other error is an outage, such as a full memory.
+  if not is_right then error(reply.err, 0) end
+  refused[#refused + 1] = command
+end
+
+try('EXISTS', key)
+try('SET', key, '')
+try('DEL', key)
+try('HSET', key, 'field', 'value')
+try('HGET', key, 'field')
+try('HMGET', key, 'field')
+try('HLEN', key)
+try('HKEYS', key)
+try('PERSIST', key)
+try('HDEL', key, 'field')
+redis.pcall('DEL', key)
+return refused

@@ -1,0 +1,57 @@
+/** Looks whether Redis is one that the projector can rely on: at start, and again while it runs. */
+import type { Diagnosis, Logger, Obstacles } from '@customer-stream/runtime'
+import { createRedisDiagnose, type RedisClient, type RedisSettings, readDurability } from '@customer-stream/runtime/redis'
+import type { Rights } from './store.ts'
+
+/** Redis is not as it must be: a person must act. */
+export class UnsafeRedisError extends Error {
+  override readonly name = 'UnsafeRedisError'
+}
+
+export interface RedisCheck {
+  /** Rejects if Redis does not answer, may lose customers behind our back, or denies a right. */
+  check(): Promise<void>
+  /** Checks while the projector runs, and reports the obstacle instead. */
+  watch(): Promise<void>
+  diagnose(error: Error): Diagnosis
+}
+
+export interface RedisCheckDependencies {
+  readonly redis: RedisClient
+  readonly store: Rights
+  readonly settings: RedisSettings
+  readonly obstacles: Pick<Obstacles, 'report'>
+  readonly logger: Logger
+}
+
+export const createRedisCheck = ({ redis, store, settings, obstacles, logger }: RedisCheckDependencies): RedisCheck => {
+  const diagnoseRedis = createRedisDiagnose(settings, redis)
+  const logged = new Set<string>()
+  const check = async () => {
+    for (const { appendOnly, evictionPolicy, mayEvict, clustered } of await readDurability(redis)) {
+      if (clustered && !settings.REDIS_CLUSTER)
+        throw new UnsafeRedisError('This Redis is a node of a cluster: say so with REDIS_CLUSTER=true.')
+      if (mayEvict && !settings.REDIS_ALLOW_EVICTION) {
+        throw new UnsafeRedisError(
+          `Redis may drop customers: its maxmemory-policy is ${evictionPolicy}. Set it to noeviction, or accept that with REDIS_ALLOW_EVICTION=true.`,
+        )
+      }
+      // Data that Redis loses with its own disk are replayed.
+      const durability = { appendonly: appendOnly, 'maxmemory-policy': evictionPolicy }
+      if (logged.has(JSON.stringify(durability))) continue
+      logged.add(JSON.stringify(durability))
+      if (appendOnly === false)
+        logger.warn(durability, 'Redis keeps no append-only file: after a restart of it every customer since its last snapshot is replayed')
+      else logger.info(durability, 'Redis keeps what it is given')
+    }
+    const denied = await store.deniedCommands()
+    if (denied.length > 0) throw new Error(`NOPERM the user may not call ${denied.join(', ')}`)
+  }
+  const diagnose = (error: Error): Diagnosis =>
+    error instanceof UnsafeRedisError ? { blocked: true, reason: 'redis', message: error.message } : diagnoseRedis(error)
+  return {
+    check,
+    diagnose,
+    watch: async () => obstacles.report('redis', await check().then(() => undefined, diagnose)),
+  }
+}
