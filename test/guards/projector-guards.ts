@@ -213,7 +213,7 @@ export const projectorGuards: readonly Guard[] = [
   {
     guard: 'a Redis that may evict is refused',
     prevents: 'customers that vanish unnoticed',
-    file: `${folder}/main.ts`,
+    file: `${folder}/redis-check.ts`,
     from: 'if (mayEvict && ',
     to: 'if (!mayEvict && ',
     test: brokers('test/start-and-outages.e2e.test.ts', 'is refused at start unless that is accepted by name'),
