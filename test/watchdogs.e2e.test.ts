@@ -42,16 +42,3 @@ describe.concurrent('a projector ends, to be started anew,', () => {
     })
   })
 })
-
-it('a projector ends when kafkajs gives up for good, as over lz4, which it does not know', { timeout: 30_000 }, async () => {
-  const topic = { type: 2, name: pipeline.topics.customers }
-  const described = await pipeline.admin.describeConfigs({ includeSynonyms: false, resources: [topic] })
-  const own = described.resources[0]?.configEntries.filter(({ isDefault }) => !isDefault) ?? []
-  const configEntries = own.map(({ configName, configValue }) => ({ name: configName, value: configValue }))
-  // The broker compresses what it is sent.
-  configEntries.push({ name: 'compression.type', value: 'lz4' })
-  await pipeline.admin.alterConfigs({ validateOnly: false, resources: [{ ...topic, configEntries }] })
-  expect((await pipeline.post(ingress, makeCustomersEvent().body)).status).toBe(202)
-  const projector = await pipeline.start('projector', { CONSUMER_SESSION_TIMEOUT_MS: '60000', CONSUMER_GROUP_ID: 'lz4' })
-  expect(await lastWords(projector)).toEqual({ code: 1, said: expect.stringContaining('LZ4 compression not implemented') })
-})

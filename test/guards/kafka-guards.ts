@@ -389,14 +389,6 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest('starts again after an outage of broker.findGroupCoordinator'),
   },
   {
-    guard: 'the end of the consumer ends the projector',
-    prevents: 'the same',
-    file: `services/projector/src/main.ts`,
-    from: 'onBatch: (batch) => projection.onBatch(batch),\n  onDead: lifecycle.fail',
-    to: 'onBatch: (batch) => projection.onBatch(batch),\n  onDead: () => undefined',
-    test: brokers('test/watchdogs.e2e.test.ts', 'gives up for good'),
-  },
-  {
     guard: 'a consumer that is silent while Kafka answers ends the projector',
     prevents: 'a projector that sits there for ever',
     file: `services/projector/src/watchdog.ts`,
