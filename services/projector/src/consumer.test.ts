@@ -12,7 +12,11 @@ const silent = { debug() {}, info() {}, warn() {}, error() {} } as unknown as Lo
 const LOW = '10'
 
 const setUp = ({ high = '1000', logger = silent, named = [] as string[], chunkRecords = 2 } = {}) => {
-  const redis = { customers: new Map<string, CustomerHash>(), position: undefined as string | undefined }
+  const redis = {
+    customers: new Map<string, CustomerHash>(),
+    position: undefined as string | undefined,
+    previous: undefined as string | undefined,
+  }
   const steps: string[] = []
   const quarantined: OutgoingRecord[] = []
   const seeks: string[] = []
@@ -51,6 +55,7 @@ const setUp = ({ high = '1000', logger = silent, named = [] as string[], chunkRe
     },
     movePosition: (_partition, from, to) => move(from, to),
     peekPositions: async () => new Map(),
+    previousPosition: async () => redis.previous,
     claimPositions: async () => 0,
     announce: async () => {},
     announced: async () => new Set(),
@@ -196,6 +201,17 @@ describe('a projection', () => {
       { topic: 'q', headers: { reason: 'not-json', stage: 'projector', topic: 't', partition: '0', offset: '10' } },
     ])
     expect([...redis.customers.keys()]).toEqual(['b'])
+  })
+
+  it('a rebuild quarantines only records that the projection before it has not reached', async () => {
+    const { assign, projection, batch, redis, quarantined } = setUp()
+    redis.previous = '11'
+    await assign()
+    expect(await projection.onBatch(batch(10, [undefined, undefined]))).toBe('12')
+    expect(quarantined).toMatchObject([{ headers: { offset: '11' } }])
+    redis.previous = 'letters'
+    expect(await projection.onBatch(batch(12, [undefined]))).toBe('13')
+    expect(quarantined).toMatchObject([{ headers: { offset: '11' } }, { headers: { offset: '12' } }])
   })
 
   it('moves its position over a batch of which no record is left', async () => {

@@ -10,7 +10,7 @@ import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import type { ProjectorMetrics } from './metrics.ts'
 import { createOutages } from './outages.ts'
 import { createPositions, type Positions, type PositionsDependencies } from './positions.ts'
-import { type Projected, type ProjectOptions, project, type RawRecord } from './project.ts'
+import { type Poison, type Projected, type ProjectOptions, project, type RawRecord } from './project.ts'
 import { quarantineRecord, unreadableRecord } from './quarantine.ts'
 import type { Store, StoreOutcome } from './store.ts'
 
@@ -186,7 +186,9 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     if (expected !== from) return false
     const measured = metrics.chunkSeconds.startTimer()
     if (quarantined.length > 0 && !(await putIntoQuarantine(batch, quarantined, next))) return false
-    const done = await insist('Redis', signal, () => store.applyChunk(projected.newest, partition, expected, next))
+    const done = await insist('Redis', signal, () =>
+      store.applyChunk(projected.newest, partition, expected, next, positions.oldest(partition)),
+    )
     if (!done) return false
     // Also if the partition is lost by now: the position has moved, and nobody will read these records again.
     if (done.value.moved) {
@@ -236,6 +238,21 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     return done ? nextOffset : undefined
   }
 
+  /** @returns those that are not in quarantine yet; undefined if the work was aborted. */
+  const notQuarantined = async (
+    poison: readonly Poison[],
+    partition: number,
+    signal: AbortSignal,
+  ): Promise<readonly Poison[] | undefined> => {
+    const held = holds.get(partition)?.quarantinedTo ?? 0n
+    const left = poison.filter(({ record }) => BigInt(record.offset) >= held)
+    if (left.length === 0) return left
+    // A rebuild meets records that the projection before it has put there. Only that one knew which were named by setting.
+    const found = await insist('Redis', signal, () => store.previousPosition(partition))
+    const before = /^\d+$/.test(found?.value ?? '') ? BigInt(found?.value ?? 0) : 0n
+    return found && left.filter(({ record, reason }) => reason === 'named-by-setting' || BigInt(record.offset) >= before)
+  }
+
   const handle = async (batch: FetchedBatch): Promise<string | undefined> => {
     if (!(await beganInPlace(batch))) return undefined
     const { partition, records, nextOffset, unreadable, signal } = batch
@@ -251,10 +268,9 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       start += done.length
       const last = done.at(-1)
       const next = start === records.length || last === undefined ? nextOffset : after(last.offset)
-      const quarantinedTo = holds.get(partition)?.quarantinedTo ?? 0n
-      const quarantined = projected.poison
-        .filter(({ record }) => BigInt(record.offset) >= quarantinedTo)
-        .map((poison) => quarantineRecord(poison, { topic, partition }, quarantineTopic))
+      const poison = await notQuarantined(projected.poison, partition, signal)
+      if (poison === undefined) return undefined
+      const quarantined = poison.map((poison) => quarantineRecord(poison, { topic, partition }, quarantineTopic))
       if (!(await applyChunk(batch, projected, quarantined, last, from, next)))
         return !signal.aborted && holds.has(partition) ? from : undefined
       from = next

@@ -31,6 +31,8 @@ export interface Positions {
   readonly assigned: readonly number[]
   /** Offset expected in Redis, and of the next record to apply. Undefined until Redis was read. */
   expected(partition: number): string | undefined
+  /** The oldest offset of the partition that Kafka had when the position was read. */
+  oldest(partition: number): string | undefined
   /** Called after the position has been moved in Redis. */
   moved(partition: number, to: string, highWatermark: string): void
   /** Reads Redis, expects what it says, and seeks there. Retries until Redis answers; ignores a partition that is not assigned. */
@@ -62,6 +64,7 @@ export const createPositions = (
   /** Partitions whose leader did not answer when they were to be loaded. */
   const leaderless = new Set<number>()
   const committed = new Map<number, string>()
+  const oldest = new Map<number, string>()
 
   const claim = async () => {
     const deleted = await claimPositions()
@@ -123,6 +126,7 @@ export const createPositions = (
       }
       leaderless.delete(partition)
       positions.set(partition, stored)
+      oldest.set(partition, watermarks.low)
       consumer.seek(partition, stored)
       metrics.observeLag(partition, Number(BigInt(watermarks.high) - BigInt(stored)))
     }
@@ -143,6 +147,7 @@ export const createPositions = (
       return assigned
     },
     expected: (partition) => positions.get(partition),
+    oldest: (partition) => oldest.get(partition),
     moved: (partition, to, highWatermark) => {
       positions.set(partition, to)
       metrics.observeLag(partition, Math.max(0, Number(BigInt(highWatermark) - BigInt(to))))

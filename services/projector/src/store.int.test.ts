@@ -136,6 +136,8 @@ describe('applyChunk', () => {
     const { storeOf, keyOf } = fresh()
     const version = { timestamp: 5, id: 'e' }
     await apply(storeOf(1), [snapshot(version, { firstName: 'old layout' })])
+    // A record that the rebuild has not reached.
+    await redis.hset(keyOf('c'), '_source', `${TOPIC}/0/9`)
     expect(await apply(storeOf(2), [snapshot({ timestamp: 4, id: 'z' }, {}, 'c', 2)])).toEqual(['stale'])
     expect(await apply(storeOf(2), [snapshot(version, { firstName: 'new layout' }, 'c', 2)])).toEqual(['applied'])
     expect(await apply(storeOf(1), [snapshot(version, { firstName: 'old layout' })])).toEqual(['duplicate'])

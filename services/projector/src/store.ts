@@ -25,9 +25,18 @@ export interface Store {
    * Writes the customers that are newer than the stored ones, then moves the position from `from` to `to`. The position moves only on a Redis that holds these
    * customers: one that failed over or was restored in between leaves it, or rejects.
    * @param customers at most one snapshot of each.
+   * @param oldest the oldest offset of the partition that Kafka has. A rebuild does not doubt hashes from records before it.
    * @returns the outcome of each, and whether the position is `to` now. If it is elsewhere than `from`, nothing needs to have been written.
    */
-  applyChunk(customers: readonly CustomerHash[], partition: number, from: string | undefined, to: string): Promise<AppliedChunk>
+  applyChunk(
+    customers: readonly CustomerHash[],
+    partition: number,
+    from: string | undefined,
+    to: string,
+    oldest?: string,
+  ): Promise<AppliedChunk>
+  /** Position of a partition in the projection before this one, if it counts in the same topic. */
+  previousPosition(partition: number): Promise<string | undefined>
   /** The next offset to apply of each partition, undefined where Redis knows none. */
   positions(partitions: readonly number[]): Promise<Map<number, string | undefined>>
   /** Moves a position if it is where `from` says. @returns whether it now is `to`. */
@@ -121,12 +130,16 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   const fieldOf = (partition: number) => positionField(topic, partition)
   const memberKeyPrefix = `${keyPrefix}positions:member:`
 
-  /** One call of apply-snapshots.lua. `position`: its arguments 2 to 6, none on a cluster. */
-  const applyAtOnce = async (customers: readonly CustomerHash[], position: readonly string[] = ['']): Promise<AppliedChunk> => {
+  /** One call of apply-snapshots.lua. `place`: its arguments 2 to 4. `position`: its arguments 5 to 8, only the first on a cluster. */
+  const applyAtOnce = async (
+    customers: readonly CustomerHash[],
+    place: readonly string[],
+    position: readonly string[] = [''],
+  ): Promise<AppliedChunk> => {
     const [positions = ''] = copies
     const keys = customers.map(({ customerUuid }) => customerKey(customerUuid, keyPrefix))
     if (position.length > 1) keys.push(positions)
-    const args: (string | number)[] = [projection, ...position]
+    const args: (string | number)[] = [projection, ...place, ...position]
     for (const { version, fieldsAndValues } of customers) {
       args.push(version.timestamp, version.id, fieldsAndValues.length)
       for (const part of fieldsAndValues) args.push(part)
@@ -148,16 +161,16 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
    * In one call if possible. Otherwise each call leaves a token beside the position and the next demands it; the last one moves the position. A Redis that
    * has the token also has the customers before it, because a replica and an append-only file lose nothing but the end.
    */
-  const applyOnOne: Store['applyChunk'] = async (customers, partition, from, to) => {
+  const applyOnOne: Store['applyChunk'] = async (customers, partition, from, to, oldest = '0') => {
+    const place = [`${fieldOf(partition)}/`, oldest, to]
     const chunk = randomUUID()
     const calls = Math.max(1, Math.ceil(customers.length / CUSTOMERS_PER_CALL))
     const token = (call: number) => (call === 0 || call === calls ? '' : `${chunk}/${call}`)
     const done = await all(
       Array.from({ length: calls }, (_, call) =>
-        applyAtOnce(customers.slice(call * CUSTOMERS_PER_CALL, (call + 1) * CUSTOMERS_PER_CALL), [
+        applyAtOnce(customers.slice(call * CUSTOMERS_PER_CALL, (call + 1) * CUSTOMERS_PER_CALL), place, [
           fieldOf(partition),
           from ?? '',
-          to,
           token(call),
           token(call + 1),
         ]),
@@ -171,10 +184,10 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
    * whether the customers are still there, and let the move demand the token. A master that was replaced before the token lacks customers when we look; one
    * that is replaced later has the customers, or lacks the token.
    */
-  const applyOnCluster: Store['applyChunk'] = async (customers, partition, from, to) => {
+  const applyOnCluster: Store['applyChunk'] = async (customers, partition, from, to, oldest = '0') => {
     const field = fieldOf(partition)
     // One by one: two customers hardly ever share a slot, and a call with two keys would have to wait while a slot moves (TRYAGAIN).
-    const applied = await all(customers.map((customer) => applyAtOnce([customer])))
+    const applied = await all(customers.map((customer) => applyAtOnce([customer], [`${field}/`, oldest, to])))
     const token = randomUUID()
     await all(copies.map((key) => redis.hset(key, tokenField(field), token)))
     const found = await all(
@@ -200,6 +213,16 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
 
   return {
     applyChunk: clustered ? applyOnCluster : applyOnOne,
+    previousPosition: async (partition) => {
+      const before = clustered ? clusterPositionsKeys(projection - 1, keyPrefix) : [positionsKey(projection - 1, keyPrefix)]
+      const topicId = `${topic}/topic`
+      const [own = [], ...found] = await all([
+        redis.hmget(copies[0] ?? '', topicId),
+        ...before.map((key) => redis.hmget(key, topicId, fieldOf(partition))),
+      ])
+      const isOther = found.some(([id]) => id && own[0] && id !== own[0])
+      return isOther ? undefined : lowest(found.map(([, offset]) => offset ?? undefined))
+    },
     positions: async (partitions) => {
       if (partitions.length === 0) return new Map()
       const stored = await all(copies.map((key) => redis.hmget(key, ...partitions.map(fieldOf))))

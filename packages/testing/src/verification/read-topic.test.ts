@@ -1,6 +1,6 @@
-import type { Admin } from '@customer-stream/runtime/kafka'
-import { expect, it } from 'vitest'
-import { fetchEnds } from './read-topic.ts'
+import type { Admin, Kafka } from '@customer-stream/runtime/kafka'
+import { describe, expect, it } from 'vitest'
+import { fetchEnds, fetchSettledEnds, type ReadOptions, readTopic } from './read-topic.ts'
 
 it('waits until it is told where every partition ends: one without a leader is left out of what Kafka says', async () => {
   const ends = [0, 1].map((partition) => ({ partition, offset: '7', low: '0', high: '7' }))
@@ -11,4 +11,59 @@ it('waits until it is told where every partition ends: one without a leader is l
   } as unknown as Admin
   expect(await fetchEnds(admin, 't')).toEqual(ends)
   expect(asked).toBe(3)
+})
+
+it('waits for an open transaction only for the given time, and then names it', async () => {
+  const admin = {
+    fetchTopicOffsets: async () => [
+      { partition: 0, offset: '5', low: '0', high: '5' },
+      { partition: 1, offset: '7', low: '0', high: asked++ % 2 === 0 ? '9' : '7' },
+    ],
+    fetchTopicMetadata: async () => ({ topics: [{ name: 't', partitions: [{ leader: 1 }, { leader: 1 }] }] }),
+  } as unknown as Admin
+  let asked = 0
+  expect(await fetchSettledEnds(admin, 't', -1)).toEqual({
+    ends: [
+      { partition: 0, offset: '5', low: '0', high: '5' },
+      { partition: 1, offset: '7', low: '0', high: '7' },
+    ],
+    open: [{ topic: 't', partition: 1, offset: '7', records: 2 }],
+  })
+})
+
+describe('a batch that cannot be decoded', () => {
+  const damaged = { offset: '0', nextOffset: '3', error: new Error('damaged') }
+  const ends = [{ partition: 0, low: '0', high: '3' }]
+  /** A client whose one fetch brings the batch, in the form in which the patch of kafkajs hands it over. */
+  const read = (onUnreadable?: ReadOptions['onUnreadable']) => {
+    const seeks: unknown[] = []
+    const consumer = {
+      events: {},
+      on: (_event: unknown, listener: (event: { payload: object }) => void) => joined.push(listener),
+      connect: async () => undefined,
+      subscribe: async () => undefined,
+      disconnect: async () => undefined,
+      seek: (place: unknown) => seeks.push(place),
+      run: async ({ eachBatch }: { eachBatch(payload: object): Promise<void> }) => {
+        joined[1]?.({ payload: {} })
+        await eachBatch({ batch: { partition: 0, messages: [], rawMessages: { unreadable: damaged } }, heartbeat: async () => undefined })
+      },
+    }
+    const joined: ((event: { payload: object }) => void)[] = []
+    const kafka = { consumer: () => consumer } as unknown as Kafka
+    const admin = { deleteGroups: async () => undefined } as unknown as Admin
+    const reading = readTopic(kafka, admin, 't', () => undefined, { ends, ...(onUnreadable && { onUnreadable }) })
+    return { reading, seeks }
+  }
+
+  it('ends the reading with its place', async () => {
+    await expect(read().reading).rejects.toThrow('the batch of records at t/0/0 cannot be read: damaged')
+  })
+
+  it('is passed over if somebody takes note of it', async () => {
+    const noted: unknown[] = []
+    const { reading, seeks } = read((batch, partition) => noted.push([batch.offset, partition]))
+    expect(await reading).toMatchObject({ records: 0 })
+    expect([noted, seeks.at(-1)]).toEqual([[['0', 0]], { topic: 't', partition: 0, offset: '3' }])
+  })
 })

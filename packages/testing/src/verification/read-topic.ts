@@ -1,6 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Admin, type Kafka, type KafkaMessage, readUncommitted, unreadableOf } from '@customer-stream/runtime/kafka'
+import {
+  type Admin,
+  type Kafka,
+  type KafkaMessage,
+  readUncommitted,
+  type UnreadableBatch,
+  unreadableOf,
+} from '@customer-stream/runtime/kafka'
 import { unlessAborted } from '../brokers/unless-aborted.ts'
 import { waitUntil } from '../wait-until.ts'
 
@@ -10,6 +17,8 @@ export interface ReadOptions {
   /** Offsets at which to end. Without them the topic's ends at the time of the call. */
   readonly ends?: readonly PartitionEnds[]
   readonly onProgress?: (read: number, total: number) => void
+  /** Called with a batch that cannot be decoded, which is then passed over. Without it the reading fails. */
+  readonly onUnreadable?: (batch: UnreadableBatch, partition: number) => void
   /** Ends the reading early. The group is still left. */
   readonly signal?: AbortSignal
 }
@@ -97,7 +106,7 @@ export const readTopic = async (
   admin: Admin,
   topic: string,
   onRecord: (message: KafkaMessage, partition: number) => void,
-  { sinceMs, onProgress, ends: given, signal }: ReadOptions = {},
+  { sinceMs, onProgress, onUnreadable, ends: given, signal }: ReadOptions = {},
 ): Promise<TopicRead> => {
   const ends = new Map(
     (given ?? (await fetchEnds(admin, topic))).map(({ partition, high, low }) => [partition, { low: BigInt(low), high: BigInt(high) }]),
@@ -151,10 +160,17 @@ export const readTopic = async (
         autoCommit: false,
         eachBatch: async ({ batch, heartbeat }) => {
           const { partition } = batch
-          const unreadable = unreadableOf(batch)
-          if (unreadable) return finished.reject(new Error(`${topic}/${partition}/${unreadable.offset}: ${unreadable.error.message}`))
           const end = ends.get(partition)?.high ?? 0n
           try {
+            const unreadable = unreadableOf(batch)
+            if (unreadable) {
+              const { offset, nextOffset, error } = unreadable
+              if (!onUnreadable) throw new Error(`the batch of records at ${topic}/${partition}/${offset} cannot be read: ${error.message}`)
+              onUnreadable(unreadable, partition)
+              next.set(partition, BigInt(nextOffset))
+              consumer.seek({ topic, partition, offset: nextOffset })
+              return passed(partition, BigInt(nextOffset))
+            }
             for (const message of batch.messages) {
               const offset = BigInt(message.offset)
               if (offset >= end) break

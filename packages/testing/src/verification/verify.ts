@@ -162,6 +162,14 @@ const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: r
       ...(signal && { signal }),
       ...(sinceMs !== undefined && { sinceMs }),
       onProgress: (read, total) => onProgress?.(`read ${read} of ${total} records`),
+      // Only a pointer without a value can be in quarantine, and no retention excuses its absence.
+      onUnreadable: ({ offset }, partition) =>
+        evidence.unusable({
+          place: `${topics.customers}/${partition}/${offset}`,
+          reason: 'unreadable',
+          receivedAt: Date.now(),
+          digest: digestOf(null),
+        }),
     },
   )
   const ranges = new Map<number, ReadRange>()

@@ -5,11 +5,13 @@ the position of their partition, in the same call.
 KEYS[i]  key of customer i; on Redis Cluster all of one slot
          after them, if ARGV[2] is not '': the hash of positions
 ARGV[1]  number of the projection that writes
-ARGV[2]  field of the position, topic/partition; '' leaves positions alone, and ARGV[3] to ARGV[6] are missing
-ARGV[3]  the offset expected there
+ARGV[2]  how the _source of the chunk's records begins, topic/partition/
+ARGV[3]  the oldest offset of the partition that Kafka has
 ARGV[4]  the next offset to apply
-ARGV[5]  token that the call before this one has left; '' if this is the first of a chunk
-ARGV[6]  token to leave for the next call; '' if this is the last of a chunk, which moves the position
+ARGV[5]  field of the position, topic/partition; '' leaves positions alone, and ARGV[6] to ARGV[8] are missing
+ARGV[6]  the offset expected there
+ARGV[7]  token that the call before this one has left; '' if this is the first of a chunk
+ARGV[8]  token to leave for the next call; '' if this is the last of a chunk, which moves the position
 then for each customer in the order of KEYS:
          timestamp, event id, count of the following, field, value, field, value, ...
 
@@ -21,18 +23,19 @@ because a position must not move on a Redis that lacks the customers it stands f
 The field names are META of @customer-stream/schemas; the order of versions is compareVersions there.
 ]]
 local projection = tonumber(ARGV[1])
-local position = ARGV[2]
-local cursor = 3
+local place, oldest, next_offset = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local position = ARGV[5]
+local cursor = 6
 local customers = #KEYS
 local reply = { 1 }
 
 if position ~= '' then
-  cursor = 7
+  cursor = 9
   customers = customers - 1
   local stored = redis.call('HGET', KEYS[#KEYS], position) or ''
   -- The position may already be there: the reply of an earlier attempt may have been lost.
-  if stored ~= ARGV[3] and stored ~= ARGV[4] then return { 0 } end
-  if ARGV[5] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#token') ~= ARGV[5] then return { -1 } end
+  if stored ~= ARGV[6] and stored ~= ARGV[4] then return { 0 } end
+  if ARGV[7] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#token') ~= ARGV[7] then return { -1 } end
 end
 
 -- By bytes. Lua's own < on strings follows the server's locale: replicas and replays would disagree.
@@ -45,8 +48,15 @@ local function compare_bytes(a, b)
   return #a - #b
 end
 
+-- Whether a rebuild may still meet the record that a hash names. It began at the oldest record and has met all before next_offset.
+local function may_come(source)
+  if not source or string.sub(source, 1, #place) ~= place then return false end
+  local offset = tonumber(string.match(string.sub(source, #place + 1), '^%d+$'))
+  return offset and (offset >= next_offset or offset < oldest)
+end
+
 local function compare_with_stored(key, timestamp, id)
-  local stored = redis.pcall('HMGET', key, '_eventTimestamp', '_eventId', '_projection')
+  local stored = redis.pcall('HMGET', key, '_eventTimestamp', '_eventId', '_projection', '_source')
   if stored.err then
     -- A key of ours that is no hash holds no customer: it is replaced. Any other error is an outage.
     if string.find(stored.err, 'WRONGTYPE', 1, true) then return 1, true end
@@ -54,10 +64,11 @@ local function compare_with_stored(key, timestamp, id)
   end
   local stored_timestamp = tonumber(stored[1] or '')
   if not stored_timestamp or not stored[2] then return 1 end
-  if timestamp ~= stored_timestamp then return timestamp - stored_timestamp end
-  local order = compare_bytes(id, stored[2])
-  -- The same event in an older layout is written anew.
-  if order == 0 and projection > (tonumber(stored[3] or '') or 0) then return 1 end
+  local order = timestamp - stored_timestamp
+  if order == 0 then order = compare_bytes(id, stored[2]) end
+  local is_rebuild = projection > (tonumber(stored[3] or '') or 0)
+  -- A rebuild writes the same event again, in the new layout. It believes in a newer one only if its record may still come.
+  if is_rebuild and (order == 0 or (order < 0 and not may_come(stored[4]))) then return 1 end
   return order
 end
 
@@ -107,11 +118,11 @@ for i = 1, customers do
 end
 
 if position ~= '' then
-  if ARGV[6] ~= '' then
-    redis.call('HSET', KEYS[#KEYS], position .. '#token', ARGV[6])
+  if ARGV[8] ~= '' then
+    redis.call('HSET', KEYS[#KEYS], position .. '#token', ARGV[8])
   else
     redis.call('HSET', KEYS[#KEYS], position, ARGV[4])
-    if ARGV[5] ~= '' then redis.call('HDEL', KEYS[#KEYS], position .. '#token') end
+    if ARGV[7] ~= '' then redis.call('HDEL', KEYS[#KEYS], position .. '#token') end
   end
 end
 return reply
