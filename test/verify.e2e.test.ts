@@ -1,5 +1,5 @@
 import { execFile, spawn } from 'node:child_process'
-import { hash } from 'node:crypto'
+import { hash, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { createSimulation, makeCustomersEvent } from '@customer-stream/simulator'
 import { fetchEnds, openPipeline, type Pipeline, type ServiceProcess, waitUntil } from '@customer-stream/testing'
-import { afterAll, beforeAll, expect, inject, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 
 const command = fileURLToPath(new URL('../packages/testing/src/commands/verify.ts', import.meta.url))
 const CUSTOMERS = 200
@@ -182,6 +182,36 @@ it('calls a hash wrong that is newer than Kafka, unless its record was not read'
   expect((await verify()).stdout).toContain('wrong: customer c6 is newer in Redis than any event in Kafka')
   await redis.hset(key, before)
   expect((await pipeline.verify()).wrong).toEqual([])
+})
+
+describe('transactions of another producer in the raw topic', () => {
+  const transactional = async () => {
+    const transactionalId = randomUUID()
+    const producer = pipeline.kafka.producer({ transactionalId, idempotent: true, maxInFlightRequests: 1 })
+    await producer.connect()
+    const transaction = await producer.transaction()
+    const { body, customerUuid } = makeCustomersEvent({ customerUuid: 'c1', timestamp: 3 })
+    const messages = [{ key: customerUuid, value: body }]
+    await transaction.send({ topic: pipeline.topics.customers, messages })
+    return { transaction, producer }
+  }
+
+  it('that were aborted are passed over, also at the end of a partition', async () => {
+    const { transaction, producer } = await transactional()
+    await transaction.abort()
+    await producer.disconnect()
+    expect(await verify()).toMatchObject({ code: 0, wrong: 0 })
+  })
+
+  it('that are open hide records: the verdict names them, and is not sound', async () => {
+    const { transaction, producer } = await transactional()
+    const { code, stdout } = await verify('--catch-up-seconds', '1')
+    expect(stdout).toMatch(/open transaction: 1 records of \S+customers\.raw\/\d+ from offset \d+ on were not verified/)
+    expect(code).toBe(1)
+    await transaction.commit()
+    await producer.disconnect()
+    expect(await verify()).toMatchObject({ code: 0, wrong: 0 })
+  })
 })
 
 it('misses an unusable record in quarantine, however it got lost there', async () => {

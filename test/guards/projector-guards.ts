@@ -36,9 +36,25 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'ids are compared by bytes in Lua',
     prevents: 'an order of versions that follows the locale of the Redis server',
     file: `${folder}/lua/apply-snapshots.lua`,
-    from: 'local order = compare_bytes(id, stored[2])',
-    to: 'local order = id == stored[2] and 0 or (id < stored[2] and -1 or 1)',
+    from: 'if order == 0 then order = compare_bytes(id, stored[2]) end',
+    to: 'if order == 0 then order = id == stored[2] and 0 or (id < stored[2] and -1 or 1) end',
     test: store('the locale en_US.UTF-8'),
+  },
+  {
+    guard: 'a rebuild keeps a newer hash whose record it may still meet',
+    prevents: 'customers that go back in time while a rebuild is under way',
+    file: `${folder}/lua/apply-snapshots.lua`,
+    from: 'return offset and (offset >= next_offset or offset < oldest)',
+    to: 'return false',
+    test: brokers(`${folder}/rebuild.int.test.ts`, 'no customer goes back in time meanwhile'),
+  },
+  {
+    guard: 'a rebuild replaces a newer hash whose record it has not met',
+    prevents: 'a customer frozen by a hash that says it is newer than Kafka',
+    file: `${folder}/lua/apply-snapshots.lua`,
+    from: '(order == 0 or (order < 0 and not may_come(stored[4])))',
+    to: 'order == 0',
+    test: brokers(`${folder}/rebuild.int.test.ts`, 'a rebuild repairs a hash that says it is newer than Kafka'),
   },
   {
     guard: 'the first write of the script is one that Redis checks for memory',
@@ -70,7 +86,7 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'the next call of a chunk demands what the one before it has left',
     prevents: 'a position without its customers, after a fail-over in the middle of a chunk',
     file: `${folder}/lua/apply-snapshots.lua`,
-    from: `if ARGV[5] ~= '' and redis.call`,
+    from: `if ARGV[7] ~= '' and redis.call`,
     to: `if false and redis.call`,
     test: store('rejects a chunk of which another Redis has only the end'),
   },
@@ -78,7 +94,7 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'a call of a chunk looks whether the position is where it is expected',
     prevents: 'a gap after Redis was rolled back, or was filled by another projector',
     file: `${folder}/lua/apply-snapshots.lua`,
-    from: 'if stored ~= ARGV[3] and stored ~= ARGV[4] then return { 0 } end',
+    from: 'if stored ~= ARGV[6] and stored ~= ARGV[4] then return { 0 } end',
     to: '',
     test: store('writes nothing if the position is elsewhere'),
   },
@@ -132,6 +148,7 @@ export const projectorGuards: readonly Guard[] = [
       }
       leaderless.delete(partition)
       positions.set(partition, stored)
+      oldest.set(partition, watermarks.low)
       consumer.seek(partition, stored)
       metrics.observeLag(partition, Number(BigInt(watermarks.high) - BigInt(stored)))`,
     to: `      positions.set(partition, stored ?? '0')
