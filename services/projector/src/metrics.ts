@@ -21,6 +21,8 @@ const reasons = Object.keys({
   'too-many-fields': 1,
   'not-a-customers-event': 1,
   'too-far-in-future': 1,
+  'named-by-setting': 1,
+  'unreadable-batch': 1,
 } satisfies Record<QuarantineReason, 1>)
 
 export const createProjectorMetrics = (registry: Registry, { groupId, topic }: { groupId: string; topic: string }) => {
