@@ -175,7 +175,7 @@ describe('a Redis user without', () => {
     const stores = [admin, await connect(`redis://few:secret@${host}`)].map((client) =>
       createStore(client, { keyPrefix, topic: TOPIC, projection: 1 }),
     )
-    const [byAdmin, byFew] = stores as unknown as [Store, Store]
+    const [byAdmin, byFew] = stores as unknown as unknown as [Store, Store]
     await apply(byAdmin, [snapshot({ timestamp: 1, id: 'e' }, { company: 'old' })])
     const newer = [snapshot({ timestamp: 2, id: 'e' }, { firstName: 'new' })]
     await expect(apply(byFew, newer)).rejects.toThrow(/NOPERM|can't run this command|no permissions/)
