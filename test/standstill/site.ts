@@ -149,6 +149,8 @@ export interface Site {
   startAnother(service: ServiceName, changes?: Env): Promise<SupervisedService>
   /** The events that are not in Redis. */
   notApplied(events: readonly MadeCustomersEvent[]): Promise<MadeCustomersEvent[]>
+  /** Resolves when every acknowledged event is in Redis. */
+  untilApplied(): Promise<void>
   /** Called when the site closes, latest first. */
   onClose(end: () => unknown): void
   close(): Promise<void>
@@ -332,6 +334,10 @@ export const openSite = async (
       onClose(() => service.stop())
       await service.start()
       return service
+    },
+    untilApplied: async () => {
+      const missing = async () => (await site.notApplied(acknowledged)).length
+      await waitUntil('all acknowledged events are in Redis', missing, (count) => count === 0)
     },
     onClose,
     close: async () => {

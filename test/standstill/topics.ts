@@ -1,6 +1,5 @@
 import { positionField, type TopicNames } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { waitUntil } from '@customer-stream/testing'
 import { blocked, type Scenario } from './scenario.ts'
 import { type Site, withoutLogin } from './site.ts'
 
@@ -19,11 +18,7 @@ const fillPartitions = async (site: Site): Promise<void> => {
 /** Every partition has a position above 0, and then all its records are another's: more than before, so that a position points into them. */
 const replaceRecords = async (site: Site, replace: () => Promise<void>): Promise<void> => {
   await fillPartitions(site)
-  await waitUntil(
-    'all events are applied',
-    () => site.notApplied(site.acknowledged),
-    (missing) => missing.length === 0,
-  )
+  await site.untilApplied()
   await replace()
   site.acknowledged.length = 0
   for (let i = 0; i < 2; i++) await fillPartitions(site)
@@ -163,11 +158,7 @@ export const topics: readonly Scenario[] = [
     signs: [{ of: 'projector', says: [/customers\.raw\/3/] }],
     mayGoOn: true,
     holds: async (site) => {
-      await waitUntil(
-        'the event of the new partition is applied',
-        () => site.notApplied(site.acknowledged),
-        (missing) => missing.length === 0,
-      )
+      await site.untilApplied()
       await stopAll(site)
       await startAll(site)
     },
