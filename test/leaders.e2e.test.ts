@@ -125,7 +125,7 @@ it.each([
       )
       await waitUntil(
         'the spool is empty',
-        () => another.metric('ingress_spool_records'),
+        () => another.metric('ingress_spool_bytes'),
         (records) => records === 0,
       )
       await burst(another)

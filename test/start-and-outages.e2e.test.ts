@@ -216,7 +216,7 @@ describe('the spool', () => {
     await Promise.all([ingress.untilReady(), projector.untilReady()])
     await waitUntil(
       'the spool is empty',
-      () => ingress.metric('ingress_spool_records'),
+      () => ingress.metric('ingress_spool_bytes'),
       (records) => records === 0,
     )
     const seen = new Set<string>()

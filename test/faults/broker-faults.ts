@@ -136,8 +136,8 @@ export const brokerFaults: readonly Fault[] = [
       await Promise.all(brokers.map((broker) => broker.restart()))
       await waitUntil(
         'the spools are empty',
-        () => sumOver(arena.ingresses, 'ingress_spool_records'),
-        (records) => records === 0,
+        () => sumOver(arena.ingresses, 'ingress_spool_bytes'),
+        (left) => left === 0,
         { timeoutMs: 60_000 },
       )
     },

@@ -137,7 +137,7 @@ export const runFault = async (
     // A record whose request was answered with 503 may still land: only then is it known what there is.
     await waitUntil(
       'the ingresses hold nothing more',
-      async () => [await sumOver(arena.ingresses, 'ingress_queue_records'), await sumOver(arena.ingresses, 'ingress_spool_records')],
+      async () => [await sumOver(arena.ingresses, 'ingress_queue_records'), await sumOver(arena.ingresses, 'ingress_spool_bytes')],
       (held) => held.every((records) => records === 0),
     )
     await waitUntil('the projectors have caught up', arena.lag, (behind) => behind === 0, { timeoutMs: 60_000, pauseMs: 50 })

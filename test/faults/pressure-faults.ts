@@ -122,7 +122,7 @@ export const pressureFaults: readonly Fault[] = [
       for (const broker of cluster.brokers) await broker.thaw()
       await waitUntil(
         'the spools are empty',
-        () => sumOver(ingresses, 'ingress_spool_records'),
+        () => sumOver(ingresses, 'ingress_spool_bytes'),
         (records) => records === 0,
         { timeoutMs: 60_000 },
       )

@@ -10,6 +10,7 @@ export const BLOCKED_REASONS = [
   'identity',
   'record',
   'redis',
+  'spool',
   'tls',
   'topic',
   'version',
@@ -32,6 +33,8 @@ export interface Obstacles {
   readonly blocked: Diagnosis | undefined
   /** As `blocked`; if there is none, an outage. */
   readonly worst: Diagnosis | undefined
+  /** The obstacles of all other tasks. */
+  without(task: string): Pick<Obstacles, 'blocked' | 'worst'>
 }
 
 const LOG_INTERVAL_MS = 60_000
@@ -68,6 +71,11 @@ export const createObstacles = (registry: Registry, logger: Logger): Obstacles =
     },
     get worst() {
       return isBlocked().next().value ?? byTask.values().next().value
+    },
+    without: (task) => {
+      const others = [...byTask].flatMap(([name, diagnosis]) => (name === task ? [] : [diagnosis]))
+      const blocked = others.find((diagnosis) => diagnosis.blocked)
+      return { blocked, worst: blocked ?? others[0] }
     },
   }
 }

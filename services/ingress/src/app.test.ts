@@ -36,7 +36,7 @@ const start = ({
       metrics: createIngressMetrics(
         registry,
         () => ({ records: 0, bytes: 0 }),
-        () => ({ records: 0, bytes: 0, oldestAt: undefined }),
+        () => ({ records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined }),
         () => ({ failing: 0, slow: 0 }),
       ),
       onInternalError: (error) => internalErrors.push(error),

@@ -92,13 +92,13 @@ export const ingressSettings = {
   }),
   SPOOL_DIR: optionalText({
     description:
-      'Folder on a disk that outlives the process: where Kafka does not answer, events are kept here, promised, and sent later. Without it the answer is 503. One process for each folder.',
+      'Folder on a disk that outlives the machine. If Kafka does not answer, events are kept here, answered with 202, and sent later. Without it the answer is 503. One process for each folder.',
   }),
   SPOOL_MAX_BYTES: integer({
     default: 1_073_741_824,
     minimum: 67_108_864,
     maximum: 1_099_511_627_776,
-    description: 'Most that may lie in `SPOOL_DIR`. Beyond it the answer is 503 again.',
+    description: 'Maximum bytes in `SPOOL_DIR`, `.damaged` files included. Beyond it the answer is 503 again.',
   }),
   SPOOL_AFTER_MS: integer({
     default: 1000,

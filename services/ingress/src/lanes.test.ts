@@ -46,9 +46,9 @@ const kafkaThatRefuses = (isBad: (value: string, topic: string) => boolean) => {
   return { lanes, refused, stored, valuesIn }
 }
 
-const deliver = async (lanes: Lanes, records: readonly OutgoingRecord[], isRetry = false) => {
+const deliver = async (lanes: Lanes, records: readonly OutgoingRecord[]) => {
   const kept: string[] = []
-  const left = await lanes.deliver(records, { isRetry, keep: ({ value }) => kept.push(String(value)) })
+  const left = await lanes.deliver(records, ({ value }) => kept.push(String(value)))
   return { left: left.map(({ value }) => String(value)), kept }
 }
 
@@ -90,6 +90,13 @@ describe('a batch from the spool', () => {
     expect(refused).toEqual([])
   })
 
+  it('is told apart by the partitions that its records go to', () => {
+    const { lanes } = kafkaThatRefuses(() => false)
+    const records = [recordOf(customers, 'a'), { ...recordOf(customers, 'b'), key: Buffer.from('kk') }, recordOf('old.customers.raw', 'c')]
+    const partitions = records.map((record) => lanes.partitionOf(record))
+    expect(partitions).toEqual([`${customers}/1`, `${customers}/2`, `${customers}/1`])
+  })
+
   it('that was spooled under another prefix goes to the topics of today, and what has none to quarantine', async () => {
     const { lanes, valuesIn } = kafkaThatRefuses(() => false)
     await deliver(lanes, [recordOf('old.customers.raw', 'c'), recordOf('old.other.raw', 'o'), recordOf('old', 'x')])
@@ -101,43 +108,18 @@ describe('a batch from the spool', () => {
     const kafkaWithout = (failing: Set<number>) => {
       vi.useFakeTimers({ toFake: ['performance', 'setInterval', 'clearInterval'] })
       onTestFinished(() => void vi.useRealTimers())
-      const sends: string[] = []
       const { lanes } = setUp(async (records) => {
-        sends.push(records.map(({ value }) => String(value)).join(' '))
         vi.advanceTimersByTime(300)
         if (records.some(({ key }) => failing.has(key?.length ?? -1))) throw new NotStoredError('unavailable', 'no leader')
       })
-      return { lanes, sends }
+      return lanes
     }
     const onPartition = (partition: number, value: string) => ({ ...recordOf(customers, value), key: Buffer.alloc(partition) })
 
     it('is left, and the others are stored', async () => {
-      const { lanes } = kafkaWithout(new Set([1]))
+      const lanes = kafkaWithout(new Set([1]))
       const records = [1, 2, 3, 1].map((partition, i) => onPartition(partition, `v${i}`))
       expect(await deliver(lanes, records)).toEqual({ left: ['v0', 'v3'], kept: [] })
-    })
-
-    it('is not kept back by one record that fails by itself', async () => {
-      const { lanes } = setUp(async (records) => {
-        if (records.some(({ value }) => String(value) === 'v0')) throw new NotStoredError('unavailable', 'UNKNOWN')
-      }, 20)
-      let left: readonly OutgoingRecord[] = numbered(4).map((value) => recordOf(customers, value))
-      while (left.length > 1) left = await lanes.deliver(left, { isRetry: true, keep: () => undefined })
-      expect(left.map(({ value }) => String(value))).toEqual(['v0'])
-    })
-
-    it('is not even tried again, but for one record where all were left before, and goes on with the others when that is stored', async () => {
-      const failing = new Set([1])
-      const { lanes, sends } = kafkaWithout(failing)
-      const records = numbered(4).map((value) => onPartition(1, value))
-      await deliver(lanes, records)
-      sends.length = 0
-      expect(await deliver(lanes, [...records, onPartition(2, 'other')])).toEqual({ left: numbered(4), kept: [] })
-      expect(sends.filter((names) => names.includes('other'))).toEqual(['other'])
-      failing.clear()
-      sends.length = 0
-      expect(await deliver(lanes, records, true)).toEqual({ left: [], kept: [] })
-      expect(sends.map((names) => names.split(' ').length)).toEqual([1, 3])
     })
   })
 })

@@ -4,24 +4,20 @@ import { createPublisher, type Outcome, type Publisher, type PublisherOptions } 
 import { refusedRecord } from './quarantine.ts'
 import type { Send } from './send-in-parts.ts'
 
-export interface DeliveryOptions {
-  /** Whether these were left before. Of those that go a way that fails one then tries it, any, since one may fail by itself; of others none does. */
-  readonly isRetry: boolean
-  /** Told of a record that quarantine refuses as well: its bytes are nowhere else. */
-  readonly keep: (record: OutgoingRecord) => void
-}
-
 /** The ways of records to Kafka, one for each topic. */
 export interface Lanes {
   /** Of a record that Kafka refuses a copy goes to quarantine; it is no promise, and the outcome does not wait for it. */
   publish(record: OutgoingRecord, deadlineAt: number): Promise<Outcome>
   /** Whether the last records that went the same way were not stored. */
   fails(record: OutgoingRecord): boolean
+  /** Names the partition that a spooled record goes to. */
+  partitionOf(record: OutgoingRecord): string
   /**
-   * For records that are kept elsewhere until this has resolved, in a few seconds. What Kafka refuses goes to quarantine.
-   * @returns those that must be kept on, for want of a place to go to by now.
+   * Sends records that are kept elsewhere until this resolves, within a few seconds. A record that Kafka refuses goes to quarantine.
+   * @param keep called with each record that quarantine refuses as well: its bytes are nowhere else.
+   * @returns the records that must be kept and sent again later.
    */
-  deliver(records: readonly OutgoingRecord[], options: DeliveryOptions): Promise<readonly OutgoingRecord[]>
+  deliver(records: readonly OutgoingRecord[], keep: (record: OutgoingRecord) => void): Promise<readonly OutgoingRecord[]>
   readonly held: { readonly records: number; readonly bytes: number }
   /** Partitions, over all topics, whose last flush failed within a minute. */
   readonly failing: number
@@ -110,11 +106,6 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
     const [kind] = suffixes.find(([, suffix]) => record.topic.endsWith(suffix)) ?? []
     return kind ? { ...record, topic: topics[kind] } : record
   }
-  /** A name for the way of a record, if it fails. */
-  const failingWay = (record: OutgoingRecord): string | undefined => {
-    const lane = lanes.get(record.topic)
-    return lane?.publisher.fails(record) ? `${record.topic}/${lane.producer.partitionOf(record)}` : undefined
-  }
   /** @returns whether it need not be kept. */
   const deliver = async (record: OutgoingRecord, keep: () => void): Promise<boolean> => {
     const quarantine = async (error: Error) => {
@@ -136,25 +127,13 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
   return {
     publish: (record, deadlineAt) => laneOf(record.topic).publisher.publish(record, deadlineAt, (error) => copyToQuarantine(record, error)),
     fails: (record) => laneOf(record.topic).publisher.fails(record),
-    deliver: async (records, { isRetry, keep }) => {
-      const delivered = new Set<OutgoingRecord>()
-      const deliverAll = (some: readonly OutgoingRecord[]) =>
-        Promise.all(
-          some.map(async (record) => {
-            if (await deliver(underOurPrefix(record), () => keep(record))) delivered.add(record)
-          }),
-        )
-      const going: OutgoingRecord[] = []
-      const waiting: OutgoingRecord[] = []
-      const byWay = Map.groupBy(records, (record) => failingWay(underOurPrefix(record)))
-      for (const [way, some] of byWay) {
-        const probe = way !== undefined && isRetry ? some[Math.floor(Math.random() * some.length)] : undefined
-        if (probe) going.push(probe)
-        for (const record of some) if (record !== probe) (way === undefined ? going : waiting).push(record)
-      }
-      await deliverAll(going)
-      await deliverAll(waiting.filter((record) => failingWay(underOurPrefix(record)) === undefined))
-      return records.filter((record) => !delivered.has(record))
+    partitionOf: (record) => {
+      const ours = underOurPrefix(record)
+      return `${ours.topic}/${lanes.get(ours.topic)?.producer.partitionOf(ours)}`
+    },
+    deliver: async (records, keep) => {
+      const delivered = await Promise.all(records.map((record) => deliver(underOurPrefix(record), () => keep(record))))
+      return records.filter((_, i) => !delivered[i])
     },
     get held() {
       return { records: sum(({ publisher }) => publisher.size.records), bytes: sum(({ publisher }) => publisher.size.bytes) }

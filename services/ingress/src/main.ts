@@ -33,7 +33,8 @@ import { checksOf, ingressRules, ingressSettings, SPOOL_WAITING_BYTES } from './
 import { createLanes } from './lanes.ts'
 import { createIngressMetrics } from './metrics.ts'
 import { createRefusalLog, createSuspicionLog } from './refusal-log.ts'
-import { openSpool, type Spool } from './spool/spool.ts'
+import { createLastingSpool } from './spool/lasting-spool.ts'
+import { damageMessages, lostRecords, SpoolInUseError, volatileFileSystem } from './spool/spool.ts'
 import { createSpooledPublish } from './spooled-publish.ts'
 
 /** A drain that Kafka refuses begins again after this time; one that goes on needs no beginning. */
@@ -55,11 +56,18 @@ const sayUnacknowledged = createOccasionalLog((fields) =>
   logger.warn({ event: 'record-unacknowledged', ...fields }, 'records without an acknowledgement are sent again'),
 )
 const sayRefused = createOccasionalLog((fields) => logger.error({ event: 'record-refused', ...fields }, 'Kafka refuses a record'))
-const sayUnwritable = createOccasionalLog((fields) => logger.error({ event: 'spool-failed', ...fields }, 'the spool cannot be written'))
-const sayUndrained = createOccasionalLog((fields) =>
-  logger.warn({ event: 'spool-undrained', ...fields }, 'Kafka does not take what is in the spool; trying on'),
+const sayUnwritable = createOccasionalLog((fields) =>
+  logger.error(
+    { event: 'spool-failed', ...fields },
+    'an event could not be written to the spool and got 503 unless Kafka stored it: free or repair the disk',
+  ),
 )
-const sayUnreadable = createOccasionalLog((fields) => logger.warn({ event: 'spool-failed', ...fields }, 'the spool cannot be read'))
+const sayUndrained = createOccasionalLog((fields) =>
+  logger.warn({ event: 'spool-undrained', ...fields }, 'Kafka did not accept all records of the spool; retrying'),
+)
+const sayUnreadable = createOccasionalLog((fields) =>
+  logger.error({ event: 'spool-failed', ...fields }, 'the spool cannot be read or cleared; retrying: repair the disk'),
+)
 const sayFailed = createOccasionalLog((fields) => logger.error({ event: 'request-failed', ...fields }, 'a request failed'))
 
 const producerClient = { clientId: 'customer-stream-ingress', logger, requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS }
@@ -104,26 +112,44 @@ const topicWatch = createTopicWatch({
   ...{ admin, writeCheck, settings, demands, obstacles, diagnose, logger },
   onPartitions: (partitions) => lanes.setPartitions(partitions),
 })
-let spool: Spool | undefined
+const spool =
+  settings.SPOOL_DIR === undefined
+    ? undefined
+    : createLastingSpool({
+        directory: settings.SPOOL_DIR,
+        maxBytes: settings.SPOOL_MAX_BYTES,
+        maxWaitingBytes: SPOOL_WAITING_BYTES,
+        onDamage: (damage) => {
+          metrics.spoolDamage.inc({ what: damage.what })
+          metrics.spoolLost.inc(lostRecords(damage))
+          logger[damage.what === 'torn-tail' ? 'warn' : 'error']({ event: 'spool-damaged', ...damage }, damageMessages[damage.what])
+        },
+      })
 const metrics = createIngressMetrics(
   registry,
   () => lanes.held,
-  () => spool?.size ?? { records: 0, bytes: 0, oldestAt: undefined },
+  () => spool?.size ?? { records: 0, uncountedBytes: 0, bytes: 0, oldestAt: undefined },
   () => lanes,
 )
+/** Kafka may be well, so a spool that cannot be used is no reason to end. */
+const reportSpool = () => {
+  const { problem } = spool ?? {}
+  const message = `The spool cannot be used: ${problem?.message}. Events that Kafka does not store get 503. Repair the folder; it is opened again by itself.`
+  obstacles.report('spool', problem && { blocked: true, reason: 'spool', message })
+}
 if (settings.SPOOL_DIR !== undefined) {
-  spool = await openSpool({
-    directory: settings.SPOOL_DIR,
-    maxBytes: settings.SPOOL_MAX_BYTES,
-    maxWaitingBytes: SPOOL_WAITING_BYTES,
-    onDamage: (damage) => {
-      metrics.spoolDamage.inc({ what: damage.what })
-      logger.error({ event: 'spool-damaged', ...damage }, 'a file of the spool is damaged, or holds what Kafka refuses')
-    },
-  }).catch((error: Error) => {
+  await spool?.open().catch((error: Error) => {
+    reportSpool()
+    if (!(error instanceof SpoolInUseError)) return
     process.stderr.write(`ingress cannot start. SPOOL_DIR: ${error.message}\n`)
     process.exit(2)
   })
+  const fileSystem = await volatileFileSystem(settings.SPOOL_DIR).catch(() => undefined)
+  if (fileSystem !== undefined)
+    logger.warn(
+      { SPOOL_DIR: settings.SPOOL_DIR, fileSystem },
+      'the spool is lost with the machine or container: give it a disk that outlives both',
+    )
 }
 const spooled =
   spool &&
@@ -186,7 +212,9 @@ const outageOfTopic = (): Diagnosis | undefined => {
 }
 const kafkaCheck = async (): Promise<ReadinessCheck> => {
   if (stopping.signal.aborted) return { name: 'kafka', ready: false, detail: 'stopping' }
-  const obstacle = topicsChecked ? obstacles.blocked : obstacles.worst
+  // Without its spool the process is as ready as Kafka is.
+  const others = obstacles.without('spool')
+  const obstacle = topicsChecked ? others.blocked : others.worst
   if (!topicsChecked || obstacle)
     return { name: 'kafka', ready: false, detail: obstacle?.message ?? 'not connected yet. If this lasts, check KAFKA_BROKERS.' }
   const stuck = lanes.stuck()
@@ -208,7 +236,7 @@ const checks = async (): Promise<ReadinessCheck[]> => {
   const room = spool.hasRoomFor(settings.MAX_BODY_BYTES)
   return [
     { ...kafka, ready: kafka.ready || room },
-    { name: 'spool', ready: kafka.ready || room, detail: `${spool.size.records} records wait` },
+    { name: 'spool', ready: kafka.ready || room, detail: spool.problem?.message ?? `${spool.size.records} records wait` },
   ]
 }
 const adminApp = createAdminApp({ registry, checks })
@@ -224,7 +252,7 @@ const connect = async () => {
     },
     {
       signal: stopping.signal,
-      backOff: () => (obstacles.blocked ? BLOCKED_BACK_OFF : { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }),
+      backOff: () => (obstacles.without('spool').blocked ? BLOCKED_BACK_OFF : { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }),
       onFailure: (error, failures) => {
         if (error instanceof TopicError) throw error
         const diagnosis = diagnose(error, 'connect and check its topics')
@@ -261,8 +289,12 @@ lifecycle.onStop(
   'drain',
   periodically(
     DRAIN_INTERVAL_MS,
-    async () => spooled?.drain(stopping.signal),
+    async () => {
+      await spooled?.drain(stopping.signal)
+      reportSpool()
+    },
     (err) => {
+      reportSpool()
       metrics.spoolDrainFailures.inc()
       sayUnreadable({ err })
     },

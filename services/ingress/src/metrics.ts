@@ -22,6 +22,7 @@ interface Isolated {
   readonly slow: number
 }
 interface SpoolSize extends Size {
+  readonly uncountedBytes: number
   readonly oldestAt: number | undefined
 }
 
@@ -68,16 +69,30 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
         this.set(read(spoolSize()))
       },
     })
-  spoolGauge('ingress_spool_records', 'Records in the spool, not yet in Kafka.', ({ records }) => records)
-  spoolGauge('ingress_spool_bytes', 'Bytes of the spool on disk.', ({ bytes }) => bytes)
+  spoolGauge(
+    'ingress_spool_records',
+    'Records in the spool, not yet in Kafka. Those of `ingress_spool_uncounted_bytes` come on top.',
+    ({ records }) => records,
+  )
+  spoolGauge(
+    'ingress_spool_uncounted_bytes',
+    'Bytes of files of an earlier process whose records are not counted yet: they are read while they are sent.',
+    ({ uncountedBytes }) => uncountedBytes,
+  )
+  spoolGauge('ingress_spool_bytes', 'Bytes of the spool on disk, files kept as `.damaged` included.', ({ bytes }) => bytes)
   spoolGauge('ingress_spool_oldest_seconds', 'Age of the oldest record in the spool.', ({ oldestAt }) =>
     oldestAt === undefined ? 0 : Math.max(0, Date.now() - oldestAt) / 1000,
   )
   const metrics = {
     spoolDamage: new Counter({
       name: 'ingress_spool_damage_total',
-      help: 'Damage met in the spool: `torn-tail` is what a crash leaves, `refused` what Kafka takes nowhere, anything else a failing disk.',
+      help: 'Damage in the spool: `torn-tail` (a crash; nothing is lost), `damage`, `unreadable`, `refused` (by Kafka), `foreign` (not our format).',
       labelNames: ['what'],
+      registers,
+    }),
+    spoolLost: new Counter({
+      name: 'ingress_spool_lost_records_total',
+      help: 'Acknowledged records that cannot be read from the spool. A gap whose records cannot be counted counts as 1.',
       registers,
     }),
     spoolErrors: new Counter({

@@ -17,14 +17,15 @@ const setUp = ({ end = 'stored' as End, append = async () => {}, fails = false, 
       },
       fails: () => fails,
       deliver: async () => left,
+      partitionOf: () => 'p',
     },
     {
       append: async () => {
         calls.push('disk')
         await append()
       },
-      drain: async (send) => {
-        await send([record], { isRetry: false, keep: () => undefined })
+      drain: async ({ send }) => {
+        await send([record], () => undefined)
         return 'empty'
       },
     },

@@ -1,11 +1,11 @@
 /**
- * Kafka first, and the disk where Kafka does not answer: what is on disk may be promised, and is sent when Kafka is back. Only for a disk that outlives
- * the process; without a spool such a request is answered with 503.
+ * Kafka first, then the disk if Kafka does not answer. A record on disk is acknowledged, and sent when Kafka is back. Without a
+ * spool such a request gets 503.
  */
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import type { Lanes } from './lanes.ts'
 import type { End, Outcome } from './publisher.ts'
-import type { DrainEnd, Spool } from './spool/spool.ts'
+import type { Delivery, DrainEnd, Spool } from './spool/spool.ts'
 
 export type Publish<E> = (record: OutgoingRecord, deadlineAt: number) => Promise<Outcome<E>>
 
@@ -13,13 +13,13 @@ export interface SpooledPublishOptions {
   /** How long Kafka may take before the disk is asked. */
   readonly spoolAfterMs: number
   readonly onDiskError: (error: Error) => void
-  /** Told how many records a send of the drain has left; they are tried again. */
+  /** Called with the number of records that Kafka did not accept in one send of the drain. They are retried. */
   readonly onLeft: (records: number) => void
 }
 
 export interface SpooledPublish {
   readonly publish: Publish<End | 'spooled'>
-  /** Sends what was spooled, as far as Kafka takes it. */
+  /** Sends the spooled records, as far as Kafka accepts them. */
   drain(signal: AbortSignal): Promise<DrainEnd>
 }
 
@@ -39,7 +39,7 @@ const within = async <T>(work: Promise<T>, deadlineAt: number): Promise<T | type
 }
 
 export const createSpooledPublish = (
-  lanes: Pick<Lanes, 'publish' | 'fails' | 'deliver'>,
+  lanes: Pick<Lanes, 'publish' | 'fails' | 'deliver' | 'partitionOf'>,
   spool: Pick<Spool, 'append' | 'drain'>,
   { spoolAfterMs, onDiskError, onLeft }: SpooledPublishOptions,
 ): SpooledPublish => {
@@ -53,17 +53,19 @@ export const createSpooledPublish = (
   }
   return {
     publish: async (record, deadlineAt) => {
-      // Nobody waits for a partition that fails.
+      // No request waits for a partition that fails.
       if (lanes.fails(record)) return (await toDisk(record, deadlineAt)) ?? lanes.publish(record, deadlineAt)
       const outcome = await lanes.publish(record, Math.min(deadlineAt, performance.now() + spoolAfterMs))
       if (outcome.end !== 'deadline' && outcome.end !== 'queue-full') return outcome
       return (await toDisk(record, deadlineAt)) ?? outcome
     },
-    drain: (signal) =>
-      spool.drain(async (records, options) => {
-        const left = await lanes.deliver(records, options)
+    drain: (signal) => {
+      const send: Delivery['send'] = async (records, keep) => {
+        const left = await lanes.deliver(records, keep)
         if (left.length > 0) onLeft(left.length)
         return left
-      }, signal),
+      }
+      return spool.drain({ partitionOf: lanes.partitionOf, send }, signal)
+    },
   }
 }

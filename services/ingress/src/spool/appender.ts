@@ -1,12 +1,12 @@
-/**
- * Group commit, as in the publisher: what arrives while one write is being synced goes into the next, and one fsync serves hundreds of requests.
- */
+/** Group commit: records that arrive while one write is being synced go into the next, and one fsync serves hundreds of requests. */
+import { type FileHandle, open, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import type { SpoolFiles } from './directory.ts'
 import { encodeFrame, HEADER_BYTES, newMarker } from './format.ts'
 import { createSegment, type Segment, type SegmentWriter } from './segment.ts'
 
-/** The spool has no room, on disk or for waiting: no promise may be given. */
+/** The spool has no room, on disk or in memory: the record is not acknowledged. */
 export class SpoolFullError extends Error {
   override readonly name = 'SpoolFullError'
 }
@@ -15,19 +15,23 @@ export interface AppenderOptions {
   readonly maxBytes: number
   readonly segmentBytes: number
   readonly maxWaitingBytes: number
+  /** Throws if the directory is no longer ours: then nothing in it may be acknowledged. */
+  readonly isStillOurs: () => Promise<void>
 }
 
 export interface Appender {
   append(record: OutgoingRecord): Promise<void>
-  /** Whether so many bytes more stay within `maxBytes`. */
+  /** Whether a record of so many bytes stays within `maxBytes`, and the disk accepted the last one. */
   hasRoomFor(bytes: number): boolean
-  /** Whether something waits for the disk, and this is the segment that it may go to. Undefined stands for the first of all. */
+  /** If the disk did not accept the last records, tries whether it does now. */
+  tryDisk(): Promise<void>
+  /** Whether records wait for the disk that may go to this segment. Undefined stands for the first segment of all. */
   mayWriteTo(segment: Segment | undefined): boolean
-  /** Settled, and replaced, after each commit and when nothing waits any more. */
+  /** Settled, and replaced, after each commit and when no record waits any more. */
   readonly committed: Promise<void>
-  /** Resolves when nothing waits any more. */
+  /** Resolves when no record waits any more. */
   idle(): Promise<void>
-  /** Ends the file in writing. Only while nothing waits. */
+  /** Ends the file that is being written. Only while no record waits. */
   finish(): Promise<void>
 }
 
@@ -38,16 +42,35 @@ interface Entry {
   readonly reject: (error: unknown) => void
 }
 
-/** Room for one more record: it may have to begin a file. */
+const PROBE_BYTES = 64 * 1024
+
+const canWrite = async (path: string): Promise<boolean> => {
+  let file: FileHandle | undefined
+  try {
+    file = await open(path, 'w')
+    const { bytesWritten } = await file.write(Buffer.alloc(PROBE_BYTES))
+    await file.datasync()
+    return bytesWritten === PROBE_BYTES
+  } catch {
+    return false
+  } finally {
+    await file?.close()
+    await unlink(path).catch(() => {})
+  }
+}
+
+/** Bytes that one more record may need: it may have to begin a file. */
 const reservedBytes = (frame: Buffer): number => frame.length + HEADER_BYTES
 
-export const createAppender = (files: SpoolFiles, { maxBytes, segmentBytes, maxWaitingBytes }: AppenderOptions): Appender => {
+export const createAppender = (files: SpoolFiles, options: AppenderOptions): Appender => {
+  const { maxBytes, segmentBytes, maxWaitingBytes } = options
   const { segments } = files
   const marker = newMarker()
   let queue: Entry[] = []
   let waitingBytes = 0
   let writer: SegmentWriter | undefined
   let pumping: Promise<void> | undefined
+  let isFailing = false
   let committed = Promise.withResolvers<void>()
   const signalCommit = () => {
     committed.resolve()
@@ -62,7 +85,7 @@ export const createAppender = (files: SpoolFiles, { maxBytes, segmentBytes, maxW
 
   const begin = async (): Promise<SegmentWriter> => {
     files.lastNumber += 1
-    const begun = await createSegment(files.directory, files.lastNumber, marker)
+    const begun = await createSegment(files.directory, files.lastNumber, marker, options.isStillOurs)
     segments.push(begun.segment)
     return begun
   }
@@ -73,7 +96,7 @@ export const createAppender = (files: SpoolFiles, { maxBytes, segmentBytes, maxW
     if (abandoned && (await abandoned.abandon())) segments.splice(segments.indexOf(abandoned.segment), 1)
   }
 
-  /** All that waits, as far as the file has room, but at least one. */
+  /** Takes the records that wait, as far as the file has room, but at least one. */
   const take = (): Entry[] => {
     let end = writer?.segment.bytes ?? HEADER_BYTES
     let count = 0
@@ -97,21 +120,28 @@ export const createAppender = (files: SpoolFiles, { maxBytes, segmentBytes, maxW
       writer ??= await begin()
       segment = writer.segment
       bytesBefore = segment.bytes
-      await writer.write(group.map(({ frame }) => frame))
-      if (segment.unsent === 0) segment.oldestAt = group[0]?.timestamp
-      segment.unsent += group.length
+      await writer.write(
+        group.map(({ frame }) => frame),
+        group[0]?.timestamp ?? 0,
+      )
+      isFailing = false
     } catch (error) {
       failure = { error }
+      isFailing = true
       await abandon()
+      // A folder that was moved away explains more than the error that it caused.
+      await options.isStillOurs().catch((error) => {
+        failure = { error }
+      })
     }
-    // Until here the whole reservation counted.
+    // Until here the reservation counted, not the bytes of the file.
     if (segment) files.bytes += segment.bytes - bytesBefore
     for (const { frame } of group) waitingBytes -= reservedBytes(frame)
     for (const { resolve, reject } of group) failure ? reject(failure.error) : resolve()
   }
 
   const pump = async () => {
-    // What arrives in the same turn of the event loop goes along.
+    // Yield once, so that records of the same event-loop turn join this group.
     await new Promise(setImmediate)
     while (queue.length > 0) {
       await commit()
@@ -121,13 +151,13 @@ export const createAppender = (files: SpoolFiles, { maxBytes, segmentBytes, maxW
     signalCommit()
   }
 
-  const hasRoomFor = (bytes: number) => files.bytes + waitingBytes + bytes <= maxBytes
+  const isWithinBounds = (bytes: number) => files.bytes + waitingBytes + bytes <= maxBytes
 
   return {
     append: (record) => {
-      const frame = encodeFrame(record, marker)
+      const frame = encodeFrame(record)
       const bytes = reservedBytes(frame)
-      if (!hasRoomFor(bytes)) return Promise.reject(new SpoolFullError(`the spool holds its ${maxBytes} bytes`))
+      if (!isWithinBounds(bytes)) return Promise.reject(new SpoolFullError(`the spool holds its ${maxBytes} bytes`))
       if (waitingBytes + bytes > maxWaitingBytes) return Promise.reject(new SpoolFullError('too much waits for the disk'))
       return new Promise((resolve, reject) => {
         queue.push({ frame, timestamp: record.timestamp, resolve, reject })
@@ -135,7 +165,12 @@ export const createAppender = (files: SpoolFiles, { maxBytes, segmentBytes, maxW
         pumping ??= pump()
       })
     },
-    hasRoomFor,
+    hasRoomFor: (bytes) => !isFailing && isWithinBounds(bytes),
+    tryDisk: async () => {
+      if (!isFailing) return
+      // A load balancer sends nothing to a process that is not ready, so waiting for the next record would be waiting forever.
+      isFailing = !(await canWrite(join(files.directory, 'probe')))
+    },
     mayWriteTo: (segment) => pumping !== undefined && segment === segments.at(-1),
     get committed() {
       return committed.promise

@@ -1,48 +1,110 @@
 /**
- * The bytes of a segment file, version 1. Integers are little-endian.
+ * The bytes of a segment file. Integers are little-endian. Version 2 is written; version 1 is still read.
  *
- *     file        = header frame*
- *     header      = "CSSP" version:u32 marker:4 crc32(what stands before it):u32
- *     frame       = marker:4 crc32(what follows in the frame):u32 bodyLength:u32 body
+ *     version 2
+ *     file   = header note frame*
+ *     header = "CSSP" version:u32 marker:4 firstTimestamp:f64 crc32(the bytes before):u32
+ *     note   = syncedEnd:f64 records:u32 crc32(marker and the bytes before):u32
+ *     frame  = marker:4 ordinal:u32 bodyLength:u32 crc32(body):u32 crc32(the bytes before):u32 body
+ *
+ *     version 1
+ *     file   = header frame*
+ *     header = "CSSP" version:u32 marker:4 crc32(the bytes before):u32
+ *     frame  = marker:4 crc32(the bytes behind):u32 bodyLength:u32 body
+ *
  *     body        = descriptionLength:u32 description value
  *     description = JSON of a record without its value; its key as base64
  *
- * The marker is random and on no wire. Where a frame cannot be read, reading goes on at the next marker whose frame agrees with its checksum: damage
- * costs the record that it hits, though it be the length that is damaged, and nobody can post a body that holds a forged record.
+ * The marker is random and never leaves the disk. Reading resumes at the next marker whose checksum agrees, so damage costs only
+ * the records that it hits, and no sender can forge a record inside a body. The file's name repeats the marker (version 2),
+ * because the header may lie in a bad sector.
+ *
+ * The note is rewritten in place after each sync. It tells damage from a torn tail: bytes before `syncedEnd` were acknowledged.
+ * The ordinal counts the frames of a file from 0. It tells how many records a gap has cost.
  */
 import { randomBytes } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 
 const MAGIC = Buffer.from('CSSP')
-const VERSION = 1
 const MARKER_BYTES = 4
-export const HEADER_BYTES = 16
-const FRAME_HEAD_BYTES = 12
+const HEAD_BYTES = 24
+const NOTE_BYTES = 16
 const LENGTH_BYTES = 4
+export const NOTE_AT = HEAD_BYTES
+export const HEADER_BYTES = HEAD_BYTES + NOTE_BYTES
+const HEADER_BYTES_1 = 16
 
 export const newMarker = (): Buffer => randomBytes(MARKER_BYTES)
 
-export const encodeHeader = (marker: Buffer): Buffer => {
-  const header = Buffer.alloc(HEADER_BYTES)
+const checked = (bytes: Buffer, at: number): boolean => crc32(bytes.subarray(0, at)) === bytes.readUInt32LE(at)
+
+export const encodeHeader = (marker: Buffer, firstTimestamp: number): Buffer => {
+  const header = Buffer.alloc(HEAD_BYTES)
   MAGIC.copy(header)
-  header.writeUInt32LE(VERSION, 4)
+  header.writeUInt32LE(2, 4)
   marker.copy(header, 8)
-  header.writeUInt32LE(crc32(header.subarray(0, 12)), 12)
+  header.writeDoubleLE(firstTimestamp, 12)
+  header.writeUInt32LE(crc32(header.subarray(0, 20)), 20)
   return header
 }
 
+/** Bytes and records of a file that are known to be synced. */
+export interface Note {
+  readonly syncedEnd: number
+  readonly records: number
+}
+
+export const encodeNote = (marker: Buffer, { syncedEnd, records }: Note): Buffer => {
+  const note = Buffer.alloc(NOTE_BYTES)
+  note.writeDoubleLE(syncedEnd, 0)
+  note.writeUInt32LE(records, 8)
+  note.writeUInt32LE(crc32(note.subarray(0, 12), crc32(marker)), 12)
+  return note
+}
+
+const decodeNote = (note: Buffer, marker: Buffer): Note | undefined =>
+  crc32(note.subarray(0, 12), crc32(marker)) === note.readUInt32LE(12)
+    ? { syncedEnd: note.readDoubleLE(0), records: note.readUInt32LE(8) }
+    : undefined
+
+export interface Layout {
+  readonly version: 1 | 2
+  /** Undefined if neither header nor name tells. */
+  readonly marker: Buffer | undefined
+  readonly intact: boolean
+  /** The offset of the first frame. */
+  readonly start: number
+  readonly note: Note | undefined
+  readonly firstTimestamp: number | undefined
+}
+
+/** A file of a version that this code does not know. Its records must not be taken for damage. */
+export class UnknownFormatError extends Error {
+  override readonly name = 'UnknownFormatError'
+}
+
 /**
- * @param file the beginning of a file, if it has them with the first four bytes after the header.
- * @throws if a newer version wrote the file: its records must not be taken for damage.
+ * @param head the first bytes of a file, `HEADER_BYTES` if it has so many.
+ * @param named the marker that the file's name repeats. Version 1 repeats none.
+ * @throws UnknownFormatError
  */
-export const decodeHeader = (file: Buffer): { readonly marker: Buffer; readonly intact: boolean } => {
-  const intact = crc32(file.subarray(0, 12)) === file.readUInt32LE(12)
-  if (intact && file.readUInt32LE(4) !== VERSION) throw new Error(`format version ${file.readUInt32LE(4)} of the spool is unknown here`)
-  // The first frame repeats what a damaged header cannot tell.
-  const marker = Buffer.alloc(MARKER_BYTES)
-  file.copy(marker, 0, intact ? 8 : HEADER_BYTES)
-  return { marker, intact }
+export const decodeHeader = (head: Buffer, named: Buffer | undefined): Layout => {
+  const file = Buffer.alloc(HEADER_BYTES)
+  head.copy(file)
+  const isOurs = head.length >= HEADER_BYTES_1 && file.compare(MAGIC, 0, 4, 0, 4) === 0
+  const marker = file.subarray(8, 8 + MARKER_BYTES)
+  if (isOurs && file.readUInt32LE(4) === 1 && checked(file, 12))
+    return { version: 1, marker, intact: true, start: HEADER_BYTES_1, note: undefined, firstTimestamp: undefined }
+  if (isOurs && (checked(file, 20) || (checked(file, 12) && file.readUInt32LE(4) > 2))) {
+    const version = file.readUInt32LE(4)
+    if (version !== 2) throw new UnknownFormatError(`format version ${version} is not known`)
+    const note = decodeNote(file.subarray(NOTE_AT), marker)
+    return { version, marker, intact: note !== undefined, start: HEADER_BYTES, note, firstTimestamp: file.readDoubleLE(12) }
+  }
+  const damaged = { intact: false, note: undefined, firstTimestamp: undefined }
+  if (named) return { ...damaged, version: 2, marker: named, start: HEADER_BYTES, note: decodeNote(file.subarray(NOTE_AT), named) }
+  return { ...damaged, version: 1, marker: undefined, start: HEADER_BYTES_1 }
 }
 
 interface Description {
@@ -53,7 +115,10 @@ interface Description {
   readonly noValue?: true
 }
 
-export const encodeFrame = ({ topic, key, value, headers, timestamp }: OutgoingRecord, marker: Buffer): Buffer => {
+const FRAME_HEAD_BYTES = { 1: 12, 2: 20 } as const
+
+/** A frame without marker and ordinal: `sealFrame` adds them when the file is known. */
+export const encodeFrame = ({ topic, key, value, headers, timestamp }: OutgoingRecord): Buffer => {
   const description: Description = {
     topic,
     key: key?.toString('base64') ?? null,
@@ -63,73 +128,172 @@ export const encodeFrame = ({ topic, key, value, headers, timestamp }: OutgoingR
   }
   const text = JSON.stringify(description)
   const textBytes = Buffer.byteLength(text)
-  const frame = Buffer.allocUnsafe(FRAME_HEAD_BYTES + LENGTH_BYTES + textBytes + (value?.length ?? 0))
-  marker.copy(frame)
-  frame.writeUInt32LE(frame.length - FRAME_HEAD_BYTES, 8)
-  frame.writeUInt32LE(textBytes, FRAME_HEAD_BYTES)
-  frame.write(text, FRAME_HEAD_BYTES + LENGTH_BYTES)
-  value?.copy(frame, FRAME_HEAD_BYTES + LENGTH_BYTES + textBytes)
-  frame.writeUInt32LE(crc32(frame.subarray(8)), 4)
+  const bodyAt = FRAME_HEAD_BYTES[2]
+  const frame = Buffer.allocUnsafe(bodyAt + LENGTH_BYTES + textBytes + (value?.length ?? 0))
+  frame.writeUInt32LE(frame.length - bodyAt, 8)
+  frame.writeUInt32LE(textBytes, bodyAt)
+  frame.write(text, bodyAt + LENGTH_BYTES)
+  value?.copy(frame, bodyAt + LENGTH_BYTES + textBytes)
+  frame.writeUInt32LE(crc32(frame.subarray(bodyAt)), 12)
   return frame
 }
 
-const decodeBody = (body: Buffer): OutgoingRecord => {
-  const valueAt = LENGTH_BYTES + body.readUInt32LE(0)
-  const { topic, key, headers, timestamp, noValue } = JSON.parse(body.toString('utf8', LENGTH_BYTES, valueAt)) as Description
-  return {
-    topic,
-    key: key === null ? null : Buffer.from(key, 'base64'),
-    value: noValue ? null : body.subarray(valueAt),
-    ...(headers && { headers }),
-    timestamp,
-  }
+export const sealFrame = (frame: Buffer, marker: Buffer, ordinal: number): Buffer => {
+  marker.copy(frame)
+  frame.writeUInt32LE(ordinal, 4)
+  frame.writeUInt32LE(crc32(frame.subarray(0, 16)), 16)
+  return frame
 }
 
-const decodeFrame = (bytes: Buffer, at: number, end: number): OutgoingRecord | undefined => {
+const decodeBody = (body: Buffer): OutgoingRecord | undefined => {
   try {
-    return decodeBody(bytes.subarray(at + FRAME_HEAD_BYTES, end))
+    const valueAt = LENGTH_BYTES + body.readUInt32LE(0)
+    const { topic, key, headers, timestamp, noValue } = JSON.parse(body.toString('utf8', LENGTH_BYTES, valueAt)) as Description
+    return {
+      topic,
+      key: key === null ? null : Buffer.from(key, 'base64'),
+      value: noValue ? null : body.subarray(valueAt),
+      ...(headers && { headers }),
+      timestamp,
+    }
   } catch {
     return undefined
   }
 }
 
-/** The end of the frame that begins here, if it is whole and its checksum agrees. */
-const frameEnd = (bytes: Buffer, at: number, marker: Buffer): number | undefined => {
-  const bodyAt = at + FRAME_HEAD_BYTES
-  if (bodyAt + LENGTH_BYTES > bytes.length || marker.compare(bytes, at, at + MARKER_BYTES) !== 0) return undefined
-  const end = bodyAt + bytes.readUInt32LE(at + 8)
-  if (end > bytes.length || crc32(bytes.subarray(at + 8, end)) !== bytes.readUInt32LE(at + 4)) return undefined
+/** A range of bytes; shorter than asked for only at the end of the file. */
+export type View = (at: number, bytes: number) => Promise<Buffer>
+
+export interface Frame {
+  /** Unique in its file and the same at each reading. */
+  readonly id: number
+  readonly end: number
+  /** Undefined if the head is intact and the body is not. */
+  readonly record: OutgoingRecord | undefined
+}
+
+/** The frame at an offset. Undefined if no intact head is there, or if the body does not end before `end`. */
+const frameAt = async (view: View, at: number, end: number, version: 1 | 2, marker: Buffer): Promise<Frame | undefined> => {
+  const headBytes = FRAME_HEAD_BYTES[version]
+  const head = await view(at, headBytes)
+  if (head.length < headBytes || marker.compare(head, 0, MARKER_BYTES) !== 0) return undefined
+  if (version === 2 && !checked(head, 16)) return undefined
+  const bodyBytes = head.readUInt32LE(8)
+  const frameEnd = at + headBytes + bodyBytes
+  if (frameEnd > end) return undefined
+  if (version === 2) {
+    const [id, bodyCrc] = [head.readUInt32LE(4), head.readUInt32LE(12)]
+    const body = await view(at + headBytes, bodyBytes)
+    return { id, end: frameEnd, record: crc32(body) === bodyCrc ? decodeBody(body) : undefined }
+  }
+  const frame = await view(at, headBytes + bodyBytes)
+  if (crc32(frame.subarray(8)) !== frame.readUInt32LE(4)) return undefined
+  // Version 1 counts no frames. Two of its frames are never within 32 bytes of each other.
+  return { id: Math.floor(at / 32), end: frameEnd, record: decodeBody(frame.subarray(headBytes)) }
+}
+
+const SCAN_BYTES = 64 * 1024
+
+/** The offset of the next intact frame head at or after `from`, else `end`. */
+const nextFrame = async (view: View, from: number, end: number, version: 1 | 2, marker: Buffer): Promise<number> => {
+  for (let at = from; at < end; ) {
+    const bytes = await view(at, Math.min(SCAN_BYTES, end - at))
+    const found = bytes.indexOf(marker)
+    if (found < 0) at += Math.max(1, bytes.length - MARKER_BYTES + 1)
+    else if (await frameAt(view, at + found, end, version, marker)) return at + found
+    else at += found + 1
+  }
   return end
 }
 
-const nextFrame = (bytes: Buffer, from: number, marker: Buffer): number => {
-  for (let at = bytes.indexOf(marker, from); at >= 0; at = bytes.indexOf(marker, at + 1)) if (frameEnd(bytes, at, marker)) return at
-  return bytes.length
-}
+const DESCRIPTION_START = Buffer.from('{"topic":"')
 
 /**
- * Whether an append that was cut short can have left this at the end of a file: part of a frame, or zeros where the length was on disk before the data.
- * Damage to the length of the last frame looks the same.
+ * Finds the marker of a version 1 file whose header is lost: the marker of those intact frames that cover most bytes. A frame
+ * inside another one does not count, since a sender may have put it there.
  */
-const isTorn = (tail: Buffer, marker: Buffer): boolean => {
-  if (tail.every((byte) => byte === 0)) return true
-  const known = Math.min(tail.length, MARKER_BYTES)
-  if (tail.compare(marker, 0, known, 0, known) !== 0) return false
-  return tail.length < FRAME_HEAD_BYTES || FRAME_HEAD_BYTES + tail.readUInt32LE(8) > tail.length
+export const findMarker = async (view: View, end: number): Promise<Buffer | undefined> => {
+  const covered = new Map<string, number>()
+  for (let at = 0; at < end; ) {
+    const bytes = await view(at, Math.min(SCAN_BYTES, end - at))
+    const found = bytes.indexOf(DESCRIPTION_START)
+    if (found < 0) {
+      at += Math.max(1, bytes.length - DESCRIPTION_START.length + 1)
+      continue
+    }
+    const frameStart = at + found - FRAME_HEAD_BYTES[1] - LENGTH_BYTES
+    const marker = frameStart >= HEADER_BYTES_1 ? Buffer.from(await view(frameStart, MARKER_BYTES)) : undefined
+    const frame = marker && (await frameAt(view, frameStart, end, 1, marker))
+    if (frame) {
+      const name = marker.toString('hex')
+      covered.set(name, (covered.get(name) ?? 0) + frame.end - frameStart)
+    }
+    at = frame?.end ?? at + found + 1
+  }
+  const [best] = [...covered].sort(([, a], [, b]) => b - a)
+  return best && Buffer.from(best[0], 'hex')
 }
 
-/** What stands in a file, in order. Offsets count from the beginning of the bytes given. */
-export type Found =
-  | { readonly kind: 'record'; readonly record: OutgoingRecord; readonly at: number; readonly end: number }
-  | { readonly kind: 'damage' | 'torn-tail'; readonly at: number; readonly end: number }
-
-export function* readFrames(bytes: Buffer, marker: Buffer, from = 0): Generator<Found, void, void> {
-  for (let at = from; at < bytes.length; ) {
-    const whole = frameEnd(bytes, at, marker)
-    const record = whole && decodeFrame(bytes, at, whole)
-    const end = whole ?? nextFrame(bytes, at + 1, marker)
-    if (record) yield { kind: 'record', record, at, end }
-    else yield { kind: end === bytes.length && isTorn(bytes.subarray(at), marker) ? 'torn-tail' : 'damage', at, end }
-    at = end
+/** Whether an append that was cut short can have caused these last bytes: part of a frame, or zeros. */
+const isTorn = async (view: View, from: number, end: number, marker: Buffer): Promise<boolean> => {
+  const head = await view(from, FRAME_HEAD_BYTES[2])
+  const known = Math.min(head.length, MARKER_BYTES)
+  if (head.compare(marker, 0, known, 0, known) === 0) return head.length < FRAME_HEAD_BYTES[2] || checked(head, 16)
+  for (let at = from; at < end; ) {
+    const bytes = await view(at, Math.min(SCAN_BYTES, end - at))
+    if (bytes.some((byte) => byte !== 0)) return false
+    at += bytes.length
   }
+  return true
+}
+
+/** The parts of a file in order. `records` counts the records that a gap has cost, if that can be known. */
+export type Found =
+  | { readonly kind: 'record'; readonly record: OutgoingRecord; readonly id: number; readonly at: number; readonly end: number }
+  | { readonly kind: 'damage' | 'torn-tail'; readonly at: number; readonly end: number; readonly records: number | undefined }
+
+export interface ReadRange {
+  readonly from: number
+  readonly end: number
+  /** The ordinal of the first frame, if known. Version 2 only. */
+  readonly ordinal: number | undefined
+  /** Everything before this offset was acknowledged. Infinity if that is not known. */
+  readonly syncedEnd: number
+  /** The number of records before `syncedEnd`, if known. */
+  readonly records: number | undefined
+}
+
+const counted = (from: number | undefined, to: number | undefined): number | undefined =>
+  from !== undefined && to !== undefined && to > from ? to - from : undefined
+
+export async function* readFrames(
+  view: View,
+  version: 1 | 2,
+  marker: Buffer,
+  { from, end, ordinal, syncedEnd, records }: ReadRange,
+): AsyncGenerator<Found, void, void> {
+  let next = ordinal
+  /** The start of the bytes that could not be explained since the last intact record. */
+  let badFrom: number | undefined
+  for (let at = from; at < end; ) {
+    const frame = await frameAt(view, at, end, version, marker)
+    if (!frame?.record) {
+      badFrom ??= at
+      at = frame?.end ?? (await nextFrame(view, at + 1, end, version, marker))
+      continue
+    }
+    if (badFrom !== undefined) {
+      yield { kind: 'damage', at: badFrom, end: at, records: counted(next, version === 2 ? frame.id : undefined) }
+      badFrom = undefined
+    }
+    yield { kind: 'record', record: frame.record, id: frame.id, at, end: frame.end }
+    if (version === 2) next = frame.id + 1
+    at = frame.end
+  }
+  const missing = counted(next, records)
+  if (badFrom !== undefined && badFrom >= syncedEnd && (await isTorn(view, badFrom, end, marker)))
+    yield { kind: 'torn-tail', at: badFrom, end, records: 0 }
+  else if (badFrom !== undefined) yield { kind: 'damage', at: badFrom, end, records: missing }
+  // The file is shorter than it was.
+  else if (Number.isFinite(syncedEnd) && end < syncedEnd) yield { kind: 'damage', at: end, end: syncedEnd, records: missing }
 }

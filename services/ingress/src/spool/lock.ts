@@ -1,3 +1,4 @@
+import { truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 
@@ -7,24 +8,47 @@ export class SpoolInUseError extends Error {
 }
 
 const SQLITE_BUSY = 5
+const SQLITE_NOTADB = 26
+
+const lock = (path: string): DatabaseSync => {
+  let database: DatabaseSync | undefined
+  try {
+    database = new DatabaseSync(path, { timeout: 0 })
+    database.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
+    return database
+  } catch (error) {
+    database?.close()
+    const { errcode, message } = error as Error & { errcode?: number }
+    if (errcode === SQLITE_BUSY) throw new SpoolInUseError(`${path}: the folder is in use by another process`, { cause: error })
+    throw Object.assign(new Error(`${path}: ${message}`, { cause: error }), { errcode })
+  }
+}
+
+export interface Lock {
+  readonly path: string
+  release(): void
+}
 
 /**
- * Lets one process into a directory until it lets go or dies.
+ * Admits one process to a directory until it releases the lock or dies.
  *
- * A pid in a file would not do: in containers the same pid comes back after each restart, and two containers that share a volume do not see each other's.
- * The kernel's own file lock has neither fault and dies with its owner, but of all that comes with Node only sqlite takes one; nothing is ever stored in
- * its database. On a network file system it holds as far as locks do there.
- * @returns what lets go.
+ * A pid file does not work: in containers the same pid returns after each restart, and two containers that share a volume do not
+ * see each other's pids. A lock of the kernel dies with its owner, but Node offers one only through sqlite. Nothing is ever stored
+ * in this database. On a network file system the lock is as good as that system's locks.
  * @throws SpoolInUseError
  */
-export const lockDirectory = (directory: string): (() => void) => {
-  const database = new DatabaseSync(join(directory, 'lock'), { timeout: 0 })
-  try {
-    database.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
-  } catch (error) {
-    database.close()
-    if ((error as { errcode?: number }).errcode !== SQLITE_BUSY) throw error
-    throw new SpoolInUseError(`${directory} is in use by another process`, { cause: error })
+export const lockDirectory = async (directory: string): Promise<Lock> => {
+  const path = join(directory, 'lock')
+  const take = async () => {
+    try {
+      return lock(path)
+    } catch (error) {
+      if ((error as { errcode?: number }).errcode !== SQLITE_NOTADB) throw error
+      // sqlite reads the file only after it got the lock, so nobody holds it and its content is of no use.
+      await truncate(path)
+      return lock(path)
+    }
   }
-  return () => database.close()
+  const database = await take()
+  return { path, release: () => database.close() }
 }

@@ -1,53 +1,118 @@
-import { type FileHandle, open, unlink } from 'node:fs/promises'
+import { type FileHandle, open, rename, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { decodeHeader, encodeHeader, type Found, HEADER_BYTES, readFrames } from './format.ts'
+import {
+  decodeHeader,
+  encodeHeader,
+  encodeNote,
+  type Found,
+  findMarker,
+  HEADER_BYTES,
+  type Layout,
+  NOTE_AT,
+  readFrames,
+  sealFrame,
+} from './format.ts'
+import { type FileView, openView, withPath } from './view.ts'
 
 /**
- * `torn-tail`: an append that was cut short, as a crash leaves it; nothing had been promised. `damage`: the medium gave back other bytes than were
- * written; what was promised may be lost. `unreadable`: it gave back none. `refused`: no damage of the medium; Kafka will take one of these records nowhere.
+ * `torn-tail`: an append that a crash cut short; nothing was acknowledged. `damage`: the disk returned other bytes than were
+ * written. `unreadable`: the disk returned an error, or the file is gone. `refused`: Kafka accepts a record in no topic.
+ * `foreign`: not a file of a known format; it is left as it is.
  */
 export interface SpoolDamage {
   readonly file: string
   readonly offset: number
   readonly bytes: number
-  readonly what: 'torn-tail' | 'damage' | 'unreadable' | 'refused'
+  readonly what: 'torn-tail' | 'damage' | 'unreadable' | 'refused' | 'foreign'
+  /** Acknowledged records that cannot be read. Undefined if they cannot be counted. */
+  readonly records?: number | undefined
 }
 
-/** One file. What waits in it are the records between `sentEnd` and `confirmedEnd`, and those before that were left. */
+/** The number of acknowledged records that this damage has cost, at least. */
+export const lostRecords = ({ what, records }: SpoolDamage): number => (what === 'damage' || what === 'unreadable' ? (records ?? 1) : 0)
+
+/** For the log: what happened, what the service does now, what a person must do. */
+export const damageMessages: Readonly<Record<SpoolDamage['what'], string>> = {
+  'torn-tail': 'a crash cut short the last write to a spool file; nothing in it was acknowledged; nothing is to be done',
+  damage: 'a spool file is damaged; all other records are sent and the file is kept as .damaged: check the disk',
+  unreadable: 'a spool file cannot be read in part; all other records are sent and the file is kept: check the disk',
+  refused: 'Kafka accepts a spooled record in no topic; its file is kept as .damaged: mend the topic, take .damaged off, restart',
+  foreign: 'the spool folder has a file of an unknown format; it is left as it is: remove it, or run the version that wrote it',
+}
+
+export type Report = (damage: SpoolDamage) => void
+
+/** A growing set of small numbers: which records of a file were delivered. */
+const createBits = () => {
+  let bits = new Uint8Array(64)
+  let count = 0
+  return {
+    has: (id: number) => ((bits[id >> 3] ?? 0) & (1 << (id & 7))) !== 0,
+    add: (id: number) => {
+      if (id >> 3 >= bits.length) {
+        const grown = new Uint8Array(Math.max(2 * bits.length, (id >> 3) + 1))
+        grown.set(bits)
+        bits = grown
+      }
+      const mask = 1 << (id & 7)
+      if (((bits[id >> 3] ?? 0) & mask) !== 0) return
+      bits[id >> 3]! |= mask
+      count += 1
+    },
+    get count() {
+      return count
+    },
+  }
+}
+
+/** One file. */
 export interface Segment {
-  readonly path: string
-  marker: Buffer
-  /** Written, or begun to be. */
-  bytes: number
-  /** Up to here it is known to be on disk. */
-  confirmedEnd: number
-  /** In memory only: what was sent of a file that is not yet deleted is sent again by the next process. */
-  sentEnd: number
-  /** How many were handed over in vain. */
-  left: number
-  unsent: number
-  oldestAt: number | undefined
-  /** Left by an earlier process: only such a one can end in a torn tail. */
+  readonly number: number
+  path: string
+  /** Written by an earlier process. */
   readonly inherited: boolean
+  readonly namedMarker: Buffer | undefined
+  /** Undefined until the header was read. */
+  layout: Layout | undefined
+  /** Bytes written, or being written. */
+  bytes: number
+  /** Bytes known to be on disk. */
+  confirmedEnd: number
+  /** Records that were written, if that is known. */
+  written: number | undefined
+  /** Everything before this offset was read once. */
+  scannedEnd: number
+  /** Records found before `scannedEnd`. */
+  found: number
+  /** While the disk returns nothing of the file, it is not read again before this time, by `performance.now()`. */
+  retryAt: number
+  /** Records that were delivered, in memory only: the next process sends again the files that it finds. */
+  readonly delivered: ReturnType<typeof createBits>
+  /** The timestamp of the first record behind `scannedEnd`, or a bound of it. */
+  unreadSince: number | undefined
   damaged: boolean
   readonly reported: Set<number>
 }
 
-const newSegment = (directory: string, number: number, marker: Buffer, inherited: boolean): Segment => ({
-  path: join(directory, `${String(number).padStart(16, '0')}.segment`),
-  marker,
-  bytes: 0,
-  confirmedEnd: 0,
-  sentEnd: HEADER_BYTES,
-  left: 0,
-  unsent: 0,
-  oldestAt: undefined,
+export const newSegment = (path: string, number: number, bytes: number, inherited: boolean, namedMarker?: Buffer): Segment => ({
+  number,
+  path,
   inherited,
+  namedMarker,
+  layout: undefined,
+  bytes,
+  confirmedEnd: inherited ? bytes : 0,
+  written: inherited ? undefined : 0,
+  scannedEnd: inherited ? -1 : 0,
+  found: 0,
+  retryAt: 0,
+  delivered: createBits(),
+  unreadSince: undefined,
   damaged: false,
   reported: new Set(),
 })
 
-/** Without it a power loss takes new names, though the files themselves were synced. */
+/** Makes new names in a directory durable: syncing the files themselves does not. */
 export const syncDirectory = async (directory: string) => {
   const handle = await open(directory, 'r')
   try {
@@ -63,26 +128,57 @@ const writeAll = async (file: FileHandle, bytes: Buffer, position: number) => {
 
 export interface SegmentWriter {
   readonly segment: Segment
-  /** Resolves when the frames are on disk. After a failure only `abandon` may be called: what the page cache holds can no longer be trusted. */
-  write(frames: readonly Buffer[]): Promise<void>
-  /** Cuts off what was not confirmed. @returns whether the file is gone, nothing in it having been confirmed. */
+  /** Resolves when the frames are on disk. After a failure only `abandon` may be called: the page cache can no longer be trusted. */
+  write(frames: readonly Buffer[], firstTimestamp: number): Promise<void>
+  /** Cuts off the bytes that were not confirmed. @returns whether the file is gone, because nothing in it was confirmed. */
   abandon(): Promise<boolean>
   close(): Promise<void>
 }
 
-export const createSegment = async (directory: string, number: number, marker: Buffer): Promise<SegmentWriter> => {
-  const segment = newSegment(directory, number, marker, false)
+/** The ending of a file in which nothing was acknowledged yet. */
+export const NEW = '.new'
+
+/** @param isStillOurs throws if the directory was lost: then nothing is acknowledged. */
+export const createSegment = async (
+  directory: string,
+  number: number,
+  marker: Buffer,
+  isStillOurs: () => Promise<void>,
+): Promise<SegmentWriter> => {
+  const path = join(directory, `${String(number).padStart(16, '0')}-${marker.toString('hex')}.segment`)
+  const segment = newSegment(path + NEW, number, 0, false, marker)
+  segment.layout = { version: 2, marker, intact: true, start: HEADER_BYTES, note: undefined, firstTimestamp: undefined }
   const file = await open(segment.path, 'wx')
   return {
     segment,
-    write: async (frames) => {
-      const isNew = segment.confirmedEnd === 0
-      const bytes = Buffer.concat(isNew ? [encodeHeader(marker), ...frames] : frames)
-      segment.bytes = segment.confirmedEnd + bytes.length
-      await writeAll(file, bytes, segment.confirmedEnd)
-      await file.datasync()
-      if (isNew) await syncDirectory(directory)
-      segment.confirmedEnd = segment.bytes
+    write: async (frames, firstTimestamp) => {
+      try {
+        const isNew = segment.confirmedEnd === 0
+        const written = segment.written ?? 0
+        const sealed = frames.map((frame, i) => sealFrame(frame, marker, written + i))
+        const startAt = isNew ? HEADER_BYTES : segment.confirmedEnd
+        const note = { syncedEnd: frames.reduce((end, { length }) => end + length, startAt), records: written + frames.length }
+        segment.bytes = note.syncedEnd
+        const header = isNew ? [encodeHeader(marker, firstTimestamp), encodeNote(marker, note)] : []
+        await writeAll(file, Buffer.concat([...header, ...sealed]), segment.confirmedEnd)
+        await file.datasync()
+        if (isNew) {
+          // Only the final name says that the file holds acknowledged records.
+          await rename(segment.path, path)
+          segment.path = path
+          await syncDirectory(directory)
+        }
+        const { ino, nlink } = await file.stat()
+        if (nlink === 0 || (await stat(path)).ino !== ino) throw new Error('the file was deleted or replaced while it was written')
+        await isStillOurs()
+        // Last: the note must not promise bytes that are cut off again because they are not acknowledged.
+        if (!isNew) await writeAll(file, encodeNote(marker, note), NOTE_AT)
+        if (segment.scannedEnd >= segment.confirmedEnd) segment.unreadSince = firstTimestamp
+        segment.confirmedEnd = note.syncedEnd
+        segment.written = note.records
+      } catch (error) {
+        throw withPath(error, path)
+      }
     },
     abandon: async () => {
       try {
@@ -91,87 +187,105 @@ export const createSegment = async (directory: string, number: number, marker: B
         segment.bytes = segment.confirmedEnd
         return isEmpty
       } catch {
-        // What stays is not read by this process; the next may send a record that was never promised, which is allowed.
+        // This process does not read what remains. The next one may send a record that was never acknowledged, which is allowed.
         return false
       } finally {
         await file.close().catch(() => {})
       }
     },
-    close: () => file.close(),
+    close: async () => {
+      try {
+        // The last note.
+        await file.datasync()
+      } finally {
+        await file.close()
+      }
+    },
   }
 }
 
-/** The medium's own faults. Any other error (too many open files, no permission) says nothing about the file. */
-const isMediumFault = (error: unknown): boolean => ['EIO', 'ENOENT'].includes((error as NodeJS.ErrnoException).code ?? '')
+/** Keeps the file as `.damaged` when it is done with, unless nothing acknowledged is missing. Each offset is reported once. */
+export const noteDamage = (segment: Segment, damage: Omit<SpoolDamage, 'file'>, report: Report) => {
+  if (damage.what !== 'torn-tail') segment.damaged = true
+  if (segment.reported.has(damage.offset)) return
+  segment.reported.add(damage.offset)
+  report({ file: segment.path, ...damage })
+}
 
-/** @returns undefined if the medium does not give the bytes. */
-const readRange = async ({ path }: Segment, from: number, to: number): Promise<Buffer | undefined> => {
+export type FoundRecord = Extract<Found, { kind: 'record' }>
+
+/** Learns from the header alone when a file was begun and how many records it has. Errors are left to `readSegment`. */
+export const readHeader = async (segment: Segment) => {
+  const head = Buffer.alloc(HEADER_BYTES)
   let file: FileHandle | undefined
   try {
-    file = await open(path, 'r')
-    const bytes = Buffer.allocUnsafe(to - from)
-    for (let done = 0; done < bytes.length; ) {
-      const { bytesRead } = await file.read(bytes, done, bytes.length - done, from + done)
-      if (bytesRead === 0) return undefined
-      done += bytesRead
-    }
-    return bytes
-  } catch (error) {
-    if (isMediumFault(error)) return undefined
-    throw error
+    file = await open(segment.path, 'r')
+    const { bytesRead } = await file.read(head, 0, HEADER_BYTES, 0)
+    const { firstTimestamp, note } = decodeHeader(head.subarray(0, bytesRead), segment.namedMarker)
+    segment.unreadSince = firstTimestamp ?? segment.unreadSince
+    segment.written = note?.records
+  } catch {
+    // Not read here.
   } finally {
     await file?.close()
   }
 }
 
-export type Report = (damage: SpoolDamage) => void
-
-/** Has the file set aside when it is done with, but for a torn tail. */
-export const noteDamage = (segment: Segment, what: SpoolDamage['what'], offset: number, end: number, report: Report) => {
-  if (what !== 'torn-tail') segment.damaged = true
-  if (segment.reported.has(offset) || offset === end) return
-  segment.reported.add(offset)
-  report({ file: segment.path, offset, bytes: end - offset, what })
+const layoutOf = async (segment: Segment, view: FileView, end: number, report: Report): Promise<Layout> => {
+  if (segment.layout) return segment.layout
+  const decoded = decodeHeader(await view.read(0, HEADER_BYTES), segment.namedMarker)
+  const layout = { ...decoded, marker: decoded.marker ?? (await findMarker(view.read, end)) }
+  segment.layout = layout
+  segment.unreadSince = layout.firstTimestamp ?? segment.unreadSince
+  segment.written ??= layout.note?.records
+  if (!layout.intact && layout.marker)
+    noteDamage(segment, { what: 'damage', offset: 0, bytes: Math.min(layout.start, end), records: 0 }, report)
+  return layout
 }
 
-export type FoundRecord = Extract<Found, { kind: 'record' }>
-
-/** Decodes one by one; the offsets count from the beginning of the file. */
-function* unsentIn(segment: Segment, bytes: Buffer, report: Report): Generator<FoundRecord, void, void> {
-  const { sentEnd } = segment
-  for (const found of readFrames(bytes, segment.marker)) {
-    const at = sentEnd + found.at
-    const end = sentEnd + found.end
-    if (found.kind === 'record') yield { ...found, at, end }
-    else noteDamage(segment, segment.inherited ? found.kind : 'damage', at, end, report)
+/**
+ * Reads a file's records up to `end`, with bounded memory, whatever the size of the file. Damage is skipped and reported.
+ * @param from the end of a record that was read before, or 0.
+ * @param isStillOurs throws if the directory itself was replaced: then a missing file is no damage.
+ * @throws UnknownFormatError, or an error of the disk that says nothing about the file.
+ */
+export async function* readSegment(
+  segment: Segment,
+  from: number,
+  end: number,
+  report: Report,
+  isStillOurs: () => Promise<void>,
+): AsyncGenerator<FoundRecord, void, void> {
+  const view = await openView(segment.path, end)
+  if (!view) {
+    await isStillOurs()
+    noteDamage(segment, { what: 'unreadable', offset: 0, bytes: end, records: segment.written }, report)
+    return
   }
-}
-
-/** The records that were not yet sent when it was called. */
-export const readUnsent = async (segment: Segment, report: Report): Promise<Iterator<FoundRecord, unknown, undefined>> => {
-  const { sentEnd, confirmedEnd } = segment
-  const bytes = await readRange(segment, sentEnd, confirmedEnd)
-  if (bytes) return unsentIn(segment, bytes, report)
-  noteDamage(segment, 'unreadable', sentEnd, confirmedEnd, report)
-  return [][Symbol.iterator]()
-}
-
-/** Opens what an earlier process left, and counts what is in it. */
-export const inheritSegment = async (directory: string, number: number, bytes: number, report: Report): Promise<Segment> => {
-  const segment = newSegment(directory, number, Buffer.alloc(0), true)
-  segment.bytes = bytes
-  const file = await readRange(segment, 0, bytes)
-  if (!file) noteDamage(segment, 'unreadable', 0, bytes, report)
-  else if (file.length < HEADER_BYTES || file.every((byte) => byte === 0)) noteDamage(segment, 'torn-tail', 0, bytes, report)
-  else {
-    const { marker, intact } = decodeHeader(file)
-    if (!intact) noteDamage(segment, 'damage', 0, HEADER_BYTES, report)
-    segment.marker = marker
-    segment.confirmedEnd = bytes
-    for (const { record } of unsentIn(segment, file.subarray(HEADER_BYTES), report)) {
-      segment.oldestAt ??= record.timestamp
-      segment.unsent += 1
+  try {
+    const layout = await layoutOf(segment, view, end, report)
+    const { version, marker, start } = layout
+    // A single record that is read again says nothing about the end of the file.
+    const note = end === segment.confirmedEnd ? layout.note : undefined
+    if (!marker) {
+      noteDamage(segment, { what: 'damage', offset: 0, bytes: end }, report)
+      return
     }
+    const range = {
+      from: Math.max(from, start),
+      end,
+      ordinal: from === 0 ? 0 : undefined,
+      syncedEnd: note?.syncedEnd ?? Number.POSITIVE_INFINITY,
+      records: note?.records,
+    }
+    for await (const found of readFrames(view.read, version, marker, range)) {
+      if (found.kind === 'record') yield found
+      else {
+        const what = found.kind === 'damage' && view.hasGap(found.at, found.end) ? 'unreadable' : found.kind
+        noteDamage(segment, { what, offset: found.at, bytes: found.end - found.at, records: found.records }, report)
+      }
+    }
+  } finally {
+    await view.close()
   }
-  return segment
 }

@@ -1,66 +1,92 @@
 /**
- * Keeps records on a local disk while Kafka does not answer, so that they can be promised all the same.
+ * Keeps records on a local disk while Kafka does not answer, so that they can be acknowledged nevertheless.
  *
- * At least once: what of a file was sent is not stored and files are deleted whole, so after a crash a file that was begun, or has records left, is sent again,
- * which every reader tolerates (it goes by version).
- * A promise is as good as the disk: without a volume that outlives the process's machine, or with one that lies about fsync, 202 is not honest.
+ * At least once: which records of a file were delivered is kept in memory only, and files are deleted whole. After a crash, files
+ * that were not yet deleted are sent again, which every reader tolerates because it goes by version.
+ * A 202 is as good as the disk: it needs a volume that outlives the machine and does not lie about fsync.
+ *
+ * Draining: one cursor reads all files in order and sends each record once. Records that Kafka did not accept stay on disk. Their
+ * partition gets a cursor of its own that holds positions, not records, and retries. Until this cursor has caught up, the first one
+ * passes over the partition's records, so a failing partition holds up no other.
  */
+import { stat } from 'node:fs/promises'
 import { resolve as resolvePath } from 'node:path'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { createAppender } from './appender.ts'
 import { findFiles, makeDirectory, retire, type SpoolFiles } from './directory.ts'
+import { UnknownFormatError } from './format.ts'
 import { lockDirectory } from './lock.ts'
-import { noteDamage, readUnsent, type Segment, type SpoolDamage } from './segment.ts'
+import { noteDamage, readSegment, type Segment, type SpoolDamage } from './segment.ts'
+import { UnreadableFileError } from './view.ts'
 
 export { SpoolFullError } from './appender.ts'
+export { volatileFileSystem } from './directory.ts'
 export { SpoolInUseError } from './lock.ts'
-export type { SpoolDamage } from './segment.ts'
+export { damageMessages, lostRecords, type SpoolDamage } from './segment.ts'
 
 export interface SpoolOptions {
   /** Made if it is missing. One living process at a time. */
   readonly directory: string
-  /** Of all files together, what is being written included. A file system counts whole blocks and needs a little more. */
+  /** Bytes of all files together. A file system counts whole blocks and needs a little more. */
   readonly maxBytes: number
-  /** After this many bytes the next file begins; room is freed by whole files. A file is read into memory as a whole. */
+  /** After this many bytes the next file begins; room is freed by whole files. */
   readonly segmentBytes?: number
-  /** What may wait in memory for the disk. */
+  /** Bytes that may wait in memory for the disk. */
   readonly maxWaitingBytes?: number
-  /** Each damage is told once, at opening or when it is met in draining. */
+  /** Called once for each damage, when the damaged bytes are read. */
   readonly onDamage?: (damage: SpoolDamage) => void
+  /** The device number that the directory must have. A mount that got lost shows another. */
+  readonly device?: number
 }
 
-/** `empty`: all was sent. `left`: a send has left something. `stopped`: by the signal or by closing. */
+/** `empty`: all was sent. `left`: Kafka did not accept all. `stopped`: by the signal or by closing. */
 export type DrainEnd = 'empty' | 'left' | 'stopped'
 
-export interface SendOptions {
-  /** Whether these were left before. */
-  readonly isRetry: boolean
-  /** Has the record's file set aside instead of deleted, for people: the record will be taken nowhere. */
-  readonly keep: (record: OutgoingRecord) => void
+export interface Delivery {
+  /** Names the partition that a record goes to. The records of one that fails hold up no record of another. */
+  partitionOf(record: OutgoingRecord): string
+  /**
+   * Never rejects. A record that Kafka refuses for good must not be returned: it would be retried forever.
+   * @param keep keeps the record's file as `.damaged` instead of deleting it: Kafka accepts the record in no topic.
+   * @returns the records that were not accepted.
+   */
+  send(records: readonly OutgoingRecord[], keep: (record: OutgoingRecord) => void): Promise<readonly OutgoingRecord[]>
 }
 
-/** Resolves with those of the records that must be kept on. Never rejects. */
-export type SpoolSend = (records: readonly OutgoingRecord[], options: SendOptions) => Promise<readonly OutgoingRecord[]>
+export interface SpoolSize {
+  /** Undelivered records in files that were counted. */
+  readonly records: number
+  /** Bytes of the files of an earlier process that were not counted yet. */
+  readonly uncountedBytes: number
+  /** Bytes of all files. */
+  readonly bytes: number
+  /** The timestamp of the record that has waited longest. */
+  readonly oldestAt: number | undefined
+}
 
 export interface Spool {
   /**
    * Resolves when the record is on disk.
-   * @throws SpoolFullError at once, or the error of the disk: then no promise may be given, though the record may still be sent.
+   * @throws SpoolFullError at once, or the error of the disk: then the record is not acknowledged, though it may still be sent.
    */
   append(record: OutgoingRecord): Promise<void>
-  /** Whether a record with a value of so many bytes fits. Appends are refused before the last byte is taken, so that `size` cannot tell. */
+  /**
+   * Whether a record with a value of so many bytes fits, and the disk accepted the last one. Appends are refused before `size.bytes`
+   * reaches `maxBytes`.
+   */
   hasRoomFor(valueBytes: number): boolean
   /**
-   * Hands the records to `send`, batch by batch, in order of arrival, and forgets those that it does not leave; also those that are appended meanwhile.
-   * What it leaves, e.g. for a partition that fails, is tried again at the beginning of the next drain and holds up nothing behind it, until a few thousand are
-   * left: then the drain ends. That a record which Kafka will never take is not left for ever is `send`'s business, as is the pace. One drain at a time; a second
-   * call joins the first.
-   * @throws the error of the disk; what could not be read or deleted does not stand in the way of the next drain.
+   * Sends the records in order of arrival, also those that are appended meanwhile, and forgets those that were accepted. A failing
+   * partition is retried twice a second, and holds up no other. One drain at a time: a second call joins the first.
+   * @throws the error of the disk. The next drain goes on.
    */
-  drain(send: SpoolSend, signal?: AbortSignal): Promise<DrainEnd>
-  /** Records not yet sent, bytes on disk, and the timestamp of the record that has waited longest. */
-  readonly size: { readonly records: number; readonly bytes: number; readonly oldestAt: number | undefined }
-  /** Resolves when what waits is on disk, a drain has finished the send it was in, and the directory is free. */
+  drain(delivery: Delivery, signal?: AbortSignal): Promise<DrainEnd>
+  readonly size: SpoolSize
+  /** The device number of the directory's file system. */
+  readonly device: number
+  /** The reason why nothing may be acknowledged any more, e.g. a deleted lock file. The spool must then be closed and opened again. */
+  readonly broken: Error | undefined
+  /** Resolves when all appended records are on disk, a drain has finished its send, and the directory is free. */
   close(): Promise<void>
 }
 
@@ -69,145 +95,345 @@ const DEFAULT_MAX_WAITING_BYTES = 16 * 1024 * 1024
 /** As the publisher's flushes. */
 const MAX_BATCH_RECORDS = 500
 const MAX_BATCH_BYTES = 4 * 1024 * 1024
-/** What is left is held in memory. */
-const MAX_LEFT_RECORDS = 5000
-const MAX_LEFT_BYTES = 16 * 1024 * 1024
+/** Between two attempts for a failing partition, and for a file of which nothing can be read. */
+const RETRY_MS = 500
 
-/** A record that was read, and where from. */
-interface Item {
-  readonly record: OutgoingRecord
+/** A place between two frames. */
+interface Position {
+  readonly segment: number
+  readonly at: number
+}
+
+/** A record's place on disk. */
+interface Place {
   readonly segment: Segment
   readonly at: number
   readonly end: number
+  readonly id: number
+  readonly timestamp: number
+  readonly partition: string
 }
 
-/** By itself, a view would hold the whole file in memory. */
-const copied = (item: Item): Item => {
-  const { key, value } = item.record
-  return { ...item, record: { ...item.record, key: key && Buffer.from(key), value: value && Buffer.from(value) } }
+interface Item extends Place {
+  readonly record: OutgoingRecord
 }
 
-const bytesOf = (items: readonly Item[]) => items.reduce((sum, { at, end }) => sum + end - at, 0)
-
-const find = async (directory: string, report: (damage: SpoolDamage) => void): Promise<SpoolFiles> => {
-  const files = await findFiles(directory, report)
-  for (const segment of files.segments.filter(({ unsent }) => unsent === 0)) await retire(files, segment)
-  return files
+/** Records of a failing partition. */
+interface Cursor {
+  /** Records to send, the next one first. */
+  pending: Place[]
+  /** The partition's records from here on are not yet in `pending`. */
+  next: Position
+  /** Records to send at once. 1 while the partition fails; a record that fails by itself goes to the end, so each is tried in turn. */
+  limit: number
+  dueAt: number
+  running: Promise<void> | undefined
 }
+
+const placeOf = ({ segment, at, end, id, timestamp, partition }: Place): Place => ({ segment, at, end, id, timestamp, partition })
+
+const isBefore = (a: Position, b: Position) => a.segment < b.segment || (a.segment === b.segment && a.at < b.at)
 
 /**
- * Finds what an earlier process left, and sends it first.
- * @throws SpoolInUseError, or if a file is of a newer format: nothing of it is touched.
+ * Continues with the files of earlier processes.
+ * @throws SpoolInUseError, or an error that names the path.
  */
 export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
   const { maxBytes, segmentBytes = DEFAULT_SEGMENT_BYTES, maxWaitingBytes = DEFAULT_MAX_WAITING_BYTES } = options
   const directory = resolvePath(options.directory)
   const report = (damage: SpoolDamage) => options.onDamage?.(damage)
   await makeDirectory(directory)
-  const unlock = lockDirectory(directory)
-  const files = await find(directory, report).catch((error) => {
-    unlock()
+  const { dev, ino } = await stat(directory)
+  if (options.device !== undefined && options.device !== dev)
+    throw new Error(`${directory}: another file system than before is mounted here`)
+  const lock = await lockDirectory(directory)
+  const lockFile = await stat(lock.path)
+  const files: SpoolFiles = await findFiles(directory, report).catch((error) => {
+    lock.release()
     throw error
   })
   const { segments } = files
-  const appender = createAppender(files, { maxBytes, segmentBytes, maxWaitingBytes })
+
+  let broken: Error | undefined
+  /** Otherwise a second process could enter, or records could be acknowledged that no later process finds. */
+  const isStillOurs = async () => {
+    const check = async (path: string, expected: { dev: number; ino: number }) => {
+      const found = await stat(path).catch((error) => error as NodeJS.ErrnoException)
+      if (found instanceof Error && found.code !== 'ENOENT') throw found
+      if (found instanceof Error || found.ino !== expected.ino || found.dev !== expected.dev)
+        throw new Error(`${path}: deleted or replaced while the service was running; nothing more is acknowledged from this folder`)
+    }
+    try {
+      await Promise.all([check(directory, { dev, ino }), check(lock.path, lockFile)])
+    } catch (error) {
+      broken = error as Error
+      throw error
+    }
+  }
+  const appender = createAppender(files, { maxBytes, segmentBytes, maxWaitingBytes, isStillOurs })
   let draining: Promise<DrainEnd> | undefined
   let closed: Promise<void> | undefined
 
-  let left: readonly Item[] = []
+  /** Where the first cursor stands. */
+  let next: Position = { segment: 0, at: 0 }
+  /** The timestamp of the record there, if it is known. */
+  let nextTimestamp: number | undefined
+  const cursors = new Map<string, Cursor>()
 
-  const handOver = async (items: readonly Item[], send: SpoolSend, isRetry: boolean): Promise<readonly Item[]> => {
+  const isScanned = ({ scannedEnd, confirmedEnd }: Segment) => scannedEnd >= confirmedEnd
+  const isDone = (segment: Segment) => isScanned(segment) && segment.delivered.count >= segment.found
+
+  const givesUp = (segment: Segment, error: unknown) => {
+    if (error instanceof UnknownFormatError) {
+      noteDamage(segment, { what: 'foreign', offset: 0, bytes: segment.bytes }, report)
+      segments.splice(segments.indexOf(segment), 1)
+      return true
+    }
+    if (!(error instanceof UnreadableFileError)) return false
+    // The disk itself may be away: nothing is lost yet, and the file is not done with.
+    if (segment.retryAt === 0) report({ file: segment.path, what: 'unreadable', offset: 0, bytes: segment.bytes, records: 0 })
+    segment.retryAt = performance.now() + RETRY_MS
+    return true
+  }
+
+  /** The file to read next. An inherited file may be empty; then its records are lost, which only reading it can tell. */
+  const unreadFrom = (from: Position): Segment | undefined =>
+    segments.find(
+      ({ number, confirmedEnd, inherited, retryAt }) =>
+        (number > from.segment ? confirmedEnd > 0 || inherited : number === from.segment && from.at < confirmedEnd) &&
+        retryAt <= performance.now(),
+    )
+
+  /**
+   * The undelivered records from a position on, in order. Each is yielded with the position behind it.
+   * @returns the position where reading ended.
+   */
+  async function* readFrom(from: Position, delivery: Delivery): AsyncGenerator<Item & { readonly behind: Position }, Position, void> {
+    for (let at = from; ; ) {
+      const segment = unreadFrom(at)
+      if (!segment) return at
+      const start = segment.number === at.segment ? at.at : 0
+      const { confirmedEnd } = segment
+      const isReread = start === 0 && isScanned(segment)
+      const reread: number[] = []
+      at = { segment: segment.number, at: confirmedEnd }
+      try {
+        for await (const { record, id, at: begin, end } of readSegment(segment, start, confirmedEnd, report, isStillOurs)) {
+          if (begin >= segment.scannedEnd) {
+            segment.found += 1
+            segment.scannedEnd = end
+          }
+          if (segment.delivered.has(id)) continue
+          if (isReread) reread.push(id)
+          const place = { segment, at: begin, end, id, timestamp: record.timestamp, partition: delivery.partitionOf(record) }
+          yield { ...place, record, behind: { segment: segment.number, at: end } }
+        }
+        // Records that became unreadable since they were counted must not keep the file from being done with.
+        if (isReread && segment.scannedEnd === confirmedEnd)
+          segment.found = segment.delivered.count + reread.filter((id) => !segment.delivered.has(id)).length
+        segment.scannedEnd = Math.max(segment.scannedEnd, confirmedEnd)
+      } catch (error) {
+        if (!givesUp(segment, error)) throw error
+      }
+    }
+  }
+
+  /** @returns the places of records that were not accepted. */
+  const send = async (items: readonly Item[], delivery: Delivery): Promise<Place[]> => {
+    if (items.length === 0) return []
     const itemOf = new Map(items.map((item) => [item.record, item]))
     const keep = (record: OutgoingRecord) => {
       const item = itemOf.get(record)
-      if (item) noteDamage(item.segment, 'refused', item.at, item.end, report)
+      if (item) noteDamage(item.segment, { what: 'refused', offset: item.at, bytes: item.end - item.at }, report)
     }
-    const records = items.map(({ record }) => record)
-    const stay = new Set(await send(records, { isRetry, keep }))
-    for (const { record, segment } of items) if (!stay.has(record)) segment.unsent -= 1
-    return items.filter(({ record }) => stay.has(record))
+    const left = new Set(await delivery.send([...itemOf.keys()], keep))
+    const isLeft = ({ record }: Item) => left.has(record)
+    for (const item of items) if (!isLeft(item)) item.segment.delivered.add(item.id)
+    // Without the record, which is a view of a whole window of the file.
+    return items.filter(isLeft).map(placeOf)
   }
-  const retryLeft = async (send: SpoolSend) => {
-    if (left.length === 0) return
-    const before = left
-    left = await handOver(before, send, true)
-    const stay = new Set(left)
-    for (const item of before) if (!stay.has(item)) item.segment.left -= 1
-  }
-  const mayLeaveMore = () => left.length < MAX_LEFT_RECORDS && bytesOf(left) < MAX_LEFT_BYTES
 
-  const sendSegment = async (segment: Segment, send: SpoolSend, isStopped: () => boolean): Promise<Exclude<DrainEnd, 'empty'> | 'sent'> => {
-    const end = segment.confirmedEnd
-    const records = await readUnsent(segment, report)
-    for (let next = records.next(); !next.done; ) {
-      const batch: Item[] = []
-      let bytes = 0
-      while (
-        !next.done &&
-        batch.length < MAX_BATCH_RECORDS &&
-        (batch.length === 0 || bytes + next.value.end - next.value.at <= MAX_BATCH_BYTES)
-      ) {
-        batch.push({ ...next.value, segment })
-        bytes += next.value.end - next.value.at
-        next = records.next()
+  /** Reads on until a cursor has a batch's worth of places, or has caught up with the first cursor. */
+  const fill = async (partition: string, cursor: Cursor, delivery: Delivery) => {
+    if (cursor.pending.length >= MAX_BATCH_RECORDS || !isBefore(cursor.next, next)) return
+    const until = next
+    for await (const item of readFrom(cursor.next, delivery)) {
+      if (!isBefore({ segment: item.segment.number, at: item.at }, until)) break
+      cursor.next = item.behind
+      if (item.partition !== partition) continue
+      cursor.pending.push(placeOf(item))
+      if (cursor.pending.length >= MAX_BATCH_RECORDS) return
+    }
+    cursor.next = until
+  }
+
+  const readPlaces = async (places: readonly Place[]): Promise<Item[]> => {
+    const items: Item[] = []
+    for (const place of places) {
+      let record: OutgoingRecord | undefined
+      for await (const found of readSegment(place.segment, place.at, place.end, report, isStillOurs)) record = found.record
+      if (record) items.push({ ...place, record })
+      // Lost since it was read first: reported, and done with.
+      else place.segment.delivered.add(place.id)
+    }
+    return items
+  }
+
+  /** The next places of a cursor that go into one send. */
+  const take = ({ pending, limit }: Cursor): Place[] => {
+    let bytes = 0
+    const count = pending.findIndex(({ at, end }, i) => {
+      bytes += end - at
+      return i > 0 && (i >= limit || bytes > MAX_BATCH_BYTES)
+    })
+    return pending.splice(0, count < 0 ? pending.length : count)
+  }
+
+  /** Sends a failing partition's records, ever more at once, until it has caught up or fails again. */
+  const retry = async (partition: string, cursor: Cursor, delivery: Delivery, isStopped: () => boolean) => {
+    while (!isStopped()) {
+      await fill(partition, cursor, delivery)
+      if (cursor.pending.length === 0 && !isBefore(cursor.next, next)) {
+        cursors.delete(partition)
+        return
       }
-      if (segment.left === 0) segment.oldestAt = batch[0]?.record.timestamp
-      if (isStopped()) return 'stopped'
-      if (!mayLeaveMore()) return 'left'
-      const stay = await handOver(batch, send, false)
-      segment.left += stay.length
-      left = left.concat(stay.map(copied))
-      segment.sentEnd = batch.at(-1)?.end ?? segment.sentEnd
+      const places = take(cursor)
+      let left: Place[] = places
+      try {
+        left = await send(await readPlaces(places), delivery)
+      } finally {
+        cursor.pending.push(...left)
+      }
+      if (left.length > 0) {
+        cursor.limit = 1
+        cursor.dueAt = performance.now() + RETRY_MS
+        return
+      }
+      cursor.limit *= 2
     }
-    segment.sentEnd = end
-    // Of a damaged one fewer came out than had gone in.
-    if (segment.confirmedEnd === end) segment.unsent = segment.left
-    return 'sent'
   }
 
-  const run: (...args: Parameters<Spool['drain']>) => Promise<DrainEnd> = async (send, signal) => {
+  const run: (...args: Parameters<Spool['drain']>) => Promise<DrainEnd> = async (delivery, signal) => {
     const isStopped = () => closed !== undefined || signal?.aborted === true
-    if (!isStopped()) await retryLeft(send)
-    for (;;) {
-      const isRead = ({ sentEnd, confirmedEnd }: Segment) => sentEnd >= confirmedEnd
-      const sent = segments.find((segment) => isRead(segment) && segment.left === 0 && !appender.mayWriteTo(segment))
-      const unread = segments.find((segment) => !isRead(segment))
-      if (sent) {
-        if (sent === segments.at(-1)) await appender.finish()
-        await retire(files, sent)
-      } else if (!unread && !appender.mayWriteTo(segments.at(-1))) return left.length > 0 ? 'left' : 'empty'
-      else if (isStopped()) return 'stopped'
-      else if (!unread) await appender.committed
-      else if (!mayLeaveMore()) return 'left'
-      else {
-        const end = await sendSegment(unread, send, isStopped)
-        if (end !== 'sent') return end
+    await isStillOurs()
+    await appender.tryDisk()
+    let failure: { readonly error: unknown } | undefined
+    const fails = (error: unknown) => {
+      failure ??= { error }
+    }
+    const startCursors = () => {
+      for (const [partition, cursor] of cursors) {
+        if (cursor.running || cursor.dueAt > performance.now()) continue
+        cursor.running = retry(partition, cursor, delivery, isStopped)
+          .catch((error) => {
+            cursor.dueAt = performance.now() + RETRY_MS
+            fails(error)
+          })
+          .finally(() => {
+            cursor.running = undefined
+          })
       }
+    }
+    const running = () => [...cursors.values()].flatMap(({ running }) => running ?? [])
+    const retireDone = async () => {
+      for (const segment of segments.filter((one) => isDone(one) && !appender.mayWriteTo(one))) {
+        try {
+          if (segment === segments.at(-1)) await appender.finish()
+          await retire(files, segment)
+        } catch (error) {
+          fails(error)
+        }
+      }
+    }
+    /** Sends what the first cursor meets. @returns whether it stopped early. */
+    const sendAll = async (): Promise<boolean> => {
+      const reader = readFrom(next, delivery)
+      let read = await reader.next()
+      try {
+        while (!read.done) {
+          nextTimestamp = read.value.timestamp
+          if (isStopped()) return true
+          startCursors()
+          const batch: Item[] = []
+          let bytes = 0
+          for (let records = 0; !read.done && records < MAX_BATCH_RECORDS; records++) {
+            const item = read.value
+            bytes += item.end - item.at
+            if (batch.length > 0 && bytes > MAX_BATCH_BYTES) break
+            if (!cursors.has(item.partition)) batch.push(item)
+            // Before the send: a cursor that catches up meanwhile must see the records that were passed over.
+            next = item.behind
+            read = await reader.next()
+          }
+          for (const [partition, pending] of Map.groupBy(await send(batch, delivery), ({ partition }) => partition))
+            cursors.set(partition, { pending, next, limit: 1, dueAt: performance.now() + RETRY_MS, running: undefined })
+          await retireDone()
+        }
+        next = read.value
+        return false
+      } finally {
+        await reader.return(next)
+      }
+    }
+    try {
+      for (;;) {
+        startCursors()
+        if (await sendAll()) return 'stopped'
+        nextTimestamp = undefined
+        await retireDone()
+        if (failure) throw failure.error
+        const last = segments.at(-1)
+        const isDue = ({ retryAt }: Segment) => retryAt <= performance.now()
+        const behind = segments.find((segment) => isDue(segment) && !isDone(segment) && (cursors.size === 0 || !isScanned(segment)))
+        if (unreadFrom(next)) continue
+        if (appender.mayWriteTo(last)) await Promise.race([appender.committed, ...running()])
+        else if (isStopped()) return 'stopped'
+        else if (running().length > 0) await Promise.race(running())
+        // No cursor covers its records: it could not be read, or the number of partitions has changed meanwhile.
+        else if (behind) next = { segment: behind.number, at: 0 }
+        else return segments.every(isDone) ? 'empty' : 'left'
+      }
+    } finally {
+      await Promise.all(running())
     }
   }
 
   return {
-    append: (record) => (closed ? Promise.reject(new Error('the spool is closed')) : appender.append(record)),
-    hasRoomFor: (valueBytes) => appender.hasRoomFor(valueBytes),
-    drain: (send, signal) => {
-      draining ??= run(send, signal).finally(() => {
+    append: (record) => {
+      if (closed) return Promise.reject(new Error('the spool is closed'))
+      return broken ? Promise.reject(broken) : appender.append(record)
+    },
+    hasRoomFor: (valueBytes) => !broken && appender.hasRoomFor(valueBytes),
+    drain: (delivery, signal) => {
+      draining ??= run(delivery, signal).finally(() => {
         draining = undefined
       })
       return draining
     },
     get size() {
-      return {
-        records: segments.reduce((sum, { unsent }) => sum + unsent, 0),
-        bytes: files.bytes,
-        oldestAt: segments.find(({ unsent }) => unsent > 0)?.oldestAt,
+      let records = 0
+      let uncountedBytes = 0
+      for (const segment of segments) {
+        const known = isScanned(segment) ? segment.found : segment.written
+        if (known === undefined) uncountedBytes += segment.bytes
+        records += Math.max(known ?? 0, segment.found) - segment.delivered.count
       }
+      const unscanned = segments.find((segment) => !isScanned(segment))
+      const oldest = [nextTimestamp ?? unscanned?.unreadSince ?? Number.POSITIVE_INFINITY]
+      for (const { pending } of cursors.values()) for (const { timestamp } of pending) oldest.push(timestamp)
+      const oldestAt = oldest.reduce((least, timestamp) => Math.min(least, timestamp))
+      return { records, uncountedBytes, bytes: files.bytes, oldestAt: Number.isFinite(oldestAt) ? oldestAt : undefined }
+    },
+    device: dev,
+    get broken() {
+      return broken
     },
     close: () => {
       closed ??= (async () => {
         await appender.idle()
         await draining?.catch(() => {})
         await appender.finish().catch(() => {})
-        unlock()
+        lock.release()
       })()
       return closed
     },

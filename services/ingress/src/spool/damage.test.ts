@@ -1,0 +1,479 @@
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { crc32 } from 'node:zlib'
+import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
+import fc from 'fast-check'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { encodeFrame, HEADER_BYTES, newMarker, sealFrame } from './format.ts'
+import { openSpool, type SpoolDamage, type SpoolOptions } from './spool.ts'
+
+const named = (name: string, valueBytes = 10): OutgoingRecord => ({
+  topic: 't',
+  key: Buffer.from(name),
+  value: Buffer.alloc(valueBytes, 'v'),
+  timestamp: 1,
+})
+const names = (records: readonly OutgoingRecord[]) => records.map(({ key }) => String(key))
+const numbered = (count: number) => Array.from({ length: count }, (_, i) => `r${i}`)
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
+/** Bytes in buffers that are still referenced. */
+const liveBuffers = () => {
+  collectGarbage()
+  return process.memoryUsage().arrayBuffers
+}
+
+const newDirectory = () => {
+  const directory = mkdtempSync(join(tmpdir(), 'spool-'))
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
+  return directory
+}
+const filesIn = (directory: string) =>
+  readdirSync(directory)
+    .filter((name) => name.includes('.segment'))
+    .sort()
+const fileHandles = async (): Promise<FileHandle> => {
+  const handle = await open(tmpdir(), 'r')
+  await handle.close()
+  onTestFinished(() => void vi.restoreAllMocks())
+  return Object.getPrototypeOf(handle)
+}
+const withoutSyncs = async () => {
+  const prototype = await fileHandles()
+  for (const method of ['datasync', 'sync'] as const) vi.spyOn(prototype, method).mockResolvedValue()
+}
+
+interface Written {
+  readonly path: string
+  /** Where each record's frame begins and ends. */
+  readonly frames: readonly { readonly at: number; readonly end: number }[]
+}
+
+/** One file of records, as a process that ended left it. `groups` are synced one after the other. */
+const leave = async (directory: string, groups: readonly (readonly OutgoingRecord[])[]): Promise<Written> => {
+  const spool = await openSpool({ directory, maxBytes: 1e9, segmentBytes: 1e9 })
+  const frames: { at: number; end: number }[] = []
+  for (const group of groups) {
+    await Promise.all(group.map((record) => spool.append(record)))
+    for (const record of group) {
+      const at = frames.at(-1)?.end ?? HEADER_BYTES
+      frames.push({ at, end: at + encodeFrame(record).length })
+    }
+  }
+  await spool.close()
+  const path = join(directory, filesIn(directory)[0]!)
+  expect(statSync(path).size).toBe(frames.at(-1)!.end)
+  return { path, frames }
+}
+
+const drainAll = async (directory: string, options: Partial<SpoolOptions> = {}) => {
+  const damages: SpoolDamage[] = []
+  const spool = await openSpool({ directory, maxBytes: 1e9, onDamage: (damage) => damages.push(damage), ...options })
+  onTestFinished(() => spool.close())
+  const records: OutgoingRecord[] = []
+  const send = async (batch: readonly OutgoingRecord[]) => {
+    records.push(...batch)
+    return []
+  }
+  const end = await spool.drain({ partitionOf: () => 'p', send })
+  const { size } = spool
+  await spool.close()
+  return { records, damages, end, size }
+}
+const kinds = (damages: readonly SpoolDamage[]) => damages.map(({ what }) => what)
+const lost = (damages: readonly SpoolDamage[]) => damages.reduce((sum, { records = 0 }) => sum + records, 0)
+
+const edit = (path: string, change: (bytes: Buffer) => void) => {
+  const bytes = readFileSync(path)
+  change(bytes)
+  writeFileSync(path, bytes)
+}
+
+/** Reads of these bytes fail, as often as `failures` says. */
+const unreadableBytes = async (from: number, end: number, failures = Number.POSITIVE_INFINITY) => {
+  let left = failures
+  const prototype = await fileHandles()
+  const read = prototype.read as (this: FileHandle, ...args: unknown[]) => Promise<unknown>
+  vi.spyOn(prototype, 'read').mockImplementation(async function (this: FileHandle, ...args: unknown[]) {
+    const [, , length, position] = args as [Buffer, number, number, number]
+    if (position < end && position + length > from && left-- > 0) throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })
+    return read.call(this, ...args)
+  } as typeof prototype.read)
+}
+
+describe('a file with random damage', () => {
+  type Damage = { readonly kind: 'flip' | 'zero' | 'cut'; readonly where: number; readonly bytes: number }
+  const anyDamage: fc.Arbitrary<Damage> = fc.record({
+    kind: fc.constantFrom('flip', 'zero', 'cut'),
+    where: fc.nat(),
+    bytes: fc.constantFrom(1, 512, 4096, 100_000),
+  })
+  const anyGroups = fc.array(fc.array(fc.nat(600), { minLength: 1, maxLength: 15 }), { minLength: 1, maxLength: 8 })
+
+  it('gives every record whose bytes are untouched and no other, and is kept if one is missing', { timeout: 120_000 }, async () => {
+    await withoutSyncs()
+    await fc.assert(
+      fc.asyncProperty(anyGroups, fc.array(anyDamage, { minLength: 1, maxLength: 3 }), async (sizes, damages) => {
+        const directory = newDirectory()
+        let count = 0
+        const groups = sizes.map((group) => group.map((bytes) => named(`r${count++}`, bytes)))
+        const { path, frames } = await leave(directory, groups)
+        const before = readFileSync(path)
+        let after: Buffer = Buffer.from(before)
+        for (const { kind, where, bytes } of damages) {
+          const at = where % (after.length + 1)
+          if (kind === 'cut') after = after.subarray(0, at)
+          else if (kind === 'zero')
+            after.fill(0, Math.floor(at / bytes) * bytes, Math.min(after.length, (Math.floor(at / bytes) + 1) * bytes))
+          else if (at < after.length) after[at]! ^= 1 << (bytes & 7)
+        }
+        writeFileSync(path, after)
+        const isWhole = ({ at, end }: { at: number; end: number }) => end <= after.length && before.compare(after, at, end, at, end) === 0
+        const whole = groups.flat().filter((_, i) => isWhole(frames[i]!))
+        const { records, damages: reported } = await drainAll(directory)
+        expect(records).toEqual(whole)
+        if (whole.length < count) {
+          expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
+          expect(kinds(reported)).toContain('damage')
+          expect(readFileSync(`${path}.damaged`)).toEqual(after)
+        }
+      }),
+      { numRuns: 200 },
+    )
+  })
+
+  it('counts the records it has cost wherever both neighbours are whole', async () => {
+    const directory = newDirectory()
+    const { path, frames } = await leave(directory, [numbered(3000).map((name) => named(name))])
+    edit(path, (bytes) => bytes.fill(0, frames[100]!.at + 5, frames[110]!.end - 5))
+    const { damages, records } = await drainAll(directory)
+    expect(damages).toEqual([
+      { file: path, offset: frames[100]!.at, bytes: frames[111]!.at - frames[100]!.at, what: 'damage', records: 11 },
+    ])
+    expect(records).toHaveLength(2989)
+  })
+})
+
+describe('a damaged file', () => {
+  it.each([512, 4096])('whose first %i bytes are zeros costs only the records in them', async (zeroed) => {
+    const directory = newDirectory()
+    const { path, frames } = await leave(directory, [numbered(3000).map((name) => named(name))])
+    edit(path, (bytes) => bytes.fill(0, 0, zeroed))
+    const { records, damages } = await drainAll(directory)
+    const hit = frames.filter(({ at }) => at < zeroed).length
+    expect([records.length, lost(damages)]).toEqual([3000 - hit, hit])
+    expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
+  })
+
+  it.each([
+    ['a flipped bit in the last length', (bytes: Buffer, last: number) => bytes.writeUInt8(bytes[last + 10]! ^ 4, last + 10)],
+    ['zeros from a frame boundary to the end', (bytes: Buffer, last: number) => bytes.fill(0, last)],
+  ])('with %s is no torn tail: the record was acknowledged', async (_, change) => {
+    const directory = newDirectory()
+    const { path, frames } = await leave(directory, [[named('a')], [named('b')]])
+    edit(path, (bytes) => void change(bytes, frames[1]!.at))
+    const { records, damages } = await drainAll(directory)
+    expect([names(records), kinds(damages), lost(damages)]).toEqual([['a'], ['damage'], 1])
+    expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
+  })
+
+  it('with a length that reaches over the next records costs only the record that it belongs to', async () => {
+    const directory = newDirectory()
+    const { path, frames } = await leave(directory, [numbered(100).map((name) => named(name))])
+    edit(path, (bytes) => bytes.writeUInt32LE(1000, frames[3]!.at + 8))
+    const { records, damages } = await drainAll(directory)
+    expect([names(records), lost(damages)]).toEqual([numbered(100).filter((name) => name !== 'r3'), 1])
+  })
+
+  it('with 1,499 acknowledged records turned to zeros is kept, and they are counted', async () => {
+    const directory = newDirectory()
+    const groups = [numbered(1501), numbered(1499)].map((group) => group.map((name) => named(name)))
+    const { path, frames } = await leave(directory, groups)
+    edit(path, (bytes) => bytes.fill(0, frames[1501]!.at))
+    const { records, damages } = await drainAll(directory)
+    expect([records.length, kinds(damages), lost(damages)]).toEqual([1501, ['damage'], 1499])
+    expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
+  })
+
+  it('that was emptied is reported and kept', async () => {
+    const directory = newDirectory()
+    const { path } = await leave(directory, [[named('a')]])
+    truncateSync(path)
+    const { damages } = await drainAll(directory)
+    expect(kinds(damages)).toEqual(['damage'])
+    expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
+  })
+
+  it('is kept under its bytes, and goes on counting', async () => {
+    const directory = newDirectory()
+    const { path, frames } = await leave(directory, [numbered(3).map((name) => named(name))])
+    edit(path, (bytes) => {
+      bytes[frames[1]!.at + 30]! ^= 1
+    })
+    const { records, size } = await drainAll(directory)
+    expect(names(records)).toEqual(['r0', 'r2'])
+    expect(size).toEqual({ records: 0, bytes: frames[2]!.end, uncountedBytes: 0, oldestAt: undefined })
+    expect((await drainAll(directory)).size.bytes).toBe(frames[2]!.end)
+  })
+
+  it('is read again when a person takes `.damaged` off its name', async () => {
+    const directory = newDirectory()
+    const { path } = await leave(directory, [numbered(3).map((name) => named(name))])
+    const whole = readFileSync(path)
+    truncateSync(path, whole.length - 1)
+    await drainAll(directory)
+    rmSync(`${path}.damaged`)
+    writeFileSync(path, whole)
+    expect(names((await drainAll(directory)).records)).toEqual(numbered(3))
+    expect(filesIn(directory)).toEqual([])
+  })
+})
+
+it('a whole file whose records Kafka accepts only at the second attempt is not damaged', async () => {
+  const directory = newDirectory()
+  await leave(directory, [numbered(5).map((name) => named(name)), numbered(5).map((name) => named(name))])
+  const damages: SpoolDamage[] = []
+  const spool = await openSpool({ directory, maxBytes: 1e9, onDamage: (damage) => damages.push(damage) })
+  onTestFinished(() => spool.close())
+  let attempts = 0
+  const delivery = { partitionOf: () => 'p', send: async (records: readonly OutgoingRecord[]) => (attempts++ === 0 ? records : []) }
+  await vi.waitUntil(async () => (await spool.drain(delivery)) === 'empty', { timeout: 10_000 })
+  expect([damages, filesIn(directory)]).toEqual([[], []])
+})
+
+describe('a torn tail', () => {
+  /** Bytes behind the last sync, as a crash in the middle of an append leaves them. */
+  it.each([
+    ['zeros', () => Buffer.alloc(3_000_000)],
+    ['a head without its body', (next: Buffer) => next.subarray(0, 30)],
+    ['part of a head', (next: Buffer) => next.subarray(0, 7)],
+    ['a body without its last block', (next: Buffer) => Buffer.concat([next.subarray(0, 50), Buffer.alloc(next.length - 50)])],
+  ])('of %s is no damage: nothing was acknowledged', async (_, tail) => {
+    const directory = newDirectory()
+    const { path, frames } = await leave(directory, [[named('a')]])
+    const marker = Buffer.from(/-([0-9a-f]{8})\./.exec(path)![1]!, 'hex')
+    writeFileSync(path, tail(sealFrame(encodeFrame(named('b', 200)), marker, 1)), { flag: 'a' })
+    const { records, damages } = await drainAll(directory)
+    expect([names(records), kinds(damages), damages[0]?.offset]).toEqual([['a'], ['torn-tail'], frames[0]!.end])
+    expect(filesIn(directory)).toEqual([])
+  })
+
+  it('of bytes that no append explains is kept', async () => {
+    const directory = newDirectory()
+    const { path } = await leave(directory, [[named('a')]])
+    writeFileSync(path, 'what is this?', { flag: 'a' })
+    expect(kinds((await drainAll(directory)).damages)).toEqual(['damage'])
+    expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
+  })
+
+  it('is all there is of a file in which nothing was acknowledged: its name says so', async () => {
+    const directory = newDirectory()
+    writeFileSync(join(directory, '0000000000000001-01020304.segment.new'), Buffer.alloc(100))
+    expect(await drainAll(directory)).toMatchObject({ records: [], damages: [], size: { bytes: 0 } })
+    expect(filesIn(directory)).toEqual([])
+  })
+})
+
+describe('a file with unreadable blocks', () => {
+  const big = () => numbered(3000).map((name) => named(name, 100))
+
+  it('costs the records in them, all others are sent, and the file is kept', { timeout: 20_000 }, async () => {
+    const directory = newDirectory()
+    const { path, frames } = await leave(directory, [big()])
+    await unreadableBytes(40_960, 45_056)
+    const { records, damages } = await drainAll(directory)
+    const hit = frames.filter(({ at, end }) => at < 45_056 && end > 40_960).length
+    expect([records.length, kinds(damages), lost(damages)]).toEqual([3000 - hit, ['unreadable'], hit])
+    expect(damages[0]).toMatchObject({ file: path, offset: frames.find(({ end }) => end > 40_960)!.at })
+    expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
+  })
+
+  it('is read in full if the error is transient', async () => {
+    const directory = newDirectory()
+    await leave(directory, [big()])
+    await unreadableBytes(40_960, 45_056, 3)
+    const { records, damages } = await drainAll(directory)
+    expect([records.length, damages]).toEqual([3000, []])
+    expect(filesIn(directory)).toEqual([])
+  })
+
+  it('of which nothing can be read stays where it is, holds up no other, and is read when the disk is back', {
+    timeout: 20_000,
+  }, async () => {
+    const directory = newDirectory()
+    const { path } = await leave(directory, [big()])
+    const spool = await openSpool({ directory, maxBytes: 1e9, segmentBytes: 1e9 })
+    onTestFinished(() => spool.close())
+    await spool.append(named('new'))
+    const sent: string[] = []
+    const delivery = {
+      partitionOf: () => 'p',
+      send: async (records: readonly OutgoingRecord[]) => {
+        sent.push(...names(records))
+        return []
+      },
+    }
+    const prototype = await fileHandles()
+    const read = prototype.read as (this: FileHandle, ...args: unknown[]) => Promise<unknown>
+    const size = statSync(path).size
+    const spy = vi.spyOn(prototype, 'read').mockImplementation(async function (this: FileHandle, ...args: unknown[]) {
+      if ((await this.stat()).size === size) throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })
+      return read.call(this, ...args)
+    } as typeof prototype.read)
+    expect(await spool.drain(delivery)).toBe('left')
+    expect([sent, filesIn(directory).includes(basename(path))]).toEqual([['new'], true])
+    spy.mockRestore()
+    await vi.waitUntil(async () => (await spool.drain(delivery)) === 'empty')
+    expect(sent).toHaveLength(3001)
+    expect(filesIn(directory)).toEqual([])
+  })
+
+  it('that is gone holds up no other', async () => {
+    const directory = newDirectory()
+    const damages: SpoolDamage[] = []
+    const spool = await openSpool({ directory, maxBytes: 1e9, segmentBytes: 1, onDamage: (damage) => damages.push(damage) })
+    onTestFinished(() => spool.close())
+    for (const name of numbered(3)) await spool.append(named(name))
+    rmSync(join(directory, filesIn(directory)[1]!))
+    const sent: string[] = []
+    await spool.drain({
+      partitionOf: () => 'p',
+      send: async (records) => {
+        sent.push(...names(records))
+        return []
+      },
+    })
+    expect(sent).toEqual(['r0', 'r2'])
+    expect(damages).toMatchObject([{ what: 'unreadable', records: 1 }])
+    expect(spool.size).toEqual({ records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined })
+  })
+})
+
+describe('a file that this code did not write', () => {
+  const version1 = new URL('fixtures/version-1.segment', import.meta.url)
+  const leaveVersion1 = (change: (bytes: Buffer) => void = () => {}) => {
+    const directory = newDirectory()
+    const path = join(directory, '0000000000000001.segment')
+    copyFileSync(version1, path)
+    edit(path, change)
+    return directory
+  }
+  /** As the previous version was given them. */
+  const expected = Array.from({ length: 60 }, (_, i) => ({
+    topic: i % 3 ? 'mykaarma.customers.raw' : 'mykaarma.other.raw',
+    key: i % 7 ? Buffer.from(`customer-${i}`) : null,
+    value: i % 11 ? Buffer.from(`{"number":${i},"name":"José ${'x'.repeat(i)}"}`) : null,
+    ...(i % 2 && { headers: { signature: `sha256=${i}` } }),
+    timestamp: 1700000000000 + i,
+  }))
+
+  it('but the previous version did is read and sent', async () => {
+    const directory = leaveVersion1()
+    expect(await drainAll(directory)).toMatchObject({ records: expected, damages: [], end: 'empty' })
+    expect(filesIn(directory)).toEqual([])
+  })
+
+  it.each([512, 4096])('but the previous version did, with its first %i bytes zeroed, costs only the records in them', async (zeroed) => {
+    const directory = leaveVersion1((bytes) => bytes.fill(0, 0, zeroed))
+    const { records, damages } = await drainAll(directory)
+    expect(records.length).toBeGreaterThan(30)
+    expect(records).toEqual(expected.slice(-records.length))
+    expect(kinds(damages)).toContain('damage')
+    expect(filesIn(directory)).toEqual(['0000000000000001.segment.damaged'])
+  })
+
+  it('but the previous version did is kept if its end is not whole: nothing tells that it was not acknowledged', async () => {
+    const directory = leaveVersion1()
+    truncateSync(join(directory, '0000000000000001.segment'), 10_000)
+    const { records } = await drainAll(directory)
+    expect(records).toEqual(expected.slice(0, records.length))
+    expect(filesIn(directory)).toEqual(['0000000000000001.segment.damaged'])
+  })
+
+  it.each([12, 20])('but a newer version did is named and left as it is (checksum at %i)', async (crcAt) => {
+    const directory = newDirectory()
+    const { path } = await leave(directory, [[named('a')]])
+    edit(path, (bytes) => {
+      bytes.writeUInt32LE(3, 4)
+      bytes.writeUInt32LE(crc32(bytes.subarray(0, crcAt)), crcAt)
+    })
+    const before = readFileSync(path)
+    expect(kinds((await drainAll(directory)).damages)).toEqual(['foreign'])
+    expect(readFileSync(path)).toEqual(before)
+  })
+
+  it('nor any other is a folder that bears the name of one: it is named and passed over', async () => {
+    const directory = newDirectory()
+    mkdirSync(join(directory, '0000000000000001.segment'))
+    const { damages, end } = await drainAll(directory)
+    expect([damages[0], end]).toMatchObject([{ file: join(directory, '0000000000000001.segment'), what: 'foreign' }, 'empty'])
+  })
+
+  it('never gives a record that a sender has hidden in the body of another', async () => {
+    const directory = newDirectory()
+    const forged = Array.from({ length: 5 }, (_, i) => sealFrame(encodeFrame(named('forged')), newMarker(), i))
+    const { path, frames } = await leave(directory, [[{ ...named('a'), value: Buffer.concat(forged) }, named('b')]])
+    edit(path, (bytes) => {
+      // The length of the first record.
+      bytes[frames[0]!.at + 8]! ^= 1
+    })
+    expect(names((await drainAll(directory)).records)).toEqual(['b'])
+  })
+})
+
+describe('opening', () => {
+  it('reads none of the contents, however much there is', async () => {
+    const directory = newDirectory()
+    for (let i = 1; i <= 40; i++) {
+      const path = join(directory, `${String(i).padStart(16, '0')}-01020304.segment`)
+      writeFileSync(path, '')
+      truncateSync(path, 100e6)
+    }
+    let bytesRead = 0
+    const prototype = await fileHandles()
+    const read = prototype.read as (this: FileHandle, ...args: unknown[]) => Promise<{ bytesRead: number }>
+    vi.spyOn(prototype, 'read').mockImplementation(async function (this: FileHandle, ...args: unknown[]) {
+      const result = await read.call(this, ...args)
+      bytesRead += result.bytesRead
+      return result
+    } as unknown as typeof prototype.read)
+    const spool = await openSpool({ directory, maxBytes: 1e10 })
+    onTestFinished(() => spool.close())
+    expect(bytesRead).toBeLessThan(100)
+    expect(spool.size).toMatchObject({ records: 0, bytes: 4e9, uncountedBytes: 4e9 })
+    expect(spool.size.oldestAt).toBeGreaterThan(0)
+  })
+
+  it('knows the oldest record, and counts the others as it reads them', async () => {
+    const directory = newDirectory()
+    await leave(directory, [numbered(100).map((name) => ({ ...named(name), timestamp: 77 }))])
+    const spool = await openSpool({ directory, maxBytes: 1e9 })
+    onTestFinished(() => spool.close())
+    expect(spool.size).toMatchObject({ records: 100, uncountedBytes: 0, oldestAt: 77 })
+  })
+
+  it('holds little of a large file in memory while it is drained', { timeout: 60_000 }, async () => {
+    const directory = newDirectory()
+    await leave(
+      directory,
+      numbered(20).map((name) => numbered(8).map((inner) => named(`${name}-${inner}`, 500_000))),
+    )
+    const spool = await openSpool({ directory, maxBytes: 1e9 })
+    onTestFinished(() => spool.close())
+    const before = liveBuffers()
+    let most = 0
+    await spool.drain({
+      partitionOf: () => 'p',
+      send: async () => {
+        most = Math.max(most, liveBuffers() - before)
+        return []
+      },
+    })
+    expect(most).toBeLessThan(20e6)
+  })
+})

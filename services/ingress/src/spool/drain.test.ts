@@ -1,0 +1,161 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { type Delivery, openSpool, type Spool, type SpoolDamage, type SpoolOptions } from './spool.ts'
+
+const openNew = async (options: Partial<SpoolOptions> = {}) => {
+  const directory = mkdtempSync(join(tmpdir(), 'spool-'))
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
+  const spool = await openSpool({ directory, maxBytes: 1e9, ...options })
+  onTestFinished(() => spool.close())
+  const files = () => readdirSync(directory).filter((name) => name.includes('.segment'))
+  return { spool, files }
+}
+const withoutSyncs = async () => {
+  const handle = await open(tmpdir(), 'r')
+  await handle.close()
+  const prototype: FileHandle = Object.getPrototypeOf(handle)
+  for (const method of ['datasync', 'sync'] as const) vi.spyOn(prototype, method).mockResolvedValue()
+  onTestFinished(() => void vi.restoreAllMocks())
+}
+
+/** The timestamp numbers the record; its partition is the rest of a division by 12. */
+const numbered = (timestamp: number, valueBytes = 10): OutgoingRecord => ({
+  topic: 't',
+  key: Buffer.from('k'),
+  value: Buffer.alloc(valueBytes),
+  timestamp,
+})
+const appendAll = async (spool: Spool, count: number) => {
+  // In steps that fit into the memory that may wait for the disk.
+  for (let at = 0; at < count; at += 10_000)
+    await Promise.all(Array.from({ length: Math.min(10_000, count - at) }, (_, i) => spool.append(numbered(at + i))))
+}
+
+/** A Kafka of twelve partitions that accepts no record for which `isBad` holds. */
+const kafka = (isBad: (timestamp: number) => boolean) => {
+  const sent: number[] = []
+  const attempts: number[][] = []
+  return {
+    sent,
+    attempts,
+    partitionOf: ({ timestamp }: OutgoingRecord) => String(timestamp % 12),
+    send: async (records: readonly OutgoingRecord[]) => {
+      attempts.push(records.map(({ timestamp }) => timestamp))
+      sent.push(...records.filter(({ timestamp }) => !isBad(timestamp)).map(({ timestamp }) => timestamp))
+      return records.filter(({ timestamp }) => isBad(timestamp))
+    },
+  }
+}
+const untilEmpty = (spool: Spool, delivery: Delivery) =>
+  vi.waitUntil(async () => (await spool.drain(delivery)) === 'empty', { timeout: 30_000 })
+const sorted = (numbers: readonly number[]) => numbers.toSorted((a, b) => a - b)
+const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
+
+describe('a partition that fails', () => {
+  it('holds up none of 110,000 records of others, and gets its own when it is well again', { timeout: 120_000 }, async () => {
+    await withoutSyncs()
+    const { spool, files } = await openNew({ segmentBytes: 1e6 })
+    await appendAll(spool, 120_000)
+    const failing = new Set([5])
+    const delivery = kafka((timestamp) => failing.has(timestamp % 12))
+    expect(await spool.drain(delivery)).toBe('left')
+    expect(sorted(delivery.sent)).toEqual(upTo(120_000).filter((n) => n % 12 !== 5))
+    expect(spool.size).toMatchObject({ records: 10_000, oldestAt: 5 })
+    failing.clear()
+    await untilEmpty(spool, delivery)
+    expect(sorted(delivery.sent)).toEqual(upTo(120_000))
+    expect([files(), spool.size.bytes]).toEqual([[], 0])
+  })
+
+  it('is tried with one record at a time, which goes on with the others when that is stored', async () => {
+    const { spool } = await openNew()
+    await appendAll(spool, 120)
+    const failing = new Set([3])
+    const delivery = kafka((timestamp) => failing.has(timestamp % 12))
+    await spool.drain(delivery)
+    delivery.attempts.length = 0
+    await vi.waitUntil(async () => (await spool.drain(delivery)) === 'left' && delivery.attempts.length >= 2, { timeout: 10_000 })
+    expect(delivery.attempts.slice(0, 2)).toEqual([[3], [15]])
+    failing.clear()
+    await untilEmpty(spool, delivery)
+    expect(sorted(delivery.sent)).toEqual(upTo(120))
+  })
+
+  it('is found well again while other records keep coming: the drain need not end', { timeout: 20_000 }, async () => {
+    await withoutSyncs()
+    const { spool } = await openNew()
+    await spool.append(numbered(5))
+    let isWell = false
+    let next = 0
+    const appended: Promise<void>[] = []
+    const delivery = kafka((timestamp) => timestamp % 12 === 5 && !isWell)
+    const append = () => {
+      if (!delivery.sent.includes(5)) appended.push(spool.append(numbered(12 * next++)))
+    }
+    append()
+    const drain = spool.drain({
+      partitionOf: delivery.partitionOf,
+      // Each record of the others brings one more, so the first cursor never comes to the end.
+      send: async (records) => {
+        if (records.some(({ timestamp }) => timestamp % 12 === 0)) append()
+        if (next === 50) isWell = true
+        return delivery.send(records)
+      },
+    })
+    expect(await drain).toBe('empty')
+    await Promise.all(appended)
+    expect(delivery.sent).toContain(5)
+    expect(next).toBeGreaterThan(50)
+    // Nothing but the time between two attempts lies between being well and being noticed.
+    expect(delivery.attempts.filter((attempt) => attempt.includes(5)).length).toBeGreaterThan(1)
+  })
+
+  it('is not held up by one of its records that fails by itself', { timeout: 30_000 }, async () => {
+    const { spool, files } = await openNew()
+    await appendAll(spool, 3000)
+    const bad = new Set([24])
+    const delivery = kafka((timestamp) => bad.has(timestamp))
+    // The broker refuses the whole batch of a partition for one of its records.
+    const send = async (records: readonly OutgoingRecord[]) => {
+      const isHit = records.some(({ timestamp }) => bad.has(timestamp))
+      return delivery.send(isHit ? [] : records).then((left) => (isHit ? records : left))
+    }
+    const all = { ...delivery, send }
+    await vi.waitUntil(async () => (await spool.drain(all)) === 'left' && delivery.sent.length === 2999, { timeout: 25_000 })
+    expect(spool.size).toMatchObject({ records: 1, oldestAt: 24 })
+    bad.clear()
+    await untilEmpty(spool, { ...delivery, send })
+    expect([sorted(delivery.sent), files()]).toEqual([upTo(3000), []])
+  })
+
+  it('that is another one after the number of partitions has changed loses no record and sends none twice', async () => {
+    const { spool, files } = await openNew({ segmentBytes: 5000 })
+    await appendAll(spool, 1000)
+    const failing = new Set([5])
+    const delivery = kafka((timestamp) => failing.has(timestamp % 12))
+    await spool.drain(delivery)
+    failing.clear()
+    const changed = { ...delivery, partitionOf: ({ timestamp }: OutgoingRecord) => String(timestamp % 24) }
+    await untilEmpty(spool, changed)
+    expect([sorted(delivery.sent), files()]).toEqual([upTo(1000), []])
+  })
+})
+
+it('a record that Kafka accepts in no topic has its file kept, and holds up no other', async () => {
+  const damages: SpoolDamage[] = []
+  const { spool, files } = await openNew({ segmentBytes: 1, onDamage: (damage) => damages.push(damage) })
+  await appendAll(spool, 3)
+  const [, second] = files()
+  const delivery = kafka(() => false)
+  const send: Delivery['send'] = async (records, keep) => {
+    for (const record of records) if (record.timestamp === 1) keep(record)
+    return delivery.send(records)
+  }
+  expect([await spool.drain({ ...delivery, send }), delivery.sent]).toEqual(['empty', [0, 1, 2]])
+  expect([files(), spool.size.records]).toEqual([[`${second}.damaged`], 0])
+  expect(damages).toMatchObject([{ what: 'refused' }])
+})

@@ -1,0 +1,150 @@
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { createLastingSpool, type LastingSpool } from './lasting-spool.ts'
+import { openSpool, type SpoolDamage } from './spool.ts'
+
+const named = (name: string): OutgoingRecord => ({ topic: 't', key: Buffer.from(name), value: Buffer.from('v'), timestamp: 1 })
+
+const newDirectory = () => {
+  const directory = mkdtempSync(join(tmpdir(), 'spool-'))
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
+  return directory
+}
+const setUp = (directory: string, damages: SpoolDamage[] = []) => {
+  const spool = createLastingSpool({ directory, maxBytes: 1e9, onDamage: (damage) => damages.push(damage) })
+  onTestFinished(() => spool.close())
+  return spool
+}
+const acceptInto = (sent: string[]) => ({
+  partitionOf: () => 'p',
+  send: async (records: readonly OutgoingRecord[]) => {
+    sent.push(...records.map(({ key }) => String(key)))
+    return []
+  },
+})
+const acceptNothing = { partitionOf: () => 'p', send: async (records: readonly OutgoingRecord[]) => records }
+const drained = async (spool: LastingSpool) => {
+  const sent: string[] = []
+  await vi.waitUntil(async () => (await spool.drain(acceptInto(sent))) === 'empty', { timeout: 10_000 })
+  return sent
+}
+
+describe('a spool whose folder changes while it runs', () => {
+  it('acknowledges nothing without its lock file, takes the lock again and goes on', async () => {
+    const directory = newDirectory()
+    const lock = join(directory, 'lock')
+    const damages: SpoolDamage[] = []
+    const spool = setUp(directory, damages)
+    await spool.open()
+    await spool.append(named('a'))
+    rmSync(lock)
+    await expect(spool.append(named('refused'))).rejects.toThrow(`${lock}: deleted or replaced`)
+    await expect(spool.append(named('refused too'))).rejects.toThrow(lock)
+    expect([spool.problem?.message, spool.hasRoomFor(1)]).toEqual([expect.stringContaining(lock), false])
+    expect(await drained(spool)).toContain('a')
+    await spool.append(named('b'))
+    expect([spool.problem, spool.hasRoomFor(1), await drained(spool)]).toEqual([undefined, true, ['b']])
+    // The refused record was cut off again, which is no damage.
+    expect(damages).toEqual([])
+  })
+
+  it('notices a lost lock without any append, and stays out if another process got in', async () => {
+    const directory = newDirectory()
+    const spool = setUp(directory)
+    await spool.open()
+    rmSync(join(directory, 'lock'))
+    const other = await openSpool({ directory, maxBytes: 1e9 })
+    await expect(spool.drain(acceptNothing)).rejects.toThrow('deleted or replaced')
+    await expect(spool.drain(acceptNothing)).rejects.toThrow('in use by another process')
+    expect(spool.hasRoomFor(1)).toBe(false)
+    await other.close()
+    expect(await spool.drain(acceptNothing)).toBe('empty')
+    expect(spool.hasRoomFor(1)).toBe(true)
+  })
+
+  it('does not acknowledge a record in a file that was deleted', async () => {
+    const directory = newDirectory()
+    const spool = setUp(directory)
+    await spool.open()
+    await spool.append(named('a'))
+    const [file] = readdirSync(directory).filter((name) => name.includes('.segment'))
+    rmSync(join(directory, file!))
+    await expect(spool.append(named('refused'))).rejects.toThrow(`${join(directory, file!)}: the file was deleted`)
+    await spool.append(named('b'))
+    expect(await drained(spool)).toEqual(['b'])
+  })
+
+  it('acknowledges nothing in a folder that was moved away, and goes on in the one that took its place', async () => {
+    const directory = join(newDirectory(), 'spool')
+    const spool = setUp(directory)
+    await spool.open()
+    await spool.append(named('a'))
+    renameSync(directory, `${directory}-moved`)
+    await expect(spool.append(named('refused'))).rejects.toThrow(directory)
+    mkdirSync(directory)
+    expect(await drained(spool)).toEqual([])
+    await spool.append(named('b'))
+    expect(await drained(spool)).toEqual(['b'])
+    // The operator moves the old folder back.
+    rmSync(directory, { recursive: true })
+    renameSync(`${directory}-moved`, directory)
+    await expect(spool.append(named('refused'))).rejects.toThrow(directory)
+    expect(await drained(spool)).toContain('a')
+  })
+})
+
+describe('opening', () => {
+  it('takes over a lock file that is no database', async () => {
+    const directory = newDirectory()
+    writeFileSync(join(directory, 'lock'), 'corrupt '.repeat(1000))
+    const spool = setUp(directory)
+    await spool.open()
+    await spool.append(named('a'))
+    await expect(openSpool({ directory, maxBytes: 1e9 })).rejects.toThrow('in use')
+  })
+
+  it('keeps a corrupt lock file from admitting two', async () => {
+    const directory = newDirectory()
+    const first = await openSpool({ directory, maxBytes: 1e9 })
+    onTestFinished(() => first.close())
+    writeFileSync(join(directory, 'lock'), 'corrupt '.repeat(1000))
+    await expect(openSpool({ directory, maxBytes: 1e9 })).rejects.toThrow('in use')
+  })
+
+  it('names the path of a lock that cannot be taken, and succeeds later by itself', async () => {
+    const directory = newDirectory()
+    const lock = join(directory, 'lock')
+    mkdirSync(lock)
+    const spool = setUp(directory)
+    await expect(spool.open()).rejects.toThrow(lock)
+    await expect(spool.append(named('refused'))).rejects.toThrow(lock)
+    expect(spool.hasRoomFor(1)).toBe(false)
+    rmdirSync(lock)
+    expect(await spool.drain(acceptNothing)).toBe('empty')
+    await spool.append(named('a'))
+    expect(await drained(spool)).toEqual(['a'])
+  })
+})
+
+it('a disk that fails has no room until it accepts bytes again, also if no record comes', async () => {
+  const directory = newDirectory()
+  const spool = setUp(directory)
+  await spool.open()
+  const handle = await open(tmpdir(), 'r')
+  await handle.close()
+  const prototype: FileHandle = Object.getPrototypeOf(handle)
+  onTestFinished(() => void vi.restoreAllMocks())
+  const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' })
+  const write = vi.spyOn(prototype, 'write').mockRejectedValue(full)
+  await expect(spool.append(named('refused'))).rejects.toThrow(`${directory}`)
+  await spool.drain(acceptNothing)
+  expect(spool.hasRoomFor(1)).toBe(false)
+  write.mockRestore()
+  await spool.drain(acceptNothing)
+  expect(spool.hasRoomFor(1)).toBe(true)
+  expect(readdirSync(directory)).toEqual(['lock'])
+})
