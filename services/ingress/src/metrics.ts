@@ -10,7 +10,7 @@ const ends = Object.keys({ stored: 1, spooled: 1, deadline: 1, 'queue-full': 1, 
   End | 'spooled',
   1
 >)
-const damages = Object.keys({ 'torn-tail': 1, damage: 1, unreadable: 1, refused: 1 } satisfies Record<SpoolDamage['what'], 1>)
+const damages = Object.keys({ 'torn-tail': 1, damage: 1, unreadable: 1, refused: 1, foreign: 1 } satisfies Record<SpoolDamage['what'], 1>)
 
 interface Size {
   readonly records: number
