@@ -4,7 +4,7 @@ import { createLogger, createObstacles, createRegistry, LOG_EVENTS, type Registr
 import { createIngressMetrics } from '../services/ingress/src/metrics.ts'
 import { createProjectorMetrics } from '../services/projector/src/metrics.ts'
 
-const nothing = { records: 0, bytes: 0, oldestAt: undefined }
+const nothing = { records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined }
 
 const open = (service: string): Registry => {
   const registry = createRegistry(service)
