@@ -46,7 +46,7 @@ describe('an outage of Redis', () => {
 
   it('names the address without the password', () => {
     const { message } = diagnose(errorOf('connect ECONNREFUSED 10.0.0.7:6379', 'ECONNREFUSED'))
-    expect(message).toContain('redis://10.0.0.7:6379 refuses connections')
+    expect(message).toContain('redis://10.0.0.7:6379/3 refuses connections')
     expect(message).not.toContain('hunter2')
   })
 })

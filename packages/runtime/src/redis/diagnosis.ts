@@ -60,10 +60,11 @@ const rows: readonly Row[] = [
   { pattern: /ECONNREFUSED/, happened: 'refuses connections', hint: 'If this lasts, check that it runs, and REDIS_URL.' },
 ]
 
-const hostsOf = (settings: RedisSettings): string =>
+/** Without user and password. */
+const addressesOf = (settings: RedisSettings): string =>
   settings.REDIS_URL.split(',')
     .map((url) => new URL(url.trim()))
-    .map(({ protocol, host }) => `${protocol}//${host}`)
+    .map(({ protocol, host, pathname }) => `${protocol}//${host}${pathname.replace(/\/$/, '')}`)
     .join(', ')
 
 /** Tells errors of Redis that a person must mend apart from outages, and says what to look at. */
@@ -73,7 +74,7 @@ export const createRedisDiagnose =
     const cause = (saysNoConnection(error) && connectionProblemOf(client)) || error
     const text = `${(cause as Error & { readonly code?: string }).code ?? ''} ${cause.message}`
     const row = rows.find(({ pattern }) => pattern.test(text))
-    const redis = `Redis ${hostsOf(settings)}`
+    const redis = `Redis ${addressesOf(settings)}`
     const retrying = 'Nothing is skipped; the service keeps trying.'
     if (!row)
       return {
