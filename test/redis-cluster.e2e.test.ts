@@ -137,7 +137,7 @@ describe('a projector on Redis Cluster', () => {
     await waitUntil(
       'it has tried in vain',
       () => readFile(late.logFile, 'utf8'),
-      (log) => log.includes('does not answer; trying on'),
+      (log) => log.includes('the service keeps trying'),
     )
     await one?.restart()
     await late.untilReady()

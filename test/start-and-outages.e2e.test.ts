@@ -104,7 +104,7 @@ describe('Kafka or Redis absent at start', () => {
     await waitUntil(
       'it says so',
       () => readFile(projector.logFile, 'utf8'),
-      (log) => log.includes('Redis does not answer'),
+      (log) => log.includes('the service keeps trying'),
     )
     expect(await projector.end()).toBe(0)
   })
