@@ -1,5 +1,3 @@
-import { mkdtempSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { blocked, type Scenario } from './scenario.ts'
 import { type Operation, type Resource, type Site, withoutLogin } from './site.ts'
@@ -69,7 +67,7 @@ const rights: readonly Scenario[] = [
   revoked('an ingress loses WRITE on the customers topic', 'ingress', 'WRITE', 'customers'),
   {
     ...revoked('an ingress with a spool loses WRITE on the customers topic', 'ingress', 'WRITE', 'customers'),
-    options: { env: () => ({ ingress: { SPOOL_DIR: mkdtempSync(join(tmpdir(), 'standstill-spool-')) } }) },
+    options: { env: (_, folder) => ({ ingress: { SPOOL_DIR: join(folder, 'spool') } }) },
     // It stays ready, because the spool takes events.
     signs: [blocked('ingress')],
   },

@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { MadeCustomersEvent } from '@customer-stream/simulator'
 import { type ServiceName, waitUntil } from '@customer-stream/testing'
@@ -169,6 +170,7 @@ export const runScenario = async (world: World, scenario: Scenario): Promise<Sce
   const { name, options, atStart = false, signs = [], mayGoOn = false, quiet = false, repair, holds, destroys = false } = scenario
   const site = await openSite(world, options)
   let result: ScenarioResult = { name }
+  let failed = true
   const startAll = () => Promise.all(servicesOf(site).map((service) => service.start()))
   try {
     if (!atStart) {
@@ -196,12 +198,14 @@ export const runScenario = async (world: World, scenario: Scenario): Promise<Sce
     await untilHealed(site, HEALED_WITHIN_MS, destroyed)
     const ended = signs.length > 0 ? [] : servicesOf(site).filter((service) => service.ended > 0)
     if (ended.length > 0) throw new Error(`nothing was wrong, and yet a process ended: ${ended.map((service) => service.name).join(', ')}`)
+    failed = false
     return { ...result, healedSeconds: seconds(repairedAt) }
   } catch (error) {
     const said = await sayings(site)
-    throw new ScenarioError(`${(error as Error).message}\n${said}`, { said, ...result })
+    throw new ScenarioError(`${(error as Error).message}\n${said}\nlogs: ${site.folder}`, { said, ...result })
   } finally {
     await site.close()
+    if (!failed) await rm(site.folder, { recursive: true })
   }
 }
 

@@ -89,8 +89,8 @@ const TOPIC_SETTINGS: Env = {
 
 const entriesOf = (settings: Env) => Object.entries(settings).map(([name, value]) => ({ name, value }))
 
-/** Settings of a service beside those that every site has. */
-export type SiteEnv = (world: World) => Partial<Record<ServiceName, Env>>
+/** Settings of a service beside those that every site has. A service may keep files in the folder. */
+export type SiteEnv = (world: World, folder: string) => Partial<Record<ServiceName, Env>>
 
 export interface SiteOptions {
   readonly partitions?: number
@@ -117,6 +117,8 @@ export interface Site {
   readonly topics: TopicNames
   readonly group: string
   readonly keyPrefix: string
+  /** Logs of the services. */
+  readonly folder: string
   readonly positionsKey: string
   readonly partitions: number
   /** Redis in which the harness looks for customers. */
@@ -163,7 +165,6 @@ export const openSite = async (
   { partitions = 3, env: envOfWorld = () => ({}), privateKafka, privateRedis = false }: SiteOptions = {},
 ): Promise<Site> => {
   const { brokers } = world
-  const env = envOfWorld(world)
   const unique = randomBytes(4).toString('hex')
   const topicPrefix = `s${unique}.`
   const keyPrefix = `s${unique}:`
@@ -171,6 +172,7 @@ export const openSite = async (
   const topics = topicNames(topicPrefix)
   const password = `p${unique}`
   const folder = mkdtempSync(join(tmpdir(), 'standstill-'))
+  const env = envOfWorld(world, folder)
   const userOf = (service: ServiceName) => `s${unique}-${service}`
   const redisUser = `s${unique}`
   const ends: (() => unknown)[] = []
@@ -244,6 +246,7 @@ export const openSite = async (
     topics,
     group,
     keyPrefix,
+    folder,
     positionsKey: positionsKey(PROJECTION_VERSION, keyPrefix),
     partitions,
     redis,
