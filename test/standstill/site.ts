@@ -23,10 +23,10 @@ export interface World {
   close(): Promise<void>
 }
 
-export const kafkaAt = (address: string): Kafka =>
+const kafkaAt = (address: string): Kafka =>
   createKafka(loadSettings(kafkaSettings, { KAFKA_BROKERS: address }), { clientId: 'standstill', logger })
 
-export const redisAt = async (url: string): Promise<RedisClient> => {
+const redisAt = async (url: string): Promise<RedisClient> => {
   const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url }), logger)
   await connectRedis(client)
   return client

@@ -2,7 +2,7 @@ import type { Logger } from './log.ts'
 import { Gauge, type Registry } from './metrics.ts'
 
 /** Reasons why only a person can help. Each is a series of `customer_stream_blocked` and a row in docs/operating.md. */
-export const BLOCKED_REASONS = [
+const BLOCKED_REASONS = [
   'address',
   'authentication',
   'authorization',

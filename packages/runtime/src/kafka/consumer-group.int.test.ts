@@ -1,7 +1,8 @@
 import { freshNames, waitUntil } from '@customer-stream/testing'
 import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
 import { expect, it, onTestFinished } from 'vitest'
-import { createAdmin, createDiagnose, createPartitionConsumer, describeGroup, type GroupDescription } from './index.ts'
+import { describeGroup } from './consumer-group.ts'
+import { createAdmin, createDiagnose, createPartitionConsumer, type GroupDescription } from './index.ts'
 
 const kafka = testKafka()
 

@@ -1,6 +1,6 @@
 export * from './client.ts'
 export * from './consumer.ts'
-export { assignerOf, describeGroup, type GroupDescription, type GroupMember } from './consumer-group.ts'
+export type { GroupDescription, GroupMember } from './consumer-group.ts'
 export * from './diagnosis.ts'
 export { unreadableOf } from './fetch-patch.ts'
 export { readUncommitted } from './isolation-patch.ts'
