@@ -6,9 +6,9 @@ import type { Send } from './send-in-parts.ts'
 
 /** The ways of records to Kafka, one for each topic. */
 export interface Lanes {
-  /** Of a record that Kafka refuses a copy goes to quarantine; it is no promise, and the outcome does not wait for it. */
+  /** If Kafka refuses the record, a copy goes to quarantine. The copy acknowledges nothing, and the outcome does not wait for it. */
   publish(record: OutgoingRecord, deadlineAt: number): Promise<Outcome>
-  /** Whether the last records that went the same way were not stored. */
+  /** True if the last flush of this record's partition failed. */
   fails(record: OutgoingRecord): boolean
   /** Names the partition that a spooled record goes to. */
   partitionOf(record: OutgoingRecord): string
@@ -35,7 +35,7 @@ export interface Lanes {
   disconnect(): Promise<void>
 }
 
-/** kafkajs bounds no send; one this long is a fault that an answer to the admin client would hide. */
+/** kafkajs bounds no send. A send that lasts this long is a problem, which the answers to the admin client would hide. */
 const STUCK_SEND_MS = 30_000
 
 /** A copy of a refused record need not be stored by then: the sender repeats the record. */
@@ -46,9 +46,9 @@ const DRAIN_MS = 250
 const OUTAGE_PARTITIONS = 3
 
 export interface LanesOptions extends Omit<PublisherOptions<OutgoingRecord>, 'partitionOf'> {
-  /** How long a delivery waits for Kafka: longer than a flush in flight and the next one take, else what is stored late is sent again and again. */
+  /** How long a delivery waits for Kafka: longer than a flush in flight and the next one take. Otherwise records stored late are sent again and again. */
   readonly deliveryDeadlineMs: number
-  /** Told of each record that Kafka refuses by itself, and whether quarantine has its bytes. */
+  /** Called for each record that Kafka refuses by itself. `quarantined`: quarantine has its bytes. */
   readonly onRefused: (topic: string, error: Error, quarantined: boolean) => void
 }
 
@@ -70,7 +70,7 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
   let partitionCounts: ReadonlyMap<string, number> = new Map()
   const laneOf = (topic: string): Lane => {
     const lane = lanes.get(topic)
-    // For ever so, unlike an outage.
+    // Unlike an outage, this does not end by itself.
     if (!lane) throw new NotStoredError('refused', `no way to ${topic}`)
     return lane
   }

@@ -1,7 +1,7 @@
 /**
- * Applies the raw topic to Redis, partition by partition. A chunk of records goes through project → quarantine → store → position, in this order; only when
- * all of it is done has the position moved, by compare-and-set from the offset expected to the next. A projector that lost its partition without knowing can
- * undo nothing: the store goes by version, the position by compare. An outage never moves anything; it is waited for.
+ * Applies the raw topic to Redis, partition by partition. A chunk of records goes through project → quarantine → store, in this order. The store
+ * moves the position together with the customers, by compare-and-set from the offset expected to the next. A projector that lost its partition without
+ * knowing can undo nothing: the store goes by version, the position by compare. In an outage nothing moves; the work is retried until it ends.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type BackOff, createOccasionalLog, type Diagnosis, type Logger } from '@customer-stream/runtime'

@@ -266,11 +266,11 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
       const replies = await all(instances.map((instance) => redis.exists(`${memberKeyPrefix}${instance}`)))
       return new Set(instances.filter((_, i) => replies[i] === 1))
     },
-    // Not PING: this asks every master, and in each its part of the projection.
     deniedCommands: async () => {
       const keys = [customerKey('customer-stream-check', keyPrefix), `${keyPrefix}positions:check`]
       return [...new Set((await all(keys.map((key) => redis.checkRights(key)))).flat())]
     },
+    // Not PING: this asks every master, and in each its part of the projection.
     ping: async () => {
       await all(copies.map((key) => redis.exists(key)))
     },

@@ -3,7 +3,7 @@ Applies snapshots of many customers: each replaces its customer's whole hash if 
 the position of their partition, in the same call.
 
 KEYS[i]  key of customer i; on Redis Cluster all of one slot
-         after them, if ARGV[2] is not '': the hash of positions
+         after them, if ARGV[5] is not '': the hash of positions
 ARGV[1]  number of the projection that writes
 ARGV[2]  how the _source of the chunk's records begins, topic/partition/
 ARGV[3]  the oldest offset of the partition that Kafka has
