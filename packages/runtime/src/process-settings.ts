@@ -15,7 +15,7 @@ export const processSettings = {
     default: 2000,
     minimum: 100,
     maximum: 60_000,
-    description: 'What does not answer `/readyz` within this time counts as not ready. Below the time-out of the probe that asks.',
+    description: 'What does not answer `/readyz` within this time counts as not ready. Must be below the timeout of the probe that asks.',
   }),
   RETRY_MAX_PAUSE_MS: integer({
     default: 3000,

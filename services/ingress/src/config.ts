@@ -82,13 +82,13 @@ export const ingressSettings = {
     default: 10_000,
     minimum: 1,
     maximum: 1_000_000,
-    description: 'Records that may wait for one topic of Kafka; more are answered with 503.',
+    description: 'Maximum records that wait for one topic of Kafka; beyond it requests get 503.',
   }),
   QUEUE_MAX_BYTES: integer({
     default: 67_108_864,
     minimum: 1_048_576,
     maximum: 4_294_967_296,
-    description: 'Bytes that may wait for one topic of Kafka; more are answered with 503. At least `MAX_BODY_BYTES` and 64 KiB.',
+    description: 'Maximum bytes that wait for one topic of Kafka; beyond it requests get 503. Must be ≥ `MAX_BODY_BYTES` + 64 KiB.',
   }),
   SPOOL_DIR: optionalText({
     description:
@@ -104,7 +104,7 @@ export const ingressSettings = {
     default: 1000,
     minimum: 0,
     maximum: 4000,
-    description: 'How long Kafka may take to store an event before it goes to the spool. Below `ACCEPT_DEADLINE_MS`.',
+    description: 'How long Kafka may take to store an event before it goes to the spool. Must be < `ACCEPT_DEADLINE_MS`.',
   }),
   ...kafkaSettings,
 }

@@ -97,12 +97,12 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
     }),
     spoolErrors: new Counter({
       name: 'ingress_spool_errors_total',
-      help: 'Events that the disk of the spool refused, for want of room or for a fault. They were not promised, unless Kafka took them.',
+      help: 'Events that the disk of the spool refused: it is full, read-only or broken. They got 503, unless Kafka stored them.',
       registers,
     }),
     spoolDrainFailures: new Counter({
       name: 'ingress_spool_drain_failures_total',
-      help: 'Sends of what is in the spool of which Kafka has not taken all. Each outage has some; what was left is tried again.',
+      help: 'Sends of spooled records of which Kafka did not accept all. Each outage has some; the rest is retried.',
       registers,
     }),
     answers: new Counter({
@@ -147,7 +147,7 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
     }),
     refused: new Counter({
       name: 'ingress_refused_records_total',
-      help: 'Records that Kafka will never take, each time one was tried, by whether quarantine has their bytes.',
+      help: 'Records that Kafka will never accept, counted at each attempt, by whether quarantine has their bytes.',
       labelNames: ['quarantined'],
       registers,
     }),
@@ -165,7 +165,7 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
     }),
     flushErrors: new Counter({
       name: 'ingress_flush_errors_total',
-      help: 'Flushes that failed; their records are tried again until their deadline.',
+      help: 'Flushes that failed; their records are retried until their deadline.',
       registers,
     }),
     unacknowledged: new Counter({

@@ -47,7 +47,7 @@ export const projectorSettings = {
     minimum: 100,
     maximum: 600_000,
     description:
-      'How often the positions in Redis are compared with what is believed, so that an emptied or restored Redis is noticed without traffic.',
+      'How often the positions in Redis are compared with those expected, so that an emptied or restored Redis is noticed without traffic.',
   }),
   CONSUMER_GROUP_ID: optionalText({
     description:
@@ -68,7 +68,7 @@ export const projectorSettings = {
     default: 1000,
     minimum: 10,
     maximum: 5000,
-    description: 'How long a fetch waits for new records. They are delivered at once all the same.',
+    description: 'How long a fetch waits for new records. They are delivered at once in any case.',
   }),
   ...kafkaSettings,
   ...redisSettings,

@@ -74,13 +74,13 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     }),
     failures: new Counter({
       name: 'projector_failures_total',
-      help: 'Failed tries that are being repeated, by what was tried: Redis, quarantine or positions.',
+      help: 'Failed attempts that are retried, by operation: Redis, quarantine or positions.',
       labelNames: ['operation'],
       registers,
     }),
     rewinds: new Counter({
       name: 'projector_rewinds_total',
-      help: 'Times a partition went back because Redis did not hold the position that was left there.',
+      help: 'Times a partition went back because Redis did not hold the expected position.',
       registers,
     }),
     assignedPartitions: new Gauge({ name: 'projector_assigned_partitions', help: 'Partitions this process holds.', registers }),

@@ -4,7 +4,7 @@ import { mastersOf, type Redis, type RedisClient } from './client.ts'
 export interface Durability {
   readonly appendOnly: boolean | undefined
   readonly evictionPolicy: string | undefined
-  /** Whether a customer may be dropped for want of memory. Our keys never expire, so the policies for keys that do are harmless. */
+  /** Whether a customer may be dropped for lack of memory. Our keys never expire, so the policies for keys that do are harmless. */
   readonly mayEvict: boolean
   /** Whether the server is a node of a Redis Cluster. */
   readonly clustered: boolean

@@ -19,14 +19,14 @@ export const redisSettings = {
   REDIS_ALLOW_EVICTION: flag({
     default: false,
     description:
-      'Start although Redis may drop customers for want of memory (`maxmemory-policy` `allkeys-…`). Nothing would notice that they are gone.',
+      'Start although Redis may drop customers for lack of memory (`maxmemory-policy` `allkeys-…`). Nothing would notice that they are gone.',
   }),
   REDIS_COMMAND_TIMEOUT_MS: integer({
     default: 3000,
     minimum: 100,
     maximum: 60_000,
     description:
-      'A command without a reply after this time counts as failed and is repeated. Without it a hung server would be waited for for ever.',
+      'A command without a reply after this time counts as failed and is repeated. Without it a hung server would be waited for forever.',
   }),
   REDIS_CONNECT_TIMEOUT_MS: integer({
     default: 2000,
