@@ -131,7 +131,7 @@ it.each([
       await burst(another)
       for (const each of [ingress, another]) {
         await waitUntil(
-          'no partition is set aside any more',
+          'no partition fails any more',
           () => each.metric('ingress_partitions_set_aside'),
           (partitions) => partitions === 0,
         )

@@ -126,7 +126,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/publisher.ts`,
     from: '    queue.pumping = false\n',
     to: '    queue.pumping = false\n    if (queue.partition !== undefined) isolated.delete(queue.partition)\n',
-    test: publisher('is still set aside when nothing waits'),
+    test: publisher('stays isolated when nothing waits'),
   },
   {
     guard: 'a partition that takes something again is flushed with the others',

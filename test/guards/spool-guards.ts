@@ -44,7 +44,7 @@ export const spoolGuards: readonly Guard[] = [
   },
   {
     guard: 'a torn tail of the spool is told from damage',
-    prevents: 'an alarm, and a file set aside, after every crash',
+    prevents: 'an alarm, and a file kept as .damaged, after every crash',
     file: `${folder}/spool/format.ts`,
     from: 'badFrom >= syncedEnd && (await isTorn(view, badFrom, end, marker))',
     to: 'false',
@@ -83,7 +83,7 @@ export const spoolGuards: readonly Guard[] = [
     test: spooledPublish('answers by the deadline though the disk hangs'),
   },
   {
-    guard: 'a damaged file of the spool is set aside',
+    guard: 'a damaged file of the spool is kept as .damaged',
     prevents: 'a promise thrown away that a person could still read',
     file: `${folder}/spool/directory.ts`,
     from: '(damaged ? rename(',
@@ -147,7 +147,7 @@ export const spoolGuards: readonly Guard[] = [
     test: lanes('has the file of a record kept that quarantine refuses too'),
   },
   {
-    guard: 'a file that is to be kept is set aside',
+    guard: 'the file of a record that Kafka accepts nowhere is kept as .damaged',
     prevents: 'a promise thrown away that a person could still send',
     file: `${folder}/spool/spool.ts`,
     from: 'if (item) noteDamage(',

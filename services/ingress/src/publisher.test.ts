@@ -279,7 +279,7 @@ describe('a partition that fails', () => {
     await publisher.close()
   })
 
-  it('is still set aside when nothing waits for it any more', async () => {
+  it('stays isolated when nothing waits for it any more', async () => {
     const failing = new Set([1])
     const { publisher, sends } = kafka(failing)
     expect(await publisher.publish(onPartition(1, 'a'), performance.now() + 30)).toBe('deadline')
@@ -453,9 +453,8 @@ describe('a publisher that closes', () => {
   it('answers by its deadline, also records with a later one of their own', async () => {
     const publisher = createPublisher(() => new Promise<void>(() => {}), limits)
     const outcome = publisher.publish(record('a'), soon())
-    const startedAt = performance.now()
-    await publisher.close(startedAt + 50)
+    // Otherwise it would last a minute.
+    await publisher.close(performance.now() + 50)
     expect(await outcome).toBe('deadline')
-    expect(performance.now() - startedAt).toBeLessThan(10_000)
   })
 })
