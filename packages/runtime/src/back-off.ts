@@ -7,8 +7,8 @@ export interface BackOff {
 
 /**
  * Tries until it succeeds or the signal aborts: the answer to every outage. The pauses double up to `maxMs`, with jitter.
- * @param backOff the pauses, or those that suit the error.
- * @param onFailure told of every failed try, for readiness and the log; may throw to give up.
+ * @param backOff the pauses, or a function that chooses them after each failed attempt.
+ * @param onFailure called with the error of each failed attempt; may throw to give up.
  * @returns the result, or undefined once aborted.
  */
 export const untilDone = async <T>(

@@ -56,7 +56,7 @@ export interface AppOptions {
   readonly acceptDeadlineMs: number
   readonly maxConnections: number
   readonly keepAliveTimeoutMs: number
-  /** For a request to arrive as a whole. */
+  /** Time in which the whole request must arrive. */
   readonly requestTimeoutMs: number
   /** Undefined lets anyone send. */
   readonly allowedAddresses: AddressSet | undefined

@@ -33,7 +33,7 @@ const signatureForm = /^sha256=([0-9a-f]{64})$/i
 
 const digest = (value: string): Buffer => hash('sha256', value, 'buffer')
 
-/** What a text becomes in a charset of one byte a character. As in Java, `?` stands for characters that it lacks. */
+/** Encodes a text in a charset of one byte a character. As in Java, `?` stands for characters that it lacks. */
 const encodeSingleByte = (text: string, encoding: string): Buffer | undefined => {
   const decoder = new TextDecoder(encoding)
   const byteOf = new Map<string, number>()

@@ -100,7 +100,7 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
       sends,
     })
   }
-  /** What was spooled under another KAFKA_TOPIC_PREFIX goes to the topic that has taken the place of its own. */
+  /** A record spooled under another KAFKA_TOPIC_PREFIX goes to the topic of the same kind under the present one. */
   const underOurPrefix = (record: OutgoingRecord): OutgoingRecord => {
     if (lanes.has(record.topic)) return record
     const [kind] = suffixes.find(([, suffix]) => record.topic.endsWith(suffix)) ?? []

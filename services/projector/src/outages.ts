@@ -1,7 +1,7 @@
 import { type BackOff, type Logger, untilDone } from '@customer-stream/runtime'
 import type { ProjectorMetrics } from './metrics.ts'
 
-/** Waits out an outage of what `attempt` needs, named `what`; undefined once the signal aborts. */
+/** Retries `attempt` until it succeeds. `what` names the resource that it needs. Undefined if the signal aborts. */
 export type Insist = <T>(what: string, signal: AbortSignal, attempt: () => Promise<T>) => Promise<{ readonly value: T } | undefined>
 
 export interface Outages {
@@ -12,7 +12,7 @@ export interface Outages {
   undisturbedMs(): number
 }
 
-/** The one answer to every outage: nothing is skipped; try again with back-off, say so, go on. */
+/** The one answer to every outage: skip nothing, log it, and retry with backoff until the work succeeds. */
 export const createOutages = ({ metrics, logger, backOff }: { metrics: ProjectorMetrics; logger: Logger; backOff: BackOff }): Outages => {
   // Partitions are handled side by side: one that gets through says nothing of the others.
   const waiting = new Map<symbol, string>()

@@ -18,7 +18,7 @@ const MAX_GAP_MS = 12_000
 const STRANGER_SIGHTINGS = 3
 
 export interface ProgressDependencies {
-  /** Of the partitions whose leader answers. */
+  /** Watermarks of the partitions whose leader answers. */
   readonly watermarks: () => Promise<ReadonlyMap<number, Watermarks>>
   readonly group: () => Promise<GroupDescription>
   readonly store: {
@@ -26,7 +26,7 @@ export interface ProgressDependencies {
     peekPositions(partitions: readonly number[]): Promise<ReadonlyMap<number, string | undefined>>
     /** Says that this instance works on this Redis; holds for a minute. */
     announce(instance: string): Promise<void>
-    /** Those of the instances that work on this Redis. */
+    /** The given instances that work on this Redis. */
     announced(instances: readonly string[]): Promise<ReadonlySet<string>>
   }
   readonly metrics: Pick<ProjectorMetrics, 'observeLag' | 'standstillSeconds'>

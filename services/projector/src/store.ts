@@ -51,7 +51,7 @@ export interface Store {
   claimPositions(identity: TopicIdentity, startOver: boolean): Promise<number>
   /** Tells other projectors that this instance works on this Redis. Holds for a minute. */
   announce(instance: string): Promise<void>
-  /** Those of the instances that work on this Redis. */
+  /** The given instances that work on this Redis. */
   announced(instances: readonly string[]): Promise<ReadonlySet<string>>
   ping(): Promise<void>
 }
@@ -74,7 +74,7 @@ export interface Rights {
 
 const ANNOUNCEMENT_MS = 60_000
 
-/** The Lua scripts know it as well. No topic's partition ends like this. */
+/** Ends the field of a token. The Lua scripts repeat it. No position's field ends like this. */
 const TOKEN_SUFFIX = '#token'
 
 /** Redis does nothing else during a call, some 20 µs for each customer. */

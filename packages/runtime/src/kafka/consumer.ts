@@ -13,7 +13,7 @@ import type { UnreadableBatch } from './record-batches.ts'
 /** A stretch of one partition, as one fetch brought it. */
 export interface FetchedBatch {
   readonly partition: number
-  /** The offset this fetch asked for: whoever keeps positions compares it with the one he believes in. */
+  /** Offset requested by this fetch. The caller compares it with the position it expects. */
   readonly fetchedFrom: string
   readonly records: readonly KafkaMessage[]
   /** Offset of the next fetch. It lies beyond the last record if control records or records of aborted transactions follow, which are left out. */
@@ -36,21 +36,21 @@ export interface PartitionConsumerOptions {
   readonly heartbeatIntervalMs: number
   /** How long a fetch waits for data; also how long a stop waits for a fetch. */
   readonly maxWaitMs: number
-  /** Of all partitions together. A larger batch of records than this is fetched all the same, alone. */
+  /** Maximum bytes of one fetch, over all partitions. A larger batch of records is fetched alone. */
   readonly maxFetchBytes: number
   readonly partitionsConcurrently: number
   readonly logger: Logger
   readonly diagnose: Diagnose
   /** Called with each reason why the consumer is in no group or may not fetch, and with undefined when it fetches again. */
   readonly onProblem?: (problem: Diagnosis | undefined) => void
-  /** A new assignment begins; what was believed of positions is void. Called before the first fetch, and with no partition when the group cannot be reached. */
+  /** A new assignment begins; expected positions are void. Called before the first fetch, and with no partition when the group cannot be reached. */
   readonly onAssigned: (partitions: readonly number[]) => void
   /**
    * Handles a batch in order.
-   * @returns the next offset to fetch, or undefined if that is not for this batch to say (aborted, or a seek was made). Must not throw: a throw is a fault of ours.
+   * @returns the next offset to fetch, or undefined if that is not for this batch to say (aborted, or a seek was made). Must not throw: a throw is a bug of ours.
    */
   readonly onBatch: (batch: FetchedBatch) => Promise<string | undefined>
-  /** The consumer is dead and will not come back: the process must end, so that it is started anew. */
+  /** The consumer is dead and will not come back: the process must end, so that it is started again. */
   readonly onDead: (error: Error) => void
 }
 
@@ -70,7 +70,7 @@ export interface PartitionConsumer {
   hold(partition: number): () => void
   /** For lag monitoring only; positions live elsewhere. @returns whether Kafka took it. Never throws. */
   commit(offsets: ReadonlyMap<number, string>): Promise<boolean>
-  /** Of the partitions whose leader answers. */
+  /** Watermarks of the partitions whose leader answers. */
   watermarks(): Promise<ReadonlyMap<number, Watermarks>>
   /** The group as its coordinator knows it. Rejects if that does not answer. */
   group(): Promise<GroupDescription>

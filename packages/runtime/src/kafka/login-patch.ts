@@ -69,7 +69,7 @@ export const patchLogin = (): void => {
       } catch (error) {
         if (brokenBy !== undefined) throw brokenBy
         noteFailedRequest(error, { api: 'SaslAuthenticate', broker })
-        // Of logins that were under way side by side, the first to fail counts.
+        // Several logins may be under way side by side: the first failure counts.
         if (performance.now() >= account.retryAt)
           account.pauseMs = Math.min(Math.max(account.pauseMs * 2, PAUSE_MS.initial), PAUSE_MS.longest)
         Object.assign(account, { proven: false, failure: error, retryAt: performance.now() + account.pauseMs })

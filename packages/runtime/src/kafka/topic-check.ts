@@ -67,7 +67,7 @@ const required = (settings: KafkaSettings, demand: TopicDemand): Record<string, 
 
 const create = async (admin: Admin, settings: KafkaSettings, demands: readonly TopicDemand[]): Promise<void> => {
   const createWith = (without?: string) =>
-    // Resolves with false where another process created it first.
+    // Resolves with false if another process created it first.
     admin.createTopics({
       waitForLeaders: false,
       topics: demands.map((demand) => ({

@@ -32,7 +32,7 @@ const rows: readonly Row[] = [
   {
     pattern: /WRONGTYPE/,
     reason: 'redis',
-    happened: 'has a key of another application where ours belongs (customer:* or positions:* after REDIS_KEY_PREFIX)',
+    happened: 'has a key of another application in place of the positions (positions:* after REDIS_KEY_PREFIX)',
     hint: 'Delete or rename that key, or use another REDIS_KEY_PREFIX.',
   },
   {

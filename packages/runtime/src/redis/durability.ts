@@ -23,5 +23,5 @@ const durabilityOf = async (redis: Redis): Promise<Durability> => {
   }
 }
 
-/** Of every server that takes writes. Rejects while one does not answer. */
+/** Reads the durability of every server that takes writes. Rejects if one does not answer. */
 export const readDurability = (redis: RedisClient): Promise<Durability[]> => Promise.all(mastersOf(redis).map(durabilityOf))
