@@ -15,14 +15,15 @@ export const processSettings = {
     default: 2000,
     minimum: 100,
     maximum: 60_000,
-    description: 'What does not answer `/readyz` within this time counts as not ready. Must be below the timeout of the probe that asks.',
+    description:
+      'Time in which Kafka and Redis must answer for `/readyz`; otherwise the service is not ready. Must be below the timeout of the probe.',
   }),
   RETRY_MAX_PAUSE_MS: integer({
     default: 3000,
     minimum: 100,
     maximum: 300_000,
     description:
-      'Longest pause between two tries while Kafka or Redis is away; it begins at 100 ms and doubles. Longer spares a cluster that is coming up many processes at once, shorter goes on sooner.',
+      'Longest pause between two attempts while Kafka or Redis is away; it begins at 100 ms and doubles. Longer spares a cluster that is coming up many processes at once, shorter goes on sooner.',
   }),
   SHUTDOWN_DELAY_MS: integer({
     default: 0,

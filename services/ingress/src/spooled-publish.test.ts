@@ -66,7 +66,7 @@ it('promises nothing when the disk fails, and says so', async () => {
   expect([(await publish(record, soon())).end, errors]).toEqual(['deadline', ['disk full']])
 })
 
-it('asks Kafka all the same when the disk is full', async () => {
+it('asks Kafka nevertheless when the disk is full', async () => {
   const append = async () => {
     throw new Error('full')
   }

@@ -83,7 +83,11 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
       help: 'Times a partition went back because Redis did not hold the expected position.',
       registers,
     }),
-    assignedPartitions: new Gauge({ name: 'projector_assigned_partitions', help: 'Partitions this process holds.', registers }),
+    assignedPartitions: new Gauge({
+      name: 'projector_assigned_partitions',
+      help: 'Partitions that the consumer group has assigned to this process.',
+      registers,
+    }),
     heldPartitions: new Gauge({
       name: 'projector_held_partitions',
       help: 'Partitions that wait by themselves: quarantine does not take one of their records, or a person must look at one.',

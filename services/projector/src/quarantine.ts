@@ -30,7 +30,7 @@ const pointerTo = (record: OutgoingRecord): OutgoingRecord => {
 /**
  * Sends records to quarantine (dead-letter topic). A record that Kafka refuses is sent without its key and detail, which may make it too large, and at last
  * without its value: a record that could not be quarantined would hold up its partition forever. If the partition of a key is not available, any other will do,
- * since the order of quarantine means nothing. Rejects if none is available.
+ * since the order of quarantine means nothing. Each attempt takes the next one. Rejects if that is not available either.
  */
 export const sendToQuarantine = (send: Send, records: readonly OutgoingRecord[]): Promise<void> => {
   const sendEach = async (each: readonly OutgoingRecord[]) => {

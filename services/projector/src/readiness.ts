@@ -12,7 +12,7 @@ export interface ReadinessDependencies {
   readonly consumer: Pick<PartitionConsumer, 'joined' | 'problem'>
   readonly projection: Pick<Projection, 'waitingFor'>
   readonly progress: Pick<Progress, 'standstill'>
-  /** A stranger in the group, positions of another cluster, a missing right and the like. */
+  /** Obstacles that a person must remove, e.g. a missing right. */
   readonly obstacles: Pick<Obstacles, 'blocked'>
   readonly groupId: string
   readonly timeoutMs: number

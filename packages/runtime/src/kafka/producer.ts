@@ -91,10 +91,10 @@ export const createVerifiedProducer = (
   let nextPartition = 0
   let refresher: NodeJS.Timeout | undefined
 
-  const pin = ({ topic, key, value, headers, timestamp }: OutgoingRecord, open: number): PinnedMessage => {
+  const pin = ({ topic, key, value, headers, timestamp }: OutgoingRecord, keyless: number): PinnedMessage => {
     const count = partitionCounts.get(topic)
     if (count === undefined) throw new NotStoredError('unavailable', `the partitions of ${topic} are not known yet`)
-    const partition = key === null ? open % count : partitionOf(key, count)
+    const partition = key === null ? keyless % count : partitionOf(key, count)
     return { key, value, partition, timestamp: String(timestamp), ...(headers && { headers }) }
   }
 
@@ -128,12 +128,12 @@ export const createVerifiedProducer = (
     },
     send: async (records) => {
       let batch: Batch = new Map()
-      // One for all of them: spread, they would fail as long as any partition does.
-      const open = records.some(({ key }) => key === null) ? nextPartition++ : 0
+      // One partition for all records without a key: spread, they would fail as long as any partition does.
+      const keyless = records.some(({ key }) => key === null) ? nextPartition++ : 0
       for (const record of records) {
         const messages = batch.get(record.topic)
-        if (messages) messages.push(pin(record, open))
-        else batch.set(record.topic, [pin(record, open)])
+        if (messages) messages.push(pin(record, keyless))
+        else batch.set(record.topic, [pin(record, keyless)])
       }
       for (let resends = 0; batch.size > 0; resends++) {
         if (resends > MAX_RESENDS) throw new NotStoredError('unavailable', 'partitions stay without an acknowledgement')
