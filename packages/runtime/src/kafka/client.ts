@@ -79,13 +79,13 @@ export const createKafka = (
     requestTimeout: requestTimeoutMs ?? settings.KAFKA_REQUEST_TIMEOUT_MS,
     ssl: tlsOf(settings),
     ...(sasl && { sasl }),
-    // Of connecting, and of asking for brokers and leaders. kafkajs' own pauses grow to five seconds, by which an outage would last longer.
+    // Retries of connecting, and of asking for brokers and leaders. kafkajs' own pauses grow to five seconds, by which an outage would last longer.
     retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 1000 },
     logLevel: kafkajs.logLevel.INFO,
     logCreator: toPino(logger),
   })
 }
 
-/** For asking and creating. Who asks repeats it, with a back-off of his own: kafkajs' five retries would only make him wait for the error. */
+/** An admin client, for asking and creating. Its callers retry by themselves: kafkajs' five retries would only delay the error. */
 export const createAdmin = (kafka: Kafka): Admin =>
   adminWithCluster(kafka, { retry: { retries: 1, initialRetryTime: 100, maxRetryTime: 1000 } })

@@ -90,7 +90,7 @@ export const kafkaSettings = {
     default: 1000,
     minimum: 100,
     maximum: 60_000,
-    description: 'Time for a connection to a broker to come up, TLS and login included.',
+    description: 'Time for a connection to a broker to come up, TLS included. A login may take several times as long.',
   }),
   KAFKA_PRODUCE_TIMEOUT_MS: integer({
     default: 1000,
