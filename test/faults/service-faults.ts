@@ -34,12 +34,12 @@ export const serviceFaults: readonly Fault[] = [
   },
   {
     name: 'projector killed',
-    how: 'SIGKILL at any moment, and between the write to Redis and the move of the position; restarted',
+    how: 'SIGKILL at any moment, and between a chunk’s call of Redis and its reply; restarted',
     inject: async ({ projectors, untilPromised }, scale) => {
       for (let round = 0; round < Math.round(1 + 2 * scale); round++) {
         for (const projector of projectors) {
           await projector.kill()
-          await projector.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'move-position SIGKILL' })
+          await projector.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'apply-snapshots SIGKILL' })
           const code = await projector.process.ended
           if (code !== KILLED) throw new Error(`a projector ended with ${code} before it was killed`)
           await projector.restart()

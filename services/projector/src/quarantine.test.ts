@@ -33,12 +33,12 @@ it('keeps the place of a record whose value Kafka refuses', async () => {
   expect(stored).toEqual([{ ...record('a'), key: null, value: null, headers: { reason: 'not-json', detail } }])
 })
 
-it('lets records go without their keys if the partition of one is not available', async () => {
-  const { send, stored } = kafka(({ key }) => (String(key) === 'a' ? 'unavailable' : undefined))
+it('lets records go to any partition, with their keys, if the partition of one is not available', async () => {
+  const { send, stored } = kafka(({ key, anyPartition }) => (String(key) === 'a' && !anyPartition ? 'unavailable' : undefined))
   await sendToQuarantine(send, [record('a'), record('b')])
   expect(stored).toEqual([
-    { ...record('a'), key: null },
-    { ...record('b'), key: null },
+    { ...record('a'), anyPartition: true },
+    { ...record('b'), anyPartition: true },
   ])
 })
 

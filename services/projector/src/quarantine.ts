@@ -40,7 +40,7 @@ export const sendToQuarantine = (send: Send, records: readonly OutgoingRecord[])
     }
   }
   const sendAll = (all: readonly OutgoingRecord[]) => orElse(send(all), 'refused', () => sendEach(all))
-  return orElse(sendAll(records), 'unavailable', () => sendAll(records.map((record) => ({ ...record, key: null }))))
+  return orElse(sendAll(records), 'unavailable', () => sendAll(records.map((record) => ({ ...record, anyPartition: true }))))
 }
 
 /** The record that keeps a poison record's bytes, says why it is there and where it came from. */

@@ -7,8 +7,8 @@ import { assignerOf, describeGroup, type GroupDescription } from './consumer-gro
 import { isCoordinatorSearch } from './coordinator-patch.ts'
 import { BLOCKED_BACK_OFF, type Diagnose } from './diagnosis.ts'
 import { unreadableOf } from './fetch-patch.ts'
-import { readUncommitted } from './isolation-patch.ts'
 import type { UnreadableBatch } from './record-batches.ts'
+import { readWatermarks, type Watermarks } from './watermarks.ts'
 
 /** A stretch of one partition, as one fetch brought it. */
 export interface FetchedBatch {
@@ -52,15 +52,6 @@ export interface PartitionConsumerOptions {
   readonly onBatch: (batch: FetchedBatch) => Promise<string | undefined>
   /** The consumer is dead and will not come back: the process must end, so that it is started again. */
   readonly onDead: (error: Error) => void
-}
-
-export interface Watermarks {
-  /** Offset of the oldest record. */
-  readonly low: string
-  /** Last stable offset: the end of the records that can be read. An open transaction holds back the records from here to `high`. */
-  readonly stable: string
-  /** Offset after the newest record. */
-  readonly high: string
 }
 
 export interface PartitionConsumer {
@@ -266,17 +257,7 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
       }
     },
     group: () => describeGroup(admin, groupId, topic),
-    watermarks: async () => {
-      // In this order, so that `stable` is not beyond `high`.
-      const committed = await admin.fetchTopicOffsets(topic)
-      const all = new Map((await readUncommitted(() => admin.fetchTopicOffsets(topic))).map(({ partition, high }) => [partition, high]))
-      return new Map(
-        committed.flatMap(({ partition, low, high: stable }) => {
-          const high = all.get(partition)
-          return high === undefined ? [] : [[partition, { low, stable, high }]]
-        }),
-      )
-    },
+    watermarks: () => readWatermarks(admin, topic),
     quietMs: () => performance.now() - lastSignOfLife,
     get joined() {
       return joined

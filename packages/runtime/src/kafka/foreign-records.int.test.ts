@@ -3,7 +3,7 @@ import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/tes
 import { type Admin, CompressionTypes, ConfigResourceTypes, type Producer, type ProducerRecord } from 'kafkajs'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { decompressors } from './codecs.ts'
-import { createDiagnose, createPartitionConsumer, type FetchedBatch } from './index.ts'
+import { createAdmin, createDiagnose, createPartitionConsumer, type FetchedBatch } from './index.ts'
 
 // Records that other producers write to the raw topic: transactions, codecs, damaged batches.
 const kafka = testKafka(testKafkaSettings())
@@ -12,7 +12,7 @@ let topic: string
 const ends: (() => Promise<unknown>)[] = []
 beforeEach(async () => {
   topic = `${freshNames().topicPrefix}raw`
-  admin = kafka.admin()
+  admin = createAdmin(kafka)
   await admin.connect()
   ends.push(() => admin.disconnect())
   await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 1 }] })

@@ -6,6 +6,7 @@ import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/tes
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
   type Admin,
+  createAdmin,
   createDiagnose,
   createKafka,
   createPartitionConsumer,
@@ -26,7 +27,7 @@ let topic: string
 const ends: (() => Promise<unknown>)[] = []
 beforeEach(async () => {
   topic = `${freshNames().topicPrefix}raw`
-  admin = kafka.admin()
+  admin = createAdmin(kafka)
   await admin.connect()
   ends.push(() => admin.disconnect())
 })

@@ -208,6 +208,17 @@ it('sends records without a key to one partition, and the next ones to another, 
   expect(log).toEqual({ 0: ['x', 'y'], 1: ['z'] })
 })
 
+it('sends a record that may go anywhere to another partition than its key binds it to', async () => {
+  const { kafka, log } = createCluster()
+  const producer = await verified(kafka)
+  const [record] = records
+  if (record === undefined) throw new Error('no record')
+  const name = String(record.value)
+  await producer.send([{ ...record, anyPartition: true }])
+  await producer.send([{ ...record, anyPartition: true }])
+  expect(log).toEqual({ 0: [name], 1: [name] })
+})
+
 it('tells to which partition a key binds a record, once it knows how many there are', async () => {
   const { kafka } = createCluster()
   const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 1000 })

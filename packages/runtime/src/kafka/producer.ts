@@ -7,6 +7,8 @@ export interface OutgoingRecord {
   /** Null leaves the partition open: each send takes the next one for all such records. */
   readonly key: Buffer | null
   readonly value: Buffer | null
+  /** Leaves the partition open although there is a key. */
+  readonly anyPartition?: boolean
   readonly headers?: Readonly<Record<string, string>>
   /** Unix milliseconds. */
   readonly timestamp: number
@@ -91,10 +93,12 @@ export const createVerifiedProducer = (
   let nextPartition = 0
   let refresher: NodeJS.Timeout | undefined
 
-  const pin = ({ topic, key, value, headers, timestamp }: OutgoingRecord, keyless: number): PinnedMessage => {
+  const isUnbound = ({ key, anyPartition }: OutgoingRecord) => key === null || anyPartition === true
+  const pin = (record: OutgoingRecord, unbound: number): PinnedMessage => {
+    const { topic, key, value, headers, timestamp } = record
     const count = partitionCounts.get(topic)
     if (count === undefined) throw new NotStoredError('unavailable', `the partitions of ${topic} are not known yet`)
-    const partition = key === null ? keyless % count : partitionOf(key, count)
+    const partition = key === null || isUnbound(record) ? unbound % count : partitionOf(key, count)
     return { key, value, partition, timestamp: String(timestamp), ...(headers && { headers }) }
   }
 
@@ -128,12 +132,12 @@ export const createVerifiedProducer = (
     },
     send: async (records) => {
       let batch: Batch = new Map()
-      // One partition for all records without a key: spread, they would fail as long as any partition does.
-      const keyless = records.some(({ key }) => key === null) ? nextPartition++ : 0
+      // One partition for all records that may go anywhere: spread, they would fail as long as any partition does.
+      const unbound = records.some(isUnbound) ? nextPartition++ : 0
       for (const record of records) {
         const messages = batch.get(record.topic)
-        if (messages) messages.push(pin(record, keyless))
-        else batch.set(record.topic, [pin(record, keyless)])
+        if (messages) messages.push(pin(record, unbound))
+        else batch.set(record.topic, [pin(record, unbound)])
       }
       for (let resends = 0; batch.size > 0; resends++) {
         if (resends > MAX_RESENDS) throw new NotStoredError('unavailable', 'partitions stay without an acknowledgement')

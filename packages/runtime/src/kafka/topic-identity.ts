@@ -30,6 +30,7 @@ interface Decoder {
   readTaggedFields(): unknown
 }
 interface ProtocolRequest {
+  readonly requestTimeout: number
   readonly request: {
     readonly apiKey: number
     readonly apiName: string
@@ -48,11 +49,22 @@ interface Broker {
   readonly versions: Readonly<Record<number, { readonly maxVersion: number }>>
   readonly connectionPool: { send(request: ProtocolRequest): Promise<DescribedTopic> }
 }
-interface Cluster {
+/** The part of kafkajs' cluster that is used beside its admin client. */
+export interface Cluster {
   readonly brokerPool: {
     refreshMetadataIfNecessary(topics: readonly string[]): Promise<void>
     findConnectedBroker(): Promise<Broker>
   }
+  addTargetTopic(topic: string): Promise<void>
+  refreshMetadataIfNecessary(): Promise<void>
+  findTopicPartitionMetadata(topic: string): readonly { readonly partitionId: number }[]
+  fetchTopicsOffset(
+    topics: readonly {
+      readonly topic: string
+      readonly fromBeginning: boolean
+      readonly partitions: readonly { readonly partition: number }[]
+    }[],
+  ): Promise<{ readonly partitions: readonly { readonly partition: number; readonly offset: string }[] }[]>
 }
 type CreateCluster = (options: object) => Cluster
 
@@ -63,6 +75,8 @@ const { createErrorFromCode } = require('kafkajs/src/protocol/error') as { creat
 
 const METADATA = 3
 const VERSION = 10
+const ATTEMPT_MS = 2000
+const MAX_ATTEMPTS = 3
 const UUID_BYTES = 16
 const NO_UUID = '0'.repeat(2 * UUID_BYTES)
 
@@ -86,6 +100,13 @@ export const adminWithCluster = (kafka: Kafka, options: Parameters<Kafka['admin'
   } finally {
     client[key] = createCluster
   }
+}
+
+/** @param admin created by {@link adminWithCluster}. */
+export const clusterOf = (admin: Admin): Cluster => {
+  const cluster = clusters.get(admin)
+  if (cluster === undefined) throw new Error('this admin client was not created by adminWithCluster')
+  return cluster
 }
 
 const skipArray = (decoder: Decoder, skipOne: () => void) => {
@@ -117,6 +138,7 @@ const decode = (raw: Buffer): DescribedTopic => {
 }
 
 const metadataRequest = (topic: string): ProtocolRequest => ({
+  requestTimeout: ATTEMPT_MS,
   request: {
     apiKey: METADATA,
     apiName: 'Metadata',
@@ -147,14 +169,20 @@ const metadataRequest = (topic: string): ProtocolRequest => ({
  * @param admin created by {@link adminWithCluster}, connected.
  */
 export const readTopicIdentity = async (admin: Admin, topic: string): Promise<TopicIdentity> => {
-  const cluster = clusters.get(admin)
-  if (cluster === undefined) throw new Error('readTopicIdentity needs an admin client of adminWithCluster')
+  const cluster = clusterOf(admin)
   await cluster.brokerPool.refreshMetadataIfNecessary([topic])
-  const broker = await cluster.brokerPool.findConnectedBroker()
-  if ((broker.versions[METADATA]?.maxVersion ?? 0) < VERSION) {
-    const { clusterId } = await admin.describeCluster()
-    return { clusterId: clusterId || undefined, topicId: undefined }
+  for (let attempts = 1; ; attempts++) {
+    // Any broker, chosen at random: one that hangs must not be waited for while others answer.
+    const broker = await cluster.brokerPool.findConnectedBroker()
+    if ((broker.versions[METADATA]?.maxVersion ?? 0) < VERSION) {
+      const { clusterId } = await admin.describeCluster()
+      return { clusterId: clusterId || undefined, topicId: undefined }
+    }
+    try {
+      const { clusterId, topicId } = await broker.connectionPool.send(metadataRequest(topic))
+      return { clusterId, topicId }
+    } catch (error) {
+      if ((error as Error).name !== 'KafkaJSRequestTimeoutError' || attempts === MAX_ATTEMPTS) throw error
+    }
   }
-  const { clusterId, topicId } = await broker.connectionPool.send(metadataRequest(topic))
-  return { clusterId, topicId }
 }

@@ -137,7 +137,11 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
   const account = createAccount(topics.customers)
   const positions = async () => {
     const stored = await pipeline.redis.hgetall(positionsKey(PROJECTION_VERSION, pipeline.keyPrefix))
-    return new Map(Object.entries(stored).map(([field, next]) => [Number(field.slice(`${topics.customers}/`.length)), Number(next)]))
+    const partitions = Object.entries(stored).map(
+      ([field, next]) => [Number(field.slice(`${topics.customers}/`.length)), Number(next)] as const,
+    )
+    // Beside them stand the ids of cluster and topic, and tokens.
+    return new Map(partitions.filter(([partition]) => !Number.isNaN(partition)))
   }
 
   return {

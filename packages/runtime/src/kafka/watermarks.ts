@@ -1,0 +1,37 @@
+import type { Admin } from 'kafkajs'
+import { readUncommitted } from './isolation-patch.ts'
+import { clusterOf } from './topic-identity.ts'
+
+export interface Watermarks {
+  /** Offset of the oldest record. */
+  readonly low: string
+  /** Last stable offset: the end of the records that can be read. An open transaction holds back the records from here to `high`. */
+  readonly stable: string
+  /** Offset after the newest record. */
+  readonly high: string
+}
+
+/**
+ * Watermarks of the partitions whose leader answers. Rejects if no leader answers. All three are asked for at once, so that a
+ * leader that hangs costs one request timeout. kafkajs' own `fetchTopicOffsets` asks for one after the other.
+ * @param admin created by createAdmin, connected.
+ */
+export const readWatermarks = async (admin: Admin, topic: string): Promise<ReadonlyMap<number, Watermarks>> => {
+  const cluster = clusterOf(admin)
+  await cluster.addTargetTopic(topic)
+  await cluster.refreshMetadataIfNecessary()
+  const partitions = cluster.findTopicPartitionMetadata(topic).map(({ partitionId }) => ({ partition: partitionId }))
+  const offsets = async (fromBeginning: boolean) => {
+    const [found] = await cluster.fetchTopicsOffset([{ topic, fromBeginning, partitions }])
+    return new Map(found?.partitions.map(({ partition, offset }) => [partition, offset]))
+  }
+  const [lows, stables, highs] = await Promise.all([offsets(true), offsets(false), readUncommitted(() => offsets(false))])
+  return new Map(
+    [...stables].flatMap(([partition, stable]) => {
+      const [low, high] = [lows.get(partition), highs.get(partition)]
+      if (low === undefined || high === undefined) return []
+      // The answers are of different moments: the end may have been told before the last stable offset.
+      return [[partition, { low, stable, high: BigInt(high) < BigInt(stable) ? stable : high }] as const]
+    }),
+  )
+}
