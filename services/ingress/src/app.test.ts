@@ -13,11 +13,7 @@ type Published = Parameters<AppDependencies['publish']>[0]
 const sign = (body: Uint8Array | string) => `sha256=${createHmac('sha256', 's3cret').update(body).digest('hex')}`
 const authenticate = createAuthenticate({ secrets: new Map([['k', 's3cret']]), tokens: new Map([['t', 'tok']]) })
 
-const start = ({
-  outcome = 'stored',
-  ready = true,
-  ...options
-}: Partial<AppOptions> & { outcome?: End | Promise<End> | Error; ready?: boolean } = {}) => {
+const start = ({ outcome = 'stored', ...options }: Partial<AppOptions> & { outcome?: End | Promise<End> | Error } = {}) => {
   const published: Published[] = []
   const internalErrors: Error[] = []
   const refusals: Refusal[] = []
@@ -42,7 +38,6 @@ const start = ({
       onInternalError: (error) => internalErrors.push(error),
       onRefused: (refusal) => refusals.push(refusal),
       onSuspicion: (suspicion) => suspicions.push(suspicion),
-      isReady: async () => ready,
       stopping: stopping.signal,
     },
     {
@@ -384,7 +379,6 @@ it('answers the load balancer by readiness, and not once it is told to stop', as
   expect(await ask(ready)).toEqual([200, '{"status":"ready"}', 'close'])
   ready.stopping.abort()
   expect(await ask(ready)).toEqual([503, '{"status":"not-ready"}', 'close'])
-  expect(await ask(start({ ready: false }))).toEqual([503, '{"status":"not-ready"}', 'close'])
 })
 
 it.each([

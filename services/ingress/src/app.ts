@@ -37,8 +37,6 @@ export interface AppDependencies {
   readonly onRefused: (refusal: Refusal) => void
   /** Called for each stored event that will probably never be applied, although it is answered with 202. */
   readonly onSuspicion: (suspicion: Suspicion) => void
-  /** Whether the process is ready, for the load balancer. Called at most once a second. */
-  readonly isReady: () => Promise<boolean>
   /** Aborts when the process is told to stop. Requests are still served; each answer ends its connection. */
   readonly stopping: AbortSignal
 }
@@ -65,9 +63,6 @@ export interface AppOptions {
 
 export const WEBHOOK_PATH = '/webhooks/mykaarma'
 export const HEALTH_PATH = '/healthz'
-
-/** Load balancers ask often, and so may strangers: the process asks Kafka once in this time. */
-const READINESS_MAX_AGE_MS = 1000
 
 /** Seconds after which the sender may try again. It backs off by itself; this is for people and other clients. */
 const RETRY_AFTER_SECONDS = '5'
@@ -98,19 +93,6 @@ const problemOfClientError = (error: { code?: string }): Problem => {
 const problemOfError = (error: { code?: string; statusCode?: number }): Problem => {
   if (error instanceof BodyError) return error.problem
   return error.statusCode !== undefined && error.statusCode < 500 ? 'bad-request' : 'internal-error'
-}
-
-/** Runs `ask` at most once in this time; in between everyone gets its last result. */
-const askedSeldom = (ask: () => Promise<boolean>, maxAgeMs: number) => {
-  let askedAt = Number.NEGATIVE_INFINITY
-  let result = Promise.resolve(false)
-  return (): Promise<boolean> => {
-    if (performance.now() - askedAt >= maxAgeMs) {
-      askedAt = performance.now()
-      result = ask()
-    }
-    return result
-  }
 }
 
 /** The public HTTP contract. Order of checks: path, method, address, size, signature and token over the raw bytes, parse, route. */
@@ -255,13 +237,13 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       handler: () => undefined,
     })
 
-  const isReady = askedSeldom(deps.isReady, READINESS_MAX_AGE_MS)
   refuseOtherMethods(HEALTH_PATH, 'GET', 'HEAD')
   app.route({
     method: ['GET', 'HEAD'],
     url: HEALTH_PATH,
     handler: async (_request, reply) => {
-      const ready = !deps.stopping.aborted && (await isReady())
+      // Not readiness: an obstacle is common to all instances, and a load balancer that drops them all loses events.
+      const ready = !deps.stopping.aborted
       // Anyone may ask, so nobody keeps a connection by it.
       return reply
         .header('connection', 'close')

@@ -51,6 +51,8 @@ const stopping = new AbortController()
 const obstacles = createObstacles(registry, logger)
 const diagnose = createDiagnose(settings)
 let topicsChecked = false
+/** Before, the drain could not tell the records of a failing partition from others. */
+let partitionsKnown = false
 
 const sayUnacknowledged = createOccasionalLog((fields) =>
   logger.warn({ event: 'record-unacknowledged', ...fields }, 'records without an acknowledgement are sent again'),
@@ -185,7 +187,6 @@ const app = createApp(
     onInternalError: (err) => sayFailed({ err }),
     onRefused: createRefusalLog(logger),
     onSuspicion: createSuspicionLog(logger),
-    isReady: async () => (await checks()).every(({ ready }) => ready),
     stopping: stopping.signal,
   },
   {
@@ -248,6 +249,7 @@ const connect = async () => {
       await Promise.all([admin.connect(), lanes.connect()])
       const partitions = await checkTopics(admin, settings, demands, logger)
       await lanes.setPartitions(partitions)
+      partitionsKnown = true
       return partitions
     },
     {
@@ -290,7 +292,7 @@ lifecycle.onStop(
   periodically(
     DRAIN_INTERVAL_MS,
     async () => {
-      await spooled?.drain(stopping.signal)
+      if (partitionsKnown) await spooled?.drain(stopping.signal)
       reportSpool()
     },
     (err) => {

@@ -42,6 +42,8 @@ import { createWatchdog } from './watchdog.ts'
 /** Kafka's committed offsets and the lag are for monitoring, which looks every few seconds at most. */
 const COMMIT_INTERVAL_MS = 1000
 const LAG_INTERVAL_MS = 5000
+/** An announcement holds for a minute. */
+const ANNOUNCE_INTERVAL_MS = 5000
 /** Rights and settings of Redis are checked this often. */
 const REDIS_CHECK_INTERVAL_MS = 10_000
 
@@ -87,9 +89,12 @@ const demands = [
   { topic: topics.customers, maxValueBytes },
   { topic: topics.quarantine, maxValueBytes, writes: true, isQuarantine: true },
 ]
+/** The producer writes to quarantine only, so bad metadata of the customers topic must not concern it. */
+const setQuarantinePartitions = (partitions: ReadonlyMap<string, number>) =>
+  producer.setPartitions(new Map([...partitions].filter(([topic]) => topic === topics.quarantine)))
 const topicWatch = createTopicWatch({
   ...{ admin, writeCheck, settings, demands, obstacles, diagnose, logger },
-  onPartitions: producer.setPartitions,
+  onPartitions: setQuarantinePartitions,
 })
 const redis = createRedis(settings, logger)
 const store = createStore(redis, { keyPrefix: settings.REDIS_KEY_PREFIX, topic: topics.customers, projection: settings.PROJECTION_VERSION })
@@ -192,13 +197,14 @@ const connect = async () => {
       await redisCheck.check()
       await store.ping()
       asked = 'Kafka'
-      await Promise.all([admin.connect(), producer.connect()])
+      await Promise.all([admin.connect(), producer.connect(), consumer.connect()])
       connected = true
       // The first lag must not wait for the timer, nor for a group that cannot be joined.
       void measureProgress().catch(() => undefined)
       const partitions = await checkTopics(admin, settings, demands, logger)
-      await producer.setPartitions(new Map([[topics.quarantine, partitions.get(topics.quarantine)!]]))
+      await setQuarantinePartitions(partitions)
       await topicWatch.check()
+      await store.announce(instance)
       await consumer.start()
     },
     {
@@ -257,6 +263,7 @@ lifecycle.onStop('consumer', async () => {
   await consumer.stop()
 })
 every(COMMIT_INTERVAL_MS, projection.positions.commit)
+every(ANNOUNCE_INTERVAL_MS, () => store.announce(instance))
 every(settings.POSITION_CHECK_MS, projection.checkPositions)
 every(settings.CONSUMER_SESSION_TIMEOUT_MS, watch)
 every(settings.KAFKA_TOPIC_CHECK_MS, topicWatch.check)

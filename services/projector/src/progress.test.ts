@@ -24,19 +24,22 @@ const setUp = (partitions = 2) => {
     positions.set(partition, '10')
   }
   const group: { state: string; members: GroupMember[]; problem?: Error } = { state: 'Stable', members: [memberOf('me', all)] }
-  const announced = new Set<string>()
+  const slow = { ms: 0 }
+  const announced = new Set(['me'])
   const lag = new Map<number, number>()
   const standstillSeconds = { set: vi.fn() }
   const progress = createProgress(
     {
-      watermarks: async () => new Map(marks),
+      watermarks: async () => {
+        vi.advanceTimersByTime(slow.ms)
+        return new Map(marks)
+      },
       group: async () => {
         if (group.problem) throw group.problem
         return { ...group }
       },
       store: {
         peekPositions: async () => new Map(positions),
-        announce: async (instance) => void announced.add(instance),
         announced: async (instances) => new Set(instances.filter((instance) => announced.has(instance))),
       },
       metrics: { observeLag: (partition: number, records: number) => void lag.set(partition, records), standstillSeconds } as never,
@@ -51,7 +54,7 @@ const setUp = (partitions = 2) => {
       await progress.measure()
     }
   }
-  return { progress, marks, positions, group, announced, lag, pass, standstillSeconds }
+  return { progress, marks, positions, group, announced, slow, lag, pass, standstillSeconds }
 }
 
 describe('lag', () => {
@@ -131,6 +134,24 @@ describe('a standstill', () => {
     marks.set(0, { low: '0', stable: '10', high: '25' })
     await pass(20_000)
     expect(progress.standstill).toContain('an open transaction of another producer holds them back')
+  })
+
+  it('of records that an open transaction holds back does not end the process: no restart frees them', async () => {
+    const { progress, marks, positions, pass } = setUp()
+    marks.set(0, { low: '0', stable: '10', high: '25' })
+    await pass(90_000)
+    expect(progress.standstillMs([0, 1])).toBe(0)
+    positions.set(1, '4')
+    await pass(20_000)
+    expect(progress.standstillMs([0, 1])).toBe(10_000)
+  })
+
+  it('is seen also while each measurement takes long, as with a leader that hangs', async () => {
+    const { progress, positions, pass, slow } = setUp()
+    positions.set(1, '4')
+    slow.ms = 10_000
+    await pass(30_000)
+    expect(progress.standstill).toContain('raw/1 has 6 records')
   })
 
   it('says so if no partition has a leader', async () => {

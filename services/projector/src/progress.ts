@@ -12,7 +12,7 @@ import type { ProjectorMetrics } from './metrics.ts'
 const STANDSTILL_MS = 15_000
 /** Time after which a waiting partition counts as well, although other partitions of its owner move. */
 const NEGLECTED_MS = 600_000
-/** A gap between measurements after which nothing is known of the time between. */
+/** Time between two measurements after which nothing is known of the time between. */
 const MAX_GAP_MS = 12_000
 /** A member may join a moment before it announces itself. */
 const STRANGER_SIGHTINGS = 3
@@ -24,8 +24,6 @@ export interface ProgressDependencies {
   readonly store: {
     /** Positions as they are, without a change. */
     peekPositions(partitions: readonly number[]): Promise<ReadonlyMap<number, string | undefined>>
-    /** Says that this instance works on this Redis; holds for a minute. */
-    announce(instance: string): Promise<void>
     /** The given instances that work on this Redis. */
     announced(instances: readonly string[]): Promise<ReadonlySet<string>>
   }
@@ -74,6 +72,8 @@ export const createProgress = (
 ): Progress => {
   const states = new Map<number, PartitionState>()
   let measuredAt = Number.NEGATIVE_INFINITY
+  /** Between the last two measurements. */
+  let periodMs = 0
   let leaderless = false
   let members: readonly GroupMember[] | undefined
   let strangers: readonly GroupMember[] = []
@@ -120,7 +120,7 @@ export const createProgress = (
 
   return {
     measure: async () => {
-      await store.announce(instance)
+      const startedAt = performance.now()
       // A group without a coordinator, or without READ on it, cannot be asked. The lag matters most then.
       const owners = lookAtGroup().catch(() => {
         members = undefined
@@ -129,7 +129,9 @@ export const createProgress = (
       const all = new Set([...Array(partitions).keys(), ...marks.keys()])
       const positions = await store.peekPositions([...all])
       const now = performance.now()
-      if (now - measuredAt > MAX_GAP_MS) for (const state of states.values()) state.waitingSince = undefined
+      // A leader that hangs makes a measurement long, but leaves no gap.
+      if (startedAt - measuredAt > MAX_GAP_MS) for (const state of states.values()) state.waitingSince = undefined
+      periodMs = now - measuredAt
       measuredAt = now
       for (const [partition, mark] of marks) observe(partition, positions.get(partition), mark, now)
       // Without a leader it cannot move, and what it holds is not known.
@@ -156,7 +158,7 @@ export const createProgress = (
         if (waitedMs < STANDSTILL_MS) return false
         const owner = members?.find((member) => member.partitions.includes(partition))
         const served = owner?.partitions ?? (members === undefined ? states.keys() : [])
-        return waitedMs > NEGLECTED_MS || !movedWithin(STANDSTILL_MS, now, served)
+        return waitedMs > NEGLECTED_MS || !movedWithin(STANDSTILL_MS + periodMs, now, served)
       })
       if (stuck === undefined) return undefined
       const { partition, state, waitedMs } = stuck
@@ -173,7 +175,8 @@ export const createProgress = (
     },
     standstillMs: (among) => {
       const now = performance.now()
-      const [longest] = waiting(now, among)
+      // No restart frees records that an open transaction holds back.
+      const longest = waiting(now, among).find(({ state }) => state.held < state.lag)
       if (longest === undefined) return 0
       const lastMove = Math.max(...among.map((partition) => states.get(partition)?.movedAt ?? Number.NEGATIVE_INFINITY))
       return Math.min(longest.waitedMs, now - lastMove)

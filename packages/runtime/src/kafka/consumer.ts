@@ -55,6 +55,8 @@ export interface PartitionConsumerOptions {
 }
 
 export interface PartitionConsumer {
+  /** Connects ahead of `start`, so that a broker that hangs is waited for once by all clients of a process. */
+  connect(): Promise<void>
   start(): Promise<void>
   seek(partition: number, offset: string): void
   /** Fetches nothing from this partition until the returned function is called. The other partitions are not held up. */
@@ -153,8 +155,9 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
     }
   }
 
+  const connect = () => consumer.connect()
   const start = async () => {
-    await consumer.connect()
+    await connect()
     // An offset that Kafka no longer has would otherwise be answered by a silent jump to the end of the partition.
     await consumer.subscribe({ topics: [topic], fromBeginning: true })
     await consumer.run({
@@ -225,6 +228,7 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
   })
 
   return {
+    connect,
     start,
     seek: (partition, offset) => {
       try {

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 interface Partition {
   readonly partitionErrorCode: number
@@ -30,6 +31,8 @@ interface BrokerPool {
 const require = createRequire(import.meta.url)
 const RESPONSE_VERSIONS = ['v0', 'v1', 'v2', 'v3', 'v4', 'v5', 'v6']
 const MAX_AGE_MS = 1000
+/** How much later than the first leader another may tell its offsets. */
+const LAGGARD_MS = 2000
 
 /**
  * kafkajs 2.2.4 takes a partition without a leader for an error of everything it has asked about: as long as one partition has none, a producer sends to no other
@@ -78,12 +81,27 @@ const patchOffsets = () => {
       })
     const leaders = new Set(topics.flatMap(({ topic, partitions }) => partitions.map(({ partition }) => leaderOf(topic, partition))))
     leaders.delete(-1)
-    const answers = await Promise.allSettled([...leaders].map((leader) => fetchTopicsOffset.call(this, ledBy(leader))))
-    const failed = answers.filter(({ status }) => status === 'rejected')
-    // What is known of leaders lasts for minutes with most clients.
-    if (failed.length > 0) await this.refreshMetadata().catch(() => undefined)
-    if (failed[0] && failed.length === answers.length) throw (failed[0] as PromiseRejectedResult).reason
-    const offsets = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []))
+    const offsets: Offsets[] = []
+    const failures: unknown[] = []
+    const answers = [...leaders].map((leader) =>
+      fetchTopicsOffset.call(this, ledBy(leader)).then(
+        (found) => void offsets.push(...found),
+        (error: unknown) => {
+          failures.push(error)
+          throw error
+        },
+      ),
+    )
+    const all = Promise.allSettled(answers)
+    // A leader that hangs is not waited for long after another has answered.
+    const some = Promise.any(answers).then(() => sleep(LAGGARD_MS, undefined, { ref: false }))
+    await Promise.race([all, some.catch(() => all)])
+    if (answers.length > 0 && failures.length === answers.length) {
+      await this.refreshMetadata().catch(() => undefined)
+      throw failures[0]
+    }
+    // kafkajs keeps what it knows of leaders for minutes with most clients. The next call uses what is learnt now.
+    if (failures.length > 0) void this.refreshMetadata().catch(() => undefined)
     return topics.map(({ topic }) => ({
       topic,
       partitions: offsets.filter((found) => found.topic === topic).flatMap(({ partitions }) => partitions),

@@ -3,6 +3,7 @@
  * with version 10, so this file encodes that one request itself (Kafka protocol guide, KIP-516).
  */
 import { createRequire } from 'node:module'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin, Kafka } from 'kafkajs'
 
 /** Undefined parts are unknown to this broker: topic ids exist since Kafka 2.8, cluster ids since 0.10.1. */
@@ -30,7 +31,6 @@ interface Decoder {
   readTaggedFields(): unknown
 }
 interface ProtocolRequest {
-  readonly requestTimeout: number
   readonly request: {
     readonly apiKey: number
     readonly apiName: string
@@ -138,7 +138,6 @@ const decode = (raw: Buffer): DescribedTopic => {
 }
 
 const metadataRequest = (topic: string): ProtocolRequest => ({
-  requestTimeout: ATTEMPT_MS,
   request: {
     apiKey: METADATA,
     apiName: 'Metadata',
@@ -164,6 +163,8 @@ const metadataRequest = (topic: string): ProtocolRequest => ({
   },
 })
 
+const identityOf = ({ clusterId, topicId }: DescribedTopic): TopicIdentity => ({ clusterId, topicId })
+
 /**
  * Rejects if Kafka does not answer or the topic does not exist.
  * @param admin created by {@link adminWithCluster}, connected.
@@ -178,11 +179,10 @@ export const readTopicIdentity = async (admin: Admin, topic: string): Promise<To
       const { clusterId } = await admin.describeCluster()
       return { clusterId: clusterId || undefined, topicId: undefined }
     }
-    try {
-      const { clusterId, topicId } = await broker.connectionPool.send(metadataRequest(topic))
-      return { clusterId, topicId }
-    } catch (error) {
-      if ((error as Error).name !== 'KafkaJSRequestTimeoutError' || attempts === MAX_ATTEMPTS) throw error
-    }
+    const asked = broker.connectionPool.send(metadataRequest(topic))
+    if (attempts === MAX_ATTEMPTS) return identityOf(await asked)
+    const answer = await Promise.race([asked, sleep(ATTEMPT_MS, undefined, { ref: false })])
+    if (answer) return identityOf(answer)
+    asked.catch(() => undefined)
   }
 }

@@ -15,7 +15,7 @@ export interface TopicWatchOptions {
   readonly diagnose: Diagnose
   readonly logger: Logger
   /** Called with the partition counts by topic, if no topic has fewer than configured. */
-  readonly onPartitions: (partitions: ReadonlyMap<string, number>) => void
+  readonly onPartitions: (partitions: ReadonlyMap<string, number>) => Promise<void>
 }
 
 /** Checks topics and rights again while the service runs: both can be changed at any time. It never ends the process. */
@@ -52,7 +52,7 @@ export const createTopicWatch = (options: TopicWatchOptions): TopicWatch => {
     for (const warning of findings.warnings) if (!warnings.includes(warning)) logger.warn(warning)
     warnings = findings.warnings
     const complete = demands.every(({ topic }) => (findings.partitions.get(topic) ?? 0) >= settings.KAFKA_PARTITIONS)
-    if (complete) onPartitions(findings.partitions)
+    if (complete) await onPartitions(findings.partitions)
   }
 
   return {

@@ -26,7 +26,9 @@ export const findFiles = async (directory: string, report: Report): Promise<Spoo
   for (const name of (await readdir(directory)).sort()) {
     const [, digits, marker, ending] = NAME.exec(name) ?? []
     if (digits === undefined) continue
-    files.lastNumber = Math.max(files.lastNumber, Number(digits))
+    // Positions name a file by its number. Two files may share one, after an upgrade was undone or files were moved here.
+    const number = Math.max(files.lastNumber + 1, Number(digits))
+    files.lastNumber = number
     const path = join(directory, name)
     const found: Stats = await stat(path)
     if (!found.isFile()) {
@@ -37,7 +39,7 @@ export const findFiles = async (directory: string, report: Report): Promise<Spoo
     if (ending === NEW) await unlink(path)
     else files.bytes += found.size
     if (ending !== undefined) continue
-    const segment = newSegment(path, Number(digits), found.size, true, marker === undefined ? undefined : Buffer.from(marker, 'hex'))
+    const segment = newSegment(path, number, found.size, true, marker === undefined ? undefined : Buffer.from(marker, 'hex'))
     // A bound, until the header is read.
     segment.unreadSince = Math.floor(found.mtimeMs)
     files.segments.push(segment)
