@@ -85,6 +85,16 @@ const drainAll = async (directory: string, options: Partial<SpoolOptions> = {}) 
   await spool.close()
   return { records, damages, end, size }
 }
+
+it('files with one number lose nothing, as after a file was moved here from the folder of another ingress', async () => {
+  const [here, there] = [newDirectory(), newDirectory()]
+  await leave(here, [numbered(3).map((name) => named(name))])
+  const elsewhere = await leave(there, [['a', 'b', 'c', 'd', 'e'].map((name) => named(name))])
+  copyFileSync(elsewhere.path, join(here, basename(elsewhere.path)))
+  expect(new Set(filesIn(here).map((name) => name.slice(0, 16))).size).toBe(1)
+  const { records } = await drainAll(here)
+  expect(names(records).sort()).toEqual(['a', 'b', 'c', 'd', 'e', 'r0', 'r1', 'r2'])
+})
 const kinds = (damages: readonly SpoolDamage[]) => damages.map(({ what }) => what)
 const lost = (damages: readonly SpoolDamage[]) => damages.reduce((sum, { records = 0 }) => sum + records, 0)
 
