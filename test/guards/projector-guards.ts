@@ -159,8 +159,8 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'a partition that had no leader is loaded when it has one',
     prevents: 'customers of an emptied Redis that stay away until their next event',
     file: `${folder}/positions.ts`,
-    from: 'if (led.length > 0) await',
-    to: 'if (led.length < 0) await',
+    from: 'if (led.length + overtaken.length > 0) await',
+    to: 'if (overtaken.length > 0) await',
     test: projection('gets a position also when no batch comes'),
   },
   {

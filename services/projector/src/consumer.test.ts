@@ -22,7 +22,7 @@ const setUp = ({ high = '1000', logger = silent, named = [] as string[], chunkRe
   const seeks: string[] = []
   const held = new Set<number>()
   const reports: (string | undefined)[] = []
-  const kafka = { hasLeader: true }
+  const kafka = { hasLeader: true, low: LOW }
   const registry = createRegistry('test')
   /** Runs before the step of that name; throws to make it fail. */
   const before: Record<string, ((count: number) => void | Promise<void>) | undefined> = {}
@@ -61,7 +61,7 @@ const setUp = ({ high = '1000', logger = silent, named = [] as string[], chunkRe
     announced: async () => new Set(),
     ping: async () => {},
   }
-  const watermarks = () => new Map(kafka.hasLeader ? [[0, { low: LOW, stable: high, high }]] : [])
+  const watermarks = () => new Map(kafka.hasLeader ? [[0, { low: kafka.low, stable: high, high }]] : [])
   const projection = createProjection(
     {
       store,
@@ -343,6 +343,18 @@ describe('a partition that waits by itself', () => {
     expect(projection.undisturbedMs()).toBe(0)
     projection.positions.assign([])
     expect([reports.at(-1), [...held]]).toEqual([undefined, []])
+  })
+
+  it('goes on, without a batch, when Kafka has deleted the record, and counts what was lost', async () => {
+    const { assign, projection, batch, redis, reports, kafka, seeks, watermarks, registry } = setUp()
+    await assign()
+    await projection.onBatch(withBug(batch(10, ['a']), 10))
+    expect(reports).toEqual([expect.stringContaining('QUARANTINE_RECORDS=t/0/10')])
+    kafka.low = '20'
+    await projection.positions.loadNewlyLed(watermarks())
+    expect([redis.position, seeks.at(-1), reports.at(-1)]).toEqual(['20', '20', undefined])
+    expect(await registry.metrics()).toMatch(/^projector_lost_records_total\S* 10$/m)
+    projection.positions.assign([])
   })
 
   it('goes on when a setting puts this record into quarantine', async () => {

@@ -81,8 +81,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const positions = createPositions({ store, consumer: deps.consumer, claim: deps.claim, insist, metrics, logger }, topic)
   const busy = new Set<number>()
   const holds = new Map<number, Hold>()
-  /** Partitions with a record that a person must look at. */
-  const blocked = new Set<number>()
+  /** Partitions with a record that a person must look at, and their positions then. */
+  const blocked = new Map<number, string | undefined>()
   const sayMoved = createOccasionalLog((fields) =>
     logger.warn({ event: 'rewound', ...fields }, 'the position in Redis is not where it was left; going back to what Redis says'),
   )
@@ -119,7 +119,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     return held
   }
   const holdBlocked = (partition: number, message: string) => {
-    blocked.add(partition)
+    blocked.set(partition, positions.expected(partition))
     deps.report(`${topic}/${partition}`, { blocked: true, reason: 'record', message })
     const held = hold(partition)
     const timer = setTimeout(held.end, RETRY_BLOCKED_MS)
@@ -278,14 +278,19 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     return nextOffset
   }
 
-  const { assign, stop } = positions
+  const { assign, loadNewlyLed, stop } = positions
+  positions.loadNewlyLed = async (watermarks) => {
+    await loadNewlyLed(watermarks)
+    // The record was deleted, or a person moved the position over it.
+    for (const [partition, position] of blocked) if (positions.expected(partition) !== position) unblock(partition)
+  }
   positions.stop = () => {
     for (const partition of holds.keys()) endHold(partition)
     stop()
   }
   positions.assign = (partitions) => {
     for (const partition of holds.keys()) endHold(partition)
-    for (const partition of blocked) if (!partitions.includes(partition)) unblock(partition)
+    for (const partition of blocked.keys()) if (!partitions.includes(partition)) unblock(partition)
     assign(partitions)
   }
 

@@ -46,7 +46,7 @@ export interface Positions {
   check(isBusy: (partition: number) => boolean): Promise<void>
   /** Commits the positions to Kafka, for lag monitoring only. */
   commit(): Promise<void>
-  /** Loads partitions that had no leader and now have one. */
+  /** Loads partitions that had no leader and now have one, and those whose next records Kafka has deleted. */
   loadNewlyLed(watermarks: ReadonlyMap<number, Watermarks>): Promise<void>
   stop(): void
 }
@@ -192,7 +192,12 @@ export const createPositions = (
     },
     loadNewlyLed: async (watermarks) => {
       const led = [...leaderless].filter((partition) => watermarks.has(partition))
-      if (led.length > 0) await load(led, assignment.signal)
+      // On a quiet partition no batch would ever show that its next records are gone.
+      const overtaken = [...positions].flatMap(([partition, position]) => {
+        const low = watermarks.get(partition)?.low
+        return low !== undefined && BigInt(position) < BigInt(low) ? [partition] : []
+      })
+      if (led.length + overtaken.length > 0) await load([...led, ...overtaken], assignment.signal)
     },
     stop: () => assignment.abort(),
   }
