@@ -76,7 +76,7 @@ export const createAccount = (customersTopic: string): Account => {
       const foreign = [...stored.keys()].filter((print) => !sent.has(print)).length
       const short = [...promises].filter(([print, count]) => count > (stored.get(print) ?? 0)).length
       const misplaced = [...positions].filter(([partition, next]) => next !== (ends.get(partition) ?? 0))
-      // Whether a record is usable is decided by the code that the projector uses too. The senders make none that is not, so that its mistakes show here.
+      // The senders make no unusable record, so that a mistake of the verifier's own reading shows here.
       const spoilt = new Set(unusable.values()).difference(posted).size
       const notQuarantined = [...unusable].filter(([source, print]) => quarantined.get(source) !== print).length
       const wronglyQuarantined = [...quarantined].filter(([source, print]) => unusable.get(source) !== print).length
