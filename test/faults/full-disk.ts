@@ -1,5 +1,9 @@
-// Loaded into a service before its own code: while a file called `disk-is-full` lies beside SPOOL_DIR, each write through a FileHandle gets half of its bytes
-// down and then fails as on a full disk. A limit of the kernel's own (prlimit, a small file system) would need root or Linux to be lifted again.
+/**
+ * Loaded into a service before its own code. While a file called `disk-is-full` lies beside SPOOL_DIR, each write through a FileHandle
+ * fails as on a full disk. A write that makes the file longer gets half of its bytes down before it fails. A few bytes in the midst of
+ * a file are written whole or not at all: a file system copies whole blocks.
+ * A limit of the kernel's own (prlimit, a small file system) would need root or Linux to be lifted again.
+ */
 import { existsSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -13,6 +17,7 @@ await handle.close()
 const { write } = prototype
 prototype.write = async function (bytes, offset, length, position) {
   if (!existsSync(flag)) return write.call(this, bytes, offset, length, position)
-  await write.call(this, bytes, offset, length >> 1, position)
+  const { size } = await this.stat()
+  if (position + length > size) await write.call(this, bytes, offset, length >> 1, position)
   throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' })
 }
