@@ -1,10 +1,15 @@
-/** The charset of a request body. JSON is UTF-8, but HTTP clients also send `text/plain` in the charset that they declare. */
+/**
+ * Decodes request bodies. JSON is UTF-8, but HTTP clients also send `text/plain` in the charset
+ * that they declare.
+ */
 
 const declaredCharset = /;\s*charset\s*=\s*(?:"([^"]*)"|([^\s;"]+))/i
 
-/** The Encoding Standard's name of a charset; undefined if it knows none of this name. */
+/**
+ * Returns the Encoding Standard's name of a charset, or undefined if the standard does not have it.
+ */
 export const encodingOf = (charset: string): string | undefined => {
-  // ASCII is also UTF-8. The Encoding Standard takes it for windows-1252.
+  // The Encoding Standard reads ASCII as windows-1252. Each ASCII text is also valid UTF-8.
   if (/^(?:us-)?ascii$|^ansi_x3/i.test(charset)) return 'utf-8'
   try {
     // Java writes `ISO8859_1`.
@@ -14,25 +19,30 @@ export const encodingOf = (charset: string): string | undefined => {
   }
 }
 
-/** The charset that a content type declares; undefined if it declares none, or one that nobody knows. */
+/**
+ * Returns the charset that a content type declares, or undefined if it declares none or an unknown
+ * one.
+ */
 export const declaredEncoding = (contentType: string | undefined): string | undefined => {
   const [, quoted, plain] = declaredCharset.exec(contentType ?? '') ?? []
   const charset = quoted ?? plain
   return charset === undefined ? undefined : encodingOf(charset)
 }
 
-// Fatal: replacing broken bytes would change a customer's data without a word. A byte order mark is dropped.
+// `fatal` throws on broken bytes. Otherwise they would be replaced, which changes a customer's data
+// silently. The decoder drops a byte order mark.
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 const startsWith = (bytes: Uint8Array, first: number, second: number): boolean => bytes[0] === first && bytes[1] === second
 
 /**
- * The text of bytes in a charset.
- * @param encoding as {@link encodingOf} names it.
+ * Decodes bytes.
+ * @param encoding a name that {@link encodingOf} returned; UTF-8 if undefined.
  * @throws TypeError if the bytes are not of this charset.
  */
 export const decodeText = (bytes: Uint8Array, encoding = 'utf-8'): string => {
   if (encoding === 'utf-8') return utf8.decode(bytes)
-  // Java writes "UTF-16" with a byte order mark, the most significant byte first. The Encoding Standard takes it for the other order.
+  // Java writes "UTF-16" with a byte order mark and the most significant byte first.
+  // The Encoding Standard reads "UTF-16" with the least significant byte first.
   const isBigEndian = encoding === 'utf-16le' && startsWith(bytes, 0xfe, 0xff)
   return new TextDecoder(isBigEndian ? 'utf-16be' : encoding, { fatal: true }).decode(bytes)
 }

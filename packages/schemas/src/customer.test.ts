@@ -25,7 +25,7 @@ const roundTrip = (customerWithVehicles: unknown) => {
   return stored.value
 }
 
-// What remains after JSON and null-means-missing at the top level.
+// A value after a round trip through JSON, without its null members at the top level.
 const withoutNulls = (value: object) => Object.fromEntries(Object.entries(value).filter(([, v]) => v !== null && v !== undefined))
 
 const text = fc.option(fc.string({ unit: 'binary' }))

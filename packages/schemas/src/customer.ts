@@ -1,8 +1,9 @@
 /**
- * The customer's snapshot as the vendor documents it, and its form as a Redis hash, there and back.
+ * The customer snapshot as the vendor documents it, and the conversion to a Redis hash and back.
  *
- * The schemas are tolerant: every field may be missing or null, unknown fields are kept. They say what to expect, and {@link deviations} tells where a
- * delivered value differs; no event is refused for that.
+ * The schemas are tolerant. Each field may be missing or null, and unknown fields are kept. A value
+ * that differs from its schema is no reason to refuse an event. {@link deviations} lists such
+ * values.
  */
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
@@ -84,29 +85,35 @@ export const Customer = Type.Object({
 })
 export type Customer = Static<typeof Customer>
 
-/** Payload of a customers event. `addresses` may stand here or inside the customer. */
+/** Payload of a customers event. The vendor puts `addresses` here or inside the customer. */
 export const CustomersPayload = Type.Object({
   customerWithVehicles: Type.Object({ customer: Customer, vehicles: ListOf(Vehicle), addresses: ListOf(Address) }),
 })
 export type CustomersPayload = Static<typeof CustomersPayload>
 
-/** Where a value differs from what the vendor documents, as JSON pointers with a sentence; empty when it conforms. For information only. */
+/**
+ * Lists where a value differs from the vendor's documentation. For information only.
+ * @returns JSON pointers, each with a sentence; empty if the value conforms.
+ */
 export const deviations = (schema: TSchema, value: unknown): readonly { readonly path: string; readonly message: string }[] =>
   [...Value.Errors(schema, value)].map(({ path, message }) => ({ path, message }))
 
-/** What the projector knows of an event beside its content. All times are Unix milliseconds. */
+/** Metadata that the projector adds to an event's content. All times are Unix milliseconds. */
 export interface Provenance {
   readonly topic: string
   readonly partition: number
   readonly offset: string
-  /** The record's timestamp: when ingress received the event. */
+  /** Timestamp of the record: the time when ingress received the event. */
   readonly receivedAt: number
   readonly appliedAt: number
-  /** Number of the projection that writes it: `PROJECTION_VERSION` in `keys.ts`. */
+  /** `PROJECTION_VERSION` of the projector that writes the hash. */
   readonly projection: number
 }
 
-/** Fields of the hash that are ours. A customer's field never begins with one underscore there, so no payload can forge them. */
+/**
+ * Metadata fields of the hash. No payload can forge them, because a customer's field never begins
+ * with a single underscore in the hash.
+ */
 export const META = {
   eventId: '_eventId',
   eventTimestamp: '_eventTimestamp',
@@ -116,25 +123,39 @@ export const META = {
   projection: '_projection',
 } as const
 
-/** One customer as it is to be written: the whole hash, since an event is a snapshot. */
+/**
+ * One customer as the projector writes it. Because an event is a snapshot, this is the whole hash.
+ */
 export interface CustomerHash {
   readonly customerUuid: string
   readonly version: Version
-  /** Field and value in turn, as Redis' HSET takes them. Text without a UTF-8 form (a lone surrogate) is stored by Redis clients as U+FFFD. */
+  /**
+   * Alternating fields and values, the form of Redis' HSET. Redis clients store a lone surrogate,
+   * which has no UTF-8 form, as U+FFFD.
+   */
   readonly fieldsAndValues: readonly string[]
 }
 
 export type ProjectionFault = VersionFault | 'nested-too-deep' | 'too-many-fields'
 
-/** Redis takes some million words in one command; a customer of more fields could never be written. */
+/**
+ * Redis accepts about a million arguments in one command, so a customer with more fields could
+ * never be written.
+ */
 const MAX_FIELDS = 100_000
 
-/** Told by the envelope alone: a customer's field of such a name never takes its place. */
+/**
+ * Names that belong to the envelope alone. A customer's field of the same name never takes their
+ * place.
+ */
 const envelopeFields: ReadonlySet<string> = new Set(['dealerUuid', 'departmentUuid'])
 
 const escapeName = (name: string): string => (name.startsWith('_') ? `_${name}` : name)
 
-/** The text a value has in the hash; undefined for null or missing, which is no field. */
+/**
+ * Returns the text of a value in the hash. Null and missing values have none: the hash has no field
+ * for them.
+ */
 const toText = (value: unknown): string | undefined => {
   if (value === null || value === undefined) return undefined
   if (typeof value === 'string') return value
@@ -142,9 +163,11 @@ const toText = (value: unknown): string | undefined => {
 }
 
 /**
- * The hash of an event: the dealer and department; `vehicles` and `addresses`; every field of `customer`; any unknown neighbour of the customer; our
- * metadata. Where two of these sources use one name, the first in this order takes it, and the other is kept as `_<source>.<name>`.
- * @returns the hash, or why the event can never be projected.
+ * Converts an event to a hash. The fields come from these sources, in this order: dealer and
+ * department of the envelope; `vehicles` and `addresses`; all fields of `customer`; unknown fields
+ * beside `customer`; our metadata. If two sources use one name, the first source gets it. The value
+ * of the other is kept as `_<source>.<name>`.
+ * @returns the hash, or the reason why the event can never be projected.
  */
 export const customerToHash = (event: CustomersEvent, from: Provenance): Result<CustomerHash, ProjectionFault> => {
   const version = readVersion(event.envelope)
@@ -156,10 +179,10 @@ export const customerToHash = (event: CustomersEvent, from: Provenance): Result<
     for (const [given, value] of Object.entries(entries)) {
       const text = toText(value)
       if (text === undefined) continue
-      // As Redis stores it. Otherwise two names would be counted that are one field there.
+      // Redis stores this form. Otherwise two names could be counted that are one field in Redis.
       const name = given.toWellFormed()
       const field = escapeName(name)
-      // Two names of one source may become one: as in Redis, the later value stays.
+      // If two names of one source become the same name, the later value stays, as in Redis.
       const taken = (takenBy.get(field) ?? source) !== source || (source !== 'envelope' && envelopeFields.has(field))
       if (!taken) takenBy.set(field, source)
       fields.set(taken ? `_${source}.${name}` : field, text)
@@ -189,14 +212,23 @@ export const customerToHash = (event: CustomersEvent, from: Provenance): Result<
 
 /** A customer as read back from Redis. */
 export interface StoredCustomer {
-  /** The documented fields whose text fits their documented type, `addresses` among them wherever the vendor had put it. */
+  /**
+   * Documented fields whose text fits their documented type. `addresses` is here also if the vendor
+   * put it beside the customer.
+   */
   readonly customer: Customer
   readonly vehicles?: Vehicle[]
   readonly dealerUuid?: string
   readonly departmentUuid?: string
-  /** Every other field as the text it has in the hash: unknown ones, and documented ones whose text does not fit. Nothing is lost. */
+  /**
+   * Text of all other fields: unknown fields, and documented fields whose text does not fit.
+   * Nothing is lost.
+   */
   readonly other: Readonly<Record<string, string>>
-  /** Fields whose name another source had taken, by `<source>.<name>`, e.g. `customer.addresses` when addresses came beside the customer too. */
+  /**
+   * Text of fields whose name another source uses, by `<source>.<name>`. Example:
+   * `customer.addresses`, if addresses came also beside the customer.
+   */
   readonly shadowed: Readonly<Record<string, string>>
   readonly version: Version
   readonly receivedAt: number
@@ -209,7 +241,7 @@ const fromText = (schema: TSchema, text: string): unknown => {
   if (Value.Check(schema, text)) return text
   try {
     const value = parseJson(text)
-    // A number or a flag must be written in its one canonical way, else its text could not be got back.
+    // A number or a flag must have its canonical form. Otherwise its original text would be lost.
     return Value.Check(schema, value) && value !== null && (typeof value === 'object' || String(value) === text) ? value : undefined
   } catch {
     return undefined
@@ -220,8 +252,9 @@ const documented: ReadonlyMap<string, TSchema> = new Map(Object.entries(Customer
 const metaFields: ReadonlySet<string> = new Set(Object.values(META))
 
 /**
- * Turns a hash, as HGETALL gives it, back into a typed customer.
- * @returns the customer, or `not-a-customer` when the hash is empty or was not written by customer-stream.
+ * Converts a hash, as HGETALL returns it, back to a typed customer.
+ * @returns the customer, or `not-a-customer` if the hash is empty or customer-stream did not write
+ *   it.
  */
 export const customerFromHash = (hash: Readonly<Record<string, string>>): Result<StoredCustomer, 'not-a-customer'> => {
   const version = readVersion({ id: hash[META.eventId], timestamp: hash[META.eventTimestamp] })
@@ -243,7 +276,8 @@ export const customerFromHash = (hash: Readonly<Record<string, string>>): Result
     else customer.push([field, value])
   }
   return ok({
-    // From entries, not by assignment: a field named __proto__ stays a field.
+    // `fromEntries` keeps a field named __proto__ as a field. An assignment would set the
+    // prototype.
     customer: Object.fromEntries(customer) as Customer,
     ...(vehicles && { vehicles }),
     ...(hash.dealerUuid !== undefined && { dealerUuid: hash.dealerUuid }),

@@ -1,6 +1,7 @@
 /**
- * The event as delivered. Only what routing needs is demanded: a `type`, and for a customers event the customerUuid. Everything else flows through
- * as it is, unknown fields included: an event with an odd phone number is still the truth. Nothing here throws.
+ * Parses events as delivered. Only the fields that routing needs are required: a `type`, and the
+ * customerUuid of a customers event. All other fields pass unchanged, also unknown and odd ones.
+ * Nothing here throws.
  */
 import { type Static, Type } from '@sinclair/typebox'
 import { declaredEncoding, decodeText } from './charset.ts'
@@ -9,7 +10,10 @@ import { failed, ok, type Result } from './result.ts'
 
 const Nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) => Type.Optional(Type.Union([schema, Type.Null()]))
 
-/** What the vendor documents of the six envelope keys, and of the legacy pair `dataType` + `eventType` in place of `type`. */
+/**
+ * The six envelope keys as the vendor documents them. Legacy envelopes have `dataType` and
+ * `eventType` instead of `type`.
+ */
 export const Envelope = Type.Object(
   {
     id: Type.Optional(Type.String({ description: 'The event id, opaque; with the type it identifies the event.' })),
@@ -31,7 +35,11 @@ export const Envelope = Type.Object(
 )
 export type Envelope = Static<typeof Envelope>
 
-/** A JSON object of which nothing is known. Own keys may be any string, `__proto__` included: read it with `Object.entries`, never by spreading into `{}` by assignment. */
+/**
+ * A JSON object of unknown shape. Its own keys may be any string, also `__proto__`. Read it with
+ * `Object.entries`; an assignment of `__proto__` to another object would set that object's
+ * prototype.
+ */
 export type JsonObject = { readonly [key: string]: unknown }
 
 /** An authentic event of type `customers`, with its payload parsed. */
@@ -40,11 +48,11 @@ export interface CustomersEvent {
   readonly type: string
   readonly envelope: JsonObject
   readonly customerUuid: string
-  /** The payload's `customerWithVehicles`: see `customer.ts`. */
+  /** `customerWithVehicles` of the payload; `customer.ts` has its schema. */
   readonly customerWithVehicles: JsonObject & { readonly customer: JsonObject }
 }
 
-/** An event of any other type; its payload is left as delivered (see {@link parsePayload}). */
+/** An event of any other type. Its payload is not parsed; {@link parsePayload} does that. */
 export interface OtherEvent {
   readonly kind: 'other'
   readonly type: string
@@ -52,7 +60,7 @@ export interface OtherEvent {
 }
 
 export type ParseFault =
-  /** The bytes are not of the declared charset, or not of UTF-8 if none is declared. */
+  /** The bytes are invalid in the declared charset, or in UTF-8 if none is declared. */
   | 'not-utf8'
   | 'not-json'
   | 'nested-too-deep'
@@ -64,7 +72,9 @@ export type ParseFault =
   | 'missing-customer-uuid'
   | 'invalid-customer-uuid'
 
-/** A failed parse still says under which id the body is to be filed, where one could be read. */
+/**
+ * A failed parse has the event's id, if it could be read. Quarantine uses it as the record's key.
+ */
 export type ParseResult =
   | { readonly ok: true; readonly value: CustomersEvent | OtherEvent }
   | (Failed<ParseFault> & { readonly eventId?: string })
@@ -94,7 +104,7 @@ const readPayload = (payload: unknown, mayRoundInside: boolean): PayloadResult =
   return isObject(value) ? ok(value) : failed('payload-not-an-object', 'the payload is not a JSON object')
 }
 
-/** The payload as an object, whether it came as a JSON string (as the vendor sends it) or as an object. */
+/** Returns the payload as an object. The vendor sends a JSON string; an object is accepted too. */
 export const parsePayload = (payload: unknown): PayloadResult => readPayload(payload, true)
 
 const parseCustomers = (type: string, envelope: JsonObject, mayRoundInside: boolean): Result<CustomersEvent, ParseFault> => {
@@ -107,21 +117,27 @@ const parseCustomers = (type: string, envelope: JsonObject, mayRoundInside: bool
   const { customer } = customerWithVehicles
   const customerUuid = asText(customer.customerUuid)
   if (customerUuid === undefined) return failed('missing-customer-uuid', 'customer.customerUuid is missing, empty or not a string')
-  // A lone surrogate has no UTF-8 form: two different customers would share one key.
+  // A lone surrogate has no UTF-8 form, so two different customers would share one key.
   if (!customerUuid.isWellFormed()) return failed('invalid-customer-uuid', 'customer.customerUuid holds a lone surrogate')
   return ok({ kind: 'customers', type, envelope, customerUuid, customerWithVehicles: { ...customerWithVehicles, customer } })
 }
 
 export interface ParseOptions {
-  /** Content type with the charset of the bytes: a record's header `content-type`. Without it they are UTF-8. */
+  /**
+   * Content type that declares the charset of the bytes (a record's header `content-type`).
+   * Default: UTF-8.
+   */
   readonly contentType?: string | undefined
-  /** False rounds numbers that a double cannot hold. It is for readers that look only at ids and the type. */
+  /**
+   * If false, numbers beyond a double are rounded. Faster, for readers that need only ids and the
+   * type.
+   */
   readonly exactNumbers?: boolean
 }
 
 /**
- * Reads one event from the bytes of a request body or of a Kafka record.
- * @returns the event, or which {@link ParseFault} makes it unusable. Never throws.
+ * Parses the bytes of a request body or of a Kafka record. Never throws.
+ * @returns the event, or the {@link ParseFault} that makes it unusable.
  */
 export const parseEvent = (body: Uint8Array, { contentType, exactNumbers = true }: ParseOptions = {}): ParseResult => {
   const encoding = contentType === undefined ? undefined : declaredEncoding(contentType)

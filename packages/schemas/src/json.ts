@@ -1,7 +1,7 @@
 /**
- * JSON that keeps every number. `JSON.parse` rounds what a double cannot hold (`12345678901234567890`, `1e400`), and the
- * vendor's ids are 64-bit integers. Such a number is kept as the `JSON.rawJSON` object of its own text, which
- * `JSON.stringify` writes back unchanged.
+ * JSON that keeps every number. `JSON.parse` rounds what a double cannot hold
+ * (`12345678901234567890`, `1e400`), and the vendor's ids are 64-bit integers. Such a number is
+ * kept as the `JSON.rawJSON` object of its own text, which `JSON.stringify` writes back unchanged.
  */
 
 interface RawNumber {
@@ -14,20 +14,24 @@ if (typeof RawJson.rawJSON !== 'function')
   throw new Error('@customer-stream/schemas needs Node 22 or newer: this JavaScript engine has no JSON.rawJSON')
 
 /**
- * A double keeps 15 significant digits and exponents up to 308; a literal below both bounds survives `JSON.parse` exactly.
- * A number follows a bracket, colon, comma or blank, also one that is escaped within a string: hexadecimal ids in strings
- * do not count.
+ * A double keeps 15 significant digits and exponents up to 308; a literal below both bounds
+ * survives `JSON.parse` exactly. A number follows a bracket, colon, comma or blank, also one that
+ * is escaped within a string: hexadecimal ids in strings do not count.
  */
 const inexactNumber = /(?:^|[[:,\s]|\\[nrt])-?(?:\d[\d.]{15,}|\d[\d.]*[eE][+-]?\d{3})/
 
 /**
- * Whether a text may hold a number that `JSON.parse` would round. The answer for a text holds for the JSON in its strings too,
- * so that a body and the payload in it are searched once, unless the text spells characters as `\u00..`, digits perhaps.
+ * Whether a text may hold a number that `JSON.parse` would round. The answer for a text holds for
+ * the JSON in its strings too, so that a body and the payload in it are searched once, unless the
+ * text spells characters as `\u00..`, digits perhaps.
  */
 export const mayRound = (text: string): boolean => inexactNumber.test(text)
 export const mayRoundWithin = (text: string): boolean => mayRound(text) || text.includes('\\u00')
 
-/** In valid JSON: the bound of a string, escapes in a string, or digits that `JSON.parse` may round. No match backtracks far. */
+/**
+ * In valid JSON: the bound of a string, escapes in a string, or digits that `JSON.parse` may round.
+ * No match backtracks far.
+ */
 const token = /"|(?:\\.){1,99}|-?(?:\d[\d.]{15,}|\d[\d.]*[eE][+-]?\d{3})[\d.eE+-]*/gs
 
 /** Begins a string that stands for a number. No sender can know it. */
@@ -50,8 +54,8 @@ const unmark = (value: unknown): unknown => {
 }
 
 /**
- * Parses twice instead of with a reviver. Because V8 calls a reviver for each value, one long number in 1 MiB of small values
- * would take a second.
+ * Parses twice instead of with a reviver. Because V8 calls a reviver for each value, one long
+ * number in 1 MiB of small values would take a second.
  */
 const parseExactly = (text: string): unknown => {
   // Throws if the text is not JSON. Otherwise a misplaced number could become valid as a string.
@@ -73,6 +77,7 @@ export const isRawNumber = (value: unknown): value is RawNumber => RawJson.isRaw
 /**
  * `JSON.parse` without loss of digits.
  * @param rounds false if the text is known to hold no number that would be rounded.
- * @throws SyntaxError if the text is not JSON; RangeError if it holds such a number and is nested some thousand levels deep.
+ * @throws SyntaxError if the text is not JSON; RangeError if it holds such a number and is nested
+ *   some thousand levels deep.
  */
 export const parseJson = (text: string, rounds = mayRound(text)): unknown => (rounds ? parseExactly(text) : JSON.parse(text))

@@ -1,25 +1,33 @@
-/** Names of the keys in Redis. Every key of customer-stream is made here. */
+/** Names of all keys that customer-stream uses in Redis. */
 
 export const DEFAULT_KEY_PREFIX = 'mykaarma:'
 
 /**
- * Number of the hash layout. A projector with a greater number than the stored one (setting `PROJECTION_VERSION`) begins at the start of the topic and
- * writes every hash anew.
+ * Number of the hash layout; the setting `PROJECTION_VERSION` overrides it. A projector with a
+ * greater number than the stored one starts at the beginning of the topic and rewrites every hash.
  */
 export const PROJECTION_VERSION = 1
 
-/** The hash of one customer. The braces make the uuid the Redis Cluster hash tag, so that the key's slot follows from the customer alone. */
+/**
+ * Key of one customer's hash. The braces make the uuid the Redis Cluster hash tag, so only the uuid
+ * selects the slot.
+ */
 export const customerKey = (customerUuid: string, prefix: string = DEFAULT_KEY_PREFIX): string => `${prefix}customer:{${customerUuid}}`
 
-/** The hash that says how far this projection has been filled: field {@link positionField}, value the next offset to apply. */
+/** Key of the hash of positions. Field: {@link positionField}. Value: the next offset to apply. */
 export const positionsKey = (projection: number, prefix: string = DEFAULT_KEY_PREFIX): string => `${prefix}positions:v${projection}`
 
-/** One hash tag in every 1024th slot of a Redis Cluster, so that a master with 1024 slots in a row owns at least one. */
+/**
+ * One hash tag for each 1024 slots of a Redis Cluster. A master with 1024 consecutive slots owns at
+ * least one of them.
+ */
 const POSITION_TAGS = [3560, 22069, 48576, 11467, 4129, 130, 1296, 41342, 8209, 3706, 2821, 48710, 356, 45971, 16248, 4782]
 
 /**
- * On a Redis Cluster the positions are kept once in each of these hashes, so that every master knows how far it has been filled itself: each can be emptied
- * or set back without the others. Filled is what the lowest of them says; where one has no position, nothing is.
+ * Keys of the hashes of positions on a Redis Cluster. Each hash has all positions, so each master
+ * has its own copy. Because a single master can be emptied or restored from an old backup, the
+ * lowest position of all copies counts. If a copy has no position, the partition counts as not
+ * applied.
  */
 export const clusterPositionsKeys = (projection: number, prefix: string = DEFAULT_KEY_PREFIX): readonly string[] =>
   POSITION_TAGS.map((tag) => `${positionsKey(projection, prefix)}:{${tag}}`)

@@ -1,6 +1,7 @@
 /**
- * Payloads of the event types that are not customers, as far as the vendor documents them. customer-stream stores these events and does not read
- * their payloads; the schemas are for subscribers. Tolerant like the customer's: all optional, nullable, unknown fields kept.
+ * Payloads of the other event types, as far as the vendor documents them. customer-stream stores
+ * these events and does not read their payloads. The schemas are for subscribers. All fields are
+ * optional and nullable; unknown fields are kept.
  */
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 
@@ -43,7 +44,7 @@ export const MpisPayload = Type.Object({
   uuid: Text,
   type: Text,
   status: Text,
-  // ISO text without a zone today, Unix milliseconds as announced.
+  // The vendor sends ISO text without a zone today, and has announced Unix milliseconds.
   createdOn: Maybe(Type.Union([Type.String(), Type.Number()])),
   updatedOn: Maybe(Type.Union([Type.String(), Type.Number()])),
   version: Maybe(Type.Number()),
@@ -60,7 +61,7 @@ export const MessagesPayload = Type.Object({
 })
 export type MessagesPayload = Static<typeof MessagesPayload>
 
-/** Schema of the payload by the event's `type`; a type that is not here is stored all the same. */
+/** Payload schema by event `type`. Events of types that are missing here are stored too. */
 export const otherPayloads = {
   appointments: AppointmentsPayload,
   'service-orders': ServiceOrdersPayload,

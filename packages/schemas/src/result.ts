@@ -1,4 +1,7 @@
-/** What a pure function of this package returns in place of throwing: a value, or a stable, named reason with a sentence for people. */
+/**
+ * Result of a function that never throws: a value, or a stable name of the reason with a sentence
+ * for people.
+ */
 export type Result<Value, Reason extends string> =
   | { readonly ok: true; readonly value: Value }
   | { readonly ok: false; readonly reason: Reason; readonly detail: string }

@@ -1,10 +1,15 @@
 /** Names of the topics, for one prefix (setting `KAFKA_TOPIC_PREFIX`). */
 export interface TopicNames {
-  /** Every authentic event of type `customers`: key = customerUuid, value = the request body, byte for byte. */
+  /**
+   * Authentic events of type `customers`. Key: customerUuid. Value: the bytes of the request body.
+   */
   readonly customers: string
-  /** Every authentic event of another type: key = dealeruuid, else the event's id. */
+  /** Authentic events of all other types. Key: dealeruuid if present, otherwise the event's id. */
   readonly other: string
-  /** Authentic bytes that could not be handled; why is in the headers {@link QUARANTINE_HEADERS}. */
+  /**
+   * Quarantine (dead-letter topic): authentic bytes that could not be handled. {@link
+   * QUARANTINE_HEADERS} has the reason.
+   */
   readonly quarantine: string
 }
 
@@ -18,25 +23,31 @@ export const topicNames = (prefix: string = DEFAULT_TOPIC_PREFIX): TopicNames =>
 
 /** Headers of a raw record. */
 export const RAW_HEADERS = {
-  /** `mykaarma-signature-token` as delivered; absent when the sender gave none and authentication was off. */
+  /**
+   * `mykaarma-signature-token` as delivered. Absent if authentication was off and the sender gave
+   * none.
+   */
   signature: 'signature',
-  /** Content type of the body, if it is not `text/plain` or `application/json` in UTF-8. {@link parseEvent} needs its charset. */
+  /**
+   * Content type of the body, unless it is `text/plain` or `application/json` in UTF-8. {@link
+   * parseEvent} needs the charset.
+   */
   contentType: 'content-type',
-  /** W3C trace context, when the request carried one. */
+  /** W3C trace context of the request, if it had one. */
   traceparent: 'traceparent',
 } as const
 
 /** Headers of a quarantined record. */
 export const QUARANTINE_HEADERS = {
-  /** Stable, machine-readable name of what is wrong. */
+  /** Stable, machine-readable name of the reason. */
   reason: 'reason',
-  /** Which process put it there: `ingress` or `projector`. */
+  /** Service that wrote the record: `ingress` or `projector`. */
   stage: 'stage',
   /** One sentence for people. */
   detail: 'detail',
-  /** Where the projector read the record, or Kafka refused to take it from the ingress. */
+  /** Topic that the projector read the record from, or that refused the record of the ingress. */
   topic: 'topic',
-  /** From the projector only. */
+  /** Set by the projector only. */
   partition: 'partition',
   offset: 'offset',
 } as const
