@@ -1,4 +1,7 @@
-/** The least that a webhook receiver in fastify can do: raw body, HMAC, two parses, 202. What ingress is measured against. Prints its address. */
+/**
+ * The minimal webhook receiver in fastify: raw body, HMAC, two parses, 202. Ingress is compared
+ * with it. Prints its address.
+ */
 import { createHmac, createSecretKey, timingSafeEqual } from 'node:crypto'
 import { fastify } from 'fastify'
 

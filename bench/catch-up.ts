@@ -6,7 +6,10 @@ export type CatchUpReading = 'events per second' | 'CPU µs per event' | 'reside
 
 let runs = 0
 
-/** Lets a new projector, with keys of its own, catch up on all of a topic, and reads what that takes from its first event to its last. */
+/**
+ * Starts a new projector with its own keys and measures it from its first applied event to the end
+ * of the topic.
+ */
 export const catchUp = async (pipeline: Pipeline, env: Readonly<Record<string, string>> = {}): Promise<Record<CatchUpReading, number>> => {
   runs += 1
   const keyPrefix = `${pipeline.keyPrefix}catch-up-${runs}:`

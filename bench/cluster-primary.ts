@@ -1,4 +1,7 @@
-/** Starts the ingress in as many processes as WORKERS says, on one port by node:cluster: an experiment, not a way to run it. */
+/**
+ * Starts the ingress in WORKERS processes on one port with node:cluster. An experiment, not for
+ * production.
+ */
 import cluster from 'node:cluster'
 import { fileURLToPath } from 'node:url'
 

@@ -8,18 +8,24 @@ export interface FillOptions {
   readonly events: number
   readonly customers: number
   readonly partitions: number
-  /** Fields of the customer beside the usual ones. */
+  /** Additional fields of the customer. */
   readonly extraFields?: number
 }
 
 const BATCH_RECORDS = 500
-/** Making a customer costs more than storing it: these bodies are made once and given new ids. */
+/**
+ * Number of bodies. Creating a customer costs more than storing it, so bodies are reused with new
+ * ids.
+ */
 const TEMPLATES = 1000
-/** Right after its creation a topic may have no leader yet. */
+/** A new topic may have no leader for a moment. */
 const insistently = { signal: new AbortController().signal, backOff: { initialMs: 100, maxMs: 1000 }, onFailure: () => undefined }
 const NEWEST = 1_780_000_000_000
 
-/** Puts events straight into the customers topic, every customer as often as any other, in an order that a seed fixes. */
+/**
+ * Writes events to the customers topic, the same number for each customer, in an order that the
+ * seed determines.
+ */
 export const fillTopic = async (
   { brokers }: Bench,
   pipeline: Pipeline,

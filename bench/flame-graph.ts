@@ -6,7 +6,7 @@ const MARGIN = 20
 const ROW = 18
 const TOP = 70
 const CHARACTER = 6.7
-/** Narrower frames cannot be seen, and would make the file many times as large. */
+/** Narrower frames are left out. They are invisible, but would make the file many times larger. */
 const NARROWEST = 0.002
 
 const COLOURS: Readonly<Record<Package, string>> = {
@@ -23,7 +23,10 @@ const STYLE = `.f{font:11px ui-monospace,"DejaVu Sans Mono",monospace}g rect{str
 
 const percent = (share: number): string => `${(share * 100).toFixed(1)} %`
 
-/** Callers below, callees above; the wider, the more of the busy time. A frame's tooltip names file and shares. */
+/**
+ * Draws callers below callees. A frame's width is its share of the busy time. Its tooltip has file
+ * and shares.
+ */
 export const flameGraph = (root: Frame, title: string): string => {
   const frames: { readonly frame: Frame; readonly x: number; readonly depth: number }[] = []
   const place = (frame: Frame, x: number, depth: number): void => {

@@ -9,7 +9,10 @@ import type { Question } from './question.ts'
 const TARGET_MS = 50
 const PER_SECOND = 1000
 
-/** Redis itself says when a customer's hash was written: from the moment before the POST to that message is what a reader would see. */
+/**
+ * Freshness is the time from before the POST until Redis reports by keyspace notification that the
+ * hash was written.
+ */
 const watchHashes = async (pipeline: Pipeline, redisUrl: string) => {
   const sentAt = new Map<string, number>()
   const times: number[] = []

@@ -6,10 +6,13 @@ import { openIngressUnderLoad } from './ingress-under-load.ts'
 import { type Figure, figureOf } from './measure.ts'
 import type { Bench, Curve, Line, Question } from './question.ts'
 
-/** More than the spread of the repetitions on a shared machine: what grows with the work grows by its multiple. */
+/**
+ * Larger than the spread of repetitions on a shared machine. A cost that grows with the work grows
+ * by a multiple.
+ */
 const TOLERANCE = 1.3
 const REPETITIONS = 2
-/** A run of this many events is long enough to be its own repetition. */
+/** A run of so many events is long enough without repetitions. */
 const LONG_RUN_EVENTS = 500_000
 const CPU = 'CPU µs per event'
 

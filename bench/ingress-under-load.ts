@@ -12,13 +12,13 @@ export interface LoadedServer {
   readonly pid: number
 }
 
-/** A pipeline with an ingress, the bare handler beside it, and signed requests for both. */
+/** A pipeline with an ingress, the bare handler, and signed requests for both. */
 export interface IngressUnderLoad {
   readonly pipeline: Pipeline
   readonly ingress: LoadedServer
   readonly service: ServiceProcess
   readonly bare: LoadedServer
-  /** Loads one server for some seconds and reads its CPU and its answers. */
+  /** Loads one server for some seconds and measures its CPU and its answers. */
   read(server: LoadedServer, connections: number, seconds: number): Promise<Record<Reading, number>>
   close(): Promise<void>
 }

@@ -1,4 +1,7 @@
-/** Load on an HTTP port by wrk, which is written in C and uses a tenth of the CPU of what it loads. */
+/**
+ * Loads an HTTP port with wrk. wrk is written in C and uses a tenth of the CPU of the loaded
+ * server.
+ */
 import { execFile } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
@@ -11,7 +14,7 @@ export interface LoadOptions {
   readonly url: string
   readonly connections: number
   readonly seconds: number
-  /** As written by {@link writeRequests}. */
+  /** File of {@link writeRequests}. */
   readonly requestsFile: string
 }
 
@@ -26,7 +29,9 @@ export interface LoadResult {
   readonly p99Ms: number
 }
 
-/** Signed requests for wrk to go through in turn: signature, tab, body, one a line. */
+/**
+ * Writes signed requests, which wrk repeats in turn. Each line has a signature, a tab and a body.
+ */
 export const writeRequests = async (file: string, bodies: Iterable<string>, secret: string): Promise<void> => {
   await writeFile(file, [...bodies].map((body) => `${sign(body, secret)}\t${body}\n`).join(''))
 }
@@ -35,7 +40,7 @@ const script = fileURLToPath(new URL('./requests.lua', import.meta.url))
 
 export const requireWrk = async (): Promise<void> => {
   await run('wrk', ['--version']).catch((error: NodeJS.ErrnoException) => {
-    // It prints its version and exits with 1.
+    // wrk prints its version and exits with 1.
     if (error.code === 'ENOENT')
       throw new Error('wrk is not on the PATH: install it (Debian, Ubuntu: apt-get install wrk; macOS: brew install wrk)')
   })

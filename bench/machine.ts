@@ -4,7 +4,7 @@ import { createRedis, redisSettings } from '@customer-stream/runtime/redis'
 import { KAFKA_VERSION } from '../packages/testing/src/brokers/kafka-settings.ts'
 import type { Bench } from './question.ts'
 
-/** What the figures were measured on, as it stands in results.json and on the page. */
+/** Machine and software of the measurement, for results.json and the page. */
 export interface Machine {
   readonly date: string
   readonly cpu: string
@@ -14,7 +14,7 @@ export interface Machine {
   readonly node: string
   readonly kafka: string
   readonly redis: string
-  /** How the brokers run: as processes of this machine, in containers, or somewhere else. */
+  /** Place of the brokers: processes on this machine, containers, or elsewhere. */
   readonly brokers: Bench['brokers']['kind']
 }
 
@@ -37,7 +37,7 @@ export const describeMachine = async ({ kind, redisUrl }: Pick<Bench['brokers'],
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     kernel: `${type()} ${release()}`,
     node: process.versions.node,
-    // kafkajs cannot ask a broker for its release; ours are pinned.
+    // kafkajs cannot ask a broker for its release. The releases of our own brokers are pinned.
     kafka: kind === 'given' ? 'unknown' : KAFKA_VERSION,
     redis: await redisVersion(redisUrl),
     brokers: kind,

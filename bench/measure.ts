@@ -1,7 +1,10 @@
-/** How everything here is measured: CPU from the operating system, variants in turn within one run, the median and the spread of several repetitions. */
+/**
+ * Measures CPU by the operating system, variants in turn within one run, and the median and spread
+ * of repetitions.
+ */
 import { readFileSync } from 'node:fs'
 
-/** A figure over the repetitions. */
+/** Median and spread of the repetitions. */
 export interface Figure {
   readonly median: number
   readonly min: number
@@ -10,15 +13,18 @@ export interface Figure {
 
 const TICKS_PER_SECOND = 100
 
-/** CPU seconds, user and system, that a process has used so far: from /proc, so Linux only, in steps of 10 ms. */
+/**
+ * Returns the CPU seconds (user and system) that a process has used. Reads /proc: Linux only, steps
+ * of 10 ms.
+ */
 export const cpuSeconds = (pid: number): number => {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  // The second field is the command's name in brackets, which may hold blanks.
+  // The second field is the command's name in brackets, which may contain blanks.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
 }
 
-/** Resident memory in bytes. */
+/** Returns resident memory in bytes. */
 export const residentBytes = (pid: number): number =>
   Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1024
 
@@ -32,9 +38,9 @@ export const figureOf = (values: readonly number[]): Figure => {
 type Readings<Name extends string> = Readonly<Record<Name, number>>
 
 /**
- * Runs the variants in turn, again and again, so that whatever else the machine does falls on all of them alike.
- * @param variants each does its work once and returns what it read.
- * @returns for each variant the figure of each reading.
+ * Runs the variants in turn several times, so other load on the machine affects all of them alike.
+ * @param variants functions that do the work once and return their readings.
+ * @returns the figure of each reading, by variant.
  */
 export const alternate = async <Variant extends string, Name extends string>(
   repetitions: number,
@@ -43,7 +49,8 @@ export const alternate = async <Variant extends string, Name extends string>(
   const names = Object.keys(variants) as Variant[]
   const read = Object.fromEntries(names.map((name) => [name, []])) as unknown as Record<Variant, Readings<Name>[]>
   for (let repetition = 0; repetition < repetitions; repetition++) {
-    // Every other round the other way about: a drift of the machine must not favour the last.
+    // Every second round runs in reverse order. Otherwise a drift of the machine would favour one
+    // variant.
     for (const name of repetition % 2 === 0 ? names : names.toReversed()) read[name].push(await variants[name]())
   }
   const figures = (readings: readonly Readings<Name>[]) =>

@@ -8,7 +8,10 @@ const EVENTS = 2_000_000
 const DISTINCT_EVENTS = 40_000
 const CONNECTIONS = 64
 const MAX_RESIDENT_MB = 150
-/** Over two million events this would be 4 MB: what a sample can tell from nothing. */
+/**
+ * MB per million events. Over two million events this is 4 MB, the least that samples can
+ * distinguish from 0.
+ */
 const MAX_SLOPE_MB_PER_MILLION = 2
 
 interface Sample {
@@ -17,7 +20,7 @@ interface Sample {
   readonly heapMb: number
 }
 
-/** Least squares: MB for each million events. */
+/** Slope by least squares, in MB per million events. */
 const slopeOf = (samples: readonly Sample[], of: (sample: Sample) => number): number => {
   const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length
   const x = mean(samples.map(({ millionEvents }) => millionEvents))
@@ -66,7 +69,7 @@ export const memory: Question = {
       await under.close()
     }
     const names = ['ingress', 'projector'] as const
-    // The first quarter is warm-up: the heap grows to what the work needs.
+    // The first quarter is left out, because the heap grows until it fits the work.
     const warm = (name: (typeof names)[number]) => samples[name].slice(Math.ceil(samples[name].length / 4))
     const lines = names.flatMap((name) => {
       const slope = slopeOf(warm(name), ({ heapMb }) => heapMb)

@@ -1,4 +1,4 @@
-/** docs/performance.md from what was measured. */
+/** Generates docs/performance.md from the results. */
 import type { Machine } from './machine.ts'
 import type { Figure } from './measure.ts'
 import type { Share } from './profile.ts'
@@ -20,9 +20,9 @@ export interface Profiled {
 /** bench/results.json */
 export interface Results {
   readonly machine: Machine
-  /** By the question's name. */
+  /** Answers by name of the question. */
   readonly answers: Readonly<Record<string, Asked>>
-  /** By the flame graph's name. */
+  /** Profiles by name of the flame graph. */
   readonly profiles?: Readonly<Record<string, Profiled>>
 }
 
@@ -37,7 +37,7 @@ const machineSentence = (machine: Machine): string =>
 
 const verdict = (line: Line): string => (line.met ? 'met' : '**missed**')
 
-// The spread is wider than the fourth digit.
+// Three digits, because the spread is wider than the fourth.
 const number = (value: number): string => (Number.isFinite(value) ? value.toLocaleString('en-US', { maximumSignificantDigits: 3 }) : '–')
 const figure = ({ median, min, max }: Figure): string =>
   min === max ? number(median) : `${number(median)} (${number(min)}–${number(max)})`
@@ -52,7 +52,7 @@ const readingsTable = (readings: Answer['readings']): string => {
   return table(['', ...names], rows)
 }
 
-/** Inside an image no tooltip shows, so each leads to its file. */
+/** Tooltips do not work inside an image, so each image links to its file. */
 const image = (title: string, name: string): string => `[![${title}](performance/${name}.svg)](performance/${name}.svg)`
 
 const questionSection = ({ title, askedAt, seconds, answer }: Asked): string[] => [
@@ -63,7 +63,7 @@ const questionSection = ({ title, askedAt, seconds, answer }: Asked): string[] =
   ...(answer.curves ?? []).map((curve) => image(curve.title, curve.name)),
 ]
 
-/** The text under each `## name`. */
+/** Returns the text under each `## name`. */
 const textByName = (markdown: string): ReadonlyMap<string, string> =>
   new Map(
     markdown
@@ -94,7 +94,10 @@ const profileSections = (profiles: Readonly<Record<string, Profiled>>, notes: Re
   ]),
 ]
 
-/** @param profileNotes written by hand: under `## name` what the flame graph of that name shows; its links start from docs/. */
+/**
+ * @param profileNotes Markdown written by hand. The text under `## name` explains the flame graph
+ *   of that name. Links start from docs/.
+ */
 export const performancePage = ({ machine, answers, profiles = {} }: Results, profileNotes: string): string => {
   const asked = Object.values(answers)
   const lines = asked.flatMap(({ answer }) => answer.lines)

@@ -9,13 +9,13 @@ const RIGHT = WIDTH - 30
 const BOTTOM = HEIGHT - 60
 const LEGEND_TOP = 50
 const ROW = 20
-// Okabe and Ito: told apart by colour-blind eyes as well.
+// Palette of Okabe and Ito, which colour-blind readers can distinguish.
 const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00']
 const STYLE = '.axis,.tick{stroke:#57606a}.grid{stroke:#d8dee4}.y{text-anchor:end}.x{text-anchor:middle}.line{fill:none;stroke-width:2}'
 
 const label = (value: number): string => value.toLocaleString('en-US', { maximumSignificantDigits: 4 })
 
-/** The values that were measured, where there are few enough to read; else round ones. */
+/** Returns the measured values if they are few enough to read, otherwise round values. */
 const xTicks = (measured: readonly number[], round: readonly number[], at: (x: number) => number): number[] => {
   const kept: number[] = []
   for (const x of measured.length <= 12 ? measured : round) {
@@ -43,7 +43,10 @@ const legend = (names: readonly string[]): { readonly body: string; readonly row
   return { body: entries.join('\n'), rows: row + 1 }
 }
 
-/** The median as line and dots, from the least to the greatest reading as a band. y begins at 0, so that heights compare. */
+/**
+ * Draws the median as a line with dots and the range of readings as a band. y starts at 0, so
+ * heights are comparable.
+ */
 export const plot = (curve: Curve): string => {
   const points = curve.series.flatMap((series) => series.points)
   const xs = [...new Set(points.map(({ x }) => x))].sort((a, b) => a - b)

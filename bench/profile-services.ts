@@ -9,7 +9,7 @@ import type { Profiled } from './performance-page.ts'
 import type { Bench } from './question.ts'
 import { recordProfile } from './report.ts'
 
-/** Starting up is left out. */
+/** Time of the start, which is left out. */
 const SKIPPED_MS = 3000
 
 const profiled = (folder: string) => ({ NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${folder}` })
@@ -20,7 +20,10 @@ const profileIn = async (folder: string): Promise<Profiler.Profile> => {
   return JSON.parse(await readFile(join(folder, file), 'utf8')) as Profiler.Profile
 }
 
-/** Both services at full load under V8's profiler. It slows them down, so no figure is taken here: only what their time is made of. */
+/**
+ * Profiles both services at full load with V8's profiler. It slows them down, so only the shares of
+ * their time count.
+ */
 export const profileServices = async (bench: Bench): Promise<Readonly<Record<string, Profiled>>> => {
   bench.say('\nWhere the microseconds go …')
   const filled = await openPipeline(bench.brokers)

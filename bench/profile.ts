@@ -1,4 +1,7 @@
-/** A CPU profile of V8 (`node --cpu-prof`) as one tree of what was busy, and its shares by package. */
+/**
+ * Converts a CPU profile of V8 (`node --cpu-prof`) to a tree of busy functions, with shares by
+ * package.
+ */
 import type { Profiler } from 'node:inspector'
 
 export const PACKAGES = ['ours', 'kafkajs', 'ioredis', 'fastify', 'other packages', 'node', 'gc'] as const
@@ -6,7 +9,7 @@ export type Package = (typeof PACKAGES)[number]
 
 export interface Frame {
   readonly name: string
-  /** Without the folder that the project lies in. */
+  /** Path relative to the project's folder. */
   readonly file: string
   readonly package: Package
   selfMs: number
@@ -14,11 +17,11 @@ export interface Frame {
   readonly callees: Map<string, Frame>
 }
 
-/** What a package did itself, as shares of the busy time. */
+/** Own time of a package, as a share of the busy time. */
 export interface Share {
   readonly package: Package
   readonly share: number
-  /** The functions that took most of it. */
+  /** Functions with the largest shares. */
   readonly functions: readonly { readonly name: string; readonly share: number }[]
 }
 
@@ -30,7 +33,7 @@ const fileOf = (url: string): string =>
     ? url.slice(url.lastIndexOf('/node_modules/') + '/node_modules/'.length)
     : (/^.*\/((?:packages|services|bench)\/.*)$/.exec(url)?.[1] ?? url.replace(/^file:.*\//, ''))
 
-/** A function without a name of its own is named after its file. */
+/** Returns the function's name, or the file's name if the function has none. */
 const nameOf = ({ functionName, url }: CallFrame): string => {
   if (functionName.startsWith('RegExp: ')) return 'RegExp'
   if (functionName !== '' && functionName !== 'module.exports') return functionName
@@ -40,7 +43,7 @@ const nameOf = ({ functionName, url }: CallFrame): string => {
 
 const packageOf = ({ functionName, url }: CallFrame, caller: Package): Package => {
   if (functionName === '(garbage collector)') return 'gc'
-  // Built into V8 or Node, such as a regular expression: whoever calls it pays.
+  // Code of V8 or Node, for example a regular expression, counts for its caller.
   if (url === '') return caller
   if (!url.startsWith('file:')) return 'node'
   if (!url.includes('/node_modules/')) return 'ours'
@@ -50,13 +53,16 @@ const packageOf = ({ functionName, url }: CallFrame, caller: Package): Package =
   return /^@?fastify\//.test(name) ? 'fastify' : 'other packages'
 }
 
-/** A sample stands until the next one is taken. @param afterMs leaves out what came before, such as the start. */
+/**
+ * Returns the time of each sample until the next one. @param afterMs leaves out earlier samples,
+ * for example the start.
+ */
 const selfMsByNode = ({ samples = [], timeDeltas = [] }: Profiler.Profile, afterMs: number): Map<number, number> => {
   const selfMs = new Map<number, number>()
   let now = 0
   samples.forEach((node, i) => {
     now += (timeDeltas[i] ?? 0) / 1000
-    // Threads stamp the samples, so that a difference may be below zero.
+    // Different threads stamp the samples, so a difference may be negative.
     const lasted = Math.max(0, timeDeltas[i + 1] ?? 0) / 1000
     if (now >= afterMs) selfMs.set(node, (selfMs.get(node) ?? 0) + lasted)
   })
@@ -72,7 +78,7 @@ const frame = (name: string, file: string, of: Package): Frame => ({
   callees: new Map(),
 })
 
-/** Calls of one function from one place in the tree are one frame; what was idle is left out. */
+/** Merges calls of one function from the same parent into one frame. Idle time is left out. */
 export const foldProfile = (profile: Profiler.Profile, afterMs = 0): Frame => {
   const selfMs = selfMsByNode(profile, afterMs)
   const nodes = new Map(profile.nodes.map((node) => [node.id, node]))

@@ -10,7 +10,7 @@ import type { Bench, Question } from './question.ts'
 const SHARE_OF_REDIS = 0.6
 const HOT_GAIN = 3
 const EVENTS_PER_HOT_CUSTOMER = 100
-/** As many as the projector hands over at a time. */
+/** The same number of events that the projector passes to Redis in one call. */
 const CUSTOMERS_PER_CALL = 250
 const CALLS_IN_FLIGHT = 4
 
@@ -23,7 +23,7 @@ const hashesOf = (customers: number) =>
     return hash.value
   })
 
-/** The same script, fed with hashes that are there already: what Redis can do. */
+/** Runs the same script with prepared hashes. This is the rate of Redis alone. */
 const openFeeder = async ({ brokers, scale }: Bench) => {
   const pipeline = await openPipeline(brokers)
   const customers = hashesOf(Math.round(20_000 * scale))
@@ -36,7 +36,7 @@ const openFeeder = async ({ brokers, scale }: Bench) => {
       const startedAt = performance.now()
       const cpuBefore = process.cpuUsage()
       for (let start = 0; start < customers.length; start += CUSTOMERS_PER_CALL) {
-        // A partition for each call, so that none waits for the position of another.
+        // Each call has its own partition, so no call waits for the position of another.
         const call = start / CUSTOMERS_PER_CALL
         calls.push(store.applyChunk(customers.slice(start, start + CUSTOMERS_PER_CALL), call, undefined, '1'))
         if (calls.length >= CALLS_IN_FLIGHT) await calls.shift()

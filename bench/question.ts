@@ -1,7 +1,7 @@
 import type { Brokers } from '@customer-stream/testing'
 import type { Figure } from './measure.ts'
 
-/** One line of the table: a target, the figure met with, and the verdict. */
+/** One line of the table: a target, the measured figure, and whether it meets the target. */
 export interface Line {
   readonly what: string
   readonly target: string
@@ -9,35 +9,35 @@ export interface Line {
   readonly met: boolean
 }
 
-/** A curve without a target: how a figure changes as something grows. */
+/** A curve without a target. It shows how a figure changes while another grows. */
 export interface Curve {
   readonly title: string
-  /** Also the file's name, in kebab-case. */
+  /** Title. In kebab-case it is also the file's name. */
   readonly name: string
   readonly x: string
   readonly y: string
-  /** Where the values of x span orders of magnitude. */
+  /** True if the values of x span orders of magnitude. */
   readonly logX: boolean
   readonly series: readonly { readonly name: string; readonly points: readonly { readonly x: number; readonly y: Figure }[] }[]
 }
 
 export interface Answer {
   readonly lines: readonly Line[]
-  /** Everything that was read, by variant and name of the reading. */
+  /** All readings, by variant and name. */
   readonly readings: Readonly<Record<string, Readonly<Record<string, Figure>>>>
   readonly curves?: readonly Curve[]
-  /** Sentences for the page: how it was measured, what stands out. */
+  /** Sentences for the page: the method, and remarkable results. */
   readonly notes: readonly string[]
 }
 
 export interface Bench {
   readonly brokers: Brokers
-  /** 1, or less for a quick look: times and amounts are multiplied by it. */
+  /** Factor for times and amounts. 1, or less for a quick look. */
   readonly scale: number
   say(line: string): void
 }
 
-/** One question, one file. */
+/** A question of the benchmark. Each has its own file. */
 export interface Question {
   readonly name: string
   readonly title: string

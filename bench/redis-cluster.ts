@@ -1,5 +1,7 @@
 /**
- * How fast a projector catches up on a Redis Cluster of three masters, against one Redis in the same run, on the same records.
+ * Compares how fast a projector catches up with a Redis Cluster of three masters and with one
+ * Redis, on the same records.
+ *
  * `node --conditions=customer-stream-source bench/redis-cluster.ts [--records N] [--rounds N]`
  */
 import { cpus } from 'node:os'
@@ -25,7 +27,7 @@ const fill = async ({ kafka, topics }: Pipeline): Promise<void> => {
   await producer.disconnect()
 }
 
-/** Microseconds of processor time that these servers have used. */
+/** Returns the microseconds of CPU time that these servers have used. */
 const serversCpuUs = async (servers: readonly RedisClient[]): Promise<number> => {
   const infos = await Promise.all(servers.map((server) => server.info('cpu')))
   return infos.reduce((sum, info) => {
@@ -82,7 +84,7 @@ const sides = {
 const results: Record<keyof typeof sides, Figures[]> = { single: [], cluster: [] }
 try {
   const filling = await open(sides.single)
-  // It makes the topics; nobody may read while they are filled.
+  // The ingress creates the topics. No one may read while they are filled.
   const maker = await filling.start('projector')
   await maker.untilReady()
   await maker.end()

@@ -1,4 +1,7 @@
-/** What was measured, kept in bench/results.json; the page and the plots are made from that alone, and a test fails when they are stale (`npm run docs`). */
+/**
+ * Keeps results in bench/results.json and generates the page and the plots from them. If these are
+ * stale, a test fails (`npm run docs` updates them).
+ */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { Profiler } from 'node:inspector'
 import { join } from 'node:path'
@@ -22,7 +25,10 @@ export const readResults = (root = project): Results | undefined => {
   return json === undefined ? undefined : (JSON.parse(json) as Results)
 }
 
-/** The page and the plots, by path. Not the flame graphs: their profiles are too large to keep. */
+/**
+ * Returns the page and the plots, by path. Flame graphs are not among them, because their profiles
+ * are not kept.
+ */
 export const reportFiles = (results: Results, root = project): Readonly<Record<string, string>> => {
   const curves = Object.values(results.answers).flatMap(({ answer }) => answer.curves ?? [])
   return {
@@ -44,9 +50,9 @@ const sameMachine = (one: Results, other: Results): boolean =>
   JSON.stringify({ ...one.machine, date: '' }) === JSON.stringify({ ...other.machine, date: '' })
 
 /**
- * What is new replaces what was known of the same question; the rest stays, but only if it comes from the same machine and
- * software: figures of two machines would not compare.
- * @param questions all names, in the order of the page; an answer to any other is dropped.
+ * Merges new answers into the results. Answers to other questions stay if they come from the same
+ * machine and software, because figures of two machines are not comparable.
+ * @param questions all names, in the order of the page. Answers to other questions are removed.
  */
 export const writeReport = (fresh: Results, questions: readonly string[], root = project): void => {
   const kept = readResults(root)
@@ -62,7 +68,7 @@ export const writeReport = (fresh: Results, questions: readonly string[], root =
   writeFiles(results, root)
 }
 
-/** Draws docs/performance/{name}.svg. @returns what the page says about it, for `profiles` of the results. */
+/** Draws docs/performance/{name}.svg. @returns its entry for `profiles` of the results. */
 export const recordProfile = (name: string, title: string, profile: Profiler.Profile, afterMs = 0, root = project): Profiled => {
   const busy = foldProfile(profile, afterMs)
   mkdirSync(join(root, PICTURES), { recursive: true })

@@ -1,6 +1,7 @@
 /**
- * `npm run bench`: asks every question on real brokers, prints the table, and writes bench/results.json, docs/performance.md and its plots.
- * `npm run bench -- memory idle` asks these only; `--scale 0.2` is a quick look, whose figures are not written.
+ * `npm run bench` answers all questions with real brokers. It prints the table and writes
+ * bench/results.json, docs/performance.md and its plots. `npm run bench -- memory idle` answers
+ * these two only. `--scale 0.2` is a quick look and writes nothing.
  */
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { startBrokers } from '@customer-stream/testing'
@@ -47,7 +48,7 @@ const brokers = await startBrokers({ log: tell })
 const bench = { brokers, scale, say: tell }
 const machine = await describeMachine(brokers)
 const lines: Line[] = []
-/** At once: what was measured is not lost if a later question fails. */
+/** Writes each answer at once, so it is not lost if a later question fails. */
 const write = (fresh: { answers?: Record<string, Asked>; profiles?: Readonly<Record<string, Profiled>> }) => {
   const names = questions.map(({ name }) => name)
   if (scale === 1) writeReport({ machine, answers: {}, ...fresh }, names)

@@ -1,4 +1,7 @@
-/** A picture that reads alike on a light and on a dark page: it brings its own ground. No script, so it also shows as an image. */
+/**
+ * Creates an SVG with its own background, for light and dark pages. It has no script, so it also
+ * works as an image.
+ */
 export const picture = (width: number, height: number, title: string, style: string, body: string): string =>
   `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${escapeXml(title)}">
 <style>text{font:12px ui-sans-serif,system-ui,"DejaVu Sans",sans-serif;fill:#24292f}.title{font-size:15px;font-weight:600}${style}</style>
@@ -11,5 +14,5 @@ ${body}
 export const escapeXml = (text: string): string =>
   text.replace(/[&<>"]/g, (character) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[character] ?? '&quot;')
 
-/** One decimal is a tenth of a pixel: more would only make the file larger. */
+/** Rounds to a tenth of a pixel. More decimals would only make the file larger. */
 export const px = (value: number): number => Math.round(value * 10) / 10

@@ -8,7 +8,7 @@ import { load, writeRequests } from './load.ts'
 import { alternate } from './measure.ts'
 import type { Bench, Question } from './question.ts'
 
-/** Below this a second process on the machine is not worth its memory. */
+/** Least gain for which a second process is worth its memory. */
 const WORTH_IT = 1.5
 const CONNECTIONS = 128
 const primary = fileURLToPath(new URL('./cluster-primary.ts', import.meta.url))

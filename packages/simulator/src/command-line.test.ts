@@ -63,7 +63,7 @@ test('the first Ctrl-C aborts, also when npm passes it on; a later one ends the 
   child.kill('SIGINT')
   child.kill('SIGINT')
   expect((await lines.next()).value).toBe('aborted\n')
-  // A person is slower than npm, which repeats a signal within milliseconds.
+  // npm repeats a signal within milliseconds. A person is slower.
   await sleep(700)
   expect(child.exitCode).toBe(null)
   child.kill('SIGINT')

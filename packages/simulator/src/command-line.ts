@@ -1,16 +1,18 @@
-/** What every command of this repository shares: how its options are read, and what Ctrl-C does. */
+/** Options and Ctrl-C, the same for all commands of this repository. */
 import { parseArgs } from 'node:util'
 import { distance } from 'fastest-levenshtein'
 
 export interface CommandLine<Read> {
   readonly name: string
-  /** Shown by `--help`, and below every complaint. */
+  /** Text of `--help`, also printed below a list of problems. */
   readonly usage: string
-  /** A `text` takes a value, a `flag` none. */
+  /** A `text` has a value, a `flag` has none. */
   readonly options: Readonly<Record<string, 'text' | 'flag'>>
-  /** Whether words without `--` are allowed. */
+  /** True if words without `--` are allowed. */
   readonly words?: boolean
-  /** Makes of the options what the command needs. Each problem goes into `problems`, or is thrown. */
+  /**
+   * Converts the options to the command's input. It adds each problem to `problems`, or throws it.
+   */
   readonly read: (given: Given, problems: string[]) => Read
 }
 
@@ -25,7 +27,7 @@ export type Parsed<Read> =
   | { readonly kind: 'help' }
   | { readonly kind: 'wrong'; readonly problems: readonly string[] }
 
-/** The nearest name, unless none looks like a misspelling. */
+/** Returns the most similar name, or undefined if no name is similar. */
 export const nearestName = (name: string, names: readonly string[]): string | undefined => {
   const near = names.map((other) => ({ other, steps: distance(name, other) })).sort((a, b) => a.steps - b.steps)[0]
   return near && near.steps <= Math.ceil(name.length / 2) ? near.other : undefined
@@ -36,7 +38,7 @@ const unknownOption = (rawName: string, name: string, names: readonly string[]):
   return `unknown option ${rawName}${nearest === undefined ? '' : `; the nearest is --${nearest}`}`
 }
 
-/** Reads a command line without acting on it. All problems are reported together. */
+/** Reads a command line without side effects. Reports all problems together. */
 export const parseCommandLine = <Read>(
   { options, words: wordsAllowed = false, read }: CommandLine<Read>,
   args: readonly string[],
@@ -73,7 +75,10 @@ export const parseCommandLine = <Read>(
   }
 }
 
-/** The options of this process. Ends it with 0 after `--help`, and with 2 if anything is wrong. */
+/**
+ * Reads the options of this process. Ends it with code 0 after `--help`, and with 2 if there is a
+ * problem.
+ */
 export const readCommandLine = <Read>(line: CommandLine<Read>): Read => {
   const parsed = parseCommandLine(line, process.argv.slice(2))
   if (parsed.kind === 'run') return parsed.read
@@ -85,12 +90,15 @@ export const readCommandLine = <Read>(line: CommandLine<Read>): Read => {
   process.exit(2)
 }
 
-/** npm passes on the Ctrl-C that the terminal has sent already, within milliseconds. A person is slower. */
+/**
+ * A terminal sends Ctrl-C to npm and to this process. npm sends it again within milliseconds. A
+ * second Ctrl-C of a person comes later than this.
+ */
 const SAME_SIGNAL_MS = 500
 
 /**
- * Aborts on Ctrl-C and its like, so that a command can end in order what it has started. A second Ctrl-C ends the process at
- * once: its servers end by themselves when their owner is gone.
+ * Returns a signal that aborts on Ctrl-C, SIGTERM and SIGHUP. The command then stops its servers. A
+ * second Ctrl-C ends the process at once; its servers end because their owner is gone.
  */
 export const listenForInterruption = (): AbortSignal => {
   const controller = new AbortController()
@@ -102,7 +110,8 @@ export const listenForInterruption = (): AbortSignal => {
       controller.abort(new Error(`interrupted by ${signal}`))
     })
 
-  // npm does not pass SIGTERM on: it ends itself and the shell between, and nothing else. So the end of that shell counts as a signal.
+  // On SIGTERM npm ends itself and the shell between, but does not signal this process. The end of
+  // that shell therefore counts as a signal.
   if (process.env.npm_lifecycle_event !== undefined) {
     const parent = process.ppid
     const watch = setInterval(() => {

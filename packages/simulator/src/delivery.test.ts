@@ -14,7 +14,7 @@ interface Received {
   readonly headers: IncomingHttpHeaders
   readonly url: string
 }
-/** A status, or undefined for no answer at all. */
+/** A status, or undefined if no answer comes. */
 type Answer = (nth: number, request: Received) => number | undefined
 
 let server: Server | undefined

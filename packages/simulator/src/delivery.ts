@@ -5,7 +5,7 @@ import type { Random } from './random.ts'
 import type { AttemptResult, Sender } from './sender.ts'
 import { sign } from './signature.ts'
 
-/** The first and five retries, as the vendor documents. */
+/** The first attempt and five retries, as the vendor documents. */
 export const MAX_ATTEMPTS = 6
 
 export type DeliveryResult =
@@ -15,21 +15,25 @@ export type DeliveryResult =
 export interface DeliveryOptions {
   readonly sender: Sender
   readonly key: KeyObject
-  /** Requests in flight. The caller takes the permit of the first attempt; a delivery that waits to retry holds none. */
+  /**
+   * Limits requests in flight. The caller acquires the permit of the first attempt. A delivery that
+   * waits has none.
+   */
   readonly inFlight: Permits
   readonly drops: number
   readonly retryBaseMs: number
-  /** Ends the retries; an attempt in flight still gets its answer. */
+  /** Ends the retries. An attempt in flight still gets its answer. */
   readonly signal: AbortSignal
   readonly onAttempt: (result: AttemptResult) => void
 }
 
-/** Delivers one body until it is answered with 2xx, or gives it up as the vendor does. */
+/** Sends one body until the answer is 2xx, or until the vendor would give up. */
 export function createDelivery({ sender, key, inFlight, drops, retryBaseMs, signal, onAttempt }: DeliveryOptions) {
   return async function deliver(body: Uint8Array, random: Random): Promise<DeliveryResult> {
     const signature = sign(body, key)
     for (let attempt = 1; ; attempt++) {
-      // Up to 10 ms: some connections are torn before the answer is on its way, some with the answer unread.
+      // Within 10 ms some connections end before the answer was sent, and some with an unread
+      // answer.
       const result = await sender.send(body, signature, random.chance(drops) ? random.below(10) : undefined)
       inFlight.give()
       onAttempt(result)

@@ -1,7 +1,7 @@
 import { Random, randomSeed } from './random.ts'
 import { type JsonObject, makeSnapshot } from './snapshot.ts'
 
-/** An event ready to be delivered: its body, and what a promise about it has to name. */
+/** An event ready for delivery: its body, and the names that the ledger needs. */
 export interface MadeEvent {
   readonly id: string
   readonly timestamp: number
@@ -12,7 +12,7 @@ export interface MadeEvent {
 
 export interface MadeCustomersEvent extends MadeEvent {
   readonly customerUuid: string
-  /** The payload as an object, in whichever form the body carries it. */
+  /** The payload as an object, also if the body has it as a string. */
   readonly payload: { readonly customerWithVehicles: JsonObject & { readonly customer: JsonObject } }
 }
 
@@ -22,11 +22,14 @@ export interface CustomersEventOverrides {
   readonly customerUuid?: string
   readonly dealeruuid?: string
   readonly departmentuuid?: string
-  /** Laid over the made customer; a field given as `undefined` is left out. */
+  /** Fields that replace those of the generated customer. `undefined` removes a field. */
   readonly customer?: JsonObject
   readonly vehicles?: unknown[] | null
   readonly addresses?: unknown[] | null
-  /** Beside the customer, as in the vendor's event sample, or inside it, as in its API schema. Default: beside. */
+  /**
+   * `beside` the customer as in the vendor's event sample (default), or `inside` as in its API
+   * schema.
+   */
   readonly addressesStand?: 'beside' | 'inside'
   /** Default: a JSON string, as documented. */
   readonly payloadForm?: 'string' | 'object'
@@ -35,15 +38,17 @@ export interface CustomersEventOverrides {
 }
 
 export interface CustomersEventSource {
-  /** What stays the same between the events of one customer. */
+  /** Draws the fields that are the same in all events of one customer. */
   readonly persona?: Random
-  /** What this event says. */
+  /** Draws the fields that this event changes. */
   readonly change?: Random
-  /** Successive versions of a customer always differ. */
+  /** Number of the snapshot. Successive versions of a customer always differ. */
   readonly version?: number
 }
 
-/** A whole, realistic customers event; whatever is not given is made up. */
+/**
+ * Creates a complete, realistic customers event. Random values fill all options that are not given.
+ */
 export function makeCustomersEvent(overrides: CustomersEventOverrides = {}, source: CustomersEventSource = {}): MadeCustomersEvent {
   const { persona = new Random(randomSeed()), change = new Random(randomSeed()), version = 1 } = source
   const customerUuid = overrides.customerUuid ?? persona.opaqueId()
@@ -68,7 +73,7 @@ export function makeCustomersEvent(overrides: CustomersEventOverrides = {}, sour
 
 export const OTHER_TYPES = ['appointments', 'service-orders', 'mpis', 'messages'] as const
 
-/** An event of another type; its payload is only hinted at, since nobody here reads it. */
+/** Creates an event of another type. Its payload is short, because no one reads it. */
 export function makeOtherEvent(
   overrides: Partial<Pick<MadeEvent, 'id' | 'timestamp' | 'type'>> = {},
   random = new Random(randomSeed()),

@@ -1,6 +1,7 @@
 /**
- * The ledger: one JSON line per promise, that is per delivery answered with 2xx in time. A line counts once its newline is written; what a killed
- * run leaves after the last newline is no promise anyone can check, so the reader ignores it and the next writer cuts it off.
+ * The ledger has one JSON line for each promise: a delivery that was answered with 2xx in time. A
+ * line counts when its newline is written. A killed run may leave a part of a line. The reader
+ * ignores it and the next writer cuts it off.
  */
 import { closeSync, createReadStream, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
 
@@ -8,13 +9,13 @@ export interface LedgerEntry {
   readonly id: string
   readonly timestamp: number
   readonly type: string
-  /** null for an event of another type. */
+  /** Null for an event of another type. */
   readonly customerUuid: string | null
-  /** Of the body's bytes, in hex. */
+  /** SHA-256 of the body's bytes, in hex. */
   readonly sha256: string
   /** Unix milliseconds. */
   readonly promisedAt: number
-  /** 1 to 6. */
+  /** Number of the attempt, 1 to 6. */
   readonly attempt: number
   readonly status: number
 }
@@ -26,7 +27,10 @@ export interface LedgerWriter {
 
 const BUFFERED_CHARACTERS = 64 * 1024
 
-/** Appends to what is there. Writes are synchronous, 64 KiB at a time: a full disk is an error of the promise that met it. */
+/**
+ * Opens a ledger to append to it. Writes are synchronous, 64 KiB at a time, so an error of the disk
+ * goes to the caller whose promise it concerns.
+ */
 export function openLedger(path: string): LedgerWriter {
   const file = openSync(path, 'a+')
   cutTornLine(file)
@@ -59,7 +63,10 @@ function cutTornLine(file: number): void {
   if (torn > 0) ftruncateSync(file, size - torn)
 }
 
-/** Every promise of a ledger. A torn last line is reported as ignored; any other line that is no entry is an error with its number. */
+/**
+ * Reads all promises of a ledger. An incomplete last line is reported as ignored.
+ * @throws an error with the line number if any other line is invalid.
+ */
 export async function* readLedger(
   path: string,
   onTornLine = (line: number): void => process.emitWarning(`${path}: line ${line} is torn and was ignored`),

@@ -3,7 +3,7 @@ export interface Permits {
   give(): void
 }
 
-/** A counting semaphore, first come first served. */
+/** A counting semaphore; permits go out in the order of the requests. */
 export function createPermits(count: number): Permits {
   let free = count
   const waiting: (() => void)[] = []

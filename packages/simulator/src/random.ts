@@ -4,7 +4,10 @@ export function randomSeed(): number {
   return Math.floor(Math.random() * 2 ** 32)
 }
 
-/** sfc32. Each (seed, stream) pair is a sequence of its own, so one event's content does not depend on how many numbers another one drew. */
+/**
+ * The generator sfc32. Each pair of seed and stream has its own sequence. So the content of one
+ * event does not depend on how many numbers another event drew.
+ */
 export class Random {
   #a: number
   #b: number
@@ -17,12 +20,12 @@ export class Random {
     for (let i = 0; i < 12; i++) this.next()
   }
 
-  /** From 0 up to, not including, 1. */
+  /** A number ≥ 0 and < 1. */
   next(): number {
     return this.#bits() / 2 ** 32
   }
 
-  /** An integer from 0 up to, not including, `below`. */
+  /** An integer ≥ 0 and < `below`. */
   below(below: number): number {
     return Math.floor(this.next() * below)
   }
@@ -47,7 +50,7 @@ export class Random {
     return text.slice(0, length)
   }
 
-  /** The form of the vendor's customer, vehicle and order ids: 43 letters and digits. */
+  /** An id like the vendor's for customers, vehicles and orders: 43 letters and digits. */
   opaqueId(): string {
     let text = ''
     while (text.length < 43) text += LETTERS_AND_DIGITS[this.below(62)]

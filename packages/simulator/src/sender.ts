@@ -2,13 +2,16 @@ import { type Dispatcher, Pool } from 'undici'
 
 export type AttemptResult =
   | { readonly outcome: 'answered'; readonly status: number }
-  /** `cutOff`: the other side ended the connection after the whole request had been written, without an answer. */
+  /** `cutOff`: the server closed the connection after the complete request, without an answer. */
   | { readonly outcome: 'dropped' | 'timedOut' | 'cutOff' }
-  /** `reason`: an error code, e.g. ECONNREFUSED. */
+  /** `reason` is an error code, for example ECONNREFUSED. */
   | { readonly outcome: 'connectionFailed'; readonly reason: string }
 
 export interface Sender {
-  /** One attempt; never rejects. With `dropAfterMs` the socket is torn that long after the whole request was written, whatever the answer. */
+  /**
+   * Makes one attempt. Never rejects. `dropAfterMs` closes the socket that long after the complete
+   * request was sent.
+   */
   send(body: Uint8Array, signature: string, dropAfterMs?: number): Promise<AttemptResult>
   close(): Promise<void>
 }
@@ -22,11 +25,12 @@ export interface SenderOptions {
 
 const reasonOf = (error: Error & { code?: string }): string => error.code ?? error.message
 
-/** One request per connection at a time, so that a torn socket takes no other request with it. */
+/** Each connection carries one request at a time, so a closed socket affects no other request. */
 export function createSender({ url, token, timeoutMs, connections }: SenderOptions): Sender {
   const { origin, pathname, search } = new URL(url)
   const path = pathname + search
-  // The time-outs of undici are switched off: ours covers the whole attempt, waiting for a connection included.
+  // undici's timeouts are off, because ours covers the whole attempt, also the wait for a
+  // connection.
   const pool = new Pool(origin, { connections, pipelining: 1, headersTimeout: 0, bodyTimeout: 0, connect: { timeout: timeoutMs } })
 
   return {
@@ -67,7 +71,7 @@ export function createSender({ url, token, timeoutMs, connections }: SenderOptio
             },
             onResponseStart(_, status) {
               if (dropAfterMs !== undefined) tear('dropped')
-              // What counts is the status; whether the answer's body can be read to its end does not.
+              // Only the status counts, also if the body of the answer cannot be read to its end.
               else if (status >= 200) result = { outcome: 'answered', status }
             },
             onResponseData() {},

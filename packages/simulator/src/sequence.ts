@@ -5,26 +5,33 @@ export interface SequenceOptions {
   readonly seed: number
   readonly events: number
   readonly customers: number
-  /** Every event is older than this (Unix ms), the last one made by 1 ms. Together with the seed it fixes every body. */
+  /**
+   * Unix milliseconds. All events are older, the last one by 1 ms. With the seed it determines
+   * every body.
+   */
   readonly newestTimestamp: number
   /** Share of events of other types. */
   readonly other: number
-  /** Share of events that are held back until later ones have been sent, one of the same customer among them. */
+  /** Share of events that are sent after a later event of the same customer. */
   readonly disorder: number
 }
 
 export interface SequencedEvent extends MadeEvent {
-  /** The event's own luck: drops, repeats and back-off draw from it. */
+  /** Random numbers for this event's drops, repeats and backoff. */
   readonly random: Random
 }
 
-// Streams of one seed; an event's stream is its number, so those of the rest start far above.
+// Streams of one seed. The stream of an event is its number, so all other streams have far greater
+// numbers.
 const CUSTOMER_STREAM = 0x4000_0000
 const DEALER_STREAM = 0x7f00_0000
 const DEALERS = 5
 const LONGEST_HOLD = 100
 
-/** The events in the order in which they are to be sent. Made one at a time: memory grows with `customers` (12 bytes each), not with `events`. */
+/**
+ * Creates the events one at a time, in the order of sending. Memory grows with `customers` (12
+ * bytes each) and not with `events`.
+ */
 export function* makeSequence(options: SequenceOptions): Generator<SequencedEvent> {
   const { seed, events, customers, newestTimestamp, other, disorder } = options
   const versions = new Uint32Array(customers)
@@ -46,7 +53,8 @@ export function* makeSequence(options: SequenceOptions): Generator<SequencedEven
     } else {
       const customer = follows ?? random.below(customers)
       const event = nextOf(customer, timestamp, random)
-      // One that follows a held event is never held itself: it is the later event that overtakes. Nor is the last, which nothing could overtake.
+      // An event that follows a delayed one is never delayed, because it is the one that overtakes.
+      // The last event is never delayed either, because no event follows.
       if (follows === undefined && i < events - 1 && random.chance(disorder)) {
         followed = customer
         const release = i + 1 + random.below(LONGEST_HOLD)
@@ -61,7 +69,8 @@ export function* makeSequence(options: SequenceOptions): Generator<SequencedEven
   function nextOf(customer: number, now: number, random: Random): SequencedEvent {
     const version = versions[customer]!
     versions[customer] = version + 1
-    // Now and then two events of a customer share a timestamp, and only the id tells which is newer.
+    // Sometimes two events of a customer have the same timestamp. Then the id decides which is
+    // newer.
     const timestamp = version > 0 && random.chance(0.05) ? latest[customer]! : now
     latest[customer] = timestamp
     const persona = new Random(seed, CUSTOMER_STREAM + customer)

@@ -16,11 +16,14 @@ export interface SimulationOptions {
   readonly token: string
   readonly events: number
   readonly customers: number
-  /** New events per second; retries and repeats come on top. 0, the default: as fast as the answers come. */
+  /** New events per second, without retries and repeats. 0 (default): as fast as answers come. */
   readonly ratePerSecond?: number
-  /** Requests in flight, 64 by default. */
+  /** Maximum requests in flight. Default: 64. */
   readonly concurrency?: number
-  /** Fixes what is sent, together with `newestTimestamp`. The same seed makes the same event ids: give a system a seed once. */
+  /**
+   * With `newestTimestamp`, determines all events. The same seed makes the same event ids: use it
+   * once for a system.
+   */
   readonly seed?: number
   readonly newestTimestamp?: number
   /** Shares from 0 to 1, all 0 by default. */
@@ -28,39 +31,39 @@ export interface SimulationOptions {
   readonly disorder?: number
   readonly drops?: number
   readonly other?: number
-  /** Mean wait before the first retry, doubled for each further one; 1000 by default. */
+  /** Mean wait before the first retry, doubled for each later retry. Default: 1000. */
   readonly retryBaseMs?: number
-  /** Per attempt; the vendor's 5000 by default. */
+  /** Timeout of each attempt. Default: 5000, as the vendor's. */
   readonly timeoutMs?: number
   readonly ledgerPath?: string
-  /** Stops making events and retrying; answers under way are still awaited. */
+  /** Stops new events and retries. Requests in flight still get their answers. */
   readonly signal?: AbortSignal
   readonly onFirstFailedConnection?: (reason: string) => void
   readonly onPromise?: (entry: LedgerEntry) => void
 }
 
 export interface SimulationProgress {
-  /** Distinct events handed to delivery. After a run each is promised, lost or stopped. */
+  /** Distinct events. After a run each of them is promised, lost or stopped. */
   made: number
   attempts: number
   /** Distinct events answered with 2xx at least once. */
   promised: number
-  /** All 2xx answers, those to repeats included: the lines of the ledger. */
+  /** All 2xx answers, also those to repeats. Equals the number of lines in the ledger. */
   promises: number
   /** Answers that were not 2xx. */
   refused: number
   dropped: number
   timedOut: number
   failedConnections: number
-  /** How often each error code ended a connection before the request was written. */
+  /** Number of connections that ended before the request was sent, by error code. */
   connectionErrors: Record<string, number>
-  /** Requests written as a whole whose connection the other side then ended without an answer. */
+  /** Complete requests whose connection the server closed without an answer. */
   cutOff: number
   /** Events whose six attempts all failed. */
   lost: number
-  /** Events given up by a stop, between two attempts. */
+  /** Events whose retries ended because of a stop. */
   stopped: number
-  /** Deliveries begun of an event that had been promised before. */
+  /** Deliveries of events that had been promised before. */
   repeats: number
   statuses: Record<number, number>
 }
@@ -69,11 +72,14 @@ export interface Simulation {
   readonly seed: number
   readonly newestTimestamp: number
   readonly progress: SimulationProgress
-  /** Resolves when every event is promised or lost, or all is stopped; by then every promise is in the ledger file. */
+  /**
+   * Resolves when each event is promised, lost or stopped. All promises are in the ledger file by
+   * then.
+   */
   run(): Promise<SimulationProgress>
 }
 
-// Bounds the memory of an outage: past this many events between attempts no new ones are made.
+// Limits memory during an outage: no new events while so many wait for their next attempt.
 const MAX_UNFINISHED = 10_000
 const LONGEST_REPEAT_DELAY_EVENTS = 200
 
@@ -145,7 +151,7 @@ export function createSimulation(options: SimulationOptions): Simulation {
       }
     }
 
-    /** False when stopped in the meantime. */
+    /** False if stopped meanwhile. */
     async function begin(event: SequencedEvent, body: Uint8Array, isRepeat = false): Promise<boolean> {
       await unfinished.take()
       await inFlight.take()

@@ -2,7 +2,7 @@ import type { Random } from './random.ts'
 
 export type JsonObject = Record<string, unknown>
 
-/** What one event says about its customer, in the payload's own terms. */
+/** The `customerWithVehicles` of one event. */
 export interface Snapshot {
   readonly customer: JsonObject
   readonly vehicles: JsonObject[] | null
@@ -56,11 +56,13 @@ const VEHICLES = [
 const TIERS = ['silver', 'gold', { name: 'platinum', since: 2019 }] as const
 
 /**
- * A whole snapshot. `persona` decides what stays the same for a customer and `change` what this event says. Version by version
- * `bestTimeToContact` comes and goes, so that two successive snapshots of a customer always differ by a field that appears or disappears.
+ * Creates a complete snapshot. `persona` draws the fields that are the same in all events of a
+ * customer, `change` the others. `bestTimeToContact` is present in every second version, so two
+ * successive snapshots always differ by a field.
  */
 export function makeSnapshot(customerUuid: string, version: number, persona: Random, change: Random): Snapshot {
-  // All of the persona's draws but the vehicles', which come last, are made whatever this event says: else they would shift and it would be another person.
+  // The draws from `persona` must not depend on this event. Otherwise they would shift and give
+  // another person. Only the draws for vehicles come last and may differ.
   const isBusiness = persona.chance(0.1)
   const company = persona.pick(COMPANIES)
   const handle = `customer.${persona.hex(8)}`
@@ -94,7 +96,7 @@ export function makeSnapshot(customerUuid: string, version: number, persona: Ran
   }
   if (version % 2 === 1) customer.bestTimeToContact = { startTime: change.pick(['08:00', '09:30']), endTime: '17:00' }
   if (change.chance(0.3)) customer.customerId = customerId
-  // Documented nowhere: a field the vendor might add tomorrow.
+  // An undocumented field, which the vendor might add tomorrow.
   if (change.chance(0.15)) customer.loyaltyTier = change.pick(TIERS)
   return {
     customer,
