@@ -9,22 +9,22 @@ import type { End, Outcome } from './publisher.ts'
 import { BodyError, createReceiveBody } from './receive-body.ts'
 import { type RoutedRecord, routeBody, type Suspicion } from './webhook-route.ts'
 
-/** A refused request, for the log. Free of secrets and of the body. */
+/** A refused request, for the log. Contains no secret and no body. */
 export interface Refusal {
   readonly problem: Problem
   readonly method: string
   readonly path: string
   readonly contentType: string | undefined
-  /** The declared size of the body; undefined for a chunked one. */
+  /** Declared size of the body in bytes. Undefined for a chunked body. */
   readonly bytes: number | undefined
-  /** The sender's address: the peer's, or the one that a trusted proxy names. */
+  /** Address of the sender: the peer's address, or the address that a trusted proxy reports. */
   readonly address: string
   readonly peer: string | undefined
   readonly forwardedFor: string | undefined
 }
 
 export interface AppDependencies {
-  /** Undefined switches authentication off. */
+  /** Undefined if authentication is off. */
   readonly authenticate: Authenticate | undefined
   readonly publish: (
     record: RoutedRecord & { readonly value: Buffer; readonly timestamp: number },
@@ -33,11 +33,17 @@ export interface AppDependencies {
   readonly topics: TopicNames
   readonly metrics: IngressMetrics
   readonly onInternalError: (error: Error) => void
-  /** Called for each refused request that carries one of the sender's headers, and for each forbidden address. */
+  /**
+   * Called for each refused request with one of the sender's headers, and for each forbidden
+   * address.
+   */
   readonly onRefused: (refusal: Refusal) => void
-  /** Called for each stored event that will probably never be applied, although it is answered with 202. */
+  /** Called for each event that gets 202 but will probably never be applied. */
   readonly onSuspicion: (suspicion: Suspicion) => void
-  /** Aborts when the process is told to stop. Requests are still served; each answer ends its connection. */
+  /**
+   * Aborts when the process gets SIGTERM. Requests are still served, and each answer closes its
+   * connection.
+   */
   readonly stopping: AbortSignal
 }
 
@@ -47,16 +53,19 @@ interface AddressSet {
 
 export interface AppOptions {
   readonly maxBodyBytes: number
-  /** Bytes of all bodies together that are still arriving. */
+  /** Maximum bytes of all incomplete bodies together. */
   readonly maxReceivingBytes: number
-  /** Charset of bodies that declare none and are not UTF-8; undefined makes them unusable. */
+  /**
+   * Charset of bodies that declare none and are not UTF-8. If undefined, such bodies go to
+   * quarantine.
+   */
   readonly fallbackEncoding: string | undefined
   readonly acceptDeadlineMs: number
   readonly maxConnections: number
   readonly keepAliveTimeoutMs: number
-  /** Time in which the whole request must arrive. */
+  /** Time limit for receiving a complete request. */
   readonly requestTimeoutMs: number
-  /** Undefined lets anyone send. */
+  /** If undefined, any address may send. */
   readonly allowedAddresses: AddressSet | undefined
   readonly trustedProxies: AddressSet | undefined
 }
@@ -64,15 +73,19 @@ export interface AppOptions {
 export const WEBHOOK_PATH = '/webhooks/mykaarma'
 export const HEALTH_PATH = '/healthz'
 
-/** Seconds after which the sender may try again. It backs off by itself; this is for people and other clients. */
+/**
+ * Value of Retry-After in seconds. The sender has its own backoff; this is for people and other
+ * clients.
+ */
 const RETRY_AFTER_SECONDS = '5'
 
-/** After a refusal, the peer has this long to read the answer and to close. */
+/** Time that the peer has to read the answer to a refused request, and to close. */
 const FAREWELL_MS = 1000
 
 /**
- * Ends a socket after its last answer. Not at once: if bytes of the request arrived after the end, the peer's system would
- * reset the connection and throw the answer away. A peer that does not close its side would keep its place for ever.
+ * Closes a socket some time after its last answer. If it closed at once, late bytes of the request
+ * would reset the connection and the peer would lose the answer. Without the time limit, a peer
+ * could keep the connection forever.
  */
 const endSlowly = (socket: Duplex): void => {
   socket.end()
@@ -83,7 +96,7 @@ const documentedContentType = /^\s*(?:text\/plain|application\/json)\s*(?:;|$)/i
 
 const oneHeader = (value: string | string[] | undefined): string | undefined => (Array.isArray(value) ? value.join(', ') : value)
 
-/** Names errors of Node's HTTP parser, which are raised before or beside fastify's request. */
+/** Maps errors of Node's HTTP parser to problems. They are raised before fastify has a request. */
 const problemOfClientError = (error: { code?: string }): Problem => {
   if (error.code === 'HPE_HEADER_OVERFLOW') return 'headers-too-large'
   if (error.code === 'HPE_INVALID_EOF_STATE') return 'incomplete'
@@ -95,10 +108,13 @@ const problemOfError = (error: { code?: string; statusCode?: number }): Problem 
   return error.statusCode !== undefined && error.statusCode < 500 ? 'bad-request' : 'internal-error'
 }
 
-/** The public HTTP contract. Order of checks: path, method, address, size, signature and token over the raw bytes, parse, route. */
+/**
+ * The public HTTP contract. Order of checks: path, method, address, size, signature and token over
+ * the raw bytes, parse, route.
+ */
 export const createApp = (deps: AppDependencies, options: AppOptions): FastifyInstance => {
   const { metrics } = deps
-  // A request whose body ends in an error of Node's parser is answered and counted there.
+  // If a body ends with an error of Node's parser, the parser's error handler answers and counts.
   const answeredByParser = new WeakMap<Duplex, Problem>()
   const rawAnswer = (problem: Problem) => {
     metrics.answers.inc({ answer: problem })
@@ -112,15 +128,15 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   }
   const app = fastify({
     logger: false,
-    // One spelling of the path more or less must not cost an event.
+    // Variants of the path are accepted. A different spelling must not cost an event.
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, caseSensitive: false },
     exposeHeadRoutes: false,
-    // Slow senders must not hold connections for ever (fastify's default is no bound).
+    // Slow senders must not keep connections forever. fastify has no limit by default.
     requestTimeout: options.requestTimeoutMs,
     http: {
-      // Where this is the longer of the two (60 s by default), Node takes it for the whole request: a body that stalls would have that long.
+      // Node uses the longer of this (60 s by default) and `requestTimeout` for the whole request.
       headersTimeout: options.requestTimeoutMs,
-      // Node looks only every 30 s by default.
+      // Node checks every 30 s by default.
       connectionsCheckingInterval: 1000,
       requireHostHeader: false,
     },
@@ -137,14 +153,19 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       endSlowly(socket)
     },
     keepAliveTimeout: options.keepAliveTimeoutMs,
-    // A second line behind the time for a request, for a client that writes requests and reads no answer. Above all those times in which silence is in order.
+    // Second limit, for a client that writes requests and reads no answer. It is longer than each
+    // time of normal silence.
     connectionTimeout: options.keepAliveTimeoutMs + options.requestTimeoutMs,
-    // While closing, requests on open connections are still served: refusing them would cost the sender one of its six tries.
+    // Requests on open connections are served during a stop. A refusal would cost the sender one of
+    // its six attempts.
     return503OnClosing: false,
     ...(options.trustedProxies && { trustProxy: (address: string) => options.trustedProxies?.includes(address) ?? false }),
   })
 
-  /** Reports a refusal that its sender or the operator must mend. Other people's requests are only counted. */
+  /**
+   * Reports a refusal that the sender or the operator must fix. Requests of strangers are only
+   * counted.
+   */
   const report = (request: FastifyRequest, problem: Problem) => {
     const { headers, socket } = request
     const isOurs = headers[SIGNATURE_HEADER] !== undefined || headers[TOKEN_HEADER] !== undefined
@@ -168,30 +189,33 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     metrics.answers.inc({ answer: problem })
     report(request, problem)
     if (problems[problem].status === 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
-    // A connection is kept only for a sender that has proved itself: strangers would fill `MAX_CONNECTIONS` with idle ones.
+    // Only an authenticated sender keeps its connection. Otherwise strangers could fill
+    // `MAX_CONNECTIONS`.
     if (!request.isAuthentic) {
       reply.header('connection', 'close')
       const { socket } = request.raw
-      // Node calls it after the answer.
+      // Node calls this after the answer.
       if (!request.raw.complete && socket) socket.destroySoon = () => endSlowly(socket)
     }
     return reply.code(problems[problem].status).type(PROBLEM_CONTENT_TYPE).send(problemDocument(problem, detail))
   }
 
-  // Unauthenticated requests hold memory too: a body each, at most.
+  // Unauthenticated requests use memory too, at most one body each.
   app.server.maxConnections = options.maxConnections
   app.server.on('drop', () => metrics.dropped.inc())
   app.server.on('checkExpectation', (_request, response) => {
     const { status, body, headers } = rawAnswer('expectation-failed')
     response.writeHead(status, headers).end(body)
   })
-  // From the first sign of a stop on: when the port closes, no sender then holds a connection on which it may be about to write.
+  // From SIGTERM on, answers close their connections. So no sender has an open connection when the
+  // port closes.
   app.addHook('onSend', (_request, reply, payload, done) => {
     if (deps.stopping.aborted) reply.header('connection', 'close')
     done(null, payload)
   })
 
-  // When the port closes, connections under way are cut a fixed time later: a request that comes on one of them must have its answer by then.
+  // A fixed time after the port has closed, open connections are cut. Late requests must have their
+  // answers by then.
   let lastDeadline = Number.POSITIVE_INFINITY
   app.addHook('preClose', (done) => {
     lastDeadline = performance.now() + options.acceptDeadlineMs
@@ -202,17 +226,18 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   app.decorateRequest('isAuthentic', false)
   app.decorateRequest('contentType', undefined)
 
-  // Before fastify would receive the body.
+  // Runs before fastify receives the body.
   app.addHook('onRequest', (request, reply, done) => {
     if (request.is404) return void refuse(reply, 'not-found')
-    // The signature decides, not the label: fastify would refuse a content type that it cannot parse.
+    // The signature decides, not the content type. fastify would refuse a type that it cannot
+    // parse.
     request.contentType = request.headers['content-type']
     delete request.headers['content-type']
     done()
   })
   app.setNotFoundHandler((_request, reply) => refuse(reply, 'not-found'))
 
-  // The raw bytes are what was signed and what is stored; nothing may parse or decode them before.
+  // The raw bytes were signed and are stored, so no code may parse or decode them before.
   app.removeAllContentTypeParsers()
   const receiveBody = createReceiveBody({ maxBodyBytes: options.maxBodyBytes, maxBytesTogether: options.maxReceivingBytes })
   app.addContentTypeParser('*', (_request, payload, done) => receiveBody(payload as IncomingMessage, done))
@@ -242,9 +267,10 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     method: ['GET', 'HEAD'],
     url: HEALTH_PATH,
     handler: async (_request, reply) => {
-      // Not readiness: an obstacle is common to all instances, and a load balancer that drops them all loses events.
+      // This is not readiness. All instances share an obstacle, and a load balancer that removes
+      // all of them loses events.
       const ready = !deps.stopping.aborted
-      // Anyone may ask, so nobody keeps a connection by it.
+      // Anyone may ask, so the answer closes the connection.
       return reply
         .header('connection', 'close')
         .code(ready ? 200 : 503)
@@ -252,7 +278,10 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     },
   })
 
-  /** Neither the documented content type nor the headers of the sender: its body is not even received. */
+  /**
+   * True if a request has neither the documented content type nor the sender's headers. Its body is
+   * not received.
+   */
   const isForeign = ({ contentType, headers }: FastifyRequest): boolean =>
     contentType !== undefined &&
     !documentedContentType.test(contentType) &&
@@ -270,7 +299,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       },
     },
     async (request: FastifyRequest, reply) => {
-      // Fastify leaves the body of an empty request undefined.
+      // fastify leaves the body of an empty request undefined.
       const body = (request.body as Buffer | undefined) ?? Buffer.alloc(0)
       const { contentType } = request
       const signature = oneHeader(request.headers[SIGNATURE_HEADER])
@@ -305,9 +334,9 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** By `performance.now()`: when the answer must be out. */
+    /** Deadline of the answer, by `performance.now()`. */
     deadlineAt: number
-    /** Its sender has proved itself, or need not. */
+    /** True if the sender is authenticated, or authentication is off. */
     isAuthentic: boolean
     contentType: string | undefined
   }

@@ -2,21 +2,26 @@ import { isAscii, isUtf8 } from 'node:buffer'
 import { createHmac, createSecretKey, hash, type KeyObject, timingSafeEqual } from 'node:crypto'
 import { declaredEncoding, decodeText } from '@customer-stream/schemas'
 
-/** Headers of a request as Node gives them: a header sent twice comes joined by a comma, and so matches nothing. */
+/** Headers of a request. Node joins a repeated header with a comma, so it matches no secret. */
 export interface Credentials {
   readonly signature: string | undefined
   readonly token: string | undefined
-  /** Content type of the body: its charset may be needed to find the bytes that were signed. */
+  /** Content type of the body. Its charset may be needed to find the signed bytes. */
   readonly contentType?: string | undefined
 }
 
-/** Names of the secret and the token that matched, for the metrics that show when an old one is no longer used. */
+/**
+ * Names of the matching secret and token. Metrics by name show when an old one is no longer used.
+ */
 export interface Authenticated {
   /** `none` if signatures are not checked. */
   readonly secret: string
   /** `none` if tokens are not checked. */
   readonly token: string
-  /** Charset of the body, if the signature was over the same text in another charset and so proved it. */
+  /**
+   * Charset of the body, if the signature proves it because it is over the same text in another
+   * charset.
+   */
   readonly encoding?: string
 }
 
@@ -33,12 +38,15 @@ const signatureForm = /^sha256=([0-9a-f]{64})$/i
 
 const digest = (value: string): Buffer => hash('sha256', value, 'buffer')
 
-/** Encodes a text in a charset of one byte a character. As in Java, `?` stands for characters that it lacks. */
+/**
+ * Encodes a text in a single-byte charset. Like Java, it writes `?` for characters that the charset
+ * lacks.
+ */
 const encodeSingleByte = (text: string, encoding: string): Buffer | undefined => {
   const decoder = new TextDecoder(encoding)
   const byteOf = new Map<string, number>()
   for (let byte = 0xff; byte >= 0; byte--) byteOf.set(decoder.decode(Uint8Array.of(byte)), byte)
-  // Fewer characters than bytes: the charset has characters of several bytes.
+  // If there are fewer characters than bytes, the charset is not a single-byte charset.
   if (byteOf.size < 0xf0) return undefined
   const question = 0x3f
   return Buffer.from(Array.from(text, (character) => byteOf.get(character) ?? question))
@@ -53,19 +61,20 @@ const encodeText = (text: string, encoding: string): Buffer | undefined => {
 interface Transcoded {
   /** Bytes that the sender may have signed. */
   readonly signed: Buffer
-  /** Charset of the body as it was sent, if they are the ones. */
+  /** Charset of the body, if the sender signed these bytes. */
   readonly encoding: string
 }
 
 /**
- * The body's text in the charset that the sender may have signed: an HTTP client that is given a text signs its UTF-8, and then writes
- * it as ISO-8859-1 if no charset was set, a default of some Java clients. Or the other way round.
+ * Returns the body's text in other charsets that the sender may have signed. Example: a program
+ * signs the UTF-8 form of a text, and its HTTP client writes ISO-8859-1, the default of some Java
+ * clients. The opposite occurs too.
  */
 const transcode = (body: Buffer, contentType: string | undefined): Transcoded | undefined => {
   const declared = declaredEncoding(contentType)
   const other = declared === undefined || declared === 'utf-8' ? 'windows-1252' : declared
   const isUtf16 = other.startsWith('utf-16')
-  // In charsets that contain ASCII both forms are the same bytes.
+  // ASCII text has the same bytes in both charsets.
   if (isAscii(body) && !isUtf16) return undefined
   try {
     const sentAsUtf8 = isUtf8(body) && !(isUtf16 && body.includes(0))
@@ -78,9 +87,9 @@ const transcode = (body: Buffer, contentType: string | undefined): Transcoded | 
 }
 
 /**
- * Checks the signature over the raw body and the static token, each only if its secrets are given. Every secret and every token is tried
- * and every comparison takes constant time, so the answer's delay does not tell how far a secret matched. The body is transcoded only
- * for a sender whose token is right: no one else can spend this time.
+ * Checks the signature over the raw body and the static token, each only if it is configured. All
+ * secrets and tokens are compared in constant time, so the delay of the answer does not show how
+ * much of a secret matched. Transcoding costs time, so it needs a correct token.
  */
 export const createAuthenticate = ({
   secrets,
@@ -89,9 +98,9 @@ export const createAuthenticate = ({
   secrets?: ReadonlyMap<string, string> | undefined
   tokens?: ReadonlyMap<string, string> | undefined
 }): Authenticate => {
-  // A KeyObject once: createHmac with a raw key costs five times as much on Node 24.
+  // Creates each KeyObject once. On Node 24 `createHmac` with a raw key takes five times as long.
   const keys = secrets && [...secrets].map(([name, secret]) => ({ name, key: createSecretKey(Buffer.from(secret)) }))
-  // Digests have one length, as timingSafeEqual demands, and hide the token's.
+  // Digests have the same length, which `timingSafeEqual` needs. They also hide the token's length.
   const digests = tokens && [...tokens].map(([name, token]) => ({ name, digest: digest(token) }))
 
   const tokenName = (token: string | undefined): string | undefined => {

@@ -4,7 +4,10 @@ import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 const REASON = 'refused-by-kafka'
 const MAX_DETAIL_CHARACTERS = 200
 
-/** The record that keeps the bytes of one that Kafka refuses, without its key and headers: they may be what made it too large. */
+/**
+ * Creates the quarantine record for a record that Kafka refuses. It has no key and headers, because
+ * they may have made it too large.
+ */
 export const refusedRecord = ({ topic, value, timestamp }: OutgoingRecord, error: Error, quarantineTopic: string): OutgoingRecord => ({
   topic: quarantineTopic,
   key: null,

@@ -1,6 +1,9 @@
 import type { IncomingMessage } from 'node:http'
 
-/** Why a body was not received. `incomplete`: its sender closed the connection, or Node ended it for lack of time. */
+/**
+ * Reason why a body was not received. `incomplete`: the sender closed the connection, or the time
+ * limit ended it.
+ */
 export type BodyFailure = 'too-large' | 'too-many-bodies' | 'incomplete'
 
 export class BodyError extends Error {
@@ -19,17 +22,18 @@ interface Receiving {
 
 export interface ReceiveBodyOptions {
   readonly maxBodyBytes: number
-  /** Bytes of all bodies that are still arriving. */
+  /** Bytes of all incomplete bodies. */
   readonly maxBytesTogether: number
 }
 
 /**
- * Receives request bodies as bytes, within a bound for each and one for all together: nobody is authenticated yet, so anyone could fill the
- * memory. When the bodies together exceed the bound, the one that has not made progress for the longest time is given up. So stalled
- * bodies, however many, do not keep out a sender whose bodies arrive.
+ * Receives request bodies as bytes, with a limit for each and a limit for all together. No sender
+ * is authenticated yet, so otherwise anyone could fill the memory. If all bodies exceed their
+ * limit, the one without progress for the longest time is dropped. So stalled bodies do not block a
+ * sender whose bodies arrive.
  */
 export const createReceiveBody = ({ maxBodyBytes, maxBytesTogether }: ReceiveBodyOptions) => {
-  // In the order of their last progress.
+  // Sorted by the time of their last progress.
   const arriving = new Set<Receiving>()
   let bytesTogether = 0
 
@@ -52,9 +56,9 @@ export const createReceiveBody = ({ maxBodyBytes, maxBytesTogether }: ReceiveBod
       request.off('data', onData).off('end', onEnd).off('error', onClose).off('close', onClose)
       arriving.delete(receiving)
       bytesTogether -= receiving.bytes
-      // An error may still follow, when the connection is closed in the middle of the body.
+      // An error may follow if the connection closes in the middle of the body.
       if (error) request.on('error', () => undefined)
-      // Copied, since a chunk may be a view of a larger buffer.
+      // A copy, because a chunk may be a view of a larger buffer.
       if (error) done(error)
       else done(null, Buffer.concat(chunks, receiving.bytes))
       chunks.length = 0

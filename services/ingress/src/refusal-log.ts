@@ -3,7 +3,7 @@ import type { Refusal } from './app.ts'
 import { type Problem, problems } from './problem.ts'
 import type { Suspicion } from './webhook-route.ts'
 
-/** What to do, for problems that would cost the sender's events until somebody mends them. */
+/** Instructions for problems that cost events until a person fixes them. */
 const advice: Partial<Record<Problem, string>> = {
   unauthenticated: 'compare MYKAARMA_SIGNING_SECRETS and MYKAARMA_TOKENS with those of the sender',
   'forbidden-address': 'if this is the sender, add it to MYKAARMA_ALLOWED_ADDRESSES; behind a proxy, add the peer to TRUSTED_PROXIES',
@@ -19,7 +19,10 @@ const advice: Partial<Record<Problem, string>> = {
 const MAX_CHARACTERS = 200
 const cut = (text: string | undefined) => text?.slice(0, MAX_CHARACTERS)
 
-/** Logs refusals of requests that are probably the sender's: one line for each kind of problem in ten seconds. */
+/**
+ * Logs refused requests that are probably the sender's: one line for each kind of problem in ten
+ * seconds.
+ */
 export const createRefusalLog = (logger: Logger): ((refusal: Refusal) => void) => {
   const logs = new Map<Problem, (refusal: Refusal) => void>()
   return (refusal) => {

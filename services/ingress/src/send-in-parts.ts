@@ -1,15 +1,20 @@
-/** The way to Kafka: resolves when all records are stored; throws an error with `kind` 'refused' when one of them never will be. */
+/**
+ * Sends records to Kafka. Resolves when all are stored.
+ * @throws an error with `kind: 'refused'` if Kafka will never accept one of them.
+ */
 export type Send<R> = (records: readonly R[]) => Promise<void>
 
-/** Records that met the same end. A `refused` one stands alone. */
+/** Records with the same outcome. A `refused` record is alone in its part. */
 export type Part<R> =
   | { readonly end: 'stored'; readonly records: readonly R[] }
   | { readonly end: 'refused'; readonly record: R; readonly error: Error }
   | { readonly end: 'unavailable'; readonly records: readonly R[]; readonly error: Error }
 
 /**
- * Sends records in as few parts as Kafka takes them in. A broker refuses a batch as a whole, for one bad record or because all of them together exceed
- * max.message.bytes: it is halved until what is refused stands alone. Sent as it is again, such a batch would be refused for ever, and all behind it would wait.
+ * Sends records in as few parts as Kafka accepts. A broker refuses a whole batch because of one bad
+ * record, or because the batch exceeds `max.message.bytes`. So a refused batch is halved until the
+ * refused record is alone. Otherwise the same batch would be refused forever, and all later records
+ * would wait.
  */
 export async function* sendInParts<R>(send: Send<R>, records: readonly R[]): AsyncGenerator<Part<R>, void, void> {
   try {

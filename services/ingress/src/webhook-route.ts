@@ -10,14 +10,14 @@ import {
   type TopicNames,
 } from '@customer-stream/schemas'
 
-/** A record to be stored, before it is known when it was received. */
+/** A record to store, without its time of receipt. */
 export interface RoutedRecord {
   readonly topic: string
   readonly key: Buffer | null
   readonly headers: Readonly<Record<string, string>>
 }
 
-/** Where a body goes, and what its sender is told once it is stored there. */
+/** Destination of a body, and the answer after it is stored. */
 export interface Route {
   readonly record: RoutedRecord
   readonly answer: 'accepted' | { readonly problem: 'malformed-json' | 'unroutable'; readonly detail: string }
@@ -25,12 +25,15 @@ export interface Route {
   readonly suspicion?: Suspicion
 }
 
-/** An event that is valid, and yet will probably never be applied. */
+/** A valid event that will probably never be applied. */
 export interface Suspicion {
-  /** `old-timestamp`: any other event of the customer is newer. `type-spelling`: no customers event, but it nearly says so. */
+  /**
+   * `old-timestamp`: all other events of the customer are newer. `type-spelling`: the type is
+   * similar to a known one.
+   */
   readonly what: (typeof SUSPICIONS)[number]
   readonly eventId: string | undefined
-  /** The timestamp or the type. */
+  /** The suspicious timestamp or type. */
   readonly value: string
 }
 
@@ -41,7 +44,7 @@ export interface Delivered {
   readonly signature: string | undefined
   readonly traceparent: string | undefined
   readonly contentType: string | undefined
-  /** Charset that the signature has proved; undefined if it was over the bytes as they are. */
+  /** Charset that the signature proves. Undefined if the signature is over the raw bytes. */
   readonly encoding: string | undefined
 }
 
@@ -57,10 +60,16 @@ const comparable = (type: string): string => type.toLowerCase().replaceAll(/[\s_
 
 const text = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)
 
-/** With headers of at most 16 KiB this stays within the room that topics have beside the body: a longer key would be refused by Kafka for ever. */
+/**
+ * Key and headers (≤ 16 KiB) must fit into the bytes that topics allow beside the body. Otherwise
+ * Kafka refuses the record forever.
+ */
 const MAX_KEY_BYTES = 32 * 1024
 const fitsKey = (value: string): boolean => Buffer.byteLength(value) <= MAX_KEY_BYTES
-/** A key only says where a record lies, so that one without is better than none stored. */
+/**
+ * Returns the key, or null if it is too long. A key only selects the partition, so a record without
+ * a key is better than a lost one.
+ */
 const keyOf = (value: string | undefined): Buffer | null => (value === undefined || !fitsKey(value) ? null : Buffer.from(value))
 
 const rawKey = (event: CustomersEvent | OtherEvent): string | undefined =>
@@ -74,9 +83,9 @@ interface Unusable {
 
 const isMalformed = (reason: Unusable['reason']): boolean => reason === 'not-utf8' || reason === 'not-json'
 
-/** 2001-09-09 in milliseconds. A timestamp below it is probably in seconds. */
+/** 2001-09-09 in milliseconds. A smaller timestamp is probably in seconds. */
 const OLDEST_PLAUSIBLE_MS = 1e12
-/** Types that the vendor names, without case, blanks and hyphens. */
+/** Types of the vendor's documentation in lower case, without blanks and hyphens. */
 const knownTypes = new Map(['customers', ...Object.keys(otherPayloads)].map((type) => [comparable(type), type]))
 
 const suspicionOf = ({ type, envelope }: CustomersEvent | OtherEvent): Suspicion | undefined => {
@@ -87,14 +96,14 @@ const suspicionOf = ({ type, envelope }: CustomersEvent | OtherEvent): Suspicion
   return timestamp < OLDEST_PLAUSIBLE_MS ? { what: 'old-timestamp', eventId, value: String(timestamp) } : undefined
 }
 
-/** The content type that a reader of the record needs; undefined for the usual ones. */
+/** Returns the content type that a reader of the record needs. Undefined for the usual ones. */
 const contentTypeToKeep = ({ contentType, encoding }: Delivered): string | undefined => {
   const proved = encoding ?? declaredEncoding(contentType)
   if (proved !== declaredEncoding(contentType)) return proved === 'utf-8' ? undefined : `text/plain; charset=${proved}`
   return contentType === undefined || isUsual.test(contentType) ? undefined : contentType
 }
 
-/** The event in a body, and the content type by which it was read. */
+/** Parses a body. Returns the event, and the content type that was used. */
 const read = (body: Buffer, delivered: Delivered, fallback: string | undefined) => {
   const parseAs = (contentType: string | undefined) => ({ contentType, parsed: parseEvent(body, { contentType, exactNumbers: false }) })
   const first = parseAs(contentTypeToKeep(delivered))
@@ -118,12 +127,15 @@ const quarantine = ({ reason, detail, eventId }: Unusable, contentType: string |
   eventType: 'unusable',
 })
 
-/** Decides by content alone where an authentic body is stored: its own topic, or quarantine with a reason. Nothing authentic is thrown away. */
+/**
+ * Chooses the topic of an authentic body by its content alone. Unusable bodies go to quarantine
+ * with a reason.
+ */
 export const routeBody = (body: Buffer, delivered: Delivered, { topics, fallbackEncoding }: RouteOptions): Route => {
   const { contentType, parsed } = read(body, delivered, fallbackEncoding)
   if (!parsed.ok) return quarantine(parsed, contentType, topics)
   const event = parsed.value
-  // Without its key a customer's events would lose their partition.
+  // Without a key, a customer's events would go to different partitions.
   if (event.kind === 'customers' && !fitsKey(event.customerUuid)) {
     const detail = `customer.customerUuid has more than ${MAX_KEY_BYTES} bytes`
     return quarantine({ reason: 'customer-uuid-too-long', detail }, contentType, topics)

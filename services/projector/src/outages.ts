@@ -1,20 +1,25 @@
 import { type BackOff, type Logger, untilDone } from '@customer-stream/runtime'
 import type { ProjectorMetrics } from './metrics.ts'
 
-/** Retries `attempt` until it succeeds. `what` names the resource that it needs. Undefined if the signal aborts. */
+/**
+ * Retries `attempt` until it succeeds. `what` names the resource that it needs. Returns undefined
+ * if the signal aborts.
+ */
 export type Insist = <T>(what: string, signal: AbortSignal, attempt: () => Promise<T>) => Promise<{ readonly value: T } | undefined>
 
 export interface Outages {
   readonly insist: Insist
-  /** What is being waited for, undefined when all goes well. */
+  /** The resource that is missing. Undefined if there is no outage. */
   readonly waitingFor: string | undefined
-  /** For how long nothing has been waited for; 0 while something is. */
+  /** Milliseconds since the last outage ended. 0 during an outage. */
   undisturbedMs(): number
 }
 
-/** The one answer to every outage: skip nothing, log it, and retry with backoff until the work succeeds. */
+/**
+ * Handles all outages alike: skips nothing, logs, and retries with backoff until the work succeeds.
+ */
 export const createOutages = ({ metrics, logger, backOff }: { metrics: ProjectorMetrics; logger: Logger; backOff: BackOff }): Outages => {
-  // Partitions are handled side by side: one that gets through says nothing of the others.
+  // Partitions are handled in parallel, so the success of one does not end the outage of another.
   const waiting = new Map<symbol, string>()
   let undisturbedSince = performance.now()
   return {

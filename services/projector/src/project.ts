@@ -1,4 +1,4 @@
-/** What becomes of raw records, before Redis is asked. Pure: knows neither Kafka's client nor Redis'. */
+/** Converts raw records to customer hashes. Pure: it uses neither Kafka's client nor Redis'. */
 import {
   type CustomerHash,
   type CustomersEvent,
@@ -13,13 +13,13 @@ import {
   type Version,
 } from '@customer-stream/schemas'
 
-/** A raw record as Kafka holds it. `timestamp`: Unix milliseconds as text, when ingress received it. */
+/** A raw record of Kafka. `timestamp` is the time of receipt, Unix milliseconds as text. */
 export interface RawRecord {
   readonly offset: string
   readonly timestamp: string
   readonly key: Buffer | null
   readonly value: Buffer | null
-  /** As kafkajs gives them: a header that occurs more than once is an array. */
+  /** Headers in the form of kafkajs. A repeated header is an array. */
   readonly headers?: Readonly<Record<string, Buffer | string | (Buffer | string)[] | undefined>>
 }
 
@@ -31,20 +31,23 @@ export type QuarantineReason =
   | 'named-by-setting'
   | 'unreadable-batch'
 
-/** A record that can never be handled, and why. */
+/** A record that can never be applied, and the reason. */
 export interface Poison {
   readonly record: RawRecord
   readonly reason: QuarantineReason
   readonly detail: string
-  /** customerUuid or event id where one could be read. */
+  /** customerUuid or event id, if it could be read. */
   readonly id?: string
 }
 
 export interface Projected {
-  /** The newest event of each customer: at most one per customer. */
+  /** The newest event of each customer, at most one for each. */
   readonly newest: readonly CustomerHash[]
   readonly poison: readonly Poison[]
-  /** Events beaten by another of this batch, and those that equal it: they need not be sent to Redis. */
+  /**
+   * Events that are older than, or equal to, another event of this batch. They are not sent to
+   * Redis.
+   */
   readonly stale: number
   readonly duplicate: number
 }
@@ -54,12 +57,12 @@ export interface ProjectOptions {
   readonly partition: number
   readonly projection: number
   readonly maxFutureMs: number
-  /** Records that a person wants in quarantine, as `topic/partition/offset`. */
+  /** Records that an operator sends to quarantine, as `topic/partition/offset`. */
   readonly named: ReadonlySet<string>
   readonly now: number
 }
 
-/** A usable event that has not yet been compared with the others. */
+/** A usable event, not yet compared with the others. */
 interface Candidate {
   readonly record: RawRecord
   readonly event: CustomersEvent
@@ -99,7 +102,7 @@ const newestOfEach = (candidates: readonly Candidate[]) => {
     const kept = newest.get(customerUuid)
     const order = kept === undefined ? undefined : compareVersions(candidate.version, kept.version)
     if (order === undefined || order > 0) newest.set(customerUuid, candidate)
-    // Whichever of the two loses is the one that is counted here.
+    // The older of the two is counted here.
     if (order === 0) duplicate += 1
     else if (order !== undefined) stale += 1
   }
@@ -107,8 +110,9 @@ const newestOfEach = (candidates: readonly Candidate[]) => {
 }
 
 /**
- * Reduces records of one partition, in order, to what Redis must be told. Every record is counted in exactly one place of the result. Only the newest event of
- * a customer is turned into a hash; if that proves impossible it is poison, and the next newest takes its place.
+ * Reduces the records of one partition, in order, to the hashes that Redis needs. The result counts
+ * each record exactly once. Only the newest event of a customer becomes a hash. If that is
+ * impossible, it is poison, and the next newest event replaces it.
  */
 export const project = (
   records: readonly RawRecord[],

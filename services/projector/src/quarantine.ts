@@ -6,7 +6,7 @@ const MAX_DETAIL_CHARACTERS = 200
 
 type Send = (records: readonly OutgoingRecord[]) => Promise<void>
 
-/** Runs `instead` if the records are not stored for this reason. */
+/** Runs `instead` if `send` fails for this reason. */
 const orElse = async (sent: Promise<void>, kind: NotStoredError['kind'], instead: () => Promise<void>): Promise<void> => {
   try {
     await sent
@@ -21,16 +21,21 @@ const withoutDetail = (record: OutgoingRecord): OutgoingRecord => {
   return { ...record, key: null, headers }
 }
 
-/** Keeps the place of a record whose bytes Kafka refuses: the topic that it came from still has them. */
+/**
+ * Returns the record without its value, which Kafka refuses. Its headers name the original record,
+ * which still has the bytes.
+ */
 const pointerTo = (record: OutgoingRecord): OutgoingRecord => {
   const detail = 'Kafka refuses these bytes in quarantine; the headers say where the record is'
   return { ...record, key: null, value: null, headers: { ...record.headers, [QUARANTINE_HEADERS.detail]: detail } }
 }
 
 /**
- * Sends records to quarantine (dead-letter topic). A record that Kafka refuses is sent without its key and detail, which may make it too large, and at last
- * without its value: a record that could not be quarantined would hold up its partition forever. If the partition of a key is not available, any other will do,
- * since the order of quarantine means nothing. Each attempt takes the next one. Rejects if that is not available either.
+ * Sends records to quarantine (dead-letter topic). If Kafka refuses a record, it is sent without
+ * its key and detail, which may make it too large. The last attempt has no value. Otherwise the
+ * record would block its partition forever. If the partition of a key is not available, the next
+ * one is used, because the order in quarantine has no meaning. Rejects if that one is not available
+ * either.
  */
 export const sendToQuarantine = (send: Send, records: readonly OutgoingRecord[]): Promise<void> => {
   const sendEach = async (each: readonly OutgoingRecord[]) => {
@@ -43,7 +48,7 @@ export const sendToQuarantine = (send: Send, records: readonly OutgoingRecord[])
   return orElse(sendAll(records), 'unavailable', () => sendAll(records.map((record) => ({ ...record, anyPartition: true }))))
 }
 
-/** The record that keeps a poison record's bytes, says why it is there and where it came from. */
+/** Creates the quarantine record of a poison record: its bytes, the reason, and its origin. */
 export const quarantineRecord = (
   { record, reason, detail, id }: Poison,
   from: { topic: string; partition: number },
@@ -54,7 +59,7 @@ export const quarantineRecord = (
     topic: quarantineTopic,
     key: id === undefined ? record.key : Buffer.from(id),
     value: record.value,
-    // The time of receipt stays; the broker's own time of writing is of no use to who looks into it.
+    // The timestamp stays the time of receipt. The time of the copy does not help an operator.
     timestamp: Number(record.timestamp),
     headers: {
       [QUARANTINE_HEADERS.reason]: reason,
@@ -68,7 +73,10 @@ export const quarantineRecord = (
   }
 }
 
-/** The record that says which offsets were passed over because their batch cannot be decoded. It has no value: there are no bytes to keep. */
+/**
+ * Creates the quarantine record of a batch that cannot be decoded. It names the skipped offsets and
+ * has no value, because no bytes are known.
+ */
 export const unreadableRecord = (
   { offset, nextOffset, error }: UnreadableBatch,
   from: { topic: string; partition: number },

@@ -12,7 +12,7 @@ import {
   positionsKey,
 } from '@customer-stream/schemas'
 
-/** What became of one snapshot in Redis. */
+/** Outcome of one snapshot in Redis. */
 export type StoreOutcome = 'applied' | 'duplicate' | 'stale'
 
 export interface AppliedChunk {
@@ -22,11 +22,14 @@ export interface AppliedChunk {
 
 export interface Store {
   /**
-   * Writes the customers that are newer than the stored ones, then moves the position from `from` to `to`. The position moves only on a Redis that holds these
-   * customers: one that failed over or was restored in between leaves it, or rejects.
-   * @param customers at most one snapshot of each.
-   * @param oldest the oldest offset of the partition that Kafka has. A rebuild does not doubt hashes from records before it.
-   * @returns the outcome of each, and whether the position is `to` now. If it is elsewhere than `from`, nothing needs to have been written.
+   * Writes the customers that are newer than the stored ones, then moves the position from `from`
+   * to `to`. The position moves only in a Redis that has these customers. A Redis that failed over
+   * or was restored meanwhile does not move it.
+   * @param customers at most one snapshot of each customer.
+   * @param oldest the oldest offset of the partition in Kafka. A rebuild keeps hashes of older
+   *   records.
+   * @returns each outcome, and whether the position is `to` now. If it was not `from`, possibly
+   *   nothing was written.
    */
   applyChunk(
     customers: readonly CustomerHash[],
@@ -35,28 +38,32 @@ export interface Store {
     to: string,
     oldest?: string,
   ): Promise<AppliedChunk>
-  /** Position of a partition in the projection before this one, if it counts in the same topic. */
+  /** Position of a partition in the previous projection, if it belongs to the same topic. */
   previousPosition(partition: number): Promise<string | undefined>
-  /** The next offset to apply of each partition, undefined where Redis knows none. */
+  /** The next offset to apply, by partition. Undefined if Redis has none. */
   positions(partitions: readonly number[]): Promise<Map<number, string | undefined>>
-  /** Moves a position if it is where `from` says. @returns whether it now is `to`. */
+  /** Moves a position if it equals `from`. @returns whether it is `to` now. */
   movePosition(partition: number, from: string | undefined, to: string): Promise<boolean>
-  /** Positions as they are, without a change: the lowest of the copies. */
+  /** Reads positions. On Redis Cluster the lowest of the copies counts. */
   peekPositions(partitions: readonly number[]): Promise<ReadonlyMap<number, string | undefined>>
   /**
-   * Ties the positions to the topic that they count in. Positions of a topic that was deleted and created again are deleted.
-   * @returns the number of positions deleted.
+   * Stores the ids of cluster and topic beside the positions. If the topic was deleted and created
+   * again, deletes its old positions.
+   * @returns the number of deleted positions.
    * @throws OtherClusterError if they belong to another cluster and `startOver` is false.
    */
   claimPositions(identity: TopicIdentity, startOver: boolean): Promise<number>
-  /** Tells other projectors that this instance works on this Redis. Holds for a minute. */
+  /** Announces to other projectors that this instance uses this Redis. Valid for a minute. */
   announce(instance: string): Promise<void>
-  /** The given instances that work on this Redis. */
+  /** Returns those of the given instances that use this Redis. */
   announced(instances: readonly string[]): Promise<ReadonlySet<string>>
   ping(): Promise<void>
 }
 
-/** The positions in Redis count in another Kafka cluster. A person must decide, so nothing is applied. */
+/**
+ * The positions in Redis belong to another Kafka cluster. Nothing is applied until a person
+ * decides.
+ */
 export class OtherClusterError extends Error {
   override readonly name = 'OtherClusterError'
 }
@@ -68,16 +75,19 @@ const outcomes = new Map<number, StoreOutcome>([
 ])
 
 export interface Rights {
-  /** Commands that Redis does not allow on keys of the projector; empty if all is well. */
+  /** Commands that Redis denies on the projector's keys. Empty if it denies none. */
   deniedCommands(): Promise<string[]>
 }
 
 const ANNOUNCEMENT_MS = 60_000
 
-/** Ends the field of a token. The Lua scripts repeat it. No position's field ends like this. */
+/**
+ * Suffix of a token's field, also written in the Lua scripts. No field of a position has this
+ * suffix.
+ */
 const TOKEN_SUFFIX = '#token'
 
-/** Redis does nothing else during a call, some 20 µs for each customer. */
+/** Limit of one call. Redis does nothing else during a call, about 20 µs for each customer. */
 const CUSTOMERS_PER_CALL = 250
 
 const script = (name: string): string => readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
@@ -89,7 +99,7 @@ type Scripts = RedisClient & {
   claimPositions(key: string, topic: string, cluster: string, topicId: string, startOver: string): Promise<Claim>
 }
 
-/** An attempt that may simply be repeated: the position has not moved. */
+/** A failed attempt that may be repeated, because the position has not moved. */
 class LostChunkError extends Error {
   override readonly name = 'LostChunkError'
   constructor() {
@@ -107,17 +117,21 @@ export interface StoreOptions {
 
 const rank = (offset: string): bigint => (/^\d+$/.test(offset) ? BigInt(offset) : -1n)
 
-/** Undefined where one of them is missing. */
+/** Returns the lowest, or undefined if one of them is missing. */
 const lowest = (offsets: readonly (string | undefined)[]): string | undefined =>
   offsets.reduce((low, offset) => (low === undefined || offset === undefined ? undefined : rank(offset) < rank(low) ? offset : low))
 
-/** Ends when all have ended: a repetition must not pile up on calls that still hang. */
+/**
+ * Settles when all calls have settled. Otherwise a retry would add calls to those that still hang.
+ */
 const all = async <T>(calls: readonly Promise<T>[]): Promise<T[]> => {
   await Promise.allSettled(calls)
   return Promise.all(calls)
 }
 
-/** The projection in Redis. Every method rejects while Redis cannot do its work, and may then be called again with the same arguments. */
+/**
+ * Opens the projection in Redis. A method that rejects may be called again with the same arguments.
+ */
 export const createStore = (client: RedisClient, { keyPrefix, topic, projection }: StoreOptions): Store & Rights => {
   client.defineCommand('applySnapshots', { lua: script('apply-snapshots') })
   client.defineCommand('movePosition', { lua: script('move-position'), numberOfKeys: 1 })
@@ -130,7 +144,10 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   const fieldOf = (partition: number) => positionField(topic, partition)
   const memberKeyPrefix = `${keyPrefix}positions:member:`
 
-  /** One call of apply-snapshots.lua. `place`: its arguments 2 to 4. `position`: its arguments 5 to 8, only the first on a cluster. */
+  /**
+   * Calls apply-snapshots.lua. `place`: arguments 2 to 4. `position`: arguments 5 to 8; on Redis
+   * Cluster only the first.
+   */
   const applyAtOnce = async (
     customers: readonly CustomerHash[],
     place: readonly string[],
@@ -149,7 +166,8 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
     if (state === -1) throw new LostChunkError()
     const stored = customers.map((_, i) => {
       const outcome = outcomes.get(replies[i] ?? Number.NaN)
-      // Counting an unknown reply as done would move the position over an event that may not be stored.
+      // An unknown reply must not count as success. Otherwise the position would move past an event
+      // that is not stored.
       if (outcome === undefined) throw new Error(`apply-snapshots.lua replied ${String(replies[i])}`)
       return outcome
     })
@@ -158,8 +176,9 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   }
 
   /**
-   * In one call if possible. Otherwise each call leaves a token beside the position and the next demands it; the last one moves the position. A Redis that
-   * has the token also has the customers before it, because a replica and an append-only file lose nothing but the end.
+   * Uses one call if possible. Otherwise each call stores a token beside the position, the next
+   * call requires it, and the last call moves the position. A Redis with the token also has the
+   * earlier customers, because a replica or an append-only file can lose only its end.
    */
   const applyOnOne: Store['applyChunk'] = async (customers, partition, from, to, oldest = '0') => {
     const place = [`${fieldOf(partition)}/`, oldest, to]
@@ -180,13 +199,16 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   }
 
   /**
-   * A customer's slot is not the position's, so that no call can do both. Therefore: write the customers, leave a token beside each copy of the position, look
-   * whether the customers are still there, and let the move demand the token. A master that was replaced before the token lacks customers when we look; one
-   * that is replaced later has the customers, or lacks the token.
+   * On Redis Cluster a customer and a position have different slots, so no call can write both. The
+   * order is: write the customers, store a token beside each copy of the position, check that the
+   * customers are still there, move the position if the token is there. If a master is replaced
+   * before the token, the check finds customers missing. If it is replaced later, it has the
+   * customers or lacks the token.
    */
   const applyOnCluster: Store['applyChunk'] = async (customers, partition, from, to, oldest = '0') => {
     const field = fieldOf(partition)
-    // One by one: two customers hardly ever share a slot, and a call with two keys would have to wait while a slot moves (TRYAGAIN).
+    // One customer a call. Two customers rarely share a slot, and a call with two keys fails while
+    // a slot moves (TRYAGAIN).
     const applied = await all(customers.map((customer) => applyAtOnce([customer], [`${field}/`, oldest, to])))
     const token = randomUUID()
     await all(copies.map((key) => redis.hset(key, tokenField(field), token)))
@@ -201,7 +223,10 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
     return { moved: moved.every((reply) => reply === 1), stored: applied.flatMap(({ stored }) => stored) }
   }
 
-  /** A master that was set back has a lower position than the others: these follow it, since what is applied twice does no harm. */
+  /**
+   * Lowers all copies to the lowest one. A restored master has a lower position, and applying
+   * events twice is harmless.
+   */
   const level = async (partition: number, offsets: readonly (string | undefined)[]): Promise<string | undefined> => {
     const low = lowest(offsets)
     if (low === undefined) return undefined
@@ -270,7 +295,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
       const keys = [customerKey('customer-stream-check', keyPrefix), `${keyPrefix}positions:check`]
       return [...new Set((await all(keys.map((key) => redis.checkRights(key)))).flat())]
     },
-    // Not PING: this asks every master, and in each its part of the projection.
+    // Unlike PING, this asks each master for its part of the projection.
     ping: async () => {
       await all(copies.map((key) => redis.exists(key)))
     },
