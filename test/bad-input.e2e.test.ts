@@ -22,7 +22,7 @@ const post = async (body: string | Buffer) => {
   const answer = await pipeline.post(ingress, body)
   return { status: answer.status, body: (await answer.json()) as { type?: string; status?: unknown } }
 }
-/** Writes a request byte by byte as given, and reads the answer. */
+/** Writes a raw request and reads the answer. */
 const raw = (request: string, to = ingress): Promise<string> =>
   new Promise((resolve, reject) => {
     const { hostname, port } = new URL(to.url)
@@ -130,7 +130,7 @@ describe('a stranger', () => {
     [413, keptAlive('POST /webhooks/mykaarma', 'x'.repeat(2_000_000))],
     [200, keptAlive('GET /healthz')],
   ])('keeps no connection after the answer %i', async (status, request) => {
-    // Resolves when the service has closed the connection.
+    // Resolves when the service closes the connection.
     expect(await raw(request)).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
   })
 
@@ -166,7 +166,7 @@ it('counts a body whose sender hangs up once', async () => {
     () => ingress.metric('ingress_answers_total', { answer: 'incomplete' }),
     (incomplete) => incomplete === 10,
   )
-  // A later request: by then all that belongs to the earlier ones has happened.
+  // After the answer to this later request, the effects of the earlier ones are visible.
   expect(await raw(head([], ''))).toMatch(/^HTTP\/1.1 401 /)
   expect(await count()).toBe(before + 11)
 })
@@ -215,7 +215,7 @@ it('holds no more connections than it may', async () => {
   const { hostname, port } = new URL(small.url)
   const held = [1, 2].map(() => connect(Number(port), hostname))
   await Promise.all(held.map((socket) => once(socket, 'connect')))
-  // Turned away is closed, or reset, without a word.
+  // The service closes or resets a refused connection without an answer.
   expect(await raw(head([], ''), small).catch(() => '')).toBe('')
   expect(await small.metric('ingress_connections_dropped_total')).toBe(1)
   for (const socket of held) socket.destroy()
@@ -232,12 +232,12 @@ describe.concurrent('a connection is given up, and its place is free again,', ()
     ['says nothing', '', {}],
     ['stalls in its headers', started, {}],
     ['stalls in its body', `${started}content-length: 100\r\n\r\nhalf`, {}],
-    // More answers than the buffers between hold.
+    // More answers than the buffers of both sockets can hold.
     ['reads no answer', 'GET / HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(30_000), { KEEP_ALIVE_TIMEOUT_MS: '1000' }],
   ])('though the client that %s does not close its side', async (_, text, env) => {
     const small = await pipeline.start('ingress', { MAX_CONNECTIONS: '1', REQUEST_TIMEOUT_MS: '1000', ...env })
     const { hostname, port } = new URL(small.url)
-    // Nothing is read, so not even the end of the other side is noticed.
+    // The client reads nothing, so it does not notice the end of the connection.
     const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: true }).pause()
     socket.on('error', () => undefined)
     await once(socket, 'connect')
@@ -260,7 +260,7 @@ it('serves while it stops what had begun to arrive before', async () => {
   const socket = connect(Number(port), hostname)
   const answer = text(socket)
   socket.write(request.slice(0, 30))
-  // A later one that is answered: by then the first has been seen.
+  // After the answer to this later request, the service has seen the first one.
   expect((await pipeline.post(stopping, body)).status).toBe(202)
   stopping.signal('SIGTERM')
   await waitUntil(
@@ -285,7 +285,7 @@ it('answers while it stops without Kafka what arrives too late for a deadline of
   const [early, late] = [connect(Number(port), hostname), connect(Number(port), hostname)]
   const answers = [text(early), text(late)]
   late.write(request.slice(0, 30))
-  // One that is answered: by then the first has been seen.
+  // After the answer to this request, the service has seen the first one.
   expect(await raw(head([], ''), stopping)).toMatch(/^HTTP\/1.1 401 /)
   early.write(request)
   await waitUntil(
@@ -294,7 +294,8 @@ it('answers while it stops without Kafka what arrives too late for a deadline of
     (records) => records === 1,
   )
   stopping.signal('SIGTERM')
-  // Its deadline, after which the second would have another whole one.
+  // The deadline of the first request. Otherwise the second request would get a complete deadline
+  // after it.
   expect(await answers[0]).toMatch(/^HTTP\/1.1 503 /)
   late.write(request.slice(30))
   expect(await answers[1]).toMatch(/^HTTP\/1.1 503 /)

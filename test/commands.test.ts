@@ -22,7 +22,7 @@ interface Ended {
   readonly stderr: string
 }
 
-/** Runs a script of package.json as npm does, without npm. */
+/** Runs a script of package.json like npm, but without npm. */
 const run = (name: string, option: string): Promise<Ended> =>
   new Promise((resolve) => {
     const [, ...args] = (scripts[name] ?? '').split(' ')

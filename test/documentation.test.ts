@@ -19,7 +19,7 @@ const pages = [
 ]
 const read = (page: string) => readFileSync(join(root, page), 'utf8')
 const withoutCode = (markdown: string) => markdown.replace(/```.*?```/gs, '')
-/** As GitHub makes them. */
+/** Converts a heading to its anchor, like GitHub. */
 const anchorsOf = (markdown: string) =>
   [...withoutCode(markdown).matchAll(/^#+ (.+)$/gm)].map(([, title = '']) =>
     title
@@ -62,7 +62,7 @@ it('each metric of the documents exists', () => {
 
 it('each counter is there from the start', async () => {
   for (const registry of Object.values(openRegistries())) {
-    // The names of secrets and tokens are known to a running service only.
+    // Only a running service knows the names of its secrets and tokens.
     const absent = (await registry.getMetricsAsJSON()).filter(({ type, values }) => String(type) === 'counter' && values.length === 0)
     expect(absent.map(({ name }) => name).filter((name) => name !== 'ingress_authenticated_total')).toEqual([])
   }

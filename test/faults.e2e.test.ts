@@ -7,7 +7,8 @@ import { pressureFaults } from './faults/pressure-faults.ts'
 import { redisFaults } from './faults/redis-faults.ts'
 import { serviceFaults } from './faults/service-faults.ts'
 
-// FAULTS=full is what `npm run test:faults` sets: the same rows, with faults that last longer. FAULT_SEED repeats what the senders send.
+// `npm run test:faults` sets FAULTS=full: the same scenarios with longer faults. FAULT_SEED repeats
+// the events of a run.
 const scale = process.env.FAULTS === 'full' ? 1 : 0.1
 const seed = Number(process.env.FAULT_SEED ?? randomInt(2 ** 31))
 

@@ -45,8 +45,9 @@ it('a leader that hangs holds up an ingress no longer than the cluster needs to 
     const { topics } = await pipeline.admin.fetchTopicMetadata({ topics: [pipeline.topics.customers] })
     const leader = cluster.brokers.find(({ id }) => id === topics[0]?.partitions[0]?.leader)
     await leader?.freeze()
-    // The cluster takes 6 s, and where the leader was its controller too, it elects another of those first: more than 20 s were seen beside other load. kafkajs by
-    // itself goes on writing to the old leader for minutes, and waits 30 s for each reply of his. The last try may take another 4 s.
+    // The cluster needs 6 s. If the leader was also the controller, it first elects a new
+    // controller: more than 20 s under other load. kafkajs alone writes to the old leader for
+    // minutes and waits 30 s for each answer. The last attempt may take another 4 s.
     await waitUntil('the new leader stores', post, (status) => status === 202, { timeoutMs: 25_000 })
     await leader?.thaw()
   } finally {
@@ -65,7 +66,7 @@ it.each([
     const [broken] = cluster.brokers
     const ended: ClusterBroker[] = []
     try {
-      // No replica elsewhere, so that none can be elected.
+      // There is no other replica, so no leader can be elected.
       const start = (env = {}) => pipeline.start('ingress', { KAFKA_REPLICATION_FACTOR: '1', ...env })
       const startProjector = () => pipeline.start('projector', { KAFKA_REPLICATION_FACTOR: '1', CONSUMER_SESSION_TIMEOUT_MS: '6000' })
       const [ingress, projector] = await Promise.all([start(), startProjector()])
@@ -80,7 +81,10 @@ it.each([
       const customers = Array.from({ length: 100 }, (_, i) => `c${i}`)
       const others = customers.filter((customerUuid) => !isLost(customerUuid))
       let timestamp = 0
-      /** An event of each customer, all at once. @returns the answers by whether the customer's partition is one of the lost. */
+      /**
+       * Sends an event of each customer at once. @returns the answers for the lost partitions and
+       * for the others.
+       */
       const burst = async (to: typeof ingress) => {
         timestamp += 1
         const answers = customers.map(async (customerUuid) => {
@@ -156,7 +160,7 @@ it('a bootstrap broker that hangs before anything was sent does not keep an ingr
   try {
     const ingress = await pipeline.start('ingress', { KAFKA_BROKERS: cluster.proxiedBrokers.join(','), KAFKA_REPLICATION_FACTOR: '3' })
     await ingress.untilReady()
-    // It still leads its partitions, and connections to it come up.
+    // The broker still leads its partitions and accepts connections.
     first!.network.set('stalled')
     const post = async (body: string) => (await pipeline.post(ingress, body)).status
     const bodies = (kind: 'customer' | 'appointment') =>
@@ -177,7 +181,10 @@ it('a bootstrap broker that hangs before anything was sent does not keep an ingr
 })
 
 describe('slow partitions delay nobody else', () => {
-  /** Posts an event of each customer now and then. @returns the answers to customers of slow partitions and of the others. */
+  /**
+   * Sends events of each customer from time to time. @returns the answers for slow partitions and
+   * for the others.
+   */
   const load = async (
     post: (customerUuid: string) => Promise<number>,
     { seconds, perSecond, isSlow }: { seconds: number; perSecond: number; isSlow: (customerUuid: string) => boolean },
@@ -246,7 +253,8 @@ describe('slow partitions delay nobody else', () => {
       const isSlow = (customerUuid: string) => slow.has(partitionOf(Buffer.from(customerUuid), 12))
       const post = async (customerUuid: string) => (await pipeline.post(ingress, makeCustomersEvent({ customerUuid }).body)).status
       expect(await load(post, { seconds: 1, perSecond: 50, isSlow })).toMatchObject({ others: new Map([[202, expect.any(Number)]]) })
-      // As long as it counts as in sync, some three seconds, nothing is acknowledged without it.
+      // Nothing is acknowledged without this follower while it counts as in sync, about three
+      // seconds.
       await hanging!.freeze()
       const { slow: ofSlow, others } = await load(post, { seconds: 4, perSecond: 50, isSlow })
       expect([...others.keys()]).toEqual([202])

@@ -5,7 +5,7 @@ import { waitUntil } from '@customer-stream/testing'
 import { expect, it, onTestFinished } from 'vitest'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-// A Kafka that does not answer is no obstacle to starting and stopping.
+// A service starts and stops also if Kafka does not answer.
 const settings = {
   KAFKA_BROKERS: '127.0.0.1:1',
   REDIS_URL: 'redis://127.0.0.1:1',
@@ -15,12 +15,12 @@ const settings = {
   ADMIN_PORT: '0',
 }
 
-/** Ends whatever a failed test has left behind. */
+/** Ends the processes of a failed test. */
 const killGroup = (pid: number | undefined) => {
   try {
     if (pid !== undefined) process.kill(-pid, 'SIGKILL')
   } catch {
-    // All have ended.
+    // All processes have ended.
   }
 }
 
@@ -35,7 +35,7 @@ it.each(['ingress', 'projector'])('`npm start` of the %s stops on SIGTERM and le
   npm.stdout.on('data', (chunk) => {
     log += chunk
   })
-  // The service writes to the same pipe, which ends when the last process that holds it has ended.
+  // The service writes to the same pipe. The pipe ends with the last process that has it open.
   const ended = once(npm, 'close')
   await waitUntil(
     'the service listens',

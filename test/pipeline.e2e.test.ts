@@ -47,7 +47,7 @@ describe('the pipeline', () => {
     expect(progress.dropped).toBeGreaterThan(0)
     const verdict = await pipeline.verify(ledgerPath)
     expect(verdict).toMatchObject({ ...sound, promisedEvents: 4000, records: { unusable: 0 } })
-    // Every record met exactly one outcome.
+    // Each record has exactly one outcome.
     expect(await projector.metric('projector_events_total')).toBe(verdict.records.customers)
     expect(await projector.metric('projector_rewinds_total')).toBe(0)
   })
@@ -113,7 +113,7 @@ describe('the pipeline', () => {
     expect(await ingress.end()).toBe(0)
     stopped.abort()
     const progress = await sending
-    // Nobody was turned away: what was under way was answered before the port closed.
+    // No request was refused: requests in flight were answered before the port closed.
     expect(progress.statuses).toEqual({ 202: progress.promises })
     expect(await pipeline.verify(ledgerPath)).toMatchObject(sound)
   })

@@ -87,12 +87,12 @@ describe('a projector on Redis Cluster', () => {
   })
 
   it('follows slots that move to other masters, without waiting', async () => {
-    // However long the slots take.
+    // Load continues while the slots move.
     const moved = new AbortController()
     const { run, ledgerPath } = simulation(100_000, 600, moved.signal)
     const sending = run.run()
     await applied(300)
-    // Every slot of a customer whom the first master has by now, and the first slot of all: there is a copy of the positions.
+    // All slots of customers on the first master, and slot 0, which has a copy of the positions.
     const [from] = cluster.masters
     if (!from) throw new Error('there is no master')
     const slots = new Set([0])

@@ -12,7 +12,8 @@ import { beforeAll, expect, inject, it } from 'vitest'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const run = promisify(execFile)
 
-// An empty project of another team, with the schema package as it is published and the sample of its README.
+// An empty project like another team's: the published form of the schema package, and the sample of
+// its README.
 const folder = mkdtempSync(join(tmpdir(), 'subscriber-'))
 beforeAll(async () => {
   await run('npm', ['pack', '--silent', '--workspace', '@customer-stream/schemas', '--pack-destination', folder], { cwd: root })
@@ -87,7 +88,7 @@ it('the sample of the schema package keeps the newest state over a restart, and 
       }
     }
 
-    // Of one key, so that the marker comes last.
+    // The same key, so the marker comes last.
     const late = Date.now() + 2 * 24 * 60 * 60 * 1000
     const foreign = [null, 'no json', '{"type":"appointments","id":"a"}', makeCustomersEvent({ customerUuid: 'c', timestamp: late }).body]
     const send = (...values: (string | null)[]) => producer.send({ topic, messages: values.map((value) => ({ key: 'c', value })) })
@@ -101,14 +102,14 @@ it('the sample of the schema package keeps the newest state over a restart, and 
     process.kill(await before.pid, 'SIGTERM')
     expect(await before.ended).toBe(0)
 
-    // After a restart only the older event comes.
+    // After the restart only the older event arrives.
     await post('c', 1, 'Older')
     await send(marker('second'))
     const after = start()
     await untilSeen('second')
     expect(firstNames()).toEqual({ c: 'Renée', first: 'marker', second: 'marker' })
 
-    // kafkajs cannot read zstd without a codec, and gives up.
+    // kafkajs cannot read zstd without a codec, and stops.
     const zstd = [{ name: 'compression.type', value: 'zstd' }]
     await pipeline.admin.alterConfigs({ validateOnly: false, resources: [{ type: 2, name: topic, configEntries: zstd }] })
     await send(marker('third'))

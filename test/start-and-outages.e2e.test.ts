@@ -260,16 +260,17 @@ describe('a broken topic', () => {
   it('of quarantine does not stop the customers', async () => {
     const ingress = await pipeline.start('ingress', { ACCEPT_DEADLINE_MS: '2000' })
     await ingress.untilReady()
-    // What kafkajs has never sent to, it does not ask about.
+    // kafkajs asks for metadata only of topics that it has written to.
     expect((await post(ingress, 'not json')).status).toBe(400)
     await pipeline.admin.deleteTopics({ topics: [pipeline.topics.quarantine] })
-    // A broker may take records for a topic until word of its deletion has reached it.
+    // A broker may accept records for a deleted topic until it learns of the deletion.
     await waitUntil(
       'nothing can be put into quarantine any more',
       async () => (await post(ingress, 'not json')).status,
       (status) => status === 503,
     )
-    // For longer than metadata lasts, and always with a record for quarantine under way: kafkajs gives up on all topics of a client then.
+    // Longer than the age of metadata, and with records for quarantine in flight. Then kafkajs
+    // fails for all topics of a client.
     for (let i = 0; i < 2; i++) {
       const unusable = post(ingress, 'not json')
       for (let j = 0; j < 10; j++) expect((await post(ingress)).status).toBe(202)

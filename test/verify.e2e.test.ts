@@ -16,7 +16,7 @@ let pipeline: Pipeline
 let ingress: ServiceProcess
 let projector: ServiceProcess
 let middle: string
-/** What Kafka holds up to `middle`, and in all: a record may be there twice. */
+/** Numbers of records in Kafka, up to `middle` and in all. A record may be there twice. */
 let storedFirst: number
 let stored: number
 beforeAll(async () => {
@@ -68,7 +68,7 @@ const verify = async (...args: string[]) => {
   }
 }
 
-/** What Kafka holds that is this pipeline's own, or tells of reading it: other tests use the same brokers. */
+/** Topics and groups in Kafka that belong to this pipeline. Other tests use the same brokers. */
 const traces = async () => {
   const { admin, topics } = pipeline
   const prefix = topics.customers.replace('customers.raw', '')
@@ -225,7 +225,7 @@ it('misses an unusable record in quarantine, however it got lost there', async (
   expect(stdout).toMatch(/of these unusable +1 {2}too-far-in-future 1/)
   expect(stdout).toMatch(/not in quarantine: record \S+customers\.raw\/\d+\/\d+/)
   expect(code).toBe(1)
-  // A retention of quarantine may have deleted it.
+  // Retention of quarantine may have deleted the copy.
   const retention = [{ name: 'retention.ms', value: '1' }]
   await admin.alterConfigs({ validateOnly: false, resources: [{ type: 2, name: topics.quarantine, configEntries: retention }] })
   await waitUntil(
@@ -248,7 +248,7 @@ it('names what differs, by id and with the reason, and exits with 1', async () =
 })
 
 it('leaves its group when it is interrupted', async () => {
-  // Behind for good, so that it cannot end before the signal comes.
+  // The projector is behind forever, so the command cannot end before the signal.
   await projector.end()
   expect((await pipeline.post(ingress, makeCustomersEvent().body)).status).toBe(202)
   const before = await traces()

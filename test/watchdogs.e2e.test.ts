@@ -12,20 +12,21 @@ beforeAll(async () => {
 })
 afterAll(() => pipeline.close())
 
-/** Loaded into the projector before its own code: all that kafkajs fetches from then on. */
+/** Loaded into the projector before its own code. Replaces all later fetches of kafkajs. */
 const fetching = (how: string) => {
   const script = `import { createRequire } from 'node:module'
 createRequire(${JSON.stringify(import.meta.url)})('kafkajs/src/consumer/consumerGroup').prototype.fetch = ${how}`
   return {
     NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(script)}`,
     CONSUMER_SESSION_TIMEOUT_MS: '6000',
-    // Such a consumer cannot be stopped in order either.
+    // Such a consumer cannot be stopped in the normal way.
     SHUTDOWN_DEADLINE_MS: '1000',
   }
 }
 const lastWords = async (projector: ServiceProcess) => ({ code: await projector.ended, said: await readFile(projector.logFile, 'utf8') })
 
-// The consumer of kafkajs can stop while its process lives; whoever supervises the process sees only its end.
+// A consumer of kafkajs can stop while its process lives. A supervisor notices only the end of the
+// process.
 describe.concurrent('a projector ends, to be started anew,', () => {
   it('when its consumer shows no sign of life although Kafka answers', { timeout: 40_000 }, async () => {
     const projector = await pipeline.start('projector', { ...fetching('() => new Promise(() => {})'), CONSUMER_GROUP_ID: 'silent' })

@@ -8,7 +8,7 @@ const partitionsOf = async ({ pipeline }: Arena) => {
   return topics[0]?.partitions ?? []
 }
 
-/** The broker that leads the most partitions of the customers topic. */
+/** Returns the broker that leads the most partitions of the customers topic. */
 const leadingBroker = async (arena: Arena): Promise<ClusterBroker> => {
   const leaders = Map.groupBy(await partitionsOf(arena), ({ leader }) => leader)
   const led = ({ id }: ClusterBroker) => leaders.get(id)?.length ?? 0
@@ -19,7 +19,10 @@ const reassign = async ({ pipeline }: Arena, partitionAssignment: { partition: n
   await pipeline.admin.alterPartitionReassignments({ topics: [{ topic: pipeline.topics.customers, partitionAssignment }] })
 }
 
-/** Gives every partition another leader, by taking it from its old one: a mere change of order would change leaders only at Kafka's leisure. Then all three have it again. */
+/**
+ * Moves the leadership of each partition. It removes the replica of the old leader, because Kafka
+ * applies a new order of replicas only later. Then it adds the replica again.
+ */
 const moveLeadership = async (arena: Arena): Promise<void> => {
   const before = await partitionsOf(arena)
   await reassign(
@@ -49,7 +52,7 @@ const untilReplicated = async (arena: Arena): Promise<void> => {
   )
 }
 
-/** All of them in the full suite. */
+/** Kinds of network faults. The full suite uses all of them. */
 const some = ({ cluster: { brokers } }: Arena, scale: number, random: Random): readonly ClusterBroker[] =>
   scale < 1 ? [random.pick(brokers)] : brokers
 
@@ -101,7 +104,7 @@ export const brokerFaults: readonly Fault[] = [
       const { ingresses } = arena
       const accepted = () => sumOver(ingresses, 'ingress_answers_total', { answer: 'accepted' })
       await Promise.all([first?.kill(), second?.kill()])
-      // What had been stored by all is still being answered.
+      // Records that all replicas have stored are still being acknowledged.
       await lasting(1000)
       const promised = await accepted()
       const { timedOut } = arena.unanswered()

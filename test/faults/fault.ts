@@ -2,22 +2,24 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Random } from '@customer-stream/simulator'
 import { type Arena, type ArenaOptions, type KafkaCluster, type ManagedService, openArena, waitUntil } from '@customer-stream/testing'
 
-/** One row of the fault suite: what is done to the pipeline under load. */
+/** One scenario of the fault suite: a fault in a pipeline under load. */
 export interface Fault {
   readonly name: string
   readonly how: string
   readonly options?: Omit<ArenaOptions, 'seed'>
   /**
-   * Injects the fault and ends it. Throws when something that must hold meanwhile does not.
-   * @param scale 1 in the full suite, less in the short form: durations that need not be long are multiplied by it.
-   * @param random chooses what is hit, where not all is.
+   * Injects the fault and ends it.
+   * @param scale 1 in the full suite, less in the short form. A factor for durations that need not
+   *   be long.
+   * @param random chooses the target, if the fault does not hit all of them.
+   * @throws an error if a property does not hold during the fault.
    */
   inject(arena: Arena, scale: number, random: Random): Promise<void>
 }
 
 export interface FaultResult {
   readonly fault: string
-  /** Distinct events that the senders made, and what became of them. */
+  /** Distinct events of the senders, and their outcomes. */
   readonly made: number
   readonly promised: number
   readonly lost: number
@@ -26,14 +28,19 @@ export interface FaultResult {
   readonly records: number
   readonly missing: number
   readonly wrong: number
-  /** What does not add up, in words. */
+  /** Sentences about numbers that do not add up. */
   readonly imbalances: readonly string[]
-  /** From the end of the fault until all services are ready and the projectors less than a second of load behind. */
+  /**
+   * Time from the end of the fault until all services are ready and the lag is less than a second
+   * of load.
+   */
   readonly recoverySeconds: number
   readonly worstLag: number
 }
 
-/** A row that ended without a result: what must hold meanwhile did not, or there was no recovery. */
+/**
+ * A scenario without a result: a property did not hold during the fault, or there was no recovery.
+ */
 export interface FailedRow {
   readonly fault: string
   readonly failed: true
@@ -41,15 +48,17 @@ export interface FailedRow {
 
 export const isSoundResult = ({ missing, wrong, imbalances }: FaultResult): boolean => missing + wrong + imbalances.length === 0
 
-/** For faults that must last: the time is what is injected, not what is waited for. */
+/**
+ * Waits for the duration of a fault. The time is part of the fault and not a wait for an effect.
+ */
 export const lasting = (ms: number): Promise<void> => sleep(ms)
 
-/** What both senders make in a second, where a row asks for no more: projectors less far behind than this keep up. */
+/** Events that both senders make in a second, by default. Projectors with a smaller lag keep up. */
 const SECOND_OF_LOAD = 500
 
 /**
- * Samples the lag from now on. While Redis is away its last known positions still tell how far behind it is; recovered is only what Redis itself says, asked
- * after the services were ready.
+ * Samples the lag. While Redis is away, its last known positions are used. Recovery counts only if
+ * Redis answers after the services were ready.
  */
 const watchLag = ({ positions, pipeline: { admin, topics } }: Arena) => {
   let worst = 0
@@ -66,13 +75,13 @@ const watchLag = ({ positions, pipeline: { admin, topics } }: Arena) => {
     worst = Math.max(worst, lag)
     if (wasReady && stored !== undefined && lag < SECOND_OF_LOAD) recoveredAt ??= performance.now()
   }
-  // While Kafka is away there is nothing to sample.
+  // Kafka may be away, and then there is no sample.
   const timer = setInterval(() => sample().catch(() => undefined), 250)
   return {
     servicesAreReady: () => {
       isReady = true
     },
-    /** When the projectors first kept up again; undefined if that was not seen. */
+    /** Time when the projectors kept up again. Undefined if they did not. */
     recoveredAt: () => recoveredAt,
     stop: () => {
       clearInterval(timer)
@@ -88,8 +97,9 @@ export const sumOver = async (
 ): Promise<number> => (await Promise.all(services.map(({ process }) => process.metric(metric, labels)))).reduce((a, b) => a + b, 0)
 
 /**
- * Outcomes and records from here on. Each outcome is counted right after its position has moved, so that what moves after the positions were read is counted
- * after the counters were read. Counters end with their process: where all have lived, the account goes back to the beginning of the row.
+ * Counts outcomes and records. An outcome is counted after its position has moved. Therefore
+ * counters are read before positions at the start, and after them at the end. Counters end with
+ * their process. If all processes lived, the count includes the whole scenario.
  */
 const beginOutcomes = async ({ projectors, lived, positions }: Arena) => {
   const count = () => sumOver(projectors, 'projector_events_total')
@@ -117,7 +127,7 @@ const addUp = async (arena: Arena, outcomes: Awaited<ReturnType<typeof beginOutc
   })
 }
 
-/** Load, fault, end of the fault, recovery without a hand, verdict. */
+/** Runs a scenario: load, fault, end of the fault, recovery without a person, verdict. */
 export const runFault = async (
   cluster: KafkaCluster,
   fault: Fault,
@@ -134,7 +144,7 @@ export const runFault = async (
     const outcomes = await beginOutcomes(arena)
     await arena.untilPromised(200)
     await arena.stopLoad()
-    // A record whose request was answered with 503 may still land: only then is it known what there is.
+    // A record whose request got 503 may still be stored. The comparison starts after that.
     await waitUntil(
       'the ingresses hold nothing more',
       async () => [await sumOver(arena.ingresses, 'ingress_queue_records'), await sumOver(arena.ingresses, 'ingress_spool_bytes')],

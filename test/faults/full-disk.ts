@@ -1,8 +1,9 @@
 /**
- * Loaded into a service before its own code. While a file called `disk-is-full` lies beside SPOOL_DIR, each write through a FileHandle
- * fails as on a full disk. A write that makes the file longer gets half of its bytes down before it fails. A few bytes in the midst of
- * a file are written whole or not at all: a file system copies whole blocks.
- * A limit of the kernel's own (prlimit, a small file system) would need root or Linux to be lifted again.
+ * Loaded into a service before its own code. While a file called `disk-is-full` lies beside
+ * SPOOL_DIR, each write through a FileHandle fails as on a full disk. A write that makes the file
+ * longer stores half of its bytes before it fails. A write inside the file stores nothing, because
+ * file systems write whole blocks. A limit of the kernel (prlimit, a small file system) would need
+ * root or Linux.
  */
 import { existsSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'

@@ -1,6 +1,7 @@
-// Loaded into a projector before its own code. INTERRUPTED="<script> <signal>" sends the process this signal when it calls that
-// script of Redis. SIGKILL comes at the first call, after the call was handed to the kernel: Redis runs it, and nobody hears the
-// reply. SIGSTOP comes just before the first call after SIGWINCH, a signal that no one else listens to.
+// Loaded into a projector before its own code. INTERRUPTED="<script> <signal>" sends the process
+// this signal when it calls that Lua script. SIGKILL comes at the first call, after the kernel has
+// the bytes: Redis runs the script, and no one reads the answer. SIGSTOP comes before the first
+// call after SIGWINCH, a signal that no one else uses.
 import { hash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { Socket } from 'node:net'
@@ -8,7 +9,7 @@ import { Socket } from 'node:net'
 const { env } = process
 const [script, signal] = (env.INTERRUPTED ?? '').split(' ') as [string, NodeJS.Signals]
 const text = readFileSync(new URL(`../../services/projector/src/lua/${script}.lua`, import.meta.url), 'utf8')
-// It is called by its text once, and by its SHA-1 from then on.
+// The first call sends the script's text. Later calls send its SHA-1.
 const names = [text, hash('sha1', text)]
 let armed = signal === 'SIGKILL'
 process.on('SIGWINCH', () => {

@@ -1,4 +1,5 @@
-// Loaded into a service before its own code: until SIGCONT its wall clock jumps an hour ahead, back, an hour behind, and back, every 300 ms.
+// Loaded into a service before its own code. Until SIGCONT its wall clock jumps every 300 ms: an
+// hour ahead, back, an hour behind, back.
 const HOUR_MS = 3_600_000
 const jumps = [HOUR_MS, 0, -HOUR_MS, 0]
 const realNow = Date.now.bind(Date)

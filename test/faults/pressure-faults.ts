@@ -6,7 +6,7 @@ import { type Fault, sumOver } from './fault.ts'
 
 const fullDisk = `--import ${new URL('./full-disk.ts', import.meta.url).href}`
 
-/** Sends until the answer is 503, which must say when to come again. */
+/** Sends until the answer is 503, which must have Retry-After. */
 const untilToldToComeAgain = async ({ ingresses, post }: Arena) => {
   await Promise.all(
     ingresses.map(async (ingress) => {
@@ -24,7 +24,10 @@ const untilToldToComeAgain = async ({ ingresses, post }: Arena) => {
 const FILLER = 'x'.repeat(20_000)
 const BURST = 100
 
-/** More at once than each ingress may hold: everyone must be told to come again, in the time that the sender waits. */
+/**
+ * Sends more requests at once than each ingress can buffer. Each must get 503 within the time that
+ * the sender waits.
+ */
 export const burst = async ({ ingresses, post }: Arena) => {
   const told = async (ingress: ManagedService, event: MadeEvent) => {
     const startedAt = performance.now()
@@ -37,11 +40,11 @@ export const burst = async ({ ingresses, post }: Arena) => {
   await Promise.all(ingresses.flatMap((ingress, i) => events.slice(i * BURST, (i + 1) * BURST).map((event) => told(ingress, event))))
 }
 
-/** Settings under which a burst does not fit into the queue of a topic. */
+/** Settings with a queue that is too short for a burst. */
 export const shortQueue = { QUEUE_MAX_RECORDS: '50', QUEUE_MAX_BYTES: '1114112' }
 const LANES = 3
 
-/** Looks at what the ingresses hold until it is stopped. */
+/** Samples the buffered records and bytes of the ingresses until it is stopped. */
 export const watchQueues = ({ ingresses }: Arena) => {
   const most = { records: 0, bytes: 0 }
   let watching = true
@@ -53,10 +56,11 @@ export const watchQueues = ({ ingresses }: Arena) => {
       }
     }
   })()
-  // Told by the stop; where the row ends before it, the ingresses end too.
+  // `stop` reports the error. If the scenario ends before, the ingresses have ended and the error
+  // has no meaning.
   watched.catch(() => undefined)
   return {
-    /** @throws when more was held than may be, or nothing ever came near it. */
+    /** @throws an error if the ingresses buffered too much, or never came near the limit. */
     stop: async () => {
       watching = false
       await watched
@@ -104,7 +108,7 @@ export const pressureFaults: readonly Fault[] = [
       for (const broker of cluster.brokers) await broker.freeze()
       await untilPromised(200)
       await writeFile(diskIsFull, '')
-      // Answered last of all that had been written before.
+      // This answer comes after the answers to all earlier writes.
       await untilToldToComeAgain(arena)
       const accepted = () => sumOver(ingresses, 'ingress_answers_total', { answer: 'accepted' })
       const before = await accepted()
@@ -113,7 +117,7 @@ export const pressureFaults: readonly Fault[] = [
       if ((await accepted()) !== before) throw new Error('a promise was given that is not on the disk')
       for (const { process } of ingresses)
         if (!(await process.metric('ingress_spool_errors_total'))) throw new Error('the disk was never full')
-      // What it promised is now on its disk or nowhere.
+      // After the kill, acknowledged events are only on its disk.
       const [ingress] = ingresses
       await ingress?.kill()
       await ingress?.restart()

@@ -4,7 +4,7 @@ import { type Fault, lasting, sumOver } from './fault.ts'
 
 const client = (arena: Arena) => arena.pipeline.connectRedis(arena.redis.server.url)
 
-/** A server that holds what the arena's held at this moment, and no more. */
+/** Starts a server with a copy of the current data. */
 const snapshot = async (arena: Arena) => {
   const copy = await arena.cluster.startRedis()
   const redis = await arena.pipeline.connectRedis(copy.url)
@@ -20,7 +20,7 @@ const snapshot = async (arena: Arena) => {
   return copy
 }
 
-/** @param why what Redis or its client says. */
+/** @param why a part of the error message of Redis or its client. */
 const untilProjectorsWait = async ({ projectors }: Arena, why = '') => {
   await waitUntil(
     `each projector says that it waits, ${why}`,
@@ -29,7 +29,7 @@ const untilProjectorsWait = async ({ projectors }: Arena, why = '') => {
   )
 }
 
-/** Waiting is no reason to leave the group. */
+/** A projector that waits must stay in the group. */
 const keepingTheirPlace = async ({ projectors }: Arena, outage: () => Promise<void>) => {
   const joins = async () =>
     (await Promise.all(projectors.map(({ process }) => readFile(process.logFile, 'utf8')))).map(
@@ -87,11 +87,11 @@ export const redisFaults: readonly Fault[] = [
     how: 'SIGKILL, started again on its own append-only file: LOADING for seconds',
     inject: async (arena) => {
       const { server } = arena.redis
-      // While it loads, Redis looks at its connections once in a thousand commands.
+      // During loading, Redis serves its connections once for each thousand commands.
       await arena.untilPromised(1000)
       await keepingTheirPlace(arena, async () => {
         await server.kill()
-        // Microseconds for each command in the file.
+        // Delay in microseconds for each command in the file.
         const restarted = server.restart(['--key-load-delay', '1000'])
         await waitUntil('it is loading', server.ping, (reply) => reply.startsWith('-LOADING'))
         await untilProjectorsWait(arena)

@@ -17,7 +17,7 @@ const postAll = async (arena: Arena, events: readonly MadeEvent[]) => {
 }
 
 const HOUR_MS = 3_600_000
-/** As a shell tells it: 128 and the number of the signal. */
+/** Exit code in the form of a shell: 128 plus the number of the signal. */
 const KILLED = 137
 
 export const serviceFaults: readonly Fault[] = [
@@ -84,7 +84,8 @@ export const serviceFaults: readonly Fault[] = [
       await waitUntil('exactly those are in quarantine', quarantined, (count) => count === poison.length)
       await arena.readQuarantine()
       await pipeline.admin.deleteTopics({ topics: [pipeline.topics.quarantine] })
-      // A broker takes records for a topic until word of its deletion has reached it. Who is asked is chosen at random.
+      // A broker accepts records for a deleted topic until it learns of the deletion. kafkajs asks
+      // a random broker.
       await waitUntil(
         'no broker knows of quarantine',
         async () => {
@@ -132,7 +133,7 @@ export const serviceFaults: readonly Fault[] = [
         latest = Math.max(latest, Number(timestamp))
       })
       if (latest - earliest < 2 * HOUR_MS) throw new Error('the clock of the ingresses did not jump')
-      // The end of the fault; from here on all must go on by itself.
+      // The fault ends here. All services must recover without a person.
       for (const { process } of [...ingresses, ...projectors]) process.signal('SIGCONT')
     },
   },

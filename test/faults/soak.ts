@@ -1,4 +1,7 @@
-/** `npm run soak -- --minutes N [--seed S]`: one random fault after the other, under load, until the time is over. The seed repeats the run. */
+/**
+ * `npm run soak -- --minutes N [--seed S]` injects random faults under load, one after the other.
+ * The seed repeats a run.
+ */
 import { Random } from '@customer-stream/simulator'
 import { listenForInterruption, readCommandLine } from '@customer-stream/simulator/command-line'
 import { type KafkaCluster, startCluster } from '@customer-stream/testing'
