@@ -100,6 +100,7 @@ export const ingressGuards: readonly Guard[] = [
     prevents: 'a backlog of records that their senders repeat anyway',
     file: `${folder}/publisher.ts`,
     from: `        release(entry)
+        if (!probe || entry.bytes < probe.bytes) probe = entry
         continue`,
     to: '',
     test: publisher('does not send what has been answered while it waited'),
@@ -127,6 +128,22 @@ export const ingressGuards: readonly Guard[] = [
     from: '    queue.pumping = false\n',
     to: '    queue.pumping = false\n    if (queue.partition !== undefined) isolated.delete(queue.partition)\n',
     test: publisher('stays isolated when nothing waits'),
+  },
+  {
+    guard: 'a record of a failing partition is retried after its deadline',
+    prevents: 'an ingress that no load balancer asks again, because it never learns that Kafka was repaired',
+    file: `${folder}/publisher.ts`,
+    from: 'if (probe && batch.length === 0 && queue.failure && !closing) batch.push(probe)',
+    to: '',
+    test: publisher('is reported without traffic as long as'),
+  },
+  {
+    guard: 'partitions that failed while others stored are no outage',
+    prevents: 'an ingress out of service for three broken partitions, although nine of twelve store',
+    file: `${folder}/publisher.ts`,
+    from: ' && failure.since > storedAt',
+    to: '',
+    test: publisher('is none if a partition has stored since'),
   },
   {
     guard: 'a partition that takes something again is flushed with the others',

@@ -49,7 +49,7 @@ const kafkaThatRefuses = (isBad: (value: string, topic: string) => boolean) => {
 const deliver = async (lanes: Lanes, records: readonly OutgoingRecord[]) => {
   const kept: string[] = []
   const left = await lanes.deliver(records, ({ value }) => kept.push(String(value)))
-  return { left: left.map(({ value }) => String(value)), kept }
+  return { left: left.records.map(({ value }) => String(value)), kept, ...(left.error && { error: left.error.message }) }
 }
 
 const copyHeaders = { reason: 'refused-by-kafka', stage: 'ingress', detail: 'INVALID_TIMESTAMP'.repeat(20).slice(0, 200), topic: customers }
@@ -86,7 +86,7 @@ describe('a batch from the spool', () => {
       if (record?.topic === quarantine) vi.advanceTimersByTime(500)
       throw new NotStoredError(record?.topic === quarantine ? 'unavailable' : 'refused', record?.topic)
     })
-    expect(await deliver(lanes, batch(1))).toEqual({ left: ['v0'], kept: [] })
+    expect(await deliver(lanes, batch(1))).toEqual({ left: ['v0'], kept: [], error: quarantine })
     expect(refused).toEqual([])
   })
 
@@ -119,7 +119,7 @@ describe('a batch from the spool', () => {
     it('is left, and the others are stored', async () => {
       const lanes = kafkaWithout(new Set([1]))
       const records = [1, 2, 3, 1].map((partition, i) => onPartition(partition, `v${i}`))
-      expect(await deliver(lanes, records)).toEqual({ left: ['v0', 'v3'], kept: [] })
+      expect(await deliver(lanes, records)).toEqual({ left: ['v0', 'v3'], kept: [], error: 'no leader' })
     })
   })
 })
@@ -173,6 +173,28 @@ it('names the topic that stores nothing, with its last error', async () => {
   await publish(other, 3)
   vi.spyOn(performance, 'now').mockReturnValue(startedAt + 11_000)
   expect(lanes.outage()).toEqual({ topic: other, error: expect.objectContaining({ message: 'no right to write' }) })
+})
+
+it('names a topic whose other partitions all fail, after some failed already while others stored', async () => {
+  const failing = new Set([1, 2, 3])
+  const { lanes } = setUp(async (records) => {
+    if (records.some(({ key }) => failing.has(key?.length ?? -1))) throw new NotStoredError('unavailable', 'no leader')
+  })
+  onTestFinished(() => lanes.drain())
+  onTestFinished(() => void vi.restoreAllMocks())
+  const publish = (partition: number) => lanes.publish({ ...recordOf(other, 'v'), key: Buffer.alloc(partition) }, performance.now() + 50)
+  await lanes.setPartitions(new Map([[other, 5]]))
+  await Promise.all([...failing].map(publish))
+  await Promise.all([4, 5].map(publish))
+  for (const partition of [4, 5]) {
+    const clock = vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 11_000)
+    expect(lanes.outage()).toBeUndefined()
+    clock.mockRestore()
+    failing.add(partition)
+    await publish(partition)
+  }
+  vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 11_000)
+  expect(lanes.outage()).toMatchObject({ topic: other })
 })
 
 describe('a send that has not ended for half a minute is named, which an answer of Kafka to others would hide', () => {

@@ -15,11 +15,11 @@ export interface Lanes {
   /**
    * Sends records that are kept elsewhere until this resolves, within a few seconds. A record that Kafka refuses goes to quarantine.
    * @param keep called with each record that quarantine refuses as well: its bytes are nowhere else.
-   * @returns the records that must be kept and sent again later.
+   * @returns the records that must be kept and sent again later, and the last error of Kafka for one of them.
    */
-  deliver(records: readonly OutgoingRecord[], keep: (record: OutgoingRecord) => void): Promise<readonly OutgoingRecord[]>
+  deliver(records: readonly OutgoingRecord[], keep: (record: OutgoingRecord) => void): Promise<Undelivered>
   readonly held: { readonly records: number; readonly bytes: number }
-  /** Partitions, over all topics, whose last flush failed within a minute. */
+  /** Partitions, over all topics, whose last flush failed. */
   readonly failing: number
   /** Partitions, over all topics, whose last flush was stored but slow, within a minute. */
   readonly slow: number
@@ -42,7 +42,7 @@ const STUCK_SEND_MS = 30_000
 const QUARANTINE_DEADLINE_MS = 30_000
 /** Records that wait when a stop begins are the spool's, or copies: all requests have their answers. */
 const DRAIN_MS = 250
-/** One partition that fails says nothing about its topic. So many that fail, while none stores anything, do. */
+/** One failing partition says nothing about its topic. So many (or all others) that begin to fail, while none stores anything, do. */
 const OUTAGE_PARTITIONS = 3
 
 export interface LanesOptions extends Omit<PublisherOptions<OutgoingRecord>, 'partitionOf'> {
@@ -50,6 +50,12 @@ export interface LanesOptions extends Omit<PublisherOptions<OutgoingRecord>, 'pa
   readonly deliveryDeadlineMs: number
   /** Called for each record that Kafka refuses by itself. `quarantined`: quarantine has its bytes. */
   readonly onRefused: (topic: string, error: Error, quarantined: boolean) => void
+}
+
+export interface Undelivered {
+  readonly records: readonly OutgoingRecord[]
+  /** Undefined if Kafka only gave no answer in time. */
+  readonly error: Error | undefined
 }
 
 interface Lane {
@@ -106,20 +112,22 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
     const [kind] = suffixes.find(([, suffix]) => record.topic.endsWith(suffix)) ?? []
     return kind ? { ...record, topic: topics[kind] } : record
   }
-  /** @returns whether it need not be kept. */
-  const deliver = async (record: OutgoingRecord, keep: () => void): Promise<boolean> => {
+  /** @returns the outcome of a record that must be kept. */
+  const deliver = async (record: OutgoingRecord, keep: () => void): Promise<Outcome | undefined> => {
     const quarantine = async (error: Error) => {
-      const { end } = await publishCopy(record, error, options.deliveryDeadlineMs)
+      const outcome = await publishCopy(record, error, options.deliveryDeadlineMs)
+      const { end } = outcome
       // An outage says nothing about the record.
-      if (end !== 'stored' && end !== 'refused') return false
+      if (end !== 'stored' && end !== 'refused') return outcome
       if (end === 'refused') keep()
       options.onRefused(record.topic, error, end === 'stored')
-      return true
+      return undefined
     }
     const lane = lanes.get(record.topic)
     if (!lane) return quarantine(new Error(`no way to ${record.topic}`))
-    const { end, error } = await lane.publisher.publish(record, performance.now() + options.deliveryDeadlineMs)
-    return end === 'refused' && error ? quarantine(error) : end === 'stored'
+    const outcome = await lane.publisher.publish(record, performance.now() + options.deliveryDeadlineMs)
+    if (outcome.end === 'refused' && outcome.error) return quarantine(outcome.error)
+    return outcome.end === 'stored' ? undefined : outcome
   }
   const all = <T>(of: (lane: Lane) => Promise<T>) => Promise.all([...lanes.values()].map(of))
   const sum = (of: (lane: Lane) => number) => lanes.values().reduce((total, lane) => total + of(lane), 0)
@@ -132,8 +140,11 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
       return `${ours.topic}/${lanes.get(ours.topic)?.producer.partitionOf(ours)}`
     },
     deliver: async (records, keep) => {
-      const delivered = await Promise.all(records.map((record) => deliver(underOurPrefix(record), () => keep(record))))
-      return records.filter((_, i) => !delivered[i])
+      const outcomes = await Promise.all(records.map((record) => deliver(underOurPrefix(record), () => keep(record))))
+      return {
+        records: records.filter((_, i) => outcomes[i] !== undefined),
+        error: outcomes.findLast((outcome) => outcome?.error)?.error,
+      }
     },
     get held() {
       return { records: sum(({ publisher }) => publisher.size.records), bytes: sum(({ publisher }) => publisher.size.bytes) }
@@ -154,9 +165,12 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
     },
     outage: () => {
       for (const [topic, { publisher }] of lanes) {
-        const { outage } = publisher
-        if (outage && outage.partitions >= Math.min(OUTAGE_PARTITIONS, partitionCounts.get(topic) ?? 1))
-          return { topic, error: outage.error }
+        const { outage, failing } = publisher
+        if (!outage) continue
+        // Partitions that failed already while others stored.
+        const before = Math.max(0, failing - outage.partitions)
+        const others = (partitionCounts.get(topic) ?? 1) - before
+        if (outage.partitions >= Math.min(OUTAGE_PARTITIONS, others)) return { topic, error: outage.error }
       }
       return undefined
     },

@@ -161,9 +161,9 @@ const spooled =
       metrics.spoolErrors.inc()
       sayUnwritable({ err })
     },
-    onLeft: (records) => {
+    onLeft: (records, error) => {
       metrics.spoolDrainFailures.inc()
-      sayUndrained({ records })
+      sayUndrained({ records, err: error ?? new Error('Kafka gave no answer in time') })
     },
   })
 

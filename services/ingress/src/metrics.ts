@@ -46,7 +46,7 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
   })
   new Gauge({
     name: 'ingress_partitions_set_aside',
-    help: 'Partitions, over all topics, whose last flush failed within a minute. They are retried by themselves and delay no other.',
+    help: 'Partitions, over all topics, whose last flush failed. They are retried by themselves, also without traffic, and delay no other.',
     registers,
     collect() {
       this.set(isolated().failing)

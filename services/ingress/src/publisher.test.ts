@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createPublisher as createPublisherItself, type End, type Publishable, type PublisherOptions } from './publisher.ts'
 import type { Send } from './send-in-parts.ts'
 
@@ -36,9 +36,20 @@ const createPublisher = <R extends Publishable>(send: Send<R>, options: Publishe
     close(deadlineAt?: number): Promise<void>
   }
 }
+const until = async (isTrue: () => boolean) => {
+  while (!isTrue()) await new Promise(setImmediate)
+}
 /** Resolves when nothing is held any more. */
-const released = async (publisher: { readonly size: { readonly records: number } }) => {
-  while (publisher.size.records > 0) await new Promise(setImmediate)
+const released = (publisher: { readonly size: { readonly records: number } }) => until(() => publisher.size.records === 0)
+/** Moves the publisher's clock ahead. */
+const clock = () => {
+  const now = performance.now.bind(performance)
+  let aheadMs = 0
+  onTestFinished(() => void vi.restoreAllMocks())
+  vi.spyOn(performance, 'now').mockImplementation(() => now() + aheadMs)
+  return (ms: number) => {
+    aheadMs += ms
+  }
 }
 const limits = { maxRecords: 1000, maxBytes: 10_000_000 }
 
@@ -353,9 +364,6 @@ describe('a partition that is slow', () => {
     }
     return { publisher, sends, answerSlow, recover }
   }
-  const until = async (isTrue: () => boolean) => {
-    while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 5))
-  }
   /** Resolves when the slow partition is flushed by itself. */
   const isolated = async ({ publisher, sends }: ReturnType<typeof kafka>) => {
     const first = [SLOW, 1].map((partition) => publisher.publish(on(partition), soon()))
@@ -375,11 +383,13 @@ describe('a partition that is slow', () => {
   })
 
   it('is counted when a flush of its own was slow, and is not taken for one that fails', async () => {
+    const pass = clock()
     const setting = kafka()
-    const { publisher, answerSlow } = setting
+    const { publisher, sends, answerSlow } = setting
     await isolated(setting)
     expect([publisher.slow, publisher.failing]).toEqual([0, 0])
-    await new Promise((resolve) => setTimeout(resolve, 250))
+    await until(() => sends.some((partitions) => partitions.every((partition) => partition === SLOW)))
+    pass(250)
     answerSlow()
     await until(() => publisher.slow === 1)
     expect([publisher.failing, publisher.fails(on(SLOW))]).toEqual([0, false])
@@ -415,37 +425,70 @@ describe('a partition that is slow', () => {
 })
 
 describe('an outage of the topic', () => {
-  const at = (ms: number) => vi.spyOn(performance, 'now').mockReturnValue(ms)
-  afterEach(() => void vi.restoreAllMocks())
   const setUp = () => {
     const failing = new Set([0, 1, 2])
-    const send = async (records: readonly { readonly partition: number }[]) => {
+    const sends: string[] = []
+    const send = async (records: readonly (Named & { readonly partition: number })[]) => {
+      sends.push(records.map(({ name }) => name).join(' '))
       if (records.some(({ partition }) => failing.has(partition))) throw unavailable()
     }
     const publisher = createPublisher(send, { ...limits, partitionOf: ({ partition }: Named & { partition: number }) => partition })
-    return { publisher, publish: (partition: number, deadlineAt: number) => publisher.publish({ ...record('r'), partition }, deadlineAt) }
+    onTestFinished(() => publisher.close())
+    const publish = (partition: number, deadlineAt: number, bytes = 1) =>
+      publisher.publish({ ...record(`${partition}:${bytes}`, bytes), partition }, deadlineAt)
+    /** Resolves when the failing partitions have answered their records. Nothing comes afterwards. */
+    const fail = () => Promise.all([...failing].map((partition) => publish(partition, performance.now() + 50)))
+    return { publisher, publish, fail, failing, sends }
   }
+  const outage = { partitions: 3, error: expect.objectContaining({ message: 'down' }) }
 
-  it('is reported with its last error when partitions have failed and none has stored for ten seconds', async () => {
-    const { publisher, publish } = setUp()
-    const startedAt = performance.now()
-    await Promise.all([0, 1, 2].map((partition) => publish(partition, startedAt + 50)))
-    expect(publisher.outage).toBeUndefined()
-    at(startedAt + 11_000)
-    expect(publisher.outage).toEqual({ partitions: 3, error: expect.objectContaining({ message: 'down' }) })
-    at(startedAt + 70_000)
-    expect(publisher.outage).toBeUndefined()
+  it('is reported with its error ten seconds after the first failure, however long nothing was stored before', async () => {
+    const pass = clock()
+    const { publisher, publish, fail } = setUp()
+    expect(await publish(3, soon())).toBe('stored')
+    pass(3_600_000)
+    await fail()
+    expect([publisher.failing, publisher.outage]).toEqual([3, undefined])
+    pass(11_000)
+    expect(publisher.outage).toEqual(outage)
   })
 
-  it('is none while a partition stores', async () => {
-    const { publisher, publish } = setUp()
-    const startedAt = performance.now()
-    await Promise.all([0, 1, 2].map((partition) => publish(partition, startedAt + 50)))
-    at(startedAt + 11_000)
-    expect(await publish(3, Number.POSITIVE_INFINITY)).toBe('stored')
+  it('is reported without traffic as long as Kafka stores nothing, and no longer', async () => {
+    const pass = clock()
+    const { publisher, fail, failing, sends } = setUp()
+    await fail()
+    pass(3_600_000)
+    await released(publisher)
+    expect([publisher.failing, publisher.outage]).toEqual([3, outage])
+    failing.clear()
+    await until(() => publisher.failing === 0)
     expect(publisher.outage).toBeUndefined()
-    at(startedAt + 22_000)
-    expect(publisher.outage).toBeUndefined()
+    expect(sends.slice(-3).toSorted()).toEqual(['0:1', '1:1', '2:1'])
+  })
+
+  it('is none if a partition has stored since the others began to fail', async () => {
+    const pass = clock()
+    const { publisher, publish, fail, sends } = setUp()
+    await fail()
+    pass(11_000)
+    expect(await publish(3, soon())).toBe('stored')
+    const attempts = sends.length
+    // Their probes fail again.
+    await until(() => ['0:1', '1:1', '2:1'].every((probe) => sends.includes(probe, attempts)))
+    pass(3_600_000)
+    expect([publisher.failing, publisher.outage]).toEqual([3, undefined])
+  })
+
+  it('is probed with the smallest of the records that were answered', async () => {
+    const { publisher, publish, failing, sends } = setUp()
+    const sizes = [300, 100, 200]
+    const deadlineAt = performance.now() + 50
+    await Promise.all(sizes.map((bytes) => publish(0, deadlineAt, bytes)))
+    await released(publisher)
+    expect(publisher.failing).toBe(1)
+    failing.clear()
+    await until(() => publisher.failing === 0)
+    expect(sends.at(-1)).toBe('0:100')
   })
 })
 

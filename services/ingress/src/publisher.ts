@@ -10,6 +10,10 @@
  * A flush that fails, or that lasts longer than SLOW_FLUSH_MS, isolates each of its partitions. An isolated partition is shared again when a flush of its
  * own was stored in less time. So a partition that is slow or fails (no leader, too few replicas, a follower or leader that hangs) delays no other.
  *
+ * A failing partition always has a record that is retried: if the deadlines of all its records are over, the smallest one is
+ * kept as a probe. So its state is known also without traffic, and by the only true test: a record that Kafka stores.
+ * A probe is acknowledged to no one, and a second copy of it harms no reader. Memory: one record for each failing partition.
+ *
  * Guarantees: an answer by the deadline. No answer `stored` before Kafka has acknowledged the record. Records and bytes are counted until their flush
  * has ended, also if their answer went out before. No queue of an isolated partition takes more than what it leaves free for all others.
  */
@@ -54,11 +58,14 @@ export interface Publisher<R> {
   readonly size: { readonly records: number; readonly bytes: number }
   /** True if the last flush of this record's partition failed: a caller with another place for the record need not wait. */
   fails(record: R): boolean
-  /** Partitions whose last flush failed, within a minute. */
+  /** Partitions whose last flush failed. */
   readonly failing: number
   /** Partitions whose last flush of their own was slow, within a minute. */
   readonly slow: number
-  /** Partitions that have failed since a record was last stored, if that was long ago, and their last error. */
+  /**
+   * Partitions that have begun to fail since a record was last stored, and an error of theirs. Undefined until the first of
+   * them has failed for OUTAGE_AFTER_MS.
+   */
   readonly outage: { readonly partitions: number; readonly error: Error } | undefined
   /** Takes nothing more. Resolves when everything taken has its outcome, by `deadlineAt` at the latest. */
   close(deadlineAt: number): Promise<void>
@@ -84,8 +91,8 @@ interface Queue<R> {
   /** Records and bytes that wait or are in flight. */
   records: number
   bytes: number
-  /** The last flush, if it failed. */
-  failure?: { readonly at: number; readonly error: Error } | undefined
+  /** Set if the last flush failed: the time of the first failure in a row, and the last error. */
+  failure?: { readonly since: number; readonly error: Error } | undefined
   /** Time of the last flush, if it was slow. */
   slowAt?: number | undefined
   pumping: boolean
@@ -102,11 +109,13 @@ const MAX_FLUSH_BYTES = 4 * 1024 * 1024
 /** Headers and bookkeeping of one record. */
 const RECORD_OVERHEAD_BYTES = 512
 const RETRY_PAUSE_MS = 100
+/** Nobody waits for a probe. */
+const PROBE_PAUSE_MS = 500
 /** The shared partitions store MAX_FLUSH_RECORDS in this time at least. Isolated flushes are small only while they are fast, so that they cost little. */
 const SLOW_FLUSH_MS = 200
-/** A partition is reported for this time after its last flush: without new records its state is unknown. */
-const REPORTED_MS = 60_000
-/** A topic that stores nothing for this time, while partitions of it fail, has an outage. */
+/** A partition is reported as slow for this time after its last flush: without new records its state is unknown. */
+const SLOW_REPORTED_MS = 60_000
+/** A topic has an outage if partitions fail, and nothing is stored for this time after the first failure. */
 const OUTAGE_AFTER_MS = 10_000
 const SWEEP_INTERVAL_MS = 20
 
@@ -125,7 +134,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   const held = new Set<Entry<R>>()
   const flights = new Set<Flight>()
   let heldBytes = 0
-  let storedAt = performance.now()
+  let storedAt = Number.NEGATIVE_INFINITY
   let closing = false
   let sweeper: NodeJS.Timeout | undefined
 
@@ -179,22 +188,28 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   }
   const isSlow = ({ startedAt }: Flight, now = performance.now()) => now - startedAt > SLOW_FLUSH_MS
 
-  /** The next batch. Records that were answered while they waited are dropped: the sender will repeat them. */
+  /**
+   * The next batch. Records that were answered while they waited are dropped: the sender will repeat them. If none is left for a
+   * queue that fails, the smallest of them is the batch.
+   */
   const take = (queue: Queue<R>): Entry<R>[] => {
     const batch: Entry<R>[] = []
     let bytes = 0
     let taken = 0
+    let probe: Entry<R> | undefined
     for (const entry of queue.waiting) {
       if (batch.length >= MAX_FLUSH_RECORDS || (batch.length > 0 && bytes + entry.bytes > MAX_FLUSH_BYTES)) break
       taken += 1
       if (entry.answered) {
         release(entry)
+        if (!probe || entry.bytes < probe.bytes) probe = entry
         continue
       }
       batch.push(entry)
       bytes += entry.bytes
     }
     queue.waiting = queue.waiting.slice(taken)
+    if (probe && batch.length === 0 && queue.failure && !closing) batch.push(probe)
     return batch
   }
 
@@ -227,7 +242,9 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     }
     return failed
   }
-  const failureOf = ([entry]: readonly Entry<R>[]) => (entry?.error ? { at: performance.now(), error: entry.error } : undefined)
+  const noteFailure = (queue: Queue<R>, [failed]: readonly Entry<R>[]) => {
+    queue.failure = failed?.error && { since: queue.failure?.since ?? performance.now(), error: failed.error }
+  }
 
   /** Gives the partitions of these entries queues of their own, and moves there the records that wait for them. */
   const isolate = (entries: readonly Entry<R>[], haveFailed: boolean) => {
@@ -235,7 +252,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
       if (partition === undefined) continue
       const queue = isolated.get(partition) ?? queueOn(partition)
       isolated.set(partition, queue)
-      if (haveFailed) queue.failure = failureOf(some)
+      if (haveFailed) noteFailure(queue, some)
     }
     requeue([...(haveFailed ? entries : []), ...shared.waiting.splice(0)])
   }
@@ -264,11 +281,11 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   const flushAlone = async (queue: Queue<R>, batch: readonly Entry<R>[]): Promise<void> => {
     const startedAt = performance.now()
     const failed = await flush(batch)
-    queue.failure = failureOf(failed)
+    noteFailure(queue, failed)
     if (failed.length > 0) {
       // Records whose deadline is not over get another attempt, in their old place.
       queue.waiting = failed.concat(queue.waiting)
-      await sleep(RETRY_PAUSE_MS)
+      await sleep(failed.every(({ answered }) => answered) ? PROBE_PAUSE_MS : RETRY_PAUSE_MS)
       return
     }
     queue.slowAt = performance.now() - startedAt > SLOW_FLUSH_MS ? performance.now() : undefined
@@ -295,8 +312,6 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     const mustLeaveRoom = queue.partition !== undefined || queue.failure !== undefined
     return mustLeaveRoom && (queue.records >= freeRecords || queue.bytes + bytes > freeBytes)
   }
-  const reported = (at: number | undefined) => at !== undefined && at > performance.now() - REPORTED_MS
-
   return {
     publish: (record, deadlineAt, onRefused) => {
       if (closing) return Promise.resolve({ end: 'closing' })
@@ -317,17 +332,18 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     },
     fails: (record) => queueOf(record).failure !== undefined,
     get failing() {
-      return isolated.values().reduce((sum, { failure }) => sum + (reported(failure?.at) ? 1 : 0), 0)
+      return isolated.values().reduce((sum, { failure }) => sum + (failure ? 1 : 0), 0)
     },
     get slow() {
-      return isolated.values().reduce((sum, { slowAt }) => sum + (reported(slowAt) ? 1 : 0), 0)
+      const since = performance.now() - SLOW_REPORTED_MS
+      return isolated.values().reduce((sum, { slowAt }) => sum + (slowAt !== undefined && slowAt > since ? 1 : 0), 0)
     },
     get outage() {
-      if (performance.now() - storedAt < OUTAGE_AFTER_MS) return undefined
-      const failed = [unbound, ...isolated.values()].filter(({ failure }) => failure && failure.at > storedAt && reported(failure.at))
-      const [last] = failed.flatMap(({ failure }) => failure ?? []).toSorted((a, b) => b.at - a.at)
+      const failed = [unbound, ...isolated.values()].filter(({ failure }) => failure !== undefined && failure.since > storedAt)
+      const [first] = failed.flatMap(({ failure }) => failure ?? []).toSorted((a, b) => a.since - b.since)
+      if (!first || performance.now() - first.since < OUTAGE_AFTER_MS) return undefined
       // Each attempt with unbound records goes to the next partition.
-      return last && { partitions: failed.includes(unbound) ? Number.POSITIVE_INFINITY : failed.length, error: last.error }
+      return { partitions: failed.includes(unbound) ? Number.POSITIVE_INFINITY : failed.length, error: first.error }
     },
     close: async (deadlineAt) => {
       closing = true

@@ -16,7 +16,7 @@ const setUp = ({ end = 'stored' as End, append = async () => {}, fails = false, 
         return { end }
       },
       fails: () => fails,
-      deliver: async () => left,
+      deliver: async () => ({ records: left, error: left.length > 0 ? new Error('no leader') : undefined }),
       partitionOf: () => 'p',
     },
     {
@@ -32,7 +32,7 @@ const setUp = ({ end = 'stored' as End, append = async () => {}, fails = false, 
     {
       spoolAfterMs: 10,
       onDiskError: ({ message }) => errors.push(message),
-      onLeft: (records) => errors.push(`${records} left`),
+      onLeft: (records, error) => errors.push(`${records} left: ${error?.message}`),
     },
   )
   return { publish, drain, calls, errors }
@@ -79,8 +79,8 @@ it('answers by the deadline though the disk hangs', async () => {
   expect((await publish(record, performance.now() + 30)).end).toBe('deadline')
 })
 
-it('says how much of a drain Kafka has not taken', async () => {
+it('says how many records of a drain Kafka did not accept, and why', async () => {
   const { drain, errors } = setUp({ left: [record] })
   await drain(AbortSignal.abort())
-  expect(errors).toEqual(['1 left'])
+  expect(errors).toEqual(['1 left: no leader'])
 })

@@ -13,8 +13,11 @@ export interface SpooledPublishOptions {
   /** How long Kafka may take before the disk is asked. */
   readonly spoolAfterMs: number
   readonly onDiskError: (error: Error) => void
-  /** Called with the number of records that Kafka did not accept in one send of the drain. They are retried. */
-  readonly onLeft: (records: number) => void
+  /**
+   * Called with the number of records that Kafka did not accept in one send of the drain, and its last error. They are retried.
+   * The error is undefined if Kafka only gave no answer in time.
+   */
+  readonly onLeft: (records: number, error: Error | undefined) => void
 }
 
 export interface SpooledPublish {
@@ -62,8 +65,8 @@ export const createSpooledPublish = (
     drain: (signal) => {
       const send: Delivery['send'] = async (records, keep) => {
         const left = await lanes.deliver(records, keep)
-        if (left.length > 0) onLeft(left.length)
-        return left
+        if (left.records.length > 0) onLeft(left.records.length, left.error)
+        return left.records
       }
       return spool.drain({ partitionOf: lanes.partitionOf, send }, signal)
     },
