@@ -6,10 +6,11 @@ export interface BackOff {
 }
 
 /**
- * Tries until it succeeds or the signal aborts: the answer to every outage. The pauses double up to `maxMs`, with jitter.
+ * Repeats an attempt until it succeeds or the signal aborts. The pauses double up to `maxMs`, with
+ * jitter.
  * @param backOff the pauses, or a function that chooses them after each failed attempt.
- * @param onFailure called with the error of each failed attempt; may throw to give up.
- * @returns the result, or undefined once aborted.
+ * @param onFailure called with the error of each failed attempt. It may throw to end the attempts.
+ * @returns the result, or undefined if the signal aborted.
  */
 export const untilDone = async <T>(
   attempt: () => Promise<T>,

@@ -1,7 +1,10 @@
 import type { Logger } from './log.ts'
 import { Gauge, type Registry } from './metrics.ts'
 
-/** Reasons why only a person can help. Each is a series of `customer_stream_blocked` and a row in docs/operating.md. */
+/**
+ * Reasons that only a person can remove. Each is a series of `customer_stream_blocked` and a row in
+ * docs/operating.md.
+ */
 const BLOCKED_REASONS = [
   'address',
   'authentication',
@@ -17,21 +20,24 @@ const BLOCKED_REASONS = [
 ] as const
 export type BlockedReason = (typeof BLOCKED_REASONS)[number]
 
-/** One obstacle, in one or more sentences: what happened, what the service does now, what a person must do. */
+/**
+ * One obstacle, in one or more sentences: what happened, what the service does now, what a person
+ * must do.
+ */
 export interface Diagnosis {
-  /** False for an outage, which ends by itself. */
+  /** False for an outage, which ends without a person. */
   readonly blocked: boolean
   readonly reason: BlockedReason | 'outage'
   readonly message: string
 }
 
-/** The obstacles that a process has at the moment, by the task that meets them. */
+/** Current obstacles of a process, by the task that they affect. */
 export interface Obstacles {
   /** Replaces the obstacle of this task; undefined removes it. */
   report(task: string, diagnosis: Diagnosis | undefined): void
   /** The obstacle that a person must remove; undefined if there is none. */
   readonly blocked: Diagnosis | undefined
-  /** As `blocked`; if there is none, an outage. */
+  /** The obstacle that a person must remove. If there is none, an outage. */
   readonly worst: Diagnosis | undefined
   /** The obstacles of all other tasks. */
   without(task: string): Pick<Obstacles, 'blocked' | 'worst'>
@@ -39,7 +45,10 @@ export interface Obstacles {
 
 const LOG_INTERVAL_MS = 60_000
 
-/** Keeps the obstacles of a process and shows those that block it in the log and in the gauge `customer_stream_blocked`. */
+/**
+ * Keeps the obstacles of a process and shows those that block it in the log and in the gauge
+ * `customer_stream_blocked`.
+ */
 export const createObstacles = (registry: Registry, logger: Logger): Obstacles => {
   const byTask = new Map<string, Diagnosis>()
   const loggedAt = new Map<string, number>()

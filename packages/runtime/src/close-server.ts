@@ -1,9 +1,10 @@
 import type { FastifyInstance } from 'fastify'
 
 /**
- * Closes an app in bounded time. `app.close()` alone waits for ever for a connection on which nothing was ever sent, for a body that stalls (Node's own time-outs
- * end with the listening), and for a keep-alive connection that was busy at the moment of closing.
- * @param graceMs requests under way get this long to be answered; whatever is then still open is cut.
+ * Closes an app in bounded time. `app.close()` alone waits forever for these connections: one that
+ * never sent anything, one with a stalled body (Node's timeouts end with the listening), and a
+ * keep-alive connection that was busy when the port closed.
+ * @param graceMs time for requests in flight. After it, open connections are cut.
  */
 export const closeServer = async (app: FastifyInstance, graceMs: number): Promise<void> => {
   const idle = setInterval(() => app.server.closeIdleConnections(), 50)

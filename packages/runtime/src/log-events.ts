@@ -1,4 +1,6 @@
-/** Names of the main log lines, in the field `event`. They are stable: alarms and searches may go by them. */
+/**
+ * Values of the field `event` in log lines. They are stable, so alarms and searches may use them.
+ */
 export const LOG_EVENTS = {
   listening: 'The ports are open.',
   ready: 'The start is complete.',

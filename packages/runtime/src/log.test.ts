@@ -11,7 +11,7 @@ const capture = () => {
 
 it('keeps the arguments of a failed command out of the log: they are whole customers', () => {
   const { lines, logger } = capture()
-  // As ioredis makes it.
+  // An error in the form of ioredis.
   const error = Object.assign(new Error('OOM command not allowed'), { code: 'OOM', command: { name: 'evalsha', args: ['Jane Doe'] } })
   logger.warn({ err: error }, 'waiting for Redis')
   expect(lines.join()).not.toContain('Jane Doe')
@@ -66,7 +66,7 @@ it('logs the first of many, and with the next one after the interval how many we
 })
 
 describe('a process whose log cannot be written', () => {
-  /** Logs more than any pipe holds, answers when spoken to, and is then told to stop. */
+  /** Logs more than a pipe can hold, answers a message, and stops on SIGTERM. */
   const run = async (standardOutput: number | 'pipe') => {
     const load = (file: string) => JSON.stringify(new URL(file, import.meta.url).href)
     const script = `import { createLogger } from ${load('./log.ts')}
@@ -78,7 +78,7 @@ logger.fatal('trouble')
 process.stdin.on('data', () => process.stderr.write('here '))`
     const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
       stdio: ['pipe', standardOutput, 'pipe'],
-      // Below the test's own, so that nothing of it stays behind.
+      // Shorter than the timeout of the test, so the process ends with it.
       timeout: 4000,
       killSignal: 'SIGKILL',
     })
@@ -92,7 +92,7 @@ process.stdin.on('data', () => process.stderr.write('here '))`
     return { code, said }
   }
 
-  // Only Linux has a file that is always full.
+  // Only Linux has a file that is always full (/dev/full).
   it.skipIf(!existsSync('/dev/full'))('because the disk is full goes on, and stops in order', async () => {
     expect(await run(openSync('/dev/full', 'w'))).toEqual({ code: 0, said: 'here ' })
   })

@@ -6,7 +6,7 @@ export type { Logger }
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 
-// The packages are released together: the version of one is the version of the service.
+// All packages are released together, so this package's version is also the service's.
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
 
 const MAX_TEXT_CHARACTERS = 1000
@@ -16,8 +16,9 @@ const cut = (text: string, characters: number): string =>
   text.length <= characters ? text : `${text.slice(0, characters)}… (${text.length} characters)`
 
 /**
- * Only what is known of an error. ioredis hangs the failed command with all its arguments on it, kafkajs its payloads: with pino's own way an outage of Redis
- * would write whole chunks of customers into the log, megabytes a line.
+ * Logs only known fields of an error. ioredis attaches the failed command with all its arguments,
+ * and kafkajs the payloads. pino's own serializer would write whole chunks of customers into the
+ * log during an outage, megabytes a line.
  */
 const errorFields = (error: Error) => {
   const { type, message, stack, code } = stdSerializers.err(error) as { type: string; message: string; stack: string; code?: unknown }
@@ -34,9 +35,12 @@ const MAX_WAITING_BYTES = 1024 * 1024
 const giveUp = () => {}
 
 /**
- * Not pino's own, which on a full disk throws, and then, told of that, tries to write it for ever without leaving the loop: no answer, no end on SIGTERM. A process without a
- * log is worth more than none, so lines that cannot be written are given up. A file is written at once, and so is a pipe while its reader keeps up; for one that
- * stalls lines wait up to a bound, and those that wait when the process ends are lost.
+ * Replaces pino's own destination. On a full disk that one throws, then retries forever and blocks
+ * the event loop, so the process neither answers nor stops. Losing log lines is better than losing
+ * the process, so lines that cannot be written are dropped.
+ *
+ * Writes to a file, or to a pipe whose reader keeps up, are synchronous. If the reader of a pipe
+ * stalls, lines are buffered up to a limit. Lines that are buffered when the process ends are lost.
  */
 const standardOutput = (): DestinationStream => {
   if (!process.stdout.listeners('error').includes(giveUp)) process.stdout.on('error', giveUp)
@@ -48,8 +52,9 @@ const standardOutput = (): DestinationStream => {
 }
 
 /**
- * The process's logger: JSON lines on standard output. Nothing is logged per event: that costs as much as handling it.
- * @param destination standard output when not given.
+ * Creates the logger of a process. It writes JSON lines. Single events are not logged, because a
+ * line costs as much as the handling of an event.
+ * @param destination default: standard output.
  */
 export const createLogger = (
   service: string,
@@ -63,14 +68,15 @@ export const createLogger = (
     serializers: { err: errorFields },
     formatters: {
       level: (level) => ({ level }),
-      // What a library reports may hold anything.
+      // Fields of a library may contain anything.
       log: (fields) =>
         Object.fromEntries(
           Object.entries(fields).map(([name, value]) => [name, typeof value === 'string' ? cut(value, MAX_TEXT_CHARACTERS) : value]),
         ),
     },
     hooks: {
-      // Libraries log errors and objects in place of a message. A collector indexes `msg` as text, and drops lines in which it is none.
+      // Libraries log errors and objects as a message. A log collector indexes `msg` as text, and
+      // drops other lines.
       logMethod(args, method) {
         const [first, ...rest] = args as unknown[]
         const isText = typeof first === 'string'
@@ -81,7 +87,7 @@ export const createLogger = (
         method.call(this, others, typeof message === 'string' ? message : inspect(message))
       },
     },
-    // A second line of defence: no code path here logs a request, a secret or a customer.
+    // A second protection. No code logs a request, a secret or a customer.
     redact: {
       paths: [
         'headers',
@@ -104,8 +110,9 @@ export const createLogger = (
 }
 
 /**
- * For what an outage, or two processes that undo each other's work, would log without end: the first is logged at once, those that follow within the interval
- * are only counted, and the next one after it tells how many there were.
+ * Throttles a log line that could repeat without end, for example during an outage. The first line
+ * is logged at once. Later lines within the interval are only counted. The next line after the
+ * interval has their number.
  */
 export const createOccasionalLog = <Fields extends object>(
   log: (fields: Fields & { readonly heldBack: number }) => void,

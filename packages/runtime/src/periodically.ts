@@ -1,6 +1,7 @@
 /**
- * Repeats a duty. In an outage a turn may last: the turns that fall into it are left out, so that neither work nor messages about its failure pile up.
- * @returns what ends the repeating; a turn under way is not waited for.
+ * Repeats a task. If a run lasts longer than the interval, as in an outage, the runs that are due
+ * meanwhile are skipped. So neither work nor messages pile up.
+ * @returns a function that ends the repetition. It does not wait for a running task.
  */
 export const periodically = (intervalMs: number, duty: () => Promise<unknown>, onFailure: (error: Error) => void): (() => void) => {
   let atWork = false

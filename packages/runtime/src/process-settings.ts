@@ -1,7 +1,7 @@
 import { LOG_LEVELS } from './log.ts'
 import { choice, integer, type Loaded, loadSettings, type Rule, type Settings, SettingsError, text } from './settings.ts'
 
-/** Settings of every process of ours. */
+/** Settings that all processes have. */
 export const processSettings = {
   HOST: text({ default: '0.0.0.0', description: 'Address to listen on, for the public and the admin port.' }),
   ADMIN_PORT: integer({
@@ -47,7 +47,10 @@ export const processRules: readonly Rule<typeof processSettings>[] = [
       : 'SHUTDOWN_DELAY_MS must be below SHUTDOWN_DEADLINE_MS: stopping would be cut off before it began',
 ]
 
-/** A process's settings, or its end: with exit code 2 and every problem on standard error. */
+/**
+ * Loads the settings. If there is a problem, prints all problems on standard error and exits with
+ * 2.
+ */
 export const settingsOrExit = <S extends Settings>(
   service: string,
   settings: S,

@@ -1,6 +1,7 @@
 /**
- * Settings of a process: each is a TypeBox schema with a description, read from one environment variable. All faults are found at once, a misspelt name
- * included, and docs/configuration.md is generated from the same schemas.
+ * Settings of a process. Each is a TypeBox schema with a description and is read from one
+ * environment variable. All problems are reported together, also misspelt names.
+ * docs/configuration.md is generated from the same schemas.
  */
 import { readFileSync } from 'node:fs'
 import { BlockList, isIP } from 'node:net'
@@ -11,18 +12,18 @@ import { distance } from 'fastest-levenshtein'
 interface Described {
   readonly description: string
 }
-/** A setting without a default must be given; one with `optional` may be missing and is then undefined. */
+/** Options of a setting. Without a default it is required, unless it is `optional`. */
 interface Defaulted<T> extends Described {
   readonly default?: T
 }
 
-/** Marks a value that must not be shown; it may be read from the file that NAME_FILE names. */
+/** Marks a secret value. It is never shown, and may be in a file whose path is in NAME_FILE. */
 const secret = { secret: true } as const
 
-/** What the generated documentation calls the values of this setting. */
+/** Description of the accepted values in the generated documentation. */
 type Shown = { readonly shown: string }
 
-/** `shown` names the accepted values, for the documentation and for errors. */
+/** `shown` describes the accepted values, for the documentation and for errors. */
 export const text = (options: Defaulted<string> & { pattern?: string; shown?: string }) =>
   Type.String({ minLength: 1, shown: 'text', ...options })
 
@@ -65,8 +66,8 @@ export const recordPlaces = (options: Described) =>
     .Encode((value) => [...value].join(','))
 
 /**
- * `name=value,name=value`: several secrets at once, so that one can be rotated without a gap. In a file each may have a line of its
- * own. The names show up in metrics, the values never.
+ * `name=value,name=value`: several secrets, so one can be rotated without a gap. In a file each may
+ * be on its own line. Metrics show the names, and never the values.
  */
 export const namedSecrets = (options: Described) =>
   Type.Transform(Type.String({ shown: '`name=value`, separated by commas or line breaks', default: '', ...secret, ...options }))
@@ -74,7 +75,7 @@ export const namedSecrets = (options: Described) =>
       const named = new Map<string, string>()
       for (const [i, item] of split(value, /[,\r\n]/).entries()) {
         const [, name, content] = /^([A-Za-z0-9_.-]+)=(.+)$/.exec(item) ?? []
-        // Says which entry, never what it holds.
+        // Names the entry's number and never its content.
         if (name === undefined || content === undefined) throw new Error(`entry ${i + 1} is not of the form name=value`)
         if (named.has(name)) throw new Error(`the name ${name} is given twice`)
         named.set(name, content)
@@ -83,10 +84,13 @@ export const namedSecrets = (options: Described) =>
     })
     .Encode((value) => [...value].map((pair) => pair.join('=')).join(','))
 
-/** An address without the port that some gateways write into `X-Forwarded-For`: `192.0.2.1:51008`, `[2001:db8::1]:443`. */
+/**
+ * Removes the port that some gateways add in `X-Forwarded-For`: `192.0.2.1:51008`,
+ * `[2001:db8::1]:443`.
+ */
 const withoutPort = (address: string): string => /^"?(?:\[(.+)\]|([\d.]+))(?::\d+)?"?$/.exec(address)?.slice(1).find(Boolean) ?? address
 
-/** Addresses and CIDR ranges, `10.0.0.0/8,2001:db8::1`; undefined when none is given. */
+/** Addresses and CIDR ranges, `10.0.0.0/8,2001:db8::1`. Undefined if none is given. */
 export const addresses = (options: Described) =>
   Type.Transform(Type.String({ shown: 'addresses or CIDR ranges, comma-separated', default: '', ...options }))
     .Decode((value): { readonly ranges: readonly string[]; includes(address: string): boolean } | undefined => {
@@ -102,7 +106,7 @@ export const addresses = (options: Described) =>
         }
         known.addSubnet(address, bits, family === 6 ? 'ipv6' : 'ipv4')
       }
-      // BlockList looks through IPv4-mapped IPv6 addresses (::ffff:10.0.0.1) by itself.
+      // BlockList also matches IPv4-mapped IPv6 addresses (::ffff:10.0.0.1).
       const includes = (given: string): boolean => {
         const address = withoutPort(given)
         return isIP(address) !== 0 && known.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
@@ -114,7 +118,7 @@ export const addresses = (options: Described) =>
 export type Settings = Readonly<Record<string, TSchema>>
 export type Loaded<S extends Settings> = { readonly [Name in keyof S]: StaticDecode<S[Name]> }
 
-/** Every fault of the environment, one line each. */
+/** All problems of the environment, one line each. */
 export class SettingsError extends Error {
   constructor(faults: readonly string[]) {
     super(
@@ -155,7 +159,7 @@ const textOf = (name: string, schema: TSchema, env: NodeJS.ProcessEnv): string |
   }
 }
 
-// Kubernetes puts such names into every container for a service called, say, "kafka" or "redis".
+// Kubernetes sets such variables in each container if a service is called "kafka" or "redis".
 const serviceLink = /_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)$/
 const ourPrefixes = ['KAFKA_', 'REDIS_', 'MYKAARMA_']
 
@@ -163,8 +167,9 @@ const units = /_(?:MS|MILLIS|MILLISECONDS|S|SECS?|SECONDS|MINUTES|BYTES|KB|KIB|M
 const withoutUnit = (name: string): string => name.replace(units, '')
 
 /**
- * Whether a name outside our prefixes means a setting of ours. It may be anybody's, so only close likeness counts: a slip of the pen
- * in a long name, a missing or another unit, a longer last word, or a missing prefix.
+ * True if a name without one of our prefixes is probably a misspelt setting. Other programs have
+ * variables too, so only these count: one wrong letter in a long name, a missing or different unit,
+ * a longer last word, a missing prefix.
  */
 const means = (name: string, setting: string): boolean => {
   if (!setting.includes('_') || setting.length < 8) return false
@@ -177,7 +182,8 @@ const means = (name: string, setting: string): boolean => {
 
 const misspelt = (settings: Settings, env: NodeJS.ProcessEnv): string[] => {
   const known = Object.entries(settings).flatMap(([name, schema]) => (schema.secret ? [name, `${name}_FILE`] : [name]))
-  // A prefix of which this process has no setting is left alone: services may share one environment file.
+  // Prefixes without a setting in this process are ignored, because services may share one
+  // environment file.
   const prefixes = ourPrefixes.filter((prefix) => known.some((name) => name.startsWith(prefix)))
   return Object.keys(env).flatMap((name) => {
     if (known.includes(name) || serviceLink.test(name)) return []
@@ -189,16 +195,16 @@ const misspelt = (settings: Settings, env: NodeJS.ProcessEnv): string[] => {
   })
 }
 
-/** What no single setting can tell by itself: a sentence, or undefined if all is well. */
+/** Checks settings together. Returns a sentence about the problem, or undefined. */
 export type Rule<S extends Settings> = (settings: Loaded<S>) => string | undefined
 
-/** Thrown when a rule reads a setting that is wrong by itself, and so is already reported. */
+/** Thrown if a rule reads a setting whose own problem is already reported. */
 const isWrong = Symbol('wrong setting')
 
 /**
  * Reads and checks all settings.
- * @param rules are checked too, except those that read a setting which is wrong by itself.
- * @throws SettingsError naming every problem at once.
+ * @param rules are checked too, except rules that read a setting with a problem of its own.
+ * @throws SettingsError with all problems.
  */
 export const loadSettings = <S extends Settings>(
   settings: S,
@@ -241,7 +247,7 @@ export const loadSettings = <S extends Settings>(
 
 const isOptional = (schema: TSchema): boolean => Type.Object({ schema }).required === undefined
 
-/** The settings as rows of a Markdown table. */
+/** Returns the settings as rows of a Markdown table. */
 export const describeSettings = (settings: Settings): string =>
   [
     '| setting | values | default | what it does |',

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { loadSettings } from '../settings.ts'
 import { connectRedis, createRedis, createRedisDiagnose, type RedisClient, redisSettings } from './index.ts'
 
-// Between client and server lies a stretch of network that can hang and be cut.
+// A proxy between client and server can hang and cut connections.
 const addressOf = (url: string) => ({ host: new URL(url).hostname, port: Number(new URL(url).port) })
 let network: TcpProxy
 let target: { host: string; port: number }
@@ -91,7 +91,7 @@ describe('a connection that is lost', () => {
 })
 
 it('looks for the new primary behind its address when the old one has become a replica', async () => {
-  // An append-only file would be written anew for the replica, and for ten seconds Redis would not end.
+  // No append-only file. Redis would rewrite it for the replica, and would not end for ten seconds.
   const old = await startRedis({ args: ['--appendonly', 'no'] })
   ends.push(() => old.stop())
   Object.assign(target, addressOf(old.url))

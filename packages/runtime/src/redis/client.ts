@@ -3,22 +3,24 @@ import type { Logger } from '../log.ts'
 import type { Loaded } from '../settings.ts'
 import type { redisSettings } from './settings.ts'
 
-/** One Redis, or a Redis Cluster behind one client. */
+/** A client of one Redis or of a Redis Cluster. */
 export type RedisClient = Redis | Cluster
 export type { Redis }
 
 export type RedisSettings = Loaded<typeof redisSettings>
 
-/** Fails fast and leaves every retry to the user. */
+/** Options that fail fast and leave all retries to the caller. */
 const nodeOptions = (settings: RedisSettings) =>
   ({
     commandTimeout: settings.REDIS_COMMAND_TIMEOUT_MS,
     connectTimeout: settings.REDIS_CONNECT_TIMEOUT_MS,
-    // A command that has timed out stays in the client's queue and its bytes in the socket's, for as long as the server hangs: a new connection drops both.
+    // A timed-out command stays in the client's queue, and its bytes in the socket's buffer, while
+    // the server hangs. A new connection drops both.
     socketTimeout: settings.REDIS_COMMAND_TIMEOUT_MS * 2,
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
-    // After a failover the old primary answers READONLY (Redis 6 in the midst of a script's error): look for the new one behind the same address.
+    // After a failover the old primary answers READONLY (Redis 6 inside a script's error). A new
+    // connection to the same address finds the new primary.
     reconnectOnError: (error) => error.message.includes('READONLY'),
   }) satisfies RedisOptions
 
@@ -28,22 +30,24 @@ const openCluster = (settings: RedisSettings): Cluster => {
   const nodes = settings.REDIS_URL.split(',').map((url) => new URL(url.trim()))
   const [{ protocol, username, password }] = nodes as [URL, ...URL[]]
   return new Cluster(
-    // An IPv6 address stands in brackets, which only a URL knows.
+    // A URL has an IPv6 address in brackets. The client needs it without them.
     nodes.map(({ hostname, port }) => ({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 6379) })),
     {
       lazyConnect: true,
       enableOfflineQueue: false,
-      // Left on, connect() never settles where the cluster is down at that moment. Commands say it themselves: CLUSTERDOWN.
+      // If this is on and the cluster is down, connect() never settles. Commands report it anyway:
+      // CLUSTERDOWN.
       enableReadyCheck: false,
       clusterRetryStrategy: retryDelayMs,
-      // A slot that moves costs one redirection or two. What is beyond, and what a dead master costs, is an outage for the user to wait out.
+      // A moving slot costs one or two redirections. More of them, or a dead master, are an outage.
+      // The caller retries.
       maxRedirections: 5,
       retryDelayOnFailover: 0,
       retryDelayOnClusterDown: 0,
-      // A redirection teaches the client one slot; this teaches it the others, and those of masters that have joined.
+      // A redirection updates one slot. This updates all slots, also those of new masters.
       slotsRefreshInterval: 10_000,
       slotsRefreshTimeout: settings.REDIS_CONNECT_TIMEOUT_MS,
-      // The name as given: TLS holds it against the certificate.
+      // Keeps the host name, because TLS compares it with the certificate.
       dnsLookup: (host, callback) => callback(null, host),
       redisOptions: {
         ...nodeOptions(settings),
@@ -58,28 +62,34 @@ const openCluster = (settings: RedisSettings): Cluster => {
 const openSingle = (settings: RedisSettings): Redis =>
   new Redis(settings.REDIS_URL, { ...nodeOptions(settings), lazyConnect: true, enableOfflineQueue: false, retryStrategy: retryDelayMs })
 
-/** ioredis says this of every command while it has no connection. The reason is in the error of the connection. */
+/**
+ * ioredis rejects each command with this message while it has no connection. The connection's error
+ * has the reason.
+ */
 export const saysNoConnection = (error: Error): boolean => /isn't writeable|Connection is closed/.test(error.message)
 
-/** The last error of each client's connections, until one is ready. */
+/** Last connection error of each client, until a connection is ready. */
 const connectionProblems = new WeakMap<RedisClient, Error>()
 
-/** Why the client has no connection; undefined if it has one, or if no error told. */
+/** Returns why the client has no connection. Undefined if it has one, or if there was no error. */
 export const connectionProblemOf = (client: RedisClient): Error | undefined => connectionProblems.get(client)
 
-/** ioredis goes on in database 0 if it may not select the one in the URL. */
+/**
+ * True for a failed SELECT. ioredis ignores it and uses database 0 instead of the one in the URL.
+ */
 const isFailedSelect = (error: Error): boolean =>
   (error as Error & { readonly command?: { readonly name?: string } }).command?.name === 'select'
 
 /**
- * A Redis client that fails fast and leaves every retry to its user. Left to its defaults ioredis waits for ever on a hung server, queues commands without
- * bound while disconnected, and resends by itself what it cannot know to be unapplied.
+ * Creates a Redis client that fails fast and leaves all retries to the caller. With its defaults
+ * ioredis waits forever for a hung server, queues commands without limit while disconnected, and
+ * resends commands that may have been applied.
  */
 export const createRedis = (settings: RedisSettings, logger: Logger): RedisClient => {
   const redis = settings.REDIS_CLUSTER ? openCluster(settings) : openSingle(settings)
   let lastMessage = ''
   const onError = (error: Error, node?: string) => {
-    // One line per kind of trouble, not one per try.
+    // One log line for each kind of problem, not for each attempt.
     if (error.message !== lastMessage) logger.warn({ err: error, ...(node !== undefined && { node }) }, 'Redis connection')
     lastMessage = error.message
     if (!saysNoConnection(error)) connectionProblems.set(redis, error)
@@ -97,12 +107,16 @@ export const createRedis = (settings: RedisSettings, logger: Logger): RedisClien
 
 export const isCluster = (client: RedisClient): client is Cluster => client instanceof Cluster
 
-/** Every server that takes writes, as far as the client knows. */
+/** Returns all servers that accept writes, as far as the client knows. */
 export const mastersOf = (client: RedisClient): readonly Redis[] => (isCluster(client) ? client.nodes('master') : [client])
 
-/** Resolves when every master answers. May be called again after it has rejected: once asked to connect, the client goes on trying by itself. */
+/**
+ * Resolves when each master answers. After it rejected, it may be called again: the client keeps
+ * connecting in the background.
+ */
 export const connectRedis = async (client: RedisClient): Promise<void> => {
   if (client.status === 'wait') await client.connect()
-  // The cluster's client connects to a node at the first command for it, and until then refuses every other.
+  // The cluster client connects to a node with the first command for it. It refuses other commands
+  // until then.
   await Promise.all(mastersOf(client).map((master) => master.ping()))
 }

@@ -3,7 +3,7 @@ import { connectionProblemOf, type RedisClient, type RedisSettings, saysNoConnec
 
 interface Row {
   readonly pattern: RegExp
-  /** Missing for an outage, which ends by itself. */
+  /** Missing for an outage, which ends without a person. */
   readonly reason?: BlockedReason
   readonly happened: string
   readonly hint: string
@@ -60,14 +60,17 @@ const rows: readonly Row[] = [
   { pattern: /ECONNREFUSED/, happened: 'refuses connections', hint: 'If this lasts, check that it runs, and REDIS_URL.' },
 ]
 
-/** Without user and password. */
+/** Returns the URL without user and password. */
 const addressesOf = (settings: RedisSettings): string =>
   settings.REDIS_URL.split(',')
     .map((url) => new URL(url.trim()))
     .map(({ protocol, host, pathname }) => `${protocol}//${host}${pathname.replace(/\/$/, '')}`)
     .join(', ')
 
-/** Tells errors of Redis that a person must mend apart from outages, and says what to look at. */
+/**
+ * Distinguishes errors of Redis that a person must fix from outages, and names the setting or right
+ * to check.
+ */
 export const createRedisDiagnose =
   (settings: RedisSettings, client: RedisClient) =>
   (error: Error): Diagnosis => {

@@ -1,12 +1,15 @@
 import { mastersOf, type Redis, type RedisClient } from './client.ts'
 
-/** How well Redis keeps what it is given, as far as INFO tells; a value is undefined where a managed service hides it. */
+/** Durability of Redis according to INFO. A value is undefined if a managed service hides it. */
 export interface Durability {
   readonly appendOnly: boolean | undefined
   readonly evictionPolicy: string | undefined
-  /** Whether a customer may be dropped for lack of memory. Our keys never expire, so the policies for keys that do are harmless. */
+  /**
+   * True if Redis may evict customers. Our keys never expire, so `volatile-…` policies are
+   * harmless.
+   */
   readonly mayEvict: boolean
-  /** Whether the server is a node of a Redis Cluster. */
+  /** True if the server is a node of a Redis Cluster. */
   readonly clustered: boolean
 }
 
@@ -23,5 +26,5 @@ const durabilityOf = async (redis: Redis): Promise<Durability> => {
   }
 }
 
-/** Reads the durability of every server that takes writes. Rejects if one does not answer. */
+/** Reads the durability of all servers that accept writes. Rejects if one does not answer. */
 export const readDurability = (redis: RedisClient): Promise<Durability[]> => Promise.all(mastersOf(redis).map(durabilityOf))
