@@ -111,3 +111,25 @@ describe.each(pages)('%s', (page) => {
     expect(settings.filter((name) => !known.has(name) && !/^(KAFKA|REDIS|MYKAARMA)_$/.test(name))).toEqual([])
   })
 })
+
+describe('docker-compose.yml', () => {
+  const lines = read('docker-compose.yml').split('\n')
+  const ports = lines.flatMap((line) => /^ +- '(.+:\d+)'$/.exec(line)?.[1] ?? [])
+
+  it('opens every port to this machine alone, unless HOST_ADDRESS is set', () => {
+    expect(ports.length).toBe(5)
+    expect(ports.filter((port) => !/^(?:127\.0\.0\.1|\$\{HOST_ADDRESS:-127\.0\.0\.1\}):\$\{HOST_\w+_PORT:-\d+\}:\d+$/.test(port))).toEqual(
+      [],
+    )
+  })
+
+  it('starts all containers at once, so that a port that is taken shows at once', () => {
+    expect(lines.filter((line) => line.includes('condition:'))).toEqual([])
+  })
+
+  it('has its variables, its address and its end in the README', () => {
+    const names = [...new Set(lines.flatMap((line) => [...line.matchAll(/\$\{(HOST_\w+)/g)].map(([, name = '']) => name)))]
+    expect(names.length).toBe(6)
+    expect([...names, 'docker compose down -v'].filter((name) => !read('README.md').includes(name))).toEqual([])
+  })
+})

@@ -88,7 +88,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `if ARGV[7] ~= '' and redis.call`,
     to: `if false and redis.call`,
-    test: store('rejects a chunk of which another Redis has only the end'),
+    test: store('moves no position on a promoted replica that has nothing'),
   },
   {
     guard: 'a call of a chunk looks whether the position is where it is expected',
@@ -215,8 +215,8 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'quarantine comes before the position',
     prevents: 'a record that is neither applied nor kept',
     file: `${folder}/consumer.ts`,
-    from: 'if (done || signal.aborted) return done !== undefined',
-    to: 'if (done || !signal.aborted) return true',
+    from: 'const done = await Promise.race([sent, ',
+    to: 'const done = await Promise.race([Promise.resolve(true), sent, ',
     test: projection('puts poison into quarantine before the position moves'),
   },
   {
@@ -265,7 +265,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/quarantine.ts`,
     from: `return orElse(sendAll(records), 'unavailable', `,
     to: `return orElse(sendAll(records), 'refused', `,
-    test: unit(`${folder}/quarantine.test.ts`, 'without their keys if the partition'),
+    test: unit(`${folder}/quarantine.test.ts`, 'if the partition of one is not available'),
   },
   {
     guard: 'a partition that waits for quarantine waits by itself',

@@ -1,4 +1,4 @@
-import { type Guard, unit } from './guard.ts'
+import { brokers, type Guard, unit } from './guard.ts'
 
 const folder = 'packages/schemas/src'
 
@@ -34,5 +34,13 @@ export const schemaGuards: readonly Guard[] = [
     from: `new TextDecoder('utf-8', { fatal: true })`,
     to: `new TextDecoder('utf-8')`,
     test: unit(`${folder}/envelope.test.ts`, 'refuses bytes that are not UTF-8'),
+  },
+  {
+    guard: 'names of fields are well-formed before they are counted',
+    prevents: 'an old field that survives a replacement',
+    file: `${folder}/customer.ts`,
+    from: 'const name = given.toWellFormed()',
+    to: 'const name = given',
+    test: brokers('services/projector/src/store.int.test.ts', 'loses every old field'),
   },
 ]

@@ -15,7 +15,7 @@ import {
   parseEvent,
   type Version,
 } from '@customer-stream/schemas'
-import { freshNames } from '@customer-stream/testing'
+import { freshNames, openTcpProxy, waitUntil } from '@customer-stream/testing'
 import { startRedis, testRedisUrl } from '@customer-stream/testing/vitest'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
@@ -187,8 +187,11 @@ describe('a Redis user without', () => {
 })
 
 describe('a Redis that is replaced behind its address', () => {
-  /** Keeps the client's connection, and sends all from the n-th script on to another server, after the first has answered all before. */
-  const openSwitch = async (first: string, second: string, nth: number) => {
+  /**
+   * Keeps the client's connection, and sends all from the n-th script on to another server. Before, the first server has
+   * answered all scripts before it, and `promote` has ended.
+   */
+  const openSwitch = async (first: string, second: string, nth: number, promote: () => Promise<unknown>) => {
     const dial = (url: string) => connectSocket(Number(new URL(url).port), new URL(url).hostname)
     const server = createServer((client) => {
       const old = dial(first)
@@ -214,9 +217,14 @@ describe('a Redis that is replaced behind its address', () => {
         const end = reply.indexOf('$4\r\nlast\r\n')
         client.write(end < 0 ? reply : reply.subarray(0, end))
         if (end < 0) return
-        next = dial(second)
-        next.on('data', (later) => client.write(later))
-        next.write(held, 'latin1')
+        promote().then(
+          () => {
+            next = dial(second)
+            next.on('data', (later) => client.write(later))
+            next.write(held, 'latin1')
+          },
+          () => client.destroy(),
+        )
       })
       for (const event of ['close', 'error']) {
         client.on(event, () => {
@@ -231,29 +239,63 @@ describe('a Redis that is replaced behind its address', () => {
     return `redis://127.0.0.1:${(server.address() as AddressInfo).port}`
   }
 
-  // A chunk of 600 customers takes three calls.
-  it.each([1, 2, 3, 4])('rejects a chunk of which another Redis has only the end, from its script %i on', async (nth) => {
-    const server = await startRedis({})
-    onTestFinished(() => server.stop())
+  /** A primary and its replica. Between them is a network that can be stalled. */
+  const startReplicated = async () => {
+    const servers = await Promise.all([startRedis({}, 'local'), startRedis({}, 'local')])
+    onTestFinished(() => Promise.all(servers.map((server) => server.stop())).then(() => undefined))
+    const [primary, replica] = await Promise.all([connect(servers[0].url), connect(servers[1].url)])
+    const { hostname, port } = new URL(servers[0].url)
+    const network = await openTcpProxy({ host: hostname, port: Number(port) })
+    onTestFinished(() => network.close())
+    await replica.replicaof('127.0.0.1', network.port)
+    await waitUntil(
+      'the replica is in sync',
+      () => replica.info('replication'),
+      (info) => info.includes('master_link_status:up'),
+    )
+    return { urls: [servers[0].url, servers[1].url] as const, primary, replica, network }
+  }
+
+  // A chunk of 600 customers takes three calls. The fourth script comes after the chunk.
+  it.each([
+    ['nothing', 1],
+    ['nothing', 2],
+    ['nothing', 3],
+    ['nothing', 4],
+    ['all calls before', 2],
+    ['all calls before', 3],
+    ['all calls before', 4],
+  ])('moves no position on a promoted replica that has %s of a chunk, from its script %i on', { timeout: 60_000 }, async (what, nth) => {
+    const { urls, primary, replica, network } = await startReplicated()
     const { keyPrefix } = freshNames()
     const options = { keyPrefix, topic: TOPIC, projection: 1 }
-    const direct = createStore(await connect(server.url), options)
-    // The replica that is promoted has everything up to here.
-    for (const store of [createStore(redis, options), direct]) await store.movePosition(0, undefined, '7')
-    const store = createStore(await connect(await openSwitch(testRedisUrl(), server.url, nth)), options)
+    const direct = createStore(primary, options)
+    // The primary then knows the script: the client sends each call once.
+    await direct.applyChunk([], 1, undefined, '1')
+    await direct.movePosition(0, undefined, '7')
+    expect(await primary.wait(1, 10_000)).toBe(1)
+    const inSync = what === 'all calls before'
+    if (!inSync) network.set('stalled')
+    const promote = async () => {
+      if (inSync) expect(await primary.wait(1, 10_000)).toBe(1)
+      await replica.replicaof('NO', 'ONE')
+    }
+    const client = await connect(await openSwitch(urls[0], urls[1], nth, promote))
     const customers = Array.from({ length: 600 }, (_, i) => snapshot({ timestamp: 1, id: 'e' }, {}, `c${i}`))
-    const { moved } = await store.applyChunk(customers, 0, '7', '607').catch(() => ({ moved: false }))
-    const position = (await direct.positions([0])).get(0)
-    const client = await connect(server.url)
-    const present = (await Promise.all(customers.map(({ customerUuid }) => client.exists(customerKey(customerUuid, keyPrefix))))).filter(
-      Boolean,
-    ).length
-    // The fourth script is after the chunk; the other server then saw nothing of it, and its old position is right.
-    expect([moved, position, present === 600]).toEqual([nth === 1 || nth === 4, nth === 1 ? '607' : '7', nth === 1])
-    expect(await direct.applyChunk(customers, 0, position, '607')).toMatchObject({ moved: true })
-    expect((await Promise.all(customers.map(({ customerUuid }) => client.exists(customerKey(customerUuid, keyPrefix))))).includes(0)).toBe(
-      false,
-    )
+    const { moved } = await createStore(client, options)
+      .applyChunk(customers, 0, '7', '607')
+      .catch(() => ({ moved: false }))
+    if (nth === 4) await promote()
+
+    const promoted = createStore(replica, options)
+    const position = (await promoted.positions([0])).get(0)
+    const isThere = () => Promise.all(customers.map(({ customerUuid }) => replica.exists(customerKey(customerUuid, keyPrefix))))
+    const present = (await isThere()).filter(Boolean).length
+    const isWhole = inSync || nth === 1
+    // A switch after the chunk: its position moved, but on the primary that was lost.
+    expect([moved, position, present]).toEqual([isWhole || nth === 4, isWhole ? '607' : '7', isWhole ? 600 : 0])
+    expect(await promoted.applyChunk(customers, 0, position, '607')).toMatchObject({ moved: true })
+    expect(await isThere()).not.toContain(0)
   })
 
   it('writes nothing if the position is elsewhere, and everything again if it is already there', async () => {

@@ -28,7 +28,7 @@ import { interruption, sayWhy, tell } from './interruption.ts'
 import { createProgressLine } from './progress-line.ts'
 import { whereToLook } from './where-to-look.ts'
 
-const EVENTS = 20_000
+const DEFAULT_EVENTS = 20_000
 const CUSTOMERS = 2000
 const EVENTS_PER_SECOND = 700
 /** Shares of the events after which a server is killed. */
@@ -38,16 +38,21 @@ const AN_HOUR_MS = 3_600_000
 
 const productionNames = { topicPrefix: DEFAULT_TOPIC_PREFIX, groupId: 'customer-stream-projector', keyPrefix: DEFAULT_KEY_PREFIX }
 
-const { keep } = readCommandLine({
+const { keep, events } = readCommandLine({
   name: 'demo',
-  usage: `npm run demo -- [--keep]
+  usage: `npm run demo -- [--keep] [--events N]
 
-  Starts Kafka, Redis and both services, sends ${number(EVENTS)} events while a Kafka broker and Redis are killed, and
-  checks that every promise was kept. Takes about a minute. Exit code 0 only if nothing is missing or wrong.
-  --keep   leaves everything running at the end, to look around; Ctrl-C ends it
+  Starts Kafka, Redis and both services, sends events while a Kafka broker and Redis are killed, and checks that
+  every promise was kept. Takes about a minute. Exit code 0 only if nothing is missing or wrong.
+  --keep       leaves everything running at the end, to look around; Ctrl-C ends it
+  --events N   number of events, 100 or more (${number(DEFAULT_EVENTS)})
   CUSTOMER_STREAM_BROKERS=docker or local chooses where the brokers run; KAFKA_BROKERS and REDIS_URL name running ones.`,
-  options: { keep: 'flag' },
-  read: ({ flags }) => ({ keep: flags.has('keep') }),
+  options: { keep: 'flag', events: 'text' },
+  read: ({ flags, texts }) => {
+    const { events = String(DEFAULT_EVENTS) } = texts
+    if (!/^[1-9]\d{2,8}$/.test(events)) throw new Error('--events must be a whole number from 100 on')
+    return { keep: flags.has('keep'), events: Number(events) }
+  },
 })
 
 const line = createProgressLine()
@@ -83,7 +88,7 @@ const runEvents = async (
     url: `${ingress.url}/webhooks/mykaarma`,
     secret: pipeline.secret,
     token: pipeline.token,
-    events: EVENTS,
+    events,
     customers: CUSTOMERS,
     ratePerSecond: EVENTS_PER_SECOND,
     repeats: 0.05,
@@ -94,7 +99,7 @@ const runEvents = async (
     ledgerPath,
     signal,
   })
-  heading(`${number(EVENTS)} events for ${number(CUSTOMERS)} customers`)
+  heading(`${number(events)} events for ${number(CUSTOMERS)} customers`)
   say(`5 % repeated, 10 % out of order, 2 % of answers torn off, 5 % of other types; seed ${simulation.seed}\n${LEGEND}`)
   const ended = new AbortController()
   const done = Promise.all([
@@ -117,7 +122,7 @@ const runEvents = async (
     const seconds = (performance.now() - last.at) / 1000
     if (seconds >= 1) last = { at: performance.now(), promised, perSecond: (promised - last.promised) / seconds }
     lag = await unlessAborted(lagOf(pipeline), signal)
-    line.show(progressText({ promised, events: EVENTS, perSecond: last.perSecond, lag }))
+    line.show(progressText({ promised, events, perSecond: last.perSecond, lag }))
     if (settled) await unlessAborted(done, signal) // a fault that failed ends the demo
   }
   line.end()
@@ -131,7 +136,7 @@ const faultsOn =
       waitUntil(
         'enough events are promised',
         () => load.promised(),
-        (count) => count >= EVENTS * share || load.over() || interruption.signal.aborted,
+        (count) => count >= events * share || load.over() || interruption.signal.aborted,
         { timeoutMs: 300_000 },
       )
     for (const [share, fault] of [
@@ -197,7 +202,8 @@ const runDemo = async (): Promise<boolean> => {
   const brokers = await startBrokers({ log: say, signal, cluster: true })
   cleanUps.push(() => brokers.stop())
   // On brokers of our own the names are those of production; on given ones nothing of somebody else's is touched.
-  const pipeline = await openPipeline(brokers, brokers.kind === 'given' ? freshNames() : productionNames)
+  const names = brokers.kind === 'given' ? freshNames() : productionNames
+  const pipeline = await openPipeline(brokers, names)
   let sound = false
   cleanUps.push(async () => {
     await pipeline.close({ removeTopics: brokers.kind === 'given' })
@@ -232,11 +238,11 @@ const runDemo = async (): Promise<boolean> => {
   }
   heading('How the numbers add up')
   say(sumLines({ sender, posted, outcomes, customers: CUSTOMERS, verdict }).join('\n'))
-  if (keep) say(`\nEverything is left running; Ctrl-C ends it. ${whereToLook(brokers, ingress, pipeline, customerUuid)}`)
+  if (keep) say(`\nEverything is left running; Ctrl-C ends it. ${whereToLook(brokers, ingress, pipeline, customerUuid, names)}`)
   heading('The verdict: each promise held against Kafka, each customer in Redis against Kafka')
   say(painted([...VERDICT_LEGEND, ...verdictLines(verdict)].join('\n')))
 
-  sound = isSound(verdict) && verdict.promisedEvents === EVENTS + posted && sender.lost === 0
+  sound = isSound(verdict) && verdict.promisedEvents === events + posted && sender.lost === 0
   const seconds = Math.round((performance.now() - startedAt) / 1000)
   say(
     `\n${sound ? paint(['bold', 'green'], 'Every promise was kept') : paint(['bold', 'red'], 'NOT every promise was kept')} (${seconds} s)`,

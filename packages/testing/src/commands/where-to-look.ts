@@ -1,4 +1,13 @@
+import { DEFAULT_KEY_PREFIX, DEFAULT_TOPIC_PREFIX } from '@customer-stream/schemas'
 import type { PipelineBrokers } from '../pipeline.ts'
+
+const productionNames = { topicPrefix: DEFAULT_TOPIC_PREFIX, keyPrefix: DEFAULT_KEY_PREFIX }
+
+/** The settings by which a command finds topics and keys of other names; empty for those of production. */
+const settingsOf = ({ topicPrefix, keyPrefix }: typeof productionNames): string =>
+  topicPrefix === DEFAULT_TOPIC_PREFIX && keyPrefix === DEFAULT_KEY_PREFIX
+    ? ''
+    : ` KAFKA_TOPIC_PREFIX=${topicPrefix} REDIS_KEY_PREFIX=${keyPrefix}`
 
 /** Commands for another terminal. They need nothing that is not in this repository. */
 export const whereToLook = (
@@ -6,9 +15,10 @@ export const whereToLook = (
   { url, adminUrl }: { readonly url: string; readonly adminUrl: string },
   { secret, token }: { readonly secret: string; readonly token: string },
   customerUuid = '<customerUuid>',
+  names = productionNames,
 ): string => `In another terminal, in this folder:
 
-  export KAFKA_BROKERS=${kafkaBrokers.join(',')} REDIS_URL=${redisUrl}
+  export KAFKA_BROKERS=${kafkaBrokers.join(',')} REDIS_URL=${redisUrl}${settingsOf(names)}
   npm run look                      what is in Kafka and in Redis
   npm run look -- ${customerUuid}   one customer: the hash, and the events behind it
   npm run verify                    compares Redis with Kafka
