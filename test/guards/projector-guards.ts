@@ -107,6 +107,22 @@ export const projectorGuards: readonly Guard[] = [
     test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'set back before the token'),
   },
   {
+    guard: 'on a cluster the move demands its token, when a master was set back',
+    prevents: 'a position without its customers, after a fail-over right before the move',
+    file: `${folder}/lua/move-position.lua`,
+    from: `if redis.call('HGET', KEYS[1], ARGV[1] .. '#token') ~= ARGV[4] then`,
+    to: 'if false then',
+    test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'if that happens before movePosition'),
+  },
+  {
+    guard: 'on a cluster the customers are looked at after the token, when a master was set back',
+    prevents: 'a position without its customers, after a fail-over right after they were written',
+    file: `${folder}/store.ts`,
+    from: 'if (!timestamp || !id || compareVersions({ timestamp: Number(timestamp), id }, version) < 0)',
+    to: 'if (false)',
+    test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'if that happens before hset'),
+  },
+  {
     guard: 'on a cluster the customers are looked at after the token',
     prevents: 'a position without its customers, after a fail-over right after they were written',
     file: `${folder}/store.ts`,
@@ -120,7 +136,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `      redis.call('HSET', key, '_eventTimestamp', '')`,
     to: '',
-    test: store('a Redis user without +hdel'),
+    test: store('a Redis user without .hdel'),
   },
   {
     guard: 'a time to live is taken off',
@@ -346,5 +362,21 @@ export const projectorGuards: readonly Guard[] = [
     from: 'if (startedAt - measuredAt > MAX_GAP_MS) for (const state of states.values()) state.waitingSince = undefined',
     to: '',
     test: unit(`${folder}/progress.test.ts`, 'begins anew after a time in which nothing could be measured'),
+  },
+  {
+    guard: 'a record that a setting names goes to quarantine',
+    prevents: 'a partition that stands still behind a bug until a release mends it',
+    file: `${folder}/project.ts`,
+    from: 'const isNamed = named.size > 0 && ',
+    to: 'const isNamed = named.size < 0 && ',
+    test: projection('goes on when a setting puts this record'),
+  },
+  {
+    guard: 'a rebuild quarantines nothing twice',
+    prevents: 'all old poison in quarantine again with each rebuild',
+    file: `${folder}/consumer.ts`,
+    from: 'BigInt(record.offset) >= before)',
+    to: 'BigInt(record.offset) >= 0n * before)',
+    test: projection('a rebuild quarantines only records'),
   },
 ]

@@ -252,4 +252,12 @@ export const spoolGuards: readonly Guard[] = [
     to: 'isWithinBounds(bytes)',
     test: lasting('a disk that fails has no room'),
   },
+  {
+    guard: 'opening the spool reads one header',
+    prevents: 'a liveness probe that restarts an ingress forever while it reads a large spool',
+    file: `${folder}/spool/directory.ts`,
+    from: 'if (files.segments[0]) await readHeader(files.segments[0])',
+    to: 'for (const segment of files.segments) await readHeader(segment)',
+    test: damage('reads none of the contents'),
+  },
 ]

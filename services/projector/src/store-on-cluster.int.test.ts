@@ -113,21 +113,21 @@ describe('customers on a cluster', () => {
   })
 })
 
-describe('a master that is replaced by one that lacks its last writes', () => {
-  const customers = [snapshot('c0'), snapshot('c1')]
-  /** Runs before the n-th call of this method of the client. */
-  const before = (method: 'hset' | 'movePosition', run: () => Promise<unknown>) => {
-    const target = client as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>
-    const original = target[method]?.bind(client) as (...args: unknown[]) => Promise<unknown>
-    let done: Promise<unknown> | undefined
-    target[method] = async (...args) => {
-      done ??= run()
-      await done
-      return original(...args)
-    }
-    onTestFinished(() => void Reflect.deleteProperty(target, method))
+const customers = [snapshot('c0'), snapshot('c1')]
+/** Calls `run` before the first call of this method of the client. */
+const before = (method: 'hset' | 'hmget' | 'movePosition', run: () => Promise<unknown>) => {
+  const target = client as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>
+  const original = target[method]?.bind(client) as (...args: unknown[]) => Promise<unknown>
+  let done: Promise<unknown> | undefined
+  target[method] = async (...args) => {
+    done ??= run()
+    await done
+    return original(...args)
   }
+  onTestFinished(() => void Reflect.deleteProperty(target, method))
+}
 
+describe('a master that is replaced by one that lacks its last writes', () => {
   it('is noticed if the customers are lost before the token is left', async () => {
     const { store, keyPrefix } = fresh()
     await store.movePosition(0, undefined, '7')
@@ -149,6 +149,35 @@ describe('a master that is replaced by one that lacks its last writes', () => {
     await expect(store.applyChunk(customers, 0, '7', '8')).rejects.toThrow('token')
     expect((await store.positions([0])).get(0)).toBe('7')
   })
+})
+
+describe('a master that is set back to its last backup', () => {
+  it.each(['hset', 'hmget', 'movePosition'] as const)(
+    'moves no position, if that happens before %s',
+    { timeout: 60_000 },
+    async (method) => {
+      const { store, keyPrefix } = fresh()
+      await store.movePosition(0, undefined, '7')
+      // The customer's master. The copies of the position are on all masters.
+      const owner = Math.floor((Number(await client.cluster('KEYSLOT', customerKey('c0', keyPrefix))) * 3) / 16_384)
+      const master = cluster.masters[owner]
+      await master?.backUp()
+      before(method, async () => {
+        await master?.kill()
+        await master?.restart('backup')
+        await waitUntil(
+          'every master answers',
+          () => store.ping().catch(String),
+          (trouble) => trouble === undefined,
+        )
+      })
+      await expect(store.applyChunk(customers, 0, '7', '8')).rejects.toThrow(/lacks customers|token/)
+      expect(await client.exists(customerKey('c0', keyPrefix))).toBe(0)
+      expect((await store.positions([0])).get(0)).toBe('7')
+      expect(await store.applyChunk(customers, 0, '7', '8')).toMatchObject({ moved: true })
+      expect(await client.exists(customerKey('c0', keyPrefix))).toBe(1)
+    },
+  )
 })
 
 describe('positions on a cluster', () => {
