@@ -78,7 +78,10 @@ export type ProjectorSettings = Loaded<typeof projectorSettings>
 
 const GROUP_ID = 'customer-stream-projector'
 
-/** Two installations on one Kafka must not share a group: each would take partitions that only the other can apply. */
+/**
+ * Two installations on one Kafka must not share a group. Otherwise each gets partitions that only
+ * the other can apply.
+ */
 export const defaultGroupId = ({
   KAFKA_TOPIC_PREFIX,
   REDIS_KEY_PREFIX,
@@ -87,7 +90,7 @@ export const defaultGroupId = ({
     ? GROUP_ID
     : `${GROUP_ID}-${KAFKA_TOPIC_PREFIX}-${REDIS_KEY_PREFIX}`
 
-/** A record of another topic would be ignored silently. */
+/** Refuses QUARANTINE_RECORDS of another topic. They would be ignored silently. */
 export const recordRules: readonly Rule<typeof projectorSettings>[] = [
   ({ QUARANTINE_RECORDS: places, KAFKA_TOPIC_PREFIX: prefix }) => {
     const { customers } = topicNames(prefix)

@@ -28,7 +28,7 @@ const reasons = Object.keys({
 export const createProjectorMetrics = (registry: Registry, { groupId, topic }: { groupId: string; topic: string }) => {
   const registers = [registry]
   const measuredAt = new Map<number, number>()
-  // The name and labels that stock dashboards know from the common Kafka exporters.
+  // Name and labels of the common Kafka exporters, so existing dashboards work.
   const lag = new Gauge({
     name: 'kafka_consumergroup_lag',
     help: 'Records between the position in Redis and the end of the partition. Every projector exports every partition, whoever owns it: aggregate with max by (topic, partition), then sum.',
@@ -45,7 +45,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     },
   })
   const metrics = {
-    /** Sets the lag of a partition, in records. */
+    /** Sets the lag of a partition in records. */
     observeLag: (partition: number, records: number) => {
       measuredAt.set(partition, performance.now())
       lag.set({ consumergroup: groupId, topic, partition: String(partition) }, records)

@@ -1,17 +1,17 @@
-/** Looks whether Redis is one that the projector can rely on: at start, and again while it runs. */
+/** Checks whether the projector can rely on this Redis, at start and while it runs. */
 import type { Diagnosis, Logger, Obstacles } from '@customer-stream/runtime'
 import { createRedisDiagnose, type RedisClient, type RedisSettings, readDurability } from '@customer-stream/runtime/redis'
 import type { Rights } from './store.ts'
 
-/** Redis is not as it must be: a person must act. */
+/** Redis does not meet a requirement. A person must act. */
 export class UnsafeRedisError extends Error {
   override readonly name = 'UnsafeRedisError'
 }
 
 export interface RedisCheck {
-  /** Rejects if Redis does not answer, may lose customers behind our back, or denies a right. */
+  /** Rejects if Redis does not answer, may evict customers, or denies a right. */
   check(): Promise<void>
-  /** Checks while the projector runs, and reports the obstacle instead. */
+  /** Checks while the projector runs. Reports an obstacle and does not reject. */
   watch(): Promise<void>
   diagnose(error: Error): Diagnosis
 }
@@ -36,7 +36,7 @@ export const createRedisCheck = ({ redis, store, settings, obstacles, logger }: 
           `Redis may drop customers: its maxmemory-policy is ${evictionPolicy}. Set it to noeviction, or accept that with REDIS_ALLOW_EVICTION=true.`,
         )
       }
-      // Data that Redis loses with its own disk are replayed.
+      // A Redis without persistence is allowed, because lost data are replayed.
       const durability = { appendonly: appendOnly, 'maxmemory-policy': evictionPolicy }
       if (logged.has(JSON.stringify(durability))) continue
       logged.add(JSON.stringify(durability))

@@ -1,14 +1,18 @@
 /**
- * Ends a process that does nothing although it could, so that the supervisor starts it anew. Right after an outage a consumer
- * may be quiet for a moment, so Kafka must have answered all the time.
+ * Ends a process that does nothing although it could, so the supervisor starts it again. After an
+ * outage a consumer may be quiet for a moment. Therefore the watchdog acts only if Kafka answered
+ * during the whole time.
  */
 import type { PartitionConsumer } from '@customer-stream/runtime/kafka'
 import type { Projection } from './consumer.ts'
 import type { Progress } from './progress.ts'
 
-/** After one session without a sign of life the group itself gives a member up. A second one tells a hiccup apart. */
+/**
+ * Sessions without a sign of life. After one session the group removes a member. A second one
+ * excludes a short pause.
+ */
 const QUIET_SESSIONS = 2
-/** A rebalance and a fetch that waits for its turn are over by then. */
+/** A rebalance, or a fetch that waits for its turn, takes less time. */
 const STALLED_SESSIONS = 4
 
 export interface WatchdogDependencies {
@@ -40,8 +44,8 @@ export const createWatchdog = ({
     } catch {
       kafkaAnsweredSince = Number.POSITIVE_INFINITY
     }
-    // Partitions that wait for their turn are no stall as long as another one of this process moves. Seen twice, because a
-    // consumer that has only just found back into its group may have been away all that time.
+    // Waiting partitions are no stall while another partition of this process moves. The stall must
+    // be seen twice, because a consumer may have been outside its group until a moment ago.
     const standstillMs = Math.min(progress.standstillMs(projection.positions.assigned), projection.undisturbedMs())
     const stalled = standstillMs > sessionTimeoutMs * STALLED_SESSIONS
     if (stalled && stalledBefore)
