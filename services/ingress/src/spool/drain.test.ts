@@ -2,6 +2,8 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { type Delivery, openSpool, type Spool, type SpoolDamage, type SpoolOptions } from './spool.ts'
@@ -52,6 +54,16 @@ const kafka = (isBad: (timestamp: number) => boolean) => {
 }
 const untilEmpty = (spool: Spool, delivery: Delivery) =>
   vi.waitUntil(async () => (await spool.drain(delivery)) === 'empty', { timeout: 30_000 })
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
+/** Bytes that are still referenced, in objects and buffers. */
+const liveBytes = () => {
+  collectGarbage()
+  // The first run leaves buffers to a thread that frees them.
+  collectGarbage()
+  const { heapUsed, arrayBuffers } = process.memoryUsage()
+  return heapUsed + arrayBuffers
+}
 const sorted = (numbers: readonly number[]) => numbers.toSorted((a, b) => a - b)
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
 
@@ -142,6 +154,84 @@ describe('a partition that fails', () => {
     const changed = { ...delivery, partitionOf: ({ timestamp }: OutgoingRecord) => String(timestamp % 24) }
     await untilEmpty(spool, changed)
     expect([sorted(delivery.sent), files()]).toEqual([upTo(1000), []])
+  })
+})
+
+describe('two hundred partitions that fail', () => {
+  const PARTITIONS = 200
+  const RECORDS = 20_000
+  const VALUE_BYTES = 3000
+  /** A spool of 60 MB. */
+  const setUp = async () => {
+    await withoutSyncs()
+    const { spool, files } = await openNew({ maxWaitingBytes: 1e8 })
+    await Promise.all(upTo(RECORDS).map((n) => spool.append(numbered(n, VALUE_BYTES))))
+    return { spool, files }
+  }
+  const partitionOf = ({ timestamp }: OutgoingRecord) => String(timestamp % PARTITIONS)
+
+  it('keep neither records nor windows of files in memory, and no more when all are well again', { timeout: 60_000 }, async () => {
+    const before = liveBytes()
+    const { spool, files } = await setUp()
+    const failing = kafka(() => true)
+    const well = kafka(() => false)
+    let most = 0
+    const measured = (delivery: Delivery): Delivery => {
+      let sends = 0
+      const send: Delivery['send'] = (...args) => {
+        if (sends++ % 40 === 0) most = Math.max(most, liveBytes() - before)
+        return delivery.send(...args)
+      }
+      return { partitionOf, send }
+    }
+    const attempts = () => failing.attempts.length
+    // The first batch of all, and an attempt for each partition.
+    await vi.waitUntil(async () => (await spool.drain(measured(failing))) === 'left' && attempts() > PARTITIONS, { timeout: 30_000 })
+    expect(spool.size.records).toBe(RECORDS)
+    await untilEmpty(spool, measured(well))
+    expect([sorted(well.sent), files()]).toEqual([upTo(RECORDS), []])
+    expect(most).toBeLessThan(12e6)
+  })
+
+  /** A drain that has sent to each partition once. `onRead` is called with each record read by the cursors of failing partitions. */
+  const retryAll = async (spool: Spool, onRead: () => void, signal?: AbortSignal) => {
+    const { send, attempts } = kafka(() => true)
+    const isRetry = () => attempts.length > 0
+    const delivery: Delivery = {
+      partitionOf: (record) => {
+        if (isRetry()) onRead()
+        return partitionOf(record)
+      },
+      send,
+    }
+    const isDone = () => signal?.aborted || attempts.length > PARTITIONS
+    await vi.waitUntil(async () => ['left', 'stopped'].includes(await spool.drain(delivery, signal)) && isDone(), { timeout: 30_000 })
+  }
+
+  it('do not read the files once for each', { timeout: 60_000 }, async () => {
+    const { spool } = await setUp()
+    let records = 0
+    await retryAll(spool, () => {
+      records += 1
+    })
+    // The first cursor reads them all, and those of the failing partitions read them all together.
+    expect(records).toBeLessThan(3 * RECORDS)
+  })
+
+  it('do not delay a stop while their records are read', { timeout: 60_000 }, async () => {
+    const { spool } = await setUp()
+    const stop = new AbortController()
+    let records = 0
+    const read = retryAll(
+      spool,
+      () => {
+        records += 1
+        if (records > RECORDS) stop.abort()
+      },
+      stop.signal,
+    )
+    await read
+    expect(records).toBeLessThan(RECORDS + 10)
   })
 })
 

@@ -8,6 +8,10 @@
  * Draining: one cursor reads all files in order and sends each record once. Records that Kafka did not accept stay on disk. Their
  * partition gets a cursor of its own that holds positions, not records, and retries. Until this cursor has caught up, the first one
  * passes over the partition's records, so a failing partition holds up no other.
+ *
+ * Memory does not grow with the spool. It holds the records of two batches of MAX_BATCH_BYTES (one of the first cursor, one of all
+ * others together) and two windows of files, because the other cursors read on one at a time. Each failing partition adds its
+ * share of MAX_PLACES positions and, during an attempt, one record.
  */
 import { stat } from 'node:fs/promises'
 import { resolve as resolvePath } from 'node:path'
@@ -95,6 +99,8 @@ const DEFAULT_MAX_WAITING_BYTES = 16 * 1024 * 1024
 /** As the publisher's flushes. */
 const MAX_BATCH_RECORDS = 500
 const MAX_BATCH_BYTES = 4 * 1024 * 1024
+/** Positions that the cursors of failing partitions keep together, some 150 bytes each. Cursors that began with a larger share keep it. */
+const MAX_PLACES = 10_000
 /** Between two attempts for a failing partition, and for a file of which nothing can be read. */
 const RETRY_MS = 500
 
@@ -253,18 +259,36 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
     return items.filter(isLeft).map(placeOf)
   }
 
-  /** Reads on until a cursor has a batch's worth of places, or has caught up with the first cursor. */
-  const fill = async (partition: string, cursor: Cursor, delivery: Delivery) => {
-    if (cursor.pending.length >= MAX_BATCH_RECORDS || !isBefore(cursor.next, next)) return
-    const until = next
-    for await (const item of readFrom(cursor.next, delivery)) {
-      if (!isBefore({ segment: item.segment.number, at: item.at }, until)) break
-      cursor.next = item.behind
-      if (item.partition !== partition) continue
-      cursor.pending.push(placeOf(item))
-      if (cursor.pending.length >= MAX_BATCH_RECORDS) return
+  /**
+   * Reads on until a cursor has its share of places, or has caught up with the first cursor. The records of other cursors on the
+   * way go to these, as far as they have room: otherwise each would read all files by itself.
+   */
+  const readOn = async (cursor: Cursor, delivery: Delivery, isStopped: () => boolean) => {
+    const share = Math.min(MAX_BATCH_RECORDS, Math.ceil(MAX_PLACES / cursors.size))
+    const [from, until] = [cursor.next, next]
+    if (isStopped() || 2 * cursor.pending.length > share || !isBefore(from, until)) return
+    const served = new Set([...cursors.values()].filter((one) => !isBefore(one.next, from)))
+    for await (const item of readFrom(from, delivery)) {
+      if (isStopped()) return
+      const at = { segment: item.segment.number, at: item.at }
+      if (!isBefore(at, until)) break
+      const its = cursors.get(item.partition)
+      if (!its || !served.has(its) || isBefore(at, its.next)) continue
+      if (its.pending.length >= share) served.delete(its)
+      else {
+        its.pending.push(placeOf(item))
+        its.next = item.behind
+      }
+      if (cursor.pending.length >= share) return
     }
-    cursor.next = until
+    for (const one of served) if (isBefore(one.next, until)) one.next = until
+  }
+  let reading: Promise<void> = Promise.resolve()
+  /** One cursor after the other: each that reads on has a window of a file in memory. */
+  const fill = (...args: Parameters<typeof readOn>): Promise<void> => {
+    const done = reading.then(() => readOn(...args))
+    reading = done.catch(() => {})
+    return done
   }
 
   const readPlaces = async (places: readonly Place[]): Promise<Item[]> => {
@@ -279,12 +303,13 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
     return items
   }
 
-  /** The next places of a cursor that go into one send. */
+  /** The next places of a cursor that go into one send. All cursors together send no more than a batch, but each one record. */
   const take = ({ pending, limit }: Cursor): Place[] => {
+    const maxBytes = MAX_BATCH_BYTES / cursors.size
     let bytes = 0
     const count = pending.findIndex(({ at, end }, i) => {
       bytes += end - at
-      return i > 0 && (i >= limit || bytes > MAX_BATCH_BYTES)
+      return i > 0 && (i >= limit || bytes > maxBytes)
     })
     return pending.splice(0, count < 0 ? pending.length : count)
   }
@@ -292,7 +317,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
   /** Sends a failing partition's records, ever more at once, until it has caught up or fails again. */
   const retry = async (partition: string, cursor: Cursor, delivery: Delivery, isStopped: () => boolean) => {
     while (!isStopped()) {
-      await fill(partition, cursor, delivery)
+      await fill(cursor, delivery, isStopped)
       if (cursor.pending.length === 0 && !isBefore(cursor.next, next)) {
         cursors.delete(partition)
         return
@@ -391,7 +416,8 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
         else if (running().length > 0) await Promise.race(running())
         // No cursor covers its records: it could not be read, or the number of partitions has changed meanwhile.
         else if (behind) next = { segment: behind.number, at: 0 }
-        else return segments.every(isDone) ? 'empty' : 'left'
+        // A cursor has delivered the last records of a file while another one was being deleted.
+        else if (!segments.some(isDone)) return segments.length === 0 ? 'empty' : 'left'
       }
     } finally {
       await Promise.all(running())
