@@ -28,6 +28,12 @@ const lastWords = async (projector: ServiceProcess) => ({ code: await projector.
 // A consumer of kafkajs can stop while its process lives. A supervisor notices only the end of the
 // process.
 describe.concurrent('a projector ends, to be started anew,', () => {
+  it('when kafkajs gives up its consumer for good', { timeout: 40_000 }, async () => {
+    const broken = `async () => { throw new TypeError('a bug in the fetch') }`
+    const projector = await pipeline.start('projector', { ...fetching(broken), CONSUMER_GROUP_ID: 'broken' })
+    expect(await lastWords(projector)).toEqual({ code: 1, said: expect.stringMatching(/"event":"failed".*a bug in the fetch/) })
+  })
+
   it('when its consumer shows no sign of life although Kafka answers', { timeout: 40_000 }, async () => {
     const projector = await pipeline.start('projector', { ...fetching('() => new Promise(() => {})'), CONSUMER_GROUP_ID: 'silent' })
     expect(await lastWords(projector)).toEqual({ code: 1, said: expect.stringContaining('has shown no sign of life') })

@@ -381,6 +381,14 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest('is reported as dead when kafkajs gives up for good'),
   },
   {
+    guard: 'a consumer that has ended ends the projector',
+    prevents: 'a projector that stands still until its watchdog notices',
+    file: 'services/projector/src/main.ts',
+    from: '  onBatch: (batch) => projection.onBatch(batch),\n  onDead: lifecycle.fail,',
+    to: '  onBatch: (batch) => projection.onBatch(batch),\n  onDead: () => {},',
+    test: brokers('test/watchdogs.e2e.test.ts', 'kafkajs gives up its consumer for good'),
+  },
+  {
     guard: 'a coordinator that cannot be found is waited for',
     prevents: 'an outage of the coordinator that ends the process, again and again: kafkajs calls it final',
     file: `${folder}/consumer.ts`,

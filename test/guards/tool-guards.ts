@@ -63,7 +63,7 @@ export const toolGuards: readonly Guard[] = [
   {
     guard: 'a command names the server that it cannot reach',
     prevents: 'Connection is closed, and no address',
-    file: `${folder}/commands/verify.ts`,
+    file: `${folder}/commands/with-clients.ts`,
     from: 'await unlessAborted(requireReachable(settings), signal)',
     to: 'void requireReachable',
     test: unit('test/commands.test.ts', 'npm run verify names the address'),

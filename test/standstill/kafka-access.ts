@@ -1,8 +1,8 @@
 import { join } from 'node:path'
-import { blocked, type Scenario } from './scenario.ts'
+import type { ServiceName } from '@customer-stream/testing'
+import { blocked, correct, type Scenario } from './scenario.ts'
 import { type Operation, type Resource, type Site, withoutLogin } from './site.ts'
 
-type Service = 'ingress' | 'projector'
 type Env = Readonly<Record<string, string>>
 
 const SERVICES = ['ingress', 'projector'] as const
@@ -15,23 +15,17 @@ const named: Readonly<Record<Resource, RegExp>> = {
 }
 
 /** A right is taken away while the pipeline runs. The service names the resource and the operation. */
-const revoked = (name: string, service: Service, operation: Operation, resource: Resource): Scenario => ({
+const revoked = (name: string, service: ServiceName, operation: Operation, resource: Resource): Scenario => ({
   name,
   break: (site) => site.revoke(service, operation, resource),
   signs: [{ of: service, says: [named[resource], new RegExp(`\\b${operation}\\b`)] }, blocked(service)],
   repair: (site) => site.grant(service, operation, resource),
 })
 
-const missingAtStart = (name: string, service: Service, operation: Operation, resource: Resource): Scenario => ({
+const missingAtStart = (name: string, service: ServiceName, operation: Operation, resource: Resource): Scenario => ({
   ...revoked(name, service, operation, resource),
   atStart: true,
 })
-
-const correct = async (site: Site, service: Service): Promise<void> => {
-  await site[service].stop()
-  site[service].correct()
-  await site[service].start()
-}
 
 /** Both services have the same wrong settings. Each says where to look; a person corrects them and starts the services again. */
 const wrongSettings = (name: string, env: (site: Site) => Env, ...says: readonly RegExp[]): Scenario => ({

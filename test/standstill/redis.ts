@@ -3,18 +3,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { customerKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { blocked, type Scenario } from './scenario.ts'
+import { blocked, correct, type Scenario } from './scenario.ts'
 import type { Site } from './site.ts'
 
 const call = (site: Site, ...words: readonly [string, ...string[]]) => site.redis.call(...words)
 
 /** Rights of the Redis user are taken away while the pipeline runs, or are missing from the start. */
-const denied = (name: string, rules: readonly string[], grants: readonly string[], says: readonly RegExp[], atStart = false): Scenario => ({
+const denied = (name: string, commands: readonly string[], says: RegExp, atStart = false): Scenario => ({
   name,
   atStart,
-  break: (site) => site.changeRedisUser(...rules),
-  signs: [{ of: 'projector', says }, blocked('projector')],
-  repair: (site) => site.changeRedisUser(...grants),
+  break: (site) => site.changeRedisUser(...commands.map((command) => `-${command}`)),
+  signs: [{ of: 'projector', says: [says] }, blocked('projector')],
+  repair: (site) => site.changeRedisUser(...commands.map((command) => `+${command}`)),
 })
 
 /** The projector has a wrong address of Redis. A person corrects it and starts the projector again. */
@@ -23,11 +23,7 @@ const wrongUrl = (name: string, url: (site: Site) => string, ...says: readonly R
   atStart: true,
   break: async (site) => site.projector.configure({ REDIS_URL: url(site) }),
   signs: [{ of: 'projector', says }],
-  repair: async (site) => {
-    await site.projector.stop()
-    site.projector.correct()
-    await site.projector.start()
-  },
+  repair: (site) => correct(site, 'projector'),
 })
 
 /** A Redis of its own is changed by commands. */
@@ -49,10 +45,10 @@ export const redis: readonly Scenario[] = [
     /rediss:/,
   ),
   wrongUrl('the address of Redis is that of Kafka', ({ world }) => `redis://${world.brokers.kafka.admin}`, /REDIS_URL/),
-  denied('the Redis user may not call HDEL, from the start', ['-hdel'], ['+hdel'], [/hdel/i], true),
-  denied('the Redis user loses HDEL', ['-hdel'], ['+hdel'], [/hdel/i]),
-  denied('the Redis user loses HSET', ['-hset'], ['+hset'], [/hset/i]),
-  denied('the Redis user loses EVALSHA and EVAL', ['-evalsha', '-eval'], ['+evalsha', '+eval'], [/eval/i]),
+  denied('the Redis user may not call HDEL, from the start', ['hdel'], /hdel/i, true),
+  denied('the Redis user loses HDEL', ['hdel'], /hdel/i),
+  denied('the Redis user loses HSET', ['hset'], /hset/i),
+  denied('the Redis user loses EVALSHA and EVAL', ['evalsha', 'eval'], /eval/i),
   {
     name: 'the Redis user loses the keys of customers',
     break: (site) => site.changeRedisUser('resetkeys', `~${site.keyPrefix}positions:*`),
@@ -124,14 +120,6 @@ export const redis: readonly Scenario[] = [
       const event = makeCustomersEvent()
       await site.redis.set(customerKey(event.customerUuid, site.keyPrefix), 'of somebody else')
       await site.post(event)
-    },
-    signs: [{ of: 'projector', says: [/WRONGTYPE|customer:/] }],
-    mayGoOn: true,
-    repair: async (site) => {
-      for (const { customerUuid } of site.acknowledged) {
-        const key = customerKey(customerUuid, site.keyPrefix)
-        if ((await site.redis.type(key)) === 'string') await site.redis.del(key)
-      }
     },
   },
   {

@@ -21,6 +21,13 @@ export type Sign =
 /** A person must act, and the metric of both services says so. */
 export const blocked = (of: ServiceName): Sign => ({ of, metric: /^customer_stream_blocked$/ })
 
+/** A person corrects the settings of a service, and starts it again. */
+export const correct = async (site: Site, service: ServiceName): Promise<void> => {
+  await site[service].stop()
+  site[service].correct()
+  await site[service].start()
+}
+
 /** One way in which nothing is applied. */
 export interface Scenario {
   /** Title of the test, a sentence. */

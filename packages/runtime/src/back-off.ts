@@ -18,17 +18,16 @@ export const untilDone = async <T>(
     signal,
     backOff,
     onFailure,
-  }: { signal: AbortSignal; backOff: BackOff | ((error: Error) => BackOff); onFailure: (error: Error, failures: number) => void },
+  }: { signal: AbortSignal; backOff: BackOff | (() => BackOff); onFailure: (error: Error, failures: number) => void },
 ): Promise<{ readonly value: T } | undefined> => {
   for (let failures = 1; !signal.aborted; failures++) {
-    let pauses: BackOff
     try {
       return { value: await attempt() }
     } catch (error) {
       onFailure(error as Error, failures)
-      pauses = typeof backOff === 'function' ? backOff(error as Error) : backOff
     }
-    const pauseMs = Math.min(pauses.initialMs * 2 ** Math.min(failures - 1, 20), pauses.maxMs) * (0.5 + Math.random() / 2)
+    const { initialMs, maxMs } = typeof backOff === 'function' ? backOff() : backOff
+    const pauseMs = Math.min(initialMs * 2 ** Math.min(failures - 1, 20), maxMs) * (0.5 + Math.random() / 2)
     await sleep(pauseMs, undefined, { signal }).catch(() => undefined)
   }
   return undefined

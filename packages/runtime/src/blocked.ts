@@ -20,6 +20,9 @@ const BLOCKED_REASONS = [
 ] as const
 export type BlockedReason = (typeof BLOCKED_REASONS)[number]
 
+/** Kind of the program that meets an obstacle. */
+export type Program = 'service' | 'command'
+
 /**
  * One obstacle, in one or more sentences: what happened, what the service does now, what a person
  * must do.

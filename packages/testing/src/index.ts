@@ -7,7 +7,7 @@ export { type Arena, type ArenaOptions, type ManagedService, openArena } from '.
 export { openTcpProxy, type TcpProxy } from './faults/tcp-proxy.ts'
 export { freshNames } from './fresh-names.ts'
 export { openPipeline, type Pipeline } from './pipeline.ts'
-export { type ServiceName, type ServiceProcess, spawnService, startService } from './service-process.ts'
+export { type ServiceName, type ServiceProcess, servicesRoot, spawnService, startService } from './service-process.ts'
 export { isSound, verdictLines } from './verification/print-verdict.ts'
 export { fetchEnds, readTopic } from './verification/read-topic.ts'
 export { verify } from './verification/verify.ts'

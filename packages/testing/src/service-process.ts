@@ -24,7 +24,7 @@ export interface ServiceProcess {
 }
 
 /** Working copy whose services run; another one shows how an older version behaves in the tests of this one. */
-const root = process.env.CUSTOMER_STREAM_SERVICES_ROOT ?? fileURLToPath(new URL('../../../', import.meta.url))
+export const servicesRoot = process.env.CUSTOMER_STREAM_SERVICES_ROOT ?? fileURLToPath(new URL('../../../', import.meta.url))
 
 interface LogLine {
   readonly msg?: string
@@ -48,14 +48,14 @@ const desk = {
   // kafkajs has other time-outs under vitest's "test".
   NODE_ENV: 'production',
   // As in production: the second start of a service compiles nothing.
-  NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'node'),
+  NODE_COMPILE_CACHE: join(servicesRoot, 'node_modules', '.cache', 'node'),
 }
 
 /** Starts a service without waiting for anything, for tests of what it says when it cannot run. */
 export const spawnService = (name: ServiceName, env: Readonly<Record<string, string>>, logFile: string): GuardedProcess =>
   startGuarded({
     command: process.execPath,
-    args: ['--max-semi-space-size=8', '--conditions=customer-stream-source', join(root, 'services', name, 'start.js')],
+    args: ['--max-semi-space-size=8', '--conditions=customer-stream-source', join(servicesRoot, 'services', name, 'start.js')],
     env: { ...desk, ...env },
     logFile,
   })

@@ -278,24 +278,31 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     return nextOffset
   }
 
-  const { assign, loadNewlyLed, stop } = positions
-  positions.loadNewlyLed = async (watermarks) => {
-    await loadNewlyLed(watermarks)
-    // The record was deleted, or a person moved the position over it.
-    for (const [partition, position] of blocked) if (positions.expected(partition) !== position) unblock(partition)
-  }
-  positions.stop = () => {
+  const endAllHolds = () => {
     for (const partition of holds.keys()) endHold(partition)
-    stop()
-  }
-  positions.assign = (partitions) => {
-    for (const partition of holds.keys()) endHold(partition)
-    for (const partition of blocked.keys()) if (!partitions.includes(partition)) unblock(partition)
-    assign(partitions)
   }
 
   return {
-    positions,
+    positions: {
+      get assigned() {
+        return positions.assigned
+      },
+      commit: positions.commit,
+      assign: (partitions) => {
+        endAllHolds()
+        for (const partition of blocked.keys()) if (!partitions.includes(partition)) unblock(partition)
+        positions.assign(partitions)
+      },
+      loadNewlyLed: async (watermarks) => {
+        await positions.loadNewlyLed(watermarks)
+        // The record was deleted, or a person moved the position over it.
+        for (const [partition, position] of blocked) if (positions.expected(partition) !== position) unblock(partition)
+      },
+      stop: () => {
+        endAllHolds()
+        positions.stop()
+      },
+    },
     onBatch: async (batch) => {
       busy.add(batch.partition)
       try {

@@ -66,3 +66,14 @@ it('keeps the words of a topic that is wrong', () => {
     message: 'Topics are missing: t.',
   })
 })
+
+it('does not promise that a command keeps trying, and names the right that it needs for all of its work', async () => {
+  const ofCommand = createDiagnose(loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092' }), 'command')
+  const denied = error({ type: 'TOPIC_AUTHORIZATION_FAILED' })
+  noteFailedRequest(denied, { api: 'Metadata', broker: 'a:9092' })
+  const { message } = ofCommand(denied, 'read topic t')
+  expect(message).toBe(
+    'Kafka a:9092 does not allow the anonymous user (no login) to read topic t (TOPIC_AUTHORIZATION_FAILED for Metadata). Grant READ on the topic. If the topic should have another name, check KAFKA_TOPIC_PREFIX.',
+  )
+  expect(ofCommand(error({ type: 'SASL_AUTHENTICATION_FAILED' }), 'read').message).not.toMatch(/service|logs in again/)
+})

@@ -1,4 +1,4 @@
-import type { BlockedReason, Diagnosis } from '../blocked.ts'
+import type { BlockedReason, Diagnosis, Program } from '../blocked.ts'
 import type { KafkaSettings } from './client.ts'
 import { type FailedRequest, failedRequestOf, failedWorkOf } from './failed-request.ts'
 import { TopicError } from './topic-check.ts'
@@ -79,6 +79,14 @@ const rights: Readonly<Record<string, string>> = {
   Heartbeat: 'READ on the group',
   OffsetFetch: 'READ on the group and on the topic',
   OffsetCommit: 'READ on the group and on the topic',
+  DeleteGroups: 'DELETE on the group',
+}
+
+/** The request whose right includes all others that the work needs. */
+const rightNeededTo = (doing: string, type: string): string | undefined => {
+  if (doing.startsWith('write to')) return 'Produce'
+  if (doing.startsWith('delete a group')) return 'DeleteGroups'
+  return doing.startsWith('read topic') && type === 'TOPIC_AUTHORIZATION_FAILED' ? 'Fetch' : undefined
 }
 
 const creationHints: Readonly<Record<string, string>> = {
@@ -160,17 +168,21 @@ const loginHint = (settings: KafkaSettings, { type, errors }: Facts): string => 
   return 'Check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD.'
 }
 
-/** Tells errors of kafkajs that a person must mend apart from outages, and says what to look at. */
+/**
+ * Tells errors of kafkajs that a person must mend apart from outages, and says what to look at.
+ * @param program kind of the caller: a service keeps trying, a command ends.
+ */
 export const createDiagnose =
-  (settings: KafkaSettings): Diagnose =>
+  (settings: KafkaSettings, program: Program = 'service'): Diagnose =>
   (error, fallback) => {
     const facts = factsOf(error)
     const doing = firstOf(facts.errors, failedWorkOf) ?? fallback
     const { errors, type = '', code = '', request, broker } = facts
     const kafka = `Kafka ${broker ?? settings.KAFKA_BROKERS.join(', ')}`
     const blocked = (reason: BlockedReason, message: string): Diagnosis => ({ blocked: true, reason, message })
-    const retrying = 'The service keeps trying.'
-    const cannot = `The service cannot ${doing}`
+    const keepsTrying = program === 'service'
+    const retrying = keepsTrying ? 'The service keeps trying. ' : ''
+    const cannot = `The ${program} cannot ${doing}`
 
     const topicError = errors.find((each) => each instanceof TopicError)
     if (topicError) return blocked('topic', topicError.message)
@@ -179,64 +191,66 @@ export const createDiagnose =
       const last = errors.at(-1)?.message ?? ''
       return blocked(
         'authentication',
-        `${kafka} refused the login of ${userOf(settings)}: ${last}. ${cannot}; it logs in again at most every 60 s. ${loginHint(settings, facts)}`,
+        `${kafka} refused the login of ${userOf(settings)}: ${last}. ${cannot}${keepsTrying ? '; it logs in again at most every 60 s' : ''}. ${loginHint(settings, facts)}`,
       )
     }
 
     const tls = tlsHint(settings, facts)
-    if (tls) return blocked('tls', `TLS to ${kafka} failed (${code || 'closed'}). ${cannot}. ${retrying} ${tls}`)
+    if (tls) return blocked('tls', `TLS to ${kafka} failed (${code || 'closed'}). ${cannot}. ${retrying}${tls}`)
 
     const creation = errors.find(({ name, type }) => name === 'KafkaJSCreateTopicError' && type !== 'TOPIC_ALREADY_EXISTS')
     if (type.endsWith('_AUTHORIZATION_FAILED')) {
       const resource = creation ? `create topic ${creation.topic}` : doing
-      const right = rights[doing.startsWith('write to') ? 'Produce' : (request?.api ?? '')] ?? 'the right to do so'
+      // Kafka does not say of a topic that its user may not see whether it exists.
+      const otherName = request?.api === 'Metadata' ? ' If the topic should have another name, check KAFKA_TOPIC_PREFIX.' : ''
+      const right = rights[rightNeededTo(doing, type) ?? request?.api ?? ''] ?? 'the right to do so'
       return blocked(
         'authorization',
-        `${kafka} does not allow ${userOf(settings)} to ${resource} (${type}${request ? ` for ${request.api}` : ''}). ${retrying} Grant ${right}.`,
+        `${kafka} does not allow ${userOf(settings)} to ${resource} (${type}${request ? ` for ${request.api}` : ''}). ${retrying}Grant ${right}.${otherName}`,
       )
     }
     if (creation) {
       return blocked(
         'topic',
-        `${kafka} refused to create topic ${creation.topic} (${type}: ${creation.message}). ${retrying} ${creationHints[type] ?? ''}`.trim(),
+        `${kafka} refused to create topic ${creation.topic} (${type}: ${creation.message}). ${retrying}${creationHints[type] ?? ''}`.trim(),
       )
     }
     const group = groupHints[type]
-    if (group) return blocked('group', `${kafka} refused to ${doing} (${type}). ${retrying} ${group}`)
+    if (group) return blocked('group', `${kafka} refused to ${doing} (${type}). ${retrying}${group}`)
     if (
       type === 'UNSUPPORTED_VERSION' ||
       errors.some(({ name, message }) => name === 'KafkaJSServerDoesNotSupportApiKey' || message === 'API Versions not supported')
     ) {
       return blocked(
         'version',
-        `${kafka} does not know a request that the service needs (${errors.at(-1)?.message}). ${cannot}. Use a supported version of Kafka.`,
+        `${kafka} does not know a request that the ${program} needs (${errors.at(-1)?.message}). ${cannot}. Use a supported version of Kafka.`,
       )
     }
     if (code === 'ENOTFOUND') {
       return blocked(
         'address',
-        `The host name of ${kafka} does not exist (ENOTFOUND). ${cannot}. ${retrying} Check ${addressHint(settings, broker)}.`,
+        `The host name of ${kafka} does not exist (ENOTFOUND). ${cannot}. ${retrying}Check ${addressHint(settings, broker)}.`,
       )
     }
     const refusal = silentRefusalOf(settings, facts)
     if (refusal)
       return blocked(
         refusal.reason,
-        `${kafka} closed the connection when it was asked for ${request?.api}. ${cannot}. ${retrying} ${refusal.hint}`,
+        `${kafka} closed the connection when it was asked for ${request?.api}. ${cannot}. ${retrying}${refusal.hint}`,
       )
 
     const outage = (message: string): Diagnosis => ({ blocked: false, reason: 'outage', message })
     const says = outageCodes[code]
     if (says)
-      return outage(`${kafka} ${says}. ${cannot}. ${retrying} If this lasts, check that it runs, and ${addressHint(settings, broker)}.`)
+      return outage(`${kafka} ${says}. ${cannot}. ${retrying}If this lasts, check that it runs, and ${addressHint(settings, broker)}.`)
     if (type === 'GROUP_COORDINATOR_NOT_AVAILABLE') {
       return outage(
-        `${kafka} has no coordinator for the group. ${cannot}. ${retrying} If this lasts, the topic __consumer_offsets cannot be created or has no leader: compare offsets.topic.replication.factor with the number of brokers.`,
+        `${kafka} has no coordinator for the group. ${cannot}. ${retrying}If this lasts, the topic __consumer_offsets cannot be created or has no leader: compare offsets.topic.replication.factor with the number of brokers.`,
       )
     }
     const last = errors.at(-1)?.message ?? String(error)
     // Another server may listen there, and never answer the first request of a connection.
     const isConnecting = request?.api === 'ApiVersions' || errors.some(({ name }) => name === 'KafkaJSConnectionError')
-    const hint = isConnecting ? ` If this lasts, check that Kafka listens there, and ${addressHint(settings, broker)}.` : ''
-    return outage(`${kafka}: ${last}. ${cannot}. ${retrying}${hint}`)
+    const hint = isConnecting ? `If this lasts, check that Kafka listens there, and ${addressHint(settings, broker)}.` : ''
+    return outage(`${kafka}: ${last}. ${cannot}. ${retrying}${hint}`.trim())
   }

@@ -50,3 +50,11 @@ describe('an outage of Redis', () => {
     expect(message).not.toContain('hunter2')
   })
 })
+
+it('names the call and the key that a command is denied, and does not promise that it keeps trying', () => {
+  const denied = (name: string, args: readonly string[]) =>
+    createRedisDiagnose(settings, {} as RedisClient, 'command')(Object.assign(errorOf('NOPERM no'), { command: { name, args } })).message
+  expect(denied('hmget', ['mykaarma:positions:v1', 'x/0'])).toMatch(/ does not allow its user to call HMGET on mykaarma:positions:v1 \(/)
+  expect(denied('scan', ['0', 'MATCH', 'mykaarma:customer:{*}'])).toMatch(/ call SCAN on mykaarma:customer:\{\*\} \(/)
+  expect(denied('ping', [])).toMatch(/ call PING \((?!.*keeps trying)/)
+})

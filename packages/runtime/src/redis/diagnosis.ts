@@ -1,4 +1,4 @@
-import type { BlockedReason, Diagnosis } from '../blocked.ts'
+import type { BlockedReason, Diagnosis, Program } from '../blocked.ts'
 import { connectionProblemOf, type RedisClient, type RedisSettings, saysNoConnection } from './client.ts'
 
 interface Row {
@@ -20,7 +20,7 @@ const rows: readonly Row[] = [
   {
     pattern: /DB index|SELECT is not allowed|'select' command/i,
     reason: 'redis',
-    happened: 'does not let this service use its database',
+    happened: 'does not let its user select the database',
     hint: 'Check the database number at the end of REDIS_URL, and the right to call SELECT.',
   },
   {
@@ -44,7 +44,7 @@ const rows: readonly Row[] = [
   {
     pattern: /CERT|SELF_SIGNED|UNABLE_TO_|ERR_SSL|ERR_TLS|EPROTO|secure TLS connection/,
     reason: 'tls',
-    happened: 'and this service do not agree on TLS',
+    happened: 'and its client do not agree on TLS',
     hint: 'Check rediss: (TLS) or redis: (plain text) in REDIS_URL, and the certificate.',
   },
   { pattern: /READONLY/, happened: 'is a replica and takes no writes', hint: 'If this lasts, let REDIS_URL name the primary.' },
@@ -67,25 +67,34 @@ const addressesOf = (settings: RedisSettings): string =>
     .map(({ protocol, host, pathname }) => `${protocol}//${host}${pathname.replace(/\/$/, '')}`)
     .join(', ')
 
+/** The command that was refused, and the first of its keys. ioredis notes it in the error. */
+const callOf = (error: Error, { REDIS_KEY_PREFIX }: RedisSettings): string | undefined => {
+  const { command } = error as Error & { readonly command?: { readonly name: string; readonly args: readonly unknown[] } }
+  const key = command?.args.map(String).find((arg) => arg.startsWith(REDIS_KEY_PREFIX))
+  return command && `does not allow its user to call ${command.name.toUpperCase()}${key === undefined ? '' : ` on ${key}`}`
+}
+
 /**
  * Distinguishes errors of Redis that a person must fix from outages, and names the setting or right
  * to check.
+ * @param program kind of the caller: a service keeps trying, a command ends.
  */
 export const createRedisDiagnose =
-  (settings: RedisSettings, client: RedisClient) =>
+  (settings: RedisSettings, client: RedisClient, program: Program = 'service') =>
   (error: Error): Diagnosis => {
     const cause = (saysNoConnection(error) && connectionProblemOf(client)) || error
     const text = `${(cause as Error & { readonly code?: string }).code ?? ''} ${cause.message}`
     const row = rows.find(({ pattern }) => pattern.test(text))
     const redis = `Redis ${addressesOf(settings)}`
-    const retrying = 'Nothing is skipped; the service keeps trying.'
+    const retrying = program === 'service' ? 'Nothing is skipped; the service keeps trying. ' : ''
     if (!row)
       return {
         blocked: false,
         reason: 'outage',
-        message: `${redis} does not answer: ${cause.message}. ${retrying} If this lasts, check REDIS_URL.`,
+        message: `${redis} does not answer: ${cause.message.replace(/\.$/, '')}. ${retrying}If this lasts, check REDIS_URL.`,
       }
-    const { reason, happened, hint } = row
-    const message = `${redis} ${happened} (${cause.message.trim()}). ${retrying} ${hint}`.trim()
+    const { reason, hint } = row
+    const happened = (program === 'command' && reason === 'authorization' && callOf(cause, settings)) || row.happened
+    const message = `${redis} ${happened} (${cause.message.trim()}). ${retrying}${hint}`.trim()
     return reason === undefined ? { blocked: false, reason: 'outage', message } : { blocked: true, reason, message }
   }

@@ -4,13 +4,14 @@ import { once } from 'node:events'
 import type { Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { GenericContainer, getContainerRuntimeClient, ImageName, type StartedTestContainer, Wait } from 'testcontainers'
+import { type GenericContainer, getContainerRuntimeClient, ImageName, type StartedTestContainer, Wait } from 'testcontainers'
 import { waitUntil } from '../wait-until.ts'
 import { OWNER_LABEL } from './docker-guard.ts'
 import { freePortsToKeep } from './free-ports.ts'
 import { clusterContainer, KAFKA_IMAGE, KafkaContainer, restartKafka } from './kafka-container.ts'
 import { CLUSTER_SIZE } from './kafka-settings.ts'
 import { ping } from './local-redis.ts'
+import { LoopbackContainer } from './loopback-container.ts'
 import { findOnPath } from './maven.ts'
 import type { KafkaNode, Provider, RedisServer } from './provider.ts'
 import { whyNoEngine } from './why-no-engine.ts'
@@ -122,7 +123,7 @@ export const openDocker = (): Provider => {
       return Promise.all(ports.map(async (port, i) => kafkaNodeOf(i + 1, await start(clusterContainer(i + 1, owner, { host, port })))))
     },
     startRedis: async ({ args = [], env = {} } = {}) => {
-      const redis = new GenericContainer(REDIS_IMAGE)
+      const redis = new LoopbackContainer(REDIS_IMAGE)
         // Chosen before the start, so that a restarted Redis keeps it.
         .withExposedPorts({ container: REDIS_PORT, host: (await freePortsToKeep(1))[0]! })
         .withEnvironment({ ...env })

@@ -1,6 +1,7 @@
 import { text } from 'node:stream/consumers'
-import { BoundPorts, GenericContainer, getContainerRuntimeClient, type StartedTestContainer, Wait } from 'testcontainers'
+import { BoundPorts, getContainerRuntimeClient, type StartedTestContainer, Wait } from 'testcontainers'
 import { CLUSTER_SIZE, clusterBroker, KAFKA_VERSION, STARTED_LINE, singleBroker } from './kafka-settings.ts'
+import { LoopbackContainer } from './loopback-container.ts'
 
 export const KAFKA_IMAGE = `apache/kafka:${KAFKA_VERSION}`
 
@@ -16,7 +17,7 @@ const environmentOf = (properties: Readonly<Record<string, string>>): Record<str
  * Kafka must tell its clients the port they see, which the engine chooses when the container starts. So the container starts with nothing but a wait for
  * a script, and gets the script when the port is known.
  */
-export class KafkaContainer extends GenericContainer {
+export class KafkaContainer extends LoopbackContainer {
   constructor() {
     super(KAFKA_IMAGE)
     this.withExposedPorts(9092)
@@ -53,7 +54,7 @@ const aliasOf = (id: number): string => `kafka-${id}`
 
 /** One of three brokers on a network of their own. The port is chosen before the start, so that a restarted broker keeps it. */
 export const clusterContainer = (id: number, network: string, advertised: { readonly host: string; readonly port: number }) =>
-  new GenericContainer(KAFKA_IMAGE)
+  new LoopbackContainer(KAFKA_IMAGE)
     .withNetworkMode(network)
     .withNetworkAliases(aliasOf(id))
     .withExposedPorts({ container: 9092, host: advertised.port })

@@ -1,13 +1,15 @@
 /** `npm run look`: what is in Kafka and Redis, for a first look around. Read-only. */
-import { createLogger, loadSettings } from '@customer-stream/runtime'
-import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
-import { connectRedis, createRedis, mastersOf, redisSettings } from '@customer-stream/runtime/redis'
+import { loadSettings } from '@customer-stream/runtime'
+import { attributed } from '@customer-stream/runtime/kafka'
+import { redisRules } from '@customer-stream/runtime/redis'
 import { customerKey, parseEvent, readVersion, topicNames } from '@customer-stream/schemas'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
-import { requireReachable } from '../brokers/reachable.ts'
 import { unlessAborted } from '../brokers/unless-aborted.ts'
+import { customersInRedis } from '../verification/customers-in-redis.ts'
+import { requirePositions, requireReadable } from '../verification/preconditions.ts'
 import { fetchEnds, readTopic } from '../verification/read-topic.ts'
-import { interruption, sayWhy } from './interruption.ts'
+import { interruption } from './interruption.ts'
+import { type Clients, clientSettings, withClients } from './with-clients.ts'
 
 const SHOWN_CUSTOMERS = 5
 
@@ -21,40 +23,35 @@ const { customerUuid, settings } = readCommandLine({
   words: true,
   read: ({ words }) => {
     if (words.length > 1) throw new Error('only one customer can be shown')
-    return { customerUuid: words[0], settings: loadSettings({ ...kafkaSettings, ...redisSettings }, process.env) }
+    return { customerUuid: words[0], settings: loadSettings(clientSettings, process.env, redisRules) }
   },
 })
 const { signal } = interruption
+const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection } = settings
 const say = (line: string) => process.stdout.write(`${line}\n`)
-const logger = createLogger('look', 'silent')
-const kafka = createKafka(settings, { clientId: 'customer-stream-look', logger })
-const admin = kafka.admin()
-const redis = createRedis(settings, logger)
 const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
-const keyOf = (id: string) => customerKey(id, settings.REDIS_KEY_PREFIX)
+const keyOf = (id: string) => customerKey(id, keyPrefix)
 
-const showAll = async () => {
+const showAll = async ({ admin, redis }: Clients) => {
   for (const topic of Object.values(topics)) {
-    const ends = await fetchEnds(admin, topic)
+    const ends = await attributed(`count the records of topic ${topic}`, () => fetchEnds(admin, topic))
     const records = ends.reduce((sum, { low, high }) => sum + Number(high) - Number(low), 0)
     say(`Kafka   ${topic.padEnd(36)}${String(records).padStart(9)} records in ${ends.length} partitions`)
   }
   let customers = 0
   const some: string[] = []
-  for (const master of mastersOf(redis)) {
-    let cursor = '0'
-    do {
-      const [next, keys] = await master.scan(cursor, 'MATCH', keyOf('*'), 'COUNT', 1000)
-      customers += keys.length
-      some.push(...keys.slice(0, SHOWN_CUSTOMERS - some.length))
-      cursor = next
-    } while (cursor !== '0')
+  for await (const id of customersInRedis(redis, keyPrefix)) {
+    customers += 1
+    if (customers <= SHOWN_CUSTOMERS) some.push(id)
   }
   say(`Redis   ${keyOf('…').padEnd(36)}${String(customers).padStart(9)} customers`)
-  for (const key of some) say(`        ${key}`)
+  for (const id of some) say(`        ${keyOf(id)}`)
+  await requirePositions(redis, projection, keyPrefix)
 }
 
-const showCustomer = async (id: string) => {
+const showCustomer = async ({ kafka, admin, redis }: Clients, id: string) => {
+  await requirePositions(redis, projection, keyPrefix)
+  await requireReadable(kafka, admin, topics.customers, signal)
   const hash = Object.entries(await redis.hgetall(keyOf(id))).sort(([a], [b]) => (a < b ? -1 : 1))
   say(`Redis   ${keyOf(id)}${hash.length === 0 ? '   there is no such customer' : ''}`)
   for (const [field, value] of hash) say(`  ${field.padEnd(24)}${value}`)
@@ -76,15 +73,9 @@ const showCustomer = async (id: string) => {
   )
 }
 
-let exitCode = 0
-try {
-  await requireReachable(settings)
-  await unlessAborted(Promise.all([admin.connect(), connectRedis(redis)]), signal)
-  await unlessAborted(customerUuid === undefined ? showAll() : showCustomer(customerUuid), signal)
-} catch (error) {
-  exitCode = sayWhy('look', error)
-} finally {
-  redis.disconnect()
-  await admin.disconnect()
-}
-process.exit(exitCode)
+await withClients('look', settings, async (clients) => {
+  if (customerUuid === undefined) await unlessAborted(showAll(clients), signal)
+  // Ends by the signal itself, after it has left its group.
+  else await showCustomer(clients, customerUuid)
+  return 0
+})

@@ -1,14 +1,14 @@
 /** `npm run verify`: compares promises with Kafka (with a ledger), and Kafka with Redis. Read-only. Exit 1 if anything is missing or wrong. */
-import { createLogger, integer, loadSettings } from '@customer-stream/runtime'
-import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
-import { connectRedis, createRedis, redisRules, redisSettings } from '@customer-stream/runtime/redis'
-import { MAX_FUTURE_MS, PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
+import { integer, loadSettings } from '@customer-stream/runtime'
+import { redisRules } from '@customer-stream/runtime/redis'
+import { MAX_FUTURE_MS, topicNames } from '@customer-stream/schemas'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
-import { requireReachable } from '../brokers/reachable.ts'
 import { unlessAborted } from '../brokers/unless-aborted.ts'
+import { requirePositions, requireReadable } from '../verification/preconditions.ts'
 import { isSound, VERDICT_LEGEND, verdictLines } from '../verification/print-verdict.ts'
-import { verify } from '../verification/verify.ts'
-import { interruption, sayWhy, tell } from './interruption.ts'
+import { quarantineReachesBackTo, verify } from '../verification/verify.ts'
+import { interruption, tell } from './interruption.ts'
+import { clientSettings, withClients } from './with-clients.ts'
 
 const USAGE = `npm run verify -- [--ledger FILE | --since TIME --until TIME --sample SHARE] [--catch-up-seconds N]
 
@@ -19,9 +19,7 @@ const USAGE = `npm run verify -- [--ledger FILE | --since TIME --until TIME --sa
   with KAFKA_BROKERS and REDIS_URL, and what else the services are given, in the environment`
 
 const verifySettings = {
-  ...kafkaSettings,
-  ...redisSettings,
-  PROJECTION_VERSION: integer({ default: PROJECTION_VERSION, minimum: 1, maximum: 1_000_000, description: 'The projection to look at.' }),
+  ...clientSettings,
   MAX_FUTURE_MS: integer({ default: MAX_FUTURE_MS, minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'As the projector has it.' }),
 }
 
@@ -58,33 +56,17 @@ const { parts, settings } = readCommandLine({
     return { parts, settings }
   },
 })
-const logger = createLogger('verify', 'error')
 const { signal } = interruption
-const kafka = createKafka(settings, { clientId: 'customer-stream-verify', logger })
-const admin = kafka.admin()
-const redis = createRedis(settings, logger)
-let exitCode = 1
-try {
-  await unlessAborted(requireReachable(settings), signal)
-  await unlessAborted(Promise.all([admin.connect(), connectRedis(redis)]), signal)
-  const verdict = await verify({
-    kafka,
-    admin,
-    redis,
-    topics: topicNames(settings.KAFKA_TOPIC_PREFIX),
-    keyPrefix: settings.REDIS_KEY_PREFIX,
-    projection: settings.PROJECTION_VERSION,
-    maxFutureMs: settings.MAX_FUTURE_MS,
-    ...parts,
-    signal,
-    onProgress: (step) => tell(`verify: ${step}`),
-  })
+const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
+const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection, MAX_FUTURE_MS: maxFutureMs } = settings
+
+await withClients('verify', settings, async ({ kafka, admin, redis }) => {
+  await unlessAborted(requirePositions(redis, projection, keyPrefix), signal)
+  const read = [topics.customers, topics.quarantine, ...(parts.ledgerPath === undefined ? [] : [topics.other])]
+  const [, quarantineEnds] = await Promise.all(read.map((topic) => requireReadable(kafka, admin, topic, signal)))
+  await quarantineReachesBackTo(admin, topics.quarantine, quarantineEnds ?? [])
+  const onProgress = (step: string) => tell(`verify: ${step}`)
+  const verdict = await verify({ kafka, admin, redis, topics, keyPrefix, projection, maxFutureMs, ...parts, signal, onProgress })
   process.stdout.write(`${[...verdictLines(verdict), '', ...VERDICT_LEGEND].join('\n')}\n`)
-  exitCode = isSound(verdict) ? 0 : 1
-} catch (error) {
-  exitCode = sayWhy('verify', error)
-} finally {
-  redis.disconnect()
-  await admin.disconnect()
-}
-process.exit(exitCode)
+  return isSound(verdict) ? 0 : 1
+})

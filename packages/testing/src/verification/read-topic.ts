@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   type Admin,
+  attributed,
+  errorType,
   type Kafka,
   type KafkaMessage,
   readUncommitted,
@@ -32,6 +34,10 @@ export interface TopicRead {
 const PROGRESS_INTERVAL_MS = 2000
 const MAX_FAILURES = 5
 const OPEN_TRANSACTION_PAUSE_MS = 200
+/** Begins the names of all groups that read here, so that one right covers them. */
+const GROUP_PREFIX = 'customer-stream-verify-'
+/** A topic that was just created may be unknown to a broker for so long. */
+const NEW_TOPIC_MS = 3000
 
 export interface PartitionEnds {
   readonly partition: number
@@ -39,12 +45,27 @@ export interface PartitionEnds {
   readonly high: string
 }
 
+/** Whether a right is missing: no further attempt will help. */
+const isDenied = (error: unknown): boolean => errorType(error)?.endsWith('_AUTHORIZATION_FAILED') ?? false
+
+/** Rejects only if the right is missing. Kafka deletes an empty group by itself, after days. */
+const deleteGroup = async (admin: Admin, groupId: string): Promise<void> => {
+  try {
+    await admin.deleteGroups([groupId])
+  } catch (error) {
+    const cause = (error as { readonly groups?: readonly { readonly error: Error }[] }).groups?.[0]?.error
+    if (isDenied(cause)) await attributed(`delete a group named ${GROUP_PREFIX}*`, () => Promise.reject(cause))
+  }
+}
+
 /**
  * Fetches the first and the end offset of each partition that a reader of committed records can reach. kafkajs asks once,
  * and while leadership moves the broker that it asks may not be the leader.
- * @throws if Kafka does not answer for every partition within 30 s.
+ * @throws if a right is missing, after some seconds if the topic is missing, and if Kafka does not
+ * answer for every partition within 30 s.
  */
 export const fetchEnds = async (admin: Admin, topic: string): Promise<PartitionEnds[]> => {
+  const begunAt = performance.now()
   const ask = async () => {
     const ends = await admin.fetchTopicOffsets(topic)
     const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
@@ -52,7 +73,15 @@ export const fetchEnds = async (admin: Admin, topic: string): Promise<PartitionE
   }
   const ends = await waitUntil(
     `Kafka says where ${topic} ends`,
-    () => ask().catch((error: Error) => error.message),
+    () =>
+      ask().catch((error: Error) => {
+        if (isDenied(error)) throw error
+        if (errorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION' && performance.now() - begunAt > NEW_TOPIC_MS)
+          throw new Error(
+            `Kafka has no topic ${topic}. Check KAFKA_TOPIC_PREFIX and KAFKA_BROKERS; an ingress with KAFKA_CREATE_TOPICS=true creates it.`,
+          )
+        return error.message
+      }),
     (answer) => typeof answer !== 'string',
   )
   return ends as Exclude<typeof ends, string>
@@ -122,7 +151,7 @@ export const readTopic = async (
   if (open.size === 0) return { records: 0, starts }
   const total = Number([...open].reduce((sum, partition) => sum + left(partition), 0n))
   let read = 0
-  const groupId = `customer-stream-verify-${topic}-${randomUUID()}`
+  const groupId = `${GROUP_PREFIX}${topic}-${randomUUID()}`
   const consumer = kafka.consumer({ groupId, maxWaitTimeInMs: 100, allowAutoTopicCreation: false })
   const finished = Promise.withResolvers<void>()
   const passed = (partition: number, offset: bigint) => {
@@ -187,13 +216,13 @@ export const readTopic = async (
         },
       })
       .catch(finished.reject)
-    const reading = finished.promise
+    const reading = attributed(`read topic ${topic} in a group named ${GROUP_PREFIX}*`, () => finished.promise)
     // One that disconnects while it is joining would not leave, and the group would stay.
     await unlessAborted(reading, signal).finally(() => Promise.race([attempted.promise, reading.catch(() => undefined)]))
   } finally {
     clearInterval(progress)
     await consumer.disconnect()
-    await admin.deleteGroups([groupId]).catch(() => undefined)
+    await deleteGroup(admin, groupId)
   }
   return { records: read, starts }
 }

@@ -1,21 +1,14 @@
-import { type Admin, type Kafka, murmur2 } from '@customer-stream/runtime/kafka'
-import { isCluster, mastersOf, type RedisClient } from '@customer-stream/runtime/redis'
-import {
-  clusterPositionsKeys,
-  customerKey,
-  MAX_FUTURE_MS,
-  positionField,
-  positionsKey,
-  QUARANTINE_HEADERS,
-  RAW_HEADERS,
-  type TopicNames,
-} from '@customer-stream/schemas'
+import { type Admin, attributed, type Kafka, murmur2 } from '@customer-stream/runtime/kafka'
+import type { RedisClient } from '@customer-stream/runtime/redis'
+import { customerKey, MAX_FUTURE_MS, positionField, QUARANTINE_HEADERS, RAW_HEADERS, type TopicNames } from '@customer-stream/schemas'
 import { readLedger } from '@customer-stream/simulator'
 import { unlessAborted } from '../brokers/unless-aborted.ts'
 import { waitUntil } from '../wait-until.ts'
 import { compareHash, type ReadRange, readSource } from './compare-hash.ts'
+import { customersInRedis } from './customers-in-redis.ts'
 import { createEvidence, type Evidence } from './evidence.ts'
 import { fingerprint, sha256 } from './fingerprint.ts'
+import { positionsKeys } from './preconditions.ts'
 import { readEvent } from './read-event.ts'
 import { fetchSettledEnds, fetchUncommittedEnds, type OpenTransaction, type PartitionEnds, readTopic } from './read-topic.ts'
 
@@ -98,7 +91,7 @@ const waitForProjector = async (options: VerifyOptions, ends: readonly Partition
   const filled = ends.filter(({ low, high }) => low !== high)
   if (filled.length === 0) return
   const fields = filled.map(({ partition }) => positionField(topics.customers, partition))
-  const keys = isCluster(redis) ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
+  const keys = positionsKeys(redis, projection, keyPrefix)
   const caughtUp = waitUntil(
     'the projector has reached the end of what was read',
     async () => recordsBehind(filled, await Promise.all(keys.map((key) => redis.hmget(key, ...fields)))),
@@ -106,20 +99,6 @@ const waitForProjector = async (options: VerifyOptions, ends: readonly Partition
     { timeoutMs: catchUpMs, pauseMs: 100 },
   )
   await unlessAborted(caughtUp, signal)
-}
-
-/** Ids of the customers that have a hash. SCAN may return one twice. */
-const customersInRedis = async function* (redis: RedisClient, keyPrefix: string): AsyncGenerator<string> {
-  const match = customerKey('*', keyPrefix.replace(/[*?[\]\\]/g, '\\$&'))
-  const idAt = customerKey('', keyPrefix).length - 1
-  for (const master of mastersOf(redis)) {
-    let cursor = '0'
-    do {
-      const [next, keys] = await master.scan(cursor, 'MATCH', match, 'COUNT', 1000)
-      for (const key of keys) yield key.slice(idAt, -1)
-      cursor = next
-    } while (cursor !== '0')
-  }
 }
 
 const readLedgerInto = async (evidence: Evidence, ledgerPath: string, { witness, signal }: VerifyOptions) => {
@@ -200,12 +179,14 @@ const TOPIC_RESOURCE = 2
  * Time of receipt from which on a quarantined record is still there: quarantine may have a retention of its own.
  * @returns 0 if nothing was deleted there yet.
  */
-const quarantineReachesBackTo = async (admin: Admin, topic: string, ends: readonly PartitionEnds[]): Promise<number> => {
+export const quarantineReachesBackTo = async (admin: Admin, topic: string, ends: readonly PartitionEnds[]): Promise<number> => {
   if (ends.every(({ low }) => low === '0')) return 0
-  const { resources } = await admin.describeConfigs({
-    includeSynonyms: false,
-    resources: [{ type: TOPIC_RESOURCE, name: topic, configNames: ['retention.ms'] }],
-  })
+  const { resources } = await attributed(`read the settings of topic ${topic}`, () =>
+    admin.describeConfigs({
+      includeSynonyms: false,
+      resources: [{ type: TOPIC_RESOURCE, name: topic, configNames: ['retention.ms'] }],
+    }),
+  )
   const retentionMs = Number(resources[0]?.configEntries.find(({ configName }) => configName === 'retention.ms')?.configValue ?? -1)
   return retentionMs < 0 ? 0 : Date.now() - retentionMs
 }

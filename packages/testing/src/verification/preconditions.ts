@@ -1,0 +1,37 @@
+/** Checks before a command begins: a missing right or a wrong setting ends it at once. */
+import { type Admin, attributed, type Kafka } from '@customer-stream/runtime/kafka'
+import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
+import { clusterPositionsKeys, customerKey, positionsKey } from '@customer-stream/schemas'
+import { unlessAborted } from '../brokers/unless-aborted.ts'
+import { fetchEnds, type PartitionEnds, readTopic } from './read-topic.ts'
+
+/** The keys in which projectors keep their positions. */
+export const positionsKeys = (redis: RedisClient, projection: number, keyPrefix: string): readonly string[] =>
+  isCluster(redis) ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
+
+/**
+ * Reads one record, through a group of its own. Rejects if the topic or a right is missing.
+ * @returns the ends of the topic.
+ */
+export const requireReadable = async (
+  kafka: Kafka,
+  admin: Admin,
+  topic: string,
+  signal: AbortSignal,
+): Promise<readonly PartitionEnds[]> => {
+  const ends = await attributed(`read topic ${topic}`, () => unlessAborted(fetchEnds(admin, topic), signal))
+  const filled = ends.find(({ low, high }) => low !== high)
+  const first = filled && { ...filled, high: String(BigInt(filled.low) + 1n) }
+  if (first) await readTopic(kafka, admin, topic, () => {}, { ends: [first], onUnreadable: () => {}, signal })
+  return ends
+}
+
+/** Reads positions and a customer. Rejects if a right is missing, or if there are no positions. */
+export const requirePositions = async (redis: RedisClient, projection: number, keyPrefix: string): Promise<void> => {
+  const keys = positionsKeys(redis, projection, keyPrefix)
+  const found = await Promise.all([customerKey('', keyPrefix), ...keys].map((key) => redis.hgetall(key)))
+  if (found.every((hash) => Object.keys(hash).length === 0))
+    throw new Error(
+      `Redis has no key ${keys[0]}, so no projector has filled it. Check REDIS_KEY_PREFIX, PROJECTION_VERSION and the database in REDIS_URL.`,
+    )
+}
