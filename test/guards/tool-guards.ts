@@ -74,7 +74,7 @@ export const toolGuards: readonly Guard[] = [
     file: `${folder}/commands/interruption.ts`,
     from: `arrived: new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve())),`,
     to: `get arrived() {\n    return new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))\n  },`,
-    test: brokers('test/demo.e2e.test.ts', 'that is interrupted during its verdict'),
+    test: unit(`${folder}/commands/interruption.test.ts`, 'that came before it was waited for'),
   },
   {
     guard: 'an interrupted demo removes its files',
