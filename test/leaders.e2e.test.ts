@@ -1,8 +1,10 @@
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { ReadinessCheck } from '@customer-stream/runtime'
 import { partitionOf } from '@customer-stream/runtime/kafka'
 import { customerKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { type ClusterBroker, type KafkaCluster, openPipeline, startCluster, waitUntil } from '@customer-stream/testing'
+import { type ClusterBroker, type KafkaCluster, openPipeline, type ServiceProcess, startCluster, waitUntil } from '@customer-stream/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
 let cluster: KafkaCluster
@@ -261,6 +263,98 @@ describe('slow partitions delay nobody else', () => {
       expect(ofSlow.get(503)).toBeGreaterThan(0)
     } finally {
       await hanging!.thaw()
+      await pipeline.close()
+    }
+  })
+})
+
+describe('the check of Kafka in /readyz', () => {
+  const kafkaCheck = async (service: ServiceProcess): Promise<ReadinessCheck | undefined> => {
+    const { checks } = (await (await fetch(`${service.adminUrl}/readyz`)).json()) as { checks: ReadinessCheck[] }
+    return checks.find(({ name }) => name === 'kafka')
+  }
+
+  it.each([
+    ['is frozen', (broker: ClusterBroker) => broker.freeze(), (broker: ClusterBroker) => broker.thaw()],
+    [
+      'is behind a half-open network',
+      async ({ network }: ClusterBroker) => network.set('stalled'),
+      async ({ network }: ClusterBroker) => network.set('open'),
+    ],
+  ])('passes while one of three brokers %s', { timeout: 120_000 }, async (_, end, mend) => {
+    const pipeline = await openPipeline(cluster)
+    const [silent] = cluster.brokers
+    try {
+      const env = { KAFKA_BROKERS: cluster.proxiedBrokers.join(','), KAFKA_REPLICATION_FACTOR: '3' }
+      const services = await Promise.all([pipeline.start('ingress', env), pipeline.start('projector', env)])
+      await Promise.all(services.map((service) => service.untilReady()))
+      await end(silent!)
+      for (let asks = 0; asks < 20; asks++)
+        expect(await Promise.all(services.map(kafkaCheck))).toEqual([
+          { name: 'kafka', ready: true },
+          { name: 'kafka', ready: true },
+        ])
+    } finally {
+      await mend(silent!)
+      await pipeline.close()
+    }
+  })
+
+  it('names the brokers and the setting while no broker answers, and the log says when that begins and ends', {
+    timeout: 180_000,
+  }, async () => {
+    const pipeline = await openPipeline(cluster)
+    const all = <T>(of: (broker: ClusterBroker) => Promise<T>) => Promise.all(cluster.brokers.map(of))
+    const loaded = new AbortController()
+    try {
+      const env = { KAFKA_REPLICATION_FACTOR: '3', ACCEPT_DEADLINE_MS: '1000' }
+      const services = await Promise.all([pipeline.start('ingress', env), pipeline.start('projector', env)])
+      await Promise.all(services.map((service) => service.untilReady()))
+      const senders = Array.from({ length: 10 }, async () => {
+        while (!loaded.signal.aborted) await pipeline.post(services[0]!, makeCustomersEvent().body)
+      })
+      await all((broker) => broker.freeze())
+      const addresses = cluster.kafkaBrokers.join(', ')
+      for (const service of services) {
+        await waitUntil(
+          'it names the brokers, what it does and what to do',
+          async () => (await kafkaCheck(service))?.detail ?? '',
+          (detail) =>
+            detail.includes(`KAFKA_BROKERS (${addresses})`) && detail.includes('The service cannot') && detail.includes('keeps trying'),
+        )
+      }
+      const linesOf = async (service: ServiceProcess, event: string) =>
+        (await readFile(service.logFile, 'utf8')).split('\n').filter((line) => line.includes(`"event":"${event}"`)).length
+      const [before] = await Promise.all(services.map((service) => linesOf(service, 'recovered')))
+      const ingress = services[0]!
+      await waitUntil(
+        'the ingress logs that the outage has begun',
+        () => linesOf(ingress, 'retrying'),
+        (lines) => lines > 0,
+      )
+      // Brokers that kafkajs finds dead this often made Node warn of a leak.
+      await waitUntil(
+        'many flushes have failed',
+        () => ingress.metric('ingress_flush_errors_total'),
+        (errors) => errors > 100,
+        { timeoutMs: 60_000 },
+      )
+      await all((broker) => broker.thaw())
+      await waitUntil(
+        'the ingress logs that it is over',
+        () => linesOf(ingress, 'recovered'),
+        (lines) => lines === (before ?? 0) + 1,
+        { timeoutMs: 60_000 },
+      )
+      loaded.abort()
+      await Promise.all(senders)
+      for (const service of services) {
+        await service.untilReady()
+        expect(await readFile(service.logFile, 'utf8')).not.toContain('MaxListenersExceededWarning')
+      }
+    } finally {
+      loaded.abort()
+      await all((broker) => broker.thaw())
       await pipeline.close()
     }
   })

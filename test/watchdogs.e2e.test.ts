@@ -49,3 +49,21 @@ describe.concurrent('a projector ends, to be started anew,', () => {
     })
   })
 })
+
+it('an ingress with a send that never ends although Kafka answers ends, to be started again', { timeout: 120_000 }, async () => {
+  const script = `import { createRequire } from 'node:module'
+const { prototype } = createRequire(${JSON.stringify(import.meta.url)})('kafkajs/src/broker')
+const { produce } = prototype
+prototype.produce = function (request) { return request.acks === -1 ? new Promise(() => {}) : produce.call(this, request) }`
+  const stuck = await pipeline.start('ingress', {
+    NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(script)}`,
+    KAFKA_CONNECTION_TIMEOUT_MS: '100',
+    KAFKA_PRODUCE_TIMEOUT_MS: '100',
+    ACCEPT_DEADLINE_MS: '500',
+  })
+  await stuck.untilReady()
+  expect((await pipeline.post(stuck, makeCustomersEvent().body)).status).toBe(503)
+  const { code, said } = await lastWords(stuck)
+  expect([code, said]).toEqual([1, expect.stringMatching(/a send to \S+ has not ended for \d+ s, although Kafka answers/)])
+  expect(said).not.toContain('stop-failed')
+})

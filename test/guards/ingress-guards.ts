@@ -229,9 +229,17 @@ export const ingressGuards: readonly Guard[] = [
     guard: 'a send that does not end is told',
     prevents: 'an ingress that counts as ready and stores nothing',
     file: `${folder}/lanes.ts`,
-    from: 'lastsMs > STUCK_SEND_MS',
+    from: 'lastsMs > options.stuckSendMs',
     to: 'lastsMs < 0',
     test: lanes('by publish'),
+  },
+  {
+    guard: 'a send that does not end although Kafka answers ends the process',
+    prevents: 'an ingress that is not ready forever',
+    file: `${folder}/main.ts`,
+    from: 'if (stuck === undefined || outage !== undefined) return',
+    to: 'return',
+    test: brokers('test/watchdogs.e2e.test.ts', 'with a send that never ends'),
   },
   {
     guard: 'a fault of ours is reported',

@@ -8,21 +8,23 @@ export interface ReadinessCheck {
   readonly detail?: string
 }
 
-const MAX_DETAIL_CHARACTERS = 480
+const MAX_DETAIL_CHARACTERS = 800
 
-/** Asks whom the process depends on; `ask` rejects where the answer is no. */
-export const readinessOf = async (name: string, ask: () => Promise<unknown>, timeoutMs: number): Promise<ReadinessCheck> => {
+/** Asks a server that the process depends on. Rejects with its error, or with ETIMEDOUT if it does not answer in time. */
+export const answerOf = async (ask: () => Promise<unknown>, timeoutMs: number): Promise<void> => {
   const { promise: expired, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)
+  const error = () => Object.assign(new Error(`no answer within ${timeoutMs} ms`), { code: 'ETIMEDOUT' })
+  const timer = setTimeout(() => reject(error()), timeoutMs)
   try {
     await Promise.race([ask(), expired])
-    return { name, ready: true }
-  } catch (error) {
-    return { name, ready: false, detail: (error as Error).message.slice(0, MAX_DETAIL_CHARACTERS) }
   } finally {
     clearTimeout(timer)
   }
 }
+
+/** @param problem what keeps the process from being ready; undefined if nothing does. */
+export const readinessCheck = (name: string, problem: string | undefined): ReadinessCheck =>
+  problem === undefined ? { name, ready: true } : { name, ready: false, detail: problem.slice(0, MAX_DETAIL_CHARACTERS) }
 
 /**
  * The admin port, not for the public: `/livez` (the event loop turns), `/readyz` (200 or 503 with each check), `/metrics` (Prometheus).

@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest'
+import { expect, it, vi } from 'vitest'
 import { createObstacles } from './blocked.ts'
 import type { Logger } from './log.ts'
 import { createRegistry } from './metrics.ts'
@@ -8,6 +8,7 @@ const open = () => {
   const registry = createRegistry('test')
   const logger = {
     error: (_: object, text: string) => lines.push(`error ${text}`),
+    warn: (_: object, text: string) => lines.push(`warn ${text}`),
     info: (_: object, text: string) => lines.push(`info ${text}`),
   }
   const blocked = async () => {
@@ -37,9 +38,48 @@ it('does not call an outage blocked, and keeps the obstacle of another task', as
   const { obstacles, lines, blocked } = open()
   const outage = { blocked: false, reason: 'outage' as const, message: 'away' }
   obstacles.report('read', outage)
-  expect([obstacles.blocked, obstacles.worst, lines]).toEqual([undefined, outage, []])
+  expect([obstacles.blocked, obstacles.worst, lines]).toEqual([undefined, outage, ['warn away']])
   const denied = { blocked: true, reason: 'tls' as const, message: 'denied' }
   obstacles.report('write', denied)
   obstacles.report('read', undefined)
   expect([obstacles.blocked, obstacles.worst, await blocked()]).toEqual([denied, denied, ['tls']])
+})
+
+it('logs once when an outage begins and once when it ends, however many tasks meet it', () => {
+  const { obstacles, lines } = open()
+  const outage = { blocked: false, reason: 'outage' as const, message: 'away' }
+  for (const task of ['read', 'write', 'read']) obstacles.report(task, outage)
+  obstacles.report('read', undefined)
+  expect(lines).toEqual(['warn away'])
+  obstacles.report('write', undefined)
+  obstacles.report('write', undefined)
+  expect(lines).toEqual(['warn away', 'info the outage is over'])
+})
+
+it('logs an outage that comes and goes, or lasts, once a minute', () => {
+  const now = vi.spyOn(performance, 'now').mockReturnValue(0)
+  const { obstacles, lines } = open()
+  const outage = { blocked: false, reason: 'outage' as const, message: 'away' }
+  for (let second = 0; second < 120; second++) {
+    now.mockReturnValue(second * 1000)
+    obstacles.report('read', outage)
+    if (second < 60) obstacles.report('read', undefined)
+  }
+  expect(lines).toEqual(['warn away', 'info the outage is over', 'warn away'])
+  now.mockRestore()
+})
+
+it('logs an outage that begins soon after another one', () => {
+  const { obstacles, lines } = open()
+  obstacles.report('start', { blocked: false, reason: 'outage', message: 'topics are not there yet' })
+  obstacles.report('start', undefined)
+  obstacles.report('read', { blocked: false, reason: 'outage', message: 'away' })
+  expect(lines).toEqual(['warn topics are not there yet', 'info the outage is over', 'warn away'])
+})
+
+it('calls no outage over that has turned into an obstacle', () => {
+  const { obstacles, lines } = open()
+  obstacles.report('read', { blocked: false, reason: 'outage', message: 'away' })
+  obstacles.report('read', { blocked: true, reason: 'tls', message: 'denied' })
+  expect(lines).toEqual(['warn away', 'error denied'])
 })

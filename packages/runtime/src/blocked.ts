@@ -49,13 +49,32 @@ export interface Obstacles {
 const LOG_INTERVAL_MS = 60_000
 
 /**
- * Keeps the obstacles of a process and shows those that block it in the log and in the gauge
- * `customer_stream_blocked`.
+ * Keeps the obstacles of a process. The log shows each one that blocks it. It also shows when an outage
+ * begins and ends, whatever the number of tasks that meet it. The gauge `customer_stream_blocked` shows
+ * the obstacles that block it.
  */
 export const createObstacles = (registry: Registry, logger: Logger): Obstacles => {
   const byTask = new Map<string, Diagnosis>()
   const loggedAt = new Map<string, number>()
   const isBlocked = () => byTask.values().filter(({ blocked }) => blocked)
+  let outageLoggedAt = Number.NEGATIVE_INFINITY
+  let outageLogged = ''
+  let outageLasts = false
+  const logOutage = () => {
+    const [task, outage] = byTask.entries().find(([, { blocked }]) => !blocked) ?? []
+    if (!outage) {
+      if (outageLasts && isBlocked().next().done) logger.info({ event: 'recovered' }, 'the outage is over')
+      outageLasts = false
+      return
+    }
+    // Otherwise a broker that fails now and then would fill the log.
+    const isNew = !outageLasts && outage.message !== outageLogged
+    if (!isNew && performance.now() - outageLoggedAt < LOG_INTERVAL_MS) return
+    outageLoggedAt = performance.now()
+    outageLogged = outage.message
+    outageLasts = true
+    logger.warn({ event: 'retrying', task }, outage.message)
+  }
   new Gauge({
     name: 'customer_stream_blocked',
     help: '1 while a person must act before this process can go on, by reason. The log and /readyz say what to do.',
@@ -71,6 +90,7 @@ export const createObstacles = (registry: Registry, logger: Logger): Obstacles =
       const before = byTask.get(task)
       if (diagnosis) byTask.set(task, diagnosis)
       else byTask.delete(task)
+      logOutage()
       if (before?.blocked && !diagnosis?.blocked) logger.info({ event: 'unblocked', task, reason: before.reason }, 'no longer blocked')
       if (!diagnosis?.blocked) return
       const now = performance.now()

@@ -9,8 +9,8 @@ const run = (script: string): Promise<{ code: number; lines: string[] }> =>
       '--input-type=module',
       '-e',
       `import { createLifecycle } from ${JSON.stringify(new URL('./lifecycle.ts', import.meta.url).href)}
-const logger = { info() {}, error() {}, fatal() {} }
 const say = (line) => process.stdout.write(line + '\\n')
+const logger = { info() {}, error: ({ event }) => say(event), fatal() {} }
 const lifecycle = createLifecycle({ logger, deadlineMs: 300 })
 for (const part of ['first', 'second', 'third']) lifecycle.onStop(part, async () => { await new Promise(setImmediate); say(part) })
 setInterval(() => {}, 1000)
@@ -27,7 +27,7 @@ it.each(['SIGTERM', 'SIGINT'])('stops in reverse order on %s and exits with 0', 
   expect(await run(`process.kill(process.pid, '${signal}')`)).toEqual({ code: 0, lines: ['third', 'second', 'first'] })
 })
 
-it('stops once, in order, however many faults are reported, and exits with 1', async () => {
+it('stops once, in order, however many failures are reported, exits with 1 and logs no failed stop', async () => {
   expect(
     await run(`lifecycle.fail(new Error('a')); lifecycle.fail(new Error('b')); setImmediate(() => lifecycle.fail(new Error('c')))`),
   ).toEqual({
@@ -39,7 +39,7 @@ it('stops once, in order, however many faults are reported, and exits with 1', a
 it('goes on stopping when a part cannot stop, and exits with 1', async () => {
   expect(await run(`lifecycle.onStop('broken', () => { throw new Error('no') }); process.kill(process.pid, 'SIGTERM')`)).toEqual({
     code: 1,
-    lines: ['third', 'second', 'first'],
+    lines: ['stop-failed', 'third', 'second', 'first'],
   })
 })
 

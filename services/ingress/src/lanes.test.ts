@@ -28,6 +28,7 @@ const setUp = (send: (records: readonly OutgoingRecord[]) => Promise<void>, deli
       maxRecords: 1000,
       maxBytes: 1e7,
       deliveryDeadlineMs,
+      stuckSendMs: 30_000,
       onRefused: (topic, _error, quarantined) => refused.push({ topic, quarantined }),
     },
   )

@@ -35,9 +35,6 @@ export interface Lanes {
   disconnect(): Promise<void>
 }
 
-/** kafkajs bounds no send. A send that lasts this long is a problem, which the answers to the admin client would hide. */
-const STUCK_SEND_MS = 30_000
-
 /** A copy of a refused record need not be stored by then: the sender repeats the record. */
 const QUARANTINE_DEADLINE_MS = 30_000
 /** Records that wait when a stop begins are the spool's, or copies: all requests have their answers. */
@@ -48,6 +45,8 @@ const OUTAGE_PARTITIONS = 3
 export interface LanesOptions extends Omit<PublisherOptions<OutgoingRecord>, 'partitionOf'> {
   /** How long a delivery waits for Kafka: longer than a flush in flight and the next one take. Otherwise records stored late are sent again and again. */
   readonly deliveryDeadlineMs: number
+  /** Time after which a send counts as stuck. kafkajs bounds no send. */
+  readonly stuckSendMs: number
   /** Called for each record that Kafka refuses by itself. `quarantined`: quarantine has its bytes. */
   readonly onRefused: (topic: string, error: Error, quarantined: boolean) => void
 }
@@ -159,7 +158,7 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
       for (const [topic, { sends }] of lanes) {
         const [oldest] = sends
         const lastsMs = oldest ? performance.now() - oldest.startedAt : 0
-        if (lastsMs > STUCK_SEND_MS) return `a send to ${topic} has not ended for ${Math.round(lastsMs / 1000)} s`
+        if (lastsMs > options.stuckSendMs) return `a send to ${topic} has not ended for ${Math.round(lastsMs / 1000)} s`
       }
       return undefined
     },

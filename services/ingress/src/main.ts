@@ -10,17 +10,17 @@ import {
   type Diagnosis,
   periodically,
   type ReadinessCheck,
-  readinessOf,
+  readinessCheck,
   settingsOrExit,
   startAtZero,
   untilDone,
 } from '@customer-stream/runtime'
 import {
   BLOCKED_BACK_OFF,
-  checkTopics,
   createAdmin,
   createDiagnose,
   createKafka,
+  createKafkaCheck,
   createTopicWatch,
   createVerifiedProducer,
   createWriteCheck,
@@ -99,6 +99,8 @@ const lanes = createLanes(
     maxRecords: settings.QUEUE_MAX_RECORDS,
     maxBytes: settings.QUEUE_MAX_BYTES,
     deliveryDeadlineMs: 2 * settings.KAFKA_PRODUCE_TIMEOUT_MS + 500,
+    // A send may connect, log in (five times KAFKA_CONNECTION_TIMEOUT_MS) and ask who leads before it produces.
+    stuckSendMs: 30_000 + 6 * (settings.KAFKA_CONNECTION_TIMEOUT_MS + settings.KAFKA_PRODUCE_TIMEOUT_MS),
     onFlush: (records, seconds, error) => {
       metrics.flushRecords.observe(records)
       metrics.flushSeconds.observe(seconds)
@@ -211,27 +213,23 @@ const outageOfTopic = (): Diagnosis | undefined => {
   const message = `${diagnosis.message} Kafka stores no record of topic ${topic} (${error.message}): check that its partitions have leaders and enough in-sync replicas.`
   return { ...diagnosis, message }
 }
-const kafkaCheck = async (): Promise<ReadinessCheck> => {
-  if (stopping.signal.aborted) return { name: 'kafka', ready: false, detail: 'stopping' }
+const kafkaOutage = createKafkaCheck({
+  ...{ admin, diagnose, topic: topics.customers, timeoutMs: settings.READINESS_TIMEOUT_MS },
+  doing: spool ? 'send events to Kafka and keeps them in the spool' : 'store events, which get 503',
+})
+const kafkaProblem = async (): Promise<string | undefined> => {
+  if (stopping.signal.aborted) return 'stopping'
   // Without its spool the process is as ready as Kafka is.
   const others = obstacles.without('spool')
   const obstacle = topicsChecked ? others.blocked : others.worst
-  if (!topicsChecked || obstacle)
-    return { name: 'kafka', ready: false, detail: obstacle?.message ?? 'not connected yet. If this lasts, check KAFKA_BROKERS.' }
-  const stuck = lanes.stuck()
-  if (stuck !== undefined) return { name: 'kafka', ready: false, detail: stuck }
-  const outage = outageOfTopic()
-  if (outage) return { name: 'kafka', ready: false, detail: outage.message }
-  const ask = () =>
-    admin.fetchTopicMetadata({ topics: [topics.customers] }).catch((error: Error) => {
-      throw new Error(diagnose(error, `describe topic ${topics.customers}`).message)
-    })
-  const check = await readinessOf('kafka', ask, settings.READINESS_TIMEOUT_MS)
-  const [warning] = topicWatch.warnings
-  return check.ready && warning !== undefined ? { ...check, detail: warning } : check
+  if (!topicsChecked || obstacle) return obstacle?.message ?? 'not connected yet. If this lasts, check KAFKA_BROKERS.'
+  return lanes.stuck() ?? ((await kafkaOutage()) ?? outageOfTopic())?.message
 }
 const checks = async (): Promise<ReadinessCheck[]> => {
-  const kafka = await kafkaCheck()
+  const problem = await kafkaProblem()
+  const [warning] = topicWatch.warnings
+  const kafka =
+    problem === undefined && warning !== undefined ? { name: 'kafka', ready: true, detail: warning } : readinessCheck('kafka', problem)
   if (!spool || stopping.signal.aborted) return [kafka]
   // With room in the spool an event can be promised whatever Kafka does: taking the process out of service would only lose it.
   const room = spool.hasRoomFor(settings.MAX_BODY_BYTES)
@@ -240,6 +238,18 @@ const checks = async (): Promise<ReadinessCheck[]> => {
     { name: 'spool', ready: kafka.ready || room, detail: spool.problem?.message ?? `${spool.size.records} records wait` },
   ]
 }
+/** Reports outages also while nobody asks for /readyz, and ends a process that cannot help itself. */
+const watchKafka = async () => {
+  obstacles.report('write', outageOfTopic())
+  if (!topicsChecked) return
+  const outage = await kafkaOutage()
+  obstacles.report('kafka', outage)
+  const stuck = lanes.stuck()
+  if (stuck === undefined || outage !== undefined) return
+  lifecycle.fail(
+    new Error(`${stuck}, although Kafka answers. The process ends, so that its supervisor starts it again. No acknowledged event is lost.`),
+  )
+}
 const adminApp = createAdminApp({ registry, checks })
 
 /** Waits for Kafka as long as it takes; meanwhile requests are answered with 503. A wrong topic ends the process. */
@@ -247,29 +257,23 @@ const connect = async () => {
   const connected = await untilDone(
     async () => {
       await Promise.all([admin.connect(), lanes.connect()])
-      const partitions = await checkTopics(admin, settings, demands, logger)
-      await lanes.setPartitions(partitions)
+      await topicWatch.start()
       partitionsKnown = true
-      return partitions
     },
     {
       signal: stopping.signal,
       backOff: () => (obstacles.without('spool').blocked ? BLOCKED_BACK_OFF : { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }),
-      onFailure: (error, failures) => {
+      onFailure: (error) => {
         if (error instanceof TopicError) throw error
-        const diagnosis = diagnose(error, 'connect and check its topics')
-        obstacles.report('start', diagnosis)
-        if (diagnosis.blocked) return
-        if (failures === 1 || failures % 10 === 0)
-          logger.warn({ event: 'retrying', err: error, brokers: settings.KAFKA_BROKERS }, diagnosis.message)
+        obstacles.report('start', diagnose(error, 'connect and check its topics'))
       },
     },
   )
   if (!connected) return
   obstacles.report('start', undefined)
-  await topicWatch.check()
+  await topicWatch.checkWrites()
   topicsChecked = true
-  logger.info({ event: 'ready', topics: [...connected.value.keys()] }, 'ready')
+  logger.info({ event: 'ready', topics: Object.values(topics) }, 'ready')
 }
 
 // Stops run in reverse: not ready, wait for the load balancer, finish requests, flush, leave Kafka, and last the admin port.
@@ -283,7 +287,7 @@ lifecycle.onStop(
   periodically(
     settings.KAFKA_TOPIC_CHECK_MS,
     async () => topicsChecked && topicWatch.check(),
-    (err) => sayFailed({ err }),
+    (err) => logger.error({ err }, 'the topics could not be checked; the service checks them again'),
   ),
 )
 lifecycle.onStop('spool', () => spool?.close())
@@ -304,11 +308,7 @@ lifecycle.onStop(
 )
 lifecycle.onStop(
   'outages',
-  periodically(
-    OUTAGE_INTERVAL_MS,
-    async () => obstacles.report('write', outageOfTopic()),
-    (err) => logger.error({ err }, 'cannot tell whether Kafka stores records'),
-  ),
+  periodically(OUTAGE_INTERVAL_MS, watchKafka, (err) => logger.error({ err }, 'cannot tell whether Kafka stores records')),
 )
 lifecycle.onStop('publishers', () => lanes.drain())
 // The deadline of the last request is counted from the same moment.

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
+  answerOf,
   closeServer,
   createAdminApp,
   createLifecycle,
@@ -15,10 +16,10 @@ import {
 } from '@customer-stream/runtime'
 import {
   BLOCKED_BACK_OFF,
-  checkTopics,
   createAdmin,
   createDiagnose,
   createKafka,
+  createKafkaCheck,
   createPartitionConsumer,
   createTopicWatch,
   createVerifiedProducer,
@@ -46,6 +47,7 @@ const LAG_INTERVAL_MS = 5000
 const ANNOUNCE_INTERVAL_MS = 5000
 /** Rights and settings of Redis are checked this often. */
 const REDIS_CHECK_INTERVAL_MS = 10_000
+const OUTAGE_INTERVAL_MS = 2000
 
 const settings = settingsOrExit('projector', projectorSettings, process.env, [
   ...processRules,
@@ -157,21 +159,20 @@ const progress = createProgress(
   { topic: topics.customers, groupId, instance, partitions: settings.KAFKA_PARTITIONS },
 )
 
-const askKafka = () => admin.fetchTopicMetadata({ topics: [topics.customers] })
 const redisCheck = createRedisCheck({ redis, store, settings, obstacles, logger })
-const askRedis = () =>
-  store.ping().catch((error: Error) => {
-    throw new Error(redisCheck.diagnose(error).message)
-  })
+const kafkaOutage = createKafkaCheck({
+  ...{ admin, diagnose, topic: topics.customers, timeoutMs: settings.READINESS_TIMEOUT_MS },
+  doing: 'apply events',
+})
+const redisOutage = () => answerOf(store.ping, settings.READINESS_TIMEOUT_MS).then(() => undefined, redisCheck.diagnose)
 const readiness = createReadiness({
-  askKafka,
-  askRedis,
+  kafkaOutage,
+  redisOutage,
   consumer,
   projection,
   progress,
   obstacles,
   groupId,
-  timeoutMs: settings.READINESS_TIMEOUT_MS,
 })
 const checks = async (): Promise<ReadinessCheck[]> => {
   if (running) return readiness()
@@ -201,20 +202,17 @@ const connect = async () => {
       connected = true
       // The first lag must not wait for the timer, nor for a group that cannot be joined.
       void measureProgress().catch(() => undefined)
-      const partitions = await checkTopics(admin, settings, demands, logger)
-      await setQuarantinePartitions(partitions)
-      await topicWatch.check()
+      await topicWatch.start()
+      await topicWatch.checkWrites()
       await store.announce(instance)
       await consumer.start()
     },
     {
       signal: stopping.signal,
       backOff: () => (obstacles.blocked ? BLOCKED_BACK_OFF : backOff),
-      onFailure: (error, failures) => {
+      onFailure: (error) => {
         if (error instanceof TopicError || error instanceof UnsafeRedisError) throw error
-        const diagnosis = asked === 'Kafka' ? diagnose(error, 'connect and check its topics') : redisCheck.diagnose(error)
-        obstacles.report('start', diagnosis)
-        if (!diagnosis.blocked && (failures === 1 || failures % 10 === 0)) logger.warn({ event: 'retrying', err: error }, diagnosis.message)
+        obstacles.report('start', asked === 'Kafka' ? diagnose(error, 'connect and check its topics') : redisCheck.diagnose(error))
       },
     },
   )
@@ -244,7 +242,7 @@ const measureProgress = async () => {
   await projection.positions.loadNewlyLed(watermarks)
 }
 const watch = createWatchdog({
-  askKafka,
+  askKafka: () => admin.fetchTopicMetadata({ topics: [topics.customers] }),
   consumer,
   projection,
   progress,
@@ -268,6 +266,8 @@ every(settings.POSITION_CHECK_MS, projection.checkPositions)
 every(settings.CONSUMER_SESSION_TIMEOUT_MS, watch)
 every(settings.KAFKA_TOPIC_CHECK_MS, topicWatch.check)
 every(REDIS_CHECK_INTERVAL_MS, redisCheck.watch)
+// Also while nobody asks for /readyz.
+every(OUTAGE_INTERVAL_MS, async () => obstacles.report('kafka', await kafkaOutage()))
 lifecycle.onStop(
   'lag',
   periodically(LAG_INTERVAL_MS, measureProgress, (error) => logger.debug({ err: error }, 'the lag cannot be measured')),

@@ -2,26 +2,23 @@ import { expect, it } from 'vitest'
 import { createReadiness, type ReadinessDependencies } from './readiness.ts'
 
 const well: ReadinessDependencies = {
-  askKafka: async () => undefined,
-  askRedis: async () => undefined,
+  kafkaOutage: async () => undefined,
+  redisOutage: async () => undefined,
   consumer: { joined: true, problem: undefined },
   projection: { waitingFor: undefined },
   progress: { standstill: undefined },
   obstacles: { blocked: undefined },
   groupId: 'g',
-  timeoutMs: 1000,
 }
 const notReady = async (change: Partial<ReadinessDependencies>) =>
   (await createReadiness({ ...well, ...change })()).filter(({ ready }) => !ready).map(({ name, detail }) => `${name}: ${detail}`)
-const away = async () => {
-  throw new Error('no answer')
-}
+const away = async () => ({ blocked: false, reason: 'outage', message: 'no answer' }) as const
 const blocked = { blocked: true, reason: 'authorization', message: 'Grant READ on group g.' } as const
 
 it.each<[string, Partial<ReadinessDependencies>, string[]]>([
   ['all is well', {}, []],
-  ['Kafka does not answer', { askKafka: away }, ['kafka: no answer']],
-  ['Redis does not answer', { askRedis: away }, ['redis: no answer']],
+  ['Kafka does not answer', { kafkaOutage: away }, ['kafka: no answer']],
+  ['Redis does not answer', { redisOutage: away }, ['redis: no answer']],
   [
     'it has not joined its group',
     { consumer: { joined: false, problem: undefined } },
@@ -29,6 +26,16 @@ it.each<[string, Partial<ReadinessDependencies>, string[]]>([
   ],
   ['it may not join its group', { consumer: { joined: false, problem: blocked } }, ['group: Grant READ on group g.']],
   ['a person must act', { obstacles: { blocked } }, ['blocked: Grant READ on group g.']],
+  [
+    'a person must act before it may join its group',
+    { consumer: { joined: false, problem: blocked }, obstacles: { blocked } },
+    ['blocked: Grant READ on group g.', 'group: the same as blocked'],
+  ],
+  [
+    'Kafka does not answer, so that it is not known whether a partition stands still',
+    { kafkaOutage: away, progress: { standstill: 'raw/1 has 6 records' } },
+    ['kafka: no answer'],
+  ],
   ['it waits for an outage to end', { projection: { waitingFor: 'Redis: LOADING' } }, ['projection: waiting for Redis: LOADING']],
   ['a partition stands still', { progress: { standstill: 'raw/1 has 6 records' } }, ['projection: raw/1 has 6 records']],
 ])('a projector says what keeps it from being ready: %s', async (_, change, expected) => {

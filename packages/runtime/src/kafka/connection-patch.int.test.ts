@@ -1,10 +1,11 @@
 import { once } from 'node:events'
 import { createRequire } from 'node:module'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import './client.ts'
 
 interface Connection {
+  readonly socket: Socket
   connect(): Promise<void>
   disconnect(): Promise<void>
   send(request: object): Promise<Buffer>
@@ -110,6 +111,24 @@ it('tells at once who connects that another has given the broker up, where kafka
   await expect(connecting).rejects.toThrow('given up while connecting')
 })
 
+it('adds no listener to a dead socket, however often it is given up', async () => {
+  const connection = await connectionTo(reset)
+  const { socket } = connection
+  await askInVain(connection)
+  for (let i = 0; i < 20; i++) await connection.disconnect()
+  expect(socket.listenerCount('connect')).toBe(0)
+})
+
+it('opens one socket for all that connect at the same time', async () => {
+  const options = await optionsOf(answer)
+  const socketFactory = vi.fn(options.socketFactory)
+  const connection = new Connection({ ...options, socketFactory })
+  onTestFinished(async () => void (await connection.disconnect()))
+  await Promise.all([connection.connect(), connection.connect(), connection.connect()])
+  expect(socketFactory).toHaveBeenCalledOnce()
+  expect(await ask(connection)).toBe('pong')
+})
+
 describe('the connections to one broker', () => {
   interface Pool {
     isConnected(): boolean
@@ -127,9 +146,11 @@ describe('the connections to one broker', () => {
       cameOn.push(sockets.indexOf(socket))
       each(socket, request)
     })
-    const pool = new ConnectionPool(await optionsOf(...noted))
+    const options = await optionsOf(...noted)
+    const socketFactory = vi.fn(options.socketFactory)
+    const pool = new ConnectionPool({ ...options, socketFactory })
     onTestFinished(() => pool.destroy())
-    return { pool, cameOn }
+    return { pool, cameOn, socketFactory }
   }
 
   it('carry a produce or metadata request each: a broker answers those on one connection one after the other', async () => {
@@ -141,6 +162,15 @@ describe('the connections to one broker', () => {
     answerFirst()
     expect([await slow, await ask(pool, Produce)]).toEqual(['pong', 'pong'])
     expect(cameOn).toEqual([0, 1, 1, 0])
+  })
+
+  it('are 31 at most beside that for Fetch, each with one socket, however many requests come at once', async () => {
+    const answerAll = (socket: Socket, requests: Buffer) => {
+      for (let at = 0; at < requests.length; at += 4 + requests.readInt32BE(at)) answer(socket, requests.subarray(at))
+    }
+    const { pool, socketFactory } = await setUp(...Array.from({ length: 40 }, () => answerAll))
+    const answers = await Promise.all(Array.from({ length: 40 }, () => ask(pool, Produce)))
+    expect([new Set(answers), socketFactory.mock.calls.length]).toEqual([new Set(['pong']), 31])
   })
 
   it('say nothing of a broker that does not answer on the first, while another is idle', async () => {

@@ -27,18 +27,27 @@ const LENGTH_BYTES = 4
  * - Who gives a broker up, closes the socket that another caller has meanwhile opened to it; that one then waits for the whole of the connection time-out.
  * - A request without a reply leaves its socket open. Where the network has silently forgotten it, every request fails until the kernel gives it up, in
  *   a quarter of an hour.
+ * - Two callers that connect at the same time open two sockets. The first one is never closed.
+ * - Each call of `disconnect` adds a listener to a socket that is dead, so that Node warns of a leak in each outage.
  * Here each socket begins with nothing, and one that is of no use is destroyed. Must run before a client is created.
  */
 export const patchConnection = (): void => {
   const { prototype } = require('kafkajs/src/network/connection') as { prototype: Connection }
   const { connect, disconnect, send, processData } = prototype
+  const connecting = new WeakMap<Connection, Promise<unknown>>()
   prototype.connect = function () {
+    const underWay = connecting.get(this)
+    if (underWay) return underWay
     if (!this.isConnected()) Object.assign(this, { chunks: [], bytesBuffered: 0, bytesNeeded: LENGTH_BYTES })
-    return connect.call(this)
+    const attempt = connect.call(this).finally(() => connecting.delete(this))
+    connecting.set(this, attempt)
+    return attempt
   }
   prototype.disconnect = async function () {
     const { socket } = this
     const wasConnected = this.isConnected()
+    // A dead socket has no handle. Node lets each `unref`, which kafkajs calls here, wait for it to connect.
+    if (socket?.destroyed) socket.unref = () => socket
     const disconnected = await disconnect.call(this)
     socket?.destroy(wasConnected ? undefined : new Error('given up while connecting'))
     return disconnected

@@ -45,11 +45,21 @@ it.each([
   ['a DNS that does not answer', { code: 'EAI_AGAIN', broker: 'b:9092' }, /b:9092 .*EAI_AGAIN/],
   ['a coordinator that is not there yet', { type: 'GROUP_COORDINATOR_NOT_AVAILABLE' }, /offsets.topic.replication.factor/],
   ['too few replicas', { type: 'NOT_ENOUGH_REPLICAS' }, /told/],
-  ['a request that times out', { name: 'KafkaJSRequestTimeoutError' }, /told/],
+  ['a request that times out', { name: 'KafkaJSRequestTimeoutError' }, /told.*KAFKA_BROKERS \(a:9092, b:9092\)/],
 ])('calls %s an outage', (_, facts, words) => {
   const diagnosis = diagnose(error({ name: 'KafkaJSNumberOfRetriesExceeded' }, error(facts)), 'read')
   expect(diagnosis).toMatchObject({ blocked: false, reason: 'outage' })
   expect(diagnosis.message).toMatch(words)
+})
+
+it('names all bootstrap brokers if no broker answers', () => {
+  const refused = ['a:9092', 'b:9092', 'c:9092'].map((broker) => error({ code: 'ECONNREFUSED', broker }))
+  const { blocked, message } = diagnose(new AggregateError(refused), 'store events')
+  expect([blocked, message]).toEqual([
+    false,
+    'Kafka a:9092, b:9092 refuses connections (ECONNREFUSED). The service cannot store events. The service keeps trying. ' +
+      'If this lasts, check that it runs, and KAFKA_BROKERS (a:9092, b:9092).',
+  ])
 })
 
 it('names the work that failed, before what the caller was doing', async () => {

@@ -49,13 +49,15 @@ const firstOf = <T>(errors: readonly AnyError[], read: (error: AnyError) => T | 
 const factsOf = (error: unknown): Facts => {
   const errors = errorsIn(error)
   const request = firstOf(errors, failedRequestOf)
+  /** Several brokers failed side by side: the message names those of KAFKA_BROKERS. */
+  const haveAllFailed = error instanceof AggregateError && error.errors.length > 1
   return {
     errors,
     // Topics that exist already are no obstacle beside one that cannot be created.
     type: firstOf(errors, ({ type }) => (type === 'TOPIC_ALREADY_EXISTS' ? undefined : type)),
     code: firstOf(errors, ({ code }) => (typeof code === 'string' ? code : undefined)),
     request,
-    broker: request?.broker ?? firstOf(errors, ({ broker }) => broker),
+    broker: haveAllFailed ? undefined : (request?.broker ?? firstOf(errors, ({ broker }) => broker)),
   }
 }
 
@@ -115,6 +117,9 @@ const outageCodes: Readonly<Record<string, string>> = {
   ENETUNREACH: 'cannot be reached (ENETUNREACH)',
   EAI_AGAIN: 'has a host name that the DNS could not resolve for now (EAI_AGAIN)',
 }
+
+/** kafkajs' names of errors that are no answers. */
+const silences = new Set(['KafkaJSConnectionError', 'KafkaJSConnectionClosedError', 'KafkaJSRequestTimeoutError'])
 
 const mechanismOf = (settings: KafkaSettings) => settings.KAFKA_SASL_MECHANISM.toUpperCase()
 
@@ -250,7 +255,7 @@ export const createDiagnose =
     }
     const last = errors.at(-1)?.message ?? String(error)
     // Another server may listen there, and never answer the first request of a connection.
-    const isConnecting = request?.api === 'ApiVersions' || errors.some(({ name }) => name === 'KafkaJSConnectionError')
-    const hint = isConnecting ? `If this lasts, check that Kafka listens there, and ${addressHint(settings, broker)}.` : ''
+    const isSilent = request?.api === 'ApiVersions' || errors.some(({ name }) => silences.has(name))
+    const hint = isSilent ? `If this lasts, check that Kafka listens there, and ${addressHint(settings, broker)}.` : ''
     return outage(`${kafka}: ${last}. ${cannot}. ${retrying}${hint}`.trim())
   }

@@ -36,7 +36,8 @@ afterEach(async () => {
 })
 
 const MAX_VALUE_BYTES = 1_048_576
-const check = (options = settings, maxValueBytes = MAX_VALUE_BYTES) => checkTopics(admin, options, [{ topic, maxValueBytes }], silentLogger)
+const check = async (options = settings, maxValueBytes = MAX_VALUE_BYTES) =>
+  (await checkTopics(admin, options, [{ topic, maxValueBytes }], silentLogger)).partitions
 const startProducer = async () => {
   const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 5000 })
   await producer.connect()

@@ -37,7 +37,9 @@ export const patchProduceConnection = (): void => {
   const { Produce, Metadata } = require('kafkajs/src/protocol/requests/apiKeys') as { Produce: number; Metadata: number }
   const { prototype } = require('kafkajs/src/network/connectionPool') as { prototype: ConnectionPool }
   const { send } = prototype
-  const busy = new WeakSet<Connection>()
+  /** Numbers of Produce and Metadata requests under way. */
+  const underWay = new WeakMap<Connection, number>()
+  const underWayOn = (connection: Connection) => underWay.get(connection) ?? 0
 
   const addTo = (pool: Connection[]): Connection => {
     const [first] = pool as [Connection]
@@ -52,15 +54,16 @@ export const patchProduceConnection = (): void => {
   prototype.send = async function (request) {
     const { apiKey } = request.request
     if (apiKey !== Produce && apiKey !== Metadata) return send.call(this, request)
-    const isFull = this.pool.length >= MAX_CONNECTIONS
-    const idle = this.pool.find((each, i) => i !== FETCH_CONNECTION && !busy.has(each))
-    const connection = idle ?? (isFull ? this.pool.at(-1)! : addTo(this.pool))
-    busy.add(connection)
+    let connection = this.pool
+      .filter((_, i) => i !== FETCH_CONNECTION)
+      .reduce((least, each) => (underWayOn(each) < underWayOn(least) ? each : least))
+    if (underWayOn(connection) > 0 && this.pool.length < MAX_CONNECTIONS) connection = addTo(this.pool)
+    underWay.set(connection, underWayOn(connection) + 1)
     try {
       if (!connection.isConnected()) await connection.connect()
       return await connection.send(request)
     } finally {
-      busy.delete(connection)
+      underWay.set(connection, underWayOn(connection) - 1)
     }
   }
   // An idle connection that was added says nothing about a broker that has stopped to answer on the first.

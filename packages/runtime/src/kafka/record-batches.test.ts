@@ -88,6 +88,17 @@ describe('decodeBatches', () => {
   })
 })
 
+describe('a batch whose head is damaged', () => {
+  const LAST_OFFSET_DELTA_AT = 23
+  it.each([-1, 0, 1000])('skips no record if it says that its last record is number %i', async (delta) => {
+    const damaged = await batchOf(2, [text('c'), text('d')])
+    damaged.writeInt32BE(delta, LAST_OFFSET_DELTA_AT)
+    const decoded = await decodeBatches(Buffer.concat([await batchOf(0, [text('a'), text('b')]), damaged]))
+    expect([seen(decoded), decoded.nextOffset]).toEqual([['0 a', '1 b'], '2'])
+    expect(decoded.unreadable).toEqual({ offset: '2', nextOffset: '4', error: new RangeError('damaged batch: its checksum is wrong') })
+  })
+})
+
 describe('withoutAborted', () => {
   const record = (offset: number, producer: string, more: Partial<DecodedRecord> = {}): DecodedRecord => ({
     offset: String(offset),

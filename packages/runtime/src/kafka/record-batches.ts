@@ -4,7 +4,10 @@
  * - forgets a batch whose records are all gone, so that the position never moves over it;
  * - exceeds the stack with a batch of more than some 100,000 records, and hangs on a record with as many headers.
  */
+import { createRequire } from 'node:module'
 import { decompressors } from './codecs.ts'
+
+const crc32c = createRequire(import.meta.url)('kafkajs/src/protocol/recordBatch/crc32C') as (bytes: Buffer) => number
 
 /** A batch that cannot be decoded: damaged, or compressed by an unknown codec. */
 export interface UnreadableBatch {
@@ -37,6 +40,7 @@ export type DecodedRecords = DecodedRecord[] & {
 const BATCH_HEAD_BYTES = 61
 const LENGTH_AT = 8
 const MAGIC_AT = 16
+const CHECKSUM_AT = 17
 const ATTRIBUTES_AT = 21
 const LAST_OFFSET_DELTA_AT = 23
 const FIRST_TIMESTAMP_AT = 27
@@ -132,6 +136,8 @@ const decodeBatch = async (batch: Buffer): Promise<DecodedRecord[]> => {
   return decodeRecords(await decompress(bytes), batch.readInt32BE(COUNT_AT), head)
 }
 
+const isIntact = (batch: Buffer): boolean => batch.readUInt32BE(CHECKSUM_AT) === crc32c(batch.subarray(ATTRIBUTES_AT))
+
 /** Decodes the batches of one partition up to the first that cannot be decoded. The last one may be cut off, since a fetch has a bound in bytes. */
 export const decodeBatches = async (bytes: Buffer): Promise<DecodedRecords> => {
   const records: DecodedRecords = []
@@ -139,10 +145,19 @@ export const decodeBatches = async (bytes: Buffer): Promise<DecodedRecords> => {
     const end = at + LENGTH_AT + 4 + bytes.readInt32BE(at + LENGTH_AT)
     if (end > bytes.length) break
     const firstOffset = bytes.readBigInt64BE(at)
-    const nextOffset = String(firstOffset + BigInt(bytes.readInt32BE(at + LAST_OFFSET_DELTA_AT)) + 1n)
+    let nextOffset = String(firstOffset + BigInt(bytes.readInt32BE(at + LAST_OFFSET_DELTA_AT)) + 1n)
     try {
       if (end < at + BATCH_HEAD_BYTES) throw damaged('its length is too small')
-      for (const record of await decodeBatch(bytes.subarray(at, end))) records.push(record)
+      const batch = bytes.subarray(at, end)
+      const decoded = await decodeBatch(batch)
+      const last = decoded.at(-1)
+      const afterLast = last === undefined ? String(firstOffset) : String(BigInt(last.offset) + 1n)
+      // Compaction takes records out of a batch. A damaged head must not move the position over records that follow.
+      if (nextOffset !== afterLast && !isIntact(batch)) {
+        nextOffset = afterLast
+        throw damaged('its checksum is wrong')
+      }
+      for (const record of decoded) records.push(record)
     } catch (error) {
       records.unreadable = { offset: String(firstOffset), nextOffset, error: error as Error }
       break

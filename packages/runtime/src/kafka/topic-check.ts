@@ -209,8 +209,7 @@ export const topicProblem = ({ missing, problems }: TopicFindings): string | und
 }
 
 /**
- * Checks that the topics exist and are as they must be; creates missing ones where `KAFKA_CREATE_TOPICS` is true.
- * @returns the number of partitions by topic.
+ * Checks that the topics exist and are as they must be. Creates missing ones if `KAFKA_CREATE_TOPICS` is true.
  * @throws TopicError naming every problem at once; any other error means that Kafka did not answer.
  */
 export const checkTopics = async (
@@ -218,7 +217,7 @@ export const checkTopics = async (
   settings: KafkaSettings,
   demands: readonly TopicDemand[],
   logger: Logger,
-): Promise<ReadonlyMap<string, number>> => {
+): Promise<TopicFindings> => {
   let findings = await inspectTopics(admin, settings, demands)
   if (findings.missing.length > 0) {
     const topics = findings.missing.map(({ topic }) => topic)
@@ -231,6 +230,5 @@ export const checkTopics = async (
   }
   const problem = topicProblem(findings)
   if (problem) throw new TopicError(problem)
-  for (const warning of findings.warnings) logger.warn(warning)
-  return findings.partitions
+  return findings
 }

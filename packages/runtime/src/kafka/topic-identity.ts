@@ -48,10 +48,15 @@ interface DescribedTopic extends TopicIdentity {
 interface Broker {
   readonly versions: Readonly<Record<number, { readonly maxVersion: number }>>
   readonly connectionPool: { send(request: ProtocolRequest): Promise<DescribedTopic> }
+  metadata(topics: readonly string[]): Promise<unknown>
 }
 /** The part of kafkajs' cluster that is used beside its admin client. */
 export interface Cluster {
   readonly brokerPool: {
+    /** By node id. */
+    readonly brokers: Readonly<Record<string, Broker>>
+    findBroker(node: { nodeId: string }): Promise<Broker>
+    refreshMetadata(topics: readonly string[]): Promise<void>
     refreshMetadataIfNecessary(topics: readonly string[]): Promise<void>
     findConnectedBroker(): Promise<Broker>
   }

@@ -3,7 +3,7 @@ import type { Obstacles } from '../blocked.ts'
 import type { Logger } from '../log.ts'
 import type { KafkaSettings } from './client.ts'
 import type { Diagnose } from './diagnosis.ts'
-import { inspectTopics, type TopicDemand, topicProblem } from './topic-check.ts'
+import { checkTopics, inspectTopics, type TopicDemand, type TopicFindings, topicProblem } from './topic-check.ts'
 import type { WriteCheck } from './write-check.ts'
 
 export interface TopicWatchOptions {
@@ -18,9 +18,13 @@ export interface TopicWatchOptions {
   readonly onPartitions: (partitions: ReadonlyMap<string, number>) => Promise<void>
 }
 
-/** Checks topics and rights again while the service runs: both can be changed at any time. It never ends the process. */
+/** Checks topics and rights at start, and again while the service runs: both can be changed at any time. */
 export interface TopicWatch {
-  /** Never rejects: what it finds is reported as obstacles. */
+  /** Creates missing topics if it may. Rejects with a TopicError if a topic is wrong, and if Kafka does not answer. */
+  start(): Promise<void>
+  /** Never rejects. A missing right to write is reported as an obstacle. */
+  checkWrites(): Promise<void>
+  /** Never rejects. A topic that has become wrong and a right that is missing are reported as obstacles. */
   check(): Promise<void>
   /** Sentences about topics that work and yet need a look. */
   readonly warnings: readonly string[]
@@ -40,8 +44,7 @@ export const createTopicWatch = (options: TopicWatchOptions): TopicWatch => {
     }
   }
 
-  const inspect = async () => {
-    const findings = await inspectTopics(admin, settings, demands)
+  const adopt = async (findings: TopicFindings) => {
     const problem = topicProblem(findings)
     obstacles.report(
       'topics',
@@ -54,13 +57,18 @@ export const createTopicWatch = (options: TopicWatchOptions): TopicWatch => {
     const complete = demands.every(({ topic }) => (findings.partitions.get(topic) ?? 0) >= settings.KAFKA_PARTITIONS)
     if (complete) await onPartitions(findings.partitions)
   }
+  const checkWrites = async () => {
+    await ask('write check', 'connect', () => writeCheck.connect())
+    const written = demands.filter(({ writes }) => writes)
+    await Promise.all(written.map(({ topic }) => ask(`write to ${topic}`, `write to topic ${topic}`, () => writeCheck.check(topic))))
+  }
 
   return {
+    start: async () => adopt(await checkTopics(admin, settings, demands, logger)),
+    checkWrites,
     check: async () => {
-      await ask('topic check', 'check its topics', inspect)
-      await ask('write check', 'connect', () => writeCheck.connect())
-      const written = demands.filter(({ writes }) => writes)
-      await Promise.all(written.map(({ topic }) => ask(`write to ${topic}`, `write to topic ${topic}`, () => writeCheck.check(topic))))
+      await ask('topic check', 'check its topics', async () => adopt(await inspectTopics(admin, settings, demands)))
+      await checkWrites()
     },
     get warnings() {
       return warnings

@@ -1,0 +1,71 @@
+import type { Admin } from 'kafkajs'
+import { answerOf } from '../admin.ts'
+import type { Diagnosis } from '../blocked.ts'
+import type { Diagnose } from './diagnosis.ts'
+import { clusterOf } from './topic-identity.ts'
+
+export interface KafkaCheckOptions {
+  /** Created by createAdmin, connected. */
+  readonly admin: Admin
+  readonly topic: string
+  readonly timeoutMs: number
+  readonly diagnose: Diagnose
+  /** Completes "The service cannot …" if no broker answers. */
+  readonly doing: string
+}
+
+/**
+ * Asks all brokers side by side for the metadata of a topic. The returned function resolves when any broker answers,
+ * so that a silent broker does not hide those that work. kafkajs' admin client asks one broker, chosen at random.
+ */
+const createProbe = (admin: Admin, topic: string): (() => Promise<void>) => {
+  /** Requests under way by broker. A silent broker gets no second request before the first has timed out. */
+  const underWay = new Map<string, Promise<unknown>>()
+  let refreshing = false
+  /** Brokers may have got other addresses. */
+  const refresh = async () => {
+    if (refreshing) return
+    refreshing = true
+    await clusterOf(admin)
+      .brokerPool.refreshMetadata([topic])
+      .catch(() => undefined)
+    refreshing = false
+  }
+  const ask = async (nodeId: string) => {
+    try {
+      const broker = await clusterOf(admin).brokerPool.findBroker({ nodeId })
+      await broker.metadata([topic])
+    } finally {
+      underWay.delete(nodeId)
+    }
+  }
+  return async () => {
+    const answers = Object.keys(clusterOf(admin).brokerPool.brokers).map((nodeId) => {
+      const answer = underWay.get(nodeId) ?? ask(nodeId)
+      underWay.set(nodeId, answer)
+      return answer
+    })
+    try {
+      await Promise.any(answers)
+    } catch (error) {
+      void refresh()
+      throw error
+    }
+  }
+}
+
+/** @returns a function that finds out why no broker answers in time; undefined if one does. It never rejects. */
+export const createKafkaCheck = ({
+  admin,
+  topic,
+  timeoutMs,
+  diagnose,
+  doing,
+}: KafkaCheckOptions): (() => Promise<Diagnosis | undefined>) => {
+  const probe = createProbe(admin, topic)
+  return () =>
+    answerOf(probe, timeoutMs).then(
+      () => undefined,
+      (error: unknown) => diagnose(error, doing),
+    )
+}
