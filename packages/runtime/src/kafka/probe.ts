@@ -66,6 +66,10 @@ export const createKafkaCheck = ({
   return () =>
     answerOf(probe, timeoutMs).then(
       () => undefined,
-      (error: unknown) => diagnose(error, doing),
+      (error: unknown) => {
+        const diagnosis = diagnose(error, doing)
+        // A missing right belongs to the topic.
+        return diagnosis.blocked ? diagnose(error, `describe topic ${topic}`) : diagnosis
+      },
     )
 }

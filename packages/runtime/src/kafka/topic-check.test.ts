@@ -1,7 +1,9 @@
-import { expect, it } from 'vitest'
+import { expect, it, vi } from 'vitest'
+import { createObstacles } from '../blocked.ts'
 import type { Logger } from '../log.ts'
+import { createRegistry } from '../metrics.ts'
 import { loadSettings } from '../settings.ts'
-import { type Admin, type KafkaSettings, kafkaSettings, type TopicDemand } from './index.ts'
+import { type Admin, createDiagnose, createTopicWatch, type KafkaSettings, kafkaSettings, type TopicDemand } from './index.ts'
 import { checkTopics } from './topic-check.ts'
 
 const settings = loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:1', KAFKA_PARTITIONS: '1' })
@@ -167,4 +169,25 @@ it('waits for a topic that it has made until the broker it asks has heard of it,
     partitions: new Map([['t', 1]]),
   })
   expect(leaders).toEqual([])
+})
+
+it('is asked about its topic once at the start, and logs a warning once', async () => {
+  const admin = kafkaWith({ 'min.insync.replicas': '1' }) as unknown as Admin
+  const describeConfigs = vi.spyOn(admin, 'describeConfigs')
+  const warnings: string[] = []
+  const logger = { warn: (message: string) => warnings.push(message) } as unknown as Logger
+  const watch = createTopicWatch({
+    ...{ admin, settings, logger },
+    demands: [{ topic: 't', maxValueBytes: 1_000_000, writes: true }],
+    writeCheck: { connect: async () => undefined, check: async () => undefined, disconnect: async () => undefined },
+    obstacles: createObstacles(createRegistry('test'), logger),
+    diagnose: createDiagnose(settings),
+    onPartitions: async () => undefined,
+  })
+  await watch.start()
+  await watch.checkWrites()
+  expect(describeConfigs).toHaveBeenCalledOnce()
+  await watch.check()
+  expect(warnings).toEqual(watch.warnings)
+  expect(warnings.length).toBe(1)
 })
