@@ -1,0 +1,48 @@
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { openPipeline, type Pipeline, waitUntil } from '@customer-stream/testing'
+import { afterAll, beforeAll, expect, inject, it } from 'vitest'
+
+let pipeline: Pipeline
+beforeAll(async () => {
+  pipeline = await openPipeline(inject('brokers'))
+})
+afterAll(() => pipeline.close())
+
+it('unusable records that quarantine does not accept hold up only their own partitions', { timeout: 120_000 }, async () => {
+  const { topics, admin, redis, keyPrefix } = pipeline
+  const projector = await pipeline.start('projector')
+  await projector.untilReady()
+  await admin.deleteTopics({ topics: [topics.quarantine] })
+  await waitUntil(
+    'no broker knows of quarantine',
+    () => admin.listTopics(),
+    (names) => !names.includes(topics.quarantine),
+  )
+  const producer = pipeline.kafka.producer()
+  await producer.connect()
+  const send = (partition: number, value: string, key = 'k') =>
+    producer.send({ topic: topics.customers, messages: [{ partition, key, value }] })
+
+  // kafkajs works on four partitions at a time.
+  const poisoned = [0, 1, 2, 3, 4]
+  for (const partition of poisoned) await send(partition, 'not JSON')
+  await waitUntil(
+    'the projector retries quarantine',
+    () => projector.metric('projector_failures_total', { operation: 'quarantine' }),
+    (failures) => failures > poisoned.length,
+  )
+  const others = [5, 6, 7, 8, 9, 10, 11]
+  for (const partition of others) await send(partition, makeCustomersEvent({ customerUuid: `c${partition}` }).body, `c${partition}`)
+  await waitUntil(
+    'all other partitions are applied',
+    () => redis.exists(...others.map((partition) => `${keyPrefix}customer:{c${partition}}`)),
+    (count) => count === others.length,
+  )
+  const quarantined = () => projector.metric('projector_events_total', { outcome: 'quarantined' })
+  expect(await quarantined()).toBe(0)
+
+  await admin.createTopics({ topics: [{ topic: topics.quarantine, numPartitions: 12, replicationFactor: 1 }], waitForLeaders: true })
+  await waitUntil('the unusable records are in quarantine', quarantined, (count) => count === poisoned.length)
+  await producer.disconnect()
+  expect(await pipeline.verify()).toMatchObject({ wrongCount: 0, records: { unusable: poisoned.length }, notQuarantined: { count: 0 } })
+})
