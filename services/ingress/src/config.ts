@@ -9,7 +9,7 @@ import {
   processSettings,
   type Rule,
 } from '@customer-stream/runtime'
-import { kafkaRules, kafkaSettings } from '@customer-stream/runtime/kafka'
+import { kafkaRules, kafkaSettings, RECORD_OVERHEAD_BYTES } from '@customer-stream/runtime/kafka'
 import { encodingOf } from '@customer-stream/schemas'
 
 export const ingressSettings = {
@@ -110,9 +110,6 @@ export const ingressSettings = {
 }
 
 export type IngressSettings = Loaded<typeof ingressSettings>
-
-/** Room beside the body, for key, headers and what is ours: as much as the topics are given. */
-const RECORD_OVERHEAD_BYTES = 64 * 1024
 
 /** Bytes that may wait for the disk of the spool. */
 export const SPOOL_WAITING_BYTES = 16 * 1024 * 1024

@@ -106,8 +106,8 @@ interface Flight {
 const MAX_FLUSH_RECORDS = 500
 /** A broker takes a request of up to 100 MB, but a large one delays everything behind it. */
 const MAX_FLUSH_BYTES = 4 * 1024 * 1024
-/** Headers and bookkeeping of one record. */
-const RECORD_OVERHEAD_BYTES = 512
+/** Estimated memory of a record that waits, beside key and value: its headers and our objects. */
+const ENTRY_OVERHEAD_BYTES = 512
 const RETRY_PAUSE_MS = 100
 /** Nobody waits for a probe. */
 const PROBE_PAUSE_MS = 500
@@ -315,7 +315,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   return {
     publish: (record, deadlineAt, onRefused) => {
       if (closing) return Promise.resolve({ end: 'closing' })
-      const bytes = (record.key?.byteLength ?? 0) + (record.value?.byteLength ?? 0) + RECORD_OVERHEAD_BYTES
+      const bytes = (record.key?.byteLength ?? 0) + (record.value?.byteLength ?? 0) + ENTRY_OVERHEAD_BYTES
       const queue = queueOf(record)
       if (isFull(queue, bytes)) return Promise.resolve({ end: 'queue-full', error: queue.failure?.error })
       const { promise, resolve } = Promise.withResolvers<Outcome>()

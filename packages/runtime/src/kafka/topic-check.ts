@@ -32,8 +32,11 @@ export interface TopicFindings {
   readonly warnings: readonly string[]
 }
 
-/** Room for key, headers and the batch's own overhead: a body of exactly the limit must fit, where Kafka's default of 1 MiB would refuse it. */
-const RECORD_OVERHEAD_BYTES = 64 * 1024
+/**
+ * Room beside a body, for key, headers and the batch's own overhead. A body of exactly the limit must fit; Kafka's default of 1 MiB
+ * would refuse it.
+ */
+export const RECORD_OVERHEAD_BYTES = 64 * 1024
 
 const CREATION_TIMEOUT_MS = 10_000
 

@@ -20,6 +20,8 @@
  * because the header may lie in a bad sector.
  *
  * The note is rewritten in place after each sync. It tells damage from a torn tail: bytes before `syncedEnd` were acknowledged.
+ * Header and note lie in the first sector, and disks write a sector as a whole. So a note that is invalid below an intact header is
+ * damage, not a write that a power loss cut short.
  * The ordinal counts the frames of a file from 0. It tells how many records a gap has cost.
  */
 import { randomBytes } from 'node:crypto'
