@@ -2,7 +2,7 @@
 import { loadSettings } from '@customer-stream/runtime'
 import { attributed } from '@customer-stream/runtime/kafka'
 import { redisRules } from '@customer-stream/runtime/redis'
-import { customerKey, parseEvent, readVersion, topicNames } from '@customer-stream/schemas'
+import { customerKey, parseEvent, RAW_HEADERS, readVersion, topicNames } from '@customer-stream/schemas'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { unlessAborted } from '../brokers/unless-aborted.ts'
 import { customersInRedis } from '../verification/customers-in-redis.ts'
@@ -61,9 +61,9 @@ const showCustomer = async ({ kafka, admin, redis }: Clients, id: string) => {
     kafka,
     admin,
     topics.customers,
-    ({ key, value, offset }, partition) => {
+    ({ key, value, headers, offset }, partition) => {
       if (key?.toString() !== id) return
-      const parsed = parseEvent(value ?? Buffer.alloc(0))
+      const parsed = parseEvent(value ?? Buffer.alloc(0), { contentType: headers?.[RAW_HEADERS.contentType]?.toString() })
       const version = parsed.ok ? readVersion(parsed.value.envelope) : parsed
       const about = version.ok ? `${new Date(version.value.timestamp).toISOString()}   ${version.value.id}` : 'not usable'
       const place = `${topics.customers}/${partition}/${offset}`
