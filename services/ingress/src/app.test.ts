@@ -370,7 +370,7 @@ describe('a refusal', () => {
   })
 })
 
-it('answers the load balancer by readiness, and not once it is told to stop', async () => {
+it('answers the load balancer with 200 until it is told to stop', async () => {
   const ask = async ({ app }: ReturnType<typeof start>) => {
     const { statusCode, headers, body } = await app.inject({ method: 'GET', url: HEALTH_PATH })
     return [statusCode, body, headers.connection]
