@@ -10,6 +10,9 @@ afterAll(() => pipeline.close())
 
 it('unusable records that quarantine does not accept hold up only their own partitions', { timeout: 120_000 }, async () => {
   const { topics, admin, redis, keyPrefix } = pipeline
+  // It makes the topics.
+  const ingress = await pipeline.start('ingress')
+  await ingress.untilReady()
   const projector = await pipeline.start('projector')
   await projector.untilReady()
   await admin.deleteTopics({ topics: [topics.quarantine] })
