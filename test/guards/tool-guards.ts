@@ -10,7 +10,7 @@ export const toolGuards: readonly Guard[] = [
     file: `${folder}/verification/compare-hash.ts`,
     from: `placeOf(hash._source, comparison) === 'unread' ? 'newer' : wrong('is newer in Redis than any event in Kafka')`,
     to: `'newer'`,
-    test: unit(`${folder}/verification/compare-hash.test.ts`, 'takes a newer hash for right only'),
+    test: unit(`${folder}/verification/compare-hash.test.ts`, 'accepts a newer hash only'),
   },
   {
     guard: 'a lost copy in quarantine is in the verdict',

@@ -10,7 +10,7 @@ afterEach(() => {
   for (const evidence of opened.splice(0)) evidence.close()
 })
 
-/** The hash as a client of Redis writes and reads it: each text as UTF-8. */
+/** Returns the hash as a Redis client reads it back: all text was encoded as UTF-8. */
 const stored = (body: string, offset = '2'): Record<string, string> => {
   const parsed = parseEvent(Buffer.from(body))
   if (!parsed.ok || parsed.value.kind !== 'customers') throw new Error('no customers event')
@@ -23,7 +23,10 @@ const event = (timestamp: number, customer: Record<string, string> = {}) =>
   makeCustomersEvent({ customerUuid: 'c', id: 'e', timestamp, customer: { firstName: 'Ann', ...customer }, vehicles: [], addresses: [] })
     .body
 
-/** Compares with an event that was read at offset 2 of partition 1. Read were the offsets from 1 to 9; Kafka ends at 20. */
+/**
+ * Compares a hash with an event at offset 2 of partition 1. Offsets 1 to 9 were read, and the
+ * partition ends at offset 20.
+ */
 const compare = (body: string, hash: Record<string, string>, copies: readonly string[] = []) => {
   const evidence = createEvidence()
   opened.push(evidence)
@@ -55,7 +58,7 @@ it('compares every field with the newest event', () => {
   expect(compare(body, stored(event(1)))).toEqual(wrong('is older in Redis than the newest event'))
 })
 
-it('takes a newer hash for right only if its record exists and was not read', () => {
+it('accepts a newer hash only if its record exists and was not read', () => {
   const newer = (source: string | undefined) => {
     const { _source: _, ...hash } = stored(event(Number.MAX_SAFE_INTEGER))
     return compare(event(2), source === undefined ? hash : { ...hash, _source: source })
@@ -65,7 +68,7 @@ it('takes a newer hash for right only if its record exists and was not read', ()
     expect([source, newer(source)]).toEqual([source, wrong('is newer in Redis than any event in Kafka')])
 })
 
-it('compares the metadata with the copy of the event that the hash names', () => {
+it('compares the metadata with the record that the hash names', () => {
   const body = event(2)
   const with_ = (changed: Record<string, string>) => compare(body, { ...stored(body), ...changed }, [body])
   expect(with_({ _source: 't/1/3' })).toBe('equal')
@@ -79,14 +82,14 @@ it('compares the metadata with the copy of the event that the hash names', () =>
   expect(with_({ _projection: '3' })).toBe('equal')
 })
 
-it('accepts either of two events with one version, and neither with the metadata of the other', () => {
+it('accepts either of two events with one version, only with its own metadata', () => {
   const [body, twin] = [event(2), event(2, { lastName: 'Lee' })]
   expect(compare(body, stored(twin, '3'), [twin])).toBe('equal')
   expect(compare(body, stored(body, '2'), [twin])).toBe('equal')
   expect(compare(body, stored(body, '3'), [twin])).toEqual(wrong('has a _source that is no record of its newest event'))
 })
 
-it('takes a lone surrogate for what Redis can hold of it, in a value and in a name', () => {
+it('compares a lone surrogate as U+FFFD, in values and in field names', () => {
   const body = event(1, { lastName: 'Lee\ud800', 'odd\udfff': 'a', 'odd\udffe': 'b' })
   expect(stored(body)).toMatchObject({ lastName: 'Lee\ufffd', 'odd\ufffd': 'b' })
   expect(compare(body, stored(body))).toBe('equal')

@@ -1,6 +1,6 @@
 import { contentOf, type Digest, type Evidence, type Expected } from './evidence.ts'
 
-/** Part of the raw topic that was read: offsets from `start` up to, but not including, `end`. */
+/** Range of a raw topic's partition that was read: offsets ≥ `start` and < `end`. */
 export interface ReadRange {
   readonly start: bigint
   readonly end: bigint
@@ -10,25 +10,28 @@ export interface Comparison {
   readonly evidence: Pick<Evidence, 'hasContent' | 'copyAt'>
   readonly topic: string
   readonly ranges: ReadonlyMap<number, ReadRange>
-  /** End of a partition in Kafka at this moment. */
+  /** Returns the current end offset of a partition in Kafka. */
   readonly endNow: (partition: number) => bigint
   readonly projection: number
   readonly maxFutureMs: number
   readonly now: number
 }
 
-/** `newer`: the hash is from a record that was not read, so only the version could be compared. */
+/**
+ * Result of a comparison. `newer`: the hash comes from a record that was not read, so only its
+ * version was compared.
+ */
 export type Finding = 'equal' | 'newer' | { readonly wrong: string }
 
 const wrong = (reason: string): Finding => ({ wrong: reason })
 
-/** Reads `topic/partition/offset`. */
+/** Parses `topic/partition/offset`. Returns undefined for another topic or another format. */
 export const readSource = (source: string | undefined, topic: string): { partition: number; offset: bigint } | undefined => {
   const [, partition, offset] = /^\/(\d{1,9})\/(\d{1,19})$/.exec(source?.startsWith(topic) ? source.slice(topic.length) : '') ?? []
   return partition === undefined || offset === undefined ? undefined : { partition: Number(partition), offset: BigInt(offset) }
 }
 
-/** Whether the record that the hash names was read, could not be read, or cannot exist. */
+/** Returns whether the hash's source record was read, exists but was not read, or cannot exist. */
 const placeOf = (source: string | undefined, { topic, ranges, endNow }: Comparison): 'read' | 'unread' | 'nowhere' => {
   const place = readSource(source, topic)
   const range = place && ranges.get(place.partition)
@@ -44,7 +47,7 @@ const compareMetadata = (expected: Expected, hash: Readonly<Record<string, strin
     return wrong('has a _source that is no record of its newest event')
   const receivedAt = Number(hash._receivedAt)
   if (copy !== undefined && hash._receivedAt !== String(copy.receivedAt)) return wrong('has another _receivedAt than its record')
-  // Clocks of two machines differ, so only a wrong unit or a wrong field shows.
+  // The clocks of two machines may differ. So this check finds only a wrong unit or a wrong field.
   const appliedAt = Number(hash._appliedAt)
   if (!/^\d+$/.test(hash._appliedAt ?? '') || appliedAt < receivedAt - maxFutureMs || appliedAt > now + maxFutureMs)
     return wrong('has no valid _appliedAt')

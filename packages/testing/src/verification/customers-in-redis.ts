@@ -1,7 +1,7 @@
 import { mastersOf, type RedisClient } from '@customer-stream/runtime/redis'
 import { customerKey } from '@customer-stream/schemas'
 
-/** Ids of the customers that have a hash. SCAN may return one twice. */
+/** Yields the ids of all customers that have a hash. SCAN may return an id twice. */
 export const customersInRedis = async function* (redis: RedisClient, keyPrefix: string): AsyncGenerator<string> {
   const match = customerKey('*', keyPrefix.replace(/[*?[\]\\]/g, '\\$&'))
   const idAt = customerKey('', keyPrefix).length - 1

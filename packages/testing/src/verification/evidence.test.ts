@@ -8,7 +8,7 @@ afterEach(() => {
 })
 const event = (customerUuid: string, timestamp: number, id: string) => ({ customerUuid, timestamp, id, fields: new Map() })
 
-it('finds the customers whose newest event is older than one that was promised', () => {
+it('finds customers whose newest event is missing or older than a promised event', () => {
   for (const [i, customerUuid] of ['absent', 'older', 'lesser', 'equal', 'newer'].entries()) {
     evidence.promise(String(i), { customerUuid, timestamp: 5, id: 'b' })
     evidence.promise(`${i} before`, { customerUuid, timestamp: 4, id: 'z' })
@@ -22,13 +22,13 @@ it('finds the customers whose newest event is older than one that was promised',
   expect(evidence.count('wrong')).toBe(3)
 })
 
-it('keeps the newest event by the bytes of the id, whatever the order of arrival', () => {
+it('keeps the event whose id has the greatest bytes, in any arrival order', () => {
   for (const id of ['\ue000', '\u{10000}', 'z', '\ue000']) evidence.event(event('c', 1, id), `0/${id.length}`, 1, true)
   expect([...evidence.expected(10)]).toEqual([[{ customerUuid: 'c', timestamp: 1, id: '\u{10000}' }]])
   expect(evidence.copyAt('c', '0/1')).toBeUndefined()
 })
 
-it('compares a customer if any of their events was asked for, with the newest of all', () => {
+it('selects a customer by any of its events, and expects the newest', () => {
   evidence.event(event('c', 1, 'a'), '0/1', 1, true)
   evidence.event(event('c', 2, 'a'), '0/2', 1, false)
   evidence.event(event('d', 2, 'a'), '0/3', 1, false)
@@ -41,7 +41,7 @@ it('compares a customer if any of their events was asked for, with the newest of
   expect(evidence.isKnown('e')).toBe(true)
 })
 
-it('finds an unusable record in quarantine by its place and bytes, or by a pointer without a value', () => {
+it('finds an unusable record in quarantine by place and bytes, or by a pointer', () => {
   const [digest, other] = [Buffer.from('a'), Buffer.from('b')]
   for (const place of ['t/0/1', 't/0/2', 't/0/3', 't/0/4'])
     evidence.unusable({ place, reason: 'not-json', receivedAt: Number(place.at(-1)), digest })
@@ -53,7 +53,7 @@ it('finds an unusable record in quarantine by its place and bytes, or by a point
   expect(evidence.unusableByReason()).toEqual({ 'not-json': 4 })
 })
 
-it('counts repeated promises, and lists each event that is missing once', () => {
+it('counts repeated promises, and lists each missing event once', () => {
   for (const print of ['a', 'a', 'b', 'c']) evidence.promise(print, { customerUuid: null, timestamp: 1, id: print })
   evidence.found('a')
   expect([evidence.count('promises'), evidence.count('promisedEvents'), evidence.count('missing')]).toEqual([4, 3, 2])

@@ -2,13 +2,16 @@ import { hash } from 'node:crypto'
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite'
 import type { EventVersion, UsableEvent } from './read-event.ts'
 
-/** Content of a hash or an event, in a form that can be compared. */
+/** SHA-256 of the fields of a hash or an event, or of a record's value. */
 export type Digest = Uint8Array
 
-// They differ between copies of one event, and are judged by themselves.
+// Metadata that differs between copies of one event. compareHash checks these fields separately.
 const OF_THE_COPY: ReadonlySet<string> = new Set(['_receivedAt', '_appliedAt', '_source', '_projection'])
 
-/** Digests fields in any order, without the metadata of the copy. Redis holds U+FFFD in place of a lone surrogate. */
+/**
+ * Digests fields in any order, without the metadata of the copy. A lone surrogate counts as U+FFFD,
+ * because Redis stores U+FFFD instead.
+ */
 export const contentOf = (fields: Iterable<readonly [string, string]>): Digest => {
   const kept = [...fields].filter(([field]) => !OF_THE_COPY.has(field))
   const wellFormed = kept.map(([field, value]) => [field.toWellFormed(), value.toWellFormed()] as const)
@@ -16,40 +19,55 @@ export const contentOf = (fields: Iterable<readonly [string, string]>): Digest =
   return hash('sha256', JSON.stringify(sorted), 'buffer')
 }
 
-/** The version that Redis must hold of a customer. */
+/** A customer and the version that the hash in Redis must have. */
 export interface Expected extends EventVersion {
   readonly customerUuid: string
 }
 
-/** One record of Kafka with the newest event of its customer. The event may be there several times. */
+/**
+ * A record in Kafka with its customer's newest event. Kafka may have several copies of this event.
+ */
 export interface Copy {
   readonly content: Digest
   readonly receivedAt: number
 }
 
 export interface Evidence {
-  /** Enters a promise of the ledger. */
+  /** Adds a promise: a ledger entry for an event that was answered with 2xx. */
   promise(print: string, entry: EventVersion & { readonly customerUuid: string | null }): void
-  /** Enters that a record with this fingerprint is in Kafka. */
+  /** Marks the promised event with this fingerprint as found in Kafka. */
   found(print: string): void
-  /** @param isAskedFor whether the customer is to be compared for this event's sake. */
+  /**
+   * Adds a usable event of the customers topic.
+   * @param isAskedFor true if this event selects its customer for the comparison.
+   */
   event(event: UsableEvent, place: string, receivedAt: number, isAskedFor: boolean): void
   unusable(record: { place: string; reason: string; receivedAt: number; digest: Digest }): void
-  /** @param digest of the record's value, null for a pointer without one. */
+  /**
+   * Adds a record of quarantine (the dead-letter topic).
+   * @param place `topic/partition/offset` of the raw record.
+   * @param digest digest of the value; null if quarantine has only a pointer without a value.
+   */
   quarantined(place: string, digest: Digest | null): void
   wrong(customerUuid: string, reason: string): void
 
-  /** Customers to compare, in batches. */
+  /** Yields the customers to compare, in batches of `size`. */
   expected(size: number): Generator<readonly Expected[]>
   hasContent(customerUuid: string, content: Digest): boolean
   copyAt(customerUuid: string, place: string): Copy | undefined
   isKnown(customerUuid: string): boolean
-  /** Enters as wrong the customers whose newest event in Kafka is older than one that was promised. */
+  /**
+   * Marks a customer as wrong if the newest event in Kafka is missing or older than a promised
+   * event.
+   */
   comparePromises(reason: string): void
 
   count(what: 'promises' | 'promisedEvents' | 'missing' | 'customers' | 'unusable' | 'quarantined' | 'wrong'): number
   unusableByReason(): Record<string, number>
-  /** Unusable records received from this time on that are not in quarantine. */
+  /**
+   * Returns the unusable records received at `sinceMs` or later that are not in quarantine.
+   * `places` names at most 100.
+   */
   notQuarantined(sinceMs: number): { readonly count: number; readonly places: readonly string[] }
   missing(limit: number): { readonly id: string; readonly customerUuid: string | null }[]
   wrongs(limit: number): { readonly customerUuid: string; readonly reason: string }[]
@@ -77,14 +95,16 @@ const NOT_QUARANTINED = `FROM unusable u WHERE receivedAt >= ? AND NOT EXISTS
   (SELECT 1 FROM quarantined q WHERE q.place = u.place AND q.digest IN (u.digest, x''))`
 const CACHE_KIB = 32 * 1024
 
-// Bytes, because Redis and the rule of versions know bytes, and because SQLite compares blobs byte by byte.
+// Ids are stored as blobs: Redis and the version rule use bytes, and SQLite compares blobs byte by
+// byte.
 const bytes = (text: string): Uint8Array => Buffer.from(text)
 const text = (value: SQLOutputValue | undefined): string => Buffer.from(value as Uint8Array).toString()
 const POINTER = new Uint8Array()
 
 /**
- * Holds what the ledger and Kafka say, in a temporary SQLite database on the disk, so that memory does not grow with
- * the number of customers. SQLite removes the file when it is closed, or when the process dies.
+ * Stores the contents of the ledger and of Kafka in a temporary SQLite database on disk. So memory
+ * does not grow with the number of customers. SQLite deletes the file when the database is closed
+ * or the process dies.
  */
 export const createEvidence = (): Evidence => {
   const db = new DatabaseSync('')

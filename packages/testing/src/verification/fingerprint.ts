@@ -2,5 +2,8 @@ import { createHash } from 'node:crypto'
 
 export const sha256 = (body: string | Uint8Array): string => createHash('sha256').update(body).digest('hex')
 
-/** What tells one event's bytes from all others'. The key belongs to it, since a subscriber finds a customer's events in one partition by it. */
+/**
+ * Returns a text that identifies an event's key and bytes. The key is part of it, because the key
+ * decides the partition in which subscribers find a customer's events.
+ */
 export const fingerprint = (customerUuid: string | null, bodySha256: string): string => `${customerUuid ?? ''} ${bodySha256}`

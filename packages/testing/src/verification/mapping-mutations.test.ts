@@ -1,6 +1,7 @@
 /**
- * Shows that the verifier catches bugs in the projector's mapping. Each mutation changes a copy of the projector's code; the
- * copy then projects a fixed list of records, and the verifier compares its own reading of them with the outcome.
+ * Shows that the verifier catches bugs in the projector's mapping. Each mutation changes a copy of
+ * the projector's code. The copy projects a fixed list of records, and the verifier compares the
+ * result with its own reading of these records.
  */
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -110,7 +111,10 @@ const replace: Write = (redis, customerUuid, fields) => redis.set(customerUuid, 
 const later = (a: Hash['version'], b: Hash['version'] | undefined) =>
   b === undefined || a.timestamp > b.timestamp || (a.timestamp === b.timestamp && Buffer.compare(Buffer.from(a.id), Buffer.from(b.id)) > 0)
 
-/** Runs the projector's code over all records in small chunks, with a Redis that keeps the newest. */
+/**
+ * Runs the projector's code over all records in small chunks. The simulated Redis keeps the newest
+ * version of each customer.
+ */
 const run = (project: Project, write: Write): { redis: Redis; quarantined: Set<string> } => {
   const redis: Redis = new Map()
   const versions = new Map<string, Hash['version']>()
@@ -129,7 +133,7 @@ const run = (project: Project, write: Write): { redis: Redis; quarantined: Set<s
   return { redis, quarantined }
 }
 
-/** What the verifier has to say of the outcome. */
+/** Returns the verifier's findings about the result of a run. */
 const judge = ({ redis, quarantined }: ReturnType<typeof run>): string[] => {
   const evidence = createEvidence()
   try {
@@ -163,7 +167,7 @@ const judge = ({ redis, quarantined }: ReturnType<typeof run>): string[] => {
 
 type Change = readonly [file: string, from: string, to: string]
 
-/** Loads the projector's project.ts from a copy, with the schemas it uses. */
+/** Loads a copy of the projector's project.ts and of its schemas, with the change. */
 const load = async (change?: Change): Promise<Project> => {
   const folder = mkdtempSync(join(tmpdir(), 'mutation-'))
   folders.push(folder)
@@ -180,7 +184,7 @@ const load = async (change?: Change): Promise<Project> => {
   return ((await import(/* @vite-ignore */ pathToFileURL(join(folder, 'project.ts')).href)) as { project: Project }).project
 }
 
-it('the verifier agrees with the projector as it is', async () => {
+it('the verifier agrees with the unchanged projector', async () => {
   expect(judge(run(await load(), replace))).toEqual([])
 })
 
@@ -214,7 +218,7 @@ it.each<[string, Change]>([
       "add('customerWithVehicles', neighbours)\n    add('customer', customer)",
     ),
   ],
-  ['drops the loser of two equal names', inMapping('fields.set(taken ?', 'if (!taken) fields.set(taken ?')],
+  ['drops the second of two fields with the same name', inMapping('fields.set(taken ?', 'if (!taken) fields.set(taken ?')],
   [
     'swaps dealer and department',
     inMapping(
@@ -223,7 +227,7 @@ it.each<[string, Change]>([
     ),
   ],
   ['loses the dealer', inMapping('dealerUuid: event.envelope.dealeruuid,', '')],
-  ['lets a customer take the name of the dealer', inMapping("|| (source !== 'envelope' && envelopeFields.has(field))", '')],
+  ['lets a customer field use the name of the dealer field', inMapping("|| (source !== 'envelope' && envelopeFields.has(field))", '')],
   ['does not escape underscores', inMapping("name.startsWith('_') ?", "name === '' ?")],
   ['escapes every name', inMapping("name.startsWith('_') ?", "name !== '' ?")],
   [
@@ -271,7 +275,7 @@ it.each<[string, Change]>([
   ['names no event', inMapping('fields.set(META.eventId, id)', '')],
   ['names another event', inMapping('fields.set(META.eventId, id)', "fields.set(META.eventId, '0')")],
   [
-    'takes another field for the customer',
+    'writes a changed id as the customer id',
     ['envelope.ts', 'asText(customer.customerUuid)', 'asText(customer.customerUuid)?.toUpperCase()'],
   ],
   ['reads no payload that is an object', ['envelope.ts', 'let value = payload\n', 'let value: unknown\n']],
@@ -279,12 +283,12 @@ it.each<[string, Change]>([
   ['reads no legacy type', ['envelope.ts', '?? asText(envelope.dataType)', '']],
   ['reads no timestamp that is text', ['version.ts', "typeof value === 'string' && /^\\d+$/.test(value) ? value : undefined", 'undefined']],
   [
-    'takes an event without an id',
+    'accepts an event without an id',
     ['version.ts', "if (id === undefined || id === null || id === '') return failed('missing-event-id', 'the event has no id')", ''],
   ],
-  ['takes a timestamp of 0', ['version.ts', 'timestamp >= 1', 'timestamp >= 0']],
+  ['accepts a timestamp of 0', ['version.ts', 'timestamp >= 1', 'timestamp >= 0']],
   [
-    'compares ids by UTF-16',
+    'compares ids by UTF-16 code units',
     [
       'version.ts',
       'const inCodePointOrder = (unit: number): number => (unit >= 0xe000 ? unit - 0x800 : unit >= 0xd800 ? unit + 0x2000 : unit)',
@@ -292,10 +296,10 @@ it.each<[string, Change]>([
     ],
   ],
   ['ignores the id in a tie', ['version.ts', 'a.timestamp - b.timestamp || compareUtf8(a.id, b.id)', 'a.timestamp - b.timestamp']],
-  ['takes the oldest of a chunk', ['project.ts', 'order === undefined || order > 0', 'order === undefined || order < 0']],
-  ['takes the last of a chunk', ['project.ts', 'order === undefined || order > 0', 'true']],
-  ['takes an event from the future', ['project.ts', 'if (isTooFarInFuture(', 'if (receivedAt < 0 && isTooFarInFuture(']],
-  ['refuses an event at the bound of the future', ['version.ts', '> maxFutureMs', '>= maxFutureMs']],
+  ['applies the oldest event of a chunk', ['project.ts', 'order === undefined || order > 0', 'order === undefined || order < 0']],
+  ['applies the last event of a chunk', ['project.ts', 'order === undefined || order > 0', 'true']],
+  ['accepts an event from the future', ['project.ts', 'if (isTooFarInFuture(', 'if (receivedAt < 0 && isTooFarInFuture(']],
+  ['refuses an event exactly at the limit of the future', ['version.ts', '> maxFutureMs', '>= maxFutureMs']],
   ['drops an unusable record', ['project.ts', "if ('reason' in one) poison.push(one)", "if ('reason' in one) continue"]],
 ])('the verifier catches a projector that %s', async (_, change) => {
   expect(judge(run(await load(change), replace))).not.toEqual([])

@@ -1,17 +1,19 @@
-/** Checks before a command begins: a missing right or a wrong setting ends it at once. */
+/**
+ * Checks that run before a command. A missing right or a wrong setting ends the command at once.
+ */
 import { type Admin, attributed, type Kafka } from '@customer-stream/runtime/kafka'
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
 import { clusterPositionsKeys, customerKey, positionsKey } from '@customer-stream/schemas'
 import { unlessAborted } from '../brokers/unless-aborted.ts'
 import { fetchEnds, type PartitionEnds, readTopic } from './read-topic.ts'
 
-/** The keys in which projectors keep their positions. */
+/** Returns the Redis keys in which projectors store their positions. */
 export const positionsKeys = (redis: RedisClient, projection: number, keyPrefix: string): readonly string[] =>
   isCluster(redis) ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
 
 /**
- * Reads one record, through a group of its own. Rejects if the topic or a right is missing.
- * @returns the ends of the topic.
+ * Reads one record through a new consumer group. Rejects if the topic or a right is missing.
+ * @returns the first and the end offset of each partition.
  */
 export const requireReadable = async (
   kafka: Kafka,
@@ -26,7 +28,10 @@ export const requireReadable = async (
   return ends
 }
 
-/** Reads positions and a customer. Rejects if a right is missing, or if there are no positions. */
+/**
+ * Reads the positions and one customer key. Rejects if a right is missing or if Redis has no
+ * positions.
+ */
 export const requirePositions = async (redis: RedisClient, projection: number, keyPrefix: string): Promise<void> => {
   const keys = positionsKeys(redis, projection, keyPrefix)
   const found = await Promise.all([customerKey('', keyPrefix), ...keys].map((key) => redis.hgetall(key)))

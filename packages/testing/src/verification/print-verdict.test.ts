@@ -38,7 +38,7 @@ it.each<[string, Partial<Verdict>, string]>([
   expect(verdictLines({ ...sound, ...changed }).join('\n')).toContain(`\n${reason}`)
 })
 
-it('needs no promise if no ledger was given', () => {
+it('a verdict without a ledger can be sound without promises', () => {
   expect(isSound({ ...sound, hasLedger: false, promises: 0 })).toBe(true)
 })
 
@@ -51,7 +51,7 @@ it('counts unusable records by reason', () => {
   expect(lines.find((line) => line.includes('unusable'))).toMatch(/of these unusable +3 {2}not-json 2, missing-type 1/)
 })
 
-it('names every id, and lets none reach a terminal as anything but plain text', () => {
+it('prints every id, each as plain ASCII text', () => {
   const ids = ['plain id', 'a\u001b[31m', 'b\u009b31m', 'Zoë', 'c\ud800', ...Array.from({ length: 30 }, (_, i) => `c${i}`)]
   const wrong = ids.map((customerUuid) => ({ customerUuid, reason: 'r' }))
   const named = verdictLines({ ...sound, wrong, wrongCount: wrong.length }).slice(-ids.length)

@@ -5,18 +5,27 @@ const mark = (count: number): string => (count === 0 ? '✔' : '✘')
 
 const comparedNothing = ({ hasLedger, promises, customers }: Verdict): boolean => customers === 0 || (hasLedger && promises === 0)
 
-/** A verdict on nothing is not sound: it would hide a wrong prefix, range or file. Nor is one on records that an open transaction hides. */
+/**
+ * Returns true if nothing is missing or wrong. A verdict that compared nothing is not sound,
+ * because the prefix, the time range or the file may be wrong. A verdict is also not sound if an
+ * open transaction hides records.
+ */
 export const isSound = (verdict: Verdict): boolean =>
   verdict.missingCount + verdict.wrongCount + verdict.notQuarantined.count + verdict.openTransactions.length === 0 &&
   !comparedNothing(verdict)
 
-/** Ids are the sender's to choose. One that is not plain text is shown as a JSON string in ASCII, so that it can do nothing to a terminal. */
+/**
+ * Formats an id for a terminal. The sender chooses the ids. If an id is not printable ASCII, it
+ * becomes a JSON string in ASCII, so that it cannot send control codes to the terminal.
+ */
 const plain = (id: string): string =>
   /^[ -~]*$/.test(id) ? id : JSON.stringify(id).replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
 const others = (count: number, named: number): string[] => (count > named ? [`  and ${count - named} more, not named here`] : [])
 
-/** The verdict as a table. Customers and events that are wrong are named by id, never by content. */
+/**
+ * Returns the verdict as a table. Names wrong customers and missing events by id, never by content.
+ */
 export const verdictLines = (verdict: Verdict): string[] => {
   const { hasLedger, promises, promisedEvents, missing, missingCount, records, unusableByReason } = verdict
   const { notQuarantined, openTransactions, customers, newer, wrong, wrongCount } = verdict
@@ -52,7 +61,7 @@ export const verdictLines = (verdict: Verdict): string[] => {
   ]
 }
 
-/** Says what the words of the table mean. */
+/** Explanation of the words in the table. */
 export const VERDICT_LEGEND = [
   '  promise: an answer with 2xx. unusable: a record that can never be applied; quarantine keeps a copy with the reason.',
   '  version alone: the hash is of a record that came after the ones that were read, so its fields could not be compared.',

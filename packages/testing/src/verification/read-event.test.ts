@@ -6,7 +6,7 @@ import { readEvent } from './read-event.ts'
 const MAX_FUTURE_MS = 1000
 const RECEIVED_AT = 5000
 
-/** The outcome by the code that the projector uses, for comparison: it was written apart from readEvent. */
+/** Returns the result of the projector's code, which was written independently of readEvent. */
 const byProjector = (
   body: Buffer,
   contentType: string | undefined,
@@ -81,7 +81,7 @@ const contentTypes = fc.constantFrom(
   ...['utf-8', 'ISO8859_1', '"windows-1252"', 'US-ASCII', 'UTF-16', 'unknown'].map((charset) => `text/plain; charset=${charset}`),
 )
 
-it('agrees with the projector on any event, although both were written apart', () => {
+it('readEvent agrees with the projector on any event', () => {
   fc.assert(
     fc.property(
       fc.oneof(
@@ -105,7 +105,7 @@ it('agrees with the projector on any event, although both were written apart', (
   )
 })
 
-it('refuses a record without a value, and one that is nested deeper than the stack', () => {
+it('refuses a record without a value or with too deep nesting', () => {
   expect(readEvent(null, { receivedAt: 1, maxFutureMs: 1 })).toEqual({ usable: false, reason: 'not-json' })
   const deep = `${'['.repeat(100_000)}12345678901234567890${']'.repeat(100_000)}`
   const body = (payload: string) =>

@@ -1,17 +1,23 @@
 /**
- * Reads a raw record as docs/contracts.md says. Nothing is shared with the projector: neither its code nor the
- * functions of @customer-stream/schemas that it calls. Otherwise a bug in both would look like agreement.
+ * Reads a raw record by the rules of docs/contracts.md. Shares no code with the projector, also not
+ * the functions of @customer-stream/schemas. Otherwise a shared bug would look like agreement.
  */
 
 import { TextDecoder } from 'node:util'
 
-/** Order of two events of one customer: the timestamp first, then the bytes of the id. */
+/**
+ * Version of an event. Events of one customer are ordered by timestamp, then by the bytes of the
+ * id.
+ */
 export interface EventVersion {
   readonly timestamp: number
   readonly id: string
 }
 
-/** An event that the projector must apply, with the fields that its hash must have, the metadata of the copy excluded. */
+/**
+ * An event that the projector must apply. `fields` are the fields that the hash must have, without
+ * the metadata of the copy.
+ */
 export interface UsableEvent extends EventVersion {
   readonly customerUuid: string
   readonly fields: ReadonlyMap<string, string>
@@ -26,7 +32,10 @@ const JsonWithSource = JSON as typeof JSON & {
   isRawJSON(value: unknown): value is { readonly rawJSON: string }
 }
 
-/** A number of 16 characters or more before its exponent, or with an exponent of three digits, keeps its own text. */
+/**
+ * Returns true if a number must keep its original text: ≥ 16 digits and dots before the exponent,
+ * or an exponent of ≥ 3 digits.
+ */
 const isLong = (number: string): boolean => /^-?[\d.]{16}|[eE][+-]?\d{3}/.test(number)
 const mayHoldLong = (text: string): boolean => /[\d.]{16}|\d[eE][+-]?\d{3}/.test(text)
 
@@ -62,10 +71,13 @@ const textOf = (value: unknown): string => {
 
 const MAX_FIELDS = 100_000
 
-/** Names that only the envelope may take, even if it has no value for them. */
+/** Field names that are reserved for the envelope, even if it has no value for them. */
 const ENVELOPE_NAMES = ['dealerUuid', 'departmentUuid']
 
-/** Fields of the hash from the payload. Of two sources with one name, the first keeps it. */
+/**
+ * Returns the fields of the hash. If two sources have the same field name, the first source keeps
+ * the name.
+ */
 const payloadFields = (envelope: JsonObject, content: JsonObject, customer: JsonObject): Map<string, string> => {
   const { customer: _, vehicles, addresses, ...neighbours } = content
   const sources: readonly (readonly [string, JsonObject])[] = [
@@ -81,7 +93,7 @@ const payloadFields = (envelope: JsonObject, content: JsonObject, customer: Json
       if (value === null || value === undefined) continue
       const name = given.toWellFormed()
       const field = name.startsWith('_') ? `_${name}` : name
-      // Two names of one source may become one in UTF-8: Redis then holds the later value.
+      // Two names of one source may become equal in UTF-8. Redis then has the later value.
       const isTaken = (takenBy.get(field) ?? source) !== source || (source !== 'envelope' && ENVELOPE_NAMES.includes(field))
       if (!isTaken) takenBy.set(field, source)
       fields.set(isTaken ? `_${source}.${name}` : field, textOf(value))
@@ -100,7 +112,10 @@ const versionOf = ({ id, timestamp }: JsonObject): EventVersion => {
   return { id, timestamp: number }
 }
 
-/** The charset that a content type declares. One that nobody knows counts as none, which means UTF-8. */
+/**
+ * Returns a decoder for the charset that a content type declares. An unknown or missing charset
+ * means UTF-8.
+ */
 const decoderFor = (contentType: string | undefined, { 0: first, 1: second }: Uint8Array): TextDecoder => {
   const [, declared = 'utf-8'] = /;\s*charset\s*=\s*"?([^\s;"]+)/i.exec(contentType ?? '') ?? []
   const label = /^(us-)?ascii$|^ansi_x3/i.test(declared) ? 'utf-8' : declared.replaceAll('_', '-')
@@ -144,10 +159,10 @@ const readUsable = (value: Uint8Array, { receivedAt, maxFutureMs, contentType }:
 }
 
 export interface ReadEventOptions {
-  /** The record's timestamp, Unix milliseconds. */
+  /** Timestamp of the record in Unix milliseconds. */
   readonly receivedAt: number
   readonly maxFutureMs: number
-  /** The record's header `content-type`. */
+  /** Header `content-type` of the record. */
   readonly contentType?: string | undefined
 }
 
@@ -156,7 +171,8 @@ export const readEvent = (value: Uint8Array | null, options: ReadEventOptions): 
   try {
     return { usable: true, event: readUsable(value ?? new Uint8Array(), options) }
   } catch (error) {
-    // The engine's stack decides how deep is too deep. It may decide otherwise for the projector within a few levels.
+    // The depth limit depends on the engine's stack. The projector's limit may differ by a few
+    // levels.
     if (error instanceof RangeError) return { usable: false, reason: 'nested-too-deep' }
     if (error instanceof UnusableError) return { usable: false, reason: error.reason }
     throw error

@@ -2,10 +2,11 @@ import type { Admin, Kafka } from '@customer-stream/runtime/kafka'
 import { describe, expect, it } from 'vitest'
 import { fetchEnds, fetchSettledEnds, type ReadOptions, readTopic } from './read-topic.ts'
 
-it('waits until it is told where every partition ends: one without a leader is left out of what Kafka says', async () => {
+it('fetchEnds waits until Kafka reports the end of every partition', async () => {
   const ends = [0, 1].map((partition) => ({ partition, offset: '7', low: '0', high: '7' }))
   let asked = 0
   const admin = {
+    // Kafka's answer has no entry for a partition without a leader.
     fetchTopicOffsets: async () => (++asked < 3 ? ends.slice(0, 1) : ends),
     fetchTopicMetadata: async () => ({ topics: [{ name: 't', partitions: [{ leader: 1 }, { leader: -1 }] }] }),
   } as unknown as Admin
@@ -13,7 +14,7 @@ it('waits until it is told where every partition ends: one without a leader is l
   expect(asked).toBe(3)
 })
 
-it('waits for an open transaction only for the given time, and then names it', async () => {
+it('fetchSettledEnds waits a limited time for an open transaction, then names it', async () => {
   const admin = {
     fetchTopicOffsets: async () => [
       { partition: 0, offset: '5', low: '0', high: '5' },
@@ -34,7 +35,10 @@ it('waits for an open transaction only for the given time, and then names it', a
 describe('a batch that cannot be decoded', () => {
   const damaged = { offset: '0', nextOffset: '3', error: new Error('damaged') }
   const ends = [{ partition: 0, low: '0', high: '3' }]
-  /** A client whose one fetch brings the batch, in the form in which the patch of kafkajs hands it over. */
+  /**
+   * Reads with a fake client. Its only fetch returns the damaged batch in the form that the kafkajs
+   * patch produces.
+   */
   const read = (onUnreadable?: ReadOptions['onUnreadable']) => {
     const seeks: unknown[] = []
     const consumer = {
@@ -56,11 +60,11 @@ describe('a batch that cannot be decoded', () => {
     return { reading, seeks }
   }
 
-  it('ends the reading with its place', async () => {
+  it('an unreadable batch ends the reading with an error that names its place', async () => {
     await expect(read().reading).rejects.toThrow('the batch of records at t/0/0 cannot be read: damaged')
   })
 
-  it('is passed over if somebody takes note of it', async () => {
+  it('an unreadable batch is skipped if onUnreadable is given', async () => {
     const noted: unknown[] = []
     const { reading, seeks } = read((batch, partition) => noted.push([batch.offset, partition]))
     expect(await reading).toMatchObject({ records: 0 })

@@ -14,18 +14,24 @@ import { unlessAborted } from '../brokers/unless-aborted.ts'
 import { waitUntil } from '../wait-until.ts'
 
 export interface ReadOptions {
-  /** Time of receipt at which to start, Unix milliseconds. Without it the first record of the topic starts. */
+  /**
+   * Time of receipt at which reading starts, in Unix milliseconds. If undefined, reading starts at
+   * the topic's first record.
+   */
   readonly sinceMs?: number
-  /** Offsets at which to end. Without them the topic's ends at the time of the call. */
+  /** Offsets at which reading ends. Default: the ends of the topic at the time of the call. */
   readonly ends?: readonly PartitionEnds[]
   readonly onProgress?: (read: number, total: number) => void
-  /** Called with a batch that cannot be decoded, which is then passed over. Without it the reading fails. */
+  /**
+   * Called with each batch that cannot be decoded. The batch is then skipped. If undefined, such a
+   * batch makes the reading fail.
+   */
   readonly onUnreadable?: (batch: UnreadableBatch, partition: number) => void
-  /** Ends the reading early. The group is still left. */
+  /** Ends the reading early. The consumer still leaves its group. */
   readonly signal?: AbortSignal
 }
 
-/** Number of records that were read, and the first offset of each partition. */
+/** Number of records that were read, and the offset at which each partition's reading started. */
 export interface TopicRead {
   readonly records: number
   readonly starts: ReadonlyMap<number, bigint>
@@ -34,9 +40,9 @@ export interface TopicRead {
 const PROGRESS_INTERVAL_MS = 2000
 const MAX_FAILURES = 5
 const OPEN_TRANSACTION_PAUSE_MS = 200
-/** Begins the names of all groups that read here, so that one right covers them. */
+/** Common prefix of the names of all groups used here, so that one right (ACL) covers them. */
 const GROUP_PREFIX = 'customer-stream-verify-'
-/** A topic that was just created may be unknown to a broker for so long. */
+/** Time for which a broker may not know a topic that was just created. */
 const NEW_TOPIC_MS = 3000
 
 export interface PartitionEnds {
@@ -45,10 +51,13 @@ export interface PartitionEnds {
   readonly high: string
 }
 
-/** Whether a right is missing: no further attempt will help. */
+/** Returns true if a right is missing. A retry does not help then. */
 const isDenied = (error: unknown): boolean => errorType(error)?.endsWith('_AUTHORIZATION_FAILED') ?? false
 
-/** Rejects only if the right is missing. Kafka deletes an empty group by itself, after days. */
+/**
+ * Deletes a group. Rejects only if the right is missing. Other errors are ignored, because Kafka
+ * deletes empty groups after some days.
+ */
 const deleteGroup = async (admin: Admin, groupId: string): Promise<void> => {
   try {
     await admin.deleteGroups([groupId])
@@ -59,10 +68,11 @@ const deleteGroup = async (admin: Admin, groupId: string): Promise<void> => {
 }
 
 /**
- * Fetches the first and the end offset of each partition that a reader of committed records can reach. kafkajs asks once,
- * and while leadership moves the broker that it asks may not be the leader.
- * @throws if a right is missing, after some seconds if the topic is missing, and if Kafka does not
- * answer for every partition within 30 s.
+ * Fetches the first and the end offset of each partition, as a reader of committed records sees
+ * them. Retries, because kafkajs asks only once, and while leadership moves it may ask a broker
+ * that is not the leader.
+ * @throws if a right is missing, after 3 s if the topic is missing, and if Kafka does not answer
+ *   for every partition within 30 s.
  */
 export const fetchEnds = async (admin: Admin, topic: string): Promise<PartitionEnds[]> => {
   const begunAt = performance.now()
@@ -87,11 +97,13 @@ export const fetchEnds = async (admin: Admin, topic: string): Promise<PartitionE
   return ends as Exclude<typeof ends, string>
 }
 
-/** Fetches the same with the records of open transactions. */
+/**
+ * Fetches the first and the end offset of each partition, including records of open transactions.
+ */
 export const fetchUncommittedEnds = (admin: Admin, topic: string): Promise<PartitionEnds[]> =>
   readUncommitted(() => fetchEnds(admin, topic))
 
-/** Records that nobody can read before a transaction ends. */
+/** Records that no reader of committed records gets before a transaction ends. */
 export interface OpenTransaction {
   readonly topic: string
   readonly partition: number
@@ -100,8 +112,8 @@ export interface OpenTransaction {
 }
 
 /**
- * Waits until all transactions that are open in the topic have ended, at most for the given time.
- * @returns the ends of what can be read then, and the transactions that are still open.
+ * Waits until all open transactions of the topic have ended, but at most `timeoutMs`.
+ * @returns the ends of the readable records, and the transactions that are still open.
  */
 export const fetchSettledEnds = async (
   admin: Admin,
@@ -127,8 +139,8 @@ export const fetchSettledEnds = async (
 }
 
 /**
- * Reads a topic up to the given ends, through a consumer group of its own that is deleted afterwards. Read-only. Records of
- * aborted transactions are not handed over.
+ * Reads a topic up to the given ends. Uses a new consumer group and deletes the group afterwards.
+ * Read-only. Skips records of aborted transactions.
  */
 export const readTopic = async (
   kafka: Kafka,
@@ -140,7 +152,7 @@ export const readTopic = async (
   const ends = new Map(
     (given ?? (await fetchEnds(admin, topic))).map(({ partition, high, low }) => [partition, { low: BigInt(low), high: BigInt(high) }]),
   )
-  /** The next offset to read of each partition. */
+  /** Next offset to read, for each partition. */
   const next = new Map([...ends].map(([partition, { low }]) => [partition, low]))
   if (sinceMs !== undefined) {
     for (const { partition, offset } of await admin.fetchTopicOffsetsByTimestamp(topic, sinceMs)) next.set(partition, BigInt(offset))
@@ -158,7 +170,7 @@ export const readTopic = async (
     if (offset >= (ends.get(partition)?.high ?? 0n)) open.delete(partition)
     if (open.size === 0) finished.resolve()
   }
-  /** Retention may delete, while this reads, all that is left of a partition. */
+  /** Passes partitions whose remaining records were deleted by retention during the reading. */
   const passDeleted = async () => {
     for (const { partition, low } of await admin.fetchTopicOffsets(topic)) passed(partition, BigInt(low))
   }
@@ -171,18 +183,21 @@ export const readTopic = async (
     await consumer.subscribe({ topics: [topic], fromBeginning: true })
     const attempted = Promise.withResolvers<void>()
     let failures = 0
-    // It starts again by itself, e.g. while a coordinator that has just moved is loading, which may last longer than its retries.
+    // kafkajs restarts the consumer after most crashes. For example, a coordinator that has just
+    // moved is loading, and this lasts longer than the retries of kafkajs.
     consumer.on(consumer.events.CRASH, ({ payload }) => {
       attempted.resolve()
       failures += 1
       if (!payload.restart || failures > MAX_FAILURES) finished.reject(payload.error)
     })
-    // Emitted before the first fetch of an assignment, of which a failure or a new leader may bring several.
+    // Emitted before the first fetch of each assignment. A failure or a new leader may cause
+    // several assignments.
     consumer.on(consumer.events.GROUP_JOIN, () => {
       attempted.resolve()
       for (const partition of open) consumer.seek({ topic, partition, offset: String(next.get(partition)) })
     })
-    // kafkajs hands over no batch if none of its records is left: control records, or an aborted transaction.
+    // kafkajs does not call `eachBatch` if a batch has only control records or records of an
+    // aborted transaction.
     consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload }) => passed(payload.partition, BigInt(payload.lastOffset) + 1n))
     consumer
       .run({
@@ -209,7 +224,7 @@ export const readTopic = async (
               onRecord(message, partition)
             }
           } catch (error) {
-            // kafkajs would repeat the batch for minutes.
+            // If this error were thrown, kafkajs would retry the batch for minutes.
             return finished.reject(error)
           }
           await heartbeat()
@@ -217,7 +232,8 @@ export const readTopic = async (
       })
       .catch(finished.reject)
     const reading = attributed(`read topic ${topic} in a group named ${GROUP_PREFIX}*`, () => finished.promise)
-    // One that disconnects while it is joining would not leave, and the group would stay.
+    // Wait for the end of the join. A consumer that disconnects during the join does not leave its
+    // group, and the group would remain.
     await unlessAborted(reading, signal).finally(() => Promise.race([attempted.promise, reading.catch(() => undefined)]))
   } finally {
     clearInterval(progress)

@@ -3,7 +3,7 @@ import { recordsBehind } from './verify.ts'
 
 const ends = [{ high: '5' }, { high: '8' }]
 
-it('waits for each partition by itself: what was read beyond one end makes up for no other', () => {
+it('a position beyond one end does not reduce the lag of other partitions', () => {
   expect(recordsBehind(ends, [['5', '8']])).toBe(0)
   expect(recordsBehind(ends, [['9', '8']])).toBe(0)
   expect(recordsBehind(ends, [['9', '4']])).toBe(4)
@@ -11,7 +11,7 @@ it('waits for each partition by itself: what was read beyond one end makes up fo
   expect(recordsBehind(ends, [['5', 'letters']])).toBe(8)
 })
 
-it('goes by the least filled of several copies', () => {
+it('the lag is measured by the copy of the positions that is furthest behind', () => {
   expect(
     recordsBehind(ends, [
       ['5', '8'],

@@ -12,7 +12,10 @@ import { positionsKeys } from './preconditions.ts'
 import { readEvent } from './read-event.ts'
 import { fetchSettledEnds, fetchUncommittedEnds, type OpenTransaction, type PartitionEnds, readTopic } from './read-topic.ts'
 
-/** With a ledger: called with every record and every promise, so that they can be added up. */
+/**
+ * Observer that gets every record and every promise, for the reconciliation in the fault suite.
+ * Called only if there is a ledger.
+ */
 export interface Witness {
   record(seen: {
     readonly topic: string
@@ -31,18 +34,26 @@ export interface VerifyOptions {
   readonly topics: TopicNames
   readonly keyPrefix: string
   readonly projection: number
-  /** Without a ledger only Redis is compared with the topic. */
+  /** Path of the ledger. If undefined, only Redis is compared with the topic. */
   readonly ledgerPath?: string
-  /** Selects the customers with an event received from this time on, and before that. Unix milliseconds. */
+  /**
+   * Selects the customers with an event received at `sinceMs` or later, and before `untilMs`. Unix
+   * milliseconds.
+   */
   readonly sinceMs?: number
   readonly untilMs?: number
-  /** Share of the customers to compare, 0 to 1, always the same ones. */
+  /**
+   * Share of the customers to compare, 0 to 1. The same share always selects the same customers.
+   */
   readonly sample?: number
-  /** The projector's setting. */
+  /** The projector's setting MAX_FUTURE_MS. */
   readonly maxFutureMs?: number
-  /** The load has stopped and the whole topic is read: Redis must then hold nothing newer, and no other customers. */
+  /**
+   * True if the load has stopped and the whole topic is read. Redis must then have no newer hash
+   * and no other customer.
+   */
   readonly exact?: boolean
-  /** Longest wait for the projector, and before that for open transactions. */
+  /** Longest wait for the projector, and also the longest wait for open transactions. */
   readonly catchUpMs?: number
   readonly onProgress?: (step: string) => void
   readonly witness?: Witness
@@ -51,35 +62,55 @@ export interface VerifyOptions {
 
 export interface Verdict {
   readonly hasLedger: boolean
-  /** Lines of the ledger, repeats included, and the distinct events behind them. */
+  /** Lines of the ledger, including repeats. */
   readonly promises: number
+  /** Distinct events in the ledger. */
   readonly promisedEvents: number
-  /** Promised events that are not in Kafka, byte for byte. The list has at most {@link MAX_NAMED} of them. */
+  /** Promised events that are not in Kafka with the same bytes. Lists at most {@link MAX_NAMED}. */
   readonly missing: readonly { readonly id: string; readonly customerUuid: string | null }[]
   readonly missingCount: number
   readonly records: { readonly customers: number; readonly other: number; readonly unusable: number; readonly quarantined: number }
   readonly unusableByReason: Readonly<Record<string, number>>
-  /** Unusable records that are not in quarantine, although its retention reaches them; some by `topic/partition/offset`. */
+  /**
+   * Unusable records that are not in quarantine, although quarantine's retention would still keep
+   * them. `places` names some of them as `topic/partition/offset`.
+   */
   readonly notQuarantined: { readonly count: number; readonly places: readonly string[] }
-  /** Transactions that hide records from every reader. */
+  /** Open transactions, which hide records from readers of committed records. */
   readonly openTransactions: readonly OpenTransaction[]
   readonly customers: number
-  /** Customers whose hash is from a record that was not read, so that only the version could be compared. */
+  /**
+   * Customers whose hash comes from a record that was not read. Only the version of these hashes
+   * was compared.
+   */
   readonly newer: number
-  /** Customers whose hash is not their newest event's, or older than a promise. The list has at most {@link MAX_NAMED} of them. */
+  /**
+   * Customers whose hash is not that of their newest event, or whose newest event in Kafka is older
+   * than a promised event. Lists at most {@link MAX_NAMED}.
+   */
   readonly wrong: readonly { readonly customerUuid: string; readonly reason: string }[]
   readonly wrongCount: number
 }
 
-/** A longer list calls for a rebuild, not for a reader. It would also have to fit into memory. */
+/**
+ * Maximum length of a list of ids. With more errors, a person rebuilds the projection instead of
+ * reading the list. The list must also fit into memory.
+ */
 export const MAX_NAMED = 10_000
 
-/** A hash may have some megabytes. */
+/**
+ * Customers read from Redis at the same time. The number is small, because a hash may have some
+ * megabytes.
+ */
 const REDIS_BATCH = 100
 
 const offsetOf = (position: string | null | undefined): bigint => (/^\d+$/.test(position ?? '') ? BigInt(position ?? 0) : 0n)
 
-/** Records before the ends that Redis does not hold yet. The least filled copy counts, and a record beyond one end makes up for no other. */
+/**
+ * Returns the number of records before the ends that Redis does not have yet. Each partition counts
+ * by its lowest position in the copies. A position beyond one end does not reduce the count of
+ * other partitions.
+ */
 export const recordsBehind = (
   ends: readonly Pick<PartitionEnds, 'high'>[],
   copies: readonly (readonly (string | null | undefined)[])[],
@@ -110,7 +141,10 @@ const readLedgerInto = async (evidence: Evidence, ledgerPath: string, { witness,
   }
 }
 
-/** Reads the customers topic. @returns the number of records that were asked for, and the part of each partition that was read. */
+/**
+ * Reads the customers topic.
+ * @returns the number of selected records, and the range of each partition that was read.
+ */
 const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: readonly PartitionEnds[]) => {
   const { kafka, admin, topics, witness, onProgress, ledgerPath, sinceMs, signal } = options
   const { untilMs = Number.POSITIVE_INFINITY, sample = 1, maxFutureMs = MAX_FUTURE_MS } = options
@@ -141,7 +175,8 @@ const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: r
       ...(signal && { signal }),
       ...(sinceMs !== undefined && { sinceMs }),
       onProgress: (read, total) => onProgress?.(`read ${read} of ${total} records`),
-      // Only a pointer without a value can be in quarantine, and no retention excuses its absence.
+      // Quarantine can have only a pointer without a value. The current time counts as the time of
+      // receipt, so that retention never excuses a missing pointer.
       onUnreadable: ({ offset }, partition) =>
         evidence.unusable({
           place: `${topics.customers}/${partition}/${offset}`,
@@ -176,8 +211,9 @@ const digestOf = (value: Buffer | null): Uint8Array => Buffer.from(sha256(value 
 const TOPIC_RESOURCE = 2
 
 /**
- * Time of receipt from which on a quarantined record is still there: quarantine may have a retention of its own.
- * @returns 0 if nothing was deleted there yet.
+ * Returns the earliest time of receipt, in Unix milliseconds, whose quarantined records still
+ * exist. Quarantine may have a retention that differs from that of the raw topics.
+ * @returns 0 if quarantine has not deleted any record yet, or if its retention is unlimited.
  */
 export const quarantineReachesBackTo = async (admin: Admin, topic: string, ends: readonly PartitionEnds[]): Promise<number> => {
   if (ends.every(({ low }) => low === '0')) return 0
@@ -191,7 +227,10 @@ export const quarantineReachesBackTo = async (admin: Admin, topic: string, ends:
   return retentionMs < 0 ? 0 : Date.now() - retentionMs
 }
 
-/** Reads quarantine (the dead-letter topic). The projector writes there before its position moves, so this comes after the wait for it. */
+/**
+ * Reads quarantine (the dead-letter topic). Must run after the wait for the projector, which writes
+ * to quarantine before its position moves.
+ */
 const readQuarantine = async (evidence: Evidence, { kafka, admin, topics, signal }: VerifyOptions, ends: readonly PartitionEnds[]) => {
   const { records } = await readTopic(
     kafka,
@@ -201,7 +240,7 @@ const readQuarantine = async (evidence: Evidence, { kafka, admin, topics, signal
       const [topic, partition, offset] = ['topic', 'partition', 'offset'].map((name) =>
         String(headers[QUARANTINE_HEADERS[name as 'topic' | 'partition' | 'offset']] ?? ''),
       )
-      // Records from the ingress name no offset.
+      // Records that the ingress wrote to quarantine name no offset.
       if (offset !== '') evidence.quarantined(`${topic}/${partition}/${offset}`, value && digestOf(value))
     },
     { ends, ...(signal && { signal }) },
@@ -218,7 +257,8 @@ const compareRedis = async (evidence: Evidence, options: VerifyOptions, ranges: 
   for (const batch of evidence.expected(REDIS_BATCH)) {
     signal?.throwIfAborted()
     const hashes = await Promise.all(batch.map(({ customerUuid }) => redis.hgetall(customerKey(customerUuid, keyPrefix))))
-    // A hash may be from a record that arrived meanwhile. It cannot be from one that is still to come.
+    // A hash may come from a record that arrived after the reading, so the ends are fetched again.
+    // It cannot come from a record beyond the new ends.
     const sources = hashes.map(({ _source }) => readSource(_source, topic))
     if (sources.some((source) => source && source.offset >= endNow(source.partition)))
       endsNow = new Map((await fetchUncommittedEnds(admin, topic)).map(({ partition, high }) => [partition, BigInt(high)]))
@@ -238,12 +278,13 @@ const compareRedis = async (evidence: Evidence, options: VerifyOptions, ranges: 
 }
 
 /**
- * Verifies that every promise is in Kafka, every unusable record in quarantine, and every customer's hash its newest event,
- * in full. Read-only. Its memory does not grow with the number of customers.
+ * Verifies that Kafka has every promised event, and that quarantine has every unusable record.
+ * Verifies that each field of every customer's hash is that of the newest event. Read-only. Memory
+ * does not grow with the number of customers.
  *
- * Traffic may go on: the ledger is read before the ends of the topics are asked, so that all it promises lies before them;
- * and Redis is compared after the projector has reached those same ends.
- * @throws if the projector does not reach them in time.
+ * Traffic may continue. The ledger is read before the ends of the topics are fetched, so all its
+ * events lie before these ends. Redis is compared after the projector has reached the same ends.
+ * @throws if the projector does not reach the ends in time.
  */
 export const verify = async (options: VerifyOptions): Promise<Verdict> => {
   const { admin, topics, onProgress = () => {}, ledgerPath, catchUpMs = 60_000, signal } = options
