@@ -485,6 +485,14 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/topic-check.test.ts`, 'a replica that lags behind'),
   },
   {
+    guard: 'a broker that has answered before and now closes connections is an outage',
+    prevents: 'an alarm for a person, and slow retries, while a broker behind a proxy is down',
+    file: `${folder}/diagnosis.ts`,
+    from: '|| isKnownToAnswer(settings, request.api, request.broker)) return undefined',
+    to: ') return undefined',
+    test: accessTest('reports an outage if a proxy that had a broker closes connections of plain text'),
+  },
+  {
     guard: 'the search for the coordinator throws what a broker answered',
     prevents: 'a missing right on the group that looks like an outage for ever',
     file: `${folder}/client.ts`,

@@ -199,10 +199,14 @@ const connect = async () => {
       await store.ping()
       asked = 'Kafka'
       await Promise.all([admin.connect(), producer.connect(), consumer.connect()])
-      connected = true
+      try {
+        await topicWatch.start()
+      } finally {
+        // Not earlier: while kafkajs asks for the ends of a missing topic, it cannot create it.
+        connected = true
+      }
       // The first lag must not wait for the timer, nor for a group that cannot be joined.
       void measureProgress().catch(() => undefined)
-      await topicWatch.start()
       await topicWatch.checkWrites()
       await store.announce(instance)
       await consumer.start()

@@ -1,9 +1,11 @@
 import { createRequire } from 'node:module'
 import type { Socket } from 'node:net'
-import { noteFailedRequest } from './failed-request.ts'
+import { noteAnswer, noteFailedRequest } from './failed-request.ts'
 
 interface Connection {
   readonly broker: string
+  readonly ssl?: object | boolean | null
+  readonly sasl?: object | null
   socket?: Socket
   /** What has come of a reply that is not whole yet. */
   chunks: Buffer[]
@@ -61,10 +63,14 @@ export const patchConnection = (): void => {
   }
   prototype.send = async function (protocol) {
     const { socket } = this
+    const { broker } = this
+    const api = protocol.request.apiName
     try {
-      return await send.call(this, protocol)
+      const answer = await send.call(this, protocol)
+      noteAnswer({ broker, api, tls: Boolean(this.ssl), login: Boolean(this.sasl) })
+      return answer
     } catch (error) {
-      noteFailedRequest(error, { api: protocol.request.apiName, broker: this.broker })
+      noteFailedRequest(error, { api, broker })
       if ((error as Error).name === 'KafkaJSRequestTimeoutError') socket?.destroy(error as Error)
       throw error
     }

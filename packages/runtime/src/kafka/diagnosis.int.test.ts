@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect as connectTcp, createServer as createTcpServer } from 'node:net'
 import { createServer } from 'node:tls'
 import { freshNames, type SecuredBrokers, startSecuredBrokers, waitUntil } from '@customer-stream/testing'
 import { silentLogger } from '@customer-stream/testing/vitest'
@@ -106,6 +106,29 @@ describe('a client that is turned away', () => {
     expect(diagnosis).toMatchObject({ reason, blocked: reason !== 'outage' })
     expect(diagnosis.message).toContain(address.split(':')[0])
     for (const word of words) expect(diagnosis.message).toMatch(word)
+  })
+
+  it.each<[string, () => [string, Record<string, string>?]]>([
+    ['plain text', () => [brokers.kafka.admin]],
+    ['TLS', () => [addresses().tls, trusting('tls')]],
+  ])('reports an outage if a proxy that had a broker closes connections of %s', { timeout: 30_000 }, async (_, client) => {
+    const [address, env] = client()
+    let isUp = true
+    const proxy = createTcpServer((socket) => {
+      if (!isUp) return socket.destroy()
+      const server = connectTcp(Number(address.split(':')[1]), '127.0.0.1')
+      for (const end of [socket, server]) end.on('error', () => {})
+      return socket.pipe(server).pipe(socket)
+    }).listen(0, '127.0.0.1')
+    onTestFinished(() => void proxy.close())
+    await vi.waitUntil(() => proxy.listening)
+    const behindProxy = `localhost:${(proxy.address() as AddressInfo).port}`
+    const before = adminOf(behindProxy, env)
+    await before.admin.connect()
+    isUp = false
+    const { admin, diagnose } = adminOf(behindProxy, env)
+    const error = await admin.connect().catch((error: unknown) => error)
+    expect(diagnose(error, 'connect')).toMatchObject({ blocked: false, reason: 'outage' })
   })
 })
 

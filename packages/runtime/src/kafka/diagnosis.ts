@@ -1,6 +1,6 @@
 import type { BlockedReason, Diagnosis, Program } from '../blocked.ts'
 import type { KafkaSettings } from './client.ts'
-import { type FailedRequest, failedRequestOf, failedWorkOf } from './failed-request.ts'
+import { type FailedRequest, failedRequestOf, failedWorkOf, hasAnswered } from './failed-request.ts'
 import { TopicError } from './topic-check.ts'
 
 /** Pauses between attempts while a person must act. Logins are sent less often than this: see login-patch.ts. */
@@ -135,7 +135,7 @@ const addressHint = (settings: KafkaSettings, broker: string | undefined): strin
     : 'advertised.listeners of the brokers: this address is not from KAFKA_BROKERS'
 
 const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts): string | undefined => {
-  const closed = errors.some(({ message }) => message.includes(closedInHandshake))
+  const closed = errors.some(({ message }) => message.includes(closedInHandshake)) && !isKnownToAnswer(settings, 'ApiVersions', broker)
   if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID')
     return 'The certificate of the broker, or of its authority, is not valid at this time. Renew it, and check the clock of this machine.'
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
@@ -150,10 +150,17 @@ const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts):
   return undefined
 }
 
-/** A broker closes the connection, without a word, over a client that does not speak TLS or does not log in. */
+/**
+ * True if the broker has answered this request before. Then the settings were right, and a closed connection is an outage. A proxy
+ * accepts and closes connections while the broker behind it is down.
+ */
+const isKnownToAnswer = (settings: KafkaSettings, api: string, broker: string | undefined): boolean =>
+  broker !== undefined && hasAnswered({ broker, api, tls: settings.KAFKA_SSL, login: settings.KAFKA_SASL_MECHANISM !== 'none' })
+
+/** A broker closes the connection without an answer if the client does not speak TLS or does not log in. */
 const silentRefusalOf = (settings: KafkaSettings, { request, errors }: Facts): { reason: BlockedReason; hint: string } | undefined => {
   const closed = errors.some(({ name }) => name === 'KafkaJSConnectionClosedError')
-  if (!closed || request === undefined) return undefined
+  if (!closed || request === undefined || isKnownToAnswer(settings, request.api, request.broker)) return undefined
   if (request.api === 'ApiVersions')
     return settings.KAFKA_SSL
       ? { reason: 'tls', hint: 'If the broker demands client certificates, check KAFKA_SSL_CERT and KAFKA_SSL_KEY.' }

@@ -29,3 +29,22 @@ export const attributed = async <T>(doing: string, work: () => Promise<T>): Prom
 }
 
 export const failedWorkOf = (error: object): string | undefined => failedWork.get(error)
+
+/** A request on a kind of connection. */
+export interface AskedRequest {
+  readonly broker: string
+  readonly api: string
+  readonly tls: boolean
+  readonly login: boolean
+}
+
+const answered = new Set<string>()
+const keyOf = ({ broker, api, tls, login }: AskedRequest): string => [broker, api, tls, login].join()
+
+/** Remembers that this broker has answered this request. */
+export const noteAnswer = (request: AskedRequest): void => {
+  answered.add(keyOf(request))
+}
+
+/** True if this broker has answered this request since the process started. */
+export const hasAnswered = (request: AskedRequest): boolean => answered.has(keyOf(request))

@@ -176,9 +176,11 @@ describe('two hundred partitions that fail', () => {
     const failing = kafka(() => true)
     const well = kafka(() => false)
     let most = 0
-    const each = (steps: number, count = 0) => () => {
-      if (count++ % steps === 0) most = Math.max(most, liveBytes() - before)
-    }
+    const each =
+      (steps: number, count = 0) =>
+      () => {
+        if (count++ % steps === 0) most = Math.max(most, liveBytes() - before)
+      }
     const [onRead, onSend] = [each(2000), each(100)]
     const measured = (delivery: Delivery): Delivery => ({
       partitionOf: (record) => {
