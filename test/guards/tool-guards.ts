@@ -34,7 +34,7 @@ export const toolGuards: readonly Guard[] = [
     file: `${folder}/brokers/local-kafka.ts`,
     from: `\${name}=\${escaped(value)}`,
     to: `\${name}=\${value}`,
-    test: unit(`${folder}/brokers/local-kafka.test.ts`, 'escapes what Java would read otherwise'),
+    test: unit(`${folder}/brokers/local-kafka.test.ts`, 'escapes characters that Java would misread'),
   },
   {
     guard: 'a half-made folder is made again',
@@ -42,7 +42,7 @@ export const toolGuards: readonly Guard[] = [
     file: `${folder}/brokers/maven.ts`,
     from: `return isDeepStrictEqual(await sizesIn(folder), JSON.parse(await readFile(join(folder, MANIFEST), 'utf8')))`,
     to: 'return Object.keys(await sizesIn(folder)).length > 0',
-    test: unit(`${folder}/brokers/maven.test.ts`, 'calls a folder whole only while'),
+    test: unit(`${folder}/brokers/maven.test.ts`, 'a folder is whole only while'),
   },
   {
     guard: 'a truncated jar is found',
@@ -74,7 +74,7 @@ export const toolGuards: readonly Guard[] = [
     file: `${folder}/commands/interruption.ts`,
     from: `arrived: new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve())),`,
     to: `get arrived() {\n    return new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))\n  },`,
-    test: unit(`${folder}/commands/interruption.test.ts`, 'that came before it was waited for'),
+    test: unit(`${folder}/commands/interruption.test.ts`, 'that came before the wait'),
   },
   {
     guard: 'an interrupted demo removes its files',

@@ -1,6 +1,9 @@
 import type { Reporter, TestCase, TestModule } from 'vitest/node'
 
-/** Ends a run with one plain line, `N passed, N failed`, that people and CI can read without knowing vitest. */
+/**
+ * Ends a test run with one plain line, `N passed, N failed`. People and CI can read it without
+ * knowledge of vitest.
+ */
 export default class ClosingLineReporter implements Reporter {
   #counts = { passed: 0, failed: 0, skipped: 0 }
 
@@ -9,7 +12,8 @@ export default class ClosingLineReporter implements Reporter {
     if (state !== 'pending') this.#counts[state] += 1
   }
 
-  // A file that does not load, and a suite whose preparation fails, have no test case to fail.
+  // A file that does not load has no test case that could fail, so it is counted here. A suite
+  // whose setup fails is counted too.
   onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly unknown[]): void {
     const suites = modules.flatMap((module) => [module, ...module.children.allSuites()])
     const broken = unhandledErrors.length + suites.filter((suite) => suite.errors().length > 0).length

@@ -12,32 +12,48 @@ import { type Verdict, type VerifyOptions, verify } from './verification/verify.
 export interface PipelineBrokers {
   readonly kafkaBrokers: readonly string[]
   readonly redisUrl: string
-  /** Whether `redisUrl` names the nodes of a Redis Cluster. */
+  /** True if `redisUrl` names the nodes of a Redis Cluster. */
   readonly redisCluster?: boolean
 }
 
-/** Both services as processes on given brokers, under names of their own, and the means to send to them and to judge them. */
+/**
+ * Both services as processes on given brokers, with their own names of topics, keys and group. Has
+ * functions to send events and to verify the result.
+ */
 export interface Pipeline {
   readonly topics: ReturnType<typeof topicNames>
   readonly keyPrefix: string
   readonly secret: string
   readonly token: string
-  /** Each service logs into it. It stays after `close`, until the next run starts brokers. */
+  /**
+   * Folder with the logs of the services. It remains after `close`, until the next run starts
+   * brokers.
+   */
   readonly folder: string
   start(name: ServiceName, env?: Readonly<Record<string, string>>): Promise<ServiceProcess>
-  /** One delivery as the sender makes it, signed with this pipeline's secret; headers given here replace or add. */
+  /**
+   * Sends one event as the vendor does, signed with this pipeline's secret. `headers` are added to
+   * the default headers or replace them.
+   */
   post(ingress: ServiceProcess, body: string | Buffer, headers?: Readonly<Record<string, string>>): Promise<Response>
   verify(ledgerPath?: string, options?: Pick<VerifyOptions, 'exact' | 'witness' | 'signal'>): Promise<Verdict>
   readonly redis: RedisClient
-  /** A client of another Redis; the caller disconnects it. */
+  /** Connects a client to another Redis. The caller must disconnect the client. */
   connectRedis(url: string): Promise<RedisClient>
   readonly admin: ReturnType<ReturnType<typeof createKafka>['admin']>
   readonly kafka: ReturnType<typeof createKafka>
-  /** Ends the services that still run, and the connections; removes the topics first where they would pile up. */
+  /**
+   * Ends the services that still run, and then the connections. `removeTopics` deletes the topics,
+   * for brokers on which topics would pile up.
+   */
   close(options?: { readonly removeTopics: boolean }): Promise<void>
 }
 
-/** @param names of topics, keys and group; new ones when not given, so that nothing else on these brokers is touched. */
+/**
+ * Opens a pipeline on running brokers.
+ * @param names names of topics, keys and group. Default: fresh names, so that nothing else on these
+ *   brokers is touched.
+ */
 export const openPipeline = async (
   { kafkaBrokers, redisUrl, redisCluster = false }: PipelineBrokers,
   names = freshNames(),
@@ -103,7 +119,8 @@ export const openPipeline = async (
         },
       }),
     verify: async (ledgerPath, options) => {
-      // A client of its own: one that has seen a fault may still be about to connect again.
+      // The verifier has its own client, because the other client may still be reconnecting after a
+      // fault.
       const judge = await openRedis(redisUrl, redisCluster)
       try {
         return await verify({
@@ -122,7 +139,7 @@ export const openPipeline = async (
     },
     close: async ({ removeTopics } = { removeTopics: false }) => {
       await Promise.all(services.map((service) => service.end()))
-      // Only tidiness: one may be missing, or a broker be away.
+      // Errors are ignored, because this is only cleanup: a topic may be missing or a broker away.
       if (removeTopics) await admin.deleteTopics({ topics: Object.values(topics) }).catch(() => undefined)
       redis.disconnect()
       await admin.disconnect()

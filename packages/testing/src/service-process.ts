@@ -6,24 +6,29 @@ import { waitUntil } from './wait-until.ts'
 
 export type ServiceName = 'ingress' | 'projector'
 
-/** One of our services as a process of its own, as in production: configured by environment alone. */
+/**
+ * One of our services as a separate process. As in production, only the environment configures it.
+ */
 export interface ServiceProcess {
   readonly adminUrl: string
-  /** Public address; the projector has none. */
+  /** Public address. The projector has none, so it is empty there. */
   readonly url: string
   readonly pid: number
-  /** Exit code. */
+  /** Exit code of the process. */
   readonly ended: Promise<number>
   readonly logFile: string
   untilReady(): Promise<void>
-  /** Sum over all label sets of one metric that carry these labels. */
+  /** Returns the sum of one metric over all label sets that contain these labels. */
   metric(name: string, labels?: Readonly<Record<string, string>>): Promise<number>
   signal(signal: NodeJS.Signals): void
-  /** SIGTERM, and the exit code. */
+  /** Sends SIGTERM. Resolves with the exit code. */
   end(): Promise<number>
 }
 
-/** Working copy whose services run; another one shows how an older version behaves in the tests of this one. */
+/**
+ * Working copy whose services run. With another working copy, the tests of this one show how an
+ * older version behaves.
+ */
 export const servicesRoot = process.env.CUSTOMER_STREAM_SERVICES_ROOT ?? fileURLToPath(new URL('../../../', import.meta.url))
 
 interface LogLine {
@@ -45,13 +50,15 @@ const desk = {
   HOST: '127.0.0.1',
   PORT: '0',
   ADMIN_PORT: '0',
-  // kafkajs has other time-outs under vitest's "test".
+  // kafkajs has other timeouts if NODE_ENV is "test", as vitest sets it.
   NODE_ENV: 'production',
-  // As in production: the second start of a service compiles nothing.
+  // As in production, the second start of a service compiles nothing.
   NODE_COMPILE_CACHE: join(servicesRoot, 'node_modules', '.cache', 'node'),
 }
 
-/** Starts a service without waiting for anything, for tests of what it says when it cannot run. */
+/**
+ * Starts a service and waits for nothing. For tests of the messages of a service that cannot run.
+ */
 export const spawnService = (name: ServiceName, env: Readonly<Record<string, string>>, logFile: string): GuardedProcess =>
   startGuarded({
     command: process.execPath,
@@ -69,7 +76,7 @@ const sumOf = (metrics: string, name: string, labels: Readonly<Record<string, st
   return sum
 }
 
-/** Starts a service and resolves when its ports are open; it may not be ready yet. */
+/** Starts a service. Resolves when its ports are open. The service may not be ready yet. */
 export const startService = async (name: ServiceName, env: Readonly<Record<string, string>>, logFile: string): Promise<ServiceProcess> => {
   const guarded = spawnService(name, env, logFile)
   const lines = await waitUntil(

@@ -5,12 +5,12 @@ import type { RedisOptions, RedisServer } from './brokers/index.ts'
 import { openProvider } from './brokers/index.ts'
 import type {} from './vitest-brokers.ts'
 
-/** The run's own Redis. */
+/** Returns the URL of the test run's Redis. */
 export const testRedisUrl = (): string => inject('brokers').redisUrl
 
 export const silentLogger = createLogger('test', 'silent')
 
-/** Settings for the run's own Kafka, as a service would read them. */
+/** Returns the settings for the test run's Kafka, as a service would read them. */
 export const testKafkaSettings = (env: Readonly<Record<string, string>> = {}): KafkaSettings =>
   loadSettings(kafkaSettings, {
     KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','),
@@ -25,8 +25,8 @@ export const testKafka = (settings: KafkaSettings = testKafkaSettings()) =>
 const providers = new Map<string, ReturnType<typeof openProvider>>()
 
 /**
- * One more Redis for one test, with its own flags and environment. The test stops it.
- * @param way `local` where the test needs a process of this machine, e.g. to show it a file.
+ * Starts one more Redis for one test, with its own flags and environment. The test must stop it.
+ * @param way `local` if the test needs a local process, e.g. a Redis that reads a file of the test.
  */
 export const startRedis = async (options?: RedisOptions, way: 'local' | 'any' = 'any'): Promise<RedisServer> => {
   const provider = providers.get(way) ?? openProvider(undefined, way === 'local' ? { CUSTOMER_STREAM_BROKERS: 'local' } : process.env)

@@ -7,10 +7,16 @@ declare module 'vitest' {
   }
 }
 
-/** Whoever gave them knows them. */
+/**
+ * True if the user gave the brokers. Their description is then not printed, because the user knows
+ * them.
+ */
 const isGiven = Boolean(process.env.KAFKA_BROKERS && !process.env.CUSTOMER_STREAM_BROKERS)
 
-/** One Kafka and one Redis for the whole run; tests keep apart by names of their own. */
+/**
+ * Starts one Kafka and one Redis for the whole test run. Tests do not affect each other, because
+ * each test uses its own names.
+ */
 export default async (project: TestProject): Promise<() => Promise<void>> => {
   const brokers = await startBrokers({ log: (line) => isGiven || process.stderr.write(`${line}\n`) })
   project.provide('brokers', { kafkaBrokers: brokers.kafkaBrokers, redisUrl: brokers.redisUrl })

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
- * Waits for a fact: asks again until the answer satisfies, and rejects with the last answer seen when the deadline is over.
- * @param what the fact, for the message, e.g. "the customer is in Redis".
+ * Calls `ask` again and again until `satisfied` accepts the answer. Rejects at the deadline; the
+ * error contains the last answer.
+ * @param what the expected fact, for the error message, e.g. "the customer is in Redis".
  */
 export const waitUntil = async <T>(
   what: string,

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** On every container and network of one owner, with the owner's name as its value. */
+/** Label of every container and network of one owner. Its value is the owner's name. */
 export const OWNER_LABEL = 'customer-stream.owner'
 
 const removeAll = async (owner: string): Promise<void> => {
@@ -14,8 +14,9 @@ const removeAll = async (owner: string): Promise<void> => {
 }
 
 /**
- * A process of its own: `docker-guard.ts OWNER` removes the owner's containers and networks when its standard input ends, which it does however the owner ends.
- * The second look finds a container the engine was making while the owner was killed.
+ * Supervisor process: `docker-guard.ts OWNER` removes the owner's containers and networks when its
+ * standard input ends. The input ends when the owner ends, even if the owner is killed with
+ * SIGKILL. The second removal finds a container that the engine was still creating at that time.
  */
 if (import.meta.main) {
   const owner = process.argv[2] ?? ''

@@ -20,14 +20,17 @@ const REDIS_IMAGE = 'redis:8-alpine'
 const REDIS_PORT = 6379
 const ENGINE_TIMEOUT_MS = 10_000
 
-// docker-guard.ts does Ryuk's work without an image of its own, which a machine that cannot pull would lack.
+// docker-guard.ts does Ryuk's work. Ryuk needs an image, and a machine may not be able to pull it.
 process.env.TESTCONTAINERS_RYUK_DISABLED ??= 'true'
 
 const guardScript = fileURLToPath(new URL('./docker-guard.ts', import.meta.url))
 
 type Log = (line: string) => void
 
-/** Pulls by Docker's own command if there is one: it shows sizes and knows the user's logins. */
+/**
+ * Pulls an image, if possible with the command `docker`: it shows sizes and knows the user's
+ * logins.
+ */
 const pull = async (image: string, log: Log): Promise<void> => {
   log(`pulling ${image}, once`)
   const name = ImageName.fromString(image)
@@ -39,7 +42,9 @@ const pull = async (image: string, log: Log): Promise<void> => {
   await engine.image.pull(name)
 }
 
-/** Resolves with why containers cannot be had, or with nothing. */
+/**
+ * Resolves with the reason why containers cannot be used, or with undefined if they can be used.
+ */
 export const whyNoContainers = async (log: Log): Promise<string | undefined> => {
   const engine = await Promise.race([
     getContainerRuntimeClient().catch(() => undefined),
@@ -95,7 +100,10 @@ const kafkaNodeOf = (id: number, container: StartedTestContainer): KafkaNode => 
   }
 }
 
-/** Containers, all with one label that the guard knows them by. */
+/**
+ * Opens a provider of servers in containers. All containers have one label, by which the supervisor
+ * finds them.
+ */
 export const openDocker = (): Provider => {
   const owner = randomUUID()
   const guard = spawn(process.execPath, [guardScript, owner], { detached: true, stdio: ['pipe', 'ignore', 'inherit'] })
@@ -124,7 +132,7 @@ export const openDocker = (): Provider => {
     },
     startRedis: async ({ args = [], env = {} } = {}) => {
       const redis = new LoopbackContainer(REDIS_IMAGE)
-        // Chosen before the start, so that a restarted Redis keeps it.
+        // The port is chosen before the start, so that a restarted Redis keeps it.
         .withExposedPorts({ container: REDIS_PORT, host: (await freePortsToKeep(1))[0]! })
         .withEnvironment({ ...env })
         .withCommand(['redis-server', '--protected-mode', 'no', '--save', '', '--appendonly', 'yes', ...args])
@@ -132,7 +140,8 @@ export const openDocker = (): Provider => {
       return redisServerOf(await start(redis))
     },
     close: async () => {
-      // A container is not seen before it is made: let the start settle, then the guard removes all at once.
+      // The supervisor cannot find a container that is not created yet. So wait for the starts,
+      // then let the supervisor remove all containers.
       closed ??= Promise.allSettled(starting).then(() => {
         guardInput.end()
         return once(guard, 'exit')

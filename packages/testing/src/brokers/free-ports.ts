@@ -2,7 +2,10 @@ import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 
-/** Ports that were free a moment ago, each another. Linux gives them in an order of its own, so that two callers do not meet. */
+/**
+ * Returns distinct ports that were free a moment ago. Linux chooses them in its own order, so two
+ * callers do not get the same port.
+ */
 export const freePorts = async (count: number): Promise<number[]> => {
   const holders = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
   await Promise.all(holders.map((holder) => once(holder, 'listening')))
@@ -19,9 +22,10 @@ const isFree = (port: number): Promise<boolean> =>
   })
 
 /**
- * Free ports for a server that may leave and come back. They lie below those that the system gives to outgoing connections: a client that tries to reach
- * the server meanwhile would now and then be given the very port, and the server could not return to it.
- * @param partnerOffset where the server takes a second port at this distance, that one is free as well.
+ * Returns free ports for a server that may stop and start again. The ports are below the range that
+ * the system uses for outgoing connections. Otherwise a client that tries to reach the stopped
+ * server could get this port for its own connection, and the server could not listen on it again.
+ * @param partnerOffset distance to a second port that the server uses, which is then free as well.
  */
 export const freePortsToKeep = async (count: number, partnerOffset = 0): Promise<number[]> => {
   const ports = new Set<number>()

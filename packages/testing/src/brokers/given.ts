@@ -3,7 +3,10 @@ export interface GivenAddresses {
   readonly redisUrl: string
 }
 
-/** Brokers that run already, by the settings the services themselves are given. */
+/**
+ * Returns the addresses of running brokers from the services' settings KAFKA_BROKERS and REDIS_URL.
+ * Undefined if neither is set. Throws if only one is set.
+ */
 export const givenAddresses = ({ KAFKA_BROKERS, REDIS_URL }: NodeJS.ProcessEnv): GivenAddresses | undefined => {
   if (!KAFKA_BROKERS && !REDIS_URL) return undefined
   if (!KAFKA_BROKERS || !REDIS_URL) {

@@ -1,11 +1,13 @@
-# Runs a server that must not outlive its owner, not even when the owner is killed with SIGKILL.
+# Supervisor: runs a server, and ends it when its owner ends, even if the owner is killed with
+# SIGKILL.
 #
 #   sh guard.sh COMMAND [ARGUMENT...]
-#   stdin  held open by the owner; its end ends the server: TERM, and KILL ten seconds later
+#   stdin  kept open by the owner; when it ends, the server gets TERM, and KILL ten seconds later
 #   fd 3   gets one line, the server's process id
-#   exit   the server's own code
+#   exit   the exit code of the server
 #
-# The owner starts this as leader of a process group of its own, so a Ctrl-C in the terminal reaches the owner only.
+# The owner starts this script as the leader of a new process group. So Ctrl-C in the terminal
+# reaches only the owner.
 
 exec 4<&0
 "$@" </dev/null 3>&- 4<&- &
@@ -20,7 +22,7 @@ trap end TERM INT HUP
 { cat; end; sleep 10; kill -KILL "$server"; } <&4 >/dev/null 2>&1 &
 exec 4<&-
 
-# A trapped signal interrupts wait, so ask again until the server is gone.
+# A trapped signal interrupts `wait`, so wait again until the server is gone.
 while kill -0 "$server" 2>/dev/null; do
   wait "$server"
   code=$?

@@ -9,15 +9,15 @@ import { fileURLToPath } from 'node:url'
 
 const guardScript = fileURLToPath(new URL('./guard.sh', import.meta.url))
 
-/** A process that ends with its owner, however the owner ends. */
+/** A process that ends when its owner ends, even if the owner is killed with SIGKILL. */
 export interface GuardedProcess {
   readonly logFile: string
-  /** Of the process itself, not of its guard. */
+  /** Process id of the process itself, not of its supervisor (guard.sh). */
   readonly pid: Promise<number>
-  /** Its exit code. */
+  /** Exit code of the process. */
   readonly ended: Promise<number>
   hasEnded(): boolean
-  /** May be called twice; resolves when the process is gone. */
+  /** Ends the process. Resolves when the process is gone. May be called twice. */
   end(): Promise<void>
 }
 
@@ -25,9 +25,9 @@ export interface Command {
   readonly command: string
   readonly args: readonly string[]
   readonly env?: Readonly<Record<string, string>>
-  /** Working directory; the owner's if not given. */
+  /** Working directory. Default: the working directory of the owner. */
   readonly cwd?: string
-  /** Gets stdout and stderr. */
+  /** File for stdout and stderr. */
   readonly logFile: string
 }
 
@@ -41,7 +41,7 @@ export const startGuarded = ({ command, args, env = {}, cwd, logFile }: Command)
   })
   closeSync(log)
   const stdin = guard.stdin as Writable
-  stdin.on('error', () => {}) // the guard may be gone before the end of its input is written
+  stdin.on('error', () => {}) // the supervisor may be gone before the end of its input is written
 
   let hasEnded = false
   const ended = once(guard, 'exit').then(([code]) => {
@@ -63,7 +63,10 @@ export const startGuarded = ({ command, args, env = {}, cwd, logFile }: Command)
 
 const lastLines = async (file: string): Promise<string> => (await readFile(file, 'utf8')).trimEnd().split('\n').slice(-20).join('\n')
 
-/** Rejects with the end of the log when the process ends first, or is not ready in time. */
+/**
+ * Waits until a server is ready. If the process ends first or is not ready in time, rejects with
+ * the last lines of its log.
+ */
 export const untilReady = async (
   name: string,
   server: GuardedProcess,
@@ -82,7 +85,10 @@ export const untilReady = async (
   }
 }
 
-/** For a process that does its work and ends. */
+/**
+ * Waits for the end of a process that has one task. If its exit code is not 0, rejects with the
+ * last lines of its log.
+ */
 export const untilDone = async (name: string, work: GuardedProcess): Promise<void> => {
   const code = await work.ended
   if (code !== 0) throw new Error(`${name} failed with exit code ${code}; its log ends:\n${await lastLines(work.logFile)}`)

@@ -10,25 +10,30 @@ export type { RedisOptions, RedisServer }
 
 export interface Brokers {
   readonly kind: 'given' | 'docker' | 'local'
-  /** host:port of each Kafka broker */
+  /** host:port of each Kafka broker. */
   readonly kafkaBrokers: readonly string[]
   readonly redisUrl: string
-  /** one line for people: which brokers, how chosen */
+  /** One line for people: which brokers are used, and why. */
   readonly description: string
-  /** Starts one more Redis of the same kind, with its own flags and environment, e.g. another locale or a small maxmemory. Given brokers: docker, else local. */
+  /**
+   * Starts one more Redis of the same kind, with its own flags and environment, e.g. another locale
+   * or a small maxmemory. If the brokers are given, it runs in Docker, or else as a local process.
+   */
   startRedis(options?: RedisOptions): Promise<RedisServer>
-  /** The servers one by one, if they were started as a cluster. */
+  /** The single servers, which can be killed. Present only if they were started as a cluster. */
   readonly killable?: { readonly brokers: readonly KafkaNode[]; readonly redis: KillableServer }
-  /** May be called twice. */
+  /** Stops all servers that were started here. May be called twice. */
   stop(): Promise<void>
 }
 
 export interface StartOptions {
   readonly env?: NodeJS.ProcessEnv
   readonly log?: (line: string) => void
-  /** Gives a start up: it rejects after everything started so far has ended. */
+  /** Cancels the start. The start then rejects when all servers started so far have ended. */
   readonly signal?: AbortSignal
-  /** Starts three brokers that replicate, instead of one. Given brokers are taken as they are. */
+  /**
+   * True starts three brokers that replicate, instead of one. Given brokers are used as they are.
+   */
   readonly cluster?: boolean
 }
 
@@ -48,7 +53,7 @@ interface Choice {
 const chooseProvider = async (forced: Provider['kind'] | undefined, log: Log, signal?: AbortSignal): Promise<Choice> => {
   const wanted = `CUSTOMER_STREAM_BROKERS=${forced}`
   if (forced === 'local') return { provider: await openLocal(log), reason: wanted }
-  // Loaded when needed: testcontainers takes half a second.
+  // Imported only if needed, because the import of testcontainers takes half a second.
   const { openDocker, whyNoContainers } = await import('./docker.ts')
   const obstacle = await unlessAborted(whyNoContainers(log), signal)
   if (!obstacle) return { provider: openDocker(), reason: forced ? wanted : 'a container engine answers' }
@@ -56,7 +61,10 @@ const chooseProvider = async (forced: Provider['kind'] | undefined, log: Log, si
   return { provider: await openLocal(log), reason: obstacle }
 }
 
-/** The way by which more servers can be started beside given brokers, or by a process that did not start them. */
+/**
+ * Returns a provider that starts more servers, beside given brokers or from a process that did not
+ * start the brokers.
+ */
 export const openProvider = async (log: Log = () => {}, env: NodeJS.ProcessEnv = process.env): Promise<Provider> =>
   (await chooseProvider(forcedKind(env), log)).provider
 
@@ -66,7 +74,7 @@ const useGiven = async (addresses: GivenAddresses, log: Log): Promise<Brokers> =
   return {
     kind: 'given',
     ...addresses,
-    // A URL may carry a password.
+    // Only the host of the URL is shown, because the URL may contain a password.
     description: `brokers given by KAFKA_BROKERS and REDIS_URL: Kafka ${addresses.kafkaBrokers.join(',')}, Redis ${new URL(addresses.redisUrl).host}`,
     startRedis: async (options) => {
       more ??= openProvider(log)
@@ -94,15 +102,16 @@ const startWith = async ({ provider, reason }: Choice, { signal, cluster = false
     }
   } catch (error) {
     await provider.close()
-    // The container engine may be the nearer way, so its obstacle is told as well.
+    // A container engine may be easier to get than Java and Maven, so the error also names the
+    // reason why it cannot be used.
     if (error instanceof MissingProgramsError) throw new Error(`${error.message}\nContainers cannot be used: ${reason}.`)
     throw error
   }
 }
 
 /**
- * Real Kafka and Redis: those given by KAFKA_BROKERS and REDIS_URL, else containers, else local processes. CUSTOMER_STREAM_BROKERS=docker or =local takes
- * one way and no other.
+ * Provides real Kafka and Redis: the servers given by KAFKA_BROKERS and REDIS_URL, else containers,
+ * else local processes. CUSTOMER_STREAM_BROKERS=docker or =local allows only this kind.
  */
 export const startBrokers = async (options: StartOptions = {}): Promise<Brokers> => {
   const { env = process.env, log = () => {}, signal } = options

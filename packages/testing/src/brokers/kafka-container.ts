@@ -9,13 +9,14 @@ const START_TIMEOUT_MS = 60_000
 const STARTER = '/tmp/start-kafka.sh'
 const HOLDING_LINE = 'waiting for the mapped port'
 
-/** As the image wants a property: `node.id` is KAFKA_NODE_ID. */
+/** Converts properties to environment variables of the image, e.g. `node.id` to KAFKA_NODE_ID. */
 const environmentOf = (properties: Readonly<Record<string, string>>): Record<string, string> =>
   Object.fromEntries(Object.entries(properties).map(([name, value]) => [`KAFKA_${name.toUpperCase().replaceAll('.', '_')}`, value]))
 
 /**
- * Kafka must tell its clients the port they see, which the engine chooses when the container starts. So the container starts with nothing but a wait for
- * a script, and gets the script when the port is known.
+ * A single Kafka broker in a container. Kafka must advertise the port that its clients use, and the
+ * engine chooses this port when the container starts. So the container first only waits for a start
+ * script. It gets the script when the port is known.
  */
 export class KafkaContainer extends LoopbackContainer {
   constructor() {
@@ -27,7 +28,7 @@ export class KafkaContainer extends LoopbackContainer {
           'controller.quorum.voters': '1@localhost:9093',
           listeners: 'PLAINTEXT://0.0.0.0:9092,CONTROLLER://localhost:9093,BROKER://localhost:9094',
           'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,BROKER:PLAINTEXT',
-          // The mapped port is of no use inside the container, where the broker calls itself.
+          // The broker connects to itself. The mapped port does not work inside the container.
           'inter.broker.listener.name': 'BROKER',
           'heap.opts': '-Xms256m -Xmx512m',
         }),
@@ -36,7 +37,7 @@ export class KafkaContainer extends LoopbackContainer {
       .withWaitStrategy(Wait.forLogMessage(HOLDING_LINE))
   }
 
-  // Called after the wait strategy, so the wait for Kafka itself belongs in here.
+  // testcontainers calls this after the wait strategy. So the wait for Kafka itself is here.
   protected override async containerStarted(started: StartedTestContainer): Promise<void> {
     const address = `${started.getHost()}:${started.getMappedPort(9092)}`
     const content = `export KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://${address},BROKER://localhost:9094; exec /etc/kafka/docker/run\n`
@@ -52,7 +53,10 @@ export class KafkaContainer extends LoopbackContainer {
 
 const aliasOf = (id: number): string => `kafka-${id}`
 
-/** One of three brokers on a network of their own. The port is chosen before the start, so that a restarted broker keeps it. */
+/**
+ * Creates one of three brokers that share a network. The port is chosen before the start, so that a
+ * restarted broker keeps it.
+ */
 export const clusterContainer = (id: number, network: string, advertised: { readonly host: string; readonly port: number }) =>
   new LoopbackContainer(KAFKA_IMAGE)
     .withNetworkMode(network)
@@ -72,7 +76,10 @@ export const clusterContainer = (id: number, network: string, advertised: { read
     )
     .withWaitStrategy(Wait.forLogMessage(STARTED_LINE).withStartupTimeout(START_TIMEOUT_MS))
 
-/** Starts a killed container again. @param starts how often Kafka has been started in it before. */
+/**
+ * Starts a killed container again.
+ * @param starts number of earlier starts of Kafka in this container.
+ */
 export const restartKafka = async (id: string, starts: number): Promise<void> => {
   const container = (await getContainerRuntimeClient()).container.getById(id)
   await container.start()

@@ -1,6 +1,9 @@
 export const KAFKA_VERSION = '4.3.1'
 
-/** Every node is broker and controller, as a test wants it: no wait for further group members, few threads. */
+/**
+ * Settings of every node. It is broker and controller, does not wait for more group members, and
+ * has few threads.
+ */
 const anyBroker = {
   'process.roles': 'broker,controller',
   'controller.listener.names': 'CONTROLLER',
@@ -9,11 +12,11 @@ const anyBroker = {
   'num.io.threads': '2',
 }
 
-/** Of any Kafka that is one broker and its own controller: nothing replicated. */
+/** Settings of a single broker that is its own controller. Nothing is replicated. */
 export const singleBroker: Readonly<Record<string, string>> = {
   ...anyBroker,
   'node.id': '1',
-  // Kafka's own default: what merely asks for a topic must not make it.
+  // Kafka's default. With it, tests notice a client that creates a topic by only asking for it.
   'auto.create.topics.enable': 'true',
   'offsets.topic.replication.factor': '1',
   'offsets.topic.num.partitions': '1',
@@ -25,7 +28,10 @@ export const singleBroker: Readonly<Record<string, string>> = {
 
 export const CLUSTER_SIZE = 3
 
-/** Of each of three: every topic survives the loss of one broker, as in production, and the loss shows within seconds. */
+/**
+ * Settings of each of three brokers. As in production, every topic survives the loss of one broker.
+ * The cluster notices the loss within seconds.
+ */
 export const clusterBroker: Readonly<Record<string, string>> = {
   ...anyBroker,
   'auto.create.topics.enable': 'false',
@@ -48,5 +54,8 @@ export const clusterBroker: Readonly<Record<string, string>> = {
   'leader.imbalance.check.interval.seconds': '5',
 }
 
-/** The last line of a start, from KafkaRaftServer: the broker is unfenced and its listeners take requests. */
+/**
+ * Last log line of a start, from KafkaRaftServer. The broker is then unfenced and its listeners
+ * accept requests.
+ */
 export const STARTED_LINE = 'Kafka Server started'

@@ -4,21 +4,31 @@ import { type Listener, type LocalBroker, placeBrokers, untilStarted } from './l
 import type { KafkaNode } from './provider.ts'
 import type { Run } from './run.ts'
 
-/** A broker as a process of this machine. What is done to a broker that does not run changes nothing. */
+/**
+ * A broker as a local process. `kill`, `terminate`, `freeze` and `thaw` change nothing if the
+ * broker does not run.
+ */
 export interface ControlledBroker extends KafkaNode {
-  /** Frozen counts as running. */
+  /** True while the process exists, also while it is frozen. */
   readonly running: boolean
   start(): Promise<void>
-  /** As a machine that loses power: SIGKILL. Its file system loses nothing, though. */
+  /** Sends SIGKILL, like a loss of power. But the file system loses nothing. */
   kill(): Promise<void>
-  /** Controlled shutdown: it hands its partitions over first, which takes 1.5 s. Where no other broker is up it cannot, and is killed after 10 s. */
+  /**
+   * Shuts down in order: the broker first hands its partitions over, which takes 1.5 s. If no other
+   * broker is up, it cannot hand them over and is killed after 10 s.
+   */
   terminate(): Promise<void>
-  /** As a machine that hangs: connections stay open, nothing is answered. */
+  /**
+   * Stops the process, like a machine that hangs: connections stay open, and nothing is answered.
+   */
   freeze(): Promise<void>
   thaw(): Promise<void>
   /**
-   * Starts it again on its data and ports. Resolves when it takes requests, for which two brokers must be up: restart two that are down side by side.
-   * After a kill it is let in when its old session is over, 3 s after its last heartbeat.
+   * Starts the broker again with its data and ports. Resolves when the broker accepts requests.
+   * This needs two running brokers, so if two are down, restart both at the same time. After a
+   * kill, the cluster accepts the broker when its old session has ended, 3 s after its last
+   * heartbeat.
    */
   restart(): Promise<void>
 }
@@ -29,10 +39,11 @@ const controlled = ({ id, address, start }: LocalBroker): ControlledBroker => {
   const send = async (signal: NodeJS.Signals): Promise<void> => {
     const pid = await server?.pid
     try {
-      // 0, of a guard that has ended early, would be this process and all of its group.
+      // The pid is 0 if the supervisor has ended early. A signal to pid 0 would reach this process
+      // and its whole group.
       if (pid && isRunning()) process.kill(pid, signal)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error // it ended a moment ago
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error // ESRCH: the process has just ended
     }
   }
   const run = async (): Promise<void> => {
@@ -59,7 +70,10 @@ const controlled = ({ id, address, start }: LocalBroker): ControlledBroker => {
   }
 }
 
-/** @param ports two for each broker. */
+/**
+ * Prepares the brokers of a cluster. They are not started yet.
+ * @param ports two ports for each broker.
+ */
 export const placeCluster = async (
   run: Run,
   log: (line: string) => void,

@@ -9,13 +9,15 @@ import { openRun } from './run.ts'
 import { unlessAborted } from './unless-aborted.ts'
 
 export interface ClusterBroker extends ControlledBroker {
-  /** The network between this broker and the clients that know it by {@link KafkaCluster.proxiedBrokers}. */
+  /** Network between this broker and the clients that use {@link KafkaCluster.proxiedBrokers}. */
   readonly network: TcpProxy
 }
 
 /**
- * Each broker is a controller as well, and a change of the cluster needs two of three. So with two killed at once the third keeps its view of the ISR, and
- * a produce with acks=-1 ends in REQUEST_TIMED_OUT; where the second goes by `terminate`, the ISR shrinks first and it ends in NOT_ENOUGH_REPLICAS.
+ * A cluster of three brokers. Each broker is also a controller, and a change of the cluster needs
+ * two of three controllers. If two brokers are killed at once, the third one cannot change the ISR,
+ * and a produce with acks=-1 ends in REQUEST_TIMED_OUT. If the second broker ends by `terminate`,
+ * the ISR shrinks first, and the produce ends in NOT_ENOUGH_REPLICAS.
  */
 export interface KafkaCluster extends Brokers {
   /** The same brokers, reached through their {@link ClusterBroker.network}. */
@@ -24,13 +26,17 @@ export interface KafkaCluster extends Brokers {
   startRedis(options?: RedisOptions): Promise<LocalRedisServer>
 }
 
-/** Three Kafka brokers that replicate, and one Redis: always local processes, since each broker can be killed, frozen and started again. */
+/**
+ * Starts three Kafka brokers that replicate, and one Redis. They are always local processes,
+ * because each broker can be killed, frozen and started again.
+ */
 export const startCluster = async ({ log = () => {}, signal }: Omit<StartOptions, 'env'> = {}): Promise<KafkaCluster> => {
   const run = await openRun()
   let brokers: readonly ClusterBroker[] = []
   const stop = async () => {
     const closed = run.close()
-    // A controlled shutdown of all at once would wait for a leader that no longer comes.
+    // The brokers are killed. A shutdown in order of all brokers at once would wait for a new
+    // leader that never comes.
     await Promise.all(brokers.map((broker) => broker.kill()))
     await Promise.all(brokers.map(({ network }) => network.close()))
     await closed

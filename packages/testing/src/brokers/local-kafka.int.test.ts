@@ -8,7 +8,7 @@ import { startLocalKafka } from './local-kafka.ts'
 import { startLocalRedis } from './local-redis.ts'
 import { openRun } from './run.ts'
 
-it('keeps the data of Kafka and Redis in their folders, whatever characters lead there', { timeout: 120_000 }, async () => {
+it('Kafka and Redis store data in their folders, with any characters in the path', { timeout: 120_000 }, async () => {
   const root = mkdtempSync(join(tmpdir(), 'brokers-'))
   const run = await openRun(join(root, `Zoë, o'b "q" %41 #x: [é] 日本`))
   try {
@@ -23,7 +23,7 @@ it('keeps the data of Kafka and Redis in their folders, whatever characters lead
     await admin.disconnect()
     expect(existsSync(join(run.folder, 'kafka-1', 'data', 'written-0'))).toBe(true)
     expect(readdirSync(run.folder).filter((name) => /^(kafka|redis)-/.test(name)).length).toBe(2)
-    // Java replaces characters that its locale lacks, and would make another folder beside this one.
+    // Java replaces characters that its locale lacks. It would then create a second folder here.
     expect(readdirSync(root).length).toBe(1)
   } finally {
     await run.close()

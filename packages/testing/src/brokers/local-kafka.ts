@@ -7,7 +7,10 @@ import { KAFKA_VERSION, STARTED_LINE, singleBroker } from './kafka-settings.ts'
 import { fetchOnce, JAVA_LOCALE, requireJavaAndMaven } from './maven.ts'
 import type { Run } from './run.ts'
 
-/** Java reads a properties file as Latin-1, with the backslash as an escape character. */
+/**
+ * Escapes a value for a properties file. Java reads the file as Latin-1, with the backslash as
+ * escape character.
+ */
 const escaped = (value: string): string => value.replace(/[^ -[\]-~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
 export const propertiesOf = (entries: Readonly<Record<string, string>>): string =>
@@ -27,16 +30,16 @@ interface Node {
   readonly listeners: readonly Listener[]
 }
 
-/** A listener beside the plain one that brokers use among themselves. */
+/** An additional listener. The brokers use the plain listener among themselves. */
 export interface Listener {
   readonly name: string
   readonly protocol: 'PLAINTEXT' | 'SSL' | 'SASL_PLAINTEXT'
   readonly port: number
-  /** Port that the broker sends its clients to; `port` if not given. */
+  /** Port that the broker advertises to its clients. Default: `port`. */
   readonly advertisedPort?: number
 }
 
-/** Relative to the working directory of the broker. */
+/** Folder relative to the working directory of the broker. */
 const DATA_FOLDER = 'data'
 const TEMPORARY_FOLDER = 'tmp'
 
@@ -67,7 +70,8 @@ const serverProperties = (
     'log.dirs': DATA_FOLDER,
   })
 
-// Warnings and the line that tells of the start; at info Kafka writes its whole configuration.
+// Logs warnings and the line that reports the start. At level info, Kafka logs its whole
+// configuration.
 const log4jProperties = propertiesOf({
   'rootLogger.level': 'warn',
   'rootLogger.appenderRef.console.ref': 'console',
@@ -80,9 +84,10 @@ const log4jProperties = propertiesOf({
 })
 
 /**
- * Runs Java in `folder`, with every path relative to it. An absolute path may hold characters that Kafka cannot read:
- * a comma separates `log.dirs`, a colon the class path, and Java reads properties as Latin-1.
- * A class-data-sharing archive would save 0.7 of 2 s, but it belongs to one build of Java.
+ * Returns a command that runs Java in `folder`. All paths are relative, because an absolute path
+ * may contain characters that Kafka cannot read: a comma separates `log.dirs`, a colon separates
+ * the class path, and Java reads properties as Latin-1. A class-data-sharing archive would save 0.7
+ * of 2 s, but it works with one build of Java only.
  */
 const javaIn = (folder: string, jars: string, maxHeap: string, mainClass: string, ...args: readonly string[]) => {
   const lib = relative(realpathSync(folder), realpathSync(jars)) || '.'
@@ -101,8 +106,8 @@ const javaIn = (folder: string, jars: string, maxHeap: string, mainClass: string
 }
 
 /**
- * Formats storage once; each broker starts with a copy. Formatting costs a start of Java,
- * and only meta.properties depends on the node.
+ * Returns a command that formats the storage. It runs once, and each broker starts with a copy of
+ * the storage: formatting costs a start of Java, and only meta.properties depends on the node.
  */
 const format = async (jars: string): Promise<ReturnType<typeof javaIn>> => {
   const node = { id: 1, port: 9092, controllerPort: 9093, listeners: [] }
@@ -120,7 +125,7 @@ const fetchKafka = async (run: Run, log: (line: string) => void): Promise<string
       artifacts: [
         `org.apache.kafka:kafka_2.13:${KAFKA_VERSION}`,
         'org.apache.logging.log4j:log4j-core:2.25.4',
-        'org.apache.logging.log4j:log4j-slf4j-impl:2.25.4', // Kafka 4 is on slf4j 1: log4j-slf4j2-impl would not bind
+        'org.apache.logging.log4j:log4j-slf4j-impl:2.25.4', // Kafka 4 uses slf4j 1, so log4j-slf4j2-impl would not bind
       ],
       goal: 'dependency:copy-dependencies',
       options: ['-DincludeScope=runtime'],
@@ -138,13 +143,16 @@ const fetchKafka = async (run: Run, log: (line: string) => void): Promise<string
 export interface LocalBroker {
   readonly id: number
   readonly address: string
-  /** May be called again when the process has ended: the broker goes on with its data. */
+  /**
+   * Starts the broker. May be called again when the process has ended: the broker then continues
+   * with its data.
+   */
   start(): GuardedProcess
 }
 
 export interface BrokerOptions {
   readonly settings: Readonly<Record<string, string>>
-  /** As Java has it, e.g. `512m`. */
+  /** Maximum heap in Java's notation, e.g. `512m`. */
   readonly maxHeap: string
   readonly ports: readonly number[]
   /** Further listeners, one list for each broker. */
@@ -152,7 +160,10 @@ export interface BrokerOptions {
   readonly clusterId?: string
 }
 
-/** Kafka as the jars on Maven Central, to be run by Java: one broker for each two ports, with a folder of its own. */
+/**
+ * Prepares Kafka brokers that Java runs from the jars on Maven Central. Each broker uses two of the
+ * ports and has its own folder.
+ */
 export const placeBrokers = async (
   run: Run,
   log: (line: string) => void,
@@ -170,7 +181,8 @@ export const placeBrokers = async (
     const dataFolder = join(folder, DATA_FOLDER)
     await cp(join(jars, DATA_FOLDER), dataFolder, { recursive: true })
     await mkdir(join(folder, TEMPORARY_FOLDER))
-    // Without a directory.id, which no two brokers may share: Kafka draws one at its first start.
+    // The file has no directory.id, because no two brokers may share one. Kafka creates it at the
+    // first start.
     await writeFile(join(dataFolder, META_FILE), propertiesOf({ version: '1', 'cluster.id': clusterId, 'node.id': `${node.id}` }))
     await writeFile(join(folder, PROPERTIES_FILE), serverProperties(node, nodes, settings))
     let starts = 0
@@ -187,7 +199,7 @@ export const placeBrokers = async (
   return Promise.all(nodes.map(place))
 }
 
-/** Resolves when the broker is in its cluster and takes requests. */
+/** Resolves when the broker is in its cluster and accepts requests. */
 export const untilStarted = (name: string, server: GuardedProcess): Promise<void> =>
   untilReady(name, server, async () => (await readFile(server.logFile, 'utf8')).includes(STARTED_LINE))
 

@@ -9,29 +9,43 @@ import { openRun, type Run } from './run.ts'
 
 const SLOTS = 16_384
 const SIZE = 3
-/** What redis-server adds to its port for the nodes' talk among themselves; Redis 6 lets nobody choose. */
+/**
+ * Number that redis-server adds to its port to get the port of the cluster bus. Redis 6 has no
+ * setting for it.
+ */
 const BUS_PORT_OFFSET = 10_000
 
 export interface RedisMaster {
   readonly url: string
-  /** A client of this master alone; connects by itself again after a restart. */
+  /** Client of this master only. It reconnects after a restart. */
   readonly client: RedisClient
-  /** SIGKILL: what was acknowledged is in the system's memory and survives. */
+  /**
+   * Sends SIGKILL. Acknowledged writes survive, because they are in the memory of the operating
+   * system.
+   */
   kill(): Promise<void>
-  /** Copies its data, for a restart with them. */
+  /** Copies the data of the master, for `restart('backup')`. */
   backUp(): Promise<void>
-  /** Starts it again in its place, with its slots, and with the data that it had, none, or those of the last backup. */
+  /**
+   * Starts the master again at its address with its slots. `data`: the data that it had, no data,
+   * or the data of the last backup.
+   */
   restart(data?: 'kept' | 'none' | 'backup'): Promise<void>
 }
 
-/** Three masters without replicas: always local processes, since each can be killed and started again. */
+/**
+ * A Redis Cluster of three masters without replicas. They are always local processes, because each
+ * master can be killed and started again.
+ */
 export interface RedisCluster {
-  /** Every node, as REDIS_URL takes them. */
+  /** URLs of all nodes, in the format of REDIS_URL. */
   readonly url: string
   readonly masters: readonly RedisMaster[]
   /**
-   * Gives a slot to another master, as resharding does: its old one answers ASK for keys that have gone over, and MOVED at the end.
-   * @param meanwhile runs when the slot is about to move, and again when all its keys have gone over and it is not yet the new master's.
+   * Moves a slot to another master, as resharding does. During the move, the old master answers ASK
+   * for keys that have moved. After the move, it answers MOVED.
+   * @param meanwhile called before the first key moves (`here`), and again when all keys have moved
+   *   but the slot does not yet belong to the new master (`gone`).
    * @returns the new master.
    */
   moveSlot(slot: number, meanwhile?: (keys: 'here' | 'gone') => Promise<void>): Promise<RedisMaster>
@@ -52,7 +66,10 @@ const untilWhole = async (masters: readonly RedisMaster[]): Promise<void> => {
   }
 }
 
-/** @param all the masters of the cluster, of which this will be one. */
+/**
+ * Starts one master of the cluster.
+ * @param all list of all masters. The caller adds this master to it.
+ */
 const startMaster = async (all: readonly RedisMaster[], place: RedisPlace, run: Run, log: (line: string) => void): Promise<RedisMaster> => {
   const server = await startRedisAt(place, run, log, { args: nodeFlags })
   const backup = `${place.folder}-backup`
@@ -78,7 +95,7 @@ const startMaster = async (all: readonly RedisMaster[], place: RedisPlace, run: 
 
 const ownerOf = (slot: number) => Math.floor((slot * SIZE) / SLOTS)
 
-/** What `redis-cli --cluster create` does; the binary that comes along has no redis-cli. */
+/** Does the work of `redis-cli --cluster create`. embedded-redis does not include redis-cli. */
 const formCluster = async (masters: readonly RedisMaster[]): Promise<void> => {
   const slots = Array.from({ length: SLOTS }, (_, slot) => slot)
   for (const [i, { client }] of masters.entries()) {

@@ -9,7 +9,10 @@ import { fetchOnce, findOnPath } from './maven.ts'
 import type { RedisOptions, RedisServer } from './provider.ts'
 import type { Run } from './run.ts'
 
-/** As embedded-redis names them. The first for x64 Linux wants OpenSSL 3 on the machine, the second nothing. */
+/**
+ * Names of the binaries in embedded-redis. For x64 Linux, the first binary needs OpenSSL 3 on the
+ * machine, and the second needs nothing.
+ */
 const binaries: Readonly<Record<string, readonly string[]>> = {
   'linux-x64': ['redis-server-6.2.6-v5-linux-amd64', 'redis-server-6.2.7-linux-386'],
   'linux-arm64': ['redis-server-6.2.7-linux-arm64'],
@@ -41,7 +44,7 @@ const fetchBinary = async (run: Run, log: (line: string) => void): Promise<strin
   throw new Error(`To run Redis without Docker, install redis-server: ${names.join(' and ')} do not run on this machine.`)
 }
 
-/** The reply to PING, as it is on the wire; empty where there is none. */
+/** Returns the raw reply to PING, or an empty text if there is no reply. */
 export const ping = (port: number, host = '127.0.0.1'): Promise<string> =>
   new Promise((resolve) => {
     const socket = connect(port, host, () => socket.write('PING\r\n'))
@@ -57,20 +60,23 @@ export const ping = (port: number, host = '127.0.0.1'): Promise<string> =>
 let binary: Promise<string> | undefined
 let started = 0
 
-/** Where a server listens and keeps its data: one started again in its place finds what it left there. */
+/** Port and data folder of a server. A server that is started again in its place finds its data. */
 export interface RedisPlace {
   readonly port: number
   readonly folder: string
 }
 
 export interface LocalRedisServer extends RedisServer {
-  /** Starts it again in its place, with the data that lie there. Resolves when it takes commands, so after it has loaded them. */
+  /**
+   * Starts the server again in its place with its data. Resolves when the server accepts commands,
+   * that is, after it has loaded the data.
+   */
   restart(moreArgs?: readonly string[]): Promise<void>
-  /** The reply to PING as it is on the wire, e.g. `-LOADING …`; empty where there is none. */
+  /** Returns the raw reply to PING, e.g. `-LOADING …`, or an empty text if there is no reply. */
   ping(): Promise<string>
 }
 
-/** redis-server from the PATH, else the binary that embedded-redis carries. */
+/** Starts redis-server from the PATH, or else the binary of embedded-redis. */
 export const startRedisAt = async (
   { port, folder }: RedisPlace,
   run: Run,
@@ -85,7 +91,7 @@ export const startRedisAt = async (
       command,
       args: [...place, '--save', '', '--appendonly', 'yes', ...args, ...moreArgs],
       env,
-      // Redis keeps its data in its working directory.
+      // Redis stores its data in its working directory.
       cwd: folder,
       logFile: join(folder, 'log.txt'),
     })

@@ -6,7 +6,7 @@ import { startLocalRedis } from './local-redis.ts'
 import type { Provider } from './provider.ts'
 import { openRun } from './run.ts'
 
-/** Real servers as processes of this machine. */
+/** Opens a provider of real servers as local processes. */
 export const openLocal = async (log: (line: string) => void): Promise<Provider> => {
   const run = await openRun()
   return {

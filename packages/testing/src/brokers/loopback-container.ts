@@ -4,7 +4,7 @@ type PortBindings = Readonly<Record<string, readonly object[]>>
 
 /**
  * Binds published ports to the loopback address. An engine on another machine keeps all addresses.
- * Otherwise nobody could reach its containers.
+ * Otherwise no one could reach its containers.
  * @param engineHost host at which testcontainers reaches the containers.
  */
 export const onLoopback = (bindings: PortBindings, engineHost: string): PortBindings => {

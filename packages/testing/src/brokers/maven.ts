@@ -24,7 +24,7 @@ export const findOnPath = (program: string): string | undefined =>
     })
 
 const hasJava17 = async (): Promise<boolean> => {
-  // macOS has a `java` that only says that there is none.
+  // macOS has a program `java` that only reports that Java is not installed.
   const { stderr } = await promisify(execFile)('java', ['-version']).catch(() => ({ stderr: '' }))
   return Number(/version "(\d+)/.exec(stderr)?.[1] ?? 0) >= 17
 }
@@ -38,7 +38,7 @@ const installOnDebian = async (log: Log): Promise<void> => {
   log('installing default-jre-headless and maven with apt-get')
   for (const args of [['update'], ['install', '-y', '--no-install-recommends', 'default-jre-headless', 'maven']]) {
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-    // The lock's time-out: another start on this machine may be installing as well.
+    // Timeout for the lock of apt, because another start on this machine may also be installing.
     const apt = spawn('apt-get', ['-qq', '-o', 'DPkg::Lock::Timeout=300', ...args], { env, stdio: ['ignore', 'ignore', 'inherit'] })
     await once(apt, 'exit')
   }
@@ -78,20 +78,20 @@ const pomOf = (artifacts: readonly string[]): string => {
 </project>`
 }
 
-/** Java takes the encoding of file names from the locale. */
+/** Locale for Java, which takes the encoding of file names from it. */
 export const JAVA_LOCALE = { LC_ALL: 'C.UTF-8' }
 
-// Maven does not promise that two of it can fill one local repository.
+// Maven runs one at a time: two Maven processes cannot safely fill one local repository.
 let turn: Promise<unknown> = Promise.resolve()
 
 export interface Fetch {
-  /** Of the folder the files are kept in. */
+  /** Name of the folder that keeps the files. */
   readonly name: string
   /** `group:artifact:version` */
   readonly artifacts: readonly string[]
   readonly goal: 'dependency:copy-dependencies' | 'dependency:unpack-dependencies'
   readonly options?: readonly string[]
-  /** Work on the fetched files that need not be repeated. */
+  /** Work on the fetched files that is done only once. */
   readonly prepare?: (folder: string) => Promise<void>
 }
 
@@ -99,7 +99,10 @@ const CLASSPATH_FILE = 'classpath.txt'
 const LOG_FILE = 'log.txt'
 const PROGRESS_INTERVAL_MS = 3000
 
-/** Reports what Maven has downloaded so far, by the lines that it writes about each file. */
+/**
+ * Reports the downloads of Maven so far, from the lines in its log. Returns a function that stops
+ * the reports.
+ */
 const reportDownloads = (name: string, logFile: string, log: Log): (() => void) => {
   let reported = 0
   const timer = setInterval(async () => {
@@ -113,7 +116,10 @@ const reportDownloads = (name: string, logFile: string, log: Log): (() => void) 
 
 const UNITS: Readonly<Record<string, number>> = { B: 1e-6, kB: 1e-3, KB: 1e-3, MB: 1, GB: 1e3 }
 
-/** Counts the files that a log of Maven names as downloaded: `Downloaded from central: URL (1.2 MB at 3.4 MB/s)`. */
+/**
+ * Counts the files that a Maven log reports as downloaded: `Downloaded from central: URL (1.2 MB at
+ * 3.4 MB/s)`.
+ */
 export const downloadsIn = (mavenLog: string): { readonly files: number; readonly megabytes: number } => {
   const sizes = [...mavenLog.matchAll(/^(?:\[INFO\] )?Downloaded from .* \(([\d.]+) ([kKMG]?B)(?: at .*)?\)\s*$/gm)]
   return {
@@ -122,12 +128,15 @@ export const downloadsIn = (mavenLog: string): { readonly files: number; readonl
   }
 }
 
-/** Those of the jars, and their POMs, that are not what the checksum beside them says. Maven checks a file only when it downloads it. */
+/**
+ * Returns the jars and POMs that do not match the checksum file beside them. Maven checks a file
+ * only when it downloads the file.
+ */
 export const damagedFiles = async (jars: readonly string[]): Promise<string[]> => {
   const files = jars.flatMap((jar) => [jar, jar.replace(/\.jar$/, '.pom')])
   const isDamaged = async (file: string): Promise<boolean> => {
     const wanted = await readFile(`${file}.sha1`, 'utf8').catch(() => undefined)
-    // Some repositories write the name of the file behind the checksum.
+    // Some repositories write the name of the file after the checksum.
     return wanted !== undefined && wanted.trim().split(/\s/)[0] !== hash('sha1', await readFile(file).catch(() => ''))
   }
   const damaged = await Promise.all(files.map(isDamaged))
@@ -136,7 +145,7 @@ export const damagedFiles = async (jars: readonly string[]): Promise<string[]> =
 
 const MANIFEST = 'manifest.json'
 
-/** Sizes of all files below a folder, by path. */
+/** Returns the sizes of all files below a folder, by path. */
 const sizesIn = async (folder: string): Promise<Record<string, number>> => {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true })
   const files = entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name))
@@ -147,7 +156,7 @@ const sizesIn = async (folder: string): Promise<Record<string, number>> => {
 export const writeManifest = async (folder: string): Promise<void> =>
   writeFile(join(folder, MANIFEST), JSON.stringify(await sizesIn(folder)))
 
-/** False for a folder that is missing, was made in part, or has lost something since. */
+/** Returns false if the folder is missing, was created only in part, or has lost data since. */
 export const isWhole = async (folder: string): Promise<boolean> => {
   try {
     return isDeepStrictEqual(await sizesIn(folder), JSON.parse(await readFile(join(folder, MANIFEST), 'utf8')))
@@ -156,7 +165,10 @@ export const isWhole = async (folder: string): Promise<boolean> => {
   }
 }
 
-/** Fetches from Maven Central, once for this working copy. A folder that is not whole is replaced. */
+/**
+ * Fetches artifacts from Maven Central, once for this working copy. Replaces a folder that is not
+ * whole.
+ */
 export const fetchOnce = async ({ name, artifacts, goal, options = [], prepare }: Fetch, run: Run, log: Log): Promise<string> => {
   const kept = join(dataFolder, 'jars', name)
   if (await isWhole(kept)) return kept
@@ -193,9 +205,9 @@ export const fetchOnce = async ({ name, artifacts, goal, options = [], prepare }
   await writeManifest(fetched)
 
   await mkdir(dirname(kept), { recursive: true })
-  await rename(kept, join(cwd, 'replaced')).catch(() => {}) // there is none yet, as a rule
+  await rename(kept, join(cwd, 'replaced')).catch(() => {}) // usually no old folder exists
   await rename(fetched, kept).catch(async (error) => {
-    if (!(await isWhole(kept))) throw error // another process was faster: take its folder
+    if (!(await isWhole(kept))) throw error // another process was faster: use its folder
   })
   return kept
 }

@@ -1,8 +1,11 @@
-/** A server that can be killed and started again in its place, with its data. */
+/** A server that can be killed and started again at the same address with its data. */
 export interface KillableServer {
-  /** SIGKILL: what was acknowledged is in the system's memory and survives. */
+  /**
+   * Sends SIGKILL. Acknowledged writes survive, because they are in the memory of the operating
+   * system.
+   */
   kill(): Promise<void>
-  /** Resolves when the server takes requests. */
+  /** Starts the server again. Resolves when it accepts requests. */
   restart(): Promise<void>
 }
 
@@ -10,7 +13,9 @@ export interface RedisServer extends KillableServer {
   readonly url: string
   /** May be called twice. */
   stop(): Promise<void>
-  /** Hangs the server as a stopped machine would: connections stay open, nothing is answered. */
+  /**
+   * Stops the server, like a machine that hangs: connections stay open, and nothing is answered.
+   */
   pause(): Promise<void>
   resume(): Promise<void>
 }
@@ -27,14 +32,14 @@ export interface RedisOptions {
   readonly env?: Readonly<Record<string, string>>
 }
 
-/** One way to have servers that end with this process, however it ends. */
+/** A source of servers that end when this process ends, even if it is killed with SIGKILL. */
 export interface Provider {
   readonly kind: 'docker' | 'local'
-  /** Resolves with host:port when the broker takes requests. */
+  /** Starts one broker. Resolves with its host:port when it accepts requests. */
   startKafka(): Promise<string>
-  /** Three brokers that replicate: each topic survives the loss of one. */
+  /** Starts three brokers that replicate. Each topic survives the loss of one broker. */
   startKafkaCluster(): Promise<readonly KafkaNode[]>
   startRedis(options?: RedisOptions): Promise<RedisServer>
-  /** Ends what was started, even where the start has not finished yet. May be called twice. */
+  /** Ends all servers, also servers that are still starting. May be called twice. */
   close(): Promise<void>
 }

@@ -7,7 +7,10 @@ interface Address {
   readonly port: number
 }
 
-/** Why nothing takes connections at an address, as an error code; nothing if something does. */
+/**
+ * Returns the reason why an address accepts no connection, e.g. an error code. Undefined if it
+ * accepts one.
+ */
 const whyUnreachable = ({ host, port }: Address): Promise<string | undefined> =>
   new Promise((resolve) => {
     const socket = connect({ host, port })
@@ -39,11 +42,14 @@ const requireOne = async (what: string, setting: string, addresses: readonly Add
 
 export interface ReachableSettings {
   readonly KAFKA_BROKERS: readonly string[]
-  /** One URL, or those of a cluster's nodes, separated by commas. */
+  /** One URL, or the URLs of a cluster's nodes, separated by commas. */
   readonly REDIS_URL: string
 }
 
-/** Rejects with the address, the cause and the setting if no broker, or no Redis, takes a connection. A client's own error names none of these. */
+/**
+ * Rejects if no broker or no Redis accepts a connection. The error names the address, the cause and
+ * the setting. The errors of the clients name none of these.
+ */
 export const requireReachable = async ({ KAFKA_BROKERS, REDIS_URL }: ReachableSettings): Promise<void> => {
   await requireOne('Kafka', 'KAFKA_BROKERS', KAFKA_BROKERS.map(addressOfBroker))
   await requireOne(

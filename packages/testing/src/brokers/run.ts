@@ -5,18 +5,18 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Command, type GuardedProcess, startGuarded } from './guarded-process.ts'
 
-/** Ignored by git. */
+/** Folder for the data of tests and commands. Git ignores it. */
 export const dataFolder = fileURLToPath(new URL('../../../../.data/', import.meta.url))
 const runsFolder = join(dataFolder, 'run')
 const pipelinesFolder = join(dataFolder, 'pipelines')
 
-/** What one owner has started as local processes, with their data. */
+/** The local processes of one owner, with their data. */
 export interface Run {
   readonly folder: string
-  /** Makes a folder within the run's, for one server's files. */
+  /** Creates a folder inside the run's folder, for the files of one server. */
   makeFolder(name: string): string
   start(command: Command): GuardedProcess
-  /** Ends every process and removes the folder; nothing can be started after. */
+  /** Ends every process and removes the folder. Nothing can be started afterwards. */
   close(): Promise<void>
 }
 
@@ -35,17 +35,26 @@ const makeOwnFolder = async (folders: string): Promise<string> => {
   return folder
 }
 
-/** An owner killed with SIGKILL leaves its folder; the folder's name begins with the owner's pid. */
+/**
+ * Removes the folders of dead owners. An owner killed with SIGKILL does not remove its folder. The
+ * name of the folder begins with the owner's pid.
+ */
 const removeOrphans = async (folders: string): Promise<void> => {
   for (const name of await readdir(folders).catch(() => [])) {
     if (!isAlive(Number.parseInt(name, 10))) await rm(join(folders, name), { recursive: true, force: true })
   }
 }
 
-/** Makes a folder for the logs of services. It outlives this process, so that a failed test can be looked into. */
+/**
+ * Creates a folder for the logs of the services. The folder outlives this process, so that a failed
+ * test can be examined.
+ */
 export const makePipelineFolder = () => makeOwnFolder(pipelinesFolder)
 
-/** Called once for a whole run of tests, and by each command: the folders of dead processes go. */
+/**
+ * Removes the pipeline folders of dead processes. Called once for each test run, and by each
+ * command.
+ */
 export const removeOldPipelineFolders = () => removeOrphans(pipelinesFolder)
 
 export const openRun = async (folders = runsFolder): Promise<Run> => {
@@ -70,7 +79,7 @@ export const openRun = async (folders = runsFolder): Promise<Run> => {
     },
     close: () => {
       closed ??= Promise.all([...started].map((guarded) => guarded.end())).then(() =>
-        // Again where a start that was given up has put a file into it meanwhile.
+        // Retried, because a cancelled start may have put a file into the folder meanwhile.
         rm(folder, { recursive: true, force: true, maxRetries: 3 }),
       )
       return closed

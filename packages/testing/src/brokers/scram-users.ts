@@ -15,7 +15,10 @@ const int32 = (value: number): Buffer => {
   bytes.writeInt32BE(value)
   return bytes
 }
-/** Kafka's compact form of bytes, text and arrays: the length plus one, here below 127, then the content. */
+/**
+ * Encodes bytes, text or an array in Kafka's compact form: length + 1, then the content. The length
+ * must be < 127 here.
+ */
 const compact = (content: Buffer, length = content.length): Buffer => Buffer.concat([Buffer.of(length + 1), content])
 const NO_TAGS = Buffer.of(0)
 
@@ -50,7 +53,8 @@ export const setScramPassword = (address: string, user: string, password: string
       const answer = Buffer.concat(received)
       if (answer.length < 4 || answer.length < 4 + answer.readInt32BE(0)) return
       socket.destroy()
-      // Size 4, correlation id 4, tags 1, throttle time 4, results 1, then the user and the error code.
+      // Size 4, correlation id 4, tags 1, throttle time 4, results 1, then the user and the error
+      // code.
       const userLength = answer.readUInt8(14) - 1
       const code = answer.readInt16BE(15 + userLength)
       if (code === 0) resolve()

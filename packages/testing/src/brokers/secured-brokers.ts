@@ -20,7 +20,10 @@ interface Certificate {
   readonly pem: string
 }
 
-/** A self-signed certificate: a client that trusts it trusts this server and no other. keytool comes with Java. */
+/**
+ * Creates a self-signed certificate. A client that trusts it trusts only this server. Java includes
+ * keytool.
+ */
 const makeCertificate = async (folder: string, name: string, san: string, validity: readonly string[]): Promise<Certificate> => {
   const keystore = join(folder, `${name}.p12`)
   const store = ['-keystore', keystore, '-storetype', 'PKCS12', '-storepass', STORE_PASSWORD, '-alias', name]
@@ -43,19 +46,25 @@ const protocols: Record<Way, Listener['protocol']> = {
   unreachable: 'PLAINTEXT',
 }
 
-/** One broker with an authoriser, and with listeners for each way in which a client may be turned away. */
+/**
+ * One broker with an authorizer. It has a listener for each way in which a client may be refused.
+ */
 export interface SecuredKafka {
-  /** Address without login or encryption. Its users may do everything. */
+  /** Address without login or encryption. Its clients may do everything. */
   readonly admin: string
   /**
-   * `scram`: login by SCRAM-SHA-256. `shortSessions`: likewise, and a client must log in again every 20 s. `tls`: encryption, no login. `otherName`,
-   * `expired`: the certificate is for another host, or no longer valid. `mutualTls`: clients need a certificate. `unreachable`: sends its clients to an
-   * address at which nothing listens.
+   * - `scram`: login by SCRAM-SHA-256.
+   * - `shortSessions`: login by SCRAM-SHA-256, and a client must log in again every 20 s.
+   * - `tls`: encryption without login.
+   * - `otherName`: the certificate is for another host.
+   * - `expired`: the certificate is no longer valid.
+   * - `mutualTls`: clients need a certificate.
+   * - `unreachable`: the broker advertises an address at which nothing listens.
    */
   readonly addresses: Readonly<Record<Way, string>>
-  /** PEM of the certificates that clients have to trust. */
+  /** PEM of the certificates that clients must trust. */
   readonly authorities: Readonly<Record<'tls' | 'otherName' | 'expired', string>>
-  /** Creates a user, or changes the password of one. */
+  /** Creates a user, or changes the password of a user. */
   setPassword(user: string, password: string): Promise<void>
 }
 
@@ -92,7 +101,7 @@ const startSecuredKafka = async (run: Run, log: Log): Promise<SecuredKafka> => {
     settings: {
       ...singleBroker,
       'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
-      // Clients without login: the broker itself, and the harness.
+      // The clients without login are the broker itself and the test harness.
       'super.users': 'User:ANONYMOUS',
       ...Object.assign({}, ...WAYS.map(settingsOf)),
     },
@@ -117,7 +126,7 @@ const startSecuredKafka = async (run: Run, log: Log): Promise<SecuredKafka> => {
   }
 }
 
-/** Kafka and Redis as local processes, whose users and rights a test can change. */
+/** Kafka and Redis as local processes. A test can change their users and rights. */
 export interface SecuredBrokers {
   readonly kafka: SecuredKafka
   readonly redisUrl: string

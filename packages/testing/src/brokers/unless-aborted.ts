@@ -1,4 +1,7 @@
-/** Rejects with the signal's reason as soon as it aborts; the work itself goes on. */
+/**
+ * Waits for the work. If the signal aborts, rejects at once with the signal's reason, but the work
+ * itself continues.
+ */
 export const unlessAborted = async <T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> => {
   const aborted = Promise.withResolvers<never>()
   const giveUp = () => aborted.reject(signal?.reason)

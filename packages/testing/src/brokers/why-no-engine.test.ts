@@ -17,22 +17,22 @@ const listen = async (path: string) => {
   return server
 }
 
-it('says that there is no engine if there is no socket', async () => {
+it('reports that there is no engine if there is no socket', async () => {
   expect(await whyNoEngine({}, [join(folder, 'docker.sock')])).toBe('no container engine answers')
 })
 
-it('says that something listens which is no engine', async () => {
+it('reports a socket that accepts connections but is no engine', async () => {
   const path = join(folder, 'docker.sock')
   const server = await listen(path)
   expect(await whyNoEngine({}, [join(folder, 'none.sock'), path])).toContain(`${path} accepts connections`)
   server.close()
 })
 
-it('names the socket that this user may not open, and the cure', async () => {
+it('names the socket that this user may not open, and the remedy', async () => {
   const path = join(folder, 'docker.sock')
   const server = await listen(path)
   chmodSync(path, 0)
-  // The superuser may open every socket.
+  // Root may open every socket.
   const isRoot = process.geteuid?.() === 0
   if (isRoot) process.seteuid?.(65_534)
   const why = await whyNoEngine({}, [path]).finally(() => isRoot && process.seteuid?.(0))
@@ -41,7 +41,7 @@ it('names the socket that this user may not open, and the cure', async () => {
   server.close()
 })
 
-it('names an engine address that was given and does not answer', async () => {
+it('names a given engine address that does not answer', async () => {
   const path = join(folder, 'mine.sock')
   expect(await whyNoEngine({ DOCKER_HOST: `unix://${path}` })).toBe(`no container engine answers at DOCKER_HOST=unix://${path} (ENOENT)`)
   expect(await whyNoEngine({ DOCKER_HOST: 'tcp://127.0.0.1:1' })).toContain('nothing answers at DOCKER_HOST=tcp://127.0.0.1:1')

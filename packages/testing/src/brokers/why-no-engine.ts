@@ -2,7 +2,7 @@ import { connect } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 
-/** Where Docker Desktop, rootless Docker and Docker itself listen. */
+/** Returns the sockets at which Docker Desktop, rootless Docker and Docker itself listen. */
 const usualSockets = ({ XDG_RUNTIME_DIR }: NodeJS.ProcessEnv): string[] => [
   '/var/run/docker.sock',
   ...(XDG_RUNTIME_DIR ? [join(XDG_RUNTIME_DIR, 'docker.sock')] : []),
@@ -10,7 +10,7 @@ const usualSockets = ({ XDG_RUNTIME_DIR }: NodeJS.ProcessEnv): string[] => [
   join(homedir(), '.docker/desktop/docker.sock'),
 ]
 
-/** The error code of one attempt to connect, or nothing if somebody listens there. */
+/** Returns the error code of one attempt to connect, or undefined if the connection is accepted. */
 const connectError = (target: { path: string } | { host: string; port: number }): Promise<string | undefined> =>
   new Promise((resolve) => {
     const socket = connect(target)
@@ -31,7 +31,10 @@ const sentenceOf = (place: string, code: string | undefined): string => {
   return `no container engine answers at ${place} (${code})`
 }
 
-/** Why no container engine can be used. A socket that may not be opened is told apart from one that is not there. */
+/**
+ * Returns the reason why no container engine can be used. A missing socket and a socket without
+ * permission have different reasons.
+ */
 export const whyNoEngine = async (env: NodeJS.ProcessEnv = process.env, sockets = usualSockets(env)): Promise<string> => {
   const given = env.DOCKER_HOST
   if (given) {

@@ -9,7 +9,7 @@ const CAUGHT_UP_RECORDS = 200
 
 export interface DemoLoad {
   promised(): number
-  /** Whether the sender has ended: then nothing more is promised. */
+  /** Returns true if the sender has ended. No more events are promised then. */
   over(): boolean
 }
 
@@ -17,7 +17,10 @@ export interface FaultContext {
   readonly killable: NonNullable<Brokers['killable']>
   readonly pipeline: Pipeline
   readonly projector: ServiceProcess
-  /** Records that are not in Redis yet; infinite while nobody can tell. */
+  /**
+   * Returns the number of records that are not in Redis yet. Infinity if Kafka or Redis does not
+   * answer.
+   */
   readonly lag: () => Promise<number>
   readonly load: DemoLoad
   readonly say: (line: string) => void
@@ -25,7 +28,7 @@ export interface FaultContext {
 
 const secondsSince = (startedAt: number): string => `${((performance.now() - startedAt) / 1000).toFixed(1)} s`
 
-/** The broker that leads each partition of the customers topic. */
+/** Returns the id of the leader for each partition of the customers topic. */
 const leadersOf = async ({ admin, topics }: Pipeline): Promise<number[]> => {
   const { topics: found } = await admin.fetchTopicMetadata({ topics: [topics.customers] })
   return (found[0]?.partitions ?? []).map(({ leader }) => leader)
@@ -36,7 +39,9 @@ const untilPromisedAgain = async (load: DemoLoad, more = 200): Promise<void> => 
   await waitUntil('events are promised again', load.promised, (count) => count >= wanted || load.over())
 }
 
-/** Kills the broker that leads most partitions, and starts it again when the others have taken over. */
+/**
+ * Kills the broker that leads the most partitions. Starts it again when the others have taken over.
+ */
 export const killLeader = async ({ killable, pipeline, lag, load, say }: FaultContext): Promise<void> => {
   const before = await leadersOf(pipeline)
   const ledBy = (id: number) => before.filter((leader) => leader === id).length
@@ -52,12 +57,13 @@ export const killLeader = async ({ killable, pipeline, lag, load, say }: FaultCo
   await untilPromisedAgain(load)
   say(`✔ healed after ${secondsSince(killedAt)}: each partition has another leader, and events are promised again`)
   await broker.restart()
-  // A projector whose group was led by this broker needs the time of a session to go on.
+  // If this broker was the coordinator of the projector's group, the projector continues after one
+  // session timeout.
   await waitUntil('the projector has caught up', lag, (records) => records < CAUGHT_UP_RECORDS || load.over(), { timeoutMs: 60_000 })
   say(`✔ broker ${broker.id} is back, and the projector has caught up`)
 }
 
-/** Kills Redis, and starts it again after some seconds in which events go on being promised. */
+/** Kills Redis, and starts it again after some seconds. Events are still promised in this time. */
 export const killRedis = async ({ killable, projector, load, say }: FaultContext): Promise<void> => {
   const promisedBefore = load.promised()
   say('✂ kill -9 of Redis')

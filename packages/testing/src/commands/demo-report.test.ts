@@ -20,7 +20,7 @@ const totals: Totals = {
 }
 const numbers = (lines: readonly string[]) => lines.map((line) => Number(/^\s*([\d,]+)/.exec(line)?.[1]?.replace(',', '')))
 
-it('shows each total beside the numbers that it is made of', () => {
+it('shows each total beside its parts', () => {
   const [requests = 0, answered = 0, torn = 0, failed = 0, stored = 0, other = 0, ofCustomers = 0, ...outcomes] = numbers(sumLines(totals))
   expect(answered + torn + failed).toBe(requests)
   expect(other + ofCustomers).toBe(stored)
@@ -28,14 +28,14 @@ it('shows each total beside the numbers that it is made of', () => {
   expect(applied + stale + duplicate - twice).toBe(ofCustomers)
 })
 
-it('says why a customer is missing, and what was given up', () => {
+it('explains a missing customer, and shows events that were given up', () => {
   const text = sumLines({ ...totals, sender: { ...totals.sender, lost: 3 } }).join('\n')
   expect(text).toContain('1,999   customers in Redis; the other 1 of 2,000 drew no event')
   expect(text).toContain('3   events given up after six attempts')
   expect(sumLines(totals).join('\n')).not.toContain('given up')
 })
 
-it('shows percentage, rate and lag, and a lag that nobody can tell', () => {
+it('shows percentage, rate and lag, also an unknown lag', () => {
   const progress = { promised: 8612, events: 20_000, perSecond: 512.4, lag: 12 }
   expect(progressText(progress)).toBe(' 43 %   8,612 of 20,000 promised     512/s   lag 12')
   expect(progressText({ ...progress, lag: Number.POSITIVE_INFINITY })).toMatch(/lag \?$/)

@@ -3,7 +3,7 @@ import type { Verdict } from '../verification/verify.ts'
 
 export const number = (value: number): string => value.toLocaleString('en-US')
 
-/** Terms of the progress line. */
+/** Explanation of the words in the progress line. */
 export const LEGEND = `  promised   answered with 202: in Kafka on every in-sync replica, so the sender may forget the event
   lag        records in Kafka that are not in Redis yet`
 
@@ -11,7 +11,7 @@ export interface Progress {
   readonly promised: number
   readonly events: number
   readonly perSecond: number
-  /** Infinite while Kafka or Redis cannot be asked. */
+  /** Records in Kafka that are not in Redis yet. Infinity if Kafka or Redis does not answer. */
   readonly lag: number
 }
 
@@ -26,14 +26,14 @@ export interface Totals {
     SimulationProgress,
     'attempts' | 'promises' | 'dropped' | 'refused' | 'timedOut' | 'failedConnections' | 'cutOff' | 'repeats' | 'lost'
   >
-  /** Events that the demo posted by itself, each answered with 202. */
+  /** Events that the demo itself posted, each answered with 202. */
   readonly posted: number
   readonly outcomes: Readonly<Record<'applied' | 'stale' | 'duplicate' | 'quarantined', number>>
   readonly customers: number
   readonly verdict: Pick<Verdict, 'records' | 'customers'>
 }
 
-/** Every number beside those it is made of, so that none looks like a loss. */
+/** Returns a table with each total beside its parts, so that no number looks like a loss. */
 export const sumLines = ({ sender, posted, outcomes, customers, verdict }: Totals): string[] => {
   const { attempts, promises, dropped, refused, timedOut, failedConnections, cutOff, lost } = sender
   const { records } = verdict

@@ -1,4 +1,7 @@
-/** `npm run demo`: the whole pipeline on real brokers that fail under load, shown and then proven. Exit 0 only if nothing is missing or wrong. */
+/**
+ * `npm run demo`: runs the whole pipeline on real brokers, kills brokers under load, and then
+ * verifies the result. Exit code 0 only if nothing is missing or wrong.
+ */
 import { hash } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -31,7 +34,7 @@ import { whereToLook } from './where-to-look.ts'
 const DEFAULT_EVENTS = 20_000
 const CUSTOMERS = 2000
 const EVENTS_PER_SECOND = 700
-/** Shares of the events after which a server is killed. */
+/** Share of the events that is promised before the server is killed. */
 const LEADER_KILLED_AT = 0.2
 const REDIS_KILLED_AT = 0.6
 const AN_HOUR_MS = 3_600_000
@@ -61,11 +64,14 @@ const say = (text: string): void => {
   process.stdout.write(`${text}\n`)
 }
 const paint = (format: Parameters<typeof styleText>[0], text: string) => styleText(format, text, { stream: process.stdout })
-/** Marks stand out on a terminal. */
+/** Colours the marks on a terminal. */
 const painted = (text: string) => text.replaceAll('✔', paint('green', '✔')).replaceAll(/[✘✂]/g, (mark) => paint('red', mark))
 const heading = (text: string) => say(`\n${paint('bold', text)}`)
 
-/** Records in Kafka that are not in Redis yet; infinite while either cannot be asked. */
+/**
+ * Returns the number of records in Kafka that are not in Redis yet. Infinity if Kafka or Redis does
+ * not answer.
+ */
 const lagOf = async ({ admin, redis, topics, keyPrefix }: Pipeline): Promise<number> => {
   try {
     const ends = await admin.fetchTopicOffsets(topics.customers)
@@ -76,7 +82,10 @@ const lagOf = async ({ admin, redis, topics, keyPrefix }: Pipeline): Promise<num
   }
 }
 
-/** Sends all events with the faults of real life, kills servers meanwhile, and shows how the events pass through. */
+/**
+ * Sends all events with the faults of real senders, kills servers during the load, and shows the
+ * progress.
+ */
 const runEvents = async (
   pipeline: Pipeline,
   ingress: ServiceProcess,
@@ -123,7 +132,7 @@ const runEvents = async (
     if (seconds >= 1) last = { at: performance.now(), promised, perSecond: (promised - last.promised) / seconds }
     lag = await unlessAborted(lagOf(pipeline), signal)
     line.show(progressText({ promised, events, perSecond: last.perSecond, lag }))
-    if (settled) await unlessAborted(done, signal) // a fault that failed ends the demo
+    if (settled) await unlessAborted(done, signal) // the demo ends if a fault could not be carried out
   }
   line.end()
   return (await unlessAborted(done, signal))[0]
@@ -149,7 +158,10 @@ const faultsOn =
     }
   }
 
-/** A newer event shows at once; an older one is kept and ignored. @returns how many events it posted. */
+/**
+ * Shows that a newer event is applied at once. An older event is stored in Kafka and ignored.
+ * @returns the number of posted events.
+ */
 const showLateEvent = async (
   pipeline: Pipeline,
   ingress: ServiceProcess,
@@ -201,7 +213,8 @@ const { signal } = interruption
 const runDemo = async (): Promise<boolean> => {
   const brokers = await startBrokers({ log: say, signal, cluster: true })
   cleanUps.push(() => brokers.stop())
-  // On brokers of our own the names are those of production; on given ones nothing of somebody else's is touched.
+  // On its own brokers, the demo uses the names of production. On given brokers, it uses fresh
+  // names, so that it does not touch other data.
   const names = brokers.kind === 'given' ? freshNames() : productionNames
   const pipeline = await openPipeline(brokers, names)
   let sound = false

@@ -1,4 +1,6 @@
-/** `npm run dev`: brokers and both services, each restarted when a source file changes. */
+/**
+ * `npm run dev`: starts brokers and both services. Restarts a service when a source file changes.
+ */
 import { fileURLToPath } from 'node:url'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { freePorts } from '../brokers/free-ports.ts'
@@ -24,7 +26,7 @@ let exitCode = 0
 try {
   const brokers = await startBrokers({ log: tell, signal })
   cleanUps.push(() => brokers.stop())
-  // Chosen once: a service keeps its address when it is restarted.
+  // The ports are chosen only once, so that a restarted service keeps its address.
   const [port, ingressAdmin, projectorAdmin] = (await freePorts(3)).map(String)
   const shared = {
     HOST: '127.0.0.1',

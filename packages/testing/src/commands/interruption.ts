@@ -2,19 +2,24 @@ import { listenForInterruption } from '@customer-stream/simulator/command-line'
 
 const signal = listenForInterruption()
 
-/** Aborts on Ctrl-C and its like, so that a command can end in order what it has started. */
+/**
+ * Interruption by Ctrl-C or a similar signal. A command can then stop in order what it has started.
+ */
 export const interruption = {
   signal,
-  /** Resolves also when asked for after the interruption. */
+  /** Resolves after the interruption, also if the wait begins after it. */
   arrived: new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve())),
 }
 
-/** A line for people; results alone go to standard output. */
+/** Writes a line for people to standard error. Only results go to standard output. */
 export const tell = (line: string): void => {
   process.stderr.write(`${line}\n`)
 }
 
-/** Says why a command ends early. @returns the exit code: 130 after an interruption, as shells have it. */
+/**
+ * Reports why a command ends early.
+ * @returns the exit code: 130 after an interruption, as in shells, otherwise 1.
+ */
 export const sayWhy = (command: string, error: unknown): number => {
   if (signal.aborted) {
     tell(`\n${command}: interrupted`)

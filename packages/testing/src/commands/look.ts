@@ -1,4 +1,4 @@
-/** `npm run look`: what is in Kafka and Redis, for a first look around. Read-only. */
+/** `npm run look`: shows what is in Kafka and Redis. Read-only. */
 import { loadSettings } from '@customer-stream/runtime'
 import { attributed } from '@customer-stream/runtime/kafka'
 import { redisRules } from '@customer-stream/runtime/redis'
@@ -75,7 +75,7 @@ const showCustomer = async ({ kafka, admin, redis }: Clients, id: string) => {
 
 await withClients('look', settings, async (clients) => {
   if (customerUuid === undefined) await unlessAborted(showAll(clients), signal)
-  // Ends by the signal itself, after it has left its group.
+  // showCustomer handles the signal itself, because its consumer must first leave its group.
   else await showCustomer(clients, customerUuid)
   return 0
 })

@@ -1,6 +1,9 @@
 const LINE_INTERVAL_MS = 2000
 
-/** A line that is rewritten in place on a terminal; elsewhere, one line now and then. */
+/**
+ * Creates a progress line. On a terminal, it is rewritten in place. Elsewhere, a new line is
+ * written at most every 2 s.
+ */
 export const createProgressLine = (stream: NodeJS.WriteStream = process.stderr) => {
   let lastShownAt = Number.NEGATIVE_INFINITY
   let last = ''
@@ -13,7 +16,7 @@ export const createProgressLine = (stream: NodeJS.WriteStream = process.stderr) 
         stream.write(`${text}\n`)
       }
     },
-    /** Takes the line off a terminal, so that other lines can be written. */
+    /** Removes the line from a terminal, so that other lines can be written. */
     clear: (): void => {
       if (stream.isTTY) stream.write('\r\x1b[2K')
     },

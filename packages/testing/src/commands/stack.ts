@@ -16,7 +16,7 @@ const start = readCommandLine({
   },
 })
 
-// Given brokers leave nothing else to keep this process up.
+// With given brokers, nothing else keeps this process running.
 setInterval(() => {}, 2 ** 30)
 
 try {

@@ -1,4 +1,7 @@
-/** `npm run verify`: compares promises with Kafka (with a ledger), and Kafka with Redis. Read-only. Exit 1 if anything is missing or wrong. */
+/**
+ * `npm run verify`: compares Kafka with Redis. With a ledger, also compares the promised events
+ * with Kafka. Read-only. Exit code 1 if anything is missing or wrong.
+ */
 import { integer, loadSettings } from '@customer-stream/runtime'
 import { redisRules } from '@customer-stream/runtime/redis'
 import { MAX_FUTURE_MS, topicNames } from '@customer-stream/schemas'
@@ -39,7 +42,7 @@ const { parts, settings } = readCommandLine({
       if (Number.isNaN(value)) throw new Error(`--${name} is no time: ${text}`)
       return value
     }
-    // A ledger is about everything that was promised: a part of the topic could not answer for it.
+    // A ledger has all promised events. They cannot be verified with a part of the topic.
     if (ledger !== undefined && (since ?? until ?? sample) !== undefined)
       throw new Error('--ledger goes with none of --since, --until, --sample')
     const parts = {

@@ -3,13 +3,16 @@ import type { PipelineBrokers } from '../pipeline.ts'
 
 const productionNames = { topicPrefix: DEFAULT_TOPIC_PREFIX, keyPrefix: DEFAULT_KEY_PREFIX }
 
-/** The settings by which a command finds topics and keys of other names; empty for those of production. */
+/**
+ * Returns the settings with which a command finds topics and keys of these names. Empty for the
+ * names of production.
+ */
 const settingsOf = ({ topicPrefix, keyPrefix }: typeof productionNames): string =>
   topicPrefix === DEFAULT_TOPIC_PREFIX && keyPrefix === DEFAULT_KEY_PREFIX
     ? ''
     : ` KAFKA_TOPIC_PREFIX=${topicPrefix} REDIS_KEY_PREFIX=${keyPrefix}`
 
-/** Commands for another terminal. They need nothing that is not in this repository. */
+/** Returns commands for another terminal. The commands need nothing outside this repository. */
 export const whereToLook = (
   { kafkaBrokers, redisUrl }: PipelineBrokers,
   { url, adminUrl }: { readonly url: string; readonly adminUrl: string },

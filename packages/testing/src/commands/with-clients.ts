@@ -1,6 +1,6 @@
 /**
- * Settings and clients of the commands that look at a running system, and the message if Kafka or
- * Redis refuses.
+ * Settings and clients of the commands that examine a running system, and the error message if
+ * Kafka or Redis refuses.
  */
 import { createLogger, integer, type Loaded } from '@customer-stream/runtime'
 import { type Admin, createDiagnose, createKafka, type Kafka, kafkaSettings } from '@customer-stream/runtime/kafka'
@@ -43,7 +43,9 @@ const explained = (error: unknown, settings: ClientSettings, redis: RedisClient)
   return isOfRedis(error) ? new Error(createRedisDiagnose(settings, redis, 'command')(error).message) : error
 }
 
-/** Does the work with connected clients. Ends the process with the exit code that it returns. */
+/**
+ * Runs the work with connected clients. Ends the process with the exit code that `work` returns.
+ */
 export const withClients = async (
   command: string,
   settings: ClientSettings,

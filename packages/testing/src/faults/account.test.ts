@@ -12,7 +12,10 @@ const closing: Closing = {
   ]),
 }
 
-/** a promised twice and stored twice, b promised once, `lost` stored though it was never promised, and poison from the fault itself. */
+/**
+ * Returns an account without a difference. `a` was promised and stored twice, `b` once. `lost` was
+ * stored but never promised. The fault itself sent `poison`.
+ */
 const balanced = (): Account => {
   const account = createAccount('c')
   for (const fingerprint of ['a', 'a', 'b']) account.witness.promise(fingerprint)
@@ -25,7 +28,7 @@ const balanced = (): Account => {
 }
 const senders = (changed: Partial<Closing['senders']>): Partial<Closing> => ({ senders: { ...closing.senders, ...changed } })
 
-it('finds nothing where all adds up', () => {
+it('reports nothing if all counts match', () => {
   const account = balanced()
   expect(account.imbalances(closing)).toEqual([])
   expect(account.figures).toEqual({ records: 5, unpromised: 1, copies: 1 })
@@ -44,7 +47,8 @@ it.each<[string, Partial<Closing>, ((account: Account) => void)?]>([
   [
     "1 of the senders' events were not usable",
     { positions: new Map([...closing.positions, [0, 5]]) },
-    // As after a mistake in the code that projector and judge share: both hold it for unusable.
+    // Simulates a bug in code that the projector and the verifier share: both take a usable event
+    // as unusable.
     (account) => {
       account.witness.record({ topic: 'c', partition: 0, offset: '4', fingerprint: 'a', usable: false })
       account.quarantined(placeOf('c', 0, '4'), 'a')
@@ -52,13 +56,13 @@ it.each<[string, Partial<Closing>, ((account: Account) => void)?]>([
   ],
   ['5 records met only 4 outcomes', { outcomes: { counted: 4, records: 5 } }],
   ['1 records in quarantine are none of the unusable ones', {}, (account) => account.quarantined(placeOf('c', 0, '1'), 'b')],
-])('says: %s', (sentence, changed, change = () => undefined) => {
+])('reports: %s', (sentence, changed, change = () => undefined) => {
   const account = balanced()
   change(account)
   expect(account.imbalances({ ...closing, ...changed })).toEqual([sentence])
 })
 
-it('says when an unusable record is not in quarantine, or lies there with other bytes', () => {
+it('reports an unusable record that quarantine lacks, or has with other bytes', () => {
   const record = { topic: 'c', partition: 1, fingerprint: 'poison', usable: false }
   const account = balanced()
   account.witness.record({ ...record, offset: '1' })

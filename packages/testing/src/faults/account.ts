@@ -1,31 +1,41 @@
 import type { Witness } from '../verification/verify.ts'
 import type { SenderTotals } from './senders.ts'
 
-/** What else is known when a row is over. */
+/** Counts that are known at the end of a scenario. */
 export interface Closing {
   readonly senders: SenderTotals
   /** Fingerprints of the events that the senders made. */
   readonly sentEvents: Iterable<string>
-  /** 202 answers by the ingresses' own count; undefined where one of them was ended, and its count with it. */
+  /**
+   * Number of 202 answers, counted by the ingresses. Undefined if an ingress was ended, because its
+   * count is lost then.
+   */
   readonly answered: number | undefined
-  /** Outcomes by the projectors' own count, and the records of the customers topic that they must be enough for. */
+  /**
+   * `counted`: outcomes counted by the projectors. `records`: records of the customers topic that
+   * must have an outcome.
+   */
   readonly outcomes: { readonly counted: number; readonly records: number }
-  /** What Redis says: the next offset to apply of each partition. */
+  /** Next offset to apply of each partition, from Redis. */
   readonly positions: ReadonlyMap<number, number>
 }
 
 /**
- * The books of one row: everything is counted where it happened, and each count is held against its neighbour's, from the senders to Redis. A verdict looks
- * for what is missing; this also finds what is too much, and what nobody can account for.
+ * Reconciliation of one scenario. Each stage from the senders to Redis has its own counts, and each
+ * count is compared with that of the next stage. The verifier finds missing records. The
+ * reconciliation also finds surplus records and records of unknown origin.
  */
 export interface Account {
   readonly witness: Witness
-  /** An event that the fault sent by itself. */
+  /** Adds an event that the fault itself sent. */
   posted(fingerprint: string, wasPromised: boolean): void
-  /** A record in quarantine; `source` is the place that its headers name. */
+  /**
+   * Adds a record in quarantine. `source` is the place (`topic/partition/offset`) that its headers
+   * name.
+   */
   quarantined(source: string, fingerprint: string): void
   readonly figures: { readonly records: number; readonly unpromised: number; readonly copies: number }
-  /** What does not add up, in words. */
+  /** Returns a sentence for each count that does not match. */
   imbalances(closing: Closing): string[]
 }
 
@@ -76,7 +86,7 @@ export const createAccount = (customersTopic: string): Account => {
       const foreign = [...stored.keys()].filter((print) => !sent.has(print)).length
       const short = [...promises].filter(([print, count]) => count > (stored.get(print) ?? 0)).length
       const misplaced = [...positions].filter(([partition, next]) => next !== (ends.get(partition) ?? 0))
-      // The senders make no unusable record, so that a mistake of the verifier's own reading shows here.
+      // The senders make no unusable records. So this count shows a bug in the verifier's reading.
       const spoilt = new Set(unusable.values()).difference(posted).size
       const notQuarantined = [...unusable].filter(([source, print]) => quarantined.get(source) !== print).length
       const wronglyQuarantined = [...quarantined].filter(([source, print]) => unusable.get(source) !== print).length

@@ -12,30 +12,33 @@ import { type Account, createAccount, placeOf } from './account.ts'
 import { type Senders, startSenders } from './senders.ts'
 import { openTcpProxy, type TcpProxy } from './tcp-proxy.ts'
 
-/** A service that can be killed and started again at its old address. */
+/** A service that can be killed and started again at the same address. */
 export interface ManagedService {
   readonly name: ServiceName
   readonly process: ServiceProcess
   kill(): Promise<void>
-  /** SIGTERM; the exit code. */
+  /** Sends SIGTERM. Resolves with the exit code. */
   end(): Promise<number>
   restart(env?: Readonly<Record<string, string>>): Promise<void>
 }
 
 export interface ManagedIngress extends ManagedService {
-  /** Between the senders and this ingress. */
+  /** Network between the senders and this ingress. */
   readonly network: TcpProxy
 }
 
-/** The Redis that the projectors know by one address, behind which it can be exchanged. */
+/** The projectors' Redis. Its address stays the same when the server is replaced. */
 export interface ManagedRedis {
   readonly network: TcpProxy
   readonly server: LocalRedisServer
-  /** Another server takes the place: connections to the old one are cut. */
+  /** Replaces the server. Cuts the connections to the old server. */
   replace(server: LocalRedisServer): Promise<void>
 }
 
-/** Everything a fault can be done to, under load: a cluster of three brokers, a Redis, two of each service, two senders with one ledger. */
+/**
+ * Fault harness: a pipeline under load in which a test causes faults. It has a cluster of three
+ * brokers, one Redis, two processes of each service, and two senders with one ledger.
+ */
 export interface Arena extends Senders {
   readonly cluster: KafkaCluster
   readonly pipeline: Pipeline
@@ -43,31 +46,34 @@ export interface Arena extends Senders {
   readonly ingresses: readonly ManagedIngress[]
   readonly projectors: readonly ManagedService[]
   startProjector(): Promise<ManagedService>
-  /** Whether every process of this service is the one that began. */
+  /** Returns true if the harness has ended no process of this service. */
   lived(name: ServiceName): boolean
   readonly account: Account
-  /** One delivery by the fault itself, entered into the account. */
+  /** Sends one event on behalf of the fault, and adds it to the account. */
   post(
     ingress: ManagedService,
     event: Pick<MadeEvent, 'customerUuid' | 'body'>,
     headers?: Readonly<Record<string, string>>,
   ): Promise<Response>
-  /** Enters what is in quarantine into the account. */
+  /** Adds all records in quarantine to the account. */
   readQuarantine(): Promise<void>
-  /** The next offset to apply of each partition of the customers topic, as Redis has it. */
+  /** Reads from Redis the next offset to apply of each partition of the customers topic. */
   positions(): Promise<Map<number, number>>
-  /** Records between the positions in Redis and the end of the topic; undefined while it cannot be told. */
+  /**
+   * Returns the number of records between the positions in Redis and the end of the topic.
+   * Undefined if Kafka or Redis does not answer.
+   */
   lag(): Promise<number | undefined>
   close(): Promise<void>
 }
 
 export interface ArenaOptions {
   readonly seed: number
-  /** Per sender. */
+  /** Events per second of each sender. */
   readonly ratePerSecond?: number
   readonly ingressEnv?: Readonly<Record<string, string>>
   readonly projectorEnv?: Readonly<Record<string, string>>
-  /** Gives each ingress a spool of its own. */
+  /** True gives each ingress its own spool. */
   readonly spool?: boolean
 }
 
@@ -121,7 +127,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
   const manageIngress = async (): Promise<ManagedIngress> => {
     const ingress = await manage('ingress')
     const { hostname: host, port } = new URL(ingress.process.url)
-    // Not spread: its process is another after a restart.
+    // A spread would copy the current value of the getter `process`. A restart changes that value.
     return Object.assign(ingress, { network: await openTcpProxy({ host, port: Number(port) }) })
   }
   const ingresses = await Promise.all([manageIngress(), manageIngress()])
@@ -140,7 +146,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
     const partitions = Object.entries(stored).map(
       ([field, next]) => [Number(field.slice(`${topics.customers}/`.length)), Number(next)] as const,
     )
-    // Beside them stand the ids of cluster and topic, and tokens.
+    // The hash also has the ids of the cluster and the topic, and tokens.
     return new Map(partitions.filter(([partition]) => !Number.isNaN(partition)))
   }
 
@@ -168,7 +174,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
     account,
     post: async ({ process }, { customerUuid, body }, headers) => {
       const print = fingerprint(customerUuid, sha256(body))
-      // Before it is known what becomes of it: it may be stored although no answer comes.
+      // Added before the answer, because the event may be stored although no answer arrives.
       account.posted(print, false)
       const answer = await pipeline.post(process, body, headers)
       if (answer.ok) account.posted(print, true)
@@ -195,7 +201,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
     },
     close: async () => {
       await senders.stopLoad().catch(() => undefined)
-      // A fault that ended before its time must not become the next row's.
+      // Ends faults that a failed scenario has left. Otherwise they would affect the next scenario.
       for (const broker of cluster.brokers) {
         await broker.thaw()
         broker.network.set('open')

@@ -2,29 +2,35 @@ import { createSimulation, makeSequence, type Simulation } from '@customer-strea
 import { fingerprint, sha256 } from '../verification/fingerprint.ts'
 import { waitUntil } from '../wait-until.ts'
 
-/** What the senders counted, repeats left out where events are spoken of. */
+/** Counts of the senders. Counts of events do not include repeats. */
 export interface SenderTotals {
-  /** Distinct events handed to delivery, and what became of each. */
+  /** Distinct events handed to delivery. Each of them ends as promised, lost or stopped. */
   readonly made: number
   readonly promised: number
   readonly lost: number
   readonly stopped: number
-  /** 2xx answers that were heard, those to repeats included. */
+  /** 2xx answers that the senders received, including answers to repeats. */
   readonly heard: number
 }
 
-/** The load of one row: a sender for each ingress, and one ledger. */
+/** The load of one scenario: one sender for each ingress, and one ledger for all. */
 export interface Senders {
-  /** Events promised so far; grows while all is well. */
+  /** Returns the number of events promised so far. It grows while the pipeline works. */
   promised(): number
   refused(): number
   statuses(): Readonly<Record<number, number>>
-  /** Attempts without an answer, those left out that the senders dropped on purpose. `timedOut`: not within the 5 s that the vendor waits. */
+  /**
+   * Returns the attempts without an answer, except those that the senders dropped on purpose.
+   * `timedOut`: no answer within 5 s, the timeout of the vendor.
+   */
   unanswered(): { readonly timedOut: number; readonly failedConnections: number; readonly cutOff: number }
   totals(): SenderTotals
-  /** Resolves when this many more events have been promised. */
+  /** Resolves when `more` further events have been promised. */
   untilPromised(more: number, timeoutMs?: number): Promise<void>
-  /** Fingerprints of all events handed to delivery so far, made anew from the seed. */
+  /**
+   * Yields the fingerprints of all events handed to delivery so far. They are computed again from
+   * the seed.
+   */
   sentEvents(): Iterable<string>
   readonly ledgerPath: string
   stopLoad(): Promise<void>
@@ -35,14 +41,15 @@ export interface SendersOptions {
   readonly token: string
   readonly ledgerPath: string
   readonly seed: number
-  /** Per sender. */
+  /** Events per second of each sender. */
   readonly ratePerSecond?: number
 }
 
 export const startSenders = (urls: readonly string[], options: SendersOptions): Senders => {
   const { secret, token, ledgerPath, seed, ratePerSecond = 250 } = options
   const stop = new AbortController()
-  // Far more events than any run sends; the stop ends it. Each sender has customers of its own.
+  // `events` is far more than any run sends: `stopLoad` ends the load. Each sender has its own
+  // customers.
   const sequence = { events: 1_000_000, customers: 300, disorder: 0.1, other: 0.05 }
   const simulations: Simulation[] = urls.map((url, i) =>
     createSimulation({
@@ -61,7 +68,7 @@ export const startSenders = (urls: readonly string[], options: SendersOptions): 
     }),
   )
   const sending = Promise.all(simulations.map((simulation) => simulation.run()))
-  // Looked at when the load is stopped.
+  // `stopLoad` reports the error. Without this handler, it would be an unhandled rejection before.
   sending.catch(() => undefined)
   const sum = (of: (progress: Simulation['progress']) => number) => simulations.reduce((total, { progress }) => total + of(progress), 0)
   const promised = () => sum((progress) => progress.promised)

@@ -3,9 +3,13 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
- * What the network does: `open` forwards; `cut` ends every connection and takes no new one; `stalled` keeps connections and forwards nothing (half-open: a cable
- * pulled out); `{ delayMs }` holds every piece back that long in each direction; `{ bytesPerSecond }` lets a trickle through; `busy` forwards, but lets new
- * connections wait, as a load balancer does whose server is not ready.
+ * State of the network:
+ * - `open`: forwards everything.
+ * - `cut`: ends every connection, also each new one.
+ * - `stalled`: keeps connections but forwards nothing (half-open, as after a cable is unplugged).
+ * - `busy`: forwards, but new connections must wait, as at a load balancer without a ready server.
+ * - `{ delayMs }`: delays each chunk by this time, in each direction.
+ * - `{ bytesPerSecond }`: limits the throughput of each connection, in each direction.
  */
 export type NetworkState = 'open' | 'cut' | 'stalled' | 'busy' | { readonly delayMs: number } | { readonly bytesPerSecond: number }
 
@@ -15,13 +19,13 @@ export interface TcpProxy {
   close(): Promise<void>
 }
 
-/** A stretch of network between a service and a server, on the loopback address. */
+/** Opens a TCP proxy on the loopback address: the network between a client and its server. */
 export const openTcpProxy = async (target: { readonly host: string; readonly port: number }, port = 0): Promise<TcpProxy> => {
   let state: NetworkState = 'open'
   let changed = Promise.withResolvers<void>()
   const sockets = new Set<Socket>()
 
-  /** Resolves when a piece of this size may pass; what holds it back ends with its state. */
+  /** Resolves when a chunk of this size may pass. A change of the state ends the current wait. */
   const pass = async (bytes: number): Promise<void> => {
     for (let held = true; held; ) {
       const change = changed.promise.then(() => true)
@@ -35,7 +39,7 @@ export const openTcpProxy = async (target: { readonly host: string; readonly por
   }
 
   const forward = async (from: Socket, to: Socket): Promise<void> => {
-    // Pieces that are held back side by side, as on a long line; their order is kept.
+    // Chunks are delayed at the same time, as on a long line, and keep their order.
     let previous: Promise<void> = Promise.resolve()
     for await (const piece of from) {
       const after = previous
