@@ -17,8 +17,8 @@ export interface PipelineBrokers {
 }
 
 /**
- * Both services as processes on given brokers, with their own names of topics, keys and group. Has
- * functions to send events and to verify the result.
+ * Both services as processes on given brokers, with their own names of topics, keys and group. It
+ * has functions to send events and to verify the result.
  */
 export interface Pipeline {
   readonly topics: ReturnType<typeof topicNames>

@@ -24,7 +24,7 @@ const isFree = (port: number): Promise<boolean> =>
 /**
  * Returns free ports for a server that may stop and start again. The ports are below the range that
  * the system uses for outgoing connections. Otherwise a client that tries to reach the stopped
- * server could get this port for its own connection, and the server could not listen on it again.
+ * server could get this port for its own connection. The server could then not listen on it again.
  * @param partnerOffset distance to a second port that the server uses, which is then free as well.
  */
 export const freePortsToKeep = async (count: number, partnerOffset = 0): Promise<number[]> => {

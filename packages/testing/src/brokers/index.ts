@@ -32,7 +32,7 @@ export interface StartOptions {
   /** Cancels the start. The start then rejects when all servers started so far have ended. */
   readonly signal?: AbortSignal
   /**
-   * True starts three brokers that replicate, instead of one. Given brokers are used as they are.
+   * True to start three brokers that replicate, instead of one. Given brokers are used as they are.
    */
   readonly cluster?: boolean
 }
@@ -62,8 +62,8 @@ const chooseProvider = async (forced: Provider['kind'] | undefined, log: Log, si
 }
 
 /**
- * Returns a provider that starts more servers, beside given brokers or from a process that did not
- * start the brokers.
+ * Returns a provider of more servers. Used beside given brokers, or in a process that did not start
+ * the brokers.
  */
 export const openProvider = async (log: Log = () => {}, env: NodeJS.ProcessEnv = process.env): Promise<Provider> =>
   (await chooseProvider(forcedKind(env), log)).provider
@@ -102,8 +102,8 @@ const startWith = async ({ provider, reason }: Choice, { signal, cluster = false
     }
   } catch (error) {
     await provider.close()
-    // A container engine may be easier to get than Java and Maven, so the error also names the
-    // reason why it cannot be used.
+    // A container engine may be easier to get than Java and Maven. So the error also names the
+    // reason why containers cannot be used.
     if (error instanceof MissingProgramsError) throw new Error(`${error.message}\nContainers cannot be used: ${reason}.`)
     throw error
   }

@@ -14,7 +14,7 @@ const environmentOf = (properties: Readonly<Record<string, string>>): Record<str
   Object.fromEntries(Object.entries(properties).map(([name, value]) => [`KAFKA_${name.toUpperCase().replaceAll('.', '_')}`, value]))
 
 /**
- * A single Kafka broker in a container. Kafka must advertise the port that its clients use, and the
+ * A single Kafka broker in a container. Kafka must advertise the port that its clients use. The
  * engine chooses this port when the container starts. So the container first only waits for a start
  * script. It gets the script when the port is known.
  */

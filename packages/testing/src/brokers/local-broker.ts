@@ -26,7 +26,7 @@ export interface ControlledBroker extends KafkaNode {
   thaw(): Promise<void>
   /**
    * Starts the broker again with its data and ports. Resolves when the broker accepts requests.
-   * This needs two running brokers, so if two are down, restart both at the same time. After a
+   * This needs two running brokers. If two are down, restart both at the same time. After a
    * kill, the cluster accepts the broker when its old session has ended, 3 s after its last
    * heartbeat.
    */

@@ -44,8 +44,8 @@ export interface RedisCluster {
   /**
    * Moves a slot to another master, as resharding does. During the move, the old master answers ASK
    * for keys that have moved. After the move, it answers MOVED.
-   * @param meanwhile called before the first key moves (`here`), and again when all keys have moved
-   *   but the slot does not yet belong to the new master (`gone`).
+   * @param meanwhile called twice. `here`: before the first key moves. `gone`: when all keys have
+   *   moved, but the slot does not yet belong to the new master.
    * @returns the new master.
    */
   moveSlot(slot: number, meanwhile?: (keys: 'here' | 'gone') => Promise<void>): Promise<RedisMaster>

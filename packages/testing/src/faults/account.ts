@@ -21,7 +21,7 @@ export interface Closing {
 }
 
 /**
- * Reconciliation of one scenario. Each stage from the senders to Redis has its own counts, and each
+ * Reconciliation of one scenario. Each stage from the senders to Redis has its own counts. Each
  * count is compared with that of the next stage. The verifier finds missing records. The
  * reconciliation also finds surplus records and records of unknown origin.
  */

@@ -73,7 +73,7 @@ export interface ArenaOptions {
   readonly ratePerSecond?: number
   readonly ingressEnv?: Readonly<Record<string, string>>
   readonly projectorEnv?: Readonly<Record<string, string>>
-  /** True gives each ingress its own spool. */
+  /** True if each ingress has its own spool. */
   readonly spool?: boolean
 }
 

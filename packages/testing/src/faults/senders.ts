@@ -68,7 +68,7 @@ export const startSenders = (urls: readonly string[], options: SendersOptions): 
     }),
   )
   const sending = Promise.all(simulations.map((simulation) => simulation.run()))
-  // `stopLoad` reports the error. Without this handler, it would be an unhandled rejection before.
+  // `stopLoad` throws the error. Until then, this handler prevents an unhandled rejection.
   sending.catch(() => undefined)
   const sum = (of: (progress: Simulation['progress']) => number) => simulations.reduce((total, { progress }) => total + of(progress), 0)
   const promised = () => sum((progress) => progress.promised)

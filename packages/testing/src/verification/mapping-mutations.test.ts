@@ -1,7 +1,7 @@
 /**
  * Shows that the verifier catches bugs in the projector's mapping. Each mutation changes a copy of
- * the projector's code. The copy projects a fixed list of records, and the verifier compares the
- * result with its own reading of these records.
+ * the projector's code. The copy projects a fixed list of records. The verifier compares the result
+ * with its own reading of these records.
  */
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

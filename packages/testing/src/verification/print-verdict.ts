@@ -15,8 +15,8 @@ export const isSound = (verdict: Verdict): boolean =>
   !comparedNothing(verdict)
 
 /**
- * Formats an id for a terminal. The sender chooses the ids. If an id is not printable ASCII, it
- * becomes a JSON string in ASCII, so that it cannot send control codes to the terminal.
+ * Formats an id for a terminal. The sender chooses the ids. An id that is not printable ASCII
+ * becomes a JSON string in ASCII. So it cannot send control codes to the terminal.
  */
 const plain = (id: string): string =>
   /^[ -~]*$/.test(id) ? id : JSON.stringify(id).replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)

@@ -69,10 +69,10 @@ const deleteGroup = async (admin: Admin, groupId: string): Promise<void> => {
 
 /**
  * Fetches the first and the end offset of each partition, as a reader of committed records sees
- * them. Retries, because kafkajs asks only once, and while leadership moves it may ask a broker
- * that is not the leader.
- * @throws if a right is missing, after 3 s if the topic is missing, and if Kafka does not answer
- *   for every partition within 30 s.
+ * them. Retries, because kafkajs asks only once. While leadership moves, the broker that it asks
+ * may not be the leader.
+ * @throws if a right is missing; after 3 s, if the topic is missing; after 30 s, if Kafka does not
+ *   answer for every partition.
  */
 export const fetchEnds = async (admin: Admin, topic: string): Promise<PartitionEnds[]> => {
   const begunAt = performance.now()
@@ -183,8 +183,8 @@ export const readTopic = async (
     await consumer.subscribe({ topics: [topic], fromBeginning: true })
     const attempted = Promise.withResolvers<void>()
     let failures = 0
-    // kafkajs restarts the consumer after most crashes. For example, a coordinator that has just
-    // moved is loading, and this lasts longer than the retries of kafkajs.
+    // kafkajs restarts the consumer after most crashes. Example: a coordinator that has just moved
+    // loads its data for longer than kafkajs retries.
     consumer.on(consumer.events.CRASH, ({ payload }) => {
       attempted.resolve()
       failures += 1

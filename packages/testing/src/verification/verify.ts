@@ -85,8 +85,8 @@ export interface Verdict {
    */
   readonly newer: number
   /**
-   * Customers whose hash is not that of their newest event, or whose newest event in Kafka is older
-   * than a promised event. Lists at most {@link MAX_NAMED}.
+   * Customers whose hash is not that of their newest event. Also customers whose newest event in
+   * Kafka is missing or older than a promised event. Lists at most {@link MAX_NAMED}.
    */
   readonly wrong: readonly { readonly customerUuid: string; readonly reason: string }[]
   readonly wrongCount: number
@@ -282,7 +282,7 @@ const compareRedis = async (evidence: Evidence, options: VerifyOptions, ranges: 
  * Verifies that each field of every customer's hash is that of the newest event. Read-only. Memory
  * does not grow with the number of customers.
  *
- * Traffic may continue. The ledger is read before the ends of the topics are fetched, so all its
+ * Traffic may continue. The ledger is read before the ends of the topics are fetched. So all its
  * events lie before these ends. Redis is compared after the projector has reached the same ends.
  * @throws if the projector does not reach the ends in time.
  */
