@@ -12,11 +12,19 @@ interface Broker {
 const require = createRequire(import.meta.url)
 
 /**
- * A broker of kafkajs 2.2.4 counts as connected as soon as its socket is, though it can be asked nothing before it has told which requests it knows. Where that
- * first answer does not come in time (a frozen broker, a half-open network), the socket stays, so that nobody asks again: every later request of this client
- * fails, unlogged, for as long as the process lives, also when the broker has long been well. And the client goes on asking that broker alone, since only a
- * connection that fails makes it turn to the next address. Here such a broker is not connected, and its silence is a connection that has failed.
- * Must run before a client is created.
+ * Makes kafkajs treat a broker as connected only after the broker has answered its first request.
+ * That request (ApiVersions) asks which requests the broker knows, and no other request works
+ * before its answer.
+ *
+ * kafkajs 2.2.4 treats a broker as connected as soon as its socket is connected. If the first
+ * answer does not come in time (a frozen broker, a half-open network), two things go wrong:
+ * - The socket stays open, so ApiVersions is never sent again. Every later request of this client
+ *   fails without a log line until the process ends, even if the broker has long recovered.
+ * - The client keeps asking this broker only, because kafkajs tries the next address only after a
+ *   failed connection.
+ *
+ * With this patch a broker that does not answer in time is disconnected, and the error is a
+ * connection error. Must run before a client is created.
  */
 export const patchBrokerConnect = (): void => {
   const { prototype } = require('kafkajs/src/broker') as { prototype: Broker }

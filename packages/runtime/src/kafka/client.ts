@@ -22,7 +22,8 @@ patchRequestQueue()
 patchClock()
 patchBrokerConnect()
 patchConnection()
-// The innermost of the two patches of the same function: it does not see refreshes of metadata.
+// Must run before patchMissingLeader, which wraps the same function: the chosen isolation level
+// must not apply to its metadata refreshes.
 patchIsolation()
 patchMissingLeader()
 patchCoordinatorSearch()
@@ -32,14 +33,18 @@ patchProduceConnection()
 patchFetch()
 
 const levels = {
-  // Each is one attempt, which kafkajs or its caller repeats, also while a group forms at a healthy start. An error is logged by the caller.
+  // kafkajs logs an error for each failed attempt, even while a group forms at a healthy start.
+  // kafkajs or the caller repeats the attempt. The caller logs the final error.
   [kafkajs.logLevel.ERROR]: 'warn',
   [kafkajs.logLevel.WARN]: 'info',
   [kafkajs.logLevel.INFO]: 'debug',
   [kafkajs.logLevel.DEBUG]: 'trace',
 } as const
 
-/** kafkajs logs an error per retry and connection; the same message is passed on once in this time. */
+/**
+ * Minimum time between two lines with the same message. kafkajs logs an error for each retry and
+ * connection.
+ */
 const REPEATS_HELD_BACK_MS = 10_000
 
 const toPino = (logger: Logger): NonNullable<KafkaConfig['logCreator']> => {
@@ -51,7 +56,8 @@ const toPino = (logger: Logger): NonNullable<KafkaConfig['logCreator']> => {
       if (now - (lastLogged.get(key) ?? -REPEATS_HELD_BACK_MS) < REPEATS_HELD_BACK_MS) return
       if (lastLogged.size >= 100) lastLogged.clear()
       lastLogged.set(key, now)
-      // "The group is rebalancing" and the like are events of every deployment, not trouble; what matters of them is in our own log and metrics.
+      // Messages like "The group is rebalancing" belong to every deployment and are no problem. Our
+      // own log and metrics cover these events.
       logger[levels[level as keyof typeof levels] ?? 'debug']({ kafkajs: namespace, ...fields }, message)
     }
 }
@@ -65,7 +71,11 @@ const saslOf = (settings: KafkaSettings): SASLOptions | undefined => {
   return { mechanism, username: settings.KAFKA_SASL_USERNAME ?? '', password: settings.KAFKA_SASL_PASSWORD ?? '' } as SASLOptions
 }
 
-/** A kafkajs client with our guards. A producer gives up on a request earlier than the setting says: its sender waits. */
+/**
+ * Creates a kafkajs client with the patches of this folder.
+ * @param options.requestTimeoutMs overrides KAFKA_REQUEST_TIMEOUT_MS. A producer needs a shorter
+ *   one, because a sender waits for its result.
+ */
 export const createKafka = (
   settings: KafkaSettings,
   { clientId, logger, requestTimeoutMs }: { clientId: string; logger: Logger; requestTimeoutMs?: number },
@@ -79,13 +89,17 @@ export const createKafka = (
     requestTimeout: requestTimeoutMs ?? settings.KAFKA_REQUEST_TIMEOUT_MS,
     ssl: tlsOf(settings),
     ...(sasl && { sasl }),
-    // Retries of connecting, and of asking for brokers and leaders. kafkajs' own pauses grow to five seconds, by which an outage would last longer.
+    // Retries of connections and metadata requests. kafkajs' default pauses grow to 5 s and would
+    // make each outage that much longer.
     retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 1000 },
     logLevel: kafkajs.logLevel.INFO,
     logCreator: toPino(logger),
   })
 }
 
-/** An admin client, for asking and creating. Its callers retry by themselves: kafkajs' five retries would only delay the error. */
+/**
+ * Creates an admin client, for reading metadata and creating topics. Its callers have their own
+ * retries: kafkajs' five retries would only delay the error.
+ */
 export const createAdmin = (kafka: Kafka): Admin =>
   adminWithCluster(kafka, { retry: { retries: 1, initialRetryTime: 100, maxRetryTime: 1000 } })

@@ -3,8 +3,8 @@ import { createRequire } from 'node:module'
 const require = createRequire(import.meta.url)
 
 /**
- * Makes a property that kafkajs fills with moments of the wall clock keep its distance from now when that clock is set: what is kept is a moment of the
- * monotonic clock, and it is told in the time that the wall clock shows when somebody asks.
+ * Keeps a time that kafkajs stores in `property` correct when the wall clock is changed. The time
+ * is stored by the monotonic clock. Each read converts it to the wall clock of that moment.
  */
 const followClock = (module: string, property: string): void => {
   const { prototype } = require(`kafkajs/src/${module}`) as { prototype: object }
@@ -22,10 +22,18 @@ const followClock = (module: string, property: string): void => {
 }
 
 /**
- * kafkajs 2.2.4 measures every interval by the wall clock. Once that is set back by an hour, a consumer sends no heartbeat for an hour: it is thrown out of its
- * group and does not learn of it, so that partitions stay without an owner while everything seems well. A request that is never answered would be waited for
- * as long, metadata be taken for fresh and a throttled connection stay shut. Set forward, every request under way is given up at once.
- * Must run before a client is created.
+ * Makes the timers of kafkajs independent of changes of the wall clock. kafkajs 2.2.4 measures
+ * every interval by the wall clock.
+ *
+ * If the clock is set back by an hour, these things last up to an hour longer:
+ * - A consumer sends no heartbeat. Its group removes it, and it does not notice. Its partitions
+ *   have no owner, although no error is visible.
+ * - A request that is never answered does not time out.
+ * - Old metadata counts as fresh.
+ * - A throttled connection stays blocked.
+ *
+ * If the clock is set forward, all requests under way time out at once. Must run before a client is
+ * created.
  */
 export const patchClock = (): void => {
   followClock('consumer/consumerGroup', 'lastRequest')

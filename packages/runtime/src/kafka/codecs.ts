@@ -4,14 +4,23 @@ import kafkajs from 'kafkajs'
 import { decompressBlock } from 'lz4js'
 import { uncompress } from 'snappyjs'
 
-/** Bound for the decompressed bytes of one batch. A batch that claims more is unreadable instead of ending the process for lack of memory. */
+/**
+ * Maximum decompressed bytes of one batch. A larger batch counts as unreadable. Otherwise it could
+ * end the process for lack of memory.
+ */
 const MAX_BATCH_BYTES = 256 * 1024 * 1024
 
-/** Begins a stream of Java's snappy library: a magic number, then two versions of four bytes each. */
+/**
+ * Magic number at the start of a stream of Java's snappy library. Two version numbers of 4 bytes
+ * each follow.
+ */
 const XERIAL_MAGIC = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0])
 const XERIAL_HEADER_BYTES = XERIAL_MAGIC.length + 8
 
-/** Reads both forms of snappy that Kafka knows: the framed one of Java and the bare block of other clients. */
+/**
+ * Decompresses both forms of snappy in Kafka: the framed stream of Java's client and the single
+ * block of other clients.
+ */
 const fromSnappy = (bytes: Buffer): Buffer => {
   const beginsStream = (at: number) => bytes.subarray(at, at + XERIAL_MAGIC.length).equals(XERIAL_MAGIC)
   if (!beginsStream(0)) return uncompress(bytes, MAX_BATCH_BYTES)
@@ -35,7 +44,10 @@ const LZ4_MAGIC = 0x184d2204
 const LZ4_BLOCK_BYTES = [64, 256, 1024, 4096].map((kib) => kib * 1024)
 const LZ4_STORED = 0x80000000
 
-/** Reads a frame of LZ4. lz4js' own reader of frames expects a block's checksum before the block, not after it. */
+/**
+ * Decompresses an LZ4 frame. lz4js' own frame reader is wrong: it expects a block's checksum before
+ * the block, but the checksum follows the block.
+ */
 const fromLz4 = (bytes: Buffer): Buffer => {
   if (bytes.readUInt32LE(0) !== LZ4_MAGIC) throw new RangeError('no frame of LZ4')
   const flags = bytes.readUInt8(4)
@@ -62,7 +74,7 @@ const fromLz4 = (bytes: Buffer): Buffer => {
   for (const { at, size, stored } of blocks) {
     if (stored) end += bytes.copy(decompressed, end, at, at + size)
     else end = decompressBlock(bytes, decompressed, at, size, end)
-    // lz4js writes beyond the end without an error.
+    // lz4js reports no error if it writes past the end of the buffer.
     if (!(end <= bound)) throw new RangeError('a block of LZ4 is damaged')
   }
   return decompressed.subarray(0, end)
@@ -72,7 +84,7 @@ const bounded = { maxOutputLength: MAX_BATCH_BYTES }
 const fromZstd = promisify(zstdDecompress)
 const fromGzip = promisify(gunzip)
 
-/** Decompresses the records of a batch, by the number of the codec in Kafka's batch attributes. */
+/** Decompressors of a batch's records, by codec number in Kafka's batch attributes. */
 export const decompressors = new Map<number, (bytes: Buffer) => Buffer | Promise<Buffer>>([
   [kafkajs.CompressionTypes.GZIP, (bytes) => fromGzip(bytes, bounded)],
   [kafkajs.CompressionTypes.Snappy, fromSnappy],

@@ -7,7 +7,7 @@ interface Connection {
   readonly ssl?: object | boolean | null
   readonly sasl?: object | null
   socket?: Socket
-  /** What has come of a reply that is not whole yet. */
+  /** Received parts of an incomplete reply. */
   chunks: Buffer[]
   bytesBuffered: number
   bytesNeeded: number
@@ -22,16 +22,20 @@ const require = createRequire(import.meta.url)
 const LENGTH_BYTES = 4
 
 /**
- * A connection of kafkajs 2.2.4 that has gone wrong stays wrong, also over a new socket:
- * - Half a reply that a broker's death has cut off is kept, and what the next socket brings is appended to it: every later request fails, or the process ends over
- *   a length that is none.
- * - What a socket given up still brings is taken for the new one's.
- * - Who gives a broker up, closes the socket that another caller has meanwhile opened to it; that one then waits for the whole of the connection time-out.
- * - A request without a reply leaves its socket open. Where the network has silently forgotten it, every request fails until the kernel gives it up, in
- *   a quarter of an hour.
- * - Two callers that connect at the same time open two sockets. The first one is never closed.
- * - Each call of `disconnect` adds a listener to a socket that is dead, so that Node warns of a leak in each outage.
- * Here each socket begins with nothing, and one that is of no use is destroyed. Must run before a client is created.
+ * Gives each new socket of a connection a clean state, and destroys each useless socket. A
+ * connection of kafkajs 2.2.4 that fails does not recover, even with a new socket:
+ * - If a broker dies in the middle of a reply, kafkajs keeps the first part and appends the data of
+ *   the next socket to it. Every later request fails, or an invalid length ends the process.
+ * - Late data of an abandoned socket is treated as data of the new socket.
+ * - A caller that disconnects from a broker closes the socket that another caller is opening to it.
+ *   The other caller then waits for the whole connection timeout.
+ * - A request that times out leaves its socket open. If the network has silently dropped that
+ *   connection, every request fails until the kernel closes the socket after about 15 minutes.
+ * - Two callers that connect at the same time open two sockets. The first socket is never closed.
+ * - Each call of `disconnect` adds a listener to a dead socket, so Node warns of a leak in each
+ *   outage.
+ *
+ * Must run before a client is created.
  */
 export const patchConnection = (): void => {
   const { prototype } = require('kafkajs/src/network/connection') as { prototype: Connection }
@@ -48,7 +52,8 @@ export const patchConnection = (): void => {
   prototype.disconnect = async function () {
     const { socket } = this
     const wasConnected = this.isConnected()
-    // A dead socket has no handle. Node lets each `unref`, which kafkajs calls here, wait for it to connect.
+    // kafkajs calls `unref` here. On a destroyed socket Node would add a listener that waits for a
+    // connection.
     if (socket?.destroyed) socket.unref = () => socket
     const disconnected = await disconnect.call(this)
     socket?.destroy(wasConnected ? undefined : new Error('given up while connecting'))

@@ -1,9 +1,10 @@
 /**
- * The members of a consumer group, as its coordinator knows them.
+ * Reads the members of a consumer group from its coordinator.
  *
- * kafkajs' group leader assigns the topics that it reads to every member, whatever that member reads. So two installations in
- * one group take each other's partitions, and neither applies them. To tell members apart, each of ours sends an id of its
- * own along when it joins (Kafka's `userData`).
+ * The group leader of kafkajs assigns its own topics to every member, even to a member that reads
+ * other topics. Two installations in one group then take each other's partitions, and neither
+ * applies their records. Each of our members sends its own id when it joins (Kafka's `userData`),
+ * so that foreign members can be recognized.
  */
 import kafkajs, { type Admin, type PartitionAssigner } from 'kafkajs'
 
@@ -11,11 +12,14 @@ export interface GroupMember {
   readonly memberId: string
   readonly clientId: string
   readonly host: string
-  /** Topics that this member reads; empty if it does not speak Kafka's consumer protocol. */
+  /** Topics that this member reads. Empty if it does not use Kafka's consumer protocol. */
   readonly topics: readonly string[]
-  /** Empty if another program, or an earlier version of ours, joined. */
+  /**
+   * Id that the member sent when it joined. Empty if it is another program or an earlier version of
+   * ours.
+   */
   readonly instance: string
-  /** Partitions of the topic asked for. */
+  /** Partitions of the requested topic that this member has. */
   readonly partitions: readonly number[]
 }
 
@@ -28,7 +32,7 @@ export interface GroupDescription {
 const { roundRobin } = kafkajs.PartitionAssigners
 const { MemberMetadata, MemberAssignment } = kafkajs.AssignerProtocol
 
-/** kafkajs' round robin, with the instance's id in the member's metadata. */
+/** Returns kafkajs' round-robin assigner, with the instance's id added to the member's metadata. */
 export const assignerOf =
   (instance: string): PartitionAssigner =>
   (config) => {
@@ -42,7 +46,7 @@ export const assignerOf =
     }
   }
 
-/** Undefined if the bytes are none of Kafka's consumer protocol. */
+/** Decodes bytes of Kafka's consumer protocol. Returns undefined for any other bytes. */
 const decoded = <T>(bytes: Buffer, decode: (bytes: Buffer) => T): T | undefined => {
   try {
     return bytes.length === 0 ? undefined : decode(bytes)
@@ -51,7 +55,10 @@ const decoded = <T>(bytes: Buffer, decode: (bytes: Buffer) => T): T | undefined 
   }
 }
 
-/** Rejects if the coordinator does not answer, or the user lacks DESCRIBE on the group, which READ includes. */
+/**
+ * Reads the group. Rejects if the coordinator does not answer, or if the user lacks DESCRIBE on the
+ * group (READ includes it).
+ */
 export const describeGroup = async (admin: Admin, groupId: string, topic: string): Promise<GroupDescription> => {
   const { groups } = await admin.describeGroups([groupId])
   const [group] = groups

@@ -10,18 +10,24 @@ import { unreadableOf } from './fetch-patch.ts'
 import type { UnreadableBatch } from './record-batches.ts'
 import { readWatermarks, type Watermarks } from './watermarks.ts'
 
-/** A stretch of one partition, as one fetch brought it. */
+/** Records of one partition from one fetch. */
 export interface FetchedBatch {
   readonly partition: number
   /** Offset requested by this fetch. The caller compares it with the position it expects. */
   readonly fetchedFrom: string
   readonly records: readonly KafkaMessage[]
-  /** Offset of the next fetch. It lies beyond the last record if control records or records of aborted transactions follow, which are left out. */
+  /**
+   * Offset of the next fetch. Control records and records of aborted transactions are left out, so
+   * it can be greater than the last record's offset + 1.
+   */
   readonly nextOffset: string
-  /** The batch at `fetchedFrom`, if it cannot be decoded. There are no records then. */
+  /** The batch at `fetchedFrom`, if it cannot be decoded. `records` is then empty. */
   readonly unreadable?: UnreadableBatch
   readonly highWatermark: string
-  /** Aborts when the partition may belong to another member, a seek has made this batch stale, or the consumer stops. Work done after that must be harmless. */
+  /**
+   * Aborts if the partition may now belong to another member, a seek has made this batch stale, or
+   * the consumer stops. Work done after the abort must be harmless.
+   */
   readonly signal: AbortSignal
 }
 
@@ -29,54 +35,79 @@ export type { KafkaMessage }
 
 export interface PartitionConsumerOptions {
   readonly groupId: string
-  /** Id that the other members of the group see of this one. */
+  /** Id of this member that the other members of the group can read. */
   readonly instance: string
   readonly topic: string
   readonly sessionTimeoutMs: number
   readonly heartbeatIntervalMs: number
-  /** How long a fetch waits for data; also how long a stop waits for a fetch. */
+  /** Time that a fetch waits for data. A stop can take as long, because it waits for the fetch. */
   readonly maxWaitMs: number
-  /** Maximum bytes of one fetch, over all partitions. A larger batch of records is fetched alone. */
+  /** Maximum bytes of one fetch, over all partitions. A larger batch is fetched alone. */
   readonly maxFetchBytes: number
   readonly partitionsConcurrently: number
   readonly logger: Logger
   readonly diagnose: Diagnose
-  /** Called with each reason why the consumer is in no group or may not fetch, and with undefined when it fetches again. */
+  /**
+   * Called with each reason why the consumer is in no group or may not fetch. Called with undefined
+   * when it fetches again.
+   */
   readonly onProblem?: (problem: Diagnosis | undefined) => void
-  /** A new assignment begins; expected positions are void. Called before the first fetch, and with no partition when the group cannot be reached. */
+  /**
+   * Called before the first fetch of each new assignment. All expected positions are then void.
+   * Called with an empty list if the group cannot be reached.
+   */
   readonly onAssigned: (partitions: readonly number[]) => void
   /**
-   * Handles a batch in order.
-   * @returns the next offset to fetch, or undefined if that is not for this batch to say (aborted, or a seek was made). Must not throw: a throw is a bug of ours.
+   * Handles a batch. The batches of one partition are handled in order. Must not throw: an error is
+   * treated as a bug and ends the process.
+   * @returns the next offset to fetch, or undefined if the batch was aborted or a seek was made.
    */
   readonly onBatch: (batch: FetchedBatch) => Promise<string | undefined>
-  /** The consumer is dead and will not come back: the process must end, so that it is started again. */
+  /**
+   * Called if the consumer has ended and cannot be restarted. The process must then exit, so that
+   * its supervisor starts a new one.
+   */
   readonly onDead: (error: Error) => void
 }
 
 export interface PartitionConsumer {
-  /** Connects ahead of `start`, so that a broker that hangs is waited for once by all clients of a process. */
+  /**
+   * Connects before `start`. All clients of a process can then connect at the same time and wait
+   * for a hanging broker together.
+   */
   connect(): Promise<void>
   start(): Promise<void>
   seek(partition: number, offset: string): void
-  /** Fetches nothing from this partition until the returned function is called. The other partitions are not held up. */
+  /** Pauses this partition until the returned function is called. The other partitions continue. */
   hold(partition: number): () => void
-  /** For lag monitoring only; positions live elsewhere. @returns whether Kafka took it. Never throws. */
+  /**
+   * Commits offsets to Kafka for lag monitoring only: positions are stored elsewhere. Never throws.
+   * @returns true if Kafka accepted them.
+   */
   commit(offsets: ReadonlyMap<number, string>): Promise<boolean>
-  /** Watermarks of the partitions whose leader answers. */
+  /** Returns the watermarks of the partitions whose leader answers. */
   watermarks(): Promise<ReadonlyMap<number, Watermarks>>
-  /** The group as its coordinator knows it. Rejects if that does not answer. */
+  /** Reads the group from its coordinator. Rejects if the coordinator does not answer. */
   group(): Promise<GroupDescription>
-  /** Milliseconds since the consumer last showed a sign of life: a request that was answered or timed out, a batch under way, or a new try after a failure. */
+  /**
+   * Returns the milliseconds since the consumer's last sign of life: a request that was answered or
+   * timed out, a heartbeat or end of a batch, or a new attempt after a failure.
+   */
   quietMs(): number
-  /** Whether this process is a member of the group. False while the group is rebalancing. A member without partitions is joined. */
+  /**
+   * True if this process is a member of the group, even without partitions. False while the group
+   * rebalances.
+   */
   readonly joined: boolean
-  /** The last reason why the consumer is in no group or may not fetch. Undefined once it fetches. */
+  /** Last reason why the consumer is in no group or may not fetch. Undefined while it fetches. */
   readonly problem: Diagnosis | undefined
   stop(): Promise<void>
 }
 
-/** What Kafka answers to the heartbeat of a member that has to join anew. After any other error (no connection, a coordinator still loading) kafkajs just goes on. */
+/**
+ * Heartbeat errors after which a member must join again. After any other error (no connection, a
+ * coordinator that still loads) kafkajs continues.
+ */
 const lostBy: ReadonlySet<string | undefined> = new Set([
   'REBALANCE_IN_PROGRESS',
   'UNKNOWN_MEMBER_ID',
@@ -86,21 +117,28 @@ const lostBy: ReadonlySet<string | undefined> = new Set([
 const saysPartitionIsLost = (error: unknown): boolean => lostBy.has((error as { type?: string }).type)
 
 /**
- * kafkajs calls these final, and ends the consumer: a connection that takes long, and most failures of the search for the coordinator. Without this, such an outage
- * ends the process, again and again for as long as it lasts.
+ * Returns true for errors that kafkajs calls final although they are outages: a slow connection,
+ * and most failures of the search for the coordinator. kafkajs ends the consumer after them.
+ * Without this check the process would end again and again during such an outage.
  */
 const isOutage = (error: Error): boolean =>
   error.name === 'KafkaJSLockTimeout' || isCoordinatorSearch(error) || (error.cause instanceof Error && isOutage(error.cause))
 const START_AGAIN = { initialMs: 500, maxMs: 2000 }
 
-/** kafkajs has the property but does not declare it. kafka.int.test.ts fails if a newer version drops it. */
+/**
+ * Returns a property that kafkajs does not declare. kafka.int.test.ts fails if a newer version of
+ * kafkajs lacks it.
+ */
 const fetchedFrom = (batch: Batch): string => (batch as Batch & { readonly fetchedOffset: string }).fetchedOffset
 
 const FAILURE_LOG_INTERVAL_MS = 10_000
 
 const after = (offset: string): string => String(BigInt(offset) + 1n)
 
-/** A consumer of one topic that hands over batches by partition and leaves positions to its user. */
+/**
+ * Creates a consumer of one topic. The consumer passes on batches by partition. Its user stores the
+ * positions.
+ */
 export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: PartitionConsumerOptions): PartitionConsumer => {
   const { groupId, topic, logger } = options
   const underWay = new Set<AbortController>()
@@ -111,7 +149,9 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
   const consumer = kafka.consumer({
     groupId,
     sessionTimeout: options.sessionTimeoutMs,
-    // kafkajs' minute is longer than a silent consumer is left alive: those who wait for one slow member to join would all end. One that comes too late joins again.
+    // kafkajs' default of 60 s is longer than a silent consumer is allowed to live. While one slow
+    // member delays a rebalance, all members that wait for it would end. A member that joins too
+    // late just joins again.
     rebalanceTimeout: options.sessionTimeoutMs,
     heartbeatInterval: options.heartbeatIntervalMs,
     maxWaitTimeInMs: options.maxWaitMs,
@@ -119,7 +159,8 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
     metadataMaxAge: 30_000,
     allowAutoTopicCreation: false,
     partitionAssigners: [assignerOf(options.instance)],
-    // kafkajs gives up a run after these retries and starts a new one; there is no end to that, since an outage may last.
+    // After these retries kafkajs ends a run and starts a new one. It does so without limit,
+    // because an outage can be long.
     retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 2000 },
   })
 
@@ -127,7 +168,8 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
     if (!isRunning() || isStale()) return
     const lost = new AbortController()
     underWay.add(lost)
-    // kafkajs sends heartbeats only between batches: during a long wait for Redis the member would be thrown out of the group.
+    // kafkajs sends heartbeats only between batches. During a long wait for Redis the group would
+    // remove this member.
     const beat = setInterval(() => {
       if (!isRunning() || isStale()) return lost.abort()
       heartbeat().then(alive, (error: unknown) => saysPartitionIsLost(error) && lost.abort())
@@ -145,7 +187,8 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
       })
       if (next !== undefined) resolveOffset(String(BigInt(next) - 1n))
     } catch (error) {
-      // Thrown on, a TypeError would end the consumer for good while the process lives; another error would be retried for ever.
+      // Do not rethrow. kafkajs would end the consumer for good after a TypeError, although the
+      // process lives on. It would retry any other error forever.
       const place = `${topic}/${batch.partition} from offset ${fetchedFrom(batch)}`
       options.onDead(new Error(`${place}: ${(error as Error).message}`, { cause: error }))
     } finally {
@@ -158,7 +201,8 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
   const connect = () => consumer.connect()
   const start = async () => {
     await connect()
-    // An offset that Kafka no longer has would otherwise be answered by a silent jump to the end of the partition.
+    // Without fromBeginning, kafkajs silently jumps to the end of a partition if Kafka no longer
+    // has the offset.
     await consumer.subscribe({ topics: [topic], fromBeginning: true })
     await consumer.run({
       autoCommit: false,
@@ -178,14 +222,17 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
   const diagnose = (error: Error) => options.diagnose(error, `read topic ${topic} in group ${groupId}`)
 
   const stopping = new AbortController()
-  /** After kafkajs has given up and let go of everything. If this run fails as well, that is a crash of its own. */
+  /**
+   * Restarts the consumer after kafkajs has ended it and released its connections. If the new run
+   * fails later, kafkajs emits another CRASH event.
+   */
   const startAgain = async (pauseMs: number) => {
     options.onAssigned([])
     const { signal } = stopping
     await sleep(pauseMs, undefined, { signal }).catch(() => undefined)
     const attempt = async () => {
       await start()
-      // Stopped meanwhile.
+      // `stop` was called during the start.
       if (signal.aborted) await consumer.disconnect()
     }
     const onFailure = (error: Error) => {
@@ -206,11 +253,12 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
   consumer.on(consumer.events.REBALANCING, () => {
     joined = false
   })
-  // A member may join without the right to fetch. By then each broker has answered a fetch, or the consumer has crashed.
+  // A member without the right to fetch can join. Twice maxWaitMs after the join, each broker has
+  // answered a fetch, or the consumer has crashed.
   consumer.on(consumer.events.FETCH, () => {
     if (problem && joined && performance.now() - joinedAt > 2 * options.maxWaitMs) setProblem(undefined)
   })
-  // Whatever it asks of whichever broker: looking in vain for the coordinator of the group is life as well.
+  // Any request to any broker is a sign of life, even a failed search for the group's coordinator.
   consumer.on(consumer.events.REQUEST, alive)
   consumer.on(consumer.events.REQUEST_TIMEOUT, alive)
   let lastFailureLogged = Number.NEGATIVE_INFINITY
@@ -220,7 +268,8 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
     joined = false
     setProblem(diagnosis)
     if (!payload.restart) void startAgain(diagnosis.blocked ? BLOCKED_BACK_OFF.initialMs : START_AGAIN.initialMs)
-    // It tries again several times a second while Kafka is down: alive, and not worth a line each time.
+    // While Kafka is down, the consumer fails several times a second. It is alive, and not each
+    // failure needs a log line.
     alive()
     if (performance.now() - lastFailureLogged < FAILURE_LOG_INTERVAL_MS) return
     lastFailureLogged = performance.now()
@@ -234,13 +283,14 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
       try {
         consumer.seek({ topic, partition, offset })
       } catch (error) {
-        // Only between two runs of a consumer that starts again; the next assignment seeks anew.
+        // The consumer is between two runs. The next assignment seeks again.
         logger.debug({ err: error, partition, offset }, 'seek while the consumer is not running')
       }
     },
     hold: (partition) => {
       const partitions = [{ topic, partitions: [partition] }]
-      // Neither is possible between two runs of a consumer that starts again, which then fetches from the partition as from any.
+      // Between two runs of the consumer, `pause` and `resume` throw. The next run then fetches
+      // from this partition as from any other.
       const orNot = (change: () => void) => {
         try {
           change()

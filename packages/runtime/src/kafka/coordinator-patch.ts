@@ -18,19 +18,28 @@ interface BrokerPool {
 /** kafkajs' name of the request. */
 const API = 'GroupCoordinator'
 
-/** Whether the search for the coordinator of a group failed. No such failure is final, whatever kafkajs says: the next search may find it. */
+/**
+ * Returns true if the error comes from a search for a group's coordinator. Such an error is never
+ * final, even if kafkajs says so: the next search may find the coordinator.
+ */
 export const isCoordinatorSearch = (error: object): boolean => failedRequestOf(error)?.api === API
 
 const require = createRequire(import.meta.url)
-// The types of kafkajs know no message here.
+// kafkajs' type declarations lack the message parameter.
 const { KafkaJSBrokerNotFound } = require('kafkajs') as { KafkaJSBrokerNotFound: new (message: string) => Error }
 const shuffle = require('kafkajs/src/utils/shuffle') as <T>(list: readonly T[]) => T[]
 
 /**
- * kafkajs 2.2.4 asks one broker after the other for the coordinator of a group, and throws away what they answer: a missing right on the group, a topic of offsets that
- * cannot be created and a broker that restarts all become KafkaJSGroupCoordinatorNotFound. A broker that cannot be connected to ends the search, although the next one
- * could answer. Here the search goes on, and if no broker helps, the error of one of them is thrown: what a broker answered before what kept us from asking.
- * Must run before a client is created.
+ * Makes the search for a group's coordinator continue after a failed connection, and throw the
+ * brokers' own error.
+ *
+ * kafkajs 2.2.4 asks one broker after another for the coordinator and drops their errors. A missing
+ * right on the group, an offsets topic that cannot be created and a restarting broker all become
+ * KafkaJSGroupCoordinatorNotFound. A broker that refuses the connection ends the search, although
+ * the next broker could answer.
+ *
+ * With this patch, if no broker helps, the error of one broker is thrown. An error that a broker
+ * answered is preferred to an error that prevented asking. Must run before a client is created.
  */
 export const patchCoordinatorSearch = (): void => {
   const { prototype } = require('kafkajs/src/cluster/brokerPool') as { prototype: BrokerPool }

@@ -3,10 +3,16 @@ import type { KafkaSettings } from './client.ts'
 import { type FailedRequest, failedRequestOf, failedWorkOf, hasAnswered } from './failed-request.ts'
 import { TopicError } from './topic-check.ts'
 
-/** Pauses between attempts while a person must act. Logins are sent less often than this: see login-patch.ts. */
+/**
+ * Pauses between attempts while a person must act. Logins have longer pauses, see login-patch.ts.
+ */
 export const BLOCKED_BACK_OFF = { initialMs: 5000, maxMs: 15_000 }
 
-/** Turns an error into its diagnosis. `doing` completes "The service cannot …", if the error was not noted with something closer. */
+/**
+ * Turns an error into its diagnosis.
+ * @param doing completes "The service cannot …". Ignored if {@link attributed} has recorded a more
+ *   exact text for the error.
+ */
 export type Diagnose = (error: unknown, doing: string) => Diagnosis
 
 type AnyError = Error & {
@@ -18,7 +24,7 @@ type AnyError = Error & {
   readonly errors?: readonly unknown[]
 }
 
-/** The error, its causes and the errors that it collects. */
+/** Returns the error, its causes and the errors that it contains (`AggregateError`). */
 const errorsIn = (error: unknown, found: AnyError[] = []): AnyError[] => {
   if (!(error instanceof Error) || found.includes(error)) return found
   found.push(error)
@@ -49,11 +55,14 @@ const firstOf = <T>(errors: readonly AnyError[], read: (error: AnyError) => T | 
 const factsOf = (error: unknown): Facts => {
   const errors = errorsIn(error)
   const request = firstOf(errors, failedRequestOf)
-  /** Several brokers failed side by side: the message names those of KAFKA_BROKERS. */
+  /**
+   * True if several brokers failed at the same time. The message then names all of KAFKA_BROKERS.
+   */
   const haveAllFailed = error instanceof AggregateError && error.errors.length > 1
   return {
     errors,
-    // Topics that exist already are no obstacle beside one that cannot be created.
+    // Ignore topics that already exist: another topic in the same request is the one that cannot be
+    // created.
     type: firstOf(errors, ({ type }) => (type === 'TOPIC_ALREADY_EXISTS' ? undefined : type)),
     code: firstOf(errors, ({ code }) => (typeof code === 'string' ? code : undefined)),
     request,
@@ -67,7 +76,9 @@ const noTlsCodes = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENG
 const tlsCodes = /^(ERR_SSL_|ERR_TLS_|ERR_OSSL_|CERT_)/
 const closedInHandshake = 'before secure TLS connection was established'
 
-/** The right that each request needs. READ and WRITE of a topic and READ of a group include DESCRIBE. */
+/**
+ * Right that each request needs. READ and WRITE of a topic and READ of a group include DESCRIBE.
+ */
 const rights: Readonly<Record<string, string>> = {
   Metadata: 'DESCRIBE on the topic (READ and WRITE include it)',
   ListOffsets: 'DESCRIBE on the topic (READ includes it)',
@@ -84,7 +95,7 @@ const rights: Readonly<Record<string, string>> = {
   DeleteGroups: 'DELETE on the group',
 }
 
-/** The request whose right includes all others that the work needs. */
+/** Returns the request whose right includes all other rights that the work needs. */
 const rightNeededTo = (doing: string, type: string): string | undefined => {
   if (doing.startsWith('write to')) return 'Produce'
   if (doing.startsWith('delete a group')) return 'DeleteGroups'
@@ -118,7 +129,7 @@ const outageCodes: Readonly<Record<string, string>> = {
   EAI_AGAIN: 'has a host name that the DNS could not resolve for now (EAI_AGAIN)',
 }
 
-/** kafkajs' names of errors that are no answers. */
+/** kafkajs' names of errors that mean that the broker did not answer. */
 const silences = new Set(['KafkaJSConnectionError', 'KafkaJSConnectionClosedError', 'KafkaJSRequestTimeoutError'])
 
 const mechanismOf = (settings: KafkaSettings) => settings.KAFKA_SASL_MECHANISM.toUpperCase()
@@ -128,7 +139,10 @@ const userOf = (settings: KafkaSettings): string => {
   return settings.KAFKA_SSL && settings.KAFKA_SSL_CERT !== undefined ? 'the user of KAFKA_SSL_CERT' : 'the anonymous user (no login)'
 }
 
-/** The setting to look at for this address: brokers tell clients of addresses that no setting of ours holds. */
+/**
+ * Returns the setting to check for this address. Brokers also send their clients addresses that are
+ * in none of our settings.
+ */
 const addressHint = (settings: KafkaSettings, broker: string | undefined): string =>
   broker === undefined || settings.KAFKA_BROKERS.includes(broker)
     ? `KAFKA_BROKERS (${settings.KAFKA_BROKERS.join(', ')})`
@@ -151,13 +165,17 @@ const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts):
 }
 
 /**
- * True if the broker has answered this request before. Then the settings were right, and a closed connection is an outage. A proxy
- * accepts and closes connections while the broker behind it is down.
+ * Returns true if the broker has answered this request before. Then the settings were right, and a
+ * closed connection is an outage. A proxy accepts and closes connections while the broker behind it
+ * is down.
  */
 const isKnownToAnswer = (settings: KafkaSettings, api: string, broker: string | undefined): boolean =>
   broker !== undefined && hasAnswered({ broker, api, tls: settings.KAFKA_SSL, login: settings.KAFKA_SASL_MECHANISM !== 'none' })
 
-/** A broker closes the connection without an answer if the client does not speak TLS or does not log in. */
+/**
+ * Finds out why a broker closed the connection without an answer. A broker does so if a client does
+ * not use TLS or does not log in.
+ */
 const silentRefusalOf = (settings: KafkaSettings, { request, errors }: Facts): { reason: BlockedReason; hint: string } | undefined => {
   const closed = errors.some(({ name }) => name === 'KafkaJSConnectionClosedError')
   if (!closed || request === undefined || isKnownToAnswer(settings, request.api, request.broker)) return undefined
@@ -181,7 +199,8 @@ const loginHint = (settings: KafkaSettings, { type, errors }: Facts): string => 
 }
 
 /**
- * Tells errors of kafkajs that a person must mend apart from outages, and says what to look at.
+ * Creates the function that diagnoses errors of kafkajs. It separates outages from problems that a
+ * person must fix, and names what to check.
  * @param program kind of the caller: a service keeps trying, a command ends.
  */
 export const createDiagnose =
@@ -213,7 +232,7 @@ export const createDiagnose =
     const creation = errors.find(({ name, type }) => name === 'KafkaJSCreateTopicError' && type !== 'TOPIC_ALREADY_EXISTS')
     if (type.endsWith('_AUTHORIZATION_FAILED')) {
       const resource = creation ? `create topic ${creation.topic}` : doing
-      // Kafka does not say of a topic that its user may not see whether it exists.
+      // Kafka hides from a user without DESCRIBE whether a topic exists, so its name may be wrong.
       const otherName = request?.api === 'Metadata' ? ' If the topic should have another name, check KAFKA_TOPIC_PREFIX.' : ''
       const right = rights[rightNeededTo(doing, type) ?? request?.api ?? ''] ?? 'the right to do so'
       return blocked(
@@ -261,7 +280,7 @@ export const createDiagnose =
       )
     }
     const last = errors.at(-1)?.message ?? String(error)
-    // Another server may listen there, and never answer the first request of a connection.
+    // If the first request of a connection gets no answer, the port may belong to another server.
     const isSilent = request?.api === 'ApiVersions' || errors.some(({ name }) => silences.has(name))
     const hint = isSilent ? `If this lasts, check that Kafka listens there, and ${addressHint(settings, broker)}.` : ''
     return outage(`${kafka}: ${last}. ${cannot}. ${retrying}${hint}`.trim())

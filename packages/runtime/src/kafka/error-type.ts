@@ -1,4 +1,7 @@
-/** What a broker called the error, e.g. `UNKNOWN_TOPIC_OR_PARTITION`. kafkajs hides it behind errors of its own when it gives up trying. */
+/**
+ * Returns the broker's name of the error, e.g. `UNKNOWN_TOPIC_OR_PARTITION`. After its last retry,
+ * kafkajs wraps the broker's error in one of its own.
+ */
 export const errorType = (error: unknown): string | undefined => {
   const { type, cause } = error as { type?: string; cause?: unknown }
   return type ?? (cause === undefined || cause === null || cause === error ? undefined : errorType(cause))

@@ -1,8 +1,8 @@
-/** The request that an error of kafkajs belongs to. kafkajs itself does not say. */
+/** The request that caused an error of kafkajs. kafkajs' own errors do not name it. */
 export interface FailedRequest {
   /** kafkajs' name of the request, e.g. `JoinGroup`. */
   readonly api: string
-  /** `host:port`, if the request got as far. */
+  /** `host:port`. Undefined if the request reached no broker. */
   readonly broker?: string
 }
 
@@ -13,12 +13,15 @@ const note = <T>(notes: WeakMap<object, T>, error: unknown, value: T): void => {
   if (typeof error === 'object' && error !== null && !notes.has(error)) notes.set(error, value)
 }
 
-/** Notes which request an error came from. The first note of an error stays. */
+/** Records which request caused an error. Only the first call for an error has an effect. */
 export const noteFailedRequest = (error: unknown, request: FailedRequest): void => note(failedRequests, error, request)
 
 export const failedRequestOf = (error: object): FailedRequest | undefined => failedRequests.get(error)
 
-/** Does the work. Its error is noted with `doing`, which names the resource and completes "The service cannot …". */
+/**
+ * Runs `work` and records `doing` for its error.
+ * @param doing names the resource and completes "The service cannot …".
+ */
 export const attributed = async <T>(doing: string, work: () => Promise<T>): Promise<T> => {
   try {
     return await work()

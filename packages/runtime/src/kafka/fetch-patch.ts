@@ -25,8 +25,10 @@ const require = createRequire(import.meta.url)
 const RESPONSE_VERSIONS = ['v4', 'v5', 'v6', 'v7', 'v8', 'v9', 'v10', 'v11']
 
 /**
- * Fetches of kafkajs 2.2.4, decoded by record-batches.ts. kafkajs hands over no batch without records (aborted transactions, control records, an unreadable
- * batch), so that its user could not move the position over it. This patch hands them over. Must run before a client fetches.
+ * Makes kafkajs decode fetch responses with record-batches.ts, and pass on batches without records.
+ * kafkajs 2.2.4 does not pass on a batch without records (aborted transactions, control records, an
+ * unreadable batch). Its user could then not move the position past the batch. Must run before a
+ * client fetches.
  */
 export const patchFetch = (): void => {
   const decodeMessages = async (decoder: Decoder): Promise<DecodedRecords> => {
@@ -35,7 +37,8 @@ export const patchFetch = (): void => {
   }
   const path = require.resolve('kafkajs/src/protocol/requests/fetch/v4/decodeMessages')
   require(path)
-  // The modules of the responses take it from here; kafkajs loads them with the first fetch.
+  // kafkajs loads the response modules at the first fetch. They take the decoder from this module
+  // cache.
   const loaded = require.cache[path]
   if (loaded === undefined) throw new Error('kafkajs has no module that decodes fetches')
   loaded.exports = decodeMessages
@@ -67,7 +70,10 @@ export const patchFetch = (): void => {
   }
 }
 
-/** The batch that cannot be decoded at the offset of this fetch. If records precede it, these are handed over and the next fetch begins at it. */
+/**
+ * Returns the batch at the offset of this fetch, if it cannot be decoded. Readable records before
+ * an unreadable batch are passed on first. The next fetch then starts at that batch.
+ */
 export const unreadableOf = (batch: unknown): UnreadableBatch | undefined => {
   const { nextOffset, unreadable } = (batch as Batch).rawMessages
   return nextOffset === undefined ? unreadable : undefined

@@ -10,8 +10,9 @@ const READ_UNCOMMITTED = 0
 const isolation = new AsyncLocalStorage<number>()
 
 /**
- * An admin client of kafkajs 2.2.4 asks for offsets at READ_COMMITTED only. A partition then seems to end before an open transaction.
- * This patch lets {@link readUncommitted} choose the other level for one call. Must run before a client is created.
+ * Lets {@link readUncommitted} choose the isolation level READ_UNCOMMITTED for one call. An admin
+ * client of kafkajs 2.2.4 asks for offsets at READ_COMMITTED only, so a partition seems to end
+ * before an open transaction. Must run before a client is created.
  */
 export const patchIsolation = (): void => {
   const { prototype } = require('kafkajs/src/cluster') as { prototype: Cluster }
@@ -23,5 +24,5 @@ export const patchIsolation = (): void => {
   }
 }
 
-/** Runs `ask` so that offsets it fetches include records of open transactions. */
+/** Runs `ask`. End offsets that `ask` fetches include records of open transactions. */
 export const readUncommitted = <T>(ask: () => Promise<T>): Promise<T> => isolation.run(READ_UNCOMMITTED, ask)

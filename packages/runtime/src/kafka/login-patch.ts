@@ -14,12 +14,18 @@ interface Authenticator {
 
 const require = createRequire(import.meta.url)
 
-/** A lock after five failures within half an hour is usual in directories; one within a minute is not. */
+/**
+ * Directories usually lock an account after about five failures within half an hour, rarely within
+ * a minute.
+ */
 const PAUSE_MS = { initial: 5000, longest: 60_000 }
 
-/** What is known of the logins of one account. */
+/** State of the logins of one account. */
 interface Account {
-  /** One at a time until one has succeeded: else every client of the process would fail before the first failure is known. */
+  /**
+   * Last login in the queue. Logins run one after another until one has succeeded. Otherwise every
+   * client of the process would log in before the first refusal is known.
+   */
   turn: Promise<unknown>
   proven: boolean
   failure?: unknown
@@ -29,14 +35,18 @@ interface Account {
 
 const accounts = new Map<string, Account>()
 
-/** Forgets what is known of accounts. For tests. */
+/** Forgets the state of all accounts. For tests. */
 export const forgetLogins = (): void => accounts.clear()
 
 /**
- * kafkajs 2.2.4 logs in again whenever something needs a connection: a refused password would be sent by each producer, consumer and admin client to each broker, several times
- * a second, and directories lock accounts over that. Here all clients of the process share what is known of an account. After a refusal no login is sent for 5 s,
- * then for twice as long each time, up to 60 s. Attempts within that time fail with the last refusal. Connections that are logged in go on.
- * Must run before a client is created.
+ * Limits how often a refused login is repeated. kafkajs 2.2.4 logs in again whenever a connection
+ * is needed. Each producer, consumer and admin client would send a wrong password to each broker
+ * several times a second. Directories lock accounts for that.
+ *
+ * With this patch all clients of the process share the state of an account. After a refusal no
+ * login is sent for 5 s. The pause doubles with each further refusal, up to 60 s. Attempts within
+ * the pause fail with the last refusal. Connections that are already logged in continue. Must run
+ * before a client is created.
  */
 export const patchLogin = (): void => {
   const { prototype } = require('kafkajs/src/broker/saslAuthenticator') as { prototype: Authenticator }
@@ -49,7 +59,7 @@ export const patchLogin = (): void => {
     accounts.set(name, account)
     const attempt = async () => {
       if (performance.now() < account.retryAt) throw account.failure
-      // SCRAM makes a refusal of everything that fails while it logs in, a broken connection included.
+      // kafkajs' SCRAM turns every failure during a login into a refusal, even a broken connection.
       let brokenBy: unknown
       const send = async (request: object) => {
         try {
@@ -69,7 +79,8 @@ export const patchLogin = (): void => {
       } catch (error) {
         if (brokenBy !== undefined) throw brokenBy
         noteFailedRequest(error, { api: 'SaslAuthenticate', broker })
-        // Several logins may be under way side by side: the first failure counts.
+        // Several logins may be under way at the same time. Only the first failure makes the pause
+        // longer.
         if (performance.now() >= account.retryAt)
           account.pauseMs = Math.min(Math.max(account.pauseMs * 2, PAUSE_MS.initial), PAUSE_MS.longest)
         Object.assign(account, { proven: false, failure: error, retryAt: performance.now() + account.pauseMs })

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module'
 
 interface BrokerPool {
   readonly metadata: { readonly topicMetadata: readonly { readonly topic: string }[] } | null
-  /** Null if the metadata is known to be wrong, because a broker has closed its connection. */
+  /** Null if the metadata is no longer valid because a broker has closed its connection. */
   readonly metadataExpireAt: number | null
   readonly seedBroker?: { isConnected(): boolean }
   createSeedBroker(): Promise<void>
@@ -13,11 +13,16 @@ interface BrokerPool {
 const require = createRequire(import.meta.url)
 
 /**
- * kafkajs 2.2.4 asks any one broker for metadata, and all requests of a client wait for the answer. Two things go wrong if that broker hangs or is slow:
- * - Metadata that is merely old is refreshed before each request, so that one slow broker delays the requests to all others. Here such a refresh runs in
- *   the background, one at a time, and requests go on with the metadata that is known.
- * - A client without metadata asks the same bootstrap broker forever: kafkajs turns to the next one only if it cannot connect. A hanging broker accepts
- *   connections. Here a bootstrap broker that has lost its connection in a refresh is replaced by the next one.
+ * Keeps one slow or hanging broker from blocking all requests of a client. kafkajs 2.2.4 asks one
+ * broker, chosen at random, for metadata, and all requests wait for the answer. Two things go wrong
+ * if that broker hangs or is slow:
+ * - kafkajs refreshes old metadata before the next request, so one slow broker delays the requests
+ *   to all others. With this patch the refresh runs in the background, one at a time. Requests use
+ *   the metadata that is known.
+ * - A client without metadata asks the same bootstrap broker forever. kafkajs tries the next one
+ *   only if it cannot connect, but a hanging broker accepts connections. With this patch a
+ *   bootstrap broker that loses its connection during a refresh is replaced by the next one.
+ *
  * Must run before a client is created.
  */
 export const patchMetadata = (): void => {
@@ -30,7 +35,8 @@ export const patchMetadata = (): void => {
     try {
       await refreshMetadata.call(this, topics)
     } catch (error) {
-      // Once: two refreshes that fail together would step over the next broker.
+      // Replace a broker only once. Otherwise two refreshes that fail together would skip the next
+      // broker.
       if (seed && seed === this.seedBroker && !seed.isConnected() && !replaced.has(seed)) {
         replaced.add(seed)
         await this.createSeedBroker()

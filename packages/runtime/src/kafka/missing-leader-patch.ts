@@ -4,13 +4,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 interface Partition {
   readonly partitionErrorCode: number
   readonly partitionId: number
-  /** -1 when there is none. */
+  /** Node id of the leader, -1 if the partition has none. */
   readonly leader: number
 }
 interface Metadata {
   readonly topicMetadata: readonly { readonly partitionMetadata: readonly Partition[] }[]
 }
-/** What is asked, and what is told, of a topic's partitions. */
+/** Partitions of a topic, in a request for offsets and in its answer. */
 interface Offsets {
   readonly topic: string
   readonly partitions: readonly { readonly partition: number }[]
@@ -23,7 +23,7 @@ interface Cluster {
 interface BrokerPool {
   readonly metadata: Metadata | null
   readonly metadataMaxAge: number
-  /** By the clock of kafkajs. */
+  /** Unix milliseconds. */
   metadataExpireAt: number
   refreshMetadata(topics: readonly string[]): Promise<void>
 }
@@ -31,14 +31,18 @@ interface BrokerPool {
 const require = createRequire(import.meta.url)
 const RESPONSE_VERSIONS = ['v0', 'v1', 'v2', 'v3', 'v4', 'v5', 'v6']
 const MAX_AGE_MS = 1000
-/** How much later than the first leader another may tell its offsets. */
+/** Maximum wait for the other leaders after the first leader has answered. */
 const LAGGARD_MS = 2000
 
 /**
- * kafkajs 2.2.4 takes a partition without a leader for an error of everything it has asked about: as long as one partition has none, a producer sends to no other
- * partition of the topic, and an admin client that asked about all topics fails over anybody's. Here the others stay usable, the one without a leader has leader -1,
- * a broker that nobody finds, and what is known is soon asked for anew. Where a topic ends is told of those whose leader answers: who needs all of them counts.
- * Must run before a client is created.
+ * Keeps the other partitions usable while one partition has no leader. In kafkajs 2.2.4 one
+ * partition without a leader fails the whole metadata request. A producer then sends to no other
+ * partition of the topic. An admin client that asks about all topics fails because of any one of
+ * them.
+ *
+ * With this patch the partition without a leader has leader -1, and no such broker exists. The
+ * metadata is refreshed after 1 s. Offsets are returned only for partitions whose leader answered:
+ * callers that need every partition must check the count. Must run before a client is created.
  */
 export const patchMissingLeader = (): void => {
   patchMetadata()
@@ -67,7 +71,10 @@ const patchMetadata = () => {
   }
 }
 
-/** By leader, so that one that hangs or is no leader any more keeps back its own partitions only. */
+/**
+ * Asks each leader in a separate request. A leader that hangs or is no longer the leader then
+ * affects only its own partitions.
+ */
 const patchOffsets = () => {
   const { prototype } = require('kafkajs/src/cluster') as { prototype: Cluster }
   const { fetchTopicsOffset } = prototype
@@ -93,14 +100,15 @@ const patchOffsets = () => {
       ),
     )
     const all = Promise.allSettled(answers)
-    // A leader that hangs is not waited for long after another has answered.
+    // When one leader has answered, wait only briefly for a leader that hangs.
     const some = Promise.any(answers).then(() => sleep(LAGGARD_MS, undefined, { ref: false }))
     await Promise.race([all, some.catch(() => all)])
     if (answers.length > 0 && failures.length === answers.length) {
       await this.refreshMetadata().catch(() => undefined)
       throw failures[0]
     }
-    // kafkajs keeps what it knows of leaders for minutes with most clients. The next call uses what is learnt now.
+    // Most kafkajs clients keep their metadata for minutes. Refresh it now, so that the next call
+    // finds the new leaders.
     if (failures.length > 0) void this.refreshMetadata().catch(() => undefined)
     return topics.map(({ topic }) => ({
       topic,

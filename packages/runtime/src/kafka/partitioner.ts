@@ -1,4 +1,8 @@
-/** Kafka's murmur2 over the key's bytes, as Java's client has it: any client that uses it finds the same partition. A signed 32-bit number. */
+/**
+ * Computes Kafka's murmur2 hash of the key's bytes. Java's client uses the same hash, so both
+ * choose the same partition for a key.
+ * @returns a signed 32-bit number.
+ */
 export const murmur2 = (key: Uint8Array): number => {
   const m = 0x5bd1e995
   const { length } = key

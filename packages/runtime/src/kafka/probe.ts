@@ -15,14 +15,18 @@ export interface KafkaCheckOptions {
 }
 
 /**
- * Asks all brokers side by side for the metadata of a topic. The returned function resolves when any broker answers,
- * so that a silent broker does not hide those that work. kafkajs' admin client asks one broker, chosen at random.
+ * Returns a function that asks all brokers in parallel for the metadata of a topic and resolves
+ * with the first answer. A silent broker then does not hide the brokers that work. kafkajs' admin
+ * client asks only one broker, chosen at random.
  */
 const createProbe = (admin: Admin, topic: string): (() => Promise<void>) => {
-  /** Requests under way by broker. A silent broker gets no second request before the first has timed out. */
+  /**
+   * Requests under way, by node id. A silent broker gets no second request before the first has
+   * timed out.
+   */
   const underWay = new Map<string, Promise<unknown>>()
   let refreshing = false
-  /** Brokers may have got other addresses. */
+  /** Refreshes the brokers' addresses, which may have changed. */
   const refresh = async () => {
     if (refreshing) return
     refreshing = true
@@ -54,7 +58,10 @@ const createProbe = (admin: Admin, topic: string): (() => Promise<void>) => {
   }
 }
 
-/** @returns a function that finds out why no broker answers in time; undefined if one does. It never rejects. */
+/**
+ * Returns a function that finds out why no broker answers in time. It returns undefined if a broker
+ * answers, and never rejects.
+ */
 export const createKafkaCheck = ({
   admin,
   topic,
@@ -68,7 +75,8 @@ export const createKafkaCheck = ({
       () => undefined,
       (error: unknown) => {
         const diagnosis = diagnose(error, doing)
-        // A missing right belongs to the topic.
+        // A problem for a person, such as a missing right, concerns the topic of the metadata
+        // request.
         return diagnosis.blocked ? diagnose(error, `describe topic ${topic}`) : diagnosis
       },
     )

@@ -15,7 +15,10 @@ interface Connection {
   send(request: Request): Promise<unknown>
 }
 interface ConnectionPool {
-  /** The first connection is for all requests but Fetch, the second is for Fetch. Others are added here. */
+  /**
+   * Connections to one broker: the first for all requests except Fetch, the second for Fetch. This
+   * patch adds the others.
+   */
   readonly pool: Connection[]
   isConnected(): boolean
   isAuthenticated(): boolean
@@ -27,23 +30,29 @@ const FETCH_CONNECTION = 1
 const MAX_CONNECTIONS = 32
 
 /**
- * kafkajs 2.2.4 sends all produce requests for a broker over one connection, and a broker begins with a request only when it has answered the one before
- * it on the same connection. So a partition that is slow or fails (a follower that hangs) delays the requests for all other partitions of its leader until
- * these time out as well, and with them the next metadata request. Here a Produce or Metadata request takes a connection that has none of these under way.
- * There are as many connections as there were requests at once; beyond 32 they are shared. Must run before a client is created.
+ * Gives each concurrent Produce or Metadata request its own connection. kafkajs 2.2.4 sends all
+ * produce requests for a broker over one connection. A broker starts a request only after it has
+ * answered the previous request of the same connection. So one slow partition (a follower that
+ * hangs) delays the requests for all other partitions of its leader. They time out as well, and so
+ * does the next metadata request.
+ *
+ * With this patch a Produce or Metadata request uses a connection without such a request under way,
+ * or a new connection. A broker has at most 32 connections; more requests share them. Must run
+ * before a client is created.
  */
 export const patchProduceConnection = (): void => {
   const Connection = require('kafkajs/src/network/connection') as new (options: object) => Connection
   const { Produce, Metadata } = require('kafkajs/src/protocol/requests/apiKeys') as { Produce: number; Metadata: number }
   const { prototype } = require('kafkajs/src/network/connectionPool') as { prototype: ConnectionPool }
   const { send } = prototype
-  /** Numbers of Produce and Metadata requests under way. */
+  /** Number of Produce and Metadata requests under way, by connection. */
   const underWay = new WeakMap<Connection, number>()
   const underWayOn = (connection: Connection) => underWay.get(connection) ?? 0
 
   const addTo = (pool: Connection[]): Connection => {
     const [first] = pool as [Connection]
-    // A connection keeps its options under their own names.
+    // A connection stores each option in a property of the same name, so it can serve as the
+    // options.
     const added = new Connection({ ...first, enforceRequestTimeout: first.requestQueue.enforceRequestTimeout })
     added.setVersions(first.versions)
     added.setSupportAuthenticationProtocol(first.getSupportAuthenticationProtocol())
@@ -66,7 +75,8 @@ export const patchProduceConnection = (): void => {
       underWay.set(connection, underWayOn(connection) - 1)
     }
   }
-  // An idle connection that was added says nothing about a broker that has stopped to answer on the first.
+  // Ignore added connections: an idle one may look healthy although the broker no longer answers on
+  // the first.
   prototype.isConnected = function () {
     return this.pool.slice(0, FETCH_CONNECTION + 1).some((each) => each.isConnected())
   }

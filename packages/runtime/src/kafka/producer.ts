@@ -4,17 +4,21 @@ import { partitionOf } from './partitioner.ts'
 
 export interface OutgoingRecord {
   readonly topic: string
-  /** Null leaves the partition open: each send takes the next one for all such records. */
+  /** Null if any partition will do. Each send chooses the next partition for all such records. */
   readonly key: Buffer | null
   readonly value: Buffer | null
-  /** Leaves the partition open although there is a key. */
+  /** If true, any partition will do although the record has a key. */
   readonly anyPartition?: boolean
   readonly headers?: Readonly<Record<string, string>>
   /** Unix milliseconds. */
   readonly timestamp: number
 }
 
-/** The records, or some of them, may not be stored. `refused`: Kafka will never take one of them. `unavailable`: it may later; the outcome is unknown. */
+/**
+ * Some or all records of a send may not be stored.
+ * - `refused`: Kafka will never accept at least one of them.
+ * - `unavailable`: the outcome is unknown. A later attempt may succeed.
+ */
 export class NotStoredError extends Error {
   override readonly name = 'NotStoredError'
   readonly kind: 'refused' | 'unavailable'
@@ -27,15 +31,19 @@ export class NotStoredError extends Error {
 export interface VerifiedProducer {
   connect(): Promise<void>
   /**
-   * Partition counts by topic, from the check at start. Without a topic's count every send to it is `unavailable`.
-   * Resolves when the leaders of these topics are known; from then on they are kept fresh. Otherwise the first send, perhaps days later, would need
-   * an answer of the first of KAFKA_BROKERS.
+   * Sets the partition counts by topic, read by the topic check at start. Until a topic's count is
+   * set, every send to it is `unavailable`. Resolves when the leaders of these topics are known,
+   * and keeps the leaders up to date from then on. Otherwise the first send, perhaps days later,
+   * would need an answer of the first broker in KAFKA_BROKERS.
    */
   setPartitions(partitions: ReadonlyMap<string, number>): Promise<void>
-  /** The partition that a record is bound to by its key, with which it fails and recovers. Undefined without a key, or as long as the topic's partitions are not known. */
+  /**
+   * Returns the partition that the record's key selects. Undefined if the record has no key, or
+   * while the topic's partition count is unknown.
+   */
   partitionOf(record: OutgoingRecord): number | undefined
   /**
-   * Resolves once every record is stored by every in-sync replica.
+   * Resolves when all in-sync replicas have stored every record.
    * @throws NotStoredError otherwise.
    */
   send(records: readonly OutgoingRecord[]): Promise<void>
@@ -45,11 +53,14 @@ export interface VerifiedProducer {
 export interface ProducerOptions {
   readonly metadataMaxAgeMs: number
   readonly produceTimeoutMs: number
-  /** Told how many records had to be sent again because no acknowledgement named their partition. */
+  /**
+   * Called with the number of records that must be sent again because no acknowledgement named
+   * their partition.
+   */
   readonly onUnacknowledged?: (records: number) => void
 }
 
-/** Errors by which a broker says that it will never take a record; any other is an outage. */
+/** Broker errors that mean that Kafka will never accept a record. Any other error is an outage. */
 const refusals: ReadonlySet<string> = new Set([
   'MESSAGE_TOO_LARGE',
   'RECORD_LIST_TOO_LARGE',
@@ -64,15 +75,21 @@ type Batch = Map<string, PinnedMessage[]>
 const MAX_RESENDS = 3
 
 /**
- * A producer whose `send` resolves only on proof.
+ * Creates a producer whose `send` resolves only if Kafka has acknowledged every partition.
  *
- * kafkajs' own `send()` may resolve although records were never written: its retry skips a broker that has answered before, also when that broker has
- * become the leader of the partitions that failed (tulios/kafkajs#1303; reproduced in producer.test.ts), and a partition that its metadata lacks is just left
- * out. So every addressed partition must be acknowledged by name with error code 0, and what is not is sent again. The partition is pinned on the record:
- * chosen anew on a retry, an acknowledgement could be taken for the wrong record.
+ * kafkajs' own `send()` can resolve although records were never written, in two cases:
+ * - Its retry skips a broker that has answered before, even if that broker is now the leader of the
+ *   failed partitions (tulios/kafkajs#1303, reproduced in producer.test.ts).
+ * - It leaves out a partition that is missing in its metadata.
  *
- * The idempotent producer stays off: after a time-out kafkajs reuses a sequence number, and the broker takes another batch for a duplicate and
- * drops it, acknowledged (tulios/kafkajs#598). Duplicates are harmless here: readers go by version.
+ * So this producer requires an acknowledgement with error code 0 that names the partition, for each
+ * partition. It sends the other records again. The partition of a record is fixed before the first
+ * attempt. If a retry chose another partition, an acknowledgement could be assigned to the wrong
+ * record.
+ *
+ * kafkajs' idempotent producer stays off: after a timeout it reuses a sequence number. The broker
+ * then treats another batch as a duplicate: it acknowledges the batch, but does not store it
+ * (tulios/kafkajs#598). Duplicates are harmless here, because readers compare versions.
  */
 export const createVerifiedProducer = (
   kafka: Kafka,
@@ -82,7 +99,8 @@ export const createVerifiedProducer = (
     idempotent: false,
     allowAutoTopicCreation: false,
     metadataMaxAge: metadataMaxAgeMs,
-    // kafkajs' retries are off: the publisher retries failed records per partition. kafkajs would retry the whole request and delay healthy partitions.
+    // kafkajs' retries are off, because the publisher retries failed records per partition. kafkajs
+    // would retry the whole request and delay healthy partitions.
     retry: { retries: 0 },
     createPartitioner:
       () =>
@@ -115,7 +133,10 @@ export const createVerifiedProducer = (
     }
   }
 
-  /** A batch without messages makes kafkajs ask who leads its topics, if that is not known or old. */
+  /**
+   * Sends a batch without messages. kafkajs then refreshes the metadata of its topics, if it is
+   * missing or old.
+   */
   const refreshLeaders = () => sendOnce(new Map([...partitionCounts.keys()].map((topic) => [topic, []])))
 
   return {
@@ -132,7 +153,8 @@ export const createVerifiedProducer = (
     },
     send: async (records) => {
       let batch: Batch = new Map()
-      // One partition for all records that may go anywhere: spread, they would fail as long as any partition does.
+      // Use one partition for all records without a fixed one. If they were spread, the send would
+      // fail while any partition fails.
       const unbound = records.some(isUnbound) ? nextPartition++ : 0
       for (const record of records) {
         const messages = batch.get(record.topic)

@@ -1,8 +1,11 @@
 /**
- * Decodes Kafka's record batches (message format 2, the only one since Kafka 0.11) in place of kafkajs' decoder. Because kafkajs
- * - fails the whole fetch for one batch that it cannot decode, without its partition and offset;
- * - forgets a batch whose records are all gone, so that the position never moves over it;
- * - exceeds the stack with a batch of more than some 100,000 records, and hangs on a record with as many headers.
+ * Decodes Kafka's record batches (message format 2, the format since Kafka 0.11). It replaces
+ * kafkajs' decoder, which has three bugs:
+ * - One batch that cannot be decoded fails the whole fetch. The error lacks the partition and the
+ *   offset.
+ * - A batch without remaining records is dropped, so the position never moves past it.
+ * - A batch of more than about 100,000 records exceeds the stack. A record with as many headers
+ *   makes it hang.
  */
 import { createRequire } from 'node:module'
 import { decompressors } from './codecs.ts'
@@ -33,7 +36,7 @@ export interface DecodedRecord {
 export type DecodedRecords = DecodedRecord[] & {
   /** Offset after the last batch that was decoded; undefined if there was none. */
   nextOffset?: string | undefined
-  /** Batch after the decoded ones. */
+  /** Batch that follows the decoded batches and cannot be decoded. */
   unreadable?: UnreadableBatch | undefined
 }
 
@@ -53,13 +56,13 @@ const LOG_APPEND_TIME = 0x08
 const TRANSACTIONAL = 0x10
 const CONTROL = 0x20
 
-/** A record has a length, attributes, two deltas, two lengths and a count. */
+/** Minimum bytes of a record: its length, attributes, two deltas, two lengths and a count. */
 const LEAST_RECORD_BYTES = 7
 
 const damaged = (problem: string): RangeError => new RangeError(`damaged batch: ${problem}`)
 
 const addHeader = (headers: Record<string, Buffer | Buffer[]>, name: string, value: Buffer) => {
-  // Not by assignment, which for the name __proto__ sets no property.
+  // An assignment would set no property if the name is __proto__.
   const before = Object.getOwnPropertyDescriptor(headers, name)?.value as Buffer | Buffer[] | undefined
   if (Array.isArray(before)) before.push(value)
   else Object.defineProperty(headers, name, { value: before === undefined ? value : [before, value], enumerable: true, configurable: true })
@@ -78,7 +81,10 @@ const decodeRecords = (
   if (count < 0 || count * LEAST_RECORD_BYTES > bytes.length) throw damaged(`${count} records in ${bytes.length} bytes`)
   let at = 0
   let end = bytes.length
-  /** Numbers beyond 2^53 lose digits. Only the time of a record can be so great, and nothing depends on it then. */
+  /**
+   * Reads a number. Numbers beyond 2^53 lose digits. Only the timestamp of a record can be so
+   * large, and nothing depends on such a timestamp.
+   */
   const readVarint = (): number => {
     let value = 0
     for (let scale = 1, byte = 0x80; byte >= 0x80; scale *= 128) {
@@ -138,7 +144,10 @@ const decodeBatch = async (batch: Buffer): Promise<DecodedRecord[]> => {
 
 const isIntact = (batch: Buffer): boolean => batch.readUInt32BE(CHECKSUM_AT) === crc32c(batch.subarray(ATTRIBUTES_AT))
 
-/** Decodes the batches of one partition up to the first that cannot be decoded. The last one may be cut off, since a fetch has a bound in bytes. */
+/**
+ * Decodes the batches of one partition up to the first batch that cannot be decoded. Ignores an
+ * incomplete last batch: a fetch has a limit in bytes, so Kafka may cut it off.
+ */
 export const decodeBatches = async (bytes: Buffer): Promise<DecodedRecords> => {
   const records: DecodedRecords = []
   for (let at = 0; at + BATCH_HEAD_BYTES <= bytes.length; ) {
@@ -152,7 +161,9 @@ export const decodeBatches = async (bytes: Buffer): Promise<DecodedRecords> => {
       const decoded = await decodeBatch(batch)
       const last = decoded.at(-1)
       const afterLast = last === undefined ? String(firstOffset) : String(BigInt(last.offset) + 1n)
-      // Compaction takes records out of a batch. A damaged head must not move the position over records that follow.
+      // The head's offset may be greater than the last record's, because compaction removes records
+      // from a batch. A damaged head must not move the position past later records, so the checksum
+      // decides.
       if (nextOffset !== afterLast && !isIntact(batch)) {
         nextOffset = afterLast
         throw damaged('its checksum is wrong')
@@ -173,14 +184,20 @@ export interface AbortedTransaction {
   readonly firstOffset: string
 }
 
-/** Control record: a version, then its type, of which 0 ends a transaction as aborted. */
+/**
+ * Returns true for the control record that ends an aborted transaction. Its key holds a version and
+ * then a type, which is 0.
+ */
 const isAbortMarker = ({ isControlRecord, key }: DecodedRecord) =>
   isControlRecord && key !== null && key.length >= 4 && key.readInt16BE(2) === 0
 
 /**
- * Leaves out the records of aborted transactions, as Java's consumer does. kafkajs' own filter passes some of them on: it expects transactions in
- * the order in which they began (Kafka sends them as they ended), begins one transaction for each record at most, and takes a customer's record with
- * the key 00 00 00 00 for the end of a transaction.
+ * Removes the records of aborted transactions, as Java's consumer does. kafkajs' own filter passes
+ * some of them on, for three reasons:
+ * - It expects transactions in the order in which they began. Kafka sends them in the order in
+ *   which they ended.
+ * - It starts at most one transaction per record.
+ * - It treats a customer's record with the key 00 00 00 00 as the end of a transaction.
  */
 export const withoutAborted = (records: DecodedRecords, transactions: readonly AbortedTransaction[]): DecodedRecords => {
   if (transactions.length === 0) return records

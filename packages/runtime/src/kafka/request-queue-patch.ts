@@ -10,9 +10,11 @@ interface RequestQueue {
 const require = createRequire(import.meta.url)
 
 /**
- * kafkajs 2.2.4 re-arms a timer with a negative delay for ever on every connection, from the first response on: 5 % of a core while idle, and a
- * TimeoutNegativeWarning on Node 24 (tulios/kafkajs#1556, #1751). Here the timer is armed only while requests wait. Must run before a client is created.
- * @throws Error when another version of kafkajs is installed: the patch must then be looked at again.
+ * Starts the timer of kafkajs' request queue only while requests wait. After the first response on
+ * a connection, kafkajs 2.2.4 restarts that timer forever with a negative delay. This costs 5 % of
+ * a core while idle, and Node 24 logs a TimeoutNegativeWarning (tulios/kafkajs#1556, #1751). Must
+ * run before a client is created.
+ * @throws Error if another version of kafkajs is installed. The patch must then be reviewed.
  */
 export const patchRequestQueue = (): void => {
   const { version } = require('kafkajs/package.json') as { version: string }
@@ -27,7 +29,7 @@ export const patchRequestQueue = (): void => {
         this.throttleCheckTimeoutId = null
         this.checkPendingRequests()
       },
-      // 10 ms is kafkajs' own interval for requests that wait for one in flight.
+      // 10 ms is kafkajs' own interval for requests that wait for a request in flight.
       Math.max(this.throttledUntil - Date.now(), 10),
     )
   }

@@ -1,7 +1,10 @@
 import { Type } from '@sinclair/typebox'
 import { choice, flag, integer, optionalSecret, optionalText, type Rule } from '../settings.ts'
 
-/** What is wrong with an address, in words; undefined if nothing is. kafkajs takes the text before the first colon for the host. */
+/**
+ * Returns a sentence about what is wrong with an address, or undefined if it is valid. kafkajs uses
+ * the text before the first colon as the host.
+ */
 const addressProblem = (address: string): string | undefined => {
   const wrong = `${JSON.stringify(address)} is not accepted`
   const protocol = /^(\w+):\/\//.exec(address)?.[1]

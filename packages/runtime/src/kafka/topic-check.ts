@@ -5,36 +5,36 @@ import type { KafkaSettings } from './client.ts'
 import { errorType } from './error-type.ts'
 import { attributed } from './failed-request.ts'
 
-/** The requirements of a service on one topic. */
+/** Requirements of a service on one topic. */
 export interface TopicDemand {
   readonly topic: string
-  /** Bytes of the largest record value it must take. */
+  /** Bytes of the largest record value that the topic must accept. */
   readonly maxValueBytes: number
-  /** The service writes to the topic, so it needs the right to. */
+  /** True if the service writes to the topic and so needs the right to do so. */
   readonly writes?: boolean
-  /** The topic is the dead-letter topic, which has a retention of its own. */
+  /** True for quarantine (dead-letter topic), which has its own retention. */
   readonly isQuarantine?: boolean
 }
 
-/** A topic is missing or wrong: a person must act, so the service must not start. */
+/** A topic is missing or wrong. The service must not start: a person must act. */
 export class TopicError extends Error {
   override readonly name = 'TopicError'
 }
 
-/** The topics as Kafka has them, and what is wrong with them in sentences. */
+/** State of the topics in Kafka. Problems and warnings are sentences. */
 export interface TopicFindings {
-  /** Partition counts by topic, of topics that exist. */
+  /** Partition counts of existing topics, by name. */
   readonly partitions: ReadonlyMap<string, number>
   readonly missing: readonly TopicDemand[]
-  /** Records could be lost, or would not be accepted or read. */
+  /** Wrong settings. Records could be lost, refused or not read. */
   readonly problems: readonly string[]
-  /** Everything works. A person should know. */
+  /** Settings that work but that a person should know of. */
   readonly warnings: readonly string[]
 }
 
 /**
- * Room beside a body, for key, headers and the batch's own overhead. A body of exactly the limit must fit; Kafka's default of 1 MiB
- * would refuse it.
+ * Bytes added to the maximum body size for key, headers and the batch's own overhead. A body of
+ * exactly the maximum size must fit. Kafka's default limit of 1 MiB would refuse it.
  */
 export const RECORD_OVERHEAD_BYTES = 64 * 1024
 
@@ -42,10 +42,16 @@ const CREATION_TIMEOUT_MS = 10_000
 
 const FOREVER_MS = '9223372036854775807'
 
-/** Since Kafka 3.6. Before, a record may be as far ahead of the broker's clock as message.timestamp.difference.max.ms says. */
+/**
+ * Topic setting, since Kafka 3.6: how far a record's timestamp may be ahead of the broker's clock.
+ * Older versions use message.timestamp.difference.max.ms.
+ */
 const LIMIT_AHEAD = 'message.timestamp.after.max.ms'
 
-/** Brokers recompress records with the codec of the topic. Each reader in any language knows these; snappy and lz4 need a library in many. */
+/**
+ * Values of compression.type that every reader can decode. Brokers recompress records with the
+ * topic's codec. Snappy and lz4 need an extra library in many languages.
+ */
 const SAFE_CODECS: ReadonlySet<string | undefined> = new Set(['producer', 'uncompressed', 'gzip', 'zstd'])
 
 const retentionOf = (settings: KafkaSettings, { isQuarantine }: TopicDemand): { readonly name: string; readonly ms: number } =>
@@ -60,17 +66,19 @@ const required = (settings: KafkaSettings, demand: TopicDemand): Record<string, 
   'retention.bytes': '-1',
   'max.message.bytes': String(demand.maxValueBytes + RECORD_OVERHEAD_BYTES),
   'min.insync.replicas': settings.KAFKA_REPLICATION_FACTOR >= 3 ? '2' : '1',
-  // The record's timestamp is the time of receipt, by which the projector judges an event's own.
+  // The record's timestamp is the time of receipt. The projector compares an event's own timestamp
+  // with it.
   'message.timestamp.type': 'CreateTime',
-  // Kafka refuses records more than an hour ahead of its own clock: an ingress whose clock runs wrong must still be able to store.
+  // By default Kafka refuses records more than an hour ahead of its clock. An ingress with a wrong
+  // clock must still be able to store records.
   [LIMIT_AHEAD]: FOREVER_MS,
-  // A replica that lags behind must never become the leader: it would drop what was promised.
+  // A replica that lags behind must never become the leader: acknowledged records would be lost.
   'unclean.leader.election.enable': 'false',
 })
 
 const create = async (admin: Admin, settings: KafkaSettings, demands: readonly TopicDemand[]): Promise<void> => {
   const createWith = (without?: string) =>
-    // Resolves with false if another process created it first.
+    // Resolves with false if another process has created the topic first.
     admin.createTopics({
       waitForLeaders: false,
       topics: demands.map((demand) => ({
@@ -84,13 +92,14 @@ const create = async (admin: Admin, settings: KafkaSettings, demands: readonly T
   await attributed(doing, () =>
     createWith().catch((error: Error) => {
       const errors = (error as { errors?: readonly unknown[] }).errors ?? [error]
-      // A broker before Kafka 3.6 does not know this setting, nor the limit that it lifts.
+      // A broker before Kafka 3.6 knows neither this setting nor the limit that the setting
+      // removes.
       if (errors.some((each) => errorType(each) === 'INVALID_CONFIG')) return createWith(LIMIT_AHEAD)
       throw error
     }),
   )
-  // The broker that is asked may not have heard of them from the controller yet; kafkajs' own wait (waitForLeaders) takes that for an error. Whatever lasts
-  // longer than this shows in what is asked next.
+  // The asked broker may not know the new topics yet. kafkajs' own wait (waitForLeaders) treats
+  // that as an error. If this wait is too short, the next request shows the problem.
   const untilLed = async () => {
     const { topics } = await admin.fetchTopicMetadata({ topics: demands.map(({ topic }) => topic) })
     if (topics.some(({ partitions }) => partitions.some(({ leader }) => leader < 0))) throw new Error('a partition has no leader yet')
@@ -102,7 +111,7 @@ const create = async (admin: Admin, settings: KafkaSettings, demands: readonly T
   })
 }
 
-/** Replica counts of the partitions; undefined if there is no such topic. */
+/** Returns the replica count of each partition, or undefined if the topic does not exist. */
 const replicaCounts = async (admin: Admin, topic: string): Promise<readonly number[] | undefined> => {
   try {
     const { topics } = await attributed(`describe topic ${topic}`, () => admin.fetchTopicMetadata({ topics: [topic] }))
@@ -185,7 +194,7 @@ const warningsOf = (
   return warnings
 }
 
-/** Compares the topics with what is demanded. Rejects if Kafka does not answer. */
+/** Compares the topics with the demands. Rejects if Kafka does not answer. */
 export const inspectTopics = async (admin: Admin, settings: KafkaSettings, demands: readonly TopicDemand[]): Promise<TopicFindings> => {
   const partitions = new Map<string, number>()
   const missing: TopicDemand[] = []
@@ -205,15 +214,16 @@ export const inspectTopics = async (admin: Admin, settings: KafkaSettings, deman
   return { partitions, missing, problems, warnings }
 }
 
-/** All that is wrong in one text; undefined if nothing is. */
+/** Returns all missing topics and problems as one text, or undefined if there are none. */
 export const topicProblem = ({ missing, problems }: TopicFindings): string | undefined => {
   const lines = [...missing.map(({ topic }) => `${topic}: is missing`), ...problems]
   return lines.length === 0 ? undefined : `Topics are not as they must be:\n${lines.map((line) => `  - ${line}`).join('\n')}`
 }
 
 /**
- * Checks that the topics exist and are as they must be. Creates missing ones if `KAFKA_CREATE_TOPICS` is true.
- * @throws TopicError naming every problem at once; any other error means that Kafka did not answer.
+ * Checks that the topics exist and meet the demands. Creates missing topics if
+ * `KAFKA_CREATE_TOPICS` is true.
+ * @throws TopicError that names every problem. Any other error means that Kafka did not answer.
  */
 export const checkTopics = async (
   admin: Admin,

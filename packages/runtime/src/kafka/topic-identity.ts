@@ -1,15 +1,19 @@
 /**
- * Asks Kafka which cluster answers and which topic a name stands for. kafkajs speaks Metadata up to version 6; topic ids came
- * with version 10, so this file encodes that one request itself (Kafka protocol guide, KIP-516).
+ * Reads the id of the cluster and the id of a topic. kafkajs knows Metadata requests up to version
+ * 6, but topic ids need version 10. So this file encodes that request itself (Kafka protocol guide,
+ * KIP-516).
  */
 import { createRequire } from 'node:module'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin, Kafka } from 'kafkajs'
 
-/** Undefined parts are unknown to this broker: topic ids exist since Kafka 2.8, cluster ids since 0.10.1. */
+/**
+ * Ids of a cluster and a topic. An id is undefined if the broker is too old: topic ids exist since
+ * Kafka 2.8, cluster ids since 0.10.1.
+ */
 export interface TopicIdentity {
   readonly clusterId: string | undefined
-  /** UUID as 32 hexadecimal digits. A topic that is deleted and created again gets another one. */
+  /** UUID as 32 hexadecimal digits. A topic that is deleted and created again gets another id. */
   readonly topicId: string | undefined
 }
 
@@ -50,7 +54,7 @@ interface Broker {
   readonly connectionPool: { send(request: ProtocolRequest): Promise<DescribedTopic> }
   metadata(topics: readonly string[]): Promise<unknown>
 }
-/** The part of kafkajs' cluster that is used beside its admin client. */
+/** Part of kafkajs' internal cluster object that our code uses in addition to the admin client. */
 export interface Cluster {
   readonly brokerPool: {
     /** By node id. */
@@ -87,7 +91,10 @@ const NO_UUID = '0'.repeat(2 * UUID_BYTES)
 
 const clusters = new WeakMap<Admin, Cluster>()
 
-/** kafkajs keeps the cluster of an admin client to itself. This remembers it while kafkajs creates the client. */
+/**
+ * Creates an admin client and remembers its cluster for {@link clusterOf}. kafkajs keeps the
+ * cluster private.
+ */
 export const adminWithCluster = (kafka: Kafka, options: Parameters<Kafka['admin']>[0]): Admin => {
   const key = Object.getOwnPropertySymbols(kafka).find(({ description }) => description === 'private:Kafka:createCluster')
   if (key === undefined) throw new Error('this version of kafkajs creates its clusters in another way: see topic-identity.ts')
@@ -107,7 +114,10 @@ export const adminWithCluster = (kafka: Kafka, options: Parameters<Kafka['admin'
   }
 }
 
-/** @param admin created by {@link adminWithCluster}. */
+/**
+ * Returns the cluster of an admin client.
+ * @param admin created by {@link adminWithCluster}.
+ */
 export const clusterOf = (admin: Admin): Cluster => {
   const cluster = clusters.get(admin)
   if (cluster === undefined) throw new Error('this admin client was not created by adminWithCluster')
@@ -128,7 +138,7 @@ const skipBroker = (decoder: Decoder) => {
 
 const decode = (raw: Buffer): DescribedTopic => {
   const decoder = new DecoderClass(raw)
-  // The tagged fields of the response header, which kafkajs takes for the beginning of the body.
+  // Skip the tagged fields of the response header: kafkajs passes them on as the start of the body.
   decoder.readTaggedFields()
   const throttleMs = decoder.readInt32()
   if (throttleMs < 0) throw new Error(`a throttle time of ${throttleMs} ms: the response was misread`)
@@ -171,14 +181,15 @@ const metadataRequest = (topic: string): ProtocolRequest => ({
 const identityOf = ({ clusterId, topicId }: DescribedTopic): TopicIdentity => ({ clusterId, topicId })
 
 /**
- * Rejects if Kafka does not answer or the topic does not exist.
+ * Reads the ids of the cluster and the topic. Rejects if Kafka does not answer or the topic does
+ * not exist.
  * @param admin created by {@link adminWithCluster}, connected.
  */
 export const readTopicIdentity = async (admin: Admin, topic: string): Promise<TopicIdentity> => {
   const cluster = clusterOf(admin)
   await cluster.brokerPool.refreshMetadataIfNecessary([topic])
   for (let attempts = 1; ; attempts++) {
-    // Any broker, chosen at random: one that hangs must not be waited for while others answer.
+    // kafkajs chooses a broker at random. If that broker hangs, the next attempt can ask another.
     const broker = await cluster.brokerPool.findConnectedBroker()
     if ((broker.versions[METADATA]?.maxVersion ?? 0) < VERSION) {
       const { clusterId } = await admin.describeCluster()

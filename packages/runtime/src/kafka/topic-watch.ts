@@ -14,19 +14,31 @@ export interface TopicWatchOptions {
   readonly obstacles: Obstacles
   readonly diagnose: Diagnose
   readonly logger: Logger
-  /** Called with the partition counts by topic, if no topic has fewer than configured. */
+  /**
+   * Called with the partition counts by topic, if no topic has fewer partitions than
+   * KAFKA_PARTITIONS.
+   */
   readonly onPartitions: (partitions: ReadonlyMap<string, number>) => Promise<void>
 }
 
-/** Checks topics and rights at start, and again while the service runs: both can be changed at any time. */
+/**
+ * Checks topics and rights at start and while the service runs, because both can change at any
+ * time.
+ */
 export interface TopicWatch {
-  /** Creates missing topics if it may. Rejects with a TopicError if a topic is wrong, and if Kafka does not answer. */
+  /**
+   * Checks the topics, and creates missing ones if KAFKA_CREATE_TOPICS is true. Rejects with a
+   * TopicError if a topic is wrong, and with another error if Kafka does not answer.
+   */
   start(): Promise<void>
-  /** Never rejects. A missing right to write is reported as an obstacle. */
+  /** Checks the rights to write. Reports a missing right as an obstacle. Never rejects. */
   checkWrites(): Promise<void>
-  /** Never rejects. A topic that has become wrong and a right that is missing are reported as obstacles. */
+  /**
+   * Checks the topics and the rights to write. Reports wrong topics and missing rights as
+   * obstacles. Never rejects.
+   */
   check(): Promise<void>
-  /** Sentences about topics that work and yet need a look. */
+  /** Sentences about topics that work but that a person should check. */
   readonly warnings: readonly string[]
 }
 
@@ -34,7 +46,10 @@ export const createTopicWatch = (options: TopicWatchOptions): TopicWatch => {
   const { admin, writeCheck, settings, demands, obstacles, diagnose, logger, onPartitions } = options
   let warnings: readonly string[] = []
 
-  /** A failure to ask is reported by itself: an outage says nothing about what was found before. */
+  /**
+   * Asks Kafka and reports a failure to ask as an obstacle of its own. An outage does not remove
+   * problems that were found before.
+   */
   const ask = async (task: string, doing: string, question: () => Promise<void>) => {
     try {
       await question()

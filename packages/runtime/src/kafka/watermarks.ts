@@ -5,15 +5,19 @@ import { clusterOf } from './topic-identity.ts'
 export interface Watermarks {
   /** Offset of the oldest record. */
   readonly low: string
-  /** Last stable offset: the end of the records that can be read. An open transaction holds back the records from here to `high`. */
+  /**
+   * Last stable offset: the end of the readable records. The records from here to `high` wait for
+   * an open transaction.
+   */
   readonly stable: string
   /** Offset after the newest record. */
   readonly high: string
 }
 
 /**
- * Watermarks of the partitions whose leader answers. Rejects if no leader answers. All three are asked for at once, so that a
- * leader that hangs costs one request timeout. kafkajs' own `fetchTopicOffsets` asks for one after the other.
+ * Reads the watermarks of the partitions whose leader answers. Rejects if no leader answers. The
+ * three offsets are requested in parallel, so that a hanging leader costs only one request timeout.
+ * kafkajs' own `fetchTopicOffsets` requests one after another.
  * @param admin created by createAdmin, connected.
  */
 export const readWatermarks = async (admin: Admin, topic: string): Promise<ReadonlyMap<number, Watermarks>> => {
@@ -30,7 +34,7 @@ export const readWatermarks = async (admin: Admin, topic: string): Promise<Reado
     [...stables].flatMap(([partition, stable]) => {
       const [low, high] = [lows.get(partition), highs.get(partition)]
       if (low === undefined || high === undefined) return []
-      // The answers are of different moments: the end may have been told before the last stable offset.
+      // The answers are from different moments: `high` may be older than `stable`.
       return [[partition, { low, stable, high: BigInt(high) < BigInt(stable) ? stable : high }] as const]
     }),
   )

@@ -5,12 +5,18 @@ import { attributed } from './failed-request.ts'
 /** Asks Kafka whether this user may write to a topic. Nothing is written. */
 export interface WriteCheck {
   connect(): Promise<void>
-  /** Rejects with what Kafka answers, TOPIC_AUTHORIZATION_FAILED among others. */
+  /**
+   * Resolves if this user may write to the topic. Otherwise rejects with Kafka's error, e.g.
+   * TOPIC_AUTHORIZATION_FAILED.
+   */
   check(topic: string): Promise<void>
   disconnect(): Promise<void>
 }
 
-/** Kafka knows -1, 0 and 1. It looks at the rights first, and then refuses each request with another number, before anything reaches the log. */
+/**
+ * Invalid value for `acks`: Kafka allows -1, 0 and 1. Kafka checks the rights first. It then
+ * refuses any request with another value, before it writes anything to the log.
+ */
 const NO_SUCH_ACKS = 2
 
 const TIMEOUT_MS = 5000
@@ -20,7 +26,8 @@ export const createWriteCheck = (kafka: Kafka): WriteCheck => {
     idempotent: false,
     allowAutoTopicCreation: false,
     retry: { retries: 0 },
-    // Rights are the same for all partitions. Any one with a leader will do, another each time: one leader may hang.
+    // Rights are the same for all partitions, so choose one that has a leader. Choose at random
+    // each time, because one leader may hang.
     createPartitioner:
       () =>
       ({ partitionMetadata }) => {
