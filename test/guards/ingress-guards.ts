@@ -191,7 +191,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/lifecycle.ts',
     from: 'delay: deadlineMs',
     to: 'delay: false',
-    test: unit('packages/runtime/src/lifecycle.test.ts', 'ends at the deadline what does not end by itself'),
+    test: unit('packages/runtime/src/lifecycle.test.ts', 'exits at the deadline if a part does not stop'),
   },
   {
     guard: 'stopping happens once',
@@ -376,7 +376,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/log.ts',
     from: `process.stdout.on('error', giveUp)`,
     to: 'giveUp()',
-    test: unit('packages/runtime/src/log.test.ts', 'because the disk is full'),
+    test: unit('packages/runtime/src/log.test.ts', 'with a full log disk'),
   },
   {
     guard: 'nobody waits for the reader of the log',
@@ -384,7 +384,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/log.ts',
     from: 'destination: DestinationStream = standardOutput()',
     to: 'destination?: DestinationStream',
-    test: unit('packages/runtime/src/log.test.ts', 'because nobody reads it'),
+    test: unit('packages/runtime/src/log.test.ts', 'whose log no one reads'),
   },
   {
     guard: 'another spelling of the path is accepted',
@@ -488,7 +488,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/settings.ts',
     from: ' && !means(name, meant.other)) return []',
     to: ') return []',
-    test: unit('packages/runtime/src/settings.test.ts', 'takes SHUTDOWN_DELAY for a misspelt'),
+    test: unit('packages/runtime/src/settings.test.ts', 'refuses SHUTDOWN_DELAY as a misspelt'),
   },
   {
     guard: 'an address of Redis names its scheme',
@@ -528,7 +528,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/log.ts',
     from: `      level: (level) => ({ level }),\n`,
     to: '',
-    test: unit('packages/runtime/src/log.test.ts', 'writes the name of the level'),
+    test: unit('packages/runtime/src/log.test.ts', 'the level’s name'),
   },
   {
     guard: 'a message of the log is a text',
@@ -536,7 +536,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/log.ts',
     from: `typeof message === 'string' ? message : inspect(message)`,
     to: 'message as string',
-    test: unit('packages/runtime/src/log.test.ts', 'a message that is text'),
+    test: unit('packages/runtime/src/log.test.ts', 'a text message'),
   },
   {
     guard: 'counters begin at zero',

@@ -16,7 +16,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/client.ts`,
     from: '\npatchRequestQueue()',
     to: '',
-    test: unit(`${folder}/request-queue-patch.test.ts`, 'arms no timer on an idle connection'),
+    test: unit(`${folder}/request-queue-patch.test.ts`, 'starts no timer on an idle connection'),
   },
   {
     guard: 'kafkajs measures its intervals by a clock that nobody sets',
@@ -24,7 +24,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/client.ts`,
     from: '\npatchClock()',
     to: '',
-    test: unit(`${folder}/clock-patch.test.ts`, 'sends heartbeats also after the clock was set back'),
+    test: unit(`${folder}/clock-patch.test.ts`, 'sends heartbeats after the clock was set back'),
   },
   {
     guard: 'a broker of kafkajs is connected only when it has said which requests it knows',
@@ -32,7 +32,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/client.ts`,
     from: '\npatchBrokerConnect()\npatchConnection()',
     to: '',
-    test: intTest('is asked again when it answers'),
+    test: intTest('asks a broker again'),
   },
   {
     guard: 'pauses between tries to connect stay short',
@@ -48,7 +48,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/broker-connect-patch.ts`,
     from: `name === 'KafkaJSRequestTimeoutError' ?`,
     to: 'false ?',
-    test: intTest('does not keep the client from asking another'),
+    test: intTest('asks another broker if the first one is silent'),
   },
   {
     guard: 'a new socket begins without what the last one left of a reply',
@@ -56,7 +56,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/connection-patch.ts`,
     from: 'if (!this.isConnected()) Object.assign(',
     to: 'if (false) Object.assign(',
-    test: connectionTest('forgets the'),
+    test: connectionTest('bytes of an incomplete reply'),
   },
   {
     guard: 'a reply that cannot be read ends its socket',
@@ -64,7 +64,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/connection-patch.ts`,
     from: 'this.socket?.destroy(error as Error)',
     to: 'throw error',
-    test: connectionTest('takes a reply that cannot be read'),
+    test: connectionTest('an unreadable reply ends the socket'),
   },
   {
     guard: 'a request without a reply ends its socket',
@@ -74,7 +74,7 @@ export const kafkaGuards: readonly Guard[] = [
       throw error`,
     to: ` undefined
       throw error`,
-    test: connectionTest('gives up a socket on which no reply comes'),
+    test: connectionTest('makes the next one use a new socket'),
   },
   {
     guard: 'a socket that is given up while it connects tells so',
@@ -82,7 +82,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/connection-patch.ts`,
     from: "wasConnected ? undefined : new Error('given up while connecting')",
     to: '',
-    test: connectionTest('tells at once who connects'),
+    test: connectionTest('a disconnect fails a concurrent connect'),
   },
   {
     guard: 'a dead socket waits for nothing',
@@ -90,7 +90,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/connection-patch.ts`,
     from: 'if (socket?.destroyed) socket.unref = () => socket',
     to: '',
-    test: connectionTest('adds no listener to a dead socket'),
+    test: connectionTest('add no listener to a dead socket'),
   },
   {
     guard: 'all that connect at the same time share one socket',
@@ -106,7 +106,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/probe.ts`,
     from: 'await Promise.any(answers)',
     to: 'await answers[0]',
-    test: unit(`${folder}/probe.test.ts`, 'Kafka answers if one broker does'),
+    test: unit(`${folder}/probe.test.ts`, 'one answer is enough'),
   },
   {
     guard: 'a batch with offsets that do not fit has its checksum compared',
@@ -114,7 +114,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/record-batches.ts`,
     from: 'if (nextOffset !== afterLast && !isIntact(batch))',
     to: 'if (false)',
-    test: unit(`${folder}/record-batches.test.ts`, 'skips no record if it says'),
+    test: unit(`${folder}/record-batches.test.ts`, 'skips no record if a damaged head'),
   },
   {
     guard: 'old metadata is refreshed in the background',
@@ -122,7 +122,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/metadata-patch.ts`,
     from: 'if (!isKnown) return',
     to: 'return',
-    test: unit(`${folder}/metadata-patch.test.ts`, 'that is old delays no request'),
+    test: unit(`${folder}/metadata-patch.test.ts`, 'old metadata delays no request'),
   },
   {
     guard: 'a bootstrap broker that does not answer is replaced by the next one',
@@ -130,7 +130,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/metadata-patch.ts`,
     from: 'await this.createSeedBroker()',
     to: '',
-    test: unit(`${folder}/metadata-patch.test.ts`, 'is replaced by the next one'),
+    test: unit(`${folder}/metadata-patch.test.ts`, 'replaces a bootstrap broker that connects'),
   },
   {
     guard: 'refreshes that fail together replace a bootstrap broker once',
@@ -138,7 +138,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/metadata-patch.ts`,
     from: ' && !replaced.has(seed)',
     to: '',
-    test: unit(`${folder}/metadata-patch.test.ts`, 'is replaced once by refreshes'),
+    test: unit(`${folder}/metadata-patch.test.ts`, 'replaces a bootstrap broker once'),
   },
   {
     guard: 'producers learn who leads their partitions when they start',
@@ -146,7 +146,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/producer.ts`,
     from: 'await refreshLeaders()\n',
     to: '',
-    test: unit(`${folder}/producer.test.ts`, 'asks who leads its partitions before anything is sent'),
+    test: unit(`${folder}/producer.test.ts`, 'reads the leaders before the first send'),
   },
   {
     guard: 'producers keep asking who leads their partitions',
@@ -154,7 +154,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/producer.ts`,
     from: 'refresher = setInterval(() => refreshLeaders()',
     to: 'refresher = setInterval(() => Promise.resolve()',
-    test: unit(`${folder}/producer.test.ts`, 'asks who leads its partitions before anything is sent'),
+    test: unit(`${folder}/producer.test.ts`, 'reads the leaders before the first send'),
   },
   {
     guard: 'produce requests under way at once have a connection each',
@@ -162,7 +162,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/client.ts`,
     from: '\npatchProduceConnection()',
     to: '',
-    test: connectionTest('carry a produce or metadata request each'),
+    test: connectionTest('produce and metadata requests each use their own connection'),
   },
   {
     guard: 'a partition without a leader is no error of all that was asked about',
@@ -186,7 +186,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/missing-leader-patch.ts`,
     from: 'if (lacksLeader) this.metadataExpireAt -=',
     to: 'if (lacksLeader) this.metadataExpireAt -= 0 *',
-    test: unit(`${folder}/missing-leader-patch.test.ts`, 'is soon asked for anew'),
+    test: unit(`${folder}/missing-leader-patch.test.ts`, 'metadata expires early'),
   },
   {
     guard: 'where a topic ends is told of the partitions that have a leader',
@@ -218,7 +218,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/producer.ts`,
     from: '? nextPartition++ : 0',
     to: '? 0 : nextPartition++',
-    test: unit(`${folder}/producer.test.ts`, 'to one partition, and the next ones to another'),
+    test: unit(`${folder}/producer.test.ts`, 'uses another single partition'),
   },
   {
     guard: 'a send resolves only when every partition was acknowledged by name',
@@ -226,7 +226,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/producer.ts`,
     from: 'if (left.length > 0) open.set',
     to: 'if (left.length < 0) open.set',
-    test: unit(`${folder}/producer.test.ts`, 'does not take a partition that kafkajs has left out'),
+    test: unit(`${folder}/producer.test.ts`, 'a partition that kafkajs leaves out'),
   },
   {
     guard: 'every in-sync replica has stored what is acknowledged',
@@ -258,7 +258,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: 'rebalanceTimeout: options.sessionTimeoutMs,',
     to: '',
-    test: intTest('joins without a member that is still at work'),
+    test: intTest('joins without a member that works longer'),
   },
   {
     guard: 'a handler that throws is reported as dead',
@@ -274,7 +274,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: '[...offsets].map(([partition, offset]) => ({ topic, partition, offset }))',
     to: '[]',
-    test: intTest('commits for lag monitoring what it is told'),
+    test: intTest('commits the given offsets'),
   },
   {
     guard: 'a topic just made is waited for',
@@ -282,7 +282,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/topic-check.ts`,
     from: 'await untilDone(',
     to: 'void untilDone(',
-    test: unit(`${folder}/topic-check.test.ts`, 'waits for a topic that it has made'),
+    test: unit(`${folder}/topic-check.test.ts`, 'until the broker knows a new topic'),
   },
   {
     guard: 'topics take records of any time',
@@ -290,7 +290,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/topic-check.ts`,
     from: '  [LIMIT_AHEAD]: FOREVER_MS,\n',
     to: '',
-    test: intTest('stores records where'),
+    test: intTest('stores records in the partition'),
   },
   {
     guard: 'topics take a body of exactly the limit',
@@ -298,7 +298,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/topic-check.ts`,
     from: 'RECORD_OVERHEAD_BYTES = 64 * 1024',
     to: 'RECORD_OVERHEAD_BYTES = 0',
-    test: intTest('takes a body of exactly the limit'),
+    test: intTest('accepts a body of exactly the limit'),
   },
   {
     guard: 'records are told apart that Kafka will never take',
@@ -306,7 +306,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/producer.ts`,
     from: `  'MESSAGE_TOO_LARGE',\n`,
     to: '',
-    test: unit(`${folder}/producer.test.ts`, 'tells a record that Kafka will never take from an outage'),
+    test: unit(`${folder}/producer.test.ts`, 'distinguishes a record that Kafka refuses'),
   },
   {
     guard: 'a record goes to the partition that it is pinned to',
@@ -314,7 +314,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/producer.ts`,
     from: '(message as PinnedMessage).partition',
     to: '0 * (message as PinnedMessage).partition',
-    test: unit(`${folder}/producer.test.ts`, 'every record is written, at its own partition'),
+    test: unit(`${folder}/producer.test.ts`, 'its next send writes every record'),
   },
   {
     guard: 'the idempotent producer stays off',
@@ -322,7 +322,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/producer.ts`,
     from: 'idempotent: false',
     to: 'idempotent: true',
-    test: unit(`${folder}/producer.test.ts`, 'stores what follows a send whose replies were lost'),
+    test: unit(`${folder}/producer.test.ts`, 'after a send whose replies were lost'),
   },
   {
     guard: 'producers ask again every second who leads',
@@ -346,7 +346,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/producer.ts`,
     from: 'allowAutoTopicCreation: false,',
     to: '',
-    test: intTest('the verified producer.*makes no topic'),
+    test: intTest('the producer creates no topic'),
   },
   {
     guard: 'consumers make no topic by asking for it',
@@ -354,7 +354,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: 'allowAutoTopicCreation: false,',
     to: '',
-    test: intTest('the partition consumer.*makes no topic'),
+    test: intTest('the consumer creates no topic'),
   },
   {
     guard: 'transactions are filtered as Java does it',
@@ -362,7 +362,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/fetch-patch.ts`,
     from: 'partition.messages = withoutAborted(partition.messages, partition.abortedTransactions ?? [])\n          partition.abortedTransactions = []',
     to: 'void withoutAborted',
-    test: foreignRecords('whatever is aborted between and around'),
+    test: foreignRecords('only committed records of interleaved transactions'),
   },
   {
     guard: 'a batch of which no record is left is handed over',
@@ -370,7 +370,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/fetch-patch.ts`,
     from: 'prototype.isEmptyDueToFiltering = () => false',
     to: 'prototype.isEmptyDueToFiltering = function () { return this.rawMessages.length > 0 && (this as unknown as { messages: object[] }).messages.length === 0 }',
-    test: foreignRecords('are passed over when aborted at the end'),
+    test: foreignRecords('skips an aborted transaction at the end'),
   },
   {
     guard: 'one batch that cannot be decoded is handed over by its offsets',
@@ -378,7 +378,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/record-batches.ts`,
     from: 'records.unreadable = {',
     to: 'throw error\n      records.unreadable = {',
-    test: foreignRecords('is handed over with its offsets'),
+    test: foreignRecords('passes on an unreadable batch with its offsets'),
   },
   {
     guard: 'an admin client can ask for records of open transactions',
@@ -386,7 +386,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/isolation-patch.ts`,
     from: 'isolation.run(READ_UNCOMMITTED, ask)',
     to: '(void READ_UNCOMMITTED, ask())',
-    test: foreignRecords('an open transaction holds back'),
+    test: foreignRecords('the records behind an open transaction'),
   },
   ...['Snappy', 'LZ4', 'ZSTD'].map((codec) => ({
     guard: `${codec} is known`,
@@ -394,7 +394,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/codecs.ts`,
     from: `[kafkajs.CompressionTypes.${codec}, `,
     to: '[99, ',
-    test: foreignRecords(`compressed by ${codec.toLowerCase()} are read`),
+    test: foreignRecords(`compressed with ${codec.toLowerCase()}`),
   })),
   {
     guard: 'a block of LZ4 may refer to those before it',
@@ -402,7 +402,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/codecs.ts`,
     from: 'decompressBlock(bytes, decompressed, at, size, end)',
     to: 'end + decompressBlock(bytes, decompressed.subarray(end), at, size, 0)',
-    test: unit(`${folder}/codecs.test.ts`, 'is read with linked blocks'),
+    test: unit(`${folder}/codecs.test.ts`, 'decompresses LZ4 with linked blocks'),
   },
   {
     guard: 'the end of a consumer is told',
@@ -450,7 +450,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/client.ts`,
     from: 'if (now - (lastLogged.get(key) ?? -REPEATS_HELD_BACK_MS) < REPEATS_HELD_BACK_MS) return',
     to: '',
-    test: unit(`${folder}/client.test.ts`, 'passes on an error of kafkajs as a warning'),
+    test: unit(`${folder}/client.test.ts`, 'logs an error of kafkajs as a warning'),
   },
   {
     guard: 'the partition is found as Java finds it',
@@ -506,7 +506,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/client.ts`,
     from: '\npatchLogin()',
     to: '',
-    test: accessTest('are sent once by all clients'),
+    test: accessTest('send a refused login once'),
   },
   {
     guard: 'a consumer that a person must help starts again',
@@ -530,7 +530,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/settings.ts`,
     from: 'flatMap((address) => addressProblem(address) ?? [])',
     to: 'flatMap((address) => (addressProblem(address), []))',
-    test: unit(`${folder}/settings.test.ts`, 'is refused as PLAINTEXT'),
+    test: unit(`${folder}/settings.test.ts`, 'refuses KAFKA_BROKERS=PLAINTEXT'),
   },
   {
     guard: 'the partition with the fewest replicas counts',
@@ -554,6 +554,6 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/topic-check.ts`,
     from: 'isQuarantine && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined',
     to: 'false && isQuarantine && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined',
-    test: unit(`${folder}/topic-check.test.ts`, 'takes a retention of its own for quarantine'),
+    test: unit(`${folder}/topic-check.test.ts`, 'quarantine has its own retention'),
   },
 ]

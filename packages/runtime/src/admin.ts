@@ -1,7 +1,7 @@
 import { type FastifyInstance, fastify } from 'fastify'
 import type { Registry } from './metrics.ts'
 
-/** One thing that must hold for the process to do its work; `detail` says what is wrong, or how it stands. */
+/** A condition that must hold for the process to work. `detail` says what is wrong. */
 export interface ReadinessCheck {
   readonly name: string
   readonly ready: boolean
@@ -10,7 +10,10 @@ export interface ReadinessCheck {
 
 const MAX_DETAIL_CHARACTERS = 800
 
-/** Asks a server that the process depends on. Rejects with its error, or with ETIMEDOUT if it does not answer in time. */
+/**
+ * Asks a server that the process needs. Rejects with the server's error, or with code ETIMEDOUT if
+ * it does not answer in time.
+ */
 export const answerOf = async (ask: () => Promise<unknown>, timeoutMs: number): Promise<void> => {
   const { promise: expired, reject } = Promise.withResolvers<never>()
   const error = () => Object.assign(new Error(`no answer within ${timeoutMs} ms`), { code: 'ETIMEDOUT' })
@@ -22,13 +25,19 @@ export const answerOf = async (ask: () => Promise<unknown>, timeoutMs: number): 
   }
 }
 
-/** @param problem what keeps the process from being ready; undefined if nothing does. */
+/**
+ * Creates a readiness check. Cuts long problems to 800 characters.
+ * @param problem the reason why the process is not ready, or undefined if it is ready.
+ */
 export const readinessCheck = (name: string, problem: string | undefined): ReadinessCheck =>
   problem === undefined ? { name, ready: true } : { name, ready: false, detail: problem.slice(0, MAX_DETAIL_CHARACTERS) }
 
 /**
- * The admin port, not for the public: `/livez` (the event loop turns), `/readyz` (200 or 503 with each check), `/metrics` (Prometheus).
- * @param checks called for each request to /readyz; must answer quickly and not throw.
+ * Creates the server of the admin port, which must not be public:
+ * - `/livez` answers 200 while the event loop runs.
+ * - `/readyz` answers 200 or 503 with all checks.
+ * - `/metrics` answers Prometheus metrics.
+ * @param checks called for each request to /readyz. Must be fast and must not throw.
  */
 export const createAdminApp = ({
   registry,

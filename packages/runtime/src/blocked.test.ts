@@ -18,12 +18,12 @@ const open = () => {
   return { obstacles: createObstacles(registry, logger as unknown as Logger), lines, blocked, registry }
 }
 
-it('shows every reason from the start, as 0', async () => {
+it('the metric has every reason from the start, as 0', async () => {
   const { registry } = open()
   expect(await registry.metrics()).toContain('customer_stream_blocked{reason="authentication",service="test"} 0')
 })
 
-it('logs an obstacle once, until it changes or ends', async () => {
+it('logs an obstacle once until it changes or ends', async () => {
   const { obstacles, lines, blocked } = open()
   const denied = { blocked: true, reason: 'authorization' as const, message: 'denied' }
   for (let i = 0; i < 3; i++) obstacles.report('write', denied)
@@ -34,7 +34,7 @@ it('logs an obstacle once, until it changes or ends', async () => {
   expect(lines).toEqual(['error denied', 'error still denied', 'info no longer blocked'])
 })
 
-it('does not call an outage blocked, and keeps the obstacle of another task', async () => {
+it('an outage does not block and does not replace another task’s obstacle', async () => {
   const { obstacles, lines, blocked } = open()
   const outage = { blocked: false, reason: 'outage' as const, message: 'away' }
   obstacles.report('read', outage)
@@ -45,7 +45,7 @@ it('does not call an outage blocked, and keeps the obstacle of another task', as
   expect([obstacles.blocked, obstacles.worst, await blocked()]).toEqual([denied, denied, ['tls']])
 })
 
-it('logs once when an outage begins and once when it ends, however many tasks meet it', () => {
+it('logs begin and end of an outage once for all tasks', () => {
   const { obstacles, lines } = open()
   const outage = { blocked: false, reason: 'outage' as const, message: 'away' }
   for (const task of ['read', 'write', 'read']) obstacles.report(task, outage)
@@ -56,7 +56,7 @@ it('logs once when an outage begins and once when it ends, however many tasks me
   expect(lines).toEqual(['warn away', 'info the outage is over'])
 })
 
-it('logs an outage that comes and goes, or lasts, once a minute', () => {
+it('logs an outage once a minute if it lasts or repeats', () => {
   const now = vi.spyOn(performance, 'now').mockReturnValue(0)
   const { obstacles, lines } = open()
   const outage = { blocked: false, reason: 'outage' as const, message: 'away' }
@@ -77,7 +77,7 @@ it('logs an outage that begins soon after another one', () => {
   expect(lines).toEqual(['warn topics are not there yet', 'info the outage is over', 'warn away'])
 })
 
-it('calls no outage over that has turned into an obstacle', () => {
+it('an outage that becomes an obstacle is not logged as over', () => {
   const { obstacles, lines } = open()
   obstacles.report('read', { blocked: false, reason: 'outage', message: 'away' })
   obstacles.report('read', { blocked: true, reason: 'tls', message: 'denied' })

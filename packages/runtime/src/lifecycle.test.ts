@@ -16,7 +16,7 @@ for (const part of ['first', 'second', 'third']) lifecycle.onStop(part, async ()
 setInterval(() => {}, 1000)
 ${script}`,
     ],
-    // Below the test's own, so that nothing of it stays behind.
+    // Shorter than the timeout of the test, so the process ends with it.
     { timeout: 4000, killSignal: 'SIGKILL' },
   ).then(
     ({ stdout }) => ({ code: 0, lines: stdout.trim().split('\n') }),
@@ -27,7 +27,7 @@ it.each(['SIGTERM', 'SIGINT'])('stops in reverse order on %s and exits with 0', 
   expect(await run(`process.kill(process.pid, '${signal}')`)).toEqual({ code: 0, lines: ['third', 'second', 'first'] })
 })
 
-it('stops once, in order, however many failures are reported, exits with 1 and logs no failed stop', async () => {
+it('stops once, in order, after several failures, and exits with 1', async () => {
   expect(
     await run(`lifecycle.fail(new Error('a')); lifecycle.fail(new Error('b')); setImmediate(() => lifecycle.fail(new Error('c')))`),
   ).toEqual({
@@ -36,14 +36,14 @@ it('stops once, in order, however many failures are reported, exits with 1 and l
   })
 })
 
-it('goes on stopping when a part cannot stop, and exits with 1', async () => {
+it('stops the other parts if one fails to stop, and exits with 1', async () => {
   expect(await run(`lifecycle.onStop('broken', () => { throw new Error('no') }); process.kill(process.pid, 'SIGTERM')`)).toEqual({
     code: 1,
     lines: ['stop-failed', 'third', 'second', 'first'],
   })
 })
 
-it('ends at the deadline what does not end by itself', async () => {
+it('exits at the deadline if a part does not stop', async () => {
   expect(await run(`lifecycle.onStop('hangs', () => new Promise(() => {})); process.kill(process.pid, 'SIGTERM')`)).toMatchObject({
     code: 1,
   })

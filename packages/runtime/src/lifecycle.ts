@@ -2,16 +2,21 @@ import closeWithGrace from 'close-with-grace'
 import type { Logger } from './log.ts'
 
 export interface Lifecycle {
-  /** Registers what ends a part; parts end in reverse order of registration, each after the one before has ended. */
+  /**
+   * Registers a part and the function that stops it. Parts stop one after another, in reverse order
+   * of registration.
+   */
   onStop(part: string, stop: () => Promise<unknown> | unknown): void
-  /** Ends the process with exit code 1 after stopping in order. */
+  /** Stops all parts in order and then ends the process with exit code 1. */
   fail(error: Error): void
 }
 
 /**
- * Ends a process in order: on SIGTERM or SIGINT with exit code 0, on {@link Lifecycle.fail} or an uncaught error with 1. What has not ended within the
- * deadline, or a second signal, ends it at once with 1.
- * @param deadlineMs for all parts together; below the time after which the supervisor kills (Kubernetes: 30 s).
+ * Ends a process with a graceful shutdown. The exit code is 0 after SIGTERM or SIGINT, and 1 after
+ * {@link Lifecycle.fail} or an uncaught error. A second signal ends the process at once with exit
+ * code 1, and so does a part that has not stopped at the deadline.
+ * @param deadlineMs time for all parts together. Must be less than the time after which the
+ *   supervisor kills the process (Kubernetes: 30 s).
  */
 export const createLifecycle = ({ logger, deadlineMs }: { logger: Logger; deadlineMs: number }): Lifecycle => {
   let stopping = false
@@ -36,7 +41,8 @@ export const createLifecycle = ({ logger, deadlineMs }: { logger: Logger; deadli
           logger.error({ event: 'stop-failed', err: error, part }, 'could not stop in order')
         }
       }
-      // close-with-grace knows only the failures that it was told of. Thrown to it, another would be logged as a failed stop.
+      // close-with-grace does not know this failure. If it were thrown here, it would be logged as
+      // a failed stop.
       if (failure) process.exit(1)
       logger.info({ event: 'stopped' }, 'stopped')
     },
@@ -48,7 +54,7 @@ export const createLifecycle = ({ logger, deadlineMs }: { logger: Logger; deadli
     },
     fail: (error) => {
       failure ??= error
-      // A second close() would run all stops again beside the first.
+      // A second close() would run all stops again in parallel.
       if (!stopping) graceful.close()
       stopping = true
     },

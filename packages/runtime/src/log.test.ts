@@ -9,9 +9,9 @@ const capture = () => {
   return { lines, logger: createLogger('test', 'info', { write: (line) => lines.push(line) }) }
 }
 
-it('keeps the arguments of a failed command out of the log: they are whole customers', () => {
+it('does not log the arguments of a failed Redis command', () => {
   const { lines, logger } = capture()
-  // An error in the form of ioredis.
+  // An error like those of ioredis.
   const error = Object.assign(new Error('OOM command not allowed'), { code: 'OOM', command: { name: 'evalsha', args: ['Jane Doe'] } })
   logger.warn({ err: error }, 'waiting for Redis')
   expect(lines.join()).not.toContain('Jane Doe')
@@ -21,13 +21,13 @@ it('keeps the arguments of a failed command out of the log: they are whole custo
   })
 })
 
-it('tells the causes of an error', () => {
+it('logs the causes of an error', () => {
   const { lines, logger } = capture()
   logger.warn({ err: new Error('not stored', { cause: new Error('no leader') }) })
   expect(JSON.parse(lines[0] ?? '').err.message).toBe('not stored: no leader')
 })
 
-it('writes the name of the level, the version and a message that is text, whatever is logged', () => {
+it('each line has the level’s name, the version and a text message', () => {
   const { lines, logger } = capture()
   logger.warn({ event: 'x' }, 'text')
   logger.error(new Error('broken'))
@@ -47,14 +47,14 @@ it('writes the name of the level, the version and a message that is text, whatev
   for (const line of lines) expect(line.split('"msg":')).toHaveLength(2)
 })
 
-it('bounds the length of a line', () => {
+it('limits the length of a line', () => {
   const { lines, logger } = capture()
   const long = 'x'.repeat(1_000_000)
   logger.error({ err: new Error(long, { cause: new Error(long) }), detail: long }, 'trouble')
   expect(lines[0]?.length).toBeLessThan(8000)
 })
 
-it('logs the first of many, and with the next one after the interval how many were held back', () => {
+it('a throttled log writes one line per interval and counts the others', () => {
   vi.useFakeTimers()
   onTestFinished(() => void vi.useRealTimers())
   const logged: number[] = []
@@ -66,7 +66,9 @@ it('logs the first of many, and with the next one after the interval how many we
 })
 
 describe('a process whose log cannot be written', () => {
-  /** Logs more than a pipe can hold, answers a message, and stops on SIGTERM. */
+  /**
+   * Starts a process that logs more than a pipe can hold, answers a message, and stops on SIGTERM.
+   */
   const run = async (standardOutput: number | 'pipe') => {
     const load = (file: string) => JSON.stringify(new URL(file, import.meta.url).href)
     const script = `import { createLogger } from ${load('./log.ts')}
@@ -93,11 +95,11 @@ process.stdin.on('data', () => process.stderr.write('here '))`
   }
 
   // Only Linux has a file that is always full (/dev/full).
-  it.skipIf(!existsSync('/dev/full'))('because the disk is full goes on, and stops in order', async () => {
+  it.skipIf(!existsSync('/dev/full'))('a process with a full log disk still works and stops in order', async () => {
     expect(await run(openSync('/dev/full', 'w'))).toEqual({ code: 0, said: 'here ' })
   })
 
-  it('because nobody reads it goes on, and stops in order', async () => {
+  it('a process whose log no one reads still works and stops in order', async () => {
     expect(await run('pipe')).toEqual({ code: 0, said: 'here ' })
   })
 })

@@ -12,7 +12,7 @@ const start = (duty: () => Promise<void>) => {
   return { failures, stop }
 }
 
-it('does not begin a turn while one lasts, and tells its failure once', async () => {
+it('runs do not overlap, and each failure is reported once', async () => {
   const turns: PromiseWithResolvers<void>[] = []
   const { failures } = start(() => {
     const turn = Promise.withResolvers<void>()
@@ -26,7 +26,7 @@ it('does not begin a turn while one lasts, and tells its failure once', async ()
   expect([turns.length, failures]).toEqual([2, ['away']])
 })
 
-it('begins no turn after its end', async () => {
+it('starts no run after the stop', async () => {
   let turns = 0
   const { stop } = start(async () => {
     turns += 1

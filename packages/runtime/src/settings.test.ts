@@ -34,7 +34,7 @@ const settings = {
 const load = (env: Record<string, string>) => loadSettings(settings, { KAFKA_BROKERS: 'a:1', ...env })
 
 describe('loadSettings', () => {
-  it('reads every kind of value, and defaults for what is not given', () => {
+  it('reads every kind of value and every default', () => {
     const loaded = load({
       KAFKA_BROKERS: 'a:1, b:2,',
       KAFKA_CREATE_TOPICS: 'true',
@@ -57,7 +57,7 @@ describe('loadSettings', () => {
     expect(loaded.REDIS_NOTE).toBeUndefined()
   })
 
-  it('names every fault at once, and never shows a secret', () => {
+  it('names all problems together and never shows a secret', () => {
     const env = {
       PORT: '80x',
       MAX_BODY_BYTES: '5000',
@@ -80,12 +80,12 @@ describe('loadSettings', () => {
     )
   })
 
-  it.each(['1.5', '1e3', '', ' 7', '-1', '99999', 'Infinity'])('takes no %j for a port', (PORT) => {
+  it.each(['1.5', '1e3', '', ' 7', '-1', '99999', 'Infinity'])('does not use %j as a port', (PORT) => {
     if (PORT === '') expect(load({ PORT }).PORT).toBe(8080)
     else expect(() => load({ PORT })).toThrow('PORT')
   })
 
-  it('refuses a misspelt name of ours, but not the names Kubernetes makes for services called kafka and redis', () => {
+  it('refuses a misspelt setting but ignores the variables of Kubernetes services', () => {
     expect(() => load({ MYKAARMA_TOKEN: 'a=b' })).toThrow('the nearest is MYKAARMA_TOKENS')
     expect(() => load({ MAX_BODY_BYTE: '5' })).toThrow('the nearest is MAX_BODY_BYTES')
     const ingressOnly = loadSettings({ PORT: settings.PORT }, { REDIS_URL: 'redis://shared.environment.file' })
@@ -107,7 +107,7 @@ describe('loadSettings', () => {
     ['MAX_BODY_SIZE', 'MAX_BODY_BYTES'],
     ['ALLOWED_ADDRESSES', 'MYKAARMA_ALLOWED_ADDRESSES'],
     ['spool_dir', 'SPOOL_DIR'],
-  ])('takes %s for a misspelt %s', (name, meant) => {
+  ])('refuses %s as a misspelt %s', (name, meant) => {
     expect(() => load({ [name]: 'x' })).toThrow(`${name} is not a setting; the nearest is ${meant}`)
   })
 
@@ -122,7 +122,7 @@ describe('loadSettings', () => {
     'LOG_DIR',
     'SHUTDOWN',
     'MAX_OLD_SPACE_SIZE',
-  ])('leaves %s to others', (name) => {
+  ])('ignores %s, which is not a setting of ours', (name) => {
     expect(load({ [name]: 'x' }).PORT).toBe(8080)
   })
 
@@ -139,7 +139,7 @@ describe('loadSettings', () => {
     ])
   })
 
-  it('reads a secret from the file that NAME_FILE names, and refuses both ways at once', () => {
+  it('reads a secret from NAME_FILE and refuses NAME together with NAME_FILE', () => {
     const file = join(mkdtempSync(join(tmpdir(), 'settings-')), 'tokens')
     writeFileSync(file, 'a=1,b=2\n')
     expect([...load({ MYKAARMA_TOKENS_FILE: file }).MYKAARMA_TOKENS.values()]).toEqual(['1', '2'])
@@ -148,7 +148,7 @@ describe('loadSettings', () => {
     expect(() => load({ KAFKA_NAME_FILE: file })).toThrow('KAFKA_NAME_FILE is not a setting')
   })
 
-  it('matches addresses by range, IPv4 within IPv6 included', () => {
+  it('matches addresses by range, even IPv4 within IPv6', () => {
     const allowed = load({ MYKAARMA_ALLOWED_ADDRESSES: '54.174.160.138, 10.0.0.0/8,2001:db8::/32' }).MYKAARMA_ALLOWED_ADDRESSES
     const ported = ['54.174.160.138:51008', '[2001:db8::1]:443', '"[2001:db8::1]"', '[2001:db9::1]:443', '10.0.0.1:x']
     expect(ported.map((address) => allowed?.includes(address))).toEqual([true, true, true, false, false])

@@ -6,7 +6,7 @@ import { kafkaSettings } from './settings.ts'
 
 afterEach(() => void vi.restoreAllMocks())
 
-it('passes on an error of kafkajs as a warning, and a repeated one once in ten seconds', () => {
+it('logs an error of kafkajs as a warning, at most once in ten seconds', () => {
   const said: string[] = []
   const logger = { warn: (_: object, message: string) => said.push(message) } as unknown as Logger
   const kafka = createKafka(loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:1' }), { clientId: 'c', logger, requestTimeoutMs: 1000 })

@@ -3,7 +3,8 @@ import { compress as toSnappy } from 'snappyjs'
 import { describe, expect, it } from 'vitest'
 import { decompressors } from './codecs.ts'
 
-// The frames that Java writes are read from a real broker in foreign-records.int.test.ts; here are those that only other clients write.
+// Formats that only clients other than Java's write. foreign-records.int.test.ts tests Java's
+// formats on a real broker.
 const SNAPPY = 2
 const LZ4 = 3
 const plain = Buffer.from('one customer after the other, '.repeat(10_000))
@@ -18,27 +19,29 @@ describe('snappy', () => {
   }
   const header = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0, 0, 0, 0, 1, 0, 0, 0, 1])
 
-  it('is read as one bare block', async () => {
+  it('decompresses a snappy block without a stream header', async () => {
     expect((await decompress(SNAPPY, Buffer.from(toSnappy(plain)))).equals(plain)).toBe(true)
   })
 
-  it('is read from several streams one after the other', async () => {
+  it('decompresses several snappy streams in a row', async () => {
     const stream = [header, block(plain.subarray(0, 50_000)), block(plain.subarray(50_000, 60_000)), header, block(plain.subarray(60_000))]
     expect((await decompress(SNAPPY, Buffer.concat(stream))).equals(plain)).toBe(true)
   })
 
   it.each([
     ['a block beyond its end', Buffer.concat([header, block(plain).subarray(0, -1)])],
-    ['a length below zero', Buffer.concat([header, Buffer.from([0xff, 0xff, 0xff, 0xff])])],
+    ['a negative length', Buffer.concat([header, Buffer.from([0xff, 0xff, 0xff, 0xff])])],
     ['a claim of 4 GB', Buffer.from([0xff, 0xff, 0xff, 0xff, 0x0f, 0])],
-  ])('is refused with %s', async (_, bytes) => {
+  ])('refuses snappy with %s', async (_, bytes) => {
     await expect(async () => decompress(SNAPPY, bytes)).rejects.toThrow()
   })
 })
 
 describe('LZ4', () => {
   const HEAD = [0x04, 0x22, 0x4d, 0x18]
-  /** A frame of one stored block and one block that repeats 8 bytes of it, then `tail`. */
+  /**
+   * Builds a frame of one stored block and one block that repeats 8 bytes of it. `tail` follows.
+   */
   const frame = (flags: number, contentSize: number[], checksum: number[], tail: number[] = []) => {
     const stored = [8, 0, 0, 0x80, ...Buffer.from('customer'), ...checksum]
     // A match of 8 bytes at distance 8, then one literal.
@@ -46,7 +49,7 @@ describe('LZ4', () => {
     return Buffer.from([...HEAD, flags, 0x40, ...contentSize, 0, ...stored, ...linked, 0, 0, 0, 0, ...tail])
   }
 
-  it('is read in blocks of 4 MiB', async () => {
+  it('decompresses LZ4 in blocks of 4 MiB', async () => {
     expect((await decompress(LZ4, Buffer.from(toLz4(plain)))).equals(plain)).toBe(true)
   })
 
@@ -54,7 +57,7 @@ describe('LZ4', () => {
     ['linked blocks', frame(0x40, [], [])],
     ['a checksum after each block', frame(0x50, [], [1, 2, 3, 4])],
     ['its size in the head and a checksum at the end', frame(0x4c, [17, 0, 0, 0, 0, 0, 0, 0], [], [1, 2, 3, 4])],
-  ])('is read with %s', async (_, bytes) => {
+  ])('decompresses LZ4 with %s', async (_, bytes) => {
     expect(String(await decompress(LZ4, bytes))).toBe('customercustomer!')
   })
 
@@ -63,7 +66,7 @@ describe('LZ4', () => {
     ['a block beyond its end', frame(0x40, [], []).subarray(0, -8)],
     ['no end', frame(0x40, [], []).subarray(0, -4)],
     ['an unknown version', frame(0x80, [], [])],
-  ])('is refused with %s', async (_, bytes) => {
+  ])('refuses LZ4 with %s', async (_, bytes) => {
     await expect(async () => decompress(LZ4, bytes)).rejects.toThrow()
   })
 })

@@ -25,7 +25,10 @@ const replyTo = (request: Buffer): Buffer => {
   return reply
 }
 
-/** The options of a connection to a broker that answers each request in turn as it is told. */
+/**
+ * Returns the options of a connection to a fake broker. The broker handles its n-th request with
+ * the n-th of `answers`.
+ */
 const optionsOf = async (...answers: ((socket: Socket, request: Buffer) => void)[]) => {
   const server = createServer((socket) => {
     socket.on('error', () => undefined)
@@ -60,14 +63,17 @@ const ask = async (connection: Pick<Connection, 'send'>, apiKey = 18) =>
   )
 const answer = (socket: Socket, request: Buffer) => socket.write(replyTo(request))
 const reset = (socket: Socket) => socket.resetAndDestroy()
-/** Resolves when kafkajs has learnt that its socket is of no use. */
+/**
+ * Sends a request that must fail. Resolves with the name of the error, when kafkajs knows that the
+ * socket is useless.
+ */
 const askInVain = (connection: Connection) =>
   ask(connection).then(
     () => expect.fail('an answer came'),
     ({ name }: Error) => name,
   )
 
-it.each([2, 9])('forgets the %i bytes of a reply that were there when the connection was reset', async (bytes) => {
+it.each([2, 9])('drops %i bytes of an incomplete reply when the connection is reset', async (bytes) => {
   const connection = await connectionTo(
     (socket, request) => socket.write(replyTo(request).subarray(0, bytes), () => setTimeout(reset, 20, socket)),
     answer,
@@ -78,14 +84,14 @@ it.each([2, 9])('forgets the %i bytes of a reply that were there when the connec
   expect([await ask(connection), await ask(connection)]).toEqual(['pong', 'pong'])
 })
 
-it('takes a reply that cannot be read for the end of its socket, not of the process', async () => {
+it('an unreadable reply ends the socket, not the process', async () => {
   const connection = await connectionTo((socket) => socket.write(Buffer.from([0, 0, 0, 1, 0])), answer)
   expect(await askInVain(connection)).toBe('KafkaJSConnectionError')
   await connection.connect()
   expect(await ask(connection)).toBe('pong')
 })
 
-it('gives up a socket on which no reply comes, so that the next request gets a new one', async () => {
+it('a request that times out makes the next one use a new socket', async () => {
   const sockets = new Set<Socket>()
   const connection = await connectionTo(
     (socket) => sockets.add(socket),
@@ -101,7 +107,7 @@ it('gives up a socket on which no reply comes, so that the next request gets a n
   expect(sockets.size).toBe(2)
 })
 
-it('tells at once who connects that another has given the broker up, where kafkajs lets him wait for the whole time-out', {
+it('a disconnect fails a concurrent connect at once, before its timeout', {
   timeout: 10_000,
 }, async () => {
   const connection = await connectionTo()
@@ -111,7 +117,7 @@ it('tells at once who connects that another has given the broker up, where kafka
   await expect(connecting).rejects.toThrow('given up while connecting')
 })
 
-it('adds no listener to a dead socket, however often it is given up', async () => {
+it('repeated disconnects add no listener to a dead socket', async () => {
   const connection = await connectionTo(reset)
   const { socket } = connection
   await askInVain(connection)
@@ -119,7 +125,7 @@ it('adds no listener to a dead socket, however often it is given up', async () =
   expect(socket.listenerCount('connect')).toBe(0)
 })
 
-it('opens one socket for all that connect at the same time', async () => {
+it('opens one socket for concurrent connects', async () => {
   const options = await optionsOf(answer)
   const socketFactory = vi.fn(options.socketFactory)
   const connection = new Connection({ ...options, socketFactory })
@@ -137,7 +143,7 @@ describe('the connections to one broker', () => {
   }
   const ConnectionPool = require('kafkajs/src/network/connectionPool') as new (options: object) => Pool
   const { Produce, Metadata, ListOffsets } = require('kafkajs/src/protocol/requests/apiKeys') as Record<string, number>
-  /** A pool of them, and the number of the socket that each request came on. */
+  /** Creates a connection pool, and records the socket number of each request in `cameOn`. */
   const setUp = async (...answers: ((socket: Socket, request: Buffer) => void)[]) => {
     const sockets: Socket[] = []
     const cameOn: number[] = []
@@ -153,7 +159,7 @@ describe('the connections to one broker', () => {
     return { pool, cameOn, socketFactory }
   }
 
-  it('carry a produce or metadata request each: a broker answers those on one connection one after the other', async () => {
+  it('concurrent produce and metadata requests each use their own connection', async () => {
     const first = Promise.withResolvers<() => void>()
     const { pool, cameOn } = await setUp((socket, request) => first.resolve(() => answer(socket, request)), answer, answer, answer)
     const slow = ask(pool, Produce)
@@ -164,7 +170,7 @@ describe('the connections to one broker', () => {
     expect(cameOn).toEqual([0, 1, 1, 0])
   })
 
-  it('are 31 at most beside that for Fetch, each with one socket, however many requests come at once', async () => {
+  it('a pool opens at most 31 connections in addition to the one for Fetch', async () => {
     const answerAll = (socket: Socket, requests: Buffer) => {
       for (let at = 0; at < requests.length; at += 4 + requests.readInt32BE(at)) answer(socket, requests.subarray(at))
     }
@@ -173,7 +179,7 @@ describe('the connections to one broker', () => {
     expect([new Set(answers), socketFactory.mock.calls.length]).toEqual([new Set(['pong']), 31])
   })
 
-  it('say nothing of a broker that does not answer on the first, while another is idle', async () => {
+  it('a broker that is silent on the first connection counts as disconnected', async () => {
     const { pool } = await setUp(() => undefined, answer)
     const silent = ask(pool, Produce).catch(({ name }: Error) => name)
     expect(await ask(pool, Produce)).toBe('pong')
@@ -181,7 +187,7 @@ describe('the connections to one broker', () => {
     while (pool.isConnected()) await new Promise(setImmediate)
   })
 
-  it('are the same for all other requests', async () => {
+  it('all other requests use the first connection', async () => {
     const { pool, cameOn } = await setUp(answer, answer, answer)
     await ask(pool, ListOffsets)
     await ask(pool, Produce)

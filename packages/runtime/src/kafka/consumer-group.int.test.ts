@@ -6,7 +6,7 @@ import { createAdmin, createDiagnose, createPartitionConsumer, type GroupDescrip
 
 const kafka = testKafka()
 
-it('a group tells who is in it: our own members by their instance, others by the topics that they read', async () => {
+it('describes our group members by instance and foreign members by topics', async () => {
   const { topicPrefix, groupId } = freshNames()
   const [topic, otherTopic] = [`${topicPrefix}raw`, `${topicPrefix}other`]
   const admin = createAdmin(kafka)

@@ -74,13 +74,18 @@ describe('a client that is turned away', () => {
       'authentication',
       [/do not offer PLAIN/, /KAFKA_SASL_MECHANISM/],
     ],
-    ['no login where one is demanded', () => [addresses().scram], 'authentication', [/demands a login/, /KAFKA_SASL_MECHANISM/]],
-    ['a login where none is taken', () => [brokers.kafka.admin, login()], 'authentication', [/takes no logins/, /KAFKA_SASL_MECHANISM/]],
+    ['a missing login', () => [addresses().scram], 'authentication', [/demands a login/, /KAFKA_SASL_MECHANISM/]],
+    [
+      'a login at a port without logins',
+      () => [brokers.kafka.admin, login()],
+      'authentication',
+      [/takes no logins/, /KAFKA_SASL_MECHANISM/],
+    ],
     ['the authority of another broker', () => [addresses().tls, trusting('otherName')], 'tls', [/KAFKA_SSL_CA/]],
     ['only the authorities of the system', () => [addresses().tls, { KAFKA_SSL: 'true' }], 'tls', [/KAFKA_SSL_CA/]],
     ['a certificate that has expired', () => [addresses().expired, trusting('expired')], 'tls', [/CERT_HAS_EXPIRED/, /Renew/]],
     ['a certificate for another host', () => [addresses().otherName, trusting('otherName')], 'tls', [/names other hosts/, /KAFKA_BROKERS/]],
-    ['no certificate where one is demanded', () => [addresses().mutualTls, trusting('tls')], 'tls', [/KAFKA_SSL_CERT/, /KAFKA_SSL_KEY/]],
+    ['a missing client certificate', () => [addresses().mutualTls, trusting('tls')], 'tls', [/KAFKA_SSL_CERT/, /KAFKA_SSL_KEY/]],
     ['plain text to a port for TLS', () => [addresses().tls], 'tls', [/KAFKA_SSL=true/]],
     ['TLS to a plain port', () => [brokers.kafka.admin, { KAFKA_SSL: 'true' }], 'tls', [/KAFKA_SSL\b/]],
     ['TLS to a port for logins', () => [addresses().scram, { KAFKA_SSL: 'true', ...login() }], 'tls', [/KAFKA_SSL\b/]],
@@ -92,7 +97,7 @@ describe('a client that is turned away', () => {
       'outage',
       [/127.0.0.1:1\b/, /advertised.listeners/],
     ],
-  ])('is told of %s', { timeout: 30_000 }, async (_, client, reason, words) => {
+  ])('diagnoses %s', { timeout: 30_000 }, async (_, client, reason, words) => {
     const [address, env] = client()
     const { admin, diagnose } = adminOf(address, env)
     const error = await admin
@@ -144,7 +149,7 @@ describe('a user without a right', () => {
       (error: unknown) => diagnose(error, 'do that').message,
     )
 
-  it('learns which right is missing to write, before it writes anything', async () => {
+  it('names the missing right to write before it writes anything', async () => {
     const { kafka, diagnose } = clientOf(brokers.kafka.addresses.scram, login())
     const writeCheck = createWriteCheck(kafka)
     onTestFinished(() => writeCheck.disconnect())
@@ -165,7 +170,7 @@ describe('a user without a right', () => {
     expect((await all.fetchTopicOffsets(topic)).map(({ high }) => high)).toEqual(['0', '0'])
   })
 
-  it('learns why a topic cannot be created, and which setting of a topic cannot be read', async () => {
+  it('names the missing rights to create a topic and read its settings', async () => {
     const creating = { ...login(), KAFKA_CREATE_TOPICS: 'true' }
     const { admin, settings, diagnose } = adminOf(brokers.kafka.addresses.scram, creating)
     await admin.connect()
@@ -193,7 +198,7 @@ describe('a user without a right', () => {
   it.each([
     ['its group', AclResourceTypes.GROUP, /read topic .* in group .*GROUP_AUTHORIZATION_FAILED.*READ on the group/],
     ['its topic', AclResourceTypes.TOPIC, /read topic .*TOPIC_AUTHORIZATION_FAILED/],
-  ])('goes on by itself when it may read %s', { timeout: 60_000 }, async (_, lacking, says) => {
+  ])('a consumer continues when it may read %s', { timeout: 60_000 }, async (_, lacking, says) => {
     const groupId = `${topic}.group`
     const { kafka, diagnose } = clientOf(brokers.kafka.addresses.scram, login())
     const admin = createAdmin(kafka)
@@ -244,7 +249,7 @@ describe('a user without a right', () => {
 })
 
 describe('refused logins', () => {
-  it('are sent once by all clients of a process together, and again after a pause', { timeout: 30_000 }, async () => {
+  it('all clients of a process send a refused login once, then pause', { timeout: 30_000 }, async () => {
     const require = createRequire(import.meta.url)
     const { prototype } = require('kafkajs/src/network/connection')
     const sent = vi.spyOn(prototype, 'send')
@@ -267,7 +272,7 @@ describe('refused logins', () => {
   })
 })
 
-/** Self-signed for 127.0.0.1, valid for a hundred years. */
+/** Self-signed certificate for 127.0.0.1, valid for a hundred years. */
 const certificate = `-----BEGIN CERTIFICATE-----
 MIIBizCCATCgAwIBAgIUT5vYkna+UQe7o0EuB3U+pdTJ/nUwCgYIKoZIzj0EAwIw
 ETEPMA0GA1UEAwwGY2xpZW50MCAXDTI2MTEyNjE0NTcxMVoYDzIxMjYxMTAyMTQ1
@@ -287,7 +292,7 @@ hgHWYd46nV7bnH0uILyA15F4Kh0fE12Ljs2Hv/X97xRvTvhRAupx4HEI
 -----END PRIVATE KEY-----
 `
 
-it('shows the brokers the certificate of KAFKA_SSL_CERT', async () => {
+it('sends the certificate of KAFKA_SSL_CERT to the brokers', async () => {
   const shown: string[] = []
   const server = createServer({ cert: certificate, key, ca: certificate, requestCert: true, rejectUnauthorized: false }, (socket) => {
     socket.on('error', () => undefined)

@@ -6,7 +6,7 @@ import { kafkaSettings } from './settings.ts'
 import { TopicError } from './topic-check.ts'
 
 const diagnose = createDiagnose(loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092,b:9092' }))
-/** As kafkajs makes them: causes within causes. */
+/** Creates an error like kafkajs does, with nested causes. */
 const error = (facts: object, cause?: unknown) => Object.assign(new Error('told', { cause }), facts)
 
 it.each([
@@ -15,7 +15,7 @@ it.each([
   ['INVALID_TOPIC_EXCEPTION', 'topic', /KAFKA_TOPIC_PREFIX/],
   ['TOPIC_AUTHORIZATION_FAILED', 'authorization', /create topic t\b.*CREATE/],
   ['CLUSTER_AUTHORIZATION_FAILED', 'authorization', /create topic t\b.*CREATE/],
-])('names the topic that cannot be created because of %s, beside one that exists', (type, reason, words) => {
+])('names the topic that cannot be created because of %s, not an existing one', (type, reason, words) => {
   const exists = error({ name: 'KafkaJSCreateTopicError', type: 'TOPIC_ALREADY_EXISTS', topic: 'there' })
   const refused = error({ name: 'KafkaJSCreateTopicError', type, topic: 't' })
   const aggregate = error({ name: 'KafkaJSAggregateError', errors: [exists, refused] })
@@ -29,7 +29,7 @@ it.each([
   ['INVALID_SESSION_TIMEOUT', 'group', /CONSUMER_SESSION_TIMEOUT_MS/],
   ['GROUP_MAX_SIZE_REACHED', 'group', /group.max.size/],
   ['UNSUPPORTED_VERSION', 'version', /supported version/],
-])('asks for a person over %s', (type, reason, words) => {
+])('%s needs a person', (type, reason, words) => {
   const diagnosis = diagnose(error({ name: 'KafkaJSNonRetriableError' }, error({ type })), 'join')
   expect(diagnosis).toMatchObject({ blocked: true, reason })
   expect(diagnosis.message).toMatch(words)
@@ -41,7 +41,7 @@ it.each([
     { code: 'ECONNREFUSED', broker: 'b:9092' },
     /b:9092 refuses connections.*KAFKA_BROKERS \(a:9092, b:9092\)/,
   ],
-  ['a connection that is given up', { name: 'KafkaJSConnectionError', broker: 'c:1' }, /c:1: told.*advertised.listeners/],
+  ['a connection that fails', { name: 'KafkaJSConnectionError', broker: 'c:1' }, /c:1: told.*advertised.listeners/],
   ['a DNS that does not answer', { code: 'EAI_AGAIN', broker: 'b:9092' }, /b:9092 .*EAI_AGAIN/],
   ['a coordinator that is not there yet', { type: 'GROUP_COORDINATOR_NOT_AVAILABLE' }, /offsets.topic.replication.factor/],
   ['too few replicas', { type: 'NOT_ENOUGH_REPLICAS' }, /told/],
@@ -62,14 +62,14 @@ it('names all bootstrap brokers if no broker answers', () => {
   ])
 })
 
-it('names the work that failed, before what the caller was doing', async () => {
+it('names the recorded work that failed instead of the caller’s work', async () => {
   const failed = await attributed('write to topic t', () => Promise.reject(error({ type: 'TOPIC_AUTHORIZATION_FAILED' }))).catch(
     (reason: unknown) => reason,
   )
   expect(diagnose(error({}, failed), 'connect').message).toContain('to write to topic t (TOPIC_AUTHORIZATION_FAILED)')
 })
 
-it('keeps the words of a topic that is wrong', () => {
+it('keeps the message of a TopicError', () => {
   expect(diagnose(new TopicError('Topics are missing: t.'), 'connect')).toEqual({
     blocked: true,
     reason: 'topic',
@@ -77,7 +77,7 @@ it('keeps the words of a topic that is wrong', () => {
   })
 })
 
-it('does not promise that a command keeps trying, and names the right that it needs for all of its work', async () => {
+it('a command’s diagnosis mentions no retries and names the widest right needed', async () => {
   const ofCommand = createDiagnose(loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092' }), 'command')
   const denied = error({ type: 'TOPIC_AUTHORIZATION_FAILED' })
   noteFailedRequest(denied, { api: 'Metadata', broker: 'a:9092' })

@@ -32,7 +32,9 @@ const startProducer = async (transactionalId?: string): Promise<Producer> => {
 }
 const values = (...texts: string[]) => ({ topic, messages: texts.map((value) => ({ key: value, value })) })
 
-/** The leader of a partition just made may not have heard of it. */
+/**
+ * Sends a record and retries until it is stored. The leader of a new partition may not know it yet.
+ */
 const send = (producer: Producer, record: ProducerRecord) =>
   waitUntil(
     'it is stored',
@@ -80,7 +82,7 @@ const untilAt = (batches: readonly FetchedBatch[], end: string) =>
   )
 
 describe('watermarks', () => {
-  it('tell how many records an open transaction holds back', async () => {
+  it('watermarks show the records behind an open transaction', async () => {
     const { consumer } = await startConsumer()
     const watermarks = () => consumer.watermarks().then((all) => all.get(0))
     await send(await startProducer(), values('a', 'b'))
@@ -89,14 +91,14 @@ describe('watermarks', () => {
     await open.send(values('c', 'd', 'e'))
     expect(await watermarks()).toEqual({ low: '0', stable: '2', high: '5' })
     await open.commit()
-    // The control record that ends the transaction has an offset of its own.
+    // The control record that ends the transaction has its own offset.
     await waitUntil('the transaction has ended', watermarks, (marks) => marks?.stable === '6')
     expect(await watermarks()).toEqual({ low: '0', stable: '6', high: '6' })
   })
 })
 
 describe('transactions of others', () => {
-  it('are passed over when aborted at the end of a quiet partition', async () => {
+  it('skips an aborted transaction at the end of a quiet partition', async () => {
     await send(await startProducer(), values('a', 'b'))
     const { seen, batches, dead } = await startConsumer()
     await untilAt(batches, '2')
@@ -107,18 +109,18 @@ describe('transactions of others', () => {
     expect({ seen, dead }).toEqual({ seen: ['a', 'b'], dead: [] })
   })
 
-  it('hand on what is committed, whatever is aborted between and around, over many fetches', async () => {
+  it('passes on only committed records of interleaved transactions, over many fetches', async () => {
     const transactional = await Promise.all(['x', 'y', 'z'].map((id) => startProducer(id)))
     const plain = await startProducer()
     const expected: string[] = []
-    // Larger together than one fetch, and begun and ended in different orders.
+    // Transactions that are larger than one fetch, and that begin and end in different orders.
     const body = 'b'.repeat(20_000)
     for (let round = 0; round < 6; round++) {
       const open = await Promise.all(transactional.map((producer) => producer.transaction()))
       for (let i = 0; i < 5; i++) {
         for (const [n, transaction] of open.entries()) {
           const value = `${round}.${n}.${i} ${body}`
-          // The key of a control record that aborts.
+          // This key equals the key of an abort marker.
           await transaction.send({ topic, messages: [{ key: Buffer.from([0, 0, 0, 0]), value }] })
           if (n === round % 3) expected.push(value)
         }
@@ -135,7 +137,7 @@ describe('transactions of others', () => {
     expect(batches.length).toBeGreaterThan(6)
   })
 
-  it('hold back what follows an open transaction, which goes on when it ends', async () => {
+  it('records behind an open transaction wait until it ends', async () => {
     const open = await (await startProducer('open')).transaction()
     await open.send(values('a'))
     await send(await startProducer(), values('b'))
@@ -147,8 +149,8 @@ describe('transactions of others', () => {
   })
 })
 
-it.each(['gzip', 'snappy', 'lz4', 'zstd'])('records that Java compressed by %s are read', async (compression) => {
-  // The broker compresses by itself what it is sent.
+it.each(['gzip', 'snappy', 'lz4', 'zstd'])('reads records that Java compressed with %s', async (compression) => {
+  // The broker compresses the records that it receives.
   await admin.alterConfigs({
     validateOnly: false,
     resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configEntries: [{ name: 'compression.type', value: compression }] }],
@@ -162,7 +164,7 @@ it.each(['gzip', 'snappy', 'lz4', 'zstd'])('records that Java compressed by %s a
 })
 
 describe('a batch that cannot be decoded', () => {
-  it('is handed over with its offsets, after the records before it, again and again', async () => {
+  it('passes on an unreadable batch with its offsets, at each fetch', async () => {
     const producer = await startProducer()
     await send(producer, values('a', 'b'))
     await producer.send({ ...values('c', 'd'), compression: CompressionTypes.GZIP })

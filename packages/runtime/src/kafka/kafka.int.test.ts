@@ -49,12 +49,15 @@ const record = (key: string | null, value: string | Buffer = 'v'): OutgoingRecor
   topic,
   key: key === null ? null : Buffer.from(key),
   value: Buffer.from(value),
-  // More than an hour ahead, as from a machine whose clock has jumped.
+  // More than an hour ahead, like the timestamp of a machine whose clock has jumped.
   timestamp: Date.now() + 2 * 3600 * 1000,
 })
-/** A key that binds to this partition of three. */
+/** Returns a key that selects this partition out of three. */
 const keyOf = (partition: number) => ['a', 'b', 'c', 'd', 'e', 'f'].find((key) => partitionOf(Buffer.from(key), 3) === partition) ?? ''
-/** One after the other, so that each is there once: the leader of a partition just made may not have heard of it. */
+/**
+ * Stores the records one by one, so that each is stored once. The leader of a new partition may not
+ * know it yet, so each send is retried.
+ */
 const store = async (producer: VerifiedProducer, records: readonly OutgoingRecord[]) => {
   for (const each of records) {
     const send = () =>
@@ -65,10 +68,16 @@ const store = async (producer: VerifiedProducer, records: readonly OutgoingRecor
     await waitUntil('it is stored', send, (answer) => answer === 'stored')
   }
 }
-/** Also of a topic just made, which its brokers may not have heard of. */
+/**
+ * Returns the high watermark of each partition. Works for a new topic that some brokers do not know
+ * yet.
+ */
 const highWatermarks = async () => (await fetchEnds(admin, topic)).sort((a, b) => a.partition - b.partition).map(({ high }) => Number(high))
 
-/** Kafka makes a topic after it has answered that there is none; whatever was asked for before is made before this marker. */
+/**
+ * Returns all topics after a marker topic exists. Kafka may create a topic after it has answered
+ * that the topic is unknown. A topic that was requested earlier is created before the marker.
+ */
 const topicsLater = async () => {
   const marker = `${topic}.marker`
   await admin.createTopics({ waitForLeaders: false, topics: [{ topic: marker }] })
@@ -95,7 +104,7 @@ describe('a broker that is silent while a client connects', () => {
     return producer
   }
 
-  it('is asked again when it answers, where kafkajs would fail for ever', async () => {
+  it('asks a broker again that was silent at the first connection', async () => {
     const network = await viaProxy()
     const producer = producerOf(`127.0.0.1:${network.port}`)
     await expect(producer.connect()).rejects.toThrow('timed out')
@@ -105,7 +114,7 @@ describe('a broker that is silent while a client connects', () => {
     await store(producer, [record('a')])
   })
 
-  it('does not keep the client from asking another', async () => {
+  it('asks another broker if the first one is silent', async () => {
     const network = await viaProxy()
     const producer = producerOf(`127.0.0.1:${network.port}`, ...settings.KAFKA_BROKERS)
     await producer.connect()
@@ -114,14 +123,14 @@ describe('a broker that is silent while a client connects', () => {
   })
 })
 
-it('does not pause for five seconds between two tries to connect, as kafkajs would', { timeout: 20_000 }, async () => {
+it('does not pause for five seconds between two connection attempts', { timeout: 20_000 }, async () => {
   const load = (file: string) => JSON.stringify(new URL(file, import.meta.url).href)
   const script = `import { createKafka, kafkaSettings } from ${load('./index.ts')}
 import { createLogger } from ${load('../log.ts')}
 import { loadSettings } from ${load('../settings.ts')}
 const settings = loadSettings(kafkaSettings, { KAFKA_BROKERS: '127.0.0.1:9' })
 await createKafka(settings, { clientId: 'test', logger: createLogger('test', 'silent') }).producer().connect()`
-  // By itself: within a test kafkajs has other defaults.
+  // A separate process without NODE_ENV, because kafkajs has other defaults within a test.
   const { NODE_ENV: _, ...env } = process.env
   const args = ['--conditions=customer-stream-source', '--input-type=module', '-e', script]
   const tried = promisify(execFile)(process.execPath, args, { env, timeout: 8000 })
@@ -129,20 +138,20 @@ await createKafka(settings, { clientId: 'test', logger: createLogger('test', 'si
 })
 
 describe('checkTopics', () => {
-  it('creates what is missing as it must be, and finds nothing wrong with it', async () => {
+  it('creates a missing topic that then passes the check', async () => {
     expect(await check()).toEqual(new Map([[topic, 3]]))
     expect(await check()).toEqual(new Map([[topic, 3]]))
   })
 
-  it('lets two services create the same topic at once', async () => {
+  it('two services can create the same topic at the same time', async () => {
     expect(await Promise.all([check(), check()])).toEqual([new Map([[topic, 3]]), new Map([[topic, 3]])])
   })
 
-  it('creates nothing where it may not', async () => {
+  it('creates no topic if KAFKA_CREATE_TOPICS is false', async () => {
     await expect(check(testKafkaSettings({ KAFKA_CREATE_TOPICS: 'false' }))).rejects.toThrow(TopicError)
   })
 
-  it('names every fault of an existing topic and changes none', async () => {
+  it('names every problem of an existing topic and changes nothing', async () => {
     await check()
     const other = testKafkaSettings({ KAFKA_PARTITIONS: '4' })
     await expect(check(other, 2_000_000)).rejects.toThrow(
@@ -151,7 +160,7 @@ describe('checkTopics', () => {
     expect(await highWatermarks()).toEqual([0, 0, 0])
   })
 
-  it('takes limited retention only where the settings say so', async () => {
+  it('accepts limited retention only if the settings allow it', async () => {
     const week = { KAFKA_PARTITIONS: '3', KAFKA_RETENTION_MS: '604800000' }
     await check(testKafkaSettings(week))
     await expect(check()).rejects.toThrow('retention.ms is 604800000, KAFKA_RETENTION_MS says -1')
@@ -160,7 +169,7 @@ describe('checkTopics', () => {
 })
 
 describe('the verified producer', () => {
-  it("stores records where Java's partitioner would, with key, headers and time of receipt", async () => {
+  it("stores records in the partition of Java's partitioner, with key, headers and timestamp", async () => {
     const producer = await startProducer()
     const keys = ['a', 'b', 'c', 'd', 'e', 'f']
     await store(
@@ -172,24 +181,24 @@ describe('the verified producer', () => {
     expect(await highWatermarks()).toEqual(counts)
   })
 
-  it('takes a body of exactly the limit, which Kafka’s own default would refuse', async () => {
+  it('accepts a body of exactly the limit', async () => {
     const producer = await startProducer()
     await store(producer, [record('k'.repeat(10_000), Buffer.alloc(MAX_VALUE_BYTES, 'x'))])
     expect((await highWatermarks()).reduce((a, b) => a + b)).toBe(1)
   })
 
-  it('calls a record that is too large refused', async () => {
+  it('reports a record that is too large as refused', async () => {
     const producer = await startProducer()
     await store(producer, [record('k')])
     await expect(producer.send([record('k', Buffer.alloc(MAX_VALUE_BYTES + 100_000, 'x'))])).rejects.toMatchObject({ kind: 'refused' })
   })
 
-  it('does not believe kafkajs, whose send to a partition that does not exist resolves', async () => {
+  it('rejects for a missing partition, although kafkajs’ send resolves', async () => {
     await check()
     const plain = kafka.producer({ createPartitioner: () => () => 99 })
     await plain.connect()
     ends.push(() => plain.disconnect())
-    // If this fails, the library has been mended.
+    // If this fails, the library has been fixed.
     expect(await plain.send({ topic, messages: [{ key: 'k', value: 'v' }] })).toEqual([])
     const producer = await startProducer()
     await producer.setPartitions(new Map([[topic, 1000]]))
@@ -200,7 +209,7 @@ describe('the verified producer', () => {
     expect(await highWatermarks()).toEqual([0, 0, 0])
   })
 
-  it('makes no topic by asking for it, as Kafka would let it', async () => {
+  it('the producer creates no topic when it sends', async () => {
     const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 5000 })
     await producer.connect()
     ends.push(() => producer.disconnect())
@@ -211,7 +220,10 @@ describe('the verified producer', () => {
 })
 
 describe('the partition consumer', () => {
-  /** A consumer that notes what it is given. `from` says where each partition is to begin. */
+  /**
+   * Starts a consumer that records its batches. `from` returns the offset at which a partition must
+   * start.
+   */
   const startConsumer = async (
     from: (batch: FetchedBatch) => string | undefined | Promise<undefined> = () => undefined,
     { groupId }: { groupId: string } = freshNames(),
@@ -251,7 +263,7 @@ describe('the partition consumer', () => {
   const offsetsOf = (seen: { partition: number; offsets: string[] }[], partition: number) =>
     seen.filter((batch) => batch.partition === partition).flatMap(({ offsets }) => offsets)
 
-  /** Ten records for each partition. @returns where each then ends. */
+  /** Stores ten records in each partition. @returns the end offset of each partition. */
   const sendThirty = async (): Promise<number[]> => {
     const producer = await startProducer()
     await store(
@@ -261,7 +273,7 @@ describe('the partition consumer', () => {
     return highWatermarks()
   }
 
-  it('begins at the oldest record, says where each fetch began, and hands on every record once', async () => {
+  it('begins at the oldest record and passes on every record once', async () => {
     const ends = await sendThirty()
     const { seen, assigned } = await startConsumer()
     await waitUntil(
@@ -272,16 +284,16 @@ describe('the partition consumer', () => {
     expect(assigned.map((partitions) => partitions.toSorted())).toEqual([[0, 1, 2]])
     for (const partition of [0, 1, 2])
       expect(offsetsOf(seen, partition)).toEqual(Array.from({ length: ends[partition] ?? 0 }, (_, i) => String(i)))
-    // Not declared by kafkajs; the projector's positions rest on it.
+    // kafkajs does not declare this property. The projector's positions depend on it.
     expect(seen[0]?.fetchedFrom).toBe('0')
   })
 
-  it('makes no topic by asking for it, as Kafka would let it', async () => {
+  it('the consumer creates no topic when it starts', async () => {
     await startConsumer().catch(() => undefined)
     expect(await topicsLater()).not.toContain(topic)
   })
 
-  it('goes where it is told to seek, and throws away what it had fetched from elsewhere', async () => {
+  it('after a seek, drops records that were fetched from another offset', async () => {
     const ends = await sendThirty()
     let sought = false
     const { seen } = await startConsumer(() => {
@@ -299,7 +311,7 @@ describe('the partition consumer', () => {
   })
 
   const kafkajs = createRequire(import.meta.url)
-  it('is reported as dead when kafkajs gives up for good', async () => {
+  it('reports the consumer as dead when kafkajs ends it for good', async () => {
     await sendThirty()
     const { KafkaJSNotImplemented } = kafkajs('kafkajs/src/errors')
     const fails = vi.spyOn(kafkajs('kafkajs/src/consumer/consumerGroup').prototype, 'fetch')
@@ -317,7 +329,7 @@ describe('the partition consumer', () => {
   it.each([
     ['broker', 'findGroupCoordinator', 'Error'],
     ['consumer/consumerGroup', 'connect', 'KafkaJSLockTimeout'],
-  ])('starts again after an outage of %s.%s, which kafkajs calls final', async (module, method, name) => {
+  ])('starts again after an outage of %s.%s that kafkajs calls final', async (module, method, name) => {
     const ends = await sendThirty()
     const fails = vi.spyOn(kafkajs(`kafkajs/src/${module}`).prototype, method)
     onTestFinished(() => fails.mockRestore())
@@ -340,7 +352,7 @@ describe('the partition consumer', () => {
   it.each([
     ['TypeError', TypeError],
     ['Error', Error],
-  ])('reports a handler that throws a %s as dead, where kafkajs would sit silent or try for ever', async (_, Fault) => {
+  ])('reports a handler that throws a %s as dead', async (_, Fault) => {
     const producer = await startProducer()
     await store(producer, [record('a')])
     const { dead } = await startConsumer(() => {
@@ -354,7 +366,7 @@ describe('the partition consumer', () => {
     )
   })
 
-  it('joins without a member that is still at work when its session would be over', async () => {
+  it('joins without a member that works longer than its session', async () => {
     await sendThirty()
     const { promise: atWork, resolve: done } = Promise.withResolvers<undefined>()
     const slow = await startConsumer(() => atWork)
@@ -364,7 +376,7 @@ describe('the partition consumer', () => {
       () => slow.assigned.length,
       (joins) => joins > 0,
     )
-    // Its start lasts as long as the group waits for the other.
+    // This start takes as long as the group waits for the other member.
     const { assigned } = await startConsumer(undefined, slow)
     await waitUntil(
       'the second has joined',
@@ -374,7 +386,7 @@ describe('the partition consumer', () => {
     )
   })
 
-  it('commits for lag monitoring what it is told', async () => {
+  it('commits the given offsets for lag monitoring', async () => {
     const producer = await startProducer()
     await store(
       producer,

@@ -23,7 +23,10 @@ const logger = { namespace: () => logger, debug() {}, info() {}, warn() {}, erro
 const metadata = { brokers: [], topicMetadata: [{ topic: 't', partitionMetadata: [] }] }
 
 describe('the bootstrap broker', () => {
-  /** A client of these bootstrap brokers. Each takes connections; the first answers no request, and loses its connection then. */
+  /**
+   * Creates a client of fake bootstrap brokers that all accept connections. The first one answers
+   * no request and then loses its connection.
+   */
   const setUp = () => {
     const asked: number[] = []
     let built = 0
@@ -58,7 +61,7 @@ describe('the bootstrap broker', () => {
     return { pool, asked }
   }
 
-  it('is replaced by the next one when it connects and does not answer, where kafkajs would ask it forever', async () => {
+  it('replaces a bootstrap broker that connects but does not answer', async () => {
     const { pool, asked } = setUp()
     await pool.connect()
     await expect(pool.refreshMetadata(['t'])).rejects.toThrow('no reply')
@@ -66,7 +69,7 @@ describe('the bootstrap broker', () => {
     expect(asked).toEqual([0, 1])
   })
 
-  it('is replaced once by refreshes that fail together', async () => {
+  it('replaces a bootstrap broker once for refreshes that fail together', async () => {
     const { pool, asked } = setUp()
     await pool.connect()
     await Promise.allSettled([pool.refreshMetadata(['t']), pool.refreshMetadata(['t'])])
@@ -76,7 +79,9 @@ describe('the bootstrap broker', () => {
 })
 
 describe('metadata', () => {
-  /** A pool that knows a topic, and whose broker answers when the test says so. */
+  /**
+   * Creates a pool that knows one topic. Its broker answers when the test calls `answers.shift()`.
+   */
   const setUp = async () => {
     const answers: ((error?: Error) => void)[] = []
     const pool = new BrokerPool({ connectionPoolBuilder: {}, logger, metadataMaxAge: 30_000, retry: { retries: 0 } })
@@ -98,7 +103,7 @@ describe('metadata', () => {
     while (answers.length === 0) await new Promise(setImmediate)
   }
 
-  it('that is old delays no request, and is refreshed once in the background', async () => {
+  it('old metadata delays no request and is refreshed once in the background', async () => {
     const { pool, ask, answers } = await setUp()
     pool.metadataExpireAt = 0
     await pool.refreshMetadataIfNecessary(['t'])
@@ -110,7 +115,7 @@ describe('metadata', () => {
     expect(ask).toHaveBeenCalledTimes(1)
   })
 
-  it('that is old is refreshed again after a refresh in the background has failed', async () => {
+  it('refreshes old metadata again after a failed background refresh', async () => {
     const { pool, answers } = await setUp()
     pool.metadataExpireAt = 0
     await pool.refreshMetadataIfNecessary(['t'])
@@ -121,9 +126,9 @@ describe('metadata', () => {
   })
 
   it.each([
-    ['of a topic that is not known', ['t', 'unknown'], 0],
-    ['that is known to be wrong', ['t'], null],
-  ])('%s is waited for', async (_, topics, expireAt) => {
+    ['of an unknown topic', ['t', 'unknown'], 0],
+    ['that is no longer valid', ['t'], null],
+  ])('a request waits for metadata %s', async (_, topics, expireAt) => {
     const { pool, answers } = await setUp()
     pool.metadataExpireAt = expireAt
     let isDone = false

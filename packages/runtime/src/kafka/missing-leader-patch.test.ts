@@ -15,7 +15,7 @@ const metadataOf = (topicErrorCode: number, ...leaders: number[]) => ({
   topicMetadata: [{ topic: 't', topicErrorCode, partitionMetadata: leaders.map((leader, id) => partition(id, leader)) }],
 })
 
-it.each([0, 1, 2, 3, 4, 5, 6])('a partition without a leader is no error of the others, in version %i of the answer', async (version) => {
+it.each([0, 1, 2, 3, 4, 5, 6])('a partition without a leader fails no other partition, in Metadata version %i', async (version) => {
   const { parse } = kafkajs<{ parse(data: object): Promise<ReturnType<typeof metadataOf>> }>(
     `protocol/requests/metadata/v${version}/response`,
   )
@@ -39,19 +39,22 @@ const refreshed = async (...leaders: number[]): Promise<number> => {
   return pool.metadataExpireAt
 }
 
-it('what lacks a leader is soon asked for anew, what has all of them when it is old', async () => {
+it('metadata expires early if a partition has no leader', async () => {
   vi.useFakeTimers({ toFake: ['performance', 'Date'] })
   onTestFinished(() => void vi.useRealTimers())
   const [whole, lacking] = [await refreshed(1, 2), await refreshed(1, -1)]
   expect(whole - lacking).toBe(29_000)
 })
 
-describe('where partitions end', () => {
+describe('end offsets', () => {
   interface Cluster {
     fetchTopicsOffset(topics: object[]): Promise<object[]>
   }
   type Asked = { topic: string; partitions: { partition: number }[] }[]
-  /** A cluster where partition 0 is led by broker 0, and so on; -1 for none. Brokers answer with their number, or not. */
+  /**
+   * Creates a cluster. `leaders` holds the leader of each partition, -1 for none. A broker answers
+   * with its number as the offset, unless it is in `silent`.
+   */
   const setUp = (leaders: number[], silent: number[] = []) => {
     const refreshMetadata = vi.fn(async () => undefined)
     const cluster = Object.create(kafkajs<{ prototype: Cluster }>('cluster').prototype) as Cluster
@@ -77,18 +80,18 @@ describe('where partitions end', () => {
     { topic: 't', partitions: partitions.map(([partition, offset]) => ({ partition, offset })) },
   ]
 
-  it('is told of those that have a leader, also when none has', async () => {
+  it('returns end offsets of partitions with a leader, even if none has', async () => {
     expect(await setUp([1, -1, 2, 1]).ask()).toEqual(answer([0, '1'], [3, '1'], [2, '2']))
     expect(await setUp([-1]).ask()).toEqual(answer())
   })
 
-  it('is told of those whose leader answers, and who leads is asked anew', async () => {
+  it('omits end offsets of a silent leader and refreshes the leaders', async () => {
     const { ask, refreshMetadata } = setUp([1, 2], [2])
     expect(await ask()).toEqual(answer([0, '1']))
     expect(refreshMetadata).toHaveBeenCalledOnce()
   })
 
-  it('is an error when nobody answers', async () => {
+  it('rejects if no leader returns end offsets', async () => {
     await expect(setUp([1, 2], [1, 2]).ask()).rejects.toThrow('no answer of')
   })
 })

@@ -9,7 +9,7 @@ import { clusterOf } from './topic-identity.ts'
 
 const settings = loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092,b:9092,c:9092' })
 
-/** A check of brokers that answer as told. */
+/** Creates a check of fake brokers. Broker n answers with the n-th of `answers`. */
 const setUp = (...answers: (() => Promise<unknown>)[]) => {
   const admin = createAdmin(createKafka(settings, { clientId: 'test', logger: createLogger('test', 'silent') }))
   const brokers = answers.map((answer) => ({ metadata: vi.fn(answer) }))
@@ -22,24 +22,24 @@ const setUp = (...answers: (() => Promise<unknown>)[]) => {
 const silence = () => new Promise(() => {})
 const failure = (facts: object) => () => Promise.reject(Object.assign(new Error('told'), facts))
 
-it('Kafka answers if one broker does, and a silent one is not asked again meanwhile', async () => {
+it('one answer is enough, and a silent broker gets no second request', async () => {
   const { check, brokers } = setUp(silence, async () => 'metadata', failure({ code: 'ECONNREFUSED' }))
   for (let i = 0; i < 3; i++) expect(await check()).toBeUndefined()
   expect(brokers.map(({ metadata }) => metadata.mock.calls.length)).toEqual([1, 3, 3])
 })
 
-it('Kafka does not answer if all brokers are silent or fail', async () => {
+it('reports an outage if all brokers are silent or fail', async () => {
   const { check } = setUp(silence, failure({ code: 'ECONNREFUSED' }))
   expect(await check()).toMatchObject({ blocked: false, message: expect.stringContaining('cannot store events') })
 })
 
-it('addresses are asked for again if no broker is reached', async () => {
+it('refreshes the addresses if no broker answers', async () => {
   const { check, refreshMetadata } = setUp(failure({ code: 'ECONNREFUSED' }), failure({ code: 'ECONNREFUSED' }))
   expect(await check()).toMatchObject({ blocked: false })
   expect(refreshMetadata).toHaveBeenCalledOnce()
 })
 
-it('a missing right is named with its topic', async () => {
+it('names the topic of a missing right', async () => {
   const { check } = setUp(failure({ type: 'TOPIC_AUTHORIZATION_FAILED' }))
   expect(await check()).toMatchObject({ blocked: true, reason: 'authorization', message: expect.stringContaining('describe topic t') })
 })

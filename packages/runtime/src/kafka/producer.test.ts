@@ -3,7 +3,8 @@ import type { Kafka, Producer } from 'kafkajs'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createVerifiedProducer, NotStoredError, type OutgoingRecord } from './producer.ts'
 
-// kafkajs' own producer over a cluster of two brokers that is played here. Only the network is missing: what is shown is what the library does.
+// kafkajs' own producer with a fake cluster of two brokers. Only the network is fake, so the tests
+// show what the library does.
 const createKafkajsProducer = createRequire(import.meta.url)('kafkajs/src/producer') as (options: object) => Producer
 const { KafkaJSProtocolError, KafkaJSRequestTimeoutError } = createRequire(import.meta.url)('kafkajs/src/errors') as {
   KafkaJSProtocolError: new (error: object) => Error
@@ -17,7 +18,10 @@ interface ProduceRequest {
 
 const protocolError = (type: string, retriable: boolean) => new KafkaJSProtocolError({ type, code: 1, retriable, message: type })
 
-/** Broker 1 leads partition 0 and broker 2 leads partition 1, as the client sees it until it refreshes its metadata. */
+/**
+ * Creates a cluster in which broker 1 leads partition 0 and broker 2 leads partition 1. The client
+ * believes so until it refreshes its metadata.
+ */
 const createCluster = () => {
   const log: Record<number, string[]> = { 0: [], 1: [] }
   const leader: Record<number, number> = { 0: 1, 1: 2 }
@@ -27,7 +31,10 @@ const createCluster = () => {
   let forgotten = -1
   let refreshes = 0
   const lastBatch = new Map<number, string>()
-  /** As Kafka's ProducerStateEntry has it: of an idempotent producer, a batch with the sequence numbers of the last one is that one again. */
+  /**
+   * Detects duplicates like Kafka's ProducerStateEntry: a batch of an idempotent producer is a
+   * duplicate if it has the sequence numbers of the last batch.
+   */
   const isDuplicate = (producerId: number, partition: number, firstSequence: number, count: number) => {
     const batch = `${firstSequence} ${count}`
     const known = lastBatch.get(partition) === batch
@@ -84,20 +91,22 @@ const createCluster = () => {
   return {
     kafka,
     log,
-    /** How often kafkajs was about to ask for metadata. */
+    /** Number of times that kafkajs wanted to refresh its metadata. */
     refreshes: () => refreshes,
-    /** Behind the client's back. */
+    /** Moves a partition's leadership. The client does not know until it refreshes its metadata. */
     moveLeadership: (partition: number, nodeId: number) => {
       leader[partition] = nodeId
     },
-    /** As kafkajs' own does with a partition that is not in its metadata. */
+    /**
+     * Leaves a partition out, like kafkajs does with a partition that is missing in its metadata.
+     */
     forget: (partition: number) => {
       forgotten = partition
     },
     refuse: (by: typeof refuse) => {
       refuse = by
     },
-    /** Stored, but unanswered. */
+    /** Loses the next replies. Their records are stored. */
     loseReplies: (count: number) => {
       repliesLost = count
     },
@@ -124,7 +133,7 @@ const verified = async (kafka: Kafka, onUnacknowledged?: (records: number) => vo
 }
 
 describe('leadership moves to a broker that has already answered, while the metadata is stale', () => {
-  it('makes the plain producer of kafkajs resolve although a record was never written', async () => {
+  it('kafkajs’ plain producer resolves although a record was never written', async () => {
     const { kafka, log, moveLeadership } = createCluster()
     const producer = kafka.producer({
       retry: { initialRetryTime: 1 },
@@ -136,11 +145,11 @@ describe('leadership moves to a broker that has already answered, while the meta
     await producer.connect()
     moveLeadership(1, 1)
     await producer.send({ topic: 't', messages: [0, 1].map((partition) => ({ partition, value: `value ${partition}` })) })
-    // If this fails, the library has been mended: the guard in producer.ts may go.
+    // If this fails, the library has been fixed, and the workaround in producer.ts can be removed.
     expect(log).toEqual({ 0: ['value 0'], 1: [] })
   })
 
-  it('does not deceive the verified producer: it promises nothing, and when it is asked again every record is written, at its own partition', async () => {
+  it('the verified producer rejects, and its next send writes every record', async () => {
     const { kafka, log, moveLeadership } = createCluster()
     const producer = await verified(kafka)
     moveLeadership(1, 1)
@@ -151,7 +160,7 @@ describe('leadership moves to a broker that has already answered, while the meta
   })
 })
 
-it('does not take a partition that kafkajs has left out, since its metadata lacks it, for stored', async () => {
+it('a partition that kafkajs leaves out does not count as stored', async () => {
   const { kafka, log, forget } = createCluster()
   const unacknowledged: number[] = []
   const producer = await verified(kafka, (count) => unacknowledged.push(count))
@@ -161,7 +170,7 @@ it('does not take a partition that kafkajs has left out, since its metadata lack
   expect(unacknowledged).toEqual([1, 1, 1, 1])
 })
 
-it('stores what follows a send whose replies were lost, which the idempotent producer of kafkajs would number as that one', async () => {
+it('stores the records of a send after a send whose replies were lost', async () => {
   const { kafka, log, loseReplies } = createCluster()
   const producer = await verified(kafka)
   const send = (value: string) => producer.send([{ topic: 't', key: Buffer.from('b'), value: Buffer.from(value), timestamp: 1 }])
@@ -171,7 +180,7 @@ it('stores what follows a send whose replies were lost, which the idempotent pro
   expect(log[0]).toContain('second')
 })
 
-it('tells a record that Kafka will never take from an outage', async () => {
+it('distinguishes a record that Kafka refuses from an outage', async () => {
   const { kafka, refuse } = createCluster()
   const producer = await verified(kafka)
   refuse((value) => (value === 'value of d' ? 'MESSAGE_TOO_LARGE' : undefined))
@@ -180,7 +189,7 @@ it('tells a record that Kafka will never take from an outage', async () => {
   await expect(producer.send(records)).rejects.toMatchObject({ kind: 'unavailable' })
 })
 
-it('asks who leads its partitions before anything is sent, and again when that is old', async () => {
+it('reads the leaders before the first send, and again when they are old', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
   onTestFinished(() => void vi.useRealTimers())
   const { kafka, refreshes } = createCluster()
@@ -193,13 +202,13 @@ it('asks who leads its partitions before anything is sent, and again when that i
   expect(refreshes()).toBe(2)
 })
 
-it('takes no record for a topic whose partitions are not known', async () => {
+it('rejects a record if its topic’s partition count is unknown', async () => {
   const producer = createVerifiedProducer(createCluster().kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 1000 })
   await producer.connect()
   await expect(producer.send(records)).rejects.toThrow(NotStoredError)
 })
 
-it('sends records without a key to one partition, and the next ones to another, in case that one fails', async () => {
+it('each send uses another single partition for records without a key', async () => {
   const { kafka, log } = createCluster()
   const producer = await verified(kafka)
   const anywhere = (...names: string[]) => names.map((name) => ({ topic: 't', key: null, value: Buffer.from(name), timestamp: 1 }))
@@ -208,7 +217,7 @@ it('sends records without a key to one partition, and the next ones to another, 
   expect(log).toEqual({ 0: ['x', 'y'], 1: ['z'] })
 })
 
-it('sends a record that may go anywhere to another partition than its key binds it to', async () => {
+it('with anyPartition, sends a record to another partition than its key’s', async () => {
   const { kafka, log } = createCluster()
   const producer = await verified(kafka)
   const [record] = records
@@ -219,7 +228,7 @@ it('sends a record that may go anywhere to another partition than its key binds 
   expect(log).toEqual({ 0: [name], 1: [name] })
 })
 
-it('tells to which partition a key binds a record, once it knows how many there are', async () => {
+it('returns the partition of a key when the partition count is known', async () => {
   const { kafka } = createCluster()
   const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 1000 })
   const partitions = () => [...records, { topic: 't', key: null, value: null, timestamp: 1 }].map((record) => producer.partitionOf(record))

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { type DecodedRecord, type DecodedRecords, decodeBatches, withoutAborted } from './record-batches.ts'
 
 const require = createRequire(import.meta.url)
-// kafkajs' own encoder, so that no fault of the decoder is repeated here.
+// kafkajs' own encoder: an encoder of ours could repeat a bug of the decoder.
 const encodeRecord = require('kafkajs/src/protocol/recordBatch/record/v0') as (record: object) => object
 const { RecordBatch } = require('kafkajs/src/protocol/recordBatch/v0') as { RecordBatch(batch: object): Promise<{ buffer: Buffer }> }
 const Long = require('kafkajs/src/utils/long') as { fromValue(value: number | string): unknown }
@@ -24,7 +24,7 @@ const text = (value: string) => ({ value: Buffer.from(value) })
 const seen = (records: DecodedRecords) => records.map(({ offset, value }) => `${offset} ${value}`)
 
 describe('decodeBatches', () => {
-  it('decodes records as they were encoded, whatever their bytes are', async () => {
+  it('decodes records of any bytes as they were encoded', async () => {
     const given: Given[] = [
       {
         key: Buffer.from([0xff, 0xfe, 0]),
@@ -45,20 +45,21 @@ describe('decodeBatches', () => {
     expect(decoded.nextOffset).toBe('10')
   })
 
-  it('decodes several batches, and leaves out the one that is cut off', async () => {
+  it('decodes several batches and ignores an incomplete last batch', async () => {
     const whole = Buffer.concat([await batchOf(0, [text('a')]), await batchOf(1, [text('b'), text('c')])])
     const cut = (await batchOf(3, [text('d')])).subarray(0, -1)
     const decoded = await decodeBatches(Buffer.concat([whole, cut]))
     expect([seen(decoded), decoded.nextOffset, decoded.unreadable]).toEqual([['0 a', '1 b', '2 c'], '3', undefined])
   })
 
-  it('tells where a batch ends whose last records are gone', async () => {
+  it('returns the end of a batch whose last records are gone', async () => {
     expect((await decodeBatches(await batchOf(5, [text('a')], 9))).nextOffset).toBe('15')
     expect((await decodeBatches(await batchOf(5, [], 9))).nextOffset).toBe('15')
   })
 
   it('decodes 200,000 records of one batch and 50,000 headers of one record', async () => {
-    // One encoded record for all but the last: kafkajs' encoder would take seconds.
+    // All records except the last are the same encoded record, because kafkajs' encoder would take
+    // seconds.
     const [first, last] = [0, 199_999].map((offsetDelta) =>
       encodeRecord({ offsetDelta, timestampDelta: 0, key: null, value: null, headers: {} }),
     )
@@ -79,7 +80,7 @@ describe('decodeBatches', () => {
     ['an unknown codec', 22, 5],
     ['gzip that is none', 22, 1],
     ['another message format', 16, 1],
-  ])('names a damaged batch with %s, and keeps the records before it', async (_, at, byte) => {
+  ])('reports a damaged batch with %s and keeps the records before it', async (_, at, byte) => {
     const damaged = await batchOf(2, [text('c'), text('d')])
     damaged[at] = byte
     const decoded = await decodeBatches(Buffer.concat([await batchOf(0, [text('a'), text('b')]), damaged, await batchOf(4, [text('e')])]))
@@ -90,7 +91,7 @@ describe('decodeBatches', () => {
 
 describe('a batch whose head is damaged', () => {
   const LAST_OFFSET_DELTA_AT = 23
-  it.each([-1, 0, 1000])('skips no record if it says that its last record is number %i', async (delta) => {
+  it.each([-1, 0, 1000])('skips no record if a damaged head has the last offset delta %i', async (delta) => {
     const damaged = await batchOf(2, [text('c'), text('d')])
     damaged.writeInt32BE(delta, LAST_OFFSET_DELTA_AT)
     const decoded = await decodeBatches(Buffer.concat([await batchOf(0, [text('a'), text('b')]), damaged]))
@@ -117,7 +118,7 @@ describe('withoutAborted', () => {
       .filter(({ isControlRecord }) => !isControlRecord)
       .map(({ offset }) => Number(offset))
 
-  it('leaves out transactions that Kafka names in the order in which they ended', () => {
+  it('removes aborted transactions that Kafka lists in the order of their end', () => {
     const records = [record(0, 'A'), record(1, 'B'), abort(2, 'B'), record(3, 'A'), abort(4, 'A'), record(5, 'A')]
     const transactions = [
       { producerId: 'B', firstOffset: '1' },
@@ -126,7 +127,7 @@ describe('withoutAborted', () => {
     expect(kept(records, transactions)).toEqual([5])
   })
 
-  it('leaves out several transactions that began before the fetch', () => {
+  it('removes several aborted transactions that began before the fetch', () => {
     const records = [record(10, 'B'), record(11, 'A'), record(12, '-1'), abort(13, 'A'), abort(14, 'B'), record(15, 'B')]
     const transactions = [
       { producerId: 'A', firstOffset: '0' },
@@ -135,7 +136,7 @@ describe('withoutAborted', () => {
     expect(kept(records, transactions)).toEqual([12, 15])
   })
 
-  it('takes no record for the end of a transaction because of its key', () => {
+  it('a record whose key equals an abort marker’s ends no transaction', () => {
     const records = [record(0, 'A', { key: Buffer.from([0, 0, 0, 0]) }), record(1, 'A'), abort(2, 'A')]
     expect(kept(records, [{ producerId: 'A', firstOffset: '0' }])).toEqual([])
   })

@@ -12,11 +12,11 @@ const schedule = (queue: { pending: unknown[]; throttledUntil: number }) => {
   return state.throttleCheckTimeoutId
 }
 
-it('arms no timer on an idle connection of kafkajs, where the library would for ever', () => {
+it('starts no timer on an idle connection', () => {
   expect(schedule({ pending: [], throttledUntil: -1 })).toBeNull()
 })
 
-it('still looks again at requests that wait', () => {
+it('starts a timer while requests wait', () => {
   expect(schedule({ pending: [{}], throttledUntil: -1 })).not.toBeNull()
   expect(schedule({ pending: [{}], throttledUntil: Date.now() + 1000 })).not.toBeNull()
 })

@@ -19,7 +19,7 @@ const sound = {
   'unclean.leader.election.enable': 'false',
 }
 
-/** Kafka with a topic that is like this; a list of replicas for each partition. */
+/** Returns a fake Kafka with a topic of this config and these replicas, one list per partition. */
 const kafkaWith = (config: Record<string, string | undefined>, replicas: readonly number[][] = [[1, 2, 3]]) => ({
   fetchTopicMetadata: async () => ({ topics: [{ name: 't', partitions: replicas.map((each) => ({ replicas: each })) }] }),
   describeConfigs: async () => ({
@@ -34,7 +34,7 @@ const kafkaWith = (config: Record<string, string | undefined>, replicas: readonl
   }),
 })
 
-/** What is said of it. */
+/** Checks the topic. Returns the error message and the warnings. */
 const faultsOf = async (
   config: Record<string, string | undefined>,
   replicas?: number[][],
@@ -49,7 +49,7 @@ const faultsOf = async (
   )
 }
 
-it('finds nothing wrong with a topic that is as it must be', async () => {
+it('finds no problem with a correct topic', async () => {
   expect(await faultsOf({})).toEqual({ error: '', warnings: [] })
 })
 
@@ -69,11 +69,11 @@ it.each([
   expect((await faultsOf(config as Record<string, string>)).error).toContain(`t: ${fault}`)
 })
 
-it('refuses a topic with fewer replicas than a promise needs', async () => {
+it('refuses a topic with fewer replicas than configured', async () => {
   expect((await faultsOf({}, [[1, 2]])).error).toContain('t: has 2 replicas in partition 0, KAFKA_REPLICATION_FACTOR says 3')
 })
 
-it('refuses a topic that demands more replicas than a partition has', async () => {
+it('refuses min.insync.replicas above the replica count of a partition', async () => {
   const { error } = await faultsOf({ 'min.insync.replicas': '2' }, [[1]], {}, { KAFKA_REPLICATION_FACTOR: 1 })
   expect(error).toContain('t: min.insync.replicas is 2, and a partition has 1 replicas')
 })
@@ -94,7 +94,7 @@ it('refuses a topic with fewer partitions than configured, and warns of one with
   expect([error, warnings]).toEqual(['', [expect.stringContaining('t: has 2 partitions, KAFKA_PARTITIONS says 1')]])
 })
 
-it('takes a retention of its own for quarantine, which else is that of the raw topics', async () => {
+it('quarantine has its own retention, or that of the raw topics', async () => {
   const week = { 'retention.ms': '604800000' }
   const quarantine = { isQuarantine: true }
   expect((await faultsOf(week, undefined, quarantine)).error).toContain('KAFKA_RETENTION_MS says -1')
@@ -105,17 +105,17 @@ it('takes a retention of its own for quarantine, which else is that of the raw t
   expect((await faultsOf(week, undefined, {}, { KAFKA_QUARANTINE_RETENTION_MS: 1 })).error).toContain('KAFKA_RETENTION_MS says -1')
 })
 
-it.each(['producer', 'uncompressed', 'gzip', 'zstd'])('takes a topic with compression.type %s', async (codec) => {
+it.each(['producer', 'uncompressed', 'gzip', 'zstd'])('accepts a topic with compression.type %s', async (codec) => {
   expect((await faultsOf({ 'compression.type': codec })).error).toBe('')
 })
 
-it('accepts a broker before Kafka 3.6, which has another limit for records ahead of its clock', async () => {
+it('accepts a broker before Kafka 3.6, which has another timestamp limit', async () => {
   const old = { 'message.timestamp.after.max.ms': undefined }
   expect(await faultsOf({ ...old, 'message.timestamp.difference.max.ms': '9223372036854775807' })).toEqual({ error: '', warnings: [] })
   expect((await faultsOf({ ...old, 'message.timestamp.difference.max.ms': '3600000' })).warnings).toHaveLength(1)
 })
 
-it('creates topics without the settings that a broker before Kafka 3.6 does not know', async () => {
+it('creates topics without the setting that brokers before Kafka 3.6 lack', async () => {
   const created: string[][] = []
   let known = false
   const kafka = kafkaWith({ 'message.timestamp.after.max.ms': undefined })
@@ -150,7 +150,7 @@ it.each([
   expect([error, warnings]).toEqual(['', [expect.stringContaining(name)]])
 })
 
-it('waits for a topic that it has made until the broker it asks has heard of it, and of its leaders', async () => {
+it('waits until the broker knows a new topic and its leaders', async () => {
   const kafka = kafkaWith({})
   const unheard = [true, true]
   const leaders = [-1, 2]
@@ -171,7 +171,7 @@ it('waits for a topic that it has made until the broker it asks has heard of it,
   expect(leaders).toEqual([])
 })
 
-it('is asked about its topic once at the start, and logs a warning once', async () => {
+it('checks a topic once at the start and logs a warning once', async () => {
   const admin = kafkaWith({ 'min.insync.replicas': '1' }) as unknown as Admin
   const describeConfigs = vi.spyOn(admin, 'describeConfigs')
   const warnings: string[] = []
