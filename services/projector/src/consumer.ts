@@ -1,7 +1,11 @@
 /**
- * Applies the raw topic to Redis, partition by partition. A chunk of records goes through project → quarantine → store, in this order. The store
- * moves the position together with the customers, by compare-and-set from the offset expected to the next. A projector that lost its partition without
- * knowing can undo nothing: the store goes by version, the position by compare. In an outage nothing moves; the work is retried until it ends.
+ * Applies the raw topic to Redis, partition by partition. Each chunk of records goes through
+ * project, quarantine and store, in this order. The store moves the position together with the
+ * customers, by compare-and-set from the expected offset to the next.
+ *
+ * A projector that has lost its partition without knowing can undo nothing: the store compares
+ * versions, and the position moves only from the expected offset. In an outage nothing moves, and
+ * the work is retried until the outage ends.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type BackOff, createOccasionalLog, type Diagnosis, type Logger } from '@customer-stream/runtime'
@@ -19,7 +23,10 @@ export interface ProjectionDependencies {
   readonly sendToQuarantine: (records: readonly OutgoingRecord[]) => Promise<void>
   readonly claim: PositionsDependencies['claim']
   readonly consumer: PositionsDependencies['consumer'] & Pick<PartitionConsumer, 'hold'>
-  /** Called with the obstacle of a task that a person must remove, undefined when it is gone. */
+  /**
+   * Called with a task and the obstacle that a person must remove. Called with undefined when the
+   * obstacle is gone.
+   */
   readonly report: (task: string, diagnosis: Diagnosis | undefined) => void
   readonly metrics: ProjectorMetrics
   readonly logger: Logger
@@ -34,13 +41,20 @@ export interface ProjectionOptions extends Pick<ProjectOptions, 'topic' | 'proje
 
 export interface Projection {
   readonly positions: Pick<Positions, 'assign' | 'assigned' | 'commit' | 'loadNewlyLed' | 'stop'>
-  /** @returns the next offset to fetch; undefined when a seek was made or the batch's signal aborted. */
+  /**
+   * Applies a batch.
+   * @returns the next offset to fetch, or undefined if a seek was made or the batch's signal
+   *   aborted.
+   */
   onBatch(batch: FetchedBatch): Promise<string | undefined>
-  /** Compares the positions of idle partitions with Redis. Rejects in an outage. */
+  /** Compares the expected positions of idle partitions with Redis. Rejects in an outage. */
   checkPositions(): Promise<void>
-  /** What is being waited for, undefined when all goes well. */
+  /** The resource that is missing. Undefined if there is no outage. */
   readonly waitingFor: string | undefined
-  /** Milliseconds in which nothing was waited for; 0 while something is. */
+  /**
+   * Milliseconds since the last outage ended. 0 during an outage, and while a person must look at a
+   * record.
+   */
   undisturbedMs(): number
 }
 
@@ -55,16 +69,19 @@ const endOfChunk = (records: readonly RawRecord[], start: number, maxRecords: nu
   return end
 }
 
-/** Time for which the fetch waits for quarantine. After it the partition alone waits. */
+/** Maximum time that a fetch waits for quarantine. After this time only the partition waits. */
 const QUARANTINE_PATIENCE_MS = 500
-/** Pause before a record that cannot be applied, or a batch that cannot be read, is tried again. */
+/**
+ * Pause before the next attempt with a record that cannot be applied or a batch that cannot be
+ * read.
+ */
 const RETRY_BLOCKED_MS = 10_000
 
 const after = (offset: string): string => String(BigInt(offset) + 1n)
 
-/** A partition from which nothing is fetched. */
+/** A pause of one partition: nothing is fetched from it. */
 interface Hold {
-  /** Aborts when the hold ends. */
+  /** Aborts when the pause ends. */
   readonly signal: AbortSignal
   /** Offset up to which the partition's unusable records are in quarantine. */
   quarantinedTo: bigint | undefined
@@ -81,7 +98,10 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const positions = createPositions({ store, consumer: deps.consumer, claim: deps.claim, insist, metrics, logger }, topic)
   const busy = new Set<number>()
   const holds = new Map<number, Hold>()
-  /** Partitions with a record that a person must look at, and their positions then. */
+  /**
+   * Partitions with a record that a person must look at, and the expected position when the record
+   * was found.
+   */
   const blocked = new Map<number, string | undefined>()
   const sayMoved = createOccasionalLog((fields) =>
     logger.warn({ event: 'rewound', ...fields }, 'the position in Redis is not where it was left; going back to what Redis says'),
@@ -101,7 +121,10 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     holds.delete(partition)
     metrics.heldPartitions.set(holds.size)
   }
-  /** Fetches no more from one partition, because kafkajs' next fetch waits for every partition of the one before. */
+  /**
+   * Pauses one partition. Otherwise it would delay all others, because kafkajs fetches again only
+   * when all partitions of the last fetch are done.
+   */
   const hold = (partition: number): Hold => {
     endHold(partition)
     const goOn = deps.consumer.hold(partition)
@@ -129,7 +152,9 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     if (blocked.delete(partition)) deps.report(`${topic}/${partition}`, undefined)
   }
 
-  /** @returns whether the records are in quarantine; if not, the partition is held until they are. */
+  /**
+   * @returns true if the records are in quarantine. If not, pauses the partition until they are.
+   */
   const putIntoQuarantine = async (
     { partition, signal }: FetchedBatch,
     poison: readonly OutgoingRecord[],
@@ -151,7 +176,10 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     return false
   }
 
-  /** Projects as many of the records as can be. @returns undefined if a bug of ours keeps the first from it; its partition then waits. */
+  /**
+   * Projects the records, or only the first part of them if a record meets a bug of ours.
+   * @returns undefined if the very first record meets the bug. The partition is then paused.
+   */
   const projectUpTo = (
     records: readonly RawRecord[],
     partition: number,
@@ -171,7 +199,11 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     }
   }
 
-  /** @returns whether the chunk, which begins at `from`, is done; false if it waits, the position was elsewhere or the work was aborted. */
+  /**
+   * Quarantines and stores a chunk, and moves the position from `from` to `next`.
+   * @returns true if the chunk is done. False if the partition is paused, the position was not
+   *   `from`, or the work was aborted.
+   */
   const applyChunk = async (
     batch: FetchedBatch,
     projected: Projected,
@@ -182,7 +214,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   ): Promise<boolean> => {
     const { partition, signal, highWatermark } = batch
     const expected = positions.expected(partition)
-    // The position may have been read again since the fetch.
+    // The position may have been reloaded since the fetch.
     if (expected !== from) return false
     const measured = metrics.chunkSeconds.startTimer()
     if (quarantined.length > 0 && !(await putIntoQuarantine(batch, quarantined, next))) return false
@@ -190,12 +222,13 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       store.applyChunk(projected.newest, partition, expected, next, positions.oldest(partition)),
     )
     if (!done) return false
-    // Also if the partition is lost by now: the position has moved, and nobody will read these records again.
+    // Count the chunk even if the partition is lost by now: the position has moved, so no one will
+    // read these records again.
     if (done.value.moved) {
       count(projected, done.value.stored, last)
       measured()
     }
-    // A new assignment may have begun while this one waited; its positions must not be overwritten.
+    // A new assignment may have begun meanwhile. Its positions must not be overwritten.
     if (signal.aborted || positions.expected(partition) !== expected) return false
     if (!done.value.moved) {
       sayMoved({ partition, expected })
@@ -209,18 +242,26 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     return true
   }
 
-  /** Whether the fetch began where Redis' position says; if not, makes sure that the next one does. */
+  /**
+   * @returns true if the fetch began at the expected position. If not, seeks, so that the next
+   *   fetch does.
+   */
   const beganInPlace = async ({ partition, fetchedFrom, signal }: FetchedBatch): Promise<boolean> => {
     const expected = positions.expected(partition)
     if (expected === fetchedFrom) return true
-    // Right after an assignment its reading is still under way, and seeks; a new rebalance must not wait for it.
+    // Right after an assignment the positions are still being loaded. The load seeks when it is
+    // done. A new rebalance aborts the signal and must not wait.
     if (expected === undefined) await positions.untilLoaded(signal)
-    // kafkajs moved by itself (the offset was out of range), or a seek was overtaken: ask again before judging.
+    // kafkajs has moved on its own (the offset was out of range), or the fetch began before a seek.
+    // Reload the position.
     if (!signal.aborted && positions.expected(partition) === expected) await positions.reload(partition, signal)
     return false
   }
 
-  /** Passes over a batch that cannot be decoded, if a person has said so; else its partition waits. */
+  /**
+   * Skips a batch that cannot be decoded, if QUARANTINE_RECORDS names it. Otherwise pauses its
+   * partition.
+   */
   const handleUnreadable = async (batch: FetchedBatch, unreadable: UnreadableBatch): Promise<string | undefined> => {
     const { partition } = batch
     const { offset, nextOffset, error } = unreadable
@@ -238,7 +279,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     return done ? nextOffset : undefined
   }
 
-  /** @returns those that are not in quarantine yet; undefined if the work was aborted. */
+  /** @returns the records that are not in quarantine yet, or undefined if the work was aborted. */
   const notQuarantined = async (
     poison: readonly Poison[],
     partition: number,
@@ -247,7 +288,9 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     const held = holds.get(partition)?.quarantinedTo ?? 0n
     const left = poison.filter(({ record }) => BigInt(record.offset) >= held)
     if (left.length === 0) return left
-    // A rebuild meets records that the projection before it has put there. Only that one knew which were named by setting.
+    // During a rebuild, the previous projection has already quarantined the records before its
+    // position. Records named by a setting are quarantined again, because the previous projection
+    // may have had another setting.
     const found = await insist('Redis', signal, () => store.previousPosition(partition))
     const before = /^\d+$/.test(found?.value ?? '') ? BigInt(found?.value ?? 0) : 0n
     return found && left.filter(({ record, reason }) => reason === 'named-by-setting' || BigInt(record.offset) >= before)
@@ -258,7 +301,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     const { partition, records, nextOffset, unreadable, signal } = batch
     if (unreadable) return handleUnreadable(batch, unreadable)
     let from = batch.fetchedFrom
-    // At least once: the position also moves over a batch of which no record is left.
+    // The loop runs at least once, so that the position moves past a batch without records.
     for (let start = 0; from !== nextOffset; ) {
       if (signal.aborted) return undefined
       const chunk = records.slice(start, endOfChunk(records, start, options.chunkRecords, options.chunkBytes))
@@ -295,7 +338,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       },
       loadNewlyLed: async (watermarks) => {
         await positions.loadNewlyLed(watermarks)
-        // The record was deleted, or a person moved the position over it.
+        // A position that has changed means that Kafka deleted the record, or that a person moved
+        // the position past it.
         for (const [partition, position] of blocked) if (positions.expected(partition) !== position) unblock(partition)
       },
       stop: () => {
@@ -315,7 +359,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     get waitingFor() {
       return outages.waitingFor
     },
-    // A partition that a person must look at does not move, and that is no reason to end.
+    // A partition that waits for a person does not move. That is no reason to end the process.
     undisturbedMs: () => (blocked.size > 0 ? 0 : outages.undisturbedMs()),
   }
 }

@@ -40,12 +40,15 @@ import { createRedisCheck, UnsafeRedisError } from './redis-check.ts'
 import { createStore, OtherClusterError } from './store.ts'
 import { createWatchdog } from './watchdog.ts'
 
-/** Kafka's committed offsets and the lag are for monitoring, which looks every few seconds at most. */
+/**
+ * Intervals of the committed offsets and the lag. Both are for monitoring only, which reads them
+ * every few seconds at most.
+ */
 const COMMIT_INTERVAL_MS = 1000
 const LAG_INTERVAL_MS = 5000
-/** An announcement holds for a minute. */
+/** Interval of announcements. An announcement is valid for a minute. */
 const ANNOUNCE_INTERVAL_MS = 5000
-/** Rights and settings of Redis are checked this often. */
+/** Interval of the check of Redis' rights and settings. */
 const REDIS_CHECK_INTERVAL_MS = 10_000
 const OUTAGE_INTERVAL_MS = 2000
 
@@ -61,15 +64,15 @@ const registry = createRegistry('projector')
 const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
 const groupId = settings.CONSUMER_GROUP_ID ?? defaultGroupId(settings)
 const metrics = createProjectorMetrics(registry, { groupId, topic: topics.customers })
-/** Tells this process apart from others in the consumer group. */
+/** Id of this process in the consumer group. */
 const instance = randomUUID()
 const backOff = { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }
 const stopping = new AbortController()
 const obstacles = createObstacles(registry, logger)
 const diagnose = createDiagnose(settings)
-/** Redis and Kafka have answered once. */
+/** True after Redis and Kafka have answered and the first topic check has ended. */
 let connected = false
-/** The consumer was started, too. */
+/** True while the consumer is started. */
 let running = false
 
 const kafka = createKafka(settings, { clientId: 'customer-stream-projector', logger })
@@ -78,7 +81,8 @@ const producer = createVerifiedProducer(kafka, {
   metadataMaxAgeMs: settings.KAFKA_METADATA_MAX_AGE_MS,
   produceTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,
 })
-// kafkajs would log each of its questions as an error. What matters is reported.
+// kafkajs would log each write check as an error, so its logger is silent. Problems are reported as
+// obstacles.
 const writeCheck = createWriteCheck(
   createKafka(settings, {
     clientId: 'customer-stream-projector',
@@ -91,7 +95,10 @@ const demands = [
   { topic: topics.customers, maxValueBytes },
   { topic: topics.quarantine, maxValueBytes, writes: true, isQuarantine: true },
 ]
-/** The producer writes to quarantine only, so bad metadata of the customers topic must not concern it. */
+/**
+ * Sets the partitions of quarantine only. The producer writes to no other topic, so problems of the
+ * customers topic must not affect it.
+ */
 const setQuarantinePartitions = (partitions: ReadonlyMap<string, number>) =>
   producer.setPartitions(new Map([...partitions].filter(([topic]) => topic === topics.quarantine)))
 const topicWatch = createTopicWatch({
@@ -109,7 +116,7 @@ const consumer = createPartitionConsumer(kafka, admin, {
   heartbeatIntervalMs: settings.CONSUMER_SESSION_TIMEOUT_MS / 5,
   maxWaitMs: settings.CONSUMER_MAX_WAIT_MS,
   maxFetchBytes: settings.CONSUMER_FETCH_MAX_BYTES,
-  // Hides the round trip to Redis; with Redis on the same machine it neither helps nor harms.
+  // Hides the round trip to Redis. With Redis on the same machine this has no effect.
   partitionsConcurrently: 4,
   logger,
   diagnose,
@@ -118,7 +125,10 @@ const consumer = createPartitionConsumer(kafka, admin, {
   onBatch: (batch) => projection.onBatch(batch),
   onDead: lifecycle.fail,
 })
-/** Ties the positions to the topic that is read. A person must decide about those of another cluster. */
+/**
+ * Ties the positions to the topic that is read. If they belong to another cluster, a person must
+ * decide.
+ */
 const claim = async () => {
   try {
     const deleted = await store.claimPositions(
@@ -188,7 +198,10 @@ const checks = async (): Promise<ReadinessCheck[]> => {
 }
 const adminApp = createAdminApp({ registry, checks })
 
-/** Waits for Kafka and Redis as long as it takes. A wrong topic or an unsafe Redis ends the process. */
+/**
+ * Connects to Redis and Kafka and starts the consumer. Retries without limit in an outage. A wrong
+ * topic or an unsafe Redis ends the process.
+ */
 const connect = async () => {
   let asked: 'Redis' | 'Kafka' = 'Redis'
   const done = await untilDone(
@@ -202,10 +215,12 @@ const connect = async () => {
       try {
         await topicWatch.start()
       } finally {
-        // Not earlier: while kafkajs asks for the ends of a missing topic, it cannot create it.
+        // Measure the lag only after the topic check: while kafkajs asks for the end offsets of a
+        // missing topic, it cannot create the topic.
         connected = true
       }
-      // The first lag must not wait for the timer, nor for a group that cannot be joined.
+      // Measure the first lag now. It must not wait for the timer or for a group that cannot be
+      // joined.
       void measureProgress().catch(() => undefined)
       await topicWatch.checkWrites()
       await store.announce(instance)
@@ -226,7 +241,10 @@ const connect = async () => {
   logger.info({ event: 'ready', topic: topics.customers, group: groupId }, 'ready')
 }
 
-/** Repeats a duty until the process stops; in an outage the next turn does it. */
+/**
+ * Repeats a task until the process stops. A failed run is only logged, because the next run repeats
+ * the task.
+ */
 const every = (intervalMs: number, duty: () => Promise<void>) => {
   const turn = async () => {
     if (running) await duty()
@@ -237,7 +255,9 @@ const every = (intervalMs: number, duty: () => Promise<void>) => {
   )
 }
 
-/** Runs also while the process is in no group, because the lag matters most then. */
+/**
+ * Measures the lag. Also runs while the process is in no group, because the lag matters most then.
+ */
 const measureProgress = async () => {
   if (!connected) return
   const watermarks = await progress.measure()
@@ -254,12 +274,13 @@ const watch = createWatchdog({
   onDead: lifecycle.fail,
 })
 
-// Stops run in reverse: not ready, timers, finish the chunk under way and leave the group, then the connections, and last the admin port.
+// Parts stop in reverse order: readiness, the timers, the consumer (after its current chunk), the
+// connections, and at last the admin port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 lifecycle.onStop('redis', () => redis.disconnect())
 lifecycle.onStop('kafka', () => Promise.allSettled([producer.disconnect(), writeCheck.disconnect(), admin.disconnect()]))
 lifecycle.onStop('consumer', async () => {
-  // For lag monitoring only: not worth waiting for a Kafka that does not answer.
+  // The commit is for lag monitoring only, so do not wait long for a Kafka that does not answer.
   await Promise.race([projection.positions.commit(), sleep(2000)])
   projection.positions.stop()
   await consumer.stop()
@@ -270,7 +291,7 @@ every(settings.POSITION_CHECK_MS, projection.checkPositions)
 every(settings.CONSUMER_SESSION_TIMEOUT_MS, watch)
 every(settings.KAFKA_TOPIC_CHECK_MS, topicWatch.check)
 every(REDIS_CHECK_INTERVAL_MS, redisCheck.watch)
-// Also while nobody asks for /readyz.
+// Detects outages of Kafka even if no one calls /readyz.
 every(OUTAGE_INTERVAL_MS, async () => obstacles.report('kafka', await kafkaOutage()))
 lifecycle.onStop(
   'lag',

@@ -1,9 +1,11 @@
 /**
- * How far the projection has been filled, partition by partition. Redis says so. This process keeps a copy of what it expects
- * there; if the copy proves wrong, it reads Redis again and seeks to what Redis says. So an emptied, restored or failed-over
- * Redis heals itself.
+ * Manages the positions: the next offset to apply, by partition. They are stored in Redis. This
+ * process keeps a copy, the expected positions. If an expected position proves wrong, the process
+ * reads Redis again and seeks to the position in Redis. So the projection recovers after Redis was
+ * emptied, restored or failed over.
  *
- * Positions count in one topic of one Kafka cluster. They are tied to it before anything is applied.
+ * Positions are valid for one topic of one Kafka cluster. The ids of topic and cluster are compared
+ * before anything is applied.
  */
 import { once } from 'node:events'
 import type { Logger } from '@customer-stream/runtime'
@@ -16,8 +18,9 @@ export interface PositionsDependencies {
   readonly store: Pick<Store, 'positions' | 'movePosition'>
   readonly consumer: Pick<PartitionConsumer, 'seek' | 'commit' | 'watermarks'>
   /**
-   * Ties the positions to the topic that the consumer reads. Rejects in an outage, and with OtherClusterError.
-   * @returns the number of positions that counted in another topic and were deleted.
+   * Ties the positions to the topic that the consumer reads. Rejects in an outage. Rejects with
+   * OtherClusterError if they belong to another cluster.
+   * @returns the number of deleted positions, which belonged to another topic or cluster.
    */
   readonly claim: () => Promise<number>
   readonly insist: Insist
@@ -26,27 +29,36 @@ export interface PositionsDependencies {
 }
 
 export interface Positions {
-  /** A new assignment: expectations are void, and Redis is read again. */
+  /** Starts a new assignment: drops all expected positions and reads Redis again. */
   assign(partitions: readonly number[]): void
   readonly assigned: readonly number[]
-  /** Offset expected in Redis, and of the next record to apply. Undefined until Redis was read. */
+  /**
+   * Returns the expected position: the offset of the next record to apply. Undefined until Redis
+   * was read.
+   */
   expected(partition: number): string | undefined
-  /** The oldest offset of the partition that Kafka had when the position was read. */
+  /** Returns the oldest offset of the partition in Kafka when the position was read. */
   oldest(partition: number): string | undefined
-  /** Called after the position has been moved in Redis. */
+  /** Records that the position has been moved in Redis. */
   moved(partition: number, to: string, highWatermark: string): void
-  /** Reads Redis, expects what it says, and seeks there. Retries until Redis answers; ignores a partition that is not assigned. */
+  /**
+   * Reads the position from Redis and seeks to it. Retries until Redis answers. Ignores a partition
+   * that is not assigned.
+   */
   reload(partition: number, signal: AbortSignal): Promise<void>
-  /** Resolves when the assignment's own reading has ended, or the signal aborts. */
+  /** Resolves when the assignment's positions are loaded, or when the signal aborts. */
   untilLoaded(signal: AbortSignal): Promise<void>
   /**
-   * Compares expectations with Redis, and the topic with the one that the positions belong to. Reads again what differs.
-   * Rejects in an outage.
+   * Compares the expected positions with Redis, and the topic with the one that the positions
+   * belong to. Loads again each position that differs. Rejects in an outage.
    */
   check(isBusy: (partition: number) => boolean): Promise<void>
   /** Commits the positions to Kafka, for lag monitoring only. */
   commit(): Promise<void>
-  /** Loads partitions that had no leader and now have one, and those whose next records Kafka has deleted. */
+  /**
+   * Loads partitions that had no leader and now have one, and those whose next records Kafka has
+   * deleted.
+   */
   loadNewlyLed(watermarks: ReadonlyMap<number, Watermarks>): Promise<void>
   stop(): void
 }
@@ -61,7 +73,7 @@ export const createPositions = (
   let assigned: readonly number[] = []
   let loading: Promise<void> = Promise.resolve()
   const positions = new Map<number, string>()
-  /** Partitions whose leader did not answer when they were to be loaded. */
+  /** Partitions whose leader did not answer during the last load. */
   const leaderless = new Set<number>()
   const committed = new Map<number, string>()
   const oldest = new Map<number, string>()
@@ -76,13 +88,13 @@ export const createPositions = (
     return deleted
   }
 
-  /** Replaces a position that Kafka cannot serve by the oldest offset that it can serve. */
+  /** Replaces a position that Kafka cannot serve with the oldest offset in Kafka. */
   const repair = async (partition: number, stored: string | undefined, { low, high }: Watermarks) => {
     const tooLow = isOffset(stored) && BigInt(stored) < BigInt(low)
     const tooHigh = isOffset(stored) && BigInt(stored) > BigInt(high)
     if (isOffset(stored) && !tooLow && !tooHigh) return
-    // A partition without a position gets one before anything is applied. Otherwise a Redis emptied in between could not be
-    // told from one that has just begun.
+    // A partition without a position gets one before anything is applied. Otherwise a Redis that
+    // was emptied later would look like a new one.
     if (!(await store.movePosition(partition, stored, low)) || stored === undefined) return
     const seen = { topic, partition, stored, low, high }
     if (tooLow) {
@@ -102,7 +114,8 @@ export const createPositions = (
 
   const read = async (partitions: readonly number[]) => {
     metrics.rewinds.inc(await claim())
-    // Watermarks after positions: one moved meanwhile by the partition's last owner must not seem to lie beyond the end.
+    // Read the watermarks after the positions. The partition's last owner may move a position
+    // meanwhile, and it must not seem to be beyond the end.
     const found = await store.positions(partitions)
     const watermarks = await consumer.watermarks()
     for (const [partition, stored] of found) {
@@ -118,8 +131,9 @@ export const createPositions = (
     for (const partition of partitions) {
       const watermarks = done.value.watermarks.get(partition)
       const stored = done.value.stored.get(partition)
-      // No leader: nothing can be fetched yet. The partition is loaded with its first batch or after the next lag measurement.
-      // The latter is needed because kafkajs starts at the group's committed offset, where no batch may ever arrive.
+      // The partition has no leader, so nothing can be fetched yet. It is loaded with its first
+      // batch or after the next lag measurement. The latter is needed because kafkajs starts at the
+      // group's committed offset, where possibly no batch ever arrives.
       if (!watermarks || stored === undefined) {
         leaderless.add(partition)
         continue
@@ -152,9 +166,11 @@ export const createPositions = (
       positions.set(partition, to)
       metrics.observeLag(partition, Math.max(0, Number(BigInt(highWatermark) - BigInt(to))))
     },
-    // The expectation stays until the new one is there: an aborted reading must leave something that proves wrong again.
+    // The old expected position stays until the new one is known. If this load is aborted, the old
+    // one then proves wrong again.
     reload: async (partition, signal) => {
-      // While kafkajs joins again it still hands over batches that a fetch under way has brought, of any partition.
+      // While kafkajs joins the group again, it still passes on batches of a running fetch. Their
+      // partition may no longer be assigned.
       if (!assigned.includes(partition)) return
       await load([partition], AbortSignal.any([signal, assignment.signal]))
     },
@@ -166,7 +182,8 @@ export const createPositions = (
       try {
         await claim()
       } catch (error) {
-        // Redis was restored from a dump of another installation. Without expectations nothing is applied; the loading waits.
+        // Redis was restored from a dump of another installation. Without expected positions
+        // nothing is applied, and the load retries until a person acts.
         if (error instanceof OtherClusterError && positions.size > 0) {
           positions.clear()
           loading = load(assigned, signal)
@@ -192,7 +209,8 @@ export const createPositions = (
     },
     loadNewlyLed: async (watermarks) => {
       const led = [...leaderless].filter((partition) => watermarks.has(partition))
-      // On a quiet partition no batch would ever show that its next records are gone.
+      // On a partition without new records, no batch would ever show that Kafka has deleted its
+      // next records.
       const overtaken = [...positions].flatMap(([partition, position]) => {
         const low = watermarks.get(partition)?.low
         return low !== undefined && BigInt(position) < BigInt(low) ? [partition] : []

@@ -1,30 +1,38 @@
 /**
- * Tells whether acknowledged events are being applied. Compares the positions in Redis with Kafka's watermarks, for all
- * partitions of the topic, whoever owns them, and looks at who is in the consumer group.
+ * Measures whether acknowledged events are being applied. Compares the positions in Redis with
+ * Kafka's watermarks for all partitions of the topic, even for partitions of other group members.
+ * Also checks the members of the consumer group.
  *
- * A partition stands still if it has records and its position has not moved. A member that catches up on many partitions serves
- * them in turn, so its waiting partitions do not count as long as another of its partitions moves.
+ * A partition stands still if it has records and its position does not move. A member that catches
+ * up on many partitions serves them in turn. Its waiting partitions therefore do not count while
+ * another of its partitions moves.
  */
 import type { GroupDescription, GroupMember, Watermarks } from '@customer-stream/runtime/kafka'
 import type { ProjectorMetrics } from './metrics.ts'
 
-/** Time without movement after which a partition with records stands still. A rebalance is over by then. */
+/**
+ * Time without movement after which a partition with records counts as standing still. A rebalance
+ * takes less time.
+ */
 const STANDSTILL_MS = 15_000
-/** Time after which a waiting partition counts as well, although other partitions of its owner move. */
+/** Time after which a waiting partition counts even if other partitions of its owner move. */
 const NEGLECTED_MS = 600_000
-/** Time between two measurements after which nothing is known of the time between. */
+/** Maximum time between two measurements. After a longer gap all waiting times start again. */
 const MAX_GAP_MS = 12_000
-/** A member may join a moment before it announces itself. */
+/**
+ * Measurements in a row that must find a stranger. A member may join a moment before it announces
+ * itself.
+ */
 const STRANGER_SIGHTINGS = 3
 
 export interface ProgressDependencies {
-  /** Watermarks of the partitions whose leader answers. */
+  /** Reads the watermarks of the partitions whose leader answers. */
   readonly watermarks: () => Promise<ReadonlyMap<number, Watermarks>>
   readonly group: () => Promise<GroupDescription>
   readonly store: {
-    /** Positions as they are, without a change. */
+    /** Reads positions without changing them. */
     peekPositions(partitions: readonly number[]): Promise<ReadonlyMap<number, string | undefined>>
-    /** The given instances that work on this Redis. */
+    /** Returns those of the given instances that use this Redis. */
     announced(instances: readonly string[]): Promise<ReadonlySet<string>>
   }
   readonly metrics: Pick<ProjectorMetrics, 'observeLag' | 'standstillSeconds'>
@@ -33,20 +41,29 @@ export interface ProgressDependencies {
 export interface ProgressOptions {
   readonly topic: string
   readonly groupId: string
-  /** Id that this process sends along when it joins the group. */
+  /** Id that this process sends when it joins the group. */
   readonly instance: string
-  /** Partitions that the topic has at least. */
+  /** Minimum partition count of the topic. */
   readonly partitions: number
 }
 
 export interface Progress {
-  /** Measures all partitions. Rejects if Kafka or Redis does not answer. @returns the watermarks it found. */
+  /**
+   * Measures all partitions. Rejects if Kafka or Redis does not answer.
+   * @returns the watermarks.
+   */
   measure(): Promise<ReadonlyMap<number, Watermarks>>
-  /** A member of another application or installation in the group, in one sentence. */
+  /**
+   * A sentence about a group member of another application or installation. Undefined if there is
+   * none.
+   */
   readonly stranger: string | undefined
-  /** What stands still, in one sentence. */
+  /** A sentence about a partition that stands still. Undefined if there is none. */
   readonly standstill: string | undefined
-  /** Milliseconds since one of these partitions moved; 0 if none of them has records to apply. */
+  /**
+   * Returns the milliseconds since any of these partitions moved. 0 if none of them has records to
+   * apply.
+   */
   standstillMs(partitions: readonly number[]): number
 }
 
@@ -54,11 +71,14 @@ interface PartitionState {
   position: string | undefined
   /** Records between the position and the end of the partition. */
   lag: number
-  /** Records behind the last stable offset: an open transaction holds them back. */
+  /** Records after the last stable offset, which wait for an open transaction. */
   held: number
-  /** When the position changed last; undefined if that was not seen. */
+  /** Time of the position's last change. Undefined if none was seen. */
   movedAt: number | undefined
-  /** Since when it has had records without moving. */
+  /**
+   * Time since which the partition has records and has not moved. Undefined if it has none or has
+   * just moved.
+   */
   waitingSince: number | undefined
 }
 
@@ -72,7 +92,7 @@ export const createProgress = (
 ): Progress => {
   const states = new Map<number, PartitionState>()
   let measuredAt = Number.NEGATIVE_INFINITY
-  /** Between the last two measurements. */
+  /** Time between the last two measurements. */
   let periodMs = 0
   let leaderless = false
   let members: readonly GroupMember[] | undefined
@@ -97,7 +117,7 @@ export const createProgress = (
 
   const lookAtGroup = async () => {
     const { state, members: found } = await group()
-    // Between two assignments nobody owns anything: what was seen last holds.
+    // During a rebalance no member owns a partition. Keep the last known state.
     if (state !== 'Stable') return
     members = found
     const readers = found.filter(({ topics }) => topics.includes(topic))
@@ -106,7 +126,7 @@ export const createProgress = (
     strangerSightings = strangers.length === 0 ? 0 : strangerSightings + 1
   }
 
-  /** Partitions that wait, with those that do so longest first. */
+  /** Returns the waiting partitions, the longest waiting first. */
   const waiting = (now: number, among: Iterable<number> = states.keys()) =>
     [...among]
       .flatMap((partition) => {
@@ -121,7 +141,8 @@ export const createProgress = (
   return {
     measure: async () => {
       const startedAt = performance.now()
-      // A group without a coordinator, or without READ on it, cannot be asked. The lag matters most then.
+      // The group cannot be read without its coordinator or without READ on it. The lag must still
+      // be measured.
       const owners = lookAtGroup().catch(() => {
         members = undefined
       })
@@ -129,12 +150,13 @@ export const createProgress = (
       const all = new Set([...Array(partitions).keys(), ...marks.keys()])
       const positions = await store.peekPositions([...all])
       const now = performance.now()
-      // A leader that hangs makes a measurement long, but leaves no gap.
+      // Measure the gap from the start of this measurement: a hanging leader makes the measurement
+      // long, but is no gap.
       if (startedAt - measuredAt > MAX_GAP_MS) for (const state of states.values()) state.waitingSince = undefined
       periodMs = now - measuredAt
       measuredAt = now
       for (const [partition, mark] of marks) observe(partition, positions.get(partition), mark, now)
-      // Without a leader it cannot move, and what it holds is not known.
+      // A partition without a leader cannot move, and its records are not known.
       for (const [partition, state] of states) if (!marks.has(partition)) state.waitingSince = undefined
       leaderless = marks.size === 0
       metrics.standstillSeconds.set((waiting(now)[0]?.waitedMs ?? 0) / 1000)
@@ -175,7 +197,7 @@ export const createProgress = (
     },
     standstillMs: (among) => {
       const now = performance.now()
-      // No restart frees records that an open transaction holds back.
+      // A restart would not help records that wait for an open transaction.
       const longest = waiting(now, among).find(({ state }) => state.held < state.lag)
       if (longest === undefined) return 0
       const lastMove = Math.max(...among.map((partition) => states.get(partition)?.movedAt ?? Number.NEGATIVE_INFINITY))

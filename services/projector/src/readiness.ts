@@ -1,13 +1,16 @@
-/** Ready means that acknowledged events are being applied. Each check that fails says in one sentence what to do. */
+/**
+ * Readiness of the projector: ready means that acknowledged events are being applied. Each failed
+ * check says what to do.
+ */
 import { type Diagnosis, type Obstacles, type ReadinessCheck, readinessCheck } from '@customer-stream/runtime'
 import type { PartitionConsumer } from '@customer-stream/runtime/kafka'
 import type { Projection } from './consumer.ts'
 import type { Progress } from './progress.ts'
 
 export interface ReadinessDependencies {
-  /** Why Kafka does not answer; undefined if it does. */
+  /** Returns the reason why Kafka does not answer. Undefined if Kafka answers. */
   readonly kafkaOutage: () => Promise<Diagnosis | undefined>
-  /** Why Redis does not answer; undefined if it does. */
+  /** Returns the reason why Redis does not answer. Undefined if Redis answers. */
   readonly redisOutage: () => Promise<Diagnosis | undefined>
   readonly consumer: Pick<PartitionConsumer, 'joined' | 'problem'>
   readonly projection: Pick<Projection, 'waitingFor'>
@@ -17,7 +20,7 @@ export interface ReadinessDependencies {
   readonly groupId: string
 }
 
-/** Several checks may fail for one reason, which need not be read twice. */
+/** Replaces a repeated detail with a reference to the first check that has it. */
 const withoutRepeats = (checks: readonly ReadinessCheck[]): ReadinessCheck[] =>
   checks.map((check) => {
     const first = checks.find(({ detail }) => detail === check.detail)
@@ -29,11 +32,12 @@ export const createReadiness =
   async (): Promise<ReadinessCheck[]> => {
     const [kafka, redis] = await Promise.all([kafkaOutage(), redisOutage()])
     const { waitingFor } = projection
-    // A member without partitions stands by and is ready.
+    // A member without partitions is on standby and counts as ready.
     const notJoined = consumer.joined
       ? undefined
       : (consumer.problem?.message ?? `joining the consumer group ${groupId}; nothing is applied until then`)
-    // Watermarks from before an outage of Kafka say nothing of the records that wait now.
+    // During an outage of Kafka the known watermarks are old, so they do not show the records that
+    // wait now.
     const standstill = kafka ? undefined : progress.standstill
     return withoutRepeats([
       readinessCheck('kafka', kafka?.message),

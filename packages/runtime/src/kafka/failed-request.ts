@@ -49,5 +49,5 @@ export const noteAnswer = (request: AskedRequest): void => {
   answered.add(keyOf(request))
 }
 
-/** True if this broker has answered this request since the process started. */
+/** Returns true if this broker has answered this request since the process started. */
 export const hasAnswered = (request: AskedRequest): boolean => answered.has(keyOf(request))
