@@ -20,9 +20,9 @@ const movesFromWhereItIs = {
 }
 
 export const projectorGuards: readonly Guard[] = [
-  { ...newerWins, test: store('tells applied, duplicate and stale apart') },
+  { ...newerWins, test: store('returns applied, duplicate and stale') },
   { ...newerWins, guard: `${newerWins.guard}, under load`, test: faultRow('Redis rolled back') },
-  { ...movesFromWhereItIs, test: store('moves only from where the position is') },
+  { ...movesFromWhereItIs, test: store('moves only from the current position') },
   { ...movesFromWhereItIs, guard: `${movesFromWhereItIs.guard}, under load`, test: faultRow('Redis rolled back') },
   {
     guard: 'a hash is replaced as a whole',
@@ -46,7 +46,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'return offset and (offset >= next_offset or offset < oldest)',
     to: 'return false',
-    test: brokers(`${folder}/rebuild.int.test.ts`, 'no customer goes back in time meanwhile'),
+    test: brokers(`${folder}/rebuild.int.test.ts`, 'no customer goes back meanwhile'),
   },
   {
     guard: 'a rebuild replaces a newer hash whose record it has not met',
@@ -54,7 +54,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: '(order == 0 or (order < 0 and not may_come(stored[4])))',
     to: 'order == 0',
-    test: brokers(`${folder}/rebuild.int.test.ts`, 'a rebuild repairs a hash that says it is newer than Kafka'),
+    test: brokers(`${folder}/rebuild.int.test.ts`, 'a rebuild repairs a hash'),
   },
   {
     guard: 'the first write of the script is one that Redis checks for memory',
@@ -72,7 +72,7 @@ export const projectorGuards: readonly Guard[] = [
     from: `    for from = first, last, 4000 do`,
     to: `    redis.call('DEL', key)
     for from = first, last, 4000 do`,
-    test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'are applied while their slot is on its way'),
+    test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'applies customers while their slot moves'),
   },
   {
     guard: 'Lua unpacks a customer in pieces',
@@ -80,7 +80,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'unpack(ARGV, from, math.min(from + 3999, last))',
     to: 'unpack(ARGV, first, last)',
-    test: store('keeps what no hash field should lose'),
+    test: store('keeps __proto__, emoji, NUL'),
   },
   {
     guard: 'the next call of a chunk demands what the one before it has left',
@@ -112,7 +112,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/move-position.lua`,
     from: `if redis.call('HGET', KEYS[1], ARGV[1] .. '#token') ~= ARGV[4] then`,
     to: 'if false then',
-    test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'if that happens before movePosition'),
+    test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'if a master is set back before movePosition'),
   },
   {
     guard: 'on a cluster the customers are looked at after the token, when a master was set back',
@@ -120,7 +120,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/store.ts`,
     from: 'if (!timestamp || !id || compareVersions({ timestamp: Number(timestamp), id }, version) < 0)',
     to: 'if (false)',
-    test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'if that happens before hset'),
+    test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'if a master is set back before hset'),
   },
   {
     guard: 'on a cluster the customers are looked at after the token',
@@ -128,7 +128,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/store.ts`,
     from: 'if (!timestamp || !id || compareVersions({ timestamp: Number(timestamp), id }, version) < 0)',
     to: 'if (false)',
-    test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'lost before the token'),
+    test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'customers that a master lost before the token'),
   },
   {
     guard: 'a script that fails half-way leaves no version',
@@ -144,7 +144,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `  redis.call('PERSIST', key)\n`,
     to: '',
-    test: store('takes off a time to live'),
+    test: store('removes a time to live'),
   },
   {
     guard: 'the first position is stored before anything is applied',
@@ -152,7 +152,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: 'if (!(await store.movePosition(partition, stored, low)) || stored === undefined) return',
     to: 'if (stored === undefined || !(await store.movePosition(partition, stored, low))) return',
-    test: projection('does not take a Redis emptied before its first position'),
+    test: projection('notices a Redis that was emptied'),
   },
   {
     guard: 'a partition without a leader gets no position before one is known',
@@ -169,7 +169,7 @@ export const projectorGuards: readonly Guard[] = [
       metrics.observeLag(partition, Number(BigInt(watermarks.high) - BigInt(stored)))`,
     to: `      positions.set(partition, stored ?? '0')
       consumer.seek(partition, stored ?? '0')`,
-    test: projection('gets no position before its first batch'),
+    test: projection('gets its position with its first batch'),
   },
   {
     guard: 'a partition that had no leader is loaded when it has one',
@@ -177,7 +177,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: 'if (led.length + overtaken.length > 0) await',
     to: 'if (overtaken.length > 0) await',
-    test: projection('gets a position also when no batch comes'),
+    test: projection('gets its position without a batch'),
   },
   {
     guard: 'what is expected stays until it has been read anew',
@@ -185,7 +185,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: 'await load([partition], AbortSignal.any([signal, assignment.signal]))',
     to: '(positions.delete(partition), await load([partition], signal))',
-    test: projection('goes on comparing a position whose reading was aborted'),
+    test: projection('compares a position again after its load was aborted'),
   },
   {
     guard: 'a batch is used only where its fetch began at the position',
@@ -193,7 +193,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: 'if (expected === fetchedFrom) return true',
     to: 'if (expected !== undefined) return true',
-    test: projection('throws away what was fetched from elsewhere'),
+    test: projection('drops records fetched from another offset'),
   },
   {
     guard: 'a partition that was lost meanwhile is forgotten',
@@ -201,15 +201,15 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: 'if (signal.aborted || positions.expected(partition) !== expected) return false',
     to: '',
-    test: projection('forgets a partition that was lost while a chunk waited'),
+    test: projection('stops with a partition that was lost'),
   },
   {
-    guard: 'an outage that has just ended is no stall',
+    guard: 'does not end a process right after an outage',
     prevents: 'a projector that ends itself right after Redis is back',
     file: `${folder}/watchdog.ts`,
     from: 'Math.min(progress.standstillMs(projection.positions.assigned), projection.undisturbedMs())',
     to: 'progress.standstillMs(projection.positions.assigned)',
-    test: unit(`${folder}/watchdog.test.ts`, 'an outage that has just ended is no stall'),
+    test: unit(`${folder}/watchdog.test.ts`, 'does not end a process right after an outage'),
   },
   {
     guard: 'a partition that is not assigned is not read',
@@ -217,7 +217,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: 'if (!assigned.includes(partition)) return',
     to: '',
-    test: projection('takes no partition for its own that it no longer holds'),
+    test: projection('ignores fetched batches of a partition'),
   },
   {
     guard: 'the positions are compared while nothing happens',
@@ -233,7 +233,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: 'const done = await Promise.race([sent, ',
     to: 'const done = await Promise.race([Promise.resolve(true), sent, ',
-    test: projection('puts poison into quarantine before the position moves'),
+    test: projection('quarantines poison before the position moves'),
   },
   {
     guard: 'an event of the far future goes to quarantine',
@@ -257,7 +257,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/store.ts`,
     from: 'if (outcome === undefined) throw',
     to: 'if (false) throw',
-    test: unit(`${folder}/store.test.ts`, 'takes a reply of the script for no outcome'),
+    test: unit(`${folder}/store.test.ts`, 'rejects if the reply of the script is'),
   },
   {
     guard: 'a record that quarantine refuses goes without key and detail',
@@ -265,7 +265,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/quarantine.ts`,
     from: `await orElse(send([record]), 'refused', smaller)`,
     to: `void smaller\n      await send([record])`,
-    test: unit(`${folder}/quarantine.test.ts`, 'go without its key and detail'),
+    test: unit(`${folder}/quarantine.test.ts`, 'sends a refused record without its key and detail'),
   },
   {
     guard: 'a record that quarantine can never take is kept as a pointer',
@@ -273,7 +273,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/quarantine.ts`,
     from: `orElse(send([withoutDetail(record)]), 'refused', () => send([pointerTo(record)]))`,
     to: '(void pointerTo, send([withoutDetail(record)]))',
-    test: unit(`${folder}/quarantine.test.ts`, 'keeps the place of a record'),
+    test: unit(`${folder}/quarantine.test.ts`, 'sends only the headers of a record'),
   },
   {
     guard: 'any partition of quarantine will do',
@@ -281,7 +281,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/quarantine.ts`,
     from: `return orElse(sendAll(records), 'unavailable', `,
     to: `return orElse(sendAll(records), 'refused', `,
-    test: unit(`${folder}/quarantine.test.ts`, 'if the partition of one is not available'),
+    test: unit(`${folder}/quarantine.test.ts`, 'if one partition is unavailable'),
   },
   {
     guard: 'a partition that waits for quarantine waits by itself',
@@ -289,7 +289,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: 'sleep(QUARANTINE_PATIENCE_MS, undefined, { signal: patience.signal })',
     to: 'sleep(1_000_000 * QUARANTINE_PATIENCE_MS, undefined, { signal: patience.signal })',
-    test: projection('does so while quarantine is away'),
+    test: projection('pauses a partition while quarantine is away'),
   },
   {
     guard: 'a bug is traced to its record',
@@ -297,7 +297,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: 'if (records.length > 1) return projectUpTo(',
     to: 'if (records.length > 1) throw error\n      if (records.length > 1) return projectUpTo(',
-    test: projection('does so at the very record that meets a bug'),
+    test: projection('pauses a partition at the record that meets a bug'),
   },
   {
     guard: 'a batch of which no record is left moves the position',
@@ -305,7 +305,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: 'for (let start = 0; from !== nextOffset; ) {',
     to: 'for (let start = 0; start < records.length; ) {',
-    test: projection('moves its position over a batch of which no record is left'),
+    test: projection('moves the position past a batch without records'),
   },
   {
     guard: 'a key of ours that is no hash is replaced',
@@ -313,7 +313,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `if string.find(stored.err, 'WRONGTYPE', 1, true) then return 1, true end`,
     to: '',
-    test: store('replaces a key of ours that is no hash'),
+    test: store('key that is no hash'),
   },
   {
     guard: 'a position that Kafka does not hold means the oldest record',
@@ -321,7 +321,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: 'const tooLow = isOffset(stored) && BigInt(stored) < BigInt(low)',
     to: 'const tooLow = false',
-    test: projection('5 begins at the oldest record'),
+    test: projection('replaces position 5 with'),
   },
   {
     guard: 'a position beyond the end means the oldest record',
@@ -329,7 +329,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: 'const tooHigh = isOffset(stored) && BigInt(stored) > BigInt(high)',
     to: 'const tooHigh = false',
-    test: projection('1001 begins at the oldest record'),
+    test: projection('replaces position 1001 with'),
   },
   {
     guard: 'positions are tied to the topic in which they count',
@@ -337,7 +337,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: 'metrics.rewinds.inc(await claim())',
     to: '',
-    test: projection('are not used: nothing is applied'),
+    test: projection('applies nothing with positions of another cluster'),
   },
   {
     guard: 'positions of another cluster stop a running projector',
@@ -345,7 +345,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: '          positions.clear()\n          loading = load(assigned, signal)',
     to: '',
-    test: projection('that a restored dump brought while running'),
+    test: projection('stops while a restored dump has positions of another cluster'),
   },
   {
     guard: 'a partition that waits for its turn is no standstill',
@@ -353,7 +353,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/progress.ts`,
     from: 'waitedMs > NEGLECTED_MS || !movedWithin(STANDSTILL_MS + periodMs, now, served)',
     to: 'true',
-    test: unit(`${folder}/progress.test.ts`, 'is none while the owner catches up on other partitions'),
+    test: unit(`${folder}/progress.test.ts`, 'a waiting partition counts after ten minutes'),
   },
   {
     guard: 'a gap between measurements is no standstill',
@@ -361,7 +361,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/progress.ts`,
     from: 'if (startedAt - measuredAt > MAX_GAP_MS) for (const state of states.values()) state.waitingSince = undefined',
     to: '',
-    test: unit(`${folder}/progress.test.ts`, 'begins anew after a time in which nothing could be measured'),
+    test: unit(`${folder}/progress.test.ts`, 'a gap between measurements resets'),
   },
   {
     guard: 'a record that a setting names goes to quarantine',
@@ -369,7 +369,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/project.ts`,
     from: 'const isNamed = named.size > 0 && ',
     to: 'const isNamed = named.size < 0 && ',
-    test: projection('goes on when a setting puts this record'),
+    test: projection('quarantines a record that QUARANTINE_RECORDS names'),
   },
   {
     guard: 'a rebuild quarantines nothing twice',

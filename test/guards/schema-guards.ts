@@ -41,6 +41,6 @@ export const schemaGuards: readonly Guard[] = [
     file: `${folder}/customer.ts`,
     from: 'const name = given.toWellFormed()',
     to: 'const name = given',
-    test: brokers('services/projector/src/store.int.test.ts', 'loses every old field'),
+    test: brokers('services/projector/src/store.int.test.ts', 'removes every old field'),
   },
 ]

@@ -23,14 +23,14 @@ const setUp = async () => {
   return { store, storeOf, offsets: async () => [...(await store.peekPositions([0, 1])).values()] }
 }
 
-it('positions of an earlier version, without ids, are taken over and belong to this topic from then on', async () => {
+it('claims positions without ids for this topic', async () => {
   const { store, offsets } = await setUp()
   expect([await store.claimPositions(here, false), await offsets()]).toEqual([0, ['5', '7']])
   expect([await store.claimPositions(here, false), await offsets()]).toEqual([0, ['5', '7']])
   await expect(store.claimPositions({ ...here, clusterId: 'cluster-2' }, false)).rejects.toThrow(OtherClusterError)
 })
 
-it('positions of another cluster stay as they are, and the message names both clusters and what to do', async () => {
+it('keeps positions of another cluster and names both clusters in the error', async () => {
   const { store, offsets } = await setUp()
   await store.claimPositions(here, false)
   const refused = store.claimPositions({ clusterId: 'cluster-2', topicId: 'topic-2' }, false)
@@ -38,7 +38,7 @@ it('positions of another cluster stay as they are, and the message names both cl
   expect([await offsets(), await store.claimPositions(here, false)]).toEqual([['5', '7'], 0])
 })
 
-it('positions of another cluster are deleted if a person says so', async () => {
+it('deletes positions of another cluster if a person allows it', async () => {
   const { store, offsets } = await setUp()
   await store.claimPositions(here, false)
   const there = { clusterId: 'cluster-2', topicId: 'topic-1' }
@@ -46,7 +46,7 @@ it('positions of another cluster are deleted if a person says so', async () => {
   expect(await store.claimPositions(there, false)).toBe(0)
 })
 
-it('positions of a topic that was deleted and created again are deleted, those of other topics are not', async () => {
+it('deletes only the positions of a topic that was created again', async () => {
   const { store, storeOf, offsets } = await setUp()
   const other = storeOf('raw.more')
   await other.movePosition(0, undefined, '9')
@@ -55,7 +55,7 @@ it('positions of a topic that was deleted and created again are deleted, those o
   expect((await other.peekPositions([0])).get(0)).toBe('9')
 })
 
-it('ids that an old broker does not tell are not compared and not forgotten', async () => {
+it('neither compares nor forgets ids that an old broker does not send', async () => {
   const { store, offsets } = await setUp()
   await store.claimPositions(here, false)
   expect(await store.claimPositions({ clusterId: undefined, topicId: undefined }, false)).toBe(0)
@@ -63,7 +63,7 @@ it('ids that an old broker does not tell are not compared and not forgotten', as
   await expect(store.claimPositions({ clusterId: 'cluster-2', topicId: undefined }, false)).rejects.toThrow(OtherClusterError)
 })
 
-it('an instance that has announced itself is known under the same key prefix only', async () => {
+it('an announced instance is known only under its key prefix', async () => {
   const { store } = await setUp()
   const elsewhere = await setUp()
   await store.announce('one')

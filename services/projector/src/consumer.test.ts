@@ -6,7 +6,8 @@ import { createProjection } from './consumer.ts'
 import { createProjectorMetrics } from './metrics.ts'
 import { OtherClusterError, type Store } from './store.ts'
 
-// Redis and Kafka are played here, so that a fault can be put between any two steps. What they do for real is in the int and e2e tests.
+// Redis and Kafka are fake here, so that a test can inject a fault between any two steps. The int
+// and e2e tests use the real servers.
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} } as unknown as Logger
 const LOW = '10'
@@ -24,7 +25,7 @@ const setUp = ({ high = '1000', logger = silent, named = [] as string[], chunkRe
   const reports: (string | undefined)[] = []
   const kafka = { hasLeader: true, low: LOW }
   const registry = createRegistry('test')
-  /** Runs before the step of that name; throws to make it fail. */
+  /** Functions by step name. Each runs before its step, and throws to make the step fail. */
   const before: Record<string, ((count: number) => void | Promise<void>) | undefined> = {}
   const counts: Record<string, number> = {}
   const step = async (name: string) => {
@@ -39,7 +40,7 @@ const setUp = ({ high = '1000', logger = silent, named = [] as string[], chunkRe
     return true
   }
   const store: Store = {
-    // Not at once, as on a cluster.
+    // Customers and position are not written at once, like on a cluster.
     applyChunk: async (customers, _partition, from, to) => {
       await step('apply')
       const stored = customers.map((hash) => {
@@ -126,7 +127,7 @@ const setUp = ({ high = '1000', logger = silent, named = [] as string[], chunkRe
       headers: {},
     })),
   })
-  /** As kafkajs does: the position of an assignment is loaded before batches from it are of use. */
+  /** Assigns partition 0 and waits until its position is loaded. */
   const assign = async () => {
     seeks.length = 0
     projection.positions.assign([0])
@@ -137,13 +138,13 @@ const setUp = ({ high = '1000', logger = silent, named = [] as string[], chunkRe
 }
 
 describe('a projection', () => {
-  it('begins at the oldest record where Redis knows no position, and says so in Redis before anything is applied', async () => {
+  it('without a position, stores the oldest offset before anything is applied', async () => {
     const { assign, redis, seeks } = setUp()
     await assign()
     expect([redis.position, seeks]).toEqual([LOW, [LOW]])
   })
 
-  it('applies chunk by chunk and moves the position after each', async () => {
+  it('applies chunk by chunk and moves the position after each chunk', async () => {
     const { assign, projection, batch, redis, steps } = setUp()
     await assign()
     steps.length = 0
@@ -152,7 +153,7 @@ describe('a projection', () => {
     expect([redis.position, [...redis.customers.keys()]]).toEqual(['13', ['a', 'b', 'c']])
   })
 
-  it('throws away what was fetched from elsewhere and seeks to what Redis says', async () => {
+  it('drops records fetched from another offset and seeks to Redis’ position', async () => {
     const { assign, projection, batch, redis, seeks } = setUp()
     await assign()
     redis.position = '50'
@@ -161,7 +162,7 @@ describe('a projection', () => {
     expect(await projection.onBatch(batch(50, ['a']))).toBe('51')
   })
 
-  it('goes back to what Redis says when the position is not where it was left', async () => {
+  it('seeks to Redis’ position if it is not the expected one', async () => {
     const { assign, projection, batch, redis, seeks } = setUp()
     await assign()
     redis.position = '50'
@@ -184,7 +185,7 @@ describe('a projection', () => {
     expect(warnings.length).toBe(1)
   })
 
-  it('puts poison into quarantine before the position moves, and not past a quarantine that fails', async () => {
+  it('quarantines poison before the position moves, and waits if quarantine fails', async () => {
     const { assign, projection, batch, redis, steps, quarantined, before } = setUp()
     await assign()
     steps.length = 0
@@ -203,7 +204,7 @@ describe('a projection', () => {
     expect([...redis.customers.keys()]).toEqual(['b'])
   })
 
-  it('a rebuild quarantines only records that the projection before it has not reached', async () => {
+  it('a rebuild quarantines only records that the previous projection has not reached', async () => {
     const { assign, projection, batch, redis, quarantined } = setUp()
     redis.previous = '11'
     await assign()
@@ -214,14 +215,14 @@ describe('a projection', () => {
     expect(quarantined).toMatchObject([{ headers: { offset: '11' } }, { headers: { offset: '12' } }])
   })
 
-  it('moves its position over a batch of which no record is left', async () => {
+  it('moves the position past a batch without records', async () => {
     const { assign, projection, batch, redis } = setUp()
     await assign()
     expect(await projection.onBatch({ ...batch(10, []), nextOffset: '15' })).toBe('15')
     expect(redis.position).toBe('15')
   })
 
-  it('waits for Redis, says so, and goes on', async () => {
+  it('waits for Redis, reports it, and continues', async () => {
     const { assign, projection, batch, before } = setUp()
     await assign()
     const waiting: (string | undefined)[] = []
@@ -236,11 +237,11 @@ describe('a projection', () => {
 
 describe('a position that Kafka cannot serve', () => {
   it.each([
-    ['5', 5, 'records that Kafka deleted before they were applied are counted'],
+    ['5', 5, 'a position whose records Kafka has deleted'],
     ['1001', 0, 'a position beyond the end'],
     ['1e2', 0, 'a position with letters'],
     ['-1', 0, 'a negative position'],
-  ])('%s begins at the oldest record, with %i records lost: %s', async (stored, lost) => {
+  ])('replaces position %s with the oldest offset, with %i records lost: %s', async (stored, lost) => {
     const { assign, projection, batch, redis, seeks, registry } = setUp()
     redis.position = stored
     await assign()
@@ -249,7 +250,7 @@ describe('a position that Kafka cannot serve', () => {
     expect(await registry.metrics()).toMatch(new RegExp(`^projector_lost_records_total\\S* ${lost}$`, 'm'))
   })
 
-  it('is counted once, though it is read again and again', async () => {
+  it('counts lost records once, although the position is read twice', async () => {
     const { assign, redis, registry } = setUp()
     redis.position = '5'
     await assign()
@@ -259,7 +260,7 @@ describe('a position that Kafka cannot serve', () => {
 })
 
 describe('positions of another cluster', () => {
-  it('are not used: nothing is applied, and the reason is said', async () => {
+  it('applies nothing with positions of another cluster, and reports the reason', async () => {
     const { projection, batch, before, redis, steps } = setUp()
     const refused = new OtherClusterError('belongs to another cluster')
     before.claim = () => {
@@ -274,7 +275,7 @@ describe('positions of another cluster', () => {
     projection.positions.stop()
   })
 
-  it('that a restored dump brought while running stop the work until they are mended', async () => {
+  it('stops while a restored dump has positions of another cluster', async () => {
     const { assign, projection, batch, before, seeks } = setUp()
     await assign()
     before.claim = () => {
@@ -293,10 +294,10 @@ describe('positions of another cluster', () => {
   })
 })
 
-describe('a partition that waits by itself', () => {
+describe('a paused partition', () => {
   const settled = () => new Promise(setImmediate)
 
-  it('does so while quarantine is away, and goes on where it was, with one copy of each record', async () => {
+  it('pauses a partition while quarantine is away, and quarantines its record once', async () => {
     const { assign, projection, batch, redis, held, quarantined, before } = setUp()
     await assign()
     const back = Promise.withResolvers<void>()
@@ -310,7 +311,7 @@ describe('a partition that waits by itself', () => {
     expect([redis.position, quarantined.length]).toEqual(['14', 1])
   })
 
-  it('is forgotten when it is lost, and its record is no longer sent', async () => {
+  it('ends the pause of a lost partition and stops to send its record', async () => {
     const { assign, projection, batch, redis, held, steps, before } = setUp()
     await assign()
     before.quarantine = () => {
@@ -326,14 +327,14 @@ describe('a partition that waits by itself', () => {
     expect(redis.position).toBe(LOW)
   })
 
-  /** No timestamp of Kafka is like this; any exception will do. */
+  /** A timestamp that makes the projection throw. Kafka never sends one like this. */
   const BUG = Symbol('bug') as unknown as string
   const withBug = (batch: FetchedBatch, offset: number): FetchedBatch => ({
     ...batch,
     records: batch.records.map((record) => (record.offset === String(offset) ? { ...record, timestamp: BUG } : record)),
   })
 
-  it('does so at the very record that meets a bug, and names it; the records before it are applied', async () => {
+  it('pauses a partition at the record that meets a bug, and names it', async () => {
     const { assign, projection, batch, redis, held, reports } = setUp({ chunkRecords: 100 })
     await assign()
     const seven = withBug(batch(10, ['a', 'b', 'c', 'd', 'e', 'f', 'g']), 14)
@@ -345,7 +346,7 @@ describe('a partition that waits by itself', () => {
     expect([reports.at(-1), [...held]]).toEqual([undefined, []])
   })
 
-  it('goes on, without a batch, when Kafka has deleted the record, and counts what was lost', async () => {
+  it('continues when Kafka has deleted the record that blocked, and counts the loss', async () => {
     const { assign, projection, batch, redis, reports, kafka, seeks, watermarks, registry } = setUp()
     await assign()
     await projection.onBatch(withBug(batch(10, ['a']), 10))
@@ -357,7 +358,7 @@ describe('a partition that waits by itself', () => {
     projection.positions.assign([])
   })
 
-  it('goes on when a setting puts this record into quarantine', async () => {
+  it('quarantines a record that QUARANTINE_RECORDS names, and continues', async () => {
     const { assign, projection, batch, redis, quarantined, reports } = setUp({ named: ['t/0/11'] })
     await assign()
     expect(await projection.onBatch(batch(10, ['a', 'b', 'c']))).toBe('13')
@@ -372,18 +373,18 @@ describe('a partition that waits by itself', () => {
     unreadable: { offset: '9', nextOffset: '20', error: new Error('unknown codec') },
   })
 
-  it('does so at a batch that cannot be read, and names its offsets', async () => {
+  it('pauses a partition at an unreadable batch, and names its offsets', async () => {
     const { assign, projection, batch, redis, held, reports } = setUp()
     await assign()
     expect(await projection.onBatch(unreadable(batch(10, [])))).toBeUndefined()
     expect([redis.position, [...held]]).toEqual([LOW, [0]])
     expect(reports).toEqual([expect.stringMatching(/t\/0\/9 \(offsets 9 to 19\).*unknown codec.*QUARANTINE_RECORDS=t\/0\/9/)])
-    // The broker has mended it.
+    // The broker has repaired the batch.
     expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
     expect([reports.at(-1), [...held]]).toEqual([undefined, []])
   })
 
-  it('passes over a batch that cannot be read when a setting says so, and keeps its place in quarantine', async () => {
+  it('skips an unreadable batch that QUARANTINE_RECORDS names, and quarantines its offsets', async () => {
     const { assign, projection, batch, redis, quarantined } = setUp({ named: ['t/0/9'] })
     await assign()
     expect(await projection.onBatch(unreadable(batch(10, [])))).toBe('20')
@@ -395,19 +396,19 @@ describe('a partition that waits by itself', () => {
 })
 
 describe('a partition without a leader', () => {
-  it('gets no position before its first batch, which it applies from where Redis says', async () => {
+  it('a partition without a leader gets its position with its first batch', async () => {
     const { projection, kafka, redis, seeks, batch } = setUp()
     kafka.hasLeader = false
     projection.positions.assign([0])
     await new Promise(setImmediate)
     expect([redis.position, seeks]).toEqual([undefined, []])
     kafka.hasLeader = true
-    // Wherever kafkajs begins by itself.
+    // kafkajs may begin at any offset.
     expect([await projection.onBatch(batch(12, ['b'])), redis.position, seeks]).toEqual([undefined, LOW, [LOW]])
     expect([await projection.onBatch(batch(10, ['a'])), redis.position]).toEqual(['11', '11'])
   })
 
-  it('gets a position also when no batch comes, since kafkajs begins where the group has been', async () => {
+  it('a partition that gets a leader gets its position without a batch', async () => {
     const { projection, kafka, redis, seeks, watermarks } = setUp()
     kafka.hasLeader = false
     projection.positions.assign([0])
@@ -423,7 +424,7 @@ describe('a partition without a leader', () => {
 })
 
 describe('regressions', () => {
-  it('takes no partition for its own that it no longer holds, though kafkajs still hands over what it had fetched', async () => {
+  it('ignores fetched batches of a partition that is no longer assigned', async () => {
     const { assign, projection, batch, seeks, before } = setUp()
     await assign()
     projection.positions.assign([])
@@ -439,11 +440,11 @@ describe('regressions', () => {
     expect(seeks).toEqual([])
   })
 
-  it('applies again what a Redis lost that failed over between apply and move', async () => {
+  it('applies again customers that a failover lost before the position moved', async () => {
     const { assign, projection, batch, redis, before, lose } = setUp()
     await assign()
     before.move = (count) => {
-      // The first was the load's.
+      // The load made the first move.
       if (count !== 2) return
       lose()
       throw new Error('connection lost')
@@ -452,7 +453,7 @@ describe('regressions', () => {
     expect([...redis.customers.keys()]).toEqual(['a', 'b'])
   })
 
-  it('does not take a Redis emptied before its first position for one just begun', async () => {
+  it('notices a Redis that was emptied before the first chunk moved', async () => {
     const { assign, projection, batch, redis, before, lose } = setUp()
     await assign()
     before.move = (count) => {
@@ -465,7 +466,7 @@ describe('regressions', () => {
     expect([...redis.customers.keys()]).toEqual(['a', 'b'])
   })
 
-  it('does not move over a gap when the position is read anew in the midst of a chunk', async () => {
+  it('moves over no gap if the position is reloaded during a chunk', async () => {
     const { assign, projection, batch, redis, before, lose } = setUp()
     await assign()
     before.apply = async (count) => {
@@ -481,7 +482,7 @@ describe('regressions', () => {
     expect([...redis.customers.keys()].sort()).toEqual(['a', 'b', 'c', 'd'])
   })
 
-  it('goes on after a load that was aborted without a new assignment', async () => {
+  it('continues after a load that was aborted without a new assignment', async () => {
     const { assign, projection, batch, redis, before } = setUp()
     await assign()
     redis.position = '20'
@@ -493,7 +494,7 @@ describe('regressions', () => {
     expect(await projection.onBatch(batch(20, ['a']))).toBe('21')
   })
 
-  it('goes on comparing a position whose reading was aborted, though no record comes', async () => {
+  it('compares a position again after its load was aborted', async () => {
     const { assign, projection, batch, redis, before, seeks } = setUp()
     await assign()
     redis.position = '20'
@@ -505,7 +506,7 @@ describe('regressions', () => {
     expect(seeks.at(-1)).toBe('20')
   })
 
-  it('forgets a partition that was lost while a chunk waited, though the chunk was stored', async () => {
+  it('stops with a partition that was lost while its chunk was stored', async () => {
     const { assign, projection, batch, redis, before } = setUp()
     await assign()
     before.move = () => projection.positions.assign([])
@@ -515,7 +516,7 @@ describe('regressions', () => {
     expect(redis.position).toBe('12')
   })
 
-  it('lets a new rebalance go ahead while positions cannot be read', async () => {
+  it('does not delay a rebalance while positions cannot be read', async () => {
     const { projection, batch, before } = setUp()
     before.positions = () => {
       throw new Error('Redis is down')

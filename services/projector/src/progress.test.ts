@@ -46,7 +46,7 @@ const setUp = (partitions = 2) => {
     },
     { topic: 'raw', groupId: 'g', instance: 'me', partitions },
   )
-  /** Measures as often as the process does. */
+  /** Lets time pass and measures at the interval of the process. */
   const pass = async (ms: number, each: () => void = () => {}) => {
     for (let passed = 0; passed < ms; passed += INTERVAL_MS) {
       vi.advanceTimersByTime(INTERVAL_MS)
@@ -58,7 +58,7 @@ const setUp = (partitions = 2) => {
 }
 
 describe('lag', () => {
-  it('is measured for every partition, also one that nobody owns or that has no position', async () => {
+  it('measures the lag of every partition, even without an owner or a position', async () => {
     const { progress, positions, group, lag } = setUp(3)
     group.members = []
     positions.set(1, '4').delete(2)
@@ -70,7 +70,7 @@ describe('lag', () => {
     ])
   })
 
-  it('is measured although Kafka does not tell about the group', async () => {
+  it('measures the lag even if the group cannot be read', async () => {
     const { progress, positions, group, lag } = setUp()
     group.problem = new Error('Not authorized to access group')
     positions.set(0, '4')
@@ -81,7 +81,7 @@ describe('lag', () => {
     ])
   })
 
-  it('keeps its last known value while a partition has no leader', async () => {
+  it('keeps the last known lag while a partition has no leader', async () => {
     const { progress, marks, positions, lag } = setUp()
     positions.set(0, '4')
     await progress.measure()
@@ -93,7 +93,7 @@ describe('lag', () => {
 })
 
 describe('a standstill', () => {
-  it('is a partition with records whose position does not move', async () => {
+  it('a partition with records stands still if its position does not move', async () => {
     const { progress, positions, pass } = setUp()
     positions.set(1, '4')
     await pass(10_000)
@@ -105,7 +105,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toBeUndefined()
   })
 
-  it('is no idle partition, and none to which records have only just come', async () => {
+  it('an idle partition and one with new records do not stand still', async () => {
     const { progress, marks, pass } = setUp()
     await pass(60_000)
     marks.set(0, { low: '0', stable: '20', high: '20' })
@@ -113,7 +113,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toBeUndefined()
   })
 
-  it('names the partition that no member owns', async () => {
+  it('names a partition that no group member owns', async () => {
     const { progress, positions, group, pass } = setUp()
     group.members = [memberOf('me', [0])]
     positions.set(1, '4')
@@ -121,7 +121,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toContain('no member of the consumer group g owns it')
   })
 
-  it('names the other member that does not move a partition', async () => {
+  it('names another group member that does not move a partition', async () => {
     const { progress, positions, group, pass } = setUp()
     group.members = [memberOf('me', [0]), memberOf('other', [1])]
     positions.set(1, '4')
@@ -129,14 +129,14 @@ describe('a standstill', () => {
     expect(progress.standstill).toContain('projector at 10.0.0.1 (other-id) owns it')
   })
 
-  it('names an open transaction that holds records back', async () => {
+  it('names an open transaction as the reason of a standstill', async () => {
     const { progress, marks, pass } = setUp()
     marks.set(0, { low: '0', stable: '10', high: '25' })
     await pass(20_000)
     expect(progress.standstill).toContain('an open transaction of another producer holds them back')
   })
 
-  it('of records that an open transaction holds back does not end the process: no restart frees them', async () => {
+  it('records behind an open transaction do not end the process', async () => {
     const { progress, marks, positions, pass } = setUp()
     marks.set(0, { low: '0', stable: '10', high: '25' })
     await pass(90_000)
@@ -146,7 +146,7 @@ describe('a standstill', () => {
     expect(progress.standstillMs([0, 1])).toBe(10_000)
   })
 
-  it('is seen also while each measurement takes long, as with a leader that hangs', async () => {
+  it('reports a standstill even if each measurement takes long', async () => {
     const { progress, positions, pass, slow } = setUp()
     positions.set(1, '4')
     slow.ms = 10_000
@@ -154,14 +154,14 @@ describe('a standstill', () => {
     expect(progress.standstill).toContain('raw/1 has 6 records')
   })
 
-  it('says so if no partition has a leader', async () => {
+  it('reports a topic whose partitions all lack a leader', async () => {
     const { progress, marks } = setUp()
     marks.clear()
     await progress.measure()
     expect(progress.standstill).toContain('no partition of raw has a leader')
   })
 
-  it('is none while the owner catches up on other partitions, unless it neglects one for ten minutes', async () => {
+  it('a waiting partition counts after ten minutes if its owner moves others', async () => {
     const { progress, positions, pass } = setUp(200)
     for (const partition of positions.keys()) positions.set(partition, '0')
     let turn = 1
@@ -172,7 +172,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toContain('has not moved for 61')
   })
 
-  it('begins anew after a time in which nothing could be measured', async () => {
+  it('a gap between measurements resets the waiting times', async () => {
     const { progress, positions, pass } = setUp()
     positions.set(1, '4')
     await pass(10_000)
@@ -181,7 +181,7 @@ describe('a standstill', () => {
     expect([progress.standstill, progress.standstillMs([0, 1])]).toEqual([undefined, 0])
   })
 
-  it('is none of a partition without a leader, which cannot move', async () => {
+  it('a partition without a leader does not stand still', async () => {
     const { progress, positions, marks, pass } = setUp()
     positions.set(1, '4')
     await pass(10_000)
@@ -190,7 +190,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toBeUndefined()
   })
 
-  it('of a process counts its own partitions only, and none from which another still moves', async () => {
+  it('the partitions of a process stand still only if none of them moves', async () => {
     const { progress, positions, pass } = setUp()
     positions.set(1, '4')
     await pass(20_000)
@@ -202,14 +202,14 @@ describe('a standstill', () => {
 })
 
 describe('a stranger in the group', () => {
-  it('is a member that reads other topics', async () => {
+  it('a group member that reads other topics is a stranger', async () => {
     const { progress, group, pass } = setUp()
     group.members = [memberOf('me', [0]), memberOf('', [1], ['orders'])]
     await pass(15_000)
     expect(progress.stranger).toContain('is in the consumer group g and reads orders')
   })
 
-  it('is a member that works on another Redis', async () => {
+  it('a group member that uses another Redis is a stranger', async () => {
     const { progress, group, pass, announced } = setUp()
     group.members = [memberOf('me', [0]), memberOf('other', [1])]
     await pass(15_000)
@@ -219,7 +219,7 @@ describe('a stranger in the group', () => {
     expect(progress.stranger).toBeUndefined()
   })
 
-  it('is none that has only just joined, and none of an earlier version', async () => {
+  it('a new group member and one of an earlier version are no strangers', async () => {
     const { progress, group, pass } = setUp()
     group.members = [memberOf('me', [0]), memberOf('new', [1])]
     await pass(10_000)
@@ -229,7 +229,7 @@ describe('a stranger in the group', () => {
     expect(progress.stranger).toBeUndefined()
   })
 
-  it('is remembered while the group rebalances', async () => {
+  it('remembers a stranger while the group rebalances', async () => {
     const { progress, group, pass } = setUp()
     group.members = [memberOf('me', [0]), memberOf('', [1], ['orders'])]
     await pass(15_000)

@@ -21,7 +21,7 @@ const records = (...values: (string | null)[]): RawRecord[] =>
 const total = ({ newest, poison, stale, duplicate }: ReturnType<typeof project>) => newest.length + poison.length + stale + duplicate
 
 describe('project', () => {
-  it('keeps the newest event of each customer and counts the others as what they are', () => {
+  it('keeps the newest event of each customer and counts stale and duplicate ones', () => {
     const input = records(
       body('a', 'e2', 2),
       body('b', 'x', 1),
@@ -39,7 +39,7 @@ describe('project', () => {
     expect(total(projected)).toBe(input.length)
   })
 
-  it('puts the newest event of a customer into quarantine if it cannot become a hash, and takes the next newest', () => {
+  it('quarantines an event that cannot become a hash, and keeps the next newest', () => {
     const fields = Object.fromEntries(Array.from({ length: 100_001 }, (_, i) => [`f${i}`, i]))
     const projected = project(records(body('a', 'e1', 1), body('a', 'e3', 3, fields), body('a', 'e2', 2)), options)
     expect(projected.newest.map(({ version }) => version.id)).toEqual(['e2'])
@@ -47,7 +47,7 @@ describe('project', () => {
     expect(projected).toMatchObject({ stale: 1, duplicate: 0 })
   })
 
-  it('says in the hash where the event came from', () => {
+  it('the hash names the record that the event came from', () => {
     const [hash] = project(records(body('a', 'e', 7, { firstName: 'A' })), options).newest
     const fields = hash?.fieldsAndValues ?? []
     const value = (name: string) => fields[fields.indexOf(name) + 1]
@@ -76,14 +76,14 @@ describe('project', () => {
     expect(total(projected)).toBe(1)
   })
 
-  it('quarantines a field nested 100 000 deep, and goes on with the next record', () => {
+  it('quarantines a field nested 100 000 deep, and continues with the next record', () => {
     const deep = `{"id":"e","timestamp":1,"type":"customers","payload":{"customerWithVehicles":{"customer":{"customerUuid":"a","deep":${'['.repeat(100_000)}${']'.repeat(100_000)}}}}}`
     const projected = project(records(deep, body('b', 'e', 1)), options)
     expect(projected.poison).toMatchObject([{ reason: 'nested-too-deep', id: 'a' }])
     expect(projected.newest).toHaveLength(1)
   })
 
-  it('takes a timestamp at the edge of the future, and one given as digits', () => {
+  it('accepts a timestamp at the future limit, and one given as text', () => {
     expect(
       project(records(body('a', 'e', RECEIVED + 1000), body('b', 'e', '42')), options).newest.map(({ version }) => version.timestamp),
     ).toEqual([RECEIVED + 1000, 42])

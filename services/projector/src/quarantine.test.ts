@@ -9,7 +9,7 @@ const record = (key: string): OutgoingRecord => ({
   timestamp: 1,
   headers: { reason: 'not-json', detail: 'a long story' },
 })
-/** Kafka as it is to the sender: `fate` says of each record why it is not stored. */
+/** Creates a fake Kafka. `fate` returns the reason why a record is not stored. */
 const kafka = (fate: (record: OutgoingRecord) => 'refused' | 'unavailable' | undefined) => {
   const stored: OutgoingRecord[] = []
   const send = async (records: readonly OutgoingRecord[]) => {
@@ -20,20 +20,20 @@ const kafka = (fate: (record: OutgoingRecord) => 'refused' | 'unavailable' | und
   return { send, stored }
 }
 
-it('lets a record that Kafka refuses go without its key and detail, and the others as they are', async () => {
+it('sends a refused record without its key and detail, others unchanged', async () => {
   const { send, stored } = kafka(({ key }) => (String(key) === 'too long' ? 'refused' : undefined))
   await sendToQuarantine(send, [record('a'), record('too long'), record('b')])
   expect(stored).toEqual([record('a'), { ...record('too long'), key: null, headers: { reason: 'not-json' } }, record('b')])
 })
 
-it('keeps the place of a record whose value Kafka refuses', async () => {
+it('sends only the headers of a record whose value Kafka refuses', async () => {
   const { send, stored } = kafka(({ value }) => (value ? 'refused' : undefined))
   await sendToQuarantine(send, [record('a')])
   const detail = expect.stringContaining('the headers say where the record is')
   expect(stored).toEqual([{ ...record('a'), key: null, value: null, headers: { reason: 'not-json', detail } }])
 })
 
-it('lets records go to any partition, with their keys, if the partition of one is not available', async () => {
+it('sends records to any partition, with their keys, if one partition is unavailable', async () => {
   const { send, stored } = kafka(({ key, anyPartition }) => (String(key) === 'a' && !anyPartition ? 'unavailable' : undefined))
   await sendToQuarantine(send, [record('a'), record('b')])
   expect(stored).toEqual([
@@ -42,7 +42,7 @@ it('lets records go to any partition, with their keys, if the partition of one i
   ])
 })
 
-it('rejects in an outage, also in one between two sends', async () => {
+it('rejects in an outage, even if it begins between two sends', async () => {
   let sends = 0
   const { send, stored } = kafka(() => (sends++ === 0 ? 'refused' : 'unavailable'))
   await expect(sendToQuarantine(send, [record('a')])).rejects.toMatchObject({ kind: 'unavailable' })

@@ -32,12 +32,12 @@ it.each<[string, Partial<ReadinessDependencies>, string[]]>([
     ['blocked: Grant READ on group g.', 'group: the same as blocked'],
   ],
   [
-    'Kafka does not answer, so that it is not known whether a partition stands still',
+    'Kafka does not answer, and a partition stood still before',
     { kafkaOutage: away, progress: { standstill: 'raw/1 has 6 records' } },
     ['kafka: no answer'],
   ],
   ['it waits for an outage to end', { projection: { waitingFor: 'Redis: LOADING' } }, ['projection: waiting for Redis: LOADING']],
   ['a partition stands still', { progress: { standstill: 'raw/1 has 6 records' } }, ['projection: raw/1 has 6 records']],
-])('a projector says what keeps it from being ready: %s', async (_, change, expected) => {
+])('readiness names the reason if a projector is not ready: %s', async (_, change, expected) => {
   expect(await notReady(change)).toEqual(expected)
 })

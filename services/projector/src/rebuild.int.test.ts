@@ -1,6 +1,6 @@
 /**
- * A model of rebuilds: projection 1 has applied a part of a history and goes on, while projection 2 begins at the oldest record.
- * Both write into one Redis, in an order that fast-check chooses.
+ * A model of rebuilds: projection 1 has applied a part of a history and goes on, while projection 2
+ * begins at the oldest record. Both write into one Redis, in an order that fast-check chooses.
  */
 
 import { loadSettings } from '@customer-stream/runtime'
@@ -41,7 +41,7 @@ const newestOfEach = (hashes: readonly CustomerHash[]): CustomerHash[] => {
   return [...newest.values()]
 }
 
-/** A projection that reads the history from an offset on, one chunk at each step. */
+/** Creates a projection that reads the history from offset `oldest` on, one chunk at each step. */
 const createReader = (keyPrefix: string, history: readonly Event[], projection: number, oldest: number) => {
   const store = createStore(redis, { keyPrefix, topic: 't', projection })
   let next = oldest
@@ -66,7 +66,7 @@ const histories = fc.array(
   fc.record({ customerUuid: customers, timestamp: fc.integer({ min: 1, max: 5 }), id: fc.constantFrom('x', 'y') }),
   { minLength: 1, maxLength: 14 },
 )
-/** Steps: which projection reads on, and how many records. */
+/** Steps of a run: the projection that reads, and the number of records. */
 const schedules = fc.array(fc.record({ isRebuild: fc.boolean(), records: fc.integer({ min: 1, max: 4 }) }), { maxLength: 20 })
 
 const versionIn = async (key: string): Promise<Version | undefined> => {
@@ -88,7 +88,10 @@ const runs = fc
     return { history, before: applied, oldest: Math.min(oldest, applied), schedule }
   })
 
-/** @param tamper changes Redis after projection 1 has applied its part. */
+/**
+ * Runs a rebuild.
+ * @param tamper changes Redis after projection 1 has applied its part.
+ */
 const rebuild = async (
   run: Run,
   tamper: (key: (customerUuid: string) => string) => Promise<void>,
@@ -114,7 +117,7 @@ const newestIn = (history: readonly Event[], customerUuid: string): Event | unde
     .filter((event) => event.customerUuid === customerUuid)
     .reduce<Event | undefined>((a, b) => (a && compareVersions(a, b) >= 0 ? a : b), undefined)
 
-it('a rebuild ends with the newest event of each customer, and no customer goes back in time meanwhile', async () => {
+it('a rebuild ends with the newest events, and no customer goes back meanwhile', async () => {
   await fc.assert(
     fc.asyncProperty(runs, async (run) => {
       const seen = new Map<string, Version>()
@@ -134,7 +137,7 @@ it('a rebuild ends with the newest event of each customer, and no customer goes 
         const newest = newestIn(run.history, customerUuid)
         const hash = await redis.hgetall(key(customerUuid))
         expect(hash.firstName).toBe(newest && `${newest.timestamp} ${newest.id}`)
-        // A record that retention deleted leaves its hash in the old layout.
+        // If retention has deleted a record, its hash keeps the old layout.
         const isKept = newest && newestIn(run.history.slice(run.oldest), customerUuid)
         if (isKept && compareVersions(isKept, newest) === 0) expect(hash._projection).toBe('2')
       }
@@ -143,7 +146,7 @@ it('a rebuild ends with the newest event of each customer, and no customer goes 
   )
 })
 
-it('a rebuild repairs a hash that says it is newer than Kafka', async () => {
+it('a rebuild repairs a hash that claims to be newer than Kafka', async () => {
   const forgedSources = fc.constantFrom<string | undefined | null>(
     undefined,
     null,
@@ -166,7 +169,7 @@ it('a rebuild repairs a hash that says it is newer than Kafka', async () => {
           async (key) => {
             if (tampered === undefined) return
             await redis.hset(key(tampered), { _eventTimestamp: String(Number.MAX_SAFE_INTEGER), firstName: 'Mallory' })
-            // undefined: the _source stays as it was.
+            // If `source` is undefined, _source stays unchanged.
             if (source === null) await redis.hdel(key(tampered), '_source')
             else if (source !== undefined) await redis.hset(key(tampered), '_source', source)
           },
@@ -182,7 +185,7 @@ it('a rebuild repairs a hash that says it is newer than Kafka', async () => {
   )
 })
 
-it('a lowered projection does not undo the work of a higher one, and applies newer events', async () => {
+it('a lower projection keeps hashes of a higher one and applies newer events', async () => {
   const { keyPrefix } = freshNames()
   const key = customerKey('a', keyPrefix)
   const history = [1, 2].map((timestamp) => ({ customerUuid: 'a', timestamp, id: 'x' }))

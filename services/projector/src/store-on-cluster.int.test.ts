@@ -30,14 +30,14 @@ const snapshot = (customerUuid: string, timestamp = 1): CustomerHash => ({
 })
 const many = Array.from({ length: 300 }, (_, i) => `c${i}`)
 
-/** Applies a chunk from where the position is. */
+/** Applies a chunk at the current position. */
 const apply = async (store: Store, customers: readonly CustomerHash[]) => {
   const from = (await store.positions([0])).get(0)
   return (await store.applyChunk(customers, 0, from, String(Number(from ?? 0) + 1))).stored
 }
 
 describe('customers on a cluster', () => {
-  it('are spread over all masters, with outcomes in the order given', async () => {
+  it('spreads customers over all masters and returns the outcomes in order', async () => {
     const { store, keyPrefix } = fresh()
     const seed = many.flatMap((uuid, i) => (i % 3 === 0 ? [] : [snapshot(uuid, i % 3 === 1 ? 2 : 3)]))
     await apply(store, seed)
@@ -53,7 +53,7 @@ describe('customers on a cluster', () => {
     expect(Math.min(...keys.map(({ length }) => length))).toBeGreaterThan(50)
   })
 
-  it('are applied although a master has forgotten the script', async () => {
+  it('applies customers although a master has lost the script', async () => {
     const { store } = fresh()
     await apply(
       store,
@@ -70,21 +70,21 @@ describe('customers on a cluster', () => {
     ).toEqual(new Set(['applied']))
   })
 
-  it('are applied while their slot is on its way to another master, and after', async () => {
+  it('applies customers while their slot moves to another master, and after', async () => {
     const { store, keyPrefix } = fresh()
     const slot = Number(await client.cluster('KEYSLOT', customerKey('c0', keyPrefix)))
     await apply(store, [snapshot('c0')])
     let timestamp = 1
     const to = await cluster.moveSlot(slot, async () => {
       timestamp += 1
-      // The old owner may not make a key now. Once it has gone over, he answers ASK.
+      // The old owner of the slot may not create a key now. When a key has moved, it answers ASK.
       expect(await apply(store, [snapshot('c0', timestamp)])).toEqual(['applied'])
     })
     expect(await apply(store, [snapshot('c0', 4), snapshot('c1')])).toEqual(['applied', 'applied'])
     expect(await to.client.hget(customerKey('c0', keyPrefix), '_eventTimestamp')).toBe('4')
   })
 
-  it('are not counted while one of their masters is away, and are when it is back', async () => {
+  it('rejects while a master is away, and applies when it is back', async () => {
     const { store } = fresh()
     const [master] = cluster.masters
     await master?.kill()
@@ -96,7 +96,7 @@ describe('customers on a cluster', () => {
     ).rejects.toThrow()
     await expect(store.ping()).rejects.toThrow()
     await master?.restart()
-    // The first call makes the client connect again, and fails.
+    // The first call fails and makes the client connect again.
     await waitUntil(
       'every master answers',
       () => store.ping().catch(String),
@@ -128,7 +128,7 @@ const before = (method: 'hset' | 'hmget' | 'movePosition', run: () => Promise<un
 }
 
 describe('a master that is replaced by one that lacks its last writes', () => {
-  it('is noticed if the customers are lost before the token is left', async () => {
+  it('notices customers that a master lost before the token', async () => {
     const { store, keyPrefix } = fresh()
     await store.movePosition(0, undefined, '7')
     before('hset', () => client.del(customerKey('c0', keyPrefix)))
@@ -137,7 +137,7 @@ describe('a master that is replaced by one that lacks its last writes', () => {
     expect(await store.applyChunk(customers, 0, '7', '8')).toEqual({ moved: true, stored: ['applied', 'duplicate'] })
   })
 
-  it('is noticed if it is set back before the token, after the customers were looked at', async () => {
+  it('notices a master that was set back before the token, after the check', async () => {
     const { store, keyPrefix, copies } = fresh()
     await store.movePosition(0, undefined, '7')
     const { movePosition } = client as unknown as { movePosition: object }
@@ -153,14 +153,14 @@ describe('a master that is replaced by one that lacks its last writes', () => {
 
 describe('a master that is set back to its last backup', () => {
   it.each(['hset', 'hmget', 'movePosition'] as const)(
-    'moves no position, if that happens before %s',
+    'moves no position if a master is set back before %s',
     { timeout: 60_000 },
     async (method) => {
       const { store, keyPrefix } = fresh()
-      // Otherwise Redis may answer before the position is in the file that is copied.
+      // Without this setting Redis could answer before the position is in the file that is copied.
       await Promise.all(cluster.masters.map((each) => each.client.config('SET', 'appendfsync', 'always')))
       await store.movePosition(0, undefined, '7')
-      // Only the owner of the customer's slot answers. Copies of the position are on all masters.
+      // Only the owner of the customer's slot resolves. Copies of the position are on all masters.
       const owners = cluster.masters.map((each) => each.client.exists(customerKey('c0', keyPrefix)).then(() => each))
       const master = await Promise.any(owners)
       await master.backUp()
@@ -183,16 +183,16 @@ describe('a master that is set back to its last backup', () => {
 })
 
 describe('positions on a cluster', () => {
-  it('are in every 1024th slot, so that each master of a usual cluster has some', async () => {
+  it('copies of the positions are in every 1024th slot', async () => {
     const slots = await Promise.all(fresh().copies.map((key) => client.cluster('KEYSLOT', key)))
     expect(slots).toEqual(Array.from({ length: 16 }, (_, i) => i * 1024))
   })
 
-  it('are where the lowest of their copies is, and bring the others there', async () => {
+  it('the lowest copy of a position counts, and the other copies follow', async () => {
     const { store, copies } = fresh()
     expect(await store.movePosition(0, undefined, '7')).toBe(true)
     expect(await store.movePosition(1, undefined, '10')).toBe(true)
-    // 9 is less than 10 as a number, not as text.
+    // 9 is less than 10 as a number, but not as text.
     await client.hset(copies[3] ?? '', positionField(TOPIC, 1), '9')
     expect(await store.movePosition(1, '10', '11')).toBe(false)
     const told = new Map([
@@ -204,7 +204,7 @@ describe('positions on a cluster', () => {
     expect(new Set(await Promise.all(copies.map((key) => client.hget(key, positionField(TOPIC, 1)))))).toEqual(new Set(['12']))
   })
 
-  it('are unknown where one master has lost them', async () => {
+  it('a position is unknown if one master has lost its copy', async () => {
     const { store, copies } = fresh()
     expect(await store.movePosition(0, undefined, '7')).toBe(true)
     await client.del(copies[9] ?? '')

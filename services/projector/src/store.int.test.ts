@@ -59,7 +59,7 @@ const snapshot = ({ timestamp, id }: Version, fields: object = {}, customerUuid 
 const asObject = ({ fieldsAndValues }: CustomerHash) =>
   Object.fromEntries(fieldsAndValues.flatMap((field, i) => (i % 2 ? [] : [[field, fieldsAndValues[i + 1]]])))
 
-/** Applies a chunk from where the position is. */
+/** Applies a chunk at the current position. */
 const apply = async (store: Store, customers: readonly CustomerHash[]) => {
   const from = (await store.positions([0])).get(0)
   const { moved, stored } = await store.applyChunk(customers, 0, from, String(Number(from ?? 0) + 1))
@@ -68,7 +68,7 @@ const apply = async (store: Store, customers: readonly CustomerHash[]) => {
 }
 
 describe('applyChunk', () => {
-  it('replaces the whole hash, so that no field of the older event survives', async () => {
+  it('replaces the whole hash and keeps no field of the older event', async () => {
     const { store, keyOf } = fresh()
     const customers = ['a', 'b']
     const older = customers.map((uuid) => snapshot({ timestamp: 1, id: 'a' }, { firstName: 'Ann', company: 'gone' }, uuid))
@@ -78,7 +78,7 @@ describe('applyChunk', () => {
     expect(await Promise.all(customers.map((uuid) => redis.hgetall(keyOf(uuid))))).toEqual(newer.map(asObject))
   })
 
-  it('tells applied, duplicate and stale apart, for many customers in one call', async () => {
+  it('returns applied, duplicate and stale for many customers in one call', async () => {
     const { store } = fresh()
     const at = (timestamp: number, customer: string) => snapshot({ timestamp, id: 'e' }, {}, customer)
     expect(await apply(store, [at(5, 'a'), at(5, 'b'), at(5, 'c')])).toEqual(['applied', 'applied', 'applied'])
@@ -86,7 +86,7 @@ describe('applyChunk', () => {
     expect(await apply(store, [])).toEqual([])
   })
 
-  it('ends in the same hash for any order and repetition of events, as compareVersions has it', async () => {
+  it('any order and repetition of events ends in the hash of the newest', async () => {
     const version = fc.record({ timestamp: fc.integer({ min: 1, max: 3 }), id: fc.string({ unit: 'binary', minLength: 1, maxLength: 3 }) })
     await fc.assert(
       fc.asyncProperty(fc.array(version, { minLength: 1, maxLength: 8 }), async (versions) => {
@@ -101,7 +101,7 @@ describe('applyChunk', () => {
     )
   })
 
-  it('keeps what no hash field should lose: __proto__, emoji, NUL, empty text and 10 000 unknown fields', async () => {
+  it('keeps __proto__, emoji, NUL, empty text and 10 000 unknown fields', async () => {
     const { store, keyOf } = fresh()
     const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`field ${i}`, `value ${i}`]))
     const fields = { ...many, ...JSON.parse('{"__proto__":"p","constructor":"c","😀":"\\u0000","empty":""}') }
@@ -119,24 +119,24 @@ describe('applyChunk', () => {
     ['-', '-'],
     ['an emoji', '😀'],
     ['10 000 characters', 'x'.repeat(10_000)],
-  ])('finds a customer again whose uuid is %s', async (_, uuid) => {
+  ])('finds a customer whose uuid is %s', async (_, uuid) => {
     const { store, keyOf } = fresh()
     await apply(store, [snapshot({ timestamp: 1, id: 'e' }, {}, uuid)])
     expect(await redis.hget(keyOf(uuid), 'customerUuid')).toBe(uuid)
   })
 
-  it('replaces a key of ours that is no hash', async () => {
+  it('replaces a customer’s key that is no hash', async () => {
     const { store, keyOf } = fresh()
     await redis.set(keyOf('c'), 'not a hash')
     expect(await apply(store, [snapshot({ timestamp: 1, id: 'e' })])).toEqual(['applied'])
     expect(await redis.type(keyOf('c'))).toBe('hash')
   })
 
-  it('writes the same event anew for a raised projection, and not for a lower one', async () => {
+  it('writes the same event again for a higher projection, not for a lower one', async () => {
     const { storeOf, keyOf } = fresh()
     const version = { timestamp: 5, id: 'e' }
     await apply(storeOf(1), [snapshot(version, { firstName: 'old layout' })])
-    // A record that the rebuild has not reached.
+    // The rebuild has not reached this record.
     await redis.hset(keyOf('c'), '_source', `${TOPIC}/0/9`)
     expect(await apply(storeOf(2), [snapshot({ timestamp: 4, id: 'z' }, {}, 'c', 2)])).toEqual(['stale'])
     expect(await apply(storeOf(2), [snapshot(version, { firstName: 'new layout' }, 'c', 2)])).toEqual(['applied'])
@@ -145,8 +145,8 @@ describe('applyChunk', () => {
   })
 })
 
-describe('a hash of others', () => {
-  it('takes off a time to live that somebody gave a customer', async () => {
+describe('a hash that others have changed', () => {
+  it('removes a time to live from a customer', async () => {
     const { store, keyOf } = fresh()
     await apply(store, [snapshot({ timestamp: 1, id: 'e' })])
     await redis.expire(keyOf('c'), 1000)
@@ -154,7 +154,7 @@ describe('a hash of others', () => {
     expect(await redis.ttl(keyOf('c'))).toBe(-1)
   })
 
-  it('loses every old field, also if two new names are one in UTF-8', async () => {
+  it('removes every old field, even if two new names are equal in UTF-8', async () => {
     const { store, keyOf } = fresh()
     await apply(store, [snapshot({ timestamp: 1, id: 'e' }, { gone: 'old' })])
     await apply(store, [snapshot({ timestamp: 2, id: 'e' }, { '\ud800': 'a', '\ud801': 'b' })])
@@ -164,8 +164,8 @@ describe('a hash of others', () => {
   })
 })
 
-describe('a Redis user without', () => {
-  it.each(['hdel', 'hlen', 'hkeys', 'persist'])('a Redis user without +%s replaces nothing by halves', async (command) => {
+describe('missing rights in Redis', () => {
+  it.each(['hdel', 'hlen', 'hkeys', 'persist'])('a Redis user without +%s replaces no hash partially', async (command) => {
     const server = await startRedis({})
     onTestFinished(() => server.stop())
     const admin = await connect(server.url)
@@ -188,8 +188,9 @@ describe('a Redis user without', () => {
 
 describe('a Redis that is replaced behind its address', () => {
   /**
-   * Keeps the client's connection, and sends all from the n-th script on to another server. Before, the first server has
-   * answered all scripts before it, and `promote` has ended.
+   * Opens a proxy that forwards to `first`, and to `second` from the n-th script on. The client's
+   * connection stays open. The switch happens after the first server has answered all earlier
+   * scripts and `promote` has ended.
    */
   const openSwitch = async (first: string, second: string, nth: number, promote: () => Promise<unknown>) => {
     const dial = (url: string) => connectSocket(Number(new URL(url).port), new URL(url).hostname)
@@ -239,7 +240,7 @@ describe('a Redis that is replaced behind its address', () => {
     return `redis://127.0.0.1:${(server.address() as AddressInfo).port}`
   }
 
-  /** A primary and its replica. Between them is a network that can be stalled. */
+  /** Starts a primary and its replica. The network between them can be stalled. */
   const startReplicated = async () => {
     const servers = await Promise.all([startRedis({}, 'local'), startRedis({}, 'local')])
     onTestFinished(() => Promise.all(servers.map((server) => server.stop())).then(() => undefined))
@@ -256,7 +257,7 @@ describe('a Redis that is replaced behind its address', () => {
     return { urls: [servers[0].url, servers[1].url] as const, primary, replica, network }
   }
 
-  // A chunk of 600 customers takes three calls. The fourth script comes after the chunk.
+  // A chunk of 600 customers takes three script calls. The fourth script runs after the chunk.
   it.each([
     ['nothing', 1],
     ['nothing', 2],
@@ -270,7 +271,7 @@ describe('a Redis that is replaced behind its address', () => {
     const { keyPrefix } = freshNames()
     const options = { keyPrefix, topic: TOPIC, projection: 1 }
     const direct = createStore(primary, options)
-    // The primary then knows the script: the client sends each call once.
+    // Afterwards the primary knows the script, so the client sends each later call only once.
     await direct.applyChunk([], 1, undefined, '1')
     await direct.movePosition(0, undefined, '7')
     expect(await primary.wait(1, 10_000)).toBe(1)
@@ -292,13 +293,13 @@ describe('a Redis that is replaced behind its address', () => {
     const isThere = () => Promise.all(customers.map(({ customerUuid }) => replica.exists(customerKey(customerUuid, keyPrefix))))
     const present = (await isThere()).filter(Boolean).length
     const isWhole = inSync || nth === 1
-    // A switch after the chunk: its position moved, but on the primary that was lost.
+    // If the switch is after the chunk, the position has moved, but on the lost primary.
     expect([moved, position, present]).toEqual([isWhole || nth === 4, isWhole ? '607' : '7', isWhole ? 600 : 0])
     expect(await promoted.applyChunk(customers, 0, position, '607')).toMatchObject({ moved: true })
     expect(await isThere()).not.toContain(0)
   })
 
-  it('writes nothing if the position is elsewhere, and everything again if it is already there', async () => {
+  it('writes nothing if the position is elsewhere, all if it is already `to`', async () => {
     const { store, keyOf } = fresh()
     await store.movePosition(0, undefined, '7')
     expect(await store.applyChunk([snapshot({ timestamp: 1, id: 'e' })], 0, '6', '8')).toEqual({ moved: false, stored: [] })
@@ -307,7 +308,10 @@ describe('a Redis that is replaced behind its address', () => {
   })
 })
 
-/** Makes the locale from the C library's own sources, since few machines have it installed; undefined where those sources are missing. */
+/**
+ * Compiles a locale from the sources of the C library, because few machines have it installed.
+ * Returns undefined if the sources are missing.
+ */
 const compileLocale = (name: string): string | undefined => {
   const folder = mkdtempSync(join(tmpdir(), 'locale-'))
   try {
@@ -322,17 +326,17 @@ describe('the order of versions in Lua', () => {
   const localeFolder = compileLocale('en_US')
   const environments: [string, Record<string, string>][] = [
     ['C', { LC_ALL: 'C' }],
-    // Without package "locales" (glibc) a locale that orders otherwise cannot be had, and there is nothing to test.
+    // Without glibc's package "locales" there is no locale with another order, so only C is tested.
     ...(localeFolder === undefined
       ? []
       : [['en_US.UTF-8', { LC_ALL: 'en_US.UTF-8', LOCPATH: localeFolder }] satisfies [string, Record<string, string>]]),
   ]
 
-  it.each(environments)("is the bytes' order and that of compareVersions in a Redis started with the locale %s", async (locale, env) => {
+  it.each(environments)('Lua orders ids by bytes, like compareVersions, in the locale %s', async (locale, env) => {
     const server = await startRedis({ env }, 'local')
     try {
       const client = await connect(server.url)
-      // Lua's own order follows the locale: this is what the script must not use.
+      // Lua's own order follows the locale, so the script must not use it.
       expect(await client.eval("return tostring('a' < 'B')", 0)).toBe(locale === 'C' ? 'false' : 'true')
       const id = fc.oneof(
         fc.string({ unit: 'binary', minLength: 1, maxLength: 3 }),
@@ -355,14 +359,15 @@ describe('the order of versions in Lua', () => {
 })
 
 describe('a Redis without memory', () => {
-  it('refuses a call as a whole: nothing changes, and nothing is counted as done', async () => {
+  it('a Redis without memory refuses a call as a whole and changes nothing', async () => {
     const server = await startRedis({ args: ['--maxmemory', '4mb', '--maxmemory-policy', 'noeviction'] })
     try {
       const client = await connect(server.url)
       const { store, keyOf } = fresh(client)
       const before = snapshot({ timestamp: 1, id: 'e' }, { firstName: 'before' })
       await apply(store, [before])
-      // Large values first, then ever smaller ones: a large command counts its own buffer and is refused early.
+      // Fill the memory with large values first and then smaller ones. A large command is refused
+      // early, because its own buffer counts.
       for (const bytes of [100_000, 1000, 10]) {
         for (let i = 0; ; i++) if ((await client.set(`fill ${bytes} ${i}`, 'x'.repeat(bytes)).catch(() => 'full')) === 'full') break
       }
@@ -379,7 +384,7 @@ describe('a Redis without memory', () => {
 })
 
 describe('movePosition', () => {
-  it('moves only from where the position is, and counts a move already made as made', async () => {
+  it('moves only from the current position, and repeats a move successfully', async () => {
     const { store } = fresh()
     expect(await store.positions([0, 1])).toEqual(
       new Map([

@@ -9,11 +9,11 @@ const answering = (replies: unknown) => {
 const customer = { customerUuid: 'c', version: { timestamp: 1, id: 'e' }, fieldsAndValues: [] }
 
 it.each([
-  ['a number it has no name for', [1, 7]],
+  ['an unknown number', [1, 7]],
   ['nothing', [1, null]],
-  ['too little', [1]],
-  ['another state', [9, 1]],
-  ['nothing at all', []],
-])('takes a reply of the script for no outcome that is %s', async (_, replies) => {
+  ['too short', [1]],
+  ['an unknown state', [9, 1]],
+  ['empty', []],
+])('rejects if the reply of the script is %s', async (_, replies) => {
   await expect(answering(replies).applyChunk([customer], 0, '1', '2')).rejects.toThrow('apply-snapshots.lua replied')
 })

@@ -18,7 +18,7 @@ const setUp = () => {
     sessionTimeoutMs: SESSION_MS,
     onDead: ({ message }) => ends.push(message),
   })
-  /** Watches once in each session. */
+  /** Lets sessions pass and calls the watchdog once in each. */
   const pass = async (sessions: number) => {
     for (let passed = 0; passed < sessions; passed++) {
       await watch()
@@ -28,7 +28,7 @@ const setUp = () => {
   return { state, ends, pass }
 }
 
-it('a process whose partitions have not moved for four sessions ends, if that is seen twice', async () => {
+it('ends a process whose partitions stand still for four sessions, seen twice', async () => {
   const { state, ends, pass } = setUp()
   state.standstillMs = 4 * SESSION_MS + 1
   await pass(1)
@@ -37,14 +37,14 @@ it('a process whose partitions have not moved for four sessions ends, if that is
   expect(ends).toEqual([expect.stringContaining('none of the partitions of this process has moved for 4 s')])
 })
 
-it('an outage that has just ended is no stall', async () => {
+it('does not end a process right after an outage', async () => {
   const { state, ends, pass } = setUp()
   Object.assign(state, { standstillMs: 60 * SESSION_MS, undisturbedMs: SESSION_MS })
   await pass(3)
   expect(ends).toEqual([])
 })
 
-it('a consumer that is quiet for two sessions although Kafka answers ends the process', async () => {
+it('ends a process whose consumer is quiet for two sessions while Kafka answers', async () => {
   const { state, ends, pass } = setUp()
   state.quietMs = 60 * SESSION_MS
   await pass(2)
@@ -53,7 +53,7 @@ it('a consumer that is quiet for two sessions although Kafka answers ends the pr
   expect(ends).toEqual(['the consumer has shown no sign of life for 2 s although Kafka answers'])
 })
 
-it('a consumer that is quiet while Kafka does not answer, or answers only again, does not end the process', async () => {
+it('does not end a process whose consumer is quiet during and after an outage', async () => {
   const { state, ends, pass } = setUp()
   Object.assign(state, { quietMs: 60 * SESSION_MS, kafkaAnswers: false })
   await pass(5)

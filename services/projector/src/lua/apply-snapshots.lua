@@ -1,26 +1,34 @@
 --[[
-Applies snapshots of many customers: each replaces its customer's whole hash if it is newer than the stored one. On one Redis it also moves
-the position of their partition, in the same call.
+Applies snapshots of many customers. Each snapshot replaces its customer's whole hash if it is newer
+than the stored one. On a single Redis the same call also moves the position of their partition.
 
-KEYS[i]  key of customer i; on Redis Cluster all of one slot
-         after them, if ARGV[5] is not '': the hash of positions
+KEYS[i]  key of customer i. On Redis Cluster all keys must be in one slot.
+         If ARGV[5] is not '', the last key is the hash of positions.
 ARGV[1]  number of the projection that writes
-ARGV[2]  how the _source of the chunk's records begins, topic/partition/
-ARGV[3]  the oldest offset of the partition that Kafka has
-ARGV[4]  the next offset to apply
-ARGV[5]  field of the position, topic/partition; '' leaves positions alone, and ARGV[6] to ARGV[8] are missing
-ARGV[6]  the offset expected there
-ARGV[7]  token that the call before this one has left; '' if this is the first of a chunk
-ARGV[8]  token to leave for the next call; '' if this is the last of a chunk, which moves the position
-then for each customer in the order of KEYS:
-         timestamp, event id, count of the following, field, value, field, value, ...
+ARGV[2]  prefix of _source for the chunk's records, topic/partition/
+ARGV[3]  oldest offset of the partition in Kafka
+ARGV[4]  next offset to apply
+ARGV[5]  field of the position, topic/partition. If '', the call does not use positions, and ARGV[6]
+         to ARGV[8] are missing.
+ARGV[6]  expected offset in that field
+ARGV[7]  token that the previous call has stored. '' in the first call of a chunk.
+ARGV[8]  token to store for the next call. '' in the last call of a chunk, which moves the position.
+then for each customer, in the order of KEYS:
+         timestamp, event id, number of the following arguments, field, value, field, value, ...
 
-Reply    first 1 = done; 0 = the position is elsewhere, nothing was written; -1 = the token is missing, nothing was written
-         then for each customer 1 = applied, 0 = duplicate (the same event is stored), -1 = stale (a newer one is stored)
+Reply    first:  1 = done
+                 0 = the position is elsewhere, nothing was written
+                -1 = the token is missing, nothing was written
+         then for each customer:
+                 1 = applied
+                 0 = duplicate (the same event is stored)
+                -1 = stale (a newer event is stored)
 
-Atomic because compare and replace must not be torn apart by another projector, because a reader must never see half a customer, and
-because a position must not move on a Redis that lacks the customers it stands for.
-The field names are META of @customer-stream/schemas; the order of versions is compareVersions there.
+The script is atomic for three reasons:
+- No other projector may write between compare and replace.
+- A reader must never see a part of a customer.
+- A position must not move in a Redis that lacks the customers before it.
+The field names are META of @customer-stream/schemas. The order of versions is its compareVersions.
 ]]
 local projection = tonumber(ARGV[1])
 local place, oldest, next_offset = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -33,12 +41,13 @@ if position ~= '' then
   cursor = 9
   customers = customers - 1
   local stored = redis.call('HGET', KEYS[#KEYS], position) or ''
-  -- The position may already be there: the reply of an earlier attempt may have been lost.
+  -- The position may already be ARGV[4]: the reply of an earlier attempt may have been lost.
   if stored ~= ARGV[6] and stored ~= ARGV[4] then return { 0 } end
   if ARGV[7] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#token') ~= ARGV[7] then return { -1 } end
 end
 
--- By bytes. Lua's own < on strings follows the server's locale: replicas and replays would disagree.
+-- Compares strings by bytes. Lua's own < follows the server's locale, so replicas and replays could
+-- disagree.
 local function compare_bytes(a, b)
   if a == b then return 0 end
   for i = 1, math.min(#a, #b) do
@@ -48,7 +57,8 @@ local function compare_bytes(a, b)
   return #a - #b
 end
 
--- Whether a rebuild may still meet the record that a hash names. It began at the oldest record and has met all before next_offset.
+-- Returns true if the rebuild has not met the record that a hash names. The rebuild has met all
+-- records from `oldest` up to, but not including, `next_offset`.
 local function may_come(source)
   if not source or string.sub(source, 1, #place) ~= place then return false end
   local offset = tonumber(string.match(string.sub(source, #place + 1), '^%d+$'))
@@ -58,7 +68,7 @@ end
 local function compare_with_stored(key, timestamp, id)
   local stored = redis.pcall('HMGET', key, '_eventTimestamp', '_eventId', '_projection', '_source')
   if stored.err then
-    -- A key of ours that is no hash holds no customer: it is replaced. Any other error is an outage.
+    -- A customer's key that is no hash is replaced. Any other error is an outage.
     if string.find(stored.err, 'WRONGTYPE', 1, true) then return 1, true end
     error(stored.err, 0)
   end
@@ -67,12 +77,13 @@ local function compare_with_stored(key, timestamp, id)
   local order = timestamp - stored_timestamp
   if order == 0 then order = compare_bytes(id, stored[2]) end
   local is_rebuild = projection > (tonumber(stored[3] or '') or 0)
-  -- A rebuild writes the same event again, in the new layout. It believes in a newer one only if its record may still come.
+  -- A rebuild writes the same event again, in the new layout. It keeps a newer event only if it has
+  -- not met that event's record.
   if is_rebuild and (order == 0 or (order < 0 and not may_come(stored[4]))) then return 1 end
   return order
 end
 
--- Fields that the new snapshot lacks, and a time to live that somebody gave the key: HSET keeps both.
+-- Removes fields that the new snapshot lacks, and the key's time to live. HSET keeps both.
 local function remove_rest(key, first, last)
   if redis.call('HLEN', key) > (last - first + 1) / 2 then
     local current = {}
@@ -93,19 +104,21 @@ for i = 1, customers do
   local order, is_no_hash = compare_with_stored(key, timestamp, id)
   if order > 0 then
     if is_no_hash then
-      -- SET first, since for DEL Redis does not check its memory limit.
+      -- SET first: Redis checks its memory limit for SET, but not for DEL.
       redis.call('SET', key, '')
       redis.call('DEL', key)
     end
-    -- Never gone in between: of a slot that is about to move Redis Cluster lets a script make no key, so that one deleted first would stay deleted. And the first
-    -- write is one for which Redis checks its memory limit, as it does once in a script: out of memory fails the call before anything has changed.
-    -- unpack takes at most some 8000 values.
+    -- The hash is overwritten, not deleted first. While a slot moves, Redis Cluster does not let a
+    -- script create a key, so a deleted hash would stay deleted. Redis checks its memory limit only
+    -- at the first write of a script, and for HSET it does. Without memory the call fails before
+    -- anything has changed. `unpack` accepts at most about 8000 values.
     for from = first, last, 4000 do
       redis.call('HSET', key, unpack(ARGV, from, math.min(from + 3999, last)))
     end
     local done, failure = pcall(remove_rest, key, first, last)
     if not done then
-      -- A right is missing. Without a version the hash does not count as this event, which is then applied again when the right is granted.
+      -- A right is missing. Remove the version from the hash, so that it does not count as this
+      -- event. The event is applied again when the right is granted.
       redis.call('HSET', key, '_eventTimestamp', '')
       error(failure, 0)
     end

@@ -1,11 +1,12 @@
 --[[
-Tries the commands that the other scripts and the store call, on a key of its own, so that a missing right is found before an event needs it.
+Calls the commands of the other scripts and the store on a test key. A missing right is then found
+before an event needs it.
 
-KEYS[1]  a key that holds nothing, named like the keys of the projector
+KEYS[1]  an unused key with the prefix of the projector's keys
 
-Reply    the names of the commands that the user may not call on this key
+Reply    names of the commands that the user may not call on this key
 
-Atomic because nobody may see the key.
+The script is atomic, so that no one sees the test key.
 ]]
 local key = KEYS[1]
 local refused = {}
@@ -15,7 +16,7 @@ local function try(command, ...)
   if type(reply) ~= 'table' or not reply.err then return end
   local text = string.lower(reply.err)
   local is_right = string.find(text, 'permission', 1, true) or string.find(text, "can't run", 1, true) or string.find(text, "can't access", 1, true)
-  -- Any other error is an outage, such as a full memory.
+  -- Any other error is an outage, e.g. a full memory.
   if not is_right then error(reply.err, 0) end
   refused[#refused + 1] = command
 end

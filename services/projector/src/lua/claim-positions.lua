@@ -1,18 +1,19 @@
 --[[
-Ties the positions of a topic to the Kafka cluster and the topic that they count in.
+Ties the positions of a topic to the ids of the Kafka cluster and the topic that they belong to.
 
 KEYS[1]  hash of positions
 ARGV[1]  topic
 ARGV[2]  id of the cluster, '' if unknown
 ARGV[3]  id of the topic, '' if unknown
-ARGV[4]  '1' = positions of another cluster are deleted, '0' = they are kept and the call is refused
+ARGV[4]  '1' = delete positions of another cluster, '0' = keep them and refuse the call
 
 Reply    { 'claimed' }               the positions belong to this cluster and topic
-         { 'deleted', n, old id }    n positions counted in another cluster or topic and are gone
-         { 'refused', old id }       they belong to another cluster; nothing has changed
+         { 'deleted', n, old id }    n positions belonged to another cluster or topic and were deleted
+         { 'refused', old id }       the positions belong to another cluster, nothing has changed
 
-Positions without ids were written by an earlier version and are taken over.
-Atomic because two projectors may start together, and the positions that one deletes must not be those that the other moved.
+Positions without ids were written by an earlier version. They are claimed.
+The script is atomic, because two projectors may start at the same time. One must not delete
+positions that the other has just moved.
 ]]
 local cluster_field, topic_field = ARGV[1] .. '/cluster', ARGV[1] .. '/topic'
 local cluster, topic = ARGV[2], ARGV[3]

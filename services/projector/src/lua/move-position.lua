@@ -1,16 +1,18 @@
 --[[
-Moves the position of one partition, if it still is where the caller expects it.
+Moves the position of one partition, if it equals the offset that the caller expects.
 
 KEYS[1]  hash of positions
 ARGV[1]  field, topic/partition
-ARGV[2]  the offset expected, '' for none
-ARGV[3]  the next offset to apply
-ARGV[4]  token that must stand beside the position, '' for none
+ARGV[2]  expected offset, '' if none is stored
+ARGV[3]  next offset to apply
+ARGV[4]  token that must be stored beside the position, '' to require none
 
-Reply    1 = it now is ARGV[3]; 0 = it is elsewhere and was left alone. An error if the token is missing.
+Reply    1 = the position now is ARGV[3]
+         0 = the position is elsewhere and was not changed
+         an error if the token is missing
 
-Atomic because two projectors may hold one partition for a moment. A position that already is ARGV[3] counts as moved: the reply of an
-earlier attempt may have been lost.
+The script is atomic, because two projectors may have the same partition for a moment. A position
+that already is ARGV[3] counts as moved, because the reply of an earlier attempt may have been lost.
 ]]
 local stored = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if stored == ARGV[3] then return 1 end
