@@ -410,7 +410,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: 'if (!payload.restart && !diagnosis.blocked && !isOutage(payload.error)) return options.onDead(payload.error)',
     to: '',
-    test: intTest('is reported as dead when kafkajs gives up for good'),
+    test: intTest('as dead when kafkajs ends it for good'),
   },
   {
     guard: 'a consumer that has ended ends the projector',

@@ -49,9 +49,9 @@ export interface Obstacles {
 const LOG_INTERVAL_MS = 60_000
 
 /**
- * Keeps the obstacles of a process. The log shows each one that blocks it. It also shows when an outage
- * begins and ends, whatever the number of tasks that meet it. The gauge `customer_stream_blocked` shows
- * the obstacles that block it.
+ * Keeps the obstacles of a process. The log shows each one that blocks it. It also shows when an
+ * outage begins and ends, whatever the number of tasks that meet it. The gauge
+ * `customer_stream_blocked` shows the obstacles that block it.
  */
 export const createObstacles = (registry: Registry, logger: Logger): Obstacles => {
   const byTask = new Map<string, Diagnosis>()
