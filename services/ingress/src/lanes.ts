@@ -4,78 +4,108 @@ import { createPublisher, type Outcome, type Publisher, type PublisherOptions } 
 import { refusedRecord } from './quarantine.ts'
 import type { Send } from './send-in-parts.ts'
 
-/** The ways of records to Kafka, one for each topic. */
+/** The topic publishers: each topic has its own Kafka client, producer and publisher. */
 export interface Lanes {
-  /** If Kafka refuses the record, a copy goes to quarantine. The copy acknowledges nothing, and the outcome does not wait for it. */
+  /**
+   * Publishes a record. If Kafka refuses it, a copy goes to quarantine (dead-letter topic). The
+   * outcome stays `refused` and does not wait for the copy.
+   */
   publish(record: OutgoingRecord, deadlineAt: number): Promise<Outcome>
-  /** True if the last flush of this record's partition failed. */
+  /** Returns true if the last flush of this record's partition failed. */
   fails(record: OutgoingRecord): boolean
-  /** Names the partition that a spooled record goes to. */
+  /** Returns the name of the partition that a spooled record goes to. */
   partitionOf(record: OutgoingRecord): string
   /**
-   * Sends records that are kept elsewhere until this resolves, within a few seconds. A record that Kafka refuses goes to quarantine.
-   * @param keep called with each record that quarantine refuses as well: its bytes are nowhere else.
-   * @returns the records that must be kept and sent again later, and the last error of Kafka for one of them.
+   * Sends spooled records and resolves within a few seconds. The caller keeps the records until
+   * then. A record that Kafka refuses goes to quarantine.
+   * @param keep called with each record that quarantine refuses, too. Only the caller still has its
+   *   bytes.
+   * @returns the records that the caller must keep and send again, and the last error of Kafka for
+   *   them.
    */
   deliver(records: readonly OutgoingRecord[], keep: (record: OutgoingRecord) => void): Promise<Undelivered>
   readonly held: { readonly records: number; readonly bytes: number }
-  /** Partitions, over all topics, whose last flush failed. */
+  /** Number of partitions, over all topics, whose last flush failed. */
   readonly failing: number
-  /** Partitions, over all topics, whose last flush was stored but slow, within a minute. */
+  /**
+   * Number of partitions, over all topics, whose last flush was stored but slow and ended within
+   * the last minute.
+   */
   readonly slow: number
-  /** The topic with a send that has not ended for too long, in words. */
+  /** Describes a topic whose oldest send has lasted longer than `stuckSendMs`. */
   stuck(): string | undefined
-  /** A topic that stores nothing because its partitions fail, and the last error. */
+  /**
+   * Returns a topic that stores nothing because its partitions fail, and the last error of the
+   * partition that failed first.
+   */
   outage(): { readonly topic: string; readonly error: Error } | undefined
   connect(): Promise<void>
   /** Resolves when the leaders of each topic's partitions are known. */
   setPartitions(partitions: ReadonlyMap<string, number>): Promise<void>
-  /** Takes nothing more. Resolves when everything taken has its outcome, copies in quarantine included, within a quarter of a second. */
+  /**
+   * Accepts no more records. Resolves when all accepted records and quarantine copies have their
+   * outcome, within a quarter of a second.
+   */
   drain(): Promise<void>
   disconnect(): Promise<void>
 }
 
-/** A copy of a refused record need not be stored by then: the sender repeats the record. */
+/**
+ * Deadline for the copy of a refused record. If it is missed, nothing is lost, because the sender
+ * repeats the record.
+ */
 const QUARANTINE_DEADLINE_MS = 30_000
-/** Records that wait when a stop begins are the spool's, or copies: all requests have their answers. */
+/**
+ * Deadline of the last flushes at a stop. It may be short: only spooled records and copies still
+ * wait, because all requests were answered.
+ */
 const DRAIN_MS = 250
-/** One failing partition says nothing about its topic. So many (or all others) that begin to fail, while none stores anything, do. */
+/**
+ * One failing partition is no outage of its topic. So many partitions (or all that did not fail
+ * before) are one, if they begin to fail and no partition stores anything.
+ */
 const OUTAGE_PARTITIONS = 3
 
 export interface LanesOptions extends Omit<PublisherOptions<OutgoingRecord>, 'partitionOf'> {
-  /** How long a delivery waits for Kafka: longer than a flush in flight and the next one take. Otherwise records stored late are sent again and again. */
+  /**
+   * Time that a delivery waits for Kafka. It must exceed two flushes: the flush in flight and the
+   * next one. Otherwise records that are stored late are sent again and again.
+   */
   readonly deliveryDeadlineMs: number
-  /** Time after which a send counts as stuck. kafkajs bounds no send. */
+  /** Time after which a send counts as stuck, because kafkajs has no timeout for a send. */
   readonly stuckSendMs: number
-  /** Called for each record that Kafka refuses by itself. `quarantined`: quarantine has its bytes. */
+  /**
+   * Called for each record that Kafka refuses, even alone. `quarantined`: quarantine has its bytes.
+   */
   readonly onRefused: (topic: string, error: Error, quarantined: boolean) => void
 }
 
 export interface Undelivered {
   readonly records: readonly OutgoingRecord[]
-  /** Undefined if Kafka only gave no answer in time. */
+  /** Undefined if Kafka gave no answer in time. */
   readonly error: Error | undefined
 }
 
 interface Lane {
   readonly producer: VerifiedProducer
   readonly publisher: Publisher<OutgoingRecord>
-  /** When the sends in flight began, the oldest first. */
+  /** Sends in flight, oldest first. */
   readonly sends: Set<{ readonly startedAt: number }>
 }
 
 const suffixes = Object.entries(topicNames('')) as [keyof TopicNames, string][]
 
 /**
- * A client, a producer and a publisher for each topic: kafkajs gives up on all topics of a client when the metadata of one is bad, so that with one for all a broken
- * quarantine topic would stop the customers.
+ * Creates a client, a producer and a publisher for each topic. If one topic has bad metadata,
+ * kafkajs fails for all topics of the client. With one client for all, a broken quarantine topic
+ * would also stop the customer topic.
  */
 export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProducer, options: LanesOptions): Lanes => {
   const lanes = new Map<string, Lane>()
   let partitionCounts: ReadonlyMap<string, number> = new Map()
   const laneOf = (topic: string): Lane => {
     const lane = lanes.get(topic)
-    // Unlike an outage, this does not end by itself.
+    // Refused, because retries do not help, unlike in an outage.
     if (!lane) throw new NotStoredError('refused', `no way to ${topic}`)
     return lane
   }
@@ -105,18 +135,23 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
       sends,
     })
   }
-  /** A record spooled under another KAFKA_TOPIC_PREFIX goes to the topic of the same kind under the present one. */
+  /**
+   * Maps a record that was spooled under another KAFKA_TOPIC_PREFIX to the same topic under the
+   * present prefix.
+   */
   const underOurPrefix = (record: OutgoingRecord): OutgoingRecord => {
     if (lanes.has(record.topic)) return record
     const [kind] = suffixes.find(([, suffix]) => record.topic.endsWith(suffix)) ?? []
     return kind ? { ...record, topic: topics[kind] } : record
   }
-  /** @returns the outcome of a record that must be kept. */
+  /**
+   * Sends one spooled record. @returns its outcome if the record must be kept, otherwise undefined.
+   */
   const deliver = async (record: OutgoingRecord, keep: () => void): Promise<Outcome | undefined> => {
     const quarantine = async (error: Error) => {
       const outcome = await publishCopy(record, error, options.deliveryDeadlineMs)
       const { end } = outcome
-      // An outage says nothing about the record.
+      // In an outage the record itself may be fine, so the caller keeps it.
       if (end !== 'stored' && end !== 'refused') return outcome
       if (end === 'refused') keep()
       options.onRefused(record.topic, error, end === 'stored')
@@ -166,7 +201,7 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
       for (const [topic, { publisher }] of lanes) {
         const { outage, failing } = publisher
         if (!outage) continue
-        // Partitions that failed already while others stored.
+        // Partitions that were already failing while others stored records.
         const before = Math.max(0, failing - outage.partitions)
         const others = (partitionCounts.get(topic) ?? 1) - before
         if (outage.partitions >= Math.min(OUTAGE_PARTITIONS, others)) return { topic, error: outage.error }
@@ -188,7 +223,8 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
     drain: async () => {
       const deadlineAt = performance.now() + DRAIN_MS
       const { [topics.quarantine]: quarantine, ...others } = Object.fromEntries(lanes)
-      // Until the last, since a record of another topic may still be refused.
+      // Quarantine closes last, because a record of another topic may still be refused and needs
+      // it.
       await Promise.all(Object.values(others).map(({ publisher }) => publisher.close(deadlineAt)))
       await quarantine?.publisher.close(deadlineAt)
     },

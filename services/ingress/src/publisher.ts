@@ -1,39 +1,53 @@
 /**
- * Collects the records of one topic into batches, answers each record by its deadline, and bounds memory.
+ * Collects the records of one topic into batches, answers each record by its deadline, and bounds
+ * memory.
  *
- * Natural batching: records that arrive while a flush is in flight make up the next flush. Under low load a record leaves at once. Under high load batches
- * grow by themselves, and one request carries hundreds of records (a request for each would be seven times slower).
+ * Batching: records that arrive during a flush go into the next flush. Under low load a record is
+ * sent at once. Under high load one request carries hundreds of records. One request for each
+ * record would be seven times slower.
  *
  * A partition is in one of two states:
- * - shared: its records are flushed together with those of all other shared partitions, one flush at a time.
- * - isolated: its records have a queue and flushes of their own.
- * A flush that fails, or that lasts longer than SLOW_FLUSH_MS, isolates each of its partitions. An isolated partition is shared again when a flush of its
- * own was stored in less time. So a partition that is slow or fails (no leader, too few replicas, a follower or leader that hangs) delays no other.
+ * - shared: one flush at a time sends the records of all shared partitions.
+ * - isolated: the partition has its own queue and its own flushes.
  *
- * A failing partition always has a record that is retried: if the deadlines of all its records are over, the smallest one is
- * kept as a probe. So its state is known also without traffic, and by the only true test: a record that Kafka stores.
- * A probe is acknowledged to no one, and a second copy of it harms no reader. Memory: one record for each failing partition.
+ * A flush isolates the partitions of its failed records. A flush that lasts longer than
+ * SLOW_FLUSH_MS isolates all its partitions. An isolated partition becomes shared again when Kafka
+ * stores one of its flushes within SLOW_FLUSH_MS. So a partition that fails or is slow (no leader,
+ * too few in-sync replicas, a broker that hangs) delays no other partition.
  *
- * Guarantees: an answer by the deadline. No answer `stored` before Kafka has acknowledged the record. Records and bytes are counted until their flush
- * has ended, also if their answer went out before. No queue of an isolated partition takes more than what it leaves free for all others.
+ * A failing partition always keeps one record to retry. If the deadlines of all its records are
+ * over, the smallest record stays as a probe. So the partition's state is known without traffic,
+ * too. The probe is the only reliable test, because Kafka must store a record. No one gets an
+ * acknowledgement for a probe, and a second copy harms no reader. Memory: one record for each
+ * failing partition.
+ *
+ * Guarantees:
+ * - Each record gets its answer by its deadline.
+ * - The answer `stored` is given only after Kafka has acknowledged the record.
+ * - Records and bytes count until their flush ends, even if they were answered earlier.
+ * - The queue of an isolated partition is never larger than the room that remains for all others.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Send, sendInParts } from './send-in-parts.ts'
 
 /**
- * `stored`: every in-sync replica has the record. All others acknowledge nothing: `deadline` (the record may still be stored), `queue-full`,
- * `refused` (Kafka will never take this record), `closing`.
+ * `stored`: every in-sync replica has the record. All other ends acknowledge nothing: `deadline`
+ * (the record may still be stored), `queue-full`, `refused` (Kafka will never accept this record),
+ * `closing`.
  */
 export type End = 'stored' | 'deadline' | 'queue-full' | 'refused' | 'closing'
 
 /** How a publish ended, and why. */
 export interface Outcome<E = End> {
   readonly end: E
-  /** Last error of Kafka for this record, or for the records before it in its queue. Undefined if Kafka only gave no answer in time. */
+  /**
+   * Last error of Kafka for this record or for its queue. Undefined if Kafka gave no answer in
+   * time.
+   */
   readonly error?: Error | undefined
 }
 
-/** The parts of a record that the publisher needs. */
+/** The fields of a record that the publisher needs. */
 export interface Publishable {
   readonly key: Uint8Array | null
   readonly value: Uint8Array | null
@@ -42,32 +56,39 @@ export interface Publishable {
 export interface PublisherOptions<R> {
   readonly maxRecords: number
   readonly maxBytes: number
-  /** The partition that a record is bound to; undefined if any will do. */
+  /** Returns the partition that a record must go to, or undefined if any partition will do. */
   readonly partitionOf?: (record: R) => number | undefined
   readonly onFlush?: (records: number, seconds: number, error: Error | undefined) => void
 }
 
 export interface Publisher<R> {
   /**
-   * Never rejects.
-   * @param deadlineAt by `performance.now()`; the promise resolves by then, whatever Kafka does.
-   * @param onRefused called if Kafka refuses the record, also if that happens after the deadline.
+   * Queues a record and resolves with its outcome. Never rejects.
+   * @param deadlineAt time on the clock of `performance.now()`. The promise resolves by then,
+   *   whatever Kafka does.
+   * @param onRefused called if Kafka refuses the record, even after the deadline.
    */
   publish(record: R, deadlineAt: number, onRefused?: (error: Error) => void): Promise<Outcome>
-  /** Records that wait or are in flight, also those that were answered: this is the memory in use. */
+  /** Records that wait or are in flight, answered records included: the memory in use. */
   readonly size: { readonly records: number; readonly bytes: number }
-  /** True if the last flush of this record's partition failed: a caller with another place for the record need not wait. */
+  /**
+   * Returns true if the last flush of this record's partition failed. A caller that can store the
+   * record elsewhere need not wait.
+   */
   fails(record: R): boolean
-  /** Partitions whose last flush failed. */
+  /** Number of partitions whose last flush failed. */
   readonly failing: number
-  /** Partitions whose last flush of their own was slow, within a minute. */
+  /** Number of isolated partitions whose last flush was slow and ended within the last minute. */
   readonly slow: number
   /**
-   * Partitions that have begun to fail since a record was last stored, and an error of theirs. Undefined until the first of
-   * them has failed for OUTAGE_AFTER_MS.
+   * Partitions that began to fail after the last stored record, and the error of the first of them.
+   * Undefined until that partition has failed for OUTAGE_AFTER_MS.
    */
   readonly outage: { readonly partitions: number; readonly error: Error } | undefined
-  /** Takes nothing more. Resolves when everything taken has its outcome, by `deadlineAt` at the latest. */
+  /**
+   * Accepts no more records. Resolves when all accepted records have their outcome, by `deadlineAt`
+   * at the latest.
+   */
   close(deadlineAt: number): Promise<void>
 }
 
@@ -85,15 +106,18 @@ interface Entry<R> {
 
 /** Records that are flushed together, one flush at a time. */
 interface Queue<R> {
-  /** Set for an isolated partition. */
+  /** The isolated partition. Undefined for the shared and the unbound queue. */
   readonly partition?: number
   waiting: Entry<R>[]
   /** Records and bytes that wait or are in flight. */
   records: number
   bytes: number
-  /** Set if the last flush failed: the time of the first failure in a row, and the last error. */
+  /**
+   * Time of the first failure in a row, and the last error. Undefined if the last flush did not
+   * fail.
+   */
   failure?: { readonly since: number; readonly error: Error } | undefined
-  /** Time of the last flush, if it was slow. */
+  /** End of the last flush, if that flush was slow. */
   slowAt?: number | undefined
   pumping: boolean
 }
@@ -104,18 +128,27 @@ interface Flight {
 }
 
 const MAX_FLUSH_RECORDS = 500
-/** A broker takes a request of up to 100 MB, but a large one delays everything behind it. */
+/** A broker accepts requests up to 100 MB, but a large request delays all later ones. */
 const MAX_FLUSH_BYTES = 4 * 1024 * 1024
-/** Estimated memory of a record that waits, beside key and value: its headers and our objects. */
+/** Estimated memory of a waiting record besides its key and value: its headers and our objects. */
 const ENTRY_OVERHEAD_BYTES = 512
 const RETRY_PAUSE_MS = 100
-/** Nobody waits for a probe. */
+/** Longer than RETRY_PAUSE_MS, because no one waits for a probe. */
 const PROBE_PAUSE_MS = 500
-/** The shared partitions store MAX_FLUSH_RECORDS in this time at least. Isolated flushes are small only while they are fast, so that they cost little. */
+/**
+ * A longer flush is slow. At this limit the shared partitions still store MAX_FLUSH_RECORDS in this
+ * time. Isolated flushes cost little, because they are small only if they are fast.
+ */
 const SLOW_FLUSH_MS = 200
-/** A partition is reported as slow for this time after its last flush: without new records its state is unknown. */
+/**
+ * A partition counts as slow for this time after its last flush. Without new records its state is
+ * unknown.
+ */
 const SLOW_REPORTED_MS = 60_000
-/** A topic has an outage if partitions fail, and nothing is stored for this time after the first failure. */
+/**
+ * A topic has an outage if partitions fail and nothing is stored for this time after the first
+ * failure.
+ */
 const OUTAGE_AFTER_MS = 10_000
 const SWEEP_INTERVAL_MS = 20
 
@@ -128,7 +161,10 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     pumping: false,
   })
   const shared = queueOn()
-  /** Records that may go to any partition. Flushed with the others they would delay them whenever their partition fails. */
+  /**
+   * Records that may go to any partition. They have their own queue: if their partition fails, they
+   * must not delay other records.
+   */
   const unbound = queueOn()
   const isolated = new Map<number, Queue<R>>()
   const held = new Set<Entry<R>>()
@@ -150,7 +186,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     queue.waiting.push(entry)
     if (!queue.pumping) pump(queue)
   }
-  /** Puts entries into the queues where they belong by now. */
+  /** Moves entries to the queues that their partitions have now. */
   const requeue = (entries: readonly Entry<R>[]) => {
     for (const entry of entries) {
       count(entry, -1)
@@ -176,7 +212,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     release(entry)
   }
 
-  // One timer for all deadlines and flushes. kafkajs knows no bound for a send.
+  // One timer checks all deadlines and all flushes, because kafkajs has no timeout for a send.
   const sweep = () => {
     const now = performance.now()
     for (const entry of held) if (!entry.answered && entry.deadlineAt <= now) expire(entry)
@@ -189,8 +225,9 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   const isSlow = ({ startedAt }: Flight, now = performance.now()) => now - startedAt > SLOW_FLUSH_MS
 
   /**
-   * The next batch. Records that were answered while they waited are dropped: the sender will repeat them. If none is left for a
-   * queue that fails, the smallest of them is the batch.
+   * Takes the next batch from a queue. Records that were answered while they waited are dropped,
+   * because the sender repeats them. If the queue is failing and the batch would be empty, the
+   * smallest dropped record becomes the batch, as a probe.
    */
   const take = (queue: Queue<R>): Entry<R>[] => {
     const batch: Entry<R>[] = []
@@ -225,7 +262,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     report()
   }
 
-  /** @returns entries that may be tried again. */
+  /** Sends a batch and answers its entries. @returns the failed entries that may be retried. */
   const flush = async (batch: readonly Entry<R>[]): Promise<Entry<R>[]> => {
     const failed: Entry<R>[] = []
     for await (const part of sendInParts(sendTimed, batch)) {
@@ -246,7 +283,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     queue.failure = failed?.error && { since: queue.failure?.since ?? performance.now(), error: failed.error }
   }
 
-  /** Gives the partitions of these entries queues of their own, and moves there the records that wait for them. */
+  /** Gives each partition of these entries its own queue, and moves the waiting records to it. */
   const isolate = (entries: readonly Entry<R>[], haveFailed: boolean) => {
     for (const [partition, some] of Map.groupBy(entries, ({ record }) => options.partitionOf?.(record))) {
       if (partition === undefined) continue
@@ -257,7 +294,10 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     requeue([...(haveFailed ? entries : []), ...shared.waiting.splice(0)])
   }
 
-  /** Resolves when the flush has ended, or when it is slow: it then goes on, and its partitions are isolated. */
+  /**
+   * Flushes shared partitions. Resolves when the flush ends or becomes slow. A slow flush
+   * continues, and its partitions are isolated.
+   */
   const flushShared = (batch: readonly Entry<R>[]): Promise<void> => {
     const { promise, resolve } = Promise.withResolvers<void>()
     const flight: Flight = {
@@ -277,13 +317,14 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     return promise
   }
 
-  /** Flushes an isolated partition, or records that may go to any. */
+  /** Flushes an isolated partition, or records that may go to any partition. */
   const flushAlone = async (queue: Queue<R>, batch: readonly Entry<R>[]): Promise<void> => {
     const startedAt = performance.now()
     const failed = await flush(batch)
     noteFailure(queue, failed)
     if (failed.length > 0) {
-      // Records whose deadline is not over get another attempt, in their old place.
+      // The failed records go back to the front, so that the order stays. `take` drops expired
+      // ones.
       queue.waiting = failed.concat(queue.waiting)
       await sleep(failed.every(({ answered }) => answered) ? PROBE_PAUSE_MS : RETRY_PAUSE_MS)
       return
@@ -296,7 +337,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
 
   const pump = async (queue: Queue<R>): Promise<void> => {
     queue.pumping = true
-    // Records that are published in the same turn of the event loop join this batch.
+    // Yields once, so that records published in the same event-loop turn join this batch.
     await new Promise(setImmediate)
     while (queue.waiting.length > 0) {
       const batch = take(queue)
@@ -342,7 +383,8 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
       const failed = [unbound, ...isolated.values()].filter(({ failure }) => failure !== undefined && failure.since > storedAt)
       const [first] = failed.flatMap(({ failure }) => failure ?? []).toSorted((a, b) => a.since - b.since)
       if (!first || performance.now() - first.since < OUTAGE_AFTER_MS) return undefined
-      // Each attempt with unbound records goes to the next partition.
+      // Each attempt with unbound records goes to the next partition, so their failure counts for
+      // all partitions.
       return { partitions: failed.includes(unbound) ? Number.POSITIVE_INFINITY : failed.length, error: first.error }
     },
     close: async (deadlineAt) => {

@@ -1,6 +1,7 @@
 /**
- * Kafka first, then the disk if Kafka does not answer. A record on disk is acknowledged, and sent when Kafka is back. Without a
- * spool such a request gets 503.
+ * Publishes to Kafka first, and to the disk if Kafka does not answer. A record on disk is
+ * acknowledged with 202 and sent later, when Kafka answers again. Without a spool such a request
+ * gets 503.
  */
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import type { Lanes } from './lanes.ts'
@@ -10,12 +11,13 @@ import type { Delivery, DrainEnd, Spool } from './spool/spool.ts'
 export type Publish<E> = (record: OutgoingRecord, deadlineAt: number) => Promise<Outcome<E>>
 
 export interface SpooledPublishOptions {
-  /** How long Kafka may take before the disk is asked. */
+  /** Time that Kafka has to store a record before the record goes to the disk. */
   readonly spoolAfterMs: number
   readonly onDiskError: (error: Error) => void
   /**
-   * Called with the number of records that Kafka did not accept in one send of the drain, and its last error. They are retried.
-   * The error is undefined if Kafka only gave no answer in time.
+   * Called with the number of records that Kafka did not accept in one send of the drain, and with
+   * Kafka's last error. The records are retried. The error is undefined if Kafka gave no answer in
+   * time.
    */
   readonly onLeft: (records: number, error: Error | undefined) => void
 }
@@ -28,7 +30,10 @@ export interface SpooledPublish {
 
 const expired = Symbol('expired')
 
-/** The work's result, or `expired` when it takes too long; it then goes on unobserved. */
+/**
+ * Returns the result of the work, or `expired` at the deadline. The work then continues, and its
+ * result is ignored.
+ */
 const within = async <T>(work: Promise<T>, deadlineAt: number): Promise<T | typeof expired> => {
   let timer: NodeJS.Timeout | undefined
   const timeout = new Promise<typeof expired>((resolve) => {
@@ -56,7 +61,8 @@ export const createSpooledPublish = (
   }
   return {
     publish: async (record, deadlineAt) => {
-      // No request waits for a partition that fails.
+      // If the partition is failing, the record goes to the disk at once, so that the request need
+      // not wait.
       if (lanes.fails(record)) return (await toDisk(record, deadlineAt)) ?? lanes.publish(record, deadlineAt)
       const outcome = await lanes.publish(record, Math.min(deadlineAt, performance.now() + spoolAfterMs))
       if (outcome.end !== 'deadline' && outcome.end !== 'queue-full') return outcome

@@ -1,17 +1,21 @@
 /**
- * Keeps records on a local disk while Kafka does not answer, so that they can be acknowledged nevertheless.
+ * Stores records on a local disk while Kafka does not answer, so that they can still be
+ * acknowledged.
  *
- * At least once: which records of a file were delivered is kept in memory only, and files are deleted whole. After a crash, files
- * that were not yet deleted are sent again, which every reader tolerates because it goes by version.
- * A 202 is as good as the disk: it needs a volume that outlives the machine and does not lie about fsync.
+ * Delivery is at-least-once. Delivered records are known in memory only, and files are deleted
+ * whole. After a crash, all files that were not yet deleted are sent again. Readers tolerate this
+ * because they compare versions. A 202 is as durable as the disk: the volume must outlive the
+ * machine and must not lie about fsync.
  *
- * Draining: one cursor reads all files in order and sends each record once. Records that Kafka did not accept stay on disk. Their
- * partition gets a cursor of its own that holds positions, not records, and retries. Until this cursor has caught up, the first one
- * passes over the partition's records, so a failing partition holds up no other.
+ * Drain: the first cursor reads all files in order and sends each record once. Records that Kafka
+ * did not accept stay on disk. Their partition gets its own cursor, which holds positions, not
+ * records, and retries. Until this cursor has caught up, the first cursor skips the partition's
+ * records. So a failing partition delays no other partition.
  *
- * Memory does not grow with the spool. It holds the records of two batches of MAX_BATCH_BYTES (one of the first cursor, one of all
- * others together) and two windows of files, because the other cursors read on one at a time. Each failing partition adds its
- * share of MAX_PLACES positions and, during an attempt, one record.
+ * Memory does not grow with the spool. It holds two batches of MAX_BATCH_BYTES: one of the first
+ * cursor, one of all other cursors together. It also holds two file windows, because only one of
+ * the other cursors reads at a time. Each failing partition adds its share of MAX_PLACES positions
+ * and, during an attempt, one record.
  */
 import { stat } from 'node:fs/promises'
 import { resolve as resolvePath } from 'node:path'
@@ -29,88 +33,112 @@ export { SpoolInUseError } from './lock.ts'
 export { damageMessages, lostRecords, type SpoolDamage } from './segment.ts'
 
 export interface SpoolOptions {
-  /** Made if it is missing. One living process at a time. */
+  /** Folder of the spool. It is created if it is missing. Only one process may use it at a time. */
   readonly directory: string
-  /** Bytes of all files together. A file system counts whole blocks and needs a little more. */
+  /**
+   * Maximum bytes of all files together. A file system counts whole blocks and needs a little more.
+   */
   readonly maxBytes: number
-  /** After this many bytes the next file begins; room is freed by whole files. */
+  /** Size at which the next file begins. Room is freed only by whole files. */
   readonly segmentBytes?: number
-  /** Bytes that may wait in memory for the disk. */
+  /** Maximum bytes that wait in memory for the disk. */
   readonly maxWaitingBytes?: number
   /** Called once for each damage, when the damaged bytes are read. */
   readonly onDamage?: (damage: SpoolDamage) => void
-  /** The device number that the directory must have. A mount that got lost shows another. */
+  /**
+   * Expected device number of the directory. After a lost mount the directory has another number.
+   */
   readonly device?: number
 }
 
-/** `empty`: all was sent. `left`: Kafka did not accept all. `stopped`: by the signal or by closing. */
+/**
+ * `empty`: all records were sent. `left`: Kafka did not accept all records. `stopped`: ended by the
+ * signal or by `close`.
+ */
 export type DrainEnd = 'empty' | 'left' | 'stopped'
 
 export interface Delivery {
-  /** Names the partition that a record goes to. The records of one that fails hold up no record of another. */
+  /**
+   * Returns the name of the partition that a record goes to. A failing partition delays no other.
+   */
   partitionOf(record: OutgoingRecord): string
   /**
-   * Never rejects. A record that Kafka refuses for good must not be returned: it would be retried forever.
-   * @param keep keeps the record's file as `.damaged` instead of deleting it: Kafka accepts the record in no topic.
-   * @returns the records that were not accepted.
+   * Sends records. Never rejects.
+   * @param keep must be called for a record that Kafka accepts in no topic. The record's file is
+   *   then kept as `.damaged` instead of being deleted.
+   * @returns the records that Kafka did not accept, for a retry. Records that Kafka will never
+   *   accept must not be returned: they would be retried forever.
    */
   send(records: readonly OutgoingRecord[], keep: (record: OutgoingRecord) => void): Promise<readonly OutgoingRecord[]>
 }
 
 export interface SpoolSize {
-  /** Undelivered records in files that were counted. */
+  /** Number of undelivered records, without the records of uncounted files. */
   readonly records: number
-  /** Bytes of the files of an earlier process that were not counted yet. */
+  /** Bytes of those files of an earlier process whose records are not counted yet. */
   readonly uncountedBytes: number
   /** Bytes of all files. */
   readonly bytes: number
-  /** The timestamp of the record that has waited longest. */
+  /** Timestamp of the oldest undelivered record. Undefined if there is none. */
   readonly oldestAt: number | undefined
 }
 
 export interface Spool {
   /**
-   * Resolves when the record is on disk.
-   * @throws SpoolFullError at once, or the error of the disk: then the record is not acknowledged, though it may still be sent.
+   * Writes a record. Resolves when the record is on disk.
+   * @throws SpoolFullError at once, or the error of the disk. The caller must then not acknowledge
+   *   the record. After an error of the disk the record may still be sent later.
    */
   append(record: OutgoingRecord): Promise<void>
   /**
-   * Whether a record with a value of so many bytes fits, and the disk accepted the last one. Appends are refused before `size.bytes`
-   * reaches `maxBytes`.
+   * Returns true if a record with a value of so many bytes fits and the disk accepted the last
+   * record. Appends are refused before `size.bytes` reaches `maxBytes`.
    */
   hasRoomFor(valueBytes: number): boolean
   /**
-   * Sends the records in order of arrival, also those that are appended meanwhile, and forgets those that were accepted. A failing
-   * partition is retried twice a second, and holds up no other. One drain at a time: a second call joins the first.
-   * @throws the error of the disk. The next drain goes on.
+   * Sends all records in order of arrival, new ones included, and deletes the files whose records
+   * were all accepted. A failing partition is retried twice a second and delays no other. Only one
+   * drain runs at a time: a second call joins the first.
+   * @throws the error of the disk. The next drain continues.
    */
   drain(delivery: Delivery, signal?: AbortSignal): Promise<DrainEnd>
   readonly size: SpoolSize
-  /** The device number of the directory's file system. */
+  /** Device number of the directory's file system. */
   readonly device: number
-  /** The reason why nothing may be acknowledged any more, e.g. a deleted lock file. The spool must then be closed and opened again. */
+  /**
+   * Reason why nothing more may be acknowledged, e.g. a deleted lock file. The spool must then be
+   * closed and opened again.
+   */
   readonly broken: Error | undefined
-  /** Resolves when all appended records are on disk, a drain has finished its send, and the directory is free. */
+  /**
+   * Resolves when all appended records are on disk, the drain has ended after its current send, and
+   * the lock is released.
+   */
   close(): Promise<void>
 }
 
 const DEFAULT_SEGMENT_BYTES = 8 * 1024 * 1024
 const DEFAULT_MAX_WAITING_BYTES = 16 * 1024 * 1024
-/** As the publisher's flushes. */
+// A batch has the limits of the publisher's flush.
 const MAX_BATCH_RECORDS = 500
 const MAX_BATCH_BYTES = 4 * 1024 * 1024
-/** Positions that the cursors of failing partitions keep together, some 150 bytes each. Cursors that began with a larger share keep it. */
+/**
+ * Maximum positions that all cursors of failing partitions keep together, about 150 bytes each. A
+ * cursor whose share was larger keeps the positions it has.
+ */
 const MAX_PLACES = 10_000
-/** Between two attempts for a failing partition, and for a file of which nothing can be read. */
+/**
+ * Time between two attempts for a failing partition, or for a file of which nothing can be read.
+ */
 const RETRY_MS = 500
 
-/** A place between two frames. */
+/** An offset between two frames. */
 interface Position {
   readonly segment: number
   readonly at: number
 }
 
-/** A record's place on disk. */
+/** Location of a record on disk, with the fields needed for a retry. */
 interface Place {
   readonly segment: Segment
   readonly at: number
@@ -124,13 +152,16 @@ interface Item extends Place {
   readonly record: OutgoingRecord
 }
 
-/** Records of a failing partition. */
+/** The undelivered records of a failing partition. */
 interface Cursor {
-  /** Records to send, the next one first. */
+  /** Records to send, next one first. */
   pending: Place[]
-  /** The partition's records from here on are not yet in `pending`. */
+  /** Position behind the last record in `pending`. Later records of the partition are not in it. */
   next: Position
-  /** Records to send at once. 1 while the partition fails; a record that fails by itself goes to the end, so each is tried in turn. */
+  /**
+   * Maximum records in one send. 1 while the partition fails. A record that fails goes to the end,
+   * so each record gets its turn.
+   */
   limit: number
   dueAt: number
   running: Promise<void> | undefined
@@ -141,7 +172,7 @@ const placeOf = ({ segment, at, end, id, timestamp, partition }: Place): Place =
 const isBefore = (a: Position, b: Position) => a.segment < b.segment || (a.segment === b.segment && a.at < b.at)
 
 /**
- * Continues with the files of earlier processes.
+ * Opens a spool, with the files of earlier processes.
  * @throws SpoolInUseError, or an error that names the path.
  */
 export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
@@ -161,7 +192,10 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
   const { segments } = files
 
   let broken: Error | undefined
-  /** Otherwise a second process could enter, or records could be acknowledged that no later process finds. */
+  /**
+   * Throws if the directory or the lock file was replaced. Otherwise a second process could use the
+   * directory, or records could be acknowledged that no later process finds.
+   */
   const isStillOurs = async () => {
     const check = async (path: string, expected: { dev: number; ino: number }) => {
       const found = await stat(path).catch((error) => error as NodeJS.ErrnoException)
@@ -180,9 +214,9 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
   let draining: Promise<DrainEnd> | undefined
   let closed: Promise<void> | undefined
 
-  /** Where the first cursor stands. */
+  /** Position of the first cursor. */
   let next: Position = { segment: 0, at: 0 }
-  /** The timestamp of the record there, if it is known. */
+  /** Timestamp of the record at `next`, if known. */
   let nextTimestamp: number | undefined
   const cursors = new Map<string, Cursor>()
 
@@ -196,13 +230,16 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
       return true
     }
     if (!(error instanceof UnreadableFileError)) return false
-    // The disk itself may be away: nothing is lost yet, and the file is not done with.
+    // The disk itself may be gone for a while. Nothing is lost yet, so the file is retried.
     if (segment.retryAt === 0) report({ file: segment.path, what: 'unreadable', offset: 0, bytes: segment.bytes, records: 0 })
     segment.retryAt = performance.now() + RETRY_MS
     return true
   }
 
-  /** The file to read next. An inherited file may be empty; then its records are lost, which only reading it can tell. */
+  /**
+   * Returns the file to read next. An inherited empty file is read, too, because only its reading
+   * shows that records are lost.
+   */
   const unreadFrom = (from: Position): Segment | undefined =>
     segments.find(
       ({ number, confirmedEnd, inherited, retryAt }) =>
@@ -211,8 +248,9 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
     )
 
   /**
-   * The undelivered records from a position on, in order. Each is yielded with the position behind it.
-   * @returns the position where reading ended.
+   * Reads the undelivered records from a position on, in order. Yields each record with the
+   * position behind it.
+   * @returns the position at which reading ended.
    */
   async function* readFrom(from: Position, delivery: Delivery): AsyncGenerator<Item & { readonly behind: Position }, Position, void> {
     for (let at = from; ; ) {
@@ -234,7 +272,8 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
           const place = { segment, at: begin, end, id, timestamp: record.timestamp, partition: delivery.partitionOf(record) }
           yield { ...place, record, behind: { segment: segment.number, at: end } }
         }
-        // Records that became unreadable since they were counted must not keep the file from being done with.
+        // Records that became unreadable after they were counted no longer count. Otherwise the
+        // file would never be done.
         if (isReread && segment.scannedEnd === confirmedEnd)
           segment.found = segment.delivered.count + reread.filter((id) => !segment.delivered.has(id)).length
         segment.scannedEnd = Math.max(segment.scannedEnd, confirmedEnd)
@@ -244,7 +283,10 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
     }
   }
 
-  /** @returns the places of records that were not accepted. */
+  /**
+   * Sends records and marks the accepted ones as delivered. @returns the places of the records that
+   * Kafka did not accept.
+   */
   const send = async (items: readonly Item[], delivery: Delivery): Promise<Place[]> => {
     if (items.length === 0) return []
     const itemOf = new Map(items.map((item) => [item.record, item]))
@@ -255,13 +297,14 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
     const left = new Set(await delivery.send([...itemOf.keys()], keep))
     const isLeft = ({ record }: Item) => left.has(record)
     for (const item of items) if (!isLeft(item)) item.segment.delivered.add(item.id)
-    // Without the record, which is a view of a whole window of the file.
+    // Places without their records, because each record keeps a whole file window in memory.
     return items.filter(isLeft).map(placeOf)
   }
 
   /**
-   * Reads on until a cursor has its share of places, or has caught up with the first cursor. The records of other cursors on the
-   * way go to these, as far as they have room: otherwise each would read all files by itself.
+   * Reads until a cursor has its share of places or has caught up with the first cursor. Records of
+   * other cursors found meanwhile go to those cursors, if they have room. Otherwise each cursor
+   * would read all files separately.
    */
   const readOn = async (cursor: Cursor, delivery: Delivery, isStopped: () => boolean) => {
     const share = Math.min(MAX_BATCH_RECORDS, Math.ceil(MAX_PLACES / cursors.size))
@@ -284,7 +327,10 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
     for (const one of served) if (isBefore(one.next, until)) one.next = until
   }
   let reading: Promise<void> = Promise.resolve()
-  /** One cursor after the other: each that reads on has a window of a file in memory. */
+  /**
+   * Runs `readOn` for one cursor at a time, because each reading cursor has a file window in
+   * memory.
+   */
   const fill = (...args: Parameters<typeof readOn>): Promise<void> => {
     const done = reading.then(() => readOn(...args))
     reading = done.catch(() => {})
@@ -297,13 +343,17 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
       let record: OutgoingRecord | undefined
       for await (const found of readSegment(place.segment, place.at, place.end, report, isStillOurs)) record = found.record
       if (record) items.push({ ...place, record })
-      // Lost since it was read first: reported, and done with.
+      // The record became unreadable after the first reading. `readSegment` has reported it, so it
+      // counts as delivered.
       else place.segment.delivered.add(place.id)
     }
     return items
   }
 
-  /** The next places of a cursor that go into one send. All cursors together send no more than a batch, but each one record. */
+  /**
+   * Takes the places of a cursor's next send, at least one. Apart from that, all cursors together
+   * send at most one batch at a time.
+   */
   const take = ({ pending, limit }: Cursor): Place[] => {
     const maxBytes = MAX_BATCH_BYTES / cursors.size
     let bytes = 0
@@ -314,7 +364,10 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
     return pending.splice(0, count < 0 ? pending.length : count)
   }
 
-  /** Sends a failing partition's records, ever more at once, until it has caught up or fails again. */
+  /**
+   * Sends a failing partition's records until the cursor has caught up or a send fails. Each send
+   * may have twice as many records as the last.
+   */
   const retry = async (partition: string, cursor: Cursor, delivery: Delivery, isStopped: () => boolean) => {
     while (!isStopped()) {
       await fill(cursor, delivery, isStopped)
@@ -370,7 +423,10 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
         }
       }
     }
-    /** Sends what the first cursor meets. @returns whether it stopped early. */
+    /**
+     * Sends the records of the first cursor up to the end of the spool. @returns true if it stopped
+     * early.
+     */
     const sendAll = async (): Promise<boolean> => {
       const reader = readFrom(next, delivery)
       let read = await reader.next()
@@ -386,7 +442,8 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
             bytes += item.end - item.at
             if (batch.length > 0 && bytes > MAX_BATCH_BYTES) break
             if (!cursors.has(item.partition)) batch.push(item)
-            // Before the send: a cursor that catches up meanwhile must see the records that were passed over.
+            // Moved before the send, so that a cursor that catches up during the send still reads
+            // the skipped records.
             next = item.behind
             read = await reader.next()
           }
@@ -414,9 +471,11 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
         if (appender.mayWriteTo(last)) await Promise.race([appender.committed, ...running()])
         else if (isStopped()) return 'stopped'
         else if (running().length > 0) await Promise.race(running())
-        // No cursor covers its records: it could not be read, or the number of partitions has changed meanwhile.
+        // No cursor has the records of this file: it could not be read, or the number of partitions
+        // has changed.
         else if (behind) next = { segment: behind.number, at: 0 }
-        // A cursor has delivered the last records of a file while another one was being deleted.
+        // If a file is done here, a cursor finished it while another file was being deleted: the
+        // loop deletes it next.
         else if (!segments.some(isDone)) return segments.length === 0 ? 'empty' : 'left'
       }
     } finally {
