@@ -83,7 +83,7 @@ describe('an authentic event', () => {
     },
   )
 
-  it('of another type goes to its own topic, by dealer, else by event id', async () => {
+  it('of another type goes to its own topic, keyed by dealer or else by event id', async () => {
     const { post, published } = start()
     for (const event of [{ type: 'mpis', id: 'e', dealeruuid: 'd' }, { dataType: 'appointments', id: 'e' }, { type: 'new-type' }])
       expect((await post(JSON.stringify(event))).statusCode).toBe(202)
@@ -94,7 +94,7 @@ describe('an authentic event', () => {
     ])
   })
 
-  it('keeps its trace context when that is well formed', async () => {
+  it('keeps its trace context if that is well-formed', async () => {
     const { post, published } = start()
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
     await post(valid, { traceparent })
@@ -119,7 +119,7 @@ describe('an authentic body that cannot be used', () => {
     ['has no customerUuid', customers({ firstName: 'x' }), 422, 'unroutable', 'missing-customer-uuid'],
     ['has a customerUuid that is no key', customers({ customerUuid: 'é'.repeat(16_385) }), 422, 'unroutable', 'customer-uuid-too-long'],
     ['nests 100 000 deep', `{"type":"customers","id":"e1","payload":${JSON.stringify(deep)}}`, 422, 'unroutable', 'payload-not-an-object'],
-  ])('because it %s is answered, and a copy is kept with the reason', async (_, body, status, type, reason) => {
+  ])('that %s is answered, and a copy goes to quarantine with the reason', async (_, body, status, type, reason) => {
     const { post, published } = start({ maxBodyBytes: 1_000_000 })
     const answer = await post(body)
     expect(answer.statusCode).toBe(status)
@@ -129,7 +129,7 @@ describe('an authentic body that cannot be used', () => {
     expect(published[0]?.value).toEqual(Buffer.from(body as string))
   })
 
-  it('is stored without a key where that is longer than Kafka takes, and up to there with it', async () => {
+  it('is stored without a key that is longer than Kafka accepts, and with any shorter key', async () => {
     const { post, published } = start({ maxBodyBytes: 1_000_000 })
     const [long, fits] = ['x'.repeat(32_769), 'x'.repeat(32_768)]
     const bodies = [customers({ customerUuid: long }), JSON.stringify({ type: 'mpis', id: long }), JSON.stringify({ id: long })]
@@ -142,7 +142,7 @@ describe('an authentic body that cannot be used', () => {
     ])
   })
 
-  it('is answered with 503 while its copy cannot be kept', async () => {
+  it('is answered with 503 if its copy cannot be stored', async () => {
     expect((await start({ outcome: 'deadline' }).post('hello')).statusCode).toBe(503)
   })
 })
@@ -153,7 +153,7 @@ describe('a request that is not authentic', () => {
     ['no token', { 'x-authorization-token': undefined }],
     ['a wrong signature', { 'mykaarma-signature-token': sign('other') }],
     ['a wrong token', { 'x-authorization-token': 'other' }],
-  ])('for %s gets the one answer that says nothing more, and no copy is kept', async (_, headers) => {
+  ])('for %s always gets the same answer without details, and no copy is kept', async (_, headers) => {
     const { post, published } = start()
     for (const body of [valid, 'not json']) {
       const answer = await post(body, headers as Record<string, string | undefined>)
@@ -169,14 +169,14 @@ describe('a request that is not authentic', () => {
 describe('the order of checks', () => {
   const only = (address: string) => ({ includes: (other: string) => other === address })
 
-  it('refuses an address that is not allowed before all else', async () => {
+  it('refuses a forbidden address before all other checks', async () => {
     const { post, published } = start({ allowedAddresses: only('10.0.0.1') })
     const answer = await post('x'.repeat(20_000), { 'content-type': 'image/png', 'mykaarma-signature-token': undefined })
     expect([answer.statusCode, answer.json().type]).toEqual([403, 'forbidden-address'])
     expect(published).toEqual([])
   })
 
-  it('looks behind a trusted proxy for the address, and only behind that', async () => {
+  it('uses the forwarded address only from a trusted proxy', async () => {
     const behind = (trusted: string) =>
       start({ allowedAddresses: only('10.0.0.1'), trustedProxies: only(trusted) }).post(valid, { 'x-forwarded-for': '10.0.0.1' })
     expect((await behind('127.0.0.1')).statusCode).toBe(202)
@@ -186,20 +186,20 @@ describe('the order of checks', () => {
   it.each([
     ['415 for another content type', 'image/png', 'unsupported-media-type', 415, 'x'],
     ['413 for a body over the limit', 'text/plain', 'too-large', 413, 'x'.repeat(10_001)],
-  ])('answers %s before it looks at the signature', async (_, type, slug, status, body) => {
+  ])('answers %s before it checks the signature', async (_, type, slug, status, body) => {
     const answer = await start().post(body, { 'content-type': type, 'mykaarma-signature-token': undefined })
     expect([answer.statusCode, answer.json().type]).toEqual([status, slug])
   })
 
-  it('takes a body of exactly the limit', async () => {
+  it('accepts a body of exactly the limit', async () => {
     const body = valid.padEnd(10_000)
     expect((await start().post(body)).statusCode).toBe(202)
   })
 })
 
-describe('what cannot be stored now', () => {
+describe('an event that cannot be stored now', () => {
   it.each(['deadline', 'queue-full', 'refused', 'closing'] as const)(
-    'is answered 503 with Retry-After when the outcome is %s',
+    'is answered with 503 and Retry-After if the outcome is %s',
     async (outcome) => {
       const answer = await start({ outcome }).post(valid)
       expect([answer.statusCode, answer.json().type, answer.headers['retry-after']]).toEqual([503, 'unavailable', '5'])
@@ -207,7 +207,7 @@ describe('what cannot be stored now', () => {
   )
 })
 
-it('answers a fault of ours with 500, says nothing of it to the sender, and reports it', async () => {
+it('answers a bug with 500, reports it, and gives the sender no details', async () => {
   const fault = new TypeError('a fault of ours')
   const { post, internalErrors } = start({ outcome: fault })
   const answer = await post(valid)
@@ -215,7 +215,7 @@ it('answers a fault of ours with 500, says nothing of it to the sender, and repo
   expect(internalErrors).toEqual([fault])
 })
 
-it('ends each connection with its answer from the moment it is told to stop, and still serves', async () => {
+it('serves requests during a stop, and each answer ends its connection', async () => {
   const stored = Promise.withResolvers<End>()
   const { app, post, published, stopping } = start({ outcome: stored.promise })
   const underWay = post(valid)
@@ -228,7 +228,7 @@ it('ends each connection with its answer from the moment it is told to stop, and
   await closed
 })
 
-it('answers other addresses with 404', async () => {
+it('answers other paths with 404', async () => {
   const { app, internalErrors } = start()
   for (const method of ['GET', 'POST'] as const) {
     const answer = await app.inject({ method, url: '/' })
@@ -250,7 +250,7 @@ it.each([
   expect([statusCode, headers.allow, headers.connection]).toEqual([405, allow, 'close'])
 })
 
-describe('a harmless difference costs no event:', () => {
+describe('an event is accepted in spite of a harmless difference:', () => {
   it.each([
     ['a trailing slash', `${WEBHOOK_PATH}/`],
     ['a doubled slash', '//webhooks//mykaarma'],
@@ -275,7 +275,7 @@ describe('a harmless difference costs no event:', () => {
     ['TEXT/PLAIN;charset="UTF-8"', 'TEXT/PLAIN;charset="UTF-8"'],
     ['text/plain', undefined],
     ['application/json; charset=utf-8', undefined],
-  ])('content type %s, of which the record keeps %s', async (type, kept) => {
+  ])('content type %s, stored as %s', async (type, kept) => {
     const { post, published } = start()
     expect((await post(valid, { 'content-type': type })).statusCode).toBe(202)
     expect(published[0]?.headers['content-type']).toBe(kept)
@@ -286,21 +286,27 @@ describe('the charset of a body', () => {
   const text = customers({ customerUuid: 'José' })
   const latin1 = Buffer.from(text, 'latin1')
   it.each([
-    ['is honoured if declared', 'text/plain; charset=ISO-8859-1', latin1, sign(latin1), 'text/plain; charset=ISO-8859-1'],
+    ['is used if declared', 'text/plain; charset=ISO-8859-1', latin1, sign(latin1), 'text/plain; charset=ISO-8859-1'],
     ['is found by the signature over UTF-8', 'text/plain', latin1, sign(text), 'text/plain; charset=windows-1252'],
-    ['is honoured, and the signature may be over UTF-8', 'text/plain;charset=latin1', latin1, sign(text), 'text/plain;charset=latin1'],
     [
-      'is UTF-8 if that was sent and the declared one was signed',
+      'is used if declared, and the signature may be over UTF-8',
+      'text/plain;charset=latin1',
+      latin1,
+      sign(text),
+      'text/plain;charset=latin1',
+    ],
+    [
+      'is UTF-8 if UTF-8 was sent and the declared charset was signed',
       'text/plain; charset=iso-8859-1',
       Buffer.from(text),
       sign(latin1),
       undefined,
     ],
-    ['is UTF-8 if it was sent and ISO-8859-1 was signed', 'text/plain', Buffer.from(text), sign(latin1), undefined],
+    ['is UTF-8 if UTF-8 was sent and ISO-8859-1 was signed', 'text/plain', Buffer.from(text), sign(latin1), undefined],
     ['may be UTF-16', 'application/json; charset=utf-16', Buffer.from(text, 'utf16le'), sign(text), 'application/json; charset=utf-16'],
     ['is UTF-8 if it declares ASCII', 'text/plain; charset=us-ascii', Buffer.from(text), sign(text), 'text/plain; charset=us-ascii'],
     [
-      'is UTF-8 if nobody knows the declared one',
+      'is UTF-8 if the declared charset is unknown',
       'text/plain; charset=klingon',
       Buffer.from(text),
       sign(text),
@@ -311,7 +317,7 @@ describe('the charset of a body', () => {
     expect((await post(body, { 'content-type': type, 'mykaarma-signature-token': signature })).statusCode).toBe(202)
     expect(published[0]?.value).toEqual(body)
     expect([published[0]?.key?.toString(), published[0]?.headers['content-type']]).toEqual(['José', kept])
-    // What a subscriber reads from the record.
+    // A subscriber can read the record.
     expect(parseEvent(body, { contentType: published[0]?.headers['content-type'] })).toMatchObject({
       ok: true,
       value: { customerUuid: 'José' },
@@ -328,13 +334,13 @@ describe('the charset of a body', () => {
     ])
   })
 
-  it('is kept in quarantine too', async () => {
+  it('is stored in quarantine, too', async () => {
     const { post, published } = start()
     await post('é', { 'content-type': 'text/plain; charset=utf-16' })
     expect(published[0]?.headers).toMatchObject({ reason: 'not-json', 'content-type': 'text/plain; charset=utf-16' })
   })
 
-  it('helps no request whose text was changed', async () => {
+  it('does not make a changed text authentic', async () => {
     const other = Buffer.from(text.replace('José', 'Josè'), 'latin1')
     expect((await start().post(other, { 'mykaarma-signature-token': sign(text) })).statusCode).toBe(401)
   })
@@ -345,7 +351,7 @@ describe('a refusal', () => {
     ['unauthenticated', { 'mykaarma-signature-token': sign('other') }, WEBHOOK_PATH, valid],
     ['not-found', {}, '/webhook', valid],
     ['too-large', {}, WEBHOOK_PATH, 'x'.repeat(10_001)],
-  ])('as %s ends the connection, and is reported if it carries headers of the sender', async (problem, headers, url, payload) => {
+  ])('as %s ends the connection, and is reported if it has headers of the sender', async (problem, headers, url, payload) => {
     const { app, refusals, registry } = start()
     const ours = { 'mykaarma-signature-token': sign(payload), 'x-authorization-token': 'tok', 'content-type': 'text/plain' }
     const answer = await app.inject({ method: 'POST', url, payload, headers: { ...ours, ...headers } })
@@ -357,7 +363,7 @@ describe('a refusal', () => {
     expect(await registry.getSingleMetricAsString('ingress_sender_refusals_total')).toContain(`problem="${problem}",service="test"} 1`)
   })
 
-  it('of an address is always reported, with the address and the header that it came from', async () => {
+  it('of an address is always reported, with the address and its header', async () => {
     const { post, refusals } = start({ allowedAddresses: { includes: () => false }, trustedProxies: { includes: () => true } })
     const forwarded = '192.0.2.7:51008'
     await post(valid, { 'x-forwarded-for': forwarded, 'mykaarma-signature-token': undefined, 'x-authorization-token': undefined })
@@ -370,7 +376,7 @@ describe('a refusal', () => {
   })
 })
 
-it('answers the load balancer with 200 until it is told to stop', async () => {
+it('answers the load balancer with 200 until a stop begins', async () => {
   const ask = async ({ app }: ReturnType<typeof start>) => {
     const { statusCode, headers, body } = await app.inject({ method: 'GET', url: HEALTH_PATH })
     return [statusCode, body, headers.connection]
@@ -398,7 +404,7 @@ it.each([
   if (what !== undefined) expect(counted).toContain(`what="${what}",service="test"} 1`)
 })
 
-it('rounds numbers, which it does not need: a long one in deep JSON costs no event', async () => {
+it('accepts a long number in deep JSON, because it need not keep numbers exact', async () => {
   const { post, published } = start({ maxBodyBytes: 1_000_000 })
   const deep = `[12345678901234567890,${'['.repeat(100_000)}${']'.repeat(100_000)}]`
   const payload = `{"customerWithVehicles":{"customer":{"customerUuid":"c","x":${deep}}}}`

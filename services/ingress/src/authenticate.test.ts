@@ -14,12 +14,12 @@ const tokens = new Map([
 ])
 const authenticate = createAuthenticate({ secrets, tokens })
 
-it('accepts any valid pair of secret and token and says which they were', () => {
+it('accepts any valid pair of secret and token and returns their names', () => {
   expect(authenticate(body, { signature: sign('secret-1'), token: 'token-2' })).toEqual({ secret: 'old', token: 'b' })
   expect(authenticate(body, { signature: sign('secret-2'), token: 'token-1' })).toEqual({ secret: 'new', token: 'a' })
 })
 
-it('does not mind the case of the hexadecimal signature', () => {
+it('accepts the hexadecimal signature in upper case', () => {
   expect(authenticate(body, { signature: sign('secret-1').toUpperCase(), token: 'token-1' })).toBeDefined()
 })
 
@@ -28,8 +28,8 @@ it.each([
   ['an empty signature', '', 'token-1'],
   ['a signature without its prefix', sign('secret-1').slice(7), 'token-1'],
   ['a truncated signature', sign('secret-1').slice(0, -2), 'token-1'],
-  ['a signature with more behind it', `${sign('secret-1')}00`, 'token-1'],
-  ['the signature given twice', `${sign('secret-1')}, ${sign('secret-1')}`, 'token-1'],
+  ['a signature with extra characters', `${sign('secret-1')}00`, 'token-1'],
+  ['two signatures', `${sign('secret-1')}, ${sign('secret-1')}`, 'token-1'],
   ['another secret', sign('secret-3'), 'token-1'],
   ['another body', sign('secret-1', Buffer.from('{}')), 'token-1'],
   ['all zeros', `sha256=${'0'.repeat(64)}`, 'token-1'],
@@ -37,7 +37,7 @@ it.each([
   ['an empty token', sign('secret-1'), ''],
   ['a wrong token', sign('secret-1'), 'token-3'],
   ['the beginning of a token', sign('secret-1'), 'token-'],
-  ['the token given twice', sign('secret-1'), 'token-1, token-1'],
+  ['two tokens', sign('secret-1'), 'token-1, token-1'],
 ])('refuses %s', (_, signature, token) => {
   expect(authenticate(body, { signature, token })).toBeUndefined()
 })

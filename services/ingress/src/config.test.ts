@@ -11,22 +11,22 @@ const faults = (env: Record<string, string>): string[] => {
   }
 }
 
-it('finds nothing wrong with the defaults', () => {
+it('accepts the defaults', () => {
   expect(faults({})).toEqual([])
 })
 
 it.each([
-  ['a stop too short for the requests under way', { SHUTDOWN_DELAY_MS: '16000' }, 'SHUTDOWN_DEADLINE_MS must be at least', '15000'],
+  ['a stop too short for the requests in flight', { SHUTDOWN_DELAY_MS: '16000' }, 'SHUTDOWN_DEADLINE_MS must be at least', '15000'],
   ['a queue too small for one body', { QUEUE_MAX_BYTES: '1048576' }, 'QUEUE_MAX_BYTES must be at least', '982000'],
   ['a body too large for the spool', { MAX_BODY_BYTES: '16777216', SPOOL_DIR: '/x' }, 'MAX_BODY_BYTES must be at most', '16711680'],
-  ['a bound below one body', { RECEIVE_MAX_BYTES: '1048576', MAX_BODY_BYTES: '1048577' }, 'RECEIVE_MAX_BYTES must be at least', '1048576'],
-])('refuses %s, and names the bound', (_, env, fault, fitting) => {
+  ['a limit below one body', { RECEIVE_MAX_BYTES: '1048576', MAX_BODY_BYTES: '1048577' }, 'RECEIVE_MAX_BYTES must be at least', '1048576'],
+])('refuses %s, and names the limit', (_, env, fault, fitting) => {
   const name = fault.startsWith('SHUTDOWN') ? 'SHUTDOWN_DELAY_MS' : 'MAX_BODY_BYTES'
   expect(faults(env as Record<string, string>)).toEqual([expect.stringContaining(fault)])
   expect(faults({ ...(env as Record<string, string>), [name]: fitting })).toEqual([])
 })
 
-it('names what is wrong with pairs together with what is wrong by itself', () => {
+it('reports invalid pairs of settings together with invalid single settings', () => {
   const env = {
     MYKAARMA_AUTH: 'signature+token',
     PORT: 'x',
@@ -34,7 +34,7 @@ it('names what is wrong with pairs together with what is wrong by itself', () =>
     MYKAARMA_TOKENS: 'main=t',
     QUEUE_MAX_BYTES: 'much',
   }
-  // Nothing is said about pairs with QUEUE_MAX_BYTES: it is wrong by itself.
+  // No rule with QUEUE_MAX_BYTES is checked, because its value is invalid.
   expect(faults(env)).toEqual([
     expect.stringContaining('PORT: "x" is not accepted'),
     expect.stringContaining('QUEUE_MAX_BYTES: "much" is not accepted'),
@@ -51,7 +51,7 @@ describe('MYKAARMA_AUTH', () => {
     ['signature', { signature: true, token: false }],
     ['token', { signature: false, token: true }],
     ['off', { signature: false, token: false }],
-  ] as const)('%s requires only the secrets that it checks', (auth, checks) => {
+  ] as const)('MYKAARMA_AUTH=%s requires only the secrets that it checks', (auth, checks) => {
     expect(checksOf(auth)).toEqual(checks)
     const required = [checks.signature && 'MYKAARMA_SIGNING_SECRETS', checks.token && 'MYKAARMA_TOKENS'].filter((name) => name !== false)
     expect(faults({ MYKAARMA_AUTH: auth })).toEqual(required.map((name) => expect.stringContaining(`${name} is missing`)))
@@ -60,7 +60,7 @@ describe('MYKAARMA_AUTH', () => {
     ).toEqual([])
   })
 
-  it('is signature+token if not given', () => {
+  it('has the default signature+token', () => {
     expect(loadSettings(ingressSettings, { KAFKA_BROKERS: 'a:1', ...secrets }, ingressRules).MYKAARMA_AUTH).toBe('signature+token')
   })
 })

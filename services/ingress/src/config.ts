@@ -111,13 +111,13 @@ export const ingressSettings = {
 
 export type IngressSettings = Loaded<typeof ingressSettings>
 
-/** Bytes that may wait for the disk of the spool. */
+/** Maximum bytes that wait for the disk of the spool. */
 export const SPOOL_WAITING_BYTES = 16 * 1024 * 1024
 
-/** To flush and to leave Kafka, after the last request has met its deadline. */
+/** Time to flush and to leave Kafka after the deadline of the last request. */
 const AFTER_LAST_REQUEST_MS = 1000
 
-/** Which checks an authentic request passes. */
+/** Returns the checks that a request must pass for a value of MYKAARMA_AUTH. */
 export const checksOf = (auth: IngressSettings['MYKAARMA_AUTH']): { readonly signature: boolean; readonly token: boolean } => ({
   signature: auth !== 'token' && auth !== 'off',
   token: auth !== 'signature' && auth !== 'off',

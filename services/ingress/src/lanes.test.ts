@@ -13,7 +13,7 @@ const recordOf = (topic: string, value: string): OutgoingRecord => ({
 })
 const numbered = (count: number) => Array.from({ length: count }, (_, i) => `v${i}`)
 
-/** Lanes to a Kafka that does as `send` says. */
+/** Creates lanes to a Kafka that is replaced by `send`. */
 const setUp = (send: (records: readonly OutgoingRecord[]) => Promise<void>, deliveryDeadlineMs = 2500) => {
   const refused: { topic: string; quarantined: boolean }[] = []
   const lanes = createLanes(
@@ -35,7 +35,10 @@ const setUp = (send: (records: readonly OutgoingRecord[]) => Promise<void>, deli
   return { lanes, refused }
 }
 
-/** Takes at most four records at once, and no record whose value `isBad` in its topic. */
+/**
+ * A Kafka that refuses a send of more than four records, and each record whose value `isBad` in its
+ * topic.
+ */
 const kafkaThatRefuses = (isBad: (value: string, topic: string) => boolean) => {
   const stored: OutgoingRecord[] = []
   const { lanes, refused } = setUp(async (records) => {
@@ -58,13 +61,13 @@ const copyHeaders = { reason: 'refused-by-kafka', stage: 'ingress', detail: 'INV
 describe('a batch from the spool', () => {
   const batch = (count: number) => numbered(count).map((value) => recordOf(customers, value))
 
-  it('that Kafka refuses as a whole is sent in parts, each record once', async () => {
+  it('is sent in parts if Kafka refuses it as a whole, each record once', async () => {
     const { lanes, refused, valuesIn } = kafkaThatRefuses(() => false)
     expect(await deliver(lanes, batch(30))).toEqual({ left: [], kept: [] })
     expect([valuesIn(customers), refused]).toEqual([numbered(30), []])
   })
 
-  it('gives a record that Kafka will never take to quarantine, and holds nothing else up', async () => {
+  it('sends a record that Kafka refuses to quarantine, and delays no other record', async () => {
     const { lanes, refused, stored, valuesIn } = kafkaThatRefuses((value, topic) => value === 'v2' && topic === customers)
     expect(await deliver(lanes, batch(5))).toEqual({ left: [], kept: [] })
     expect(valuesIn(customers)).toEqual(['v0', 'v1', 'v3', 'v4'])
@@ -73,14 +76,14 @@ describe('a batch from the spool', () => {
     expect(refused).toEqual([{ topic: customers, quarantined: true }])
   })
 
-  it('has the file of a record kept that quarantine refuses too', async () => {
+  it('keeps the file of a record that quarantine refuses, too', async () => {
     const { lanes, refused, valuesIn } = kafkaThatRefuses((value) => value === 'v2')
     expect(await deliver(lanes, batch(5))).toEqual({ left: [], kept: ['v2'] })
     expect(valuesIn(customers)).toEqual(['v0', 'v1', 'v3', 'v4'])
     expect(refused).toEqual([{ topic: customers, quarantined: false }])
   })
 
-  it('leaves a record when quarantine does not answer: that says nothing about it', async () => {
+  it('retries a refused record later if quarantine does not answer', async () => {
     vi.useFakeTimers({ toFake: ['performance', 'setInterval', 'clearInterval'] })
     onTestFinished(() => void vi.useRealTimers())
     const { lanes, refused } = setUp(async ([record]) => {
@@ -91,21 +94,24 @@ describe('a batch from the spool', () => {
     expect(refused).toEqual([])
   })
 
-  it('is told apart by the partitions that its records go to', () => {
+  it('names the partition of each of its records', () => {
     const { lanes } = kafkaThatRefuses(() => false)
     const records = [recordOf(customers, 'a'), { ...recordOf(customers, 'b'), key: Buffer.from('kk') }, recordOf('old.customers.raw', 'c')]
     const partitions = records.map((record) => lanes.partitionOf(record))
     expect(partitions).toEqual([`${customers}/1`, `${customers}/2`, `${customers}/1`])
   })
 
-  it('that was spooled under another prefix goes to the topics of today, and what has none to quarantine', async () => {
+  it('goes to the topics of the present prefix, and to quarantine if there is none', async () => {
     const { lanes, valuesIn } = kafkaThatRefuses(() => false)
     await deliver(lanes, [recordOf('old.customers.raw', 'c'), recordOf('old.other.raw', 'o'), recordOf('old', 'x')])
     expect([valuesIn(customers), valuesIn(other), valuesIn(quarantine)]).toEqual([['c'], ['o'], ['x']])
   })
 
-  describe('of a partition that fails', () => {
-    /** Does not take the records with a key of these lengths, which stand for partitions here. Each send takes time. */
+  describe('of a failing partition', () => {
+    /**
+     * A Kafka that fails for keys of these lengths, which stand for partitions here. Each send
+     * takes 300 ms.
+     */
     const kafkaWithout = (failing: Set<number>) => {
       vi.useFakeTimers({ toFake: ['performance', 'setInterval', 'clearInterval'] })
       onTestFinished(() => void vi.useRealTimers())
@@ -117,7 +123,7 @@ describe('a batch from the spool', () => {
     }
     const onPartition = (partition: number, value: string) => ({ ...recordOf(customers, value), key: Buffer.alloc(partition) })
 
-    it('is left, and the others are stored', async () => {
+    it('is returned for a retry, and the other records are stored', async () => {
       const lanes = kafkaWithout(new Set([1]))
       const records = [1, 2, 3, 1].map((partition, i) => onPartition(partition, `v${i}`))
       expect(await deliver(lanes, records)).toEqual({ left: ['v0', 'v3'], kept: [], error: 'no leader' })
@@ -126,7 +132,7 @@ describe('a batch from the spool', () => {
 })
 
 describe('a request whose record Kafka refuses', () => {
-  it('is not promised, and a copy goes to quarantine', async () => {
+  it('is not acknowledged, and a copy goes to quarantine', async () => {
     const { lanes, refused, stored } = kafkaThatRefuses((_, topic) => topic === customers)
     expect(await lanes.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toMatchObject({ end: 'refused' })
     while (refused.length === 0) await new Promise(setImmediate)
@@ -135,8 +141,8 @@ describe('a request whose record Kafka refuses', () => {
     await lanes.drain()
   })
 
-  it('is told once when quarantine refuses the copy', async () => {
-    // The record and its copy; a copy of the copy would end as well, so that one too many shows.
+  it('is reported once when quarantine refuses the copy', async () => {
+    // Three refusals: the record, its copy, and a copy of the copy. The last one would show a bug.
     let refusals = 0
     const { lanes, refused } = kafkaThatRefuses(() => ++refusals <= 3)
     expect(await lanes.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toMatchObject({ end: 'refused' })
@@ -146,17 +152,17 @@ describe('a request whose record Kafka refuses', () => {
   })
 })
 
-it('ends a stop within its time, though a copy of a refused record cannot be stored', async () => {
+it('stops in time, even if the copy of a refused record cannot be stored', async () => {
   const { lanes, refused } = setUp(async ([record]) => {
     throw new NotStoredError(record?.topic === quarantine ? 'unavailable' : 'refused', record?.topic)
   })
   expect(await lanes.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toMatchObject({ end: 'refused' })
-  // Otherwise it would last half a minute.
+  // Without the deadline of the drain it would last 30 s.
   await lanes.drain()
   expect(refused).toEqual([{ topic: customers, quarantined: false }])
 })
 
-it('names the topic that stores nothing, with its last error', async () => {
+it('reports the topic that stores nothing, with its error', async () => {
   const { lanes } = setUp(async ([record]) => {
     if (record?.topic === other) throw new NotStoredError('unavailable', 'no right to write')
   })
@@ -168,7 +174,7 @@ it('names the topic that stores nothing, with its last error', async () => {
   onTestFinished(() => void vi.restoreAllMocks())
   const clock = vi.spyOn(performance, 'now')
   clock.mockReturnValue(startedAt + 11_000)
-  // Two partitions of twelve may fail by themselves.
+  // Two failing partitions of twelve are no outage.
   expect(lanes.outage()).toBeUndefined()
   clock.mockRestore()
   await publish(other, 3)
@@ -176,7 +182,7 @@ it('names the topic that stores nothing, with its last error', async () => {
   expect(lanes.outage()).toEqual({ topic: other, error: expect.objectContaining({ message: 'no right to write' }) })
 })
 
-it('names a topic whose other partitions all fail, after some failed already while others stored', async () => {
+it('reports a topic whose last healthy partitions begin to fail', async () => {
   const failing = new Set([1, 2, 3])
   const { lanes } = setUp(async (records) => {
     if (records.some(({ key }) => failing.has(key?.length ?? -1))) throw new NotStoredError('unavailable', 'no leader')
@@ -198,7 +204,7 @@ it('names a topic whose other partitions all fail, after some failed already whi
   expect(lanes.outage()).toMatchObject({ topic: other })
 })
 
-describe('a send that has not ended for half a minute is named, which an answer of Kafka to others would hide', () => {
+describe('a send that has not ended for half a minute is reported, even if Kafka answers other requests', () => {
   afterEach(() => void vi.restoreAllMocks())
 
   it.each(['publish', 'deliver'] as const)('by %s', async (way) => {

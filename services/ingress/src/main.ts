@@ -37,7 +37,10 @@ import { createLastingSpool } from './spool/lasting-spool.ts'
 import { damageMessages, lostRecords, SpoolInUseError, volatileFileSystem } from './spool/spool.ts'
 import { createSpooledPublish } from './spooled-publish.ts'
 
-/** A drain that Kafka refuses begins again after this time; one that goes on needs no beginning. */
+/**
+ * Pause between two drains. A drain ends when the spool is empty or Kafka does not accept all
+ * records.
+ */
 const DRAIN_INTERVAL_MS = 500
 const LEAVE_KAFKA_MS = 250
 const OUTAGE_INTERVAL_MS = 2000
@@ -51,7 +54,10 @@ const stopping = new AbortController()
 const obstacles = createObstacles(registry, logger)
 const diagnose = createDiagnose(settings)
 let topicsChecked = false
-/** Before, the drain could not tell the records of a failing partition from others. */
+/**
+ * The drain starts only when this is true. Before, it could not separate a failing partition's
+ * records from others.
+ */
 let partitionsKnown = false
 
 const sayUnacknowledged = createOccasionalLog((fields) =>
@@ -73,9 +79,11 @@ const sayUnreadable = createOccasionalLog((fields) =>
 const sayFailed = createOccasionalLog((fields) => logger.error({ event: 'request-failed', ...fields }, 'a request failed'))
 
 const producerClient = { clientId: 'customer-stream-ingress', logger, requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS }
-// Creating topics and waiting for their leaders takes longer than a produce request may.
+// A separate client without the short timeout of produce requests, because creating topics and
+// waiting for their leaders takes longer.
 const admin = createAdmin(createKafka(settings, { clientId: 'customer-stream-ingress-admin', logger }))
-// kafkajs would log each of its questions as an error. What matters is reported.
+// Without a log, because kafkajs would log each write check as an error. The topic watch reports
+// the problems.
 const writeCheck = createWriteCheck(createKafka(settings, { ...producerClient, logger: logger.child({}, { level: 'silent' }) }))
 const demands = Object.values(topics).map((topic) => ({
   topic,
@@ -99,7 +107,8 @@ const lanes = createLanes(
     maxRecords: settings.QUEUE_MAX_RECORDS,
     maxBytes: settings.QUEUE_MAX_BYTES,
     deliveryDeadlineMs: 2 * settings.KAFKA_PRODUCE_TIMEOUT_MS + 500,
-    // A send may connect, log in (five times KAFKA_CONNECTION_TIMEOUT_MS) and ask who leads before it produces.
+    // Before a send produces, it may connect, log in (5 × KAFKA_CONNECTION_TIMEOUT_MS) and ask for
+    // the leaders.
     stuckSendMs: 30_000 + 6 * (settings.KAFKA_CONNECTION_TIMEOUT_MS + settings.KAFKA_PRODUCE_TIMEOUT_MS),
     onFlush: (records, seconds, error) => {
       metrics.flushRecords.observe(records)
@@ -135,7 +144,9 @@ const metrics = createIngressMetrics(
   () => spool?.size ?? { records: 0, uncountedBytes: 0, bytes: 0, oldestAt: undefined },
   () => lanes,
 )
-/** Kafka may be well, so a spool that cannot be used is no reason to end. */
+/**
+ * Reports a spool that cannot be used. The process continues, because Kafka may still store events.
+ */
 const reportSpool = () => {
   const { problem } = spool ?? {}
   const message = `The spool cannot be used: ${problem?.message}. Events that Kafka does not store get 503. Repair the folder; it is opened again by itself.`
@@ -219,7 +230,7 @@ const kafkaOutage = createKafkaCheck({
 })
 const kafkaProblem = async (): Promise<string | undefined> => {
   if (stopping.signal.aborted) return 'stopping'
-  // Without its spool the process is as ready as Kafka is.
+  // A broken spool is ignored here: then the readiness depends on Kafka alone.
   const others = obstacles.without('spool')
   const obstacle = topicsChecked ? others.blocked : others.worst
   if (!topicsChecked || obstacle) return obstacle?.message ?? 'not connected yet. If this lasts, check KAFKA_BROKERS.'
@@ -231,14 +242,18 @@ const checks = async (): Promise<ReadinessCheck[]> => {
   const kafka =
     problem === undefined && warning !== undefined ? { name: 'kafka', ready: true, detail: warning } : readinessCheck('kafka', problem)
   if (!spool || stopping.signal.aborted) return [kafka]
-  // With room in the spool an event can be promised whatever Kafka does: taking the process out of service would only lose it.
+  // With room in the spool the process can acknowledge events even if Kafka does not answer, so it
+  // stays ready. Out of service it would only lose events.
   const room = spool.hasRoomFor(settings.MAX_BODY_BYTES)
   return [
     { ...kafka, ready: kafka.ready || room },
     { name: 'spool', ready: kafka.ready || room, detail: spool.problem?.message ?? `${spool.size.records} records wait` },
   ]
 }
-/** Reports outages also while nobody asks for /readyz, and ends a process that cannot help itself. */
+/**
+ * Reports outages even if no one calls /readyz. Ends the process if a send is stuck although Kafka
+ * answers.
+ */
 const watchKafka = async () => {
   obstacles.report('write', outageOfTopic())
   if (!topicsChecked) return
@@ -252,7 +267,10 @@ const watchKafka = async () => {
 }
 const adminApp = createAdminApp({ registry, checks })
 
-/** Waits for Kafka as long as it takes; meanwhile requests are answered with 503. A wrong topic ends the process. */
+/**
+ * Connects to Kafka and retries until it succeeds. Until then requests get 503, or go to the spool.
+ * A wrong topic ends the process.
+ */
 const connect = async () => {
   const connected = await untilDone(
     async () => {
@@ -276,9 +294,11 @@ const connect = async () => {
   logger.info({ event: 'ready', topics: Object.values(topics) }, 'ready')
 }
 
-// Stops run in reverse: not ready, wait for the load balancer, finish requests, flush, leave Kafka, and last the admin port.
+// Stops run in reverse order: not ready, wait for the load balancer, finish requests, flush, end
+// the drain and the spool, leave Kafka, and last the admin port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
-// Nothing is lost by leaving without a goodbye, and kafkajs would wait for the replies of a broker that hangs.
+// The wait is short, because kafkajs would wait for the replies of a broker that hangs. Nothing is
+// lost if the process does not disconnect.
 lifecycle.onStop('kafka', () =>
   Promise.race([Promise.allSettled([admin.disconnect(), writeCheck.disconnect(), lanes.disconnect()]), sleep(LEAVE_KAFKA_MS)]),
 )
@@ -311,7 +331,8 @@ lifecycle.onStop(
   periodically(OUTAGE_INTERVAL_MS, watchKafka, (err) => logger.error({ err }, 'cannot tell whether Kafka stores records')),
 )
 lifecycle.onStop('publishers', () => lanes.drain())
-// The deadline of the last request is counted from the same moment.
+// The deadline of the last request begins at the same moment, so it ends 500 ms before connections
+// are cut.
 lifecycle.onStop('public port', () => closeServer(app, settings.ACCEPT_DEADLINE_MS + 500))
 lifecycle.onStop('readiness', async () => {
   stopping.abort()

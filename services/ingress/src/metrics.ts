@@ -5,7 +5,7 @@ import type { SpoolDamage } from './spool/segment.ts'
 import { EVENT_TYPES, SUSPICIONS } from './webhook-route.ts'
 
 const problemNames = Object.keys(problems) as Problem[]
-// Complete by their types.
+// The types force these lists to be complete.
 const ends = Object.keys({ stored: 1, spooled: 1, deadline: 1, 'queue-full': 1, refused: 1, closing: 1 } satisfies Record<
   End | 'spooled',
   1
@@ -16,7 +16,7 @@ interface Size {
   readonly records: number
   readonly bytes: number
 }
-/** Partitions with flushes of their own. */
+/** Numbers of isolated partitions. */
 interface Isolated {
   readonly failing: number
   readonly slow: number

@@ -1,4 +1,7 @@
-/** Answers other than 202 are RFC 9457 problem documents. The `type` is stable: people and scripts may match on it. */
+/**
+ * Answers other than 202 are RFC 9457 problem documents. The `type` is stable: people and scripts
+ * may match on it.
+ */
 export const problems = {
   'malformed-json': { status: 400, title: 'The body is not JSON.' },
   'bad-request': { status: 400, title: 'The request is not valid HTTP for this address.' },

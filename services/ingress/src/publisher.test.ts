@@ -8,7 +8,7 @@ const soon = () => performance.now() + 60_000
 const refused = () => Object.assign(new Error('too large'), { kind: 'refused' })
 const unavailable = () => Object.assign(new Error('down'), { kind: 'unavailable' })
 
-/** A way to Kafka whose sends end when the test says so. */
+/** A Kafka whose sends end when the test calls `succeed` or `fail`. */
 const manualSend = () => {
   const sends: { names: string[]; succeed(): void; fail(error: Error): void }[] = []
   const waiting: (() => void)[] = []
@@ -25,7 +25,7 @@ const manualSend = () => {
   }
   return { send, sends, sent }
 }
-/** A publisher of which only the ends are looked at. */
+/** Creates a publisher whose `publish` resolves with the end only. */
 const createPublisher = <R extends Publishable>(send: Send<R>, options: PublisherOptions<R>) => {
   const publisher = createPublisherItself(send, options)
   return Object.create(publisher, {
@@ -39,9 +39,9 @@ const createPublisher = <R extends Publishable>(send: Send<R>, options: Publishe
 const until = async (isTrue: () => boolean) => {
   while (!isTrue()) await new Promise(setImmediate)
 }
-/** Resolves when nothing is held any more. */
+/** Resolves when the publisher has no more records in memory. */
 const released = (publisher: { readonly size: { readonly records: number } }) => until(() => publisher.size.records === 0)
-/** Moves the publisher's clock ahead. */
+/** Returns a function that moves the publisher's clock forward. */
 const clock = () => {
   const now = performance.now.bind(performance)
   let aheadMs = 0
@@ -54,7 +54,7 @@ const clock = () => {
 const limits = { maxRecords: 1000, maxBytes: 10_000_000 }
 
 describe('a publisher', () => {
-  it('collects what arrives while a flush is in flight into the next one', async () => {
+  it('collects the records that arrive during a flush into the next flush', async () => {
     const { send, sent, sends } = manualSend()
     const publisher = createPublisher(send, limits)
     const first = publisher.publish(record('a'), soon())
@@ -70,7 +70,7 @@ describe('a publisher', () => {
     expect(publisher.size).toEqual({ records: 0, bytes: 0 })
   })
 
-  it('promises nothing before the flush has succeeded', async () => {
+  it('acknowledges nothing before the flush has succeeded', async () => {
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, limits)
     let outcome: End | undefined
@@ -78,7 +78,7 @@ describe('a publisher', () => {
       outcome = o
     })
     const flush = await sent(1)
-    // All that can happen by itself has happened after a turn of the loop.
+    // After one turn of the event loop, the publisher waits only for the test.
     await new Promise(setImmediate)
     expect(outcome).toBeUndefined()
     flush.succeed()
@@ -86,7 +86,7 @@ describe('a publisher', () => {
     expect(outcome).toBe('stored')
   })
 
-  it('answers by the deadline though the flush never ends, and goes on holding the memory until it does', async () => {
+  it('answers by the deadline during an endless flush, and counts its memory until the end', async () => {
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, limits)
     const published = publisher.publish(record('a', 1000), performance.now() + 30)
@@ -98,7 +98,7 @@ describe('a publisher', () => {
     expect(publisher.size).toEqual({ records: 0, bytes: 0 })
   })
 
-  it('does not send what has been answered while it waited', async () => {
+  it('does not send records that were answered while they waited', async () => {
     const { send, sent, sends } = manualSend()
     const publisher = createPublisher(send, limits)
     const first = publisher.publish(record('a'), soon())
@@ -110,7 +110,7 @@ describe('a publisher', () => {
     expect(sends.map(({ names }) => names)).toEqual([['a']])
   })
 
-  it('takes no more than it may hold, by records and by bytes', async () => {
+  it('accepts no more records and no more bytes than its limits', async () => {
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, { maxRecords: 2, maxBytes: 3000 })
     const held = [publisher.publish(record('a'), soon()), publisher.publish(record('b'), soon())]
@@ -121,7 +121,7 @@ describe('a publisher', () => {
     expect(await publisher.publish(record('large', 3000), soon())).toBe('queue-full')
   })
 
-  it('tries again through an outage, in the old order, until the deadline', async () => {
+  it('retries through an outage in the same order, until the deadline', async () => {
     let failures = 3
     const sends: string[][] = []
     const publisher = createPublisher(async (records: readonly Named[]) => {
@@ -136,7 +136,7 @@ describe('a publisher', () => {
     expect(publisher.size.records).toBe(0)
   })
 
-  it('lets a record that Kafka will never take fail alone', async () => {
+  it('stores the other records of a batch in which Kafka refuses some', async () => {
     let sends = 0
     const stored: string[] = []
     const publisher = createPublisher(async (records: readonly Named[]) => {
@@ -151,7 +151,7 @@ describe('a publisher', () => {
     expect(sends).toBeLessThan(40)
   })
 
-  it('says with each outcome which error of Kafka it comes from', async () => {
+  it('returns the error of Kafka with each outcome', async () => {
     const send = async (records: readonly Named[]) => {
       throw records.some(({ name }) => name === 'poison') ? refused() : unavailable()
     }
@@ -167,7 +167,7 @@ describe('a publisher', () => {
     await publisher.close(soon())
   })
 
-  it('bounds a flush by records', async () => {
+  it('limits the records of a flush', async () => {
     const sizes: number[] = []
     const publisher = createPublisher(
       async (records: readonly Named[]) => {
@@ -179,7 +179,7 @@ describe('a publisher', () => {
     expect(sizes).toEqual([500, 500, 200])
   })
 
-  it('bounds a flush by bytes, but for a record that is larger by itself', async () => {
+  it('limits the bytes of a flush, except for one record that is larger alone', async () => {
     const sizes: number[] = []
     const publisher = createPublisher(
       async (records: readonly Named[]) => {
@@ -192,7 +192,7 @@ describe('a publisher', () => {
     expect(sizes).toEqual([2, 1, 1, 1])
   })
 
-  it('on close stores all it has taken and takes no more', async () => {
+  it('stores all accepted records at close and accepts no more', async () => {
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, limits)
     const ends: string[] = []
@@ -206,10 +206,10 @@ describe('a publisher', () => {
   })
 })
 
-describe('a partition that fails', () => {
+describe('a failing partition', () => {
   const onPartition = (partition: number, name: string) => ({ ...record(name), partition })
   type Bound = ReturnType<typeof onPartition>
-  /** A Kafka that takes a send as a whole or not at all, and does not take those of the failing partitions. */
+  /** A Kafka that refuses a whole send if it has a record of a failing partition. */
   const kafka = (failing: Set<number>, answer: () => Promise<void> = async () => {}) => {
     const sends: string[] = []
     const send = async (records: readonly Bound[]) => {
@@ -221,7 +221,7 @@ describe('a partition that fails', () => {
     return { publisher, sends }
   }
 
-  it('does not keep those that are sent with it from being stored', async () => {
+  it('does not stop the storing of records sent together with its records', async () => {
     const { publisher } = kafka(new Set([1]))
     const outcomes = [0, 1, 2, 0].map((partition, i) => publisher.publish(onPartition(partition, `${i}`), performance.now() + 150))
     expect(await Promise.all(outcomes)).toEqual(['stored', 'deadline', 'stored', 'stored'])
@@ -230,7 +230,7 @@ describe('a partition that fails', () => {
     expect(publisher.size).toEqual({ records: 0, bytes: 0 })
   })
 
-  it('is tried apart from then on, and together with the others again when it takes a record', async () => {
+  it('is retried separately, and joins the others again after a stored record', async () => {
     const failing = new Set([1])
     const { publisher, sends } = kafka(failing)
     const first = [0, 1].map((partition) => publisher.publish(onPartition(partition, `first${partition}`), soon()))
@@ -240,16 +240,16 @@ describe('a partition that fails', () => {
     expect(sends.filter((names) => names.includes('0') && names.includes('1'))).toEqual(['first0 first1'])
     failing.clear()
     expect(await Promise.all([...first, ...second])).toEqual(Array(4).fill('stored'))
-    // In the order in which they came.
+    // The order of arrival stays.
     expect(sends.at(-1)).toBe('first1 second1')
-    // The answers come first.
+    // The partition is shared again only after the answers.
     await new Promise(setImmediate)
     expect(publisher.failing).toBe(0)
     await Promise.all([0, 1].map((partition) => publisher.publish(onPartition(partition, `third${partition}`), soon())))
     expect(sends.at(-1)).toBe('third0 third1')
   })
 
-  it('takes with it what has been waiting behind its failure', async () => {
+  it('moves its waiting records into its own queue', async () => {
     const gates = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
     let asked = 0
     const { publisher, sends } = kafka(new Set([1]), async () => gates[asked++]?.promise)
@@ -267,7 +267,7 @@ describe('a partition that fails', () => {
     await publisher.close()
   })
 
-  it('leaves room to the others, by records and by bytes', async () => {
+  it('leaves room for the other partitions, in records and in bytes', async () => {
     const failing = new Set([1])
     const send = async (records: readonly Bound[]) => {
       if (records.some(({ partition }) => failing.has(partition))) throw unavailable()
@@ -284,13 +284,13 @@ describe('a partition that fails', () => {
     failing.clear()
     while (publisher.size.records > 0) await new Promise(setImmediate)
     expect(await publish(1)).toBe('stored')
-    // The answers come first.
+    // The partition is shared again only after the answers.
     await new Promise(setImmediate)
     expect(await Promise.all(Array.from({ length: 10 }, () => publish(1)))).toEqual(Array(10).fill('stored'))
     await publisher.close()
   })
 
-  it('stays isolated when nothing waits for it any more', async () => {
+  it('stays isolated when none of its records waits any more', async () => {
     const failing = new Set([1])
     const { publisher, sends } = kafka(failing)
     expect(await publisher.publish(onPartition(1, 'a'), performance.now() + 30)).toBe('deadline')
@@ -303,9 +303,10 @@ describe('a partition that fails', () => {
     await publisher.close()
   })
 
-  it('is not waited for by records that may go anywhere', async () => {
+  it('does not delay records that may go to any partition', async () => {
     let sends = 0
-    // The producer gives those of one send one partition, and the next send another.
+    // The producer sends these records to one partition, and those of the next send to another
+    // partition.
     const send = async (records: readonly Bound[]) => {
       if (records.some(({ partition }) => partition < 0) && sends++ === 0) throw unavailable()
     }
@@ -314,7 +315,7 @@ describe('a partition that fails', () => {
     expect([sends, publisher.failing]).toEqual([2, 0])
   })
 
-  it('does not wait for records that may go anywhere, and went to it', async () => {
+  it('is not delayed by records that may go to any partition', async () => {
     const stuck = Promise.withResolvers<void>()
     const send = async (records: readonly Bound[]) => {
       if (records.some(({ partition }) => partition < 0)) await stuck.promise
@@ -326,7 +327,7 @@ describe('a partition that fails', () => {
     expect(await anywhere).toBe('stored')
   })
 
-  it('does not stand in the way of an end', async () => {
+  it('does not keep the publisher from closing', async () => {
     const { publisher } = kafka(new Set([0, 1, 2]))
     const outcomes = [0, 1, 2].map((partition, i) => publisher.publish(onPartition(partition, `${i}`), performance.now() + 30))
     await publisher.close()
@@ -336,11 +337,14 @@ describe('a partition that fails', () => {
   })
 })
 
-describe('a partition that is slow', () => {
+describe('a slow partition', () => {
   const SLOW = 0
   type OnPartition = Named & { readonly partition: number }
   const on = (partition: number, bytes = 1): OnPartition => ({ ...record(`${partition}`, bytes), partition })
-  /** A Kafka that answers a send when its slowest partition has answered. The slow one answers when the test says so. */
+  /**
+   * A Kafka that answers a send when its slowest partition has answered. The slow partition answers
+   * when the test calls `answerSlow` or `recover`.
+   */
   const kafka = ({ maxRecords = 1000 } = {}) => {
     const waiting: (() => void)[] = []
     const sends: number[][] = []
@@ -364,7 +368,7 @@ describe('a partition that is slow', () => {
     }
     return { publisher, sends, answerSlow, recover }
   }
-  /** Resolves when the slow partition is flushed by itself. */
+  /** Resolves when the slow partition is isolated. */
   const isolated = async ({ publisher, sends }: ReturnType<typeof kafka>) => {
     const first = [SLOW, 1].map((partition) => publisher.publish(on(partition), soon()))
     await until(() => sends.length === 1)
@@ -373,7 +377,7 @@ describe('a partition that is slow', () => {
     return [...first, ...second]
   }
 
-  it('delays no record of the others that comes later, though their flush has not ended', async () => {
+  it('delays no later record of other partitions, even if its flush has not ended', async () => {
     const setting = kafka()
     const outcomes = await isolated(setting)
     for (let i = 1; i < 12; i++) expect(await setting.publisher.publish(on(i), soon())).toBe('stored')
@@ -382,7 +386,7 @@ describe('a partition that is slow', () => {
     expect(await Promise.all(outcomes)).toEqual(Array(4).fill('stored'))
   })
 
-  it('is counted when a flush of its own was slow, and is not taken for one that fails', async () => {
+  it('is counted as slow after a slow flush of its own, and not as failing', async () => {
     const pass = clock()
     const setting = kafka()
     const { publisher, sends, answerSlow } = setting
@@ -395,22 +399,22 @@ describe('a partition that is slow', () => {
     expect([publisher.failing, publisher.fails(on(SLOW))]).toEqual([0, false])
   })
 
-  it('is flushed together with the others again when it answers in time', async () => {
+  it('is flushed together with the others again after a fast answer', async () => {
     const setting = kafka()
     const { publisher, sends, recover } = setting
     const outcomes = await isolated(setting)
     recover()
     await Promise.all(outcomes)
-    // Each partition of the slow flush, whichever it was, has one more of its own.
+    // All partitions of the slow flush were isolated, so each has one more flush of its own.
     await Promise.all([SLOW, 1].map((partition) => publisher.publish(on(partition), soon())))
-    // The answers come first.
+    // The partitions are shared again only after the answers.
     await new Promise(setImmediate)
     sends.length = 0
     await Promise.all([SLOW, 1].map((partition) => publisher.publish(on(partition), soon())))
     expect(sends).toEqual([[SLOW, 1]])
   })
 
-  it('does not fill the queue for the others, however many of its records come', async () => {
+  it('leaves room in the queue for the others, however many records it gets', async () => {
     const setting = kafka({ maxRecords: 100 })
     const { publisher, sends, recover } = setting
     const outcomes = await isolated(setting)
@@ -436,13 +440,13 @@ describe('an outage of the topic', () => {
     onTestFinished(() => publisher.close())
     const publish = (partition: number, deadlineAt: number, bytes = 1) =>
       publisher.publish({ ...record(`${partition}:${bytes}`, bytes), partition }, deadlineAt)
-    /** Resolves when the failing partitions have answered their records. Nothing comes afterwards. */
+    /** Publishes one record to each failing partition. Resolves when all have their outcome. */
     const fail = () => Promise.all([...failing].map((partition) => publish(partition, performance.now() + 50)))
     return { publisher, publish, fail, failing, sends }
   }
   const outage = { partitions: 3, error: expect.objectContaining({ message: 'down' }) }
 
-  it('is reported with its error ten seconds after the first failure, however long nothing was stored before', async () => {
+  it('is reported with its error ten seconds after the first failure, even after a long quiet time', async () => {
     const pass = clock()
     const { publisher, publish, fail } = setUp()
     expect(await publish(3, soon())).toBe('stored')
@@ -453,7 +457,7 @@ describe('an outage of the topic', () => {
     expect(publisher.outage).toEqual(outage)
   })
 
-  it('is reported without traffic as long as Kafka stores nothing, and no longer', async () => {
+  it('is reported, also without traffic, until Kafka stores a record again', async () => {
     const pass = clock()
     const { publisher, fail, failing, sends } = setUp()
     await fail()
@@ -466,7 +470,7 @@ describe('an outage of the topic', () => {
     expect(sends.slice(-3).toSorted()).toEqual(['0:1', '1:1', '2:1'])
   })
 
-  it('is none if a partition has stored since the others began to fail', async () => {
+  it('is not reported if a partition has stored a record since the others began to fail', async () => {
     const pass = clock()
     const { publisher, publish, fail, sends } = setUp()
     await fail()
@@ -479,7 +483,7 @@ describe('an outage of the topic', () => {
     expect([publisher.failing, publisher.outage]).toEqual([3, undefined])
   })
 
-  it('is probed with the smallest of the records that were answered', async () => {
+  it('is probed with the smallest answered record', async () => {
     const { publisher, publish, failing, sends } = setUp()
     const sizes = [300, 100, 200]
     const deadlineAt = performance.now() + 50
@@ -493,10 +497,10 @@ describe('an outage of the topic', () => {
 })
 
 describe('a publisher that closes', () => {
-  it('answers by its deadline, also records with a later one of their own', async () => {
+  it('answers all records by its own deadline, even records with a later deadline', async () => {
     const publisher = createPublisher(() => new Promise<void>(() => {}), limits)
     const outcome = publisher.publish(record('a'), soon())
-    // Otherwise it would last a minute.
+    // The record's own deadline is a minute away.
     await publisher.close(performance.now() + 50)
     expect(await outcome).toBe('deadline')
   })

@@ -25,7 +25,7 @@ it('receives a body in pieces', async () => {
   expect(results).toEqual(['abc'])
 })
 
-it('takes a body of exactly the limit and refuses one byte more, declared or found', async () => {
+it('accepts a body of exactly the limit, and refuses one byte more, declared or counted', async () => {
   const receive = open()
   const [fits, long, declared] = [receive(), receive(), receive({ 'content-length': '101' })]
   fits.stream.end('x'.repeat(100))
@@ -34,7 +34,7 @@ it('takes a body of exactly the limit and refuses one byte more, declared or fou
   expect([fits.results, long.results, declared.results]).toEqual([['x'.repeat(100)], ['too-large'], ['too-large']])
 })
 
-it('fails once when the connection is closed in the middle of a body', async () => {
+it('fails once if the connection is closed in the middle of a body', async () => {
   const { stream, results } = open()()
   stream.write('half')
   await tick()
@@ -44,10 +44,10 @@ it('fails once when the connection is closed in the middle of a body', async () 
 })
 
 describe('all bodies together', () => {
-  it('stay within their bound: the body without progress for the longest time is refused', async () => {
+  it('stay within their limit: the body without progress for the longest time is refused', async () => {
     const receive = open()
     const [stalled, slow, quick] = [receive(), receive(), receive()]
-    // The stalled one began later, and has not made progress since.
+    // The stalled body began after the slow body, but makes no progress.
     for (const body of [slow, stalled]) {
       body.stream.write('x'.repeat(90))
       await tick()
@@ -59,7 +59,7 @@ describe('all bodies together', () => {
     expect([stalled.results, slow.results, quick.results]).toEqual([['too-many-bodies'], [], ['q'.repeat(90)]])
   })
 
-  it('give their room back however they end', async () => {
+  it('free their room however they end', async () => {
     const receive = open()
     for (let i = 0; i < 10; i++) {
       const [whole, cut, long] = [receive(), receive(), receive()]

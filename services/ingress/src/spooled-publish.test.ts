@@ -38,27 +38,27 @@ const setUp = ({ end = 'stored' as End, append = async () => {}, fails = false, 
   return { publish, drain, calls, errors }
 }
 
-it('does not touch the disk while Kafka stores', async () => {
+it('does not use the disk while Kafka stores records', async () => {
   const { publish, calls } = setUp()
   expect([(await publish(record, soon())).end, calls]).toEqual(['stored', ['kafka']])
 })
 
-it.each(['deadline', 'queue-full'] as const)('promises from the disk when Kafka says %s', async (end) => {
+it.each(['deadline', 'queue-full'] as const)('acknowledges from the disk if the publisher ends with %s', async (end) => {
   const { publish, calls } = setUp({ end })
   expect([(await publish(record, soon())).end, calls]).toEqual(['spooled', ['kafka', 'disk']])
 })
 
-it.each(['refused', 'closing'] as const)('does not spool what Kafka or we will never take: %s', async (end) => {
+it.each(['refused', 'closing'] as const)('does not spool a record that can never be stored: %s', async (end) => {
   const { publish, calls } = setUp({ end })
   expect([(await publish(record, soon())).end, calls]).toEqual([end, ['kafka']])
 })
 
-it('goes to the disk at once where Kafka has not taken the last records', async () => {
+it('goes to the disk at once if the last flush of the partition failed', async () => {
   const { publish, calls } = setUp({ fails: true })
   expect([(await publish(record, soon())).end, calls]).toEqual(['spooled', ['disk']])
 })
 
-it('promises nothing when the disk fails, and says so', async () => {
+it('acknowledges nothing if the disk fails, and reports its error', async () => {
   const append = async () => {
     throw new Error('disk full')
   }
@@ -66,7 +66,7 @@ it('promises nothing when the disk fails, and says so', async () => {
   expect([(await publish(record, soon())).end, errors]).toEqual(['deadline', ['disk full']])
 })
 
-it('asks Kafka nevertheless when the disk is full', async () => {
+it('goes to Kafka if the disk is full', async () => {
   const append = async () => {
     throw new Error('full')
   }
@@ -74,12 +74,12 @@ it('asks Kafka nevertheless when the disk is full', async () => {
   expect([(await publish(record, soon())).end, calls]).toEqual(['stored', ['disk', 'kafka']])
 })
 
-it('answers by the deadline though the disk hangs', async () => {
+it('answers by the deadline even if the disk hangs', async () => {
   const { publish } = setUp({ end: 'deadline', append: () => new Promise(() => {}) })
   expect((await publish(record, performance.now() + 30)).end).toBe('deadline')
 })
 
-it('says how many records of a drain Kafka did not accept, and why', async () => {
+it('reports how many records of a drain Kafka did not accept, and why', async () => {
   const { drain, errors } = setUp({ left: [record] })
   await drain(AbortSignal.abort())
   expect(errors).toEqual(['1 left: no leader'])

@@ -1,4 +1,7 @@
-/** Group commit: records that arrive while one write is being synced go into the next, and one fsync serves hundreds of requests. */
+/**
+ * Group commit: records that arrive during an fsync go into the next write. So one fsync serves
+ * hundreds of requests.
+ */
 import { type FileHandle, open, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
@@ -6,7 +9,7 @@ import type { SpoolFiles } from './directory.ts'
 import { encodeFrame, HEADER_BYTES, newMarker } from './format.ts'
 import { createSegment, type Segment, type SegmentWriter } from './segment.ts'
 
-/** The spool has no room, on disk or in memory: the record is not acknowledged. */
+/** Thrown if the spool has no room on disk or in memory. The record is then not acknowledged. */
 export class SpoolFullError extends Error {
   override readonly name = 'SpoolFullError'
 }
@@ -15,23 +18,34 @@ export interface AppenderOptions {
   readonly maxBytes: number
   readonly segmentBytes: number
   readonly maxWaitingBytes: number
-  /** Throws if the directory is no longer ours: then nothing in it may be acknowledged. */
+  /** Throws if the directory is no longer ours. Then no record in it may be acknowledged. */
   readonly isStillOurs: () => Promise<void>
 }
 
 export interface Appender {
   append(record: OutgoingRecord): Promise<void>
-  /** Whether a record of so many bytes stays within `maxBytes`, and the disk accepted the last one. */
+  /**
+   * Returns true if a record of so many bytes fits into `maxBytes` and the disk accepted the last
+   * record.
+   */
   hasRoomFor(bytes: number): boolean
-  /** If the disk did not accept the last records, tries whether it does now. */
+  /**
+   * Checks with a test file whether the disk accepts bytes again, if it did not accept the last
+   * records.
+   */
   tryDisk(): Promise<void>
-  /** Whether records wait for the disk that may go to this segment. Undefined stands for the first segment of all. */
+  /**
+   * Returns true if records wait for the disk that may go to this segment. Undefined means that
+   * there is no segment yet.
+   */
   mayWriteTo(segment: Segment | undefined): boolean
-  /** Settled, and replaced, after each commit and when no record waits any more. */
+  /**
+   * Resolves at the next commit, or when no record waits any more. A new promise then replaces it.
+   */
   readonly committed: Promise<void>
   /** Resolves when no record waits any more. */
   idle(): Promise<void>
-  /** Ends the file that is being written. Only while no record waits. */
+  /** Closes the current file. May be called only while no record waits. */
   finish(): Promise<void>
 }
 
@@ -59,7 +73,7 @@ const canWrite = async (path: string): Promise<boolean> => {
   }
 }
 
-/** Bytes that one more record may need: it may have to begin a file. */
+/** Returns the bytes that a record may need: its frame, and a header if it begins a new file. */
 const reservedBytes = (frame: Buffer): number => frame.length + HEADER_BYTES
 
 export const createAppender = (files: SpoolFiles, options: AppenderOptions): Appender => {
@@ -96,7 +110,7 @@ export const createAppender = (files: SpoolFiles, options: AppenderOptions): App
     if (abandoned && (await abandoned.abandon())) segments.splice(segments.indexOf(abandoned.segment), 1)
   }
 
-  /** Takes the records that wait, as far as the file has room, but at least one. */
+  /** Takes the waiting records that fit into the current file, but at least one. */
   const take = (): Entry[] => {
     let end = writer?.segment.bytes ?? HEADER_BYTES
     let count = 0
@@ -129,19 +143,19 @@ export const createAppender = (files: SpoolFiles, options: AppenderOptions): App
       failure = { error }
       isFailing = true
       await abandon()
-      // A folder that was moved away explains more than the error that it caused.
+      // If the folder was moved away, that error is the cause, so it replaces the first one.
       await options.isStillOurs().catch((error) => {
         failure = { error }
       })
     }
-    // Until here the reservation counted, not the bytes of the file.
+    // From here on the bytes of the file count, not the reservation.
     if (segment) files.bytes += segment.bytes - bytesBefore
     for (const { frame } of group) waitingBytes -= reservedBytes(frame)
     for (const { resolve, reject } of group) failure ? reject(failure.error) : resolve()
   }
 
   const pump = async () => {
-    // Yield once, so that records of the same event-loop turn join this group.
+    // Yields once, so that records of the same event-loop turn join this group.
     await new Promise(setImmediate)
     while (queue.length > 0) {
       await commit()
@@ -168,7 +182,8 @@ export const createAppender = (files: SpoolFiles, options: AppenderOptions): App
     hasRoomFor: (bytes) => !isFailing && isWithinBounds(bytes),
     tryDisk: async () => {
       if (!isFailing) return
-      // A load balancer sends nothing to a process that is not ready, so waiting for the next record would be waiting forever.
+      // The next record cannot be the test: a load balancer sends none to a process that is not
+      // ready.
       isFailing = !(await canWrite(join(files.directory, 'probe')))
     },
     mayWriteTo: (segment) => pumping !== undefined && segment === segments.at(-1),

@@ -22,7 +22,7 @@ const numbered = (count: number) => Array.from({ length: count }, (_, i) => `r${
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
-/** Bytes in buffers that are still referenced. */
+/** Returns the bytes of all buffers that are still referenced. */
 const liveBuffers = () => {
   collectGarbage()
   return process.memoryUsage().arrayBuffers
@@ -50,11 +50,11 @@ const withoutSyncs = async () => {
 
 interface Written {
   readonly path: string
-  /** Where each record's frame begins and ends. */
+  /** Begin and end of each record's frame. */
   readonly frames: readonly { readonly at: number; readonly end: number }[]
 }
 
-/** One file of records, as a process that ended left it. `groups` are synced one after the other. */
+/** Writes one file of records and closes it. The groups are synced one after the other. */
 const leave = async (directory: string, groups: readonly (readonly OutgoingRecord[])[]): Promise<Written> => {
   const spool = await openSpool({ directory, maxBytes: 1e9, segmentBytes: 1e9 })
   const frames: { at: number; end: number }[] = []
@@ -86,7 +86,7 @@ const drainAll = async (directory: string, options: Partial<SpoolOptions> = {}) 
   return { records, damages, end, size }
 }
 
-it('files with one number lose nothing, as after a file was moved here from the folder of another ingress', async () => {
+it('loses no record if two files have the same number, e.g. after a file was moved here', async () => {
   const [here, there] = [newDirectory(), newDirectory()]
   await leave(here, [numbered(3).map((name) => named(name))])
   const elsewhere = await leave(there, [['a', 'b', 'c', 'd', 'e'].map((name) => named(name))])
@@ -104,7 +104,7 @@ const edit = (path: string, change: (bytes: Buffer) => void) => {
   writeFileSync(path, bytes)
 }
 
-/** Reads of these bytes fail, as often as `failures` says. */
+/** Makes the first `failures` reads of these bytes fail. */
 const unreadableBytes = async (from: number, end: number, failures = Number.POSITIVE_INFINITY) => {
   let left = failures
   const prototype = await fileHandles()
@@ -125,7 +125,7 @@ describe('a file with random damage', () => {
   })
   const anyGroups = fc.array(fc.array(fc.nat(600), { minLength: 1, maxLength: 15 }), { minLength: 1, maxLength: 8 })
 
-  it('gives every record whose bytes are untouched and no other, and is kept if one is missing', { timeout: 120_000 }, async () => {
+  it('yields exactly the undamaged records, and is kept if a record is missing', { timeout: 120_000 }, async () => {
     await withoutSyncs()
     await fc.assert(
       fc.asyncProperty(anyGroups, fc.array(anyDamage, { minLength: 1, maxLength: 3 }), async (sizes, damages) => {
@@ -157,7 +157,7 @@ describe('a file with random damage', () => {
     )
   })
 
-  it('counts the records it has cost wherever both neighbours are whole', async () => {
+  it('counts the lost records between two intact records', async () => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [numbered(3000).map((name) => named(name))])
     edit(path, (bytes) => bytes.fill(0, frames[100]!.at + 5, frames[110]!.end - 5))
@@ -170,7 +170,7 @@ describe('a file with random damage', () => {
 })
 
 describe('a damaged file', () => {
-  it.each([512, 4096])('whose first %i bytes are zeros costs only the records in them', async (zeroed) => {
+  it.each([512, 4096])('whose first %i bytes are zeros loses only the records in them', async (zeroed) => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [numbered(3000).map((name) => named(name))])
     edit(path, (bytes) => bytes.fill(0, 0, zeroed))
@@ -183,7 +183,7 @@ describe('a damaged file', () => {
   it.each([
     ['a flipped bit in the last length', (bytes: Buffer, last: number) => bytes.writeUInt8(bytes[last + 10]! ^ 4, last + 10)],
     ['zeros from a frame boundary to the end', (bytes: Buffer, last: number) => bytes.fill(0, last)],
-  ])('with %s is no torn tail: the record was acknowledged', async (_, change) => {
+  ])('with %s is damage, not a torn tail, because the record was acknowledged', async (_, change) => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [[named('a')], [named('b')]])
     edit(path, (bytes) => void change(bytes, frames[1]!.at))
@@ -192,7 +192,7 @@ describe('a damaged file', () => {
     expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
-  it('with a length that reaches over the next records costs only the record that it belongs to', async () => {
+  it('with a length beyond the next records loses only its own record', async () => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [numbered(100).map((name) => named(name))])
     edit(path, (bytes) => bytes.writeUInt32LE(1000, frames[3]!.at + 8))
@@ -200,7 +200,7 @@ describe('a damaged file', () => {
     expect([names(records), lost(damages)]).toEqual([numbered(100).filter((name) => name !== 'r3'), 1])
   })
 
-  it('with 1,499 acknowledged records turned to zeros is kept, and they are counted', async () => {
+  it('with 1,499 acknowledged records turned to zeros is kept, and counts them as lost', async () => {
     const directory = newDirectory()
     const groups = [numbered(1501), numbered(1499)].map((group) => group.map((name) => named(name)))
     const { path, frames } = await leave(directory, groups)
@@ -210,7 +210,7 @@ describe('a damaged file', () => {
     expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
-  it('that was emptied is reported and kept', async () => {
+  it('without any bytes is reported and kept', async () => {
     const directory = newDirectory()
     const { path } = await leave(directory, [[named('a')]])
     truncateSync(path)
@@ -219,7 +219,7 @@ describe('a damaged file', () => {
     expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
-  it('is kept under its bytes, and goes on counting', async () => {
+  it('is kept, and its bytes still count, also after a restart', async () => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [numbered(3).map((name) => named(name))])
     edit(path, (bytes) => {
@@ -231,7 +231,7 @@ describe('a damaged file', () => {
     expect((await drainAll(directory)).size.bytes).toBe(frames[2]!.end)
   })
 
-  it('is read again when a person takes `.damaged` off its name', async () => {
+  it('is read again after a person removes `.damaged` from its name', async () => {
     const directory = newDirectory()
     const { path } = await leave(directory, [numbered(3).map((name) => named(name))])
     const whole = readFileSync(path)
@@ -244,7 +244,7 @@ describe('a damaged file', () => {
   })
 })
 
-it('a whole file whose records Kafka accepts only at the second attempt is not damaged', async () => {
+it('an intact file is not damaged if Kafka accepts its records only at the second attempt', async () => {
   const directory = newDirectory()
   await leave(directory, [numbered(5).map((name) => named(name)), numbered(5).map((name) => named(name))])
   const damages: SpoolDamage[] = []
@@ -257,13 +257,13 @@ it('a whole file whose records Kafka accepts only at the second attempt is not d
 })
 
 describe('a torn tail', () => {
-  /** Bytes behind the last sync, as a crash in the middle of an append leaves them. */
+  /** Bytes after the last sync, as a crash during an append leaves them. */
   it.each([
     ['zeros', () => Buffer.alloc(3_000_000)],
     ['a head without its body', (next: Buffer) => next.subarray(0, 30)],
     ['part of a head', (next: Buffer) => next.subarray(0, 7)],
     ['a body without its last block', (next: Buffer) => Buffer.concat([next.subarray(0, 50), Buffer.alloc(next.length - 50)])],
-  ])('of %s is no damage: nothing was acknowledged', async (_, tail) => {
+  ])('of %s is no damage, because nothing was acknowledged', async (_, tail) => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [[named('a')]])
     const marker = Buffer.from(/-([0-9a-f]{8})\./.exec(path)![1]!, 'hex')
@@ -273,7 +273,7 @@ describe('a torn tail', () => {
     expect(filesIn(directory)).toEqual([])
   })
 
-  it('of bytes that no append explains is kept', async () => {
+  it('of bytes that no append can explain is kept', async () => {
     const directory = newDirectory()
     const { path } = await leave(directory, [[named('a')]])
     writeFileSync(path, 'what is this?', { flag: 'a' })
@@ -281,7 +281,7 @@ describe('a torn tail', () => {
     expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
-  it('is all there is of a file in which nothing was acknowledged: its name says so', async () => {
+  it('is deleted together with its file if the name ends in .new', async () => {
     const directory = newDirectory()
     writeFileSync(join(directory, '0000000000000001-01020304.segment.new'), Buffer.alloc(100))
     expect(await drainAll(directory)).toMatchObject({ records: [], damages: [], size: { bytes: 0 } })
@@ -292,7 +292,7 @@ describe('a torn tail', () => {
 describe('a file with unreadable blocks', () => {
   const big = () => numbered(3000).map((name) => named(name, 100))
 
-  it('costs the records in them, all others are sent, and the file is kept', { timeout: 20_000 }, async () => {
+  it('loses only the records in these blocks, and is kept', { timeout: 20_000 }, async () => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [big()])
     await unreadableBytes(40_960, 45_056)
@@ -312,7 +312,7 @@ describe('a file with unreadable blocks', () => {
     expect(filesIn(directory)).toEqual([])
   })
 
-  it('of which nothing can be read stays where it is, holds up no other, and is read when the disk is back', {
+  it('stays if nothing of it can be read, delays no other file, and is retried', {
     timeout: 20_000,
   }, async () => {
     const directory = newDirectory()
@@ -343,7 +343,7 @@ describe('a file with unreadable blocks', () => {
     expect(filesIn(directory)).toEqual([])
   })
 
-  it('that is gone holds up no other', async () => {
+  it('delays no other file if it has been deleted', async () => {
     const directory = newDirectory()
     const damages: SpoolDamage[] = []
     const spool = await openSpool({ directory, maxBytes: 1e9, segmentBytes: 1, onDamage: (damage) => damages.push(damage) })
@@ -364,7 +364,7 @@ describe('a file with unreadable blocks', () => {
   })
 })
 
-describe('a file that this code did not write', () => {
+describe('a file of another format', () => {
   const version1 = new URL('fixtures/version-1.segment', import.meta.url)
   const leaveVersion1 = (change: (bytes: Buffer) => void = () => {}) => {
     const directory = newDirectory()
@@ -373,7 +373,7 @@ describe('a file that this code did not write', () => {
     edit(path, change)
     return directory
   }
-  /** As the previous version was given them. */
+  /** The records that the previous version wrote. */
   const expected = Array.from({ length: 60 }, (_, i) => ({
     topic: i % 3 ? 'mykaarma.customers.raw' : 'mykaarma.other.raw',
     key: i % 7 ? Buffer.from(`customer-${i}`) : null,
@@ -382,13 +382,13 @@ describe('a file that this code did not write', () => {
     timestamp: 1700000000000 + i,
   }))
 
-  it('but the previous version did is read and sent', async () => {
+  it('is read and sent if the previous version wrote it', async () => {
     const directory = leaveVersion1()
     expect(await drainAll(directory)).toMatchObject({ records: expected, damages: [], end: 'empty' })
     expect(filesIn(directory)).toEqual([])
   })
 
-  it.each([512, 4096])('but the previous version did, with its first %i bytes zeroed, costs only the records in them', async (zeroed) => {
+  it.each([512, 4096])('of the previous version, with its first %i bytes zeroed, loses only the records in them', async (zeroed) => {
     const directory = leaveVersion1((bytes) => bytes.fill(0, 0, zeroed))
     const { records, damages } = await drainAll(directory)
     expect(records.length).toBeGreaterThan(30)
@@ -397,7 +397,7 @@ describe('a file that this code did not write', () => {
     expect(filesIn(directory)).toEqual(['0000000000000001.segment.damaged'])
   })
 
-  it('but the previous version did is kept if its end is not whole: nothing tells that it was not acknowledged', async () => {
+  it('of the previous version is kept if its end is cut off, because that may have been acknowledged', async () => {
     const directory = leaveVersion1()
     truncateSync(join(directory, '0000000000000001.segment'), 10_000)
     const { records } = await drainAll(directory)
@@ -405,7 +405,7 @@ describe('a file that this code did not write', () => {
     expect(filesIn(directory)).toEqual(['0000000000000001.segment.damaged'])
   })
 
-  it.each([12, 20])('but a newer version did is named and left as it is (checksum at %i)', async (crcAt) => {
+  it.each([12, 20])('of a newer version is reported and not changed (checksum at %i)', async (crcAt) => {
     const directory = newDirectory()
     const { path } = await leave(directory, [[named('a')]])
     edit(path, (bytes) => {
@@ -417,19 +417,19 @@ describe('a file that this code did not write', () => {
     expect(readFileSync(path)).toEqual(before)
   })
 
-  it('nor any other is a folder that bears the name of one: it is named and passed over', async () => {
+  it('is reported and skipped if it is a folder with the name of a file', async () => {
     const directory = newDirectory()
     mkdirSync(join(directory, '0000000000000001.segment'))
     const { damages, end } = await drainAll(directory)
     expect([damages[0], end]).toMatchObject([{ file: join(directory, '0000000000000001.segment'), what: 'foreign' }, 'empty'])
   })
 
-  it('never gives a record that a sender has hidden in the body of another', async () => {
+  it('never yields a record that a sender has hidden in the body of another record', async () => {
     const directory = newDirectory()
     const forged = Array.from({ length: 5 }, (_, i) => sealFrame(encodeFrame(named('forged')), newMarker(), i))
     const { path, frames } = await leave(directory, [[{ ...named('a'), value: Buffer.concat(forged) }, named('b')]])
     edit(path, (bytes) => {
-      // The length of the first record.
+      // A byte of the first record's length.
       bytes[frames[0]!.at + 8]! ^= 1
     })
     expect(names((await drainAll(directory)).records)).toEqual(['b'])
@@ -437,7 +437,7 @@ describe('a file that this code did not write', () => {
 })
 
 describe('opening', () => {
-  it('reads none of the contents, however much there is', async () => {
+  it('reads no contents of the files, however large they are', async () => {
     const directory = newDirectory()
     for (let i = 1; i <= 40; i++) {
       const path = join(directory, `${String(i).padStart(16, '0')}-01020304.segment`)
@@ -459,7 +459,7 @@ describe('opening', () => {
     expect(spool.size.oldestAt).toBeGreaterThan(0)
   })
 
-  it('knows the oldest record, and counts the others as it reads them', async () => {
+  it('takes the number of records and the oldest timestamp from the header', async () => {
     const directory = newDirectory()
     await leave(directory, [numbered(100).map((name) => ({ ...named(name), timestamp: 77 }))])
     const spool = await openSpool({ directory, maxBytes: 1e9 })
@@ -467,7 +467,7 @@ describe('opening', () => {
     expect(spool.size).toMatchObject({ records: 100, uncountedBytes: 0, oldestAt: 77 })
   })
 
-  it('holds little of a large file in memory while it is drained', { timeout: 60_000 }, async () => {
+  it('needs little memory to drain a large file', { timeout: 60_000 }, async () => {
     const directory = newDirectory()
     await leave(
       directory,

@@ -5,9 +5,9 @@ import { NEW, newSegment, type Report, readHeader, type Segment, syncDirectory }
 
 export interface SpoolFiles {
   readonly directory: string
-  /** Oldest first. Only the last may be in writing. */
+  /** Undelivered files, oldest first. Only the last file may still be written. */
   readonly segments: Segment[]
-  /** Bytes of all files, also of those that are kept as damaged. */
+  /** Bytes of all files, `.damaged` files included. */
   bytes: number
   lastNumber: number
 }
@@ -20,13 +20,14 @@ export const makeDirectory = async (directory: string): Promise<void> => {
   for (let at = directory; at.length > dirname(highest).length; at = dirname(at)) await syncDirectory(dirname(at))
 }
 
-/** Lists the files of earlier processes. Their contents are read when they are sent. */
+/** Finds the files of earlier processes. Only the header of the first file is read now. */
 export const findFiles = async (directory: string, report: Report): Promise<SpoolFiles> => {
   const files: SpoolFiles = { directory, segments: [], bytes: 0, lastNumber: 0 }
   for (const name of (await readdir(directory)).sort()) {
     const [, digits, marker, ending] = NAME.exec(name) ?? []
     if (digits === undefined) continue
-    // Positions name a file by its number. Two files may share one, after an upgrade was undone or files were moved here.
+    // Positions name a file by its number, so each file gets its own number. Two names may have the
+    // same number, e.g. if a file was moved here.
     const number = Math.max(files.lastNumber + 1, Number(digits))
     files.lastNumber = number
     const path = join(directory, name)
@@ -35,21 +36,24 @@ export const findFiles = async (directory: string, report: Report): Promise<Spoo
       report({ file: path, offset: 0, bytes: 0, what: 'foreign' })
       continue
     }
-    // Nothing in it was acknowledged.
+    // Nothing in a `.new` file was acknowledged.
     if (ending === NEW) await unlink(path)
     else files.bytes += found.size
     if (ending !== undefined) continue
     const segment = newSegment(path, number, found.size, true, marker === undefined ? undefined : Buffer.from(marker, 'hex'))
-    // A bound, until the header is read.
+    // An estimate until the header is read.
     segment.unreadSince = Math.floor(found.mtimeMs)
     files.segments.push(segment)
   }
-  // The oldest record of all is in the first file.
+  // The first file has the oldest record.
   if (files.segments[0]) await readHeader(files.segments[0])
   return files
 }
 
-/** Deletes a file whose records were all sent, but keeps a damaged one: it may hold a record that only a person can still read. */
+/**
+ * Deletes a file whose records were all sent. A damaged file is kept as `.damaged`, because a
+ * person may still read a record in it.
+ */
 export const retire = async (files: SpoolFiles, segment: Segment): Promise<void> => {
   const { path, damaged, bytes } = segment
   let isGone = !damaged
@@ -63,12 +67,15 @@ export const retire = async (files: SpoolFiles, segment: Segment): Promise<void>
   if (isGone) files.bytes -= bytes
 }
 
-/** File systems that do not outlive the machine or the container, by the number that Linux gives them. */
+/** File systems that do not outlive the machine or the container, by their Linux magic number. */
 const VOLATILE = new Map([
   [0x01021994, 'tmpfs (memory)'],
   [0x858458f6, 'ramfs (memory)'],
   [0x794c7630, 'overlay (the writable layer of a container)'],
 ])
 
-/** Names the file system of a directory, if it does not outlive the machine or the container. */
+/**
+ * Returns the name of the directory's file system if it does not outlive the machine or the
+ * container.
+ */
 export const volatileFileSystem = async (directory: string): Promise<string | undefined> => VOLATILE.get((await statfs(directory)).type)

@@ -24,7 +24,7 @@ const withoutSyncs = async () => {
   onTestFinished(() => void vi.restoreAllMocks())
 }
 
-/** The timestamp numbers the record; its partition is the rest of a division by 12. */
+/** Creates a record with its number as timestamp. Its partition is the number modulo 12. */
 const numbered = (timestamp: number, valueBytes = 10): OutgoingRecord => ({
   topic: 't',
   key: Buffer.from('k'),
@@ -32,12 +32,12 @@ const numbered = (timestamp: number, valueBytes = 10): OutgoingRecord => ({
   timestamp,
 })
 const appendAll = async (spool: Spool, count: number) => {
-  // In steps that fit into the memory that may wait for the disk.
+  // Each step fits into `maxWaitingBytes`.
   for (let at = 0; at < count; at += 10_000)
     await Promise.all(Array.from({ length: Math.min(10_000, count - at) }, (_, i) => spool.append(numbered(at + i))))
 }
 
-/** A Kafka of twelve partitions that accepts no record for which `isBad` holds. */
+/** A Kafka with twelve partitions that does not accept records for which `isBad` is true. */
 const kafka = (isBad: (timestamp: number) => boolean) => {
   const sent: number[] = []
   const attempts: number[][] = []
@@ -56,10 +56,10 @@ const untilEmpty = (spool: Spool, delivery: Delivery) =>
   vi.waitUntil(async () => (await spool.drain(delivery)) === 'empty', { timeout: 30_000 })
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
-/** Bytes that are still referenced, in objects and buffers. */
+/** Returns the bytes of all objects and buffers that are still referenced. */
 const liveBytes = () => {
   collectGarbage()
-  // The first run leaves buffers to a thread that frees them.
+  // After the first run a thread still frees buffers.
   collectGarbage()
   const { heapUsed, arrayBuffers } = process.memoryUsage()
   return heapUsed + arrayBuffers
@@ -67,8 +67,8 @@ const liveBytes = () => {
 const sorted = (numbers: readonly number[]) => numbers.toSorted((a, b) => a - b)
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
 
-describe('a partition that fails', () => {
-  it('holds up none of 110,000 records of others, and gets its own when it is well again', { timeout: 120_000 }, async () => {
+describe('a failing partition', () => {
+  it('delays none of 110,000 records of other partitions, and gets its own records after it recovers', { timeout: 120_000 }, async () => {
     await withoutSyncs()
     const { spool, files } = await openNew({ segmentBytes: 1e6 })
     await appendAll(spool, 120_000)
@@ -83,7 +83,7 @@ describe('a partition that fails', () => {
     expect([files(), spool.size.bytes]).toEqual([[], 0])
   })
 
-  it('is tried with one record at a time, which goes on with the others when that is stored', async () => {
+  it('is retried with one record at a time, and with more when that record is stored', async () => {
     const { spool } = await openNew()
     await appendAll(spool, 120)
     const failing = new Set([3])
@@ -97,7 +97,7 @@ describe('a partition that fails', () => {
     expect(sorted(delivery.sent)).toEqual(upTo(120))
   })
 
-  it('is found well again while other records keep coming: the drain need not end', { timeout: 20_000 }, async () => {
+  it('is retried during a drain that does not end because new records arrive', { timeout: 20_000 }, async () => {
     await withoutSyncs()
     const { spool } = await openNew()
     await spool.append(numbered(5))
@@ -111,7 +111,7 @@ describe('a partition that fails', () => {
     append()
     const drain = spool.drain({
       partitionOf: delivery.partitionOf,
-      // Each record of the others brings one more, so the first cursor never comes to the end.
+      // Each record of another partition adds one more, so the first cursor never reaches the end.
       send: async (records) => {
         if (records.some(({ timestamp }) => timestamp % 12 === 0)) append()
         if (next === 50) isWell = true
@@ -122,16 +122,16 @@ describe('a partition that fails', () => {
     await Promise.all(appended)
     expect(delivery.sent).toContain(5)
     expect(next).toBeGreaterThan(50)
-    // Nothing but the time between two attempts lies between being well and being noticed.
+    // The failing record was retried during the drain.
     expect(delivery.attempts.filter((attempt) => attempt.includes(5)).length).toBeGreaterThan(1)
   })
 
-  it('is not held up by one of its records that fails by itself', { timeout: 30_000 }, async () => {
+  it('is not delayed by one of its records that always fails', { timeout: 30_000 }, async () => {
     const { spool, files } = await openNew()
     await appendAll(spool, 3000)
     const bad = new Set([24])
     const delivery = kafka((timestamp) => bad.has(timestamp))
-    // The broker refuses the whole batch of a partition for one of its records.
+    // The broker refuses a whole batch because of one record.
     const send = async (records: readonly OutgoingRecord[]) => {
       const isHit = records.some(({ timestamp }) => bad.has(timestamp))
       return delivery.send(isHit ? [] : records).then((left) => (isHit ? records : left))
@@ -144,7 +144,7 @@ describe('a partition that fails', () => {
     expect([sorted(delivery.sent), files()]).toEqual([upTo(3000), []])
   })
 
-  it('that is another one after the number of partitions has changed loses no record and sends none twice', async () => {
+  it('loses no record, and sends none twice, if the number of partitions changes', async () => {
     const { spool, files } = await openNew({ segmentBytes: 5000 })
     await appendAll(spool, 1000)
     const failing = new Set([5])
@@ -157,11 +157,11 @@ describe('a partition that fails', () => {
   })
 })
 
-describe('two hundred partitions that fail', () => {
+describe('two hundred failing partitions', () => {
   const PARTITIONS = 200
   const RECORDS = 20_000
   const VALUE_BYTES = 3000
-  /** A spool of 60 MB. */
+  /** Creates a spool of 60 MB. */
   const setUp = async () => {
     await withoutSyncs()
     const { spool, files } = await openNew({ maxWaitingBytes: 1e8 })
@@ -170,7 +170,7 @@ describe('two hundred partitions that fail', () => {
   }
   const partitionOf = ({ timestamp }: OutgoingRecord) => String(timestamp % PARTITIONS)
 
-  it('keep neither records nor windows of files in memory, and no more when all are well again', { timeout: 60_000 }, async () => {
+  it('keep neither records nor file windows in memory, while they fail and when they recover', { timeout: 60_000 }, async () => {
     const before = liveBytes()
     const { spool, files } = await setUp()
     const failing = kafka(() => true)
@@ -193,7 +193,7 @@ describe('two hundred partitions that fail', () => {
       },
     })
     const attempts = () => failing.attempts.length
-    // The first batch of all, and an attempt for each partition.
+    // The first batch, and one attempt for each partition.
     await vi.waitUntil(async () => (await spool.drain(measured(failing))) === 'left' && attempts() > PARTITIONS, { timeout: 30_000 })
     expect(spool.size.records).toBe(RECORDS)
     await untilEmpty(spool, measured(well))
@@ -201,7 +201,7 @@ describe('two hundred partitions that fail', () => {
     expect(most).toBeLessThan(12e6)
   })
 
-  /** Retries each partition once. `onRead` is called with each record that is read for that. */
+  /** Retries each partition once. Calls `onRead` for each record that is read for the retries. */
   const retryAll = async (spool: Spool, onRead: () => void, signal?: AbortSignal) => {
     const { send } = kafka(() => true)
     const now = performance.now()
@@ -215,7 +215,7 @@ describe('two hundred partitions that fail', () => {
     return spool.drain({ partitionOf: counted, send }, signal)
   }
 
-  it('do not read the files once for each', { timeout: 60_000 }, async () => {
+  it('do not read all files once for each partition', { timeout: 60_000 }, async () => {
     const { spool } = await setUp()
     const onRead = vi.fn()
     expect(await retryAll(spool, onRead)).toBe('left')
@@ -231,7 +231,7 @@ describe('two hundred partitions that fail', () => {
   })
 })
 
-it('a record that Kafka accepts in no topic has its file kept, and holds up no other', async () => {
+it('keeps the file of a record that Kafka accepts in no topic, and delays no other record', async () => {
   const damages: SpoolDamage[] = []
   const { spool, files } = await openNew({ segmentBytes: 1, onDamage: (damage) => damages.push(damage) })
   await appendAll(spool, 3)

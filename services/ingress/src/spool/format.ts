@@ -1,5 +1,6 @@
 /**
- * The bytes of a segment file. Integers are little-endian. Version 2 is written; version 1 is still read.
+ * Byte format of a segment file. Integers are little-endian. Version 2 is written. Version 1 is
+ * still read.
  *
  *     version 2
  *     file   = header note frame*
@@ -15,14 +16,17 @@
  *     body        = descriptionLength:u32 description value
  *     description = JSON of a record without its value; its key as base64
  *
- * The marker is random and never leaves the disk. Reading resumes at the next marker whose checksum agrees, so damage costs only
- * the records that it hits, and no sender can forge a record inside a body. The file's name repeats the marker (version 2),
- * because the header may lie in a bad sector.
+ * The marker is random and never leaves the disk. After damage, reading resumes at the next marker
+ * with a valid checksum. So only the damaged records are lost, and no sender can forge a record
+ * inside a body. The file's name repeats the marker (version 2), because the header may be in a bad
+ * sector.
  *
- * The note is rewritten in place after each sync. It tells damage from a torn tail: bytes before `syncedEnd` were acknowledged.
- * Header and note lie in the first sector, and disks write a sector as a whole. So a note that is invalid below an intact header is
- * damage, not a write that a power loss cut short.
- * The ordinal counts the frames of a file from 0. It tells how many records a gap has cost.
+ * The note is rewritten in place after each sync. It separates damage from a torn tail: bytes
+ * before `syncedEnd` were acknowledged. Header and note are in the first sector, and disks write a
+ * sector as a whole. So an invalid note after an intact header is damage, not a write that a power
+ * loss cut short.
+ *
+ * The ordinal counts the frames of a file from 0. So the number of lost records in a gap is known.
  */
 import { randomBytes } from 'node:crypto'
 import { crc32 } from 'node:zlib'
@@ -51,7 +55,7 @@ export const encodeHeader = (marker: Buffer, firstTimestamp: number): Buffer => 
   return header
 }
 
-/** Bytes and records of a file that are known to be synced. */
+/** Number of bytes and records of a file that are known to be synced. */
 export interface Note {
   readonly syncedEnd: number
   readonly records: number
@@ -72,23 +76,24 @@ const decodeNote = (note: Buffer, marker: Buffer): Note | undefined =>
 
 export interface Layout {
   readonly version: 1 | 2
-  /** Undefined if neither header nor name tells. */
+  /** Undefined if neither the header nor the file's name has it. */
   readonly marker: Buffer | undefined
   readonly intact: boolean
-  /** The offset of the first frame. */
+  /** Offset of the first frame. */
   readonly start: number
   readonly note: Note | undefined
   readonly firstTimestamp: number | undefined
 }
 
-/** A file of a version that this code does not know. Its records must not be taken for damage. */
+/** Thrown for a file of an unknown format version. Its records must not be treated as damage. */
 export class UnknownFormatError extends Error {
   override readonly name = 'UnknownFormatError'
 }
 
 /**
- * @param head the first bytes of a file, `HEADER_BYTES` if it has so many.
- * @param named the marker that the file's name repeats. Version 1 repeats none.
+ * Decodes the header and the note of a file.
+ * @param head the first `HEADER_BYTES` bytes of the file, or fewer if the file is shorter.
+ * @param named the marker in the file's name. Undefined for version 1.
  * @throws UnknownFormatError
  */
 export const decodeHeader = (head: Buffer, named: Buffer | undefined): Layout => {
@@ -119,7 +124,10 @@ interface Description {
 
 const FRAME_HEAD_BYTES = { 1: 12, 2: 20 } as const
 
-/** A frame without marker and ordinal: `sealFrame` adds them when the file is known. */
+/**
+ * Encodes a record as a frame without marker and ordinal. `sealFrame` adds both when the file is
+ * known.
+ */
 export const encodeFrame = ({ topic, key, value, headers, timestamp }: OutgoingRecord): Buffer => {
   const description: Description = {
     topic,
@@ -163,18 +171,21 @@ const decodeBody = (body: Buffer): OutgoingRecord | undefined => {
   }
 }
 
-/** A range of bytes; shorter than asked for only at the end of the file. */
+/** Reads a range of bytes. The result is shorter than requested only at the end of the file. */
 export type View = (at: number, bytes: number) => Promise<Buffer>
 
 export interface Frame {
-  /** Unique in its file and the same at each reading. */
+  /** Number that is unique in the file and the same at each reading. */
   readonly id: number
   readonly end: number
   /** Undefined if the head is intact and the body is not. */
   readonly record: OutgoingRecord | undefined
 }
 
-/** The frame at an offset. Undefined if no intact head is there, or if the body does not end before `end`. */
+/**
+ * Reads the frame at an offset. Returns undefined if there is no intact head, or if the body ends
+ * after `end`.
+ */
 const frameAt = async (view: View, at: number, end: number, version: 1 | 2, marker: Buffer): Promise<Frame | undefined> => {
   const headBytes = FRAME_HEAD_BYTES[version]
   const head = await view(at, headBytes)
@@ -190,13 +201,16 @@ const frameAt = async (view: View, at: number, end: number, version: 1 | 2, mark
   }
   const frame = await view(at, headBytes + bodyBytes)
   if (crc32(frame.subarray(8)) !== frame.readUInt32LE(4)) return undefined
-  // Version 1 counts no frames. Two of its frames are never within 32 bytes of each other.
+  // Frames of version 1 have no ordinal. Two frames never begin within the same 32 bytes, so the
+  // offset gives a unique id.
   return { id: Math.floor(at / 32), end: frameEnd, record: decodeBody(frame.subarray(headBytes)) }
 }
 
 const SCAN_BYTES = 64 * 1024
 
-/** The offset of the next intact frame head at or after `from`, else `end`. */
+/**
+ * Returns the offset of the next intact frame head at or after `from`, or `end` if there is none.
+ */
 const nextFrame = async (view: View, from: number, end: number, version: 1 | 2, marker: Buffer): Promise<number> => {
   for (let at = from; at < end; ) {
     const bytes = await view(at, Math.min(SCAN_BYTES, end - at))
@@ -211,8 +225,9 @@ const nextFrame = async (view: View, from: number, end: number, version: 1 | 2, 
 const DESCRIPTION_START = Buffer.from('{"topic":"')
 
 /**
- * Finds the marker of a version 1 file whose header is lost: the marker of those intact frames that cover most bytes. A frame
- * inside another one does not count, since a sender may have put it there.
+ * Finds the marker of a version 1 file whose header is lost: the marker whose intact frames cover
+ * the most bytes. A frame inside another frame does not count, because a sender may have put it
+ * there.
  */
 export const findMarker = async (view: View, end: number): Promise<Buffer | undefined> => {
   const covered = new Map<string, number>()
@@ -236,7 +251,10 @@ export const findMarker = async (view: View, end: number): Promise<Buffer | unde
   return best && Buffer.from(best[0], 'hex')
 }
 
-/** Whether an append that was cut short can have caused these last bytes: part of a frame, or zeros. */
+/**
+ * Returns true if an append that was cut short can explain these last bytes: they are part of a
+ * frame, or zeros.
+ */
 const isTorn = async (view: View, from: number, end: number, marker: Buffer): Promise<boolean> => {
   const head = await view(from, FRAME_HEAD_BYTES[2])
   const known = Math.min(head.length, MARKER_BYTES)
@@ -249,7 +267,7 @@ const isTorn = async (view: View, from: number, end: number, marker: Buffer): Pr
   return true
 }
 
-/** The parts of a file in order. `records` counts the records that a gap has cost, if that can be known. */
+/** A part of a file. `records` is the number of lost records, or undefined if it is unknown. */
 export type Found =
   | { readonly kind: 'record'; readonly record: OutgoingRecord; readonly id: number; readonly at: number; readonly end: number }
   | { readonly kind: 'damage' | 'torn-tail'; readonly at: number; readonly end: number; readonly records: number | undefined }
@@ -257,11 +275,11 @@ export type Found =
 export interface ReadRange {
   readonly from: number
   readonly end: number
-  /** The ordinal of the first frame, if known. Version 2 only. */
+  /** Ordinal of the first frame, if known. Version 2 only. */
   readonly ordinal: number | undefined
-  /** Everything before this offset was acknowledged. Infinity if that is not known. */
+  /** End of the acknowledged bytes. Infinity if that is not known. */
   readonly syncedEnd: number
-  /** The number of records before `syncedEnd`, if known. */
+  /** Number of records before `syncedEnd`, if known. */
   readonly records: number | undefined
 }
 
@@ -275,7 +293,7 @@ export async function* readFrames(
   { from, end, ordinal, syncedEnd, records }: ReadRange,
 ): AsyncGenerator<Found, void, void> {
   let next = ordinal
-  /** The start of the bytes that could not be explained since the last intact record. */
+  /** Start of the unexplained bytes after the last intact record. */
   let badFrom: number | undefined
   for (let at = from; at < end; ) {
     const frame = await frameAt(view, at, end, version, marker)
@@ -296,6 +314,6 @@ export async function* readFrames(
   if (badFrom !== undefined && badFrom >= syncedEnd && (await isTorn(view, badFrom, end, marker)))
     yield { kind: 'torn-tail', at: badFrom, end, records: 0 }
   else if (badFrom !== undefined) yield { kind: 'damage', at: badFrom, end, records: missing }
-  // The file is shorter than it was.
+  // The file is shorter than its acknowledged bytes.
   else if (Number.isFinite(syncedEnd) && end < syncedEnd) yield { kind: 'damage', at: end, end: syncedEnd, records: missing }
 }

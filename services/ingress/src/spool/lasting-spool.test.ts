@@ -34,7 +34,7 @@ const drained = async (spool: LastingSpool) => {
 }
 
 describe('a spool whose folder changes while it runs', () => {
-  it('acknowledges nothing without its lock file, takes the lock again and goes on', async () => {
+  it('acknowledges nothing without its lock file, takes the lock again and continues', async () => {
     const directory = newDirectory()
     const lock = join(directory, 'lock')
     const damages: SpoolDamage[] = []
@@ -48,11 +48,11 @@ describe('a spool whose folder changes while it runs', () => {
     expect(await drained(spool)).toContain('a')
     await spool.append(named('b'))
     expect([spool.problem, spool.hasRoomFor(1), await drained(spool)]).toEqual([undefined, true, ['b']])
-    // The refused record was cut off again, which is no damage.
+    // The refused record was cut off from the file, which is no damage.
     expect(damages).toEqual([])
   })
 
-  it('notices a lost lock without any append, and stays out if another process got in', async () => {
+  it('notices a lost lock without an append, and waits while another process has it', async () => {
     const directory = newDirectory()
     const spool = setUp(directory)
     await spool.open()
@@ -78,7 +78,7 @@ describe('a spool whose folder changes while it runs', () => {
     expect(await drained(spool)).toEqual(['b'])
   })
 
-  it('acknowledges nothing in a folder that was moved away, and goes on in the one that took its place', async () => {
+  it('acknowledges nothing in a folder that was moved away, and continues in the new folder', async () => {
     const directory = join(newDirectory(), 'spool')
     const spool = setUp(directory)
     await spool.open()
@@ -98,7 +98,7 @@ describe('a spool whose folder changes while it runs', () => {
 })
 
 describe('opening', () => {
-  it('takes over a lock file that is no database', async () => {
+  it('replaces a lock file that is not a database', async () => {
     const directory = newDirectory()
     writeFileSync(join(directory, 'lock'), 'corrupt '.repeat(1000))
     const spool = setUp(directory)
@@ -107,7 +107,7 @@ describe('opening', () => {
     await expect(openSpool({ directory, maxBytes: 1e9 })).rejects.toThrow('in use')
   })
 
-  it('keeps a corrupt lock file from admitting two', async () => {
+  it('admits only one process even if the lock file becomes corrupt', async () => {
     const directory = newDirectory()
     const first = await openSpool({ directory, maxBytes: 1e9 })
     onTestFinished(() => first.close())
@@ -115,7 +115,7 @@ describe('opening', () => {
     await expect(openSpool({ directory, maxBytes: 1e9 })).rejects.toThrow('in use')
   })
 
-  it('names the path of a lock that cannot be taken, and succeeds later by itself', async () => {
+  it('reports the path of a lock that cannot be taken, and retries', async () => {
     const directory = newDirectory()
     const lock = join(directory, 'lock')
     mkdirSync(lock)
@@ -130,7 +130,7 @@ describe('opening', () => {
   })
 })
 
-it('a disk that fails has no room until it accepts bytes again, also if no record comes', async () => {
+it('has no room while the disk fails, and notices without a record that it recovered', async () => {
   const directory = newDirectory()
   const spool = setUp(directory)
   await spool.open()

@@ -1,16 +1,20 @@
 import { openSpool, type Spool, type SpoolOptions } from './spool.ts'
 
 export interface LastingSpool extends Pick<Spool, 'append' | 'hasRoomFor' | 'drain' | 'size' | 'close'> {
-  /** @throws SpoolInUseError, or an error that names the path. Each drain tries again. */
+  /**
+   * Opens the spool. If that fails, each drain tries again.
+   * @throws SpoolInUseError, or an error that names the path.
+   */
   open(): Promise<void>
-  /** The reason why nothing can be appended, if the disk itself is not full. */
+  /** Reason why the spool cannot be used. A full disk is no such reason. */
   readonly problem: Error | undefined
 }
 
 /**
- * A spool that outlives its folder: if the folder or its lock is deleted, replaced or not there, appends are refused, and each drain
- * tries to open it again. Another file system in its place is not accepted: a mount that got lost leaves an empty folder on a disk
- * that may not outlive the machine.
+ * Creates a spool that survives the loss of its folder. If the folder or its lock file is missing,
+ * deleted or replaced, appends are refused, and each drain tries to open the spool again. A folder
+ * on another file system is not accepted: after a lost mount, the empty folder is on a disk that
+ * may not outlive the machine.
  */
 export const createLastingSpool = (options: SpoolOptions): LastingSpool => {
   let spool: Spool | undefined

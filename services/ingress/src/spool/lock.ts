@@ -2,7 +2,7 @@ import { truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 
-/** Another living process, or another spool of this one, uses the directory. */
+/** Thrown if another running process, or another spool of this process, uses the directory. */
 export class SpoolInUseError extends Error {
   override readonly name = 'SpoolInUseError'
 }
@@ -30,11 +30,12 @@ export interface Lock {
 }
 
 /**
- * Admits one process to a directory until it releases the lock or dies.
+ * Locks a directory for this process until the lock is released or the process dies.
  *
- * A pid file does not work: in containers the same pid returns after each restart, and two containers that share a volume do not
- * see each other's pids. A lock of the kernel dies with its owner, but Node offers one only through sqlite. Nothing is ever stored
- * in this database. On a network file system the lock is as good as that system's locks.
+ * A pid file does not work: in containers the same pid returns after each restart, and two
+ * containers that share a volume do not see each other's pids. A kernel lock ends with its owner,
+ * but Node offers one only through sqlite. Nothing is ever stored in this database. On a network
+ * file system the lock is only as good as that system's locks.
  * @throws SpoolInUseError
  */
 export const lockDirectory = async (directory: string): Promise<Lock> => {
@@ -44,7 +45,8 @@ export const lockDirectory = async (directory: string): Promise<Lock> => {
       return lock(path)
     } catch (error) {
       if ((error as { errcode?: number }).errcode !== SQLITE_NOTADB) throw error
-      // sqlite reads the file only after it got the lock, so nobody holds it and its content is of no use.
+      // sqlite reads the file only after it got the lock, so no other process has the lock. The
+      // file's content is not needed.
       await truncate(path)
       return lock(path)
     }

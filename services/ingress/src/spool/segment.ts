@@ -15,9 +15,12 @@ import {
 import { type FileView, openView, withPath } from './view.ts'
 
 /**
- * `torn-tail`: an append that a crash cut short; nothing was acknowledged. `damage`: the disk returned other bytes than were
- * written. `unreadable`: the disk returned an error, or the file is gone. `refused`: Kafka accepts a record in no topic.
- * `foreign`: not a file of a known format; it is left as it is.
+ * A problem of a spool file.
+ * - `torn-tail`: a crash cut short an append. Nothing was acknowledged.
+ * - `damage`: the disk returned other bytes than were written.
+ * - `unreadable`: the disk returned an error, or the file is gone.
+ * - `refused`: Kafka accepts a record in no topic.
+ * - `foreign`: the file has an unknown format. It is not changed.
  */
 export interface SpoolDamage {
   readonly file: string
@@ -28,10 +31,10 @@ export interface SpoolDamage {
   readonly records?: number | undefined
 }
 
-/** The number of acknowledged records that this damage has cost, at least. */
+/** Returns the minimum number of acknowledged records lost by this damage. */
 export const lostRecords = ({ what, records }: SpoolDamage): number => (what === 'damage' || what === 'unreadable' ? (records ?? 1) : 0)
 
-/** For the log: what happened, what the service does now, what a person must do. */
+/** Log messages: what happened, what the service does now, what a person must do. */
 export const damageMessages: Readonly<Record<SpoolDamage['what'], string>> = {
   'torn-tail': 'a crash cut short the last write to a spool file; nothing in it was acknowledged; nothing is to be done',
   damage: 'a spool file is damaged; all other records are sent and the file is kept as .damaged: check the disk',
@@ -42,7 +45,7 @@ export const damageMessages: Readonly<Record<SpoolDamage['what'], string>> = {
 
 export type Report = (damage: SpoolDamage) => void
 
-/** A growing set of small numbers: which records of a file were delivered. */
+/** Creates a growing set of small numbers, for the ids of the delivered records of a file. */
 const createBits = () => {
   let bits = new Uint8Array(64)
   let count = 0
@@ -65,30 +68,33 @@ const createBits = () => {
   }
 }
 
-/** One file. */
+/** A spool file. */
 export interface Segment {
   readonly number: number
   path: string
   /** Written by an earlier process. */
   readonly inherited: boolean
   readonly namedMarker: Buffer | undefined
-  /** Undefined until the header was read. */
+  /** Undefined until the header has been read. */
   layout: Layout | undefined
-  /** Bytes written, or being written. */
+  /** Number of bytes that are written or being written. */
   bytes: number
-  /** Bytes known to be on disk. */
+  /** End of the bytes that are known to be on disk. */
   confirmedEnd: number
-  /** Records that were written, if that is known. */
+  /** Number of written records, if known. */
   written: number | undefined
-  /** Everything before this offset was read once. */
+  /** End of the bytes that have been read at least once. */
   scannedEnd: number
-  /** Records found before `scannedEnd`. */
+  /** Number of records found before `scannedEnd`. */
   found: number
-  /** While the disk returns nothing of the file, it is not read again before this time, by `performance.now()`. */
+  /**
+   * Earliest time of the next reading, on the clock of `performance.now()`. Set while nothing of
+   * the file can be read.
+   */
   retryAt: number
-  /** Records that were delivered, in memory only: the next process sends again the files that it finds. */
+  /** Ids of the delivered records, in memory only. After a restart the whole file is sent again. */
   readonly delivered: ReturnType<typeof createBits>
-  /** The timestamp of the first record behind `scannedEnd`, or a bound of it. */
+  /** Timestamp of the first record after `scannedEnd`, or an estimate of it. */
   unreadSince: number | undefined
   damaged: boolean
   readonly reported: Set<number>
@@ -112,7 +118,7 @@ export const newSegment = (path: string, number: number, bytes: number, inherite
   reported: new Set(),
 })
 
-/** Makes new names in a directory durable: syncing the files themselves does not. */
+/** Makes new file names in a directory durable. A sync of the files themselves does not do this. */
 export const syncDirectory = async (directory: string) => {
   const handle = await open(directory, 'r')
   try {
@@ -128,17 +134,26 @@ const writeAll = async (file: FileHandle, bytes: Buffer, position: number) => {
 
 export interface SegmentWriter {
   readonly segment: Segment
-  /** Resolves when the frames are on disk. After a failure only `abandon` may be called: the page cache can no longer be trusted. */
+  /**
+   * Writes frames. Resolves when they are on disk. After a failure only `abandon` may be called,
+   * because the page cache can no longer be trusted.
+   */
   write(frames: readonly Buffer[], firstTimestamp: number): Promise<void>
-  /** Cuts off the bytes that were not confirmed. @returns whether the file is gone, because nothing in it was confirmed. */
+  /**
+   * Cuts off the bytes that were not confirmed. @returns true if nothing was confirmed, so that the
+   * file was deleted.
+   */
   abandon(): Promise<boolean>
   close(): Promise<void>
 }
 
-/** The ending of a file in which nothing was acknowledged yet. */
+/** Ending of the name of a file in which nothing has been acknowledged yet. */
 export const NEW = '.new'
 
-/** @param isStillOurs throws if the directory was lost: then nothing is acknowledged. */
+/**
+ * Creates a file for new records.
+ * @param isStillOurs throws if the directory was lost. Then nothing is acknowledged.
+ */
 export const createSegment = async (
   directory: string,
   number: number,
@@ -163,7 +178,7 @@ export const createSegment = async (
         await writeAll(file, Buffer.concat([...header, ...sealed]), segment.confirmedEnd)
         await file.datasync()
         if (isNew) {
-          // Only the final name says that the file holds acknowledged records.
+          // Only a file with its final name may have acknowledged records.
           await rename(segment.path, path)
           segment.path = path
           await syncDirectory(directory)
@@ -171,7 +186,7 @@ export const createSegment = async (
         const { ino, nlink } = await file.stat()
         if (nlink === 0 || (await stat(path)).ino !== ino) throw new Error('the file was deleted or replaced while it was written')
         await isStillOurs()
-        // Last: the note must not promise bytes that are cut off again because they are not acknowledged.
+        // Last, because the note must not cover bytes that are cut off again after a failed check.
         if (!isNew) await writeAll(file, encodeNote(marker, note), NOTE_AT)
         if (segment.scannedEnd >= segment.confirmedEnd) segment.unreadSince = firstTimestamp
         segment.confirmedEnd = note.syncedEnd
@@ -187,7 +202,8 @@ export const createSegment = async (
         segment.bytes = segment.confirmedEnd
         return isEmpty
       } catch {
-        // This process does not read what remains. The next one may send a record that was never acknowledged, which is allowed.
+        // This process does not read the remaining bytes. The next process may send a record that
+        // was never acknowledged, which is allowed.
         return false
       } finally {
         await file.close().catch(() => {})
@@ -195,7 +211,7 @@ export const createSegment = async (
     },
     close: async () => {
       try {
-        // The last note.
+        // Makes the last note durable.
         await file.datasync()
       } finally {
         await file.close()
@@ -204,7 +220,10 @@ export const createSegment = async (
   }
 }
 
-/** Keeps the file as `.damaged` when it is done with, unless nothing acknowledged is missing. Each offset is reported once. */
+/**
+ * Reports damage once for each offset. The file will be kept as `.damaged`, unless the damage is
+ * only a torn tail.
+ */
 export const noteDamage = (segment: Segment, damage: Omit<SpoolDamage, 'file'>, report: Report) => {
   if (damage.what !== 'torn-tail') segment.damaged = true
   if (segment.reported.has(damage.offset)) return
@@ -214,7 +233,10 @@ export const noteDamage = (segment: Segment, damage: Omit<SpoolDamage, 'file'>, 
 
 export type FoundRecord = Extract<Found, { kind: 'record' }>
 
-/** Learns from the header alone when a file was begun and how many records it has. Errors are left to `readSegment`. */
+/**
+ * Reads from the header when the file was begun and how many records it has. Errors are ignored:
+ * `readSegment` handles them.
+ */
 export const readHeader = async (segment: Segment) => {
   const head = Buffer.alloc(HEADER_BYTES)
   let file: FileHandle | undefined
@@ -225,7 +247,7 @@ export const readHeader = async (segment: Segment) => {
     segment.unreadSince = firstTimestamp ?? segment.unreadSince
     segment.written = note?.records
   } catch {
-    // Not read here.
+    // `readSegment` handles the error.
   } finally {
     await file?.close()
   }
@@ -244,10 +266,11 @@ const layoutOf = async (segment: Segment, view: FileView, end: number, report: R
 }
 
 /**
- * Reads a file's records up to `end`, with bounded memory, whatever the size of the file. Damage is skipped and reported.
+ * Reads a file's records up to `end`, with bounded memory for any file size. Damage is skipped and
+ * reported.
  * @param from the end of a record that was read before, or 0.
- * @param isStillOurs throws if the directory itself was replaced: then a missing file is no damage.
- * @throws UnknownFormatError, or an error of the disk that says nothing about the file.
+ * @param isStillOurs throws if the directory itself was replaced. Then a missing file is no damage.
+ * @throws UnknownFormatError, UnreadableFileError, or an error that is no sign of a damaged file.
  */
 export async function* readSegment(
   segment: Segment,
@@ -265,7 +288,8 @@ export async function* readSegment(
   try {
     const layout = await layoutOf(segment, view, end, report)
     const { version, marker, start } = layout
-    // A single record that is read again says nothing about the end of the file.
+    // The note applies only to a reading up to the end of the file, not to a single record that is
+    // read again.
     const note = end === segment.confirmedEnd ? layout.note : undefined
     if (!marker) {
       noteDamage(segment, { what: 'damage', offset: 0, bytes: end }, report)

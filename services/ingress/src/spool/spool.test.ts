@@ -47,7 +47,7 @@ const openAt = async (directory: string, options: Partial<SpoolOptions> = {}) =>
   onTestFinished(() => spool.close())
   return { spool, damages }
 }
-/** All records go to one partition, unless it is said otherwise. */
+/** Creates a delivery. By default all records go to one partition. */
 const by = (send: Delivery['send'], partitionOf: Delivery['partitionOf'] = () => 'p'): Delivery => ({ send, partitionOf })
 const acceptAll = (handle: (...args: Parameters<Delivery['send']>) => unknown): Delivery =>
   by(async (...args) => {
@@ -61,7 +61,7 @@ const drained = async (spool: Spool) => {
   while (end !== 'empty') end = await spool.drain(acceptAll((records) => all.push(...records)))
   return all
 }
-/** A spool as a process that ended left it. */
+/** Writes records to a spool and closes it. Returns the file and the end of each record. */
 const leave = async (directory: string, records: readonly OutgoingRecord[], options: Partial<SpoolOptions> = {}) => {
   const { spool } = await openAt(directory, options)
   const ends: { file: string; end: number }[] = []
@@ -79,14 +79,16 @@ const reopened = async (directory: string) => {
   await spool.close()
   return { records, damages }
 }
-/** What every open file inherits, to fail on purpose or be counted. */
+/**
+ * Returns the prototype of all open files, so that a test can count their calls or make them fail.
+ */
 const fileHandles = async (): Promise<FileHandle> => {
   const handle = await open(tmpdir(), 'r')
   await handle.close()
   onTestFinished(() => void vi.restoreAllMocks())
   return Object.getPrototypeOf(handle)
 }
-/** Properties that say nothing about a power loss need not wait for the disk hundreds of times. */
+/** Turns off fsync, so that a property test does not wait for the disk hundreds of times. */
 const withoutSyncs = async () => {
   const prototype = await fileHandles()
   for (const method of ['datasync', 'sync'] as const) vi.spyOn(prototype, method).mockResolvedValue()
@@ -94,7 +96,7 @@ const withoutSyncs = async () => {
 const diskError = (code: string) => Object.assign(new Error(code), { code })
 
 describe('a spool', () => {
-  it('gives back every record as it was, in order of arrival, also to the next process', { timeout: 60_000 }, async () => {
+  it('returns every record unchanged and in order of arrival, also after a restart', { timeout: 60_000 }, async () => {
     await withoutSyncs()
     await fc.assert(
       fc.asyncProperty(fc.array(anyRecord, { maxLength: 20 }), fc.integer({ min: 1, max: 2000 }), async (records, segmentBytes) => {
@@ -114,7 +116,7 @@ describe('a spool', () => {
     expect(names(await drained(spool))).toEqual(all)
   })
 
-  it('says how many records wait and since when', async () => {
+  it('reports the number of records and the oldest timestamp', async () => {
     const { spool } = await openAt(newDirectory(), { segmentBytes: 100 })
     expect(spool.size).toEqual({ records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined })
     for (const timestamp of [5, 6, 7]) await spool.append({ ...named('a'), timestamp })
@@ -125,7 +127,7 @@ describe('a spool', () => {
     expect(spool.size).toEqual({ records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined })
   })
 
-  it('syncs once for all who wait together', async () => {
+  it('syncs once for all appends that wait together', async () => {
     const datasync = vi.spyOn(await fileHandles(), 'datasync')
     const { spool } = await openAt(newDirectory())
     await Promise.all(numbered(1000).map((name) => spool.append(named(name))))
@@ -138,7 +140,7 @@ describe('a spool', () => {
     expect(datasync.mock.calls.length).toBeLessThan(60)
   })
 
-  it('promises nothing before the file, and for a new one the directory, has been synced', async () => {
+  it('acknowledges a record only after a sync of the file, and of the directory of a new file', async () => {
     const events: string[] = []
     const prototype = await fileHandles()
     for (const method of ['datasync', 'sync'] as const) {
@@ -153,7 +155,7 @@ describe('a spool', () => {
     expect(events).toEqual(['datasync', 'sync', 'promised', 'datasync', 'promised'])
   })
 
-  it('makes its directory, and syncs what holds a new name', async () => {
+  it('creates its directory, and syncs each parent of a new directory', async () => {
     const sync = vi.spyOn(await fileHandles(), 'sync')
     const directory = join(newDirectory(), 'a', 'b')
     const { spool } = await openAt(directory)
@@ -162,7 +164,7 @@ describe('a spool', () => {
     expect(names(await drained(spool))).toEqual(['a'])
   })
 
-  it('lets one process at a time use a directory', async () => {
+  it('allows only one process to use a directory', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory)
     await expect(openSpool({ directory, maxBytes: 1e6 })).rejects.toThrow(SpoolInUseError)
@@ -173,7 +175,7 @@ describe('a spool', () => {
     expect(names((await reopened(directory)).records)).toEqual(['a'])
   })
 
-  it('on close stores all it has taken', async () => {
+  it('stores all appended records at close', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory)
     const appended = numbered(10).map((name) => spool.append(named(name)))
@@ -183,8 +185,8 @@ describe('a spool', () => {
   })
 })
 
-describe('a spool that is full', () => {
-  it('never holds more bytes on disk than it may, and rejects at once what goes beyond', { timeout: 60_000 }, async () => {
+describe('a full spool', () => {
+  it('never exceeds its limit on disk, and rejects further records at once', { timeout: 60_000 }, async () => {
     await withoutSyncs()
     await fc.assert(
       fc.asyncProperty(
@@ -213,7 +215,7 @@ describe('a spool that is full', () => {
     )
   })
 
-  it('takes again when room has been freed', async () => {
+  it('accepts records again after room was freed', async () => {
     const { spool } = await openAt(newDirectory(), { maxBytes: 2000 })
     await spool.append(named('a', 1500))
     await expect(spool.append(named('b', 1500))).rejects.toThrow(SpoolFullError)
@@ -222,7 +224,7 @@ describe('a spool that is full', () => {
     expect(names(await drained(spool))).toEqual(['c'])
   })
 
-  it('says that it has no room before its last byte is taken, since what comes next would be refused', async () => {
+  it('reports that it has no room before its last byte is used', async () => {
     const { spool } = await openAt(newDirectory(), { maxBytes: 2000 })
     expect(spool.hasRoomFor(1500)).toBe(true)
     await spool.append(named('a', 1500))
@@ -231,7 +233,7 @@ describe('a spool that is full', () => {
     expect(spool.hasRoomFor(1500)).toBe(true)
   })
 
-  it('holds no more in memory for the disk than it may', async () => {
+  it('limits the bytes that wait in memory for the disk', async () => {
     const { spool } = await openAt(newDirectory(), { maxWaitingBytes: 2000 })
     const first = spool.append(named('a', 1500))
     await expect(spool.append(named('b', 1500))).rejects.toThrow(SpoolFullError)
@@ -242,7 +244,7 @@ describe('a spool that is full', () => {
 })
 
 describe('draining', () => {
-  it('hands what was left to the next process', async () => {
+  it('leaves undelivered records to the next process', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory, { segmentBytes: 100 })
     for (const name of numbered(5)) await spool.append(named(name))
@@ -251,7 +253,7 @@ describe('draining', () => {
     expect(names((await reopened(directory)).records)).toEqual(['r3'])
   })
 
-  it('sends again to the next process what stands in a file that was not yet sent to its end', async () => {
+  it('sends a file again after a restart if it was not completely delivered', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory)
     await Promise.all(numbered(700).map((name) => spool.append(named(name))))
@@ -262,7 +264,7 @@ describe('draining', () => {
     expect(names((await reopened(directory)).records)).toEqual(numbered(700))
   })
 
-  it('bounds a batch by records and by bytes', async () => {
+  it('limits a batch by records and by bytes', async () => {
     const { spool } = await openAt(newDirectory())
     await Promise.all([...numbered(600).map((name) => spool.append(named(name))), ...numbered(5).map((n) => spool.append(named(n, 1.5e6)))])
     const sizes: number[] = []
@@ -270,7 +272,7 @@ describe('draining', () => {
     expect(sizes).toEqual([500, 102, 2, 1])
   })
 
-  it('sends what is appended meanwhile, while it is appended', async () => {
+  it('sends the records that are appended during the drain', async () => {
     const { spool } = await openAt(newDirectory(), { segmentBytes: 500 })
     const all = numbered(200)
     await spool.append(named('r0'))
@@ -288,7 +290,7 @@ describe('draining', () => {
     expect(names(await drained(spool))).toEqual(['afterwards'])
   })
 
-  it('runs once at a time: a second call joins the first', async () => {
+  it('runs only once at a time: a second call joins the first', async () => {
     const { spool } = await openAt(newDirectory())
     await spool.append(named('a'))
     const release = Promise.withResolvers<void>()
@@ -298,7 +300,7 @@ describe('draining', () => {
     expect(await Promise.all([first, second])).toEqual(['empty', 'empty'])
   })
 
-  it('stops at the signal, and at close, after the send it is in', async () => {
+  it('stops at the signal or at close, after the current send', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory, { segmentBytes: 100 })
     for (const name of ['a', 'b', 'c']) await spool.append(named(name, 3e6))
@@ -320,13 +322,13 @@ describe('draining', () => {
   })
 })
 
-describe('a disk that fails', () => {
+describe('a failing disk', () => {
   it.each([
     ['write', 'a new', 200],
     ['datasync', 'a new', 200],
     ['sync', 'a new', 200],
     ['datasync', 'an old', 1000],
-  ] as const)('promises nothing when %s fails on %s file, and goes on in another', async (method, _, segmentBytes) => {
+  ] as const)('acknowledges nothing if %s fails on %s file, and continues in another file', async (method, _, segmentBytes) => {
     const prototype = await fileHandles()
     const directory = newDirectory()
     const { spool } = await openAt(directory, { segmentBytes })
@@ -341,7 +343,7 @@ describe('a disk that fails', () => {
     expect([names(records), damages]).toEqual([['a', 'b', 'c'], []])
   })
 
-  it('cuts off a write that was done in part, or does without if even that fails', async () => {
+  it('cuts off a partial write, and works without the cut if that fails, too', async () => {
     const prototype = await fileHandles()
     for (const truncates of [true, false]) {
       const directory = newDirectory()
@@ -364,7 +366,7 @@ describe('a disk that fails', () => {
     }
   })
 
-  it('leaves no files behind while every write fails', async () => {
+  it('leaves no files if every write fails', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory)
     const write = vi.spyOn(await fileHandles(), 'write').mockRejectedValue(diskError('ENOSPC'))
@@ -376,7 +378,7 @@ describe('a disk that fails', () => {
   })
 })
 
-/** Appends with eight callers and prints each id whose promise was given, until it is killed. */
+/** Appends with eight callers, and prints each acknowledged id, until it is killed. */
 const child = `
   import { writeSync } from 'node:fs'
   const [url, directory, prefix] = process.argv.slice(1)
@@ -393,7 +395,7 @@ const child = `
   for (let i = 0; i < 8; i++) caller()
 `
 
-it('a process killed at any moment has lost nothing that it promised, and its directory is free', { timeout: 60_000 }, async () => {
+it('loses no acknowledged record if the process is killed at any moment, and frees the directory', { timeout: 60_000 }, async () => {
   const directory = newDirectory()
   const promised: string[] = []
   for (let run = 0; run < 10; run++) {

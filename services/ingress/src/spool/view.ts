@@ -3,40 +3,48 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { View } from './format.ts'
 
 const WINDOW_BYTES = 256 * 1024
-/** The unit in which a disk fails. */
+/** Unit of disk errors. */
 const BLOCK_BYTES = 4096
 const RETRY_PAUSE_MS = 100
 const RETRIES = 5
-/** Retries for one opened file: a disk that has lost many blocks must not hold up the other files for long. */
+/**
+ * Maximum retries for one open file. Otherwise a file with many bad blocks would delay the other
+ * files for long.
+ */
 const MAX_RETRIES = 20
 
-/** Adds the path to an error: those of an open file name none. */
+/** Adds the path to an error, because errors of an open file name no path. */
 export const withPath = (error: unknown, path: string): Error => {
   const { message, code } = error as NodeJS.ErrnoException
   return message.includes(path) ? (error as Error) : Object.assign(new Error(`${path}: ${message}`, { cause: error }), { code })
 }
 
-/** Nothing of a file can be read: the disk itself may be away. */
+/** Thrown if nothing of a file can be read. The disk itself may be gone for a while. */
 export class UnreadableFileError extends Error {
   override readonly name = 'UnreadableFileError'
 }
 
-/** Errors of the medium. Any other error (too many open files, no permission) says nothing about the file. */
+/**
+ * Returns true for an error of the medium. Other errors (too many open files, no permission) are no
+ * sign of a damaged file.
+ */
 const isMediumError = (error: unknown): boolean =>
   ['EIO', 'EUCLEAN', 'ENODATA', 'EBADMSG'].includes((error as NodeJS.ErrnoException).code ?? '')
 
 export interface FileView {
-  /** Blocks that cannot be read are zeros here. */
+  /** Reads a range of bytes. Unreadable blocks are returned as zeros. */
   readonly read: View
-  /** Whether a block between these offsets could not be read. */
+  /** Returns true if a block between these offsets could not be read. */
   hasGap(from: number, end: number): boolean
   close(): Promise<void>
 }
 
 /**
- * Reads a file through a window, so that memory stays bounded. If a read fails, its blocks are read one by one and retried.
- * @returns undefined if the file is gone.
- * @throws UnreadableFileError by `read`, if no block of the window can be read, nor the first and the last block of the file.
+ * Opens a file that is read through a window, so that memory stays bounded. If a read fails, its
+ * blocks are read one by one and retried.
+ * @returns undefined if the file does not exist.
+ * @throws UnreadableFileError (from `read`) if nothing of the file has been read, and neither its
+ *   first nor its last byte can be read.
  */
 export const openView = async (path: string, limit: number): Promise<FileView | undefined> => {
   let file: FileHandle
@@ -50,7 +58,7 @@ export const openView = async (path: string, limit: number): Promise<FileView | 
   let retries = 0
   let hasRead = false
 
-  /** Fills the buffer from the file; with zeros behind the file's end. */
+  /** Fills the buffer from the file, and with zeros after the end of the file. */
   const fill = async (buffer: Buffer, at: number) => {
     for (let done = 0; done < buffer.length; ) {
       const { bytesRead } = await file.read(buffer, done, buffer.length - done, at + done)
