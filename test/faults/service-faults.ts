@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { type MadeEvent, makeCustomersEvent, sign } from '@customer-stream/simulator'
 import { type Arena, type ManagedService, readTopic, waitUntil } from '@customer-stream/testing'
+import { ConfigResourceTypes } from 'kafkajs'
 import { type Fault, lasting, sumOver } from './fault.ts'
 
 const jumpingClock = `--import ${new URL('./jumping-clock.ts', import.meta.url).href}`
@@ -83,6 +84,13 @@ export const serviceFaults: readonly Fault[] = [
       await postAll(arena, poison)
       await waitUntil('exactly those are in quarantine', quarantined, (count) => count === poison.length)
       await arena.readQuarantine()
+      const { resources } = await pipeline.admin.describeConfigs({
+        includeSynonyms: false,
+        resources: [{ type: ConfigResourceTypes.TOPIC, name: pipeline.topics.quarantine }],
+      })
+      const configEntries = resources.flatMap((resource) =>
+        resource.configEntries.flatMap(({ isDefault, configName: name, configValue: value }) => (isDefault ? [] : [{ name, value }])),
+      )
       await pipeline.admin.deleteTopics({ topics: [pipeline.topics.quarantine] })
       // A broker accepts records for a deleted topic until it learns of the deletion. kafkajs asks
       // a random broker.
@@ -114,7 +122,7 @@ export const serviceFaults: readonly Fault[] = [
       })
       if (passed.length > 0) throw new Error(`positions have passed records that quarantine does not have: ${passed}`)
       await pipeline.admin.createTopics({
-        topics: [{ topic: pipeline.topics.quarantine, numPartitions: 12, replicationFactor: 3 }],
+        topics: [{ topic: pipeline.topics.quarantine, numPartitions: 12, replicationFactor: 3, configEntries }],
         waitForLeaders: false,
       })
       await waitUntil('the others are in quarantine too', quarantined, (count) => count >= 2 * poison.length, { timeoutMs: 60_000 })

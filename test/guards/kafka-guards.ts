@@ -125,6 +125,14 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/metadata-patch.test.ts`, 'old metadata delays no request'),
   },
   {
+    guard: 'each broker of the metadata has a client of its own address',
+    prevents: 'a third of the partitions that stay unavailable for minutes after the network was cut',
+    file: `${folder}/metadata-patch.ts`,
+    from: '      await separateBrokers(this)\n',
+    to: '',
+    test: unit(`${folder}/metadata-patch.test.ts`, 'a refresh gives each broker its own address'),
+  },
+  {
     guard: 'a bootstrap broker that does not answer is replaced by the next one',
     prevents: 'a client that asks a broker that hangs forever, though others are well',
     file: `${folder}/metadata-patch.ts`,

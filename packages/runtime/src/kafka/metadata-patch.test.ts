@@ -11,7 +11,9 @@ interface Broker {
 interface Pool {
   seedBroker?: Broker
   metadataExpireAt: number | null
-  createBroker: () => Broker
+  readonly brokers: Readonly<Record<number, Broker>>
+  createBroker: (options: object) => Broker
+  removeBroker(address: { host: string; port: number }): void
   findConnectedBroker: () => Promise<Broker>
   connect(): Promise<void>
   refreshMetadata(topics: string[]): Promise<void>
@@ -76,6 +78,37 @@ describe('the bootstrap broker', () => {
     await pool.refreshMetadata(['t'])
     expect(asked).toEqual([0, 0, 1])
   })
+})
+
+it('a refresh gives each broker its own address, also if the bootstrap broker changes meanwhile', async () => {
+  const brokers = [1, 2].map((nodeId) => ({ nodeId, host: 'h', port: nodeId }))
+  const answers: (() => void)[] = []
+  const ask = () => new Promise((resolve) => answers.push(() => resolve({ ...metadata, brokers })))
+  const untilAsked = async () => {
+    while (answers.length === 0) await new Promise(setImmediate)
+  }
+  const pool = new BrokerPool({
+    connectionPoolBuilder: { build: async (address = { host: 'h', port: 1 }) => address },
+    logger,
+    metadataMaxAge: 30_000,
+    retry: { retries: 0 },
+  })
+  pool.createBroker = (options) => ({
+    ...options,
+    isConnected: () => true,
+    connect: async () => {},
+    disconnect: async () => {},
+    metadata: ask as Broker['metadata'],
+  })
+  await pool.connect()
+  for (const meanwhile of [() => {}, () => pool.removeBroker({ host: 'h', port: 1 })]) {
+    const refreshed = pool.refreshMetadata(['t'])
+    await untilAsked()
+    meanwhile()
+    answers.shift()?.()
+    await refreshed
+    expect(Object.entries(pool.brokers)).toMatchObject([1, 2].map((id) => [String(id), { nodeId: id, connectionPool: { port: id } }]))
+  }
 })
 
 describe('metadata', () => {

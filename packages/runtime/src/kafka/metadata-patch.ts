@@ -1,16 +1,50 @@
 import { createRequire } from 'node:module'
 
+interface Address {
+  readonly host: string
+  readonly port: number
+  readonly rack?: string | null
+}
+interface Broker {
+  readonly nodeId: number
+  readonly connectionPool: Address
+}
 interface BrokerPool {
-  readonly metadata: { readonly topicMetadata: readonly { readonly topic: string }[] } | null
+  readonly metadata: {
+    readonly brokers: readonly (Address & { readonly nodeId: number })[]
+    readonly topicMetadata: readonly { readonly topic: string }[]
+  } | null
+  readonly brokers: Record<number, Broker>
+  readonly rootLogger: object
+  readonly versions: object | null
+  readonly connectionPoolBuilder: { build(address: Address): Promise<Address> }
   /** Null if the metadata is no longer valid because a broker has closed its connection. */
   readonly metadataExpireAt: number | null
   readonly seedBroker?: { isConnected(): boolean }
+  createBroker(options: object): Broker
   createSeedBroker(): Promise<void>
   refreshMetadata(topics: readonly string[]): Promise<void>
   refreshMetadataIfNecessary(topics: readonly string[]): Promise<void>
 }
 
 const require = createRequire(import.meta.url)
+
+/**
+ * Gives each broker of the metadata a client of its own address. During a refresh kafkajs 2.2.4 may
+ * register the bootstrap broker for another broker: it reads the bootstrap address before its
+ * request, and another caller replaces the bootstrap broker meanwhile. All requests to that broker
+ * then go to the wrong one, until the metadata is old.
+ */
+const separateBrokers = async (pool: BrokerPool): Promise<void> => {
+  for (const { nodeId, host, port, rack } of pool.metadata?.brokers ?? []) {
+    const broker = pool.brokers[nodeId]
+    const isRight = broker?.nodeId === nodeId && broker.connectionPool.host === host && broker.connectionPool.port === port
+    if (isRight) continue
+    const connectionPool = await pool.connectionPoolBuilder.build({ host, port, ...(rack && { rack }) })
+    const { rootLogger: logger, versions } = pool
+    pool.brokers[nodeId] = pool.createBroker({ logger, versions, connectionPool, nodeId })
+  }
+}
 
 /**
  * Keeps one slow or hanging broker from blocking all requests of a client. kafkajs 2.2.4 asks one
@@ -23,6 +57,8 @@ const require = createRequire(import.meta.url)
  *   only if it cannot connect, but a hanging broker accepts connections. With this patch a
  *   bootstrap broker that loses its connection during a refresh is replaced by the next one.
  *
+ * After each refresh {@link separateBrokers} repairs the clients of the brokers.
+ *
  * Must run before a client is created.
  */
 export const patchMetadata = (): void => {
@@ -34,6 +70,7 @@ export const patchMetadata = (): void => {
     const seed = this.seedBroker
     try {
       await refreshMetadata.call(this, topics)
+      await separateBrokers(this)
     } catch (error) {
       // Replace a broker only once. Otherwise two refreshes that fail together would skip the next
       // broker.
