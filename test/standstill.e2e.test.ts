@@ -17,7 +17,7 @@ afterAll(async () => {
   process.stderr.write(`\nthe sweep: ways in which nothing is applied\n${resultTable(results)}\n\n`)
 })
 
-describe.concurrent('no green light over a pipeline that stands still', () => {
+describe.concurrent('a pipeline that applies nothing never looks healthy', () => {
   it.each([...records, ...groups, ...topics, ...redis, ...kafkaAccess].map((scenario) => [scenario.name, scenario] as const))(
     '%s',
     async (name, scenario) => {

@@ -16,7 +16,7 @@ const staging = (world: World, changes: Env = {}): Env => ({
   ...changes,
 })
 
-/** A second projector that shares the group of the site's own. One of the two must say so. */
+/** A second projector joins the group of the site's projector. One of the two must report it. */
 const intruder = (name: string, changes: (site: Site) => Env): Scenario => {
   const others = new WeakMap<Site, SupervisedService>()
   return {
@@ -36,7 +36,7 @@ const intruder = (name: string, changes: (site: Site) => Env): Scenario => {
   }
 }
 
-/** A consumer that is no projector joins the group. */
+/** A consumer that is not a projector joins the group. */
 const stranger = (
   name: string,
   options: { readonly topic: 'customers' | 'other'; readonly protocol?: string; readonly atStart?: boolean },
@@ -69,7 +69,10 @@ const stranger = (
   return scenario
 }
 
-/** How many partitions have a lag series in any of these services, and whether some lag is above 0. */
+/**
+ * Returns the number of partitions for which any of these services has a lag metric, and the
+ * largest lag.
+ */
 const lagOf = async (...services: readonly SupervisedService[]) => {
   const samples = (await Promise.all(services.map((service) => service.metrics())))
     .flat()
@@ -94,7 +97,7 @@ export const groups: readonly Scenario[] = [
   })),
   intruder('two installations with different keys share a group', (site) => ({ CONSUMER_GROUP_ID: site.group })),
   {
-    name: 'two installations with different keys and no group id do not meet',
+    name: 'two installations with different keys and no group id are independent',
     options: { env: (world) => ({ projector: { ...withoutLogin(world.brokers.kafka.admin), CONSUMER_GROUP_ID: '' } }) },
     break: async (site) => {
       const env = staging(site.world)
@@ -132,7 +135,7 @@ export const groups: readonly Scenario[] = [
     },
   },
   {
-    name: 'the lag of every partition is there while nobody owns them',
+    name: 'the lag of every partition is shown while no projector owns it',
     atStart: true,
     break: (site) => site.revoke('projector', 'READ', 'group'),
     signs: [lagShowsEverything],
@@ -145,7 +148,7 @@ export const groups: readonly Scenario[] = [
   },
   stranger('the group belongs to consumers of another protocol', { topic: 'other', protocol: 'StrangeAssigner', atStart: true }),
   {
-    name: 'somebody resets the offsets of the group, then deletes it, while the projector is away',
+    name: 'a person resets the offsets of the group, then deletes the group, while the projector is stopped',
     break: async (site) => {
       await site.projector.stop()
       const partitions = Array.from({ length: site.partitions }, (_, partition) => ({ partition, offset: '0' }))

@@ -14,7 +14,9 @@ const named: Readonly<Record<Resource, RegExp>> = {
   group: /s[0-9a-f]{8}-projector/,
 }
 
-/** A right is taken away while the pipeline runs. The service names the resource and the operation. */
+/**
+ * A right is taken away while the pipeline runs. The service names the resource and the operation.
+ */
 const revoked = (name: string, service: ServiceName, operation: Operation, resource: Resource): Scenario => ({
   name,
   break: (site) => site.revoke(service, operation, resource),
@@ -27,13 +29,16 @@ const missingAtStart = (name: string, service: ServiceName, operation: Operation
   atStart: true,
 })
 
-/** Both services have the same wrong settings. Each says where to look; a person corrects them and starts the services again. */
+/**
+ * Both services have the same wrong settings, and both report them. A person corrects them and
+ * starts the services again.
+ */
 const wrongSettings = (name: string, env: (site: Site) => Env, ...says: readonly RegExp[]): Scenario => ({
   ...looksLikeOutage(name, env, ...says),
   signs: SERVICES.flatMap((service) => [{ of: service, says }, blocked(service)]),
 })
 
-/** Wrong settings that a service cannot tell apart from an outage of Kafka. */
+/** Wrong settings that look like an outage of Kafka to the services. */
 const looksLikeOutage = (name: string, env: (site: Site) => Env, ...says: readonly RegExp[]): Scenario => ({
   name,
   atStart: true,
@@ -62,7 +67,7 @@ const rights: readonly Scenario[] = [
   {
     ...revoked('an ingress with a spool loses WRITE on the customers topic', 'ingress', 'WRITE', 'customers'),
     options: { env: (_, folder) => ({ ingress: { SPOOL_DIR: join(folder, 'spool') } }) },
-    // It stays ready, because the spool takes events.
+    // The ingress stays ready, because its spool accepts events.
     signs: [blocked('ingress')],
   },
   missingAtStart('an ingress starts without WRITE on quarantine', 'ingress', 'WRITE', 'quarantine'),
@@ -83,7 +88,7 @@ const rights: readonly Scenario[] = [
 
 const login: readonly Scenario[] = [
   {
-    name: 'both services have a wrong password, until it is set right in Kafka',
+    name: 'both services have a wrong password until it is corrected in Kafka',
     atStart: true,
     break: async (site) => {
       for (const service of SERVICES) await site.setPassword(service, 'another')
@@ -112,7 +117,7 @@ const login: readonly Scenario[] = [
   wrongSettings('Kafka does not know the users', () => ({ KAFKA_SASL_USERNAME: 'nobody' }), /KAFKA_SASL_USERNAME/),
   wrongSettings('Kafka does not offer the mechanism', () => ({ KAFKA_SASL_MECHANISM: 'plain' }), /KAFKA_SASL_MECHANISM/),
   wrongSettings(
-    'the services do not log in, and Kafka demands it',
+    'the services do not log in, but Kafka requires a login',
     (site) => withoutLogin(site.world.brokers.kafka.addresses.scram),
     /KAFKA_SASL_MECHANISM/,
   ),
@@ -127,7 +132,7 @@ const encryption: readonly Scenario[] = [
     /127\.0\.0\.1/,
     /KAFKA_BROKERS/,
   ),
-  wrongSettings('Kafka demands a client certificate', (site) => tls(site, 'mutualTls', 'tls'), /KAFKA_SSL_CERT\b/, /127\.0\.0\.1:\d+/),
+  wrongSettings('Kafka requires a client certificate', (site) => tls(site, 'mutualTls', 'tls'), /KAFKA_SSL_CERT\b/, /127\.0\.0\.1:\d+/),
   wrongSettings(
     'the services speak plain text to a TLS port',
     (site) => ({ ...tls(site, 'tls', 'tls'), KAFKA_SSL: 'false', KAFKA_SSL_CA: '' }),
@@ -145,12 +150,12 @@ const addresses: readonly Scenario[] = [
     /KAFKA_BROKERS/,
   ),
   looksLikeOutage(
-    'the address of Kafka is that of Redis',
+    'the address of Kafka is the address of Redis',
     ({ world }) => withoutLogin(new URL(world.brokers.redisUrl).host),
     /KAFKA_BROKERS/,
   ),
   looksLikeOutage(
-    'Kafka advertises an address that nobody reaches',
+    'Kafka advertises an address that no one can reach',
     ({ world }) => withoutLogin(world.brokers.kafka.addresses.unreachable),
     /127\.0\.0\.1:1\b/,
     /advertised/,

@@ -7,7 +7,7 @@ import type { Site } from './site.ts'
 const proxies = new WeakMap<Site, TcpProxy>()
 const transactions = new WeakMap<Site, () => Promise<void>>()
 
-/** Foreign records in every partition, in one transaction that is left open. */
+/** Writes foreign records into every partition, in one transaction that stays open. */
 const openTransaction = async (site: Site) => {
   const producer = site.kafka.producer({ transactionalId: site.group, maxInFlightRequests: 1, idempotent: true })
   await producer.connect()
@@ -18,7 +18,7 @@ const openTransaction = async (site: Site) => {
   return transaction
 }
 
-/** The positions in Redis reach the ends of their partitions. */
+/** Resolves when all positions in Redis are at the ends of their partitions. */
 const untilAtEnd = (site: Site) =>
   waitUntil(
     'the position of every partition is at its end',
@@ -42,8 +42,9 @@ const storeUnusable = async (site: Site, partition: number): Promise<void> => {
 
 export const records: readonly Scenario[] = [
   {
-    // First: it takes longest. 64 KiB a fetch hold one or two partitions, so that most of them wait for minutes.
-    name: 'a projector catches up on 48 partitions with a slow Redis and is not ended',
+    // The first scenario, because it takes the longest. A fetch of 64 KiB has the records of one or
+    // two partitions, so most partitions wait for minutes.
+    name: 'a projector that catches up on 48 partitions with a slow Redis is not ended',
     options: {
       partitions: 48,
       env: () => ({ projector: { CONSUMER_SESSION_TIMEOUT_MS: '6000', CONSUMER_FETCH_MAX_BYTES: '65536', CHUNK_RECORDS: '5' } }),
@@ -82,7 +83,7 @@ export const records: readonly Scenario[] = [
     atStart: true,
     break: async (site) => {
       for (const codec of ['lz4', 'snappy', 'zstd', 'gzip']) {
-        // The broker compresses what it is sent.
+        // The broker compresses the records.
         await site.changeTopic('customers', { 'compression.type': codec })
         await site.produce(Array.from({ length: 30 }, () => makeCustomersEvent()))
       }
@@ -117,7 +118,7 @@ export const records: readonly Scenario[] = [
     repair: async (site) => transactions.get(site)?.(),
   },
   {
-    name: 'an unusable record cannot be written to quarantine and holds up its own partition alone',
+    name: 'an unusable record that cannot go to quarantine delays only its own partition',
     break: async (site) => {
       await site.revoke('projector', 'WRITE', 'quarantine')
       await storeUnusable(site, 0)
@@ -131,7 +132,7 @@ export const records: readonly Scenario[] = [
     repair: (site) => site.grant('projector', 'WRITE', 'quarantine'),
   },
   {
-    name: 'an ingress loses WRITE on quarantine, and an unusable body comes',
+    name: 'an ingress without WRITE on quarantine gets an unusable body',
     break: async (site) => {
       await site.revoke('ingress', 'WRITE', 'quarantine')
       await site.postBody('not json')

@@ -8,7 +8,7 @@ import type { Site } from './site.ts'
 
 const call = (site: Site, ...words: readonly [string, ...string[]]) => site.redis.call(...words)
 
-/** Rights of the Redis user are taken away while the pipeline runs, or are missing from the start. */
+/** The Redis user loses rights while the pipeline runs, or does not have them from the start. */
 const denied = (name: string, commands: readonly string[], says: RegExp, atStart = false): Scenario => ({
   name,
   atStart,
@@ -17,7 +17,9 @@ const denied = (name: string, commands: readonly string[], says: RegExp, atStart
   repair: (site) => site.changeRedisUser(...commands.map((command) => `+${command}`)),
 })
 
-/** The projector has a wrong address of Redis. A person corrects it and starts the projector again. */
+/**
+ * The projector has a wrong address of Redis. A person corrects it and starts the projector again.
+ */
 const wrongUrl = (name: string, url: (site: Site) => string, ...says: readonly RegExp[]): Scenario => ({
   name,
   atStart: true,
@@ -26,7 +28,7 @@ const wrongUrl = (name: string, url: (site: Site) => string, ...says: readonly R
   repair: (site) => correct(site, 'projector'),
 })
 
-/** A Redis of its own is changed by commands. */
+/** Commands change a Redis that only this scenario uses. */
 const changed = (name: string, from: readonly string[], to: readonly string[], ...says: readonly RegExp[]): Scenario => ({
   name,
   options: { privateRedis: true },
@@ -65,7 +67,7 @@ export const redis: readonly Scenario[] = [
     repair: (site) => site.changeRedisUser('resetpass', `>${site.password}`),
   },
   {
-    name: 'the Redis user is switched off from the start',
+    name: 'the Redis user is disabled from the start',
     atStart: true,
     break: (site) => site.changeRedisUser('off'),
     signs: [{ of: 'projector', says: [/REDIS_URL|password/] }, blocked('projector')],
@@ -74,13 +76,13 @@ export const redis: readonly Scenario[] = [
   changed('Redis becomes a replica', ['REPLICAOF', '127.0.0.1', '1'], ['REPLICAOF', 'NO', 'ONE'], /READONLY|read.only|replica/i),
   changed('Redis is full', ['CONFIG', 'SET', 'maxmemory', '1'], ['CONFIG', 'SET', 'maxmemory', '0'], /OOM|memory/i),
   changed(
-    'Redis may drop customers from now on',
+    'Redis becomes able to evict customers',
     ['CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru'],
     ['CONFIG', 'SET', 'maxmemory-policy', 'noeviction'],
     /maxmemory-policy/,
   ),
   {
-    name: 'Redis is emptied, and forgets its scripts',
+    name: 'Redis loses all data and all scripts',
     options: { privateRedis: true },
     break: async (site) => {
       await call(site, 'FLUSHALL')
@@ -88,7 +90,7 @@ export const redis: readonly Scenario[] = [
     },
   },
   {
-    name: 'Redis takes no writes, because it cannot save them',
+    name: 'Redis refuses writes, because it cannot save them',
     options: { privateRedis: true },
     break: async (site) => {
       const folder = mkdtempSync(join(tmpdir(), 'standstill-redis-'))
@@ -105,7 +107,7 @@ export const redis: readonly Scenario[] = [
     },
   },
   {
-    name: 'Redis takes no more connections',
+    name: 'Redis accepts no more connections',
     options: { privateRedis: true },
     break: async (site) => {
       await call(site, 'CONFIG', 'SET', 'maxclients', '1')
@@ -115,7 +117,7 @@ export const redis: readonly Scenario[] = [
     repair: async (site) => void (await call(site, 'CONFIG', 'SET', 'maxclients', '10000')),
   },
   {
-    name: 'the key of a customer holds something else',
+    name: 'the key of a customer has a value of another type',
     break: async (site) => {
       const event = makeCustomersEvent()
       await site.redis.set(customerKey(event.customerUuid, site.keyPrefix), 'of somebody else')
@@ -123,7 +125,7 @@ export const redis: readonly Scenario[] = [
     },
   },
   {
-    name: 'the key of the positions holds something else',
+    name: 'the key of the positions has a value of another type',
     break: async (site) => {
       await site.redis.del(site.positionsKey)
       await site.redis.set(site.positionsKey, 'of somebody else')

@@ -5,53 +5,65 @@ import { type ServiceName, waitUntil } from '@customer-stream/testing'
 import { openSite, type Site, type SiteOptions, type World } from './site.ts'
 import type { SupervisedService } from './supervised-service.ts'
 
-/** By then an operator must know, or the pipeline must go on. */
+/** Time within which the signs must be seen, or the pipeline must recover. */
 const SEEN_WITHIN_MS = 30_000
-/** A service that may not log in tries again every minute, so that no account is locked. */
+/**
+ * Time limit for the recovery. It is long, because a service whose login is refused retries only
+ * every minute, so that no account is locked.
+ */
 const HEALED_WITHIN_MS = 75_000
 const POST_PAUSE_MS = 500
 
-/** Something that an operator can see from outside: a service that is not ready and says all of these, a metric above a number, or a fact of another kind. */
+/**
+ * A sign that an operator can see from outside: a service that is not ready and whose details match
+ * all of `says`, a metric above a number, or another fact.
+ */
 export type Sign =
   | { readonly of: ServiceName; readonly says: readonly RegExp[] }
   | { readonly of: ServiceName; readonly metric: RegExp; readonly labels?: Readonly<Record<string, string>>; readonly above?: number }
   | { readonly anyOf: readonly Sign[] }
   | { readonly see: (site: Site) => Promise<string | undefined> }
 
-/** A person must act, and the metric of both services says so. */
+/** The sign that a person must act: the metric `customer_stream_blocked` of a service. */
 export const blocked = (of: ServiceName): Sign => ({ of, metric: /^customer_stream_blocked$/ })
 
-/** A person corrects the settings of a service, and starts it again. */
+/** Corrects the settings of a service and starts it again, as a person would do. */
 export const correct = async (site: Site, service: ServiceName): Promise<void> => {
   await site[service].stop()
   site[service].correct()
   await site[service].start()
 }
 
-/** One way in which nothing is applied. */
+/** A state in which nothing is applied. */
 export interface Scenario {
   /** Title of the test, a sentence. */
   readonly name: string
   readonly options?: SiteOptions
-  /** True if the services start in the broken state. Otherwise they are ready and an event was applied before it. */
+  /**
+   * True if the services start in the broken state. Otherwise they are ready before, and have
+   * applied an event.
+   */
   readonly atStart?: boolean
   break(site: Site): Promise<void>
-  /** Each must be seen within 30 s. Without any, the pipeline must go on by itself. */
+  /**
+   * Signs that must all be seen within 30 s. If there are none, the pipeline must recover without
+   * help.
+   */
   readonly signs?: readonly Sign[]
-  /** The pipeline may also go on by itself within 30 s. */
+  /** True if the pipeline may also recover without help within 30 s. */
   readonly mayGoOn?: boolean
-  /** No events are sent while it is broken. */
+  /** True if no events are sent while the pipeline is broken. */
   readonly quiet?: boolean
-  /** More that must hold while it is broken, after the sign was seen. */
+  /** Further checks in the broken state, after the signs were seen. */
   readonly holds?: (site: Site) => Promise<void>
   readonly repair?: (site: Site) => Promise<void>
-  /** Acknowledged events that the break itself destroyed need not be in Redis. */
+  /** True if the break destroys acknowledged events. They need not be in Redis. */
   readonly destroys?: boolean
 }
 
 export interface ScenarioResult {
   readonly name: string
-  /** Undefined if it was not seen. */
+  /** Undefined if the signs were not seen. */
   readonly seenSeconds?: number
   readonly said?: string
   readonly healedSeconds?: number
@@ -61,7 +73,10 @@ const seconds = (sinceMs: number): number => Math.round((performance.now() - sin
 
 const servicesOf = (site: Site): readonly SupervisedService[] => [site.ingress, site.projector]
 
-/** What a service says that is not ready; undefined if it is, or if words are missing. */
+/**
+ * Returns the details of a service that is not ready. Returns undefined if it is ready, or if its
+ * details do not match all words.
+ */
 export const saidBy = async (service: SupervisedService, words: readonly RegExp[]): Promise<string | undefined> => {
   const { ready, said } = await service.readiness()
   return !ready && words.every((word) => word.test(said)) ? `${service.name}: ${said}` : undefined
@@ -97,7 +112,7 @@ const sayings = async (site: Site): Promise<string> => {
   return said.join('\n')
 }
 
-/** Delivers an event every half second. */
+/** Starts a sender of one event every half second. */
 const startSender = (site: Site) => {
   const stopping = new AbortController()
   const run = async (): Promise<void> => {
@@ -128,7 +143,7 @@ const blockedReasons = async (site: Site): Promise<string[]> =>
     .flat()
     .flatMap(({ name, value, labels }) => (name === 'customer_stream_blocked' && value > 0 ? [labels.reason ?? ''] : []))
 
-/** Waits a moment for an event that is on its way. */
+/** Returns true if an event is in Redis within 2 s. */
 const isApplied = async (site: Site, event: MadeCustomersEvent): Promise<boolean> => {
   const until = performance.now() + 2000
   while ((await site.notApplied([event])).length > 0) {
@@ -138,7 +153,10 @@ const isApplied = async (site: Site, event: MadeCustomersEvent): Promise<boolean
   return true
 }
 
-/** What is still wrong: a new event must be accepted and applied, both services be ready, and no acknowledged event be missing. */
+/**
+ * Lists the problems of a pipeline. It has none if a new event is accepted and applied, both
+ * services are ready and not blocked, and all acknowledged events are in Redis.
+ */
 const complaints = async (site: Site, destroyed: readonly MadeCustomersEvent[] = []): Promise<string[]> => {
   const { event, status } = await site.post()
   const applied = status === 202 && (await isApplied(site, event))
@@ -161,7 +179,7 @@ const untilHealed = (site: Site, timeoutMs: number, destroyed: readonly MadeCust
     { timeoutMs, pauseMs: 300 },
   )
 
-/** Each sign must have been seen once. What they say. */
+/** Waits until each sign has been seen at least once. Returns their texts. */
 const untilSeen = async (site: Site, signs: readonly Sign[], mayGoOn: boolean): Promise<string> => {
   const seen = signs.map((): string | undefined => undefined)
   const look = async () => {

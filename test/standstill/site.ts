@@ -14,7 +14,7 @@ type Env = Readonly<Record<string, string>>
 
 const logger = createLogger('standstill', 'silent')
 
-/** The brokers that all scenarios share, with the harness' own way in. It may do everything. */
+/** The brokers that all scenarios share, with clients of the harness that have all rights. */
 export interface World {
   readonly brokers: SecuredBrokers
   readonly kafka: Kafka
@@ -89,19 +89,22 @@ const TOPIC_SETTINGS: Env = {
 
 const entriesOf = (settings: Env) => Object.entries(settings).map(([name, value]) => ({ name, value }))
 
-/** Settings of a service beside those that every site has. A service may keep files in the folder. */
+/**
+ * Returns settings of a service in addition to those of every site. A service may store files in
+ * the folder.
+ */
 export type SiteEnv = (world: World, folder: string) => Partial<Record<ServiceName, Env>>
 
 export interface SiteOptions {
   readonly partitions?: number
   readonly env?: SiteEnv
-  /** A Kafka of its own, without users, with these server settings. */
+  /** Server settings of a Kafka without users that only this site uses. */
   readonly privateKafka?: Env
-  /** A Redis of its own, without users. */
+  /** True for a Redis without users that only this site uses. */
   readonly privateRedis?: boolean
 }
 
-/** Reaches Kafka at an address without login. */
+/** Returns settings for a Kafka address without login. */
 export const withoutLogin = (address: string): Env => ({
   KAFKA_BROKERS: address,
   KAFKA_SASL_MECHANISM: 'none',
@@ -109,7 +112,7 @@ export const withoutLogin = (address: string): Env => ({
   KAFKA_SASL_PASSWORD: '',
 })
 
-/** One installation of both services, with users, rights, topics, keys and a group of its own. */
+/** One installation of both services. It has its own users, rights, topics, keys and group. */
 export interface Site {
   readonly world: World
   readonly ingress: SupervisedService
@@ -117,43 +120,51 @@ export interface Site {
   readonly topics: TopicNames
   readonly group: string
   readonly keyPrefix: string
-  /** Logs of the services. */
+  /** Folder of the services' logs. */
   readonly folder: string
   readonly positionsKey: string
   readonly partitions: number
-  /** Redis in which the harness looks for customers. */
+  /** Client of the Redis that has the site's customers. */
   readonly redis: RedisClient
-  /** The harness' clients of the Kafka that the site uses. */
+  /** Clients of the Kafka that the site uses, with all rights. */
   readonly kafka: Kafka
   readonly admin: Admin
-  /** Moves to a new Kafka, without users. The services stay as they are. Resolves with its address. */
+  /**
+   * Starts a new Kafka without users, for the harness. The services are not changed. Resolves with
+   * its address.
+   */
   moveToNewKafka(): Promise<string>
-  /** Every event that was answered with 202, or stored in Kafka by the harness. */
+  /** All events that were answered with 202 or that the harness stored in Kafka. */
   readonly acknowledged: MadeCustomersEvent[]
   userOf(service: ServiceName): string
-  /** Settings of a service, as a second installation may want to share some of them. */
+  /** Returns the settings of a service, e.g. for a second installation that shares some of them. */
   envOf(service: ServiceName): Env
   grant(service: ServiceName, operation: Operation, resource: Resource): Promise<void>
   revoke(service: ServiceName, operation: Operation, resource: Resource): Promise<void>
   setPassword(service: ServiceName, password: string): Promise<void>
   readonly password: string
-  /** Changes the Redis user, by rules of `ACL SETUSER`. */
+  /** Changes the Redis user with rules of `ACL SETUSER`. */
   changeRedisUser(...rules: readonly string[]): Promise<void>
   createTopics(...topics: readonly (keyof TopicNames)[]): Promise<void>
-  /** Changes settings of a topic; all others stay. */
+  /** Changes settings of a topic. All other settings get their normal values. */
   changeTopic(topic: keyof TopicNames, settings: Env): Promise<void>
-  /** A customer's event, delivered once. The answer's status; 0 if there was none. */
+  /**
+   * Sends one event, once. Resolves with the event and the status of the answer, or 0 if there was
+   * no answer.
+   */
   post(event?: MadeCustomersEvent): Promise<{ readonly event: MadeCustomersEvent; readonly status: number }>
   postBody(body: string): Promise<number>
-  /** Stores events in Kafka as the ingress does; in one partition, if given. */
+  /** Stores events in Kafka like the ingress, in one partition if it is given. */
   produce(events: readonly MadeCustomersEvent[], partition?: number): Promise<void>
   /** Starts one more process of a service, with other settings if given. It ends with the site. */
   startAnother(service: ServiceName, changes?: Env): Promise<SupervisedService>
-  /** The events that are not in Redis. */
+  /** Returns the events that are not in Redis. */
   notApplied(events: readonly MadeCustomersEvent[]): Promise<MadeCustomersEvent[]>
   /** Resolves when every acknowledged event is in Redis. */
   untilApplied(): Promise<void>
-  /** Called when the site closes, latest first. */
+  /**
+   * Registers a function that is called when the site closes. The last function is called first.
+   */
   onClose(end: () => unknown): void
   close(): Promise<void>
 }

@@ -5,10 +5,10 @@ import { type ServiceName, type ServiceProcess, startService } from '@customer-s
 
 type Env = Readonly<Record<string, string>>
 
-/** What an operator sees of a service at one moment. */
+/** The readiness of a service, as an operator sees it. */
 export interface Readiness {
   readonly ready: boolean
-  /** Details of the checks that are not ready; of a process that has ended, the end of its log. */
+  /** Details of the checks that are not ready. If the process has ended, the end of its log. */
   readonly said: string
 }
 
@@ -18,22 +18,22 @@ export interface Sample {
   readonly value: number
 }
 
-/** A service whose process is started again when it ends, as a supervisor does in production. */
+/** A service whose process is started again when it ends, like under a supervisor in production. */
 export interface SupervisedService {
   readonly name: ServiceName
-  /** Processes that have ended by themselves. */
+  /** Number of processes that ended without a `stop`. */
   readonly ended: number
-  /** Public address; empty while no process runs. */
+  /** Public address. Empty while no process runs. */
   readonly url: string
   readiness(): Promise<Readiness>
-  /** Nothing while no process runs. */
+  /** Returns the metrics. Empty while no process runs. */
   metrics(): Promise<readonly Sample[]>
   log(): Promise<string>
-  /** SIGTERM. The service stays down until it is started. */
+  /** Stops the service with SIGTERM. It stays down until `start`. */
   stop(): Promise<void>
-  /** Changes settings for the next start; all others stay. */
+  /** Changes settings for the next start. All other settings stay. */
   configure(changes: Env): void
-  /** Takes back all changes of settings, for the next start. */
+  /** Undoes all changes of settings, for the next start. */
   correct(): void
   /** Resolves when the first process listens or has ended. */
   start(): Promise<void>
@@ -53,7 +53,9 @@ interface LogLine {
   readonly err?: { readonly message?: string }
 }
 
-/** The last sentences of a process that has ended: messages of its errors, or plain text. */
+/**
+ * Returns the last messages in the log of an ended process: messages of its errors, or plain text.
+ */
 const lastWords = (log: string): string => {
   const words = log
     .trimEnd()
@@ -96,7 +98,7 @@ export const superviseService = (name: ServiceName, env: Env, folder: string): S
       if (!wanted) await running.end()
       await running.ended
     } catch {
-      // It ended before it listened; its log says why.
+      // The process ended before it listened. Its log has the reason.
     }
     running = undefined
     endedLogFile = logFile

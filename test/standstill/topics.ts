@@ -15,7 +15,10 @@ const fillPartitions = async (site: Site): Promise<void> => {
   }
 }
 
-/** Every partition has a position above 0, and then all its records are another's: more than before, so that a position points into them. */
+/**
+ * Lets every partition get a position above 0, and then replaces all records. There are more new
+ * records than old ones, so each old position points into the new records.
+ */
 const replaceRecords = async (site: Site, replace: () => Promise<void>): Promise<void> => {
   await fillPartitions(site)
   await site.untilApplied()
@@ -50,7 +53,7 @@ const deleted = (name: string, topic: keyof TopicNames, options: Pick<Scenario, 
   ...options,
 })
 
-/** A position that cannot be right, found by a projector that starts. */
+/** A projector finds an invalid position when it starts. */
 const strangePosition = (name: string, position: string): Scenario => ({
   name,
   break: async (site) => {
@@ -69,7 +72,7 @@ const strangePosition = (name: string, position: string): Scenario => ({
 
 export const topics: readonly Scenario[] = [
   {
-    name: 'another Kafka cluster is put behind the same Redis',
+    name: 'another Kafka cluster is used with the same Redis',
     break: async (site) => {
       await moveToAnotherCluster(site)
       await startAll(site)
@@ -82,7 +85,7 @@ export const topics: readonly Scenario[] = [
     },
   },
   {
-    name: 'another Kafka cluster is put behind the same Redis, and the projector may start over',
+    name: 'another Kafka cluster is used with the same Redis, and the projector may start over',
     options: { env: () => ({ projector: { ON_CLUSTER_CHANGE: 'start-over' } }) },
     break: async (site) => {
       await moveToAnotherCluster(site)
@@ -90,7 +93,7 @@ export const topics: readonly Scenario[] = [
     },
   },
   {
-    name: 'the customers topic is deleted and made again while the projector is away',
+    name: 'the customers topic is deleted and created again while the projector is stopped',
     break: async (site) => {
       await replaceRecords(site, async () => {
         await stopAll(site)
@@ -103,7 +106,7 @@ export const topics: readonly Scenario[] = [
     mayGoOn: true,
   },
   {
-    name: 'the customers topic is deleted and made again while both services run',
+    name: 'the customers topic is deleted and created again while both services run',
     break: async (site) =>
       replaceRecords(site, async () => {
         await site.admin.deleteTopics({ topics: [site.topics.customers] })
@@ -112,7 +115,7 @@ export const topics: readonly Scenario[] = [
     signs: [{ of: 'projector', says: [/customers\.raw/] }],
     mayGoOn: true,
   },
-  deleted('the customers topic is deleted while both services run, and made again later', 'customers', {
+  deleted('the customers topic is deleted while both services run, and created again later', 'customers', {
     signs: SERVICES.map((of) => ({ of, says: [/customers\.raw/] })),
     destroys: true,
   }),
@@ -125,14 +128,14 @@ export const topics: readonly Scenario[] = [
   setWrong('quarantine becomes compacted', 'quarantine', 'cleanup.policy', 'compact', /quarantine/, /cleanup\.policy/),
   {
     ...setWrong(
-      'the customers topic takes small records alone',
+      'the customers topic accepts only small records',
       'customers',
       'max.message.bytes',
       '500',
       /customers\.raw/,
       /max\.message\.bytes/,
     ),
-    // Records that Kafka refuses are acknowledged and go to quarantine.
+    // Records that Kafka refuses go to quarantine, so acknowledged events may be missing in Redis.
     destroys: true,
   },
   {
@@ -154,7 +157,7 @@ export const topics: readonly Scenario[] = [
       await site.admin.createPartitions({ topicPartitions: [{ topic: site.topics.customers, count: site.partitions + 1 }] })
       await site.produce([makeCustomersEvent()], site.partitions)
     },
-    // A consumer finds new partitions when it asks for metadata, every half minute.
+    // A consumer notices new partitions only when it fetches metadata, every 30 s.
     signs: [{ of: 'projector', says: [/customers\.raw\/3/] }],
     mayGoOn: true,
     holds: async (site) => {
@@ -164,10 +167,10 @@ export const topics: readonly Scenario[] = [
     },
   },
   {
-    name: 'the names of the topics collide with those of another prefix',
+    name: 'the names of the topics collide with names of another prefix',
     atStart: true,
     break: async (site) => {
-      // Kafka takes dots and underscores for the same.
+      // Kafka treats dots and underscores in topic names as equal.
       const KAFKA_TOPIC_PREFIX = site.topics.customers.replace(/\.customers\.raw$/, '_')
       for (const service of SERVICES)
         site[service].configure({ ...withoutLogin(site.world.brokers.kafka.admin), KAFKA_TOPIC_PREFIX, KAFKA_CREATE_TOPICS: 'true' })
@@ -179,8 +182,8 @@ export const topics: readonly Scenario[] = [
       await startAll(site)
     },
   },
-  strangePosition('a position has letters', 'twelve'),
-  strangePosition('a position lies beyond the end of its partition', '1000000000'),
+  strangePosition('a position is not a number', 'twelve'),
+  strangePosition('a position is beyond the end of its partition', '1000000000'),
   strangePosition('a position is negative', '-7'),
   {
     name: 'the topics do not exist under this prefix',
