@@ -72,9 +72,9 @@ it('starts without an error in the log', async () => {
   }
 })
 
-describe('over the wire', () => {
+describe('a raw request', () => {
   const { body } = makeCustomersEvent()
-  it('takes a chunked body', async () => {
+  it('is accepted with a chunked body', async () => {
     const chunk = `${Buffer.byteLength(body).toString(16)}\r\n${body}\r\n0\r\n\r\n`
     const request = head(
       [
@@ -87,31 +87,31 @@ describe('over the wire', () => {
     expect(await raw(request.replace(/content-length: 0\r\n/, '') + chunk)).toMatch(/^HTTP\/1.1 202 /)
   })
 
-  it.each(['mykaarma-signature-token', 'x-authorization-token'])('refuses %s given twice, right as both may be', async (name) => {
+  it.each(['mykaarma-signature-token', 'x-authorization-token'])('is refused with two %s headers, even if both are valid', async (name) => {
     const headers = [`mykaarma-signature-token: ${sign(body, pipeline.secret)}`, `x-authorization-token: ${pipeline.token}`]
     const twice = [...headers, headers.find((header) => header.startsWith(name)) ?? '']
     expect(await raw(head(headers, body))).toMatch(/^HTTP\/1.1 202 /)
     expect(await raw(head(twice, body))).toMatch(/^HTTP\/1.1 401 /)
   })
 
-  it('refuses 10 MB, told in advance or found out', async () => {
+  it('is refused with 10 MB, before or while the body arrives', async () => {
     const large = 'x'.repeat(10_000_000)
     expect(await raw(head(['expect: 100-continue'], large).slice(0, 1000))).toMatch(/ 413 /)
     expect(await raw(head([], large))).toMatch(/^HTTP\/1.1 413 /)
   })
 
   it.each([
-    ['no HTTP at all', 'hello\r\n\r\n', 400, 'bad-request'],
-    ['an address that cannot be decoded', 'POST /webhooks/%zz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n', 400, 'bad-request'],
-    ['headers without end', `POST / HTTP/1.1\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`, 431, 'headers-too-large'],
+    ['text that is not HTTP', 'hello\r\n\r\n', 400, 'bad-request'],
+    ['a path that cannot be decoded', 'POST /webhooks/%zz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n', 400, 'bad-request'],
+    ['headers that are too large', `POST / HTTP/1.1\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`, 431, 'headers-too-large'],
     [
-      'an expectation nobody knows',
+      'an unknown expectation',
       'POST /webhooks/mykaarma HTTP/1.1\r\nhost: x\r\nexpect: miracles\r\ncontent-length: 0\r\n\r\n',
       417,
       'expectation-failed',
     ],
     ['a body that stalls', `${head([], 'whole').slice(0, -3)}`, 408, 'request-timeout'],
-  ])('answers %s with a problem document, and goes on', async (_, request, status, type) => {
+  ])('with %s gets a problem document, and the service continues', async (_, request, status, type) => {
     const answer = await raw(request)
     expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
     expect(JSON.parse(answer.slice(answer.indexOf('\r\n\r\n')))).toMatchObject({ type, status })
@@ -119,7 +119,7 @@ describe('over the wire', () => {
   })
 })
 
-describe('a stranger', () => {
+describe('a sender that is not authentic', () => {
   const keptAlive = (line: string, body = '') => `${line} HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`
   it.each([
     [401, keptAlive('POST /webhooks/mykaarma', '{}')],
@@ -129,19 +129,19 @@ describe('a stranger', () => {
     [405, keptAlive('PUT /webhooks/mykaarma', 'x'.repeat(1_000_000))],
     [413, keptAlive('POST /webhooks/mykaarma', 'x'.repeat(2_000_000))],
     [200, keptAlive('GET /healthz')],
-  ])('keeps no connection after the answer %i', async (status, request) => {
+  ])('loses its connection after the answer %i', async (status, request) => {
     // Resolves when the service closes the connection.
     expect(await raw(request)).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
   })
 
-  it('does not keep out the sender with bodies that stall', async () => {
+  it('cannot block the real sender with bodies that stall', async () => {
     const small = await pipeline.start('ingress', { RECEIVE_MAX_BYTES: '1048576' })
     await small.untilReady()
     const { hostname, port } = new URL(small.url)
     const sockets = Array.from({ length: 20 }, () => connect(Number(port), hostname).on('error', () => undefined))
     for (const socket of sockets) socket.write(head([], 'x'.repeat(500_000)).slice(0, -1))
     await waitUntil(
-      'those beyond the bound are refused',
+      'the bodies beyond the limit are refused',
       () => small.metric('ingress_answers_total', { answer: 'too-many-bodies' }),
       (count) => count === 18,
     )
@@ -152,7 +152,7 @@ describe('a stranger', () => {
   const { body } = makeCustomersEvent()
 })
 
-it('counts a body whose sender hangs up once', async () => {
+it('counts a body once if its sender hangs up', async () => {
   const { hostname, port } = new URL(ingress.url)
   const count = () => ingress.metric('ingress_answers_total')
   const before = await count()
@@ -175,7 +175,7 @@ it.each([
   ['signature', { MYKAARMA_SIGNING_SECRETS: 'main=secret', MYKAARMA_TOKENS: '' }, [202, 401, 202]],
   ['token', { MYKAARMA_SIGNING_SECRETS: '', MYKAARMA_TOKENS: 'main=token' }, [401, 202, 202]],
   ['on', { MYKAARMA_SIGNING_SECRETS: 'main=secret', MYKAARMA_TOKENS: 'main=token' }, [401, 401, 202]],
-])('with MYKAARMA_AUTH=%s checks only what that says', async (auth, secrets, statuses) => {
+])('MYKAARMA_AUTH=%s makes only the checks that it names', async (auth, secrets, statuses) => {
   const service = await pipeline.start('ingress', { ...secrets, MYKAARMA_AUTH: auth })
   await service.untilReady()
   const { body } = makeCustomersEvent()
@@ -188,7 +188,7 @@ it.each([
   await service.end()
 })
 
-it('brings names in ISO-8859-1, signed as UTF-8, to Redis as they are', async () => {
+it('stores names in Redis correctly if they are sent in ISO-8859-1 and signed in UTF-8', async () => {
   const customerUuid = `c${Math.random()}`
   const customer = { customerUuid, firstName: 'José', lastName: 'Müller' }
   const body = JSON.stringify({ id: 'e', timestamp: Date.now(), type: 'customers', payload: { customerWithVehicles: { customer } } })
@@ -210,7 +210,7 @@ it('brings names in ISO-8859-1, signed as UTF-8, to Redis as they are', async ()
   expect(names).toEqual(['José', 'Müller'])
 })
 
-it('holds no more connections than it may', async () => {
+it('accepts no more connections than MAX_CONNECTIONS', async () => {
   const small = await pipeline.start('ingress', { MAX_CONNECTIONS: '2' })
   const { hostname, port } = new URL(small.url)
   const held = [1, 2].map(() => connect(Number(port), hostname))
@@ -226,7 +226,7 @@ it('holds no more connections than it may', async () => {
   )
 })
 
-describe.concurrent('a connection is given up, and its place is free again,', () => {
+describe.concurrent('a connection is destroyed, and another client can connect,', () => {
   const started = 'POST /webhooks/mykaarma HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\n'
   it.each([
     ['says nothing', '', {}],
@@ -234,7 +234,7 @@ describe.concurrent('a connection is given up, and its place is free again,', ()
     ['stalls in its body', `${started}content-length: 100\r\n\r\nhalf`, {}],
     // More answers than the buffers of both sockets can hold.
     ['reads no answer', 'GET / HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(30_000), { KEEP_ALIVE_TIMEOUT_MS: '1000' }],
-  ])('though the client that %s does not close its side', async (_, text, env) => {
+  ])('even if the client that %s does not close its side', async (_, text, env) => {
     const small = await pipeline.start('ingress', { MAX_CONNECTIONS: '1', REQUEST_TIMEOUT_MS: '1000', ...env })
     const { hostname, port } = new URL(small.url)
     // The client reads nothing, so it does not notice the end of the connection.
@@ -251,7 +251,7 @@ describe.concurrent('a connection is given up, and its place is free again,', ()
   })
 })
 
-it('serves while it stops what had begun to arrive before', async () => {
+it('serves a request during a stop if it began to arrive before the stop', async () => {
   const stopping = await pipeline.start('ingress')
   await stopping.untilReady()
   const { body } = makeCustomersEvent()
@@ -277,7 +277,7 @@ it('serves while it stops what had begun to arrive before', async () => {
   expect(await stopping.ended).toBe(0)
 })
 
-it('answers while it stops without Kafka what arrives too late for a deadline of its own', async () => {
+it('answers a late request during a stop without Kafka, by the deadline of the stop', async () => {
   const stopping = await pipeline.start('ingress', { KAFKA_BROKERS: '127.0.0.1:1', ACCEPT_DEADLINE_MS: '1000' })
   const { body } = makeCustomersEvent()
   const request = head([`mykaarma-signature-token: ${sign(body, pipeline.secret)}`, `x-authorization-token: ${pipeline.token}`], body)
@@ -311,7 +311,7 @@ describe('ids and timestamps', () => {
     ['an empty hash tag', '{}'],
     ['emoji', '👨‍👩‍👧'],
     ['__proto__', '__proto__'],
-  ])('takes ids of %s', async (_, id) => {
+  ])('accepts ids of %s', async (_, id) => {
     const uuid = `${id}${Math.random()}`
     expect((await post(makeCustomersEvent({ customerUuid: uuid, id }).body)).status).toBe(202)
     await waitUntil(
@@ -321,7 +321,7 @@ describe('ids and timestamps', () => {
     )
   })
 
-  it('accepts every authentic event, and quarantines at the projector what can never be projected; the rest passes', async () => {
+  it('accepts every authentic event, and the projector quarantines only unusable ones', async () => {
     const event = (timestamp: unknown, id: unknown = 'e') => {
       const { body, customerUuid } = makeCustomersEvent({ payloadForm: 'object' })
       return { body: JSON.stringify({ ...JSON.parse(body), id, timestamp }), customerUuid }
@@ -361,7 +361,7 @@ describe('ids and timestamps', () => {
     )
   })
 
-  it('goes by version when one id comes with another timestamp', async () => {
+  it('keeps the newest version if one id comes with several timestamps', async () => {
     const customerUuid = `c${Math.random()}`
     const at = (timestamp: number, firstName: string) =>
       makeCustomersEvent({ customerUuid, id: 'same', timestamp, customer: { firstName } }).body
@@ -378,7 +378,7 @@ describe('ids and timestamps', () => {
   })
 })
 
-it('keeps a copy of what is authentic but unusable, under the id it could read', async () => {
+it('keeps a copy of an unusable authentic body, with its event id as the key', async () => {
   const unusable: [string, number, string, string | undefined][] = [
     ['', 400, 'not-json', undefined],
     ['not json', 400, 'not-json', undefined],
@@ -390,7 +390,7 @@ it('keeps a copy of what is authentic but unusable, under the id it could read',
   for (const [value, , reason, key] of unusable) expect(found).toContainEqual(expect.objectContaining({ value, reason, key }))
 })
 
-it('quarantines what others put into the raw topic', async () => {
+it('quarantines foreign records in the raw topic', async () => {
   const before = await projector.metric('projector_events_total', { outcome: 'quarantined' })
   const producer = pipeline.kafka.producer({ createPartitioner: () => () => 3 })
   await producer.connect()

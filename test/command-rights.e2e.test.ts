@@ -84,7 +84,10 @@ afterAll(async () => {
 
 let users = 0
 
-/** Runs a command as a new user with these rights, for less than the 30 s that an earlier version waited. */
+/**
+ * Runs a command as a new user with these rights. The time limit is below the 30 s that an earlier
+ * version waited.
+ */
 const run = async (use: Use, rights: Omit<Rights, 'command'>, env: Readonly<Record<string, string>> = {}) => {
   const user = `command-${users++}`
   const { command } = RIGHTS[use]
@@ -126,7 +129,7 @@ const missing = uses.flatMap((use) => {
     .map((rule) => [use, rule, { kafka, redis: redis.filter((other) => other !== rule) }] as const)
   return [...kafkaCases, ...redisCases]
 })
-/** The words that name a right in what a command says. */
+/** Returns a pattern of the words with which a command names a missing right. */
 const wordsOf = (right: string): RegExp => {
   const [operation, resource = ''] = right.split(' on ')
   if (right.startsWith('~')) return new RegExp(`call HGETALL on ${site.keyPrefix}${right.split(':')[1]}:`)
@@ -136,17 +139,17 @@ const wordsOf = (right: string): RegExp => {
 }
 
 describe.concurrent('the rights of a command', { timeout: 60_000 }, () => {
-  it.each(uses)('%s needs no more than these', async (use) => {
+  it.each(uses)('%s works with the documented rights', async (use) => {
     expect(await run(use, RIGHTS[use])).toMatchObject({ code: 0 })
   })
 
-  it.each(missing)('%s ends at once without %s, and names it in one line', async (use, right, rights) => {
+  it.each(missing)('%s ends at once without %s, and names this right in one line', async (use, right, rights) => {
     const { code, said } = await run(use, rights)
     expect(said).toMatch(wordsOf(right))
     expect([code, said.split('\n').length]).toEqual([1, 1])
   })
 
-  it.each(uses)('%s may see a topic and not read it', async (use) => {
+  it.each(uses)('%s reports a user that may see the customers topic but not read it, if it needs to read', async (use) => {
     const { kafka, redis }: Rights = RIGHTS[use]
     const described = kafka.map(
       ([operation, resource]): KafkaRight => (resource === 'customers' ? ['DESCRIBE', resource] : [operation, resource]),
@@ -156,7 +159,7 @@ describe.concurrent('the rights of a command', { timeout: 60_000 }, () => {
     else expect({ code, said }).toEqual({ code: 1, said: expect.stringMatching(wordsOf('READ on customers')) })
   })
 
-  it.each(uses)('%s is in docs/operating.md with these', (use) => {
+  it.each(uses)('%s is in docs/operating.md with its rights', (use) => {
     const { kafka, redis }: Rights = RIGHTS[use]
     const docs = readFileSync(join(root, 'docs', 'operating.md'), 'utf8')
     const row = docs.split('\n').find((line) => line.startsWith(`| \`${use}\` |`)) ?? ''
@@ -187,12 +190,12 @@ describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
     expect({ code, said }).toEqual({ code: 1, said: expect.stringMatching(/no key nowhere:positions:v1\b.*Check REDIS_KEY_PREFIX/) })
   })
 
-  it.each(uses)('%s names KAFKA_TOPIC_PREFIX also if its user may not see whether the topic exists', async (use) => {
+  it.each(uses)('%s names KAFKA_TOPIC_PREFIX even if its user may not see the topic', async (use) => {
     const { code, said } = await run(use, RIGHTS[use], { KAFKA_TOPIC_PREFIX: 'nowhere.' })
     expect({ code, said }).toEqual({ code: 1, said: expect.stringMatching(/topic nowhere\..*check KAFKA_TOPIC_PREFIX/) })
   })
 
-  it.each(uses)('%s says that a login is refused, and by which server', async (use) => {
+  it.each(uses)('%s names the server that refuses its login', async (use) => {
     const kafka = await run(use, RIGHTS[use], { KAFKA_SASL_PASSWORD: 'wrong' })
     expect(kafka).toEqual({ code: 1, said: expect.stringMatching(/Kafka .* refused the login .*KAFKA_SASL_PASSWORD/) })
     const url = new URL(world.brokers.redisUrl)
@@ -203,7 +206,7 @@ describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
   })
 })
 
-it('look takes the characters of a pattern in REDIS_KEY_PREFIX as they are', { timeout: 60_000 }, async () => {
+it('look treats pattern characters in REDIS_KEY_PREFIX as plain characters', { timeout: 60_000 }, async () => {
   const prefix = `${site.keyPrefix}[ab]*:`
   await world.redis.hset(`${prefix}positions:v1`, 'x/0', '1')
   await world.redis.hset(`${prefix}customer:{mine}`, 'a', '1')
@@ -213,7 +216,7 @@ it('look takes the characters of a pattern in REDIS_KEY_PREFIX as they are', { t
   expect(said).toMatch(/ 1 customers\n {8}\S+\[ab\]\*:customer:\{mine\}\n/)
 })
 
-it('verify also needs DESCRIBE_CONFIGS on quarantine once records were deleted there', { timeout: 60_000 }, async () => {
+it('verify also needs DESCRIBE_CONFIGS on quarantine if records were deleted there', { timeout: 60_000 }, async () => {
   const { kafka, redis }: Rights = RIGHTS['verify --ledger']
   const ends = await fetchEnds(world.admin, site.topics.quarantine)
   const partitions = ends.map(({ partition, high }) => ({ partition, offset: high }))

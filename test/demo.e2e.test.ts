@@ -10,7 +10,7 @@ import { expect, inject, it, onTestFinished } from 'vitest'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Record<string, string> }
 
-/** Folders in which a demo keeps the ledger and the logs of its services. */
+/** Lists the folders in which demos store the ledger and the logs of the services. */
 const foldersOf = (pid: number, temporary: string) => [
   ...readdirSync(join(root, '.data', 'pipelines')).filter((name) => name.startsWith(`${pid}-`)),
   ...readdirSync(temporary),

@@ -22,7 +22,7 @@ afterAll(async () => {
   process.stderr.write(`\nfaults on three brokers, two of each service, seed ${seed}\n${faultTable(results)}\n\n`)
 })
 
-describe('nothing promised is lost and no customer ends old, whatever happens', () => {
+describe('no acknowledged event is lost and every customer ends at its newest event', () => {
   it.each([...serviceFaults, ...pressureFaults, ...brokerFaults, ...redisFaults].map((fault) => [fault.name, fault.how, fault] as const))(
     '%s: %s',
     async (_, __, fault) => {

@@ -47,7 +47,7 @@ it.each(['ingress', 'projector'])('`npm start` of the %s stops on SIGTERM and le
   expect([code, log]).toEqual([0, expect.stringContaining('"event":"stopped"')])
 })
 
-it.each(['ingress', 'projector'])('the %s says on an older Node which one it needs', async (service) => {
+it.each(['ingress', 'projector'])('the %s names the version it needs if Node is older', async (service) => {
   const older = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.20.2' } })`
   const child = spawn(process.execPath, ['--import', `data:text/javascript,${older}`, 'start.js'], { cwd: `${root}services/${service}` })
   let said = ''

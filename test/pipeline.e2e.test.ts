@@ -39,7 +39,7 @@ const simulation = (ingress: ServiceProcess, events: number, options: { ratePerS
 const sound = { missing: [], wrong: [] }
 
 describe('the pipeline', () => {
-  it('stores every promised event and ends with every customer at his newest one, under repeats, disorder, dropped answers and retries', async () => {
+  it('stores every acknowledged event and ends with every customer at its newest event, in spite of repeats and disorder', async () => {
     const { ingress, projector } = await startBoth()
     const { run, ledgerPath } = simulation(ingress, 4000)
     const progress = await run.run()
@@ -52,7 +52,7 @@ describe('the pipeline', () => {
     expect(await projector.metric('projector_rewinds_total')).toBe(0)
   })
 
-  it('keeps the bytes of the request and finds the customer again in full', async () => {
+  it('stores the bytes of the request unchanged, and the complete customer in Redis', async () => {
     const { ingress } = await startBoth()
     const { body, customerUuid } = makeCustomersEvent({ customer: { firstName: 'Zoë 👋', odd: [1, { a: null }] } })
     const spaced = `\t${body.replace('{', '{ "exact":12345678901234567890,\n')} `
@@ -73,7 +73,7 @@ describe('the pipeline', () => {
     })
   })
 
-  it('loses and doubles nothing when projectors join and leave while events flow', async () => {
+  it('loses no event when projectors join and leave under load', async () => {
     const { ingress, projector } = await startBoth()
     const { run, ledgerPath } = simulation(ingress, 6000, { ratePerSecond: 1000 })
     const sending = run.run()
@@ -100,7 +100,7 @@ describe('the pipeline', () => {
     expect(await pipeline.verify(ledgerPath)).toMatchObject({ ...sound, promisedEvents: 6000 })
   })
 
-  it('keeps what it has promised when the ingress is told to stop under load', async () => {
+  it('loses no acknowledged event when the ingress stops under load', async () => {
     const { ingress } = await startBoth()
     const stopped = new AbortController()
     const { run, ledgerPath } = simulation(ingress, 1_000_000, { signal: stopped.signal })
@@ -118,7 +118,7 @@ describe('the pipeline', () => {
     expect(await pipeline.verify(ledgerPath)).toMatchObject(sound)
   })
 
-  it('takes over where a killed projector left off', async () => {
+  it('continues with another projector after one was killed', async () => {
     const { ingress, projector } = await startBoth()
     const { run, ledgerPath } = simulation(ingress, 3000)
     const sending = run.run()

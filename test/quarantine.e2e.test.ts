@@ -8,9 +8,9 @@ beforeAll(async () => {
 })
 afterAll(() => pipeline.close())
 
-it('unusable records that quarantine does not accept hold up only their own partitions', { timeout: 120_000 }, async () => {
+it('unusable records that quarantine does not accept delay only their own partitions', { timeout: 120_000 }, async () => {
   const { topics, admin, redis, keyPrefix } = pipeline
-  // It makes the topics.
+  // The ingress creates the topics.
   const ingress = await pipeline.start('ingress')
   await ingress.untilReady()
   const projector = await pipeline.start('projector')

@@ -1,4 +1,7 @@
-/** A second group of projectors rebuilds every hash while the first goes on: the documented way without stale readers. */
+/**
+ * A second group of projectors rebuilds every hash while the first group continues. This is the
+ * documented way to rebuild without stale readers.
+ */
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { fetchEnds, openPipeline, openTcpProxy, type Pipeline, type ServiceProcess, waitUntil } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it, onTestFinished } from 'vitest'
@@ -20,7 +23,7 @@ const store = async (customerUuid: string, timestamp: number, firstName: string)
   const { status } = await pipeline.post(ingress, makeCustomersEvent({ customerUuid, timestamp, customer: { firstName } }).body)
   expect(status).toBe(202)
 }
-/** One field of each customer of the history. */
+/** Reads one field of each customer of the history. */
 const fields = (name: string) => Promise.all(Array.from({ length: CUSTOMERS }, (_, i) => pipeline.redis.hget(keyOf(`c${i}`), name)))
 const quarantined = async () => {
   const ends = await fetchEnds(pipeline.admin, pipeline.topics.quarantine)
@@ -39,7 +42,7 @@ it('a rebuild by a second group delays no new event and quarantines no record ag
     () => Promise.all([pipeline.verify(), quarantined()]),
     ([{ customers, wrongCount }, records]) => customers === CUSTOMERS && wrongCount === 0 && records === 1,
   )
-  // A rebuild repairs it. The first group takes it for right.
+  // The first group keeps this hash. A rebuild repairs it.
   await redis.hset(keyOf('c7'), { _eventTimestamp: String(Number.MAX_SAFE_INTEGER), firstName: 'Mallory' })
 
   const { hostname, port } = new URL(inject('brokers').redisUrl)
@@ -50,7 +53,8 @@ it('a rebuild by a second group delays no new event and quarantines no record ag
     PROJECTION_VERSION: '2',
     CONSUMER_GROUP_ID: `${pipeline.keyPrefix}second`,
     REDIS_URL: `redis://127.0.0.1:${network.port}`,
-    // A chunk for each record, on a slow network: the rebuild can be stopped in its middle.
+    // Each record is its own chunk, on a slow network, so that the rebuild can be stopped in the
+    // middle.
     CHUNK_RECORDS: '1',
     REDIS_COMMAND_TIMEOUT_MS: '1000',
   })

@@ -52,14 +52,14 @@ const applied = (more: number) =>
   )
 const customersOf = (master: RedisCluster['masters'][number]) => master.client.keys(`${pipeline.keyPrefix}customer:*`)
 
-it('a Redis Cluster is told from one Redis: a projector that takes it for one refuses to start', async () => {
+it('a projector with settings for a single Redis refuses to start on a Redis Cluster', async () => {
   const unaware = await pipeline.start('projector', { REDIS_CLUSTER: 'false', REDIS_URL: cluster.masters[0]?.url ?? '' })
   expect(await unaware.ended).toBe(1)
   expect(await readFile(unaware.logFile, 'utf8')).toContain('REDIS_CLUSTER=true')
 })
 
 describe('a projector on Redis Cluster', () => {
-  it('ends with every customer at his newest event, spread over all masters', async () => {
+  it('ends with every customer at its newest event, spread over all masters', async () => {
     const { run, ledgerPath } = simulation(3000)
     expect(await run.run()).toMatchObject({ promised: 3000, lost: 0 })
     const verdict = await pipeline.verify(ledgerPath)
@@ -71,7 +71,7 @@ describe('a projector on Redis Cluster', () => {
     expect(await projector.metric('projector_failures_total')).toBe(0)
   })
 
-  it('is judged by the verify command as on one Redis', async () => {
+  it('is verified by the verify command like on a single Redis', async () => {
     await simulation(400).run.run()
     const env = {
       ...process.env,
@@ -86,13 +86,14 @@ describe('a projector on Redis Cluster', () => {
     expect(stdout).toMatch(/of these wrong in Redis +0/)
   })
 
-  it('follows slots that move to other masters, without waiting', async () => {
+  it('follows slots that move to other masters without a delay', async () => {
     // Load continues while the slots move.
     const moved = new AbortController()
     const { run, ledgerPath } = simulation(100_000, 600, moved.signal)
     const sending = run.run()
     await applied(300)
-    // All slots of customers on the first master, and slot 0, which has a copy of the positions.
+    // Moves all slots of customers of the first master, and slot 0, which has a copy of the
+    // positions.
     const [from] = cluster.masters
     if (!from) throw new Error('there is no master')
     const slots = new Set([0])
@@ -107,7 +108,7 @@ describe('a projector on Redis Cluster', () => {
     expect(await projector.metric('projector_failures_total')).toBe(0)
   })
 
-  it('waits for a master that was killed, says so, and goes on when it is back', async () => {
+  it('waits for a killed master, reports it, and continues when the master is back', async () => {
     const { run, ledgerPath } = simulation(3000, 600)
     const sending = run.run()
     await applied(300)
@@ -125,7 +126,7 @@ describe('a projector on Redis Cluster', () => {
     expect(await projector.metric('projector_rewinds_total')).toBe(0)
   })
 
-  it('becomes ready by itself where the cluster was down when it started', async () => {
+  it('becomes ready after a start during an outage of the cluster', async () => {
     const [one, other] = cluster.masters
     await one?.kill()
     await waitUntil(

@@ -26,7 +26,7 @@ beforeAll(async () => {
   writeFileSync(join(folder, 'subscriber.ts'), sample)
 })
 
-it('the sample of the schema package compiles, and its types say what the functions take', async () => {
+it('the sample of the schema package compiles, and its types reject a wrong use of the results', async () => {
   const options = {
     skipLibCheck: true,
     noEmit: true,
@@ -46,7 +46,7 @@ it('the sample of the schema package compiles, and its types say what the functi
   ])
 })
 
-it('the sample of the schema package keeps the newest state over a restart, and fails when kafkajs gives up', async () => {
+it('the sample of the schema package keeps the newest state after a restart, and fails if kafkajs stops', async () => {
   const pipeline = await openPipeline(inject('brokers'))
   const producer = pipeline.kafka.producer()
   try {

@@ -26,7 +26,7 @@ const end = async (name: 'ingress' | 'projector', env: Record<string, string>) =
 }
 
 describe('settings at start', () => {
-  it('names everything that is missing or wrong at once and exits with 2', async () => {
+  it('names all missing and wrong settings at once and exits with 2', async () => {
     const { code, said } = await end('ingress', { KAFKA_BROKERS: '', KAFKA_BROKER: 'a:1', PORT: 'http', MYKAARMA_SIGNING_SECRETS: 'x' })
     expect(code).toBe(2)
     expect(said).toContain('ingress cannot start. 5 settings are wrong')
@@ -40,7 +40,7 @@ describe('settings at start', () => {
       expect(said).toContain(name)
   })
 
-  it('refuses to start without secrets unless authentication is switched off by name', async () => {
+  it('refuses to start without secrets unless MYKAARMA_AUTH=off', async () => {
     const { code, said } = await end('ingress', { KAFKA_BROKERS: NOBODY })
     expect([code, said]).toEqual([2, expect.stringContaining('MYKAARMA_AUTH=off')])
     expect(said).toContain('MYKAARMA_SIGNING_SECRETS is missing')
@@ -54,7 +54,7 @@ describe('settings at start', () => {
 })
 
 describe('topics at start', () => {
-  it('refuses missing ones that it may not create, and wrong ones, naming every fault', async () => {
+  it('are refused if they are wrong, or missing and not created, with all problems named', async () => {
     const env = {
       ...auth,
       KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','),
@@ -78,14 +78,14 @@ describe('topics at start', () => {
   })
 
   // Several times, because whether the check and the lag met at the brokers was a matter of chance.
-  it.each([1, 2, 3, 4])('lets a projector alone create the missing ones (%i)', async () => {
+  it.each([1, 2, 3, 4])('are created by a projector that starts alone (%i)', async () => {
     const projector = await pipeline.start('projector')
     await projector.untilReady()
   })
 })
 
-describe('Kafka or Redis absent at start', () => {
-  it('makes the ingress say so, answer 503 within the deadline, and stop in order', async () => {
+describe('without Kafka or Redis at start', () => {
+  it('the ingress reports it, answers 503 within the deadline, and stops cleanly', async () => {
     const ingress = await pipeline.start('ingress', { KAFKA_BROKERS: NOBODY, ACCEPT_DEADLINE_MS: '500' })
     expect(await readiness(ingress)).toEqual({ status: 503, body: expect.stringContaining('not connected yet') })
     expect((await fetch(`${ingress.adminUrl}/livez`)).status).toBe(200)
@@ -104,7 +104,7 @@ describe('Kafka or Redis absent at start', () => {
     expect(await ingress.end()).toBe(0)
   })
 
-  it('makes the projector wait for both, and stop in order', async () => {
+  it('the projector waits for both, and stops cleanly', async () => {
     const projector = await pipeline.start('projector', { REDIS_URL: `redis://${NOBODY}` })
     expect((await readiness(projector)).status).toBe(503)
     await waitUntil(
@@ -116,7 +116,7 @@ describe('Kafka or Redis absent at start', () => {
   })
 })
 
-describe('Redis while events flow', () => {
+describe('a running projector', () => {
   const customers = 20
   const send = async (ingress: ServiceProcess, timestamp: number) => {
     for (let i = 0; i < customers; i++) {
@@ -125,7 +125,7 @@ describe('Redis while events flow', () => {
     }
   }
 
-  it('rebuilds an emptied Redis by itself, without new events', async () => {
+  it('rebuilds an emptied Redis without new events', async () => {
     const server = await startRedis()
     const redis = await pipeline.connectRedis(server.url)
     try {
@@ -152,7 +152,7 @@ describe('Redis while events flow', () => {
     }
   })
 
-  it('waits for a hung Redis, keeps its place in the group, says so, and goes on', async () => {
+  it('waits for a Redis that hangs, stays in its group, reports it, and continues', async () => {
     const server = await startRedis()
     const redis = await pipeline.connectRedis(server.url)
     try {
@@ -208,7 +208,7 @@ describe('Redis while events flow', () => {
 })
 
 describe('the spool', () => {
-  it('lets an ingress without Kafka promise, survives its SIGKILL, and is sent when Kafka is there', async () => {
+  it('lets an ingress acknowledge events without Kafka, survives SIGKILL, and is sent later', async () => {
     const spool = { SPOOL_DIR: join(pipeline.folder, 'spool'), SPOOL_AFTER_MS: '200' }
     const alone = await pipeline.start('ingress', { ...spool, KAFKA_BROKERS: NOBODY })
     expect(await readiness(alone)).toEqual({ status: 200, body: expect.stringContaining('not connected yet') })
@@ -234,7 +234,7 @@ describe('the spool', () => {
     expect(await ingress.end()).toBe(0)
   })
 
-  it('is refused to a second process', async () => {
+  it('refuses a second process', async () => {
     const env = { SPOOL_DIR: join(pipeline.folder, 'spool'), KAFKA_BROKERS: NOBODY }
     await pipeline.start('ingress', env)
     const { code, said } = await end('ingress', { ...env, ...auth })
@@ -243,7 +243,7 @@ describe('the spool', () => {
 })
 
 describe('stopping', () => {
-  it('is not held up by a silent connection, a body that stalls or an idle one kept alive', async () => {
+  it('is not delayed by a silent connection, a body that stalls or an idle connection', async () => {
     const ingress = await pipeline.start('ingress', { ACCEPT_DEADLINE_MS: '1000' })
     await ingress.untilReady()
     const { hostname, port } = new URL(ingress.url)
@@ -263,7 +263,7 @@ describe('stopping', () => {
 })
 
 describe('a broken topic', () => {
-  it('of quarantine does not stop the customers', async () => {
+  it('for quarantine does not stop the customers', async () => {
     const ingress = await pipeline.start('ingress', { ACCEPT_DEADLINE_MS: '2000' })
     await ingress.untilReady()
     // kafkajs asks for metadata only of topics that it has written to.
@@ -286,8 +286,8 @@ describe('a broken topic', () => {
   })
 })
 
-describe('a Redis that may drop customers', () => {
-  it('is refused at start unless that is accepted by name', async () => {
+describe('a Redis that may evict customers', () => {
+  it('is refused at start unless REDIS_ALLOW_EVICTION is set', async () => {
     const server = await startRedis({ args: ['--maxmemory-policy', 'allkeys-lru'] })
     try {
       const ingress = await pipeline.start('ingress')

@@ -79,7 +79,7 @@ const traces = async () => {
   ].sort()
 }
 
-it('finds Redis as the topic has it, without a ledger, and leaves no trace in Kafka', async () => {
+it('finds that Redis matches the topic, without a ledger, and leaves nothing in Kafka', async () => {
   const before = await traces()
   expect(before).toEqual(Object.values(pipeline.topics).sort())
   expect(await verify()).toMatchObject({ code: 0, records: stored, customers: CUSTOMERS, wrong: 0 })
@@ -92,7 +92,7 @@ it('compares only customers with an event in a time range', async () => {
   expect(await verify('--until', '2020-01-01')).toMatchObject({ code: 1, records: 0, customers: 0, wrong: 0 })
 })
 
-it('looks at a share of the customers only', async () => {
+it('compares only a share of the customers with --sample', async () => {
   const { code, records, customers } = await verify('--sample', '0.3')
   expect(code).toBe(0)
   expect(customers).toBeGreaterThan(CUSTOMERS * 0.15)
@@ -101,7 +101,7 @@ it('looks at a share of the customers only', async () => {
   expect(records).toBeLessThanOrEqual(2 * customers + stored - 2 * CUSTOMERS)
 })
 
-it('does not call it sound when there was nothing to compare', async () => {
+it('fails if there was nothing to compare', async () => {
   const ledgerPath = join(pipeline.folder, 'empty.jsonl')
   writeFileSync(ledgerPath, '')
   const withLedger = await verify('--ledger', ledgerPath)
@@ -110,7 +110,7 @@ it('does not call it sound when there was nothing to compare', async () => {
   expect(await verify('--until', '2020-01-01')).toMatchObject({ code: 1, stdout: expect.stringContaining('nothing was compared') })
 })
 
-it('passes while the sender goes on, with its ledger and without', async () => {
+it('passes while events are sent, with and without a ledger', async () => {
   const ledgerPath = join(pipeline.folder, 'ledger.jsonl')
   const stop = new AbortController()
   const { secret, token } = pipeline
@@ -141,7 +141,7 @@ it('passes while the sender goes on, with its ledger and without', async () => {
   }
 })
 
-it('does not take a promised event for kept that is in Kafka but cannot be used', async () => {
+it('reports an acknowledged event that is in Kafka but unusable', async () => {
   const timestamp = Date.now() + 3 * 24 * 60 * 60 * 1000
   const { body, customerUuid, id } = makeCustomersEvent({ customerUuid: 'c9', timestamp })
   expect((await pipeline.post(ingress, body)).status).toBe(202)
@@ -153,7 +153,7 @@ it('does not take a promised event for kept that is in Kafka but cannot be used'
   expect(stdout).toContain('customer c9 was promised something newer than any usable event in Kafka')
 })
 
-it('once the load has stopped, wants nothing newer in Redis than in Kafka, and no other customers', async () => {
+it('reports a customer that is in Redis but not in Kafka, with the option exact', async () => {
   const key = (customerUuid: string) => `${pipeline.keyPrefix}customer:{${customerUuid}}`
   await waitUntil(
     'the projector holds nothing more',
@@ -166,7 +166,7 @@ it('once the load has stopped, wants nothing newer in Redis than in Kafka, and n
   await pipeline.redis.del(key('nobody'))
 })
 
-it('calls a hash wrong that is newer than Kafka, unless its record was not read', async () => {
+it('reports a hash that is newer than any event in Kafka', async () => {
   const { redis, topics } = pipeline
   const key = `${pipeline.keyPrefix}customer:{c6}`
   const before = await redis.hgetall(key)
@@ -196,14 +196,14 @@ describe('transactions of another producer in the raw topic', () => {
     return { transaction, producer }
   }
 
-  it('that were aborted are passed over, also at the end of a partition', async () => {
+  it('are skipped if they were aborted, also at the end of a partition', async () => {
     const { transaction, producer } = await transactional()
     await transaction.abort()
     await producer.disconnect()
     expect(await verify()).toMatchObject({ code: 0, wrong: 0 })
   })
 
-  it('that are open hide records: the verdict names them, and is not sound', async () => {
+  it('make the verdict fail while they are open, and it names the hidden records', async () => {
     const { transaction, producer } = await transactional()
     const { code, stdout } = await verify('--catch-up-seconds', '1')
     expect(stdout).toMatch(/open transaction: 1 records of \S+customers\.raw\/\d+ from offset \d+ on were not verified/)
@@ -214,7 +214,7 @@ describe('transactions of another producer in the raw topic', () => {
   })
 })
 
-it('misses an unusable record in quarantine, however it got lost there', async () => {
+it('reports an unusable record that is missing in quarantine', async () => {
   const { admin, topics } = pipeline
   const unusable = await pipeline.verify()
   expect(unusable).toMatchObject({ unusableByReason: { 'too-far-in-future': 1 }, notQuarantined: { count: 0 } })
@@ -235,7 +235,7 @@ it('misses an unusable record in quarantine, however it got lost there', async (
   )
 })
 
-it('names what differs, by id and with the reason, and exits with 1', async () => {
+it('names each wrong customer by id with the reason, and exits with 1', async () => {
   await pipeline.redis.hset(`${pipeline.keyPrefix}customer:{c7}`, 'firstName', 'Mallory')
   const gone = Array.from({ length: 30 }, (_, i) => `${pipeline.keyPrefix}customer:{c${i + 8}}`)
   await Promise.all(gone.map((key) => pipeline.redis.del(key)))
@@ -247,7 +247,7 @@ it('names what differs, by id and with the reason, and exits with 1', async () =
   expect(stdout).not.toContain('Mallory')
 })
 
-it('leaves its group when it is interrupted', async () => {
+it('removes its group when it is interrupted', async () => {
   // The projector is behind forever, so the command cannot end before the signal.
   await projector.end()
   expect((await pipeline.post(ingress, makeCustomersEvent().body)).status).toBe(202)
@@ -274,6 +274,6 @@ it.each([
   [['--since', 'yesterday'], '--since is no time'],
   [['--ledger', 'x', '--sample', '0.1'], '--ledger goes with none of'],
   [['--nonsense'], 'unknown option --nonsense'],
-])('refuses %j with a sentence and exit code 2', async (args, message) => {
+])('refuses the options %j with an error message and exit code 2', async (args, message) => {
   expect(await verify(...args)).toMatchObject({ code: 2, stderr: expect.stringContaining(message) })
 })

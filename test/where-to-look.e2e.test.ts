@@ -45,7 +45,7 @@ it('each command that the demo names works in this repository', { timeout: 120_0
   expect(results.get('look')).toMatch(/customer:\{…\} +1 customers/)
   expect(results.get('look shown')).toMatch(/firstName +Renée[\s\S]*1970-01-01T00:00:00.007Z.*in Redis/)
   expect(results.get('verify')).toMatch(/customers compared, every field +1 /)
-  // Everything else in the text is an address, which is asked.
+  // All other parts of the text are addresses, and each must answer.
   const [, metrics = ''] = /Metrics: (\S+)/.exec(text) ?? []
   expect((await fetch(metrics)).status).toBe(200)
 })

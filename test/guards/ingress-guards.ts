@@ -175,7 +175,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/app.ts`,
     from: 'return503OnClosing: false',
     to: 'return503OnClosing: true',
-    test: brokers('test/bad-input.e2e.test.ts', 'serves while it stops what had begun'),
+    test: brokers('test/bad-input.e2e.test.ts', 'serves a request during a stop'),
   },
   {
     guard: 'answers during a stop end their connection',
@@ -207,7 +207,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/close-server.ts',
     from: 'app.server.closeAllConnections()',
     to: 'undefined',
-    test: brokers('test/start-and-outages.e2e.test.ts', 'is not held up by a silent connection'),
+    test: brokers('test/start-and-outages.e2e.test.ts', 'is not delayed by a silent connection'),
   },
   {
     guard: 'the received bytes are stored unchanged',
@@ -223,7 +223,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/lanes.ts`,
     from: 'const producer = openProducer()',
     to: 'const producer = lanes.values().next().value?.producer ?? openProducer()',
-    test: brokers('test/start-and-outages.e2e.test.ts', 'of quarantine does not stop the customers'),
+    test: brokers('test/start-and-outages.e2e.test.ts', 'for quarantine does not stop the customers'),
   },
   {
     guard: 'a send that does not end is reported',
@@ -239,7 +239,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/main.ts`,
     from: 'if (stuck === undefined || outage !== undefined) return',
     to: 'return',
-    test: brokers('test/watchdogs.e2e.test.ts', 'with a send that never ends'),
+    test: brokers('test/watchdogs.e2e.test.ts', 'an ingress ends if a send never ends'),
   },
   {
     guard: 'a bug of the ingress is reported',
@@ -255,7 +255,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/app.ts`,
     from: 'requestTimeout: options.requestTimeoutMs',
     to: 'requestTimeout: 0',
-    test: brokers('test/bad-input.e2e.test.ts', 'answers a body that stalls'),
+    test: brokers('test/bad-input.e2e.test.ts', 'with a body that stalls gets a problem document'),
   },
   {
     guard: 'the time limit of headers is not longer than that of the request',
@@ -263,7 +263,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/app.ts`,
     from: 'headersTimeout: options.requestTimeoutMs,',
     to: '',
-    test: brokers('test/bad-input.e2e.test.ts', 'answers a body that stalls'),
+    test: brokers('test/bad-input.e2e.test.ts', 'with a body that stalls gets a problem document'),
   },
   {
     guard: 'connections have a limit',
@@ -271,7 +271,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/app.ts`,
     from: 'app.server.maxConnections = options.maxConnections',
     to: '',
-    test: brokers('test/bad-input.e2e.test.ts', 'holds no more connections than it may'),
+    test: brokers('test/bad-input.e2e.test.ts', 'accepts no more connections than MAX_CONNECTIONS'),
   },
   {
     guard: 'after a refusal the ingress destroys a connection that the client does not close',
@@ -279,7 +279,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/app.ts`,
     from: 'setTimeout(() => socket.destroy(), FAREWELL_MS).unref()',
     to: '',
-    test: brokers('test/bad-input.e2e.test.ts', 'though the client that stalls in its body'),
+    test: brokers('test/bad-input.e2e.test.ts', 'even if the client that stalls in its body'),
   },
   {
     guard: 'a connection is kept open only after an authentic request',
@@ -320,7 +320,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/app.ts`,
     from: `app.server.on('drop', () => metrics.dropped.inc())`,
     to: '',
-    test: brokers('test/bad-input.e2e.test.ts', 'holds no more connections than it may'),
+    test: brokers('test/bad-input.e2e.test.ts', 'accepts no more connections than MAX_CONNECTIONS'),
   },
   {
     guard: 'while the port closes, no deadline is later than the cut of connections',
@@ -328,7 +328,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/app.ts`,
     from: 'Math.min(performance.now() + options.acceptDeadlineMs, lastDeadline)',
     to: 'performance.now() + options.acceptDeadlineMs',
-    test: brokers('test/bad-input.e2e.test.ts', 'answers while it stops without Kafka'),
+    test: brokers('test/bad-input.e2e.test.ts', 'answers a late request during a stop without Kafka'),
   },
   {
     guard: 'a customer whose id is too long for a key goes to quarantine',
@@ -464,7 +464,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/app.ts`,
     from: `      answeredByParser.set(socket, problem)\n`,
     to: '',
-    test: brokers('test/bad-input.e2e.test.ts', 'counts a body whose sender hangs up once'),
+    test: brokers('test/bad-input.e2e.test.ts', 'counts a body once if its sender hangs up'),
   },
   {
     guard: 'the port of a forwarded address is removed',
@@ -520,7 +520,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'services/ingress/start.js',
     from: "import '@customer-stream/runtime/node-version'",
     to: '',
-    test: brokers('test/npm-start.e2e.test.ts', 'the ingress says on an older Node'),
+    test: brokers('test/npm-start.e2e.test.ts', 'the ingress names the version it needs'),
   },
   {
     guard: 'log levels are written as names',

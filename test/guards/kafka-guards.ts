@@ -258,7 +258,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: 'heartbeat().then(alive, (error: unknown) => saysPartitionIsLost(error) && lost.abort())',
     to: 'isRunning()',
-    test: brokers('test/start-and-outages.e2e.test.ts', 'waits for a hung Redis, keeps its place'),
+    test: brokers('test/start-and-outages.e2e.test.ts', 'waits for a Redis that hangs, stays in its group'),
   },
   {
     guard: 'a rebalance waits for a member no longer than its session',
@@ -426,7 +426,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: 'services/projector/src/main.ts',
     from: '  onBatch: (batch) => projection.onBatch(batch),\n  onDead: lifecycle.fail,',
     to: '  onBatch: (batch) => projection.onBatch(batch),\n  onDead: () => {},',
-    test: brokers('test/watchdogs.e2e.test.ts', 'kafkajs gives up its consumer for good'),
+    test: brokers('test/watchdogs.e2e.test.ts', 'if kafkajs stops its consumer for good'),
   },
   {
     guard: 'a coordinator that cannot be found is waited for',
@@ -442,7 +442,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `services/projector/src/watchdog.ts`,
     from: 'if (quietMs >= sessionTimeoutMs * QUIET_SESSIONS)',
     to: 'if (false)',
-    test: brokers('test/watchdogs.e2e.test.ts', 'shows no sign of life'),
+    test: brokers('test/watchdogs.e2e.test.ts', 'if its consumer is silent although Kafka answers'),
   },
   {
     guard: 'a partition that does not move ends the projector',
@@ -450,7 +450,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `services/projector/src/watchdog.ts`,
     from: 'if (stalled && stalledBefore)',
     to: 'if (false)',
-    test: brokers('test/watchdogs.e2e.test.ts', 'there are records and none moves'),
+    test: brokers('test/watchdogs.e2e.test.ts', 'if records wait but none is applied'),
   },
   {
     guard: 'messages that kafkajs repeats are held back',

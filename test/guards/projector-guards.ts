@@ -225,7 +225,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/main.ts`,
     from: 'every(settings.POSITION_CHECK_MS, projection.checkPositions)',
     to: '',
-    test: brokers('test/start-and-outages.e2e.test.ts', 'rebuilds an emptied Redis by itself'),
+    test: brokers('test/start-and-outages.e2e.test.ts', 'rebuilds an emptied Redis without new events'),
   },
   {
     guard: 'quarantine comes before the position',
@@ -249,7 +249,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/redis-check.ts`,
     from: 'if (mayEvict && ',
     to: 'if (!mayEvict && ',
-    test: brokers('test/start-and-outages.e2e.test.ts', 'is refused at start unless that is accepted by name'),
+    test: brokers('test/start-and-outages.e2e.test.ts', 'is refused at start unless REDIS_ALLOW_EVICTION is set'),
   },
   {
     guard: 'a reply of the script that has no name is an error',
