@@ -496,7 +496,7 @@ export const kafkaGuards: readonly Guard[] = [
     guard: 'a broker that has answered before and now closes connections is an outage',
     prevents: 'an alarm for a person, and slow retries, while a broker behind a proxy is down',
     file: `${folder}/diagnosis.ts`,
-    from: '|| isKnownToAnswer(settings, request.api, request.broker)) return undefined',
+    from: '|| isKnownToAnswer(settings, request.broker)) return undefined',
     to: ') return undefined',
     test: accessTest('reports an outage if a proxy that had a broker closes connections of plain text'),
   },

@@ -72,7 +72,7 @@ export const patchConnection = (): void => {
     const api = protocol.request.apiName
     try {
       const answer = await send.call(this, protocol)
-      noteAnswer({ broker, api, tls: Boolean(this.ssl), login: Boolean(this.sasl) })
+      noteAnswer(api, { broker, tls: Boolean(this.ssl), login: Boolean(this.sasl) })
       return answer
     } catch (error) {
       noteFailedRequest(error, { api, broker })

@@ -130,6 +130,7 @@ describe('a client that is turned away', () => {
     const behindProxy = `localhost:${(proxy.address() as AddressInfo).port}`
     const before = adminOf(behindProxy, env)
     await before.admin.connect()
+    await before.admin.listTopics()
     isUp = false
     const { admin, diagnose } = adminOf(behindProxy, env)
     const error = await admin.connect().catch((error: unknown) => error)

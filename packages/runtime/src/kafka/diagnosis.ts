@@ -149,7 +149,7 @@ const addressHint = (settings: KafkaSettings, broker: string | undefined): strin
     : 'advertised.listeners of the brokers: this address is not from KAFKA_BROKERS'
 
 const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts): string | undefined => {
-  const closed = errors.some(({ message }) => message.includes(closedInHandshake)) && !isKnownToAnswer(settings, 'ApiVersions', broker)
+  const closed = errors.some(({ message }) => message.includes(closedInHandshake)) && !isKnownToAnswer(settings, broker)
   if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID')
     return 'The certificate of the broker, or of its authority, is not valid at this time. Renew it, and check the clock of this machine.'
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
@@ -165,12 +165,12 @@ const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts):
 }
 
 /**
- * Returns true if the broker has answered this request before. Then the settings were right, and a
+ * Returns true if the broker has answered a request before. Then the settings were right, and a
  * closed connection is an outage. A proxy accepts and closes connections while the broker behind it
  * is down.
  */
-const isKnownToAnswer = (settings: KafkaSettings, api: string, broker: string | undefined): boolean =>
-  broker !== undefined && hasAnswered({ broker, api, tls: settings.KAFKA_SSL, login: settings.KAFKA_SASL_MECHANISM !== 'none' })
+const isKnownToAnswer = (settings: KafkaSettings, broker: string | undefined): boolean =>
+  broker !== undefined && hasAnswered({ broker, tls: settings.KAFKA_SSL, login: settings.KAFKA_SASL_MECHANISM !== 'none' })
 
 /**
  * Finds out why a broker closed the connection without an answer. A broker does so if a client does
@@ -178,7 +178,7 @@ const isKnownToAnswer = (settings: KafkaSettings, api: string, broker: string | 
  */
 const silentRefusalOf = (settings: KafkaSettings, { request, errors }: Facts): { reason: BlockedReason; hint: string } | undefined => {
   const closed = errors.some(({ name }) => name === 'KafkaJSConnectionClosedError')
-  if (!closed || request === undefined || isKnownToAnswer(settings, request.api, request.broker)) return undefined
+  if (!closed || request === undefined || isKnownToAnswer(settings, request.broker)) return undefined
   if (request.api === 'ApiVersions')
     return settings.KAFKA_SSL
       ? { reason: 'tls', hint: 'If the broker demands client certificates, check KAFKA_SSL_CERT and KAFKA_SSL_KEY.' }

@@ -33,21 +33,23 @@ export const attributed = async <T>(doing: string, work: () => Promise<T>): Prom
 
 export const failedWorkOf = (error: object): string | undefined => failedWork.get(error)
 
-/** A request on a kind of connection. */
-export interface AskedRequest {
+/** A broker and the kind of connection to it. */
+export interface Route {
   readonly broker: string
-  readonly api: string
   readonly tls: boolean
   readonly login: boolean
 }
 
-const answered = new Set<string>()
-const keyOf = ({ broker, api, tls, login }: AskedRequest): string => [broker, api, tls, login].join()
+const answering = new Set<string>()
+const keyOf = ({ broker, tls, login }: Route): string => [broker, tls, login].join()
 
-/** Remembers that this broker has answered this request. */
-export const noteAnswer = (request: AskedRequest): void => {
-  answered.add(keyOf(request))
+/**
+ * Notes that a broker has answered a request. `ApiVersions` does not count: a broker answers it also
+ * to a client that must log in.
+ */
+export const noteAnswer = (api: string, route: Route): void => {
+  if (api !== 'ApiVersions') answering.add(keyOf(route))
 }
 
-/** Returns true if this broker has answered this request since the process started. */
-export const hasAnswered = (request: AskedRequest): boolean => answered.has(keyOf(request))
+/** True if this broker has answered on such a connection since the process started. */
+export const hasAnswered = (route: Route): boolean => answering.has(keyOf(route))
