@@ -1,14 +1,18 @@
 import type { TestReference } from './run-test.ts'
 
-/** Something that keeps a fault of a library, or of ours, from doing harm; how it is taken out, and the test that must fail then. */
+/**
+ * A mutation of the code: it removes one protection against a bug of a library or of ours. Then its
+ * test must fail.
+ */
 export interface Guard {
+  /** The rule that the code protects. */
   readonly guard: string
-  /** What breaks without it. */
+  /** The damage without this code. */
   readonly prevents: string
   readonly file: string
-  /** Stands in the file exactly once. */
+  /** Text that occurs in the file exactly once. */
   readonly from: string
-  /** What stands there instead while the guard is out; must be valid code. */
+  /** Replacement without the protection. It must be valid code. */
   readonly to: string
   readonly test: TestReference
 }
@@ -18,9 +22,12 @@ const under =
   (file: string, title: string): TestReference => ({ project, file, title })
 
 export const unit = under('unit')
-/** On one real Kafka and one real Redis. */
+/** Names a test that uses one real Kafka and one real Redis. */
 export const brokers = under('brokers')
-/** A row of the fault suite, in its short form: what it shows is the loss itself. */
+/**
+ * Names a scenario of the fault suite, in its short form. Its failure must show that events were
+ * lost.
+ */
 export const faultRow = (title: string): TestReference => ({
   ...under('faults')('test/faults.e2e.test.ts', title),
   shows: /missing|a promise was given/,

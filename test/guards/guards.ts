@@ -7,7 +7,10 @@ import { schemaGuards } from './schema-guards.ts'
 import { spoolGuards } from './spool-guards.ts'
 import { toolGuards } from './tool-guards.ts'
 
-/** Every guard of ours against a fault of a library, of the network, of a sender or of our own, as far as a test can show that it is needed. */
+/**
+ * All guards against bugs of libraries, the network, senders and our own code, if a test can show
+ * that the guard is needed.
+ */
 export const guards: readonly Guard[] = [
   ...kafkaGuards,
   ...redisGuards,

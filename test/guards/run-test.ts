@@ -4,16 +4,22 @@ import { startVitest, type TestCase } from 'vitest/node'
 export interface TestReference {
   readonly project: 'unit' | 'brokers' | 'faults' | 'standstill'
   readonly file: string
-  /** A pattern of the full title, as after `-t`. */
+  /** Pattern of the full title, like the option `-t`. */
   readonly title: string
-  /** What the failure must tell; a row of the fault suite that only took too long shows no loss. */
+  /**
+   * Pattern of the failure's message. A scenario of the fault suite that only took too long shows
+   * no loss.
+   */
   readonly shows?: RegExp
 }
 
 export interface TestRun {
-  /** `broken`: no test met its own fate, e.g. because a file did not load, or what was edited is no longer valid code. */
+  /**
+   * `broken`: no test ran to its end, e.g. because a file did not load or the edited code is not
+   * valid.
+   */
   readonly outcome: 'passed' | 'failed' | 'broken'
-  /** One line that says why it did not pass. */
+  /** Reason why the test did not pass, in one line. */
   readonly why: string
 }
 
@@ -24,12 +30,15 @@ interface Failure {
   readonly cause?: { readonly message?: string }
 }
 
-/** What code says that cannot run at all; a guard that is missing shows in what a test finds instead. */
+/** Errors of code that cannot run at all. They do not show that a guard is missing. */
 const cannotRun = /^(Reference|Syntax)Error|ended (at its start|before it was ready)/
 
 const MAX_CHARACTERS = 200
 
-/** With what the test found where it compares objects, and with the cause where a property failed: the first line alone does not say. */
+/**
+ * Returns a failure as one line. It has the received values of a comparison and the cause of a
+ * failed property, because the first line alone lacks them.
+ */
 const lineOf = ({ name = 'Error', message, diff = '', cause }: Failure): string => {
   const firstLine = (text: string) => stripVTControlCharacters(text).split('\n')[0]
   const found = stripVTControlCharacters(diff)
@@ -39,7 +48,7 @@ const lineOf = ({ name = 'Error', message, diff = '', cause }: Failure): string 
   return [`${name}: ${firstLine(message)}`, ...found, firstLine(cause?.message ?? '')].join(' ').trim().slice(0, MAX_CHARACTERS)
 }
 
-/** Runs what the reference names, in the folder given. */
+/** Runs the referenced tests in a folder. */
 export const runTest = async (folder: string, { project, file, title }: TestReference): Promise<TestRun> => {
   const tests: TestCase[] = []
   const vitest = await startVitest([file], {
@@ -61,7 +70,7 @@ export const runTest = async (folder: string, { project, file, title }: TestRefe
     return ran.length > 0 ? { outcome: 'passed', why: '' } : { outcome: 'broken', why: 'no test has this title' }
   } finally {
     await vitest.close()
-    // Vitest sets it for every test that fails, which here is as it should be.
+    // Vitest sets the exit code for each failed test, but here a failure is the expected result.
     process.exitCode = 0
   }
 }

@@ -1,6 +1,6 @@
 /**
- * `npm run test:guards [-- text]`: takes out one guard after the other, in a copy of the project, and sees its test fail. A text picks the guards that
- * contain it, in any of their fields.
+ * `npm run test:guards [-- text]`: removes one guard after the other, in a copy of the project, and
+ * checks that its test fails. With a text, only the guards with this text in any field are checked.
  */
 import { startBrokers } from '@customer-stream/testing'
 import type { Guard } from './guard.ts'
@@ -14,7 +14,7 @@ const chosen = guards.filter((guard) => JSON.stringify(guard).toLowerCase().incl
 const brokers = chosen.some(({ test }) => test.project === 'brokers')
   ? await startBrokers({ log: (line) => process.stderr.write(`${line}\n`) })
   : undefined
-// The tests of this process, and the services they start, find them as any of our processes does.
+// The tests of this process, and the services that they start, find the brokers by these variables.
 if (brokers) {
   process.env.KAFKA_BROKERS = brokers.kafkaBrokers.join(',')
   process.env.REDIS_URL = brokers.redisUrl
@@ -24,7 +24,10 @@ const copy = await makeWorkingCopy()
 const keyOf = ({ project, file, title }: TestReference) => `${project} ${file} ${title}`
 const untouched = new Map<string, TestRun>()
 
-/** A test that fails, or does not exist, while all guards are in place can show nothing. */
+/**
+ * Runs a test with all guards in place, once. It must pass. Otherwise its failure without a guard
+ * would show nothing.
+ */
 const passesUntouched = async (test: TestReference): Promise<TestRun> => {
   const key = keyOf(test)
   const run = untouched.get(key) ?? (await runTest(copy.folder, test))
@@ -32,7 +35,10 @@ const passesUntouched = async (test: TestReference): Promise<TestRun> => {
   return run
 }
 
-/** A row of the fault suite hits what happens to be under way, so it may try again; every other test must fail at once. */
+/**
+ * Returns the number of attempts in which a test must fail. A scenario of the fault suite depends
+ * on chance, so it gets three.
+ */
 const triesOf = ({ project }: TestReference): number => (project === 'faults' ? 3 : 1)
 
 const untilNotPassed = async (test: TestReference): Promise<TestRun> => {

@@ -3,16 +3,17 @@ import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
-/** Ignored by git. */
+/** Folder of the copy. Git ignores it. */
 const copyFolder = join(root, '.data', 'guards')
 const notCopied = new Set(['.git', '.data', '.turbo', 'node_modules', 'dist'])
 
-/** A copy of the project in which production code may be broken without harm. */
+/** A copy of the project in which production code may be broken. */
 export interface WorkingCopy {
   readonly folder: string
   /**
-   * Replaces the text and hands back what undoes it.
-   * @throws when it is not there exactly once: the guard has been rewritten, and its entry must be too.
+   * Replaces a text in a file. Resolves with a function that undoes this.
+   * @throws if the text does not occur exactly once. Then the code was rewritten, and the guard's
+   *   entry must be updated.
    */
   edit(file: string, from: string, to: string): Promise<() => Promise<void>>
   remove(): Promise<void>
@@ -27,11 +28,11 @@ export const makeWorkingCopy = async (): Promise<WorkingCopy> => {
   }
   for (const name of await readdir(join(root, 'node_modules'))) {
     const from = join(root, 'node_modules', name)
-    // Its links are relative: copied as they are, they lead to the copy's own packages and services.
+    // Its links are relative. Copied unchanged, they lead to the packages and services of the copy.
     if (name === '@customer-stream') await cp(from, join(copyFolder, 'node_modules', name), { recursive: true, verbatimSymlinks: true })
     else if (!name.startsWith('.vite')) await symlink(from, join(copyFolder, 'node_modules', name))
   }
-  // Kafka and Redis, fetched once for the project.
+  // The jars of Kafka are downloaded only once for the project.
   await mkdir(join(root, '.data', 'jars'), { recursive: true })
   await mkdir(join(copyFolder, '.data'))
   await symlink(join(root, '.data', 'jars'), join(copyFolder, '.data', 'jars'))
