@@ -61,8 +61,9 @@ const QUARANTINE_DEADLINE_MS = 30_000
  */
 const DRAIN_MS = 250
 /**
- * One failing partition is no outage of its topic. So many partitions (or all that did not fail
- * before) are one, if they begin to fail and no partition stores anything.
+ * Number of partitions that make an outage of their topic if they begin to fail and no partition
+ * stores anything. Fewer are enough if all other partitions failed before. One failing partition
+ * alone is no outage.
  */
 const OUTAGE_PARTITIONS = 3
 
@@ -75,7 +76,8 @@ export interface LanesOptions extends Omit<PublisherOptions<OutgoingRecord>, 'pa
   /** Time after which a send counts as stuck, because kafkajs has no timeout for a send. */
   readonly stuckSendMs: number
   /**
-   * Called for each record that Kafka refuses, even alone. `quarantined`: quarantine has its bytes.
+   * Called for each record that Kafka refuses even if it is sent alone. `quarantined`: quarantine
+   * has its bytes.
    */
   readonly onRefused: (topic: string, error: Error, quarantined: boolean) => void
 }
@@ -145,7 +147,8 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
     return kind ? { ...record, topic: topics[kind] } : record
   }
   /**
-   * Sends one spooled record. @returns its outcome if the record must be kept, otherwise undefined.
+   * Sends one spooled record.
+   * @returns its outcome if the record must be kept, otherwise undefined.
    */
   const deliver = async (record: OutgoingRecord, keep: () => void): Promise<Outcome | undefined> => {
     const quarantine = async (error: Error) => {

@@ -17,9 +17,8 @@
  *
  * A failing partition always keeps one record to retry. If the deadlines of all its records are
  * over, the smallest record stays as a probe. So the partition's state is known without traffic,
- * too. The probe is the only reliable test, because Kafka must store a record. No one gets an
- * acknowledgement for a probe, and a second copy harms no reader. Memory: one record for each
- * failing partition.
+ * too. Only a stored record proves that the partition works again. No one gets an acknowledgement
+ * for a probe, and a second copy harms no reader. Memory: one record for each failing partition.
  *
  * Guarantees:
  * - Each record gets its answer by its deadline.
@@ -262,7 +261,10 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     report()
   }
 
-  /** Sends a batch and answers its entries. @returns the failed entries that may be retried. */
+  /**
+   * Sends a batch and answers its stored and refused entries.
+   * @returns the failed entries, for a retry.
+   */
   const flush = async (batch: readonly Entry<R>[]): Promise<Entry<R>[]> => {
     const failed: Entry<R>[] = []
     for await (const part of sendInParts(sendTimed, batch)) {

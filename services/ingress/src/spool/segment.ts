@@ -140,8 +140,8 @@ export interface SegmentWriter {
    */
   write(frames: readonly Buffer[], firstTimestamp: number): Promise<void>
   /**
-   * Cuts off the bytes that were not confirmed. @returns true if nothing was confirmed, so that the
-   * file was deleted.
+   * Cuts off the bytes that were not confirmed.
+   * @returns true if nothing was confirmed, so that the file was deleted.
    */
   abandon(): Promise<boolean>
   close(): Promise<void>
@@ -221,8 +221,8 @@ export const createSegment = async (
 }
 
 /**
- * Reports damage once for each offset. The file will be kept as `.damaged`, unless the damage is
- * only a torn tail.
+ * Reports damage, once for each offset. Any damage but a torn tail also marks the file, so that it
+ * is kept as `.damaged` later.
  */
 export const noteDamage = (segment: Segment, damage: Omit<SpoolDamage, 'file'>, report: Report) => {
   if (damage.what !== 'torn-tail') segment.damaged = true

@@ -4,8 +4,10 @@
  *
  * Delivery is at-least-once. Delivered records are known in memory only, and files are deleted
  * whole. After a crash, all files that were not yet deleted are sent again. Readers tolerate this
- * because they compare versions. A 202 is as durable as the disk: the volume must outlive the
- * machine and must not lie about fsync.
+ * because they compare versions.
+ *
+ * A 202 is as durable as the disk: the volume must outlive the machine and must not lie about
+ * fsync.
  *
  * Drain: the first cursor reads all files in order and sends each record once. Records that Kafka
  * did not accept stay on disk. Their partition gets its own cursor, which holds positions, not
@@ -156,7 +158,7 @@ interface Item extends Place {
 interface Cursor {
   /** Records to send, next one first. */
   pending: Place[]
-  /** Position behind the last record in `pending`. Later records of the partition are not in it. */
+  /** The partition's undelivered records before this position are in `pending`. */
   next: Position
   /**
    * Maximum records in one send. 1 while the partition fails. A record that fails goes to the end,
@@ -284,8 +286,8 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
   }
 
   /**
-   * Sends records and marks the accepted ones as delivered. @returns the places of the records that
-   * Kafka did not accept.
+   * Sends records and marks the accepted ones as delivered.
+   * @returns the places of the records that Kafka did not accept.
    */
   const send = async (items: readonly Item[], delivery: Delivery): Promise<Place[]> => {
     if (items.length === 0) return []
@@ -424,8 +426,8 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
       }
     }
     /**
-     * Sends the records of the first cursor up to the end of the spool. @returns true if it stopped
-     * early.
+     * Sends the records of the first cursor up to the end of the spool.
+     * @returns true if it stopped early.
      */
     const sendAll = async (): Promise<boolean> => {
       const reader = readFrom(next, delivery)
@@ -474,8 +476,8 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
         // No cursor has the records of this file: it could not be read, or the number of partitions
         // has changed.
         else if (behind) next = { segment: behind.number, at: 0 }
-        // If a file is done here, a cursor finished it while another file was being deleted: the
-        // loop deletes it next.
+        // If a file is done now, a cursor finished it during the deletion of another file. Then the
+        // loop continues and deletes it.
         else if (!segments.some(isDone)) return segments.length === 0 ? 'empty' : 'left'
       }
     } finally {
