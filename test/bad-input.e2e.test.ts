@@ -72,9 +72,9 @@ it('starts without an error in the log', async () => {
   }
 })
 
-describe('a raw request', () => {
+describe('raw requests', () => {
   const { body } = makeCustomersEvent()
-  it('is accepted with a chunked body', async () => {
+  it('accepts a chunked body', async () => {
     const chunk = `${Buffer.byteLength(body).toString(16)}\r\n${body}\r\n0\r\n\r\n`
     const request = head(
       [
@@ -87,14 +87,14 @@ describe('a raw request', () => {
     expect(await raw(request.replace(/content-length: 0\r\n/, '') + chunk)).toMatch(/^HTTP\/1.1 202 /)
   })
 
-  it.each(['mykaarma-signature-token', 'x-authorization-token'])('is refused with two %s headers, even if both are valid', async (name) => {
+  it.each(['mykaarma-signature-token', 'x-authorization-token'])('refuses two %s headers, even if both are valid', async (name) => {
     const headers = [`mykaarma-signature-token: ${sign(body, pipeline.secret)}`, `x-authorization-token: ${pipeline.token}`]
     const twice = [...headers, headers.find((header) => header.startsWith(name)) ?? '']
     expect(await raw(head(headers, body))).toMatch(/^HTTP\/1.1 202 /)
     expect(await raw(head(twice, body))).toMatch(/^HTTP\/1.1 401 /)
   })
 
-  it('is refused with 10 MB, before or while the body arrives', async () => {
+  it('refuses 10 MB, before or while the body arrives', async () => {
     const large = 'x'.repeat(10_000_000)
     expect(await raw(head(['expect: 100-continue'], large).slice(0, 1000))).toMatch(/ 413 /)
     expect(await raw(head([], large))).toMatch(/^HTTP\/1.1 413 /)
@@ -111,7 +111,7 @@ describe('a raw request', () => {
       'expectation-failed',
     ],
     ['a body that stalls', `${head([], 'whole').slice(0, -3)}`, 408, 'request-timeout'],
-  ])('with %s gets a problem document, and the service continues', async (_, request, status, type) => {
+  ])('answers %s with a problem document, and continues', async (_, request, status, type) => {
     const answer = await raw(request)
     expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
     expect(JSON.parse(answer.slice(answer.indexOf('\r\n\r\n')))).toMatchObject({ type, status })
@@ -119,7 +119,7 @@ describe('a raw request', () => {
   })
 })
 
-describe('a sender that is not authentic', () => {
+describe('senders that are not authentic', () => {
   const keptAlive = (line: string, body = '') => `${line} HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`
   it.each([
     [401, keptAlive('POST /webhooks/mykaarma', '{}')],
@@ -129,12 +129,12 @@ describe('a sender that is not authentic', () => {
     [405, keptAlive('PUT /webhooks/mykaarma', 'x'.repeat(1_000_000))],
     [413, keptAlive('POST /webhooks/mykaarma', 'x'.repeat(2_000_000))],
     [200, keptAlive('GET /healthz')],
-  ])('loses its connection after the answer %i', async (status, request) => {
+  ])('a sender that is not authentic loses its connection after the answer %i', async (status, request) => {
     // Resolves when the service closes the connection.
     expect(await raw(request)).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
   })
 
-  it('cannot block the real sender with bodies that stall', async () => {
+  it('bodies of others that stall do not block the real sender', async () => {
     const small = await pipeline.start('ingress', { RECEIVE_MAX_BYTES: '1048576' })
     await small.untilReady()
     const { hostname, port } = new URL(small.url)
@@ -226,7 +226,7 @@ it('accepts no more connections than MAX_CONNECTIONS', async () => {
   )
 })
 
-describe.concurrent('a connection is destroyed, and another client can connect,', () => {
+describe.concurrent('connections that are not closed', () => {
   const started = 'POST /webhooks/mykaarma HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\n'
   it.each([
     ['says nothing', '', {}],
@@ -234,7 +234,7 @@ describe.concurrent('a connection is destroyed, and another client can connect,'
     ['stalls in its body', `${started}content-length: 100\r\n\r\nhalf`, {}],
     // More answers than the buffers of both sockets can hold.
     ['reads no answer', 'GET / HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(30_000), { KEEP_ALIVE_TIMEOUT_MS: '1000' }],
-  ])('even if the client that %s does not close its side', async (_, text, env) => {
+  ])('destroys the connection of a client that %s and does not close it', async (_, text, env) => {
     const small = await pipeline.start('ingress', { MAX_CONNECTIONS: '1', REQUEST_TIMEOUT_MS: '1000', ...env })
     const { hostname, port } = new URL(small.url)
     // The client reads nothing, so it does not notice the end of the connection.

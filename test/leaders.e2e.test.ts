@@ -177,7 +177,7 @@ it('an ingress stores all kinds of events even if a bootstrap broker hangs befor
   }
 })
 
-describe('slow partitions delay no other partition', () => {
+describe('slow partitions', () => {
   /**
    * Sends events of each customer from time to time. @returns the answers for slow partitions and
    * for the others.
@@ -203,7 +203,7 @@ describe('slow partitions delay no other partition', () => {
     return answers
   }
 
-  it('if their leader answers in 900 ms, below the timeout', { timeout: 120_000 }, async () => {
+  it('slow partitions whose leader answers in 900 ms delay no other partition', { timeout: 120_000 }, async () => {
     const pipeline = await openPipeline(cluster)
     const [slow] = cluster.brokers
     try {
@@ -227,7 +227,7 @@ describe('slow partitions delay no other partition', () => {
     }
   })
 
-  it('if a follower hangs and their leader is healthy', { timeout: 60_000 }, async () => {
+  it('partitions that are slow because a follower hangs delay no other partition', { timeout: 60_000 }, async () => {
     const pipeline = await openPipeline(cluster)
     const [leader, follower, hanging] = cluster.brokers
     try {
@@ -263,7 +263,7 @@ describe('slow partitions delay no other partition', () => {
   })
 })
 
-describe('the check of Kafka in /readyz', () => {
+describe('/readyz', () => {
   const kafkaCheck = async (service: ServiceProcess): Promise<ReadinessCheck | undefined> => {
     const { checks } = (await (await fetch(`${service.adminUrl}/readyz`)).json()) as { checks: ReadinessCheck[] }
     return checks.find(({ name }) => name === 'kafka')
@@ -276,7 +276,7 @@ describe('the check of Kafka in /readyz', () => {
       async ({ network }: ClusterBroker) => network.set('stalled'),
       async ({ network }: ClusterBroker) => network.set('open'),
     ],
-  ])('passes while one of three brokers %s', { timeout: 120_000 }, async (_, end, mend) => {
+  ])('the check of Kafka passes while one of three brokers %s', { timeout: 120_000 }, async (_, end, mend) => {
     const pipeline = await openPipeline(cluster)
     const [silent] = cluster.brokers
     try {
@@ -295,7 +295,7 @@ describe('the check of Kafka in /readyz', () => {
     }
   })
 
-  it('names the brokers and the setting in an outage, and the log has its begin and end', {
+  it('the check of Kafka names the brokers in an outage, and the log has its begin and end', {
     timeout: 180_000,
   }, async () => {
     const pipeline = await openPipeline(cluster)

@@ -54,7 +54,7 @@ describe('settings at start', () => {
 })
 
 describe('topics at start', () => {
-  it('are refused if they are wrong, or missing and not created, with all problems named', async () => {
+  it('wrong topics, and missing topics that it may not create, end a service', async () => {
     const env = {
       ...auth,
       KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','),
@@ -78,14 +78,14 @@ describe('topics at start', () => {
   })
 
   // Several times, because whether the check and the lag met at the brokers was a matter of chance.
-  it.each([1, 2, 3, 4])('are created by a projector that starts alone (%i)', async () => {
+  it.each([1, 2, 3, 4])('a projector that starts alone creates the missing topics (%i)', async () => {
     const projector = await pipeline.start('projector')
     await projector.untilReady()
   })
 })
 
 describe('without Kafka or Redis at start', () => {
-  it('the ingress reports it, answers 503 within the deadline, and stops cleanly', async () => {
+  it('an ingress without Kafka is not ready, answers 503 in time, and stops cleanly', async () => {
     const ingress = await pipeline.start('ingress', { KAFKA_BROKERS: NOBODY, ACCEPT_DEADLINE_MS: '500' })
     expect(await readiness(ingress)).toEqual({ status: 503, body: expect.stringContaining('not connected yet') })
     expect((await fetch(`${ingress.adminUrl}/livez`)).status).toBe(200)
@@ -104,7 +104,7 @@ describe('without Kafka or Redis at start', () => {
     expect(await ingress.end()).toBe(0)
   })
 
-  it('the projector waits for both, and stops cleanly', async () => {
+  it('a projector without Kafka and Redis waits, and stops cleanly', async () => {
     const projector = await pipeline.start('projector', { REDIS_URL: `redis://${NOBODY}` })
     expect((await readiness(projector)).status).toBe(503)
     await waitUntil(
@@ -116,7 +116,7 @@ describe('without Kafka or Redis at start', () => {
   })
 })
 
-describe('a running projector', () => {
+describe('outages of Redis', () => {
   const customers = 20
   const send = async (ingress: ServiceProcess, timestamp: number) => {
     for (let i = 0; i < customers; i++) {
@@ -125,7 +125,7 @@ describe('a running projector', () => {
     }
   }
 
-  it('rebuilds an emptied Redis without new events', async () => {
+  it('a projector rebuilds an emptied Redis without new events', async () => {
     const server = await startRedis()
     const redis = await pipeline.connectRedis(server.url)
     try {
@@ -152,7 +152,7 @@ describe('a running projector', () => {
     }
   })
 
-  it('waits for a Redis that hangs, stays in its group, reports it, and continues', async () => {
+  it('a projector waits for a Redis that hangs, stays in its group, reports it, and continues', async () => {
     const server = await startRedis()
     const redis = await pipeline.connectRedis(server.url)
     try {
@@ -208,7 +208,7 @@ describe('a running projector', () => {
 })
 
 describe('the spool', () => {
-  it('lets an ingress acknowledge events without Kafka, survives SIGKILL, and is sent later', async () => {
+  it('an ingress with a spool acknowledges events without Kafka, and sends them after SIGKILL', async () => {
     const spool = { SPOOL_DIR: join(pipeline.folder, 'spool'), SPOOL_AFTER_MS: '200' }
     const alone = await pipeline.start('ingress', { ...spool, KAFKA_BROKERS: NOBODY })
     expect(await readiness(alone)).toEqual({ status: 200, body: expect.stringContaining('not connected yet') })
@@ -234,7 +234,7 @@ describe('the spool', () => {
     expect(await ingress.end()).toBe(0)
   })
 
-  it('refuses a second process', async () => {
+  it('a spool refuses a second process', async () => {
     const env = { SPOOL_DIR: join(pipeline.folder, 'spool'), KAFKA_BROKERS: NOBODY }
     await pipeline.start('ingress', env)
     const { code, said } = await end('ingress', { ...env, ...auth })
@@ -243,7 +243,7 @@ describe('the spool', () => {
 })
 
 describe('stopping', () => {
-  it('is not delayed by a silent connection, a body that stalls or an idle connection', async () => {
+  it('a stop is not delayed by a silent connection, a body that stalls or an idle connection', async () => {
     const ingress = await pipeline.start('ingress', { ACCEPT_DEADLINE_MS: '1000' })
     await ingress.untilReady()
     const { hostname, port } = new URL(ingress.url)
@@ -262,8 +262,8 @@ describe('stopping', () => {
   })
 })
 
-describe('a broken topic', () => {
-  it('for quarantine does not stop the customers', async () => {
+describe('broken topics', () => {
+  it('a broken quarantine topic does not stop the customers', async () => {
     const ingress = await pipeline.start('ingress', { ACCEPT_DEADLINE_MS: '2000' })
     await ingress.untilReady()
     // kafkajs asks for metadata only of topics that it has written to.
@@ -286,8 +286,8 @@ describe('a broken topic', () => {
   })
 })
 
-describe('a Redis that may evict customers', () => {
-  it('is refused at start unless REDIS_ALLOW_EVICTION is set', async () => {
+describe('eviction', () => {
+  it('a Redis that may evict keys is refused at start unless REDIS_ALLOW_EVICTION is set', async () => {
     const server = await startRedis({ args: ['--maxmemory-policy', 'allkeys-lru'] })
     try {
       const ingress = await pipeline.start('ingress')

@@ -196,14 +196,14 @@ describe('transactions of another producer in the raw topic', () => {
     return { transaction, producer }
   }
 
-  it('are skipped if they were aborted, also at the end of a partition', async () => {
+  it('skips aborted transactions of another producer, also at the end of a partition', async () => {
     const { transaction, producer } = await transactional()
     await transaction.abort()
     await producer.disconnect()
     expect(await verify()).toMatchObject({ code: 0, wrong: 0 })
   })
 
-  it('make the verdict fail while they are open, and it names the hidden records', async () => {
+  it('fails while a transaction is open, and names the hidden records', async () => {
     const { transaction, producer } = await transactional()
     const { code, stdout } = await verify('--catch-up-seconds', '1')
     expect(stdout).toMatch(/open transaction: 1 records of \S+customers\.raw\/\d+ from offset \d+ on were not verified/)

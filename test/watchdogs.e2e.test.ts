@@ -27,19 +27,19 @@ const lastWords = async (projector: ServiceProcess) => ({ code: await projector.
 
 // A consumer of kafkajs can stop while its process lives. A supervisor notices only the end of the
 // process.
-describe.concurrent('a projector ends, so that its supervisor starts it again,', () => {
-  it('if kafkajs stops its consumer for good', { timeout: 40_000 }, async () => {
+describe.concurrent('watchdogs', () => {
+  it('a projector ends if kafkajs stops its consumer for good', { timeout: 40_000 }, async () => {
     const broken = `async () => { throw new TypeError('a bug in the fetch') }`
     const projector = await pipeline.start('projector', { ...fetching(broken), CONSUMER_GROUP_ID: 'broken' })
     expect(await lastWords(projector)).toEqual({ code: 1, said: expect.stringMatching(/"event":"failed".*a bug in the fetch/) })
   })
 
-  it('if its consumer is silent although Kafka answers', { timeout: 40_000 }, async () => {
+  it('a projector ends if its consumer is silent although Kafka answers', { timeout: 40_000 }, async () => {
     const projector = await pipeline.start('projector', { ...fetching('() => new Promise(() => {})'), CONSUMER_GROUP_ID: 'silent' })
     expect(await lastWords(projector)).toEqual({ code: 1, said: expect.stringContaining('has shown no sign of life') })
   })
 
-  it('if records wait but none is applied, without an outage', { timeout: 60_000 }, async () => {
+  it('a projector ends if records wait but none is applied, without an outage', { timeout: 60_000 }, async () => {
     const nothing = 'async () => new Promise((resolve) => setTimeout(resolve, 100, []))'
     const projector = await pipeline.start('projector', { ...fetching(nothing), CONSUMER_GROUP_ID: 'idle' })
     expect((await pipeline.post(ingress, makeCustomersEvent().body)).status).toBe(202)

@@ -45,7 +45,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/lanes.ts`,
     from: ', (error) => copyToQuarantine(record, error)',
     to: '',
-    test: lanes('is not acknowledged, and a copy goes to quarantine'),
+    test: lanes('a refused record is not acknowledged'),
   },
   {
     guard: 'the queue has a limit of records',
@@ -69,7 +69,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/publisher.ts`,
     from: 'return mustLeaveRoom && (',
     to: 'return false && (',
-    test: publisher('leaves room for the other partitions'),
+    test: publisher('a failing partition leaves room for the others'),
   },
   {
     guard: 'a slow flush isolates its partitions',
@@ -77,7 +77,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/publisher.ts`,
     from: 'if (isSlow(flight, now)) flight.onSlow()',
     to: 'if (false) flight.onSlow()',
-    test: publisher('delays no later record of other partitions'),
+    test: publisher('a slow partition delays no later record'),
   },
   {
     guard: 'a flush has a limit of records',
@@ -111,7 +111,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/publisher.ts`,
     from: ', ...shared.waiting.splice(0)])',
     to: '])',
-    test: publisher('moves its waiting records into its own queue'),
+    test: publisher('the waiting records of a failing partition move'),
   },
   {
     guard: 'records that may go to any partition are flushed separately',
@@ -119,7 +119,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/publisher.ts`,
     from: 'return partition === undefined ? unbound :',
     to: 'return partition === undefined ? shared :',
-    test: publisher('is not delayed by records that may go to any partition'),
+    test: publisher('a partition is not delayed by records that may go'),
   },
   {
     guard: 'a partition stays isolated until it stores a record',
@@ -127,7 +127,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/publisher.ts`,
     from: '    queue.pumping = false\n',
     to: '    queue.pumping = false\n    if (queue.partition !== undefined) isolated.delete(queue.partition)\n',
-    test: publisher('stays isolated when none of its records waits'),
+    test: publisher('a failing partition stays isolated'),
   },
   {
     guard: 'a record of a failing partition is retried after its deadline',
@@ -135,7 +135,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/publisher.ts`,
     from: 'if (probe && batch.length === 0 && queue.failure && !closing) batch.push(probe)',
     to: '',
-    test: publisher('is reported, also without traffic, until Kafka stores'),
+    test: publisher('an outage lasts, also without traffic'),
   },
   {
     guard: 'partitions that failed while others stored records are no outage',
@@ -143,7 +143,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/publisher.ts`,
     from: ' && failure.since > storedAt',
     to: '',
-    test: publisher('is not reported if a partition has stored a record since'),
+    test: publisher('no outage is reported if a partition stores records'),
   },
   {
     guard: 'a partition that stores records again is flushed with the others',
@@ -151,7 +151,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/publisher.ts`,
     from: '    isolated.delete(queue.partition)\n',
     to: '',
-    test: publisher('is retried separately, and joins the others again'),
+    test: publisher('a failing partition is retried separately'),
   },
   {
     guard: 'closing waits for the accepted records',
@@ -207,7 +207,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/close-server.ts',
     from: 'app.server.closeAllConnections()',
     to: 'undefined',
-    test: brokers('test/start-and-outages.e2e.test.ts', 'is not delayed by a silent connection'),
+    test: brokers('test/start-and-outages.e2e.test.ts', 'a stop is not delayed by a silent connection'),
   },
   {
     guard: 'the received bytes are stored unchanged',
@@ -215,7 +215,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/app.ts`,
     from: '.publish({ ...record, value: body,',
     to: '.publish({ ...record, value: Buffer.from(JSON.stringify(JSON.parse(String(body)))),',
-    test: unit(`${folder}/app.test.ts`, 'is accepted as text/plain, and stored byte for byte'),
+    test: unit(`${folder}/app.test.ts`, 'an event is accepted as text/plain, and stored byte for byte'),
   },
   {
     guard: 'each topic has its own client',
@@ -223,7 +223,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/lanes.ts`,
     from: 'const producer = openProducer()',
     to: 'const producer = lanes.values().next().value?.producer ?? openProducer()',
-    test: brokers('test/start-and-outages.e2e.test.ts', 'for quarantine does not stop the customers'),
+    test: brokers('test/start-and-outages.e2e.test.ts', 'a broken quarantine topic does not stop the customers'),
   },
   {
     guard: 'a send that does not end is reported',
@@ -231,7 +231,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/lanes.ts`,
     from: 'lastsMs > options.stuckSendMs',
     to: 'lastsMs < 0',
-    test: lanes('by publish'),
+    test: lanes('reports a send of publish'),
   },
   {
     guard: 'a send that does not end although Kafka answers ends the process',
@@ -255,7 +255,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/app.ts`,
     from: 'requestTimeout: options.requestTimeoutMs',
     to: 'requestTimeout: 0',
-    test: brokers('test/bad-input.e2e.test.ts', 'with a body that stalls gets a problem document'),
+    test: brokers('test/bad-input.e2e.test.ts', 'answers a body that stalls with a problem document'),
   },
   {
     guard: 'the time limit of headers is not longer than that of the request',
@@ -263,7 +263,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/app.ts`,
     from: 'headersTimeout: options.requestTimeoutMs,',
     to: '',
-    test: brokers('test/bad-input.e2e.test.ts', 'with a body that stalls gets a problem document'),
+    test: brokers('test/bad-input.e2e.test.ts', 'answers a body that stalls with a problem document'),
   },
   {
     guard: 'connections have a limit',
@@ -279,7 +279,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/app.ts`,
     from: 'setTimeout(() => socket.destroy(), FAREWELL_MS).unref()',
     to: '',
-    test: brokers('test/bad-input.e2e.test.ts', 'even if the client that stalls in its body'),
+    test: brokers('test/bad-input.e2e.test.ts', 'a client that stalls in its body'),
   },
   {
     guard: 'a connection is kept open only after an authentic request',
@@ -296,7 +296,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/receive-body.ts`,
     from: 'bytesTogether > maxBytesTogether',
     to: 'bytesTogether < 0',
-    test: unit(`${folder}/receive-body.test.ts`, 'stay within their limit'),
+    test: unit(`${folder}/receive-body.test.ts`, 'all bodies stay within their limit'),
   },
   {
     guard: 'the body without progress for the longest time is refused',
@@ -304,7 +304,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/receive-body.ts`,
     from: 'arriving.delete(receiving)\n      arriving.add(receiving)',
     to: 'arriving.add(receiving)',
-    test: unit(`${folder}/receive-body.test.ts`, 'stay within their limit'),
+    test: unit(`${folder}/receive-body.test.ts`, 'all bodies stay within their limit'),
   },
   {
     guard: 'the ingress rounds numbers',
@@ -336,7 +336,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/webhook-route.ts`,
     from: `event.kind === 'customers' && !fitsKey(event.customerUuid)`,
     to: 'false',
-    test: unit(`${folder}/app.test.ts`, 'that is no key'),
+    test: unit(`${folder}/app.test.ts`, 'has a customerUuid that is no key'),
   },
   {
     guard: 'a key that is too long is left out',
@@ -344,7 +344,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/webhook-route.ts`,
     from: ' || !fitsKey(value)',
     to: '',
-    test: unit(`${folder}/app.test.ts`, 'is stored without a key'),
+    test: unit(`${folder}/app.test.ts`, 'an event is stored without a key'),
   },
   {
     guard: 'a stop lasts longer than the requests in flight',
@@ -416,7 +416,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/app.ts`,
     from: 'deps.onRefused({',
     to: 'void ({',
-    test: unit(`${folder}/app.test.ts`, 'is reported if it has headers of the sender'),
+    test: unit(`${folder}/app.test.ts`, 'a refusal as .* is reported if it has headers of the sender'),
   },
   {
     guard: 'the public port has a health address',
@@ -432,7 +432,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/authenticate.ts`,
     from: 'const transcoded = transcode(body, contentType)',
     to: 'const transcoded = undefined as Transcoded | undefined',
-    test: unit(`${folder}/app.test.ts`, 'is found by the signature over UTF-8'),
+    test: unit(`${folder}/app.test.ts`, 'the charset of a body is found by the signature over UTF-8'),
   },
   {
     guard: 'the content type is stored with the record',
@@ -440,7 +440,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/webhook-route.ts`,
     from: `traceparentForm.test(traceparent) && { [RAW_HEADERS.traceparent]: traceparent }),\n        ...(contentType !== undefined && { [RAW_HEADERS.contentType]: contentType }),`,
     to: 'traceparentForm.test(traceparent) && { [RAW_HEADERS.traceparent]: traceparent }),',
-    test: unit(`${folder}/app.test.ts`, 'is used if declared;'),
+    test: unit(`${folder}/app.test.ts`, 'the charset of a body is used if declared;'),
   },
   {
     guard: 'a setting names the charset of bodies that declare none',
@@ -448,7 +448,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/webhook-route.ts`,
     from: 'return isOtherCharset && fallback !== undefined',
     to: 'return false && isOtherCharset && fallback !== undefined',
-    test: unit(`${folder}/app.test.ts`, 'is the fallback if none is declared'),
+    test: unit(`${folder}/app.test.ts`, 'the charset is the fallback if none is declared'),
   },
   {
     guard: 'an event that will never be applied is counted',

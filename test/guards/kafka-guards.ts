@@ -258,7 +258,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: 'heartbeat().then(alive, (error: unknown) => saysPartitionIsLost(error) && lost.abort())',
     to: 'isRunning()',
-    test: brokers('test/start-and-outages.e2e.test.ts', 'waits for a Redis that hangs, stays in its group'),
+    test: brokers('test/start-and-outages.e2e.test.ts', 'a projector waits for a Redis that hangs'),
   },
   {
     guard: 'a rebalance waits for a member not longer than its session timeout',
@@ -426,7 +426,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: 'services/projector/src/main.ts',
     from: '  onBatch: (batch) => projection.onBatch(batch),\n  onDead: lifecycle.fail,',
     to: '  onBatch: (batch) => projection.onBatch(batch),\n  onDead: () => {},',
-    test: brokers('test/watchdogs.e2e.test.ts', 'if kafkajs stops its consumer for good'),
+    test: brokers('test/watchdogs.e2e.test.ts', 'a projector ends if kafkajs stops its consumer'),
   },
   {
     guard: 'a consumer retries until its coordinator is found',
@@ -442,7 +442,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `services/projector/src/watchdog.ts`,
     from: 'if (quietMs >= sessionTimeoutMs * QUIET_SESSIONS)',
     to: 'if (false)',
-    test: brokers('test/watchdogs.e2e.test.ts', 'if its consumer is silent although Kafka answers'),
+    test: brokers('test/watchdogs.e2e.test.ts', 'a projector ends if its consumer is silent'),
   },
   {
     guard: 'a partition that does not move ends the projector',
@@ -450,7 +450,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `services/projector/src/watchdog.ts`,
     from: 'if (stalled && stalledBefore)',
     to: 'if (false)',
-    test: brokers('test/watchdogs.e2e.test.ts', 'if records wait but none is applied'),
+    test: brokers('test/watchdogs.e2e.test.ts', 'a projector ends if records wait'),
   },
   {
     guard: 'repeated log messages of kafkajs are suppressed',

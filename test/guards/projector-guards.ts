@@ -225,7 +225,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/main.ts`,
     from: 'every(settings.POSITION_CHECK_MS, projection.checkPositions)',
     to: '',
-    test: brokers('test/start-and-outages.e2e.test.ts', 'rebuilds an emptied Redis without new events'),
+    test: brokers('test/start-and-outages.e2e.test.ts', 'a projector rebuilds an emptied Redis'),
   },
   {
     guard: 'a record is in quarantine before the position moves',
@@ -249,7 +249,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/redis-check.ts`,
     from: 'if (mayEvict && ',
     to: 'if (!mayEvict && ',
-    test: brokers('test/start-and-outages.e2e.test.ts', 'is refused at start unless REDIS_ALLOW_EVICTION is set'),
+    test: brokers('test/start-and-outages.e2e.test.ts', 'a Redis that may evict keys is refused at start'),
   },
   {
     guard: 'an unknown reply of the script is an error',

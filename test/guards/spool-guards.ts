@@ -16,7 +16,7 @@ export const spoolGuards: readonly Guard[] = [
     from: `await file.datasync()
         if (isNew)`,
     to: 'if (isNew)',
-    test: spool('acknowledges a record only after a sync of the file'),
+    test: spool('acknowledges a record only after the file'),
   },
   {
     guard: 'the spool syncs the directory of a new file',
@@ -24,7 +24,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/segment.ts`,
     from: 'await syncDirectory(directory)',
     to: '',
-    test: spool('acknowledges a record only after a sync of the file'),
+    test: spool('acknowledges a record only after the file'),
   },
   {
     guard: 'no record is acknowledged if the disk fails',
@@ -40,7 +40,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/format.ts`,
     from: 'crc32(body) === bodyCrc ? decodeBody(body) : undefined',
     to: 'bodyCrc > -1 ? decodeBody(body) : undefined',
-    test: damage('yields exactly the undamaged records'),
+    test: damage('a damaged file yields exactly the undamaged records'),
   },
   {
     guard: 'a torn tail of the spool is not treated as damage',
@@ -48,7 +48,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/format.ts`,
     from: 'badFrom >= syncedEnd && (await isTorn(view, badFrom, end, marker))',
     to: 'false',
-    test: damage('of zeros is no damage'),
+    test: damage('a torn tail of zeros is no damage'),
   },
   {
     guard: 'the marker of frames is random',
@@ -56,7 +56,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/format.ts`,
     from: 'randomBytes(MARKER_BYTES)',
     to: "Buffer.from('CSFR')",
-    test: damage('never yields a record that a sender has hidden'),
+    test: damage('a record that a sender has hidden'),
   },
   {
     guard: 'only one process at a time uses a spool',
@@ -88,7 +88,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/directory.ts`,
     from: '(damaged ? rename(',
     to: '(false ? rename(',
-    test: damage('without any bytes is reported and kept'),
+    test: damage('an emptied file is reported and kept'),
   },
   {
     guard: 'a spooled record that Kafka refuses goes to quarantine',
@@ -112,7 +112,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/spool.ts`,
     from: 'its.pending.push(placeOf(item))',
     to: 'its.pending.push(item)',
-    test: drain('keep neither records nor file windows'),
+    test: drain('200 failing partitions keep neither records nor file windows'),
   },
   {
     guard: 'only one cursor at a time reads files',
@@ -120,7 +120,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/spool.ts`,
     from: 'const done = reading.then(() => readOn(...args))',
     to: 'const done = readOn(...args)',
-    test: drain('do not read all files once for each partition'),
+    test: drain('200 failing partitions do not read the files 200 times'),
   },
   {
     guard: 'each record of a failing partition gets its turn',
@@ -128,7 +128,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/spool.ts`,
     from: 'cursor.pending.push(...left)',
     to: 'cursor.pending.unshift(...left)',
-    test: drain('is not delayed by one of its records that always fails'),
+    test: drain('a partition is not delayed by one of its records'),
   },
   {
     guard: 'records that no cursor has are read again',
@@ -136,7 +136,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/spool.ts`,
     from: 'else if (behind) next =',
     to: 'else if (behind && !last) next =',
-    test: drain('loses no record, and sends none twice, if the number of partitions changes'),
+    test: drain('no record is lost or sent twice if the number of partitions changes'),
   },
   {
     guard: 'a file is kept until all its records are delivered',
@@ -152,7 +152,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/lanes.ts`,
     from: 'deliver(underOurPrefix(record), () =>',
     to: 'deliver(record, () =>',
-    test: lanes('goes to the topics of the present prefix'),
+    test: lanes('sends records of another prefix to the present topics'),
   },
   {
     guard: 'lanes report a record that quarantine refuses, so that its file is kept',
@@ -200,7 +200,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/format.ts`,
     from: 'if (version === 2 && !checked(head, 16)) return undefined',
     to: '',
-    test: damage('with a length beyond the next records'),
+    test: damage('a record whose length covers the next records'),
   },
   {
     guard: 'the name of a file repeats its marker',
@@ -208,7 +208,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/format.ts`,
     from: 'if (named) return',
     to: 'if (named && head.length < 0) return',
-    test: damage('whose first 512 bytes are zeros'),
+    test: damage('a file whose first 512 bytes are zeros'),
   },
   {
     guard: 'a note in the file says which bytes were acknowledged',
@@ -216,7 +216,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/segment.ts`,
     from: 'if (!isNew) await writeAll(file, encodeNote(marker, note), NOTE_AT)',
     to: '',
-    test: damage('with 1,499 acknowledged records'),
+    test: damage('a file with 1,499 acknowledged records'),
   },
   {
     guard: 'damage before the last sync is no torn tail',
@@ -224,7 +224,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/format.ts`,
     from: 'badFrom !== undefined && badFrom >= syncedEnd && ',
     to: 'badFrom !== undefined && ',
-    test: damage('with zeros from a frame boundary'),
+    test: damage('a file with zeros from a frame boundary'),
   },
   {
     guard: 'an unreadable block costs only its own records',
@@ -234,7 +234,7 @@ export const spoolGuards: readonly Guard[] = [
 `,
     to: `throw error
 `,
-    test: damage('loses only the records in these blocks'),
+    test: damage('a file with unreadable blocks loses only the records'),
   },
   {
     guard: 'a failed read is retried',
@@ -242,7 +242,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/view.ts`,
     from: 'attempt === RETRIES || ',
     to: 'attempt >= 0 || ',
-    test: damage('is read in full if the error is transient'),
+    test: damage('a file is read completely if the read error is transient'),
   },
   {
     guard: 'nothing is acknowledged after the folder or its lock was lost',

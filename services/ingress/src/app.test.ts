@@ -69,9 +69,9 @@ const customers = (customer: unknown) =>
   JSON.stringify({ id: 'e1', timestamp: 1, type: 'customers', payload: JSON.stringify({ customerWithVehicles: { customer } }) })
 const valid = customers({ customerUuid: 'c1' })
 
-describe('an authentic event', () => {
+describe('authentic events', () => {
   it.each(['text/plain', 'text/plain; charset=utf-8', 'application/json', 'application/json;charset=UTF-8'])(
-    'is accepted as %s, and stored byte for byte under its customer',
+    'an event is accepted as %s, and stored byte for byte with its customer as key',
     async (type) => {
       const { post, published } = start()
       const body = `  {"id" : "e1", "big":12345678901234567890,\n"type":"customers","payload":${JSON.stringify('{"customerWithVehicles":{"customer":{"customerUuid":"c1"}}}')}}\t`
@@ -83,7 +83,7 @@ describe('an authentic event', () => {
     },
   )
 
-  it('of another type goes to its own topic, keyed by dealer or else by event id', async () => {
+  it('an event of another type goes to its own topic, with the dealer or event id as key', async () => {
     const { post, published } = start()
     for (const event of [{ type: 'mpis', id: 'e', dealeruuid: 'd' }, { dataType: 'appointments', id: 'e' }, { type: 'new-type' }])
       expect((await post(JSON.stringify(event))).statusCode).toBe(202)
@@ -94,7 +94,7 @@ describe('an authentic event', () => {
     ])
   })
 
-  it('keeps its trace context if that is well-formed', async () => {
+  it('an event keeps its trace context if that is well-formed', async () => {
     const { post, published } = start()
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
     await post(valid, { traceparent })
@@ -103,7 +103,7 @@ describe('an authentic event', () => {
   })
 })
 
-describe('an authentic body that cannot be used', () => {
+describe('unusable authentic bodies', () => {
   const deep = '['.repeat(100_000) + ']'.repeat(100_000)
   it.each([
     ['is empty', '', 400, 'malformed-json', 'not-json'],
@@ -119,7 +119,7 @@ describe('an authentic body that cannot be used', () => {
     ['has no customerUuid', customers({ firstName: 'x' }), 422, 'unroutable', 'missing-customer-uuid'],
     ['has a customerUuid that is no key', customers({ customerUuid: 'é'.repeat(16_385) }), 422, 'unroutable', 'customer-uuid-too-long'],
     ['nests 100 000 deep', `{"type":"customers","id":"e1","payload":${JSON.stringify(deep)}}`, 422, 'unroutable', 'payload-not-an-object'],
-  ])('that %s is answered, and a copy goes to quarantine with the reason', async (_, body, status, type, reason) => {
+  ])('a body that %s is answered, and a copy goes to quarantine with the reason', async (_, body, status, type, reason) => {
     const { post, published } = start({ maxBodyBytes: 1_000_000 })
     const answer = await post(body)
     expect(answer.statusCode).toBe(status)
@@ -129,7 +129,7 @@ describe('an authentic body that cannot be used', () => {
     expect(published[0]?.value).toEqual(Buffer.from(body as string))
   })
 
-  it('is stored without a key that is longer than Kafka accepts, and with any shorter key', async () => {
+  it('an event is stored without a key that is longer than Kafka accepts', async () => {
     const { post, published } = start({ maxBodyBytes: 1_000_000 })
     const [long, fits] = ['x'.repeat(32_769), 'x'.repeat(32_768)]
     const bodies = [customers({ customerUuid: long }), JSON.stringify({ type: 'mpis', id: long }), JSON.stringify({ id: long })]
@@ -142,18 +142,18 @@ describe('an authentic body that cannot be used', () => {
     ])
   })
 
-  it('is answered with 503 if its copy cannot be stored', async () => {
+  it('an unusable body is answered with 503 if its copy cannot be stored', async () => {
     expect((await start({ outcome: 'deadline' }).post('hello')).statusCode).toBe(503)
   })
 })
 
-describe('a request that is not authentic', () => {
+describe('authentication', () => {
   it.each([
     ['no signature', { 'mykaarma-signature-token': undefined }],
     ['no token', { 'x-authorization-token': undefined }],
     ['a wrong signature', { 'mykaarma-signature-token': sign('other') }],
     ['a wrong token', { 'x-authorization-token': 'other' }],
-  ])('for %s always gets the same answer without details, and no copy is kept', async (_, headers) => {
+  ])('a request with %s gets 401 without details, and no copy is kept', async (_, headers) => {
     const { post, published } = start()
     for (const body of [valid, 'not json']) {
       const answer = await post(body, headers as Record<string, string | undefined>)
@@ -197,9 +197,9 @@ describe('the order of checks', () => {
   })
 })
 
-describe('an event that cannot be stored now', () => {
+describe('outages', () => {
   it.each(['deadline', 'queue-full', 'refused', 'closing'] as const)(
-    'is answered with 503 and Retry-After if the outcome is %s',
+    'an event is answered with 503 and Retry-After if the outcome is %s',
     async (outcome) => {
       const answer = await start({ outcome }).post(valid)
       expect([answer.statusCode, answer.json().type, answer.headers['retry-after']]).toEqual([503, 'unavailable', '5'])
@@ -250,7 +250,7 @@ it.each([
   expect([statusCode, headers.allow, headers.connection]).toEqual([405, allow, 'close'])
 })
 
-describe('an event is accepted in spite of a harmless difference:', () => {
+describe('harmless differences', () => {
   it.each([
     ['a trailing slash', `${WEBHOOK_PATH}/`],
     ['a doubled slash', '//webhooks//mykaarma'],
@@ -259,7 +259,7 @@ describe('an event is accepted in spite of a harmless difference:', () => {
     ['a percent-encoded letter', '/webhooks/my%6Baarma'],
     ['capitals', '/Webhooks/MyKaarma'],
     ['a whole URL', `http://example.org${WEBHOOK_PATH}`],
-  ])('%s', async (_, url) => {
+  ])('accepts an event with %s in the address', async (_, url) => {
     const { app, published } = start()
     const headers = { 'content-type': 'text/plain', 'mykaarma-signature-token': sign(valid), 'x-authorization-token': 'tok' }
     expect((await app.inject({ method: 'POST', url, payload: valid, headers })).statusCode).toBe(202)
@@ -275,14 +275,14 @@ describe('an event is accepted in spite of a harmless difference:', () => {
     ['TEXT/PLAIN;charset="UTF-8"', 'TEXT/PLAIN;charset="UTF-8"'],
     ['text/plain', undefined],
     ['application/json; charset=utf-8', undefined],
-  ])('content type %s, stored as %s', async (type, kept) => {
+  ])('accepts the content type %s, stored as %s', async (type, kept) => {
     const { post, published } = start()
     expect((await post(valid, { 'content-type': type })).statusCode).toBe(202)
     expect(published[0]?.headers['content-type']).toBe(kept)
   })
 })
 
-describe('the charset of a body', () => {
+describe('charsets', () => {
   const text = customers({ customerUuid: 'José' })
   const latin1 = Buffer.from(text, 'latin1')
   it.each([
@@ -312,7 +312,7 @@ describe('the charset of a body', () => {
       sign(text),
       'text/plain; charset=klingon',
     ],
-  ])('%s; the bytes are stored as sent', async (_, type, body, signature, kept) => {
+  ])('the charset of a body %s; the bytes are stored as sent', async (_, type, body, signature, kept) => {
     const { post, published } = start()
     expect((await post(body, { 'content-type': type, 'mykaarma-signature-token': signature })).statusCode).toBe(202)
     expect(published[0]?.value).toEqual(body)
@@ -324,7 +324,7 @@ describe('the charset of a body', () => {
     })
   })
 
-  it('is the fallback if none is declared and the body is not UTF-8', async () => {
+  it('the charset is the fallback if none is declared and the body is not UTF-8', async () => {
     const { post, published } = start({ fallbackEncoding: 'windows-1252' })
     expect((await post(latin1)).statusCode).toBe(202)
     expect((await post(text)).statusCode).toBe(202)
@@ -334,24 +334,24 @@ describe('the charset of a body', () => {
     ])
   })
 
-  it('is stored in quarantine, too', async () => {
+  it('the charset is stored in quarantine, too', async () => {
     const { post, published } = start()
     await post('é', { 'content-type': 'text/plain; charset=utf-16' })
     expect(published[0]?.headers).toMatchObject({ reason: 'not-json', 'content-type': 'text/plain; charset=utf-16' })
   })
 
-  it('does not make a changed text authentic', async () => {
+  it('another charset does not make a changed text authentic', async () => {
     const other = Buffer.from(text.replace('José', 'Josè'), 'latin1')
     expect((await start().post(other, { 'mykaarma-signature-token': sign(text) })).statusCode).toBe(401)
   })
 })
 
-describe('a refusal', () => {
+describe('refusals', () => {
   it.each([
     ['unauthenticated', { 'mykaarma-signature-token': sign('other') }, WEBHOOK_PATH, valid],
     ['not-found', {}, '/webhook', valid],
     ['too-large', {}, WEBHOOK_PATH, 'x'.repeat(10_001)],
-  ])('as %s ends the connection, and is reported if it has headers of the sender', async (problem, headers, url, payload) => {
+  ])('a refusal as %s ends the connection, and is reported if it has headers of the sender', async (problem, headers, url, payload) => {
     const { app, refusals, registry } = start()
     const ours = { 'mykaarma-signature-token': sign(payload), 'x-authorization-token': 'tok', 'content-type': 'text/plain' }
     const answer = await app.inject({ method: 'POST', url, payload, headers: { ...ours, ...headers } })
@@ -363,14 +363,14 @@ describe('a refusal', () => {
     expect(await registry.getSingleMetricAsString('ingress_sender_refusals_total')).toContain(`problem="${problem}",service="test"} 1`)
   })
 
-  it('of an address is always reported, with the address and its header', async () => {
+  it('a refused address is always reported, with the address and its header', async () => {
     const { post, refusals } = start({ allowedAddresses: { includes: () => false }, trustedProxies: { includes: () => true } })
     const forwarded = '192.0.2.7:51008'
     await post(valid, { 'x-forwarded-for': forwarded, 'mykaarma-signature-token': undefined, 'x-authorization-token': undefined })
     expect(refusals).toMatchObject([{ problem: 'forbidden-address', address: forwarded, forwardedFor: forwarded, peer: '127.0.0.1' }])
   })
 
-  it('of an authentic request keeps the connection', async () => {
+  it('a refused authentic request keeps the connection', async () => {
     const { post } = start()
     for (const body of ['not JSON', '{}', valid]) expect((await post(body)).headers.connection).not.toBe('close')
   })

@@ -58,10 +58,10 @@ const deliver = async (lanes: Lanes, records: readonly OutgoingRecord[]) => {
 
 const copyHeaders = { reason: 'refused-by-kafka', stage: 'ingress', detail: 'INVALID_TIMESTAMP'.repeat(20).slice(0, 200), topic: customers }
 
-describe('a batch from the spool', () => {
+describe('deliver', () => {
   const batch = (count: number) => numbered(count).map((value) => recordOf(customers, value))
 
-  it('is sent in parts if Kafka refuses it as a whole, each record once', async () => {
+  it('sends a batch in parts if Kafka refuses it as a whole, each record once', async () => {
     const { lanes, refused, valuesIn } = kafkaThatRefuses(() => false)
     expect(await deliver(lanes, batch(30))).toEqual({ left: [], kept: [] })
     expect([valuesIn(customers), refused]).toEqual([numbered(30), []])
@@ -94,20 +94,20 @@ describe('a batch from the spool', () => {
     expect(refused).toEqual([])
   })
 
-  it('names the partition of each of its records', () => {
+  it('names the partition of each record', () => {
     const { lanes } = kafkaThatRefuses(() => false)
     const records = [recordOf(customers, 'a'), { ...recordOf(customers, 'b'), key: Buffer.from('kk') }, recordOf('old.customers.raw', 'c')]
     const partitions = records.map((record) => lanes.partitionOf(record))
     expect(partitions).toEqual([`${customers}/1`, `${customers}/2`, `${customers}/1`])
   })
 
-  it('goes to the topics of the present prefix, and to quarantine if there is none', async () => {
+  it('sends records of another prefix to the present topics, or else to quarantine', async () => {
     const { lanes, valuesIn } = kafkaThatRefuses(() => false)
     await deliver(lanes, [recordOf('old.customers.raw', 'c'), recordOf('old.other.raw', 'o'), recordOf('old', 'x')])
     expect([valuesIn(customers), valuesIn(other), valuesIn(quarantine)]).toEqual([['c'], ['o'], ['x']])
   })
 
-  describe('of a failing partition', () => {
+  describe('failing partitions', () => {
     /**
      * A Kafka that fails for keys of these lengths, which stand for partitions here. Each send
      * takes 300 ms.
@@ -123,7 +123,7 @@ describe('a batch from the spool', () => {
     }
     const onPartition = (partition: number, value: string) => ({ ...recordOf(customers, value), key: Buffer.alloc(partition) })
 
-    it('is returned for a retry, and the other records are stored', async () => {
+    it('returns records of a failing partition for a retry, and stores the others', async () => {
       const lanes = kafkaWithout(new Set([1]))
       const records = [1, 2, 3, 1].map((partition, i) => onPartition(partition, `v${i}`))
       expect(await deliver(lanes, records)).toEqual({ left: ['v0', 'v3'], kept: [], error: 'no leader' })
@@ -131,8 +131,8 @@ describe('a batch from the spool', () => {
   })
 })
 
-describe('a request whose record Kafka refuses', () => {
-  it('is not acknowledged, and a copy goes to quarantine', async () => {
+describe('publish', () => {
+  it('a refused record is not acknowledged, and a copy goes to quarantine', async () => {
     const { lanes, refused, stored } = kafkaThatRefuses((_, topic) => topic === customers)
     expect(await lanes.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toMatchObject({ end: 'refused' })
     while (refused.length === 0) await new Promise(setImmediate)
@@ -141,7 +141,7 @@ describe('a request whose record Kafka refuses', () => {
     await lanes.drain()
   })
 
-  it('is reported once when quarantine refuses the copy', async () => {
+  it('a refused record is reported once if quarantine refuses its copy', async () => {
     // Three refusals: the record, its copy, and a copy of the copy. The last one would show a bug.
     let refusals = 0
     const { lanes, refused } = kafkaThatRefuses(() => ++refusals <= 3)
@@ -204,10 +204,10 @@ it('reports a topic whose last healthy partitions begin to fail', async () => {
   expect(lanes.outage()).toMatchObject({ topic: other })
 })
 
-describe('a send that has not ended for half a minute is reported, even if Kafka answers other requests', () => {
+describe('stuck sends', () => {
   afterEach(() => void vi.restoreAllMocks())
 
-  it.each(['publish', 'deliver'] as const)('by %s', async (way) => {
+  it.each(['publish', 'deliver'] as const)('reports a send of %s that has not ended for half a minute', async (way) => {
     const { promise, resolve } = Promise.withResolvers<void>()
     const begun = Promise.withResolvers<void>()
     const { lanes } = setUp(() => {

@@ -206,7 +206,7 @@ describe('a publisher', () => {
   })
 })
 
-describe('a failing partition', () => {
+describe('failing partitions', () => {
   const onPartition = (partition: number, name: string) => ({ ...record(name), partition })
   type Bound = ReturnType<typeof onPartition>
   /** A Kafka that refuses a whole send if it has a record of a failing partition. */
@@ -221,7 +221,7 @@ describe('a failing partition', () => {
     return { publisher, sends }
   }
 
-  it('does not stop the storing of records sent together with its records', async () => {
+  it('a failing partition does not stop the storing of other records of its flush', async () => {
     const { publisher } = kafka(new Set([1]))
     const outcomes = [0, 1, 2, 0].map((partition, i) => publisher.publish(onPartition(partition, `${i}`), performance.now() + 150))
     expect(await Promise.all(outcomes)).toEqual(['stored', 'deadline', 'stored', 'stored'])
@@ -230,7 +230,7 @@ describe('a failing partition', () => {
     expect(publisher.size).toEqual({ records: 0, bytes: 0 })
   })
 
-  it('is retried separately, and joins the others again after a stored record', async () => {
+  it('a failing partition is retried separately, and joins the others after a stored record', async () => {
     const failing = new Set([1])
     const { publisher, sends } = kafka(failing)
     const first = [0, 1].map((partition) => publisher.publish(onPartition(partition, `first${partition}`), soon()))
@@ -249,7 +249,7 @@ describe('a failing partition', () => {
     expect(sends.at(-1)).toBe('third0 third1')
   })
 
-  it('moves its waiting records into its own queue', async () => {
+  it('the waiting records of a failing partition move into its own queue', async () => {
     const gates = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
     let asked = 0
     const { publisher, sends } = kafka(new Set([1]), async () => gates[asked++]?.promise)
@@ -267,7 +267,7 @@ describe('a failing partition', () => {
     await publisher.close()
   })
 
-  it('leaves room for the other partitions, in records and in bytes', async () => {
+  it('a failing partition leaves room for the others, in records and in bytes', async () => {
     const failing = new Set([1])
     const send = async (records: readonly Bound[]) => {
       if (records.some(({ partition }) => failing.has(partition))) throw unavailable()
@@ -290,7 +290,7 @@ describe('a failing partition', () => {
     await publisher.close()
   })
 
-  it('stays isolated when none of its records waits any more', async () => {
+  it('a failing partition stays isolated when none of its records waits', async () => {
     const failing = new Set([1])
     const { publisher, sends } = kafka(failing)
     expect(await publisher.publish(onPartition(1, 'a'), performance.now() + 30)).toBe('deadline')
@@ -303,7 +303,7 @@ describe('a failing partition', () => {
     await publisher.close()
   })
 
-  it('does not delay records that may go to any partition', async () => {
+  it('a failing partition does not delay records that may go to any partition', async () => {
     let sends = 0
     // The producer sends these records to one partition, and those of the next send to another
     // partition.
@@ -315,7 +315,7 @@ describe('a failing partition', () => {
     expect([sends, publisher.failing]).toEqual([2, 0])
   })
 
-  it('is not delayed by records that may go to any partition', async () => {
+  it('a partition is not delayed by records that may go to any partition', async () => {
     const stuck = Promise.withResolvers<void>()
     const send = async (records: readonly Bound[]) => {
       if (records.some(({ partition }) => partition < 0)) await stuck.promise
@@ -327,7 +327,7 @@ describe('a failing partition', () => {
     expect(await anywhere).toBe('stored')
   })
 
-  it('does not keep the publisher from closing', async () => {
+  it('failing partitions do not keep the publisher from closing', async () => {
     const { publisher } = kafka(new Set([0, 1, 2]))
     const outcomes = [0, 1, 2].map((partition, i) => publisher.publish(onPartition(partition, `${i}`), performance.now() + 30))
     await publisher.close()
@@ -337,7 +337,7 @@ describe('a failing partition', () => {
   })
 })
 
-describe('a slow partition', () => {
+describe('slow partitions', () => {
   const SLOW = 0
   type OnPartition = Named & { readonly partition: number }
   const on = (partition: number, bytes = 1): OnPartition => ({ ...record(`${partition}`, bytes), partition })
@@ -377,7 +377,7 @@ describe('a slow partition', () => {
     return [...first, ...second]
   }
 
-  it('delays no later record of other partitions, even if its flush has not ended', async () => {
+  it('a slow partition delays no later record of other partitions', async () => {
     const setting = kafka()
     const outcomes = await isolated(setting)
     for (let i = 1; i < 12; i++) expect(await setting.publisher.publish(on(i), soon())).toBe('stored')
@@ -386,7 +386,7 @@ describe('a slow partition', () => {
     expect(await Promise.all(outcomes)).toEqual(Array(4).fill('stored'))
   })
 
-  it('is counted as slow after a slow flush of its own, and not as failing', async () => {
+  it('a partition counts as slow after a slow flush of its own, and not as failing', async () => {
     const pass = clock()
     const setting = kafka()
     const { publisher, sends, answerSlow } = setting
@@ -399,7 +399,7 @@ describe('a slow partition', () => {
     expect([publisher.failing, publisher.fails(on(SLOW))]).toEqual([0, false])
   })
 
-  it('is flushed together with the others again after a fast answer', async () => {
+  it('a slow partition joins the others again after a fast answer', async () => {
     const setting = kafka()
     const { publisher, sends, recover } = setting
     const outcomes = await isolated(setting)
@@ -414,7 +414,7 @@ describe('a slow partition', () => {
     expect(sends).toEqual([[SLOW, 1]])
   })
 
-  it('leaves room in the queue for the others, however many records it gets', async () => {
+  it('a slow partition leaves room for the others, however many records it gets', async () => {
     const setting = kafka({ maxRecords: 100 })
     const { publisher, sends, recover } = setting
     const outcomes = await isolated(setting)
@@ -428,7 +428,7 @@ describe('a slow partition', () => {
   })
 })
 
-describe('an outage of the topic', () => {
+describe('outages', () => {
   const setUp = () => {
     const failing = new Set([0, 1, 2])
     const sends: string[] = []
@@ -446,7 +446,7 @@ describe('an outage of the topic', () => {
   }
   const outage = { partitions: 3, error: expect.objectContaining({ message: 'down' }) }
 
-  it('is reported with its error ten seconds after the first failure, even after a long quiet time', async () => {
+  it('an outage is reported ten seconds after its first failure, with the error', async () => {
     const pass = clock()
     const { publisher, publish, fail } = setUp()
     expect(await publish(3, soon())).toBe('stored')
@@ -457,7 +457,7 @@ describe('an outage of the topic', () => {
     expect(publisher.outage).toEqual(outage)
   })
 
-  it('is reported, also without traffic, until Kafka stores a record again', async () => {
+  it('an outage lasts, also without traffic, until Kafka stores a record again', async () => {
     const pass = clock()
     const { publisher, fail, failing, sends } = setUp()
     await fail()
@@ -470,7 +470,7 @@ describe('an outage of the topic', () => {
     expect(sends.slice(-3).toSorted()).toEqual(['0:1', '1:1', '2:1'])
   })
 
-  it('is not reported if a partition has stored a record since the others began to fail', async () => {
+  it('no outage is reported if a partition stores records while others fail', async () => {
     const pass = clock()
     const { publisher, publish, fail, sends } = setUp()
     await fail()
@@ -483,7 +483,7 @@ describe('an outage of the topic', () => {
     expect([publisher.failing, publisher.outage]).toEqual([3, undefined])
   })
 
-  it('is probed with the smallest answered record', async () => {
+  it('a failing partition is probed with its smallest answered record', async () => {
     const { publisher, publish, failing, sends } = setUp()
     const sizes = [300, 100, 200]
     const deadlineAt = performance.now() + 50
@@ -496,8 +496,8 @@ describe('an outage of the topic', () => {
   })
 })
 
-describe('a publisher that closes', () => {
-  it('answers all records by its own deadline, even records with a later deadline', async () => {
+describe('close', () => {
+  it('close answers all records by its own deadline, even records with a later deadline', async () => {
     const publisher = createPublisher(() => new Promise<void>(() => {}), limits)
     const outcome = publisher.publish(record('a'), soon())
     // The record's own deadline is a minute away.

@@ -43,8 +43,8 @@ it('fails once if the connection is closed in the middle of a body', async () =>
   expect(results).toEqual(['incomplete'])
 })
 
-describe('all bodies together', () => {
-  it('stay within their limit: the body without progress for the longest time is refused', async () => {
+describe('the limit of all bodies', () => {
+  it('all bodies stay within their limit: the one without progress for the longest time is refused', async () => {
     const receive = open()
     const [stalled, slow, quick] = [receive(), receive(), receive()]
     // The stalled body began after the slow body, but makes no progress.
@@ -59,7 +59,7 @@ describe('all bodies together', () => {
     expect([stalled.results, slow.results, quick.results]).toEqual([['too-many-bodies'], [], ['q'.repeat(90)]])
   })
 
-  it('free their room however they end', async () => {
+  it('bodies free their room however they end', async () => {
     const receive = open()
     for (let i = 0; i < 10; i++) {
       const [whole, cut, long] = [receive(), receive(), receive()]

@@ -116,7 +116,7 @@ const unreadableBytes = async (from: number, end: number, failures = Number.POSI
   } as typeof prototype.read)
 }
 
-describe('a file with random damage', () => {
+describe('random damage', () => {
   type Damage = { readonly kind: 'flip' | 'zero' | 'cut'; readonly where: number; readonly bytes: number }
   const anyDamage: fc.Arbitrary<Damage> = fc.record({
     kind: fc.constantFrom('flip', 'zero', 'cut'),
@@ -125,7 +125,7 @@ describe('a file with random damage', () => {
   })
   const anyGroups = fc.array(fc.array(fc.nat(600), { minLength: 1, maxLength: 15 }), { minLength: 1, maxLength: 8 })
 
-  it('yields exactly the undamaged records, and is kept if a record is missing', { timeout: 120_000 }, async () => {
+  it('a damaged file yields exactly the undamaged records, and is kept if one is missing', { timeout: 120_000 }, async () => {
     await withoutSyncs()
     await fc.assert(
       fc.asyncProperty(anyGroups, fc.array(anyDamage, { minLength: 1, maxLength: 3 }), async (sizes, damages) => {
@@ -169,8 +169,8 @@ describe('a file with random damage', () => {
   })
 })
 
-describe('a damaged file', () => {
-  it.each([512, 4096])('whose first %i bytes are zeros loses only the records in them', async (zeroed) => {
+describe('damaged files', () => {
+  it.each([512, 4096])('a file whose first %i bytes are zeros loses only the records in them', async (zeroed) => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [numbered(3000).map((name) => named(name))])
     edit(path, (bytes) => bytes.fill(0, 0, zeroed))
@@ -183,7 +183,7 @@ describe('a damaged file', () => {
   it.each([
     ['a flipped bit in the last length', (bytes: Buffer, last: number) => bytes.writeUInt8(bytes[last + 10]! ^ 4, last + 10)],
     ['zeros from a frame boundary to the end', (bytes: Buffer, last: number) => bytes.fill(0, last)],
-  ])('with %s is damage, not a torn tail, because the record was acknowledged', async (_, change) => {
+  ])('a file with %s is damaged, because the record was acknowledged', async (_, change) => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [[named('a')], [named('b')]])
     edit(path, (bytes) => void change(bytes, frames[1]!.at))
@@ -192,7 +192,7 @@ describe('a damaged file', () => {
     expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
-  it('with a length beyond the next records loses only its own record', async () => {
+  it('a record whose length covers the next records is lost alone', async () => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [numbered(100).map((name) => named(name))])
     edit(path, (bytes) => bytes.writeUInt32LE(1000, frames[3]!.at + 8))
@@ -200,7 +200,7 @@ describe('a damaged file', () => {
     expect([names(records), lost(damages)]).toEqual([numbered(100).filter((name) => name !== 'r3'), 1])
   })
 
-  it('with 1,499 acknowledged records turned to zeros is kept, and counts them as lost', async () => {
+  it('a file with 1,499 acknowledged records turned to zeros is kept, and they are counted', async () => {
     const directory = newDirectory()
     const groups = [numbered(1501), numbered(1499)].map((group) => group.map((name) => named(name)))
     const { path, frames } = await leave(directory, groups)
@@ -210,7 +210,7 @@ describe('a damaged file', () => {
     expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
-  it('without any bytes is reported and kept', async () => {
+  it('an emptied file is reported and kept', async () => {
     const directory = newDirectory()
     const { path } = await leave(directory, [[named('a')]])
     truncateSync(path)
@@ -219,7 +219,7 @@ describe('a damaged file', () => {
     expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
-  it('is kept, and its bytes still count, also after a restart', async () => {
+  it('the bytes of a damaged file still count, also after a restart', async () => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [numbered(3).map((name) => named(name))])
     edit(path, (bytes) => {
@@ -231,7 +231,7 @@ describe('a damaged file', () => {
     expect((await drainAll(directory)).size.bytes).toBe(frames[2]!.end)
   })
 
-  it('is read again after a person removes `.damaged` from its name', async () => {
+  it('a damaged file is read again after a person removes `.damaged` from its name', async () => {
     const directory = newDirectory()
     const { path } = await leave(directory, [numbered(3).map((name) => named(name))])
     const whole = readFileSync(path)
@@ -256,14 +256,14 @@ it('an intact file is not damaged if Kafka accepts its records only at the secon
   expect([damages, filesIn(directory)]).toEqual([[], []])
 })
 
-describe('a torn tail', () => {
+describe('torn tails', () => {
   /** Bytes after the last sync, as a crash during an append leaves them. */
   it.each([
     ['zeros', () => Buffer.alloc(3_000_000)],
     ['a head without its body', (next: Buffer) => next.subarray(0, 30)],
     ['part of a head', (next: Buffer) => next.subarray(0, 7)],
     ['a body without its last block', (next: Buffer) => Buffer.concat([next.subarray(0, 50), Buffer.alloc(next.length - 50)])],
-  ])('of %s is no damage, because nothing was acknowledged', async (_, tail) => {
+  ])('a torn tail of %s is no damage, because nothing was acknowledged', async (_, tail) => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [[named('a')]])
     const marker = Buffer.from(/-([0-9a-f]{8})\./.exec(path)![1]!, 'hex')
@@ -273,7 +273,7 @@ describe('a torn tail', () => {
     expect(filesIn(directory)).toEqual([])
   })
 
-  it('of bytes that no append can explain is kept', async () => {
+  it('a tail of bytes that no append can explain is kept', async () => {
     const directory = newDirectory()
     const { path } = await leave(directory, [[named('a')]])
     writeFileSync(path, 'what is this?', { flag: 'a' })
@@ -281,7 +281,7 @@ describe('a torn tail', () => {
     expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
-  it('is deleted together with its file if the name ends in .new', async () => {
+  it('a file without acknowledged records is deleted: its name ends in .new', async () => {
     const directory = newDirectory()
     writeFileSync(join(directory, '0000000000000001-01020304.segment.new'), Buffer.alloc(100))
     expect(await drainAll(directory)).toMatchObject({ records: [], damages: [], size: { bytes: 0 } })
@@ -289,10 +289,10 @@ describe('a torn tail', () => {
   })
 })
 
-describe('a file with unreadable blocks', () => {
+describe('unreadable blocks', () => {
   const big = () => numbered(3000).map((name) => named(name, 100))
 
-  it('loses only the records in these blocks, and is kept', { timeout: 20_000 }, async () => {
+  it('a file with unreadable blocks loses only the records in them, and is kept', { timeout: 20_000 }, async () => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [big()])
     await unreadableBytes(40_960, 45_056)
@@ -303,7 +303,7 @@ describe('a file with unreadable blocks', () => {
     expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
-  it('is read in full if the error is transient', async () => {
+  it('a file is read completely if the read error is transient', async () => {
     const directory = newDirectory()
     await leave(directory, [big()])
     await unreadableBytes(40_960, 45_056, 3)
@@ -312,7 +312,7 @@ describe('a file with unreadable blocks', () => {
     expect(filesIn(directory)).toEqual([])
   })
 
-  it('stays if nothing of it can be read, delays no other file, and is retried', {
+  it('an unreadable file stays, delays no other file, and is retried', {
     timeout: 20_000,
   }, async () => {
     const directory = newDirectory()
@@ -343,7 +343,7 @@ describe('a file with unreadable blocks', () => {
     expect(filesIn(directory)).toEqual([])
   })
 
-  it('delays no other file if it has been deleted', async () => {
+  it('a deleted file delays no other file', async () => {
     const directory = newDirectory()
     const damages: SpoolDamage[] = []
     const spool = await openSpool({ directory, maxBytes: 1e9, segmentBytes: 1, onDamage: (damage) => damages.push(damage) })
@@ -364,7 +364,7 @@ describe('a file with unreadable blocks', () => {
   })
 })
 
-describe('a file of another format', () => {
+describe('other formats', () => {
   const version1 = new URL('fixtures/version-1.segment', import.meta.url)
   const leaveVersion1 = (change: (bytes: Buffer) => void = () => {}) => {
     const directory = newDirectory()
@@ -382,13 +382,13 @@ describe('a file of another format', () => {
     timestamp: 1700000000000 + i,
   }))
 
-  it('is read and sent if the previous version wrote it', async () => {
+  it('a file of the previous version is read and sent', async () => {
     const directory = leaveVersion1()
     expect(await drainAll(directory)).toMatchObject({ records: expected, damages: [], end: 'empty' })
     expect(filesIn(directory)).toEqual([])
   })
 
-  it.each([512, 4096])('of the previous version, with its first %i bytes zeroed, loses only the records in them', async (zeroed) => {
+  it.each([512, 4096])('a file of the previous version whose first %i bytes are zeros loses only their records', async (zeroed) => {
     const directory = leaveVersion1((bytes) => bytes.fill(0, 0, zeroed))
     const { records, damages } = await drainAll(directory)
     expect(records.length).toBeGreaterThan(30)
@@ -397,7 +397,7 @@ describe('a file of another format', () => {
     expect(filesIn(directory)).toEqual(['0000000000000001.segment.damaged'])
   })
 
-  it('of the previous version is kept if its end is cut off, because that may have been acknowledged', async () => {
+  it('a file of the previous version is kept if its end is cut off', async () => {
     const directory = leaveVersion1()
     truncateSync(join(directory, '0000000000000001.segment'), 10_000)
     const { records } = await drainAll(directory)
@@ -405,7 +405,7 @@ describe('a file of another format', () => {
     expect(filesIn(directory)).toEqual(['0000000000000001.segment.damaged'])
   })
 
-  it.each([12, 20])('of a newer version is reported and not changed (checksum at %i)', async (crcAt) => {
+  it.each([12, 20])('a file of a newer version is reported and not changed (checksum at %i)', async (crcAt) => {
     const directory = newDirectory()
     const { path } = await leave(directory, [[named('a')]])
     edit(path, (bytes) => {
@@ -417,14 +417,14 @@ describe('a file of another format', () => {
     expect(readFileSync(path)).toEqual(before)
   })
 
-  it('is reported and skipped if it is a folder with the name of a file', async () => {
+  it('a folder with the name of a spool file is reported and skipped', async () => {
     const directory = newDirectory()
     mkdirSync(join(directory, '0000000000000001.segment'))
     const { damages, end } = await drainAll(directory)
     expect([damages[0], end]).toMatchObject([{ file: join(directory, '0000000000000001.segment'), what: 'foreign' }, 'empty'])
   })
 
-  it('never yields a record that a sender has hidden in the body of another record', async () => {
+  it('a record that a sender has hidden in another body is never read', async () => {
     const directory = newDirectory()
     const forged = Array.from({ length: 5 }, (_, i) => sealFrame(encodeFrame(named('forged')), newMarker(), i))
     const { path, frames } = await leave(directory, [[{ ...named('a'), value: Buffer.concat(forged) }, named('b')]])

@@ -67,8 +67,8 @@ const liveBytes = () => {
 const sorted = (numbers: readonly number[]) => numbers.toSorted((a, b) => a - b)
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
 
-describe('a failing partition', () => {
-  it('delays none of 110,000 records of other partitions, and gets its own records after it recovers', { timeout: 120_000 }, async () => {
+describe('failing partitions', () => {
+  it('a failing partition delays none of 110,000 other records, and gets its own later', { timeout: 120_000 }, async () => {
     await withoutSyncs()
     const { spool, files } = await openNew({ segmentBytes: 1e6 })
     await appendAll(spool, 120_000)
@@ -83,7 +83,7 @@ describe('a failing partition', () => {
     expect([files(), spool.size.bytes]).toEqual([[], 0])
   })
 
-  it('is retried with one record at a time, and with more when that record is stored', async () => {
+  it('a failing partition is retried with one record, and with more after a stored record', async () => {
     const { spool } = await openNew()
     await appendAll(spool, 120)
     const failing = new Set([3])
@@ -97,7 +97,7 @@ describe('a failing partition', () => {
     expect(sorted(delivery.sent)).toEqual(upTo(120))
   })
 
-  it('is retried during a drain that does not end because new records arrive', { timeout: 20_000 }, async () => {
+  it('a failing partition is retried during a drain that new records keep running', { timeout: 20_000 }, async () => {
     await withoutSyncs()
     const { spool } = await openNew()
     await spool.append(numbered(5))
@@ -126,7 +126,7 @@ describe('a failing partition', () => {
     expect(delivery.attempts.filter((attempt) => attempt.includes(5)).length).toBeGreaterThan(1)
   })
 
-  it('is not delayed by one of its records that always fails', { timeout: 30_000 }, async () => {
+  it('a partition is not delayed by one of its records that always fails', { timeout: 30_000 }, async () => {
     const { spool, files } = await openNew()
     await appendAll(spool, 3000)
     const bad = new Set([24])
@@ -144,7 +144,7 @@ describe('a failing partition', () => {
     expect([sorted(delivery.sent), files()]).toEqual([upTo(3000), []])
   })
 
-  it('loses no record, and sends none twice, if the number of partitions changes', async () => {
+  it('no record is lost or sent twice if the number of partitions changes', async () => {
     const { spool, files } = await openNew({ segmentBytes: 5000 })
     await appendAll(spool, 1000)
     const failing = new Set([5])
@@ -157,7 +157,7 @@ describe('a failing partition', () => {
   })
 })
 
-describe('two hundred failing partitions', () => {
+describe('many failing partitions', () => {
   const PARTITIONS = 200
   const RECORDS = 20_000
   const VALUE_BYTES = 3000
@@ -170,7 +170,7 @@ describe('two hundred failing partitions', () => {
   }
   const partitionOf = ({ timestamp }: OutgoingRecord) => String(timestamp % PARTITIONS)
 
-  it('keep neither records nor file windows in memory, while they fail and when they recover', { timeout: 60_000 }, async () => {
+  it('200 failing partitions keep neither records nor file windows in memory', { timeout: 60_000 }, async () => {
     const before = liveBytes()
     const { spool, files } = await setUp()
     const failing = kafka(() => true)
@@ -215,14 +215,14 @@ describe('two hundred failing partitions', () => {
     return spool.drain({ partitionOf: counted, send }, signal)
   }
 
-  it('do not read all files once for each partition', { timeout: 60_000 }, async () => {
+  it('200 failing partitions do not read the files 200 times', { timeout: 60_000 }, async () => {
     const { spool } = await setUp()
     const onRead = vi.fn()
     expect(await retryAll(spool, onRead)).toBe('left')
     expect(onRead.mock.calls.length).toBeLessThan(2 * RECORDS)
   })
 
-  it('do not delay a stop while their records are read', { timeout: 60_000 }, async () => {
+  it('200 failing partitions do not delay a stop while their records are read', { timeout: 60_000 }, async () => {
     const { spool } = await setUp()
     const stop = new AbortController()
     const onRead = vi.fn(() => stop.abort())

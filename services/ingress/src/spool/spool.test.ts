@@ -140,7 +140,7 @@ describe('a spool', () => {
     expect(datasync.mock.calls.length).toBeLessThan(60)
   })
 
-  it('acknowledges a record only after a sync of the file, and of the directory of a new file', async () => {
+  it('acknowledges a record only after the file, and a new file’s directory, are synced', async () => {
     const events: string[] = []
     const prototype = await fileHandles()
     for (const method of ['datasync', 'sync'] as const) {
@@ -185,7 +185,7 @@ describe('a spool', () => {
   })
 })
 
-describe('a full spool', () => {
+describe('limits', () => {
   it('never exceeds its limit on disk, and rejects further records at once', { timeout: 60_000 }, async () => {
     await withoutSyncs()
     await fc.assert(
@@ -322,7 +322,7 @@ describe('draining', () => {
   })
 })
 
-describe('a failing disk', () => {
+describe('disk errors', () => {
   it.each([
     ['write', 'a new', 200],
     ['datasync', 'a new', 200],
@@ -395,7 +395,7 @@ const child = `
   for (let i = 0; i < 8; i++) caller()
 `
 
-it('loses no acknowledged record if the process is killed at any moment, and frees the directory', { timeout: 60_000 }, async () => {
+it('a process killed at any moment loses no acknowledged record, and frees the directory', { timeout: 60_000 }, async () => {
   const directory = newDirectory()
   const promised: string[] = []
   for (let run = 0; run < 10; run++) {
