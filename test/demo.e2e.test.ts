@@ -35,7 +35,7 @@ it('a demo that is interrupted during its verdict ends and leaves no files', { t
     ([code]) => code !== null || /One customer, |answers dropped, /.test(output),
     { timeoutMs: 150_000 },
   )
-  // A newer event shows, and an older one is ignored.
+  // The demo has shown that a newer event is applied.
   expect(output).toMatch(/lastName is "Newer" ✔/)
   expect(foldersOf(Number(demo.pid), temporary)).toHaveLength(1)
   demo.kill('SIGINT')

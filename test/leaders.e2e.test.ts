@@ -81,8 +81,8 @@ it.each([
     const others = customers.filter((customerUuid) => !isLost(customerUuid))
     let timestamp = 0
     /**
-     * Sends an event of each customer at once. @returns the answers for the lost partitions and
-     * for the others.
+     * Sends an event of each customer at once.
+     * @returns the answers for the lost partitions and for the others.
      */
     const burst = async (to: typeof ingress) => {
       timestamp += 1
@@ -179,8 +179,8 @@ it('an ingress stores all kinds of events even if a bootstrap broker hangs befor
 
 describe('slow partitions', () => {
   /**
-   * Sends events of each customer from time to time. @returns the answers for slow partitions and
-   * for the others.
+   * Sends events of each customer from time to time.
+   * @returns the answers for slow partitions and for the others.
    */
   const load = async (
     post: (customerUuid: string) => Promise<number>,

@@ -15,8 +15,10 @@ const HEALED_WITHIN_MS = 75_000
 const POST_PAUSE_MS = 500
 
 /**
- * A sign that an operator can see from outside: a service that is not ready and whose details match
- * all of `says`, a metric above a number, or another fact.
+ * A sign that an operator can see from outside.
+ * - `says`: the service is not ready, and its details match all patterns.
+ * - `metric`: the metric is above a number.
+ * - `see`: another fact.
  */
 export type Sign =
   | { readonly of: ServiceName; readonly says: readonly RegExp[] }

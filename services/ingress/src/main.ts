@@ -294,8 +294,9 @@ const connect = async () => {
   logger.info({ event: 'ready', topics: Object.values(topics) }, 'ready')
 }
 
-// Stops run in reverse order: not ready, wait for the load balancer, finish requests, flush, end
-// the drain and the spool, leave Kafka, and last the admin port.
+// Stops run in reverse order. First the process is not ready and waits for the load balancer. Then
+// it finishes requests, flushes, and ends the drain and the spool. Then it leaves Kafka. The admin
+// port closes last.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 // The wait is short, because kafkajs would wait for the replies of a broker that hangs. Nothing is
 // lost if the process does not disconnect.

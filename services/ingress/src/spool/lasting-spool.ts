@@ -13,7 +13,7 @@ export interface LastingSpool extends Pick<Spool, 'append' | 'hasRoomFor' | 'dra
 /**
  * Creates a spool that survives the loss of its folder. If the folder or its lock file is missing,
  * deleted or replaced, appends are refused, and each drain tries to open the spool again. A folder
- * on another file system is not accepted: after a lost mount, the empty folder is on a disk that
+ * on another file system is not accepted. After a lost mount, the empty folder is on a disk that
  * may not outlive the machine.
  */
 export const createLastingSpool = (options: SpoolOptions): LastingSpool => {

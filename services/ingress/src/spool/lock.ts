@@ -32,7 +32,7 @@ export interface Lock {
 /**
  * Locks a directory for this process until the lock is released or the process dies.
  *
- * A pid file does not work: in containers the same pid returns after each restart, and two
+ * A pid file does not work. In containers the same pid returns after each restart, and two
  * containers that share a volume do not see each other's pids. A kernel lock ends with its owner,
  * but Node offers one only through sqlite. Nothing is ever stored in this database. On a network
  * file system the lock is only as good as that system's locks.
