@@ -1,10 +1,19 @@
 // The house's rules about who may import whom (CONTRIBUTING.md). A rule's comment is what a person sees when it is broken.
-const notIn = (...paths) => ({ path: '^(packages|services|test)/', pathNot: [...paths, '\\.test\\.ts$', '^packages/testing/', '^test/'] })
+const notIn = (...paths) => ({
+  path: '^(packages|services|test)/',
+  pathNot: [...paths, '\\.test\\.ts$', '^packages/testing/', '^test/'],
+})
 
 export default {
   forbidden: [
     { name: 'no-cycles', severity: 'error', comment: 'Data flows one way.', from: {}, to: { circular: true } },
-    { name: 'no-unresolved', severity: 'error', comment: 'An import must lead somewhere.', from: {}, to: { couldNotResolve: true } },
+    {
+      name: 'no-unresolved',
+      severity: 'error',
+      comment: 'An import must lead somewhere.',
+      from: {},
+      to: { couldNotResolve: true },
+    },
     {
       name: 'declared-dependencies-only',
       severity: 'error',

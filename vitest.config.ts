@@ -2,7 +2,11 @@ import { defineConfig } from 'vitest/config'
 
 const conditions = ['customer-stream-source']
 const onACluster = ['test/faults.e2e.test.ts', 'test/leaders.e2e.test.ts']
-const withUsers = ['test/standstill.e2e.test.ts', 'test/command-rights.e2e.test.ts', 'packages/runtime/src/kafka/diagnosis.int.test.ts']
+const withUsers = [
+  'test/standstill.e2e.test.ts',
+  'test/command-rights.e2e.test.ts',
+  'packages/runtime/src/kafka/diagnosis.int.test.ts',
+]
 const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } }
 
 export default defineConfig({
@@ -34,7 +38,13 @@ export default defineConfig({
       {
         ...shared,
         // A broker with users and rights of its own. Its scenarios run side by side, so no other file runs beside them.
-        test: { name: 'standstill', include: withUsers, hookTimeout: 120_000, maxWorkers: 1, sequence: { groupOrder: 1 } },
+        test: {
+          name: 'standstill',
+          include: withUsers,
+          hookTimeout: 120_000,
+          maxWorkers: 1,
+          sequence: { groupOrder: 1 },
+        },
       },
       {
         ...shared,

@@ -15,7 +15,9 @@ app.post('/webhooks/mykaarma', async (request, reply) => {
   const wanted = createHmac('sha256', key).update(body).digest()
   if (given.length !== wanted.length || !timingSafeEqual(given, wanted)) return reply.code(401).send()
   const { payload } = JSON.parse(body.toString()) as { payload: string }
-  const { customerWithVehicles } = JSON.parse(payload) as { customerWithVehicles: { customer: { customerUuid: string } } }
+  const { customerWithVehicles } = JSON.parse(payload) as {
+    customerWithVehicles: { customer: { customerUuid: string } }
+  }
   return reply
     .code(customerWithVehicles.customer.customerUuid ? 202 : 422)
     .type('application/json')

@@ -10,7 +10,10 @@ let runs = 0
  * Starts a new projector with its own keys and measures it from its first applied event to the end
  * of the topic.
  */
-export const catchUp = async (pipeline: Pipeline, env: Readonly<Record<string, string>> = {}): Promise<Record<CatchUpReading, number>> => {
+export const catchUp = async (
+  pipeline: Pipeline,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Record<CatchUpReading, number>> => {
   runs += 1
   const keyPrefix = `${pipeline.keyPrefix}catch-up-${runs}:`
   const ends = await pipeline.admin.fetchTopicOffsets(pipeline.topics.customers)
@@ -27,14 +30,24 @@ export const catchUp = async (pipeline: Pipeline, env: Readonly<Record<string, s
     ...env,
   })
   await projector.untilReady()
-  const first = await waitUntil('the projector has begun', applied, (events) => events > 0, { timeoutMs: 60_000, pauseMs: 2 })
+  const first = await waitUntil('the projector has begun', applied, (events) => events > 0, {
+    timeoutMs: 60_000,
+    pauseMs: 2,
+  })
   const startedAt = performance.now()
   const cpuBefore = cpuSeconds(projector.pid)
-  await waitUntil('the projector has caught up', applied, (events) => events === total, { timeoutMs: 600_000, pauseMs: 10 })
+  await waitUntil('the projector has caught up', applied, (events) => events === total, {
+    timeoutMs: 600_000,
+    pauseMs: 10,
+  })
   const seconds = (performance.now() - startedAt) / 1000
   const cpu = cpuSeconds(projector.pid) - cpuBefore
   const resident = residentBytes(projector.pid)
   await projector.end()
   const events = total - first
-  return { 'events per second': events / seconds, 'CPU µs per event': (cpu / events) * 1e6, 'resident MB': resident / 1e6 }
+  return {
+    'events per second': events / seconds,
+    'CPU µs per event': (cpu / events) * 1e6,
+    'resident MB': resident / 1e6,
+  }
 }

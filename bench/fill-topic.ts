@@ -19,7 +19,11 @@ const BATCH_RECORDS = 500
  */
 const TEMPLATES = 1000
 /** A new topic may have no leader for a moment. */
-const insistently = { signal: new AbortController().signal, backOff: { initialMs: 100, maxMs: 1000 }, onFailure: () => undefined }
+const insistently = {
+  signal: new AbortController().signal,
+  backOff: { initialMs: 100, maxMs: 1000 },
+  onFailure: () => undefined,
+}
 const NEWEST = 1_780_000_000_000
 
 /**
@@ -46,7 +50,11 @@ export const fillTopic = async (
   const random = new Random(7)
   const extra = Object.fromEntries(Array.from({ length: extraFields }, (_, i) => [`extraField${i}`, random.hex(12)]))
   const templates = Array.from({ length: TEMPLATES }, () => {
-    const { body, customerUuid, id } = makeCustomersEvent({ timestamp: NEWEST, customer: extra, customerUuid: 'CUSTOMER-UUID' })
+    const { body, customerUuid, id } = makeCustomersEvent({
+      timestamp: NEWEST,
+      customer: extra,
+      customerUuid: 'CUSTOMER-UUID',
+    })
     return { parts: body.split('CUSTOMER-UUID'), id, customerUuid }
   })
   const order = Uint32Array.from({ length: events }, (_, i) => i % customers)

@@ -61,7 +61,11 @@ export const freshness: Question = {
             'x-authorization-token': pipeline.token,
           }
           const sent = request(`${ingress.url}/webhooks/mykaarma`, { method: 'POST', agent, headers }, (answer) => {
-            answer.resume().on('end', () => (answer.statusCode === 202 ? resolve() : reject(new Error(`answered ${answer.statusCode}`))))
+            answer
+              .resume()
+              .on('end', () =>
+                answer.statusCode === 202 ? resolve() : reject(new Error(`answered ${answer.statusCode}`)),
+              )
           })
           sent.on('error', reject).end(body)
         })
@@ -82,7 +86,9 @@ export const freshness: Question = {
         return { 'p50 ms': at(0.5), 'p99 ms': at(0.99), 'p99.9 ms': at(0.999), 'longest ms': at(1) }
       }
       await steadily(5)()
-      const readings = await alternate(3, { 'POST to hash at 1 000 events/s': steadily(Math.max(3, Math.round(20 * bench.scale))) })
+      const readings = await alternate(3, {
+        'POST to hash at 1 000 events/s': steadily(Math.max(3, Math.round(20 * bench.scale))),
+      })
       const p99 = readings['POST to hash at 1 000 events/s']['p99 ms'].median
       return {
         lines: [
@@ -94,7 +100,9 @@ export const freshness: Question = {
           },
         ],
         readings,
-        notes: ['Every event is of a customer of its own. The end is Redis’ own keyspace message for the hash, received by the sender.'],
+        notes: [
+          'Every event is of a customer of its own. The end is Redis’ own keyspace message for the hash, received by the sender.',
+        ],
       }
     } finally {
       await hashes.close()

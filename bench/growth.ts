@@ -21,7 +21,8 @@ const readProjector = async (bench: Bench, fill: FillOptions): Promise<Figure> =
   try {
     await fillTopic(bench, pipeline, fill)
     const read: number[] = []
-    for (let i = 0; i < (fill.events >= LONG_RUN_EVENTS ? 1 : REPETITIONS); i++) read.push((await catchUp(pipeline))[CPU])
+    for (let i = 0; i < (fill.events >= LONG_RUN_EVENTS ? 1 : REPETITIONS); i++)
+      read.push((await catchUp(pipeline))[CPU])
     return figureOf(read)
   } finally {
     await pipeline.close()
@@ -62,14 +63,18 @@ export const growth: Question = {
       customers: await along(customers, (count) =>
         readProjector(bench, { events: Math.max(events, count), customers: count, partitions: 12 }),
       ),
-      partitions: await along([3, 12, 48], (partitions) => readProjector(bench, { events, customers: events, partitions })),
+      partitions: await along([3, 12, 48], (partitions) =>
+        readProjector(bench, { events, customers: events, partitions }),
+      ),
       fields: await along([20, 200], (fields) =>
         readProjector(bench, { events: events / 2, customers: events / 2, partitions: 12, extraFields: fields - 20 }),
       ),
     }
     const ingress = {
       partitions: await along([3, 12, 48], (partitions) => readIngress(bench, { partitions })),
-      bytes: await along([1000, 10_000, 100_000], (bytes) => readIngress(bench, { padBytes: Math.max(0, bytes - 1000) })),
+      bytes: await along([1000, 10_000, 100_000], (bytes) =>
+        readIngress(bench, { padBytes: Math.max(0, bytes - 1000) }),
+      ),
     }
     const line = (what: string, points: Points, perUnit = false): Line => {
       const [first, last] = [points[0], points.at(-1)]
@@ -91,9 +96,11 @@ export const growth: Question = {
       series: Object.entries(series).map(([of, points]) => ({ name: of, points })),
     })
     const readings = Object.fromEntries(
-      Object.entries({ ...projector, 'ingress partitions': ingress.partitions, 'ingress body bytes': ingress.bytes }).flatMap(
-        ([of, points]) => points.map(({ x, y }) => [`${of}: ${x}`, { [CPU]: y }]),
-      ),
+      Object.entries({
+        ...projector,
+        'ingress partitions': ingress.partitions,
+        'ingress body bytes': ingress.bytes,
+      }).flatMap(([of, points]) => points.map(({ x, y }) => [`${of}: ${x}`, { [CPU]: y }])),
     )
     return {
       lines: [
@@ -105,7 +112,10 @@ export const growth: Question = {
       readings,
       curves: [
         curve('growth-customers', 'CPU by customers', 'customers', { projector: projector.customers }),
-        curve('growth-partitions', 'CPU by partitions', 'partitions', { projector: projector.partitions, ingress: ingress.partitions }),
+        curve('growth-partitions', 'CPU by partitions', 'partitions', {
+          projector: projector.partitions,
+          ingress: ingress.partitions,
+        }),
         curve('growth-fields', 'CPU by fields of a customer', 'fields', { projector: projector.fields }),
         curve('growth-body', 'CPU by size of the body', 'bytes', { ingress: ingress.bytes }),
       ],

@@ -19,9 +19,15 @@ export const idle: Question = {
       const doNothing = (service: ServiceProcess) => async () => {
         const before = cpuSeconds(service.pid)
         await sleep(seconds * 1000)
-        return { '% of a core': ((cpuSeconds(service.pid) - before) / seconds) * 100, 'resident MB': residentBytes(service.pid) / 1e6 }
+        return {
+          '% of a core': ((cpuSeconds(service.pid) - before) / seconds) * 100,
+          'resident MB': residentBytes(service.pid) / 1e6,
+        }
       }
-      const readings = await alternate(3, { ingress: doNothing(services.ingress), projector: doNothing(services.projector) })
+      const readings = await alternate(3, {
+        ingress: doNothing(services.ingress),
+        projector: doNothing(services.projector),
+      })
       const lines = (['ingress', 'projector'] as const).map((name) => {
         const percent = readings[name]['% of a core'].median
         return {

@@ -18,7 +18,11 @@ export const ingressLatency: Question = {
       const times: number[] = []
       for (const until = performance.now() + seconds * 1000; performance.now() < until; ) {
         const startedAt = performance.now()
-        await producer.send({ topic: under.pipeline.topics.customers, acks: -1, messages: [{ key: customerUuid, value: body }] })
+        await producer.send({
+          topic: under.pipeline.topics.customers,
+          acks: -1,
+          messages: [{ key: customerUuid, value: body }],
+        })
         times.push(performance.now() - startedAt)
       }
       const sorted = times.toSorted((a, b) => a - b)
@@ -32,7 +36,10 @@ export const ingressLatency: Question = {
       await producer.connect()
       await sendOne()
       await postEight()
-      const read = await alternate(5, { 'one kafkajs send of one record': sendOne, [`POST, ${CONNECTIONS} connections`]: postEight })
+      const read = await alternate(5, {
+        'one kafkajs send of one record': sendOne,
+        [`POST, ${CONNECTIONS} connections`]: postEight,
+      })
       const [send, post] = Object.values(read).map((figures) => figures['p50 ms'].median)
       const ratio = (post ?? Number.NaN) / (send ?? Number.NaN)
       return {

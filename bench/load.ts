@@ -42,7 +42,9 @@ export const requireWrk = async (): Promise<void> => {
   await run('wrk', ['--version']).catch((error: NodeJS.ErrnoException) => {
     // wrk prints its version and exits with 1.
     if (error.code === 'ENOENT')
-      throw new Error('wrk is not on the PATH: install it (Debian, Ubuntu: apt-get install wrk; macOS: brew install wrk)')
+      throw new Error(
+        'wrk is not on the PATH: install it (Debian, Ubuntu: apt-get install wrk; macOS: brew install wrk)',
+      )
   })
 }
 

@@ -28,7 +28,10 @@ const redisVersion = async (url: string): Promise<string> => {
   }
 }
 
-export const describeMachine = async ({ kind, redisUrl }: Pick<Bench['brokers'], 'kind' | 'redisUrl'>): Promise<Machine> => {
+export const describeMachine = async ({
+  kind,
+  redisUrl,
+}: Pick<Bench['brokers'], 'kind' | 'redisUrl'>): Promise<Machine> => {
   const cores = cpus()
   return {
     date: new Date().toISOString().slice(0, 10),

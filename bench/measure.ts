@@ -54,6 +54,8 @@ export const alternate = async <Variant extends string, Name extends string>(
     for (const name of repetition % 2 === 0 ? names : names.toReversed()) read[name].push(await variants[name]())
   }
   const figures = (readings: readonly Readings<Name>[]) =>
-    Object.fromEntries(Object.keys(readings[0] ?? {}).map((name) => [name, figureOf(readings.map((reading) => reading[name as Name]))]))
+    Object.fromEntries(
+      Object.keys(readings[0] ?? {}).map((name) => [name, figureOf(readings.map((reading) => reading[name as Name]))]),
+    )
   return Object.fromEntries(names.map((name) => [name, figures(read[name])])) as Record<Variant, Record<Name, Figure>>
 }

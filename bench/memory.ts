@@ -30,7 +30,8 @@ const slopeOf = (samples: readonly Sample[], of: (sample: Sample) => number): nu
 }
 
 const curveOf = (name: string, samples: readonly Sample[]): Curve => {
-  const series = (of: (sample: Sample) => number) => samples.map((sample) => ({ x: sample.millionEvents, y: figureOf([of(sample)]) }))
+  const series = (of: (sample: Sample) => number) =>
+    samples.map((sample) => ({ x: sample.millionEvents, y: figureOf([of(sample)]) }))
   return {
     name: `memory-${name}`,
     title: `Memory of the ${name}`,

@@ -38,17 +38,23 @@ const machineSentence = (machine: Machine): string =>
 const verdict = (line: Line): string => (line.met ? 'met' : '**missed**')
 
 // Three digits, because the spread is wider than the fourth.
-const number = (value: number): string => (Number.isFinite(value) ? value.toLocaleString('en-US', { maximumSignificantDigits: 3 }) : '–')
+const number = (value: number): string =>
+  Number.isFinite(value) ? value.toLocaleString('en-US', { maximumSignificantDigits: 3 }) : '–'
 const figure = ({ median, min, max }: Figure): string =>
   min === max ? number(median) : `${number(median)} (${number(min)}–${number(max)})`
 const percent = (share: number): string => `${(share * 100).toFixed(1)} %`
 
 const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
-  [head, head.map(() => '---'), ...rows].map((row) => `| ${row.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`).join('\n')
+  [head, head.map(() => '---'), ...rows]
+    .map((row) => `| ${row.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`)
+    .join('\n')
 
 const readingsTable = (readings: Answer['readings']): string => {
   const names = [...new Set(Object.values(readings).flatMap((of) => Object.keys(of)))]
-  const rows = Object.entries(readings).map(([variant, of]) => [variant, ...names.map((name) => (of[name] ? figure(of[name]) : ''))])
+  const rows = Object.entries(readings).map(([variant, of]) => [
+    variant,
+    ...names.map((name) => (of[name] ? figure(of[name]) : '')),
+  ])
   return table(['', ...names], rows)
 }
 
@@ -75,7 +81,10 @@ const textByName = (markdown: string): ReadonlyMap<string, string> =>
       }),
   )
 
-const profileSections = (profiles: Readonly<Record<string, Profiled>>, notes: ReadonlyMap<string, string>): string[] => [
+const profileSections = (
+  profiles: Readonly<Record<string, Profiled>>,
+  notes: ReadonlyMap<string, string>,
+): string[] => [
   '## Where the time goes',
   'Samples of V8 under load, without what was idle. What is built into V8 (a regular expression, `JSON.parse`) counts as the work of its caller.\n' +
     'A picture leads to its file, which names function, file and share under the pointer.',

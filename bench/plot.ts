@@ -11,7 +11,8 @@ const LEGEND_TOP = 50
 const ROW = 20
 // Palette of Okabe and Ito, which colour-blind readers can distinguish.
 const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00']
-const STYLE = '.axis,.tick{stroke:#57606a}.grid{stroke:#d8dee4}.y{text-anchor:end}.x{text-anchor:middle}.line{fill:none;stroke-width:2}'
+const STYLE =
+  '.axis,.tick{stroke:#57606a}.grid{stroke:#d8dee4}.y{text-anchor:end}.x{text-anchor:middle}.line{fill:none;stroke-width:2}'
 
 const label = (value: number): string => value.toLocaleString('en-US', { maximumSignificantDigits: 4 })
 
@@ -75,7 +76,10 @@ export const plot = (curve: Curve): string => {
     .map(({ points }, i) => {
       const colour = COLOURS[i % COLOURS.length]
       const sorted = points.toSorted((a, b) => a.x - b.x)
-      const band = [...sorted.map(({ x, y }) => at(x, y.max)), ...sorted.toReversed().map(({ x, y }) => at(x, y.min))].join(' ')
+      const band = [
+        ...sorted.map(({ x, y }) => at(x, y.max)),
+        ...sorted.toReversed().map(({ x, y }) => at(x, y.min)),
+      ].join(' ')
       const line = sorted.map(({ x, y }) => at(x, y.median)).join(' ')
       const dots = sorted
         .map(

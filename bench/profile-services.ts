@@ -38,6 +38,11 @@ export const profileServices = async (bench: Bench): Promise<Readonly<Record<str
   await filled.close()
   return {
     ingress: recordProfile('ingress', 'ingress, 64 connections', await profileIn(ingressFolder), SKIPPED_MS),
-    projector: recordProfile('projector', 'projector, catching up on distinct customers', await profileIn(projectorFolder), SKIPPED_MS),
+    projector: recordProfile(
+      'projector',
+      'projector, catching up on distinct customers',
+      await profileIn(projectorFolder),
+      SKIPPED_MS,
+    ),
   }
 }

@@ -59,7 +59,9 @@ describe('a profile', () => {
   })
 
   it("counts what is built into V8 as its caller's work", () => {
-    expect(sharesByPackage(foldProfile(profile)).map(({ package: of, share }) => [of, Math.round(share * 100)])).toEqual([
+    expect(
+      sharesByPackage(foldProfile(profile)).map(({ package: of, share }) => [of, Math.round(share * 100)]),
+    ).toEqual([
       ['ours', 60],
       ['kafkajs', 30],
       ['gc', 10],

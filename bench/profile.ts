@@ -105,7 +105,10 @@ export const sharesByPackage = (root: Frame, functionsEach = 3): Share[] => {
   const byPackage = new Map<Package, Map<string, number>>()
   const visit = (visited: Frame): void => {
     const functions = byPackage.get(visited.package) ?? new Map<string, number>()
-    byPackage.set(visited.package, functions.set(visited.name, (functions.get(visited.name) ?? 0) + visited.selfMs / root.totalMs))
+    byPackage.set(
+      visited.package,
+      functions.set(visited.name, (functions.get(visited.name) ?? 0) + visited.selfMs / root.totalMs),
+    )
     for (const callee of visited.callees.values()) visit(callee)
   }
   visit(root)

@@ -18,7 +18,14 @@ const hashesOf = (customers: number) =>
   Array.from({ length: customers }, (_, i) => {
     const parsed = parseEvent(Buffer.from(makeCustomersEvent().body))
     if (!parsed.ok || parsed.value.kind !== 'customers') throw new Error('the simulator made no customers event')
-    const hash = customerToHash(parsed.value, { topic: 't', partition: 0, offset: String(i), receivedAt: 1, appliedAt: 1, projection: 1 })
+    const hash = customerToHash(parsed.value, {
+      topic: 't',
+      partition: 0,
+      offset: String(i),
+      receivedAt: 1,
+      appliedAt: 1,
+      projection: 1,
+    })
     if (!hash.ok) throw new Error(hash.detail)
     return hash.value
   })
@@ -31,7 +38,11 @@ const openFeeder = async ({ brokers, scale }: Bench) => {
   return {
     feed: async () => {
       runs += 1
-      const store = createStore(pipeline.redis, { keyPrefix: `${pipeline.keyPrefix}feeder-${runs}:`, topic: 't', projection: 1 })
+      const store = createStore(pipeline.redis, {
+        keyPrefix: `${pipeline.keyPrefix}feeder-${runs}:`,
+        topic: 't',
+        projection: 1,
+      })
       const calls: Promise<unknown>[] = []
       const startedAt = performance.now()
       const cpuBefore = process.cpuUsage()
@@ -44,7 +55,11 @@ const openFeeder = async ({ brokers, scale }: Bench) => {
       await Promise.all(calls)
       const seconds = (performance.now() - startedAt) / 1000
       const { user, system } = process.cpuUsage(cpuBefore)
-      return { 'events per second': customers.length / seconds, 'CPU µs per event': (user + system) / customers.length, 'resident MB': 0 }
+      return {
+        'events per second': customers.length / seconds,
+        'CPU µs per event': (user + system) / customers.length,
+        'resident MB': 0,
+      }
     },
     close: () => pipeline.close(),
   }
@@ -55,7 +70,11 @@ export const projectorRate: Question = {
   title: 'How fast the projector catches up',
   ask: async (bench) => {
     const events = Math.round(200_000 * bench.scale)
-    const [distinct, hot, feeder] = [await openPipeline(bench.brokers), await openPipeline(bench.brokers), await openFeeder(bench)]
+    const [distinct, hot, feeder] = [
+      await openPipeline(bench.brokers),
+      await openPipeline(bench.brokers),
+      await openFeeder(bench),
+    ]
     try {
       await fillTopic(bench, distinct, { events, customers: events, partitions: 12 })
       await fillTopic(bench, hot, { events, customers: events / EVENTS_PER_HOT_CUSTOMER, partitions: 12 })

@@ -18,7 +18,10 @@ export interface Curve {
   readonly y: string
   /** True if the values of x span orders of magnitude. */
   readonly logX: boolean
-  readonly series: readonly { readonly name: string; readonly points: readonly { readonly x: number; readonly y: Figure }[] }[]
+  readonly series: readonly {
+    readonly name: string
+    readonly points: readonly { readonly x: number; readonly y: Figure }[]
+  }[]
 }
 
 export interface Answer {

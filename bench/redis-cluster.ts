@@ -8,9 +8,18 @@ import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { freshNames, openPipeline, type Pipeline, startBrokers, startRedisCluster, waitUntil } from '@customer-stream/testing'
+import {
+  freshNames,
+  openPipeline,
+  type Pipeline,
+  startBrokers,
+  startRedisCluster,
+  waitUntil,
+} from '@customer-stream/testing'
 
-const { values } = parseArgs({ options: { records: { type: 'string', default: '100000' }, rounds: { type: 'string', default: '3' } } })
+const { values } = parseArgs({
+  options: { records: { type: 'string', default: '100000' }, rounds: { type: 'string', default: '3' } },
+})
 const RECORDS = Number(values.records)
 const ROUNDS = Number(values.rounds)
 const BATCH = 1000
@@ -22,7 +31,10 @@ const fill = async ({ kafka, topics }: Pipeline): Promise<void> => {
   await producer.connect()
   for (let sent = 0; sent < RECORDS; sent += BATCH) {
     const events = Array.from({ length: Math.min(BATCH, RECORDS - sent) }, () => makeCustomersEvent())
-    await producer.send({ topic: topics.customers, messages: events.map(({ customerUuid, body }) => ({ key: customerUuid, value: body })) })
+    await producer.send({
+      topic: topics.customers,
+      messages: events.map(({ customerUuid, body }) => ({ key: customerUuid, value: body })),
+    })
   }
   await producer.disconnect()
 }
@@ -94,7 +106,10 @@ try {
   for (let round = 1; round <= ROUNDS; round++) {
     for (const side of ['single', 'cluster'] as const) {
       const pipeline = await open(sides[side])
-      const figures = await catchUp(pipeline, side === 'single' ? [single] : cluster.masters.map(({ client }) => client))
+      const figures = await catchUp(
+        pipeline,
+        side === 'single' ? [single] : cluster.masters.map(({ client }) => client),
+      )
       tell(`round ${round}, ${side}: ${JSON.stringify(figures)}`)
       results[side].push(figures)
       await pipeline.close()

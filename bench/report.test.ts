@@ -105,6 +105,8 @@ describe('a plot', () => {
 
   it('refuses 0 on a logarithmic axis by name', () => {
     const points = [{ x: 0, y: { median: 1, min: 1, max: 1 } }]
-    expect(() => plot({ ...curve, series: [{ name: 'off', points }] })).toThrow('rate-over-connections: a logarithmic axis has no 0.')
+    expect(() => plot({ ...curve, series: [{ name: 'off', points }] })).toThrow(
+      'rate-over-connections: a logarithmic axis has no 0.',
+    )
   })
 })

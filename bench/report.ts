@@ -41,7 +41,9 @@ const writeFiles = (results: Results, root: string): void => {
   const files = reportFiles(results, root)
   mkdirSync(join(root, PICTURES), { recursive: true })
   const profiles = Object.keys(results.profiles ?? {}).map((name) => `${name}.svg`)
-  const stale = readdirSync(join(root, PICTURES)).filter((name) => !(`${PICTURES}/${name}` in files) && !profiles.includes(name))
+  const stale = readdirSync(join(root, PICTURES)).filter(
+    (name) => !(`${PICTURES}/${name}` in files) && !profiles.includes(name),
+  )
   for (const name of stale) rmSync(join(root, PICTURES, name))
   for (const [file, content] of Object.entries(files)) writeFileSync(join(root, file), content)
 }
@@ -69,7 +71,13 @@ export const writeReport = (fresh: Results, questions: readonly string[], root =
 }
 
 /** Draws docs/performance/{name}.svg. @returns its entry for `profiles` of the results. */
-export const recordProfile = (name: string, title: string, profile: Profiler.Profile, afterMs = 0, root = project): Profiled => {
+export const recordProfile = (
+  name: string,
+  title: string,
+  profile: Profiler.Profile,
+  afterMs = 0,
+  root = project,
+): Profiled => {
   const busy = foldProfile(profile, afterMs)
   mkdirSync(join(root, PICTURES), { recursive: true })
   writeFileSync(join(root, PICTURES, `${name}.svg`), flameGraph(busy, title))

@@ -21,7 +21,17 @@ import { printTable, writeReport } from './report.ts'
 import { start } from './start.ts'
 import { workers } from './workers.ts'
 
-const questions: readonly Question[] = [ingressCpu, ingressLatency, projectorRate, freshness, memory, idle, start, workers, growth]
+const questions: readonly Question[] = [
+  ingressCpu,
+  ingressLatency,
+  projectorRate,
+  freshness,
+  memory,
+  idle,
+  start,
+  workers,
+  growth,
+]
 const PROFILES = 'profiles'
 const tell = (line: string) => process.stderr.write(`${line}\n`)
 

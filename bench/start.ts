@@ -34,7 +34,9 @@ export const start: Question = {
       return {
         lines,
         readings,
-        notes: ['From the start of the process to `/readyz` saying ready, asked every 50 ms; topics exist, brokers answer.'],
+        notes: [
+          'From the start of the process to `/readyz` saying ready, asked every 50 ms; topics exist, brokers answer.',
+        ],
       }
     } finally {
       await pipeline.close()

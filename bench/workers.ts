@@ -69,7 +69,8 @@ export const workers: Question = {
     }
     try {
       const readings = await alternate(3, { '1 process': () => read(1), '2 processes': () => read(2) })
-      const gain = readings['2 processes']['events per second'].median / readings['1 process']['events per second'].median
+      const gain =
+        readings['2 processes']['events per second'].median / readings['1 process']['events per second'].median
       return {
         lines: [
           {

@@ -87,12 +87,18 @@ describe('raw requests', () => {
     expect(await raw(request.replace(/content-length: 0\r\n/, '') + chunk)).toMatch(/^HTTP\/1.1 202 /)
   })
 
-  it.each(['mykaarma-signature-token', 'x-authorization-token'])('refuses two %s headers, even if both are valid', async (name) => {
-    const headers = [`mykaarma-signature-token: ${sign(body, pipeline.secret)}`, `x-authorization-token: ${pipeline.token}`]
-    const twice = [...headers, headers.find((header) => header.startsWith(name)) ?? '']
-    expect(await raw(head(headers, body))).toMatch(/^HTTP\/1.1 202 /)
-    expect(await raw(head(twice, body))).toMatch(/^HTTP\/1.1 401 /)
-  })
+  it.each(['mykaarma-signature-token', 'x-authorization-token'])(
+    'refuses two %s headers, even if both are valid',
+    async (name) => {
+      const headers = [
+        `mykaarma-signature-token: ${sign(body, pipeline.secret)}`,
+        `x-authorization-token: ${pipeline.token}`,
+      ]
+      const twice = [...headers, headers.find((header) => header.startsWith(name)) ?? '']
+      expect(await raw(head(headers, body))).toMatch(/^HTTP\/1.1 202 /)
+      expect(await raw(head(twice, body))).toMatch(/^HTTP\/1.1 401 /)
+    },
+  )
 
   it('refuses 10 MB, before or while the body arrives', async () => {
     const large = 'x'.repeat(10_000_000)
@@ -102,7 +108,12 @@ describe('raw requests', () => {
 
   it.each([
     ['text that is not HTTP', 'hello\r\n\r\n', 400, 'bad-request'],
-    ['a path that cannot be decoded', 'POST /webhooks/%zz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n', 400, 'bad-request'],
+    [
+      'a path that cannot be decoded',
+      'POST /webhooks/%zz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n',
+      400,
+      'bad-request',
+    ],
     ['headers that are too large', `POST / HTTP/1.1\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`, 431, 'headers-too-large'],
     [
       'an unknown expectation',
@@ -120,7 +131,8 @@ describe('raw requests', () => {
 })
 
 describe('senders that are not authentic', () => {
-  const keptAlive = (line: string, body = '') => `${line} HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`
+  const keptAlive = (line: string, body = '') =>
+    `${line} HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`
   it.each([
     [401, keptAlive('POST /webhooks/mykaarma', '{}')],
     [404, keptAlive('POST /', '{}')],
@@ -158,7 +170,9 @@ it('counts a body once if its sender hangs up', async () => {
   const before = await count()
   const half = head([], 'whole').slice(0, -3)
   for (let i = 0; i < 10; i++) {
-    const socket = connect(Number(port), hostname, () => socket.write(half, () => (i % 2 ? socket.destroy() : socket.resetAndDestroy())))
+    const socket = connect(Number(port), hostname, () =>
+      socket.write(half, () => (i % 2 ? socket.destroy() : socket.resetAndDestroy())),
+    )
     socket.on('error', () => undefined)
   }
   await waitUntil(
@@ -191,7 +205,12 @@ it.each([
 it('stores names in Redis correctly if they are sent in ISO-8859-1 and signed in UTF-8', async () => {
   const customerUuid = `c${Math.random()}`
   const customer = { customerUuid, firstName: 'José', lastName: 'Müller' }
-  const body = JSON.stringify({ id: 'e', timestamp: Date.now(), type: 'customers', payload: { customerWithVehicles: { customer } } })
+  const body = JSON.stringify({
+    id: 'e',
+    timestamp: Date.now(),
+    type: 'customers',
+    payload: { customerWithVehicles: { customer } },
+  })
   const answer = await fetch(`${ingress.url}/webhooks/mykaarma`, {
     method: 'POST',
     body: Buffer.from(body, 'latin1'),
@@ -255,7 +274,10 @@ it('serves a request during a stop if it began to arrive before the stop', async
   const stopping = await pipeline.start('ingress')
   await stopping.untilReady()
   const { body } = makeCustomersEvent()
-  const request = head([`mykaarma-signature-token: ${sign(body, pipeline.secret)}`, `x-authorization-token: ${pipeline.token}`], body)
+  const request = head(
+    [`mykaarma-signature-token: ${sign(body, pipeline.secret)}`, `x-authorization-token: ${pipeline.token}`],
+    body,
+  )
   const { hostname, port } = new URL(stopping.url)
   const socket = connect(Number(port), hostname)
   const answer = text(socket)
@@ -280,7 +302,10 @@ it('serves a request during a stop if it began to arrive before the stop', async
 it('answers a late request during a stop without Kafka, by the deadline of the stop', async () => {
   const stopping = await pipeline.start('ingress', { KAFKA_BROKERS: '127.0.0.1:1', ACCEPT_DEADLINE_MS: '1000' })
   const { body } = makeCustomersEvent()
-  const request = head([`mykaarma-signature-token: ${sign(body, pipeline.secret)}`, `x-authorization-token: ${pipeline.token}`], body)
+  const request = head(
+    [`mykaarma-signature-token: ${sign(body, pipeline.secret)}`, `x-authorization-token: ${pipeline.token}`],
+    body,
+  )
   const { hostname, port } = new URL(stopping.url)
   const [early, late] = [connect(Number(port), hostname), connect(Number(port), hostname)]
   const answers = [text(early), text(late)]
@@ -338,7 +363,13 @@ describe('ids and timestamps', () => {
       ['invalid-event-id', event(1, 7)],
       [
         'nested-too-deep',
-        { ...deep, body: deep.body.replace('"customerUuid"', `"deep":${'['.repeat(100_000)}${']'.repeat(100_000)},"customerUuid"`) },
+        {
+          ...deep,
+          body: deep.body.replace(
+            '"customerUuid"',
+            `"deep":${'['.repeat(100_000)}${']'.repeat(100_000)},"customerUuid"`,
+          ),
+        },
       ],
     ] as const
     const good = makeCustomersEvent()
@@ -355,7 +386,8 @@ describe('ids and timestamps', () => {
       (exists) => exists === 1,
     )
     const found = (await quarantined()).filter(({ stage }) => stage === 'projector')
-    const summary = (list: readonly (readonly [string, string | undefined, string])[]) => list.map((item) => item.join(' ')).sort()
+    const summary = (list: readonly (readonly [string, string | undefined, string])[]) =>
+      list.map((item) => item.join(' ')).sort()
     expect(summary(found.map(({ reason, key, value }) => [reason, key, value]))).toEqual(
       summary(bad.map(([reason, { customerUuid, body }]) => [reason, customerUuid, body])),
     )
@@ -387,7 +419,8 @@ it('keeps a copy of an unusable authentic body, with its event id as the key', a
   ]
   for (const [body, status] of unusable) expect((await post(body)).status).toBe(status)
   const found = (await quarantined()).filter(({ stage }) => stage === 'ingress')
-  for (const [value, , reason, key] of unusable) expect(found).toContainEqual(expect.objectContaining({ value, reason, key }))
+  for (const [value, , reason, key] of unusable)
+    expect(found).toContainEqual(expect.objectContaining({ value, reason, key }))
 })
 
 it('quarantines foreign records in the raw topic', async () => {

@@ -47,7 +47,11 @@ const RIGHTS = {
     ],
     redis: [...KEYS, '+ping', '+info', '+hgetall', '+scan'],
   },
-  'look CUSTOMER_UUID': { command: 'look', kafka: [['READ', 'customers'], ...GROUPS], redis: [...KEYS, '+ping', '+info', '+hgetall'] },
+  'look CUSTOMER_UUID': {
+    command: 'look',
+    kafka: [['READ', 'customers'], ...GROUPS],
+    redis: [...KEYS, '+ping', '+info', '+hgetall'],
+  },
 } as const satisfies Record<string, Rights>
 type Use = keyof typeof RIGHTS
 
@@ -73,7 +77,16 @@ beforeAll(async () => {
   )
   const { id, timestamp, customerUuid, body } = event
   const ledger = join(site.folder, 'ledger.jsonl')
-  const promise = { id, timestamp, type: 'customers', customerUuid, sha256: hash('sha256', body), promisedAt: 1, attempt: 1, status: 202 }
+  const promise = {
+    id,
+    timestamp,
+    type: 'customers',
+    customerUuid,
+    sha256: hash('sha256', body),
+    promisedAt: 1,
+    attempt: 1,
+    status: 202,
+  }
   writeFileSync(ledger, `${JSON.stringify(promise)}\n`)
   args = { 'verify --ledger': ['--ledger', ledger], look: [], 'look CUSTOMER_UUID': [customerUuid] }
 })
@@ -109,21 +122,36 @@ const run = async (use: Use, rights: Omit<Rights, 'command'>, env: Readonly<Reco
   const url = new URL(world.brokers.redisUrl)
   url.username = user
   url.password = site.password
-  const settings = { ...process.env, ...site.envOf('projector'), REDIS_URL: url.href, KAFKA_SASL_USERNAME: user, ...env }
+  const settings = {
+    ...process.env,
+    ...site.envOf('projector'),
+    REDIS_URL: url.href,
+    KAFKA_SASL_USERNAME: user,
+    ...env,
+  }
   const file = `${servicesRoot}/packages/testing/src/commands/${command}.ts`
   return new Promise<{ code: number | null; said: string }>((resolve) => {
     const words = ['--conditions=customer-stream-source', file, ...args[use]]
-    const child = execFile(process.execPath, words, { cwd: servicesRoot, env: settings, timeout: 25_000 }, (_, stdout, stderr) => {
-      const said = stderr.split('\n').filter((line) => line !== '' && !/^verify: (reading|read|waiting|comparing)\b/.test(line))
-      resolve({ code: child.exitCode, said: said.length > 0 ? said.join('\n') : stdout })
-    })
+    const child = execFile(
+      process.execPath,
+      words,
+      { cwd: servicesRoot, env: settings, timeout: 25_000 },
+      (_, stdout, stderr) => {
+        const said = stderr
+          .split('\n')
+          .filter((line) => line !== '' && !/^verify: (reading|read|waiting|comparing)\b/.test(line))
+        resolve({ code: child.exitCode, said: said.length > 0 ? said.join('\n') : stdout })
+      },
+    )
   })
 }
 
 const uses = Object.keys(RIGHTS) as Use[]
 const missing = uses.flatMap((use) => {
   const { kafka, redis }: Rights = RIGHTS[use]
-  const kafkaCases = kafka.map((right) => [use, right.join(' on '), { kafka: kafka.filter((other) => other !== right), redis }] as const)
+  const kafkaCases = kafka.map(
+    (right) => [use, right.join(' on '), { kafka: kafka.filter((other) => other !== right), redis }] as const,
+  )
   const redisCases = redis
     .filter((rule) => rule !== '+info')
     .map((rule) => [use, rule, { kafka, redis: redis.filter((other) => other !== rule) }] as const)
@@ -149,15 +177,19 @@ describe.concurrent('the rights of a command', { timeout: 60_000 }, () => {
     expect([code, said.split('\n').length]).toEqual([1, 1])
   })
 
-  it.each(uses)('%s reports a user that may see the customers topic but not read it, if it needs to read', async (use) => {
-    const { kafka, redis }: Rights = RIGHTS[use]
-    const described = kafka.map(
-      ([operation, resource]): KafkaRight => (resource === 'customers' ? ['DESCRIBE', resource] : [operation, resource]),
-    )
-    const { code, said } = await run(use, { kafka: described, redis })
-    if (use === 'look') expect(code).toBe(0)
-    else expect({ code, said }).toEqual({ code: 1, said: expect.stringMatching(wordsOf('READ on customers')) })
-  })
+  it.each(uses)(
+    '%s reports a user that may see the customers topic but not read it, if it needs to read',
+    async (use) => {
+      const { kafka, redis }: Rights = RIGHTS[use]
+      const described = kafka.map(
+        ([operation, resource]): KafkaRight =>
+          resource === 'customers' ? ['DESCRIBE', resource] : [operation, resource],
+      )
+      const { code, said } = await run(use, { kafka: described, redis })
+      if (use === 'look') expect(code).toBe(0)
+      else expect({ code, said }).toEqual({ code: 1, said: expect.stringMatching(wordsOf('READ on customers')) })
+    },
+  )
 
   it.each(uses)('%s is in docs/operating.md with its rights', (use) => {
     const { kafka, redis }: Rights = RIGHTS[use]
@@ -181,18 +213,27 @@ describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
 
   it.each(uses)('%s names a topic that does not exist, and KAFKA_TOPIC_PREFIX', async (use) => {
     const { code, said } = await run(use, RIGHTS[use], { ...noLogin(), KAFKA_TOPIC_PREFIX: 'nowhere.' })
-    expect({ code, said }).toEqual({ code: 1, said: expect.stringMatching(/no topic nowhere\.\w+\.?\w*\. Check KAFKA_TOPIC_PREFIX/) })
+    expect({ code, said }).toEqual({
+      code: 1,
+      said: expect.stringMatching(/no topic nowhere\.\w+\.?\w*\. Check KAFKA_TOPIC_PREFIX/),
+    })
   })
 
   it.each(uses)('%s names a key that does not exist, and REDIS_KEY_PREFIX', async (use) => {
     const redis = [...RIGHTS[use].redis, '~*']
     const { code, said } = await run(use, { ...RIGHTS[use], redis }, { REDIS_KEY_PREFIX: 'nowhere:' })
-    expect({ code, said }).toEqual({ code: 1, said: expect.stringMatching(/no key nowhere:positions:v1\b.*Check REDIS_KEY_PREFIX/) })
+    expect({ code, said }).toEqual({
+      code: 1,
+      said: expect.stringMatching(/no key nowhere:positions:v1\b.*Check REDIS_KEY_PREFIX/),
+    })
   })
 
   it.each(uses)('%s names KAFKA_TOPIC_PREFIX even if its user may not see the topic', async (use) => {
     const { code, said } = await run(use, RIGHTS[use], { KAFKA_TOPIC_PREFIX: 'nowhere.' })
-    expect({ code, said }).toEqual({ code: 1, said: expect.stringMatching(/topic nowhere\..*check KAFKA_TOPIC_PREFIX/) })
+    expect({ code, said }).toEqual({
+      code: 1,
+      said: expect.stringMatching(/topic nowhere\..*check KAFKA_TOPIC_PREFIX/),
+    })
   })
 
   it.each(uses)('%s names the server that refuses its login', async (use) => {
@@ -211,7 +252,11 @@ it('look treats pattern characters in REDIS_KEY_PREFIX as plain characters', { t
   await world.redis.hset(`${prefix}positions:v1`, 'x/0', '1')
   await world.redis.hset(`${prefix}customer:{mine}`, 'a', '1')
   await world.redis.hset(`${site.keyPrefix}axy:customer:{theirs}`, 'a', '1')
-  const { code, said } = await run('look', { ...RIGHTS.look, redis: [...RIGHTS.look.redis, '~*'] }, { REDIS_KEY_PREFIX: prefix })
+  const { code, said } = await run(
+    'look',
+    { ...RIGHTS.look, redis: [...RIGHTS.look.redis, '~*'] },
+    { REDIS_KEY_PREFIX: prefix },
+  )
   expect(code).toBe(0)
   expect(said).toMatch(/ 1 customers\n {8}\S+\[ab\]\*:customer:\{mine\}\n/)
 })

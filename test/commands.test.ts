@@ -28,21 +28,28 @@ interface Ended {
 const run = (name: string, options: readonly string[], env: NodeJS.ProcessEnv = process.env): Promise<Ended> =>
   new Promise((resolve) => {
     const [, ...args] = (scripts[name] ?? '').split(' ')
-    const child = execFile(process.execPath, [...args, ...options], { cwd: root, env, timeout: 30_000 }, (_, stdout, stderr) =>
-      resolve({ code: child.exitCode ?? -1, stdout, stderr }),
+    const child = execFile(
+      process.execPath,
+      [...args, ...options],
+      { cwd: root, env, timeout: 30_000 },
+      (_, stdout, stderr) => resolve({ code: child.exitCode ?? -1, stdout, stderr }),
     )
   })
 
-it.each(Object.entries(commands))('npm run %s answers --help with 0 and %s with 2', { timeout: 60_000 }, async (name, misspelt) => {
-  const [help, wrong] = await Promise.all([run(name, ['--help']), run(name, [misspelt])])
-  expect(help).toMatchObject({ code: 0, stderr: '' })
-  expect(help.stdout).toContain(`npm run ${name}`)
-  expect(wrong).toMatchObject({ code: 2, stdout: '' })
-  expect(wrong.stderr).toMatch(
-    new RegExp(`^${name}: unknown option ${misspelt}${/help|nothing/.test(misspelt) ? '' : '; the nearest is --'}`),
-  )
-  expect(wrong.stderr).toContain(`npm run ${name}`)
-})
+it.each(Object.entries(commands))(
+  'npm run %s answers --help with 0 and %s with 2',
+  { timeout: 60_000 },
+  async (name, misspelt) => {
+    const [help, wrong] = await Promise.all([run(name, ['--help']), run(name, [misspelt])])
+    expect(help).toMatchObject({ code: 0, stderr: '' })
+    expect(help.stdout).toContain(`npm run ${name}`)
+    expect(wrong).toMatchObject({ code: 2, stdout: '' })
+    expect(wrong.stderr).toMatch(
+      new RegExp(`^${name}: unknown option ${misspelt}${/help|nothing/.test(misspelt) ? '' : '; the nearest is --'}`),
+    )
+    expect(wrong.stderr).toContain(`npm run ${name}`)
+  },
+)
 
 it.each(['verify', 'look', 'demo', 'stack'])(
   'npm run %s names the address, the cause and the setting of an unreachable server',
@@ -52,12 +59,15 @@ it.each(['verify', 'look', 'demo', 'stack'])(
   async (name) => {
     const nobody = { KAFKA_BROKERS: '127.0.0.1:1', REDIS_URL: 'redis://127.0.0.1:1', CUSTOMER_STREAM_BROKERS: '' }
     const { code, stderr } = await run(name, [], { ...process.env, ...nobody })
-    const said = 'Kafka cannot be reached at 127.0.0.1:1 (ECONNREFUSED). The address comes from KAFKA_BROKERS: start the server'
+    const said =
+      'Kafka cannot be reached at 127.0.0.1:1 (ECONNREFUSED). The address comes from KAFKA_BROKERS: start the server'
     expect([code, stderr]).toEqual([1, expect.stringContaining(said)])
   },
 )
 
-it('npm run simulate names the address, the cause and the option of an unreachable ingress', { timeout: 60_000 }, async () => {
+it('npm run simulate names the address, the cause and the option of an unreachable ingress', {
+  timeout: 60_000,
+}, async () => {
   const options = '--url http://127.0.0.1:1/webhooks/mykaarma --events 1 --customers 1 --secret s --token t'.split(' ')
   const [, ...args] = (scripts.simulate ?? '').split(' ')
   const child = spawn(process.execPath, [...args, ...options], { cwd: root, stdio: ['ignore', 'ignore', 'pipe'] })
@@ -74,5 +84,8 @@ it('npm run stack names the container engine that does not answer', { timeout: 6
   const socket = join(tmpdir(), 'no-engine.sock')
   const docker = { DOCKER_HOST: `unix://${socket}`, CUSTOMER_STREAM_BROKERS: 'docker' }
   const { code, stderr } = await run('stack', [], { ...process.env, ...docker })
-  expect([code, stderr]).toEqual([1, expect.stringContaining(`no container engine answers at DOCKER_HOST=unix://${socket} (ENOENT)`)])
+  expect([code, stderr]).toEqual([
+    1,
+    expect.stringContaining(`no container engine answers at DOCKER_HOST=unix://${socket} (ENOENT)`),
+  ])
 })

@@ -20,8 +20,18 @@ it('a demo that is interrupted during its verdict ends and leaves no files', { t
   const temporary = mkdtempSync(join(tmpdir(), 'demo-'))
   const [, ...args] = (scripts.demo ?? '').split(' ')
   const { kafkaBrokers, redisUrl } = inject('brokers')
-  const env = { ...process.env, TMPDIR: temporary, NODE_ENV: '', KAFKA_BROKERS: kafkaBrokers.join(','), REDIS_URL: redisUrl }
-  const demo = spawn(process.execPath, [...args, '--keep', '--events', '2000'], { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const env = {
+    ...process.env,
+    TMPDIR: temporary,
+    NODE_ENV: '',
+    KAFKA_BROKERS: kafkaBrokers.join(','),
+    REDIS_URL: redisUrl,
+  }
+  const demo = spawn(process.execPath, [...args, '--keep', '--events', '2000'], {
+    cwd: root,
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   onTestFinished(() => void demo.kill('SIGKILL'))
   const ended = once(demo, 'exit')
   let output = ''

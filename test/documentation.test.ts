@@ -37,25 +37,32 @@ it('docs/metrics.md says what the registries and the log events say (if not: npm
 })
 
 it('docs/contracts.md names each answer of the ingress with its status, and no other', () => {
-  const rows = [...read('docs/contracts.md').matchAll(/^\| (\d{3}) \| (?:`([\w-]+)`)? ?\|/gm)].map(([, status, type]) => [
-    type ?? 'accepted',
-    Number(status),
-  ])
+  const rows = [...read('docs/contracts.md').matchAll(/^\| (\d{3}) \| (?:`([\w-]+)`)? ?\|/gm)].map(
+    ([, status, type]) => [type ?? 'accepted', Number(status)],
+  )
   const answers = [['accepted', 202], ...Object.entries(problems).map(([type, { status }]) => [type, status])]
   expect(rows.toSorted()).toEqual(answers.toSorted())
 })
 
 it('docs/operating.md has an alarm for each answer that refuses', () => {
   const [, watch = ''] = read('docs/operating.md').split('## What to watch')
-  const rows = watch.split('\n').filter((line) => line.includes('ingress_answers_total') || line.includes('ingress_sender_refusals_total'))
-  expect(Object.keys(problems).filter((type) => !rows.some((row) => row.includes(`"${type}"`) || row.includes(`\`${type}\``)))).toEqual([])
+  const rows = watch
+    .split('\n')
+    .filter((line) => line.includes('ingress_answers_total') || line.includes('ingress_sender_refusals_total'))
+  expect(
+    Object.keys(problems).filter(
+      (type) => !rows.some((row) => row.includes(`"${type}"`) || row.includes(`\`${type}\``)),
+    ),
+  ).toEqual([])
 })
 
 it('each metric of the documents exists', () => {
   const { ingress, projector } = openRegistries()
   const known = [ingress, projector].flatMap((registry) => registry.getMetricsAsArray().map(({ name }) => name))
   const named = pages.flatMap((page) =>
-    [...read(page).matchAll(/\b(?:ingress|projector|customer_stream|kafka_consumergroup)_[a-z_]+/g)].map(([name]) => name),
+    [...read(page).matchAll(/\b(?:ingress|projector|customer_stream|kafka_consumergroup)_[a-z_]+/g)].map(
+      ([name]) => name,
+    ),
   )
   expect(named.filter((name) => !known.includes(name.replace(/_(?:bucket|sum|count)$/, '')))).toEqual([])
 })
@@ -63,7 +70,9 @@ it('each metric of the documents exists', () => {
 it('each counter is there from the start', async () => {
   for (const registry of Object.values(openRegistries())) {
     // Only a running service knows the names of its secrets and tokens.
-    const absent = (await registry.getMetricsAsJSON()).filter(({ type, values }) => String(type) === 'counter' && values.length === 0)
+    const absent = (await registry.getMetricsAsJSON()).filter(
+      ({ type, values }) => String(type) === 'counter' && values.length === 0,
+    )
     expect(absent.map(({ name }) => name).filter((name) => name !== 'ingress_authenticated_total')).toEqual([])
   }
 })
@@ -74,14 +83,16 @@ it('each event of the log is in the list, and each of the list is logged', () =>
       .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
       .map((name) => read(`${folder}/${name}`)),
   )
-  const logged = sources.flatMap((source) => [...source.matchAll(/\{ event: '([\w-]+)'/g)].map(([, name = '']) => name))
+  const logged = sources.flatMap((source) => [...source.matchAll(/\{\s+event: '([\w-]+)'/g)].map(([, name = '']) => name))
   expect([...new Set(logged)].toSorted()).toEqual(Object.keys(LOG_EVENTS).toSorted())
 })
 
 it('docs/performance.md and its plots say what bench/results.json says (if not: npm run docs)', () => {
   const results = readResults()
   const files = results ? reportFiles(results) : {}
-  expect(Object.fromEntries(Object.keys(files).map((file) => [file, existsSync(join(root, file)) ? read(file) : 'missing']))).toEqual(files)
+  expect(
+    Object.fromEntries(Object.keys(files).map((file) => [file, existsSync(join(root, file)) ? read(file) : 'missing'])),
+  ).toEqual(files)
 })
 
 describe.each(pages)('%s', (page) => {
@@ -102,10 +113,12 @@ describe.each(pages)('%s', (page) => {
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
     const commands = [...markdown.matchAll(/npm run (?:--silent )?([a-z0-9:-]+)/g)].map(([, name = '']) => name)
     expect(commands.filter((name) => !(name in scripts))).toEqual([])
-    const files = [...markdown.matchAll(/`((?:packages|services|test|docs|bench)\/[\w./-]+\.\w+)`/g)].map(([, path = '']) => path)
+    const files = [...markdown.matchAll(/`((?:packages|services|test|docs|bench)\/[\w./-]+\.\w+)`/g)].map(
+      ([, path = '']) => path,
+    )
     expect(files.filter((path) => !existsSync(join(root, path)))).toEqual([])
-    const settings = [...markdown.matchAll(/`((?:KAFKA|REDIS|MYKAARMA|CONSUMER|QUEUE|SHUTDOWN)_[A-Z_]+)`/g)].map(([, name = '']) =>
-      name.replace(/_FILE$/, ''),
+    const settings = [...markdown.matchAll(/`((?:KAFKA|REDIS|MYKAARMA|CONSUMER|QUEUE|SHUTDOWN)_[A-Z_]+)`/g)].map(
+      ([, name = '']) => name.replace(/_FILE$/, ''),
     )
     const known = new Set([...configurationPage().matchAll(/^\| `([A-Z_]+)`/gm)].map(([, name]) => name))
     expect(settings.filter((name) => !known.has(name) && !/^(KAFKA|REDIS|MYKAARMA)_$/.test(name))).toEqual([])
@@ -118,9 +131,11 @@ describe('docker-compose.yml', () => {
 
   it('opens every port to this machine alone, unless HOST_ADDRESS is set', () => {
     expect(ports.length).toBe(5)
-    expect(ports.filter((port) => !/^(?:127\.0\.0\.1|\$\{HOST_ADDRESS:-127\.0\.0\.1\}):\$\{HOST_\w+_PORT:-\d+\}:\d+$/.test(port))).toEqual(
-      [],
-    )
+    expect(
+      ports.filter(
+        (port) => !/^(?:127\.0\.0\.1|\$\{HOST_ADDRESS:-127\.0\.0\.1\}):\$\{HOST_\w+_PORT:-\d+\}:\d+$/.test(port),
+      ),
+    ).toEqual([])
   })
 
   it('starts all containers at once, so that a port that is taken shows at once', () => {
@@ -128,7 +143,9 @@ describe('docker-compose.yml', () => {
   })
 
   it('has its variables, its address and its end in the README', () => {
-    const names = [...new Set(lines.flatMap((line) => [...line.matchAll(/\$\{(HOST_\w+)/g)].map(([, name = '']) => name)))]
+    const names = [
+      ...new Set(lines.flatMap((line) => [...line.matchAll(/\$\{(HOST_\w+)/g)].map(([, name = '']) => name))),
+    ]
     expect(names.length).toBe(6)
     expect([...names, 'docker compose down -v'].filter((name) => !read('README.md').includes(name))).toEqual([])
   })

@@ -23,7 +23,11 @@ afterAll(async () => {
 })
 
 describe('no acknowledged event is lost and every customer ends at its newest event', () => {
-  it.each([...serviceFaults, ...pressureFaults, ...brokerFaults, ...redisFaults].map((fault) => [fault.name, fault.how, fault] as const))(
+  it.each(
+    [...serviceFaults, ...pressureFaults, ...brokerFaults, ...redisFaults].map(
+      (fault) => [fault.name, fault.how, fault] as const,
+    ),
+  )(
     '%s: %s',
     async (_, __, fault) => {
       const result = await runFault(cluster, fault, { seed, scale }).catch((error: unknown) => {

@@ -4,7 +4,14 @@ import type { ReadinessCheck } from '@customer-stream/runtime'
 import { partitionOf } from '@customer-stream/runtime/kafka'
 import { customerKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { type ClusterBroker, type KafkaCluster, openPipeline, type ServiceProcess, startCluster, waitUntil } from '@customer-stream/testing'
+import {
+  type ClusterBroker,
+  type KafkaCluster,
+  openPipeline,
+  type ServiceProcess,
+  startCluster,
+  waitUntil,
+} from '@customer-stream/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
 let cluster: KafkaCluster
@@ -13,14 +20,19 @@ beforeAll(async () => {
 })
 afterAll(() => cluster?.stop())
 
-it('a foreign topic without a leader does not stop a service from starting or being ready', { timeout: 120_000 }, async () => {
+it('a foreign topic without a leader does not stop a service from starting or being ready', {
+  timeout: 120_000,
+}, async () => {
   const pipeline = await openPipeline(cluster)
   const [first] = cluster.brokers
   try {
     const env = { KAFKA_REPLICATION_FACTOR: '3' }
     const before = await Promise.all([pipeline.start('ingress', env), pipeline.start('projector', env)])
     await Promise.all(before.map((service) => service.untilReady()))
-    const foreign = { topic: `${pipeline.topics.other}.foreign`, replicaAssignment: [{ partition: 0, replicas: [first!.id] }] }
+    const foreign = {
+      topic: `${pipeline.topics.other}.foreign`,
+      replicaAssignment: [{ partition: 0, replicas: [first!.id] }],
+    }
     await pipeline.admin.createTopics({ waitForLeaders: true, topics: [foreign] })
     await first!.kill()
     await waitUntil(
@@ -37,7 +49,9 @@ it('a foreign topic without a leader does not stop a service from starting or be
   }
 })
 
-it('a leader that hangs delays an ingress only until the cluster elects another leader', { timeout: 60_000 }, async () => {
+it('a leader that hangs delays an ingress only until the cluster elects another leader', {
+  timeout: 60_000,
+}, async () => {
   const pipeline = await openPipeline(cluster)
   try {
     const ingress = await pipeline.start('ingress', { KAFKA_REPLICATION_FACTOR: '3', KAFKA_PARTITIONS: '1' })
@@ -60,94 +74,102 @@ it('a leader that hangs delays an ingress only until the cluster elects another 
 it.each([
   ['without a leader', (broker: ClusterBroker) => broker.kill(), (broker: ClusterBroker) => broker.restart()],
   ['whose leader hangs', (broker: ClusterBroker) => broker.freeze(), (broker: ClusterBroker) => broker.thaw()],
-])('partitions %s do not delay other partitions, nor the start of a service', { timeout: 120_000 }, async (_, end, mend) => {
-  const pipeline = await openPipeline(cluster)
-  const [broken] = cluster.brokers
-  const ended: ClusterBroker[] = []
-  try {
-    // There is no other replica, so no leader can be elected.
-    const start = (env = {}) => pipeline.start('ingress', { KAFKA_REPLICATION_FACTOR: '1', ...env })
-    const startProjector = () => pipeline.start('projector', { KAFKA_REPLICATION_FACTOR: '1', CONSUMER_SESSION_TIMEOUT_MS: '6000' })
-    const [ingress, projector] = await Promise.all([start(), startProjector()])
-    await Promise.all([ingress.untilReady(), projector.untilReady()])
-    const { topics } = await pipeline.admin.fetchTopicMetadata({ topics: [pipeline.topics.customers] })
-    const partitions = topics[0]?.partitions ?? []
-    const lost = new Set(partitions.filter(({ leader }) => leader === broken!.id).map(({ partitionId }) => partitionId))
-    expect(lost.size).toBeGreaterThan(0)
-    expect(lost.size).toBeLessThan(partitions.length)
-
-    const isLost = (customerUuid: string) => lost.has(partitionOf(Buffer.from(customerUuid), partitions.length))
-    const customers = Array.from({ length: 100 }, (_, i) => `c${i}`)
-    const others = customers.filter((customerUuid) => !isLost(customerUuid))
-    let timestamp = 0
-    /**
-     * Sends an event of each customer at once.
-     * @returns the answers for the lost partitions and for the others.
-     */
-    const burst = async (to: typeof ingress) => {
-      timestamp += 1
-      const answers = customers.map(async (customerUuid) => {
-        const { status } = await pipeline.post(to, makeCustomersEvent({ customerUuid, timestamp }).body)
-        return { status, customerUuid }
-      })
-      const all = await Promise.all(answers)
-      const statuses = (which: boolean) => [
-        ...new Set(all.filter(({ customerUuid }) => isLost(customerUuid) === which).map(({ status }) => status)),
-      ]
-      return { lost: statuses(true), others: statuses(false) }
-    }
-    expect(await burst(ingress)).toEqual({ lost: [202], others: [202] })
-    await end(broken!)
-    ended.push(broken!)
-    for (let bursts = 0; bursts < 3; bursts++) expect(await burst(ingress)).toEqual({ lost: [503], others: [202] })
-    expect(await ingress.metric('ingress_partitions_set_aside')).toBe(lost.size)
-    const [another] = await Promise.all([start({ SPOOL_DIR: join(pipeline.folder, 'spool') }), startProjector()])
-    await another.untilReady()
-    for (let bursts = 0; bursts < 2; bursts++) expect(await burst(another)).toEqual({ lost: [202], others: [202] })
-    await waitUntil(
-      'the projectors have the others',
-      async () => {
-        const keys = others.map((customerUuid) => customerKey(customerUuid, pipeline.keyPrefix))
-        return (await Promise.all(keys.map((key) => pipeline.redis.hget(key, '_eventTimestamp')))).filter((at) => at !== String(timestamp))
-          .length
-      },
-      (old) => old === 0,
-    )
-
-    await waitUntil(
-      'what can be sent of the spool is sent',
-      () => another.metric('ingress_spool_records'),
-      (records) => records === 2 * (customers.length - others.length),
-    )
-    await mend(ended.pop()!)
-    await waitUntil(
-      'everyone is promised again',
-      () => burst(ingress),
-      ({ lost, others }) => `${lost} ${others}` === '202 202',
-    )
-    await waitUntil(
-      'the spool is empty',
-      () => another.metric('ingress_spool_bytes'),
-      (records) => records === 0,
-    )
-    await burst(another)
-    for (const each of [ingress, another]) {
-      await waitUntil(
-        'no partition fails any more',
-        () => each.metric('ingress_partitions_set_aside'),
-        (partitions) => partitions === 0,
+])(
+  'partitions %s do not delay other partitions, nor the start of a service',
+  { timeout: 120_000 },
+  async (_, end, mend) => {
+    const pipeline = await openPipeline(cluster)
+    const [broken] = cluster.brokers
+    const ended: ClusterBroker[] = []
+    try {
+      // There is no other replica, so no leader can be elected.
+      const start = (env = {}) => pipeline.start('ingress', { KAFKA_REPLICATION_FACTOR: '1', ...env })
+      const startProjector = () =>
+        pipeline.start('projector', { KAFKA_REPLICATION_FACTOR: '1', CONSUMER_SESSION_TIMEOUT_MS: '6000' })
+      const [ingress, projector] = await Promise.all([start(), startProjector()])
+      await Promise.all([ingress.untilReady(), projector.untilReady()])
+      const { topics } = await pipeline.admin.fetchTopicMetadata({ topics: [pipeline.topics.customers] })
+      const partitions = topics[0]?.partitions ?? []
+      const lost = new Set(
+        partitions.filter(({ leader }) => leader === broken!.id).map(({ partitionId }) => partitionId),
       )
+      expect(lost.size).toBeGreaterThan(0)
+      expect(lost.size).toBeLessThan(partitions.length)
+
+      const isLost = (customerUuid: string) => lost.has(partitionOf(Buffer.from(customerUuid), partitions.length))
+      const customers = Array.from({ length: 100 }, (_, i) => `c${i}`)
+      const others = customers.filter((customerUuid) => !isLost(customerUuid))
+      let timestamp = 0
+      /**
+       * Sends an event of each customer at once.
+       * @returns the answers for the lost partitions and for the others.
+       */
+      const burst = async (to: typeof ingress) => {
+        timestamp += 1
+        const answers = customers.map(async (customerUuid) => {
+          const { status } = await pipeline.post(to, makeCustomersEvent({ customerUuid, timestamp }).body)
+          return { status, customerUuid }
+        })
+        const all = await Promise.all(answers)
+        const statuses = (which: boolean) => [
+          ...new Set(all.filter(({ customerUuid }) => isLost(customerUuid) === which).map(({ status }) => status)),
+        ]
+        return { lost: statuses(true), others: statuses(false) }
+      }
+      expect(await burst(ingress)).toEqual({ lost: [202], others: [202] })
+      await end(broken!)
+      ended.push(broken!)
+      for (let bursts = 0; bursts < 3; bursts++) expect(await burst(ingress)).toEqual({ lost: [503], others: [202] })
+      expect(await ingress.metric('ingress_partitions_set_aside')).toBe(lost.size)
+      const [another] = await Promise.all([start({ SPOOL_DIR: join(pipeline.folder, 'spool') }), startProjector()])
+      await another.untilReady()
+      for (let bursts = 0; bursts < 2; bursts++) expect(await burst(another)).toEqual({ lost: [202], others: [202] })
+      await waitUntil(
+        'the projectors have the others',
+        async () => {
+          const keys = others.map((customerUuid) => customerKey(customerUuid, pipeline.keyPrefix))
+          return (await Promise.all(keys.map((key) => pipeline.redis.hget(key, '_eventTimestamp')))).filter(
+            (at) => at !== String(timestamp),
+          ).length
+        },
+        (old) => old === 0,
+      )
+
+      await waitUntil(
+        'what can be sent of the spool is sent',
+        () => another.metric('ingress_spool_records'),
+        (records) => records === 2 * (customers.length - others.length),
+      )
+      await mend(ended.pop()!)
+      await waitUntil(
+        'everyone is promised again',
+        () => burst(ingress),
+        ({ lost, others }) => `${lost} ${others}` === '202 202',
+      )
+      await waitUntil(
+        'the spool is empty',
+        () => another.metric('ingress_spool_bytes'),
+        (records) => records === 0,
+      )
+      await burst(another)
+      for (const each of [ingress, another]) {
+        await waitUntil(
+          'no partition fails any more',
+          () => each.metric('ingress_partitions_set_aside'),
+          (partitions) => partitions === 0,
+        )
+      }
+      await waitUntil(
+        'the projector has caught up',
+        () => pipeline.verify(),
+        ({ wrong, customers }) => wrong.length === 0 && customers === 100,
+      )
+    } finally {
+      for (const broker of ended) await mend(broker)
+      await pipeline.close()
     }
-    await waitUntil(
-      'the projector has caught up',
-      () => pipeline.verify(),
-      ({ wrong, customers }) => wrong.length === 0 && customers === 100,
-    )
-  } finally {
-    for (const broker of ended) await mend(broker)
-    await pipeline.close()
-  }
-})
+  },
+)
 
 it('an ingress stores all kinds of events even if a bootstrap broker hangs before the first event', {
   timeout: 60_000,
@@ -155,7 +177,10 @@ it('an ingress stores all kinds of events even if a bootstrap broker hangs befor
   const pipeline = await openPipeline(cluster)
   const [first] = cluster.brokers
   try {
-    const ingress = await pipeline.start('ingress', { KAFKA_BROKERS: cluster.proxiedBrokers.join(','), KAFKA_REPLICATION_FACTOR: '3' })
+    const ingress = await pipeline.start('ingress', {
+      KAFKA_BROKERS: cluster.proxiedBrokers.join(','),
+      KAFKA_REPLICATION_FACTOR: '3',
+    })
     await ingress.untilReady()
     // The broker still leads its partitions and accepts connections.
     first!.network.set('stalled')
@@ -207,15 +232,22 @@ describe('slow partitions', () => {
     const pipeline = await openPipeline(cluster)
     const [slow] = cluster.brokers
     try {
-      const env = { KAFKA_BROKERS: cluster.proxiedBrokers.join(','), KAFKA_REPLICATION_FACTOR: '1', QUEUE_MAX_RECORDS: '100' }
+      const env = {
+        KAFKA_BROKERS: cluster.proxiedBrokers.join(','),
+        KAFKA_REPLICATION_FACTOR: '1',
+        QUEUE_MAX_RECORDS: '100',
+      }
       const ingress = await pipeline.start('ingress', env)
       await ingress.untilReady()
       const { topics } = await pipeline.admin.fetchTopicMetadata({ topics: [pipeline.topics.customers] })
       const partitions = topics[0]?.partitions ?? []
       const led = new Set(partitions.filter(({ leader }) => leader === slow!.id).map(({ partitionId }) => partitionId))
       const isSlow = (customerUuid: string) => led.has(partitionOf(Buffer.from(customerUuid), partitions.length))
-      const post = async (customerUuid: string) => (await pipeline.post(ingress, makeCustomersEvent({ customerUuid }).body)).status
-      expect(await load(post, { seconds: 1, perSecond: 50, isSlow })).toMatchObject({ others: new Map([[202, expect.any(Number)]]) })
+      const post = async (customerUuid: string) =>
+        (await pipeline.post(ingress, makeCustomersEvent({ customerUuid }).body)).status
+      expect(await load(post, { seconds: 1, perSecond: 50, isSlow })).toMatchObject({
+        others: new Map([[202, expect.any(Number)]]),
+      })
       slow!.network.set({ delayMs: 450 })
       const { slow: ofSlow, others } = await load(post, { seconds: 4, perSecond: 200, isSlow })
       expect([...others.keys()]).toEqual([202])
@@ -248,8 +280,11 @@ describe('slow partitions', () => {
       const ingress = await pipeline.start('ingress', { KAFKA_REPLICATION_FACTOR: '2', ACCEPT_DEADLINE_MS: '2000' })
       await ingress.untilReady()
       const isSlow = (customerUuid: string) => slow.has(partitionOf(Buffer.from(customerUuid), 12))
-      const post = async (customerUuid: string) => (await pipeline.post(ingress, makeCustomersEvent({ customerUuid }).body)).status
-      expect(await load(post, { seconds: 1, perSecond: 50, isSlow })).toMatchObject({ others: new Map([[202, expect.any(Number)]]) })
+      const post = async (customerUuid: string) =>
+        (await pipeline.post(ingress, makeCustomersEvent({ customerUuid }).body)).status
+      expect(await load(post, { seconds: 1, perSecond: 50, isSlow })).toMatchObject({
+        others: new Map([[202, expect.any(Number)]]),
+      })
       // Nothing is acknowledged without this follower while it counts as in sync, about three
       // seconds.
       await hanging!.freeze()
@@ -315,11 +350,14 @@ describe('/readyz', () => {
           'it names the brokers, what it does and what to do',
           async () => (await kafkaCheck(service))?.detail ?? '',
           (detail) =>
-            detail.includes(`KAFKA_BROKERS (${addresses})`) && detail.includes('The service cannot') && detail.includes('keeps trying'),
+            detail.includes(`KAFKA_BROKERS (${addresses})`) &&
+            detail.includes('The service cannot') &&
+            detail.includes('keeps trying'),
         )
       }
       const linesOf = async (service: ServiceProcess, event: string) =>
-        (await readFile(service.logFile, 'utf8')).split('\n').filter((line) => line.includes(`"event":"${event}"`)).length
+        (await readFile(service.logFile, 'utf8')).split('\n').filter((line) => line.includes(`"event":"${event}"`))
+          .length
       const [before] = await Promise.all(services.map((service) => linesOf(service, 'recovered')))
       const ingress = services[0]!
       await waitUntil(

@@ -24,36 +24,44 @@ const killGroup = (pid: number | undefined) => {
   }
 }
 
-it.each(['ingress', 'projector'])('`npm start` of the %s stops on SIGTERM and leaves no process behind', async (service) => {
-  const npm = spawn('npm', ['start', '-w', `@customer-stream/${service}`], {
-    cwd: root,
-    env: { ...process.env, ...settings },
-    detached: true,
-  })
-  onTestFinished(() => killGroup(npm.pid))
-  let log = ''
-  npm.stdout.on('data', (chunk) => {
-    log += chunk
-  })
-  // The service writes to the same pipe. The pipe ends with the last process that has it open.
-  const ended = once(npm, 'close')
-  await waitUntil(
-    'the service listens',
-    () => log,
-    (text) => text.includes('"event":"listening"'),
-  )
-  npm.kill('SIGTERM')
-  const [code] = await ended
-  expect([code, log]).toEqual([0, expect.stringContaining('"event":"stopped"')])
-})
+it.each(['ingress', 'projector'])(
+  '`npm start` of the %s stops on SIGTERM and leaves no process behind',
+  async (service) => {
+    const npm = spawn('npm', ['start', '-w', `@customer-stream/${service}`], {
+      cwd: root,
+      env: { ...process.env, ...settings },
+      detached: true,
+    })
+    onTestFinished(() => killGroup(npm.pid))
+    let log = ''
+    npm.stdout.on('data', (chunk) => {
+      log += chunk
+    })
+    // The service writes to the same pipe. The pipe ends with the last process that has it open.
+    const ended = once(npm, 'close')
+    await waitUntil(
+      'the service listens',
+      () => log,
+      (text) => text.includes('"event":"listening"'),
+    )
+    npm.kill('SIGTERM')
+    const [code] = await ended
+    expect([code, log]).toEqual([0, expect.stringContaining('"event":"stopped"')])
+  },
+)
 
 it.each(['ingress', 'projector'])('the %s names the version it needs if Node is older', async (service) => {
   const older = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.20.2' } })`
-  const child = spawn(process.execPath, ['--import', `data:text/javascript,${older}`, 'start.js'], { cwd: `${root}services/${service}` })
+  const child = spawn(process.execPath, ['--import', `data:text/javascript,${older}`, 'start.js'], {
+    cwd: `${root}services/${service}`,
+  })
   let said = ''
   child.stderr.on('data', (chunk) => {
     said += chunk
   })
   const [code] = await once(child, 'close')
-  expect([code, said]).toEqual([2, expect.stringMatching(/^customer-stream needs Node 24 or newer; this is Node 20.20.2 [^\n]*\n$/)])
+  expect([code, said]).toEqual([
+    2,
+    expect.stringMatching(/^customer-stream needs Node 24 or newer; this is Node 20.20.2 [^\n]*\n$/),
+  ])
 })

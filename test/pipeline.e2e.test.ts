@@ -18,7 +18,11 @@ const startBoth = async () => {
   await Promise.all([ingress.untilReady(), projector.untilReady()])
   return { ingress, projector }
 }
-const simulation = (ingress: ServiceProcess, events: number, options: { ratePerSecond?: number; signal?: AbortSignal } = {}) => {
+const simulation = (
+  ingress: ServiceProcess,
+  events: number,
+  options: { ratePerSecond?: number; signal?: AbortSignal } = {},
+) => {
   const ledgerPath = join(pipeline.folder, 'ledger.jsonl')
   const run = createSimulation({
     url: `${ingress.url}/webhooks/mykaarma`,
@@ -61,7 +65,9 @@ describe('the pipeline', () => {
     await readTopic(pipeline.kafka, pipeline.admin, pipeline.topics.customers, ({ value, key, headers }) => {
       raw.push({ value, key, signature: String(headers?.[RAW_HEADERS.signature]) })
     })
-    expect(raw).toEqual([{ value: Buffer.from(spaced), key: Buffer.from(customerUuid), signature: sign(spaced, pipeline.secret) }])
+    expect(raw).toEqual([
+      { value: Buffer.from(spaced), key: Buffer.from(customerUuid), signature: sign(spaced, pipeline.secret) },
+    ])
     const hash = await waitUntil(
       'the customer is in Redis',
       () => pipeline.redis.hgetall(customerKey(customerUuid, pipeline.keyPrefix)),
@@ -77,7 +83,8 @@ describe('the pipeline', () => {
     const { ingress, projector } = await startBoth()
     const { run, ledgerPath } = simulation(ingress, 6000, { ratePerSecond: 1000 })
     const sending = run.run()
-    const shared = async (members: ServiceProcess[]) => Promise.all(members.map((member) => member.metric('projector_assigned_partitions')))
+    const shared = async (members: ServiceProcess[]) =>
+      Promise.all(members.map((member) => member.metric('projector_assigned_partitions')))
     const second = await pipeline.start('projector')
     await waitUntil(
       'the partitions are shared',

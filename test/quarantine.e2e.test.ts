@@ -8,7 +8,9 @@ beforeAll(async () => {
 })
 afterAll(() => pipeline.close())
 
-it('unusable records that quarantine does not accept delay only their own partitions', { timeout: 120_000 }, async () => {
+it('unusable records that quarantine does not accept delay only their own partitions', {
+  timeout: 120_000,
+}, async () => {
   const { topics, admin, redis, keyPrefix } = pipeline
   // The ingress creates the topics.
   const ingress = await pipeline.start('ingress')
@@ -35,7 +37,8 @@ it('unusable records that quarantine does not accept delay only their own partit
     (failures) => failures > poisoned.length,
   )
   const others = [5, 6, 7, 8, 9, 10, 11]
-  for (const partition of others) await send(partition, makeCustomersEvent({ customerUuid: `c${partition}` }).body, `c${partition}`)
+  for (const partition of others)
+    await send(partition, makeCustomersEvent({ customerUuid: `c${partition}` }).body, `c${partition}`)
   await waitUntil(
     'all other partitions are applied',
     () => redis.exists(...others.map((partition) => `${keyPrefix}customer:{c${partition}}`)),
@@ -44,8 +47,15 @@ it('unusable records that quarantine does not accept delay only their own partit
   const quarantined = () => projector.metric('projector_events_total', { outcome: 'quarantined' })
   expect(await quarantined()).toBe(0)
 
-  await admin.createTopics({ topics: [{ topic: topics.quarantine, numPartitions: 12, replicationFactor: 1 }], waitForLeaders: true })
+  await admin.createTopics({
+    topics: [{ topic: topics.quarantine, numPartitions: 12, replicationFactor: 1 }],
+    waitForLeaders: true,
+  })
   await waitUntil('the unusable records are in quarantine', quarantined, (count) => count === poisoned.length)
   await producer.disconnect()
-  expect(await pipeline.verify()).toMatchObject({ wrongCount: 0, records: { unusable: poisoned.length }, notQuarantined: { count: 0 } })
+  expect(await pipeline.verify()).toMatchObject({
+    wrongCount: 0,
+    records: { unusable: poisoned.length },
+    notQuarantined: { count: 0 },
+  })
 })

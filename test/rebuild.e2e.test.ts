@@ -3,7 +3,14 @@
  * documented way to rebuild without stale readers.
  */
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { fetchEnds, openPipeline, openTcpProxy, type Pipeline, type ServiceProcess, waitUntil } from '@customer-stream/testing'
+import {
+  fetchEnds,
+  openPipeline,
+  openTcpProxy,
+  type Pipeline,
+  type ServiceProcess,
+  waitUntil,
+} from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it, onTestFinished } from 'vitest'
 
 const CUSTOMERS = 300
@@ -20,11 +27,15 @@ afterAll(() => pipeline.close())
 
 const keyOf = (customerUuid: string) => `${pipeline.keyPrefix}customer:{${customerUuid}}`
 const store = async (customerUuid: string, timestamp: number, firstName: string) => {
-  const { status } = await pipeline.post(ingress, makeCustomersEvent({ customerUuid, timestamp, customer: { firstName } }).body)
+  const { status } = await pipeline.post(
+    ingress,
+    makeCustomersEvent({ customerUuid, timestamp, customer: { firstName } }).body,
+  )
   expect(status).toBe(202)
 }
 /** Reads one field of each customer of the history. */
-const fields = (name: string) => Promise.all(Array.from({ length: CUSTOMERS }, (_, i) => pipeline.redis.hget(keyOf(`c${i}`), name)))
+const fields = (name: string) =>
+  Promise.all(Array.from({ length: CUSTOMERS }, (_, i) => pipeline.redis.hget(keyOf(`c${i}`), name)))
 const quarantined = async () => {
   const ends = await fetchEnds(pipeline.admin, pipeline.topics.quarantine)
   return ends.reduce((sum, { high }) => sum + Number(high), 0)
@@ -70,7 +81,10 @@ it('a rebuild by a second group delays no new event and quarantines no record ag
   await Promise.all([store('c0', newer, 'new'), store('another', newer, 'new')])
   await waitUntil(
     'new events are in Redis',
-    () => Promise.all(['c0', 'another'].map((customerUuid) => redis.hmget(keyOf(customerUuid), 'firstName', '_projection'))),
+    () =>
+      Promise.all(
+        ['c0', 'another'].map((customerUuid) => redis.hmget(keyOf(customerUuid), 'firstName', '_projection')),
+      ),
     (hashes) => hashes.every(([firstName, projection]) => firstName === 'new' && projection === '1'),
   )
   expect(await fields('_projection')).toContain('1')
@@ -90,5 +104,9 @@ it('a rebuild by a second group delays no new event and quarantines no record ag
     (lag) => lag === 0,
   )
   expect(await quarantined()).toBe(1)
-  expect(await pipeline.verify()).toMatchObject({ wrongCount: 0, customers: CUSTOMERS + 1, notQuarantined: { count: 0 } })
+  expect(await pipeline.verify()).toMatchObject({
+    wrongCount: 0,
+    customers: CUSTOMERS + 1,
+    notQuarantined: { count: 0 },
+  })
 })

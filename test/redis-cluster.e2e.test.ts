@@ -4,7 +4,14 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { createSimulation } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline, type RedisCluster, type ServiceProcess, startRedisCluster, waitUntil } from '@customer-stream/testing'
+import {
+  openPipeline,
+  type Pipeline,
+  type RedisCluster,
+  type ServiceProcess,
+  startRedisCluster,
+  waitUntil,
+} from '@customer-stream/testing'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
 
 const verifyCommand = fileURLToPath(new URL('../packages/testing/src/commands/verify.ts', import.meta.url))
@@ -18,7 +25,11 @@ beforeAll(async () => {
 })
 afterAll(() => cluster?.stop())
 beforeEach(async () => {
-  pipeline = await openPipeline({ kafkaBrokers: inject('brokers').kafkaBrokers, redisUrl: cluster.url, redisCluster: true })
+  pipeline = await openPipeline({
+    kafkaBrokers: inject('brokers').kafkaBrokers,
+    redisUrl: cluster.url,
+    redisCluster: true,
+  })
   ingress = await pipeline.start('ingress')
   await ingress.untilReady()
   projector = await pipeline.start('projector', { REDIS_COMMAND_TIMEOUT_MS: '1000', POSITION_CHECK_MS: '200' })
@@ -53,7 +64,10 @@ const applied = (more: number) =>
 const customersOf = (master: RedisCluster['masters'][number]) => master.client.keys(`${pipeline.keyPrefix}customer:*`)
 
 it('a projector with settings for a single Redis refuses to start on a Redis Cluster', async () => {
-  const unaware = await pipeline.start('projector', { REDIS_CLUSTER: 'false', REDIS_URL: cluster.masters[0]?.url ?? '' })
+  const unaware = await pipeline.start('projector', {
+    REDIS_CLUSTER: 'false',
+    REDIS_URL: cluster.masters[0]?.url ?? '',
+  })
   expect(await unaware.ended).toBe(1)
   expect(await readFile(unaware.logFile, 'utf8')).toContain('REDIS_CLUSTER=true')
 })
@@ -81,7 +95,11 @@ describe('a projector on Redis Cluster', () => {
       REDIS_CLUSTER: 'true',
       REDIS_KEY_PREFIX: pipeline.keyPrefix,
     }
-    const { stdout } = await promisify(execFile)(process.execPath, ['--conditions=customer-stream-source', verifyCommand], { env })
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      ['--conditions=customer-stream-source', verifyCommand],
+      { env },
+    )
     expect(stdout).toMatch(/customers compared, every field +[1-9]/)
     expect(stdout).toMatch(/of these wrong in Redis +0/)
   })

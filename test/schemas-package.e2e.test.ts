@@ -16,12 +16,22 @@ const run = promisify(execFile)
 // its README.
 const folder = mkdtempSync(join(tmpdir(), 'subscriber-'))
 beforeAll(async () => {
-  await run('npm', ['pack', '--silent', '--workspace', '@customer-stream/schemas', '--pack-destination', folder], { cwd: root })
-  writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'subscriber', version: '1.0.0', private: true, type: 'module' }))
-  await run('npm', ['install', '--silent', '--no-audit', '--no-fund', './customer-stream-schemas-0.1.0.tgz', 'kafkajs@2.2.4'], {
-    cwd: folder,
+  await run('npm', ['pack', '--silent', '--workspace', '@customer-stream/schemas', '--pack-destination', folder], {
+    cwd: root,
   })
-  const [, sample = ''] = /```ts subscriber\n(.*?)```/s.exec(readFileSync(join(root, 'packages/schemas/README.md'), 'utf8')) ?? []
+  writeFileSync(
+    join(folder, 'package.json'),
+    JSON.stringify({ name: 'subscriber', version: '1.0.0', private: true, type: 'module' }),
+  )
+  await run(
+    'npm',
+    ['install', '--silent', '--no-audit', '--no-fund', './customer-stream-schemas-0.1.0.tgz', 'kafkajs@2.2.4'],
+    {
+      cwd: folder,
+    },
+  )
+  const [, sample = ''] =
+    /```ts subscriber\n(.*?)```/s.exec(readFileSync(join(root, 'packages/schemas/README.md'), 'utf8')) ?? []
   expect(sample).toContain('parseEvent')
   writeFileSync(join(folder, 'subscriber.ts'), sample)
 })
@@ -35,14 +45,19 @@ it('the sample of the schema package compiles, and its types reject a wrong use 
     typeRoots: [join(root, 'node_modules/@types')],
     types: ['node'],
   }
-  writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions: options, files: ['subscriber.ts', 'typed.ts'] }))
+  writeFileSync(
+    join(folder, 'tsconfig.json'),
+    JSON.stringify({ compilerOptions: options, files: ['subscriber.ts', 'typed.ts'] }),
+  )
   writeFileSync(
     join(folder, 'typed.ts'),
     "import { readVersion } from '@customer-stream/schemas'\nconst version: string = readVersion({})\n",
   )
   const checked = await run('npx', ['tsc', '-p', folder], { cwd: root }).catch((error: { stdout: string }) => error)
   expect(checked.stdout.split('\n').filter((line) => line.includes('error'))).toEqual([
-    expect.stringMatching(/typed.ts\(2,7\): error TS2322: Type 'Result<Version, VersionFault>' is not assignable to type 'string'/),
+    expect.stringMatching(
+      /typed.ts\(2,7\): error TS2322: Type 'Result<Version, VersionFault>' is not assignable to type 'string'/,
+    ),
   ])
 })
 
@@ -90,9 +105,16 @@ it('the sample of the schema package keeps the newest state after a restart, and
 
     // The same key, so the marker comes last.
     const late = Date.now() + 2 * 24 * 60 * 60 * 1000
-    const foreign = [null, 'no json', '{"type":"appointments","id":"a"}', makeCustomersEvent({ customerUuid: 'c', timestamp: late }).body]
-    const send = (...values: (string | null)[]) => producer.send({ topic, messages: values.map((value) => ({ key: 'c', value })) })
-    const marker = (customerUuid: string) => makeCustomersEvent({ customerUuid, customer: { firstName: 'marker' } }).body
+    const foreign = [
+      null,
+      'no json',
+      '{"type":"appointments","id":"a"}',
+      makeCustomersEvent({ customerUuid: 'c', timestamp: late }).body,
+    ]
+    const send = (...values: (string | null)[]) =>
+      producer.send({ topic, messages: values.map((value) => ({ key: 'c', value })) })
+    const marker = (customerUuid: string) =>
+      makeCustomersEvent({ customerUuid, customer: { firstName: 'marker' } }).body
     await post('c', 2, 'Renée')
     await post('c', 1, 'Old')
     await send(...foreign, marker('first'))
@@ -111,7 +133,10 @@ it('the sample of the schema package keeps the newest state after a restart, and
 
     // kafkajs cannot read zstd without a codec, and stops.
     const zstd = [{ name: 'compression.type', value: 'zstd' }]
-    await pipeline.admin.alterConfigs({ validateOnly: false, resources: [{ type: 2, name: topic, configEntries: zstd }] })
+    await pipeline.admin.alterConfigs({
+      validateOnly: false,
+      resources: [{ type: 2, name: topic, configEntries: zstd }],
+    })
     await send(marker('third'))
     expect(await after.ended).toBe(1)
     expect(readFileSync(logFile, 'utf8')).toContain('ZSTD compression not implemented')

@@ -18,7 +18,9 @@ afterAll(async () => {
 })
 
 describe.concurrent('a pipeline that applies nothing never looks healthy', () => {
-  it.each([...records, ...groups, ...topics, ...redis, ...kafkaAccess].map((scenario) => [scenario.name, scenario] as const))(
+  it.each(
+    [...records, ...groups, ...topics, ...redis, ...kafkaAccess].map((scenario) => [scenario.name, scenario] as const),
+  )(
     '%s',
     async (name, scenario) => {
       try {

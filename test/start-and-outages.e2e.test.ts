@@ -2,7 +2,15 @@ import { readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { freshNames, openPipeline, type Pipeline, readTopic, type ServiceProcess, spawnService, waitUntil } from '@customer-stream/testing'
+import {
+  freshNames,
+  openPipeline,
+  type Pipeline,
+  readTopic,
+  type ServiceProcess,
+  spawnService,
+  waitUntil,
+} from '@customer-stream/testing'
 import { startRedis } from '@customer-stream/testing/vitest'
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
 
@@ -27,7 +35,12 @@ const end = async (name: 'ingress' | 'projector', env: Record<string, string>) =
 
 describe('settings at start', () => {
   it('names all missing and wrong settings at once and exits with 2', async () => {
-    const { code, said } = await end('ingress', { KAFKA_BROKERS: '', KAFKA_BROKER: 'a:1', PORT: 'http', MYKAARMA_SIGNING_SECRETS: 'x' })
+    const { code, said } = await end('ingress', {
+      KAFKA_BROKERS: '',
+      KAFKA_BROKER: 'a:1',
+      PORT: 'http',
+      MYKAARMA_SIGNING_SECRETS: 'x',
+    })
     expect(code).toBe(2)
     expect(said).toContain('ingress cannot start. 5 settings are wrong')
     for (const name of [
@@ -61,10 +74,19 @@ describe('topics at start', () => {
       KAFKA_TOPIC_PREFIX: pipeline.topics.customers.replace('customers.raw', ''),
     }
     const missing = await end('ingress', env)
-    expect([missing.code, missing.said]).toEqual([1, expect.stringContaining(`Topics are missing: ${pipeline.topics.customers}`)])
+    expect([missing.code, missing.said]).toEqual([
+      1,
+      expect.stringContaining(`Topics are missing: ${pipeline.topics.customers}`),
+    ])
     await pipeline.admin.createTopics({
       waitForLeaders: true,
-      topics: [{ topic: pipeline.topics.customers, numPartitions: 3, configEntries: [{ name: 'cleanup.policy', value: 'compact' }] }],
+      topics: [
+        {
+          topic: pipeline.topics.customers,
+          numPartitions: 3,
+          configEntries: [{ name: 'cleanup.policy', value: 'compact' }],
+        },
+      ],
     })
     const wrong = await end('ingress', { ...env, KAFKA_CREATE_TOPICS: 'true', KAFKA_REPLICATION_FACTOR: '1' })
     expect(wrong.code).toBe(1)
@@ -120,7 +142,10 @@ describe('outages of Redis', () => {
   const customers = 20
   const send = async (ingress: ServiceProcess, timestamp: number) => {
     for (let i = 0; i < customers; i++) {
-      const answer = await post(ingress, makeCustomersEvent({ customerUuid: `c${i}`, timestamp, id: `e${timestamp}` }).body)
+      const answer = await post(
+        ingress,
+        makeCustomersEvent({ customerUuid: `c${i}`, timestamp, id: `e${timestamp}` }).body,
+      )
       expect(answer.status).toBe(202)
     }
   }
@@ -185,7 +210,9 @@ describe('outages of Redis', () => {
         () => performance.now() - since,
         (ms) => ms > 8000,
       )
-      expect((await pipeline.admin.describeGroups([groupId])).groups).toMatchObject([{ state: 'Stable', members: [{}] }])
+      expect((await pipeline.admin.describeGroups([groupId])).groups).toMatchObject([
+        { state: 'Stable', members: [{}] },
+      ])
       expect(await readiness(projector)).toEqual({ status: 503, body: expect.stringContaining('waiting for Redis') })
       const joinsBefore = (await readFile(projector.logFile, 'utf8')).split('joined the consumer group').length
       await server.resume()
@@ -247,14 +274,15 @@ describe('stopping', () => {
     const ingress = await pipeline.start('ingress', { ACCEPT_DEADLINE_MS: '1000' })
     await ingress.untilReady()
     const { hostname, port } = new URL(ingress.url)
-    const sockets = ['', 'POST /webhooks/mykaarma HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 100\r\n\r\nhalf'].map(
-      (text) => {
-        const socket = connect(Number(port), hostname)
-        socket.on('error', () => undefined)
-        socket.write(text)
-        return socket
-      },
-    )
+    const sockets = [
+      '',
+      'POST /webhooks/mykaarma HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 100\r\n\r\nhalf',
+    ].map((text) => {
+      const socket = connect(Number(port), hostname)
+      socket.on('error', () => undefined)
+      socket.write(text)
+      return socket
+    })
     expect((await post(ingress)).status).toBe(202)
     expect(await ingress.end()).toBe(0)
     expect(await readFile(ingress.logFile, 'utf8')).toContain('"msg":"stopped"')

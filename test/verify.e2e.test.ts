@@ -55,7 +55,9 @@ const verify = async (...args: string[]) => {
     code = 0,
     stdout,
     stderr,
-  } = await run.then((done) => ({ ...done, code: 0 })).catch((error: { code: number; stdout: string; stderr: string }) => error)
+  } = await run
+    .then((done) => ({ ...done, code: 0 }))
+    .catch((error: { code: number; stdout: string; stderr: string }) => error)
   const count = (label: string) => Number(new RegExp(`${label} +(\\d+)`).exec(stdout)?.[1] ?? Number.NaN)
   return {
     code,
@@ -87,8 +89,18 @@ it('finds that Redis matches the topic, without a ledger, and leaves nothing in 
 })
 
 it('compares only customers with an event in a time range', async () => {
-  expect(await verify('--since', middle)).toMatchObject({ code: 0, records: stored - storedFirst, customers: CUSTOMERS, wrong: 0 })
-  expect(await verify('--until', middle)).toMatchObject({ code: 0, records: storedFirst, customers: CUSTOMERS, wrong: 0 })
+  expect(await verify('--since', middle)).toMatchObject({
+    code: 0,
+    records: stored - storedFirst,
+    customers: CUSTOMERS,
+    wrong: 0,
+  })
+  expect(await verify('--until', middle)).toMatchObject({
+    code: 0,
+    records: storedFirst,
+    customers: CUSTOMERS,
+    wrong: 0,
+  })
   expect(await verify('--until', '2020-01-01')).toMatchObject({ code: 1, records: 0, customers: 0, wrong: 0 })
 })
 
@@ -107,7 +119,10 @@ it('fails if there was nothing to compare', async () => {
   const withLedger = await verify('--ledger', ledgerPath)
   expect(withLedger).toMatchObject({ code: 1, wrong: 0, stdout: expect.stringContaining('nothing was compared') })
   expect(withLedger.stdout).toMatch(/promises given \(2xx answers\) +0/)
-  expect(await verify('--until', '2020-01-01')).toMatchObject({ code: 1, stdout: expect.stringContaining('nothing was compared') })
+  expect(await verify('--until', '2020-01-01')).toMatchObject({
+    code: 1,
+    stdout: expect.stringContaining('nothing was compared'),
+  })
 })
 
 it('passes while events are sent, with and without a ledger', async () => {
@@ -146,7 +161,16 @@ it('reports an acknowledged event that is in Kafka but unusable', async () => {
   const { body, customerUuid, id } = makeCustomersEvent({ customerUuid: 'c9', timestamp })
   expect((await pipeline.post(ingress, body)).status).toBe(202)
   const ledgerPath = join(pipeline.folder, 'unusable.jsonl')
-  const promise = { id, timestamp, type: 'customers', customerUuid, sha256: hash('sha256', body), promisedAt: 1, attempt: 1, status: 202 }
+  const promise = {
+    id,
+    timestamp,
+    type: 'customers',
+    customerUuid,
+    sha256: hash('sha256', body),
+    promisedAt: 1,
+    attempt: 1,
+    status: 202,
+  }
   writeFileSync(ledgerPath, `${JSON.stringify(promise)}\n`)
   const { code, wrong, stdout } = await verify('--ledger', ledgerPath)
   expect([code, wrong]).toEqual([1, 1])
@@ -162,7 +186,9 @@ it('reports a customer that is in Redis but not in Kafka, with the option exact'
   )
   await pipeline.redis.hset(key('nobody'), 'firstName', 'Mallory')
   expect((await pipeline.verify()).wrong).toEqual([])
-  expect((await pipeline.verify(undefined, { exact: true })).wrong).toEqual([{ customerUuid: 'nobody', reason: 'is not in Kafka' }])
+  expect((await pipeline.verify(undefined, { exact: true })).wrong).toEqual([
+    { customerUuid: 'nobody', reason: 'is not in Kafka' },
+  ])
   await pipeline.redis.del(key('nobody'))
 })
 
@@ -220,14 +246,20 @@ it('reports an unusable record that is missing in quarantine', async () => {
   expect(unusable).toMatchObject({ unusableByReason: { 'too-far-in-future': 1 }, notQuarantined: { count: 0 } })
   const ends = await fetchEnds(admin, topics.quarantine)
   expect(ends.reduce((sum, { high }) => sum + Number(high), 0)).toBe(unusable.records.quarantined)
-  await admin.deleteTopicRecords({ topic: topics.quarantine, partitions: ends.map(({ partition, high }) => ({ partition, offset: high })) })
+  await admin.deleteTopicRecords({
+    topic: topics.quarantine,
+    partitions: ends.map(({ partition, high }) => ({ partition, offset: high })),
+  })
   const { code, stdout } = await verify()
   expect(stdout).toMatch(/of these unusable +1 {2}too-far-in-future 1/)
   expect(stdout).toMatch(/not in quarantine: record \S+customers\.raw\/\d+\/\d+/)
   expect(code).toBe(1)
   // Retention of quarantine may have deleted the copy.
   const retention = [{ name: 'retention.ms', value: '1' }]
-  await admin.alterConfigs({ validateOnly: false, resources: [{ type: 2, name: topics.quarantine, configEntries: retention }] })
+  await admin.alterConfigs({
+    validateOnly: false,
+    resources: [{ type: 2, name: topics.quarantine, configEntries: retention }],
+  })
   await waitUntil(
     'the verdict knows the retention of quarantine',
     () => pipeline.verify(),

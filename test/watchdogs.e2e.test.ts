@@ -23,7 +23,10 @@ createRequire(${JSON.stringify(import.meta.url)})('kafkajs/src/consumer/consumer
     SHUTDOWN_DEADLINE_MS: '1000',
   }
 }
-const lastWords = async (projector: ServiceProcess) => ({ code: await projector.ended, said: await readFile(projector.logFile, 'utf8') })
+const lastWords = async (projector: ServiceProcess) => ({
+  code: await projector.ended,
+  said: await readFile(projector.logFile, 'utf8'),
+})
 
 // A consumer of kafkajs can stop while its process lives. A supervisor notices only the end of the
 // process.
@@ -31,11 +34,17 @@ describe.concurrent('watchdogs', () => {
   it('a projector ends if kafkajs stops its consumer for good', { timeout: 40_000 }, async () => {
     const broken = `async () => { throw new TypeError('a bug in the fetch') }`
     const projector = await pipeline.start('projector', { ...fetching(broken), CONSUMER_GROUP_ID: 'broken' })
-    expect(await lastWords(projector)).toEqual({ code: 1, said: expect.stringMatching(/"event":"failed".*a bug in the fetch/) })
+    expect(await lastWords(projector)).toEqual({
+      code: 1,
+      said: expect.stringMatching(/"event":"failed".*a bug in the fetch/),
+    })
   })
 
   it('a projector ends if its consumer is silent although Kafka answers', { timeout: 40_000 }, async () => {
-    const projector = await pipeline.start('projector', { ...fetching('() => new Promise(() => {})'), CONSUMER_GROUP_ID: 'silent' })
+    const projector = await pipeline.start('projector', {
+      ...fetching('() => new Promise(() => {})'),
+      CONSUMER_GROUP_ID: 'silent',
+    })
     expect(await lastWords(projector)).toEqual({ code: 1, said: expect.stringContaining('has shown no sign of life') })
   })
 
@@ -64,6 +73,9 @@ prototype.produce = function (request) { return request.acks === -1 ? new Promis
   await stuck.untilReady()
   expect((await pipeline.post(stuck, makeCustomersEvent().body)).status).toBe(503)
   const { code, said } = await lastWords(stuck)
-  expect([code, said]).toEqual([1, expect.stringMatching(/a send to \S+ has not ended for \d+ s, although Kafka answers/)])
+  expect([code, said]).toEqual([
+    1,
+    expect.stringMatching(/a send to \S+ has not ended for \d+ s, although Kafka answers/),
+  ])
   expect(said).not.toContain('stop-failed')
 })

@@ -25,7 +25,9 @@ it('each command that the demo names works in this repository', { timeout: 120_0
   const { body } = makeCustomersEvent({ customerUuid: 'shown', timestamp: 7, customer: { firstName: 'Renée' } })
   // Not valid UTF-8, so each reader needs the charset in the record's header.
   const latin1 = Buffer.from(body.toString(), 'latin1')
-  expect((await pipeline.post(ingress, latin1, { 'content-type': 'text/plain; charset=windows-1252' })).status).toBe(202)
+  expect((await pipeline.post(ingress, latin1, { 'content-type': 'text/plain; charset=windows-1252' })).status).toBe(
+    202,
+  )
   await waitUntil(
     'the customer is in Redis',
     () => pipeline.redis.exists(`${pipeline.keyPrefix}customer:{shown}`),
@@ -38,7 +40,10 @@ it('each command that the demo names works in this repository', { timeout: 120_0
   const results = new Map<string, string>()
   for (const [, name = '', args = ''] of commands) {
     const [, ...script] = (scripts[name] ?? '').split(' ')
-    const { stdout } = await promisify(execFile)(process.execPath, [...script, ...args.split(' ').filter(Boolean)], { cwd: root, env })
+    const { stdout } = await promisify(execFile)(process.execPath, [...script, ...args.split(' ').filter(Boolean)], {
+      cwd: root,
+      env,
+    })
     results.set(`${name} ${args}`.trim().replace(/ --.*/, ''), stdout)
   }
   expect([...results.keys()]).toEqual(['look', 'look shown', 'verify', 'simulate'])

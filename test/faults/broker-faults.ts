@@ -16,7 +16,9 @@ const leadingBroker = async (arena: Arena): Promise<ClusterBroker> => {
 }
 
 const reassign = async ({ pipeline }: Arena, partitionAssignment: { partition: number; replicas: number[] }[]) => {
-  await pipeline.admin.alterPartitionReassignments({ topics: [{ topic: pipeline.topics.customers, partitionAssignment }] })
+  await pipeline.admin.alterPartitionReassignments({
+    topics: [{ topic: pipeline.topics.customers, partitionAssignment }],
+  })
 }
 
 /**
@@ -27,7 +29,10 @@ const moveLeadership = async (arena: Arena): Promise<void> => {
   const before = await partitionsOf(arena)
   await reassign(
     arena,
-    before.map(({ partitionId, replicas, leader }) => ({ partition: partitionId, replicas: replicas.filter((id) => id !== leader) })),
+    before.map(({ partitionId, replicas, leader }) => ({
+      partition: partitionId,
+      replicas: replicas.filter((id) => id !== leader),
+    })),
   )
   const old = new Map(before.map(({ partitionId, leader }) => [partitionId, leader]))
   await waitUntil(
@@ -109,7 +114,8 @@ export const brokerFaults: readonly Fault[] = [
       const promised = await accepted()
       const { timedOut } = arena.unanswered()
       const queues = watchQueues(arena)
-      const memory = async () => Promise.all(ingresses.map(({ process }) => process.metric('process_resident_memory_bytes')))
+      const memory = async () =>
+        Promise.all(ingresses.map(({ process }) => process.metric('process_resident_memory_bytes')))
       const before = await memory()
       await burst(arena)
       await lasting(1500 + 10_000 * scale)
@@ -117,7 +123,8 @@ export const brokerFaults: readonly Fault[] = [
       const after = await memory()
       await queues.stop()
       if ((await accepted()) !== promised) throw new Error('a promise was given that two brokers could not keep')
-      if (arena.unanswered().timedOut > timedOut) throw new Error('somebody was told nothing in the time that the sender waits')
+      if (arena.unanswered().timedOut > timedOut)
+        throw new Error('somebody was told nothing in the time that the sender waits')
       const grown = after.map((bytes, i) => (bytes - (before[i] ?? 0)) / 1024 / 1024)
       if (grown.some((mib) => mib > 100)) throw new Error(`memory grew by ${grown.map(Math.round).join(' and ')} MiB`)
       await Promise.all([first?.restart(), second?.restart()])

@@ -1,6 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Random } from '@customer-stream/simulator'
-import { type Arena, type ArenaOptions, type KafkaCluster, type ManagedService, openArena, waitUntil } from '@customer-stream/testing'
+import {
+  type Arena,
+  type ArenaOptions,
+  type KafkaCluster,
+  type ManagedService,
+  openArena,
+  waitUntil,
+} from '@customer-stream/testing'
 
 /** One scenario of the fault suite: a fault in a pipeline under load. */
 export interface Fault {
@@ -46,7 +53,8 @@ export interface FailedRow {
   readonly failed: true
 }
 
-export const isSoundResult = ({ missing, wrong, imbalances }: FaultResult): boolean => missing + wrong + imbalances.length === 0
+export const isSoundResult = ({ missing, wrong, imbalances }: FaultResult): boolean =>
+  missing + wrong + imbalances.length === 0
 
 /**
  * Waits for the duration of a fault. The time is part of the fault and not a wait for an effect.
@@ -71,7 +79,10 @@ const watchLag = ({ positions, pipeline: { admin, topics } }: Arena) => {
     const ends = await admin.fetchTopicOffsets(topics.customers)
     const stored = await asked
     known = stored ?? known
-    const lag = ends.reduce((behind, { partition, high }) => behind + Math.max(0, Number(high) - (known.get(partition) ?? 0)), 0)
+    const lag = ends.reduce(
+      (behind, { partition, high }) => behind + Math.max(0, Number(high) - (known.get(partition) ?? 0)),
+      0,
+    )
     worst = Math.max(worst, lag)
     if (wasReady && stored !== undefined && lag < SECOND_OF_LOAD) recoveredAt ??= performance.now()
   }
@@ -94,7 +105,8 @@ export const sumOver = async (
   services: readonly ManagedService[],
   metric: string,
   labels?: Readonly<Record<string, string>>,
-): Promise<number> => (await Promise.all(services.map(({ process }) => process.metric(metric, labels)))).reduce((a, b) => a + b, 0)
+): Promise<number> =>
+  (await Promise.all(services.map(({ process }) => process.metric(metric, labels)))).reduce((a, b) => a + b, 0)
 
 /**
  * Counts outcomes and records. An outcome is counted after its position has moved. Therefore
@@ -152,7 +164,10 @@ export const runFault = async (
       () => Promise.all(buffered.map((metric) => sumOver(arena.ingresses, metric))),
       (counts) => counts.every((count) => count === 0),
     )
-    await waitUntil('the projectors have caught up', arena.lag, (behind) => behind === 0, { timeoutMs: 60_000, pauseMs: 50 })
+    await waitUntil('the projectors have caught up', arena.lag, (behind) => behind === 0, {
+      timeoutMs: 60_000,
+      pauseMs: 50,
+    })
     const caughtUpAt = performance.now()
     const verdict = await arena.pipeline.verify(arena.ledgerPath, { witness: arena.account.witness, exact: true })
     const { made, promised, lost, stopped } = arena.totals()
@@ -170,7 +185,8 @@ export const runFault = async (
       recoverySeconds: ((lag.recoveredAt() ?? caughtUpAt) - endedAt) / 1000,
       worstLag: lag.stop(),
     }
-    if (!isSoundResult(result)) process.stderr.write(`${fault.name}: the ledger and the logs are in ${arena.pipeline.folder}\n`)
+    if (!isSoundResult(result))
+      process.stderr.write(`${fault.name}: the ledger and the logs are in ${arena.pipeline.folder}\n`)
     return result
   } finally {
     lag.stop()
@@ -199,6 +215,8 @@ export const faultTable = (results: readonly (FaultResult | FailedRow)[]): strin
   const rows = [columns.map(([title]) => title), ...results.map(cells)]
   const widths = columns.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)))
   return rows
-    .map((row) => row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join('  '))
+    .map((row) =>
+      row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join('  '),
+    )
     .join('\n')
 }

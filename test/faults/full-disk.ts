@@ -12,8 +12,9 @@ import { dirname, join } from 'node:path'
 const { env } = process
 const flag = join(dirname(env.SPOOL_DIR ?? ''), 'disk-is-full')
 const handle = await open(import.meta.filename)
-const prototype: { write: (this: FileHandle, bytes: Buffer, offset: number, length: number, position: number) => unknown } =
-  Object.getPrototypeOf(handle)
+const prototype: {
+  write: (this: FileHandle, bytes: Buffer, offset: number, length: number, position: number) => unknown
+} = Object.getPrototypeOf(handle)
 await handle.close()
 const { write } = prototype
 prototype.write = async function (bytes, offset, length, position) {

@@ -34,10 +34,15 @@ export const burst = async ({ ingresses, post }: Arena) => {
     const { status, ok } = await post(ingress, event)
     if (ok) throw new Error('a promise was given that the brokers could not keep')
     const ms = performance.now() - startedAt
-    if (status !== 503 || ms > 5000) throw new Error(`one of many was answered with ${status} after ${Math.round(ms)} ms`)
+    if (status !== 503 || ms > 5000)
+      throw new Error(`one of many was answered with ${status} after ${Math.round(ms)} ms`)
   }
-  const events = Array.from({ length: BURST * ingresses.length }, () => makeCustomersEvent({ customer: { comments: FILLER } }))
-  await Promise.all(ingresses.flatMap((ingress, i) => events.slice(i * BURST, (i + 1) * BURST).map((event) => told(ingress, event))))
+  const events = Array.from({ length: BURST * ingresses.length }, () =>
+    makeCustomersEvent({ customer: { comments: FILLER } }),
+  )
+  await Promise.all(
+    ingresses.flatMap((ingress, i) => events.slice(i * BURST, (i + 1) * BURST).map((event) => told(ingress, event))),
+  )
 }
 
 /** Settings with a queue that is too short for a burst. */
@@ -68,7 +73,8 @@ export const watchQueues = ({ ingresses }: Arena) => {
       if (most.records > LANES * maxRecords || most.bytes > LANES * maxBytes)
         throw new Error(`${most.records} records and ${most.bytes} bytes were held`)
       if (most.records < maxRecords) throw new Error(`at most ${most.records} records were held: no pressure`)
-      if (!(await sumOver(ingresses, 'ingress_published_total', { outcome: 'queue-full' }))) throw new Error('no queue was ever full')
+      if (!(await sumOver(ingresses, 'ingress_published_total', { outcome: 'queue-full' })))
+        throw new Error('no queue was ever full')
     },
   }
 }

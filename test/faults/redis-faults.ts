@@ -145,7 +145,11 @@ export const redisFaults: readonly Fault[] = [
         await waitUntil(`projectors fail: ${JSON.stringify(state)}`, failures, (failed) => failed > before)
         await lasting(6000 * scale)
         arena.redis.network.set('open')
-        await waitUntil('the projectors have nearly caught up', arena.lag, (behind) => behind !== undefined && behind < 500)
+        await waitUntil(
+          'the projectors have nearly caught up',
+          arena.lag,
+          (behind) => behind !== undefined && behind < 500,
+        )
       }
     },
   },

@@ -63,7 +63,8 @@ export const serviceFaults: readonly Fault[] = [
           (counts) => counts.every((count) => count === each),
         )
       await share([paused, second, third], 4)
-      const joins = async () => (await readFile(paused.process.logFile, 'utf8')).split('joined the consumer group').length
+      const joins = async () =>
+        (await readFile(paused.process.logFile, 'utf8')).split('joined the consumer group').length
       const joinsBefore = await joins()
       paused.process.signal('SIGWINCH')
       await share([second, third], 6)
@@ -89,7 +90,9 @@ export const serviceFaults: readonly Fault[] = [
         resources: [{ type: ConfigResourceTypes.TOPIC, name: pipeline.topics.quarantine }],
       })
       const configEntries = resources.flatMap((resource) =>
-        resource.configEntries.flatMap(({ isDefault, configName: name, configValue: value }) => (isDefault ? [] : [{ name, value }])),
+        resource.configEntries.flatMap(({ isDefault, configName: name, configValue: value }) =>
+          isDefault ? [] : [{ name, value }],
+        ),
       )
       await pipeline.admin.deleteTopics({ topics: [pipeline.topics.quarantine] })
       // A broker accepts records for a deleted topic until it learns of the deletion. kafkajs asks
@@ -118,14 +121,17 @@ export const serviceFaults: readonly Fault[] = [
       const positions = await arena.positions()
       const passed: string[] = []
       await readTopic(pipeline.kafka, pipeline.admin, pipeline.topics.customers, ({ value, offset }, partition) => {
-        if (bodies.has(String(value)) && (positions.get(partition) ?? 0) > Number(offset)) passed.push(`${partition}/${offset}`)
+        if (bodies.has(String(value)) && (positions.get(partition) ?? 0) > Number(offset))
+          passed.push(`${partition}/${offset}`)
       })
       if (passed.length > 0) throw new Error(`positions have passed records that quarantine does not have: ${passed}`)
       await pipeline.admin.createTopics({
         topics: [{ topic: pipeline.topics.quarantine, numPartitions: 12, replicationFactor: 3, configEntries }],
         waitForLeaders: false,
       })
-      await waitUntil('the others are in quarantine too', quarantined, (count) => count >= 2 * poison.length, { timeoutMs: 60_000 })
+      await waitUntil('the others are in quarantine too', quarantined, (count) => count >= 2 * poison.length, {
+        timeoutMs: 60_000,
+      })
     },
   },
   {
@@ -171,7 +177,9 @@ export const serviceFaults: readonly Fault[] = [
       }
       const { failedConnections, cutOff } = unanswered()
       if (refused() + failedConnections + cutOff > 0)
-        throw new Error(`${refused()} requests were refused, ${cutOff} cut off, ${failedConnections} found no connection`)
+        throw new Error(
+          `${refused()} requests were refused, ${cutOff} cut off, ${failedConnections} found no connection`,
+        )
       for (const projector of projectors) {
         await mustEnd(projector)
         await projector.restart()
@@ -183,7 +191,10 @@ export const serviceFaults: readonly Fault[] = [
     name: 'secrets rotated',
     how: 'new ones beside the old, one ingress after the other; the senders go on with the old',
     inject: async ({ ingresses, pipeline, post, untilPromised, statuses }) => {
-      const both = { MYKAARMA_SIGNING_SECRETS: `new=next,old=${pipeline.secret}`, MYKAARMA_TOKENS: `new=next,old=${pipeline.token}` }
+      const both = {
+        MYKAARMA_SIGNING_SECRETS: `new=next,old=${pipeline.secret}`,
+        MYKAARMA_TOKENS: `new=next,old=${pipeline.token}`,
+      }
       for (const ingress of ingresses) {
         await ingress.end()
         await ingress.restart(both)

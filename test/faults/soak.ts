@@ -42,10 +42,12 @@ try {
   const until = performance.now() + minutes * 60_000
   for (let run = 0; performance.now() < until && !interrupted.aborted; run++) {
     const fault = random.pick(faults)
-    const result = await runFault(cluster, fault, { seed: seed + run * 10, scale: random.below(11) / 10 }).catch((error: unknown) => {
-      results.push({ fault: fault.name, failed: true })
-      throw error
-    })
+    const result = await runFault(cluster, fault, { seed: seed + run * 10, scale: random.below(11) / 10 }).catch(
+      (error: unknown) => {
+        results.push({ fault: fault.name, failed: true })
+        throw error
+      },
+    )
     results.push(result)
     tell(faultTable([result]).split('\n')[1] ?? '')
     for (const sentence of result.imbalances) tell(`  ${sentence}`)
@@ -58,6 +60,9 @@ try {
 }
 process.stdout.write(`${faultTable(results)}\n`)
 if (failure) tell(`soak: ${(failure as Error).message}`)
-const sound = failure === undefined && results.length > 0 && results.every((result) => 'made' in result && isSoundResult(result))
-tell(sound ? `nothing missing, nothing wrong, all adding up in ${results.length} runs` : `repeat it with --seed ${seed}`)
+const sound =
+  failure === undefined && results.length > 0 && results.every((result) => 'made' in result && isSoundResult(result))
+tell(
+  sound ? `nothing missing, nothing wrong, all adding up in ${results.length} runs` : `repeat it with --seed ${seed}`,
+)
 process.exit(sound ? 0 : 1)

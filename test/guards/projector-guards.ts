@@ -231,8 +231,8 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'a record is in quarantine before the position moves',
     prevents: 'a record that is neither applied nor in quarantine',
     file: `${folder}/consumer.ts`,
-    from: 'const done = await Promise.race([sent, ',
-    to: 'const done = await Promise.race([Promise.resolve(true), sent, ',
+    from: 'const done = await Promise.race([',
+    to: 'const done = await Promise.race([Promise.resolve(true),',
     test: projection('quarantines poison before the position moves'),
   },
   {

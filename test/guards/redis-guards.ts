@@ -32,8 +32,8 @@ export const redisGuards: readonly Guard[] = [
     guard: 'no command is queued without a connection',
     prevents: 'unlimited memory, and old commands that run at the end of an outage',
     file,
-    from: 'lazyConnect: true, enableOfflineQueue: false,',
-    to: 'lazyConnect: true,',
+    from: 'enableOfflineQueue: false,\n    retryStrategy',
+    to: 'retryStrategy',
     test: client('fails what comes then at once'),
   },
   {

@@ -45,7 +45,10 @@ const lineOf = ({ name = 'Error', message, diff = '', cause }: Failure): string 
     .split('\n')
     .filter((line) => /^\+ (?!Received)/.test(line))
     .map((line) => line.slice(1).trim())
-  return [`${name}: ${firstLine(message)}`, ...found, firstLine(cause?.message ?? '')].join(' ').trim().slice(0, MAX_CHARACTERS)
+  return [`${name}: ${firstLine(message)}`, ...found, firstLine(cause?.message ?? '')]
+    .join(' ')
+    .trim()
+    .slice(0, MAX_CHARACTERS)
 }
 
 /** Runs the referenced tests in a folder. */
@@ -63,7 +66,9 @@ export const runTest = async (folder: string, { project, file, title }: TestRefe
     const [obstacle] = [...notLoaded, ...(vitest.state.getUnhandledErrors() as Failure[])]
     const ran = tests.filter((test) => test.result().state !== 'skipped')
     const failures = ran.flatMap((test) => (test.result().errors ?? []) as readonly Failure[])
-    const broken = failures.find(({ name, message }) => cannotRun.test(`${name}: ${message}`) || cannotRun.test(message))
+    const broken = failures.find(
+      ({ name, message }) => cannotRun.test(`${name}: ${message}`) || cannotRun.test(message),
+    )
     if (broken) return { outcome: 'broken', why: lineOf(broken) }
     if (failures[0]) return { outcome: 'failed', why: lineOf(failures[0]) }
     if (obstacle) return { outcome: 'broken', why: lineOf(obstacle) }

@@ -50,13 +50,17 @@ const untilNotPassed = async (test: TestReference): Promise<TestRun> => {
 
 const tryWithout = async ({ file, from, to, test }: Guard): Promise<{ caught: boolean; result: string }> => {
   const before = await passesUntouched(test)
-  if (before.outcome !== 'passed') return { caught: false, result: `NOT CAUGHT: fails with the guard in place: ${before.why}` }
+  if (before.outcome !== 'passed')
+    return { caught: false, result: `NOT CAUGHT: fails with the guard in place: ${before.why}` }
   const undo = await copy.edit(file, from, to)
   try {
     const { outcome, why } = await untilNotPassed(test)
     if (outcome === 'failed' && (test.shows?.test(why) ?? true)) return { caught: true, result: why }
     if (outcome === 'failed') return { caught: false, result: `NOT CAUGHT: fails otherwise: ${why}` }
-    return { caught: false, result: outcome === 'passed' ? 'NOT CAUGHT: the test still passes' : `NOT CAUGHT: cannot run: ${why}` }
+    return {
+      caught: false,
+      result: outcome === 'passed' ? 'NOT CAUGHT: the test still passes' : `NOT CAUGHT: cannot run: ${why}`,
+    }
   } finally {
     await undo()
   }
@@ -66,7 +70,10 @@ let caught = 0
 process.stdout.write('| guard | test | result |\n| --- | --- | --- |\n')
 try {
   for (const guard of chosen) {
-    const found = await tryWithout(guard).catch((error: Error) => ({ caught: false, result: `NOT CAUGHT: ${error.message}` }))
+    const found = await tryWithout(guard).catch((error: Error) => ({
+      caught: false,
+      result: `NOT CAUGHT: ${error.message}`,
+    }))
     if (found.caught) caught += 1
     const { file, title } = guard.test
     process.stdout.write(

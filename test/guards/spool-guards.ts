@@ -206,8 +206,8 @@ export const spoolGuards: readonly Guard[] = [
     guard: 'the name of a file repeats its marker',
     prevents: 'a whole file lost because of its first sector',
     file: `${folder}/spool/format.ts`,
-    from: 'if (named) return',
-    to: 'if (named && head.length < 0) return',
+    from: 'if (named)\n',
+    to: 'if (named && head.length < 0)\n',
     test: damage('a file whose first 512 bytes are zeros'),
   },
   {
@@ -256,8 +256,8 @@ export const spoolGuards: readonly Guard[] = [
     guard: 'a deleted file gets no more records',
     prevents: 'records that are acknowledged in a deleted file',
     file: `${folder}/spool/segment.ts`,
-    from: 'if (nlink === 0 || (await stat(path)).ino !== ino) throw',
-    to: 'if (nlink < 0 || ino < 0) throw',
+    from: 'if (nlink === 0 || (await stat(path)).ino !== ino)\n',
+    to: 'if (nlink < 0 || ino < 0)\n',
     test: lasting('does not acknowledge a record in a file that was deleted'),
   },
   {

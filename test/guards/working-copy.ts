@@ -24,12 +24,16 @@ export const makeWorkingCopy = async (): Promise<WorkingCopy> => {
   await mkdir(join(copyFolder, 'node_modules'), { recursive: true })
   for (const name of await readdir(root)) {
     if (notCopied.has(name)) continue
-    await cp(join(root, name), join(copyFolder, name), { recursive: true, filter: (source) => !notCopied.has(basename(source)) })
+    await cp(join(root, name), join(copyFolder, name), {
+      recursive: true,
+      filter: (source) => !notCopied.has(basename(source)),
+    })
   }
   for (const name of await readdir(join(root, 'node_modules'))) {
     const from = join(root, 'node_modules', name)
     // Its links are relative. Copied unchanged, they lead to the packages and services of the copy.
-    if (name === '@customer-stream') await cp(from, join(copyFolder, 'node_modules', name), { recursive: true, verbatimSymlinks: true })
+    if (name === '@customer-stream')
+      await cp(from, join(copyFolder, 'node_modules', name), { recursive: true, verbatimSymlinks: true })
     else if (!name.startsWith('.vite')) await symlink(from, join(copyFolder, 'node_modules', name))
   }
   // The jars of Kafka are downloaded only once for the project.

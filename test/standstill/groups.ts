@@ -77,7 +77,10 @@ const lagOf = async (...services: readonly SupervisedService[]) => {
   const samples = (await Promise.all(services.map((service) => service.metrics())))
     .flat()
     .filter(({ name }) => name === 'kafka_consumergroup_lag')
-  return { partitions: new Set(samples.map(({ labels }) => labels.partition)).size, lag: Math.max(0, ...samples.map(({ value }) => value)) }
+  return {
+    partitions: new Set(samples.map(({ labels }) => labels.partition)).size,
+    lag: Math.max(0, ...samples.map(({ value }) => value)),
+  }
 }
 
 const lagShowsEverything: Sign = {
@@ -120,7 +123,11 @@ export const groups: readonly Scenario[] = [
   },
   {
     name: 'the group has an id of 300 characters',
-    options: { env: (world) => ({ projector: { ...withoutLogin(world.brokers.kafka.admin), CONSUMER_GROUP_ID: 'g'.repeat(300) } }) },
+    options: {
+      env: (world) => ({
+        projector: { ...withoutLogin(world.brokers.kafka.admin), CONSUMER_GROUP_ID: 'g'.repeat(300) },
+      }),
+    },
     break: async () => undefined,
   },
   {
@@ -128,10 +135,15 @@ export const groups: readonly Scenario[] = [
     options: { privateKafka: { 'offsets.topic.replication.factor': '3' } },
     atStart: true,
     break: async () => undefined,
-    signs: [{ of: 'projector', says: [/coordinator/, /offsets\.topic\.replication\.factor|__consumer_offsets/] }, lagShowsEverything],
+    signs: [
+      { of: 'projector', says: [/coordinator/, /offsets\.topic\.replication\.factor|__consumer_offsets/] },
+      lagShowsEverything,
+    ],
     repair: async (site) => {
       const configEntries = [{ name: 'cleanup.policy', value: 'compact' }]
-      await site.admin.createTopics({ topics: [{ topic: '__consumer_offsets', numPartitions: 1, replicationFactor: 1, configEntries }] })
+      await site.admin.createTopics({
+        topics: [{ topic: '__consumer_offsets', numPartitions: 1, replicationFactor: 1, configEntries }],
+      })
     },
   },
   {
@@ -146,7 +158,11 @@ export const groups: readonly Scenario[] = [
     ...stranger('another consumer of the customers topic joins the group', { topic: 'customers' }),
     signs: [{ of: 'projector', says: [/customers\.raw\/\d/, /standstill at .* owns it/] }],
   },
-  stranger('the group belongs to consumers of another protocol', { topic: 'other', protocol: 'StrangeAssigner', atStart: true }),
+  stranger('the group belongs to consumers of another protocol', {
+    topic: 'other',
+    protocol: 'StrangeAssigner',
+    atStart: true,
+  }),
   {
     name: 'a person resets the offsets of the group, then deletes the group, while the projector is stopped',
     break: async (site) => {

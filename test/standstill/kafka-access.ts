@@ -51,7 +51,11 @@ const looksLikeOutage = (name: string, env: (site: Site) => Env, ...says: readon
   },
 })
 
-const tls = (site: Site, way: 'tls' | 'otherName' | 'expired' | 'mutualTls', trusted: 'tls' | 'otherName' | 'expired'): Env => {
+const tls = (
+  site: Site,
+  way: 'tls' | 'otherName' | 'expired' | 'mutualTls',
+  trusted: 'tls' | 'otherName' | 'expired',
+): Env => {
   const { addresses, authorities } = site.world.brokers.kafka
   return { ...withoutLogin(addresses[way]), KAFKA_SSL: 'true', KAFKA_SSL_CA: authorities[trusted] }
 }
@@ -61,7 +65,12 @@ const rights: readonly Scenario[] = [
   revoked('a projector loses READ on its group', 'projector', 'READ', 'group'),
   missingAtStart('a projector starts without READ on the customers topic', 'projector', 'READ', 'customers'),
   revoked('a projector loses READ on the customers topic', 'projector', 'READ', 'customers'),
-  missingAtStart('a projector starts without DESCRIBE_CONFIGS on the customers topic', 'projector', 'DESCRIBE_CONFIGS', 'customers'),
+  missingAtStart(
+    'a projector starts without DESCRIBE_CONFIGS on the customers topic',
+    'projector',
+    'DESCRIBE_CONFIGS',
+    'customers',
+  ),
   missingAtStart('an ingress starts without WRITE on the customers topic', 'ingress', 'WRITE', 'customers'),
   revoked('an ingress loses WRITE on the customers topic', 'ingress', 'WRITE', 'customers'),
   {
@@ -71,7 +80,12 @@ const rights: readonly Scenario[] = [
     signs: [blocked('ingress')],
   },
   missingAtStart('an ingress starts without WRITE on quarantine', 'ingress', 'WRITE', 'quarantine'),
-  missingAtStart('an ingress starts without DESCRIBE_CONFIGS on the other topic', 'ingress', 'DESCRIBE_CONFIGS', 'other'),
+  missingAtStart(
+    'an ingress starts without DESCRIBE_CONFIGS on the other topic',
+    'ingress',
+    'DESCRIBE_CONFIGS',
+    'other',
+  ),
   {
     name: 'an ingress may not create the topics that are missing',
     atStart: true,
@@ -115,7 +129,11 @@ const login: readonly Scenario[] = [
     },
   },
   wrongSettings('Kafka does not know the users', () => ({ KAFKA_SASL_USERNAME: 'nobody' }), /KAFKA_SASL_USERNAME/),
-  wrongSettings('Kafka does not offer the mechanism', () => ({ KAFKA_SASL_MECHANISM: 'plain' }), /KAFKA_SASL_MECHANISM/),
+  wrongSettings(
+    'Kafka does not offer the mechanism',
+    () => ({ KAFKA_SASL_MECHANISM: 'plain' }),
+    /KAFKA_SASL_MECHANISM/,
+  ),
   wrongSettings(
     'the services do not log in, but Kafka requires a login',
     (site) => withoutLogin(site.world.brokers.kafka.addresses.scram),
@@ -124,15 +142,29 @@ const login: readonly Scenario[] = [
 ]
 
 const encryption: readonly Scenario[] = [
-  wrongSettings('the services trust another certificate authority', (site) => tls(site, 'tls', 'otherName'), /KAFKA_SSL_CA/),
-  wrongSettings('the brokers’ certificate has expired', (site) => tls(site, 'expired', 'expired'), /expired/i, /127\.0\.0\.1:\d+/),
+  wrongSettings(
+    'the services trust another certificate authority',
+    (site) => tls(site, 'tls', 'otherName'),
+    /KAFKA_SSL_CA/,
+  ),
+  wrongSettings(
+    'the brokers’ certificate has expired',
+    (site) => tls(site, 'expired', 'expired'),
+    /expired/i,
+    /127\.0\.0\.1:\d+/,
+  ),
   wrongSettings(
     'the brokers’ certificate names another host',
     (site) => tls(site, 'otherName', 'otherName'),
     /127\.0\.0\.1/,
     /KAFKA_BROKERS/,
   ),
-  wrongSettings('Kafka requires a client certificate', (site) => tls(site, 'mutualTls', 'tls'), /KAFKA_SSL_CERT\b/, /127\.0\.0\.1:\d+/),
+  wrongSettings(
+    'Kafka requires a client certificate',
+    (site) => tls(site, 'mutualTls', 'tls'),
+    /KAFKA_SSL_CERT\b/,
+    /127\.0\.0\.1:\d+/,
+  ),
   wrongSettings(
     'the services speak plain text to a TLS port',
     (site) => ({ ...tls(site, 'tls', 'tls'), KAFKA_SSL: 'false', KAFKA_SSL_CA: '' }),
@@ -142,7 +174,12 @@ const encryption: readonly Scenario[] = [
 ]
 
 const addresses: readonly Scenario[] = [
-  looksLikeOutage('nothing listens at the address of Kafka', () => ({ KAFKA_BROKERS: '127.0.0.1:1' }), /127\.0\.0\.1:1\b/, /KAFKA_BROKERS/),
+  looksLikeOutage(
+    'nothing listens at the address of Kafka',
+    () => ({ KAFKA_BROKERS: '127.0.0.1:1' }),
+    /127\.0\.0\.1:1\b/,
+    /KAFKA_BROKERS/,
+  ),
   wrongSettings(
     'the name of the broker does not exist',
     () => ({ KAFKA_BROKERS: 'kafka.invalid:9092' }),

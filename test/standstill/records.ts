@@ -14,7 +14,10 @@ const openTransaction = async (site: Site) => {
   site.onClose(() => producer.disconnect())
   const transaction = await producer.transaction()
   for (let partition = 0; partition < site.partitions; partition++)
-    await transaction.send({ topic: site.topics.customers, messages: [{ partition, key: 'x', value: makeCustomersEvent().body }] })
+    await transaction.send({
+      topic: site.topics.customers,
+      messages: [{ partition, key: 'x', value: makeCustomersEvent().body }],
+    })
   return transaction
 }
 
@@ -27,7 +30,9 @@ const untilAtEnd = (site: Site) =>
         site.admin.fetchTopicOffsets(site.topics.customers),
         site.redis.hgetall(site.positionsKey),
       ])
-      return ends.map(({ partition, high }) => Number(high) - Number(positions[positionField(site.topics.customers, partition)]))
+      return ends.map(
+        ({ partition, high }) => Number(high) - Number(positions[positionField(site.topics.customers, partition)]),
+      )
     },
     (behind) => behind.every((count) => count === 0),
     { timeoutMs: 45_000, pauseMs: 200 },
@@ -47,7 +52,9 @@ export const records: readonly Scenario[] = [
     name: 'a projector that catches up on 48 partitions with a slow Redis is not ended',
     options: {
       partitions: 48,
-      env: () => ({ projector: { CONSUMER_SESSION_TIMEOUT_MS: '6000', CONSUMER_FETCH_MAX_BYTES: '65536', CHUNK_RECORDS: '5' } }),
+      env: () => ({
+        projector: { CONSUMER_SESSION_TIMEOUT_MS: '6000', CONSUMER_FETCH_MAX_BYTES: '65536', CHUNK_RECORDS: '5' },
+      }),
     },
     quiet: true,
     break: async (site) => {
@@ -126,7 +133,8 @@ export const records: readonly Scenario[] = [
     quiet: true,
     signs: [{ of: 'projector', says: [/quarantine/, /\bWRITE\b/] }, blocked('projector')],
     holds: async (site) => {
-      for (let partition = 1; partition < site.partitions; partition++) await site.produce([makeCustomersEvent()], partition)
+      for (let partition = 1; partition < site.partitions; partition++)
+        await site.produce([makeCustomersEvent()], partition)
       await site.untilApplied()
     },
     repair: (site) => site.grant('projector', 'WRITE', 'quarantine'),

@@ -29,7 +29,12 @@ const wrongUrl = (name: string, url: (site: Site) => string, ...says: readonly R
 })
 
 /** Commands change a Redis that only this scenario uses. */
-const changed = (name: string, from: readonly string[], to: readonly string[], ...says: readonly RegExp[]): Scenario => ({
+const changed = (
+  name: string,
+  from: readonly string[],
+  to: readonly string[],
+  ...says: readonly RegExp[]
+): Scenario => ({
   name,
   options: { privateRedis: true },
   break: async (site) => void (await call(site, ...(from as [string, ...string[]]))),
@@ -73,7 +78,12 @@ export const redis: readonly Scenario[] = [
     signs: [{ of: 'projector', says: [/REDIS_URL|password/] }, blocked('projector')],
     repair: (site) => site.changeRedisUser('on'),
   },
-  changed('Redis becomes a replica', ['REPLICAOF', '127.0.0.1', '1'], ['REPLICAOF', 'NO', 'ONE'], /READONLY|read.only|replica/i),
+  changed(
+    'Redis becomes a replica',
+    ['REPLICAOF', '127.0.0.1', '1'],
+    ['REPLICAOF', 'NO', 'ONE'],
+    /READONLY|read.only|replica/i,
+  ),
   changed('Redis is full', ['CONFIG', 'SET', 'maxmemory', '1'], ['CONFIG', 'SET', 'maxmemory', '0'], /OOM|memory/i),
   changed(
     'Redis becomes able to evict customers',

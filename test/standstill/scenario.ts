@@ -22,7 +22,12 @@ const POST_PAUSE_MS = 500
  */
 export type Sign =
   | { readonly of: ServiceName; readonly says: readonly RegExp[] }
-  | { readonly of: ServiceName; readonly metric: RegExp; readonly labels?: Readonly<Record<string, string>>; readonly above?: number }
+  | {
+      readonly of: ServiceName
+      readonly metric: RegExp
+      readonly labels?: Readonly<Record<string, string>>
+      readonly above?: number
+    }
   | { readonly anyOf: readonly Sign[] }
   | { readonly see: (site: Site) => Promise<string | undefined> }
 
@@ -86,12 +91,14 @@ export const saidBy = async (service: SupervisedService, words: readonly RegExp[
 
 const lookFor = async (site: Site, sign: Sign): Promise<string | undefined> => {
   if ('see' in sign) return sign.see(site)
-  if ('anyOf' in sign) return (await Promise.all(sign.anyOf.map((one) => lookFor(site, one)))).find((seen) => seen !== undefined)
+  if ('anyOf' in sign)
+    return (await Promise.all(sign.anyOf.map((one) => lookFor(site, one)))).find((seen) => seen !== undefined)
   const service = site[sign.of]
   if ('says' in sign) return saidBy(service, sign.says)
   const { metric, labels = {}, above = 0 } = sign
   const found = (await service.metrics()).filter(
-    ({ name, labels: has }) => metric.test(name) && Object.entries(labels).every(([label, value]) => has[label] === value),
+    ({ name, labels: has }) =>
+      metric.test(name) && Object.entries(labels).every(([label, value]) => has[label] === value),
   )
   const most = found.toSorted((a, b) => b.value - a.value)[0]
   if (!most || most.value <= above) return undefined
@@ -143,7 +150,9 @@ const untilReady = (site: Site) =>
 const blockedReasons = async (site: Site): Promise<string[]> =>
   (await Promise.all(servicesOf(site).map((service) => service.metrics())))
     .flat()
-    .flatMap(({ name, value, labels }) => (name === 'customer_stream_blocked' && value > 0 ? [labels.reason ?? ''] : []))
+    .flatMap(({ name, value, labels }) =>
+      name === 'customer_stream_blocked' && value > 0 ? [labels.reason ?? ''] : [],
+    )
 
 /** Returns true if an event is in Redis within 2 s. */
 const isApplied = async (site: Site, event: MadeCustomersEvent): Promise<boolean> => {
@@ -189,12 +198,25 @@ const untilSeen = async (site: Site, signs: readonly Sign[], mayGoOn: boolean): 
     if (seen.every((one) => one !== undefined)) return seen.join(' | ')
     return mayGoOn && (await complaints(site)).length === 0 ? 'goes on by itself' : undefined
   }
-  const said = await waitUntil('signs are seen', look, (one) => one !== undefined, { timeoutMs: SEEN_WITHIN_MS, pauseMs: 250 })
+  const said = await waitUntil('signs are seen', look, (one) => one !== undefined, {
+    timeoutMs: SEEN_WITHIN_MS,
+    pauseMs: 250,
+  })
   return said ?? ''
 }
 
 export const runScenario = async (world: World, scenario: Scenario): Promise<ScenarioResult> => {
-  const { name, options, atStart = false, signs = [], mayGoOn = false, quiet = false, repair, holds, destroys = false } = scenario
+  const {
+    name,
+    options,
+    atStart = false,
+    signs = [],
+    mayGoOn = false,
+    quiet = false,
+    repair,
+    holds,
+    destroys = false,
+  } = scenario
   const site = await openSite(world, options)
   let result: ScenarioResult = { name }
   let failed = true
@@ -224,7 +246,8 @@ export const runScenario = async (world: World, scenario: Scenario): Promise<Sce
     await repair?.(site)
     await untilHealed(site, HEALED_WITHIN_MS, destroyed)
     const ended = signs.length > 0 ? [] : servicesOf(site).filter((service) => service.ended > 0)
-    if (ended.length > 0) throw new Error(`nothing was wrong, and yet a process ended: ${ended.map((service) => service.name).join(', ')}`)
+    if (ended.length > 0)
+      throw new Error(`nothing was wrong, and yet a process ended: ${ended.map((service) => service.name).join(', ')}`)
     failed = false
     return { ...result, healedSeconds: seconds(repairedAt) }
   } catch (error) {

@@ -291,17 +291,25 @@ export const openSite = async (
     createTopics: async (...names) => {
       await admin.createTopics({
         waitForLeaders: false,
-        topics: names.map((name) => ({ topic: topics[name], numPartitions: partitions, configEntries: entriesOf(TOPIC_SETTINGS) })),
+        topics: names.map((name) => ({
+          topic: topics[name],
+          numPartitions: partitions,
+          configEntries: entriesOf(TOPIC_SETTINGS),
+        })),
       })
       await waitUntil(
         'the topics have leaders',
         () => admin.fetchTopicMetadata({ topics: names.map((name) => topics[name]) }).catch(() => undefined),
-        (metadata) => metadata?.topics.every(({ partitions }) => partitions.every(({ leader }) => leader >= 0)) ?? false,
+        (metadata) =>
+          metadata?.topics.every(({ partitions }) => partitions.every(({ leader }) => leader >= 0)) ?? false,
       )
     },
     changeTopic: async (topic, settings) => {
       const configEntries = entriesOf({ ...TOPIC_SETTINGS, ...settings })
-      await admin.alterConfigs({ validateOnly: false, resources: [{ type: TOPIC, name: topics[topic], configEntries }] })
+      await admin.alterConfigs({
+        validateOnly: false,
+        resources: [{ type: TOPIC, name: topics[topic], configEntries }],
+      })
       const wanted = new Map(configEntries.map(({ name, value }) => [name, value]))
       await waitUntil(
         'the broker knows the settings',
@@ -311,7 +319,9 @@ export const openSite = async (
             resources: [{ type: TOPIC, name: topics[topic], configNames: [...wanted.keys()] }],
           }),
         ({ resources }) =>
-          resources.every(({ configEntries: has }) => has.every(({ configName, configValue }) => wanted.get(configName) === configValue)),
+          resources.every(({ configEntries: has }) =>
+            has.every(({ configName, configValue }) => wanted.get(configName) === configValue),
+          ),
       )
     },
     post: async (event = makeCustomersEvent()) => {
@@ -320,14 +330,22 @@ export const openSite = async (
       return { event, status }
     },
     postBody: async (body) => {
-      const headers = { 'content-type': 'text/plain', 'mykaarma-signature-token': sign(body, 'secret'), 'x-authorization-token': 'token' }
-      const answer = await fetch(`${ingress.url}/webhooks/mykaarma`, { method: 'POST', body, headers }).catch(() => undefined)
+      const headers = {
+        'content-type': 'text/plain',
+        'mykaarma-signature-token': sign(body, 'secret'),
+        'x-authorization-token': 'token',
+      }
+      const answer = await fetch(`${ingress.url}/webhooks/mykaarma`, { method: 'POST', body, headers }).catch(
+        () => undefined,
+      )
       await answer?.arrayBuffer()
       return answer?.status ?? 0
     },
     notApplied: async (events) => {
       const found = await Promise.all(
-        events.map(({ customerUuid }) => redis.hget(customerKey(customerUuid, keyPrefix), '_eventId').catch(() => undefined)),
+        events.map(({ customerUuid }) =>
+          redis.hget(customerKey(customerUuid, keyPrefix), '_eventId').catch(() => undefined),
+        ),
       )
       return events.filter(({ id }, i) => found[i] !== id)
     },
@@ -363,7 +381,9 @@ export const openSite = async (
     site.createTopics('customers', 'other', 'quarantine'),
     site.setPassword('ingress', password).then(() => site.setPassword('projector', password)),
     world.admin.createAcls({
-      acl: (['ingress', 'projector'] as const).flatMap((service) => RIGHTS[service].map((right) => acl(service, ...right))),
+      acl: (['ingress', 'projector'] as const).flatMap((service) =>
+        RIGHTS[service].map((right) => acl(service, ...right)),
+      ),
     }),
     site.changeRedisUser(
       'reset',

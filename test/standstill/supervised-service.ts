@@ -76,7 +76,9 @@ const parseMetrics = (text: string): Sample[] =>
   text.split('\n').flatMap((line) => {
     const [, name, labelText = '', value] = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? []
     if (name === undefined) return []
-    const labels = Object.fromEntries([...labelText.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, label, of]) => [label, of]))
+    const labels = Object.fromEntries(
+      [...labelText.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, label, of]) => [label, of]),
+    )
     return [{ name, labels, value: Number(value) }]
   })
 

@@ -39,7 +39,13 @@ const moveToAnotherCluster = (site: Site) =>
   })
 
 /** A setting of a topic becomes wrong while both services run. */
-const setWrong = (name: string, topic: keyof TopicNames, setting: string, value: string, ...says: readonly RegExp[]): Scenario => ({
+const setWrong = (
+  name: string,
+  topic: keyof TopicNames,
+  setting: string,
+  value: string,
+  ...says: readonly RegExp[]
+): Scenario => ({
   name,
   break: (site) => site.changeTopic(topic, { [setting]: value }),
   signs: [{ of: 'ingress', says }, blocked('ingress')],
@@ -122,9 +128,25 @@ export const topics: readonly Scenario[] = [
   deleted('the quarantine topic is deleted while both services run', 'quarantine', {
     signs: SERVICES.map((of) => ({ of, says: [/quarantine/] })),
   }),
-  deleted('the other topic is deleted while both services run', 'other', { signs: [{ of: 'ingress', says: [/other\.raw/] }] }),
-  setWrong('the customers topic becomes compacted', 'customers', 'cleanup.policy', 'compact', /customers\.raw/, /cleanup\.policy/),
-  setWrong('the customers topic loses its retention', 'customers', 'retention.ms', '3600000', /customers\.raw/, /retention\.ms/),
+  deleted('the other topic is deleted while both services run', 'other', {
+    signs: [{ of: 'ingress', says: [/other\.raw/] }],
+  }),
+  setWrong(
+    'the customers topic becomes compacted',
+    'customers',
+    'cleanup.policy',
+    'compact',
+    /customers\.raw/,
+    /cleanup\.policy/,
+  ),
+  setWrong(
+    'the customers topic loses its retention',
+    'customers',
+    'retention.ms',
+    '3600000',
+    /customers\.raw/,
+    /retention\.ms/,
+  ),
   setWrong('quarantine becomes compacted', 'quarantine', 'cleanup.policy', 'compact', /quarantine/, /cleanup\.policy/),
   {
     ...setWrong(
@@ -154,7 +176,9 @@ export const topics: readonly Scenario[] = [
   {
     name: 'partitions are added to the customers topic while both services run',
     break: async (site) => {
-      await site.admin.createPartitions({ topicPartitions: [{ topic: site.topics.customers, count: site.partitions + 1 }] })
+      await site.admin.createPartitions({
+        topicPartitions: [{ topic: site.topics.customers, count: site.partitions + 1 }],
+      })
       await site.produce([makeCustomersEvent()], site.partitions)
     },
     // A consumer notices new partitions only when it fetches metadata, every 30 s.
@@ -173,7 +197,11 @@ export const topics: readonly Scenario[] = [
       // Kafka treats dots and underscores in topic names as equal.
       const KAFKA_TOPIC_PREFIX = site.topics.customers.replace(/\.customers\.raw$/, '_')
       for (const service of SERVICES)
-        site[service].configure({ ...withoutLogin(site.world.brokers.kafka.admin), KAFKA_TOPIC_PREFIX, KAFKA_CREATE_TOPICS: 'true' })
+        site[service].configure({
+          ...withoutLogin(site.world.brokers.kafka.admin),
+          KAFKA_TOPIC_PREFIX,
+          KAFKA_CREATE_TOPICS: 'true',
+        })
     },
     signs: [{ of: 'ingress', says: [/_customers\.raw/, /KAFKA_TOPIC_PREFIX|collide/] }],
     repair: async (site) => {

@@ -13,5 +13,8 @@ it('a check with a problem is not ready and limits its text', () => {
 it('rejects with the server’s error, or with ETIMEDOUT without an answer', async () => {
   await answerOf(async () => 'anything', 1000)
   await expect(answerOf(() => Promise.reject(new Error('no broker')), 1000)).rejects.toThrow('no broker')
-  await expect(answerOf(() => new Promise(() => {}), 5)).rejects.toMatchObject({ code: 'ETIMEDOUT', message: 'no answer within 5 ms' })
+  await expect(answerOf(() => new Promise(() => {}), 5)).rejects.toMatchObject({
+    code: 'ETIMEDOUT',
+    message: 'no answer within 5 ms',
+  })
 })

@@ -30,7 +30,9 @@ export const answerOf = async (ask: () => Promise<unknown>, timeoutMs: number): 
  * @param problem the reason why the process is not ready, or undefined if it is ready.
  */
 export const readinessCheck = (name: string, problem: string | undefined): ReadinessCheck =>
-  problem === undefined ? { name, ready: true } : { name, ready: false, detail: problem.slice(0, MAX_DETAIL_CHARACTERS) }
+  problem === undefined
+    ? { name, ready: true }
+    : { name, ready: false, detail: problem.slice(0, MAX_DETAIL_CHARACTERS) }
 
 /**
  * Creates the server of the admin port, which must not be public:

@@ -91,10 +91,15 @@ export const createObstacles = (registry: Registry, logger: Logger): Obstacles =
       if (diagnosis) byTask.set(task, diagnosis)
       else byTask.delete(task)
       logOutage()
-      if (before?.blocked && !diagnosis?.blocked) logger.info({ event: 'unblocked', task, reason: before.reason }, 'no longer blocked')
+      if (before?.blocked && !diagnosis?.blocked)
+        logger.info({ event: 'unblocked', task, reason: before.reason }, 'no longer blocked')
       if (!diagnosis?.blocked) return
       const now = performance.now()
-      if (before?.message === diagnosis.message && now - (loggedAt.get(task) ?? Number.NEGATIVE_INFINITY) < LOG_INTERVAL_MS) return
+      if (
+        before?.message === diagnosis.message &&
+        now - (loggedAt.get(task) ?? Number.NEGATIVE_INFINITY) < LOG_INTERVAL_MS
+      )
+        return
       loggedAt.set(task, now)
       logger.error({ event: 'blocked', task, reason: diagnosis.reason }, diagnosis.message)
     },

@@ -29,7 +29,9 @@ it.each(['SIGTERM', 'SIGINT'])('stops in reverse order on %s and exits with 0', 
 
 it('stops once, in order, after several failures, and exits with 1', async () => {
   expect(
-    await run(`lifecycle.fail(new Error('a')); lifecycle.fail(new Error('b')); setImmediate(() => lifecycle.fail(new Error('c')))`),
+    await run(
+      `lifecycle.fail(new Error('a')); lifecycle.fail(new Error('b')); setImmediate(() => lifecycle.fail(new Error('c')))`,
+    ),
   ).toEqual({
     code: 1,
     lines: ['third', 'second', 'first'],
@@ -37,14 +39,18 @@ it('stops once, in order, after several failures, and exits with 1', async () =>
 })
 
 it('stops the other parts if one fails to stop, and exits with 1', async () => {
-  expect(await run(`lifecycle.onStop('broken', () => { throw new Error('no') }); process.kill(process.pid, 'SIGTERM')`)).toEqual({
+  expect(
+    await run(`lifecycle.onStop('broken', () => { throw new Error('no') }); process.kill(process.pid, 'SIGTERM')`),
+  ).toEqual({
     code: 1,
     lines: ['stop-failed', 'third', 'second', 'first'],
   })
 })
 
 it('exits at the deadline if a part does not stop', async () => {
-  expect(await run(`lifecycle.onStop('hangs', () => new Promise(() => {})); process.kill(process.pid, 'SIGTERM')`)).toMatchObject({
+  expect(
+    await run(`lifecycle.onStop('hangs', () => new Promise(() => {})); process.kill(process.pid, 'SIGTERM')`),
+  ).toMatchObject({
     code: 1,
   })
 })

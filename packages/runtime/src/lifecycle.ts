@@ -26,7 +26,9 @@ export const createLifecycle = ({ logger, deadlineMs }: { logger: Logger; deadli
   const graceful = closeWithGrace(
     {
       delay: deadlineMs,
-      logger: { error: (error: unknown) => logger.error({ event: 'stop-failed', err: error }, 'could not stop in order') },
+      logger: {
+        error: (error: unknown) => logger.error({ event: 'stop-failed', err: error }, 'could not stop in order'),
+      },
     },
     async ({ signal, err }) => {
       stopping = true

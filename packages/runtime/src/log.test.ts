@@ -12,7 +12,10 @@ const capture = () => {
 it('does not log the arguments of a failed Redis command', () => {
   const { lines, logger } = capture()
   // An error like those of ioredis.
-  const error = Object.assign(new Error('OOM command not allowed'), { code: 'OOM', command: { name: 'evalsha', args: ['Jane Doe'] } })
+  const error = Object.assign(new Error('OOM command not allowed'), {
+    code: 'OOM',
+    command: { name: 'evalsha', args: ['Jane Doe'] },
+  })
   logger.warn({ err: error }, 'waiting for Redis')
   expect(lines.join()).not.toContain('Jane Doe')
   expect(JSON.parse(lines[0] ?? '')).toMatchObject({

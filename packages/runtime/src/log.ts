@@ -21,7 +21,12 @@ const cut = (text: string, characters: number): string =>
  * log during an outage, megabytes a line.
  */
 const errorFields = (error: Error) => {
-  const { type, message, stack, code } = stdSerializers.err(error) as { type: string; message: string; stack: string; code?: unknown }
+  const { type, message, stack, code } = stdSerializers.err(error) as {
+    type: string
+    message: string
+    stack: string
+    code?: unknown
+  }
   return {
     type,
     message: cut(message, MAX_TEXT_CHARACTERS),
@@ -71,7 +76,10 @@ export const createLogger = (
       // Fields of a library may contain anything.
       log: (fields) =>
         Object.fromEntries(
-          Object.entries(fields).map(([name, value]) => [name, typeof value === 'string' ? cut(value, MAX_TEXT_CHARACTERS) : value]),
+          Object.entries(fields).map(([name, value]) => [
+            name,
+            typeof value === 'string' ? cut(value, MAX_TEXT_CHARACTERS) : value,
+          ]),
         ),
     },
     hooks: {
@@ -80,7 +88,8 @@ export const createLogger = (
       logMethod(args, method) {
         const [first, ...rest] = args as unknown[]
         const isText = typeof first === 'string'
-        const fields = first instanceof Error ? { err: first } : isText || first === null || typeof first !== 'object' ? {} : first
+        const fields =
+          first instanceof Error ? { err: first } : isText || first === null || typeof first !== 'object' ? {} : first
         const given = isText ? first : (rest[0] ?? (first instanceof Error ? first.message : undefined))
         const { msg: nested, ...others } = fields as { msg?: unknown }
         const message = given ?? nested ?? ''

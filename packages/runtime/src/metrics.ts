@@ -16,7 +16,10 @@ export const createRegistry = (service: string): Registry => {
  * Creates a counter's series with value 0, for each combination of labels. Otherwise `increase()`
  * would not see the first step of a series.
  */
-export const startAtZero = <Label extends string>(counter: Counter<Label>, labels: Readonly<Record<Label, readonly string[]>>): void => {
+export const startAtZero = <Label extends string>(
+  counter: Counter<Label>,
+  labels: Readonly<Record<Label, readonly string[]>>,
+): void => {
   let combinations: Record<string, string>[] = [{}]
   for (const [label, values] of Object.entries<readonly string[]>(labels))
     combinations = combinations.flatMap((combination) => values.map((value) => ({ ...combination, [label]: value })))

@@ -3,7 +3,11 @@
  * meanwhile are skipped. So neither work nor messages pile up.
  * @returns a function that ends the repetition. It does not wait for a running task.
  */
-export const periodically = (intervalMs: number, duty: () => Promise<unknown>, onFailure: (error: Error) => void): (() => void) => {
+export const periodically = (
+  intervalMs: number,
+  duty: () => Promise<unknown>,
+  onFailure: (error: Error) => void,
+): (() => void) => {
   let atWork = false
   const timer = setInterval(async () => {
     if (atWork) return

@@ -1,5 +1,14 @@
 import { LOG_LEVELS } from './log.ts'
-import { choice, integer, type Loaded, loadSettings, type Rule, type Settings, SettingsError, text } from './settings.ts'
+import {
+  choice,
+  integer,
+  type Loaded,
+  loadSettings,
+  type Rule,
+  type Settings,
+  SettingsError,
+  text,
+} from './settings.ts'
 
 /** Settings that all processes have. */
 export const processSettings = {

@@ -149,10 +149,20 @@ describe('loadSettings', () => {
   })
 
   it('matches addresses by range, even IPv4 within IPv6', () => {
-    const allowed = load({ MYKAARMA_ALLOWED_ADDRESSES: '54.174.160.138, 10.0.0.0/8,2001:db8::/32' }).MYKAARMA_ALLOWED_ADDRESSES
+    const allowed = load({
+      MYKAARMA_ALLOWED_ADDRESSES: '54.174.160.138, 10.0.0.0/8,2001:db8::/32',
+    }).MYKAARMA_ALLOWED_ADDRESSES
     const ported = ['54.174.160.138:51008', '[2001:db8::1]:443', '"[2001:db8::1]"', '[2001:db9::1]:443', '10.0.0.1:x']
     expect(ported.map((address) => allowed?.includes(address))).toEqual([true, true, true, false, false])
-    const includes = ['54.174.160.138', '::ffff:54.174.160.138', '10.9.9.9', '2001:db8::7', '54.174.160.139', '2001:db9::1', 'nonsense']
+    const includes = [
+      '54.174.160.138',
+      '::ffff:54.174.160.138',
+      '10.9.9.9',
+      '2001:db8::7',
+      '54.174.160.139',
+      '2001:db9::1',
+      'nonsense',
+    ]
     expect(includes.map((address) => allowed?.includes(address))).toEqual([true, true, true, true, false, false, false])
     for (const wrong of ['10.0.0.0/33', 'example.org', '10.0.0.0/', '10.0.0.0/8/8', '10.0.0/8']) {
       expect(() => load({ MYKAARMA_ALLOWED_ADDRESSES: wrong })).toThrow('MYKAARMA_ALLOWED_ADDRESSES')

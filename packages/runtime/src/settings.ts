@@ -27,14 +27,17 @@ type Shown = { readonly shown: string }
 export const text = (options: Defaulted<string> & { pattern?: string; shown?: string }) =>
   Type.String({ minLength: 1, shown: 'text', ...options })
 
-export const optionalText = (options: Described) => Type.Optional(Type.String({ minLength: 1, shown: 'text', ...options }))
+export const optionalText = (options: Described) =>
+  Type.Optional(Type.String({ minLength: 1, shown: 'text', ...options }))
 
-export const optionalSecret = (options: Described) => Type.Optional(Type.String({ minLength: 1, shown: 'text', ...secret, ...options }))
+export const optionalSecret = (options: Described) =>
+  Type.Optional(Type.String({ minLength: 1, shown: 'text', ...secret, ...options }))
 
 export const integer = (options: Defaulted<number> & { minimum: number; maximum: number }) =>
   Type.Integer({ shown: `integer, ${options.minimum} to ${options.maximum}`, ...options })
 
-export const flag = (options: Described & { default: boolean }) => Type.Boolean({ shown: '`true` or `false`', ...options })
+export const flag = (options: Described & { default: boolean }) =>
+  Type.Boolean({ shown: '`true` or `false`', ...options })
 
 export const choice = <const T extends readonly string[]>(values: T, options: Defaulted<T[number]>) =>
   Type.Union(
@@ -70,7 +73,9 @@ export const recordPlaces = (options: Described) =>
  * be on its own line. Metrics show the names, and never the values.
  */
 export const namedSecrets = (options: Described) =>
-  Type.Transform(Type.String({ shown: '`name=value`, separated by commas or line breaks', default: '', ...secret, ...options }))
+  Type.Transform(
+    Type.String({ shown: '`name=value`, separated by commas or line breaks', default: '', ...secret, ...options }),
+  )
     .Decode((value): ReadonlyMap<string, string> => {
       const named = new Map<string, string>()
       for (const [i, item] of split(value, /[,\r\n]/).entries()) {
@@ -88,7 +93,8 @@ export const namedSecrets = (options: Described) =>
  * Removes the port that some gateways add in `X-Forwarded-For`: `192.0.2.1:51008`,
  * `[2001:db8::1]:443`.
  */
-const withoutPort = (address: string): string => /^"?(?:\[(.+)\]|([\d.]+))(?::\d+)?"?$/.exec(address)?.slice(1).find(Boolean) ?? address
+const withoutPort = (address: string): string =>
+  /^"?(?:\[(.+)\]|([\d.]+))(?::\d+)?"?$/.exec(address)?.slice(1).find(Boolean) ?? address
 
 /** Addresses and CIDR ranges, `10.0.0.0/8,2001:db8::1`. Undefined if none is given. */
 export const addresses = (options: Described) =>
@@ -101,7 +107,14 @@ export const addresses = (options: Described) =>
         const [address = '', prefix, ...rest] = range.split('/')
         const family = isIP(address)
         const bits = prefix === undefined ? (family === 6 ? 128 : 32) : Number(prefix)
-        if (family === 0 || rest.length > 0 || prefix === '' || !Number.isInteger(bits) || bits < 0 || bits > (family === 6 ? 128 : 32)) {
+        if (
+          family === 0 ||
+          rest.length > 0 ||
+          prefix === '' ||
+          !Number.isInteger(bits) ||
+          bits < 0 ||
+          bits > (family === 6 ? 128 : 32)
+        ) {
           throw new Error(`${range} is neither an address nor a CIDR range`)
         }
         known.addSubnet(address, bits, family === 6 ? 'ipv6' : 'ipv4')
@@ -254,7 +267,11 @@ export const describeSettings = (settings: Settings): string =>
     '| --- | --- | --- | --- |',
     ...Object.entries(settings).map(([name, schema]) => {
       const standard =
-        schema.default === '' || isOptional(schema) ? 'none' : schema.default === undefined ? '**required**' : `\`${schema.default}\``
+        schema.default === '' || isOptional(schema)
+          ? 'none'
+          : schema.default === undefined
+            ? '**required**'
+            : `\`${schema.default}\``
       const file = schema.secret ? ` Also as \`${name}_FILE\`.` : ''
       return `| \`${name}\` | ${(schema as TSchema & Shown).shown} | ${standard} | ${schema.description}${file} |`
     }),

@@ -32,7 +32,8 @@ export const declaredEncoding = (contentType: string | undefined): string | unde
 // `fatal` throws on broken bytes. Otherwise they would be replaced, which changes a customer's data
 // silently. The decoder drops a byte order mark.
 const utf8 = new TextDecoder('utf-8', { fatal: true })
-const startsWith = (bytes: Uint8Array, first: number, second: number): boolean => bytes[0] === first && bytes[1] === second
+const startsWith = (bytes: Uint8Array, first: number, second: number): boolean =>
+  bytes[0] === first && bytes[1] === second
 
 /**
  * Decodes bytes.

@@ -12,7 +12,15 @@ const eventOf = (body: string): CustomersEvent => {
   return parsed.value
 }
 const event = (customerWithVehicles: unknown, envelope: object = {}) =>
-  eventOf(JSON.stringify({ id: 'e', timestamp: 5, type: 'customers', payload: JSON.stringify({ customerWithVehicles }), ...envelope }))
+  eventOf(
+    JSON.stringify({
+      id: 'e',
+      timestamp: 5,
+      type: 'customers',
+      payload: JSON.stringify({ customerWithVehicles }),
+      ...envelope,
+    }),
+  )
 const hashOf = (input: CustomersEvent): Record<string, string> => {
   const hash = customerToHash(input, from)
   if (!hash.ok) throw new Error(hash.reason)
@@ -26,7 +34,8 @@ const roundTrip = (customerWithVehicles: unknown) => {
 }
 
 // A value after a round trip through JSON, without its null members at the top level.
-const withoutNulls = (value: object) => Object.fromEntries(Object.entries(value).filter(([, v]) => v !== null && v !== undefined))
+const withoutNulls = (value: object) =>
+  Object.fromEntries(Object.entries(value).filter(([, v]) => v !== null && v !== undefined))
 
 const text = fc.option(fc.string({ unit: 'binary' }))
 const flag = fc.option(fc.boolean())
@@ -101,7 +110,14 @@ describe('customer to hash and back', () => {
   })
 
   it('lets no field forge our metadata or the dealer', () => {
-    const forged = { customerUuid: 'c', _eventId: 'zzz', _eventTimestamp: '9'.repeat(15), _source: 'x', dealerUuid: 'evil', __eventId: 'y' }
+    const forged = {
+      customerUuid: 'c',
+      _eventId: 'zzz',
+      _eventTimestamp: '9'.repeat(15),
+      _source: 'x',
+      dealerUuid: 'evil',
+      __eventId: 'y',
+    }
     const hash = hashOf(event({ customer: forged, customerUuid: 'evil', vehicles: null }))
     expect(hash).toMatchObject({
       _eventId: 'e',
@@ -113,12 +129,21 @@ describe('customer to hash and back', () => {
     })
     expect(hash.dealerUuid).toBeUndefined()
     const stored = customerFromHash(hash)
-    expect(stored).toMatchObject({ ok: true, value: { version: { id: 'e', timestamp: 5 }, other: { _eventId: 'zzz', __eventId: 'y' } } })
-    expect(stored.ok && stored.value.shadowed).toEqual({ 'customer.dealerUuid': 'evil', 'customerWithVehicles.customerUuid': 'evil' })
+    expect(stored).toMatchObject({
+      ok: true,
+      value: { version: { id: 'e', timestamp: 5 }, other: { _eventId: 'zzz', __eventId: 'y' } },
+    })
+    expect(stored.ok && stored.value.shadowed).toEqual({
+      'customer.dealerUuid': 'evil',
+      'customerWithVehicles.customerUuid': 'evil',
+    })
   })
 
   it('keeps both lists when addresses come beside the customer and inside it', () => {
-    const stored = roundTrip({ customer: { customerUuid: 'c', addresses: [{ zip: 'in' }] }, addresses: [{ zip: 'out' }] })
+    const stored = roundTrip({
+      customer: { customerUuid: 'c', addresses: [{ zip: 'in' }] },
+      addresses: [{ zip: 'out' }],
+    })
     expect(stored.customer.addresses).toEqual([{ zip: 'out' }])
     expect(stored.shadowed).toEqual({ 'customer.addresses': '[{"zip":"in"}]' })
   })
@@ -134,7 +159,10 @@ describe('customer to hash and back', () => {
 
   it('names what can never be projected', () => {
     const deep = JSON.parse(`${'['.repeat(100_000)}${']'.repeat(100_000)}`)
-    const nested = { ...event({ customer: { customerUuid: 'c' } }), customerWithVehicles: { customer: { customerUuid: 'c', deep } } }
+    const nested = {
+      ...event({ customer: { customerUuid: 'c' } }),
+      customerWithVehicles: { customer: { customerUuid: 'c', deep } },
+    }
     expect(customerToHash(nested, from)).toMatchObject({ ok: false, reason: 'nested-too-deep' })
     expect(customerToHash(event({ customer: { customerUuid: 'c' } }, { timestamp: 0 }), from)).toMatchObject({
       ok: false,
@@ -154,7 +182,11 @@ it('any order and any repetition of the events ends in the same hash', () => {
     timestamp: fc.integer({ min: 1, max: 3 }),
     name: fc.string(),
   })
-  const history = fc.uniqueArray(one, { minLength: 1, maxLength: 6, selector: ({ id, timestamp }) => `${timestamp} ${id}` })
+  const history = fc.uniqueArray(one, {
+    minLength: 1,
+    maxLength: 6,
+    selector: ({ id, timestamp }) => `${timestamp} ${id}`,
+  })
   const shuffledWithRepeats = history.chain((events) =>
     fc.tuple(
       fc.constant(events),

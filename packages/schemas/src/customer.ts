@@ -17,7 +17,13 @@ const Flag = Type.Optional(Type.Union([Type.Boolean(), Type.Null()]))
 const Whole = Type.Optional(Type.Union([Type.Integer(), Type.Null()]))
 const ListOf = <T extends TSchema>(item: T) => Type.Optional(Type.Union([Type.Array(item), Type.Null()]))
 
-export const Email = Type.Object({ emailAddress: Text, label: Text, okToEmail: Flag, isPreferred: Flag, comments: Text })
+export const Email = Type.Object({
+  emailAddress: Text,
+  label: Text,
+  okToEmail: Flag,
+  isPreferred: Flag,
+  comments: Text,
+})
 export type Email = Static<typeof Email>
 
 export const PhoneNumber = Type.Object({
@@ -95,7 +101,10 @@ export type CustomersPayload = Static<typeof CustomersPayload>
  * Lists where a value differs from the vendor's documentation. For information only.
  * @returns JSON pointers, each with a sentence; empty if the value conforms.
  */
-export const deviations = (schema: TSchema, value: unknown): readonly { readonly path: string; readonly message: string }[] =>
+export const deviations = (
+  schema: TSchema,
+  value: unknown,
+): readonly { readonly path: string; readonly message: string }[] =>
   [...Value.Errors(schema, value)].map(({ path, message }) => ({ path, message }))
 
 /** Metadata that the projector adds to an event's content. All times are Unix milliseconds. */
@@ -242,7 +251,9 @@ const fromText = (schema: TSchema, text: string): unknown => {
   try {
     const value = parseJson(text)
     // A number or a flag must have its canonical form. Otherwise its original text would be lost.
-    return Value.Check(schema, value) && value !== null && (typeof value === 'object' || String(value) === text) ? value : undefined
+    return Value.Check(schema, value) && value !== null && (typeof value === 'object' || String(value) === text)
+      ? value
+      : undefined
   } catch {
     return undefined
   }

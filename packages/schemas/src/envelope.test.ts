@@ -8,14 +8,22 @@ import { otherPayloads } from './other-events.ts'
 const fixtures = new URL('./fixtures/', import.meta.url)
 const fixture = (name: string) => readFileSync(new URL(name, fixtures))
 const parse = (body: unknown) => parseEvent(Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)))
-const customers = (customer: unknown) => ({ id: 'e', timestamp: 1, type: 'customers', payload: { customerWithVehicles: { customer } } })
+const customers = (customer: unknown) => ({
+  id: 'e',
+  timestamp: 1,
+  type: 'customers',
+  payload: { customerWithVehicles: { customer } },
+})
 
 describe('the vendor samples', () => {
   it.each(['customers.parsed.json', 'customers.derived-as-delivered.json'])(
     '%s is read as a customers event, whichever form the payload has',
     (name) => {
       const event = parseEvent(fixture(name))
-      expect(event).toMatchObject({ ok: true, value: { kind: 'customers', customerUuid: 'Wq7nJhXtGpBmNd3KvRzYf2kAcEiLoU8sTPeCbHwOyM1' } })
+      expect(event).toMatchObject({
+        ok: true,
+        value: { kind: 'customers', customerUuid: 'Wq7nJhXtGpBmNd3KvRzYf2kAcEiLoU8sTPeCbHwOyM1' },
+      })
       if (!event.ok || event.value.kind !== 'customers') return
       expect(deviations(Envelope, event.value.envelope)).toEqual([])
       expect(deviations(CustomersPayload, { customerWithVehicles: event.value.customerWithVehicles })).toEqual([])
@@ -42,7 +50,9 @@ describe('the vendor samples', () => {
 
   it('legacy-customer-payload.partial.json is a customer without a uuid', () => {
     const payload = JSON.parse(fixture('legacy-customer-payload.partial.json').toString())
-    expect(parse({ id: 'e', dataType: 'customers', eventType: 'pointInTime', payload: JSON.stringify(payload) })).toMatchObject({
+    expect(
+      parse({ id: 'e', dataType: 'customers', eventType: 'pointInTime', payload: JSON.stringify(payload) }),
+    ).toMatchObject({
       ok: false,
       reason: 'missing-customer-uuid',
       eventId: 'e',
@@ -53,7 +63,8 @@ describe('the vendor samples', () => {
     const api = JSON.parse(fixture('customerWithVehicles.api-schema.json').toString()).customerWithVehicles
     const known = CustomersPayload.properties.customerWithVehicles.properties
     expect(Object.keys(api.customer).filter((name) => !(name in known.customer.properties))).toEqual([])
-    const itemOf = (list: unknown) => (list as { anyOf: { items: { properties: object } }[] }).anyOf[0]!.items.properties
+    const itemOf = (list: unknown) =>
+      (list as { anyOf: { items: { properties: object } }[] }).anyOf[0]!.items.properties
     expect(Object.keys(api.vehicles[0]).filter((name) => !(name in itemOf(known.vehicles)))).toEqual([])
     expect(Object.keys(api.customer.addresses[0]).filter((name) => !(name in itemOf(known.addresses)))).toEqual([])
   })
@@ -92,7 +103,9 @@ describe('parseEvent', () => {
   })
 
   it('refuses bytes that are not UTF-8 instead of replacing them', () => {
-    expect(parseEvent(Buffer.concat([Buffer.from('{"type":"customers","x":"'), Buffer.from([0xff]), Buffer.from('"}')]))).toMatchObject({
+    expect(
+      parseEvent(Buffer.concat([Buffer.from('{"type":"customers","x":"'), Buffer.from([0xff]), Buffer.from('"}')])),
+    ).toMatchObject({
       ok: false,
       reason: 'not-utf8',
     })
@@ -105,14 +118,19 @@ describe('parseEvent', () => {
   })
 
   it('prefers type over the legacy dataType', () => {
-    expect(parse({ type: 'mpis', dataType: 'customers' })).toMatchObject({ ok: true, value: { kind: 'other', type: 'mpis' } })
+    expect(parse({ type: 'mpis', dataType: 'customers' })).toMatchObject({
+      ok: true,
+      value: { kind: 'other', type: 'mpis' },
+    })
   })
 
   it('survives a payload nested 100 000 deep', () => {
     const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`
     const payload = `{"customerWithVehicles":{"customer":{"customerUuid":"c","deep":${deep}}}}`
     expect(parse({ type: 'customers', payload })).toMatchObject({ ok: true })
-    expect(parse({ type: 'customers', payload: payload.replace('"c"', '"c","id":12345678901234567890') })).toMatchObject({
+    expect(
+      parse({ type: 'customers', payload: payload.replace('"c"', '"c","id":12345678901234567890') }),
+    ).toMatchObject({
       ok: false,
       reason: 'nested-too-deep',
     })

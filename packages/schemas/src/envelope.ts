@@ -8,7 +8,8 @@ import { declaredEncoding, decodeText } from './charset.ts'
 import { mayRound, mayRoundWithin, parseJson } from './json.ts'
 import { failed, ok, type Result } from './result.ts'
 
-const Nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) => Type.Optional(Type.Union([schema, Type.Null()]))
+const Nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
+  Type.Optional(Type.Union([schema, Type.Null()]))
 
 /**
  * The six envelope keys as the vendor documents them. Legacy envelopes have `dataType` and
@@ -18,11 +19,15 @@ export const Envelope = Type.Object(
   {
     id: Type.Optional(Type.String({ description: 'The event id, opaque; with the type it identifies the event.' })),
     timestamp: Type.Optional(
-      Type.Union([Type.Integer(), Type.String({ pattern: '^[0-9]+$' })], { description: 'Time of the change, Unix milliseconds.' }),
+      Type.Union([Type.Integer(), Type.String({ pattern: '^[0-9]+$' })], {
+        description: 'Time of the change, Unix milliseconds.',
+      }),
     ),
     dealeruuid: Nullable(Type.String()),
     departmentuuid: Nullable(Type.String()),
-    type: Nullable(Type.String({ description: 'customers, appointments, service-orders, mpis, messages, or one not known yet.' })),
+    type: Nullable(
+      Type.String({ description: 'customers, appointments, service-orders, mpis, messages, or one not known yet.' }),
+    ),
     dataType: Nullable(Type.String({ description: 'Legacy name of `type`.' })),
     eventType: Nullable(Type.String({ description: 'Legacy, `pointInTime`.' })),
     payload: Type.Optional(
@@ -80,14 +85,20 @@ export type ParseResult =
   | (Failed<ParseFault> & { readonly eventId?: string })
 type Failed<Reason extends string> = Extract<Result<never, Reason>, { ok: false }>
 
-const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value)
+const isObject = (value: unknown): value is JsonObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
 const asText = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)
 
-const parseText = <Fault extends ParseFault>(text: string, fault: Fault, rounds: boolean): Result<unknown, Fault | 'nested-too-deep'> => {
+const parseText = <Fault extends ParseFault>(
+  text: string,
+  fault: Fault,
+  rounds: boolean,
+): Result<unknown, Fault | 'nested-too-deep'> => {
   try {
     return ok(parseJson(text, rounds))
   } catch (error) {
-    if (error instanceof RangeError) return failed('nested-too-deep', 'the JSON is nested too deep to be read digit for digit')
+    if (error instanceof RangeError)
+      return failed('nested-too-deep', 'the JSON is nested too deep to be read digit for digit')
     return failed(fault, (error as Error).message)
   }
 }
@@ -107,7 +118,11 @@ const readPayload = (payload: unknown, mayRoundInside: boolean): PayloadResult =
 /** Returns the payload as an object. The vendor sends a JSON string; an object is accepted too. */
 export const parsePayload = (payload: unknown): PayloadResult => readPayload(payload, true)
 
-const parseCustomers = (type: string, envelope: JsonObject, mayRoundInside: boolean): Result<CustomersEvent, ParseFault> => {
+const parseCustomers = (
+  type: string,
+  envelope: JsonObject,
+  mayRoundInside: boolean,
+): Result<CustomersEvent, ParseFault> => {
   const payload = readPayload(envelope.payload, mayRoundInside)
   if (!payload.ok) return payload
   const { customerWithVehicles } = payload.value
@@ -116,10 +131,18 @@ const parseCustomers = (type: string, envelope: JsonObject, mayRoundInside: bool
   }
   const { customer } = customerWithVehicles
   const customerUuid = asText(customer.customerUuid)
-  if (customerUuid === undefined) return failed('missing-customer-uuid', 'customer.customerUuid is missing, empty or not a string')
+  if (customerUuid === undefined)
+    return failed('missing-customer-uuid', 'customer.customerUuid is missing, empty or not a string')
   // A lone surrogate has no UTF-8 form, so two different customers would share one key.
-  if (!customerUuid.isWellFormed()) return failed('invalid-customer-uuid', 'customer.customerUuid holds a lone surrogate')
-  return ok({ kind: 'customers', type, envelope, customerUuid, customerWithVehicles: { ...customerWithVehicles, customer } })
+  if (!customerUuid.isWellFormed())
+    return failed('invalid-customer-uuid', 'customer.customerUuid holds a lone surrogate')
+  return ok({
+    kind: 'customers',
+    type,
+    envelope,
+    customerUuid,
+    customerWithVehicles: { ...customerWithVehicles, customer },
+  })
 }
 
 export interface ParseOptions {

@@ -20,7 +20,13 @@ it('keeps a number that cannot be a double as its text', () => {
 })
 
 it('gives plain numbers where a double holds them, also beside one that it cannot hold', () => {
-  expect(parseJson('[1.5,1e3,123456789012345,12345678901234567890,1.10]')).toMatchObject([1.5, 1000, 123456789012345, {}, 1.1])
+  expect(parseJson('[1.5,1e3,123456789012345,12345678901234567890,1.10]')).toMatchObject([
+    1.5,
+    1000,
+    123456789012345,
+    {},
+    1.1,
+  ])
 })
 
 it('reads every JSON as JSON.parse does, if no number is beyond a double', () => {
@@ -78,7 +84,8 @@ it('finds by one look at a text also the long numbers of the JSON that its strin
       fc.constantFrom('', '\u00e9'),
     )
     .map(([open, space, number, text]) => `${open}${space}${number}${open.startsWith('[') ? ']' : '}'}${text}`)
-  const escapeAll = (text: string) => [...text].map((c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`).join('')
+  const escapeAll = (text: string) =>
+    [...text].map((c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`).join('')
   fc.assert(
     fc.property(inner, fc.boolean(), (text, escaped) => {
       const outer = escaped ? `{"payload":"${escapeAll(text)}"}` : JSON.stringify({ payload: text })

@@ -9,7 +9,10 @@ interface RawNumber {
 }
 
 // Standard since V8 11.4 (Node 22), not yet in TypeScript's library.
-const RawJson = JSON as typeof JSON & { rawJSON(text: string): RawNumber; isRawJSON(value: unknown): value is RawNumber }
+const RawJson = JSON as typeof JSON & {
+  rawJSON(text: string): RawNumber
+  isRawJSON(value: unknown): value is RawNumber
+}
 if (typeof RawJson.rawJSON !== 'function')
   throw new Error('@customer-stream/schemas needs Node 22 or newer: this JavaScript engine has no JSON.rawJSON')
 
@@ -80,4 +83,5 @@ export const isRawNumber = (value: unknown): value is RawNumber => RawJson.isRaw
  * @throws SyntaxError if the text is not JSON; RangeError if it holds such a number and is nested
  *   some thousand levels deep.
  */
-export const parseJson = (text: string, rounds = mayRound(text)): unknown => (rounds ? parseExactly(text) : JSON.parse(text))
+export const parseJson = (text: string, rounds = mayRound(text)): unknown =>
+  rounds ? parseExactly(text) : JSON.parse(text)

@@ -12,16 +12,20 @@ export const PROJECTION_VERSION = 1
  * Key of one customer's hash. The braces make the uuid the Redis Cluster hash tag, so only the uuid
  * selects the slot.
  */
-export const customerKey = (customerUuid: string, prefix: string = DEFAULT_KEY_PREFIX): string => `${prefix}customer:{${customerUuid}}`
+export const customerKey = (customerUuid: string, prefix: string = DEFAULT_KEY_PREFIX): string =>
+  `${prefix}customer:{${customerUuid}}`
 
 /** Key of the hash of positions. Field: {@link positionField}. Value: the next offset to apply. */
-export const positionsKey = (projection: number, prefix: string = DEFAULT_KEY_PREFIX): string => `${prefix}positions:v${projection}`
+export const positionsKey = (projection: number, prefix: string = DEFAULT_KEY_PREFIX): string =>
+  `${prefix}positions:v${projection}`
 
 /**
  * One hash tag for each 1024 slots of a Redis Cluster. A master with 1024 consecutive slots owns at
  * least one of them.
  */
-const POSITION_TAGS = [3560, 22069, 48576, 11467, 4129, 130, 1296, 41342, 8209, 3706, 2821, 48710, 356, 45971, 16248, 4782]
+const POSITION_TAGS = [
+  3560, 22069, 48576, 11467, 4129, 130, 1296, 41342, 8209, 3706, 2821, 48710, 356, 45971, 16248, 4782,
+]
 
 /**
  * Keys of the hashes of positions on a Redis Cluster. Each hash has all positions, so each master

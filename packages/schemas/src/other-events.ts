@@ -21,7 +21,9 @@ export const AppointmentsPayload = Type.Object({
       newStatus: Text,
       isCancelled: Flag,
       dealerUuid: Text,
-      customerInformation: Maybe(Type.Object({ uuid: Text, firstName: Text, lastName: Text, company: Text, customerKey: Text })),
+      customerInformation: Maybe(
+        Type.Object({ uuid: Text, firstName: Text, lastName: Text, company: Text, customerKey: Text }),
+      ),
     }),
   ),
 })
@@ -32,7 +34,9 @@ export const ServiceOrdersPayload = Type.Object({
   order: Maybe(
     Type.Object({
       type: Text,
-      header: Maybe(Type.Object({ orderNumber: Text, status: Text, dmsStatus: Text, isInternal: Flag, isVoided: Flag })),
+      header: Maybe(
+        Type.Object({ orderNumber: Text, status: Text, dmsStatus: Text, isInternal: Flag, isVoided: Flag }),
+      ),
       vehicle: Maybe(Type.Object({ uuid: Text, key: Text, vin: Text })),
       customer: Maybe(Type.Object({ uuid: Text })),
     }),
@@ -57,7 +61,9 @@ export type MpisPayload = Static<typeof MpisPayload>
 export const MessagesPayload = Type.Object({
   dealerOrderUuid: Text,
   isUpdate: Flag,
-  messageDTO: Maybe(Type.Object({ uuid: Text, id: Maybe(Type.Number()), messageType: Text, protocol: Text, customerUuid: Text })),
+  messageDTO: Maybe(
+    Type.Object({ uuid: Text, id: Maybe(Type.Number()), messageType: Text, protocol: Text, customerUuid: Text }),
+  ),
 })
 export type MessagesPayload = Static<typeof MessagesPayload>
 

@@ -2,7 +2,10 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { compareVersions, isTooFarInFuture, MAX_FUTURE_MS, readVersion, type Version } from './version.ts'
 
-const version = fc.record({ timestamp: fc.integer({ min: 1, max: 4 }), id: fc.string({ unit: 'binary', maxLength: 4 }) })
+const version = fc.record({
+  timestamp: fc.integer({ min: 1, max: 4 }),
+  id: fc.string({ unit: 'binary', maxLength: 4 }),
+})
 
 describe('compareVersions', () => {
   it('puts the greater timestamp last, whatever the ids are', () => {
@@ -14,7 +17,8 @@ describe('compareVersions', () => {
       fc.property(version, version, version, (a, b, c) => {
         expect(Math.sign(compareVersions(a, b)) + Math.sign(compareVersions(b, a))).toBe(0)
         expect(compareVersions(a, b) === 0).toBe(a.timestamp === b.timestamp && a.id === b.id)
-        if (compareVersions(a, b) <= 0 && compareVersions(b, c) <= 0) expect(compareVersions(a, c)).toBeLessThanOrEqual(0)
+        if (compareVersions(a, b) <= 0 && compareVersions(b, c) <= 0)
+          expect(compareVersions(a, c)).toBeLessThanOrEqual(0)
       }),
     )
   })

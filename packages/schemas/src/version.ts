@@ -24,7 +24,11 @@ export const MAX_FUTURE_MS = 24 * 60 * 60 * 1000
 
 const readTimestamp = (value: unknown): number | undefined => {
   // A raw number has many digits, but may still be an integer: 1728542293678.000.
-  const digits = isRawNumber(value) ? value.rawJSON : typeof value === 'string' && /^\d+$/.test(value) ? value : undefined
+  const digits = isRawNumber(value)
+    ? value.rawJSON
+    : typeof value === 'string' && /^\d+$/.test(value)
+      ? value
+      : undefined
   const timestamp = digits === undefined ? value : Number(digits)
   return typeof timestamp === 'number' && Number.isSafeInteger(timestamp) && timestamp >= 1 ? timestamp : undefined
 }
@@ -33,7 +37,10 @@ const readTimestamp = (value: unknown): number | undefined => {
  * Reads the version of an envelope: `id` is a non-empty string, `timestamp` an integer from 1 to
  * 2^53-1 or its digits.
  */
-export const readVersion = (envelope: { readonly id?: unknown; readonly timestamp?: unknown }): Result<Version, VersionFault> => {
+export const readVersion = (envelope: {
+  readonly id?: unknown
+  readonly timestamp?: unknown
+}): Result<Version, VersionFault> => {
   const { id } = envelope
   if (id === undefined || id === null || id === '') return failed('missing-event-id', 'the event has no id')
   if (typeof id !== 'string') return failed('invalid-event-id', `the id is a ${typeof id}, not a string`)
@@ -46,7 +53,8 @@ export const readVersion = (envelope: { readonly id?: unknown; readonly timestam
 
 // UTF-8 sorts by code point. UTF-16 code units do too, except for surrogates, which sort before
 // U+E000..U+FFFF. This function moves surrogates behind that range.
-const inCodePointOrder = (unit: number): number => (unit >= 0xe000 ? unit - 0x800 : unit >= 0xd800 ? unit + 0x2000 : unit)
+const inCodePointOrder = (unit: number): number =>
+  unit >= 0xe000 ? unit - 0x800 : unit >= 0xd800 ? unit + 0x2000 : unit
 
 const compareUtf8 = (a: string, b: string): number => {
   const shared = Math.min(a.length, b.length)

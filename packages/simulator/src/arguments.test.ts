@@ -4,7 +4,18 @@ import { parseCommandLine } from './command-line.ts'
 
 const parseArguments = (args: readonly string[]) => parseCommandLine(simulateCommandLine, args)
 
-const REQUIRED = ['--url', 'http://localhost:8080/w', '--secret', 's', '--token', 't', '--events', '10', '--customers', '3']
+const REQUIRED = [
+  '--url',
+  'http://localhost:8080/w',
+  '--secret',
+  's',
+  '--token',
+  't',
+  '--events',
+  '10',
+  '--customers',
+  '3',
+]
 
 test('the required arguments are enough', () => {
   expect(parseArguments(REQUIRED)).toEqual({
@@ -14,12 +25,36 @@ test('the required arguments are enough', () => {
 })
 
 test('optional arguments become options', () => {
-  const parsed = parseArguments([...REQUIRED, '--rate=50', '--drops', '0.02', '--ledger', 'l.jsonl', '--retry-base-ms', '5', '--seed', '0'])
-  expect(parsed).toMatchObject({ read: { ratePerSecond: 50, drops: 0.02, ledgerPath: 'l.jsonl', retryBaseMs: 5, seed: 0 } })
+  const parsed = parseArguments([
+    ...REQUIRED,
+    '--rate=50',
+    '--drops',
+    '0.02',
+    '--ledger',
+    'l.jsonl',
+    '--retry-base-ms',
+    '5',
+    '--seed',
+    '0',
+  ])
+  expect(parsed).toMatchObject({
+    read: { ratePerSecond: 50, drops: 0.02, ledgerPath: 'l.jsonl', retryBaseMs: 5, seed: 0 },
+  })
 })
 
 test('all problems are listed together', () => {
-  const parsed = parseArguments(['--evnts', '3', '--url', 'ftp://x', '--events', '1.5', '--drops', '2', '--token', '--rate'])
+  const parsed = parseArguments([
+    '--evnts',
+    '3',
+    '--url',
+    'ftp://x',
+    '--events',
+    '1.5',
+    '--drops',
+    '2',
+    '--token',
+    '--rate',
+  ])
   expect(parsed).toEqual({
     kind: 'wrong',
     problems: [

@@ -62,7 +62,8 @@ export const simulateCommandLine: CommandLine<SimulationOptions> = {
 
 function problemOf(value: string, kind: 'url' | 'text' | NumberRange): string | undefined {
   if (kind === 'text') return undefined
-  if (kind === 'url') return /^https?:$/.test(URL.parse(value)?.protocol ?? '') ? undefined : 'must be an http or https URL'
+  if (kind === 'url')
+    return /^https?:$/.test(URL.parse(value)?.protocol ?? '') ? undefined : 'must be an http or https URL'
   const number = Number(value)
   const sound = number >= kind.from && number <= kind.to && (!kind.whole || Number.isInteger(number))
   return sound ? undefined : `must be a ${kind.whole ? 'whole ' : ''}number from ${kind.from} to ${kind.to}`

@@ -20,7 +20,8 @@ test('flags and texts are read', () => {
 })
 
 test('help is asked for by either name, whatever else is wrong', () => {
-  for (const args of [['--help'], ['-h'], ['--nonsense', '--help'], ['--seed', '0', '-h']]) expect(parse(...args)).toEqual({ kind: 'help' })
+  for (const args of [['--help'], ['-h'], ['--nonsense', '--help'], ['--seed', '0', '-h']])
+    expect(parse(...args)).toEqual({ kind: 'help' })
 })
 
 test('an unknown option is answered with the nearest name, if one is near', () => {
@@ -50,7 +51,9 @@ test('what the command itself finds wrong is a problem like any other', () => {
   expect(parse('--seed', '0')).toEqual({ kind: 'wrong', problems: ['--seed must be above 0'] })
 })
 
-test('the first Ctrl-C aborts, also when npm passes it on; a later one ends the process at once', { timeout: 30_000 }, async () => {
+test('the first Ctrl-C aborts, also when npm passes it on; a later one ends the process at once', {
+  timeout: 30_000,
+}, async () => {
   const module = JSON.stringify(new URL('./command-line.ts', import.meta.url).href)
   const script = `import { listenForInterruption } from ${module}
     let now = 0
@@ -62,7 +65,9 @@ test('the first Ctrl-C aborts, also when npm passes it on; a later one ends the 
     listenForInterruption().addEventListener('abort', () => console.log('aborted'))
     setInterval(() => {}, 1000)
     console.log('listening')`
-  const child = spawn(process.execPath, ['--input-type=module', '--eval', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   const lines = child.stdout.setEncoding('utf8')[Symbol.asyncIterator]()
   expect((await lines.next()).value).toBe('listening\n')
   child.kill('SIGINT')

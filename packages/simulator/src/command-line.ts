@@ -44,7 +44,9 @@ export const parseCommandLine = <Read>(
   args: readonly string[],
 ): Parsed<Read> => {
   const names = Object.keys(options)
-  const types = Object.entries(options).map(([name, kind]) => [name, { type: kind === 'text' ? 'string' : 'boolean' }] as const)
+  const types = Object.entries(options).map(
+    ([name, kind]) => [name, { type: kind === 'text' ? 'string' : 'boolean' }] as const,
+  )
   const { tokens } = parseArgs({ args: [...args], strict: false, tokens: true, options: Object.fromEntries(types) })
   const problems: string[] = []
   const texts: Record<string, string> = {}
@@ -63,7 +65,8 @@ export const parseCommandLine = <Read>(
     if (!names.includes(name)) problems.push(unknownOption(rawName, name, names))
     else if (name in texts || flags.has(name)) problems.push(`--${name} is given twice`)
     else if (options[name] === 'flag' && value !== undefined) problems.push(`--${name} takes no value`)
-    else if (options[name] === 'text' && (!value || (!inlineValue && value.startsWith('--')))) problems.push(`--${name} needs a value`)
+    else if (options[name] === 'text' && (!value || (!inlineValue && value.startsWith('--'))))
+      problems.push(`--${name} needs a value`)
     if (options[name] === 'flag') flags.add(name)
     else texts[name] = value ?? ''
   }
@@ -86,7 +89,9 @@ export const readCommandLine = <Read>(line: CommandLine<Read>): Read => {
     process.stdout.write(`${line.usage.trimEnd()}\n`)
     process.exit(0)
   }
-  process.stderr.write(`${parsed.problems.map((problem) => `${line.name}: ${problem}\n`).join('')}\n${line.usage.trimEnd()}\n`)
+  process.stderr.write(
+    `${parsed.problems.map((problem) => `${line.name}: ${problem}\n`).join('')}\n${line.usage.trimEnd()}\n`,
+  )
   process.exit(2)
 }
 

@@ -33,7 +33,16 @@ async function listen(answer: Answer): Promise<{ url: string; received: Received
 }
 
 function simulation(url: string, options: Partial<SimulationOptions> = {}) {
-  return createSimulation({ url, secret: 's', token: 'myKaarma_t', events: 1, customers: 5, seed: 7, retryBaseMs: 1, ...options })
+  return createSimulation({
+    url,
+    secret: 's',
+    token: 'myKaarma_t',
+    events: 1,
+    customers: 5,
+    seed: 7,
+    retryBaseMs: 1,
+    ...options,
+  })
 }
 
 test('a delivery has the vendor’s wire form and is signed over its bytes', async () => {
@@ -54,7 +63,13 @@ test('the same bytes are sent again until the answer is 2xx', async () => {
   const { url, received } = await listen((nth) => [503, 401, 500, 204][nth - 1])
   const promises: LedgerEntry[] = []
   const progress = await simulation(url, { onPromise: (entry) => promises.push(entry) }).run()
-  expect(progress).toMatchObject({ attempts: 4, promised: 1, refused: 3, lost: 0, statuses: { 503: 1, 401: 1, 500: 1, 204: 1 } })
+  expect(progress).toMatchObject({
+    attempts: 4,
+    promised: 1,
+    refused: 3,
+    lost: 0,
+    statuses: { 503: 1, 401: 1, 500: 1, 204: 1 },
+  })
   expect(new Set(received.map(({ body }) => body)).size).toBe(1)
   expect(promises).toMatchObject([{ attempt: 4, status: 204 }])
 })
@@ -119,12 +134,20 @@ test('every promise is in the ledger when the run resolves', async () => {
     const { url, received } = await listen((nth) => (nth % 3 === 0 ? 503 : 202))
     const ledgerPath = join(folder, 'ledger.jsonl')
     const promises: LedgerEntry[] = []
-    const options = { events: 100, other: 0.2, repeats: 0.2, ledgerPath, onPromise: (entry: LedgerEntry) => void promises.push(entry) }
+    const options = {
+      events: 100,
+      other: 0.2,
+      repeats: 0.2,
+      ledgerPath,
+      onPromise: (entry: LedgerEntry) => void promises.push(entry),
+    }
     const progress = await simulation(url, options).run()
     const entries = await Array.fromAsync(readLedger(ledgerPath))
     expect(entries).toEqual(promises)
     expect(entries).toHaveLength(progress.promises)
-    const bodies = new Map(received.map(({ body }) => [createHash('sha256').update(body).digest('hex'), JSON.parse(body)]))
+    const bodies = new Map(
+      received.map(({ body }) => [createHash('sha256').update(body).digest('hex'), JSON.parse(body)]),
+    )
     for (const { id, timestamp, type, customerUuid, sha256 } of entries) {
       expect(bodies.get(sha256)).toMatchObject({ id, timestamp })
       expect(customerUuid === null).toBe(type !== 'customers')
@@ -148,7 +171,12 @@ test('a stop ends the making and the retrying, and keeps the promise of an answe
     if (nth === 3) stop.abort()
     return nth === 1 ? 503 : 202
   })
-  const progress = await simulation(url, { events: 1e6, concurrency: 1, retryBaseMs: 60_000, signal: stop.signal }).run()
+  const progress = await simulation(url, {
+    events: 1e6,
+    concurrency: 1,
+    retryBaseMs: 60_000,
+    signal: stop.signal,
+  }).run()
   expect(progress).toMatchObject({ made: 3, promised: 2, refused: 1, lost: 0 })
 })
 
@@ -167,7 +195,9 @@ test('as many requests are in flight as the concurrency allows and no more, retr
     most = Math.max(most, ++open)
     const answer = () => response.writeHead(open-- % 2 ? 202 : 503).end()
     // The first three answers wait for the fourth request.
-    request.resume().on('end', () => (most < 4 ? early.push(answer) : [answer, ...early.splice(0)].map((each) => each())))
+    request
+      .resume()
+      .on('end', () => (most < 4 ? early.push(answer) : [answer, ...early.splice(0)].map((each) => each())))
   })
   await new Promise<void>((resolve) => server!.listen(0, '127.0.0.1', resolve))
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`

@@ -13,7 +13,12 @@ test('a body parses twice: the envelope, then the payload it carries as a string
       (overrides) => {
         const event = makeCustomersEvent({ ...overrides, timestamp: 5 })
         const envelope = JSON.parse(event.body)
-        expect(envelope).toMatchObject({ id: overrides.id, timestamp: 5, type: 'customers', payload: expect.any(String) })
+        expect(envelope).toMatchObject({
+          id: overrides.id,
+          timestamp: 5,
+          type: 'customers',
+          payload: expect.any(String),
+        })
         expect(envelope.dealeruuid).toMatch(/^[0-9a-f]{63}$/)
         const { customer } = JSON.parse(envelope.payload).customerWithVehicles
         expect(customer.customerUuid).toBe(overrides.customerUuid)
@@ -37,7 +42,10 @@ test('an event made up entirely has ids of the vendor’s form and about the ven
 
 test('addresses stand beside the customer or inside it, and lists can be null', () => {
   const addresses = [{ city: 'Köln' }]
-  expect(makeCustomersEvent({ addresses, vehicles: null }).payload.customerWithVehicles).toMatchObject({ addresses, vehicles: null })
+  expect(makeCustomersEvent({ addresses, vehicles: null }).payload.customerWithVehicles).toMatchObject({
+    addresses,
+    vehicles: null,
+  })
   const inside = makeCustomersEvent({ addresses, addressesStand: 'inside' }).payload.customerWithVehicles
   expect(inside).not.toHaveProperty('addresses')
   expect(inside.customer).toMatchObject({ addresses })

@@ -49,16 +49,26 @@ export interface CustomersEventSource {
 /**
  * Creates a complete, realistic customers event. Random values fill all options that are not given.
  */
-export function makeCustomersEvent(overrides: CustomersEventOverrides = {}, source: CustomersEventSource = {}): MadeCustomersEvent {
+export function makeCustomersEvent(
+  overrides: CustomersEventOverrides = {},
+  source: CustomersEventSource = {},
+): MadeCustomersEvent {
   const { persona = new Random(randomSeed()), change = new Random(randomSeed()), version = 1 } = source
   const customerUuid = overrides.customerUuid ?? persona.opaqueId()
   const made = makeSnapshot(customerUuid, version, persona, change)
-  const { id = change.uuid(), timestamp = Date.now(), dealeruuid = change.hex(63), departmentuuid = change.hex(63) } = overrides
+  const {
+    id = change.uuid(),
+    timestamp = Date.now(),
+    dealeruuid = change.hex(63),
+    departmentuuid = change.hex(63),
+  } = overrides
   const { vehicles = made.vehicles, addresses = made.addresses } = overrides
   const customer = { ...made.customer, ...overrides.customer }
   const payload = {
     customerWithVehicles:
-      overrides.addressesStand === 'inside' ? { customer: { ...customer, addresses }, vehicles } : { customer, vehicles, addresses },
+      overrides.addressesStand === 'inside'
+        ? { customer: { ...customer, addresses }, vehicles }
+        : { customer, vehicles, addresses },
   }
   const body = JSON.stringify({
     id,
@@ -88,12 +98,26 @@ export function makeOtherEvent(
     },
     'service-orders': {
       uuid,
-      order: { type: 'RO', header: { orderNumber: `RO${random.digits(6)}`, status: 'C', dmsStatus: 'O', tagNumber: 'T205' } },
+      order: {
+        type: 'RO',
+        header: { orderNumber: `RO${random.digits(6)}`, status: 'C', dmsStatus: 'O', tagNumber: 'T205' },
+      },
     },
     mpis: { uuid, type: 'FULL_MPI', status: 'Working - MPI & Diag.', version: random.below(9), recommendedTotal: 0 },
-    messages: { dealerOrderUuid: uuid, isUpdate: false, messageDTO: { uuid: random.opaqueId(), messageType: 'S', protocol: 'X' } },
+    messages: {
+      dealerOrderUuid: uuid,
+      isUpdate: false,
+      messageDTO: { uuid: random.opaqueId(), messageType: 'S', protocol: 'X' },
+    },
   }
   const payload = JSON.stringify(payloads[type] ?? { uuid })
-  const body = JSON.stringify({ id, timestamp, dealeruuid: random.hex(63), departmentuuid: random.hex(63), type, payload })
+  const body = JSON.stringify({
+    id,
+    timestamp,
+    dealeruuid: random.hex(63),
+    departmentuuid: random.hex(63),
+    type,
+    payload,
+  })
   return { id, timestamp, type, customerUuid: null, body }
 }

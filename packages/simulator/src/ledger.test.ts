@@ -54,12 +54,15 @@ test('a torn last line is reported and ignored by the reader, and cut off by the
   expect(await Array.fromAsync(readLedger(path))).toEqual([entry(1), entry(2)])
 })
 
-test.each(['{"id":"to', '', '{}', 'null', '7'])('a bad line %j that is not the torn last one is an error with its number', async (bad) => {
-  write(1)
-  appendFileSync(path, `${bad}\n`)
-  write(2)
-  await expect(Array.fromAsync(readLedger(path))).rejects.toThrow('line 2')
-})
+test.each(['{"id":"to', '', '{}', 'null', '7'])(
+  'a bad line %j that is not the torn last one is an error with its number',
+  async (bad) => {
+    write(1)
+    appendFileSync(path, `${bad}\n`)
+    write(2)
+    await expect(Array.fromAsync(readLedger(path))).rejects.toThrow('line 2')
+  },
+)
 
 test('an empty ledger has no promises', async () => {
   writeFileSync(path, '')

@@ -23,10 +23,22 @@ try {
 }
 
 function tellUnreachable(reason: string): void {
-  tell(`simulate: no connection to ${new URL(options.url).host} (${reason}), the address in --url; retrying as the vendor does`)
+  tell(
+    `simulate: no connection to ${new URL(options.url).host} (${reason}), the address in --url; retrying as the vendor does`,
+  )
 }
 
-function showProgress({ made, promised, attempts, refused, dropped, timedOut, failedConnections, cutOff, lost }: SimulationProgress): void {
+function showProgress({
+  made,
+  promised,
+  attempts,
+  refused,
+  dropped,
+  timedOut,
+  failedConnections,
+  cutOff,
+  lost,
+}: SimulationProgress): void {
   const failed = refused + dropped + timedOut + failedConnections + cutOff
   const line = `${made} made, ${promised} promised, ${attempts} attempts, ${failed} of them failed, ${lost} lost`
   process.stderr.write(process.stderr.isTTY ? `\r\u001b[K${line}` : `${line}\n`)
@@ -50,7 +62,10 @@ function summary(progress: SimulationProgress, seconds: number): string {
     ['answers', counts(progress.statuses) || 'none'],
     ['dropped on purpose', progress.dropped],
     ['timed out', progress.timedOut],
-    ['failed connections', progress.failedConnections > 0 ? `${progress.failedConnections} (${counts(progress.connectionErrors)})` : 0],
+    [
+      'failed connections',
+      progress.failedConnections > 0 ? `${progress.failedConnections} (${counts(progress.connectionErrors)})` : 0,
+    ],
     ['cut off without an answer', progress.cutOff],
     ['events per second', Math.round(progress.promised / seconds)],
   ]

@@ -31,7 +31,13 @@ export function createSender({ url, token, timeoutMs, connections }: SenderOptio
   const path = pathname + search
   // undici's timeouts are off, because ours covers the whole attempt, also the wait for a
   // connection.
-  const pool = new Pool(origin, { connections, pipelining: 1, headersTimeout: 0, bodyTimeout: 0, connect: { timeout: timeoutMs } })
+  const pool = new Pool(origin, {
+    connections,
+    pipelining: 1,
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    connect: { timeout: timeoutMs },
+  })
 
   return {
     send: (body, signature, dropAfterMs) =>
@@ -57,7 +63,14 @@ export function createSender({ url, token, timeoutMs, connections }: SenderOptio
           {
             method: 'POST',
             path,
-            headers: ['content-type', 'text/plain', 'mykaarma-signature-token', signature, 'x-authorization-token', token],
+            headers: [
+              'content-type',
+              'text/plain',
+              'mykaarma-signature-token',
+              signature,
+              'x-authorization-token',
+              token,
+            ],
             body,
           },
           {

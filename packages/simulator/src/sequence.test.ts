@@ -4,7 +4,17 @@ import { makeSequence, type SequencedEvent, type SequenceOptions } from './seque
 const NEWEST = 1_760_000_000_000
 
 function sequence(options: Partial<SequenceOptions> = {}): SequencedEvent[] {
-  return [...makeSequence({ seed: 7, events: 2000, customers: 50, newestTimestamp: NEWEST, other: 0, disorder: 0, ...options })]
+  return [
+    ...makeSequence({
+      seed: 7,
+      events: 2000,
+      customers: 50,
+      newestTimestamp: NEWEST,
+      other: 0,
+      disorder: 0,
+      ...options,
+    }),
+  ]
 }
 
 function byCustomer(events: SequencedEvent[]): SequencedEvent[][] {

@@ -85,7 +85,15 @@ const LONGEST_REPEAT_DELAY_EVENTS = 200
 
 export function createSimulation(options: SimulationOptions): Simulation {
   const { url, token, concurrency = 64, seed = randomSeed(), newestTimestamp = Date.now() } = options
-  const { ratePerSecond = 0, repeats = 0, disorder = 0, drops = 0, other = 0, retryBaseMs = 1000, timeoutMs = 5000 } = options
+  const {
+    ratePerSecond = 0,
+    repeats = 0,
+    disorder = 0,
+    drops = 0,
+    other = 0,
+    retryBaseMs = 1000,
+    timeoutMs = 5000,
+  } = options
   const progress: SimulationProgress = {
     made: 0,
     attempts: 0,
@@ -182,7 +190,14 @@ export function createSimulation(options: SimulationOptions): Simulation {
 
     try {
       const startedAt = performance.now()
-      for (const event of makeSequence({ seed, events: options.events, customers: options.customers, newestTimestamp, other, disorder })) {
+      for (const event of makeSequence({
+        seed,
+        events: options.events,
+        customers: options.customers,
+        newestTimestamp,
+        other,
+        disorder,
+      })) {
         const aheadMs = ratePerSecond > 0 ? startedAt + (progress.made / ratePerSecond) * 1000 - performance.now() : 0
         if (aheadMs > 0) await delay(aheadMs, undefined, { signal: stop.signal }).catch(() => {})
         if (stop.signal.aborted || !(await begin(event, Buffer.from(event.body)))) break

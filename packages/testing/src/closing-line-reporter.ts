@@ -19,7 +19,9 @@ export default class ClosingLineReporter implements Reporter {
     const broken = unhandledErrors.length + suites.filter((suite) => suite.errors().length > 0).length
     const { passed, failed, skipped } = this.#counts
     process.once('exit', () => {
-      process.stdout.write(`\n${passed} passed, ${failed + broken} failed${skipped > 0 ? `, ${skipped} skipped` : ''}\n`)
+      process.stdout.write(
+        `\n${passed} passed, ${failed + broken} failed${skipped > 0 ? `, ${skipped} skipped` : ''}\n`,
+      )
     })
   }
 }

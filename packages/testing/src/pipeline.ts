@@ -103,7 +103,11 @@ export const openPipeline = async (
     connectRedis: (url) => openRedis(url),
     start: async (name, env = {}) => {
       started += 1
-      const service = await startService(name, { ...environments[name], ...env }, join(folder, `${name}-${started}.log`))
+      const service = await startService(
+        name,
+        { ...environments[name], ...env },
+        join(folder, `${name}-${started}.log`),
+      )
       services.push(service)
       return service
     },

@@ -29,7 +29,8 @@ export interface ServiceProcess {
  * Working copy whose services run. With another working copy, the tests of this one show how an
  * older version behaves.
  */
-export const servicesRoot = process.env.CUSTOMER_STREAM_SERVICES_ROOT ?? fileURLToPath(new URL('../../../', import.meta.url))
+export const servicesRoot =
+  process.env.CUSTOMER_STREAM_SERVICES_ROOT ?? fileURLToPath(new URL('../../../', import.meta.url))
 
 interface LogLine {
   readonly msg?: string
@@ -59,10 +60,18 @@ const desk = {
 /**
  * Starts a service and waits for nothing. For tests of the messages of a service that cannot run.
  */
-export const spawnService = (name: ServiceName, env: Readonly<Record<string, string>>, logFile: string): GuardedProcess =>
+export const spawnService = (
+  name: ServiceName,
+  env: Readonly<Record<string, string>>,
+  logFile: string,
+): GuardedProcess =>
   startGuarded({
     command: process.execPath,
-    args: ['--max-semi-space-size=8', '--conditions=customer-stream-source', join(servicesRoot, 'services', name, 'start.js')],
+    args: [
+      '--max-semi-space-size=8',
+      '--conditions=customer-stream-source',
+      join(servicesRoot, 'services', name, 'start.js'),
+    ],
     env: { ...desk, ...env },
     logFile,
   })
@@ -71,13 +80,18 @@ const sumOf = (metrics: string, name: string, labels: Readonly<Record<string, st
   let sum = 0
   for (const line of metrics.split('\n')) {
     const [, found, labelText = '', value] = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? []
-    if (found === name && Object.entries(labels).every(([label, text]) => labelText.includes(`${label}="${text}"`))) sum += Number(value)
+    if (found === name && Object.entries(labels).every(([label, text]) => labelText.includes(`${label}="${text}"`)))
+      sum += Number(value)
   }
   return sum
 }
 
 /** Starts a service. Resolves when its ports are open. The service may not be ready yet. */
-export const startService = async (name: ServiceName, env: Readonly<Record<string, string>>, logFile: string): Promise<ServiceProcess> => {
+export const startService = async (
+  name: ServiceName,
+  env: Readonly<Record<string, string>>,
+  logFile: string,
+): Promise<ServiceProcess> => {
   const guarded = spawnService(name, env, logFile)
   const lines = await waitUntil(
     `${name} listens`,

@@ -29,7 +29,8 @@ const providers = new Map<string, ReturnType<typeof openProvider>>()
  * @param way `local` if the test needs a local process, e.g. a Redis that reads a file of the test.
  */
 export const startRedis = async (options?: RedisOptions, way: 'local' | 'any' = 'any'): Promise<RedisServer> => {
-  const provider = providers.get(way) ?? openProvider(undefined, way === 'local' ? { CUSTOMER_STREAM_BROKERS: 'local' } : process.env)
+  const provider =
+    providers.get(way) ?? openProvider(undefined, way === 'local' ? { CUSTOMER_STREAM_BROKERS: 'local' } : process.env)
   providers.set(way, provider)
   return (await provider).startRedis(options)
 }

@@ -15,7 +15,8 @@ export const waitUntil = async <T>(
   for (;;) {
     const answer = await ask()
     if (satisfied(answer)) return answer
-    if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms in vain until ${what}; last seen: ${JSON.stringify(answer)}`)
+    if (performance.now() > deadline)
+      throw new Error(`waited ${timeoutMs} ms in vain until ${what}; last seen: ${JSON.stringify(answer)}`)
     await sleep(pauseMs)
   }
 }

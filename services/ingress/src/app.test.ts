@@ -13,7 +13,10 @@ type Published = Parameters<AppDependencies['publish']>[0]
 const sign = (body: Uint8Array | string) => `sha256=${createHmac('sha256', 's3cret').update(body).digest('hex')}`
 const authenticate = createAuthenticate({ secrets: new Map([['k', 's3cret']]), tokens: new Map([['t', 'tok']]) })
 
-const start = ({ outcome = 'stored', ...options }: Partial<AppOptions> & { outcome?: End | Promise<End> | Error } = {}) => {
+const start = ({
+  outcome = 'stored',
+  ...options
+}: Partial<AppOptions> & { outcome?: End | Promise<End> | Error } = {}) => {
   const published: Published[] = []
   const internalErrors: Error[] = []
   const refusals: Refusal[] = []
@@ -54,19 +57,32 @@ const start = ({ outcome = 'stored', ...options }: Partial<AppOptions> & { outco
     },
   )
   const post = (body: Uint8Array | string, headers: Record<string, string | undefined> = {}) => {
-    const all = { 'content-type': 'text/plain', 'mykaarma-signature-token': sign(body), 'x-authorization-token': 'tok', ...headers }
+    const all = {
+      'content-type': 'text/plain',
+      'mykaarma-signature-token': sign(body),
+      'x-authorization-token': 'tok',
+      ...headers,
+    }
     return app.inject({
       method: 'POST',
       url: WEBHOOK_PATH,
       payload: Buffer.from(body as string),
-      headers: Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as Record<string, string>,
+      headers: Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as Record<
+        string,
+        string
+      >,
     })
   }
   return { app, post, published, internalErrors, refusals, suspicions, registry, stopping }
 }
 
 const customers = (customer: unknown) =>
-  JSON.stringify({ id: 'e1', timestamp: 1, type: 'customers', payload: JSON.stringify({ customerWithVehicles: { customer } }) })
+  JSON.stringify({
+    id: 'e1',
+    timestamp: 1,
+    type: 'customers',
+    payload: JSON.stringify({ customerWithVehicles: { customer } }),
+  })
 const valid = customers({ customerUuid: 'c1' })
 
 describe('authentic events', () => {
@@ -79,13 +95,21 @@ describe('authentic events', () => {
       expect([answer.statusCode, answer.body]).toEqual([202, '{"status":"accepted"}'])
       expect(published).toHaveLength(1)
       expect(published[0]?.value.toString()).toBe(body)
-      expect(published[0]).toMatchObject({ topic: 'mykaarma.customers.raw', key: Buffer.from('c1'), headers: { signature: sign(body) } })
+      expect(published[0]).toMatchObject({
+        topic: 'mykaarma.customers.raw',
+        key: Buffer.from('c1'),
+        headers: { signature: sign(body) },
+      })
     },
   )
 
   it('an event of another type goes to its own topic, with the dealer or event id as key', async () => {
     const { post, published } = start()
-    for (const event of [{ type: 'mpis', id: 'e', dealeruuid: 'd' }, { dataType: 'appointments', id: 'e' }, { type: 'new-type' }])
+    for (const event of [
+      { type: 'mpis', id: 'e', dealeruuid: 'd' },
+      { dataType: 'appointments', id: 'e' },
+      { type: 'new-type' },
+    ])
       expect((await post(JSON.stringify(event))).statusCode).toBe(202)
     expect(published.map(({ topic, key }) => [topic, key?.toString()])).toEqual([
       ['mykaarma.other.raw', 'd'],
@@ -114,25 +138,56 @@ describe('unusable authentic bodies', () => {
     ['is a number', '7', 422, 'unroutable', 'not-an-object'],
     ['is null', 'null', 422, 'unroutable', 'not-an-object'],
     ['has no type', '{"id":"e1"}', 422, 'unroutable', 'missing-type'],
-    ['has a payload that is not JSON', '{"type":"customers","id":"e1","payload":"{"}', 422, 'unroutable', 'payload-not-json'],
-    ['has the payload "null"', '{"type":"customers","id":"e1","payload":"null"}', 422, 'unroutable', 'payload-not-an-object'],
+    [
+      'has a payload that is not JSON',
+      '{"type":"customers","id":"e1","payload":"{"}',
+      422,
+      'unroutable',
+      'payload-not-json',
+    ],
+    [
+      'has the payload "null"',
+      '{"type":"customers","id":"e1","payload":"null"}',
+      422,
+      'unroutable',
+      'payload-not-an-object',
+    ],
     ['has no customerUuid', customers({ firstName: 'x' }), 422, 'unroutable', 'missing-customer-uuid'],
-    ['has a customerUuid that is no key', customers({ customerUuid: 'é'.repeat(16_385) }), 422, 'unroutable', 'customer-uuid-too-long'],
-    ['nests 100 000 deep', `{"type":"customers","id":"e1","payload":${JSON.stringify(deep)}}`, 422, 'unroutable', 'payload-not-an-object'],
-  ])('a body that %s is answered, and a copy goes to quarantine with the reason', async (_, body, status, type, reason) => {
-    const { post, published } = start({ maxBodyBytes: 1_000_000 })
-    const answer = await post(body)
-    expect(answer.statusCode).toBe(status)
-    expect(answer.headers['content-type']).toMatch('application/problem+json')
-    expect(answer.json()).toMatchObject({ type, status, detail: reason })
-    expect(published).toMatchObject([{ topic: 'mykaarma.quarantine', headers: { reason, stage: 'ingress' } }])
-    expect(published[0]?.value).toEqual(Buffer.from(body as string))
-  })
+    [
+      'has a customerUuid that is no key',
+      customers({ customerUuid: 'é'.repeat(16_385) }),
+      422,
+      'unroutable',
+      'customer-uuid-too-long',
+    ],
+    [
+      'nests 100 000 deep',
+      `{"type":"customers","id":"e1","payload":${JSON.stringify(deep)}}`,
+      422,
+      'unroutable',
+      'payload-not-an-object',
+    ],
+  ])(
+    'a body that %s is answered, and a copy goes to quarantine with the reason',
+    async (_, body, status, type, reason) => {
+      const { post, published } = start({ maxBodyBytes: 1_000_000 })
+      const answer = await post(body)
+      expect(answer.statusCode).toBe(status)
+      expect(answer.headers['content-type']).toMatch('application/problem+json')
+      expect(answer.json()).toMatchObject({ type, status, detail: reason })
+      expect(published).toMatchObject([{ topic: 'mykaarma.quarantine', headers: { reason, stage: 'ingress' } }])
+      expect(published[0]?.value).toEqual(Buffer.from(body as string))
+    },
+  )
 
   it('an event is stored without a key that is longer than Kafka accepts', async () => {
     const { post, published } = start({ maxBodyBytes: 1_000_000 })
     const [long, fits] = ['x'.repeat(32_769), 'x'.repeat(32_768)]
-    const bodies = [customers({ customerUuid: long }), JSON.stringify({ type: 'mpis', id: long }), JSON.stringify({ id: long })]
+    const bodies = [
+      customers({ customerUuid: long }),
+      JSON.stringify({ type: 'mpis', id: long }),
+      JSON.stringify({ id: long }),
+    ]
     for (const body of [...bodies, customers({ customerUuid: fits })]) await post(body)
     expect(published.map(({ topic, key }) => [topic, key?.length])).toEqual([
       ['mykaarma.quarantine', undefined],
@@ -171,14 +226,19 @@ describe('the order of checks', () => {
 
   it('refuses a forbidden address before all other checks', async () => {
     const { post, published } = start({ allowedAddresses: only('10.0.0.1') })
-    const answer = await post('x'.repeat(20_000), { 'content-type': 'image/png', 'mykaarma-signature-token': undefined })
+    const answer = await post('x'.repeat(20_000), {
+      'content-type': 'image/png',
+      'mykaarma-signature-token': undefined,
+    })
     expect([answer.statusCode, answer.json().type]).toEqual([403, 'forbidden-address'])
     expect(published).toEqual([])
   })
 
   it('uses the forwarded address only from a trusted proxy', async () => {
     const behind = (trusted: string) =>
-      start({ allowedAddresses: only('10.0.0.1'), trustedProxies: only(trusted) }).post(valid, { 'x-forwarded-for': '10.0.0.1' })
+      start({ allowedAddresses: only('10.0.0.1'), trustedProxies: only(trusted) }).post(valid, {
+        'x-forwarded-for': '10.0.0.1',
+      })
     expect((await behind('127.0.0.1')).statusCode).toBe(202)
     expect((await behind('192.0.2.9')).statusCode).toBe(403)
   })
@@ -211,7 +271,10 @@ it('answers a bug with 500, reports it, and gives the sender no details', async 
   const fault = new TypeError('a fault of ours')
   const { post, internalErrors } = start({ outcome: fault })
   const answer = await post(valid)
-  expect([answer.statusCode, answer.json()]).toEqual([500, { type: 'internal-error', status: 500, title: 'The service failed.' }])
+  expect([answer.statusCode, answer.json()]).toEqual([
+    500,
+    { type: 'internal-error', status: 500, title: 'The service failed.' },
+  ])
   expect(internalErrors).toEqual([fault])
 })
 
@@ -224,7 +287,8 @@ it('serves requests during a stop, and each answer ends its connection', async (
   stored.resolve('stored')
   const later = await post(valid)
   const closed = app.close()
-  for (const { statusCode, headers } of [await underWay, later]) expect([statusCode, headers.connection]).toEqual([202, 'close'])
+  for (const { statusCode, headers } of [await underWay, later])
+    expect([statusCode, headers.connection]).toEqual([202, 'close'])
   await closed
 })
 
@@ -261,7 +325,11 @@ describe('harmless differences', () => {
     ['a whole URL', `http://example.org${WEBHOOK_PATH}`],
   ])('accepts an event with %s in the address', async (_, url) => {
     const { app, published } = start()
-    const headers = { 'content-type': 'text/plain', 'mykaarma-signature-token': sign(valid), 'x-authorization-token': 'tok' }
+    const headers = {
+      'content-type': 'text/plain',
+      'mykaarma-signature-token': sign(valid),
+      'x-authorization-token': 'tok',
+    }
     expect((await app.inject({ method: 'POST', url, payload: valid, headers })).statusCode).toBe(202)
     expect(published).toHaveLength(1)
   })
@@ -303,8 +371,20 @@ describe('charsets', () => {
       undefined,
     ],
     ['is UTF-8 if UTF-8 was sent and ISO-8859-1 was signed', 'text/plain', Buffer.from(text), sign(latin1), undefined],
-    ['may be UTF-16', 'application/json; charset=utf-16', Buffer.from(text, 'utf16le'), sign(text), 'application/json; charset=utf-16'],
-    ['is UTF-8 if it declares ASCII', 'text/plain; charset=us-ascii', Buffer.from(text), sign(text), 'text/plain; charset=us-ascii'],
+    [
+      'may be UTF-16',
+      'application/json; charset=utf-16',
+      Buffer.from(text, 'utf16le'),
+      sign(text),
+      'application/json; charset=utf-16',
+    ],
+    [
+      'is UTF-8 if it declares ASCII',
+      'text/plain; charset=us-ascii',
+      Buffer.from(text),
+      sign(text),
+      'text/plain; charset=us-ascii',
+    ],
     [
       'is UTF-8 if the declared charset is unknown',
       'text/plain; charset=klingon',
@@ -351,23 +431,53 @@ describe('refusals', () => {
     ['unauthenticated', { 'mykaarma-signature-token': sign('other') }, WEBHOOK_PATH, valid],
     ['not-found', {}, '/webhook', valid],
     ['too-large', {}, WEBHOOK_PATH, 'x'.repeat(10_001)],
-  ])('a refusal as %s ends the connection, and is reported if it has headers of the sender', async (problem, headers, url, payload) => {
-    const { app, refusals, registry } = start()
-    const ours = { 'mykaarma-signature-token': sign(payload), 'x-authorization-token': 'tok', 'content-type': 'text/plain' }
-    const answer = await app.inject({ method: 'POST', url, payload, headers: { ...ours, ...headers } })
-    expect([answer.json().type, answer.headers.connection]).toEqual([problem, 'close'])
-    const seen = { problem, method: 'POST', path: url, contentType: 'text/plain', bytes: payload.length, address: '127.0.0.1' }
-    expect(refusals).toMatchObject([seen])
-    await app.inject({ method: 'POST', url, payload: 'x'.repeat(payload.length), headers: { 'content-type': 'text/plain' } })
-    expect(refusals).toHaveLength(1)
-    expect(await registry.getSingleMetricAsString('ingress_sender_refusals_total')).toContain(`problem="${problem}",service="test"} 1`)
-  })
+  ])(
+    'a refusal as %s ends the connection, and is reported if it has headers of the sender',
+    async (problem, headers, url, payload) => {
+      const { app, refusals, registry } = start()
+      const ours = {
+        'mykaarma-signature-token': sign(payload),
+        'x-authorization-token': 'tok',
+        'content-type': 'text/plain',
+      }
+      const answer = await app.inject({ method: 'POST', url, payload, headers: { ...ours, ...headers } })
+      expect([answer.json().type, answer.headers.connection]).toEqual([problem, 'close'])
+      const seen = {
+        problem,
+        method: 'POST',
+        path: url,
+        contentType: 'text/plain',
+        bytes: payload.length,
+        address: '127.0.0.1',
+      }
+      expect(refusals).toMatchObject([seen])
+      await app.inject({
+        method: 'POST',
+        url,
+        payload: 'x'.repeat(payload.length),
+        headers: { 'content-type': 'text/plain' },
+      })
+      expect(refusals).toHaveLength(1)
+      expect(await registry.getSingleMetricAsString('ingress_sender_refusals_total')).toContain(
+        `problem="${problem}",service="test"} 1`,
+      )
+    },
+  )
 
   it('a refused address is always reported, with the address and its header', async () => {
-    const { post, refusals } = start({ allowedAddresses: { includes: () => false }, trustedProxies: { includes: () => true } })
+    const { post, refusals } = start({
+      allowedAddresses: { includes: () => false },
+      trustedProxies: { includes: () => true },
+    })
     const forwarded = '192.0.2.7:51008'
-    await post(valid, { 'x-forwarded-for': forwarded, 'mykaarma-signature-token': undefined, 'x-authorization-token': undefined })
-    expect(refusals).toMatchObject([{ problem: 'forbidden-address', address: forwarded, forwardedFor: forwarded, peer: '127.0.0.1' }])
+    await post(valid, {
+      'x-forwarded-for': forwarded,
+      'mykaarma-signature-token': undefined,
+      'x-authorization-token': undefined,
+    })
+    expect(refusals).toMatchObject([
+      { problem: 'forbidden-address', address: forwarded, forwardedFor: forwarded, peer: '127.0.0.1' },
+    ])
   })
 
   it('a refused authentic request keeps the connection', async () => {

@@ -94,7 +94,8 @@ const endSlowly = (socket: Duplex): void => {
 
 const documentedContentType = /^\s*(?:text\/plain|application\/json)\s*(?:;|$)/i
 
-const oneHeader = (value: string | string[] | undefined): string | undefined => (Array.isArray(value) ? value.join(', ') : value)
+const oneHeader = (value: string | string[] | undefined): string | undefined =>
+  Array.isArray(value) ? value.join(', ') : value
 
 /** Maps errors of Node's HTTP parser to problems. They are raised before fastify has a request. */
 const problemOfClientError = (error: { code?: string }): Problem => {
@@ -159,7 +160,9 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     // Requests on open connections are served during a stop. A refusal would cost the sender one of
     // its six attempts.
     return503OnClosing: false,
-    ...(options.trustedProxies && { trustProxy: (address: string) => options.trustedProxies?.includes(address) ?? false }),
+    ...(options.trustedProxies && {
+      trustProxy: (address: string) => options.trustedProxies?.includes(address) ?? false,
+    }),
   })
 
   /**
@@ -239,7 +242,10 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
 
   // The raw bytes were signed and are stored, so no code may parse or decode them before.
   app.removeAllContentTypeParsers()
-  const receiveBody = createReceiveBody({ maxBodyBytes: options.maxBodyBytes, maxBytesTogether: options.maxReceivingBytes })
+  const receiveBody = createReceiveBody({
+    maxBodyBytes: options.maxBodyBytes,
+    maxBytesTogether: options.maxReceivingBytes,
+  })
   app.addContentTypeParser('*', (_request, payload, done) => receiveBody(payload as IncomingMessage, done))
 
   app.setErrorHandler((error: Error & { code?: string; statusCode?: number }, request, reply) => {
@@ -293,7 +299,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     {
       onRequest: (request, reply, done) => {
         request.deadlineAt = Math.min(performance.now() + options.acceptDeadlineMs, lastDeadline)
-        if (options.allowedAddresses && !options.allowedAddresses.includes(request.ip)) refuse(reply, 'forbidden-address')
+        if (options.allowedAddresses && !options.allowedAddresses.includes(request.ip))
+          refuse(reply, 'forbidden-address')
         else if (isForeign(request)) refuse(reply, 'unsupported-media-type')
         else done()
       },

@@ -3,7 +3,8 @@ import { expect, it } from 'vitest'
 import { createAuthenticate } from './authenticate.ts'
 
 const body = Buffer.from('{"id": "e",  "n": 12345678901234567890}')
-const sign = (secret: string, bytes: Uint8Array = body) => `sha256=${createHmac('sha256', secret).update(bytes).digest('hex')}`
+const sign = (secret: string, bytes: Uint8Array = body) =>
+  `sha256=${createHmac('sha256', secret).update(bytes).digest('hex')}`
 const secrets = new Map([
   ['old', 'secret-1'],
   ['new', 'secret-2'],

@@ -112,7 +112,11 @@ export const createAuthenticate = ({
     }
     return token === undefined ? undefined : found
   }
-  const secretName = (signed: Buffer, given: Buffer, known: readonly { name: string; key: KeyObject }[]): string | undefined => {
+  const secretName = (
+    signed: Buffer,
+    given: Buffer,
+    known: readonly { name: string; key: KeyObject }[],
+  ): string | undefined => {
     let found: string | undefined
     for (const { name, key } of known) {
       if (timingSafeEqual(createHmac('sha256', key).update(signed).digest(), given)) found = name
@@ -121,7 +125,10 @@ export const createAuthenticate = ({
   }
   const nothing = Buffer.alloc(32)
 
-  const authenticate = (body: Buffer, { signature, token: givenToken, contentType }: Credentials): Authenticated | undefined => {
+  const authenticate = (
+    body: Buffer,
+    { signature, token: givenToken, contentType }: Credentials,
+  ): Authenticated | undefined => {
     const token = tokenName(givenToken)
     if (!keys) return token === undefined ? undefined : { secret: 'none', token }
     const hex = signatureForm.exec(signature ?? '')?.[1]
@@ -134,5 +141,7 @@ export const createAuthenticate = ({
     const otherSecret = secretName(transcoded.signed, given, keys)
     return otherSecret === undefined ? undefined : { secret: otherSecret, token, encoding: transcoded.encoding }
   }
-  return Object.assign(authenticate, { requiredHeaders: [...(keys ? [SIGNATURE_HEADER] : []), ...(digests ? [TOKEN_HEADER] : [])] })
+  return Object.assign(authenticate, {
+    requiredHeaders: [...(keys ? [SIGNATURE_HEADER] : []), ...(digests ? [TOKEN_HEADER] : [])],
+  })
 }

@@ -16,10 +16,25 @@ it('accepts the defaults', () => {
 })
 
 it.each([
-  ['a stop too short for the requests in flight', { SHUTDOWN_DELAY_MS: '16000' }, 'SHUTDOWN_DEADLINE_MS must be at least', '15000'],
+  [
+    'a stop too short for the requests in flight',
+    { SHUTDOWN_DELAY_MS: '16000' },
+    'SHUTDOWN_DEADLINE_MS must be at least',
+    '15000',
+  ],
   ['a queue too small for one body', { QUEUE_MAX_BYTES: '1048576' }, 'QUEUE_MAX_BYTES must be at least', '982000'],
-  ['a body too large for the spool', { MAX_BODY_BYTES: '16777216', SPOOL_DIR: '/x' }, 'MAX_BODY_BYTES must be at most', '16711680'],
-  ['a limit below one body', { RECEIVE_MAX_BYTES: '1048576', MAX_BODY_BYTES: '1048577' }, 'RECEIVE_MAX_BYTES must be at least', '1048576'],
+  [
+    'a body too large for the spool',
+    { MAX_BODY_BYTES: '16777216', SPOOL_DIR: '/x' },
+    'MAX_BODY_BYTES must be at most',
+    '16711680',
+  ],
+  [
+    'a limit below one body',
+    { RECEIVE_MAX_BYTES: '1048576', MAX_BODY_BYTES: '1048577' },
+    'RECEIVE_MAX_BYTES must be at least',
+    '1048576',
+  ],
 ])('refuses %s, and names the limit', (_, env, fault, fitting) => {
   const name = fault.startsWith('SHUTDOWN') ? 'SHUTDOWN_DELAY_MS' : 'MAX_BODY_BYTES'
   expect(faults(env as Record<string, string>)).toEqual([expect.stringContaining(fault)])
@@ -53,14 +68,23 @@ describe('MYKAARMA_AUTH', () => {
     ['off', { signature: false, token: false }],
   ] as const)('MYKAARMA_AUTH=%s requires only the secrets that it checks', (auth, checks) => {
     expect(checksOf(auth)).toEqual(checks)
-    const required = [checks.signature && 'MYKAARMA_SIGNING_SECRETS', checks.token && 'MYKAARMA_TOKENS'].filter((name) => name !== false)
-    expect(faults({ MYKAARMA_AUTH: auth })).toEqual(required.map((name) => expect.stringContaining(`${name} is missing`)))
+    const required = [checks.signature && 'MYKAARMA_SIGNING_SECRETS', checks.token && 'MYKAARMA_TOKENS'].filter(
+      (name) => name !== false,
+    )
+    expect(faults({ MYKAARMA_AUTH: auth })).toEqual(
+      required.map((name) => expect.stringContaining(`${name} is missing`)),
+    )
     expect(
-      faults({ MYKAARMA_AUTH: auth, ...Object.fromEntries(required.map((name) => [name, secrets[name as keyof typeof secrets]])) }),
+      faults({
+        MYKAARMA_AUTH: auth,
+        ...Object.fromEntries(required.map((name) => [name, secrets[name as keyof typeof secrets]])),
+      }),
     ).toEqual([])
   })
 
   it('has the default signature+token', () => {
-    expect(loadSettings(ingressSettings, { KAFKA_BROKERS: 'a:1', ...secrets }, ingressRules).MYKAARMA_AUTH).toBe('signature+token')
+    expect(loadSettings(ingressSettings, { KAFKA_BROKERS: 'a:1', ...secrets }, ingressRules).MYKAARMA_AUTH).toBe(
+      'signature+token',
+    )
   })
 })

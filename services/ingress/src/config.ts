@@ -30,7 +30,8 @@ export const ingressSettings = {
       'Keys of the signature (HMAC-SHA256). Several may be valid at once, so that one can be rotated. Required if `MYKAARMA_AUTH` checks the signature.',
   }),
   MYKAARMA_TOKENS: namedSecrets({
-    description: 'Accepted values of `x-authorization-token`, several at once. Required if `MYKAARMA_AUTH` checks the token.',
+    description:
+      'Accepted values of `x-authorization-token`, several at once. Required if `MYKAARMA_AUTH` checks the token.',
   }),
   MYKAARMA_CHARSET: optionalText({
     description:
@@ -39,7 +40,9 @@ export const ingressSettings = {
   MYKAARMA_ALLOWED_ADDRESSES: addresses({
     description: 'Only these may send; anyone may when not given. A second defence: the signature decides.',
   }),
-  TRUSTED_PROXIES: addresses({ description: 'Proxies whose `x-forwarded-for` is believed when the sender’s address is looked at.' }),
+  TRUSTED_PROXIES: addresses({
+    description: 'Proxies whose `x-forwarded-for` is believed when the sender’s address is looked at.',
+  }),
   MAX_BODY_BYTES: integer({
     default: 1_048_576,
     minimum: 1024,
@@ -57,7 +60,8 @@ export const ingressSettings = {
     default: 4000,
     minimum: 100,
     maximum: 4500,
-    description: 'A request is answered within this time: with 503 if its record is not stored by then. The sender hangs up at 5 s.',
+    description:
+      'A request is answered within this time: with 503 if its record is not stored by then. The sender hangs up at 5 s.',
   }),
   MAX_CONNECTIONS: integer({
     default: 1000,
@@ -69,7 +73,8 @@ export const ingressSettings = {
     default: 10_000,
     minimum: 1000,
     maximum: 300_000,
-    description: 'A request that has not arrived as a whole after this time is answered with 408. The sender itself hangs up at 5 s.',
+    description:
+      'A request that has not arrived as a whole after this time is answered with 408. The sender itself hangs up at 5 s.',
   }),
   KEEP_ALIVE_TIMEOUT_MS: integer({
     default: 72_000,
@@ -88,7 +93,8 @@ export const ingressSettings = {
     default: 67_108_864,
     minimum: 1_048_576,
     maximum: 4_294_967_296,
-    description: 'Maximum bytes that wait for one topic of Kafka; beyond it requests get 503. Must be ≥ `MAX_BODY_BYTES` + 64 KiB.',
+    description:
+      'Maximum bytes that wait for one topic of Kafka; beyond it requests get 503. Must be ≥ `MAX_BODY_BYTES` + 64 KiB.',
   }),
   SPOOL_DIR: optionalText({
     description:
@@ -104,7 +110,8 @@ export const ingressSettings = {
     default: 1000,
     minimum: 0,
     maximum: 4000,
-    description: 'How long Kafka may take to store an event before it goes to the spool. Must be < `ACCEPT_DEADLINE_MS`.',
+    description:
+      'How long Kafka may take to store an event before it goes to the spool. Must be < `ACCEPT_DEADLINE_MS`.',
   }),
   ...kafkaSettings,
 }
@@ -118,7 +125,9 @@ export const SPOOL_WAITING_BYTES = 16 * 1024 * 1024
 const AFTER_LAST_REQUEST_MS = 1000
 
 /** Returns the checks that a request must pass for a value of MYKAARMA_AUTH. */
-export const checksOf = (auth: IngressSettings['MYKAARMA_AUTH']): { readonly signature: boolean; readonly token: boolean } => ({
+export const checksOf = (
+  auth: IngressSettings['MYKAARMA_AUTH'],
+): { readonly signature: boolean; readonly token: boolean } => ({
   signature: auth !== 'token' && auth !== 'off',
   token: auth !== 'signature' && auth !== 'off',
 })
@@ -130,7 +139,8 @@ const requiredSecret =
       ? undefined
       : `${name} is missing: give at least one name=value, or name the other checks with MYKAARMA_AUTH (MYKAARMA_AUTH=off: none)`
 
-const largestRecordBytes = (settings: Pick<IngressSettings, 'MAX_BODY_BYTES'>): number => settings.MAX_BODY_BYTES + RECORD_OVERHEAD_BYTES
+const largestRecordBytes = (settings: Pick<IngressSettings, 'MAX_BODY_BYTES'>): number =>
+  settings.MAX_BODY_BYTES + RECORD_OVERHEAD_BYTES
 
 export const ingressRules: readonly Rule<typeof ingressSettings>[] = [
   ...processRules,

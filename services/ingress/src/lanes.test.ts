@@ -43,20 +43,31 @@ const kafkaThatRefuses = (isBad: (value: string, topic: string) => boolean) => {
   const stored: OutgoingRecord[] = []
   const { lanes, refused } = setUp(async (records) => {
     if (records.length > 4) throw new NotStoredError('refused', 'MESSAGE_TOO_LARGE')
-    if (records.some(({ topic, value }) => isBad(String(value), topic))) throw new NotStoredError('refused', 'INVALID_TIMESTAMP'.repeat(20))
+    if (records.some(({ topic, value }) => isBad(String(value), topic)))
+      throw new NotStoredError('refused', 'INVALID_TIMESTAMP'.repeat(20))
     stored.push(...records)
   })
-  const valuesIn = (topic: string) => stored.filter((record) => record.topic === topic).map(({ value }) => String(value))
+  const valuesIn = (topic: string) =>
+    stored.filter((record) => record.topic === topic).map(({ value }) => String(value))
   return { lanes, refused, stored, valuesIn }
 }
 
 const deliver = async (lanes: Lanes, records: readonly OutgoingRecord[]) => {
   const kept: string[] = []
   const left = await lanes.deliver(records, ({ value }) => kept.push(String(value)))
-  return { left: left.records.map(({ value }) => String(value)), kept, ...(left.error && { error: left.error.message }) }
+  return {
+    left: left.records.map(({ value }) => String(value)),
+    kept,
+    ...(left.error && { error: left.error.message }),
+  }
 }
 
-const copyHeaders = { reason: 'refused-by-kafka', stage: 'ingress', detail: 'INVALID_TIMESTAMP'.repeat(20).slice(0, 200), topic: customers }
+const copyHeaders = {
+  reason: 'refused-by-kafka',
+  stage: 'ingress',
+  detail: 'INVALID_TIMESTAMP'.repeat(20).slice(0, 200),
+  topic: customers,
+}
 
 describe('deliver', () => {
   const batch = (count: number) => numbered(count).map((value) => recordOf(customers, value))
@@ -68,7 +79,9 @@ describe('deliver', () => {
   })
 
   it('sends a record that Kafka refuses to quarantine, and delays no other record', async () => {
-    const { lanes, refused, stored, valuesIn } = kafkaThatRefuses((value, topic) => value === 'v2' && topic === customers)
+    const { lanes, refused, stored, valuesIn } = kafkaThatRefuses(
+      (value, topic) => value === 'v2' && topic === customers,
+    )
     expect(await deliver(lanes, batch(5))).toEqual({ left: [], kept: [] })
     expect(valuesIn(customers)).toEqual(['v0', 'v1', 'v3', 'v4'])
     const copy = { topic: quarantine, key: null, value: Buffer.from('v2'), timestamp: 1, headers: copyHeaders }
@@ -96,7 +109,11 @@ describe('deliver', () => {
 
   it('names the partition of each record', () => {
     const { lanes } = kafkaThatRefuses(() => false)
-    const records = [recordOf(customers, 'a'), { ...recordOf(customers, 'b'), key: Buffer.from('kk') }, recordOf('old.customers.raw', 'c')]
+    const records = [
+      recordOf(customers, 'a'),
+      { ...recordOf(customers, 'b'), key: Buffer.from('kk') },
+      recordOf('old.customers.raw', 'c'),
+    ]
     const partitions = records.map((record) => lanes.partitionOf(record))
     expect(partitions).toEqual([`${customers}/1`, `${customers}/2`, `${customers}/1`])
   })
@@ -117,11 +134,15 @@ describe('deliver', () => {
       onTestFinished(() => void vi.useRealTimers())
       const { lanes } = setUp(async (records) => {
         vi.advanceTimersByTime(300)
-        if (records.some(({ key }) => failing.has(key?.length ?? -1))) throw new NotStoredError('unavailable', 'no leader')
+        if (records.some(({ key }) => failing.has(key?.length ?? -1)))
+          throw new NotStoredError('unavailable', 'no leader')
       })
       return lanes
     }
-    const onPartition = (partition: number, value: string) => ({ ...recordOf(customers, value), key: Buffer.alloc(partition) })
+    const onPartition = (partition: number, value: string) => ({
+      ...recordOf(customers, value),
+      key: Buffer.alloc(partition),
+    })
 
     it('returns records of a failing partition for a retry, and stores the others', async () => {
       const lanes = kafkaWithout(new Set([1]))
@@ -136,7 +157,9 @@ describe('publish', () => {
     const { lanes, refused, stored } = kafkaThatRefuses((_, topic) => topic === customers)
     expect(await lanes.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toMatchObject({ end: 'refused' })
     while (refused.length === 0) await new Promise(setImmediate)
-    expect(stored).toEqual([{ topic: quarantine, key: null, value: Buffer.from('v'), timestamp: 1, headers: copyHeaders }])
+    expect(stored).toEqual([
+      { topic: quarantine, key: null, value: Buffer.from('v'), timestamp: 1, headers: copyHeaders },
+    ])
     expect(refused).toEqual([{ topic: customers, quarantined: true }])
     await lanes.drain()
   })
@@ -189,7 +212,8 @@ it('reports a topic whose last healthy partitions begin to fail', async () => {
   })
   onTestFinished(() => lanes.drain())
   onTestFinished(() => void vi.restoreAllMocks())
-  const publish = (partition: number) => lanes.publish({ ...recordOf(other, 'v'), key: Buffer.alloc(partition) }, performance.now() + 50)
+  const publish = (partition: number) =>
+    lanes.publish({ ...recordOf(other, 'v'), key: Buffer.alloc(partition) }, performance.now() + 50)
   await lanes.setPartitions(new Map([[other, 5]]))
   await Promise.all([...failing].map(publish))
   await Promise.all([4, 5].map(publish))

@@ -113,7 +113,10 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
   }
 
   const publishCopy = (record: OutgoingRecord, error: Error, deadlineMs: number): Promise<Outcome> =>
-    laneOf(topics.quarantine).publisher.publish(refusedRecord(record, error, topics.quarantine), performance.now() + deadlineMs)
+    laneOf(topics.quarantine).publisher.publish(
+      refusedRecord(record, error, topics.quarantine),
+      performance.now() + deadlineMs,
+    )
   const copyToQuarantine = async (record: OutgoingRecord, error: Error) => {
     const { end } = await publishCopy(record, error, QUARANTINE_DEADLINE_MS)
     options.onRefused(record.topic, error, end === 'stored')
@@ -170,7 +173,8 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
   const sum = (of: (lane: Lane) => number) => lanes.values().reduce((total, lane) => total + of(lane), 0)
 
   return {
-    publish: (record, deadlineAt) => laneOf(record.topic).publisher.publish(record, deadlineAt, (error) => copyToQuarantine(record, error)),
+    publish: (record, deadlineAt) =>
+      laneOf(record.topic).publisher.publish(record, deadlineAt, (error) => copyToQuarantine(record, error)),
     fails: (record) => laneOf(record.topic).publisher.fails(record),
     partitionOf: (record) => {
       const ours = underOurPrefix(record)
@@ -184,7 +188,10 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
       }
     },
     get held() {
-      return { records: sum(({ publisher }) => publisher.size.records), bytes: sum(({ publisher }) => publisher.size.bytes) }
+      return {
+        records: sum(({ publisher }) => publisher.size.records),
+        bytes: sum(({ publisher }) => publisher.size.bytes),
+      }
     },
     get failing() {
       return sum(({ publisher }) => publisher.failing)

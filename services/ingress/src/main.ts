@@ -63,7 +63,9 @@ let partitionsKnown = false
 const sayUnacknowledged = createOccasionalLog((fields) =>
   logger.warn({ event: 'record-unacknowledged', ...fields }, 'records without an acknowledgement are sent again'),
 )
-const sayRefused = createOccasionalLog((fields) => logger.error({ event: 'record-refused', ...fields }, 'Kafka refuses a record'))
+const sayRefused = createOccasionalLog((fields) =>
+  logger.error({ event: 'record-refused', ...fields }, 'Kafka refuses a record'),
+)
 const sayUnwritable = createOccasionalLog((fields) =>
   logger.error(
     { event: 'spool-failed', ...fields },
@@ -76,15 +78,23 @@ const sayUndrained = createOccasionalLog((fields) =>
 const sayUnreadable = createOccasionalLog((fields) =>
   logger.error({ event: 'spool-failed', ...fields }, 'the spool cannot be read or cleared; retrying: repair the disk'),
 )
-const sayFailed = createOccasionalLog((fields) => logger.error({ event: 'request-failed', ...fields }, 'a request failed'))
+const sayFailed = createOccasionalLog((fields) =>
+  logger.error({ event: 'request-failed', ...fields }, 'a request failed'),
+)
 
-const producerClient = { clientId: 'customer-stream-ingress', logger, requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS }
+const producerClient = {
+  clientId: 'customer-stream-ingress',
+  logger,
+  requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,
+}
 // A separate client without the short timeout of produce requests, because creating topics and
 // waiting for their leaders takes longer.
 const admin = createAdmin(createKafka(settings, { clientId: 'customer-stream-ingress-admin', logger }))
 // Without a log, because kafkajs would log each write check as an error. The topic watch reports
 // the problems.
-const writeCheck = createWriteCheck(createKafka(settings, { ...producerClient, logger: logger.child({}, { level: 'silent' }) }))
+const writeCheck = createWriteCheck(
+  createKafka(settings, { ...producerClient, logger: logger.child({}, { level: 'silent' }) }),
+)
 const demands = Object.values(topics).map((topic) => ({
   topic,
   maxValueBytes: settings.MAX_BODY_BYTES,
@@ -135,7 +145,10 @@ const spool =
         onDamage: (damage) => {
           metrics.spoolDamage.inc({ what: damage.what })
           metrics.spoolLost.inc(lostRecords(damage))
-          logger[damage.what === 'torn-tail' ? 'warn' : 'error']({ event: 'spool-damaged', ...damage }, damageMessages[damage.what])
+          logger[damage.what === 'torn-tail' ? 'warn' : 'error'](
+            { event: 'spool-damaged', ...damage },
+            damageMessages[damage.what],
+          )
         },
       })
 const metrics = createIngressMetrics(
@@ -240,14 +253,20 @@ const checks = async (): Promise<ReadinessCheck[]> => {
   const problem = await kafkaProblem()
   const [warning] = topicWatch.warnings
   const kafka =
-    problem === undefined && warning !== undefined ? { name: 'kafka', ready: true, detail: warning } : readinessCheck('kafka', problem)
+    problem === undefined && warning !== undefined
+      ? { name: 'kafka', ready: true, detail: warning }
+      : readinessCheck('kafka', problem)
   if (!spool || stopping.signal.aborted) return [kafka]
   // With room in the spool the process can acknowledge events even if Kafka does not answer, so it
   // stays ready. Out of service it would only lose events.
   const room = spool.hasRoomFor(settings.MAX_BODY_BYTES)
   return [
     { ...kafka, ready: kafka.ready || room },
-    { name: 'spool', ready: kafka.ready || room, detail: spool.problem?.message ?? `${spool.size.records} records wait` },
+    {
+      name: 'spool',
+      ready: kafka.ready || room,
+      detail: spool.problem?.message ?? `${spool.size.records} records wait`,
+    },
   ]
 }
 /**
@@ -262,7 +281,9 @@ const watchKafka = async () => {
   const stuck = lanes.stuck()
   if (stuck === undefined || outage !== undefined) return
   lifecycle.fail(
-    new Error(`${stuck}, although Kafka answers. The process ends, so that its supervisor starts it again. No acknowledged event is lost.`),
+    new Error(
+      `${stuck}, although Kafka answers. The process ends, so that its supervisor starts it again. No acknowledged event is lost.`,
+    ),
   )
 }
 const adminApp = createAdminApp({ registry, checks })
@@ -280,7 +301,8 @@ const connect = async () => {
     },
     {
       signal: stopping.signal,
-      backOff: () => (obstacles.without('spool').blocked ? BLOCKED_BACK_OFF : { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }),
+      backOff: () =>
+        obstacles.without('spool').blocked ? BLOCKED_BACK_OFF : { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS },
       onFailure: (error) => {
         if (error instanceof TopicError) throw error
         obstacles.report('start', diagnose(error, 'connect and check its topics'))
@@ -301,7 +323,10 @@ lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 // The wait is short, because kafkajs would wait for the replies of a broker that hangs. Nothing is
 // lost if the process does not disconnect.
 lifecycle.onStop('kafka', () =>
-  Promise.race([Promise.allSettled([admin.disconnect(), writeCheck.disconnect(), lanes.disconnect()]), sleep(LEAVE_KAFKA_MS)]),
+  Promise.race([
+    Promise.allSettled([admin.disconnect(), writeCheck.disconnect(), lanes.disconnect()]),
+    sleep(LEAVE_KAFKA_MS),
+  ]),
 )
 lifecycle.onStop(
   'topic check',
@@ -329,7 +354,9 @@ lifecycle.onStop(
 )
 lifecycle.onStop(
   'outages',
-  periodically(OUTAGE_INTERVAL_MS, watchKafka, (err) => logger.error({ err }, 'cannot tell whether Kafka stores records')),
+  periodically(OUTAGE_INTERVAL_MS, watchKafka, (err) =>
+    logger.error({ err }, 'cannot tell whether Kafka stores records'),
+  ),
 )
 lifecycle.onStop('publishers', () => lanes.drain())
 // The deadline of the last request begins at the same moment, so it ends 500 ms before connections
@@ -342,9 +369,15 @@ lifecycle.onStop('readiness', async () => {
 
 try {
   if (settings.MYKAARMA_AUTH === 'off')
-    logger.warn({ event: 'setting' }, 'MYKAARMA_AUTH=off: every request is accepted without a check; never do this on the internet')
+    logger.warn(
+      { event: 'setting' },
+      'MYKAARMA_AUTH=off: every request is accepted without a check; never do this on the internet',
+    )
   if (settings.MYKAARMA_AUTH === 'on')
-    logger.warn({ event: 'setting' }, 'MYKAARMA_AUTH=on is the former name of signature+token and still works; please write the new name')
+    logger.warn(
+      { event: 'setting' },
+      'MYKAARMA_AUTH=on is the former name of signature+token and still works; please write the new name',
+    )
   const address = await adminApp.listen({ host: settings.HOST, port: settings.ADMIN_PORT })
   const publicAddress = await app.listen({ host: settings.HOST, port: settings.PORT })
   logger.info({ event: 'listening', address: publicAddress, admin: address }, 'listening')

@@ -6,11 +6,18 @@ import { EVENT_TYPES, SUSPICIONS } from './webhook-route.ts'
 
 const problemNames = Object.keys(problems) as Problem[]
 // The types force these lists to be complete.
-const ends = Object.keys({ stored: 1, spooled: 1, deadline: 1, 'queue-full': 1, refused: 1, closing: 1 } satisfies Record<
-  End | 'spooled',
+const ends = Object.keys({
+  stored: 1,
+  spooled: 1,
+  deadline: 1,
+  'queue-full': 1,
+  refused: 1,
+  closing: 1,
+} satisfies Record<End | 'spooled', 1>)
+const damages = Object.keys({ 'torn-tail': 1, damage: 1, unreadable: 1, refused: 1, foreign: 1 } satisfies Record<
+  SpoolDamage['what'],
   1
 >)
-const damages = Object.keys({ 'torn-tail': 1, damage: 1, unreadable: 1, refused: 1, foreign: 1 } satisfies Record<SpoolDamage['what'], 1>)
 
 interface Size {
   readonly records: number
@@ -26,7 +33,12 @@ interface SpoolSize extends Size {
   readonly oldestAt: number | undefined
 }
 
-export const createIngressMetrics = (registry: Registry, size: () => Size, spoolSize: () => SpoolSize, isolated: () => Isolated) => {
+export const createIngressMetrics = (
+  registry: Registry,
+  size: () => Size,
+  spoolSize: () => SpoolSize,
+  isolated: () => Isolated,
+) => {
   const registers = [registry]
   new Gauge({
     name: 'ingress_queue_records',
@@ -79,7 +91,11 @@ export const createIngressMetrics = (registry: Registry, size: () => Size, spool
     'Bytes of files of an earlier process whose records are not counted yet: they are read while they are sent.',
     ({ uncountedBytes }) => uncountedBytes,
   )
-  spoolGauge('ingress_spool_bytes', 'Bytes of the spool on disk, files kept as `.damaged` included.', ({ bytes }) => bytes)
+  spoolGauge(
+    'ingress_spool_bytes',
+    'Bytes of the spool on disk, files kept as `.damaged` included.',
+    ({ bytes }) => bytes,
+  )
   spoolGauge('ingress_spool_oldest_seconds', 'Age of the oldest record in the spool.', ({ oldestAt }) =>
     oldestAt === undefined ? 0 : Math.max(0, Date.now() - oldestAt) / 1000,
   )

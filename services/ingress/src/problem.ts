@@ -26,4 +26,8 @@ export type Problem = keyof typeof problems
 export const PROBLEM_CONTENT_TYPE = 'application/problem+json'
 
 /** @param detail one sentence about this occurrence, free of secrets. */
-export const problemDocument = (type: Problem, detail?: string) => ({ type, ...problems[type], ...(detail !== undefined && { detail }) })
+export const problemDocument = (type: Problem, detail?: string) => ({
+  type,
+  ...problems[type],
+  ...(detail !== undefined && { detail }),
+})

@@ -1,5 +1,10 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { createPublisher as createPublisherItself, type End, type Publishable, type PublisherOptions } from './publisher.ts'
+import {
+  createPublisher as createPublisherItself,
+  type End,
+  type Publishable,
+  type PublisherOptions,
+} from './publisher.ts'
 import type { Send } from './send-in-parts.ts'
 
 const record = (name: string, bytes = 1) => ({ name, key: null, value: Buffer.alloc(bytes) })
@@ -40,7 +45,8 @@ const until = async (isTrue: () => boolean) => {
   while (!isTrue()) await new Promise(setImmediate)
 }
 /** Resolves when the publisher has no more records in memory. */
-const released = (publisher: { readonly size: { readonly records: number } }) => until(() => publisher.size.records === 0)
+const released = (publisher: { readonly size: { readonly records: number } }) =>
+  until(() => publisher.size.records === 0)
 /** Returns a function that moves the publisher's clock forward. */
 const clock = () => {
   const now = performance.now.bind(performance)
@@ -128,7 +134,10 @@ describe('a publisher', () => {
       sends.push(records.map(({ name }) => name))
       if (failures-- > 0) throw unavailable()
     }, limits)
-    expect(await Promise.all(['a', 'b'].map((name) => publisher.publish(record(name), soon())))).toEqual(['stored', 'stored'])
+    expect(await Promise.all(['a', 'b'].map((name) => publisher.publish(record(name), soon())))).toEqual([
+      'stored',
+      'stored',
+    ])
     expect(sends).toEqual(Array(4).fill(['a', 'b']))
     failures = Number.POSITIVE_INFINITY
     expect(await publisher.publish(record('c'), performance.now() + 50)).toBe('deadline')
@@ -217,13 +226,18 @@ describe('failing partitions', () => {
       await answer()
       if (records.some(({ partition }) => failing.has(partition))) throw unavailable()
     }
-    const publisher = createPublisher(send, { ...limits, partitionOf: ({ partition }) => (partition < 0 ? undefined : partition) })
+    const publisher = createPublisher(send, {
+      ...limits,
+      partitionOf: ({ partition }) => (partition < 0 ? undefined : partition),
+    })
     return { publisher, sends }
   }
 
   it('a failing partition does not stop the storing of other records of its flush', async () => {
     const { publisher } = kafka(new Set([1]))
-    const outcomes = [0, 1, 2, 0].map((partition, i) => publisher.publish(onPartition(partition, `${i}`), performance.now() + 150))
+    const outcomes = [0, 1, 2, 0].map((partition, i) =>
+      publisher.publish(onPartition(partition, `${i}`), performance.now() + 150),
+    )
     expect(await Promise.all(outcomes)).toEqual(['stored', 'deadline', 'stored', 'stored'])
     expect(publisher.failing).toBe(1)
     await released(publisher)
@@ -272,15 +286,23 @@ describe('failing partitions', () => {
     const send = async (records: readonly Bound[]) => {
       if (records.some(({ partition }) => failing.has(partition))) throw unavailable()
     }
-    const publisher = createPublisher(send, { maxRecords: 10, maxBytes: 20_000, partitionOf: ({ partition }: Bound) => partition })
-    const publish = (partition: number, bytes = 1) => publisher.publish({ ...record('r', bytes), partition }, performance.now() + 150)
+    const publisher = createPublisher(send, {
+      maxRecords: 10,
+      maxBytes: 20_000,
+      partitionOf: ({ partition }: Bound) => partition,
+    })
+    const publish = (partition: number, bytes = 1) =>
+      publisher.publish({ ...record('r', bytes), partition }, performance.now() + 150)
     const first = publish(1)
     while (publisher.failing === 0) await new Promise(setImmediate)
     expect(publisher.fails({ ...record('r'), partition: 1 })).toBe(true)
     expect(await publish(1, 18_700)).toBe('queue-full')
     const more = Array.from({ length: 9 }, () => publish(1))
     expect(await publish(0)).toBe('stored')
-    expect([await first, ...(await Promise.all(more))].toSorted()).toEqual([...Array(5).fill('deadline'), ...Array(5).fill('queue-full')])
+    expect([await first, ...(await Promise.all(more))].toSorted()).toEqual([
+      ...Array(5).fill('deadline'),
+      ...Array(5).fill('queue-full'),
+    ])
     failing.clear()
     while (publisher.size.records > 0) await new Promise(setImmediate)
     expect(await publish(1)).toBe('stored')
@@ -296,7 +318,9 @@ describe('failing partitions', () => {
     expect(await publisher.publish(onPartition(1, 'a'), performance.now() + 30)).toBe('deadline')
     while (publisher.size.records > 0) await new Promise(setImmediate)
     sends.length = 0
-    const later = [0, 1].map((partition) => publisher.publish(onPartition(partition, `later${partition}`), performance.now() + 30))
+    const later = [0, 1].map((partition) =>
+      publisher.publish(onPartition(partition, `later${partition}`), performance.now() + 30),
+    )
     expect(await Promise.all(later)).toEqual(['stored', 'deadline'])
     expect(sends).toContain('later0')
     expect(sends).not.toContain('later0 later1')
@@ -310,7 +334,10 @@ describe('failing partitions', () => {
     const send = async (records: readonly Bound[]) => {
       if (records.some(({ partition }) => partition < 0) && sends++ === 0) throw unavailable()
     }
-    const publisher = createPublisher(send, { ...limits, partitionOf: ({ partition }) => (partition < 0 ? undefined : partition) })
+    const publisher = createPublisher(send, {
+      ...limits,
+      partitionOf: ({ partition }) => (partition < 0 ? undefined : partition),
+    })
     expect(await publisher.publish(onPartition(-1, 'a'), soon())).toBe('stored')
     expect([sends, publisher.failing]).toEqual([2, 0])
   })
@@ -320,7 +347,10 @@ describe('failing partitions', () => {
     const send = async (records: readonly Bound[]) => {
       if (records.some(({ partition }) => partition < 0)) await stuck.promise
     }
-    const publisher = createPublisher(send, { ...limits, partitionOf: ({ partition }) => (partition < 0 ? undefined : partition) })
+    const publisher = createPublisher(send, {
+      ...limits,
+      partitionOf: ({ partition }) => (partition < 0 ? undefined : partition),
+    })
     const anywhere = publisher.publish(onPartition(-1, 'a'), soon())
     expect(await publisher.publish(onPartition(0, 'b'), soon())).toBe('stored')
     stuck.resolve()
@@ -329,7 +359,9 @@ describe('failing partitions', () => {
 
   it('failing partitions do not keep the publisher from closing', async () => {
     const { publisher } = kafka(new Set([0, 1, 2]))
-    const outcomes = [0, 1, 2].map((partition, i) => publisher.publish(onPartition(partition, `${i}`), performance.now() + 30))
+    const outcomes = [0, 1, 2].map((partition, i) =>
+      publisher.publish(onPartition(partition, `${i}`), performance.now() + 30),
+    )
     await publisher.close()
     expect(await Promise.all(outcomes)).toEqual(Array(3).fill('deadline'))
     await released(publisher)
@@ -351,9 +383,14 @@ describe('slow partitions', () => {
     let isSlow = true
     const send = async (records: readonly OnPartition[]) => {
       sends.push(records.map(({ partition }) => partition))
-      if (isSlow && records.some(({ partition }) => partition === SLOW)) await new Promise<void>((resolve) => waiting.push(resolve))
+      if (isSlow && records.some(({ partition }) => partition === SLOW))
+        await new Promise<void>((resolve) => waiting.push(resolve))
     }
-    const publisher = createPublisher(send, { ...limits, maxRecords, partitionOf: ({ partition }: OnPartition) => partition })
+    const publisher = createPublisher(send, {
+      ...limits,
+      maxRecords,
+      partitionOf: ({ partition }: OnPartition) => partition,
+    })
     const answerSlow = () => {
       for (const answer of waiting.splice(0)) answer()
     }
@@ -436,7 +473,10 @@ describe('outages', () => {
       sends.push(records.map(({ name }) => name).join(' '))
       if (records.some(({ partition }) => failing.has(partition))) throw unavailable()
     }
-    const publisher = createPublisher(send, { ...limits, partitionOf: ({ partition }: Named & { partition: number }) => partition })
+    const publisher = createPublisher(send, {
+      ...limits,
+      partitionOf: ({ partition }: Named & { partition: number }) => partition,
+    })
     onTestFinished(() => publisher.close())
     const publish = (partition: number, deadlineAt: number, bytes = 1) =>
       publisher.publish({ ...record(`${partition}:${bytes}`, bytes), partition }, deadlineAt)

@@ -362,7 +362,16 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
       const queue = queueOf(record)
       if (isFull(queue, bytes)) return Promise.resolve({ end: 'queue-full', error: queue.failure?.error })
       const { promise, resolve } = Promise.withResolvers<Outcome>()
-      const entry: Entry<R> = { record, bytes, deadlineAt, outcome: promise, answer: resolve, onRefused, answered: false, queue }
+      const entry: Entry<R> = {
+        record,
+        bytes,
+        deadlineAt,
+        outcome: promise,
+        answer: resolve,
+        onRefused,
+        answered: false,
+        queue,
+      }
       held.add(entry)
       heldBytes += bytes
       count(entry, 1)
@@ -382,7 +391,9 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
       return isolated.values().reduce((sum, { slowAt }) => sum + (slowAt !== undefined && slowAt > since ? 1 : 0), 0)
     },
     get outage() {
-      const failed = [unbound, ...isolated.values()].filter(({ failure }) => failure !== undefined && failure.since > storedAt)
+      const failed = [unbound, ...isolated.values()].filter(
+        ({ failure }) => failure !== undefined && failure.since > storedAt,
+      )
       const [first] = failed.flatMap(({ failure }) => failure ?? []).toSorted((a, b) => a.since - b.since)
       if (!first || performance.now() - first.since < OUTAGE_AFTER_MS) return undefined
       // Each attempt with unbound records goes to the next partition, so their failure counts for

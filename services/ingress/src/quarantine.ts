@@ -8,7 +8,11 @@ const MAX_DETAIL_CHARACTERS = 200
  * Creates the quarantine record for a record that Kafka refuses. It has no key and headers, because
  * they may have made it too large.
  */
-export const refusedRecord = ({ topic, value, timestamp }: OutgoingRecord, error: Error, quarantineTopic: string): OutgoingRecord => ({
+export const refusedRecord = (
+  { topic, value, timestamp }: OutgoingRecord,
+  error: Error,
+  quarantineTopic: string,
+): OutgoingRecord => ({
   topic: quarantineTopic,
   key: null,
   value,

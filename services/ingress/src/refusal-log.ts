@@ -6,7 +6,8 @@ import type { Suspicion } from './webhook-route.ts'
 /** Instructions for problems that cost events until a person fixes them. */
 const advice: Partial<Record<Problem, string>> = {
   unauthenticated: 'compare MYKAARMA_SIGNING_SECRETS and MYKAARMA_TOKENS with those of the sender',
-  'forbidden-address': 'if this is the sender, add it to MYKAARMA_ALLOWED_ADDRESSES; behind a proxy, add the peer to TRUSTED_PROXIES',
+  'forbidden-address':
+    'if this is the sender, add it to MYKAARMA_ALLOWED_ADDRESSES; behind a proxy, add the peer to TRUSTED_PROXIES',
   'not-found': 'give the sender the URL with the path /webhooks/mykaarma',
   'method-not-allowed': 'the sender must use POST',
   'too-large': 'raise MAX_BODY_BYTES, of the projector too, and max.message.bytes of the topics',
@@ -33,7 +34,14 @@ export const createRefusalLog = (logger: Logger): ((refusal: Refusal) => void) =
         const { status, title } = problems[problem]
         const todo = advice[problem]
         logger.warn(
-          { event: 'request-refused', status, path: cut(path), contentType: cut(contentType), forwardedFor: cut(forwardedFor), ...fields },
+          {
+            event: 'request-refused',
+            status,
+            path: cut(path),
+            contentType: cut(contentType),
+            forwardedFor: cut(forwardedFor),
+            ...fields,
+          },
           `A request was refused with ${status}: ${title}${todo === undefined ? '' : ` To mend it: ${todo}.`}`,
         )
       })

@@ -6,7 +6,12 @@ import { createSpooledPublish } from './spooled-publish.ts'
 const record: OutgoingRecord = { topic: 't', key: null, value: Buffer.from('v'), timestamp: 1 }
 const soon = () => performance.now() + 1000
 
-const setUp = ({ end = 'stored' as End, append = async () => {}, fails = false, left = [] as OutgoingRecord[] } = {}) => {
+const setUp = ({
+  end = 'stored' as End,
+  append = async () => {},
+  fails = false,
+  left = [] as OutgoingRecord[],
+} = {}) => {
   const calls: string[] = []
   const errors: string[] = []
   const { publish, drain } = createSpooledPublish(
@@ -43,10 +48,13 @@ it('does not use the disk while Kafka stores records', async () => {
   expect([(await publish(record, soon())).end, calls]).toEqual(['stored', ['kafka']])
 })
 
-it.each(['deadline', 'queue-full'] as const)('acknowledges from the disk if the publisher ends with %s', async (end) => {
-  const { publish, calls } = setUp({ end })
-  expect([(await publish(record, soon())).end, calls]).toEqual(['spooled', ['kafka', 'disk']])
-})
+it.each(['deadline', 'queue-full'] as const)(
+  'acknowledges from the disk if the publisher ends with %s',
+  async (end) => {
+    const { publish, calls } = setUp({ end })
+    expect([(await publish(record, soon())).end, calls]).toEqual(['spooled', ['kafka', 'disk']])
+  },
+)
 
 it.each(['refused', 'closing'] as const)('does not spool a record that can never be stored: %s', async (end) => {
   const { publish, calls } = setUp({ end })

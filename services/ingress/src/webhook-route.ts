@@ -70,7 +70,8 @@ const fitsKey = (value: string): boolean => Buffer.byteLength(value) <= MAX_KEY_
  * Returns the key, or null if it is too long. A key only selects the partition, so a record without
  * a key is better than a lost one.
  */
-const keyOf = (value: string | undefined): Buffer | null => (value === undefined || !fitsKey(value) ? null : Buffer.from(value))
+const keyOf = (value: string | undefined): Buffer | null =>
+  value === undefined || !fitsKey(value) ? null : Buffer.from(value)
 
 const rawKey = (event: CustomersEvent | OtherEvent): string | undefined =>
   event.kind === 'customers' ? event.customerUuid : (text(event.envelope.dealeruuid) ?? text(event.envelope.id))
@@ -105,14 +106,21 @@ const contentTypeToKeep = ({ contentType, encoding }: Delivered): string | undef
 
 /** Parses a body. Returns the event, and the content type that was used. */
 const read = (body: Buffer, delivered: Delivered, fallback: string | undefined) => {
-  const parseAs = (contentType: string | undefined) => ({ contentType, parsed: parseEvent(body, { contentType, exactNumbers: false }) })
+  const parseAs = (contentType: string | undefined) => ({
+    contentType,
+    parsed: parseEvent(body, { contentType, exactNumbers: false }),
+  })
   const first = parseAs(contentTypeToKeep(delivered))
   const isUndeclared = (delivered.encoding ?? declaredEncoding(delivered.contentType)) === undefined
   const isOtherCharset = !first.parsed.ok && first.parsed.reason === 'not-utf8' && isUndeclared
   return isOtherCharset && fallback !== undefined ? parseAs(`text/plain; charset=${fallback}`) : first
 }
 
-const quarantine = ({ reason, detail, eventId }: Unusable, contentType: string | undefined, topics: TopicNames): Route => ({
+const quarantine = (
+  { reason, detail, eventId }: Unusable,
+  contentType: string | undefined,
+  topics: TopicNames,
+): Route => ({
   record: {
     topic: topics.quarantine,
     key: keyOf(eventId),
@@ -148,7 +156,8 @@ export const routeBody = (body: Buffer, delivered: Delivered, { topics, fallback
       key: keyOf(rawKey(event)),
       headers: {
         ...(signature !== undefined && { [RAW_HEADERS.signature]: signature }),
-        ...(traceparent !== undefined && traceparentForm.test(traceparent) && { [RAW_HEADERS.traceparent]: traceparent }),
+        ...(traceparent !== undefined &&
+          traceparentForm.test(traceparent) && { [RAW_HEADERS.traceparent]: traceparent }),
         ...(contentType !== undefined && { [RAW_HEADERS.contentType]: contentType }),
       },
     },

@@ -51,7 +51,10 @@ it('deletes only the positions of a topic that was created again', async () => {
   const other = storeOf('raw.more')
   await other.movePosition(0, undefined, '9')
   await store.claimPositions(here, false)
-  expect([await store.claimPositions({ ...here, topicId: 'topic-2' }, false), await offsets()]).toEqual([2, [undefined, undefined]])
+  expect([await store.claimPositions({ ...here, topicId: 'topic-2' }, false), await offsets()]).toEqual([
+    2,
+    [undefined, undefined],
+  ])
   expect((await other.peekPositions([0])).get(0)).toBe('9')
 })
 
@@ -60,12 +63,17 @@ it('neither compares nor forgets ids that an old broker does not send', async ()
   await store.claimPositions(here, false)
   expect(await store.claimPositions({ clusterId: undefined, topicId: undefined }, false)).toBe(0)
   expect(await offsets()).toEqual(['5', '7'])
-  await expect(store.claimPositions({ clusterId: 'cluster-2', topicId: undefined }, false)).rejects.toThrow(OtherClusterError)
+  await expect(store.claimPositions({ clusterId: 'cluster-2', topicId: undefined }, false)).rejects.toThrow(
+    OtherClusterError,
+  )
 })
 
 it('an announced instance is known only under its key prefix', async () => {
   const { store } = await setUp()
   const elsewhere = await setUp()
   await store.announce('one')
-  expect([await store.announced(['one', 'two']), await elsewhere.store.announced(['one'])]).toEqual([new Set(['one']), new Set()])
+  expect([await store.announced(['one', 'two']), await elsewhere.store.announced(['one'])]).toEqual([
+    new Set(['one']),
+    new Set(),
+  ])
 })

@@ -1,7 +1,21 @@
-import { choice, integer, type Loaded, optionalText, processSettings, type Rule, recordPlaces } from '@customer-stream/runtime'
+import {
+  choice,
+  integer,
+  type Loaded,
+  optionalText,
+  processSettings,
+  type Rule,
+  recordPlaces,
+} from '@customer-stream/runtime'
 import { kafkaSettings } from '@customer-stream/runtime/kafka'
 import { redisSettings } from '@customer-stream/runtime/redis'
-import { DEFAULT_KEY_PREFIX, DEFAULT_TOPIC_PREFIX, MAX_FUTURE_MS, PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
+import {
+  DEFAULT_KEY_PREFIX,
+  DEFAULT_TOPIC_PREFIX,
+  MAX_FUTURE_MS,
+  PROJECTION_VERSION,
+  topicNames,
+} from '@customer-stream/schemas'
 
 export const projectorSettings = {
   ...processSettings,
@@ -95,6 +109,8 @@ export const recordRules: readonly Rule<typeof projectorSettings>[] = [
   ({ QUARANTINE_RECORDS: places, KAFKA_TOPIC_PREFIX: prefix }) => {
     const { customers } = topicNames(prefix)
     const foreign = [...places].filter((place) => !place.startsWith(`${customers}/`))
-    return foreign.length === 0 ? undefined : `QUARANTINE_RECORDS names ${foreign.join(', ')}, but the topic is ${customers}`
+    return foreign.length === 0
+      ? undefined
+      : `QUARANTINE_RECORDS names ${foreign.join(', ')}, but the topic is ${customers}`
   },
 ]

@@ -103,7 +103,11 @@ const setUp = ({ high = '1000', logger = silent, named = [] as string[], chunkRe
       backOff: { initialMs: 1, maxMs: 1 },
     },
   )
-  const batch = (from: number, customers: (string | undefined)[], signal = new AbortController().signal): FetchedBatch => ({
+  const batch = (
+    from: number,
+    customers: (string | undefined)[],
+    signal = new AbortController().signal,
+  ): FetchedBatch => ({
     partition: 0,
     fetchedFrom: String(from),
     nextOffset: String(from + customers.length),
@@ -134,7 +138,22 @@ const setUp = ({ high = '1000', logger = silent, named = [] as string[], chunkRe
     while (seeks.length === 0) await new Promise(setImmediate)
   }
   const lose = () => redis.customers.clear()
-  return { projection, registry, watermarks, redis, kafka, steps, quarantined, seeks, held, reports, before, batch, assign, lose }
+  return {
+    projection,
+    registry,
+    watermarks,
+    redis,
+    kafka,
+    steps,
+    quarantined,
+    seeks,
+    held,
+    reports,
+    before,
+    batch,
+    assign,
+    lose,
+  }
 }
 
 describe('a projection', () => {
@@ -231,7 +250,10 @@ describe('a projection', () => {
       if (count < 4) throw new Error('LOADING')
     }
     expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
-    expect([waiting, projection.waitingFor]).toEqual([[undefined, 'Redis: LOADING', 'Redis: LOADING', 'Redis: LOADING'], undefined])
+    expect([waiting, projection.waitingFor]).toEqual([
+      [undefined, 'Redis: LOADING', 'Redis: LOADING', 'Redis: LOADING'],
+      undefined,
+    ])
   })
 })
 
@@ -378,7 +400,9 @@ describe('a paused partition', () => {
     await assign()
     expect(await projection.onBatch(unreadable(batch(10, [])))).toBeUndefined()
     expect([redis.position, [...held]]).toEqual([LOW, [0]])
-    expect(reports).toEqual([expect.stringMatching(/t\/0\/9 \(offsets 9 to 19\).*unknown codec.*QUARANTINE_RECORDS=t\/0\/9/)])
+    expect(reports).toEqual([
+      expect.stringMatching(/t\/0\/9 \(offsets 9 to 19\).*unknown codec.*QUARANTINE_RECORDS=t\/0\/9/),
+    ])
     // The broker has repaired the batch.
     expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
     expect([reports.at(-1), [...held]]).toEqual([undefined, []])
@@ -390,7 +414,11 @@ describe('a paused partition', () => {
     expect(await projection.onBatch(unreadable(batch(10, [])))).toBe('20')
     expect(redis.position).toBe('20')
     expect(quarantined).toMatchObject([
-      { key: null, value: null, headers: { reason: 'unreadable-batch', detail: 'offsets 9 to 19: unknown codec', offset: '9' } },
+      {
+        key: null,
+        value: null,
+        headers: { reason: 'unreadable-batch', detail: 'offsets 9 to 19: unknown codec', offset: '9' },
+      },
     ])
   })
 })

@@ -95,7 +95,10 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const { topic, projection, maxFutureMs, named, quarantineTopic } = options
   const outages = createOutages({ metrics, logger, backOff: options.backOff })
   const { insist } = outages
-  const positions = createPositions({ store, consumer: deps.consumer, claim: deps.claim, insist, metrics, logger }, topic)
+  const positions = createPositions(
+    { store, consumer: deps.consumer, claim: deps.claim, insist, metrics, logger },
+    topic,
+  )
   const busy = new Set<number>()
   const holds = new Map<number, Hold>()
   /**
@@ -104,7 +107,10 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
    */
   const blocked = new Map<number, string | undefined>()
   const sayMoved = createOccasionalLog((fields) =>
-    logger.warn({ event: 'rewound', ...fields }, 'the position in Redis is not where it was left; going back to what Redis says'),
+    logger.warn(
+      { event: 'rewound', ...fields },
+      'the position in Redis is not where it was left; going back to what Redis says',
+    ),
   )
 
   const count = (projected: Projected, stored: readonly StoreOutcome[], last: RawRecord | undefined) => {
@@ -163,7 +169,10 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     const ended = new AbortController()
     const patience = new AbortController()
     const sent = insist('quarantine', AbortSignal.any([signal, ended.signal]), () => deps.sendToQuarantine(poison))
-    const done = await Promise.race([sent, sleep(QUARANTINE_PATIENCE_MS, undefined, { signal: patience.signal }).catch(() => undefined)])
+    const done = await Promise.race([
+      sent,
+      sleep(QUARANTINE_PATIENCE_MS, undefined, { signal: patience.signal }).catch(() => undefined),
+    ])
     patience.abort()
     if (done || signal.aborted) return done !== undefined
     const held = hold(partition)
@@ -185,7 +194,10 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     partition: number,
   ): { readonly done: readonly RawRecord[]; readonly projected: Projected } | undefined => {
     try {
-      return { done: records, projected: project(records, { topic, partition, projection, maxFutureMs, named, now: Date.now() }) }
+      return {
+        done: records,
+        projected: project(records, { topic, partition, projection, maxFutureMs, named, now: Date.now() }),
+      }
     } catch (error) {
       const [first] = records
       if (records.length > 1) return projectUpTo(records.slice(0, records.length >> 1), partition)
@@ -293,7 +305,9 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     // may have had another setting.
     const found = await insist('Redis', signal, () => store.previousPosition(partition))
     const before = /^\d+$/.test(found?.value ?? '') ? BigInt(found?.value ?? 0) : 0n
-    return found && left.filter(({ record, reason }) => reason === 'named-by-setting' || BigInt(record.offset) >= before)
+    return (
+      found && left.filter(({ record, reason }) => reason === 'named-by-setting' || BigInt(record.offset) >= before)
+    )
   }
 
   const handle = async (batch: FetchedBatch): Promise<string | undefined> => {

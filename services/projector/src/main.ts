@@ -106,7 +106,11 @@ const topicWatch = createTopicWatch({
   onPartitions: setQuarantinePartitions,
 })
 const redis = createRedis(settings, logger)
-const store = createStore(redis, { keyPrefix: settings.REDIS_KEY_PREFIX, topic: topics.customers, projection: settings.PROJECTION_VERSION })
+const store = createStore(redis, {
+  keyPrefix: settings.REDIS_KEY_PREFIX,
+  topic: topics.customers,
+  projection: settings.PROJECTION_VERSION,
+})
 
 const consumer = createPartitionConsumer(kafka, admin, {
   groupId,
@@ -138,7 +142,8 @@ const claim = async () => {
     obstacles.report('positions', undefined)
     return deleted
   } catch (error) {
-    if (error instanceof OtherClusterError) obstacles.report('positions', { blocked: true, reason: 'identity', message: error.message })
+    if (error instanceof OtherClusterError)
+      obstacles.report('positions', { blocked: true, reason: 'identity', message: error.message })
     throw error
   }
 }
@@ -192,7 +197,8 @@ const checks = async (): Promise<ReadinessCheck[]> => {
       ready: false,
       detail: stopping.signal.aborted
         ? 'stopping'
-        : (obstacles.worst?.message ?? 'Kafka and Redis have not both answered yet. If this lasts, check KAFKA_BROKERS and REDIS_URL.'),
+        : (obstacles.worst?.message ??
+          'Kafka and Redis have not both answered yet. If this lasts, check KAFKA_BROKERS and REDIS_URL.'),
     },
   ]
 }
@@ -231,7 +237,10 @@ const connect = async () => {
       backOff: () => (obstacles.blocked ? BLOCKED_BACK_OFF : backOff),
       onFailure: (error) => {
         if (error instanceof TopicError || error instanceof UnsafeRedisError) throw error
-        obstacles.report('start', asked === 'Kafka' ? diagnose(error, 'connect and check its topics') : redisCheck.diagnose(error))
+        obstacles.report(
+          'start',
+          asked === 'Kafka' ? diagnose(error, 'connect and check its topics') : redisCheck.diagnose(error),
+        )
       },
     },
   )
@@ -262,7 +271,10 @@ const measureProgress = async () => {
   if (!connected) return
   const watermarks = await progress.measure()
   const { stranger } = progress
-  obstacles.report('strangers', stranger === undefined ? undefined : { blocked: true, reason: 'group', message: stranger })
+  obstacles.report(
+    'strangers',
+    stranger === undefined ? undefined : { blocked: true, reason: 'group', message: stranger },
+  )
   await projection.positions.loadNewlyLed(watermarks)
 }
 const watch = createWatchdog({
@@ -278,7 +290,9 @@ const watch = createWatchdog({
 // connections, and at last the admin port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 lifecycle.onStop('redis', () => redis.disconnect())
-lifecycle.onStop('kafka', () => Promise.allSettled([producer.disconnect(), writeCheck.disconnect(), admin.disconnect()]))
+lifecycle.onStop('kafka', () =>
+  Promise.allSettled([producer.disconnect(), writeCheck.disconnect(), admin.disconnect()]),
+)
 lifecycle.onStop('consumer', async () => {
   // The commit is for lag monitoring only, so do not wait long for a Kafka that does not answer.
   await Promise.race([projection.positions.commit(), sleep(2000)])

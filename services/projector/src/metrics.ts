@@ -3,7 +3,10 @@ import type { QuarantineReason } from './project.ts'
 import type { StoreOutcome } from './store.ts'
 
 // Complete by their types.
-const outcomes = Object.keys({ applied: 1, duplicate: 1, stale: 1, quarantined: 1 } satisfies Record<StoreOutcome | 'quarantined', 1>)
+const outcomes = Object.keys({ applied: 1, duplicate: 1, stale: 1, quarantined: 1 } satisfies Record<
+  StoreOutcome | 'quarantined',
+  1
+>)
 const reasons = Object.keys({
   'not-utf8': 1,
   'not-json': 1,
@@ -41,7 +44,8 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     labelNames: ['topic', 'partition'],
     registers,
     collect() {
-      for (const [partition, at] of measuredAt) this.set({ topic, partition: String(partition) }, (performance.now() - at) / 1000)
+      for (const [partition, at] of measuredAt)
+        this.set({ topic, partition: String(partition) }, (performance.now() - at) / 1000)
     },
   })
   const metrics = {

@@ -5,7 +5,11 @@ import type { ProjectorMetrics } from './metrics.ts'
  * Retries `attempt` until it succeeds. `what` names the resource that it needs. Returns undefined
  * if the signal aborts.
  */
-export type Insist = <T>(what: string, signal: AbortSignal, attempt: () => Promise<T>) => Promise<{ readonly value: T } | undefined>
+export type Insist = <T>(
+  what: string,
+  signal: AbortSignal,
+  attempt: () => Promise<T>,
+) => Promise<{ readonly value: T } | undefined>
 
 export interface Outages {
   readonly insist: Insist
@@ -18,7 +22,15 @@ export interface Outages {
 /**
  * Handles all outages alike: skips nothing, logs, and retries with backoff until the work succeeds.
  */
-export const createOutages = ({ metrics, logger, backOff }: { metrics: ProjectorMetrics; logger: Logger; backOff: BackOff }): Outages => {
+export const createOutages = ({
+  metrics,
+  logger,
+  backOff,
+}: {
+  metrics: ProjectorMetrics
+  logger: Logger
+  backOff: BackOff
+}): Outages => {
   // Partitions are handled in parallel, so the success of one does not end the outage of another.
   const waiting = new Map<symbol, string>()
   let undisturbedSince = performance.now()
@@ -31,7 +43,8 @@ export const createOutages = ({ metrics, logger, backOff }: { metrics: Projector
         onFailure: (error, failures) => {
           waiting.set(wait, `${what}: ${error.message}`)
           metrics.failures.inc({ operation: what })
-          if (failures === 1 || failures % 20 === 0) logger.warn({ event: 'retrying', err: error, failures }, `waiting for ${what}`)
+          if (failures === 1 || failures % 20 === 0)
+            logger.warn({ event: 'retrying', err: error, failures }, `waiting for ${what}`)
         },
       })
       if (waiting.delete(wait)) {

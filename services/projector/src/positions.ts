@@ -197,13 +197,17 @@ export const createPositions = (
         return meanwhileUsed || stored.get(partition) === position ? [] : [partition]
       })
       if (wrong.length === 0 || signal.aborted) return
-      logger.warn({ event: 'rewound', partitions: wrong }, 'Redis was emptied, restored or filled by another; going back to what it says')
+      logger.warn(
+        { event: 'rewound', partitions: wrong },
+        'Redis was emptied, restored or filled by another; going back to what it says',
+      )
       metrics.rewinds.inc(wrong.length)
       await load(wrong, signal)
     },
     commit: async () => {
       const progress = new Map<number, string>()
-      for (const [partition, position] of positions) if (committed.get(partition) !== position) progress.set(partition, position)
+      for (const [partition, position] of positions)
+        if (committed.get(partition) !== position) progress.set(partition, position)
       if (progress.size === 0) return
       if (await consumer.commit(progress)) for (const [partition, offset] of progress) committed.set(partition, offset)
     },

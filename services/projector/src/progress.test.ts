@@ -23,7 +23,10 @@ const setUp = (partitions = 2) => {
     marks.set(partition, { low: '0', stable: '10', high: '10' })
     positions.set(partition, '10')
   }
-  const group: { state: string; members: GroupMember[]; problem?: Error } = { state: 'Stable', members: [memberOf('me', all)] }
+  const group: { state: string; members: GroupMember[]; problem?: Error } = {
+    state: 'Stable',
+    members: [memberOf('me', all)],
+  }
   const slow = { ms: 0 }
   const announced = new Set(['me'])
   const lag = new Map<number, number>()
@@ -42,7 +45,10 @@ const setUp = (partitions = 2) => {
         peekPositions: async () => new Map(positions),
         announced: async (instances) => new Set(instances.filter((instance) => announced.has(instance))),
       },
-      metrics: { observeLag: (partition: number, records: number) => void lag.set(partition, records), standstillSeconds } as never,
+      metrics: {
+        observeLag: (partition: number, records: number) => void lag.set(partition, records),
+        standstillSeconds,
+      } as never,
     },
     { topic: 'raw', groupId: 'g', instance: 'me', partitions },
   )

@@ -122,7 +122,9 @@ export const createProgress = (
     members = found
     const readers = found.filter(({ topics }) => topics.includes(topic))
     const known = await store.announced(readers.map((member) => member.instance).filter((id) => id !== ''))
-    strangers = found.filter((member) => !readers.includes(member) || (member.instance !== '' && !known.has(member.instance)))
+    strangers = found.filter(
+      (member) => !readers.includes(member) || (member.instance !== '' && !known.has(member.instance)),
+    )
     strangerSightings = strangers.length === 0 ? 0 : strangerSightings + 1
   }
 

@@ -18,7 +18,8 @@ const records = (...values: (string | null)[]): RawRecord[] =>
     key: Buffer.from('key'),
     value: value === null ? null : Buffer.from(value),
   }))
-const total = ({ newest, poison, stale, duplicate }: ReturnType<typeof project>) => newest.length + poison.length + stale + duplicate
+const total = ({ newest, poison, stale, duplicate }: ReturnType<typeof project>) =>
+  newest.length + poison.length + stale + duplicate
 
 describe('project', () => {
   it('keeps the newest event of each customer and counts stale and duplicate ones', () => {
@@ -85,7 +86,9 @@ describe('project', () => {
 
   it('accepts a timestamp at the future limit, and one given as text', () => {
     expect(
-      project(records(body('a', 'e', RECEIVED + 1000), body('b', 'e', '42')), options).newest.map(({ version }) => version.timestamp),
+      project(records(body('a', 'e', RECEIVED + 1000), body('b', 'e', '42')), options).newest.map(
+        ({ version }) => version.timestamp,
+      ),
     ).toEqual([RECEIVED + 1000, 42])
   })
 })

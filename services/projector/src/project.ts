@@ -76,13 +76,15 @@ const poisonOf = (record: RawRecord, reason: QuarantineReason, detail: string, i
   ...(id !== undefined && { id }),
 })
 
-export const contentTypeOf = ({ headers }: RawRecord): string | undefined => headers?.[RAW_HEADERS.contentType]?.toString()
+export const contentTypeOf = ({ headers }: RawRecord): string | undefined =>
+  headers?.[RAW_HEADERS.contentType]?.toString()
 
 const read = (record: RawRecord, maxFutureMs: number): Candidate | Poison => {
   const parsed = parseEvent(record.value ?? Buffer.alloc(0), { contentType: contentTypeOf(record) })
   if (!parsed.ok) return poisonOf(record, parsed.reason, parsed.detail, parsed.eventId)
   const event = parsed.value
-  if (event.kind !== 'customers') return poisonOf(record, 'not-a-customers-event', `the type is ${event.type.slice(0, 100)}`)
+  if (event.kind !== 'customers')
+    return poisonOf(record, 'not-a-customers-event', `the type is ${event.type.slice(0, 100)}`)
   const version = readVersion(event.envelope)
   if (!version.ok) return poisonOf(record, version.reason, version.detail, event.customerUuid)
   const receivedAt = Number(record.timestamp)
@@ -122,7 +124,9 @@ export const project = (
   let candidates: Candidate[] = []
   for (const record of records) {
     const isNamed = named.size > 0 && named.has(`${topic}/${partition}/${record.offset}`)
-    const one = isNamed ? poisonOf(record, 'named-by-setting', 'QUARANTINE_RECORDS names this record') : read(record, maxFutureMs)
+    const one = isNamed
+      ? poisonOf(record, 'named-by-setting', 'QUARANTINE_RECORDS names this record')
+      : read(record, maxFutureMs)
     if ('reason' in one) poison.push(one)
     else candidates.push(one)
   }
@@ -133,7 +137,14 @@ export const project = (
     for (const candidate of newest) {
       const { record, event } = candidate
       const receivedAt = Number(record.timestamp)
-      const hash = customerToHash(event, { topic, partition, offset: record.offset, receivedAt, appliedAt: now, projection })
+      const hash = customerToHash(event, {
+        topic,
+        partition,
+        offset: record.offset,
+        receivedAt,
+        appliedAt: now,
+        projection,
+      })
       if (hash.ok) hashes.push(hash.value)
       else {
         unfit.add(candidate)

@@ -23,7 +23,11 @@ const kafka = (fate: (record: OutgoingRecord) => 'refused' | 'unavailable' | und
 it('sends a refused record without its key and detail, others unchanged', async () => {
   const { send, stored } = kafka(({ key }) => (String(key) === 'too long' ? 'refused' : undefined))
   await sendToQuarantine(send, [record('a'), record('too long'), record('b')])
-  expect(stored).toEqual([record('a'), { ...record('too long'), key: null, headers: { reason: 'not-json' } }, record('b')])
+  expect(stored).toEqual([
+    record('a'),
+    { ...record('too long'), key: null, headers: { reason: 'not-json' } },
+    record('b'),
+  ])
 })
 
 it('sends only the headers of a record whose value Kafka refuses', async () => {
@@ -34,7 +38,9 @@ it('sends only the headers of a record whose value Kafka refuses', async () => {
 })
 
 it('sends records to any partition, with their keys, if one partition is unavailable', async () => {
-  const { send, stored } = kafka(({ key, anyPartition }) => (String(key) === 'a' && !anyPartition ? 'unavailable' : undefined))
+  const { send, stored } = kafka(({ key, anyPartition }) =>
+    String(key) === 'a' && !anyPartition ? 'unavailable' : undefined,
+  )
   await sendToQuarantine(send, [record('a'), record('b')])
   expect(stored).toEqual([
     { ...record('a'), anyPartition: true },

@@ -7,7 +7,11 @@ const MAX_DETAIL_CHARACTERS = 200
 type Send = (records: readonly OutgoingRecord[]) => Promise<void>
 
 /** Runs `instead` if `send` fails for this reason. */
-const orElse = async (sent: Promise<void>, kind: NotStoredError['kind'], instead: () => Promise<void>): Promise<void> => {
+const orElse = async (
+  sent: Promise<void>,
+  kind: NotStoredError['kind'],
+  instead: () => Promise<void>,
+): Promise<void> => {
   try {
     await sent
   } catch (error) {
@@ -45,7 +49,9 @@ export const sendToQuarantine = (send: Send, records: readonly OutgoingRecord[])
     }
   }
   const sendAll = (all: readonly OutgoingRecord[]) => orElse(send(all), 'refused', () => sendEach(all))
-  return orElse(sendAll(records), 'unavailable', () => sendAll(records.map((record) => ({ ...record, anyPartition: true }))))
+  return orElse(sendAll(records), 'unavailable', () =>
+    sendAll(records.map((record) => ({ ...record, anyPartition: true }))),
+  )
 }
 
 /** Creates the quarantine record of a poison record: its bytes, the reason, and its origin. */
@@ -89,7 +95,10 @@ export const unreadableRecord = (
   headers: {
     [QUARANTINE_HEADERS.reason]: 'unreadable-batch' satisfies QuarantineReason,
     [QUARANTINE_HEADERS.stage]: 'projector',
-    [QUARANTINE_HEADERS.detail]: `offsets ${offset} to ${BigInt(nextOffset) - 1n}: ${error.message}`.slice(0, MAX_DETAIL_CHARACTERS),
+    [QUARANTINE_HEADERS.detail]: `offsets ${offset} to ${BigInt(nextOffset) - 1n}: ${error.message}`.slice(
+      0,
+      MAX_DETAIL_CHARACTERS,
+    ),
     [QUARANTINE_HEADERS.topic]: from.topic,
     [QUARANTINE_HEADERS.partition]: String(from.partition),
     [QUARANTINE_HEADERS.offset]: offset,

@@ -11,7 +11,9 @@ const well: ReadinessDependencies = {
   groupId: 'g',
 }
 const notReady = async (change: Partial<ReadinessDependencies>) =>
-  (await createReadiness({ ...well, ...change })()).filter(({ ready }) => !ready).map(({ name, detail }) => `${name}: ${detail}`)
+  (await createReadiness({ ...well, ...change })())
+    .filter(({ ready }) => !ready)
+    .map(({ name, detail }) => `${name}: ${detail}`)
 const away = async () => ({ blocked: false, reason: 'outage', message: 'no answer' }) as const
 const blocked = { blocked: true, reason: 'authorization', message: 'Grant READ on group g.' } as const
 
@@ -36,8 +38,16 @@ it.each<[string, Partial<ReadinessDependencies>, string[]]>([
     { kafkaOutage: away, progress: { standstill: 'raw/1 has 6 records' } },
     ['kafka: no answer'],
   ],
-  ['it waits for an outage to end', { projection: { waitingFor: 'Redis: LOADING' } }, ['projection: waiting for Redis: LOADING']],
-  ['a partition stands still', { progress: { standstill: 'raw/1 has 6 records' } }, ['projection: raw/1 has 6 records']],
+  [
+    'it waits for an outage to end',
+    { projection: { waitingFor: 'Redis: LOADING' } },
+    ['projection: waiting for Redis: LOADING'],
+  ],
+  [
+    'a partition stands still',
+    { progress: { standstill: 'raw/1 has 6 records' } },
+    ['projection: raw/1 has 6 records'],
+  ],
 ])('readiness names the reason if a projector is not ready: %s', async (_, change, expected) => {
   expect(await notReady(change)).toEqual(expected)
 })

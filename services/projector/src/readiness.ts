@@ -24,7 +24,9 @@ export interface ReadinessDependencies {
 const withoutRepeats = (checks: readonly ReadinessCheck[]): ReadinessCheck[] =>
   checks.map((check) => {
     const first = checks.find(({ detail }) => detail === check.detail)
-    return check.detail === undefined || first === undefined || first === check ? check : { ...check, detail: `the same as ${first.name}` }
+    return check.detail === undefined || first === undefined || first === check
+      ? check
+      : { ...check, detail: `the same as ${first.name}` }
   })
 
 export const createReadiness =

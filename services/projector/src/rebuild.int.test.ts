@@ -67,7 +67,9 @@ const histories = fc.array(
   { minLength: 1, maxLength: 14 },
 )
 /** Steps of a run: the projection that reads, and the number of records. */
-const schedules = fc.array(fc.record({ isRebuild: fc.boolean(), records: fc.integer({ min: 1, max: 4 }) }), { maxLength: 20 })
+const schedules = fc.array(fc.record({ isRebuild: fc.boolean(), records: fc.integer({ min: 1, max: 4 }) }), {
+  maxLength: 20,
+})
 
 const versionIn = async (key: string): Promise<Version | undefined> => {
   const [timestamp, id] = await redis.hmget(key, '_eventTimestamp', '_eventId')
@@ -177,7 +179,9 @@ it('a rebuild repairs a hash that claims to be newer than Kafka', async () => {
         )
         for (const customerUuid of ['a', 'b', 'c']) {
           const newest = newestIn(run.history, customerUuid)
-          expect(await redis.hget(key(customerUuid), 'firstName')).toBe(newest ? `${newest.timestamp} ${newest.id}` : null)
+          expect(await redis.hget(key(customerUuid), 'firstName')).toBe(
+            newest ? `${newest.timestamp} ${newest.id}` : null,
+          )
         }
       },
     ),

@@ -1,6 +1,11 @@
 /** Checks whether the projector can rely on this Redis, at start and while it runs. */
 import type { Diagnosis, Logger, Obstacles } from '@customer-stream/runtime'
-import { createRedisDiagnose, type RedisClient, type RedisSettings, readDurability } from '@customer-stream/runtime/redis'
+import {
+  createRedisDiagnose,
+  type RedisClient,
+  type RedisSettings,
+  readDurability,
+} from '@customer-stream/runtime/redis'
 import type { Rights } from './store.ts'
 
 /** Redis does not meet a requirement. A person must act. */
@@ -41,14 +46,19 @@ export const createRedisCheck = ({ redis, store, settings, obstacles, logger }: 
       if (logged.has(JSON.stringify(durability))) continue
       logged.add(JSON.stringify(durability))
       if (appendOnly === false)
-        logger.warn(durability, 'Redis keeps no append-only file: after a restart of it every customer since its last snapshot is replayed')
+        logger.warn(
+          durability,
+          'Redis keeps no append-only file: after a restart of it every customer since its last snapshot is replayed',
+        )
       else logger.info(durability, 'Redis keeps what it is given')
     }
     const denied = await store.deniedCommands()
     if (denied.length > 0) throw new Error(`NOPERM the user may not call ${denied.join(', ')}`)
   }
   const diagnose = (error: Error): Diagnosis =>
-    error instanceof UnsafeRedisError ? { blocked: true, reason: 'redis', message: error.message } : diagnoseRedis(error)
+    error instanceof UnsafeRedisError
+      ? { blocked: true, reason: 'redis', message: error.message }
+      : diagnoseRedis(error)
   return {
     check,
     diagnose,

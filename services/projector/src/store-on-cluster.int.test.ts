@@ -21,12 +21,25 @@ afterAll(async () => {
 
 const fresh = () => {
   const { keyPrefix } = freshNames()
-  return { store: createStore(client, { keyPrefix, topic: TOPIC, projection: 1 }), keyPrefix, copies: clusterPositionsKeys(1, keyPrefix) }
+  return {
+    store: createStore(client, { keyPrefix, topic: TOPIC, projection: 1 }),
+    keyPrefix,
+    copies: clusterPositionsKeys(1, keyPrefix),
+  }
 }
 const snapshot = (customerUuid: string, timestamp = 1): CustomerHash => ({
   customerUuid,
   version: { timestamp, id: 'e' },
-  fieldsAndValues: ['customerUuid', customerUuid, '_eventTimestamp', `${timestamp}`, '_eventId', 'e', '_projection', '1'],
+  fieldsAndValues: [
+    'customerUuid',
+    customerUuid,
+    '_eventTimestamp',
+    `${timestamp}`,
+    '_eventId',
+    'e',
+    '_projection',
+    '1',
+  ],
 })
 const many = Array.from({ length: 300 }, (_, i) => `c${i}`)
 
@@ -201,7 +214,9 @@ describe('positions on a cluster', () => {
     ])
     expect(await store.positions([0, 1])).toEqual(told)
     expect(await store.movePosition(1, '9', '12')).toBe(true)
-    expect(new Set(await Promise.all(copies.map((key) => client.hget(key, positionField(TOPIC, 1)))))).toEqual(new Set(['12']))
+    expect(new Set(await Promise.all(copies.map((key) => client.hget(key, positionField(TOPIC, 1)))))).toEqual(
+      new Set(['12']),
+    )
   })
 
   it('a position is unknown if one master has lost its copy', async () => {

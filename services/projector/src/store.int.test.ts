@@ -41,9 +41,19 @@ afterAll(() => {
 const fresh = (client: RedisClient = redis, projection = 1) => {
   const { keyPrefix } = freshNames()
   const store = (version = projection) => createStore(client, { keyPrefix, topic: TOPIC, projection: version })
-  return { store: store(), storeOf: store, keyOf: (customerUuid: string) => customerKey(customerUuid, keyPrefix), keyPrefix }
+  return {
+    store: store(),
+    storeOf: store,
+    keyOf: (customerUuid: string) => customerKey(customerUuid, keyPrefix),
+    keyPrefix,
+  }
 }
-const snapshot = ({ timestamp, id }: Version, fields: object = {}, customerUuid = 'c', projection = 1): CustomerHash => {
+const snapshot = (
+  { timestamp, id }: Version,
+  fields: object = {},
+  customerUuid = 'c',
+  projection = 1,
+): CustomerHash => {
   const body = JSON.stringify({
     id,
     timestamp,
@@ -52,7 +62,14 @@ const snapshot = ({ timestamp, id }: Version, fields: object = {}, customerUuid 
   })
   const event = parseEvent(Buffer.from(body))
   if (!event.ok || event.value.kind !== 'customers') throw new Error(body)
-  const hash = customerToHash(event.value, { topic: TOPIC, partition: 0, offset: '0', receivedAt: 1, appliedAt: 1, projection })
+  const hash = customerToHash(event.value, {
+    topic: TOPIC,
+    partition: 0,
+    offset: '0',
+    receivedAt: 1,
+    appliedAt: 1,
+    projection,
+  })
   if (!hash.ok) throw new Error(hash.reason)
   return hash.value
 }
@@ -71,7 +88,9 @@ describe('applyChunk', () => {
   it('replaces the whole hash and keeps no field of the older event', async () => {
     const { store, keyOf } = fresh()
     const customers = ['a', 'b']
-    const older = customers.map((uuid) => snapshot({ timestamp: 1, id: 'a' }, { firstName: 'Ann', company: 'gone' }, uuid))
+    const older = customers.map((uuid) =>
+      snapshot({ timestamp: 1, id: 'a' }, { firstName: 'Ann', company: 'gone' }, uuid),
+    )
     const newer = customers.map((uuid) => snapshot({ timestamp: 2, id: 'b' }, { firstName: 'Anna' }, uuid))
     expect(await apply(store, older)).toEqual(['applied', 'applied'])
     expect(await apply(store, newer)).toEqual(['applied', 'applied'])
@@ -82,12 +101,20 @@ describe('applyChunk', () => {
     const { store } = fresh()
     const at = (timestamp: number, customer: string) => snapshot({ timestamp, id: 'e' }, {}, customer)
     expect(await apply(store, [at(5, 'a'), at(5, 'b'), at(5, 'c')])).toEqual(['applied', 'applied', 'applied'])
-    expect(await apply(store, [at(6, 'a'), at(5, 'b'), at(4, 'c'), at(1, 'd')])).toEqual(['applied', 'duplicate', 'stale', 'applied'])
+    expect(await apply(store, [at(6, 'a'), at(5, 'b'), at(4, 'c'), at(1, 'd')])).toEqual([
+      'applied',
+      'duplicate',
+      'stale',
+      'applied',
+    ])
     expect(await apply(store, [])).toEqual([])
   })
 
   it('any order and repetition of events ends in the hash of the newest', async () => {
-    const version = fc.record({ timestamp: fc.integer({ min: 1, max: 3 }), id: fc.string({ unit: 'binary', minLength: 1, maxLength: 3 }) })
+    const version = fc.record({
+      timestamp: fc.integer({ min: 1, max: 3 }),
+      id: fc.string({ unit: 'binary', minLength: 1, maxLength: 3 }),
+    })
     await fc.assert(
       fc.asyncProperty(fc.array(version, { minLength: 1, maxLength: 8 }), async (versions) => {
         const { store, keyOf } = fresh()
@@ -95,7 +122,10 @@ describe('applyChunk', () => {
         for (const v of versions) await apply(store, [snapshot(v, { firstName: `${v.timestamp} ${v.id}` })])
         const newest = versions.reduce((kept, next) => (compareVersions(next, kept) > 0 ? next : kept))
         const stored = customerFromHash(await redis.hgetall(keyOf('c')))
-        expect(stored).toMatchObject({ ok: true, value: { version: newest, customer: { firstName: `${newest.timestamp} ${newest.id}` } } })
+        expect(stored).toMatchObject({
+          ok: true,
+          value: { version: newest, customer: { firstName: `${newest.timestamp} ${newest.id}` } },
+        })
       }),
       { numRuns: 60 },
     )
@@ -165,25 +195,28 @@ describe('a hash that others have changed', () => {
 })
 
 describe('missing rights in Redis', () => {
-  it.each(['hdel', 'hlen', 'hkeys', 'persist'])('a Redis user without +%s replaces no hash partially', async (command) => {
-    const server = await startRedis({})
-    onTestFinished(() => server.stop())
-    const admin = await connect(server.url)
-    await admin.call('ACL', 'SETUSER', 'few', 'on', '>secret', '~*', '+@all', `-${command}`)
-    const { host } = new URL(server.url)
-    const { keyPrefix } = freshNames()
-    const stores = [admin, await connect(`redis://few:secret@${host}`)].map((client) =>
-      createStore(client, { keyPrefix, topic: TOPIC, projection: 1 }),
-    )
-    const [byAdmin, byFew] = stores as unknown as unknown as [Store, Store]
-    await apply(byAdmin, [snapshot({ timestamp: 1, id: 'e' }, { company: 'old' })])
-    const newer = [snapshot({ timestamp: 2, id: 'e' }, { firstName: 'new' })]
-    await expect(apply(byFew, newer)).rejects.toThrow(/NOPERM|can't run this command|no permissions/)
-    expect(await byAdmin.positions([0])).toEqual(new Map([[0, '1']]))
-    await admin.call('ACL', 'SETUSER', 'few', `+${command}`)
-    expect(await apply(byFew, newer)).toEqual(['applied'])
-    expect(await admin.hgetall(customerKey('c', keyPrefix))).toEqual(asObject(newer[0] as CustomerHash))
-  })
+  it.each(['hdel', 'hlen', 'hkeys', 'persist'])(
+    'a Redis user without +%s replaces no hash partially',
+    async (command) => {
+      const server = await startRedis({})
+      onTestFinished(() => server.stop())
+      const admin = await connect(server.url)
+      await admin.call('ACL', 'SETUSER', 'few', 'on', '>secret', '~*', '+@all', `-${command}`)
+      const { host } = new URL(server.url)
+      const { keyPrefix } = freshNames()
+      const stores = [admin, await connect(`redis://few:secret@${host}`)].map((client) =>
+        createStore(client, { keyPrefix, topic: TOPIC, projection: 1 }),
+      )
+      const [byAdmin, byFew] = stores as unknown as unknown as [Store, Store]
+      await apply(byAdmin, [snapshot({ timestamp: 1, id: 'e' }, { company: 'old' })])
+      const newer = [snapshot({ timestamp: 2, id: 'e' }, { firstName: 'new' })]
+      await expect(apply(byFew, newer)).rejects.toThrow(/NOPERM|can't run this command|no permissions/)
+      expect(await byAdmin.positions([0])).toEqual(new Map([[0, '1']]))
+      await admin.call('ACL', 'SETUSER', 'few', `+${command}`)
+      expect(await apply(byFew, newer)).toEqual(['applied'])
+      expect(await admin.hgetall(customerKey('c', keyPrefix))).toEqual(asObject(newer[0] as CustomerHash))
+    },
+  )
 })
 
 describe('a Redis that is replaced behind its address', () => {
@@ -266,45 +299,56 @@ describe('a Redis that is replaced behind its address', () => {
     ['all calls before', 2],
     ['all calls before', 3],
     ['all calls before', 4],
-  ])('moves no position on a promoted replica that has %s of a chunk, from its script %i on', { timeout: 60_000 }, async (what, nth) => {
-    const { urls, primary, replica, network } = await startReplicated()
-    const { keyPrefix } = freshNames()
-    const options = { keyPrefix, topic: TOPIC, projection: 1 }
-    const direct = createStore(primary, options)
-    // Afterwards the primary knows the script, so the client sends each later call only once.
-    await direct.applyChunk([], 1, undefined, '1')
-    await direct.movePosition(0, undefined, '7')
-    expect(await primary.wait(1, 10_000)).toBe(1)
-    const inSync = what === 'all calls before'
-    if (!inSync) network.set('stalled')
-    const promote = async () => {
-      if (inSync) expect(await primary.wait(1, 10_000)).toBe(1)
-      await replica.replicaof('NO', 'ONE')
-    }
-    const client = await connect(await openSwitch(urls[0], urls[1], nth, promote))
-    const customers = Array.from({ length: 600 }, (_, i) => snapshot({ timestamp: 1, id: 'e' }, {}, `c${i}`))
-    const { moved } = await createStore(client, options)
-      .applyChunk(customers, 0, '7', '607')
-      .catch(() => ({ moved: false }))
-    if (nth === 4) await promote()
+  ])(
+    'moves no position on a promoted replica that has %s of a chunk, from its script %i on',
+    { timeout: 60_000 },
+    async (what, nth) => {
+      const { urls, primary, replica, network } = await startReplicated()
+      const { keyPrefix } = freshNames()
+      const options = { keyPrefix, topic: TOPIC, projection: 1 }
+      const direct = createStore(primary, options)
+      // Afterwards the primary knows the script, so the client sends each later call only once.
+      await direct.applyChunk([], 1, undefined, '1')
+      await direct.movePosition(0, undefined, '7')
+      expect(await primary.wait(1, 10_000)).toBe(1)
+      const inSync = what === 'all calls before'
+      if (!inSync) network.set('stalled')
+      const promote = async () => {
+        if (inSync) expect(await primary.wait(1, 10_000)).toBe(1)
+        await replica.replicaof('NO', 'ONE')
+      }
+      const client = await connect(await openSwitch(urls[0], urls[1], nth, promote))
+      const customers = Array.from({ length: 600 }, (_, i) => snapshot({ timestamp: 1, id: 'e' }, {}, `c${i}`))
+      const { moved } = await createStore(client, options)
+        .applyChunk(customers, 0, '7', '607')
+        .catch(() => ({ moved: false }))
+      if (nth === 4) await promote()
 
-    const promoted = createStore(replica, options)
-    const position = (await promoted.positions([0])).get(0)
-    const isThere = () => Promise.all(customers.map(({ customerUuid }) => replica.exists(customerKey(customerUuid, keyPrefix))))
-    const present = (await isThere()).filter(Boolean).length
-    const isWhole = inSync || nth === 1
-    // If the switch is after the chunk, the position has moved, but on the lost primary.
-    expect([moved, position, present]).toEqual([isWhole || nth === 4, isWhole ? '607' : '7', isWhole ? 600 : 0])
-    expect(await promoted.applyChunk(customers, 0, position, '607')).toMatchObject({ moved: true })
-    expect(await isThere()).not.toContain(0)
-  })
+      const promoted = createStore(replica, options)
+      const position = (await promoted.positions([0])).get(0)
+      const isThere = () =>
+        Promise.all(customers.map(({ customerUuid }) => replica.exists(customerKey(customerUuid, keyPrefix))))
+      const present = (await isThere()).filter(Boolean).length
+      const isWhole = inSync || nth === 1
+      // If the switch is after the chunk, the position has moved, but on the lost primary.
+      expect([moved, position, present]).toEqual([isWhole || nth === 4, isWhole ? '607' : '7', isWhole ? 600 : 0])
+      expect(await promoted.applyChunk(customers, 0, position, '607')).toMatchObject({ moved: true })
+      expect(await isThere()).not.toContain(0)
+    },
+  )
 
   it('writes nothing if the position is elsewhere, all if it is already `to`', async () => {
     const { store, keyOf } = fresh()
     await store.movePosition(0, undefined, '7')
-    expect(await store.applyChunk([snapshot({ timestamp: 1, id: 'e' })], 0, '6', '8')).toEqual({ moved: false, stored: [] })
+    expect(await store.applyChunk([snapshot({ timestamp: 1, id: 'e' })], 0, '6', '8')).toEqual({
+      moved: false,
+      stored: [],
+    })
     expect(await redis.exists(keyOf('c'))).toBe(0)
-    expect(await store.applyChunk([snapshot({ timestamp: 1, id: 'e' })], 0, '6', '7')).toEqual({ moved: true, stored: ['applied'] })
+    expect(await store.applyChunk([snapshot({ timestamp: 1, id: 'e' })], 0, '6', '7')).toEqual({
+      moved: true,
+      stored: ['applied'],
+    })
   })
 })
 
@@ -348,7 +392,9 @@ describe('the order of versions in Lua', () => {
           await apply(store, [snapshot({ timestamp: 1, id: a })])
           const order = Math.sign(compareVersions({ timestamp: 1, id: b }, { timestamp: 1, id: a }))
           expect(order).toBe(Buffer.compare(Buffer.from(b), Buffer.from(a)))
-          expect(await apply(store, [snapshot({ timestamp: 1, id: b })])).toEqual([['stale', 'duplicate', 'applied'][order + 1]])
+          expect(await apply(store, [snapshot({ timestamp: 1, id: b })])).toEqual([
+            ['stale', 'duplicate', 'applied'][order + 1],
+          ])
         }),
         { numRuns: 200 },
       )
@@ -369,9 +415,13 @@ describe('a Redis without memory', () => {
       // Fill the memory with large values first and then smaller ones. A large command is refused
       // early, because its own buffer counts.
       for (const bytes of [100_000, 1000, 10]) {
-        for (let i = 0; ; i++) if ((await client.set(`fill ${bytes} ${i}`, 'x'.repeat(bytes)).catch(() => 'full')) === 'full') break
+        for (let i = 0; ; i++)
+          if ((await client.set(`fill ${bytes} ${i}`, 'x'.repeat(bytes)).catch(() => 'full')) === 'full') break
       }
-      const after = [snapshot({ timestamp: 2, id: 'e' }, { firstName: 'after' }), snapshot({ timestamp: 1, id: 'e' }, {}, 'new customer')]
+      const after = [
+        snapshot({ timestamp: 2, id: 'e' }, { firstName: 'after' }),
+        snapshot({ timestamp: 1, id: 'e' }, {}, 'new customer'),
+      ]
       await expect(apply(store, after)).rejects.toThrow('OOM')
       await expect(store.movePosition(1, undefined, '7')).rejects.toThrow('OOM')
       expect(await client.hgetall(keyOf('c'))).toEqual(asObject(before))

@@ -119,7 +119,9 @@ const rank = (offset: string): bigint => (/^\d+$/.test(offset) ? BigInt(offset) 
 
 /** Returns the lowest, or undefined if one of them is missing. */
 const lowest = (offsets: readonly (string | undefined)[]): string | undefined =>
-  offsets.reduce((low, offset) => (low === undefined || offset === undefined ? undefined : rank(offset) < rank(low) ? offset : low))
+  offsets.reduce((low, offset) =>
+    low === undefined || offset === undefined ? undefined : rank(offset) < rank(low) ? offset : low,
+  )
 
 /**
  * Settles when all calls have settled. Otherwise a retry would add calls to those that still hang.
@@ -213,11 +215,14 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
     const token = randomUUID()
     await all(copies.map((key) => redis.hset(key, tokenField(field), token)))
     const found = await all(
-      customers.map(({ customerUuid }) => redis.hmget(customerKey(customerUuid, keyPrefix), META.eventTimestamp, META.eventId)),
+      customers.map(({ customerUuid }) =>
+        redis.hmget(customerKey(customerUuid, keyPrefix), META.eventTimestamp, META.eventId),
+      ),
     )
     for (const [i, [timestamp, id]] of found.entries()) {
       const { version } = customers[i] as CustomerHash
-      if (!timestamp || !id || compareVersions({ timestamp: Number(timestamp), id }, version) < 0) throw new LostChunkError()
+      if (!timestamp || !id || compareVersions({ timestamp: Number(timestamp), id }, version) < 0)
+        throw new LostChunkError()
     }
     const moved = await all(copies.map((key) => redis.movePosition(key, field, from ?? '', to, token)))
     return { moved: moved.every((reply) => reply === 1), stored: applied.flatMap(({ stored }) => stored) }
@@ -231,7 +236,9 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
     const low = lowest(offsets)
     if (low === undefined) return undefined
     await all(
-      copies.flatMap((key, i) => (offsets[i] === low ? [] : [redis.movePosition(key, fieldOf(partition), offsets[i] ?? '', low, '')])),
+      copies.flatMap((key, i) =>
+        offsets[i] === low ? [] : [redis.movePosition(key, fieldOf(partition), offsets[i] ?? '', low, '')],
+      ),
     )
     return low
   }
@@ -239,7 +246,9 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   return {
     applyChunk: clustered ? applyOnCluster : applyOnOne,
     previousPosition: async (partition) => {
-      const before = clustered ? clusterPositionsKeys(projection - 1, keyPrefix) : [positionsKey(projection - 1, keyPrefix)]
+      const before = clustered
+        ? clusterPositionsKeys(projection - 1, keyPrefix)
+        : [positionsKey(projection - 1, keyPrefix)]
       const topicId = `${topic}/topic`
       const [own = [], ...found] = await all([
         redis.hmget(copies[0] ?? '', topicId),
@@ -267,10 +276,14 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
     },
     peekPositions: async (partitions) => {
       const stored = await all(copies.map((key) => redis.hmget(key, ...partitions.map(fieldOf))))
-      return new Map(partitions.map((partition, i) => [partition, lowest(stored.map((offsets) => offsets[i] ?? undefined))]))
+      return new Map(
+        partitions.map((partition, i) => [partition, lowest(stored.map((offsets) => offsets[i] ?? undefined))]),
+      )
     },
     claimPositions: async ({ clusterId = '', topicId = '' }, startOver) => {
-      const claims = await all(copies.map((key) => redis.claimPositions(key, topic, clusterId, topicId, startOver ? '1' : '0')))
+      const claims = await all(
+        copies.map((key) => redis.claimPositions(key, topic, clusterId, topicId, startOver ? '1' : '0')),
+      )
       let deleted = 0
       for (const [claim, detail] of claims) {
         if (claim === 'refused') {

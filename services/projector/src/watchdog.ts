@@ -57,6 +57,8 @@ export const createWatchdog = ({
     stalledBefore = stalled
     const quietMs = Math.min(consumer.quietMs(), performance.now() - kafkaAnsweredSince)
     if (quietMs >= sessionTimeoutMs * QUIET_SESSIONS)
-      onDead(new Error(`the consumer has shown no sign of life for ${Math.round(quietMs / 1000)} s although Kafka answers`))
+      onDead(
+        new Error(`the consumer has shown no sign of life for ${Math.round(quietMs / 1000)} s although Kafka answers`),
+      )
   }
 }

@@ -39,7 +39,9 @@ export const patchBrokerConnect = (): void => {
       if (this.versions !== null) throw error
       await this.disconnect()
       const { name, message } = error as Error
-      throw name === 'KafkaJSRequestTimeoutError' ? new kafkajs.KafkaJSConnectionError(message, { broker: this.brokerAddress }) : error
+      throw name === 'KafkaJSRequestTimeoutError'
+        ? new kafkajs.KafkaJSConnectionError(message, { broker: this.brokerAddress })
+        : error
     }
   }
 }

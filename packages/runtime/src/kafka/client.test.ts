@@ -9,7 +9,11 @@ afterEach(() => void vi.restoreAllMocks())
 it('logs an error of kafkajs as a warning, at most once in ten seconds', () => {
   const said: string[] = []
   const logger = { warn: (_: object, message: string) => said.push(message) } as unknown as Logger
-  const kafka = createKafka(loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:1' }), { clientId: 'c', logger, requestTimeoutMs: 1000 })
+  const kafka = createKafka(loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:1' }), {
+    clientId: 'c',
+    logger,
+    requestTimeoutMs: 1000,
+  })
   const now = vi.spyOn(performance, 'now').mockReturnValue(0)
   for (const message of ['down', 'down', 'up', 'down']) kafka.logger().error(message)
   expect(said).toEqual(['down', 'up'])

@@ -68,7 +68,11 @@ const tlsOf = (settings: KafkaSettings): Exclude<KafkaConfig['ssl'], undefined> 
 const saslOf = (settings: KafkaSettings): SASLOptions | undefined => {
   const mechanism = settings.KAFKA_SASL_MECHANISM
   if (mechanism === 'none') return undefined
-  return { mechanism, username: settings.KAFKA_SASL_USERNAME ?? '', password: settings.KAFKA_SASL_PASSWORD ?? '' } as SASLOptions
+  return {
+    mechanism,
+    username: settings.KAFKA_SASL_USERNAME ?? '',
+    password: settings.KAFKA_SASL_PASSWORD ?? '',
+  } as SASLOptions
 }
 
 /**

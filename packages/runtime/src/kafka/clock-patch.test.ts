@@ -16,7 +16,9 @@ const setClock = (byMs: number) => {
 const logger = { namespace: () => logger, debug() {}, info() {}, warn() {}, error() {} }
 
 it('sends heartbeats after the clock was set back', async () => {
-  const group = new (kafkajs<Made & { heartbeat(options: { interval: number }): Promise<void> }>('consumer/consumerGroup'))({ logger })
+  const group = new (kafkajs<Made & { heartbeat(options: { interval: number }): Promise<void> }>(
+    'consumer/consumerGroup',
+  ))({ logger })
   const heartbeat = vi.fn(async () => undefined)
   Object.assign(group, { memberId: 'm', coordinator: { heartbeat }, instrumentationEmitter: { emit() {} } })
   setClock(-HOUR_MS)
@@ -25,14 +27,18 @@ it('sends heartbeats after the clock was set back', async () => {
 })
 
 const request = (): Made & { send(): void } =>
-  new (kafkajs<Made & { send(): void }>('network/requestQueue/socketRequest'))({ entry: { correlationId: 1 }, send() {}, timeout() {} })
+  new (kafkajs<Made & { send(): void }>('network/requestQueue/socketRequest'))({
+    entry: { correlationId: 1 },
+    send() {},
+    timeout() {},
+  })
 
 it.each([HOUR_MS, -HOUR_MS])('a request keeps its timeout if the clock changes by %s ms', async (byMs) => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] })
   onTestFinished(() => void vi.useRealTimers())
-  const queue = new (kafkajs<Made & { scheduleRequestTimeoutCheck(): void; inflight: Map<number, unknown>; destroy(): void }>(
-    'network/requestQueue',
-  ))({
+  const queue = new (kafkajs<
+    Made & { scheduleRequestTimeoutCheck(): void; inflight: Map<number, unknown>; destroy(): void }
+  >('network/requestQueue'))({
     logger,
     requestTimeout: 1000,
     enforceRequestTimeout: true,

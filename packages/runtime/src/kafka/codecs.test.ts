@@ -24,7 +24,13 @@ describe('snappy', () => {
   })
 
   it('decompresses several snappy streams in a row', async () => {
-    const stream = [header, block(plain.subarray(0, 50_000)), block(plain.subarray(50_000, 60_000)), header, block(plain.subarray(60_000))]
+    const stream = [
+      header,
+      block(plain.subarray(0, 50_000)),
+      block(plain.subarray(50_000, 60_000)),
+      header,
+      block(plain.subarray(60_000)),
+    ]
     expect((await decompress(SNAPPY, Buffer.concat(stream))).equals(plain)).toBe(true)
   })
 

@@ -161,7 +161,12 @@ describe('the connections to one broker', () => {
 
   it('concurrent produce and metadata requests each use their own connection', async () => {
     const first = Promise.withResolvers<() => void>()
-    const { pool, cameOn } = await setUp((socket, request) => first.resolve(() => answer(socket, request)), answer, answer, answer)
+    const { pool, cameOn } = await setUp(
+      (socket, request) => first.resolve(() => answer(socket, request)),
+      answer,
+      answer,
+      answer,
+    )
     const slow = ask(pool, Produce)
     const answerFirst = await first.promise
     expect([await ask(pool, Produce), await ask(pool, Metadata)]).toEqual(['pong', 'pong'])

@@ -12,7 +12,10 @@ it('describes our group members by instance and foreign members by topics', asyn
   const admin = createAdmin(kafka)
   await admin.connect()
   onTestFinished(() => admin.disconnect())
-  await admin.createTopics({ waitForLeaders: true, topics: [topic, otherTopic].map((name) => ({ topic: name, numPartitions: 4 })) })
+  await admin.createTopics({
+    waitForLeaders: true,
+    topics: [topic, otherTopic].map((name) => ({ topic: name, numPartitions: 4 })),
+  })
 
   const ours = createPartitionConsumer(kafka, admin, {
     groupId,

@@ -63,16 +63,18 @@ export const describeGroup = async (admin: Admin, groupId: string, topic: string
   const { groups } = await admin.describeGroups([groupId])
   const [group] = groups
   if (group === undefined) throw new Error(`Kafka did not describe the group ${groupId}`)
-  const members = group.members.map(({ memberId, clientId, clientHost, memberMetadata, memberAssignment }): GroupMember => {
-    const metadata = decoded(memberMetadata, MemberMetadata.decode)
-    return {
-      memberId,
-      clientId,
-      host: clientHost.replace(/^\//, ''),
-      topics: metadata?.topics ?? [],
-      instance: metadata?.userData?.toString() ?? '',
-      partitions: decoded(memberAssignment, MemberAssignment.decode)?.assignment[topic] ?? [],
-    }
-  })
+  const members = group.members.map(
+    ({ memberId, clientId, clientHost, memberMetadata, memberAssignment }): GroupMember => {
+      const metadata = decoded(memberMetadata, MemberMetadata.decode)
+      return {
+        memberId,
+        clientId,
+        host: clientHost.replace(/^\//, ''),
+        topics: metadata?.topics ?? [],
+        instance: metadata?.userData?.toString() ?? '',
+        partitions: decoded(memberAssignment, MemberAssignment.decode)?.assignment[topic] ?? [],
+      }
+    },
+  )
   return { state: group.state, members }
 }

@@ -1,5 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Admin, Batch, ConsumerCrashEvent, ConsumerGroupJoinEvent, EachBatchPayload, Kafka, KafkaMessage } from 'kafkajs'
+import type {
+  Admin,
+  Batch,
+  ConsumerCrashEvent,
+  ConsumerGroupJoinEvent,
+  EachBatchPayload,
+  Kafka,
+  KafkaMessage,
+} from 'kafkajs'
 import { untilDone } from '../back-off.ts'
 import type { Diagnosis } from '../blocked.ts'
 import type { Logger } from '../log.ts'
@@ -122,7 +130,9 @@ const saysPartitionIsLost = (error: unknown): boolean => lostBy.has((error as { 
  * Without this check the process would end again and again during such an outage.
  */
 const isOutage = (error: Error): boolean =>
-  error.name === 'KafkaJSLockTimeout' || isCoordinatorSearch(error) || (error.cause instanceof Error && isOutage(error.cause))
+  error.name === 'KafkaJSLockTimeout' ||
+  isCoordinatorSearch(error) ||
+  (error.cause instanceof Error && isOutage(error.cause))
 const START_AGAIN = { initialMs: 500, maxMs: 2000 }
 
 /**
@@ -139,7 +149,11 @@ const after = (offset: string): string => String(BigInt(offset) + 1n)
  * Creates a consumer of one topic. The consumer passes on batches by partition. Its user stores the
  * positions.
  */
-export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: PartitionConsumerOptions): PartitionConsumer => {
+export const createPartitionConsumer = (
+  kafka: Kafka,
+  admin: Admin,
+  options: PartitionConsumerOptions,
+): PartitionConsumer => {
   const { groupId, topic, logger } = options
   const underWay = new Set<AbortController>()
   let lastSignOfLife = performance.now()
@@ -164,7 +178,13 @@ export const createPartitionConsumer = (kafka: Kafka, admin: Admin, options: Par
     retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 2000 },
   })
 
-  const eachBatch = async ({ batch, heartbeat, resolveOffset, isRunning, isStale }: EachBatchPayload): Promise<void> => {
+  const eachBatch = async ({
+    batch,
+    heartbeat,
+    resolveOffset,
+    isRunning,
+    isStale,
+  }: EachBatchPayload): Promise<void> => {
     if (!isRunning() || isStale()) return
     const lost = new AbortController()
     underWay.add(lost)

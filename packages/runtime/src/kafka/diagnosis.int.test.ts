@@ -6,7 +6,15 @@ import { silentLogger } from '@customer-stream/testing/vitest'
 import { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } from 'kafkajs'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { loadSettings } from '../settings.ts'
-import { type Admin, createAdmin, createDiagnose, createKafka, createPartitionConsumer, createWriteCheck, kafkaSettings } from './index.ts'
+import {
+  type Admin,
+  createAdmin,
+  createDiagnose,
+  createKafka,
+  createPartitionConsumer,
+  createWriteCheck,
+  kafkaSettings,
+} from './index.ts'
 import { forgetLogins } from './login-patch.ts'
 import { checkTopics } from './topic-check.ts'
 
@@ -24,7 +32,11 @@ const login = (password = PASSWORD, user = USER) => ({
 })
 const clientOf = (address: string, env?: Record<string, string>) => {
   const settings = settingsOf(address, env)
-  return { settings, diagnose: createDiagnose(settings), kafka: createKafka(settings, { clientId: 'test', logger: silentLogger }) }
+  return {
+    settings,
+    diagnose: createDiagnose(settings),
+    kafka: createKafka(settings, { clientId: 'test', logger: silentLogger }),
+  }
 }
 const adminOf = (address: string, env?: Record<string, string>) => {
   const client = clientOf(address, env)
@@ -57,8 +69,14 @@ const acl = (operation: AclOperationTypes, resourceType: AclResourceTypes, resou
 const grant = (...right: Parameters<typeof acl>) => all.createAcls({ acl: [acl(...right)] })
 
 describe('a client that is turned away', () => {
-  const { addresses, authorities } = { addresses: () => brokers.kafka.addresses, authorities: () => brokers.kafka.authorities }
-  const trusting = (authority: 'tls' | 'otherName' | 'expired') => ({ KAFKA_SSL: 'true', KAFKA_SSL_CA: authorities()[authority] })
+  const { addresses, authorities } = {
+    addresses: () => brokers.kafka.addresses,
+    authorities: () => brokers.kafka.authorities,
+  }
+  const trusting = (authority: 'tls' | 'otherName' | 'expired') => ({
+    KAFKA_SSL: 'true',
+    KAFKA_SSL_CA: authorities()[authority],
+  })
 
   it.each<[string, () => [string, Record<string, string>?], string, RegExp[]]>([
     [
@@ -67,7 +85,12 @@ describe('a client that is turned away', () => {
       'authentication',
       [/user "somebody"/, /SCRAM-SHA-256/, /KAFKA_SASL_PASSWORD/],
     ],
-    ['an unknown user', () => [addresses().scram, login('right', 'nobody')], 'authentication', [/user "nobody"/, /KAFKA_SASL_USERNAME/]],
+    [
+      'an unknown user',
+      () => [addresses().scram, login('right', 'nobody')],
+      'authentication',
+      [/user "nobody"/, /KAFKA_SASL_USERNAME/],
+    ],
     [
       'a mechanism that is not offered',
       () => [addresses().scram, { ...login(), KAFKA_SASL_MECHANISM: 'plain' }],
@@ -83,14 +106,39 @@ describe('a client that is turned away', () => {
     ],
     ['the authority of another broker', () => [addresses().tls, trusting('otherName')], 'tls', [/KAFKA_SSL_CA/]],
     ['only the authorities of the system', () => [addresses().tls, { KAFKA_SSL: 'true' }], 'tls', [/KAFKA_SSL_CA/]],
-    ['a certificate that has expired', () => [addresses().expired, trusting('expired')], 'tls', [/CERT_HAS_EXPIRED/, /Renew/]],
-    ['a certificate for another host', () => [addresses().otherName, trusting('otherName')], 'tls', [/names other hosts/, /KAFKA_BROKERS/]],
-    ['a missing client certificate', () => [addresses().mutualTls, trusting('tls')], 'tls', [/KAFKA_SSL_CERT/, /KAFKA_SSL_KEY/]],
+    [
+      'a certificate that has expired',
+      () => [addresses().expired, trusting('expired')],
+      'tls',
+      [/CERT_HAS_EXPIRED/, /Renew/],
+    ],
+    [
+      'a certificate for another host',
+      () => [addresses().otherName, trusting('otherName')],
+      'tls',
+      [/names other hosts/, /KAFKA_BROKERS/],
+    ],
+    [
+      'a missing client certificate',
+      () => [addresses().mutualTls, trusting('tls')],
+      'tls',
+      [/KAFKA_SSL_CERT/, /KAFKA_SSL_KEY/],
+    ],
     ['plain text to a port for TLS', () => [addresses().tls], 'tls', [/KAFKA_SSL=true/]],
     ['TLS to a plain port', () => [brokers.kafka.admin, { KAFKA_SSL: 'true' }], 'tls', [/KAFKA_SSL\b/]],
     ['TLS to a port for logins', () => [addresses().scram, { KAFKA_SSL: 'true', ...login() }], 'tls', [/KAFKA_SSL\b/]],
-    ['a host name that does not exist', () => ['no-such-host.invalid:9092'], 'address', [/KAFKA_BROKERS/, /no-such-host.invalid/]],
-    ['a port at which nothing listens', () => ['127.0.0.1:1'], 'outage', [/127.0.0.1:1/, /ECONNREFUSED/, /KAFKA_BROKERS/]],
+    [
+      'a host name that does not exist',
+      () => ['no-such-host.invalid:9092'],
+      'address',
+      [/KAFKA_BROKERS/, /no-such-host.invalid/],
+    ],
+    [
+      'a port at which nothing listens',
+      () => ['127.0.0.1:1'],
+      'outage',
+      [/127.0.0.1:1/, /ECONNREFUSED/, /KAFKA_BROKERS/],
+    ],
     [
       'an address of the brokers that cannot be reached',
       () => [addresses().unreachable],
@@ -116,26 +164,30 @@ describe('a client that is turned away', () => {
   it.each<[string, () => [string, Record<string, string>?]]>([
     ['plain text', () => [brokers.kafka.admin]],
     ['TLS', () => [addresses().tls, trusting('tls')]],
-  ])('reports an outage if a proxy that had a broker closes connections of %s', { timeout: 30_000 }, async (_, client) => {
-    const [address, env] = client()
-    let isUp = true
-    const proxy = createTcpServer((socket) => {
-      if (!isUp) return socket.destroy()
-      const server = connectTcp(Number(address.split(':')[1]), '127.0.0.1')
-      for (const end of [socket, server]) end.on('error', () => {})
-      return socket.pipe(server).pipe(socket)
-    }).listen(0, '127.0.0.1')
-    onTestFinished(() => void proxy.close())
-    await vi.waitUntil(() => proxy.listening)
-    const behindProxy = `localhost:${(proxy.address() as AddressInfo).port}`
-    const before = adminOf(behindProxy, env)
-    await before.admin.connect()
-    await before.admin.listTopics()
-    isUp = false
-    const { admin, diagnose } = adminOf(behindProxy, env)
-    const error = await admin.connect().catch((error: unknown) => error)
-    expect(diagnose(error, 'connect')).toMatchObject({ blocked: false, reason: 'outage' })
-  })
+  ])(
+    'reports an outage if a proxy that had a broker closes connections of %s',
+    { timeout: 30_000 },
+    async (_, client) => {
+      const [address, env] = client()
+      let isUp = true
+      const proxy = createTcpServer((socket) => {
+        if (!isUp) return socket.destroy()
+        const server = connectTcp(Number(address.split(':')[1]), '127.0.0.1')
+        for (const end of [socket, server]) end.on('error', () => {})
+        return socket.pipe(server).pipe(socket)
+      }).listen(0, '127.0.0.1')
+      onTestFinished(() => void proxy.close())
+      await vi.waitUntil(() => proxy.listening)
+      const behindProxy = `localhost:${(proxy.address() as AddressInfo).port}`
+      const before = adminOf(behindProxy, env)
+      await before.admin.connect()
+      await before.admin.listTopics()
+      isUp = false
+      const { admin, diagnose } = adminOf(behindProxy, env)
+      const error = await admin.connect().catch((error: unknown) => error)
+      expect(diagnose(error, 'connect')).toMatchObject({ blocked: false, reason: 'outage' })
+    },
+  )
 })
 
 describe('a user without a right', () => {
@@ -155,7 +207,9 @@ describe('a user without a right', () => {
     const writeCheck = createWriteCheck(kafka)
     onTestFinished(() => writeCheck.disconnect())
     await writeCheck.connect()
-    expect(await messageOf(writeCheck.check(topic), diagnose)).toMatch(/user "somebody".*write to topic .*raw.*TOPIC_AUTHORIZATION_FAILED/)
+    expect(await messageOf(writeCheck.check(topic), diagnose)).toMatch(
+      /user "somebody".*write to topic .*raw.*TOPIC_AUTHORIZATION_FAILED/,
+    )
     await grant(AclOperationTypes.DESCRIBE, AclResourceTypes.TOPIC, topic)
     await waitUntil(
       'the topic may be described',
@@ -176,7 +230,8 @@ describe('a user without a right', () => {
     const { admin, settings, diagnose } = adminOf(brokers.kafka.addresses.scram, creating)
     await admin.connect()
     const other = `${topic}.other`
-    const check = (of = settings, name = other) => checkTopics(admin, of, [{ topic: name, maxValueBytes: 1000 }], silentLogger)
+    const check = (of = settings, name = other) =>
+      checkTopics(admin, of, [{ topic: name, maxValueBytes: 1000 }], silentLogger)
     await grant(AclOperationTypes.DESCRIBE, AclResourceTypes.TOPIC, other)
     await waitUntil(
       'the creation is refused',
@@ -206,7 +261,10 @@ describe('a user without a right', () => {
     await admin.connect()
     onTestFinished(() => admin.disconnect())
     await grant(AclOperationTypes.DESCRIBE, AclResourceTypes.TOPIC, topic)
-    const right = { [AclResourceTypes.GROUP]: groupId, [AclResourceTypes.TOPIC]: topic } as Record<AclResourceTypes, string>
+    const right = { [AclResourceTypes.GROUP]: groupId, [AclResourceTypes.TOPIC]: topic } as Record<
+      AclResourceTypes,
+      string
+    >
     for (const type of [AclResourceTypes.GROUP, AclResourceTypes.TOPIC])
       if (type !== lacking) await grant(AclOperationTypes.READ, type, right[type])
     await waitUntil(
@@ -256,7 +314,9 @@ describe('refused logins', () => {
     const sent = vi.spyOn(prototype, 'send')
     onTestFinished(() => sent.mockRestore())
     const logins = () =>
-      (sent.mock.calls as [{ request: { apiName: string } }][]).filter(([{ request }]) => request.apiName === 'SaslHandshake').length
+      (sent.mock.calls as [{ request: { apiName: string } }][]).filter(
+        ([{ request }]) => request.apiName === 'SaslHandshake',
+      ).length
     const clients = Array.from({ length: 4 }, () => adminOf(brokers.kafka.addresses.scram, login('wrong')).admin)
     const connectAll = () => Promise.allSettled(clients.map((client) => client.connect()))
     for (let round = 0; round < 3; round++) await connectAll()
@@ -295,11 +355,14 @@ hgHWYd46nV7bnH0uILyA15F4Kh0fE12Ljs2Hv/X97xRvTvhRAupx4HEI
 
 it('sends the certificate of KAFKA_SSL_CERT to the brokers', async () => {
   const shown: string[] = []
-  const server = createServer({ cert: certificate, key, ca: certificate, requestCert: true, rejectUnauthorized: false }, (socket) => {
-    socket.on('error', () => undefined)
-    shown.push(`${socket.getPeerCertificate().subject?.CN} ${socket.authorized}`)
-    socket.destroy()
-  })
+  const server = createServer(
+    { cert: certificate, key, ca: certificate, requestCert: true, rejectUnauthorized: false },
+    (socket) => {
+      socket.on('error', () => undefined)
+      shown.push(`${socket.getPeerCertificate().subject?.CN} ${socket.authorized}`)
+      socket.destroy()
+    },
+  )
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(() => void server.close())
   const mutual = { KAFKA_SSL: 'true', KAFKA_SSL_CA: certificate, KAFKA_SSL_CERT: certificate, KAFKA_SSL_KEY: key }

@@ -43,7 +43,11 @@ it.each([
   ],
   ['a connection that fails', { name: 'KafkaJSConnectionError', broker: 'c:1' }, /c:1: told.*advertised.listeners/],
   ['a DNS that does not answer', { code: 'EAI_AGAIN', broker: 'b:9092' }, /b:9092 .*EAI_AGAIN/],
-  ['a coordinator that is not there yet', { type: 'GROUP_COORDINATOR_NOT_AVAILABLE' }, /offsets.topic.replication.factor/],
+  [
+    'a coordinator that is not there yet',
+    { type: 'GROUP_COORDINATOR_NOT_AVAILABLE' },
+    /offsets.topic.replication.factor/,
+  ],
   ['too few replicas', { type: 'NOT_ENOUGH_REPLICAS' }, /told/],
   ['a request that times out', { name: 'KafkaJSRequestTimeoutError' }, /told.*KAFKA_BROKERS \(a:9092, b:9092\)/],
 ])('calls %s an outage', (_, facts, words) => {
@@ -63,9 +67,9 @@ it('names all bootstrap brokers if no broker answers', () => {
 })
 
 it('names the recorded work that failed instead of the caller’s work', async () => {
-  const failed = await attributed('write to topic t', () => Promise.reject(error({ type: 'TOPIC_AUTHORIZATION_FAILED' }))).catch(
-    (reason: unknown) => reason,
-  )
+  const failed = await attributed('write to topic t', () =>
+    Promise.reject(error({ type: 'TOPIC_AUTHORIZATION_FAILED' })),
+  ).catch((reason: unknown) => reason)
   expect(diagnose(error({}, failed), 'connect').message).toContain('to write to topic t (TOPIC_AUTHORIZATION_FAILED)')
 })
 

@@ -71,7 +71,8 @@ const factsOf = (error: unknown): Facts => {
 }
 
 const loginTypes = new Set(['SASL_AUTHENTICATION_FAILED', 'UNSUPPORTED_SASL_MECHANISM', 'ILLEGAL_SASL_STATE'])
-const certificateCodes = /^(SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_|CERT_(UNTRUSTED|SIGNATURE|CHAIN|REJECTED|REVOKED)|INVALID_CA$|PATH_LENGTH)/
+const certificateCodes =
+  /^(SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_|CERT_(UNTRUSTED|SIGNATURE|CHAIN|REJECTED|REVOKED)|INVALID_CA$|PATH_LENGTH)/
 const noTlsCodes = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG', 'EPROTO'])
 const tlsCodes = /^(ERR_SSL_|ERR_TLS_|ERR_OSSL_|CERT_)/
 const closedInHandshake = 'before secure TLS connection was established'
@@ -105,18 +106,22 @@ const rightNeededTo = (doing: string, type: string): string | undefined => {
 const creationHints: Readonly<Record<string, string>> = {
   POLICY_VIOLATION:
     'A policy of the brokers forbids it: create the topics by hand with KAFKA_CREATE_TOPICS=false, or ask who set the policy.',
-  INVALID_REPLICATION_FACTOR: 'Kafka has fewer brokers than KAFKA_REPLICATION_FACTOR: start the missing brokers, or lower the setting.',
+  INVALID_REPLICATION_FACTOR:
+    'Kafka has fewer brokers than KAFKA_REPLICATION_FACTOR: start the missing brokers, or lower the setting.',
   INVALID_PARTITIONS: 'Check KAFKA_PARTITIONS.',
-  INVALID_CONFIG: 'The brokers do not know a setting of the topic: see the supported versions of Kafka in docs/operating.md.',
+  INVALID_CONFIG:
+    'The brokers do not know a setting of the topic: see the supported versions of Kafka in docs/operating.md.',
   INVALID_TOPIC_EXCEPTION: 'Check KAFKA_TOPIC_PREFIX.',
 }
 
 const groupHints: Readonly<Record<string, string>> = {
   INVALID_GROUP_ID: 'Check CONSUMER_GROUP_ID.',
-  INCONSISTENT_GROUP_PROTOCOL: 'Members of another kind are in this group: give this installation a CONSUMER_GROUP_ID of its own.',
+  INCONSISTENT_GROUP_PROTOCOL:
+    'Members of another kind are in this group: give this installation a CONSUMER_GROUP_ID of its own.',
   INVALID_SESSION_TIMEOUT:
     'CONSUMER_SESSION_TIMEOUT_MS must be within group.min.session.timeout.ms and group.max.session.timeout.ms of the brokers.',
-  GROUP_MAX_SIZE_REACHED: 'The group has as many members as group.max.size of the brokers allows: stop some, or raise it.',
+  GROUP_MAX_SIZE_REACHED:
+    'The group has as many members as group.max.size of the brokers allows: stop some, or raise it.',
 }
 
 const outageCodes: Readonly<Record<string, string>> = {
@@ -135,8 +140,11 @@ const silences = new Set(['KafkaJSConnectionError', 'KafkaJSConnectionClosedErro
 const mechanismOf = (settings: KafkaSettings) => settings.KAFKA_SASL_MECHANISM.toUpperCase()
 
 const userOf = (settings: KafkaSettings): string => {
-  if (settings.KAFKA_SASL_MECHANISM !== 'none') return `user "${settings.KAFKA_SASL_USERNAME}" (${mechanismOf(settings)})`
-  return settings.KAFKA_SSL && settings.KAFKA_SSL_CERT !== undefined ? 'the user of KAFKA_SSL_CERT' : 'the anonymous user (no login)'
+  if (settings.KAFKA_SASL_MECHANISM !== 'none')
+    return `user "${settings.KAFKA_SASL_USERNAME}" (${mechanismOf(settings)})`
+  return settings.KAFKA_SSL && settings.KAFKA_SSL_CERT !== undefined
+    ? 'the user of KAFKA_SSL_CERT'
+    : 'the anonymous user (no login)'
 }
 
 /**
@@ -154,7 +162,8 @@ const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts):
     return 'The certificate of the broker, or of its authority, is not valid at this time. Renew it, and check the clock of this machine.'
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
     return `The certificate of the broker names other hosts. Check ${addressHint(settings, broker)}, or issue a certificate with this name.`
-  if (certificateCodes.test(code)) return 'The certificate of the broker is from an authority that is not trusted here. Check KAFKA_SSL_CA.'
+  if (certificateCodes.test(code))
+    return 'The certificate of the broker is from an authority that is not trusted here. Check KAFKA_SSL_CA.'
   if (noTlsCodes.has(code)) return 'The port does not speak TLS. Check KAFKA_SSL and the port in KAFKA_BROKERS.'
   if (code.includes('ALERT'))
     return 'The broker refused our side of the handshake. If it demands client certificates, check KAFKA_SSL_CERT and KAFKA_SSL_KEY.'
@@ -170,13 +179,17 @@ const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts):
  * is down.
  */
 const isKnownToAnswer = (settings: KafkaSettings, broker: string | undefined): boolean =>
-  broker !== undefined && hasAnswered({ broker, tls: settings.KAFKA_SSL, login: settings.KAFKA_SASL_MECHANISM !== 'none' })
+  broker !== undefined &&
+  hasAnswered({ broker, tls: settings.KAFKA_SSL, login: settings.KAFKA_SASL_MECHANISM !== 'none' })
 
 /**
  * Finds out why a broker closed the connection without an answer. A broker does so if a client does
  * not use TLS or does not log in.
  */
-const silentRefusalOf = (settings: KafkaSettings, { request, errors }: Facts): { reason: BlockedReason; hint: string } | undefined => {
+const silentRefusalOf = (
+  settings: KafkaSettings,
+  { request, errors }: Facts,
+): { reason: BlockedReason; hint: string } | undefined => {
   const closed = errors.some(({ name }) => name === 'KafkaJSConnectionClosedError')
   if (!closed || request === undefined || isKnownToAnswer(settings, request.broker)) return undefined
   if (request.api === 'ApiVersions')
@@ -192,8 +205,12 @@ const silentRefusalOf = (settings: KafkaSettings, { request, errors }: Facts): {
 }
 
 const loginHint = (settings: KafkaSettings, { type, errors }: Facts): string => {
-  if (type === 'ILLEGAL_SASL_STATE') return 'The port takes no logins: check KAFKA_SASL_MECHANISM and the port in KAFKA_BROKERS.'
-  if (type === 'UNSUPPORTED_SASL_MECHANISM' || errors.some(({ message }) => message.includes('mechanism is not supported')))
+  if (type === 'ILLEGAL_SASL_STATE')
+    return 'The port takes no logins: check KAFKA_SASL_MECHANISM and the port in KAFKA_BROKERS.'
+  if (
+    type === 'UNSUPPORTED_SASL_MECHANISM' ||
+    errors.some(({ message }) => message.includes('mechanism is not supported'))
+  )
     return `The brokers do not offer ${mechanismOf(settings)}: check KAFKA_SASL_MECHANISM.`
   return 'Check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD.'
 }
@@ -229,11 +246,14 @@ export const createDiagnose =
     const tls = tlsHint(settings, facts)
     if (tls) return blocked('tls', `TLS to ${kafka} failed (${code || 'closed'}). ${cannot}. ${retrying}${tls}`)
 
-    const creation = errors.find(({ name, type }) => name === 'KafkaJSCreateTopicError' && type !== 'TOPIC_ALREADY_EXISTS')
+    const creation = errors.find(
+      ({ name, type }) => name === 'KafkaJSCreateTopicError' && type !== 'TOPIC_ALREADY_EXISTS',
+    )
     if (type.endsWith('_AUTHORIZATION_FAILED')) {
       const resource = creation ? `create topic ${creation.topic}` : doing
       // Kafka hides from a user without DESCRIBE whether a topic exists, so its name may be wrong.
-      const otherName = request?.api === 'Metadata' ? ' If the topic should have another name, check KAFKA_TOPIC_PREFIX.' : ''
+      const otherName =
+        request?.api === 'Metadata' ? ' If the topic should have another name, check KAFKA_TOPIC_PREFIX.' : ''
       const right = rights[rightNeededTo(doing, type) ?? request?.api ?? ''] ?? 'the right to do so'
       return blocked(
         'authorization',
@@ -250,7 +270,9 @@ export const createDiagnose =
     if (group) return blocked('group', `${kafka} refused to ${doing} (${type}). ${retrying}${group}`)
     if (
       type === 'UNSUPPORTED_VERSION' ||
-      errors.some(({ name, message }) => name === 'KafkaJSServerDoesNotSupportApiKey' || message === 'API Versions not supported')
+      errors.some(
+        ({ name, message }) => name === 'KafkaJSServerDoesNotSupportApiKey' || message === 'API Versions not supported',
+      )
     ) {
       return blocked(
         'version',
@@ -273,7 +295,9 @@ export const createDiagnose =
     const outage = (message: string): Diagnosis => ({ blocked: false, reason: 'outage', message })
     const says = outageCodes[code]
     if (says)
-      return outage(`${kafka} ${says}. ${cannot}. ${retrying}If this lasts, check that it runs, and ${addressHint(settings, broker)}.`)
+      return outage(
+        `${kafka} ${says}. ${cannot}. ${retrying}If this lasts, check that it runs, and ${addressHint(settings, broker)}.`,
+      )
     if (type === 'GROUP_COORDINATOR_NOT_AVAILABLE') {
       return outage(
         `${kafka} has no coordinator for the group. ${cannot}. ${retrying}If this lasts, the topic __consumer_offsets cannot be created or has no leader: compare offsets.topic.replication.factor with the number of brokers.`,

@@ -1,5 +1,11 @@
 import { createRequire } from 'node:module'
-import { type AbortedTransaction, type DecodedRecords, decodeBatches, type UnreadableBatch, withoutAborted } from './record-batches.ts'
+import {
+  type AbortedTransaction,
+  type DecodedRecords,
+  decodeBatches,
+  type UnreadableBatch,
+  withoutAborted,
+} from './record-batches.ts'
 
 interface Decoder {
   readInt32(): number
@@ -44,7 +50,9 @@ export const patchFetch = (): void => {
   loaded.exports = decodeMessages
 
   for (const version of RESPONSE_VERSIONS) {
-    const response = require(`kafkajs/src/protocol/requests/fetch/${version}/response`) as { decode(data: Buffer): Promise<Fetched> }
+    const response = require(`kafkajs/src/protocol/requests/fetch/${version}/response`) as {
+      decode(data: Buffer): Promise<Fetched>
+    }
     const { decode } = response
     response.decode = async (data) => {
       const fetched = await decode(data)
@@ -65,7 +73,8 @@ export const patchFetch = (): void => {
   prototype.isEmptyDueToFiltering = () => false
   prototype.lastOffset = function () {
     const { nextOffset } = this.rawMessages
-    const next = nextOffset === undefined || BigInt(nextOffset) < BigInt(this.fetchedOffset) ? this.fetchedOffset : nextOffset
+    const next =
+      nextOffset === undefined || BigInt(nextOffset) < BigInt(this.fetchedOffset) ? this.fetchedOffset : nextOffset
     return String(BigInt(next) - 1n)
   }
 }

@@ -24,7 +24,11 @@ afterEach(async () => {
 
 const startProducer = async (transactionalId?: string): Promise<Producer> => {
   const producer = kafka.producer({
-    ...(transactionalId !== undefined && { transactionalId: `${topic}.${transactionalId}`, idempotent: true, maxInFlightRequests: 1 }),
+    ...(transactionalId !== undefined && {
+      transactionalId: `${topic}.${transactionalId}`,
+      idempotent: true,
+      maxInFlightRequests: 1,
+    }),
   })
   await producer.connect()
   ends.push(() => producer.disconnect())
@@ -153,7 +157,13 @@ it.each(['gzip', 'snappy', 'lz4', 'zstd'])('reads records that Java compressed w
   // The broker compresses the records that it receives.
   await admin.alterConfigs({
     validateOnly: false,
-    resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configEntries: [{ name: 'compression.type', value: compression }] }],
+    resources: [
+      {
+        type: ConfigResourceTypes.TOPIC,
+        name: topic,
+        configEntries: [{ name: 'compression.type', value: compression }],
+      },
+    ],
   })
   const texts = Array.from({ length: 300 }, (_, i) => `${i} ${'customer '.repeat(i)}`)
   await send(await startProducer(), values(...texts))
@@ -181,7 +191,12 @@ describe('a batch that cannot be decoded', () => {
     expect(dead).toEqual([])
     expect(seen).toEqual(['a', 'b'])
     const last = batches.at(-1)
-    expect(last).toMatchObject({ fetchedFrom: '2', nextOffset: '2', records: [], unreadable: { offset: '2', nextOffset: '4' } })
+    expect(last).toMatchObject({
+      fetchedFrom: '2',
+      nextOffset: '2',
+      records: [],
+      unreadable: { offset: '2', nextOffset: '4' },
+    })
     expect(last?.unreadable?.error.message).toBe('unknown compression codec 1')
     decompressors.set(CompressionTypes.GZIP, gunzip as NonNullable<typeof gunzip>)
     await untilAt(batches, '5')

@@ -19,7 +19,8 @@ export const patchIsolation = (): void => {
   const { fetchTopicsOffset } = prototype
   prototype.fetchTopicsOffset = function (topics) {
     const isolationLevel = isolation.getStore()
-    const cluster = isolationLevel === undefined ? this : Object.create(this, { isolationLevel: { value: isolationLevel } })
+    const cluster =
+      isolationLevel === undefined ? this : Object.create(this, { isolationLevel: { value: isolationLevel } })
     return fetchTopicsOffset.call(cluster, topics)
   }
 }

@@ -53,7 +53,8 @@ const record = (key: string | null, value: string | Buffer = 'v'): OutgoingRecor
   timestamp: Date.now() + 2 * 3600 * 1000,
 })
 /** Returns a key that selects this partition out of three. */
-const keyOf = (partition: number) => ['a', 'b', 'c', 'd', 'e', 'f'].find((key) => partitionOf(Buffer.from(key), 3) === partition) ?? ''
+const keyOf = (partition: number) =>
+  ['a', 'b', 'c', 'd', 'e', 'f'].find((key) => partitionOf(Buffer.from(key), 3) === partition) ?? ''
 /**
  * Stores the records one by one, so that each is stored once. The leader of a new partition may not
  * know it yet, so each send is retried.
@@ -72,7 +73,8 @@ const store = async (producer: VerifiedProducer, records: readonly OutgoingRecor
  * Returns the high watermark of each partition. Works for a new topic that some brokers do not know
  * yet.
  */
-const highWatermarks = async () => (await fetchEnds(admin, topic)).sort((a, b) => a.partition - b.partition).map(({ high }) => Number(high))
+const highWatermarks = async () =>
+  (await fetchEnds(admin, topic)).sort((a, b) => a.partition - b.partition).map(({ high }) => Number(high))
 
 /**
  * Returns all topics after a marker topic exists. Kafka may create a topic after it has answered
@@ -98,7 +100,10 @@ describe('a broker that is silent while a client connects', () => {
   }
   const producerOf = (...brokers: string[]) => {
     const brief = { clientId: 'test', logger: silentLogger, requestTimeoutMs: 500 }
-    const client = createKafka(testKafkaSettings({ KAFKA_BROKERS: brokers.join(','), KAFKA_CONNECTION_TIMEOUT_MS: '500' }), brief)
+    const client = createKafka(
+      testKafkaSettings({ KAFKA_BROKERS: brokers.join(','), KAFKA_CONNECTION_TIMEOUT_MS: '500' }),
+      brief,
+    )
     const producer = createVerifiedProducer(client, { metadataMaxAgeMs: 1000, produceTimeoutMs: 500 })
     ends.push(() => producer.disconnect())
     return producer
@@ -190,7 +195,9 @@ describe('the verified producer', () => {
   it('reports a record that is too large as refused', async () => {
     const producer = await startProducer()
     await store(producer, [record('k')])
-    await expect(producer.send([record('k', Buffer.alloc(MAX_VALUE_BYTES + 100_000, 'x'))])).rejects.toMatchObject({ kind: 'refused' })
+    await expect(producer.send([record('k', Buffer.alloc(MAX_VALUE_BYTES + 100_000, 'x'))])).rejects.toMatchObject({
+      kind: 'refused',
+    })
   })
 
   it('rejects for a missing partition, although kafkajs’ send resolves', async () => {
@@ -238,7 +245,11 @@ describe('the partition consumer', () => {
         consumer.seek(batch.partition, wanted)
         return undefined
       }
-      seen.push({ partition: batch.partition, fetchedFrom: batch.fetchedFrom, offsets: batch.records.map(({ offset }) => offset) })
+      seen.push({
+        partition: batch.partition,
+        fetchedFrom: batch.fetchedFrom,
+        offsets: batch.records.map(({ offset }) => offset),
+      })
       return batch.nextOffset
     }
     consumer = createPartitionConsumer(kafka, admin, {
@@ -307,7 +318,9 @@ describe('the partition consumer', () => {
       (count) => count === ends.reduce((a, b) => a + b) - 7,
     )
     const began = seen.filter(({ fetchedFrom }) => fetchedFrom === '7')
-    expect(began.map(({ partition, offsets }) => [offsets[0], offsets.length + 7 - (ends[partition] ?? 0)])).toEqual([['7', 0]])
+    expect(began.map(({ partition, offsets }) => [offsets[0], offsets.length + 7 - (ends[partition] ?? 0)])).toEqual([
+      ['7', 0],
+    ])
   })
 
   const kafkajs = createRequire(import.meta.url)

@@ -107,7 +107,9 @@ it('a refresh gives each broker its own address, also if the bootstrap broker ch
     meanwhile()
     answers.shift()?.()
     await refreshed
-    expect(Object.entries(pool.brokers)).toMatchObject([1, 2].map((id) => [String(id), { nodeId: id, connectionPool: { port: id } }]))
+    expect(Object.entries(pool.brokers)).toMatchObject(
+      [1, 2].map((id) => [String(id), { nodeId: id, connectionPool: { port: id } }]),
+    )
   }
 })
 
@@ -119,7 +121,10 @@ describe('metadata', () => {
     const answers: ((error?: Error) => void)[] = []
     const pool = new BrokerPool({ connectionPoolBuilder: {}, logger, metadataMaxAge: 30_000, retry: { retries: 0 } })
     const ask = vi.fn(
-      () => new Promise((resolve, reject) => answers.push((error) => (error === undefined ? resolve(metadata) : reject(error)))),
+      () =>
+        new Promise((resolve, reject) =>
+          answers.push((error) => (error === undefined ? resolve(metadata) : reject(error))),
+        ),
     )
     Object.assign(pool, {
       findConnectedBroker: async () => ({ metadata: ask }),

@@ -38,7 +38,8 @@ const require = createRequire(import.meta.url)
 const separateBrokers = async (pool: BrokerPool): Promise<void> => {
   for (const { nodeId, host, port, rack } of pool.metadata?.brokers ?? []) {
     const broker = pool.brokers[nodeId]
-    const isRight = broker?.nodeId === nodeId && broker.connectionPool.host === host && broker.connectionPool.port === port
+    const isRight =
+      broker?.nodeId === nodeId && broker.connectionPool.host === host && broker.connectionPool.port === port
     if (isRight) continue
     const connectionPool = await pool.connectionPoolBuilder.build({ host, port, ...(rack && { rack }) })
     const { rootLogger: logger, versions } = pool
@@ -84,7 +85,8 @@ export const patchMetadata = (): void => {
   prototype.refreshMetadataIfNecessary = async function (topics) {
     const { metadata } = this
     const isKnown =
-      this.metadataExpireAt !== null && topics.every((topic) => metadata?.topicMetadata.some((known) => known.topic === topic))
+      this.metadataExpireAt !== null &&
+      topics.every((topic) => metadata?.topicMetadata.some((known) => known.topic === topic))
     if (!isKnown) return refreshMetadataIfNecessary.call(this, topics)
     if (refreshing.has(this)) return
     refreshing.add(this)

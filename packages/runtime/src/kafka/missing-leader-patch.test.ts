@@ -12,18 +12,23 @@ const partition = (partitionId: number, leader: number) => ({
   partitionErrorCode: leader < 0 ? LEADER_NOT_AVAILABLE : 0,
 })
 const metadataOf = (topicErrorCode: number, ...leaders: number[]) => ({
-  topicMetadata: [{ topic: 't', topicErrorCode, partitionMetadata: leaders.map((leader, id) => partition(id, leader)) }],
+  topicMetadata: [
+    { topic: 't', topicErrorCode, partitionMetadata: leaders.map((leader, id) => partition(id, leader)) },
+  ],
 })
 
-it.each([0, 1, 2, 3, 4, 5, 6])('a partition without a leader fails no other partition, in Metadata version %i', async (version) => {
-  const { parse } = kafkajs<{ parse(data: object): Promise<ReturnType<typeof metadataOf>> }>(
-    `protocol/requests/metadata/v${version}/response`,
-  )
-  const { topicMetadata } = await parse(metadataOf(0, 2, -1))
-  expect(topicMetadata[0]?.partitionMetadata.map(({ leader }) => leader)).toEqual([2, -1])
-  const UNKNOWN_TOPIC = 3
-  await expect(parse(metadataOf(UNKNOWN_TOPIC, 2))).rejects.toMatchObject({ type: 'UNKNOWN_TOPIC_OR_PARTITION' })
-})
+it.each([0, 1, 2, 3, 4, 5, 6])(
+  'a partition without a leader fails no other partition, in Metadata version %i',
+  async (version) => {
+    const { parse } = kafkajs<{ parse(data: object): Promise<ReturnType<typeof metadataOf>> }>(
+      `protocol/requests/metadata/v${version}/response`,
+    )
+    const { topicMetadata } = await parse(metadataOf(0, 2, -1))
+    expect(topicMetadata[0]?.partitionMetadata.map(({ leader }) => leader)).toEqual([2, -1])
+    const UNKNOWN_TOPIC = 3
+    await expect(parse(metadataOf(UNKNOWN_TOPIC, 2))).rejects.toMatchObject({ type: 'UNKNOWN_TOPIC_OR_PARTITION' })
+  },
+)
 
 const refreshed = async (...leaders: number[]): Promise<number> => {
   interface Pool {
@@ -73,7 +78,8 @@ describe('end offsets', () => {
         },
       }),
     })
-    const ask = () => cluster.fetchTopicsOffset([{ topic: 't', partitions: leaders.map((_, partition) => ({ partition })) }])
+    const ask = () =>
+      cluster.fetchTopicsOffset([{ topic: 't', partitions: leaders.map((_, partition) => ({ partition })) }])
     return { ask, refreshMetadata }
   }
   const answer = (...partitions: [number, string][]) => [

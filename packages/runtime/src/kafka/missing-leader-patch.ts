@@ -51,7 +51,9 @@ export const patchMissingLeader = (): void => {
 
 const patchMetadata = () => {
   for (const version of RESPONSE_VERSIONS) {
-    const response = require(`kafkajs/src/protocol/requests/metadata/${version}/response`) as { parse(data: Metadata): Promise<Metadata> }
+    const response = require(`kafkajs/src/protocol/requests/metadata/${version}/response`) as {
+      parse(data: Metadata): Promise<Metadata>
+    }
     const { parse } = response
     response.parse = (data) =>
       parse({
@@ -66,7 +68,9 @@ const patchMetadata = () => {
   const { refreshMetadata } = prototype
   prototype.refreshMetadata = async function (topics) {
     await refreshMetadata.call(this, topics)
-    const lacksLeader = this.metadata?.topicMetadata.some(({ partitionMetadata }) => partitionMetadata.some(({ leader }) => leader < 0))
+    const lacksLeader = this.metadata?.topicMetadata.some(({ partitionMetadata }) =>
+      partitionMetadata.some(({ leader }) => leader < 0),
+    )
     if (lacksLeader) this.metadataExpireAt -= Math.max(0, this.metadataMaxAge - MAX_AGE_MS)
   }
 }
@@ -86,7 +90,9 @@ const patchOffsets = () => {
         const partitions = wanted.partitions.filter(({ partition }) => leaderOf(wanted.topic, partition) === leader)
         return partitions.length === 0 ? [] : [{ ...wanted, partitions }]
       })
-    const leaders = new Set(topics.flatMap(({ topic, partitions }) => partitions.map(({ partition }) => leaderOf(topic, partition))))
+    const leaders = new Set(
+      topics.flatMap(({ topic, partitions }) => partitions.map(({ partition }) => leaderOf(topic, partition))),
+    )
     leaders.delete(-1)
     const offsets: Offsets[] = []
     const failures: unknown[] = []

@@ -17,7 +17,9 @@ it.each([
 })
 
 it('hashes any key as kafkajs does', () => {
-  const theirs = createRequire(import.meta.url)('kafkajs/src/producer/partitioners/default/murmur2') as (key: Buffer) => number
+  const theirs = createRequire(import.meta.url)('kafkajs/src/producer/partitioners/default/murmur2') as (
+    key: Buffer,
+  ) => number
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 40 }), (bytes) => {
       expect(murmur2(bytes)).toBe(theirs(Buffer.from(bytes)))

@@ -16,7 +16,13 @@ const setUp = (...answers: (() => Promise<unknown>)[]) => {
   const refreshMetadata = vi.fn(async () => undefined)
   const findBroker = async ({ nodeId }: { nodeId: string }) => brokers[Number(nodeId)]
   Object.assign(clusterOf(admin).brokerPool, { brokers, findBroker, refreshMetadata })
-  const check = createKafkaCheck({ admin, topic: 't', timeoutMs: 50, diagnose: createDiagnose(settings), doing: 'store events' })
+  const check = createKafkaCheck({
+    admin,
+    topic: 't',
+    timeoutMs: 50,
+    diagnose: createDiagnose(settings),
+    doing: 'store events',
+  })
   return { check, brokers, refreshMetadata }
 }
 const silence = () => new Promise(() => {})
@@ -41,5 +47,9 @@ it('refreshes the addresses if no broker answers', async () => {
 
 it('names the topic of a missing right', async () => {
   const { check } = setUp(failure({ type: 'TOPIC_AUTHORIZATION_FAILED' }))
-  expect(await check()).toMatchObject({ blocked: true, reason: 'authorization', message: expect.stringContaining('describe topic t') })
+  expect(await check()).toMatchObject({
+    blocked: true,
+    reason: 'authorization',
+    message: expect.stringContaining('describe topic t'),
+  })
 })

@@ -42,7 +42,10 @@ const MAX_CONNECTIONS = 32
  */
 export const patchProduceConnection = (): void => {
   const Connection = require('kafkajs/src/network/connection') as new (options: object) => Connection
-  const { Produce, Metadata } = require('kafkajs/src/protocol/requests/apiKeys') as { Produce: number; Metadata: number }
+  const { Produce, Metadata } = require('kafkajs/src/protocol/requests/apiKeys') as {
+    Produce: number
+    Metadata: number
+  }
   const { prototype } = require('kafkajs/src/network/connectionPool') as { prototype: ConnectionPool }
   const { send } = prototype
   /** Number of Produce and Metadata requests under way, by connection. */

@@ -13,10 +13,14 @@ const { KafkaJSProtocolError, KafkaJSRequestTimeoutError } = createRequire(impor
 
 interface ProduceRequest {
   producerId: number
-  topicData: { topic: string; partitions: { partition: number; firstSequence: number; messages: { value: Buffer }[] }[] }[]
+  topicData: {
+    topic: string
+    partitions: { partition: number; firstSequence: number; messages: { value: Buffer }[] }[]
+  }[]
 }
 
-const protocolError = (type: string, retriable: boolean) => new KafkaJSProtocolError({ type, code: 1, retriable, message: type })
+const protocolError = (type: string, retriable: boolean) =>
+  new KafkaJSProtocolError({ type, code: 1, retriable, message: type })
 
 /**
  * Creates a cluster in which broker 1 leads partition 0 and broker 2 leads partition 1. The client
@@ -87,7 +91,9 @@ const createCluster = () => {
     findBroker: async ({ nodeId }: { nodeId: string }) => brokers.get(Number(nodeId)),
     targetTopics: new Set(['t']),
   }
-  const kafka = { producer: (options: object) => createKafkajsProducer({ cluster, logger: silent, ...options }) } as unknown as Kafka
+  const kafka = {
+    producer: (options: object) => createKafkajsProducer({ cluster, logger: silent, ...options }),
+  } as unknown as Kafka
   return {
     kafka,
     log,
@@ -144,7 +150,10 @@ describe('leadership moves to a broker that has already answered, while the meta
     })
     await producer.connect()
     moveLeadership(1, 1)
-    await producer.send({ topic: 't', messages: [0, 1].map((partition) => ({ partition, value: `value ${partition}` })) })
+    await producer.send({
+      topic: 't',
+      messages: [0, 1].map((partition) => ({ partition, value: `value ${partition}` })),
+    })
     // If this fails, the library has been fixed, and the workaround in producer.ts can be removed.
     expect(log).toEqual({ 0: ['value 0'], 1: [] })
   })
@@ -173,7 +182,8 @@ it('a partition that kafkajs leaves out does not count as stored', async () => {
 it('stores the records of a send after a send whose replies were lost', async () => {
   const { kafka, log, loseReplies } = createCluster()
   const producer = await verified(kafka)
-  const send = (value: string) => producer.send([{ topic: 't', key: Buffer.from('b'), value: Buffer.from(value), timestamp: 1 }])
+  const send = (value: string) =>
+    producer.send([{ topic: 't', key: Buffer.from('b'), value: Buffer.from(value), timestamp: 1 }])
   loseReplies(1)
   await expect(send('first')).rejects.toMatchObject({ kind: 'unavailable' })
   await send('second')
@@ -211,7 +221,8 @@ it('rejects a record if its topic’s partition count is unknown', async () => {
 it('each send uses another single partition for records without a key', async () => {
   const { kafka, log } = createCluster()
   const producer = await verified(kafka)
-  const anywhere = (...names: string[]) => names.map((name) => ({ topic: 't', key: null, value: Buffer.from(name), timestamp: 1 }))
+  const anywhere = (...names: string[]) =>
+    names.map((name) => ({ topic: 't', key: null, value: Buffer.from(name), timestamp: 1 }))
   await producer.send(anywhere('x', 'y'))
   await producer.send(anywhere('z'))
   expect(log).toEqual({ 0: ['x', 'y'], 1: ['z'] })
@@ -231,7 +242,8 @@ it('with anyPartition, sends a record to another partition than its key’s', as
 it('returns the partition of a key when the partition count is known', async () => {
   const { kafka } = createCluster()
   const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 1000 })
-  const partitions = () => [...records, { topic: 't', key: null, value: null, timestamp: 1 }].map((record) => producer.partitionOf(record))
+  const partitions = () =>
+    [...records, { topic: 't', key: null, value: null, timestamp: 1 }].map((record) => producer.partitionOf(record))
   expect(partitions()).toEqual([undefined, undefined, undefined])
   await producer.connect()
   await producer.setPartitions(new Map([['t', 2]]))

@@ -164,7 +164,8 @@ export const createVerifiedProducer = (
       for (let resends = 0; batch.size > 0; resends++) {
         if (resends > MAX_RESENDS) throw new NotStoredError('unavailable', 'partitions stay without an acknowledgement')
         const acknowledged = new Set<string>()
-        for (const ack of await sendOnce(batch)) if (ack?.errorCode === 0) acknowledged.add(`${ack.topicName}/${ack.partition}`)
+        for (const ack of await sendOnce(batch))
+          if (ack?.errorCode === 0) acknowledged.add(`${ack.topicName}/${ack.partition}`)
         const open: Batch = new Map()
         let unacknowledged = 0
         for (const [topic, messages] of batch) {

@@ -5,7 +5,9 @@ import { type DecodedRecord, type DecodedRecords, decodeBatches, withoutAborted 
 const require = createRequire(import.meta.url)
 // kafkajs' own encoder: an encoder of ours could repeat a bug of the decoder.
 const encodeRecord = require('kafkajs/src/protocol/recordBatch/record/v0') as (record: object) => object
-const { RecordBatch } = require('kafkajs/src/protocol/recordBatch/v0') as { RecordBatch(batch: object): Promise<{ buffer: Buffer }> }
+const { RecordBatch } = require('kafkajs/src/protocol/recordBatch/v0') as {
+  RecordBatch(batch: object): Promise<{ buffer: Buffer }>
+}
 const Long = require('kafkajs/src/utils/long') as { fromValue(value: number | string): unknown }
 
 interface Given {
@@ -13,11 +15,21 @@ interface Given {
   readonly value?: Buffer | null
   readonly headers?: Record<string, Buffer | Buffer[]>
 }
-const batchOf = async (firstOffset: number, records: readonly Given[], lastOffsetDelta = records.length - 1): Promise<Buffer> => {
+const batchOf = async (
+  firstOffset: number,
+  records: readonly Given[],
+  lastOffsetDelta = records.length - 1,
+): Promise<Buffer> => {
   const encoded = records.map(({ key = null, value = null, headers = {} }, i) =>
     encodeRecord({ offsetDelta: i, timestampDelta: i, key, value, headers }),
   )
-  const batch = { firstOffset: Long.fromValue(firstOffset), firstTimestamp: 1000, maxTimestamp: 1000, lastOffsetDelta, records: encoded }
+  const batch = {
+    firstOffset: Long.fromValue(firstOffset),
+    firstTimestamp: 1000,
+    maxTimestamp: 1000,
+    lastOffsetDelta,
+    records: encoded,
+  }
   return (await RecordBatch(batch)).buffer
 }
 const text = (value: string) => ({ value: Buffer.from(value) })
@@ -41,7 +53,9 @@ describe('decodeBatches', () => {
       ['9', '1002'],
     ])
     expect(decoded.map(({ key, value }) => ({ key, value }))).toEqual(given.map(({ key, value }) => ({ key, value })))
-    expect(decoded.map(({ headers }) => Object.entries(headers))).toEqual(given.map(({ headers = {} }) => Object.entries(headers)))
+    expect(decoded.map(({ headers }) => Object.entries(headers))).toEqual(
+      given.map(({ headers = {} }) => Object.entries(headers)),
+    )
     expect(decoded.nextOffset).toBe('10')
   })
 
@@ -83,7 +97,9 @@ describe('decodeBatches', () => {
   ])('reports a damaged batch with %s and keeps the records before it', async (_, at, byte) => {
     const damaged = await batchOf(2, [text('c'), text('d')])
     damaged[at] = byte
-    const decoded = await decodeBatches(Buffer.concat([await batchOf(0, [text('a'), text('b')]), damaged, await batchOf(4, [text('e')])]))
+    const decoded = await decodeBatches(
+      Buffer.concat([await batchOf(0, [text('a'), text('b')]), damaged, await batchOf(4, [text('e')])]),
+    )
     expect([seen(decoded), decoded.nextOffset]).toEqual([['0 a', '1 b'], '2'])
     expect(decoded.unreadable).toEqual({ offset: '2', nextOffset: '4', error: expect.any(Error) })
   })
@@ -96,7 +112,11 @@ describe('a batch whose head is damaged', () => {
     damaged.writeInt32BE(delta, LAST_OFFSET_DELTA_AT)
     const decoded = await decodeBatches(Buffer.concat([await batchOf(0, [text('a'), text('b')]), damaged]))
     expect([seen(decoded), decoded.nextOffset]).toEqual([['0 a', '1 b'], '2'])
-    expect(decoded.unreadable).toEqual({ offset: '2', nextOffset: '4', error: new RangeError('damaged batch: its checksum is wrong') })
+    expect(decoded.unreadable).toEqual({
+      offset: '2',
+      nextOffset: '4',
+      error: new RangeError('damaged batch: its checksum is wrong'),
+    })
   })
 })
 
@@ -112,7 +132,8 @@ describe('withoutAborted', () => {
     batchContext: { producerId: producer, inTransaction: producer !== '-1' },
     ...more,
   })
-  const abort = (offset: number, producer: string) => record(offset, producer, { isControlRecord: true, key: Buffer.from([0, 0, 0, 0]) })
+  const abort = (offset: number, producer: string) =>
+    record(offset, producer, { isControlRecord: true, key: Buffer.from([0, 0, 0, 0]) })
   const kept = (records: DecodedRecord[], transactions: { producerId: string; firstOffset: string }[]) =>
     withoutAborted(records, transactions)
       .filter(({ isControlRecord }) => !isControlRecord)
@@ -128,7 +149,14 @@ describe('withoutAborted', () => {
   })
 
   it('removes several aborted transactions that began before the fetch', () => {
-    const records = [record(10, 'B'), record(11, 'A'), record(12, '-1'), abort(13, 'A'), abort(14, 'B'), record(15, 'B')]
+    const records = [
+      record(10, 'B'),
+      record(11, 'A'),
+      record(12, '-1'),
+      abort(13, 'A'),
+      abort(14, 'B'),
+      record(15, 'B'),
+    ]
     const transactions = [
       { producerId: 'A', firstOffset: '0' },
       { producerId: 'B', firstOffset: '1' },

@@ -65,7 +65,12 @@ const addHeader = (headers: Record<string, Buffer | Buffer[]>, name: string, val
   // An assignment would set no property if the name is __proto__.
   const before = Object.getOwnPropertyDescriptor(headers, name)?.value as Buffer | Buffer[] | undefined
   if (Array.isArray(before)) before.push(value)
-  else Object.defineProperty(headers, name, { value: before === undefined ? value : [before, value], enumerable: true, configurable: true })
+  else
+    Object.defineProperty(headers, name, {
+      value: before === undefined ? value : [before, value],
+      enumerable: true,
+      configurable: true,
+    })
 }
 
 type BatchHead = Pick<DecodedRecord, 'isControlRecord' | 'batchContext'> & {
@@ -114,7 +119,8 @@ const decodeRecords = (
     const key = readBytes()
     const value = readBytes()
     const headers = {}
-    for (let left = readVarint(); left > 0; left--) addHeader(headers, String(readBytes() ?? ''), readBytes() ?? Buffer.alloc(0))
+    for (let left = readVarint(); left > 0; left--)
+      addHeader(headers, String(readBytes() ?? ''), readBytes() ?? Buffer.alloc(0))
     if (at !== end) throw damaged('a record is longer than its fields')
     records.push({ offset, timestamp, key, value, headers, attributes, isControlRecord, batchContext })
   }
@@ -132,7 +138,10 @@ const decodeBatch = async (batch: Buffer): Promise<DecodedRecord[]> => {
     firstOffset: batch.readBigInt64BE(0),
     timestampOf: (delta: number) => appendedAt ?? String(firstTimestamp + BigInt(delta)),
     isControlRecord: (attributes & CONTROL) !== 0,
-    batchContext: { producerId: String(batch.readBigInt64BE(PRODUCER_ID_AT)), inTransaction: (attributes & TRANSACTIONAL) !== 0 },
+    batchContext: {
+      producerId: String(batch.readBigInt64BE(PRODUCER_ID_AT)),
+      inTransaction: (attributes & TRANSACTIONAL) !== 0,
+    },
   }
   const codec = attributes & CODEC_MASK
   const bytes = batch.subarray(BATCH_HEAD_BYTES)
@@ -199,12 +208,19 @@ const isAbortMarker = ({ isControlRecord, key }: DecodedRecord) =>
  * - It starts at most one transaction per record.
  * - It treats a customer's record with the key 00 00 00 00 as the end of a transaction.
  */
-export const withoutAborted = (records: DecodedRecords, transactions: readonly AbortedTransaction[]): DecodedRecords => {
+export const withoutAborted = (
+  records: DecodedRecords,
+  transactions: readonly AbortedTransaction[],
+): DecodedRecords => {
   if (transactions.length === 0) return records
   const pending = transactions.toSorted((a, b) => Number(BigInt(a.firstOffset) - BigInt(b.firstOffset)))
   const aborted = new Set<string>()
   const kept: DecodedRecords = records.filter((record) => {
-    for (let next = pending[0]; next !== undefined && BigInt(next.firstOffset) <= BigInt(record.offset); next = pending[0]) {
+    for (
+      let next = pending[0];
+      next !== undefined && BigInt(next.firstOffset) <= BigInt(record.offset);
+      next = pending[0]
+    ) {
       aborted.add(next.producerId)
       pending.shift()
     }

@@ -16,7 +16,8 @@ const addressProblem = (address: string): string | undefined => {
   if (host === '') return `${wrong}: it names no host; expected host:port`
   if (/[\s/@]/.test(host)) return `${wrong}: ${JSON.stringify(host)} is no host name; expected host:port`
   if (port === undefined) return `${wrong}: it names no port; expected host:port, e.g. ${host}:9092`
-  if (!/^\d{1,5}$/.test(port) || Number(port) < 1 || Number(port) > 65_535) return `${wrong}: the port must be 1 to 65535`
+  if (!/^\d{1,5}$/.test(port) || Number(port) < 1 || Number(port) > 65_535)
+    return `${wrong}: the port must be 1 to 65535`
   return undefined
 }
 
@@ -62,7 +63,8 @@ export const kafkaSettings = {
     default: -1,
     minimum: -1,
     maximum: Number.MAX_SAFE_INTEGER,
-    description: 'Least retention the raw topics must have, `-1` for unlimited: what is deleted cannot be rebuilt in Redis.',
+    description:
+      'Least retention the raw topics must have, `-1` for unlimited: what is deleted cannot be rebuilt in Redis.',
   }),
   KAFKA_QUARANTINE_RETENTION_MS: Type.Optional(
     integer({
@@ -80,8 +82,12 @@ export const kafkaSettings = {
       'How often the settings of the topics and the right to write are checked while the service runs. A topic that has become wrong makes the service not ready.',
   }),
   KAFKA_SSL: flag({ default: false, description: 'TLS to the brokers.' }),
-  KAFKA_SSL_CA: optionalSecret({ description: 'Certificate authority of the brokers, PEM; the system’s own when not given.' }),
-  KAFKA_SSL_CERT: optionalSecret({ description: 'Certificate of this client, PEM, if the brokers demand one (mutual TLS).' }),
+  KAFKA_SSL_CA: optionalSecret({
+    description: 'Certificate authority of the brokers, PEM; the system’s own when not given.',
+  }),
+  KAFKA_SSL_CERT: optionalSecret({
+    description: 'Certificate of this client, PEM, if the brokers demand one (mutual TLS).',
+  }),
   KAFKA_SSL_KEY: optionalSecret({ description: 'Private key of `KAFKA_SSL_CERT`, PEM, without a passphrase.' }),
   KAFKA_SASL_MECHANISM: choice(['none', 'plain', 'scram-sha-256', 'scram-sha-512'], {
     default: 'none',
@@ -121,8 +127,12 @@ export const kafkaSettings = {
 export const kafkaRules: readonly Rule<typeof kafkaSettings>[] = [
   (settings) => {
     if (settings.KAFKA_SSL) return undefined
-    const given = (['KAFKA_SSL_CA', 'KAFKA_SSL_CERT', 'KAFKA_SSL_KEY'] as const).filter((name) => settings[name] !== undefined)
-    return given.length > 0 ? `${given.join(', ')}: given, but KAFKA_SSL is false, so nothing is encrypted. Set KAFKA_SSL=true` : undefined
+    const given = (['KAFKA_SSL_CA', 'KAFKA_SSL_CERT', 'KAFKA_SSL_KEY'] as const).filter(
+      (name) => settings[name] !== undefined,
+    )
+    return given.length > 0
+      ? `${given.join(', ')}: given, but KAFKA_SSL is false, so nothing is encrypted. Set KAFKA_SSL=true`
+      : undefined
   },
   (settings) =>
     (settings.KAFKA_SSL_CERT === undefined) === (settings.KAFKA_SSL_KEY === undefined)

@@ -3,7 +3,14 @@ import { createObstacles } from '../blocked.ts'
 import type { Logger } from '../log.ts'
 import { createRegistry } from '../metrics.ts'
 import { loadSettings } from '../settings.ts'
-import { type Admin, createDiagnose, createTopicWatch, type KafkaSettings, kafkaSettings, type TopicDemand } from './index.ts'
+import {
+  type Admin,
+  createDiagnose,
+  createTopicWatch,
+  type KafkaSettings,
+  kafkaSettings,
+  type TopicDemand,
+} from './index.ts'
 import { checkTopics } from './topic-check.ts'
 
 const settings = loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:1', KAFKA_PARTITIONS: '1' })
@@ -21,7 +28,9 @@ const sound = {
 
 /** Returns a fake Kafka with a topic of this config and these replicas, one list per partition. */
 const kafkaWith = (config: Record<string, string | undefined>, replicas: readonly number[][] = [[1, 2, 3]]) => ({
-  fetchTopicMetadata: async () => ({ topics: [{ name: 't', partitions: replicas.map((each) => ({ replicas: each })) }] }),
+  fetchTopicMetadata: async () => ({
+    topics: [{ name: 't', partitions: replicas.map((each) => ({ replicas: each })) }],
+  }),
   describeConfigs: async () => ({
     resources: [
       {
@@ -58,8 +67,16 @@ it.each([
   ['deletes by age', { 'retention.ms': '604800000' }, 'retention.ms is 604800000'],
   ['deletes by size', { 'retention.bytes': '1000000' }, 'retention.bytes is 1000000'],
   ['takes only small records', { 'max.message.bytes': '1000000' }, 'max.message.bytes is 1000000'],
-  ['is recompressed with a codec that not every reader knows', { 'compression.type': 'lz4' }, 'compression.type is lz4'],
-  ['stamps records with the time of writing', { 'message.timestamp.type': 'LogAppendTime' }, 'message.timestamp.type is LogAppendTime'],
+  [
+    'is recompressed with a codec that not every reader knows',
+    { 'compression.type': 'lz4' },
+    'compression.type is lz4',
+  ],
+  [
+    'stamps records with the time of writing',
+    { 'message.timestamp.type': 'LogAppendTime' },
+    'message.timestamp.type is LogAppendTime',
+  ],
   [
     'may be led by a replica that lags behind',
     { 'unclean.leader.election.enable': 'true' },
@@ -70,7 +87,9 @@ it.each([
 })
 
 it('refuses a topic with fewer replicas than configured', async () => {
-  expect((await faultsOf({}, [[1, 2]])).error).toContain('t: has 2 replicas in partition 0, KAFKA_REPLICATION_FACTOR says 3')
+  expect((await faultsOf({}, [[1, 2]])).error).toContain(
+    't: has 2 replicas in partition 0, KAFKA_REPLICATION_FACTOR says 3',
+  )
 })
 
 it('refuses min.insync.replicas above the replica count of a partition', async () => {
@@ -89,7 +108,9 @@ it('refuses a topic with fewer partitions than configured, and warns of one with
     [1, 2, 3],
     [1, 2, 3],
   ]
-  expect((await faultsOf({}, two, {}, { KAFKA_PARTITIONS: 3 })).error).toContain('t: has 2 partitions, KAFKA_PARTITIONS says 3')
+  expect((await faultsOf({}, two, {}, { KAFKA_PARTITIONS: 3 })).error).toContain(
+    't: has 2 partitions, KAFKA_PARTITIONS says 3',
+  )
   const { error, warnings } = await faultsOf({}, two)
   expect([error, warnings]).toEqual(['', [expect.stringContaining('t: has 2 partitions, KAFKA_PARTITIONS says 1')]])
 })
@@ -102,7 +123,9 @@ it('quarantine has its own retention, or that of the raw topics', async () => {
   expect((await faultsOf(week, undefined, quarantine, { KAFKA_QUARANTINE_RETENTION_MS: 604_800_001 })).error).toContain(
     'KAFKA_QUARANTINE_RETENTION_MS says 604800001',
   )
-  expect((await faultsOf(week, undefined, {}, { KAFKA_QUARANTINE_RETENTION_MS: 1 })).error).toContain('KAFKA_RETENTION_MS says -1')
+  expect((await faultsOf(week, undefined, {}, { KAFKA_QUARANTINE_RETENTION_MS: 1 })).error).toContain(
+    'KAFKA_RETENTION_MS says -1',
+  )
 })
 
 it.each(['producer', 'uncompressed', 'gzip', 'zstd'])('accepts a topic with compression.type %s', async (codec) => {
@@ -111,7 +134,10 @@ it.each(['producer', 'uncompressed', 'gzip', 'zstd'])('accepts a topic with comp
 
 it('accepts a broker before Kafka 3.6, which has another timestamp limit', async () => {
   const old = { 'message.timestamp.after.max.ms': undefined }
-  expect(await faultsOf({ ...old, 'message.timestamp.difference.max.ms': '9223372036854775807' })).toEqual({ error: '', warnings: [] })
+  expect(await faultsOf({ ...old, 'message.timestamp.difference.max.ms': '9223372036854775807' })).toEqual({
+    error: '',
+    warnings: [],
+  })
   expect((await faultsOf({ ...old, 'message.timestamp.difference.max.ms': '3600000' })).warnings).toHaveLength(1)
 })
 
@@ -129,7 +155,9 @@ it('creates topics without the setting that brokers before Kafka 3.6 lack', asyn
       const names = topics[0]!.configEntries.map(({ name }) => name)
       created.push(names)
       if (names.includes('message.timestamp.after.max.ms'))
-        throw Object.assign(new Error('Topic creation errors'), { errors: [Object.assign(new Error('no'), { type: 'INVALID_CONFIG' })] })
+        throw Object.assign(new Error('Topic creation errors'), {
+          errors: [Object.assign(new Error('no'), { type: 'INVALID_CONFIG' })],
+        })
       known = true
       return true
     },

@@ -54,7 +54,10 @@ const LIMIT_AHEAD = 'message.timestamp.after.max.ms'
  */
 const SAFE_CODECS: ReadonlySet<string | undefined> = new Set(['producer', 'uncompressed', 'gzip', 'zstd'])
 
-const retentionOf = (settings: KafkaSettings, { isQuarantine }: TopicDemand): { readonly name: string; readonly ms: number } =>
+const retentionOf = (
+  settings: KafkaSettings,
+  { isQuarantine }: TopicDemand,
+): { readonly name: string; readonly ms: number } =>
   isQuarantine && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined
     ? { name: 'KAFKA_QUARANTINE_RETENTION_MS', ms: settings.KAFKA_QUARANTINE_RETENTION_MS }
     : { name: 'KAFKA_RETENTION_MS', ms: settings.KAFKA_RETENTION_MS }
@@ -85,7 +88,9 @@ const create = async (admin: Admin, settings: KafkaSettings, demands: readonly T
         topic: demand.topic,
         numPartitions: settings.KAFKA_PARTITIONS,
         replicationFactor: settings.KAFKA_REPLICATION_FACTOR,
-        configEntries: Object.entries(required(settings, demand)).flatMap(([name, value]) => (name === without ? [] : [{ name, value }])),
+        configEntries: Object.entries(required(settings, demand)).flatMap(([name, value]) =>
+          name === without ? [] : [{ name, value }],
+        ),
       })),
     })
   const doing = `create topic ${demands.map(({ topic }) => topic).join(', ')}`
@@ -102,7 +107,8 @@ const create = async (admin: Admin, settings: KafkaSettings, demands: readonly T
   // that as an error. If this wait is too short, the next request shows the problem.
   const untilLed = async () => {
     const { topics } = await admin.fetchTopicMetadata({ topics: demands.map(({ topic }) => topic) })
-    if (topics.some(({ partitions }) => partitions.some(({ leader }) => leader < 0))) throw new Error('a partition has no leader yet')
+    if (topics.some(({ partitions }) => partitions.some(({ leader }) => leader < 0)))
+      throw new Error('a partition has no leader yet')
   }
   await untilDone(untilLed, {
     signal: AbortSignal.timeout(CREATION_TIMEOUT_MS),
@@ -124,7 +130,10 @@ const replicaCounts = async (admin: Admin, topic: string): Promise<readonly numb
 
 const configOf = async (admin: Admin, topic: string): Promise<ReadonlyMap<string, string>> => {
   const { resources } = await attributed(`read the settings of topic ${topic}`, () =>
-    admin.describeConfigs({ includeSynonyms: false, resources: [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: topic }] }),
+    admin.describeConfigs({
+      includeSynonyms: false,
+      resources: [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: topic }],
+    }),
   )
   const entries = resources.find(({ resourceName }) => resourceName === topic)?.configEntries ?? []
   return new Map(entries.map(({ configName, configValue }) => [configName, configValue]))
@@ -147,9 +156,12 @@ const problemsOf = (
     )
   }
   const inSync = Number(config.get('min.insync.replicas'))
-  if (inSync > fewest) say(`min.insync.replicas is ${inSync}, and a partition has ${fewest} replicas: Kafka would store nothing`)
+  if (inSync > fewest)
+    say(`min.insync.replicas is ${inSync}, and a partition has ${fewest} replicas: Kafka would store nothing`)
   if (config.get('unclean.leader.election.enable') !== 'false') {
-    say('unclean.leader.election.enable must be false: a replica that lags behind could become the leader and drop what was promised')
+    say(
+      'unclean.leader.election.enable must be false: a replica that lags behind could become the leader and drop what was promised',
+    )
   }
   if (config.get('cleanup.policy') !== 'delete') {
     say(
@@ -195,7 +207,11 @@ const warningsOf = (
 }
 
 /** Compares the topics with the demands. Rejects if Kafka does not answer. */
-export const inspectTopics = async (admin: Admin, settings: KafkaSettings, demands: readonly TopicDemand[]): Promise<TopicFindings> => {
+export const inspectTopics = async (
+  admin: Admin,
+  settings: KafkaSettings,
+  demands: readonly TopicDemand[],
+): Promise<TopicFindings> => {
   const partitions = new Map<string, number>()
   const missing: TopicDemand[] = []
   const problems: string[] = []
@@ -217,7 +233,9 @@ export const inspectTopics = async (admin: Admin, settings: KafkaSettings, deman
 /** Returns all missing topics and problems as one text, or undefined if there are none. */
 export const topicProblem = ({ missing, problems }: TopicFindings): string | undefined => {
   const lines = [...missing.map(({ topic }) => `${topic}: is missing`), ...problems]
-  return lines.length === 0 ? undefined : `Topics are not as they must be:\n${lines.map((line) => `  - ${line}`).join('\n')}`
+  return lines.length === 0
+    ? undefined
+    : `Topics are not as they must be:\n${lines.map((line) => `  - ${line}`).join('\n')}`
 }
 
 /**

@@ -96,8 +96,11 @@ const clusters = new WeakMap<Admin, Cluster>()
  * cluster private.
  */
 export const adminWithCluster = (kafka: Kafka, options: Parameters<Kafka['admin']>[0]): Admin => {
-  const key = Object.getOwnPropertySymbols(kafka).find(({ description }) => description === 'private:Kafka:createCluster')
-  if (key === undefined) throw new Error('this version of kafkajs creates its clusters in another way: see topic-identity.ts')
+  const key = Object.getOwnPropertySymbols(kafka).find(
+    ({ description }) => description === 'private:Kafka:createCluster',
+  )
+  if (key === undefined)
+    throw new Error('this version of kafkajs creates its clusters in another way: see topic-identity.ts')
   const client = kafka as unknown as Record<symbol, CreateCluster>
   const createCluster = client[key] as CreateCluster
   let created: Cluster | undefined
@@ -145,7 +148,8 @@ const decode = (raw: Buffer): DescribedTopic => {
   skipArray(decoder, () => skipBroker(decoder))
   const clusterId = decoder.readUVarIntString() ?? undefined
   decoder.readInt32()
-  if (decoder.readUVarInt() - 1 !== 1) throw new Error('Kafka described another number of topics than the one that was asked for')
+  if (decoder.readUVarInt() - 1 !== 1)
+    throw new Error('Kafka described another number of topics than the one that was asked for')
   const errorCode = decoder.readInt16()
   decoder.readUVarIntString()
   const id = raw.subarray(decoder.offset, decoder.offset + UUID_BYTES).toString('hex')

@@ -65,7 +65,11 @@ export const createTopicWatch = (options: TopicWatchOptions): TopicWatch => {
       'topics',
       problem === undefined
         ? undefined
-        : { blocked: true, reason: 'topic', message: `${problem}\nThe service keeps running and checks again. Mend the topics.` },
+        : {
+            blocked: true,
+            reason: 'topic',
+            message: `${problem}\nThe service keeps running and checks again. Mend the topics.`,
+          },
     )
     for (const warning of findings.warnings) if (!warnings.includes(warning)) logger.warn(warning)
     warnings = findings.warnings
@@ -75,7 +79,9 @@ export const createTopicWatch = (options: TopicWatchOptions): TopicWatch => {
   const checkWrites = async () => {
     await ask('write check', 'connect', () => writeCheck.connect())
     const written = demands.filter(({ writes }) => writes)
-    await Promise.all(written.map(({ topic }) => ask(`write to ${topic}`, `write to topic ${topic}`, () => writeCheck.check(topic))))
+    await Promise.all(
+      written.map(({ topic }) => ask(`write to ${topic}`, `write to topic ${topic}`, () => writeCheck.check(topic))),
+    )
   }
 
   return {

@@ -29,7 +29,11 @@ export const readWatermarks = async (admin: Admin, topic: string): Promise<Reado
     const [found] = await cluster.fetchTopicsOffset([{ topic, fromBeginning, partitions }])
     return new Map(found?.partitions.map(({ partition, offset }) => [partition, offset]))
   }
-  const [lows, stables, highs] = await Promise.all([offsets(true), offsets(false), readUncommitted(() => offsets(false))])
+  const [lows, stables, highs] = await Promise.all([
+    offsets(true),
+    offsets(false),
+    readUncommitted(() => offsets(false)),
+  ])
   return new Map(
     [...stables].flatMap(([partition, stable]) => {
       const [low, high] = [lows.get(partition), highs.get(partition)]

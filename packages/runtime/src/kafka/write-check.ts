@@ -32,7 +32,9 @@ export const createWriteCheck = (kafka: Kafka): WriteCheck => {
       () =>
       ({ partitionMetadata }) => {
         const led = partitionMetadata.filter(({ leader }) => leader >= 0)
-        return (led.length > 0 ? led : partitionMetadata)[Math.floor(Math.random() * (led.length || partitionMetadata.length))]!.partitionId
+        return (led.length > 0 ? led : partitionMetadata)[
+          Math.floor(Math.random() * (led.length || partitionMetadata.length))
+        ]!.partitionId
       },
   })
   return {
@@ -40,7 +42,12 @@ export const createWriteCheck = (kafka: Kafka): WriteCheck => {
     check: (topic) =>
       attributed(`write to topic ${topic}`, async () => {
         try {
-          await producer.send({ topic, acks: NO_SUCH_ACKS, timeout: TIMEOUT_MS, messages: [{ key: null, value: null }] })
+          await producer.send({
+            topic,
+            acks: NO_SUCH_ACKS,
+            timeout: TIMEOUT_MS,
+            messages: [{ key: null, value: null }],
+          })
         } catch (error) {
           if (errorType(error) !== 'INVALID_REQUIRED_ACKS') throw error
         }

@@ -56,7 +56,9 @@ describe('a database that does not exist', () => {
     ends.push(() => redis.disconnect())
     await expect(connectRedis(redis)).rejects.toThrow()
     await expect(redis.set(key, '')).rejects.toThrow("Stream isn't writeable")
-    expect(createRedisDiagnose(settings, redis)(new Error("Stream isn't writeable")).message).toContain('DB index is out of range')
+    expect(createRedisDiagnose(settings, redis)(new Error("Stream isn't writeable")).message).toContain(
+      'DB index is out of range',
+    )
   })
 })
 

@@ -60,7 +60,12 @@ const openCluster = (settings: RedisSettings): Cluster => {
 }
 
 const openSingle = (settings: RedisSettings): Redis =>
-  new Redis(settings.REDIS_URL, { ...nodeOptions(settings), lazyConnect: true, enableOfflineQueue: false, retryStrategy: retryDelayMs })
+  new Redis(settings.REDIS_URL, {
+    ...nodeOptions(settings),
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    retryStrategy: retryDelayMs,
+  })
 
 /**
  * ioredis rejects each command with this message while it has no connection. The connection's error
@@ -90,7 +95,8 @@ export const createRedis = (settings: RedisSettings, logger: Logger): RedisClien
   let lastMessage = ''
   const onError = (error: Error, node?: string) => {
     // One log line for each kind of problem, not for each attempt.
-    if (error.message !== lastMessage) logger.warn({ err: error, ...(node !== undefined && { node }) }, 'Redis connection')
+    if (error.message !== lastMessage)
+      logger.warn({ err: error, ...(node !== undefined && { node }) }, 'Redis connection')
     lastMessage = error.message
     if (!saysNoConnection(error)) connectionProblems.set(redis, error)
     if (isFailedSelect(error)) redis.disconnect(true)
@@ -108,7 +114,8 @@ export const createRedis = (settings: RedisSettings, logger: Logger): RedisClien
 export const isCluster = (client: RedisClient): client is Cluster => client instanceof Cluster
 
 /** Returns all servers that accept writes, as far as the client knows. */
-export const mastersOf = (client: RedisClient): readonly Redis[] => (isCluster(client) ? client.nodes('master') : [client])
+export const mastersOf = (client: RedisClient): readonly Redis[] =>
+  isCluster(client) ? client.nodes('master') : [client]
 
 /**
  * Resolves when each master answers. After it rejected, it may be called again: the client keeps

@@ -11,8 +11,16 @@ describe('an error of Redis that a person must mend', () => {
     ['authentication', 'WRONGPASS invalid username-password pair or user is disabled.', 'password in REDIS_URL'],
     ['authentication', 'NOAUTH Authentication required.', 'password in REDIS_URL'],
     ['redis', 'ERR DB index is out of range', 'database number at the end of REDIS_URL'],
-    ['redis', "NOPERM this user has no permissions to run the 'select' command or its subcommand", 'right to call SELECT'],
-    ['authorization', "NOPERM this user has no permissions to run the 'evalsha' command or its subcommand", "'evalsha'"],
+    [
+      'redis',
+      "NOPERM this user has no permissions to run the 'select' command or its subcommand",
+      'right to call SELECT',
+    ],
+    [
+      'authorization',
+      "NOPERM this user has no permissions to run the 'evalsha' command or its subcommand",
+      "'evalsha'",
+    ],
     [
       'authorization',
       "ERR Error running script: @user_script: 60: The user executing the script can't run this command or subcommand",
@@ -41,7 +49,11 @@ describe('an outage of Redis', () => {
     ['ERR max number of clients reached', 'maxclients'],
     ['Command timed out', 'REDIS_URL'],
   ])('is not blocked, and says where to look: %s', (message, hint) => {
-    expect(diagnose(errorOf(message))).toEqual({ blocked: false, reason: 'outage', message: expect.stringContaining(hint) })
+    expect(diagnose(errorOf(message))).toEqual({
+      blocked: false,
+      reason: 'outage',
+      message: expect.stringContaining(hint),
+    })
   })
 
   it('names the address without the password', () => {
@@ -53,8 +65,14 @@ describe('an outage of Redis', () => {
 
 it('names the call and the key that a command is denied, and does not promise that it keeps trying', () => {
   const denied = (name: string, args: readonly string[]) =>
-    createRedisDiagnose(settings, {} as RedisClient, 'command')(Object.assign(errorOf('NOPERM no'), { command: { name, args } })).message
-  expect(denied('hmget', ['mykaarma:positions:v1', 'x/0'])).toMatch(/ does not allow its user to call HMGET on mykaarma:positions:v1 \(/)
+    createRedisDiagnose(
+      settings,
+      {} as RedisClient,
+      'command',
+    )(Object.assign(errorOf('NOPERM no'), { command: { name, args } })).message
+  expect(denied('hmget', ['mykaarma:positions:v1', 'x/0'])).toMatch(
+    / does not allow its user to call HMGET on mykaarma:positions:v1 \(/,
+  )
   expect(denied('scan', ['0', 'MATCH', 'mykaarma:customer:{*}'])).toMatch(/ call SCAN on mykaarma:customer:\{\*\} \(/)
   expect(denied('ping', [])).toMatch(/ call PING \((?!.*keeps trying)/)
 })

@@ -47,17 +47,33 @@ const rows: readonly Row[] = [
     happened: 'and its client do not agree on TLS',
     hint: 'Check rediss: (TLS) or redis: (plain text) in REDIS_URL, and the certificate.',
   },
-  { pattern: /READONLY/, happened: 'is a replica and takes no writes', hint: 'If this lasts, let REDIS_URL name the primary.' },
+  {
+    pattern: /READONLY/,
+    happened: 'is a replica and takes no writes',
+    hint: 'If this lasts, let REDIS_URL name the primary.',
+  },
   { pattern: /OOM/, happened: 'has no memory left', hint: 'Raise its maxmemory.' },
-  { pattern: /MISCONF/, happened: 'takes no writes because it cannot save its data', hint: 'Look at its disk and its log.' },
-  { pattern: /max number of clients/, happened: 'takes no more connections', hint: 'Raise its maxclients, or close other clients.' },
+  {
+    pattern: /MISCONF/,
+    happened: 'takes no writes because it cannot save its data',
+    hint: 'Look at its disk and its log.',
+  },
+  {
+    pattern: /max number of clients/,
+    happened: 'takes no more connections',
+    hint: 'Raise its maxclients, or close other clients.',
+  },
   {
     pattern: /ECONNRESET|EPIPE/,
     happened: 'closes the connection',
     hint: 'If this lasts, compare its clients with maxclients, and check REDIS_URL.',
   },
   { pattern: /LOADING/, happened: 'is loading its data', hint: '' },
-  { pattern: /ECONNREFUSED/, happened: 'refuses connections', hint: 'If this lasts, check that it runs, and REDIS_URL.' },
+  {
+    pattern: /ECONNREFUSED/,
+    happened: 'refuses connections',
+    hint: 'If this lasts, check that it runs, and REDIS_URL.',
+  },
 ]
 
 /** Returns the URL without user and password. */
@@ -69,9 +85,13 @@ const addressesOf = (settings: RedisSettings): string =>
 
 /** The command that was refused, and the first of its keys. ioredis notes it in the error. */
 const callOf = (error: Error, { REDIS_KEY_PREFIX }: RedisSettings): string | undefined => {
-  const { command } = error as Error & { readonly command?: { readonly name: string; readonly args: readonly unknown[] } }
+  const { command } = error as Error & {
+    readonly command?: { readonly name: string; readonly args: readonly unknown[] }
+  }
   const key = command?.args.map(String).find((arg) => arg.startsWith(REDIS_KEY_PREFIX))
-  return command && `does not allow its user to call ${command.name.toUpperCase()}${key === undefined ? '' : ` on ${key}`}`
+  return (
+    command && `does not allow its user to call ${command.name.toUpperCase()}${key === undefined ? '' : ` on ${key}`}`
+  )
 }
 
 /**

@@ -14,7 +14,11 @@ export interface Durability {
 }
 
 const durabilityOf = async (redis: Redis): Promise<Durability> => {
-  const [memory, persistence, cluster] = await Promise.all([redis.info('memory'), redis.info('persistence'), redis.info('cluster')])
+  const [memory, persistence, cluster] = await Promise.all([
+    redis.info('memory'),
+    redis.info('persistence'),
+    redis.info('cluster'),
+  ])
   const value = (info: string, name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1]
   const evictionPolicy = value(memory, 'maxmemory_policy')
   const aof = value(persistence, 'aof_enabled')
@@ -27,4 +31,5 @@ const durabilityOf = async (redis: Redis): Promise<Durability> => {
 }
 
 /** Reads the durability of all servers that accept writes. Rejects if one does not answer. */
-export const readDurability = (redis: RedisClient): Promise<Durability[]> => Promise.all(mastersOf(redis).map(durabilityOf))
+export const readDurability = (redis: RedisClient): Promise<Durability[]> =>
+  Promise.all(mastersOf(redis).map(durabilityOf))

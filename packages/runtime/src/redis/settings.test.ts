@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { loadSettings } from '../settings.ts'
 import { redisRules, redisSettings } from './settings.ts'
 
-const load = (url: string, cluster = false) => loadSettings(redisSettings, { REDIS_URL: url, REDIS_CLUSTER: String(cluster) }, redisRules)
+const load = (url: string, cluster = false) =>
+  loadSettings(redisSettings, { REDIS_URL: url, REDIS_CLUSTER: String(cluster) }, redisRules)
 
 describe('the address of Redis', () => {
   it.each([
@@ -17,7 +18,12 @@ describe('the address of Redis', () => {
     ['several servers where no cluster is meant', 'redis://a,redis://b', false, 'REDIS_CLUSTER=true'],
     ['a database of a cluster', 'redis://a/1', true, 'database 0'],
     ['a list of which one is no address', 'redis://a,b:6379', true, 'must be redis://host:port'],
-    ['an address without its scheme', 'localhost:6379', false, 'expected redis://[user:password@]host:port[/database] or rediss://'],
+    [
+      'an address without its scheme',
+      'localhost:6379',
+      false,
+      'expected redis://[user:password@]host:port[/database] or rediss://',
+    ],
     ['no address at all', 'redis://a:port', false, 'must be redis://host:port'],
   ])('may not be %s', (_, url, cluster, said) => {
     expect(() => load(url, cluster)).toThrow(said)

@@ -41,14 +41,18 @@ const areUrls = (urls: readonly string[]): boolean => urls.every((url) => /^redi
 
 export const redisRules: readonly Rule<typeof redisSettings>[] = [
   ({ REDIS_URL }) =>
-    areUrls(urlsOf(REDIS_URL)) ? undefined : 'REDIS_URL must be redis://host:port, or several of them separated by commas',
+    areUrls(urlsOf(REDIS_URL))
+      ? undefined
+      : 'REDIS_URL must be redis://host:port, or several of them separated by commas',
   ({ REDIS_URL, REDIS_CLUSTER }) =>
     !REDIS_CLUSTER && urlsOf(REDIS_URL).length > 1
       ? 'REDIS_URL names several nodes, which only a cluster has: REDIS_CLUSTER=true'
       : undefined,
   // ioredis would ignore it and write to database 0.
   ({ REDIS_URL, REDIS_CLUSTER }) =>
-    REDIS_CLUSTER && areUrls(urlsOf(REDIS_URL)) && !urlsOf(REDIS_URL).every((url) => /^\/?0?$/.test(new URL(url).pathname))
+    REDIS_CLUSTER &&
+    areUrls(urlsOf(REDIS_URL)) &&
+    !urlsOf(REDIS_URL).every((url) => /^\/?0?$/.test(new URL(url).pathname))
       ? 'REDIS_URL names a database; a cluster has database 0 alone'
       : undefined,
 ]

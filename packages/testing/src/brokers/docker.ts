@@ -4,7 +4,13 @@ import { once } from 'node:events'
 import type { Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { type GenericContainer, getContainerRuntimeClient, ImageName, type StartedTestContainer, Wait } from 'testcontainers'
+import {
+  type GenericContainer,
+  getContainerRuntimeClient,
+  ImageName,
+  type StartedTestContainer,
+  Wait,
+} from 'testcontainers'
 import { waitUntil } from '../wait-until.ts'
 import { OWNER_LABEL } from './docker-guard.ts'
 import { freePortsToKeep } from './free-ports.ts'
@@ -61,7 +67,8 @@ export const whyNoContainers = async (log: Log): Promise<string | undefined> => 
   return undefined
 }
 
-const engineContainer = async (container: StartedTestContainer) => (await getContainerRuntimeClient()).container.getById(container.getId())
+const engineContainer = async (container: StartedTestContainer) =>
+  (await getContainerRuntimeClient()).container.getById(container.getId())
 
 const redisServerOf = (container: StartedTestContainer): RedisServer => {
   const host = container.getHost()
@@ -128,7 +135,9 @@ export const openDocker = (): Provider => {
       await engine.container.dockerode.createNetwork({ Name: owner, Labels: { [OWNER_LABEL]: owner } })
       const host = engine.info.containerRuntime.host
       const ports = await freePortsToKeep(CLUSTER_SIZE)
-      return Promise.all(ports.map(async (port, i) => kafkaNodeOf(i + 1, await start(clusterContainer(i + 1, owner, { host, port })))))
+      return Promise.all(
+        ports.map(async (port, i) => kafkaNodeOf(i + 1, await start(clusterContainer(i + 1, owner, { host, port })))),
+      )
     },
     startRedis: async ({ args = [], env = {} } = {}) => {
       const redis = new LoopbackContainer(REDIS_IMAGE)

@@ -61,7 +61,8 @@ export const startGuarded = ({ command, args, env = {}, cwd, logFile }: Command)
   }
 }
 
-const lastLines = async (file: string): Promise<string> => (await readFile(file, 'utf8')).trimEnd().split('\n').slice(-20).join('\n')
+const lastLines = async (file: string): Promise<string> =>
+  (await readFile(file, 'utf8')).trimEnd().split('\n').slice(-20).join('\n')
 
 /**
  * Waits until a server is ready. If the process ends first or is not ready in time, rejects with
@@ -91,5 +92,6 @@ export const untilReady = async (
  */
 export const untilDone = async (name: string, work: GuardedProcess): Promise<void> => {
   const code = await work.ended
-  if (code !== 0) throw new Error(`${name} failed with exit code ${code}; its log ends:\n${await lastLines(work.logFile)}`)
+  if (code !== 0)
+    throw new Error(`${name} failed with exit code ${code}; its log ends:\n${await lastLines(work.logFile)}`)
 }

@@ -41,7 +41,8 @@ type Log = (line: string) => void
 
 const forcedKind = ({ CUSTOMER_STREAM_BROKERS: kind }: NodeJS.ProcessEnv): Provider['kind'] | undefined => {
   if (!kind) return undefined
-  if (kind !== 'docker' && kind !== 'local') throw new Error(`CUSTOMER_STREAM_BROKERS must be docker or local, not ${kind}.`)
+  if (kind !== 'docker' && kind !== 'local')
+    throw new Error(`CUSTOMER_STREAM_BROKERS must be docker or local, not ${kind}.`)
   return kind
 }
 
@@ -50,7 +51,11 @@ interface Choice {
   readonly reason: string
 }
 
-const chooseProvider = async (forced: Provider['kind'] | undefined, log: Log, signal?: AbortSignal): Promise<Choice> => {
+const chooseProvider = async (
+  forced: Provider['kind'] | undefined,
+  log: Log,
+  signal?: AbortSignal,
+): Promise<Choice> => {
   const wanted = `CUSTOMER_STREAM_BROKERS=${forced}`
   if (forced === 'local') return { provider: await openLocal(log), reason: wanted }
   // Imported only if needed, because the import of testcontainers takes half a second.
@@ -104,7 +109,8 @@ const startWith = async ({ provider, reason }: Choice, { signal, cluster = false
     await provider.close()
     // A container engine may be easier to get than Java and Maven. So the error also names the
     // reason why containers cannot be used.
-    if (error instanceof MissingProgramsError) throw new Error(`${error.message}\nContainers cannot be used: ${reason}.`)
+    if (error instanceof MissingProgramsError)
+      throw new Error(`${error.message}\nContainers cannot be used: ${reason}.`)
     throw error
   }
 }

@@ -11,7 +11,9 @@ const HOLDING_LINE = 'waiting for the mapped port'
 
 /** Converts properties to environment variables of the image, e.g. `node.id` to KAFKA_NODE_ID. */
 const environmentOf = (properties: Readonly<Record<string, string>>): Record<string, string> =>
-  Object.fromEntries(Object.entries(properties).map(([name, value]) => [`KAFKA_${name.toUpperCase().replaceAll('.', '_')}`, value]))
+  Object.fromEntries(
+    Object.entries(properties).map(([name, value]) => [`KAFKA_${name.toUpperCase().replaceAll('.', '_')}`, value]),
+  )
 
 /**
  * A single Kafka broker in a container. Kafka must advertise the port that its clients use. The
@@ -33,7 +35,11 @@ export class KafkaContainer extends LoopbackContainer {
           'heap.opts': '-Xms256m -Xmx512m',
         }),
       )
-      .withEntrypoint(['sh', '-c', `echo '${HOLDING_LINE}'; while [ ! -s ${STARTER} ]; do sleep 0.1; done; exec sh ${STARTER}`])
+      .withEntrypoint([
+        'sh',
+        '-c',
+        `echo '${HOLDING_LINE}'; while [ ! -s ${STARTER} ]; do sleep 0.1; done; exec sh ${STARTER}`,
+      ])
       .withWaitStrategy(Wait.forLogMessage(HOLDING_LINE))
   }
 
@@ -44,9 +50,13 @@ export class KafkaContainer extends LoopbackContainer {
     await started.copyContentToContainer([{ content, target: STARTER, mode: 0o644 }])
     const container = (await getContainerRuntimeClient()).container.getById(started.getId())
     try {
-      await Wait.forLogMessage(STARTED_LINE).withStartupTimeout(START_TIMEOUT_MS).waitUntilReady(container, new BoundPorts())
+      await Wait.forLogMessage(STARTED_LINE)
+        .withStartupTimeout(START_TIMEOUT_MS)
+        .waitUntilReady(container, new BoundPorts())
     } catch {
-      throw new Error(`Kafka did not start in its container; its log ends:\n${await text(await started.logs({ tail: 20 }))}`)
+      throw new Error(
+        `Kafka did not start in its container; its log ends:\n${await text(await started.logs({ tail: 20 }))}`,
+      )
     }
   }
 }
@@ -57,7 +67,11 @@ const aliasOf = (id: number): string => `kafka-${id}`
  * Creates one of three brokers that share a network. The port is chosen before the start, so that a
  * restarted broker keeps it.
  */
-export const clusterContainer = (id: number, network: string, advertised: { readonly host: string; readonly port: number }) =>
+export const clusterContainer = (
+  id: number,
+  network: string,
+  advertised: { readonly host: string; readonly port: number },
+) =>
   new LoopbackContainer(KAFKA_IMAGE)
     .withNetworkMode(network)
     .withNetworkAliases(aliasOf(id))
@@ -66,7 +80,10 @@ export const clusterContainer = (id: number, network: string, advertised: { read
       environmentOf({
         ...clusterBroker,
         'node.id': `${id}`,
-        'controller.quorum.voters': Array.from({ length: CLUSTER_SIZE }, (_, i) => `${i + 1}@${aliasOf(i + 1)}:9093`).join(','),
+        'controller.quorum.voters': Array.from(
+          { length: CLUSTER_SIZE },
+          (_, i) => `${i + 1}@${aliasOf(i + 1)}:9093`,
+        ).join(','),
         listeners: 'PLAINTEXT://0.0.0.0:9092,CONTROLLER://0.0.0.0:9093,BROKER://0.0.0.0:9094',
         'advertised.listeners': `PLAINTEXT://${advertised.host}:${advertised.port},BROKER://${aliasOf(id)}:9094`,
         'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,BROKER:PLAINTEXT',

@@ -30,7 +30,10 @@ export interface KafkaCluster extends Brokers {
  * Starts three Kafka brokers that replicate, and one Redis. They are always local processes,
  * because each broker can be killed, frozen and started again.
  */
-export const startCluster = async ({ log = () => {}, signal }: Omit<StartOptions, 'env'> = {}): Promise<KafkaCluster> => {
+export const startCluster = async ({
+  log = () => {},
+  signal,
+}: Omit<StartOptions, 'env'> = {}): Promise<KafkaCluster> => {
   const run = await openRun()
   let brokers: readonly ClusterBroker[] = []
   const stop = async () => {

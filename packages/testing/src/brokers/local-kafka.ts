@@ -11,7 +11,8 @@ import type { Run } from './run.ts'
  * Escapes a value for a properties file. Java reads the file as Latin-1, with the backslash as
  * escape character.
  */
-const escaped = (value: string): string => value.replace(/[^ -[\]-~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+const escaped = (value: string): string =>
+  value.replace(/[^ -[\]-~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
 export const propertiesOf = (entries: Readonly<Record<string, string>>): string =>
   Object.entries(entries)
@@ -183,7 +184,10 @@ export const placeBrokers = async (
     await mkdir(join(folder, TEMPORARY_FOLDER))
     // The file has no directory.id, because no two brokers may share one. Kafka creates it at the
     // first start.
-    await writeFile(join(dataFolder, META_FILE), propertiesOf({ version: '1', 'cluster.id': clusterId, 'node.id': `${node.id}` }))
+    await writeFile(
+      join(dataFolder, META_FILE),
+      propertiesOf({ version: '1', 'cluster.id': clusterId, 'node.id': `${node.id}` }),
+    )
     await writeFile(join(folder, PROPERTIES_FILE), serverProperties(node, nodes, settings))
     let starts = 0
     return {

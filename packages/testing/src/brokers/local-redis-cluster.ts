@@ -70,7 +70,12 @@ const untilWhole = async (masters: readonly RedisMaster[]): Promise<void> => {
  * Starts one master of the cluster.
  * @param all list of all masters. The caller adds this master to it.
  */
-const startMaster = async (all: readonly RedisMaster[], place: RedisPlace, run: Run, log: (line: string) => void): Promise<RedisMaster> => {
+const startMaster = async (
+  all: readonly RedisMaster[],
+  place: RedisPlace,
+  run: Run,
+  log: (line: string) => void,
+): Promise<RedisMaster> => {
   const server = await startRedisAt(place, run, log, { args: nodeFlags })
   const backup = `${place.folder}-backup`
   const { url } = server
@@ -81,7 +86,10 @@ const startMaster = async (all: readonly RedisMaster[], place: RedisPlace, run: 
     client,
     kill: server.kill,
     backUp: async () => {
-      await cp(place.folder, backup, { recursive: true, filter: (path) => path === place.folder || path.includes('appendonly') })
+      await cp(place.folder, backup, {
+        recursive: true,
+        filter: (path) => path === place.folder || path.includes('appendonly'),
+      })
     },
     restart: async (data = 'kept') => {
       const files = (await readdir(place.folder)).filter((name) => name.startsWith('appendonly'))

@@ -22,7 +22,8 @@ const binaries: Readonly<Record<string, readonly string[]>> = {
 
 const fetchBinary = async (run: Run, log: (line: string) => void): Promise<string> => {
   const names = binaries[`${process.platform}-${process.arch}`]
-  if (!names) throw new Error(`To run Redis without Docker on ${process.platform} ${process.arch}, install redis-server.`)
+  if (!names)
+    throw new Error(`To run Redis without Docker on ${process.platform} ${process.arch}, install redis-server.`)
   const folder = await fetchOnce(
     {
       name: 'embedded-redis-1.4.3',
@@ -41,7 +42,9 @@ const fetchBinary = async (run: Run, log: (line: string) => void): Promise<strin
     const runs = await promisify(execFile)(binary, ['--version']).catch(() => undefined)
     if (runs) return binary
   }
-  throw new Error(`To run Redis without Docker, install redis-server: ${names.join(' and ')} do not run on this machine.`)
+  throw new Error(
+    `To run Redis without Docker, install redis-server: ${names.join(' and ')} do not run on this machine.`,
+  )
 }
 
 /** Returns the raw reply to PING, or an empty text if there is no reply. */
@@ -118,7 +121,11 @@ export const startRedisAt = async (
   }
 }
 
-export const startLocalRedis = async (run: Run, log: (line: string) => void, options?: RedisOptions): Promise<LocalRedisServer> => {
+export const startLocalRedis = async (
+  run: Run,
+  log: (line: string) => void,
+  options?: RedisOptions,
+): Promise<LocalRedisServer> => {
   const [port] = (await freePortsToKeep(1)) as [number]
   started += 1
   return startRedisAt({ port, folder: run.makeFolder(`redis-${started}`) }, run, log, options)

@@ -39,7 +39,10 @@ const installOnDebian = async (log: Log): Promise<void> => {
   for (const args of [['update'], ['install', '-y', '--no-install-recommends', 'default-jre-headless', 'maven']]) {
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
     // Timeout for the lock of apt, because another start on this machine may also be installing.
-    const apt = spawn('apt-get', ['-qq', '-o', 'DPkg::Lock::Timeout=300', ...args], { env, stdio: ['ignore', 'ignore', 'inherit'] })
+    const apt = spawn('apt-get', ['-qq', '-o', 'DPkg::Lock::Timeout=300', ...args], {
+      env,
+      stdio: ['ignore', 'ignore', 'inherit'],
+    })
     await once(apt, 'exit')
   }
 }
@@ -169,7 +172,11 @@ export const isWhole = async (folder: string): Promise<boolean> => {
  * Fetches artifacts from Maven Central, once for this working copy. Replaces a folder that is not
  * whole.
  */
-export const fetchOnce = async ({ name, artifacts, goal, options = [], prepare }: Fetch, run: Run, log: Log): Promise<string> => {
+export const fetchOnce = async (
+  { name, artifacts, goal, options = [], prepare }: Fetch,
+  run: Run,
+  log: Log,
+): Promise<string> => {
   const kept = join(dataFolder, 'jars', name)
   if (await isWhole(kept)) return kept
   await requireJavaAndMaven(log)
@@ -180,7 +187,14 @@ export const fetchOnce = async ({ name, artifacts, goal, options = [], prepare }
   await writeFile(join(cwd, 'pom.xml'), pomOf(artifacts))
   const runMaven = async () => {
     await mkdir(fetched)
-    const args = ['-B', 'dependency:build-classpath', goal, `-Dmdep.outputFile=${CLASSPATH_FILE}`, '-DoutputDirectory=fetched', ...options]
+    const args = [
+      '-B',
+      'dependency:build-classpath',
+      goal,
+      `-Dmdep.outputFile=${CLASSPATH_FILE}`,
+      '-DoutputDirectory=fetched',
+      ...options,
+    ]
     const stopReporting = reportDownloads(name, logFile, log)
     await untilDone('Maven', run.start({ command: 'mvn', args, env: JAVA_LOCALE, cwd, logFile })).finally(stopReporting)
   }
@@ -194,7 +208,9 @@ export const fetchOnce = async ({ name, artifacts, goal, options = [], prepare }
     const damaged = await damagedFiles(classpath.trim().split(delimiter))
     if (damaged.length > 0) {
       for (const file of damaged) log(`damaged in the cache of Maven, fetched again: ${file}`)
-      await Promise.all([...damaged, ...damaged.map((file) => `${file}.sha1`), fetched].map((path) => rm(path, { recursive: true })))
+      await Promise.all(
+        [...damaged, ...damaged.map((file) => `${file}.sha1`), fetched].map((path) => rm(path, { recursive: true })),
+      )
       await runMaven()
     } else if (failure) throw failure
   }

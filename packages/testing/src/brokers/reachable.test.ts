@@ -26,5 +26,8 @@ it('names address, cause and setting, but no password, if Redis cannot be reache
 })
 
 it('accepts several brokers of which only one can be reached', async () => {
-  await requireReachable({ KAFKA_BROKERS: ['127.0.0.1:1', `127.0.0.1:${open}`], REDIS_URL: `redis://127.0.0.1:${open}` })
+  await requireReachable({
+    KAFKA_BROKERS: ['127.0.0.1:1', `127.0.0.1:${open}`],
+    REDIS_URL: `redis://127.0.0.1:${open}`,
+  })
 })

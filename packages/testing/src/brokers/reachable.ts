@@ -37,7 +37,9 @@ const requireOne = async (what: string, setting: string, addresses: readonly Add
   const reasons = await Promise.all(addresses.map(whyUnreachable))
   if (reasons.some((reason) => reason === undefined)) return
   const list = addresses.map(({ host, port }, i) => `${host}:${port} (${reasons[i]})`).join(', ')
-  throw new Error(`${what} cannot be reached at ${list}. The address comes from ${setting}: start the server, or correct the setting.`)
+  throw new Error(
+    `${what} cannot be reached at ${list}. The address comes from ${setting}: start the server, or correct the setting.`,
+  )
 }
 
 export interface ReachableSettings {

@@ -24,7 +24,12 @@ interface Certificate {
  * Creates a self-signed certificate. A client that trusts it trusts only this server. Java includes
  * keytool.
  */
-const makeCertificate = async (folder: string, name: string, san: string, validity: readonly string[]): Promise<Certificate> => {
+const makeCertificate = async (
+  folder: string,
+  name: string,
+  san: string,
+  validity: readonly string[],
+): Promise<Certificate> => {
   const keystore = join(folder, `${name}.p12`)
   const store = ['-keystore', keystore, '-storetype', 'PKCS12', '-storepass', STORE_PASSWORD, '-alias', name]
   const key = ['-keyalg', 'EC', '-groupname', 'secp256r1', '-dname', `CN=${name}`, '-ext', `san=${san}`, ...validity]
@@ -86,7 +91,8 @@ const startSecuredKafka = async (run: Run, log: Log): Promise<SecuredKafka> => {
     return {
       ...(protocols[way] === 'SASL_PLAINTEXT' && {
         [`${prefix}sasl.enabled.mechanisms`]: 'SCRAM-SHA-256',
-        [`${prefix}scram-sha-256.sasl.jaas.config`]: 'org.apache.kafka.common.security.scram.ScramLoginModule required;',
+        [`${prefix}scram-sha-256.sasl.jaas.config`]:
+          'org.apache.kafka.common.security.scram.ScramLoginModule required;',
       }),
       ...(way === 'shortSessions' && { [`${prefix}scram-sha-256.connections.max.reauth.ms`]: '20000' }),
       ...(keystore && {

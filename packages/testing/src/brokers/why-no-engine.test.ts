@@ -43,7 +43,11 @@ it('names the socket that this user may not open, and the remedy', async () => {
 
 it('names a given engine address that does not answer', async () => {
   const path = join(folder, 'mine.sock')
-  expect(await whyNoEngine({ DOCKER_HOST: `unix://${path}` })).toBe(`no container engine answers at DOCKER_HOST=unix://${path} (ENOENT)`)
-  expect(await whyNoEngine({ DOCKER_HOST: 'tcp://127.0.0.1:1' })).toContain('nothing answers at DOCKER_HOST=tcp://127.0.0.1:1')
+  expect(await whyNoEngine({ DOCKER_HOST: `unix://${path}` })).toBe(
+    `no container engine answers at DOCKER_HOST=unix://${path} (ENOENT)`,
+  )
+  expect(await whyNoEngine({ DOCKER_HOST: 'tcp://127.0.0.1:1' })).toContain(
+    'nothing answers at DOCKER_HOST=tcp://127.0.0.1:1',
+  )
   expect(await whyNoEngine({ DOCKER_HOST: 'not an address' })).toBe('DOCKER_HOST=not an address is no URL')
 })

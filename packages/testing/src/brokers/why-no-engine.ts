@@ -35,7 +35,10 @@ const sentenceOf = (place: string, code: string | undefined): string => {
  * Returns the reason why no container engine can be used. A missing socket and a socket without
  * permission have different reasons.
  */
-export const whyNoEngine = async (env: NodeJS.ProcessEnv = process.env, sockets = usualSockets(env)): Promise<string> => {
+export const whyNoEngine = async (
+  env: NodeJS.ProcessEnv = process.env,
+  sockets = usualSockets(env),
+): Promise<string> => {
   const given = env.DOCKER_HOST
   if (given) {
     const url = URL.parse(given)

@@ -59,7 +59,9 @@ export const killLeader = async ({ killable, pipeline, lag, load, say }: FaultCo
   await broker.restart()
   // If this broker was the coordinator of the projector's group, the projector continues after one
   // session timeout.
-  await waitUntil('the projector has caught up', lag, (records) => records < CAUGHT_UP_RECORDS || load.over(), { timeoutMs: 60_000 })
+  await waitUntil('the projector has caught up', lag, (records) => records < CAUGHT_UP_RECORDS || load.over(), {
+    timeoutMs: 60_000,
+  })
   say(`✔ broker ${broker.id} is back, and the projector has caught up`)
 }
 
@@ -78,5 +80,7 @@ export const killRedis = async ({ killable, projector, load, say }: FaultContext
     () => projector.metric('projector_events_total'),
     (count) => count > appliedBefore || load.over(),
   )
-  say(`✔ healed ${secondsSince(backAt)} after Redis came back; meanwhile ${meanwhile.toLocaleString('en-US')} more events were promised`)
+  say(
+    `✔ healed ${secondsSince(backAt)} after Redis came back; meanwhile ${meanwhile.toLocaleString('en-US')} more events were promised`,
+  )
 }

@@ -18,10 +18,12 @@ const totals: Totals = {
   customers: 2000,
   verdict: { records: { customers: 20_400, other: 1000, unusable: 0, quarantined: 0 }, customers: 1999 },
 }
-const numbers = (lines: readonly string[]) => lines.map((line) => Number(/^\s*([\d,]+)/.exec(line)?.[1]?.replace(',', '')))
+const numbers = (lines: readonly string[]) =>
+  lines.map((line) => Number(/^\s*([\d,]+)/.exec(line)?.[1]?.replace(',', '')))
 
 it('shows each total beside its parts', () => {
-  const [requests = 0, answered = 0, torn = 0, failed = 0, stored = 0, other = 0, ofCustomers = 0, ...outcomes] = numbers(sumLines(totals))
+  const [requests = 0, answered = 0, torn = 0, failed = 0, stored = 0, other = 0, ofCustomers = 0, ...outcomes] =
+    numbers(sumLines(totals))
   expect(answered + torn + failed).toBe(requests)
   expect(other + ofCustomers).toBe(stored)
   const [applied = 0, stale = 0, duplicate = 0, twice = 0] = outcomes

@@ -55,7 +55,9 @@ export const sumLines = ({ sender, posted, outcomes, customers, verdict }: Total
     row(outcomes.stale, '    stale: a newer event of the customer was there, ignored'),
     row(outcomes.duplicate, '    duplicate: the same event again, ignored'),
     ...(outcomes.quarantined > 0 ? [row(outcomes.quarantined, '    quarantined: not usable')] : []),
-    ...(read > records.customers ? [row(read - records.customers, '    counted twice: read again after Redis was killed')] : []),
+    ...(read > records.customers
+      ? [row(read - records.customers, '    counted twice: read again after Redis was killed')]
+      : []),
     row(
       verdict.customers,
       `customers in Redis${without > 0 ? `; the other ${number(without)} of ${number(customers)} drew no event` : ''}`,

@@ -15,7 +15,13 @@ import {
   positionField,
   positionsKey,
 } from '@customer-stream/schemas'
-import { createSimulation, makeCustomersEvent, openLedger, readLedger, type SimulationProgress } from '@customer-stream/simulator'
+import {
+  createSimulation,
+  makeCustomersEvent,
+  openLedger,
+  readLedger,
+  type SimulationProgress,
+} from '@customer-stream/simulator'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { startBrokers } from '../brokers/index.ts'
 import { unlessAborted } from '../brokers/unless-aborted.ts'
@@ -39,7 +45,11 @@ const LEADER_KILLED_AT = 0.2
 const REDIS_KILLED_AT = 0.6
 const AN_HOUR_MS = 3_600_000
 
-const productionNames = { topicPrefix: DEFAULT_TOPIC_PREFIX, groupId: 'customer-stream-projector', keyPrefix: DEFAULT_KEY_PREFIX }
+const productionNames = {
+  topicPrefix: DEFAULT_TOPIC_PREFIX,
+  groupId: 'customer-stream-projector',
+  keyPrefix: DEFAULT_KEY_PREFIX,
+}
 
 const { keep, events } = readCommandLine({
   name: 'demo',
@@ -63,9 +73,11 @@ const say = (text: string): void => {
   line.clear()
   process.stdout.write(`${text}\n`)
 }
-const paint = (format: Parameters<typeof styleText>[0], text: string) => styleText(format, text, { stream: process.stdout })
+const paint = (format: Parameters<typeof styleText>[0], text: string) =>
+  styleText(format, text, { stream: process.stdout })
 /** Colours the marks on a terminal. */
-const painted = (text: string) => text.replaceAll('✔', paint('green', '✔')).replaceAll(/[✘✂]/g, (mark) => paint('red', mark))
+const painted = (text: string) =>
+  text.replaceAll('✔', paint('green', '✔')).replaceAll(/[✘✂]/g, (mark) => paint('red', mark))
 const heading = (text: string) => say(`\n${paint('bold', text)}`)
 
 /**
@@ -109,7 +121,9 @@ const runEvents = async (
     signal,
   })
   heading(`${number(events)} events for ${number(CUSTOMERS)} customers`)
-  say(`5 % repeated, 10 % out of order, 2 % of answers torn off, 5 % of other types; seed ${simulation.seed}\n${LEGEND}`)
+  say(
+    `5 % repeated, 10 % out of order, 2 % of answers torn off, 5 % of other types; seed ${simulation.seed}\n${LEGEND}`,
+  )
   const ended = new AbortController()
   const done = Promise.all([
     simulation.run().finally(() => ended.abort()),
@@ -176,7 +190,16 @@ const showLateEvent = async (
     const { id, type, body } = makeCustomersEvent({ customerUuid, timestamp, customer: { lastName: name } })
     const { status } = await pipeline.post(ingress, body)
     if (status === 202) {
-      ledger.append({ id, timestamp, type, customerUuid, sha256: hash('sha256', body), promisedAt: Date.now(), attempt: 1, status })
+      ledger.append({
+        id,
+        timestamp,
+        type,
+        customerUuid,
+        sha256: hash('sha256', body),
+        promisedAt: Date.now(),
+        attempt: 1,
+        status,
+      })
     }
     return status
   }
@@ -185,7 +208,9 @@ const showLateEvent = async (
   const now = Date.now()
   const newer = await post('Newer', now)
   await waitUntil('the newer event is in Redis', lastName, (name) => name === 'Newer', { pauseMs: 1 })
-  say(`  an event of now with lastName "Newer"      → ${newer}, in Redis after ${Math.round(performance.now() - startedAt)} ms`)
+  say(
+    `  an event of now with lastName "Newer"      → ${newer}, in Redis after ${Math.round(performance.now() - startedAt)} ms`,
+  )
   const stale = () => projector.metric('projector_events_total', { outcome: 'stale' })
   const staleBefore = await stale()
   const older = await post('Older', now - AN_HOUR_MS)
@@ -251,7 +276,8 @@ const runDemo = async (): Promise<boolean> => {
   }
   heading('How the numbers add up')
   say(sumLines({ sender, posted, outcomes, customers: CUSTOMERS, verdict }).join('\n'))
-  if (keep) say(`\nEverything is left running; Ctrl-C ends it. ${whereToLook(brokers, ingress, pipeline, customerUuid, names)}`)
+  if (keep)
+    say(`\nEverything is left running; Ctrl-C ends it. ${whereToLook(brokers, ingress, pipeline, customerUuid, names)}`)
   heading('The verdict: each promise held against Kafka, each customer in Redis against Kafka')
   say(painted([...VERDICT_LEGEND, ...verdictLines(verdict)].join('\n')))
 

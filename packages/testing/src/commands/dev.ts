@@ -42,7 +42,12 @@ try {
   for (const [name, env] of Object.entries(environments)) {
     const service = startGuarded({
       command: process.execPath,
-      args: ['--watch', '--watch-preserve-output', '--conditions=customer-stream-source', source(`services/${name}/src/main.ts`)],
+      args: [
+        '--watch',
+        '--watch-preserve-output',
+        '--conditions=customer-stream-source',
+        source(`services/${name}/src/main.ts`),
+      ],
       env: env as Record<string, string>,
       logFile: '/dev/stdout',
     })

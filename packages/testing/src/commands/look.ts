@@ -63,9 +63,13 @@ const showCustomer = async ({ kafka, admin, redis }: Clients, id: string) => {
     topics.customers,
     ({ key, value, headers, offset }, partition) => {
       if (key?.toString() !== id) return
-      const parsed = parseEvent(value ?? Buffer.alloc(0), { contentType: headers?.[RAW_HEADERS.contentType]?.toString() })
+      const parsed = parseEvent(value ?? Buffer.alloc(0), {
+        contentType: headers?.[RAW_HEADERS.contentType]?.toString(),
+      })
       const version = parsed.ok ? readVersion(parsed.value.envelope) : parsed
-      const about = version.ok ? `${new Date(version.value.timestamp).toISOString()}   ${version.value.id}` : 'not usable'
+      const about = version.ok
+        ? `${new Date(version.value.timestamp).toISOString()}   ${version.value.id}`
+        : 'not usable'
       const place = `${topics.customers}/${partition}/${offset}`
       say(`  ${`${partition}/${offset}`.padEnd(12)}${about}${place === source ? '   ◀ in Redis' : ''}`)
     },

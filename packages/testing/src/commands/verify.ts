@@ -23,7 +23,12 @@ const USAGE = `npm run verify -- [--ledger FILE | --since TIME --until TIME --sa
 
 const verifySettings = {
   ...clientSettings,
-  MAX_FUTURE_MS: integer({ default: MAX_FUTURE_MS, minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'As the projector has it.' }),
+  MAX_FUTURE_MS: integer({
+    default: MAX_FUTURE_MS,
+    minimum: 0,
+    maximum: Number.MAX_SAFE_INTEGER,
+    description: 'As the projector has it.',
+  }),
 }
 
 const { parts, settings } = readCommandLine({
@@ -69,7 +74,18 @@ await withClients('verify', settings, async ({ kafka, admin, redis }) => {
   const [, quarantineEnds] = await Promise.all(read.map((topic) => requireReadable(kafka, admin, topic, signal)))
   await quarantineReachesBackTo(admin, topics.quarantine, quarantineEnds ?? [])
   const onProgress = (step: string) => tell(`verify: ${step}`)
-  const verdict = await verify({ kafka, admin, redis, topics, keyPrefix, projection, maxFutureMs, ...parts, signal, onProgress })
+  const verdict = await verify({
+    kafka,
+    admin,
+    redis,
+    topics,
+    keyPrefix,
+    projection,
+    maxFutureMs,
+    ...parts,
+    signal,
+    onProgress,
+  })
   process.stdout.write(`${[...verdictLines(verdict), '', ...VERDICT_LEGEND].join('\n')}\n`)
   return isSound(verdict) ? 0 : 1
 })

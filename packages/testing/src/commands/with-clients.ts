@@ -20,7 +20,12 @@ import { interruption, sayWhy } from './interruption.ts'
 export const clientSettings = {
   ...kafkaSettings,
   ...redisSettings,
-  PROJECTION_VERSION: integer({ default: PROJECTION_VERSION, minimum: 1, maximum: 1_000_000, description: 'The projection to look at.' }),
+  PROJECTION_VERSION: integer({
+    default: PROJECTION_VERSION,
+    minimum: 1,
+    maximum: 1_000_000,
+    description: 'The projection to look at.',
+  }),
 }
 
 type ClientSettings = Loaded<typeof clientSettings>
@@ -31,11 +36,13 @@ export interface Clients {
   readonly redis: RedisClient
 }
 
-const isOfKafka = (error: unknown): boolean => error instanceof Error && (error.name.startsWith('KafkaJS') || isOfKafka(error.cause))
+const isOfKafka = (error: unknown): boolean =>
+  error instanceof Error && (error.name.startsWith('KafkaJS') || isOfKafka(error.cause))
 
 const redisErrors = new Set(['ReplyError', 'MaxRetriesPerRequestError', 'ClusterAllFailedError'])
 const isOfRedis = (error: unknown): error is Error =>
-  error instanceof Error && (redisErrors.has(error.name) || saysNoConnection(error) || error.message === 'Command timed out')
+  error instanceof Error &&
+  (redisErrors.has(error.name) || saysNoConnection(error) || error.message === 'Command timed out')
 
 /** Replaces an error of Kafka or Redis by one that names the address, and the right or setting. */
 const explained = (error: unknown, settings: ClientSettings, redis: RedisClient): unknown => {

@@ -21,12 +21,20 @@ const balanced = (): Account => {
   for (const fingerprint of ['a', 'a', 'b']) account.witness.promise(fingerprint)
   account.posted('poison', true)
   for (const [offset, fingerprint] of ['a', 'b', 'a', 'poison'].entries())
-    account.witness.record({ topic: 'c', partition: 0, offset: String(offset), fingerprint, usable: fingerprint !== 'poison' })
+    account.witness.record({
+      topic: 'c',
+      partition: 0,
+      offset: String(offset),
+      fingerprint,
+      usable: fingerprint !== 'poison',
+    })
   account.witness.record({ topic: 'c', partition: 1, offset: '0', fingerprint: 'lost', usable: true })
   account.quarantined(placeOf('c', 0, '3'), 'poison')
   return account
 }
-const senders = (changed: Partial<Closing['senders']>): Partial<Closing> => ({ senders: { ...closing.senders, ...changed } })
+const senders = (changed: Partial<Closing['senders']>): Partial<Closing> => ({
+  senders: { ...closing.senders, ...changed },
+})
 
 it('reports nothing if all counts match', () => {
   const account = balanced()
@@ -42,8 +50,14 @@ it.each<[string, Partial<Closing>, ((account: Account) => void)?]>([
   ['6 answers with 202 were given for 5 records in Kafka', { answered: 6 }],
   ['1 events were promised more often than Kafka has them', {}, (account) => account.posted('b', true)],
   ['1 records in Kafka were sent by nobody', { sentEvents: ['a', 'b'] }],
-  ['positions in Redis that are not the end of their partition: 0 at 3 of 4', { positions: new Map([...closing.positions, [0, 3]]) }],
-  ['positions in Redis that are not the end of their partition: 0 at 5 of 4', { positions: new Map([...closing.positions, [0, 5]]) }],
+  [
+    'positions in Redis that are not the end of their partition: 0 at 3 of 4',
+    { positions: new Map([...closing.positions, [0, 3]]) },
+  ],
+  [
+    'positions in Redis that are not the end of their partition: 0 at 5 of 4',
+    { positions: new Map([...closing.positions, [0, 5]]) },
+  ],
   [
     "1 of the senders' events were not usable",
     { positions: new Map([...closing.positions, [0, 5]]) },
@@ -55,7 +69,11 @@ it.each<[string, Partial<Closing>, ((account: Account) => void)?]>([
     },
   ],
   ['5 records met only 4 outcomes', { outcomes: { counted: 4, records: 5 } }],
-  ['1 records in quarantine are none of the unusable ones', {}, (account) => account.quarantined(placeOf('c', 0, '1'), 'b')],
+  [
+    '1 records in quarantine are none of the unusable ones',
+    {},
+    (account) => account.quarantined(placeOf('c', 0, '1'), 'b'),
+  ],
 ])('reports: %s', (sentence, changed, change = () => undefined) => {
   const account = balanced()
   change(account)

@@ -39,7 +39,8 @@ export interface Account {
   imbalances(closing: Closing): string[]
 }
 
-export const placeOf = (topic: string, partition: number | string, offset: string): string => `${topic}/${partition}/${offset}`
+export const placeOf = (topic: string, partition: number | string, offset: string): string =>
+  `${topic}/${partition}/${offset}`
 
 const add = (counts: Map<string, number>, key: string) => counts.set(key, (counts.get(key) ?? 0) + 1)
 
@@ -91,11 +92,23 @@ export const createAccount = (customersTopic: string): Account => {
       const notQuarantined = [...unusable].filter(([source, print]) => quarantined.get(source) !== print).length
       const wronglyQuarantined = [...quarantined].filter(([source, print]) => unusable.get(source) !== print).length
       const statements: [boolean, string][] = [
-        [made === promised + lost + stopped, `${made} events were made, but ${promised} promised, ${lost} lost and ${stopped} stopped`],
+        [
+          made === promised + lost + stopped,
+          `${made} events were made, but ${promised} promised, ${lost} lost and ${stopped} stopped`,
+        ],
         [ledgerLines === heard, `the ledger has ${ledgerLines} promises, but ${heard} answers with 2xx were heard`],
-        [ledgerEvents.size === promised, `the ledger has ${ledgerEvents.size} events, but the senders counted ${promised}`],
-        [answered === undefined || answered >= heard, `${heard} answers with 202 were heard, but only ${answered} were given`],
-        [answered === undefined || records >= answered, `${answered} answers with 202 were given for ${records} records in Kafka`],
+        [
+          ledgerEvents.size === promised,
+          `the ledger has ${ledgerEvents.size} events, but the senders counted ${promised}`,
+        ],
+        [
+          answered === undefined || answered >= heard,
+          `${heard} answers with 202 were heard, but only ${answered} were given`,
+        ],
+        [
+          answered === undefined || records >= answered,
+          `${answered} answers with 202 were given for ${records} records in Kafka`,
+        ],
         [short === 0, `${short} events were promised more often than Kafka has them`],
         [foreign === 0, `${foreign} records in Kafka were sent by nobody`],
         [

@@ -194,7 +194,10 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
     lag: async () => {
       try {
         const [ends, stored] = await Promise.all([pipeline.admin.fetchTopicOffsets(topics.customers), positions()])
-        return ends.reduce((behind, { partition, high }) => behind + Math.max(0, Number(high) - (stored.get(partition) ?? 0)), 0)
+        return ends.reduce(
+          (behind, { partition, high }) => behind + Math.max(0, Number(high) - (stored.get(partition) ?? 0)),
+          0,
+        )
       } catch {
         return undefined
       }

@@ -70,12 +70,14 @@ export const startSenders = (urls: readonly string[], options: SendersOptions): 
   const sending = Promise.all(simulations.map((simulation) => simulation.run()))
   // `stopLoad` throws the error. Until then, this handler prevents an unhandled rejection.
   sending.catch(() => undefined)
-  const sum = (of: (progress: Simulation['progress']) => number) => simulations.reduce((total, { progress }) => total + of(progress), 0)
+  const sum = (of: (progress: Simulation['progress']) => number) =>
+    simulations.reduce((total, { progress }) => total + of(progress), 0)
   const promised = () => sum((progress) => progress.promised)
   const statuses = () => {
     const counts: Record<number, number> = {}
     for (const { progress } of simulations)
-      for (const [status, count] of Object.entries(progress.statuses)) counts[Number(status)] = (counts[Number(status)] ?? 0) + count
+      for (const [status, count] of Object.entries(progress.statuses))
+        counts[Number(status)] = (counts[Number(status)] ?? 0) + count
     return counts
   }
 
@@ -93,7 +95,10 @@ export const startSenders = (urls: readonly string[], options: SendersOptions): 
       promised: promised(),
       lost: sum((progress) => progress.lost),
       stopped: sum((progress) => progress.stopped),
-      heard: Object.entries(statuses()).reduce((heard, [status, count]) => (status.startsWith('2') ? heard + count : heard), 0),
+      heard: Object.entries(statuses()).reduce(
+        (heard, [status, count]) => (status.startsWith('2') ? heard + count : heard),
+        0,
+      ),
     }),
     untilPromised: async (more, timeoutMs = 60_000) => {
       const wanted = promised() + more

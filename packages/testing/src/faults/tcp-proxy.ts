@@ -11,7 +11,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
  * - `{ delayMs }`: delays each chunk by this time, in each direction.
  * - `{ bytesPerSecond }`: limits the throughput of each connection, in each direction.
  */
-export type NetworkState = 'open' | 'cut' | 'stalled' | 'busy' | { readonly delayMs: number } | { readonly bytesPerSecond: number }
+export type NetworkState =
+  | 'open'
+  | 'cut'
+  | 'stalled'
+  | 'busy'
+  | { readonly delayMs: number }
+  | { readonly bytesPerSecond: number }
 
 export interface TcpProxy {
   readonly port: number
@@ -20,7 +26,10 @@ export interface TcpProxy {
 }
 
 /** Opens a TCP proxy on the loopback address: the network between a client and its server. */
-export const openTcpProxy = async (target: { readonly host: string; readonly port: number }, port = 0): Promise<TcpProxy> => {
+export const openTcpProxy = async (
+  target: { readonly host: string; readonly port: number },
+  port = 0,
+): Promise<TcpProxy> => {
   let state: NetworkState = 'open'
   let changed = Promise.withResolvers<void>()
   const sockets = new Set<Socket>()

@@ -14,14 +14,27 @@ afterEach(() => {
 const stored = (body: string, offset = '2'): Record<string, string> => {
   const parsed = parseEvent(Buffer.from(body))
   if (!parsed.ok || parsed.value.kind !== 'customers') throw new Error('no customers event')
-  const hash = customerToHash(parsed.value, { topic: 't', partition: 1, offset, receivedAt: 3, appliedAt: 4, projection: 2 })
+  const hash = customerToHash(parsed.value, {
+    topic: 't',
+    partition: 1,
+    offset,
+    receivedAt: 3,
+    appliedAt: 4,
+    projection: 2,
+  })
   if (!hash.ok) throw new Error(hash.detail)
   const words = hash.value.fieldsAndValues.map((word) => Buffer.from(word).toString())
   return Object.fromEntries(words.flatMap((field, i) => (i % 2 === 0 ? [[field, words[i + 1] ?? '']] : [])))
 }
 const event = (timestamp: number, customer: Record<string, string> = {}) =>
-  makeCustomersEvent({ customerUuid: 'c', id: 'e', timestamp, customer: { firstName: 'Ann', ...customer }, vehicles: [], addresses: [] })
-    .body
+  makeCustomersEvent({
+    customerUuid: 'c',
+    id: 'e',
+    timestamp,
+    customer: { firstName: 'Ann', ...customer },
+    vehicles: [],
+    addresses: [],
+  }).body
 
 /**
  * Compares a hash with an event at offset 2 of partition 1. Offsets 1 to 9 were read, and the
@@ -64,7 +77,20 @@ it('accepts a newer hash only if its record exists and was not read', () => {
     return compare(event(2), source === undefined ? hash : { ...hash, _source: source })
   }
   expect([newer('t/1/0'), newer('t/1/10'), newer('t/1/19')]).toEqual(['newer', 'newer', 'newer'])
-  for (const source of ['t/1/1', 't/1/2', 't/1/9', 't/1/20', 't/2/10', 'u/1/10', 't/1/-1', 't/1/10x', 't/1/', 't', '', undefined])
+  for (const source of [
+    't/1/1',
+    't/1/2',
+    't/1/9',
+    't/1/20',
+    't/2/10',
+    'u/1/10',
+    't/1/-1',
+    't/1/10x',
+    't/1/',
+    't',
+    '',
+    undefined,
+  ])
     expect([source, newer(source)]).toEqual([source, wrong('is newer in Redis than any event in Kafka')])
 })
 

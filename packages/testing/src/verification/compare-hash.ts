@@ -26,9 +26,15 @@ export type Finding = 'equal' | 'newer' | { readonly wrong: string }
 const wrong = (reason: string): Finding => ({ wrong: reason })
 
 /** Parses `topic/partition/offset`. Returns undefined for another topic or another format. */
-export const readSource = (source: string | undefined, topic: string): { partition: number; offset: bigint } | undefined => {
-  const [, partition, offset] = /^\/(\d{1,9})\/(\d{1,19})$/.exec(source?.startsWith(topic) ? source.slice(topic.length) : '') ?? []
-  return partition === undefined || offset === undefined ? undefined : { partition: Number(partition), offset: BigInt(offset) }
+export const readSource = (
+  source: string | undefined,
+  topic: string,
+): { partition: number; offset: bigint } | undefined => {
+  const [, partition, offset] =
+    /^\/(\d{1,9})\/(\d{1,19})$/.exec(source?.startsWith(topic) ? source.slice(topic.length) : '') ?? []
+  return partition === undefined || offset === undefined
+    ? undefined
+    : { partition: Number(partition), offset: BigInt(offset) }
 }
 
 /** Returns whether the hash's source record was read, exists but was not read, or cannot exist. */
@@ -39,31 +45,45 @@ const placeOf = (source: string | undefined, { topic, ranges, endNow }: Comparis
   return place.offset >= range.start && place.offset < range.end ? 'read' : 'unread'
 }
 
-const compareMetadata = (expected: Expected, hash: Readonly<Record<string, string>>, content: Digest, comparison: Comparison): Finding => {
+const compareMetadata = (
+  expected: Expected,
+  hash: Readonly<Record<string, string>>,
+  content: Digest,
+  comparison: Comparison,
+): Finding => {
   const { evidence, topic, projection, maxFutureMs, now } = comparison
   const place = placeOf(hash._source, comparison)
-  const copy = place === 'read' ? evidence.copyAt(expected.customerUuid, hash._source?.slice(topic.length + 1) ?? '') : undefined
+  const copy =
+    place === 'read' ? evidence.copyAt(expected.customerUuid, hash._source?.slice(topic.length + 1) ?? '') : undefined
   if (place === 'nowhere' || (place === 'read' && (copy === undefined || Buffer.compare(copy.content, content) !== 0)))
     return wrong('has a _source that is no record of its newest event')
   const receivedAt = Number(hash._receivedAt)
-  if (copy !== undefined && hash._receivedAt !== String(copy.receivedAt)) return wrong('has another _receivedAt than its record')
+  if (copy !== undefined && hash._receivedAt !== String(copy.receivedAt))
+    return wrong('has another _receivedAt than its record')
   // The clocks of two machines may differ. So this check finds only a wrong unit or a wrong field.
   const appliedAt = Number(hash._appliedAt)
   if (!/^\d+$/.test(hash._appliedAt ?? '') || appliedAt < receivedAt - maxFutureMs || appliedAt > now + maxFutureMs)
     return wrong('has no valid _appliedAt')
-  if (!/^\d+$/.test(hash._projection ?? '') || Number(hash._projection) < projection) return wrong('is of an older projection')
+  if (!/^\d+$/.test(hash._projection ?? '') || Number(hash._projection) < projection)
+    return wrong('is of an older projection')
   return 'equal'
 }
 
 /** Compares one customer's hash, as HGETALL returns it, with the newest event that was read. */
-export const compareHash = (expected: Expected, hash: Readonly<Record<string, string>>, comparison: Comparison): Finding => {
+export const compareHash = (
+  expected: Expected,
+  hash: Readonly<Record<string, string>>,
+  comparison: Comparison,
+): Finding => {
   if (Object.keys(hash).length === 0) return wrong('is missing in Redis')
   const { _eventId: id = '', _eventTimestamp: timestamp = '' } = hash
   if (id === '' || !/^\d{1,16}$/.test(timestamp)) return wrong('is no customer hash')
   const order = Number(timestamp) - expected.timestamp || Buffer.compare(Buffer.from(id), Buffer.from(expected.id))
   if (order < 0) return wrong('is older in Redis than the newest event')
-  if (order > 0) return placeOf(hash._source, comparison) === 'unread' ? 'newer' : wrong('is newer in Redis than any event in Kafka')
+  if (order > 0)
+    return placeOf(hash._source, comparison) === 'unread' ? 'newer' : wrong('is newer in Redis than any event in Kafka')
   const content = contentOf(Object.entries(hash))
-  if (!comparison.evidence.hasContent(expected.customerUuid, content)) return wrong('differs in content from its newest event')
+  if (!comparison.evidence.hasContent(expected.customerUuid, content))
+    return wrong('differs in content from its newest event')
   return compareMetadata(expected, hash, content, comparison)
 }

@@ -6,7 +6,12 @@ afterEach(() => {
   evidence.close()
   evidence = createEvidence()
 })
-const event = (customerUuid: string, timestamp: number, id: string) => ({ customerUuid, timestamp, id, fields: new Map() })
+const event = (customerUuid: string, timestamp: number, id: string) => ({
+  customerUuid,
+  timestamp,
+  id,
+  fields: new Map(),
+})
 
 it('finds customers whose newest event is missing or older than a promised event', () => {
   for (const [i, customerUuid] of ['absent', 'older', 'lesser', 'equal', 'newer'].entries()) {

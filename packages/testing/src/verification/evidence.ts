@@ -137,7 +137,8 @@ export const createEvidence = (): Evidence => {
     event: ({ customerUuid, timestamp, id, fields }, place, receivedAt, isAskedFor) => {
       const [customer, idBytes] = [bytes(customerUuid), bytes(id)]
       const kept = newestOf.get(customer)
-      const order = kept === undefined ? 1 : timestamp - Number(kept.timestamp) || Buffer.compare(idBytes, kept.id as Uint8Array)
+      const order =
+        kept === undefined ? 1 : timestamp - Number(kept.timestamp) || Buffer.compare(idBytes, kept.id as Uint8Array)
       const asked = isAskedFor || kept?.asked === 1
       if (order > 0) setNewest.run(customer, timestamp, idBytes, asked ? 1 : 0)
       else if (asked && kept?.asked === 0) askFor.run(customer)
@@ -175,7 +176,8 @@ export const createEvidence = (): Evidence => {
         WHERE n.timestamp IS NULL OR (n.timestamp, n.id) < (p.timestamp, p.id)`).run(reason)
     },
 
-    count: (what) => (what === 'promises' ? ledgerLines : Number(Object.values(db.prepare(COUNTS[what]).get() ?? {})[0])),
+    count: (what) =>
+      what === 'promises' ? ledgerLines : Number(Object.values(db.prepare(COUNTS[what]).get() ?? {})[0]),
     unusableByReason: () => {
       const rows = db.prepare('SELECT reason, count(*) AS records FROM unusable GROUP BY reason ORDER BY reason').all()
       return Object.fromEntries(rows.map(({ reason, records }) => [String(reason), Number(records)]))

@@ -6,4 +6,5 @@ export const sha256 = (body: string | Uint8Array): string => createHash('sha256'
  * Returns a text that identifies an event's key and bytes. The key is part of it, because the key
  * decides the partition in which subscribers find a customer's events.
  */
-export const fingerprint = (customerUuid: string | null, bodySha256: string): string => `${customerUuid ?? ''} ${bodySha256}`
+export const fingerprint = (customerUuid: string | null, bodySha256: string): string =>
+  `${customerUuid ?? ''} ${bodySha256}`

@@ -41,7 +41,14 @@ type Write = (redis: Redis, customerUuid: string, fields: Map<string, string>) =
 const TOPIC = 'customers'
 const NOW = 1_800_000_000_000
 const MAX_FUTURE_MS = 86_400_000
-const OPTIONS = { topic: TOPIC, partition: 3, projection: 2, maxFutureMs: MAX_FUTURE_MS, now: NOW + 5, named: new Set<string>() }
+const OPTIONS = {
+  topic: TOPIC,
+  partition: 3,
+  projection: 2,
+  maxFutureMs: MAX_FUTURE_MS,
+  now: NOW + 5,
+  named: new Set<string>(),
+}
 
 const body = (customer: string, { id = 'e1', timestamp = '1700000000000', beside = '', envelope = '' } = {}) =>
   `{"type":"customers","id":${JSON.stringify(id)},"timestamp":${timestamp}${envelope},"payload":${JSON.stringify(
@@ -56,7 +63,8 @@ const customers = [
      "emails":[],"bestTimeToContact":{"startTime":"9","id":98765432109876543210},"favouriteColour":"blue","_eventId":"forged","__deep":"x",
      "__proto__":"kept","dealerUuid":"of the customer","vehicles":"of the customer","numberText":"1.50","flagText":"true","blank":" a "`,
     {
-      beside: ',"vehicles":[{"vin":"1","id":11111111111111111111}],"addresses":[{"city":"Köln"}],"note":"beside","firstName":"beside"',
+      beside:
+        ',"vehicles":[{"vin":"1","id":11111111111111111111}],"addresses":[{"city":"Köln"}],"note":"beside","firstName":"beside"',
       envelope: ',"dealeruuid":"d1","departmentuuid":"p1"',
     },
   ),
@@ -109,7 +117,9 @@ const records: Record[] = [...customers, ...unusable].map((value, offset) => ({
 const replace: Write = (redis, customerUuid, fields) => redis.set(customerUuid, fields)
 
 const later = (a: Hash['version'], b: Hash['version'] | undefined) =>
-  b === undefined || a.timestamp > b.timestamp || (a.timestamp === b.timestamp && Buffer.compare(Buffer.from(a.id), Buffer.from(b.id)) > 0)
+  b === undefined ||
+  a.timestamp > b.timestamp ||
+  (a.timestamp === b.timestamp && Buffer.compare(Buffer.from(a.id), Buffer.from(b.id)) > 0)
 
 /**
  * Runs the projector's code over all records in small chunks. The simulated Redis keeps the newest
@@ -126,7 +136,8 @@ const run = (project: Project, write: Write): { redis: Redis; quarantined: Set<s
       if (!later(version, versions.get(customerUuid))) continue
       versions.set(customerUuid, version)
       const fields = new Map<string, string>()
-      for (let i = 0; i < fieldsAndValues.length; i += 2) fields.set(fieldsAndValues[i] ?? '', fieldsAndValues[i + 1] ?? '')
+      for (let i = 0; i < fieldsAndValues.length; i += 2)
+        fields.set(fieldsAndValues[i] ?? '', fieldsAndValues[i + 1] ?? '')
       write(redis, customerUuid, fields)
     }
   }
@@ -151,12 +162,21 @@ const judge = ({ redis, quarantined }: ReturnType<typeof run>): string[] => {
     }
     const end = BigInt(records.length)
     const ranges = new Map([[3, { start: 0n, end }]])
-    const comparison = { evidence, topic: TOPIC, ranges, endNow: () => end, projection: 2, maxFutureMs: MAX_FUTURE_MS, now: NOW + 10 }
+    const comparison = {
+      evidence,
+      topic: TOPIC,
+      ranges,
+      endNow: () => end,
+      projection: 2,
+      maxFutureMs: MAX_FUTURE_MS,
+      now: NOW + 10,
+    }
     const said: string[] = []
     for (const batch of evidence.expected(5)) {
       for (const expected of batch) {
         const finding = compareHash(expected, Object.fromEntries(redis.get(expected.customerUuid) ?? []), comparison)
-        if (finding !== 'equal') said.push(`${expected.customerUuid}: ${typeof finding === 'object' ? finding.wrong : finding}`)
+        if (finding !== 'equal')
+          said.push(`${expected.customerUuid}: ${typeof finding === 'object' ? finding.wrong : finding}`)
       }
     }
     return [...said, ...evidence.notQuarantined(0).places.map((place) => `${place}: not in quarantine`)]
@@ -171,7 +191,10 @@ type Change = readonly [file: string, from: string, to: string]
 const load = async (change?: Change): Promise<Project> => {
   const folder = mkdtempSync(join(tmpdir(), 'mutation-'))
   folders.push(folder)
-  cpSync(join(root, 'packages/schemas/src'), folder, { recursive: true, filter: (path) => !/test\.ts$|fixtures/.test(path) })
+  cpSync(join(root, 'packages/schemas/src'), folder, {
+    recursive: true,
+    filter: (path) => !/test\.ts$|fixtures/.test(path),
+  })
   cpSync(join(root, 'services/projector/src/project.ts'), join(folder, 'project.ts'))
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
   const edit = (file: string, from: string, to: string) => {
@@ -181,7 +204,8 @@ const load = async (change?: Change): Promise<Project> => {
   }
   edit('project.ts', "'@customer-stream/schemas'", "'./index.ts'")
   if (change) edit(...change)
-  return ((await import(/* @vite-ignore */ pathToFileURL(join(folder, 'project.ts')).href)) as { project: Project }).project
+  return ((await import(/* @vite-ignore */ pathToFileURL(join(folder, 'project.ts')).href)) as { project: Project })
+    .project
 }
 
 it('the verifier agrees with the unchanged projector', async () => {
@@ -189,7 +213,8 @@ it('the verifier agrees with the unchanged projector', async () => {
 })
 
 const inMapping = (from: string, to: string): Change => ['customer.ts', from, to]
-const eachField = (code: string) => inMapping('const field = escapeName(name)', `${code}; const field = escapeName(name)`)
+const eachField = (code: string) =>
+  inMapping('const field = escapeName(name)', `${code}; const field = escapeName(name)`)
 
 it.each<[string, Change]>([
   ['loses phone numbers', eachField("if (name === 'phoneNumbers') continue")],
@@ -199,7 +224,10 @@ it.each<[string, Change]>([
   ['loses empty lists', eachField("if (text === '[]') continue")],
   ['loses a field that the vendor added', eachField("if (name === 'favouriteColour') continue")],
   ['loses fields beside the customer', inMapping("add('customerWithVehicles', neighbours)", '')],
-  ['loses vehicles', inMapping("add('customerWithVehicles', { vehicles, addresses })", "add('customerWithVehicles', { addresses })")],
+  [
+    'loses vehicles',
+    inMapping("add('customerWithVehicles', { vehicles, addresses })", "add('customerWithVehicles', { addresses })"),
+  ],
   [
     'loses addresses beside the customer',
     inMapping("add('customerWithVehicles', { vehicles, addresses })", "add('customerWithVehicles', { vehicles })"),
@@ -218,7 +246,10 @@ it.each<[string, Change]>([
       "add('customerWithVehicles', neighbours)\n    add('customer', customer)",
     ),
   ],
-  ['drops the second of two fields with the same name', inMapping('fields.set(taken ?', 'if (!taken) fields.set(taken ?')],
+  [
+    'drops the second of two fields with the same name',
+    inMapping('fields.set(taken ?', 'if (!taken) fields.set(taken ?'),
+  ],
   [
     'swaps dealer and department',
     inMapping(
@@ -227,7 +258,10 @@ it.each<[string, Change]>([
     ),
   ],
   ['loses the dealer', inMapping('dealerUuid: event.envelope.dealeruuid,', '')],
-  ['lets a customer field use the name of the dealer field', inMapping("|| (source !== 'envelope' && envelopeFields.has(field))", '')],
+  [
+    'lets a customer field use the name of the dealer field',
+    inMapping("|| (source !== 'envelope' && envelopeFields.has(field))", ''),
+  ],
   ['does not escape underscores', inMapping("name.startsWith('_') ?", "name === '' ?")],
   ['escapes every name', inMapping("name.startsWith('_') ?", "name !== '' ?")],
   [
@@ -238,7 +272,10 @@ it.each<[string, Change]>([
     ),
   ],
   ['writes text with quotes', inMapping("if (typeof value === 'string') return value", '')],
-  ['trims text', inMapping("if (typeof value === 'string') return value", "if (typeof value === 'string') return value.trim()")],
+  [
+    'trims text',
+    inMapping("if (typeof value === 'string') return value", "if (typeof value === 'string') return value.trim()"),
+  ],
   [
     'writes flags as 1 and 0',
     inMapping(
@@ -261,12 +298,21 @@ it.each<[string, Change]>([
     ),
   ],
   ['loses digits of large numbers', ['json.ts', 'String(Number(literal)) === literal', 'true || literal']],
-  ['writes large numbers as text', ['json.ts', 'RawJson.rawJSON(value.slice(marker.length))', 'value.slice(marker.length)']],
+  [
+    'writes large numbers as text',
+    ['json.ts', 'RawJson.rawJSON(value.slice(marker.length))', 'value.slice(marker.length)'],
+  ],
   [
     'swaps the times of receipt and application',
-    inMapping('fields.set(META.receivedAt, String(from.receivedAt))', 'fields.set(META.receivedAt, String(from.appliedAt))'),
+    inMapping(
+      'fields.set(META.receivedAt, String(from.receivedAt))',
+      'fields.set(META.receivedAt, String(from.appliedAt))',
+    ),
   ],
-  ['writes the time of application in seconds', inMapping('String(from.appliedAt)', 'String(Math.round(from.appliedAt / 1000))')],
+  [
+    'writes the time of application in seconds',
+    inMapping('String(from.appliedAt)', 'String(Math.round(from.appliedAt / 1000))'),
+  ],
   ['writes no time of application', inMapping('fields.set(META.appliedAt, String(from.appliedAt))', '')],
   ['names the next offset as the source', inMapping('from.offset}`', 'Number(from.offset) + 1}`')],
   ['names another partition as the source', inMapping('from.partition}/', '0}/')],
@@ -281,10 +327,17 @@ it.each<[string, Change]>([
   ['reads no payload that is an object', ['envelope.ts', 'let value = payload\n', 'let value: unknown\n']],
   ['reads every record as UTF-8', ['project.ts', '{ contentType: contentTypeOf(record) }', '{}']],
   ['reads no legacy type', ['envelope.ts', '?? asText(envelope.dataType)', '']],
-  ['reads no timestamp that is text', ['version.ts', "typeof value === 'string' && /^\\d+$/.test(value) ? value : undefined", 'undefined']],
+  [
+    'reads no timestamp that is text',
+    ['version.ts', "typeof value === 'string' && /^\\d+$/.test(value) ? value : undefined", 'undefined'],
+  ],
   [
     'accepts an event without an id',
-    ['version.ts', "if (id === undefined || id === null || id === '') return failed('missing-event-id', 'the event has no id')", ''],
+    [
+      'version.ts',
+      "if (id === undefined || id === null || id === '') return failed('missing-event-id', 'the event has no id')",
+      '',
+    ],
   ],
   ['accepts a timestamp of 0', ['version.ts', 'timestamp >= 1', 'timestamp >= 0']],
   [
@@ -295,12 +348,24 @@ it.each<[string, Change]>([
       'const inCodePointOrder = (unit: number): number => unit',
     ],
   ],
-  ['ignores the id in a tie', ['version.ts', 'a.timestamp - b.timestamp || compareUtf8(a.id, b.id)', 'a.timestamp - b.timestamp']],
-  ['applies the oldest event of a chunk', ['project.ts', 'order === undefined || order > 0', 'order === undefined || order < 0']],
+  [
+    'ignores the id in a tie',
+    ['version.ts', 'a.timestamp - b.timestamp || compareUtf8(a.id, b.id)', 'a.timestamp - b.timestamp'],
+  ],
+  [
+    'applies the oldest event of a chunk',
+    ['project.ts', 'order === undefined || order > 0', 'order === undefined || order < 0'],
+  ],
   ['applies the last event of a chunk', ['project.ts', 'order === undefined || order > 0', 'true']],
-  ['accepts an event from the future', ['project.ts', 'if (isTooFarInFuture(', 'if (receivedAt < 0 && isTooFarInFuture(']],
+  [
+    'accepts an event from the future',
+    ['project.ts', 'if (isTooFarInFuture(', 'if (receivedAt < 0 && isTooFarInFuture('],
+  ],
   ['refuses an event exactly at the limit of the future', ['version.ts', '> maxFutureMs', '>= maxFutureMs']],
-  ['drops an unusable record', ['project.ts', "if ('reason' in one) poison.push(one)", "if ('reason' in one) continue"]],
+  [
+    'drops an unusable record',
+    ['project.ts', "if ('reason' in one) poison.push(one)", "if ('reason' in one) continue"],
+  ],
 ])('the verifier catches a projector that %s', async (_, change) => {
   expect(judge(run(await load(change), replace))).not.toEqual([])
 })
@@ -310,7 +375,10 @@ it.each<[string, Write]>([
     'keeps the fields of older events',
     (redis, customerUuid, fields) => redis.set(customerUuid, new Map([...(redis.get(customerUuid) ?? []), ...fields])),
   ],
-  ['never replaces a hash', (redis, customerUuid, fields) => redis.has(customerUuid) || redis.set(customerUuid, fields)],
+  [
+    'never replaces a hash',
+    (redis, customerUuid, fields) => redis.has(customerUuid) || redis.set(customerUuid, fields),
+  ],
   [
     'writes one customer into another',
     (redis, customerUuid, fields) => redis.set(customerUuid === 'both' ? 'inside' : customerUuid, fields),

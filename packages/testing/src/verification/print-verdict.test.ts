@@ -52,11 +52,20 @@ it('counts unusable records by reason', () => {
 })
 
 it('prints every id, each as plain ASCII text', () => {
-  const ids = ['plain id', 'a\u001b[31m', 'b\u009b31m', 'Zoë', 'c\ud800', ...Array.from({ length: 30 }, (_, i) => `c${i}`)]
+  const ids = [
+    'plain id',
+    'a\u001b[31m',
+    'b\u009b31m',
+    'Zoë',
+    'c\ud800',
+    ...Array.from({ length: 30 }, (_, i) => `c${i}`),
+  ]
   const wrong = ids.map((customerUuid) => ({ customerUuid, reason: 'r' }))
   const named = verdictLines({ ...sound, wrong, wrongCount: wrong.length }).slice(-ids.length)
   expect(named.slice(0, 6)).toEqual(
-    ['plain id', '"a\\u001b[31m"', '"b\\u009b31m"', '"Zo\\u00eb"', '"c\\ud800"', 'c0'].map((id) => `  wrong: customer ${id} r`),
+    ['plain id', '"a\\u001b[31m"', '"b\\u009b31m"', '"Zo\\u00eb"', '"c\\ud800"', 'c0'].map(
+      (id) => `  wrong: customer ${id} r`,
+    ),
   )
   expect(named.at(-1)).toBe('  wrong: customer c29 r')
 })

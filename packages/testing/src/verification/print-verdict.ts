@@ -1,9 +1,11 @@
 import { MAX_NAMED, type Verdict } from './verify.ts'
 
-const row = (label: string, value: number | string, mark = ''): string => `  ${label.padEnd(50)}${String(value).padStart(10)}  ${mark}`
+const row = (label: string, value: number | string, mark = ''): string =>
+  `  ${label.padEnd(50)}${String(value).padStart(10)}  ${mark}`
 const mark = (count: number): string => (count === 0 ? '✔' : '✘')
 
-const comparedNothing = ({ hasLedger, promises, customers }: Verdict): boolean => customers === 0 || (hasLedger && promises === 0)
+const comparedNothing = ({ hasLedger, promises, customers }: Verdict): boolean =>
+  customers === 0 || (hasLedger && promises === 0)
 
 /**
  * Returns true if nothing is missing or wrong. A verdict that compared nothing is not sound,
@@ -19,9 +21,12 @@ export const isSound = (verdict: Verdict): boolean =>
  * becomes a JSON string in ASCII. So it cannot send control codes to the terminal.
  */
 const plain = (id: string): string =>
-  /^[ -~]*$/.test(id) ? id : JSON.stringify(id).replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  /^[ -~]*$/.test(id)
+    ? id
+    : JSON.stringify(id).replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
-const others = (count: number, named: number): string[] => (count > named ? [`  and ${count - named} more, not named here`] : [])
+const others = (count: number, named: number): string[] =>
+  count > named ? [`  and ${count - named} more, not named here`] : []
 
 /**
  * Returns the verdict as a table. Names wrong customers and missing events by id, never by content.
@@ -46,7 +51,9 @@ export const verdictLines = (verdict: Verdict): string[] => {
     row('customers compared, every field', customers - newer),
     ...(newer > 0 ? [row('customers compared, version alone', newer)] : []),
     row('  of these wrong in Redis', wrongCount, mark(wrongCount)),
-    ...missing.map(({ id, customerUuid }) => `  missing: event ${plain(id)} of customer ${plain(customerUuid ?? '(none)')}`),
+    ...missing.map(
+      ({ id, customerUuid }) => `  missing: event ${plain(id)} of customer ${plain(customerUuid ?? '(none)')}`,
+    ),
     ...others(missingCount, missing.length),
     ...notQuarantined.places.map((place) => `  not in quarantine: record ${place}`),
     ...others(notQuarantined.count, notQuarantined.places.length),

@@ -14,7 +14,14 @@ const byProjector = (
   const parsed = parseEvent(body, { contentType })
   if (!parsed.ok) return { reason: parsed.reason }
   if (parsed.value.kind !== 'customers') return { reason: 'not-a-customers-event' }
-  const hash = customerToHash(parsed.value, { topic: 't', partition: 0, offset: '0', receivedAt: 1, appliedAt: 1, projection: 1 })
+  const hash = customerToHash(parsed.value, {
+    topic: 't',
+    partition: 0,
+    offset: '0',
+    receivedAt: 1,
+    appliedAt: 1,
+    projection: 1,
+  })
   if (!hash.ok) return { reason: hash.reason }
   if (isTooFarInFuture(hash.value.version, RECEIVED_AT, MAX_FUTURE_MS)) return { reason: 'too-far-in-future' }
   const fields = new Map<string, string>()
@@ -47,7 +54,18 @@ const { json } = fc.letrec<{ json: string }>((tie) => ({
   ),
 }))
 const names = fc.oneof(
-  fc.constantFrom('firstName', 'vehicles', 'addresses', 'dealerUuid', 'departmentUuid', 'note', '_eventId', '__proto__', '_', 'customer'),
+  fc.constantFrom(
+    'firstName',
+    'vehicles',
+    'addresses',
+    'dealerUuid',
+    'departmentUuid',
+    'note',
+    '_eventId',
+    '__proto__',
+    '_',
+    'customer',
+  ),
   fc.string({ unit: 'binary' }).filter((name) => name.isWellFormed()),
 )
 const objects = fc.uniqueArray(fc.tuple(names, json), { selector: ([name]) => name, maxLength: 6 })
@@ -70,7 +88,9 @@ const bodies = fc
   })
   .map(({ customer, beside, uuid, isText, type, dataType, id, timestamp, dealeruuid }) => {
     const inner = written([...customer.filter(([name]) => name !== 'customerUuid'), ['customerUuid', uuid]])
-    const payload = written([['customerWithVehicles', written([...beside.filter(([name]) => name !== 'customer'), ['customer', inner]])]])
+    const payload = written([
+      ['customerWithVehicles', written([...beside.filter(([name]) => name !== 'customer'), ['customer', inner]])],
+    ])
     const envelope = { type, dataType, id, timestamp, dealeruuid, payload: isText ? JSON.stringify(payload) : payload }
     return Buffer.from(written(Object.entries(envelope)))
   })
@@ -78,7 +98,9 @@ const bodies = fc
 const contentTypes = fc.constantFrom(
   undefined,
   'text/plain',
-  ...['utf-8', 'ISO8859_1', '"windows-1252"', 'US-ASCII', 'UTF-16', 'unknown'].map((charset) => `text/plain; charset=${charset}`),
+  ...['utf-8', 'ISO8859_1', '"windows-1252"', 'US-ASCII', 'UTF-16', 'unknown'].map(
+    (charset) => `text/plain; charset=${charset}`,
+  ),
 )
 
 it('readEvent agrees with the projector on any event', () => {
@@ -87,7 +109,9 @@ it('readEvent agrees with the projector on any event', () => {
       fc.oneof(
         { weight: 9, arbitrary: bodies },
         fc.uint8Array().map((bytes) => Buffer.from(bytes)),
-        bodies.map((body) => Buffer.concat([Buffer.from([0xfe, 0xff]), Buffer.from(body.toString(), 'utf16le').swap16()])),
+        bodies.map((body) =>
+          Buffer.concat([Buffer.from([0xfe, 0xff]), Buffer.from(body.toString(), 'utf16le').swap16()]),
+        ),
         json.map((text) => Buffer.from(text)),
       ),
       contentTypes,

@@ -23,7 +23,9 @@ export interface UsableEvent extends EventVersion {
   readonly fields: ReadonlyMap<string, string>
 }
 
-export type Reading = { readonly usable: true; readonly event: UsableEvent } | { readonly usable: false; readonly reason: string }
+export type Reading =
+  | { readonly usable: true; readonly event: UsableEvent }
+  | { readonly usable: false; readonly reason: string }
 
 type JsonObject = Readonly<Record<string, unknown>>
 
@@ -45,7 +47,8 @@ const keepLong = (_key: string, value: unknown, context?: { source?: string }): 
 const parse = (text: string): unknown =>
   mayHoldLong(text) ? JSON.parse(text, keepLong as Parameters<typeof JSON.parse>[1]) : JSON.parse(text)
 
-const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value)
+const isObject = (value: unknown): value is JsonObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== ''
 
 class UnusableError extends Error {
@@ -94,7 +97,8 @@ const payloadFields = (envelope: JsonObject, content: JsonObject, customer: Json
       const name = given.toWellFormed()
       const field = name.startsWith('_') ? `_${name}` : name
       // Two names of one source may become equal in UTF-8. Redis then has the later value.
-      const isTaken = (takenBy.get(field) ?? source) !== source || (source !== 'envelope' && ENVELOPE_NAMES.includes(field))
+      const isTaken =
+        (takenBy.get(field) ?? source) !== source || (source !== 'envelope' && ENVELOPE_NAMES.includes(field))
       if (!isTaken) takenBy.set(field, source)
       fields.set(isTaken ? `_${source}.${name}` : field, textOf(value))
     }
@@ -106,7 +110,9 @@ const versionOf = ({ id, timestamp }: JsonObject): EventVersion => {
   if (id === undefined || id === null || id === '') throw new UnusableError('missing-event-id')
   if (typeof id !== 'string' || !id.isWellFormed()) throw new UnusableError('invalid-event-id')
   const isNumeric =
-    typeof timestamp === 'number' || JsonWithSource.isRawJSON(timestamp) || (typeof timestamp === 'string' && /^\d+$/.test(timestamp))
+    typeof timestamp === 'number' ||
+    JsonWithSource.isRawJSON(timestamp) ||
+    (typeof timestamp === 'string' && /^\d+$/.test(timestamp))
   const number = isNumeric ? Number(textOf(timestamp)) : Number.NaN
   if (!Number.isSafeInteger(number) || number < 1) throw new UnusableError('invalid-timestamp')
   return { id, timestamp: number }
@@ -121,7 +127,9 @@ const decoderFor = (contentType: string | undefined, { 0: first, 1: second }: Ui
   const label = /^(us-)?ascii$|^ansi_x3/i.test(declared) ? 'utf-8' : declared.replaceAll('_', '-')
   try {
     const { encoding } = new TextDecoder(label)
-    return new TextDecoder(encoding === 'utf-16le' && first === 0xfe && second === 0xff ? 'utf-16be' : encoding, { fatal: true })
+    return new TextDecoder(encoding === 'utf-16le' && first === 0xfe && second === 0xff ? 'utf-16be' : encoding, {
+      fatal: true,
+    })
   } catch {
     return new TextDecoder('utf-8', { fatal: true })
   }
@@ -142,7 +150,8 @@ const readUsable = (value: Uint8Array, { receivedAt, maxFutureMs, contentType }:
   const type = isText(envelope.type) ? envelope.type : envelope.dataType
   if (!isText(type)) throw new UnusableError('missing-type')
   if (type !== 'customers') throw new UnusableError('not-a-customers-event')
-  const payload = typeof envelope.payload === 'string' ? parseOr('payload-not-json', envelope.payload) : envelope.payload
+  const payload =
+    typeof envelope.payload === 'string' ? parseOr('payload-not-json', envelope.payload) : envelope.payload
   if (!isObject(payload)) throw new UnusableError('payload-not-an-object')
   const content = payload.customerWithVehicles
   if (!isObject(content) || !isObject(content.customer)) throw new UnusableError('missing-customer')

@@ -50,7 +50,10 @@ describe('a batch that cannot be decoded', () => {
       seek: (place: unknown) => seeks.push(place),
       run: async ({ eachBatch }: { eachBatch(payload: object): Promise<void> }) => {
         joined[1]?.({ payload: {} })
-        await eachBatch({ batch: { partition: 0, messages: [], rawMessages: { unreadable: damaged } }, heartbeat: async () => undefined })
+        await eachBatch({
+          batch: { partition: 0, messages: [], rawMessages: { unreadable: damaged } },
+          heartbeat: async () => undefined,
+        })
       },
     }
     const joined: ((event: { payload: object }) => void)[] = []

@@ -127,7 +127,9 @@ export const fetchSettledEnds = async (
     const reached = (partition: number, high: string) => (committed.get(partition) ?? 0n) >= BigInt(high)
     const isLate = performance.now() > deadline
     if (all.every(({ partition, high }) => reached(partition, high)) || isLate) {
-      const ends = all.map((end) => (reached(end.partition, end.high) ? end : { ...end, high: String(committed.get(end.partition) ?? 0n) }))
+      const ends = all.map((end) =>
+        reached(end.partition, end.high) ? end : { ...end, high: String(committed.get(end.partition) ?? 0n) },
+      )
       const open = all.flatMap(({ partition, high }, i) => {
         const offset = ends[i]?.high ?? high
         return offset === high ? [] : [{ topic, partition, offset, records: Number(BigInt(high) - BigInt(offset)) }]
@@ -150,12 +152,16 @@ export const readTopic = async (
   { sinceMs, onProgress, onUnreadable, ends: given, signal }: ReadOptions = {},
 ): Promise<TopicRead> => {
   const ends = new Map(
-    (given ?? (await fetchEnds(admin, topic))).map(({ partition, high, low }) => [partition, { low: BigInt(low), high: BigInt(high) }]),
+    (given ?? (await fetchEnds(admin, topic))).map(({ partition, high, low }) => [
+      partition,
+      { low: BigInt(low), high: BigInt(high) },
+    ]),
   )
   /** Next offset to read, for each partition. */
   const next = new Map([...ends].map(([partition, { low }]) => [partition, low]))
   if (sinceMs !== undefined) {
-    for (const { partition, offset } of await admin.fetchTopicOffsetsByTimestamp(topic, sinceMs)) next.set(partition, BigInt(offset))
+    for (const { partition, offset } of await admin.fetchTopicOffsetsByTimestamp(topic, sinceMs))
+      next.set(partition, BigInt(offset))
   }
   const starts = new Map(next)
   const left = (partition: number) => (ends.get(partition)?.high ?? 0n) - (next.get(partition) ?? 0n)
@@ -198,7 +204,9 @@ export const readTopic = async (
     })
     // kafkajs does not call `eachBatch` if a batch has only control records or records of an
     // aborted transaction.
-    consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload }) => passed(payload.partition, BigInt(payload.lastOffset) + 1n))
+    consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload }) =>
+      passed(payload.partition, BigInt(payload.lastOffset) + 1n),
+    )
     consumer
       .run({
         autoCommit: false,
@@ -209,7 +217,10 @@ export const readTopic = async (
             const unreadable = unreadableOf(batch)
             if (unreadable) {
               const { offset, nextOffset, error } = unreadable
-              if (!onUnreadable) throw new Error(`the batch of records at ${topic}/${partition}/${offset} cannot be read: ${error.message}`)
+              if (!onUnreadable)
+                throw new Error(
+                  `the batch of records at ${topic}/${partition}/${offset} cannot be read: ${error.message}`,
+                )
               onUnreadable(unreadable, partition)
               next.set(partition, BigInt(nextOffset))
               consumer.seek({ topic, partition, offset: nextOffset })
@@ -234,7 +245,9 @@ export const readTopic = async (
     const reading = attributed(`read topic ${topic} in a group named ${GROUP_PREFIX}*`, () => finished.promise)
     // Wait for the end of the join. A consumer that disconnects during the join does not leave its
     // group, and the group would remain.
-    await unlessAborted(reading, signal).finally(() => Promise.race([attempted.promise, reading.catch(() => undefined)]))
+    await unlessAborted(reading, signal).finally(() =>
+      Promise.race([attempted.promise, reading.catch(() => undefined)]),
+    )
   } finally {
     clearInterval(progress)
     await consumer.disconnect()

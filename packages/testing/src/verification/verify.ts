@@ -1,6 +1,13 @@
 import { type Admin, attributed, type Kafka, murmur2 } from '@customer-stream/runtime/kafka'
 import type { RedisClient } from '@customer-stream/runtime/redis'
-import { customerKey, MAX_FUTURE_MS, positionField, QUARANTINE_HEADERS, RAW_HEADERS, type TopicNames } from '@customer-stream/schemas'
+import {
+  customerKey,
+  MAX_FUTURE_MS,
+  positionField,
+  QUARANTINE_HEADERS,
+  RAW_HEADERS,
+  type TopicNames,
+} from '@customer-stream/schemas'
 import { readLedger } from '@customer-stream/simulator'
 import { unlessAborted } from '../brokers/unless-aborted.ts'
 import { waitUntil } from '../wait-until.ts'
@@ -10,7 +17,13 @@ import { createEvidence, type Evidence } from './evidence.ts'
 import { fingerprint, sha256 } from './fingerprint.ts'
 import { positionsKeys } from './preconditions.ts'
 import { readEvent } from './read-event.ts'
-import { fetchSettledEnds, fetchUncommittedEnds, type OpenTransaction, type PartitionEnds, readTopic } from './read-topic.ts'
+import {
+  fetchSettledEnds,
+  fetchUncommittedEnds,
+  type OpenTransaction,
+  type PartitionEnds,
+  readTopic,
+} from './read-topic.ts'
 
 /**
  * Observer that gets every record and every promise, for the reconciliation in the fault suite.
@@ -69,7 +82,12 @@ export interface Verdict {
   /** Promised events that are not in Kafka with the same bytes. Lists at most {@link MAX_NAMED}. */
   readonly missing: readonly { readonly id: string; readonly customerUuid: string | null }[]
   readonly missingCount: number
-  readonly records: { readonly customers: number; readonly other: number; readonly unusable: number; readonly quarantined: number }
+  readonly records: {
+    readonly customers: number
+    readonly other: number
+    readonly unusable: number
+    readonly quarantined: number
+  }
   readonly unusableByReason: Readonly<Record<string, number>>
   /**
    * Unusable records that are not in quarantine, although quarantine's retention would still keep
@@ -104,7 +122,8 @@ export const MAX_NAMED = 10_000
  */
 const REDIS_BATCH = 100
 
-const offsetOf = (position: string | null | undefined): bigint => (/^\d+$/.test(position ?? '') ? BigInt(position ?? 0) : 0n)
+const offsetOf = (position: string | null | undefined): bigint =>
+  /^\d+$/.test(position ?? '') ? BigInt(position ?? 0) : 0n
 
 /**
  * Returns the number of records before the ends that Redis does not have yet. Each partition counts
@@ -115,7 +134,11 @@ export const recordsBehind = (
   ends: readonly Pick<PartitionEnds, 'high'>[],
   copies: readonly (readonly (string | null | undefined)[])[],
 ): number =>
-  ends.reduce((sum, { high }, i) => sum + Math.max(0, ...copies.map((positions) => Number(BigInt(high) - offsetOf(positions[i])))), 0)
+  ends.reduce(
+    (sum, { high }, i) =>
+      sum + Math.max(0, ...copies.map((positions) => Number(BigInt(high) - offsetOf(positions[i])))),
+    0,
+  )
 
 const waitForProjector = async (options: VerifyOptions, ends: readonly PartitionEnds[]) => {
   const { redis, topics, keyPrefix, projection, catchUpMs = 60_000, signal } = options
@@ -164,7 +187,12 @@ const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: r
       const place = `${partition}/${offset}`
       if (reading.usable) evidence.event(reading.event, place, receivedAt, isAskedFor)
       else if (isAskedFor)
-        evidence.unusable({ place: `${topics.customers}/${place}`, reason: reading.reason, receivedAt, digest: digestOf(value) })
+        evidence.unusable({
+          place: `${topics.customers}/${place}`,
+          reason: reading.reason,
+          receivedAt,
+          digest: digestOf(value),
+        })
       if (ledgerPath === undefined) return
       const print = fingerprint(key?.toString() ?? null, sha256(value ?? ''))
       evidence.found(print)
@@ -187,11 +215,16 @@ const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: r
     },
   )
   const ranges = new Map<number, ReadRange>()
-  for (const { partition, high } of ends) ranges.set(partition, { start: starts.get(partition) ?? 0n, end: BigInt(high) })
+  for (const { partition, high } of ends)
+    ranges.set(partition, { start: starts.get(partition) ?? 0n, end: BigInt(high) })
   return { records, ranges }
 }
 
-const readOther = async (evidence: Evidence, { kafka, admin, topics, witness, signal }: VerifyOptions, ends: readonly PartitionEnds[]) => {
+const readOther = async (
+  evidence: Evidence,
+  { kafka, admin, topics, witness, signal }: VerifyOptions,
+  ends: readonly PartitionEnds[],
+) => {
   const { records } = await readTopic(
     kafka,
     admin,
@@ -215,7 +248,11 @@ const TOPIC_RESOURCE = 2
  * exist. Quarantine may have a retention that differs from that of the raw topics.
  * @returns 0 if quarantine has not deleted any record yet, or if its retention is unlimited.
  */
-export const quarantineReachesBackTo = async (admin: Admin, topic: string, ends: readonly PartitionEnds[]): Promise<number> => {
+export const quarantineReachesBackTo = async (
+  admin: Admin,
+  topic: string,
+  ends: readonly PartitionEnds[],
+): Promise<number> => {
   if (ends.every(({ low }) => low === '0')) return 0
   const { resources } = await attributed(`read the settings of topic ${topic}`, () =>
     admin.describeConfigs({
@@ -223,7 +260,9 @@ export const quarantineReachesBackTo = async (admin: Admin, topic: string, ends:
       resources: [{ type: TOPIC_RESOURCE, name: topic, configNames: ['retention.ms'] }],
     }),
   )
-  const retentionMs = Number(resources[0]?.configEntries.find(({ configName }) => configName === 'retention.ms')?.configValue ?? -1)
+  const retentionMs = Number(
+    resources[0]?.configEntries.find(({ configName }) => configName === 'retention.ms')?.configValue ?? -1,
+  )
   return retentionMs < 0 ? 0 : Date.now() - retentionMs
 }
 
@@ -231,7 +270,11 @@ export const quarantineReachesBackTo = async (admin: Admin, topic: string, ends:
  * Reads quarantine (the dead-letter topic). Must run after the wait for the projector, which writes
  * to quarantine before its position moves.
  */
-const readQuarantine = async (evidence: Evidence, { kafka, admin, topics, signal }: VerifyOptions, ends: readonly PartitionEnds[]) => {
+const readQuarantine = async (
+  evidence: Evidence,
+  { kafka, admin, topics, signal }: VerifyOptions,
+  ends: readonly PartitionEnds[],
+) => {
   const { records } = await readTopic(
     kafka,
     admin,
@@ -248,7 +291,11 @@ const readQuarantine = async (evidence: Evidence, { kafka, admin, topics, signal
   return { records, reachesBackTo: await quarantineReachesBackTo(admin, topics.quarantine, ends) }
 }
 
-const compareRedis = async (evidence: Evidence, options: VerifyOptions, ranges: ReadonlyMap<number, ReadRange>): Promise<number> => {
+const compareRedis = async (
+  evidence: Evidence,
+  options: VerifyOptions,
+  ranges: ReadonlyMap<number, ReadRange>,
+): Promise<number> => {
   const { admin, redis, topics, keyPrefix, projection, exact = false, maxFutureMs = MAX_FUTURE_MS, signal } = options
   const topic = topics.customers
   let endsNow = new Map([...ranges].map(([partition, { end }]) => [partition, end]))
@@ -256,17 +303,22 @@ const compareRedis = async (evidence: Evidence, options: VerifyOptions, ranges: 
   let newer = 0
   for (const batch of evidence.expected(REDIS_BATCH)) {
     signal?.throwIfAborted()
-    const hashes = await Promise.all(batch.map(({ customerUuid }) => redis.hgetall(customerKey(customerUuid, keyPrefix))))
+    const hashes = await Promise.all(
+      batch.map(({ customerUuid }) => redis.hgetall(customerKey(customerUuid, keyPrefix))),
+    )
     // A hash may come from a record that arrived after the reading, so the ends are fetched again.
     // It cannot come from a record beyond the new ends.
     const sources = hashes.map(({ _source }) => readSource(_source, topic))
     if (sources.some((source) => source && source.offset >= endNow(source.partition)))
-      endsNow = new Map((await fetchUncommittedEnds(admin, topic)).map(({ partition, high }) => [partition, BigInt(high)]))
+      endsNow = new Map(
+        (await fetchUncommittedEnds(admin, topic)).map(({ partition, high }) => [partition, BigInt(high)]),
+      )
     const comparison = { evidence, topic, ranges, endNow, projection, maxFutureMs, now: Date.now() }
     for (const [i, expected] of batch.entries()) {
       const finding = compareHash(expected, hashes[i] ?? {}, comparison)
       if (finding === 'newer') newer += 1
-      if (finding === 'newer' && exact) evidence.wrong(expected.customerUuid, 'is newer in Redis than any event in Kafka')
+      if (finding === 'newer' && exact)
+        evidence.wrong(expected.customerUuid, 'is newer in Redis than any event in Kafka')
       if (typeof finding === 'object') evidence.wrong(expected.customerUuid, finding.wrong)
     }
   }
@@ -296,7 +348,10 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
     }
     onProgress('reading Kafka')
     const settled = (topic: string) => unlessAborted(fetchSettledEnds(admin, topic, catchUpMs), signal)
-    const [customers, other] = await Promise.all([settled(topics.customers), ledgerPath === undefined ? undefined : settled(topics.other)])
+    const [customers, other] = await Promise.all([
+      settled(topics.customers),
+      ledgerPath === undefined ? undefined : settled(topics.other),
+    ])
     const { records, ranges } = await readCustomers(evidence, options, customers.ends)
     const otherRecords = other ? await readOther(evidence, options, other.ends) : 0
 
@@ -314,7 +369,12 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
       promisedEvents: evidence.count('promisedEvents'),
       missing: evidence.missing(MAX_NAMED),
       missingCount: evidence.count('missing'),
-      records: { customers: records, other: otherRecords, unusable: evidence.count('unusable'), quarantined: quarantined.records },
+      records: {
+        customers: records,
+        other: otherRecords,
+        unusable: evidence.count('unusable'),
+        quarantined: quarantined.records,
+      },
       unusableByReason: evidence.unusableByReason(),
       notQuarantined: evidence.notQuarantined(quarantined.reachesBackTo),
       openTransactions: [...customers.open, ...(other?.open ?? []), ...quarantine.open],

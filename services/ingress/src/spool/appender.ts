@@ -125,7 +125,8 @@ export const createAppender = (files: SpoolFiles, options: AppenderOptions): App
   }
 
   const commit = async () => {
-    if (writer && queue[0] && writer.segment.bytes + queue[0].frame.length > segmentBytes) await finish().catch(() => {})
+    if (writer && queue[0] && writer.segment.bytes + queue[0].frame.length > segmentBytes)
+      await finish().catch(() => {})
     const group = take()
     let bytesBefore = 0
     let segment: Segment | undefined
@@ -172,7 +173,8 @@ export const createAppender = (files: SpoolFiles, options: AppenderOptions): App
       const frame = encodeFrame(record)
       const bytes = reservedBytes(frame)
       if (!isWithinBounds(bytes)) return Promise.reject(new SpoolFullError(`the spool holds its ${maxBytes} bytes`))
-      if (waitingBytes + bytes > maxWaitingBytes) return Promise.reject(new SpoolFullError('too much waits for the disk'))
+      if (waitingBytes + bytes > maxWaitingBytes)
+        return Promise.reject(new SpoolFullError('too much waits for the disk'))
       return new Promise((resolve, reject) => {
         queue.push({ frame, timestamp: record.timestamp, resolve, reject })
         waitingBytes += bytes

@@ -1,4 +1,14 @@
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -111,7 +121,8 @@ const unreadableBytes = async (from: number, end: number, failures = Number.POSI
   const read = prototype.read as (this: FileHandle, ...args: unknown[]) => Promise<unknown>
   vi.spyOn(prototype, 'read').mockImplementation(async function (this: FileHandle, ...args: unknown[]) {
     const [, , length, position] = args as [Buffer, number, number, number]
-    if (position < end && position + length > from && left-- > 0) throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })
+    if (position < end && position + length > from && left-- > 0)
+      throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })
     return read.call(this, ...args)
   } as typeof prototype.read)
 }
@@ -125,7 +136,9 @@ describe('random damage', () => {
   })
   const anyGroups = fc.array(fc.array(fc.nat(600), { minLength: 1, maxLength: 15 }), { minLength: 1, maxLength: 8 })
 
-  it('a damaged file yields exactly the undamaged records, and is kept if one is missing', { timeout: 120_000 }, async () => {
+  it('a damaged file yields exactly the undamaged records, and is kept if one is missing', {
+    timeout: 120_000,
+  }, async () => {
     await withoutSyncs()
     await fc.assert(
       fc.asyncProperty(anyGroups, fc.array(anyDamage, { minLength: 1, maxLength: 3 }), async (sizes, damages) => {
@@ -143,7 +156,8 @@ describe('random damage', () => {
           else if (at < after.length) after[at]! ^= 1 << (bytes & 7)
         }
         writeFileSync(path, after)
-        const isWhole = ({ at, end }: { at: number; end: number }) => end <= after.length && before.compare(after, at, end, at, end) === 0
+        const isWhole = ({ at, end }: { at: number; end: number }) =>
+          end <= after.length && before.compare(after, at, end, at, end) === 0
         const whole = groups.flat().filter((_, i) => isWhole(frames[i]!))
         const { records, damages: reported } = await drainAll(directory)
         expect(records).toEqual(whole)
@@ -181,7 +195,10 @@ describe('damaged files', () => {
   })
 
   it.each([
-    ['a flipped bit in the last length', (bytes: Buffer, last: number) => bytes.writeUInt8(bytes[last + 10]! ^ 4, last + 10)],
+    [
+      'a flipped bit in the last length',
+      (bytes: Buffer, last: number) => bytes.writeUInt8(bytes[last + 10]! ^ 4, last + 10),
+    ],
     ['zeros from a frame boundary to the end', (bytes: Buffer, last: number) => bytes.fill(0, last)],
   ])('a file with %s is damaged, because the record was acknowledged', async (_, change) => {
     const directory = newDirectory()
@@ -251,7 +268,10 @@ it('an intact file is not damaged if Kafka accepts its records only at the secon
   const spool = await openSpool({ directory, maxBytes: 1e9, onDamage: (damage) => damages.push(damage) })
   onTestFinished(() => spool.close())
   let attempts = 0
-  const delivery = { partitionOf: () => 'p', send: async (records: readonly OutgoingRecord[]) => (attempts++ === 0 ? records : []) }
+  const delivery = {
+    partitionOf: () => 'p',
+    send: async (records: readonly OutgoingRecord[]) => (attempts++ === 0 ? records : []),
+  }
   await vi.waitUntil(async () => (await spool.drain(delivery)) === 'empty', { timeout: 10_000 })
   expect([damages, filesIn(directory)]).toEqual([[], []])
 })
@@ -262,7 +282,10 @@ describe('torn tails', () => {
     ['zeros', () => Buffer.alloc(3_000_000)],
     ['a head without its body', (next: Buffer) => next.subarray(0, 30)],
     ['part of a head', (next: Buffer) => next.subarray(0, 7)],
-    ['a body without its last block', (next: Buffer) => Buffer.concat([next.subarray(0, 50), Buffer.alloc(next.length - 50)])],
+    [
+      'a body without its last block',
+      (next: Buffer) => Buffer.concat([next.subarray(0, 50), Buffer.alloc(next.length - 50)]),
+    ],
   ])('a torn tail of %s is no damage, because nothing was acknowledged', async (_, tail) => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [[named('a')]])
@@ -346,7 +369,12 @@ describe('unreadable blocks', () => {
   it('a deleted file delays no other file', async () => {
     const directory = newDirectory()
     const damages: SpoolDamage[] = []
-    const spool = await openSpool({ directory, maxBytes: 1e9, segmentBytes: 1, onDamage: (damage) => damages.push(damage) })
+    const spool = await openSpool({
+      directory,
+      maxBytes: 1e9,
+      segmentBytes: 1,
+      onDamage: (damage) => damages.push(damage),
+    })
     onTestFinished(() => spool.close())
     for (const name of numbered(3)) await spool.append(named(name))
     rmSync(join(directory, filesIn(directory)[1]!))
@@ -388,14 +416,17 @@ describe('other formats', () => {
     expect(filesIn(directory)).toEqual([])
   })
 
-  it.each([512, 4096])('a file of the previous version whose first %i bytes are zeros loses only their records', async (zeroed) => {
-    const directory = leaveVersion1((bytes) => bytes.fill(0, 0, zeroed))
-    const { records, damages } = await drainAll(directory)
-    expect(records.length).toBeGreaterThan(30)
-    expect(records).toEqual(expected.slice(-records.length))
-    expect(kinds(damages)).toContain('damage')
-    expect(filesIn(directory)).toEqual(['0000000000000001.segment.damaged'])
-  })
+  it.each([512, 4096])(
+    'a file of the previous version whose first %i bytes are zeros loses only their records',
+    async (zeroed) => {
+      const directory = leaveVersion1((bytes) => bytes.fill(0, 0, zeroed))
+      const { records, damages } = await drainAll(directory)
+      expect(records.length).toBeGreaterThan(30)
+      expect(records).toEqual(expected.slice(-records.length))
+      expect(kinds(damages)).toContain('damage')
+      expect(filesIn(directory)).toEqual(['0000000000000001.segment.damaged'])
+    },
+  )
 
   it('a file of the previous version is kept if its end is cut off', async () => {
     const directory = leaveVersion1()
@@ -421,7 +452,10 @@ describe('other formats', () => {
     const directory = newDirectory()
     mkdirSync(join(directory, '0000000000000001.segment'))
     const { damages, end } = await drainAll(directory)
-    expect([damages[0], end]).toMatchObject([{ file: join(directory, '0000000000000001.segment'), what: 'foreign' }, 'empty'])
+    expect([damages[0], end]).toMatchObject([
+      { file: join(directory, '0000000000000001.segment'), what: 'foreign' },
+      'empty',
+    ])
   })
 
   it('a record that a sender has hidden in another body is never read', async () => {

@@ -40,7 +40,13 @@ export const findFiles = async (directory: string, report: Report): Promise<Spoo
     if (ending === NEW) await unlink(path)
     else files.bytes += found.size
     if (ending !== undefined) continue
-    const segment = newSegment(path, number, found.size, true, marker === undefined ? undefined : Buffer.from(marker, 'hex'))
+    const segment = newSegment(
+      path,
+      number,
+      found.size,
+      true,
+      marker === undefined ? undefined : Buffer.from(marker, 'hex'),
+    )
     // An estimate until the header is read.
     segment.unreadSince = Math.floor(found.mtimeMs)
     files.segments.push(segment)
@@ -78,4 +84,5 @@ const VOLATILE = new Map([
  * Returns the name of the directory's file system if it does not outlive the machine or the
  * container.
  */
-export const volatileFileSystem = async (directory: string): Promise<string | undefined> => VOLATILE.get((await statfs(directory)).type)
+export const volatileFileSystem = async (directory: string): Promise<string | undefined> =>
+  VOLATILE.get((await statfs(directory)).type)

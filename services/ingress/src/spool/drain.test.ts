@@ -68,7 +68,9 @@ const sorted = (numbers: readonly number[]) => numbers.toSorted((a, b) => a - b)
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
 
 describe('failing partitions', () => {
-  it('a failing partition delays none of 110,000 other records, and gets its own later', { timeout: 120_000 }, async () => {
+  it('a failing partition delays none of 110,000 other records, and gets its own later', {
+    timeout: 120_000,
+  }, async () => {
     await withoutSyncs()
     const { spool, files } = await openNew({ segmentBytes: 1e6 })
     await appendAll(spool, 120_000)
@@ -90,7 +92,9 @@ describe('failing partitions', () => {
     const delivery = kafka((timestamp) => failing.has(timestamp % 12))
     await spool.drain(delivery)
     delivery.attempts.length = 0
-    await vi.waitUntil(async () => (await spool.drain(delivery)) === 'left' && delivery.attempts.length >= 2, { timeout: 10_000 })
+    await vi.waitUntil(async () => (await spool.drain(delivery)) === 'left' && delivery.attempts.length >= 2, {
+      timeout: 10_000,
+    })
     expect(delivery.attempts.slice(0, 2)).toEqual([[3], [15]])
     failing.clear()
     await untilEmpty(spool, delivery)
@@ -137,7 +141,9 @@ describe('failing partitions', () => {
       return delivery.send(isHit ? [] : records).then((left) => (isHit ? records : left))
     }
     const all = { ...delivery, send }
-    await vi.waitUntil(async () => (await spool.drain(all)) === 'left' && delivery.sent.length === 2999, { timeout: 25_000 })
+    await vi.waitUntil(async () => (await spool.drain(all)) === 'left' && delivery.sent.length === 2999, {
+      timeout: 25_000,
+    })
     expect(spool.size).toMatchObject({ records: 1, oldestAt: 24 })
     bad.clear()
     await untilEmpty(spool, { ...delivery, send })
@@ -194,7 +200,9 @@ describe('many failing partitions', () => {
     })
     const attempts = () => failing.attempts.length
     // The first batch, and one attempt for each partition.
-    await vi.waitUntil(async () => (await spool.drain(measured(failing))) === 'left' && attempts() > PARTITIONS, { timeout: 30_000 })
+    await vi.waitUntil(async () => (await spool.drain(measured(failing))) === 'left' && attempts() > PARTITIONS, {
+      timeout: 30_000,
+    })
     expect(spool.size.records).toBe(RECORDS)
     await untilEmpty(spool, measured(well))
     expect([sorted(well.sent), files()]).toEqual([upTo(RECORDS), []])

@@ -107,10 +107,24 @@ export const decodeHeader = (head: Buffer, named: Buffer | undefined): Layout =>
     const version = file.readUInt32LE(4)
     if (version !== 2) throw new UnknownFormatError(`format version ${version} is not known`)
     const note = decodeNote(file.subarray(NOTE_AT), marker)
-    return { version, marker, intact: note !== undefined, start: HEADER_BYTES, note, firstTimestamp: file.readDoubleLE(12) }
+    return {
+      version,
+      marker,
+      intact: note !== undefined,
+      start: HEADER_BYTES,
+      note,
+      firstTimestamp: file.readDoubleLE(12),
+    }
   }
   const damaged = { intact: false, note: undefined, firstTimestamp: undefined }
-  if (named) return { ...damaged, version: 2, marker: named, start: HEADER_BYTES, note: decodeNote(file.subarray(NOTE_AT), named) }
+  if (named)
+    return {
+      ...damaged,
+      version: 2,
+      marker: named,
+      start: HEADER_BYTES,
+      note: decodeNote(file.subarray(NOTE_AT), named),
+    }
   return { ...damaged, version: 1, marker: undefined, start: HEADER_BYTES_1 }
 }
 
@@ -158,7 +172,9 @@ export const sealFrame = (frame: Buffer, marker: Buffer, ordinal: number): Buffe
 const decodeBody = (body: Buffer): OutgoingRecord | undefined => {
   try {
     const valueAt = LENGTH_BYTES + body.readUInt32LE(0)
-    const { topic, key, headers, timestamp, noValue } = JSON.parse(body.toString('utf8', LENGTH_BYTES, valueAt)) as Description
+    const { topic, key, headers, timestamp, noValue } = JSON.parse(
+      body.toString('utf8', LENGTH_BYTES, valueAt),
+    ) as Description
     return {
       topic,
       key: key === null ? null : Buffer.from(key, 'base64'),
@@ -186,7 +202,13 @@ export interface Frame {
  * Reads the frame at an offset. Returns undefined if there is no intact head, or if the body ends
  * after `end`.
  */
-const frameAt = async (view: View, at: number, end: number, version: 1 | 2, marker: Buffer): Promise<Frame | undefined> => {
+const frameAt = async (
+  view: View,
+  at: number,
+  end: number,
+  version: 1 | 2,
+  marker: Buffer,
+): Promise<Frame | undefined> => {
   const headBytes = FRAME_HEAD_BYTES[version]
   const head = await view(at, headBytes)
   if (head.length < headBytes || marker.compare(head, 0, MARKER_BYTES) !== 0) return undefined
@@ -269,8 +291,19 @@ const isTorn = async (view: View, from: number, end: number, marker: Buffer): Pr
 
 /** A part of a file. `records` is the number of lost records, or undefined if it is unknown. */
 export type Found =
-  | { readonly kind: 'record'; readonly record: OutgoingRecord; readonly id: number; readonly at: number; readonly end: number }
-  | { readonly kind: 'damage' | 'torn-tail'; readonly at: number; readonly end: number; readonly records: number | undefined }
+  | {
+      readonly kind: 'record'
+      readonly record: OutgoingRecord
+      readonly id: number
+      readonly at: number
+      readonly end: number
+    }
+  | {
+      readonly kind: 'damage' | 'torn-tail'
+      readonly at: number
+      readonly end: number
+      readonly records: number | undefined
+    }
 
 export interface ReadRange {
   readonly from: number
@@ -315,5 +348,6 @@ export async function* readFrames(
     yield { kind: 'torn-tail', at: badFrom, end, records: 0 }
   else if (badFrom !== undefined) yield { kind: 'damage', at: badFrom, end, records: missing }
   // The file is shorter than its acknowledged bytes.
-  else if (Number.isFinite(syncedEnd) && end < syncedEnd) yield { kind: 'damage', at: end, end: syncedEnd, records: missing }
+  else if (Number.isFinite(syncedEnd) && end < syncedEnd)
+    yield { kind: 'damage', at: end, end: syncedEnd, records: missing }
 }

@@ -7,7 +7,12 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createLastingSpool, type LastingSpool } from './lasting-spool.ts'
 import { openSpool, type SpoolDamage } from './spool.ts'
 
-const named = (name: string): OutgoingRecord => ({ topic: 't', key: Buffer.from(name), value: Buffer.from('v'), timestamp: 1 })
+const named = (name: string): OutgoingRecord => ({
+  topic: 't',
+  key: Buffer.from(name),
+  value: Buffer.from('v'),
+  timestamp: 1,
+})
 
 const newDirectory = () => {
   const directory = mkdtempSync(join(tmpdir(), 'spool-'))

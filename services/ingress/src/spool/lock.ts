@@ -19,7 +19,8 @@ const lock = (path: string): DatabaseSync => {
   } catch (error) {
     database?.close()
     const { errcode, message } = error as Error & { errcode?: number }
-    if (errcode === SQLITE_BUSY) throw new SpoolInUseError(`${path}: the folder is in use by another process`, { cause: error })
+    if (errcode === SQLITE_BUSY)
+      throw new SpoolInUseError(`${path}: the folder is in use by another process`, { cause: error })
     throw Object.assign(new Error(`${path}: ${message}`, { cause: error }), { errcode })
   }
 }

@@ -32,15 +32,19 @@ export interface SpoolDamage {
 }
 
 /** Returns the minimum number of acknowledged records lost by this damage. */
-export const lostRecords = ({ what, records }: SpoolDamage): number => (what === 'damage' || what === 'unreadable' ? (records ?? 1) : 0)
+export const lostRecords = ({ what, records }: SpoolDamage): number =>
+  what === 'damage' || what === 'unreadable' ? (records ?? 1) : 0
 
 /** Log messages: what happened, what the service does now, what a person must do. */
 export const damageMessages: Readonly<Record<SpoolDamage['what'], string>> = {
-  'torn-tail': 'a crash cut short the last write to a spool file; nothing in it was acknowledged; nothing is to be done',
+  'torn-tail':
+    'a crash cut short the last write to a spool file; nothing in it was acknowledged; nothing is to be done',
   damage: 'a spool file is damaged; all other records are sent and the file is kept as .damaged: check the disk',
   unreadable: 'a spool file cannot be read in part; all other records are sent and the file is kept: check the disk',
-  refused: 'Kafka accepts a spooled record in no topic; its file is kept as .damaged: mend the topic, take .damaged off, restart',
-  foreign: 'the spool folder has a file of an unknown format; it is left as it is: remove it, or run the version that wrote it',
+  refused:
+    'Kafka accepts a spooled record in no topic; its file is kept as .damaged: mend the topic, take .damaged off, restart',
+  foreign:
+    'the spool folder has a file of an unknown format; it is left as it is: remove it, or run the version that wrote it',
 }
 
 export type Report = (damage: SpoolDamage) => void
@@ -100,7 +104,13 @@ export interface Segment {
   readonly reported: Set<number>
 }
 
-export const newSegment = (path: string, number: number, bytes: number, inherited: boolean, namedMarker?: Buffer): Segment => ({
+export const newSegment = (
+  path: string,
+  number: number,
+  bytes: number,
+  inherited: boolean,
+  namedMarker?: Buffer,
+): Segment => ({
   number,
   path,
   inherited,
@@ -129,7 +139,8 @@ export const syncDirectory = async (directory: string) => {
 }
 
 const writeAll = async (file: FileHandle, bytes: Buffer, position: number) => {
-  for (let done = 0; done < bytes.length; ) done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten
+  for (let done = 0; done < bytes.length; )
+    done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten
 }
 
 export interface SegmentWriter {
@@ -172,7 +183,10 @@ export const createSegment = async (
         const written = segment.written ?? 0
         const sealed = frames.map((frame, i) => sealFrame(frame, marker, written + i))
         const startAt = isNew ? HEADER_BYTES : segment.confirmedEnd
-        const note = { syncedEnd: frames.reduce((end, { length }) => end + length, startAt), records: written + frames.length }
+        const note = {
+          syncedEnd: frames.reduce((end, { length }) => end + length, startAt),
+          records: written + frames.length,
+        }
         segment.bytes = note.syncedEnd
         const header = isNew ? [encodeHeader(marker, firstTimestamp), encodeNote(marker, note)] : []
         await writeAll(file, Buffer.concat([...header, ...sealed]), segment.confirmedEnd)
@@ -184,7 +198,8 @@ export const createSegment = async (
           await syncDirectory(directory)
         }
         const { ino, nlink } = await file.stat()
-        if (nlink === 0 || (await stat(path)).ino !== ino) throw new Error('the file was deleted or replaced while it was written')
+        if (nlink === 0 || (await stat(path)).ino !== ino)
+          throw new Error('the file was deleted or replaced while it was written')
         await isStillOurs()
         // Last, because the note must not cover bytes that are cut off again after a failed check.
         if (!isNew) await writeAll(file, encodeNote(marker, note), NOTE_AT)

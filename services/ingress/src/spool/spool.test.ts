@@ -7,7 +7,15 @@ import { createInterface } from 'node:readline'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { type Delivery, openSpool, type Spool, type SpoolDamage, SpoolFullError, SpoolInUseError, type SpoolOptions } from './spool.ts'
+import {
+  type Delivery,
+  openSpool,
+  type Spool,
+  type SpoolDamage,
+  SpoolFullError,
+  SpoolInUseError,
+  type SpoolOptions,
+} from './spool.ts'
 
 const named = (name: string, valueBytes = 10): OutgoingRecord => ({
   topic: 't',
@@ -39,7 +47,8 @@ const segmentsIn = (directory: string) =>
   readdirSync(directory)
     .filter((name) => name.includes('.segment'))
     .sort()
-const bytesIn = (directory: string) => segmentsIn(directory).reduce((sum, name) => sum + statSync(join(directory, name)).size, 0)
+const bytesIn = (directory: string) =>
+  segmentsIn(directory).reduce((sum, name) => sum + statSync(join(directory, name)).size, 0)
 
 const openAt = async (directory: string, options: Partial<SpoolOptions> = {}) => {
   const damages: SpoolDamage[] = []
@@ -48,7 +57,10 @@ const openAt = async (directory: string, options: Partial<SpoolOptions> = {}) =>
   return { spool, damages }
 }
 /** Creates a delivery. By default all records go to one partition. */
-const by = (send: Delivery['send'], partitionOf: Delivery['partitionOf'] = () => 'p'): Delivery => ({ send, partitionOf })
+const by = (send: Delivery['send'], partitionOf: Delivery['partitionOf'] = () => 'p'): Delivery => ({
+  send,
+  partitionOf,
+})
 const acceptAll = (handle: (...args: Parameters<Delivery['send']>) => unknown): Delivery =>
   by(async (...args) => {
     await handle(...args)
@@ -99,12 +111,16 @@ describe('a spool', () => {
   it('returns every record unchanged and in order of arrival, also after a restart', { timeout: 60_000 }, async () => {
     await withoutSyncs()
     await fc.assert(
-      fc.asyncProperty(fc.array(anyRecord, { maxLength: 20 }), fc.integer({ min: 1, max: 2000 }), async (records, segmentBytes) => {
-        const directory = newDirectory()
-        await leave(directory, records, { segmentBytes })
-        expect(await reopened(directory)).toEqual({ records, damages: [] })
-        expect(segmentsIn(directory)).toEqual([])
-      }),
+      fc.asyncProperty(
+        fc.array(anyRecord, { maxLength: 20 }),
+        fc.integer({ min: 1, max: 2000 }),
+        async (records, segmentBytes) => {
+          const directory = newDirectory()
+          await leave(directory, records, { segmentBytes })
+          expect(await reopened(directory)).toEqual({ records, damages: [] })
+          expect(segmentsIn(directory)).toEqual([])
+        },
+      ),
       { numRuns: 50 },
     )
   })
@@ -266,7 +282,10 @@ describe('draining', () => {
 
   it('limits a batch by records and by bytes', async () => {
     const { spool } = await openAt(newDirectory())
-    await Promise.all([...numbered(600).map((name) => spool.append(named(name))), ...numbered(5).map((n) => spool.append(named(n, 1.5e6)))])
+    await Promise.all([
+      ...numbered(600).map((name) => spool.append(named(name))),
+      ...numbered(5).map((n) => spool.append(named(n, 1.5e6))),
+    ])
     const sizes: number[] = []
     await spool.drain(acceptAll((records) => sizes.push(records.length)))
     expect(sizes).toEqual([500, 102, 2, 1])
@@ -328,20 +347,23 @@ describe('disk errors', () => {
     ['datasync', 'a new', 200],
     ['sync', 'a new', 200],
     ['datasync', 'an old', 1000],
-  ] as const)('acknowledges nothing if %s fails on %s file, and continues in another file', async (method, _, segmentBytes) => {
-    const prototype = await fileHandles()
-    const directory = newDirectory()
-    const { spool } = await openAt(directory, { segmentBytes })
-    for (const name of ['a', 'b']) await spool.append(named(name))
-    const failing = vi.spyOn(prototype, method).mockRejectedValue(diskError('EIO'))
-    await expect(spool.append(named('lost', 100))).rejects.toThrow('EIO')
-    failing.mockRestore()
-    await spool.append(named('c'))
-    expect(spool.size).toMatchObject({ records: 3, bytes: bytesIn(directory) })
-    await spool.close()
-    const { records, damages } = await reopened(directory)
-    expect([names(records), damages]).toEqual([['a', 'b', 'c'], []])
-  })
+  ] as const)(
+    'acknowledges nothing if %s fails on %s file, and continues in another file',
+    async (method, _, segmentBytes) => {
+      const prototype = await fileHandles()
+      const directory = newDirectory()
+      const { spool } = await openAt(directory, { segmentBytes })
+      for (const name of ['a', 'b']) await spool.append(named(name))
+      const failing = vi.spyOn(prototype, method).mockRejectedValue(diskError('EIO'))
+      await expect(spool.append(named('lost', 100))).rejects.toThrow('EIO')
+      failing.mockRestore()
+      await spool.append(named('c'))
+      expect(spool.size).toMatchObject({ records: 3, bytes: bytesIn(directory) })
+      await spool.close()
+      const { records, damages } = await reopened(directory)
+      expect([names(records), damages]).toEqual([['a', 'b', 'c'], []])
+    },
+  )
 
   it('cuts off a partial write, and works without the cut if that fails, too', async () => {
     const prototype = await fileHandles()
@@ -349,7 +371,13 @@ describe('disk errors', () => {
       const directory = newDirectory()
       const { spool } = await openAt(directory)
       await spool.append(named('a'))
-      const write = prototype.write as (this: FileHandle, buffer: Buffer, offset: number, length: number, at: number) => Promise<unknown>
+      const write = prototype.write as (
+        this: FileHandle,
+        buffer: Buffer,
+        offset: number,
+        length: number,
+        at: number,
+      ) => Promise<unknown>
       vi.spyOn(prototype, 'write').mockImplementationOnce(async function (this: FileHandle, ...args: unknown[]) {
         const [buffer, offset, length, at] = args as [Buffer, number, number, number]
         await write.call(this, buffer, offset, length >> 1, at)
@@ -395,7 +423,9 @@ const child = `
   for (let i = 0; i < 8; i++) caller()
 `
 
-it('a process killed at any moment loses no acknowledged record, and frees the directory', { timeout: 60_000 }, async () => {
+it('a process killed at any moment loses no acknowledged record, and frees the directory', {
+  timeout: 60_000,
+}, async () => {
   const directory = newDirectory()
   const promised: string[] = []
   for (let run = 0; run < 10; run++) {

@@ -169,7 +169,14 @@ interface Cursor {
   running: Promise<void> | undefined
 }
 
-const placeOf = ({ segment, at, end, id, timestamp, partition }: Place): Place => ({ segment, at, end, id, timestamp, partition })
+const placeOf = ({ segment, at, end, id, timestamp, partition }: Place): Place => ({
+  segment,
+  at,
+  end,
+  id,
+  timestamp,
+  partition,
+})
 
 const isBefore = (a: Position, b: Position) => a.segment < b.segment || (a.segment === b.segment && a.at < b.at)
 
@@ -203,7 +210,9 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
       const found = await stat(path).catch((error) => error as NodeJS.ErrnoException)
       if (found instanceof Error && found.code !== 'ENOENT') throw found
       if (found instanceof Error || found.ino !== expected.ino || found.dev !== expected.dev)
-        throw new Error(`${path}: deleted or replaced while the service was running; nothing more is acknowledged from this folder`)
+        throw new Error(
+          `${path}: deleted or replaced while the service was running; nothing more is acknowledged from this folder`,
+        )
     }
     try {
       await Promise.all([check(directory, { dev, ino }), check(lock.path, lockFile)])
@@ -233,7 +242,8 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
     }
     if (!(error instanceof UnreadableFileError)) return false
     // The disk itself may be gone for a while. Nothing is lost yet, so the file is retried.
-    if (segment.retryAt === 0) report({ file: segment.path, what: 'unreadable', offset: 0, bytes: segment.bytes, records: 0 })
+    if (segment.retryAt === 0)
+      report({ file: segment.path, what: 'unreadable', offset: 0, bytes: segment.bytes, records: 0 })
     segment.retryAt = performance.now() + RETRY_MS
     return true
   }
@@ -254,7 +264,10 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
    * position behind it.
    * @returns the position at which reading ended.
    */
-  async function* readFrom(from: Position, delivery: Delivery): AsyncGenerator<Item & { readonly behind: Position }, Position, void> {
+  async function* readFrom(
+    from: Position,
+    delivery: Delivery,
+  ): AsyncGenerator<Item & { readonly behind: Position }, Position, void> {
     for (let at = from; ; ) {
       const segment = unreadFrom(at)
       if (!segment) return at
@@ -264,14 +277,27 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
       const reread: number[] = []
       at = { segment: segment.number, at: confirmedEnd }
       try {
-        for await (const { record, id, at: begin, end } of readSegment(segment, start, confirmedEnd, report, isStillOurs)) {
+        for await (const { record, id, at: begin, end } of readSegment(
+          segment,
+          start,
+          confirmedEnd,
+          report,
+          isStillOurs,
+        )) {
           if (begin >= segment.scannedEnd) {
             segment.found += 1
             segment.scannedEnd = end
           }
           if (segment.delivered.has(id)) continue
           if (isReread) reread.push(id)
-          const place = { segment, at: begin, end, id, timestamp: record.timestamp, partition: delivery.partitionOf(record) }
+          const place = {
+            segment,
+            at: begin,
+            end,
+            id,
+            timestamp: record.timestamp,
+            partition: delivery.partitionOf(record),
+          }
           yield { ...place, record, behind: { segment: segment.number, at: end } }
         }
         // Records that became unreadable after they were counted no longer count. Otherwise the
@@ -343,7 +369,8 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
     const items: Item[] = []
     for (const place of places) {
       let record: OutgoingRecord | undefined
-      for await (const found of readSegment(place.segment, place.at, place.end, report, isStillOurs)) record = found.record
+      for await (const found of readSegment(place.segment, place.at, place.end, report, isStillOurs))
+        record = found.record
       if (record) items.push({ ...place, record })
       // The record became unreadable after the first reading. `readSegment` has reported it, so it
       // counts as delivered.
@@ -468,7 +495,9 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
         if (failure) throw failure.error
         const last = segments.at(-1)
         const isDue = ({ retryAt }: Segment) => retryAt <= performance.now()
-        const behind = segments.find((segment) => isDue(segment) && !isDone(segment) && (cursors.size === 0 || !isScanned(segment)))
+        const behind = segments.find(
+          (segment) => isDue(segment) && !isDone(segment) && (cursors.size === 0 || !isScanned(segment)),
+        )
         if (unreadFrom(next)) continue
         if (appender.mayWriteTo(last)) await Promise.race([appender.committed, ...running()])
         else if (isStopped()) return 'stopped'

@@ -16,7 +16,9 @@ const MAX_RETRIES = 20
 /** Adds the path to an error, because errors of an open file name no path. */
 export const withPath = (error: unknown, path: string): Error => {
   const { message, code } = error as NodeJS.ErrnoException
-  return message.includes(path) ? (error as Error) : Object.assign(new Error(`${path}: ${message}`, { cause: error }), { code })
+  return message.includes(path)
+    ? (error as Error)
+    : Object.assign(new Error(`${path}: ${message}`, { cause: error }), { code })
 }
 
 /** Thrown if nothing of a file can be read. The disk itself may be gone for a while. */
@@ -105,7 +107,8 @@ export const openView = async (path: string, limit: number): Promise<FileView | 
       await fillBlock(buffer.subarray(at - from, blockEnd - from), at)
       at = blockEnd
     }
-    if (!hasRead && !(await canRead(0)) && !(await canRead(limit - 1))) throw new UnreadableFileError(`${path}: cannot be read`)
+    if (!hasRead && !(await canRead(0)) && !(await canRead(limit - 1)))
+      throw new UnreadableFileError(`${path}: cannot be read`)
     return buffer
   }
 
