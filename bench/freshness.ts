@@ -101,7 +101,8 @@ export const freshness: Question = {
         ],
         readings,
         notes: [
-          'Every event is of a customer of its own. The end is Redis’ own keyspace message for the hash, received by the sender.',
+          'Every event is of a customer of its own. The end is Redis’ own keyspace message for the hash, ' +
+            'received by the sender.',
         ],
       }
     } finally {

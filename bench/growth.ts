@@ -83,7 +83,9 @@ export const growth: Question = {
       return {
         what,
         target: perUnit ? `no faster than the fields (${bound} ×)` : `does not grow (within ${TOLERANCE} ×)`,
-        figure: `${grown.toFixed(2)} × from ${first?.x} to ${last?.x} (${points.map(({ y }) => `${y.median.toFixed(0)} µs`).join(', ')})`,
+        figure:
+          `${grown.toFixed(2)} × from ${first?.x} to ${last?.x} ` +
+          `(${points.map(({ y }) => `${y.median.toFixed(0)} µs`).join(', ')})`,
         met: grown <= bound,
       }
     }
@@ -120,7 +122,8 @@ export const growth: Question = {
         curve('growth-body', 'CPU by size of the body', 'bytes', { ingress: ingress.bytes }),
       ],
       notes: [
-        'Ingress with 64 connections, so some thirty records a flush: with more partitions each flush is cut into more and smaller batches, and that is what grows there.',
+        'Ingress with 64 connections, so some thirty records a flush: with more partitions each flush is cut ' +
+          'into more and smaller batches, and that is what grows there.',
         'Ten times the fields are ten times the data: that line asks only that the cost does not grow faster.',
       ],
     }

@@ -99,7 +99,8 @@ export const memory: Question = {
       readings: { ingress: figures('ingress'), projector: figures('projector') },
       curves: names.map((name) => curveOf(name, samples[name])),
       notes: [
-        `${CONNECTIONS} connections as fast as they go, the projector beside; ${DISTINCT_EVENTS} distinct events in turn. The first quarter counts as warm-up.`,
+        `${CONNECTIONS} connections as fast as they go, the projector beside; ${DISTINCT_EVENTS} distinct ` +
+          'events in turn. The first quarter counts as warm-up.',
       ],
     }
   },

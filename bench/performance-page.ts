@@ -33,7 +33,8 @@ const WHERE: Readonly<Record<Machine['brokers'], string>> = {
 }
 
 const machineSentence = (machine: Machine): string =>
-  `${machine.cores} × ${machine.cpu}, ${machine.memoryGiB} GiB, ${machine.kernel}; Node ${machine.node}; Kafka ${machine.kafka} and Redis ${machine.redis} ${WHERE[machine.brokers]}`
+  `${machine.cores} × ${machine.cpu}, ${machine.memoryGiB} GiB, ${machine.kernel}; Node ${machine.node}; Kafka ` +
+  `${machine.kafka} and Redis ${machine.redis} ${WHERE[machine.brokers]}`
 
 const verdict = (line: Line): string => (line.met ? 'met' : '**missed**')
 
@@ -86,7 +87,8 @@ const profileSections = (
   notes: ReadonlyMap<string, string>,
 ): string[] => [
   '## Where the time goes',
-  'Samples of V8 under load, without what was idle. What is built into V8 (a regular expression, `JSON.parse`) counts as the work of its caller.\n' +
+  'Samples of V8 under load, without what was idle. What is built into V8 (a regular expression, `JSON.parse`) ' +
+    'counts as the work of its caller.\n' +
     'A picture leads to its file, which names function, file and share under the pointer.',
   ...Object.entries(profiles).flatMap(([name, { title, shares }]) => [
     `### ${title}`,

@@ -94,7 +94,9 @@ export const projectorRate: Question = {
           {
             what: 'projector, catching up on distinct customers',
             target: `≥ ${SHARE_OF_REDIS * 100} % of Redis alone with the same script`,
-            figure: `${(share * 100).toFixed(0)} % (${rate('projector, distinct customers').toFixed(0)} events/s of ${rate('Redis alone, plain feeder').toFixed(0)})`,
+            figure:
+              `${(share * 100).toFixed(0)} % (${rate('projector, distinct customers').toFixed(0)} events/s of ` +
+              `${rate('Redis alone, plain feeder').toFixed(0)})`,
             met: share >= SHARE_OF_REDIS,
           },
           {
@@ -106,7 +108,8 @@ export const projectorRate: Question = {
         ],
         readings,
         notes: [
-          'Hot customers: each has 100 events, in random order over the whole topic. The feeder has its hashes ready and keeps four calls in flight; its CPU is its own, without that of Redis.',
+          'Hot customers: each has 100 events, in random order over the whole topic. The feeder has its hashes ' +
+            'ready and keeps four calls in flight; its CPU is its own, without that of Redis.',
         ],
       }
     } finally {

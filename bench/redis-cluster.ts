@@ -126,6 +126,8 @@ process.stdout.write(
   `${JSON.stringify({ bench: 'redis-cluster', records: RECORDS, rounds: ROUNDS, single, cluster: clustered, ratio, cpus: cpus().length, cpu: cpus()[0]?.model })}\n`,
 )
 tell(
-  `a cluster of three masters takes ${clustered.eventsPerSecond} events/s where one Redis takes ${single.eventsPerSecond} (${ratio}); projector ${clustered.projectorCpuUsPerEvent} instead of ${single.projectorCpuUsPerEvent} µs of CPU per event`,
+  `a cluster of three masters takes ${clustered.eventsPerSecond} events/s where one Redis takes ` +
+    `${single.eventsPerSecond} (${ratio}); projector ${clustered.projectorCpuUsPerEvent} instead of ` +
+    `${single.projectorCpuUsPerEvent} µs of CPU per event`,
 )
 process.exit(0)

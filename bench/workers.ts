@@ -82,7 +82,8 @@ export const workers: Question = {
         ],
         readings,
         notes: [
-          'On two cores, which broker and load generator share. An experiment: more processes behind the load balancer are the way to scale.',
+          'On two cores, which broker and load generator share. An experiment: more processes behind the load ' +
+            'balancer are the way to scale.',
         ],
       }
     } finally {

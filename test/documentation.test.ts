@@ -83,7 +83,9 @@ it('each event of the log is in the list, and each of the list is logged', () =>
       .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
       .map((name) => read(`${folder}/${name}`)),
   )
-  const logged = sources.flatMap((source) => [...source.matchAll(/\{\s+event: '([\w-]+)'/g)].map(([, name = '']) => name))
+  const logged = sources.flatMap((source) =>
+    [...source.matchAll(/\{\s+event: '([\w-]+)'/g)].map(([, name = '']) => name),
+  )
   expect([...new Set(logged)].toSorted()).toEqual(Object.keys(LOG_EVENTS).toSorted())
 })
 

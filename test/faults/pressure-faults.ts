@@ -106,7 +106,9 @@ export const pressureFaults: readonly Fault[] = [
   },
   {
     name: 'disk full, with the spool',
-    how: 'Kafka frozen, then ENOSPC in the midst of a write: 503 with Retry-After, no promise, /livez answers; an ingress killed; goes on when there is room',
+    how:
+      'Kafka frozen, then ENOSPC in the midst of a write: 503 with Retry-After, no promise, /livez answers; an ' +
+      'ingress killed; goes on when there is room',
     options: { spool: true, ingressEnv: { NODE_OPTIONS: fullDisk } },
     inject: async (arena, scale) => {
       const { cluster, ingresses, pipeline, untilPromised } = arena

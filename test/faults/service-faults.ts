@@ -51,7 +51,9 @@ export const serviceFaults: readonly Fault[] = [
   },
   {
     name: 'rebalance',
-    how: 'projectors join and leave; one paused in the midst of a chunk (SIGSTOP past the session time-out) wakes up when others have its partitions',
+    how:
+      'projectors join and leave; one paused in the midst of a chunk (SIGSTOP past the session time-out) wakes up ' +
+      'when others have its partitions',
     options: { projectorEnv: { NODE_OPTIONS: interrupted, INTERRUPTED: 'apply-snapshots SIGSTOP' } },
     inject: async (arena, scale) => {
       const [paused, second] = arena.projectors as [ManagedService, ManagedService]
@@ -153,7 +155,9 @@ export const serviceFaults: readonly Fault[] = [
   },
   {
     name: 'shutdown under load',
-    how: 'SIGTERM to each service, the ingresses behind a load balancer: exit 0, no sender refused or cut off; started again',
+    how:
+      'SIGTERM to each service, the ingresses behind a load balancer: exit 0, no sender refused or cut off; ' +
+      'started again',
     options: { ingressEnv: { SHUTDOWN_DELAY_MS: '1000' } },
     inject: async ({ ingresses, projectors, untilPromised, refused, unanswered }) => {
       const mustEnd = async (service: ManagedService) => {

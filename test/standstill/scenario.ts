@@ -115,7 +115,10 @@ const sayings = async (site: Site): Promise<string> => {
         .filter(({ name, value }) => name === 'customer_stream_blocked' && value > 0)
         .map(({ labels }) => labels.reason)
       const shown = readiness.ready ? 'ready' : readiness.said
-      return `${service.name}: ${shown}${lag.length > 0 ? `; lag ${lag.join(' ')}` : ''}${blocked.length > 0 ? `; blocked ${blocked.join(' ')}` : ''}`
+      return (
+        `${service.name}: ` +
+        `${shown}${lag.length > 0 ? `; lag ${lag.join(' ')}` : ''}${blocked.length > 0 ? `; blocked ${blocked.join(' ')}` : ''}`
+      )
     }),
   )
   return said.join('\n')
@@ -273,7 +276,8 @@ export const resultTable = (results: readonly (ScenarioResult & { readonly faile
   const cell = (value: number | undefined) => (value === undefined ? '-' : value.toFixed(1)).padStart(6)
   const rows = results.map(
     ({ name, seenSeconds, healedSeconds, said = '', failed = false }) =>
-      `${failed ? 'FAILED' : 'ok    '}  ${name.padEnd(width)} ${cell(seenSeconds)} ${cell(healedSeconds)}  ${said.replaceAll('\n', ' ').slice(0, 160)}`,
+      `${failed ? 'FAILED' : 'ok    '}  ${name.padEnd(width)} ${cell(seenSeconds)} ${cell(healedSeconds)}  ` +
+      `${said.replaceAll('\n', ' ').slice(0, 160)}`,
   )
   return [`        ${'scenario'.padEnd(width)}   seen healed  what was said`, ...rows].join('\n')
 }

@@ -30,7 +30,8 @@ it.each(['SIGTERM', 'SIGINT'])('stops in reverse order on %s and exits with 0', 
 it('stops once, in order, after several failures, and exits with 1', async () => {
   expect(
     await run(
-      `lifecycle.fail(new Error('a')); lifecycle.fail(new Error('b')); setImmediate(() => lifecycle.fail(new Error('c')))`,
+      `lifecycle.fail(new Error('a')); lifecycle.fail(new Error('b')); setImmediate(() => lifecycle.fail(new ` +
+        `Error('c')))`,
     ),
   ).toEqual({
     code: 1,

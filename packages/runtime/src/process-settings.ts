@@ -25,14 +25,16 @@ export const processSettings = {
     minimum: 100,
     maximum: 60_000,
     description:
-      'Time in which Kafka and Redis must answer for `/readyz`; otherwise the service is not ready. Must be below the timeout of the probe.',
+      'Time in which Kafka and Redis must answer for `/readyz`; otherwise the service is not ready. Must be ' +
+      'below the timeout of the probe.',
   }),
   RETRY_MAX_PAUSE_MS: integer({
     default: 3000,
     minimum: 100,
     maximum: 300_000,
     description:
-      'Longest pause between two attempts while Kafka or Redis is away; it begins at 100 ms and doubles. Longer spares a cluster that is coming up many processes at once, shorter goes on sooner.',
+      'Longest pause between two attempts while Kafka or Redis is away; it begins at 100 ms and doubles. Longer ' +
+      'spares a cluster that is coming up many processes at once, shorter goes on sooner.',
   }),
   SHUTDOWN_DELAY_MS: integer({
     default: 0,
@@ -45,7 +47,9 @@ export const processSettings = {
     minimum: 1000,
     maximum: 300_000,
     description:
-      'On SIGTERM: what has not ended after this time is cut off, with exit code 1. Keep it above `SHUTDOWN_DELAY_MS`, for the ingress above that plus `ACCEPT_DEADLINE_MS` and a second, and below the time after which your supervisor kills (Kubernetes: 30 s).',
+      'On SIGTERM: what has not ended after this time is cut off, with exit code 1. Keep it above ' +
+      '`SHUTDOWN_DELAY_MS`, for the ingress above that plus `ACCEPT_DEADLINE_MS` and a second, and below the ' +
+      'time after which your supervisor kills (Kubernetes: 30 s).',
   }),
 }
 

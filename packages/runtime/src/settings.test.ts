@@ -176,6 +176,7 @@ it('describes each setting in one row', () => {
   expect(rows).toContain('| `KAFKA_BROKERS` | comma-separated list | **required** | brokers |')
   expect(rows).toContain('| `PORT` | integer, 0 to 65535 | `8080` | port |')
   expect(rows).toContain(
-    '| `MYKAARMA_TOKENS` | `name=value`, separated by commas or line breaks | none | tokens Also as `MYKAARMA_TOKENS_FILE`. |',
+    '| `MYKAARMA_TOKENS` | `name=value`, separated by commas or line breaks | none | tokens Also as ' +
+      '`MYKAARMA_TOKENS_FILE`. |',
   )
 })

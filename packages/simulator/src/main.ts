@@ -24,7 +24,8 @@ try {
 
 function tellUnreachable(reason: string): void {
   tell(
-    `simulate: no connection to ${new URL(options.url).host} (${reason}), the address in --url; retrying as the vendor does`,
+    `simulate: no connection to ${new URL(options.url).host} (${reason}), the address in --url; retrying as the ` +
+      'vendor does',
   )
 }
 

@@ -23,11 +23,13 @@ export const ingressSettings = {
   MYKAARMA_AUTH: choice(['signature+token', 'signature', 'token', 'off', 'on'], {
     default: 'signature+token',
     description:
-      'Checks that a request must pass. `off` accepts any request: for development, never for the internet. `on` is the former name of `signature+token`.',
+      'Checks that a request must pass. `off` accepts any request: for development, never for the internet. ' +
+      '`on` is the former name of `signature+token`.',
   }),
   MYKAARMA_SIGNING_SECRETS: namedSecrets({
     description:
-      'Keys of the signature (HMAC-SHA256). Several may be valid at once, so that one can be rotated. Required if `MYKAARMA_AUTH` checks the signature.',
+      'Keys of the signature (HMAC-SHA256). Several may be valid at once, so that one can be rotated. Required ' +
+      'if `MYKAARMA_AUTH` checks the signature.',
   }),
   MYKAARMA_TOKENS: namedSecrets({
     description:
@@ -35,7 +37,8 @@ export const ingressSettings = {
   }),
   MYKAARMA_CHARSET: optionalText({
     description:
-      'Charset of bodies that declare none and are not UTF-8, for example `windows-1252`. Without it they are unusable and go to quarantine.',
+      'Charset of bodies that declare none and are not UTF-8, for example `windows-1252`. Without it they are ' +
+      'unusable and go to quarantine.',
   }),
   MYKAARMA_ALLOWED_ADDRESSES: addresses({
     description: 'Only these may send; anyone may when not given. A second defence: the signature decides.',
@@ -54,14 +57,16 @@ export const ingressSettings = {
     minimum: 1_048_576,
     maximum: 4_294_967_296,
     description:
-      'Maximum bytes of all request bodies that are still arriving. Beyond it the body without progress for the longest time is refused with 503. Must be ≥ `MAX_BODY_BYTES`.',
+      'Maximum bytes of all request bodies that are still arriving. Beyond it the body without progress for the ' +
+      'longest time is refused with 503. Must be ≥ `MAX_BODY_BYTES`.',
   }),
   ACCEPT_DEADLINE_MS: integer({
     default: 4000,
     minimum: 100,
     maximum: 4500,
     description:
-      'A request is answered within this time: with 503 if its record is not stored by then. The sender hangs up at 5 s.',
+      'A request is answered within this time: with 503 if its record is not stored by then. The sender hangs ' +
+      'up at 5 s.',
   }),
   MAX_CONNECTIONS: integer({
     default: 1000,
@@ -74,14 +79,16 @@ export const ingressSettings = {
     minimum: 1000,
     maximum: 300_000,
     description:
-      'A request that has not arrived as a whole after this time is answered with 408. The sender itself hangs up at 5 s.',
+      'A request that has not arrived as a whole after this time is answered with 408. The sender itself hangs ' +
+      'up at 5 s.',
   }),
   KEEP_ALIVE_TIMEOUT_MS: integer({
     default: 72_000,
     minimum: 1000,
     maximum: 3_600_000,
     description:
-      'An idle connection is kept this long. Longer than the load balancer keeps one (60 s is usual): else it writes a request into a connection that is closing, and answers 502.',
+      'An idle connection is kept this long. Longer than the load balancer keeps one (60 s is usual): else it ' +
+      'writes a request into a connection that is closing, and answers 502.',
   }),
   QUEUE_MAX_RECORDS: integer({
     default: 10_000,
@@ -94,11 +101,13 @@ export const ingressSettings = {
     minimum: 1_048_576,
     maximum: 4_294_967_296,
     description:
-      'Maximum bytes that wait for one topic of Kafka; beyond it requests get 503. Must be ≥ `MAX_BODY_BYTES` + 64 KiB.',
+      'Maximum bytes that wait for one topic of Kafka; beyond it requests get 503. Must be ≥ `MAX_BODY_BYTES` + ' +
+      '64 KiB.',
   }),
   SPOOL_DIR: optionalText({
     description:
-      'Folder on a disk that outlives the machine. If Kafka does not answer, events are kept here, answered with 202, and sent later. Without it the answer is 503. One process for each folder.',
+      'Folder on a disk that outlives the machine. If Kafka does not answer, events are kept here, answered ' +
+      'with 202, and sent later. Without it the answer is 503. One process for each folder.',
   }),
   SPOOL_MAX_BYTES: integer({
     default: 1_073_741_824,
@@ -137,7 +146,8 @@ const requiredSecret =
   (settings) =>
     !checksOf(settings.MYKAARMA_AUTH)[check] || settings[name].size > 0
       ? undefined
-      : `${name} is missing: give at least one name=value, or name the other checks with MYKAARMA_AUTH (MYKAARMA_AUTH=off: none)`
+      : `${name} is missing: give at least one name=value, or name the other checks with MYKAARMA_AUTH ` +
+        '(MYKAARMA_AUTH=off: none)'
 
 const largestRecordBytes = (settings: Pick<IngressSettings, 'MAX_BODY_BYTES'>): number =>
   settings.MAX_BODY_BYTES + RECORD_OVERHEAD_BYTES
@@ -148,16 +158,25 @@ export const ingressRules: readonly Rule<typeof ingressSettings>[] = [
   (settings) => {
     const stopMs = settings.SHUTDOWN_DELAY_MS + settings.ACCEPT_DEADLINE_MS + AFTER_LAST_REQUEST_MS
     if (stopMs > settings.SHUTDOWN_DEADLINE_MS)
-      return `SHUTDOWN_DEADLINE_MS must be at least SHUTDOWN_DELAY_MS + ACCEPT_DEADLINE_MS + 1000 = ${stopMs}: requests would be cut off`
+      return (
+        `SHUTDOWN_DEADLINE_MS must be at least SHUTDOWN_DELAY_MS + ACCEPT_DEADLINE_MS + 1000 = ${stopMs}: ` +
+        'requests would be cut off'
+      )
   },
   (settings) => {
     const recordBytes = largestRecordBytes(settings)
     if (recordBytes > settings.QUEUE_MAX_BYTES)
-      return `QUEUE_MAX_BYTES must be at least MAX_BODY_BYTES + 64 KiB = ${recordBytes}: the largest body would never be stored`
+      return (
+        `QUEUE_MAX_BYTES must be at least MAX_BODY_BYTES + 64 KiB = ${recordBytes}: the largest body would never ` +
+        'be stored'
+      )
   },
   (settings) => {
     if (settings.SPOOL_DIR !== undefined && largestRecordBytes(settings) > SPOOL_WAITING_BYTES)
-      return `MAX_BODY_BYTES must be at most ${SPOOL_WAITING_BYTES - RECORD_OVERHEAD_BYTES} with SPOOL_DIR: a larger body would never be spooled`
+      return (
+        `MAX_BODY_BYTES must be at most ${SPOOL_WAITING_BYTES - RECORD_OVERHEAD_BYTES} with SPOOL_DIR: a larger ` +
+        'body would never be spooled'
+      )
   },
   (settings) => {
     if (settings.SPOOL_DIR !== undefined && settings.SPOOL_AFTER_MS >= settings.ACCEPT_DEADLINE_MS)
@@ -165,11 +184,17 @@ export const ingressRules: readonly Rule<typeof ingressSettings>[] = [
   },
   (settings) => {
     if (settings.MAX_BODY_BYTES > settings.RECEIVE_MAX_BYTES)
-      return `RECEIVE_MAX_BYTES must be at least MAX_BODY_BYTES = ${settings.MAX_BODY_BYTES}: the largest body would never arrive`
+      return (
+        `RECEIVE_MAX_BYTES must be at least MAX_BODY_BYTES = ${settings.MAX_BODY_BYTES}: the largest body would ` +
+        'never arrive'
+      )
   },
   ({ MYKAARMA_CHARSET: charset }) => {
     if (charset !== undefined && encodingOf(charset) === undefined)
-      return `MYKAARMA_CHARSET: ${JSON.stringify(charset)} is not a charset of the Encoding Standard, such as windows-1252`
+      return (
+        `MYKAARMA_CHARSET: ${JSON.stringify(charset)} is not a charset of the Encoding Standard, such as ` +
+        'windows-1252'
+      )
   },
   requiredSecret('MYKAARMA_SIGNING_SECRETS', 'signature'),
   requiredSecret('MYKAARMA_TOKENS', 'token'),

@@ -162,7 +162,9 @@ const metrics = createIngressMetrics(
  */
 const reportSpool = () => {
   const { problem } = spool ?? {}
-  const message = `The spool cannot be used: ${problem?.message}. Events that Kafka does not store get 503. Repair the folder; it is opened again by itself.`
+  const message =
+    `The spool cannot be used: ${problem?.message}. Events that Kafka does not store get 503. Repair the folder; ` +
+    'it is opened again by itself.'
   obstacles.report('spool', problem && { blocked: true, reason: 'spool', message })
 }
 if (settings.SPOOL_DIR !== undefined) {
@@ -234,7 +236,9 @@ const outageOfTopic = (): Diagnosis | undefined => {
   const { topic, error } = outage
   const diagnosis = diagnose(error, `write to topic ${topic}`)
   if (diagnosis.blocked) return diagnosis
-  const message = `${diagnosis.message} Kafka stores no record of topic ${topic} (${error.message}): check that its partitions have leaders and enough in-sync replicas.`
+  const message =
+    `${diagnosis.message} Kafka stores no record of topic ${topic} (${error.message}): check that its partitions ` +
+    'have leaders and enough in-sync replicas.'
   return { ...diagnosis, message }
 }
 const kafkaOutage = createKafkaCheck({
@@ -282,7 +286,8 @@ const watchKafka = async () => {
   if (stuck === undefined || outage !== undefined) return
   lifecycle.fail(
     new Error(
-      `${stuck}, although Kafka answers. The process ends, so that its supervisor starts it again. No acknowledged event is lost.`,
+      `${stuck}, although Kafka answers. The process ends, so that its supervisor starts it again. No ` +
+        'acknowledged event is lost.',
     ),
   )
 }

@@ -58,7 +58,9 @@ export const createIngressMetrics = (
   })
   new Gauge({
     name: 'ingress_partitions_set_aside',
-    help: 'Partitions, over all topics, whose last flush failed. They are retried by themselves, also without traffic, and delay no other.',
+    help:
+      'Partitions, over all topics, whose last flush failed. They are retried by themselves, also without ' +
+      'traffic, and delay no other.',
     registers,
     collect() {
       this.set(isolated().failing)
@@ -66,7 +68,9 @@ export const createIngressMetrics = (
   })
   new Gauge({
     name: 'ingress_partitions_slow',
-    help: 'Partitions, over all topics, whose last flush took Kafka more than 200 ms, within a minute. They are flushed by themselves and delay no other.',
+    help:
+      'Partitions, over all topics, whose last flush took Kafka more than 200 ms, within a minute. They are ' +
+      'flushed by themselves and delay no other.',
     registers,
     collect() {
       this.set(isolated().slow)
@@ -102,18 +106,24 @@ export const createIngressMetrics = (
   const metrics = {
     spoolDamage: new Counter({
       name: 'ingress_spool_damage_total',
-      help: 'Damage in the spool: `torn-tail` (a crash; nothing is lost), `damage`, `unreadable`, `refused` (by Kafka), `foreign` (not our format).',
+      help:
+        'Damage in the spool: `torn-tail` (a crash; nothing is lost), `damage`, `unreadable`, `refused` (by ' +
+        'Kafka), `foreign` (not our format).',
       labelNames: ['what'],
       registers,
     }),
     spoolLost: new Counter({
       name: 'ingress_spool_lost_records_total',
-      help: 'Acknowledged records that cannot be read from the spool. A gap whose records cannot be counted counts as 1.',
+      help:
+        'Acknowledged records that cannot be read from the spool. A gap whose records cannot be counted counts as ' +
+        '1.',
       registers,
     }),
     spoolErrors: new Counter({
       name: 'ingress_spool_errors_total',
-      help: 'Events that the disk of the spool refused: it is full, read-only or broken. They got 503, unless Kafka stored them.',
+      help:
+        'Events that the disk of the spool refused: it is full, read-only or broken. They got 503, unless Kafka ' +
+        'stored them.',
       registers,
     }),
     spoolDrainFailures: new Counter({
@@ -129,7 +139,9 @@ export const createIngressMetrics = (
     }),
     senderRefusals: new Counter({
       name: 'ingress_sender_refusals_total',
-      help: 'Requests refused with 4xx that carry a signature or a token, so probably events of the sender, by the type of the problem.',
+      help:
+        'Requests refused with 4xx that carry a signature or a token, so probably events of the sender, by the ' +
+        'type of the problem.',
       labelNames: ['problem'],
       registers,
     }),
@@ -140,7 +152,9 @@ export const createIngressMetrics = (
     }),
     authenticated: new Counter({
       name: 'ingress_authenticated_total',
-      help: 'Authentic requests by the names of the secret and the token that matched; a rotation is over when the old name stands still.',
+      help:
+        'Authentic requests by the names of the secret and the token that matched; a rotation is over when the ' +
+        'old name stands still.',
       labelNames: ['secret', 'token'],
       registers,
     }),
@@ -151,7 +165,9 @@ export const createIngressMetrics = (
     }),
     suspicious: new Counter({
       name: 'ingress_suspicious_events_total',
-      help: 'Events answered with 202 that will probably never be applied: `old-timestamp` is before 2001, seconds perhaps; `type-spelling` differs from a known type only in case, blanks or hyphens.',
+      help:
+        'Events answered with 202 that will probably never be applied: `old-timestamp` is before 2001, seconds ' +
+        'perhaps; `type-spelling` differs from a known type only in case, blanks or hyphens.',
       labelNames: ['what'],
       registers,
     }),
@@ -186,7 +202,9 @@ export const createIngressMetrics = (
     }),
     unacknowledged: new Counter({
       name: 'ingress_unacknowledged_records_total',
-      help: 'Records that kafkajs reported as sent although no broker had acknowledged their partition. They were sent again.',
+      help:
+        'Records that kafkajs reported as sent although no broker had acknowledged their partition. They were ' +
+        'sent again.',
       registers,
     }),
   }

@@ -52,9 +52,11 @@ export const createRefusalLog = (logger: Logger): ((refusal: Refusal) => void) =
 
 const suspicions: Record<Suspicion['what'], string> = {
   'old-timestamp':
-    'An event was stored, but its timestamp is before 2001, seconds in place of milliseconds perhaps. Any other event of its customer is newer, so it will not be applied. Ask the sender.',
+    'An event was stored, but its timestamp is before 2001, seconds in place of milliseconds perhaps. Any other ' +
+    'event of its customer is newer, so it will not be applied. Ask the sender.',
   'type-spelling':
-    'An event was stored, but its type is spelt unlike a known one, so it is not applied. Ask the sender whether it means the known type.',
+    'An event was stored, but its type is spelt unlike a known one, so it is not applied. Ask the sender ' +
+    'whether it means the known type.',
 }
 
 /** Logs events that will probably never be applied: one line for each kind in ten seconds. */

@@ -30,11 +30,13 @@ export const projectorSettings = {
     minimum: 0,
     maximum: Number.MAX_SAFE_INTEGER,
     description:
-      'An event that claims to be younger than its own receipt by more than this goes to quarantine: it would freeze its customer until then.',
+      'An event that claims to be younger than its own receipt by more than this goes to quarantine: it would ' +
+      'freeze its customer until then.',
   }),
   QUARANTINE_RECORDS: recordPlaces({
     description:
-      'Records that go to quarantine unread, each as `topic/partition/offset`. For a record that the projector cannot get past: it names the record in its log and in `/readyz`.',
+      'Records that go to quarantine unread, each as `topic/partition/offset`. For a record that the projector ' +
+      'cannot get past: it names the record in its log and in `/readyz`.',
   }),
   MAX_BODY_BYTES: integer({
     default: 1_048_576,
@@ -47,30 +49,36 @@ export const projectorSettings = {
     minimum: 1,
     maximum: 10_000,
     description:
-      'Records of a partition handled at a time, after which its position moves. They are first reduced to the newest event of each customer.',
+      'Records of a partition handled at a time, after which its position moves. They are first reduced to the ' +
+      'newest event of each customer.',
   }),
   CONSUMER_FETCH_MAX_BYTES: integer({
     default: 8_388_608,
     minimum: 65_536,
     maximum: 104_857_600,
     description:
-      'Bytes that one fetch brings, at most 1 MiB of them from one partition. Few of them hold few partitions, which are then handled one after the other; decoded they take several times as much memory.',
+      'Bytes that one fetch brings, at most 1 MiB of them from one partition. Few of them hold few partitions, ' +
+      'which are then handled one after the other; decoded they take several times as much memory.',
   }),
   POSITION_CHECK_MS: integer({
     default: 5000,
     minimum: 100,
     maximum: 600_000,
     description:
-      'How often the positions in Redis are compared with those expected, so that an emptied or restored Redis is noticed without traffic.',
+      'How often the positions in Redis are compared with those expected, so that an emptied or restored Redis ' +
+      'is noticed without traffic.',
   }),
   CONSUMER_GROUP_ID: optionalText({
     description:
-      'Consumer group of all projectors that share a Redis and a `REDIS_KEY_PREFIX`. If not given, `customer-stream-projector`, followed by `-<KAFKA_TOPIC_PREFIX>-<REDIS_KEY_PREFIX>` unless both have their defaults.',
+      'Consumer group of all projectors that share a Redis and a `REDIS_KEY_PREFIX`. If not given, ' +
+      '`customer-stream-projector`, followed by `-<KAFKA_TOPIC_PREFIX>-<REDIS_KEY_PREFIX>` unless both have ' +
+      'their defaults.',
   }),
   ON_CLUSTER_CHANGE: choice(['refuse', 'start-over'], {
     default: 'refuse',
     description:
-      'What happens if the positions in Redis belong to another Kafka cluster. `refuse`: nothing is applied until a person acts. `start-over`: the positions are deleted and the topic is applied from its start.',
+      'What happens if the positions in Redis belong to another Kafka cluster. `refuse`: nothing is applied ' +
+      'until a person acts. `start-over`: the positions are deleted and the topic is applied from its start.',
   }),
   CONSUMER_SESSION_TIMEOUT_MS: integer({
     default: 15_000,

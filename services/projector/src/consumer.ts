@@ -205,7 +205,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       logger.error({ err: error, place }, 'a record cannot be applied')
       holdBlocked(
         partition,
-        `The record at ${place} cannot be applied: ${(error as Error).message}. Its partition waits, the others go on. Report this as a bug, and put the record into quarantine with QUARANTINE_RECORDS=${place}.`,
+        `The record at ${place} cannot be applied: ${(error as Error).message}. Its partition waits, the others ` +
+          `go on. Report this as a bug, and put the record into quarantine with QUARANTINE_RECORDS=${place}.`,
       )
       return undefined
     }
@@ -281,7 +282,9 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     if (!named.has(place)) {
       holdBlocked(
         partition,
-        `The batch of records at ${place} (offsets ${offset} to ${BigInt(nextOffset) - 1n}) cannot be read: ${error.message}. Its partition waits, the others go on. Repair it from another replica, or pass over these offsets with QUARANTINE_RECORDS=${place}.`,
+        `The batch of records at ${place} (offsets ${offset} to ${BigInt(nextOffset) - 1n}) cannot be read: ` +
+          `${error.message}. Its partition waits, the others go on. Repair it from another replica, or pass over ` +
+          `these offsets with QUARANTINE_RECORDS=${place}.`,
       )
       return undefined
     }

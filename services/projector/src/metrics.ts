@@ -34,13 +34,17 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
   // Name and labels of the common Kafka exporters, so existing dashboards work.
   const lag = new Gauge({
     name: 'kafka_consumergroup_lag',
-    help: 'Records between the position in Redis and the end of the partition. Every projector exports every partition, whoever owns it: aggregate with max by (topic, partition), then sum.',
+    help:
+      'Records between the position in Redis and the end of the partition. Every projector exports every ' +
+      'partition, whoever owns it: aggregate with max by (topic, partition), then sum.',
     labelNames: ['consumergroup', 'topic', 'partition'],
     registers,
   })
   new Gauge({
     name: 'projector_lag_age_seconds',
-    help: 'Time since the lag of a partition was measured. It grows while the partition has no leader, or Kafka or Redis do not answer; the lag then shows its last known value.',
+    help:
+      'Time since the lag of a partition was measured. It grows while the partition has no leader, or Kafka or ' +
+      'Redis do not answer; the lag then shows its last known value.',
     labelNames: ['topic', 'partition'],
     registers,
     collect() {
@@ -56,7 +60,9 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     },
     standstillSeconds: new Gauge({
       name: 'projector_standstill_seconds',
-      help: 'Time for which the partition that has waited longest has had records to apply without its position moving, whoever owns it.',
+      help:
+        'Time for which the partition that has waited longest has had records to apply without its position ' +
+        'moving, whoever owns it.',
       registers,
     }),
     lostRecords: new Counter({
@@ -66,7 +72,10 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     }),
     events: new Counter({
       name: 'projector_events_total',
-      help: 'Records by outcome: applied, duplicate, stale or quarantined. A record that is read again is counted again; one that was applied by an attempt that failed, e.g. because Redis’ reply was lost, is a duplicate.',
+      help:
+        'Records by outcome: applied, duplicate, stale or quarantined. A record that is read again is counted ' +
+        'again; one that was applied by an attempt that failed, e.g. because Redis’ reply was lost, is a ' +
+        'duplicate.',
       labelNames: ['outcome'],
       registers,
     }),
@@ -94,7 +103,9 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     }),
     heldPartitions: new Gauge({
       name: 'projector_held_partitions',
-      help: 'Partitions that wait by themselves: quarantine does not take one of their records, or a person must look at one.',
+      help:
+        'Partitions that wait by themselves: quarantine does not take one of their records, or a person must look ' +
+        'at one.',
       registers,
     }),
     chunkSeconds: new Histogram({

@@ -83,7 +83,8 @@ export const createPositions = (
     if (deleted > 0)
       logger.error(
         { topic, deleted },
-        'the positions in Redis belonged to another topic of this name, or to another cluster; they were deleted and the topic is applied from its start',
+        'the positions in Redis belonged to another topic of this name, or to another cluster; they were ' +
+          'deleted and the topic is applied from its start',
       )
     return deleted
   }

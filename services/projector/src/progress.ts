@@ -189,7 +189,10 @@ export const createProgress = (
       const owner = members?.find((member) => member.partitions.includes(partition))
       const what = `${topic}/${partition} has ${state.lag} records and has not moved for ${Math.round(waitedMs / 1000)} s`
       if (state.held >= state.lag) {
-        return `${what}: an open transaction of another producer holds them back. End it (kafka-transactions.sh find-hanging, abort).`
+        return (
+          `${what}: an open transaction of another producer holds them back. End it (kafka-transactions.sh ` +
+          'find-hanging, abort).'
+        )
       }
       if (members !== undefined && owner === undefined)
         return `${what}: no member of the consumer group ${groupId} owns it. Start a projector, or restart this one.`

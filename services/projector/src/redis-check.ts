@@ -38,7 +38,8 @@ export const createRedisCheck = ({ redis, store, settings, obstacles, logger }: 
         throw new UnsafeRedisError('This Redis is a node of a cluster: say so with REDIS_CLUSTER=true.')
       if (mayEvict && !settings.REDIS_ALLOW_EVICTION) {
         throw new UnsafeRedisError(
-          `Redis may drop customers: its maxmemory-policy is ${evictionPolicy}. Set it to noeviction, or accept that with REDIS_ALLOW_EVICTION=true.`,
+          `Redis may drop customers: its maxmemory-policy is ${evictionPolicy}. Set it to noeviction, or accept ` +
+            'that with REDIS_ALLOW_EVICTION=true.',
         )
       }
       // A Redis without persistence is allowed, because lost data are replayed.

@@ -288,8 +288,10 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
       for (const [claim, detail] of claims) {
         if (claim === 'refused') {
           throw new OtherClusterError(
-            `the positions in Redis belong to the Kafka cluster ${detail}, and KAFKA_BROKERS leads to the cluster ${clusterId}. ` +
-              'Nothing is applied. Correct KAFKA_BROKERS, REDIS_URL or REDIS_KEY_PREFIX. If the cluster was replaced on purpose, ' +
+            `the positions in Redis belong to the Kafka cluster ${detail}, and KAFKA_BROKERS leads to the ` +
+              `cluster ${clusterId}. ` +
+              'Nothing is applied. Correct KAFKA_BROKERS, REDIS_URL or REDIS_KEY_PREFIX. If the cluster was ' +
+              'replaced on purpose, ' +
               'set ON_CLUSTER_CHANGE=start-over: the topic is then applied from its start.',
           )
         }

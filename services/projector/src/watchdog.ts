@@ -51,7 +51,8 @@ export const createWatchdog = ({
     if (stalled && stalledBefore)
       onDead(
         new Error(
-          `none of the partitions of this process has moved for ${Math.round(standstillMs / 1000)} s although they have records to apply`,
+          `none of the partitions of this process has moved for ${Math.round(standstillMs / 1000)} s although ` +
+            'they have records to apply',
         ),
       )
     stalledBefore = stalled

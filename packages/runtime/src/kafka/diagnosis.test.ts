@@ -61,7 +61,8 @@ it('names all bootstrap brokers if no broker answers', () => {
   const { blocked, message } = diagnose(new AggregateError(refused), 'store events')
   expect([blocked, message]).toEqual([
     false,
-    'Kafka a:9092, b:9092 refuses connections (ECONNREFUSED). The service cannot store events. The service keeps trying. ' +
+    'Kafka a:9092, b:9092 refuses connections (ECONNREFUSED). The service cannot store events. The service ' +
+      'keeps trying. ' +
       'If this lasts, check that it runs, and KAFKA_BROKERS (a:9092, b:9092).',
   ])
 })
@@ -87,7 +88,8 @@ it('a command’s diagnosis mentions no retries and names the widest right neede
   noteFailedRequest(denied, { api: 'Metadata', broker: 'a:9092' })
   const { message } = ofCommand(denied, 'read topic t')
   expect(message).toBe(
-    'Kafka a:9092 does not allow the anonymous user (no login) to read topic t (TOPIC_AUTHORIZATION_FAILED for Metadata). Grant READ on the topic. If the topic should have another name, check KAFKA_TOPIC_PREFIX.',
+    'Kafka a:9092 does not allow the anonymous user (no login) to read topic t (TOPIC_AUTHORIZATION_FAILED for ' +
+      'Metadata). Grant READ on the topic. If the topic should have another name, check KAFKA_TOPIC_PREFIX.',
   )
   expect(ofCommand(error({ type: 'SASL_AUTHENTICATION_FAILED' }), 'read').message).not.toMatch(/service|logs in again/)
 })

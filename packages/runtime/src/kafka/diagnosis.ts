@@ -105,7 +105,8 @@ const rightNeededTo = (doing: string, type: string): string | undefined => {
 
 const creationHints: Readonly<Record<string, string>> = {
   POLICY_VIOLATION:
-    'A policy of the brokers forbids it: create the topics by hand with KAFKA_CREATE_TOPICS=false, or ask who set the policy.',
+    'A policy of the brokers forbids it: create the topics by hand with KAFKA_CREATE_TOPICS=false, or ask who ' +
+    'set the policy.',
   INVALID_REPLICATION_FACTOR:
     'Kafka has fewer brokers than KAFKA_REPLICATION_FACTOR: start the missing brokers, or lower the setting.',
   INVALID_PARTITIONS: 'Check KAFKA_PARTITIONS.',
@@ -119,7 +120,8 @@ const groupHints: Readonly<Record<string, string>> = {
   INCONSISTENT_GROUP_PROTOCOL:
     'Members of another kind are in this group: give this installation a CONSUMER_GROUP_ID of its own.',
   INVALID_SESSION_TIMEOUT:
-    'CONSUMER_SESSION_TIMEOUT_MS must be within group.min.session.timeout.ms and group.max.session.timeout.ms of the brokers.',
+    'CONSUMER_SESSION_TIMEOUT_MS must be within group.min.session.timeout.ms and group.max.session.timeout.ms ' +
+    'of the brokers.',
   GROUP_MAX_SIZE_REACHED:
     'The group has as many members as group.max.size of the brokers allows: stop some, or raise it.',
 }
@@ -159,16 +161,28 @@ const addressHint = (settings: KafkaSettings, broker: string | undefined): strin
 const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts): string | undefined => {
   const closed = errors.some(({ message }) => message.includes(closedInHandshake)) && !isKnownToAnswer(settings, broker)
   if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID')
-    return 'The certificate of the broker, or of its authority, is not valid at this time. Renew it, and check the clock of this machine.'
+    return (
+      'The certificate of the broker, or of its authority, is not valid at this time. Renew it, and check the ' +
+      'clock of this machine.'
+    )
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
-    return `The certificate of the broker names other hosts. Check ${addressHint(settings, broker)}, or issue a certificate with this name.`
+    return (
+      `The certificate of the broker names other hosts. Check ${addressHint(settings, broker)}, or issue a ` +
+      'certificate with this name.'
+    )
   if (certificateCodes.test(code))
     return 'The certificate of the broker is from an authority that is not trusted here. Check KAFKA_SSL_CA.'
   if (noTlsCodes.has(code)) return 'The port does not speak TLS. Check KAFKA_SSL and the port in KAFKA_BROKERS.'
   if (code.includes('ALERT'))
-    return 'The broker refused our side of the handshake. If it demands client certificates, check KAFKA_SSL_CERT and KAFKA_SSL_KEY.'
+    return (
+      'The broker refused our side of the handshake. If it demands client certificates, check KAFKA_SSL_CERT and ' +
+      'KAFKA_SSL_KEY.'
+    )
   if (closed)
-    return 'The broker closed the connection during the TLS handshake. Check that the port speaks TLS (KAFKA_SSL), and whether it demands KAFKA_SSL_CERT and KAFKA_SSL_KEY.'
+    return (
+      'The broker closed the connection during the TLS handshake. Check that the port speaks TLS (KAFKA_SSL), and ' +
+      'whether it demands KAFKA_SSL_CERT and KAFKA_SSL_KEY.'
+    )
   if (tlsCodes.test(code)) return 'Check KAFKA_SSL, KAFKA_SSL_CA, KAFKA_SSL_CERT and KAFKA_SSL_KEY.'
   return undefined
 }
@@ -239,7 +253,8 @@ export const createDiagnose =
       const last = errors.at(-1)?.message ?? ''
       return blocked(
         'authentication',
-        `${kafka} refused the login of ${userOf(settings)}: ${last}. ${cannot}${keepsTrying ? '; it logs in again at most every 60 s' : ''}. ${loginHint(settings, facts)}`,
+        `${kafka} refused the login of ${userOf(settings)}: ${last}. ` +
+          `${cannot}${keepsTrying ? '; it logs in again at most every 60 s' : ''}. ${loginHint(settings, facts)}`,
       )
     }
 
@@ -257,13 +272,17 @@ export const createDiagnose =
       const right = rights[rightNeededTo(doing, type) ?? request?.api ?? ''] ?? 'the right to do so'
       return blocked(
         'authorization',
-        `${kafka} does not allow ${userOf(settings)} to ${resource} (${type}${request ? ` for ${request.api}` : ''}). ${retrying}Grant ${right}.${otherName}`,
+        `${kafka} does not allow ${userOf(settings)} to ${resource} ` +
+          `(${type}${request ? ` for ${request.api}` : ''}). ${retrying}Grant ${right}.${otherName}`,
       )
     }
     if (creation) {
       return blocked(
         'topic',
-        `${kafka} refused to create topic ${creation.topic} (${type}: ${creation.message}). ${retrying}${creationHints[type] ?? ''}`.trim(),
+        (
+          `${kafka} refused to create topic ${creation.topic} (${type}: ${creation.message}). ` +
+          `${retrying}${creationHints[type] ?? ''}`
+        ).trim(),
       )
     }
     const group = groupHints[type]
@@ -276,13 +295,15 @@ export const createDiagnose =
     ) {
       return blocked(
         'version',
-        `${kafka} does not know a request that the ${program} needs (${errors.at(-1)?.message}). ${cannot}. Use a supported version of Kafka.`,
+        `${kafka} does not know a request that the ${program} needs (${errors.at(-1)?.message}). ${cannot}. Use ` +
+          'a supported version of Kafka.',
       )
     }
     if (code === 'ENOTFOUND') {
       return blocked(
         'address',
-        `The host name of ${kafka} does not exist (ENOTFOUND). ${cannot}. ${retrying}Check ${addressHint(settings, broker)}.`,
+        `The host name of ${kafka} does not exist (ENOTFOUND). ${cannot}. ${retrying}Check ` +
+          `${addressHint(settings, broker)}.`,
       )
     }
     const refusal = silentRefusalOf(settings, facts)
@@ -296,11 +317,14 @@ export const createDiagnose =
     const says = outageCodes[code]
     if (says)
       return outage(
-        `${kafka} ${says}. ${cannot}. ${retrying}If this lasts, check that it runs, and ${addressHint(settings, broker)}.`,
+        `${kafka} ${says}. ${cannot}. ${retrying}If this lasts, check that it runs, and ` +
+          `${addressHint(settings, broker)}.`,
       )
     if (type === 'GROUP_COORDINATOR_NOT_AVAILABLE') {
       return outage(
-        `${kafka} has no coordinator for the group. ${cannot}. ${retrying}If this lasts, the topic __consumer_offsets cannot be created or has no leader: compare offsets.topic.replication.factor with the number of brokers.`,
+        `${kafka} has no coordinator for the group. ${cannot}. ${retrying}If this lasts, the topic ` +
+          '__consumer_offsets cannot be created or has no leader: compare offsets.topic.replication.factor with ' +
+          'the number of brokers.',
       )
     }
     const last = errors.at(-1)?.message ?? String(error)

@@ -57,7 +57,8 @@ export const kafkaSettings = {
     minimum: 1,
     maximum: 10_000,
     description:
-      'Partitions of each topic. A topic with fewer is a refusal to start, one with more a warning: its own count is used, also when it is raised while the service runs.',
+      'Partitions of each topic. A topic with fewer is a refusal to start, one with more a warning: its own ' +
+      'count is used, also when it is raised while the service runs.',
   }),
   KAFKA_RETENTION_MS: integer({
     default: -1,
@@ -71,7 +72,8 @@ export const kafkaSettings = {
       minimum: -1,
       maximum: Number.MAX_SAFE_INTEGER,
       description:
-        'Least retention the quarantine (dead-letter topic) must have, `-1` for unlimited. `KAFKA_RETENTION_MS` when not given. Quarantine holds personal data: give it an end.',
+        'Least retention the quarantine (dead-letter topic) must have, `-1` for unlimited. `KAFKA_RETENTION_MS` ' +
+        'when not given. Quarantine holds personal data: give it an end.',
     }),
   ),
   KAFKA_TOPIC_CHECK_MS: integer({
@@ -79,7 +81,8 @@ export const kafkaSettings = {
     minimum: 1000,
     maximum: 3_600_000,
     description:
-      'How often the settings of the topics and the right to write are checked while the service runs. A topic that has become wrong makes the service not ready.',
+      'How often the settings of the topics and the right to write are checked while the service runs. A topic ' +
+      'that has become wrong makes the service not ready.',
   }),
   KAFKA_SSL: flag({ default: false, description: 'TLS to the brokers.' }),
   KAFKA_SSL_CA: optionalSecret({
@@ -106,21 +109,24 @@ export const kafkaSettings = {
     minimum: 100,
     maximum: 60_000,
     description:
-      'A produce request without a reply after this time counts as failed. Short, so that several tries fit into `ACCEPT_DEADLINE_MS`.',
+      'A produce request without a reply after this time counts as failed. Short, so that several tries fit ' +
+      'into `ACCEPT_DEADLINE_MS`.',
   }),
   KAFKA_REQUEST_TIMEOUT_MS: integer({
     default: 10_000,
     minimum: 6000,
     maximum: 300_000,
     description:
-      'Any other request without a reply after this time counts as failed: fetching, joining the group, creating topics. Raise it where brokers are far away or slow.',
+      'Any other request without a reply after this time counts as failed: fetching, joining the group, ' +
+      'creating topics. Raise it where brokers are far away or slow.',
   }),
   KAFKA_METADATA_MAX_AGE_MS: integer({
     default: 1000,
     minimum: 100,
     maximum: 600_000,
     description:
-      'Age after which a producer asks again who leads a partition. kafkajs keeps writing to a frozen or deposed leader until then.',
+      'Age after which a producer asks again who leads a partition. kafkajs keeps writing to a frozen or ' +
+      'deposed leader until then.',
   }),
 }
 

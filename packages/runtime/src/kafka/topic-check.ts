@@ -152,7 +152,8 @@ const problemsOf = (
   const fewest = Math.min(...replicas)
   if (fewest < settings.KAFKA_REPLICATION_FACTOR) {
     say(
-      `has ${fewest} replicas in partition ${replicas.indexOf(fewest)}, KAFKA_REPLICATION_FACTOR says ${settings.KAFKA_REPLICATION_FACTOR}: acknowledged events would be on fewer brokers than you think`,
+      `has ${fewest} replicas in partition ${replicas.indexOf(fewest)}, KAFKA_REPLICATION_FACTOR says ` +
+        `${settings.KAFKA_REPLICATION_FACTOR}: acknowledged events would be on fewer brokers than you think`,
     )
   }
   const inSync = Number(config.get('min.insync.replicas'))
@@ -160,12 +161,14 @@ const problemsOf = (
     say(`min.insync.replicas is ${inSync}, and a partition has ${fewest} replicas: Kafka would store nothing`)
   if (config.get('unclean.leader.election.enable') !== 'false') {
     say(
-      'unclean.leader.election.enable must be false: a replica that lags behind could become the leader and drop what was promised',
+      'unclean.leader.election.enable must be false: a replica that lags behind could become the leader and ' +
+        'drop what was promised',
     )
   }
   if (config.get('cleanup.policy') !== 'delete') {
     say(
-      `cleanup.policy is ${config.get('cleanup.policy')}, must be delete: compaction keeps the highest offset, which need not be the newest event`,
+      `cleanup.policy is ${config.get('cleanup.policy')}, must be delete: compaction keeps the highest offset, ` +
+        'which need not be the newest event',
     )
   }
   const codec = config.get('compression.type')
@@ -195,7 +198,9 @@ const warningsOf = (
   const warn = (warning: string) => warnings.push(`${topic}: ${warning}`)
   if (replicas.length > settings.KAFKA_PARTITIONS) {
     warn(
-      `has ${replicas.length} partitions, KAFKA_PARTITIONS says ${settings.KAFKA_PARTITIONS}: new events of a customer may be in another partition than the old ones, and versions decide. Set KAFKA_PARTITIONS=${replicas.length}`,
+      `has ${replicas.length} partitions, KAFKA_PARTITIONS says ${settings.KAFKA_PARTITIONS}: new events of a ` +
+        'customer may be in another partition than the old ones, and versions decide. Set ' +
+        `KAFKA_PARTITIONS=${replicas.length}`,
     )
   }
   const limits = [config.get(LIMIT_AHEAD) ?? config.get('message.timestamp.difference.max.ms')]

@@ -27,7 +27,9 @@ const rows: readonly Row[] = [
     pattern: /NOPERM|no permissions?\b|can't run this command|can't access at least one of the keys/i,
     reason: 'authorization',
     happened: 'does not allow its user a command or a key',
-    hint: 'Grant the user the commands and the keys (customer:* and positions:* after REDIS_KEY_PREFIX) that docs/operating.md names.',
+    hint:
+      'Grant the user the commands and the keys (customer:* and positions:* after REDIS_KEY_PREFIX) that ' +
+      'docs/operating.md names.',
   },
   {
     pattern: /WRONGTYPE/,
@@ -111,7 +113,9 @@ export const createRedisDiagnose =
       return {
         blocked: false,
         reason: 'outage',
-        message: `${redis} does not answer: ${cause.message.replace(/\.$/, '')}. ${retrying}If this lasts, check REDIS_URL.`,
+        message:
+          `${redis} does not answer: ${cause.message.replace(/\.$/, '')}. ${retrying}If this lasts, check ` +
+          'REDIS_URL.',
       }
     const { reason, hint } = row
     const happened = (program === 'command' && reason === 'authorization' && callOf(cause, settings)) || row.happened

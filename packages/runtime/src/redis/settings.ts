@@ -4,7 +4,8 @@ export const redisSettings = {
   REDIS_URL: {
     ...text({
       description:
-        '`redis://` or `rediss://` address, with user, password and database where needed. Of a cluster any node, or several, comma-separated: the others are found.',
+        '`redis://` or `rediss://` address, with user, password and database where needed. Of a cluster any ' +
+        'node, or several, comma-separated: the others are found.',
       pattern: '^rediss?://.+',
       shown: '`redis://[user:password@]host:port[/database]` or `rediss://…`',
     }),
@@ -13,20 +14,23 @@ export const redisSettings = {
   REDIS_CLUSTER: flag({
     default: false,
     description:
-      'Redis is a Redis Cluster. Customers are spread over its masters, and the positions are kept in sixteen slots, so that each master has them.',
+      'Redis is a Redis Cluster. Customers are spread over its masters, and the positions are kept in sixteen ' +
+      'slots, so that each master has them.',
   }),
   REDIS_KEY_PREFIX: text({ default: 'mykaarma:', description: 'Begins every key in Redis.' }),
   REDIS_ALLOW_EVICTION: flag({
     default: false,
     description:
-      'Start although Redis may drop customers for lack of memory (`maxmemory-policy` `allkeys-…`). Nothing would notice that they are gone.',
+      'Start although Redis may drop customers for lack of memory (`maxmemory-policy` `allkeys-…`). Nothing ' +
+      'would notice that they are gone.',
   }),
   REDIS_COMMAND_TIMEOUT_MS: integer({
     default: 3000,
     minimum: 100,
     maximum: 60_000,
     description:
-      'A command without a reply after this time counts as failed and is repeated. Without it a hung server would be waited for forever.',
+      'A command without a reply after this time counts as failed and is repeated. Without it a hung server ' +
+      'would be waited for forever.',
   }),
   REDIS_CONNECT_TIMEOUT_MS: integer({
     default: 2000,

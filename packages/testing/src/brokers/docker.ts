@@ -61,7 +61,10 @@ export const whyNoContainers = async (log: Log): Promise<string | undefined> => 
     try {
       if (!(await engine.image.exists(ImageName.fromString(image)))) await pull(image, log)
     } catch (error) {
-      return `a container engine answers, but ${image} is not there and cannot be pulled (${(error as Error).message.trim()})`
+      return (
+        `a container engine answers, but ${image} is not there and cannot be pulled ` +
+        `(${(error as Error).message.trim()})`
+      )
     }
   }
   return undefined

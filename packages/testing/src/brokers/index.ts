@@ -80,7 +80,9 @@ const useGiven = async (addresses: GivenAddresses, log: Log): Promise<Brokers> =
     kind: 'given',
     ...addresses,
     // Only the host of the URL is shown, because the URL may contain a password.
-    description: `brokers given by KAFKA_BROKERS and REDIS_URL: Kafka ${addresses.kafkaBrokers.join(',')}, Redis ${new URL(addresses.redisUrl).host}`,
+    description:
+      `brokers given by KAFKA_BROKERS and REDIS_URL: Kafka ${addresses.kafkaBrokers.join(',')}, Redis ` +
+      `${new URL(addresses.redisUrl).host}`,
     startRedis: async (options) => {
       more ??= openProvider(log)
       return (await more).startRedis(options)
@@ -100,7 +102,9 @@ const startWith = async ({ provider, reason }: Choice, { signal, cluster = false
       kind: provider.kind,
       kafkaBrokers,
       redisUrl: redis.url,
-      description: `brokers in ${kinds[provider.kind]} (${reason}): Kafka ${kafkaBrokers.join(',')}, Redis ${new URL(redis.url).host}`,
+      description:
+        `brokers in ${kinds[provider.kind]} (${reason}): Kafka ${kafkaBrokers.join(',')}, Redis ` +
+        `${new URL(redis.url).host}`,
       startRedis: (options) => provider.startRedis(options),
       ...(typeof started !== 'string' && { killable: { brokers: started, redis } }),
       stop: () => provider.close(),

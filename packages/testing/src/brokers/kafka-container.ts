@@ -46,7 +46,9 @@ export class KafkaContainer extends LoopbackContainer {
   // testcontainers calls this after the wait strategy. So the wait for Kafka itself is here.
   protected override async containerStarted(started: StartedTestContainer): Promise<void> {
     const address = `${started.getHost()}:${started.getMappedPort(9092)}`
-    const content = `export KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://${address},BROKER://localhost:9094; exec /etc/kafka/docker/run\n`
+    const content =
+      `export KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://${address},BROKER://localhost:9094; exec ` +
+      `/etc/kafka/docker/run\n`
     await started.copyContentToContainer([{ content, target: STARTER, mode: 0o644 }])
     const container = (await getContainerRuntimeClient()).container.getById(started.getId())
     try {

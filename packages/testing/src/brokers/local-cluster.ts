@@ -60,7 +60,9 @@ export const startCluster = async ({
   try {
     const redis = await unlessAborted(start(), signal)
     const kafkaBrokers = brokers.map(({ address }) => address)
-    const description = `a cluster of ${CLUSTER_SIZE} brokers in local processes: Kafka ${kafkaBrokers.join(',')}, Redis ${new URL(redis.url).host}`
+    const description =
+      `a cluster of ${CLUSTER_SIZE} brokers in local processes: Kafka ${kafkaBrokers.join(',')}, Redis ` +
+      `${new URL(redis.url).host}`
     log(description)
     return {
       kind: 'local',

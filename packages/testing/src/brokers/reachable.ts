@@ -38,7 +38,8 @@ const requireOne = async (what: string, setting: string, addresses: readonly Add
   if (reasons.some((reason) => reason === undefined)) return
   const list = addresses.map(({ host, port }, i) => `${host}:${port} (${reasons[i]})`).join(', ')
   throw new Error(
-    `${what} cannot be reached at ${list}. The address comes from ${setting}: start the server, or correct the setting.`,
+    `${what} cannot be reached at ${list}. The address comes from ${setting}: start the server, or correct the ` +
+      'setting.',
   )
 }
 

@@ -26,7 +26,10 @@ const connectError = (target: { path: string } | { host: string; port: number })
 const sentenceOf = (place: string, code: string | undefined): string => {
   if (code === undefined) return `${place} accepts connections but does not answer as a container engine`
   if (code === 'EACCES' || code === 'EPERM')
-    return `Docker is there, but this user may not use ${place} (${code}); \`sudo usermod -aG docker $USER\` and a new login allow it`
+    return (
+      `Docker is there, but this user may not use ${place} (${code}); \`sudo usermod -aG docker $USER\` and a new ` +
+      'login allow it'
+    )
   if (code === 'ECONNREFUSED') return `Docker is installed but does not run: nothing answers at ${place}`
   return `no container engine answers at ${place} (${code})`
 }

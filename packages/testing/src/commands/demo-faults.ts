@@ -81,6 +81,7 @@ export const killRedis = async ({ killable, projector, load, say }: FaultContext
     (count) => count > appliedBefore || load.over(),
   )
   say(
-    `✔ healed ${secondsSince(backAt)} after Redis came back; meanwhile ${meanwhile.toLocaleString('en-US')} more events were promised`,
+    `✔ healed ${secondsSince(backAt)} after Redis came back; meanwhile ${meanwhile.toLocaleString('en-US')} ` +
+      'more events were promised',
   )
 }

@@ -18,7 +18,10 @@ export interface Progress {
 export const progressText = ({ promised, events, perSecond, lag }: Progress): string => {
   const percent = `${Math.floor((promised / events) * 100)} %`
   const rate = `${number(Math.round(perSecond))}/s`
-  return `${percent.padStart(5)}   ${number(promised)} of ${number(events)} promised   ${rate.padStart(7)}   lag ${Number.isFinite(lag) ? number(lag) : '?'}`
+  return (
+    `${percent.padStart(5)}   ${number(promised)} of ${number(events)} promised   ${rate.padStart(7)}   lag ` +
+    `${Number.isFinite(lag) ? number(lag) : '?'}`
+  )
 }
 
 export interface Totals {

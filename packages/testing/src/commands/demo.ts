@@ -209,7 +209,8 @@ const showLateEvent = async (
   const newer = await post('Newer', now)
   await waitUntil('the newer event is in Redis', lastName, (name) => name === 'Newer', { pauseMs: 1 })
   say(
-    `  an event of now with lastName "Newer"      → ${newer}, in Redis after ${Math.round(performance.now() - startedAt)} ms`,
+    `  an event of now with lastName "Newer"      → ${newer}, in Redis after ` +
+      `${Math.round(performance.now() - startedAt)} ms`,
   )
   const stale = () => projector.metric('projector_events_total', { outcome: 'stale' })
   const staleBefore = await stale()
@@ -218,7 +219,8 @@ const showLateEvent = async (
   ledger.close()
   const kept = await lastName()
   say(
-    `  one of an hour ago with lastName "Older"   → ${older}, kept in Kafka, ignored in Redis: lastName is "${kept}" ${painted(kept === 'Newer' ? '✔' : '✘')}`,
+    `  one of an hour ago with lastName "Older"   → ${older}, kept in Kafka, ignored in Redis: lastName is ` +
+      `"${kept}" ${painted(kept === 'Newer' ? '✔' : '✘')}`,
   )
   return 2
 }
@@ -284,7 +286,8 @@ const runDemo = async (): Promise<boolean> => {
   sound = isSound(verdict) && verdict.promisedEvents === events + posted && sender.lost === 0
   const seconds = Math.round((performance.now() - startedAt) / 1000)
   say(
-    `\n${sound ? paint(['bold', 'green'], 'Every promise was kept') : paint(['bold', 'red'], 'NOT every promise was kept')} (${seconds} s)`,
+    `\n${sound ? paint(['bold', 'green'], 'Every promise was kept') : paint(['bold', 'red'], 'NOT every promise was kept')} ` +
+      `(${seconds} s)`,
   )
   return sound
 }

@@ -37,6 +37,7 @@ export const requirePositions = async (redis: RedisClient, projection: number, k
   const found = await Promise.all([customerKey('', keyPrefix), ...keys].map((key) => redis.hgetall(key)))
   if (found.every((hash) => Object.keys(hash).length === 0))
     throw new Error(
-      `Redis has no key ${keys[0]}, so no projector has filled it. Check REDIS_KEY_PREFIX, PROJECTION_VERSION and the database in REDIS_URL.`,
+      `Redis has no key ${keys[0]}, so no projector has filled it. Check REDIS_KEY_PREFIX, PROJECTION_VERSION ` +
+        'and the database in REDIS_URL.',
     )
 }

@@ -30,7 +30,8 @@ it.each<[string, Partial<Verdict>, string]>([
   [
     'records behind an open transaction',
     { openTransactions: [{ topic: 't', partition: 2, offset: '5', records: 7 }] },
-    '  open transaction: 7 records of t/2 from offset 5 on were not verified; end it (kafka-transactions.sh find-hanging, abort) and verify again',
+    '  open transaction: 7 records of t/2 from offset 5 on were not verified; end it (kafka-transactions.sh ' +
+      'find-hanging, abort) and verify again',
   ],
 ])('calls a verdict on %s unsound, and says why', (_, changed, reason) => {
   expect(isSound(sound)).toBe(true)

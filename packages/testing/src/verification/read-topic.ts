@@ -88,7 +88,8 @@ export const fetchEnds = async (admin: Admin, topic: string): Promise<PartitionE
         if (isDenied(error)) throw error
         if (errorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION' && performance.now() - begunAt > NEW_TOPIC_MS)
           throw new Error(
-            `Kafka has no topic ${topic}. Check KAFKA_TOPIC_PREFIX and KAFKA_BROKERS; an ingress with KAFKA_CREATE_TOPICS=true creates it.`,
+            `Kafka has no topic ${topic}. Check KAFKA_TOPIC_PREFIX and KAFKA_BROKERS; an ingress with ` +
+              'KAFKA_CREATE_TOPICS=true creates it.',
           )
         return error.message
       }),
