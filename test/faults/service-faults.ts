@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { type MadeEvent, makeCustomersEvent, sign } from '@customer-stream/simulator'
 import { type Arena, type ManagedService, readTopic, waitUntil } from '@customer-stream/testing'
-import { ConfigResourceTypes } from 'kafkajs'
+import kafkajs from 'kafkajs'
 import { type Fault, lasting, sumOver } from './fault.ts'
 
 const jumpingClock = `--import ${new URL('./jumping-clock.ts', import.meta.url).href}`
@@ -89,7 +89,7 @@ export const serviceFaults: readonly Fault[] = [
       await arena.readQuarantine()
       const { resources } = await pipeline.admin.describeConfigs({
         includeSynonyms: false,
-        resources: [{ type: ConfigResourceTypes.TOPIC, name: pipeline.topics.quarantine }],
+        resources: [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: pipeline.topics.quarantine }],
       })
       const configEntries = resources.flatMap((resource) =>
         resource.configEntries.flatMap(({ isDefault, configName: name, configValue: value }) =>
