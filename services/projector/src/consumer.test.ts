@@ -245,13 +245,15 @@ describe('a projection', () => {
     const { assign, projection, batch, before } = setUp()
     await assign()
     const waiting: (string | undefined)[] = []
-    before.apply = (count) => {
+    const failures = ['Command timed out', "Stream isn't writeable and enableOfflineQueue options is false", 'LOADING']
+    before.apply = () => {
       waiting.push(projection.waitingFor)
-      if (count < 4) throw new Error('LOADING')
+      const failure = failures.shift()
+      if (failure !== undefined) throw new Error(failure)
     }
     expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
     expect([waiting, projection.waitingFor]).toEqual([
-      [undefined, 'Redis: LOADING', 'Redis: LOADING', 'Redis: LOADING'],
+      [undefined, 'Redis: Command timed out', 'Redis: Command timed out', 'Redis: LOADING'],
       undefined,
     ])
   })

@@ -1,4 +1,5 @@
 import { type BackOff, type Logger, untilDone } from '@customer-stream/runtime'
+import { saysNoConnection } from '@customer-stream/runtime/redis'
 import type { ProjectorMetrics } from './metrics.ts'
 
 /**
@@ -41,7 +42,8 @@ export const createOutages = ({
         signal,
         backOff,
         onFailure: (error, failures) => {
-          waiting.set(wait, `${what}: ${error.message}`)
+          // Without a connection, ioredis gives no reason. The error before it does.
+          if (!waiting.has(wait) || !saysNoConnection(error)) waiting.set(wait, `${what}: ${error.message}`)
           metrics.failures.inc({ operation: what })
           if (failures === 1 || failures % 20 === 0)
             logger.warn({ event: 'retrying', err: error, failures }, `waiting for ${what}`)
