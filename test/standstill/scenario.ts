@@ -41,7 +41,7 @@ export const correct = async (site: Site, service: ServiceName): Promise<void> =
   await site[service].start()
 }
 
-/** A state in which nothing is applied. */
+/** A way to break the pipeline, or a change that must not break it. */
 export interface Scenario {
   /** Title of the test, a sentence. */
   readonly name: string

@@ -32,8 +32,8 @@ export const mayRound = (text: string): boolean => inexactNumber.test(text)
 export const mayRoundWithin = (text: string): boolean => mayRound(text) || text.includes('\\u00')
 
 /**
- * In valid JSON: the bound of a string, escapes in a string, or digits that `JSON.parse` may round.
- * No match backtracks far.
+ * Matches one of three things in valid JSON: a quote that begins or ends a string, escapes in a
+ * string, or a number that `JSON.parse` may round. No match backtracks far.
  */
 const token = /"|(?:\\.){1,99}|-?(?:\d[\d.]{15,}|\d[\d.]*[eE][+-]?\d{3})[\d.eE+-]*/gs
 

@@ -56,8 +56,8 @@ export interface Lanes {
  */
 const QUARANTINE_DEADLINE_MS = 30_000
 /**
- * Deadline of the last flushes at a stop. It may be short: only spooled records and copies still
- * wait, because all requests were answered.
+ * Deadline of the last flushes at a stop. It may be short: all requests have answers, so only
+ * spooled records and quarantine copies still wait.
  */
 const DRAIN_MS = 250
 /**
@@ -107,7 +107,7 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
   let partitionCounts: ReadonlyMap<string, number> = new Map()
   const laneOf = (topic: string): Lane => {
     const lane = lanes.get(topic)
-    // Refused, because retries do not help, unlike in an outage.
+    // The outcome is `refused`, because a retry cannot help. In an outage it can.
     if (!lane) throw new NotStoredError('refused', `no way to ${topic}`)
     return lane
   }

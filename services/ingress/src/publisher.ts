@@ -132,7 +132,7 @@ const MAX_FLUSH_BYTES = 4 * 1024 * 1024
 /** Estimated memory of a waiting record besides its key and value: its headers and our objects. */
 const ENTRY_OVERHEAD_BYTES = 512
 const RETRY_PAUSE_MS = 100
-/** Longer than RETRY_PAUSE_MS, because no one waits for a probe. */
+/** Pause between probes of a failing partition. It may be long: no request waits for a probe. */
 const PROBE_PAUSE_MS = 500
 /**
  * A longer flush is slow. At this limit the shared partitions still store MAX_FLUSH_RECORDS in this

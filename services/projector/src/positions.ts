@@ -115,8 +115,8 @@ export const createPositions = (
 
   const read = async (partitions: readonly number[]) => {
     metrics.rewinds.inc(await claim())
-    // Read the watermarks after the positions. The partition's last owner may move a position
-    // meanwhile, and it must not seem to be beyond the end.
+    // The watermarks are read last. Otherwise the partition's last owner could move a position past
+    // the end that was read.
     const found = await store.positions(partitions)
     const watermarks = await consumer.watermarks()
     for (const [partition, stored] of found) {
@@ -167,8 +167,8 @@ export const createPositions = (
       positions.set(partition, to)
       metrics.observeLag(partition, Math.max(0, Number(BigInt(highWatermark) - BigInt(to))))
     },
-    // The old expected position stays until the new one is known. If this load is aborted, the old
-    // one then proves wrong again.
+    // The old expected position stays until the load has ended. If the load is aborted, the next
+    // chunk finds a mismatch and reloads again.
     reload: async (partition, signal) => {
       // While kafkajs joins the group again, it still passes on batches of a running fetch. Their
       // partition may no longer be assigned.

@@ -15,7 +15,7 @@ import type { ProjectorMetrics } from './metrics.ts'
  * takes less time.
  */
 const STANDSTILL_MS = 15_000
-/** Time after which a waiting partition counts even if other partitions of its owner move. */
+/** Time after which a partition counts as standing still even if others of its owner move. */
 const NEGLECTED_MS = 600_000
 /** Maximum time between two measurements. After a longer gap all waiting times start again. */
 const MAX_GAP_MS = 12_000

@@ -26,8 +26,8 @@ export interface Store {
    * to `to`. The position moves only in a Redis that has these customers. A Redis that failed over
    * or was restored meanwhile does not move it.
    * @param customers at most one snapshot of each customer.
-   * @param oldest the oldest offset of the partition in Kafka. A rebuild keeps hashes of older
-   *   records.
+   * @param oldest the oldest offset of the partition in Kafka. A rebuild keeps a newer hash whose
+   *   record lies before it, because Kafka no longer has that record.
    * @returns each outcome, and whether the position is `to` now. If it was not `from`, possibly
    *   nothing was written.
    */

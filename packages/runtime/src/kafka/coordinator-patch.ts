@@ -38,8 +38,9 @@ const shuffle = require('kafkajs/src/utils/shuffle') as <T>(list: readonly T[]) 
  * KafkaJSGroupCoordinatorNotFound. A broker that refuses the connection ends the search, although
  * the next broker could answer.
  *
- * With this patch, if no broker helps, the error of one broker is thrown. An error that a broker
- * answered is preferred to an error that prevented asking. Must run before a client is created.
+ * With this patch, if no broker helps, the error of one broker is thrown. If one broker answered
+ * with an error and another could not be asked, it is the answered error. Must run before a client
+ * is created.
  */
 export const patchCoordinatorSearch = (): void => {
   const { prototype } = require('kafkajs/src/cluster/brokerPool') as { prototype: BrokerPool }

@@ -12,7 +12,7 @@ export interface ControlledBroker extends KafkaNode {
   /** True while the process exists, also while it is frozen. */
   readonly running: boolean
   start(): Promise<void>
-  /** Sends SIGKILL, like a loss of power. But the file system loses nothing. */
+  /** Sends SIGKILL. Unlike after a loss of power, written data survive in the file system. */
   kill(): Promise<void>
   /**
    * Shuts down in order: the broker first hands its partitions over, which takes 1.5 s. If no other

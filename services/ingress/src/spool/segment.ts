@@ -203,7 +203,8 @@ export const createSegment = async (
         if (nlink === 0 || (await stat(path)).ino !== ino)
           throw new Error('the file was deleted or replaced while it was written')
         await isStillOurs()
-        // Last, because the note must not cover bytes that are cut off again after a failed check.
+        // The note comes last. If a check above fails, the new bytes are cut off again, and the
+        // note must not call them synced.
         if (!isNew) await writeAll(file, encodeNote(marker, note), NOTE_AT)
         if (segment.scannedEnd >= segment.confirmedEnd) segment.unreadSince = firstTimestamp
         segment.confirmedEnd = note.syncedEnd
