@@ -287,7 +287,18 @@ describe('a Redis that is replaced behind its address', () => {
       () => replica.info('replication'),
       (info) => info.includes('master_link_status:up'),
     )
-    return { urls: [servers[0].url, servers[1].url] as const, primary, replica, network }
+    /** WAIT would not do: it covers only the writes of its own connection. */
+    const untilInSync = async () => {
+      const offsetOf = async (server: RedisClient, name: string) =>
+        Number(new RegExp(`${name}:(\\d+)`).exec(await server.info('replication'))?.[1])
+      const written = await offsetOf(primary, 'master_repl_offset')
+      await waitUntil(
+        'the replica has all writes',
+        () => offsetOf(replica, 'slave_repl_offset'),
+        (received) => received >= written,
+      )
+    }
+    return { urls: [servers[0].url, servers[1].url] as const, primary, replica, network, untilInSync }
   }
 
   // A chunk of 600 customers takes three script calls. The fourth script runs after the chunk.
@@ -303,18 +314,18 @@ describe('a Redis that is replaced behind its address', () => {
     'moves no position on a promoted replica that has %s of a chunk, from its script %i on',
     { timeout: 60_000 },
     async (what, nth) => {
-      const { urls, primary, replica, network } = await startReplicated()
+      const { urls, primary, replica, network, untilInSync } = await startReplicated()
       const { keyPrefix } = freshNames()
       const options = { keyPrefix, topic: TOPIC, projection: 1 }
       const direct = createStore(primary, options)
       // Afterwards the primary knows the script, so the client sends each later call only once.
       await direct.applyChunk([], 1, undefined, '1')
       await direct.movePosition(0, undefined, '7')
-      expect(await primary.wait(1, 10_000)).toBe(1)
+      await untilInSync()
       const inSync = what === 'all calls before'
       if (!inSync) network.set('stalled')
       const promote = async () => {
-        if (inSync) expect(await primary.wait(1, 10_000)).toBe(1)
+        if (inSync) await untilInSync()
         await replica.replicaof('NO', 'ONE')
       }
       const client = await connect(await openSwitch(urls[0], urls[1], nth, promote))

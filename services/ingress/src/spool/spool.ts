@@ -21,6 +21,7 @@
  */
 import { stat } from 'node:fs/promises'
 import { resolve as resolvePath } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { createAppender } from './appender.ts'
 import { findFiles, makeDirectory, retire, type SpoolFiles } from './directory.ts'
@@ -443,7 +444,10 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
     }
     const running = () => [...cursors.values()].flatMap(({ running }) => running ?? [])
     const retireDone = async () => {
-      for (const segment of segments.filter((one) => isDone(one) && !appender.mayWriteTo(one))) {
+      for (const segment of [...segments]) {
+        // Checked right before the file is finished: while another file is being deleted, a record
+        // may be appended to this one.
+        if (!isDone(segment) || appender.mayWriteTo(segment)) continue
         try {
           if (segment === segments.at(-1)) await appender.finish()
           await retire(files, segment)
@@ -464,6 +468,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
           nextTimestamp = read.value.timestamp
           if (isStopped()) return true
           startCursors()
+          const begun = next
           const batch: Item[] = []
           let bytes = 0
           for (let records = 0; !read.done && records < MAX_BATCH_RECORDS; records++) {
@@ -474,7 +479,11 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
             // Moved before the send, so that a cursor that catches up during the send still reads
             // the skipped records.
             next = item.behind
-            read = await reader.next()
+            read = await reader.next().catch((error: unknown) => {
+              // Otherwise the batch would not be sent.
+              next = begun
+              throw error
+            })
           }
           for (const [partition, pending] of Map.groupBy(await send(batch, delivery), ({ partition }) => partition))
             cursors.set(partition, { pending, next, limit: 1, dueAt: performance.now() + RETRY_MS, running: undefined })
@@ -501,7 +510,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
         if (unreadFrom(next)) continue
         if (appender.mayWriteTo(last)) await Promise.race([appender.committed, ...running()])
         else if (isStopped()) return 'stopped'
-        else if (running().length > 0) await Promise.race(running())
+        else if (running().length > 0) await Promise.race([appender.committed, sleep(RETRY_MS), ...running()])
         // No cursor has the records of this file: it could not be read, or the number of partitions
         // has changed.
         else if (behind) next = { segment: behind.number, at: 0 }

@@ -1,0 +1,103 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
+import { expect, it, onTestFinished, vi } from 'vitest'
+import { type Delivery, openSpool } from './spool.ts'
+
+/** Called once, before a file is deleted or opened. */
+const hook = vi.hoisted(() => ({
+  unlink: undefined as (() => Promise<unknown>) | undefined,
+  open: undefined as ((path: string) => void) | undefined,
+}))
+vi.mock('node:fs/promises', async (load) => {
+  const original = await load<typeof import('node:fs/promises')>()
+  return {
+    ...original,
+    unlink: async (path: string) => {
+      const { unlink } = hook
+      hook.unlink = undefined
+      await unlink?.()
+      return original.unlink(path)
+    },
+    open: async (path: string, ...flags: [string]) => {
+      hook.open?.(path)
+      return original.open(path, ...flags)
+    },
+  }
+})
+
+const record = (name: string, partition: string, bytes = 10): OutgoingRecord => ({
+  topic: partition,
+  key: Buffer.from(name),
+  value: Buffer.alloc(bytes),
+  timestamp: 1,
+})
+const setUp = async (segmentBytes: number) => {
+  const directory = mkdtempSync(join(tmpdir(), 'spool-'))
+  const spool = await openSpool({ directory, maxBytes: 1e9, segmentBytes })
+  onTestFinished(async () => {
+    await spool.close()
+    rmSync(directory, { recursive: true, force: true })
+  })
+  const sent: string[] = []
+  const delivery = (accepts: (partition: string) => boolean | Promise<boolean>): Delivery => ({
+    partitionOf: ({ topic }) => topic,
+    send: async (records) => {
+      const accepted = await Promise.all(records.map(({ topic }) => accepts(topic)))
+      sent.push(...records.filter((_, i) => accepted[i]).map(({ key }) => String(key)))
+      return records.filter((_, i) => !accepted[i])
+    },
+  })
+  const files = () => readdirSync(directory).filter((name) => name.includes('.segment'))
+  return { spool, sent, delivery, files }
+}
+
+it('a record that is appended while drained files are deleted is not deleted with them', async () => {
+  const { spool, sent, delivery, files } = await setUp(1500)
+  await spool.append(record('a', 'p', 1000))
+  await spool.append(record('b', 'p', 600))
+  expect(files()).toHaveLength(2)
+  hook.unlink = () => spool.append(record('c', 'p'))
+  await spool.drain(delivery(() => true))
+  await spool.drain(delivery(() => true))
+  expect([sent, files()]).toEqual([['a', 'b', 'c'], []])
+})
+
+it('a partition that catches up does not delay the records of others', async () => {
+  const { spool, sent, delivery } = await setUp(1e9)
+  await spool.append(record('a', 'slow'))
+  await spool.drain(delivery(() => false))
+  const slow = Promise.withResolvers<boolean>()
+  let isAsked = false
+  const accepts = (partition: string) => {
+    if (partition !== 'slow') return true
+    isAsked = true
+    return slow.promise
+  }
+  const draining = vi.waitUntil(async () => (await spool.drain(delivery(accepts))) === 'empty', { timeout: 10_000 })
+  await vi.waitUntil(() => isAsked)
+  await spool.append(record('b', 'well'))
+  await vi.waitFor(() => expect(sent).toEqual(['b']), { timeout: 5000 })
+  slow.resolve(true)
+  await draining
+  expect(sent).toEqual(['b', 'a'])
+})
+
+it('an error of the next file does not drop the records that were read before it', async () => {
+  const { spool, sent, delivery, files } = await setUp(1)
+  const accepts = (partition: string) => partition === 'well'
+  await spool.append(record('a', 'failing'))
+  await spool.drain(delivery(accepts))
+  await spool.append(record('b', 'well'))
+  await spool.append(record('c', 'well'))
+  const last = files().sort().at(-1)!
+  hook.open = (path) => {
+    if (!path.endsWith(last)) return
+    hook.open = undefined
+    throw Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' })
+  }
+  await expect(spool.drain(delivery(accepts))).rejects.toThrow('EMFILE')
+  await spool.drain(delivery(accepts))
+  expect(sent).toEqual(['b', 'c'])
+})
