@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { loadSettings } from '../settings.ts'
 import { createDiagnose } from './diagnosis.ts'
-import { attributed, noteFailedRequest } from './failed-request.ts'
+import { attributed, noteAnswer, noteFailedRequest } from './failed-request.ts'
 import { kafkaSettings } from './settings.ts'
 import { TopicError } from './topic-check.ts'
 
@@ -54,6 +54,17 @@ it.each([
   const diagnosis = diagnose(error({ name: 'KafkaJSNumberOfRetriesExceeded' }, error(facts)), 'read')
   expect(diagnosis).toMatchObject({ blocked: false, reason: 'outage' })
   expect(diagnosis.message).toMatch(words)
+})
+
+it('calls it an outage if proxies of all brokers close the TLS handshake after the brokers have answered', () => {
+  const settings = loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9093,b:9093', KAFKA_SSL: 'true' })
+  const message = 'Client network socket disconnected before secure TLS connection was established'
+  const closed = new AggregateError(['a:9093', 'b:9093'].map((broker) => Object.assign(new Error(message), { broker })))
+  const diagnosis = () => createDiagnose(settings)(closed, 'store events')
+  noteAnswer('Metadata', { broker: 'a:9093', tls: true, login: false })
+  expect(diagnosis()).toMatchObject({ blocked: true, reason: 'tls' })
+  noteAnswer('Metadata', { broker: 'b:9093', tls: true, login: false })
+  expect(diagnosis()).toMatchObject({ blocked: false, reason: 'outage' })
 })
 
 it('names all bootstrap brokers if no broker answers', () => {

@@ -159,7 +159,10 @@ const addressHint = (settings: KafkaSettings, broker: string | undefined): strin
     : 'advertised.listeners of the brokers: this address is not from KAFKA_BROKERS'
 
 const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts): string | undefined => {
-  const closed = errors.some(({ message }) => message.includes(closedInHandshake)) && !isKnownToAnswer(settings, broker)
+  const closing = errors.filter(({ message }) => message.includes(closedInHandshake))
+  const closers = closing.flatMap((error) => error.broker ?? [])
+  const closed =
+    closing.length > 0 && !(closers.length > 0 ? closers : [broker]).every((each) => isKnownToAnswer(settings, each))
   if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID')
     return (
       'The certificate of the broker, or of its authority, is not valid at this time. Renew it, and check the ' +

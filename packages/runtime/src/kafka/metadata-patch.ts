@@ -3,7 +3,7 @@ import { createRequire } from 'node:module'
 interface Address {
   readonly host: string
   readonly port: number
-  readonly rack?: string | null
+  readonly rack: string | null | undefined
 }
 interface Broker {
   readonly nodeId: number
@@ -41,7 +41,7 @@ const separateBrokers = async (pool: BrokerPool): Promise<void> => {
     const isRight =
       broker?.nodeId === nodeId && broker.connectionPool.host === host && broker.connectionPool.port === port
     if (isRight) continue
-    const connectionPool = await pool.connectionPoolBuilder.build({ host, port, ...(rack && { rack }) })
+    const connectionPool = await pool.connectionPoolBuilder.build({ host, port, rack })
     const { rootLogger: logger, versions } = pool
     pool.brokers[nodeId] = pool.createBroker({ logger, versions, connectionPool, nodeId })
   }
