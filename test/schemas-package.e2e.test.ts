@@ -137,7 +137,15 @@ it('the sample of the schema package keeps the newest state after a restart, and
       validateOnly: false,
       resources: [{ type: 2, name: topic, configEntries: zstd }],
     })
-    await send(marker('third'))
+    // The broker uses the new setting a moment later. Records that come before are readable.
+    await waitUntil(
+      'the subscriber has ended',
+      async () => {
+        await send(marker('third'))
+        return after.hasEnded()
+      },
+      (hasEnded) => hasEnded,
+    )
     expect(await after.ended).toBe(1)
     expect(readFileSync(logFile, 'utf8')).toContain('ZSTD compression not implemented')
   } finally {
