@@ -12,7 +12,7 @@ const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } }
 export default defineConfig({
   test: {
     maxWorkers: 2,
-    // Of one file's concurrent tests: as many pairs of services as two cores carry.
+    // Limits concurrent tests of one file to the pairs of services that two cores can run.
     maxConcurrency: 6,
     reporters: ['default', './packages/testing/src/closing-line-reporter.ts'],
     projects: [

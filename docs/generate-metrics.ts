@@ -8,7 +8,7 @@ const nothing = { records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined }
 
 const open = (service: string): Registry => {
   const registry = createRegistry(service)
-  // Those of Node and of the process have their own documentation.
+  // Metrics of Node and of the process have their own documentation.
   registry.clear()
   createObstacles(registry, createLogger(service, 'silent'))
   return registry
