@@ -1,6 +1,6 @@
 import { fetchEnds, freshNames, waitUntil } from '@customer-stream/testing'
 import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
-import { type Admin, CompressionTypes, ConfigResourceTypes, type Producer, type ProducerRecord } from 'kafkajs'
+import { type Admin, CompressionTypes, type IResourceConfigEntry, type Producer, type ProducerRecord } from 'kafkajs'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { decompressors } from './codecs.ts'
 import { createAdmin, createDiagnose, createPartitionConsumer, type FetchedBatch } from './index.ts'
@@ -10,13 +10,16 @@ const kafka = testKafka(testKafkaSettings())
 let admin: Admin
 let topic: string
 const ends: (() => Promise<unknown>)[] = []
-beforeEach(async () => {
+const createTopic = async (configEntries: IResourceConfigEntry[] = []) => {
   topic = `${freshNames().topicPrefix}raw`
+  await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 1, configEntries }] })
+  await fetchEnds(admin, topic)
+}
+beforeEach(async () => {
   admin = createAdmin(kafka)
   await admin.connect()
   ends.push(() => admin.disconnect())
-  await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 1 }] })
-  await fetchEnds(admin, topic)
+  await createTopic()
 })
 afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end()
@@ -154,17 +157,9 @@ describe('transactions of others', () => {
 })
 
 it.each(['gzip', 'snappy', 'lz4', 'zstd'])('reads records that Java compressed with %s', async (compression) => {
-  // The broker compresses the records that it receives.
-  await admin.alterConfigs({
-    validateOnly: false,
-    resources: [
-      {
-        type: ConfigResourceTypes.TOPIC,
-        name: topic,
-        configEntries: [{ name: 'compression.type', value: compression }],
-      },
-    ],
-  })
+  // The broker compresses the records that it receives. A changed setting of a topic takes effect a
+  // moment later, so the topic has it from the beginning.
+  await createTopic([{ name: 'compression.type', value: compression }])
   const texts = Array.from({ length: 300 }, (_, i) => `${i} ${'customer '.repeat(i)}`)
   await send(await startProducer(), values(...texts))
   const { seen, batches, dead } = await startConsumer()

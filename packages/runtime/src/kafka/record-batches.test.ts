@@ -118,6 +118,16 @@ describe('a batch whose head is damaged', () => {
       error: new RangeError('damaged batch: its checksum is wrong'),
     })
   })
+
+  it.each([-1, 0, 1000])('skips no record if it cannot be decoded and has the last offset delta %i', async (delta) => {
+    const damaged = await batchOf(2, [text('c'), text('d')])
+    damaged.writeInt32BE(delta, LAST_OFFSET_DELTA_AT)
+    damaged[61] = 0xfe
+    // A fetch may cut off the next batch after its offset.
+    const next = (await batchOf(4, [text('e')])).subarray(0, 8)
+    const decoded = await decodeBatches(Buffer.concat([await batchOf(0, [text('a'), text('b')]), damaged, next]))
+    expect([seen(decoded), decoded.unreadable?.nextOffset]).toEqual([['0 a', '1 b'], '4'])
+  })
 })
 
 describe('withoutAborted', () => {

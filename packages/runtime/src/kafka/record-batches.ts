@@ -154,6 +154,15 @@ const decodeBatch = async (batch: Buffer): Promise<DecodedRecord[]> => {
 const isIntact = (batch: Buffer): boolean => batch.readUInt32BE(CHECKSUM_AT) === crc32c(batch.subarray(ATTRIBUTES_AT))
 
 /**
+ * Returns the first offset of the batch at a position, if that much of it was fetched and the
+ * offset is greater than the one before.
+ */
+const firstOffsetAt = (bytes: Buffer, at: number, before: bigint): string | undefined => {
+  const offset = at + LENGTH_AT <= bytes.length ? bytes.readBigInt64BE(at) : before
+  return offset > before ? String(offset) : undefined
+}
+
+/**
  * Decodes the batches of one partition up to the first batch that cannot be decoded. Ignores an
  * incomplete last batch: a fetch has a limit in bytes, so Kafka may cut it off.
  */
@@ -164,9 +173,9 @@ export const decodeBatches = async (bytes: Buffer): Promise<DecodedRecords> => {
     if (end > bytes.length) break
     const firstOffset = bytes.readBigInt64BE(at)
     let nextOffset = String(firstOffset + BigInt(bytes.readInt32BE(at + LAST_OFFSET_DELTA_AT)) + 1n)
+    const batch = bytes.subarray(at, Math.max(at, end))
     try {
-      if (end < at + BATCH_HEAD_BYTES) throw damaged('its length is too small')
-      const batch = bytes.subarray(at, end)
+      if (batch.length < BATCH_HEAD_BYTES) throw damaged('its length is too small')
       const decoded = await decodeBatch(batch)
       const last = decoded.at(-1)
       const afterLast = last === undefined ? String(firstOffset) : String(BigInt(last.offset) + 1n)
@@ -179,6 +188,10 @@ export const decodeBatches = async (bytes: Buffer): Promise<DecodedRecords> => {
       }
       for (const record of decoded) records.push(record)
     } catch (error) {
+      // Without a right checksum the head may be damaged, too. Then the next batch says where it
+      // begins, so that no record of it is skipped.
+      if (batch.length >= BATCH_HEAD_BYTES && !isIntact(batch))
+        nextOffset = firstOffsetAt(bytes, end, firstOffset) ?? nextOffset
       records.unreadable = { offset: String(firstOffset), nextOffset, error: error as Error }
       break
     }
