@@ -523,6 +523,54 @@ describe('outages', () => {
     expect([publisher.failing, publisher.outage]).toEqual([3, undefined])
   })
 
+  it('an outage is reported if a slow flush is stored after its partitions began to fail', async () => {
+    const pass = clock()
+    const { send, sent } = manualSend()
+    const publisher = createPublisher(send, { ...limits, partitionOf: () => 0 })
+    onTestFinished(() => publisher.close(performance.now()))
+    publisher.publish(record('slow'), soon())
+    const slow = await sent(1)
+    pass(1000)
+    const second = publisher.publish(record('second'), soon())
+    const failing = await sent(2)
+    failing.fail(unavailable())
+    await until(() => publisher.failing === 1)
+    pass(1000)
+    slow.succeed()
+    await new Promise(setImmediate)
+    pass(9000)
+    expect(publisher.outage).toBeUndefined()
+    pass(2000)
+    expect(publisher.outage).toMatchObject({ partitions: 1 })
+    ;(await sent(3)).succeed()
+    expect(await second).toBe('stored')
+    expect(publisher.outage).toBeUndefined()
+  })
+
+  it('records that waited for the number of partitions move to their partitions', async () => {
+    const pass = clock()
+    let isKnown = false
+    const sends: string[][] = []
+    const send = async (records: readonly Named[]) => {
+      sends.push(records.map(({ name }) => name))
+      if (!isKnown || records.some(({ name }) => name === '3')) throw unavailable()
+    }
+    const partitionOf = ({ name }: Named) => (isKnown ? Number(name) : undefined)
+    const publisher = createPublisher(send, { ...limits, partitionOf })
+    onTestFinished(() => publisher.close(performance.now()))
+    const [probe, waiting] = [
+      publisher.publish(record('3'), performance.now() + 1),
+      publisher.publish(record('4'), soon()),
+    ]
+    expect(await probe).toBe('deadline')
+    isKnown = true
+    expect(await waiting).toBe('stored')
+    await until(() => sends.length > 4)
+    pass(11_000)
+    expect([publisher.size.records, publisher.failing]).toEqual([0, 1])
+    expect(publisher.outage?.partitions).not.toBe(Number.POSITIVE_INFINITY)
+  })
+
   it('a failing partition is probed with its smallest answered record', async () => {
     const { publisher, publish, failing, sends } = setUp()
     const sizes = [300, 100, 200]

@@ -188,9 +188,11 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   /** Moves entries to the queues that their partitions have now. */
   const requeue = (entries: readonly Entry<R>[]) => {
     for (const entry of entries) {
-      count(entry, -1)
+      // A probe is counted no more.
+      const isCounted = held.has(entry)
+      if (isCounted) count(entry, -1)
       entry.queue = queueOf(entry.record)
-      count(entry, 1)
+      if (isCounted) count(entry, 1)
       enqueue(entry.queue, entry)
     }
   }
@@ -262,6 +264,16 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   }
 
   /**
+   * Restarts the time of failure of partitions that stored a slow flush after a later one failed.
+   * Otherwise `outage` would take them for partitions that failed before others stored records.
+   */
+  const restartFailures = (stored: readonly Entry<R>[]) => {
+    if (isolated.size === 0) return
+    for (const queue of new Set(stored.map(({ record }) => queueOf(record))))
+      if (queue.failure) queue.failure = { ...queue.failure, since: storedAt }
+  }
+
+  /**
    * Sends a batch and answers its stored and refused entries.
    * @returns the failed entries, for a retry.
    */
@@ -271,6 +283,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
       if (part.end === 'stored') {
         storedAt = performance.now()
         for (const entry of part.records) settle(entry, 'stored')
+        restartFailures(part.records)
       } else if (part.end === 'unavailable') {
         for (const entry of part.records) entry.error = part.error
         failed.push(...part.records)
@@ -337,11 +350,26 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     requeue(queue.waiting.splice(0))
   }
 
+  /** Moves the records whose partition has become known to that partition. */
+  const bind = () => {
+    const isBound = ({ record }: Entry<R>) => options.partitionOf?.(record) !== undefined
+    const bound = unbound.waiting.filter(isBound)
+    if (bound.length === 0) return
+    unbound.waiting = unbound.waiting.filter((entry) => !isBound(entry))
+    if (unbound.waiting.length === 0) unbound.failure = undefined
+    isolate(
+      bound.filter(({ error }) => error !== undefined),
+      true,
+    )
+    requeue(bound.filter(({ error }) => error === undefined))
+  }
+
   const pump = async (queue: Queue<R>): Promise<void> => {
     queue.pumping = true
     // Yields once, so that records published in the same event-loop turn join this batch.
     await new Promise(setImmediate)
     while (queue.waiting.length > 0) {
+      if (queue === unbound) bind()
       const batch = take(queue)
       if (batch.length > 0) await (queue === shared ? flushShared(batch) : flushAlone(queue, batch))
     }
@@ -392,7 +420,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     },
     get outage() {
       const failed = [unbound, ...isolated.values()].filter(
-        ({ failure }) => failure !== undefined && failure.since > storedAt,
+        ({ failure }) => failure !== undefined && failure.since >= storedAt,
       )
       const [first] = failed.flatMap(({ failure }) => failure ?? []).toSorted((a, b) => a.since - b.since)
       if (!first || performance.now() - first.since < OUTAGE_AFTER_MS) return undefined
