@@ -107,15 +107,16 @@ describe('deliver', () => {
     expect(refused).toEqual([])
   })
 
-  it('names the partition of each record', () => {
+  it('names the partition of each record, with the number of partitions', async () => {
     const { lanes } = kafkaThatRefuses(() => false)
+    await lanes.setPartitions(new Map([[customers, 3]]))
     const records = [
       recordOf(customers, 'a'),
       { ...recordOf(customers, 'b'), key: Buffer.from('kk') },
       recordOf('old.customers.raw', 'c'),
     ]
     const partitions = records.map((record) => lanes.partitionOf(record))
-    expect(partitions).toEqual([`${customers}/1`, `${customers}/2`, `${customers}/1`])
+    expect(partitions).toEqual([`${customers}/1 of 3`, `${customers}/2 of 3`, `${customers}/1 of 3`])
   })
 
   it('sends records of another prefix to the present topics, or else to quarantine', async () => {

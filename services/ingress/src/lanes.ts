@@ -13,7 +13,10 @@ export interface Lanes {
   publish(record: OutgoingRecord, deadlineAt: number): Promise<Outcome>
   /** Returns true if the last flush of this record's partition failed. */
   fails(record: OutgoingRecord): boolean
-  /** Returns the name of the partition that a spooled record goes to. */
+  /**
+   * Returns the name of the partition that a spooled record goes to. It contains the number of
+   * partitions, because a change of this number moves records.
+   */
   partitionOf(record: OutgoingRecord): string
   /**
    * Sends spooled records and resolves within a few seconds. The caller keeps the records until
@@ -178,7 +181,7 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
     fails: (record) => laneOf(record.topic).publisher.fails(record),
     partitionOf: (record) => {
       const ours = underOurPrefix(record)
-      return `${ours.topic}/${lanes.get(ours.topic)?.producer.partitionOf(ours)}`
+      return `${ours.topic}/${lanes.get(ours.topic)?.producer.partitionOf(ours)} of ${partitionCounts.get(ours.topic)}`
     },
     deliver: async (records, keep) => {
       const outcomes = await Promise.all(records.map((record) => deliver(underOurPrefix(record), () => keep(record))))

@@ -366,6 +366,45 @@ describe('unreadable blocks', () => {
     expect(filesIn(directory)).toEqual([])
   })
 
+  it('an unreadable file that becomes readable is sent while another partition fails', {
+    timeout: 20_000,
+  }, async () => {
+    const directory = newDirectory()
+    const spool = await openSpool({ directory, maxBytes: 1e9, segmentBytes: 1e9 })
+    onTestFinished(() => spool.close())
+    const partitions = ['failing', 'well']
+    const topics = Array.from({ length: 600 }, (_, i) => partitions[i % 2]!)
+    await Promise.all(topics.map((topic) => spool.append({ ...named('r'), topic })))
+    await spool.close()
+    const again = await openSpool({ directory, maxBytes: 1e9 })
+    onTestFinished(() => again.close())
+    await Promise.all(partitions.map((topic) => again.append({ ...named('last'), topic })))
+    const sent: string[] = []
+    let accepts = (_: OutgoingRecord) => false
+    const delivery = {
+      partitionOf: ({ topic }: OutgoingRecord) => topic,
+      send: async (records: readonly OutgoingRecord[]) => {
+        sent.push(...names(records.filter(accepts)))
+        return records.filter((record) => !accepts(record))
+      },
+    }
+    expect(await again.drain(delivery)).toBe('left')
+    const last = filesIn(directory).sort().at(-1)!
+    const { size } = statSync(join(directory, last))
+    const prototype = await fileHandles()
+    const read = prototype.read as (this: FileHandle, ...args: unknown[]) => Promise<unknown>
+    const spy = vi.spyOn(prototype, 'read').mockImplementation(async function (this: FileHandle, ...args: unknown[]) {
+      if ((await this.stat()).size === size) throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })
+      return read.call(this, ...args)
+    } as typeof prototype.read)
+    accepts = ({ topic }) => topic === 'well'
+    await vi.waitUntil(async () => (await again.drain(delivery)) === 'left' && sent.length >= 300, { timeout: 10_000 })
+    expect(sent).not.toContain('last')
+    spy.mockRestore()
+    await vi.waitUntil(async () => (await again.drain(delivery)) === 'left' && sent.length > 300, { timeout: 5000 })
+    expect([sent.length, sent.at(-1), again.size.records]).toEqual([301, 'last', 301])
+  })
+
   it('a deleted file delays no other file', async () => {
     const directory = newDirectory()
     const damages: SpoolDamage[] = []

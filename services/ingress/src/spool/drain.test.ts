@@ -161,6 +161,24 @@ describe('failing partitions', () => {
     await untilEmpty(spool, changed)
     expect([sorted(delivery.sent), files()]).toEqual([upTo(1000), []])
   })
+
+  it('a failing partition delays no other partition after the number of partitions changes', async () => {
+    const { spool } = await openNew({ segmentBytes: 20_000 })
+    // More than a cursor holds at a time.
+    await appendAll(spool, 24_000)
+    const failing = new Set([5, 6])
+    const delivery = kafka((timestamp) => failing.has(timestamp % 12))
+    await spool.drain(delivery)
+    failing.delete(6)
+    const changed = { ...delivery, partitionOf: ({ timestamp }: OutgoingRecord) => `${timestamp % 24} of 24` }
+    const expected = upTo(24_000).filter((n) => n % 12 !== 5)
+    await vi.waitUntil(async () => (await spool.drain(changed)) === 'left' && delivery.sent.length === expected.length)
+    expect(sorted(delivery.sent)).toEqual(expected)
+    expect(spool.size.records).toBe(2000)
+    failing.clear()
+    await untilEmpty(spool, changed)
+    expect(sorted(delivery.sent)).toEqual(upTo(24_000))
+  })
 })
 
 describe('many failing partitions', () => {

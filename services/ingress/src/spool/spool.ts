@@ -14,6 +14,10 @@
  * records, and retries. Until this cursor has caught up, the first cursor skips the partition's
  * records. So a failing partition delays no other partition.
  *
+ * Some records may be in no cursor: after the number of partitions changes, or after an unreadable
+ * file becomes readable. Then the drain starts again at the first file. It does not send delivered
+ * records again.
+ *
  * Memory does not grow with the spool. It holds two batches of MAX_BATCH_BYTES: one of the first
  * cursor, one of all other cursors together. It also holds two file windows, because only one of
  * the other cursors reads at a time. Each failing partition adds its share of MAX_PLACES positions
@@ -63,6 +67,7 @@ export type DrainEnd = 'empty' | 'left' | 'stopped'
 export interface Delivery {
   /**
    * Returns the name of the partition that a record goes to. A failing partition delays no other.
+   * If the number of partitions changes, all names must change.
    */
   partitionOf(record: OutgoingRecord): string
   /**
@@ -231,6 +236,8 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
   /** Timestamp of the record at `next`, if known. */
   let nextTimestamp: number | undefined
   const cursors = new Map<string, Cursor>()
+  /** Set if some records may be in no cursor. */
+  let mustRestart = false
 
   const isScanned = ({ scannedEnd, confirmedEnd }: Segment) => scannedEnd >= confirmedEnd
   const isDone = (segment: Segment) => isScanned(segment) && segment.delivered.count >= segment.found
@@ -257,8 +264,25 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
     segments.find(
       ({ number, confirmedEnd, inherited, retryAt }) =>
         (number > from.segment ? confirmedEnd > 0 || inherited : number === from.segment && from.at < confirmedEnd) &&
-        retryAt <= performance.now(),
+        retryAt === 0,
     )
+
+  /** Tries the unreadable files again. Returns true if one has become readable. */
+  const isReadableAgain = async (): Promise<boolean> => {
+    const due = segments.filter(({ retryAt }) => retryAt > 0 && retryAt <= performance.now())
+    for (const segment of due) {
+      const reader = readSegment(segment, 0, segment.confirmedEnd, report, isStillOurs)
+      try {
+        await reader.next()
+        segment.retryAt = 0
+      } catch (error) {
+        if (!givesUp(segment, error)) throw error
+      } finally {
+        await reader.return()
+      }
+    }
+    return due.some(({ retryAt }) => retryAt === 0)
+  }
 
   /**
    * Reads the undelivered records from a position on, in order. Yields each record with the
@@ -399,8 +423,9 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
    * may have twice as many records as the last.
    */
   const retry = async (partition: string, cursor: Cursor, delivery: Delivery, isStopped: () => boolean) => {
-    while (!isStopped()) {
+    for (;;) {
       await fill(cursor, delivery, isStopped)
+      if (isStopped() || mustRestart) return
       if (cursor.pending.length === 0 && !isBefore(cursor.next, next)) {
         cursors.delete(partition)
         return
@@ -408,7 +433,10 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
       const places = take(cursor)
       let left: Place[] = places
       try {
-        left = await send(await readPlaces(places), delivery)
+        const items = await readPlaces(places)
+        mustRestart ||= items.some(({ record }) => delivery.partitionOf(record) !== partition)
+        if (mustRestart) return
+        left = await send(items, delivery)
       } finally {
         cursor.pending.push(...left)
       }
@@ -443,6 +471,12 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
       }
     }
     const running = () => [...cursors.values()].flatMap(({ running }) => running ?? [])
+    const restart = async () => {
+      await Promise.all(running())
+      cursors.clear()
+      next = { segment: 0, at: 0 }
+      mustRestart = false
+    }
     const retireDone = async () => {
       for (const segment of [...segments]) {
         // Checked right before the file is finished: while another file is being deleted, a record
@@ -467,6 +501,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
         while (!read.done) {
           nextTimestamp = read.value.timestamp
           if (isStopped()) return true
+          if (mustRestart) return false
           startCursors()
           const begun = next
           const batch: Item[] = []
@@ -502,18 +537,18 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
         nextTimestamp = undefined
         await retireDone()
         if (failure) throw failure.error
+        if (mustRestart || (await isReadableAgain())) {
+          await restart()
+          continue
+        }
         const last = segments.at(-1)
-        const isDue = ({ retryAt }: Segment) => retryAt <= performance.now()
-        const behind = segments.find(
-          (segment) => isDue(segment) && !isDone(segment) && (cursors.size === 0 || !isScanned(segment)),
-        )
         if (unreadFrom(next)) continue
         if (appender.mayWriteTo(last)) await Promise.race([appender.committed, ...running()])
         else if (isStopped()) return 'stopped'
         else if (running().length > 0) await Promise.race([appender.committed, sleep(RETRY_MS), ...running()])
-        // No cursor has the records of this file: it could not be read, or the number of partitions
-        // has changed.
-        else if (behind) next = { segment: behind.number, at: 0 }
+        // No cursor is left that could have the records of a file.
+        else if (cursors.size === 0 && segments.some((segment) => segment.retryAt === 0 && !isDone(segment)))
+          await restart()
         // If a file is done now, a cursor finished it during the deletion of another file. Then the
         // loop continues and deletes it.
         else if (!segments.some(isDone)) return segments.length === 0 ? 'empty' : 'left'
