@@ -276,6 +276,33 @@ it('an intact file is not damaged if Kafka accepts its records only at the secon
   expect([damages, filesIn(directory)]).toEqual([[], []])
 })
 
+it('a record that is damaged between two readings does not keep its file from its end', {
+  timeout: 20_000,
+}, async () => {
+  const directory = newDirectory()
+  // More records than the cursor of a failing partition holds at a time.
+  const { path, frames } = await leave(directory, [numbered(1200).map((name) => named(name))])
+  const damages: SpoolDamage[] = []
+  const spool = await openSpool({ directory, maxBytes: 1e9, onDamage: (damage) => damages.push(damage) })
+  onTestFinished(() => spool.close())
+  const sent: string[] = []
+  let isWell = false
+  const delivery = {
+    partitionOf: () => 'p',
+    send: async (records: readonly OutgoingRecord[]) => {
+      if (!isWell) return records
+      sent.push(...names(records))
+      return []
+    },
+  }
+  expect(await spool.drain(delivery)).toBe('left')
+  edit(path, (bytes) => bytes.fill(0, frames[1100]!.at + 5, frames[1100]!.end - 5))
+  isWell = true
+  await vi.waitUntil(async () => (await spool.drain(delivery)) === 'empty', { timeout: 10_000 })
+  expect([sent.length, sent.includes('r1100'), kinds(damages)]).toEqual([1199, false, ['damage']])
+  expect([spool.size.records, filesIn(directory)]).toEqual([0, [`${basename(path)}.damaged`]])
+})
+
 describe('torn tails', () => {
   /** Bytes after the last sync, as a crash during an append leaves them. */
   it.each([
