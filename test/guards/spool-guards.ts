@@ -4,6 +4,7 @@ const folder = 'services/ingress/src'
 const spool = (title: string) => unit(`${folder}/spool/spool.test.ts`, title)
 const damage = (title: string) => unit(`${folder}/spool/damage.test.ts`, title)
 const drain = (title: string) => unit(`${folder}/spool/drain.test.ts`, title)
+const concurrentDrain = (title: string) => unit(`${folder}/spool/concurrent-drain.test.ts`, title)
 const lasting = (title: string) => unit(`${folder}/spool/lasting-spool.test.ts`, title)
 const lanes = (title: string) => unit(`${folder}/lanes.test.ts`, title)
 const spooledPublish = (title: string) => unit(`${folder}/spooled-publish.test.ts`, title)
@@ -142,16 +143,24 @@ export const spoolGuards: readonly Guard[] = [
     guard: 'a changed number of partitions makes the drain start again',
     prevents: 'acknowledged records that wait until all failing partitions have recovered',
     file: `${folder}/spool/spool.ts`,
-    from: 'mustRestart ||= items.some(({ record }) => delivery.partitionOf(record) !== partition)',
-    to: '',
+    from: 'mustRestart ||= cursors.entries().some(',
+    to: 'void cursors.entries().some(',
     test: drain('a failing partition delays no other partition after the number'),
+  },
+  {
+    guard: 'a stopped drain starts no cursor',
+    prevents: 'a process that never stops, because cursors that end at once are started again and again',
+    file: `${folder}/spool/spool.ts`,
+    from: '      if (isStopped() || mustRestart) return\n      for',
+    to: '      for',
+    test: concurrentDrain('a stop while partitions catch up'),
   },
   {
     guard: 'a file that becomes readable makes the drain start again',
     prevents: 'acknowledged records that wait until all failing partitions have recovered',
     file: `${folder}/spool/spool.ts`,
-    from: 'mustRestart || (await isReadableAgain())',
-    to: 'mustRestart',
+    from: 'mustRestart ||= await isReadable(unreadable)',
+    to: 'await isReadable(unreadable)',
     test: damage('an unreadable file that becomes readable is sent while'),
   },
   {
@@ -266,7 +275,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/spool.ts`,
     from: 'Promise.race([appender.committed, sleep(RETRY_MS), ...running()])',
     to: 'Promise.race(running())',
-    test: unit(`${folder}/spool/concurrent-drain.test.ts`, 'a partition that catches up'),
+    test: concurrentDrain('a partition that catches up'),
   },
   {
     guard: 'an error of the next file does not drop a batch',
@@ -274,7 +283,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/spool.ts`,
     from: '              next = begun\n',
     to: '',
-    test: unit(`${folder}/spool/concurrent-drain.test.ts`, 'an error of the next file'),
+    test: concurrentDrain('an error of the next file'),
   },
   {
     guard: 'nothing is acknowledged after the folder or its lock was lost',

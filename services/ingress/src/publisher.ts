@@ -357,11 +357,9 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     if (bound.length === 0) return
     unbound.waiting = unbound.waiting.filter((entry) => !isBound(entry))
     if (unbound.waiting.length === 0) unbound.failure = undefined
-    isolate(
-      bound.filter(({ error }) => error !== undefined),
-      true,
-    )
-    requeue(bound.filter(({ error }) => error === undefined))
+    const isProbe = ({ answered, error }: Entry<R>) => answered && error !== undefined
+    isolate(bound.filter(isProbe), true)
+    requeue(bound.filter((entry) => !isProbe(entry)))
   }
 
   const pump = async (queue: Queue<R>): Promise<void> => {

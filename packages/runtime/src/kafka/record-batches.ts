@@ -153,13 +153,15 @@ const decodeBatch = async (batch: Buffer): Promise<DecodedRecord[]> => {
 
 const isIntact = (batch: Buffer): boolean => batch.readUInt32BE(CHECKSUM_AT) === crc32c(batch.subarray(ATTRIBUTES_AT))
 
-/**
- * Returns the first offset of the batch at a position, if that much of it was fetched and the
- * offset is greater than the one before.
- */
-const firstOffsetAt = (bytes: Buffer, at: number, before: bigint): string | undefined => {
-  const offset = at + LENGTH_AT <= bytes.length ? bytes.readBigInt64BE(at) : before
-  return offset > before ? String(offset) : undefined
+/** Returns the end of the batch at a position. It may be anywhere if the batch is damaged. */
+const endOfBatch = (bytes: Buffer, at: number): number => at + LENGTH_AT + 4 + bytes.readInt32BE(at + LENGTH_AT)
+
+/** Returns the first offset of the batch at a position, if the whole batch is there and intact. */
+const firstOffsetAt = (bytes: Buffer, at: number): string | undefined => {
+  if (at + BATCH_HEAD_BYTES > bytes.length) return undefined
+  const end = endOfBatch(bytes, at)
+  const isWhole = end >= at + BATCH_HEAD_BYTES && end <= bytes.length
+  return isWhole && isIntact(bytes.subarray(at, end)) ? String(bytes.readBigInt64BE(at)) : undefined
 }
 
 /**
@@ -169,7 +171,7 @@ const firstOffsetAt = (bytes: Buffer, at: number, before: bigint): string | unde
 export const decodeBatches = async (bytes: Buffer): Promise<DecodedRecords> => {
   const records: DecodedRecords = []
   for (let at = 0; at + BATCH_HEAD_BYTES <= bytes.length; ) {
-    const end = at + LENGTH_AT + 4 + bytes.readInt32BE(at + LENGTH_AT)
+    const end = endOfBatch(bytes, at)
     if (end > bytes.length) break
     const firstOffset = bytes.readBigInt64BE(at)
     let nextOffset = String(firstOffset + BigInt(bytes.readInt32BE(at + LAST_OFFSET_DELTA_AT)) + 1n)
@@ -189,9 +191,8 @@ export const decodeBatches = async (bytes: Buffer): Promise<DecodedRecords> => {
       for (const record of decoded) records.push(record)
     } catch (error) {
       // Without a right checksum the head may be damaged, too. Then the next batch says where it
-      // begins, so that no record of it is skipped.
-      if (batch.length >= BATCH_HEAD_BYTES && !isIntact(batch))
-        nextOffset = firstOffsetAt(bytes, end, firstOffset) ?? nextOffset
+      // begins, so that no record of it is skipped. If the length is damaged, no batch follows.
+      if (batch.length >= BATCH_HEAD_BYTES && !isIntact(batch)) nextOffset = firstOffsetAt(bytes, end) ?? nextOffset
       records.unreadable = { offset: String(firstOffset), nextOffset, error: error as Error }
       break
     }

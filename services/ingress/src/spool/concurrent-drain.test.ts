@@ -84,6 +84,54 @@ it('a partition that catches up does not delay the records of others', async () 
   expect(sent).toEqual(['b', 'a'])
 })
 
+it('a stop while partitions catch up and a record is appended ends the drain', { timeout: 20_000 }, async () => {
+  const { spool, delivery } = await setUp(1e9)
+  for (const partition of ['a', 'b', 'c']) await spool.append(record('r', partition))
+  await spool.drain(delivery(() => false))
+  const stop = new AbortController()
+  // A drain that starts the cursors again and again would let nothing else run, not even a timeout.
+  const now = performance.now.bind(performance)
+  let calls = 0
+  onTestFinished(() => void vi.restoreAllMocks())
+  vi.spyOn(performance, 'now').mockImplementation(() => {
+    if (++calls > 100_000) throw new Error('the drain spins')
+    return now()
+  })
+  let appended: Promise<void> | undefined
+  const accepts = () => {
+    appended ??= spool.append(record('late', 'd'))
+    stop.abort()
+    return true
+  }
+  await vi.waitUntil(async () => (await spool.drain(delivery(accepts), stop.signal)) === 'stopped', { timeout: 10_000 })
+  await appended
+})
+
+it('a changed number of partitions is noticed at the end of a partition that catches up', {
+  timeout: 20_000,
+}, async () => {
+  const { spool, sent, delivery } = await setUp(1e9)
+  // More records than a cursor holds at a time.
+  await Promise.all(Array.from({ length: 1500 }, () => spool.append(record('r', 'a'))))
+  let names = 'of 12'
+  let accepts = () => false
+  const changing: Delivery = {
+    partitionOf: ({ topic }) => `${topic} ${names}`,
+    send: async (records, keep) => {
+      if (accepts() && records.length > 400 && names !== 'of 24') {
+        names = 'of 24'
+        // From now on another partition fails.
+        await spool.append(record('r', 'failing'))
+      }
+      return delivery((partition) => partition === 'a' && accepts()).send(records, keep)
+    },
+  }
+  await spool.drain(changing)
+  accepts = () => true
+  await vi.waitUntil(async () => (await spool.drain(changing)) === 'left' && sent.length === 1500, { timeout: 10_000 })
+  expect(names).toBe('of 24')
+})
+
 it('an error of the next file does not drop the records that were read before it', async () => {
   const { spool, sent, delivery, files } = await setUp(1)
   const accepts = (partition: string) => partition === 'well'

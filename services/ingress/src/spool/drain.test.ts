@@ -235,7 +235,8 @@ describe('many failing partitions', () => {
     expect(await spool.drain({ partitionOf, send })).toBe('left')
     clock.mockReturnValue(now + 1000)
     const counted: Delivery['partitionOf'] = (record) => {
-      onRead()
+      // A sample of a partition has no value: nothing was read for it.
+      if (record.value !== null) onRead()
       return partitionOf(record)
     }
     return spool.drain({ partitionOf: counted, send }, signal)

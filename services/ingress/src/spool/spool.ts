@@ -66,8 +66,8 @@ export type DrainEnd = 'empty' | 'left' | 'stopped'
 
 export interface Delivery {
   /**
-   * Returns the name of the partition that a record goes to. A failing partition delays no other.
-   * If the number of partitions changes, all names must change.
+   * Returns the name of the partition that a record goes to, whatever its value is. A failing
+   * partition delays no other. If the number of partitions changes, all names must change.
    */
   partitionOf(record: OutgoingRecord): string
   /**
@@ -162,6 +162,8 @@ interface Item extends Place {
 
 /** The undelivered records of a failing partition. */
 interface Cursor {
+  /** A record of the partition, without its value. It shows whether the partition's name changed. */
+  readonly sample: OutgoingRecord
   /** Records to send, next one first. */
   pending: Place[]
   /** The partition's undelivered records before this position are in `pending`. */
@@ -182,6 +184,14 @@ const placeOf = ({ segment, at, end, id, timestamp, partition }: Place): Place =
   id,
   timestamp,
   partition,
+})
+
+/** Copies the key, because a key keeps a whole file window in memory. */
+const sampleOf = (record: OutgoingRecord): OutgoingRecord => ({
+  ...record,
+  key: record.key && Buffer.from(record.key),
+  value: null,
+  headers: {},
 })
 
 const isBefore = (a: Position, b: Position) => a.segment < b.segment || (a.segment === b.segment && a.at < b.at)
@@ -267,21 +277,21 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
         retryAt === 0,
     )
 
-  /** Tries the unreadable files again. Returns true if one has become readable. */
-  const isReadableAgain = async (): Promise<boolean> => {
-    const due = segments.filter(({ retryAt }) => retryAt > 0 && retryAt <= performance.now())
-    for (const segment of due) {
-      const reader = readSegment(segment, 0, segment.confirmedEnd, report, isStillOurs)
-      try {
-        await reader.next()
-        segment.retryAt = 0
-      } catch (error) {
-        if (!givesUp(segment, error)) throw error
-      } finally {
-        await reader.return()
-      }
+  /** Returns true if an unreadable file has become readable. */
+  const isReadable = async (segment: Segment): Promise<boolean> => {
+    const reader = readSegment(segment, 0, segment.confirmedEnd, report, isStillOurs)
+    // Set first, so that after any error another unreadable file gets its turn.
+    segment.retryAt = performance.now() + RETRY_MS
+    try {
+      await reader.next()
+      segment.retryAt = 0
+      return true
+    } catch (error) {
+      if (!givesUp(segment, error)) throw error
+      return false
+    } finally {
+      await reader.return()
     }
-    return due.some(({ retryAt }) => retryAt === 0)
   }
 
   /**
@@ -331,7 +341,8 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
           segment.found = segment.delivered.count + reread.filter((id) => !segment.delivered.has(id)).length
         segment.scannedEnd = Math.max(segment.scannedEnd, confirmedEnd)
       } catch (error) {
-        if (!givesUp(segment, error)) throw error
+        // A file whose records were all delivered may be deleted while it is opened here.
+        if (!isDone(segment) && !givesUp(segment, error)) throw error
       }
     }
   }
@@ -427,16 +438,15 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
       await fill(cursor, delivery, isStopped)
       if (isStopped() || mustRestart) return
       if (cursor.pending.length === 0 && !isBefore(cursor.next, next)) {
-        cursors.delete(partition)
+        // Under another name, `readOn` has passed over records of this partition.
+        if (delivery.partitionOf(cursor.sample) === partition) cursors.delete(partition)
+        else mustRestart = true
         return
       }
       const places = take(cursor)
       let left: Place[] = places
       try {
-        const items = await readPlaces(places)
-        mustRestart ||= items.some(({ record }) => delivery.partitionOf(record) !== partition)
-        if (mustRestart) return
-        left = await send(items, delivery)
+        left = await send(await readPlaces(places), delivery)
       } finally {
         cursor.pending.push(...left)
       }
@@ -458,6 +468,9 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
       failure ??= { error }
     }
     const startCursors = () => {
+      mustRestart ||= cursors.entries().some(([name, { sample }]) => delivery.partitionOf(sample) !== name)
+      // Otherwise cursors that end at once would be started again and again, and nothing else runs.
+      if (isStopped() || mustRestart) return
       for (const [partition, cursor] of cursors) {
         if (cursor.running || cursor.dueAt > performance.now()) continue
         cursor.running = retry(partition, cursor, delivery, isStopped)
@@ -520,8 +533,12 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
               throw error
             })
           }
-          for (const [partition, pending] of Map.groupBy(await send(batch, delivery), ({ partition }) => partition))
-            cursors.set(partition, { pending, next, limit: 1, dueAt: performance.now() + RETRY_MS, running: undefined })
+          const left = await send(batch, delivery)
+          for (const [partition, pending] of Map.groupBy(left, ({ partition }) => partition)) {
+            const sample = sampleOf(batch.find((item) => item.partition === partition)!.record)
+            const dueAt = performance.now() + RETRY_MS
+            cursors.set(partition, { sample, pending, next, limit: 1, dueAt, running: undefined })
+          }
           await retireDone()
         }
         next = read.value
@@ -537,7 +554,9 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
         nextTimestamp = undefined
         await retireDone()
         if (failure) throw failure.error
-        if (mustRestart || (await isReadableAgain())) {
+        const unreadable = segments.find(({ retryAt }) => retryAt > 0 && retryAt <= performance.now())
+        if (unreadable && !isStopped()) mustRestart ||= await isReadable(unreadable)
+        if (mustRestart) {
           await restart()
           continue
         }
