@@ -148,6 +148,14 @@ export const spoolGuards: readonly Guard[] = [
     test: drain('a failing partition delays no other partition after the number'),
   },
   {
+    guard: 'a file that the drain deletes is no damage',
+    prevents: 'an alarm for lost records although all were sent',
+    file: `${folder}/spool/segment.ts`,
+    from: 'if (!isDone(segment)) {',
+    to: 'if (segment) {',
+    test: damage('a deleted file is damage only if'),
+  },
+  {
     guard: 'a stopped drain starts no cursor',
     prevents: 'a process that never stops, because cursors that end at once are started again and again',
     file: `${folder}/spool/spool.ts`,
@@ -166,7 +174,7 @@ export const spoolGuards: readonly Guard[] = [
   {
     guard: 'a file is kept until all its records are delivered',
     prevents: 'the loss of an acknowledged record in a crash',
-    file: `${folder}/spool/spool.ts`,
+    file: `${folder}/spool/segment.ts`,
     from: 'isScanned(segment) && segment.delivered.count >= segment.found',
     to: 'isScanned(segment)',
     test: spool('leaves undelivered records to the next process'),

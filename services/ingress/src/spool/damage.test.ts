@@ -19,6 +19,7 @@ import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { encodeFrame, HEADER_BYTES, newMarker, sealFrame } from './format.ts'
+import { newSegment, readSegment } from './segment.ts'
 import { openSpool, type SpoolDamage, type SpoolOptions } from './spool.ts'
 
 const named = (name: string, valueBytes = 10): OutgoingRecord => ({
@@ -301,6 +302,30 @@ it('a record that is damaged between two readings does not keep its file from it
   await vi.waitUntil(async () => (await spool.drain(delivery)) === 'empty', { timeout: 10_000 })
   expect([sent.length, sent.includes('r1100'), kinds(damages)]).toEqual([1199, false, ['damage']])
   expect([spool.size.records, filesIn(directory)]).toEqual([0, [`${basename(path)}.damaged`]])
+})
+
+it('a deleted file is damage only if one of its records was not delivered', async () => {
+  const { path, frames } = await leave(newDirectory(), [[named('a'), named('b')]])
+  const end = frames.at(-1)!.end
+  const segment = newSegment(path, 1, end, false)
+  Object.assign(segment, { confirmedEnd: end, scannedEnd: end, found: 2, written: 2 })
+  rmSync(path)
+  const damages: SpoolDamage[] = []
+  const read = () =>
+    readSegment(
+      segment,
+      0,
+      end,
+      (damage) => damages.push(damage),
+      async () => undefined,
+    ).next()
+  // The drain deletes a file after its last delivery, while another cursor may be opening it.
+  for (const id of [0, 1]) segment.delivered.add(id)
+  await read()
+  expect(damages).toEqual([])
+  segment.found = 3
+  await read()
+  expect(damages).toMatchObject([{ what: 'unreadable', records: 2 }])
 })
 
 describe('torn tails', () => {

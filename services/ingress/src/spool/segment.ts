@@ -130,6 +130,11 @@ export const newSegment = (
   reported: new Set(),
 })
 
+/** Returns true if all records of the file were read at least once. */
+export const isScanned = ({ scannedEnd, confirmedEnd }: Segment) => scannedEnd >= confirmedEnd
+/** Returns true if all records of the file were delivered. */
+export const isDone = (segment: Segment) => isScanned(segment) && segment.delivered.count >= segment.found
+
 /** Makes new file names in a directory durable. A sync of the files themselves does not do this. */
 export const syncDirectory = async (directory: string) => {
   const handle = await open(directory, 'r')
@@ -300,7 +305,11 @@ export async function* readSegment(
   const view = await openView(segment.path, end)
   if (!view) {
     await isStillOurs()
-    noteDamage(segment, { what: 'unreadable', offset: 0, bytes: end, records: segment.written }, report)
+    // The drain may have deleted the file meanwhile, because all its records were delivered.
+    if (!isDone(segment)) {
+      const { written } = segment
+      noteDamage(segment, { what: 'unreadable', offset: 0, bytes: end, records: written }, report)
+    }
     return
   }
   try {

@@ -31,7 +31,7 @@ import { createAppender } from './appender.ts'
 import { findFiles, makeDirectory, retire, type SpoolFiles } from './directory.ts'
 import { UnknownFormatError } from './format.ts'
 import { lockDirectory } from './lock.ts'
-import { noteDamage, readSegment, type Segment, type SpoolDamage } from './segment.ts'
+import { isDone, isScanned, noteDamage, readSegment, type Segment, type SpoolDamage } from './segment.ts'
 import { UnreadableFileError } from './view.ts'
 
 export { SpoolFullError } from './appender.ts'
@@ -249,9 +249,6 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
   /** Set if some records may be in no cursor. */
   let mustRestart = false
 
-  const isScanned = ({ scannedEnd, confirmedEnd }: Segment) => scannedEnd >= confirmedEnd
-  const isDone = (segment: Segment) => isScanned(segment) && segment.delivered.count >= segment.found
-
   const givesUp = (segment: Segment, error: unknown) => {
     if (error instanceof UnknownFormatError) {
       noteDamage(segment, { what: 'foreign', offset: 0, bytes: segment.bytes }, report)
@@ -341,8 +338,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
           segment.found = segment.delivered.count + reread.filter((id) => !segment.delivered.has(id)).length
         segment.scannedEnd = Math.max(segment.scannedEnd, confirmedEnd)
       } catch (error) {
-        // A file whose records were all delivered may be deleted while it is opened here.
-        if (!isDone(segment) && !givesUp(segment, error)) throw error
+        if (!givesUp(segment, error)) throw error
       }
     }
   }
