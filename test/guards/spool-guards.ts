@@ -143,8 +143,8 @@ export const spoolGuards: readonly Guard[] = [
     guard: 'a changed number of partitions makes the drain start again',
     prevents: 'acknowledged records that wait until all failing partitions have recovered',
     file: `${folder}/spool/spool.ts`,
-    from: 'mustRestart ||= cursors.entries().some(',
-    to: 'void cursors.entries().some(',
+    from: 'partitionOf(sample) !== partition',
+    to: 'partitionOf(sample) === undefined',
     test: drain('a failing partition delays no other partition after the number'),
   },
   {

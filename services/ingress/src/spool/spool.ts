@@ -194,6 +194,9 @@ const sampleOf = (record: OutgoingRecord): OutgoingRecord => ({
   headers: {},
 })
 
+const isRenamed = (partition: string, { sample }: Cursor, { partitionOf }: Delivery) =>
+  partitionOf(sample) !== partition
+
 const isBefore = (a: Position, b: Position) => a.segment < b.segment || (a.segment === b.segment && a.at < b.at)
 
 /**
@@ -435,8 +438,8 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
       if (isStopped() || mustRestart) return
       if (cursor.pending.length === 0 && !isBefore(cursor.next, next)) {
         // Under another name, `readOn` has passed over records of this partition.
-        if (delivery.partitionOf(cursor.sample) === partition) cursors.delete(partition)
-        else mustRestart = true
+        if (isRenamed(partition, cursor, delivery)) mustRestart = true
+        else cursors.delete(partition)
         return
       }
       const places = take(cursor)
@@ -464,7 +467,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
       failure ??= { error }
     }
     const startCursors = () => {
-      mustRestart ||= cursors.entries().some(([name, { sample }]) => delivery.partitionOf(sample) !== name)
+      mustRestart ||= cursors.entries().some(([partition, cursor]) => isRenamed(partition, cursor, delivery))
       // Otherwise cursors that end at once would be started again and again, and nothing else runs.
       if (isStopped() || mustRestart) return
       for (const [partition, cursor] of cursors) {
