@@ -1,10 +1,10 @@
 import { defineConfig } from 'vitest/config'
 
 const conditions = ['customer-stream-source']
-const onACluster = ['test/faults.e2e.test.ts', 'test/leaders.e2e.test.ts']
+const onACluster = ['test/faults/faults.e2e.test.ts', 'test/faults/leaders.e2e.test.ts']
 const withUsers = [
-  'test/standstill.e2e.test.ts',
-  'test/command-rights.e2e.test.ts',
+  'test/standstill/standstill.e2e.test.ts',
+  'test/standstill/command-rights.e2e.test.ts',
   'packages/runtime/src/kafka/diagnosis.int.test.ts',
 ]
 const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } }

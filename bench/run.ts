@@ -1,25 +1,25 @@
 /**
  * `npm run bench` answers all questions with real brokers. It prints the table and writes
- * bench/results.json, docs/performance.md and its plots. `npm run bench -- memory idle` answers
+ * bench/report/results.json, docs/performance.md and its plots. `npm run bench -- memory idle` answers
  * these two only. `--scale 0.2` is a quick look and writes nothing.
  */
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { startBrokers } from '@customer-stream/testing'
-import { freshness } from './freshness.ts'
-import { growth } from './growth.ts'
-import { idle } from './idle.ts'
-import { ingressCpu } from './ingress-cpu.ts'
-import { ingressLatency } from './ingress-latency.ts'
-import { requireWrk } from './load.ts'
-import { describeMachine } from './machine.ts'
-import { memory } from './memory.ts'
-import type { Asked, Profiled } from './performance-page.ts'
-import { profileServices } from './profile-services.ts'
-import { projectorRate } from './projector-rate.ts'
-import type { Line, Question } from './question.ts'
-import { printTable, writeReport } from './report.ts'
-import { start } from './start.ts'
-import { workers } from './workers.ts'
+import { freshness } from './questions/freshness.ts'
+import { growth } from './questions/growth.ts'
+import { idle } from './questions/idle.ts'
+import { ingressCpu } from './questions/ingress-cpu.ts'
+import { ingressLatency } from './questions/ingress-latency.ts'
+import { requireWrk } from './loads/wrk.ts'
+import { describeMachine } from './report/machine.ts'
+import { memory } from './questions/memory.ts'
+import type { Asked, Profiled } from './report/performance-page.ts'
+import { profileServices } from './loads/profile-services.ts'
+import { projectorRate } from './questions/projector-rate.ts'
+import type { Line, Question } from './questions/question.ts'
+import { printTable, writeReport } from './report/report.ts'
+import { start } from './questions/start.ts'
+import { workers } from './questions/workers.ts'
 
 const questions: readonly Question[] = [
   ingressCpu,

@@ -3,10 +3,10 @@ import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { LOG_EVENTS } from '@customer-stream/runtime'
 import { describe, expect, it } from 'vitest'
-import { readResults, reportFiles } from '../bench/report.ts'
-import { configurationFile, configurationPage } from '../docs/generate-configuration.ts'
-import { metricsFile, metricsPage, openRegistries } from '../docs/generate-metrics.ts'
-import { problems } from '../services/ingress/src/problem.ts'
+import { readResults, reportFiles } from '../bench/report/report.ts'
+import { configurationFile, configurationPage } from '../tools/generate-configuration.ts'
+import { metricsFile, metricsPage, openRegistries } from '../tools/generate-metrics.ts'
+import { problems } from '../services/ingress/src/http/problem.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const pages = [
@@ -89,7 +89,7 @@ it('each event of the log is in the list, and each of the list is logged', () =>
   expect([...new Set(logged)].toSorted()).toEqual(Object.keys(LOG_EVENTS).toSorted())
 })
 
-it('docs/performance.md and its plots say what bench/results.json says (if not: npm run docs)', () => {
+it('docs/performance.md and its plots say what bench/report/results.json says (if not: npm run docs)', () => {
   const results = readResults()
   const files = results ? reportFiles(results) : {}
   expect(

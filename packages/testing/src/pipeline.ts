@@ -7,7 +7,7 @@ import { sign } from '@customer-stream/simulator'
 import { makePipelineFolder } from './brokers/run.ts'
 import { freshNames } from './fresh-names.ts'
 import { type ServiceName, type ServiceProcess, startService } from './service-process.ts'
-import { type Verdict, type VerifyOptions, verify } from './verification/verify.ts'
+import { type Verdict, type VerifyOptions, verify } from '../../verify/src/verify.ts'
 
 export interface PipelineBrokers {
   readonly kafkaBrokers: readonly string[]

@@ -1,6 +1,6 @@
 import { afterEach, expect, it, vi } from 'vitest'
-import type { Logger } from '../log.ts'
-import { loadSettings } from '../settings.ts'
+import type { Logger } from '../process/log.ts'
+import { loadSettings } from '../process/settings.ts'
 import { createKafka } from './client.ts'
 import { kafkaSettings } from './settings.ts'
 

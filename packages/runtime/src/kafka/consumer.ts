@@ -8,13 +8,13 @@ import type {
   Kafka,
   KafkaMessage,
 } from 'kafkajs'
-import { untilDone } from '../back-off.ts'
-import type { Diagnosis } from '../blocked.ts'
-import type { Logger } from '../log.ts'
+import { untilDone } from '../process/back-off.ts'
+import type { Diagnosis } from '../process/blocked.ts'
+import type { Logger } from '../process/log.ts'
 import { assignerOf, describeGroup, type GroupDescription } from './consumer-group.ts'
-import { isCoordinatorSearch } from './coordinator-patch.ts'
+import { isCoordinatorSearch } from './patches/coordinator.ts'
 import { BLOCKED_BACK_OFF, type Diagnose } from './diagnosis.ts'
-import { unreadableOf } from './fetch-patch.ts'
+import { unreadableOf } from './patches/fetch.ts'
 import type { UnreadableBatch } from './record-batches.ts'
 import { readWatermarks, type Watermarks } from './watermarks.ts'
 

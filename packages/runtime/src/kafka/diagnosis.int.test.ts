@@ -5,7 +5,7 @@ import { freshNames, type SecuredBrokers, startSecuredBrokers, waitUntil } from 
 import { silentLogger } from '@customer-stream/testing/vitest'
 import { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } from 'kafkajs'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
-import { loadSettings } from '../settings.ts'
+import { loadSettings } from '../process/settings.ts'
 import {
   type Admin,
   createAdmin,
@@ -15,7 +15,7 @@ import {
   createWriteCheck,
   kafkaSettings,
 } from './index.ts'
-import { forgetLogins } from './login-patch.ts'
+import { forgetLogins } from './patches/login.ts'
 import { checkTopics } from './topic-check.ts'
 
 let brokers: SecuredBrokers

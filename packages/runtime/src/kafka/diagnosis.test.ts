@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { loadSettings } from '../settings.ts'
+import { loadSettings } from '../process/settings.ts'
 import { createDiagnose } from './diagnosis.ts'
 import { attributed, noteAnswer, noteFailedRequest } from './failed-request.ts'
 import { kafkaSettings } from './settings.ts'

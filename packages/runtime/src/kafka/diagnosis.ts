@@ -1,4 +1,4 @@
-import type { BlockedReason, Diagnosis, Program } from '../blocked.ts'
+import type { BlockedReason, Diagnosis, Program } from '../process/blocked.ts'
 import type { KafkaSettings } from './client.ts'
 import { type FailedRequest, failedRequestOf, failedWorkOf, hasAnswered } from './failed-request.ts'
 import { TopicError } from './topic-check.ts'

@@ -131,8 +131,8 @@ describe('a broker that is silent while a client connects', () => {
 it('does not pause for five seconds between two connection attempts', { timeout: 20_000 }, async () => {
   const load = (file: string) => JSON.stringify(new URL(file, import.meta.url).href)
   const script = `import { createKafka, kafkaSettings } from ${load('./index.ts')}
-import { createLogger } from ${load('../log.ts')}
-import { loadSettings } from ${load('../settings.ts')}
+import { createLogger } from ${load('../process/log.ts')}
+import { loadSettings } from ${load('../process/settings.ts')}
 const settings = loadSettings(kafkaSettings, { KAFKA_BROKERS: '127.0.0.1:9' })
 await createKafka(settings, { clientId: 'test', logger: createLogger('test', 'silent') }).producer().connect()`
   // A separate process without NODE_ENV, because kafkajs has other defaults within a test.

@@ -1,6 +1,6 @@
 import { expect, it, vi } from 'vitest'
-import { createLogger } from '../log.ts'
-import { loadSettings } from '../settings.ts'
+import { createLogger } from '../process/log.ts'
+import { loadSettings } from '../process/settings.ts'
 import { createAdmin, createKafka } from './client.ts'
 import { createDiagnose } from './diagnosis.ts'
 import { createKafkaCheck } from './probe.ts'

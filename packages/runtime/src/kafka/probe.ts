@@ -1,6 +1,6 @@
 import type { Admin } from 'kafkajs'
-import { answerOf } from '../admin.ts'
-import type { Diagnosis } from '../blocked.ts'
+import { answerOf } from '../process/admin.ts'
+import type { Diagnosis } from '../process/blocked.ts'
 import type { Diagnose } from './diagnosis.ts'
 import { clusterOf } from './topic-identity.ts'
 

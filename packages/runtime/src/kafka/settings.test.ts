@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { loadSettings } from '../settings.ts'
+import { loadSettings } from '../process/settings.ts'
 import { kafkaRules, kafkaSettings } from './settings.ts'
 
 const load = (env: Record<string, string>) => loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092', ...env })

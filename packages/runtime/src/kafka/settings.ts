@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { choice, flag, integer, optionalSecret, optionalText, type Rule } from '../settings.ts'
+import { choice, flag, integer, optionalSecret, optionalText, type Rule } from '../process/settings.ts'
 
 /**
  * Returns a sentence about what is wrong with an address, or undefined if it is valid. kafkajs uses

@@ -1,8 +1,8 @@
 import { expect, it, vi } from 'vitest'
-import { createObstacles } from '../blocked.ts'
-import type { Logger } from '../log.ts'
-import { createRegistry } from '../metrics.ts'
-import { loadSettings } from '../settings.ts'
+import { createObstacles } from '../process/blocked.ts'
+import type { Logger } from '../process/log.ts'
+import { createRegistry } from '../process/metrics.ts'
+import { loadSettings } from '../process/settings.ts'
 import {
   type Admin,
   createDiagnose,

@@ -1,6 +1,6 @@
 import kafkajs, { type Admin } from 'kafkajs'
-import { untilDone } from '../back-off.ts'
-import type { Logger } from '../log.ts'
+import { untilDone } from '../process/back-off.ts'
+import type { Logger } from '../process/log.ts'
 import type { KafkaSettings } from './client.ts'
 import { errorType } from './error-type.ts'
 import { attributed } from './failed-request.ts'

@@ -1,6 +1,6 @@
 import type { Admin } from 'kafkajs'
-import type { Obstacles } from '../blocked.ts'
-import type { Logger } from '../log.ts'
+import type { Obstacles } from '../process/blocked.ts'
+import type { Logger } from '../process/log.ts'
 import type { KafkaSettings } from './client.ts'
 import type { Diagnose } from './diagnosis.ts'
 import { checkTopics, inspectTopics, type TopicDemand, type TopicFindings, topicProblem } from './topic-check.ts'

@@ -1,5 +1,5 @@
 import type { Admin } from 'kafkajs'
-import { readUncommitted } from './isolation-patch.ts'
+import { readUncommitted } from './patches/isolation.ts'
 import { clusterOf } from './topic-identity.ts'
 
 export interface Watermarks {

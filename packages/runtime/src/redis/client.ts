@@ -1,6 +1,6 @@
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
-import type { Logger } from '../log.ts'
-import type { Loaded } from '../settings.ts'
+import type { Logger } from '../process/log.ts'
+import type { Loaded } from '../process/settings.ts'
 import type { redisSettings } from './settings.ts'
 
 /** A client of one Redis or of a Redis Cluster. */

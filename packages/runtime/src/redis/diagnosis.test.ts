@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { loadSettings } from '../settings.ts'
+import { loadSettings } from '../process/settings.ts'
 import { createRedisDiagnose, type RedisClient, redisSettings } from './index.ts'
 
 const settings = loadSettings(redisSettings, { REDIS_URL: 'redis://bob:hunter2@10.0.0.7:6379/3' })

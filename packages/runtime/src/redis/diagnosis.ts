@@ -1,4 +1,4 @@
-import type { BlockedReason, Diagnosis, Program } from '../blocked.ts'
+import type { BlockedReason, Diagnosis, Program } from '../process/blocked.ts'
 import { connectionProblemOf, type RedisClient, type RedisSettings, saysNoConnection } from './client.ts'
 
 interface Row {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { loadSettings } from '../settings.ts'
+import { loadSettings } from '../process/settings.ts'
 import { redisRules, redisSettings } from './settings.ts'
 
 const load = (url: string, cluster = false) =>

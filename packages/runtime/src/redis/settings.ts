@@ -1,4 +1,4 @@
-import { flag, integer, type Rule, text } from '../settings.ts'
+import { flag, integer, type Rule, text } from '../process/settings.ts'
 
 export const redisSettings = {
   REDIS_URL: {

@@ -11,7 +11,7 @@ import {
   type StartedTestContainer,
   Wait,
 } from 'testcontainers'
-import { waitUntil } from '../wait-until.ts'
+import { waitUntil } from '../../../runtime/src/process/wait-until.ts'
 import { OWNER_LABEL } from './docker-guard.ts'
 import { freePortsToKeep } from './free-ports.ts'
 import { clusterContainer, KAFKA_IMAGE, KafkaContainer, restartKafka } from './kafka-container.ts'

@@ -2,9 +2,9 @@ import { type GivenAddresses, givenAddresses } from './given.ts'
 import { openLocal } from './local.ts'
 import { MissingProgramsError } from './maven.ts'
 import type { KafkaNode, KillableServer, Provider, RedisOptions, RedisServer } from './provider.ts'
-import { requireReachable } from './reachable.ts'
+import { requireReachable } from '../../../verify/src/reachable.ts'
 import { removeOldPipelineFolders } from './run.ts'
-import { unlessAborted } from './unless-aborted.ts'
+import { unlessAborted } from '../../../runtime/src/process/unless-aborted.ts'
 
 export type { RedisOptions, RedisServer }
 

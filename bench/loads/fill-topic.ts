@@ -1,0 +1,81 @@
+import { createLogger, loadSettings, untilDone } from '@customer-stream/runtime'
+import { checkTopics, createVerifiedProducer, kafkaSettings, type OutgoingRecord } from '@customer-stream/runtime/kafka'
+import { makeCustomersEvent, Random } from '@customer-stream/simulator'
+import type { Pipeline } from '@customer-stream/testing'
+import type { Bench } from '../questions/question.ts'
+
+export interface FillOptions {
+  readonly events: number
+  readonly customers: number
+  readonly partitions: number
+  /** Additional fields of the customer. */
+  readonly extraFields?: number
+}
+
+const BATCH_RECORDS = 500
+/**
+ * Number of bodies. Creating a customer costs more than storing it, so bodies are reused with new
+ * ids.
+ */
+const TEMPLATES = 1000
+/** A new topic may have no leader for a moment. */
+const insistently = {
+  signal: new AbortController().signal,
+  backOff: { initialMs: 100, maxMs: 1000 },
+  onFailure: () => undefined,
+}
+const NEWEST = 1_780_000_000_000
+
+/**
+ * Writes events to the customers topic, the same number for each customer, in an order that the
+ * seed determines.
+ */
+export const fillTopic = async (
+  { brokers }: Bench,
+  pipeline: Pipeline,
+  { events, customers, partitions, extraFields = 0 }: FillOptions,
+): Promise<void> => {
+  const topic = pipeline.topics.customers
+  const settings = loadSettings(kafkaSettings, {
+    KAFKA_BROKERS: brokers.kafkaBrokers.join(','),
+    KAFKA_CREATE_TOPICS: 'true',
+    KAFKA_REPLICATION_FACTOR: '1',
+    KAFKA_PARTITIONS: String(partitions),
+  })
+  const topics = Object.values(pipeline.topics).map((name) => ({ topic: name, maxValueBytes: 1024 * 1024 }))
+  await untilDone(() => checkTopics(pipeline.admin, settings, topics, createLogger('bench', 'silent')), insistently)
+  const producer = createVerifiedProducer(pipeline.kafka, { metadataMaxAgeMs: 30_000, produceTimeoutMs: 30_000 })
+  await producer.connect()
+  await producer.setPartitions(new Map([[topic, partitions]]))
+  const random = new Random(7)
+  const extra = Object.fromEntries(Array.from({ length: extraFields }, (_, i) => [`extraField${i}`, random.hex(12)]))
+  const templates = Array.from({ length: TEMPLATES }, () => {
+    const { body, customerUuid, id } = makeCustomersEvent({
+      timestamp: NEWEST,
+      customer: extra,
+      customerUuid: 'CUSTOMER-UUID',
+    })
+    return { parts: body.split('CUSTOMER-UUID'), id, customerUuid }
+  })
+  const order = Uint32Array.from({ length: events }, (_, i) => i % customers)
+  for (let i = events - 1; i > 0; i--) {
+    const other = random.below(i + 1)
+    const swapped = order[i] ?? 0
+    order[i] = order[other] ?? 0
+    order[other] = swapped
+  }
+  let batch: OutgoingRecord[] = []
+  for (let i = 0; i < events; i++) {
+    const template = templates[i % TEMPLATES]
+    if (!template) break
+    const customerUuid = `customer-${String(order[i]).padStart(12, '0')}-of-the-bench`
+    const timestamp = String(NEWEST + i)
+    const body = template.parts.join(customerUuid).replace(String(NEWEST), timestamp).replace(template.id, `event-${i}`)
+    batch.push({ topic, key: Buffer.from(customerUuid), value: Buffer.from(body), timestamp: NEWEST + i })
+    if (batch.length < BATCH_RECORDS && i < events - 1) continue
+    const full = batch
+    await untilDone(() => producer.send(full), insistently)
+    batch = []
+  }
+  await producer.disconnect()
+}

@@ -1,0 +1,81 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { openPipeline, type Pipeline, type ServiceProcess, startGuarded, waitUntil } from '@customer-stream/testing'
+import { load, writeRequests } from './wrk.ts'
+import { cpuSeconds } from '../report/measure.ts'
+import type { Bench } from '../questions/question.ts'
+
+export interface LoadedServer {
+  readonly url: string
+  readonly pid: number
+}
+
+/** A pipeline with an ingress, the bare handler, and signed requests for both. */
+export interface IngressUnderLoad {
+  readonly pipeline: Pipeline
+  readonly ingress: LoadedServer
+  readonly service: ServiceProcess
+  readonly bare: LoadedServer
+  /** Loads one server for some seconds and measures its CPU and its answers. */
+  read(server: LoadedServer, connections: number, seconds: number): Promise<Record<Reading, number>>
+  close(): Promise<void>
+}
+
+export type Reading = 'CPU µs per event' | 'events per second' | 'p50 ms' | 'p99 ms'
+
+const DISTINCT_EVENTS = 5000
+const bareHandler = fileURLToPath(new URL('./bare-handler.ts', import.meta.url))
+
+const startBareHandler = async (folder: string, secret: string) => {
+  const logFile = join(folder, 'bare-handler.log')
+  const guarded = startGuarded({
+    command: process.execPath,
+    args: ['--conditions=customer-stream-source', bareHandler],
+    env: { NODE_ENV: 'production', SECRET: secret },
+    logFile,
+  })
+  const url = await waitUntil(
+    'the bare handler listens',
+    async () => (await readFile(logFile, 'utf8').catch(() => '')).trim(),
+    (line) => line.startsWith('http'),
+  )
+  return { guarded, server: { url, pid: await guarded.pid } }
+}
+
+export const openIngressUnderLoad = async (
+  { brokers }: Bench,
+  { env = {}, bodies }: { env?: Readonly<Record<string, string>>; bodies?: readonly string[] } = {},
+): Promise<IngressUnderLoad> => {
+  const pipeline = await openPipeline(brokers)
+  const service = await pipeline.start('ingress', env)
+  await service.untilReady()
+  const requestsFile = join(pipeline.folder, 'requests')
+  const events = bodies ?? Array.from({ length: DISTINCT_EVENTS }, () => makeCustomersEvent().body)
+  await writeRequests(requestsFile, events, pipeline.secret)
+  const { guarded, server: bare } = await startBareHandler(pipeline.folder, pipeline.secret)
+
+  return {
+    pipeline,
+    ingress: service,
+    service,
+    bare,
+    read: async (server, connections, seconds) => {
+      const before = cpuSeconds(server.pid)
+      const result = await load({ url: `${server.url}/webhooks/mykaarma`, connections, seconds, requestsFile })
+      if (result.refused + result.failed > 0)
+        throw new Error(`${result.refused} refused, ${result.failed} failed: a figure of refusals says nothing`)
+      return {
+        'CPU µs per event': ((cpuSeconds(server.pid) - before) / result.accepted) * 1e6,
+        'events per second': result.perSecond,
+        'p50 ms': result.p50Ms,
+        'p99 ms': result.p99Ms,
+      }
+    },
+    close: async () => {
+      await guarded.end()
+      await pipeline.close()
+    },
+  }
+}

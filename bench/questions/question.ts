@@ -1,0 +1,48 @@
+import type { Brokers } from '@customer-stream/testing'
+import type { Figure } from '../report/measure.ts'
+
+/** One line of the table: a target, the measured figure, and whether it meets the target. */
+export interface Line {
+  readonly what: string
+  readonly target: string
+  readonly figure: string
+  readonly met: boolean
+}
+
+/** A curve without a target. It shows how a figure changes while another grows. */
+export interface Curve {
+  readonly title: string
+  /** Title. In kebab-case it is also the file's name. */
+  readonly name: string
+  readonly x: string
+  readonly y: string
+  /** True if the values of x span orders of magnitude. */
+  readonly logX: boolean
+  readonly series: readonly {
+    readonly name: string
+    readonly points: readonly { readonly x: number; readonly y: Figure }[]
+  }[]
+}
+
+export interface Answer {
+  readonly lines: readonly Line[]
+  /** All readings, by variant and name. */
+  readonly readings: Readonly<Record<string, Readonly<Record<string, Figure>>>>
+  readonly curves?: readonly Curve[]
+  /** Sentences for the page: the method, and remarkable results. */
+  readonly notes: readonly string[]
+}
+
+export interface Bench {
+  readonly brokers: Brokers
+  /** Factor for times and amounts. 1, or less for a quick look. */
+  readonly scale: number
+  say(line: string): void
+}
+
+/** A question of the benchmark. Each has its own file. */
+export interface Question {
+  readonly name: string
+  readonly title: string
+  ask(bench: Bench): Promise<Answer>
+}

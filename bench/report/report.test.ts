@@ -1,0 +1,112 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Machine } from './machine.ts'
+import type { Asked, Results } from './performance-page.ts'
+import { plot } from './plot.ts'
+import type { Curve } from '../questions/question.ts'
+import { printTable, readResults, writeReport } from './report.ts'
+
+const machine: Machine = {
+  date: '2026-01-02',
+  cpu: 'Some CPU',
+  cores: 2,
+  memoryGiB: 24,
+  kernel: 'Linux 6.1',
+  node: '24.21.0',
+  kafka: '4.3.1',
+  redis: '8.0.0',
+  brokers: 'local',
+}
+const curve: Curve = {
+  title: 'Rate over connections',
+  name: 'rate-over-connections',
+  x: 'connections',
+  y: 'events per second',
+  logX: true,
+  series: [{ name: 'ingress', points: [900, 1000].map((x) => ({ x, y: { median: x, min: x, max: x } })) }],
+}
+const asked = (title: string, figure: string): Asked => ({
+  title,
+  askedAt: '2026-01-02T03:04:05.000Z',
+  seconds: 12.34,
+  answer: {
+    lines: [{ what: `what ${title} costs`, target: '≤ 1', figure, met: figure === '1' }],
+    readings: { bare: { 'µs | event': { median: 1234.5, min: 1000, max: 2000 } } },
+    curves: title === 'first' ? [curve] : [],
+    notes: ['A note.'],
+  },
+})
+
+let root: string
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'report-'))
+})
+afterEach(() => rmSync(root, { recursive: true }))
+
+const order = ['first', 'second']
+const write = (answers: Results['answers'], on = machine) => writeReport({ machine: on, answers }, order, root)
+const page = () => readFileSync(join(root, 'docs/performance.md'), 'utf8')
+const picture = () => join(root, 'docs/performance/rate-over-connections.svg')
+
+describe('a report', () => {
+  it('replaces only the answers to what was asked again, and keeps the order of the questions', () => {
+    write({ second: asked('second', '1') })
+    write({ first: asked('first', '2') })
+    write({ second: asked('second', '3') })
+    expect(page().match(/^\| what .*$/gm)).toEqual([
+      '| what | target | figure | verdict |',
+      '| what first costs | ≤ 1 | 2 | **missed** |',
+      '| what second costs | ≤ 1 | 3 | **missed** |',
+    ])
+  })
+
+  it('forgets the figures of another machine, but not for another date', () => {
+    write({ first: asked('first', '1') })
+    write({ second: asked('second', '1') }, { ...machine, date: '2026-02-03' })
+    expect(Object.keys(readResults(root)!.answers)).toEqual(['first', 'second'])
+    write({ second: asked('second', '1') }, { ...machine, node: '26.0.0' })
+    expect(Object.keys(readResults(root)!.answers)).toEqual(['second'])
+  })
+
+  it('draws the curves, and removes the plot of a curve that is no more', () => {
+    write({ first: asked('first', '1') })
+    expect(page()).toContain('(performance/rate-over-connections.svg)')
+    expect(existsSync(picture())).toBe(true)
+    write({ first: asked('renamed', '1') })
+    expect(existsSync(picture())).toBe(false)
+  })
+
+  it('shows readings as the median with the least and the greatest', () => {
+    write({ first: asked('first', '1') })
+    expect(page()).toContain('|  | µs \\| event |\n| --- | --- |\n| bare | 1,230 (1,000–2,000) |\n')
+  })
+})
+
+it('a table for the console has its columns aligned', () => {
+  const lines: string[] = []
+  printTable([...asked('first', '1').answer.lines, ...asked('second', '22').answer.lines], (line) => lines.push(line))
+  expect(lines).toEqual([
+    'what               target  figure', //
+    'what first costs   ≤ 1     1       ✔',
+    'what second costs  ≤ 1     22      ✘ missed',
+  ])
+})
+
+describe('a plot', () => {
+  const heights = (svg: string) => [...svg.matchAll(/<circle cx="[\d.]+" cy="([\d.]+)"/g)].map(([, y]) => Number(y))
+
+  it('begins at 0, so that heights compare', () => {
+    const [low = 0, high = 0] = heights(plot(curve))
+    const zero = Number(/y="([\d.]+)">0<\/text>/.exec(plot(curve))?.[1]) - 4
+    expect((zero - high) / (zero - low)).toBeCloseTo(1000 / 900, 2)
+  })
+
+  it('refuses 0 on a logarithmic axis by name', () => {
+    const points = [{ x: 0, y: { median: 1, min: 1, max: 1 } }]
+    expect(() => plot({ ...curve, series: [{ name: 'off', points }] })).toThrow(
+      'rate-over-connections: a logarithmic axis has no 0.',
+    )
+  })
+})

@@ -1,0 +1,105 @@
+/**
+ * Keeps results in bench/report/results.json and generates the page and the plots from them. If these are
+ * stale, a test fails (`npm run docs` updates them).
+ */
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import type { Profiler } from 'node:inspector'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { flameGraph } from './flame-graph.ts'
+import { type Profiled, performancePage, type Results } from './performance-page.ts'
+import { plot } from './plot.ts'
+import { foldProfile, sharesByPackage } from './profile.ts'
+import type { Line } from '../questions/question.ts'
+
+const project = fileURLToPath(new URL('../..', import.meta.url))
+const RESULTS = 'bench/report/results.json'
+const PROFILE_NOTES = 'bench/report/profile-notes.md'
+const PICTURES = 'docs/performance'
+
+const read = (root: string, file: string): string | undefined =>
+  existsSync(join(root, file)) ? readFileSync(join(root, file), 'utf8') : undefined
+
+export const readResults = (root = project): Results | undefined => {
+  const json = read(root, RESULTS)
+  return json === undefined ? undefined : (JSON.parse(json) as Results)
+}
+
+/**
+ * Returns the page and the plots, by path. Flame graphs are not among them, because their profiles
+ * are not kept.
+ */
+export const reportFiles = (results: Results, root = project): Readonly<Record<string, string>> => {
+  const curves = Object.values(results.answers).flatMap(({ answer }) => answer.curves ?? [])
+  return {
+    'docs/performance.md': performancePage(results, read(root, PROFILE_NOTES) ?? ''),
+    ...Object.fromEntries(curves.map((curve) => [`${PICTURES}/${curve.name}.svg`, plot(curve)])),
+  }
+}
+
+const writeFiles = (results: Results, root: string): void => {
+  const files = reportFiles(results, root)
+  mkdirSync(join(root, PICTURES), { recursive: true })
+  const profiles = Object.keys(results.profiles ?? {}).map((name) => `${name}.svg`)
+  const stale = readdirSync(join(root, PICTURES)).filter(
+    (name) => !(`${PICTURES}/${name}` in files) && !profiles.includes(name),
+  )
+  for (const name of stale) rmSync(join(root, PICTURES, name))
+  for (const [file, content] of Object.entries(files)) writeFileSync(join(root, file), content)
+}
+
+const sameMachine = (one: Results, other: Results): boolean =>
+  JSON.stringify({ ...one.machine, date: '' }) === JSON.stringify({ ...other.machine, date: '' })
+
+/**
+ * Merges new answers into the results. Answers to other questions stay if they come from the same
+ * machine and software, because figures of two machines are not comparable.
+ * @param questions all names, in the order of the page. Answers to other questions are removed.
+ */
+export const writeReport = (fresh: Results, questions: readonly string[], root = project): void => {
+  const kept = readResults(root)
+  const known = kept && sameMachine(kept, fresh) ? kept : undefined
+  const answers = { ...known?.answers, ...fresh.answers }
+  const results: Results = {
+    machine: fresh.machine,
+    answers: Object.fromEntries(questions.flatMap((name) => (answers[name] ? [[name, answers[name]]] : []))),
+    profiles: { ...known?.profiles, ...fresh.profiles },
+  }
+  mkdirSync(join(root, 'bench'), { recursive: true })
+  writeFileSync(join(root, RESULTS), `${JSON.stringify(results, null, 2)}\n`)
+  writeFiles(results, root)
+}
+
+/** Draws docs/performance/{name}.svg. @returns its entry for `profiles` of the results. */
+export const recordProfile = (
+  name: string,
+  title: string,
+  profile: Profiler.Profile,
+  afterMs = 0,
+  root = project,
+): Profiled => {
+  const busy = foldProfile(profile, afterMs)
+  mkdirSync(join(root, PICTURES), { recursive: true })
+  writeFileSync(join(root, PICTURES, `${name}.svg`), flameGraph(busy, title))
+  return { title, shares: sharesByPackage(busy) }
+}
+
+export const printTable = (lines: readonly Line[], say: (line: string) => void): void => {
+  const rows = [
+    ['what', 'target', 'figure', ''],
+    ...lines.map(({ what, target, figure, met }) => [what, target, figure, met ? '✔' : '✘ missed']),
+  ]
+  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]!.length)))
+  for (const row of rows)
+    say(
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+}
+
+if (import.meta.main) {
+  const results = readResults()
+  if (results) writeFiles(results, project)
+}

@@ -1,0 +1,91 @@
+/**
+ * `npm run verify`: compares Kafka with Redis. With a ledger, also compares the promised events
+ * with Kafka. Read-only. Exit code 1 if anything is missing or wrong.
+ */
+import { integer, loadSettings } from '@customer-stream/runtime'
+import { redisRules } from '@customer-stream/runtime/redis'
+import { MAX_FUTURE_MS, topicNames } from '@customer-stream/schemas'
+import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { unlessAborted } from '../../runtime/src/process/unless-aborted.ts'
+import { requirePositions, requireReadable } from '../../verify/src/preconditions.ts'
+import { isSound, VERDICT_LEGEND, verdictLines } from '../../verify/src/print-verdict.ts'
+import { quarantineReachesBackTo, verify } from '../../verify/src/verify.ts'
+import { interruption, tell } from './interruption.ts'
+import { clientSettings, withClients } from './with-clients.ts'
+
+const USAGE = `npm run verify -- [--ledger FILE | --since TIME --until TIME --sample SHARE] [--catch-up-seconds N]
+
+    --ledger FILE           also look for every promise of \`npm run simulate\` in Kafka
+    --since, --until TIME   only customers with an event received in this time, e.g. 2026-11-24T06:00:00Z
+    --sample SHARE          only this share of the customers, e.g. 0.01
+    --catch-up-seconds N    longest wait for open transactions, and for the projector to reach the end (60)
+  with KAFKA_BROKERS and REDIS_URL, and what else the services are given, in the environment`
+
+const verifySettings = {
+  ...clientSettings,
+  MAX_FUTURE_MS: integer({
+    default: MAX_FUTURE_MS,
+    minimum: 0,
+    maximum: Number.MAX_SAFE_INTEGER,
+    description: 'As the projector has it.',
+  }),
+}
+
+const { parts, settings } = readCommandLine({
+  name: 'verify',
+  usage: USAGE,
+  options: { ledger: 'text', since: 'text', until: 'text', sample: 'text', 'catch-up-seconds': 'text' },
+  read: ({ texts }) => {
+    const { ledger, since, until, sample, 'catch-up-seconds': catchUp = '60' } = texts
+    const number = (name: string, text: string, most: number) => {
+      const value = text.trim() === '' ? Number.NaN : Number(text)
+      if (!(value >= 0 && value <= most)) throw new Error(`--${name} must be a number from 0 to ${most}`)
+      return value
+    }
+    const time = (name: string, text: string) => {
+      const value = Date.parse(text)
+      if (Number.isNaN(value)) throw new Error(`--${name} is no time: ${text}`)
+      return value
+    }
+    // A ledger has all promised events. They cannot be verified with a part of the topic.
+    if (ledger !== undefined && (since ?? until ?? sample) !== undefined)
+      throw new Error('--ledger goes with none of --since, --until, --sample')
+    const parts = {
+      catchUpMs: number('catch-up-seconds', catchUp, 86_400) * 1000,
+      ...(ledger !== undefined && { ledgerPath: ledger }),
+      ...(since !== undefined && { sinceMs: time('since', since) }),
+      ...(until !== undefined && { untilMs: time('until', until) }),
+      ...(sample !== undefined && { sample: number('sample', sample, 1) }),
+    }
+    if (parts.sample === 0) throw new Error('--sample 0 leaves nothing to compare')
+    if (parts.sinceMs !== undefined && parts.untilMs !== undefined && parts.untilMs <= parts.sinceMs)
+      throw new Error('--until must be after --since')
+    const settings = loadSettings(verifySettings, process.env, redisRules)
+    return { parts, settings }
+  },
+})
+const { signal } = interruption
+const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
+const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection, MAX_FUTURE_MS: maxFutureMs } = settings
+
+await withClients('verify', settings, async ({ kafka, admin, redis }) => {
+  await unlessAborted(requirePositions(redis, projection, keyPrefix), signal)
+  const read = [topics.customers, topics.quarantine, ...(parts.ledgerPath === undefined ? [] : [topics.other])]
+  const [, quarantineEnds] = await Promise.all(read.map((topic) => requireReadable(kafka, admin, topic, signal)))
+  await quarantineReachesBackTo(admin, topics.quarantine, quarantineEnds ?? [])
+  const onProgress = (step: string) => tell(`verify: ${step}`)
+  const verdict = await verify({
+    kafka,
+    admin,
+    redis,
+    topics,
+    keyPrefix,
+    projection,
+    maxFutureMs,
+    ...parts,
+    signal,
+    onProgress,
+  })
+  process.stdout.write(`${[...verdictLines(verdict), '', ...VERDICT_LEGEND].join('\n')}\n`)
+  return isSound(verdict) ? 0 : 1
+})

@@ -1,0 +1,78 @@
+/**
+ * Settings and clients of the commands that examine a running system, and the error message if
+ * Kafka or Redis refuses.
+ */
+import { createLogger, integer, type Loaded } from '@customer-stream/runtime'
+import { type Admin, createDiagnose, createKafka, type Kafka, kafkaSettings } from '@customer-stream/runtime/kafka'
+import {
+  connectRedis,
+  createRedis,
+  createRedisDiagnose,
+  type RedisClient,
+  redisSettings,
+  saysNoConnection,
+} from '@customer-stream/runtime/redis'
+import { PROJECTION_VERSION } from '@customer-stream/schemas'
+import { requireReachable } from '../../verify/src/reachable.ts'
+import { unlessAborted } from '../../runtime/src/process/unless-aborted.ts'
+import { interruption, sayWhy } from './interruption.ts'
+
+export const clientSettings = {
+  ...kafkaSettings,
+  ...redisSettings,
+  PROJECTION_VERSION: integer({
+    default: PROJECTION_VERSION,
+    minimum: 1,
+    maximum: 1_000_000,
+    description: 'The projection to look at.',
+  }),
+}
+
+type ClientSettings = Loaded<typeof clientSettings>
+
+export interface Clients {
+  readonly kafka: Kafka
+  readonly admin: Admin
+  readonly redis: RedisClient
+}
+
+const isOfKafka = (error: unknown): boolean =>
+  error instanceof Error && (error.name.startsWith('KafkaJS') || isOfKafka(error.cause))
+
+const redisErrors = new Set(['ReplyError', 'MaxRetriesPerRequestError', 'ClusterAllFailedError'])
+const isOfRedis = (error: unknown): error is Error =>
+  error instanceof Error &&
+  (redisErrors.has(error.name) || saysNoConnection(error) || error.message === 'Command timed out')
+
+/** Replaces an error of Kafka or Redis by one that names the address, and the right or setting. */
+const explained = (error: unknown, settings: ClientSettings, redis: RedisClient): unknown => {
+  if (isOfKafka(error)) return new Error(createDiagnose(settings, 'command')(error, 'read Kafka').message)
+  return isOfRedis(error) ? new Error(createRedisDiagnose(settings, redis, 'command')(error).message) : error
+}
+
+/**
+ * Runs the work with connected clients. Ends the process with the exit code that `work` returns.
+ */
+export const withClients = async (
+  command: string,
+  settings: ClientSettings,
+  work: (clients: Clients) => Promise<number>,
+): Promise<never> => {
+  const logger = createLogger(command, 'silent')
+  const kafka = createKafka(settings, { clientId: `customer-stream-${command}`, logger })
+  const admin = kafka.admin()
+  const redis = createRedis(settings, logger)
+  const { signal } = interruption
+  let exitCode = 1
+  try {
+    await unlessAborted(requireReachable(settings), signal)
+    await unlessAborted(Promise.all([admin.connect(), connectRedis(redis)]), signal)
+    exitCode = await work({ kafka, admin, redis })
+  } catch (error) {
+    exitCode = sayWhy(command, explained(error, settings, redis))
+  } finally {
+    redis.disconnect()
+    await admin.disconnect()
+  }
+  process.exit(exitCode)
+}

@@ -1,0 +1,95 @@
+import { createRequire } from 'node:module'
+import { noteFailedRequest } from '../failed-request.ts'
+
+interface Connection {
+  readonly broker: string
+  readonly sasl: { readonly mechanism: string; readonly username?: string }
+  send(request: object): Promise<unknown>
+  sendAuthRequest(request: object): Promise<unknown>
+}
+interface Authenticator {
+  connection: Connection
+  authenticate(): Promise<void>
+}
+
+const require = createRequire(import.meta.url)
+
+/**
+ * Directories usually lock an account after about five failures within half an hour, rarely within
+ * a minute.
+ */
+const PAUSE_MS = { initial: 5000, longest: 60_000 }
+
+/** State of the logins of one account. */
+interface Account {
+  /**
+   * Last login in the queue. Logins run one after another until one has succeeded. Otherwise every
+   * client of the process would log in before the first refusal is known.
+   */
+  turn: Promise<unknown>
+  proven: boolean
+  failure?: unknown
+  pauseMs: number
+  retryAt: number
+}
+
+const accounts = new Map<string, Account>()
+
+/** Forgets the state of all accounts. For tests. */
+export const forgetLogins = (): void => accounts.clear()
+
+/**
+ * Limits how often a refused login is repeated. kafkajs 2.2.4 logs in again whenever a connection
+ * is needed. Each producer, consumer and admin client would send a wrong password to each broker
+ * several times a second. Directories lock accounts for that.
+ *
+ * With this patch all clients of the process share the state of an account. After a refusal no
+ * login is sent for 5 s. The pause doubles with each further refusal, up to 60 s. Attempts within
+ * the pause fail with the last refusal. Connections that are already logged in continue. Must run
+ * before a client is created.
+ */
+export const patchLogin = (): void => {
+  const { prototype } = require('kafkajs/src/broker/saslAuthenticator') as { prototype: Authenticator }
+  const { authenticate } = prototype
+  prototype.authenticate = async function () {
+    const { connection } = this
+    const { broker, sasl } = connection
+    const name = `${sasl.mechanism} ${sasl.username}`
+    const account = accounts.get(name) ?? { turn: Promise.resolve(), proven: false, pauseMs: 0, retryAt: 0 }
+    accounts.set(name, account)
+    const attempt = async () => {
+      if (performance.now() < account.retryAt) throw account.failure
+      // kafkajs' SCRAM turns every failure during a login into a refusal, even a broken connection.
+      let brokenBy: unknown
+      const send = async (request: object) => {
+        try {
+          return await connection.send(request)
+        } catch (error) {
+          if ((error as { type?: string }).type === undefined) brokenBy = error
+          throw error
+        }
+      }
+      this.connection = Object.assign(Object.create(connection) as Connection, {
+        send,
+        sendAuthRequest: (request: object) => connection.sendAuthRequest(request),
+      })
+      try {
+        await authenticate.call(this)
+        Object.assign(account, { proven: true, failure: undefined, pauseMs: 0, retryAt: 0 })
+      } catch (error) {
+        if (brokenBy !== undefined) throw brokenBy
+        noteFailedRequest(error, { api: 'SaslAuthenticate', broker })
+        // Several logins may be under way at the same time. Only the first failure makes the pause
+        // longer.
+        if (performance.now() >= account.retryAt)
+          account.pauseMs = Math.min(Math.max(account.pauseMs * 2, PAUSE_MS.initial), PAUSE_MS.longest)
+        Object.assign(account, { proven: false, failure: error, retryAt: performance.now() + account.pauseMs })
+        throw error
+      }
+    }
+    if (account.proven) return attempt()
+    const mine = account.turn.then(attempt)
+    account.turn = mine.catch(() => undefined)
+    return mine
+  }
+}

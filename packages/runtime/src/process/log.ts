@@ -1,0 +1,142 @@
+import { readFileSync } from 'node:fs'
+import { inspect } from 'node:util'
+import { type DestinationStream, type Logger, type LoggerOptions, pino, stdSerializers } from 'pino'
+
+export type { Logger }
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+
+// All packages are released together, so this package's version is also the service's.
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+
+const MAX_TEXT_CHARACTERS = 1000
+const MAX_STACK_CHARACTERS = 4000
+
+const cut = (text: string, characters: number): string =>
+  text.length <= characters ? text : `${text.slice(0, characters)}… (${text.length} characters)`
+
+/**
+ * Logs only known fields of an error. ioredis attaches the failed command with all its arguments,
+ * and kafkajs the payloads. pino's own serializer would write whole chunks of customers into the
+ * log during an outage, megabytes a line.
+ */
+const errorFields = (error: Error) => {
+  const { type, message, stack, code } = stdSerializers.err(error) as {
+    type: string
+    message: string
+    stack: string
+    code?: unknown
+  }
+  return {
+    type,
+    message: cut(message, MAX_TEXT_CHARACTERS),
+    stack: cut(stack, MAX_STACK_CHARACTERS),
+    ...((typeof code === 'string' || typeof code === 'number') && { code }),
+  }
+}
+
+const MAX_WAITING_BYTES = 1024 * 1024
+
+const giveUp = () => {}
+
+/**
+ * Replaces pino's own destination. On a full disk that one throws, then retries forever and blocks
+ * the event loop, so the process neither answers nor stops. Losing log lines is better than losing
+ * the process, so lines that cannot be written are dropped.
+ *
+ * Writes to a file, or to a pipe whose reader keeps up, are synchronous. If the reader of a pipe
+ * stalls, lines are buffered up to a limit. Lines that are buffered when the process ends are lost.
+ */
+const standardOutput = (): DestinationStream => {
+  if (!process.stdout.listeners('error').includes(giveUp)) process.stdout.on('error', giveUp)
+  return {
+    write: (line) => {
+      if (process.stdout.writableLength < MAX_WAITING_BYTES) process.stdout.write(line)
+    },
+  }
+}
+
+/**
+ * Creates the logger of a process. It writes JSON lines. Single events are not logged, because a
+ * line costs as much as the handling of an event.
+ * @param destination default: standard output.
+ */
+export const createLogger = (
+  service: string,
+  level: (typeof LOG_LEVELS)[number],
+  destination: DestinationStream = standardOutput(),
+): Logger => {
+  const options: LoggerOptions = {
+    level,
+    base: { service, version },
+    timestamp: pino.stdTimeFunctions.isoTime,
+    serializers: { err: errorFields },
+    formatters: {
+      level: (level) => ({ level }),
+      // Fields of a library may contain anything.
+      log: (fields) =>
+        Object.fromEntries(
+          Object.entries(fields).map(([name, value]) => [
+            name,
+            typeof value === 'string' ? cut(value, MAX_TEXT_CHARACTERS) : value,
+          ]),
+        ),
+    },
+    hooks: {
+      // Libraries log errors and objects as a message. A log collector indexes `msg` as text, and
+      // drops other lines.
+      logMethod(args, method) {
+        const [first, ...rest] = args as unknown[]
+        const isText = typeof first === 'string'
+        const fields =
+          first instanceof Error ? { err: first } : isText || first === null || typeof first !== 'object' ? {} : first
+        const given = isText ? first : (rest[0] ?? (first instanceof Error ? first.message : undefined))
+        const { msg: nested, ...others } = fields as { msg?: unknown }
+        const message = given ?? nested ?? ''
+        method.call(this, others, typeof message === 'string' ? message : inspect(message))
+      },
+    },
+    // A second protection. No code logs a request, a secret or a customer.
+    redact: {
+      paths: [
+        'headers',
+        '*.headers',
+        'body',
+        '*.body',
+        'value',
+        '*.value',
+        'password',
+        '*.password',
+        'secret',
+        '*.secret',
+        'token',
+        '*.token',
+      ],
+      censor: '[redacted]',
+    },
+  }
+  return pino(options, destination)
+}
+
+/**
+ * Throttles a log line that could repeat without end, for example during an outage. The first line
+ * is logged at once. Later lines within the interval are only counted. The next line after the
+ * interval has their number.
+ */
+export const createOccasionalLog = <Fields extends object>(
+  log: (fields: Fields & { readonly heldBack: number }) => void,
+  intervalMs = 10_000,
+): ((fields: Fields) => void) => {
+  let lastLoggedAt = Number.NEGATIVE_INFINITY
+  let heldBack = 0
+  return (fields) => {
+    const now = performance.now()
+    if (now - lastLoggedAt < intervalMs) {
+      heldBack += 1
+      return
+    }
+    log({ ...fields, heldBack })
+    lastLoggedAt = now
+    heldBack = 0
+  }
+}

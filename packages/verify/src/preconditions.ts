@@ -1,0 +1,43 @@
+/**
+ * Checks that run before a command. A missing right or a wrong setting ends the command at once.
+ */
+import { type Admin, attributed, type Kafka } from '@customer-stream/runtime/kafka'
+import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
+import { clusterPositionsKeys, customerKey, positionsKey } from '@customer-stream/schemas'
+import { unlessAborted } from '../../runtime/src/process/unless-aborted.ts'
+import { fetchEnds, type PartitionEnds, readTopic } from './read-topic.ts'
+
+/** Returns the Redis keys in which projectors store their positions. */
+export const positionsKeys = (redis: RedisClient, projection: number, keyPrefix: string): readonly string[] =>
+  isCluster(redis) ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
+
+/**
+ * Reads one record through a new consumer group. Rejects if the topic or a right is missing.
+ * @returns the first and the end offset of each partition.
+ */
+export const requireReadable = async (
+  kafka: Kafka,
+  admin: Admin,
+  topic: string,
+  signal: AbortSignal,
+): Promise<readonly PartitionEnds[]> => {
+  const ends = await attributed(`read topic ${topic}`, () => unlessAborted(fetchEnds(admin, topic), signal))
+  const filled = ends.find(({ low, high }) => low !== high)
+  const first = filled && { ...filled, high: String(BigInt(filled.low) + 1n) }
+  if (first) await readTopic(kafka, admin, topic, () => {}, { ends: [first], onUnreadable: () => {}, signal })
+  return ends
+}
+
+/**
+ * Reads the positions and one customer key. Rejects if a right is missing or if Redis has no
+ * positions.
+ */
+export const requirePositions = async (redis: RedisClient, projection: number, keyPrefix: string): Promise<void> => {
+  const keys = positionsKeys(redis, projection, keyPrefix)
+  const found = await Promise.all([customerKey('', keyPrefix), ...keys].map((key) => redis.hgetall(key)))
+  if (found.every((hash) => Object.keys(hash).length === 0))
+    throw new Error(
+      `Redis has no key ${keys[0]}, so no projector has filled it. Check REDIS_KEY_PREFIX, PROJECTION_VERSION ` +
+        'and the database in REDIS_URL.',
+    )
+}

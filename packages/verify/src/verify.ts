@@ -1,0 +1,389 @@
+import { type Admin, attributed, type Kafka, murmur2 } from '@customer-stream/runtime/kafka'
+import type { RedisClient } from '@customer-stream/runtime/redis'
+import {
+  customerKey,
+  MAX_FUTURE_MS,
+  positionField,
+  QUARANTINE_HEADERS,
+  RAW_HEADERS,
+  type TopicNames,
+} from '@customer-stream/schemas'
+import { readLedger } from '@customer-stream/simulator'
+import { unlessAborted } from '../../runtime/src/process/unless-aborted.ts'
+import { waitUntil } from '../../runtime/src/process/wait-until.ts'
+import { compareHash, type ReadRange, readSource } from './compare-hash.ts'
+import { customersInRedis } from './customers-in-redis.ts'
+import { createEvidence, type Evidence } from './evidence.ts'
+import { fingerprint, sha256 } from './fingerprint.ts'
+import { positionsKeys } from './preconditions.ts'
+import { readEvent } from './read-event.ts'
+import {
+  fetchSettledEnds,
+  fetchUncommittedEnds,
+  type OpenTransaction,
+  type PartitionEnds,
+  readTopic,
+} from './read-topic.ts'
+
+/**
+ * Observer that gets every record and every promise, for the reconciliation in the fault suite.
+ * Called only if there is a ledger.
+ */
+export interface Witness {
+  record(seen: {
+    readonly topic: string
+    readonly partition: number
+    readonly offset: string
+    readonly fingerprint: string
+    readonly usable: boolean
+  }): void
+  promise(fingerprint: string): void
+}
+
+export interface VerifyOptions {
+  readonly kafka: Kafka
+  readonly admin: Admin
+  readonly redis: RedisClient
+  readonly topics: TopicNames
+  readonly keyPrefix: string
+  readonly projection: number
+  /** Path of the ledger. If undefined, only Redis is compared with the topic. */
+  readonly ledgerPath?: string
+  /**
+   * Selects the customers with an event received at `sinceMs` or later, and before `untilMs`. Unix
+   * milliseconds.
+   */
+  readonly sinceMs?: number
+  readonly untilMs?: number
+  /**
+   * Share of the customers to compare, 0 to 1. The same share always selects the same customers.
+   */
+  readonly sample?: number
+  /** The projector's setting MAX_FUTURE_MS. */
+  readonly maxFutureMs?: number
+  /**
+   * True if the load has stopped and the whole topic is read. Redis must then have no newer hash
+   * and no other customer.
+   */
+  readonly exact?: boolean
+  /** Longest wait for the projector, and also the longest wait for open transactions. */
+  readonly catchUpMs?: number
+  readonly onProgress?: (step: string) => void
+  readonly witness?: Witness
+  readonly signal?: AbortSignal
+}
+
+export interface Verdict {
+  readonly hasLedger: boolean
+  /** Lines of the ledger, including repeats. */
+  readonly promises: number
+  /** Distinct events in the ledger. */
+  readonly promisedEvents: number
+  /** Promised events that are not in Kafka with the same bytes. Lists at most {@link MAX_NAMED}. */
+  readonly missing: readonly { readonly id: string; readonly customerUuid: string | null }[]
+  readonly missingCount: number
+  readonly records: {
+    readonly customers: number
+    readonly other: number
+    readonly unusable: number
+    readonly quarantined: number
+  }
+  readonly unusableByReason: Readonly<Record<string, number>>
+  /**
+   * Unusable records that are not in quarantine, although quarantine's retention would still keep
+   * them. `places` names some of them as `topic/partition/offset`.
+   */
+  readonly notQuarantined: { readonly count: number; readonly places: readonly string[] }
+  /** Open transactions, which hide records from readers of committed records. */
+  readonly openTransactions: readonly OpenTransaction[]
+  readonly customers: number
+  /**
+   * Customers whose hash comes from a record that was not read. Only the version of these hashes
+   * was compared.
+   */
+  readonly newer: number
+  /**
+   * Customers whose hash is not that of their newest event. Also customers whose newest event in
+   * Kafka is missing or older than a promised event. Lists at most {@link MAX_NAMED}.
+   */
+  readonly wrong: readonly { readonly customerUuid: string; readonly reason: string }[]
+  readonly wrongCount: number
+}
+
+/**
+ * Maximum length of a list of ids. With more errors, a person rebuilds the projection instead of
+ * reading the list. The list must also fit into memory.
+ */
+export const MAX_NAMED = 10_000
+
+/**
+ * Customers read from Redis at the same time. The number is small, because a hash may have some
+ * megabytes.
+ */
+const REDIS_BATCH = 100
+
+const offsetOf = (position: string | null | undefined): bigint =>
+  /^\d+$/.test(position ?? '') ? BigInt(position ?? 0) : 0n
+
+/**
+ * Returns the number of records before the ends that Redis does not have yet. Each partition counts
+ * by its lowest position in the copies. A position beyond one end does not reduce the count of
+ * other partitions.
+ */
+export const recordsBehind = (
+  ends: readonly Pick<PartitionEnds, 'high'>[],
+  copies: readonly (readonly (string | null | undefined)[])[],
+): number =>
+  ends.reduce(
+    (sum, { high }, i) =>
+      sum + Math.max(0, ...copies.map((positions) => Number(BigInt(high) - offsetOf(positions[i])))),
+    0,
+  )
+
+const waitForProjector = async (options: VerifyOptions, ends: readonly PartitionEnds[]) => {
+  const { redis, topics, keyPrefix, projection, catchUpMs = 60_000, signal } = options
+  const filled = ends.filter(({ low, high }) => low !== high)
+  if (filled.length === 0) return
+  const fields = filled.map(({ partition }) => positionField(topics.customers, partition))
+  const keys = positionsKeys(redis, projection, keyPrefix)
+  const caughtUp = waitUntil(
+    'the projector has reached the end of what was read',
+    async () => recordsBehind(filled, await Promise.all(keys.map((key) => redis.hmget(key, ...fields)))),
+    (behind) => behind === 0,
+    { timeoutMs: catchUpMs, pauseMs: 100 },
+  )
+  await unlessAborted(caughtUp, signal)
+}
+
+const readLedgerInto = async (evidence: Evidence, ledgerPath: string, { witness, signal }: VerifyOptions) => {
+  for await (const entry of readLedger(ledgerPath)) {
+    signal?.throwIfAborted()
+    const print = fingerprint(entry.customerUuid, entry.sha256)
+    evidence.promise(print, entry)
+    witness?.promise(print)
+  }
+}
+
+/**
+ * Reads the customers topic.
+ * @returns the number of selected records, and the range of each partition that was read.
+ */
+const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: readonly PartitionEnds[]) => {
+  const { kafka, admin, topics, witness, onProgress, ledgerPath, sinceMs, signal } = options
+  const { untilMs = Number.POSITIVE_INFINITY, sample = 1, maxFutureMs = MAX_FUTURE_MS } = options
+  const isSampled = (key: Buffer | null) => sample >= 1 || ((key === null ? 0 : murmur2(key)) >>> 0) / 2 ** 32 < sample
+  let records = 0
+  const { starts } = await readTopic(
+    kafka,
+    admin,
+    topics.customers,
+    ({ key, value, timestamp, offset, headers }, partition) => {
+      if (!isSampled(key)) return
+      const receivedAt = Number(timestamp)
+      const isAskedFor = receivedAt >= (sinceMs ?? 0) && receivedAt < untilMs
+      if (isAskedFor) records += 1
+      const contentType = headers?.[RAW_HEADERS.contentType]?.toString()
+      const reading = readEvent(value, { receivedAt, maxFutureMs, contentType })
+      const place = `${partition}/${offset}`
+      if (reading.usable) evidence.event(reading.event, place, receivedAt, isAskedFor)
+      else if (isAskedFor)
+        evidence.unusable({
+          place: `${topics.customers}/${place}`,
+          reason: reading.reason,
+          receivedAt,
+          digest: digestOf(value),
+        })
+      if (ledgerPath === undefined) return
+      const print = fingerprint(key?.toString() ?? null, sha256(value ?? ''))
+      evidence.found(print)
+      witness?.record({ topic: topics.customers, partition, offset, fingerprint: print, usable: reading.usable })
+    },
+    {
+      ends,
+      ...(signal && { signal }),
+      ...(sinceMs !== undefined && { sinceMs }),
+      onProgress: (read, total) => onProgress?.(`read ${read} of ${total} records`),
+      // Quarantine can have only a pointer without a value. The current time counts as the time of
+      // receipt, so that retention never excuses a missing pointer.
+      onUnreadable: ({ offset }, partition) =>
+        evidence.unusable({
+          place: `${topics.customers}/${partition}/${offset}`,
+          reason: 'unreadable',
+          receivedAt: Date.now(),
+          digest: digestOf(null),
+        }),
+    },
+  )
+  const ranges = new Map<number, ReadRange>()
+  for (const { partition, high } of ends)
+    ranges.set(partition, { start: starts.get(partition) ?? 0n, end: BigInt(high) })
+  return { records, ranges }
+}
+
+const readOther = async (
+  evidence: Evidence,
+  { kafka, admin, topics, witness, signal }: VerifyOptions,
+  ends: readonly PartitionEnds[],
+) => {
+  const { records } = await readTopic(
+    kafka,
+    admin,
+    topics.other,
+    ({ value, offset }, partition) => {
+      const print = fingerprint(null, sha256(value ?? ''))
+      evidence.found(print)
+      witness?.record({ topic: topics.other, partition, offset, fingerprint: print, usable: true })
+    },
+    { ends, ...(signal && { signal }) },
+  )
+  return records
+}
+
+const digestOf = (value: Buffer | null): Uint8Array => Buffer.from(sha256(value ?? ''), 'hex')
+
+const TOPIC_RESOURCE = 2
+
+/**
+ * Returns the earliest time of receipt, in Unix milliseconds, whose quarantined records still
+ * exist. Quarantine may have a retention that differs from that of the raw topics.
+ * @returns 0 if quarantine has not deleted any record yet, or if its retention is unlimited.
+ */
+export const quarantineReachesBackTo = async (
+  admin: Admin,
+  topic: string,
+  ends: readonly PartitionEnds[],
+): Promise<number> => {
+  if (ends.every(({ low }) => low === '0')) return 0
+  const { resources } = await attributed(`read the settings of topic ${topic}`, () =>
+    admin.describeConfigs({
+      includeSynonyms: false,
+      resources: [{ type: TOPIC_RESOURCE, name: topic, configNames: ['retention.ms'] }],
+    }),
+  )
+  const retentionMs = Number(
+    resources[0]?.configEntries.find(({ configName }) => configName === 'retention.ms')?.configValue ?? -1,
+  )
+  return retentionMs < 0 ? 0 : Date.now() - retentionMs
+}
+
+/**
+ * Reads quarantine (the dead-letter topic). Must run after the wait for the projector, which writes
+ * to quarantine before its position moves.
+ */
+const readQuarantine = async (
+  evidence: Evidence,
+  { kafka, admin, topics, signal }: VerifyOptions,
+  ends: readonly PartitionEnds[],
+) => {
+  const { records } = await readTopic(
+    kafka,
+    admin,
+    topics.quarantine,
+    ({ value, headers = {} }) => {
+      const [topic, partition, offset] = ['topic', 'partition', 'offset'].map((name) =>
+        String(headers[QUARANTINE_HEADERS[name as 'topic' | 'partition' | 'offset']] ?? ''),
+      )
+      // Records that the ingress wrote to quarantine name no offset.
+      if (offset !== '') evidence.quarantined(`${topic}/${partition}/${offset}`, value && digestOf(value))
+    },
+    { ends, ...(signal && { signal }) },
+  )
+  return { records, reachesBackTo: await quarantineReachesBackTo(admin, topics.quarantine, ends) }
+}
+
+const compareRedis = async (
+  evidence: Evidence,
+  options: VerifyOptions,
+  ranges: ReadonlyMap<number, ReadRange>,
+): Promise<number> => {
+  const { admin, redis, topics, keyPrefix, projection, exact = false, maxFutureMs = MAX_FUTURE_MS, signal } = options
+  const topic = topics.customers
+  let endsNow = new Map([...ranges].map(([partition, { end }]) => [partition, end]))
+  const endNow = (partition: number) => endsNow.get(partition) ?? 0n
+  let newer = 0
+  for (const batch of evidence.expected(REDIS_BATCH)) {
+    signal?.throwIfAborted()
+    const hashes = await Promise.all(
+      batch.map(({ customerUuid }) => redis.hgetall(customerKey(customerUuid, keyPrefix))),
+    )
+    // A hash may come from a record that arrived after the reading, so the ends are fetched again.
+    // It cannot come from a record beyond the new ends.
+    const sources = hashes.map(({ _source }) => readSource(_source, topic))
+    if (sources.some((source) => source && source.offset >= endNow(source.partition)))
+      endsNow = new Map(
+        (await fetchUncommittedEnds(admin, topic)).map(({ partition, high }) => [partition, BigInt(high)]),
+      )
+    const comparison = { evidence, topic, ranges, endNow, projection, maxFutureMs, now: Date.now() }
+    for (const [i, expected] of batch.entries()) {
+      const finding = compareHash(expected, hashes[i] ?? {}, comparison)
+      if (finding === 'newer') newer += 1
+      if (finding === 'newer' && exact)
+        evidence.wrong(expected.customerUuid, 'is newer in Redis than any event in Kafka')
+      if (typeof finding === 'object') evidence.wrong(expected.customerUuid, finding.wrong)
+    }
+  }
+  if (exact) {
+    for await (const customerUuid of customersInRedis(redis, keyPrefix))
+      if (!evidence.isKnown(customerUuid)) evidence.wrong(customerUuid, 'is not in Kafka')
+  }
+  return newer
+}
+
+/**
+ * Verifies that Kafka has every promised event, and that quarantine has every unusable record.
+ * Verifies that each field of every customer's hash is that of the newest event. Read-only. Memory
+ * does not grow with the number of customers.
+ *
+ * Traffic may continue. The ledger is read before the ends of the topics are fetched. So all its
+ * events lie before these ends. Redis is compared after the projector has reached the same ends.
+ * @throws if the projector does not reach the ends in time.
+ */
+export const verify = async (options: VerifyOptions): Promise<Verdict> => {
+  const { admin, topics, onProgress = () => {}, ledgerPath, catchUpMs = 60_000, signal } = options
+  const evidence = createEvidence()
+  try {
+    if (ledgerPath !== undefined) {
+      onProgress('reading the ledger')
+      await readLedgerInto(evidence, ledgerPath, options)
+    }
+    onProgress('reading Kafka')
+    const settled = (topic: string) => unlessAborted(fetchSettledEnds(admin, topic, catchUpMs), signal)
+    const [customers, other] = await Promise.all([
+      settled(topics.customers),
+      ledgerPath === undefined ? undefined : settled(topics.other),
+    ])
+    const { records, ranges } = await readCustomers(evidence, options, customers.ends)
+    const otherRecords = other ? await readOther(evidence, options, other.ends) : 0
+
+    onProgress('waiting for the projector')
+    await waitForProjector(options, customers.ends)
+    onProgress('reading quarantine')
+    const quarantine = await settled(topics.quarantine)
+    const quarantined = await readQuarantine(evidence, options, quarantine.ends)
+    onProgress('comparing Redis')
+    const newer = await compareRedis(evidence, options, ranges)
+    evidence.comparePromises('was promised something newer than any usable event in Kafka')
+    return {
+      hasLedger: ledgerPath !== undefined,
+      promises: evidence.count('promises'),
+      promisedEvents: evidence.count('promisedEvents'),
+      missing: evidence.missing(MAX_NAMED),
+      missingCount: evidence.count('missing'),
+      records: {
+        customers: records,
+        other: otherRecords,
+        unusable: evidence.count('unusable'),
+        quarantined: quarantined.records,
+      },
+      unusableByReason: evidence.unusableByReason(),
+      notQuarantined: evidence.notQuarantined(quarantined.reachesBackTo),
+      openTransactions: [...customers.open, ...(other?.open ?? []), ...quarantine.open],
+      customers: evidence.count('customers'),
+      newer,
+      wrong: evidence.wrongs(MAX_NAMED),
+      wrongCount: evidence.count('wrong'),
+    }
+  } finally {
+    evidence.close()
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * Publishes to Kafka first, and to the disk if Kafka does not answer. A record on disk is
+ * acknowledged with 202 and sent later, when Kafka answers again. Without a spool such a request
+ * gets 503.
+ */
+import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
+import type { Lanes } from './topic-publishers.ts'
+import type { End, Outcome } from './publisher.ts'
+import type { Delivery, DrainEnd, Spool } from '../spool/spool.ts'
+
+export type Publish<E> = (record: OutgoingRecord, deadlineAt: number) => Promise<Outcome<E>>
+
+export interface SpooledPublishOptions {
+  /** Time that Kafka has to store a record before the record goes to the disk. */
+  readonly spoolAfterMs: number
+  readonly onDiskError: (error: Error) => void
+  /**
+   * Called with the number of records that Kafka did not accept in one send of the drain, and with
+   * Kafka's last error. The records are retried. The error is undefined if Kafka gave no answer in
+   * time.
+   */
+  readonly onLeft: (records: number, error: Error | undefined) => void
+}
+
+export interface SpooledPublish {
+  readonly publish: Publish<End | 'spooled'>
+  /** Sends the spooled records, as far as Kafka accepts them. */
+  drain(signal: AbortSignal): Promise<DrainEnd>
+}
+
+const expired = Symbol('expired')
+
+/**
+ * Returns the result of the work, or `expired` at the deadline. The work then continues, and its
+ * result is ignored.
+ */
+const within = async <T>(work: Promise<T>, deadlineAt: number): Promise<T | typeof expired> => {
+  let timer: NodeJS.Timeout | undefined
+  const timeout = new Promise<typeof expired>((resolve) => {
+    timer = setTimeout(resolve, Math.max(0, deadlineAt - performance.now()), expired)
+  })
+  try {
+    return await Promise.race([work, timeout])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+export const createSpooledPublish = (
+  lanes: Pick<Lanes, 'publish' | 'fails' | 'deliver' | 'partitionOf'>,
+  spool: Pick<Spool, 'append' | 'drain'>,
+  { spoolAfterMs, onDiskError, onLeft }: SpooledPublishOptions,
+): SpooledPublish => {
+  const toDisk = async (record: OutgoingRecord, deadlineAt: number): Promise<Outcome<'spooled'> | undefined> => {
+    try {
+      return (await within(spool.append(record), deadlineAt)) === expired ? undefined : { end: 'spooled' }
+    } catch (error) {
+      onDiskError(error as Error)
+      return undefined
+    }
+  }
+  return {
+    publish: async (record, deadlineAt) => {
+      // If the partition is failing, the record goes to the disk at once, so that the request need
+      // not wait.
+      if (lanes.fails(record)) return (await toDisk(record, deadlineAt)) ?? lanes.publish(record, deadlineAt)
+      const outcome = await lanes.publish(record, Math.min(deadlineAt, performance.now() + spoolAfterMs))
+      if (outcome.end !== 'deadline' && outcome.end !== 'queue-full') return outcome
+      return (await toDisk(record, deadlineAt)) ?? outcome
+    },
+    drain: (signal) => {
+      const send: Delivery['send'] = async (records, keep) => {
+        const left = await lanes.deliver(records, keep)
+        if (left.records.length > 0) onLeft(left.records.length, left.error)
+        return left.records
+      }
+      return spool.drain({ partitionOf: lanes.partitionOf, send }, signal)
+    },
+  }
+}

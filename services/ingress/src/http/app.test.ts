@@ -1,0 +1,526 @@
+import { createHmac } from 'node:crypto'
+import { createRegistry } from '@customer-stream/runtime'
+import { parseEvent, topicNames } from '@customer-stream/schemas'
+import { describe, expect, it } from 'vitest'
+import { type AppDependencies, type AppOptions, createApp, HEALTH_PATH, type Refusal, WEBHOOK_PATH } from './app.ts'
+import { createAuthenticate } from './authenticate.ts'
+import { createIngressMetrics } from '../metrics.ts'
+import type { End } from '../delivery/publisher.ts'
+import type { Suspicion } from './webhook-route.ts'
+
+type Published = Parameters<AppDependencies['publish']>[0]
+
+const sign = (body: Uint8Array | string) => `sha256=${createHmac('sha256', 's3cret').update(body).digest('hex')}`
+const authenticate = createAuthenticate({ secrets: new Map([['k', 's3cret']]), tokens: new Map([['t', 'tok']]) })
+
+const start = ({
+  outcome = 'stored',
+  ...options
+}: Partial<AppOptions> & { outcome?: End | Promise<End> | Error } = {}) => {
+  const published: Published[] = []
+  const internalErrors: Error[] = []
+  const refusals: Refusal[] = []
+  const suspicions: Suspicion[] = []
+  const registry = createRegistry('test')
+  const stopping = new AbortController()
+  const app = createApp(
+    {
+      authenticate,
+      publish: async (record) => {
+        published.push(record)
+        if (outcome instanceof Error) throw outcome
+        return { end: await outcome }
+      },
+      topics: topicNames(),
+      metrics: createIngressMetrics(
+        registry,
+        () => ({ records: 0, bytes: 0 }),
+        () => ({ records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined }),
+        () => ({ failing: 0, slow: 0 }),
+      ),
+      onInternalError: (error) => internalErrors.push(error),
+      onRefused: (refusal) => refusals.push(refusal),
+      onSuspicion: (suspicion) => suspicions.push(suspicion),
+      stopping: stopping.signal,
+    },
+    {
+      maxBodyBytes: 10_000,
+      maxReceivingBytes: 16_000_000,
+      fallbackEncoding: undefined,
+      acceptDeadlineMs: 1000,
+      maxConnections: 100,
+      keepAliveTimeoutMs: 1000,
+      requestTimeoutMs: 1000,
+      allowedAddresses: undefined,
+      trustedProxies: undefined,
+      ...options,
+    },
+  )
+  const post = (body: Uint8Array | string, headers: Record<string, string | undefined> = {}) => {
+    const all = {
+      'content-type': 'text/plain',
+      'mykaarma-signature-token': sign(body),
+      'x-authorization-token': 'tok',
+      ...headers,
+    }
+    return app.inject({
+      method: 'POST',
+      url: WEBHOOK_PATH,
+      payload: Buffer.from(body as string),
+      headers: Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as Record<
+        string,
+        string
+      >,
+    })
+  }
+  return { app, post, published, internalErrors, refusals, suspicions, registry, stopping }
+}
+
+const customers = (customer: unknown) =>
+  JSON.stringify({
+    id: 'e1',
+    timestamp: 1,
+    type: 'customers',
+    payload: JSON.stringify({ customerWithVehicles: { customer } }),
+  })
+const valid = customers({ customerUuid: 'c1' })
+
+describe('authentic events', () => {
+  it.each(['text/plain', 'text/plain; charset=utf-8', 'application/json', 'application/json;charset=UTF-8'])(
+    'an event is accepted as %s, and stored byte for byte with its customer as key',
+    async (type) => {
+      const { post, published } = start()
+      const body =
+        '  {"id" : "e1", ' +
+        `"big":12345678901234567890,\n"type":"customers","payload":${JSON.stringify('{"customerWithVehicles":{"customer":{"customerUuid":"c1"}}}')}}\t`
+      const answer = await post(body, { 'content-type': type })
+      expect([answer.statusCode, answer.body]).toEqual([202, '{"status":"accepted"}'])
+      expect(published).toHaveLength(1)
+      expect(published[0]?.value.toString()).toBe(body)
+      expect(published[0]).toMatchObject({
+        topic: 'mykaarma.customers.raw',
+        key: Buffer.from('c1'),
+        headers: { signature: sign(body) },
+      })
+    },
+  )
+
+  it('an event of another type goes to its own topic, with the dealer or event id as key', async () => {
+    const { post, published } = start()
+    for (const event of [
+      { type: 'mpis', id: 'e', dealeruuid: 'd' },
+      { dataType: 'appointments', id: 'e' },
+      { type: 'new-type' },
+    ])
+      expect((await post(JSON.stringify(event))).statusCode).toBe(202)
+    expect(published.map(({ topic, key }) => [topic, key?.toString()])).toEqual([
+      ['mykaarma.other.raw', 'd'],
+      ['mykaarma.other.raw', 'e'],
+      ['mykaarma.other.raw', undefined],
+    ])
+  })
+
+  it('an event keeps its trace context if that is well-formed', async () => {
+    const { post, published } = start()
+    const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+    await post(valid, { traceparent })
+    await post(valid, { traceparent: 'nonsense' })
+    expect(published.map(({ headers }) => headers.traceparent)).toEqual([traceparent, undefined])
+  })
+})
+
+describe('unusable authentic bodies', () => {
+  const deep = '['.repeat(100_000) + ']'.repeat(100_000)
+  it.each([
+    ['is empty', '', 400, 'malformed-json', 'not-json'],
+    ['is not JSON', 'hello', 400, 'malformed-json', 'not-json'],
+    ['is truncated', valid.slice(0, -5), 400, 'malformed-json', 'not-json'],
+    ['is not UTF-8', Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x7d]), 400, 'malformed-json', 'not-utf8'],
+    ['is an array', '[]', 422, 'unroutable', 'not-an-object'],
+    ['is a number', '7', 422, 'unroutable', 'not-an-object'],
+    ['is null', 'null', 422, 'unroutable', 'not-an-object'],
+    ['has no type', '{"id":"e1"}', 422, 'unroutable', 'missing-type'],
+    [
+      'has a payload that is not JSON',
+      '{"type":"customers","id":"e1","payload":"{"}',
+      422,
+      'unroutable',
+      'payload-not-json',
+    ],
+    [
+      'has the payload "null"',
+      '{"type":"customers","id":"e1","payload":"null"}',
+      422,
+      'unroutable',
+      'payload-not-an-object',
+    ],
+    ['has no customerUuid', customers({ firstName: 'x' }), 422, 'unroutable', 'missing-customer-uuid'],
+    [
+      'has a customerUuid that is no key',
+      customers({ customerUuid: 'é'.repeat(16_385) }),
+      422,
+      'unroutable',
+      'customer-uuid-too-long',
+    ],
+    [
+      'nests 100 000 deep',
+      `{"type":"customers","id":"e1","payload":${JSON.stringify(deep)}}`,
+      422,
+      'unroutable',
+      'payload-not-an-object',
+    ],
+  ])(
+    'a body that %s is answered, and a copy goes to quarantine with the reason',
+    async (_, body, status, type, reason) => {
+      const { post, published } = start({ maxBodyBytes: 1_000_000 })
+      const answer = await post(body)
+      expect(answer.statusCode).toBe(status)
+      expect(answer.headers['content-type']).toMatch('application/problem+json')
+      expect(answer.json()).toMatchObject({ type, status, detail: reason })
+      expect(published).toMatchObject([{ topic: 'mykaarma.quarantine', headers: { reason, stage: 'ingress' } }])
+      expect(published[0]?.value).toEqual(Buffer.from(body as string))
+    },
+  )
+
+  it('an event is stored without a key that is longer than Kafka accepts', async () => {
+    const { post, published } = start({ maxBodyBytes: 1_000_000 })
+    const [long, fits] = ['x'.repeat(32_769), 'x'.repeat(32_768)]
+    const bodies = [
+      customers({ customerUuid: long }),
+      JSON.stringify({ type: 'mpis', id: long }),
+      JSON.stringify({ id: long }),
+    ]
+    for (const body of [...bodies, customers({ customerUuid: fits })]) await post(body)
+    expect(published.map(({ topic, key }) => [topic, key?.length])).toEqual([
+      ['mykaarma.quarantine', undefined],
+      ['mykaarma.other.raw', undefined],
+      ['mykaarma.quarantine', undefined],
+      ['mykaarma.customers.raw', 32_768],
+    ])
+  })
+
+  it('an unusable body is answered with 503 if its copy cannot be stored', async () => {
+    expect((await start({ outcome: 'deadline' }).post('hello')).statusCode).toBe(503)
+  })
+})
+
+describe('authentication', () => {
+  it.each([
+    ['no signature', { 'mykaarma-signature-token': undefined }],
+    ['no token', { 'x-authorization-token': undefined }],
+    ['a wrong signature', { 'mykaarma-signature-token': sign('other') }],
+    ['a wrong token', { 'x-authorization-token': 'other' }],
+  ])('a request with %s gets 401 without details, and no copy is kept', async (_, headers) => {
+    const { post, published } = start()
+    for (const body of [valid, 'not json']) {
+      const answer = await post(body, headers as Record<string, string | undefined>)
+      expect([answer.statusCode, answer.json()]).toEqual([
+        401,
+        { type: 'unauthenticated', status: 401, title: 'The request is not authenticated.' },
+      ])
+    }
+    expect(published).toEqual([])
+  })
+})
+
+describe('the order of checks', () => {
+  const only = (address: string) => ({ includes: (other: string) => other === address })
+
+  it('refuses a forbidden address before all other checks', async () => {
+    const { post, published } = start({ allowedAddresses: only('10.0.0.1') })
+    const answer = await post('x'.repeat(20_000), {
+      'content-type': 'image/png',
+      'mykaarma-signature-token': undefined,
+    })
+    expect([answer.statusCode, answer.json().type]).toEqual([403, 'forbidden-address'])
+    expect(published).toEqual([])
+  })
+
+  it('uses the forwarded address only from a trusted proxy', async () => {
+    const behind = (trusted: string) =>
+      start({ allowedAddresses: only('10.0.0.1'), trustedProxies: only(trusted) }).post(valid, {
+        'x-forwarded-for': '10.0.0.1',
+      })
+    expect((await behind('127.0.0.1')).statusCode).toBe(202)
+    expect((await behind('192.0.2.9')).statusCode).toBe(403)
+  })
+
+  it.each([
+    ['415 for another content type', 'image/png', 'unsupported-media-type', 415, 'x'],
+    ['413 for a body over the limit', 'text/plain', 'too-large', 413, 'x'.repeat(10_001)],
+  ])('answers %s before it checks the signature', async (_, type, slug, status, body) => {
+    const answer = await start().post(body, { 'content-type': type, 'mykaarma-signature-token': undefined })
+    expect([answer.statusCode, answer.json().type]).toEqual([status, slug])
+  })
+
+  it('accepts a body of exactly the limit', async () => {
+    const body = valid.padEnd(10_000)
+    expect((await start().post(body)).statusCode).toBe(202)
+  })
+})
+
+describe('outages', () => {
+  it.each(['deadline', 'queue-full', 'refused', 'closing'] as const)(
+    'an event is answered with 503 and Retry-After if the outcome is %s',
+    async (outcome) => {
+      const answer = await start({ outcome }).post(valid)
+      expect([answer.statusCode, answer.json().type, answer.headers['retry-after']]).toEqual([503, 'unavailable', '5'])
+    },
+  )
+})
+
+it('answers a bug with 500, reports it, and gives the sender no details', async () => {
+  const fault = new TypeError('a fault of ours')
+  const { post, internalErrors } = start({ outcome: fault })
+  const answer = await post(valid)
+  expect([answer.statusCode, answer.json()]).toEqual([
+    500,
+    { type: 'internal-error', status: 500, title: 'The service failed.' },
+  ])
+  expect(internalErrors).toEqual([fault])
+})
+
+it('serves requests during a stop, and each answer ends its connection', async () => {
+  const stored = Promise.withResolvers<End>()
+  const { app, post, published, stopping } = start({ outcome: stored.promise })
+  const underWay = post(valid)
+  while (published.length === 0) await new Promise(setImmediate)
+  stopping.abort()
+  stored.resolve('stored')
+  const later = await post(valid)
+  const closed = app.close()
+  for (const { statusCode, headers } of [await underWay, later])
+    expect([statusCode, headers.connection]).toEqual([202, 'close'])
+  await closed
+})
+
+it('answers other paths with 404', async () => {
+  const { app, internalErrors } = start()
+  for (const method of ['GET', 'POST'] as const) {
+    const answer = await app.inject({ method, url: '/' })
+    expect([answer.statusCode, answer.json().type, answer.headers.connection]).toEqual([404, 'not-found', 'close'])
+  }
+  expect(internalErrors).toEqual([])
+})
+
+it.each([
+  [WEBHOOK_PATH, 'GET', 'POST'],
+  [WEBHOOK_PATH, 'HEAD', 'POST'],
+  [WEBHOOK_PATH, 'PUT', 'POST'],
+  [WEBHOOK_PATH, 'OPTIONS', 'POST'],
+  [WEBHOOK_PATH, 'PROPFIND', 'POST'],
+  [HEALTH_PATH, 'POST', 'GET, HEAD'],
+])('answers %s %s with 405 and the allowed methods', async (url, method, allow) => {
+  const { app } = start()
+  const { statusCode, headers } = await app.inject({ method: method as 'GET', url })
+  expect([statusCode, headers.allow, headers.connection]).toEqual([405, allow, 'close'])
+})
+
+describe('harmless differences', () => {
+  it.each([
+    ['a trailing slash', `${WEBHOOK_PATH}/`],
+    ['a doubled slash', '//webhooks//mykaarma'],
+    ['a doubled slash at the end', `${WEBHOOK_PATH}//`],
+    ['a query', `${WEBHOOK_PATH}?source=crm&x=/`],
+    ['a percent-encoded letter', '/webhooks/my%6Baarma'],
+    ['capitals', '/Webhooks/MyKaarma'],
+    ['a whole URL', `http://example.org${WEBHOOK_PATH}`],
+  ])('accepts an event with %s in the address', async (_, url) => {
+    const { app, published } = start()
+    const headers = {
+      'content-type': 'text/plain',
+      'mykaarma-signature-token': sign(valid),
+      'x-authorization-token': 'tok',
+    }
+    expect((await app.inject({ method: 'POST', url, payload: valid, headers })).statusCode).toBe(202)
+    expect(published).toHaveLength(1)
+  })
+
+  it.each([
+    [undefined, undefined],
+    ['', ''],
+    ['application/octet-stream', 'application/octet-stream'],
+    ['multipart/form-data; boundary=x', 'multipart/form-data; boundary=x'],
+    ['nonsense', 'nonsense'],
+    ['TEXT/PLAIN;charset="UTF-8"', 'TEXT/PLAIN;charset="UTF-8"'],
+    ['text/plain', undefined],
+    ['application/json; charset=utf-8', undefined],
+  ])('accepts the content type %s, stored as %s', async (type, kept) => {
+    const { post, published } = start()
+    expect((await post(valid, { 'content-type': type })).statusCode).toBe(202)
+    expect(published[0]?.headers['content-type']).toBe(kept)
+  })
+})
+
+describe('charsets', () => {
+  const text = customers({ customerUuid: 'José' })
+  const latin1 = Buffer.from(text, 'latin1')
+  it.each([
+    ['is used if declared', 'text/plain; charset=ISO-8859-1', latin1, sign(latin1), 'text/plain; charset=ISO-8859-1'],
+    ['is found by the signature over UTF-8', 'text/plain', latin1, sign(text), 'text/plain; charset=windows-1252'],
+    [
+      'is used if declared, and the signature may be over UTF-8',
+      'text/plain;charset=latin1',
+      latin1,
+      sign(text),
+      'text/plain;charset=latin1',
+    ],
+    [
+      'is UTF-8 if UTF-8 was sent and the declared charset was signed',
+      'text/plain; charset=iso-8859-1',
+      Buffer.from(text),
+      sign(latin1),
+      undefined,
+    ],
+    ['is UTF-8 if UTF-8 was sent and ISO-8859-1 was signed', 'text/plain', Buffer.from(text), sign(latin1), undefined],
+    [
+      'may be UTF-16',
+      'application/json; charset=utf-16',
+      Buffer.from(text, 'utf16le'),
+      sign(text),
+      'application/json; charset=utf-16',
+    ],
+    [
+      'is UTF-8 if it declares ASCII',
+      'text/plain; charset=us-ascii',
+      Buffer.from(text),
+      sign(text),
+      'text/plain; charset=us-ascii',
+    ],
+    [
+      'is UTF-8 if the declared charset is unknown',
+      'text/plain; charset=klingon',
+      Buffer.from(text),
+      sign(text),
+      'text/plain; charset=klingon',
+    ],
+  ])('the charset of a body %s; the bytes are stored as sent', async (_, type, body, signature, kept) => {
+    const { post, published } = start()
+    expect((await post(body, { 'content-type': type, 'mykaarma-signature-token': signature })).statusCode).toBe(202)
+    expect(published[0]?.value).toEqual(body)
+    expect([published[0]?.key?.toString(), published[0]?.headers['content-type']]).toEqual(['José', kept])
+    // A subscriber can read the record.
+    expect(parseEvent(body, { contentType: published[0]?.headers['content-type'] })).toMatchObject({
+      ok: true,
+      value: { customerUuid: 'José' },
+    })
+  })
+
+  it('the charset is the fallback if none is declared and the body is not UTF-8', async () => {
+    const { post, published } = start({ fallbackEncoding: 'windows-1252' })
+    expect((await post(latin1)).statusCode).toBe(202)
+    expect((await post(text)).statusCode).toBe(202)
+    expect(published.map(({ key, headers }) => [key?.toString(), headers['content-type']])).toEqual([
+      ['José', 'text/plain; charset=windows-1252'],
+      ['José', undefined],
+    ])
+  })
+
+  it('the charset is stored in quarantine, too', async () => {
+    const { post, published } = start()
+    await post('é', { 'content-type': 'text/plain; charset=utf-16' })
+    expect(published[0]?.headers).toMatchObject({ reason: 'not-json', 'content-type': 'text/plain; charset=utf-16' })
+  })
+
+  it('another charset does not make a changed text authentic', async () => {
+    const other = Buffer.from(text.replace('José', 'Josè'), 'latin1')
+    expect((await start().post(other, { 'mykaarma-signature-token': sign(text) })).statusCode).toBe(401)
+  })
+})
+
+describe('refusals', () => {
+  it.each([
+    ['unauthenticated', { 'mykaarma-signature-token': sign('other') }, WEBHOOK_PATH, valid],
+    ['not-found', {}, '/webhook', valid],
+    ['too-large', {}, WEBHOOK_PATH, 'x'.repeat(10_001)],
+  ])(
+    'a refusal as %s ends the connection, and is reported if it has headers of the sender',
+    async (problem, headers, url, payload) => {
+      const { app, refusals, registry } = start()
+      const ours = {
+        'mykaarma-signature-token': sign(payload),
+        'x-authorization-token': 'tok',
+        'content-type': 'text/plain',
+      }
+      const answer = await app.inject({ method: 'POST', url, payload, headers: { ...ours, ...headers } })
+      expect([answer.json().type, answer.headers.connection]).toEqual([problem, 'close'])
+      const seen = {
+        problem,
+        method: 'POST',
+        path: url,
+        contentType: 'text/plain',
+        bytes: payload.length,
+        address: '127.0.0.1',
+      }
+      expect(refusals).toMatchObject([seen])
+      await app.inject({
+        method: 'POST',
+        url,
+        payload: 'x'.repeat(payload.length),
+        headers: { 'content-type': 'text/plain' },
+      })
+      expect(refusals).toHaveLength(1)
+      expect(await registry.getSingleMetricAsString('ingress_sender_refusals_total')).toContain(
+        `problem="${problem}",service="test"} 1`,
+      )
+    },
+  )
+
+  it('a refused address is always reported, with the address and its header', async () => {
+    const { post, refusals } = start({
+      allowedAddresses: { includes: () => false },
+      trustedProxies: { includes: () => true },
+    })
+    const forwarded = '192.0.2.7:51008'
+    await post(valid, {
+      'x-forwarded-for': forwarded,
+      'mykaarma-signature-token': undefined,
+      'x-authorization-token': undefined,
+    })
+    expect(refusals).toMatchObject([
+      { problem: 'forbidden-address', address: forwarded, forwardedFor: forwarded, peer: '127.0.0.1' },
+    ])
+  })
+
+  it('a refused authentic request keeps the connection', async () => {
+    const { post } = start()
+    for (const body of ['not JSON', '{}', valid]) expect((await post(body)).headers.connection).not.toBe('close')
+  })
+})
+
+it('answers the load balancer with 200 until a stop begins', async () => {
+  const ask = async ({ app }: ReturnType<typeof start>) => {
+    const { statusCode, headers, body } = await app.inject({ method: 'GET', url: HEALTH_PATH })
+    return [statusCode, body, headers.connection]
+  }
+  const ready = start()
+  expect(await ask(ready)).toEqual([200, '{"status":"ready"}', 'close'])
+  ready.stopping.abort()
+  expect(await ask(ready)).toEqual([503, '{"status":"not-ready"}', 'close'])
+})
+
+it.each([
+  ['old-timestamp', { id: 'e', type: 'customers', timestamp: 1_795_000_000 }, '1795000000'],
+  ['old-timestamp', { id: 'e', type: 'customers', timestamp: '1795000000' }, '1795000000'],
+  ['type-spelling', { id: 'e', type: 'Customers' }, 'Customers'],
+  ['type-spelling', { id: 'e', type: ' customers' }, ' customers'],
+  ['type-spelling', { id: 'e', type: 'service_orders' }, 'service_orders'],
+  [undefined, { id: 'e', type: 'customers', timestamp: 1_795_000_000_000 }, ''],
+  [undefined, { id: 'e', type: 'a-new-type', timestamp: 1_795_000_000_000 }, ''],
+])('counts and reports as %s an accepted event that will never be applied', async (what, envelope, value) => {
+  const { post, suspicions, registry } = start()
+  const payload = { customerWithVehicles: { customer: { customerUuid: 'c' } } }
+  expect((await post(JSON.stringify({ ...envelope, payload }))).statusCode).toBe(202)
+  expect(suspicions).toEqual(what === undefined ? [] : [{ what, eventId: 'e', value }])
+  const counted = await registry.getSingleMetricAsString('ingress_suspicious_events_total')
+  if (what !== undefined) expect(counted).toContain(`what="${what}",service="test"} 1`)
+})
+
+it('accepts a long number in deep JSON, because it need not keep numbers exact', async () => {
+  const { post, published } = start({ maxBodyBytes: 1_000_000 })
+  const deep = `[12345678901234567890,${'['.repeat(100_000)}${']'.repeat(100_000)}]`
+  const payload = `{"customerWithVehicles":{"customer":{"customerUuid":"c","x":${deep}}}}`
+  const body = `{"id":"e","type":"customers","timestamp":1795000000000,"payload":${payload}}`
+  expect((await post(body)).statusCode).toBe(202)
+  expect(published[0]?.value.toString()).toBe(body)
+})

@@ -1,0 +1,350 @@
+import { type IncomingMessage, METHODS, STATUS_CODES } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { TopicNames } from '@customer-stream/schemas'
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
+import { type Authenticate, SIGNATURE_HEADER, TOKEN_HEADER } from './authenticate.ts'
+import type { IngressMetrics } from '../metrics.ts'
+import { PROBLEM_CONTENT_TYPE, type Problem, problemDocument, problems } from './problem.ts'
+import type { End, Outcome } from '../delivery/publisher.ts'
+import { BodyError, createReceiveBody } from './receive-body.ts'
+import { type RoutedRecord, routeBody, type Suspicion } from './webhook-route.ts'
+
+/** A refused request, for the log. Contains no secret and no body. */
+export interface Refusal {
+  readonly problem: Problem
+  readonly method: string
+  readonly path: string
+  readonly contentType: string | undefined
+  /** Declared size of the body in bytes. Undefined for a chunked body. */
+  readonly bytes: number | undefined
+  /** Address of the sender: the peer's address, or the address that a trusted proxy reports. */
+  readonly address: string
+  readonly peer: string | undefined
+  readonly forwardedFor: string | undefined
+}
+
+export interface AppDependencies {
+  /** Undefined if authentication is off. */
+  readonly authenticate: Authenticate | undefined
+  readonly publish: (
+    record: RoutedRecord & { readonly value: Buffer; readonly timestamp: number },
+    deadlineAt: number,
+  ) => Promise<Outcome<End | 'spooled'>>
+  readonly topics: TopicNames
+  readonly metrics: IngressMetrics
+  readonly onInternalError: (error: Error) => void
+  /**
+   * Called for each refused request with one of the sender's headers, and for each forbidden
+   * address.
+   */
+  readonly onRefused: (refusal: Refusal) => void
+  /** Called for each event that gets 202 but will probably never be applied. */
+  readonly onSuspicion: (suspicion: Suspicion) => void
+  /**
+   * Aborts when the process gets SIGTERM. Requests are still served, and each answer closes its
+   * connection.
+   */
+  readonly stopping: AbortSignal
+}
+
+interface AddressSet {
+  includes(address: string): boolean
+}
+
+export interface AppOptions {
+  readonly maxBodyBytes: number
+  /** Maximum bytes of all incomplete bodies together. */
+  readonly maxReceivingBytes: number
+  /**
+   * Charset of bodies that declare none and are not UTF-8. If undefined, such bodies go to
+   * quarantine.
+   */
+  readonly fallbackEncoding: string | undefined
+  readonly acceptDeadlineMs: number
+  readonly maxConnections: number
+  readonly keepAliveTimeoutMs: number
+  /** Time limit for receiving a complete request. */
+  readonly requestTimeoutMs: number
+  /** If undefined, any address may send. */
+  readonly allowedAddresses: AddressSet | undefined
+  readonly trustedProxies: AddressSet | undefined
+}
+
+export const WEBHOOK_PATH = '/webhooks/mykaarma'
+export const HEALTH_PATH = '/healthz'
+
+/**
+ * Value of Retry-After in seconds. The sender has its own backoff; this is for people and other
+ * clients.
+ */
+const RETRY_AFTER_SECONDS = '5'
+
+/** Time that the peer has to read the answer to a refused request, and to close. */
+const FAREWELL_MS = 1000
+
+/**
+ * Closes a socket some time after its last answer. If it closed at once, late bytes of the request
+ * would reset the connection and the peer would lose the answer. Without the time limit, a peer
+ * could keep the connection forever.
+ */
+const endSlowly = (socket: Duplex): void => {
+  socket.end()
+  setTimeout(() => socket.destroy(), FAREWELL_MS).unref()
+}
+
+const documentedContentType = /^\s*(?:text\/plain|application\/json)\s*(?:;|$)/i
+
+const oneHeader = (value: string | string[] | undefined): string | undefined =>
+  Array.isArray(value) ? value.join(', ') : value
+
+/** Maps errors of Node's HTTP parser to problems. They are raised before fastify has a request. */
+const problemOfClientError = (error: { code?: string }): Problem => {
+  if (error.code === 'HPE_HEADER_OVERFLOW') return 'headers-too-large'
+  if (error.code === 'HPE_INVALID_EOF_STATE') return 'incomplete'
+  return error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'request-timeout' : 'bad-request'
+}
+
+const problemOfError = (error: { code?: string; statusCode?: number }): Problem => {
+  if (error instanceof BodyError) return error.problem
+  return error.statusCode !== undefined && error.statusCode < 500 ? 'bad-request' : 'internal-error'
+}
+
+/**
+ * The public HTTP contract. Order of checks: path, method, address, size, signature and token over
+ * the raw bytes, parse, route.
+ */
+export const createApp = (deps: AppDependencies, options: AppOptions): FastifyInstance => {
+  const { metrics } = deps
+  // If a body ends with an error of Node's parser, the parser's error handler answers and counts.
+  const answeredByParser = new WeakMap<Duplex, Problem>()
+  const rawAnswer = (problem: Problem) => {
+    metrics.answers.inc({ answer: problem })
+    const body = JSON.stringify(problemDocument(problem))
+    const { status } = problems[problem]
+    return {
+      status,
+      body,
+      headers: { 'content-type': PROBLEM_CONTENT_TYPE, 'content-length': Buffer.byteLength(body), connection: 'close' },
+    }
+  }
+  const app = fastify({
+    logger: false,
+    // Variants of the path are accepted. A different spelling must not cost an event.
+    routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, caseSensitive: false },
+    exposeHeadRoutes: false,
+    // Slow senders must not keep connections forever. fastify has no limit by default.
+    requestTimeout: options.requestTimeoutMs,
+    http: {
+      // Node uses the longer of this (60 s by default) and `requestTimeout` for the whole request.
+      headersTimeout: options.requestTimeoutMs,
+      // Node checks every 30 s by default.
+      connectionsCheckingInterval: 1000,
+      requireHostHeader: false,
+    },
+    frameworkErrors: (_error, _request, reply) => {
+      refuse(reply, 'bad-request')
+    },
+    clientErrorHandler: (error, socket) => {
+      if (error.code === 'ECONNRESET' || !socket.writable) return socket.destroy()
+      const problem = problemOfClientError(error)
+      answeredByParser.set(socket, problem)
+      const { status, body, headers } = rawAnswer(problem)
+      const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+      socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`)
+      endSlowly(socket)
+    },
+    keepAliveTimeout: options.keepAliveTimeoutMs,
+    // Second limit, for a client that writes requests and reads no answer. It is longer than each
+    // time of normal silence.
+    connectionTimeout: options.keepAliveTimeoutMs + options.requestTimeoutMs,
+    // Requests on open connections are served during a stop. A refusal would cost the sender one of
+    // its six attempts.
+    return503OnClosing: false,
+    ...(options.trustedProxies && {
+      trustProxy: (address: string) => options.trustedProxies?.includes(address) ?? false,
+    }),
+  })
+
+  /**
+   * Reports a refusal that the sender or the operator must fix. Requests of strangers are only
+   * counted.
+   */
+  const report = (request: FastifyRequest, problem: Problem) => {
+    const { headers, socket } = request
+    const isOurs = headers[SIGNATURE_HEADER] !== undefined || headers[TOKEN_HEADER] !== undefined
+    if (isOurs && problems[problem].status < 500) metrics.senderRefusals.inc({ problem })
+    else if (problem !== 'forbidden-address') return
+    const bytes = Number(headers['content-length'] ?? Number.NaN)
+    deps.onRefused({
+      problem,
+      method: request.method,
+      path: request.url,
+      contentType: request.contentType ?? headers['content-type'],
+      bytes: Number.isNaN(bytes) ? undefined : bytes,
+      address: request.ip,
+      peer: socket.remoteAddress,
+      forwardedFor: oneHeader(headers['x-forwarded-for']),
+    })
+  }
+
+  const refuse = (reply: FastifyReply, problem: Problem, detail?: string) => {
+    const { request } = reply
+    metrics.answers.inc({ answer: problem })
+    report(request, problem)
+    if (problems[problem].status === 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
+    // Only an authenticated sender keeps its connection. Otherwise strangers could fill
+    // `MAX_CONNECTIONS`.
+    if (!request.isAuthentic) {
+      reply.header('connection', 'close')
+      const { socket } = request.raw
+      // Node calls this after the answer.
+      if (!request.raw.complete && socket) socket.destroySoon = () => endSlowly(socket)
+    }
+    return reply.code(problems[problem].status).type(PROBLEM_CONTENT_TYPE).send(problemDocument(problem, detail))
+  }
+
+  // Unauthenticated requests use memory too, at most one body each.
+  app.server.maxConnections = options.maxConnections
+  app.server.on('drop', () => metrics.dropped.inc())
+  app.server.on('checkExpectation', (_request, response) => {
+    const { status, body, headers } = rawAnswer('expectation-failed')
+    response.writeHead(status, headers).end(body)
+  })
+  // From SIGTERM on, answers close their connections. So no sender has an open connection when the
+  // port closes.
+  app.addHook('onSend', (_request, reply, payload, done) => {
+    if (deps.stopping.aborted) reply.header('connection', 'close')
+    done(null, payload)
+  })
+
+  // A fixed time after the port has closed, open connections are cut. Late requests must have their
+  // answers by then.
+  let lastDeadline = Number.POSITIVE_INFINITY
+  app.addHook('preClose', (done) => {
+    lastDeadline = performance.now() + options.acceptDeadlineMs
+    done()
+  })
+
+  app.decorateRequest('deadlineAt', 0)
+  app.decorateRequest('isAuthentic', false)
+  app.decorateRequest('contentType', undefined)
+
+  // Runs before fastify receives the body.
+  app.addHook('onRequest', (request, reply, done) => {
+    if (request.is404) return void refuse(reply, 'not-found')
+    // The signature decides, not the content type. fastify would refuse a type that it cannot
+    // parse.
+    request.contentType = request.headers['content-type']
+    delete request.headers['content-type']
+    done()
+  })
+  app.setNotFoundHandler((_request, reply) => refuse(reply, 'not-found'))
+
+  // The raw bytes were signed and are stored, so no code may parse or decode them before.
+  app.removeAllContentTypeParsers()
+  const receiveBody = createReceiveBody({
+    maxBodyBytes: options.maxBodyBytes,
+    maxBytesTogether: options.maxReceivingBytes,
+  })
+  app.addContentTypeParser('*', (_request, payload, done) => receiveBody(payload as IncomingMessage, done))
+
+  app.setErrorHandler((error: Error & { code?: string; statusCode?: number }, request, reply) => {
+    const byParser = answeredByParser.get(request.raw.socket)
+    if (byParser) {
+      report(request, byParser)
+      return reply.hijack()
+    }
+    const problem = problemOfError(error)
+    if (problem === 'internal-error') deps.onInternalError(error)
+    return refuse(reply, problem)
+  })
+
+  for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)
+  const refuseOtherMethods = (url: string, ...allowed: string[]) =>
+    app.route({
+      method: app.supportedMethods.filter((method) => !allowed.includes(method)),
+      url,
+      onRequest: (_request, reply) => void refuse(reply.header('allow', allowed.join(', ')), 'method-not-allowed'),
+      handler: () => undefined,
+    })
+
+  refuseOtherMethods(HEALTH_PATH, 'GET', 'HEAD')
+  app.route({
+    method: ['GET', 'HEAD'],
+    url: HEALTH_PATH,
+    handler: async (_request, reply) => {
+      // This is not readiness. All instances share an obstacle, and a load balancer that removes
+      // all of them loses events.
+      const ready = !deps.stopping.aborted
+      // Anyone may ask, so the answer closes the connection.
+      return reply
+        .header('connection', 'close')
+        .code(ready ? 200 : 503)
+        .send({ status: ready ? 'ready' : 'not-ready' })
+    },
+  })
+
+  /**
+   * True if a request has neither the documented content type nor the sender's headers. Its body is
+   * not received.
+   */
+  const isForeign = ({ contentType, headers }: FastifyRequest): boolean =>
+    contentType !== undefined &&
+    !documentedContentType.test(contentType) &&
+    (deps.authenticate?.requiredHeaders ?? []).some((name) => headers[name] === undefined)
+
+  refuseOtherMethods(WEBHOOK_PATH, 'POST')
+  app.post(
+    WEBHOOK_PATH,
+    {
+      onRequest: (request, reply, done) => {
+        request.deadlineAt = Math.min(performance.now() + options.acceptDeadlineMs, lastDeadline)
+        if (options.allowedAddresses && !options.allowedAddresses.includes(request.ip))
+          refuse(reply, 'forbidden-address')
+        else if (isForeign(request)) refuse(reply, 'unsupported-media-type')
+        else done()
+      },
+    },
+    async (request: FastifyRequest, reply) => {
+      // fastify leaves the body of an empty request undefined.
+      const body = (request.body as Buffer | undefined) ?? Buffer.alloc(0)
+      const { contentType } = request
+      const signature = oneHeader(request.headers[SIGNATURE_HEADER])
+      let encoding: string | undefined
+      if (deps.authenticate) {
+        const by = deps.authenticate(body, { signature, token: oneHeader(request.headers[TOKEN_HEADER]), contentType })
+        if (!by) return refuse(reply, 'unauthenticated')
+        metrics.authenticated.inc({ secret: by.secret, token: by.token })
+        if (by.encoding !== undefined) metrics.transcoded.inc()
+        encoding = by.encoding
+      }
+      request.isAuthentic = true
+      const { record, answer, eventType, suspicion } = routeBody(
+        body,
+        { signature, traceparent: oneHeader(request.headers.traceparent), contentType, encoding },
+        { topics: deps.topics, fallbackEncoding: options.fallbackEncoding },
+      )
+      const { end } = await deps.publish({ ...record, value: body, timestamp: Date.now() }, request.deadlineAt)
+      metrics.published.inc({ event: eventType, outcome: end })
+      if (end !== 'stored' && end !== 'spooled') return refuse(reply, 'unavailable', end)
+      if (answer !== 'accepted') return refuse(reply, answer.problem, answer.detail)
+      if (suspicion) {
+        metrics.suspicious.inc({ what: suspicion.what })
+        deps.onSuspicion(suspicion)
+      }
+      metrics.answers.inc({ answer: 'accepted' })
+      return reply.code(202).type('application/json').send('{"status":"accepted"}')
+    },
+  )
+  return app
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Deadline of the answer, by `performance.now()`. */
+    deadlineAt: number
+    /** True if the sender is authenticated, or authentication is off. */
+    isAuthentic: boolean
+    contentType: string | undefined
+  }
+}

@@ -1,0 +1,67 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { waitUntil } from '@customer-stream/testing'
+import { expect, it, onTestFinished } from 'vitest'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+// A service starts and stops also if Kafka does not answer.
+const settings = {
+  KAFKA_BROKERS: '127.0.0.1:1',
+  REDIS_URL: 'redis://127.0.0.1:1',
+  MYKAARMA_AUTH: 'off',
+  HOST: '127.0.0.1',
+  PORT: '0',
+  ADMIN_PORT: '0',
+}
+
+/** Ends the processes of a failed test. */
+const killGroup = (pid: number | undefined) => {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL')
+  } catch {
+    // All processes have ended.
+  }
+}
+
+it.each(['ingress', 'projector'])(
+  '`npm start` of the %s stops on SIGTERM and leaves no process behind',
+  async (service) => {
+    const npm = spawn('npm', ['start', '-w', `@customer-stream/${service}`], {
+      cwd: root,
+      env: { ...process.env, ...settings },
+      detached: true,
+    })
+    onTestFinished(() => killGroup(npm.pid))
+    let log = ''
+    npm.stdout.on('data', (chunk) => {
+      log += chunk
+    })
+    // The service writes to the same pipe. The pipe ends with the last process that has it open.
+    const ended = once(npm, 'close')
+    await waitUntil(
+      'the service listens',
+      () => log,
+      (text) => text.includes('"event":"listening"'),
+    )
+    npm.kill('SIGTERM')
+    const [code] = await ended
+    expect([code, log]).toEqual([0, expect.stringContaining('"event":"stopped"')])
+  },
+)
+
+it.each(['ingress', 'projector'])('the %s names the version it needs if Node is older', async (service) => {
+  const older = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.20.2' } })`
+  const child = spawn(process.execPath, ['--import', `data:text/javascript,${older}`, 'start.js'], {
+    cwd: `${root}services/${service}`,
+  })
+  let said = ''
+  child.stderr.on('data', (chunk) => {
+    said += chunk
+  })
+  const [code] = await once(child, 'close')
+  expect([code, said]).toEqual([
+    2,
+    expect.stringMatching(/^customer-stream needs Node 24 or newer; this is Node 20.20.2 [^\n]*\n$/),
+  ])
+})

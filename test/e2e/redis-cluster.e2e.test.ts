@@ -1,0 +1,185 @@
+import { execFile } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { createSimulation } from '@customer-stream/simulator'
+import {
+  openPipeline,
+  type Pipeline,
+  type RedisCluster,
+  type ServiceProcess,
+  startRedisCluster,
+  waitUntil,
+} from '@customer-stream/testing'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
+
+const verifyCommand = fileURLToPath(new URL('../../packages/cli/src/verify.ts', import.meta.url))
+
+let cluster: RedisCluster
+let pipeline: Pipeline
+let projector: ServiceProcess
+let ingress: ServiceProcess
+beforeAll(async () => {
+  cluster = await startRedisCluster()
+})
+afterAll(() => cluster?.stop())
+beforeEach(async () => {
+  pipeline = await openPipeline({
+    kafkaBrokers: inject('brokers').kafkaBrokers,
+    redisUrl: cluster.url,
+    redisCluster: true,
+  })
+  ingress = await pipeline.start('ingress')
+  await ingress.untilReady()
+  projector = await pipeline.start('projector', { REDIS_COMMAND_TIMEOUT_MS: '1000', POSITION_CHECK_MS: '200' })
+  await projector.untilReady()
+})
+afterEach(() => pipeline.close())
+
+const simulation = (events: number, ratePerSecond?: number, signal?: AbortSignal) => {
+  const ledgerPath = join(pipeline.folder, 'ledger.jsonl')
+  const run = createSimulation({
+    url: `${ingress.url}/webhooks/mykaarma`,
+    secret: pipeline.secret,
+    token: pipeline.token,
+    events,
+    customers: Math.min(Math.ceil(events / 4), 750),
+    repeats: 0.1,
+    disorder: 0.2,
+    retryBaseMs: 100,
+    ledgerPath,
+    ...(ratePerSecond !== undefined && { ratePerSecond }),
+    ...(signal && { signal }),
+  })
+  return { run, ledgerPath }
+}
+const sound = { missing: [], wrong: [] }
+const applied = (more: number) =>
+  waitUntil(
+    `${more} events are applied`,
+    () => projector.metric('projector_events_total'),
+    (events) => events >= more,
+  )
+const customersOf = (master: RedisCluster['masters'][number]) => master.client.keys(`${pipeline.keyPrefix}customer:*`)
+
+it('a projector with settings for a single Redis refuses to start on a Redis Cluster', async () => {
+  const unaware = await pipeline.start('projector', {
+    REDIS_CLUSTER: 'false',
+    REDIS_URL: cluster.masters[0]?.url ?? '',
+  })
+  expect(await unaware.ended).toBe(1)
+  expect(await readFile(unaware.logFile, 'utf8')).toContain('REDIS_CLUSTER=true')
+})
+
+describe('a projector on Redis Cluster', () => {
+  it('ends with every customer at its newest event, spread over all masters', async () => {
+    const { run, ledgerPath } = simulation(3000)
+    expect(await run.run()).toMatchObject({ promised: 3000, lost: 0 })
+    const verdict = await pipeline.verify(ledgerPath)
+    expect(verdict).toMatchObject({ ...sound, promisedEvents: 3000 })
+    const counts = (await Promise.all(cluster.masters.map(customersOf))).map((keys) => keys.length)
+    expect(counts.reduce((sum, count) => sum + count)).toBe(verdict.customers)
+    expect(Math.min(...counts)).toBeGreaterThan(verdict.customers / 6)
+    expect(await projector.metric('projector_rewinds_total')).toBe(0)
+    expect(await projector.metric('projector_failures_total')).toBe(0)
+  })
+
+  it('is verified by the verify command like on a single Redis', async () => {
+    await simulation(400).run.run()
+    const env = {
+      ...process.env,
+      KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','),
+      KAFKA_TOPIC_PREFIX: pipeline.topics.customers.replace('customers.raw', ''),
+      REDIS_URL: cluster.url,
+      REDIS_CLUSTER: 'true',
+      REDIS_KEY_PREFIX: pipeline.keyPrefix,
+    }
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      ['--conditions=customer-stream-source', verifyCommand],
+      { env },
+    )
+    expect(stdout).toMatch(/customers compared, every field +[1-9]/)
+    expect(stdout).toMatch(/of these wrong in Redis +0/)
+  })
+
+  it('follows slots that move to other masters without a delay', async () => {
+    // Load continues while the slots move.
+    const moved = new AbortController()
+    const { run, ledgerPath } = simulation(100_000, 600, moved.signal)
+    const sending = run.run()
+    await applied(300)
+    // Moves all slots of customers of the first master, and slot 0, which has a copy of the
+    // positions.
+    const [from] = cluster.masters
+    if (!from) throw new Error('there is no master')
+    const slots = new Set([0])
+    for (const key of await customersOf(from)) slots.add(Number(await from.client.cluster('KEYSLOT', key)))
+    expect(slots.size).toBeGreaterThan(20)
+    for (const slot of slots) await cluster.moveSlot(slot)
+    moved.abort()
+    const { made, promised, lost, stopped } = await sending
+    expect([lost, promised + stopped]).toEqual([0, made])
+    expect(await pipeline.verify(ledgerPath)).toMatchObject(sound)
+    expect(await projector.metric('projector_rewinds_total')).toBe(0)
+    expect(await projector.metric('projector_failures_total')).toBe(0)
+  })
+
+  it('waits for a killed master, reports it, and continues when the master is back', async () => {
+    const { run, ledgerPath } = simulation(3000, 600)
+    const sending = run.run()
+    await applied(300)
+    const [, master] = cluster.masters
+    await master?.kill()
+    await waitUntil(
+      'it says that it waits',
+      async () => (await fetch(`${projector.adminUrl}/readyz`)).text(),
+      (answer) => answer.includes('waiting for Redis'),
+    )
+    expect(await sending).toMatchObject({ promised: 3000, lost: 0 })
+    await master?.restart()
+    expect(await pipeline.verify(ledgerPath)).toMatchObject(sound)
+    await projector.untilReady()
+    expect(await projector.metric('projector_rewinds_total')).toBe(0)
+  })
+
+  it('becomes ready after a start during an outage of the cluster', async () => {
+    const [one, other] = cluster.masters
+    await one?.kill()
+    await waitUntil(
+      'the others have noticed',
+      () => other?.client.cluster('INFO'),
+      (info) => String(info).includes('cluster_state:fail'),
+    )
+    const late = await pipeline.start('projector')
+    await waitUntil(
+      'it has tried in vain',
+      () => readFile(late.logFile, 'utf8'),
+      (log) => log.includes('the service keeps trying'),
+    )
+    await one?.restart()
+    await late.untilReady()
+  })
+
+  it.each([
+    ['came back empty', 'none'],
+    ['was set back to a backup', 'backup'],
+  ] as const)('fills a master that %s, without new events', async (_, data) => {
+    const { run, ledgerPath } = simulation(1000)
+    const [, , master] = cluster.masters
+    const sending = run.run()
+    await applied(200)
+    await master?.backUp()
+    await sending
+    expect(await pipeline.verify(ledgerPath)).toMatchObject(sound)
+    await master?.kill()
+    await master?.restart(data)
+    await waitUntil(
+      'it has noticed',
+      () => projector.metric('projector_rewinds_total'),
+      (rewinds) => rewinds > 0,
+    )
+    expect(await pipeline.verify(ledgerPath)).toMatchObject(sound)
+  })
+})

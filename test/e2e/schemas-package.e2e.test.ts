@@ -1,0 +1,155 @@
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { openPipeline, startGuarded, waitUntil } from '@customer-stream/testing'
+import { beforeAll, expect, inject, it } from 'vitest'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const run = promisify(execFile)
+
+// An empty project like another team's: the published form of the schema package, and the sample of
+// its README.
+const folder = mkdtempSync(join(tmpdir(), 'subscriber-'))
+beforeAll(async () => {
+  await run('npm', ['pack', '--silent', '--workspace', '@customer-stream/schemas', '--pack-destination', folder], {
+    cwd: root,
+  })
+  writeFileSync(
+    join(folder, 'package.json'),
+    JSON.stringify({ name: 'subscriber', version: '1.0.0', private: true, type: 'module' }),
+  )
+  await run(
+    'npm',
+    ['install', '--silent', '--no-audit', '--no-fund', './customer-stream-schemas-0.1.0.tgz', 'kafkajs@2.2.4'],
+    {
+      cwd: folder,
+    },
+  )
+  const [, sample = ''] =
+    /```ts subscriber\n(.*?)```/s.exec(readFileSync(join(root, 'packages/schemas/README.md'), 'utf8')) ?? []
+  expect(sample).toContain('parseEvent')
+  writeFileSync(join(folder, 'subscriber.ts'), sample)
+})
+
+it('the sample of the schema package compiles, and its types reject a wrong use of the results', async () => {
+  const options = {
+    skipLibCheck: true,
+    noEmit: true,
+    strict: true,
+    module: 'nodenext',
+    typeRoots: [join(root, 'node_modules/@types')],
+    types: ['node'],
+  }
+  writeFileSync(
+    join(folder, 'tsconfig.json'),
+    JSON.stringify({ compilerOptions: options, files: ['subscriber.ts', 'typed.ts'] }),
+  )
+  writeFileSync(
+    join(folder, 'typed.ts'),
+    "import { readVersion } from '@customer-stream/schemas'\nconst version: string = readVersion({})\n",
+  )
+  const checked = await run('npx', ['tsc', '-p', folder], { cwd: root }).catch((error: { stdout: string }) => error)
+  expect(checked.stdout.split('\n').filter((line) => line.includes('error'))).toEqual([
+    expect.stringMatching(
+      /typed.ts\(2,7\): error TS2322: Type 'Result<Version, VersionFault>' is not assignable to type 'string'/,
+    ),
+  ])
+})
+
+it('the sample of the schema package keeps the newest state after a restart, and fails if kafkajs stops', async () => {
+  const pipeline = await openPipeline(inject('brokers'))
+  const producer = pipeline.kafka.producer()
+  try {
+    const ingress = await pipeline.start('ingress')
+    await ingress.untilReady()
+    await producer.connect()
+    const topic = pipeline.topics.customers
+    const post = async (customerUuid: string, timestamp: number, firstName: string) => {
+      const { body } = makeCustomersEvent({ customerUuid, timestamp, customer: { firstName } })
+      expect((await pipeline.post(ingress, body)).status).toBe(202)
+    }
+    const logFile = join(folder, 'out.log')
+    const stateFile = join(folder, 'customers.db')
+    const env = {
+      KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','),
+      KAFKA_TOPIC_PREFIX: topic.replace('customers.raw', ''),
+      GROUP_ID: topic,
+      STATE: stateFile,
+      KAFKAJS_NO_PARTITIONER_WARNING: '1',
+    }
+    const start = () => startGuarded({ command: process.execPath, args: [join(folder, 'subscriber.ts')], env, logFile })
+    const untilSeen = (customerUuid: string) =>
+      waitUntil(
+        `the subscriber has seen ${customerUuid}`,
+        () => readFileSync(logFile, 'utf8'),
+        (output) => output.includes(`${customerUuid} `),
+      )
+    const firstNames = () => {
+      const state = new DatabaseSync(stateFile, { readOnly: true })
+      try {
+        return Object.fromEntries(
+          state
+            .prepare('SELECT uuid, firstName FROM customer')
+            .all()
+            .map(({ uuid, firstName }) => [uuid, firstName]),
+        )
+      } finally {
+        state.close()
+      }
+    }
+
+    // The same key, so the marker comes last.
+    const late = Date.now() + 2 * 24 * 60 * 60 * 1000
+    const foreign = [
+      null,
+      'no json',
+      '{"type":"appointments","id":"a"}',
+      makeCustomersEvent({ customerUuid: 'c', timestamp: late }).body,
+    ]
+    const send = (...values: (string | null)[]) =>
+      producer.send({ topic, messages: values.map((value) => ({ key: 'c', value })) })
+    const marker = (customerUuid: string) =>
+      makeCustomersEvent({ customerUuid, customer: { firstName: 'marker' } }).body
+    await post('c', 2, 'Renée')
+    await post('c', 1, 'Old')
+    await send(...foreign, marker('first'))
+    const before = start()
+    await untilSeen('first')
+    expect(firstNames()).toEqual({ c: 'Renée', first: 'marker' })
+    process.kill(await before.pid, 'SIGTERM')
+    expect(await before.ended).toBe(0)
+
+    // After the restart only the older event arrives.
+    await post('c', 1, 'Older')
+    await send(marker('second'))
+    const after = start()
+    await untilSeen('second')
+    expect(firstNames()).toEqual({ c: 'Renée', first: 'marker', second: 'marker' })
+
+    // kafkajs cannot read zstd without a codec, and stops.
+    const zstd = [{ name: 'compression.type', value: 'zstd' }]
+    await pipeline.admin.alterConfigs({
+      validateOnly: false,
+      resources: [{ type: 2, name: topic, configEntries: zstd }],
+    })
+    // The broker uses the new setting a moment later. Records that come before are readable.
+    await waitUntil(
+      'the subscriber has ended',
+      async () => {
+        await send(marker('third'))
+        return after.hasEnded()
+      },
+      (hasEnded) => hasEnded,
+    )
+    expect(await after.ended).toBe(1)
+    expect(readFileSync(logFile, 'utf8')).toContain('ZSTD compression not implemented')
+  } finally {
+    await producer.disconnect()
+    await pipeline.close()
+  }
+})

@@ -1,0 +1,311 @@
+import { execFile, spawn } from 'node:child_process'
+import { hash, randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { createSimulation, makeCustomersEvent } from '@customer-stream/simulator'
+import { fetchEnds, openPipeline, type Pipeline, type ServiceProcess, waitUntil } from '@customer-stream/testing'
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+
+const command = fileURLToPath(new URL('../../packages/cli/src/verify.ts', import.meta.url))
+const CUSTOMERS = 200
+
+let pipeline: Pipeline
+let ingress: ServiceProcess
+let projector: ServiceProcess
+let middle: string
+/** Numbers of records in Kafka, up to `middle` and in all. A record may be there twice. */
+let storedFirst: number
+let stored: number
+beforeAll(async () => {
+  pipeline = await openPipeline(inject('brokers'))
+  ;[ingress, projector] = await Promise.all([pipeline.start('ingress'), pipeline.start('projector')])
+  await Promise.all([ingress.untilReady(), projector.untilReady()])
+  const send = async (timestamp: number) => {
+    const answers = Array.from({ length: CUSTOMERS }, (_, i) =>
+      pipeline.post(ingress, makeCustomersEvent({ customerUuid: `c${i}`, timestamp }).body),
+    )
+    for (const { status } of await Promise.all(answers)) expect(status).toBe(202)
+    const ends = await fetchEnds(pipeline.admin, pipeline.topics.customers)
+    return ends.reduce((sum, { high }) => sum + Number(high), 0)
+  }
+  storedFirst = await send(1)
+  middle = new Date().toISOString()
+  stored = await send(2)
+  expect(storedFirst).toBeGreaterThanOrEqual(CUSTOMERS)
+  expect(stored - storedFirst).toBeGreaterThanOrEqual(CUSTOMERS)
+})
+afterAll(() => pipeline.close())
+
+const invocation = (args: string[]) => {
+  const env = {
+    ...process.env,
+    KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','),
+    REDIS_URL: inject('brokers').redisUrl,
+    KAFKA_TOPIC_PREFIX: pipeline.topics.customers.replace('customers.raw', ''),
+    REDIS_KEY_PREFIX: pipeline.keyPrefix,
+  }
+  return [process.execPath, ['--conditions=customer-stream-source', command, ...args], { env }] as const
+}
+const verify = async (...args: string[]) => {
+  const run = promisify(execFile)(...invocation(args))
+  const {
+    code = 0,
+    stdout,
+    stderr,
+  } = await run
+    .then((done) => ({ ...done, code: 0 }))
+    .catch((error: { code: number; stdout: string; stderr: string }) => error)
+  const count = (label: string) => Number(new RegExp(`${label} +(\\d+)`).exec(stdout)?.[1] ?? Number.NaN)
+  return {
+    code,
+    stdout,
+    stderr,
+    records: count('records in Kafka, customers'),
+    customers: count('customers compared, every field'),
+    byVersion: count('customers compared, version alone'),
+    wrong: count('of these wrong in Redis'),
+  }
+}
+
+/** Topics and groups in Kafka that belong to this pipeline. Other tests use the same brokers. */
+const traces = async () => {
+  const { admin, topics } = pipeline
+  const prefix = topics.customers.replace('customers.raw', '')
+  const [{ groups }, names] = await Promise.all([admin.listGroups(), admin.listTopics()])
+  return [
+    ...groups.map(({ groupId }) => groupId).filter((id) => id.includes(prefix)),
+    ...names.filter((name) => name.startsWith(prefix)),
+  ].sort()
+}
+
+it('finds that Redis matches the topic, without a ledger, and leaves nothing in Kafka', async () => {
+  const before = await traces()
+  expect(before).toEqual(Object.values(pipeline.topics).sort())
+  expect(await verify()).toMatchObject({ code: 0, records: stored, customers: CUSTOMERS, wrong: 0 })
+  expect(await traces()).toEqual(before)
+})
+
+it('compares only customers with an event in a time range', async () => {
+  expect(await verify('--since', middle)).toMatchObject({
+    code: 0,
+    records: stored - storedFirst,
+    customers: CUSTOMERS,
+    wrong: 0,
+  })
+  expect(await verify('--until', middle)).toMatchObject({
+    code: 0,
+    records: storedFirst,
+    customers: CUSTOMERS,
+    wrong: 0,
+  })
+  expect(await verify('--until', '2020-01-01')).toMatchObject({ code: 1, records: 0, customers: 0, wrong: 0 })
+})
+
+it('compares only a share of the customers with --sample', async () => {
+  const { code, records, customers } = await verify('--sample', '0.3')
+  expect(code).toBe(0)
+  expect(customers).toBeGreaterThan(CUSTOMERS * 0.15)
+  expect(customers).toBeLessThan(CUSTOMERS * 0.45)
+  expect(records).toBeGreaterThanOrEqual(2 * customers)
+  expect(records).toBeLessThanOrEqual(2 * customers + stored - 2 * CUSTOMERS)
+})
+
+it('fails if there was nothing to compare', async () => {
+  const ledgerPath = join(pipeline.folder, 'empty.jsonl')
+  writeFileSync(ledgerPath, '')
+  const withLedger = await verify('--ledger', ledgerPath)
+  expect(withLedger).toMatchObject({ code: 1, wrong: 0, stdout: expect.stringContaining('nothing was compared') })
+  expect(withLedger.stdout).toMatch(/promises given \(2xx answers\) +0/)
+  expect(await verify('--until', '2020-01-01')).toMatchObject({
+    code: 1,
+    stdout: expect.stringContaining('nothing was compared'),
+  })
+})
+
+it('passes while events are sent, with and without a ledger', async () => {
+  const ledgerPath = join(pipeline.folder, 'ledger.jsonl')
+  const stop = new AbortController()
+  const { secret, token } = pipeline
+  const simulation = createSimulation({
+    url: `${ingress.url}/webhooks/mykaarma`,
+    secret,
+    token,
+    ledgerPath,
+    events: 100_000,
+    customers: 50,
+    ratePerSecond: 300,
+    signal: stop.signal,
+  })
+  const sending = simulation.run()
+  try {
+    await waitUntil(
+      'the ledger has promises',
+      () => statSync(ledgerPath, { throwIfNoEntry: false })?.size ?? 0,
+      (size) => size > 0,
+    )
+    const promisedBefore = simulation.progress.promised
+    expect(await verify('--catch-up-seconds', '10')).toMatchObject({ code: 0, wrong: 0 })
+    expect(await verify('--catch-up-seconds', '10', '--ledger', ledgerPath)).toMatchObject({ code: 0, wrong: 0 })
+    expect(simulation.progress.promised).toBeGreaterThan(promisedBefore)
+  } finally {
+    stop.abort()
+    await sending
+  }
+})
+
+it('reports an acknowledged event that is in Kafka but unusable', async () => {
+  const timestamp = Date.now() + 3 * 24 * 60 * 60 * 1000
+  const { body, customerUuid, id } = makeCustomersEvent({ customerUuid: 'c9', timestamp })
+  expect((await pipeline.post(ingress, body)).status).toBe(202)
+  const ledgerPath = join(pipeline.folder, 'unusable.jsonl')
+  const promise = {
+    id,
+    timestamp,
+    type: 'customers',
+    customerUuid,
+    sha256: hash('sha256', body),
+    promisedAt: 1,
+    attempt: 1,
+    status: 202,
+  }
+  writeFileSync(ledgerPath, `${JSON.stringify(promise)}\n`)
+  const { code, wrong, stdout } = await verify('--ledger', ledgerPath)
+  expect([code, wrong]).toEqual([1, 1])
+  expect(stdout).toContain('customer c9 was promised something newer than any usable event in Kafka')
+})
+
+it('reports a customer that is in Redis but not in Kafka, with the option exact', async () => {
+  const key = (customerUuid: string) => `${pipeline.keyPrefix}customer:{${customerUuid}}`
+  await waitUntil(
+    'the projector holds nothing more',
+    () => pipeline.verify(undefined, { exact: true }),
+    ({ newer, wrong }) => newer + wrong.length === 0,
+  )
+  await pipeline.redis.hset(key('nobody'), 'firstName', 'Mallory')
+  expect((await pipeline.verify()).wrong).toEqual([])
+  expect((await pipeline.verify(undefined, { exact: true })).wrong).toEqual([
+    { customerUuid: 'nobody', reason: 'is not in Kafka' },
+  ])
+  await pipeline.redis.del(key('nobody'))
+})
+
+it('reports a hash that is newer than any event in Kafka', async () => {
+  const { redis, topics } = pipeline
+  const key = `${pipeline.keyPrefix}customer:{c6}`
+  const before = await redis.hgetall(key)
+  const wrong = [{ customerUuid: 'c6', reason: 'is newer in Redis than any event in Kafka' }]
+  const [partition] = (before._source ?? '').slice(topics.customers.length + 1).split('/')
+  await redis.hset(key, '_eventTimestamp', String(Number.MAX_SAFE_INTEGER), 'firstName', 'Mallory')
+  expect((await pipeline.verify()).wrong).toEqual(wrong)
+  for (const source of ['nonsense', `${topics.customers}/${partition}/9007199254740993`]) {
+    await redis.hset(key, '_source', source)
+    expect([source, (await pipeline.verify()).wrong]).toEqual([source, wrong])
+  }
+  await redis.hdel(key, '_source')
+  expect((await verify()).stdout).toContain('wrong: customer c6 is newer in Redis than any event in Kafka')
+  await redis.hset(key, before)
+  expect((await pipeline.verify()).wrong).toEqual([])
+})
+
+describe('transactions of another producer in the raw topic', () => {
+  const transactional = async () => {
+    const transactionalId = randomUUID()
+    const producer = pipeline.kafka.producer({ transactionalId, idempotent: true, maxInFlightRequests: 1 })
+    await producer.connect()
+    const transaction = await producer.transaction()
+    const { body, customerUuid } = makeCustomersEvent({ customerUuid: 'c1', timestamp: 3 })
+    const messages = [{ key: customerUuid, value: body }]
+    await transaction.send({ topic: pipeline.topics.customers, messages })
+    return { transaction, producer }
+  }
+
+  it('skips aborted transactions of another producer, also at the end of a partition', async () => {
+    const { transaction, producer } = await transactional()
+    await transaction.abort()
+    await producer.disconnect()
+    expect(await verify()).toMatchObject({ code: 0, wrong: 0 })
+  })
+
+  it('fails while a transaction is open, and names the hidden records', async () => {
+    const { transaction, producer } = await transactional()
+    const { code, stdout } = await verify('--catch-up-seconds', '1')
+    expect(stdout).toMatch(/open transaction: 1 records of \S+customers\.raw\/\d+ from offset \d+ on were not verified/)
+    expect(code).toBe(1)
+    await transaction.commit()
+    await producer.disconnect()
+    expect(await verify()).toMatchObject({ code: 0, wrong: 0 })
+  })
+})
+
+it('reports an unusable record that is missing in quarantine', async () => {
+  const { admin, topics } = pipeline
+  const unusable = await pipeline.verify()
+  expect(unusable).toMatchObject({ unusableByReason: { 'too-far-in-future': 1 }, notQuarantined: { count: 0 } })
+  const ends = await fetchEnds(admin, topics.quarantine)
+  expect(ends.reduce((sum, { high }) => sum + Number(high), 0)).toBe(unusable.records.quarantined)
+  await admin.deleteTopicRecords({
+    topic: topics.quarantine,
+    partitions: ends.map(({ partition, high }) => ({ partition, offset: high })),
+  })
+  const { code, stdout } = await verify()
+  expect(stdout).toMatch(/of these unusable +1 {2}too-far-in-future 1/)
+  expect(stdout).toMatch(/not in quarantine: record \S+customers\.raw\/\d+\/\d+/)
+  expect(code).toBe(1)
+  // Retention of quarantine may have deleted the copy.
+  const retention = [{ name: 'retention.ms', value: '1' }]
+  await admin.alterConfigs({
+    validateOnly: false,
+    resources: [{ type: 2, name: topics.quarantine, configEntries: retention }],
+  })
+  await waitUntil(
+    'the verdict knows the retention of quarantine',
+    () => pipeline.verify(),
+    ({ notQuarantined }) => notQuarantined.count === 0,
+  )
+})
+
+it('names each wrong customer by id with the reason, and exits with 1', async () => {
+  await pipeline.redis.hset(`${pipeline.keyPrefix}customer:{c7}`, 'firstName', 'Mallory')
+  const gone = Array.from({ length: 30 }, (_, i) => `${pipeline.keyPrefix}customer:{c${i + 8}}`)
+  await Promise.all(gone.map((key) => pipeline.redis.del(key)))
+  const { code, wrong, stdout } = await verify()
+  expect([code, wrong]).toEqual([1, 31])
+  expect(stdout.match(/is missing in Redis/g)).toHaveLength(30)
+  expect(stdout).toContain('customer c7 differs in content from its newest event')
+  expect(stdout).toContain('customer c8 is missing in Redis')
+  expect(stdout).not.toContain('Mallory')
+})
+
+it('removes its group when it is interrupted', async () => {
+  // The projector is behind forever, so the command cannot end before the signal.
+  await projector.end()
+  expect((await pipeline.post(ingress, makeCustomersEvent().body)).status).toBe(202)
+  const before = await traces()
+  const [file, args, options] = invocation([])
+  const run = spawn(file, args, { ...options, stdio: ['ignore', 'ignore', 'pipe'] })
+  const ended = once(run, 'exit')
+  let said = ''
+  run.stderr.on('data', (data) => {
+    said += data
+  })
+  await waitUntil('its group is there', traces, (now) => now.length > before.length)
+  run.kill('SIGINT')
+  expect(await ended).toEqual([130, null])
+  expect(said).toContain('verify: interrupted')
+  expect(await traces()).toEqual(before)
+})
+
+it.each([
+  [['--sample', '2'], '--sample must be a number from 0 to 1'],
+  [['--sample', ''], '--sample must be a number from 0 to 1'],
+  [['--sample', '0'], '--sample 0 leaves nothing to compare'],
+  [['--since', '2026-11-24', '--until', '2026-11-24'], '--until must be after --since'],
+  [['--since', 'yesterday'], '--since is no time'],
+  [['--ledger', 'x', '--sample', '0.1'], '--ledger goes with none of'],
+  [['--nonsense'], 'unknown option --nonsense'],
+])('refuses the options %j with an error message and exit code 2', async (args, message) => {
+  expect(await verify(...args)).toMatchObject({ code: 2, stderr: expect.stringContaining(message) })
+})

@@ -1,0 +1,56 @@
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { freshNames, openPipeline, type Pipeline, type ServiceProcess, waitUntil } from '@customer-stream/testing'
+import { afterAll, beforeAll, expect, inject, it } from 'vitest'
+import { whereToLook } from '../../tools/where-to-look.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const { scripts } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as { scripts: Record<string, string> }
+
+const names = freshNames()
+let pipeline: Pipeline
+let ingress: ServiceProcess
+beforeAll(async () => {
+  pipeline = await openPipeline(inject('brokers'), names)
+  ingress = await pipeline.start('ingress')
+  const projector = await pipeline.start('projector')
+  await Promise.all([ingress.untilReady(), projector.untilReady()])
+})
+afterAll(() => pipeline.close())
+
+it('each command that the demo names works in this repository', { timeout: 120_000 }, async () => {
+  const { body } = makeCustomersEvent({ customerUuid: 'shown', timestamp: 7, customer: { firstName: 'Renée' } })
+  // Not valid UTF-8, so each reader needs the charset in the record's header.
+  const latin1 = Buffer.from(body.toString(), 'latin1')
+  expect((await pipeline.post(ingress, latin1, { 'content-type': 'text/plain; charset=windows-1252' })).status).toBe(
+    202,
+  )
+  await waitUntil(
+    'the customer is in Redis',
+    () => pipeline.redis.exists(`${pipeline.keyPrefix}customer:{shown}`),
+    (count) => count === 1,
+  )
+  const text = whereToLook(inject('brokers'), ingress, pipeline, 'shown', names)
+  const exported = [...text.matchAll(/([A-Z_]+)=(\S+)/g)].map(([, name = '', value]) => [name, value])
+  const env = { ...process.env, ...Object.fromEntries(exported) }
+  const commands = [...text.matchAll(/^ {2}npm run (\w+)(?: -- (.*?))?(?: {3}.*)?$/gm)]
+  const results = new Map<string, string>()
+  for (const [, name = '', args = ''] of commands) {
+    const [, ...script] = (scripts[name] ?? '').split(' ')
+    const { stdout } = await promisify(execFile)(process.execPath, [...script, ...args.split(' ').filter(Boolean)], {
+      cwd: root,
+      env,
+    })
+    results.set(`${name} ${args}`.trim().replace(/ --.*/, ''), stdout)
+  }
+  expect([...results.keys()]).toEqual(['look', 'look shown', 'verify', 'simulate'])
+  expect(results.get('look')).toMatch(/customer:\{…\} +1 customers/)
+  expect(results.get('look shown')).toMatch(/firstName +Renée[\s\S]*1970-01-01T00:00:00.007Z.*in Redis/)
+  expect(results.get('verify')).toMatch(/customers compared, every field +1 /)
+  // All other parts of the text are addresses, and each must answer.
+  const [, metrics = ''] = /Metrics: (\S+)/.exec(text) ?? []
+  expect((await fetch(metrics)).status).toBe(200)
+})

@@ -1,0 +1,42 @@
+import { randomInt } from 'node:crypto'
+import { type KafkaCluster, startCluster } from '@customer-stream/testing'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { brokerFaults } from './broker-faults.ts'
+import { type FailedRow, type FaultResult, faultTable, runFault } from './fault.ts'
+import { pressureFaults } from './pressure-faults.ts'
+import { redisFaults } from './redis-faults.ts'
+import { serviceFaults } from './service-faults.ts'
+
+// `npm run test:faults` sets FAULTS=full: the same scenarios with longer faults. FAULT_SEED repeats
+// the events of a run.
+const scale = process.env.FAULTS === 'full' ? 1 : 0.1
+const seed = Number(process.env.FAULT_SEED ?? randomInt(2 ** 31))
+
+let cluster: KafkaCluster
+const results: (FaultResult | FailedRow)[] = []
+beforeAll(async () => {
+  cluster = await startCluster()
+})
+afterAll(async () => {
+  await cluster?.stop()
+  process.stderr.write(`\nfaults on three brokers, two of each service, seed ${seed}\n${faultTable(results)}\n\n`)
+})
+
+describe('no acknowledged event is lost and every customer ends at its newest event', () => {
+  it.each(
+    [...serviceFaults, ...pressureFaults, ...brokerFaults, ...redisFaults].map(
+      (fault) => [fault.name, fault.how, fault] as const,
+    ),
+  )(
+    '%s: %s',
+    async (_, __, fault) => {
+      const result = await runFault(cluster, fault, { seed, scale }).catch((error: unknown) => {
+        results.push({ fault: fault.name, failed: true })
+        throw error
+      })
+      results.push(result)
+      expect(result).toMatchObject({ missing: 0, wrong: 0, imbalances: [] })
+    },
+    240_000,
+  )
+})

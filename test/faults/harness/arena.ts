@@ -1,0 +1,218 @@
+import { join } from 'node:path'
+import { PROJECTION_VERSION, positionsKey, QUARANTINE_HEADERS } from '@customer-stream/schemas'
+import type { MadeEvent } from '@customer-stream/simulator'
+import { freePortsToKeep } from '../../../packages/testing/src/brokers/free-ports.ts'
+import type { KafkaCluster } from '../../../packages/testing/src/brokers/local-cluster.ts'
+import type { LocalRedisServer } from '../../../packages/testing/src/brokers/local-redis.ts'
+import { openPipeline, type Pipeline } from '../../../packages/testing/src/pipeline.ts'
+import type { ServiceName, ServiceProcess } from '../../../packages/testing/src/service-process.ts'
+import { fingerprint, sha256 } from '../../../packages/verify/src/fingerprint.ts'
+import { readTopic } from '../../../packages/verify/src/read-topic.ts'
+import { type Account, createAccount, placeOf } from './account.ts'
+import { type Senders, startSenders } from './senders.ts'
+import { openTcpProxy, type TcpProxy } from '../../../packages/testing/src/brokers/tcp-proxy.ts'
+
+/** A service that can be killed and started again at the same address. */
+export interface ManagedService {
+  readonly name: ServiceName
+  readonly process: ServiceProcess
+  kill(): Promise<void>
+  /** Sends SIGTERM. Resolves with the exit code. */
+  end(): Promise<number>
+  restart(env?: Readonly<Record<string, string>>): Promise<void>
+}
+
+export interface ManagedIngress extends ManagedService {
+  /** Network between the senders and this ingress. */
+  readonly network: TcpProxy
+}
+
+/** The projectors' Redis. Its address stays the same when the server is replaced. */
+export interface ManagedRedis {
+  readonly network: TcpProxy
+  readonly server: LocalRedisServer
+  /** Replaces the server. Cuts the connections to the old server. */
+  replace(server: LocalRedisServer): Promise<void>
+}
+
+/**
+ * Fault harness: a pipeline under load in which a test causes faults. It has a cluster of three
+ * brokers, one Redis, two processes of each service, and two senders with one ledger.
+ */
+export interface Arena extends Senders {
+  readonly cluster: KafkaCluster
+  readonly pipeline: Pipeline
+  readonly redis: ManagedRedis
+  readonly ingresses: readonly ManagedIngress[]
+  readonly projectors: readonly ManagedService[]
+  startProjector(): Promise<ManagedService>
+  /** Returns true if the harness has ended no process of this service. */
+  lived(name: ServiceName): boolean
+  readonly account: Account
+  /** Sends one event on behalf of the fault, and adds it to the account. */
+  post(
+    ingress: ManagedService,
+    event: Pick<MadeEvent, 'customerUuid' | 'body'>,
+    headers?: Readonly<Record<string, string>>,
+  ): Promise<Response>
+  /** Adds all records in quarantine to the account. */
+  readQuarantine(): Promise<void>
+  /** Reads from Redis the next offset to apply of each partition of the customers topic. */
+  positions(): Promise<Map<number, number>>
+  /**
+   * Returns the number of records between the positions in Redis and the end of the topic.
+   * Undefined if Kafka or Redis does not answer.
+   */
+  lag(): Promise<number | undefined>
+  close(): Promise<void>
+}
+
+export interface ArenaOptions {
+  readonly seed: number
+  /** Events per second of each sender. */
+  readonly ratePerSecond?: number
+  readonly ingressEnv?: Readonly<Record<string, string>>
+  readonly projectorEnv?: Readonly<Record<string, string>>
+  /** True if each ingress has its own spool. */
+  readonly spool?: boolean
+}
+
+export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): Promise<Arena> => {
+  const first = await cluster.startRedis()
+  const { hostname: host, port } = new URL(first.url)
+  let server = first
+  const servers = [first]
+  const target = { host, port: Number(port) }
+  const network = await openTcpProxy(target)
+  const redisUrl = `redis://127.0.0.1:${network.port}`
+  const pipeline = await openPipeline({ kafkaBrokers: cluster.kafkaBrokers, redisUrl })
+  const shared = { KAFKA_BROKERS: cluster.proxiedBrokers.join(','), KAFKA_REPLICATION_FACTOR: '3' }
+  const environments = {
+    ingress: { ...shared, ...options.ingressEnv },
+    projector: {
+      ...shared,
+      CONSUMER_SESSION_TIMEOUT_MS: '6000',
+      POSITION_CHECK_MS: '500',
+      REDIS_COMMAND_TIMEOUT_MS: '1000',
+      ...options.projectorEnv,
+    },
+  }
+
+  const ended = new Set<ServiceName>()
+  const manage = async (name: ServiceName): Promise<ManagedService> => {
+    const [port, adminPort] = (await freePortsToKeep(2)).map(String)
+    const spool = options.spool && name === 'ingress' ? { SPOOL_DIR: join(pipeline.folder, `spool-${port}`) } : {}
+    const start = (env: Readonly<Record<string, string>> = {}) =>
+      pipeline.start(name, { ...environments[name], ...spool, PORT: port!, ADMIN_PORT: adminPort!, ...env })
+    let process = await start()
+    return {
+      name,
+      get process() {
+        return process
+      },
+      kill: async () => {
+        ended.add(name)
+        process.signal('SIGKILL')
+        await process.ended
+      },
+      end: () => {
+        ended.add(name)
+        return process.end()
+      },
+      restart: async (env) => {
+        process = await start(env)
+      },
+    }
+  }
+  const manageIngress = async (): Promise<ManagedIngress> => {
+    const ingress = await manage('ingress')
+    const { hostname: host, port } = new URL(ingress.process.url)
+    // A spread would copy the current value of the getter `process`. A restart changes that value.
+    return Object.assign(ingress, { network: await openTcpProxy({ host, port: Number(port) }) })
+  }
+  const ingresses = await Promise.all([manageIngress(), manageIngress()])
+  const projectors = await Promise.all([manage('projector'), manage('projector')])
+  await Promise.all([...ingresses, ...projectors].map(({ process }) => process.untilReady()))
+
+  const senders = startSenders(
+    ingresses.map((ingress) => `http://127.0.0.1:${ingress.network.port}`),
+    { ...pipeline, ...options, ledgerPath: join(pipeline.folder, 'ledger.jsonl') },
+  )
+
+  const { topics } = pipeline
+  const account = createAccount(topics.customers)
+  const positions = async () => {
+    const stored = await pipeline.redis.hgetall(positionsKey(PROJECTION_VERSION, pipeline.keyPrefix))
+    const partitions = Object.entries(stored).map(
+      ([field, next]) => [Number(field.slice(`${topics.customers}/`.length)), Number(next)] as const,
+    )
+    // The hash also has the ids of the cluster and the topic, and tokens.
+    return new Map(partitions.filter(([partition]) => !Number.isNaN(partition)))
+  }
+
+  return {
+    ...senders,
+    cluster,
+    pipeline,
+    redis: {
+      network,
+      get server() {
+        return server
+      },
+      replace: async (next) => {
+        server = next
+        servers.push(next)
+        target.port = Number(new URL(next.url).port)
+        network.set('cut')
+        network.set('open')
+      },
+    },
+    ingresses,
+    projectors,
+    startProjector: () => manage('projector'),
+    lived: (name) => !ended.has(name),
+    account,
+    post: async ({ process }, { customerUuid, body }, headers) => {
+      const print = fingerprint(customerUuid, sha256(body))
+      // Added before the answer, because the event may be stored although no answer arrives.
+      account.posted(print, false)
+      const answer = await pipeline.post(process, body, headers)
+      if (answer.ok) account.posted(print, true)
+      return answer
+    },
+    readQuarantine: async () => {
+      await readTopic(pipeline.kafka, pipeline.admin, topics.quarantine, ({ key, value, headers = {} }) => {
+        const header = (name: string) => String(headers[name] ?? '')
+        const { topic, partition, offset } = QUARANTINE_HEADERS
+        account.quarantined(
+          placeOf(header(topic), header(partition), header(offset)),
+          fingerprint(key?.toString() ?? null, sha256(value ?? '')),
+        )
+      })
+    },
+    positions,
+    lag: async () => {
+      try {
+        const [ends, stored] = await Promise.all([pipeline.admin.fetchTopicOffsets(topics.customers), positions()])
+        return ends.reduce(
+          (behind, { partition, high }) => behind + Math.max(0, Number(high) - (stored.get(partition) ?? 0)),
+          0,
+        )
+      } catch {
+        return undefined
+      }
+    },
+    close: async () => {
+      await senders.stopLoad().catch(() => undefined)
+      // Ends faults that a failed scenario has left. Otherwise they would affect the next scenario.
+      for (const broker of cluster.brokers) {
+        await broker.thaw()
+        broker.network.set('open')
+      }
+      await Promise.all(cluster.brokers.map((broker) => broker.restart()))
+      await pipeline.close({ removeTopics: true })
+      await Promise.all([network, ...ingresses.map((ingress) => ingress.network)].map((each) => each.close()))
+      await Promise.all(servers.map((server) => server.stop()))
+    },
+  }
+}

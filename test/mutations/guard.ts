@@ -1,0 +1,34 @@
+import type { TestReference } from './run-test.ts'
+
+/**
+ * A mutation of the code: it removes one protection against a bug of a library or of ours. Then its
+ * test must fail.
+ */
+export interface Guard {
+  /** The rule that the code protects. */
+  readonly guard: string
+  /** The damage without this code. */
+  readonly prevents: string
+  readonly file: string
+  /** Text that occurs in the file exactly once. */
+  readonly from: string
+  /** Replacement without the protection. It must be valid code. */
+  readonly to: string
+  readonly test: TestReference
+}
+
+const under =
+  (project: TestReference['project']) =>
+  (file: string, title: string): TestReference => ({ project, file, title })
+
+export const unit = under('unit')
+/** Names a test that uses one real Kafka and one real Redis. */
+export const brokers = under('brokers')
+/**
+ * Names a scenario of the fault suite, in its short form. Its failure must show that events were
+ * lost.
+ */
+export const faultRow = (title: string): TestReference => ({
+  ...under('faults')('test/faults/faults.e2e.test.ts', title),
+  shows: /missing|a promise was given/,
+})

@@ -1,0 +1,95 @@
+import { brokers, type Guard, unit } from './guard.ts'
+
+const folder = 'packages/testing/src'
+
+/** The verifier, the commands and the local brokers. */
+export const toolGuards: readonly Guard[] = [
+  {
+    guard: 'the verifier reports a hash that is newer than Kafka',
+    prevents: 'a customer that never gets updates but counts as correct',
+    file: `${folder}/verification/compare-hash.ts`,
+    from: `placeOf(hash._source, comparison) === 'unread' ? 'newer' : wrong('is newer in Redis than any event in Kafka')`,
+    to: `'newer'`,
+    test: unit(`${folder}/verification/compare-hash.test.ts`, 'accepts a newer hash only'),
+  },
+  {
+    guard: 'a lost copy in quarantine is in the verdict',
+    prevents: 'records that are neither applied nor in quarantine',
+    file: `${folder}/verification/print-verdict.ts`,
+    from: 'verdict.wrongCount + verdict.notQuarantined.count',
+    to: 'verdict.wrongCount',
+    test: unit(`${folder}/verification/print-verdict.test.ts`, 'a verdict on an unusable record'),
+  },
+  {
+    guard: 'unusable records are counted by reason',
+    prevents: 'lost records that no one notices',
+    file: `${folder}/verification/print-verdict.ts`,
+    from: `records.unusable, reasons.join(', ')`,
+    to: 'records.unusable',
+    test: unit(`${folder}/verification/print-verdict.test.ts`, 'counts unusable records by reason'),
+  },
+  {
+    guard: 'values in the properties file of Kafka are escaped',
+    prevents: 'a demo that fails in a folder with a non-ASCII letter',
+    file: `${folder}/brokers/local-kafka.ts`,
+    from: `\${name}=\${escaped(value)}`,
+    to: `\${name}=\${value}`,
+    test: unit(`${folder}/brokers/local-kafka.test.ts`, 'escapes characters that Java would misread'),
+  },
+  {
+    guard: 'an incomplete folder of jars is created again',
+    prevents: 'brokers that never start after an interrupted download',
+    file: `${folder}/brokers/maven.ts`,
+    from: `return isDeepStrictEqual(await sizesIn(folder), JSON.parse(await readFile(join(folder, MANIFEST), 'utf8')))`,
+    to: 'return Object.keys(await sizesIn(folder)).length > 0',
+    test: unit(`${folder}/brokers/maven.test.ts`, 'a folder is whole only while'),
+  },
+  {
+    guard: 'a truncated jar is found',
+    prevents: 'brokers that never start because of a damaged cache',
+    file: `${folder}/brokers/maven.ts`,
+    from: 'return files.filter((_, i) => damaged[i])',
+    to: 'return files.filter((_, i) => damaged[i] && false)',
+    test: unit(`${folder}/brokers/maven.test.ts`, 'finds a truncated jar'),
+  },
+  {
+    guard: 'a Docker socket without permission is named',
+    prevents: 'a hint to install Java for a user who has Docker',
+    file: `${folder}/brokers/why-no-engine.ts`,
+    from: `if (code === 'EACCES' || code === 'EPERM')`,
+    to: 'if (false)',
+    test: unit(`${folder}/brokers/why-no-engine.test.ts`, 'names the socket that this user may not open'),
+  },
+  {
+    guard: 'a command names the server that it cannot reach',
+    prevents: 'the error "Connection is closed" without an address',
+    file: `${folder}/commands/with-clients.ts`,
+    from: 'await unlessAborted(requireReachable(settings), signal)',
+    to: 'void requireReachable',
+    test: unit('test/commands.test.ts', 'npm run verify names the address'),
+  },
+  {
+    guard: 'an interruption counts even if it came before the wait',
+    prevents: 'a demo that Ctrl-C cannot end',
+    file: `${folder}/commands/interruption.ts`,
+    from: `arrived: new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve())),`,
+    to: `get arrived() {\n    return new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))\n  },`,
+    test: unit(`${folder}/commands/interruption.test.ts`, 'that came before the wait'),
+  },
+  {
+    guard: 'an interrupted demo removes its files',
+    prevents: 'megabytes on the disk after each demo',
+    file: `${folder}/commands/demo.ts`,
+    from: 'if (sound || signal.aborted) await rm(',
+    to: 'if (sound) await rm(',
+    test: brokers('test/e2e/demo.e2e.test.ts', 'that is interrupted during its verdict'),
+  },
+  {
+    guard: 'the ports of docker-compose.yml are open only to this machine',
+    prevents: 'requests of strangers, who know the secret from this repository',
+    file: 'docker-compose.yml',
+    from: `\${HOST_ADDRESS:-127.0.0.1}:\${HOST_INGRESS_PORT`,
+    to: `\${HOST_ADDRESS:-0.0.0.0}:\${HOST_INGRESS_PORT`,
+    test: unit('test/documentation.test.ts', 'opens every port to this machine alone'),
+  },
+]

@@ -1,0 +1,275 @@
+import { execFile } from 'node:child_process'
+import { hash } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { fetchEnds, servicesRoot, waitUntil } from '@customer-stream/testing'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { openSite, openWorld, type Site, type World } from './site.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+/** Numbers of Kafka's protocol. */
+const OPERATIONS = { READ: 3, DELETE: 6, DESCRIBE: 8, DESCRIBE_CONFIGS: 10 } as const
+const ALLOW = 3
+const [TOPIC, GROUP] = [2, 3]
+const [LITERAL, PREFIXED] = [3, 4]
+const GROUP_PREFIX = 'customer-stream-verify-'
+
+type Topic = 'customers' | 'other' | 'quarantine'
+type KafkaRight = readonly [operation: keyof typeof OPERATIONS, resource: Topic | 'group']
+
+interface Rights {
+  readonly command: 'verify' | 'look'
+  readonly kafka: readonly KafkaRight[]
+  readonly redis: readonly string[]
+}
+
+const KEYS = ['~mykaarma:customer:*', '~mykaarma:positions:*']
+const GROUPS = [
+  ['READ', 'group'],
+  ['DELETE', 'group'],
+] as const
+/** The least rights that docs/operating.md names. */
+const RIGHTS = {
+  'verify --ledger': {
+    command: 'verify',
+    kafka: [['READ', 'customers'], ['READ', 'quarantine'], ['READ', 'other'], ...GROUPS],
+    redis: [...KEYS, '+ping', '+info', '+hgetall', '+hmget'],
+  },
+  look: {
+    command: 'look',
+    kafka: [
+      ['DESCRIBE', 'customers'],
+      ['DESCRIBE', 'quarantine'],
+      ['DESCRIBE', 'other'],
+    ],
+    redis: [...KEYS, '+ping', '+info', '+hgetall', '+scan'],
+  },
+  'look CUSTOMER_UUID': {
+    command: 'look',
+    kafka: [['READ', 'customers'], ...GROUPS],
+    redis: [...KEYS, '+ping', '+info', '+hgetall'],
+  },
+} as const satisfies Record<string, Rights>
+type Use = keyof typeof RIGHTS
+
+let world: World
+let site: Site
+let args: Readonly<Record<Use, readonly string[]>>
+beforeAll(async () => {
+  world = await openWorld()
+  site = await openSite(world)
+  await Promise.all([site.ingress.start(), site.projector.start()])
+  const { event } = await waitUntil(
+    'an event is accepted',
+    () => site.post(),
+    ({ status }) => status === 202,
+  )
+  expect(await site.postBody(makeCustomersEvent({ timestamp: Date.now() + 3 * 86_400_000 }).body)).toBe(202)
+  expect(await site.postBody('{"uuid":"o1","dealeruuid":"d1","timestamp":1,"type":"other","data":{}}')).toBe(202)
+  await site.untilApplied()
+  await waitUntil(
+    'each topic has a record',
+    async () => Promise.all(Object.values(site.topics).map((topic) => fetchEnds(world.admin, topic))),
+    (all) => all.every((ends) => ends.some(({ low, high }) => low !== high)),
+  )
+  const { id, timestamp, customerUuid, body } = event
+  const ledger = join(site.folder, 'ledger.jsonl')
+  const promise = {
+    id,
+    timestamp,
+    type: 'customers',
+    customerUuid,
+    sha256: hash('sha256', body),
+    promisedAt: 1,
+    attempt: 1,
+    status: 202,
+  }
+  writeFileSync(ledger, `${JSON.stringify(promise)}\n`)
+  args = { 'verify --ledger': ['--ledger', ledger], look: [], 'look CUSTOMER_UUID': [customerUuid] }
+})
+afterAll(async () => {
+  await site?.close()
+  await world?.close()
+})
+
+let users = 0
+
+/**
+ * Runs a command as a new user with these rights. The time limit is below the 30 s that an earlier
+ * version waited.
+ */
+const run = async (use: Use, rights: Omit<Rights, 'command'>, env: Readonly<Record<string, string>> = {}) => {
+  const user = `command-${users++}`
+  const { command } = RIGHTS[use]
+  await world.brokers.kafka.setPassword(user, site.password)
+  if (rights.kafka.length > 0)
+    await world.admin.createAcls({
+      acl: rights.kafka.map(([operation, resource]) => ({
+        ...(resource === 'group'
+          ? { resourceType: GROUP!, resourceName: GROUP_PREFIX, resourcePatternType: PREFIXED! }
+          : { resourceType: TOPIC!, resourceName: site.topics[resource], resourcePatternType: LITERAL! }),
+        principal: `User:${user}`,
+        host: '*',
+        operation: OPERATIONS[operation],
+        permissionType: ALLOW,
+      })),
+    })
+  const rules = rights.redis.map((rule) => rule.replace('mykaarma:', site.keyPrefix))
+  await world.redis.call('ACL', 'SETUSER', user, 'reset', 'on', `>${site.password}`, ...rules)
+  const url = new URL(world.brokers.redisUrl)
+  url.username = user
+  url.password = site.password
+  const settings = {
+    ...process.env,
+    ...site.envOf('projector'),
+    REDIS_URL: url.href,
+    KAFKA_SASL_USERNAME: user,
+    ...env,
+  }
+  const file = `${servicesRoot}/packages/testing/src/commands/${command}.ts`
+  return new Promise<{ code: number | null; said: string }>((resolve) => {
+    const words = ['--conditions=customer-stream-source', file, ...args[use]]
+    const child = execFile(
+      process.execPath,
+      words,
+      { cwd: servicesRoot, env: settings, timeout: 25_000 },
+      (_, stdout, stderr) => {
+        const said = stderr
+          .split('\n')
+          .filter((line) => line !== '' && !/^verify: (reading|read|waiting|comparing)\b/.test(line))
+        resolve({ code: child.exitCode, said: said.length > 0 ? said.join('\n') : stdout })
+      },
+    )
+  })
+}
+
+const uses = Object.keys(RIGHTS) as Use[]
+const missing = uses.flatMap((use) => {
+  const { kafka, redis }: Rights = RIGHTS[use]
+  const kafkaCases = kafka.map(
+    (right) => [use, right.join(' on '), { kafka: kafka.filter((other) => other !== right), redis }] as const,
+  )
+  const redisCases = redis
+    .filter((rule) => rule !== '+info')
+    .map((rule) => [use, rule, { kafka, redis: redis.filter((other) => other !== rule) }] as const)
+  return [...kafkaCases, ...redisCases]
+})
+/** Returns a pattern of the words with which a command names a missing right. */
+const wordsOf = (right: string): RegExp => {
+  const [operation, resource = ''] = right.split(' on ')
+  if (right.startsWith('~')) return new RegExp(`call HGETALL on ${site.keyPrefix}${right.split(':')[1]}:`)
+  if (right.startsWith('+')) return new RegExp(`call ${right.slice(1).toUpperCase()}\\b`)
+  if (resource === 'group') return new RegExp(`group named ${GROUP_PREFIX}\\*.*Grant ${operation} on the group`)
+  return new RegExp(`topic ${site.topics[resource as Topic]}\\b.*Grant ${operation} on the topic`)
+}
+
+describe.concurrent('the rights of a command', { timeout: 60_000 }, () => {
+  it.each(uses)('%s works with the documented rights', async (use) => {
+    expect(await run(use, RIGHTS[use])).toMatchObject({ code: 0 })
+  })
+
+  it.each(missing)('%s ends at once without %s, and names this right in one line', async (use, right, rights) => {
+    const { code, said } = await run(use, rights)
+    expect(said).toMatch(wordsOf(right))
+    expect([code, said.split('\n').length]).toEqual([1, 1])
+  })
+
+  it.each(uses)(
+    '%s reports a user that may see the customers topic but not read it, if it needs to read',
+    async (use) => {
+      const { kafka, redis }: Rights = RIGHTS[use]
+      const described = kafka.map(
+        ([operation, resource]): KafkaRight =>
+          resource === 'customers' ? ['DESCRIBE', resource] : [operation, resource],
+      )
+      const { code, said } = await run(use, { kafka: described, redis })
+      if (use === 'look') expect(code).toBe(0)
+      else expect({ code, said }).toEqual({ code: 1, said: expect.stringMatching(wordsOf('READ on customers')) })
+    },
+  )
+
+  it.each(uses)('%s is in docs/operating.md with its rights', (use) => {
+    const { kafka, redis }: Rights = RIGHTS[use]
+    const docs = readFileSync(join(root, 'docs', 'operating.md'), 'utf8')
+    const row = docs.split('\n').find((line) => line.startsWith(`| \`${use}\` |`)) ?? ''
+    expect(row).toContain(redis.join(' '))
+    for (const [operation, resource] of kafka) {
+      const name = resource === 'group' ? GROUP_PREFIX : `${resource}${resource === 'quarantine' ? '' : '.raw'}`
+      expect(row).toMatch(new RegExp(`\`${name}\`[^;|]*: [A-Z, ]*\\b${operation}\\b`))
+    }
+  })
+})
+
+describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
+  const noLogin = () => ({
+    KAFKA_BROKERS: world.brokers.kafka.admin,
+    KAFKA_SASL_MECHANISM: 'none',
+    KAFKA_SASL_USERNAME: '',
+    KAFKA_SASL_PASSWORD: '',
+  })
+
+  it.each(uses)('%s names a topic that does not exist, and KAFKA_TOPIC_PREFIX', async (use) => {
+    const { code, said } = await run(use, RIGHTS[use], { ...noLogin(), KAFKA_TOPIC_PREFIX: 'nowhere.' })
+    expect({ code, said }).toEqual({
+      code: 1,
+      said: expect.stringMatching(/no topic nowhere\.\w+\.?\w*\. Check KAFKA_TOPIC_PREFIX/),
+    })
+  })
+
+  it.each(uses)('%s names a key that does not exist, and REDIS_KEY_PREFIX', async (use) => {
+    const redis = [...RIGHTS[use].redis, '~*']
+    const { code, said } = await run(use, { ...RIGHTS[use], redis }, { REDIS_KEY_PREFIX: 'nowhere:' })
+    expect({ code, said }).toEqual({
+      code: 1,
+      said: expect.stringMatching(/no key nowhere:positions:v1\b.*Check REDIS_KEY_PREFIX/),
+    })
+  })
+
+  it.each(uses)('%s names KAFKA_TOPIC_PREFIX even if its user may not see the topic', async (use) => {
+    const { code, said } = await run(use, RIGHTS[use], { KAFKA_TOPIC_PREFIX: 'nowhere.' })
+    expect({ code, said }).toEqual({
+      code: 1,
+      said: expect.stringMatching(/topic nowhere\..*check KAFKA_TOPIC_PREFIX/),
+    })
+  })
+
+  it.each(uses)('%s names the server that refuses its login', async (use) => {
+    const kafka = await run(use, RIGHTS[use], { KAFKA_SASL_PASSWORD: 'wrong' })
+    expect(kafka).toEqual({ code: 1, said: expect.stringMatching(/Kafka .* refused the login .*KAFKA_SASL_PASSWORD/) })
+    const url = new URL(world.brokers.redisUrl)
+    url.username = 'nobody'
+    url.password = 'wrong'
+    const redis = await run(use, RIGHTS[use], { REDIS_URL: url.href })
+    expect(redis).toEqual({ code: 1, said: expect.stringMatching(/Redis .* refuses the login .*REDIS_URL/) })
+  })
+})
+
+it('look treats pattern characters in REDIS_KEY_PREFIX as plain characters', { timeout: 60_000 }, async () => {
+  const prefix = `${site.keyPrefix}[ab]*:`
+  await world.redis.hset(`${prefix}positions:v1`, 'x/0', '1')
+  await world.redis.hset(`${prefix}customer:{mine}`, 'a', '1')
+  await world.redis.hset(`${site.keyPrefix}axy:customer:{theirs}`, 'a', '1')
+  const { code, said } = await run(
+    'look',
+    { ...RIGHTS.look, redis: [...RIGHTS.look.redis, '~*'] },
+    { REDIS_KEY_PREFIX: prefix },
+  )
+  expect(code).toBe(0)
+  expect(said).toMatch(/ 1 customers\n {8}\S+\[ab\]\*:customer:\{mine\}\n/)
+})
+
+it('verify also needs DESCRIBE_CONFIGS on quarantine if records were deleted there', { timeout: 60_000 }, async () => {
+  const { kafka, redis }: Rights = RIGHTS['verify --ledger']
+  const ends = await fetchEnds(world.admin, site.topics.quarantine)
+  const partitions = ends.map(({ partition, high }) => ({ partition, offset: high }))
+  await world.admin.deleteTopicRecords({ topic: site.topics.quarantine, partitions })
+  expect(await run('verify --ledger', { kafka, redis })).toEqual({
+    code: 1,
+    said: expect.stringMatching(wordsOf('DESCRIBE_CONFIGS on quarantine')),
+  })
+  const { said } = await run('verify --ledger', { kafka: [...kafka, ['DESCRIBE_CONFIGS', 'quarantine']], redis })
+  expect(said).toContain('not in quarantine: record')
+})

@@ -1,0 +1,35 @@
+import { afterAll, beforeAll, describe, it } from 'vitest'
+import { groups } from './groups.ts'
+import { kafkaAccess } from './kafka-access.ts'
+import { records } from './records.ts'
+import { redis } from './redis.ts'
+import { resultTable, runScenario, ScenarioError, type ScenarioResult } from './scenario.ts'
+import { openWorld, type World } from './site.ts'
+import { topics } from './topics.ts'
+
+const results: (ScenarioResult & { readonly failed?: boolean })[] = []
+let world: World
+beforeAll(async () => {
+  world = await openWorld()
+})
+afterAll(async () => {
+  await world?.close()
+  process.stderr.write(`\nthe sweep: ways in which nothing is applied\n${resultTable(results)}\n\n`)
+})
+
+describe.concurrent('a pipeline that applies nothing never looks healthy', () => {
+  it.each(
+    [...records, ...groups, ...topics, ...redis, ...kafkaAccess].map((scenario) => [scenario.name, scenario] as const),
+  )(
+    '%s',
+    async (name, scenario) => {
+      try {
+        results.push(await runScenario(world, scenario))
+      } catch (error) {
+        results.push({ name, ...(error instanceof ScenarioError && error.result), failed: true })
+        throw error
+      }
+    },
+    150_000,
+  )
+})

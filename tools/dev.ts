@@ -1,0 +1,65 @@
+/**
+ * `npm run dev`: starts brokers and both services. Restarts a service when a source file changes.
+ */
+import { fileURLToPath } from 'node:url'
+import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { freePorts } from '../packages/testing/src/brokers/free-ports.ts'
+import { startGuarded } from '../packages/testing/src/brokers/guarded-process.ts'
+import { startBrokers } from '../packages/testing/src/brokers/index.ts'
+import { interruption, sayWhy, tell } from '../packages/cli/src/interruption.ts'
+import { whereToLook } from './where-to-look.ts'
+
+const source = (path: string): string => fileURLToPath(new URL(`../../../../${path}`, import.meta.url))
+
+readCommandLine({
+  name: 'dev',
+  usage: `npm run dev
+
+  Starts brokers and both services, and restarts a service when a source file changes. Ctrl-C ends it.
+  CUSTOMER_STREAM_BROKERS=docker or local chooses where the brokers run; KAFKA_BROKERS and REDIS_URL name running ones.`,
+  options: {},
+  read: () => undefined,
+})
+const { signal, arrived } = interruption
+const cleanUps: (() => Promise<unknown>)[] = []
+let exitCode = 0
+try {
+  const brokers = await startBrokers({ log: tell, signal })
+  cleanUps.push(() => brokers.stop())
+  // The ports are chosen only once, so that a restarted service keeps its address.
+  const [port, ingressAdmin, projectorAdmin] = (await freePorts(3)).map(String)
+  const shared = {
+    HOST: '127.0.0.1',
+    KAFKA_BROKERS: brokers.kafkaBrokers.join(','),
+    KAFKA_CREATE_TOPICS: 'true',
+    KAFKA_REPLICATION_FACTOR: '1',
+  }
+  const secrets = { MYKAARMA_SIGNING_SECRETS: 'desk=desk-secret', MYKAARMA_TOKENS: 'desk=desk-token' }
+  const environments: Record<string, Record<string, string | undefined>> = {
+    ingress: { ...shared, ...secrets, PORT: port, ADMIN_PORT: ingressAdmin },
+    projector: { ...shared, REDIS_URL: brokers.redisUrl, ADMIN_PORT: projectorAdmin },
+  }
+  for (const [name, env] of Object.entries(environments)) {
+    const service = startGuarded({
+      command: process.execPath,
+      args: [
+        '--watch',
+        '--watch-preserve-output',
+        '--conditions=customer-stream-source',
+        source(`services/${name}/src/main.ts`),
+      ],
+      env: env as Record<string, string>,
+      logFile: '/dev/stdout',
+    })
+    cleanUps.push(() => service.end())
+  }
+  tell(`ingress: http://127.0.0.1:${port}/webhooks/mykaarma, metrics at http://127.0.0.1:${ingressAdmin}/metrics
+projector: metrics at http://127.0.0.1:${projectorAdmin}/metrics
+${whereToLook(brokers, { url: `http://127.0.0.1:${port}`, adminUrl: `http://127.0.0.1:${ingressAdmin}` }, { secret: 'desk-secret', token: 'desk-token' })}`)
+  await arrived
+} catch (error) {
+  exitCode = sayWhy('dev', error)
+} finally {
+  for (const cleanUp of cleanUps.reverse()) await cleanUp()
+}
+process.exit(exitCode)

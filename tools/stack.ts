@@ -1,0 +1,32 @@
+import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { startBrokers } from '../packages/testing/src/brokers/index.ts'
+import { startCluster } from '../packages/testing/src/brokers/local-cluster.ts'
+import { interruption, tell } from '../packages/cli/src/interruption.ts'
+
+const start = readCommandLine({
+  name: 'stack',
+  usage: `npm run stack -- [--brokers 1|3]
+
+  Starts Kafka and Redis, prints their addresses as settings, and runs until Ctrl-C.
+  --brokers 3   three brokers that replicate, in local processes whatever the environment says (default 1)`,
+  options: { brokers: 'text' },
+  read: ({ texts: { brokers = '1' } }) => {
+    if (brokers !== '1' && brokers !== '3') throw new Error(`--brokers must be 1 or 3, not ${brokers}`)
+    return brokers === '3' ? startCluster : startBrokers
+  },
+})
+
+// With given brokers, nothing else keeps this process running.
+setInterval(() => {}, 2 ** 30)
+
+try {
+  const brokers = await start({ log: tell, signal: interruption.signal })
+  process.stdout.write(`KAFKA_BROKERS=${brokers.kafkaBrokers.join(',')}\nREDIS_URL=${brokers.redisUrl}\n`)
+  await interruption.arrived
+  await brokers.stop()
+  process.exit(0)
+} catch (error) {
+  if (interruption.signal.aborted) process.exit(0)
+  tell(error instanceof Error ? error.message : String(error))
+  process.exit(1)
+}

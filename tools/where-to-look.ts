@@ -1,0 +1,30 @@
+import { DEFAULT_KEY_PREFIX, DEFAULT_TOPIC_PREFIX } from '@customer-stream/schemas'
+import type { PipelineBrokers } from '../packages/testing/src/pipeline.ts'
+
+const productionNames = { topicPrefix: DEFAULT_TOPIC_PREFIX, keyPrefix: DEFAULT_KEY_PREFIX }
+
+/**
+ * Returns the settings with which a command finds topics and keys of these names. Empty for the
+ * names of production.
+ */
+const settingsOf = ({ topicPrefix, keyPrefix }: typeof productionNames): string =>
+  topicPrefix === DEFAULT_TOPIC_PREFIX && keyPrefix === DEFAULT_KEY_PREFIX
+    ? ''
+    : ` KAFKA_TOPIC_PREFIX=${topicPrefix} REDIS_KEY_PREFIX=${keyPrefix}`
+
+/** Returns commands for another terminal. The commands need nothing outside this repository. */
+export const whereToLook = (
+  { kafkaBrokers, redisUrl }: PipelineBrokers,
+  { url, adminUrl }: { readonly url: string; readonly adminUrl: string },
+  { secret, token }: { readonly secret: string; readonly token: string },
+  customerUuid = '<customerUuid>',
+  names = productionNames,
+): string => `In another terminal, in this folder:
+
+  export KAFKA_BROKERS=${kafkaBrokers.join(',')} REDIS_URL=${redisUrl}${settingsOf(names)}
+  npm run look                      what is in Kafka and in Redis
+  npm run look -- ${customerUuid}   one customer: the hash, and the events behind it
+  npm run verify                    compares Redis with Kafka
+  npm run simulate -- --url ${url}/webhooks/mykaarma --secret ${secret} --token ${token} --events 100 --customers 10
+
+  Metrics: ${adminUrl}/metrics`
