@@ -1,7 +1,7 @@
 // The house's rules about who may import whom (CONTRIBUTING.md). A rule's comment is what a person sees when it is broken.
 const notIn = (...paths) => ({
-  path: '^(packages|services|test)/',
-  pathNot: [...paths, '\\.test\\.ts$', '^packages/testing/', '^test/'],
+  path: '^(packages|services)/',
+  pathNot: [...paths, '\\.test\\.ts$', '^packages/testing/'],
 })
 
 export default {
@@ -50,11 +50,18 @@ export default {
       to: { path: '^(packages/(?!simulator/)|services/)' },
     },
     {
-      name: 'services-do-not-use-test-packages',
+      name: 'production-does-not-use-the-test-kit',
       severity: 'error',
-      comment: 'Production code imports neither the simulator nor the test kit.',
+      comment: 'Services import neither the simulator, nor the judge, nor the test kit.',
       from: { path: '^(services|packages/(schemas|runtime))/', pathNot: '\\.test\\.ts$' },
-      to: { path: '^packages/(testing|simulator)/' },
+      to: { path: '^packages/(testing|simulator|verify|cli)/' },
+    },
+    {
+      name: 'the-judge-is-no-test',
+      severity: 'error',
+      comment: 'The judge and the commands run in production: no vitest, no testcontainers, no projector.',
+      from: { path: '^packages/(verify|cli)/', pathNot: '\\.test\\.ts$' },
+      to: { path: '^(packages/testing|services)/|node_modules/(vitest|testcontainers)/' },
     },
     {
       name: 'kafkajs-in-one-folder',
@@ -81,15 +88,15 @@ export default {
       name: 'only-main-wires',
       severity: 'error',
       comment: 'main.ts is where a process begins; nothing imports it.',
-      from: { pathNot: '^services/[^/]+/start\\.js$' },
+      from: { pathNot: '^(services/[^/]+|packages/cli)/start\\.js$' },
       to: { path: '^(services|packages)/.*/main\\.ts$' },
     },
     {
-      name: 'nobody-imports-bench',
+      name: 'nothing-leans-on-what-uses-it',
       severity: 'error',
-      comment: 'bench measures whatever it likes; nothing leans on it.',
+      comment: 'test, tools and bench use the packages and services, never the other way round.',
       from: { path: '^(packages|services)/' },
-      to: { path: '^bench/' },
+      to: { path: '^(test|tools|bench)/' },
     },
     {
       name: 'no-catch-all-folders',

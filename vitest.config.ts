@@ -20,7 +20,7 @@ export default defineConfig({
         ...shared,
         test: {
           name: 'unit',
-          include: ['{packages,services}/*/src/**/*.test.ts', 'test/*.test.ts', 'bench/*.test.ts'],
+          include: ['{packages,services}/*/src/**/*.test.ts', '{test,tools,bench}/**/*.test.ts'],
           exclude: ['**/*.{int,e2e}.test.ts', '**/node_modules/**'],
         },
       },
@@ -28,8 +28,8 @@ export default defineConfig({
         ...shared,
         test: {
           name: 'brokers',
-          include: ['{packages,services}/*/src/**/*.int.test.ts', 'test/*.e2e.test.ts'],
-          exclude: [...onACluster, ...withUsers, '**/node_modules/**'],
+          include: ['{packages,services}/*/src/**/*.int.test.ts', 'test/e2e/*.e2e.test.ts'],
+          exclude: [...withUsers, '**/node_modules/**'],
           globalSetup: ['./packages/testing/src/vitest-brokers.ts'],
           testTimeout: 60_000,
           hookTimeout: 120_000,

@@ -5,21 +5,21 @@
  */
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { startBrokers } from '@customer-stream/testing'
+import { profileServices } from './loads/profile-services.ts'
+import { requireWrk } from './loads/wrk.ts'
 import { freshness } from './questions/freshness.ts'
 import { growth } from './questions/growth.ts'
 import { idle } from './questions/idle.ts'
 import { ingressCpu } from './questions/ingress-cpu.ts'
 import { ingressLatency } from './questions/ingress-latency.ts'
-import { requireWrk } from './loads/wrk.ts'
-import { describeMachine } from './report/machine.ts'
 import { memory } from './questions/memory.ts'
-import type { Asked, Profiled } from './report/performance-page.ts'
-import { profileServices } from './loads/profile-services.ts'
 import { projectorRate } from './questions/projector-rate.ts'
 import type { Line, Question } from './questions/question.ts'
-import { printTable, writeReport } from './report/report.ts'
 import { start } from './questions/start.ts'
 import { workers } from './questions/workers.ts'
+import { describeMachine } from './report/machine.ts'
+import type { Asked, Profiled } from './report/performance-page.ts'
+import { printTable, writeReport } from './report/report.ts'
 
 const questions: readonly Question[] = [
   ingressCpu,

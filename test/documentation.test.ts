@@ -4,9 +4,9 @@ import { fileURLToPath } from 'node:url'
 import { LOG_EVENTS } from '@customer-stream/runtime'
 import { describe, expect, it } from 'vitest'
 import { readResults, reportFiles } from '../bench/report/report.ts'
+import { problems } from '../services/ingress/src/http/problem.ts'
 import { configurationFile, configurationPage } from '../tools/generate-configuration.ts'
 import { metricsFile, metricsPage, openRegistries } from '../tools/generate-metrics.ts'
-import { problems } from '../services/ingress/src/http/problem.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const pages = [

@@ -1,8 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Brokers } from '../packages/testing/src/brokers/index.ts'
-import type { Pipeline } from '../packages/testing/src/pipeline.ts'
-import type { ServiceProcess } from '../packages/testing/src/service-process.ts'
-import { waitUntil } from '../packages/runtime/src/process/wait-until.ts'
+import { waitUntil } from '@customer-stream/runtime'
+import type { Brokers, Pipeline, ServiceProcess } from '@customer-stream/testing'
 
 const REDIS_AWAY_MS = 3000
 const CAUGHT_UP_RECORDS = 200

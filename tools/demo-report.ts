@@ -1,5 +1,5 @@
 import type { SimulationProgress } from '@customer-stream/simulator'
-import type { Verdict } from '../packages/verify/src/verify.ts'
+import type { Verdict } from '@customer-stream/verify'
 
 export const number = (value: number): string => value.toLocaleString('en-US')
 

@@ -7,6 +7,8 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { styleText } from 'node:util'
+import { interruption, sayWhy, tell } from '@customer-stream/cli/interruption'
+import { unlessAborted, waitUntil } from '@customer-stream/runtime'
 import {
   customerKey,
   DEFAULT_KEY_PREFIX,
@@ -23,17 +25,11 @@ import {
   type SimulationProgress,
 } from '@customer-stream/simulator'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
-import { startBrokers } from '../packages/testing/src/brokers/index.ts'
-import { unlessAborted } from '../packages/runtime/src/process/unless-aborted.ts'
-import { freshNames } from '../packages/testing/src/fresh-names.ts'
-import { openPipeline, type Pipeline } from '../packages/testing/src/pipeline.ts'
-import type { ServiceProcess } from '../packages/testing/src/service-process.ts'
-import { isSound, VERDICT_LEGEND, verdictLines } from '../packages/verify/src/print-verdict.ts'
-import { recordsBehind } from '../packages/verify/src/verify.ts'
-import { waitUntil } from '../packages/runtime/src/process/wait-until.ts'
+import type { ServiceProcess } from '@customer-stream/testing'
+import { freshNames, openPipeline, type Pipeline, startBrokers } from '@customer-stream/testing'
+import { isSound, recordsBehind, VERDICT_LEGEND, verdictLines } from '@customer-stream/verify'
 import { type DemoLoad, type FaultContext, killLeader, killRedis } from './demo-faults.ts'
 import { LEGEND, number, progressText, sumLines } from './demo-report.ts'
-import { interruption, sayWhy, tell } from '../packages/cli/src/interruption.ts'
 import { createProgressLine } from './progress-line.ts'
 import { whereToLook } from './where-to-look.ts'
 

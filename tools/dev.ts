@@ -2,14 +2,12 @@
  * `npm run dev`: starts brokers and both services. Restarts a service when a source file changes.
  */
 import { fileURLToPath } from 'node:url'
+import { interruption, sayWhy, tell } from '@customer-stream/cli/interruption'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
-import { freePorts } from '../packages/testing/src/brokers/free-ports.ts'
-import { startGuarded } from '../packages/testing/src/brokers/guarded-process.ts'
-import { startBrokers } from '../packages/testing/src/brokers/index.ts'
-import { interruption, sayWhy, tell } from '../packages/cli/src/interruption.ts'
+import { freePorts, startBrokers, startGuarded } from '@customer-stream/testing'
 import { whereToLook } from './where-to-look.ts'
 
-const source = (path: string): string => fileURLToPath(new URL(`../../../../${path}`, import.meta.url))
+const source = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url))
 
 readCommandLine({
   name: 'dev',

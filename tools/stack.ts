@@ -1,7 +1,6 @@
+import { interruption, tell } from '@customer-stream/cli/interruption'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
-import { startBrokers } from '../packages/testing/src/brokers/index.ts'
-import { startCluster } from '../packages/testing/src/brokers/local-cluster.ts'
-import { interruption, tell } from '../packages/cli/src/interruption.ts'
+import { startBrokers, startCluster } from '@customer-stream/testing'
 
 const start = readCommandLine({
   name: 'stack',

@@ -1,5 +1,5 @@
 import { DEFAULT_KEY_PREFIX, DEFAULT_TOPIC_PREFIX } from '@customer-stream/schemas'
-import type { PipelineBrokers } from '../packages/testing/src/pipeline.ts'
+import type { PipelineBrokers } from '@customer-stream/testing'
 
 const productionNames = { topicPrefix: DEFAULT_TOPIC_PREFIX, keyPrefix: DEFAULT_KEY_PREFIX }
 

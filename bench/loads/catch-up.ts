@@ -1,5 +1,6 @@
+import { waitUntil } from '@customer-stream/runtime'
 import { PROJECTION_VERSION, positionField, positionsKey } from '@customer-stream/schemas'
-import { type Pipeline, waitUntil } from '@customer-stream/testing'
+import type { Pipeline } from '@customer-stream/testing'
 import { cpuSeconds, residentBytes } from '../report/measure.ts'
 
 export type CatchUpReading = 'events per second' | 'CPU µs per event' | 'resident MB'

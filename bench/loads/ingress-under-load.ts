@@ -1,11 +1,12 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline, type ServiceProcess, startGuarded, waitUntil } from '@customer-stream/testing'
-import { load, writeRequests } from './wrk.ts'
-import { cpuSeconds } from '../report/measure.ts'
+import { openPipeline, type Pipeline, type ServiceProcess, startGuarded } from '@customer-stream/testing'
 import type { Bench } from '../questions/question.ts'
+import { cpuSeconds } from '../report/measure.ts'
+import { load, writeRequests } from './wrk.ts'
 
 export interface LoadedServer {
   readonly url: string

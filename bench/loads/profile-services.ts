@@ -2,12 +2,12 @@ import { readdir, readFile } from 'node:fs/promises'
 import type { Profiler } from 'node:inspector'
 import { join } from 'node:path'
 import { openPipeline } from '@customer-stream/testing'
+import type { Bench } from '../questions/question.ts'
+import type { Profiled } from '../report/performance-page.ts'
+import { recordProfile } from '../report/report.ts'
 import { catchUp } from './catch-up.ts'
 import { fillTopic } from './fill-topic.ts'
 import { openIngressUnderLoad } from './ingress-under-load.ts'
-import type { Profiled } from '../report/performance-page.ts'
-import type { Bench } from '../questions/question.ts'
-import { recordProfile } from '../report/report.ts'
 
 /** Time of the start, which is left out. */
 const SKIPPED_MS = 3000

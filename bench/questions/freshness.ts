@@ -1,8 +1,9 @@
 import { Agent, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { waitUntil } from '@customer-stream/runtime'
 import { customerKey } from '@customer-stream/schemas'
 import { makeCustomersEvent, sign } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline, waitUntil } from '@customer-stream/testing'
+import { openPipeline, type Pipeline } from '@customer-stream/testing'
 import { alternate } from '../report/measure.ts'
 import type { Question } from './question.ts'
 

@@ -6,16 +6,10 @@
  */
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
+import { waitUntil } from '@customer-stream/runtime'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import {
-  freshNames,
-  openPipeline,
-  type Pipeline,
-  startBrokers,
-  startRedisCluster,
-  waitUntil,
-} from '@customer-stream/testing'
+import { freshNames, openPipeline, type Pipeline, startBrokers, startRedisCluster } from '@customer-stream/testing'
 
 const { values } = parseArgs({
   options: { records: { type: 'string', default: '100000' }, rounds: { type: 'string', default: '3' } },

@@ -1,8 +1,9 @@
 /** Generates docs/performance.md from the results. */
+
+import type { Answer, Line } from '../questions/question.ts'
 import type { Machine } from './machine.ts'
 import type { Figure } from './measure.ts'
 import type { Share } from './profile.ts'
-import type { Answer, Line } from '../questions/question.ts'
 
 export interface Asked {
   readonly title: string

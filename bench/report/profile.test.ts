@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { flameGraph } from './flame-graph.ts'
 import { foldProfile, sharesByPackage } from './profile.ts'
 
-const OURS = 'file:///home/me/services/customer-stream/services/ingress/src/app.ts'
+const OURS = 'file:///home/me/services/customer-stream/services/ingress/src/http/app.ts'
 const KAFKAJS = 'file:///home/me/customer-stream/node_modules/kafkajs/src/protocol/crc32C/index.js'
 
 /** @param samples pairs of a node and the milliseconds it was running, in order. */

@@ -2,10 +2,10 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Curve } from '../questions/question.ts'
 import type { Machine } from './machine.ts'
 import type { Asked, Results } from './performance-page.ts'
 import { plot } from './plot.ts'
-import type { Curve } from '../questions/question.ts'
 import { printTable, readResults, writeReport } from './report.ts'
 
 const machine: Machine = {

@@ -4,13 +4,13 @@
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { Profiler } from 'node:inspector'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Line } from '../questions/question.ts'
 import { flameGraph } from './flame-graph.ts'
 import { type Profiled, performancePage, type Results } from './performance-page.ts'
 import { plot } from './plot.ts'
 import { foldProfile, sharesByPackage } from './profile.ts'
-import type { Line } from '../questions/question.ts'
 
 const project = fileURLToPath(new URL('../..', import.meta.url))
 const RESULTS = 'bench/report/results.json'
@@ -65,7 +65,7 @@ export const writeReport = (fresh: Results, questions: readonly string[], root =
     answers: Object.fromEntries(questions.flatMap((name) => (answers[name] ? [[name, answers[name]]] : []))),
     profiles: { ...known?.profiles, ...fresh.profiles },
   }
-  mkdirSync(join(root, 'bench'), { recursive: true })
+  mkdirSync(dirname(join(root, RESULTS)), { recursive: true })
   writeFileSync(join(root, RESULTS), `${JSON.stringify(results, null, 2)}\n`)
   writeFiles(results, root)
 }

@@ -2,9 +2,11 @@ import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
+import { waitUntil } from '@customer-stream/runtime'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import { makeCustomersEvent, sign } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline, readTopic, type ServiceProcess, waitUntil } from '@customer-stream/testing'
+import { openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { readTopic } from '@customer-stream/verify'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 
 let pipeline: Pipeline

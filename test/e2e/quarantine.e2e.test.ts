@@ -1,5 +1,6 @@
+import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline, waitUntil } from '@customer-stream/testing'
+import { openPipeline, type Pipeline } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 
 let pipeline: Pipeline

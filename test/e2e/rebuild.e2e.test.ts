@@ -2,15 +2,11 @@
  * A second group of projectors rebuilds every hash while the first group continues. This is the
  * documented way to rebuild without stale readers.
  */
+
+import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import {
-  fetchEnds,
-  openPipeline,
-  openTcpProxy,
-  type Pipeline,
-  type ServiceProcess,
-  waitUntil,
-} from '@customer-stream/testing'
+import { openPipeline, openTcpProxy, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { fetchEnds } from '@customer-stream/verify'
 import { afterAll, beforeAll, expect, inject, it, onTestFinished } from 'vitest'
 
 const CUSTOMERS = 300

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { waitUntil } from '@customer-stream/runtime'
 import { createSimulation } from '@customer-stream/simulator'
 import {
   openPipeline,
@@ -10,7 +11,6 @@ import {
   type RedisCluster,
   type ServiceProcess,
   startRedisCluster,
-  waitUntil,
 } from '@customer-stream/testing'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
 

@@ -5,8 +5,10 @@ import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { waitUntil } from '@customer-stream/runtime'
 import { createSimulation, makeCustomersEvent } from '@customer-stream/simulator'
-import { fetchEnds, openPipeline, type Pipeline, type ServiceProcess, waitUntil } from '@customer-stream/testing'
+import { openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { fetchEnds } from '@customer-stream/verify'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 
 const command = fileURLToPath(new URL('../../packages/cli/src/verify.ts', import.meta.url))

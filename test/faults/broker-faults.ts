@@ -1,6 +1,8 @@
+import { waitUntil } from '@customer-stream/runtime'
 import type { Random } from '@customer-stream/simulator'
-import { type Arena, type ClusterBroker, waitUntil } from '@customer-stream/testing'
+import type { ClusterBroker } from '@customer-stream/testing'
 import { type Fault, lasting, sumOver } from './fault.ts'
+import type { Arena } from './harness/arena.ts'
 import { burst, shortQueue, watchQueues } from './pressure-faults.ts'
 
 const partitionsOf = async ({ pipeline }: Arena) => {

@@ -1,13 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { waitUntil } from '@customer-stream/runtime'
 import { Random } from '@customer-stream/simulator'
-import {
-  type Arena,
-  type ArenaOptions,
-  type KafkaCluster,
-  type ManagedService,
-  openArena,
-  waitUntil,
-} from '@customer-stream/testing'
+import type { KafkaCluster } from '@customer-stream/testing'
+import { type Arena, type ArenaOptions, type ManagedService, openArena } from './harness/arena.ts'
 
 /** One scenario of the fault suite: a fault in a pipeline under load. */
 export interface Fault {

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ReadinessCheck } from '@customer-stream/runtime'
+import { waitUntil } from '@customer-stream/runtime'
 import { partitionOf } from '@customer-stream/runtime/kafka'
 import { customerKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
@@ -10,7 +11,6 @@ import {
   openPipeline,
   type ServiceProcess,
   startCluster,
-  waitUntil,
 } from '@customer-stream/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 

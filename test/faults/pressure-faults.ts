@@ -1,8 +1,9 @@
 import { unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { waitUntil } from '@customer-stream/runtime'
 import { type MadeEvent, makeCustomersEvent } from '@customer-stream/simulator'
-import { type Arena, type ManagedService, waitUntil } from '@customer-stream/testing'
 import { type Fault, sumOver } from './fault.ts'
+import type { Arena, ManagedService } from './harness/arena.ts'
 
 const fullDisk = `--import ${new URL('./full-disk.ts', import.meta.url).href}`
 

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
-import { type Arena, waitUntil } from '@customer-stream/testing'
+import { waitUntil } from '@customer-stream/runtime'
 import { type Fault, lasting, sumOver } from './fault.ts'
+import type { Arena } from './harness/arena.ts'
 
 const client = (arena: Arena) => arena.pipeline.connectRedis(arena.redis.server.url)
 

@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises'
+import { waitUntil } from '@customer-stream/runtime'
 import { type MadeEvent, makeCustomersEvent, sign } from '@customer-stream/simulator'
-import { type Arena, type ManagedService, readTopic, waitUntil } from '@customer-stream/testing'
+import { readTopic } from '@customer-stream/verify'
 import kafkajs from 'kafkajs'
 import { type Fault, lasting, sumOver } from './fault.ts'
+import type { Arena, ManagedService } from './harness/arena.ts'
 
 const jumpingClock = `--import ${new URL('./jumping-clock.ts', import.meta.url).href}`
 

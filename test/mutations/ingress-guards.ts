@@ -1,13 +1,13 @@
 import { brokers, faultRow, type Guard, unit } from './guard.ts'
 
 const folder = 'services/ingress/src'
-const lanes = (title: string) => unit(`${folder}/lanes.test.ts`, title)
-const publisher = (title: string) => unit(`${folder}/publisher.test.ts`, title)
+const lanes = (title: string) => unit(`${folder}/delivery/topic-publishers.test.ts`, title)
+const publisher = (title: string) => unit(`${folder}/delivery/publisher.test.ts`, title)
 
 const acknowledgedFirst = {
   guard: 'the answer waits for the acknowledgement',
   prevents: 'a 202 for a record that Kafka never stored',
-  file: `${folder}/publisher.ts`,
+  file: `${folder}/delivery/publisher.ts`,
   from: 'await send(batch.map(({ record }) => record))',
   to: 'send(batch.map(({ record }) => record)).catch(() => undefined)',
 }
@@ -18,7 +18,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'each record has its own deadline',
     prevents: 'a request without an answer, because requests that wait in kafkajs never time out',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: 'entry.deadlineAt <= now',
     to: 'entry.deadlineAt < 0',
     test: publisher('answers by the deadline during an endless flush'),
@@ -26,7 +26,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'memory counts until the send has ended',
     prevents: 'unlimited memory while Kafka hangs and requests are answered at their deadline',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: `answer(entry, 'deadline', `,
     to: `settle(entry, 'deadline', `,
     test: publisher('answers by the deadline during an endless flush'),
@@ -34,7 +34,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'a refused batch is halved until the refused record is alone',
     prevents: 'records that fail because of another record in their batch',
-    file: `${folder}/send-in-parts.ts`,
+    file: `${folder}/delivery/send-in-parts.ts`,
     from: 'yield* sendInParts(send, records.slice(middle))',
     to: `yield { end: 'refused', record: records[middle] ?? record, error }`,
     test: publisher('stores the other records of a batch'),
@@ -42,7 +42,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'a requested record that Kafka refuses goes to quarantine',
     prevents: 'an authentic event that is lost when its sender gives up',
-    file: `${folder}/lanes.ts`,
+    file: `${folder}/delivery/topic-publishers.ts`,
     from: ', (error) => copyToQuarantine(record, error)',
     to: '',
     test: lanes('a refused record is not acknowledged'),
@@ -50,7 +50,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'the queue has a limit of records',
     prevents: 'unlimited memory',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: 'freeRecords <= 0 || ',
     to: '',
     test: publisher('accepts no more records and no more bytes'),
@@ -58,7 +58,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'the queue has a limit of bytes',
     prevents: 'unlimited memory',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: ' || freeBytes < bytes',
     to: '',
     test: publisher('accepts no more records and no more bytes'),
@@ -66,7 +66,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'an isolated partition uses no more of the queue than it leaves free',
     prevents: '503 for all events, when a failing or slow partition has filled the queue',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: 'return mustLeaveRoom && (',
     to: 'return false && (',
     test: publisher('a failing partition leaves room for the others'),
@@ -74,7 +74,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'a slow flush isolates its partitions',
     prevents: '503 for the records of eleven partitions, because one partition answers in 900 ms',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: 'if (isSlow(flight, now)) flight.onSlow()',
     to: 'if (false) flight.onSlow()',
     test: publisher('a slow partition delays no later record'),
@@ -82,7 +82,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'a flush has a limit of records',
     prevents: 'two seconds of copying for 20 000 records: kafkajs copies arrays in quadratic time',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: 'batch.length >= MAX_FLUSH_RECORDS || ',
     to: '',
     test: publisher('limits the records of a flush'),
@@ -90,7 +90,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'a flush has a limit of bytes',
     prevents: 'a request so large that it delays all later requests',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: ' || (batch.length > 0 && bytes + entry.bytes > MAX_FLUSH_BYTES)',
     to: '',
     test: publisher('limits the bytes of a flush'),
@@ -98,7 +98,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'answered records are not sent',
     prevents: 'a backlog of records that their senders repeat anyway',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: `        release(entry)
         if (!probe || entry.bytes < probe.bytes) probe = entry
         continue`,
@@ -108,7 +108,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'the waiting records of a failing partition move to its queue',
     prevents: 'another flush that fails for all partitions, which lasts a second if a leader hangs',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: ', ...shared.waiting.splice(0)])',
     to: '])',
     test: publisher('the waiting records of a failing partition move'),
@@ -116,7 +116,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'records that may go to any partition are flushed separately',
     prevents: 'records of healthy partitions that wait when these records go to a failing partition',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: 'return partition === undefined ? unbound :',
     to: 'return partition === undefined ? shared :',
     test: publisher('a partition is not delayed by records that may go'),
@@ -124,7 +124,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'a slow partition stays isolated until it is fast again',
     prevents: 'a slow partition that delays all others again after each of its flushes',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: '    queue.pumping = false\n',
     to: '    queue.pumping = false\n    if (queue.partition !== undefined) isolated.delete(queue.partition)\n',
     test: publisher('a partition counts as slow after a slow flush of its own'),
@@ -132,7 +132,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'a record of a failing partition is retried after its deadline',
     prevents: 'an ingress that stays out of service, because without traffic it never learns that Kafka was repaired',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: 'if (probe && batch.length === 0 && queue.failure && !closing) batch.push(probe)',
     to: '',
     test: publisher('an outage lasts, also without traffic'),
@@ -140,7 +140,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'partitions that failed while others stored records are no outage',
     prevents: 'an ingress out of service for three broken partitions, although nine of twelve store records',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: ' && failure.since >= storedAt',
     to: '',
     test: publisher('no outage is reported if a partition stores records'),
@@ -148,7 +148,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'a slow flush that is stored late restarts the failures of its partitions',
     prevents: 'an ingress that reports ready for ever although it stores nothing',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: '        restartFailures(part.records)\n',
     to: '',
     test: publisher('an outage is reported if a slow flush is stored'),
@@ -156,7 +156,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'records that waited for the number of partitions move to their partitions',
     prevents: 'an outage of all partitions that is reported as long as one of them fails',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: 'if (queue === unbound) bind()',
     to: '',
     test: publisher('records that waited for the number of partitions'),
@@ -164,7 +164,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'a partition that stores records again is flushed with the others',
     prevents: 'twelve small requests instead of one large request for the rest of the process',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: '    isolated.delete(queue.partition)\n',
     to: '',
     test: publisher('a failing partition is retried separately'),
@@ -172,7 +172,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'closing waits for the accepted records',
     prevents: 'requests that are cut off by a graceful shutdown',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: 'await Promise.race([outcomes, sleep(',
     to: 'await Promise.race([undefined, sleep(',
     test: publisher('stores all accepted records at close'),
@@ -180,7 +180,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'closing has a deadline',
     prevents: 'a stop that waits 30 s for a copy in quarantine, is ended by force, and skips its last steps',
-    file: `${folder}/publisher.ts`,
+    file: `${folder}/delivery/publisher.ts`,
     from: 'for (const entry of held) expire(entry)\n    },',
     to: 'await outcomes\n    },',
     test: lanes('stops in time, even if the copy'),
@@ -188,7 +188,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'requests on open connections are served during the closing',
     prevents: 'a sender that loses one of its six attempts at every deployment',
-    file: `${folder}/app.ts`,
+    file: `${folder}/http/app.ts`,
     from: 'return503OnClosing: false',
     to: 'return503OnClosing: true',
     test: brokers('test/e2e/bad-input.e2e.test.ts', 'serves a request during a stop'),
@@ -196,10 +196,10 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'answers during a stop end their connection',
     prevents: 'a busy connection that is cut in the middle of a request',
-    file: `${folder}/app.ts`,
+    file: `${folder}/http/app.ts`,
     from: `if (deps.stopping.aborted) reply.header('connection', 'close')`,
     to: '',
-    test: unit(`${folder}/app.test.ts`, 'serves requests during a stop, and each answer ends its connection'),
+    test: unit(`${folder}/http/app.test.ts`, 'serves requests during a stop, and each answer ends its connection'),
   },
   {
     guard: 'stopping has a deadline',
@@ -228,15 +228,15 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'the received bytes are stored unchanged',
     prevents: 'a signature that no longer matches the stored bytes',
-    file: `${folder}/app.ts`,
+    file: `${folder}/http/app.ts`,
     from: '.publish({ ...record, value: body,',
     to: '.publish({ ...record, value: Buffer.from(JSON.stringify(JSON.parse(String(body)))),',
-    test: unit(`${folder}/app.test.ts`, 'an event is accepted as text/plain, and stored byte for byte'),
+    test: unit(`${folder}/http/app.test.ts`, 'an event is accepted as text/plain, and stored byte for byte'),
   },
   {
     guard: 'each topic has its own client',
     prevents: 'a broken quarantine topic that stops the customer topic',
-    file: `${folder}/lanes.ts`,
+    file: `${folder}/delivery/topic-publishers.ts`,
     from: 'const producer = openProducer()',
     to: 'const producer = lanes.values().next().value?.producer ?? openProducer()',
     test: brokers('test/e2e/start-and-outages.e2e.test.ts', 'a broken quarantine topic does not stop the customers'),
@@ -244,7 +244,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'a send that does not end is reported',
     prevents: 'an ingress that is ready and stores nothing',
-    file: `${folder}/lanes.ts`,
+    file: `${folder}/delivery/topic-publishers.ts`,
     from: 'lastsMs > options.stuckSendMs',
     to: 'lastsMs < 0',
     test: lanes('reports a send of publish'),
@@ -260,15 +260,15 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'a bug of the ingress is reported',
     prevents: 'a 500 that no one notices',
-    file: `${folder}/app.ts`,
+    file: `${folder}/http/app.ts`,
     from: `if (problem === 'internal-error') deps.onInternalError(error)`,
     to: '',
-    test: unit(`${folder}/app.test.ts`, 'answers a bug with 500'),
+    test: unit(`${folder}/http/app.test.ts`, 'answers a bug with 500'),
   },
   {
     guard: 'a request must arrive within a time limit',
     prevents: 'connections held by senders that never finish',
-    file: `${folder}/app.ts`,
+    file: `${folder}/http/app.ts`,
     from: 'requestTimeout: options.requestTimeoutMs',
     to: 'requestTimeout: 0',
     test: brokers('test/e2e/bad-input.e2e.test.ts', 'answers a body that stalls with a problem document'),
@@ -276,7 +276,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'the time limit of headers is not longer than that of the request',
     prevents: 'a minute for a body that stalls: Node applies the longer of both limits to the whole request',
-    file: `${folder}/app.ts`,
+    file: `${folder}/http/app.ts`,
     from: 'headersTimeout: options.requestTimeoutMs,',
     to: '',
     test: brokers('test/e2e/bad-input.e2e.test.ts', 'answers a body that stalls with a problem document'),
@@ -284,7 +284,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'connections have a limit',
     prevents: 'unlimited memory, because each connection may have a body',
-    file: `${folder}/app.ts`,
+    file: `${folder}/http/app.ts`,
     from: 'app.server.maxConnections = options.maxConnections',
     to: '',
     test: brokers('test/e2e/bad-input.e2e.test.ts', 'accepts no more connections than MAX_CONNECTIONS'),
@@ -292,7 +292,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'after a refusal the ingress destroys a connection that the client does not close',
     prevents: 'a port blocked by clients that stall and never close',
-    file: `${folder}/app.ts`,
+    file: `${folder}/http/app.ts`,
     from: 'setTimeout(() => socket.destroy(), FAREWELL_MS).unref()',
     to: '',
     test: brokers('test/e2e/bad-input.e2e.test.ts', 'a client that stalls in its body'),
@@ -300,40 +300,40 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'a connection is kept open only after an authentic request',
     prevents: 'a port full of idle connections of strangers',
-    file: `${folder}/app.ts`,
+    file: `${folder}/http/app.ts`,
     from: `reply.header('connection', 'close')
       const`,
     to: 'const',
-    test: unit(`${folder}/app.test.ts`, 'ends the connection, and is reported'),
+    test: unit(`${folder}/http/app.test.ts`, 'ends the connection, and is reported'),
   },
   {
     guard: 'all incomplete bodies together have a limit',
     prevents: 'a gigabyte for a thousand bodies that stall',
-    file: `${folder}/receive-body.ts`,
+    file: `${folder}/http/receive-body.ts`,
     from: 'bytesTogether > maxBytesTogether',
     to: 'bytesTogether < 0',
-    test: unit(`${folder}/receive-body.test.ts`, 'all bodies stay within their limit'),
+    test: unit(`${folder}/http/receive-body.test.ts`, 'all bodies stay within their limit'),
   },
   {
     guard: 'the body without progress for the longest time is refused',
     prevents: 'a sender that is refused because bodies of others stall',
-    file: `${folder}/receive-body.ts`,
+    file: `${folder}/http/receive-body.ts`,
     from: 'arriving.delete(receiving)\n      arriving.add(receiving)',
     to: 'arriving.add(receiving)',
-    test: unit(`${folder}/receive-body.test.ts`, 'all bodies stay within their limit'),
+    test: unit(`${folder}/http/receive-body.test.ts`, 'all bodies stay within their limit'),
   },
   {
     guard: 'the ingress rounds numbers',
     prevents: 'an ingress that is blocked by one long number in a large body',
-    file: `${folder}/webhook-route.ts`,
+    file: `${folder}/http/webhook-route.ts`,
     from: ', exactNumbers: false',
     to: '',
-    test: unit(`${folder}/app.test.ts`, 'accepts a long number in deep JSON'),
+    test: unit(`${folder}/http/app.test.ts`, 'accepts a long number in deep JSON'),
   },
   {
     guard: 'dropped connections are counted',
     prevents: 'a blocked port that no one notices',
-    file: `${folder}/app.ts`,
+    file: `${folder}/http/app.ts`,
     from: `app.server.on('drop', () => metrics.dropped.inc())`,
     to: '',
     test: brokers('test/e2e/bad-input.e2e.test.ts', 'accepts no more connections than MAX_CONNECTIONS'),
@@ -341,7 +341,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'while the port closes, no deadline is later than the cut of connections',
     prevents: 'a request without an answer, if it comes late in a stop while Kafka hangs',
-    file: `${folder}/app.ts`,
+    file: `${folder}/http/app.ts`,
     from: 'Math.min(performance.now() + options.acceptDeadlineMs, lastDeadline)',
     to: 'performance.now() + options.acceptDeadlineMs',
     test: brokers('test/e2e/bad-input.e2e.test.ts', 'answers a late request during a stop without Kafka'),
@@ -349,18 +349,18 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'a customer whose id is too long for a key goes to quarantine',
     prevents: 'an authentic event that Kafka refuses forever, without a copy',
-    file: `${folder}/webhook-route.ts`,
+    file: `${folder}/http/webhook-route.ts`,
     from: `event.kind === 'customers' && !fitsKey(event.customerUuid)`,
     to: 'false',
-    test: unit(`${folder}/app.test.ts`, 'has a customerUuid that is no key'),
+    test: unit(`${folder}/http/app.test.ts`, 'has a customerUuid that is no key'),
   },
   {
     guard: 'a key that is too long is left out',
     prevents: 'an authentic event of another type that Kafka refuses forever',
-    file: `${folder}/webhook-route.ts`,
+    file: `${folder}/http/webhook-route.ts`,
     from: ' || !fitsKey(value)',
     to: '',
-    test: unit(`${folder}/app.test.ts`, 'an event is stored without a key'),
+    test: unit(`${folder}/http/app.test.ts`, 'an event is stored without a key'),
   },
   {
     guard: 'a stop lasts longer than the requests in flight',
@@ -405,79 +405,79 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'another spelling of the path is accepted',
     prevents: 'events lost because of one extra slash',
-    file: `${folder}/app.ts`,
+    file: `${folder}/http/app.ts`,
     from: 'ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, caseSensitive: false',
     to: '',
-    test: unit(`${folder}/app.test.ts`, 'a trailing slash'),
+    test: unit(`${folder}/http/app.test.ts`, 'a trailing slash'),
   },
   {
     guard: 'no content type leads to the refusal of an authentic body',
     prevents: 'events lost because of a content type that fastify cannot parse',
-    file: `${folder}/app.ts`,
+    file: `${folder}/http/app.ts`,
     from: `    delete request.headers['content-type']\n`,
     to: '',
-    test: unit(`${folder}/app.test.ts`, 'content type nonsense'),
+    test: unit(`${folder}/http/app.test.ts`, 'content type nonsense'),
   },
   {
     guard: 'a wrong method is answered with 405',
     prevents: 'a sender that gets 404 and looks for a wrong address',
-    file: `${folder}/app.ts`,
+    file: `${folder}/http/app.ts`,
     from: `  refuseOtherMethods(WEBHOOK_PATH, 'POST')\n`,
     to: '',
-    test: unit(`${folder}/app.test.ts`, 'PUT with 405'),
+    test: unit(`${folder}/http/app.test.ts`, 'PUT with 405'),
   },
   {
     guard: 'a refused request of the sender is logged',
     prevents: 'events that are refused without a log line',
-    file: `${folder}/app.ts`,
+    file: `${folder}/http/app.ts`,
     from: 'deps.onRefused({',
     to: 'void ({',
-    test: unit(`${folder}/app.test.ts`, 'a refusal as .* is reported if it has headers of the sender'),
+    test: unit(`${folder}/http/app.test.ts`, 'a refusal as .* is reported if it has headers of the sender'),
   },
   {
     guard: 'the public port has a health address',
     prevents: 'a load balancer that needs the admin port',
-    file: `${folder}/app.ts`,
+    file: `${folder}/http/app.ts`,
     from: `    url: HEALTH_PATH,\n    handler`,
     to: `    url: '/elsewhere',\n    handler`,
-    test: unit(`${folder}/app.test.ts`, 'answers the load balancer'),
+    test: unit(`${folder}/http/app.test.ts`, 'answers the load balancer'),
   },
   {
     guard: 'the signature may be over the same text in UTF-8',
     prevents: 'a refusal of every customer with a non-ASCII letter',
-    file: `${folder}/authenticate.ts`,
+    file: `${folder}/http/authenticate.ts`,
     from: 'const transcoded = transcode(body, contentType)',
     to: 'const transcoded = undefined as Transcoded | undefined',
-    test: unit(`${folder}/app.test.ts`, 'the charset of a body is found by the signature over UTF-8'),
+    test: unit(`${folder}/http/app.test.ts`, 'the charset of a body is found by the signature over UTF-8'),
   },
   {
     guard: 'the content type is stored with the record',
     prevents: 'a reader that decodes ISO-8859-1 as UTF-8',
-    file: `${folder}/webhook-route.ts`,
+    file: `${folder}/http/webhook-route.ts`,
     from: `traceparentForm.test(traceparent) && { [RAW_HEADERS.traceparent]: traceparent }),\n        ...(contentType !== undefined && { [RAW_HEADERS.contentType]: contentType }),`,
     to: 'traceparentForm.test(traceparent) && { [RAW_HEADERS.traceparent]: traceparent }),',
-    test: unit(`${folder}/app.test.ts`, 'the charset of a body is used if declared;'),
+    test: unit(`${folder}/http/app.test.ts`, 'the charset of a body is used if declared;'),
   },
   {
     guard: 'a setting names the charset of bodies that declare none',
     prevents: 'quarantine for every customer with a non-ASCII letter',
-    file: `${folder}/webhook-route.ts`,
+    file: `${folder}/http/webhook-route.ts`,
     from: 'return isOtherCharset && fallback !== undefined',
     to: 'return false && isOtherCharset && fallback !== undefined',
-    test: unit(`${folder}/app.test.ts`, 'the charset is the fallback if none is declared'),
+    test: unit(`${folder}/http/app.test.ts`, 'the charset is the fallback if none is declared'),
   },
   {
     guard: 'an event that will never be applied is counted',
     prevents: 'a customer without updates that no one notices',
-    file: `${folder}/webhook-route.ts`,
+    file: `${folder}/http/webhook-route.ts`,
     from: `    ...(suspicion && { suspicion }),\n`,
     to: '',
-    test: unit(`${folder}/app.test.ts`, 'as old-timestamp an accepted event'),
+    test: unit(`${folder}/http/app.test.ts`, 'as old-timestamp an accepted event'),
   },
   {
     guard: 'a body that ends with an error of the parser is counted once',
     prevents: 'alarms with twice the real number of refusals',
-    file: `${folder}/app.ts`,
+    file: `${folder}/http/app.ts`,
     from: `      answeredByParser.set(socket, problem)\n`,
     to: '',
     test: brokers('test/e2e/bad-input.e2e.test.ts', 'counts a body once if its sender hangs up'),

@@ -5,34 +5,42 @@ const intTest = (title: string) => brokers(`${folder}/kafka.int.test.ts`, title)
 const accessTest = (title: string) =>
   ({ project: 'standstill', file: `${folder}/diagnosis.int.test.ts`, title }) as const
 const foreignRecords = (title: string) => brokers(`${folder}/foreign-records.int.test.ts`, title)
-const connectionTest = (title: string) => brokers(`${folder}/connection-patch.int.test.ts`, title)
-const foreignTopic = { project: 'faults', file: 'test/faults/leaders.e2e.test.ts', title: 'topic without a leader' } as const
+const connectionTest = (title: string) => brokers(`${folder}/patches/connection.int.test.ts`, title)
+const foreignTopic = {
+  project: 'faults',
+  file: 'test/faults/leaders.e2e.test.ts',
+  title: 'topic without a leader',
+} as const
 const lostPartitions = (which: string) =>
   ({ project: 'faults', file: 'test/faults/leaders.e2e.test.ts', title: `partitions ${which}` }) as const
-const deposedLeader = { project: 'faults', file: 'test/faults/leaders.e2e.test.ts', title: 'a leader that hangs' } as const
+const deposedLeader = {
+  project: 'faults',
+  file: 'test/faults/leaders.e2e.test.ts',
+  title: 'a leader that hangs',
+} as const
 
 export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'the timer of idle connections is patched',
     prevents: 'a timer that is started again and again: 5 % of a core, and a warning on Node 24',
-    file: `${folder}/client.ts`,
-    from: '\npatchRequestQueue()',
+    file: `${folder}/patches/index.ts`,
+    from: '\n  patchRequestQueue()',
     to: '',
-    test: unit(`${folder}/request-queue-patch.test.ts`, 'starts no timer on an idle connection'),
+    test: unit(`${folder}/patches/request-queue.test.ts`, 'starts no timer on an idle connection'),
   },
   {
     guard: 'kafkajs measures intervals with a monotonic clock',
     prevents: 'a consumer without heartbeats for an hour after the clock was set back by an hour',
-    file: `${folder}/client.ts`,
-    from: '\npatchClock()',
+    file: `${folder}/patches/index.ts`,
+    from: '\n  patchClock()',
     to: '',
-    test: unit(`${folder}/clock-patch.test.ts`, 'sends heartbeats after the clock was set back'),
+    test: unit(`${folder}/patches/clock.test.ts`, 'sends heartbeats after the clock was set back'),
   },
   {
     guard: 'a broker of kafkajs counts as connected only after it has sent its API versions',
     prevents: 'an ingress that never stores a record, because a broker was silent during the connection',
-    file: `${folder}/client.ts`,
-    from: '\npatchBrokerConnect()\npatchConnection()',
+    file: `${folder}/patches/index.ts`,
+    from: '\n  patchBrokerConnect()\n  patchConnection()',
     to: '',
     test: intTest('asks a broker again'),
   },
@@ -47,7 +55,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'a connection to a silent broker fails',
     prevents: 'an ingress that cannot start while one of three brokers is frozen',
-    file: `${folder}/broker-connect-patch.ts`,
+    file: `${folder}/patches/broker-connect.ts`,
     from: `throw name === 'KafkaJSRequestTimeoutError'`,
     to: 'throw name === undefined',
     test: intTest('asks another broker if the first one is silent'),
@@ -56,7 +64,7 @@ export const kafkaGuards: readonly Guard[] = [
     guard: 'a new socket does not use the partial reply of the last socket',
     prevents:
       'a client that cannot read replies of a broker again, after the broker was killed in the middle of a reply',
-    file: `${folder}/connection-patch.ts`,
+    file: `${folder}/patches/connection.ts`,
     from: 'if (!this.isConnected()) Object.assign(',
     to: 'if (false) Object.assign(',
     test: connectionTest('bytes of an incomplete reply'),
@@ -64,7 +72,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'a reply that cannot be read closes its socket',
     prevents: 'a process that ends because of an invalid length',
-    file: `${folder}/connection-patch.ts`,
+    file: `${folder}/patches/connection.ts`,
     from: 'this.socket?.destroy(error as Error)',
     to: 'throw error',
     test: connectionTest('an unreadable reply ends the socket'),
@@ -72,7 +80,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'a request without a reply closes its socket',
     prevents: 'fifteen minutes without an acknowledgement after the network has dropped a connection',
-    file: `${folder}/connection-patch.ts`,
+    file: `${folder}/patches/connection.ts`,
     from: ` socket?.destroy(error as Error)
       throw error`,
     to: ` undefined
@@ -82,7 +90,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'a socket that is closed during its connection reports an error',
     prevents: 'a wait of one second for each partition of a dead broker, one after the other',
-    file: `${folder}/connection-patch.ts`,
+    file: `${folder}/patches/connection.ts`,
     from: "wasConnected ? undefined : new Error('given up while connecting')",
     to: '',
     test: connectionTest('a disconnect fails a concurrent connect'),
@@ -90,7 +98,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'a destroyed socket gets no more listeners',
     prevents: 'a leak warning of Node in each outage',
-    file: `${folder}/connection-patch.ts`,
+    file: `${folder}/patches/connection.ts`,
     from: 'if (socket?.destroyed) socket.unref = () => socket',
     to: '',
     test: connectionTest('add no listener to a dead socket'),
@@ -98,7 +106,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'simultaneous connection attempts share one socket',
     prevents: 'a socket that is never closed',
-    file: `${folder}/connection-patch.ts`,
+    file: `${folder}/patches/connection.ts`,
     from: 'if (underWay) return underWay',
     to: '',
     test: connectionTest('opens one socket'),
@@ -122,34 +130,34 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'old metadata is refreshed in the background',
     prevents: 'a slow broker that delays the records of all partitions every second, because it is asked for metadata',
-    file: `${folder}/metadata-patch.ts`,
+    file: `${folder}/patches/metadata.ts`,
     from: 'if (!isKnown) return',
     to: 'return',
-    test: unit(`${folder}/metadata-patch.test.ts`, 'old metadata delays no request'),
+    test: unit(`${folder}/patches/metadata.test.ts`, 'old metadata delays no request'),
   },
   {
     guard: 'each broker of the metadata has a client of its own address',
     prevents: 'a third of the partitions that stay unavailable for minutes after the network was cut',
-    file: `${folder}/metadata-patch.ts`,
+    file: `${folder}/patches/metadata.ts`,
     from: '      await separateBrokers(this)\n',
     to: '',
-    test: unit(`${folder}/metadata-patch.test.ts`, 'a refresh gives each broker its own address'),
+    test: unit(`${folder}/patches/metadata.test.ts`, 'a refresh gives each broker its own address'),
   },
   {
     guard: 'a bootstrap broker that does not answer is replaced by the next one',
     prevents: 'a client that always asks a broker that hangs, although others are healthy',
-    file: `${folder}/metadata-patch.ts`,
+    file: `${folder}/patches/metadata.ts`,
     from: 'await this.createSeedBroker()',
     to: '',
-    test: unit(`${folder}/metadata-patch.test.ts`, 'replaces a bootstrap broker that connects'),
+    test: unit(`${folder}/patches/metadata.test.ts`, 'replaces a bootstrap broker that connects'),
   },
   {
     guard: 'refreshes that fail together replace a bootstrap broker only once',
     prevents: 'two replacements that lead back to the broker that hangs',
-    file: `${folder}/metadata-patch.ts`,
+    file: `${folder}/patches/metadata.ts`,
     from: ' && !replaced.has(seed)',
     to: '',
-    test: unit(`${folder}/metadata-patch.test.ts`, 'replaces a bootstrap broker once'),
+    test: unit(`${folder}/patches/metadata.test.ts`, 'replaces a bootstrap broker once'),
   },
   {
     guard: 'producers load the leaders of their partitions when they start',
@@ -171,39 +179,39 @@ export const kafkaGuards: readonly Guard[] = [
     guard: 'simultaneous produce requests have separate connections',
     prevents:
       'a leader whose partitions all fail because one fails: a broker answers the requests of a connection one after the other',
-    file: `${folder}/client.ts`,
-    from: '\npatchProduceConnection()',
+    file: `${folder}/patches/index.ts`,
+    from: '\n  patchProduceConnection()',
     to: '',
     test: connectionTest('produce and metadata requests each use their own connection'),
   },
   {
     guard: 'a partition without a leader does not make the whole metadata request fail',
     prevents: 'services that do not start or are not ready because of one partition, even of a foreign topic',
-    file: `${folder}/client.ts`,
-    from: '\npatchMissingLeader()',
+    file: `${folder}/patches/index.ts`,
+    from: '\n  patchMissingLeader()',
     to: '',
     test: foreignTopic,
   },
   {
     guard: 'a partition of our topic without a leader does not make the whole metadata request fail',
     prevents: '503 for all events while one partition has no leader',
-    file: `${folder}/client.ts`,
-    from: '\npatchMissingLeader()',
+    file: `${folder}/patches/index.ts`,
+    from: '\n  patchMissingLeader()',
     to: '',
     test: lostPartitions('without a leader'),
   },
   {
     guard: 'metadata with a missing leader is refreshed soon',
     prevents: 'a consumer that ignores a partition for 30 s after it has got a leader',
-    file: `${folder}/missing-leader-patch.ts`,
+    file: `${folder}/patches/missing-leader.ts`,
     from: 'if (lacksLeader) this.metadataExpireAt -=',
     to: 'if (lacksLeader) this.metadataExpireAt -= 0 *',
-    test: unit(`${folder}/missing-leader-patch.test.ts`, 'metadata expires early'),
+    test: unit(`${folder}/patches/missing-leader.test.ts`, 'metadata expires early'),
   },
   {
     guard: 'the end offsets of partitions with a leader are returned even if another partition has none',
     prevents: 'a projector that applies nothing after its start or a rebalance while one partition has no leader',
-    file: `${folder}/missing-leader-patch.ts`,
+    file: `${folder}/patches/missing-leader.ts`,
     from: '\n  patchOffsets()',
     to: '',
     test: lostPartitions('without a leader'),
@@ -371,7 +379,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'aborted transactions are filtered like in the Java client',
     prevents: 'aborted records that are applied, because kafkajs expects transactions in the order of their beginning',
-    file: `${folder}/fetch-patch.ts`,
+    file: `${folder}/patches/fetch.ts`,
     from: 'partition.messages = withoutAborted(partition.messages, partition.abortedTransactions ?? [])\n          partition.abortedTransactions = []',
     to: 'void withoutAborted',
     test: foreignRecords('only committed records of interleaved transactions'),
@@ -379,7 +387,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'a batch without committed records is passed to the handler',
     prevents: 'a position that never moves past an aborted transaction at the end of a partition',
-    file: `${folder}/fetch-patch.ts`,
+    file: `${folder}/patches/fetch.ts`,
     from: 'prototype.isEmptyDueToFiltering = () => false',
     to: 'prototype.isEmptyDueToFiltering = function () { return this.rawMessages.length > 0 && (this as unknown as { messages: object[] }).messages.length === 0 }',
     test: foreignRecords('skips an aborted transaction at the end'),
@@ -395,7 +403,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'an admin client can include records of open transactions',
     prevents: 'a pipeline that looks up to date while an open transaction blocks it',
-    file: `${folder}/isolation-patch.ts`,
+    file: `${folder}/patches/isolation.ts`,
     from: 'isolation.run(READ_UNCOMMITTED, ask)',
     to: '(void READ_UNCOMMITTED, ask())',
     test: foreignRecords('the records behind an open transaction'),
@@ -507,16 +515,16 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'the search for the coordinator throws the error of the broker',
     prevents: 'a missing right on the group that looks like an endless outage',
-    file: `${folder}/client.ts`,
-    from: '\npatchCoordinatorSearch()',
+    file: `${folder}/patches/index.ts`,
+    from: '\n  patchCoordinatorSearch()',
     to: '',
     test: accessTest('when it may read its group'),
   },
   {
     guard: 'a refused login is retried seldom, and only once for all clients',
     prevents: 'an account that is locked, because each client logs in again and again',
-    file: `${folder}/client.ts`,
-    from: '\npatchLogin()',
+    file: `${folder}/patches/index.ts`,
+    from: '\n  patchLogin()',
     to: '',
     test: accessTest('send a refused login once'),
   },

@@ -3,9 +3,9 @@ import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
 import { guards } from './guards.ts'
 
-const pathOf = (file: string) => fileURLToPath(new URL(`../${file}`, import.meta.url))
+const pathOf = (file: string) => fileURLToPath(new URL(`../../${file}`, import.meta.url))
 
-// `npm run test:guards` shows that each test fails without its guard. This test keeps the list
+// `npm run test:mutations` shows that each test fails without its guard. This test keeps the list
 // consistent with the code.
 it.each(guards)(
   'the guard "$guard" stands where the list says, once, and its test is there',

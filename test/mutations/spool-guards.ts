@@ -6,8 +6,8 @@ const damage = (title: string) => unit(`${folder}/spool/damage.test.ts`, title)
 const drain = (title: string) => unit(`${folder}/spool/drain.test.ts`, title)
 const concurrentDrain = (title: string) => unit(`${folder}/spool/concurrent-drain.test.ts`, title)
 const lasting = (title: string) => unit(`${folder}/spool/lasting-spool.test.ts`, title)
-const lanes = (title: string) => unit(`${folder}/lanes.test.ts`, title)
-const spooledPublish = (title: string) => unit(`${folder}/spooled-publish.test.ts`, title)
+const lanes = (title: string) => unit(`${folder}/delivery/topic-publishers.test.ts`, title)
+const spooledPublish = (title: string) => unit(`${folder}/delivery/spooled-publish.test.ts`, title)
 
 export const spoolGuards: readonly Guard[] = [
   {
@@ -70,7 +70,7 @@ export const spoolGuards: readonly Guard[] = [
   {
     guard: 'with a spool no request waits for a failing partition',
     prevents: 'a wait of SPOOL_AFTER_MS for every event during an outage',
-    file: `${folder}/spooled-publish.ts`,
+    file: `${folder}/delivery/spooled-publish.ts`,
     from: 'if (lanes.fails(record))',
     to: 'if (!lanes.fails)',
     test: spooledPublish('goes to the disk at once if the last flush'),
@@ -78,7 +78,7 @@ export const spoolGuards: readonly Guard[] = [
   {
     guard: 'a disk that hangs delays no answer',
     prevents: 'a request without an answer',
-    file: `${folder}/spooled-publish.ts`,
+    file: `${folder}/delivery/spooled-publish.ts`,
     from: 'await within(spool.append(record), deadlineAt)',
     to: 'await spool.append(record)',
     test: spooledPublish('answers by the deadline even if the disk hangs'),
@@ -94,7 +94,7 @@ export const spoolGuards: readonly Guard[] = [
   {
     guard: 'a spooled record that Kafka refuses goes to quarantine',
     prevents: 'an acknowledged record that delays all others, or is lost',
-    file: `${folder}/lanes.ts`,
+    file: `${folder}/delivery/topic-publishers.ts`,
     from: `if (outcome.end === 'refused' && outcome.error) return quarantine(outcome.error)`,
     to: '',
     test: lanes('sends a record that Kafka refuses to quarantine'),
@@ -102,7 +102,7 @@ export const spoolGuards: readonly Guard[] = [
   {
     guard: 'a refused record is retried while quarantine is not available',
     prevents: 'the loss of an acknowledged record in an outage',
-    file: `${folder}/lanes.ts`,
+    file: `${folder}/delivery/topic-publishers.ts`,
     from: `if (end !== 'stored' && end !== 'refused') return outcome`,
     to: '',
     test: lanes('retries a refused record later if quarantine does not answer'),
@@ -182,7 +182,7 @@ export const spoolGuards: readonly Guard[] = [
   {
     guard: 'records spooled under another prefix go to the present topics',
     prevents: 'a spool that is stuck forever after a change of KAFKA_TOPIC_PREFIX',
-    file: `${folder}/lanes.ts`,
+    file: `${folder}/delivery/topic-publishers.ts`,
     from: 'deliver(underOurPrefix(record), () =>',
     to: 'deliver(record, () =>',
     test: lanes('sends records of another prefix to the present topics'),
@@ -190,7 +190,7 @@ export const spoolGuards: readonly Guard[] = [
   {
     guard: 'lanes report a record that quarantine refuses, so that its file is kept',
     prevents: 'the loss of an acknowledged record that a person could still send',
-    file: `${folder}/lanes.ts`,
+    file: `${folder}/delivery/topic-publishers.ts`,
     from: `if (end === 'refused') keep()`,
     to: '',
     test: lanes('keeps the file of a record that quarantine refuses, too'),
@@ -206,7 +206,7 @@ export const spoolGuards: readonly Guard[] = [
   {
     guard: 'records that a drain could not deliver are reported',
     prevents: 'a spool that makes no progress and no one notices',
-    file: `${folder}/spooled-publish.ts`,
+    file: `${folder}/delivery/spooled-publish.ts`,
     from: 'if (left.records.length > 0) onLeft(left.records.length, left.error)',
     to: '',
     test: spooledPublish('reports how many records of a drain'),

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
+import { waitUntil } from '@customer-stream/runtime'
 import { customerKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { waitUntil } from '@customer-stream/testing'
 import { type Scenario, type Sign, saidBy } from './scenario.ts'
 import { type Site, type World, withoutLogin } from './site.ts'
 import type { SupervisedService } from './supervised-service.ts'

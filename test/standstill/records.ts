@@ -1,6 +1,7 @@
+import { waitUntil } from '@customer-stream/runtime'
 import { positionField } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { openTcpProxy, type TcpProxy, waitUntil } from '@customer-stream/testing'
+import { openTcpProxy, type TcpProxy } from '@customer-stream/testing'
 import { blocked, type Scenario } from './scenario.ts'
 import type { Site } from './site.ts'
 

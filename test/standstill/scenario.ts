@@ -1,7 +1,8 @@
 import { rm } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { waitUntil } from '@customer-stream/runtime'
 import type { MadeCustomersEvent } from '@customer-stream/simulator'
-import { type ServiceName, waitUntil } from '@customer-stream/testing'
+import type { ServiceName } from '@customer-stream/testing'
 import { openSite, type Site, type SiteOptions, type World } from './site.ts'
 import type { SupervisedService } from './supervised-service.ts'
 

@@ -1,13 +1,10 @@
 /** `npm run look`: shows what is in Kafka and Redis. Read-only. */
-import { loadSettings } from '@customer-stream/runtime'
+import { loadSettings, unlessAborted } from '@customer-stream/runtime'
 import { attributed } from '@customer-stream/runtime/kafka'
 import { redisRules } from '@customer-stream/runtime/redis'
 import { customerKey, parseEvent, RAW_HEADERS, readVersion, topicNames } from '@customer-stream/schemas'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
-import { unlessAborted } from '../../runtime/src/process/unless-aborted.ts'
-import { customersInRedis } from '../../verify/src/customers-in-redis.ts'
-import { requirePositions, requireReadable } from '../../verify/src/preconditions.ts'
-import { fetchEnds, readTopic } from '../../verify/src/read-topic.ts'
+import { customersInRedis, fetchEnds, readTopic, requirePositions, requireReadable } from '@customer-stream/verify'
 import { interruption } from './interruption.ts'
 import { type Clients, clientSettings, withClients } from './with-clients.ts'
 

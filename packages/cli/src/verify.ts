@@ -2,14 +2,19 @@
  * `npm run verify`: compares Kafka with Redis. With a ledger, also compares the promised events
  * with Kafka. Read-only. Exit code 1 if anything is missing or wrong.
  */
-import { integer, loadSettings } from '@customer-stream/runtime'
+import { integer, loadSettings, unlessAborted } from '@customer-stream/runtime'
 import { redisRules } from '@customer-stream/runtime/redis'
 import { MAX_FUTURE_MS, topicNames } from '@customer-stream/schemas'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
-import { unlessAborted } from '../../runtime/src/process/unless-aborted.ts'
-import { requirePositions, requireReadable } from '../../verify/src/preconditions.ts'
-import { isSound, VERDICT_LEGEND, verdictLines } from '../../verify/src/print-verdict.ts'
-import { quarantineReachesBackTo, verify } from '../../verify/src/verify.ts'
+import {
+  isSound,
+  quarantineReachesBackTo,
+  requirePositions,
+  requireReadable,
+  VERDICT_LEGEND,
+  verdictLines,
+  verify,
+} from '@customer-stream/verify'
 import { interruption, tell } from './interruption.ts'
 import { clientSettings, withClients } from './with-clients.ts'
 

@@ -2,7 +2,7 @@
  * Settings and clients of the commands that examine a running system, and the error message if
  * Kafka or Redis refuses.
  */
-import { createLogger, integer, type Loaded } from '@customer-stream/runtime'
+import { createLogger, integer, type Loaded, unlessAborted } from '@customer-stream/runtime'
 import { type Admin, createDiagnose, createKafka, type Kafka, kafkaSettings } from '@customer-stream/runtime/kafka'
 import {
   connectRedis,
@@ -13,8 +13,7 @@ import {
   saysNoConnection,
 } from '@customer-stream/runtime/redis'
 import { PROJECTION_VERSION } from '@customer-stream/schemas'
-import { requireReachable } from '../../verify/src/reachable.ts'
-import { unlessAborted } from '../../runtime/src/process/unless-aborted.ts'
+import { requireReachable } from '@customer-stream/verify'
 import { interruption, sayWhy } from './interruption.ts'
 
 export const clientSettings = {

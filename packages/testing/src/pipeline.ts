@@ -4,10 +4,10 @@ import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
 import { PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
 import { sign } from '@customer-stream/simulator'
+import { type Verdict, type VerifyOptions, verify } from '@customer-stream/verify'
 import { makePipelineFolder } from './brokers/run.ts'
 import { freshNames } from './fresh-names.ts'
 import { type ServiceName, type ServiceProcess, startService } from './service-process.ts'
-import { type Verdict, type VerifyOptions, verify } from '../../verify/src/verify.ts'
 
 export interface PipelineBrokers {
   readonly kafkaBrokers: readonly string[]

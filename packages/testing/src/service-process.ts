@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { waitUntil } from '@customer-stream/runtime'
 import { type GuardedProcess, startGuarded } from './brokers/guarded-process.ts'
-import { waitUntil } from '../../runtime/src/process/wait-until.ts'
 
 export type ServiceName = 'ingress' | 'projector'
 

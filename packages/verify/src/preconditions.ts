@@ -1,10 +1,11 @@
 /**
  * Checks that run before a command. A missing right or a wrong setting ends the command at once.
  */
+
+import { unlessAborted } from '@customer-stream/runtime'
 import { type Admin, attributed, type Kafka } from '@customer-stream/runtime/kafka'
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
 import { clusterPositionsKeys, customerKey, positionsKey } from '@customer-stream/schemas'
-import { unlessAborted } from '../../runtime/src/process/unless-aborted.ts'
 import { fetchEnds, type PartitionEnds, readTopic } from './read-topic.ts'
 
 /** Returns the Redis keys in which projectors store their positions. */

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { unlessAborted, waitUntil } from '@customer-stream/runtime'
 import {
   type Admin,
   attributed,
@@ -10,8 +11,6 @@ import {
   type UnreadableBatch,
   unreadableOf,
 } from '@customer-stream/runtime/kafka'
-import { unlessAborted } from '../../runtime/src/process/unless-aborted.ts'
-import { waitUntil } from '../../runtime/src/process/wait-until.ts'
 
 export interface ReadOptions {
   /**

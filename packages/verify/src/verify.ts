@@ -1,3 +1,4 @@
+import { unlessAborted, waitUntil } from '@customer-stream/runtime'
 import { type Admin, attributed, type Kafka, murmur2 } from '@customer-stream/runtime/kafka'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import {
@@ -9,8 +10,6 @@ import {
   type TopicNames,
 } from '@customer-stream/schemas'
 import { readLedger } from '@customer-stream/simulator'
-import { unlessAborted } from '../../runtime/src/process/unless-aborted.ts'
-import { waitUntil } from '../../runtime/src/process/wait-until.ts'
 import { compareHash, type ReadRange, readSource } from './compare-hash.ts'
 import { customersInRedis } from './customers-in-redis.ts'
 import { createEvidence, type Evidence } from './evidence.ts'

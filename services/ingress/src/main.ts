@@ -27,15 +27,15 @@ import {
   TopicError,
 } from '@customer-stream/runtime/kafka'
 import { topicNames } from '@customer-stream/schemas'
+import { checksOf, ingressRules, ingressSettings, SPOOL_WAITING_BYTES } from './config.ts'
+import { createSpooledPublish } from './delivery/spooled-publish.ts'
+import { createLanes } from './delivery/topic-publishers.ts'
 import { createApp } from './http/app.ts'
 import { createAuthenticate } from './http/authenticate.ts'
-import { checksOf, ingressRules, ingressSettings, SPOOL_WAITING_BYTES } from './config.ts'
-import { createLanes } from './delivery/topic-publishers.ts'
-import { createIngressMetrics } from './metrics.ts'
 import { createRefusalLog, createSuspicionLog } from './http/refusal-log.ts'
+import { createIngressMetrics } from './metrics.ts'
 import { createLastingSpool } from './spool/lasting-spool.ts'
 import { damageMessages, lostRecords, SpoolInUseError, volatileFileSystem } from './spool/spool.ts'
-import { createSpooledPublish } from './delivery/spooled-publish.ts'
 
 /**
  * Pause between two drains. A drain ends when the spool is empty or Kafka does not accept all

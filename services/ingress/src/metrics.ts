@@ -1,8 +1,8 @@
 import { Counter, Gauge, Histogram, type Registry, startAtZero } from '@customer-stream/runtime'
-import { type Problem, problems } from './http/problem.ts'
 import type { End } from './delivery/publisher.ts'
-import type { SpoolDamage } from './spool/segment.ts'
+import { type Problem, problems } from './http/problem.ts'
 import { EVENT_TYPES, SUSPICIONS } from './http/webhook-route.ts'
+import type { SpoolDamage } from './spool/segment.ts'
 
 const problemNames = Object.keys(problems) as Problem[]
 // The types force these lists to be complete.

@@ -1,7 +1,7 @@
-import { createLogger, loadSettings } from '@customer-stream/runtime'
+import { createLogger, loadSettings, waitUntil } from '@customer-stream/runtime'
 import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
 import { type CustomerHash, clusterPositionsKeys, customerKey, positionField } from '@customer-stream/schemas'
-import { freshNames, type RedisCluster, startRedisCluster, waitUntil } from '@customer-stream/testing'
+import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stream/testing'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { createStore, type Store } from './store.ts'
 

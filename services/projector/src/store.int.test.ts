@@ -4,7 +4,7 @@ import { mkdtempSync } from 'node:fs'
 import { type AddressInfo, connect as connectSocket, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createLogger, loadSettings } from '@customer-stream/runtime'
+import { createLogger, loadSettings, waitUntil } from '@customer-stream/runtime'
 import { createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
 import {
   type CustomerHash,
@@ -15,7 +15,7 @@ import {
   parseEvent,
   type Version,
 } from '@customer-stream/schemas'
-import { freshNames, openTcpProxy, waitUntil } from '@customer-stream/testing'
+import { freshNames, openTcpProxy } from '@customer-stream/testing'
 import { startRedis, testRedisUrl } from '@customer-stream/testing/vitest'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'

@@ -1,4 +1,4 @@
-import type { Witness } from '../../../packages/verify/src/verify.ts'
+import type { Witness } from '@customer-stream/verify'
 import type { SenderTotals } from './senders.ts'
 
 /** Counts that are known at the end of a scenario. */

@@ -1,16 +1,11 @@
 import { join } from 'node:path'
 import { PROJECTION_VERSION, positionsKey, QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import type { MadeEvent } from '@customer-stream/simulator'
-import { freePortsToKeep } from '../../../packages/testing/src/brokers/free-ports.ts'
-import type { KafkaCluster } from '../../../packages/testing/src/brokers/local-cluster.ts'
-import type { LocalRedisServer } from '../../../packages/testing/src/brokers/local-redis.ts'
-import { openPipeline, type Pipeline } from '../../../packages/testing/src/pipeline.ts'
-import type { ServiceName, ServiceProcess } from '../../../packages/testing/src/service-process.ts'
-import { fingerprint, sha256 } from '../../../packages/verify/src/fingerprint.ts'
-import { readTopic } from '../../../packages/verify/src/read-topic.ts'
+import type { KafkaCluster, LocalRedisServer, ServiceName, ServiceProcess } from '@customer-stream/testing'
+import { freePortsToKeep, openPipeline, openTcpProxy, type Pipeline, type TcpProxy } from '@customer-stream/testing'
+import { fingerprint, readTopic, sha256 } from '@customer-stream/verify'
 import { type Account, createAccount, placeOf } from './account.ts'
 import { type Senders, startSenders } from './senders.ts'
-import { openTcpProxy, type TcpProxy } from '../../../packages/testing/src/brokers/tcp-proxy.ts'
 
 /** A service that can be killed and started again at the same address. */
 export interface ManagedService {

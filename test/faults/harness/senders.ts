@@ -1,6 +1,6 @@
+import { waitUntil } from '@customer-stream/runtime'
 import { createSimulation, makeSequence, type Simulation } from '@customer-stream/simulator'
-import { fingerprint, sha256 } from '../../../packages/verify/src/fingerprint.ts'
-import { waitUntil } from '../../../packages/runtime/src/process/wait-until.ts'
+import { fingerprint, sha256 } from '@customer-stream/verify'
 
 /** Counts of the senders. Counts of events do not include repeats. */
 export interface SenderTotals {

@@ -1,36 +1,14 @@
 import kafkajs, { type Admin, type Kafka, type KafkaConfig, type SASLOptions } from 'kafkajs'
 import type { Logger } from '../process/log.ts'
 import type { Loaded } from '../process/settings.ts'
-import { patchBrokerConnect } from './patches/broker-connect.ts'
-import { patchClock } from './patches/clock.ts'
-import { patchConnection } from './patches/connection.ts'
-import { patchCoordinatorSearch } from './patches/coordinator.ts'
-import { patchFetch } from './patches/fetch.ts'
-import { patchIsolation } from './patches/isolation.ts'
-import { patchLogin } from './patches/login.ts'
-import { patchMetadata } from './patches/metadata.ts'
-import { patchMissingLeader } from './patches/missing-leader.ts'
-import { patchProduceConnection } from './patches/produce-connection.ts'
-import { patchRequestQueue } from './patches/request-queue.ts'
+import { patchKafkajs } from './patches/index.ts'
 import type { kafkaSettings } from './settings.ts'
 import { adminWithCluster } from './topic-identity.ts'
 
 export type { Admin, Kafka }
 export type KafkaSettings = Loaded<typeof kafkaSettings>
 
-patchRequestQueue()
-patchClock()
-patchBrokerConnect()
-patchConnection()
-// Must run before patchMissingLeader, which wraps the same function: the chosen isolation level
-// must not apply to its metadata refreshes.
-patchIsolation()
-patchMissingLeader()
-patchCoordinatorSearch()
-patchLogin()
-patchMetadata()
-patchProduceConnection()
-patchFetch()
+patchKafkajs()
 
 const levels = {
   // kafkajs logs an error for each failed attempt, even while a group forms at a healthy start.

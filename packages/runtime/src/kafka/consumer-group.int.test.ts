@@ -1,6 +1,7 @@
-import { freshNames, waitUntil } from '@customer-stream/testing'
+import { freshNames } from '@customer-stream/testing'
 import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
 import { expect, it, onTestFinished } from 'vitest'
+import { waitUntil } from '../process/wait-until.ts'
 import { describeGroup } from './consumer-group.ts'
 import { createAdmin, createDiagnose, createPartitionConsumer, type GroupDescription } from './index.ts'
 

@@ -1,11 +1,12 @@
 import { createRequire } from 'node:module'
 import { type AddressInfo, connect as connectTcp, createServer as createTcpServer } from 'node:net'
 import { createServer } from 'node:tls'
-import { freshNames, type SecuredBrokers, startSecuredBrokers, waitUntil } from '@customer-stream/testing'
+import { freshNames, type SecuredBrokers, startSecuredBrokers } from '@customer-stream/testing'
 import { silentLogger } from '@customer-stream/testing/vitest'
 import { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } from 'kafkajs'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { loadSettings } from '../process/settings.ts'
+import { waitUntil } from '../process/wait-until.ts'
 import {
   type Admin,
   createAdmin,

@@ -1,7 +1,9 @@
-import { fetchEnds, freshNames, waitUntil } from '@customer-stream/testing'
+import { freshNames } from '@customer-stream/testing'
 import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
+import { fetchEnds } from '@customer-stream/verify'
 import { type Admin, CompressionTypes, type IResourceConfigEntry, type Producer, type ProducerRecord } from 'kafkajs'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
+import { waitUntil } from '../process/wait-until.ts'
 import { decompressors } from './codecs.ts'
 import { createAdmin, createDiagnose, createPartitionConsumer, type FetchedBatch } from './index.ts'
 

@@ -1,6 +1,7 @@
-import { freshNames, waitUntil } from '@customer-stream/testing'
+import { freshNames } from '@customer-stream/testing'
 import { testKafka } from '@customer-stream/testing/vitest'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { waitUntil } from '../process/wait-until.ts'
 import { type Admin, createAdmin, readTopicIdentity } from './index.ts'
 
 let admin: Admin

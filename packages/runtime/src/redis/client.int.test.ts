@@ -1,7 +1,8 @@
-import { freshNames, openTcpProxy, type TcpProxy, waitUntil } from '@customer-stream/testing'
+import { freshNames, openTcpProxy, type TcpProxy } from '@customer-stream/testing'
 import { silentLogger, startRedis, testRedisUrl } from '@customer-stream/testing/vitest'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { loadSettings } from '../process/settings.ts'
+import { waitUntil } from '../process/wait-until.ts'
 import { connectRedis, createRedis, createRedisDiagnose, type RedisClient, redisSettings } from './index.ts'
 
 // A proxy between client and server can hang and cut connections.

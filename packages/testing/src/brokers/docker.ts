@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import type { Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { waitUntil } from '@customer-stream/runtime'
 import {
   type GenericContainer,
   getContainerRuntimeClient,
@@ -11,7 +12,6 @@ import {
   type StartedTestContainer,
   Wait,
 } from 'testcontainers'
-import { waitUntil } from '../../../runtime/src/process/wait-until.ts'
 import { OWNER_LABEL } from './docker-guard.ts'
 import { freePortsToKeep } from './free-ports.ts'
 import { clusterContainer, KAFKA_IMAGE, KafkaContainer, restartKafka } from './kafka-container.ts'

@@ -1,10 +1,10 @@
+import { unlessAborted } from '@customer-stream/runtime'
+import { requireReachable } from '@customer-stream/verify'
 import { type GivenAddresses, givenAddresses } from './given.ts'
 import { openLocal } from './local.ts'
 import { MissingProgramsError } from './maven.ts'
 import type { KafkaNode, KillableServer, Provider, RedisOptions, RedisServer } from './provider.ts'
-import { requireReachable } from '../../../verify/src/reachable.ts'
 import { removeOldPipelineFolders } from './run.ts'
-import { unlessAborted } from '../../../runtime/src/process/unless-aborted.ts'
 
 export type { RedisOptions, RedisServer }
 

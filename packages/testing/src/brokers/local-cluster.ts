@@ -1,4 +1,4 @@
-import { openTcpProxy, type TcpProxy } from './tcp-proxy.ts'
+import { unlessAborted } from '@customer-stream/runtime'
 import { freePortsToKeep } from './free-ports.ts'
 import type { Brokers, StartOptions } from './index.ts'
 import { CLUSTER_SIZE } from './kafka-settings.ts'
@@ -6,7 +6,7 @@ import { type ControlledBroker, placeCluster } from './local-broker.ts'
 import { type LocalRedisServer, startLocalRedis } from './local-redis.ts'
 import type { RedisOptions } from './provider.ts'
 import { openRun } from './run.ts'
-import { unlessAborted } from '../../../runtime/src/process/unless-aborted.ts'
+import { openTcpProxy, type TcpProxy } from './tcp-proxy.ts'
 
 export interface ClusterBroker extends ControlledBroker {
   /** Network between this broker and the clients that use {@link KafkaCluster.proxiedBrokers}. */

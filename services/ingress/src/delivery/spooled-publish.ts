@@ -4,9 +4,9 @@
  * gets 503.
  */
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
-import type { Lanes } from './topic-publishers.ts'
-import type { End, Outcome } from './publisher.ts'
 import type { Delivery, DrainEnd, Spool } from '../spool/spool.ts'
+import type { End, Outcome } from './publisher.ts'
+import type { Lanes } from './topic-publishers.ts'
 
 export type Publish<E> = (record: OutgoingRecord, deadlineAt: number) => Promise<Outcome<E>>
 

@@ -2,10 +2,10 @@ import { createHmac } from 'node:crypto'
 import { createRegistry } from '@customer-stream/runtime'
 import { parseEvent, topicNames } from '@customer-stream/schemas'
 import { describe, expect, it } from 'vitest'
+import type { End } from '../delivery/publisher.ts'
+import { createIngressMetrics } from '../metrics.ts'
 import { type AppDependencies, type AppOptions, createApp, HEALTH_PATH, type Refusal, WEBHOOK_PATH } from './app.ts'
 import { createAuthenticate } from './authenticate.ts'
-import { createIngressMetrics } from '../metrics.ts'
-import type { End } from '../delivery/publisher.ts'
 import type { Suspicion } from './webhook-route.ts'
 
 type Published = Parameters<AppDependencies['publish']>[0]

@@ -12,13 +12,9 @@ const require = createRequire(import.meta.url)
 /**
  * Starts the timer of kafkajs' request queue only while requests wait. After the first response on
  * a connection, kafkajs 2.2.4 restarts that timer forever with a negative delay. This costs 5 % of
- * a core while idle, and Node 24 logs a TimeoutNegativeWarning (tulios/kafkajs#1556, #1751). Must
- * run before a client is created.
- * @throws Error if another version of kafkajs is installed. The patch must then be reviewed.
+ * a core while idle, and Node 24 logs a TimeoutNegativeWarning (tulios/kafkajs#1556, #1751).
  */
 export const patchRequestQueue = (): void => {
-  const { version } = require('kafkajs/package.json') as { version: string }
-  if (version !== '2.2.4') throw new Error(`request-queue-patch.ts is written for kafkajs 2.2.4, found ${version}`)
   const { prototype } = require('kafkajs/src/network/requestQueue') as {
     prototype: RequestQueue & { scheduleCheckPendingRequests(): void }
   }

@@ -1,0 +1,25 @@
+/** `customer-stream COMMAND`: the operator's commands. Each command has its own file. */
+const commands = new Map<string | undefined, () => Promise<unknown>>([
+  ['look', () => import('./look.ts')],
+  ['verify', () => import('./verify.ts')],
+])
+
+const usage = `customer-stream COMMAND [OPTIONS]
+
+  look      shows what is in Kafka and in Redis
+  verify    compares Redis with Kafka
+
+  customer-stream COMMAND --help    the options of a command
+  KAFKA_BROKERS and REDIS_URL, and the other settings of the services, are read from the environment.
+`
+
+// A command reads the options after its name.
+const [name] = process.argv.splice(2, 1)
+const command = commands.get(name)
+if (command) await command()
+else {
+  const isHelp = name === '--help' || name === '-h'
+  const problem = name === undefined || isHelp ? '' : `customer-stream: unknown command ${name}\n\n`
+  process[isHelp ? 'stdout' : 'stderr'].write(`${problem}${usage}`)
+  process.exitCode = isHelp ? 0 : 2
+}

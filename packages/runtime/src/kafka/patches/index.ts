@@ -1,0 +1,37 @@
+import { createRequire } from 'node:module'
+import { patchBrokerConnect } from './broker-connect.ts'
+import { patchClock } from './clock.ts'
+import { patchConnection } from './connection.ts'
+import { patchCoordinatorSearch } from './coordinator.ts'
+import { patchFetch } from './fetch.ts'
+import { patchIsolation } from './isolation.ts'
+import { patchLogin } from './login.ts'
+import { patchMetadata } from './metadata.ts'
+import { patchMissingLeader } from './missing-leader.ts'
+import { patchProduceConnection } from './produce-connection.ts'
+import { patchRequestQueue } from './request-queue.ts'
+
+const WRITTEN_FOR = '2.2.4'
+
+/**
+ * Changes the inside of kafkajs. Must run before a client is created.
+ * @throws Error if another version of kafkajs is installed. Each patch must then be reviewed.
+ */
+export const patchKafkajs = (): void => {
+  const { version } = createRequire(import.meta.url)('kafkajs/package.json') as { version: string }
+  if (version !== WRITTEN_FOR)
+    throw new Error(`The patches of kafkajs are written for version ${WRITTEN_FOR}, found ${version}`)
+  patchRequestQueue()
+  patchClock()
+  patchBrokerConnect()
+  patchConnection()
+  // Must run before patchMissingLeader, which wraps the same function: the chosen isolation level
+  // must not apply to its metadata refreshes.
+  patchIsolation()
+  patchMissingLeader()
+  patchCoordinatorSearch()
+  patchLogin()
+  patchMetadata()
+  patchProduceConnection()
+  patchFetch()
+}
