@@ -1,7 +1,7 @@
 import { brokers, faultRow, type Guard, unit } from './guard.ts'
 
 const folder = 'services/ingress/src'
-const lanes = (title: string) => unit(`${folder}/delivery/topic-publishers.test.ts`, title)
+const publishers = (title: string) => unit(`${folder}/delivery/topic-publishers.test.ts`, title)
 const publisher = (title: string) => unit(`${folder}/delivery/publisher.test.ts`, title)
 
 const acknowledgedFirst = {
@@ -45,7 +45,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/topic-publishers.ts`,
     from: ', (error) => copyToQuarantine(record, error)',
     to: '',
-    test: lanes('a refused record is not acknowledged'),
+    test: publishers('a refused record is not acknowledged'),
   },
   {
     guard: 'the queue has a limit of records',
@@ -183,7 +183,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'for (const entry of held) expire(entry)\n    },',
     to: 'await outcomes\n    },',
-    test: lanes('stops in time, even if the copy'),
+    test: publishers('stops in time, even if the copy'),
   },
   {
     guard: 'requests on open connections are served during the closing',
@@ -238,7 +238,7 @@ export const ingressGuards: readonly Guard[] = [
     prevents: 'a broken quarantine topic that stops the customer topic',
     file: `${folder}/delivery/topic-publishers.ts`,
     from: 'const producer = openProducer()',
-    to: 'const producer = lanes.values().next().value?.producer ?? openProducer()',
+    to: 'const producer = publishers.values().next().value?.producer ?? openProducer()',
     test: brokers('test/e2e/start-and-outages.e2e.test.ts', 'a broken quarantine topic does not stop the customers'),
   },
   {
@@ -247,7 +247,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/topic-publishers.ts`,
     from: 'lastsMs > options.stuckSendMs',
     to: 'lastsMs < 0',
-    test: lanes('reports a send of publish'),
+    test: publishers('reports a send of publish'),
   },
   {
     guard: 'a send that does not end although Kafka answers ends the process',

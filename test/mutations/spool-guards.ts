@@ -6,7 +6,7 @@ const damage = (title: string) => unit(`${folder}/spool/damage.test.ts`, title)
 const drain = (title: string) => unit(`${folder}/spool/drain.test.ts`, title)
 const concurrentDrain = (title: string) => unit(`${folder}/spool/concurrent-drain.test.ts`, title)
 const lasting = (title: string) => unit(`${folder}/spool/lasting-spool.test.ts`, title)
-const lanes = (title: string) => unit(`${folder}/delivery/topic-publishers.test.ts`, title)
+const publishers = (title: string) => unit(`${folder}/delivery/topic-publishers.test.ts`, title)
 const spooledPublish = (title: string) => unit(`${folder}/delivery/spooled-publish.test.ts`, title)
 
 export const spoolGuards: readonly Guard[] = [
@@ -71,8 +71,8 @@ export const spoolGuards: readonly Guard[] = [
     guard: 'with a spool no request waits for a failing partition',
     prevents: 'a wait of SPOOL_AFTER_MS for every event during an outage',
     file: `${folder}/delivery/spooled-publish.ts`,
-    from: 'if (lanes.fails(record))',
-    to: 'if (!lanes.fails)',
+    from: 'if (publishers.fails(record))',
+    to: 'if (!publishers.fails)',
     test: spooledPublish('goes to the disk at once if the last flush'),
   },
   {
@@ -97,7 +97,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/delivery/topic-publishers.ts`,
     from: `if (outcome.end === 'refused' && outcome.error) return quarantine(outcome.error)`,
     to: '',
-    test: lanes('sends a record that Kafka refuses to quarantine'),
+    test: publishers('sends a record that Kafka refuses to quarantine'),
   },
   {
     guard: 'a refused record is retried while quarantine is not available',
@@ -105,7 +105,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/delivery/topic-publishers.ts`,
     from: `if (end !== 'stored' && end !== 'refused') return outcome`,
     to: '',
-    test: lanes('retries a refused record later if quarantine does not answer'),
+    test: publishers('retries a refused record later if quarantine does not answer'),
   },
   {
     guard: 'the cursors of failing partitions hold positions, not records',
@@ -185,15 +185,15 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/delivery/topic-publishers.ts`,
     from: 'deliver(underOurPrefix(record), () =>',
     to: 'deliver(record, () =>',
-    test: lanes('sends records of another prefix to the present topics'),
+    test: publishers('sends records of another prefix to the present topics'),
   },
   {
-    guard: 'lanes report a record that quarantine refuses, so that its file is kept',
+    guard: 'publishers report a record that quarantine refuses, so that its file is kept',
     prevents: 'the loss of an acknowledged record that a person could still send',
     file: `${folder}/delivery/topic-publishers.ts`,
     from: `if (end === 'refused') keep()`,
     to: '',
-    test: lanes('keeps the file of a record that quarantine refuses, too'),
+    test: publishers('keeps the file of a record that quarantine refuses, too'),
   },
   {
     guard: 'the file of a record that Kafka accepts in no topic is kept as .damaged',

@@ -29,7 +29,7 @@ import {
 import { topicNames } from '@customer-stream/schemas'
 import { checksOf, ingressRules, ingressSettings, SPOOL_WAITING_BYTES } from './config.ts'
 import { createSpooledPublish } from './delivery/spooled-publish.ts'
-import { createLanes } from './delivery/topic-publishers.ts'
+import { createTopicPublishers } from './delivery/topic-publishers.ts'
 import { createApp } from './http/app.ts'
 import { createAuthenticate } from './http/authenticate.ts'
 import { createRefusalLog, createSuspicionLog } from './http/refusal-log.ts'
@@ -102,7 +102,7 @@ const demands = Object.values(topics).map((topic) => ({
   isQuarantine: topic === topics.quarantine,
 }))
 
-const lanes = createLanes(
+const publishers = createTopicPublishers(
   topics,
   () =>
     createVerifiedProducer(createKafka(settings, producerClient), {
@@ -133,7 +133,7 @@ const lanes = createLanes(
 )
 const topicWatch = createTopicWatch({
   ...{ admin, writeCheck, settings, demands, obstacles, diagnose, logger },
-  onPartitions: (partitions) => lanes.setPartitions(partitions),
+  onPartitions: (partitions) => publishers.setPartitions(partitions),
 })
 const spool =
   settings.SPOOL_DIR === undefined
@@ -153,9 +153,9 @@ const spool =
       })
 const metrics = createIngressMetrics(
   registry,
-  () => lanes.held,
+  () => publishers.held,
   () => spool?.size ?? { records: 0, uncountedBytes: 0, bytes: 0, oldestAt: undefined },
-  () => lanes,
+  () => publishers,
 )
 /**
  * Reports a spool that cannot be used. The process continues, because Kafka may still store events.
@@ -183,7 +183,7 @@ if (settings.SPOOL_DIR !== undefined) {
 }
 const spooled =
   spool &&
-  createSpooledPublish(lanes, spool, {
+  createSpooledPublish(publishers, spool, {
     spoolAfterMs: settings.SPOOL_AFTER_MS,
     onDiskError: (err) => {
       metrics.spoolErrors.inc()
@@ -209,7 +209,7 @@ const app = createApp(
             tokens: checked.token ? settings.MYKAARMA_TOKENS : undefined,
           })
         : undefined,
-    publish: spooled?.publish ?? lanes.publish,
+    publish: spooled?.publish ?? publishers.publish,
     topics,
     metrics,
     onInternalError: (err) => sayFailed({ err }),
@@ -231,7 +231,7 @@ const app = createApp(
 )
 
 const outageOfTopic = (): Diagnosis | undefined => {
-  const outage = lanes.outage()
+  const outage = publishers.outage()
   if (!outage) return undefined
   const { topic, error } = outage
   const diagnosis = diagnose(error, `write to topic ${topic}`)
@@ -251,7 +251,7 @@ const kafkaProblem = async (): Promise<string | undefined> => {
   const others = obstacles.without('spool')
   const obstacle = topicsChecked ? others.blocked : others.worst
   if (!topicsChecked || obstacle) return obstacle?.message ?? 'not connected yet. If this lasts, check KAFKA_BROKERS.'
-  return lanes.stuck() ?? ((await kafkaOutage()) ?? outageOfTopic())?.message
+  return publishers.stuck() ?? ((await kafkaOutage()) ?? outageOfTopic())?.message
 }
 const checks = async (): Promise<ReadinessCheck[]> => {
   const problem = await kafkaProblem()
@@ -282,7 +282,7 @@ const watchKafka = async () => {
   if (!topicsChecked) return
   const outage = await kafkaOutage()
   obstacles.report('kafka', outage)
-  const stuck = lanes.stuck()
+  const stuck = publishers.stuck()
   if (stuck === undefined || outage !== undefined) return
   lifecycle.fail(
     new Error(
@@ -300,7 +300,7 @@ const adminApp = createAdminApp({ registry, checks })
 const connect = async () => {
   const connected = await untilDone(
     async () => {
-      await Promise.all([admin.connect(), lanes.connect()])
+      await Promise.all([admin.connect(), publishers.connect()])
       await topicWatch.start()
       partitionsKnown = true
     },
@@ -329,7 +329,7 @@ lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 // lost if the process does not disconnect.
 lifecycle.onStop('kafka', () =>
   Promise.race([
-    Promise.allSettled([admin.disconnect(), writeCheck.disconnect(), lanes.disconnect()]),
+    Promise.allSettled([admin.disconnect(), writeCheck.disconnect(), publishers.disconnect()]),
     sleep(LEAVE_KAFKA_MS),
   ]),
 )
@@ -363,7 +363,7 @@ lifecycle.onStop(
     logger.error({ err }, 'cannot tell whether Kafka stores records'),
   ),
 )
-lifecycle.onStop('publishers', () => lanes.drain())
+lifecycle.onStop('publishers', () => publishers.drain())
 // The deadline of the last request begins at the same moment, so it ends 500 ms before connections
 // are cut.
 lifecycle.onStop('public port', () => closeServer(app, settings.ACCEPT_DEADLINE_MS + 500))

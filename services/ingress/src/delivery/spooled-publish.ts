@@ -6,7 +6,7 @@
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import type { Delivery, DrainEnd, Spool } from '../spool/spool.ts'
 import type { End, Outcome } from './publisher.ts'
-import type { Lanes } from './topic-publishers.ts'
+import type { TopicPublishers } from './topic-publishers.ts'
 
 export type Publish<E> = (record: OutgoingRecord, deadlineAt: number) => Promise<Outcome<E>>
 
@@ -47,7 +47,7 @@ const within = async <T>(work: Promise<T>, deadlineAt: number): Promise<T | type
 }
 
 export const createSpooledPublish = (
-  lanes: Pick<Lanes, 'publish' | 'fails' | 'deliver' | 'partitionOf'>,
+  publishers: Pick<TopicPublishers, 'publish' | 'fails' | 'deliver' | 'partitionOf'>,
   spool: Pick<Spool, 'append' | 'drain'>,
   { spoolAfterMs, onDiskError, onLeft }: SpooledPublishOptions,
 ): SpooledPublish => {
@@ -63,18 +63,18 @@ export const createSpooledPublish = (
     publish: async (record, deadlineAt) => {
       // If the partition is failing, the record goes to the disk at once, so that the request need
       // not wait.
-      if (lanes.fails(record)) return (await toDisk(record, deadlineAt)) ?? lanes.publish(record, deadlineAt)
-      const outcome = await lanes.publish(record, Math.min(deadlineAt, performance.now() + spoolAfterMs))
+      if (publishers.fails(record)) return (await toDisk(record, deadlineAt)) ?? publishers.publish(record, deadlineAt)
+      const outcome = await publishers.publish(record, Math.min(deadlineAt, performance.now() + spoolAfterMs))
       if (outcome.end !== 'deadline' && outcome.end !== 'queue-full') return outcome
       return (await toDisk(record, deadlineAt)) ?? outcome
     },
     drain: (signal) => {
       const send: Delivery['send'] = async (records, keep) => {
-        const left = await lanes.deliver(records, keep)
+        const left = await publishers.deliver(records, keep)
         if (left.records.length > 0) onLeft(left.records.length, left.error)
         return left.records
       }
-      return spool.drain({ partitionOf: lanes.partitionOf, send }, signal)
+      return spool.drain({ partitionOf: publishers.partitionOf, send }, signal)
     },
   }
 }

@@ -1,7 +1,7 @@
 import { NotStoredError, type OutgoingRecord, type VerifiedProducer } from '@customer-stream/runtime/kafka'
 import { topicNames } from '@customer-stream/schemas'
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
-import { createLanes, type Lanes } from './topic-publishers.ts'
+import { createTopicPublishers, type TopicPublishers } from './topic-publishers.ts'
 
 const topics = topicNames()
 const { customers, other, quarantine } = topics
@@ -13,10 +13,10 @@ const recordOf = (topic: string, value: string): OutgoingRecord => ({
 })
 const numbered = (count: number) => Array.from({ length: count }, (_, i) => `v${i}`)
 
-/** Creates lanes to a Kafka that is replaced by `send`. */
+/** Creates publishers to a Kafka that is replaced by `send`. */
 const setUp = (send: (records: readonly OutgoingRecord[]) => Promise<void>, deliveryDeadlineMs = 2500) => {
   const refused: { topic: string; quarantined: boolean }[] = []
-  const lanes = createLanes(
+  const publishers = createTopicPublishers(
     topics,
     () =>
       ({
@@ -32,7 +32,7 @@ const setUp = (send: (records: readonly OutgoingRecord[]) => Promise<void>, deli
       onRefused: (topic, _error, quarantined) => refused.push({ topic, quarantined }),
     },
   )
-  return { lanes, refused }
+  return { publishers, refused }
 }
 
 /**
@@ -41,7 +41,7 @@ const setUp = (send: (records: readonly OutgoingRecord[]) => Promise<void>, deli
  */
 const kafkaThatRefuses = (isBad: (value: string, topic: string) => boolean) => {
   const stored: OutgoingRecord[] = []
-  const { lanes, refused } = setUp(async (records) => {
+  const { publishers, refused } = setUp(async (records) => {
     if (records.length > 4) throw new NotStoredError('refused', 'MESSAGE_TOO_LARGE')
     if (records.some(({ topic, value }) => isBad(String(value), topic)))
       throw new NotStoredError('refused', 'INVALID_TIMESTAMP'.repeat(20))
@@ -49,12 +49,12 @@ const kafkaThatRefuses = (isBad: (value: string, topic: string) => boolean) => {
   })
   const valuesIn = (topic: string) =>
     stored.filter((record) => record.topic === topic).map(({ value }) => String(value))
-  return { lanes, refused, stored, valuesIn }
+  return { publishers, refused, stored, valuesIn }
 }
 
-const deliver = async (lanes: Lanes, records: readonly OutgoingRecord[]) => {
+const deliver = async (publishers: TopicPublishers, records: readonly OutgoingRecord[]) => {
   const kept: string[] = []
-  const left = await lanes.deliver(records, ({ value }) => kept.push(String(value)))
+  const left = await publishers.deliver(records, ({ value }) => kept.push(String(value)))
   return {
     left: left.records.map(({ value }) => String(value)),
     kept,
@@ -73,16 +73,16 @@ describe('deliver', () => {
   const batch = (count: number) => numbered(count).map((value) => recordOf(customers, value))
 
   it('sends a batch in parts if Kafka refuses it as a whole, each record once', async () => {
-    const { lanes, refused, valuesIn } = kafkaThatRefuses(() => false)
-    expect(await deliver(lanes, batch(30))).toEqual({ left: [], kept: [] })
+    const { publishers, refused, valuesIn } = kafkaThatRefuses(() => false)
+    expect(await deliver(publishers, batch(30))).toEqual({ left: [], kept: [] })
     expect([valuesIn(customers), refused]).toEqual([numbered(30), []])
   })
 
   it('sends a record that Kafka refuses to quarantine, and delays no other record', async () => {
-    const { lanes, refused, stored, valuesIn } = kafkaThatRefuses(
+    const { publishers, refused, stored, valuesIn } = kafkaThatRefuses(
       (value, topic) => value === 'v2' && topic === customers,
     )
-    expect(await deliver(lanes, batch(5))).toEqual({ left: [], kept: [] })
+    expect(await deliver(publishers, batch(5))).toEqual({ left: [], kept: [] })
     expect(valuesIn(customers)).toEqual(['v0', 'v1', 'v3', 'v4'])
     const copy = { topic: quarantine, key: null, value: Buffer.from('v2'), timestamp: 1, headers: copyHeaders }
     expect(stored.filter(({ topic }) => topic === quarantine)).toEqual([copy])
@@ -90,8 +90,8 @@ describe('deliver', () => {
   })
 
   it('keeps the file of a record that quarantine refuses, too', async () => {
-    const { lanes, refused, valuesIn } = kafkaThatRefuses((value) => value === 'v2')
-    expect(await deliver(lanes, batch(5))).toEqual({ left: [], kept: ['v2'] })
+    const { publishers, refused, valuesIn } = kafkaThatRefuses((value) => value === 'v2')
+    expect(await deliver(publishers, batch(5))).toEqual({ left: [], kept: ['v2'] })
     expect(valuesIn(customers)).toEqual(['v0', 'v1', 'v3', 'v4'])
     expect(refused).toEqual([{ topic: customers, quarantined: false }])
   })
@@ -99,29 +99,33 @@ describe('deliver', () => {
   it('retries a refused record later if quarantine does not answer', async () => {
     vi.useFakeTimers({ toFake: ['performance', 'setInterval', 'clearInterval'] })
     onTestFinished(() => void vi.useRealTimers())
-    const { lanes, refused } = setUp(async ([record]) => {
+    const { publishers, refused } = setUp(async ([record]) => {
       if (record?.topic === quarantine) vi.advanceTimersByTime(500)
       throw new NotStoredError(record?.topic === quarantine ? 'unavailable' : 'refused', record?.topic)
     })
-    expect(await deliver(lanes, batch(1))).toEqual({ left: ['v0'], kept: [], error: quarantine })
+    expect(await deliver(publishers, batch(1))).toEqual({ left: ['v0'], kept: [], error: quarantine })
     expect(refused).toEqual([])
   })
 
   it('names the partition of each record, with the number of partitions', async () => {
-    const { lanes } = kafkaThatRefuses(() => false)
-    await lanes.setPartitions(new Map([[customers, 3]]))
+    const { publishers } = kafkaThatRefuses(() => false)
+    await publishers.setPartitions(new Map([[customers, 3]]))
     const records = [
       recordOf(customers, 'a'),
       { ...recordOf(customers, 'b'), key: Buffer.from('kk') },
       recordOf('old.customers.raw', 'c'),
     ]
-    const partitions = records.map((record) => lanes.partitionOf(record))
+    const partitions = records.map((record) => publishers.partitionOf(record))
     expect(partitions).toEqual([`${customers}/1 of 3`, `${customers}/2 of 3`, `${customers}/1 of 3`])
   })
 
   it('sends records of another prefix to the present topics, or else to quarantine', async () => {
-    const { lanes, valuesIn } = kafkaThatRefuses(() => false)
-    await deliver(lanes, [recordOf('old.customers.raw', 'c'), recordOf('old.other.raw', 'o'), recordOf('old', 'x')])
+    const { publishers, valuesIn } = kafkaThatRefuses(() => false)
+    await deliver(publishers, [
+      recordOf('old.customers.raw', 'c'),
+      recordOf('old.other.raw', 'o'),
+      recordOf('old', 'x'),
+    ])
     expect([valuesIn(customers), valuesIn(other), valuesIn(quarantine)]).toEqual([['c'], ['o'], ['x']])
   })
 
@@ -133,12 +137,12 @@ describe('deliver', () => {
     const kafkaWithout = (failing: Set<number>) => {
       vi.useFakeTimers({ toFake: ['performance', 'setInterval', 'clearInterval'] })
       onTestFinished(() => void vi.useRealTimers())
-      const { lanes } = setUp(async (records) => {
+      const { publishers } = setUp(async (records) => {
         vi.advanceTimersByTime(300)
         if (records.some(({ key }) => failing.has(key?.length ?? -1)))
           throw new NotStoredError('unavailable', 'no leader')
       })
-      return lanes
+      return publishers
     }
     const onPartition = (partition: number, value: string) => ({
       ...recordOf(customers, value),
@@ -146,87 +150,94 @@ describe('deliver', () => {
     })
 
     it('returns records of a failing partition for a retry, and stores the others', async () => {
-      const lanes = kafkaWithout(new Set([1]))
+      const publishers = kafkaWithout(new Set([1]))
       const records = [1, 2, 3, 1].map((partition, i) => onPartition(partition, `v${i}`))
-      expect(await deliver(lanes, records)).toEqual({ left: ['v0', 'v3'], kept: [], error: 'no leader' })
+      expect(await deliver(publishers, records)).toEqual({ left: ['v0', 'v3'], kept: [], error: 'no leader' })
     })
   })
 })
 
 describe('publish', () => {
   it('a refused record is not acknowledged, and a copy goes to quarantine', async () => {
-    const { lanes, refused, stored } = kafkaThatRefuses((_, topic) => topic === customers)
-    expect(await lanes.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toMatchObject({ end: 'refused' })
+    const { publishers, refused, stored } = kafkaThatRefuses((_, topic) => topic === customers)
+    expect(await publishers.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toMatchObject({
+      end: 'refused',
+    })
     while (refused.length === 0) await new Promise(setImmediate)
     expect(stored).toEqual([
       { topic: quarantine, key: null, value: Buffer.from('v'), timestamp: 1, headers: copyHeaders },
     ])
     expect(refused).toEqual([{ topic: customers, quarantined: true }])
-    await lanes.drain()
+    await publishers.drain()
   })
 
   it('a refused record is reported once if quarantine refuses its copy', async () => {
     // Three refusals: the record, its copy, and a copy of the copy. The last one would show a bug.
     let refusals = 0
-    const { lanes, refused } = kafkaThatRefuses(() => ++refusals <= 3)
-    expect(await lanes.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toMatchObject({ end: 'refused' })
+    const { publishers, refused } = kafkaThatRefuses(() => ++refusals <= 3)
+    expect(await publishers.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toMatchObject({
+      end: 'refused',
+    })
     while (refused.length === 0) await new Promise(setImmediate)
-    await lanes.drain()
+    await publishers.drain()
     expect(refused).toEqual([{ topic: customers, quarantined: false }])
   })
 })
 
 it('stops in time, even if the copy of a refused record cannot be stored', async () => {
-  const { lanes, refused } = setUp(async ([record]) => {
+  const { publishers, refused } = setUp(async ([record]) => {
     throw new NotStoredError(record?.topic === quarantine ? 'unavailable' : 'refused', record?.topic)
   })
-  expect(await lanes.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toMatchObject({ end: 'refused' })
+  expect(await publishers.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toMatchObject({ end: 'refused' })
   // Without the deadline of the drain it would last 30 s.
-  await lanes.drain()
+  await publishers.drain()
   expect(refused).toEqual([{ topic: customers, quarantined: false }])
 })
 
 it('reports the topic that stores nothing, with its error', async () => {
-  const { lanes } = setUp(async ([record]) => {
+  const { publishers } = setUp(async ([record]) => {
     if (record?.topic === other) throw new NotStoredError('unavailable', 'no right to write')
   })
   const publish = (topic: string, partition: number) =>
-    lanes.publish({ ...recordOf(topic, 'v'), key: Buffer.alloc(partition) }, performance.now() + 50)
-  await lanes.setPartitions(new Map(Object.values(topics).map((topic) => [topic, 12])))
+    publishers.publish({ ...recordOf(topic, 'v'), key: Buffer.alloc(partition) }, performance.now() + 50)
+  await publishers.setPartitions(new Map(Object.values(topics).map((topic) => [topic, 12])))
   const startedAt = performance.now()
   await Promise.all([1, 2].flatMap((partition) => [publish(customers, partition), publish(other, partition)]))
   onTestFinished(() => void vi.restoreAllMocks())
   const clock = vi.spyOn(performance, 'now')
   clock.mockReturnValue(startedAt + 11_000)
   // Two failing partitions of twelve are no outage.
-  expect(lanes.outage()).toBeUndefined()
+  expect(publishers.outage()).toBeUndefined()
   clock.mockRestore()
   await publish(other, 3)
   vi.spyOn(performance, 'now').mockReturnValue(startedAt + 11_000)
-  expect(lanes.outage()).toEqual({ topic: other, error: expect.objectContaining({ message: 'no right to write' }) })
+  expect(publishers.outage()).toEqual({
+    topic: other,
+    error: expect.objectContaining({ message: 'no right to write' }),
+  })
 })
 
 it('reports a topic whose last healthy partitions begin to fail', async () => {
   const failing = new Set([1, 2, 3])
-  const { lanes } = setUp(async (records) => {
+  const { publishers } = setUp(async (records) => {
     if (records.some(({ key }) => failing.has(key?.length ?? -1))) throw new NotStoredError('unavailable', 'no leader')
   })
-  onTestFinished(() => lanes.drain())
+  onTestFinished(() => publishers.drain())
   onTestFinished(() => void vi.restoreAllMocks())
   const publish = (partition: number) =>
-    lanes.publish({ ...recordOf(other, 'v'), key: Buffer.alloc(partition) }, performance.now() + 50)
-  await lanes.setPartitions(new Map([[other, 5]]))
+    publishers.publish({ ...recordOf(other, 'v'), key: Buffer.alloc(partition) }, performance.now() + 50)
+  await publishers.setPartitions(new Map([[other, 5]]))
   await Promise.all([...failing].map(publish))
   await Promise.all([4, 5].map(publish))
   for (const partition of [4, 5]) {
     const clock = vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 11_000)
-    expect(lanes.outage()).toBeUndefined()
+    expect(publishers.outage()).toBeUndefined()
     clock.mockRestore()
     failing.add(partition)
     await publish(partition)
   }
   vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 11_000)
-  expect(lanes.outage()).toMatchObject({ topic: other })
+  expect(publishers.outage()).toMatchObject({ topic: other })
 })
 
 describe('stuck sends', () => {
@@ -235,20 +246,21 @@ describe('stuck sends', () => {
   it.each(['publish', 'deliver'] as const)('reports a send of %s that has not ended for half a minute', async (way) => {
     const { promise, resolve } = Promise.withResolvers<void>()
     const begun = Promise.withResolvers<void>()
-    const { lanes } = setUp(() => {
+    const { publishers } = setUp(() => {
       begun.resolve()
       return promise
     })
     const record = recordOf(other, 'v')
-    const done = way === 'publish' ? lanes.publish(record, Number.POSITIVE_INFINITY) : deliver(lanes, [record])
+    const done =
+      way === 'publish' ? publishers.publish(record, Number.POSITIVE_INFINITY) : deliver(publishers, [record])
     await begun.promise
-    expect(lanes.stuck()).toBeUndefined()
+    expect(publishers.stuck()).toBeUndefined()
     const startedAt = performance.now()
     vi.spyOn(performance, 'now').mockReturnValue(startedAt + 31_000)
-    expect(lanes.stuck()).toBe(`a send to ${other} has not ended for 31 s`)
+    expect(publishers.stuck()).toBe(`a send to ${other} has not ended for 31 s`)
     resolve()
     await done
-    expect(lanes.stuck()).toBeUndefined()
-    await lanes.drain()
+    expect(publishers.stuck()).toBeUndefined()
+    await publishers.drain()
   })
 })

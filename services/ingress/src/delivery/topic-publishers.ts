@@ -5,7 +5,7 @@ import { refusedRecord } from './quarantine.ts'
 import type { Send } from './send-in-parts.ts'
 
 /** The topic publishers: each topic has its own Kafka client, producer and publisher. */
-export interface Lanes {
+export interface TopicPublishers {
   /**
    * Publishes a record. If Kafka refuses it, a copy goes to quarantine (dead-letter topic). The
    * outcome stays `refused` and does not wait for the copy.
@@ -70,7 +70,7 @@ const DRAIN_MS = 250
  */
 const OUTAGE_PARTITIONS = 3
 
-export interface LanesOptions extends Omit<PublisherOptions<OutgoingRecord>, 'partitionOf'> {
+export interface TopicPublishersOptions extends Omit<PublisherOptions<OutgoingRecord>, 'partitionOf'> {
   /**
    * Time that a delivery waits for Kafka. It must exceed two flushes: the flush in flight and the
    * next one. Otherwise records that are stored late are sent again and again.
@@ -91,7 +91,7 @@ export interface Undelivered {
   readonly error: Error | undefined
 }
 
-interface Lane {
+interface TopicPublisher {
   readonly producer: VerifiedProducer
   readonly publisher: Publisher<OutgoingRecord>
   /** Sends in flight, oldest first. */
@@ -105,18 +105,22 @@ const suffixes = Object.entries(topicNames('')) as [keyof TopicNames, string][]
  * kafkajs fails for all topics of the client. With one client for all, a broken quarantine topic
  * would also stop the customer topic.
  */
-export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProducer, options: LanesOptions): Lanes => {
-  const lanes = new Map<string, Lane>()
+export const createTopicPublishers = (
+  topics: TopicNames,
+  openProducer: () => VerifiedProducer,
+  options: TopicPublishersOptions,
+): TopicPublishers => {
+  const publishers = new Map<string, TopicPublisher>()
   let partitionCounts: ReadonlyMap<string, number> = new Map()
-  const laneOf = (topic: string): Lane => {
-    const lane = lanes.get(topic)
+  const ofTopic = (topic: string): TopicPublisher => {
+    const found = publishers.get(topic)
     // The outcome is `refused`, because a retry cannot help. In an outage it can.
-    if (!lane) throw new NotStoredError('refused', `no way to ${topic}`)
-    return lane
+    if (!found) throw new NotStoredError('refused', `the ingress does not write to topic ${topic}`)
+    return found
   }
 
   const publishCopy = (record: OutgoingRecord, error: Error, deadlineMs: number): Promise<Outcome> =>
-    laneOf(topics.quarantine).publisher.publish(
+    ofTopic(topics.quarantine).publisher.publish(
       refusedRecord(record, error, topics.quarantine),
       performance.now() + deadlineMs,
     )
@@ -127,7 +131,7 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
 
   for (const topic of Object.values(topics)) {
     const producer = openProducer()
-    const sends: Lane['sends'] = new Set()
+    const sends: TopicPublisher['sends'] = new Set()
     const send: Send<OutgoingRecord> = async (records) => {
       const begun = { startedAt: performance.now() }
       sends.add(begun)
@@ -137,7 +141,7 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
         sends.delete(begun)
       }
     }
-    lanes.set(topic, {
+    publishers.set(topic, {
       producer,
       publisher: createPublisher(send, { ...options, partitionOf: producer.partitionOf }),
       sends,
@@ -148,7 +152,7 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
    * present prefix.
    */
   const underOurPrefix = (record: OutgoingRecord): OutgoingRecord => {
-    if (lanes.has(record.topic)) return record
+    if (publishers.has(record.topic)) return record
     const [kind] = suffixes.find(([, suffix]) => record.topic.endsWith(suffix)) ?? []
     return kind ? { ...record, topic: topics[kind] } : record
   }
@@ -166,22 +170,22 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
       options.onRefused(record.topic, error, end === 'stored')
       return undefined
     }
-    const lane = lanes.get(record.topic)
-    if (!lane) return quarantine(new Error(`no way to ${record.topic}`))
-    const outcome = await lane.publisher.publish(record, performance.now() + options.deliveryDeadlineMs)
+    const found = publishers.get(record.topic)
+    if (!found) return quarantine(new Error(`the ingress does not write to topic ${record.topic}`))
+    const outcome = await found.publisher.publish(record, performance.now() + options.deliveryDeadlineMs)
     if (outcome.end === 'refused' && outcome.error) return quarantine(outcome.error)
     return outcome.end === 'stored' ? undefined : outcome
   }
-  const all = <T>(of: (lane: Lane) => Promise<T>) => Promise.all([...lanes.values()].map(of))
-  const sum = (of: (lane: Lane) => number) => lanes.values().reduce((total, lane) => total + of(lane), 0)
+  const all = <T>(of: (one: TopicPublisher) => Promise<T>) => Promise.all([...publishers.values()].map(of))
+  const sum = (of: (one: TopicPublisher) => number) => publishers.values().reduce((total, one) => total + of(one), 0)
 
   return {
     publish: (record, deadlineAt) =>
-      laneOf(record.topic).publisher.publish(record, deadlineAt, (error) => copyToQuarantine(record, error)),
-    fails: (record) => laneOf(record.topic).publisher.fails(record),
+      ofTopic(record.topic).publisher.publish(record, deadlineAt, (error) => copyToQuarantine(record, error)),
+    fails: (record) => ofTopic(record.topic).publisher.fails(record),
     partitionOf: (record) => {
       const ours = underOurPrefix(record)
-      return `${ours.topic}/${lanes.get(ours.topic)?.producer.partitionOf(ours)} of ${partitionCounts.get(ours.topic)}`
+      return `${ours.topic}/${publishers.get(ours.topic)?.producer.partitionOf(ours)} of ${partitionCounts.get(ours.topic)}`
     },
     deliver: async (records, keep) => {
       const outcomes = await Promise.all(records.map((record) => deliver(underOurPrefix(record), () => keep(record))))
@@ -203,7 +207,7 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
       return sum(({ publisher }) => publisher.slow)
     },
     stuck: () => {
-      for (const [topic, { sends }] of lanes) {
+      for (const [topic, { sends }] of publishers) {
         const [oldest] = sends
         const lastsMs = oldest ? performance.now() - oldest.startedAt : 0
         if (lastsMs > options.stuckSendMs) return `a send to ${topic} has not ended for ${Math.round(lastsMs / 1000)} s`
@@ -211,7 +215,7 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
       return undefined
     },
     outage: () => {
-      for (const [topic, { publisher }] of lanes) {
+      for (const [topic, { publisher }] of publishers) {
         const { outage, failing } = publisher
         if (!outage) continue
         // Partitions that were already failing while others stored records.
@@ -227,7 +231,7 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
     setPartitions: async (partitions) => {
       partitionCounts = partitions
       await Promise.all(
-        [...lanes].map(([topic, { producer }]) => {
+        [...publishers].map(([topic, { producer }]) => {
           const count = partitions.get(topic)
           return count !== undefined && producer.setPartitions(new Map([[topic, count]]))
         }),
@@ -235,14 +239,14 @@ export const createLanes = (topics: TopicNames, openProducer: () => VerifiedProd
     },
     drain: async () => {
       const deadlineAt = performance.now() + DRAIN_MS
-      const { [topics.quarantine]: quarantine, ...others } = Object.fromEntries(lanes)
+      const { [topics.quarantine]: quarantine, ...others } = Object.fromEntries(publishers)
       // Quarantine closes last, because a record of another topic may still be refused and needs
       // it.
       await Promise.all(Object.values(others).map(({ publisher }) => publisher.close(deadlineAt)))
       await quarantine?.publisher.close(deadlineAt)
     },
     disconnect: async () => {
-      await Promise.allSettled([...lanes.values()].map(({ producer }) => producer.disconnect()))
+      await Promise.allSettled([...publishers.values()].map(({ producer }) => producer.disconnect()))
     },
   }
 }
