@@ -33,10 +33,12 @@ interface SpoolSize extends Size {
   readonly oldestAt: number | undefined
 }
 
+const NO_SPOOL: SpoolSize = { records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined }
+
 export const createIngressMetrics = (
   registry: Registry,
   size: () => Size,
-  spoolSize: () => SpoolSize,
+  spoolSize: () => SpoolSize | undefined,
   isolated: () => Isolated,
 ) => {
   const registers = [registry]
@@ -82,7 +84,7 @@ export const createIngressMetrics = (
       help,
       registers,
       collect() {
-        this.set(read(spoolSize()))
+        this.set(read(spoolSize() ?? NO_SPOOL))
       },
     })
   spoolGauge(

@@ -1,0 +1,60 @@
+import { createOccasionalLog, type Logger, startAtZero } from '@customer-stream/runtime'
+import type { TopicNames } from '@customer-stream/schemas'
+import type { FastifyInstance } from 'fastify'
+import { checksOf, type IngressSettings } from '../config.ts'
+import type { IngressMetrics } from '../metrics.ts'
+import { type AppDependencies, createApp } from './app.ts'
+import { createAuthenticate } from './authenticate.ts'
+import { createRefusalLog, createSuspicionLog } from './refusal-log.ts'
+
+export interface WebhookAppDependencies extends Pick<AppDependencies, 'publish' | 'stopping'> {
+  readonly settings: IngressSettings
+  readonly topics: TopicNames
+  readonly metrics: IngressMetrics
+  readonly logger: Logger
+}
+
+const warnings: Partial<Record<IngressSettings['MYKAARMA_AUTH'], string>> = {
+  off: 'MYKAARMA_AUTH=off: every request is accepted without a check; never do this on the internet',
+  on: 'MYKAARMA_AUTH=on is the former name of signature+token and still works; please write the new name',
+}
+
+/** Creates the app of the public port as the settings say. Logs settings that need attention. */
+export const createWebhookApp = (deps: WebhookAppDependencies): FastifyInstance => {
+  const { settings, publish, topics, metrics, logger, stopping } = deps
+  const warning = warnings[settings.MYKAARMA_AUTH]
+  if (warning !== undefined) logger.warn({ event: 'setting' }, warning)
+  const checked = checksOf(settings.MYKAARMA_AUTH)
+  const secrets = checked.signature ? settings.MYKAARMA_SIGNING_SECRETS : undefined
+  const tokens = checked.token ? settings.MYKAARMA_TOKENS : undefined
+  startAtZero(metrics.authenticated, {
+    secret: [...(secrets?.keys() ?? ['none'])],
+    token: [...(tokens?.keys() ?? ['none'])],
+  })
+  const logFailure = createOccasionalLog((fields) =>
+    logger.error({ event: 'request-failed', ...fields }, 'a request failed'),
+  )
+  return createApp(
+    {
+      authenticate: secrets || tokens ? createAuthenticate({ secrets, tokens }) : undefined,
+      publish,
+      topics,
+      metrics,
+      onInternalError: (err) => logFailure({ err }),
+      onRefused: createRefusalLog(logger),
+      onSuspicion: createSuspicionLog(logger),
+      stopping,
+    },
+    {
+      maxBodyBytes: settings.MAX_BODY_BYTES,
+      maxReceivingBytes: settings.RECEIVE_MAX_BYTES,
+      fallbackEncoding: settings.MYKAARMA_CHARSET,
+      acceptDeadlineMs: settings.ACCEPT_DEADLINE_MS,
+      maxConnections: settings.MAX_CONNECTIONS,
+      keepAliveTimeoutMs: settings.KEEP_ALIVE_TIMEOUT_MS,
+      requestTimeoutMs: settings.REQUEST_TIMEOUT_MS,
+      allowedAddresses: settings.MYKAARMA_ALLOWED_ADDRESSES,
+      trustedProxies: settings.TRUSTED_PROXIES,
+    },
+  )
+}

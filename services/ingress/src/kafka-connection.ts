@@ -1,0 +1,117 @@
+/** The ingress' connection to Kafka: its start, its topics and rights, and its outages. */
+import { type Diagnosis, type Logger, type Obstacles, untilDone } from '@customer-stream/runtime'
+import {
+  BLOCKED_BACK_OFF,
+  createAdmin,
+  createKafka,
+  createKafkaCheck,
+  createTopicWatch,
+  createWriteCheck,
+  type Diagnose,
+  TopicError,
+} from '@customer-stream/runtime/kafka'
+import type { TopicNames } from '@customer-stream/schemas'
+import type { IngressSettings } from './config.ts'
+import type { Delivery } from './delivery/delivery.ts'
+
+export interface KafkaConnectionDependencies {
+  readonly settings: IngressSettings
+  readonly topics: TopicNames
+  readonly delivery: Pick<Delivery, 'publishers' | 'spool'>
+  readonly obstacles: Obstacles
+  readonly diagnose: Diagnose
+  readonly logger: Logger
+}
+
+export interface KafkaConnection {
+  /**
+   * Connects and retries until it succeeds or the signal aborts. Until then requests get 503, or go
+   * to the spool.
+   * @throws TopicError if a topic is wrong. The process must then end.
+   */
+  start(signal: AbortSignal): Promise<void>
+  /** True if the numbers of partitions of all topics are known. */
+  readonly partitionsKnown: boolean
+  /** True if the topics and the rights were checked once. */
+  readonly topicsChecked: boolean
+  /** Checks topics and rights again, if they were checked before. */
+  checkTopics(): Promise<void>
+  /** Sentences about topics that work but that a person should check. */
+  readonly warnings: readonly string[]
+  /** Returns the reason why no broker answers. Undefined if a broker answers. Never rejects. */
+  outage(): Promise<Diagnosis | undefined>
+  disconnect(): Promise<unknown>
+}
+
+const CLIENT_ID = 'customer-stream-ingress'
+
+export const createKafkaConnection = (deps: KafkaConnectionDependencies): KafkaConnection => {
+  const { settings, topics, delivery, obstacles, diagnose, logger } = deps
+  const { publishers, spool } = delivery
+  let partitionsKnown = false
+  let topicsChecked = false
+  // A separate client without the short timeout of produce requests, because creating topics and
+  // waiting for their leaders takes longer.
+  const admin = createAdmin(createKafka(settings, { clientId: `${CLIENT_ID}-admin`, logger }))
+  // Without a log, because kafkajs would log each write check as an error. The topic watch reports
+  // the problems.
+  const writeCheck = createWriteCheck(
+    createKafka(settings, {
+      clientId: CLIENT_ID,
+      logger: logger.child({}, { level: 'silent' }),
+      requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,
+    }),
+  )
+  const demands = Object.values(topics).map((topic) => ({
+    topic,
+    maxValueBytes: settings.MAX_BODY_BYTES,
+    writes: true,
+    isQuarantine: topic === topics.quarantine,
+  }))
+  const topicWatch = createTopicWatch({
+    ...{ admin, writeCheck, settings, demands, obstacles, diagnose, logger },
+    onPartitions: publishers.setPartitions,
+  })
+  const outage = createKafkaCheck({
+    ...{ admin, diagnose, topic: topics.customers, timeoutMs: settings.READINESS_TIMEOUT_MS },
+    doing: spool ? 'send events to Kafka and keeps them in the spool' : 'store events, which get 503',
+  })
+  const connect = async () => {
+    await Promise.all([admin.connect(), publishers.connect()])
+    await topicWatch.start()
+    partitionsKnown = true
+  }
+
+  return {
+    start: async (signal) => {
+      const backOff = { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }
+      const connected = await untilDone(connect, {
+        signal,
+        backOff: () => (obstacles.without('spool').blocked ? BLOCKED_BACK_OFF : backOff),
+        onFailure: (error) => {
+          if (error instanceof TopicError) throw error
+          obstacles.report('start', diagnose(error, 'connect and check its topics'))
+        },
+      })
+      if (!connected) return
+      obstacles.report('start', undefined)
+      await topicWatch.checkWrites()
+      topicsChecked = true
+      logger.info({ event: 'ready', topics: Object.values(topics) }, 'ready')
+    },
+    get partitionsKnown() {
+      return partitionsKnown
+    },
+    get topicsChecked() {
+      return topicsChecked
+    },
+    checkTopics: async () => {
+      if (topicsChecked) await topicWatch.check()
+    },
+    get warnings() {
+      return topicWatch.warnings
+    },
+    outage,
+    disconnect: () => Promise.allSettled([admin.disconnect(), writeCheck.disconnect(), publishers.disconnect()]),
+  }
+}

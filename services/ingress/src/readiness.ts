@@ -1,0 +1,87 @@
+/**
+ * Readiness of the ingress: ready means that it can acknowledge events. Each failed check says what
+ * to do.
+ */
+import { type Diagnosis, type Obstacles, type ReadinessCheck, readinessCheck } from '@customer-stream/runtime'
+import type { Diagnose } from '@customer-stream/runtime/kafka'
+import type { TopicPublishers } from './delivery/topic-publishers.ts'
+import type { KafkaConnection } from './kafka-connection.ts'
+import type { LastingSpool } from './spool/lasting-spool.ts'
+
+export interface ReadinessDependencies {
+  readonly connection: Pick<KafkaConnection, 'topicsChecked' | 'warnings' | 'outage'>
+  readonly publishers: Pick<TopicPublishers, 'outage' | 'stuck'>
+  readonly spool: Pick<LastingSpool, 'hasRoomFor' | 'size' | 'problem'> | undefined
+  readonly obstacles: Obstacles
+  readonly diagnose: Diagnose
+  readonly maxBodyBytes: number
+  /** Aborts when the process stops. */
+  readonly stopping: AbortSignal
+  /** Called if a send is stuck although Kafka answers. The process must then end. */
+  readonly onStuck: (error: Error) => void
+}
+
+export interface Readiness {
+  checks(): Promise<ReadinessCheck[]>
+  /** Reports outages, also if no one asks for the readiness. Finds a send that is stuck. */
+  watch(): Promise<void>
+}
+
+export const createReadiness = (deps: ReadinessDependencies): Readiness => {
+  const { connection, publishers, spool, obstacles, diagnose, maxBodyBytes, stopping, onStuck } = deps
+
+  const outageOfTopic = (): Diagnosis | undefined => {
+    const outage = publishers.outage()
+    if (!outage) return undefined
+    const { topic, error } = outage
+    const diagnosis = diagnose(error, `write to topic ${topic}`)
+    if (diagnosis.blocked) return diagnosis
+    const message =
+      `${diagnosis.message} Kafka stores no record of topic ${topic} (${error.message}): check that its partitions ` +
+      'have leaders and enough in-sync replicas.'
+    return { ...diagnosis, message }
+  }
+  const kafkaProblem = async (): Promise<string | undefined> => {
+    if (stopping.aborted) return 'stopping'
+    // A broken spool is ignored here: then the readiness depends on Kafka alone.
+    const others = obstacles.without('spool')
+    const obstacle = connection.topicsChecked ? others.blocked : others.worst
+    if (!connection.topicsChecked || obstacle)
+      return obstacle?.message ?? 'not connected yet. If this lasts, check KAFKA_BROKERS.'
+    return publishers.stuck() ?? ((await connection.outage()) ?? outageOfTopic())?.message
+  }
+
+  return {
+    checks: async () => {
+      const problem = await kafkaProblem()
+      const [warning] = connection.warnings
+      const kafka =
+        problem === undefined && warning !== undefined
+          ? { name: 'kafka', ready: true, detail: warning }
+          : readinessCheck('kafka', problem)
+      if (!spool || stopping.aborted) return [kafka]
+      // With room in the spool the process can acknowledge events even if Kafka does not answer, so
+      // it stays ready. Out of service it would only lose events.
+      const ready = kafka.ready || spool.hasRoomFor(maxBodyBytes)
+      const detail = spool.problem?.message ?? `${spool.size.records} records wait`
+      return [
+        { ...kafka, ready },
+        { name: 'spool', ready, detail },
+      ]
+    },
+    watch: async () => {
+      obstacles.report('write', outageOfTopic())
+      if (!connection.topicsChecked) return
+      const outage = await connection.outage()
+      obstacles.report('kafka', outage)
+      const stuck = publishers.stuck()
+      if (stuck === undefined || outage !== undefined) return
+      onStuck(
+        new Error(
+          `${stuck}, although Kafka answers. The process ends, so that its supervisor starts it again. No ` +
+            'acknowledged event is lost.',
+        ),
+      )
+    },
+  }
+}
