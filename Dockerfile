@@ -1,19 +1,42 @@
-# One small image per service: docker build --build-arg SERVICE=ingress -t customer-stream/ingress .
+# One small image per service, and one of the operator's commands:
+#   docker build --build-arg SERVICE=ingress -t customer-stream/ingress .
+#   docker build --target cli -t customer-stream/cli .
 ARG NODE_IMAGE=node:24-slim
 
-FROM ${NODE_IMAGE} AS dependencies
-ARG SERVICE
+FROM ${NODE_IMAGE} AS manifests
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 COPY packages/schemas/package.json packages/schemas/
 COPY packages/runtime/package.json packages/runtime/
 COPY packages/simulator/package.json packages/simulator/
+COPY packages/verify/package.json packages/verify/
+COPY packages/cli/package.json packages/cli/
 COPY packages/testing/package.json packages/testing/
 COPY services/ingress/package.json services/ingress/
 COPY services/projector/package.json services/projector/
+
+FROM manifests AS cli-dependencies
+RUN npm ci --omit=dev --ignore-scripts --workspace @customer-stream/cli
+
+# Needs Kafka and Redis of the services: docker run --rm -e KAFKA_BROKERS=… -e REDIS_URL=… customer-stream/cli verify
+FROM ${NODE_IMAGE} AS cli
+ENV NODE_ENV=production
+WORKDIR /app
+COPY --from=cli-dependencies /app/node_modules node_modules
+COPY package.json ./
+COPY packages/schemas packages/schemas
+COPY packages/runtime packages/runtime
+COPY packages/simulator packages/simulator
+COPY packages/verify packages/verify
+COPY packages/cli packages/cli
+USER node
+ENTRYPOINT ["node", "--conditions=customer-stream-source", "packages/cli/start.js"]
+
+FROM manifests AS dependencies
+ARG SERVICE
 RUN npm ci --omit=dev --ignore-scripts --workspace @customer-stream/${SERVICE}
 
-FROM ${NODE_IMAGE}
+FROM ${NODE_IMAGE} AS service
 ARG SERVICE
 ENV NODE_ENV=production
 WORKDIR /app

@@ -153,7 +153,7 @@ export const runFault = async (
     await arena.stopLoad()
     // A record whose request got 503 may still be stored. The comparison starts after that. A
     // failing partition retries one such record that is not counted as queued.
-    const buffered = ['ingress_queue_records', 'ingress_partitions_set_aside', 'ingress_spool_bytes']
+    const buffered = ['ingress_queue_records', 'ingress_partitions_failing', 'ingress_spool_bytes']
     await waitUntil(
       'the ingresses buffer nothing more',
       () => Promise.all(buffered.map((metric) => sumOver(arena.ingresses, metric))),

@@ -120,7 +120,7 @@ it.each([
       await end(broken!)
       ended.push(broken!)
       for (let bursts = 0; bursts < 3; bursts++) expect(await burst(ingress)).toEqual({ lost: [503], others: [202] })
-      expect(await ingress.metric('ingress_partitions_set_aside')).toBe(lost.size)
+      expect(await ingress.metric('ingress_partitions_failing')).toBe(lost.size)
       const [another] = await Promise.all([start({ SPOOL_DIR: join(pipeline.folder, 'spool') }), startProjector()])
       await another.untilReady()
       for (let bursts = 0; bursts < 2; bursts++) expect(await burst(another)).toEqual({ lost: [202], others: [202] })
@@ -155,7 +155,7 @@ it.each([
       for (const each of [ingress, another]) {
         await waitUntil(
           'no partition fails any more',
-          () => each.metric('ingress_partitions_set_aside'),
+          () => each.metric('ingress_partitions_failing'),
           (partitions) => partitions === 0,
         )
       }

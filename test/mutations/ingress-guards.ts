@@ -252,7 +252,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'a send that does not end although Kafka answers ends the process',
     prevents: 'an ingress that is not ready forever',
-    file: `${folder}/main.ts`,
+    file: `${folder}/readiness.ts`,
     from: 'if (stuck === undefined || outage !== undefined) return',
     to: 'return',
     test: brokers('test/e2e/watchdogs.e2e.test.ts', 'an ingress ends if a send never ends'),

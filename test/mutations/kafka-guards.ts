@@ -355,7 +355,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'producers wait a second for a reply',
     prevents: 'a send that waits 30 s for a leader that hangs',
-    file: `services/ingress/src/main.ts`,
+    file: 'services/ingress/src/delivery/delivery.ts',
     from: 'requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,\n',
     to: 'requestTimeoutMs: 30_000,\n',
     test: deposedLeader,

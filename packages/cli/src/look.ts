@@ -1,4 +1,4 @@
-/** `npm run look`: shows what is in Kafka and Redis. Read-only. */
+/** `customer-stream look`: shows what is in Kafka and Redis. Read-only. */
 import { loadSettings, unlessAborted } from '@customer-stream/runtime'
 import { attributed } from '@customer-stream/runtime/kafka'
 import { redisRules } from '@customer-stream/runtime/redis'
@@ -12,10 +12,11 @@ const SHOWN_CUSTOMERS = 5
 
 const { customerUuid, settings } = readCommandLine({
   name: 'look',
-  usage: `npm run look -- [CUSTOMER_UUID]
+  usage: `customer-stream look [CUSTOMER_UUID]
 
   Shows how many records and customers there are, or one customer: the hash in Redis, and its events in Kafka.
-  KAFKA_BROKERS and REDIS_URL, and the prefixes of topics and keys, are settings as for the services.`,
+  KAFKA_BROKERS and REDIS_URL, and the other settings of the services, are read from the environment.
+  In this repository: npm run look -- [CUSTOMER_UUID]`,
   options: {},
   words: true,
   read: ({ words }) => {

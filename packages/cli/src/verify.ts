@@ -1,5 +1,5 @@
 /**
- * `npm run verify`: compares Kafka with Redis. With a ledger, also compares the promised events
+ * `customer-stream verify`: compares Kafka with Redis. With a ledger, also compares the promised events
  * with Kafka. Read-only. Exit code 1 if anything is missing or wrong.
  */
 import { integer, loadSettings, unlessAborted } from '@customer-stream/runtime'
@@ -18,13 +18,14 @@ import {
 import { interruption, tell } from './interruption.ts'
 import { clientSettings, withClients } from './with-clients.ts'
 
-const USAGE = `npm run verify -- [--ledger FILE | --since TIME --until TIME --sample SHARE] [--catch-up-seconds N]
+const USAGE = `customer-stream verify [--ledger FILE | --since TIME --until TIME --sample SHARE] [--catch-up-seconds N]
 
     --ledger FILE           also look for every promise of \`npm run simulate\` in Kafka
     --since, --until TIME   only customers with an event received in this time, e.g. 2026-11-24T06:00:00Z
     --sample SHARE          only this share of the customers, e.g. 0.01
     --catch-up-seconds N    longest wait for open transactions, and for the projector to reach the end (60)
-  with KAFKA_BROKERS and REDIS_URL, and what else the services are given, in the environment`
+  KAFKA_BROKERS and REDIS_URL, and the other settings of the services, are read from the environment.
+  In this repository: npm run verify -- [OPTIONS]`
 
 const verifySettings = {
   ...clientSettings,

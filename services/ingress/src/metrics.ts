@@ -59,7 +59,7 @@ export const createIngressMetrics = (
     },
   })
   new Gauge({
-    name: 'ingress_partitions_set_aside',
+    name: 'ingress_partitions_failing',
     help:
       'Partitions, over all topics, whose last flush failed. They are retried by themselves, also without ' +
       'traffic, and delay no other.',
