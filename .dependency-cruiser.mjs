@@ -66,9 +66,16 @@ export default {
     {
       name: 'kafkajs-in-one-folder',
       severity: 'error',
-      comment: 'kafkajs is imported in runtime/src/kafka alone: the guards around its faults live there.',
-      from: notIn('^packages/runtime/src/kafka/'),
+      comment: 'kafkajs is imported in runtime/src/kafka alone: the workarounds for its bugs are there.',
+      from: { pathNot: '^packages/runtime/src/kafka/' },
       to: { path: 'node_modules/kafkajs/' },
+    },
+    {
+      name: 'kafkajs-itself-only-through-the-test-kit',
+      severity: 'error',
+      comment: 'A test that needs the client of kafkajs gets it from packages/testing. Other code has no use for it.',
+      from: { pathNot: '^packages/testing/' },
+      to: { path: '^packages/runtime/src/kafka/kafkajs\\.ts$' },
     },
     {
       name: 'ioredis-in-one-file',

@@ -28,8 +28,8 @@ const secondsSince = (startedAt: number): string => `${((performance.now() - sta
 
 /** Returns the id of the leader for each partition of the customers topic. */
 const leadersOf = async ({ admin, topics }: Pipeline): Promise<number[]> => {
-  const { topics: found } = await admin.fetchTopicMetadata({ topics: [topics.customers] })
-  return (found[0]?.partitions ?? []).map(({ leader }) => leader)
+  const found = await admin.describeTopics([topics.customers])
+  return (found.get(topics.customers) ?? []).map(({ leader }) => leader)
 }
 
 const untilPromisedAgain = async (load: DemoLoad, more = 200): Promise<void> => {

@@ -1,4 +1,5 @@
 import { makeCustomersEvent } from '@customer-stream/simulator'
+import { kafkajsOf } from '@customer-stream/testing'
 import { openIngressUnderLoad } from '../loads/ingress-under-load.ts'
 import { alternate, figureOf } from '../report/measure.ts'
 import type { Question } from './question.ts'
@@ -11,7 +12,7 @@ export const ingressLatency: Question = {
   title: 'How long a sender waits for its 202',
   ask: async (bench) => {
     const under = await openIngressUnderLoad(bench)
-    const producer = under.pipeline.kafka.producer({ allowAutoTopicCreation: false })
+    const producer = kafkajsOf(under.pipeline.kafka).producer({ allowAutoTopicCreation: false })
     const seconds = Math.max(2, Math.round(5 * bench.scale))
     const { body, customerUuid } = makeCustomersEvent()
     const sendOne = async () => {

@@ -9,7 +9,14 @@ import { parseArgs } from 'node:util'
 import { waitUntil } from '@customer-stream/runtime'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { freshNames, openPipeline, type Pipeline, startBrokers, startRedisCluster } from '@customer-stream/testing'
+import {
+  freshNames,
+  kafkajsOf,
+  openPipeline,
+  type Pipeline,
+  startBrokers,
+  startRedisCluster,
+} from '@customer-stream/testing'
 
 const { values } = parseArgs({
   options: { records: { type: 'string', default: '100000' }, rounds: { type: 'string', default: '3' } },
@@ -21,7 +28,7 @@ const BATCH = 1000
 const tell = (line: string): void => void process.stderr.write(`${line}\n`)
 
 const fill = async ({ kafka, topics }: Pipeline): Promise<void> => {
-  const producer = kafka.producer()
+  const producer = kafkajsOf(kafka).producer()
   await producer.connect()
   for (let sent = 0; sent < RECORDS; sent += BATCH) {
     const events = Array.from({ length: Math.min(BATCH, RECORDS - sent) }, () => makeCustomersEvent())

@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers'
 import { waitUntil } from '@customer-stream/runtime'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import { makeCustomersEvent, sign } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
 import { readTopic } from '@customer-stream/verify'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 
@@ -427,7 +427,7 @@ it('keeps a copy of an unusable authentic body, with its event id as the key', a
 
 it('quarantines foreign records in the raw topic', async () => {
   const before = await projector.metric('projector_events_total', { outcome: 'quarantined' })
-  const producer = pipeline.kafka.producer({ createPartitioner: () => () => 3 })
+  const producer = kafkajsOf(pipeline.kafka).producer({ createPartitioner: () => () => 3 })
   await producer.connect()
   await producer.send({
     topic: pipeline.topics.customers,

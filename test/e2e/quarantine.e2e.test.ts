@@ -1,6 +1,6 @@
 import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline } from '@customer-stream/testing'
+import { kafkajsOf, openPipeline, type Pipeline } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 
 let pipeline: Pipeline
@@ -12,19 +12,19 @@ afterAll(() => pipeline.close())
 it('unusable records that quarantine does not accept delay only their own partitions', {
   timeout: 120_000,
 }, async () => {
-  const { topics, admin, redis, keyPrefix } = pipeline
+  const { topics, administrator, redis, keyPrefix } = pipeline
   // The ingress creates the topics.
   const ingress = await pipeline.start('ingress')
   await ingress.untilReady()
   const projector = await pipeline.start('projector')
   await projector.untilReady()
-  await admin.deleteTopics({ topics: [topics.quarantine] })
+  await administrator.deleteTopics({ topics: [topics.quarantine] })
   await waitUntil(
     'no broker knows of quarantine',
-    () => admin.listTopics(),
+    () => administrator.listTopics(),
     (names) => !names.includes(topics.quarantine),
   )
-  const producer = pipeline.kafka.producer()
+  const producer = kafkajsOf(pipeline.kafka).producer()
   await producer.connect()
   const send = (partition: number, value: string, key = 'k') =>
     producer.send({ topic: topics.customers, messages: [{ partition, key, value }] })
@@ -48,7 +48,7 @@ it('unusable records that quarantine does not accept delay only their own partit
   const quarantined = () => projector.metric('projector_events_total', { outcome: 'quarantined' })
   expect(await quarantined()).toBe(0)
 
-  await admin.createTopics({
+  await administrator.createTopics({
     topics: [{ topic: topics.quarantine, numPartitions: 12, replicationFactor: 1 }],
     waitForLeaders: true,
   })

@@ -5,7 +5,7 @@
 
 import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { openPipeline, openTcpProxy, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { kafkajsOf, openPipeline, openTcpProxy, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
 import { fetchEnds } from '@customer-stream/verify'
 import { afterAll, beforeAll, expect, inject, it, onTestFinished } from 'vitest'
 
@@ -40,7 +40,7 @@ const quarantined = async () => {
 it('a rebuild by a second group delays no new event and quarantines no record again', async () => {
   const { redis, topics } = pipeline
   await Promise.all(Array.from({ length: CUSTOMERS }, (_, i) => store(`c${i}`, 1, 'old')))
-  const producer = pipeline.kafka.producer()
+  const producer = kafkajsOf(pipeline.kafka).producer()
   await producer.connect()
   await producer.send({ topic: topics.customers, messages: [{ key: 'poison', value: 'not JSON' }] })
   await producer.disconnect()

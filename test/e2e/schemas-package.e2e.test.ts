@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { openPipeline, startGuarded } from '@customer-stream/testing'
+import { kafkajsOf, openPipeline, startGuarded } from '@customer-stream/testing'
 import { beforeAll, expect, inject, it } from 'vitest'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -64,7 +64,7 @@ it('the sample of the schema package compiles, and its types reject a wrong use 
 
 it('the sample of the schema package keeps the newest state after a restart, and fails if kafkajs stops', async () => {
   const pipeline = await openPipeline(inject('brokers'))
-  const producer = pipeline.kafka.producer()
+  const producer = kafkajsOf(pipeline.kafka).producer()
   try {
     const ingress = await pipeline.start('ingress')
     await ingress.untilReady()
@@ -134,7 +134,7 @@ it('the sample of the schema package keeps the newest state after a restart, and
 
     // kafkajs cannot read zstd without a codec, and stops.
     const zstd = [{ name: 'compression.type', value: 'zstd' }]
-    await pipeline.admin.alterConfigs({
+    await pipeline.administrator.alterConfigs({
       validateOnly: false,
       resources: [{ type: 2, name: topic, configEntries: zstd }],
     })

@@ -72,7 +72,7 @@ describe('topics at start', () => {
       1,
       expect.stringContaining(`Topics are missing: ${pipeline.topics.customers}`),
     ])
-    await pipeline.admin.createTopics({
+    await pipeline.administrator.createTopics({
       waitForLeaders: true,
       topics: [
         {
@@ -204,7 +204,7 @@ describe('outages of Redis', () => {
         () => performance.now() - since,
         (ms) => ms > 8000,
       )
-      expect((await pipeline.admin.describeGroups([groupId])).groups).toMatchObject([
+      expect((await pipeline.administrator.describeGroups([groupId])).groups).toMatchObject([
         { state: 'Stable', members: [{}] },
       ])
       expect(await readiness(projector)).toEqual({ status: 503, body: expect.stringContaining('waiting for Redis') })
@@ -290,7 +290,7 @@ describe('broken topics', () => {
     await ingress.untilReady()
     // kafkajs asks for metadata only of topics that it has written to.
     expect((await post(ingress, 'not json')).status).toBe(400)
-    await pipeline.admin.deleteTopics({ topics: [pipeline.topics.quarantine] })
+    await pipeline.administrator.deleteTopics({ topics: [pipeline.topics.quarantine] })
     // A broker may accept records for a deleted topic until it learns of the deletion.
     await waitUntil(
       'nothing can be put into quarantine any more',

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { waitUntil } from '@customer-stream/runtime'
 import { createSimulation, makeCustomersEvent } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
 import { fetchEnds } from '@customer-stream/verify'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 
@@ -74,9 +74,9 @@ const verify = async (...args: string[]) => {
 
 /** Topics and groups in Kafka that belong to this pipeline. Other tests use the same brokers. */
 const traces = async () => {
-  const { admin, topics } = pipeline
+  const { administrator, topics } = pipeline
   const prefix = topics.customers.replace('customers.raw', '')
-  const [{ groups }, names] = await Promise.all([admin.listGroups(), admin.listTopics()])
+  const [{ groups }, names] = await Promise.all([administrator.listGroups(), administrator.listTopics()])
   return [
     ...groups.map(({ groupId }) => groupId).filter((id) => id.includes(prefix)),
     ...names.filter((name) => name.startsWith(prefix)),
@@ -215,7 +215,7 @@ it('reports a hash that is newer than any event in Kafka', async () => {
 describe('transactions of another producer in the raw topic', () => {
   const transactional = async () => {
     const transactionalId = randomUUID()
-    const producer = pipeline.kafka.producer({ transactionalId, idempotent: true, maxInFlightRequests: 1 })
+    const producer = kafkajsOf(pipeline.kafka).producer({ transactionalId, idempotent: true, maxInFlightRequests: 1 })
     await producer.connect()
     const transaction = await producer.transaction()
     const { body, customerUuid } = makeCustomersEvent({ customerUuid: 'c1', timestamp: 3 })
@@ -243,12 +243,12 @@ describe('transactions of another producer in the raw topic', () => {
 })
 
 it('reports an unusable record that is missing in quarantine', async () => {
-  const { admin, topics } = pipeline
+  const { admin, administrator, topics } = pipeline
   const unusable = await pipeline.verify()
   expect(unusable).toMatchObject({ unusableByReason: { 'too-far-in-future': 1 }, notQuarantined: { count: 0 } })
   const ends = await fetchEnds(admin, topics.quarantine)
   expect(ends.reduce((sum, { high }) => sum + Number(high), 0)).toBe(unusable.records.quarantined)
-  await admin.deleteTopicRecords({
+  await administrator.deleteTopicRecords({
     topic: topics.quarantine,
     partitions: ends.map(({ partition, high }) => ({ partition, offset: high })),
   })
@@ -258,7 +258,7 @@ it('reports an unusable record that is missing in quarantine', async () => {
   expect(code).toBe(1)
   // Retention of quarantine may have deleted the copy.
   const retention = [{ name: 'retention.ms', value: '1' }]
-  await admin.alterConfigs({
+  await administrator.alterConfigs({
     validateOnly: false,
     resources: [{ type: 2, name: topics.quarantine, configEntries: retention }],
   })

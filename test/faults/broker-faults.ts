@@ -6,7 +6,7 @@ import type { Arena } from './harness/arena.ts'
 import { burst, shortQueue, watchQueues } from './pressure-faults.ts'
 
 const partitionsOf = async ({ pipeline }: Arena) => {
-  const { topics } = await pipeline.admin.fetchTopicMetadata({ topics: [pipeline.topics.customers] })
+  const { topics } = await pipeline.administrator.fetchTopicMetadata({ topics: [pipeline.topics.customers] })
   return topics[0]?.partitions ?? []
 }
 
@@ -18,7 +18,7 @@ const leadingBroker = async (arena: Arena): Promise<ClusterBroker> => {
 }
 
 const reassign = async ({ pipeline }: Arena, partitionAssignment: { partition: number; replicas: number[] }[]) => {
-  await pipeline.admin.alterPartitionReassignments({
+  await pipeline.administrator.alterPartitionReassignments({
     topics: [{ topic: pipeline.topics.customers, partitionAssignment }],
   })
 }

@@ -33,11 +33,11 @@ it('a foreign topic without a leader does not stop a service from starting or be
       topic: `${pipeline.topics.other}.foreign`,
       replicaAssignment: [{ partition: 0, replicas: [first!.id] }],
     }
-    await pipeline.admin.createTopics({ waitForLeaders: true, topics: [foreign] })
+    await pipeline.administrator.createTopics({ waitForLeaders: true, topics: [foreign] })
     await first!.kill()
     await waitUntil(
       'it has no leader',
-      () => pipeline.admin.fetchTopicMetadata({ topics: [foreign.topic] }),
+      () => pipeline.administrator.fetchTopicMetadata({ topics: [foreign.topic] }),
       ({ topics }) => topics[0]?.partitions[0]?.leader === -1,
     )
     const after = await Promise.all([pipeline.start('ingress', env), pipeline.start('projector', env)])
@@ -58,7 +58,7 @@ it('a leader that hangs delays an ingress only until the cluster elects another 
     await ingress.untilReady()
     const post = async () => (await pipeline.post(ingress, makeCustomersEvent().body)).status
     expect(await post()).toBe(202)
-    const { topics } = await pipeline.admin.fetchTopicMetadata({ topics: [pipeline.topics.customers] })
+    const { topics } = await pipeline.administrator.fetchTopicMetadata({ topics: [pipeline.topics.customers] })
     const leader = cluster.brokers.find(({ id }) => id === topics[0]?.partitions[0]?.leader)
     await leader?.freeze()
     // The cluster needs 6 s. If the leader was also the controller, it first elects a new
@@ -88,7 +88,7 @@ it.each([
         pipeline.start('projector', { KAFKA_REPLICATION_FACTOR: '1', CONSUMER_SESSION_TIMEOUT_MS: '6000' })
       const [ingress, projector] = await Promise.all([start(), startProjector()])
       await Promise.all([ingress.untilReady(), projector.untilReady()])
-      const { topics } = await pipeline.admin.fetchTopicMetadata({ topics: [pipeline.topics.customers] })
+      const { topics } = await pipeline.administrator.fetchTopicMetadata({ topics: [pipeline.topics.customers] })
       const partitions = topics[0]?.partitions ?? []
       const lost = new Set(
         partitions.filter(({ leader }) => leader === broken!.id).map(({ partitionId }) => partitionId),
@@ -239,7 +239,7 @@ describe('slow partitions', () => {
       }
       const ingress = await pipeline.start('ingress', env)
       await ingress.untilReady()
-      const { topics } = await pipeline.admin.fetchTopicMetadata({ topics: [pipeline.topics.customers] })
+      const { topics } = await pipeline.administrator.fetchTopicMetadata({ topics: [pipeline.topics.customers] })
       const partitions = topics[0]?.partitions ?? []
       const led = new Set(partitions.filter(({ leader }) => leader === slow!.id).map(({ partitionId }) => partitionId))
       const isSlow = (customerUuid: string) => led.has(partitionOf(Buffer.from(customerUuid), partitions.length))
@@ -276,7 +276,7 @@ describe('slow partitions', () => {
         replicas: [leader!.id, slow.has(partition) ? hanging!.id : follower!.id],
       }))
       const topic = { topic: pipeline.topics.customers, configEntries, replicaAssignment }
-      await pipeline.admin.createTopics({ waitForLeaders: true, topics: [topic] })
+      await pipeline.administrator.createTopics({ waitForLeaders: true, topics: [topic] })
       const ingress = await pipeline.start('ingress', { KAFKA_REPLICATION_FACTOR: '2', ACCEPT_DEADLINE_MS: '2000' })
       await ingress.untilReady()
       const isSlow = (customerUuid: string) => slow.has(partitionOf(Buffer.from(customerUuid), 12))

@@ -2,9 +2,11 @@ import { readFile } from 'node:fs/promises'
 import { waitUntil } from '@customer-stream/runtime'
 import { type MadeEvent, makeCustomersEvent, sign } from '@customer-stream/simulator'
 import { readTopic } from '@customer-stream/verify'
-import kafkajs from 'kafkajs'
 import { type Fault, lasting, sumOver } from './fault.ts'
 import type { Arena, ManagedService } from './harness/arena.ts'
+
+/** Number of Kafka's protocol for the settings of a topic. */
+const TOPIC = 2
 
 const jumpingClock = `--import ${new URL('./jumping-clock.ts', import.meta.url).href}`
 
@@ -89,23 +91,23 @@ export const serviceFaults: readonly Fault[] = [
       await postAll(arena, poison)
       await waitUntil('exactly those are in quarantine', quarantined, (count) => count === poison.length)
       await arena.readQuarantine()
-      const { resources } = await pipeline.admin.describeConfigs({
+      const { resources } = await pipeline.administrator.describeConfigs({
         includeSynonyms: false,
-        resources: [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: pipeline.topics.quarantine }],
+        resources: [{ type: TOPIC, name: pipeline.topics.quarantine }],
       })
       const configEntries = resources.flatMap((resource) =>
         resource.configEntries.flatMap(({ isDefault, configName: name, configValue: value }) =>
           isDefault ? [] : [{ name, value }],
         ),
       )
-      await pipeline.admin.deleteTopics({ topics: [pipeline.topics.quarantine] })
+      await pipeline.administrator.deleteTopics({ topics: [pipeline.topics.quarantine] })
       // A broker accepts records for a deleted topic until it learns of the deletion. kafkajs asks
       // a random broker.
       await waitUntil(
         'no broker knows of quarantine',
         async () => {
           const ask = () =>
-            pipeline.admin.fetchTopicMetadata({ topics: [pipeline.topics.quarantine] }).then(
+            pipeline.administrator.fetchTopicMetadata({ topics: [pipeline.topics.quarantine] }).then(
               () => true,
               () => false,
             )
@@ -129,7 +131,7 @@ export const serviceFaults: readonly Fault[] = [
           passed.push(`${partition}/${offset}`)
       })
       if (passed.length > 0) throw new Error(`positions have passed records that quarantine does not have: ${passed}`)
-      await pipeline.admin.createTopics({
+      await pipeline.administrator.createTopics({
         topics: [{ topic: pipeline.topics.quarantine, numPartitions: 12, replicationFactor: 3, configEntries }],
         waitForLeaders: false,
       })

@@ -108,7 +108,7 @@ const run = async (use: Use, rights: Omit<Rights, 'command'>, env: Readonly<Reco
   const { command } = RIGHTS[use]
   await world.brokers.kafka.setPassword(user, site.password)
   if (rights.kafka.length > 0)
-    await world.admin.createAcls({
+    await world.administrator.createAcls({
       acl: rights.kafka.map(([operation, resource]) => ({
         ...(resource === 'group'
           ? { resourceType: GROUP!, resourceName: GROUP_PREFIX, resourcePatternType: PREFIXED! }
@@ -267,7 +267,7 @@ it('verify also needs DESCRIBE_CONFIGS on quarantine if records were deleted the
   const { kafka, redis }: Rights = RIGHTS['verify --ledger']
   const ends = await fetchEnds(world.admin, site.topics.quarantine)
   const partitions = ends.map(({ partition, high }) => ({ partition, offset: high }))
-  await world.admin.deleteTopicRecords({ topic: site.topics.quarantine, partitions })
+  await world.administrator.deleteTopicRecords({ topic: site.topics.quarantine, partitions })
   expect(await run('verify --ledger', { kafka, redis })).toEqual({
     code: 1,
     said: expect.stringMatching(wordsOf('DESCRIBE_CONFIGS on quarantine')),

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { waitUntil } from '@customer-stream/runtime'
 import { customerKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
+import { kafkajsOf } from '@customer-stream/testing'
 import { type Scenario, type Sign, saidBy } from './scenario.ts'
 import { type Site, type World, withoutLogin } from './site.ts'
 import type { SupervisedService } from './supervised-service.ts'
@@ -53,7 +54,10 @@ const stranger = (
     name,
     atStart,
     break: async (site) => {
-      const consumer = site.kafka.consumer({ groupId: site.group, ...(protocol && { partitionAssigners: [assigner] }) })
+      const consumer = kafkajsOf(site.kafka).consumer({
+        groupId: site.group,
+        ...(protocol && { partitionAssigners: [assigner] }),
+      })
       const joined = Promise.withResolvers<void>()
       consumer.on(consumer.events.GROUP_JOIN, () => joined.resolve())
       await consumer.connect()
@@ -141,7 +145,7 @@ export const groups: readonly Scenario[] = [
     ],
     repair: async (site) => {
       const configEntries = [{ name: 'cleanup.policy', value: 'compact' }]
-      await site.admin.createTopics({
+      await site.administrator.createTopics({
         topics: [{ topic: '__consumer_offsets', numPartitions: 1, replicationFactor: 1, configEntries }],
       })
     },
@@ -168,7 +172,7 @@ export const groups: readonly Scenario[] = [
     break: async (site) => {
       await site.projector.stop()
       const partitions = Array.from({ length: site.partitions }, (_, partition) => ({ partition, offset: '0' }))
-      await site.admin.setOffsets({ groupId: site.group, topic: site.topics.customers, partitions })
+      await site.administrator.setOffsets({ groupId: site.group, topic: site.topics.customers, partitions })
       await site.projector.start()
       await waitUntil(
         'the projector is ready',
@@ -176,7 +180,7 @@ export const groups: readonly Scenario[] = [
         ({ ready }) => ready,
       )
       await site.projector.stop()
-      await site.admin.deleteGroups([site.group])
+      await site.administrator.deleteGroups([site.group])
       await site.projector.start()
     },
   },

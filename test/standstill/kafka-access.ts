@@ -90,7 +90,7 @@ const rights: readonly Scenario[] = [
     name: 'an ingress may not create the topics that are missing',
     atStart: true,
     break: async (site) => {
-      await site.admin.deleteTopics({ topics: Object.values(site.topics) })
+      await site.administrator.deleteTopics({ topics: Object.values(site.topics) })
       site.ingress.configure({ KAFKA_CREATE_TOPICS: 'true' })
     },
     signs: [{ of: 'ingress', says: [/\bCREATE\b/, named.customers] }, blocked('ingress')],

@@ -1,7 +1,7 @@
 import { waitUntil } from '@customer-stream/runtime'
 import { positionField } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { openTcpProxy, type TcpProxy } from '@customer-stream/testing'
+import { kafkajsOf, openTcpProxy, type TcpProxy } from '@customer-stream/testing'
 import { blocked, type Scenario } from './scenario.ts'
 import type { Site } from './site.ts'
 
@@ -10,7 +10,11 @@ const transactions = new WeakMap<Site, () => Promise<void>>()
 
 /** Writes foreign records into every partition, in one transaction that stays open. */
 const openTransaction = async (site: Site) => {
-  const producer = site.kafka.producer({ transactionalId: site.group, maxInFlightRequests: 1, idempotent: true })
+  const producer = kafkajsOf(site.kafka).producer({
+    transactionalId: site.group,
+    maxInFlightRequests: 1,
+    idempotent: true,
+  })
   await producer.connect()
   site.onClose(() => producer.disconnect())
   const transaction = await producer.transaction()
@@ -40,7 +44,7 @@ const untilAtEnd = (site: Site) =>
   )
 
 const storeUnusable = async (site: Site, partition: number): Promise<void> => {
-  const producer = site.kafka.producer()
+  const producer = kafkajsOf(site.kafka).producer()
   await producer.connect()
   await producer.send({ topic: site.topics.customers, messages: [{ partition, key: 'x', value: 'not json' }] })
   await producer.disconnect()

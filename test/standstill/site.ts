@@ -3,27 +3,41 @@ import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createLogger, loadSettings, waitUntil } from '@customer-stream/runtime'
-import { type Admin, createKafka, type Kafka, kafkaSettings } from '@customer-stream/runtime/kafka'
+import {
+  createAdmin,
+  createKafka,
+  type KafkaClient,
+  kafkaSettings,
+  type TopicAdmin,
+} from '@customer-stream/runtime/kafka'
 import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
 import { customerKey, PROJECTION_VERSION, positionsKey, type TopicNames, topicNames } from '@customer-stream/schemas'
 import { type MadeCustomersEvent, makeCustomersEvent, sign } from '@customer-stream/simulator'
-import { type SecuredBrokers, type ServiceName, startSecuredBrokers } from '@customer-stream/testing'
+import {
+  administratorOf,
+  kafkajsOf,
+  type SecuredBrokers,
+  type ServiceName,
+  startSecuredBrokers,
+} from '@customer-stream/testing'
 import { type SupervisedService, superviseService } from './supervised-service.ts'
 
 type Env = Readonly<Record<string, string>>
+type Administrator = ReturnType<typeof administratorOf>
 
 const logger = createLogger('standstill', 'silent')
 
 /** The brokers that all scenarios share, with clients of the harness that have all rights. */
 export interface World {
   readonly brokers: SecuredBrokers
-  readonly kafka: Kafka
-  readonly admin: Admin
+  readonly kafka: KafkaClient
+  readonly admin: TopicAdmin
+  readonly administrator: Administrator
   readonly redis: RedisClient
   close(): Promise<void>
 }
 
-const kafkaAt = (address: string): Kafka =>
+const kafkaAt = (address: string): KafkaClient =>
   createKafka(loadSettings(kafkaSettings, { KAFKA_BROKERS: address }), { clientId: 'standstill', logger })
 
 const redisAt = async (url: string): Promise<RedisClient> => {
@@ -35,12 +49,13 @@ const redisAt = async (url: string): Promise<RedisClient> => {
 export const openWorld = async (): Promise<World> => {
   const brokers = await startSecuredBrokers()
   const kafka = kafkaAt(brokers.kafka.admin)
-  const admin = kafka.admin()
+  const admin = createAdmin(kafka, { isPatient: true })
   const [redis] = await Promise.all([redisAt(brokers.redisUrl), admin.connect()])
   return {
     brokers,
     kafka,
     admin,
+    administrator: administratorOf(admin),
     redis,
     close: async () => {
       redis.disconnect()
@@ -127,8 +142,9 @@ export interface Site {
   /** Client of the Redis that has the site's customers. */
   readonly redis: RedisClient
   /** Clients of the Kafka that the site uses, with all rights. */
-  readonly kafka: Kafka
-  readonly admin: Admin
+  readonly kafka: KafkaClient
+  readonly admin: TopicAdmin
+  readonly administrator: Administrator
   /**
    * Starts a new Kafka without users, for the harness. The services are not changed. Resolves with
    * its address.
@@ -190,8 +206,8 @@ export const openSite = async (
   const onClose = (end: () => unknown) => {
     ends.unshift(end)
   }
-  const openAdmin = async (kafka: Kafka): Promise<Admin> => {
-    const admin = kafka.admin()
+  const openAdmin = async (client: KafkaClient): Promise<TopicAdmin> => {
+    const admin = createAdmin(client, { isPatient: true })
     await admin.connect()
     onClose(() => admin.disconnect())
     return admin
@@ -268,6 +284,9 @@ export const openSite = async (
     get admin() {
       return admin
     },
+    get administrator() {
+      return administratorOf(admin)
+    },
     moveToNewKafka: async () => {
       const { address, stop } = await brokers.startKafka()
       onClose(stop)
@@ -279,17 +298,17 @@ export const openSite = async (
     envOf,
     password,
     grant: async (service, operation, resource) => {
-      await world.admin.createAcls({ acl: [acl(service, operation, resource)] })
+      await world.administrator.createAcls({ acl: [acl(service, operation, resource)] })
     },
     revoke: async (service, operation, resource) => {
-      await world.admin.deleteAcls({ filters: [acl(service, operation, resource)] })
+      await world.administrator.deleteAcls({ filters: [acl(service, operation, resource)] })
     },
     setPassword: (service, to) => brokers.kafka.setPassword(userOf(service), to),
     changeRedisUser: async (...rules) => {
       await world.redis.call('ACL', 'SETUSER', redisUser, ...rules)
     },
     createTopics: async (...names) => {
-      await admin.createTopics({
+      await administratorOf(admin).createTopics({
         waitForLeaders: false,
         topics: names.map((name) => ({
           topic: topics[name],
@@ -299,14 +318,17 @@ export const openSite = async (
       })
       await waitUntil(
         'the topics have leaders',
-        () => admin.fetchTopicMetadata({ topics: names.map((name) => topics[name]) }).catch(() => undefined),
+        () =>
+          administratorOf(admin)
+            .fetchTopicMetadata({ topics: names.map((name) => topics[name]) })
+            .catch(() => undefined),
         (metadata) =>
           metadata?.topics.every(({ partitions }) => partitions.every(({ leader }) => leader >= 0)) ?? false,
       )
     },
     changeTopic: async (topic, settings) => {
       const configEntries = entriesOf({ ...TOPIC_SETTINGS, ...settings })
-      await admin.alterConfigs({
+      await administratorOf(admin).alterConfigs({
         validateOnly: false,
         resources: [{ type: TOPIC, name: topics[topic], configEntries }],
       })
@@ -314,7 +336,7 @@ export const openSite = async (
       await waitUntil(
         'the broker knows the settings',
         () =>
-          admin.describeConfigs({
+          administratorOf(admin).describeConfigs({
             includeSynonyms: false,
             resources: [{ type: TOPIC, name: topics[topic], configNames: [...wanted.keys()] }],
           }),
@@ -350,7 +372,7 @@ export const openSite = async (
       return events.filter(({ id }, i) => found[i] !== id)
     },
     produce: async (events, partition) => {
-      const producer = kafka.producer()
+      const producer = kafkajsOf(kafka).producer()
       await producer.connect()
       const messages = events.map(({ customerUuid, body }) => ({
         key: customerUuid,
@@ -380,7 +402,7 @@ export const openSite = async (
   await Promise.all([
     site.createTopics('customers', 'other', 'quarantine'),
     site.setPassword('ingress', password).then(() => site.setPassword('projector', password)),
-    world.admin.createAcls({
+    world.administrator.createAcls({
       acl: (['ingress', 'projector'] as const).flatMap((service) =>
         RIGHTS[service].map((right) => acl(service, ...right)),
       ),

@@ -54,7 +54,7 @@ const setWrong = (
 
 const deleted = (name: string, topic: keyof TopicNames, options: Pick<Scenario, 'signs' | 'destroys'>): Scenario => ({
   name,
-  break: async (site) => site.admin.deleteTopics({ topics: [site.topics[topic]] }),
+  break: async (site) => site.administrator.deleteTopics({ topics: [site.topics[topic]] }),
   repair: (site) => site.createTopics(topic),
   ...options,
 })
@@ -103,7 +103,7 @@ export const topics: readonly Scenario[] = [
     break: async (site) => {
       await replaceRecords(site, async () => {
         await stopAll(site)
-        await site.admin.deleteTopics({ topics: [site.topics.customers] })
+        await site.administrator.deleteTopics({ topics: [site.topics.customers] })
         await site.createTopics('customers')
       })
       await startAll(site)
@@ -115,7 +115,7 @@ export const topics: readonly Scenario[] = [
     name: 'the customers topic is deleted and created again while both services run',
     break: async (site) =>
       replaceRecords(site, async () => {
-        await site.admin.deleteTopics({ topics: [site.topics.customers] })
+        await site.administrator.deleteTopics({ topics: [site.topics.customers] })
         await site.createTopics('customers')
       }),
     signs: [{ of: 'projector', says: [/customers\.raw/] }],
@@ -167,7 +167,7 @@ export const topics: readonly Scenario[] = [
       await fillPartitions(site)
       const ends = await site.admin.fetchTopicOffsets(site.topics.customers)
       const partitions = ends.map(({ partition, high }) => ({ partition, offset: high }))
-      await site.admin.deleteTopicRecords({ topic: site.topics.customers, partitions })
+      await site.administrator.deleteTopicRecords({ topic: site.topics.customers, partitions })
       site.acknowledged.length = 0
       await site.projector.start()
     },
@@ -176,7 +176,7 @@ export const topics: readonly Scenario[] = [
   {
     name: 'partitions are added to the customers topic while both services run',
     break: async (site) => {
-      await site.admin.createPartitions({
+      await site.administrator.createPartitions({
         topicPartitions: [{ topic: site.topics.customers, count: site.partitions + 1 }],
       })
       await site.produce([makeCustomersEvent()], site.partitions)

@@ -3,7 +3,15 @@
  * Kafka or Redis refuses.
  */
 import { createLogger, integer, type Loaded, unlessAborted } from '@customer-stream/runtime'
-import { type Admin, createDiagnose, createKafka, type Kafka, kafkaSettings } from '@customer-stream/runtime/kafka'
+import {
+  createAdmin,
+  createDiagnose,
+  createKafka,
+  isKafkaError,
+  type KafkaClient,
+  kafkaSettings,
+  type TopicAdmin,
+} from '@customer-stream/runtime/kafka'
 import {
   connectRedis,
   createRedis,
@@ -30,13 +38,10 @@ export const clientSettings = {
 type ClientSettings = Loaded<typeof clientSettings>
 
 export interface Clients {
-  readonly kafka: Kafka
-  readonly admin: Admin
+  readonly kafka: KafkaClient
+  readonly admin: TopicAdmin
   readonly redis: RedisClient
 }
-
-const isOfKafka = (error: unknown): boolean =>
-  error instanceof Error && (error.name.startsWith('KafkaJS') || isOfKafka(error.cause))
 
 const redisErrors = new Set(['ReplyError', 'MaxRetriesPerRequestError', 'ClusterAllFailedError'])
 const isOfRedis = (error: unknown): error is Error =>
@@ -45,7 +50,7 @@ const isOfRedis = (error: unknown): error is Error =>
 
 /** Replaces an error of Kafka or Redis by one that names the address, and the right or setting. */
 const explained = (error: unknown, settings: ClientSettings, redis: RedisClient): unknown => {
-  if (isOfKafka(error)) return new Error(createDiagnose(settings, 'command')(error, 'read Kafka').message)
+  if (isKafkaError(error)) return new Error(createDiagnose(settings, 'command')(error, 'read Kafka').message)
   return isOfRedis(error) ? new Error(createRedisDiagnose(settings, redis, 'command')(error).message) : error
 }
 
@@ -59,7 +64,7 @@ export const withClients = async (
 ): Promise<never> => {
   const logger = createLogger(command, 'silent')
   const kafka = createKafka(settings, { clientId: `customer-stream-${command}`, logger })
-  const admin = kafka.admin()
+  const admin = createAdmin(kafka, { isPatient: true })
   const redis = createRedis(settings, logger)
   const { signal } = interruption
   let exitCode = 1

@@ -1,3 +1,4 @@
+export { administratorOf, kafkajsOf } from '@customer-stream/runtime/kafkajs'
 export { freePorts, freePortsToKeep } from './brokers/free-ports.ts'
 export { startGuarded } from './brokers/guarded-process.ts'
 export { type Brokers, startBrokers } from './brokers/index.ts'

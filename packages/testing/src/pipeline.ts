@@ -1,6 +1,13 @@
 import { join } from 'node:path'
 import { createLogger, loadSettings } from '@customer-stream/runtime'
-import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
+import {
+  createAdmin,
+  createKafka,
+  type KafkaClient,
+  kafkaSettings,
+  type TopicAdmin,
+} from '@customer-stream/runtime/kafka'
+import { administratorOf } from '@customer-stream/runtime/kafkajs'
 import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
 import { PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
 import { sign } from '@customer-stream/simulator'
@@ -40,8 +47,10 @@ export interface Pipeline {
   readonly redis: RedisClient
   /** Connects a client to another Redis. The caller must disconnect the client. */
   connectRedis(url: string): Promise<RedisClient>
-  readonly admin: ReturnType<ReturnType<typeof createKafka>['admin']>
-  readonly kafka: ReturnType<typeof createKafka>
+  readonly kafka: KafkaClient
+  readonly admin: TopicAdmin
+  /** kafkajs' client behind `admin`. A test uses it to change what a service may not change. */
+  readonly administrator: ReturnType<typeof administratorOf>
   /**
    * Ends the services that still run, and then the connections. `removeTopics` deletes the topics,
    * for brokers on which topics would pile up.
@@ -81,7 +90,8 @@ export const openPipeline = async (
   const topics = topicNames(topicPrefix)
   const logger = createLogger('pipeline', 'silent')
   const kafka = createKafka(loadSettings(kafkaSettings, shared), { clientId: 'pipeline', logger })
-  const admin = kafka.admin()
+  const admin = createAdmin(kafka, { isPatient: true })
+  const administrator = administratorOf(admin)
   const openRedis = async (url: string, cluster = false): Promise<RedisClient> => {
     const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url, REDIS_CLUSTER: String(cluster) }), logger)
     await connectRedis(client)
@@ -99,6 +109,7 @@ export const openPipeline = async (
     folder,
     kafka,
     admin,
+    administrator,
     redis,
     connectRedis: (url) => openRedis(url),
     start: async (name, env = {}) => {
@@ -144,7 +155,7 @@ export const openPipeline = async (
     close: async ({ removeTopics } = { removeTopics: false }) => {
       await Promise.all(services.map((service) => service.end()))
       // Errors are ignored, because this is only cleanup: a topic may be missing or a broker away.
-      if (removeTopics) await admin.deleteTopics({ topics: Object.values(topics) }).catch(() => undefined)
+      if (removeTopics) await administrator.deleteTopics({ topics: Object.values(topics) }).catch(() => undefined)
       redis.disconnect()
       await admin.disconnect()
     },

@@ -3,10 +3,10 @@
  */
 
 import { unlessAborted } from '@customer-stream/runtime'
-import { type Admin, attributed, type Kafka } from '@customer-stream/runtime/kafka'
+import { attributed, type KafkaClient, type PartitionEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
 import { clusterPositionsKeys, customerKey, positionsKey } from '@customer-stream/schemas'
-import { fetchEnds, type PartitionEnds, readTopic } from './read-topic.ts'
+import { fetchEnds, readTopic } from './read-topic.ts'
 
 /** Returns the Redis keys in which projectors store their positions. */
 export const positionsKeys = (redis: RedisClient, projection: number, keyPrefix: string): readonly string[] =>
@@ -17,8 +17,8 @@ export const positionsKeys = (redis: RedisClient, projection: number, keyPrefix:
  * @returns the first and the end offset of each partition.
  */
 export const requireReadable = async (
-  kafka: Kafka,
-  admin: Admin,
+  kafka: KafkaClient,
+  admin: TopicAdmin,
   topic: string,
   signal: AbortSignal,
 ): Promise<readonly PartitionEnds[]> => {

@@ -1,15 +1,15 @@
-import type { Admin, Kafka } from '@customer-stream/runtime/kafka'
+import type { KafkaClient, TopicAdmin } from '@customer-stream/runtime/kafka'
 import { describe, expect, it } from 'vitest'
 import { fetchEnds, fetchSettledEnds, type ReadOptions, readTopic } from './read-topic.ts'
 
 it('fetchEnds waits until Kafka reports the end of every partition', async () => {
-  const ends = [0, 1].map((partition) => ({ partition, offset: '7', low: '0', high: '7' }))
+  const ends = [0, 1].map((partition) => ({ partition, low: '0', high: '7' }))
   let asked = 0
   const admin = {
     // Kafka's answer has no entry for a partition without a leader.
     fetchTopicOffsets: async () => (++asked < 3 ? ends.slice(0, 1) : ends),
-    fetchTopicMetadata: async () => ({ topics: [{ name: 't', partitions: [{ leader: 1 }, { leader: -1 }] }] }),
-  } as unknown as Admin
+    describeTopics: async () => new Map([['t', [{ leader: 1 }, { leader: -1 }]]]),
+  } as unknown as TopicAdmin
   expect(await fetchEnds(admin, 't')).toEqual(ends)
   expect(asked).toBe(3)
 })
@@ -17,16 +17,16 @@ it('fetchEnds waits until Kafka reports the end of every partition', async () =>
 it('fetchSettledEnds waits a limited time for an open transaction, then names it', async () => {
   const admin = {
     fetchTopicOffsets: async () => [
-      { partition: 0, offset: '5', low: '0', high: '5' },
-      { partition: 1, offset: '7', low: '0', high: asked++ % 2 === 0 ? '9' : '7' },
+      { partition: 0, low: '0', high: '5' },
+      { partition: 1, low: '0', high: asked++ % 2 === 0 ? '9' : '7' },
     ],
-    fetchTopicMetadata: async () => ({ topics: [{ name: 't', partitions: [{ leader: 1 }, { leader: 1 }] }] }),
-  } as unknown as Admin
+    describeTopics: async () => new Map([['t', [{ leader: 1 }, { leader: 1 }]]]),
+  } as unknown as TopicAdmin
   let asked = 0
   expect(await fetchSettledEnds(admin, 't', -1)).toEqual({
     ends: [
-      { partition: 0, offset: '5', low: '0', high: '5' },
-      { partition: 1, offset: '7', low: '0', high: '7' },
+      { partition: 0, low: '0', high: '5' },
+      { partition: 1, low: '0', high: '7' },
     ],
     open: [{ topic: 't', partition: 1, offset: '7', records: 2 }],
   })
@@ -57,8 +57,8 @@ describe('a batch that cannot be decoded', () => {
       },
     }
     const joined: ((event: { payload: object }) => void)[] = []
-    const kafka = { consumer: () => consumer } as unknown as Kafka
-    const admin = { deleteGroups: async () => undefined } as unknown as Admin
+    const kafka = { consumer: () => consumer } as unknown as KafkaClient
+    const admin = { deleteGroup: async () => undefined } as unknown as TopicAdmin
     const reading = readTopic(kafka, admin, 't', () => undefined, { ends, ...(onUnreadable && { onUnreadable }) })
     return { reading, seeks }
   }

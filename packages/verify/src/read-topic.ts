@@ -2,14 +2,15 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { unlessAborted, waitUntil } from '@customer-stream/runtime'
 import {
-  type Admin,
   attributed,
+  createTopicReader,
   errorType,
-  type Kafka,
-  type KafkaMessage,
+  type FetchedRecord,
+  type KafkaClient,
+  type PartitionEnds,
   readUncommitted,
+  type TopicAdmin,
   type UnreadableBatch,
-  unreadableOf,
 } from '@customer-stream/runtime/kafka'
 
 export interface ReadOptions {
@@ -44,12 +45,6 @@ const GROUP_PREFIX = 'customer-stream-verify-'
 /** Time for which a broker may not know a topic that was just created. */
 const NEW_TOPIC_MS = 3000
 
-export interface PartitionEnds {
-  readonly partition: number
-  readonly low: string
-  readonly high: string
-}
-
 /** Returns true if a right is missing. A retry does not help then. */
 const isDenied = (error: unknown): boolean => errorType(error)?.endsWith('_AUTHORIZATION_FAILED') ?? false
 
@@ -57,12 +52,11 @@ const isDenied = (error: unknown): boolean => errorType(error)?.endsWith('_AUTHO
  * Deletes a group. Rejects only if the right is missing. Other errors are ignored, because Kafka
  * deletes empty groups after some days.
  */
-const deleteGroup = async (admin: Admin, groupId: string): Promise<void> => {
+const deleteGroup = async (admin: TopicAdmin, groupId: string): Promise<void> => {
   try {
-    await admin.deleteGroups([groupId])
+    await admin.deleteGroup(groupId)
   } catch (error) {
-    const cause = (error as { readonly groups?: readonly { readonly error: Error }[] }).groups?.[0]?.error
-    if (isDenied(cause)) await attributed(`delete a group named ${GROUP_PREFIX}*`, () => Promise.reject(cause))
+    if (isDenied(error)) await attributed(`delete a group named ${GROUP_PREFIX}*`, () => Promise.reject(error))
   }
 }
 
@@ -73,12 +67,12 @@ const deleteGroup = async (admin: Admin, groupId: string): Promise<void> => {
  * @throws if a right is missing; after 3 s, if the topic is missing; after 30 s, if Kafka does not
  *   answer for every partition.
  */
-export const fetchEnds = async (admin: Admin, topic: string): Promise<PartitionEnds[]> => {
+export const fetchEnds = async (admin: TopicAdmin, topic: string): Promise<PartitionEnds[]> => {
   const begunAt = performance.now()
   const ask = async () => {
     const ends = await admin.fetchTopicOffsets(topic)
-    const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
-    return ends.length === topics[0]?.partitions.length ? ends : 'a partition has no leader'
+    const topics = await admin.describeTopics([topic])
+    return ends.length === topics.get(topic)?.length ? ends : 'a partition has no leader'
   }
   const ends = await waitUntil(
     `Kafka says where ${topic} ends`,
@@ -100,7 +94,7 @@ export const fetchEnds = async (admin: Admin, topic: string): Promise<PartitionE
 /**
  * Fetches the first and the end offset of each partition, including records of open transactions.
  */
-export const fetchUncommittedEnds = (admin: Admin, topic: string): Promise<PartitionEnds[]> =>
+export const fetchUncommittedEnds = (admin: TopicAdmin, topic: string): Promise<PartitionEnds[]> =>
   readUncommitted(() => fetchEnds(admin, topic))
 
 /** Records that no reader of committed records gets before a transaction ends. */
@@ -116,7 +110,7 @@ export interface OpenTransaction {
  * @returns the ends of the readable records, and the transactions that are still open.
  */
 export const fetchSettledEnds = async (
-  admin: Admin,
+  admin: TopicAdmin,
   topic: string,
   timeoutMs: number,
 ): Promise<{ ends: PartitionEnds[]; open: OpenTransaction[] }> => {
@@ -145,10 +139,10 @@ export const fetchSettledEnds = async (
  * Read-only. Skips records of aborted transactions.
  */
 export const readTopic = async (
-  kafka: Kafka,
-  admin: Admin,
+  kafka: KafkaClient,
+  admin: TopicAdmin,
   topic: string,
-  onRecord: (message: KafkaMessage, partition: number) => void,
+  onRecord: (record: FetchedRecord, partition: number) => void,
   { sinceMs, onProgress, onUnreadable, ends: given, signal }: ReadOptions = {},
 ): Promise<TopicRead> => {
   const ends = new Map(
@@ -170,7 +164,6 @@ export const readTopic = async (
   const total = Number([...open].reduce((sum, partition) => sum + left(partition), 0n))
   let read = 0
   const groupId = `${GROUP_PREFIX}${topic}-${randomUUID()}`
-  const consumer = kafka.consumer({ groupId, maxWaitTimeInMs: 100, allowAutoTopicCreation: false })
   const finished = Promise.withResolvers<void>()
   const passed = (partition: number, offset: bigint) => {
     if (offset >= (ends.get(partition)?.high ?? 0n)) open.delete(partition)
@@ -184,64 +177,44 @@ export const readTopic = async (
     onProgress?.(read, total)
     passDeleted().catch(() => undefined)
   }, PROGRESS_INTERVAL_MS)
-  try {
-    await consumer.connect()
-    await consumer.subscribe({ topics: [topic], fromBeginning: true })
-    const attempted = Promise.withResolvers<void>()
-    let failures = 0
-    // kafkajs restarts the consumer after most crashes. Example: a coordinator that has just moved
-    // loads its data for longer than kafkajs retries.
-    consumer.on(consumer.events.CRASH, ({ payload }) => {
+  const attempted = Promise.withResolvers<void>()
+  let failures = 0
+  const reader = createTopicReader(kafka, {
+    topic,
+    groupId,
+    onFailure: (error, isLast) => {
       attempted.resolve()
       failures += 1
-      if (!payload.restart || failures > MAX_FAILURES) finished.reject(payload.error)
-    })
-    // Emitted before the first fetch of each assignment. A failure or a new leader may cause
-    // several assignments.
-    consumer.on(consumer.events.GROUP_JOIN, () => {
+      if (isLast || failures > MAX_FAILURES) finished.reject(error)
+    },
+    onAssigned: () => {
       attempted.resolve()
-      for (const partition of open) consumer.seek({ topic, partition, offset: String(next.get(partition)) })
-    })
-    // kafkajs does not call `eachBatch` if a batch has only control records or records of an
-    // aborted transaction.
-    consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload }) =>
-      passed(payload.partition, BigInt(payload.lastOffset) + 1n),
-    )
-    consumer
-      .run({
-        autoCommit: false,
-        eachBatch: async ({ batch, heartbeat }) => {
-          const { partition } = batch
-          const end = ends.get(partition)?.high ?? 0n
-          try {
-            const unreadable = unreadableOf(batch)
-            if (unreadable) {
-              const { offset, nextOffset, error } = unreadable
-              if (!onUnreadable)
-                throw new Error(
-                  `the batch of records at ${topic}/${partition}/${offset} cannot be read: ${error.message}`,
-                )
-              onUnreadable(unreadable, partition)
-              next.set(partition, BigInt(nextOffset))
-              consumer.seek({ topic, partition, offset: nextOffset })
-              return passed(partition, BigInt(nextOffset))
-            }
-            for (const message of batch.messages) {
-              const offset = BigInt(message.offset)
-              if (offset >= end) break
-              if (offset < (next.get(partition) ?? 0n)) continue
-              next.set(partition, offset + 1n)
-              read += 1
-              onRecord(message, partition)
-            }
-          } catch (error) {
-            // If this error were thrown, kafkajs would retry the batch for minutes.
-            return finished.reject(error)
-          }
-          await heartbeat()
-        },
-      })
-      .catch(finished.reject)
+      for (const partition of open) reader.seek(partition, String(next.get(partition)))
+    },
+    onPassed: (partition, nextOffset) => passed(partition, BigInt(nextOffset)),
+    onBatch: ({ partition, records, unreadable }) => {
+      const end = ends.get(partition)?.high ?? 0n
+      if (unreadable) {
+        const { offset, nextOffset, error } = unreadable
+        if (!onUnreadable)
+          throw new Error(`the batch of records at ${topic}/${partition}/${offset} cannot be read: ${error.message}`)
+        onUnreadable(unreadable, partition)
+        next.set(partition, BigInt(nextOffset))
+        reader.seek(partition, nextOffset)
+        return passed(partition, BigInt(nextOffset))
+      }
+      for (const record of records) {
+        const offset = BigInt(record.offset)
+        if (offset >= end) break
+        if (offset < (next.get(partition) ?? 0n)) continue
+        next.set(partition, offset + 1n)
+        read += 1
+        onRecord(record, partition)
+      }
+    },
+  })
+  try {
+    await reader.start()
     const reading = attributed(`read topic ${topic} in a group named ${GROUP_PREFIX}*`, () => finished.promise)
     // Wait for the end of the join. A consumer that disconnects during the join does not leave its
     // group, and the group would remain.
@@ -250,7 +223,7 @@ export const readTopic = async (
     )
   } finally {
     clearInterval(progress)
-    await consumer.disconnect()
+    await reader.stop()
     await deleteGroup(admin, groupId)
   }
   return { records: read, starts }

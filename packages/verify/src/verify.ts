@@ -1,5 +1,11 @@
 import { unlessAborted, waitUntil } from '@customer-stream/runtime'
-import { type Admin, attributed, type Kafka, murmur2 } from '@customer-stream/runtime/kafka'
+import {
+  attributed,
+  type KafkaClient,
+  murmur2,
+  type PartitionEnds,
+  type TopicAdmin,
+} from '@customer-stream/runtime/kafka'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import {
   customerKey,
@@ -16,13 +22,7 @@ import { createEvidence, type Evidence } from './evidence.ts'
 import { fingerprint, sha256 } from './fingerprint.ts'
 import { positionsKeys } from './preconditions.ts'
 import { readEvent } from './read-event.ts'
-import {
-  fetchSettledEnds,
-  fetchUncommittedEnds,
-  type OpenTransaction,
-  type PartitionEnds,
-  readTopic,
-} from './read-topic.ts'
+import { fetchSettledEnds, fetchUncommittedEnds, type OpenTransaction, readTopic } from './read-topic.ts'
 
 /**
  * Observer that gets every record and every promise, for the reconciliation in the fault suite.
@@ -40,8 +40,8 @@ export interface Witness {
 }
 
 export interface VerifyOptions {
-  readonly kafka: Kafka
-  readonly admin: Admin
+  readonly kafka: KafkaClient
+  readonly admin: TopicAdmin
   readonly redis: RedisClient
   readonly topics: TopicNames
   readonly keyPrefix: string
@@ -240,28 +240,21 @@ const readOther = async (
 
 const digestOf = (value: Buffer | null): Uint8Array => Buffer.from(sha256(value ?? ''), 'hex')
 
-const TOPIC_RESOURCE = 2
-
 /**
  * Returns the earliest time of receipt, in Unix milliseconds, whose quarantined records still
  * exist. Quarantine may have a retention that differs from that of the raw topics.
  * @returns 0 if quarantine has not deleted any record yet, or if its retention is unlimited.
  */
 export const quarantineReachesBackTo = async (
-  admin: Admin,
+  admin: TopicAdmin,
   topic: string,
   ends: readonly PartitionEnds[],
 ): Promise<number> => {
   if (ends.every(({ low }) => low === '0')) return 0
-  const { resources } = await attributed(`read the settings of topic ${topic}`, () =>
-    admin.describeConfigs({
-      includeSynonyms: false,
-      resources: [{ type: TOPIC_RESOURCE, name: topic, configNames: ['retention.ms'] }],
-    }),
+  const config = await attributed(`read the settings of topic ${topic}`, () =>
+    admin.describeTopicConfig(topic, ['retention.ms']),
   )
-  const retentionMs = Number(
-    resources[0]?.configEntries.find(({ configName }) => configName === 'retention.ms')?.configValue ?? -1,
-  )
+  const retentionMs = Number(config.get('retention.ms') ?? -1)
   return retentionMs < 0 ? 0 : Date.now() - retentionMs
 }
 

@@ -278,7 +278,7 @@ const measureProgress = async () => {
   await projection.positions.loadNewlyLed(watermarks)
 }
 const watch = createWatchdog({
-  askKafka: () => admin.fetchTopicMetadata({ topics: [topics.customers] }),
+  askKafka: () => admin.describeTopics([topics.customers]),
   consumer,
   projection,
   progress,

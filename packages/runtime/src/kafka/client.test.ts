@@ -2,6 +2,7 @@ import { afterEach, expect, it, vi } from 'vitest'
 import type { Logger } from '../process/log.ts'
 import { loadSettings } from '../process/settings.ts'
 import { createKafka } from './client.ts'
+import { kafkajsOf } from './kafka-client.ts'
 import { kafkaSettings } from './settings.ts'
 
 afterEach(() => void vi.restoreAllMocks())
@@ -15,9 +16,9 @@ it('logs an error of kafkajs as a warning, at most once in ten seconds', () => {
     requestTimeoutMs: 1000,
   })
   const now = vi.spyOn(performance, 'now').mockReturnValue(0)
-  for (const message of ['down', 'down', 'up', 'down']) kafka.logger().error(message)
+  for (const message of ['down', 'down', 'up', 'down']) kafkajsOf(kafka).logger().error(message)
   expect(said).toEqual(['down', 'up'])
   now.mockReturnValue(10_000)
-  kafka.logger().error('down')
+  kafkajsOf(kafka).logger().error('down')
   expect(said).toEqual(['down', 'up', 'down'])
 })

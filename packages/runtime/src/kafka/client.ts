@@ -1,11 +1,10 @@
-import kafkajs, { type Admin, type Kafka, type KafkaConfig, type SASLOptions } from 'kafkajs'
+import kafkajs, { type KafkaConfig, type SASLOptions } from 'kafkajs'
 import type { Logger } from '../process/log.ts'
 import type { Loaded } from '../process/settings.ts'
+import { clientOf, type KafkaClient } from './kafka-client.ts'
 import { patchKafkajs } from './patches/index.ts'
 import type { kafkaSettings } from './settings.ts'
-import { adminWithCluster } from './topic-identity.ts'
 
-export type { Admin, Kafka }
 export type KafkaSettings = Loaded<typeof kafkaSettings>
 
 patchKafkajs()
@@ -54,16 +53,16 @@ const saslOf = (settings: KafkaSettings): SASLOptions | undefined => {
 }
 
 /**
- * Creates a kafkajs client with the patches of this folder.
+ * Creates a client of kafkajs with the patches of this folder.
  * @param options.requestTimeoutMs overrides KAFKA_REQUEST_TIMEOUT_MS. A producer needs a shorter
  *   one, because a sender waits for its result.
  */
 export const createKafka = (
   settings: KafkaSettings,
   { clientId, logger, requestTimeoutMs }: { clientId: string; logger: Logger; requestTimeoutMs?: number },
-): Kafka => {
+): KafkaClient => {
   const sasl = saslOf(settings)
-  return new kafkajs.Kafka({
+  const kafka = new kafkajs.Kafka({
     clientId,
     brokers: [...settings.KAFKA_BROKERS],
     connectionTimeout: settings.KAFKA_CONNECTION_TIMEOUT_MS,
@@ -77,11 +76,5 @@ export const createKafka = (
     logLevel: kafkajs.logLevel.INFO,
     logCreator: toPino(logger),
   })
+  return clientOf(kafka)
 }
-
-/**
- * Creates an admin client, for reading metadata and creating topics. Its callers have their own
- * retries: kafkajs' five retries would only delay the error.
- */
-export const createAdmin = (kafka: Kafka): Admin =>
-  adminWithCluster(kafka, { retry: { retries: 1, initialRetryTime: 100, maxRetryTime: 1000 } })

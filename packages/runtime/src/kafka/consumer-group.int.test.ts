@@ -4,6 +4,8 @@ import { expect, it, onTestFinished } from 'vitest'
 import { waitUntil } from '../process/wait-until.ts'
 import { describeGroup } from './consumer-group.ts'
 import { createAdmin, createDiagnose, createPartitionConsumer, type GroupDescription } from './index.ts'
+import { kafkajsOf } from './kafka-client.ts'
+import { administratorOf } from './topic-admin.ts'
 
 const kafka = testKafka()
 
@@ -13,7 +15,7 @@ it('describes our group members by instance and foreign members by topics', asyn
   const admin = createAdmin(kafka)
   await admin.connect()
   onTestFinished(() => admin.disconnect())
-  await admin.createTopics({
+  await administratorOf(admin).createTopics({
     waitForLeaders: true,
     topics: [topic, otherTopic].map((name) => ({ topic: name, numPartitions: 4 })),
   })
@@ -42,7 +44,7 @@ it('describes our group members by instance and foreign members by topics', asyn
   const alone = await waitUntil('our member is alone', ours.group, settled(1))
   expect(alone.members).toMatchObject([{ instance: 'instance-1', topics: [topic], partitions: [0, 1, 2, 3] }])
 
-  const stranger = kafka.consumer({ groupId, heartbeatInterval: 500 })
+  const stranger = kafkajsOf(kafka).consumer({ groupId, heartbeatInterval: 500 })
   await stranger.connect()
   onTestFinished(() => stranger.disconnect())
   await stranger.subscribe({ topics: [otherTopic] })

@@ -6,7 +6,8 @@
  * applies their records. Each of our members sends its own id when it joins (Kafka's `userData`),
  * so that foreign members can be recognized.
  */
-import kafkajs, { type Admin, type PartitionAssigner } from 'kafkajs'
+import kafkajs, { type PartitionAssigner } from 'kafkajs'
+import { administratorOf, type TopicAdmin } from './topic-admin.ts'
 
 export interface GroupMember {
   readonly memberId: string
@@ -59,8 +60,8 @@ const decoded = <T>(bytes: Buffer, decode: (bytes: Buffer) => T): T | undefined 
  * Reads the group. Rejects if the coordinator does not answer, or if the user lacks DESCRIBE on the
  * group (READ includes it).
  */
-export const describeGroup = async (admin: Admin, groupId: string, topic: string): Promise<GroupDescription> => {
-  const { groups } = await admin.describeGroups([groupId])
+export const describeGroup = async (admin: TopicAdmin, groupId: string, topic: string): Promise<GroupDescription> => {
+  const { groups } = await administratorOf(admin).describeGroups([groupId])
   const [group] = groups
   if (group === undefined) throw new Error(`Kafka did not describe the group ${groupId}`)
   const members = group.members.map(

@@ -1,29 +1,34 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type {
-  Admin,
-  Batch,
-  ConsumerCrashEvent,
-  ConsumerGroupJoinEvent,
-  EachBatchPayload,
-  Kafka,
-  KafkaMessage,
-} from 'kafkajs'
+import type { Batch, ConsumerCrashEvent, ConsumerGroupJoinEvent, EachBatchPayload } from 'kafkajs'
 import { untilDone } from '../process/back-off.ts'
 import type { Diagnosis } from '../process/blocked.ts'
 import type { Logger } from '../process/log.ts'
 import { assignerOf, describeGroup, type GroupDescription } from './consumer-group.ts'
 import { BLOCKED_BACK_OFF, type Diagnose } from './diagnosis.ts'
+import { type KafkaClient, kafkajsOf } from './kafka-client.ts'
 import { isCoordinatorSearch } from './patches/coordinator.ts'
 import { unreadableOf } from './patches/fetch.ts'
 import type { UnreadableBatch } from './record-batches.ts'
+import type { TopicAdmin } from './topic-admin.ts'
 import { readWatermarks, type Watermarks } from './watermarks.ts'
+
+/** Record as Kafka stores it. */
+export interface FetchedRecord {
+  readonly offset: string
+  /** Unix milliseconds, as a decimal number. */
+  readonly timestamp: string
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  /** An array holds the values of a name that occurs more than once. */
+  readonly headers?: Readonly<Record<string, Buffer | string | (Buffer | string)[] | undefined>>
+}
 
 /** Records of one partition from one fetch. */
 export interface FetchedBatch {
   readonly partition: number
   /** Offset requested by this fetch. The caller compares it with the position it expects. */
   readonly fetchedFrom: string
-  readonly records: readonly KafkaMessage[]
+  readonly records: readonly FetchedRecord[]
   /**
    * Offset of the next fetch. Control records and records of aborted transactions are left out, so
    * it can be greater than the last record's offset + 1.
@@ -38,8 +43,6 @@ export interface FetchedBatch {
    */
   readonly signal: AbortSignal
 }
-
-export type { KafkaMessage }
 
 export interface PartitionConsumerOptions {
   readonly groupId: string
@@ -150,8 +153,8 @@ const after = (offset: string): string => String(BigInt(offset) + 1n)
  * positions.
  */
 export const createPartitionConsumer = (
-  kafka: Kafka,
-  admin: Admin,
+  kafka: KafkaClient,
+  admin: TopicAdmin,
   options: PartitionConsumerOptions,
 ): PartitionConsumer => {
   const { groupId, topic, logger } = options
@@ -160,7 +163,7 @@ export const createPartitionConsumer = (
   const alive = () => {
     lastSignOfLife = performance.now()
   }
-  const consumer = kafka.consumer({
+  const consumer = kafkajsOf(kafka).consumer({
     groupId,
     sessionTimeout: options.sessionTimeoutMs,
     // kafkajs' default of 60 s is longer than a silent consumer is allowed to live. While one slow

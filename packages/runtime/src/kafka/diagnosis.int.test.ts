@@ -8,19 +8,20 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, 
 import { loadSettings } from '../process/settings.ts'
 import { waitUntil } from '../process/wait-until.ts'
 import {
-  type Admin,
   createAdmin,
   createDiagnose,
   createKafka,
   createPartitionConsumer,
   createWriteCheck,
   kafkaSettings,
+  type TopicAdmin,
 } from './index.ts'
 import { forgetLogins } from './patches/login.ts'
+import { administratorOf } from './topic-admin.ts'
 import { checkTopics } from './topic-check.ts'
 
 let brokers: SecuredBrokers
-let all: Admin
+let all: TopicAdmin
 const USER = 'somebody'
 const PASSWORD = 'right'
 
@@ -67,7 +68,7 @@ const acl = (operation: AclOperationTypes, resourceType: AclResourceTypes, resou
   operation,
   permissionType: AclPermissionTypes.ALLOW,
 })
-const grant = (...right: Parameters<typeof acl>) => all.createAcls({ acl: [acl(...right)] })
+const grant = (...right: Parameters<typeof acl>) => administratorOf(all).createAcls({ acl: [acl(...right)] })
 
 describe('a client that is turned away', () => {
   const { addresses, authorities } = {
@@ -151,7 +152,7 @@ describe('a client that is turned away', () => {
     const { admin, diagnose } = adminOf(address, env)
     const error = await admin
       .connect()
-      .then(() => admin.listTopics())
+      .then(() => administratorOf(admin).listTopics())
       .then(
         () => 'no error',
         (error: unknown) => error,
@@ -182,7 +183,7 @@ describe('a client that is turned away', () => {
       const behindProxy = `localhost:${(proxy.address() as AddressInfo).port}`
       const before = adminOf(behindProxy, env)
       await before.admin.connect()
-      await before.admin.listTopics()
+      await administratorOf(before.admin).listTopics()
       isUp = false
       const { admin, diagnose } = adminOf(behindProxy, env)
       const error = await admin.connect().catch((error: unknown) => error)
@@ -195,7 +196,7 @@ describe('a user without a right', () => {
   let topic: string
   beforeEach(async () => {
     topic = `${freshNames().topicPrefix}raw`
-    await all.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 2 }] })
+    await administratorOf(all).createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 2 }] })
   })
   const messageOf = (work: Promise<unknown>, diagnose: ReturnType<typeof createDiagnose>) =>
     work.then(
@@ -270,7 +271,7 @@ describe('a user without a right', () => {
       if (type !== lacking) await grant(AclOperationTypes.READ, type, right[type])
     await waitUntil(
       'the topic may be described',
-      () => admin.fetchTopicMetadata({ topics: [topic] }).catch(() => undefined),
+      () => admin.describeTopics([topic]).catch(() => undefined),
       (metadata) => metadata !== undefined,
     )
     const dead: Error[] = []

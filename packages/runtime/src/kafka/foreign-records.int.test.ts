@@ -1,20 +1,25 @@
 import { freshNames } from '@customer-stream/testing'
 import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
 import { fetchEnds } from '@customer-stream/verify'
-import { type Admin, CompressionTypes, type IResourceConfigEntry, type Producer, type ProducerRecord } from 'kafkajs'
+import { CompressionTypes, type IResourceConfigEntry, type Producer, type ProducerRecord } from 'kafkajs'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { waitUntil } from '../process/wait-until.ts'
 import { decompressors } from './codecs.ts'
-import { createAdmin, createDiagnose, createPartitionConsumer, type FetchedBatch } from './index.ts'
+import { createAdmin, createDiagnose, createPartitionConsumer, type FetchedBatch, type TopicAdmin } from './index.ts'
+import { kafkajsOf } from './kafka-client.ts'
+import { administratorOf } from './topic-admin.ts'
 
 // Records that other producers write to the raw topic: transactions, codecs, damaged batches.
 const kafka = testKafka(testKafkaSettings())
-let admin: Admin
+let admin: TopicAdmin
 let topic: string
 const ends: (() => Promise<unknown>)[] = []
 const createTopic = async (configEntries: IResourceConfigEntry[] = []) => {
   topic = `${freshNames().topicPrefix}raw`
-  await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 1, configEntries }] })
+  await administratorOf(admin).createTopics({
+    waitForLeaders: true,
+    topics: [{ topic, numPartitions: 1, configEntries }],
+  })
   await fetchEnds(admin, topic)
 }
 beforeEach(async () => {
@@ -28,7 +33,7 @@ afterEach(async () => {
 })
 
 const startProducer = async (transactionalId?: string): Promise<Producer> => {
-  const producer = kafka.producer({
+  const producer = kafkajsOf(kafka).producer({
     ...(transactionalId !== undefined && {
       transactionalId: `${topic}.${transactionalId}`,
       idempotent: true,

@@ -2,17 +2,25 @@ export * from './client.ts'
 export * from './consumer.ts'
 export type { GroupDescription, GroupMember } from './consumer-group.ts'
 export * from './diagnosis.ts'
-export { errorType } from './error-type.ts'
+export { errorType, isKafkaError } from './error-type.ts'
 export { attributed } from './failed-request.ts'
+export type { KafkaClient } from './kafka-client.ts'
 export * from './partitioner.ts'
-export { unreadableOf } from './patches/fetch.ts'
 export { readUncommitted } from './patches/isolation.ts'
 export * from './probe.ts'
 export * from './producer.ts'
 export type { UnreadableBatch } from './record-batches.ts'
 export * from './settings.ts'
+export {
+  createAdmin,
+  type NewTopic,
+  type PartitionDescription,
+  type PartitionEnds,
+  type TopicAdmin,
+} from './topic-admin.ts'
 export * from './topic-check.ts'
 export { readTopicIdentity, type TopicIdentity } from './topic-identity.ts'
+export * from './topic-reader.ts'
 export * from './topic-watch.ts'
 export type { Watermarks } from './watermarks.ts'
 export * from './write-check.ts'

@@ -7,7 +7,6 @@ import { fetchEnds } from '@customer-stream/verify'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { waitUntil } from '../process/wait-until.ts'
 import {
-  type Admin,
   createAdmin,
   createDiagnose,
   createKafka,
@@ -17,14 +16,17 @@ import {
   type OutgoingRecord,
   type PartitionConsumer,
   partitionOf,
+  type TopicAdmin,
   TopicError,
   type VerifiedProducer,
 } from './index.ts'
+import { kafkajsOf } from './kafka-client.ts'
+import { administratorOf } from './topic-admin.ts'
 import { checkTopics } from './topic-check.ts'
 
 const settings = testKafkaSettings({ KAFKA_PARTITIONS: '3' })
 const kafka = testKafka(settings)
-let admin: Admin
+let admin: TopicAdmin
 let topic: string
 const ends: (() => Promise<unknown>)[] = []
 beforeEach(async () => {
@@ -84,10 +86,10 @@ const highWatermarks = async () =>
  */
 const topicsLater = async () => {
   const marker = `${topic}.marker`
-  await admin.createTopics({ waitForLeaders: false, topics: [{ topic: marker }] })
+  await administratorOf(admin).createTopics({ waitForLeaders: false, topics: [{ topic: marker }] })
   return waitUntil(
     'the marker is there',
-    () => admin.listTopics(),
+    () => administratorOf(admin).listTopics(),
     (topics) => topics.includes(marker),
   )
 }
@@ -204,7 +206,7 @@ describe('the verified producer', () => {
 
   it('rejects for a missing partition, although kafkajs’ send resolves', async () => {
     await check()
-    const plain = kafka.producer({ createPartitioner: () => () => 99 })
+    const plain = kafkajsOf(kafka).producer({ createPartitioner: () => () => 99 })
     await plain.connect()
     ends.push(() => plain.disconnect())
     // If this fails, the library has been fixed.
@@ -414,7 +416,7 @@ describe('the partition consumer', () => {
       (count) => count === 3,
     )
     expect(await consumer.commit(new Map([[1, '1']]))).toBe(true)
-    const committed = await admin.fetchOffsets({ groupId, topics: [topic] })
+    const committed = await administratorOf(admin).fetchOffsets({ groupId, topics: [topic] })
     expect(committed[0]?.partitions.find(({ partition }) => partition === 1)?.offset).toBe('1')
   })
 })

@@ -1,11 +1,11 @@
 import { expect, it, vi } from 'vitest'
 import { createLogger } from '../process/log.ts'
 import { loadSettings } from '../process/settings.ts'
-import { createAdmin, createKafka } from './client.ts'
+import { createKafka } from './client.ts'
 import { createDiagnose } from './diagnosis.ts'
 import { createKafkaCheck } from './probe.ts'
 import { kafkaSettings } from './settings.ts'
-import { clusterOf } from './topic-identity.ts'
+import { clusterOf, createAdmin } from './topic-admin.ts'
 
 const settings = loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092,b:9092,c:9092' })
 

@@ -1,12 +1,11 @@
-import type { Admin } from 'kafkajs'
 import { answerOf } from '../process/admin.ts'
 import type { Diagnosis } from '../process/blocked.ts'
 import type { Diagnose } from './diagnosis.ts'
-import { clusterOf } from './topic-identity.ts'
+import { clusterOf, type TopicAdmin } from './topic-admin.ts'
 
 export interface KafkaCheckOptions {
   /** Created by createAdmin, connected. */
-  readonly admin: Admin
+  readonly admin: TopicAdmin
   readonly topic: string
   readonly timeoutMs: number
   readonly diagnose: Diagnose
@@ -19,7 +18,7 @@ export interface KafkaCheckOptions {
  * with the first answer. A silent broker then does not hide the brokers that work. kafkajs' admin
  * client asks only one broker, chosen at random.
  */
-const createProbe = (admin: Admin, topic: string): (() => Promise<void>) => {
+const createProbe = (admin: TopicAdmin, topic: string): (() => Promise<void>) => {
   /**
    * Requests under way, by node id. A silent broker gets no second request before the first has
    * timed out.

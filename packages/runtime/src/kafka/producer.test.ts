@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import type { Kafka, Producer } from 'kafkajs'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { clientOf } from './kafka-client.ts'
 import { createVerifiedProducer, NotStoredError, type OutgoingRecord } from './producer.ts'
 
 // kafkajs' own producer with a fake cluster of two brokers. Only the network is fake, so the tests
@@ -128,7 +129,7 @@ const records: OutgoingRecord[] = keys.map((key) => ({
   timestamp: 1,
 }))
 const verified = async (kafka: Kafka, onUnacknowledged?: (records: number) => void) => {
-  const producer = createVerifiedProducer(kafka, {
+  const producer = createVerifiedProducer(clientOf(kafka), {
     metadataMaxAgeMs: 1000,
     produceTimeoutMs: 1000,
     ...(onUnacknowledged && { onUnacknowledged }),
@@ -213,7 +214,10 @@ it('reads the leaders before the first send, and again when they are old', async
 })
 
 it('rejects a record if its topic’s partition count is unknown', async () => {
-  const producer = createVerifiedProducer(createCluster().kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 1000 })
+  const producer = createVerifiedProducer(clientOf(createCluster().kafka), {
+    metadataMaxAgeMs: 1000,
+    produceTimeoutMs: 1000,
+  })
   await producer.connect()
   await expect(producer.send(records)).rejects.toThrow(NotStoredError)
 })
@@ -241,7 +245,7 @@ it('with anyPartition, sends a record to another partition than its key’s', as
 
 it('returns the partition of a key when the partition count is known', async () => {
   const { kafka } = createCluster()
-  const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 1000 })
+  const producer = createVerifiedProducer(clientOf(kafka), { metadataMaxAgeMs: 1000, produceTimeoutMs: 1000 })
   const partitions = () =>
     [...records, { topic: 't', key: null, value: null, timestamp: 1 }].map((record) => producer.partitionOf(record))
   expect(partitions()).toEqual([undefined, undefined, undefined])

@@ -1,5 +1,6 @@
-import kafkajs, { type Kafka, type Message, type RecordMetadata } from 'kafkajs'
+import kafkajs, { type Message, type RecordMetadata } from 'kafkajs'
 import { errorType } from './error-type.ts'
+import { type KafkaClient, kafkajsOf } from './kafka-client.ts'
 import { partitionOf } from './partitioner.ts'
 
 export interface OutgoingRecord {
@@ -92,10 +93,10 @@ const MAX_RESENDS = 3
  * (tulios/kafkajs#598). Duplicates are harmless here, because readers compare versions.
  */
 export const createVerifiedProducer = (
-  kafka: Kafka,
+  kafka: KafkaClient,
   { metadataMaxAgeMs, produceTimeoutMs, onUnacknowledged }: ProducerOptions,
 ): VerifiedProducer => {
-  const producer = kafka.producer({
+  const producer = kafkajsOf(kafka).producer({
     idempotent: false,
     allowAutoTopicCreation: false,
     metadataMaxAge: metadataMaxAgeMs,

@@ -4,11 +4,12 @@ import type { Logger } from '../process/log.ts'
 import { createRegistry } from '../process/metrics.ts'
 import { loadSettings } from '../process/settings.ts'
 import {
-  type Admin,
   createDiagnose,
   createTopicWatch,
   type KafkaSettings,
   kafkaSettings,
+  type NewTopic,
+  type TopicAdmin,
   type TopicDemand,
 } from './index.ts'
 import { checkTopics } from './topic-check.ts'
@@ -28,19 +29,9 @@ const sound = {
 
 /** Returns a fake Kafka with a topic of this config and these replicas, one list per partition. */
 const kafkaWith = (config: Record<string, string | undefined>, replicas: readonly number[][] = [[1, 2, 3]]) => ({
-  fetchTopicMetadata: async () => ({
-    topics: [{ name: 't', partitions: replicas.map((each) => ({ replicas: each })) }],
-  }),
-  describeConfigs: async () => ({
-    resources: [
-      {
-        resourceName: 't',
-        configEntries: Object.entries({ ...sound, ...config }).flatMap(([configName, configValue]) =>
-          configValue === undefined ? [] : [{ configName, configValue }],
-        ),
-      },
-    ],
-  }),
+  describeTopics: async () => new Map([['t', replicas.map((each) => ({ replicas: each }))]]),
+  describeTopicConfig: async () =>
+    new Map(Object.entries({ ...sound, ...config }).filter(([, value]) => value !== undefined)),
 })
 
 /** Checks the topic. Returns the error message and the warnings. */
@@ -50,7 +41,7 @@ const faultsOf = async (
   demand: Partial<TopicDemand> = {},
   changed: Partial<KafkaSettings> = {},
 ) => {
-  const admin = kafkaWith(config, replicas) as unknown as Admin
+  const admin = kafkaWith(config, replicas) as unknown as TopicAdmin
   const demands = [{ topic: 't', maxValueBytes: 1_000_000, ...demand }]
   return checkTopics(admin, { ...settings, ...changed }, demands, {} as Logger).then(
     ({ warnings }) => ({ error: '', warnings }),
@@ -147,21 +138,20 @@ it('creates topics without the setting that brokers before Kafka 3.6 lack', asyn
   const kafka = kafkaWith({ 'message.timestamp.after.max.ms': undefined })
   const admin = {
     ...kafka,
-    fetchTopicMetadata: async () => {
+    describeTopics: async () => {
       if (!known) throw Object.assign(new Error('not here'), { type: 'UNKNOWN_TOPIC_OR_PARTITION' })
-      return kafka.fetchTopicMetadata()
+      return kafka.describeTopics()
     },
-    createTopics: async ({ topics }: { topics: { configEntries: { name: string }[] }[] }) => {
-      const names = topics[0]!.configEntries.map(({ name }) => name)
+    createTopics: async ([topic]: readonly NewTopic[]) => {
+      const names = Object.keys(topic!.config)
       created.push(names)
       if (names.includes('message.timestamp.after.max.ms'))
         throw Object.assign(new Error('Topic creation errors'), {
           errors: [Object.assign(new Error('no'), { type: 'INVALID_CONFIG' })],
         })
       known = true
-      return true
     },
-  } as unknown as Admin
+  } as unknown as TopicAdmin
   const logger = { info() {}, warn() {} } as unknown as Logger
   const creating = { ...settings, KAFKA_CREATE_TOPICS: true }
   expect(await checkTopics(admin, creating, [{ topic: 't', maxValueBytes: 1_000_000 }], logger)).toMatchObject({
@@ -184,13 +174,13 @@ it('waits until the broker knows a new topic and its leaders', async () => {
   const leaders = [-1, 2]
   const admin = {
     ...kafka,
-    createTopics: async () => true,
-    fetchTopicMetadata: async () => {
+    createTopics: async () => undefined,
+    describeTopics: async () => {
       if (unheard.pop()) throw Object.assign(new Error('not here'), { type: 'UNKNOWN_TOPIC_OR_PARTITION' })
       const leader = leaders.shift() ?? 2
-      return { topics: [{ name: 't', partitions: [{ replicas: [1, 2, 3], leader }] }] }
+      return new Map([['t', [{ replicas: [1, 2, 3], leader }]]])
     },
-  } as unknown as Admin
+  } as unknown as TopicAdmin
   const logger = { info() {} } as unknown as Logger
   const creating = { ...settings, KAFKA_CREATE_TOPICS: true }
   expect(await checkTopics(admin, creating, [{ topic: 't', maxValueBytes: 1_000_000 }], logger)).toMatchObject({
@@ -200,8 +190,8 @@ it('waits until the broker knows a new topic and its leaders', async () => {
 })
 
 it('checks a topic once at the start and logs a warning once', async () => {
-  const admin = kafkaWith({ 'min.insync.replicas': '1' }) as unknown as Admin
-  const describeConfigs = vi.spyOn(admin, 'describeConfigs')
+  const admin = kafkaWith({ 'min.insync.replicas': '1' }) as unknown as TopicAdmin
+  const describeTopicConfig = vi.spyOn(admin, 'describeTopicConfig')
   const warnings: string[] = []
   const logger = { warn: (message: string) => warnings.push(message) } as unknown as Logger
   const watch = createTopicWatch({
@@ -214,7 +204,7 @@ it('checks a topic once at the start and logs a warning once', async () => {
   })
   await watch.start()
   await watch.checkWrites()
-  expect(describeConfigs).toHaveBeenCalledOnce()
+  expect(describeTopicConfig).toHaveBeenCalledOnce()
   await watch.check()
   expect(warnings).toEqual(watch.warnings)
   expect(warnings.length).toBe(1)

@@ -1,9 +1,9 @@
-import kafkajs, { type Admin } from 'kafkajs'
 import { untilDone } from '../process/back-off.ts'
 import type { Logger } from '../process/log.ts'
 import type { KafkaSettings } from './client.ts'
 import { errorType } from './error-type.ts'
 import { attributed } from './failed-request.ts'
+import type { TopicAdmin } from './topic-admin.ts'
 
 /** Requirements of a service on one topic. */
 export interface TopicDemand {
@@ -79,20 +79,16 @@ const required = (settings: KafkaSettings, demand: TopicDemand): Record<string, 
   'unclean.leader.election.enable': 'false',
 })
 
-const create = async (admin: Admin, settings: KafkaSettings, demands: readonly TopicDemand[]): Promise<void> => {
+const create = async (admin: TopicAdmin, settings: KafkaSettings, demands: readonly TopicDemand[]): Promise<void> => {
   const createWith = (without?: string) =>
-    // Resolves with false if another process has created the topic first.
-    admin.createTopics({
-      waitForLeaders: false,
-      topics: demands.map((demand) => ({
+    admin.createTopics(
+      demands.map((demand) => ({
         topic: demand.topic,
-        numPartitions: settings.KAFKA_PARTITIONS,
+        partitions: settings.KAFKA_PARTITIONS,
         replicationFactor: settings.KAFKA_REPLICATION_FACTOR,
-        configEntries: Object.entries(required(settings, demand)).flatMap(([name, value]) =>
-          name === without ? [] : [{ name, value }],
-        ),
+        config: Object.fromEntries(Object.entries(required(settings, demand)).filter(([name]) => name !== without)),
       })),
-    })
+    )
   const doing = `create topic ${demands.map(({ topic }) => topic).join(', ')}`
   await attributed(doing, () =>
     createWith().catch((error: Error) => {
@@ -106,8 +102,8 @@ const create = async (admin: Admin, settings: KafkaSettings, demands: readonly T
   // The asked broker may not know the new topics yet. kafkajs' own wait (waitForLeaders) treats
   // that as an error. If this wait is too short, the next request shows the problem.
   const untilLed = async () => {
-    const { topics } = await admin.fetchTopicMetadata({ topics: demands.map(({ topic }) => topic) })
-    if (topics.some(({ partitions }) => partitions.some(({ leader }) => leader < 0)))
+    const topics = await admin.describeTopics(demands.map(({ topic }) => topic))
+    if ([...topics.values()].some((partitions) => partitions.some(({ leader }) => leader < 0)))
       throw new Error('a partition has no leader yet')
   }
   await untilDone(untilLed, {
@@ -118,26 +114,18 @@ const create = async (admin: Admin, settings: KafkaSettings, demands: readonly T
 }
 
 /** Returns the replica count of each partition, or undefined if the topic does not exist. */
-const replicaCounts = async (admin: Admin, topic: string): Promise<readonly number[] | undefined> => {
+const replicaCounts = async (admin: TopicAdmin, topic: string): Promise<readonly number[] | undefined> => {
   try {
-    const { topics } = await attributed(`describe topic ${topic}`, () => admin.fetchTopicMetadata({ topics: [topic] }))
-    return topics.find(({ name }) => name === topic)?.partitions.map(({ replicas }) => replicas.length)
+    const topics = await attributed(`describe topic ${topic}`, () => admin.describeTopics([topic]))
+    return topics.get(topic)?.map(({ replicas }) => replicas.length)
   } catch (error) {
     if (errorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION') return undefined
     throw error
   }
 }
 
-const configOf = async (admin: Admin, topic: string): Promise<ReadonlyMap<string, string>> => {
-  const { resources } = await attributed(`read the settings of topic ${topic}`, () =>
-    admin.describeConfigs({
-      includeSynonyms: false,
-      resources: [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: topic }],
-    }),
-  )
-  const entries = resources.find(({ resourceName }) => resourceName === topic)?.configEntries ?? []
-  return new Map(entries.map(({ configName, configValue }) => [configName, configValue]))
-}
+const configOf = (admin: TopicAdmin, topic: string): Promise<ReadonlyMap<string, string>> =>
+  attributed(`read the settings of topic ${topic}`, () => admin.describeTopicConfig(topic))
 
 const problemsOf = (
   settings: KafkaSettings,
@@ -213,7 +201,7 @@ const warningsOf = (
 
 /** Compares the topics with the demands. Rejects if Kafka does not answer. */
 export const inspectTopics = async (
-  admin: Admin,
+  admin: TopicAdmin,
   settings: KafkaSettings,
   demands: readonly TopicDemand[],
 ): Promise<TopicFindings> => {
@@ -249,7 +237,7 @@ export const topicProblem = ({ missing, problems }: TopicFindings): string | und
  * @throws TopicError that names every problem. Any other error means that Kafka did not answer.
  */
 export const checkTopics = async (
-  admin: Admin,
+  admin: TopicAdmin,
   settings: KafkaSettings,
   demands: readonly TopicDemand[],
   logger: Logger,

@@ -2,9 +2,10 @@ import { freshNames } from '@customer-stream/testing'
 import { testKafka } from '@customer-stream/testing/vitest'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { waitUntil } from '../process/wait-until.ts'
-import { type Admin, createAdmin, readTopicIdentity } from './index.ts'
+import { createAdmin, readTopicIdentity, type TopicAdmin } from './index.ts'
+import { administratorOf } from './topic-admin.ts'
 
-let admin: Admin
+let admin: TopicAdmin
 beforeAll(async () => {
   admin = createAdmin(testKafka())
   await admin.connect()
@@ -12,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => admin.disconnect())
 
 const create = async (topic: string) => {
-  await admin.createTopics({ waitForLeaders: false, topics: [{ topic, numPartitions: 2 }] })
+  await administratorOf(admin).createTopics({ waitForLeaders: false, topics: [{ topic, numPartitions: 2 }] })
   return waitUntil(
     'Kafka describes the topic',
     () => readTopicIdentity(admin, topic).catch((error: Error) => error),
@@ -20,14 +21,14 @@ const create = async (topic: string) => {
   )
 }
 const remove = async (topic: string) => {
-  await admin.deleteTopics({ topics: [topic] })
-  const topics = () => admin.listTopics()
+  await administratorOf(admin).deleteTopics({ topics: [topic] })
+  const topics = () => administratorOf(admin).listTopics()
   await waitUntil('the topic is gone', topics, (found) => !found.includes(topic))
 }
 
 it('a topic that is deleted and created again has another id, in the same cluster', async () => {
   const topic = `${freshNames().topicPrefix}raw`
-  const { clusterId } = await admin.describeCluster()
+  const { clusterId } = await administratorOf(admin).describeCluster()
   const first = await create(topic)
   expect(first).toEqual({ clusterId, topicId: expect.stringMatching(/^[0-9a-f]{32}$/) })
   expect(await readTopicIdentity(admin, topic)).toEqual(first)

@@ -5,7 +5,8 @@
  */
 import { createRequire } from 'node:module'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Admin, Kafka } from 'kafkajs'
+import type { ProtocolRequest } from './cluster.ts'
+import { administratorOf, clusterOf, type TopicAdmin } from './topic-admin.ts'
 
 /**
  * Ids of a cluster and a topic. An id is undefined if the broker is too old: topic ids exist since
@@ -34,48 +35,9 @@ interface Decoder {
   readBytes(length: number): Buffer
   readTaggedFields(): unknown
 }
-interface ProtocolRequest {
-  readonly request: {
-    readonly apiKey: number
-    readonly apiName: string
-    readonly apiVersion: number
-    readonly encode: () => Promise<Encoder>
-  }
-  readonly response: {
-    readonly decode: (raw: Buffer) => Promise<DescribedTopic>
-    readonly parse: (data: DescribedTopic) => Promise<DescribedTopic>
-  }
-}
 interface DescribedTopic extends TopicIdentity {
   readonly errorCode: number
 }
-interface Broker {
-  readonly versions: Readonly<Record<number, { readonly maxVersion: number }>>
-  readonly connectionPool: { send(request: ProtocolRequest): Promise<DescribedTopic> }
-  metadata(topics: readonly string[]): Promise<unknown>
-}
-/** Part of kafkajs' internal cluster object that our code uses in addition to the admin client. */
-export interface Cluster {
-  readonly brokerPool: {
-    /** By node id. */
-    readonly brokers: Readonly<Record<string, Broker>>
-    findBroker(node: { nodeId: string }): Promise<Broker>
-    refreshMetadata(topics: readonly string[]): Promise<void>
-    refreshMetadataIfNecessary(topics: readonly string[]): Promise<void>
-    findConnectedBroker(): Promise<Broker>
-  }
-  addTargetTopic(topic: string): Promise<void>
-  refreshMetadataIfNecessary(): Promise<void>
-  findTopicPartitionMetadata(topic: string): readonly { readonly partitionId: number }[]
-  fetchTopicsOffset(
-    topics: readonly {
-      readonly topic: string
-      readonly fromBeginning: boolean
-      readonly partitions: readonly { readonly partition: number }[]
-    }[],
-  ): Promise<{ readonly partitions: readonly { readonly partition: number; readonly offset: string }[] }[]>
-}
-type CreateCluster = (options: object) => Cluster
 
 const require = createRequire(import.meta.url)
 const EncoderClass = require('kafkajs/src/protocol/encoder') as new () => Encoder
@@ -88,44 +50,6 @@ const ATTEMPT_MS = 2000
 const MAX_ATTEMPTS = 3
 const UUID_BYTES = 16
 const NO_UUID = '0'.repeat(2 * UUID_BYTES)
-
-const clusters = new WeakMap<Admin, Cluster>()
-
-/**
- * Creates an admin client and remembers its cluster for {@link clusterOf}. kafkajs keeps the
- * cluster private.
- */
-export const adminWithCluster = (kafka: Kafka, options: Parameters<Kafka['admin']>[0]): Admin => {
-  const key = Object.getOwnPropertySymbols(kafka).find(
-    ({ description }) => description === 'private:Kafka:createCluster',
-  )
-  if (key === undefined)
-    throw new Error('this version of kafkajs creates its clusters in another way: see topic-identity.ts')
-  const client = kafka as unknown as Record<symbol, CreateCluster>
-  const createCluster = client[key] as CreateCluster
-  let created: Cluster | undefined
-  client[key] = (clusterOptions) => {
-    created = createCluster(clusterOptions)
-    return created
-  }
-  try {
-    const admin = kafka.admin(options)
-    clusters.set(admin, created as Cluster)
-    return admin
-  } finally {
-    client[key] = createCluster
-  }
-}
-
-/**
- * Returns the cluster of an admin client.
- * @param admin created by {@link adminWithCluster}.
- */
-export const clusterOf = (admin: Admin): Cluster => {
-  const cluster = clusters.get(admin)
-  if (cluster === undefined) throw new Error('this admin client was not created by adminWithCluster')
-  return cluster
-}
 
 const skipArray = (decoder: Decoder, skipOne: () => void) => {
   for (let left = decoder.readUVarInt() - 1; left > 0; left--) skipOne()
@@ -156,7 +80,7 @@ const decode = (raw: Buffer): DescribedTopic => {
   return { errorCode, clusterId, topicId: id === NO_UUID ? undefined : id }
 }
 
-const metadataRequest = (topic: string): ProtocolRequest => ({
+const metadataRequest = (topic: string): ProtocolRequest<DescribedTopic> => ({
   request: {
     apiKey: METADATA,
     apiName: 'Metadata',
@@ -187,16 +111,16 @@ const identityOf = ({ clusterId, topicId }: DescribedTopic): TopicIdentity => ({
 /**
  * Reads the ids of the cluster and the topic. Rejects if Kafka does not answer or the topic does
  * not exist.
- * @param admin created by {@link adminWithCluster}, connected.
+ * @param admin created by createAdmin, connected.
  */
-export const readTopicIdentity = async (admin: Admin, topic: string): Promise<TopicIdentity> => {
+export const readTopicIdentity = async (admin: TopicAdmin, topic: string): Promise<TopicIdentity> => {
   const cluster = clusterOf(admin)
   await cluster.brokerPool.refreshMetadataIfNecessary([topic])
   for (let attempts = 1; ; attempts++) {
     // kafkajs chooses a broker at random. If that broker hangs, the next attempt can ask another.
     const broker = await cluster.brokerPool.findConnectedBroker()
     if ((broker.versions[METADATA]?.maxVersion ?? 0) < VERSION) {
-      const { clusterId } = await admin.describeCluster()
+      const { clusterId } = await administratorOf(admin).describeCluster()
       return { clusterId: clusterId || undefined, topicId: undefined }
     }
     const asked = broker.connectionPool.send(metadataRequest(topic))

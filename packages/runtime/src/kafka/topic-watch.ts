@@ -1,13 +1,13 @@
-import type { Admin } from 'kafkajs'
 import type { Obstacles } from '../process/blocked.ts'
 import type { Logger } from '../process/log.ts'
 import type { KafkaSettings } from './client.ts'
 import type { Diagnose } from './diagnosis.ts'
+import type { TopicAdmin } from './topic-admin.ts'
 import { checkTopics, inspectTopics, type TopicDemand, type TopicFindings, topicProblem } from './topic-check.ts'
 import type { WriteCheck } from './write-check.ts'
 
 export interface TopicWatchOptions {
-  readonly admin: Admin
+  readonly admin: TopicAdmin
   readonly writeCheck: WriteCheck
   readonly settings: KafkaSettings
   readonly demands: readonly TopicDemand[]

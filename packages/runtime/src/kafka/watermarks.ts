@@ -1,6 +1,5 @@
-import type { Admin } from 'kafkajs'
 import { readUncommitted } from './patches/isolation.ts'
-import { clusterOf } from './topic-identity.ts'
+import { clusterOf, type TopicAdmin } from './topic-admin.ts'
 
 export interface Watermarks {
   /** Offset of the oldest record. */
@@ -20,7 +19,7 @@ export interface Watermarks {
  * kafkajs' own `fetchTopicOffsets` requests one after another.
  * @param admin created by createAdmin, connected.
  */
-export const readWatermarks = async (admin: Admin, topic: string): Promise<ReadonlyMap<number, Watermarks>> => {
+export const readWatermarks = async (admin: TopicAdmin, topic: string): Promise<ReadonlyMap<number, Watermarks>> => {
   const cluster = clusterOf(admin)
   await cluster.addTargetTopic(topic)
   await cluster.refreshMetadataIfNecessary()

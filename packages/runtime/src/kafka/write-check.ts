@@ -1,6 +1,6 @@
-import type { Kafka } from 'kafkajs'
 import { errorType } from './error-type.ts'
 import { attributed } from './failed-request.ts'
+import { type KafkaClient, kafkajsOf } from './kafka-client.ts'
 
 /** Asks Kafka whether this user may write to a topic. Nothing is written. */
 export interface WriteCheck {
@@ -21,8 +21,8 @@ const NO_SUCH_ACKS = 2
 
 const TIMEOUT_MS = 5000
 
-export const createWriteCheck = (kafka: Kafka): WriteCheck => {
-  const producer = kafka.producer({
+export const createWriteCheck = (kafka: KafkaClient): WriteCheck => {
+  const producer = kafkajsOf(kafka).producer({
     idempotent: false,
     allowAutoTopicCreation: false,
     retry: { retries: 0 },

@@ -2,7 +2,8 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createLogger, loadSettings } from '@customer-stream/runtime'
-import { createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
+import { createAdmin, createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
+import { administratorOf } from '@customer-stream/runtime/kafkajs'
 import { expect, it } from 'vitest'
 import { startLocalKafka } from './local-kafka.ts'
 import { startLocalRedis } from './local-redis.ts'
@@ -17,9 +18,12 @@ it('Kafka and Redis store data in their folders, with any characters in the path
       clientId: 'odd-path',
       logger: createLogger('odd-path', 'silent'),
     })
-    const admin = kafka.admin()
+    const admin = createAdmin(kafka)
     await admin.connect()
-    await admin.createTopics({ topics: [{ topic: 'written', numPartitions: 1 }], waitForLeaders: true })
+    await administratorOf(admin).createTopics({
+      topics: [{ topic: 'written', numPartitions: 1 }],
+      waitForLeaders: true,
+    })
     await admin.disconnect()
     expect(existsSync(join(run.folder, 'kafka-1', 'data', 'written-0'))).toBe(true)
     expect(readdirSync(run.folder).filter((name) => /^(kafka|redis)-/.test(name)).length).toBe(2)

@@ -1,0 +1,66 @@
+import type { Admin, Kafka, RetryOptions } from 'kafkajs'
+
+/** Request of Kafka's protocol, in the form in which kafkajs sends it. */
+export interface ProtocolRequest<T> {
+  readonly request: {
+    readonly apiKey: number
+    readonly apiName: string
+    readonly apiVersion: number
+    readonly encode: () => Promise<object>
+  }
+  readonly response: {
+    readonly decode: (raw: Buffer) => Promise<T>
+    readonly parse: (data: T) => Promise<T>
+  }
+}
+interface Broker {
+  readonly versions: Readonly<Record<number, { readonly maxVersion: number }>>
+  readonly connectionPool: { send<T>(request: ProtocolRequest<T>): Promise<T> }
+  metadata(topics: readonly string[]): Promise<unknown>
+}
+/** Part of kafkajs' internal cluster object that our code uses in addition to the admin client. */
+export interface Cluster {
+  readonly brokerPool: {
+    /** By node id. */
+    readonly brokers: Readonly<Record<string, Broker>>
+    findBroker(node: { nodeId: string }): Promise<Broker>
+    refreshMetadata(topics: readonly string[]): Promise<void>
+    refreshMetadataIfNecessary(topics: readonly string[]): Promise<void>
+    findConnectedBroker(): Promise<Broker>
+  }
+  addTargetTopic(topic: string): Promise<void>
+  refreshMetadataIfNecessary(): Promise<void>
+  findTopicPartitionMetadata(topic: string): readonly { readonly partitionId: number }[]
+  fetchTopicsOffset(
+    topics: readonly {
+      readonly topic: string
+      readonly fromBeginning: boolean
+      readonly partitions: readonly { readonly partition: number }[]
+    }[],
+  ): Promise<{ readonly partitions: readonly { readonly partition: number; readonly offset: string }[] }[]>
+}
+type CreateCluster = (options: object) => Cluster
+
+/** Creates an admin client of kafkajs and returns its cluster too, which kafkajs keeps private. */
+export const createAdminWithCluster = (
+  kafka: Kafka,
+  retry: RetryOptions,
+): { readonly administrator: Admin; readonly cluster: Cluster } => {
+  const key = Object.getOwnPropertySymbols(kafka).find(
+    ({ description }) => description === 'private:Kafka:createCluster',
+  )
+  if (key === undefined) throw new Error('this version of kafkajs creates its clusters in another way: see cluster.ts')
+  const client = kafka as unknown as Record<symbol, CreateCluster>
+  const createCluster = client[key] as CreateCluster
+  let created: Cluster | undefined
+  client[key] = (clusterOptions) => {
+    created = createCluster(clusterOptions)
+    return created
+  }
+  try {
+    const administrator = kafka.admin({ retry })
+    return { administrator, cluster: created as Cluster }
+  } finally {
+    client[key] = createCluster
+  }
+}

@@ -1,0 +1,75 @@
+import type { FetchedBatch } from './consumer.ts'
+import { type KafkaClient, kafkajsOf } from './kafka-client.ts'
+import { unreadableOf } from './patches/fetch.ts'
+
+export interface TopicReaderOptions {
+  readonly topic: string
+  readonly groupId: string
+  /**
+   * Called before the first fetch of each assignment. A failure or a new leader may cause several
+   * assignments. The caller must seek each partition.
+   */
+  readonly onAssigned: () => void
+  /** Handles records. Must not wait. An error is passed to `onFailure` as the last one. */
+  readonly onBatch: (batch: Pick<FetchedBatch, 'partition' | 'records' | 'unreadable'>) => void
+  /**
+   * Called after each batch with the offset after its last record. Also called for batches without
+   * records for `onBatch`: control records and records of aborted transactions.
+   */
+  readonly onPassed: (partition: number, nextOffset: string) => void
+  /** Called with each failure. `isLast` is true if the reader does not start again by itself. */
+  readonly onFailure: (error: unknown, isLast: boolean) => void
+}
+
+/** Reads committed records of one topic in a group of its own. Commits no offsets. */
+export interface TopicReader {
+  /** Connects and starts to read. Does not wait until the reader has joined its group. */
+  start(): Promise<void>
+  seek(partition: number, offset: string): void
+  /** Leaves the group and disconnects. During the join, the reader cannot leave the group. */
+  stop(): Promise<void>
+}
+
+const MAX_WAIT_MS = 100
+
+export const createTopicReader = (
+  kafka: KafkaClient,
+  { topic, groupId, onAssigned, onBatch, onPassed, onFailure }: TopicReaderOptions,
+): TopicReader => {
+  const consumer = kafkajsOf(kafka).consumer({
+    groupId,
+    maxWaitTimeInMs: MAX_WAIT_MS,
+    allowAutoTopicCreation: false,
+  })
+  return {
+    start: async () => {
+      await consumer.connect()
+      await consumer.subscribe({ topics: [topic], fromBeginning: true })
+      // kafkajs restarts the consumer after most crashes. Example: a coordinator that has just
+      // moved loads its data for longer than kafkajs retries.
+      consumer.on(consumer.events.CRASH, ({ payload }) => onFailure(payload.error, !payload.restart))
+      consumer.on(consumer.events.GROUP_JOIN, onAssigned)
+      // kafkajs does not call `eachBatch` if a batch has only control records or records of an
+      // aborted transaction.
+      consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload }) =>
+        onPassed(payload.partition, String(BigInt(payload.lastOffset) + 1n)),
+      )
+      const running = consumer.run({
+        autoCommit: false,
+        eachBatch: async ({ batch, heartbeat }) => {
+          try {
+            const unreadable = unreadableOf(batch)
+            onBatch({ partition: batch.partition, records: batch.messages, ...(unreadable && { unreadable }) })
+          } catch (error) {
+            // If this error were thrown, kafkajs would retry the batch for minutes.
+            return onFailure(error, true)
+          }
+          await heartbeat()
+        },
+      })
+      running.catch((error) => onFailure(error, true))
+    },
+    seek: (partition, offset) => consumer.seek({ topic, partition, offset }),
+    stop: () => consumer.disconnect(),
+  }
+}
