@@ -4,7 +4,10 @@ import { fileURLToPath } from 'node:url'
 import { LOG_EVENTS } from '@customer-stream/runtime'
 import { describe, expect, it } from 'vitest'
 import { readResults, reportFiles } from '../bench/report/report.ts'
+import { REFUSED_BY_KAFKA } from '../services/ingress/src/delivery/quarantine.ts'
 import { problems } from '../services/ingress/src/http/problem.ts'
+import { KEY_TOO_LONG } from '../services/ingress/src/http/webhook-route.ts'
+import { quarantineReasons } from '../services/projector/src/metrics.ts'
 import { configurationFile, configurationPage } from '../tools/generate-configuration.ts'
 import { metricsFile, metricsPage, openRegistries } from '../tools/generate-metrics.ts'
 
@@ -42,6 +45,12 @@ it('docs/contracts.md names each answer of the ingress with its status, and no o
   )
   const answers = [['accepted', 202], ...Object.entries(problems).map(([type, { status }]) => [type, status])]
   expect(rows.toSorted()).toEqual(answers.toSorted())
+})
+
+it('docs/contracts.md explains each reason of quarantine, and no other', () => {
+  const [, table = ''] = read('docs/contracts.md').split('#### Reasons')
+  const rows = [...table.split('\n## ')[0]!.matchAll(/^\| `([\w-]+)` \|/gm)].map(([, reason]) => reason)
+  expect(rows.toSorted()).toEqual([...quarantineReasons, KEY_TOO_LONG, REFUSED_BY_KAFKA].toSorted())
 })
 
 it('docs/operating.md has an alarm for each answer that refuses', () => {

@@ -7,7 +7,7 @@ const outcomes = Object.keys({ applied: 1, duplicate: 1, stale: 1, quarantined: 
   StoreOutcome | 'quarantined',
   1
 >)
-const reasons = Object.keys({
+export const quarantineReasons = Object.keys({
   'not-utf8': 1,
   'not-json': 1,
   'nested-too-deep': 1,
@@ -122,7 +122,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     }),
   }
   startAtZero(metrics.events, { outcome: outcomes })
-  startAtZero(metrics.quarantined, { reason: reasons })
+  startAtZero(metrics.quarantined, { reason: quarantineReasons })
   startAtZero(metrics.failures, { operation: ['Redis', 'quarantine', 'positions'] })
   return metrics
 }

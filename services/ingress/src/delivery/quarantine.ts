@@ -1,7 +1,7 @@
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 
-const REASON = 'refused-by-kafka'
+export const REFUSED_BY_KAFKA = 'refused-by-kafka'
 const MAX_DETAIL_CHARACTERS = 200
 
 /**
@@ -18,7 +18,7 @@ export const refusedRecord = (
   value,
   timestamp,
   headers: {
-    [QUARANTINE_HEADERS.reason]: REASON,
+    [QUARANTINE_HEADERS.reason]: REFUSED_BY_KAFKA,
     [QUARANTINE_HEADERS.stage]: 'ingress',
     [QUARANTINE_HEADERS.detail]: error.message.slice(0, MAX_DETAIL_CHARACTERS),
     [QUARANTINE_HEADERS.topic]: topic,

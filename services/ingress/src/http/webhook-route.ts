@@ -76,8 +76,10 @@ const keyOf = (value: string | undefined): Buffer | null =>
 const rawKey = (event: CustomersEvent | OtherEvent): string | undefined =>
   event.kind === 'customers' ? event.customerUuid : (text(event.envelope.dealeruuid) ?? text(event.envelope.id))
 
+export const KEY_TOO_LONG = 'customer-uuid-too-long'
+
 interface Unusable {
-  readonly reason: ParseFault | 'customer-uuid-too-long'
+  readonly reason: ParseFault | typeof KEY_TOO_LONG
   readonly detail: string
   readonly eventId?: string
 }
@@ -146,7 +148,7 @@ export const routeBody = (body: Buffer, delivered: Delivered, { topics, fallback
   // Without a key, a customer's events would go to different partitions.
   if (event.kind === 'customers' && !fitsKey(event.customerUuid)) {
     const detail = `customer.customerUuid has more than ${MAX_KEY_BYTES} bytes`
-    return quarantine({ reason: 'customer-uuid-too-long', detail }, contentType, topics)
+    return quarantine({ reason: KEY_TOO_LONG, detail }, contentType, topics)
   }
   const { signature, traceparent } = delivered
   const suspicion = suspicionOf(event)
