@@ -1,7 +1,7 @@
 import { brokers, faultRow, type Guard, unit } from './guard.ts'
 
 const folder = 'services/projector/src'
-const projection = (title: string) => unit(`${folder}/consumer.test.ts`, title)
+const projection = (title: string) => unit(`${folder}/projection.test.ts`, title)
 const store = (title: string) => brokers(`${folder}/store.int.test.ts`, title)
 
 const newerWins = {
@@ -190,7 +190,7 @@ export const projectorGuards: readonly Guard[] = [
   {
     guard: 'a batch is used only if its fetch began at the position',
     prevents: 'missing events after kafkajs has changed its offset',
-    file: `${folder}/consumer.ts`,
+    file: `${folder}/projection.ts`,
     from: 'if (expected === fetchedFrom) return true',
     to: 'if (expected !== undefined) return true',
     test: projection('drops records fetched from another offset'),
@@ -198,7 +198,7 @@ export const projectorGuards: readonly Guard[] = [
   {
     guard: 'a partition that was lost in the meantime is forgotten',
     prevents: 'waits and reports for a partition of another member',
-    file: `${folder}/consumer.ts`,
+    file: `${folder}/projection.ts`,
     from: 'if (signal.aborted || positions.expected(partition) !== expected) return false',
     to: '',
     test: projection('stops with a partition that was lost'),
@@ -230,7 +230,7 @@ export const projectorGuards: readonly Guard[] = [
   {
     guard: 'a record is in quarantine before the position moves',
     prevents: 'a record that is neither applied nor in quarantine',
-    file: `${folder}/consumer.ts`,
+    file: `${folder}/projection.ts`,
     from: 'const done = await Promise.race([',
     to: 'const done = await Promise.race([Promise.resolve(true),',
     test: projection('quarantines poison before the position moves'),
@@ -287,7 +287,7 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'a partition that waits for quarantine delays no other partition',
     prevents:
       'one unusable record that blocks all partitions of a broker, because a fetch of kafkajs waits for all batches of the last fetch',
-    file: `${folder}/consumer.ts`,
+    file: `${folder}/projection.ts`,
     from: 'sleep(QUARANTINE_PATIENCE_MS, undefined, { signal: patience.signal })',
     to: 'sleep(1_000_000 * QUARANTINE_PATIENCE_MS, undefined, { signal: patience.signal })',
     test: projection('pauses a partition while quarantine is away'),
@@ -295,7 +295,7 @@ export const projectorGuards: readonly Guard[] = [
   {
     guard: 'the record that causes a bug is found and named',
     prevents: 'a projector that ends at each start without naming the record',
-    file: `${folder}/consumer.ts`,
+    file: `${folder}/projection.ts`,
     from: 'if (records.length > 1) return projectUpTo(',
     to: 'if (records.length > 1) throw error\n      if (records.length > 1) return projectUpTo(',
     test: projection('pauses a partition at the record that meets a bug'),
@@ -303,7 +303,7 @@ export const projectorGuards: readonly Guard[] = [
   {
     guard: 'a batch without usable records moves the position',
     prevents: 'a projector that is blocked at the end of an aborted transaction',
-    file: `${folder}/consumer.ts`,
+    file: `${folder}/projection.ts`,
     from: 'for (let start = 0; from !== nextOffset; ) {',
     to: 'for (let start = 0; start < records.length; ) {',
     test: projection('moves the position past a batch without records'),
@@ -375,7 +375,7 @@ export const projectorGuards: readonly Guard[] = [
   {
     guard: 'a rebuild quarantines nothing twice',
     prevents: 'second copies of all poison records after each rebuild',
-    file: `${folder}/consumer.ts`,
+    file: `${folder}/projection.ts`,
     from: 'BigInt(record.offset) >= before)',
     to: 'BigInt(record.offset) >= 0n * before)',
     test: projection('a rebuild quarantines only records'),

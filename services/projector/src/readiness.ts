@@ -4,8 +4,8 @@
  */
 import { type Diagnosis, type Obstacles, type ReadinessCheck, readinessCheck } from '@customer-stream/runtime'
 import type { PartitionConsumer } from '@customer-stream/runtime/kafka'
-import type { Projection } from './consumer.ts'
 import type { Progress } from './progress.ts'
+import type { Projection } from './projection.ts'
 
 export interface ReadinessDependencies {
   /** Returns the reason why Kafka does not answer. Undefined if Kafka answers. */

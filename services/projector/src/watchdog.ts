@@ -4,8 +4,8 @@
  * during the whole time.
  */
 import type { PartitionConsumer } from '@customer-stream/runtime/kafka'
-import type { Projection } from './consumer.ts'
 import type { Progress } from './progress.ts'
+import type { Projection } from './projection.ts'
 
 /**
  * Sessions without a sign of life. After one session the group removes a member. A second one

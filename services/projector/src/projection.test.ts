@@ -2,8 +2,8 @@ import { createRegistry, type Logger } from '@customer-stream/runtime'
 import type { FetchedBatch, OutgoingRecord } from '@customer-stream/runtime/kafka'
 import type { CustomerHash } from '@customer-stream/schemas'
 import { describe, expect, it, vi } from 'vitest'
-import { createProjection } from './consumer.ts'
 import { createProjectorMetrics } from './metrics.ts'
+import { createProjection } from './projection.ts'
 import { OtherClusterError, type Store } from './store.ts'
 
 // Redis and Kafka are fake here, so that a test can inject a fault between any two steps. The int
