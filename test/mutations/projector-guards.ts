@@ -222,8 +222,8 @@ export const projectorGuards: readonly Guard[] = [
   {
     guard: 'positions are compared even without events',
     prevents: 'an emptied Redis that stays empty until the next event',
-    file: `${folder}/main.ts`,
-    from: 'every(settings.POSITION_CHECK_MS, projection.checkPositions)',
+    file: `${folder}/tasks.ts`,
+    from: 'every(options.positionCheckMs, projection.checkPositions)',
     to: '',
     test: brokers('test/e2e/start-and-outages.e2e.test.ts', 'a projector rebuilds an emptied Redis'),
   },

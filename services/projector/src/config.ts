@@ -3,12 +3,13 @@ import {
   integer,
   type Loaded,
   optionalText,
+  processRules,
   processSettings,
   type Rule,
   recordPlaces,
 } from '@customer-stream/runtime'
-import { kafkaSettings } from '@customer-stream/runtime/kafka'
-import { redisSettings } from '@customer-stream/runtime/redis'
+import { kafkaRules, kafkaSettings } from '@customer-stream/runtime/kafka'
+import { redisRules, redisSettings } from '@customer-stream/runtime/redis'
 import {
   DEFAULT_KEY_PREFIX,
   DEFAULT_TOPIC_PREFIX,
@@ -112,8 +113,11 @@ export const defaultGroupId = ({
     ? GROUP_ID
     : `${GROUP_ID}-${KAFKA_TOPIC_PREFIX}-${REDIS_KEY_PREFIX}`
 
-/** Refuses QUARANTINE_RECORDS of another topic. They would be ignored silently. */
-export const recordRules: readonly Rule<typeof projectorSettings>[] = [
+export const projectorRules: readonly Rule<typeof projectorSettings>[] = [
+  ...processRules,
+  ...redisRules,
+  ...kafkaRules,
+  // Refuses QUARANTINE_RECORDS of another topic. They would be ignored silently.
   ({ QUARANTINE_RECORDS: places, KAFKA_TOPIC_PREFIX: prefix }) => {
     const { customers } = topicNames(prefix)
     const foreign = [...places].filter((place) => !place.startsWith(`${customers}/`))

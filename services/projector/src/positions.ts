@@ -8,22 +8,20 @@
  * before anything is applied.
  */
 import { once } from 'node:events'
-import type { Logger } from '@customer-stream/runtime'
-import type { PartitionConsumer, Watermarks } from '@customer-stream/runtime/kafka'
+import type { Logger, Obstacles } from '@customer-stream/runtime'
+import type { PartitionConsumer, TopicIdentity, Watermarks } from '@customer-stream/runtime/kafka'
+import { type ClaimOptions, createClaim } from './claim-positions.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { Insist } from './outages.ts'
 import { OtherClusterError, type Store } from './store.ts'
 
 export interface PositionsDependencies {
-  readonly store: Pick<Store, 'positions' | 'movePosition'>
+  readonly store: Pick<Store, 'positions' | 'movePosition' | 'claimPositions'>
   readonly consumer: Pick<PartitionConsumer, 'seek' | 'commit' | 'watermarks'>
-  /**
-   * Ties the positions to the topic that the consumer reads. Rejects in an outage. Rejects with
-   * OtherClusterError if they belong to another cluster.
-   * @returns the number of deleted positions, which belonged to another topic or cluster.
-   */
-  readonly claim: () => Promise<number>
+  /** Reads the ids of the cluster and of the topic from Kafka. Rejects in an outage. */
+  readonly readIdentity: () => Promise<TopicIdentity>
   readonly insist: Insist
+  readonly obstacles: Pick<Obstacles, 'report'>
   readonly metrics: ProjectorMetrics
   readonly logger: Logger
 }
@@ -66,9 +64,10 @@ export interface Positions {
 const isOffset = (stored: string | undefined): stored is string => stored !== undefined && /^\d+$/.test(stored)
 
 export const createPositions = (
-  { store, consumer, claim: claimPositions, insist, metrics, logger }: PositionsDependencies,
-  topic: string,
+  { store, consumer, readIdentity, insist, obstacles, metrics, logger }: PositionsDependencies,
+  { topic, startOver }: ClaimOptions,
 ): Positions => {
+  const claim = createClaim({ store, readIdentity, obstacles, logger }, { topic, startOver })
   let assignment = new AbortController()
   let assigned: readonly number[] = []
   let loading: Promise<void> = Promise.resolve()
@@ -77,17 +76,6 @@ export const createPositions = (
   const leaderless = new Set<number>()
   const committed = new Map<number, string>()
   const oldest = new Map<number, string>()
-
-  const claim = async () => {
-    const deleted = await claimPositions()
-    if (deleted > 0)
-      logger.error(
-        { topic, deleted },
-        'the positions in Redis belonged to another topic of this name, or to another cluster; they were ' +
-          'deleted and the topic is applied from its start',
-      )
-    return deleted
-  }
 
   /** Replaces a position that Kafka cannot serve with the oldest offset in Kafka. */
   const repair = async (partition: number, stored: string | undefined, { low, high }: Watermarks) => {

@@ -33,13 +33,15 @@ const setUp = (partitions = 2) => {
   const standstillSeconds = { set: vi.fn() }
   const progress = createProgress(
     {
-      watermarks: async () => {
-        vi.advanceTimersByTime(slow.ms)
-        return new Map(marks)
-      },
-      group: async () => {
-        if (group.problem) throw group.problem
-        return { ...group }
+      consumer: {
+        watermarks: async () => {
+          vi.advanceTimersByTime(slow.ms)
+          return new Map(marks)
+        },
+        group: async () => {
+          if (group.problem) throw group.problem
+          return { ...group }
+        },
       },
       store: {
         peekPositions: async () => new Map(positions),

@@ -7,8 +7,9 @@
  * up on many partitions serves them in turn. Its waiting partitions therefore do not count while
  * another of its partitions moves.
  */
-import type { GroupDescription, GroupMember, Watermarks } from '@customer-stream/runtime/kafka'
+import type { GroupMember, PartitionConsumer, Watermarks } from '@customer-stream/runtime/kafka'
 import type { ProjectorMetrics } from './metrics.ts'
+import type { Store } from './store.ts'
 
 /**
  * Time without movement after which a partition with records counts as standing still. A rebalance
@@ -26,15 +27,8 @@ const MAX_GAP_MS = 12_000
 const STRANGER_SIGHTINGS = 3
 
 export interface ProgressDependencies {
-  /** Reads the watermarks of the partitions whose leader answers. */
-  readonly watermarks: () => Promise<ReadonlyMap<number, Watermarks>>
-  readonly group: () => Promise<GroupDescription>
-  readonly store: {
-    /** Reads positions without changing them. */
-    peekPositions(partitions: readonly number[]): Promise<ReadonlyMap<number, string | undefined>>
-    /** Returns those of the given instances that use this Redis. */
-    announced(instances: readonly string[]): Promise<ReadonlySet<string>>
-  }
+  readonly consumer: Pick<PartitionConsumer, 'watermarks' | 'group'>
+  readonly store: Pick<Store, 'peekPositions' | 'announced'>
   readonly metrics: Pick<ProjectorMetrics, 'observeLag' | 'standstillSeconds'>
 }
 
@@ -87,7 +81,7 @@ const distance = (from: string, to: string): number => Math.max(0, Number(BigInt
 const nameOf = ({ clientId, host, memberId }: GroupMember): string => `${clientId} at ${host} (${memberId})`
 
 export const createProgress = (
-  { watermarks, group, store, metrics }: ProgressDependencies,
+  { consumer, store, metrics }: ProgressDependencies,
   { topic, groupId, instance, partitions }: ProgressOptions,
 ): Progress => {
   const states = new Map<number, PartitionState>()
@@ -116,7 +110,7 @@ export const createProgress = (
   }
 
   const lookAtGroup = async () => {
-    const { state, members: found } = await group()
+    const { state, members: found } = await consumer.group()
     // During a rebalance no member owns a partition. Keep the last known state.
     if (state !== 'Stable') return
     members = found
@@ -148,7 +142,7 @@ export const createProgress = (
       const owners = lookAtGroup().catch(() => {
         members = undefined
       })
-      const [marks] = await Promise.all([watermarks(), owners])
+      const [marks] = await Promise.all([consumer.watermarks(), owners])
       const all = new Set([...Array(partitions).keys(), ...marks.keys()])
       const positions = await store.peekPositions([...all])
       const now = performance.now()

@@ -1,7 +1,7 @@
 import { createRegistry, type Logger } from '@customer-stream/runtime'
 import type { FetchedBatch, OutgoingRecord } from '@customer-stream/runtime/kafka'
 import type { CustomerHash } from '@customer-stream/schemas'
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createProjectorMetrics } from './metrics.ts'
 import { createProjection } from './projection.ts'
 import { OtherClusterError, type Store } from './store.ts'
@@ -57,7 +57,10 @@ const setUp = ({ high = '1000', logger = silent, named = [] as string[], chunkRe
     movePosition: (_partition, from, to) => move(from, to),
     peekPositions: async () => new Map(),
     previousPosition: async () => redis.previous,
-    claimPositions: async () => 0,
+    claimPositions: async () => {
+      await step('claim')
+      return 0
+    },
     announce: async () => {},
     announced: async () => new Set(),
     ping: async () => {},
@@ -66,15 +69,23 @@ const setUp = ({ high = '1000', logger = silent, named = [] as string[], chunkRe
   const projection = createProjection(
     {
       store,
-      sendToQuarantine: async (records) => {
-        await step('quarantine')
-        quarantined.push(...records)
+      producer: {
+        send: async (records) => {
+          await step('quarantine')
+          quarantined.push(...records)
+        },
       },
       consumer: {
         seek: (_partition, offset) => {
           seeks.push(offset)
         },
-        commit: async () => true,
+        commit: async (offsets) => {
+          await step(`commit ${[...offsets.values()]}`)
+          return true
+        },
+        stop: async () => {
+          await step('stop')
+        },
         hold: (partition) => {
           held.add(partition)
           return () => void held.delete(partition)
@@ -84,17 +95,20 @@ const setUp = ({ high = '1000', logger = silent, named = [] as string[], chunkRe
           return watermarks()
         },
       },
-      claim: async () => {
-        await step('claim')
-        return 0
-      },
+      readIdentity: async () => ({ clusterId: 'cluster', topicId: 'topic' }),
       metrics: createProjectorMetrics(registry, { groupId: 'g', topic: 't' }),
-      report: (_task, diagnosis) => reports.push(diagnosis?.message),
+      obstacles: {
+        report: (task, diagnosis) => {
+          // Each claim reports that it succeeded.
+          if (task !== 'positions') reports.push(diagnosis?.message)
+        },
+      },
       logger,
     },
     {
       topic: 't',
       quarantineTopic: 'q',
+      startOver: false,
       projection: 1,
       maxFutureMs: 1000,
       named: new Set(named),
@@ -257,6 +271,38 @@ describe('a projection', () => {
       undefined,
     ])
   })
+
+  it('a stop commits, ends the pauses, and then stops the consumer', async () => {
+    const { assign, projection, batch, steps, held, before } = setUp()
+    await assign()
+    expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
+    before.quarantine = () => {
+      throw new Error('Kafka is down')
+    }
+    expect(await projection.onBatch(batch(11, [undefined]))).toBe('11')
+    expect([...held]).toEqual([0])
+    steps.length = 0
+    let heldAtStop: number | undefined
+    before.stop = () => {
+      heldAtStop = held.size
+    }
+    await projection.stop()
+    expect([steps, heldAtStop]).toEqual([['commit 11', 'stop'], 0])
+  })
+
+  it('a stop goes on after two seconds if Kafka does not answer the last commit', async () => {
+    const { assign, projection, before, steps } = setUp()
+    await assign()
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    before[`commit ${LOW}`] = () => new Promise<never>(() => {})
+    const stopped = projection.stop()
+    await vi.advanceTimersByTimeAsync(1999)
+    expect(steps).not.toContain('stop')
+    await vi.advanceTimersByTimeAsync(1)
+    await stopped
+    expect(steps.at(-1)).toBe('stop')
+  })
 })
 
 describe('a position that Kafka cannot serve', () => {
@@ -296,7 +342,7 @@ describe('positions of another cluster', () => {
     await vi.waitFor(() => expect(projection.waitingFor).toBe(`positions: ${refused.message}`))
     lost.abort()
     expect([await handled, redis.position, steps.includes('apply')]).toEqual([undefined, undefined, false])
-    projection.positions.stop()
+    await projection.stop()
   })
 
   it('stops while a restored dump has positions of another cluster', async () => {
@@ -556,6 +602,6 @@ describe('regressions', () => {
     const handled = projection.onBatch(batch(10, ['a'], lost.signal))
     lost.abort()
     expect(await handled).toBeUndefined()
-    projection.positions.stop()
+    await projection.stop()
   })
 })

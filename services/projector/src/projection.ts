@@ -8,39 +8,44 @@
  * the work is retried until the outage ends.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type BackOff, createOccasionalLog, type Diagnosis, type Logger } from '@customer-stream/runtime'
-import type { FetchedBatch, OutgoingRecord, PartitionConsumer, UnreadableBatch } from '@customer-stream/runtime/kafka'
+import { answerOf, type BackOff, createOccasionalLog, type Logger, type Obstacles } from '@customer-stream/runtime'
+import type {
+  FetchedBatch,
+  OutgoingRecord,
+  PartitionConsumer,
+  UnreadableBatch,
+  VerifiedProducer,
+} from '@customer-stream/runtime/kafka'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import type { ProjectorMetrics } from './metrics.ts'
 import { createOutages } from './outages.ts'
 import { createPositions, type Positions, type PositionsDependencies } from './positions.ts'
 import { type Poison, type Projected, type ProjectOptions, project, type RawRecord } from './project.ts'
-import { quarantineRecord, unreadableRecord } from './quarantine.ts'
+import { quarantineRecord, sendToQuarantine, unreadableRecord } from './quarantine.ts'
 import type { Store, StoreOutcome } from './store.ts'
 
 export interface ProjectionDependencies {
   readonly store: Store
-  readonly sendToQuarantine: (records: readonly OutgoingRecord[]) => Promise<void>
-  readonly claim: PositionsDependencies['claim']
-  readonly consumer: PositionsDependencies['consumer'] & Pick<PartitionConsumer, 'hold'>
-  /**
-   * Called with a task and the obstacle that a person must remove. Called with undefined when the
-   * obstacle is gone.
-   */
-  readonly report: (task: string, diagnosis: Diagnosis | undefined) => void
+  /** Sends to quarantine. */
+  readonly producer: Pick<VerifiedProducer, 'send'>
+  readonly readIdentity: PositionsDependencies['readIdentity']
+  readonly consumer: PositionsDependencies['consumer'] & Pick<PartitionConsumer, 'hold' | 'stop'>
+  readonly obstacles: Pick<Obstacles, 'report'>
   readonly metrics: ProjectorMetrics
   readonly logger: Logger
 }
 
 export interface ProjectionOptions extends Pick<ProjectOptions, 'topic' | 'projection' | 'maxFutureMs' | 'named'> {
   readonly quarantineTopic: string
+  /** True if the positions of another cluster may be deleted. */
+  readonly startOver: boolean
   readonly chunkRecords: number
   readonly chunkBytes: number
   readonly backOff: BackOff
 }
 
 export interface Projection {
-  readonly positions: Pick<Positions, 'assign' | 'assigned' | 'commit' | 'loadNewlyLed' | 'stop'>
+  readonly positions: Pick<Positions, 'assign' | 'assigned' | 'commit' | 'loadNewlyLed'>
   /**
    * Applies a batch.
    * @returns the next offset to fetch, or undefined if a seek was made or the batch's signal
@@ -56,6 +61,8 @@ export interface Projection {
    * record.
    */
   undisturbedMs(): number
+  /** Stops the consumer after its current chunk. */
+  stop(): Promise<void>
 }
 
 const endOfChunk = (records: readonly RawRecord[], start: number, maxRecords: number, maxBytes: number): number => {
@@ -69,6 +76,11 @@ const endOfChunk = (records: readonly RawRecord[], start: number, maxRecords: nu
   return end
 }
 
+/**
+ * Maximum time that a stop waits for the last commit. The commit is for lag monitoring only, so a
+ * Kafka that does not answer must not delay the stop.
+ */
+const LAST_COMMIT_MS = 2000
 /** Maximum time that a fetch waits for quarantine. After this time only the partition waits. */
 const QUARANTINE_PATIENCE_MS = 500
 /**
@@ -95,10 +107,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const { topic, projection, maxFutureMs, named, quarantineTopic } = options
   const outages = createOutages({ metrics, logger, backOff: options.backOff })
   const { insist } = outages
-  const positions = createPositions(
-    { store, consumer: deps.consumer, claim: deps.claim, insist, metrics, logger },
-    topic,
-  )
+  const positions = createPositions({ ...deps, insist }, options)
   const busy = new Set<number>()
   const holds = new Map<number, Hold>()
   /**
@@ -149,13 +158,13 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   }
   const holdBlocked = (partition: number, message: string) => {
     blocked.set(partition, positions.expected(partition))
-    deps.report(`${topic}/${partition}`, { blocked: true, reason: 'record', message })
+    deps.obstacles.report(`${topic}/${partition}`, { blocked: true, reason: 'record', message })
     const held = hold(partition)
     const timer = setTimeout(held.end, RETRY_BLOCKED_MS)
     held.signal.addEventListener('abort', () => clearTimeout(timer))
   }
   const unblock = (partition: number) => {
-    if (blocked.delete(partition)) deps.report(`${topic}/${partition}`, undefined)
+    if (blocked.delete(partition)) deps.obstacles.report(`${topic}/${partition}`, undefined)
   }
 
   /**
@@ -168,7 +177,9 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   ): Promise<boolean> => {
     const ended = new AbortController()
     const patience = new AbortController()
-    const sent = insist('quarantine', AbortSignal.any([signal, ended.signal]), () => deps.sendToQuarantine(poison))
+    const sent = insist('quarantine', AbortSignal.any([signal, ended.signal]), () =>
+      sendToQuarantine(deps.producer.send, poison),
+    )
     const done = await Promise.race([
       sent,
       sleep(QUARANTINE_PATIENCE_MS, undefined, { signal: patience.signal }).catch(() => undefined),
@@ -359,10 +370,6 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
         // the position past it.
         for (const [partition, position] of blocked) if (positions.expected(partition) !== position) unblock(partition)
       },
-      stop: () => {
-        endAllHolds()
-        positions.stop()
-      },
     },
     onBatch: async (batch) => {
       busy.add(batch.partition)
@@ -378,5 +385,11 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     },
     // A partition that waits for a person does not move. That is no reason to end the process.
     undisturbedMs: () => (blocked.size > 0 ? 0 : outages.undisturbedMs()),
+    stop: async () => {
+      await answerOf(positions.commit, LAST_COMMIT_MS).catch(() => undefined)
+      endAllHolds()
+      positions.stop()
+      await deps.consumer.stop()
+    },
   }
 }

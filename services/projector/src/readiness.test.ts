@@ -2,12 +2,13 @@ import { expect, it } from 'vitest'
 import { createReadiness, type ReadinessDependencies } from './readiness.ts'
 
 const well: ReadinessDependencies = {
+  startup: { phase: 'running' },
   kafkaOutage: async () => undefined,
-  redisOutage: async () => undefined,
+  redisCheck: { outage: async () => undefined },
   consumer: { joined: true, problem: undefined },
   projection: { waitingFor: undefined },
   progress: { standstill: undefined },
-  obstacles: { blocked: undefined },
+  obstacles: { blocked: undefined, worst: undefined },
   groupId: 'g',
 }
 const notReady = async (change: Partial<ReadinessDependencies>) =>
@@ -20,17 +21,17 @@ const blocked = { blocked: true, reason: 'authorization', message: 'Grant READ o
 it.each<[string, Partial<ReadinessDependencies>, string[]]>([
   ['all is well', {}, []],
   ['Kafka does not answer', { kafkaOutage: away }, ['kafka: no answer']],
-  ['Redis does not answer', { redisOutage: away }, ['redis: no answer']],
+  ['Redis does not answer', { redisCheck: { outage: away } }, ['redis: no answer']],
   [
     'it has not joined its group',
     { consumer: { joined: false, problem: undefined } },
     ['group: joining the consumer group g; nothing is applied until then'],
   ],
   ['it may not join its group', { consumer: { joined: false, problem: blocked } }, ['group: Grant READ on group g.']],
-  ['a person must act', { obstacles: { blocked } }, ['blocked: Grant READ on group g.']],
+  ['a person must act', { obstacles: { blocked, worst: blocked } }, ['blocked: Grant READ on group g.']],
   [
     'a person must act before it may join its group',
-    { consumer: { joined: false, problem: blocked }, obstacles: { blocked } },
+    { consumer: { joined: false, problem: blocked }, obstacles: { blocked, worst: blocked } },
     ['blocked: Grant READ on group g.', 'group: the same as blocked'],
   ],
   [
@@ -47,6 +48,21 @@ it.each<[string, Partial<ReadinessDependencies>, string[]]>([
     'a partition stands still',
     { progress: { standstill: 'raw/1 has 6 records' } },
     ['projection: raw/1 has 6 records'],
+  ],
+  [
+    'it starts, and no one has answered',
+    { startup: { phase: 'starting' } },
+    ['start: Kafka and Redis have not both answered yet. If this lasts, check KAFKA_BROKERS and REDIS_URL.'],
+  ],
+  [
+    'it starts, and an obstacle is known',
+    { startup: { phase: 'starting' }, kafkaOutage: away, obstacles: { blocked, worst: blocked } },
+    ['start: Grant READ on group g.'],
+  ],
+  [
+    'it stops, although an obstacle is known',
+    { startup: { phase: 'stopping' }, obstacles: { blocked, worst: blocked } },
+    ['start: stopping'],
   ],
 ])('readiness names the reason if a projector is not ready: %s', async (_, change, expected) => {
   expect(await notReady(change)).toEqual(expected)

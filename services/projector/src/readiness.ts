@@ -6,19 +6,26 @@ import { type Diagnosis, type Obstacles, type ReadinessCheck, readinessCheck } f
 import type { PartitionConsumer } from '@customer-stream/runtime/kafka'
 import type { Progress } from './progress.ts'
 import type { Projection } from './projection.ts'
+import type { RedisCheck } from './redis-check.ts'
+import type { Startup } from './startup.ts'
 
 export interface ReadinessDependencies {
+  readonly startup: Pick<Startup, 'phase'>
   /** Returns the reason why Kafka does not answer. Undefined if Kafka answers. */
   readonly kafkaOutage: () => Promise<Diagnosis | undefined>
-  /** Returns the reason why Redis does not answer. Undefined if Redis answers. */
-  readonly redisOutage: () => Promise<Diagnosis | undefined>
+  readonly redisCheck: Pick<RedisCheck, 'outage'>
   readonly consumer: Pick<PartitionConsumer, 'joined' | 'problem'>
   readonly projection: Pick<Projection, 'waitingFor'>
   readonly progress: Pick<Progress, 'standstill'>
-  /** Obstacles that a person must remove, e.g. a missing right. */
-  readonly obstacles: Pick<Obstacles, 'blocked'>
+  /** Obstacles that a person must remove, e.g. a missing right, and outages. */
+  readonly obstacles: Pick<Obstacles, 'blocked' | 'worst'>
   readonly groupId: string
 }
+
+const NO_ANSWER_YET = 'Kafka and Redis have not both answered yet. If this lasts, check KAFKA_BROKERS and REDIS_URL.'
+
+/** Reports the whole detail, because it is the only one. */
+const notStarted = (detail: string): ReadinessCheck[] => [{ name: 'start', ready: false, detail }]
 
 /** Replaces a repeated detail with a reference to the first check that has it. */
 const withoutRepeats = (checks: readonly ReadinessCheck[]): ReadinessCheck[] =>
@@ -29,10 +36,12 @@ const withoutRepeats = (checks: readonly ReadinessCheck[]): ReadinessCheck[] =>
       : { ...check, detail: `the same as ${first.name}` }
   })
 
-export const createReadiness =
-  ({ kafkaOutage, redisOutage, consumer, projection, progress, obstacles, groupId }: ReadinessDependencies) =>
-  async (): Promise<ReadinessCheck[]> => {
-    const [kafka, redis] = await Promise.all([kafkaOutage(), redisOutage()])
+export const createReadiness = (deps: ReadinessDependencies): (() => Promise<ReadinessCheck[]>) => {
+  const { startup, kafkaOutage, redisCheck, consumer, projection, progress, obstacles, groupId } = deps
+  return async () => {
+    if (startup.phase === 'stopping') return notStarted('stopping')
+    if (startup.phase === 'starting') return notStarted(obstacles.worst?.message ?? NO_ANSWER_YET)
+    const [kafka, redis] = await Promise.all([kafkaOutage(), redisCheck.outage()])
     const { waitingFor } = projection
     // A member without partitions is on standby and counts as ready.
     const notJoined = consumer.joined
@@ -49,3 +58,4 @@ export const createReadiness =
       readinessCheck('projection', waitingFor === undefined ? standstill : `waiting for ${waitingFor}`),
     ])
   }
+}

@@ -1,12 +1,12 @@
 /** Checks whether the projector can rely on this Redis, at start and while it runs. */
-import type { Diagnosis, Logger, Obstacles } from '@customer-stream/runtime'
+import { answerOf, type Diagnosis, type Logger, type Obstacles } from '@customer-stream/runtime'
 import {
   createRedisDiagnose,
   type RedisClient,
   type RedisSettings,
   readDurability,
 } from '@customer-stream/runtime/redis'
-import type { Rights } from './store.ts'
+import type { Rights, Store } from './store.ts'
 
 /** Redis does not meet a requirement. A person must act. */
 export class UnsafeRedisError extends Error {
@@ -18,13 +18,15 @@ export interface RedisCheck {
   check(): Promise<void>
   /** Checks while the projector runs. Reports an obstacle and does not reject. */
   watch(): Promise<void>
+  /** Returns the reason why Redis does not answer in time. Undefined if Redis answers. */
+  outage(): Promise<Diagnosis | undefined>
   diagnose(error: Error): Diagnosis
 }
 
 export interface RedisCheckDependencies {
   readonly redis: RedisClient
-  readonly store: Rights
-  readonly settings: RedisSettings
+  readonly store: Rights & Pick<Store, 'ping'>
+  readonly settings: RedisSettings & { readonly READINESS_TIMEOUT_MS: number }
   readonly obstacles: Pick<Obstacles, 'report'>
   readonly logger: Logger
 }
@@ -63,6 +65,7 @@ export const createRedisCheck = ({ redis, store, settings, obstacles, logger }: 
   return {
     check,
     diagnose,
+    outage: () => answerOf(store.ping, settings.READINESS_TIMEOUT_MS).then(() => undefined, diagnose),
     watch: async () => obstacles.report('redis', await check().then(() => undefined, diagnose)),
   }
 }

@@ -8,16 +8,18 @@ const setUp = () => {
   onTestFinished(() => void vi.useRealTimers())
   const state = { kafkaAnswers: true, quietMs: 0, undisturbedMs: 1e6, standstillMs: 0 }
   const ends: string[] = []
-  const watch = createWatchdog({
-    askKafka: async () => {
-      if (!state.kafkaAnswers) throw new Error('Kafka is away')
+  const watch = createWatchdog(
+    {
+      askKafka: async () => {
+        if (!state.kafkaAnswers) throw new Error('Kafka is away')
+      },
+      consumer: { quietMs: () => state.quietMs },
+      projection: { undisturbedMs: () => state.undisturbedMs, positions: { assigned: [0] } as never },
+      progress: { standstillMs: () => state.standstillMs },
+      lifecycle: { fail: ({ message }) => ends.push(message) },
     },
-    consumer: { quietMs: () => state.quietMs },
-    projection: { undisturbedMs: () => state.undisturbedMs, positions: { assigned: [0] } as never },
-    progress: { standstillMs: () => state.standstillMs },
-    sessionTimeoutMs: SESSION_MS,
-    onDead: ({ message }) => ends.push(message),
-  })
+    { sessionTimeoutMs: SESSION_MS },
+  )
   /** Lets sessions pass and calls the watchdog once in each. */
   const pass = async (sessions: number) => {
     for (let passed = 0; passed < sessions; passed++) {

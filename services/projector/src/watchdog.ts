@@ -3,6 +3,7 @@
  * outage a consumer may be quiet for a moment. Therefore the watchdog acts only if Kafka answered
  * during the whole time.
  */
+import type { Lifecycle } from '@customer-stream/runtime'
 import type { PartitionConsumer } from '@customer-stream/runtime/kafka'
 import type { Progress } from './progress.ts'
 import type { Projection } from './projection.ts'
@@ -21,19 +22,19 @@ export interface WatchdogDependencies {
   readonly consumer: Pick<PartitionConsumer, 'quietMs'>
   readonly projection: Pick<Projection, 'undisturbedMs' | 'positions'>
   readonly progress: Pick<Progress, 'standstillMs'>
+  /** Ends the process. */
+  readonly lifecycle: Pick<Lifecycle, 'fail'>
+}
+
+export interface WatchdogOptions {
   readonly sessionTimeoutMs: number
-  readonly onDead: (error: Error) => void
 }
 
 /** @returns the check, to be called once in each session. */
-export const createWatchdog = ({
-  askKafka,
-  consumer,
-  projection,
-  progress,
-  sessionTimeoutMs,
-  onDead,
-}: WatchdogDependencies): (() => Promise<void>) => {
+export const createWatchdog = (
+  { askKafka, consumer, projection, progress, lifecycle }: WatchdogDependencies,
+  { sessionTimeoutMs }: WatchdogOptions,
+): (() => Promise<void>) => {
   let kafkaAnsweredSince = Number.POSITIVE_INFINITY
   let stalledBefore = false
 
@@ -49,7 +50,7 @@ export const createWatchdog = ({
     const standstillMs = Math.min(progress.standstillMs(projection.positions.assigned), projection.undisturbedMs())
     const stalled = standstillMs > sessionTimeoutMs * STALLED_SESSIONS
     if (stalled && stalledBefore)
-      onDead(
+      lifecycle.fail(
         new Error(
           `none of the partitions of this process has moved for ${Math.round(standstillMs / 1000)} s although ` +
             'they have records to apply',
@@ -58,7 +59,7 @@ export const createWatchdog = ({
     stalledBefore = stalled
     const quietMs = Math.min(consumer.quietMs(), performance.now() - kafkaAnsweredSince)
     if (quietMs >= sessionTimeoutMs * QUIET_SESSIONS)
-      onDead(
+      lifecycle.fail(
         new Error(`the consumer has shown no sign of life for ${Math.round(quietMs / 1000)} s although Kafka answers`),
       )
   }

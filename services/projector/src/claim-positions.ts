@@ -1,0 +1,49 @@
+/**
+ * Ties the positions in Redis to the topic that is read. If they belong to another cluster, nothing
+ * is applied until a person decides: the obstacle `positions` says how.
+ */
+import type { Logger, Obstacles } from '@customer-stream/runtime'
+import type { TopicIdentity } from '@customer-stream/runtime/kafka'
+import { OtherClusterError, type Store } from './store.ts'
+
+export interface ClaimDependencies {
+  readonly store: Pick<Store, 'claimPositions'>
+  /** Reads the ids of the cluster and of the topic from Kafka. Rejects in an outage. */
+  readonly readIdentity: () => Promise<TopicIdentity>
+  readonly obstacles: Pick<Obstacles, 'report'>
+  readonly logger: Logger
+}
+
+export interface ClaimOptions {
+  readonly topic: string
+  /** True if the positions of another cluster may be deleted. */
+  readonly startOver: boolean
+}
+
+/**
+ * @returns the claim. It resolves with the number of deleted positions, which belonged to another
+ *   topic or cluster. It rejects in an outage, and with OtherClusterError.
+ */
+export const createClaim =
+  (
+    { store, readIdentity, obstacles, logger }: ClaimDependencies,
+    { topic, startOver }: ClaimOptions,
+  ): (() => Promise<number>) =>
+  async () => {
+    try {
+      const deleted = await store.claimPositions(await readIdentity(), startOver)
+      obstacles.report('positions', undefined)
+      if (deleted > 0)
+        logger.error(
+          { topic, deleted },
+          'the positions in Redis belonged to another topic of this name, or to another cluster; they were ' +
+            'deleted and the topic is applied from its start',
+        )
+      return deleted
+    } catch (error) {
+      // An outage neither sets nor removes the obstacle.
+      if (error instanceof OtherClusterError)
+        obstacles.report('positions', { blocked: true, reason: 'identity', message: error.message })
+      throw error
+    }
+  }

@@ -1,0 +1,50 @@
+import type { Diagnosis } from '@customer-stream/runtime'
+import type { Watermarks } from '@customer-stream/runtime/kafka'
+import { expect, it } from 'vitest'
+import { createMeasurement } from './measurement.ts'
+
+const setUp = () => {
+  const watermarks: ReadonlyMap<number, Watermarks> = new Map([[0, { low: '0', stable: '10', high: '10' }]])
+  const state: { outage?: Error; stranger?: string } = {}
+  const reports: [string, Diagnosis | undefined][] = []
+  const loaded: unknown[] = []
+  const measure = createMeasurement({
+    progress: {
+      measure: async () => {
+        if (state.outage) throw state.outage
+        return watermarks
+      },
+      get stranger() {
+        return state.stranger
+      },
+    },
+    projection: { positions: { loadNewlyLed: async (found) => void loaded.push(found) } },
+    obstacles: { report: (task, diagnosis) => reports.push([task, diagnosis]) },
+  })
+  return { measure, state, watermarks, reports, loaded }
+}
+
+it('reports a stranger in the consumer group until it has left', async () => {
+  const { measure, state, reports } = setUp()
+  state.stranger = 'another application is in the consumer group g'
+  await measure()
+  delete state.stranger
+  await measure()
+  expect(reports).toEqual([
+    ['strangers', { blocked: true, reason: 'group', message: 'another application is in the consumer group g' }],
+    ['strangers', undefined],
+  ])
+})
+
+it('loads positions of partitions that have a leader now', async () => {
+  const { measure, watermarks, loaded } = setUp()
+  await measure()
+  expect(loaded).toEqual([watermarks])
+})
+
+it('a measurement without an answer rejects and removes no obstacle', async () => {
+  const { measure, state, reports, loaded } = setUp()
+  state.outage = new Error('no answer')
+  await expect(measure()).rejects.toBe(state.outage)
+  expect([reports, loaded]).toEqual([[], []])
+})

@@ -1,0 +1,26 @@
+/**
+ * Measures the progress of the whole topic and acts on the result: reports a stranger in the
+ * consumer group, and loads the positions of partitions that got a leader.
+ */
+import type { Obstacles } from '@customer-stream/runtime'
+import type { Progress } from './progress.ts'
+import type { Projection } from './projection.ts'
+
+export interface MeasurementDependencies {
+  readonly progress: Pick<Progress, 'measure' | 'stranger'>
+  readonly projection: { readonly positions: Pick<Projection['positions'], 'loadNewlyLed'> }
+  readonly obstacles: Pick<Obstacles, 'report'>
+}
+
+/** @returns the measurement. It rejects if Kafka or Redis does not answer. */
+export const createMeasurement =
+  ({ progress, projection, obstacles }: MeasurementDependencies): (() => Promise<void>) =>
+  async () => {
+    const watermarks = await progress.measure()
+    const { stranger } = progress
+    obstacles.report(
+      'strangers',
+      stranger === undefined ? undefined : { blocked: true, reason: 'group', message: stranger },
+    )
+    await projection.positions.loadNewlyLed(watermarks)
+  }

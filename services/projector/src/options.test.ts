@@ -1,0 +1,38 @@
+import { loadSettings } from '@customer-stream/runtime'
+import { expect, it } from 'vitest'
+import { projectorSettings } from './config.ts'
+import { optionsOf } from './options.ts'
+
+const optionsFor = (env: Record<string, string>) =>
+  optionsOf(loadSettings(projectorSettings, { KAFKA_BROKERS: 'a:1', REDIS_URL: 'redis://a:1', ...env }), 'me')
+
+it('every part reads the same topic in the same group as the same instance', () => {
+  const { topic, groupId, consumer, progress, startup, store, projection, topicUse, kafkaCheck, tasks } = optionsFor({
+    KAFKA_TOPIC_PREFIX: 'x.',
+    CONSUMER_GROUP_ID: 'g',
+  })
+  expect([topic, groupId]).toEqual(['x.customers.raw', 'g'])
+  for (const part of [consumer, progress, startup]) expect(part).toMatchObject({ topic, groupId, instance: 'me' })
+  for (const part of [store, projection, topicUse, kafkaCheck]) expect(part).toMatchObject({ topic })
+  for (const part of [projection, topicUse]) expect(part).toMatchObject({ quarantineTopic: 'x.quarantine' })
+  expect(tasks.instance).toBe('me')
+})
+
+it('a member sends five heartbeats in a session', () => {
+  expect(optionsFor({ CONSUMER_SESSION_TIMEOUT_MS: '10000' }).consumer).toMatchObject({
+    sessionTimeoutMs: 10_000,
+    heartbeatIntervalMs: 2000,
+  })
+})
+
+it.each([
+  ['refuse', false],
+  ['start-over', true],
+])('ON_CLUSTER_CHANGE=%s allows the positions of another cluster to be deleted: %s', (choice, startOver) => {
+  expect(optionsFor({ ON_CLUSTER_CHANGE: choice }).projection.startOver).toBe(startOver)
+})
+
+it('installations with their own prefix have their own group', () => {
+  expect(optionsFor({}).groupId).toBe('customer-stream-projector')
+  expect(optionsFor({ REDIS_KEY_PREFIX: 'x:' }).groupId).not.toBe('customer-stream-projector')
+})

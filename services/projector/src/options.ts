@@ -1,0 +1,59 @@
+/** Derives the options of each part from the settings of the process. */
+import type { PartitionConsumerOptions } from '@customer-stream/runtime/kafka'
+import { topicNames } from '@customer-stream/schemas'
+import { defaultGroupId, type ProjectorSettings } from './config.ts'
+
+const CLIENT_ID = 'customer-stream-projector'
+
+/** @param instance the id of this process in the consumer group. */
+export const optionsOf = (settings: ProjectorSettings, instance: string) => {
+  const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
+  const topic = topics.customers
+  const groupId = settings.CONSUMER_GROUP_ID ?? defaultGroupId(settings)
+  const backOff = { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }
+  const sessionTimeoutMs = settings.CONSUMER_SESSION_TIMEOUT_MS
+  return {
+    topic,
+    groupId,
+    topicUse: { topic, quarantineTopic: topics.quarantine, maxValueBytes: settings.MAX_BODY_BYTES },
+    kafka: { clientId: CLIENT_ID },
+    writeCheck: { clientId: CLIENT_ID, requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS },
+    producer: {
+      metadataMaxAgeMs: settings.KAFKA_METADATA_MAX_AGE_MS,
+      produceTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,
+    },
+    consumer: {
+      groupId,
+      instance,
+      topic,
+      sessionTimeoutMs,
+      heartbeatIntervalMs: sessionTimeoutMs / 5,
+      maxWaitMs: settings.CONSUMER_MAX_WAIT_MS,
+      maxFetchBytes: settings.CONSUMER_FETCH_MAX_BYTES,
+      // Hides the round trip to Redis. With Redis on the same machine this has no effect.
+      partitionsConcurrently: 4,
+    } satisfies Partial<PartitionConsumerOptions>,
+    store: { keyPrefix: settings.REDIS_KEY_PREFIX, topic, projection: settings.PROJECTION_VERSION },
+    projection: {
+      topic,
+      quarantineTopic: topics.quarantine,
+      startOver: settings.ON_CLUSTER_CHANGE === 'start-over',
+      projection: settings.PROJECTION_VERSION,
+      maxFutureMs: settings.MAX_FUTURE_MS,
+      named: settings.QUARANTINE_RECORDS,
+      chunkRecords: settings.CHUNK_RECORDS,
+      chunkBytes: 2 * 1024 * 1024,
+      backOff,
+    },
+    progress: { topic, groupId, instance, partitions: settings.KAFKA_PARTITIONS },
+    kafkaCheck: { topic, timeoutMs: settings.READINESS_TIMEOUT_MS, doing: 'apply events' },
+    watchdog: { sessionTimeoutMs },
+    startup: { host: settings.HOST, port: settings.ADMIN_PORT, topic, groupId, instance, backOff },
+    tasks: {
+      instance,
+      sessionTimeoutMs,
+      positionCheckMs: settings.POSITION_CHECK_MS,
+      topicCheckMs: settings.KAFKA_TOPIC_CHECK_MS,
+    },
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * Starts the projector: opens the admin port, connects to Redis and Kafka, checks both, and joins
+ * the consumer group. An outage is retried without limit. A wrong topic or an unsafe Redis ends the
+ * process, because only a person can change it.
+ */
+import {
+  type BackOff,
+  type Diagnosis,
+  type Lifecycle,
+  type Logger,
+  type Obstacles,
+  untilDone,
+} from '@customer-stream/runtime'
+import {
+  BLOCKED_BACK_OFF,
+  type Diagnose,
+  type PartitionConsumer,
+  TopicError,
+  type TopicWatch,
+  type VerifiedProducer,
+} from '@customer-stream/runtime/kafka'
+import { connectRedis, type RedisClient } from '@customer-stream/runtime/redis'
+import { type RedisCheck, UnsafeRedisError } from './redis-check.ts'
+import type { Store } from './store.ts'
+
+export interface StartupDependencies {
+  readonly redis: RedisClient
+  readonly redisCheck: Pick<RedisCheck, 'check' | 'diagnose'>
+  readonly store: Pick<Store, 'ping' | 'announce'>
+  readonly admin: { connect(): Promise<void> }
+  readonly producer: Pick<VerifiedProducer, 'connect'>
+  readonly consumer: Pick<PartitionConsumer, 'connect' | 'start'>
+  readonly topicWatch: Pick<TopicWatch, 'start' | 'checkWrites'>
+  /** Measures the progress. Rejects if Kafka or Redis does not answer. */
+  readonly measure: () => Promise<void>
+  readonly obstacles: Pick<Obstacles, 'report' | 'blocked'>
+  readonly diagnose: Diagnose
+  readonly logger: Pick<Logger, 'info'>
+  /** Ends the process. */
+  readonly lifecycle: Pick<Lifecycle, 'fail'>
+}
+
+export interface StartupOptions {
+  /** Address of the admin port. */
+  readonly host: string
+  readonly port: number
+  readonly topic: string
+  readonly groupId: string
+  /** Id of this process in the consumer group. */
+  readonly instance: string
+  readonly backOff: BackOff
+}
+
+export interface Startup {
+  /** `running` while the consumer is started. */
+  readonly phase: 'starting' | 'running' | 'stopping'
+  /**
+   * True after Redis and Kafka have answered and the first topic check has ended, even with an
+   * error. The lag must not be measured earlier: while kafkajs asks for the end offsets of a
+   * missing topic, it cannot create the topic.
+   */
+  readonly topicsChecked: boolean
+  /**
+   * Starts the projector. Resolves when it runs, stops or fails. Never rejects.
+   * @param adminPort opens first, so that /readyz explains a start that takes long.
+   */
+  run(adminPort: { listen(address: { host: string; port: number }): Promise<string> }): Promise<void>
+  stop(): void
+}
+
+export const createStartup = (deps: StartupDependencies, options: StartupOptions): Startup => {
+  const { redis, redisCheck, store, admin, producer, consumer, topicWatch, obstacles, diagnose, logger } = deps
+  const stopping = new AbortController()
+  let asked: 'Redis' | 'Kafka' = 'Redis'
+  let topicsChecked = false
+  let running = false
+
+  const attempt = async () => {
+    asked = 'Redis'
+    await connectRedis(redis)
+    await redisCheck.check()
+    await store.ping()
+    asked = 'Kafka'
+    await Promise.all([admin.connect(), producer.connect(), consumer.connect()])
+    try {
+      await topicWatch.start()
+    } finally {
+      topicsChecked = true
+    }
+    // Measure the first lag now. It must not wait for the timer or for a group that cannot be
+    // joined.
+    void deps.measure().catch(() => undefined)
+    await topicWatch.checkWrites()
+    await store.announce(options.instance)
+    await consumer.start()
+  }
+  const diagnosisOf = (error: Error): Diagnosis =>
+    asked === 'Kafka' ? diagnose(error, 'connect and check its topics') : redisCheck.diagnose(error)
+  const connect = async () => {
+    const done = await untilDone(attempt, {
+      signal: stopping.signal,
+      backOff: () => (obstacles.blocked ? BLOCKED_BACK_OFF : options.backOff),
+      onFailure: (error) => {
+        if (error instanceof TopicError || error instanceof UnsafeRedisError) throw error
+        obstacles.report('start', diagnosisOf(error))
+      },
+    })
+    if (!done) return
+    obstacles.report('start', undefined)
+    running = true
+    logger.info({ event: 'ready', topic: options.topic, group: options.groupId }, 'ready')
+  }
+
+  return {
+    get phase() {
+      if (running) return 'running'
+      return stopping.signal.aborted ? 'stopping' : 'starting'
+    },
+    get topicsChecked() {
+      return topicsChecked
+    },
+    run: async (adminPort) => {
+      try {
+        const address = await adminPort.listen({ host: options.host, port: options.port })
+        logger.info({ event: 'listening', admin: address }, 'listening')
+        await connect()
+      } catch (error) {
+        deps.lifecycle.fail(error as Error)
+      }
+    },
+    stop: () => {
+      running = false
+      stopping.abort()
+    },
+  }
+}

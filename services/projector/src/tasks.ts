@@ -1,0 +1,74 @@
+/**
+ * Repeats the tasks of a projector until it stops. A failed run is only logged, because the next
+ * run repeats the task.
+ */
+import { type Diagnosis, type Logger, type Obstacles, periodically } from '@customer-stream/runtime'
+import type { TopicWatch } from '@customer-stream/runtime/kafka'
+import type { Projection } from './projection.ts'
+import type { RedisCheck } from './redis-check.ts'
+import type { Startup } from './startup.ts'
+import type { Store } from './store.ts'
+
+/**
+ * Intervals of the committed offsets and the lag. Both are for monitoring only, which reads them
+ * every few seconds at most.
+ */
+const COMMIT_INTERVAL_MS = 1000
+const LAG_INTERVAL_MS = 5000
+/** Interval of announcements. An announcement is valid for a minute. */
+const ANNOUNCE_INTERVAL_MS = 5000
+/** Interval of the check of Redis' rights and settings. */
+const REDIS_CHECK_INTERVAL_MS = 10_000
+const OUTAGE_INTERVAL_MS = 2000
+
+export interface TasksDependencies {
+  readonly startup: Pick<Startup, 'phase' | 'topicsChecked'>
+  readonly projection: { readonly positions: Pick<Projection['positions'], 'commit'> } & Pick<
+    Projection,
+    'checkPositions'
+  >
+  readonly store: Pick<Store, 'announce'>
+  /** Ends a process that does nothing although it could. */
+  readonly watchdog: () => Promise<void>
+  readonly topicWatch: Pick<TopicWatch, 'check'>
+  readonly redisCheck: Pick<RedisCheck, 'watch'>
+  /** Returns the reason why Kafka does not answer. Undefined if Kafka answers. */
+  readonly kafkaOutage: () => Promise<Diagnosis | undefined>
+  /** Measures the progress. Rejects if Kafka or Redis does not answer. */
+  readonly measure: () => Promise<void>
+  readonly obstacles: Pick<Obstacles, 'report'>
+  readonly logger: Pick<Logger, 'debug'>
+}
+
+export interface TasksOptions {
+  /** Id of this process in the consumer group. */
+  readonly instance: string
+  readonly positionCheckMs: number
+  readonly topicCheckMs: number
+  readonly sessionTimeoutMs: number
+}
+
+/** @returns a function that ends the repetition. It does not wait for a running task. */
+export const startTasks = (deps: TasksDependencies, options: TasksOptions): (() => void) => {
+  const { startup, projection, logger } = deps
+  const stops: (() => void)[] = []
+  const repeat = (intervalMs: number, task: () => Promise<unknown>, onFailure: string) =>
+    stops.push(periodically(intervalMs, task, (error) => logger.debug({ err: error }, onFailure)))
+  /** Repeats a task while the consumer is started. */
+  const every = (intervalMs: number, task: () => Promise<unknown>) =>
+    repeat(intervalMs, async () => startup.phase === 'running' && task(), 'a periodic check failed')
+
+  every(COMMIT_INTERVAL_MS, projection.positions.commit)
+  every(ANNOUNCE_INTERVAL_MS, () => deps.store.announce(options.instance))
+  every(options.positionCheckMs, projection.checkPositions)
+  every(options.sessionTimeoutMs, deps.watchdog)
+  every(options.topicCheckMs, deps.topicWatch.check)
+  every(REDIS_CHECK_INTERVAL_MS, deps.redisCheck.watch)
+  // Detects outages of Kafka even if no one calls /readyz.
+  every(OUTAGE_INTERVAL_MS, async () => deps.obstacles.report('kafka', await deps.kafkaOutage()))
+  // The lag is measured even while the process is in no group, because it matters most then.
+  repeat(LAG_INTERVAL_MS, async () => startup.topicsChecked && deps.measure(), 'the lag cannot be measured')
+  return () => {
+    for (const stop of stops) stop()
+  }
+}
