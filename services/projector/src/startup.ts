@@ -15,6 +15,7 @@ import {
   BLOCKED_BACK_OFF,
   type Diagnose,
   type PartitionConsumer,
+  type TopicAdmin,
   TopicError,
   type TopicWatch,
   type VerifiedProducer,
@@ -27,7 +28,7 @@ export interface StartupDependencies {
   readonly redis: RedisClient
   readonly redisCheck: Pick<RedisCheck, 'check' | 'diagnose'>
   readonly store: Pick<Store, 'ping' | 'announce'>
-  readonly admin: { connect(): Promise<void> }
+  readonly admin: Pick<TopicAdmin, 'connect'>
   readonly producer: Pick<VerifiedProducer, 'connect'>
   readonly consumer: Pick<PartitionConsumer, 'connect' | 'start'>
   readonly topicWatch: Pick<TopicWatch, 'start' | 'checkWrites'>
