@@ -45,12 +45,12 @@ const { scale, wanted } = readCommandLine({
   options: { scale: 'text' },
   words: true,
   read: ({ texts, words }) => {
-    const scale = Number(texts.scale ?? 1)
+    const factor = Number(texts.scale ?? 1)
     const known = [...questions.map(({ name }) => name), PROFILES]
-    if (!(scale > 0 && scale <= 1)) throw new Error('--scale must be above 0 and at most 1')
+    if (!(factor > 0 && factor <= 1)) throw new Error('--scale must be above 0 and at most 1')
     const unknown = words.find((name) => !known.includes(name))
     if (unknown !== undefined) throw new Error(`${unknown} is not a question; there are ${known.join(', ')}`)
-    return { scale, wanted: words.length > 0 ? words : known }
+    return { scale: factor, wanted: words.length > 0 ? words : known }
   },
 })
 await requireWrk()

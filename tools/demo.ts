@@ -58,9 +58,9 @@ const { keep, events } = readCommandLine({
   CUSTOMER_STREAM_BROKERS=docker or local chooses where the brokers run; KAFKA_BROKERS and REDIS_URL name running ones.`,
   options: { keep: 'flag', events: 'text' },
   read: ({ flags, texts }) => {
-    const { events = String(DEFAULT_EVENTS) } = texts
-    if (!/^[1-9]\d{2,8}$/.test(events)) throw new Error('--events must be a whole number from 100 on')
-    return { keep: flags.has('keep'), events: Number(events) }
+    const { events: text = String(DEFAULT_EVENTS) } = texts
+    if (!/^[1-9]\d{2,8}$/.test(text)) throw new Error('--events must be a whole number from 100 on')
+    return { keep: flags.has('keep'), events: Number(text) }
   },
 })
 
@@ -99,7 +99,7 @@ const runEvents = async (
   ingress: ServiceProcess,
   faults: (load: DemoLoad) => Promise<void>,
   ledgerPath: string,
-  signal: AbortSignal,
+  interrupted: AbortSignal,
 ): Promise<SimulationProgress> => {
   const simulation = createSimulation({
     url: `${ingress.url}/webhooks/mykaarma`,
@@ -114,7 +114,7 @@ const runEvents = async (
     other: 0.05,
     retryBaseMs: 300,
     ledgerPath,
-    signal,
+    signal: interrupted,
   })
   heading(`${number(events)} events for ${number(CUSTOMERS)} customers`)
   say(
@@ -135,17 +135,17 @@ const runEvents = async (
     },
   )
   let last = { at: performance.now(), promised: 0, perSecond: 0 }
-  for (let lag = Number.POSITIVE_INFINITY; !(settled && lag === 0) && !signal.aborted; ) {
-    await unlessAborted(sleep(200), signal)
+  for (let lag = Number.POSITIVE_INFINITY; !(settled && lag === 0) && !interrupted.aborted; ) {
+    await unlessAborted(sleep(200), interrupted)
     const { promised } = simulation.progress
     const seconds = (performance.now() - last.at) / 1000
     if (seconds >= 1) last = { at: performance.now(), promised, perSecond: (promised - last.promised) / seconds }
-    lag = await unlessAborted(lagOf(pipeline), signal)
+    lag = await unlessAborted(lagOf(pipeline), interrupted)
     line.show(progressText({ promised, events, perSecond: last.perSecond, lag }))
-    if (settled) await unlessAborted(done, signal) // the demo ends if a fault could not be carried out
+    if (settled) await unlessAborted(done, interrupted) // the demo ends if a fault could not be carried out
   }
   line.end()
-  return (await unlessAborted(done, signal))[0]
+  return (await unlessAborted(done, interrupted))[0]
 }
 
 const faultsOn =

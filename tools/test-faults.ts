@@ -11,7 +11,7 @@ const { faults, words } = readCommandLine({
   FAULT_SEED repeats the random choices of a run.`,
   options: { short: 'flag' },
   words: true,
-  read: ({ flags, words }) => ({ faults: flags.has('short') ? 'short' : 'full', words }),
+  read: ({ flags, words: title }) => ({ faults: flags.has('short') ? 'short' : 'full', words: title }),
 })
 const titled = words.length > 0 ? ['-t', words.join(' ')] : []
 // npm puts the commands of the installed packages on the PATH.

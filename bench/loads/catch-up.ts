@@ -31,13 +31,13 @@ export const catchUp = async (
     ...env,
   })
   await projector.untilReady()
-  const first = await waitUntil('the projector has begun', applied, (events) => events > 0, {
+  const first = await waitUntil('the projector has begun', applied, (count) => count > 0, {
     timeoutMs: 60_000,
     pauseMs: 2,
   })
   const startedAt = performance.now()
   const cpuBefore = cpuSeconds(projector.pid)
-  await waitUntil('the projector has caught up', applied, (events) => events === total, {
+  await waitUntil('the projector has caught up', applied, (count) => count === total, {
     timeoutMs: 600_000,
     pauseMs: 10,
   })

@@ -63,8 +63,8 @@ const catchUp = async (pipeline: Pipeline, servers: readonly RedisClient[]): Pro
     redisUs: await serversCpuUs(servers),
     at: performance.now(),
   })
-  const until = (what: string, events: number) =>
-    waitUntil(what, sample, (seen) => seen.events >= events, { timeoutMs: 180_000, pauseMs: 50 })
+  const until = (what: string, wanted: number) =>
+    waitUntil(what, sample, (seen) => seen.events >= wanted, { timeoutMs: 180_000, pauseMs: 50 })
   // The first tenth warms up the code on both sides.
   const first = await until('the projector is warm', RECORDS / 10)
   const last = await until('the projector has caught up', RECORDS)

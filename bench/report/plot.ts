@@ -49,14 +49,14 @@ const legend = (names: readonly string[]): { readonly body: string; readonly row
  * heights are comparable.
  */
 export const plot = (curve: Curve): string => {
-  const points = curve.series.flatMap((series) => series.points)
-  const xs = [...new Set(points.map(({ x }) => x))].sort((a, b) => a - b)
+  const allPoints = curve.series.flatMap((each) => each.points)
+  const xs = [...new Set(allPoints.map(({ x }) => x))].sort((a, b) => a - b)
   const span = [xs[0] ?? 0, xs.at(-1) ?? 1]
   if (curve.logX && !(span[0]! > 0)) throw new Error(`${curve.name}: a logarithmic axis has no ${span[0]}.`)
   const { body: names, rows } = legend(curve.series.map(({ name }) => name))
   const top = LEGEND_TOP + rows * ROW
   const xScale = (curve.logX ? scaleLog() : scaleLinear()).domain(span).range([LEFT + 15, RIGHT - 15])
-  const yScale = scaleLinear([0, Math.max(...points.map(({ y }) => y.max))], [BOTTOM, top]).nice(6)
+  const yScale = scaleLinear([0, Math.max(...allPoints.map(({ y }) => y.max))], [BOTTOM, top]).nice(6)
   const at = (x: number, y: number): string => `${px(xScale(x))},${px(yScale(y))}`
 
   const horizontal = yScale

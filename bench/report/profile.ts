@@ -117,7 +117,7 @@ export const sharesByPackage = (root: Frame, functionsEach = 3): Share[] => {
       package: name,
       share: [...functions.values()].reduce((sum, share) => sum + share, 0),
       functions: [...functions]
-        .map(([name, share]) => ({ name, share }))
+        .map(([functionName, share]) => ({ name: functionName, share }))
         .sort((a, b) => b.share - a.share)
         .slice(0, functionsEach),
     }))

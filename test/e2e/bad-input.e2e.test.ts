@@ -133,8 +133,8 @@ describe('raw requests', () => {
 })
 
 describe('senders that are not authentic', () => {
-  const keptAlive = (line: string, body = '') =>
-    `${line} HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`
+  const keptAlive = (line: string, content = '') =>
+    `${line} HTTP/1.1\r\nhost: x\r\ncontent-length: ${content.length}\r\n\r\n${content}`
   it.each([
     [401, keptAlive('POST /webhooks/mykaarma', '{}')],
     [404, keptAlive('POST /', '{}')],
@@ -255,14 +255,14 @@ describe.concurrent('connections that are not closed', () => {
     ['stalls in its body', `${started}content-length: 100\r\n\r\nhalf`, {}],
     // More answers than the buffers of both sockets can hold.
     ['reads no answer', 'GET / HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(30_000), { KEEP_ALIVE_TIMEOUT_MS: '1000' }],
-  ])('destroys the connection of a client that %s and does not close it', async (_, text, env) => {
+  ])('destroys the connection of a client that %s and does not close it', async (_, request, env) => {
     const small = await pipeline.start('ingress', { MAX_CONNECTIONS: '1', REQUEST_TIMEOUT_MS: '1000', ...env })
     const { hostname, port } = new URL(small.url)
     // The client reads nothing, so it does not notice the end of the connection.
     const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: true }).pause()
     socket.on('error', () => undefined)
     await once(socket, 'connect')
-    if (text) socket.write(text)
+    if (request) socket.write(request)
     await waitUntil(
       'there is room again',
       () => raw(head([], ''), small).catch(() => ''),

@@ -97,7 +97,7 @@ it.each([
       expect(lost.size).toBeLessThan(partitions.length)
 
       const isLost = (customerUuid: string) => lost.has(partitionOf(Buffer.from(customerUuid), partitions.length))
-      const customers = Array.from({ length: 100 }, (_, i) => `c${i}`)
+      const customers = Array.from({ length: 100 }, (_value, i) => `c${i}`)
       const others = customers.filter((customerUuid) => !isLost(customerUuid))
       let timestamp = 0
       /**
@@ -144,7 +144,7 @@ it.each([
       await waitUntil(
         'everyone is promised again',
         () => burst(ingress),
-        ({ lost, others }) => `${lost} ${others}` === '202 202',
+        (answers) => `${answers.lost} ${answers.others}` === '202 202',
       )
       await waitUntil(
         'the spool is empty',
@@ -156,13 +156,13 @@ it.each([
         await waitUntil(
           'no partition fails any more',
           () => each.metric('ingress_partitions_failing'),
-          (partitions) => partitions === 0,
+          (count) => count === 0,
         )
       }
       await waitUntil(
         'the projector has caught up',
         () => pipeline.verify(),
-        ({ wrong, customers }) => wrong.length === 0 && customers === 100,
+        (verdict) => verdict.wrong.length === 0 && verdict.customers === 100,
       )
     } finally {
       for (const broker of ended) await mend(broker)

@@ -22,11 +22,13 @@ const { minutes, seed } = readCommandLine({
   --seed S      repeats the run that printed it`,
   options: { minutes: 'text', seed: 'text' },
   read: ({ texts }) => {
-    const minutes = Number(texts.minutes)
-    const seed = Number(texts.seed ?? Math.floor(Math.random() * 2 ** 31))
-    if (!(minutes > 0)) throw new Error('--minutes must be a number above 0')
-    if (!Number.isSafeInteger(seed) || seed < 0) throw new Error('--seed must be a whole number')
-    return { minutes, seed }
+    const asked = {
+      minutes: Number(texts.minutes),
+      seed: Number(texts.seed ?? Math.floor(Math.random() * 2 ** 31)),
+    }
+    if (!(asked.minutes > 0)) throw new Error('--minutes must be a number above 0')
+    if (!Number.isSafeInteger(asked.seed) || asked.seed < 0) throw new Error('--seed must be a whole number')
+    return asked
   },
 })
 const random = new Random(seed)

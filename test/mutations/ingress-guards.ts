@@ -542,7 +542,7 @@ export const ingressGuards: readonly Guard[] = [
     guard: 'log levels are written as names',
     prevents: 'a log collector that does not know the level of any line',
     file: 'packages/runtime/src/process/log.ts',
-    from: `      level: (level) => ({ level }),\n`,
+    from: `      level: (label) => ({ level: label }),\n`,
     to: '',
     test: unit('packages/runtime/src/process/log.test.ts', 'the level’s name'),
   },

@@ -112,13 +112,13 @@ const sayings = async (site: Site): Promise<string> => {
       const readiness = await service.readiness()
       const metrics = await service.metrics()
       const lag = metrics.filter(({ name }) => name === 'kafka_consumergroup_lag').map(({ value }) => value)
-      const blocked = metrics
+      const reasons = metrics
         .filter(({ name, value }) => name === 'customer_stream_blocked' && value > 0)
         .map(({ labels }) => labels.reason)
       const shown = readiness.ready ? 'ready' : readiness.said
       return (
         `${service.name}: ` +
-        `${shown}${lag.length > 0 ? `; lag ${lag.join(' ')}` : ''}${blocked.length > 0 ? `; blocked ${blocked.join(' ')}` : ''}`
+        `${shown}${lag.length > 0 ? `; lag ${lag.join(' ')}` : ''}${reasons.length > 0 ? `; blocked ${reasons.join(' ')}` : ''}`
       )
     }),
   )

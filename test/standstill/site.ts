@@ -322,8 +322,7 @@ export const openSite = async (
           administratorOf(admin)
             .fetchTopicMetadata({ topics: names.map((name) => topics[name]) })
             .catch(() => undefined),
-        (metadata) =>
-          metadata?.topics.every(({ partitions }) => partitions.every(({ leader }) => leader >= 0)) ?? false,
+        (metadata) => metadata?.topics.every((topic) => topic.partitions.every(({ leader }) => leader >= 0)) ?? false,
       )
     },
     changeTopic: async (topic, settings) => {

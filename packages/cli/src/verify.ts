@@ -56,18 +56,18 @@ const { parts, settings } = readCommandLine({
     // A ledger has all promised events. They cannot be verified with a part of the topic.
     if (ledger !== undefined && (since ?? until ?? sample) !== undefined)
       throw new Error('--ledger goes with none of --since, --until, --sample')
-    const parts = {
+    const chosen = {
       catchUpMs: number('catch-up-seconds', catchUp, 86_400) * 1000,
       ...(ledger !== undefined && { ledgerPath: ledger }),
       ...(since !== undefined && { sinceMs: time('since', since) }),
       ...(until !== undefined && { untilMs: time('until', until) }),
       ...(sample !== undefined && { sample: number('sample', sample, 1) }),
     }
-    if (parts.sample === 0) throw new Error('--sample 0 leaves nothing to compare')
-    if (parts.sinceMs !== undefined && parts.untilMs !== undefined && parts.untilMs <= parts.sinceMs)
+    if (chosen.sample === 0) throw new Error('--sample 0 leaves nothing to compare')
+    if (chosen.sinceMs !== undefined && chosen.untilMs !== undefined && chosen.untilMs <= chosen.sinceMs)
       throw new Error('--until must be after --since')
-    const settings = loadSettings(verifySettings, process.env, redisRules)
-    return { parts, settings }
+    const loaded = loadSettings(verifySettings, process.env, redisRules)
+    return { parts: chosen, settings: loaded }
   },
 })
 const { signal } = interruption

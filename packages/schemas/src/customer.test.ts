@@ -54,13 +54,13 @@ const anyCustomer: fc.Arbitrary<Partial<Customer>> = fc.record(
   },
   some,
 )
-const vehicles = fc.option(fc.array(fc.record({ vin: text, id: whole, isValid: flag }, some)))
-const addresses = fc.option(fc.array(fc.record({ line1: text, zip: text, isPreferred: flag }, some)))
+const anyVehicles = fc.option(fc.array(fc.record({ vin: text, id: whole, isValid: flag }, some)))
+const anyAddresses = fc.option(fc.array(fc.record({ line1: text, zip: text, isPreferred: flag }, some)))
 
 describe('customer to hash and back', () => {
   it('gives every documented field back as it was, null being no field', () => {
     fc.assert(
-      fc.property(anyCustomer, vehicles, addresses, fc.boolean(), (fields, vehicles, addresses, beside) => {
+      fc.property(anyCustomer, anyVehicles, anyAddresses, fc.boolean(), (fields, vehicles, addresses, beside) => {
         const customer = { customerUuid: 'c', ...fields, ...(beside ? {} : { addresses }) }
         const stored = roundTrip({ customer, vehicles, ...(beside && { addresses }) })
         expect(stored.customer).toEqual(withoutNulls({ ...customer, addresses }))

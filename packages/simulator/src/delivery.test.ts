@@ -49,8 +49,8 @@ test('a delivery has the vendor’s wire form and is signed over its bytes', asy
   const { url, received } = await listen(() => 202)
   const progress = await simulation(url, { events: 20 }).run()
   expect(progress).toMatchObject({ made: 20, attempts: 20, promised: 20, promises: 20, lost: 0, statuses: { 202: 20 } })
-  for (const { body, headers, url } of received) {
-    expect(url).toBe('/webhooks/mykaarma?x=1')
+  for (const { body, headers, url: path } of received) {
+    expect(path).toBe('/webhooks/mykaarma?x=1')
     expect(headers).toMatchObject({
       'content-type': 'text/plain',
       'mykaarma-signature-token': sign(body, 's'),

@@ -96,7 +96,7 @@ export const startService = async (
   const lines = await waitUntil(
     `${name} listens`,
     async () => logLines(logFile),
-    (lines) => guarded.hasEnded() || lines.some(({ msg }) => msg === 'listening'),
+    (logged) => guarded.hasEnded() || logged.some(({ msg }) => msg === 'listening'),
   )
   const { address = '', admin } = lines.findLast(({ msg }) => msg === 'listening') ?? {}
   if (admin === undefined) throw new Error(`${name} ended at its start:\n${await readFile(logFile, 'utf8')}`)

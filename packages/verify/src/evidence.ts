@@ -97,7 +97,7 @@ const CACHE_KIB = 32 * 1024
 
 // Ids are stored as blobs: Redis and the version rule use bytes, and SQLite compares blobs byte by
 // byte.
-const bytes = (text: string): Uint8Array => Buffer.from(text)
+const bytes = (id: string): Uint8Array => Buffer.from(id)
 const text = (value: SQLOutputValue | undefined): string => Buffer.from(value as Uint8Array).toString()
 const POINTER = new Uint8Array()
 

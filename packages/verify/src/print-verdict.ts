@@ -1,7 +1,7 @@
 import { MAX_NAMED, type Verdict } from './verify.ts'
 
-const row = (label: string, value: number | string, mark = ''): string =>
-  `  ${label.padEnd(50)}${String(value).padStart(10)}  ${mark}`
+const row = (label: string, value: number | string, note = ''): string =>
+  `  ${label.padEnd(50)}${String(value).padStart(10)}  ${note}`
 const mark = (count: number): string => (count === 0 ? '✔' : '✘')
 
 const comparedNothing = ({ hasLedger, promises, customers }: Verdict): boolean =>
@@ -60,8 +60,8 @@ export const verdictLines = (verdict: Verdict): string[] => {
     ...wrong.map(({ customerUuid, reason }) => `  wrong: customer ${plain(customerUuid)} ${reason}`),
     ...others(wrongCount, wrong.length),
     ...openTransactions.map(
-      ({ topic, partition, offset, records }) =>
-        `  open transaction: ${records} records of ${topic}/${partition} from offset ${offset} on were not verified; ` +
+      ({ topic, partition, offset, records: count }) =>
+        `  open transaction: ${count} records of ${topic}/${partition} from offset ${offset} on were not verified; ` +
         'end it (kafka-transactions.sh find-hanging, abort) and verify again',
     ),
     ...(comparedNothing(verdict) ? ['  nothing was compared'] : []),

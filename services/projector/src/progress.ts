@@ -172,11 +172,11 @@ export const createProgress = (
     get standstill() {
       if (leaderless) return `no partition of ${topic} has a leader, so nothing can be applied. Bring its brokers back.`
       const now = performance.now()
-      const stuck = waiting(now).find(({ partition, waitedMs }) => {
-        if (waitedMs < STANDSTILL_MS) return false
-        const owner = members?.find((member) => member.partitions.includes(partition))
+      const stuck = waiting(now).find((each) => {
+        if (each.waitedMs < STANDSTILL_MS) return false
+        const owner = members?.find((member) => member.partitions.includes(each.partition))
         const served = owner?.partitions ?? (members === undefined ? states.keys() : [])
-        return waitedMs > NEGLECTED_MS || !movedWithin(STANDSTILL_MS + periodMs, now, served)
+        return each.waitedMs > NEGLECTED_MS || !movedWithin(STANDSTILL_MS + periodMs, now, served)
       })
       if (stuck === undefined) return undefined
       const { partition, state, waitedMs } = stuck

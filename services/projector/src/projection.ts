@@ -341,7 +341,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       const next = start === records.length || last === undefined ? nextOffset : after(last.offset)
       const poison = await notQuarantined(projected.poison, partition, signal)
       if (poison === undefined) return undefined
-      const quarantined = poison.map((poison) => quarantineRecord(poison, { topic, partition }, quarantineTopic))
+      const quarantined = poison.map((each) => quarantineRecord(each, { topic, partition }, quarantineTopic))
       if (!(await applyChunk(batch, projected, quarantined, last, from, next)))
         return !signal.aborted && holds.has(partition) ? from : undefined
       from = next

@@ -126,9 +126,9 @@ it('a rebuild ends with the newest events, and no customer goes back meanwhile',
       const key = await rebuild(
         run,
         async () => undefined,
-        async (key) => {
+        async (keyOf) => {
           for (const customerUuid of ['a', 'b', 'c']) {
-            const version = await versionIn(key(customerUuid))
+            const version = await versionIn(keyOf(customerUuid))
             const before = seen.get(customerUuid)
             if (before) expect(version && compareVersions(version, before)).toBeGreaterThanOrEqual(0)
             if (version) seen.set(customerUuid, version)
@@ -168,12 +168,15 @@ it('a rebuild repairs a hash that claims to be newer than Kafka', async () => {
         const tampered = run.history.slice(0, run.before)[0]?.customerUuid
         const key = await rebuild(
           run,
-          async (key) => {
+          async (keyOf) => {
             if (tampered === undefined) return
-            await redis.hset(key(tampered), { _eventTimestamp: String(Number.MAX_SAFE_INTEGER), firstName: 'Mallory' })
+            await redis.hset(keyOf(tampered), {
+              _eventTimestamp: String(Number.MAX_SAFE_INTEGER),
+              firstName: 'Mallory',
+            })
             // If `source` is undefined, _source stays unchanged.
-            if (source === null) await redis.hdel(key(tampered), '_source')
-            else if (source !== undefined) await redis.hset(key(tampered), '_source', source)
+            if (source === null) await redis.hdel(keyOf(tampered), '_source')
+            else if (source !== undefined) await redis.hset(keyOf(tampered), '_source', source)
           },
           async () => undefined,
         )

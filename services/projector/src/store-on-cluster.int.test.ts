@@ -44,9 +44,9 @@ const snapshot = (customerUuid: string, timestamp = 1): CustomerHash => ({
 const many = Array.from({ length: 300 }, (_, i) => `c${i}`)
 
 /** Applies a chunk at the current position. */
-const apply = async (store: Store, customers: readonly CustomerHash[]) => {
+const apply = async (store: Store, chunk: readonly CustomerHash[]) => {
   const from = (await store.positions([0])).get(0)
-  return (await store.applyChunk(customers, 0, from, String(Number(from ?? 0) + 1))).stored
+  return (await store.applyChunk(chunk, 0, from, String(Number(from ?? 0) + 1))).stored
 }
 
 describe('customers on a cluster', () => {

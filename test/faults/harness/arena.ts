@@ -95,10 +95,10 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
 
   const ended = new Set<ServiceName>()
   const manage = async (name: ServiceName): Promise<ManagedService> => {
-    const [port, adminPort] = (await freePortsToKeep(2)).map(String)
-    const spool = options.spool && name === 'ingress' ? { SPOOL_DIR: join(pipeline.folder, `spool-${port}`) } : {}
+    const [publicPort, adminPort] = (await freePortsToKeep(2)).map(String)
+    const spool = options.spool && name === 'ingress' ? { SPOOL_DIR: join(pipeline.folder, `spool-${publicPort}`) } : {}
     const start = (env: Readonly<Record<string, string>> = {}) =>
-      pipeline.start(name, { ...environments[name], ...spool, PORT: port!, ADMIN_PORT: adminPort!, ...env })
+      pipeline.start(name, { ...environments[name], ...spool, PORT: publicPort!, ADMIN_PORT: adminPort!, ...env })
     let process = await start()
     return {
       name,
@@ -121,9 +121,9 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
   }
   const manageIngress = async (): Promise<ManagedIngress> => {
     const ingress = await manage('ingress')
-    const { hostname: host, port } = new URL(ingress.process.url)
+    const { hostname, port: listeningPort } = new URL(ingress.process.url)
     // A spread would copy the current value of the getter `process`. A restart changes that value.
-    return Object.assign(ingress, { network: await openTcpProxy({ host, port: Number(port) }) })
+    return Object.assign(ingress, { network: await openTcpProxy({ host: hostname, port: Number(listeningPort) }) })
   }
   const ingresses = await Promise.all([manageIngress(), manageIngress()])
   const projectors = await Promise.all([manage('projector'), manage('projector')])
@@ -207,7 +207,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
       await Promise.all(cluster.brokers.map((broker) => broker.restart()))
       await pipeline.close({ removeTopics: true })
       await Promise.all([network, ...ingresses.map((ingress) => ingress.network)].map((each) => each.close()))
-      await Promise.all(servers.map((server) => server.stop()))
+      await Promise.all(servers.map((each) => each.stop()))
     },
   }
 }

@@ -105,9 +105,9 @@ export const startSenders = (urls: readonly string[], options: SendersOptions): 
       await waitUntil(`${more} more events are promised`, promised, (count) => count >= wanted, { timeoutMs })
     },
     sentEvents: function* () {
-      for (const { seed, newestTimestamp, progress } of simulations) {
+      for (const { seed: simulationSeed, newestTimestamp, progress } of simulations) {
         let left = progress.made
-        for (const { customerUuid, body } of makeSequence({ ...sequence, seed, newestTimestamp })) {
+        for (const { customerUuid, body } of makeSequence({ ...sequence, seed: simulationSeed, newestTimestamp })) {
           if (left === 0) break
           left -= 1
           yield fingerprint(customerUuid, sha256(body))

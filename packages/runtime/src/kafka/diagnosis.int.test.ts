@@ -155,7 +155,7 @@ describe('a client that is turned away', () => {
       .then(() => administratorOf(admin).listTopics())
       .then(
         () => 'no error',
-        (error: unknown) => error,
+        (failure: unknown) => failure,
       )
     const diagnosis = diagnose(error, 'connect')
     expect(diagnosis).toMatchObject({ reason, blocked: reason !== 'outage' })
@@ -186,7 +186,7 @@ describe('a client that is turned away', () => {
       await administratorOf(before.admin).listTopics()
       isUp = false
       const { admin, diagnose } = adminOf(behindProxy, env)
-      const error = await admin.connect().catch((error: unknown) => error)
+      const error = await admin.connect().catch((failure: unknown) => failure)
       expect(diagnose(error, 'connect')).toMatchObject({ blocked: false, reason: 'outage' })
     },
   )
@@ -295,7 +295,7 @@ describe('a user without a right', () => {
     const { problem } = await waitUntil(
       'the problem is known',
       async () => ({ problem: consumer.problem }),
-      ({ problem }) => problem !== undefined,
+      (seen) => seen.problem !== undefined,
     )
     expect(problem).toMatchObject({ blocked: true, reason: 'authorization', message: expect.stringMatching(says) })
     await grant(AclOperationTypes.READ, lacking, right[lacking])

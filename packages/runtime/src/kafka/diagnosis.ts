@@ -265,7 +265,7 @@ export const createDiagnose =
     if (tls) return blocked('tls', `TLS to ${kafka} failed (${code || 'closed'}). ${cannot}. ${retrying}${tls}`)
 
     const creation = errors.find(
-      ({ name, type }) => name === 'KafkaJSCreateTopicError' && type !== 'TOPIC_ALREADY_EXISTS',
+      (each) => each.name === 'KafkaJSCreateTopicError' && each.type !== 'TOPIC_ALREADY_EXISTS',
     )
     if (type.endsWith('_AUTHORIZATION_FAILED')) {
       const resource = creation ? `create topic ${creation.topic}` : doing

@@ -289,16 +289,18 @@ describe('the partition consumer', () => {
   }
 
   it('begins at the oldest record and passes on every record once', async () => {
-    const ends = await sendThirty()
+    const endOffsets = await sendThirty()
     const { seen, assigned } = await startConsumer()
     await waitUntil(
       'all are seen',
       () => seen.flatMap(({ offsets }) => offsets).length,
-      (count) => count === ends.reduce((a, b) => a + b),
+      (count) => count === endOffsets.reduce((a, b) => a + b),
     )
     expect(assigned.map((partitions) => partitions.toSorted())).toEqual([[0, 1, 2]])
     for (const partition of [0, 1, 2])
-      expect(offsetsOf(seen, partition)).toEqual(Array.from({ length: ends[partition] ?? 0 }, (_, i) => String(i)))
+      expect(offsetsOf(seen, partition)).toEqual(
+        Array.from({ length: endOffsets[partition] ?? 0 }, (_, i) => String(i)),
+      )
     // kafkajs does not declare this property. The projector's positions depend on it.
     expect(seen[0]?.fetchedFrom).toBe('0')
   })
@@ -309,7 +311,7 @@ describe('the partition consumer', () => {
   })
 
   it('after a seek, drops records that were fetched from another offset', async () => {
-    const ends = await sendThirty()
+    const endOffsets = await sendThirty()
     let sought = false
     const { seen } = await startConsumer(() => {
       const first = !sought
@@ -319,12 +321,12 @@ describe('the partition consumer', () => {
     await waitUntil(
       'all are seen',
       () => seen.flatMap(({ offsets }) => offsets).length,
-      (count) => count === ends.reduce((a, b) => a + b) - 7,
+      (count) => count === endOffsets.reduce((a, b) => a + b) - 7,
     )
     const began = seen.filter(({ fetchedFrom }) => fetchedFrom === '7')
-    expect(began.map(({ partition, offsets }) => [offsets[0], offsets.length + 7 - (ends[partition] ?? 0)])).toEqual([
-      ['7', 0],
-    ])
+    expect(
+      began.map(({ partition, offsets }) => [offsets[0], offsets.length + 7 - (endOffsets[partition] ?? 0)]),
+    ).toEqual([['7', 0]])
   })
 
   const kafkajs = createRequire(import.meta.url)
@@ -347,7 +349,7 @@ describe('the partition consumer', () => {
     ['broker', 'findGroupCoordinator', 'Error'],
     ['consumer/consumerGroup', 'connect', 'KafkaJSLockTimeout'],
   ])('starts again after an outage of %s.%s that kafkajs calls final', async (module, method, name) => {
-    const ends = await sendThirty()
+    const endOffsets = await sendThirty()
     const fails = vi.spyOn(kafkajs(`kafkajs/src/${module}`).prototype, method)
     onTestFinished(() => fails.mockRestore())
     fails.mockRejectedValue(Object.assign(new Error('an outage'), { name, retriable: false }))
@@ -361,7 +363,7 @@ describe('the partition consumer', () => {
     await waitUntil(
       'all are seen',
       () => seen.flatMap(({ offsets }) => offsets).length,
-      (count) => count === ends.reduce((a, b) => a + b),
+      (count) => count === endOffsets.reduce((a, b) => a + b),
     )
     expect(dead).toEqual([])
   })

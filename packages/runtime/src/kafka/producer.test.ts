@@ -42,9 +42,9 @@ const createCluster = () => {
    */
   const isDuplicate = (producerId: number, partition: number, firstSequence: number, count: number) => {
     const batch = `${firstSequence} ${count}`
-    const known = lastBatch.get(partition) === batch
+    const isRepeated = lastBatch.get(partition) === batch
     lastBatch.set(partition, batch)
-    return producerId >= 0 && known
+    return producerId >= 0 && isRepeated
   }
   const brokers = new Map(
     [1, 2].map((nodeId) => [

@@ -74,7 +74,7 @@ export const createLogger = (
     timestamp: pino.stdTimeFunctions.isoTime,
     serializers: { err: errorFields },
     formatters: {
-      level: (level) => ({ level }),
+      level: (label) => ({ level: label }),
       // Fields of a library may contain anything.
       log: (fields) =>
         Object.fromEntries(

@@ -40,7 +40,7 @@ export const redisSettings = {
   }),
 }
 
-const urlsOf = (text: string): string[] => text.split(',').map((url) => url.trim())
+const urlsOf = (list: string): string[] => list.split(',').map((url) => url.trim())
 const areUrls = (urls: readonly string[]): boolean => urls.every((url) => /^rediss?:/.test(url) && URL.canParse(url))
 
 export const redisRules: readonly Rule<typeof redisSettings>[] = [

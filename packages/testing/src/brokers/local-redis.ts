@@ -90,7 +90,7 @@ export const startRedisAt = async (
   const command = await binary
   const place = ['--port', `${port}`, '--bind', '127.0.0.1']
   const start = async (moreArgs: readonly string[]): Promise<GuardedProcess> => {
-    const started = run.start({
+    const guarded = run.start({
       command,
       args: [...place, '--save', '', '--appendonly', 'yes', ...args, ...moreArgs],
       env,
@@ -98,8 +98,8 @@ export const startRedisAt = async (
       cwd: folder,
       logFile: join(folder, 'log.txt'),
     })
-    await untilReady('Redis', started, async () => /^(\+PONG|-NOAUTH)/.test(await ping(port)))
-    return started
+    await untilReady('Redis', guarded, async () => /^(\+PONG|-NOAUTH)/.test(await ping(port)))
+    return guarded
   }
   let server = await start([])
   const send = async (signal: NodeJS.Signals) => {

@@ -34,7 +34,7 @@ const manualSend = () => {
 const createPublisher = <R extends Publishable>(send: Send<R>, options: PublisherOptions<R>) => {
   const publisher = createPublisherItself(send, options)
   return Object.create(publisher, {
-    publish: { value: async (record: R, deadlineAt: number) => (await publisher.publish(record, deadlineAt)).end },
+    publish: { value: async (item: R, deadlineAt: number) => (await publisher.publish(item, deadlineAt)).end },
     close: { value: (deadlineAt = soon()) => publisher.close(deadlineAt) },
   }) as Omit<typeof publisher, 'publish' | 'close'> & {
     publish(record: R, deadlineAt: number): Promise<End>

@@ -107,8 +107,8 @@ export const createAuthenticate = ({
     if (!digests) return 'none'
     const given = digest(token ?? '')
     let found: string | undefined
-    for (const { name, digest } of digests) {
-      if (timingSafeEqual(digest, given)) found = name
+    for (const { name, digest: expected } of digests) {
+      if (timingSafeEqual(expected, given)) found = name
     }
     return token === undefined ? undefined : found
   }

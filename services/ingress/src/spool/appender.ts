@@ -145,8 +145,8 @@ export const createAppender = (files: SpoolFiles, options: AppenderOptions): App
       isFailing = true
       await abandon()
       // If the folder was moved away, that error is the cause, so it replaces the first one.
-      await options.isStillOurs().catch((error) => {
-        failure = { error }
+      await options.isStillOurs().catch((cause) => {
+        failure = { error: cause }
       })
     }
     // From here on the bytes of the file count, not the reservation.

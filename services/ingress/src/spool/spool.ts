@@ -419,11 +419,11 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
    * send at most one batch at a time.
    */
   const take = ({ pending, limit }: Cursor): Place[] => {
-    const maxBytes = MAX_BATCH_BYTES / cursors.size
+    const bytesPerCursor = MAX_BATCH_BYTES / cursors.size
     let bytes = 0
     const count = pending.findIndex(({ at, end }, i) => {
       bytes += end - at
-      return i > 0 && (i >= limit || bytes > maxBytes)
+      return i > 0 && (i >= limit || bytes > bytesPerCursor)
     })
     return pending.splice(0, count < 0 ? pending.length : count)
   }
@@ -482,7 +482,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
           })
       }
     }
-    const running = () => [...cursors.values()].flatMap(({ running }) => running ?? [])
+    const running = () => [...cursors.values()].flatMap((cursor) => cursor.running ?? [])
     const restart = async () => {
       await Promise.all(running())
       cursors.clear()
@@ -533,7 +533,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
             })
           }
           const left = await send(batch, delivery)
-          for (const [partition, pending] of Map.groupBy(left, ({ partition }) => partition)) {
+          for (const [partition, pending] of Map.groupBy(left, (item) => item.partition)) {
             const sample = sampleOf(batch.find((item) => item.partition === partition)!.record)
             const dueAt = performance.now() + RETRY_MS
             cursors.set(partition, { sample, pending, next, limit: 1, dueAt, running: undefined })

@@ -6,14 +6,14 @@ const require = createRequire(import.meta.url)
 const kafkajs = <T>(module: string) => require(`kafkajs/src/${module}`) as T
 
 const LEADER_NOT_AVAILABLE = 5
-const partition = (partitionId: number, leader: number) => ({
+const describedPartition = (partitionId: number, leader: number) => ({
   partitionId,
   leader,
   partitionErrorCode: leader < 0 ? LEADER_NOT_AVAILABLE : 0,
 })
 const metadataOf = (topicErrorCode: number, ...leaders: number[]) => ({
   topicMetadata: [
-    { topic: 't', topicErrorCode, partitionMetadata: leaders.map((leader, id) => partition(id, leader)) },
+    { topic: 't', topicErrorCode, partitionMetadata: leaders.map((leader, id) => describedPartition(id, leader)) },
   ],
 })
 
