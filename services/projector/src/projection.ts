@@ -61,7 +61,7 @@ export interface Projection {
    * record.
    */
   undisturbedMs(): number
-  /** Stops the consumer after its current chunk. */
+  /** Commits the positions a last time, then stops the consumer after its current chunk. */
   stop(): Promise<void>
 }
 
