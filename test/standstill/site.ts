@@ -187,6 +187,7 @@ export interface Site {
 
 const SECRETS = { MYKAARMA_SIGNING_SECRETS: 'a=secret', MYKAARMA_TOKENS: 'a=token' }
 
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the names of one site
 export const openSite = async (
   world: World,
   { partitions = 3, env: envOfWorld = () => ({}), privateKafka, privateRedis = false }: SiteOptions = {},

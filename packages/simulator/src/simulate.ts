@@ -83,6 +83,7 @@ export interface Simulation {
 const MAX_UNFINISHED = 10_000
 const LONGEST_REPEAT_DELAY_EVENTS = 200
 
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one count
 export function createSimulation(options: SimulationOptions): Simulation {
   const { url, token, concurrency = 64, seed = randomSeed(), newestTimestamp = Date.now() } = options
   const {
@@ -111,6 +112,7 @@ export function createSimulation(options: SimulationOptions): Simulation {
     statuses: {},
   }
 
+  // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the state of one run
   async function run(): Promise<SimulationProgress> {
     const stop = new AbortController()
     setMaxListeners(0, stop.signal)

@@ -58,26 +58,22 @@ export interface Pipeline {
   close(options?: { readonly removeTopics: boolean }): Promise<void>
 }
 
-/**
- * Opens a pipeline on running brokers.
- * @param names names of topics, keys and group. Default: fresh names, so that nothing else on these
- *   brokers is touched.
- */
-export const openPipeline = async (
+const SECRET = 'desk-secret'
+const TOKEN = 'desk-token'
+
+/** Returns the environment of each service, as an operator would set it. */
+const environmentsOf = (
   { kafkaBrokers, redisUrl, redisCluster = false }: PipelineBrokers,
-  names = freshNames(),
-): Promise<Pipeline> => {
-  const { topicPrefix, groupId, keyPrefix } = names
-  const secret = 'desk-secret'
-  const token = 'desk-token'
+  { topicPrefix, groupId, keyPrefix }: ReturnType<typeof freshNames>,
+): Readonly<Record<ServiceName, Readonly<Record<string, string>>>> => {
   const shared = {
     KAFKA_BROKERS: kafkaBrokers.join(','),
     KAFKA_TOPIC_PREFIX: topicPrefix,
     KAFKA_CREATE_TOPICS: 'true',
     KAFKA_REPLICATION_FACTOR: '1',
   }
-  const environments: Record<ServiceName, Record<string, string>> = {
-    ingress: { ...shared, MYKAARMA_SIGNING_SECRETS: `desk=${secret}`, MYKAARMA_TOKENS: `desk=${token}` },
+  return {
+    ingress: { ...shared, MYKAARMA_SIGNING_SECRETS: `desk=${SECRET}`, MYKAARMA_TOKENS: `desk=${TOKEN}` },
     projector: {
       ...shared,
       REDIS_URL: redisUrl,
@@ -86,10 +82,21 @@ export const openPipeline = async (
       CONSUMER_GROUP_ID: groupId,
     },
   }
+}
+
+/**
+ * Opens a pipeline on running brokers.
+ * @param names names of topics, keys and group. Default: fresh names, so that nothing else on these
+ *   brokers is touched.
+ */
+export const openPipeline = async (brokers: PipelineBrokers, names = freshNames()): Promise<Pipeline> => {
+  const { redisUrl, redisCluster = false } = brokers
+  const { topicPrefix, keyPrefix } = names
+  const environments = environmentsOf(brokers, names)
   const folder = await makePipelineFolder()
   const topics = topicNames(topicPrefix)
   const logger = createLogger('pipeline', 'silent')
-  const kafka = createKafka(loadSettings(kafkaSettings, shared), { clientId: 'pipeline', logger })
+  const kafka = createKafka(loadSettings(kafkaSettings, environments.ingress), { clientId: 'pipeline', logger })
   const admin = createAdmin(kafka, { isPatient: true })
   const administrator = administratorOf(admin)
   const openRedis = async (url: string, cluster = false): Promise<RedisClient> => {
@@ -104,8 +111,8 @@ export const openPipeline = async (
   return {
     topics,
     keyPrefix,
-    secret,
-    token,
+    secret: SECRET,
+    token: TOKEN,
     folder,
     kafka,
     admin,
@@ -128,8 +135,8 @@ export const openPipeline = async (
         body,
         headers: {
           'content-type': 'text/plain',
-          'mykaarma-signature-token': sign(body, secret),
-          'x-authorization-token': token,
+          'mykaarma-signature-token': sign(body, SECRET),
+          'x-authorization-token': TOKEN,
           ...headers,
         },
       }),

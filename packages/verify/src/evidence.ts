@@ -106,6 +106,7 @@ const POINTER = new Uint8Array()
  * does not grow with the number of customers. SQLite deletes the file when the database is closed
  * or the process dies.
  */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: one entry for each SQL statement
 export const createEvidence = (): Evidence => {
   const db = new DatabaseSync('')
   db.exec(`PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -${CACHE_KIB}; ${TABLES} BEGIN`)

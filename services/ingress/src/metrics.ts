@@ -35,6 +35,7 @@ interface SpoolSize extends Size {
 
 const NO_SPOOL: SpoolSize = { records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined }
 
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: one entry for each metric
 export const createIngressMetrics = (
   registry: Registry,
   size: () => Size,

@@ -28,6 +28,7 @@ export const quarantineReasons = Object.keys({
   'unreadable-batch': 1,
 } satisfies Record<QuarantineReason, 1>)
 
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: one entry for each metric
 export const createProjectorMetrics = (registry: Registry, { groupId, topic }: { groupId: string; topic: string }) => {
   const registers = [registry]
   const measuredAt = new Map<number, number>()

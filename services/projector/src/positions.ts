@@ -63,6 +63,7 @@ export interface Positions {
 
 const isOffset = (stored: string | undefined): stored is string => stored !== undefined && /^\d+$/.test(stored)
 
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the positions
 export const createPositions = (
   { store, consumer, readIdentity, insist, obstacles, metrics, logger }: PositionsDependencies,
   { topic, startOver }: ClaimOptions,

@@ -80,6 +80,7 @@ const distance = (from: string, to: string): number => Math.max(0, Number(BigInt
 
 const nameOf = ({ clientId, host, memberId }: GroupMember): string => `${clientId} at ${host} (${memberId})`
 
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the last measurement
 export const createProgress = (
   { consumer, store, metrics }: ProgressDependencies,
   { topic, groupId, instance, partitions }: ProgressOptions,

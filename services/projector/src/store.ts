@@ -134,6 +134,7 @@ const all = async <T>(calls: readonly Promise<T>[]): Promise<T[]> => {
 /**
  * Opens the projection in Redis. A method that rejects may be called again with the same arguments.
  */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: one entry for each use of Redis
 export const createStore = (client: RedisClient, { keyPrefix, topic, projection }: StoreOptions): Store & Rights => {
   client.defineCommand('applySnapshots', { lua: script('apply-snapshots') })
   client.defineCommand('movePosition', { lua: script('move-position'), numberOfKeys: 1 })

@@ -105,6 +105,7 @@ const suffixes = Object.entries(topicNames('')) as [keyof TopicNames, string][]
  * kafkajs fails for all topics of the client. With one client for all, a broken quarantine topic
  * would also stop the customer topic.
  */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share all publishers
 export const createTopicPublishers = (
   topics: TopicNames,
   openProducer: () => VerifiedProducer,

@@ -113,6 +113,7 @@ const problemOfError = (error: { code?: string; statusCode?: number }): Problem 
  * The public HTTP contract. Order of checks: path, method, address, size, signature and token over
  * the raw bytes, parse, route.
  */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: the hooks and routes of one app
 export const createApp = (deps: AppDependencies, options: AppOptions): FastifyInstance => {
   const { metrics } = deps
   // If a body ends with an error of Node's parser, the parser's error handler answers and counts.

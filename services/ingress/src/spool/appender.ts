@@ -76,6 +76,7 @@ const canWrite = async (path: string): Promise<boolean> => {
 /** Returns the bytes that a record may need: its frame, and a header if it begins a new file. */
 const reservedBytes = (frame: Buffer): number => frame.length + HEADER_BYTES
 
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one open file
 export const createAppender = (files: SpoolFiles, options: AppenderOptions): Appender => {
   const { maxBytes, segmentBytes, maxWaitingBytes } = options
   const { segments } = files

@@ -203,6 +203,7 @@ const isBefore = (a: Position, b: Position) => a.segment < b.segment || (a.segme
  * Opens a spool, with the files of earlier processes.
  * @throws SpoolInUseError, or an error that names the path.
  */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the files and the cursors
 export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
   const { maxBytes, segmentBytes = DEFAULT_SEGMENT_BYTES, maxWaitingBytes = DEFAULT_MAX_WAITING_BYTES } = options
   const directory = resolvePath(options.directory)
@@ -458,6 +459,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
     }
   }
 
+  // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the state of one drain
   const run: (...args: Parameters<Spool['drain']>) => Promise<DrainEnd> = async (delivery, signal) => {
     const isStopped = () => closed !== undefined || signal?.aborted === true
     await isStillOurs()

@@ -1,0 +1,61 @@
+/**
+ * Right that each request needs. READ and WRITE of a topic and READ of a group include DESCRIBE.
+ */
+export const rights: Readonly<Record<string, string>> = {
+  Metadata: 'DESCRIBE on the topic (READ and WRITE include it)',
+  ListOffsets: 'DESCRIBE on the topic (READ includes it)',
+  Produce: 'WRITE on the topic',
+  Fetch: 'READ on the topic',
+  DescribeConfigs: 'DESCRIBE_CONFIGS on the topic',
+  CreateTopics: 'CREATE on the topic or on the cluster',
+  GroupCoordinator: 'READ on the group',
+  JoinGroup: 'READ on the group',
+  SyncGroup: 'READ on the group',
+  Heartbeat: 'READ on the group',
+  OffsetFetch: 'READ on the group and on the topic',
+  OffsetCommit: 'READ on the group and on the topic',
+  DeleteGroups: 'DELETE on the group',
+}
+
+/** Returns the request whose right includes all other rights that the work needs. */
+export const rightNeededTo = (doing: string, type: string): string | undefined => {
+  if (doing.startsWith('write to')) return 'Produce'
+  if (doing.startsWith('delete a group')) return 'DeleteGroups'
+  return doing.startsWith('read topic') && type === 'TOPIC_AUTHORIZATION_FAILED' ? 'Fetch' : undefined
+}
+
+/** What to do if a topic cannot be created, by Kafka's name of the error. */
+export const creationHints: Readonly<Record<string, string>> = {
+  POLICY_VIOLATION:
+    'A policy of the brokers forbids it: create the topics by hand with KAFKA_CREATE_TOPICS=false, or ask who ' +
+    'set the policy.',
+  INVALID_REPLICATION_FACTOR:
+    'Kafka has fewer brokers than KAFKA_REPLICATION_FACTOR: start the missing brokers, or lower the setting.',
+  INVALID_PARTITIONS: 'Check KAFKA_PARTITIONS.',
+  INVALID_CONFIG:
+    'The brokers do not know a setting of the topic: see the supported versions of Kafka in docs/operating.md.',
+  INVALID_TOPIC_EXCEPTION: 'Check KAFKA_TOPIC_PREFIX.',
+}
+
+/** What to do if the group refuses a member, by Kafka's name of the error. */
+export const groupHints: Readonly<Record<string, string>> = {
+  INVALID_GROUP_ID: 'Check CONSUMER_GROUP_ID.',
+  INCONSISTENT_GROUP_PROTOCOL:
+    'Members of another kind are in this group: give this installation a CONSUMER_GROUP_ID of its own.',
+  INVALID_SESSION_TIMEOUT:
+    'CONSUMER_SESSION_TIMEOUT_MS must be within group.min.session.timeout.ms and group.max.session.timeout.ms ' +
+    'of the brokers.',
+  GROUP_MAX_SIZE_REACHED:
+    'The group has as many members as group.max.size of the brokers allows: stop some, or raise it.',
+}
+
+/** What a broker does in an outage, by Node's name of the error. */
+export const outageCodes: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'refuses connections (ECONNREFUSED)',
+  ECONNRESET: 'broke the connection (ECONNRESET)',
+  EPIPE: 'broke the connection (EPIPE)',
+  ETIMEDOUT: 'does not answer (ETIMEDOUT)',
+  EHOSTUNREACH: 'cannot be reached (EHOSTUNREACH)',
+  ENETUNREACH: 'cannot be reached (ENETUNREACH)',
+  EAI_AGAIN: 'has a host name that the DNS could not resolve for now (EAI_AGAIN)',
+}
