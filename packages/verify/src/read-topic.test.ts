@@ -39,7 +39,7 @@ describe('a batch that cannot be decoded', () => {
    * Reads with a fake client. Its only fetch returns the damaged batch in the form that the kafkajs
    * patch produces.
    */
-  const read = (onUnreadable?: ReadOptions['onUnreadable']) => {
+  const read = (onUnreadable?: ReadOptions['onUnreadable'], deleteGroup = async () => {}) => {
     const seeks: unknown[] = []
     const consumer = {
       events: {},
@@ -58,7 +58,7 @@ describe('a batch that cannot be decoded', () => {
     }
     const joined: ((event: { payload: object }) => void)[] = []
     const kafka = { consumer: () => consumer } as unknown as KafkaClient
-    const admin = { deleteGroup: async () => undefined } as unknown as TopicAdmin
+    const admin = { deleteGroup } as unknown as TopicAdmin
     const reading = readTopic(kafka, admin, 't', () => undefined, { ends, ...(onUnreadable && { onUnreadable }) })
     return { reading, seeks }
   }
@@ -72,5 +72,13 @@ describe('a batch that cannot be decoded', () => {
     const { reading, seeks } = read((batch, partition) => noted.push([batch.offset, partition]))
     expect(await reading).toMatchObject({ records: 0 })
     expect([noted, seeks.at(-1)]).toEqual([[['0', 0]], { topic: 't', partition: 0, offset: '3' }])
+  })
+
+  it('an outage at the deletion of the group does not change the result of the reading', async () => {
+    const { reading } = read(
+      () => undefined,
+      () => Promise.reject(new Error('no coordinator')),
+    )
+    expect(await reading).toMatchObject({ records: 0 })
   })
 })
