@@ -110,7 +110,7 @@ export const spoolGuards: readonly Guard[] = [
   {
     guard: 'the cursors of failing partitions hold positions, not records',
     prevents: 'memory that grows with the spool: 53 MB instead of 7 MB',
-    file: `${folder}/spool/spool.ts`,
+    file: `${folder}/spool/drain.ts`,
     from: 'its.pending.push(placeOf(item))',
     to: 'its.pending.push(item)',
     test: drain('200 failing partitions keep neither records nor file windows'),
@@ -118,7 +118,7 @@ export const spoolGuards: readonly Guard[] = [
   {
     guard: 'only one cursor at a time reads files',
     prevents: 'a file window in memory, and a reading of all files, for each failing partition',
-    file: `${folder}/spool/spool.ts`,
+    file: `${folder}/spool/drain.ts`,
     from: 'const done = reading.then(() => readOn(...args))',
     to: 'const done = readOn(...args)',
     test: drain('200 failing partitions do not read the files 200 times'),
@@ -126,7 +126,7 @@ export const spoolGuards: readonly Guard[] = [
   {
     guard: 'each record of a failing partition gets its turn',
     prevents: 'a partition that gets no more records, because one record always fails',
-    file: `${folder}/spool/spool.ts`,
+    file: `${folder}/spool/drain.ts`,
     from: 'cursor.pending.push(...left)',
     to: 'cursor.pending.unshift(...left)',
     test: drain('a partition is not delayed by one of its records'),
@@ -134,7 +134,7 @@ export const spoolGuards: readonly Guard[] = [
   {
     guard: 'a file that is not done is read again after the last cursor has ended',
     prevents: 'a file that is never deleted, because one of its records was damaged after it was counted',
-    file: `${folder}/spool/spool.ts`,
+    file: `${folder}/spool/drain.ts`,
     from: 'cursors.size === 0 && segments.some(',
     to: 'false && segments.some(',
     test: damage('a record that is damaged between two readings'),
@@ -142,7 +142,7 @@ export const spoolGuards: readonly Guard[] = [
   {
     guard: 'a changed number of partitions makes the drain start again',
     prevents: 'acknowledged records that wait until all failing partitions have recovered',
-    file: `${folder}/spool/spool.ts`,
+    file: `${folder}/spool/drain.ts`,
     from: 'partitionOf(sample) !== partition',
     to: 'partitionOf(sample) === undefined',
     test: drain('a failing partition delays no other partition after the number'),
@@ -158,7 +158,7 @@ export const spoolGuards: readonly Guard[] = [
   {
     guard: 'a stopped drain starts no cursor',
     prevents: 'a process that never stops, because cursors that end at once are started again and again',
-    file: `${folder}/spool/spool.ts`,
+    file: `${folder}/spool/drain.ts`,
     from: '      if (isStopped() || mustRestart) return\n      for',
     to: '      for',
     test: concurrentDrain('a stop while partitions catch up'),
@@ -166,7 +166,7 @@ export const spoolGuards: readonly Guard[] = [
   {
     guard: 'a file that becomes readable makes the drain start again',
     prevents: 'acknowledged records that wait until all failing partitions have recovered',
-    file: `${folder}/spool/spool.ts`,
+    file: `${folder}/spool/drain.ts`,
     from: 'mustRestart ||= await isReadable(unreadable)',
     to: 'await isReadable(unreadable)',
     test: damage('an unreadable file that becomes readable is sent while'),
@@ -198,7 +198,7 @@ export const spoolGuards: readonly Guard[] = [
   {
     guard: 'the file of a record that Kafka accepts in no topic is kept as .damaged',
     prevents: 'the loss of an acknowledged record that a person could still send',
-    file: `${folder}/spool/spool.ts`,
+    file: `${folder}/spool/drain.ts`,
     from: 'if (item) noteDamage(',
     to: 'if (item && items.length < 0) noteDamage(',
     test: drain('keeps the file of a record that Kafka accepts in no topic'),
@@ -280,7 +280,7 @@ export const spoolGuards: readonly Guard[] = [
   {
     guard: 'a partition that catches up does not stop the drain of others',
     prevents: 'healthy records and full disks that wait for minutes',
-    file: `${folder}/spool/spool.ts`,
+    file: `${folder}/spool/drain.ts`,
     from: 'Promise.race([appender.committed, sleep(RETRY_MS), ...running()])',
     to: 'Promise.race(running())',
     test: concurrentDrain('a partition that catches up'),
@@ -288,7 +288,7 @@ export const spoolGuards: readonly Guard[] = [
   {
     guard: 'an error of the next file does not drop a batch',
     prevents: 'healthy records that wait until all failing partitions are well',
-    file: `${folder}/spool/spool.ts`,
+    file: `${folder}/spool/drain.ts`,
     from: '              next = begun\n',
     to: '',
     test: concurrentDrain('an error of the next file'),

@@ -4,7 +4,8 @@
  * gets 503.
  */
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
-import type { Delivery, DrainEnd, Spool } from '../spool/spool.ts'
+import type { Destination, DrainEnd } from '../spool/drain.ts'
+import type { Spool } from '../spool/spool.ts'
 import type { End, Outcome } from './publisher.ts'
 import type { TopicPublishers } from './topic-publishers.ts'
 
@@ -69,7 +70,7 @@ export const createSpooledPublish = (
       return (await toDisk(record, deadlineAt)) ?? outcome
     },
     drain: (signal) => {
-      const send: Delivery['send'] = async (records, keep) => {
+      const send: Destination['send'] = async (records, keep) => {
         const left = await publishers.deliver(records, keep)
         if (left.records.length > 0) onLeft(left.records.length, left.error)
         return left.records

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { expect, it, onTestFinished, vi } from 'vitest'
-import { type Delivery, openSpool } from './spool.ts'
+import type { Destination } from './drain.ts'
+import { openSpool } from './spool.ts'
 
 /** Called once, before a file is deleted or opened. */
 const hook = vi.hoisted(() => ({
@@ -41,7 +42,7 @@ const setUp = async (segmentBytes: number) => {
     rmSync(directory, { recursive: true, force: true })
   })
   const sent: string[] = []
-  const delivery = (accepts: (partition: string) => boolean | Promise<boolean>): Delivery => ({
+  const delivery = (accepts: (partition: string) => boolean | Promise<boolean>): Destination => ({
     partitionOf: ({ topic }) => topic,
     send: async (records) => {
       const accepted = await Promise.all(records.map(({ topic }) => accepts(topic)))
@@ -76,7 +77,7 @@ it('a partition that catches up does not delay the records of others', async () 
     return slow.promise
   }
   const draining = vi.waitUntil(async () => (await spool.drain(delivery(accepts))) === 'empty', { timeout: 10_000 })
-  await vi.waitUntil(() => isAsked)
+  await vi.waitUntil(() => isAsked, { timeout: 10_000 })
   await spool.append(record('b', 'well'))
   await vi.waitFor(() => expect(sent).toEqual(['b']), { timeout: 5000 })
   slow.resolve(true)
@@ -115,7 +116,7 @@ it('a changed number of partitions is noticed at the end of a partition that cat
   await Promise.all(Array.from({ length: 1500 }, () => spool.append(record('r', 'a'))))
   let names = 'of 12'
   let accepts = () => false
-  const changing: Delivery = {
+  const changing: Destination = {
     partitionOf: ({ topic }) => `${topic} ${names}`,
     send: async (records, keep) => {
       if (accepts() && records.length > 400 && names !== 'of 24') {

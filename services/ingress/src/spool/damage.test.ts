@@ -413,7 +413,7 @@ describe('unreadable blocks', () => {
     expect(await spool.drain(delivery)).toBe('left')
     expect([sent, filesIn(directory).includes(basename(path))]).toEqual([['new'], true])
     spy.mockRestore()
-    await vi.waitUntil(async () => (await spool.drain(delivery)) === 'empty')
+    await vi.waitUntil(async () => (await spool.drain(delivery)) === 'empty', { timeout: 10_000 })
     expect(sent).toHaveLength(3001)
     expect(filesIn(directory)).toEqual([])
   })

@@ -7,15 +7,8 @@ import { createInterface } from 'node:readline'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import {
-  type Delivery,
-  openSpool,
-  type Spool,
-  type SpoolDamage,
-  SpoolFullError,
-  SpoolInUseError,
-  type SpoolOptions,
-} from './spool.ts'
+import type { Destination } from './drain.ts'
+import { openSpool, type Spool, type SpoolDamage, SpoolFullError, SpoolInUseError, type SpoolOptions } from './spool.ts'
 
 const named = (name: string, valueBytes = 10): OutgoingRecord => ({
   topic: 't',
@@ -57,11 +50,11 @@ const openAt = async (directory: string, options: Partial<SpoolOptions> = {}) =>
   return { spool, damages }
 }
 /** Creates a delivery. By default all records go to one partition. */
-const by = (send: Delivery['send'], partitionOf: Delivery['partitionOf'] = () => 'p'): Delivery => ({
+const by = (send: Destination['send'], partitionOf: Destination['partitionOf'] = () => 'p'): Destination => ({
   send,
   partitionOf,
 })
-const acceptAll = (handle: (...args: Parameters<Delivery['send']>) => unknown): Delivery =>
+const acceptAll = (handle: (...args: Parameters<Destination['send']>) => unknown): Destination =>
   by(async (...args) => {
     await handle(...args)
     return []

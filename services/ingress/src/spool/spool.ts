@@ -8,31 +8,15 @@
  *
  * A 202 is as durable as the disk: the volume must outlive the machine and must not lie about
  * fsync.
- *
- * Drain: the first cursor reads all files in order and sends each record once. Records that Kafka
- * did not accept stay on disk. Their partition gets its own cursor, which holds positions, not
- * records, and retries. Until this cursor has caught up, the first cursor skips the partition's
- * records. So a failing partition delays no other partition.
- *
- * Some records may be in no cursor: after the number of partitions changes, or after an unreadable
- * file becomes readable. Then the drain starts again at the first file. It does not send delivered
- * records again.
- *
- * Memory does not grow with the spool. It holds two batches of MAX_BATCH_BYTES: one of the first
- * cursor, one of all other cursors together. It also holds two file windows, because only one of
- * the other cursors reads at a time. Each failing partition adds its share of MAX_PLACES positions
- * and, during an attempt, one record.
  */
 import { stat } from 'node:fs/promises'
 import { resolve as resolvePath } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { createAppender } from './appender.ts'
-import { findFiles, makeDirectory, retire, type SpoolFiles } from './directory.ts'
-import { UnknownFormatError } from './format.ts'
+import { findFiles, makeDirectory, type SpoolFiles } from './directory.ts'
+import { createDrain, type Destination, type DrainEnd } from './drain.ts'
 import { lockDirectory } from './lock.ts'
-import { isDone, isScanned, noteDamage, readSegment, type Segment, type SpoolDamage } from './segment.ts'
-import { UnreadableFileError } from './view.ts'
+import { isScanned, type SpoolDamage } from './segment.ts'
 
 export { SpoolFullError } from './appender.ts'
 export { volatileFileSystem } from './directory.ts'
@@ -56,28 +40,6 @@ export interface SpoolOptions {
    * Expected device number of the directory. After a lost mount the directory has another number.
    */
   readonly device?: number
-}
-
-/**
- * `empty`: all records were sent. `left`: Kafka did not accept all records. `stopped`: ended by the
- * signal or by `close`.
- */
-export type DrainEnd = 'empty' | 'left' | 'stopped'
-
-export interface Delivery {
-  /**
-   * Returns the name of the partition that a record goes to, whatever its value is. A failing
-   * partition delays no other. If the number of partitions changes, all names must change.
-   */
-  partitionOf(record: OutgoingRecord): string
-  /**
-   * Sends records. Never rejects.
-   * @param keep must be called for a record that Kafka accepts in no topic. The record's file is
-   *   then kept as `.damaged` instead of being deleted.
-   * @returns the records that Kafka did not accept, for a retry. Records that Kafka will never
-   *   accept must not be returned: they would be retried forever.
-   */
-  send(records: readonly OutgoingRecord[], keep: (record: OutgoingRecord) => void): Promise<readonly OutgoingRecord[]>
 }
 
 export interface SpoolSize {
@@ -109,7 +71,7 @@ export interface Spool {
    * drain runs at a time: a second call joins the first.
    * @throws the error of the disk. The next drain continues.
    */
-  drain(delivery: Delivery, signal?: AbortSignal): Promise<DrainEnd>
+  drain(destination: Destination, signal?: AbortSignal): Promise<DrainEnd>
   readonly size: SpoolSize
   /** Device number of the directory's file system. */
   readonly device: number
@@ -127,83 +89,10 @@ export interface Spool {
 
 const DEFAULT_SEGMENT_BYTES = 8 * 1024 * 1024
 const DEFAULT_MAX_WAITING_BYTES = 16 * 1024 * 1024
-// A batch has the limits of the publisher's flush.
-const MAX_BATCH_RECORDS = 500
-const MAX_BATCH_BYTES = 4 * 1024 * 1024
-/**
- * Maximum positions that all cursors of failing partitions keep together, about 150 bytes each. A
- * cursor whose share was larger keeps the positions it has.
- */
-const MAX_PLACES = 10_000
-/**
- * Time between two attempts for a failing partition, or for a file of which nothing can be read.
- */
-const RETRY_MS = 500
-
-/** An offset between two frames. */
-interface Position {
-  readonly segment: number
-  readonly at: number
-}
-
-/** Location of a record on disk, with the fields needed for a retry. */
-interface Place {
-  readonly segment: Segment
-  readonly at: number
-  readonly end: number
-  readonly id: number
-  readonly timestamp: number
-  readonly partition: string
-}
-
-interface Item extends Place {
-  readonly record: OutgoingRecord
-}
-
-/** The undelivered records of a failing partition. */
-interface Cursor {
-  /** A record of the partition, without its value. It shows whether the partition's name changed. */
-  readonly sample: OutgoingRecord
-  /** Records to send, next one first. */
-  pending: Place[]
-  /** The partition's undelivered records before this position are in `pending`. */
-  next: Position
-  /**
-   * Maximum records in one send. 1 while the partition fails. A record that fails goes to the end,
-   * so each record gets its turn.
-   */
-  limit: number
-  dueAt: number
-  running: Promise<void> | undefined
-}
-
-const placeOf = ({ segment, at, end, id, timestamp, partition }: Place): Place => ({
-  segment,
-  at,
-  end,
-  id,
-  timestamp,
-  partition,
-})
-
-/** Copies the key, because a key keeps a whole file window in memory. */
-const sampleOf = (record: OutgoingRecord): OutgoingRecord => ({
-  ...record,
-  key: record.key && Buffer.from(record.key),
-  value: null,
-  headers: {},
-})
-
-const isRenamed = (partition: string, { sample }: Cursor, { partitionOf }: Delivery) =>
-  partitionOf(sample) !== partition
-
-const isBefore = (a: Position, b: Position) => a.segment < b.segment || (a.segment === b.segment && a.at < b.at)
-
 /**
  * Opens a spool, with the files of earlier processes.
  * @throws SpoolInUseError, or an error that names the path.
  */
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the files and the cursors
 export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
   const { maxBytes, segmentBytes = DEFAULT_SEGMENT_BYTES, maxWaitingBytes = DEFAULT_MAX_WAITING_BYTES } = options
   const directory = resolvePath(options.directory)
@@ -242,341 +131,9 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
     }
   }
   const appender = createAppender(files, { maxBytes, segmentBytes, maxWaitingBytes, isStillOurs })
-  let draining: Promise<DrainEnd> | undefined
   let closed: Promise<void> | undefined
-
-  /** Position of the first cursor. */
-  let next: Position = { segment: 0, at: 0 }
-  /** Timestamp of the record at `next`, if known. */
-  let nextTimestamp: number | undefined
-  const cursors = new Map<string, Cursor>()
-  /** Set if some records may be in no cursor. */
-  let mustRestart = false
-
-  const givesUp = (segment: Segment, error: unknown) => {
-    if (error instanceof UnknownFormatError) {
-      noteDamage(segment, { what: 'foreign', offset: 0, bytes: segment.bytes }, report)
-      segments.splice(segments.indexOf(segment), 1)
-      return true
-    }
-    if (!(error instanceof UnreadableFileError)) return false
-    // The disk itself may be gone for a while. Nothing is lost yet, so the file is retried.
-    if (segment.retryAt === 0)
-      report({ file: segment.path, what: 'unreadable', offset: 0, bytes: segment.bytes, records: 0 })
-    segment.retryAt = performance.now() + RETRY_MS
-    return true
-  }
-
-  /**
-   * Returns the file to read next. An inherited empty file is read, too, because only its reading
-   * shows that records are lost.
-   */
-  const unreadFrom = (from: Position): Segment | undefined =>
-    segments.find(
-      ({ number, confirmedEnd, inherited, retryAt }) =>
-        (number > from.segment ? confirmedEnd > 0 || inherited : number === from.segment && from.at < confirmedEnd) &&
-        retryAt === 0,
-    )
-
-  /** Returns true if an unreadable file has become readable. */
-  const isReadable = async (segment: Segment): Promise<boolean> => {
-    const reader = readSegment(segment, 0, segment.confirmedEnd, report, isStillOurs)
-    // Set first, so that after any error another unreadable file gets its turn.
-    segment.retryAt = performance.now() + RETRY_MS
-    try {
-      await reader.next()
-      segment.retryAt = 0
-      return true
-    } catch (error) {
-      if (!givesUp(segment, error)) throw error
-      return false
-    } finally {
-      await reader.return()
-    }
-  }
-
-  /**
-   * Reads the undelivered records from a position on, in order. Yields each record with the
-   * position behind it.
-   * @returns the position at which reading ended.
-   */
-  async function* readFrom(
-    from: Position,
-    delivery: Delivery,
-  ): AsyncGenerator<Item & { readonly behind: Position }, Position, void> {
-    for (let at = from; ; ) {
-      const segment = unreadFrom(at)
-      if (!segment) return at
-      const start = segment.number === at.segment ? at.at : 0
-      const { confirmedEnd } = segment
-      const isReread = start === 0 && isScanned(segment)
-      const reread: number[] = []
-      at = { segment: segment.number, at: confirmedEnd }
-      try {
-        for await (const { record, id, at: begin, end } of readSegment(
-          segment,
-          start,
-          confirmedEnd,
-          report,
-          isStillOurs,
-        )) {
-          if (begin >= segment.scannedEnd) {
-            segment.found += 1
-            segment.scannedEnd = end
-          }
-          if (segment.delivered.has(id)) continue
-          if (isReread) reread.push(id)
-          const place = {
-            segment,
-            at: begin,
-            end,
-            id,
-            timestamp: record.timestamp,
-            partition: delivery.partitionOf(record),
-          }
-          yield { ...place, record, behind: { segment: segment.number, at: end } }
-        }
-        // Records that became unreadable after they were counted no longer count. Otherwise the
-        // file would never be done.
-        if (isReread && segment.scannedEnd === confirmedEnd)
-          segment.found = segment.delivered.count + reread.filter((id) => !segment.delivered.has(id)).length
-        segment.scannedEnd = Math.max(segment.scannedEnd, confirmedEnd)
-      } catch (error) {
-        if (!givesUp(segment, error)) throw error
-      }
-    }
-  }
-
-  /**
-   * Sends records and marks the accepted ones as delivered.
-   * @returns the places of the records that Kafka did not accept.
-   */
-  const send = async (items: readonly Item[], delivery: Delivery): Promise<Place[]> => {
-    if (items.length === 0) return []
-    const itemOf = new Map(items.map((item) => [item.record, item]))
-    const keep = (record: OutgoingRecord) => {
-      const item = itemOf.get(record)
-      if (item) noteDamage(item.segment, { what: 'refused', offset: item.at, bytes: item.end - item.at }, report)
-    }
-    const left = new Set(await delivery.send([...itemOf.keys()], keep))
-    const isLeft = ({ record }: Item) => left.has(record)
-    for (const item of items) if (!isLeft(item)) item.segment.delivered.add(item.id)
-    // Places without their records, because each record keeps a whole file window in memory.
-    return items.filter(isLeft).map(placeOf)
-  }
-
-  /**
-   * Reads until a cursor has its share of places or has caught up with the first cursor. Records of
-   * other cursors found meanwhile go to those cursors, if they have room. Otherwise each cursor
-   * would read all files separately.
-   */
-  const readOn = async (cursor: Cursor, delivery: Delivery, isStopped: () => boolean) => {
-    const share = Math.min(MAX_BATCH_RECORDS, Math.ceil(MAX_PLACES / cursors.size))
-    const [from, until] = [cursor.next, next]
-    if (isStopped() || 2 * cursor.pending.length > share || !isBefore(from, until)) return
-    const served = new Set([...cursors.values()].filter((one) => !isBefore(one.next, from)))
-    for await (const item of readFrom(from, delivery)) {
-      if (isStopped()) return
-      const at = { segment: item.segment.number, at: item.at }
-      if (!isBefore(at, until)) break
-      const its = cursors.get(item.partition)
-      if (!its || !served.has(its) || isBefore(at, its.next)) continue
-      if (its.pending.length >= share) served.delete(its)
-      else {
-        its.pending.push(placeOf(item))
-        its.next = item.behind
-      }
-      if (cursor.pending.length >= share) return
-    }
-    for (const one of served) if (isBefore(one.next, until)) one.next = until
-  }
-  let reading: Promise<void> = Promise.resolve()
-  /**
-   * Runs `readOn` for one cursor at a time, because each reading cursor has a file window in
-   * memory.
-   */
-  const fill = (...args: Parameters<typeof readOn>): Promise<void> => {
-    const done = reading.then(() => readOn(...args))
-    reading = done.catch(() => {})
-    return done
-  }
-
-  const readPlaces = async (places: readonly Place[]): Promise<Item[]> => {
-    const items: Item[] = []
-    for (const place of places) {
-      let record: OutgoingRecord | undefined
-      for await (const found of readSegment(place.segment, place.at, place.end, report, isStillOurs))
-        record = found.record
-      if (record) items.push({ ...place, record })
-      // The record became unreadable after the first reading. `readSegment` has reported it, so it
-      // counts as delivered.
-      else place.segment.delivered.add(place.id)
-    }
-    return items
-  }
-
-  /**
-   * Takes the places of a cursor's next send, at least one. Apart from that, all cursors together
-   * send at most one batch at a time.
-   */
-  const take = ({ pending, limit }: Cursor): Place[] => {
-    const bytesPerCursor = MAX_BATCH_BYTES / cursors.size
-    let bytes = 0
-    const count = pending.findIndex(({ at, end }, i) => {
-      bytes += end - at
-      return i > 0 && (i >= limit || bytes > bytesPerCursor)
-    })
-    return pending.splice(0, count < 0 ? pending.length : count)
-  }
-
-  /**
-   * Sends a failing partition's records until the cursor has caught up or a send fails. Each send
-   * may have twice as many records as the last.
-   */
-  const retry = async (partition: string, cursor: Cursor, delivery: Delivery, isStopped: () => boolean) => {
-    for (;;) {
-      await fill(cursor, delivery, isStopped)
-      if (isStopped() || mustRestart) return
-      if (cursor.pending.length === 0 && !isBefore(cursor.next, next)) {
-        // Under another name, `readOn` has passed over records of this partition.
-        if (isRenamed(partition, cursor, delivery)) mustRestart = true
-        else cursors.delete(partition)
-        return
-      }
-      const places = take(cursor)
-      let left: Place[] = places
-      try {
-        left = await send(await readPlaces(places), delivery)
-      } finally {
-        cursor.pending.push(...left)
-      }
-      if (left.length > 0) {
-        cursor.limit = 1
-        cursor.dueAt = performance.now() + RETRY_MS
-        return
-      }
-      cursor.limit *= 2
-    }
-  }
-
-  // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the state of one drain
-  const run: (...args: Parameters<Spool['drain']>) => Promise<DrainEnd> = async (delivery, signal) => {
-    const isStopped = () => closed !== undefined || signal?.aborted === true
-    await isStillOurs()
-    await appender.tryDisk()
-    let failure: { readonly error: unknown } | undefined
-    const fails = (error: unknown) => {
-      failure ??= { error }
-    }
-    const startCursors = () => {
-      mustRestart ||= cursors.entries().some(([partition, cursor]) => isRenamed(partition, cursor, delivery))
-      // Otherwise cursors that end at once would be started again and again, and nothing else runs.
-      if (isStopped() || mustRestart) return
-      for (const [partition, cursor] of cursors) {
-        if (cursor.running || cursor.dueAt > performance.now()) continue
-        cursor.running = retry(partition, cursor, delivery, isStopped)
-          .catch((error) => {
-            cursor.dueAt = performance.now() + RETRY_MS
-            fails(error)
-          })
-          .finally(() => {
-            cursor.running = undefined
-          })
-      }
-    }
-    const running = () => [...cursors.values()].flatMap((cursor) => cursor.running ?? [])
-    const restart = async () => {
-      await Promise.all(running())
-      cursors.clear()
-      next = { segment: 0, at: 0 }
-      mustRestart = false
-    }
-    const retireDone = async () => {
-      for (const segment of [...segments]) {
-        // Checked right before the file is finished: while another file is being deleted, a record
-        // may be appended to this one.
-        if (!isDone(segment) || appender.mayWriteTo(segment)) continue
-        try {
-          if (segment === segments.at(-1)) await appender.finish()
-          await retire(files, segment)
-        } catch (error) {
-          fails(error)
-        }
-      }
-    }
-    /**
-     * Sends the records of the first cursor up to the end of the spool.
-     * @returns true if it stopped early.
-     */
-    const sendAll = async (): Promise<boolean> => {
-      const reader = readFrom(next, delivery)
-      let read = await reader.next()
-      try {
-        while (!read.done) {
-          nextTimestamp = read.value.timestamp
-          if (isStopped()) return true
-          if (mustRestart) return false
-          startCursors()
-          const begun = next
-          const batch: Item[] = []
-          let bytes = 0
-          for (let records = 0; !read.done && records < MAX_BATCH_RECORDS; records++) {
-            const item = read.value
-            bytes += item.end - item.at
-            if (batch.length > 0 && bytes > MAX_BATCH_BYTES) break
-            if (!cursors.has(item.partition)) batch.push(item)
-            // Moved before the send, so that a cursor that catches up during the send still reads
-            // the skipped records.
-            next = item.behind
-            read = await reader.next().catch((error: unknown) => {
-              // Otherwise the batch would not be sent.
-              next = begun
-              throw error
-            })
-          }
-          const left = await send(batch, delivery)
-          for (const [partition, pending] of Map.groupBy(left, (item) => item.partition)) {
-            const sample = sampleOf(batch.find((item) => item.partition === partition)!.record)
-            const dueAt = performance.now() + RETRY_MS
-            cursors.set(partition, { sample, pending, next, limit: 1, dueAt, running: undefined })
-          }
-          await retireDone()
-        }
-        next = read.value
-        return false
-      } finally {
-        await reader.return(next)
-      }
-    }
-    try {
-      for (;;) {
-        startCursors()
-        if (await sendAll()) return 'stopped'
-        nextTimestamp = undefined
-        await retireDone()
-        if (failure) throw failure.error
-        const unreadable = segments.find(({ retryAt }) => retryAt > 0 && retryAt <= performance.now())
-        if (unreadable && !isStopped()) mustRestart ||= await isReadable(unreadable)
-        if (mustRestart) {
-          await restart()
-          continue
-        }
-        const last = segments.at(-1)
-        if (unreadFrom(next)) continue
-        if (appender.mayWriteTo(last)) await Promise.race([appender.committed, ...running()])
-        else if (isStopped()) return 'stopped'
-        else if (running().length > 0) await Promise.race([appender.committed, sleep(RETRY_MS), ...running()])
-        // No cursor is left that could have the records of a file.
-        else if (cursors.size === 0 && segments.some((segment) => segment.retryAt === 0 && !isDone(segment)))
-          await restart()
-        // If a file is done now, a cursor finished it during the deletion of another file. Then the
-        // loop continues and deletes it.
-        else if (!segments.some(isDone)) return segments.length === 0 ? 'empty' : 'left'
-      }
-    } finally {
-      await Promise.all(running())
-    }
-  }
+  const drain = createDrain({ files, appender, report, isStillOurs, isClosed: () => closed !== undefined })
+  let draining: Promise<DrainEnd> | undefined
 
   return {
     append: (record) => {
@@ -584,8 +141,8 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
       return broken ? Promise.reject(broken) : appender.append(record)
     },
     hasRoomFor: (valueBytes) => !broken && appender.hasRoomFor(valueBytes),
-    drain: (delivery, signal) => {
-      draining ??= run(delivery, signal).finally(() => {
+    drain: (destination, signal) => {
+      draining ??= drain.run(destination, signal).finally(() => {
         draining = undefined
       })
       return draining
@@ -598,10 +155,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
         if (known === undefined) uncountedBytes += segment.bytes
         records += Math.max(known ?? 0, segment.found) - segment.delivered.count
       }
-      const unscanned = segments.find((segment) => !isScanned(segment))
-      const oldest = [nextTimestamp ?? unscanned?.unreadSince ?? Number.POSITIVE_INFINITY]
-      for (const { pending } of cursors.values()) for (const { timestamp } of pending) oldest.push(timestamp)
-      const oldestAt = oldest.reduce((least, timestamp) => Math.min(least, timestamp))
+      const { oldestAt } = drain
       return { records, uncountedBytes, bytes: files.bytes, oldestAt: Number.isFinite(oldestAt) ? oldestAt : undefined }
     },
     device: dev,
