@@ -37,7 +37,8 @@ export default defineConfig({
       },
       {
         ...shared,
-        // A broker with users and rights of its own. Its scenarios run side by side, so no other file runs beside them.
+        // A broker with users and rights of its own. Its scenarios run side by side, so no other
+        // file runs beside them.
         test: {
           name: 'standstill',
           include: withUsers,
@@ -48,7 +49,8 @@ export default defineConfig({
       },
       {
         ...shared,
-        // A cluster of its own: three brokers, which it kills and freezes. Beside other tests it would starve them, and they it: a group runs when the one before has ended.
+        // A cluster of its own: three brokers, which it kills and freezes. Beside other tests it
+        // would starve them, and they it: a group runs when the one before has ended.
         test: { name: 'faults', include: onACluster, hookTimeout: 120_000, maxWorkers: 1, sequence: { groupOrder: 2 } },
       },
     ],

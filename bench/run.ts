@@ -1,7 +1,7 @@
 /**
  * `npm run bench` answers all questions with real brokers. It prints the table and writes
- * bench/report/results.json, docs/performance.md and its plots. `npm run bench -- memory idle` answers
- * these two only. `--scale 0.2` is a quick look and writes nothing.
+ * bench/report/results.json, docs/performance.md and its plots. `npm run bench -- memory idle`
+ * answers these two only. `--scale 0.2` is a quick look and writes nothing.
  */
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { startBrokers } from '@customer-stream/testing'

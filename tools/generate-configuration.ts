@@ -1,4 +1,7 @@
-/** Writes docs/configuration.md from the settings schemas: `npm run docs`. A test fails when the page is stale. */
+/**
+ * Writes docs/configuration.md from the settings schemas: `npm run docs`. A test fails when the
+ * page is stale.
+ */
 import { writeFileSync } from 'node:fs'
 import { describeSettings, processSettings, type Settings } from '@customer-stream/runtime'
 import { kafkaSettings } from '@customer-stream/runtime/kafka'

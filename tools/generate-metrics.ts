@@ -1,4 +1,7 @@
-/** Writes docs/metrics.md from the registries of both services: `npm run docs`. A test fails when the page is stale. */
+/**
+ * Writes docs/metrics.md from the registries of both services: `npm run docs`. A test fails when
+ * the page is stale.
+ */
 import { writeFileSync } from 'node:fs'
 import { createLogger, createObstacles, createRegistry, LOG_EVENTS, type Registry } from '@customer-stream/runtime'
 import { createIngressMetrics } from '../services/ingress/src/metrics.ts'

@@ -2,7 +2,8 @@
  * Compares how fast a projector catches up with a Redis Cluster of three masters and with one
  * Redis, on the same records.
  *
- * `node --conditions=customer-stream-source bench/questions/redis-cluster.ts [--records N] [--rounds N]`
+ * `node --conditions=customer-stream-source bench/questions/redis-cluster.ts [--records N]
+ * [--rounds N]`
  */
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'

@@ -1,6 +1,6 @@
 /**
- * Keeps results in bench/report/results.json and generates the page and the plots from them. If these are
- * stale, a test fails (`npm run docs` updates them).
+ * Keeps results in bench/report/results.json and generates the page and the plots from them. If
+ * these are stale, a test fails (`npm run docs` updates them).
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { Profiler } from 'node:inspector'

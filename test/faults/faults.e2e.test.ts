@@ -7,8 +7,8 @@ import { pressureFaults } from './pressure-faults.ts'
 import { redisFaults } from './redis-faults.ts'
 import { serviceFaults } from './service-faults.ts'
 
-// `npm run test:faults` sets FAULTS=full, or FAULTS=short for the same scenarios with shorter faults.
-// FAULT_SEED repeats the events of a run.
+// `npm run test:faults` sets FAULTS=full, or FAULTS=short for the same scenarios with shorter
+// faults. FAULT_SEED repeats the events of a run.
 const scale = process.env.FAULTS === 'full' ? 1 : 0.1
 const seed = Number(process.env.FAULT_SEED ?? randomInt(2 ** 31))
 

@@ -1,6 +1,7 @@
 /**
- * `npm run test:mutations [-- text]`: removes one guard after the other, in a copy of the project, and
- * checks that its test fails. With a text, only the guards with this text in any field are checked.
+ * `npm run test:mutations [-- text]`: removes one guard after the other, in a copy of the project,
+ * and checks that its test fails. With a text, only the guards with this text in any field are
+ * checked.
  */
 import { startBrokers } from '@customer-stream/testing'
 import type { Guard } from './guard.ts'
