@@ -2,8 +2,9 @@ import { defineConfig } from 'vitest/config'
 
 const conditions = ['customer-stream-source']
 const onACluster = ['test/faults/faults.e2e.test.ts', 'test/faults/leaders.e2e.test.ts']
+const sweep = 'test/standstill/standstill.e2e.test.ts'
 const withUsers = [
-  'test/standstill/standstill.e2e.test.ts',
+  sweep,
   'test/standstill/command-rights.e2e.test.ts',
   'packages/runtime/src/kafka/diagnosis.int.test.ts',
 ]
@@ -41,7 +42,7 @@ export default defineConfig({
         // file runs beside them.
         test: {
           name: 'standstill',
-          include: withUsers,
+          include: process.env.SWEEP === 'part' ? [sweep] : withUsers,
           hookTimeout: 120_000,
           maxWorkers: 1,
           sequence: { groupOrder: 1 },
