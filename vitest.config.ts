@@ -8,7 +8,13 @@ const withUsers = [
   'test/standstill/command-rights.e2e.test.ts',
   'packages/runtime/src/kafka/diagnosis.int.test.ts',
 ]
-const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } }
+const shared = {
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
+  // Vitest runs the global setup in this environment. Otherwise it would find the schemas only
+  // after they were built, and then use an old build.
+  environments: { __vitest__: { resolve: { conditions } } },
+}
 
 export default defineConfig({
   test: {
