@@ -1,4 +1,4 @@
-import { createLogger, loadSettings, untilDone } from '@customer-stream/runtime'
+import { createLogger, loadSettings, retryWithBackoff } from '@customer-stream/runtime'
 import { checkTopics, createVerifiedProducer, kafkaSettings, type OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { makeCustomersEvent, Random } from '@customer-stream/simulator'
 import type { Pipeline } from '@customer-stream/testing'
@@ -21,7 +21,7 @@ const TEMPLATES = 1000
 /** A new topic may have no leader for a moment. */
 const insistently = {
   signal: new AbortController().signal,
-  backOff: { initialMs: 100, maxMs: 1000 },
+  backoff: { initialMs: 100, maxMs: 1000 },
   onFailure: () => undefined,
 }
 const NEWEST = 1_780_000_000_000
@@ -43,7 +43,10 @@ export const fillTopic = async (
     KAFKA_PARTITIONS: String(partitions),
   })
   const topics = Object.values(pipeline.topics).map((name) => ({ topic: name, maxValueBytes: 1024 * 1024 }))
-  await untilDone(() => checkTopics(pipeline.admin, settings, topics, createLogger('bench', 'silent')), insistently)
+  await retryWithBackoff(
+    () => checkTopics(pipeline.admin, settings, topics, createLogger('bench', 'silent')),
+    insistently,
+  )
   const producer = createVerifiedProducer(pipeline.kafka, { metadataMaxAgeMs: 30_000, produceTimeoutMs: 30_000 })
   await producer.connect()
   await producer.setPartitions(new Map([[topic, partitions]]))
@@ -74,7 +77,7 @@ export const fillTopic = async (
     batch.push({ topic, key: Buffer.from(customerUuid), value: Buffer.from(body), timestamp: NEWEST + i })
     if (batch.length < BATCH_RECORDS && i < events - 1) continue
     const full = batch
-    await untilDone(() => producer.send(full), insistently)
+    await retryWithBackoff(() => producer.send(full), insistently)
     batch = []
   }
   await producer.disconnect()

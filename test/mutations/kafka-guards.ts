@@ -300,8 +300,8 @@ export const kafkaGuards: readonly Guard[] = [
     guard: 'a start waits for the topics that it has created',
     prevents: 'a start that fails because a broker does not know the new topic yet',
     file: `${folder}/topic-check.ts`,
-    from: 'await untilDone(',
-    to: 'void untilDone(',
+    from: 'await retryWithBackoff(',
+    to: 'void retryWithBackoff(',
     test: unit(`${folder}/topic-check.test.ts`, 'until the broker knows a new topic'),
   },
   {

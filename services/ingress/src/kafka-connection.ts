@@ -1,7 +1,7 @@
 /** The ingress' connection to Kafka: its start, its topics and rights, and its outages. */
-import { type Diagnosis, type Logger, type Obstacles, untilDone } from '@customer-stream/runtime'
+import { type Diagnosis, type Logger, type Obstacles, retryWithBackoff } from '@customer-stream/runtime'
 import {
-  BLOCKED_BACK_OFF,
+  BLOCKED_BACKOFF,
   createAdmin,
   createKafka,
   createKafkaCheck,
@@ -84,10 +84,10 @@ export const createKafkaConnection = (deps: KafkaConnectionDependencies): KafkaC
 
   return {
     start: async (signal) => {
-      const backOff = { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }
-      const connected = await untilDone(connect, {
+      const backoff = { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }
+      const connected = await retryWithBackoff(connect, {
         signal,
-        backOff: () => (obstacles.without('spool').blocked ? BLOCKED_BACK_OFF : backOff),
+        backoff: () => (obstacles.without('spool').blocked ? BLOCKED_BACKOFF : backoff),
         onFailure: (error) => {
           if (error instanceof TopicError) throw error
           obstacles.report('start', diagnose(error, 'connect and check its topics'))

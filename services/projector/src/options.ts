@@ -10,7 +10,7 @@ export const optionsOf = (settings: ProjectorSettings, instance: string) => {
   const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
   const topic = topics.customers
   const groupId = settings.CONSUMER_GROUP_ID ?? defaultGroupId(settings)
-  const backOff = { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }
+  const backoff = { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }
   const sessionTimeoutMs = settings.CONSUMER_SESSION_TIMEOUT_MS
   return {
     topic,
@@ -43,12 +43,12 @@ export const optionsOf = (settings: ProjectorSettings, instance: string) => {
       named: settings.QUARANTINE_RECORDS,
       chunkRecords: settings.CHUNK_RECORDS,
       chunkBytes: 2 * 1024 * 1024,
-      backOff,
+      backoff,
     },
     progress: { topic, groupId, instance, partitions: settings.KAFKA_PARTITIONS },
     kafkaCheck: { topic, timeoutMs: settings.READINESS_TIMEOUT_MS, doing: 'apply events' },
     watchdog: { sessionTimeoutMs },
-    startup: { host: settings.HOST, port: settings.ADMIN_PORT, topic, groupId, instance, backOff },
+    startup: { host: settings.HOST, port: settings.ADMIN_PORT, topic, groupId, instance, backoff },
     tasks: {
       instance,
       sessionTimeoutMs,

@@ -1,4 +1,4 @@
-import { type BackOff, type Logger, untilDone } from '@customer-stream/runtime'
+import { type Backoff, type Logger, retryWithBackoff } from '@customer-stream/runtime'
 import { saysNoConnection } from '@customer-stream/runtime/redis'
 import type { ProjectorMetrics } from './metrics.ts'
 
@@ -6,14 +6,14 @@ import type { ProjectorMetrics } from './metrics.ts'
  * Retries `attempt` until it succeeds. `what` names the resource that it needs. Returns undefined
  * if the signal aborts.
  */
-export type Insist = <T>(
+export type RetryThroughOutage = <T>(
   what: string,
   signal: AbortSignal,
   attempt: () => Promise<T>,
 ) => Promise<{ readonly value: T } | undefined>
 
 export interface Outages {
-  readonly insist: Insist
+  readonly retryThroughOutage: RetryThroughOutage
   /** The resource that is missing. Undefined if there is no outage. */
   readonly waitingFor: string | undefined
   /** Milliseconds since the last outage ended. 0 during an outage. */
@@ -26,21 +26,21 @@ export interface Outages {
 export const createOutages = ({
   metrics,
   logger,
-  backOff,
+  backoff,
 }: {
   metrics: ProjectorMetrics
   logger: Logger
-  backOff: BackOff
+  backoff: Backoff
 }): Outages => {
   // Partitions are handled in parallel, so the success of one does not end the outage of another.
   const waiting = new Map<symbol, string>()
   let undisturbedSince = performance.now()
   return {
-    insist: async (what, signal, attempt) => {
+    retryThroughOutage: async (what, signal, attempt) => {
       const wait = Symbol(what)
-      const done = await untilDone(attempt, {
+      const done = await retryWithBackoff(attempt, {
         signal,
-        backOff,
+        backoff,
         onFailure: (error, failures) => {
           // Without a connection, ioredis gives no reason. The error before it does.
           if (!waiting.has(wait) || !saysNoConnection(error)) waiting.set(wait, `${what}: ${error.message}`)

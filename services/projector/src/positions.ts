@@ -12,7 +12,7 @@ import type { Logger, Obstacles } from '@customer-stream/runtime'
 import type { PartitionConsumer, TopicIdentity, Watermarks } from '@customer-stream/runtime/kafka'
 import { type ClaimOptions, createClaim } from './claim-positions.ts'
 import type { ProjectorMetrics } from './metrics.ts'
-import type { Insist } from './outages.ts'
+import type { RetryThroughOutage } from './outages.ts'
 import { OtherClusterError, type Store } from './store.ts'
 
 export interface PositionsDependencies {
@@ -20,7 +20,7 @@ export interface PositionsDependencies {
   readonly consumer: Pick<PartitionConsumer, 'seek' | 'commit' | 'watermarks'>
   /** Reads the ids of the cluster and of the topic from Kafka. Rejects in an outage. */
   readonly readIdentity: () => Promise<TopicIdentity>
-  readonly insist: Insist
+  readonly retryThroughOutage: RetryThroughOutage
   readonly obstacles: Pick<Obstacles, 'report'>
   readonly metrics: ProjectorMetrics
   readonly logger: Logger
@@ -65,7 +65,7 @@ const isOffset = (stored: string | undefined): stored is string => stored !== un
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the positions
 export const createPositions = (
-  { store, consumer, readIdentity, insist, obstacles, metrics, logger }: PositionsDependencies,
+  { store, consumer, readIdentity, retryThroughOutage, obstacles, metrics, logger }: PositionsDependencies,
   { topic, startOver }: ClaimOptions,
 ): Positions => {
   const claim = createClaim({ store, readIdentity, obstacles, logger }, { topic, startOver })
@@ -116,7 +116,7 @@ export const createPositions = (
   }
 
   const load = async (partitions: readonly number[], signal: AbortSignal): Promise<void> => {
-    const done = await insist('positions', signal, () => read(partitions))
+    const done = await retryThroughOutage('positions', signal, () => read(partitions))
     if (!done || signal.aborted) return
     for (const partition of partitions) {
       const watermarks = done.value.watermarks.get(partition)

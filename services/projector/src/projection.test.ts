@@ -114,7 +114,7 @@ const setUp = ({ high = '1000', logger = silent, named = [] as string[], chunkRe
       named: new Set(named),
       chunkRecords,
       chunkBytes: 1_000_000,
-      backOff: { initialMs: 1, maxMs: 1 },
+      backoff: { initialMs: 1, maxMs: 1 },
     },
   )
   const batch = (

@@ -8,7 +8,7 @@
  * the work is retried until the outage ends.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { answerOf, type BackOff, createOccasionalLog, type Logger, type Obstacles } from '@customer-stream/runtime'
+import { answerOf, type Backoff, createOccasionalLog, type Logger, type Obstacles } from '@customer-stream/runtime'
 import type {
   FetchedBatch,
   OutgoingRecord,
@@ -41,7 +41,7 @@ export interface ProjectionOptions extends Pick<ProjectOptions, 'topic' | 'proje
   readonly startOver: boolean
   readonly chunkRecords: number
   readonly chunkBytes: number
-  readonly backOff: BackOff
+  readonly backoff: Backoff
 }
 
 export interface Projection {
@@ -106,9 +106,9 @@ const NOTHING: Projected = { newest: [], poison: [], stale: 0, duplicate: 0 }
 export const createProjection = (deps: ProjectionDependencies, options: ProjectionOptions): Projection => {
   const { store, metrics, logger } = deps
   const { topic, projection, maxFutureMs, named, quarantineTopic } = options
-  const outages = createOutages({ metrics, logger, backOff: options.backOff })
-  const { insist } = outages
-  const positions = createPositions({ ...deps, insist }, options)
+  const outages = createOutages({ metrics, logger, backoff: options.backoff })
+  const { retryThroughOutage } = outages
+  const positions = createPositions({ ...deps, retryThroughOutage }, options)
   const busy = new Set<number>()
   const holds = new Map<number, Hold>()
   /**
@@ -178,7 +178,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   ): Promise<boolean> => {
     const ended = new AbortController()
     const patience = new AbortController()
-    const sent = insist('quarantine', AbortSignal.any([signal, ended.signal]), () =>
+    const sent = retryThroughOutage('quarantine', AbortSignal.any([signal, ended.signal]), () =>
       sendToQuarantine(deps.producer.send, poison),
     )
     const done = await Promise.race([
@@ -243,7 +243,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     if (expected !== from) return false
     const measured = metrics.chunkSeconds.startTimer()
     if (quarantined.length > 0 && !(await putIntoQuarantine(batch, quarantined, next))) return false
-    const done = await insist('Redis', signal, () =>
+    const done = await retryThroughOutage('Redis', signal, () =>
       store.applyChunk(projected.newest, partition, expected, next, positions.oldest(partition)),
     )
     if (!done) return false
@@ -318,7 +318,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     // During a rebuild, the previous projection has already quarantined the records before its
     // position. Records named by a setting are quarantined again, because the previous projection
     // may have had another setting.
-    const found = await insist('Redis', signal, () => store.previousPosition(partition))
+    const found = await retryThroughOutage('Redis', signal, () => store.previousPosition(partition))
     const before = /^\d+$/.test(found?.value ?? '') ? BigInt(found?.value ?? 0) : 0n
     return (
       found && left.filter(({ record, reason }) => reason === 'named-by-setting' || BigInt(record.offset) >= before)

@@ -40,7 +40,7 @@ const setUp = ({ obstacle }: { obstacle?: Diagnosis } = {}) => {
       logger: { info: ({ event }: { event: string }) => logged.push(event) } as never,
       lifecycle: { fail: (error) => ends.push(error) },
     },
-    { host: 'h', port: 1, topic: 'raw', groupId: 'g', instance: 'me', backOff: { initialMs: 1, maxMs: 1 } },
+    { host: 'h', port: 1, topic: 'raw', groupId: 'g', instance: 'me', backoff: { initialMs: 1, maxMs: 1 } },
   )
   onTestFinished(() => startup.stop())
   const adminPort = { listen: step('listen') as () => Promise<never> }

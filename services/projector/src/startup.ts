@@ -4,15 +4,15 @@
  * process, because only a person can change it.
  */
 import {
-  type BackOff,
+  type Backoff,
   type Diagnosis,
   type Lifecycle,
   type Logger,
   type Obstacles,
-  untilDone,
+  retryWithBackoff,
 } from '@customer-stream/runtime'
 import {
-  BLOCKED_BACK_OFF,
+  BLOCKED_BACKOFF,
   type Diagnose,
   type PartitionConsumer,
   type TopicAdmin,
@@ -49,7 +49,7 @@ export interface StartupOptions {
   readonly groupId: string
   /** Id of this process in the consumer group. */
   readonly instance: string
-  readonly backOff: BackOff
+  readonly backoff: Backoff
 }
 
 export interface Startup {
@@ -98,9 +98,9 @@ export const createStartup = (deps: StartupDependencies, options: StartupOptions
   const diagnosisOf = (error: Error): Diagnosis =>
     asked === 'Kafka' ? diagnose(error, 'connect and check its topics') : redisCheck.diagnose(error)
   const connect = async () => {
-    const done = await untilDone(attempt, {
+    const done = await retryWithBackoff(attempt, {
       signal: stopping.signal,
-      backOff: () => (obstacles.blocked ? BLOCKED_BACK_OFF : options.backOff),
+      backoff: () => (obstacles.blocked ? BLOCKED_BACKOFF : options.backoff),
       onFailure: (error) => {
         if (error instanceof TopicError || error instanceof UnsafeRedisError) throw error
         obstacles.report('start', diagnosisOf(error))

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Batch, ConsumerCrashEvent, ConsumerGroupJoinEvent, EachBatchPayload } from 'kafkajs'
-import { untilDone } from '../process/back-off.ts'
+import { retryWithBackoff } from '../process/backoff.ts'
 import type { Diagnosis } from '../process/blocked.ts'
 import type { Logger } from '../process/log.ts'
 import { assignerOf, describeGroup, type GroupDescription } from './consumer-group.ts'
-import { BLOCKED_BACK_OFF, type Diagnose } from './diagnosis.ts'
+import { BLOCKED_BACKOFF, type Diagnose } from './diagnosis.ts'
 import { type KafkaClient, kafkajsOf } from './kafka-client.ts'
 import { isCoordinatorSearch } from './patches/coordinator.ts'
 import { unreadableOf } from './patches/fetch.ts'
@@ -263,7 +263,11 @@ export const createPartitionConsumer = (
       alive()
       setProblem(diagnose(error))
     }
-    await untilDone(attempt, { signal, backOff: () => (problem?.blocked ? BLOCKED_BACK_OFF : START_AGAIN), onFailure })
+    await retryWithBackoff(attempt, {
+      signal,
+      backoff: () => (problem?.blocked ? BLOCKED_BACKOFF : START_AGAIN),
+      onFailure,
+    })
   }
 
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }: ConsumerGroupJoinEvent) => {
@@ -291,7 +295,7 @@ export const createPartitionConsumer = (
     if (!payload.restart && !diagnosis.blocked && !isOutage(payload.error)) return options.onDead(payload.error)
     joined = false
     setProblem(diagnosis)
-    if (!payload.restart) void startAgain(diagnosis.blocked ? BLOCKED_BACK_OFF.initialMs : START_AGAIN.initialMs)
+    if (!payload.restart) void startAgain(diagnosis.blocked ? BLOCKED_BACKOFF.initialMs : START_AGAIN.initialMs)
     // While Kafka is down, the consumer fails several times a second. It is alive, and not each
     // failure needs a log line.
     alive()

@@ -8,7 +8,7 @@ import { TopicError } from './topic-check.ts'
 /**
  * Pauses between attempts while a person must act. Logins have longer pauses, see login-patch.ts.
  */
-export const BLOCKED_BACK_OFF = { initialMs: 5000, maxMs: 15_000 }
+export const BLOCKED_BACKOFF = { initialMs: 5000, maxMs: 15_000 }
 
 /**
  * Turns an error into its diagnosis.

@@ -1,4 +1,4 @@
-import { untilDone } from '../process/back-off.ts'
+import { retryWithBackoff } from '../process/backoff.ts'
 import type { Logger } from '../process/log.ts'
 import type { KafkaSettings } from './client.ts'
 import { errorType } from './error-type.ts'
@@ -106,9 +106,9 @@ const create = async (admin: TopicAdmin, settings: KafkaSettings, demands: reado
     if ([...topics.values()].some((partitions) => partitions.some(({ leader }) => leader < 0)))
       throw new Error('a partition has no leader yet')
   }
-  await untilDone(untilLed, {
+  await retryWithBackoff(untilLed, {
     signal: AbortSignal.timeout(CREATION_TIMEOUT_MS),
-    backOff: { initialMs: 50, maxMs: 500 },
+    backoff: { initialMs: 50, maxMs: 500 },
     onFailure: () => {},
   })
 }

@@ -1,5 +1,5 @@
 export * from './admin.ts'
-export * from './back-off.ts'
+export * from './backoff.ts'
 export * from './blocked.ts'
 export * from './close-server.ts'
 export * from './lifecycle.ts'

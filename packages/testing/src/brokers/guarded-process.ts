@@ -90,7 +90,7 @@ export const untilReady = async (
  * Waits for the end of a process that has one task. If its exit code is not 0, rejects with the
  * last lines of its log.
  */
-export const untilDone = async (name: string, work: GuardedProcess): Promise<void> => {
+export const untilExit = async (name: string, work: GuardedProcess): Promise<void> => {
   const code = await work.ended
   if (code !== 0)
     throw new Error(`${name} failed with exit code ${code}; its log ends:\n${await lastLines(work.logFile)}`)

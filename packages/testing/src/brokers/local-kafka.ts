@@ -2,7 +2,7 @@ import { realpathSync } from 'node:fs'
 import { access, cp, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { freePorts } from './free-ports.ts'
-import { type GuardedProcess, untilDone, untilReady } from './guarded-process.ts'
+import { type GuardedProcess, untilExit, untilReady } from './guarded-process.ts'
 import { KAFKA_VERSION, STARTED_LINE, singleBroker } from './kafka-settings.ts'
 import { fetchOnce, JAVA_LOCALE, requireJavaAndMaven } from './maven.ts'
 import type { Run } from './run.ts'
@@ -132,7 +132,7 @@ const fetchKafka = async (run: Run, log: (line: string) => void): Promise<string
       options: ['-DincludeScope=runtime'],
       prepare: async (folder) => {
         const logFile = join(run.makeFolder('format'), 'log.txt')
-        await untilDone('formatting storage for Kafka', run.start({ ...(await format(folder)), logFile }))
+        await untilExit('formatting storage for Kafka', run.start({ ...(await format(folder)), logFile }))
         await access(join(folder, DATA_FOLDER, META_FILE))
       },
     },

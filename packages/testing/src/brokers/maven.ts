@@ -5,7 +5,7 @@ import { accessSync, constants, existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { delimiter, dirname, join, relative } from 'node:path'
 import { isDeepStrictEqual, promisify } from 'node:util'
-import { untilDone } from './guarded-process.ts'
+import { untilExit } from './guarded-process.ts'
 import { dataFolder, type Run } from './run.ts'
 
 type Log = (line: string) => void
@@ -196,7 +196,7 @@ export const fetchOnce = async (
       ...options,
     ]
     const stopReporting = reportDownloads(name, logFile, log)
-    await untilDone('Maven', run.start({ command: 'mvn', args, env: JAVA_LOCALE, cwd, logFile })).finally(stopReporting)
+    await untilExit('Maven', run.start({ command: 'mvn', args, env: JAVA_LOCALE, cwd, logFile })).finally(stopReporting)
   }
   const runMavenWithCure = async () => {
     log(`fetching ${name} from Maven Central, once`)

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-export interface BackOff {
+export interface Backoff {
   readonly initialMs: number
   readonly maxMs: number
 }
@@ -8,17 +8,17 @@ export interface BackOff {
 /**
  * Repeats an attempt until it succeeds or the signal aborts. The pauses double up to `maxMs`, with
  * jitter.
- * @param backOff the pauses, or a function that chooses them after each failed attempt.
+ * @param backoff the pauses, or a function that chooses them after each failed attempt.
  * @param onFailure called with the error of each failed attempt. It may throw to end the attempts.
  * @returns the result, or undefined if the signal aborted.
  */
-export const untilDone = async <T>(
+export const retryWithBackoff = async <T>(
   attempt: () => Promise<T>,
   {
     signal,
-    backOff,
+    backoff,
     onFailure,
-  }: { signal: AbortSignal; backOff: BackOff | (() => BackOff); onFailure: (error: Error, failures: number) => void },
+  }: { signal: AbortSignal; backoff: Backoff | (() => Backoff); onFailure: (error: Error, failures: number) => void },
 ): Promise<{ readonly value: T } | undefined> => {
   for (let failures = 1; !signal.aborted; failures++) {
     try {
@@ -26,7 +26,7 @@ export const untilDone = async <T>(
     } catch (error) {
       onFailure(error as Error, failures)
     }
-    const { initialMs, maxMs } = typeof backOff === 'function' ? backOff() : backOff
+    const { initialMs, maxMs } = typeof backoff === 'function' ? backoff() : backoff
     const pauseMs = Math.min(initialMs * 2 ** Math.min(failures - 1, 20), maxMs) * (0.5 + Math.random() / 2)
     await sleep(pauseMs, undefined, { signal }).catch(() => undefined)
   }
