@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { LOG_EVENTS } from '@customer-stream/runtime'
+import { customerToHash, parseEvent, topicNames } from '@customer-stream/schemas'
 import { describe, expect, it } from 'vitest'
 import { readResults, reportFiles } from '../bench/report/report.ts'
 import { REFUSED_BY_KAFKA } from '../services/ingress/src/delivery/quarantine.ts'
@@ -63,6 +64,18 @@ it('docs/operating.md has an alarm for each answer that refuses', () => {
       (type) => !rows.some((row) => row.includes(`"${type}"`) || row.includes(`\`${type}\``)),
     ),
   ).toEqual([])
+})
+
+it('README shows the hash that its event becomes', () => {
+  const [, event = '', hash = ''] = /```json\n(.*?)```.*?```\n(customerUuid .*?)```/s.exec(read('README.md')) ?? []
+  const parsed = parseEvent(Buffer.from(event))
+  if (!parsed.ok || parsed.value.kind !== 'customers') throw new Error('the README has no event of a customer')
+  const provenance = { receivedAt: 1728542294120, appliedAt: 1728542294131, topic: topicNames().customers }
+  const made = customerToHash(parsed.value, { ...provenance, partition: 3, offset: '1041', projection: 1 })
+  if (!made.ok) throw new Error(made.detail)
+  const fields = made.value.fieldsAndValues
+  const lines = fields.flatMap((name, i) => (i % 2 === 0 ? [`${name.padEnd(17)}${fields[i + 1]}`] : []))
+  expect(hash.trim().split('\n').toSorted()).toEqual(lines.toSorted())
 })
 
 it('each metric of the documents exists', () => {
