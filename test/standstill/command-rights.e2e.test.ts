@@ -131,9 +131,9 @@ const run = async (use: Use, rights: Omit<Rights, 'command'>, env: Readonly<Reco
     KAFKA_SASL_USERNAME: user,
     ...env,
   }
-  const file = `${servicesRoot}/packages/testing/src/commands/${command}.ts`
+  const file = `${servicesRoot}/packages/cli/start.js`
   return new Promise<{ code: number | null; said: string }>((resolve) => {
-    const words = ['--conditions=customer-stream-source', file, ...args[use]]
+    const words = ['--conditions=customer-stream-source', file, command, ...args[use]]
     const child = execFile(
       process.execPath,
       words,
