@@ -5,7 +5,7 @@ import { waitUntil } from '@customer-stream/runtime'
 import { expect, it, onTestFinished } from 'vitest'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-// A service starts and stops also if Kafka does not answer.
+// A service starts and stops even if Kafka does not answer.
 const settings = {
   KAFKA_BROKERS: '127.0.0.1:1',
   REDIS_URL: 'redis://127.0.0.1:1',

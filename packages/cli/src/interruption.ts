@@ -7,7 +7,7 @@ const signal = listenForInterruption()
  */
 export const interruption = {
   signal,
-  /** Resolves after the interruption, also if the wait begins after it. */
+  /** Resolves after the interruption, even if the wait begins after it. */
   arrived: new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve())),
 }
 

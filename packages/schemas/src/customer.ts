@@ -222,7 +222,7 @@ export const customerToHash = (event: CustomersEvent, from: Provenance): Result<
 /** A customer as read back from Redis. */
 export interface StoredCustomer {
   /**
-   * Documented fields whose text fits their documented type. `addresses` is here also if the vendor
+   * Documented fields whose text fits their documented type. `addresses` is here even if the vendor
    * put it beside the customer.
    */
   readonly customer: Customer

@@ -73,8 +73,8 @@ const compareUtf8 = (a: string, b: string): number => {
 export const compareVersions = (a: Version, b: Version): number => a.timestamp - b.timestamp || compareUtf8(a.id, b.id)
 
 /**
- * True if the event is newer than its receipt by more than `maxFutureMs`. The rule uses the record
- * only and no clock, so a replay decides the same.
+ * True if the event's timestamp is later than `receivedAt` by more than `maxFutureMs`. The rule
+ * uses the record only and no clock, so a replay decides the same.
  * @param receivedAt the record's timestamp, Unix milliseconds.
  */
 export const isTooFarInFuture = (version: Version, receivedAt: number, maxFutureMs: number = MAX_FUTURE_MS): boolean =>

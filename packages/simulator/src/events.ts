@@ -12,7 +12,7 @@ export interface MadeEvent {
 
 export interface MadeCustomersEvent extends MadeEvent {
   readonly customerUuid: string
-  /** The payload as an object, also if the body has it as a string. */
+  /** The payload as an object, even if the body has it as a string. */
   readonly payload: { readonly customerWithVehicles: JsonObject & { readonly customer: JsonObject } }
 }
 

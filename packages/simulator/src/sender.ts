@@ -84,7 +84,7 @@ export function createSender({ url, token, timeoutMs, connections }: SenderOptio
             },
             onResponseStart(_, status) {
               if (dropAfterMs !== undefined) tear('dropped')
-              // Only the status counts, also if the body of the answer cannot be read to its end.
+              // Only the status counts, even if the body of the answer cannot be read to its end.
               else if (status >= 200) result = { outcome: 'answered', status }
             },
             onResponseData() {},

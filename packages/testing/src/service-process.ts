@@ -26,8 +26,8 @@ export interface ServiceProcess {
 }
 
 /**
- * Working copy whose services run. With another working copy, the tests of this one show how an
- * older version behaves.
+ * Folder of the working copy whose services the tests start. With another working copy, the tests
+ * of this one show how an older version behaves.
  */
 export const servicesRoot =
   process.env.CUSTOMER_STREAM_SERVICES_ROOT ?? fileURLToPath(new URL('../../../', import.meta.url))

@@ -61,8 +61,8 @@ export interface VerifyOptions {
   /** The projector's setting MAX_FUTURE_MS. */
   readonly maxFutureMs?: number
   /**
-   * True if the load has stopped and the whole topic is read. Redis must then have no newer hash
-   * and no other customer.
+   * True if the load has stopped and the whole topic is read. Redis must then have no hash that is
+   * newer than Kafka's events, and no customer that is not in Kafka.
    */
   readonly exact?: boolean
   /** Longest wait for the projector, and also the longest wait for open transactions. */
@@ -326,8 +326,9 @@ const compareRedis = async (
  * Verifies that each field of every customer's hash is that of the newest event. Read-only. Memory
  * does not grow with the number of customers.
  *
- * Traffic may continue. The ledger is read before the ends of the topics are fetched. So all its
- * events lie before these ends. Redis is compared after the projector has reached the same ends.
+ * Traffic may continue. The ledger is read before the ends of the topics are fetched. So Kafka
+ * stored the ledger's events before these ends, unless a spool still held them. Redis is compared
+ * after the projector has reached the same ends.
  * @throws if the projector does not reach the ends in time.
  */
 export const verify = async (options: VerifyOptions): Promise<Verdict> => {

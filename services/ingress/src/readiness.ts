@@ -23,7 +23,7 @@ export interface ReadinessDependencies {
 
 export interface Readiness {
   checks(): Promise<ReadinessCheck[]>
-  /** Reports outages, also if no one asks for the readiness. Finds a send that is stuck. */
+  /** Reports outages, even if no one asks for the readiness. Finds a send that is stuck. */
   watch(): Promise<void>
 }
 
@@ -61,7 +61,8 @@ export const createReadiness = (deps: ReadinessDependencies): Readiness => {
           : readinessCheck('kafka', problem)
       if (!spool || stopping.aborted) return [kafka]
       // With room in the spool the process can acknowledge events even if Kafka does not answer, so
-      // it stays ready. Out of service it would only lose events.
+      // it stays ready. If it were not ready, a load balancer would send it nothing, and events
+      // would be lost.
       const ready = kafka.ready || spool.hasRoomFor(maxBodyBytes)
       const detail = spool.problem?.message ?? `${spool.size.records} records wait`
       return [

@@ -121,9 +121,9 @@ export const createPositions = (
     for (const partition of partitions) {
       const watermarks = done.value.watermarks.get(partition)
       const stored = done.value.stored.get(partition)
-      // The partition has no leader, so nothing can be fetched yet. It is loaded with its first
-      // batch or after the next lag measurement. The latter is needed because kafkajs starts at the
-      // group's committed offset, where possibly no batch ever arrives.
+      // The partition has no leader, so nothing can be fetched yet. Its position is loaded with its
+      // first batch or after the next lag measurement. The latter is needed because kafkajs starts
+      // at the group's committed offset, where possibly no batch ever arrives.
       if (!watermarks || stored === undefined) {
         leaderless.add(partition)
         continue

@@ -16,13 +16,16 @@ import type { Store } from './store.ts'
  * takes less time.
  */
 const STANDSTILL_MS = 15_000
-/** Time after which a partition counts as standing still even if others of its owner move. */
+/**
+ * Time after which a partition counts as standing still, even if its owner moves other partitions.
+ */
 const NEGLECTED_MS = 600_000
-/** Maximum time between two measurements. After a longer gap all waiting times start again. */
+/** Maximum time between two measurements. After a longer gap, the waiting
+ * time of every partition starts again at 0. */
 const MAX_GAP_MS = 12_000
 /**
- * Measurements in a row that must find a stranger. A member may join a moment before it announces
- * itself.
+ * Measurements in a row that must see a foreign group member before it is reported. A member of
+ * ours may join a moment before it announces itself.
  */
 const STRANGER_SIGHTINGS = 3
 

@@ -102,7 +102,7 @@ interface Hold {
 
 const NOTHING: Projected = { newest: [], poison: [], stale: 0, duplicate: 0 }
 
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the partitions
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the state of the partitions
 export const createProjection = (deps: ProjectionDependencies, options: ProjectionOptions): Projection => {
   const { store, metrics, logger } = deps
   const { topic, projection, maxFutureMs, named, quarantineTopic } = options

@@ -12,7 +12,7 @@ import {
   positionsKey,
 } from '@customer-stream/schemas'
 
-/** Outcome of one snapshot in Redis. */
+/** What the store did with the newest event of one customer. */
 export type StoreOutcome = 'applied' | 'duplicate' | 'stale'
 
 export interface AppliedChunk {
@@ -132,7 +132,8 @@ const all = async <T>(calls: readonly Promise<T>[]): Promise<T[]> => {
 }
 
 /**
- * Opens the projection in Redis. A method that rejects may be called again with the same arguments.
+ * Creates the store, which reads and writes hashes and positions in Redis. A method that rejects
+ * may be called again with the same arguments.
  */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: one entry for each use of Redis
 export const createStore = (client: RedisClient, { keyPrefix, topic, projection }: StoreOptions): Store & Rights => {

@@ -10,8 +10,8 @@ import type { Startup } from './startup.ts'
 import type { Store } from './store.ts'
 
 /**
- * Intervals of the committed offsets and the lag. Both are for monitoring only, which reads them
- * every few seconds at most.
+ * Intervals at which offsets are committed and the lag is measured. Both are for monitoring only,
+ * which reads them every few seconds at most.
  */
 const COMMIT_INTERVAL_MS = 1000
 const LAG_INTERVAL_MS = 5000
@@ -54,7 +54,7 @@ export const startTasks = (deps: TasksDependencies, options: TasksOptions): (() 
   const stops: (() => void)[] = []
   const repeat = (intervalMs: number, task: () => Promise<unknown>, onFailure: string) =>
     stops.push(periodically(intervalMs, task, (error) => logger.debug({ err: error }, onFailure)))
-  /** Repeats a task while the consumer is started. */
+  /** Repeats a task as long as the consumer runs. */
   const every = (intervalMs: number, task: () => Promise<unknown>) =>
     repeat(intervalMs, async () => startup.phase === 'running' && task(), 'a periodic check failed')
 

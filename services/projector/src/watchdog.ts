@@ -9,8 +9,8 @@ import type { Progress } from './progress.ts'
 import type { Projection } from './projection.ts'
 
 /**
- * Sessions without a sign of life. After one session the group removes a member. A second one
- * excludes a short pause.
+ * Number of sessions without a sign of life after which the process ends. One silent session may be
+ * a short pause.
  */
 const QUIET_SESSIONS = 2
 /** A rebalance, or a fetch that waits for its turn, takes less time. */

@@ -149,8 +149,8 @@ const FAILURE_LOG_INTERVAL_MS = 10_000
 const after = (offset: string): string => String(BigInt(offset) + 1n)
 
 /**
- * Creates a consumer of one topic. The consumer passes on batches by partition. Its user stores the
- * positions.
+ * Creates a consumer of one topic. The consumer passes on batches by partition. The caller stores
+ * the positions.
  */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the state of one consumer
 export const createPartitionConsumer = (

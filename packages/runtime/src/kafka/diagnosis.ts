@@ -171,7 +171,8 @@ const missingRight = ({ settings, facts, kafka, doing, retrying }: Failure): Pro
   if (!type.endsWith('_AUTHORIZATION_FAILED')) return undefined
   const creation = creationErrorOf(facts)
   const resource = creation ? `create topic ${creation.topic}` : doing
-  // Kafka hides from a user without DESCRIBE whether a topic exists, so its name may be wrong.
+  // Without the right DESCRIBE, Kafka does not say whether a topic exists. So its name may be
+  // wrong.
   const otherName =
     request?.api === 'Metadata' ? ' If the topic should have another name, check KAFKA_TOPIC_PREFIX.' : ''
   const right = rights[rightNeededTo(doing, type) ?? request?.api ?? ''] ?? 'the right to do so'

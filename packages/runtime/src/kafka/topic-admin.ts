@@ -46,7 +46,7 @@ export interface TopicAdmin {
    */
   describeTopicConfig(topic: string, names?: readonly string[]): Promise<ReadonlyMap<string, string>>
   /**
-   * Creates topics. Does not wait until every broker knows them. Resolves also if another process
+   * Creates topics. Does not wait until every broker knows them. Resolves even if another process
    * creates the topics at the same time.
    */
   createTopics(topics: readonly NewTopic[]): Promise<void>

@@ -84,7 +84,8 @@ const pomOf = (artifacts: readonly string[]): string => {
 /** Locale for Java, which takes the encoding of file names from it. */
 export const JAVA_LOCALE = { LC_ALL: 'C.UTF-8' }
 
-// Maven runs one at a time. It does not guarantee that two processes can fill one local repository.
+// One Maven runs at a time. Maven does not guarantee that two processes can write to one local
+// repository.
 let turn: Promise<unknown> = Promise.resolve()
 
 export interface Fetch {

@@ -11,10 +11,10 @@ export type Part<R> =
   | { readonly end: 'unavailable'; readonly records: readonly R[]; readonly error: Error }
 
 /**
- * Sends records in as few parts as Kafka accepts. A broker refuses a whole batch because of one bad
- * record, or because the batch exceeds `max.message.bytes`. So a refused batch is halved until the
- * refused record is alone. Otherwise the same batch would be refused forever, and all later records
- * would wait.
+ * Sends records. Halves a refused batch until each part is stored or one record is refused. A
+ * broker refuses a whole batch because of one bad record, or because the batch exceeds
+ * `max.message.bytes`. Without the halving, the same batch would be refused forever, and all later
+ * records would wait.
  */
 export async function* sendInParts<R>(send: Send<R>, records: readonly R[]): AsyncGenerator<Part<R>, void, void> {
   try {

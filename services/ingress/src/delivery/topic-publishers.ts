@@ -14,8 +14,8 @@ export interface TopicPublishers {
   /** Returns true if the last flush of this record's partition failed. */
   fails(record: OutgoingRecord): boolean
   /**
-   * Returns the name of the partition that a spooled record goes to. It contains the number of
-   * partitions, because a change of this number moves records.
+   * Returns the name of the partition that a spooled record goes to. The name contains the
+   * number of partitions, because records change partition when this number changes.
    */
   partitionOf(record: OutgoingRecord): string
   /**

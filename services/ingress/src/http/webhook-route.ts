@@ -28,8 +28,8 @@ export interface Route {
 /** A valid event that will probably never be applied. */
 export interface Suspicion {
   /**
-   * `old-timestamp`: all other events of the customer are newer. `type-spelling`: the type is
-   * similar to a known one.
+   * `old-timestamp`: the timestamp is before 2001-09-09, so it is perhaps in seconds. Any other
+   * event of the customer is probably newer. `type-spelling`: the type is similar to a known one.
    */
   readonly what: (typeof SUSPICIONS)[number]
   readonly eventId: string | undefined

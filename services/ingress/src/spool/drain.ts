@@ -12,8 +12,8 @@
  *
  * Memory does not grow with the spool. It holds two batches of MAX_BATCH_BYTES: one of the first
  * cursor, one of all other cursors together. It also holds two file windows, because only one of
- * the other cursors reads at a time. Each failing partition adds its share of MAX_PLACES positions
- * and, during an attempt, one record.
+ * the other cursors reads at a time. Each failing partition needs memory for its share of
+ * MAX_PLACES positions, and for one record during an attempt.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
@@ -80,7 +80,9 @@ interface Item extends Place {
 
 /** The undelivered records of a failing partition. */
 interface Cursor {
-  /** A record of the partition, without its value. It shows whether the partition's name changed. */
+  /**
+   * A record of the partition, without its value. It shows whether the partition's name changed.
+   */
   readonly sample: OutgoingRecord
   /** Records to send, next one first. */
   pending: Place[]

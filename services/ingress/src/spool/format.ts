@@ -310,7 +310,7 @@ export interface ReadRange {
   readonly end: number
   /** Ordinal of the first frame, if known. Version 2 only. */
   readonly ordinal: number | undefined
-  /** End of the acknowledged bytes. Infinity if that is not known. */
+  /** End of the bytes that the file's note calls synced. Infinity if it is not known. */
   readonly syncedEnd: number
   /** Number of records before `syncedEnd`, if known. */
   readonly records: number | undefined

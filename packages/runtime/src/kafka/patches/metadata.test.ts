@@ -80,7 +80,7 @@ describe('the bootstrap broker', () => {
   })
 })
 
-it('a refresh gives each broker its own address, also if the bootstrap broker changes meanwhile', async () => {
+it('a refresh gives each broker its own address, even if the bootstrap broker changes meanwhile', async () => {
   const brokers = [1, 2].map((nodeId) => ({ nodeId, host: 'h', port: nodeId }))
   const answers: (() => void)[] = []
   const ask = () => new Promise((resolve) => answers.push(() => resolve({ ...metadata, brokers })))
