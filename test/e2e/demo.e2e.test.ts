@@ -1,35 +1,53 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { stripVTControlCharacters } from 'node:util'
 import { waitUntil } from '@customer-stream/runtime'
 import { expect, inject, it, onTestFinished } from 'vitest'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Record<string, string> }
 
-/** Lists the folders in which demos store the ledger and the logs of the services. */
+const filesIn = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : [])
+
+/** Lists the folders in which a demo stores the data of its brokers, the ledger and the logs. */
 const foldersOf = (pid: number, temporary: string) => [
-  ...readdirSync(join(root, '.data', 'pipelines')).filter((name) => name.startsWith(`${pid}-`)),
+  ...['run', 'pipelines'].flatMap((name) =>
+    filesIn(join(root, '.data', name)).filter((folder) => folder.startsWith(`${pid}-`)),
+  ),
   ...readdirSync(temporary),
 ]
 
-it('a demo that is interrupted during its verdict ends and leaves no files', { timeout: 180_000 }, async () => {
+/**
+ * Lists the commands of the processes that a demo has started, with their own processes. They have
+ * its TMPDIR. Empty on a system without /proc.
+ */
+const processesOf = (temporary: string): string[] =>
+  filesIn('/proc').flatMap((pid) => {
+    try {
+      const isOurs = /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/environ`, 'utf8').includes(`TMPDIR=${temporary}\0`)
+      return isOurs ? [readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').slice(0, 200)] : []
+    } catch {
+      return [] // the process has ended, or belongs to another user
+    }
+  })
+
+type Kind = 'given' | 'local'
+
+const environments = (): Record<Kind, NodeJS.ProcessEnv> => ({
+  given: { KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','), REDIS_URL: inject('brokers').redisUrl },
+  local: { CUSTOMER_STREAM_BROKERS: 'local' },
+})
+
+const startDemo = (kind: Kind, options: readonly string[]) => {
   const temporary = mkdtempSync(join(tmpdir(), 'demo-'))
   const [, ...args] = (scripts.demo ?? '').split(' ')
-  const { kafkaBrokers, redisUrl } = inject('brokers')
-  const env = {
-    ...process.env,
-    TMPDIR: temporary,
-    NODE_ENV: '',
-    KAFKA_BROKERS: kafkaBrokers.join(','),
-    REDIS_URL: redisUrl,
-  }
-  const demo = spawn(process.execPath, [...args, '--keep', '--events', '2000'], {
+  const demo = spawn(process.execPath, [...args, ...options], {
     cwd: root,
-    env,
+    env: { ...process.env, NODE_ENV: '', ...environments()[kind], TMPDIR: temporary },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   onTestFinished(() => void demo.kill('SIGKILL'))
@@ -39,17 +57,63 @@ it('a demo that is interrupted during its verdict ends and leaves no files', { t
     stream.setEncoding('utf8').on('data', (text) => {
       output += text
     })
-  await waitUntil(
-    'the demo judges',
-    () => [demo.exitCode, output.slice(-1000)],
-    ([code]) => code !== null || /One customer, |answers dropped, /.test(output),
-    { timeoutMs: 150_000 },
-  )
-  // The demo has shown that a newer event is applied.
-  expect(output).toMatch(/lastName is "Newer" ✔/)
-  expect(foldersOf(Number(demo.pid), temporary)).toHaveLength(1)
-  demo.kill('SIGINT')
-  expect(await ended).toEqual([130, null])
-  expect(output).toContain('demo: interrupted')
-  expect(foldersOf(Number(demo.pid), temporary)).toEqual([])
+  return {
+    demo,
+    ended,
+    output: () => output,
+    folders: () => foldersOf(Number(demo.pid), temporary),
+    processes: () => processesOf(temporary),
+  }
+}
+
+const hasStartedJava = (commands: readonly string[]) => commands.some((command) => /java/.test(command))
+
+it.each([
+  ['while its brokers start', 'local', undefined],
+  ['while its services start', 'given', /✔ brokers/],
+  ['during its events', 'given', /events .* 25 %/],
+  ['while no Kafka broker leads', 'local', /✂ leader/],
+  ['while its ingress is killed', 'given', /✂ ingress/],
+  ['during its verdict', 'given', /The verdict/],
+] as const)(
+  'a demo that is interrupted %s ends, and leaves no process and no file',
+  { timeout: 180_000 },
+  async (_, kind, moment) => {
+    const { demo, ended, output, folders, processes } = startDemo(kind, ['--keep', '--events', '2000'])
+    await waitUntil(
+      'the demo has come to the moment of its interruption',
+      () => [demo.exitCode, moment ? moment.test(output()) : hasStartedJava(processes()), output().slice(-1000)],
+      ([code, hasCome]) => code !== null || hasCome === true,
+      { timeoutMs: 150_000 },
+    )
+    expect(folders().length).toBeGreaterThan(0)
+    const before = output()
+    demo.kill('SIGINT')
+    expect(await ended).toEqual([130, null])
+    expect(processes()).toEqual([])
+    expect(folders()).toEqual([])
+    const said = output().slice(before.length)
+    expect(said).toContain('demo: interrupted; stopping and removing everything\n')
+    expect(said.split('demo: ')).toHaveLength(2)
+  },
+)
+
+it('a demo shows numbers that add up, the late event, and the verdict last', { timeout: 180_000 }, async () => {
+  const { ended, output, folders, processes } = startDemo('given', ['--events', '2000'])
+  expect(await ended, output()).toEqual([0, null])
+  const text = output()
+  expect(text).toBe(stripVTControlCharacters(text))
+  const number = (digits = '') => Number(digits.replaceAll(',', ''))
+  const sums = [...text.matchAll(/^✔ [\w ]+? ([\d,]+) = ((?:[\d,]+ [^+\n]+\s+\+ )*[\d,]+ .*)$/gm)]
+  expect(sums.length).toBe(6)
+  for (const [line, total, parts = ''] of sums)
+    expect(
+      parts.split(' + ').reduce((sum, part) => sum + number(/[\d,]+/.exec(part)?.[0]), 0),
+      line,
+    ).toBe(number(total))
+  expect(text).toMatch(/ 3\. .* King .* late: ignored/)
+  expect(text).toMatch(/ lastName +Lovelace/)
+  expect(text).toMatch(/✂ ingress[\s\S]*✔ ingress/)
+  expect(text.trimEnd().split('\n').at(-1)).toMatch(/^✔ Every promise was kept \([\d.]+ s\)$/)
+  expect([folders(), processes()]).toEqual([[], []])
 })

@@ -80,8 +80,8 @@ export const toolGuards: readonly Guard[] = [
     guard: 'an interrupted demo removes its files',
     prevents: 'megabytes on the disk after each demo',
     file: 'tools/demo.ts',
-    from: 'if (sound || signal.aborted) await rm(',
-    to: 'if (sound) await rm(',
+    from: 'if (isSound || signal.aborted) await rm(',
+    to: 'if (isSound) await rm(',
     test: brokers('test/e2e/demo.e2e.test.ts', 'that is interrupted during its verdict'),
   },
   {

@@ -105,8 +105,9 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
     return client
   }
   const [redis] = await Promise.all([openRedis(redisUrl, redisCluster), admin.connect()])
-  const services: ServiceProcess[] = []
-  let started = 0
+  // A service that is still starting also counts, so that `close` ends it.
+  const services: Promise<ServiceProcess>[] = []
+  let isClosed = false
 
   return {
     topics,
@@ -120,12 +121,9 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
     redis,
     connectRedis: (url) => openRedis(url),
     start: async (name, env = {}) => {
-      started += 1
-      const service = await startService(
-        name,
-        { ...environments[name], ...env },
-        join(folder, `${name}-${started}.log`),
-      )
+      if (isClosed) throw new Error('the pipeline is closed')
+      const logFile = join(folder, `${name}-${services.length + 1}.log`)
+      const service = startService(name, { ...environments[name], ...env }, logFile)
       services.push(service)
       return service
     },
@@ -160,7 +158,9 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
       }
     },
     close: async ({ removeTopics } = { removeTopics: false }) => {
-      await Promise.all(services.map((service) => service.end()))
+      isClosed = true
+      const started = await Promise.allSettled(services)
+      await Promise.all(started.map((service) => service.status === 'fulfilled' && service.value.end()))
       // Errors are ignored, because this is only cleanup: a topic may be missing or a broker away.
       if (removeTopics) await administrator.deleteTopics({ topics: Object.values(topics) }).catch(() => undefined)
       redis.disconnect()

@@ -73,7 +73,10 @@ export const whyNoContainers = async (log: Log): Promise<string | undefined> => 
 const engineContainer = async (container: StartedTestContainer) =>
   (await getContainerRuntimeClient()).container.getById(container.getId())
 
-const redisServerOf = (container: StartedTestContainer): RedisServer => {
+/** @param create creates the container. Called again when the server has lost its data. */
+const startRedisServer = async (create: () => Promise<StartedTestContainer>): Promise<RedisServer> => {
+  let container = await create()
+  let hasData = true
   const host = container.getHost()
   const port = container.getMappedPort(REDIS_PORT)
   let stopped: Promise<void> | undefined
@@ -86,8 +89,15 @@ const redisServerOf = (container: StartedTestContainer): RedisServer => {
     pause: async () => void (await (await engineContainer(container)).pause()),
     resume: async () => void (await (await engineContainer(container)).unpause()),
     kill: async () => void (await (await engineContainer(container)).kill()),
+    // Docker keeps the volume of a stopped container. So the container is removed with its volume.
+    loseData: async () => {
+      hasData = false
+      await (await engineContainer(container)).remove({ force: true, v: true })
+    },
     restart: async () => {
-      await (await engineContainer(container)).start()
+      if (hasData) await (await engineContainer(container)).start()
+      else container = await create()
+      hasData = true
       await waitUntil(
         `Redis answers at ${host}:${port}`,
         () => ping(port, host),
@@ -143,13 +153,17 @@ export const openDocker = (): Provider => {
       )
     },
     startRedis: async ({ args = [], env = {} } = {}) => {
-      const redis = new LoopbackContainer(REDIS_IMAGE)
-        // The port is chosen before the start, so that a restarted Redis keeps it.
-        .withExposedPorts({ container: REDIS_PORT, host: (await freePortsToKeep(1))[0]! })
-        .withEnvironment({ ...env })
-        .withCommand(['redis-server', '--protected-mode', 'no', '--save', '', '--appendonly', 'yes', ...args])
-        .withWaitStrategy(Wait.forSuccessfulCommand('redis-cli ping'))
-      return redisServerOf(await start(redis))
+      // The port is chosen before the start, so that a restarted Redis keeps it.
+      const host = (await freePortsToKeep(1))[0]!
+      return startRedisServer(() =>
+        start(
+          new LoopbackContainer(REDIS_IMAGE)
+            .withExposedPorts({ container: REDIS_PORT, host })
+            .withEnvironment({ ...env })
+            .withCommand(['redis-server', '--protected-mode', 'no', '--save', '', '--appendonly', 'yes', ...args])
+            .withWaitStrategy(Wait.forSuccessfulCommand('redis-cli ping')),
+        ),
+      )
     },
     close: async () => {
       // The supervisor cannot find a container that is not created yet. So wait for the starts,

@@ -3,7 +3,7 @@ import { requireReachable } from '@customer-stream/verify'
 import { type GivenAddresses, givenAddresses } from './given.ts'
 import { openLocal } from './local.ts'
 import { MissingProgramsError } from './maven.ts'
-import type { KafkaNode, KillableServer, Provider, RedisOptions, RedisServer } from './provider.ts'
+import type { KafkaNode, Provider, RedisOptions, RedisServer } from './provider.ts'
 import { removeOldPipelineFolders } from './run.ts'
 
 export type { RedisOptions, RedisServer }
@@ -21,7 +21,7 @@ export interface Brokers {
    */
   startRedis(options?: RedisOptions): Promise<RedisServer>
   /** The single servers, which can be killed. Present only if they were started as a cluster. */
-  readonly killable?: { readonly brokers: readonly KafkaNode[]; readonly redis: KillableServer }
+  readonly killable?: { readonly brokers: readonly KafkaNode[]; readonly redis: RedisServer }
   /** Stops all servers that were started here. May be called twice. */
   stop(): Promise<void>
 }

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { chmod } from 'node:fs/promises'
+import { chmod, mkdir, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -113,6 +113,10 @@ export const startRedisAt = async (
     kill: async () => {
       await send('SIGKILL')
       await server.ended
+    },
+    loseData: async () => {
+      await rm(folder, { recursive: true })
+      await mkdir(folder)
     },
     restart: async (moreArgs = []) => {
       server = await start(moreArgs)

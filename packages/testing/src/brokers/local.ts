@@ -1,6 +1,6 @@
 import { freePortsToKeep } from './free-ports.ts'
 import { CLUSTER_SIZE } from './kafka-settings.ts'
-import { placeCluster } from './local-broker.ts'
+import { type ControlledBroker, placeCluster } from './local-broker.ts'
 import { startLocalKafka } from './local-kafka.ts'
 import { startLocalRedis } from './local-redis.ts'
 import type { Provider } from './provider.ts'
@@ -9,15 +9,22 @@ import { openRun } from './run.ts'
 /** Opens a provider of real servers as local processes. */
 export const openLocal = async (log: (line: string) => void): Promise<Provider> => {
   const run = await openRun()
+  let brokers: readonly ControlledBroker[] = []
   return {
     kind: 'local',
     startKafka: () => startLocalKafka(run, log),
     startKafkaCluster: async () => {
-      const brokers = await placeCluster(run, log, await freePortsToKeep(2 * CLUSTER_SIZE))
+      brokers = await placeCluster(run, log, await freePortsToKeep(2 * CLUSTER_SIZE))
       await Promise.all(brokers.map((broker) => broker.start()))
       return brokers
     },
     startRedis: (options) => startLocalRedis(run, log, options),
-    close: () => run.close(),
+    close: async () => {
+      const closed = run.close()
+      // The brokers are killed. A shutdown in order of all brokers at once would wait for a new
+      // leader that never comes.
+      await Promise.all(brokers.map((broker) => broker.kill()))
+      await closed
+    },
   }
 }

@@ -18,6 +18,8 @@ export interface RedisServer extends KillableServer {
    */
   pause(): Promise<void>
   resume(): Promise<void>
+  /** Removes the data of a killed server. `restart` then starts it empty. */
+  loseData(): Promise<void>
 }
 
 export interface KafkaNode extends KillableServer {

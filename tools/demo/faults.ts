@@ -1,0 +1,181 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { unlessAborted, waitUntil } from '@customer-stream/runtime'
+import type { Brokers, Pipeline } from '@customer-stream/testing'
+import { barText, number } from './layout.ts'
+import type { Load } from './load.ts'
+import { customersOf, lagOf, outcomesOf } from './measure.ts'
+import { createMeter } from './meter.ts'
+import type { Screen } from './screen.ts'
+import type { Services } from './services.ts'
+import { failedRequests, type Outcomes } from './sums.ts'
+
+const PAUSE_MS = 1000
+const REDIS_AWAY_MS = 1500
+const CAUGHT_UP_RECORDS = 200
+const PROMISED_AGAIN = 200
+
+export interface FaultContext {
+  readonly killable: NonNullable<Brokers['killable']>
+  readonly pipeline: Pipeline
+  readonly services: Services
+  readonly load: Load
+  readonly screen: Screen
+  readonly signal: AbortSignal
+}
+
+/** Waits for a fact, but not after an interruption. */
+const until = <T>({ signal }: Pick<FaultContext, 'signal'>, ...wait: Parameters<typeof waitUntil<T>>): Promise<T> =>
+  unlessAborted(waitUntil<T>(...wait), signal)
+
+const begin = ({ screen }: Pick<FaultContext, 'screen'>, label: string, text: string) => {
+  const startedAt = performance.now()
+  screen.step({ mark: '✂', label, text })
+  return (healed: string) => screen.step({ mark: '✔', label, text: healed, ms: performance.now() - startedAt })
+}
+
+/** Returns the id of the leader for each partition of the customers topic. */
+const leadersOf = async ({ admin, topics }: Pipeline): Promise<number[]> => {
+  const found = await admin.describeTopics([topics.customers])
+  return (found.get(topics.customers) ?? []).map(({ leader }) => leader)
+}
+
+const untilPromisedAgain = async (context: Pick<FaultContext, 'load' | 'signal'>): Promise<void> => {
+  const { load } = context
+  const wanted = load.progress.promised + PROMISED_AGAIN
+  await until(
+    context,
+    'events are promised again',
+    () => load.progress.promised,
+    (count) => count >= wanted || load.over(),
+  )
+}
+
+const untilCaughtUp = (context: FaultContext): Promise<number> =>
+  until(
+    context,
+    'the projector has caught up',
+    () => lagOf(context.pipeline),
+    (records) => records < CAUGHT_UP_RECORDS,
+    { timeoutMs: 60_000, pauseMs: 100 },
+  )
+
+/**
+ * Kills the broker that leads the most partitions. Starts it again when the others have taken over.
+ */
+const killLeader = async (context: FaultContext): Promise<void> => {
+  const { killable, pipeline, screen, signal } = context
+  const before = await unlessAborted(leadersOf(pipeline), signal)
+  const ledBy = (id: number) => before.filter((leader) => leader === id).length
+  const broker = killable.brokers.toSorted((a, b) => ledBy(b.id) - ledBy(a.id))[0]!
+  const heal = begin(
+    context,
+    'leader',
+    `kill -9 of Kafka broker ${broker.id}, leader of ${ledBy(broker.id)} of ${before.length} partitions`,
+  )
+  await unlessAborted(broker.kill(), signal)
+  await until(
+    context,
+    'each partition has another leader',
+    () => leadersOf(pipeline).catch(() => []),
+    (leaders) => leaders.length === before.length && leaders.every((leader) => leader >= 0 && leader !== broker.id),
+  )
+  await untilPromisedAgain(context)
+  heal('each partition has another leader, and events get 202 again')
+  const startedAt = performance.now()
+  await unlessAborted(broker.restart(), signal)
+  // If this broker was the coordinator of the projector's group, the projector continues after one
+  // session timeout.
+  await untilCaughtUp(context)
+  screen.step({
+    mark: '✔',
+    label: '',
+    text: `broker ${broker.id} is back, and Redis is up to date`,
+    ms: performance.now() - startedAt,
+  })
+}
+
+/** Kills the ingress, and starts it again at the same address. */
+const killIngress = async (context: Omit<FaultContext, 'killable'>): Promise<void> => {
+  const { services, load, signal } = context
+  const failedBefore = failedRequests(load.progress)
+  const killed = services.ingress()
+  const heal = begin(context, 'ingress', `kill -9 of process ${killed.pid}: the sender gets no answer`)
+  killed.signal('SIGKILL')
+  await unlessAborted(killed.ended, signal)
+  await services.startIngressAgain()
+  await untilPromisedAgain(context)
+  const failed = failedRequests(load.progress) - failedBefore
+  heal(`process ${services.ingress().pid} answers; ${number(failed)} requests failed and are sent again`)
+}
+
+/** Waits until these customers are in Redis, and shows how many are. */
+const untilAllAreBack = async (context: FaultContext, customers: ReadonlySet<string>): Promise<void> => {
+  const { pipeline, screen } = context
+  const meter = createMeter(customers.size)
+  let back = 0
+  const hide = screen.show({
+    text: (columns) => {
+      const sample = meter.sample(performance.now(), back)
+      return barText({ label: 'Redis', done: back, total: customers.size, ...sample, tail: 'customers' }, columns)
+    },
+  })
+  try {
+    await until(
+      context,
+      'all customers are back',
+      async () => {
+        back = (await customersOf(pipeline).catch(() => new Set<string>())).intersection(customers).size
+        return back
+      },
+      (count) => count === customers.size,
+      { timeoutMs: 60_000, pauseMs: 100 },
+    )
+  } finally {
+    hide()
+  }
+}
+
+/**
+ * Kills Redis and removes its data. Waits until the projector has written every customer again.
+ * @returns the projector's counts while Redis was away. Everything that is counted later was
+ *   applied to the empty Redis.
+ */
+const emptyRedis = async (context: FaultContext): Promise<Outcomes> => {
+  const { killable, pipeline, services, signal } = context
+  const before = await unlessAborted(customersOf(pipeline), signal)
+  const heal = begin(context, 'Redis', `kill -9, and its data folder with ${number(before.size)} customers is removed`)
+  await unlessAborted(killable.redis.kill(), signal)
+  await unlessAborted(killable.redis.loseData(), signal)
+  await unlessAborted(sleep(REDIS_AWAY_MS), signal)
+  const counted = await unlessAborted(outcomesOf(services.projector), signal)
+  await unlessAborted(killable.redis.restart(), signal)
+  await untilAllAreBack(context, before)
+  await untilCaughtUp(context)
+  heal(`all ${number(before.size)} customers are back, read again from Kafka`)
+  return counted
+}
+
+const pause = (signal: AbortSignal) => unlessAborted(sleep(PAUSE_MS), signal)
+
+/**
+ * Injects all faults, one after the other, each while events are sent. The leader is the last one:
+ * if it was also the coordinator of the projector's group, the projector waits for one session
+ * timeout.
+ * @returns the projector's counts when Redis was empty.
+ */
+export const injectFaults = async (context: FaultContext): Promise<Outcomes> => {
+  const { signal } = context
+  await pause(signal)
+  await killIngress(context)
+  await pause(signal)
+  const counted = await emptyRedis(context)
+  await pause(signal)
+  await killLeader(context)
+  return counted
+}
+
+/** Injects the faults that need no control over Kafka and Redis. */
+export const injectFaultsOfServices = async (context: Omit<FaultContext, 'killable'>): Promise<void> => {
+  await pause(context.signal)
+  await killIngress(context)
+}

@@ -1,0 +1,103 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { unlessAborted } from '@customer-stream/runtime'
+import { createSimulation, type SimulationProgress } from '@customer-stream/simulator'
+import type { Pipeline } from '@customer-stream/testing'
+import { barText, number } from './layout.ts'
+import { lagOf } from './measure.ts'
+import { createMeter } from './meter.ts'
+import type { Screen } from './screen.ts'
+
+const RETRY_BASE_MS = 500
+const MEASURE_MS = 200
+
+/** A running sender, with repeats, disorder and torn answers. */
+export interface Load {
+  readonly events: number
+  readonly progress: Readonly<SimulationProgress>
+  /** True if the sender has ended. No more events are promised then. */
+  over(): boolean
+  /** Resolves when each event is promised or given up. */
+  readonly ended: Promise<unknown>
+}
+
+export interface LoadOptions {
+  readonly url: string
+  readonly events: number
+  readonly customers: number
+  /** 0: as fast as answers come. */
+  readonly ratePerSecond: number
+  readonly ledgerPath: string
+  readonly signal: AbortSignal
+}
+
+export const startLoad = ({ secret, token }: Pipeline, options: LoadOptions): Load => {
+  const simulation = createSimulation({
+    ...options,
+    secret,
+    token,
+    repeats: 0.05,
+    disorder: 0.1,
+    drops: 0.02,
+    other: 0.05,
+    // Six attempts take 8 s or more, so an outage of some seconds costs no event.
+    retryBaseMs: RETRY_BASE_MS,
+  })
+  let isOver = false
+  const ended = simulation.run().finally(() => {
+    isOver = true
+  })
+  ended.catch(() => {}) // the error reaches the caller that awaits the end
+  return { events: options.events, progress: simulation.progress, over: () => isOver, ended }
+}
+
+/**
+ * Shows the progress of a load until the sender has ended, `also` is done and Redis has every
+ * record.
+ */
+export const showLoad = async (
+  screen: Screen,
+  pipeline: Pipeline,
+  load: Load,
+  signal: AbortSignal,
+  also: Promise<unknown> = Promise.resolve(),
+): Promise<void> => {
+  const meter = createMeter(load.events)
+  const settled = Promise.all([load.ended, also])
+  let isSettled = false
+  settled.then(
+    () => {
+      isSettled = true
+    },
+    () => {
+      isSettled = true
+    },
+  )
+  let lag = 0
+  let sample = meter.sample(performance.now(), 0)
+  const hide = screen.show({
+    text: (columns) =>
+      barText(
+        {
+          label: 'events',
+          done: load.progress.promised,
+          total: load.events,
+          ...sample,
+          tail: `${Number.isFinite(lag) ? number(lag) : '?'} not in Redis yet`,
+        },
+        columns,
+      ),
+    share: () => load.progress.promised / load.events,
+  })
+  try {
+    for (;;) {
+      await unlessAborted(sleep(MEASURE_MS), signal)
+      sample = meter.sample(performance.now(), load.progress.promised)
+      const wasSettled = isSettled
+      lag = await unlessAborted(lagOf(pipeline), signal)
+      if (wasSettled) await settled // rejects if a fault could not be carried out
+      if (wasSettled && lag === 0) return
+    }
+  } finally {
+    hide()
+  }
+}

@@ -1,0 +1,25 @@
+const WINDOW_MS = 2000
+
+/** Measures the rate of a count, and estimates the time to its total. */
+export const createMeter = (total: number) => {
+  const samples: { readonly at: number; readonly done: number }[] = []
+  let first: { readonly at: number; readonly done: number } | undefined
+  return {
+    /**
+     * @returns the rate of the last two seconds. The time left is estimated from the rate since the
+     *   start, because an outage of some seconds says little about the rest.
+     */
+    sample: (at: number, done: number): { readonly perSecond: number; readonly secondsLeft: number | undefined } => {
+      first ??= { at, done }
+      samples.push({ at, done })
+      while (samples.length > 2 && samples[1]!.at <= at - WINDOW_MS) samples.shift()
+      const rateSince = (since: { readonly at: number; readonly done: number }) =>
+        at > since.at ? ((done - since.done) / (at - since.at)) * 1000 : 0
+      const average = rateSince(first)
+      return {
+        perSecond: rateSince(samples[0]!),
+        secondsLeft: average > 0 ? Math.max(0, total - done) / average : undefined,
+      }
+    },
+  }
+}

@@ -1,0 +1,173 @@
+/** The phases on running services: events whose counts add up, faults that heal, and the verdict. */
+import { unlessAborted, waitUntil } from '@customer-stream/runtime'
+import type { Brokers, Pipeline } from '@customer-stream/testing'
+import { injectFaults, injectFaultsOfServices } from './faults.ts'
+import { number } from './layout.ts'
+import { showLoad, startLoad } from './load.ts'
+import { customersOf, lagOf, ledgerLines, outcomesOf, outcomesSince, recordsIn } from './measure.ts'
+import type { OneCustomer } from './one-customer.ts'
+import type { DemoOptions } from './options.ts'
+import type { Screen } from './screen.ts'
+import type { Services } from './services.ts'
+import {
+  addsUp,
+  NOTHING_SENT,
+  type Outcomes,
+  readSum,
+  type SenderCounts,
+  type Sum,
+  sentSum,
+  storedSum,
+  sumText,
+  together,
+} from './sums.ts'
+import { isKept, verdictText } from './verdict.ts'
+
+/** Everything that a phase needs. */
+export interface Demo {
+  readonly screen: Screen
+  readonly brokers: Brokers
+  readonly pipeline: Pipeline
+  readonly services: Services
+  readonly ledgerPath: string
+  readonly signal: AbortSignal
+}
+
+export interface Shown {
+  readonly sent: SenderCounts
+  readonly addsUp: boolean
+}
+
+export interface ShownFaults extends Shown {
+  /** The projector's counts when Redis was empty. Undefined if Redis was not emptied. */
+  readonly countedBefore: Outcomes | undefined
+}
+
+/** Share of the events that is sent before the faults. */
+const QUIET_SHARE = 0.35
+const EVENTS_PER_CUSTOMER = 16
+const FAULTY_EVENTS_PER_SECOND = 600
+const NO_OUTCOMES: Outcomes = { applied: 0, stale: 0, duplicate: 0, quarantined: 0 }
+
+const customersFor = (events: number): number => Math.max(1, Math.floor(events / EVENTS_PER_CUSTOMER))
+
+const showSums = (screen: Screen, sums: readonly Sum[]): boolean => {
+  for (const sum of sums) screen.say(sumText(sum, screen.columns))
+  return sums.every(addsUp)
+}
+
+const untilCaughtUp = ({ pipeline, signal }: Demo): Promise<unknown> =>
+  unlessAborted(
+    waitUntil(
+      'the projector has caught up',
+      () => lagOf(pipeline),
+      (records) => records === 0,
+      { timeoutMs: 60_000 },
+    ),
+    signal,
+  )
+
+/** Sends events without a fault, and shows the outcome of each request and each record. */
+export const showEventsAddUp = async (demo: Demo, { events, faults }: DemoOptions): Promise<Shown> => {
+  const { screen, pipeline, services, ledgerPath, signal } = demo
+  const mine = faults ? Math.max(1, Math.floor(events * QUIET_SHARE)) : events
+  const customers = customersFor(mine)
+  const startedAt = performance.now()
+  const load = startLoad(pipeline, {
+    url: `${services.url}/webhooks/mykaarma`,
+    events: mine,
+    customers,
+    ratePerSecond: 0,
+    ledgerPath,
+    signal,
+  })
+  await showLoad(screen, pipeline, load, signal)
+  screen.step({
+    mark: '✔',
+    label: 'events',
+    text: `${number(mine)} for ${number(customers)} customers, with repeats and disorder`,
+    ms: performance.now() - startedAt,
+  })
+  const records = await unlessAborted(recordsIn(pipeline, pipeline.topics.customers), signal)
+  const sums = [
+    sentSum(load.progress, await ledgerLines(ledgerPath)),
+    readSum(records, await outcomesOf(services.projector)),
+  ]
+  return { sent: load.progress, addsUp: showSums(screen, sums) }
+}
+
+/** Sends more events, and kills one server after the other meanwhile. */
+export const showFaults = async (demo: Demo, { events }: DemoOptions): Promise<ShownFaults> => {
+  const { screen, brokers, pipeline, services, ledgerPath, signal } = demo
+  const mine = events - Math.floor(events * QUIET_SHARE)
+  const customers = customersFor(mine)
+  screen.heading(`Now it breaks, while ${number(mine)} more events arrive`)
+  const startedAt = performance.now()
+  const load = startLoad(pipeline, {
+    url: `${services.url}/webhooks/mykaarma`,
+    events: mine,
+    customers,
+    ratePerSecond: FAULTY_EVENTS_PER_SECOND,
+    ledgerPath,
+    signal,
+  })
+  const context = { pipeline, services, load, screen, signal }
+  const { killable } = brokers
+  const faults = killable ? injectFaults({ ...context, killable }) : injectFaultsOfServices(context)
+  faults.catch(() => {}) // the error reaches showLoad
+  await showLoad(screen, pipeline, load, signal, faults)
+  screen.step({
+    mark: '✔',
+    label: 'events',
+    text: `${number(mine)} for ${number(customers)} customers, each answered 202 in the end`,
+    ms: performance.now() - startedAt,
+  })
+  return { sent: load.progress, addsUp: true, countedBefore: (await faults) ?? undefined }
+}
+
+export interface AllShown {
+  readonly quiet: Shown
+  readonly customer: OneCustomer
+  readonly faulty: ShownFaults | undefined
+}
+
+/**
+ * Shows the sums of the whole run, and then the verdict.
+ * @returns true if every promise was kept and every sum adds up.
+ */
+export const showVerdict = async (demo: Demo, { quiet, customer, faulty }: AllShown): Promise<boolean> => {
+  const { screen, pipeline, services, ledgerPath, signal } = demo
+  await untilCaughtUp(demo)
+  const { posted } = customer
+  const sent = [
+    quiet.sent,
+    faulty?.sent ?? NOTHING_SENT,
+    { ...NOTHING_SENT, attempts: posted, promised: posted },
+  ].reduce(together)
+  screen.heading('The verdict')
+  const verdict = await screen.during(
+    'verdict',
+    'reading all of Kafka and Redis',
+    () => unlessAborted(pipeline.verify(ledgerPath, { exact: true, signal }), signal),
+    ({ records, customers }) =>
+      `${number(records.customers + records.other)} records and ${number(customers)} customers compared`,
+  )
+  const { customers, other } = pipeline.topics
+  const ofCustomers = await recordsIn(pipeline, customers)
+  const stored = ofCustomers + (await recordsIn(pipeline, other))
+  const before = faulty?.countedBefore ?? NO_OUTCOMES
+  const outcomes = outcomesSince(await outcomesOf(services.projector), before)
+  const areAllSums = showSums(screen, [
+    sentSum(sent, await ledgerLines(ledgerPath)),
+    storedSum(stored, verdict.records),
+    { ...readSum(ofCustomers, outcomes), label: faulty?.countedBefore ? 'read again' : 'read' },
+    {
+      label: 'in Redis',
+      total: (await customersOf(pipeline)).size,
+      parts: [{ count: verdict.customers, text: 'customers in Kafka' }],
+    },
+  ])
+  const expected = { promisedEvents: sent.promised, lost: sent.lost }
+  screen.say(verdictText(verdict, expected))
+  return isKept(verdict, expected) && customer.isSound && quiet.addsUp && areAllSums
+}

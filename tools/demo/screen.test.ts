@@ -1,0 +1,96 @@
+import { Writable } from 'node:stream'
+import { stripVTControlCharacters } from 'node:util'
+import { expect, it, vi } from 'vitest'
+import { barText } from './layout.ts'
+import { createScreen } from './screen.ts'
+
+const createStream = (columns: number | undefined, isTTY = true) => {
+  let written = ''
+  const stream = Object.assign(
+    new Writable({
+      write(chunk, _, done) {
+        written += String(chunk)
+        done()
+      },
+    }),
+    { isTTY, columns: columns as number, getColorDepth: () => 4 },
+  )
+  return { stream: stream as unknown as NodeJS.WriteStream, written: () => written }
+}
+
+/** Returns the lines that a terminal would show, with wrapping at its last column. */
+const shownLines = (written: string, columns: number): string[] => {
+  const lines = ['']
+  for (const character of stripVTControlCharacters(written))
+    if (character === '\n') lines.push('')
+    else if (character === '\r') lines[lines.length - 1] = ''
+    else if (lines.at(-1)!.length >= columns) lines.push(character)
+    else lines[lines.length - 1] += character
+  return lines
+}
+
+const bar = { label: 'events', total: 100, perSecond: 10, secondsLeft: 5, tail: '12 behind' }
+
+it.each([60, 200])('a terminal of %i columns shows one bar below all other lines', (columns) => {
+  const { stream, written } = createStream(columns)
+  const screen = createScreen(stream, {})
+  let done = 0
+  const hide = screen.show({ text: (width) => barText({ ...bar, done }, width), share: () => done / 100 })
+  for (done = 0; done < 100; done += 10) screen.say(`line ${done}`)
+  const lines = shownLines(written(), columns)
+  expect(lines.slice(0, -1)).toEqual(Array.from({ length: 10 }, (_, i) => `line ${i * 10}`))
+  expect(lines.at(-1)).toMatch(/^ {2}events +█+░+ +90 %/)
+  hide()
+  expect(shownLines(written(), columns).at(-1)).toBe('')
+  screen.close()
+})
+
+it('a stream that is no terminal gets a bar for each quarter, and no control characters', () => {
+  vi.useFakeTimers()
+  const { stream, written } = createStream(undefined, false)
+  const screen = createScreen(stream, {})
+  let done = 0
+  const hide = screen.show({ text: (width) => barText({ ...bar, done }, width), share: () => done / 100 })
+  for (done = 0; done < 100; done += 1) vi.advanceTimersByTime(200)
+  hide()
+  vi.useRealTimers()
+  expect(written().match(/ \d+ %/g)).toEqual([' 25 %', ' 50 %', ' 75 %', ' 100 %'])
+  expect(written()).toBe(stripVTControlCharacters(written()))
+})
+
+it('a terminal in CI is no live terminal', () => {
+  const { stream, written } = createStream(80)
+  const screen = createScreen(stream, { CI: 'true' })
+  screen.show({ text: () => 'live' })
+  screen.say('line')
+  expect(stripVTControlCharacters(written())).toBe('line\n')
+})
+
+it('a step shows a tick and its time when its work is done, and no tick if the work fails', async () => {
+  const { stream, written } = createStream(undefined, false)
+  const screen = createScreen(stream, {})
+  await screen.during(
+    'brokers',
+    'starting',
+    async () => 3,
+    (count) => `${count} brokers`,
+  )
+  await expect(
+    screen.during(
+      'services',
+      'starting',
+      () => Promise.reject(new Error('no')),
+      () => 'ready',
+    ),
+  ).rejects.toThrow('no')
+  expect(written()).toMatch(/^✔ brokers {3}3 brokers +0\.0 s\n$/)
+})
+
+it('a closed screen writes nothing', () => {
+  const { stream, written } = createStream(80)
+  const screen = createScreen(stream, {})
+  screen.show({ text: () => 'live' })
+  screen.close()
+  screen.say('late')
+  expect(shownLines(written(), 80)).toEqual([''])
+})

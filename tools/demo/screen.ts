@@ -1,0 +1,125 @@
+/**
+ * Output of the demo. On a terminal, the last line is live: it is drawn again in place, and other
+ * lines appear above it. Elsewhere every line is plain, and a progress bar appears once for each
+ * quarter.
+ */
+import { styleText } from 'node:util'
+import { clipped, type Step, seconds, stepText } from './layout.ts'
+
+const REDRAW_MS = 100
+const PLAIN_COLUMNS = 100
+const PLAIN_PARTS = 4
+const CLEAR_LINE = '\r\x1b[2K'
+
+export interface LiveLine {
+  text(columns: number): string
+  /** Share of the work that is done, 0 to 1. Undefined if it is unknown. */
+  share?(): number
+}
+
+export interface Screen {
+  readonly columns: number
+  say(text: string): void
+  heading(text: string): void
+  step(step: Step): void
+  /** Shows a live line until the returned function is called. */
+  show(line: LiveLine): () => void
+  /**
+   * Shows a step while its work runs, and then the step with a tick and its time.
+   * @param text text of the finished step.
+   */
+  during<T>(label: string, doing: string, work: () => Promise<T>, text: (result: T) => string): Promise<T>
+  /** Removes the live line. Nothing is written afterwards. */
+  close(): void
+}
+
+type Stream = Pick<NodeJS.WriteStream, 'write' | 'isTTY' | 'columns'>
+
+/** Colours marks, bars and times. The styles are left out if the stream or the environment wants none. */
+const paintFor = (stream: NodeJS.WritableStream) => {
+  const styled = (style: Parameters<typeof styleText>[0]) => (text: string) => styleText(style, text, { stream })
+  return {
+    bold: styled('bold'),
+    marks: (text: string): string =>
+      text
+        .replaceAll('✔', styled('green'))
+        .replaceAll(/[✘✂]/g, styled('red'))
+        .replaceAll(/█+/g, styled('cyan'))
+        .replaceAll(/░+/g, styled('dim'))
+        .replaceAll(/ [\d.]+ s$/gm, styled('dim')),
+  }
+}
+
+/** @param env variables that decide whether the last line is live. */
+export const createScreen = (
+  stream: Stream & NodeJS.WritableStream = process.stdout,
+  env: NodeJS.ProcessEnv = process.env,
+): Screen => {
+  const isLive = stream.isTTY === true && !env.CI && env.TERM !== 'dumb'
+  const paint = paintFor(stream)
+  const lines: LiveLine[] = []
+  let closed = false
+  let plainPart = 0
+  // Some pseudo-terminals say that they have 0 columns.
+  const columns = () => (isLive && stream.columns) || PLAIN_COLUMNS
+  const drawn = () => {
+    const line = lines.at(-1)
+    return isLive && line ? paint.marks(clipped(line.text(columns()), columns())) : ''
+  }
+  const write = (text: string) => {
+    if (!closed) stream.write(`${isLive ? CLEAR_LINE : ''}${text}${drawn()}`)
+  }
+  const draw = () => {
+    const line = lines.at(-1)
+    if (!line || closed) return
+    if (isLive) return write('')
+    const part = Math.floor((line.share?.() ?? 0) * PLAIN_PARTS)
+    if (part > plainPart) {
+      plainPart = part
+      write(`${line.text(columns())}\n`)
+    }
+  }
+  const timer = setInterval(draw, REDRAW_MS)
+  timer.unref()
+
+  const screen: Screen = {
+    get columns() {
+      return columns()
+    },
+    say: (text) => write(`${paint.marks(text)}\n`),
+    heading: (text) => write(`\n${paint.marks(paint.bold(text))}\n`),
+    step: (step) => screen.say(stepText(step, columns())),
+    show: (line) => {
+      lines.push(line)
+      plainPart = 0
+      draw()
+      return () => {
+        draw()
+        lines.splice(lines.indexOf(line), 1)
+        write('')
+      }
+    },
+    during: async (label, doing, work, text) => {
+      const startedAt = performance.now()
+      const hide = screen.show({
+        text: (width) =>
+          clipped(`${`· ${label}`.padEnd(12)}${doing}, ${seconds(performance.now() - startedAt)}`, width),
+      })
+      let result: Awaited<ReturnType<typeof work>>
+      try {
+        result = await work()
+      } finally {
+        hide()
+      }
+      screen.step({ mark: '✔', label, text: text(result), ms: performance.now() - startedAt })
+      return result
+    },
+    close: () => {
+      write('')
+      if (isLive && !closed) stream.write(CLEAR_LINE)
+      closed = true
+      clearInterval(timer)
+    },
+  }
+  return screen
+}
