@@ -71,7 +71,7 @@ const hasStartedJava = (commands: readonly string[]) => commands.some((command) 
 it.each([
   ['while its brokers start', 'local', undefined],
   ['while its services start', 'given', /✔ brokers/],
-  ['during its events', 'given', /events .* 25 %/],
+  ['during its events', 'given', /events .* \d+ %/],
   ['while no Kafka broker leads', 'local', /✂ leader/],
   ['while its ingress is killed', 'given', /✂ ingress/],
   ['during its verdict', 'given', /The verdict/],

@@ -149,8 +149,8 @@ export const showVerdict = async (demo: Demo, { quiet, customer, faulty }: AllSh
     'verdict',
     'reading all of Kafka and Redis',
     () => unlessAborted(pipeline.verify(ledgerPath, { exact: true, signal }), signal),
-    ({ records, customers }) =>
-      `${number(records.customers + records.other)} records and ${number(customers)} customers compared`,
+    (found) =>
+      `${number(found.records.customers + found.records.other)} records and ${number(found.customers)} customers compared`,
   )
   const { customers, other } = pipeline.topics
   const ofCustomers = await recordsIn(pipeline, customers)

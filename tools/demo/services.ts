@@ -11,13 +11,21 @@ export interface Services {
   startIngressAgain(): Promise<void>
 }
 
+/**
+ * If the killed broker was the coordinator of the projector's group, the projector continues after
+ * one session timeout. The default is 30 s.
+ */
+const SESSION_TIMEOUT_MS = 10_000
+
 /** Starts one ingress and one projector. Resolves when both are ready. */
 export const startServices = async (pipeline: Pipeline, replicas: number, signal: AbortSignal): Promise<Services> => {
   const [port, adminPort] = (await freePortsToKeep(2)) as [number, number]
   const env = { KAFKA_REPLICATION_FACTOR: String(replicas) }
   const startIngress = () => pipeline.start('ingress', { ...env, PORT: String(port), ADMIN_PORT: String(adminPort) })
+  const startProjector = () =>
+    pipeline.start('projector', { ...env, CONSUMER_SESSION_TIMEOUT_MS: String(SESSION_TIMEOUT_MS) })
   let ingress = await unlessAborted(startIngress(), signal)
-  const projector = await unlessAborted(pipeline.start('projector', env), signal)
+  const projector = await unlessAborted(startProjector(), signal)
   await unlessAborted(Promise.all([ingress.untilReady(), projector.untilReady()]), signal)
   return {
     url: ingress.url,
