@@ -1,16 +1,19 @@
 import { PROJECTION_VERSION, positionField, positionsKey } from '@customer-stream/schemas'
 import { readLedger } from '@customer-stream/simulator'
 import type { Pipeline, ServiceProcess } from '@customer-stream/testing'
-import { customersInRedis, recordsBehind } from '@customer-stream/verify'
+import { customersInRedis, fetchEnds, recordsBehind } from '@customer-stream/verify'
 import type { Outcomes } from './sums.ts'
 
 /**
  * Returns the number of records in Kafka that are not in Redis yet. Infinity if Kafka or Redis does
- * not answer.
+ * not answer, or if a partition has no leader.
  */
 export const lagOf = async ({ admin, redis, topics, keyPrefix }: Pipeline): Promise<number> => {
   try {
     const ends = await admin.fetchTopicOffsets(topics.customers)
+    // A partition without a leader has no end here.
+    const partitions = (await admin.describeTopics([topics.customers])).get(topics.customers)
+    if (ends.length !== partitions?.length) return Number.POSITIVE_INFINITY
     const fields = ends.map(({ partition }) => positionField(topics.customers, partition))
     return recordsBehind(ends, [await redis.hmget(positionsKey(PROJECTION_VERSION, keyPrefix), ...fields)])
   } catch {
@@ -18,9 +21,9 @@ export const lagOf = async ({ admin, redis, topics, keyPrefix }: Pipeline): Prom
   }
 }
 
-/** Counts the records of a topic by its first and last offsets. */
+/** Counts the records of a topic by its first and last offsets. Waits until each partition has a leader. */
 export const recordsIn = async ({ admin }: Pipeline, topic: string): Promise<number> =>
-  (await admin.fetchTopicOffsets(topic)).reduce((sum, { low, high }) => sum + Number(BigInt(high) - BigInt(low)), 0)
+  (await fetchEnds(admin, topic)).reduce((sum, { low, high }) => sum + Number(BigInt(high) - BigInt(low)), 0)
 
 export const outcomesOf = async (projector: ServiceProcess): Promise<Outcomes> => {
   const count = (outcome: string) => projector.metric('projector_events_total', { outcome })

@@ -13,7 +13,7 @@ export interface Services {
 
 /**
  * If the killed broker was the coordinator of the projector's group, the projector continues after
- * one session timeout. The default is 30 s.
+ * one session timeout. The default is 15 s.
  */
 const SESSION_TIMEOUT_MS = 10_000
 

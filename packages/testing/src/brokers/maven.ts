@@ -25,7 +25,12 @@ export const findOnPath = (program: string): string | undefined =>
 
 const hasJava17 = async (): Promise<boolean> => {
   // macOS has a program `java` that only reports that Java is not installed.
-  const { stderr } = await promisify(execFile)('java', ['-version']).catch(() => ({ stderr: '' }))
+  const asked = promisify(execFile)('java', ['-version'])
+  // A command that is interrupted now leaves no process behind.
+  const end = () => void asked.child.kill('SIGKILL')
+  process.once('exit', end)
+  const { stderr } = await asked.catch(() => ({ stderr: '' }))
+  process.off('exit', end)
   return Number(/version "(\d+)/.exec(stderr)?.[1] ?? 0) >= 17
 }
 
