@@ -46,7 +46,10 @@ export interface ShownFaults extends Shown {
 /** Share of the events that is sent before the faults. */
 const QUIET_SHARE = 0.35
 const EVENTS_PER_CUSTOMER = 16
-const FAULTY_EVENTS_PER_SECOND = 600
+const MAX_EVENTS_PER_SECOND = 600
+/** The events last as long as the faults: all of them, or only that of the ingress. */
+const ALL_FAULTS_SECONDS = 22
+const INGRESS_FAULT_SECONDS = 5
 const NO_OUTCOMES: Outcomes = { applied: 0, stale: 0, duplicate: 0, quarantined: 0 }
 
 const customersFor = (events: number): number => Math.max(1, Math.floor(events / EVENTS_PER_CUSTOMER))
@@ -102,17 +105,17 @@ export const showFaults = async (demo: Demo, { events }: DemoOptions): Promise<S
   const mine = events - Math.floor(events * QUIET_SHARE)
   const customers = customersFor(mine)
   screen.heading(`Now it breaks, while ${number(mine)} more events arrive`)
+  const { killable } = brokers
   const startedAt = performance.now()
   const load = startLoad(pipeline, {
     url: `${services.url}/webhooks/mykaarma`,
     events: mine,
     customers,
-    ratePerSecond: FAULTY_EVENTS_PER_SECOND,
+    ratePerSecond: Math.min(MAX_EVENTS_PER_SECOND, mine / (killable ? ALL_FAULTS_SECONDS : INGRESS_FAULT_SECONDS)),
     ledgerPath,
     signal,
   })
   const context = { pipeline, services, load, screen, signal }
-  const { killable } = brokers
   const faults = killable ? injectFaults({ ...context, killable }) : injectFaultsOfServices(context)
   faults.catch(() => {}) // the error reaches showLoad
   await showLoad(screen, pipeline, load, signal, faults)
