@@ -115,7 +115,6 @@ export const createScreen = (
       return result
     },
     close: () => {
-      write('')
       if (isLive && !closed) stream.write(CLEAR_LINE)
       closed = true
       clearInterval(timer)
