@@ -50,7 +50,7 @@ it('unusable records that quarantine does not accept delay only their own partit
 
   await administrator.createTopics({
     topics: [{ topic: topics.quarantine, numPartitions: 12, replicationFactor: 1 }],
-    waitForLeaders: true,
+    waitForLeaders: false,
   })
   await waitUntil('the unusable records are in quarantine', quarantined, (count) => count === poisoned.length)
   await producer.disconnect()

@@ -73,7 +73,7 @@ describe('topics at start', () => {
       expect.stringContaining(`Topics are missing: ${pipeline.topics.customers}`),
     ])
     await pipeline.administrator.createTopics({
-      waitForLeaders: true,
+      waitForLeaders: false,
       topics: [
         {
           topic: pipeline.topics.customers,
@@ -82,6 +82,7 @@ describe('topics at start', () => {
         },
       ],
     })
+    await fetchEnds(pipeline.admin, pipeline.topics.customers)
     const wrong = await end('ingress', { ...env, KAFKA_CREATE_TOPICS: 'true', KAFKA_REPLICATION_FACTOR: '1' })
     expect(wrong.code).toBe(1)
     for (const fault of [

@@ -12,6 +12,7 @@ import {
   type ServiceProcess,
   startCluster,
 } from '@customer-stream/testing'
+import { fetchEnds } from '@customer-stream/verify'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
 let cluster: KafkaCluster
@@ -33,7 +34,8 @@ it('a foreign topic without a leader does not stop a service from starting or be
       topic: `${pipeline.topics.other}.foreign`,
       replicaAssignment: [{ partition: 0, replicas: [first!.id] }],
     }
-    await pipeline.administrator.createTopics({ waitForLeaders: true, topics: [foreign] })
+    await pipeline.administrator.createTopics({ waitForLeaders: false, topics: [foreign] })
+    await fetchEnds(pipeline.admin, foreign.topic)
     await first!.kill()
     await waitUntil(
       'it has no leader',
@@ -276,7 +278,7 @@ describe('slow partitions', () => {
         replicas: [leader!.id, slow.has(partition) ? hanging!.id : follower!.id],
       }))
       const topic = { topic: pipeline.topics.customers, configEntries, replicaAssignment }
-      await pipeline.administrator.createTopics({ waitForLeaders: true, topics: [topic] })
+      await pipeline.administrator.createTopics({ waitForLeaders: false, topics: [topic] })
       const ingress = await pipeline.start('ingress', { KAFKA_REPLICATION_FACTOR: '2', ACCEPT_DEADLINE_MS: '2000' })
       await ingress.untilReady()
       const isSlow = (customerUuid: string) => slow.has(partitionOf(Buffer.from(customerUuid), 12))

@@ -1,5 +1,6 @@
 import { freshNames } from '@customer-stream/testing'
 import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
+import { fetchEnds } from '@customer-stream/verify'
 import { expect, it, onTestFinished } from 'vitest'
 import { waitUntil } from '../process/wait-until.ts'
 import { describeGroup } from './consumer-group.ts'
@@ -16,9 +17,10 @@ it('describes our group members by instance and foreign members by topics', asyn
   await admin.connect()
   onTestFinished(() => admin.disconnect())
   await administratorOf(admin).createTopics({
-    waitForLeaders: true,
+    waitForLeaders: false,
     topics: [topic, otherTopic].map((name) => ({ topic: name, numPartitions: 4 })),
   })
+  await Promise.all([topic, otherTopic].map((name) => fetchEnds(admin, name)))
 
   const ours = createPartitionConsumer(kafka, admin, {
     groupId,

@@ -3,6 +3,7 @@ import { type AddressInfo, connect as connectTcp, createServer as createTcpServe
 import { createServer } from 'node:tls'
 import { freshNames, type SecuredBrokers, startSecuredBrokers } from '@customer-stream/testing'
 import { silentLogger } from '@customer-stream/testing/vitest'
+import { fetchEnds } from '@customer-stream/verify'
 import { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } from 'kafkajs'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { loadSettings } from '../process/settings.ts'
@@ -196,7 +197,8 @@ describe('a user without a right', () => {
   let topic: string
   beforeEach(async () => {
     topic = `${freshNames().topicPrefix}raw`
-    await administratorOf(all).createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 2 }] })
+    await administratorOf(all).createTopics({ waitForLeaders: false, topics: [{ topic, numPartitions: 2 }] })
+    await fetchEnds(all, topic)
   })
   const messageOf = (work: Promise<unknown>, diagnose: ReturnType<typeof createDiagnose>) =>
     work.then(

@@ -17,7 +17,7 @@ const ends: (() => Promise<unknown>)[] = []
 const createTopic = async (configEntries: IResourceConfigEntry[] = []) => {
   topic = `${freshNames().topicPrefix}raw`
   await administratorOf(admin).createTopics({
-    waitForLeaders: true,
+    waitForLeaders: false,
     topics: [{ topic, numPartitions: 1, configEntries }],
   })
   await fetchEnds(admin, topic)

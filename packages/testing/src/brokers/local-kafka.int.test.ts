@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { createLogger, loadSettings } from '@customer-stream/runtime'
 import { createAdmin, createKafka, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { administratorOf } from '@customer-stream/runtime/kafkajs'
+import { fetchEnds } from '@customer-stream/verify'
 import { expect, it } from 'vitest'
 import { startLocalKafka } from './local-kafka.ts'
 import { startLocalRedis } from './local-redis.ts'
@@ -22,8 +23,9 @@ it('Kafka and Redis store data in their folders, with any characters in the path
     await admin.connect()
     await administratorOf(admin).createTopics({
       topics: [{ topic: 'written', numPartitions: 1 }],
-      waitForLeaders: true,
+      waitForLeaders: false,
     })
+    await fetchEnds(admin, 'written')
     await admin.disconnect()
     expect(existsSync(join(run.folder, 'kafka-1', 'data', 'written-0'))).toBe(true)
     expect(readdirSync(run.folder).filter((name) => /^(kafka|redis)-/.test(name)).length).toBe(2)
