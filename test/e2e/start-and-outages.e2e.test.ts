@@ -5,7 +5,7 @@ import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { freshNames, openPipeline, type Pipeline, type ServiceProcess, spawnService } from '@customer-stream/testing'
 import { startRedis } from '@customer-stream/testing/vitest'
-import { readTopic } from '@customer-stream/verify'
+import { fetchEnds, readTopic } from '@customer-stream/verify'
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
 
 let pipeline: Pipeline
