@@ -1,8 +1,8 @@
 /** `npm run test:faults`: the fault suite on three brokers. Its results are printed as a table. */
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 
-const { faults, words } = readCommandLine({
+const { faults, title } = readCommandLine({
   name: 'test:faults',
   usage: `npm run test:faults -- [--short] [FAULT]
 
@@ -11,12 +11,20 @@ const { faults, words } = readCommandLine({
   FAULT_SEED repeats the random choices of a run.`,
   options: { short: 'flag' },
   words: true,
-  read: ({ flags, words: title }) => ({ faults: flags.has('short') ? 'short' : 'full', words: title }),
+  read: ({ flags, words }) => ({ faults: flags.has('short') ? 'short' : 'full', title: words.join(' ') }),
 })
-const titled = words.length > 0 ? ['-t', words.join(' ')] : []
+const titled = title === '' ? [] : ['-t', title]
 // npm puts the commands of the installed packages on the PATH.
-const { status } = spawnSync('vitest', ['run', '--project', 'faults', ...titled], {
+const vitest = spawn('vitest', ['run', '--project', 'faults', ...titled], {
   stdio: 'inherit',
   env: { ...process.env, FAULTS: faults },
 })
-process.exit(status ?? 1)
+// A terminal sends Ctrl-C to both processes. Other signals come to this one only.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => vitest.kill(signal))
+vitest.on('error', ({ message }) => {
+  process.stderr.write(`test:faults: ${message}\n`)
+  process.exitCode = 1
+})
+vitest.on('exit', (code) => {
+  process.exitCode = code ?? 1
+})

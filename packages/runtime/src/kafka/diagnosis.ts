@@ -6,7 +6,7 @@ import { failedWorkOf, hasAnswered } from './failed-request.ts'
 import { TopicError } from './topic-check.ts'
 
 /**
- * Pauses between attempts while a person must act. Logins have longer pauses, see login-patch.ts.
+ * Pauses between attempts while a person must act. Logins have longer pauses, see patches/login.ts.
  */
 export const BLOCKED_BACKOFF = { initialMs: 5000, maxMs: 15_000 }
 
