@@ -46,7 +46,7 @@ const alarmOf = (name: string): string => {
   })
   const others = alarms.length > 1 ? 'others: ' : ''
   const texts = alarms.map(({ labels, when }) => `${labels === undefined ? others : `\`${labels}\`: `}${when}`)
-  return texts.join('; ') || 'none'
+  return texts.join('; ').replaceAll('](#', '](operating.md#') || 'none'
 }
 
 const table = async (registry: Registry): Promise<string> =>
