@@ -21,7 +21,7 @@ import {
   saysNoConnection,
 } from '@customer-stream/runtime/redis'
 import { PROJECTION_VERSION } from '@customer-stream/schemas'
-import { requireReachable } from '@customer-stream/verify'
+import { requireReachable } from '@customer-stream/verify/reachable'
 import { interruption, sayWhy } from './interruption.ts'
 
 export const clientSettings = {

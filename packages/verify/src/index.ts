@@ -2,7 +2,6 @@ export { customersInRedis } from './customers-in-redis.ts'
 export { fingerprint, sha256 } from './fingerprint.ts'
 export { requirePositions, requireReadable } from './preconditions.ts'
 export { isSound, VERDICT_LEGEND, verdictLines } from './print-verdict.ts'
-export { requireReachable } from './reachable.ts'
 export { fetchEnds, readTopic } from './read-topic.ts'
 export {
   quarantineReachesBackTo,

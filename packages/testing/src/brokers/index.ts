@@ -1,5 +1,5 @@
 import { unlessAborted } from '@customer-stream/runtime'
-import { requireReachable } from '@customer-stream/verify'
+import { requireReachable } from '@customer-stream/verify/reachable'
 import { type GivenAddresses, givenAddresses } from './given.ts'
 import { openLocal } from './local.ts'
 import { MissingProgramsError } from './maven.ts'
