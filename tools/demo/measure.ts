@@ -21,7 +21,10 @@ export const lagOf = async ({ admin, redis, topics, keyPrefix }: Pipeline): Prom
   }
 }
 
-/** Counts the records of a topic by its first and last offsets. Waits until each partition has a leader. */
+/**
+ * Counts the records of a topic by its first and last offsets. Waits until each partition has a
+ * leader.
+ */
 export const recordsIn = async ({ admin }: Pipeline, topic: string): Promise<number> =>
   (await fetchEnds(admin, topic)).reduce((sum, { low, high }) => sum + Number(BigInt(high) - BigInt(low)), 0)
 

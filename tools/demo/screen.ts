@@ -35,7 +35,10 @@ export interface Screen {
 
 type Stream = Pick<NodeJS.WriteStream, 'write' | 'isTTY' | 'columns'>
 
-/** Colours marks, bars and times. The styles are left out if the stream or the environment wants none. */
+/**
+ * Colours marks, bars and times. The styles are left out if the stream or the environment wants
+ * none.
+ */
 const paintFor = (stream: NodeJS.WritableStream) => {
   const styled = (style: Parameters<typeof styleText>[0]) => (text: string) => styleText(style, text, { stream })
   return {

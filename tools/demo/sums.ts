@@ -1,7 +1,9 @@
 import type { SimulationProgress } from '@customer-stream/simulator'
 import { number, wrapped } from './layout.ts'
 
-/** A total and its parts. They are measured in different places, so that the sum proves something. */
+/**
+ * A total and its parts. They are measured in different places, so that the sum proves something.
+ */
 export interface Sum {
   readonly label: string
   readonly total: number

@@ -7,13 +7,18 @@ export interface Expected {
   readonly lost: number
 }
 
-/** Returns true if nothing is missing or wrong, and if the verdict is about all events that were sent. */
+/**
+ * Returns true if nothing is missing or wrong, and if the verdict is about all events that were
+ * sent.
+ */
 export const isKept = (verdict: Verdict, { promisedEvents, lost }: Expected): boolean =>
   isSound(verdict) && verdict.promisedEvents === promisedEvents && lost === 0
 
 const mark = (isGood: boolean): string => (isGood ? '✔' : '✘')
 
-/** Returns the verdict in short lines. If something is missing or wrong, the whole verdict follows. */
+/**
+ * Returns the verdict in short lines. If something is missing or wrong, the whole verdict follows.
+ */
 export const verdictText = (verdict: Verdict, expected: Expected): string => {
   const { promisedEvents, missingCount, customers, wrongCount } = verdict
   const isComplete = missingCount === 0 && promisedEvents === expected.promisedEvents

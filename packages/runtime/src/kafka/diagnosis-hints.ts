@@ -24,7 +24,7 @@ export const rightNeededTo = (doing: string, type: string): string | undefined =
   return doing.startsWith('read topic') && type === 'TOPIC_AUTHORIZATION_FAILED' ? 'Fetch' : undefined
 }
 
-/** What to do if a topic cannot be created, by Kafka's name of the error. */
+/** Advice if a topic cannot be created, by Kafka's name of the error. */
 export const creationHints: Readonly<Record<string, string>> = {
   POLICY_VIOLATION:
     'A policy of the brokers forbids it: create the topics by hand with KAFKA_CREATE_TOPICS=false, or ask who ' +
@@ -37,7 +37,7 @@ export const creationHints: Readonly<Record<string, string>> = {
   INVALID_TOPIC_EXCEPTION: 'Check KAFKA_TOPIC_PREFIX.',
 }
 
-/** What to do if the group refuses a member, by Kafka's name of the error. */
+/** Advice if the group refuses a member, by Kafka's name of the error. */
 export const groupHints: Readonly<Record<string, string>> = {
   INVALID_GROUP_ID: 'Check CONSUMER_GROUP_ID.',
   INCONSISTENT_GROUP_PROTOCOL:
@@ -49,7 +49,7 @@ export const groupHints: Readonly<Record<string, string>> = {
     'The group has as many members as group.max.size of the brokers allows: stop some, or raise it.',
 }
 
-/** What a broker does in an outage, by Node's name of the error. */
+/** Behaviour of a broker in an outage, by Node's name of the error. */
 export const outageCodes: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'refuses connections (ECONNREFUSED)',
   ECONNRESET: 'broke the connection (ECONNRESET)',

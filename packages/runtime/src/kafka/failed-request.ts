@@ -44,8 +44,8 @@ const answering = new Set<string>()
 const keyOf = ({ broker, tls, login }: Route): string => [broker, tls, login].join()
 
 /**
- * Notes that a broker has answered a request. `ApiVersions` does not count: a broker answers it also
- * to a client that must log in.
+ * Notes that a broker has answered a request. `ApiVersions` does not count: a broker answers it
+ * also to a client that must log in.
  */
 export const noteAnswer = (api: string, route: Route): void => {
   if (api !== 'ApiVersions') answering.add(keyOf(route))

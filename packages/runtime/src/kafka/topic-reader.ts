@@ -17,7 +17,7 @@ export interface TopicReaderOptions {
    * records for `onBatch`: control records and records of aborted transactions.
    */
   readonly onPassed: (partition: number, nextOffset: string) => void
-  /** Called with each failure. `isLast` is true if the reader does not start again by itself. */
+  /** Called with each failure. `isLast` is true if the reader does not restart without help. */
   readonly onFailure: (error: unknown, isLast: boolean) => void
 }
 
