@@ -78,7 +78,8 @@ export const redisFaults: readonly Fault[] = [
     how: 'SIGSTOP past the time-outs, and past the session in the group; SIGCONT',
     inject: async (arena, scale) => {
       await arena.redis.server.pause()
-      await untilProjectorsWait(arena, 'timed out')
+      // First the command times out, then the connection.
+      await untilProjectorsWait(arena, '(Command timed out|Socket timeout)')
       await keepingTheirPlace(arena, () => lasting(7000 + 8000 * scale))
       await arena.redis.server.resume()
     },

@@ -16,9 +16,9 @@ import {
   connectRedis,
   createRedis,
   createRedisDiagnose,
+  isConnectionLoss,
   type RedisClient,
   redisSettings,
-  saysNoConnection,
 } from '@customer-stream/runtime/redis'
 import { PROJECTION_VERSION } from '@customer-stream/schemas'
 import { requireReachable } from '@customer-stream/verify/reachable'
@@ -43,10 +43,10 @@ export interface Clients {
   readonly redis: RedisClient
 }
 
-const redisErrors = new Set(['ReplyError', 'MaxRetriesPerRequestError', 'ClusterAllFailedError'])
+const redisErrors = new Set(['ReplyError', 'ClusterAllFailedError'])
 const isOfRedis = (error: unknown): error is Error =>
   error instanceof Error &&
-  (redisErrors.has(error.name) || saysNoConnection(error) || error.message === 'Command timed out')
+  (redisErrors.has(error.name) || isConnectionLoss(error) || error.message === 'Command timed out')
 
 /** Replaces an error of Kafka or Redis by one that names the address, and the right or setting. */
 const explained = (error: unknown, settings: ClientSettings, redis: RedisClient): unknown => {

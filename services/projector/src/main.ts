@@ -19,7 +19,7 @@ import {
   createWriteCheck,
   readTopicIdentity,
 } from '@customer-stream/runtime/kafka'
-import { createRedis } from '@customer-stream/runtime/redis'
+import { causeOf, createRedis } from '@customer-stream/runtime/redis'
 import { projectorRules, projectorSettings } from './config.ts'
 import { createMeasurement } from './measurement.ts'
 import { createProjectorMetrics } from './metrics.ts'
@@ -62,7 +62,10 @@ const consumer = createPartitionConsumer(kafka, admin, {
   onDead: lifecycle.fail,
 })
 const projection = createProjection(
-  { readIdentity: () => readTopicIdentity(admin, topic), ...{ store, producer, consumer, obstacles, metrics, logger } },
+  {
+    readIdentity: () => readTopicIdentity(admin, topic),
+    ...{ causeOf: causeOf(redis), store, producer, consumer, obstacles, metrics, logger },
+  },
   options.projection,
 )
 const progress = createProgress({ consumer, store, metrics }, options.progress)

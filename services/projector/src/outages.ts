@@ -1,5 +1,5 @@
 import { type Backoff, type Logger, retryWithBackoff } from '@customer-stream/runtime'
-import { saysNoConnection } from '@customer-stream/runtime/redis'
+import { isConnectionLoss } from '@customer-stream/runtime/redis'
 import type { ProjectorMetrics } from './metrics.ts'
 
 /**
@@ -24,10 +24,13 @@ export interface Outages {
  * Handles all outages alike: skips nothing, logs, and retries with backoff until the work succeeds.
  */
 export const createOutages = ({
+  causeOf,
   metrics,
   logger,
   backoff,
 }: {
+  /** Replaces an error without a reason by the error that has the reason. */
+  causeOf: (error: Error) => Error
   metrics: ProjectorMetrics
   logger: Logger
   backoff: Backoff
@@ -41,9 +44,10 @@ export const createOutages = ({
       const done = await retryWithBackoff(attempt, {
         signal,
         backoff,
-        onFailure: (error, failures) => {
-          // Without a connection, ioredis gives no reason. The error before it does.
-          if (!waiting.has(wait) || !saysNoConnection(error)) waiting.set(wait, `${what}: ${error.message}`)
+        onFailure: (failure, failures) => {
+          const error = causeOf(failure)
+          // If the reason is not known yet, the failure before has said more.
+          if (!waiting.has(wait) || !isConnectionLoss(error)) waiting.set(wait, `${what}: ${error.message}`)
           metrics.failures.inc({ operation: what })
           if (failures === 1 || failures % 20 === 0)
             logger.warn({ event: 'retrying', err: error, failures }, `waiting for ${what}`)

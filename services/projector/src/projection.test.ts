@@ -75,6 +75,7 @@ const setUp = ({ high = '1000', logger = silent, named = [] as string[], chunkRe
           quarantined.push(...records)
         },
       },
+      causeOf: (error) => (error.message === 'no reason' ? new Error('Socket timeout') : error),
       consumer: {
         seek: (_partition, offset) => {
           seeks.push(offset)
@@ -259,7 +260,8 @@ describe('a projection', () => {
     const { assign, projection, batch, before } = setUp()
     await assign()
     const waiting: (string | undefined)[] = []
-    const failures = ['Command timed out', "Stream isn't writeable and enableOfflineQueue options is false", 'LOADING']
+    const notWriteable = "Stream isn't writeable and enableOfflineQueue options is false"
+    const failures = ['Command timed out', notWriteable, 'no reason', 'LOADING']
     before.apply = () => {
       waiting.push(projection.waitingFor)
       const failure = failures.shift()
@@ -267,7 +269,10 @@ describe('a projection', () => {
     }
     expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
     expect([waiting, projection.waitingFor]).toEqual([
-      [undefined, 'Redis: Command timed out', 'Redis: Command timed out', 'Redis: LOADING'],
+      [
+        undefined,
+        ...['Command timed out', 'Command timed out', 'Socket timeout', 'LOADING'].map((why) => `Redis: ${why}`),
+      ],
       undefined,
     ])
   })

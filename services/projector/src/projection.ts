@@ -31,6 +31,8 @@ export interface ProjectionDependencies {
   readonly readIdentity: PositionsDependencies['readIdentity']
   readonly consumer: PositionsDependencies['consumer'] & Pick<PartitionConsumer, 'hold' | 'stop'>
   readonly obstacles: Pick<Obstacles, 'report'>
+  /** Replaces an error without a reason by the error that has the reason. */
+  readonly causeOf: (error: Error) => Error
   readonly metrics: ProjectorMetrics
   readonly logger: Logger
 }
@@ -104,9 +106,9 @@ const NOTHING: Projected = { newest: [], poison: [], stale: 0, duplicate: 0 }
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the state of the partitions
 export const createProjection = (deps: ProjectionDependencies, options: ProjectionOptions): Projection => {
-  const { store, metrics, logger } = deps
+  const { store, causeOf, metrics, logger } = deps
   const { topic, projection, maxFutureMs, named, quarantineTopic } = options
-  const outages = createOutages({ metrics, logger, backoff: options.backoff })
+  const outages = createOutages({ causeOf, metrics, logger, backoff: options.backoff })
   const { retryThroughOutage } = outages
   const positions = createPositions({ ...deps, retryThroughOutage }, options)
   const busy = new Set<number>()

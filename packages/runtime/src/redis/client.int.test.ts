@@ -3,7 +3,15 @@ import { silentLogger, startRedis, testRedisUrl } from '@customer-stream/testing
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { loadSettings } from '../process/settings.ts'
 import { waitUntil } from '../process/wait-until.ts'
-import { connectRedis, createRedis, createRedisDiagnose, type RedisClient, redisSettings } from './index.ts'
+import {
+  causeOf,
+  connectRedis,
+  createRedis,
+  createRedisDiagnose,
+  type Redis,
+  type RedisClient,
+  redisSettings,
+} from './index.ts'
 
 // A proxy between client and server can hang and cut connections.
 const addressOf = (url: string) => ({ host: new URL(url).hostname, port: Number(new URL(url).port) })
@@ -37,6 +45,17 @@ describe('a server that hangs', () => {
     const redis = await throughNetwork(200)
     network.set('stalled')
     await expect(redis.ping()).rejects.toThrow('Command timed out')
+  })
+
+  it('is the reason that a command fails with its connection, although ioredis does not say so', async () => {
+    const redis = (await throughNetwork()) as Redis
+    network.set('stalled')
+    const failed = redis.ping().catch((error: Error) => error)
+    // What ioredis does after `socketTimeout`.
+    redis.stream.destroy(new Error('Socket timeout'))
+    const failure = (await failed) as Error
+    expect(failure.message).toContain('max retries per request')
+    expect(causeOf(redis)(failure).message).toBe('Socket timeout')
   })
 
   it('loses its connection, and with it the commands that have timed out, which ioredis would keep', async () => {
@@ -78,8 +97,7 @@ describe('a connection that is lost', () => {
     const direct = await connect(testRedisUrl())
     const redis = await throughNetwork()
     network.set({ delayMs: 300 })
-    const increased = redis.incr(key)
-    const failed = expect(increased).rejects.toThrow('max retries per request')
+    const failed = redis.incr(key).catch((error: Error) => error)
     await waitUntil(
       'the server has done it, and its reply is on the way',
       () => direct.get(key),
@@ -87,7 +105,9 @@ describe('a connection that is lost', () => {
     )
     network.set('cut')
     network.set('open')
-    await failed
+    const failure = (await failed) as Error
+    expect(failure.message).toContain('max retries per request')
+    expect(causeOf(redis)(failure).message).toMatch(/ECONNRESET|closed before the reply/)
     await untilStatus(redis, 'it is connected again', (status) => status === 'ready')
     expect(await redis.get(key)).toBe('1')
   })

@@ -67,17 +67,27 @@ const openSingle = (settings: RedisSettings): Redis =>
     retryStrategy: retryDelayMs,
   })
 
+/** Messages of ioredis for a command that had no connection, or lost it before the reply. */
+const NO_REASON = /isn't writeable|Connection is closed|max retries per request/
+
 /**
- * ioredis rejects each command with this message while it has no connection. The connection's error
- * has the reason.
+ * True if ioredis rejected a command because of its connection. The error does not give the reason;
+ * {@link causeOf} does.
  */
-export const saysNoConnection = (error: Error): boolean => /isn't writeable|Connection is closed/.test(error.message)
+export const isConnectionLoss = (error: Error): boolean => NO_REASON.test(error.message)
 
 /** Last connection error of each client, until a connection is ready. */
 const connectionProblems = new WeakMap<RedisClient, Error>()
 
-/** Returns why the client has no connection. Undefined if it has one, or if there was no error. */
-export const connectionProblemOf = (client: RedisClient): Error | undefined => connectionProblems.get(client)
+/** Returns the reason for the loss of the connection if that is why a command failed. */
+export const causeOf =
+  (client: RedisClient) =>
+  (error: Error): Error => {
+    if (!isConnectionLoss(error)) return error
+    const known = connectionProblems.get(client)
+    if (known) return known
+    return error.name === 'MaxRetriesPerRequestError' ? new Error('The connection closed before the reply') : error
+  }
 
 /**
  * True for a failed SELECT. ioredis ignores it and uses database 0 instead of the one in the URL.
@@ -98,7 +108,7 @@ export const createRedis = (settings: RedisSettings, logger: Logger): RedisClien
     if (error.message !== lastMessage)
       logger.warn({ err: error, ...(node !== undefined && { node }) }, 'Redis connection')
     lastMessage = error.message
-    if (!saysNoConnection(error)) connectionProblems.set(redis, error)
+    if (!isConnectionLoss(error)) connectionProblems.set(redis, error)
     if (isFailedSelect(error)) redis.disconnect(true)
   }
   redis.on('error', onError)

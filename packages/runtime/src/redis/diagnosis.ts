@@ -1,5 +1,5 @@
 import type { BlockedReason, Diagnosis, Program } from '../process/blocked.ts'
-import { connectionProblemOf, type RedisClient, type RedisSettings, saysNoConnection } from './client.ts'
+import { causeOf, type RedisClient, type RedisSettings } from './client.ts'
 
 interface Row {
   readonly pattern: RegExp
@@ -104,7 +104,7 @@ const callOf = (error: Error, { REDIS_KEY_PREFIX }: RedisSettings): string | und
 export const createRedisDiagnose =
   (settings: RedisSettings, client: RedisClient, program: Program = 'service') =>
   (error: Error): Diagnosis => {
-    const cause = (saysNoConnection(error) && connectionProblemOf(client)) || error
+    const cause = causeOf(client)(error)
     const text = `${(cause as Error & { readonly code?: string }).code ?? ''} ${cause.message}`
     const row = rows.find(({ pattern }) => pattern.test(text))
     const redis = `Redis ${addressesOf(settings)}`
