@@ -167,8 +167,8 @@ export const spoolGuards: readonly Guard[] = [
     guard: 'a file that becomes readable makes the drain start again',
     prevents: 'acknowledged records that wait until all failing partitions have recovered',
     file: `${folder}/spool/drain.ts`,
-    from: 'mustRestart ||= await isReadable(unreadable)',
-    to: 'await isReadable(unreadable)',
+    from: 'mustRestart ||= await undelivered.retryUnreadable()',
+    to: 'await undelivered.retryUnreadable()',
     test: damage('an unreadable file that becomes readable is sent while'),
   },
   {

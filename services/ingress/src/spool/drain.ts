@@ -19,9 +19,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import type { Appender } from './appender.ts'
 import { retire, type SpoolFiles } from './directory.ts'
-import { UnknownFormatError } from './format.ts'
-import { isDone, isScanned, noteDamage, type Report, readSegment, type Segment } from './segment.ts'
-import { UnreadableFileError } from './view.ts'
+import { isDone, isScanned, noteDamage, type Report } from './segment.ts'
+import { createUndelivered, type Item, isBefore, type Place, type Position } from './undelivered.ts'
 
 /**
  * `empty`: all records were sent. `left`: Kafka did not accept all records. `stopped`: ended by the
@@ -34,7 +33,7 @@ export interface Destination {
    * Returns the name of the partition that a record goes to, whatever its value is. A failing
    * partition delays no other. If the number of partitions changes, all names must change.
    */
-  partitionOf(record: OutgoingRecord): string
+  readonly partitionOf: (record: OutgoingRecord) => string
   /**
    * Sends records. Never rejects.
    * @param keep must be called for a record that Kafka accepts in no topic. The record's file is
@@ -53,30 +52,8 @@ const MAX_BATCH_BYTES = 4 * 1024 * 1024
  * cursor whose share was larger keeps the positions it has.
  */
 const MAX_PLACES = 10_000
-/**
- * Time between two attempts for a failing partition, or for a file of which nothing can be read.
- */
+/** Time between two attempts for a failing partition. */
 const RETRY_MS = 500
-
-/** An offset between two frames. */
-interface Position {
-  readonly segment: number
-  readonly at: number
-}
-
-/** Location of a record on disk, with the fields needed for a retry. */
-interface Place {
-  readonly segment: Segment
-  readonly at: number
-  readonly end: number
-  readonly id: number
-  readonly timestamp: number
-  readonly partition: string
-}
-
-interface Item extends Place {
-  readonly record: OutgoingRecord
-}
 
 /** The undelivered records of a failing partition. */
 interface Cursor {
@@ -117,8 +94,6 @@ const sampleOf = (record: OutgoingRecord): OutgoingRecord => ({
 const isRenamed = (partition: string, { sample }: Cursor, { partitionOf }: Destination) =>
   partitionOf(sample) !== partition
 
-const isBefore = (a: Position, b: Position) => a.segment < b.segment || (a.segment === b.segment && a.at < b.at)
-
 export interface DrainOptions {
   readonly files: SpoolFiles
   readonly appender: Appender
@@ -141,6 +116,7 @@ export interface Drain {
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the cursors
 export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: DrainOptions): Drain => {
   const { segments } = files
+  const undelivered = createUndelivered({ segments, report, isStillOurs })
   /** Position of the first cursor. */
   let next: Position = { segment: 0, at: 0 }
   /** Timestamp of the record at `next`, if known. */
@@ -148,100 +124,6 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
   const cursors = new Map<string, Cursor>()
   /** Set if some records may be in no cursor. */
   let mustRestart = false
-
-  const givesUp = (segment: Segment, error: unknown) => {
-    if (error instanceof UnknownFormatError) {
-      noteDamage(segment, { what: 'foreign', offset: 0, bytes: segment.bytes }, report)
-      segments.splice(segments.indexOf(segment), 1)
-      return true
-    }
-    if (!(error instanceof UnreadableFileError)) return false
-    // The disk itself may be gone for a while. Nothing is lost yet, so the file is retried.
-    if (segment.retryAt === 0)
-      report({ file: segment.path, what: 'unreadable', offset: 0, bytes: segment.bytes, records: 0 })
-    segment.retryAt = performance.now() + RETRY_MS
-    return true
-  }
-
-  /**
-   * Returns the file to read next. An inherited empty file is read, too, because only its reading
-   * shows that records are lost.
-   */
-  const unreadFrom = (from: Position): Segment | undefined =>
-    segments.find(
-      ({ number, confirmedEnd, inherited, retryAt }) =>
-        (number > from.segment ? confirmedEnd > 0 || inherited : number === from.segment && from.at < confirmedEnd) &&
-        retryAt === 0,
-    )
-
-  /** Returns true if an unreadable file has become readable. */
-  const isReadable = async (segment: Segment): Promise<boolean> => {
-    const reader = readSegment(segment, 0, segment.confirmedEnd, report, isStillOurs)
-    // Set first, so that after any error another unreadable file gets its turn.
-    segment.retryAt = performance.now() + RETRY_MS
-    try {
-      await reader.next()
-      segment.retryAt = 0
-      return true
-    } catch (error) {
-      if (!givesUp(segment, error)) throw error
-      return false
-    } finally {
-      await reader.return()
-    }
-  }
-
-  /**
-   * Reads the undelivered records from a position on, in order. Yields each record with the
-   * position behind it.
-   * @returns the position at which reading ended.
-   */
-  async function* readFrom(
-    from: Position,
-    destination: Destination,
-  ): AsyncGenerator<Item & { readonly behind: Position }, Position, void> {
-    for (let at = from; ; ) {
-      const segment = unreadFrom(at)
-      if (!segment) return at
-      const start = segment.number === at.segment ? at.at : 0
-      const { confirmedEnd } = segment
-      const isReread = start === 0 && isScanned(segment)
-      const reread: number[] = []
-      at = { segment: segment.number, at: confirmedEnd }
-      try {
-        for await (const { record, id, at: begin, end } of readSegment(
-          segment,
-          start,
-          confirmedEnd,
-          report,
-          isStillOurs,
-        )) {
-          if (begin >= segment.scannedEnd) {
-            segment.found += 1
-            segment.scannedEnd = end
-          }
-          if (segment.delivered.has(id)) continue
-          if (isReread) reread.push(id)
-          const place = {
-            segment,
-            at: begin,
-            end,
-            id,
-            timestamp: record.timestamp,
-            partition: destination.partitionOf(record),
-          }
-          yield { ...place, record, behind: { segment: segment.number, at: end } }
-        }
-        // Records that became unreadable after they were counted no longer count. Otherwise the
-        // file would never be done.
-        if (isReread && segment.scannedEnd === confirmedEnd)
-          segment.found = segment.delivered.count + reread.filter((id) => !segment.delivered.has(id)).length
-        segment.scannedEnd = Math.max(segment.scannedEnd, confirmedEnd)
-      } catch (error) {
-        if (!givesUp(segment, error)) throw error
-      }
-    }
-  }
 
   /**
    * Sends records and marks the accepted ones as delivered.
@@ -271,7 +153,7 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
     const [from, until] = [cursor.next, next]
     if (isStopped() || 2 * cursor.pending.length > share || !isBefore(from, until)) return
     const served = new Set([...cursors.values()].filter((one) => !isBefore(one.next, from)))
-    for await (const item of readFrom(from, destination)) {
+    for await (const item of undelivered.readFrom(from, destination.partitionOf)) {
       if (isStopped()) return
       const at = { segment: item.segment.number, at: item.at }
       if (!isBefore(at, until)) break
@@ -295,20 +177,6 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
     const done = reading.then(() => readOn(...args))
     reading = done.catch(() => {})
     return done
-  }
-
-  const readPlaces = async (places: readonly Place[]): Promise<Item[]> => {
-    const items: Item[] = []
-    for (const place of places) {
-      let record: OutgoingRecord | undefined
-      for await (const found of readSegment(place.segment, place.at, place.end, report, isStillOurs))
-        record = found.record
-      if (record) items.push({ ...place, record })
-      // The record became unreadable after the first reading. `readSegment` has reported it, so it
-      // counts as delivered.
-      else place.segment.delivered.add(place.id)
-    }
-    return items
   }
 
   /**
@@ -342,7 +210,7 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
       const places = take(cursor)
       let left: Place[] = places
       try {
-        left = await send(await readPlaces(places), destination)
+        left = await send(await undelivered.readPlaces(places), destination)
       } finally {
         cursor.pending.push(...left)
       }
@@ -405,7 +273,7 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
      * @returns true if it stopped early.
      */
     const sendAll = async (): Promise<boolean> => {
-      const reader = readFrom(next, destination)
+      const reader = undelivered.readFrom(next, destination.partitionOf)
       let read = await reader.next()
       try {
         while (!read.done) {
@@ -451,14 +319,13 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
         nextTimestamp = undefined
         await retireDone()
         if (failure) throw failure.error
-        const unreadable = segments.find(({ retryAt }) => retryAt > 0 && retryAt <= performance.now())
-        if (unreadable && !isStopped()) mustRestart ||= await isReadable(unreadable)
+        if (!isStopped()) mustRestart ||= await undelivered.retryUnreadable()
         if (mustRestart) {
           await restart()
           continue
         }
         const last = segments.at(-1)
-        if (unreadFrom(next)) continue
+        if (undelivered.hasFileFrom(next)) continue
         if (appender.mayWriteTo(last)) await Promise.race([appender.committed, ...running()])
         else if (isStopped()) return 'stopped'
         else if (running().length > 0) await Promise.race([appender.committed, sleep(RETRY_MS), ...running()])
