@@ -18,7 +18,7 @@ import type { Line, Question } from './questions/question.ts'
 import { start } from './questions/start.ts'
 import { workers } from './questions/workers.ts'
 import { describeMachine } from './report/machine.ts'
-import type { Asked, Profiled } from './report/performance-page.ts'
+import { type Asked, type Profiled, readingsTable } from './report/performance-page.ts'
 import { printTable, writeReport } from './report/report.ts'
 
 const questions: readonly Question[] = [
@@ -73,6 +73,7 @@ try {
     const seconds = Math.round((performance.now() - startedAt) / 1000)
     write({ answers: { [question.name]: { title: question.title, askedAt, seconds, answer } } })
     lines.push(...answer.lines)
+    tell(readingsTable(answer.readings))
     printTable(answer.lines, tell)
   }
 } finally {

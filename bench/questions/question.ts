@@ -9,6 +9,29 @@ export interface Line {
   readonly met: boolean
 }
 
+interface Ratio {
+  readonly what: string
+  readonly figure: Figure
+  readonly base: Figure
+  readonly baseName: string
+  readonly atMost: number
+  readonly unit: string
+}
+
+/** The line of a figure that is compared with another figure of the same run. */
+export const ratioLine = ({ what, figure, base, baseName, atMost, unit }: Ratio): Line => {
+  const ratio = figure.median / base.median
+  const digits = unit === 'ms' ? 2 : 0
+  return {
+    what,
+    target: `≤ ${atMost} × ${baseName}`,
+    figure:
+      `${ratio.toFixed(2)} × (${figure.median.toFixed(digits)} ${unit} against ` +
+      `${base.median.toFixed(digits)} ${unit})`,
+    met: ratio <= atMost,
+  }
+}
+
 /** A curve without a target. It shows how a figure changes while another grows. */
 export interface Curve {
   readonly title: string

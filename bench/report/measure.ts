@@ -35,6 +35,18 @@ export const figureOf = (values: readonly number[]): Figure => {
   return { median: median ?? Number.NaN, min: sorted[0] ?? Number.NaN, max: sorted.at(-1) ?? Number.NaN }
 }
 
+/** @param share between 0 and 1. */
+export const percentile = (values: readonly number[], share: number): number => {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.floor((sorted.length - 1) * share)] ?? Number.NaN
+}
+
+/** Median and 99th percentile of latencies in milliseconds. */
+export const latencyOf = (times: readonly number[]) => ({
+  'p50 ms': percentile(times, 0.5),
+  'p99 ms': percentile(times, 0.99),
+})
+
 type Readings<Name extends string> = Readonly<Record<Name, number>>
 
 /**

@@ -51,7 +51,7 @@ const table = (head: readonly string[], rows: readonly (readonly string[])[]): s
     .map((row) => `| ${row.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`)
     .join('\n')
 
-const readingsTable = (readings: Answer['readings']): string => {
+export const readingsTable = (readings: Answer['readings']): string => {
   const names = [...new Set(Object.values(readings).flatMap((of) => Object.keys(of)))]
   const rows = Object.entries(readings).map(([variant, of]) => [
     variant,
