@@ -30,7 +30,7 @@ export interface FaultResult {
   readonly records: number
   readonly missing: number
   readonly wrong: number
-  /** Sentences about numbers that do not add up. */
+  /** Messages about numbers that do not add up. */
   readonly imbalances: readonly string[]
   /**
    * Time from the end of the fault until all services are ready and the lag is less than a second

@@ -146,8 +146,8 @@ export interface Site {
   readonly admin: TopicAdmin
   readonly administrator: Administrator
   /**
-   * Starts a new Kafka without users, for the harness. The services are not changed. Resolves with
-   * its address.
+   * Starts a new Kafka without users, and connects the harness to it. The services keep their
+   * Kafka. Resolves with the address of the new Kafka.
    */
   moveToNewKafka(): Promise<string>
   /** All events that were answered with 202 or that the harness stored in Kafka. */
@@ -170,9 +170,12 @@ export interface Site {
    */
   post(event?: MadeCustomersEvent): Promise<{ readonly event: MadeCustomersEvent; readonly status: number }>
   postBody(body: string): Promise<number>
-  /** Stores events in Kafka like the ingress, in one partition if it is given. */
+  /** Stores events in Kafka like the ingress. If `partition` is given, all go to it. */
   produce(events: readonly MadeCustomersEvent[], partition?: number): Promise<void>
-  /** Starts one more process of a service, with other settings if given. It ends with the site. */
+  /**
+   * Starts one more process of a service, with other settings if given. The process ends with the
+   * site.
+   */
   startAnother(service: ServiceName, changes?: Env): Promise<SupervisedService>
   /** Returns the events that are not in Redis. */
   notApplied(events: readonly MadeCustomersEvent[]): Promise<MadeCustomersEvent[]>

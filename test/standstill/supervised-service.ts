@@ -31,9 +31,9 @@ export interface SupervisedService {
   log(): Promise<string>
   /** Stops the service with SIGTERM. It stays down until `start`. */
   stop(): Promise<void>
-  /** Changes settings for the next start. All other settings stay. */
+  /** Changes settings. The next process starts with them. All other settings stay. */
   configure(changes: Env): void
-  /** Undoes all changes of settings, for the next start. */
+  /** Restores the original settings. The next process starts with them. */
   correct(): void
   /** Resolves when the first process listens or has ended. */
   start(): Promise<void>

@@ -36,7 +36,7 @@ export interface KafkaConnection {
   readonly topicsChecked: boolean
   /** Checks topics and rights again, if they were checked before. */
   checkTopics(): Promise<void>
-  /** Sentences about topics that work but that a person should check. */
+  /** Warnings about topics that work but that a person should check. One sentence each. */
   readonly warnings: readonly string[]
   /** Returns the reason why no broker answers. Undefined if a broker answers. Never rejects. */
   outage(): Promise<Diagnosis | undefined>
@@ -53,8 +53,8 @@ export const createKafkaConnection = (deps: KafkaConnectionDependencies): KafkaC
   // A separate client without the short timeout of produce requests, because creating topics and
   // waiting for their leaders takes longer.
   const admin = createAdmin(createKafka(settings, { clientId: `${CLIENT_ID}-admin`, logger }))
-  // Without a log, because kafkajs would log each write check as an error. The topic watch reports
-  // the problems.
+  // This client does not log, because kafkajs would log each write check as an error. The topic
+  // watch reports the problems.
   const writeCheck = createWriteCheck(
     createKafka(settings, {
       clientId: CLIENT_ID,

@@ -10,8 +10,8 @@ export type KafkaSettings = Loaded<typeof kafkaSettings>
 patchKafkajs()
 
 const levels = {
-  // kafkajs logs an error for each failed attempt, even while a group forms at a healthy start.
-  // kafkajs or the caller repeats the attempt. The caller logs the final error.
+  // kafkajs logs each failed attempt as an error. Some of these errors are normal while a consumer
+  // group forms. kafkajs or its caller retries, and the caller logs the final error.
   [kafkajs.logLevel.ERROR]: 'warn',
   [kafkajs.logLevel.WARN]: 'info',
   [kafkajs.logLevel.INFO]: 'debug',
@@ -33,7 +33,7 @@ const toPino = (logger: Logger): NonNullable<KafkaConfig['logCreator']> => {
       if (now - (lastLogged.get(key) ?? -REPEATS_HELD_BACK_MS) < REPEATS_HELD_BACK_MS) return
       if (lastLogged.size >= 100) lastLogged.clear()
       lastLogged.set(key, now)
-      // Messages like "The group is rebalancing" belong to every deployment and are no problem. Our
+      // Messages like "The group is rebalancing" occur at every deployment and are no problem. Our
       // own log and metrics cover these events.
       logger[levels[level as keyof typeof levels] ?? 'debug']({ kafkajs: namespace, ...fields }, message)
     }
@@ -55,7 +55,7 @@ const saslOf = (settings: KafkaSettings): SASLOptions | undefined => {
 /**
  * Creates a client of kafkajs with the patches of this folder.
  * @param options.requestTimeoutMs overrides KAFKA_REQUEST_TIMEOUT_MS. A producer needs a shorter
- *   one, because a sender waits for its result.
+ *   timeout, because a sender waits for its result.
  */
 export const createKafka = (
   settings: KafkaSettings,
@@ -70,8 +70,8 @@ export const createKafka = (
     requestTimeout: requestTimeoutMs ?? settings.KAFKA_REQUEST_TIMEOUT_MS,
     ssl: tlsOf(settings),
     ...(sasl && { sasl }),
-    // Retries of connections and metadata requests. kafkajs' default pauses grow to 5 s and would
-    // make each outage that much longer.
+    // Retries of connections and metadata requests. kafkajs' default pauses grow to 5 s. Each
+    // outage would then last up to 5 s longer.
     retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 1000 },
     logLevel: kafkajs.logLevel.INFO,
     logCreator: toPino(logger),

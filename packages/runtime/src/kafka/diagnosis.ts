@@ -120,7 +120,7 @@ const loginHint = (settings: KafkaSettings, { type, errors }: Facts): string => 
   return 'Check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD.'
 }
 
-/** A failure, with the parts of sentences that the messages about it share. */
+/** A failure, and the phrases that its messages consist of. */
 interface Failure {
   readonly settings: KafkaSettings
   readonly program: Program
@@ -234,7 +234,7 @@ const silentRefusal = ({ settings, facts, kafka, cannot, retrying }: Failure): P
   return { reason, message: `${asked}. ${cannot}. ${retrying}${hint}` }
 }
 
-/** Problems that a person must fix. The first one that fits an error counts. */
+/** Problems that a person must fix. The first problem that fits an error is reported. */
 const PROBLEMS = [
   wrongTopic,
   refusedLogin,

@@ -10,11 +10,14 @@ export interface TopicReaderOptions {
    * assignments. The caller must seek each partition.
    */
   readonly onAssigned: () => void
-  /** Handles records. Must not wait. An error is passed to `onFailure` as the last one. */
+  /**
+   * Handles records. Must not wait. If it throws, `onFailure` is called with the error and with
+   * `isLast` true.
+   */
   readonly onBatch: (batch: Pick<FetchedBatch, 'partition' | 'records' | 'unreadable'>) => void
   /**
-   * Called after each batch with the offset after its last record. Also called for batches without
-   * records for `onBatch`: control records and records of aborted transactions.
+   * Called after each batch with the offset after its last record. Also called if `onBatch` was not
+   * called, because the batch has only control records or records of aborted transactions.
    */
   readonly onPassed: (partition: number, nextOffset: string) => void
   /** Called with each failure. `isLast` is true if the reader does not restart without help. */

@@ -38,7 +38,7 @@ export interface TopicWatch {
    * obstacles. Never rejects.
    */
   check(): Promise<void>
-  /** Sentences about topics that work but that a person should check. */
+  /** Warnings about topics that work but that a person should check. One sentence each. */
   readonly warnings: readonly string[]
 }
 

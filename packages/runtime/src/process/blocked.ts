@@ -2,8 +2,8 @@ import type { Logger } from './log.ts'
 import { Gauge, type Registry } from './metrics.ts'
 
 /**
- * Reasons that only a person can remove. Each is a series of `customer_stream_blocked` and a row in
- * docs/operating.md.
+ * Reasons that only a person can remove. Each reason is a series of `customer_stream_blocked` and a
+ * row in docs/operating.md.
  */
 const BLOCKED_REASONS = [
   'address',
@@ -42,16 +42,16 @@ export interface Obstacles {
   readonly blocked: Diagnosis | undefined
   /** The obstacle that a person must remove. If there is none, an outage. */
   readonly worst: Diagnosis | undefined
-  /** The obstacles of all other tasks. */
+  /** Returns the obstacles of all tasks except this one. */
   without(task: string): Pick<Obstacles, 'blocked' | 'worst'>
 }
 
 const LOG_INTERVAL_MS = 60_000
 
 /**
- * Keeps the obstacles of a process. The log shows each one that blocks it. It also shows when an
- * outage begins and ends, whatever the number of tasks that meet it. The gauge
- * `customer_stream_blocked` shows the obstacles that block it.
+ * Keeps the obstacles of a process. The log shows each obstacle that blocks the process, and the
+ * beginning and the end of an outage. If several tasks meet an outage, it is logged as one. The
+ * gauge `customer_stream_blocked` shows the reasons that block the process.
  */
 export const createObstacles = (registry: Registry, logger: Logger): Obstacles => {
   const byTask = new Map<string, Diagnosis>()

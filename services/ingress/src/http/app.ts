@@ -79,13 +79,13 @@ export const HEALTH_PATH = '/healthz'
  */
 const RETRY_AFTER_SECONDS = '5'
 
-/** Time that the peer has to read the answer to a refused request, and to close. */
+/** Time for the peer to read the answer to a refused request and to close the connection. */
 const FAREWELL_MS = 1000
 
 /**
- * Closes a socket some time after its last answer. If it closed at once, late bytes of the request
- * would reset the connection and the peer would lose the answer. Without the time limit, a peer
- * could keep the connection forever.
+ * Closes a socket some time after its last answer. If the socket closed at once, late bytes of the
+ * request would reset the connection and the peer would lose the answer. Without the time limit, a
+ * peer could keep the connection forever.
  */
 const endSlowly = (socket: Duplex): void => {
   socket.end()
@@ -136,7 +136,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     // Slow senders must not keep connections forever. fastify has no limit by default.
     requestTimeout: options.requestTimeoutMs,
     http: {
-      // Node uses the longer of this (60 s by default) and `requestTimeout` for the whole request.
+      // Default 60 s. Node uses the longer of this and `requestTimeout` for the whole request.
       headersTimeout: options.requestTimeoutMs,
       // Node checks every 30 s by default.
       connectionsCheckingInterval: 1000,
@@ -155,8 +155,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       endSlowly(socket)
     },
     keepAliveTimeout: options.keepAliveTimeoutMs,
-    // Second limit, for a client that writes requests and reads no answer. It is longer than each
-    // time of normal silence.
+    // Second limit, for a client that writes requests and reads no answer. It is longer than any
+    // normal silence.
     connectionTimeout: options.keepAliveTimeoutMs + options.requestTimeoutMs,
     // Requests on open connections are served during a stop. A refusal would cost the sender one of
     // its six attempts.
@@ -198,7 +198,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     if (!request.isAuthentic) {
       reply.header('connection', 'close')
       const { socket } = request.raw
-      // Node calls this after the answer.
+      // Node calls `destroySoon` after the answer.
       if (!request.raw.complete && socket) socket.destroySoon = () => endSlowly(socket)
     }
     return reply.code(problems[problem].status).type(PROBLEM_CONTENT_TYPE).send(problemDocument(problem, detail))
@@ -241,7 +241,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   })
   app.setNotFoundHandler((_request, reply) => refuse(reply, 'not-found'))
 
-  // The raw bytes were signed and are stored, so no code may parse or decode them before.
+  // The raw bytes were signed and are stored, so fastify must not parse or decode them.
   app.removeAllContentTypeParsers()
   const receiveBody = createReceiveBody({
     maxBodyBytes: options.maxBodyBytes,
@@ -277,7 +277,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       // This is not readiness. All instances share an obstacle, and a load balancer that removes
       // all of them loses events.
       const ready = !deps.stopping.aborted
-      // Anyone may ask, so the answer closes the connection.
+      // Strangers may ask too, so the answer closes the connection.
       return reply
         .header('connection', 'close')
         .code(ready ? 200 : 503)
