@@ -1,11 +1,16 @@
 /**
- * The minimal webhook receiver in fastify: raw body, HMAC, two parses, 202. Ingress is compared
- * with it. Prints its address.
+ * The minimal webhook receiver in fastify: raw body, HMAC, two parses, 202. The ingress is compared
+ * with it. With TOPIC, it sends each body to Kafka before the answer, one record a send. Prints its
+ * address.
  */
 import { createHmac, createSecretKey, timingSafeEqual } from 'node:crypto'
 import { fastify } from 'fastify'
+import { Kafka, logLevel } from 'kafkajs'
 
-const key = createSecretKey(Buffer.from(process.env.SECRET ?? ''))
+const { SECRET = '', KAFKA_BROKERS = '', TOPIC } = process.env
+const key = createSecretKey(Buffer.from(SECRET))
+const producer = new Kafka({ brokers: KAFKA_BROKERS.split(','), logLevel: logLevel.ERROR }).producer()
+if (TOPIC !== undefined) await producer.connect()
 const app = fastify({ logger: false })
 app.removeAllContentTypeParsers()
 app.addContentTypeParser('text/plain', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
@@ -15,11 +20,12 @@ app.post('/webhooks/mykaarma', async (request, reply) => {
   const wanted = createHmac('sha256', key).update(body).digest()
   if (given.length !== wanted.length || !timingSafeEqual(given, wanted)) return reply.code(401).send()
   const { payload } = JSON.parse(body.toString()) as { payload: string }
-  const { customerWithVehicles } = JSON.parse(payload) as {
-    customerWithVehicles: { customer: { customerUuid: string } }
-  }
+  const { customerUuid } = (JSON.parse(payload) as { customerWithVehicles: { customer: { customerUuid: string } } })
+    .customerWithVehicles.customer
+  if (TOPIC !== undefined)
+    await producer.send({ topic: TOPIC, acks: -1, messages: [{ key: customerUuid, value: body }] })
   return reply
-    .code(customerWithVehicles.customer.customerUuid ? 202 : 422)
+    .code(customerUuid ? 202 : 422)
     .type('application/json')
     .send('{"status":"accepted"}')
 })

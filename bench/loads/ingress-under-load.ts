@@ -1,11 +1,9 @@
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline, type ServiceProcess, startGuarded } from '@customer-stream/testing'
+import { openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
 import type { Bench } from '../questions/question.ts'
 import { cpuSeconds } from '../report/measure.ts'
+import { startBare } from './bare-process.ts'
 import { load, writeRequests } from './wrk.ts'
 
 export interface LoadedServer {
@@ -27,23 +25,6 @@ export interface IngressUnderLoad {
 export type Reading = 'CPU µs per event' | 'events per second' | 'p50 ms' | 'p99 ms'
 
 const DISTINCT_EVENTS = 5000
-const bareHandler = fileURLToPath(new URL('./bare-handler.ts', import.meta.url))
-
-const startBareHandler = async (folder: string, secret: string) => {
-  const logFile = join(folder, 'bare-handler.log')
-  const guarded = startGuarded({
-    command: process.execPath,
-    args: ['--conditions=customer-stream-source', bareHandler],
-    env: { NODE_ENV: 'production', SECRET: secret },
-    logFile,
-  })
-  const url = await waitUntil(
-    'the bare handler listens',
-    async () => (await readFile(logFile, 'utf8').catch(() => '')).trim(),
-    (line) => line.startsWith('http'),
-  )
-  return { guarded, server: { url, pid: await guarded.pid } }
-}
 
 export const openIngressUnderLoad = async (
   { brokers }: Bench,
@@ -55,13 +36,13 @@ export const openIngressUnderLoad = async (
   const requestsFile = join(pipeline.folder, 'requests')
   const events = bodies ?? Array.from({ length: DISTINCT_EVENTS }, () => makeCustomersEvent().body)
   await writeRequests(requestsFile, events, pipeline.secret)
-  const { guarded, server: bare } = await startBareHandler(pipeline.folder, pipeline.secret)
+  const bare = await startBare('bare-handler', pipeline, { SECRET: pipeline.secret })
 
   return {
     pipeline,
     ingress: service,
     service,
-    bare,
+    bare: { url: bare.line, pid: bare.pid },
     read: async (server, connections, seconds) => {
       const before = cpuSeconds(server.pid)
       const result = await load({ url: `${server.url}/webhooks/mykaarma`, connections, seconds, requestsFile })
@@ -75,7 +56,7 @@ export const openIngressUnderLoad = async (
       }
     },
     close: async () => {
-      await guarded.end()
+      await bare.end()
       await pipeline.close()
     },
   }

@@ -1,0 +1,35 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { waitUntil } from '@customer-stream/runtime'
+import { freshNames, type Pipeline, startGuarded } from '@customer-stream/testing'
+
+/** A minimal program that a service is compared with. */
+export interface BareProcess {
+  readonly pid: number
+  /** First line of its output, which it prints when it is ready. */
+  readonly line: string
+  end(): Promise<void>
+}
+
+export const startBare = async (
+  name: 'bare-handler' | 'bare-consumer',
+  { folder }: Pick<Pipeline, 'folder'>,
+  env: Readonly<Record<string, string>>,
+): Promise<BareProcess> => {
+  const logFile = join(folder, `${name}-${freshNames().groupId}.log`)
+  const guarded = startGuarded({
+    command: process.execPath,
+    args: ['--conditions=customer-stream-source', fileURLToPath(new URL(`./${name}.ts`, import.meta.url))],
+    // kafkajs causes a warning about a negative timeout, which would be the first line.
+    env: { NODE_ENV: 'production', NODE_NO_WARNINGS: '1', ...env },
+    logFile,
+  })
+  const output = await waitUntil(
+    `${name} is ready`,
+    async () => readFile(logFile, 'utf8').catch(() => ''),
+    (text) => guarded.hasEnded() || text.includes('\n'),
+  )
+  if (guarded.hasEnded()) throw new Error(`${name} ended at its start:\n${output}`)
+  return { pid: await guarded.pid, line: output.split('\n')[0]!, end: () => guarded.end() }
+}
