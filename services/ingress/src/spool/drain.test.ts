@@ -116,7 +116,7 @@ describe('failing partitions', () => {
     append()
     const drain = spool.drain({
       partitionOf: delivery.partitionOf,
-      // Each record of another partition adds one more, so the first cursor never reaches the end.
+      // Each record of another partition adds one more, so the main reader never reaches the end.
       send: async (records) => {
         if (records.some(({ timestamp }) => timestamp % 12 === 0)) append()
         if (next === 50) isWell = true

@@ -1,19 +1,19 @@
 /**
  * Sends the records of the spool, and deletes the files whose records were all accepted.
  *
- * The first cursor reads all files in order and sends each record once. Records that Kafka
- * did not accept stay on disk. Their partition gets its own cursor, which holds positions, not
- * records, and retries. Until this cursor has caught up, the first cursor skips the partition's
- * records. So a failing partition delays no other partition.
+ * The main reader reads all files in order and sends each record once. Records that Kafka did not
+ * accept stay on disk. Their partition gets a cursor, which holds positions, not records, and
+ * retries. Until this cursor has caught up, the main reader skips the partition's records. So a
+ * failing partition delays no other partition.
  *
  * Some records may be in no cursor: after the number of partitions changes, or after an unreadable
  * file becomes readable. Then the drain starts again at the first file. It does not send delivered
  * records again.
  *
- * Memory does not grow with the spool. It holds two batches of MAX_BATCH_BYTES: one of the first
- * cursor, one of all other cursors together. It also holds two file windows, because only one of
- * the other cursors reads at a time. Each failing partition needs memory for its share of
- * MAX_PLACES positions, and for one record during an attempt.
+ * Memory does not grow with the spool. It holds two batches of MAX_BATCH_BYTES: one of the main
+ * reader, one of all cursors together. It also holds two file windows, because only one cursor
+ * reads at a time. Each failing partition needs memory for its share of MAX_PLACES positions, and
+ * for one record during an attempt.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
@@ -66,8 +66,8 @@ interface Cursor {
   /** The partition's undelivered records before this position are in `pending`. */
   next: Position
   /**
-   * Maximum records in one send. 1 while the partition fails. A record that fails goes to the end,
-   * so each record gets its turn.
+   * Maximum number of records in one send. It is 1 while the partition is failing. A record that
+   * fails goes to the end of `pending`, so that all records are tried in turn.
    */
   limit: number
   dueAt: number
@@ -117,7 +117,7 @@ export interface Drain {
 export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: DrainOptions): Drain => {
   const { segments } = files
   const undelivered = createUndelivered({ segments, report, isStillOurs })
-  /** Position of the first cursor. */
+  /** Position of the main reader. */
   let next: Position = { segment: 0, at: 0 }
   /** Timestamp of the record at `next`, if known. */
   let nextTimestamp: number | undefined
@@ -144,9 +144,9 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
   }
 
   /**
-   * Reads until a cursor has its share of places or has caught up with the first cursor. Records of
-   * other cursors found meanwhile go to those cursors, if they have room. Otherwise each cursor
-   * would read all files separately.
+   * Reads until a cursor has its share of places or has caught up with the main reader. Records of
+   * other cursors that it meets go to those cursors, if they have room. Otherwise each cursor would
+   * read all files separately.
    */
   const readOn = async (cursor: Cursor, destination: Destination, isStopped: () => boolean) => {
     const share = Math.min(MAX_BATCH_RECORDS, Math.ceil(MAX_PLACES / cursors.size))
@@ -269,7 +269,7 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
       }
     }
     /**
-     * Sends the records of the first cursor up to the end of the spool.
+     * Sends the records of the main reader up to the end of the spool.
      * @returns true if it stopped early.
      */
     const sendAll = async (): Promise<boolean> => {
@@ -333,7 +333,7 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
         else if (cursors.size === 0 && segments.some((segment) => segment.retryAt === 0 && !isDone(segment)))
           await restart()
         // If a file is done now, a cursor finished it during the deletion of another file. Then the
-        // loop continues and deletes it.
+        // loop continues and deletes the done file.
         else if (!segments.some(isDone)) return segments.length === 0 ? 'empty' : 'left'
       }
     } finally {
