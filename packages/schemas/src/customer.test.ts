@@ -205,3 +205,47 @@ it('any order and any repetition of the events ends in the same hash', () => {
     }),
   )
 })
+
+/** The rules of the hash in their simplest form: one map of texts, one map of the first sources. */
+const fieldsByRule = ({ envelope, customerWithVehicles }: CustomersEvent): [string, string][] => {
+  const { customer, vehicles, addresses, ...neighbours } = customerWithVehicles
+  const sources: [string, object][] = [
+    ['envelope', { dealerUuid: envelope.dealeruuid, departmentUuid: envelope.departmentuuid }],
+    ['customerWithVehicles', { vehicles, addresses }],
+    ['customer', customer],
+    ['customerWithVehicles', neighbours],
+  ]
+  const fields = new Map<string, string>()
+  const takenBy = new Map<string, string>()
+  for (const [source, entries] of sources)
+    for (const [given, value] of Object.entries(entries)) {
+      if (value === null || value === undefined) continue
+      const name = given.toWellFormed()
+      const field = name.startsWith('_') ? `_${name}` : name
+      const isEnvelopes = source !== 'envelope' && ['dealerUuid', 'departmentUuid'].includes(field)
+      const taken = isEnvelopes || (takenBy.get(field) ?? source) !== source
+      if (!taken) takenBy.set(field, source)
+      fields.set(taken ? `_${source}.${name}` : field, typeof value === 'string' ? value : JSON.stringify(value))
+    }
+  return [...fields]
+}
+
+it('gives each field of each source the name and the place that the rules give it', () => {
+  const name = fc.constantFrom(
+    ...['vehicles', 'addresses', 'dealerUuid', 'departmentUuid', '__proto__', '_eventId', '_customer.a', 'a', '_a'],
+    ...['\ud800', '\ud801', '\ufffd', '7', 'b'],
+  )
+  const value = fc.constantFrom(null, 'text', '', 5, true, ['x'], { y: 1 })
+  const entries = fc.array(fc.tuple(name, value), { maxLength: 12 }).map((pairs) => Object.fromEntries(pairs))
+  fc.assert(
+    fc.property(entries, entries, fc.option(fc.constantFrom('d')), (customer, beside, dealeruuid) => {
+      const input = event({ ...beside, customer: { ...customer, customerUuid: 'c' } }, { dealeruuid })
+      const hash = customerToHash(input, from)
+      const list = hash.ok ? hash.value.fieldsAndValues : []
+      const pairs = list.flatMap((field, i) => (i % 2 ? [] : [[field, list[i + 1]]]))
+      expect(pairs.slice(0, -6)).toEqual(fieldsByRule(input))
+      expect(pairs.slice(-6).map(([field]) => field)).toEqual(Object.values(META))
+    }),
+    { seed: 11, numRuns: 2000 },
+  )
+})

@@ -166,9 +166,40 @@ const escapeName = (name: string): string => (name.startsWith('_') ? `_${name}` 
  * for them.
  */
 const toText = (value: unknown): string | undefined => {
-  if (value === null || value === undefined) return undefined
   if (typeof value === 'string') return value
-  return isRawNumber(value) ? value.rawJSON : JSON.stringify(value)
+  if (value === null || value === undefined) return undefined
+  return typeof value === 'object' && isRawNumber(value) ? value.rawJSON : JSON.stringify(value)
+}
+
+/** Alternating fields and values, without our metadata. */
+const fieldsAndValuesOf = ({ envelope, customerWithVehicles }: CustomersEvent): string[] => {
+  const { customer, vehicles, addresses, ...neighbours } = customerWithVehicles
+  const list: string[] = []
+  /** Index of each field in the list. */
+  const places = new Map<string, number>()
+  const add = (source: string, entries: JsonObject) => {
+    const start = list.length
+    for (const given of Object.keys(entries)) {
+      const value = entries[given]
+      const text = toText(value)
+      if (text === undefined) continue
+      // Redis stores this form. Otherwise two names could be counted that are one field in Redis.
+      const name = given.toWellFormed()
+      const field = escapeName(name)
+      const first = places.get(field)
+      const taken = (first !== undefined && first < start) || (source !== 'envelope' && envelopeFields.has(field))
+      const key = taken ? `_${source}.${name}` : field
+      const place = taken ? places.get(key) : first
+      // If two names of one source become the same name, the later value stays, as in Redis.
+      if (place !== undefined) list[place + 1] = text
+      else places.set(key, list.push(key, text) - 2)
+    }
+  }
+  add('envelope', { dealerUuid: envelope.dealeruuid, departmentUuid: envelope.departmentuuid })
+  add('customerWithVehicles', { vehicles, addresses })
+  add('customer', customer)
+  add('customerWithVehicles', neighbours)
+  return list
 }
 
 /**
@@ -181,41 +212,23 @@ const toText = (value: unknown): string | undefined => {
 export const customerToHash = (event: CustomersEvent, from: Provenance): Result<CustomerHash, ProjectionFault> => {
   const version = readVersion(event.envelope)
   if (!version.ok) return version
-  const { customer, vehicles, addresses, ...neighbours } = event.customerWithVehicles
-  const fields = new Map<string, string>()
-  const takenBy = new Map<string, string>()
-  const add = (source: string, entries: JsonObject) => {
-    for (const [given, value] of Object.entries(entries)) {
-      const text = toText(value)
-      if (text === undefined) continue
-      // Redis stores this form. Otherwise two names could be counted that are one field in Redis.
-      const name = given.toWellFormed()
-      const field = escapeName(name)
-      // If two names of one source become the same name, the later value stays, as in Redis.
-      const taken = (takenBy.get(field) ?? source) !== source || (source !== 'envelope' && envelopeFields.has(field))
-      if (!taken) takenBy.set(field, source)
-      fields.set(taken ? `_${source}.${name}` : field, text)
-    }
-  }
+  let fieldsAndValues: string[]
   try {
-    add('envelope', { dealerUuid: event.envelope.dealeruuid, departmentUuid: event.envelope.departmentuuid })
-    add('customerWithVehicles', { vehicles, addresses })
-    add('customer', customer)
-    add('customerWithVehicles', neighbours)
+    fieldsAndValues = fieldsAndValuesOf(event)
   } catch (error) {
     if (error instanceof RangeError) return failed('nested-too-deep', 'a field is nested too deep to be stored')
     throw error
   }
-  if (fields.size > MAX_FIELDS) return failed('too-many-fields', `the customer has ${fields.size} fields`)
+  const count = fieldsAndValues.length / 2
+  if (count > MAX_FIELDS) return failed('too-many-fields', `the customer has ${count} fields`)
   const { timestamp, id } = version.value
-  fields.set(META.eventId, id)
-  fields.set(META.eventTimestamp, String(timestamp))
-  fields.set(META.receivedAt, String(from.receivedAt))
-  fields.set(META.appliedAt, String(from.appliedAt))
-  fields.set(META.source, `${from.topic}/${from.partition}/${from.offset}`)
-  fields.set(META.projection, String(from.projection))
-  const fieldsAndValues: string[] = []
-  for (const [field, value] of fields) fieldsAndValues.push(field, value)
+  const set = (field: string, value: string) => fieldsAndValues.push(field, value)
+  set(META.eventId, id)
+  set(META.eventTimestamp, String(timestamp))
+  set(META.receivedAt, String(from.receivedAt))
+  set(META.appliedAt, String(from.appliedAt))
+  set(META.source, `${from.topic}/${from.partition}/${from.offset}`)
+  set(META.projection, String(from.projection))
   return ok({ customerUuid: event.customerUuid, version: version.value, fieldsAndValues })
 }
 

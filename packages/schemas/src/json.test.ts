@@ -93,3 +93,21 @@ it('finds by one look at a text also the long numbers of the JSON that its strin
     }),
   )
 })
+
+it('finds each number that a double cannot hold, behind whatever a number can follow', () => {
+  const behind = /(?:^|[[:,\s]|\\[nrt])-?(?:\d[\d.]{15,}|\d[\d.]*[eE][+-]?\d{3})/
+  const piece = fc.constantFrom(
+    ...'0123456789-+.eE"[{:, \n\t\\nrtab'.split(''),
+    '123456',
+    '123456789012345',
+    'e40',
+    'E-3',
+  )
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 12 }), (pieces) => {
+      const text = pieces.join('')
+      expect(mayRound(text) || !behind.test(text)).toBe(true)
+    }),
+    { seed: 11, numRuns: 20_000 },
+  )
+})

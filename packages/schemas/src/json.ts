@@ -17,19 +17,22 @@ if (typeof RawJson.rawJSON !== 'function')
   throw new Error('@customer-stream/schemas needs Node 22 or newer: this JavaScript engine has no JSON.rawJSON')
 
 /**
- * A double keeps 15 significant digits and exponents up to 308; a literal below both bounds
- * survives `JSON.parse` exactly. A number follows a bracket, colon, comma or blank, also one that
- * is escaped within a string: hexadecimal ids in strings do not count.
+ * A double keeps 15 significant digits and exponents up to 308, so `JSON.parse` keeps a literal
+ * below both bounds. A number follows a bracket, colon, comma or blank, or nothing. A blank in JSON
+ * that is in a string is `\n`, `\r`, `\t` or a space. The letters are tested without the backslash:
+ * a hit in a string costs only time, and a pattern that begins with one class is a third faster.
  */
-const inexactNumber = /(?:^|[[:,\s]|\\[nrt])-?(?:\d[\d.]{15,}|\d[\d.]*[eE][+-]?\d{3})/
+const inexactNumber = /[[:,\snrt]-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/
+const inexactFirst = /^-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/
 
 /**
  * Whether a text may hold a number that `JSON.parse` would round. The answer for a text holds for
  * the JSON in its strings too, so that a body and the payload in it are searched once, unless the
  * text spells characters as `\u00..`, digits perhaps.
  */
-export const mayRound = (text: string): boolean => inexactNumber.test(text)
-export const mayRoundWithin = (text: string): boolean => mayRound(text) || text.includes('\\u00')
+export const mayRound = (text: string): boolean => inexactNumber.test(text) || inexactFirst.test(text)
+// The search is for `u00`, because a body has a backslash before each quote of its payload.
+export const mayRoundWithin = (text: string): boolean => mayRound(text) || text.includes('u00')
 
 /**
  * Matches one of three things in valid JSON: a quote that begins or ends a string, escapes in a

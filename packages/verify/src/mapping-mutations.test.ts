@@ -235,29 +235,29 @@ it.each<[string, Change]>([
   [
     'prefers the addresses inside the customer',
     inMapping(
-      "add('customerWithVehicles', { vehicles, addresses })\n    add('customer', customer)",
-      "add('customer', customer)\n    add('customerWithVehicles', { vehicles, addresses })",
+      "add('customerWithVehicles', { vehicles, addresses })\n  add('customer', customer)",
+      "add('customer', customer)\n  add('customerWithVehicles', { vehicles, addresses })",
     ),
   ],
   [
     'prefers a field beside the customer',
     inMapping(
-      "add('customer', customer)\n    add('customerWithVehicles', neighbours)",
-      "add('customerWithVehicles', neighbours)\n    add('customer', customer)",
+      "add('customer', customer)\n  add('customerWithVehicles', neighbours)",
+      "add('customerWithVehicles', neighbours)\n  add('customer', customer)",
     ),
   ],
   [
     'drops the second of two fields with the same name',
-    inMapping('fields.set(taken ?', 'if (!taken) fields.set(taken ?'),
+    inMapping('else places.set(key,', 'else if (!taken) places.set(key,'),
   ],
   [
     'swaps dealer and department',
     inMapping(
-      'dealerUuid: event.envelope.dealeruuid, departmentUuid: event.envelope.departmentuuid',
-      'dealerUuid: event.envelope.departmentuuid, departmentUuid: event.envelope.dealeruuid',
+      'dealerUuid: envelope.dealeruuid, departmentUuid: envelope.departmentuuid',
+      'dealerUuid: envelope.departmentuuid, departmentUuid: envelope.dealeruuid',
     ),
   ],
-  ['loses the dealer', inMapping('dealerUuid: event.envelope.dealeruuid,', '')],
+  ['loses the dealer', inMapping('dealerUuid: envelope.dealeruuid,', '')],
   [
     'lets a customer field use the name of the dealer field',
     inMapping("|| (source !== 'envelope' && envelopeFields.has(field))", ''),
@@ -304,22 +304,19 @@ it.each<[string, Change]>([
   ],
   [
     'swaps the times of receipt and application',
-    inMapping(
-      'fields.set(META.receivedAt, String(from.receivedAt))',
-      'fields.set(META.receivedAt, String(from.appliedAt))',
-    ),
+    inMapping('set(META.receivedAt, String(from.receivedAt))', 'set(META.receivedAt, String(from.appliedAt))'),
   ],
   [
     'writes the time of application in seconds',
     inMapping('String(from.appliedAt)', 'String(Math.round(from.appliedAt / 1000))'),
   ],
-  ['writes no time of application', inMapping('fields.set(META.appliedAt, String(from.appliedAt))', '')],
+  ['writes no time of application', inMapping('set(META.appliedAt, String(from.appliedAt))', '')],
   ['names the next offset as the source', inMapping('from.offset}`', 'Number(from.offset) + 1}`')],
   ['names another partition as the source', inMapping('from.partition}/', '0}/')],
-  ['names no source', inMapping('fields.set(META.source,', 'if (from.partition < 0) fields.set(META.source,')],
+  ['names no source', inMapping('set(META.source,', 'if (from.partition < 0) set(META.source,')],
   ['names an older projection', inMapping('String(from.projection)', "'1'")],
-  ['names no event', inMapping('fields.set(META.eventId, id)', '')],
-  ['names another event', inMapping('fields.set(META.eventId, id)', "fields.set(META.eventId, '0')")],
+  ['names no event', inMapping('set(META.eventId, id)', '')],
+  ['names another event', inMapping('set(META.eventId, id)', "set(META.eventId, '0')")],
   [
     'writes a changed id as the customer id',
     ['envelope.ts', 'asText(customer.customerUuid)', 'asText(customer.customerUuid)?.toUpperCase()'],
