@@ -13,8 +13,11 @@ import { idle } from './questions/idle.ts'
 import { ingressCpu } from './questions/ingress-cpu.ts'
 import { ingressLatency } from './questions/ingress-latency.ts'
 import { memory } from './questions/memory.ts'
+import { memory256 } from './questions/memory-256.ts'
+import { projectorLive } from './questions/projector-live.ts'
 import { projectorRate } from './questions/projector-rate.ts'
 import type { Line, Question } from './questions/question.ts'
+import { rebuild } from './questions/rebuild.ts'
 import { start } from './questions/start.ts'
 import { workers } from './questions/workers.ts'
 import { describeMachine } from './report/machine.ts'
@@ -24,7 +27,10 @@ import { printTable, writeReport } from './report/report.ts'
 const questions: readonly Question[] = [
   ingressCpu,
   ingressLatency,
+  memory256,
   projectorRate,
+  rebuild,
+  projectorLive,
   freshness,
   memory,
   idle,

@@ -34,7 +34,7 @@ export const profileServices = async (bench: Bench): Promise<Readonly<Record<str
   await under.close()
   const events = 200_000
   await fillTopic(bench, filled, { events, customers: events, partitions: 12 })
-  await catchUp(filled, profiled(projectorFolder))
+  await catchUp(filled, { env: profiled(projectorFolder) })
   await filled.close()
   return {
     ingress: recordProfile('ingress', 'ingress, 64 connections', await profileIn(ingressFolder), SKIPPED_MS),

@@ -2,15 +2,14 @@ import { waitUntil } from '@customer-stream/runtime'
 import { customerKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { openPipeline, type Pipeline } from '@customer-stream/testing'
-import { startBare } from '../loads/bare-process.ts'
+import { openBareLoop, PARTITIONS } from '../loads/bare-loop.ts'
 import { openHttpSender, requestOf } from '../loads/http-sender.ts'
 import { clockMs, openLoop } from '../loads/open-loop.ts'
 import { alternate, latencyOf, percentile } from '../report/measure.ts'
-import { type Bench, type Question, ratioLine } from './question.ts'
+import { type Question, ratioLine } from './question.ts'
 
 const TARGETS = { 'p50 ms': 1.5, 'p99 ms': 2 } as const
 const PER_SECOND = 1000
-const PARTITIONS = 12
 const OURS = 'POST to hash at 1 000 events/s'
 const BARE = 'bare loop at 1 000 events/s'
 
@@ -42,21 +41,6 @@ const watchHashes = async (pipeline: Pipeline, redisUrl: string) => {
       subscriber.disconnect()
     },
   }
-}
-
-/** The loop without our services: HTTP handler, kafkajs, HSET, in two processes as ours. */
-const openBareLoop = async ({ brokers }: Bench, pipeline: Pipeline) => {
-  const topic = `${pipeline.topics.customers}.bare`
-  await pipeline.administrator.createTopics({ topics: [{ topic, numPartitions: PARTITIONS }], waitForLeaders: true })
-  const kafka = { KAFKA_BROKERS: brokers.kafkaBrokers.join(','), TOPIC: topic }
-  const handler = await startBare('bare-handler', pipeline, { ...kafka, SECRET: pipeline.secret })
-  const consumer = await startBare('bare-consumer', pipeline, {
-    ...kafka,
-    REDIS_URL: brokers.redisUrl,
-    GROUP_ID: `${topic}.group`,
-    KEY_PREFIX: pipeline.keyPrefix,
-  })
-  return { url: handler.line, close: () => Promise.all([handler.end(), consumer.end()]) }
 }
 
 const startServices = async (pipeline: Pipeline) => {

@@ -1,0 +1,32 @@
+import type { Pipeline } from '@customer-stream/testing'
+import type { Bench } from '../questions/question.ts'
+import { startBare } from './bare-process.ts'
+
+export const PARTITIONS = 12
+
+const kafkaOf = ({ brokers }: Bench, topic: string) => ({ KAFKA_BROKERS: brokers.kafkaBrokers.join(','), TOPIC: topic })
+
+/** A bare handler that sends each body to a topic by one kafkajs send. */
+export const startBareProducer = (bench: Bench, pipeline: Pipeline, topic: string) =>
+  startBare('bare-handler', pipeline, { ...kafkaOf(bench, topic), SECRET: pipeline.secret })
+
+/**
+ * The pipeline without our services, on a topic of its own: HTTP handler, kafkajs, HSET. It has two
+ * processes, as ours.
+ */
+export const openBareLoop = async (bench: Bench, pipeline: Pipeline) => {
+  const topic = `${pipeline.topics.customers}.bare`
+  await pipeline.administrator.createTopics({ topics: [{ topic, numPartitions: PARTITIONS }], waitForLeaders: true })
+  const producer = await startBareProducer(bench, pipeline, topic)
+  const consumer = await startBare('bare-consumer', pipeline, {
+    ...kafkaOf(bench, topic),
+    REDIS_URL: bench.brokers.redisUrl,
+    GROUP_ID: `${topic}.group`,
+    KEY_PREFIX: pipeline.keyPrefix,
+  })
+  return {
+    url: producer.line,
+    consumerPid: consumer.pid,
+    close: () => Promise.all([producer.end(), consumer.end()]),
+  }
+}
