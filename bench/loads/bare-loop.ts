@@ -1,6 +1,7 @@
 import type { Pipeline } from '@customer-stream/testing'
 import type { Bench } from '../questions/question.ts'
 import { startBare } from './bare-process.ts'
+import { createTopics } from './create-topics.ts'
 
 export const PARTITIONS = 12
 
@@ -16,7 +17,7 @@ export const startBareProducer = (bench: Bench, pipeline: Pipeline, topic: strin
  */
 export const openBareLoop = async (bench: Bench, pipeline: Pipeline) => {
   const topic = `${pipeline.topics.customers}.bare`
-  await pipeline.administrator.createTopics({ topics: [{ topic, numPartitions: PARTITIONS }], waitForLeaders: true })
+  await createTopics(bench, pipeline, [topic], PARTITIONS)
   const producer = await startBareProducer(bench, pipeline, topic)
   const consumer = await startBare('bare-consumer', pipeline, {
     ...kafkaOf(bench, topic),

@@ -1,8 +1,9 @@
-import { createLogger, loadSettings, retryWithBackoff } from '@customer-stream/runtime'
-import { checkTopics, createVerifiedProducer, kafkaSettings, type OutgoingRecord } from '@customer-stream/runtime/kafka'
+import { retryWithBackoff } from '@customer-stream/runtime'
+import { createVerifiedProducer, type OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { makeCustomersEvent, Random } from '@customer-stream/simulator'
 import type { Pipeline } from '@customer-stream/testing'
 import type { Bench } from '../questions/question.ts'
+import { createTopics, insistently } from './create-topics.ts'
 
 export interface FillOptions {
   readonly events: number
@@ -18,12 +19,6 @@ const BATCH_RECORDS = 500
  * ids.
  */
 const TEMPLATES = 1000
-/** A new topic may have no leader for a moment. */
-const insistently = {
-  signal: new AbortController().signal,
-  backoff: { initialMs: 100, maxMs: 1000 },
-  onFailure: () => undefined,
-}
 const NEWEST = 1_780_000_000_000
 
 /**
@@ -31,22 +26,12 @@ const NEWEST = 1_780_000_000_000
  * seed determines.
  */
 export const fillTopic = async (
-  { brokers }: Bench,
+  bench: Bench,
   pipeline: Pipeline,
   { events, customers, partitions, extraFields = 0 }: FillOptions,
 ): Promise<void> => {
   const topic = pipeline.topics.customers
-  const settings = loadSettings(kafkaSettings, {
-    KAFKA_BROKERS: brokers.kafkaBrokers.join(','),
-    KAFKA_CREATE_TOPICS: 'true',
-    KAFKA_REPLICATION_FACTOR: '1',
-    KAFKA_PARTITIONS: String(partitions),
-  })
-  const topics = Object.values(pipeline.topics).map((name) => ({ topic: name, maxValueBytes: 1024 * 1024 }))
-  await retryWithBackoff(
-    () => checkTopics(pipeline.admin, settings, topics, createLogger('bench', 'silent')),
-    insistently,
-  )
+  await createTopics(bench, pipeline, Object.values(pipeline.topics), partitions)
   const producer = createVerifiedProducer(pipeline.kafka, { metadataMaxAgeMs: 30_000, produceTimeoutMs: 30_000 })
   await producer.connect()
   await producer.setPartitions(new Map([[topic, partitions]]))

@@ -32,16 +32,23 @@ export interface HttpSender {
 export const openHttpSender = (serverUrl: string): HttpSender => {
   const { hostname, port } = new URL(serverUrl)
   const sockets = new Set<Socket>()
-  const free: Socket[] = []
+  const free = new Set<Socket>()
   const open = (): Socket => {
     const socket = connect({ host: hostname, port: Number(port), noDelay: true }).setEncoding('latin1')
     sockets.add(socket)
+    // The server closes a connection that is idle for long. A request must not get it.
+    return socket.on('close', () => sockets.delete(socket) && free.delete(socket)).on('error', () => undefined)
+  }
+  /** The connection that was free first. So each of them is used, and none is idle for long. */
+  const take = (): Socket => {
+    const [socket = open()] = free
+    free.delete(socket)
     return socket
   }
   return {
     send: (request) =>
       new Promise((resolve, reject) => {
-        const socket = free.pop() ?? open()
+        const socket = take()
         let answer = ''
         const end = (error?: Error) => {
           socket.off('data', read).off('error', end).off('close', closed)
@@ -52,7 +59,7 @@ export const openHttpSender = (serverUrl: string): HttpSender => {
         const read = (text: string) => {
           answer += text
           if (endOfAnswer(answer) < 0) return
-          free.push(socket)
+          free.add(socket)
           end(answer.startsWith('HTTP/1.1 202') ? undefined : new Error(`answered ${answer.split('\r\n')[0]}`))
         }
         socket.on('data', read).on('error', end).on('close', closed)
