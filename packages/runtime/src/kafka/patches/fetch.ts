@@ -12,10 +12,19 @@ interface Decoder {
   canReadBytes(length: number): boolean
   readBytes(length: number): Buffer
 }
-interface Fetched {
-  readonly responses: readonly { readonly partitions: readonly FetchedPartition[] }[]
+/** Response to a fetch, as kafkajs decodes it. */
+export interface Fetched {
+  readonly throttleTime: number
+  readonly clientSideThrottleTime: number
+  readonly errorCode: number
+  readonly sessionId: number
+  readonly responses: readonly { readonly topicName: string; readonly partitions: readonly FetchedPartition[] }[]
 }
-interface FetchedPartition {
+export interface FetchedPartition {
+  readonly partition: number
+  readonly errorCode: number
+  readonly highWatermark: string
+  readonly preferredReadReplica: number
   abortedTransactions: readonly AbortedTransaction[] | null
   messages: DecodedRecords
 }
@@ -28,7 +37,8 @@ interface Batch {
 }
 
 const require = createRequire(import.meta.url)
-const RESPONSE_VERSIONS = ['v4', 'v5', 'v6', 'v7', 'v8', 'v9', 'v10', 'v11']
+/** Responses of brokers before Kafka 2.3. Newer brokers answer version 11, see fetch-cost.ts. */
+const RESPONSE_VERSIONS = ['v4', 'v5', 'v6', 'v7', 'v8', 'v9', 'v10']
 
 /**
  * Makes kafkajs decode fetch responses with record-batches.ts, and pass on batches without records.

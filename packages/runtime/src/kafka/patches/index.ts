@@ -4,6 +4,7 @@ import { patchClock } from './clock.ts'
 import { patchConnection } from './connection.ts'
 import { patchCoordinatorSearch } from './coordinator.ts'
 import { patchFetch } from './fetch.ts'
+import { patchFetchCost } from './fetch-cost.ts'
 import { patchIsolation } from './isolation.ts'
 import { patchLogin } from './login.ts'
 import { patchMetadata } from './metadata.ts'
@@ -34,4 +35,5 @@ export const patchKafkajs = (): void => {
   patchMetadata()
   patchProduceConnection()
   patchFetch()
+  patchFetchCost()
 }

@@ -1,0 +1,232 @@
+import { createRequire } from 'node:module'
+import { decodeBatches, withoutAborted } from '../record-batches.ts'
+import type { Fetched, FetchedPartition } from './fetch.ts'
+
+interface Encoder {
+  readonly buf: Buffer
+  offset: number
+  ensureAvailable(bytes: number): void
+  writeInt8(value: number): Encoder
+  writeInt32(value: number): Encoder
+  writeString(value: string): Encoder
+}
+interface Decoder {
+  readonly buffer: Buffer
+  offset: number
+  readInt16(): number
+  readInt32(): number
+  readInt64(): object
+  readString(): string
+  readBytes(length: number): Buffer
+  readArray<T>(read: () => T): T[]
+}
+interface FetchRequest {
+  readonly replicaId?: number
+  readonly isolationLevel?: number
+  readonly maxWaitTime: number
+  readonly minBytes: number
+  readonly maxBytes: number
+  readonly topics: readonly {
+    readonly topic: string
+    readonly partitions: readonly {
+      readonly partition: number
+      readonly fetchOffset: string
+      readonly maxBytes: number
+    }[]
+  }[]
+  readonly rackId?: string
+}
+interface Protocol {
+  readonly request: { encode(): Promise<Encoder> }
+  readonly response: { decode(data: Buffer): Promise<Fetched> }
+  readonly requestTimeout: number
+}
+interface Definition {
+  protocol(options: { readonly version: number }): (request: FetchRequest) => Protocol
+}
+interface PartitionMetadata {
+  readonly partitionId: number
+  readonly leader: number | null
+}
+interface ConsumerGroup {
+  readonly cluster: { findTopicPartitionMetadata(topic: string): readonly PartitionMetadata[] }
+  readonly topicsSubscribed: readonly string[]
+  readonly partitionsPerSubscribedTopic: ReadonlyMap<string, readonly number[]> | null
+  readonly preferredReadReplicasPerTopicPartition: Readonly<Record<string, object>>
+  findReadReplicaForPartitions(topic: string, partitions: readonly number[]): Record<number, number[]>
+  checkForStaleAssignment(): void
+}
+
+const require = createRequire(import.meta.url)
+const Encoder = require('kafkajs/src/protocol/encoder') as new () => Encoder
+const Decoder = require('kafkajs/src/protocol/decoder') as new (data: Buffer) => Decoder
+/** Kafka 2.3 and later answer this version, the newest that kafkajs has. */
+const VERSION = 11
+/** Bytes of one partition in a request. */
+const PARTITION_BYTES = 28
+
+/**
+ * Makes a fetch cost little for a partition without records. While events arrive one at a time, each
+ * fetch brings a record of one partition and must name all others. kafkajs 2.2.4 then spends most of
+ * its time on the others: a buffer for each one in the request, a batch and several promises for
+ * each one in the response, and searches that grow with the square of their number.
+ *
+ * Must run after {@link patchFetch}, and before a client fetches.
+ */
+export const patchFetchCost = (): void => {
+  patchProtocol()
+  patchConsumerGroup()
+}
+
+const patchProtocol = () => {
+  const definition = require('kafkajs/src/protocol/requests/fetch') as Definition
+  const { protocol } = definition
+  const original = protocol({ version: VERSION })
+  /** What does not depend on the partitions, by the time that the request waits. */
+  const templates = new Map<number, Protocol>()
+  const lean = (options: FetchRequest): Protocol => {
+    let template = templates.get(options.maxWaitTime)
+    if (template === undefined) {
+      template = original(options)
+      templates.set(options.maxWaitTime, template)
+    }
+    const { request, response } = template
+    return {
+      ...template,
+      request: { ...request, encode: async () => encodeFetch(options) },
+      response: { ...response, decode: decodeFetch },
+    }
+  }
+  definition.protocol = ({ version }) => (version === VERSION ? lean : protocol({ version }))
+}
+
+/** Encodes as kafkajs does, but into one buffer. */
+export const encodeFetch = ({
+  replicaId = -1,
+  isolationLevel = 1,
+  maxWaitTime,
+  minBytes,
+  maxBytes,
+  topics,
+  rackId = '',
+}: FetchRequest): Encoder => {
+  const encoder = new Encoder()
+  encoder.writeInt32(replicaId).writeInt32(maxWaitTime).writeInt32(minBytes).writeInt32(maxBytes)
+  encoder.writeInt8(isolationLevel)
+  // No fetch session: its id, its epoch.
+  encoder.writeInt32(0).writeInt32(-1)
+  encoder.writeInt32(topics.length)
+  for (const { topic, partitions } of topics) {
+    encoder.writeString(topic).writeInt32(partitions.length)
+    encoder.ensureAvailable(partitions.length * PARTITION_BYTES)
+    for (const each of partitions) {
+      encoder.buf.writeInt32BE(each.partition, encoder.offset)
+      // The -1 are the epoch of the leader and the first offset of the log, which a follower knows.
+      encoder.buf.writeInt32BE(-1, encoder.offset + 4)
+      encoder.buf.writeBigInt64BE(BigInt(each.fetchOffset), encoder.offset + 8)
+      encoder.buf.writeBigInt64BE(-1n, encoder.offset + 16)
+      encoder.buf.writeInt32BE(each.maxBytes, encoder.offset + 24)
+      encoder.offset += PARTITION_BYTES
+    }
+  }
+  // No topics to remove from a session.
+  return encoder.writeInt32(0).writeString(rackId)
+}
+
+/** Returns undefined for a partition without a record, an error or a preferred replica. */
+const decodePartition = (decoder: Decoder): Promise<FetchedPartition> | undefined => {
+  const partition = decoder.readInt32()
+  const errorCode = decoder.readInt16()
+  const watermarkAt = decoder.offset
+  // The high watermark, the last stable offset and the first offset of the log.
+  decoder.offset += 24
+  const aborted = decoder.readArray(() => ({
+    producerId: String(decoder.readInt64()),
+    firstOffset: String(decoder.readInt64()),
+  }))
+  const preferredReadReplica = decoder.readInt32()
+  const size = Math.max(0, decoder.readInt32())
+  if (size === 0 && errorCode === 0 && preferredReadReplica === -1) return undefined
+  const highWatermark = String(decoder.buffer.readBigInt64BE(watermarkAt))
+  return decodeBatches(decoder.readBytes(size)).then((records) => ({
+    partition,
+    errorCode,
+    highWatermark,
+    preferredReadReplica,
+    abortedTransactions: [],
+    messages: withoutAborted(records, aborted),
+  }))
+}
+
+/** Decodes a response. Leaves out each partition that has no news. */
+export const decodeFetch = async (data: Buffer): Promise<Fetched> => {
+  const decoder = new Decoder(data)
+  const clientSideThrottleTime = decoder.readInt32()
+  const errorCode = decoder.readInt16()
+  const sessionId = decoder.readInt32()
+  const responses = decoder.readArray(() => ({
+    topicName: decoder.readString(),
+    partitions: decoder.readArray(() => decodePartition(decoder)).filter((partition) => partition !== undefined),
+  }))
+  return {
+    // The throttle time is for the client, as in kafkajs: since version 8 the broker does not wait.
+    throttleTime: 0,
+    clientSideThrottleTime,
+    errorCode,
+    sessionId,
+    responses: await Promise.all(
+      responses.map(async ({ topicName, partitions }) => ({ topicName, partitions: await Promise.all(partitions) })),
+    ),
+  }
+}
+
+const patchConsumerGroup = () => {
+  const { prototype } = require('kafkajs/src/consumer/consumerGroup') as { prototype: ConsumerGroup }
+  const { findReadReplicaForPartitions, checkForStaleAssignment } = prototype
+
+  prototype.findReadReplicaForPartitions = function (topic, partitions) {
+    const leaders = leadersOf(this.cluster.findTopicPartitionMetadata(topic))
+    const hasPreferred = Object.keys(this.preferredReadReplicasPerTopicPartition[topic] ?? {}).length > 0
+    if (hasPreferred || leaders === undefined) return findReadReplicaForPartitions.call(this, topic, partitions)
+    const byNode: Record<number, number[]> = {}
+    for (const partition of partitions) {
+      const leader = leaders.get(partition)
+      if (leader === undefined) continue
+      const led = byNode[leader] ?? []
+      byNode[leader] = led
+      led.push(partition)
+    }
+    return byNode
+  }
+
+  /** The metadata and the assignment that were compared, by consumer group. */
+  const compared = new WeakMap<ConsumerGroup, readonly unknown[]>()
+  prototype.checkForStaleAssignment = function () {
+    const current = [
+      this.partitionsPerSubscribedTopic,
+      ...this.topicsSubscribed.map((topic) => this.cluster.findTopicPartitionMetadata(topic)),
+    ]
+    const last = compared.get(this)
+    if (last?.length === current.length && current.every((each, i) => each === last[i])) return
+    checkForStaleAssignment.call(this)
+    compared.set(this, current)
+  }
+}
+
+const leadersOfMetadata = new WeakMap<object, ReadonlyMap<number, number>>()
+
+/**
+ * Returns the leader of each partition. Undefined if one has none, which kafkajs treats as an error.
+ * kafkajs replaces its metadata, and never changes it.
+ */
+const leadersOf = (metadata: readonly PartitionMetadata[]): ReadonlyMap<number, number> | undefined => {
+  const known = leadersOfMetadata.get(metadata)
+  if (known) return known
+  const leaders = new Map<number, number>()
+  for (const { partitionId, leader } of metadata) {
+    if (leader === null) return undefined
+    leaders.set(partitionId, leader)
+  }
+  leadersOfMetadata.set(metadata, leaders)
+  return leaders
+}
