@@ -127,9 +127,9 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
 
   const count = (projected: Projected, stored: readonly StoreOutcome[], last: RawRecord | undefined) => {
     for (const outcome of stored) metrics.events.inc({ outcome })
-    metrics.events.inc({ outcome: 'stale' }, projected.stale)
-    metrics.events.inc({ outcome: 'duplicate' }, projected.duplicate)
-    metrics.events.inc({ outcome: 'quarantined' }, projected.poison.length)
+    if (projected.stale > 0) metrics.events.inc({ outcome: 'stale' }, projected.stale)
+    if (projected.duplicate > 0) metrics.events.inc({ outcome: 'duplicate' }, projected.duplicate)
+    if (projected.poison.length > 0) metrics.events.inc({ outcome: 'quarantined' }, projected.poison.length)
     for (const { reason } of projected.poison) metrics.quarantined.inc({ reason })
     if (last) metrics.freshnessSeconds.observe(Math.max(0, Date.now() - Number(last.timestamp)) / 1000)
   }

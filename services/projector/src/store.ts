@@ -186,8 +186,9 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
    */
   const applyOnOne: Store['applyChunk'] = async (customers, partition, from, to, oldest = '0') => {
     const place = [`${fieldOf(partition)}/`, oldest, to]
+    const calls = Math.ceil(customers.length / CUSTOMERS_PER_CALL)
+    if (calls <= 1) return applyAtOnce(customers, place, [fieldOf(partition), from ?? '', '', ''])
     const chunk = randomUUID()
-    const calls = Math.max(1, Math.ceil(customers.length / CUSTOMERS_PER_CALL))
     const token = (call: number) => (call === 0 || call === calls ? '' : `${chunk}/${call}`)
     const done = await all(
       Array.from({ length: calls }, (_, call) =>
