@@ -11,7 +11,7 @@ export const requestOf = ({ secret, token }: Pick<Pipeline, 'secret' | 'token'>,
   )
 
 /** Index of the end of the first whole answer, or -1. Answers of the services have a length. */
-const endOfAnswer = (text: string): number => {
+export const endOfAnswer = (text: string): number => {
   const body = text.indexOf('\r\n\r\n') + 4
   if (body < 4) return -1
   const end = body + Number(/\r\ncontent-length: (\d+)/i.exec(text)?.[1])
@@ -24,6 +24,28 @@ export interface HttpSender {
   close(): void
 }
 
+/** Fewer than the ingress accepts. In a stall, later requests wait for a connection. */
+const MAX_CONNECTIONS = 256
+
+/** Sends one request over a connection without one. */
+const exchange = (socket: Socket, request: Buffer): Promise<void> =>
+  new Promise((resolve, reject) => {
+    let answer = ''
+    const end = (error?: Error) => {
+      socket.off('data', read).off('error', end).off('close', closed)
+      if (error) reject(error)
+      else resolve()
+    }
+    const closed = () => end(new Error('the server closed the connection'))
+    const read = (text: string) => {
+      answer += text
+      if (endOfAnswer(answer) < 0) return
+      end(answer.startsWith('HTTP/1.1 202') ? undefined : new Error(`answered ${answer.split('\r\n')[0]}`))
+    }
+    socket.on('data', read).on('error', end).on('close', closed)
+    socket.write(request)
+  })
+
 /**
  * Sends requests over kept connections, each as soon as it is given. A request that finds no free
  * connection opens one. Node's own client needs five times as much CPU, which the loaded server
@@ -33,38 +55,28 @@ export const openHttpSender = (serverUrl: string): HttpSender => {
   const { hostname, port } = new URL(serverUrl)
   const sockets = new Set<Socket>()
   const free = new Set<Socket>()
+  const waiting: ((socket: Socket) => void)[] = []
   const open = (): Socket => {
     const socket = connect({ host: hostname, port: Number(port), noDelay: true }).setEncoding('latin1')
     sockets.add(socket)
     // The server closes a connection that is idle for long. A request must not get it.
     return socket.on('close', () => sockets.delete(socket) && free.delete(socket)).on('error', () => undefined)
   }
-  /** The connection that was free first. So each of them is used, and none is idle for long. */
-  const take = (): Socket => {
-    const [socket = open()] = free
-    free.delete(socket)
-    return socket
+  /** Takes the connection that was free first. So each is used, and none is idle for long. */
+  const take = (): Socket | Promise<Socket> => {
+    const [socket] = free
+    if (socket) free.delete(socket)
+    else if (sockets.size >= MAX_CONNECTIONS) return new Promise((resolve) => waiting.push(resolve))
+    return socket ?? open()
   }
   return {
-    send: (request) =>
-      new Promise((resolve, reject) => {
-        const socket = take()
-        let answer = ''
-        const end = (error?: Error) => {
-          socket.off('data', read).off('error', end).off('close', closed)
-          if (error) reject(error)
-          else resolve()
-        }
-        const closed = () => end(new Error('the server closed the connection'))
-        const read = (text: string) => {
-          answer += text
-          if (endOfAnswer(answer) < 0) return
-          free.add(socket)
-          end(answer.startsWith('HTTP/1.1 202') ? undefined : new Error(`answered ${answer.split('\r\n')[0]}`))
-        }
-        socket.on('data', read).on('error', end).on('close', closed)
-        socket.write(request)
-      }),
+    send: async (request) => {
+      const socket = await take()
+      await exchange(socket, request)
+      const next = waiting.shift()
+      if (next) next(socket)
+      else free.add(socket)
+    },
     close: () => {
       for (const socket of sockets) socket.destroy()
     },

@@ -15,17 +15,24 @@ export const clockMs = (): number => Number(process.hrtime.bigint()) / 1e6
  * `dueAt`. Otherwise a stall of the server would delay the next start and hide itself.
  * @param start starts request `i`. `dueAt` is its intended start on {@link clockMs}.
  * @returns how late the load generator itself started its requests (99th percentile, in ms), when
- *   all requests have ended.
+ *   all requests have ended. Rejects as soon as one fails.
  */
 export const openLoop = async (pace: Pace, start: (i: number, dueAt: number) => Promise<void>): Promise<number> => {
   const pacer = new Worker(new URL('./pacer.ts', import.meta.url), { workerData: pace })
+  const { promise: failure, reject } = Promise.withResolvers<never>()
   const lateMs: number[] = []
   const requests: Promise<void>[] = []
   pacer.on('message', (dueAt: number) => {
-    requests.push(start(lateMs.length, dueAt))
+    const request = start(lateMs.length, dueAt)
+    request.catch(reject)
+    requests.push(request)
     lateMs.push(clockMs() - dueAt)
   })
-  await once(pacer, 'exit')
-  await Promise.all(requests)
+  try {
+    await Promise.race([once(pacer, 'exit'), failure])
+    await Promise.all(requests)
+  } finally {
+    await pacer.terminate()
+  }
   return percentile(lateMs, 0.99)
 }
