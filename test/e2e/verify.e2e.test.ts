@@ -1,12 +1,12 @@
 import { execFile, spawn } from 'node:child_process'
-import { hash, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { waitUntil } from '@customer-stream/runtime'
-import { createSimulation, makeCustomersEvent } from '@customer-stream/simulator'
+import { createSimulation, ledgerEntry, makeCustomersEvent } from '@customer-stream/simulator'
 import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
 import { fetchEnds } from '@customer-stream/verify'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
@@ -163,16 +163,7 @@ it('reports an acknowledged event that is in Kafka but unusable', async () => {
   const { body, customerUuid, id } = makeCustomersEvent({ customerUuid: 'c9', timestamp })
   expect((await pipeline.post(ingress, body)).status).toBe(202)
   const ledgerPath = join(pipeline.folder, 'unusable.jsonl')
-  const promise = {
-    id,
-    timestamp,
-    type: 'customers',
-    customerUuid,
-    sha256: hash('sha256', body),
-    promisedAt: 1,
-    attempt: 1,
-    status: 202,
-  }
+  const promise = ledgerEntry({ id, timestamp, type: 'customers', customerUuid }, body)
   writeFileSync(ledgerPath, `${JSON.stringify(promise)}\n`)
   const { code, wrong, stdout } = await verify('--ledger', ledgerPath)
   expect([code, wrong]).toEqual([1, 1])

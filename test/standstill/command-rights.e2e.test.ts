@@ -1,10 +1,9 @@
 import { execFile } from 'node:child_process'
-import { hash } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { waitUntil } from '@customer-stream/runtime'
-import { makeCustomersEvent } from '@customer-stream/simulator'
+import { ledgerEntry, makeCustomersEvent } from '@customer-stream/simulator'
 import { servicesRoot } from '@customer-stream/testing'
 import { fetchEnds } from '@customer-stream/verify'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -79,16 +78,7 @@ beforeAll(async () => {
   )
   const { id, timestamp, customerUuid, body } = event
   const ledger = join(site.folder, 'ledger.jsonl')
-  const promise = {
-    id,
-    timestamp,
-    type: 'customers',
-    customerUuid,
-    sha256: hash('sha256', body),
-    promisedAt: 1,
-    attempt: 1,
-    status: 202,
-  }
+  const promise = ledgerEntry({ id, timestamp, type: 'customers', customerUuid }, body)
   writeFileSync(ledger, `${JSON.stringify(promise)}\n`)
   args = { 'verify --ledger': ['--ledger', ledger], look: [], 'look CUSTOMER_UUID': [customerUuid] }
 })

@@ -3,6 +3,7 @@
  * line counts when its newline is written. A killed run may leave a part of a line. The reader
  * ignores it and the next writer cuts it off.
  */
+import { hash } from 'node:crypto'
 import { closeSync, createReadStream, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
 
 export interface LedgerEntry {
@@ -19,6 +20,22 @@ export interface LedgerEntry {
   readonly attempt: number
   readonly status: number
 }
+
+/** Returns the entry for an event whose body is promised now. */
+export const ledgerEntry = (
+  { id, timestamp, type, customerUuid }: Pick<LedgerEntry, 'id' | 'timestamp' | 'type' | 'customerUuid'>,
+  body: string | Uint8Array,
+  { attempt, status } = { attempt: 1, status: 202 },
+): LedgerEntry => ({
+  id,
+  timestamp,
+  type,
+  customerUuid,
+  sha256: hash('sha256', body),
+  promisedAt: Date.now(),
+  attempt,
+  status,
+})
 
 export interface LedgerWriter {
   append(entry: LedgerEntry): void

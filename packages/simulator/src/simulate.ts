@@ -1,9 +1,7 @@
-import { hash } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import { createDelivery } from './delivery.ts'
-import type { LedgerEntry } from './ledger.ts'
-import { openLedger } from './ledger.ts'
+import { type LedgerEntry, ledgerEntry, openLedger } from './ledger.ts'
 import { createPermits } from './permits.ts'
 import { randomSeed } from './random.ts'
 import { type AttemptResult, createSender } from './sender.ts'
@@ -142,22 +140,11 @@ export function createSimulation(options: SimulationOptions): Simulation {
       if (result.outcome !== 'promised') return
       progress.promises++
       if (!isRepeat) progress.promised++
-      const { id, timestamp, type, customerUuid, random } = event
-      const { attempt, status } = result
-      const entry: LedgerEntry = {
-        id,
-        timestamp,
-        type,
-        customerUuid,
-        sha256: hash('sha256', body),
-        promisedAt: Date.now(),
-        attempt,
-        status,
-      }
+      const entry = ledgerEntry(event, body, result)
       ledger?.append(entry)
       options.onPromise?.(entry)
-      if (!isRepeat && random.chance(repeats)) {
-        repeatable.push({ event, body, dueAtMade: progress.made + random.below(LONGEST_REPEAT_DELAY_EVENTS) })
+      if (!isRepeat && event.random.chance(repeats)) {
+        repeatable.push({ event, body, dueAtMade: progress.made + event.random.below(LONGEST_REPEAT_DELAY_EVENTS) })
       }
     }
 
