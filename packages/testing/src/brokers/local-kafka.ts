@@ -118,7 +118,8 @@ const format = async (jars: string): Promise<ReturnType<typeof javaIn>> => {
   return javaIn(jars, jars, '256m', 'kafka.tools.StorageTool', 'format', '-t', CLUSTER_ID, '-c', PROPERTIES_FILE)
 }
 
-const fetchKafka = async (run: Run, log: (line: string) => void): Promise<string> => {
+/** Returns the folder with the jars of Kafka. */
+export const fetchKafka = async (run: Run, log: (line: string) => void): Promise<string> => {
   await requireJavaAndMaven(log)
   return fetchOnce(
     {

@@ -40,8 +40,8 @@ const missingPrograms = async (): Promise<string[]> => [
 ]
 
 const installOnDebian = async (log: Log): Promise<void> => {
-  log('installing default-jre-headless and maven with apt-get')
-  for (const args of [['update'], ['install', '-y', '--no-install-recommends', 'default-jre-headless', 'maven']]) {
+  log('installing default-jdk-headless and maven with apt-get')
+  for (const args of [['update'], ['install', '-y', '--no-install-recommends', 'default-jdk-headless', 'maven']]) {
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
     // Timeout for the lock of apt, because another start on this machine may also be installing.
     const apt = spawn('apt-get', ['-qq', '-o', 'DPkg::Lock::Timeout=300', ...args], {

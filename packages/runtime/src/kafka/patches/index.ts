@@ -10,6 +10,7 @@ import { patchLogin } from './login.ts'
 import { patchMetadata } from './metadata.ts'
 import { patchMissingLeader } from './missing-leader.ts'
 import { patchProduceConnection } from './produce-connection.ts'
+import { patchProduceRequest } from './produce-request.ts'
 import { patchRequestQueue } from './request-queue.ts'
 
 const WRITTEN_FOR = '2.2.4'
@@ -34,6 +35,7 @@ export const patchKafkajs = (): void => {
   patchLogin()
   patchMetadata()
   patchProduceConnection()
+  patchProduceRequest()
   patchFetch()
   patchFetchCost()
 }

@@ -1,0 +1,117 @@
+import { createRequire } from 'node:module'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import '../client.ts'
+import { decodeBatches } from '../record-batches.ts'
+import { encodeProduce, type ProduceArguments } from './produce-request.ts'
+
+const require = createRequire(import.meta.url)
+type Create = (args: ProduceArguments) => { encode(): Promise<{ buffer: Buffer }> }
+/** kafkajs' own request, which no patch changes. */
+const kafkajsRequest = require('kafkajs/src/protocol/requests/produce/v3/request') as Create
+const { protocol } = require('kafkajs/src/protocol/requests/produce') as {
+  protocol(options: { version: number | string }): (args: ProduceArguments) => { request: ReturnType<Create> }
+}
+const kafkajsBytes = async (args: ProduceArguments) => (await kafkajsRequest(args).encode()).buffer
+const sentBytes = async (args: ProduceArguments, version: number | string = 7) =>
+  (await protocol({ version })(args).request.encode()).buffer
+
+const requestOf = (...messages: ProduceArguments['topicData'][number]['partitions'][number]['messages'][number][]) => ({
+  ...{ acks: -1, timeout: 1500 },
+  topicData: [{ topic: 'customers.raw', partitions: [{ partition: 3, messages }] }],
+})
+
+const buffer = (maxLength: number) => fc.uint8Array({ maxLength }).map((array) => Buffer.from(array))
+// Lengths at which a varint grows by a byte.
+const sized = fc.constantFrom(0, 1, 63, 64, 8191, 8192, 70_000).map((length) => Buffer.alloc(length, 0xe9))
+const bytes = fc.oneof(fc.constant(null), buffer(80), fc.string({ unit: 'binary', maxLength: 20 }), sized)
+const headerValue = fc.oneof(buffer(40), fc.string({ unit: 'binary', maxLength: 20 }))
+const message = fc.record({
+  key: bytes,
+  value: bytes,
+  // Of one length, because kafkajs sorts timestamps as text.
+  timestamp: fc.integer({ min: 1_000_000_000_000, max: 9_999_999_999_999 }).map(String),
+  headers: fc.oneof(
+    fc.constant(undefined),
+    fc.dictionary(
+      fc.string({ unit: 'binary', maxLength: 10 }),
+      fc.oneof(headerValue, fc.array(headerValue, { maxLength: 3 })),
+    ),
+  ),
+})
+const request = fc.record({
+  acks: fc.constantFrom(-1, 1),
+  timeout: fc.nat(),
+  topicData: fc.array(
+    fc.record({
+      topic: fc.string({ unit: 'grapheme', maxLength: 30 }),
+      partitions: fc.array(
+        fc.record({ partition: fc.nat(), messages: fc.array(message, { minLength: 1, maxLength: 5 }) }),
+        { maxLength: 4 },
+      ),
+    }),
+    { maxLength: 3 },
+  ),
+})
+
+describe('encodeProduce', () => {
+  it('writes the bytes of kafkajs for any records', async () => {
+    await fc.assert(
+      fc.asyncProperty(request, async (args) => {
+        expect(encodeProduce(args).equals(await kafkajsBytes(args))).toBe(true)
+      }),
+      { seed: 2, numRuns: 200 },
+    )
+  })
+
+  it('writes the bytes of kafkajs for many records and for one large record', async () => {
+    const many = Array.from({ length: 20_000 }, (_, i) => ({
+      key: Buffer.from(`${i}`),
+      value: Buffer.from(`value ${i}`),
+      timestamp: `${1_700_000_000_000 + ((i * 7919) % 3_600_000)}`,
+      headers: { signature: `sha256=${i}` },
+    }))
+    const large = { key: null, value: Buffer.alloc(2 ** 21 + 1, 'x'), timestamp: '1700000000000' }
+    for (const args of [requestOf(...many), requestOf(large)])
+      expect(encodeProduce(args).equals(await kafkajsBytes(args))).toBe(true)
+  })
+
+  it('writes the time of the request into records without a timestamp', async () => {
+    const now = 1_700_000_000_123
+    const plain = { key: null, value: Buffer.from('v') }
+    const dated = { ...plain, timestamp: String(now) }
+    expect(encodeProduce(requestOf(plain, plain), now).equals(await kafkajsBytes(requestOf(dated, dated)))).toBe(true)
+  })
+
+  it('orders timestamps of different lengths by number', async () => {
+    const value = Buffer.from('v')
+    const args = requestOf({ value, timestamp: '9' }, { value, timestamp: 10 }, { value, timestamp: '0' })
+    // The batch follows acks, timeout, the topic, the partition, the counts and the batch's length.
+    const batch = encodeProduce(args).subarray(12 + 2 + 'customers.raw'.length + 4 + 4 + 4)
+    expect((await decodeBatches(batch)).map(({ timestamp }) => timestamp)).toEqual(['9', '10', '0'])
+    expect([batch.readBigInt64BE(27), batch.readBigInt64BE(35)]).toEqual([0n, 10n])
+  })
+})
+
+describe('patchProduceRequest', () => {
+  // The result of our encoder has the bytes and nothing else; kafkajs' encoder has a position.
+  const encoderOf = async (args: ProduceArguments, version: number | string) =>
+    'offset' in (await protocol({ version })(args).request.encode()) ? 'kafkajs' : 'ours'
+  const plain = requestOf({ key: Buffer.from('k'), value: Buffer.from('v'), timestamp: '1700000000000' })
+
+  it('encodes the requests of our producers, of every version from 3', async () => {
+    for (const version of [3, 4, 5, 6, '7']) {
+      expect(await encoderOf(plain, version)).toBe('ours')
+      expect((await sentBytes(plain, version)).equals(await kafkajsBytes(plain))).toBe(true)
+    }
+    expect(await encoderOf(plain, 2)).toBe('kafkajs')
+  })
+
+  it('leaves compressed, idempotent and transactional requests to kafkajs', async () => {
+    for (const special of [{ compression: 1 }, { producerId: '7', producerEpoch: 2 }, { transactionalId: 't' }]) {
+      const args = { ...plain, ...special }
+      expect(await encoderOf(args, 7)).toBe('kafkajs')
+      expect((await sentBytes(args)).equals(await kafkajsBytes(args))).toBe(true)
+    }
+  })
+})
