@@ -5,6 +5,14 @@ const folder = 'packages/testing/src'
 /** The verifier, the commands and the local brokers. */
 export const toolGuards: readonly Guard[] = [
   {
+    guard: 'the verifier excuses an unusable record only if a usable event supersedes it',
+    prevents: 'a record that is neither applied nor in quarantine, and no one notices',
+    file: 'packages/verify/src/evidence.ts',
+    from: '(n.timestamp, n.id) >= (u.timestamp, u.id)',
+    to: 'true',
+    test: unit('packages/verify/src/evidence.test.ts', 'excuses an unusable record only if'),
+  },
+  {
     guard: 'the verifier reports a hash that is newer than Kafka',
     prevents: 'a customer that never gets updates but counts as correct',
     file: 'packages/verify/src/compare-hash.ts',

@@ -58,6 +58,29 @@ it('finds an unusable record in quarantine by place and bytes, or by a pointer',
   expect(evidence.unusableByReason()).toEqual({ 'not-json': 4 })
 })
 
+it('excuses an unusable record only if a usable event of its customer is newer or equal', () => {
+  const digest = Buffer.from('a')
+  const unusable = (place: string, customerUuid: string, timestamp: number, id: string) =>
+    evidence.unusable({
+      place,
+      reason: 'not-utf8',
+      receivedAt: 1,
+      digest,
+      supersedable: { customerUuid, timestamp, id },
+    })
+  evidence.event(event('c', 5, 'b'), '0/1', 1, true)
+  evidence.event(event('d', 9, 'b'), '0/2', 1, false)
+  unusable('older', 'c', 4, 'z')
+  unusable('lesser', 'c', 5, 'a')
+  unusable('equal', 'c', 5, 'b')
+  unusable('greater', 'c', 5, 'c')
+  unusable('newer', 'c', 6, 'a')
+  unusable('other', 'e', 1, 'a')
+  unusable('not asked for', 'd', 8, 'a')
+  evidence.unusable({ place: 'unreadable', reason: 'not-json', receivedAt: 1, digest })
+  expect(evidence.notQuarantined(0)).toEqual({ count: 4, places: ['greater', 'newer', 'other', 'unreadable'] })
+})
+
 it('counts repeated promises, and lists each missing event once', () => {
   for (const print of ['a', 'a', 'b', 'c']) evidence.promise(print, { customerUuid: null, timestamp: 1, id: print })
   evidence.found('a')

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite'
-import type { EventVersion, UsableEvent } from './read-event.ts'
+import type { EventVersion, Supersedable, UsableEvent } from './read-event.ts'
 
 /** SHA-256 of the fields of a hash or an event, or of a record's value. */
 export type Digest = Uint8Array
@@ -42,7 +42,13 @@ export interface Evidence {
    * @param isAskedFor true if this event selects its customer for the comparison.
    */
   event(event: UsableEvent, place: string, receivedAt: number, isAskedFor: boolean): void
-  unusable(record: { place: string; reason: string; receivedAt: number; digest: Digest }): void
+  unusable(record: {
+    place: string
+    reason: string
+    receivedAt: number
+    digest: Digest
+    supersedable?: Supersedable | undefined
+  }): void
   /**
    * Adds a record of quarantine (the dead-letter topic).
    * @param place `topic/partition/offset` of the raw record.
@@ -65,8 +71,8 @@ export interface Evidence {
   count(what: 'promises' | 'promisedEvents' | 'missing' | 'customers' | 'unusable' | 'quarantined' | 'wrong'): number
   unusableByReason(): Record<string, number>
   /**
-   * Returns the unusable records received at `sinceMs` or later that are not in quarantine.
-   * `places` names at most 100.
+   * Returns the unusable records received at `sinceMs` or later that are not in quarantine. Leaves
+   * out those that a usable event in Kafka may have superseded. `places` names at most 100.
    */
   notQuarantined(sinceMs: number): { readonly count: number; readonly places: readonly string[] }
   missing(limit: number): { readonly id: string; readonly customerUuid: string | null }[]
@@ -79,7 +85,8 @@ const TABLES = `
   CREATE TABLE promised (customer BLOB PRIMARY KEY, timestamp INTEGER, id BLOB) WITHOUT ROWID;
   CREATE TABLE newest (customer BLOB PRIMARY KEY, timestamp INTEGER, id BLOB, asked INTEGER) WITHOUT ROWID;
   CREATE TABLE copy (customer BLOB, place TEXT, content BLOB, receivedAt INTEGER, PRIMARY KEY (customer, place)) WITHOUT ROWID;
-  CREATE TABLE unusable (place TEXT PRIMARY KEY, reason TEXT, receivedAt INTEGER, digest BLOB) WITHOUT ROWID;
+  CREATE TABLE unusable (place TEXT PRIMARY KEY, reason TEXT, receivedAt INTEGER, digest BLOB,
+    customer BLOB, timestamp INTEGER, id BLOB) WITHOUT ROWID;
   CREATE TABLE quarantined (place TEXT, digest BLOB, PRIMARY KEY (place, digest)) WITHOUT ROWID;
   CREATE TABLE wrong (customer BLOB PRIMARY KEY, reason TEXT) WITHOUT ROWID;
 `
@@ -92,7 +99,9 @@ const COUNTS = {
   wrong: 'SELECT count(*) FROM wrong',
 }
 const NOT_QUARANTINED = `FROM unusable u WHERE receivedAt >= ? AND NOT EXISTS
-  (SELECT 1 FROM quarantined q WHERE q.place = u.place AND q.digest IN (u.digest, x''))`
+  (SELECT 1 FROM quarantined q WHERE q.place = u.place AND q.digest IN (u.digest, x''))
+  AND NOT EXISTS
+  (SELECT 1 FROM newest n WHERE n.customer = u.customer AND (n.timestamp, n.id) >= (u.timestamp, u.id))`
 const CACHE_KIB = 32 * 1024
 
 // Ids are stored as blobs: Redis and the version rule use bytes, and SQLite compares blobs byte by
@@ -120,7 +129,7 @@ export const createEvidence = (): Evidence => {
   const askFor = db.prepare('UPDATE newest SET asked = 1 WHERE customer = ?')
   const dropCopies = db.prepare('DELETE FROM copy WHERE customer = ?')
   const addCopy = db.prepare('INSERT OR REPLACE INTO copy VALUES (?, ?, ?, ?)')
-  const addUnusable = db.prepare('INSERT OR REPLACE INTO unusable VALUES (?, ?, ?, ?)')
+  const addUnusable = db.prepare('INSERT OR REPLACE INTO unusable VALUES (?, ?, ?, ?, ?, ?, ?)')
   const addQuarantined = db.prepare('INSERT OR IGNORE INTO quarantined VALUES (?, ?)')
   const addWrong = db.prepare('INSERT OR REPLACE INTO wrong VALUES (?, ?)')
   const withContent = db.prepare('SELECT 1 FROM copy WHERE customer = ? AND content = ? LIMIT 1')
@@ -146,8 +155,10 @@ export const createEvidence = (): Evidence => {
       if (order > 0 && kept !== undefined) dropCopies.run(customer)
       if (order >= 0) addCopy.run(customer, place, contentOf(fields), receivedAt)
     },
-    unusable: ({ place, reason, receivedAt, digest }) => {
-      addUnusable.run(place, reason, receivedAt, digest)
+    unusable: ({ place, reason, receivedAt, digest, supersedable }) => {
+      const { customerUuid, timestamp = null, id } = supersedable ?? {}
+      const orNull = (one: string | undefined) => (one === undefined ? null : bytes(one))
+      addUnusable.run(place, reason, receivedAt, digest, orNull(customerUuid), timestamp, orNull(id))
     },
     quarantined: (place, digest) => {
       addQuarantined.run(place, digest ?? POINTER)

@@ -22,9 +22,9 @@ afterAll(() => {
 interface Record {
   readonly offset: string
   readonly timestamp: string
-  readonly key: null
+  readonly key: Buffer | null
   readonly value: Buffer
-  readonly headers: { readonly 'content-type': Buffer }
+  readonly headers: { readonly 'content-type'?: Buffer }
 }
 interface Hash {
   readonly customerUuid: string
@@ -92,6 +92,16 @@ const customers = [
     payload: { customerWithVehicles: { customer: { customerUuid: 'object', n: 5 } } },
   }),
 ]
+// The first chunk: two unusable events that the usable event between them supersedes. The second:
+// an unusable event that supersedes nothing.
+const superseded = [
+  body('"customerUuid":"superseded","firstName":"broken"]', { id: 'a' }),
+  body('"customerUuid":"superseded","firstName":"usable"', { id: 'b' }),
+  body('"customerUuid":"superseded","firstName":"broken"]', { id: 'b' }),
+  body('"customerUuid":"newest is broken","firstName":"older"', { id: 'a' }),
+  body('"customerUuid":"newest is broken","firstName":"usable"', { id: 'b' }),
+  body('"customerUuid":"newest is broken","firstName":"broken"]', { id: 'c' }),
+]
 const unusable = [
   'no json',
   '[]',
@@ -106,13 +116,17 @@ const unusable = [
   body('"customerUuid":"x"', { timestamp: '"yesterday"' }),
   body('"customerUuid":"x"', { timestamp: String(NOW + MAX_FUTURE_MS + 1) }),
 ]
-const records: Record[] = [...customers, ...unusable].map((value, offset) => ({
-  offset: String(offset),
-  timestamp: String(NOW),
-  key: null,
-  value: Buffer.from(value, value.includes('latin') ? 'latin1' : 'utf8'),
-  headers: { 'content-type': Buffer.from(`text/plain;charset=${value.includes('latin') ? 'ISO-8859-1' : 'utf-8'}`) },
-}))
+const CHUNK = 3
+const records: Record[] = [...superseded, ...customers, ...unusable].map((value, offset) => {
+  const [, customerUuid] = /"customerUuid\\":\\"([^\\]+)/.exec(value) ?? []
+  return {
+    offset: String(offset),
+    timestamp: String(NOW),
+    key: customerUuid === undefined ? null : Buffer.from(customerUuid),
+    value: Buffer.from(value, value.includes('latin') ? 'latin1' : 'utf8'),
+    headers: value.includes('latin') ? { 'content-type': Buffer.from('text/plain;charset=ISO-8859-1') } : {},
+  }
+})
 
 const replace: Write = (redis, customerUuid, fields) => redis.set(customerUuid, fields)
 
@@ -129,8 +143,8 @@ const run = (project: Project, write: Write): { redis: Redis; quarantined: Set<s
   const redis: Redis = new Map()
   const versions = new Map<string, Hash['version']>()
   const quarantined = new Set<string>()
-  for (let start = 0; start < records.length; start += 3) {
-    const { newest, poison } = project(records.slice(start, start + 3), OPTIONS)
+  for (let start = 0; start < records.length; start += CHUNK) {
+    const { newest, poison } = project(records.slice(start, start + CHUNK), OPTIONS)
     for (const { record } of poison) quarantined.add(record.offset)
     for (const { customerUuid, version, fieldsAndValues } of newest) {
       if (!later(version, versions.get(customerUuid))) continue
@@ -148,16 +162,17 @@ const run = (project: Project, write: Write): { redis: Redis; quarantined: Set<s
 const judge = ({ redis, quarantined }: ReturnType<typeof run>): string[] => {
   const evidence = createEvidence()
   try {
-    for (const { value, timestamp, offset, headers } of records) {
+    for (const { key, value, timestamp, offset, headers } of records) {
       const reading = readEvent(value, {
+        key,
         receivedAt: Number(timestamp),
         maxFutureMs: MAX_FUTURE_MS,
-        contentType: headers['content-type'].toString(),
+        contentType: headers['content-type']?.toString(),
       })
       const place = `3/${offset}`
       const record = { receivedAt: Number(timestamp), digest: Buffer.from(sha256(value)) }
       if (reading.usable) evidence.event(reading.event, place, record.receivedAt, true)
-      else evidence.unusable({ ...record, place, reason: reading.reason })
+      else evidence.unusable({ ...record, place, reason: reading.reason, supersedable: reading.supersedable })
       if (quarantined.has(offset)) evidence.quarantined(place, record.digest)
     }
     const end = BigInt(records.length)
@@ -344,18 +359,20 @@ it.each<[string, Change]>([
   ],
   [
     'applies the oldest event of a chunk',
-    ['project.ts', 'order === undefined || order > 0', 'order === undefined || order < 0'],
+    ['project.ts', 'compareVersions(b.version, a.version)', 'compareVersions(a.version, b.version)'],
   ],
-  ['applies the last event of a chunk', ['project.ts', 'order === undefined || order > 0', 'true']],
+  ['applies the first event of a chunk', ['project.ts', 'compareVersions(b.version, a.version)', '0']],
+  ['drops an unusable event that no event supersedes', ['project.ts', 'poison.push(hash)', 'void hash']],
+  [
+    'supersedes by an event that is unusable',
+    ['project.ts', 'poison.push(hash)\n        continue', 'poison.push(hash)\n        break'],
+  ],
   [
     'accepts an event from the future',
     ['project.ts', 'if (isTooFarInFuture(', 'if (receivedAt < 0 && isTooFarInFuture('],
   ],
   ['refuses an event exactly at the limit of the future', ['version.ts', '> maxFutureMs', '>= maxFutureMs']],
-  [
-    'drops an unusable record',
-    ['project.ts', "if ('reason' in one) poison.push(one)", "if ('reason' in one) continue"],
-  ],
+  ['drops an unusable record', ['project.ts', 'poison.push(one)', 'void one']],
 ])('the verifier catches a projector that %s', async (_, change) => {
   expect(judge(run(await load(change), replace))).not.toEqual([])
 })

@@ -142,3 +142,42 @@ it('refuses a record without a value or with too deep nesting', () => {
     reason: 'nested-too-deep',
   })
 })
+
+const payloadOf = (customerUuid: string) => `[{"customer":{"customerUuid":"${customerUuid}"}}`
+const unusable = (fields: object = {}) =>
+  JSON.stringify({ id: 'e', timestamp: 7, type: 'customers', payload: payloadOf('c'), ...fields })
+const supersedableOf = (
+  body: string | Buffer,
+  { key = 'c', contentType }: { key?: string; contentType?: string } = {},
+) => {
+  const options = { key: Buffer.from(key), receivedAt: RECEIVED_AT, maxFutureMs: MAX_FUTURE_MS, contentType }
+  const reading = readEvent(Buffer.from(body), options)
+  return reading.usable ? 'usable' : reading.supersedable
+}
+
+it('tells the customer and version of an unusable record that may be superseded', () => {
+  const superseded = { customerUuid: 'c', id: 'e', timestamp: 7 }
+  expect(supersedableOf(unusable())).toEqual(superseded)
+  expect(supersedableOf(unusable({ timestamp: '7' }))).toEqual(superseded)
+  expect(supersedableOf(Buffer.from(unusable({ x: 'é' }), 'latin1'))).toEqual(superseded)
+  const fields = Object.fromEntries(Array.from({ length: 100_001 }, (_, i) => [`f${i}`, 1]))
+  const payload = { customerWithVehicles: { customer: { customerUuid: 'c', ...fields } } }
+  expect(supersedableOf(unusable({ payload }), { key: 'another' })).toEqual(superseded)
+})
+
+it.each([
+  ['is not JSON', unusable().slice(0, -1), {}],
+  ['declares a content type', unusable(), { contentType: 'text/plain' }],
+  ['has another key', unusable(), { key: 'd' }],
+  ['names no customer', unusable({ payload: '[' }), {}],
+  ['names two customers', unusable({ payload: payloadOf('c') + payloadOf('d') }), {}],
+  ['may spell names in another way', unusable({ payload: `${payloadOf('c')}"\\u0061"` }), {}],
+  ['has an object as payload', unusable({ payload: { customerUuid: 'c' } }), {}],
+  ['has another type', unusable({ type: 'mpis' }), {}],
+  ['has no id', unusable({ id: '' }), {}],
+  ['has an id that is not ASCII', unusable({ id: 'é' }), {}],
+  ['has no timestamp', unusable({ timestamp: 0 }), {}],
+  ['is too far in the future', unusable({ timestamp: RECEIVED_AT + MAX_FUTURE_MS + 1 }), {}],
+])('tells no version of an unusable record that %s', (_, body, options) => {
+  expect(supersedableOf(body, options)).toBeUndefined()
+})

@@ -23,9 +23,22 @@ export interface UsableEvent extends EventVersion {
   readonly fields: ReadonlyMap<string, string>
 }
 
+/** Customer and version that an unusable record names. */
+export interface Supersedable extends EventVersion {
+  readonly customerUuid: string
+}
+
 export type Reading =
   | { readonly usable: true; readonly event: UsableEvent }
-  | { readonly usable: false; readonly reason: string }
+  | {
+      readonly usable: false
+      readonly reason: string
+      /**
+       * Given if the projector may count the record as stale or duplicate instead of putting it
+       * into quarantine. It may if a usable event of the customer is newer or equal.
+       */
+      readonly supersedable?: Supersedable
+    }
 
 type JsonObject = Readonly<Record<string, unknown>>
 
@@ -53,9 +66,11 @@ const isText = (value: unknown): value is string => typeof value === 'string' &&
 
 class UnusableError extends Error {
   readonly reason: string
-  constructor(reason: string) {
+  readonly supersedable: Supersedable | undefined
+  constructor(reason: string, supersedable?: Supersedable) {
     super(reason)
     this.reason = reason
+    this.supersedable = supersedable
   }
 }
 
@@ -161,13 +176,40 @@ const readUsable = (value: Uint8Array, { receivedAt, maxFutureMs, contentType }:
   const version = versionOf(envelope)
   if (version.timestamp - receivedAt > maxFutureMs) throw new UnusableError('too-far-in-future')
   const fields = payloadFields(envelope, content, content.customer)
-  if (fields.size > MAX_FIELDS) throw new UnusableError('too-many-fields')
+  if (fields.size > MAX_FIELDS) throw new UnusableError('too-many-fields', { customerUuid, ...version })
   fields.set('_eventId', version.id)
   fields.set('_eventTimestamp', String(version.timestamp))
   return { customerUuid, ...version, fields }
 }
 
+/** Rules of docs/contracts.md, section "Unusable events that are superseded". */
+const readSupersedable = (
+  value: Uint8Array,
+  { key, receivedAt, maxFutureMs, contentType }: ReadEventOptions,
+): Supersedable | undefined => {
+  const customerUuid = Buffer.from(key ?? '').toString('latin1')
+  const isPlain = (text: string) => /^[ -~]+$/.test(text) && !/["\\]/.test(text)
+  if (!isPlain(customerUuid) || contentType !== undefined) return undefined
+  try {
+    const envelope = JSON.parse(Buffer.from(value).toString('latin1'))
+    if (!isObject(envelope) || envelope.type !== 'customers' || typeof envelope.payload !== 'string') return undefined
+    const version = versionOf(envelope)
+    const [, ...afterName] = envelope.payload.split('"customerUuid"')
+    const isSure =
+      afterName.length > 0 &&
+      afterName.every((rest) => rest.startsWith(`:"${customerUuid}"`)) &&
+      !envelope.payload.includes('\\u00') &&
+      isPlain(version.id) &&
+      version.timestamp - receivedAt <= maxFutureMs
+    return isSure ? { customerUuid, ...version } : undefined
+  } catch {
+    return undefined
+  }
+}
+
 export interface ReadEventOptions {
+  /** Key of the record. */
+  readonly key?: Uint8Array | null
   /** Timestamp of the record in Unix milliseconds. */
   readonly receivedAt: number
   readonly maxFutureMs: number
@@ -182,8 +224,9 @@ export const readEvent = (value: Uint8Array | null, options: ReadEventOptions): 
   } catch (error) {
     // The depth limit depends on the engine's stack. The projector's limit may differ by a few
     // levels.
-    if (error instanceof RangeError) return { usable: false, reason: 'nested-too-deep' }
-    if (error instanceof UnusableError) return { usable: false, reason: error.reason }
-    throw error
+    if (!(error instanceof RangeError || error instanceof UnusableError)) throw error
+    const [reason, read] = error instanceof UnusableError ? [error.reason, error.supersedable] : ['nested-too-deep']
+    const supersedable = read ?? (value && readSupersedable(value, options))
+    return { usable: false, reason, ...(supersedable && { supersedable }) }
   }
 }

@@ -182,7 +182,7 @@ const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: r
       const isAskedFor = receivedAt >= (sinceMs ?? 0) && receivedAt < untilMs
       if (isAskedFor) records += 1
       const contentType = headers?.[RAW_HEADERS.contentType]?.toString()
-      const reading = readEvent(value, { receivedAt, maxFutureMs, contentType })
+      const reading = readEvent(value, { key, receivedAt, maxFutureMs, contentType })
       const place = `${partition}/${offset}`
       if (reading.usable) evidence.event(reading.event, place, receivedAt, isAskedFor)
       else if (isAskedFor)
@@ -191,6 +191,7 @@ const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: r
           reason: reading.reason,
           receivedAt,
           digest: digestOf(value),
+          supersedable: reading.supersedable,
         })
       if (ledgerPath === undefined) return
       const print = fingerprint(key?.toString() ?? null, sha256(value ?? ''))

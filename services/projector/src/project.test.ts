@@ -1,5 +1,15 @@
+import {
+  type CustomerHash,
+  compareVersions,
+  customerToHash,
+  isTooFarInFuture,
+  parseEvent,
+  readVersion,
+  type Version,
+} from '@customer-stream/schemas'
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { project, type RawRecord } from './project.ts'
+import { contentTypeOf, project, type RawRecord } from './project.ts'
 
 const options = { topic: 't', partition: 2, projection: 1, maxFutureMs: 1000, now: 9_000_000, named: new Set<string>() }
 const RECEIVED = 5_000_000
@@ -90,5 +100,176 @@ describe('project', () => {
         ({ version }) => version.timestamp,
       ),
     ).toEqual([RECEIVED + 1000, 42])
+  })
+})
+
+describe('project reads only the version of events that are superseded', () => {
+  const keyed = (key: string | null, value: string, more: Partial<RawRecord> = {}): Omit<RawRecord, 'offset'> => ({
+    timestamp: String(RECEIVED),
+    key: key === null ? null : Buffer.from(key),
+    value: Buffer.from(value),
+    ...more,
+  })
+  const inOrder = (...given: Omit<RawRecord, 'offset'>[]): RawRecord[] =>
+    given.map((record, i) => ({ ...record, offset: String(10 + i) }))
+  const unusable = (customerUuid: string, id: string, timestamp: number) =>
+    body(customerUuid, id, timestamp).replace('"{', '"[{')
+  const offsetsOf = ({ poison }: ReturnType<typeof project>) => poison.map(({ record }) => record.offset)
+
+  it('counts an unusable event as stale or duplicate if a usable event of its customer supersedes it', () => {
+    const projected = project(
+      inOrder(keyed('a', unusable('a', 'e1', 1)), keyed('a', body('a', 'e2', 2)), keyed('a', unusable('a', 'e2', 2))),
+      options,
+    )
+    expect(projected).toMatchObject({ poison: [], stale: 1, duplicate: 1 })
+    expect(projected.newest.map(({ version }) => version.id)).toEqual(['e2'])
+  })
+
+  it('quarantines an unusable event that is newer than all usable events of its customer', () => {
+    const projected = project(
+      inOrder(
+        keyed('a', unusable('a', 'e4', 4)),
+        keyed('a', unusable('a', 'e3', 3)),
+        keyed('a', body('a', 'e2', 2)),
+        keyed('a', unusable('a', 'e1', 1)),
+      ),
+      options,
+    )
+    expect(offsetsOf(projected)).toEqual(['10', '11'])
+    expect(projected).toMatchObject({ stale: 1, duplicate: 0 })
+    expect(projected.newest.map(({ version }) => version.id)).toEqual(['e2'])
+  })
+
+  it.each([
+    ['has a charset', keyed('a', unusable('a', 'e', 1), { headers: { 'content-type': 'text/plain' } })],
+    ['is too far in the future', keyed('a', body('a', 'e', RECEIVED + 1001))],
+    ['is of another customer than its key', keyed('a', body('b', 'e', undefined))],
+    ['has no readable version', keyed('a', body('a', 'e', 'x'))],
+  ])('quarantines an unusable event beside a newer one if it %s', (_, record) => {
+    const projected = project(inOrder(record, keyed('a', body('a', 'e2', 2))), options)
+    expect(offsetsOf(projected)).toEqual(['10'])
+  })
+
+  it('quarantines a named record although a newer event of its customer is beside it', () => {
+    const named = new Set(['t/2/10'])
+    const projected = project(inOrder(keyed('a', body('a', 'e1', 1)), keyed('a', body('a', 'e2', 2))), {
+      ...options,
+      named,
+    })
+    expect(projected.poison).toMatchObject([{ reason: 'named-by-setting', record: { offset: '10' } }])
+  })
+
+  it('lets events of one customer compete although their keys differ', () => {
+    const projected = project(
+      inOrder(
+        keyed('a', body('a', 'e1', 1)),
+        keyed('a', body('a', 'e3', 3)),
+        keyed('b', body('a', 'e2', 2)),
+        keyed(null, body('a', 'e4', 4)),
+      ),
+      options,
+    )
+    expect(projected.newest.map(({ version }) => version.id)).toEqual(['e4'])
+    expect(projected).toMatchObject({ stale: 3, duplicate: 0, poison: [] })
+  })
+
+  /** Parses every record, as the projector did before it read versions alone. */
+  const parseAll = (given: readonly RawRecord[], named: ReadonlySet<string>) => {
+    const poison = new Set<string>()
+    const events: { customerUuid: string; version: Version; hash: CustomerHash; offset: string }[] = []
+    for (const record of given) {
+      const parsed = parseEvent(record.value ?? Buffer.alloc(0), { contentType: contentTypeOf(record) })
+      const event = parsed.ok && parsed.value.kind === 'customers' ? parsed.value : undefined
+      const version = event && readVersion(event.envelope)
+      const receivedAt = Number(record.timestamp)
+      const place = {
+        topic: 't',
+        partition: 2,
+        offset: record.offset,
+        receivedAt,
+        appliedAt: options.now,
+        projection: 1,
+      }
+      const hash = event && customerToHash(event, place)
+      if (
+        named.has(`t/2/${record.offset}`) ||
+        !event ||
+        !version?.ok ||
+        isTooFarInFuture(version.value, receivedAt, 1000)
+      )
+        poison.add(record.offset)
+      else if (hash?.ok)
+        events.push({
+          customerUuid: event.customerUuid,
+          version: version.value,
+          hash: hash.value,
+          offset: record.offset,
+        })
+    }
+    const newest = new Map<string, (typeof events)[number]>()
+    for (const event of events) {
+      const kept = newest.get(event.customerUuid)
+      if (!kept || compareVersions(event.version, kept.version) > 0) newest.set(event.customerUuid, event)
+    }
+    return { newest, poison }
+  }
+
+  it('gives the hashes that parsing every record gives, and counts each record once', () => {
+    const uuid = fc.constantFrom('a', 'b', 'c', 'ü')
+    const key = fc.option(fc.constantFrom('a', 'b', 'c', 'ü', 'dealer'), { nil: null, freq: 9 })
+    const timestamp = fc.constantFrom<unknown>(1, 2, 3, '2', RECEIVED + 1001, 0, undefined)
+    const shape = fc.constantFrom(
+      'usable',
+      'usable',
+      'usable',
+      'unusable',
+      'object',
+      'legacy',
+      'other',
+      'broken',
+      'latin1',
+    )
+    const record = fc
+      .record({ uuid, key, timestamp, shape, id: fc.constantFrom('x', 'y', 'é', ''), rightKey: fc.boolean() })
+      .map((made) => {
+        const text = body(made.uuid, made.id, made.timestamp, { firstName: made.id })
+        const value = {
+          usable: text,
+          latin1: text,
+          unusable: text.replace('"{', '"[{'),
+          object: JSON.stringify({ ...JSON.parse(text), payload: JSON.parse(JSON.parse(text).payload) }),
+          legacy: text.replace('"type"', '"dataType"'),
+          other: text.replace('"customers"', '"mpis"'),
+          broken: text.slice(0, -3),
+        }[made.shape as 'usable']
+        const headers = { 'content-type': Buffer.from('text/plain; charset=ISO-8859-1') }
+        return made.shape === 'latin1'
+          ? keyed(made.rightKey ? made.uuid : made.key, '', { value: Buffer.from(value, 'latin1'), headers })
+          : keyed(made.rightKey ? made.uuid : made.key, value)
+      })
+    fc.assert(
+      fc.property(fc.array(record, { maxLength: 12 }), fc.boolean(), (given, naming) => {
+        const all = inOrder(...given)
+        const named = new Set(naming ? ['t/2/11', 't/2/13'] : [])
+        const projected = project(all, { ...options, named })
+        const slow = parseAll(all, named)
+        expect(total(projected)).toBe(all.length)
+        expect(new Map(projected.newest.map((hash) => [hash.customerUuid, hash]))).toEqual(
+          new Map([...slow.newest].map(([customerUuid, { hash }]) => [customerUuid, hash])),
+        )
+        // Poison of both, or an event that a usable one supersedes.
+        const found = new Set(offsetsOf(projected))
+        for (const offset of found) expect(slow.poison).toContain(offset)
+        for (const offset of slow.poison) {
+          if (found.has(offset)) continue
+          const left = all.find((one) => one.offset === offset)
+          const envelope = JSON.parse(left?.value?.toString() ?? '')
+          const version = readVersion(envelope)
+          const winner = slow.newest.get(left?.key?.toString() ?? '')
+          expect(winner && version.ok && compareVersions(version.value, winner.version)).toBeLessThanOrEqual(0)
+        }
+      }),
+      { seed: 5, numRuns: 3000 },
+    )
   })
 })

@@ -8,6 +8,7 @@ import {
   type ParseFault,
   type ProjectionFault,
   parseEvent,
+  peekVersion,
   RAW_HEADERS,
   readVersion,
   type Version,
@@ -44,11 +45,9 @@ export interface Projected {
   /** The newest event of each customer, at most one for each. */
   readonly newest: readonly CustomerHash[]
   readonly poison: readonly Poison[]
-  /**
-   * Events that are older than, or equal to, another event of this batch. They are not sent to
-   * Redis.
-   */
+  /** Events that are older than their customer's event in `newest`. They are not sent to Redis. */
   readonly stale: number
+  /** Events that are equal to their customer's event in `newest`. They are not sent to Redis. */
   readonly duplicate: number
 }
 
@@ -62,11 +61,11 @@ export interface ProjectOptions {
   readonly now: number
 }
 
-/** A usable event, not yet compared with the others. */
-interface Candidate {
-  readonly record: RawRecord
-  readonly event: CustomersEvent
+/** An event that may become its customer's hash. */
+interface Contender {
   readonly version: Version
+  /** Returns the event's hash, or poison if the event cannot become one. */
+  readonly hash: () => CustomerHash | Poison
 }
 
 const poisonOf = (record: RawRecord, reason: QuarantineReason, detail: string, id?: string): Poison => ({
@@ -79,7 +78,7 @@ const poisonOf = (record: RawRecord, reason: QuarantineReason, detail: string, i
 export const contentTypeOf = ({ headers }: RawRecord): string | undefined =>
   headers?.[RAW_HEADERS.contentType]?.toString()
 
-const read = (record: RawRecord, maxFutureMs: number): Candidate | Poison => {
+const read = (record: RawRecord, maxFutureMs: number): { event: CustomersEvent; version: Version } | Poison => {
   const parsed = parseEvent(record.value ?? Buffer.alloc(0), { contentType: contentTypeOf(record) })
   if (!parsed.ok) return poisonOf(record, parsed.reason, parsed.detail, parsed.eventId)
   const event = parsed.value
@@ -92,66 +91,119 @@ const read = (record: RawRecord, maxFutureMs: number): Candidate | Poison => {
     const detail = `the timestamp ${version.value.timestamp} lies too long after the receipt at ${receivedAt}`
     return poisonOf(record, 'too-far-in-future', detail, event.customerUuid)
   }
-  return { record, event, version: version.value }
+  return { event, version: version.value }
 }
 
-const newestOfEach = (candidates: readonly Candidate[]) => {
-  const newest = new Map<string, Candidate>()
-  let stale = 0
-  let duplicate = 0
-  for (const candidate of candidates) {
-    const { customerUuid } = candidate.event
-    const kept = newest.get(customerUuid)
-    const order = kept === undefined ? undefined : compareVersions(candidate.version, kept.version)
-    if (order === undefined || order > 0) newest.set(customerUuid, candidate)
-    // The older of the two is counted here.
-    if (order === 0) duplicate += 1
-    else if (order !== undefined) stale += 1
+const toHash = (
+  event: CustomersEvent,
+  record: RawRecord,
+  { topic, partition, projection, now }: ProjectOptions,
+): CustomerHash | Poison => {
+  const { offset, timestamp } = record
+  const receivedAt = Number(timestamp)
+  const hash = customerToHash(event, { topic, partition, offset, receivedAt, appliedAt: now, projection })
+  return hash.ok ? hash.value : poisonOf(record, hash.reason, hash.detail, event.customerUuid)
+}
+
+const readToHash = (record: RawRecord, options: ProjectOptions): CustomerHash | Poison => {
+  const one = read(record, options.maxFutureMs)
+  return 'reason' in one ? one : toHash(one.event, record, options)
+}
+
+const keyOf = ({ key }: RawRecord): string | undefined => key?.toString('latin1')
+
+const repeatedIn = (keys: readonly (string | undefined)[]): ReadonlySet<string | undefined> => {
+  const seen = new Set<string | undefined>()
+  const repeated = new Set<string | undefined>()
+  for (const key of keys) {
+    if (seen.has(key)) repeated.add(key)
+    seen.add(key)
   }
-  return { newest: [...newest.values()], stale, duplicate }
+  return repeated
+}
+
+// A function of its own: a closure beside others would keep the parsed event in memory.
+const always =
+  <Value>(value: Value) =>
+  () =>
+    value
+
+/** Reads the version alone. Undefined if the record must be parsed. */
+const peek = (record: RawRecord, key: string | undefined, maxFutureMs: number): Version | undefined => {
+  if (key === undefined || record.value === null || contentTypeOf(record) !== undefined) return undefined
+  const version = peekVersion(record.value, key)
+  return version && !isTooFarInFuture(version, Number(record.timestamp), maxFutureMs) ? version : undefined
+}
+
+/**
+ * Groups the events by customer. If a key occurs once, its event becomes a hash at once, so that
+ * few parsed events are in memory. If it occurs more often, most of its events are superseded. Then
+ * only their versions are read.
+ */
+const contendersOf = (records: readonly RawRecord[], options: ProjectOptions) => {
+  const { topic, partition, maxFutureMs, named } = options
+  const customers = new Map<string, Contender[]>()
+  const poison: Poison[] = []
+  const add = (customerUuid: string, contender: Contender) => {
+    const others = customers.get(customerUuid)
+    if (others) others.push(contender)
+    else customers.set(customerUuid, [contender])
+  }
+  const keys = records.map(keyOf)
+  const repeated = repeatedIn(keys)
+  for (const [i, record] of records.entries()) {
+    if (named.size > 0 && named.has(`${topic}/${partition}/${record.offset}`)) {
+      poison.push(poisonOf(record, 'named-by-setting', 'QUARANTINE_RECORDS names this record'))
+      continue
+    }
+    const key = keys[i]
+    const isRepeated = repeated.has(key)
+    const peeked = isRepeated ? peek(record, key, maxFutureMs) : undefined
+    if (key !== undefined && peeked) {
+      add(key, { version: peeked, hash: () => readToHash(record, options) })
+      continue
+    }
+    const one = read(record, maxFutureMs)
+    if ('reason' in one) {
+      poison.push(one)
+      continue
+    }
+    const { event, version } = one
+    add(event.customerUuid, {
+      version,
+      hash: isRepeated ? () => toHash(event, record, options) : always(toHash(event, record, options)),
+    })
+  }
+  return { customers, poison }
 }
 
 /**
  * Reduces the records of one partition, in order, to the hashes that Redis needs. The result counts
  * each record exactly once. Only the newest event of a customer becomes a hash. If that is
- * impossible, it is poison, and the next newest event replaces it.
+ * impossible, it is poison, and the next newest event replaces it. The older ones may be counted
+ * without being parsed, so an unusable one among them is not poison.
  */
-export const project = (
-  records: readonly RawRecord[],
-  { topic, partition, projection, maxFutureMs, named, now }: ProjectOptions,
-): Projected => {
-  const poison: Poison[] = []
-  let candidates: Candidate[] = []
-  for (const record of records) {
-    const isNamed = named.size > 0 && named.has(`${topic}/${partition}/${record.offset}`)
-    const one = isNamed
-      ? poisonOf(record, 'named-by-setting', 'QUARANTINE_RECORDS names this record')
-      : read(record, maxFutureMs)
-    if ('reason' in one) poison.push(one)
-    else candidates.push(one)
-  }
-  for (;;) {
-    const { newest, stale, duplicate } = newestOfEach(candidates)
-    const hashes: CustomerHash[] = []
-    const unfit = new Set<Candidate>()
-    for (const candidate of newest) {
-      const { record, event } = candidate
-      const receivedAt = Number(record.timestamp)
-      const hash = customerToHash(event, {
-        topic,
-        partition,
-        offset: record.offset,
-        receivedAt,
-        appliedAt: now,
-        projection,
-      })
-      if (hash.ok) hashes.push(hash.value)
-      else {
-        unfit.add(candidate)
-        poison.push(poisonOf(record, hash.reason, hash.detail, event.customerUuid))
+export const project = (records: readonly RawRecord[], options: ProjectOptions): Projected => {
+  const { customers, poison } = contendersOf(records, options)
+  const newest: CustomerHash[] = []
+  let stale = 0
+  let duplicate = 0
+  for (const contenders of customers.values()) {
+    // The sort is stable: the first copy of an event stays the first.
+    contenders.sort((a, b) => compareVersions(b.version, a.version))
+    for (const [i, contender] of contenders.entries()) {
+      const hash = contender.hash()
+      if ('reason' in hash) {
+        poison.push(hash)
+        continue
       }
+      newest.push(hash)
+      for (const { version } of contenders.slice(i + 1)) {
+        if (compareVersions(version, contender.version) === 0) duplicate += 1
+        else stale += 1
+      }
+      break
     }
-    if (unfit.size === 0) return { newest: hashes, poison, stale, duplicate }
-    candidates = candidates.filter((candidate) => !unfit.has(candidate))
   }
+  return { newest, poison, stale, duplicate }
 }

@@ -1,0 +1,41 @@
+import { readVersion, type Version } from './version.ts'
+
+/** ASCII without control characters, quote and backslash: such a text is the same inside JSON. */
+const plain = /^[ !\x23-\x5b\x5d-\x7e]+$/
+
+const NAME = '"customerUuid"'
+
+/**
+ * True if the payload, should it be usable, can only be of this customer. `\u00` may spell the name
+ * in another way, so a payload that contains it is not judged.
+ */
+const isOf = (customerUuid: string, payload: string): boolean => {
+  const member = `${NAME}:"${customerUuid}"`
+  let at = payload.indexOf(NAME)
+  if (at < 0 || payload.includes('\\u00')) return false
+  for (; at >= 0; at = payload.indexOf(NAME, at + member.length)) if (!payload.startsWith(member, at)) return false
+  return true
+}
+
+/**
+ * Reads the version of a customers event without parsing its payload. That costs a fifth of parsing
+ * the event. Nothing says that the event is usable. But if `parseEvent` and `readVersion` succeed,
+ * they return this customer and this version.
+ *
+ * The bytes are read as ISO-8859-1, which is faster than UTF-8. What is compared here is ASCII,
+ * which is the same in both.
+ * @param body the bytes of a record without a header `content-type`.
+ * @returns undefined if the customer or the version is uncertain.
+ */
+export const peekVersion = (body: Buffer, customerUuid: string): Version | undefined => {
+  if (!plain.test(customerUuid)) return undefined
+  let envelope: { id?: unknown; timestamp?: unknown; type?: unknown; payload?: unknown } | null
+  try {
+    envelope = JSON.parse(body.toString('latin1'))
+  } catch {
+    return undefined
+  }
+  if (envelope?.type !== 'customers' || typeof envelope.payload !== 'string') return undefined
+  const version = readVersion(envelope)
+  return version.ok && plain.test(version.value.id) && isOf(customerUuid, envelope.payload) ? version.value : undefined
+}
