@@ -2,6 +2,7 @@ import { brokers, faultRow, type Guard, unit } from './guard.ts'
 
 const folder = 'services/projector/src'
 const projection = (title: string) => unit(`${folder}/projection.test.ts`, title)
+const lookahead = (title: string) => unit(`${folder}/lookahead.test.ts`, title)
 const store = (title: string) => brokers(`${folder}/store.int.test.ts`, title)
 
 const newerWins = {
@@ -165,6 +166,7 @@ export const projectorGuards: readonly Guard[] = [
       leaderless.delete(partition)
       positions.set(partition, stored)
       oldest.set(partition, watermarks.low)
+      onLoad(partition)
       consumer.seek(partition, stored)
       metrics.observeLag(partition, Number(BigInt(watermarks.high) - BigInt(stored)))`,
     to: `      positions.set(partition, stored ?? '0')
@@ -389,11 +391,43 @@ export const projectorGuards: readonly Guard[] = [
     test: unit(`${folder}/project.test.ts`, 'gives the hashes that parsing every record gives'),
   },
   {
+    guard: 'a position within a window goes back to the start of the window',
+    prevents: 'a customer without its newest usable event, if a process ends during a rebuild',
+    file: `${folder}/positions.ts`,
+    from: 'await leaveWindows(partitions, watermarks)',
+    to: '',
+    test: lookahead('is applied again from the start of the window if another process'),
+  },
+  {
+    guard: 'the window is stored with the position',
+    prevents: 'a customer without its newest usable event, if a process ends during a rebuild',
+    file: `${folder}/projection.ts`,
+    from: '        window: lookahead.window(partition),\n',
+    to: '',
+    test: lookahead('is applied again from the start of the window if another process'),
+  },
+  {
+    guard: 'an unusable event supersedes nothing, also if it was read ahead',
+    prevents: 'a customer without its newest usable event',
+    file: `${folder}/lookahead.ts`,
+    from: '    marks[winner] = SUPERSEDES\n',
+    to: '',
+    test: lookahead('is applied again from the start of the window if an unusable event'),
+  },
+  {
+    guard: 'no event is left out before a record of its customer that could not be compared',
+    prevents: 'a hash that becomes older for a moment during a rebuild',
+    file: `${folder}/lookahead.ts`,
+    from: '    if (uncertain.has(customerUuid)) return\n',
+    to: '',
+    test: lookahead('leaves out no event before a record of its customer'),
+  },
+  {
     guard: 'a record that is named in a setting goes to quarantine',
     prevents: 'a partition that is blocked by a bug until the next release',
     file: `${folder}/project.ts`,
-    from: 'if (named.size > 0 && ',
-    to: 'if (named.size < 0 && ',
+    from: 'named.size > 0 && named.has(',
+    to: 'named.size < 0 && named.has(',
     test: projection('quarantines a record that QUARANTINE_RECORDS names'),
   },
   {

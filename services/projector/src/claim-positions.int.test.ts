@@ -41,6 +41,7 @@ it('keeps positions of another cluster and names both clusters in the error', as
 it('deletes positions of another cluster if a person allows it', async () => {
   const { store, offsets } = await setUp()
   await store.claimPositions(here, false)
+  await store.applyChunk([], 0, '5', '6', { window: { start: '5', end: '8' } })
   const there = { clusterId: 'cluster-2', topicId: 'topic-1' }
   expect([await store.claimPositions(there, true), await offsets()]).toEqual([2, [undefined, undefined]])
   expect(await store.claimPositions(there, false)).toBe(0)

@@ -53,6 +53,14 @@ export const projectorSettings = {
       'Records of a partition handled at a time, after which its position moves. They are first reduced to the ' +
       'newest event of each customer.',
   }),
+  LOOKAHEAD_RECORDS: integer({
+    default: 200_000,
+    minimum: 0,
+    maximum: 10_000_000,
+    description:
+      'Records of a partition that are read ahead while its position is far behind, so that events which a newer ' +
+      'event supersedes need not be applied. 0 switches this off. Needs a byte of memory a record and partition.',
+  }),
   CONSUMER_FETCH_MAX_BYTES: integer({
     default: 8_388_608,
     minimum: 65_536,

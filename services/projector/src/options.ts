@@ -43,6 +43,7 @@ export const optionsOf = (settings: ProjectorSettings, instance: string) => {
       named: settings.QUARANTINE_RECORDS,
       chunkRecords: settings.CHUNK_RECORDS,
       chunkBytes: 2 * 1024 * 1024,
+      lookaheadRecords: settings.LOOKAHEAD_RECORDS,
       backoff,
     },
     progress: { topic, groupId, instance, partitions: settings.KAFKA_PARTITIONS },

@@ -16,11 +16,13 @@ import type { RetryThroughOutage } from './outages.ts'
 import { OtherClusterError, type Store } from './store.ts'
 
 export interface PositionsDependencies {
-  readonly store: Pick<Store, 'positions' | 'movePosition' | 'claimPositions'>
+  readonly store: Pick<Store, 'positions' | 'unfinishedWindows' | 'movePosition' | 'claimPositions'>
   readonly consumer: Pick<PartitionConsumer, 'seek' | 'commit' | 'watermarks'>
   /** Reads the ids of the cluster and of the topic from Kafka. Rejects in an outage. */
   readonly readIdentity: () => Promise<TopicIdentity>
   readonly retryThroughOutage: RetryThroughOutage
+  /** Called for each partition whose position is loaded, before anything else is fetched from it. */
+  readonly onLoad: (partition: number) => void
   readonly obstacles: Pick<Obstacles, 'report'>
   readonly metrics: ProjectorMetrics
   readonly logger: Logger
@@ -65,7 +67,7 @@ const isOffset = (stored: string | undefined): stored is string => stored !== un
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the positions
 export const createPositions = (
-  { store, consumer, readIdentity, retryThroughOutage, obstacles, metrics, logger }: PositionsDependencies,
+  { store, consumer, readIdentity, retryThroughOutage, onLoad, obstacles, metrics, logger }: PositionsDependencies,
   { topic, startOver }: ClaimOptions,
 ): Positions => {
   const claim = createClaim({ store, readIdentity, obstacles, logger }, { topic, startOver })
@@ -102,6 +104,24 @@ export const createPositions = (
     }
   }
 
+  /**
+   * Moves each position within a window of a lookahead back to the start of the window. Events were
+   * left out there, and only the memory of the process that has read the window says which.
+   */
+  const leaveWindows = async (partitions: readonly number[], watermarks: ReadonlyMap<number, Watermarks>) => {
+    for (let moves = 1; moves > 0; ) {
+      moves = 0
+      for (const [partition, { position, start }] of await store.unfinishedWindows(partitions)) {
+        const low = watermarks.get(partition)?.low ?? position
+        const to = BigInt(start) < BigInt(low) ? low : start
+        if (BigInt(to) >= BigInt(position)) continue
+        // The last owner may still move the position. Then the next round moves it back.
+        await store.movePosition(partition, position, to)
+        moves += 1
+      }
+    }
+  }
+
   const read = async (partitions: readonly number[]) => {
     metrics.rewinds.inc(await claim())
     // The watermarks are read last. Otherwise the partition's last owner could move a position past
@@ -112,6 +132,7 @@ export const createPositions = (
       const marks = watermarks.get(partition)
       if (marks) await repair(partition, stored, marks)
     }
+    await leaveWindows(partitions, watermarks)
     return { stored: await store.positions(partitions), watermarks }
   }
 
@@ -131,6 +152,7 @@ export const createPositions = (
       leaderless.delete(partition)
       positions.set(partition, stored)
       oldest.set(partition, watermarks.low)
+      onLoad(partition)
       consumer.seek(partition, stored)
       metrics.observeLag(partition, Number(BigInt(watermarks.high) - BigInt(stored)))
     }

@@ -128,12 +128,28 @@ const always =
   () =>
     value
 
-/** Reads the version alone. Undefined if the record must be parsed. */
-const peek = (record: RawRecord, key: string | undefined, maxFutureMs: number): Version | undefined => {
-  if (key === undefined || record.value === null || contentTypeOf(record) !== undefined) return undefined
-  const version = peekVersion(record.value, key)
-  return version && !isTooFarInFuture(version, Number(record.timestamp), maxFutureMs) ? version : undefined
+/**
+ * Reads customer and version alone.
+ * @returns undefined if the record must be parsed.
+ */
+export const peek = (
+  record: RawRecord,
+  maxFutureMs: number,
+): { readonly customerUuid: string; readonly version: Version } | undefined => {
+  const customerUuid = keyOf(record)
+  if (customerUuid === undefined || record.value === null || contentTypeOf(record) !== undefined) return undefined
+  const version = peekVersion(record.value, customerUuid)
+  return version && !isTooFarInFuture(version, Number(record.timestamp), maxFutureMs)
+    ? { customerUuid, version }
+    : undefined
 }
+
+/** True if an operator sends the record to quarantine. */
+export const isNamed = (
+  { offset }: RawRecord,
+  partition: number,
+  { topic, named }: Pick<ProjectOptions, 'topic' | 'named'>,
+): boolean => named.size > 0 && named.has(`${topic}/${partition}/${offset}`)
 
 /**
  * Groups the events by customer. If a key occurs once, its event becomes a hash at once, so that
@@ -141,7 +157,7 @@ const peek = (record: RawRecord, key: string | undefined, maxFutureMs: number): 
  * only their versions are read.
  */
 const contendersOf = (records: readonly RawRecord[], options: ProjectOptions) => {
-  const { topic, partition, maxFutureMs, named } = options
+  const { partition, maxFutureMs } = options
   const customers = new Map<string, Contender[]>()
   const poison: Poison[] = []
   const add = (customerUuid: string, contender: Contender) => {
@@ -152,15 +168,14 @@ const contendersOf = (records: readonly RawRecord[], options: ProjectOptions) =>
   const keys = records.map(keyOf)
   const repeated = repeatedIn(keys)
   for (const [i, record] of records.entries()) {
-    if (named.size > 0 && named.has(`${topic}/${partition}/${record.offset}`)) {
+    if (isNamed(record, partition, options)) {
       poison.push(poisonOf(record, 'named-by-setting', 'QUARANTINE_RECORDS names this record'))
       continue
     }
-    const key = keys[i]
-    const isRepeated = repeated.has(key)
-    const peeked = isRepeated ? peek(record, key, maxFutureMs) : undefined
-    if (key !== undefined && peeked) {
-      add(key, { version: peeked, hash: () => readToHash(record, options) })
+    const isRepeated = repeated.has(keys[i])
+    const peeked = isRepeated ? peek(record, maxFutureMs) : undefined
+    if (peeked) {
+      add(peeked.customerUuid, { version: peeked.version, hash: () => readToHash(record, options) })
       continue
     }
     const one = read(record, maxFutureMs)

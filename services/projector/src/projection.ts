@@ -17,10 +17,11 @@ import type {
   VerifiedProducer,
 } from '@customer-stream/runtime/kafka'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
+import { createLookahead } from './lookahead.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import { createOutages } from './outages.ts'
 import { createPositions, type Positions, type PositionsDependencies } from './positions.ts'
-import { type Poison, type Projected, type ProjectOptions, project, type RawRecord } from './project.ts'
+import { isNamed, type Poison, type Projected, type ProjectOptions, peek, project, type RawRecord } from './project.ts'
 import { quarantineRecord, sendToQuarantine, unreadableRecord } from './quarantine.ts'
 import type { Store, StoreOutcome } from './store.ts'
 
@@ -43,6 +44,8 @@ export interface ProjectionOptions extends Pick<ProjectOptions, 'topic' | 'proje
   readonly startOver: boolean
   readonly chunkRecords: number
   readonly chunkBytes: number
+  /** Maximum records that are read ahead of a position that is far behind. 0 for none. */
+  readonly lookaheadRecords: number
   readonly backoff: Backoff
 }
 
@@ -110,7 +113,11 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const { topic, projection, maxFutureMs, named, quarantineTopic } = options
   const outages = createOutages({ causeOf, metrics, logger, backoff: options.backoff })
   const { retryThroughOutage } = outages
-  const positions = createPositions({ ...deps, retryThroughOutage }, options)
+  const lookahead = createLookahead({
+    maxRecords: options.lookaheadRecords,
+    peek: (record, partition) => (isNamed(record, partition, options) ? undefined : peek(record, maxFutureMs)),
+  })
+  const positions = createPositions({ ...deps, retryThroughOutage, onLoad: lookahead.drop }, options)
   const busy = new Set<number>()
   const holds = new Map<number, Hold>()
   /**
@@ -246,7 +253,10 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     const measured = metrics.chunkSeconds.startTimer()
     if (quarantined.length > 0 && !(await putIntoQuarantine(batch, quarantined, next))) return false
     const done = await retryThroughOutage('Redis', signal, () =>
-      store.applyChunk(projected.newest, partition, expected, next, positions.oldest(partition)),
+      store.applyChunk(projected.newest, partition, expected, next, {
+        oldest: positions.oldest(partition),
+        window: lookahead.window(partition),
+      }),
     )
     if (!done) return false
     // Count the chunk even if the partition is lost by now: the position has moved, so no one will
@@ -327,25 +337,54 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     )
   }
 
+  /**
+   * Goes back to the start of the lookahead's window if one of these records supersedes events that
+   * were left out. A record that cannot be applied must not supersede others.
+   * @returns true if the batch must not be applied now.
+   */
+  const wentBack = async ({ partition, signal }: FetchedBatch, unusable: readonly RawRecord[]): Promise<boolean> => {
+    if (!lookahead.supersedes(partition, unusable)) return false
+    lookahead.skip(partition)
+    await positions.reload(partition, signal)
+    return true
+  }
+
   const handle = async (batch: FetchedBatch): Promise<string | undefined> => {
+    const { partition, nextOffset, unreadable, signal } = batch
+    const position = positions.expected(partition)
+    const step = lookahead.step(batch, position)
+    if (step === 'read') return nextOffset
+    if (step === 'seek') {
+      if (position !== undefined) deps.consumer.seek(partition, position)
+      return undefined
+    }
     if (!(await beganInPlace(batch))) return undefined
-    const { partition, records, nextOffset, unreadable, signal } = batch
     if (unreadable) return handleUnreadable(batch, unreadable)
+    const records = lookahead.withoutSuperseded(partition, batch.records)
     let from = batch.fetchedFrom
     // The loop runs at least once, so that the position moves past a batch without records.
     for (let start = 0; from !== nextOffset; ) {
       if (signal.aborted) return undefined
       const chunk = records.slice(start, endOfChunk(records, start, options.chunkRecords, options.chunkBytes))
       const projectable = projectUpTo(chunk, partition)
-      if (!projectable) return from
+      if (!projectable) return (await wentBack(batch, chunk.slice(0, 1))) ? undefined : from
       const { done, projected } = projectable
+      if (
+        await wentBack(
+          batch,
+          projected.poison.map(({ record }) => record),
+        )
+      )
+        return undefined
       start += done.length
       const last = done.at(-1)
       const next = start === records.length || last === undefined ? nextOffset : after(last.offset)
       const poison = await notQuarantined(projected.poison, partition, signal)
       if (poison === undefined) return undefined
       const quarantined = poison.map((each) => quarantineRecord(each, { topic, partition }, quarantineTopic))
-      if (!(await applyChunk(batch, projected, quarantined, last, from, next)))
+      const { stale, duplicate } = lookahead.supersededBetween(partition, from, next)
+      const counted = { ...projected, stale: projected.stale + stale, duplicate: projected.duplicate + duplicate }
+      if (!(await applyChunk(batch, counted, quarantined, last, from, next)))
         return !signal.aborted && holds.has(partition) ? from : undefined
       from = next
     }
@@ -364,6 +403,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       commit: positions.commit,
       assign: (partitions) => {
         endAllHolds()
+        lookahead.clear()
         for (const partition of blocked.keys()) if (!partitions.includes(partition)) unblock(partition)
         positions.assign(partitions)
       },

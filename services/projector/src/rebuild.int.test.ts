@@ -53,7 +53,9 @@ const createReader = (keyPrefix: string, history: readonly Event[], projection: 
     step: async (records: number) => {
       const to = Math.min(next + records, history.length)
       const hashes = history.slice(next, to).map((event, i) => hashOf(event, next + i, projection))
-      const { moved } = await store.applyChunk(newestOfEach(hashes), 0, position, String(to), String(oldest))
+      const { moved } = await store.applyChunk(newestOfEach(hashes), 0, position, String(to), {
+        oldest: String(oldest),
+      })
       expect(moved).toBe(true)
       next = to
       position = String(to)

@@ -227,4 +227,15 @@ describe('positions on a cluster', () => {
     expect(await store.movePosition(0, undefined, '2')).toBe(false)
     expect(await store.positions([0])).toEqual(new Map([[0, '2']]))
   })
+
+  it('a position is within a window if one copy says so', async () => {
+    const { store, copies } = fresh()
+    await store.movePosition(0, undefined, '7')
+    const window = { start: '7', end: '12' }
+    await store.applyChunk([], 0, '7', '9', { window })
+    await client.hdel(copies[3] ?? '', `${positionField(TOPIC, 0)}#window`)
+    expect(await store.unfinishedWindows([0])).toEqual(new Map([[0, { position: '9', start: '7' }]]))
+    await store.applyChunk([], 0, '9', '12', { window })
+    expect(await store.unfinishedWindows([0])).toEqual(new Map())
+  })
 })

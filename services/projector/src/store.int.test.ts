@@ -466,3 +466,27 @@ describe('movePosition', () => {
     )
   })
 })
+
+describe('unfinishedWindows', () => {
+  it('returns the window that a position is in, until the position leaves it', async () => {
+    const { store } = fresh()
+    const window = { start: '9', end: '12' }
+    await store.movePosition(0, undefined, '9')
+    const unfinished = async () => [...(await store.unfinishedWindows([0, 1]))]
+    expect(await unfinished()).toEqual([])
+    await store.applyChunk([snapshot({ timestamp: 1, id: 'a' })], 0, '9', '11', { window })
+    expect(await unfinished()).toEqual([[0, { position: '11', start: '9' }]])
+    const many = Array.from({ length: 300 }, (_, i) => snapshot({ timestamp: 1, id: 'a' }, {}, `c${i}`))
+    await store.applyChunk(many, 0, '11', '12', { window })
+    expect(await unfinished()).toEqual([])
+  })
+
+  it('keeps the window of the process that moved the position', async () => {
+    const { store } = fresh()
+    await store.movePosition(0, undefined, '9')
+    await store.applyChunk([], 0, '9', '11', { window: { start: '9', end: '20' } })
+    const late = await store.applyChunk([], 0, '9', '10', { window: { start: '9', end: '11' } })
+    expect(late.moved).toBe(false)
+    expect(await store.unfinishedWindows([0])).toEqual(new Map([[0, { position: '11', start: '9' }]]))
+  })
+})

@@ -20,14 +20,28 @@ export interface AppliedChunk {
   readonly stored: readonly StoreOutcome[]
 }
 
+/** Offsets that a lookahead has read: from `start` up to, but not including, `end`. */
+export interface LookaheadWindow {
+  readonly start: string
+  readonly end: string
+}
+
+export interface ChunkOptions {
+  /**
+   * The oldest offset of the partition in Kafka. A rebuild keeps a newer hash whose record lies
+   * before it, because Kafka no longer has that record.
+   */
+  readonly oldest?: string | undefined
+  /** The window that the position moves in. It is stored together with the position. */
+  readonly window?: LookaheadWindow | undefined
+}
+
 export interface Store {
   /**
    * Writes the customers that are newer than the stored ones, then moves the position from `from`
    * to `to`. The position moves only in a Redis that has these customers. A Redis that failed over
    * or was restored meanwhile does not move it.
    * @param customers at most one snapshot of each customer.
-   * @param oldest the oldest offset of the partition in Kafka. A rebuild keeps a newer hash whose
-   *   record lies before it, because Kafka no longer has that record.
    * @returns each outcome, and whether the position is `to` now. If it was not `from`, possibly
    *   nothing was written.
    */
@@ -36,12 +50,19 @@ export interface Store {
     partition: number,
     from: string | undefined,
     to: string,
-    oldest?: string,
+    options?: ChunkOptions,
   ): Promise<AppliedChunk>
   /** Position of a partition in the previous projection, if it belongs to the same topic. */
   previousPosition(partition: number): Promise<string | undefined>
   /** The next offset to apply, by partition. Undefined if Redis has none. */
   positions(partitions: readonly number[]): Promise<Map<number, string | undefined>>
+  /**
+   * Returns the positions that are within a window, and the window's start, by partition. If the
+   * process that has read the window is gone, the window must be applied again from its start.
+   */
+  unfinishedWindows(
+    partitions: readonly number[],
+  ): Promise<ReadonlyMap<number, { readonly position: string; readonly start: string }>>
   /** Moves a position if it equals `from`. @returns whether it is `to` now. */
   movePosition(partition: number, from: string | undefined, to: string): Promise<boolean>
   /** Reads positions. On Redis Cluster the lowest of the copies counts. */
@@ -86,6 +107,8 @@ const ANNOUNCEMENT_MS = 60_000
  * suffix.
  */
 const TOKEN_SUFFIX = '#token'
+/** Suffix of a window's field, also written in the Lua scripts. */
+const WINDOW_SUFFIX = '#window'
 
 /** Limit of one call. Redis does nothing else during a call, about 20 µs for each customer. */
 const CUSTOMERS_PER_CALL = 250
@@ -95,7 +118,7 @@ const script = (name: string): string => readFileSync(new URL(`./lua/${name}.lua
 type Scripts = RedisClient & {
   checkRights(key: string): Promise<string[]>
   applySnapshots(keyCount: number, keys: readonly string[], args: readonly (string | number)[]): Promise<number[]>
-  movePosition(key: string, field: string, from: string, to: string, token: string): Promise<number>
+  movePosition(key: string, field: string, from: string, to: string, token: string, window: string): Promise<number>
   claimPositions(key: string, topic: string, cluster: string, topicId: string, startOver: string): Promise<Claim>
 }
 
@@ -146,10 +169,11 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   const copies = clustered ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
   const tokenField = (field: string) => `${field}${TOKEN_SUFFIX}`
   const fieldOf = (partition: number) => positionField(topic, partition)
+  const textOf = (window: LookaheadWindow | undefined) => (window ? `${window.start}/${window.end}` : '')
   const memberKeyPrefix = `${keyPrefix}positions:member:`
 
   /**
-   * Calls apply-snapshots.lua. `place`: arguments 2 to 4. `position`: arguments 5 to 8; on Redis
+   * Calls apply-snapshots.lua. `place`: arguments 2 to 4. `position`: arguments 5 to 9; on Redis
    * Cluster only the first.
    */
   const applyAtOnce = async (
@@ -184,10 +208,10 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
    * call requires it, and the last call moves the position. A Redis with the token also has the
    * earlier customers, because a replica or an append-only file can lose only its end.
    */
-  const applyOnOne: Store['applyChunk'] = async (customers, partition, from, to, oldest = '0') => {
+  const applyOnOne: Store['applyChunk'] = async (customers, partition, from, to, { oldest = '0', window } = {}) => {
     const place = [`${fieldOf(partition)}/`, oldest, to]
     const calls = Math.ceil(customers.length / CUSTOMERS_PER_CALL)
-    if (calls <= 1) return applyAtOnce(customers, place, [fieldOf(partition), from ?? '', '', ''])
+    if (calls <= 1) return applyAtOnce(customers, place, [fieldOf(partition), from ?? '', '', '', textOf(window)])
     const chunk = randomUUID()
     const token = (call: number) => (call === 0 || call === calls ? '' : `${chunk}/${call}`)
     const done = await all(
@@ -197,6 +221,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
           from ?? '',
           token(call),
           token(call + 1),
+          textOf(window),
         ]),
       ),
     )
@@ -210,7 +235,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
    * before the token, the check finds customers missing. If it is replaced later, it has the
    * customers or lacks the token.
    */
-  const applyOnCluster: Store['applyChunk'] = async (customers, partition, from, to, oldest = '0') => {
+  const applyOnCluster: Store['applyChunk'] = async (customers, partition, from, to, { oldest = '0', window } = {}) => {
     const field = fieldOf(partition)
     // One customer a call. Two customers rarely share a slot, and a call with two keys fails while
     // a slot moves (TRYAGAIN).
@@ -227,7 +252,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
       if (!timestamp || !id || compareVersions({ timestamp: Number(timestamp), id }, version) < 0)
         throw new LostChunkError()
     }
-    const moved = await all(copies.map((key) => redis.movePosition(key, field, from ?? '', to, token)))
+    const moved = await all(copies.map((key) => redis.movePosition(key, field, from ?? '', to, token, textOf(window))))
     return { moved: moved.every((reply) => reply === 1), stored: applied.flatMap(({ stored }) => stored) }
   }
 
@@ -240,7 +265,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
     if (low === undefined) return undefined
     await all(
       copies.flatMap((key, i) =>
-        offsets[i] === low ? [] : [redis.movePosition(key, fieldOf(partition), offsets[i] ?? '', low, '')],
+        offsets[i] === low ? [] : [redis.movePosition(key, fieldOf(partition), offsets[i] ?? '', low, '', '')],
       ),
     )
     return low
@@ -273,8 +298,22 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
       )
       return new Map(partitions.map((partition, i) => [partition, levelled[i]]))
     },
+    unfinishedWindows: async (partitions) => {
+      if (partitions.length === 0) return new Map()
+      const fields = partitions.flatMap((partition) => [fieldOf(partition), `${fieldOf(partition)}${WINDOW_SUFFIX}`])
+      const stored = await all(copies.map((key) => redis.hmget(key, ...fields)))
+      const unfinished = new Map<number, { position: string; start: string }>()
+      for (const [i, partition] of partitions.entries()) {
+        const position = lowest(stored.map((values) => values[2 * i] ?? undefined)) ?? ''
+        for (const values of stored) {
+          const [start = '', end = ''] = values[2 * i + 1]?.split('/') ?? []
+          if (rank(position) > rank(start) && rank(position) < rank(end)) unfinished.set(partition, { position, start })
+        }
+      }
+      return unfinished
+    },
     movePosition: async (partition, from, to) => {
-      const moved = await all(copies.map((key) => redis.movePosition(key, fieldOf(partition), from ?? '', to, '')))
+      const moved = await all(copies.map((key) => redis.movePosition(key, fieldOf(partition), from ?? '', to, '', '')))
       return moved.every((reply) => reply === 1)
     },
     peekPositions: async (partitions) => {

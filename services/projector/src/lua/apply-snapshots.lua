@@ -9,10 +9,11 @@ ARGV[2]  prefix of _source for the chunk's records, topic/partition/
 ARGV[3]  oldest offset of the partition in Kafka
 ARGV[4]  next offset to apply
 ARGV[5]  field of the position, topic/partition. If '', the call does not use positions, and ARGV[6]
-         to ARGV[8] are missing.
+         to ARGV[9] are missing.
 ARGV[6]  expected offset in that field
 ARGV[7]  token that the previous call has stored. '' in the first call of a chunk.
 ARGV[8]  token to store for the next call. '' in the last call of a chunk, which moves the position.
+ARGV[9]  window of the lookahead that the position moves in, start/end. '' if there is none.
 then for each customer, in the order of KEYS:
          timestamp, event id, number of the following arguments, field, value, field, value, ...
 
@@ -38,7 +39,7 @@ local customers = #KEYS
 local reply = { 1 }
 
 if position ~= '' then
-  cursor = 9
+  cursor = 10
   customers = customers - 1
   local stored = redis.call('HGET', KEYS[#KEYS], position) or ''
   -- The position may already be ARGV[4]: the reply of an earlier attempt may have been lost.
@@ -135,6 +136,7 @@ if position ~= '' then
     redis.call('HSET', KEYS[#KEYS], position .. '#token', ARGV[8])
   else
     redis.call('HSET', KEYS[#KEYS], position, ARGV[4])
+    if ARGV[9] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#window', ARGV[9]) end
     if ARGV[7] ~= '' then redis.call('HDEL', KEYS[#KEYS], position .. '#token') end
   end
 end

@@ -41,7 +41,8 @@ local deleted = 0
 local prefix = ARGV[1] .. '/'
 for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
   if string.sub(field, 1, #prefix) == prefix then
-    if field ~= cluster_field and field ~= topic_field then deleted = deleted + 1 end
+    local is_position = field ~= cluster_field and field ~= topic_field and not string.find(field, '#', #prefix, true)
+    if is_position then deleted = deleted + 1 end
     redis.call('HDEL', KEYS[1], field)
   end
 end

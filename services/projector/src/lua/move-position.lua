@@ -6,6 +6,7 @@ ARGV[1]  field, topic/partition
 ARGV[2]  expected offset, '' if none is stored
 ARGV[3]  next offset to apply
 ARGV[4]  token that must be stored beside the position, '' to require none
+ARGV[5]  window of the lookahead that the position moves in, start/end, '' if there is none
 
 Reply    1 = the position now is ARGV[3]
          0 = the position is elsewhere and was not changed
@@ -24,4 +25,5 @@ if ARGV[4] ~= '' then
   redis.call('HDEL', KEYS[1], ARGV[1] .. '#token')
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], ARGV[1] .. '#window', ARGV[5]) end
 return 1

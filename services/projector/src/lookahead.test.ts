@@ -1,0 +1,186 @@
+import type { FetchedBatch } from '@customer-stream/runtime/kafka'
+import { compareVersions } from '@customer-stream/schemas'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { emptyRedis, LOW, setUp } from './fixtures/fake-projection.ts'
+import { createLookahead } from './lookahead.ts'
+
+interface Event {
+  readonly customer: string
+  readonly timestamp: number
+  readonly id: string
+  readonly isUsable: boolean
+}
+type Topic = readonly (Event & { readonly offset: number })[]
+
+const recordOf = ({ customer, timestamp, id, isUsable, offset }: Topic[number]) => {
+  const payload = JSON.stringify({ customerWithVehicles: { customer: { customerUuid: customer } } })
+  // Only a parser notices that the last brace is missing.
+  const event = { id, timestamp, type: 'customers', payload: isUsable ? payload : payload.slice(0, -1) }
+  const value = Buffer.from(JSON.stringify(event))
+  return { offset: String(offset), timestamp: '1000', key: Buffer.from(customer), value, headers: {} }
+}
+const endOf = (topic: Topic) => (topic.at(-1)?.offset ?? 9) + 1
+
+/** Fetches as kafkajs does: behind the last batch, or from the last seek. */
+const openConsumer = async (topic: Topic, options: Parameters<typeof setUp>[0]) => {
+  const world = setUp({ chunkRecords: 100, high: String(endOf(topic)), ...options })
+  await world.assign()
+  let at = Number(world.seeks.at(-1))
+  const fetch = (size: number, signal = new AbortController().signal): FetchedBatch | undefined => {
+    const records = topic.filter(({ offset }) => offset >= at).slice(0, size)
+    const last = records.at(-1)
+    if (last === undefined) return undefined
+    const [fetchedFrom, nextOffset] = [String(at), String(last.offset + 1)]
+    return {
+      partition: 0,
+      fetchedFrom,
+      nextOffset,
+      highWatermark: String(endOf(topic)),
+      signal,
+      records: records.map(recordOf),
+    }
+  }
+  return {
+    ...world,
+    /** Returns false at the end of the topic. */
+    next: async (size: number, signal?: AbortSignal) => {
+      const batch = fetch(size, signal)
+      if (batch === undefined) return false
+      const sought = world.seeks.length
+      const next = await world.projection.onBatch(batch)
+      at = Number(world.seeks.length > sought ? world.seeks.at(-1) : (next ?? at))
+      return true
+    },
+    outcomes: async () => {
+      const { values } = await (world.registry.getSingleMetric('projector_events_total')?.get() ?? { values: [] })
+      return Object.fromEntries(values.map(({ labels, value }) => [labels.outcome, value]))
+    },
+  }
+}
+
+const newestOf = (topic: Topic) => {
+  const newest = new Map<string, Event>()
+  for (const event of topic) {
+    const known = newest.get(event.customer)
+    if (event.isUsable && (known === undefined || compareVersions(event, known) > 0)) newest.set(event.customer, event)
+  }
+  return new Map([...newest].map(([customer, { id }]) => [customer, id]))
+}
+const storedIn = (redis: ReturnType<typeof emptyRedis>) =>
+  new Map([...redis.customers].map(([customer, { version }]) => [customer, version.id]))
+
+/** A topic that is far behind. `customers` decides how often an event is superseded. */
+const topicOf = (random: () => number, { customers = 200, unusable = 0, records = 6000 }): Topic => {
+  let offset = Number(LOW)
+  return Array.from({ length: records }, () => {
+    offset += random() < 0.05 ? 3 : 1
+    const timestamp = 1 + Math.floor(random() * 500)
+    return {
+      customer: `customer-${Math.floor(random() * customers)}`,
+      ...{ timestamp, id: `e${timestamp}-${Math.floor(random() * 3)}`, isUsable: random() >= unusable, offset },
+    }
+  })
+}
+const randomOf = (seed: number) => {
+  let state = seed
+  return () => {
+    state = (state * 1664525 + 1013904223) >>> 0
+    return state / 2 ** 32
+  }
+}
+
+describe('a partition that is far behind', () => {
+  it('is applied without the superseded events, and each record is counted once', async () => {
+    const topic = topicOf(randomOf(1), {})
+    const redis = emptyRedis()
+    const consumer = await openConsumer(topic, { redis, lookaheadRecords: 10_000 })
+    while (await consumer.next(500));
+    const newest = newestOf(topic)
+    expect([redis.position, storedIn(redis)]).toEqual([String(endOf(topic)), newest])
+    const { applied, stale = 0, duplicate = 0 } = await consumer.outcomes()
+    expect([applied, stale + duplicate]).toEqual([newest.size, topic.length - newest.size])
+    expect(duplicate).toBeGreaterThan(0)
+    expect(consumer.sent.reduce((a, b) => a + b)).toBe(newest.size)
+  })
+
+  /** The newest event of customer-0 is the last record, and unusable. */
+  const withUnusableEnd = (): Topic =>
+    topicOf(randomOf(2), {}).map((event, i, { length }) =>
+      i === length - 1 ? { ...event, customer: 'customer-0', timestamp: 900, isUsable: false } : event,
+    )
+
+  it('is applied again from the start of the window if an unusable event has superseded others', async () => {
+    const topic = withUnusableEnd()
+    const redis = emptyRedis()
+    const { next, quarantined } = await openConsumer(topic, { redis, lookaheadRecords: 10_000 })
+    while (await next(500));
+    expect(storedIn(redis)).toEqual(newestOf(topic))
+    expect(quarantined.length).toBe(1)
+  })
+
+  it('is applied again from the start of the window if another process continues', async () => {
+    const topic = withUnusableEnd()
+    const redis = emptyRedis()
+    const first = await openConsumer(topic, { redis, lookaheadRecords: 10_000 })
+    while (Number(redis.position) < endOf(topic) - 1000) await first.next(500)
+    const { next } = await openConsumer(topic, { redis, lookaheadRecords: 0 })
+    expect(redis.position).toBe(LOW)
+    while (await next(500));
+    expect(storedIn(redis)).toEqual(newestOf(topic))
+  })
+
+  it('leaves out no event before a record of its customer that could not be compared', () => {
+    const peek = ({ key, timestamp }: { key: Buffer | null; timestamp: string }) =>
+      timestamp === '0' ? undefined : { customerUuid: String(key), version: { timestamp: Number(timestamp), id: 'e' } }
+    const lookahead = createLookahead({ maxRecords: 10_000, peek })
+    const record = (offset: number, customer: string, timestamp: number) => ({
+      ...{ offset: String(offset), timestamp: String(timestamp), key: Buffer.from(customer), value: null },
+    })
+    const others = Array.from({ length: 6000 }, (_, i) => record(i + 3, `c${i % 100}`, i + 1))
+    const [older, uncertain, newer] = [record(0, 'x', 8), record(1, 'x', 0), record(2, 'x', 9)]
+    const records = [older, uncertain, newer, ...others]
+    const nextOffset = String(records.length)
+    const signal = new AbortController().signal
+    const batch = { partition: 0, fetchedFrom: '0', nextOffset, highWatermark: nextOffset, signal, records }
+    expect(lookahead.step(batch, '0')).toBe('seek')
+    const left = lookahead.withoutSuperseded(0, records)
+    expect(left.slice(0, 3)).toEqual([older, uncertain, newer])
+    expect(left.length).toBe(103)
+  })
+
+  it('ends at the newest usable events, whatever happens meanwhile', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: 1, max: 1e9 }), async (seed) => {
+        const random = randomOf(seed)
+        const topic = topicOf(random, { unusable: random() < 0.5 ? 0.003 : 0, customers: 20 + random() * 500 })
+        const redis = emptyRedis()
+        const open = () => openConsumer(topic, { redis, lookaheadRecords: Math.floor(500 + random() * 6000) })
+        let consumer = await open()
+        let troubles = 6
+        for (let steps = 0; redis.position !== String(endOf(topic)); steps++) {
+          expect(steps).toBeLessThan(2000)
+          const signal = new AbortController()
+          const trouble = troubles > 0 && random() < 0.15
+          if (trouble) troubles -= 1
+          if (trouble) consumer.before[random() < 0.5 ? 'apply' : 'move'] = () => signal.abort()
+          await consumer.next(Math.ceil(random() * 800), signal.signal)
+          consumer.before.apply = undefined
+          consumer.before.move = undefined
+          // The process ends, and another one continues.
+          if (trouble && random() < 0.5) consumer = await open()
+          // Redis is lost.
+          else if (trouble && random() < 0.3) {
+            redis.customers.clear()
+            redis.position = undefined
+            redis.window = undefined
+            await consumer.projection.checkPositions()
+            consumer = await open()
+          }
+        }
+        expect(storedIn(redis)).toEqual(newestOf(topic))
+      }),
+      { seed: 7, numRuns: 25 },
+    )
+  })
+})

@@ -1,0 +1,236 @@
+/**
+ * Reads a partition ahead while its position is far behind: after a rebuild began, or after Redis
+ * was lost. The first pass reads only the versions of a window of records. The second pass applies
+ * the window without the events that a newer event of the window supersedes. Parsing and storing an
+ * event cost much more than reading it twice.
+ *
+ * The position does not move during the first pass. In the second pass it is stored with the window.
+ * If the process ends there, the next one applies the window again from its start, because only the
+ * memory of the first process says which events were left out.
+ */
+import type { FetchedBatch } from '@customer-stream/runtime/kafka'
+import { compareVersions, type Version } from '@customer-stream/schemas'
+import type { RawRecord } from './project.ts'
+import type { LookaheadWindow } from './store.ts'
+
+export interface LookaheadOptions {
+  /** Maximum records of a window. 0 switches the first pass off. */
+  readonly maxRecords: number
+  /**
+   * Returns customer and version of a record if both are certain. Otherwise the record is applied,
+   * and so are all later events of its key.
+   */
+  readonly peek: (
+    record: RawRecord,
+    partition: number,
+  ) => { readonly customerUuid: string; readonly version: Version } | undefined
+  /** Returns the time in milliseconds. */
+  readonly now?: () => number
+}
+
+/**
+ * `apply`: the batch must be applied now. `read`: the batch was read, the fetch continues behind it.
+ * `seek`: the first pass has ended, the fetch must go back to the position.
+ */
+export type LookaheadStep = 'apply' | 'read' | 'seek'
+
+export interface Lookahead {
+  /**
+   * Decides what happens to a batch, and reads it if it belongs to a first pass.
+   * @param position the expected position. Undefined if it is not loaded.
+   */
+  step(batch: FetchedBatch, position: string | undefined): LookaheadStep
+  /** Returns the records that no newer event of the window supersedes. */
+  withoutSuperseded(partition: number, records: readonly RawRecord[]): readonly RawRecord[]
+  /** Counts the events that `withoutSuperseded` leaves out between two offsets. */
+  supersededBetween(
+    partition: number,
+    from: string,
+    next: string,
+  ): { readonly stale: number; readonly duplicate: number }
+  /** The window that the partition's next chunk belongs to. */
+  window(partition: number): LookaheadWindow | undefined
+  /** Returns true if an event of the window was left out because of one of these records. */
+  supersedes(partition: number, records: readonly RawRecord[]): boolean
+  /** Makes sure that the records of the window are not read ahead again. */
+  skip(partition: number): void
+  /** Forgets the window. Must be called when the position changes. */
+  drop(partition: number): void
+  /** Forgets all windows. */
+  clear(): void
+}
+
+/** A partition that is nearer to its end is applied at once. */
+const MIN_RECORDS_BEHIND = 5000
+/** After these records, the first pass ends if it does not pay. */
+const SAMPLE_RECORDS = 5000
+const MIN_SUPERSEDED_SHARE = 0.25
+/** Offsets that are applied without a first pass after one that did not pay. */
+const SKIPPED_RECORDS = 100_000n
+/** Maximum customers in memory, over all first passes: about 250 bytes each. */
+const MAX_CUSTOMERS = 200_000
+/** Maximum time of a first pass. /readyz reports a partition whose position stands still for 15 s. */
+const MAX_PASS_MS = 8000
+
+/** Marks of a record. Records without a mark must be applied, as those that supersede others. */
+const SUPERSEDES = 1
+const STALE = 2
+const DUPLICATE = 3
+
+interface Window extends LookaheadWindow {
+  readonly endsAt: number
+  /** Number of records that were read. */
+  readonly records: number
+  /** Number of customers in memory. 0 after the first pass. */
+  readonly customers: number
+  readonly superseded: number
+  readonly isReading: boolean
+  read(batch: FetchedBatch): void
+  endPass(): void
+  /** Returns the marks of the records between two offsets. */
+  marksBetween(from: string, to: string): Uint8Array
+  markOf(offset: string): number | undefined
+}
+
+const openWindow = (start: string, { maxRecords, peek }: LookaheadOptions, endsAt: number): Window => {
+  const base = BigInt(start)
+  const indexOf = (offset: string) => Number(BigInt(offset) - base)
+  const marks = new Uint8Array(maxRecords)
+  /** Newest event of each customer. */
+  const newest = new Map<string, { readonly version: Version; readonly index: number }>()
+  /**
+   * Keys of records whose version is uncertain. Between an event of such a key and a newer one, a
+   * rebuild may meet an older event. It would replace the hash if the first event were left out.
+   */
+  const uncertain = new Set<string>()
+  let isReading = true
+  let end = start
+  let records = 0
+  let superseded = 0
+
+  const note = (index: number, customerUuid: string, version: Version) => {
+    if (uncertain.has(customerUuid)) return
+    const other = newest.get(customerUuid)
+    const order = other === undefined ? 1 : compareVersions(version, other.version)
+    if (order > 0) newest.set(customerUuid, { version, index })
+    if (other === undefined) return
+    const [winner, loser] = order > 0 ? [index, other.index] : [other.index, index]
+    marks[loser] = order === 0 ? DUPLICATE : STALE
+    marks[winner] = SUPERSEDES
+    superseded += 1
+  }
+
+  return {
+    start,
+    endsAt,
+    get end() {
+      return end
+    },
+    get records() {
+      return records
+    },
+    get customers() {
+      return newest.size
+    },
+    get superseded() {
+      return superseded
+    },
+    get isReading() {
+      return isReading
+    },
+    read: (batch) => {
+      for (const record of batch.records) {
+        const index = indexOf(record.offset)
+        if (index >= maxRecords) break
+        const peeked = peek(record, batch.partition)
+        if (peeked) note(index, peeked.customerUuid, peeked.version)
+        else if (record.key) uncertain.add(record.key.toString('latin1'))
+        records += 1
+      }
+      end = batch.nextOffset
+    },
+    endPass: () => {
+      newest.clear()
+      uncertain.clear()
+      isReading = false
+    },
+    marksBetween: (from, to) => marks.subarray(indexOf(from), indexOf(to)),
+    markOf: (offset) => marks[indexOf(offset)],
+  }
+}
+
+export const createLookahead = (options: LookaheadOptions): Lookahead => {
+  const { maxRecords, now = () => performance.now() } = options
+  const windows = new Map<number, Window>()
+  /** Offsets before which a partition is applied without a first pass. */
+  const skippedTo = new Map<number, bigint>()
+
+  const isFull = () => windows.values().reduce((sum, { customers }) => sum + customers, 0) >= MAX_CUSTOMERS
+  const isFarBehind = (position: string, highWatermark: string) =>
+    BigInt(highWatermark) - BigInt(position) >= MIN_RECORDS_BEHIND
+
+  /** Reads a batch, and decides whether the first pass goes on. */
+  const read = (window: Window, batch: FetchedBatch): LookaheadStep => {
+    const { partition, nextOffset, highWatermark } = batch
+    window.read(batch)
+    const paysNot = window.records >= SAMPLE_RECORDS && window.superseded < window.records * MIN_SUPERSEDED_SHARE
+    if (paysNot) skippedTo.set(partition, BigInt(nextOffset) + SKIPPED_RECORDS)
+    const isAtEnd =
+      BigInt(nextOffset) >= BigInt(highWatermark) || BigInt(nextOffset) - BigInt(window.start) >= maxRecords
+    if (!paysNot && !isAtEnd && !isFull() && now() < window.endsAt) return 'read'
+    window.endPass()
+    return 'seek'
+  }
+
+  /** Continues a first pass. Undefined if the batch does not belong to it. */
+  const readOn = (window: Window, batch: FetchedBatch): LookaheadStep | undefined => {
+    if (batch.fetchedFrom !== window.end) return undefined
+    if (!batch.unreadable) return read(window, batch)
+    window.endPass()
+    return 'seek'
+  }
+
+  return {
+    step: (batch, position) => {
+      const { partition, fetchedFrom, highWatermark, records, unreadable } = batch
+      const window = windows.get(partition)
+      if (window?.isReading) {
+        const step = readOn(window, batch)
+        if (step) return step
+      } else if (window && position !== undefined && BigInt(position) < BigInt(window.end)) return 'apply'
+      windows.delete(partition)
+      if (maxRecords === 0 || fetchedFrom !== position || unreadable || records.length === 0) return 'apply'
+      if (BigInt(position) < (skippedTo.get(partition) ?? 0n) || isFull()) return 'apply'
+      if (!isFarBehind(position, highWatermark)) return 'apply'
+      const opened = openWindow(position, options, now() + MAX_PASS_MS)
+      windows.set(partition, opened)
+      return read(opened, batch)
+    },
+    withoutSuperseded: (partition, records) => {
+      const window = windows.get(partition)
+      return window ? records.filter(({ offset }) => (window.markOf(offset) ?? 0) < STALE) : records
+    },
+    supersededBetween: (partition, from, next) => {
+      const marks = windows.get(partition)?.marksBetween(from, next) ?? new Uint8Array()
+      const count = (wanted: number) => marks.reduce((sum, mark) => (mark === wanted ? sum + 1 : sum), 0)
+      return { stale: count(STALE), duplicate: count(DUPLICATE) }
+    },
+    window: (partition) => {
+      const window = windows.get(partition)
+      return window && { start: window.start, end: window.end }
+    },
+    supersedes: (partition, records) => {
+      const window = windows.get(partition)
+      return window !== undefined && records.some(({ offset }) => window.markOf(offset) === SUPERSEDES)
+    },
+    skip: (partition) => {
+      const window = windows.get(partition)
+      if (window) skippedTo.set(partition, BigInt(window.end))
+    },
+    drop: (partition) => void windows.delete(partition),
+    clear: () => {
+      windows.clear()
+      skippedTo.clear()
+    },
+  }
+}
