@@ -1,6 +1,7 @@
 /**
  * Thread of {@link openLoop}: posts the intended start of each request at that time. Timers of Node
- * are exact to a millisecond only. This thread sleeps on a lock instead, and is late by microseconds.
+ * are exact to a millisecond only. This thread sleeps on a lock instead, and is late by
+ * microseconds.
  */
 import { parentPort, workerData } from 'node:worker_threads'
 import type { Pace } from './open-loop.ts'

@@ -4,9 +4,9 @@
  * the window without the events that a newer event of the window supersedes. Parsing and storing an
  * event cost much more than reading it twice.
  *
- * The position does not move during the first pass. In the second pass it is stored with the window.
- * If the process ends there, the next one applies the window again from its start, because only the
- * memory of the first process says which events were left out.
+ * The position does not move during the first pass. In the second pass it is stored with the
+ * window. If the process ends there, the next one applies the window again from its start, because
+ * only the memory of the first process says which events were left out.
  */
 import type { FetchedBatch } from '@customer-stream/runtime/kafka'
 import { compareVersions, type Version } from '@customer-stream/schemas'
@@ -29,8 +29,8 @@ export interface LookaheadOptions {
 }
 
 /**
- * `apply`: the batch must be applied now. `read`: the batch was read, the fetch continues behind it.
- * `seek`: the first pass has ended, the fetch must go back to the position.
+ * `apply`: the batch must be applied now. `read`: the batch was read, the fetch continues behind
+ * it. `seek`: the first pass has ended, the fetch must go back to the position.
  */
 export type LookaheadStep = 'apply' | 'read' | 'seek'
 
@@ -69,7 +69,9 @@ const MIN_SUPERSEDED_SHARE = 0.25
 const SKIPPED_RECORDS = 100_000n
 /** Maximum customers in memory, over all first passes: about 250 bytes each. */
 const MAX_CUSTOMERS = 200_000
-/** Maximum time of a first pass. /readyz reports a partition whose position stands still for 15 s. */
+/**
+ * Maximum time of a first pass. /readyz reports a partition whose position stands still for 15 s.
+ */
 const MAX_PASS_MS = 8000
 
 /** Marks of a record. Records without a mark must be applied, as those that supersede others. */

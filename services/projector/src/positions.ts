@@ -21,7 +21,9 @@ export interface PositionsDependencies {
   /** Reads the ids of the cluster and of the topic from Kafka. Rejects in an outage. */
   readonly readIdentity: () => Promise<TopicIdentity>
   readonly retryThroughOutage: RetryThroughOutage
-  /** Called for each partition whose position is loaded, before anything else is fetched from it. */
+  /**
+   * Called for each partition whose position is loaded, before anything else is fetched from it.
+   */
   readonly onLoad: (partition: number) => void
   readonly obstacles: Pick<Obstacles, 'report'>
   readonly metrics: ProjectorMetrics

@@ -12,7 +12,7 @@ import {
   positionsKey,
 } from '@customer-stream/schemas'
 
-/** What the store did with the newest event of one customer. */
+/** Result of storing the newest event of one customer. */
 export type StoreOutcome = 'applied' | 'duplicate' | 'stale'
 
 export interface AppliedChunk {

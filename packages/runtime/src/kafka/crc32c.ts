@@ -6,7 +6,9 @@
 const POLYNOMIAL = 0x82f63b78
 const SLICES = 8
 
-/** The table of slice n starts at n × 256. It has the checksums of a byte that n zero bytes follow. */
+/**
+ * The table of slice n starts at n × 256. It has the checksums of a byte that n zero bytes follow.
+ */
 const tables = new Int32Array(SLICES * 256)
 for (let byte = 0; byte < 256; byte++) {
   let checksum = byte

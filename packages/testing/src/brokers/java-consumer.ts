@@ -39,8 +39,8 @@ const recordOf = (line: string): JavaRecord => {
 }
 
 /**
- * Reads all records of a topic with Kafka's own Java client, which checks each checksum. Java compiles
- * the program, so this needs a JDK.
+ * Reads all records of a topic with Kafka's own Java client, which checks each checksum. Java
+ * compiles the program, so this needs a JDK.
  */
 export const readWithJava = async (kafkaBrokers: readonly string[], topic: string): Promise<JavaRecord[]> => {
   const run = await openRun()

@@ -66,10 +66,10 @@ const VERSION = 11
 const PARTITION_BYTES = 28
 
 /**
- * Makes a fetch cost little for a partition without records. While events arrive one at a time, each
- * fetch brings a record of one partition and must name all others. kafkajs 2.2.4 then spends most of
- * its time on the others: a buffer for each one in the request, a batch and several promises for
- * each one in the response, and searches that grow with the square of their number.
+ * Makes a fetch cost little for a partition without records. While events arrive one at a time,
+ * each fetch brings a record of one partition and must name all others. kafkajs 2.2.4 then spends
+ * most of its time on the others: a buffer for each one in the request, a batch and several
+ * promises for each one in the response, and searches that grow with the square of their number.
  *
  * Must run after {@link patchFetch}, and before a client fetches.
  */
@@ -82,7 +82,7 @@ const patchProtocol = () => {
   const definition = require('kafkajs/src/protocol/requests/fetch') as Definition
   const { protocol } = definition
   const original = protocol({ version: VERSION })
-  /** What does not depend on the partitions, by the time that the request waits. */
+  /** The parts that do not depend on the partitions, by `maxWaitTime`. */
   const templates = new Map<number, Protocol>()
   const lean = (options: FetchRequest): Protocol => {
     let template = templates.get(options.maxWaitTime)
@@ -216,8 +216,8 @@ const patchConsumerGroup = () => {
 const leadersOfMetadata = new WeakMap<object, ReadonlyMap<number, number>>()
 
 /**
- * Returns the leader of each partition. Undefined if one has none, which kafkajs treats as an error.
- * kafkajs replaces its metadata, and never changes it.
+ * Returns the leader of each partition. Undefined if one has none, which kafkajs treats as an
+ * error. kafkajs replaces its metadata, and never changes it.
  */
 const leadersOf = (metadata: readonly PartitionMetadata[]): ReadonlyMap<number, number> | undefined => {
   const known = leadersOfMetadata.get(metadata)

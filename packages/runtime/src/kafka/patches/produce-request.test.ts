@@ -29,7 +29,7 @@ const headerValue = fc.oneof(buffer(40), fc.string({ unit: 'binary', maxLength: 
 const message = fc.record({
   key: bytes,
   value: bytes,
-  // Of one length, because kafkajs sorts timestamps as text.
+  // All have one length, because kafkajs sorts timestamps as text.
   timestamp: fc.integer({ min: 1_000_000_000_000, max: 9_999_999_999_999 }).map(String),
   headers: fc.oneof(
     fc.constant(undefined),

@@ -200,8 +200,9 @@ const isPlain = ({ compression = 0, transactionalId, producerId = -1 }: ProduceA
 /**
  * Encodes each produce request into one buffer. kafkajs 2.2.4 copies each record through eight
  * buffers, which it fills with zeros and grows by doubling. Without this patch an accepted event
- * costs the ingress a sixth more CPU. The bytes are those of kafkajs (produce-request.test.ts), with
- * one exception: kafkajs sorts timestamps as text, which is wrong for numbers of different lengths.
+ * costs the ingress a sixth more CPU. The bytes are those of kafkajs (produce-request.test.ts),
+ * with one exception: kafkajs sorts timestamps as text, which is wrong for numbers of different
+ * lengths.
  *
  * Must run before a client is created.
  */
