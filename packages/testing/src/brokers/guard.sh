@@ -17,15 +17,19 @@ exec 3>&-
 
 # A stopped process keeps TERM pending until it is continued.
 end() { kill -TERM "$server" && kill -CONT "$server"; }
-trap end TERM INT HUP
 
 { cat; end; sleep 10; kill -KILL "$server"; } <&4 >/dev/null 2>&1 &
 exec 4<&-
+# Set after the start of the watcher. A new process has the traps of its parent for a moment, and
+# would survive the TERM at the end of this script if the server ends at once.
+trap end TERM INT HUP
 
-# A trapped signal interrupts `wait`, so wait again until the server is gone.
-while kill -0 "$server" 2>/dev/null; do
+# A trapped signal interrupts `wait`, so wait again until the server is gone. Wait at least once, for
+# the exit code of a server that is gone already.
+while :; do
   wait "$server"
   code=$?
+  kill -0 "$server" 2>/dev/null || break
 done
 
 trap '' TERM
