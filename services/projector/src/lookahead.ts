@@ -18,12 +18,14 @@ export interface LookaheadOptions {
   readonly maxRecords: number
   /**
    * Returns customer and version of a record if both are certain. Otherwise the record is applied,
-   * and so are all later events of its key.
+   * and so are all later events of its customer.
    */
   readonly peek: (
     record: RawRecord,
     partition: number,
   ) => { readonly customerUuid: string; readonly version: Version } | undefined
+  /** Returns the customer of a record that `peek` is not certain of. */
+  readonly customerOf: (record: RawRecord) => string | undefined
   /** Returns the time in milliseconds. */
   readonly now?: () => number
 }
@@ -52,8 +54,8 @@ export interface Lookahead {
   window(partition: number): LookaheadWindow | undefined
   /** Returns true if an event of the window was left out because of one of these records. */
   supersedes(partition: number, records: readonly RawRecord[]): boolean
-  /** Makes sure that the records of the window are not read ahead again. */
-  skip(partition: number): void
+  /** Makes sure that no record before this offset is read ahead. */
+  skipTo(partition: number, end: string): void
   /** Forgets the window. Must be called when the position changes. */
   drop(partition: number): void
   /** Forgets all windows. */
@@ -94,15 +96,16 @@ interface Window extends LookaheadWindow {
   markOf(offset: string): number | undefined
 }
 
-const openWindow = (start: string, { maxRecords, peek }: LookaheadOptions, endsAt: number): Window => {
+const openWindow = (start: string, { maxRecords, peek, customerOf }: LookaheadOptions, endsAt: number): Window => {
   const base = BigInt(start)
   const indexOf = (offset: string) => Number(BigInt(offset) - base)
   const marks = new Uint8Array(maxRecords)
   /** Newest event of each customer. */
   const newest = new Map<string, { readonly version: Version; readonly index: number }>()
   /**
-   * Keys of records whose version is uncertain. Between an event of such a key and a newer one, a
-   * rebuild may meet an older event. It would replace the hash if the first event were left out.
+   * Customers with a record whose version is uncertain. Between an event of such a customer and a
+   * newer one, a rebuild may meet an older event. It would replace the hash if the first event were
+   * left out.
    */
   const uncertain = new Set<string>()
   let isReading = true
@@ -132,7 +135,7 @@ const openWindow = (start: string, { maxRecords, peek }: LookaheadOptions, endsA
       return records
     },
     get customers() {
-      return newest.size
+      return newest.size + uncertain.size
     },
     get superseded() {
       return superseded
@@ -146,7 +149,10 @@ const openWindow = (start: string, { maxRecords, peek }: LookaheadOptions, endsA
         if (index >= maxRecords) break
         const peeked = peek(record, batch.partition)
         if (peeked) note(index, peeked.customerUuid, peeked.version)
-        else if (record.key) uncertain.add(record.key.toString('latin1'))
+        else {
+          const customerUuid = customerOf(record)
+          if (customerUuid !== undefined) uncertain.add(customerUuid)
+        }
         records += 1
       }
       end = batch.nextOffset
@@ -225,10 +231,7 @@ export const createLookahead = (options: LookaheadOptions): Lookahead => {
       const window = windows.get(partition)
       return window !== undefined && records.some(({ offset }) => window.markOf(offset) === SUPERSEDES)
     },
-    skip: (partition) => {
-      const window = windows.get(partition)
-      if (window) skippedTo.set(partition, BigInt(window.end))
-    },
+    skipTo: (partition, end) => void skippedTo.set(partition, BigInt(end)),
     drop: (partition) => void windows.delete(partition),
     clear: () => {
       windows.clear()

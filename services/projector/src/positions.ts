@@ -16,7 +16,7 @@ import type { RetryThroughOutage } from './outages.ts'
 import { OtherClusterError, type Store } from './store.ts'
 
 export interface PositionsDependencies {
-  readonly store: Pick<Store, 'positions' | 'unfinishedWindows' | 'movePosition' | 'claimPositions'>
+  readonly store: Pick<Store, 'positions' | 'unfinishedWindows' | 'forgetWindow' | 'movePosition' | 'claimPositions'>
   readonly consumer: Pick<PartitionConsumer, 'seek' | 'commit' | 'watermarks'>
   /** Reads the ids of the cluster and of the topic from Kafka. Rejects in an outage. */
   readonly readIdentity: () => Promise<TopicIdentity>
@@ -25,6 +25,8 @@ export interface PositionsDependencies {
    * Called for each partition whose position is loaded, before anything else is fetched from it.
    */
   readonly onLoad: (partition: number) => void
+  /** Called if a position was within a window that ends at `end`. */
+  readonly onLeave: (partition: number, end: string) => void
   readonly obstacles: Pick<Obstacles, 'report'>
   readonly metrics: ProjectorMetrics
   readonly logger: Logger
@@ -69,7 +71,17 @@ const isOffset = (stored: string | undefined): stored is string => stored !== un
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the positions
 export const createPositions = (
-  { store, consumer, readIdentity, retryThroughOutage, onLoad, obstacles, metrics, logger }: PositionsDependencies,
+  {
+    store,
+    consumer,
+    readIdentity,
+    retryThroughOutage,
+    onLoad,
+    onLeave,
+    obstacles,
+    metrics,
+    logger,
+  }: PositionsDependencies,
   { topic, startOver }: ClaimOptions,
 ): Positions => {
   const claim = createClaim({ store, readIdentity, obstacles, logger }, { topic, startOver })
@@ -109,19 +121,19 @@ export const createPositions = (
   /**
    * Moves each position within a window of a lookahead back to the start of the window. Events were
    * left out there, and only the memory of the process that has read the window says which.
+   * @returns true if there was one.
    */
   const leaveWindows = async (partitions: readonly number[], watermarks: ReadonlyMap<number, Watermarks>) => {
-    for (let moves = 1; moves > 0; ) {
-      moves = 0
-      for (const [partition, { position, start }] of await store.unfinishedWindows(partitions)) {
-        const low = watermarks.get(partition)?.low ?? position
-        const to = BigInt(start) < BigInt(low) ? low : start
-        if (BigInt(to) >= BigInt(position)) continue
-        // The last owner may still move the position. Then the next round moves it back.
-        await store.movePosition(partition, position, to)
-        moves += 1
-      }
+    const windows = await store.unfinishedWindows(partitions)
+    for (const [partition, { position, start, end }] of windows) {
+      const low = watermarks.get(partition)?.low ?? position
+      const to = BigInt(start) < BigInt(low) ? low : start
+      const isMoved = BigInt(to) >= BigInt(position) || (await store.movePosition(partition, position, to))
+      if (!isMoved) continue
+      await store.forgetWindow(partition)
+      onLeave(partition, end)
     }
+    return windows.size > 0
   }
 
   const read = async (partitions: readonly number[]) => {
@@ -134,8 +146,12 @@ export const createPositions = (
       const marks = watermarks.get(partition)
       if (marks) await repair(partition, stored, marks)
     }
-    await leaveWindows(partitions, watermarks)
-    return { stored: await store.positions(partitions), watermarks }
+    for (;;) {
+      const stored = await store.positions(partitions)
+      // The last owner may still enter a window. If it does so after this, it moves the position,
+      // and the next chunk finds that the position differs.
+      if (!(await leaveWindows(partitions, watermarks))) return { stored, watermarks }
+    }
   }
 
   const load = async (partitions: readonly number[], signal: AbortSignal): Promise<void> => {

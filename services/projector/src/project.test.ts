@@ -269,7 +269,7 @@ describe('project reads only the version of events that are superseded', () => {
           expect(winner && version.ok && compareVersions(version.value, winner.version)).toBeLessThanOrEqual(0)
         }
       }),
-      { seed: 5, numRuns: 3000 },
+      { seed: 5, numRuns: 800 },
     )
   })
 })

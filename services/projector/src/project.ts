@@ -144,6 +144,15 @@ export const peek = (
     : undefined
 }
 
+/** Returns the customer of a record. Undefined if it has none. */
+export const customerOf = (record: RawRecord): string | undefined => {
+  const parsed = parseEvent(record.value ?? Buffer.alloc(0), {
+    contentType: contentTypeOf(record),
+    exactNumbers: false,
+  })
+  return parsed.ok && parsed.value.kind === 'customers' ? parsed.value.customerUuid : undefined
+}
+
 /** True if an operator sends the record to quarantine. */
 export const isNamed = (
   { offset }: RawRecord,

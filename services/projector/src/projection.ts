@@ -21,7 +21,16 @@ import { createLookahead } from './lookahead.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import { createOutages } from './outages.ts'
 import { createPositions, type Positions, type PositionsDependencies } from './positions.ts'
-import { isNamed, type Poison, type Projected, type ProjectOptions, peek, project, type RawRecord } from './project.ts'
+import {
+  customerOf,
+  isNamed,
+  type Poison,
+  type Projected,
+  type ProjectOptions,
+  peek,
+  project,
+  type RawRecord,
+} from './project.ts'
 import { quarantineRecord, sendToQuarantine, unreadableRecord } from './quarantine.ts'
 import type { Store, StoreOutcome } from './store.ts'
 
@@ -100,8 +109,8 @@ const after = (offset: string): string => String(BigInt(offset) + 1n)
 interface Hold {
   /** Aborts when the pause ends. */
   readonly signal: AbortSignal
-  /** Offset up to which the partition's unusable records are in quarantine. */
-  quarantinedTo: bigint | undefined
+  /** Offsets of the records that are in quarantine. */
+  quarantined: ReadonlySet<string | undefined>
   end(): void
 }
 
@@ -116,8 +125,12 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const lookahead = createLookahead({
     maxRecords: options.lookaheadRecords,
     peek: (record, partition) => (isNamed(record, partition, options) ? undefined : peek(record, maxFutureMs)),
+    customerOf,
   })
-  const positions = createPositions({ ...deps, retryThroughOutage, onLoad: lookahead.drop }, options)
+  const positions = createPositions(
+    { ...deps, retryThroughOutage, onLoad: lookahead.drop, onLeave: lookahead.skipTo },
+    options,
+  )
   const busy = new Set<number>()
   const holds = new Map<number, Hold>()
   /**
@@ -156,7 +169,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     const ended = new AbortController()
     const held: Hold = {
       signal: ended.signal,
-      quarantinedTo: undefined,
+      quarantined: new Set(),
       end: () => {
         ended.abort()
         goOn()
@@ -183,7 +196,6 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const putIntoQuarantine = async (
     { partition, signal }: FetchedBatch,
     poison: readonly OutgoingRecord[],
-    next: string,
   ): Promise<boolean> => {
     const ended = new AbortController()
     const patience = new AbortController()
@@ -200,7 +212,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     held.signal.addEventListener('abort', () => ended.abort())
     void sent.then((late) => {
       if (!late || held.signal.aborted) return
-      held.quarantinedTo = BigInt(next)
+      held.quarantined = new Set(poison.map(({ headers }) => headers?.[QUARANTINE_HEADERS.offset] as string))
       held.end()
     })
     return false
@@ -251,7 +263,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     // The position may have been reloaded since the fetch.
     if (expected !== from) return false
     const measured = metrics.chunkSeconds.startTimer()
-    if (quarantined.length > 0 && !(await putIntoQuarantine(batch, quarantined, next))) return false
+    if (quarantined.length > 0 && !(await putIntoQuarantine(batch, quarantined))) return false
     const done = await retryThroughOutage('Redis', signal, () =>
       store.applyChunk(projected.newest, partition, expected, next, {
         oldest: positions.oldest(partition),
@@ -324,8 +336,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     partition: number,
     signal: AbortSignal,
   ): Promise<readonly Poison[] | undefined> => {
-    const held = holds.get(partition)?.quarantinedTo ?? 0n
-    const left = poison.filter(({ record }) => BigInt(record.offset) >= held)
+    const quarantined = holds.get(partition)?.quarantined
+    const left = poison.filter(({ record }) => !quarantined?.has(record.offset))
     if (left.length === 0) return left
     // During a rebuild, the previous projection has already quarantined the records before its
     // position. Records named by a setting are quarantined again, because the previous projection
@@ -344,7 +356,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
    */
   const wentBack = async ({ partition, signal }: FetchedBatch, unusable: readonly RawRecord[]): Promise<boolean> => {
     if (!lookahead.supersedes(partition, unusable)) return false
-    lookahead.skip(partition)
+    lookahead.skipTo(partition, lookahead.window(partition)?.end ?? '0')
     await positions.reload(partition, signal)
     return true
   }

@@ -234,7 +234,7 @@ describe('positions on a cluster', () => {
     const window = { start: '7', end: '12' }
     await store.applyChunk([], 0, '7', '9', { window })
     await client.hdel(copies[3] ?? '', `${positionField(TOPIC, 0)}#window`)
-    expect(await store.unfinishedWindows([0])).toEqual(new Map([[0, { position: '9', start: '7' }]]))
+    expect(await store.unfinishedWindows([0])).toEqual(new Map([[0, { position: '9', ...window }]]))
     await store.applyChunk([], 0, '9', '12', { window })
     expect(await store.unfinishedWindows([0])).toEqual(new Map())
   })

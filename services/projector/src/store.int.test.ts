@@ -475,7 +475,7 @@ describe('unfinishedWindows', () => {
     const unfinished = async () => [...(await store.unfinishedWindows([0, 1]))]
     expect(await unfinished()).toEqual([])
     await store.applyChunk([snapshot({ timestamp: 1, id: 'a' })], 0, '9', '11', { window })
-    expect(await unfinished()).toEqual([[0, { position: '11', start: '9' }]])
+    expect(await unfinished()).toEqual([[0, { position: '11', ...window }]])
     const many = Array.from({ length: 300 }, (_, i) => snapshot({ timestamp: 1, id: 'a' }, {}, `c${i}`))
     await store.applyChunk(many, 0, '11', '12', { window })
     expect(await unfinished()).toEqual([])
@@ -487,6 +487,18 @@ describe('unfinishedWindows', () => {
     await store.applyChunk([], 0, '9', '11', { window: { start: '9', end: '20' } })
     const late = await store.applyChunk([], 0, '9', '10', { window: { start: '9', end: '11' } })
     expect(late.moved).toBe(false)
-    expect(await store.unfinishedWindows([0])).toEqual(new Map([[0, { position: '11', start: '9' }]]))
+    expect(await store.unfinishedWindows([0])).toEqual(new Map([[0, { position: '11', start: '9', end: '20' }]]))
+  })
+
+  it('is where a previous projection stands if it ended within it', async () => {
+    const { storeOf } = fresh()
+    const previous = storeOf(1)
+    await previous.movePosition(0, undefined, '9')
+    await previous.applyChunk([], 0, '9', '11', { window: { start: '9', end: '12' } })
+    expect(await storeOf(2).previousPosition(0)).toBe('9')
+    await previous.movePosition(0, '11', '9')
+    await previous.forgetWindow(0)
+    await previous.movePosition(0, '9', '11')
+    expect(await storeOf(2).previousPosition(0)).toBe('11')
   })
 })

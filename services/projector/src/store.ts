@@ -62,7 +62,9 @@ export interface Store {
    */
   unfinishedWindows(
     partitions: readonly number[],
-  ): Promise<ReadonlyMap<number, { readonly position: string; readonly start: string }>>
+  ): Promise<ReadonlyMap<number, LookaheadWindow & { readonly position: string }>>
+  /** Deletes the window of a partition. Its position must not be within the window. */
+  forgetWindow(partition: number): Promise<void>
   /** Moves a position if it equals `from`. @returns whether it is `to` now. */
   movePosition(partition: number, from: string | undefined, to: string): Promise<boolean>
   /** Reads positions. On Redis Cluster the lowest of the copies counts. */
@@ -140,6 +142,12 @@ export interface StoreOptions {
 
 const rank = (offset: string): bigint => (/^\d+$/.test(offset) ? BigInt(offset) : -1n)
 
+/** Returns the stored window, start/end, if the position is within it. */
+const windowAround = (position: string, stored: string | null | undefined): LookaheadWindow | undefined => {
+  const [start = '', end = ''] = stored?.split('/') ?? []
+  return rank(position) > rank(start) && rank(position) < rank(end) ? { start, end } : undefined
+}
+
 /** Returns the lowest, or undefined if one of them is missing. */
 const lowest = (offsets: readonly (string | undefined)[]): string | undefined =>
   offsets.reduce((low, offset) =>
@@ -169,6 +177,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   const copies = clustered ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
   const tokenField = (field: string) => `${field}${TOKEN_SUFFIX}`
   const fieldOf = (partition: number) => positionField(topic, partition)
+  const windowField = (field: string) => `${field}${WINDOW_SUFFIX}`
   const textOf = (window: LookaheadWindow | undefined) => (window ? `${window.start}/${window.end}` : '')
   const memberKeyPrefix = `${keyPrefix}positions:member:`
 
@@ -280,10 +289,14 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
       const topicId = `${topic}/topic`
       const [own = [], ...found] = await all([
         redis.hmget(copies[0] ?? '', topicId),
-        ...before.map((key) => redis.hmget(key, topicId, fieldOf(partition))),
+        ...before.map((key) => redis.hmget(key, topicId, fieldOf(partition), windowField(fieldOf(partition)))),
       ])
       const isOther = found.some(([id]) => id && own[0] && id !== own[0])
-      return isOther ? undefined : lowest(found.map(([, offset]) => offset ?? undefined))
+      // Within a window, events were left out that are not in quarantine.
+      const reached = found.map(
+        ([, offset, window]) => windowAround(offset ?? '', window)?.start ?? offset ?? undefined,
+      )
+      return isOther ? undefined : lowest(reached)
     },
     positions: async (partitions) => {
       if (partitions.length === 0) return new Map()
@@ -300,17 +313,20 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
     },
     unfinishedWindows: async (partitions) => {
       if (partitions.length === 0) return new Map()
-      const fields = partitions.flatMap((partition) => [fieldOf(partition), `${fieldOf(partition)}${WINDOW_SUFFIX}`])
+      const fields = partitions.map(fieldOf).flatMap((field) => [field, windowField(field)])
       const stored = await all(copies.map((key) => redis.hmget(key, ...fields)))
-      const unfinished = new Map<number, { position: string; start: string }>()
+      const unfinished = new Map<number, LookaheadWindow & { position: string }>()
       for (const [i, partition] of partitions.entries()) {
         const position = lowest(stored.map((values) => values[2 * i] ?? undefined)) ?? ''
         for (const values of stored) {
-          const [start = '', end = ''] = values[2 * i + 1]?.split('/') ?? []
-          if (rank(position) > rank(start) && rank(position) < rank(end)) unfinished.set(partition, { position, start })
+          const window = windowAround(position, values[2 * i + 1])
+          if (window) unfinished.set(partition, { position, ...window })
         }
       }
       return unfinished
+    },
+    forgetWindow: async (partition) => {
+      await all(copies.map((key) => redis.hdel(key, windowField(fieldOf(partition)))))
     },
     movePosition: async (partition, from, to) => {
       const moved = await all(copies.map((key) => redis.movePosition(key, fieldOf(partition), from ?? '', to, '', '')))
