@@ -395,7 +395,7 @@ export const projectorGuards: readonly Guard[] = [
     prevents: 'a customer without its newest usable event, if a process ends during a rebuild',
     file: `${folder}/positions.ts`,
     from: 'await leaveWindows(partitions, watermarks)',
-    to: '',
+    to: 'false',
     test: lookahead('is applied again from the start of the window if another process'),
   },
   {
