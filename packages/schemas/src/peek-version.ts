@@ -18,11 +18,11 @@ const isOf = (customerUuid: string, payload: string): boolean => {
 }
 
 /**
- * Reads the version of a customers event without parsing its payload. That costs a fifth of parsing
+ * Reads the version of a customers event without parsing its payload. That costs a third of parsing
  * the event. Nothing says that the event is usable. But if `parseEvent` and `readVersion` succeed,
  * they return this customer and this version.
  *
- * The bytes are read as ISO-8859-1, which is faster than UTF-8. What is compared here is ASCII,
+ * The bytes are read as ISO-8859-1, which is faster than UTF-8. The compared texts are ASCII,
  * which is the same in both.
  * @param body the bytes of a record without a header `content-type`.
  * @returns undefined if the customer or the version is uncertain.

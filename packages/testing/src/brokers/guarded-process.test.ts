@@ -6,7 +6,7 @@ import { waitUntil } from '@customer-stream/runtime'
 import { expect, it, onTestFinished } from 'vitest'
 import { startGuarded } from './guarded-process.ts'
 
-/** Lists the living processes with this text in their environment. Empty on a system without /proc. */
+/** Lists living processes with this text in their environment. Empty on a system without /proc. */
 const processesWith = (text: string): string[] =>
   readdirSync('/', { encoding: 'utf8' }).includes('proc')
     ? readdirSync('/proc').flatMap((pid) => {
