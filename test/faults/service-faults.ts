@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { waitUntil } from '@customer-stream/runtime'
+import { PROJECTION_VERSION, positionsKey } from '@customer-stream/schemas'
 import { type MadeEvent, makeCustomersEvent, sign } from '@customer-stream/simulator'
 import { readTopic } from '@customer-stream/verify'
 import { type Fault, lasting, sumOver } from './fault.ts'
@@ -20,6 +21,9 @@ const postAll = async (arena: Arena, events: readonly MadeEvent[]) => {
     if (status !== 202) throw new Error(`answered ${status}`)
   }
 }
+
+/** Settings of a projector that reads ahead although it is only a few records behind. */
+const READS_AHEAD = { LOOKAHEAD_RECORDS: '100', CHUNK_RECORDS: '20' }
 
 const HOUR_MS = 3_600_000
 /** Exit code in the form of a shell: 128 plus the number of the signal. */
@@ -51,6 +55,44 @@ export const serviceFaults: readonly Fault[] = [
           await untilPromised(200)
         }
       }
+    },
+  },
+  {
+    name: 'rebuild interrupted',
+    how:
+      'Redis emptied; a projector killed while it applies what it has read ahead; another paused there past the ' +
+      'session time-out, until a third has its partitions',
+    options: { projectorEnv: READS_AHEAD },
+    inject: async (arena, scale) => {
+      const { projectors, pipeline, untilPromised } = arena
+      const [killed, paused] = projectors as [ManagedService, ManagedService]
+      const windows = async () => {
+        const stored = await pipeline.redis.hgetall(positionsKey(PROJECTION_VERSION, pipeline.keyPrefix))
+        return Object.keys(stored).filter((field) => field.endsWith('#window')).length
+      }
+      await untilPromised(3000)
+      for (let round = 0; round < Math.round(1 + 2 * scale); round++) {
+        await killed.kill()
+        await pipeline.redis.flushall()
+        await killed.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'apply-snapshots SIGKILL' })
+        await killed.process.ended
+        await waitUntil('Redis holds what was read ahead', windows, (count) => count > 0)
+        await killed.restart()
+        await killed.process.untilReady()
+      }
+      await paused.kill()
+      await paused.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'apply-snapshots SIGSTOP' })
+      await paused.process.untilReady()
+      await pipeline.redis.flushall()
+      await waitUntil('a projector has read ahead', windows, (count) => count > 0)
+      paused.process.signal('SIGWINCH')
+      await waitUntil(
+        'the other has all partitions',
+        () => killed.process.metric('projector_assigned_partitions'),
+        (count) => count === 12,
+      )
+      await untilPromised(200)
+      paused.process.signal('SIGCONT')
     },
   },
   {

@@ -62,10 +62,11 @@ export interface Lookahead {
   clear(): void
 }
 
-/** A partition that is nearer to its end is applied at once. */
-const MIN_RECORDS_BEHIND = 5000
-/** After these records, the first pass ends if it does not pay. */
-const SAMPLE_RECORDS = 5000
+/**
+ * A partition that is nearer to its end is applied at once. After these records, a first pass ends
+ * if it does not pay. A smaller window is the limit instead.
+ */
+const MIN_RECORDS = 5000
 const MIN_SUPERSEDED_SHARE = 0.25
 /** Offsets that are applied without a first pass after one that did not pay. */
 const SKIPPED_RECORDS = 100_000n
@@ -169,19 +170,20 @@ const openWindow = (start: string, { maxRecords, peek, customerOf }: LookaheadOp
 
 export const createLookahead = (options: LookaheadOptions): Lookahead => {
   const { maxRecords, now = () => performance.now() } = options
+  const minRecords = Math.min(MIN_RECORDS, maxRecords)
   const windows = new Map<number, Window>()
   /** Offsets before which a partition is applied without a first pass. */
   const skippedTo = new Map<number, bigint>()
 
   const isFull = () => windows.values().reduce((sum, { customers }) => sum + customers, 0) >= MAX_CUSTOMERS
   const isFarBehind = (position: string, highWatermark: string) =>
-    BigInt(highWatermark) - BigInt(position) >= MIN_RECORDS_BEHIND
+    BigInt(highWatermark) - BigInt(position) >= minRecords
 
   /** Reads a batch, and decides whether the first pass goes on. */
   const read = (window: Window, batch: FetchedBatch): LookaheadStep => {
     const { partition, nextOffset, highWatermark } = batch
     window.read(batch)
-    const paysNot = window.records >= SAMPLE_RECORDS && window.superseded < window.records * MIN_SUPERSEDED_SHARE
+    const paysNot = window.records >= minRecords && window.superseded < window.records * MIN_SUPERSEDED_SHARE
     if (paysNot) skippedTo.set(partition, BigInt(nextOffset) + SKIPPED_RECORDS)
     const isAtEnd =
       BigInt(nextOffset) >= BigInt(highWatermark) || BigInt(nextOffset) - BigInt(window.start) >= maxRecords

@@ -27,6 +27,15 @@ export interface ReceiveBodyOptions {
 }
 
 /**
+ * Returns the chunks as one buffer. A single chunk is not copied, unless it is a view of a larger
+ * buffer: it would keep all of that buffer in memory.
+ */
+const joined = (chunks: readonly Buffer[], bytes: number): Buffer => {
+  const [only] = chunks
+  return only && bytes === only.buffer.byteLength ? only : Buffer.concat(chunks, bytes)
+}
+
+/**
  * Receives request bodies as bytes, with a limit for each and a limit for all together. No sender
  * is authenticated yet, so otherwise anyone could fill the memory. If all bodies exceed their
  * limit, the one without progress for the longest time is dropped. So stalled bodies do not block a
@@ -58,9 +67,8 @@ export const createReceiveBody = ({ maxBodyBytes, maxBytesTogether }: ReceiveBod
       bytesTogether -= receiving.bytes
       // An error may follow if the connection closes in the middle of the body.
       if (error) request.on('error', () => undefined)
-      // A copy, because a chunk may be a view of a larger buffer.
       if (error) done(error)
-      else done(null, Buffer.concat(chunks, receiving.bytes))
+      else done(null, joined(chunks, receiving.bytes))
       chunks.length = 0
     }
     if (Number(request.headers['content-length']) > maxBodyBytes) receiving.fail('too-large')
