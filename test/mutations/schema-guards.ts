@@ -6,10 +6,10 @@ export const schemaGuards: readonly Guard[] = [
   {
     guard: 'field names that begin with _ are reserved',
     prevents: 'a payload that forges a version, so that its customer gets no more updates',
-    file: `${folder}/customer.ts`,
+    file: `${folder}/customer-hash.ts`,
     from: `name.startsWith('_') ? `,
     to: `name === '' ? `,
-    test: unit(`${folder}/customer.test.ts`, 'lets no field forge our metadata'),
+    test: unit(`${folder}/customer-hash.test.ts`, 'lets no field forge our metadata'),
   },
   {
     guard: 'ids are compared by UTF-8 bytes',
@@ -38,7 +38,7 @@ export const schemaGuards: readonly Guard[] = [
   {
     guard: 'field names are made well-formed before they are counted',
     prevents: 'an old field that stays after a replacement',
-    file: `${folder}/customer.ts`,
+    file: `${folder}/customer-hash.ts`,
     from: 'const name = given.toWellFormed()',
     to: 'const name = given',
     test: brokers('services/projector/src/store.int.test.ts', 'removes every old field'),
@@ -46,18 +46,18 @@ export const schemaGuards: readonly Guard[] = [
   {
     guard: 'a field of an earlier source keeps its name',
     prevents: 'a field of the customer that replaces the vehicles beside it',
-    file: `${folder}/customer.ts`,
+    file: `${folder}/customer-hash.ts`,
     from: 'first !== undefined && first < start',
     to: 'first !== undefined && first > start',
-    test: unit(`${folder}/customer.test.ts`, 'gives each field of each source the name and the place'),
+    test: unit(`${folder}/customer-hash.test.ts`, 'gives each field of each source the name and the place'),
   },
   {
     guard: 'the later of two names that become one name gives the value',
     prevents: 'one field twice in a command to Redis, and a count of fields that Redis does not have',
-    file: `${folder}/customer.ts`,
+    file: `${folder}/customer-hash.ts`,
     from: 'if (place !== undefined) list',
     to: 'if (place === -1) list',
-    test: unit(`${folder}/customer.test.ts`, 'gives each field of each source the name and the place'),
+    test: unit(`${folder}/customer-hash.test.ts`, 'gives each field of each source the name and the place'),
   },
   {
     guard: 'a long number is found without a character before it',

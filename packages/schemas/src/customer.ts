@@ -1,5 +1,5 @@
 /**
- * The customer snapshot as the vendor documents it, and the conversion to a Redis hash and back.
+ * The customer snapshot as the vendor documents it.
  *
  * The schemas are tolerant. Each field may be missing or null, and unknown fields are kept. A value
  * that differs from its schema is no reason to refuse an event. {@link deviations} lists such
@@ -7,10 +7,6 @@
  */
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
-import type { CustomersEvent, JsonObject } from './envelope.ts'
-import { isRawNumber, parseJson } from './json.ts'
-import { failed, ok, type Result } from './result.ts'
-import { readVersion, type Version, type VersionFault } from './version.ts'
 
 const Text = Type.Optional(Type.Union([Type.String(), Type.Null()]))
 const Flag = Type.Optional(Type.Union([Type.Boolean(), Type.Null()]))
@@ -71,6 +67,9 @@ export const Vehicle = Type.Object({
 })
 export type Vehicle = Static<typeof Vehicle>
 
+export const Vehicles = ListOf(Vehicle)
+export const Addresses = ListOf(Address)
+
 export const Customer = Type.Object({
   customerUuid: Type.String(),
   id: Whole,
@@ -87,13 +86,13 @@ export const Customer = Type.Object({
   phoneNumbers: ListOf(PhoneNumber),
   availability: Whole,
   bestTimeToContact: Type.Optional(Type.Union([Type.Object({ startTime: Text, endTime: Text }), Type.Null()])),
-  addresses: ListOf(Address),
+  addresses: Addresses,
 })
 export type Customer = Static<typeof Customer>
 
 /** Payload of a customers event. The vendor puts `addresses` here or inside the customer. */
 export const CustomersPayload = Type.Object({
-  customerWithVehicles: Type.Object({ customer: Customer, vehicles: ListOf(Vehicle), addresses: ListOf(Address) }),
+  customerWithVehicles: Type.Object({ customer: Customer, vehicles: Vehicles, addresses: Addresses }),
 })
 export type CustomersPayload = Static<typeof CustomersPayload>
 
@@ -106,211 +105,3 @@ export const deviations = (
   value: unknown,
 ): readonly { readonly path: string; readonly message: string }[] =>
   [...Value.Errors(schema, value)].map(({ path, message }) => ({ path, message }))
-
-/** Metadata that the projector adds to an event's content. All times are Unix milliseconds. */
-export interface Provenance {
-  readonly topic: string
-  readonly partition: number
-  readonly offset: string
-  /** Timestamp of the record: the time when ingress received the event. */
-  readonly receivedAt: number
-  readonly appliedAt: number
-  /** `PROJECTION_VERSION` of the projector that writes the hash. */
-  readonly projection: number
-}
-
-/**
- * Metadata fields of the hash. No payload can forge them, because a customer's field never begins
- * with a single underscore in the hash.
- */
-export const META = {
-  eventId: '_eventId',
-  eventTimestamp: '_eventTimestamp',
-  receivedAt: '_receivedAt',
-  appliedAt: '_appliedAt',
-  source: '_source',
-  projection: '_projection',
-} as const
-
-/**
- * One customer as the projector writes it. Because an event is a snapshot, this is the whole hash.
- */
-export interface CustomerHash {
-  readonly customerUuid: string
-  readonly version: Version
-  /**
-   * Alternating fields and values, the form of Redis' HSET. Redis clients store a lone surrogate,
-   * which has no UTF-8 form, as U+FFFD.
-   */
-  readonly fieldsAndValues: readonly string[]
-}
-
-export type ProjectionFault = VersionFault | 'nested-too-deep' | 'too-many-fields'
-
-/**
- * Redis accepts about a million arguments in one command, so a customer with more fields could
- * never be written.
- */
-const MAX_FIELDS = 100_000
-
-/**
- * Names that belong to the envelope alone. A customer's field of the same name never takes their
- * place.
- */
-const envelopeFields: ReadonlySet<string> = new Set(['dealerUuid', 'departmentUuid'])
-
-const escapeName = (name: string): string => (name.startsWith('_') ? `_${name}` : name)
-
-/**
- * Returns the text of a value in the hash. Null and missing values have none: the hash has no field
- * for them.
- */
-const toText = (value: unknown): string | undefined => {
-  if (typeof value === 'string') return value
-  if (value === null || value === undefined) return undefined
-  return typeof value === 'object' && isRawNumber(value) ? value.rawJSON : JSON.stringify(value)
-}
-
-/** Alternating fields and values, without our metadata. */
-const fieldsAndValuesOf = ({ envelope, customerWithVehicles }: CustomersEvent): string[] => {
-  const { customer, vehicles, addresses, ...neighbours } = customerWithVehicles
-  const list: string[] = []
-  /** Index of each field in the list. */
-  const places = new Map<string, number>()
-  const add = (source: string, entries: JsonObject) => {
-    const start = list.length
-    for (const given of Object.keys(entries)) {
-      const value = entries[given]
-      const text = toText(value)
-      if (text === undefined) continue
-      // Redis stores this form. Otherwise two names could be counted that are one field in Redis.
-      const name = given.toWellFormed()
-      const field = escapeName(name)
-      const first = places.get(field)
-      const taken = (first !== undefined && first < start) || (source !== 'envelope' && envelopeFields.has(field))
-      const key = taken ? `_${source}.${name}` : field
-      const place = taken ? places.get(key) : first
-      // If two names of one source become the same name, the later value stays, as in Redis.
-      if (place !== undefined) list[place + 1] = text
-      else places.set(key, list.push(key, text) - 2)
-    }
-  }
-  add('envelope', { dealerUuid: envelope.dealeruuid, departmentUuid: envelope.departmentuuid })
-  add('customerWithVehicles', { vehicles, addresses })
-  add('customer', customer)
-  add('customerWithVehicles', neighbours)
-  return list
-}
-
-/**
- * Converts an event to a hash. The fields come from these sources, in this order: dealer and
- * department of the envelope; `vehicles` and `addresses`; all fields of `customer`; unknown fields
- * beside `customer`; our metadata. If two sources use one name, the first source gets it. The value
- * of the other is kept as `_<source>.<name>`.
- * @returns the hash, or the reason why the event can never be projected.
- */
-export const customerToHash = (event: CustomersEvent, from: Provenance): Result<CustomerHash, ProjectionFault> => {
-  const version = readVersion(event.envelope)
-  if (!version.ok) return version
-  let fieldsAndValues: string[]
-  try {
-    fieldsAndValues = fieldsAndValuesOf(event)
-  } catch (error) {
-    if (error instanceof RangeError) return failed('nested-too-deep', 'a field is nested too deep to be stored')
-    throw error
-  }
-  const count = fieldsAndValues.length / 2
-  if (count > MAX_FIELDS) return failed('too-many-fields', `the customer has ${count} fields`)
-  const { timestamp, id } = version.value
-  const set = (field: string, value: string) => fieldsAndValues.push(field, value)
-  set(META.eventId, id)
-  set(META.eventTimestamp, String(timestamp))
-  set(META.receivedAt, String(from.receivedAt))
-  set(META.appliedAt, String(from.appliedAt))
-  set(META.source, `${from.topic}/${from.partition}/${from.offset}`)
-  set(META.projection, String(from.projection))
-  return ok({ customerUuid: event.customerUuid, version: version.value, fieldsAndValues })
-}
-
-/** A customer as read back from Redis. */
-export interface StoredCustomer {
-  /**
-   * Documented fields whose text fits their documented type. `addresses` is here even if the vendor
-   * put it beside the customer.
-   */
-  readonly customer: Customer
-  readonly vehicles?: Vehicle[]
-  readonly dealerUuid?: string
-  readonly departmentUuid?: string
-  /**
-   * Text of all other fields: unknown fields, and documented fields whose text does not fit.
-   * Nothing is lost.
-   */
-  readonly other: Readonly<Record<string, string>>
-  /**
-   * Text of fields whose name another source uses, by `<source>.<name>`. Example:
-   * `customer.addresses`, if addresses came also beside the customer.
-   */
-  readonly shadowed: Readonly<Record<string, string>>
-  readonly version: Version
-  readonly receivedAt: number
-  readonly appliedAt: number
-  /** `topic/partition/offset` of the record. */
-  readonly source: string
-}
-
-const fromText = (schema: TSchema, text: string): unknown => {
-  if (Value.Check(schema, text)) return text
-  try {
-    const value = parseJson(text)
-    // A number or a flag must have its canonical form. Otherwise its original text would be lost.
-    return Value.Check(schema, value) && value !== null && (typeof value === 'object' || String(value) === text)
-      ? value
-      : undefined
-  } catch {
-    return undefined
-  }
-}
-
-const documented: ReadonlyMap<string, TSchema> = new Map(Object.entries(Customer.properties))
-const metaFields: ReadonlySet<string> = new Set(Object.values(META))
-
-/**
- * Converts a hash, as HGETALL returns it, back to a typed customer.
- * @returns the customer, or `not-a-customer` if the hash is empty or customer-stream did not write
- *   it.
- */
-export const customerFromHash = (hash: Readonly<Record<string, string>>): Result<StoredCustomer, 'not-a-customer'> => {
-  const version = readVersion({ id: hash[META.eventId], timestamp: hash[META.eventTimestamp] })
-  if (!version.ok || hash.customerUuid === undefined) return failed('not-a-customer', 'the hash holds no customer')
-  const customer: [string, unknown][] = []
-  const other: [string, string][] = []
-  const shadowed: [string, string][] = []
-  let vehicles: Vehicle[] | undefined
-  for (const [field, text] of Object.entries(hash)) {
-    if (metaFields.has(field) || envelopeFields.has(field)) continue
-    if (field.startsWith('_') && !field.startsWith('__')) {
-      shadowed.push([field.slice(1), text])
-      continue
-    }
-    const schema = field === 'vehicles' ? ListOf(Vehicle) : documented.get(field)
-    const value = schema && fromText(schema, text)
-    if (value === undefined) other.push([field.startsWith('_') ? field.slice(1) : field, text])
-    else if (field === 'vehicles') vehicles = value as Vehicle[]
-    else customer.push([field, value])
-  }
-  return ok({
-    // `fromEntries` keeps a field named __proto__ as a field. An assignment would set the
-    // prototype.
-    customer: Object.fromEntries(customer) as Customer,
-    ...(vehicles && { vehicles }),
-    ...(hash.dealerUuid !== undefined && { dealerUuid: hash.dealerUuid }),
-    ...(hash.departmentUuid !== undefined && { departmentUuid: hash.departmentUuid }),
-    other: Object.fromEntries(other),
-    shadowed: Object.fromEntries(shadowed),
-    version: version.value,
-    receivedAt: Number(hash[META.receivedAt]),
-    appliedAt: Number(hash[META.appliedAt]),
-    source: hash[META.source] ?? '',
-  })
-}

@@ -1,5 +1,6 @@
 export * from './charset.ts'
 export * from './customer.ts'
+export * from './customer-hash.ts'
 export * from './envelope.ts'
 export { isRawNumber } from './json.ts'
 export * from './keys.ts'

@@ -227,7 +227,7 @@ it('the verifier agrees with the unchanged projector', async () => {
   expect(judge(run(await load(), replace))).toEqual([])
 })
 
-const inMapping = (from: string, to: string): Change => ['customer.ts', from, to]
+const inMapping = (from: string, to: string): Change => ['customer-hash.ts', from, to]
 const eachField = (code: string) =>
   inMapping('const field = escapeName(name)', `${code}; const field = escapeName(name)`)
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type Customer, customerFromHash, customerToHash, META } from './customer.ts'
+import type { Customer } from './customer.ts'
+import { customerFromHash, customerToHash, META } from './customer-hash.ts'
 import { type CustomersEvent, parseEvent } from './envelope.ts'
 import { compareVersions } from './version.ts'
 
