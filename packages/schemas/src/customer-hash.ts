@@ -5,15 +5,11 @@ import { Customer, type Vehicle, Vehicles } from './customer.ts'
 import type { CustomersEvent, JsonObject } from './envelope.ts'
 import { isRawNumber, parseJson } from './json.ts'
 import { failed, ok, type Result } from './result.ts'
+import { type CustomerState, type RecordPlace, stateOf } from './state.ts'
 import { readVersion, type Version, type VersionFault } from './version.ts'
 
-/** Metadata that the projector adds to an event's content. All times are Unix milliseconds. */
-export interface Provenance {
-  readonly topic: string
-  readonly partition: number
-  readonly offset: string
-  /** Timestamp of the record: the time when ingress received the event. */
-  readonly receivedAt: number
+/** What the projector adds to a customer's state. All times are Unix milliseconds. */
+export interface Projecting {
   readonly appliedAt: number
   /** `PROJECTION_VERSION` of the projector that writes the hash. */
   readonly projection: number
@@ -72,8 +68,8 @@ const toText = (value: unknown): string | undefined => {
 }
 
 /** Alternating fields and values, without our metadata. */
-const fieldsAndValuesOf = ({ envelope, customerWithVehicles }: CustomersEvent): string[] => {
-  const { customer, vehicles, addresses, ...neighbours } = customerWithVehicles
+const fieldsAndValuesOf = (state: CustomerState): string[] => {
+  const { dealerUuid, departmentUuid, customer, vehicles, addresses, other = {} } = state
   const list: string[] = []
   /** Index of each field in the list. */
   const places = new Map<string, number>()
@@ -95,41 +91,51 @@ const fieldsAndValuesOf = ({ envelope, customerWithVehicles }: CustomersEvent): 
       else places.set(key, list.push(key, text) - 2)
     }
   }
-  add('envelope', { dealerUuid: envelope.dealeruuid, departmentUuid: envelope.departmentuuid })
+  add('envelope', { dealerUuid, departmentUuid })
   add('customerWithVehicles', { vehicles, addresses })
   add('customer', customer)
-  add('customerWithVehicles', neighbours)
+  add('customerWithVehicles', other)
   return list
 }
 
 /**
- * Converts an event to a hash. The fields come from these sources, in this order: dealer and
- * department of the envelope; `vehicles` and `addresses`; all fields of `customer`; unknown fields
- * beside `customer`; our metadata. If two sources use one name, the first source gets it. The value
- * of the other is kept as `_<source>.<name>`.
- * @returns the hash, or the reason why the event can never be projected.
+ * Converts a state document to a hash. The fields come from these sources, in this order: dealer
+ * and department of the envelope; `vehicles` and `addresses`; all fields of `customer`; unknown
+ * fields beside `customer`; our metadata. If two sources use one name, the first source gets it. The
+ * value of the other is kept as `_<source>.<name>`.
+ * @returns the hash, or the reason why the customer can never be projected.
  */
-export const customerToHash = (event: CustomersEvent, from: Provenance): Result<CustomerHash, ProjectionFault> => {
-  const version = readVersion(event.envelope)
-  if (!version.ok) return version
+export const stateToHash = (
+  state: CustomerState,
+  { appliedAt, projection }: Projecting,
+): Result<CustomerHash, 'nested-too-deep' | 'too-many-fields'> => {
   let fieldsAndValues: string[]
   try {
-    fieldsAndValues = fieldsAndValuesOf(event)
+    fieldsAndValues = fieldsAndValuesOf(state)
   } catch (error) {
     if (error instanceof RangeError) return failed('nested-too-deep', 'a field is nested too deep to be stored')
     throw error
   }
   const count = fieldsAndValues.length / 2
   if (count > MAX_FIELDS) return failed('too-many-fields', `the customer has ${count} fields`)
-  const { timestamp, id } = version.value
+  const { customerUuid, version, receivedAt, source } = state
   const set = (field: string, value: string) => fieldsAndValues.push(field, value)
-  set(META.eventId, id)
-  set(META.eventTimestamp, String(timestamp))
-  set(META.receivedAt, String(from.receivedAt))
-  set(META.appliedAt, String(from.appliedAt))
-  set(META.source, `${from.topic}/${from.partition}/${from.offset}`)
-  set(META.projection, String(from.projection))
-  return ok({ customerUuid: event.customerUuid, version: version.value, fieldsAndValues })
+  set(META.eventId, version.id)
+  set(META.eventTimestamp, String(version.timestamp))
+  set(META.receivedAt, String(receivedAt))
+  set(META.appliedAt, String(appliedAt))
+  set(META.source, `${source.topic}/${source.partition}/${source.offset}`)
+  set(META.projection, String(projection))
+  return ok({ customerUuid, version, fieldsAndValues })
+}
+
+/** Converts an event to its hash. @returns the hash, or why the event can never be projected. */
+export const customerToHash = (
+  event: CustomersEvent,
+  from: RecordPlace & Projecting,
+): Result<CustomerHash, ProjectionFault> => {
+  const state = stateOf(event, from)
+  return state.ok ? stateToHash(state.value, from) : state
 }
 
 /** A customer as read back from Redis. */

@@ -1,0 +1,116 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { customerToHash, stateToHash } from './customer-hash.ts'
+import { type CustomersEvent, parseEvent } from './envelope.ts'
+import { type CustomerState, readState, stateOf, writeState } from './state.ts'
+
+const from = { topic: 't', partition: 3, offset: '42', receivedAt: 1000, appliedAt: 2000, projection: 1 }
+
+const eventOf = (body: string): CustomersEvent => {
+  const parsed = parseEvent(Buffer.from(body))
+  if (!parsed.ok || parsed.value.kind !== 'customers') throw new Error(`not a customers event: ${body}`)
+  return parsed.value
+}
+const eventWith = (customerWithVehicles: string, envelope = '') =>
+  eventOf(
+    `{"id":"e","timestamp":5,"type":"customers"${envelope},"payload":{"customerWithVehicles":${customerWithVehicles}}}`,
+  )
+const stateWith = (customerWithVehicles: string, envelope = ''): CustomerState => {
+  const state = stateOf(eventWith(customerWithVehicles, envelope), from)
+  if (!state.ok) throw new Error(state.reason)
+  return state.value
+}
+const expectOk = <T>(result: { ok: true; value: T } | { ok: false; reason: string }): T => {
+  if (!result.ok) throw new Error(result.reason)
+  return result.value
+}
+
+describe('the state of an event', () => {
+  it('has the members of the contract, with the addresses beside the customer', () => {
+    const customer = '{"customerUuid":"c","firstName":"Ada","addresses":[{"zip":"1"}],"loyalty":7}'
+    const state = stateWith(`{"customer":${customer},"vehicles":[{"vin":"V"}],"segment":"a"}`, ',"dealeruuid":"d"')
+    expect(writeState(state)).toBe(
+      '{"customerUuid":"c","version":{"timestamp":5,"id":"e"},"dealerUuid":"d",' +
+        '"customer":{"customerUuid":"c","firstName":"Ada","loyalty":7},"vehicles":[{"vin":"V"}],' +
+        '"addresses":[{"zip":"1"}],"other":{"segment":"a"},"receivedAt":1000,' +
+        '"source":{"topic":"t","partition":3,"offset":"42"}}',
+    )
+  })
+
+  it('has no member for null', () => {
+    const state = stateWith('{"customer":{"customerUuid":"c"},"vehicles":null,"addresses":null}', ',"dealeruuid":null')
+    expect(Object.keys(state)).toEqual(['customerUuid', 'version', 'customer', 'receivedAt', 'source'])
+  })
+
+  it('keeps the addresses inside the customer if there are others beside it', () => {
+    const state = stateWith('{"customer":{"customerUuid":"c","addresses":[1]},"addresses":[2]}')
+    expect(state).toMatchObject({ addresses: [2], customer: { addresses: [1] } })
+  })
+
+  it('loses nothing that the hash holds: the hash of the written and read document is the hash of the event', () => {
+    const name = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.constantFrom('addresses', 'vehicles', 'dealerUuid', '__proto__', '_eventId', '\\ud800', 'customer', 'other'),
+    )
+    const number = fc.constantFrom('12345678901234567890', '1e400', '-0.12345678901234567890', '1.0', '1E2')
+    const leaf = fc.oneof(number, fc.json({ maxDepth: 2 }), fc.constant('"\\ud800"'))
+    const members = fc
+      .array(fc.tuple(name, leaf), { maxLength: 5 })
+      .map((pairs) => pairs.map(([key, value]) => `${JSON.stringify(key).replace('\\\\', '\\')}:${value}`))
+    fc.assert(
+      fc.property(members, members, fc.option(leaf), (inside, beside, dealer) => {
+        const customer = `{${[...inside.filter((m) => !m.startsWith('"customerUuid"')), '"customerUuid":"c"'].join()}}`
+        const around = [...beside.filter((m) => !m.startsWith('"customer"')), `"customer":${customer}`].join()
+        const event = eventWith(`{${around}}`, dealer === null ? '' : `,"dealeruuid":${dealer}`)
+        const read = readState(Buffer.from(writeState(expectOk(stateOf(event, from)))))
+        const again = expectOk(stateToHash(expectOk(read), from))
+        expect(again).toEqual(expectOk(customerToHash(event, from)))
+      }),
+    )
+  })
+})
+
+describe('readState', () => {
+  const good = { customerUuid: 'c', version: { timestamp: 5, id: 'e' }, customer: { customerUuid: 'c' }, receivedAt: 1 }
+  const source = { topic: 't', partition: 0, offset: '7' }
+  const read = (value: unknown) => readState(Buffer.from(JSON.stringify(value)))
+
+  it('accepts a document with members of a newer schema, and keeps them', () => {
+    expect(read({ ...good, source, consent: { email: true } })).toMatchObject({
+      ok: true,
+      value: { consent: { email: true } },
+    })
+  })
+
+  it('says what is wrong with the value of another program', () => {
+    expect(readState(Buffer.from([0xff]))).toMatchObject({ reason: 'not-utf8' })
+    expect(readState(Buffer.from('{'))).toMatchObject({ reason: 'not-json' })
+    expect(readState(Buffer.from('{"a":1e999,"b":'.concat('['.repeat(50_000), ']'.repeat(50_000), '}')))).toMatchObject(
+      {
+        reason: 'nested-too-deep',
+      },
+    )
+    for (const value of [null, 5, 'text', []]) expect(read(value)).toMatchObject({ reason: 'not-a-state-document' })
+  })
+
+  it.each([
+    ['customerUuid', { customerUuid: '' }],
+    ['customerUuid', { customerUuid: 5 }],
+    ['version', { version: { timestamp: '5', id: 'e' } }],
+    ['version', { version: { timestamp: 0, id: 'e' } }],
+    ['version', { version: { timestamp: 5 } }],
+    ['customer', { customer: [] }],
+    ['customer', { customer: { customerUuid: 'other' } }],
+    ['receivedAt', { receivedAt: 1.5 }],
+    ['other', { other: 'text' }],
+    ['source', { source: undefined }],
+    ['source', { source: { ...source, partition: -1 } }],
+    ['source', { source: { ...source, offset: 'x' } }],
+  ])('names %s if it is not as it must be: %j', (member, change) => {
+    expect(read({ ...good, source, ...change })).toEqual({
+      ok: false,
+      reason: 'not-a-state-document',
+      detail: `${member} is missing or not as it must be`,
+    })
+  })
+})

@@ -1,0 +1,139 @@
+/**
+ * The state document: the current customer as one JSON document. It is the value of a record in the
+ * state topic, a compacted changelog with one key for each customer. A hash in Redis is a function
+ * of its document, so Redis can be rebuilt from the topic.
+ */
+import { type Static, Type } from '@sinclair/typebox'
+import { decodeText } from './charset.ts'
+import { Addresses, Customer, Vehicles } from './customer.ts'
+import type { CustomersEvent, JsonObject } from './envelope.ts'
+import { parseJson } from './json.ts'
+import { failed, ok, type Result } from './result.ts'
+import { readVersion, type VersionFault } from './version.ts'
+
+/** As delivered by the sender: it may be missing or null. */
+const DealerId = Type.Optional(Type.Union([Type.String(), Type.Null()]))
+
+export const CustomerState = Type.Object(
+  {
+    customerUuid: Type.String({ description: 'Also the key of the record.', minLength: 1 }),
+    version: Type.Object(
+      {
+        timestamp: Type.Integer({ description: 'Unix milliseconds.', minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
+        id: Type.String({ description: 'Id of the event.', minLength: 1 }),
+      },
+      { description: 'The newer of two documents has the greater timestamp or, if they are equal, the greater id.' },
+    ),
+    dealerUuid: DealerId,
+    departmentUuid: DealerId,
+    customer: Customer,
+    vehicles: Vehicles,
+    addresses: Addresses,
+    other: Type.Optional(
+      Type.Record(Type.String(), Type.Unknown(), { description: 'Unknown fields that came beside the customer.' }),
+    ),
+    receivedAt: Type.Integer({ description: 'Time of receipt, Unix milliseconds.' }),
+    source: Type.Object(
+      {
+        topic: Type.String(),
+        partition: Type.Integer({ minimum: 0 }),
+        offset: Type.String({ description: 'A decimal number, as text.', pattern: '^[0-9]+$' }),
+      },
+      { description: 'The raw record of the event.' },
+    ),
+  },
+  { $id: 'CustomerState', description: 'The current state of a customer.' },
+)
+export type CustomerState = Static<typeof CustomerState>
+
+/** Where and when the raw record of an event was stored. `receivedAt`: Unix milliseconds. */
+export interface RecordPlace {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: string
+  readonly receivedAt: number
+}
+
+const isGiven = (value: unknown): boolean => value !== null && value !== undefined
+
+/**
+ * Returns the state that a customers event describes. `addresses` is always beside the customer. If
+ * the sender gave addresses in both places, those inside the customer stay there.
+ */
+export const stateOf = (event: CustomersEvent, from: RecordPlace): Result<CustomerState, VersionFault> => {
+  const version = readVersion(event.envelope)
+  if (!version.ok) return version
+  const { customer: delivered, vehicles, addresses: beside, ...other } = event.customerWithVehicles
+  const { addresses: inside, ...rest } = delivered
+  const isInside = !isGiven(beside) && 'addresses' in delivered
+  const addresses = isInside ? inside : beside
+  const { topic, partition, offset, receivedAt } = from
+  const { dealeruuid: dealerUuid, departmentuuid: departmentUuid } = event.envelope
+  const state = {
+    customerUuid: event.customerUuid,
+    version: version.value,
+    ...(isGiven(dealerUuid) && { dealerUuid }),
+    ...(isGiven(departmentUuid) && { departmentUuid }),
+    customer: isInside ? rest : delivered,
+    ...(isGiven(vehicles) && { vehicles }),
+    ...(isGiven(addresses) && { addresses }),
+    ...(Object.keys(other).length > 0 && { other }),
+    receivedAt,
+    source: { topic, partition, offset },
+  }
+  // The types are those that the sender documents. A value may differ from them, as in each event.
+  return ok(state as CustomerState)
+}
+
+/** `not-a-state-document`: the value is JSON, but not a document of this kind. */
+export type StateFault = 'not-utf8' | 'not-json' | 'nested-too-deep' | 'not-a-state-document'
+
+const isObject = (value: unknown): value is JsonObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0
+
+/** Returns the first member that is not as it must be. Undefined if there is none. */
+const wrongMember = (value: JsonObject): string | undefined => {
+  const { customerUuid, version, customer, receivedAt, source, other = {} } = value
+  if (typeof customerUuid !== 'string' || customerUuid === '') return 'customerUuid'
+  if (!isObject(version) || typeof version.timestamp !== 'number' || !readVersion(version).ok) return 'version'
+  if (!isObject(customer) || customer.customerUuid !== customerUuid) return 'customer'
+  if (!isCount(receivedAt)) return 'receivedAt'
+  if (!isObject(other)) return 'other'
+  const isPlace = isObject(source) && typeof source.topic === 'string' && isCount(source.partition)
+  return isPlace && /^\d+$/.test(String(source.offset)) ? undefined : 'source'
+}
+
+/**
+ * Reads the value of a record of the state topic. A tombstone has no value and means that the
+ * customer was erased. Unknown members are kept. Numbers keep their digits: a number that a double
+ * cannot hold is an object of `JSON.rawJSON`.
+ * @returns the document, or the {@link StateFault} that makes it unusable.
+ */
+export const readState = (value: Uint8Array): Result<CustomerState, StateFault> => {
+  let text: string
+  try {
+    text = decodeText(value)
+  } catch {
+    return failed('not-utf8', 'the value is not UTF-8')
+  }
+  let parsed: unknown
+  try {
+    parsed = parseJson(text)
+  } catch (error) {
+    return error instanceof RangeError
+      ? failed('nested-too-deep', 'the JSON is nested too deep to be read digit for digit')
+      : failed('not-json', (error as Error).message)
+  }
+  if (!isObject(parsed)) return failed('not-a-state-document', 'the value is JSON, but not an object')
+  const wrong = wrongMember(parsed)
+  return wrong === undefined
+    ? ok(parsed as CustomerState)
+    : failed('not-a-state-document', `${wrong} is missing or not as it must be`)
+}
+
+/**
+ * Returns the value of the record in the state topic, as text.
+ * @throws RangeError if the document is nested some thousand levels deep.
+ */
+export const writeState = (state: CustomerState): string => JSON.stringify(state)
