@@ -4,6 +4,12 @@ export interface TopicNames {
    * Authentic events of type `customers`. Key: customerUuid. Value: the bytes of the request body.
    */
   readonly customers: string
+  /**
+   * Current customers: a compacted changelog. Key: customerUuid. Value: a state document
+   * ({@link CustomerState}), or none (tombstone) if the customer was erased. Same partition count
+   * and partitioner as `customers`.
+   */
+  readonly state: string
   /** Authentic events of all other types. Key: dealeruuid if present, otherwise the event's id. */
   readonly other: string
   /**
@@ -17,6 +23,7 @@ export const DEFAULT_TOPIC_PREFIX = 'mykaarma.'
 
 export const topicNames = (prefix: string = DEFAULT_TOPIC_PREFIX): TopicNames => ({
   customers: `${prefix}customers.raw`,
+  state: `${prefix}customers.state`,
   other: `${prefix}other.raw`,
   quarantine: `${prefix}quarantine`,
 })
