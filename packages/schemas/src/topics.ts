@@ -1,15 +1,9 @@
-/** Names of the topics, for one prefix (setting `KAFKA_TOPIC_PREFIX`). */
+/** Names of the topics that the ingress writes to, for one prefix (setting `KAFKA_TOPIC_PREFIX`). */
 export interface TopicNames {
   /**
    * Authentic events of type `customers`. Key: customerUuid. Value: the bytes of the request body.
    */
   readonly customers: string
-  /**
-   * Current customers: a compacted changelog. Key: customerUuid. Value: a state document
-   * ({@link CustomerState}), or none (tombstone) if the customer was erased. Same partition count
-   * and partitioner as `customers`.
-   */
-  readonly state: string
   /** Authentic events of all other types. Key: dealeruuid if present, otherwise the event's id. */
   readonly other: string
   /**
@@ -23,10 +17,17 @@ export const DEFAULT_TOPIC_PREFIX = 'mykaarma.'
 
 export const topicNames = (prefix: string = DEFAULT_TOPIC_PREFIX): TopicNames => ({
   customers: `${prefix}customers.raw`,
-  state: `${prefix}customers.state`,
   other: `${prefix}other.raw`,
   quarantine: `${prefix}quarantine`,
 })
+
+/**
+ * Returns the name of the state topic, a compacted changelog of the current customers. Key:
+ * customerUuid. Value: a state document ({@link CustomerState}), or none (tombstone) if the customer
+ * was erased. It has the partition count and the partitioner of `customers`. The projector alone
+ * writes to it.
+ */
+export const stateTopicName = (prefix: string = DEFAULT_TOPIC_PREFIX): string => `${prefix}customers.state`
 
 /** Headers of a raw record. */
 export const RAW_HEADERS = {
