@@ -10,6 +10,7 @@ import { problems } from '../services/ingress/src/http/problem.ts'
 import { KEY_TOO_LONG } from '../services/ingress/src/http/webhook-route.ts'
 import { quarantineReasons } from '../services/projector/src/metrics.ts'
 import { configurationFile, configurationPage } from '../tools/generate-configuration.ts'
+import { contractFiles, contractFolder } from '../tools/generate-contract.ts'
 import { metricsFile, metricsPage, openRegistries } from '../tools/generate-metrics.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -38,6 +39,11 @@ it('docs/configuration.md says what the settings schemas say (if not: npm run do
 
 it('docs/metrics.md says what the registries and the log events say (if not: npm run docs)', async () => {
   expect(readFileSync(metricsFile, 'utf8')).toBe(await metricsPage())
+})
+
+it('packages/schemas/contract says what the schemas say (if not: npm run docs)', () => {
+  const files = readdirSync(contractFolder).map((name) => [name, readFileSync(contractFolder + name, 'utf8')])
+  expect(Object.fromEntries(files)).toEqual(contractFiles())
 })
 
 it('docs/contracts.md names each answer of the ingress with its status, and no other', () => {

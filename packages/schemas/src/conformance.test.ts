@@ -1,0 +1,133 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+import { partitionOf } from '../../runtime/src/kafka/partitioner.ts'
+import { customerFromHash, stateToHash } from './customer-hash.ts'
+import { type ParseFault, parseEvent } from './envelope.ts'
+import { readState } from './state.ts'
+import { compareVersions, isTooFarInFuture, readVersion, type Version, type VersionFault } from './version.ts'
+
+type Refusal = ParseFault | VersionFault | 'not-a-customers-event' | 'too-far-in-future'
+
+const vectorsOf = <Vector>(name: string): Vector[] =>
+  JSON.parse(readFileSync(new URL(`../conformance/${name}.json`, import.meta.url), 'utf8'))
+
+interface CompareVector {
+  readonly name: string
+  readonly a: Version
+  readonly b: Version
+  readonly compare: number
+  readonly idsUtf8: readonly string[]
+}
+interface ReadVector {
+  readonly name: string
+  readonly bodyBase64: string
+  readonly contentType?: string
+  readonly receivedAt?: number
+  readonly expect: Version | Refusal
+}
+interface StateVector {
+  readonly name: string
+  readonly valueBase64: string
+  readonly expect: Version | string
+}
+interface HashVector {
+  readonly name: string
+  readonly document: string
+  readonly appliedAt: number
+  readonly projection: number
+  readonly hash: Readonly<Record<string, string>>
+}
+interface PartitionVector {
+  readonly key: string
+  readonly keyUtf8: string
+  readonly partitions: number
+  readonly partition: number
+}
+
+const bytesOf = (base64: string) => Buffer.from(base64, 'base64')
+
+/** Reads a raw record like the projector. @returns the version, or the reason of quarantine. */
+const read = ({ bodyBase64, contentType, receivedAt }: ReadVector): Version | Refusal => {
+  const event = parseEvent(bytesOf(bodyBase64), { contentType })
+  if (!event.ok) return event.reason
+  if (event.value.kind !== 'customers') return 'not-a-customers-event'
+  const version = readVersion(event.value.envelope)
+  if (!version.ok) return version.reason
+  return receivedAt !== undefined && isTooFarInFuture(version.value, receivedAt) ? 'too-far-in-future' : version.value
+}
+
+/** A client of Redis writes UTF-8, which has no lone surrogates. */
+const asStored = (fieldsAndValues: readonly string[]) =>
+  Object.fromEntries(
+    fieldsAndValues.flatMap((name, i) =>
+      i % 2 === 0 ? [[name.toWellFormed(), fieldsAndValues[i + 1]?.toWellFormed()]] : [],
+    ),
+  )
+
+const hashOf = ({ document, appliedAt, projection }: HashVector) => {
+  const state = readState(Buffer.from(document))
+  if (!state.ok) throw new Error(state.detail)
+  const hash = stateToHash(state.value, { appliedAt, projection })
+  if (!hash.ok) throw new Error(hash.detail)
+  return { state: state.value, hash: asStored(hash.value.fieldsAndValues) }
+}
+
+describe('the conformance vectors', () => {
+  it.each(vectorsOf<CompareVector>('compare'))('compare: $name', ({ a, b, compare, idsUtf8 }) => {
+    expect(Math.sign(compareVersions(a, b))).toBe(compare)
+    expect(Math.sign(compareVersions(b, a)) + compare).toBe(0)
+    expect([a.id, b.id].map((id) => Buffer.from(id).toString('hex'))).toEqual(idsUtf8)
+  })
+
+  it.each(vectorsOf<ReadVector>('read'))('read: $name', (vector) => {
+    expect(read(vector)).toEqual(vector.expect)
+  })
+
+  it.each(vectorsOf<StateVector>('state'))('state: $name', ({ valueBase64, expect: expected }) => {
+    const state = readState(bytesOf(valueBase64))
+    expect(state.ok ? state.value.version : state.reason).toEqual(expected)
+  })
+
+  it.each(vectorsOf<HashVector>('hash'))('hash: $name', (vector) => {
+    const { state, hash } = hashOf(vector)
+    expect(new Map(Object.entries(hash))).toEqual(new Map(Object.entries(vector.hash)))
+    const stored = customerFromHash(vector.hash)
+    const { topic, partition, offset } = state.source
+    expect(stored).toMatchObject({
+      ok: true,
+      value: {
+        version: state.version,
+        customer: { customerUuid: state.customerUuid },
+        receivedAt: state.receivedAt,
+        source: `${topic}/${partition}/${offset}`,
+      },
+    })
+  })
+
+  it.each(vectorsOf<PartitionVector>('partition'))('partition: $key of $partitions', (vector) => {
+    expect(Buffer.from(vector.key).toString('hex')).toBe(vector.keyUtf8)
+    expect(partitionOf(Buffer.from(vector.key), vector.partitions)).toBe(vector.partition)
+  })
+
+  it('have a case for each reason for which a reader refuses a record', () => {
+    // The types make sure that a new reason is added here. Nesting depends on the parser.
+    const reasons: Readonly<Record<Exclude<Refusal, 'nested-too-deep'>, true>> = {
+      'not-utf8': true,
+      'not-json': true,
+      'not-an-object': true,
+      'missing-type': true,
+      'payload-not-json': true,
+      'payload-not-an-object': true,
+      'missing-customer': true,
+      'missing-customer-uuid': true,
+      'invalid-customer-uuid': true,
+      'not-a-customers-event': true,
+      'missing-event-id': true,
+      'invalid-event-id': true,
+      'invalid-timestamp': true,
+      'too-far-in-future': true,
+    }
+    const expected = vectorsOf<ReadVector>('read').map((vector) => vector.expect)
+    expect(expected.filter((each) => typeof each === 'string')).toEqual(expect.arrayContaining(Object.keys(reasons)))
+  })
+})

@@ -1,0 +1,138 @@
+import { execFile } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { fromFile, Parser } from '@asyncapi/parser'
+import { parseEvent, stateOf, writeState } from '@customer-stream/schemas'
+import { makeCustomersEvent, makeOtherEvent, Random } from '@customer-stream/simulator'
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import { describe, expect, it } from 'vitest'
+import { PROBLEM_CONTENT_TYPE, problemDocument, problems } from '../services/ingress/src/http/problem.ts'
+import { EVENT_TYPES, eventSchemaName, STATE_SCHEMA } from '../tools/contract/json-schemas.ts'
+import { contractFolder } from '../tools/generate-contract.ts'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const readJson = (file: string) => JSON.parse(readFileSync(file, 'utf8'))
+const schemas = readdirSync(contractFolder).filter((name) => name.endsWith('.schema.json'))
+
+/** Strict: an unknown keyword or a misspelt type is an error. */
+const open = () => new Ajv2020({ strict: true, allErrors: true, allowUnionTypes: true })
+const validatorOf = (name: string) => open().compile(readJson(join(contractFolder, name)))
+const errorsOf = (name: string, value: unknown) => {
+  const validate = validatorOf(name)
+  validate(value)
+  return (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath} ${message}`)
+}
+
+describe('the JSON Schemas', () => {
+  it.each(schemas)('%s is a strict schema of 2020-12', (name) => {
+    const { $schema, $id } = readJson(join(contractFolder, name))
+    expect([$schema, $id]).toEqual(['https://json-schema.org/draft/2020-12/schema', expect.stringMatching(/^urn:/)])
+    expect(validatorOf(name)).toBeTypeOf('function')
+  })
+
+  it.each([
+    ['customers', 'customers.derived-as-delivered.json'],
+    ['customers', 'customers.parsed.json'],
+    ['mpis', 'mpis.partial.json'],
+    ['messages', 'messages.partial.json'],
+    ['service-orders', 'service-orders.partial.json'],
+  ] as const)('%s accepts the sample %s, and its payload', (type, sample) => {
+    const event = readJson(join(root, 'packages/schemas/src/fixtures', sample))
+    expect(errorsOf(eventSchemaName(type), event)).toEqual([])
+    const payload = typeof event.payload === 'string' ? JSON.parse(event.payload) : event.payload
+    expect(errorsOf(eventSchemaName(type), { ...event, payload })).toEqual([])
+  })
+
+  it('accept the events of the simulated sender, and only those of their own type', () => {
+    const random = new Random(1)
+    const events = [
+      ...EVENT_TYPES.filter((type) => type !== 'customers').map((type) => makeOtherEvent({ type }, random)),
+      makeCustomersEvent({ payloadForm: 'object' }),
+      makeCustomersEvent({ legacy: true }),
+    ]
+    for (const { type, body } of events) {
+      const accepting = EVENT_TYPES.filter((each) => errorsOf(eventSchemaName(each), JSON.parse(body)).length === 0)
+      expect(accepting).toEqual([type])
+    }
+  })
+
+  it.each([
+    ['/payload', { payload: [] }],
+    ['/timestamp', { timestamp: 1.5 }],
+    ['/id', { id: 7 }],
+    ['/payload/customerWithVehicles/customer', { payload: { customerWithVehicles: { customer: {} } } }],
+  ])('customers refuses an event with another %s', (path, change) => {
+    const event = { ...JSON.parse(makeCustomersEvent().body), ...change }
+    expect(errorsOf('customers.schema.json', event).join('\n')).toContain(path)
+  })
+
+  it('the state document accepts what the projector would publish, and refuses a document without version', () => {
+    const event = parseEvent(Buffer.from(makeCustomersEvent().body))
+    if (!event.ok || event.value.kind !== 'customers') throw new Error('not a customers event')
+    const state = stateOf(event.value, { topic: 't', partition: 0, offset: '1', receivedAt: 1 })
+    if (!state.ok) throw new Error(state.detail)
+    const document = JSON.parse(writeState(state.value))
+    expect(errorsOf(STATE_SCHEMA, document)).toEqual([])
+    expect(errorsOf(STATE_SCHEMA, { ...document, version: undefined })).toEqual([
+      " must have required property 'version'",
+    ])
+    expect(errorsOf(STATE_SCHEMA, { ...document, version: { timestamp: '5', id: '' } })).toHaveLength(2)
+  })
+})
+
+describe('asyncapi.json', () => {
+  const file = join(contractFolder, 'asyncapi.json')
+
+  it('is valid for the parser of AsyncAPI', async () => {
+    const { document, diagnostics } = await fromFile(new Parser(), file).parse()
+    expect(
+      diagnostics.filter(({ severity }) => severity <= 1).map(({ message, path }) => [path.join('.'), message]),
+    ).toEqual([])
+    expect(document?.allChannels().length).toBe(4)
+  })
+
+  it('has headers that are strict schemas, and payloads that are the schemas of this folder', () => {
+    const messages = Object.values<{ headers?: object; payload?: { $ref?: string } }>(
+      readJson(file).components.messages,
+    )
+    const ajv = open()
+    for (const { headers, payload } of messages) {
+      if (headers) expect(ajv.compile(headers)).toBeTypeOf('function')
+      if (payload && !payload.$ref) expect(ajv.compile(payload)).toBeTypeOf('function')
+    }
+    const payloads = messages.flatMap(({ payload }) => payload?.$ref ?? [])
+    expect(payloads.toSorted()).toEqual(schemas.map((name) => `./${name}`).toSorted())
+  })
+})
+
+describe('openapi.json', () => {
+  const file = join(contractFolder, 'openapi.json')
+
+  it('is valid for the linter of OpenAPI', { timeout: 60_000 }, async () => {
+    const env = { ...process.env, REDOCLY_TELEMETRY: 'off', REDOCLY_SUPPRESS_UPDATE_NOTICE: 'true' }
+    const command = ['redocly', 'lint', '--extends=spec', '--format=json', file]
+    const { stdout } = await promisify(execFile)('npx', command, { cwd: root, env }).catch(
+      (error: { stdout: string }) => error,
+    )
+    expect(JSON.parse(stdout).problems).toEqual([])
+  })
+
+  it('describes each answer of the ingress to a delivered event', () => {
+    const { paths, components } = readJson(file)
+    const { responses } = paths['/webhooks/mykaarma'].post
+    const isProblem = open().compile(components.schemas.Problem)
+    const types = Object.keys(problems) as (keyof typeof problems)[]
+    const described = types.filter((type) => {
+      const document = problemDocument(type, 'detail')
+      const schema = responses[document.status]?.content[PROBLEM_CONTENT_TYPE].schema
+      if (!schema) return false
+      const { allOf, properties } = schema
+      expect(allOf).toEqual([{ $ref: '#/components/schemas/Problem' }])
+      return isProblem(document) && open().validate({ type: 'object', properties }, document)
+    })
+    // The others are answers to another path or method.
+    expect(types.filter((type) => !described.includes(type))).toEqual(['not-found', 'method-not-allowed'])
+  })
+})

@@ -1,0 +1,80 @@
+/** JSON Schemas (2020-12) of the events and of the state document, made from the TypeBox schemas. */
+import { CustomerState, CustomersPayload, Envelope, otherPayloads } from '@customer-stream/schemas'
+
+/** A JSON Schema as plain JSON. */
+export interface JsonSchema {
+  readonly [keyword: string]: unknown
+}
+
+export const DIALECT = 'https://json-schema.org/draft/2020-12/schema'
+
+const plain = (schema: object): JsonSchema => {
+  // TypeBox adds symbols, which JSON does not have, and an id that is no URI.
+  const { $id: _, ...rest } = JSON.parse(JSON.stringify(schema)) as JsonSchema
+  return rest
+}
+
+const payloads = { customers: CustomersPayload, ...otherPayloads }
+export type EventType = keyof typeof payloads
+export const EVENT_TYPES = Object.keys(payloads) as EventType[]
+
+export const STATE_SCHEMA = 'customer-state.schema.json'
+export const eventSchemaName = (type: EventType): string => `${type}.schema.json`
+
+const DEVIATIONS =
+  'Fields are as the sender documents them. A delivered value may differ, and unknown fields may appear at any time.'
+
+/** The legacy envelope names the type `dataType`. It counts only if `type` is missing or empty. */
+const isOfType = (type: EventType) => ({
+  anyOf: [
+    { type: 'object', required: ['type'], properties: { type: { const: type } } },
+    {
+      type: 'object',
+      required: ['dataType'],
+      properties: { dataType: { const: type }, type: { enum: ['', null] } },
+    },
+  ],
+})
+
+const eventSchema = (type: EventType): JsonSchema => {
+  const payload = { $ref: '#/$defs/Payload' }
+  const { properties, ...envelope } = plain(Envelope) as { properties: JsonSchema }
+  return {
+    $schema: DIALECT,
+    $id: `urn:customer-stream:${type}`,
+    title: `Event of type ${type}`,
+    description: `The body of a request, and the value of a raw record. ${DEVIATIONS}`,
+    ...envelope,
+    ...(type === 'customers' && { required: ['payload'] }),
+    properties: {
+      ...properties,
+      payload: {
+        description: 'JSON in a string, as the sender delivers it. An object is accepted too.',
+        anyOf: [
+          { type: 'string', contentMediaType: 'application/json', contentSchema: payload },
+          payload,
+          ...(type === 'customers' ? [] : [{ type: 'null' }]),
+        ],
+      },
+    },
+    ...isOfType(type),
+    $defs: { Payload: plain(payloads[type]) },
+  }
+}
+
+const stateSchema = (): JsonSchema => {
+  const { description, ...rest } = plain(CustomerState)
+  return {
+    $schema: DIALECT,
+    $id: 'urn:customer-stream:customer-state',
+    title: 'State document',
+    description: `${description} The value of a record of the state topic. ${DEVIATIONS}`,
+    ...rest,
+  }
+}
+
+/** Returns all schemas by the name of their file. */
+export const jsonSchemas = (): Readonly<Record<string, JsonSchema>> => ({
+  ...Object.fromEntries(EVENT_TYPES.map((type) => [eventSchemaName(type), eventSchema(type)])),
+  [STATE_SCHEMA]: stateSchema(),
+})
