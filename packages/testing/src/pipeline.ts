@@ -9,7 +9,7 @@ import {
 } from '@customer-stream/runtime/kafka'
 import { administratorOf } from '@customer-stream/runtime/kafkajs'
 import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
-import { PROJECTION_VERSION, topicNames } from '@customer-stream/schemas'
+import { PROJECTION_VERSION, stateTopicName, topicNames } from '@customer-stream/schemas'
 import { sign } from '@customer-stream/simulator'
 import { type Verdict, type VerifyOptions, verify } from '@customer-stream/verify'
 import { makePipelineFolder } from './brokers/run.ts'
@@ -29,6 +29,7 @@ export interface PipelineBrokers {
  */
 export interface Pipeline {
   readonly topics: ReturnType<typeof topicNames>
+  readonly stateTopic: string
   readonly keyPrefix: string
   readonly secret: string
   readonly token: string
@@ -43,7 +44,10 @@ export interface Pipeline {
    * the default headers or replace them.
    */
   post(ingress: ServiceProcess, body: string | Buffer, headers?: Readonly<Record<string, string>>): Promise<Response>
-  verify(ledgerPath?: string, options?: Pick<VerifyOptions, 'exact' | 'witness' | 'signal'>): Promise<Verdict>
+  verify(
+    ledgerPath?: string,
+    options?: Pick<VerifyOptions, 'exact' | 'witness' | 'signal' | 'stateTopic'>,
+  ): Promise<Verdict>
   readonly redis: RedisClient
   /** Connects a client to another Redis. The caller must disconnect the client. */
   connectRedis(url: string): Promise<RedisClient>
@@ -95,6 +99,7 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
   const environments = environmentsOf(brokers, names)
   const folder = await makePipelineFolder()
   const topics = topicNames(topicPrefix)
+  const stateTopic = stateTopicName(topicPrefix)
   const logger = createLogger('pipeline', 'silent')
   const kafka = createKafka(loadSettings(kafkaSettings, environments.ingress), { clientId: 'pipeline', logger })
   const admin = createAdmin(kafka, { isPatient: true })
@@ -111,6 +116,7 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
 
   return {
     topics,
+    stateTopic,
     keyPrefix,
     secret: SECRET,
     token: TOKEN,
@@ -148,6 +154,7 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
           admin,
           redis: judge,
           topics,
+          stateTopic,
           keyPrefix,
           projection: PROJECTION_VERSION,
           ...(ledgerPath !== undefined && { ledgerPath }),
@@ -162,7 +169,8 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
       const started = await Promise.allSettled(services)
       await Promise.all(started.map((service) => service.status === 'fulfilled' && service.value.end()))
       // Errors are ignored, because this is only cleanup: a topic may be missing or a broker away.
-      if (removeTopics) await administrator.deleteTopics({ topics: Object.values(topics) }).catch(() => undefined)
+      if (removeTopics)
+        await administrator.deleteTopics({ topics: [...Object.values(topics), stateTopic] }).catch(() => undefined)
       redis.disconnect()
       await admin.disconnect()
     },

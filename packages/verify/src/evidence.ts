@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite'
-import type { EventVersion, Supersedable, UsableEvent } from './read-event.ts'
+import type { EventVersion, StateDocument, Supersedable, UsableEvent } from './read-event.ts'
 
 /** SHA-256 of the fields of a hash or an event, or of a record's value. */
 export type Digest = Uint8Array
@@ -32,6 +32,11 @@ export interface Copy {
   readonly receivedAt: number
 }
 
+/** The last record of a customer in the state topic, without its fields. */
+export interface LastState extends EventVersion, Copy {
+  readonly source: string
+}
+
 export interface Evidence {
   /** Adds a promise: a ledger entry for an event that was answered with 2xx. */
   promise(print: string, entry: EventVersion & { readonly customerUuid: string | null }): void
@@ -55,6 +60,11 @@ export interface Evidence {
    * @param digest digest of the value; null if quarantine has only a pointer without a value.
    */
   quarantined(place: string, digest: Digest | null): void
+  /**
+   * Adds a record of the state topic. It replaces the customer's earlier one.
+   * @param document null for a tombstone.
+   */
+  state(customerUuid: string, document: StateDocument | null): void
   wrong(customerUuid: string, reason: string): void
 
   /** Yields the customers to compare, in batches of `size`. */
@@ -62,13 +72,19 @@ export interface Evidence {
   hasContent(customerUuid: string, content: Digest): boolean
   copyAt(customerUuid: string, place: string): Copy | undefined
   isKnown(customerUuid: string): boolean
+  /** Returns the customer's last record, null for a tombstone, undefined if there is none. */
+  lastState(customerUuid: string): LastState | null | undefined
+  /** Yields the customers that the state topic has and the customers topic lacks. */
+  unknownStates(): Generator<string>
   /**
    * Marks a customer as wrong if the newest event in Kafka is missing or older than a promised
    * event.
    */
   comparePromises(reason: string): void
 
-  count(what: 'promises' | 'promisedEvents' | 'missing' | 'customers' | 'unusable' | 'quarantined' | 'wrong'): number
+  count(
+    what: 'promises' | 'promisedEvents' | 'missing' | 'customers' | 'unusable' | 'quarantined' | 'states' | 'wrong',
+  ): number
   unusableByReason(): Record<string, number>
   /**
    * Returns the unusable records received at `sinceMs` or later that are not in quarantine. Leaves
@@ -88,6 +104,8 @@ const TABLES = `
   CREATE TABLE unusable (place TEXT PRIMARY KEY, reason TEXT, receivedAt INTEGER, digest BLOB,
     customer BLOB, timestamp INTEGER, id BLOB) WITHOUT ROWID;
   CREATE TABLE quarantined (place TEXT, digest BLOB, PRIMARY KEY (place, digest)) WITHOUT ROWID;
+  CREATE TABLE state (customer BLOB PRIMARY KEY, timestamp INTEGER, id BLOB, content BLOB, receivedAt INTEGER, source TEXT)
+    WITHOUT ROWID;
   CREATE TABLE wrong (customer BLOB PRIMARY KEY, reason TEXT) WITHOUT ROWID;
 `
 const COUNTS = {
@@ -96,6 +114,7 @@ const COUNTS = {
   customers: 'SELECT count(*) FROM newest WHERE asked',
   unusable: 'SELECT count(*) FROM unusable',
   quarantined: 'SELECT count(*) FROM quarantined',
+  states: 'SELECT count(*) FROM state WHERE id IS NOT NULL',
   wrong: 'SELECT count(*) FROM wrong',
 }
 const NOT_QUARANTINED = `FROM unusable u WHERE receivedAt >= ? AND NOT EXISTS
@@ -131,6 +150,8 @@ export const createEvidence = (): Evidence => {
   const addCopy = db.prepare('INSERT OR REPLACE INTO copy VALUES (?, ?, ?, ?)')
   const addUnusable = db.prepare('INSERT OR REPLACE INTO unusable VALUES (?, ?, ?, ?, ?, ?, ?)')
   const addQuarantined = db.prepare('INSERT OR IGNORE INTO quarantined VALUES (?, ?)')
+  const setState = db.prepare('INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?)')
+  const stateOf = db.prepare('SELECT * FROM state WHERE customer = ?')
   const addWrong = db.prepare('INSERT OR REPLACE INTO wrong VALUES (?, ?)')
   const withContent = db.prepare('SELECT 1 FROM copy WHERE customer = ? AND content = ? LIMIT 1')
   const atPlace = db.prepare('SELECT content, receivedAt FROM copy WHERE customer = ? AND place = ?')
@@ -163,6 +184,12 @@ export const createEvidence = (): Evidence => {
     quarantined: (place, digest) => {
       addQuarantined.run(place, digest ?? POINTER)
     },
+    state: (customerUuid, document) => {
+      const customer = bytes(customerUuid)
+      if (document === null) return void setState.run(customer, null, null, null, null, null)
+      const { timestamp, id, fields, receivedAt, source } = document
+      setState.run(customer, timestamp, bytes(id), contentOf(fields), receivedAt, source)
+    },
     wrong: (customerUuid, reason) => {
       addWrong.run(bytes(customerUuid), reason)
     },
@@ -181,6 +208,22 @@ export const createEvidence = (): Evidence => {
     copyAt: (customerUuid, place) => {
       const row = atPlace.get(bytes(customerUuid), place)
       return row && { content: row.content as Uint8Array, receivedAt: Number(row.receivedAt) }
+    },
+    lastState: (customerUuid) => {
+      const row = stateOf.get(bytes(customerUuid))
+      if (row === undefined || row.id === null) return row && null
+      const { timestamp, id, content, receivedAt, source } = row
+      return {
+        timestamp: Number(timestamp),
+        id: text(id),
+        content: content as Uint8Array,
+        receivedAt: Number(receivedAt),
+        source: String(source),
+      }
+    },
+    unknownStates: function* () {
+      const rows = db.prepare('SELECT s.customer FROM state s LEFT JOIN newest n USING (customer) WHERE n.id IS NULL')
+      for (const { customer } of rows.iterate()) yield text(customer)
     },
     isKnown: (customerUuid) => newestOf.get(bytes(customerUuid)) !== undefined,
     comparePromises: (reason) => {

@@ -48,9 +48,14 @@ export const verdictLines = (verdict: Verdict): string[] => {
     row('  of these not in quarantine (dead-letter topic)', notQuarantined.count, mark(notQuarantined.count)),
     ...(hasLedger ? [row('records in Kafka, other types', records.other)] : []),
     row('records in quarantine', records.quarantined),
+    ...(records.state === undefined ? [] : [row('records in the state topic', records.state)]),
     row('customers compared, every field', customers - newer),
     ...(newer > 0 ? [row('customers compared, version alone', newer)] : []),
-    row('  of these wrong in Redis', wrongCount, mark(wrongCount)),
+    row(
+      records.state === undefined ? '  of these wrong in Redis' : '  of these wrong in Redis or in the state topic',
+      wrongCount,
+      mark(wrongCount),
+    ),
     ...missing.map(
       ({ id, customerUuid }) => `  missing: event ${plain(id)} of customer ${plain(customerUuid ?? '(none)')}`,
     ),

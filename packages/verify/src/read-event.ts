@@ -23,6 +23,13 @@ export interface UsableEvent extends EventVersion {
   readonly fields: ReadonlyMap<string, string>
 }
 
+/** A document of the state topic. `fields` are those of the hash that it stands for. */
+export interface StateDocument extends UsableEvent {
+  readonly receivedAt: number
+  /** `topic/partition/offset` of the raw record. */
+  readonly source: string
+}
+
 /** Customer and version that an unusable record names. */
 export interface Supersedable extends EventVersion {
   readonly customerUuid: string
@@ -180,6 +187,36 @@ const readUsable = (value: Uint8Array, { receivedAt, maxFutureMs, contentType }:
   fields.set('_eventId', version.id)
   fields.set('_eventTimestamp', String(version.timestamp))
   return { customerUuid, ...version, fields }
+}
+
+/**
+ * Reads the value of a record of the state topic.
+ * @returns undefined if it is no state document of this customer.
+ */
+export const readStateDocument = (value: Uint8Array, key: string): StateDocument | undefined => {
+  try {
+    const document = parse(decode(value, undefined))
+    if (!isObject(document) || !isObject(document.version) || !isObject(document.customer)) return undefined
+    const { customerUuid, dealerUuid, departmentUuid, customer, vehicles, addresses, other, source } = document
+    if (customerUuid !== key || customer.customerUuid !== key || !isObject(source)) return undefined
+    const version = versionOf(document.version)
+    const envelope = { dealeruuid: dealerUuid, departmentuuid: departmentUuid }
+    const beside = isObject(other) ? other : {}
+    const fields = payloadFields(envelope, { ...beside, customer, vehicles, addresses }, customer)
+    fields.set('_eventId', version.id)
+    fields.set('_eventTimestamp', String(version.timestamp))
+    const { topic, partition, offset } = source
+    return {
+      customerUuid: key,
+      ...version,
+      fields,
+      receivedAt: Number(document.receivedAt),
+      source: `${topic}/${partition}/${offset}`,
+    }
+  } catch (error) {
+    if (error instanceof UnusableError || error instanceof RangeError || error instanceof SyntaxError) return undefined
+    throw error
+  }
 }
 
 /** Rules of docs/contracts.md, section "Unusable events that are superseded". */

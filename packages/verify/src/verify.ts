@@ -17,6 +17,7 @@ import {
 } from '@customer-stream/schemas'
 import { readLedger } from '@customer-stream/simulator'
 import { compareHash, type ReadRange, readSource } from './compare-hash.ts'
+import { compareState, noteState } from './compare-state.ts'
 import { customersInRedis } from './customers-in-redis.ts'
 import { createEvidence, type Evidence } from './evidence.ts'
 import { fingerprint, sha256 } from './fingerprint.ts'
@@ -44,6 +45,8 @@ export interface VerifyOptions {
   readonly admin: TopicAdmin
   readonly redis: RedisClient
   readonly topics: TopicNames
+  /** If undefined, the state topic is not compared. */
+  readonly stateTopic?: string | undefined
   readonly keyPrefix: string
   readonly projection: number
   /** Path of the ledger. If undefined, only Redis is compared with the topic. */
@@ -86,6 +89,8 @@ export interface Verdict {
     readonly other: number
     readonly unusable: number
     readonly quarantined: number
+    /** Undefined if the state topic was not compared. */
+    readonly state?: number
   }
   readonly unusableByReason: Readonly<Record<string, number>>
   /**
@@ -102,7 +107,7 @@ export interface Verdict {
    */
   readonly newer: number
   /**
-   * Customers whose hash is not that of their newest event. Also customers whose newest event in
+   * Customers whose hash or state document is not that of their newest event. Also customers whose newest event in
    * Kafka is missing or older than a promised event. Lists at most {@link MAX_NAMED}.
    */
   readonly wrong: readonly { readonly customerUuid: string; readonly reason: string }[]
@@ -323,6 +328,31 @@ const compareRedis = async (
 }
 
 /**
+ * Reads the state topic and compares it. Must run after the wait for the projector, which publishes
+ * before its position moves.
+ */
+const compareStates = async (
+  evidence: Evidence,
+  { kafka, admin, topics, exact = false, signal }: VerifyOptions,
+  stateTopic: string,
+  ends: readonly PartitionEnds[],
+): Promise<number> => {
+  const note = ({ key, value }: { key: Buffer | null; value: Buffer | null }, partition: number) =>
+    noteState(evidence, { key, value, partition }, ends.length)
+  const { records } = await readTopic(kafka, admin, stateTopic, note, { ends, ...(signal && { signal }) })
+  for (const batch of evidence.expected(REDIS_BATCH)) {
+    signal?.throwIfAborted()
+    for (const expected of batch) {
+      const reason = compareState(expected, evidence, topics.customers, exact)
+      if (reason !== undefined) evidence.wrong(expected.customerUuid, reason)
+    }
+  }
+  if (exact)
+    for (const customerUuid of evidence.unknownStates()) evidence.wrong(customerUuid, 'is in the state topic only')
+  return records
+}
+
+/**
  * Verifies that Kafka has every promised event, and that quarantine has every unusable record.
  * Verifies that each field of every customer's hash is that of the newest event. Read-only. Memory
  * does not grow with the number of customers.
@@ -356,6 +386,12 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
     const quarantined = await readQuarantine(evidence, options, quarantine.ends)
     onProgress('comparing Redis')
     const newer = await compareRedis(evidence, options, ranges)
+    let stateRecords: number | undefined
+    if (options.stateTopic !== undefined) {
+      onProgress('comparing the state topic')
+      const { ends } = await settled(options.stateTopic)
+      stateRecords = await compareStates(evidence, options, options.stateTopic, ends)
+    }
     evidence.comparePromises('was promised something newer than any usable event in Kafka')
     return {
       hasLedger: ledgerPath !== undefined,
@@ -368,6 +404,7 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
         other: otherRecords,
         unusable: evidence.count('unusable'),
         quarantined: quarantined.records,
+        ...(stateRecords !== undefined && { state: stateRecords }),
       },
       unusableByReason: evidence.unusableByReason(),
       notQuarantined: evidence.notQuarantined(quarantined.reachesBackTo),

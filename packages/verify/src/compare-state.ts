@@ -1,0 +1,49 @@
+/** Compares the last record of each customer in the state topic with the newest event. */
+import { murmur2 } from '@customer-stream/runtime/kafka'
+import type { Evidence, Expected } from './evidence.ts'
+import { readStateDocument } from './read-event.ts'
+
+/** A record of the state topic. */
+export interface StateRecord {
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly partition: number
+}
+
+/** Adds a record of the state topic to the evidence. `partitions`: partition count of the topic. */
+export const noteState = (
+  evidence: Pick<Evidence, 'state' | 'wrong'>,
+  { key, value, partition }: StateRecord,
+  partitions: number,
+): void => {
+  const customerUuid = key?.toString() ?? ''
+  const isInPlace = key !== null && (murmur2(key) & 0x7fffffff) % partitions === partition
+  const document = value === null ? null : readStateDocument(value, customerUuid)
+  if (!isInPlace) evidence.wrong(customerUuid, 'has a record in a wrong partition of the state topic')
+  else if (document === undefined) evidence.wrong(customerUuid, 'has a record in the state topic that is no document')
+  else evidence.state(customerUuid, document)
+}
+
+/**
+ * Compares one customer.
+ * @param exact true if no event has arrived since the customers topic was read.
+ * @returns what is wrong, or undefined.
+ */
+export const compareState = (
+  { customerUuid, timestamp, id }: Expected,
+  evidence: Pick<Evidence, 'lastState' | 'hasContent' | 'copyAt'>,
+  topic: string,
+  exact: boolean,
+): string | undefined => {
+  const last = evidence.lastState(customerUuid)
+  if (last === undefined) return 'is missing in the state topic'
+  if (last === null) return 'is erased in the state topic'
+  const order = last.timestamp - timestamp || Buffer.compare(Buffer.from(last.id), Buffer.from(id))
+  if (order < 0) return 'is older in the state topic than its newest event'
+  if (order > 0) return exact ? 'is newer in the state topic than any event in Kafka' : undefined
+  if (!evidence.hasContent(customerUuid, last.content)) return 'differs in the state topic from its newest event'
+  const place = last.source.startsWith(`${topic}/`) ? last.source.slice(topic.length + 1) : ''
+  const copy = evidence.copyAt(customerUuid, place)
+  if (copy === undefined) return 'has a source in the state topic that is no record of its newest event'
+  return copy.receivedAt === last.receivedAt ? undefined : 'has another receivedAt in the state topic than its record'
+}
