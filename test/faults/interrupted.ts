@@ -1,25 +1,35 @@
-// Loaded into a projector before its own code. INTERRUPTED="<script> <signal>" sends the process
-// this signal when it calls that Lua script. SIGKILL comes at the first call, after the kernel has
-// the bytes: Redis runs the script, and no one reads the answer. SIGSTOP comes before the first
-// call after SIGWINCH, a signal that no one else uses.
+// Loaded into a projector before its own code. INTERRUPTED="<what> <signal> <moment>" sends the
+// process this signal at a write to a socket: at the call of the Lua script `what`, or, if there is
+// no such script, at a produce request for the topic `what`.
+// - SIGKILL comes at the first such write. `after` (default): the kernel has the bytes, so the server
+//   does the work, and no one reads the answer. `before`: the server never gets them.
+// - SIGSTOP comes before the first such write after SIGWINCH, a signal that no one else uses.
 import { hash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { Socket } from 'node:net'
 
 const { env } = process
-const [script, signal] = (env.INTERRUPTED ?? '').split(' ') as [string, NodeJS.Signals]
-const text = readFileSync(new URL(`../../services/projector/src/lua/${script}.lua`, import.meta.url), 'utf8')
-// The first call sends the script's text. Later calls send its SHA-1.
+const [what = '', signal, moment = 'after'] = (env.INTERRUPTED ?? '').split(' ') as [string, NodeJS.Signals, string?]
+const script = new URL(`../../services/projector/src/lua/${what}.lua`, import.meta.url)
+const isScript = existsSync(script)
+const text = isScript ? readFileSync(script, 'utf8') : what
+// The first call of a script sends its text. Later calls send its SHA-1.
 const names = [text, hash('sha1', text)]
+/** Kafka's number of a produce request. It follows the length of the request. */
+const PRODUCE = 0
+const isMeant = (bytes: unknown) =>
+  (isScript || (Buffer.isBuffer(bytes) && bytes.readInt16BE(4) === PRODUCE)) &&
+  names.some((name) => String(bytes).includes(name))
 let armed = signal === 'SIGKILL'
 process.on('SIGWINCH', () => {
   armed = true
 })
 const { write } = Socket.prototype
 Socket.prototype.write = function (this: Socket, ...args: Parameters<typeof write>) {
-  if (armed && names.some((name) => String(args[0]).includes(name))) {
+  if (armed && isMeant(args[0])) {
     armed = false
-    if (signal === 'SIGKILL') return write.apply(this, [args[0], () => process.kill(process.pid, signal)] as never)
+    if (signal === 'SIGKILL' && moment === 'after')
+      return write.apply(this, [args[0], () => process.kill(process.pid, signal)] as never)
     process.kill(process.pid, signal)
   }
   return write.apply(this, args)

@@ -25,6 +25,19 @@ const postAll = async (arena: Arena, events: readonly MadeEvent[]) => {
 /** Settings of a projector that reads ahead although it is only a few records behind. */
 const READS_AHEAD = { LOOKAHEAD_RECORDS: '100', CHUNK_RECORDS: '20' }
 
+/** Returns the settings of a topic that differ from Kafka's defaults. */
+const changedSettings = async ({ administrator }: Arena['pipeline'], topic: string) => {
+  const { resources } = await administrator.describeConfigs({
+    includeSynonyms: false,
+    resources: [{ type: TOPIC, name: topic }],
+  })
+  return resources.flatMap((resource) =>
+    resource.configEntries.flatMap(({ isDefault, configName: name, configValue: value }) =>
+      isDefault ? [] : [{ name, value }],
+    ),
+  )
+}
+
 const HOUR_MS = 3_600_000
 /** Exit code in the form of a shell: 128 plus the number of the signal. */
 const KILLED = 137
@@ -43,18 +56,77 @@ export const serviceFaults: readonly Fault[] = [
   },
   {
     name: 'projector killed',
-    how: 'SIGKILL at any moment, and between a chunk’s call of Redis and its reply; restarted',
-    inject: async ({ projectors, untilPromised }, scale) => {
+    how:
+      'SIGKILL at any moment, between a chunk’s call of Redis and its reply, before its documents, and between its ' +
+      'documents and its position; restarted',
+    inject: async ({ projectors, untilPromised, pipeline }, scale) => {
+      const moments = [
+        'apply-snapshots SIGKILL',
+        `${pipeline.stateTopic} SIGKILL before`,
+        'move-position SIGKILL before',
+      ]
       for (let round = 0; round < Math.round(1 + 2 * scale); round++) {
-        for (const projector of projectors) {
+        for (const [i, projector] of projectors.entries()) {
           await projector.kill()
-          await projector.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'apply-snapshots SIGKILL' })
+          const moment = moments[(round + i) % moments.length] ?? ''
+          await projector.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: moment })
           const code = await projector.process.ended
           if (code !== KILLED) throw new Error(`a projector ended with ${code} before it was killed`)
           await projector.restart()
           await untilPromised(200)
         }
       }
+    },
+  },
+  {
+    name: 'state published late',
+    how:
+      'a projector paused between Redis and its documents (SIGSTOP past the session time-out) publishes them when ' +
+      'another has published newer ones',
+    inject: async ({ projectors, untilPromised, pipeline }) => {
+      const [paused, other] = projectors as [ManagedService, ManagedService]
+      await paused.kill()
+      await paused.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: `${pipeline.stateTopic} SIGSTOP` })
+      await paused.process.untilReady()
+      await untilPromised(500)
+      paused.process.signal('SIGWINCH')
+      await waitUntil(
+        'the other has all partitions',
+        () => other.process.metric('projector_assigned_partitions'),
+        (count) => count === 12,
+      )
+      await untilPromised(2000)
+      paused.process.signal('SIGCONT')
+      await waitUntil(
+        'the paused one moves the position back',
+        () => paused.process.metric('projector_state_repairs_total'),
+        (repairs) => repairs > 0,
+      )
+    },
+  },
+  {
+    name: 'state topic deleted',
+    how: 'gone for a while, then an empty one in its place',
+    inject: async ({ projectors, pipeline, positions }) => {
+      const { administrator, stateTopic } = pipeline
+      const configEntries = await changedSettings(pipeline, stateTopic)
+      await administrator.deleteTopics({ topics: [stateTopic] })
+      await waitUntil(
+        'a projector waits for the state topic',
+        () => sumOver(projectors, 'projector_failures_total', { operation: 'state' }),
+        (failures) => failures > 0,
+      )
+      const reached = await positions()
+      await administrator.createTopics({
+        topics: [{ topic: stateTopic, numPartitions: 12, replicationFactor: 3, configEntries }],
+        waitForLeaders: false,
+      })
+      await waitUntil(
+        'the projectors go back and apply everything again',
+        positions,
+        (now) => [...now].some(([partition, position]) => position < (reached.get(partition) ?? 0)),
+        { pauseMs: 5 },
+      )
     },
   },
   {
@@ -133,15 +205,7 @@ export const serviceFaults: readonly Fault[] = [
       await postAll(arena, poison)
       await waitUntil('exactly those are in quarantine', quarantined, (count) => count === poison.length)
       await arena.readQuarantine()
-      const { resources } = await pipeline.administrator.describeConfigs({
-        includeSynonyms: false,
-        resources: [{ type: TOPIC, name: pipeline.topics.quarantine }],
-      })
-      const configEntries = resources.flatMap((resource) =>
-        resource.configEntries.flatMap(({ isDefault, configName: name, configValue: value }) =>
-          isDefault ? [] : [{ name, value }],
-        ),
-      )
+      const configEntries = await changedSettings(pipeline, pipeline.topics.quarantine)
       await pipeline.administrator.deleteTopics({ topics: [pipeline.topics.quarantine] })
       // A broker accepts records for a deleted topic until it learns of the deletion. kafkajs asks
       // a random broker.

@@ -66,7 +66,7 @@ export const createKafkaConnection = (deps: KafkaConnectionDependencies): KafkaC
     topic,
     maxValueBytes: settings.MAX_BODY_BYTES,
     writes: true,
-    isQuarantine: topic === topics.quarantine,
+    kind: topic === topics.quarantine ? ('quarantine' as const) : ('events' as const),
   }))
   const topicWatch = createTopicWatch({
     ...{ admin, writeCheck, settings, demands, obstacles, diagnose, logger },

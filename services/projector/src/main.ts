@@ -24,6 +24,7 @@ import { projectorRules, projectorSettings } from './config.ts'
 import { createMeasurement } from './measurement.ts'
 import { createProjectorMetrics } from './metrics.ts'
 import { optionsOf } from './options.ts'
+import { createOutputs, stateTopicIdReader } from './outputs.ts'
 import { createProgress } from './progress.ts'
 import { createProjection } from './projection.ts'
 import { createReadiness } from './readiness.ts'
@@ -31,7 +32,6 @@ import { createRedisCheck } from './redis-check.ts'
 import { createStartup } from './startup.ts'
 import { createStore } from './store.ts'
 import { startTasks } from './tasks.ts'
-import { createTopicUse } from './topics.ts'
 import { createWatchdog } from './watchdog.ts'
 
 const settings = settingsOrExit('projector', projectorSettings, process.env, projectorRules)
@@ -44,14 +44,14 @@ const metrics = createProjectorMetrics(registry, { groupId, topic })
 const obstacles = createObstacles(registry, logger)
 const diagnose = createDiagnose(settings)
 
-const kafka = createKafka(settings, { ...options.kafka, logger })
+const openKafka = () => createKafka(settings, { ...options.kafka, logger })
+const kafka = openKafka()
 const admin = createAdmin(kafka)
-const producer = createVerifiedProducer(kafka, options.producer)
+const outputs = createOutputs(() => createVerifiedProducer(openKafka(), options.producer), options.outputs)
 // kafkajs logs each write check as an error. Obstacles report the problems instead.
 const silent = logger.child({}, { level: 'silent' })
 const writeCheck = createWriteCheck(createKafka(settings, { ...options.writeCheck, logger: silent }))
-const topicUse = createTopicUse(producer, options.topicUse)
-const topicWatch = createTopicWatch({ admin, writeCheck, settings, obstacles, diagnose, logger, ...topicUse })
+const topicWatch = createTopicWatch({ admin, writeCheck, settings, obstacles, diagnose, logger, ...outputs })
 const redis = createRedis(settings, logger)
 const store = createStore(redis, options.store)
 const consumer = createPartitionConsumer(kafka, admin, {
@@ -64,7 +64,8 @@ const consumer = createPartitionConsumer(kafka, admin, {
 const projection = createProjection(
   {
     readIdentity: () => readTopicIdentity(admin, topic),
-    ...{ causeOf: causeOf(redis), store, producer, consumer, obstacles, metrics, logger },
+    readStateTopicId: stateTopicIdReader(admin, options.outputs.stateTopic),
+    ...{ causeOf: causeOf(redis), store, ...outputs, consumer, obstacles, metrics, logger },
   },
   options.projection,
 )
@@ -72,7 +73,7 @@ const progress = createProgress({ consumer, store, metrics }, options.progress)
 const measure = createMeasurement({ progress, projection, obstacles })
 const redisCheck = createRedisCheck({ redis, store, settings, obstacles, logger })
 const kafkaOutage = createKafkaCheck({ admin, diagnose, ...options.kafkaCheck })
-const clients = { admin, producer, consumer, redis, store }
+const clients = { admin, outputs, consumer, redis, store }
 const checks = { topicWatch, redisCheck, kafkaOutage, measure, obstacles, logger }
 const startup = createStartup({ ...clients, ...checks, diagnose, lifecycle }, options.startup)
 const readiness = createReadiness({ startup, ...checks, consumer, projection, progress, groupId })
@@ -83,7 +84,7 @@ const watchdog = createWatchdog({ askKafka, consumer, projection, progress, life
 // Parts stop in reverse order: readiness, timers, consumer, connections, and last the admin port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 lifecycle.onStop('redis', () => redis.disconnect())
-lifecycle.onStop('kafka', () => Promise.allSettled([producer, writeCheck, admin].map((client) => client.disconnect())))
+lifecycle.onStop('kafka', () => Promise.allSettled([outputs, writeCheck, admin].map((client) => client.disconnect())))
 lifecycle.onStop('consumer', projection.stop)
 lifecycle.onStop('timers', startTasks({ ...checks, startup, projection, store, watchdog }, options.tasks))
 lifecycle.onStop('readiness', startup.stop)

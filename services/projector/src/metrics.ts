@@ -88,13 +88,25 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     }),
     failures: new Counter({
       name: 'projector_failures_total',
-      help: 'Failed attempts that are retried, by operation: Redis, quarantine or positions.',
+      help: 'Failed attempts that are retried, by operation: Redis, quarantine, state or positions.',
       labelNames: ['operation'],
       registers,
     }),
     rewinds: new Counter({
       name: 'projector_rewinds_total',
       help: 'Times a partition went back because Redis did not hold the expected position.',
+      registers,
+    }),
+    stateRecords: new Counter({
+      name: 'projector_state_records_total',
+      help: 'Documents published in the state topic.',
+      registers,
+    }),
+    stateRepairs: new Counter({
+      name: 'projector_state_repairs_total',
+      help:
+        'Times this process published documents of a partition that another projector had by then. The other one ' +
+        'applies the records again and publishes what is current.',
       registers,
     }),
     assignedPartitions: new Gauge({
@@ -105,8 +117,8 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     heldPartitions: new Gauge({
       name: 'projector_held_partitions',
       help:
-        'Partitions that wait by themselves: quarantine does not take one of their records, or a person must look ' +
-        'at one.',
+        'Partitions that wait by themselves: quarantine or the state topic does not take one of their records, or a ' +
+        'person must look at one.',
       registers,
     }),
     chunkSeconds: new Histogram({
@@ -124,7 +136,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
   }
   startAtZero(metrics.events, { outcome: outcomes })
   startAtZero(metrics.quarantined, { reason: quarantineReasons })
-  startAtZero(metrics.failures, { operation: ['Redis', 'quarantine', 'positions'] })
+  startAtZero(metrics.failures, { operation: ['Redis', 'quarantine', 'state', 'positions'] })
   return metrics
 }
 

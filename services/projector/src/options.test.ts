@@ -7,14 +7,14 @@ const optionsFor = (env: Record<string, string>) =>
   optionsOf(loadSettings(projectorSettings, { KAFKA_BROKERS: 'a:1', REDIS_URL: 'redis://a:1', ...env }), 'me')
 
 it('every part reads the same topic in the same group as the same instance', () => {
-  const { topic, groupId, consumer, progress, startup, store, projection, topicUse, kafkaCheck, tasks } = optionsFor({
+  const { topic, groupId, consumer, progress, startup, store, projection, outputs, kafkaCheck, tasks } = optionsFor({
     KAFKA_TOPIC_PREFIX: 'x.',
     CONSUMER_GROUP_ID: 'g',
   })
   expect([topic, groupId]).toEqual(['x.customers.raw', 'g'])
   for (const part of [consumer, progress, startup]) expect(part).toMatchObject({ topic, groupId, instance: 'me' })
-  for (const part of [store, projection, topicUse, kafkaCheck]) expect(part).toMatchObject({ topic })
-  for (const part of [projection, topicUse]) expect(part).toMatchObject({ quarantineTopic: 'x.quarantine' })
+  for (const part of [store, projection, outputs, kafkaCheck]) expect(part).toMatchObject({ topic })
+  for (const part of [projection, outputs]) expect(part).toMatchObject({ quarantineTopic: 'x.quarantine' })
   expect(tasks.instance).toBe('me')
 })
 

@@ -16,10 +16,18 @@ import type { RetryThroughOutage } from './outages.ts'
 import { OtherClusterError, type Store } from './store.ts'
 
 export interface PositionsDependencies {
-  readonly store: Pick<Store, 'positions' | 'unfinishedWindows' | 'forgetWindow' | 'movePosition' | 'claimPositions'>
+  readonly store: Pick<
+    Store,
+    'positions' | 'publishedPositions' | 'unfinishedWindows' | 'forgetWindow' | 'movePosition' | 'claimPositions'
+  >
   readonly consumer: Pick<PartitionConsumer, 'seek' | 'commit' | 'watermarks'>
   /** Reads the ids of the cluster and of the topic from Kafka. Rejects in an outage. */
   readonly readIdentity: () => Promise<TopicIdentity>
+  /**
+   * Reads the id of the state topic from Kafka. Rejects in an outage, and if there is no such topic.
+   * Undefined if the state topic is switched off.
+   */
+  readonly readStateTopicId: (() => Promise<string>) | undefined
   readonly retryThroughOutage: RetryThroughOutage
   /**
    * Called for each partition whose position is loaded, before anything else is fetched from it.
@@ -43,6 +51,8 @@ export interface Positions {
   expected(partition: number): string | undefined
   /** Returns the oldest offset of the partition in Kafka when the position was read. */
   oldest(partition: number): string | undefined
+  /** Id of the state topic when the positions were read. Undefined if it is switched off. */
+  readonly stateTopicId: string | undefined
   /** Records that the position has been moved in Redis. */
   moved(partition: number, to: string, highWatermark: string): void
   /**
@@ -75,6 +85,7 @@ export const createPositions = (
     store,
     consumer,
     readIdentity,
+    readStateTopicId,
     retryThroughOutage,
     onLoad,
     onLeave,
@@ -93,6 +104,7 @@ export const createPositions = (
   const leaderless = new Set<number>()
   const committed = new Map<number, string>()
   const oldest = new Map<number, string>()
+  let stateTopicId: string | undefined
 
   /** Replaces a position that Kafka cannot serve with the oldest offset in Kafka. */
   const repair = async (partition: number, stored: string | undefined, { low, high }: Watermarks) => {
@@ -136,8 +148,38 @@ export const createPositions = (
     return windows.size > 0
   }
 
+  /**
+   * Moves each position back to where the state topic has all documents. It is behind if the state
+   * topic is new, or if a projector without it has moved the position.
+   * @returns true if one was moved.
+   */
+  const goBackToPublished = async (
+    stored: ReadonlyMap<number, string | undefined>,
+    watermarks: ReadonlyMap<number, Watermarks>,
+  ) => {
+    if (stateTopicId === undefined) return false
+    const published = await store.publishedPositions([...stored.keys()])
+    const seen: object[] = []
+    for (const [partition, position] of stored) {
+      const low = watermarks.get(partition)?.low
+      if (position === undefined || low === undefined) continue
+      const known = published.get(partition)
+      const complete = known?.stateTopicId === stateTopicId ? known.offset : low
+      const to = BigInt(complete) < BigInt(low) ? low : complete
+      if (BigInt(to) < BigInt(position) && (await store.movePosition(partition, position, to)))
+        seen.push({ partition, position, to })
+    }
+    if (seen.length > 0)
+      logger.warn(
+        { event: 'state-incomplete', topic, seen },
+        'the state topic lacks documents of events that were applied; these events are applied again',
+      )
+    return seen.length > 0
+  }
+
   const read = async (partitions: readonly number[]) => {
     metrics.rewinds.inc(await claim())
+    stateTopicId = await readStateTopicId?.()
     // The watermarks are read last. Otherwise the partition's last owner could move a position past
     // the end that was read.
     const found = await store.positions(partitions)
@@ -150,7 +192,8 @@ export const createPositions = (
       const stored = await store.positions(partitions)
       // The last owner may still enter a window. If it does so after this, it moves the position,
       // and the next chunk finds that the position differs.
-      if (!(await leaveWindows(partitions, watermarks))) return { stored, watermarks }
+      if (await leaveWindows(partitions, watermarks)) continue
+      if (!(await goBackToPublished(stored, watermarks))) return { stored, watermarks }
     }
   }
 
@@ -192,6 +235,9 @@ export const createPositions = (
     },
     expected: (partition) => positions.get(partition),
     oldest: (partition) => oldest.get(partition),
+    get stateTopicId() {
+      return stateTopicId
+    },
     moved: (partition, to, highWatermark) => {
       positions.set(partition, to)
       metrics.observeLag(partition, Math.max(0, Number(BigInt(highWatermark) - BigInt(to))))
@@ -220,6 +266,7 @@ export const createPositions = (
         }
         throw error
       }
+      if ((await readStateTopicId?.()) !== stateTopicId) return load([...positions.keys()], signal)
       const idle = [...positions].filter(([partition]) => !isBusy(partition))
       const stored = await store.positions(idle.map(([partition]) => partition))
       const wrong = idle.flatMap(([partition, position]) => {

@@ -1,15 +1,16 @@
 import {
-  type CustomerHash,
   compareVersions,
   customerToHash,
   isTooFarInFuture,
   parseEvent,
+  readState,
   readVersion,
+  stateToHash,
   type Version,
 } from '@customer-stream/schemas'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { contentTypeOf, project, type RawRecord } from './project.ts'
+import { contentTypeOf, type NewestCustomer, project, type RawRecord } from './project.ts'
 
 const options = { topic: 't', partition: 2, projection: 1, maxFutureMs: 1000, now: 9_000_000, named: new Set<string>() }
 const RECEIVED = 5_000_000
@@ -85,6 +86,17 @@ describe('project', () => {
     const projected = project(records(value), options)
     expect(projected.poison).toMatchObject([{ reason, ...(id !== undefined && { id }) }])
     expect(total(projected)).toBe(1)
+  })
+
+  it('makes the state document of each newest event, if documents are wanted', () => {
+    const input = records(body('a', 'e1', 1, { firstName: 'Ada' }), body('b', 'x', 1))
+    const [without] = project(input, options).newest
+    expect(without?.document).toBeUndefined()
+    for (const { document = '', fieldsAndValues } of project(input, { ...options, withDocuments: true }).newest) {
+      const state = readState(Buffer.from(document))
+      const hash = state.ok && stateToHash(state.value, { appliedAt: options.now, projection: options.projection })
+      expect(hash).toMatchObject({ ok: true, value: { fieldsAndValues } })
+    }
   })
 
   it('quarantines a field nested 100 000 deep, and continues with the next record', () => {
@@ -176,7 +188,7 @@ describe('project reads only the version of events that are superseded', () => {
   /** Parses every record, as the projector did before it read versions alone. */
   const parseAll = (given: readonly RawRecord[], named: ReadonlySet<string>) => {
     const poison = new Set<string>()
-    const events: { customerUuid: string; version: Version; hash: CustomerHash; offset: string }[] = []
+    const events: { customerUuid: string; version: Version; hash: NewestCustomer; offset: string }[] = []
     for (const record of given) {
       const parsed = parseEvent(record.value ?? Buffer.alloc(0), { contentType: contentTypeOf(record) })
       const event = parsed.ok && parsed.value.kind === 'customers' ? parsed.value : undefined
@@ -202,7 +214,7 @@ describe('project reads only the version of events that are superseded', () => {
         events.push({
           customerUuid: event.customerUuid,
           version: version.value,
-          hash: hash.value,
+          hash: { ...hash.value, record },
           offset: record.offset,
         })
     }

@@ -1,9 +1,9 @@
 /** Converts raw records to customer hashes. Pure: it uses neither Kafka's client nor Redis'. */
 import {
   type CustomerHash,
+  type CustomerState,
   type CustomersEvent,
   compareVersions,
-  customerToHash,
   isTooFarInFuture,
   type ParseFault,
   type ProjectionFault,
@@ -11,7 +11,10 @@ import {
   peekVersion,
   RAW_HEADERS,
   readVersion,
+  stateOf,
+  stateToHash,
   type Version,
+  writeState,
 } from '@customer-stream/schemas'
 
 /** A raw record of Kafka. `timestamp` is the time of receipt, Unix milliseconds as text. */
@@ -41,9 +44,16 @@ export interface Poison {
   readonly id?: string
 }
 
+/** The newest event of a customer in a chunk. */
+export interface NewestCustomer extends CustomerHash {
+  readonly record: RawRecord
+  /** The state document as JSON. Undefined if none is wanted. */
+  readonly document?: string
+}
+
 export interface Projected {
-  /** The newest event of each customer, at most one for each. */
-  readonly newest: readonly CustomerHash[]
+  /** At most one for each customer. */
+  readonly newest: readonly NewestCustomer[]
   readonly poison: readonly Poison[]
   /** Events that are older than their customer's event in `newest`. They are not sent to Redis. */
   readonly stale: number
@@ -59,13 +69,15 @@ export interface ProjectOptions {
   /** Records that an operator sends to quarantine, as `topic/partition/offset`. */
   readonly named: ReadonlySet<string>
   readonly now: number
+  /** Default: no state documents. */
+  readonly withDocuments?: boolean
 }
 
 /** An event that may become its customer's hash. */
 interface Contender {
   readonly version: Version
   /** Returns the event's hash, or poison if the event cannot become one. */
-  readonly hash: () => CustomerHash | Poison
+  readonly hash: () => NewestCustomer | Poison
 }
 
 const poisonOf = (record: RawRecord, reason: QuarantineReason, detail: string, id?: string): Poison => ({
@@ -94,18 +106,36 @@ const read = (record: RawRecord, maxFutureMs: number): { event: CustomersEvent; 
   return { event, version: version.value }
 }
 
+/** Returns the state document as JSON. Undefined if it is nested too deep. */
+const documentOf = (state: CustomerState): string | undefined => {
+  try {
+    return writeState(state)
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
+}
+
 const toHash = (
   event: CustomersEvent,
   record: RawRecord,
-  { topic, partition, projection, now }: ProjectOptions,
-): CustomerHash | Poison => {
+  { topic, partition, projection, now, withDocuments }: ProjectOptions,
+): NewestCustomer | Poison => {
   const { offset, timestamp } = record
-  const receivedAt = Number(timestamp)
-  const hash = customerToHash(event, { topic, partition, offset, receivedAt, appliedAt: now, projection })
-  return hash.ok ? hash.value : poisonOf(record, hash.reason, hash.detail, event.customerUuid)
+  const unusable = ({ reason, detail }: { reason: QuarantineReason; detail: string }) =>
+    poisonOf(record, reason, detail, event.customerUuid)
+  const state = stateOf(event, { topic, partition, offset, receivedAt: Number(timestamp) })
+  if (!state.ok) return unusable(state)
+  const hash = stateToHash(state.value, { appliedAt: now, projection })
+  if (!hash.ok) return unusable(hash)
+  if (!withDocuments) return { ...hash.value, record }
+  const document = documentOf(state.value)
+  return document === undefined
+    ? unusable({ reason: 'nested-too-deep', detail: 'the customer is nested too deep to be written as JSON' })
+    : { ...hash.value, record, document }
 }
 
-const readToHash = (record: RawRecord, options: ProjectOptions): CustomerHash | Poison => {
+const readToHash = (record: RawRecord, options: ProjectOptions): NewestCustomer | Poison => {
   const one = read(record, options.maxFutureMs)
   return 'reason' in one ? one : toHash(one.event, record, options)
 }
@@ -209,7 +239,7 @@ const contendersOf = (records: readonly RawRecord[], options: ProjectOptions) =>
  */
 export const project = (records: readonly RawRecord[], options: ProjectOptions): Projected => {
   const { customers, poison } = contendersOf(records, options)
-  const newest: CustomerHash[] = []
+  const newest: NewestCustomer[] = []
   let stale = 0
   let duplicate = 0
   for (const contenders of customers.values()) {

@@ -143,6 +143,102 @@ describe('a projection', () => {
   })
 })
 
+describe('the state topic', () => {
+  const withState = () => setUp({ stateTopic: 's', chunkRecords: 10 })
+  const documents = (published: ReturnType<typeof setUp>['published']) =>
+    published.map(({ key, value }) => [String(key), JSON.parse(String(value)).version.timestamp])
+
+  it('gets the documents between Redis and the position', async () => {
+    const { assign, projection, batch, steps, published, redis } = withState()
+    await assign()
+    steps.length = 0
+    expect(await projection.onBatch(batch(10, ['a', 'b', 'a']))).toBe('13')
+    expect(steps).toEqual(['apply', 'publish', 'move'])
+    expect(documents(published)).toEqual([
+      ['a', 12],
+      ['b', 11],
+    ])
+    expect(published[0]).toMatchObject({ topic: 's', timestamp: 1000 })
+    expect(redis.published).toEqual({ stateTopicId: 'state-1', offset: '13' })
+  })
+
+  it('gets nothing of a stale event, and gets a duplicate again', async () => {
+    const { assign, projection, batch, redis, published } = withState()
+    await assign()
+    await projection.onBatch(batch(10, ['a', 'b']))
+    published.length = 0
+    redis.position = '11'
+    await assign()
+    await projection.onBatch(batch(11, ['b']))
+    expect(documents(published)).toEqual([['b', 11]])
+    published.length = 0
+    const newer = { ...redis.customers.get('b')!, version: { timestamp: 99, id: 'e' } }
+    redis.customers.set('b', newer)
+    await projection.onBatch(batch(12, ['b']))
+    expect([published, redis.position]).toEqual([[], '13'])
+  })
+
+  it('is waited for: the position does not move, and only the partition pauses', async () => {
+    const { assign, projection, batch, redis, before, held, published } = withState()
+    await assign()
+    const { promise: isBack, resolve: comeBack } = Promise.withResolvers<void>()
+    before.publish = () => isBack
+    expect(await projection.onBatch(batch(10, ['a']))).toBe('10')
+    expect([redis.position, [...held]]).toEqual([LOW, [0]])
+    comeBack()
+    await vi.waitFor(() => expect(held.size).toBe(0))
+    expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
+    expect(documents(published)).toEqual([['a', 10]])
+  })
+
+  it('is tried again until it takes the documents', async () => {
+    const { assign, projection, batch, redis, before, published } = withState()
+    await assign()
+    before.publish = (count) => {
+      if (count < 4) throw new Error('no leader')
+    }
+    expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
+    expect([documents(published), redis.position]).toEqual([[['a', 10]], '11'])
+  })
+
+  it('goes back to where the state topic has all documents', async () => {
+    const { assign, seeks, redis } = withState()
+    redis.position = '50'
+    await assign()
+    expect([redis.position, seeks]).toEqual([LOW, [LOW]])
+    redis.position = '50'
+    redis.published = { stateTopicId: 'state-1', offset: '40' }
+    await assign()
+    expect([redis.position, seeks]).toEqual(['40', ['40']])
+    redis.position = '30'
+    await assign()
+    expect([redis.position, seeks]).toEqual(['30', ['30']])
+  })
+
+  it('is filled again if it was deleted and created again', async () => {
+    const { assign, projection, batch, redis, kafka, seeks } = withState()
+    await assign()
+    await projection.onBatch(batch(10, ['a', 'b']))
+    kafka.stateTopicId = 'state-2'
+    await projection.checkPositions()
+    expect([redis.position, seeks.at(-1)]).toEqual([LOW, LOW])
+    await projection.onBatch(batch(10, ['a', 'b']))
+    expect(redis.published).toEqual({ stateTopicId: 'state-2', offset: '12' })
+  })
+
+  it('makes a projector that published too late move the position back', async () => {
+    const { assign, projection, batch, redis, before, steps } = withState()
+    await assign()
+    before.publish = () => {
+      // The successor goes on meanwhile.
+      redis.position = '20'
+    }
+    expect(await projection.onBatch(batch(10, ['a']))).toBeUndefined()
+    await vi.waitFor(() => expect(steps).toContain('lower'))
+    expect(redis.position).toBe('10')
+  })
+})
+
 describe('a position that Kafka cannot serve', () => {
   it.each([
     ['5', 5, 'a position whose records Kafka has deleted'],

@@ -1,13 +1,12 @@
 /**
  * Applies the raw topic to Redis, partition by partition. Each chunk of records goes through
- * project, quarantine and store, in this order. The store moves the position together with the
- * customers, by compare-and-set from the expected offset to the next.
+ * project, quarantine, Redis and the state topic, in this order. The position moves last, by
+ * compare-and-set from the expected offset to the next.
  *
  * A projector that has lost its partition without knowing can undo nothing: the store compares
  * versions, and the position moves only from the expected offset. In an outage nothing moves, and
  * the work is retried until the outage ends.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
 import { answerOf, type Backoff, createOccasionalLog, type Logger, type Obstacles } from '@customer-stream/runtime'
 import type {
   FetchedBatch,
@@ -17,6 +16,8 @@ import type {
   VerifiedProducer,
 } from '@customer-stream/runtime/kafka'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
+import { createChunkWriter } from './chunk-writer.ts'
+import { createHolds } from './holds.ts'
 import { createLookahead } from './lookahead.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import { createOutages } from './outages.ts'
@@ -36,9 +37,11 @@ import type { Store, StoreOutcome } from './store.ts'
 
 export interface ProjectionDependencies {
   readonly store: Store
-  /** Sends to quarantine. */
-  readonly producer: Pick<VerifiedProducer, 'send'>
+  readonly quarantine: Pick<VerifiedProducer, 'send'>
+  /** Sends to the state topic. Undefined if the state topic is switched off. */
+  readonly state: Pick<VerifiedProducer, 'send'> | undefined
   readonly readIdentity: PositionsDependencies['readIdentity']
+  readonly readStateTopicId: PositionsDependencies['readStateTopicId']
   readonly consumer: PositionsDependencies['consumer'] & Pick<PartitionConsumer, 'hold' | 'stop'>
   readonly obstacles: Pick<Obstacles, 'report'>
   /** Replaces an error without a reason by the error that has the reason. */
@@ -49,6 +52,8 @@ export interface ProjectionDependencies {
 
 export interface ProjectionOptions extends Pick<ProjectOptions, 'topic' | 'projection' | 'maxFutureMs' | 'named'> {
   readonly quarantineTopic: string
+  /** Undefined if the state topic is switched off. */
+  readonly stateTopic: string | undefined
   /** True if the positions of another cluster may be deleted. */
   readonly startOver: boolean
   readonly chunkRecords: number
@@ -95,8 +100,6 @@ const endOfChunk = (records: readonly RawRecord[], start: number, maxRecords: nu
  * Kafka that does not answer must not delay the stop.
  */
 const LAST_COMMIT_MS = 2000
-/** Maximum time that a fetch waits for quarantine. After this time only the partition waits. */
-const QUARANTINE_PATIENCE_MS = 500
 /**
  * Pause before the next attempt with a record that cannot be applied or a batch that cannot be
  * read.
@@ -104,15 +107,6 @@ const QUARANTINE_PATIENCE_MS = 500
 const RETRY_BLOCKED_MS = 10_000
 
 const after = (offset: string): string => String(BigInt(offset) + 1n)
-
-/** A pause of one partition: nothing is fetched from it. */
-interface Hold {
-  /** Aborts when the pause ends. */
-  readonly signal: AbortSignal
-  /** Offsets of the records that are in quarantine. */
-  quarantined: ReadonlySet<string | undefined>
-  end(): void
-}
 
 const NOTHING: Projected = { newest: [], poison: [], stale: 0, duplicate: 0 }
 
@@ -132,12 +126,13 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     options,
   )
   const busy = new Set<number>()
-  const holds = new Map<number, Hold>()
+  const holds = createHolds({ consumer: deps.consumer, retryThroughOutage, metrics })
   /**
    * Partitions with a record that a person must look at, and the expected position when the record
    * was found.
    */
   const blocked = new Map<number, string | undefined>()
+  const writer = createChunkWriter({ ...deps, holds, retryThroughOutage }, options.stateTopic)
   const sayMoved = createOccasionalLog((fields) =>
     logger.warn(
       { event: 'rewound', ...fields },
@@ -154,35 +149,10 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     if (last) metrics.freshnessSeconds.observe(Math.max(0, Date.now() - Number(last.timestamp)) / 1000)
   }
 
-  const endHold = (partition: number) => {
-    holds.get(partition)?.end()
-    holds.delete(partition)
-    metrics.heldPartitions.set(holds.size)
-  }
-  /**
-   * Pauses one partition. Otherwise it would delay all others, because kafkajs fetches again only
-   * when all partitions of the last fetch are done.
-   */
-  const hold = (partition: number): Hold => {
-    endHold(partition)
-    const goOn = deps.consumer.hold(partition)
-    const ended = new AbortController()
-    const held: Hold = {
-      signal: ended.signal,
-      quarantined: new Set(),
-      end: () => {
-        ended.abort()
-        goOn()
-      },
-    }
-    holds.set(partition, held)
-    metrics.heldPartitions.set(holds.size)
-    return held
-  }
   const holdBlocked = (partition: number, message: string) => {
     blocked.set(partition, positions.expected(partition))
     deps.obstacles.report(`${topic}/${partition}`, { blocked: true, reason: 'record', message })
-    const held = hold(partition)
+    const held = holds.begin(partition)
     const timer = setTimeout(held.end, RETRY_BLOCKED_MS)
     held.signal.addEventListener('abort', () => clearTimeout(timer))
   }
@@ -190,33 +160,13 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     if (blocked.delete(partition)) deps.obstacles.report(`${topic}/${partition}`, undefined)
   }
 
-  /**
-   * @returns true if the records are in quarantine. If not, pauses the partition until they are.
-   */
-  const putIntoQuarantine = async (
-    { partition, signal }: FetchedBatch,
-    poison: readonly OutgoingRecord[],
-  ): Promise<boolean> => {
-    const ended = new AbortController()
-    const patience = new AbortController()
-    const sent = retryThroughOutage('quarantine', AbortSignal.any([signal, ended.signal]), () =>
-      sendToQuarantine(deps.producer.send, poison),
-    )
-    const done = await Promise.race([
-      sent,
-      sleep(QUARANTINE_PATIENCE_MS, undefined, { signal: patience.signal }).catch(() => undefined),
-    ])
-    patience.abort()
-    if (done || signal.aborted) return done !== undefined
-    const held = hold(partition)
-    held.signal.addEventListener('abort', () => ended.abort())
-    void sent.then((late) => {
-      if (!late || held.signal.aborted) return
-      held.quarantined = new Set(poison.map(({ headers }) => headers?.[QUARANTINE_HEADERS.offset] as string))
-      held.end()
+  /** Returns true if the records are in quarantine. If not, pauses the partition until they are. */
+  const putIntoQuarantine = (batch: FetchedBatch, poison: readonly OutgoingRecord[]): Promise<boolean> =>
+    holds.sendOrHold(batch, {
+      what: 'quarantine',
+      offsets: poison.map(({ headers }) => headers?.[QUARANTINE_HEADERS.offset] ?? ''),
+      send: () => sendToQuarantine(deps.quarantine.send, poison),
     })
-    return false
-  }
 
   /**
    * Projects the records, or only the first part of them if a record meets a bug of ours.
@@ -229,7 +179,15 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     try {
       return {
         done: records,
-        projected: project(records, { topic, partition, projection, maxFutureMs, named, now: Date.now() }),
+        projected: project(records, {
+          topic,
+          partition,
+          projection,
+          maxFutureMs,
+          named,
+          now: Date.now(),
+          withDocuments: options.stateTopic !== undefined,
+        }),
       }
     } catch (error) {
       const [first] = records
@@ -264,28 +222,27 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     if (expected !== from) return false
     const measured = metrics.chunkSeconds.startTimer()
     if (quarantined.length > 0 && !(await putIntoQuarantine(batch, quarantined))) return false
-    const done = await retryThroughOutage('Redis', signal, () =>
-      store.applyChunk(projected.newest, partition, expected, next, {
-        oldest: positions.oldest(partition),
-        window: lookahead.window(partition),
-      }),
-    )
+    const done = await writer.write(batch, projected.newest, expected, next, {
+      oldest: positions.oldest(partition),
+      window: lookahead.window(partition),
+      stateTopicId: positions.stateTopicId,
+    })
     if (!done) return false
     // Count the chunk even if the partition is lost by now: the position has moved, so no one will
     // read these records again.
-    if (done.value.moved) {
-      count(projected, done.value.stored, last)
+    if (done.moved) {
+      count(projected, done.stored, last)
       measured()
     }
     // A new assignment may have begun meanwhile. Its positions must not be overwritten.
     if (signal.aborted || positions.expected(partition) !== expected) return false
-    if (!done.value.moved) {
+    if (!done.moved) {
       sayMoved({ partition, expected })
       metrics.rewinds.inc()
       await positions.reload(partition, signal)
       return false
     }
-    endHold(partition)
+    holds.end(partition)
     unblock(partition)
     positions.moved(partition, next, highWatermark)
     return true
@@ -336,8 +293,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     partition: number,
     signal: AbortSignal,
   ): Promise<readonly Poison[] | undefined> => {
-    const quarantined = holds.get(partition)?.quarantined
-    const left = poison.filter(({ record }) => !quarantined?.has(record.offset))
+    const left = poison.filter(({ record }) => !holds.isSent('quarantine', partition, record.offset))
     if (left.length === 0) return left
     // During a rebuild, the previous projection has already quarantined the records before its
     // position. Records named by a setting are quarantined again, because the previous projection
@@ -403,10 +359,6 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     return nextOffset
   }
 
-  const endAllHolds = () => {
-    for (const partition of holds.keys()) endHold(partition)
-  }
-
   return {
     positions: {
       get assigned() {
@@ -414,7 +366,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       },
       commit: positions.commit,
       assign: (partitions) => {
-        endAllHolds()
+        holds.endAll()
         lookahead.clear()
         for (const partition of blocked.keys()) if (!partitions.includes(partition)) unblock(partition)
         positions.assign(partitions)
@@ -442,9 +394,10 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     undisturbedMs: () => (blocked.size > 0 ? 0 : outages.undisturbedMs()),
     stop: async () => {
       await answerOf(positions.commit, LAST_COMMIT_MS).catch(() => undefined)
-      endAllHolds()
+      holds.endAll()
       positions.stop()
       await deps.consumer.stop()
+      await writer.stop()
     },
   }
 }

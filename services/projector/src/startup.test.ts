@@ -31,7 +31,7 @@ const setUp = ({ obstacle }: { obstacle?: Diagnosis } = {}) => {
       redisCheck: { check: step('redis check'), diagnose: diagnosisOf('Redis') },
       store: { ping: step('ping'), announce: (instance) => step(`announce ${instance}`)() },
       admin: { connect: step('admin') },
-      producer: { connect: step('producer') },
+      outputs: { connect: step('outputs') },
       consumer: { connect: step('consumer'), start: step('start') },
       topicWatch: { start: step('topics'), checkWrites: step('writes') },
       measure: step('measure'),
@@ -54,7 +54,7 @@ it('the start opens the admin port, then Redis, then Kafka, and joins the group 
   const { startup, run, steps, logged, ends } = setUp()
   expect(startup.phase).toBe('starting')
   await run()
-  const kafka = ['admin', 'producer', 'consumer', 'topics', 'measure', 'writes', 'announce me', 'start']
+  const kafka = ['admin', 'outputs', 'consumer', 'topics', 'measure', 'writes', 'announce me', 'start']
   expect(steps).toEqual(['listen', 'redis', 'redis check', 'ping', ...kafka])
   expect([startup.phase, logged, ends]).toEqual(['running', ['listening', 'ready'], []])
 })

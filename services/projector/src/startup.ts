@@ -18,9 +18,9 @@ import {
   type TopicAdmin,
   TopicError,
   type TopicWatch,
-  type VerifiedProducer,
 } from '@customer-stream/runtime/kafka'
 import { connectRedis, type RedisClient } from '@customer-stream/runtime/redis'
+import type { Outputs } from './outputs.ts'
 import { type RedisCheck, UnsafeRedisError } from './redis-check.ts'
 import type { Store } from './store.ts'
 
@@ -29,7 +29,7 @@ export interface StartupDependencies {
   readonly redisCheck: Pick<RedisCheck, 'check' | 'diagnose'>
   readonly store: Pick<Store, 'ping' | 'announce'>
   readonly admin: Pick<TopicAdmin, 'connect'>
-  readonly producer: Pick<VerifiedProducer, 'connect'>
+  readonly outputs: Pick<Outputs, 'connect'>
   readonly consumer: Pick<PartitionConsumer, 'connect' | 'start'>
   readonly topicWatch: Pick<TopicWatch, 'start' | 'checkWrites'>
   /** Measures the progress. Rejects if Kafka or Redis does not answer. */
@@ -70,7 +70,7 @@ export interface Startup {
 }
 
 export const createStartup = (deps: StartupDependencies, options: StartupOptions): Startup => {
-  const { redis, redisCheck, store, admin, producer, consumer, topicWatch, obstacles, diagnose, logger } = deps
+  const { redis, redisCheck, store, admin, outputs, consumer, topicWatch, obstacles, diagnose, logger } = deps
   const stopping = new AbortController()
   let asked: 'Redis' | 'Kafka' = 'Redis'
   let topicsChecked = false
@@ -82,7 +82,7 @@ export const createStartup = (deps: StartupDependencies, options: StartupOptions
     await redisCheck.check()
     await store.ping()
     asked = 'Kafka'
-    await Promise.all([admin.connect(), producer.connect(), consumer.connect()])
+    await Promise.all([admin.connect(), outputs.connect(), consumer.connect()])
     try {
       await topicWatch.start()
     } finally {

@@ -301,15 +301,18 @@ describe('a Redis that is replaced behind its address', () => {
     return { urls: [servers[0].url, servers[1].url] as const, primary, replica, network, untilInSync }
   }
 
-  // A chunk of 600 customers takes three script calls. The fourth script runs after the chunk.
+  // A chunk of 600 customers takes three script calls and a fourth that moves the position. The fifth
+  // script runs after the chunk.
   it.each([
     ['nothing', 1],
     ['nothing', 2],
     ['nothing', 3],
     ['nothing', 4],
+    ['nothing', 5],
     ['all calls before', 2],
     ['all calls before', 3],
     ['all calls before', 4],
+    ['all calls before', 5],
   ])(
     'moves no position on a promoted replica that has %s of a chunk, from its script %i on',
     { timeout: 60_000 },
@@ -333,7 +336,7 @@ describe('a Redis that is replaced behind its address', () => {
       const { moved } = await createStore(client, options)
         .applyChunk(customers, 0, '7', '607')
         .catch(() => ({ moved: false }))
-      if (nth === 4) await promote()
+      if (nth === 5) await promote()
 
       const promoted = createStore(replica, options)
       const position = (await promoted.positions([0])).get(0)
@@ -342,7 +345,7 @@ describe('a Redis that is replaced behind its address', () => {
       const present = (await isThere()).filter(Boolean).length
       const isWhole = inSync || nth === 1
       // If the switch is after the chunk, the position has moved, but on the lost primary.
-      expect([moved, position, present]).toEqual([isWhole || nth === 4, isWhole ? '607' : '7', isWhole ? 600 : 0])
+      expect([moved, position, present]).toEqual([isWhole || nth === 5, isWhole ? '607' : '7', isWhole ? 600 : 0])
       expect(await promoted.applyChunk(customers, 0, position, '607')).toMatchObject({ moved: true })
       expect(await isThere()).not.toContain(0)
     },
@@ -440,6 +443,105 @@ describe('a Redis without memory', () => {
       expect(await apply(store, after)).toEqual(['applied', 'applied'])
     } finally {
       await server.stop()
+    }
+  })
+})
+
+describe('publishedPositions', () => {
+  const event = snapshot({ timestamp: 1, id: 'e' })
+
+  it('say up to which offset which state topic has all documents', async () => {
+    const { store } = fresh()
+    expect(await store.publishedPositions([0])).toEqual(new Map([[0, undefined]]))
+    await store.applyChunk([], 0, undefined, '5', { stateTopicId: 'one' })
+    expect(await store.publishedPositions([0])).toEqual(new Map([[0, { stateTopicId: 'one', offset: '5' }]]))
+    const { token } = await store.writeChunk([event], 0, '5', '7')
+    await store.moveAfter(0, '5', '7', token, { stateTopicId: 'two' })
+    expect(await store.publishedPositions([0])).toEqual(new Map([[0, { stateTopicId: 'two', offset: '7' }]]))
+  })
+
+  it('stay where they are if a projector without a state topic moves the position', async () => {
+    const { store } = fresh()
+    await store.applyChunk([], 0, undefined, '5', { stateTopicId: 'one' })
+    await store.applyChunk([event], 0, '5', '9')
+    expect(await store.publishedPositions([0])).toEqual(new Map([[0, { stateTopicId: 'one', offset: '5' }]]))
+  })
+})
+
+describe('writeChunk and moveAfter', () => {
+  const event = snapshot({ timestamp: 1, id: 'e' })
+
+  it('leave the position where it is until the second call', async () => {
+    const { store } = fresh()
+    await store.movePosition(0, undefined, '6')
+    const { isInPlace, stored, token } = await store.writeChunk([event], 0, '6', '7')
+    expect({ isInPlace, stored, positions: await store.positions([0]) }).toEqual({
+      isInPlace: true,
+      stored: ['applied'],
+      positions: new Map([[0, '6']]),
+    })
+    expect(await store.moveAfter(0, '6', '7', token, { window: { start: '6', end: '9' } })).toBe(true)
+    expect(await store.unfinishedWindows([0])).toEqual(new Map([[0, { position: '7', start: '6', end: '9' }]]))
+  })
+
+  it('write many customers in several calls', async () => {
+    const { store } = fresh()
+    const many = Array.from({ length: 600 }, (_, i) => snapshot({ timestamp: 1, id: 'e' }, {}, `c${i}`))
+    const { stored, token } = await store.writeChunk(many, 0, undefined, '600')
+    expect(stored).toEqual(many.map(() => 'applied'))
+    expect(await store.moveAfter(0, undefined, '600', token)).toBe(true)
+  })
+
+  it('write nothing if the position is elsewhere', async () => {
+    const { store, keyOf } = fresh()
+    await store.movePosition(0, undefined, '9')
+    expect(await store.writeChunk([event], 0, '6', '7')).toMatchObject({ isInPlace: false, stored: [] })
+    expect(await redis.exists(keyOf('c'))).toBe(0)
+  })
+
+  it('reject if another projector has written a chunk between them', async () => {
+    const { store } = fresh()
+    const { token } = await store.writeChunk([event], 0, undefined, '7')
+    await store.writeChunk([event], 0, undefined, '8')
+    await expect(store.moveAfter(0, undefined, '7', token)).rejects.toThrow('token')
+  })
+
+  it('moves no position that another projector has moved to the same offset', async () => {
+    const { store } = fresh()
+    const mine = await store.writeChunk([event], 0, undefined, '7')
+    const other = await store.writeChunk([event], 0, undefined, '7')
+    expect(await store.moveAfter(0, undefined, '7', other.token)).toBe(true)
+    await expect(store.moveAfter(0, undefined, '7', mine.token)).rejects.toThrow('token')
+  })
+
+  it('say that the position is elsewhere if another projector is further', async () => {
+    const { store } = fresh()
+    const mine = await store.writeChunk([event], 0, undefined, '7')
+    const other = await store.writeChunk([event], 0, undefined, '9')
+    expect(await store.moveAfter(0, undefined, '9', other.token)).toBe(true)
+    expect(await store.moveAfter(0, undefined, '7', mine.token)).toBe(false)
+  })
+})
+
+describe('lowerPosition', () => {
+  it('makes the owner write a chunk again that is under way', async () => {
+    const { store } = fresh()
+    const { token } = await store.writeChunk([snapshot({ timestamp: 1, id: 'e' })], 0, undefined, '7')
+    expect(await store.lowerPosition(0, '3')).toBe(false)
+    await expect(store.moveAfter(0, undefined, '7', token)).rejects.toThrow('token')
+  })
+
+  it('moves a position back, never forward', async () => {
+    const { store } = fresh()
+    expect(await store.lowerPosition(0, '5')).toBe(false)
+    await store.movePosition(0, undefined, '10')
+    for (const [to, moves, then] of [
+      ['11', false, '10'],
+      ['10', false, '10'],
+      ['9', true, '9'],
+    ] as const) {
+      expect(await store.lowerPosition(0, to)).toBe(moves)
+      expect(await store.positions([0])).toEqual(new Map([[0, then]]))
     }
   })
 })

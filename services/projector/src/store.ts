@@ -20,6 +20,15 @@ export interface AppliedChunk {
   readonly stored: readonly StoreOutcome[]
 }
 
+/** A chunk whose customers are written, and whose position has not moved yet. */
+export interface WrittenChunk {
+  /** False if the position was elsewhere. Then possibly nothing was written. */
+  readonly isInPlace: boolean
+  readonly stored: readonly StoreOutcome[]
+  /** Stored beside the position. */
+  readonly token: string
+}
+
 /** Offsets that a lookahead has read: from `start` up to, but not including, `end`. */
 export interface LookaheadWindow {
   readonly start: string
@@ -34,6 +43,11 @@ export interface ChunkOptions {
   readonly oldest?: string | undefined
   /** The window that the position moves in. It is stored together with the position. */
   readonly window?: LookaheadWindow | undefined
+  /**
+   * Id of the state topic. Says that the topic has the documents of all events before the new
+   * position. It is stored together with the position.
+   */
+  readonly stateTopicId?: string | undefined
 }
 
 export interface Store {
@@ -52,6 +66,35 @@ export interface Store {
     to: string,
     options?: ChunkOptions,
   ): Promise<AppliedChunk>
+  /**
+   * Writes like `applyChunk`, and leaves the position where it is. `moveAfter` moves it later, if no
+   * one else has written a chunk of this partition meanwhile.
+   */
+  writeChunk(
+    customers: readonly CustomerHash[],
+    partition: number,
+    from: string | undefined,
+    to: string,
+    options?: Pick<ChunkOptions, 'oldest'>,
+  ): Promise<WrittenChunk>
+  /**
+   * Moves the position from `from` to `to` after `writeChunk`.
+   * @returns whether it is `to` now.
+   * @throws LostChunkError if the token is gone.
+   */
+  moveAfter(
+    partition: number,
+    from: string | undefined,
+    to: string,
+    token: string,
+    options?: Pick<ChunkOptions, 'window' | 'stateTopicId'>,
+  ): Promise<boolean>
+  /**
+   * Moves a position back to `to` if it is beyond. Its owner notices and applies the records from
+   * there again, also those of a chunk that is written and whose position has not moved yet.
+   * @returns whether it was beyond.
+   */
+  lowerPosition(partition: number, to: string): Promise<boolean>
   /** Position of a partition in the previous projection, if it belongs to the same topic. */
   previousPosition(partition: number): Promise<string | undefined>
   /** The next offset to apply, by partition. Undefined if Redis has none. */
@@ -65,6 +108,13 @@ export interface Store {
   ): Promise<ReadonlyMap<number, LookaheadWindow & { readonly position: string }>>
   /** Deletes the window of a partition. Its position must not be within the window. */
   forgetWindow(partition: number): Promise<void>
+  /**
+   * Returns, by partition, up to which offset a state topic has all documents. Undefined if none is
+   * known to have any.
+   */
+  publishedPositions(
+    partitions: readonly number[],
+  ): Promise<ReadonlyMap<number, { readonly stateTopicId: string; readonly offset: string } | undefined>>
   /** Moves a position if it equals `from`. @returns whether it is `to` now. */
   movePosition(partition: number, from: string | undefined, to: string): Promise<boolean>
   /** Reads positions. On Redis Cluster the lowest of the copies counts. */
@@ -111,6 +161,8 @@ const ANNOUNCEMENT_MS = 60_000
 const TOKEN_SUFFIX = '#token'
 /** Suffix of a window's field, also written in the Lua scripts. */
 const WINDOW_SUFFIX = '#window'
+/** Suffix of the field that says what the state topic has, also written in the Lua scripts. */
+const STATE_SUFFIX = '#state'
 
 /** Limit of one call. Redis does nothing else during a call, about 20 µs for each customer. */
 const CUSTOMERS_PER_CALL = 250
@@ -120,15 +172,21 @@ const script = (name: string): string => readFileSync(new URL(`./lua/${name}.lua
 type Scripts = RedisClient & {
   checkRights(key: string): Promise<string[]>
   applySnapshots(keyCount: number, keys: readonly string[], args: readonly (string | number)[]): Promise<number[]>
-  movePosition(key: string, field: string, from: string, to: string, token: string, window: string): Promise<number>
+  movePosition(
+    ...args: [key: string, field: string, from: string, to: string, token: string, window: string, stateTopicId: string]
+  ): Promise<number>
+  lowerPosition(key: string, field: string, to: string): Promise<number>
   claimPositions(key: string, topic: string, cluster: string, topicId: string, startOver: string): Promise<Claim>
 }
 
 /** A failed attempt that may be repeated, because the position has not moved. */
-class LostChunkError extends Error {
+export class LostChunkError extends Error {
   override readonly name = 'LostChunkError'
   constructor() {
-    super('Redis lacks customers of this chunk that it had just taken: it failed over, or was restored')
+    super(
+      'Redis lacks customers or the token of this chunk that it had just taken: it failed over, was restored, or ' +
+        'another projector writes to this partition',
+    )
   }
 }
 
@@ -170,6 +228,7 @@ const all = async <T>(calls: readonly Promise<T>[]): Promise<T[]> => {
 export const createStore = (client: RedisClient, { keyPrefix, topic, projection }: StoreOptions): Store & Rights => {
   client.defineCommand('applySnapshots', { lua: script('apply-snapshots') })
   client.defineCommand('movePosition', { lua: script('move-position'), numberOfKeys: 1 })
+  client.defineCommand('lowerPosition', { lua: script('lower-position'), numberOfKeys: 1 })
   client.defineCommand('claimPositions', { lua: script('claim-positions'), numberOfKeys: 1 })
   client.defineCommand('checkRights', { lua: script('check-rights'), numberOfKeys: 1 })
   const redis = client as Scripts
@@ -182,7 +241,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   const memberKeyPrefix = `${keyPrefix}positions:member:`
 
   /**
-   * Calls apply-snapshots.lua. `place`: arguments 2 to 4. `position`: arguments 5 to 9; on Redis
+   * Calls apply-snapshots.lua. `place`: arguments 2 to 4. `position`: arguments 5 to 10; on Redis
    * Cluster only the first.
    */
   const applyAtOnce = async (
@@ -213,38 +272,39 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   }
 
   /**
-   * Uses one call if possible. Otherwise each call stores a token beside the position, the next
-   * call requires it, and the last call moves the position. A Redis with the token also has the
-   * earlier customers, because a replica or an append-only file can lose only its end.
+   * Each call stores a token beside the position, and the next call requires it. A Redis with the
+   * last token also has the customers of the earlier calls, because a replica or an append-only file
+   * can lose only its end.
    */
-  const applyOnOne: Store['applyChunk'] = async (customers, partition, from, to, { oldest = '0', window } = {}) => {
-    const place = [`${fieldOf(partition)}/`, oldest, to]
-    const calls = Math.ceil(customers.length / CUSTOMERS_PER_CALL)
-    if (calls <= 1) return applyAtOnce(customers, place, [fieldOf(partition), from ?? '', '', '', textOf(window)])
+  const writeOnOne: Store['writeChunk'] = async (customers, partition, from, to, { oldest = '0' } = {}) => {
+    const field = fieldOf(partition)
+    const calls = Math.max(1, Math.ceil(customers.length / CUSTOMERS_PER_CALL))
     const chunk = randomUUID()
-    const token = (call: number) => (call === 0 || call === calls ? '' : `${chunk}/${call}`)
+    const token = (call: number) => (call === 0 ? '' : `${chunk}/${call}`)
     const done = await all(
       Array.from({ length: calls }, (_, call) =>
-        applyAtOnce(customers.slice(call * CUSTOMERS_PER_CALL, (call + 1) * CUSTOMERS_PER_CALL), place, [
-          fieldOf(partition),
-          from ?? '',
-          token(call),
-          token(call + 1),
-          textOf(window),
-        ]),
+        applyAtOnce(
+          customers.slice(call * CUSTOMERS_PER_CALL, (call + 1) * CUSTOMERS_PER_CALL),
+          [`${field}/`, oldest, to],
+          [field, from ?? '', token(call), token(call + 1), '', ''],
+        ),
       ),
     )
-    return { moved: done.every(({ moved }) => moved), stored: done.flatMap(({ stored }) => stored) }
+    return {
+      isInPlace: done.every(({ moved }) => moved),
+      stored: done.flatMap(({ stored }) => stored),
+      token: token(calls),
+    }
   }
 
   /**
-   * On Redis Cluster a customer and a position have different slots, so no call can write both. The
-   * order is: write the customers, store a token beside each copy of the position, check that the
-   * customers are still there, move the position if the token is there. If a master is replaced
+   * Position and customers are in different slots, so no call can write both. The order is: write
+   * the customers, store a token beside each copy of the position, check that the customers are
+   * still there. `moveAfter` then moves the position if the token is there. If a master is replaced
    * before the token, the check finds customers missing. If it is replaced later, it has the
    * customers or lacks the token.
    */
-  const applyOnCluster: Store['applyChunk'] = async (customers, partition, from, to, { oldest = '0', window } = {}) => {
+  const writeOnCluster: Store['writeChunk'] = async (customers, partition, _from, to, { oldest = '0' } = {}) => {
     const field = fieldOf(partition)
     // One customer a call. Two customers rarely share a slot, and a call with two keys fails while
     // a slot moves (TRYAGAIN).
@@ -261,8 +321,29 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
       if (!timestamp || !id || compareVersions({ timestamp: Number(timestamp), id }, version) < 0)
         throw new LostChunkError()
     }
-    const moved = await all(copies.map((key) => redis.movePosition(key, field, from ?? '', to, token, textOf(window))))
-    return { moved: moved.every((reply) => reply === 1), stored: applied.flatMap(({ stored }) => stored) }
+    return { isInPlace: true, stored: applied.flatMap(({ stored }) => stored), token }
+  }
+  const writeChunk = clustered ? writeOnCluster : writeOnOne
+
+  const moveAfter: Store['moveAfter'] = async (partition, from, to, token, { window, stateTopicId = '' } = {}) => {
+    const field = fieldOf(partition)
+    const replies = await all(
+      copies.map((key) => redis.movePosition(key, field, from ?? '', to, token, textOf(window), stateTopicId)),
+    )
+    if (replies.some((reply) => reply === -1)) throw new LostChunkError()
+    return replies.every((reply) => reply === 1)
+  }
+
+  const applyChunk: Store['applyChunk'] = async (customers, partition, from, to, options = {}) => {
+    if (!clustered && customers.length <= CUSTOMERS_PER_CALL) {
+      const field = fieldOf(partition)
+      const position = [field, from ?? '', '', '', textOf(options.window), options.stateTopicId ?? '']
+      return applyAtOnce(customers, [`${field}/`, options.oldest ?? '0', to], position)
+    }
+    const { isInPlace, stored, token } = await writeChunk(customers, partition, from, to, options)
+    return isInPlace
+      ? { moved: await moveAfter(partition, from, to, token, options), stored }
+      : { moved: false, stored: [] }
   }
 
   /**
@@ -274,14 +355,20 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
     if (low === undefined) return undefined
     await all(
       copies.flatMap((key, i) =>
-        offsets[i] === low ? [] : [redis.movePosition(key, fieldOf(partition), offsets[i] ?? '', low, '', '')],
+        offsets[i] === low ? [] : [redis.movePosition(key, fieldOf(partition), offsets[i] ?? '', low, '', '', '')],
       ),
     )
     return low
   }
 
   return {
-    applyChunk: clustered ? applyOnCluster : applyOnOne,
+    applyChunk,
+    writeChunk,
+    moveAfter,
+    lowerPosition: async (partition, to) => {
+      const lowered = await all(copies.map((key) => redis.lowerPosition(key, fieldOf(partition), to)))
+      return lowered.includes(1)
+    },
     previousPosition: async (partition) => {
       const before = clustered
         ? clusterPositionsKeys(projection - 1, keyPrefix)
@@ -325,11 +412,27 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
       }
       return unfinished
     },
+    publishedPositions: async (partitions) => {
+      if (partitions.length === 0) return new Map()
+      const fields = partitions.map((partition) => `${fieldOf(partition)}${STATE_SUFFIX}`)
+      const stored = await all(copies.map((key) => redis.hmget(key, ...fields)))
+      return new Map(
+        partitions.map((partition, i) => {
+          const [first, ...others] = stored.map((values) => values[i]?.split('/') ?? [])
+          const [stateTopicId] = first ?? []
+          const offset = lowest([first, ...others].map((parts) => parts?.[1]))
+          const isSame = others.every(([id]) => id === stateTopicId)
+          return [partition, isSame && stateTopicId && offset ? { stateTopicId, offset } : undefined]
+        }),
+      )
+    },
     forgetWindow: async (partition) => {
       await all(copies.map((key) => redis.hdel(key, windowField(fieldOf(partition)))))
     },
     movePosition: async (partition, from, to) => {
-      const moved = await all(copies.map((key) => redis.movePosition(key, fieldOf(partition), from ?? '', to, '', '')))
+      const moved = await all(
+        copies.map((key) => redis.movePosition(key, fieldOf(partition), from ?? '', to, '', '', '')),
+      )
       return moved.every((reply) => reply === 1)
     },
     peekPositions: async (partitions) => {

@@ -46,6 +46,12 @@ export const kafkaSettings = {
     default: false,
     description: 'Create missing topics at start. Existing ones are only ever checked, never changed.',
   }),
+  KAFKA_STATE_TOPIC: flag({
+    default: true,
+    description:
+      'Whether the projector publishes each current customer to the compacted topic `customers.state`, which ' +
+      'subscribers read.',
+  }),
   KAFKA_REPLICATION_FACTOR: integer({
     default: 3,
     minimum: 1,

@@ -108,7 +108,7 @@ it('refuses a topic with fewer partitions than configured, and warns of one with
 
 it('quarantine has its own retention, or that of the raw topics', async () => {
   const week = { 'retention.ms': '604800000' }
-  const quarantine = { isQuarantine: true }
+  const quarantine = { kind: 'quarantine' as const }
   expect((await faultsOf(week, undefined, quarantine)).error).toContain('KAFKA_RETENTION_MS says -1')
   expect((await faultsOf(week, undefined, quarantine, { KAFKA_QUARANTINE_RETENTION_MS: 604_800_000 })).error).toBe('')
   expect((await faultsOf(week, undefined, quarantine, { KAFKA_QUARANTINE_RETENTION_MS: 604_800_001 })).error).toContain(

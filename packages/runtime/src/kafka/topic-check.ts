@@ -12,8 +12,13 @@ export interface TopicDemand {
   readonly maxValueBytes: number
   /** True if the service writes to the topic and so needs the right to do so. */
   readonly writes?: boolean
-  /** True for quarantine (dead-letter topic), which has its own retention. */
-  readonly isQuarantine?: boolean
+  /** Default: `events`. Quarantine (dead-letter topic) has its own retention. */
+  readonly kind?: 'events' | 'quarantine' | 'changelog'
+  /**
+   * A topic among the demands that must have the same partition count. Both then have a key in the
+   * partition of the same number.
+   */
+  readonly partitionsOf?: string
 }
 
 /** A topic is missing or wrong. The service must not start: a person must act. */
@@ -54,19 +59,32 @@ const LIMIT_AHEAD = 'message.timestamp.after.max.ms'
  */
 const SAFE_CODECS: ReadonlySet<string | undefined> = new Set(['producer', 'uncompressed', 'gzip', 'zstd'])
 
-const retentionOf = (
-  settings: KafkaSettings,
-  { isQuarantine }: TopicDemand,
-): { readonly name: string; readonly ms: number } =>
-  isQuarantine && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined
+const WEEK_MS = 7 * 24 * 60 * 60 * 1000
+
+/**
+ * Settings of a compacted changelog, in milliseconds. An older record of a key is gone after the
+ * first of them. A tombstone stays for the second, so that a subscriber that was away sees it.
+ */
+const MAX_COMPACTION_LAG = 'max.compaction.lag.ms'
+const DELETE_RETENTION = 'delete.retention.ms'
+
+const retentionOf = (settings: KafkaSettings, { kind }: TopicDemand): { readonly name: string; readonly ms: number } =>
+  kind === 'quarantine' && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined
     ? { name: 'KAFKA_QUARANTINE_RETENTION_MS', ms: settings.KAFKA_QUARANTINE_RETENTION_MS }
     : { name: 'KAFKA_RETENTION_MS', ms: settings.KAFKA_RETENTION_MS }
 
+const policyOf = (settings: KafkaSettings, demand: TopicDemand): Record<string, string> =>
+  demand.kind === 'changelog'
+    ? { 'cleanup.policy': 'compact', [MAX_COMPACTION_LAG]: String(WEEK_MS), [DELETE_RETENTION]: String(WEEK_MS) }
+    : {
+        'cleanup.policy': 'delete',
+        'retention.ms': String(retentionOf(settings, demand).ms),
+        'retention.bytes': '-1',
+      }
+
 const required = (settings: KafkaSettings, demand: TopicDemand): Record<string, string> => ({
-  'cleanup.policy': 'delete',
+  ...policyOf(settings, demand),
   'compression.type': 'producer',
-  'retention.ms': String(retentionOf(settings, demand).ms),
-  'retention.bytes': '-1',
   'max.message.bytes': String(demand.maxValueBytes + RECORD_OVERHEAD_BYTES),
   'min.insync.replicas': settings.KAFKA_REPLICATION_FACTOR >= 3 ? '2' : '1',
   // The record's timestamp is the time of receipt. The projector compares an event's own timestamp
@@ -79,12 +97,16 @@ const required = (settings: KafkaSettings, demand: TopicDemand): Record<string, 
   'unclean.leader.election.enable': 'false',
 })
 
-const create = async (admin: TopicAdmin, settings: KafkaSettings, demands: readonly TopicDemand[]): Promise<void> => {
+const create = async (
+  admin: TopicAdmin,
+  settings: KafkaSettings,
+  { missing: demands, partitions }: TopicFindings,
+): Promise<void> => {
   const createWith = (without?: string) =>
     admin.createTopics(
       demands.map((demand) => ({
         topic: demand.topic,
-        partitions: settings.KAFKA_PARTITIONS,
+        partitions: partitions.get(demand.partitionsOf ?? '') ?? settings.KAFKA_PARTITIONS,
         replicationFactor: settings.KAFKA_REPLICATION_FACTOR,
         config: Object.fromEntries(Object.entries(required(settings, demand)).filter(([name]) => name !== without)),
       })),
@@ -103,7 +125,7 @@ const create = async (admin: TopicAdmin, settings: KafkaSettings, demands: reado
   // that as an error. If this wait is too short, the next request shows the problem.
   const untilLed = async () => {
     const topics = await admin.describeTopics(demands.map(({ topic }) => topic))
-    if ([...topics.values()].some((partitions) => partitions.some(({ leader }) => leader < 0)))
+    if ([...topics.values()].some((described) => described.some(({ leader }) => leader < 0)))
       throw new Error('a partition has no leader yet')
   }
   await retryWithBackoff(untilLed, {
@@ -126,6 +148,49 @@ const replicaCounts = async (admin: TopicAdmin, topic: string): Promise<readonly
 
 const configOf = (admin: TopicAdmin, topic: string): Promise<ReadonlyMap<string, string>> =>
   attributed(`read the settings of topic ${topic}`, () => admin.describeTopicConfig(topic))
+
+const changelogProblemsOf = (config: ReadonlyMap<string, string>): string[] => {
+  const problems: string[] = []
+  const policy = config.get('cleanup.policy')
+  if (policy !== 'compact')
+    problems.push(`cleanup.policy is ${policy}, must be compact: the topic keeps the last record of each customer`)
+  const lag = Number(config.get(MAX_COMPACTION_LAG))
+  if (lag > WEEK_MS)
+    problems.push(`${MAX_COMPACTION_LAG} is ${lag}, must be at most ${WEEK_MS}: an erased customer stays for so long`)
+  const retention = Number(config.get(DELETE_RETENTION))
+  if (retention < WEEK_MS)
+    problems.push(
+      `${DELETE_RETENTION} is ${retention}, must be at least ${WEEK_MS}: a subscriber that was away would keep an ` +
+        'erased customer',
+    )
+  return problems
+}
+
+const policyProblemsOf = (
+  settings: KafkaSettings,
+  demand: TopicDemand,
+  config: ReadonlyMap<string, string>,
+): string[] => {
+  if (demand.kind === 'changelog') return changelogProblemsOf(config)
+  const problems: string[] = []
+  const policy = config.get('cleanup.policy')
+  if (policy !== 'delete') {
+    problems.push(
+      `cleanup.policy is ${policy}, must be delete: compaction keeps the highest offset, which need not be the ` +
+        'newest event',
+    )
+  }
+  const retentionMs = Number(config.get('retention.ms'))
+  const wanted = retentionOf(settings, demand)
+  if (retentionMs !== -1 && (wanted.ms === -1 || retentionMs < wanted.ms))
+    problems.push(`retention.ms is ${retentionMs}, ${wanted.name} says ${wanted.ms}`)
+  if (config.get('retention.bytes') !== '-1') {
+    problems.push(
+      `retention.bytes is ${config.get('retention.bytes')}, must be -1: records would go by size, whatever their age`,
+    )
+  }
+  return problems
+}
 
 const problemsOf = (
   settings: KafkaSettings,
@@ -153,21 +218,10 @@ const problemsOf = (
         'drop what was promised',
     )
   }
-  if (config.get('cleanup.policy') !== 'delete') {
-    say(
-      `cleanup.policy is ${config.get('cleanup.policy')}, must be delete: compaction keeps the highest offset, ` +
-        'which need not be the newest event',
-    )
-  }
   const codec = config.get('compression.type')
   if (!SAFE_CODECS.has(codec))
     say(`compression.type is ${codec}, must be producer, uncompressed, gzip or zstd: not every reader knows ${codec}`)
-  const retentionMs = Number(config.get('retention.ms'))
-  const wanted = retentionOf(settings, demand)
-  if (retentionMs !== -1 && (wanted.ms === -1 || retentionMs < wanted.ms))
-    say(`retention.ms is ${retentionMs}, ${wanted.name} says ${wanted.ms}`)
-  if (config.get('retention.bytes') !== '-1')
-    say(`retention.bytes is ${config.get('retention.bytes')}, must be -1: records would go by size, whatever their age`)
+  problems.push(...policyProblemsOf(settings, demand, config).map((problem) => `${demand.topic}: ${problem}`))
   if (config.get('message.timestamp.type') !== 'CreateTime')
     say(`message.timestamp.type is ${config.get('message.timestamp.type')}, must be CreateTime`)
   const least = demand.maxValueBytes + RECORD_OVERHEAD_BYTES
@@ -220,6 +274,14 @@ export const inspectTopics = async (
     problems.push(...problemsOf(settings, demand, replicas, config))
     warnings.push(...warningsOf(settings, demand, replicas, config))
   }
+  for (const { topic, partitionsOf } of demands) {
+    const [own, other] = [partitions.get(topic), partitions.get(partitionsOf ?? '')]
+    if (own !== undefined && other !== undefined && own !== other)
+      problems.push(
+        `${topic}: has ${own} partitions, ${partitionsOf} has ${other}: they must be equal, so that the state of a ` +
+          'customer is in the partition with the number of its events',
+      )
+  }
   return { partitions, missing, problems, warnings }
 }
 
@@ -247,7 +309,7 @@ export const checkTopics = async (
     const topics = findings.missing.map(({ topic }) => topic)
     if (!settings.KAFKA_CREATE_TOPICS)
       throw new TopicError(`Topics are missing: ${topics.join(', ')}. Create them, or set KAFKA_CREATE_TOPICS=true.`)
-    await create(admin, settings, findings.missing)
+    await create(admin, settings, findings)
     logger.info({ event: 'topics-created', topics }, 'created topics')
     findings = await inspectTopics(admin, settings, demands)
     if (findings.missing.length > 0) throw new Error('the broker does not know the new topics yet')

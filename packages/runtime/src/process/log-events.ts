@@ -11,7 +11,7 @@ export const LOG_EVENTS = {
   setting: 'A setting works, but should be changed.',
   blocked: 'A person must act before the process can go on.',
   unblocked: 'What a person had to mend is mended.',
-  retrying: 'Kafka, Redis or quarantine does not answer; the process retries.',
+  retrying: 'Kafka, Redis, quarantine or the state topic does not answer; the process retries.',
   recovered: 'What was retried works again.',
   'request-refused': 'A request of the sender was refused.',
   'request-failed': 'A bug of ours ended a request with 500.',
@@ -23,6 +23,9 @@ export const LOG_EVENTS = {
   'spool-undrained': 'Kafka does not accept all that is in the spool; it is retried.',
   'records-lost': 'Kafka deleted records before they were applied.',
   rewound: 'Redis does not hold the position that was left there; the partition is applied from what it says.',
+  'state-incomplete': 'The state topic lacks documents of applied events; these events are applied again.',
+  'state-repaired':
+    'Documents were published for a partition that another projector had by then; it publishes what is current.',
   'group-joined': 'The projector has joined its consumer group.',
   'consumer-restarts': 'The consumer failed and starts again.',
   'topics-created': 'Missing topics were created.',

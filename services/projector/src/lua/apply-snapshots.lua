@@ -1,6 +1,6 @@
 --[[
 Applies snapshots of many customers. Each snapshot replaces its customer's whole hash if it is newer
-than the stored one. On a single Redis the same call also moves the position of their partition.
+than the stored one. On a single Redis the same call may also move the position of their partition.
 
 KEYS[i]  key of customer i. On Redis Cluster all keys must be in one slot.
          If ARGV[5] is not '', the last key is the hash of positions.
@@ -9,11 +9,13 @@ ARGV[2]  prefix of _source for the chunk's records, topic/partition/
 ARGV[3]  oldest offset of the partition in Kafka
 ARGV[4]  next offset to apply
 ARGV[5]  field of the position, topic/partition. If '', the call does not use positions, and ARGV[6]
-         to ARGV[9] are missing.
+         to ARGV[10] are missing.
 ARGV[6]  expected offset in that field
 ARGV[7]  token that the previous call has stored. '' in the first call of a chunk.
-ARGV[8]  token to store for the next call. '' in the last call of a chunk, which moves the position.
+ARGV[8]  token to store for the next call, or for move-position.lua. If '', this call is the whole
+         chunk and moves the position.
 ARGV[9]  window of the lookahead that the position moves in, start/end. '' if there is none.
+ARGV[10] id of the state topic that has all documents before the new position. '' if there is none.
 then for each customer, in the order of KEYS:
          timestamp, event id, number of the following arguments, field, value, field, value, ...
 
@@ -39,7 +41,7 @@ local customers = #KEYS
 local reply = { 1 }
 
 if position ~= '' then
-  cursor = 10
+  cursor = 11
   customers = customers - 1
   local stored = redis.call('HGET', KEYS[#KEYS], position) or ''
   -- The position may already be ARGV[4]: the reply of an earlier attempt may have been lost.
@@ -137,7 +139,7 @@ if position ~= '' then
   else
     redis.call('HSET', KEYS[#KEYS], position, ARGV[4])
     if ARGV[9] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#window', ARGV[9]) end
-    if ARGV[7] ~= '' then redis.call('HDEL', KEYS[#KEYS], position .. '#token') end
+    if ARGV[10] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#state', ARGV[10] .. '/' .. ARGV[4]) end
   end
 end
 return reply
