@@ -498,7 +498,8 @@ export const projectorGuards: readonly Guard[] = [
   },
   {
     guard: 'a position goes back to where the state topic has all documents',
-    prevents: 'customers that the state topic lacks, after it was created again or an older projector moved the position',
+    prevents:
+      'customers that the state topic lacks, after it was created again or an older projector moved the position',
     file: `${folder}/positions.ts`,
     from: 'if (BigInt(to) < BigInt(position) &&',
     to: 'if (BigInt(to) < 0n &&',

@@ -18,7 +18,7 @@ const [TOPIC, GROUP] = [2, 3]
 const [LITERAL, PREFIXED] = [3, 4]
 const GROUP_PREFIX = 'customer-stream-verify-'
 
-type Topic = 'customers' | 'other' | 'quarantine'
+type Topic = 'customers' | 'other' | 'quarantine' | 'state'
 type KafkaRight = readonly [operation: keyof typeof OPERATIONS, resource: Topic | 'group']
 
 interface Rights {
@@ -39,6 +39,11 @@ const RIGHTS = {
     kafka: [['READ', 'customers'], ['READ', 'quarantine'], ['READ', 'other'], ...GROUPS],
     redis: [...KEYS, '+ping', '+info', '+hgetall', '+hmget'],
   },
+  'verify --state': {
+    command: 'verify',
+    kafka: [['READ', 'customers'], ['READ', 'quarantine'], ['READ', 'state'], ...GROUPS],
+    redis: [...KEYS, '+ping', '+info', '+hgetall', '+hmget'],
+  },
   look: {
     command: 'look',
     kafka: [
@@ -55,6 +60,15 @@ const RIGHTS = {
   },
 } as const satisfies Record<string, Rights>
 type Use = keyof typeof RIGHTS
+
+/** Names of the resources in docs/operating.md. */
+const names = {
+  customers: 'customers.raw',
+  other: 'other.raw',
+  quarantine: 'quarantine',
+  state: 'customers.state',
+  group: GROUP_PREFIX,
+}
 
 let world: World
 let site: Site
@@ -80,7 +94,12 @@ beforeAll(async () => {
   const ledger = join(site.folder, 'ledger.jsonl')
   const promise = ledgerEntry({ id, timestamp, type: 'customers', customerUuid }, body)
   writeFileSync(ledger, `${JSON.stringify(promise)}\n`)
-  args = { 'verify --ledger': ['--ledger', ledger], look: [], 'look CUSTOMER_UUID': [customerUuid] }
+  args = {
+    'verify --ledger': ['--ledger', ledger],
+    'verify --state': ['--state'],
+    look: [],
+    'look CUSTOMER_UUID': [customerUuid],
+  }
 })
 afterAll(async () => {
   await site?.close()
@@ -189,7 +208,7 @@ describe.concurrent('the rights of a command', { timeout: 60_000 }, () => {
     const row = docs.split('\n').find((line) => line.startsWith(`| \`${use}\` |`)) ?? ''
     expect(row).toContain(redis.join(' '))
     for (const [operation, resource] of kafka) {
-      const name = resource === 'group' ? GROUP_PREFIX : `${resource}${resource === 'quarantine' ? '' : '.raw'}`
+      const name = names[resource]
       expect(row).toMatch(new RegExp(`\`${name}\`[^;|]*: [A-Z, ]*\\b${operation}\\b`))
     }
   })

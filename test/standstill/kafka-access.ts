@@ -11,6 +11,7 @@ const named: Readonly<Record<Resource, RegExp>> = {
   customers: /customers\.raw/,
   other: /other\.raw/,
   quarantine: /quarantine/,
+  state: /customers\.state/,
   group: /s[0-9a-f]{8}-projector/,
 }
 
@@ -70,6 +71,14 @@ const rights: readonly Scenario[] = [
     'projector',
     'DESCRIBE_CONFIGS',
     'customers',
+  ),
+  missingAtStart('a projector starts without WRITE on the state topic', 'projector', 'WRITE', 'state'),
+  revoked('a projector loses WRITE on the state topic', 'projector', 'WRITE', 'state'),
+  missingAtStart(
+    'a projector starts without DESCRIBE_CONFIGS on the state topic',
+    'projector',
+    'DESCRIBE_CONFIGS',
+    'state',
   ),
   missingAtStart('an ingress starts without WRITE on the customers topic', 'ingress', 'WRITE', 'customers'),
   revoked('an ingress loses WRITE on the customers topic', 'ingress', 'WRITE', 'customers'),

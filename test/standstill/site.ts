@@ -11,7 +11,14 @@ import {
   type TopicAdmin,
 } from '@customer-stream/runtime/kafka'
 import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
-import { customerKey, PROJECTION_VERSION, positionsKey, type TopicNames, topicNames } from '@customer-stream/schemas'
+import {
+  customerKey,
+  PROJECTION_VERSION,
+  positionsKey,
+  stateTopicName,
+  type TopicNames,
+  topicNames,
+} from '@customer-stream/schemas'
 import { type MadeCustomersEvent, makeCustomersEvent, sign } from '@customer-stream/simulator'
 import {
   administratorOf,
@@ -73,7 +80,9 @@ const LITERAL = 3
 const ALLOW = 3
 
 export type Operation = keyof typeof OPERATIONS
-export type Resource = keyof TopicNames | 'group'
+/** Topics of a site, by a short name. */
+export type SiteTopics = TopicNames & { readonly state: string }
+export type Resource = keyof SiteTopics | 'group'
 
 /** The least rights that docs/operating.md names. */
 const RIGHTS: Readonly<Record<ServiceName, readonly (readonly [Operation, Resource])[]>> = {
@@ -86,6 +95,8 @@ const RIGHTS: Readonly<Record<ServiceName, readonly (readonly [Operation, Resour
     ['DESCRIBE_CONFIGS', 'customers'],
     ['WRITE', 'quarantine'],
     ['DESCRIBE_CONFIGS', 'quarantine'],
+    ['WRITE', 'state'],
+    ['DESCRIBE_CONFIGS', 'state'],
     ['READ', 'group'],
   ],
 }
@@ -101,6 +112,17 @@ const TOPIC_SETTINGS: Env = {
   'message.timestamp.after.max.ms': '9223372036854775807',
   'unclean.leader.election.enable': 'false',
 }
+
+const WEEK_MS = String(7 * 86_400_000)
+/** Settings of the state topic that differ from those of the others. */
+const STATE_SETTINGS: Env = {
+  ...TOPIC_SETTINGS,
+  'cleanup.policy': 'compact',
+  'max.compaction.lag.ms': WEEK_MS,
+  'delete.retention.ms': WEEK_MS,
+  'max.message.bytes': String(5 * 1024 * 1024 + 64 * 1024),
+}
+const settingsOf = (topic: keyof SiteTopics) => (topic === 'state' ? STATE_SETTINGS : TOPIC_SETTINGS)
 
 const entriesOf = (settings: Env) => Object.entries(settings).map(([name, value]) => ({ name, value }))
 
@@ -132,7 +154,7 @@ export interface Site {
   readonly world: World
   readonly ingress: SupervisedService
   readonly projector: SupervisedService
-  readonly topics: TopicNames
+  readonly topics: SiteTopics
   readonly group: string
   readonly keyPrefix: string
   /** Folder of the services' logs. */
@@ -161,9 +183,9 @@ export interface Site {
   readonly password: string
   /** Changes the Redis user with rules of `ACL SETUSER`. */
   changeRedisUser(...rules: readonly string[]): Promise<void>
-  createTopics(...topics: readonly (keyof TopicNames)[]): Promise<void>
+  createTopics(...topics: readonly (keyof SiteTopics)[]): Promise<void>
   /** Changes settings of a topic. All other settings get their normal values. */
-  changeTopic(topic: keyof TopicNames, settings: Env): Promise<void>
+  changeTopic(topic: keyof SiteTopics, settings: Env): Promise<void>
   /**
    * Sends one event, once. Resolves with the event and the status of the answer, or 0 if there was
    * no answer.
@@ -200,7 +222,7 @@ export const openSite = async (
   const topicPrefix = `s${unique}.`
   const keyPrefix = `s${unique}:`
   const group = `s${unique}-projector`
-  const topics = topicNames(topicPrefix)
+  const topics = { ...topicNames(topicPrefix), state: stateTopicName(topicPrefix) }
   const password = `p${unique}`
   const folder = mkdtempSync(join(tmpdir(), 'standstill-'))
   const env = envOfWorld(world, folder)
@@ -317,7 +339,7 @@ export const openSite = async (
         topics: names.map((name) => ({
           topic: topics[name],
           numPartitions: partitions,
-          configEntries: entriesOf(TOPIC_SETTINGS),
+          configEntries: entriesOf(settingsOf(name)),
         })),
       })
       await waitUntil(
@@ -330,7 +352,7 @@ export const openSite = async (
       )
     },
     changeTopic: async (topic, settings) => {
-      const configEntries = entriesOf({ ...TOPIC_SETTINGS, ...settings })
+      const configEntries = entriesOf({ ...settingsOf(topic), ...settings })
       await administratorOf(admin).alterConfigs({
         validateOnly: false,
         resources: [{ type: TOPIC, name: topics[topic], configEntries }],
@@ -403,7 +425,7 @@ export const openSite = async (
     },
   }
   await Promise.all([
-    site.createTopics('customers', 'other', 'quarantine'),
+    site.createTopics('customers', 'other', 'quarantine', 'state'),
     site.setPassword('ingress', password).then(() => site.setPassword('projector', password)),
     world.administrator.createAcls({
       acl: (['ingress', 'projector'] as const).flatMap((service) =>

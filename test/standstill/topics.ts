@@ -1,7 +1,8 @@
-import { positionField, type TopicNames } from '@customer-stream/schemas'
+import { positionField } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
+import type { ServiceName } from '@customer-stream/testing'
 import { blocked, type Scenario } from './scenario.ts'
-import { type Site, withoutLogin } from './site.ts'
+import { type Site, type SiteTopics, withoutLogin } from './site.ts'
 
 const SERVICES = ['ingress', 'projector'] as const
 
@@ -34,25 +35,33 @@ const moveToAnotherCluster = (site: Site) =>
   replaceRecords(site, async () => {
     await stopAll(site)
     const address = await site.moveToNewKafka()
-    await site.createTopics('customers', 'other', 'quarantine')
+    await site.createTopics('customers', 'other', 'quarantine', 'state')
     for (const service of SERVICES) site[service].configure(withoutLogin(address))
   })
 
 /** A setting of a topic becomes wrong while both services run. */
-const setWrong = (
+const setWrongFor = (
+  service: ServiceName,
   name: string,
-  topic: keyof TopicNames,
+  topic: keyof SiteTopics,
   setting: string,
   value: string,
   ...says: readonly RegExp[]
 ): Scenario => ({
   name,
   break: (site) => site.changeTopic(topic, { [setting]: value }),
-  signs: [{ of: 'ingress', says }, blocked('ingress')],
+  signs: [{ of: service, says }, blocked(service)],
   repair: (site) => site.changeTopic(topic, {}),
 })
+const setWrong = (
+  name: string,
+  topic: keyof SiteTopics,
+  setting: string,
+  value: string,
+  ...says: readonly RegExp[]
+): Scenario => setWrongFor('ingress', name, topic, setting, value, ...says)
 
-const deleted = (name: string, topic: keyof TopicNames, options: Pick<Scenario, 'signs' | 'destroys'>): Scenario => ({
+const deleted = (name: string, topic: keyof SiteTopics, options: Pick<Scenario, 'signs' | 'destroys'>): Scenario => ({
   name,
   break: async (site) => site.administrator.deleteTopics({ topics: [site.topics[topic]] }),
   repair: (site) => site.createTopics(topic),
@@ -131,6 +140,27 @@ export const topics: readonly Scenario[] = [
   deleted('the other topic is deleted while both services run', 'other', {
     signs: [{ of: 'ingress', says: [/other\.raw/] }],
   }),
+  deleted('the state topic is deleted while both services run', 'state', {
+    signs: [{ of: 'projector', says: [/customers\.state/] }],
+  }),
+  setWrongFor(
+    'projector',
+    'the state topic is no longer compacted',
+    'state',
+    'cleanup.policy',
+    'delete',
+    /customers\.state/,
+    /cleanup\.policy/,
+  ),
+  setWrongFor(
+    'projector',
+    'the state topic accepts only small records',
+    'state',
+    'max.message.bytes',
+    '500',
+    /customers\.state/,
+    /max\.message\.bytes/,
+  ),
   setWrong(
     'the customers topic becomes compacted',
     'customers',
@@ -177,7 +207,10 @@ export const topics: readonly Scenario[] = [
     name: 'partitions are added to the customers topic while both services run',
     break: async (site) => {
       await site.administrator.createPartitions({
-        topicPartitions: [{ topic: site.topics.customers, count: site.partitions + 1 }],
+        topicPartitions: [site.topics.state, site.topics.customers].map((topic) => ({
+          topic,
+          count: site.partitions + 1,
+        })),
       })
       await site.produce([makeCustomersEvent()], site.partitions)
     },
@@ -188,6 +221,23 @@ export const topics: readonly Scenario[] = [
       await site.untilApplied()
       await stopAll(site)
       await startAll(site)
+    },
+  },
+  {
+    name: 'partitions are added to the customers topic only',
+    break: async (site) => {
+      await site.administrator.createPartitions({
+        topicPartitions: [{ topic: site.topics.customers, count: site.partitions + 1 }],
+      })
+    },
+    signs: [
+      { of: 'projector', says: [/customers\.state: has 3 partitions/, /customers\.raw has 4/] },
+      blocked('projector'),
+    ],
+    repair: async (site) => {
+      await site.administrator.createPartitions({
+        topicPartitions: [{ topic: site.topics.state, count: site.partitions + 1 }],
+      })
     },
   },
   {

@@ -4,7 +4,7 @@
  */
 import { integer, loadSettings, unlessAborted } from '@customer-stream/runtime'
 import { redisRules } from '@customer-stream/runtime/redis'
-import { MAX_FUTURE_MS, topicNames } from '@customer-stream/schemas'
+import { MAX_FUTURE_MS, stateTopicName, topicNames } from '@customer-stream/schemas'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import {
   isSound,
@@ -18,8 +18,9 @@ import {
 import { interruption, tell } from './interruption.ts'
 import { clientSettings, withClients } from './with-clients.ts'
 
-const USAGE = `customer-stream verify [--ledger FILE | --since TIME --until TIME --sample SHARE] [--catch-up-seconds N]
+const USAGE = `customer-stream verify [--state] [--ledger FILE | --since TIME --until TIME --sample SHARE] [--catch-up-seconds N]
 
+    --state                 also compare the state topic
     --ledger FILE           also look for every promise of \`npm run simulate\` in Kafka
     --since, --until TIME   only customers with an event received in this time, e.g. 2026-11-24T06:00:00Z
     --sample SHARE          only this share of the customers, e.g. 0.01
@@ -40,8 +41,8 @@ const verifySettings = {
 const { parts, settings } = readCommandLine({
   name: 'verify',
   usage: USAGE,
-  options: { ledger: 'text', since: 'text', until: 'text', sample: 'text', 'catch-up-seconds': 'text' },
-  read: ({ texts }) => {
+  options: { state: 'flag', ledger: 'text', since: 'text', until: 'text', sample: 'text', 'catch-up-seconds': 'text' },
+  read: ({ texts, flags }) => {
     const { ledger, since, until, sample, 'catch-up-seconds': catchUp = '60' } = texts
     const number = (name: string, text: string, most: number) => {
       const value = text.trim() === '' ? Number.NaN : Number(text)
@@ -57,6 +58,7 @@ const { parts, settings } = readCommandLine({
     if (ledger !== undefined && (since ?? until ?? sample) !== undefined)
       throw new Error('--ledger goes with none of --since, --until, --sample')
     const chosen = {
+      isStateAsked: flags.has('state'),
       catchUpMs: number('catch-up-seconds', catchUp, 86_400) * 1000,
       ...(ledger !== undefined && { ledgerPath: ledger }),
       ...(since !== undefined && { sinceMs: time('since', since) }),
@@ -72,11 +74,15 @@ const { parts, settings } = readCommandLine({
 })
 const { signal } = interruption
 const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
+const { isStateAsked, ...range } = parts
+const stateTopic = isStateAsked ? stateTopicName(settings.KAFKA_TOPIC_PREFIX) : undefined
 const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection, MAX_FUTURE_MS: maxFutureMs } = settings
 
 await withClients('verify', settings, async ({ kafka, admin, redis }) => {
   await unlessAborted(requirePositions(redis, projection, keyPrefix), signal)
-  const read = [topics.customers, topics.quarantine, ...(parts.ledgerPath === undefined ? [] : [topics.other])]
+  const read = [topics.customers, topics.quarantine]
+  if (range.ledgerPath !== undefined) read.push(topics.other)
+  if (stateTopic !== undefined) read.push(stateTopic)
   const [, quarantineEnds] = await Promise.all(read.map((topic) => requireReadable(kafka, admin, topic, signal)))
   await quarantineReachesBackTo(admin, topics.quarantine, quarantineEnds ?? [])
   const onProgress = (step: string) => tell(`verify: ${step}`)
@@ -85,10 +91,11 @@ await withClients('verify', settings, async ({ kafka, admin, redis }) => {
     admin,
     redis,
     topics,
+    stateTopic,
     keyPrefix,
     projection,
     maxFutureMs,
-    ...parts,
+    ...range,
     signal,
     onProgress,
   })

@@ -162,7 +162,7 @@ export const createPositions = (
     const seen: object[] = []
     for (const [partition, position] of stored) {
       const low = watermarks.get(partition)?.low
-      if (position === undefined || low === undefined) continue
+      if (!isOffset(position) || low === undefined) continue
       const known = published.get(partition)
       const complete = known?.stateTopicId === stateTopicId ? known.offset : low
       const to = BigInt(complete) < BigInt(low) ? low : complete
