@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { ratioLine } from '../questions/question.ts'
-import { alternate, percentile } from './measure.ts'
+import { alternate, percentile, slopeOfFloor } from './measure.ts'
 
 describe('a percentile', () => {
   const values = Array.from({ length: 101 }, (_, i) => (i * 37) % 101)
@@ -12,6 +12,24 @@ describe('a percentile', () => {
   it('does not sort the values of its caller', () => {
     percentile(values, 0.5)
     expect(values.slice(0, 3)).toEqual([0, 37, 74])
+  })
+})
+
+describe('the slope of the floor of a saw-tooth curve', () => {
+  // Each tooth rises by 70 over 17 points, which is more than two of the ten parts, and falls back.
+  const sawTooth = (growth: number) =>
+    Array.from({ length: 75 }, (_, i) => ({ x: i / 75, y: 24 + growth * (i / 75) + ((i % 17) / 17) * 70 }))
+
+  it('is about 0 if each tooth falls back to the same value', () => {
+    expect(Math.abs(slopeOfFloor(sawTooth(0)))).toBeLessThan(2)
+  })
+
+  it('is the growth that stays under the teeth', () => {
+    expect(slopeOfFloor(sawTooth(20))).toBeCloseTo(20, 0)
+  })
+
+  it('is NaN for fewer than two points', () => {
+    expect(slopeOfFloor([{ x: 1, y: 1 }])).toBeNaN()
   })
 })
 

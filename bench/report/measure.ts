@@ -31,7 +31,8 @@ export const residentBytes = (pid: number): number =>
 export const figureOf = (values: readonly number[]): Figure => {
   const sorted = values.toSorted((a, b) => a - b)
   const middle = sorted.length >> 1
-  const median = sorted.length % 2 === 1 ? sorted[middle] : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2
+  const median =
+    sorted.length % 2 === 1 ? sorted[middle] : ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2
   return { median: median ?? Number.NaN, min: sorted[0] ?? Number.NaN, max: sorted.at(-1) ?? Number.NaN }
 }
 
@@ -39,6 +40,30 @@ export const figureOf = (values: readonly number[]): Figure => {
 export const percentile = (values: readonly number[], share: number): number => {
   const sorted = values.toSorted((a, b) => a - b)
   return sorted[Math.floor((sorted.length - 1) * share)] ?? Number.NaN
+}
+
+interface Point {
+  readonly x: number
+  readonly y: number
+}
+
+const FLOOR_PARTS = 10
+
+/**
+ * Slope of the lower edge of a saw-tooth curve, in y per x. A heap in use is such a curve: it also
+ * contains garbage, and only its minima show what stays after a collection.
+ *
+ * The points are cut into ten equal parts, and the slope goes through the minima of the parts. It is
+ * the median of the slopes of all pairs of minima (Theil–Sen). Because of the median, two parts
+ * without a major collection do not bend it.
+ */
+export const slopeOfFloor = (points: readonly Point[]): number => {
+  const cut = (part: number) => Math.floor((part * points.length) / FLOOR_PARTS)
+  const minima = Array.from({ length: FLOOR_PARTS }, (_, part) =>
+    points.slice(cut(part), cut(part + 1)).toSorted((a, b) => a.y - b.y),
+  ).flatMap(([least]) => (least ? [least] : []))
+  const slopes = minima.flatMap((from, i) => minima.slice(i + 1).map((to) => (to.y - from.y) / (to.x - from.x)))
+  return figureOf(slopes).median
 }
 
 /** Median and 99th percentile of latencies in milliseconds. */
