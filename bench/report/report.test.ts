@@ -1,10 +1,10 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Curve } from '../questions/question.ts'
 import type { Machine } from './machine.ts'
-import type { Asked, Results } from './performance-page.ts'
+import { type Asked, type Results, speedTable } from './performance-page.ts'
 import { plot } from './plot.ts'
 import { printTable, readResults, writeReport } from './report.ts'
 
@@ -78,9 +78,36 @@ describe('a report', () => {
     expect(existsSync(picture())).toBe(false)
   })
 
+  it('shows the note that was written by hand for a question in the section of that question', () => {
+    mkdirSync(join(root, 'bench/report'), { recursive: true })
+    writeFileSync(join(root, 'bench/report/notes.md'), '## second\n\nWhy.\n')
+    write({ first: asked('first', '1'), second: asked('second', '1') })
+    expect(page()).toContain('\n\nA note.\n\nWhy.\n')
+    expect(page().indexOf('Why.')).toBeGreaterThan(page().indexOf('## second'))
+  })
+
   it('shows readings as the median with the least and the greatest', () => {
     write({ first: asked('first', '1') })
     expect(page()).toContain('|  | µs \\| event |\n| --- | --- |\n| bare | 1,230 (1,000–2,000) |\n')
+  })
+})
+
+describe('the table of speed in the README', () => {
+  const marked = (table: string) => `before\n\n<!-- speed: generated -->\n${table}\n<!-- end of speed -->\n\nafter\n`
+  const readme = () => readFileSync(join(root, 'README.md'), 'utf8')
+  const measured = readResults()!
+
+  it('is replaced by the figures of the results, and the text around it stays', () => {
+    writeFileSync(join(root, 'README.md'), marked('old'))
+    writeReport(measured, Object.keys(measured.answers), root)
+    expect(readme()).toBe(marked(`\n${speedTable(measured)}\n`))
+  })
+
+  it('stays as it is if a question of the table has no answer', () => {
+    writeFileSync(join(root, 'README.md'), marked('old'))
+    const { memory: _, ...others } = measured.answers
+    writeReport({ ...measured, answers: others }, Object.keys(measured.answers), root)
+    expect(readme()).toBe(marked('old'))
   })
 })
 

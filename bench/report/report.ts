@@ -1,6 +1,6 @@
 /**
- * Keeps results in bench/report/results.json and generates the page and the plots from them. If
- * these are stale, a test fails (`npm run docs` updates them).
+ * Keeps results in bench/report/results.json. Generates the page, the plots and the README's table
+ * from them. If these are stale, a test fails (`npm run docs` updates them).
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { Profiler } from 'node:inspector'
@@ -8,13 +8,16 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Line } from '../questions/question.ts'
 import { flameGraph } from './flame-graph.ts'
-import { type Profiled, performancePage, type Results } from './performance-page.ts'
+import { type Profiled, performancePage, type Results, speedTable } from './performance-page.ts'
 import { plot } from './plot.ts'
 import { foldProfile, sharesByPackage } from './profile.ts'
 
 const project = fileURLToPath(new URL('../..', import.meta.url))
 const RESULTS = 'bench/report/results.json'
-const PROFILE_NOTES = 'bench/report/profile-notes.md'
+const NOTES = 'bench/report/notes.md'
+const README = 'README.md'
+/** Encloses the table in the README. */
+const SPEED_MARKS = /(?<=<!-- speed: [^\n]* -->\n).*(?=\n<!-- end of speed -->)/s
 const PICTURES = 'docs/performance'
 
 const read = (root: string, file: string): string | undefined =>
@@ -25,14 +28,20 @@ export const readResults = (root = project): Results | undefined => {
   return json === undefined ? undefined : (JSON.parse(json) as Results)
 }
 
+const readmeWith = (results: Results, root: string): Readonly<Record<string, string>> => {
+  const [readme, speed] = [read(root, README), speedTable(results)]
+  return readme === undefined || speed === undefined ? {} : { [README]: readme.replace(SPEED_MARKS, `\n${speed}\n`) }
+}
+
 /**
- * Returns the page and the plots, by path. Flame graphs are not among them, because their profiles
- * are not kept.
+ * Returns the page, the plots and the README, by path. Flame graphs are not among them, because
+ * their profiles are not kept.
  */
 export const reportFiles = (results: Results, root = project): Readonly<Record<string, string>> => {
   const curves = Object.values(results.answers).flatMap(({ answer }) => answer.curves ?? [])
   return {
-    'docs/performance.md': performancePage(results, read(root, PROFILE_NOTES) ?? ''),
+    'docs/performance.md': performancePage(results, read(root, NOTES) ?? ''),
+    ...readmeWith(results, root),
     ...Object.fromEntries(curves.map((curve) => [`${PICTURES}/${curve.name}.svg`, plot(curve)])),
   }
 }
