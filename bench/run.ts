@@ -19,6 +19,7 @@ import { projectorRate } from './questions/projector-rate.ts'
 import type { Line, Question } from './questions/question.ts'
 import { rebuild } from './questions/rebuild.ts'
 import { start } from './questions/start.ts'
+import { stateTopic } from './questions/state-topic.ts'
 import { workers } from './questions/workers.ts'
 import { describeMachine } from './report/machine.ts'
 import { type Asked, type Profiled, readingsTable } from './report/performance-page.ts'
@@ -29,6 +30,7 @@ const questions: readonly Question[] = [
   ingressLatency,
   memory256,
   projectorRate,
+  stateTopic,
   rebuild,
   projectorLive,
   freshness,
