@@ -8,16 +8,19 @@ export type CatchUpReading = 'events per second' | 'CPU µs per event' | 'reside
 let runs = 0
 
 export interface CatchUpOptions {
-  /** Default: keys of its own, so the projector starts with an empty Redis. */
+  /** Default: new keys, so the projector starts with an empty Redis. */
   readonly keyPrefix?: string
-  /** A number that is higher than the last one with these keys makes the projector rebuild them. */
+  /**
+   * If the number is higher than the last one for these keys, the projector rebuilds their hashes.
+   */
   readonly projection?: number
   readonly env?: Readonly<Record<string, string>>
 }
 
 /**
  * Starts a projector in a group of its own. Measures it from readiness to the end of the topic. The
- * first position that moves would be too late a start: a projector may read far ahead before it.
+ * first position that moves would be too late a start: a projector may read far ahead before its
+ * position moves.
  */
 export const catchUp = async (
   pipeline: Pipeline,

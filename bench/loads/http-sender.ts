@@ -27,7 +27,7 @@ export interface HttpSender {
 /** Fewer than the ingress accepts. In a stall, later requests wait for a connection. */
 const MAX_CONNECTIONS = 256
 
-/** Sends one request over a connection without one. */
+/** Sends one request over a connection that has no request in flight. */
 const exchange = (socket: Socket, request: Buffer): Promise<void> =>
   new Promise((resolve, reject) => {
     let answer = ''
@@ -59,10 +59,14 @@ export const openHttpSender = (serverUrl: string): HttpSender => {
   const open = (): Socket => {
     const socket = connect({ host: hostname, port: Number(port), noDelay: true }).setEncoding('latin1')
     sockets.add(socket)
-    // The server closes a connection that is idle for long. A request must not get it.
+    // The server closes a connection that is idle for long. A request must not get such a
+    // connection.
     return socket.on('close', () => sockets.delete(socket) && free.delete(socket)).on('error', () => undefined)
   }
-  /** Takes the connection that was free first. So each is used, and none is idle for long. */
+  /**
+   * Takes the connection that has been free for the longest time. So each is used, and none is idle
+   * for long.
+   */
   const take = (): Socket | Promise<Socket> => {
     const [socket] = free
     if (socket) free.delete(socket)

@@ -122,9 +122,9 @@ export const growth: Question = {
         curve('growth-body', 'CPU by size of the body', 'bytes', { ingress: ingress.bytes }),
       ],
       notes: [
-        'Ingress with 64 connections, so some thirty records a flush: with more partitions each flush is cut ' +
-          'into more and smaller batches, and that is what grows there.',
-        'Ten times the fields are ten times the data: that line asks only that the cost does not grow faster.',
+        'The ingress has 64 connections, so a flush has some thirty records. With more partitions each flush is ' +
+          'cut into more and smaller batches.',
+        'Ten times the fields are ten times the data. So the target is only that the cost grows no faster.',
       ],
     }
   },

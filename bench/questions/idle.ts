@@ -37,7 +37,7 @@ export const idle: Question = {
           met: percent < TARGET_PERCENT,
         }
       })
-      return { lines, readings, notes: ['With nobody asking for metrics or readiness meanwhile.'] }
+      return { lines, readings, notes: ['No one asks for metrics or readiness meanwhile.'] }
     } finally {
       await pipeline.close()
     }

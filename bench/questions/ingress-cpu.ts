@@ -40,8 +40,8 @@ export const ingressCpu: Question = {
       lines,
       readings,
       notes: [
-        'The ingress answers when Kafka has stored the record (`acks=all`); the bare handler answers at once ' +
-          'and stores nothing. Load by wrk from the same machine, which the broker shares too.',
+        'The ingress answers when Kafka has stored the record (`acks=all`). The bare handler answers at once ' +
+          'and stores nothing. wrk sends the requests from the same machine, which also runs the broker.',
       ],
     }
   },

@@ -45,7 +45,7 @@ export const memory256: Question = {
         },
         notes: [
           'wrk sends as fast as it gets answers. Resident memory is read twice a second, from the first request on. ' +
-            'The CPU is of the same two minutes: memory that is bought with CPU would show.',
+            'The CPU is measured in the same two minutes, so memory that is saved at the cost of CPU would be seen.',
         ],
       }
     } finally {

@@ -110,8 +110,8 @@ export const projectorRate: Question = {
         ],
         readings,
         notes: [
-          'Hot customers: each has 100 events, in random order over the whole topic. The feeder has its hashes ' +
-            'ready and keeps four calls in flight; its CPU is its own, without that of Redis.',
+          'A hot customer has 100 events, in random order over the whole topic. The feeder has prepared hashes and ' +
+            'keeps four calls in flight. Its CPU does not include that of Redis.',
         ],
       }
     } finally {

@@ -35,7 +35,8 @@ export const start: Question = {
         lines,
         readings,
         notes: [
-          'From the start of the process to `/readyz` saying ready, asked every 50 ms; topics exist, brokers answer.',
+          'Time from the start of the process until `/readyz` answers ready, asked every 50 ms. The topics exist, ' +
+            'and the brokers answer.',
         ],
       }
     } finally {

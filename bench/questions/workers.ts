@@ -83,8 +83,8 @@ export const workers: Question = {
         ],
         readings,
         notes: [
-          'On two cores, which broker and load generator share. An experiment: more processes behind the load ' +
-            'balancer are the way to scale.',
+          'The broker and the load generator share the two cores. This is an experiment: to scale, start more ' +
+            'processes behind the load balancer.',
         ],
       }
     } finally {

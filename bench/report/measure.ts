@@ -53,9 +53,9 @@ const FLOOR_PARTS = 10
  * Slope of the lower edge of a saw-tooth curve, in y per x. A heap in use is such a curve: it also
  * contains garbage, and only its minima show what stays after a collection.
  *
- * The points are cut into ten equal parts, and the slope goes through the minima of the parts. It is
- * the median of the slopes of all pairs of minima (Theil–Sen). Because of the median, two parts
- * without a major collection do not bend it.
+ * The points are cut into ten equal parts, and the slope goes through the minima of the parts: it
+ * is the median of the slopes of all pairs of minima (Theil–Sen). Because of the median, two parts
+ * without a major collection hardly change the result.
  */
 export const slopeOfFloor = (points: readonly Point[]): number => {
   const cut = (part: number) => Math.floor((part * points.length) / FLOOR_PARTS)

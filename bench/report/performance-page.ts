@@ -89,9 +89,9 @@ const profileSections = (
   notes: ReadonlyMap<string, string>,
 ): string[] => [
   '## Where the time goes',
-  'Samples of V8 under load, without what was idle. What is built into V8 (a regular expression, `JSON.parse`) ' +
-    'counts as the work of its caller.\n' +
-    'A picture leads to its file, which names function, file and share under the pointer.',
+  'Shares of V8’s samples under load, without idle time. Functions that are built into V8 (a regular expression, ' +
+    '`JSON.parse`) count as the work of their caller.\n' +
+    'A picture is a link to its file. There a tooltip names function, file and share.',
   ...Object.entries(profiles).flatMap(([name, { title, shares }]) => [
     `### ${title}`,
     ...(notes.has(name) ? [notes.get(name)!] : []),

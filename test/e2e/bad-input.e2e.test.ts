@@ -321,8 +321,8 @@ it('answers a late request during a stop without Kafka, by the deadline of the s
     (records) => records === 1,
   )
   stopping.signal('SIGTERM')
-  // The deadline of the first request. Otherwise the second request would get a complete deadline
-  // after it.
+  // This is the deadline of the first request. The second request must not get a complete deadline
+  // of its own after it.
   expect(await answers[0]).toMatch(/^HTTP\/1.1 503 /)
   late.write(request.slice(30))
   expect(await answers[1]).toMatch(/^HTTP\/1.1 503 /)

@@ -104,7 +104,7 @@ it('the sample of the schema package keeps the newest state after a restart, and
       }
     }
 
-    // The same key, so the marker comes last.
+    // The marker has the same key, so it comes last.
     const late = Date.now() + 2 * 24 * 60 * 60 * 1000
     const foreign = [
       null,

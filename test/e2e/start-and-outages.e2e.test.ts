@@ -94,7 +94,8 @@ describe('topics at start', () => {
       expect(wrong.said).toContain(fault)
   })
 
-  // Several times, because whether the check and the lag met at the brokers was a matter of chance.
+  // Several times, because the topic check and the lag measurement ask the same broker only by
+  // chance.
   it.each([1, 2, 3, 4])('a projector that starts alone creates the missing topics (%i)', async () => {
     const projector = await pipeline.start('projector')
     await projector.untilReady()
@@ -298,8 +299,8 @@ describe('broken topics', () => {
       async () => (await post(ingress, 'not json')).status,
       (status) => status === 503,
     )
-    // Longer than the age of metadata, and with records for quarantine in flight. Then kafkajs
-    // fails for all topics of a client.
+    // The test lasts longer than kafkajs keeps its metadata, and has records for quarantine in
+    // flight. In this state kafkajs fails for all topics of a client.
     for (let i = 0; i < 2; i++) {
       const unusable = post(ingress, 'not json')
       for (let j = 0; j < 10; j++) expect((await post(ingress)).status).toBe(202)

@@ -151,8 +151,8 @@ export const runFault = async (
     const outcomes = await beginOutcomes(arena)
     await arena.untilPromised(200)
     await arena.stopLoad()
-    // A record whose request got 503 may still be stored. The comparison starts after that. A
-    // failing partition retries one such record that is not counted as queued.
+    // A record whose request got 503 may still be stored. The comparison starts after that. Each
+    // failing partition retries one such record, which is not counted as queued.
     const buffered = ['ingress_queue_records', 'ingress_partitions_failing', 'ingress_spool_bytes']
     await waitUntil(
       'the ingresses buffer nothing more',

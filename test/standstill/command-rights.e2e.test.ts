@@ -168,7 +168,7 @@ const missing = uses.flatMap((use) => {
     .map((rule) => [use, rule, { kafka, redis: redis.filter((other) => other !== rule) }] as const)
   return [...kafkaCases, ...redisCases]
 })
-/** Returns a pattern of the words with which a command names a missing right. */
+/** Returns a pattern of the words that a command prints if this right is missing. */
 const wordsOf = (right: string): RegExp => {
   const [operation, resource = ''] = right.split(' on ')
   if (right.startsWith('~')) return new RegExp(`call HGETALL on ${site.keyPrefix}${right.split(':')[1]}:`)

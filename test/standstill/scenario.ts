@@ -169,7 +169,7 @@ const isApplied = async (site: Site, event: MadeCustomersEvent): Promise<boolean
 }
 
 /**
- * Lists the problems of a pipeline. It has none if a new event is accepted and applied, both
+ * Lists the problems of a pipeline. The list is empty if a new event is accepted and applied, both
  * services are ready and not blocked, and all acknowledged events are in Redis.
  */
 const complaints = async (site: Site, destroyed: readonly MadeCustomersEvent[] = []): Promise<string[]> => {

@@ -1,4 +1,6 @@
-/** The phases on running services: events whose counts add up, faults that heal, and the verdict. */
+/**
+ * The phases on running services: events whose counts add up, faults that heal, and the verdict.
+ */
 import { unlessAborted, waitUntil } from '@customer-stream/runtime'
 import type { Brokers, Pipeline } from '@customer-stream/testing'
 import { injectFaults, injectFaultsOfServices } from './faults.ts'
@@ -47,7 +49,10 @@ export interface ShownFaults extends Shown {
 const QUIET_SHARE = 0.35
 const EVENTS_PER_CUSTOMER = 16
 const MAX_EVENTS_PER_SECOND = 600
-/** The events last as long as the faults: all of them, or only that of the ingress. */
+/**
+ * The load lasts as long as the faults. Without control over Kafka and Redis, the only fault is
+ * that of the ingress.
+ */
 const ALL_FAULTS_SECONDS = 22
 const INGRESS_FAULT_SECONDS = 5
 const NO_OUTCOMES: Outcomes = { applied: 0, stale: 0, duplicate: 0, quarantined: 0 }

@@ -17,7 +17,7 @@ export interface DeliveryOptions {
   readonly key: KeyObject
   /**
    * Limits requests in flight. The caller acquires the permit of the first attempt. A delivery that
-   * waits has none.
+   * waits for its next attempt has no permit.
    */
   readonly inFlight: Permits
   readonly drops: number

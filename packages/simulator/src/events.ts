@@ -27,8 +27,8 @@ export interface CustomersEventOverrides {
   readonly vehicles?: unknown[] | null
   readonly addresses?: unknown[] | null
   /**
-   * `beside` the customer as in the vendor's event sample (default), or `inside` as in its API
-   * schema.
+   * Place of the addresses: `beside` the customer as in the vendor's event sample (default), or
+   * `inside` the customer as in the vendor's API schema.
    */
   readonly addressesStand?: 'beside' | 'inside'
   /** Default: a JSON string, as documented. */

@@ -19,8 +19,8 @@ export interface SimulationOptions {
   /** Maximum requests in flight. Default: 64. */
   readonly concurrency?: number
   /**
-   * With `newestTimestamp`, determines all events. The same seed makes the same event ids: use it
-   * once for a system.
+   * The seed and `newestTimestamp` determine all events. The same seed makes the same event ids:
+   * use it once for a system.
    */
   readonly seed?: number
   readonly newestTimestamp?: number
@@ -148,7 +148,7 @@ export function createSimulation(options: SimulationOptions): Simulation {
       }
     }
 
-    /** False if stopped meanwhile. */
+    /** Resolves with false if the simulation was stopped meanwhile. */
     async function begin(event: SequencedEvent, body: Uint8Array, isRepeat = false): Promise<boolean> {
       await unfinished.take()
       await inFlight.take()

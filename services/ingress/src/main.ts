@@ -54,7 +54,7 @@ await delivery.openSpool().catch((error: Error) => {
   process.exit(2)
 })
 
-/** Repeats a task until its turn comes in the stop. */
+/** Repeats a task until the shutdown reaches it. */
 const repeat = (task: string, intervalMs: number, work: () => Promise<void>) => {
   const onFailure = (err: Error) => logger.error({ err, task }, 'a periodic task failed; the service repeats it')
   lifecycle.onStop(task, periodically(intervalMs, work, onFailure))

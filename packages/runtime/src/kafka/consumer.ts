@@ -19,7 +19,7 @@ export interface FetchedRecord {
   readonly timestamp: string
   readonly key: Buffer | null
   readonly value: Buffer | null
-  /** An array holds the values of a name that occurs more than once. */
+  /** If a header's name occurs more than once, an array holds its values. */
   readonly headers?: Readonly<Record<string, Buffer | string | (Buffer | string)[] | undefined>>
 }
 
@@ -64,7 +64,7 @@ export interface PartitionConsumerOptions {
    */
   readonly onProblem?: (problem: Diagnosis | undefined) => void
   /**
-   * Called before the first fetch of each new assignment. All expected positions are then void.
+   * Called before the first fetch of each new assignment. All expected positions are then invalid.
    * Called with an empty list if the group cannot be reached.
    */
   readonly onAssigned: (partitions: readonly number[]) => void
@@ -167,9 +167,9 @@ export const createPartitionConsumer = (
   const consumer = kafkajsOf(kafka).consumer({
     groupId,
     sessionTimeout: options.sessionTimeoutMs,
-    // kafkajs' default of 60 s is longer than a silent consumer is allowed to live. While one slow
-    // member delays a rebalance, all members that wait for it would end. A member that joins too
-    // late just joins again.
+    // kafkajs' default of 60 s is longer than a consumer may be silent. So if one slow member
+    // delayed a rebalance, all members that wait would end. A member that joins too late just joins
+    // again.
     rebalanceTimeout: options.sessionTimeoutMs,
     heartbeatInterval: options.heartbeatIntervalMs,
     maxWaitTimeInMs: options.maxWaitMs,

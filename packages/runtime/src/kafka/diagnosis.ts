@@ -125,13 +125,16 @@ interface Failure {
   readonly settings: KafkaSettings
   readonly program: Program
   readonly facts: Facts
-  /** Kafka with the addresses that failed, as the subject of a sentence. */
+  /** Subject of a sentence: Kafka, with the addresses that failed. */
   readonly kafka: string
   /** Completes "The service cannot …". */
   readonly doing: string
   /** "The service cannot …", without a full stop. */
   readonly cannot: string
-  /** Sentence with a space after it. Empty for a command, because it does not retry. */
+  /**
+   * Sentence about the retries, with a space after it. Empty for a command, because a command does
+   * not retry.
+   */
   readonly retrying: string
   readonly lastMessage: string
 }

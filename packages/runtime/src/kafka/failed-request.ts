@@ -51,5 +51,5 @@ export const noteAnswer = (api: string, route: Route): void => {
   if (api !== 'ApiVersions') answering.add(keyOf(route))
 }
 
-/** True if this broker has answered on such a connection since the process started. */
+/** True if this broker has answered on a connection of this kind since the process started. */
 export const hasAnswered = (route: Route): boolean => answering.has(keyOf(route))

@@ -47,7 +47,8 @@ const startProducer = async (transactionalId?: string): Promise<Producer> => {
 const values = (...texts: string[]) => ({ topic, messages: texts.map((value) => ({ key: value, value })) })
 
 /**
- * Sends a record and retries until it is stored. The leader of a new partition may not know it yet.
+ * Sends a record and retries until it is stored. The leader of a new partition may not know the
+ * partition yet.
  */
 const send = (producer: Producer, record: ProducerRecord) =>
   waitUntil(

@@ -61,7 +61,7 @@ const keyOf = (partition: number) =>
   ['a', 'b', 'c', 'd', 'e', 'f'].find((key) => partitionOf(Buffer.from(key), 3) === partition) ?? ''
 /**
  * Stores the records one by one, so that each is stored once. The leader of a new partition may not
- * know it yet, so each send is retried.
+ * know the partition yet, so each send is retried.
  */
 const store = async (producer: VerifiedProducer, records: readonly OutgoingRecord[]) => {
   for (const each of records) {

@@ -154,8 +154,8 @@ export const createVerifiedProducer = (
     },
     send: async (records) => {
       let batch: Batch = new Map()
-      // Use one partition for all records without a fixed one. If they were spread, the send would
-      // fail while any partition fails.
+      // Use one partition for all records without a fixed partition. If the records were spread
+      // over several partitions, the send would fail while any of these fails.
       const unbound = records.some(isUnbound) ? nextPartition++ : 0
       for (const record of records) {
         const messages = batch.get(record.topic)

@@ -42,9 +42,9 @@ const MAX_WAITING_BYTES = 1024 * 1024
 const giveUp = () => {}
 
 /**
- * Replaces pino's own destination. On a full disk that one throws, then retries forever and blocks
- * the event loop, so the process neither answers nor stops. Losing log lines is better than losing
- * the process, so lines that cannot be written are dropped.
+ * Replaces pino's own destination. On a full disk pino's destination throws, then retries forever
+ * and blocks the event loop. The process then neither answers nor stops. Losing log lines is better
+ * than losing the process, so lines that cannot be written are dropped.
  *
  * Writes to a file, or to a pipe whose reader keeps up, are synchronous. If the reader of a pipe
  * stalls, lines are buffered up to a limit. Lines that are buffered when the process ends are lost.

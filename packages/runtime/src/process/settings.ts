@@ -12,7 +12,7 @@ import { distance } from 'fastest-levenshtein'
 interface Described {
   readonly description: string
 }
-/** Options of a setting. Without a default it is required, unless it is `optional`. */
+/** Options of a setting. A setting without a default is required, unless it is `optional`. */
 interface Defaulted<T> extends Described {
   readonly default?: T
 }
@@ -80,7 +80,8 @@ export const namedSecrets = (options: Described) =>
       const named = new Map<string, string>()
       for (const [i, item] of split(value, /[,\r\n]/).entries()) {
         const [, name, content] = /^([A-Za-z0-9_.-]+)=(.+)$/.exec(item) ?? []
-        // Names the entry's number and never its content.
+        // The message has the entry's number and never its content, because the content may be a
+        // secret.
         if (name === undefined || content === undefined) throw new Error(`entry ${i + 1} is not of the form name=value`)
         if (named.has(name)) throw new Error(`the name ${name} is given twice`)
         named.set(name, content)

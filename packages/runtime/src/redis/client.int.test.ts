@@ -51,7 +51,7 @@ describe('a server that hangs', () => {
     const redis = (await throughNetwork()) as Redis
     network.set('stalled')
     const failed = redis.ping().catch((error: Error) => error)
-    // ioredis does the same after `socketTimeout`.
+    // ioredis destroys the stream in this way after `socketTimeout`.
     redis.stream.destroy(new Error('Socket timeout'))
     const failure = (await failed) as Error
     expect(failure.message).toContain('max retries per request')

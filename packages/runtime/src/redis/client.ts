@@ -128,8 +128,8 @@ export const mastersOf = (client: RedisClient): readonly Redis[] =>
   isCluster(client) ? client.nodes('master') : [client]
 
 /**
- * Resolves when each master answers. After it rejected, it may be called again: the client keeps
- * connecting in the background.
+ * Resolves when each master answers. It may be called again after a rejection, because the client
+ * keeps connecting in the background.
  */
 export const connectRedis = async (client: RedisClient): Promise<void> => {
   if (client.status === 'wait') await client.connect()

@@ -3,7 +3,7 @@ import { causeOf, type RedisClient, type RedisSettings } from './client.ts'
 
 interface Row {
   readonly pattern: RegExp
-  /** Missing for an outage, which ends without a person. */
+  /** Reason for which a person must act. Missing for an outage, which ends without a person. */
   readonly reason?: BlockedReason
   readonly happened: string
   readonly hint: string

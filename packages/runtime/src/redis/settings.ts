@@ -52,7 +52,7 @@ export const redisRules: readonly Rule<typeof redisSettings>[] = [
     !REDIS_CLUSTER && urlsOf(REDIS_URL).length > 1
       ? 'REDIS_URL names several nodes, which only a cluster has: REDIS_CLUSTER=true'
       : undefined,
-  // ioredis would ignore it and write to database 0.
+  // On a cluster, ioredis would ignore a database number and write to database 0.
   ({ REDIS_URL, REDIS_CLUSTER }) =>
     REDIS_CLUSTER &&
     areUrls(urlsOf(REDIS_URL)) &&

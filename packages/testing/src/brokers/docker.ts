@@ -26,7 +26,8 @@ const REDIS_IMAGE = 'redis:8-alpine'
 const REDIS_PORT = 6379
 const ENGINE_TIMEOUT_MS = 10_000
 
-// docker-guard.ts does Ryuk's work. Ryuk needs an image, and a machine may not be able to pull it.
+// docker-guard.ts does the work of Ryuk, the cleanup container of testcontainers. Ryuk needs an
+// image, and a machine may not be able to pull the image.
 process.env.TESTCONTAINERS_RYUK_DISABLED ??= 'true'
 
 const guardScript = fileURLToPath(new URL('./docker-guard.ts', import.meta.url))

@@ -67,8 +67,8 @@ const chooseProvider = async (
 }
 
 /**
- * Returns a provider of more servers. Used beside given brokers, or in a process that did not start
- * the brokers.
+ * Returns a provider of more servers. It is used if the brokers are given, or if another process
+ * has started them.
  */
 export const openProvider = async (log: Log = () => {}, env: NodeJS.ProcessEnv = process.env): Promise<Provider> =>
   (await chooseProvider(forcedKind(env), log)).provider

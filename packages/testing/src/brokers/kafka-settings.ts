@@ -1,8 +1,8 @@
 export const KAFKA_VERSION = '4.3.1'
 
 /**
- * Settings of every node. It is broker and controller, does not wait for more group members, and
- * has few threads.
+ * Settings of every node. Each node is broker and controller, does not wait for more group members,
+ * and has few threads.
  */
 const anyBroker = {
   'process.roles': 'broker,controller',

@@ -26,7 +26,7 @@ export const findOnPath = (program: string): string | undefined =>
 const hasJava17 = async (): Promise<boolean> => {
   // macOS has a program `java` that only reports that Java is not installed.
   const asked = promisify(execFile)('java', ['-version'])
-  // A command that is interrupted now leaves no process behind.
+  // If the command is interrupted here, no process is left behind.
   const end = () => void asked.child.kill('SIGKILL')
   process.once('exit', end)
   const { stderr } = await asked.catch(() => ({ stderr: '' }))
@@ -43,7 +43,8 @@ const installOnDebian = async (log: Log): Promise<void> => {
   log('installing default-jdk-headless and maven with apt-get')
   for (const args of [['update'], ['install', '-y', '--no-install-recommends', 'default-jdk-headless', 'maven']]) {
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-    // Timeout for the lock of apt, because another start on this machine may also be installing.
+    // Timeout for the lock of apt, because another test run on this machine may be installing
+    // something.
     const apt = spawn('apt-get', ['-qq', '-o', 'DPkg::Lock::Timeout=300', ...args], {
       env,
       stdio: ['ignore', 'ignore', 'inherit'],

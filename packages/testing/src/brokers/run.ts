@@ -10,7 +10,7 @@ export const dataFolder = fileURLToPath(new URL('../../../../.data/', import.met
 const runsFolder = join(dataFolder, 'run')
 const pipelinesFolder = join(dataFolder, 'pipelines')
 
-/** The local processes of one owner, with their data. */
+/** The local server processes of one owner, and their data. */
 export interface Run {
   readonly folder: string
   /** Creates a folder inside the run's folder, for the files of one server. */

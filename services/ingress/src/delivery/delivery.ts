@@ -33,15 +33,15 @@ export interface Delivery {
    */
   openSpool(): Promise<void>
   /**
-   * Sends the spooled records, as far as Kafka accepts them. Opens the spool again if its folder was
-   * lost. Never rejects.
+   * Sends the spooled records, as far as Kafka accepts them. Opens the spool again if its folder
+   * was lost. Never rejects.
    * @param partitionsKnown if false, nothing is sent, because a failing partition would delay the
    *   records of others.
    */
   drainSpool(partitionsKnown: boolean, signal: AbortSignal): Promise<void>
 }
 
-/** The parts of the log that could repeat without end. */
+/** Log lines that could repeat without end, so they are throttled. */
 const createDeliveryLog = (logger: Logger) => ({
   unacknowledged: createOccasionalLog((fields) =>
     logger.warn({ event: 'record-unacknowledged', ...fields }, 'records without an acknowledgement are sent again'),
@@ -90,8 +90,8 @@ const openPublishers = ({ settings, topics, metrics, logger }: DeliveryDependenc
       maxRecords: settings.QUEUE_MAX_RECORDS,
       maxBytes: settings.QUEUE_MAX_BYTES,
       deliveryDeadlineMs: 2 * settings.KAFKA_PRODUCE_TIMEOUT_MS + 500,
-      // Before a send produces, it may connect, log in (5 × KAFKA_CONNECTION_TIMEOUT_MS) and ask for
-      // the leaders.
+      // Before its produce request, a send may connect, log in (5 × KAFKA_CONNECTION_TIMEOUT_MS)
+      // and ask for the leaders.
       stuckSendMs: 30_000 + 6 * (settings.KAFKA_CONNECTION_TIMEOUT_MS + settings.KAFKA_PRODUCE_TIMEOUT_MS),
       onFlush: (records, seconds, error) => {
         metrics.flushRecords.observe(records)

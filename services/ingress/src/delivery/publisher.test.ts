@@ -30,7 +30,7 @@ const manualSend = () => {
   }
   return { send, sends, sent }
 }
-/** Creates a publisher whose `publish` resolves with the end only. */
+/** Creates a publisher whose `publish` resolves with the outcome's `end` alone. */
 const createPublisher = <R extends Publishable>(send: Send<R>, options: PublisherOptions<R>) => {
   const publisher = createPublisherItself(send, options)
   return Object.create(publisher, {
@@ -254,9 +254,9 @@ describe('failing partitions', () => {
     expect(sends.filter((names) => names.includes('0') && names.includes('1'))).toEqual(['first0 first1'])
     failing.clear()
     expect(await Promise.all([...first, ...second])).toEqual(Array(4).fill('stored'))
-    // The order of arrival stays.
+    // The records keep their order of arrival.
     expect(sends.at(-1)).toBe('first1 second1')
-    // The partition is shared again only after the answers.
+    // The partition becomes shared again only after its records have their answers.
     await new Promise(setImmediate)
     expect(publisher.failing).toBe(0)
     await Promise.all([0, 1].map((partition) => publisher.publish(onPartition(partition, `third${partition}`), soon())))
@@ -306,7 +306,7 @@ describe('failing partitions', () => {
     failing.clear()
     while (publisher.size.records > 0) await new Promise(setImmediate)
     expect(await publish(1)).toBe('stored')
-    // The partition is shared again only after the answers.
+    // The partition becomes shared again only after its records have their answers.
     await new Promise(setImmediate)
     expect(await Promise.all(Array.from({ length: 10 }, () => publish(1)))).toEqual(Array(10).fill('stored'))
     await publisher.close()
@@ -444,7 +444,7 @@ describe('slow partitions', () => {
     await Promise.all(outcomes)
     // All partitions of the slow flush were isolated, so each has one more flush of its own.
     await Promise.all([SLOW, 1].map((partition) => publisher.publish(on(partition), soon())))
-    // The partitions are shared again only after the answers.
+    // The partitions become shared again only after their records have their answers.
     await new Promise(setImmediate)
     sends.length = 0
     await Promise.all([SLOW, 1].map((partition) => publisher.publish(on(partition), soon())))
@@ -517,7 +517,7 @@ describe('outages', () => {
     pass(11_000)
     expect(await publish(3, soon())).toBe('stored')
     const attempts = sends.length
-    // Their probes fail again.
+    // The probes of these partitions fail again.
     await until(() => ['0:1', '1:1', '2:1'].every((probe) => sends.includes(probe, attempts)))
     pass(3_600_000)
     expect([publisher.failing, publisher.outage]).toEqual([3, undefined])

@@ -135,8 +135,9 @@ const RETRY_PAUSE_MS = 100
 /** Pause between probes of a failing partition. It may be long: no request waits for a probe. */
 const PROBE_PAUSE_MS = 500
 /**
- * A longer flush is slow. At this limit the shared partitions still store MAX_FLUSH_RECORDS in this
- * time. Isolated flushes cost little, because they are small only if they are fast.
+ * A flush that lasts longer is slow. A flush of exactly this time still stores MAX_FLUSH_RECORDS
+ * for the shared partitions. Isolation costs little. While a partition is slow, its records gather
+ * into large flushes. When it is fast, it becomes shared again.
  */
 const SLOW_FLUSH_MS = 200
 /**
@@ -189,7 +190,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   /** Moves entries to the queues that their partitions have now. */
   const requeue = (entries: readonly Entry<R>[]) => {
     for (const entry of entries) {
-      // A probe is counted no more.
+      // A probe is not counted: its record has its answer.
       const isCounted = held.has(entry)
       if (isCounted) count(entry, -1)
       entry.queue = queueOf(entry.record)
@@ -265,8 +266,9 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   }
 
   /**
-   * Restarts the time of failure of partitions that stored a slow flush after a later one failed.
-   * Otherwise `outage` would take them for partitions that failed before others stored records.
+   * Records of a failing partition may be stored late, by a slow flush that began before the
+   * failure. The partition's time of failure is then the time of this success. Otherwise `outage`
+   * would not count the partition.
    */
   const restartFailures = (stored: readonly Entry<R>[]) => {
     if (isolated.size === 0) return
@@ -311,8 +313,8 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   }
 
   /**
-   * Flushes shared partitions. Resolves when the flush ends or becomes slow. A slow flush
-   * continues, and its partitions are isolated.
+   * Sends a batch of records of shared partitions. Resolves when the flush ends or becomes slow. A
+   * slow flush continues, and its partitions are isolated.
    */
   const flushShared = (batch: readonly Entry<R>[]): Promise<void> => {
     const { promise, resolve } = Promise.withResolvers<void>()
@@ -339,8 +341,8 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     const failed = await flush(batch)
     noteFailure(queue, failed)
     if (failed.length > 0) {
-      // The failed records go back to the front, so that the order stays. `take` drops expired
-      // ones.
+      // The failed records go back to the front, so that the order stays. `take` drops the expired
+      // records.
       queue.waiting = failed.concat(queue.waiting)
       await sleep(failed.every(({ answered }) => answered) ? PROBE_PAUSE_MS : RETRY_PAUSE_MS)
       return
@@ -351,7 +353,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     requeue(queue.waiting.splice(0))
   }
 
-  /** Moves the records whose partition has become known to that partition. */
+  /** If the partition of unbound records has become known, moves them to its queue. */
   const bind = () => {
     const isBound = ({ record }: Entry<R>) => options.partitionOf?.(record) !== undefined
     const bound = unbound.waiting.filter(isBound)
@@ -423,8 +425,8 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
       )
       const [first] = failed.flatMap(({ failure }) => failure ?? []).toSorted((a, b) => a.since - b.since)
       if (!first || performance.now() - first.since < OUTAGE_AFTER_MS) return undefined
-      // Each attempt with unbound records goes to the next partition, so their failure counts for
-      // all partitions.
+      // The producer sends unbound records to another partition at each attempt. So their failure
+      // counts as a failure of all partitions.
       return { partitions: failed.includes(unbound) ? Number.POSITIVE_INFINITY : failed.length, error: first.error }
     },
     close: async (deadlineAt) => {

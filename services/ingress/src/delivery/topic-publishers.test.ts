@@ -189,7 +189,7 @@ it('stops in time, even if the copy of a refused record cannot be stored', async
     throw new NotStoredError(record?.topic === quarantine ? 'unavailable' : 'refused', record?.topic)
   })
   expect(await publishers.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toMatchObject({ end: 'refused' })
-  // Without the deadline of the drain it would last 30 s.
+  // Without its deadline the drain would last 30 s.
   await publishers.drain()
   expect(refused).toEqual([{ topic: customers, quarantined: false }])
 })

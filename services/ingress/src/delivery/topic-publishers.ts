@@ -64,9 +64,9 @@ const QUARANTINE_DEADLINE_MS = 30_000
  */
 const DRAIN_MS = 250
 /**
- * Number of partitions that make an outage of their topic if they begin to fail and no partition
- * stores anything. Fewer are enough if all other partitions failed before. One failing partition
- * alone is no outage.
+ * A topic has an outage if this number of its partitions begin to fail and no partition stores
+ * anything. Fewer are enough if all other partitions failed before. One failing partition alone is
+ * no outage.
  */
 const OUTAGE_PARTITIONS = 3
 
@@ -79,8 +79,8 @@ export interface TopicPublishersOptions extends Omit<PublisherOptions<OutgoingRe
   /** Time after which a send counts as stuck, because kafkajs has no timeout for a send. */
   readonly stuckSendMs: number
   /**
-   * Called for each record that Kafka refuses even if it is sent alone. `quarantined`: quarantine
-   * has its bytes.
+   * Called for each record that Kafka refuses even if it is sent alone. `quarantined` is true if
+   * the quarantine topic has the record's bytes.
    */
   readonly onRefused: (topic: string, error: Error, quarantined: boolean) => void
 }
@@ -115,7 +115,7 @@ export const createTopicPublishers = (
   let partitionCounts: ReadonlyMap<string, number> = new Map()
   const ofTopic = (topic: string): TopicPublisher => {
     const found = publishers.get(topic)
-    // The outcome is `refused`, because a retry cannot help. In an outage it can.
+    // The outcome is `refused`, because a retry cannot help. In an outage a retry can help.
     if (!found) throw new NotStoredError('refused', `the ingress does not write to topic ${topic}`)
     return found
   }

@@ -136,9 +136,10 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     // Slow senders must not keep connections forever. fastify has no limit by default.
     requestTimeout: options.requestTimeoutMs,
     http: {
-      // Default 60 s. Node uses the longer of this and `requestTimeout` for the whole request.
+      // Node's default is 60 s. Node limits the whole request by the longer of this time and
+      // `requestTimeout`.
       headersTimeout: options.requestTimeoutMs,
-      // Node checks every 30 s by default.
+      // Interval of Node's checks of these two times. The default is 30 s.
       connectionsCheckingInterval: 1000,
       requireHostHeader: false,
     },
@@ -198,7 +199,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     if (!request.isAuthentic) {
       reply.header('connection', 'close')
       const { socket } = request.raw
-      // Node calls `destroySoon` after the answer.
+      // After the answer Node calls `destroySoon`, which would close the socket at once.
       if (!request.raw.complete && socket) socket.destroySoon = () => endSlowly(socket)
     }
     return reply.code(problems[problem].status).type(PROBLEM_CONTENT_TYPE).send(problemDocument(problem, detail))
@@ -274,8 +275,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     method: ['GET', 'HEAD'],
     url: HEALTH_PATH,
     handler: async (_request, reply) => {
-      // This is not readiness. All instances share an obstacle, and a load balancer that removes
-      // all of them loses events.
+      // This is not the readiness of `/readyz`. An obstacle usually affects all instances, and a
+      // load balancer that removes all of them loses events.
       const ready = !deps.stopping.aborted
       // Strangers may ask too, so the answer closes the connection.
       return reply

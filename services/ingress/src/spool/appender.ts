@@ -35,7 +35,7 @@ export interface Appender {
    */
   tryDisk(): Promise<void>
   /**
-   * Returns true if records wait for the disk that may go to this segment. Undefined means that
+   * Returns true if a record that waits for the disk may go to this segment. Undefined means that
    * there is no segment yet.
    */
   mayWriteTo(segment: Segment | undefined): boolean
@@ -145,12 +145,13 @@ export const createAppender = (files: SpoolFiles, options: AppenderOptions): App
       failure = { error }
       isFailing = true
       await abandon()
-      // If the folder was moved away, that error is the cause, so it replaces the first one.
+      // If the folder was moved away, the error that says so is the cause. So it replaces the first
+      // error.
       await options.isStillOurs().catch((cause) => {
         failure = { error: cause }
       })
     }
-    // From here on the bytes of the file count, not the reservation.
+    // From here on, the bytes of the file count instead of the reserved bytes.
     if (segment) files.bytes += segment.bytes - bytesBefore
     for (const { frame } of group) waitingBytes -= reservedBytes(frame)
     for (const { resolve, reject } of group) failure ? reject(failure.error) : resolve()
@@ -185,8 +186,8 @@ export const createAppender = (files: SpoolFiles, options: AppenderOptions): App
     hasRoomFor: (bytes) => !isFailing && isWithinBounds(bytes),
     tryDisk: async () => {
       if (!isFailing) return
-      // The next record cannot be the test: a load balancer sends none to a process that is not
-      // ready.
+      // The next record cannot serve as the test, because a load balancer sends no request to a
+      // process that is not ready.
       isFailing = !(await canWrite(join(files.directory, 'probe')))
     },
     mayWriteTo: (segment) => pumping !== undefined && segment === segments.at(-1),

@@ -47,7 +47,7 @@ export const findFiles = async (directory: string, report: Report): Promise<Spoo
       true,
       marker === undefined ? undefined : Buffer.from(marker, 'hex'),
     )
-    // An estimate until the header is read.
+    // The file's own time is an estimate until the header is read.
     segment.unreadSince = Math.floor(found.mtimeMs)
     files.segments.push(segment)
   }

@@ -116,7 +116,7 @@ describe('failing partitions', () => {
     append()
     const drain = spool.drain({
       partitionOf: delivery.partitionOf,
-      // Each record of another partition adds one more, so the main reader never reaches the end.
+      // Each send appends one more record, so the main reader never reaches the end.
       send: async (records) => {
         if (records.some(({ timestamp }) => timestamp % 12 === 0)) append()
         if (next === 50) isWell = true
@@ -214,7 +214,7 @@ describe('many failing partitions', () => {
     const [onRead, onSend] = [each(2000), each(100)]
     const measured = (delivery: Destination): Destination => ({
       partitionOf: (record) => {
-        // A sample of a partition has no value: nothing was read for it.
+        // The sample record of a partition has no value, and is not read from a file for this call.
         if (record.value !== null) onRead()
         return partitionOf(record)
       },
@@ -224,7 +224,7 @@ describe('many failing partitions', () => {
       },
     })
     const attempts = () => failing.attempts.length
-    // The first batch, and one attempt for each partition.
+    // Waits until the drain has sent its first batch, and one retry for each partition.
     await vi.waitUntil(async () => (await spool.drain(measured(failing))) === 'left' && attempts() > PARTITIONS, {
       timeout: 30_000,
     })
@@ -242,7 +242,7 @@ describe('many failing partitions', () => {
     expect(await spool.drain({ partitionOf, send })).toBe('left')
     clock.mockReturnValue(now + 1000)
     const counted: Destination['partitionOf'] = (record) => {
-      // A sample of a partition has no value: nothing was read for it.
+      // The sample record of a partition has no value, and is not read from a file for this call.
       if (record.value !== null) onRead()
       return partitionOf(record)
     }

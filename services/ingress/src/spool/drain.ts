@@ -30,8 +30,8 @@ export type DrainEnd = 'empty' | 'left' | 'stopped'
 
 export interface Destination {
   /**
-   * Returns the name of the partition that a record goes to, whatever its value is. A failing
-   * partition delays no other. If the number of partitions changes, all names must change.
+   * Returns the name of the partition that a record goes to. The name must not depend on the
+   * record's value. If the number of partitions changes, all names must change.
    */
   readonly partitionOf: (record: OutgoingRecord) => string
   /**
@@ -83,7 +83,7 @@ const placeOf = ({ segment, at, end, id, timestamp, partition }: Place): Place =
   partition,
 })
 
-/** Copies the key, because a key keeps a whole file window in memory. */
+/** Copies the key, because the original key keeps a whole file window in memory. */
 const sampleOf = (record: OutgoingRecord): OutgoingRecord => ({
   ...record,
   key: record.key && Buffer.from(record.key),
@@ -180,8 +180,8 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
   }
 
   /**
-   * Takes the places of a cursor's next send, at least one. Apart from that, all cursors together
-   * send at most one batch at a time.
+   * Takes the places for a cursor's next send: at least one, and only so many that all cursors
+   * together send at most one batch at a time.
    */
   const take = ({ pending, limit }: Cursor): Place[] => {
     const bytesPerCursor = MAX_BATCH_BYTES / cursors.size
@@ -202,7 +202,8 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
       await fill(cursor, destination, isStopped)
       if (isStopped() || mustRestart) return
       if (cursor.pending.length === 0 && !isBefore(cursor.next, next)) {
-        // Under another name, `readOn` has passed over records of this partition.
+        // If the partition has got another name, `readOn` has skipped records that belong to it
+        // now.
         if (isRenamed(partition, cursor, destination)) mustRestart = true
         else cursors.delete(partition)
         return
@@ -234,7 +235,8 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
     }
     const startCursors = () => {
       mustRestart ||= cursors.entries().some(([partition, cursor]) => isRenamed(partition, cursor, destination))
-      // Otherwise cursors that end at once would be started again and again, and nothing else runs.
+      // Otherwise cursors that end at once would be started again and again, and nothing else would
+      // run.
       if (isStopped() || mustRestart) return
       for (const [partition, cursor] of cursors) {
         if (cursor.running || cursor.dueAt > performance.now()) continue
@@ -289,11 +291,11 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
             bytes += item.end - item.at
             if (batch.length > 0 && bytes > MAX_BATCH_BYTES) break
             if (!cursors.has(item.partition)) batch.push(item)
-            // Moved before the send, so that a cursor that catches up during the send still reads
-            // the skipped records.
+            // `next` moves before the send, so that a cursor that catches up during the send still
+            // reads the skipped records.
             next = item.behind
             read = await reader.next().catch((error: unknown) => {
-              // Otherwise the batch would not be sent.
+              // The batch is not sent. So the next run must begin where this batch began.
               next = begun
               throw error
             })
@@ -329,10 +331,10 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
         if (appender.mayWriteTo(last)) await Promise.race([appender.committed, ...running()])
         else if (isStopped()) return 'stopped'
         else if (running().length > 0) await Promise.race([appender.committed, sleep(RETRY_MS), ...running()])
-        // No cursor is left that could have the records of a file.
+        // A file is not done, but no cursor has its records. So all files are read again.
         else if (cursors.size === 0 && segments.some((segment) => segment.retryAt === 0 && !isDone(segment)))
           await restart()
-        // If a file is done now, a cursor finished it during the deletion of another file. Then the
+        // If a file is done now, a cursor has finished it while another file was deleted. Then the
         // loop continues and deletes the done file.
         else if (!segments.some(isDone)) return segments.length === 0 ? 'empty' : 'left'
       }

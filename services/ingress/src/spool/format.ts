@@ -76,7 +76,7 @@ const decodeNote = (note: Buffer, marker: Buffer): Note | undefined =>
 
 export interface Layout {
   readonly version: 1 | 2
-  /** Undefined if neither the header nor the file's name has it. */
+  /** Undefined if neither the header nor the file's name has the marker. */
   readonly marker: Buffer | undefined
   readonly intact: boolean
   /** Offset of the first frame. */

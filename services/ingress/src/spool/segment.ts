@@ -19,7 +19,7 @@ import { type FileView, openView, withPath } from './view.ts'
  * - `torn-tail`: a crash cut short an append. Nothing was acknowledged.
  * - `damage`: the disk returned other bytes than were written.
  * - `unreadable`: the disk returned an error, or the file is gone.
- * - `refused`: Kafka accepts a record in no topic.
+ * - `refused`: no topic accepts a record, not even quarantine.
  * - `foreign`: the file has an unknown format. It is not changed.
  */
 export interface SpoolDamage {

@@ -56,7 +56,7 @@ export interface Undelivered {
   readPlaces(places: readonly Place[]): Promise<Item[]>
   /** Returns true if there is a file to read at or after a position. */
   hasFileFrom(from: Position): boolean
-  /** Tries a file again that could not be read. Returns true if any has become readable. */
+  /** Tries one unreadable file again. Returns true if a file has become readable. */
   retryUnreadable(): Promise<boolean>
 }
 
@@ -89,7 +89,8 @@ export const createUndelivered = ({ segments, report, isStillOurs }: Undelivered
   /** Returns true if an unreadable file has become readable. */
   const becameReadable = async (segment: Segment): Promise<boolean> => {
     const reader = readSegment(segment, 0, segment.confirmedEnd, report, isStillOurs)
-    // Set first, so that after any error another unreadable file gets its turn.
+    // This time is set before the attempt. So if the attempt fails, another unreadable file gets
+    // its turn.
     segment.retryAt = performance.now() + RETRY_MS
     try {
       await reader.next()

@@ -82,7 +82,7 @@ const patchProtocol = () => {
   const definition = require('kafkajs/src/protocol/requests/fetch') as Definition
   const { protocol } = definition
   const original = protocol({ version: VERSION })
-  /** The parts that do not depend on the partitions, by `maxWaitTime`. */
+  /** Parts of a request that do not depend on the partitions, by `maxWaitTime`. */
   const templates = new Map<number, Protocol>()
   const lean = (options: FetchRequest): Protocol => {
     let template = templates.get(options.maxWaitTime)
@@ -113,7 +113,7 @@ export const encodeFetch = ({
   const encoder = new Encoder()
   encoder.writeInt32(replicaId).writeInt32(maxWaitTime).writeInt32(minBytes).writeInt32(maxBytes)
   encoder.writeInt8(isolationLevel)
-  // No fetch session: its id, its epoch.
+  // Id and epoch of the fetch session. These values mean that there is none.
   encoder.writeInt32(0).writeInt32(-1)
   encoder.writeInt32(topics.length)
   for (const { topic, partitions } of topics) {
@@ -121,7 +121,8 @@ export const encodeFetch = ({
     encoder.ensureAvailable(partitions.length * PARTITION_BYTES)
     for (const each of partitions) {
       encoder.buf.writeInt32BE(each.partition, encoder.offset)
-      // The -1 are the epoch of the leader and the first offset of the log, which a follower knows.
+      // The two -1 stand for the epoch of the leader and the first offset of the log, which only a
+      // follower knows.
       encoder.buf.writeInt32BE(-1, encoder.offset + 4)
       encoder.buf.writeBigInt64BE(BigInt(each.fetchOffset), encoder.offset + 8)
       encoder.buf.writeBigInt64BE(-1n, encoder.offset + 16)
@@ -129,7 +130,7 @@ export const encodeFetch = ({
       encoder.offset += PARTITION_BYTES
     }
   }
-  // No topics to remove from a session.
+  // The number of topics to remove from a session is 0.
   return encoder.writeInt32(0).writeString(rackId)
 }
 
@@ -169,7 +170,8 @@ export const decodeFetch = async (data: Buffer): Promise<Fetched> => {
     partitions: decoder.readArray(() => decodePartition(decoder)).filter((partition) => partition !== undefined),
   }))
   return {
-    // The throttle time is for the client, as in kafkajs: since version 8 the broker does not wait.
+    // Since version 8 the client waits for the throttle time, not the broker. So kafkajs reports it
+    // as `clientSideThrottleTime`.
     throttleTime: 0,
     clientSideThrottleTime,
     errorCode,
@@ -199,7 +201,7 @@ const patchConsumerGroup = () => {
     return byNode
   }
 
-  /** The metadata and the assignment that were compared, by consumer group. */
+  /** The metadata and the assignment of the last comparison, by consumer group. */
   const compared = new WeakMap<ConsumerGroup, readonly unknown[]>()
   prototype.checkForStaleAssignment = function () {
     const current = [
@@ -216,8 +218,8 @@ const patchConsumerGroup = () => {
 const leadersOfMetadata = new WeakMap<object, ReadonlyMap<number, number>>()
 
 /**
- * Returns the leader of each partition. Undefined if one has none, which kafkajs treats as an
- * error. kafkajs replaces its metadata, and never changes it.
+ * Returns the leader of each partition. Undefined if a partition has no leader, which kafkajs
+ * treats as an error. kafkajs replaces its metadata, and never changes it.
  */
 const leadersOf = (metadata: readonly PartitionMetadata[]): ReadonlyMap<number, number> | undefined => {
   const known = leadersOfMetadata.get(metadata)

@@ -53,8 +53,8 @@ export const patchFetch = (): void => {
   }
   const path = require.resolve('kafkajs/src/protocol/requests/fetch/v4/decodeMessages')
   require(path)
-  // kafkajs loads the response modules at the first fetch. They take the decoder from this module
-  // cache.
+  // kafkajs loads the response modules at the first fetch. These modules take the decoder from
+  // Node's module cache, which is changed here.
   const loaded = require.cache[path]
   if (loaded === undefined) throw new Error('kafkajs has no module that decodes fetches')
   loaded.exports = decodeMessages

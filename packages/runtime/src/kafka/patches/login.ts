@@ -15,8 +15,8 @@ interface Authenticator {
 const require = createRequire(import.meta.url)
 
 /**
- * Directories usually lock an account after about five failures within half an hour, rarely within
- * a minute.
+ * Directories usually lock an account after about five failures. Most of them count the failures of
+ * half an hour, few those of a minute.
  */
 const PAUSE_MS = { initial: 5000, longest: 60_000 }
 

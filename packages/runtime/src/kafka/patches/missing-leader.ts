@@ -37,8 +37,8 @@ const LAGGARD_MS = 2000
 /**
  * Keeps the other partitions usable while one partition has no leader. In kafkajs 2.2.4 one
  * partition without a leader fails the whole metadata request. A producer then sends to no other
- * partition of the topic. An admin client that asks about all topics fails because of any one of
- * them.
+ * partition of the topic. An admin client that asks about all topics fails if any topic has such a
+ * partition.
  *
  * With this patch the partition without a leader has leader -1, and no such broker exists. The
  * metadata is refreshed after 1 s. Offsets are returned only for partitions whose leader answered:

@@ -7,12 +7,12 @@ import { checkTopics } from '../topic-check.ts'
 
 const MAX_VALUE_BYTES = 1_048_576
 const RECORDS = 300
-/** So few that a batch of them is smaller than the largest record. */
+/** With so few records, a batch of small records is smaller than the largest single record. */
 const RECORDS_PER_SEND = 30
 const settings = testKafkaSettings({ KAFKA_PARTITIONS: '3' })
 const kafka = testKafka(settings)
 
-/** The same numbers in each run. */
+/** Random numbers that are the same in each run. */
 const randomNumbers = (seed: number) => {
   let state = seed
   return (below: number) => {
@@ -45,8 +45,8 @@ it('Kafka’s Java client reads each record as it was sent', { timeout: 120_000 
   await Promise.all([admin.connect(), producer.connect()])
   const demands = [{ topic, maxValueBytes: MAX_VALUE_BYTES }]
   await producer.setPartitions((await checkTopics(admin, settings, demands, silentLogger)).partitions)
-  // The leader of a new partition may not know it yet, so each send is retried. That may store some
-  // records twice.
+  // The leader of a new partition may not know the partition yet, so each send is retried. A retry
+  // may store some records twice.
   const store = (records: readonly OutgoingRecord[]) =>
     waitUntil(
       'the records are stored',

@@ -29,7 +29,7 @@ const headerValue = fc.oneof(buffer(40), fc.string({ unit: 'binary', maxLength: 
 const message = fc.record({
   key: bytes,
   value: bytes,
-  // All have one length, because kafkajs sorts timestamps as text.
+  // All timestamps have the same length, because kafkajs sorts them as text.
   timestamp: fc.integer({ min: 1_000_000_000_000, max: 9_999_999_999_999 }).map(String),
   headers: fc.oneof(
     fc.constant(undefined),

@@ -44,8 +44,9 @@ interface BatchPlan {
   readonly bytes: number
 }
 
-/** Bytes of a batch before its records, and of the fields before those that its length counts. */
+/** Bytes of a batch before its records. */
 const BATCH_HEAD_BYTES = 61
+/** Bytes of its first two fields, which the batch's own length does not count. */
 const BEFORE_LENGTH_BYTES = 12
 /** Position of the first byte that the checksum covers. */
 const CHECKED_FROM = 21
@@ -193,7 +194,7 @@ export const encodeProduce = ({ acks, timeout, topicData }: ProduceArguments, no
 const require = createRequire(import.meta.url)
 const OLDEST_VERSION = 3
 
-/** Only the requests of our own producers. kafkajs encodes all others. */
+/** This encoder is only for the requests of our own producers. kafkajs encodes all others. */
 const isPlain = ({ compression = 0, transactionalId, producerId = -1 }: ProduceArguments): boolean =>
   compression === 0 && transactionalId == null && producerId === -1
 
