@@ -91,11 +91,12 @@ export const freshness: Question = {
         lines,
         readings,
         notes: [
-          'Every event is of a customer of its own. An open loop starts the requests, and each time counts from the ' +
-            'intended start until Redis’ keyspace message for the hash. The bare loop is what one would write in an ' +
-            'afternoon: a fastify handler with HMAC and two parses that awaits one kafkajs send (`acks=all`) for ' +
-            'each body, and a kafkajs consumer in a second process with one HSET for each record, all partitions ' +
-            'at a time. It batches nothing, compares no versions and keeps no positions.',
+          'Every event is of another customer. An open loop starts the requests. Each time counts from the intended ' +
+            'start until Redis’ keyspace message for the hash.',
+          'The bare loop is the simplest program with the same purpose, in two processes. A fastify handler has HMAC ' +
+            'and two parses, and awaits one kafkajs send (`acks=all`) for each body. A kafkajs consumer reads all ' +
+            'partitions at a time, and makes one HSET for each record. It batches nothing, compares no versions and ' +
+            'keeps no positions.',
         ],
       }
     } finally {

@@ -18,7 +18,10 @@ let pipeline: Pipeline
 let ingress: ServiceProcess
 let projector: ServiceProcess
 let middle: string
-/** Numbers of records in Kafka, up to `middle` and in all. A record may be there twice. */
+/**
+ * Number of records in Kafka up to `middle`, and number of all records. A record may be there
+ * twice.
+ */
 let storedFirst: number
 let stored: number
 beforeAll(async () => {

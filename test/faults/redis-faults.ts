@@ -93,7 +93,7 @@ export const redisFaults: readonly Fault[] = [
       await arena.untilPromised(1000)
       await keepingTheirPlace(arena, async () => {
         await server.kill()
-        // Delay in microseconds for each command in the file.
+        // Redis waits this number of microseconds for each key that it loads.
         const restarted = server.restart(['--key-load-delay', '1000'])
         await waitUntil('it is loading', server.ping, (reply) => reply.startsWith('-LOADING'))
         await untilProjectorsWait(arena)

@@ -14,7 +14,10 @@ export interface SimulationOptions {
   readonly token: string
   readonly events: number
   readonly customers: number
-  /** New events per second, without retries and repeats. 0 (default): as fast as answers come. */
+  /**
+   * New events per second, without retries and repeats. Default: 0, which means as fast as answers
+   * come.
+   */
   readonly ratePerSecond?: number
   /** Maximum requests in flight. Default: 64. */
   readonly concurrency?: number

@@ -28,7 +28,7 @@ export interface ReceiveBodyOptions {
 
 /**
  * Returns the chunks as one buffer. A single chunk is not copied, unless it is a view of a larger
- * buffer: it would keep all of that buffer in memory.
+ * buffer. Such a view would keep all of that buffer in memory.
  */
 const joined = (chunks: readonly Buffer[], bytes: number): Buffer => {
   const [only] = chunks
