@@ -36,11 +36,18 @@ export default {
       to: { pathNot: '^packages/schemas/|node_modules/@sinclair/typebox/' },
     },
     {
+      name: 'subscriber-imports-schemas-and-kafkajs',
+      severity: 'error',
+      comment: 'The kit is published: it uses the contract and the kafkajs of its caller, without our workarounds.',
+      from: { path: '^packages/subscriber/', pathNot: '\\.test\\.ts$|/fixtures/' },
+      to: { pathNot: '^packages/(subscriber|schemas)/|node_modules/kafkajs/', dependencyTypesNot: ['core'] },
+    },
+    {
       name: 'runtime-knows-no-domain',
       severity: 'error',
-      comment: 'schemas and runtime do not know each other, and runtime knows no other package of ours.',
+      comment: 'runtime knows no other package of ours. It uses only the hash that selects a partition.',
       from: { path: '^packages/runtime/', pathNot: '\\.test\\.ts$' },
-      to: { path: '^packages/(?!runtime/)' },
+      to: { path: '^packages/(?!runtime/|schemas/src/partitioner\\.ts$)' },
     },
     {
       name: 'simulator-stands-alone',
@@ -53,7 +60,7 @@ export default {
       name: 'production-does-not-use-the-test-kit',
       severity: 'error',
       comment: 'Services import neither the simulator, nor the judge, nor the test kit.',
-      from: { path: '^(services|packages/(schemas|runtime))/', pathNot: '\\.test\\.ts$' },
+      from: { path: '^(services|packages/(schemas|runtime|subscriber))/', pathNot: '\\.test\\.ts$' },
       to: { path: '^packages/(testing|simulator|verify|cli)/' },
     },
     {
@@ -67,8 +74,12 @@ export default {
       name: 'kafkajs-in-one-folder',
       severity: 'error',
       comment:
-        'kafkajs is imported in runtime/src/kafka, where its workarounds are, and by the bare programs of bench.',
-      from: { pathNot: '^(packages/runtime/src/kafka/|bench/loads/bare-)' },
+        'kafkajs is imported in runtime/src/kafka, where its workarounds are, by the kit of subscribers, and by the ' +
+        'bare programs of bench.',
+      from: {
+        pathNot:
+          '^(packages/runtime/src/kafka/|packages/subscriber/|packages/schemas/src/partitioner\\.test\\.ts$|bench/loads/bare-)',
+      },
       to: { path: 'node_modules/kafkajs/' },
     },
     {

@@ -1,61 +1,26 @@
-import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { kafkajsOf, openPipeline, startGuarded } from '@customer-stream/testing'
 import { beforeAll, expect, inject, it } from 'vitest'
+import { createEmptyProject, type EmptyProject, sampleOf } from './empty-project.ts'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
-const run = promisify(execFile)
-
-// An empty project like another team's: the published form of the schema package, and the sample of
-// its README.
-const folder = mkdtempSync(join(tmpdir(), 'subscriber-'))
+let project: EmptyProject
+let folder: string
 beforeAll(async () => {
-  await run('npm', ['pack', '--silent', '--workspace', '@customer-stream/schemas', '--pack-destination', folder], {
-    cwd: root,
-  })
-  writeFileSync(
-    join(folder, 'package.json'),
-    JSON.stringify({ name: 'subscriber', version: '1.0.0', private: true, type: 'module' }),
-  )
-  await run(
-    'npm',
-    ['install', '--silent', '--no-audit', '--no-fund', './customer-stream-schemas-0.1.0.tgz', 'kafkajs@2.2.4'],
-    {
-      cwd: folder,
-    },
-  )
-  const [, sample = ''] =
-    /```ts subscriber\n(.*?)```/s.exec(readFileSync(join(root, 'packages/schemas/README.md'), 'utf8')) ?? []
-  expect(sample).toContain('parseEvent')
-  writeFileSync(join(folder, 'subscriber.ts'), sample)
+  project = await createEmptyProject('schemas')
+  folder = project.folder
+  project.write('subscriber.ts', sampleOf('packages/schemas/README.md', 'subscriber'))
 })
 
 it('the sample of the schema package compiles, and its types reject a wrong use of the results', async () => {
-  const options = {
-    skipLibCheck: true,
-    noEmit: true,
-    strict: true,
-    module: 'nodenext',
-    typeRoots: [join(root, 'node_modules/@types')],
-    types: ['node'],
-  }
-  writeFileSync(
-    join(folder, 'tsconfig.json'),
-    JSON.stringify({ compilerOptions: options, files: ['subscriber.ts', 'typed.ts'] }),
-  )
-  writeFileSync(
-    join(folder, 'typed.ts'),
+  project.write(
+    'typed.ts',
     "import { readVersion } from '@customer-stream/schemas'\nconst version: string = readVersion({})\n",
   )
-  const checked = await run('npx', ['tsc', '-p', folder], { cwd: root }).catch((error: { stdout: string }) => error)
-  expect(checked.stdout.split('\n').filter((line) => line.includes('error'))).toEqual([
+  expect(await project.compile({ module: 'nodenext' }, 'subscriber.ts', 'typed.ts')).toEqual([
     expect.stringMatching(
       /typed.ts\(2,7\): error TS2322: Type 'Result<Version, VersionFault>' is not assignable to type 'string'/,
     ),

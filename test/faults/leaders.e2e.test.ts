@@ -2,8 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ReadinessCheck } from '@customer-stream/runtime'
 import { waitUntil } from '@customer-stream/runtime'
-import { partitionOf } from '@customer-stream/runtime/kafka'
-import { customerKey } from '@customer-stream/schemas'
+import { customerKey, partitionOf } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import {
   type ClusterBroker,
@@ -101,7 +100,7 @@ it.each([
       expect(lost.size).toBeGreaterThan(0)
       expect(new Set([...lost, ...lostStates]).size).toBeLessThan(partitions.length)
 
-      const numberOf = (customerUuid: string) => partitionOf(Buffer.from(customerUuid), partitions.length)
+      const numberOf = (customerUuid: string) => partitionOf(customerUuid, partitions.length)
       const isLost = (customerUuid: string) => lost.has(numberOf(customerUuid))
       const customers = Array.from({ length: 100 }, (_value, i) => `c${i}`)
       const others = customers.filter((customerUuid) => !isLost(customerUuid))
@@ -249,7 +248,7 @@ describe('slow partitions', () => {
       const { topics } = await pipeline.administrator.fetchTopicMetadata({ topics: [pipeline.topics.customers] })
       const partitions = topics[0]?.partitions ?? []
       const led = new Set(partitions.filter(({ leader }) => leader === slow!.id).map(({ partitionId }) => partitionId))
-      const isSlow = (customerUuid: string) => led.has(partitionOf(Buffer.from(customerUuid), partitions.length))
+      const isSlow = (customerUuid: string) => led.has(partitionOf(customerUuid, partitions.length))
       const post = async (customerUuid: string) =>
         (await pipeline.post(ingress, makeCustomersEvent({ customerUuid }).body)).status
       expect(await load(post, { seconds: 1, perSecond: 50, isSlow })).toMatchObject({
@@ -286,7 +285,7 @@ describe('slow partitions', () => {
       await pipeline.administrator.createTopics({ waitForLeaders: false, topics: [topic] })
       const ingress = await pipeline.start('ingress', { KAFKA_REPLICATION_FACTOR: '2', ACCEPT_DEADLINE_MS: '2000' })
       await ingress.untilReady()
-      const isSlow = (customerUuid: string) => slow.has(partitionOf(Buffer.from(customerUuid), 12))
+      const isSlow = (customerUuid: string) => slow.has(partitionOf(customerUuid, 12))
       const post = async (customerUuid: string) =>
         (await pipeline.post(ingress, makeCustomersEvent({ customerUuid }).body)).status
       expect(await load(post, { seconds: 1, perSecond: 50, isSlow })).toMatchObject({

@@ -499,10 +499,10 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'the partition of a key is the same as in the Java client',
     prevents: 'a customer in two partitions, one used by our clients and one by other clients',
-    file: `${folder}/partitioner.ts`,
+    file: 'packages/schemas/src/partitioner.ts',
     from: '(murmur2(key) & 0x7fffffff)',
     to: 'Math.abs(murmur2(key))',
-    test: unit(`${folder}/partitioner.test.ts`, 'Java-compatible partitioner'),
+    test: unit('packages/schemas/src/partitioner.test.ts', 'Java-compatible partitioner'),
   },
   {
     guard: 'a compacted topic is refused',

@@ -242,7 +242,7 @@ export const projectorGuards: readonly Guard[] = [
   {
     guard: 'an event too far in the future goes to quarantine',
     prevents: 'a customer without updates for years because of one wrong clock',
-    file: `${folder}/project.ts`,
+    file: 'packages/schemas/src/read-record.ts',
     from: 'if (isTooFarInFuture(',
     to: 'if (false && isTooFarInFuture(',
     test: unit(`${folder}/project.test.ts`, 'quarantines a timestamp too far in the future'),

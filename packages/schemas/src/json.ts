@@ -4,7 +4,11 @@
  * kept as the `JSON.rawJSON` object of its own text, which `JSON.stringify` writes back unchanged.
  */
 
-interface RawNumber {
+/**
+ * A number that a double cannot hold, such as a 64-bit integer: an object of `JSON.rawJSON`.
+ * `BigInt(value.rawJSON)` is its value if it is an integer.
+ */
+export interface RawNumber {
   readonly rawJSON: string
 }
 

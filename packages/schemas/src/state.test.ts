@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { customerToHash, stateToHash } from './customer-hash.ts'
 import { type CustomersEvent, parseEvent } from './envelope.ts'
-import { type CustomerState, readState, stateOf, writeState } from './state.ts'
+import { type CustomerState, readState, readStateRecord, stateOf, writeState } from './state.ts'
 
 const from = { topic: 't', partition: 3, offset: '42', receivedAt: 1000, appliedAt: 2000, projection: 1 }
 
@@ -112,5 +112,40 @@ describe('readState', () => {
       reason: 'not-a-state-document',
       detail: `${member} is missing or not as it must be`,
     })
+  })
+})
+
+describe('readStateRecord', () => {
+  const document = writeState(stateWith('{"customer":{"customerUuid":"c"}}'))
+  const read = (key: string | Buffer | null, value: string | null) =>
+    readStateRecord({
+      key: key === null ? null : Buffer.from(key),
+      value: value === null ? null : Buffer.from(value),
+    })
+
+  it('returns the document of a customer, or null for a tombstone', () => {
+    expect(read('c', document)).toMatchObject({
+      ok: true,
+      value: { customerUuid: 'c', state: { version: { id: 'e' } } },
+    })
+    expect(read('c', null)).toEqual({ ok: true, value: { customerUuid: 'c', state: null } })
+  })
+
+  it.each([
+    ['missing-key', null, document],
+    ['missing-key', null, null],
+    ['missing-key', '', null],
+    ['invalid-key', Buffer.from([0xff]), document],
+    ['invalid-key', Buffer.from([0xff]), null],
+    ['wrong-key', 'C', document],
+    ['wrong-key', '\ufeffc', document],
+    ['not-json', 'c', ''],
+    ['not-a-state-document', 'c', '{}'],
+  ])('refuses as %s the record with key %j and value %j', (reason, key, value) => {
+    expect(read(key, value)).toMatchObject({ ok: false, reason })
+  })
+
+  it('keeps a byte order mark in the key of a tombstone: it is another customer', () => {
+    expect(read('\ufeffc', null)).toMatchObject({ value: { customerUuid: '\ufeffc' } })
   })
 })

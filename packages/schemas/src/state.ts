@@ -132,6 +132,49 @@ export const readState = (value: Uint8Array): Result<CustomerState, StateFault> 
     : failed('not-a-state-document', `${wrong} is missing or not as it must be`)
 }
 
+/** The reasons why a record of the state topic says nothing about a customer. */
+export type StateRecordFault =
+  | StateFault
+  | 'missing-key'
+  /** The bytes of the key are not UTF-8. */
+  | 'invalid-key'
+  /** The key is not the customerUuid of the document. */
+  | 'wrong-key'
+
+// Keeps a byte order mark, which is a part of the customerUuid.
+const keyDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/** What a record of the state topic says. */
+export interface StateRecord {
+  readonly customerUuid: string
+  /** Null if the record is a tombstone: the customer was erased. */
+  readonly state: CustomerState | null
+}
+
+/**
+ * Reads a record of the state topic. Never throws.
+ * @returns the document or the tombstone, or the {@link StateRecordFault} that makes it unusable.
+ */
+export const readStateRecord = (record: {
+  readonly key: Uint8Array | null
+  readonly value: Uint8Array | null
+}): Result<StateRecord, StateRecordFault> => {
+  const { key, value } = record
+  if (key === null || key.length === 0) return failed('missing-key', 'the record has no key')
+  let customerUuid: string
+  try {
+    customerUuid = keyDecoder.decode(key)
+  } catch {
+    return failed('invalid-key', 'the key is not UTF-8')
+  }
+  if (value === null) return ok({ customerUuid, state: null })
+  const state = readState(value)
+  if (!state.ok) return state
+  return state.value.customerUuid === customerUuid
+    ? ok({ customerUuid, state: state.value })
+    : failed('wrong-key', 'the key is not the customerUuid of the document')
+}
+
 /**
  * Returns the value of the record in the state topic, as text.
  * @throws RangeError if the document is nested some thousand levels deep.

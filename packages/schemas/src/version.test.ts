@@ -1,6 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { compareVersions, isTooFarInFuture, MAX_FUTURE_MS, readVersion, type Version } from './version.ts'
+import {
+  compareVersions,
+  decide,
+  isTooFarInFuture,
+  MAX_FUTURE_MS,
+  readVersion,
+  type Version,
+  versionBytes,
+} from './version.ts'
 
 const version = fc.record({
   timestamp: fc.integer({ min: 1, max: 4 }),
@@ -33,6 +41,45 @@ describe('compareVersions', () => {
     expect('\u{1F600}' < '\uFFFD').toBe(true)
     expect(compareVersions({ timestamp: 1, id: '\u{1F600}' }, { timestamp: 1, id: '\uFFFD' })).toBeGreaterThan(0)
   })
+})
+
+describe('versionBytes', () => {
+  const anyVersion = fc.record({
+    timestamp: fc.oneof(
+      fc.integer({ min: 1, max: 300 }),
+      fc.maxSafeNat().map((n) => Math.max(n, 1)),
+    ),
+    id: fc.oneof(fc.constantFrom('a', 'ab', 'B', '\0', 'a\0', '\u{1F600}', '\uFFFD'), fc.string({ unit: 'binary' })),
+  })
+
+  it('sorts by its bytes like compareVersions', () => {
+    fc.assert(
+      fc.property(anyVersion, anyVersion, (a, b) => {
+        expect(Buffer.compare(versionBytes(a), versionBytes(b))).toBe(Math.sign(compareVersions(a, b)))
+      }),
+      { numRuns: 1000 },
+    )
+  })
+
+  it('is the timestamp as eight bytes, the highest first, and then the id in UTF-8', () => {
+    expect(Buffer.from(versionBytes({ timestamp: 0x1_0000_0002, id: 'é' })).toString('hex')).toBe(
+      '0000000100000002c3a9',
+    )
+  })
+
+  it.each([0, -1, 1.5, 2 ** 53, Number.NaN])('refuses the timestamp %s', (timestamp) => {
+    expect(() => versionBytes({ timestamp, id: 'e' })).toThrow(RangeError)
+  })
+})
+
+it('decides by the version alone: an event is applied, a duplicate or stale', () => {
+  const held = { timestamp: 5, id: 'e' }
+  expect(decide(undefined, held)).toBe('apply')
+  expect(decide(held, { timestamp: 6, id: 'a' })).toBe('apply')
+  expect(decide(held, { timestamp: 5, id: 'f' })).toBe('apply')
+  expect(decide(held, { timestamp: 5, id: 'e' })).toBe('duplicate')
+  expect(decide(held, { timestamp: 5, id: 'd' })).toBe('stale')
+  expect(decide(held, { timestamp: 4, id: 'z' })).toBe('stale')
 })
 
 describe('readVersion', () => {

@@ -72,6 +72,42 @@ const compareUtf8 = (a: string, b: string): number => {
  */
 export const compareVersions = (a: Version, b: Version): number => a.timestamp - b.timestamp || compareUtf8(a.id, b.id)
 
+/** What a reader does with an event. */
+export type Decision =
+  /** The event is newer than the held one, or there is none: it replaces the state. */
+  | 'apply'
+  /** The event is the held one. */
+  | 'duplicate'
+  /** The event is older than the held one. */
+  | 'stale'
+
+/**
+ * Decides what becomes of an event or a state document.
+ * @param held the version stored beside the customer's state; undefined if there is none.
+ */
+export const decide = (held: Version | undefined, next: Version): Decision => {
+  const order = held === undefined ? 1 : compareVersions(next, held)
+  return order > 0 ? 'apply' : order === 0 ? 'duplicate' : 'stale'
+}
+
+const encoder = new TextEncoder()
+
+/**
+ * Returns the version as bytes that sort like the version: compared by memcmp, a shorter one first
+ * if it begins the longer one. Databases compare binary columns so, hence
+ * `UPDATE … WHERE version < ?` applies the version rule. The bytes are the timestamp as a 64-bit
+ * big-endian integer, then the id in UTF-8.
+ * @throws RangeError if the timestamp is not an integer from 1 to 2^53-1.
+ */
+export const versionBytes = ({ timestamp, id }: Version): Uint8Array<ArrayBuffer> => {
+  if (!Number.isSafeInteger(timestamp) || timestamp < 1) throw new RangeError(`${timestamp} is not a valid timestamp`)
+  const text = encoder.encode(id)
+  const bytes = new Uint8Array(8 + text.length)
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(timestamp))
+  bytes.set(text, 8)
+  return bytes
+}
+
 /**
  * True if the event's timestamp is later than `receivedAt` by more than `maxFutureMs`. The rule
  * uses the record only and no clock, so a replay decides the same.

@@ -1,11 +1,5 @@
 import { unlessAborted, waitUntil } from '@customer-stream/runtime'
-import {
-  attributed,
-  type KafkaClient,
-  murmur2,
-  type PartitionEnds,
-  type TopicAdmin,
-} from '@customer-stream/runtime/kafka'
+import { attributed, type KafkaClient, type PartitionEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import {
   customerKey,
@@ -15,6 +9,7 @@ import {
   RAW_HEADERS,
   type TopicNames,
 } from '@customer-stream/schemas'
+import { murmur2 } from '@customer-stream/schemas/partitioner'
 import { readLedger } from '@customer-stream/simulator'
 import { compareHash, type ReadRange, readSource } from './compare-hash.ts'
 import { compareState, noteState } from './compare-state.ts'

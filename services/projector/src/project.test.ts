@@ -1,5 +1,6 @@
 import {
   compareVersions,
+  contentTypeOf,
   customerToHash,
   isTooFarInFuture,
   parseEvent,
@@ -10,7 +11,7 @@ import {
 } from '@customer-stream/schemas'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { contentTypeOf, type NewestCustomer, project, type RawRecord } from './project.ts'
+import { type NewestCustomer, project, type RawRecord } from './project.ts'
 
 const options = { topic: 't', partition: 2, projection: 1, maxFutureMs: 1000, now: 9_000_000, named: new Set<string>() }
 const RECEIVED = 5_000_000

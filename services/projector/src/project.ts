@@ -4,36 +4,23 @@ import {
   type CustomerState,
   type CustomersEvent,
   compareVersions,
+  contentTypeOf,
   isTooFarInFuture,
-  type ParseFault,
-  type ProjectionFault,
   parseEvent,
   peekVersion,
-  RAW_HEADERS,
-  readVersion,
+  type RawRecord,
+  type RecordFault,
+  readEvent,
   stateOf,
   stateToHash,
   type Version,
+  type VersionedEvent,
   writeState,
 } from '@customer-stream/schemas'
 
-/** A raw record of Kafka. `timestamp` is the time of receipt, Unix milliseconds as text. */
-export interface RawRecord {
-  readonly offset: string
-  readonly timestamp: string
-  readonly key: Buffer | null
-  readonly value: Buffer | null
-  /** Headers in the form of kafkajs. A repeated header is an array. */
-  readonly headers?: Readonly<Record<string, Buffer | string | (Buffer | string)[] | undefined>>
-}
+export type { RawRecord }
 
-export type QuarantineReason =
-  | ParseFault
-  | ProjectionFault
-  | 'not-a-customers-event'
-  | 'too-far-in-future'
-  | 'named-by-setting'
-  | 'unreadable-batch'
+export type QuarantineReason = RecordFault | 'named-by-setting' | 'unreadable-batch'
 
 /** A record that can never be applied, and the reason. */
 export interface Poison {
@@ -87,23 +74,9 @@ const poisonOf = (record: RawRecord, reason: QuarantineReason, detail: string, i
   ...(id !== undefined && { id }),
 })
 
-export const contentTypeOf = ({ headers }: RawRecord): string | undefined =>
-  headers?.[RAW_HEADERS.contentType]?.toString()
-
-const read = (record: RawRecord, maxFutureMs: number): { event: CustomersEvent; version: Version } | Poison => {
-  const parsed = parseEvent(record.value ?? Buffer.alloc(0), { contentType: contentTypeOf(record) })
-  if (!parsed.ok) return poisonOf(record, parsed.reason, parsed.detail, parsed.eventId)
-  const event = parsed.value
-  if (event.kind !== 'customers')
-    return poisonOf(record, 'not-a-customers-event', `the type is ${event.type.slice(0, 100)}`)
-  const version = readVersion(event.envelope)
-  if (!version.ok) return poisonOf(record, version.reason, version.detail, event.customerUuid)
-  const receivedAt = Number(record.timestamp)
-  if (isTooFarInFuture(version.value, receivedAt, maxFutureMs)) {
-    const detail = `the timestamp ${version.value.timestamp} lies too long after the receipt at ${receivedAt}`
-    return poisonOf(record, 'too-far-in-future', detail, event.customerUuid)
-  }
-  return { event, version: version.value }
+const read = (record: RawRecord, maxFutureMs: number): VersionedEvent | Poison => {
+  const found = readEvent(record, maxFutureMs)
+  return found.ok ? found.value : poisonOf(record, found.reason, found.detail, found.id)
 }
 
 /** Returns the state document as JSON. Undefined if it is nested too deep. */

@@ -1,6 +1,6 @@
 import { NotStoredError, type OutgoingRecord, type UnreadableBatch } from '@customer-stream/runtime/kafka'
-import { QUARANTINE_HEADERS, RAW_HEADERS } from '@customer-stream/schemas'
-import { contentTypeOf, type Poison, type QuarantineReason } from './project.ts'
+import { contentTypeOf, QUARANTINE_HEADERS, RAW_HEADERS } from '@customer-stream/schemas'
+import type { Poison, QuarantineReason } from './project.ts'
 
 const MAX_DETAIL_CHARACTERS = 200
 

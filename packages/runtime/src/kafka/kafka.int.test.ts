@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { promisify } from 'node:util'
+import { partitionOf } from '@customer-stream/schemas'
 import { freshNames, openTcpProxy } from '@customer-stream/testing'
 import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
 import { fetchEnds } from '@customer-stream/verify'
@@ -15,7 +16,6 @@ import {
   type FetchedBatch,
   type OutgoingRecord,
   type PartitionConsumer,
-  partitionOf,
   type TopicAdmin,
   TopicError,
   type VerifiedProducer,
@@ -58,7 +58,7 @@ const record = (key: string | null, value: string | Buffer = 'v'): OutgoingRecor
 })
 /** Returns a key that selects this partition out of three. */
 const keyOf = (partition: number) =>
-  ['a', 'b', 'c', 'd', 'e', 'f'].find((key) => partitionOf(Buffer.from(key), 3) === partition) ?? ''
+  ['a', 'b', 'c', 'd', 'e', 'f'].find((key) => partitionOf(key, 3) === partition) ?? ''
 /**
  * Stores the records one by one, so that each is stored once. The leader of a new partition may not
  * know the partition yet, so each send is retried.
@@ -186,7 +186,7 @@ describe('the verified producer', () => {
       keys.map((key) => ({ ...record(key), headers: { signature: key } })),
     )
     const counts = [0, 0, 0]
-    for (const key of keys) counts[partitionOf(Buffer.from(key), 3)]! += 1
+    for (const key of keys) counts[partitionOf(key, 3)]! += 1
     expect(await highWatermarks()).toEqual(counts)
   })
 

@@ -1,7 +1,7 @@
+import { partitionOfKey } from '@customer-stream/schemas/partitioner'
 import kafkajs, { type Message, type RecordMetadata } from 'kafkajs'
 import { errorType } from './error-type.ts'
 import { type KafkaClient, kafkajsOf } from './kafka-client.ts'
-import { partitionOf } from './partitioner.ts'
 
 export interface OutgoingRecord {
   readonly topic: string
@@ -117,7 +117,7 @@ export const createVerifiedProducer = (
     const { topic, key, value, headers, timestamp } = record
     const count = partitionCounts.get(topic)
     if (count === undefined) throw new NotStoredError('unavailable', `the partitions of ${topic} are not known yet`)
-    const partition = key === null || isUnbound(record) ? unbound % count : partitionOf(key, count)
+    const partition = key === null || isUnbound(record) ? unbound % count : partitionOfKey(key, count)
     return { key, value, partition, timestamp: String(timestamp), ...(headers && { headers }) }
   }
 
@@ -150,7 +150,7 @@ export const createVerifiedProducer = (
     },
     partitionOf: ({ topic, key }) => {
       const count = partitionCounts.get(topic)
-      return key === null || count === undefined ? undefined : partitionOf(key, count)
+      return key === null || count === undefined ? undefined : partitionOfKey(key, count)
     },
     send: async (records) => {
       let batch: Batch = new Map()

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module'
 import fc from 'fast-check'
 import kafkajs from 'kafkajs'
 import { expect, it } from 'vitest'
-import { murmur2, partitionOf } from './partitioner.ts'
+import { murmur2, partitionOf, partitionOfKey } from './partitioner.ts'
 
 // From Kafka's own UtilsTest.java.
 it.each([
@@ -39,7 +39,19 @@ it('chooses the same partition as the Java-compatible partitioner of kafkajs', (
         isr: [1],
       }))
       const message = { key: Buffer.from(bytes), value: null }
-      expect(partitionOf(bytes, count)).toBe(theirs({ topic: 't', partitionMetadata, message }))
+      expect(partitionOfKey(bytes, count)).toBe(theirs({ topic: 't', partitionMetadata, message }))
     }),
   )
+})
+
+it('selects the partition of a customer by the UTF-8 bytes of the uuid', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary' }), fc.integer({ min: 1, max: 1000 }), (customerUuid, count) => {
+      expect(partitionOf(customerUuid, count)).toBe(partitionOfKey(Buffer.from(customerUuid), count))
+    }),
+  )
+})
+
+it.each([0, -1, 1.5, Number.NaN])('refuses a topic of %s partitions', (count) => {
+  expect(() => partitionOf('c', count)).toThrow(RangeError)
 })

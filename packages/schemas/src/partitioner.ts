@@ -26,4 +26,18 @@ export const murmur2 = (key: Uint8Array): number => {
   return h ^ (h >>> 15)
 }
 
-export const partitionOf = (key: Uint8Array, partitions: number): number => (murmur2(key) & 0x7fffffff) % partitions
+/** Returns the partition that the bytes of a key select. */
+export const partitionOfKey = (key: Uint8Array, partitions: number): number => (murmur2(key) & 0x7fffffff) % partitions
+
+const encoder = new TextEncoder()
+
+/**
+ * Returns the partition of a customer's records, in the raw topic and in the state topic.
+ * @param partitions the partition count of the topic.
+ * @throws RangeError if the count is not a positive integer.
+ */
+export const partitionOf = (customerUuid: string, partitions: number): number => {
+  if (!Number.isSafeInteger(partitions) || partitions < 1)
+    throw new RangeError(`a topic cannot have ${partitions} partitions`)
+  return partitionOfKey(encoder.encode(customerUuid), partitions)
+}

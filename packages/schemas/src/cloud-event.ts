@@ -1,0 +1,44 @@
+import type { CustomerState } from './state.ts'
+
+/** A CloudEvent 1.0 (https://cloudevents.io) in structured form, with JSON as its data. */
+export interface CustomerCloudEvent {
+  readonly specversion: '1.0'
+  /** Id of the sender's event. With `source` it identifies the event. */
+  readonly id: string
+  /** `/mykaarma/dealers/<dealerUuid>`, or `/mykaarma` if the event names no dealer. */
+  readonly source: string
+  readonly type: 'com.mykaarma.customers'
+  /** The customerUuid. */
+  readonly subject: string
+  /** Time of the change, RFC 3339. Missing for a year after 9999. */
+  readonly time?: string
+  readonly datacontenttype: 'application/json'
+  readonly data: Pick<CustomerState, 'customer' | 'vehicles' | 'addresses' | 'other'>
+}
+
+/** RFC 3339 has years of four digits. */
+const END_OF_9999 = 253_402_300_799_999
+
+/**
+ * Returns a customer's state as a CloudEvent. The same event gives the same `source` and `id`, also
+ * if it was delivered twice. `JSON.stringify` writes the event with all digits of its numbers.
+ */
+export const cloudEventOf = (state: CustomerState): CustomerCloudEvent => {
+  const { customerUuid, version, dealerUuid, customer, vehicles, addresses, other } = state
+  const isDealer = typeof dealerUuid === 'string' && dealerUuid !== ''
+  return {
+    specversion: '1.0',
+    id: version.id,
+    source: isDealer ? `/mykaarma/dealers/${encodeURIComponent(dealerUuid.toWellFormed())}` : '/mykaarma',
+    type: 'com.mykaarma.customers',
+    subject: customerUuid,
+    ...(version.timestamp <= END_OF_9999 && { time: new Date(version.timestamp).toISOString() }),
+    datacontenttype: 'application/json',
+    data: {
+      customer,
+      ...(vehicles !== undefined && { vehicles }),
+      ...(addresses !== undefined && { addresses }),
+      ...(other !== undefined && { other }),
+    },
+  }
+}

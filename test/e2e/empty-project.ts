@@ -1,0 +1,56 @@
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+
+export const root = fileURLToPath(new URL('../..', import.meta.url))
+const run = promisify(execFile)
+
+/** Returns a sample of a README: its block that is marked with this word. */
+export const sampleOf = (readme: string, word: string): string => {
+  const [, sample] =
+    new RegExp(`\`\`\`ts ${word}\\n(.*?)\`\`\``, 's').exec(readFileSync(join(root, readme), 'utf8')) ?? []
+  if (sample === undefined) throw new Error(`${readme} has no sample ${word}`)
+  return sample
+}
+
+export interface EmptyProject {
+  readonly folder: string
+  /** The packed packages, by name. */
+  readonly tarballs: Readonly<Record<string, string>>
+  write(file: string, text: string): void
+  /** Compiles files with TypeScript. Returns its lines that name an error. */
+  compile(options: object, ...files: string[]): Promise<string[]>
+}
+
+/** Creates a project like another team's: the published form of our packages, and kafkajs. */
+export const createEmptyProject = async (...packages: readonly string[]): Promise<EmptyProject> => {
+  const folder = mkdtempSync(join(tmpdir(), 'subscriber-'))
+  const workspaces = packages.flatMap((name) => ['--workspace', `@customer-stream/${name}`])
+  await run('npm', ['pack', '--silent', ...workspaces, '--pack-destination', folder], { cwd: root })
+  const tarballs = Object.fromEntries(packages.map((name) => [name, join(folder, `customer-stream-${name}-0.1.0.tgz`)]))
+  const write = (file: string, text: string) => writeFileSync(join(folder, file), text)
+  write('package.json', JSON.stringify({ name: 'subscriber', version: '1.0.0', private: true, type: 'module' }))
+  const install = ['install', '--silent', '--no-audit', '--no-fund']
+  await run('npm', [...install, ...Object.values(tarballs), 'kafkajs@2.2.4'], { cwd: folder })
+  return {
+    folder,
+    tarballs,
+    write,
+    compile: async (options, ...files) => {
+      const compilerOptions = {
+        skipLibCheck: true,
+        noEmit: true,
+        strict: true,
+        typeRoots: [join(root, 'node_modules/@types')],
+        types: ['node'],
+        ...options,
+      }
+      write('tsconfig.json', JSON.stringify({ compilerOptions, files }))
+      const checked = await run('npx', ['tsc', '-p', folder], { cwd: root }).catch((error: { stdout: string }) => error)
+      return checked.stdout.split('\n').filter((line) => line.includes('error'))
+    },
+  }
+}
