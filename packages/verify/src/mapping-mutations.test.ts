@@ -336,7 +336,7 @@ it.each<[string, Change]>([
     ['envelope.ts', 'asText(customer.customerUuid)', 'asText(customer.customerUuid)?.toUpperCase()'],
   ],
   ['reads no payload that is an object', ['envelope.ts', 'let value = payload\n', 'let value: unknown\n']],
-  ['reads every record as UTF-8', ['project.ts', '{ contentType: contentTypeOf(record) }', '{}']],
+  ['reads every record as UTF-8', ['read-record.ts', '{ contentType: contentTypeOf(record) }', '{}']],
   ['reads no legacy type', ['envelope.ts', '?? asText(envelope.dataType)', '']],
   ['reads no timestamp that is text', ['version.ts', "typeof value === 'string' && /^\\d+$/.test(value)", 'false']],
   [
@@ -368,7 +368,7 @@ it.each<[string, Change]>([
   ],
   [
     'accepts an event from the future',
-    ['project.ts', 'if (isTooFarInFuture(', 'if (receivedAt < 0 && isTooFarInFuture('],
+    ['read-record.ts', 'if (isTooFarInFuture(', 'if (receivedAt < 0 && isTooFarInFuture('],
   ],
   ['refuses an event exactly at the limit of the future', ['version.ts', '> maxFutureMs', '>= maxFutureMs']],
   ['drops an unusable record', ['project.ts', 'poison.push(one)', 'void one']],
