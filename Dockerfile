@@ -9,6 +9,7 @@ COPY package.json package-lock.json .npmrc ./
 COPY packages/schemas/package.json packages/schemas/
 COPY packages/runtime/package.json packages/runtime/
 COPY packages/simulator/package.json packages/simulator/
+COPY packages/subscriber/package.json packages/subscriber/
 COPY packages/verify/package.json packages/verify/
 COPY packages/cli/package.json packages/cli/
 COPY packages/testing/package.json packages/testing/

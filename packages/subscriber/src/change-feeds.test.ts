@@ -1,0 +1,90 @@
+import fc from 'fast-check'
+import { expect, it } from 'vitest'
+import { createChangeFeeds, type TableChange } from './change-feeds.ts'
+import { stateOf } from './fixtures/states.ts'
+
+const change = (customerUuid: string, from: number | null, to: number | null): TableChange => ({
+  customerUuid,
+  previous: from === null ? null : stateOf(customerUuid, from),
+  state: to === null ? null : stateOf(customerUuid, to),
+})
+const read = async (changes: AsyncIterable<TableChange>) => {
+  const seen = []
+  for await (const one of changes) seen.push(one)
+  return seen
+}
+
+it('wakes a reader that waits', async () => {
+  const feeds = createChangeFeeds()
+  const next = feeds.open().next()
+  feeds.publish(change('a', null, 1))
+  expect(await next).toEqual({ done: false, value: change('a', null, 1) })
+})
+
+it('gives a slow reader one change for each customer, from what it knows to what is', async () => {
+  const feeds = createChangeFeeds()
+  const slow = feeds.open()
+  feeds.publish(change('a', 1, 2))
+  feeds.publish(change('b', null, 1))
+  feeds.publish(change('a', 2, 3))
+  feeds.end()
+  expect(await read(slow)).toEqual([change('b', null, 1), change('a', 1, 3)])
+})
+
+it('gives no change for a customer that came and went unread', async () => {
+  const feeds = createChangeFeeds()
+  const slow = feeds.open()
+  feeds.publish(change('a', null, 1))
+  feeds.publish(change('a', 1, null))
+  feeds.end()
+  expect(await read(slow)).toEqual([])
+})
+
+it('ends a reader that waits, or throws the error when all was read', async () => {
+  const feeds = createChangeFeeds()
+  const waiting = feeds.open().next()
+  const late = feeds.open()
+  feeds.end(new Error('gone'))
+  await expect(waiting).rejects.toThrow('gone')
+  await expect(late.next()).rejects.toThrow('gone')
+  await expect(feeds.open().next()).rejects.toThrow('gone')
+})
+
+it('a reader that breaks gets nothing more, and a waiting read of it ends', async () => {
+  const feeds = createChangeFeeds()
+  const changes = feeds.open()
+  const waiting = changes.next()
+  await changes.return?.()
+  feeds.publish(change('a', null, 1))
+  expect(await waiting).toEqual({ done: true, value: undefined })
+  expect(await changes.next()).toEqual({ done: true, value: undefined })
+})
+
+it('leads every reader to the same state, however slow it is', async () => {
+  const step = fc.record({ customer: fc.constantFrom('a', 'b', 'c'), erased: fc.boolean(), isRead: fc.boolean() })
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 20 }), async (steps) => {
+      const feeds = createChangeFeeds()
+      const changes = feeds.open()
+      const table = new Map<string, number>()
+      const copy = new Map<string, number>()
+      const apply = ({ customerUuid, previous, state }: TableChange) => {
+        expect(previous?.version.timestamp).toBe(copy.get(customerUuid))
+        if (state) copy.set(customerUuid, state.version.timestamp)
+        else copy.delete(customerUuid)
+      }
+      for (const [i, { customer, erased, isRead }] of steps.entries()) {
+        const held = table.get(customer) ?? null
+        if (held === null && erased) continue
+        if (erased) table.delete(customer)
+        else table.set(customer, i + 1)
+        feeds.publish(change(customer, held, erased ? null : i + 1))
+        const isPending = JSON.stringify([...table].toSorted()) !== JSON.stringify([...copy].toSorted())
+        if (isRead && isPending) apply((await changes.next()).value as TableChange)
+      }
+      feeds.end()
+      for (const one of await read(changes)) apply(one)
+      expect(copy).toEqual(table)
+    }),
+  )
+})

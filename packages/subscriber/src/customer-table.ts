@@ -1,0 +1,287 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  type CustomerState,
+  decide,
+  type PlacedRecord,
+  readStateRecord,
+  type StateRecord,
+  type StateRecordFault,
+  stateTopicName,
+  type Version,
+} from '@customer-stream/schemas'
+import type { EachBatchPayload, Kafka } from 'kafkajs'
+import { createChangeFeeds, type TableChange } from './change-feeds.ts'
+import { handleInvalid, type InvalidDecision, type InvalidRecord } from './invalid-record.ts'
+import { messageOf, type RunningConsumer, runConsumer, SubscriberError } from './run-consumer.ts'
+
+export interface CustomerTableOptions {
+  readonly kafka: Kafka
+  /** Default: `mykaarma.customers.state`. */
+  readonly topic?: string
+  /**
+   * Each table reads the whole topic in a consumer group of its own, with this prefix and a random
+   * name. It commits nothing. Default: `customer-table-`.
+   */
+  readonly groupIdPrefix?: string
+  /** Keeps only the customers for which it returns true. */
+  readonly filter?: (state: CustomerState) => boolean
+  /** Called for each record that holds no customer. Default: `skip`. */
+  readonly onInvalid?: (invalid: InvalidRecord<StateRecordFault>) => Exclude<InvalidDecision, 'park'>
+  /** Closes the table. */
+  readonly signal?: AbortSignal
+  /** Time between two measurements of the staleness. Default: 1 second. */
+  readonly checkIntervalMs?: number
+}
+
+/** The current customers in memory. Iterates over their states. */
+export interface CustomerTable extends Iterable<CustomerState> {
+  get(customerUuid: string): CustomerState | undefined
+  readonly size: number
+  /** Records that held no customer. */
+  readonly invalidRecords: number
+  /**
+   * Resolves when the table has every record that could be read when this was called. A record
+   * behind an open transaction cannot be read. Waits during an outage of Kafka. Rejects if the
+   * table is closed.
+   */
+  untilCaughtUp(): Promise<void>
+  /**
+   * Returns the changes from this call on. A reader that is slower than the stream gets the newest
+   * state of each customer and not each step. Ends when the table is closed, or throws its error.
+   */
+  changes(): AsyncIterableIterator<TableChange, undefined>
+  /**
+   * The table has each change that was in the topic this many milliseconds ago. `Infinity` before
+   * the table has caught up for the first time. Grows during an outage of Kafka.
+   */
+  readonly stalenessMs: number
+  /**
+   * Resolves when the table was closed. Rejects if it has ended because of an error. If nobody
+   * handles that, Node ends the process with an exit code other than 0.
+   */
+  readonly closed: Promise<void>
+  close(): Promise<void>
+}
+
+/** The version is kept also for a customer that the filter leaves out. */
+interface Entry {
+  readonly version: Version
+  readonly state: CustomerState | undefined
+}
+
+type Ends = ReadonlyMap<number, bigint>
+
+/** The customers by their newest version, without Kafka. */
+const createEntries = (filter: (state: CustomerState) => boolean) => {
+  const entries = new Map<string, Entry>()
+  let size = 0
+  return {
+    get: (customerUuid: string) => entries.get(customerUuid)?.state,
+    get size() {
+      return size
+    },
+    *values() {
+      for (const { state } of entries.values()) if (state) yield state
+    },
+    /** Returns the change; undefined if nothing has changed. */
+    apply: ({ customerUuid, state }: StateRecord): TableChange | undefined => {
+      const held = entries.get(customerUuid)
+      if (state && decide(held?.version, state.version) !== 'apply') return undefined
+      const kept = state && filter(state) ? state : undefined
+      if (state) entries.set(customerUuid, { version: state.version, state: kept })
+      else entries.delete(customerUuid)
+      if (!kept && !held?.state) return undefined
+      size += Number(kept !== undefined) - Number(held?.state !== undefined)
+      return { customerUuid, state: kept ?? null, previous: held?.state ?? null }
+    },
+  }
+}
+
+/** The next offset of each partition, and who waits for one. */
+const createProgress = () => {
+  const positions = new Map<number, bigint>()
+  const waiting = new Set<{ readonly ends: Ends; readonly resolve: () => void; readonly reject: (e: Error) => void }>()
+  let ended: Error | undefined
+  const isReached = (ends: Ends) => [...ends].every(([partition, end]) => (positions.get(partition) ?? 0n) >= end)
+  return {
+    positions,
+    move: (partition: number, next: bigint): void => {
+      positions.set(partition, next)
+      for (const waiter of waiting) {
+        if (!isReached(waiter.ends)) continue
+        waiting.delete(waiter)
+        waiter.resolve()
+      }
+    },
+    reached: (ends: Ends): Promise<void> =>
+      new Promise((resolve, reject) => {
+        if (ended) reject(ended)
+        else if (isReached(ends)) resolve()
+        else waiting.add({ ends, resolve, reject })
+      }),
+    end: (error: Error): void => {
+      ended = error
+      for (const { reject } of waiting) reject(error)
+    },
+  }
+}
+
+const OUTAGE_PAUSE_MS = 1000
+
+/**
+ * Opens a table of the current customers, which stays current until it is closed. Kafka Streams
+ * calls this a GlobalKTable. A document that is older than the customer's changes nothing.
+ */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the state of one table
+export const openCustomerTable = (options: CustomerTableOptions): CustomerTable => {
+  const { kafka, topic = stateTopicName(), groupIdPrefix = 'customer-table-', checkIntervalMs = 1000 } = options
+  const { filter = () => true, onInvalid = () => 'skip' } = options
+  const entries = createEntries(filter)
+  const progress = createProgress()
+  const feeds = createChangeFeeds()
+  const closing = new AbortController()
+  const signal = options.signal ? AbortSignal.any([closing.signal, options.signal]) : closing.signal
+  let invalidRecords = 0
+  let completeAt = Number.NEGATIVE_INFINITY
+
+  const apply = async (record: PlacedRecord): Promise<void> => {
+    const read = readStateRecord(record)
+    if (!read.ok) {
+      invalidRecords += 1
+      return handleInvalid({ record, reason: read.reason, detail: read.detail }, { onInvalid })
+    }
+    const change = entries.apply(read.value)
+    if (change) feeds.publish(change)
+  }
+
+  const goneBack = (partition: number, offset: string) =>
+    new SubscriberError(
+      `${topic}/${partition} begins again at offset ${offset}: the topic was created anew, or Kafka has lost ` +
+        'records. The table may have customers that are gone. Open a new table.',
+    )
+  const eachBatch = async ({ batch, resolveOffset }: EachBatchPayload, running: RunningConsumer): Promise<void> => {
+    const { partition, messages } = batch
+    const position = progress.positions.get(partition) ?? 0n
+    try {
+      for (const message of messages) {
+        if (running.isEnding) return
+        if (BigInt(message.offset) < position) throw goneBack(partition, message.offset)
+        await apply({ topic, partition, ...message })
+      }
+      const last = messages.at(-1)
+      if (last) resolveOffset(last.offset)
+    } catch (error) {
+      // If this were thrown, kafkajs would repeat the batch forever.
+      running.fail(error instanceof SubscriberError ? error : new SubscriberError(messageOf(error), { cause: error }))
+    }
+  }
+
+  const read = () =>
+    runConsumer({
+      kafka,
+      topic,
+      signal,
+      config: { groupId: `${groupIdPrefix}${randomUUID()}` },
+      setUp: (running) => {
+        const { consumer } = running
+        // Nothing is committed, so each new assignment would begin at the start of the topic.
+        consumer.on(consumer.events.GROUP_JOIN, () => {
+          for (const [partition, offset] of progress.positions)
+            consumer.seek({ topic, partition, offset: String(offset) })
+        })
+        // kafkajs emits this event also for a batch without records to hand over, such as control
+        // records.
+        consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload: { partition, lastOffset } }) => {
+          if (!running.isEnding) progress.move(partition, BigInt(lastOffset) + 1n)
+        })
+        return { eachBatch: (payload) => eachBatch(payload, running) }
+      },
+    })
+
+  const admin = kafka.admin({ retry: { retries: 1 } })
+  const requests = new Set<Promise<unknown>>()
+  /** Reads the end of each partition that has records. Retries until Kafka answers. */
+  const readEnds = async (): Promise<Ends> => {
+    for (;;) {
+      signal.throwIfAborted()
+      try {
+        await admin.connect()
+        const partitions = await admin.fetchTopicOffsets(topic)
+        return new Map(
+          partitions.filter(({ low, high }) => low !== high).map(({ partition, high }) => [partition, BigInt(high)]),
+        )
+      } catch {
+        await sleep(OUTAGE_PAUSE_MS, undefined, { signal })
+      }
+    }
+  }
+  const catchUp = async (): Promise<void> => {
+    const request = readEnds()
+    requests.add(request)
+    try {
+      await progress.reached(await request)
+    } finally {
+      requests.delete(request)
+    }
+  }
+  const measure = async () => {
+    while (!signal.aborted) {
+      const at = performance.now()
+      await catchUp()
+      completeAt = at
+      await sleep(checkIntervalMs, undefined, { signal })
+    }
+  }
+
+  const end = (error?: SubscriberError) => {
+    feeds.end(error)
+    progress.end(error ?? new SubscriberError('the table is closed'))
+  }
+  const run = async () => {
+    try {
+      await read()
+      end()
+    } catch (error) {
+      end(error as SubscriberError)
+      throw error
+    } finally {
+      closing.abort()
+      // A request that is under way would connect again.
+      await Promise.allSettled(requests)
+      await admin.disconnect()
+    }
+  }
+  const closed = run()
+  // It ends with the table, whose error is in `closed`.
+  measure().catch(() => undefined)
+
+  return {
+    get: entries.get,
+    get size() {
+      return entries.size
+    },
+    [Symbol.iterator]: entries.values,
+    get invalidRecords() {
+      return invalidRecords
+    },
+    untilCaughtUp: async () => {
+      try {
+        await catchUp()
+      } catch (error) {
+        // The request was aborted, or the table has ended.
+        await closed
+        throw error instanceof SubscriberError ? error : new SubscriberError('the table is closed', { cause: error })
+      }
+    },
+    changes: feeds.open,
+    get stalenessMs() {
+      return performance.now() - completeAt
+    },
+    closed,
+    close: () => {
+      closing.abort()
+      return closed
+    },
+  }
+}
