@@ -1,5 +1,5 @@
 /** Compares the last record of each customer in the state topic with the newest event. */
-import { murmur2 } from '@customer-stream/runtime/kafka'
+import { partitionOfKey } from '@customer-stream/schemas/partitioner'
 import type { Evidence, Expected } from './evidence.ts'
 import { readStateDocument } from './read-event.ts'
 
@@ -17,7 +17,7 @@ export const noteState = (
   partitions: number,
 ): void => {
   const customerUuid = key?.toString() ?? ''
-  const isInPlace = key !== null && (murmur2(key) & 0x7fffffff) % partitions === partition
+  const isInPlace = key !== null && partitionOfKey(key, partitions) === partition
   const document = value === null ? null : readStateDocument(value, customerUuid)
   if (!isInPlace) evidence.wrong(customerUuid, 'has a record in a wrong partition of the state topic')
   else if (document === undefined) evidence.wrong(customerUuid, 'has a record in the state topic that is no document')
