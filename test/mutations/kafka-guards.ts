@@ -513,6 +513,22 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/topic-check.test.ts`, 'refuses a topic that is compacted'),
   },
   {
+    guard: 'a state topic that is not compacted is refused',
+    prevents: 'a state topic that loses customers without a recent event',
+    file: `${folder}/topic-check.ts`,
+    from: `if (policy !== 'compact')`,
+    to: 'if (false)',
+    test: unit(`${folder}/topic-check.test.ts`, 'refuses a changelog that is not compacted'),
+  },
+  {
+    guard: 'a state topic has the partition count of its events',
+    prevents: 'a customer whose documents are in another partition than the events',
+    file: `${folder}/topic-check.ts`,
+    from: 'own !== other)',
+    to: 'own === -1)',
+    test: unit(`${folder}/topic-check.test.ts`, 'refuses a topic with another partition count'),
+  },
+  {
     guard: 'a topic with too few replicas is refused',
     prevents: 'acknowledged records on fewer brokers than configured',
     file: `${folder}/topic-check.ts`,

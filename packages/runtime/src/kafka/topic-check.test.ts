@@ -209,3 +209,44 @@ it('checks a topic once at the start and logs a warning once', async () => {
   expect(warnings).toEqual(watch.warnings)
   expect(warnings.length).toBe(1)
 })
+
+const WEEK = '604800000'
+const changelog = { 'cleanup.policy': 'compact', 'max.compaction.lag.ms': WEEK, 'delete.retention.ms': WEEK }
+
+it('accepts a compacted changelog, whatever its retention', async () => {
+  const config = { ...changelog, 'retention.ms': '1', 'retention.bytes': '1' }
+  expect(await faultsOf(config, undefined, { kind: 'changelog' })).toEqual({ error: '', warnings: [] })
+})
+
+it.each([
+  ['is not compacted', { 'cleanup.policy': 'delete' }, 'cleanup.policy is delete, must be compact'],
+  ['also deletes by age', { 'cleanup.policy': 'compact,delete' }, 'cleanup.policy is compact,delete, must be compact'],
+  ['compacts late', { 'max.compaction.lag.ms': '604800001' }, 'max.compaction.lag.ms is 604800001'],
+  ['forgets erasures early', { 'delete.retention.ms': '604799999' }, 'delete.retention.ms is 604799999'],
+])('refuses a changelog that %s', async (_, config, fault) => {
+  const { error } = await faultsOf({ ...changelog, ...(config as object) }, undefined, { kind: 'changelog' })
+  expect(error).toContain(`t: ${fault}`)
+})
+
+it('refuses a topic with another partition count than the one it belongs to', async () => {
+  const counts = { raw: 2, state: 1 }
+  const admin = {
+    describeTopics: async ([topic]: [keyof typeof counts]) =>
+      new Map([[topic, Array.from({ length: counts[topic] }, () => ({ replicas: [1, 2, 3] }))]]),
+    describeTopicConfig: async (topic: string) =>
+      new Map(Object.entries(topic === 'raw' ? sound : { ...sound, ...changelog })),
+  } as unknown as TopicAdmin
+  const check = () =>
+    checkTopics(
+      admin,
+      settings,
+      [
+        { topic: 'raw', maxValueBytes: 1 },
+        { topic: 'state', maxValueBytes: 1, kind: 'changelog', partitionsOf: 'raw' },
+      ],
+      {} as Logger,
+    )
+  await expect(check()).rejects.toThrow('state: has 1 partitions, raw has 2: they must be equal')
+  counts.state = 2
+  await expect(check()).resolves.toMatchObject({ problems: [] })
+})

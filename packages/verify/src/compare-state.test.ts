@@ -1,0 +1,97 @@
+import { murmur2 } from '@customer-stream/runtime/kafka'
+import { expect, it, onTestFinished } from 'vitest'
+import { compareState, noteState } from './compare-state.ts'
+import { createEvidence } from './evidence.ts'
+import { readEvent } from './read-event.ts'
+
+const PARTITIONS = 3
+const RECEIVED = 1000
+const key = Buffer.from('c')
+const partition = (murmur2(key) & 0x7fffffff) % PARTITIONS
+const newest = { customerUuid: 'c', timestamp: 5, id: 'e' }
+
+const document = {
+  customerUuid: 'c',
+  version: { timestamp: 5, id: 'e' },
+  dealerUuid: 'd',
+  customer: { customerUuid: 'c', firstName: 'Ada', id: 7 },
+  vehicles: [{ vin: 'V' }],
+  addresses: [{ zip: '1' }],
+  other: { segment: 'a' },
+  receivedAt: RECEIVED,
+  source: { topic: 'raw', partition: 0, offset: '42' },
+}
+
+/** The customers topic has one event, at offset 42. Its addresses are inside the customer. */
+const setUp = () => {
+  const evidence = createEvidence()
+  onTestFinished(() => evidence.close())
+  const { customer, vehicles, addresses, other } = document
+  const customerWithVehicles = { customer: { ...customer, addresses }, vehicles, ...other }
+  const event = { id: 'e', timestamp: 5, type: 'customers', dealeruuid: 'd', payload: { customerWithVehicles } }
+  const reading = readEvent(Buffer.from(JSON.stringify(event)), { receivedAt: RECEIVED, maxFutureMs: 0 })
+  if (!reading.usable) throw new Error(reading.reason)
+  evidence.event(reading.event, '0/42', RECEIVED, true)
+  const note = (value: object | string | null, at = partition) =>
+    noteState(
+      evidence,
+      { key, value: value === null ? null : Buffer.from(JSON.stringify(value)), partition: at },
+      PARTITIONS,
+    )
+  return { evidence, note, compare: (exact = true) => compareState(newest, evidence, 'raw', exact) }
+}
+
+it('accepts the document of the newest event as the last record, whatever came before', () => {
+  const { note, compare, evidence } = setUp()
+  note({ ...document, version: { timestamp: 4, id: 'e' } })
+  note(null)
+  note(document)
+  expect([compare(), evidence.wrongs(9), [...evidence.unknownStates()]]).toEqual([undefined, [], []])
+})
+
+it.each<[string, (typeof document & Record<string, unknown>) | null]>([
+  ['is erased', null],
+  ['is older', { ...document, version: { timestamp: 4, id: 'e' } }],
+  ['is older', { ...document, version: { timestamp: 5, id: 'd' } }],
+  ['is newer', { ...document, version: { timestamp: 6, id: 'e' } }],
+  ['differs', { ...document, customer: { ...document.customer, firstName: 'Eve' } }],
+  ['differs', { ...document, vehicles: [] }],
+  ['differs', { ...document, addresses: [] }],
+  ['differs', { ...document, other: { segment: 'b' } }],
+  ['differs', { ...document, dealerUuid: 'x' }],
+  ['has a source', { ...document, source: { ...document.source, offset: '43' } }],
+  ['has a source', { ...document, source: { ...document.source, topic: 'another' } }],
+  ['has another receivedAt', { ...document, receivedAt: RECEIVED + 1 }],
+])('says that the state topic %s: %j', (words, last) => {
+  const { note, compare } = setUp()
+  note(document)
+  note(last)
+  expect(compare()).toMatch(new RegExp(`^${words}`))
+})
+
+it('says that a customer is missing', () => {
+  expect(setUp().compare()).toBe('is missing in the state topic')
+})
+
+it('accepts a newer document while traffic goes on', () => {
+  const { note, compare } = setUp()
+  note({ ...document, version: { timestamp: 6, id: 'e' } })
+  expect(compare(false)).toBeUndefined()
+})
+
+it('finds records that the projector would not write', () => {
+  const { note, evidence } = setUp()
+  note('no document')
+  expect(evidence.wrongs(9)).toEqual([
+    { customerUuid: 'c', reason: 'has a record in the state topic that is no document' },
+  ])
+  note({ ...document, customerUuid: 'other' })
+  note(document, (partition + 1) % PARTITIONS)
+  expect(evidence.wrongs(9)).toEqual([
+    { customerUuid: 'c', reason: 'has a record in a wrong partition of the state topic' },
+  ])
+  const alone = createEvidence()
+  onTestFinished(() => alone.close())
+  noteState(alone, { key, value: Buffer.from(JSON.stringify(document)), partition }, PARTITIONS)
+  expect([...alone.unknownStates()]).toEqual(['c'])
+})
