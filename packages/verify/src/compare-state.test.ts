@@ -1,4 +1,4 @@
-import { murmur2 } from '@customer-stream/schemas'
+import { murmur2 } from '@customer-stream/schemas/partitioner'
 import { expect, it, onTestFinished } from 'vitest'
 import { compareState, noteState } from './compare-state.ts'
 import { createEvidence } from './evidence.ts'
