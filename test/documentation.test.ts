@@ -18,6 +18,7 @@ const pages = [
   'README.md',
   'CONTRIBUTING.md',
   'packages/schemas/README.md',
+  'packages/subscriber/README.md',
   ...readdirSync(join(root, 'docs'))
     .filter((name) => name.endsWith('.md'))
     .map((name) => `docs/${name}`),

@@ -1,0 +1,205 @@
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { promisify } from 'node:util'
+import { waitUntil } from '@customer-stream/runtime'
+import { partitionOf, stateTopicName, writeState } from '@customer-stream/schemas'
+import { freshNames, kafkajsOf, startGuarded } from '@customer-stream/testing'
+import { testKafka } from '@customer-stream/testing/vitest'
+import { beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest'
+import { createEmptyProject, type EmptyProject, root, sampleOf } from './empty-project.ts'
+
+const run = promisify(execFile)
+const readme = 'packages/subscriber/README.md'
+
+let project: EmptyProject
+beforeAll(async () => {
+  project = await createEmptyProject('schemas', 'subscriber')
+  for (const word of ['customers', 'table']) project.write(`${word}.ts`, sampleOf(readme, word))
+})
+
+describe('the packed packages', () => {
+  it.each(['schemas', 'subscriber'])('publint and arethetypeswrong find nothing in %s', async (name) => {
+    const tarball = project.tarballs[name] ?? ''
+    await run('npx', ['publint', 'run', '--strict', tarball], { cwd: root })
+    await run('npx', ['attw', tarball, '--profile', 'node16'], { cwd: root })
+  })
+
+  const esm = { target: 'esnext', module: 'esnext', moduleResolution: 'bundler' }
+  it.each([
+    ['nodenext', { module: 'nodenext' }],
+    ['node16', { module: 'node16', target: 'esnext' }],
+    ['bundler', esm],
+  ])('the samples compile with the module resolution %s', async (_, options) => {
+    expect(await project.compile({ ...options, esModuleInterop: true }, 'customers.ts', 'table.ts')).toEqual([])
+  })
+
+  it.each(['nodenext', 'node16'])('a CommonJS module compiles with the module resolution %s', async (module) => {
+    project.write(
+      'common.cts',
+      `import schemas = require('@customer-stream/schemas')
+import subscriber = require('@customer-stream/subscriber')
+const partition: number = schemas.partitionOf('c', 3)
+const open: (options: subscriber.CustomerTableOptions) => subscriber.CustomerTable = subscriber.openCustomerTable
+const wrong: string = partition
+`,
+    )
+    expect(await project.compile({ module, target: 'esnext' }, 'common.cts')).toEqual([
+      expect.stringMatching(/^.*common.cts\(5,7\): error TS2322/),
+    ])
+  })
+
+  it('have exact types: no documented field is unknown, and a 64-bit integer is a raw number', async () => {
+    project.write(
+      'typed.ts',
+      `import { isRawNumber, type CustomerState } from '@customer-stream/schemas'
+import { openCustomerTable } from '@customer-stream/subscriber'
+export const namesOf = ({ customer, vehicles, addresses }: CustomerState): (string | null | undefined)[] => [
+  customer.firstName,
+  customer.emails?.[0]?.emailAddress,
+  vehicles?.[0]?.vin,
+  addresses?.[0]?.zip,
+]
+export const idOf = ({ customer: { id } }: CustomerState): bigint | null =>
+  id === null || id === undefined ? null : BigInt(isRawNumber(id) ? id.rawJSON : id)
+export const wrong = ({ customer: { id } }: CustomerState): number | null | undefined => id
+export const table = openCustomerTable({ brokers: [] })
+`,
+    )
+    expect(await project.compile({ module: 'nodenext' }, 'typed.ts')).toEqual([
+      expect.stringMatching(/typed.ts\(11,90\): error TS2322: Type '.*RawNumber.*' is not assignable/),
+      expect.stringMatching(/typed.ts\(12,42\): error TS2353: .*'brokers' does not exist/),
+    ])
+  })
+
+  it('are loaded by import and by require, as one contract', async () => {
+    const program = `
+      const required = require('@customer-stream/schemas').partitionOf('c', 1000)
+      const { subscribeToCustomers } = require('@customer-stream/subscriber')
+      import('@customer-stream/subscriber').then(async ({ openCustomerTable }) => {
+        const { partitionOf } = await import('@customer-stream/schemas')
+        console.log(typeof subscribeToCustomers, typeof openCustomerTable, required, partitionOf('c', 1000))
+      })`
+    const { stdout } = await run(process.execPath, ['--input-type=commonjs', '-e', program], { cwd: project.folder })
+    const partition = partitionOf('c', 1000)
+    expect(stdout).toBe(`function function ${partition} ${partition}\n`)
+  })
+
+  it('say on a Node that is too old which one they need', async () => {
+    const noRawJson = 'delete JSON.rawJSON'
+    for (const load of ["import('@customer-stream/subscriber')", "require('@customer-stream/subscriber')"]) {
+      const program = `${noRawJson}; ${load}`
+      const failed = run(process.execPath, ['--input-type=commonjs', '-e', program], { cwd: project.folder })
+      await expect(failed).rejects.toThrow(/needs Node 22 or newer/)
+    }
+  })
+})
+
+describe('the samples', () => {
+  const openTopic = async () => {
+    const { topicPrefix, groupId } = freshNames()
+    const kafka = kafkajsOf(testKafka())
+    const topic = stateTopicName(topicPrefix)
+    const admin = kafka.admin()
+    const producer = kafka.producer()
+    await Promise.all([admin.connect(), producer.connect()])
+    onTestFinished(async () => {
+      await Promise.all([admin.disconnect(), producer.disconnect()])
+    })
+    await admin.createTopics({ topics: [{ topic, numPartitions: 3 }] })
+    const send = (key: string, value: string | null) => producer.send({ topic, messages: [{ key, value }] })
+    const write = (customerUuid: string, timestamp: number, firstName: string) =>
+      send(
+        customerUuid,
+        writeState({
+          customerUuid,
+          version: { timestamp, id: 'e' },
+          customer: { customerUuid, firstName },
+          receivedAt: 1,
+          source: { topic: 'raw', partition: 0, offset: '0' },
+        }),
+      )
+    const env = {
+      KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','),
+      KAFKA_TOPIC_PREFIX: topicPrefix,
+      GROUP_ID: groupId,
+      DATABASE: join(project.folder, `${groupId}.db`),
+    }
+    const logFile = join(project.folder, `${groupId}.log`)
+    const start = (sample: string) =>
+      startGuarded({ command: process.execPath, args: [join(project.folder, sample)], env, logFile })
+    const log = () => readFileSync(logFile, 'utf8')
+    return { topic, admin, send, write, env, start, log }
+  }
+
+  it('customers.ts keeps the newest state over a restart, and fails if the consumer dies', async () => {
+    const { topic, admin, send, write, env, start } = await openTopic()
+    const stored = () => {
+      try {
+        const database = new DatabaseSync(env.DATABASE, { readOnly: true })
+        try {
+          const rows = database.prepare('SELECT uuid, firstName FROM customer').all()
+          return Object.fromEntries(rows.map(({ uuid, firstName }) => [uuid, firstName]))
+        } finally {
+          database.close()
+        }
+      } catch {
+        return {}
+      }
+    }
+    const until = (expected: object) =>
+      waitUntil('the database is right', stored, (found) => {
+        try {
+          expect(found).toEqual(expected)
+          return true
+        } catch {
+          return false
+        }
+      })
+    await write('a', 2, 'Ada')
+    await write('b', 1, 'Bob')
+    await send('b', null)
+    await send('a', 'foreign')
+    await write('c', 1, 'Cleo')
+    const before = start('customers.ts')
+    await until({ a: 'Ada', c: 'Cleo' })
+    process.kill(await before.pid, 'SIGTERM')
+    expect(await before.ended).toBe(0)
+
+    // An older document and a new customer of the same partition, while the subscriber is away.
+    await write('a', 1, 'Older')
+    await write('a', 3, 'Ada Lovelace')
+    await send('c', null)
+    const after = start('customers.ts')
+    await until({ a: 'Ada Lovelace' })
+
+    // kafkajs cannot read zstd without a codec.
+    const zstd = [{ name: 'compression.type', value: 'zstd' }]
+    await admin.alterConfigs({ validateOnly: false, resources: [{ type: 2, name: topic, configEntries: zstd }] })
+    await waitUntil(
+      'the subscriber has ended',
+      async () => {
+        await write('a', 4, 'Ada')
+        return after.hasEnded()
+      },
+      (hasEnded) => hasEnded,
+    )
+    expect(await after.ended).toBe(1)
+  })
+
+  it('table.ts prints the customers and each change, and ends on SIGTERM', async () => {
+    const { write, send, start, log } = await openTopic()
+    await write('a', 1, 'Ada')
+    await write('b', 1, 'Bob')
+    const table = start('table.ts')
+    const until = (text: string) => waitUntil(`the log has ${text}`, log, (output) => output.includes(text))
+    await until('2 customers, ')
+    await write('a', 2, 'Ada Lovelace')
+    await until('a Ada Lovelace\n')
+    await send('b', null)
+    await until('b erased\n')
+    process.kill(await table.pid, 'SIGTERM')
+    expect(await table.ended).toBe(0)
+  })
+})
