@@ -17,13 +17,13 @@ import type { Holds } from './holds.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { RetryThroughOutage } from './outages.ts'
 import type { NewestCustomer } from './project.ts'
-import type { AppliedChunk, ChunkOptions, Store } from './store.ts'
+import { type AppliedChunk, type ChunkOptions, LostChunkError, type Store, type WrittenChunk } from './store.ts'
 
 export interface ChunkWriterDependencies {
   readonly store: Pick<Store, 'applyChunk' | 'writeChunk' | 'moveAfter' | 'lowerPosition'>
   /** Sends to the state topic. Undefined if the state topic is switched off. */
   readonly state: Pick<VerifiedProducer, 'send'> | undefined
-  readonly holds: Pick<Holds, 'isSent' | 'hasSent' | 'sendOrHold'>
+  readonly holds: Pick<Holds, 'sendOrHold'>
   readonly retryThroughOutage: RetryThroughOutage
   readonly metrics: Pick<ProjectorMetrics, 'stateRecords' | 'stateRepairs'>
   readonly logger: Pick<Logger, 'warn'>
@@ -32,6 +32,8 @@ export interface ChunkWriterDependencies {
 export interface ChunkWriter {
   /**
    * Writes a chunk and moves the position from `from` to `to`. Retries through outages.
+   * @param onLate called at the end of a pause, when the position has moved or is found elsewhere.
+   *   The partition goes on when the promise settles.
    * @returns undefined if the work was aborted, or if the partition is paused.
    */
   write(
@@ -40,8 +42,9 @@ export interface ChunkWriter {
     from: string,
     to: string,
     options: ChunkOptions,
+    onLate: (done: AppliedChunk, pause: AbortSignal) => Promise<void>,
   ): Promise<AppliedChunk | undefined>
-  /** Waits a moment for positions that are being moved back. */
+  /** Waits a moment for documents that are late, and for positions that are being moved back. */
   stop(): Promise<void>
 }
 
@@ -61,47 +64,91 @@ const stateRecord = (
   }
 }
 
+const lostIsFalse = (error: unknown): false => {
+  if (error instanceof LostChunkError) return false
+  throw error
+}
+
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the work under way
 export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: string | undefined): ChunkWriter => {
   const { store, state, holds, retryThroughOutage, metrics, logger } = deps
   const stopping = new AbortController()
-  const repairs = new Set<Promise<unknown>>()
+  const atWork = new Set<Promise<unknown>>()
+  const track = <T>(work: Promise<T>): Promise<T> => {
+    atWork.add(work)
+    void work.finally(() => atWork.delete(work))
+    return work
+  }
 
   const moveBack = (partition: number, from: string): void => {
-    const repair = retryThroughOutage('Redis', stopping.signal, async () => {
+    const repair = async () => {
       if (!(await store.lowerPosition(partition, from))) return
       metrics.stateRepairs.inc()
       logger.warn(
         { event: 'state-repaired', partition, offset: from },
         'published documents of a partition that another projector has; the records are applied again from here',
       )
-    })
-    repairs.add(repair)
-    void repair.finally(() => repairs.delete(repair))
+    }
+    void track(retryThroughOutage('Redis', stopping.signal, repair))
   }
 
-  const publish = async (
+  const writeAndPublish = async (
     batch: Pick<FetchedBatch, 'partition' | 'signal'>,
-    customers: readonly NewestCustomer[],
-    topic: string,
-    producer: Pick<VerifiedProducer, 'send'>,
+    newest: readonly NewestCustomer[],
     from: string,
-  ): Promise<boolean> => {
-    const { partition } = batch
-    const open = customers.filter(({ record }) => !holds.isSent('state', partition, record.offset))
-    if (open.length === 0) return true
-    const isStored = await holds.sendOrHold(batch, {
-      what: 'state',
-      offsets: open.map(({ record }) => record.offset),
-      send: () => producer.send(open.map((customer) => stateRecord(customer, topic))),
-      // The partition may be lost by now, or be lost before the chunk is written again.
-      onLate: () => moveBack(partition, from),
-    })
-    if (isStored) metrics.stateRecords.inc(open.length)
-    return isStored
+    {
+      write,
+      move,
+      send,
+      onLate,
+    }: {
+      readonly write: () => Promise<WrittenChunk>
+      readonly move: (token: string) => Promise<boolean>
+      readonly send: (customers: readonly NewestCustomer[]) => Promise<void>
+      readonly onLate: (done: AppliedChunk, pause: AbortSignal) => Promise<void>
+    },
+  ): Promise<AppliedChunk | undefined> => {
+    const { partition, signal } = batch
+    /** True if documents may be in the topic, although the position has not moved. */
+    let mayBePublished = false
+    let isLate = false
+    const attempt = async (): Promise<AppliedChunk | undefined> => {
+      const { isInPlace, stored, token } = await write()
+      if (!isInPlace) return { moved: false, stored: [] }
+      const current = newest.filter((_, i) => stored[i] !== 'stale')
+      const late = Promise.withResolvers<void>()
+      /** The chunk ends as it would have without the pause: the token shows if it was disturbed. */
+      const finish = async (pause: AbortSignal | undefined) => {
+        const moved = pause && (await retryThroughOutage('Redis', pause, () => move(token).catch(lostIsFalse)))
+        if (!moved?.value && mayBePublished) moveBack(partition, from)
+        if (pause && moved) await onLate({ moved: moved.value, stored }, pause)
+        late.resolve()
+      }
+      const isStored =
+        current.length === 0 ||
+        (await holds.sendOrHold(batch, {
+          what: 'state',
+          offsets: [],
+          send: () => {
+            mayBePublished = true
+            return send(current)
+          },
+          onLate: finish,
+        }))
+      if (!isStored) {
+        isLate = true
+        void track(late.promise)
+        return undefined
+      }
+      return { moved: await move(token), stored }
+    }
+    const done = await retryThroughOutage('Redis', signal, attempt)
+    if (mayBePublished && !isLate && !done?.value?.moved) moveBack(partition, from)
+    return done?.value
   }
 
   return {
-    write: async (batch, newest, from, to, options) => {
+    write: async (batch, newest, from, to, options, onLate) => {
       const { partition, signal } = batch
       if (state === undefined || stateTopic === undefined || newest.length === 0) {
         const done = await retryThroughOutage('Redis', signal, () =>
@@ -109,21 +156,21 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
         )
         return done?.value
       }
-      let mayBePublished = holds.hasSent('state', partition)
-      const attempt = async (): Promise<AppliedChunk | undefined> => {
-        const { isInPlace, stored, token } = await store.writeChunk(newest, partition, from, to, options)
-        if (!isInPlace) return { moved: false, stored: [] }
-        const current = newest.filter((_, i) => stored[i] !== 'stale')
-        if (!(await publish(batch, current, stateTopic, state, from))) return undefined
-        mayBePublished = true
-        return { moved: await store.moveAfter(partition, from, to, token, options), stored }
-      }
-      const done = await retryThroughOutage('Redis', signal, attempt)
-      if (mayBePublished && !done?.value?.moved) moveBack(partition, from)
-      return done?.value
+      return writeAndPublish(batch, newest, from, {
+        write: () => store.writeChunk(newest, partition, from, to, options),
+        move: (token) => store.moveAfter(partition, from, to, token, options),
+        send: async (customers) => {
+          await state.send(customers.map((customer) => stateRecord(customer, stateTopic)))
+          metrics.stateRecords.inc(customers.length)
+        },
+        onLate,
+      })
     },
     stop: async () => {
-      await answerOf(() => Promise.all(repairs), MAX_STOP_MS).catch(() => undefined)
+      const untilDone = async () => {
+        while (atWork.size > 0) await Promise.all(atWork)
+      }
+      await answerOf(untilDone, MAX_STOP_MS).catch(() => undefined)
       stopping.abort()
     },
   }

@@ -18,11 +18,16 @@ export interface Hold {
 export interface Output {
   /** Name of the resource in logs and metrics. */
   readonly what: 'quarantine' | 'state'
-  /** Offsets of the records that they were made from. */
+  /** Offsets of the records that need not be sent again after the pause. */
   readonly offsets: readonly string[]
   readonly send: () => Promise<void>
-  /** Called if they are stored after `sendOrHold` returned false. */
-  readonly onLate?: () => void
+  /**
+   * Called when the attempts have ended after `sendOrHold` returned false. The partition goes on
+   * when the promise settles.
+   * @param pause aborts when the pause ends. Undefined if it has ended, or if the attempts were
+   *   given up. Then they are stored or not.
+   */
+  readonly onLate?: (pause: AbortSignal | undefined) => Promise<void>
 }
 
 export interface Holds {
@@ -32,9 +37,7 @@ export interface Holds {
   end(partition: number): void
   endAll(): void
   /** Returns true if the output of this record was stored during a pause of the partition. */
-  isSent(what: Output['what'], partition: number, offset: string): boolean
-  /** Returns true if any output of this kind was stored during a pause of the partition. */
-  hasSent(what: Output['what'], partition: number): boolean
+  isSent(partition: number, offset: string): boolean
   /**
    * Sends records and waits for a moment. If it takes longer, pauses the partition until they are
    * stored. The partition is then fetched again, and `isSent` says what is done.
@@ -59,7 +62,6 @@ export const createHolds = ({
   readonly wait?: (signal: AbortSignal) => Promise<void>
 }): Holds => {
   const holds = new Map<number, Hold & { readonly sent: Set<string> }>()
-  const nameOf = (what: Output['what'], offset: string) => `${what}/${offset}`
 
   const end = (partition: number) => {
     holds.get(partition)?.end()
@@ -91,12 +93,7 @@ export const createHolds = ({
     endAll: () => {
       for (const partition of holds.keys()) end(partition)
     },
-    isSent: (what, partition, offset) => holds.get(partition)?.sent.has(nameOf(what, offset)) ?? false,
-    hasSent: (what, partition) =>
-      holds
-        .get(partition)
-        ?.sent.values()
-        .some((name) => name.startsWith(`${what}/`)) ?? false,
+    isSent: (partition, offset) => holds.get(partition)?.sent.has(offset) ?? false,
     sendOrHold: async ({ partition, signal }, { what, offsets, send, onLate }) => {
       const ended = new AbortController()
       const patience = new AbortController()
@@ -106,12 +103,12 @@ export const createHolds = ({
       if (done) return true
       const held = signal.aborted ? undefined : begin(partition)
       held?.signal.addEventListener('abort', () => ended.abort())
-      void sent.then((late) => {
-        if (!late) return
-        onLate?.()
-        if (held === undefined || held.signal.aborted) return
-        for (const offset of offsets) held.sent.add(nameOf(what, offset))
-        held.end()
+      void sent.then(async (late) => {
+        const isOver = () => !late || held === undefined || held.signal.aborted
+        await onLate?.(isOver() ? undefined : held?.signal)
+        if (isOver()) return
+        for (const offset of offsets) held?.sent.add(offset)
+        held?.end()
       })
       return false
     },

@@ -51,8 +51,11 @@ export interface Positions {
   expected(partition: number): string | undefined
   /** Returns the oldest offset of the partition in Kafka when the position was read. */
   oldest(partition: number): string | undefined
-  /** Id of the state topic when the positions were read. Undefined if it is switched off. */
-  readonly stateTopicId: string | undefined
+  /**
+   * Returns the id of the state topic when the position was read. Undefined if the state topic is
+   * switched off.
+   */
+  stateTopicId(partition: number): string | undefined
   /** Records that the position has been moved in Redis. */
   moved(partition: number, to: string, highWatermark: string): void
   /**
@@ -104,7 +107,8 @@ export const createPositions = (
   const leaderless = new Set<number>()
   const committed = new Map<number, string>()
   const oldest = new Map<number, string>()
-  let stateTopicId: string | undefined
+  // By partition: only a position that was compared with a topic may say what the topic has.
+  const stateTopicIds = new Map<number, string | undefined>()
 
   /** Replaces a position that Kafka cannot serve with the oldest offset in Kafka. */
   const repair = async (partition: number, stored: string | undefined, { low, high }: Watermarks) => {
@@ -154,6 +158,7 @@ export const createPositions = (
    * @returns true if one was moved.
    */
   const goBackToPublished = async (
+    stateTopicId: string | undefined,
     stored: ReadonlyMap<number, string | undefined>,
     watermarks: ReadonlyMap<number, Watermarks>,
   ) => {
@@ -179,7 +184,7 @@ export const createPositions = (
 
   const read = async (partitions: readonly number[]) => {
     metrics.rewinds.inc(await claim())
-    stateTopicId = await readStateTopicId?.()
+    const stateTopicId = await readStateTopicId?.()
     // The watermarks are read last. Otherwise the partition's last owner could move a position past
     // the end that was read.
     const found = await store.positions(partitions)
@@ -193,7 +198,7 @@ export const createPositions = (
       // The last owner may still enter a window. If it does so after this, it moves the position,
       // and the next chunk finds that the position differs.
       if (await leaveWindows(partitions, watermarks)) continue
-      if (!(await goBackToPublished(stored, watermarks))) return { stored, watermarks }
+      if (!(await goBackToPublished(stateTopicId, stored, watermarks))) return { stateTopicId, stored, watermarks }
     }
   }
 
@@ -212,6 +217,7 @@ export const createPositions = (
       }
       leaderless.delete(partition)
       positions.set(partition, stored)
+      stateTopicIds.set(partition, done.value.stateTopicId)
       oldest.set(partition, watermarks.low)
       onLoad(partition)
       consumer.seek(partition, stored)
@@ -235,9 +241,7 @@ export const createPositions = (
     },
     expected: (partition) => positions.get(partition),
     oldest: (partition) => oldest.get(partition),
-    get stateTopicId() {
-      return stateTopicId
-    },
+    stateTopicId: (partition) => stateTopicIds.get(partition),
     moved: (partition, to, highWatermark) => {
       positions.set(partition, to)
       metrics.observeLag(partition, Math.max(0, Number(BigInt(highWatermark) - BigInt(to))))
@@ -266,7 +270,9 @@ export const createPositions = (
         }
         throw error
       }
-      if ((await readStateTopicId?.()) !== stateTopicId) return load([...positions.keys()], signal)
+      const stateTopicId = await readStateTopicId?.()
+      const outdated = [...positions.keys()].filter((partition) => stateTopicIds.get(partition) !== stateTopicId)
+      if (outdated.length > 0) return load(outdated, signal)
       const idle = [...positions].filter(([partition]) => !isBusy(partition))
       const stored = await store.positions(idle.map(([partition]) => partition))
       const wrong = idle.flatMap(([partition, position]) => {

@@ -179,7 +179,7 @@ describe('the state topic', () => {
   })
 
   it('is waited for: the position does not move, and only the partition pauses', async () => {
-    const { assign, projection, batch, redis, before, held, published } = withState()
+    const { assign, projection, batch, redis, before, held, published, seeks, registry } = withState()
     await assign()
     const { promise: isBack, resolve: comeBack } = Promise.withResolvers<void>()
     before.publish = () => isBack
@@ -187,8 +187,9 @@ describe('the state topic', () => {
     expect([redis.position, [...held]]).toEqual([LOW, [0]])
     comeBack()
     await vi.waitFor(() => expect(held.size).toBe(0))
-    expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
-    expect(documents(published)).toEqual([['a', 10]])
+    expect([redis.position, seeks.at(-1), documents(published)]).toEqual(['11', '11', [['a', 10]]])
+    expect(await registry.metrics()).toMatch(/^projector_events_total\{outcome="applied"\S* 1$/m)
+    expect(await registry.metrics()).toMatch(/^projector_held_partitions\S* 0$/m)
   })
 
   it('is tried again until it takes the documents', async () => {
@@ -224,6 +225,54 @@ describe('the state topic', () => {
     expect([redis.position, seeks.at(-1)]).toEqual([LOW, LOW])
     await projection.onBatch(batch(10, ['a', 'b']))
     expect(redis.published).toEqual({ stateTopicId: 'state-2', offset: '12' })
+  })
+
+  it('is filled from the start if it was created again while a chunk is stored', async () => {
+    const { assign, projection, batch, redis, kafka, before, steps } = withState()
+    await assign()
+    await projection.onBatch(batch(10, ['a', 'b']))
+    kafka.stateTopicId = 'state-2'
+    // The position check knows the new topic, and has not compared the position with it yet.
+    const { promise: isCompared, resolve: compare } = Promise.withResolvers<void>()
+    before.watermarks = () => isCompared
+    const checked = projection.checkPositions()
+    await vi.waitFor(() => expect(steps.at(-1)).toBe('watermarks'))
+    await projection.onBatch(batch(12, ['c']))
+    compare()
+    await checked
+    expect(redis.position).toBe(LOW)
+  })
+
+  it('published again after a hold if another projector has published meanwhile', async () => {
+    const { assign, projection, batch, redis, before, held, published } = withState()
+    await assign()
+    const { promise: isBack, resolve: comeBack } = Promise.withResolvers<void>()
+    before.publish = () => isBack
+    expect(await projection.onBatch(batch(10, ['a']))).toBe('10')
+    // The other one has published an older document, and moves the position back.
+    redis.token = undefined
+    comeBack()
+    await vi.waitFor(() => expect(held.size).toBe(0))
+    expect(redis.position).toBe(LOW)
+    expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
+    expect(documents(published)).toEqual([
+      ['a', 10],
+      ['a', 10],
+    ])
+  })
+
+  it('that may have a document of a send that failed makes a projector without the partition move back', async () => {
+    const { assign, projection, batch, redis, before, steps } = withState()
+    await assign()
+    const lost = new AbortController()
+    before.publish = () => {
+      redis.position = '20'
+      lost.abort()
+      throw new Error('no answer')
+    }
+    expect(await projection.onBatch(batch(10, ['a'], lost.signal))).toBeUndefined()
+    await vi.waitFor(() => expect(steps).toContain('lower'))
+    expect(redis.position).toBe('10')
   })
 
   it('makes a projector that published too late move the position back', async () => {

@@ -222,11 +222,20 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     if (expected !== from) return false
     const measured = metrics.chunkSeconds.startTimer()
     if (quarantined.length > 0 && !(await putIntoQuarantine(batch, quarantined))) return false
-    const done = await writer.write(batch, projected.newest, expected, next, {
-      oldest: positions.oldest(partition),
-      window: lookahead.window(partition),
-      stateTopicId: positions.stateTopicId,
-    })
+    const stateTopicId = positions.stateTopicId(partition)
+    const chunk = { oldest: positions.oldest(partition), window: lookahead.window(partition), stateTopicId }
+    const done = await writer.write(
+      batch,
+      projected.newest,
+      expected,
+      next,
+      chunk,
+      async ({ moved, stored }, pause) => {
+        if (moved) count(projected, stored, last)
+        await positions.reload(partition, pause)
+        if (moved && !pause.aborted) holds.end(partition)
+      },
+    )
     if (!done) return false
     // Count the chunk even if the partition is lost by now: the position has moved, so no one will
     // read these records again.
@@ -234,8 +243,10 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       count(projected, done.stored, last)
       measured()
     }
-    // A new assignment may have begun meanwhile. Its positions must not be overwritten.
+    // A new assignment may have begun meanwhile. Its positions must not be overwritten. If the state
+    // topic has been created again meanwhile, the chunk may be in the deleted one.
     if (signal.aborted || positions.expected(partition) !== expected) return false
+    if (positions.stateTopicId(partition) !== stateTopicId) return false
     if (!done.moved) {
       sayMoved({ partition, expected })
       metrics.rewinds.inc()
@@ -293,7 +304,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     partition: number,
     signal: AbortSignal,
   ): Promise<readonly Poison[] | undefined> => {
-    const left = poison.filter(({ record }) => !holds.isSent('quarantine', partition, record.offset))
+    const left = poison.filter(({ record }) => !holds.isSent(partition, record.offset))
     if (left.length === 0) return left
     // During a rebuild, the previous projection has already quarantined the records before its
     // position. Records named by a setting are quarantined again, because the previous projection
