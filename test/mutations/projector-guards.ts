@@ -167,6 +167,7 @@ export const projectorGuards: readonly Guard[] = [
       }
       leaderless.delete(partition)
       positions.set(partition, stored)
+      stateTopicIds.set(partition, done.value.stateTopicId)
       oldest.set(partition, watermarks.low)
       onLoad(partition)
       consumer.seek(partition, stored)
@@ -404,8 +405,8 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'the window is stored with the position',
     prevents: 'a customer without its newest usable event, if a process ends during a rebuild',
     file: `${folder}/projection.ts`,
-    from: '      window: lookahead.window(partition),\n',
-    to: '',
+    from: 'window: lookahead.window(partition), stateTopicId }',
+    to: 'stateTopicId }',
     test: lookahead('is applied again from the start of the window if another process'),
   },
   {
