@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { LOG_EVENTS } from '@customer-stream/runtime'
-import { customerToHash, parseEvent, topicNames } from '@customer-stream/schemas'
+import { customerToHash, parseEvent, readState, topicNames } from '@customer-stream/schemas'
 import { describe, expect, it } from 'vitest'
 import { readResults, reportFiles } from '../bench/report/report.ts'
 import { REFUSED_BY_KAFKA } from '../services/ingress/src/delivery/quarantine.ts'
@@ -19,6 +19,8 @@ const pages = [
   'CONTRIBUTING.md',
   'packages/schemas/README.md',
   'packages/subscriber/README.md',
+  'packages/schemas/conformance/README.md',
+  'examples/README.md',
   ...readdirSync(join(root, 'docs'))
     .filter((name) => name.endsWith('.md'))
     .map((name) => `docs/${name}`),
@@ -83,6 +85,27 @@ it('README shows the hash that its event becomes', () => {
   const fields = made.value.fieldsAndValues
   const lines = fields.flatMap((name, i) => (i % 2 === 0 ? [`${name.padEnd(17)}${fields[i + 1]}`] : []))
   expect(hash.trim().split('\n').toSorted()).toEqual(lines.toSorted())
+})
+
+it('docs/subscribing.md shows a state document and a raw record that readers accept', () => {
+  const samples = [...read('docs/subscribing.md').matchAll(/```jsonc\n(.*?)```/gs)].map(([, text = '']) =>
+    Buffer.from(text.replaceAll(/\s*\/\/ .*$/gm, '')),
+  )
+  const [state = Buffer.alloc(0), raw = Buffer.alloc(0)] = samples
+  expect(readState(state)).toMatchObject({ ok: true, value: { customerUuid: 'Wq7nJhXtGpBmNd3K' } })
+  expect(parseEvent(raw)).toMatchObject({ ok: true, value: { customerUuid: 'Wq7nJhXtGpBmNd3K' } })
+})
+
+it('docs/subscribing.md explains each reason for which a reader refuses a record, and no other', () => {
+  const [, table = ''] = read('docs/subscribing.md').split('## What to do with unusable records')
+  const rows = [...table.split('\n## ')[0]!.matchAll(/^\| (`.+?) \| (?:raw|state) \|/gm)]
+  const named = rows.flatMap(([, cell = '']) => [...cell.matchAll(/`([\w-]+)`/g)].map(([, reason]) => reason))
+  const expected = ['read', 'state'].flatMap((file) =>
+    (JSON.parse(read(`packages/schemas/conformance/${file}.json`)) as { expect: unknown }[]).flatMap((vector) =>
+      typeof vector.expect === 'string' ? [vector.expect] : [],
+    ),
+  )
+  expect([...new Set(named)].toSorted()).toEqual([...new Set([...expected, 'nested-too-deep'])].toSorted())
 })
 
 it('each metric of the documents exists', () => {
