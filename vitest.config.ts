@@ -8,6 +8,7 @@ const withUsers = [
   'test/standstill/command-rights.e2e.test.ts',
   'packages/runtime/src/kafka/diagnosis.int.test.ts',
 ]
+const examples = 'test/e2e/examples.e2e.test.ts'
 const shared = {
   resolve: { conditions },
   ssr: { resolve: { conditions } },
@@ -36,7 +37,18 @@ export default defineConfig({
         test: {
           name: 'brokers',
           include: ['{packages,services}/*/src/**/*.int.test.ts', 'test/e2e/*.e2e.test.ts'],
-          exclude: [...withUsers, '**/node_modules/**'],
+          exclude: [...withUsers, examples, '**/node_modules/**'],
+          globalSetup: ['./packages/testing/src/vitest-brokers.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        ...shared,
+        // Builds programs in other languages, which downloads their libraries.
+        test: {
+          name: 'examples',
+          include: [examples],
           globalSetup: ['./packages/testing/src/vitest-brokers.ts'],
           testTimeout: 60_000,
           hookTimeout: 120_000,
