@@ -115,8 +115,8 @@ export const listenForInterruption = (): AbortSignal => {
       controller.abort(new Error(`interrupted by ${signal}`))
     })
 
-  // On SIGTERM npm ends itself and the shell between, but does not signal this process. The end of
-  // that shell therefore counts as a signal.
+  // On SIGTERM npm ends itself and the shell that runs the command, but sends no signal to this
+  // process. The end of that shell therefore counts as a signal.
   if (process.env.npm_lifecycle_event !== undefined) {
     const parent = process.ppid
     const watch = setInterval(() => {

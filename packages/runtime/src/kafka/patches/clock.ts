@@ -26,8 +26,8 @@ const followClock = (module: string, property: string): void => {
  * every interval by the wall clock.
  *
  * If the clock is set back by an hour, these things last up to an hour longer:
- * - A consumer sends no heartbeat. Its group removes it, and it does not notice. Its partitions
- *   have no owner, although no error is visible.
+ * - A consumer sends no heartbeat. The group removes the consumer, and the consumer does not
+ *   notice. Its partitions have no owner, although no error is visible.
  * - A request that is never answered does not time out.
  * - Old metadata counts as fresh.
  * - A throttled connection stays blocked.
