@@ -1,6 +1,6 @@
 /**
- * Writes packages/schemas/contract: JSON Schemas, AsyncAPI and OpenAPI (`npm run docs`). A test fails
- * when a file is stale.
+ * Writes packages/schemas/contract: JSON Schemas, AsyncAPI and OpenAPI (`npm run docs`). A test
+ * fails when a file is stale.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'

@@ -25,8 +25,8 @@ type Hash = Readonly<Record<string, string | undefined>>
 type Customers = Readonly<Record<string, Hash>>
 
 /**
- * Fields that only the projector knows, and those of the record. If an event was delivered twice, the
- * hash and the document may name either record.
+ * Fields that only the projector knows, and those of the record. If an event was delivered twice,
+ * the hash and the document may name either record.
  */
 const OF_THE_COPY: readonly string[] = ['_appliedAt', '_projection', '_source', '_receivedAt']
 

@@ -1,4 +1,6 @@
-/** JSON Schemas (2020-12) of the events and of the state document, made from the TypeBox schemas. */
+/**
+ * JSON Schemas (2020-12) of the events and of the state document, made from the TypeBox schemas.
+ */
 import { CustomerState, CustomersPayload, Envelope, otherPayloads } from '@customer-stream/schemas'
 
 /** A JSON Schema as plain JSON. */

@@ -18,7 +18,8 @@ import {
 import { interruption, tell } from './interruption.ts'
 import { clientSettings, withClients } from './with-clients.ts'
 
-const USAGE = `customer-stream verify [--state] [--ledger FILE | --since TIME --until TIME --sample SHARE] [--catch-up-seconds N]
+const USAGE = `customer-stream verify [--state] [--ledger FILE | --since TIME --until TIME --sample SHARE]
+                       [--catch-up-seconds N]
 
     --state                 also compare the state topic
     --ledger FILE           also look for every promise of \`npm run simulate\` in Kafka

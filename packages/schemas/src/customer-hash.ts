@@ -101,8 +101,8 @@ const fieldsAndValuesOf = (state: CustomerState): string[] => {
 /**
  * Converts a state document to a hash. The fields come from these sources, in this order: dealer
  * and department of the envelope; `vehicles` and `addresses`; all fields of `customer`; unknown
- * fields beside `customer`; our metadata. If two sources use one name, the first source gets it. The
- * value of the other is kept as `_<source>.<name>`.
+ * fields beside `customer`; our metadata. If two sources use one name, the first source gets it.
+ * The value of the other is kept as `_<source>.<name>`.
  * @returns the hash, or the reason why the customer can never be projected.
  */
 export const stateToHash = (

@@ -11,7 +11,9 @@ import type { RawNumber } from './json.ts'
 
 const Text = Type.Optional(Type.Union([Type.String(), Type.Null()]))
 const Flag = Type.Optional(Type.Union([Type.Boolean(), Type.Null()]))
-/** `parseEvent` and `readState` keep an integer that a double cannot hold as a {@link RawNumber}. */
+/**
+ * `parseEvent` and `readState` keep an integer that a double cannot hold as a {@link RawNumber}.
+ */
 const Whole = Type.Optional(Type.Union([Type.Unsafe<number | RawNumber>(Type.Integer()), Type.Null()]))
 const ListOf = <T extends TSchema>(item: T) => Type.Optional(Type.Union([Type.Array(item), Type.Null()]))
 

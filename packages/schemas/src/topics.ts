@@ -1,4 +1,6 @@
-/** Names of the topics that the ingress writes to, for one prefix (setting `KAFKA_TOPIC_PREFIX`). */
+/**
+ * Names of the topics that the ingress writes to, for one prefix (setting `KAFKA_TOPIC_PREFIX`).
+ */
 export interface TopicNames {
   /**
    * Authentic events of type `customers`. Key: customerUuid. Value: the bytes of the request body.
@@ -23,9 +25,9 @@ export const topicNames = (prefix: string = DEFAULT_TOPIC_PREFIX): TopicNames =>
 
 /**
  * Returns the name of the state topic, a compacted changelog of the current customers. Key:
- * customerUuid. Value: a state document ({@link CustomerState}), or none (tombstone) if the customer
- * was erased. It has the partition count and the partitioner of `customers`. The projector alone
- * writes to it.
+ * customerUuid. Value: a state document ({@link CustomerState}), or none (tombstone) if the
+ * customer was erased. It has the partition count and the partitioner of `customers`. The projector
+ * alone writes to it.
  */
 export const stateTopicName = (prefix: string = DEFAULT_TOPIC_PREFIX): string => `${prefix}customers.state`
 

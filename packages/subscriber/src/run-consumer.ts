@@ -69,8 +69,8 @@ export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOp
   const start = async () => {
     try {
       await consumer.connect()
-      // Without `fromBeginning`, kafkajs silently jumps to the end of a partition if Kafka no longer
-      // has the offset.
+      // Without `fromBeginning`, kafkajs silently jumps to the end of a partition if Kafka no
+      // longer has the offset.
       await consumer.subscribe({ topics: [topic], fromBeginning: true })
       if (!isEnding) await consumer.run({ ...runConfig, autoCommit: false, eachBatchAutoResolve: false })
     } catch (error) {

@@ -76,9 +76,9 @@ const handleRecord = async (record: PlacedRecord, lost: AbortController, subscri
 }
 
 /**
- * Handles the records of a batch in order and commits the offsets of the handled ones. An error of a
- * handler ends the subscription. If it were thrown, kafkajs would repeat the batch forever, or end
- * the consumer for good while the process lives on.
+ * Handles the records of a batch in order and commits the offsets of the handled ones. An error of
+ * a handler ends the subscription. If it were thrown, kafkajs would repeat the batch forever, or
+ * end the consumer for good while the process lives on.
  */
 const handleBatch = async (
   payload: EachBatchPayload,
@@ -118,8 +118,8 @@ const handleBatch = async (
 /**
  * Calls `onCustomer` for each customer of the state topic, and then for each change, at least once.
  * @returns when the signal has aborted and the last handler has ended.
- * @throws SubscriberError if a handler failed or took too long, if `onInvalid` decided `stop`, or if
- *   the consumer has ended. Let the process exit, so that its supervisor starts it again.
+ * @throws SubscriberError if a handler failed or took too long, if `onInvalid` decided `stop`, or
+ *   if the consumer has ended. Let the process exit, so that its supervisor starts it again.
  */
 export const subscribeToCustomers = (subscription: CustomerSubscription): Promise<void> => {
   const { kafka, groupId, topic = stateTopicName(), signal, concurrency = 1 } = subscription

@@ -104,8 +104,8 @@ const TABLES = `
   CREATE TABLE unusable (place TEXT PRIMARY KEY, reason TEXT, receivedAt INTEGER, digest BLOB,
     customer BLOB, timestamp INTEGER, id BLOB) WITHOUT ROWID;
   CREATE TABLE quarantined (place TEXT, digest BLOB, PRIMARY KEY (place, digest)) WITHOUT ROWID;
-  CREATE TABLE state (customer BLOB PRIMARY KEY, timestamp INTEGER, id BLOB, content BLOB, receivedAt INTEGER, source TEXT)
-    WITHOUT ROWID;
+  CREATE TABLE state (customer BLOB PRIMARY KEY, timestamp INTEGER, id BLOB, content BLOB,
+    receivedAt INTEGER, source TEXT) WITHOUT ROWID;
   CREATE TABLE wrong (customer BLOB PRIMARY KEY, reason TEXT) WITHOUT ROWID;
 `
 const COUNTS = {

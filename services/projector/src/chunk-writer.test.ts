@@ -11,7 +11,9 @@ import { createOutages } from './outages.ts'
 import type { NewestCustomer } from './project.ts'
 import { LostChunkError, type Store, type StoreOutcome } from './store.ts'
 
-/** One Redis and one partition of the state topic, which several projectors use at the same time. */
+/**
+ * One Redis and one partition of the state topic, which several projectors use at the same time.
+ */
 interface World {
   readonly customers: Map<string, number>
   position: number
@@ -180,7 +182,7 @@ it.each([
   60_000,
 )
 
-it('a projector that ends between its document and the repair leaves an older document as the last record', async () => {
+it('a projector that ends between its document and the repair leaves an older document last', async () => {
   // The one interleaving that no rule covers. Readers compare versions, and `verify` finds it.
   const events: Event[] = [
     { customer: 'a', version: 1 },

@@ -6,9 +6,9 @@
  * that is applied again publishes what a crash has left out, and a stale event is never published.
  *
  * A projector that has lost its partition without knowing may publish an older document after its
- * successor has published a newer one. Then its own position does not move. It moves the position in
- * Redis back to the start of its chunk. So the successor applies these records again and publishes
- * what is current.
+ * successor has published a newer one. Then its own position does not move. It moves the position
+ * in Redis back to the start of its chunk. So the successor applies these records again and
+ * publishes what is current.
  */
 import { answerOf, type Logger } from '@customer-stream/runtime'
 import type { FetchedBatch, OutgoingRecord, VerifiedProducer } from '@customer-stream/runtime/kafka'

@@ -1,6 +1,6 @@
 /**
- * Pauses partitions one by one. kafkajs fetches again only when all partitions of the last fetch are
- * done. So a partition that waits would delay all others. A paused partition is not fetched.
+ * Pauses partitions one by one. kafkajs fetches again only when all partitions of the last fetch
+ * are done. So a partition that waits would delay all others. A paused partition is not fetched.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FetchedBatch, PartitionConsumer } from '@customer-stream/runtime/kafka'

@@ -43,7 +43,6 @@ const registry = createRegistry('projector')
 const metrics = createProjectorMetrics(registry, { groupId, topic })
 const obstacles = createObstacles(registry, logger)
 const diagnose = createDiagnose(settings)
-
 const openKafka = () => createKafka(settings, { ...options.kafka, logger })
 const kafka = openKafka()
 const admin = createAdmin(kafka)

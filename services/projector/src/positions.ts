@@ -24,8 +24,8 @@ export interface PositionsDependencies {
   /** Reads the ids of the cluster and of the topic from Kafka. Rejects in an outage. */
   readonly readIdentity: () => Promise<TopicIdentity>
   /**
-   * Reads the id of the state topic from Kafka. Rejects in an outage, and if there is no such topic.
-   * Undefined if the state topic is switched off.
+   * Reads the id of the state topic from Kafka. Rejects in an outage, and if there is no such
+   * topic. Undefined if the state topic is switched off.
    */
   readonly readStateTopicId: (() => Promise<string>) | undefined
   readonly retryThroughOutage: RetryThroughOutage

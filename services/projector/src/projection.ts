@@ -243,8 +243,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       count(projected, done.stored, last)
       measured()
     }
-    // A new assignment may have begun meanwhile. Its positions must not be overwritten. If the state
-    // topic has been created again meanwhile, the chunk may be in the deleted one.
+    // A new assignment may have begun meanwhile. Its positions must not be overwritten. If the
+    // state topic has been created again meanwhile, the chunk may be in the deleted one.
     if (signal.aborted || positions.expected(partition) !== expected) return false
     if (positions.stateTopicId(partition) !== stateTopicId) return false
     if (!done.moved) {

@@ -301,8 +301,8 @@ describe('a Redis that is replaced behind its address', () => {
     return { urls: [servers[0].url, servers[1].url] as const, primary, replica, network, untilInSync }
   }
 
-  // A chunk of 600 customers takes three script calls and a fourth that moves the position. The fifth
-  // script runs after the chunk.
+  // A chunk of 600 customers takes three script calls and a fourth that moves the position. The
+  // fifth script runs after the chunk.
   it.each([
     ['nothing', 1],
     ['nothing', 2],

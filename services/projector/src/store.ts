@@ -67,8 +67,8 @@ export interface Store {
     options?: ChunkOptions,
   ): Promise<AppliedChunk>
   /**
-   * Writes like `applyChunk`, and leaves the position where it is. `moveAfter` moves it later, if no
-   * one else has written a chunk of this partition meanwhile.
+   * Writes like `applyChunk`, and leaves the position where it is. `moveAfter` moves it later, if
+   * no one else has written a chunk of this partition meanwhile.
    */
   writeChunk(
     customers: readonly CustomerHash[],
@@ -273,8 +273,8 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
 
   /**
    * Each call stores a token beside the position, and the next call requires it. A Redis with the
-   * last token also has the customers of the earlier calls, because a replica or an append-only file
-   * can lose only its end.
+   * last token also has the customers of the earlier calls, because a replica or an append-only
+   * file can lose only its end.
    */
   const writeOnOne: Store['writeChunk'] = async (customers, partition, from, to, { oldest = '0' } = {}) => {
     const field = fieldOf(partition)
