@@ -53,7 +53,7 @@ describe('the state of an event', () => {
       fc.constantFrom('addresses', 'vehicles', 'dealerUuid', '__proto__', '_eventId', '\\ud800', 'customer', 'other'),
     )
     const number = fc.constantFrom('12345678901234567890', '1e400', '-0.12345678901234567890', '1.0', '1E2')
-    const leaf = fc.oneof(number, fc.json({ maxDepth: 2 }), fc.constant('"\\ud800"'))
+    const leaf = fc.oneof(number, fc.json({ maxDepth: 1 }), fc.constant('"\\ud800"'))
     const members = fc
       .array(fc.tuple(name, leaf), { maxLength: 5 })
       .map((pairs) => pairs.map(([key, value]) => `${JSON.stringify(key).replace('\\\\', '\\')}:${value}`))
