@@ -1,16 +1,20 @@
-import type { VerifiedProducer } from '@customer-stream/runtime/kafka'
+import type { OutgoingRecord, VerifiedProducer } from '@customer-stream/runtime/kafka'
 import { expect, it } from 'vitest'
-import { createOutputs } from './outputs.ts'
+import { createOutputs, partsOf } from './outputs.ts'
 
 const setUp = (stateTopic?: string) => {
   const set: unknown[][] = []
+  const sent: (readonly OutgoingRecord[])[] = []
   const open = () => {
     const own: unknown[] = []
     set.push(own)
-    return { setPartitions: async (given: unknown) => void own.push(given) } as unknown as VerifiedProducer
+    return {
+      setPartitions: async (given: unknown) => void own.push(given),
+      send: async (records: readonly OutgoingRecord[]) => void sent.push(records),
+    } as unknown as VerifiedProducer
   }
   const outputs = createOutputs(open, { topic: 'raw', quarantineTopic: 'quarantine', stateTopic, maxValueBytes: 7 })
-  return { outputs, set }
+  return { outputs, set, sent }
 }
 const partitions = new Map([
   ['raw', 12],
@@ -38,4 +42,20 @@ it('demands nothing of a state topic that is switched off', async () => {
   expect(outputs.state).toBeUndefined()
   await outputs.onPartitions(partitions)
   expect(set).toEqual([[new Map([['quarantine', 3]])]])
+})
+
+it('sends no more documents at once than the state topic takes in one batch', async () => {
+  const { outputs, sent } = setUp('state')
+  const { maxValueBytes = 0 } = outputs.demands.at(-1) ?? {}
+  const record = (bytes: number): OutgoingRecord => ({
+    topic: 'state',
+    key: null,
+    value: Buffer.alloc(bytes),
+    timestamp: 1,
+  })
+  // Each record counts 100 bytes more than its value, which is more than Kafka needs.
+  await outputs.state?.send([record(1000 * maxValueBytes), record(0), record(0)])
+  expect(sent.map((records) => records.length)).toEqual([1, 1, 1])
+  expect(partsOf([1, 2, 3, 4].map(record), 300).map((part) => part.length)).toEqual([2, 2])
+  expect(partsOf([], 300)).toEqual([])
 })

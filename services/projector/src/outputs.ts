@@ -1,5 +1,6 @@
 /** The topics that the projector writes to: quarantine and the state topic. */
 import {
+  type OutgoingRecord,
   readTopicIdentity,
   type TopicAdmin,
   type TopicWatchOptions,
@@ -30,6 +31,31 @@ export interface Outputs extends Pick<TopicWatchOptions, 'demands' | 'onPartitio
  */
 const DOCUMENT_GROWTH = 5
 
+/** Bytes of a record besides its key, value and headers. Kafka needs a few dozen. */
+const RECORD_BYTES = 100
+
+const bytesOf = ({ key, value, headers = {} }: OutgoingRecord): number =>
+  Object.entries(headers).reduce(
+    (bytes, [name, text]) => bytes + Buffer.byteLength(name) + Buffer.byteLength(text),
+    RECORD_BYTES + (key?.byteLength ?? 0) + (value?.byteLength ?? 0),
+  )
+
+/** Splits records into parts of at most this size, in order. A larger record is a part alone. */
+export const partsOf = (records: readonly OutgoingRecord[], maxBytes: number): OutgoingRecord[][] => {
+  const parts: OutgoingRecord[][] = []
+  let left = 0
+  for (const record of records) {
+    const bytes = bytesOf(record)
+    if (parts.length === 0 || bytes > left) {
+      parts.push([])
+      left = maxBytes
+    }
+    parts.at(-1)?.push(record)
+    left -= bytes
+  }
+  return parts
+}
+
 /**
  * @param open creates a producer with a client of its own. kafkajs fails for all topics of a client
  *   if one of them has bad metadata.
@@ -44,9 +70,16 @@ export const createOutputs = (
     [quarantineTopic, quarantine] as const,
     ...(stateTopic && state ? [[stateTopic, state] as const] : []),
   ]
+  const maxDocumentBytes = DOCUMENT_GROWTH * maxValueBytes
   return {
     quarantine,
-    state,
+    // Kafka refuses a batch that is larger than the largest record of the topic, and the records of
+    // one send are one batch for each partition.
+    state: state && {
+      send: async (records) => {
+        for (const part of partsOf(records, maxDocumentBytes)) await state.send(part)
+      },
+    },
     connect: async () => {
       await Promise.all(producers.map(([, producer]) => producer.connect()))
     },
@@ -59,7 +92,7 @@ export const createOutputs = (
         : [
             {
               topic: stateTopic,
-              maxValueBytes: DOCUMENT_GROWTH * maxValueBytes,
+              maxValueBytes: maxDocumentBytes,
               writes: true,
               kind: 'changelog' as const,
               partitionsOf: topic,
