@@ -13,7 +13,7 @@ const EVENTS_PER_HOT_CUSTOMER = 100
 /** The same number of events that the projector passes to Redis in one call. */
 const CUSTOMERS_PER_CALL = 250
 const CALLS_IN_FLIGHT = 4
-/** As the feeder. What the state topic costs is a question of its own. */
+/** As the feeder. The question state-topic measures the cost of the state topic. */
 const WITHOUT_STATE = { env: { KAFKA_STATE_TOPIC: 'false' } }
 
 const hashesOf = (customers: number) =>

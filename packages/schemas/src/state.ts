@@ -46,7 +46,7 @@ export const CustomerState = Type.Object(
 )
 export type CustomerState = Static<typeof CustomerState>
 
-/** Where and when the raw record of an event was stored. `receivedAt`: Unix milliseconds. */
+/** Place and time of receipt of the raw record of an event. `receivedAt`: Unix milliseconds. */
 export interface RecordPlace {
   readonly topic: string
   readonly partition: number
