@@ -19,7 +19,8 @@ COPY services/projector/package.json services/projector/
 FROM manifests AS cli-dependencies
 RUN npm ci --omit=dev --ignore-scripts --workspace @customer-stream/cli
 
-# Needs Kafka and Redis of the services: docker run --rm -e KAFKA_BROKERS=… -e REDIS_URL=… customer-stream/cli verify
+# Needs the Kafka and the Redis of the services:
+#   docker run --rm -e KAFKA_BROKERS=… -e REDIS_URL=… customer-stream/cli verify
 FROM ${NODE_IMAGE} AS cli
 ENV NODE_ENV=production
 WORKDIR /app
@@ -49,11 +50,14 @@ COPY services/${SERVICE} services/${SERVICE}
 WORKDIR /app/services/${SERVICE}
 ENV NODE_COMPILE_CACHE=/tmp/node-compile-cache
 USER node
-# Compiled once, here: it then starts in two thirds of the CPU and without the 25 MB of the compiler. A start without settings ends when all is loaded. The flags as below: the cache goes by them.
+# Fills the compile cache. With it, the service starts with two thirds of the CPU and 25 MB less
+# memory. A start without settings ends when all modules are loaded. The flags must equal those
+# below, because the cache depends on them.
 RUN node --max-semi-space-size=8 --conditions=customer-stream-source start.js 2>/dev/null || test $? -eq 2
 EXPOSE 8080 9464
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=6 \
-  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.ADMIN_PORT ?? 9464}/readyz`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
-# The command of `npm start`. Node is process 1 and handles SIGTERM itself; no npm or shell stands between.
-# A young generation of 8 MB instead of 32: less memory by 100 MB at no cost that was measurable.
+  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.ADMIN_PORT ?? 9464}/readyz`)\
+.then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+# The command of `npm start`. Node is process 1, so it gets SIGTERM itself, without npm or a shell.
+# A young generation of 8 MB instead of 32 saves 100 MB of memory, at no measurable cost.
 CMD ["node", "--max-semi-space-size=8", "--conditions=customer-stream-source", "start.js"]

@@ -83,9 +83,8 @@ const runDemo = async (): Promise<void> => {
   )
   if (options.keep) {
     const ingress = services.ingress()
-    screen.say(
-      `\nEverything is left running; Ctrl-C ends it. ${whereToLook(brokers, ingress, pipeline, customer.customerUuid, names)}`,
-    )
+    const places = whereToLook(brokers, ingress, pipeline, customer.customerUuid, names)
+    screen.say(`\nEverything is left running; Ctrl-C ends it. ${places}`)
   }
 }
 

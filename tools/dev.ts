@@ -14,7 +14,8 @@ readCommandLine({
   usage: `npm run dev
 
   Starts brokers and both services, and restarts a service when a source file changes. Ctrl-C ends it.
-  CUSTOMER_STREAM_BROKERS=docker or local chooses where the brokers run; KAFKA_BROKERS and REDIS_URL name running ones.`,
+  CUSTOMER_STREAM_BROKERS=docker or local chooses where the brokers run.
+  KAFKA_BROKERS and REDIS_URL name running ones.`,
   options: {},
   read: () => undefined,
 })
@@ -51,9 +52,10 @@ try {
     })
     cleanUps.push(() => service.end())
   }
+  const ingress = { url: `http://127.0.0.1:${port}`, adminUrl: `http://127.0.0.1:${ingressAdmin}` }
   tell(`ingress: http://127.0.0.1:${port}/webhooks/mykaarma, metrics at http://127.0.0.1:${ingressAdmin}/metrics
 projector: metrics at http://127.0.0.1:${projectorAdmin}/metrics
-${whereToLook(brokers, { url: `http://127.0.0.1:${port}`, adminUrl: `http://127.0.0.1:${ingressAdmin}` }, { secret: 'desk-secret', token: 'desk-token' })}`)
+${whereToLook(brokers, ingress, { secret: 'desk-secret', token: 'desk-token' })}`)
   await arrived
 } catch (error) {
   exitCode = sayWhy('dev', error)

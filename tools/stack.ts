@@ -7,7 +7,7 @@ const start = readCommandLine({
   usage: `npm run stack -- [--brokers 1|3]
 
   Starts Kafka and Redis, prints their addresses as settings, and runs until Ctrl-C.
-  --brokers 3   three brokers that replicate, in local processes whatever the environment says (default 1)`,
+  --brokers 3   three brokers that replicate, always in local processes (default 1)`,
   options: { brokers: 'text' },
   read: ({ texts: { brokers = '1' } }) => {
     if (brokers !== '1' && brokers !== '3') throw new Error(`--brokers must be 1 or 3, not ${brokers}`)

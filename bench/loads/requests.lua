@@ -1,4 +1,5 @@
--- For wrk. Argument: a file of signature, tab, body, one a line. Prints its summary as one line of JSON.
+-- For wrk. Argument: a file with a signature, a tab and a body on each line. Prints its summary as
+-- one line of JSON.
 local requests = {}
 local next_request = 0
 

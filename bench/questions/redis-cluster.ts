@@ -124,9 +124,10 @@ try {
 }
 const [single, clustered] = [summary(results.single), summary(results.cluster)]
 const ratio = Math.round((clustered.eventsPerSecond / single.eventsPerSecond) * 100) / 100
-process.stdout.write(
-  `${JSON.stringify({ bench: 'redis-cluster', records: RECORDS, rounds: ROUNDS, single, cluster: clustered, ratio, cpus: cpus().length, cpu: cpus()[0]?.model })}\n`,
-)
+const machine = { cpus: cpus().length, cpu: cpus()[0]?.model }
+const amounts = { records: RECORDS, rounds: ROUNDS }
+const result = { bench: 'redis-cluster', ...amounts, single, cluster: clustered, ratio, ...machine }
+process.stdout.write(`${JSON.stringify(result)}\n`)
 tell(
   `a cluster of three masters takes ${clustered.eventsPerSecond} events/s where one Redis takes ` +
     `${single.eventsPerSecond} (${ratio}); projector ${clustered.projectorCpuUsPerEvent} instead of ` +

@@ -19,7 +19,11 @@ const COLOURS: Readonly<Record<Package, string>> = {
   gc: '#e8d36b',
 }
 const classOf = (name: Package): string => `p${PACKAGES.indexOf(name)}`
-const STYLE = `.f{font:11px ui-monospace,"DejaVu Sans Mono",monospace}g rect{stroke:#fff;stroke-width:.5}${PACKAGES.map((name) => `.${classOf(name)}{fill:${COLOURS[name]}}`).join('')}`
+const FILLS = PACKAGES.map((name) => `.${classOf(name)}{fill:${COLOURS[name]}}`)
+const STYLE = [
+  '.f{font:11px ui-monospace,"DejaVu Sans Mono",monospace}g rect{stroke:#fff;stroke-width:.5}',
+  ...FILLS,
+].join('')
 
 const percent = (share: number): string => `${(share * 100).toFixed(1)} %`
 
@@ -49,13 +53,18 @@ export const flameGraph = (root: Frame, title: string): string => {
     const share = `${percent(frame.totalMs / root.totalMs)}, itself ${percent(frame.selfMs / root.totalMs)}`
     const room = Math.floor((width - 6) / CHARACTER)
     const text = frame.name.length > room ? `${frame.name.slice(0, room - 1)}…` : frame.name
-    return `<g><title>${escapeXml(`${frame.name} ${frame.file}`.trim())}: ${share}</title><rect class="${classOf(frame.package)}" x="${px(left)}" y="${top}" width="${px(width)}" height="${ROW - 1}"/>${
-      room < 3 ? '' : `<text class="f" x="${px(left + 3)}" y="${top + 12}">${escapeXml(text)}</text>`
-    }</g>`
+    const box = `x="${px(left)}" y="${top}" width="${px(width)}" height="${ROW - 1}"`
+    return [
+      `<g><title>${escapeXml(`${frame.name} ${frame.file}`.trim())}: ${share}</title>`,
+      `<rect class="${classOf(frame.package)}" ${box}/>`,
+      room < 3 ? '' : `<text class="f" x="${px(left + 3)}" y="${top + 12}">${escapeXml(text)}</text>`,
+      '</g>',
+    ].join('')
   })
   const key = PACKAGES.map((name, i) => {
     const x = MARGIN + i * 120
-    return `<rect class="${classOf(name)}" x="${x}" y="42" width="14" height="14"/><text x="${x + 20}" y="53">${name}</text>`
+    const box = `<rect class="${classOf(name)}" x="${x}" y="42" width="14" height="14"/>`
+    return `${box}<text x="${x + 20}" y="53">${name}</text>`
   })
   return picture(WIDTH, floor + ROW + MARGIN, title, STYLE, [...key, ...drawn].join('\n'))
 }

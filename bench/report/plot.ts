@@ -12,7 +12,8 @@ const ROW = 20
 // Palette of Okabe and Ito, which colour-blind readers can distinguish.
 const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00']
 const STYLE =
-  '.axis,.tick{stroke:#57606a}.grid{stroke:#d8dee4}.y{text-anchor:end}.x{text-anchor:middle}.line{fill:none;stroke-width:2}'
+  '.axis,.tick{stroke:#57606a}.grid{stroke:#d8dee4}.y{text-anchor:end}.x{text-anchor:middle}' +
+  '.line{fill:none;stroke-width:2}'
 
 const label = (value: number): string => value.toLocaleString('en-US', { maximumSignificantDigits: 4 })
 
@@ -37,9 +38,11 @@ const legend = (names: readonly string[]): { readonly body: string; readonly row
       row++
     }
     const y = LEGEND_TOP + row * ROW
-    const entry = `<rect x="${x}" y="${y - 5}" width="14" height="4" fill="${COLOURS[i % COLOURS.length]}"/><text x="${x + 20}" y="${y + 1}">${escapeXml(name)}</text>`
+    const colour = COLOURS[i % COLOURS.length]
+    const entry = `<rect x="${x}" y="${y - 5}" width="14" height="4" fill="${colour}"/>`
+    const text = `<text x="${x + 20}" y="${y + 1}">${escapeXml(name)}</text>`
     x += width
-    return entry
+    return entry + text
   })
   return { body: entries.join('\n'), rows: row + 1 }
 }
@@ -63,13 +66,15 @@ export const plot = (curve: Curve): string => {
     .ticks(6)
     .map((y) => {
       const height = px(yScale(y))
-      return `<line class="grid" x1="${LEFT}" x2="${RIGHT}" y1="${height}" y2="${height}"/><text class="y" x="${LEFT - 8}" y="${height + 4}">${label(y)}</text>`
+      const line = `<line class="grid" x1="${LEFT}" x2="${RIGHT}" y1="${height}" y2="${height}"/>`
+      return `${line}<text class="y" x="${LEFT - 8}" y="${height + 4}">${label(y)}</text>`
     })
     .join('\n')
   const vertical = xTicks(xs, xScale.ticks(6), xScale)
     .map((x) => {
       const across = px(xScale(x))
-      return `<line class="tick" x1="${across}" x2="${across}" y1="${BOTTOM}" y2="${BOTTOM + 5}"/><text class="x" x="${across}" y="${BOTTOM + 20}">${label(x)}</text>`
+      const line = `<line class="tick" x1="${across}" x2="${across}" y1="${BOTTOM}" y2="${BOTTOM + 5}"/>`
+      return `${line}<text class="x" x="${across}" y="${BOTTOM + 20}">${label(x)}</text>`
     })
     .join('\n')
   const series = curve.series
@@ -81,13 +86,18 @@ export const plot = (curve: Curve): string => {
         ...sorted.toReversed().map(({ x, y }) => at(x, y.min)),
       ].join(' ')
       const line = sorted.map(({ x, y }) => at(x, y.median)).join(' ')
-      const dots = sorted
-        .map(
-          ({ x, y }) =>
-            `<circle cx="${px(xScale(x))}" cy="${px(yScale(y.median))}" r="3.5"><title>${label(x)}: ${label(y.median)} (${label(y.min)} to ${label(y.max)})</title></circle>`,
-        )
-        .join('')
-      return `<g fill="${colour}" stroke="${colour}"><polygon points="${band}" fill-opacity="0.15" stroke-opacity="0.25"/><polyline class="line" points="${line}"/>${dots}</g>`
+      const dots = sorted.map(({ x, y }) => {
+        const tooltip = `${label(x)}: ${label(y.median)} (${label(y.min)} to ${label(y.max)})`
+        const place = `cx="${px(xScale(x))}" cy="${px(yScale(y.median))}"`
+        return `<circle ${place} r="3.5"><title>${tooltip}</title></circle>`
+      })
+      return [
+        `<g fill="${colour}" stroke="${colour}">`,
+        `<polygon points="${band}" fill-opacity="0.15" stroke-opacity="0.25"/>`,
+        `<polyline class="line" points="${line}"/>`,
+        ...dots,
+        '</g>',
+      ].join('')
     })
     .join('\n')
   const middle = (top + BOTTOM) / 2

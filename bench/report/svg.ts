@@ -1,10 +1,18 @@
+const STYLE =
+  'text{font:12px ui-sans-serif,system-ui,"DejaVu Sans",sans-serif;fill:#24292f}' +
+  '.title{font-size:15px;font-weight:600}'
+
+const head = (width: number, height: number, title: string): string =>
+  `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" ` +
+  `role="img" aria-label="${escapeXml(title)}">`
+
 /**
  * Creates an SVG with its own background, for light and dark pages. It has no script, so it also
  * works as an image.
  */
 export const picture = (width: number, height: number, title: string, style: string, body: string): string =>
-  `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${escapeXml(title)}">
-<style>text{font:12px ui-sans-serif,system-ui,"DejaVu Sans",sans-serif;fill:#24292f}.title{font-size:15px;font-weight:600}${style}</style>
+  `${head(width, height, title)}
+<style>${STYLE}${style}</style>
 <rect width="${width}" height="${height}" rx="6" fill="#fff" stroke="#d0d7de"/>
 <text class="title" x="20" y="28">${escapeXml(title)}</text>
 ${body}

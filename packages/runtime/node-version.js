@@ -6,7 +6,8 @@ const needed = Number(engines.node.replace('>=', ''))
 
 if (Number.parseInt(process.versions.node, 10) < needed) {
   process.stderr.write(
-    `customer-stream needs Node ${needed} or newer; this is Node ${process.versions.node} (${process.execPath}). Install Node ${needed}, or put it first in PATH.\n`,
+    `customer-stream needs Node ${needed} or newer; this is Node ${process.versions.node} (${process.execPath}). ` +
+      `Install Node ${needed}, or put it first in PATH.\n`,
   )
   process.exit(2)
 }

@@ -134,8 +134,9 @@ const eventOf = (id: string, timestamp: number, customer: string) =>
 /** Values that parsers of other languages change without notice. */
 const postOdd = async (timestamp: number) => {
   const odd =
-    '{"customerUuid":"Zo\u00eb","firstName":"\ud83d\ude97 \ud83d","id":12345678901234567890,"huge":1e400,"rate":1.50,' +
-    '"_eventId":"forged","dealerUuid":"evil","":"empty","list":[0.12345678901234567890,"\u2028\ud800",{"b":1,"a":null}]}'
+    '{"customerUuid":"Zo\u00eb","firstName":"\ud83d\ude97 \ud83d","id":12345678901234567890,' +
+    '"huge":1e400,"rate":1.50,"_eventId":"forged","dealerUuid":"evil","":"empty",' +
+    '"list":[0.12345678901234567890,"\u2028\ud800",{"b":1,"a":null}]}'
   // The first id is the greater one by its UTF-8 bytes. By UTF-16 it is the smaller one.
   await post(eventOf('\u{1F600}', timestamp, odd))
   await post(eventOf('\uFFFD', timestamp, '{"customerUuid":"Zoë"}'))

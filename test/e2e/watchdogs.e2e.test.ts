@@ -63,7 +63,9 @@ it('an ingress ends if a send never ends although Kafka answers', { timeout: 120
   const script = `import { createRequire } from 'node:module'
 const { prototype } = createRequire(${JSON.stringify(import.meta.url)})('kafkajs/src/broker')
 const { produce } = prototype
-prototype.produce = function (request) { return request.acks === -1 ? new Promise(() => {}) : produce.call(this, request) }`
+prototype.produce = function (request) {
+  return request.acks === -1 ? new Promise(() => {}) : produce.call(this, request)
+}`
   const stuck = await pipeline.start('ingress', {
     NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(script)}`,
     KAFKA_CONNECTION_TIMEOUT_MS: '100',

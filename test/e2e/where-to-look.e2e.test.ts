@@ -24,8 +24,8 @@ afterAll(() => pipeline.close())
 
 it('each command that the demo names works in this repository', { timeout: 120_000 }, async () => {
   const { body } = makeCustomersEvent({ customerUuid: 'shown', timestamp: 7, customer: { firstName: 'Renée' } })
-  // Not valid UTF-8, so each reader needs the charset in the record's header. The simulator's random
-  // names may have characters that Latin-1 lacks. Their low bytes could break the JSON.
+  // Not valid UTF-8, so each reader needs the charset in the record's header. The simulator's
+  // random names may have characters that Latin-1 lacks. Their low bytes could break the JSON.
   const latin1 = Buffer.from(body.toString().replace(/[^\u0020-\u00ff]/g, '?'), 'latin1')
   expect((await pipeline.post(ingress, latin1, { 'content-type': 'text/plain; charset=windows-1252' })).status).toBe(
     202,

@@ -1,8 +1,8 @@
 // Loaded into a projector before its own code. INTERRUPTED="<what> <signal> <moment>" sends the
 // process this signal at a write to a socket: at the call of the Lua script `what`, or, if there is
 // no such script, at a produce request for the topic `what`.
-// - SIGKILL comes at the first such write. `after` (default): the kernel has the bytes, so the server
-//   does the work, and no one reads the answer. `before`: the server never gets them.
+// - SIGKILL comes at the first such write. `after` (default): the kernel has the bytes, so the
+//   server does the work, and no one reads the answer. `before`: the server never gets them.
 // - SIGSTOP comes before the first such write after SIGWINCH, a signal that no one else uses.
 import { hash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'

@@ -454,7 +454,9 @@ export const ingressGuards: readonly Guard[] = [
     guard: 'the content type is stored with the record',
     prevents: 'a reader that decodes ISO-8859-1 as UTF-8',
     file: `${folder}/http/webhook-route.ts`,
-    from: `traceparentForm.test(traceparent) && { [RAW_HEADERS.traceparent]: traceparent }),\n        ...(contentType !== undefined && { [RAW_HEADERS.contentType]: contentType }),`,
+    from:
+      'traceparentForm.test(traceparent) && { [RAW_HEADERS.traceparent]: traceparent }),\n' +
+      '        ...(contentType !== undefined && { [RAW_HEADERS.contentType]: contentType }),',
     to: 'traceparentForm.test(traceparent) && { [RAW_HEADERS.traceparent]: traceparent }),',
     test: unit(`${folder}/http/app.test.ts`, 'the charset of a body is used if declared;'),
   },

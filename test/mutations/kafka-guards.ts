@@ -178,7 +178,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'simultaneous produce requests have separate connections',
     prevents:
-      'a leader whose partitions all fail because one fails: a broker answers the requests of a connection one after the other',
+      'a leader whose partitions all fail because one fails: a broker answers the requests of a connection in turn',
     file: `${folder}/patches/index.ts`,
     from: '\n  patchProduceConnection()',
     to: '',
@@ -413,7 +413,9 @@ export const kafkaGuards: readonly Guard[] = [
     prevents: 'a position that never moves past an aborted transaction at the end of a partition',
     file: `${folder}/patches/fetch.ts`,
     from: 'prototype.isEmptyDueToFiltering = () => false',
-    to: 'prototype.isEmptyDueToFiltering = function () { return this.rawMessages.length > 0 && (this as unknown as { messages: object[] }).messages.length === 0 }',
+    to:
+      'prototype.isEmptyDueToFiltering = function () { return this.rawMessages.length > 0 && ' +
+      '(this as unknown as { messages: object[] }).messages.length === 0 }',
     test: foreignRecords('skips an aborted transaction at the end'),
   },
   {
@@ -452,7 +454,9 @@ export const kafkaGuards: readonly Guard[] = [
     guard: 'the end of a consumer is reported',
     prevents: 'a process that continues with a dead consumer',
     file: `${folder}/consumer.ts`,
-    from: 'if (!payload.restart && !diagnosis.blocked && !isOutage(payload.error)) return options.onDead(payload.error)',
+    from:
+      'if (!payload.restart && !diagnosis.blocked && !isOutage(payload.error)) ' +
+      'return options.onDead(payload.error)',
     to: '',
     test: intTest('as dead when kafkajs ends it for good'),
   },

@@ -291,7 +291,7 @@ export const projectorGuards: readonly Guard[] = [
   {
     guard: 'a partition that waits for quarantine delays no other partition',
     prevents:
-      'one unusable record that blocks all partitions of a broker, because a fetch of kafkajs waits for all batches of the last fetch',
+      'one unusable record that blocks all partitions of a broker, because kafkajs fetches only after all batches',
     file: `${folder}/holds.ts`,
     from: 'sleep(PATIENCE_MS, undefined, { signal })',
     to: 'sleep(1_000_000 * PATIENCE_MS, undefined, { signal })',
@@ -365,7 +365,9 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'a time without measurements is no standstill',
     prevents: 'a projector that is not ready, or ends, right after an outage',
     file: `${folder}/progress.ts`,
-    from: 'if (startedAt - measuredAt > MAX_GAP_MS) for (const state of states.values()) state.waitingSince = undefined',
+    from:
+      'if (startedAt - measuredAt > MAX_GAP_MS) ' +
+      'for (const state of states.values()) state.waitingSince = undefined',
     to: '',
     test: unit(`${folder}/progress.test.ts`, 'a gap between measurements resets'),
   },

@@ -77,9 +77,8 @@ try {
     }))
     if (found.caught) caught += 1
     const { file, title } = guard.test
-    process.stdout.write(
-      `| ${[guard.guard, `${file} -t '${title}'`, found.result].map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |\n`,
-    )
+    const cells = [guard.guard, `${file} -t '${title}'`, found.result].map((cell) => cell.replaceAll('|', '\\|'))
+    process.stdout.write(`| ${cells.join(' | ')} |\n`)
   }
 } finally {
   await copy.remove()

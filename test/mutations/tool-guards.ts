@@ -16,7 +16,9 @@ export const toolGuards: readonly Guard[] = [
     guard: 'the verifier reports a hash that is newer than Kafka',
     prevents: 'a customer that never gets updates but counts as correct',
     file: 'packages/verify/src/compare-hash.ts',
-    from: `placeOf(hash._source, comparison) === 'unread' ? 'newer' : wrong('is newer in Redis than any event in Kafka')`,
+    from:
+      `placeOf(hash._source, comparison) === 'unread' ? 'newer' : ` +
+      `wrong('is newer in Redis than any event in Kafka')`,
     to: `'newer'`,
     test: unit('packages/verify/src/compare-hash.test.ts', 'accepts a newer hash only'),
   },
@@ -81,7 +83,9 @@ export const toolGuards: readonly Guard[] = [
     prevents: 'a demo that Ctrl-C cannot end',
     file: 'packages/cli/src/interruption.ts',
     from: `arrived: new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve())),`,
-    to: `get arrived() {\n    return new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))\n  },`,
+    to: `get arrived() {
+    return new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
+  },`,
     test: unit('packages/cli/src/interruption.test.ts', 'that came before the wait'),
   },
   {

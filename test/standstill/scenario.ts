@@ -117,8 +117,9 @@ const sayings = async (site: Site): Promise<string> => {
         .map(({ labels }) => labels.reason)
       const shown = readiness.ready ? 'ready' : readiness.said
       return (
-        `${service.name}: ` +
-        `${shown}${lag.length > 0 ? `; lag ${lag.join(' ')}` : ''}${reasons.length > 0 ? `; blocked ${reasons.join(' ')}` : ''}`
+        `${service.name}: ${shown}` +
+        `${lag.length > 0 ? `; lag ${lag.join(' ')}` : ''}` +
+        `${reasons.length > 0 ? `; blocked ${reasons.join(' ')}` : ''}`
       )
     }),
   )

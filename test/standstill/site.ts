@@ -212,7 +212,7 @@ export interface Site {
 
 const SECRETS = { MYKAARMA_SIGNING_SECRETS: 'a=secret', MYKAARMA_TOKENS: 'a=token' }
 
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the names of one site
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
 export const openSite = async (
   world: World,
   { partitions = 3, env: envOfWorld = () => ({}), privateKafka, privateRedis = false }: SiteOptions = {},

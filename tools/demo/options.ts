@@ -18,7 +18,8 @@ export const demoCommandLine: CommandLine<DemoOptions> = {
   Redis under load, and checks that every promise was kept. Takes about a minute.
   Exit code 0 only if nothing is missing or wrong, and if all numbers add up.
 
-  --keep       leaves everything running at the end and prints commands to look around; Ctrl-C ends it
+  --keep       leaves everything running at the end, and prints commands for a closer look;
+               Ctrl-C ends it
   --no-faults  kills nothing
   --events N   number of events, ${MIN_EVENTS} or more (${number(DEFAULT_EVENTS)})
 

@@ -157,8 +157,10 @@ export const showVerdict = async (demo: Demo, { quiet, customer, faulty }: AllSh
     'verdict',
     'reading all of Kafka and Redis',
     () => unlessAborted(pipeline.verify(ledgerPath, { exact: true, signal }), signal),
-    (found) =>
-      `${number(found.records.customers + found.records.other)} records and ${number(found.customers)} customers compared`,
+    (found) => {
+      const records = found.records.customers + found.records.other
+      return `${number(records)} records and ${number(found.customers)} customers compared`
+    },
   )
   const { customers, other } = pipeline.topics
   const ofCustomers = await recordsIn(pipeline, customers)

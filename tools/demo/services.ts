@@ -7,7 +7,7 @@ export interface Services {
   /** The ingress process of this moment. */
   readonly ingress: () => ServiceProcess
   readonly projector: ServiceProcess
-  /** Starts an ingress at the address of the last one, which was killed. Resolves when it is ready. */
+  /** Starts an ingress at the address of the killed ingress. Resolves when it is ready. */
   startIngressAgain(): Promise<void>
 }
 

@@ -23,8 +23,10 @@ export const verdictText = (verdict: Verdict, expected: Expected): string => {
   const { promisedEvents, missingCount, customers, wrongCount } = verdict
   const isComplete = missingCount === 0 && promisedEvents === expected.promisedEvents
   return [
-    `${mark(isComplete)} ${number(promisedEvents - missingCount)} of ${number(expected.promisedEvents)} events answered 202 are in Kafka`,
-    `${mark(wrongCount === 0)} ${number(customers - wrongCount)} of ${number(customers)} customers in Redis are their newest event`,
+    `${mark(isComplete)} ${number(promisedEvents - missingCount)} of ${number(expected.promisedEvents)} ` +
+      'events answered 202 are in Kafka',
+    `${mark(wrongCount === 0)} ${number(customers - wrongCount)} of ${number(customers)} ` +
+      'customers in Redis are their newest event',
     ...(expected.lost > 0 ? [`✘ ${number(expected.lost)} events got no 202 in six attempts`] : []),
     ...(isSound(verdict) ? [] : ['', ...VERDICT_LEGEND, ...verdictLines(verdict)]),
   ].join('\n')

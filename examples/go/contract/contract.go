@@ -125,8 +125,8 @@ func customerOf(payload []byte) (customerWithVehicles []byte, uuid string, err e
 	return customerWithVehicles, uuid, nil
 }
 
-// ReadState reads the value of a record of the state topic. A tombstone has no value and must not be
-// given to this function. The error says that another program wrote the value.
+// ReadState reads the value of a record of the state topic. A tombstone has no value and must not
+// be given to this function. The error says that another program wrote the value.
 func ReadState(value []byte) (State, error) {
 	wrong := ErrUnusable("not-a-state-document")
 	text, err := decode(value, "")

@@ -68,7 +68,8 @@ func apply(bucket *bbolt.Bucket, record *kgo.Record) error {
 			return nil
 		}
 	}
-	text, err := json.Marshal(stored{event.CustomerUUID, event.Version, state{event.DealerUUID, event.DepartmentUUID, event.CustomerWithVehicles}})
+	newest := state{event.DealerUUID, event.DepartmentUUID, event.CustomerWithVehicles}
+	text, err := json.Marshal(stored{event.CustomerUUID, event.Version, newest})
 	if err != nil {
 		return err
 	}
@@ -111,10 +112,13 @@ func openStore(file string) (*bbolt.DB, error) {
 	})
 }
 
+// offsets are the next offsets, by topic and partition.
+type offsets = map[string]map[int32]kgo.Offset
+
 // seekToStored returns the offsets of the store in place of the group's committed offsets, which do
 // not count.
-func seekToStored(store *bbolt.DB, topic string) func(context.Context, map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
-	return func(_ context.Context, assigned map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+func seekToStored(store *bbolt.DB, topic string) func(context.Context, offsets) (offsets, error) {
+	return func(_ context.Context, assigned offsets) (offsets, error) {
 		return assigned, store.View(func(tx *bbolt.Tx) error {
 			for partition := range assigned[topic] {
 				offset := kgo.NewOffset().AtStart()

@@ -50,8 +50,8 @@ final class Contract {
     }
 
     /**
-     * Reads the value of a record of the state topic. A tombstone has no value and must not be given
-     * to this method.
+     * Reads the value of a record of the state topic. A tombstone has no value and must not be
+     * given to this method.
      *
      * @throws Unusable if another program wrote the value.
      */
@@ -128,7 +128,8 @@ final class Contract {
         fields.put("_eventTimestamp", Long.toString(state.version().timestamp()));
         fields.put("_receivedAt", Json.write(document.get("receivedAt")));
         fields.put("_appliedAt", Long.toString(appliedAt));
-        fields.put("_source", source.get("topic") + "/" + Json.write(source.get("partition")) + "/" + source.get("offset"));
+        String partition = Json.write(source.get("partition"));
+        fields.put("_source", source.get("topic") + "/" + partition + "/" + source.get("offset"));
         fields.put("_projection", Integer.toString(projection));
         return fields;
     }

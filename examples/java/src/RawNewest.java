@@ -80,10 +80,12 @@ final class RawNewest {
         try (Store store = new Store(env.getOrDefault("STATE", "customers.db"));
                 KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(
                         Map.of(
-                                ConsumerConfig.BOOTSTRAP_SERVERS_CONFIG, env.getOrDefault("KAFKA_BROKERS", "localhost:9092"),
+                                ConsumerConfig.BOOTSTRAP_SERVERS_CONFIG,
+                                env.getOrDefault("KAFKA_BROKERS", "localhost:9092"),
                                 ConsumerConfig.GROUP_ID_CONFIG, env.getOrDefault("GROUP_ID", "raw-newest"),
                                 ConsumerConfig.ENABLE_AUTO_COMMIT_CONFIG, "false",
-                                // If the position is gone, because retention removed it, go on at the oldest record.
+                                // If retention has removed the record at the position, go on at
+                                // the oldest record.
                                 ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "earliest",
                                 // Otherwise a misspelt name would create a topic.
                                 ConsumerConfig.ALLOW_AUTO_CREATE_TOPICS_CONFIG, "false"),
@@ -100,7 +102,8 @@ final class RawNewest {
             }
             store.print();
         } catch (WakeupException stopped) {
-            // SIGTERM: the transaction of the last poll is committed, and the consumer has left the group.
+            // SIGTERM: the transaction of the last poll is committed, and the consumer has left the
+            // group.
         }
     }
 }

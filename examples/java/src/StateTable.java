@@ -44,7 +44,7 @@ final class StateTable {
         try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(
                 Map.of(
                         ConsumerConfig.BOOTSTRAP_SERVERS_CONFIG, env.getOrDefault("KAFKA_BROKERS", "localhost:9092"),
-                        // If a position is gone, because the topic was created again, read all of it.
+                        // If the topic was created again, a position is gone. Then read all of it.
                         ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "earliest",
                         // Otherwise a misspelt name would create a topic.
                         ConsumerConfig.ALLOW_AUTO_CREATE_TOPICS_CONFIG, "false"),
@@ -68,7 +68,9 @@ final class StateTable {
                                 unusable.getMessage());
                     }
                 }
-                if (!isComplete && ends.entrySet().stream().allMatch(end -> consumer.position(end.getKey()) >= end.getValue())) {
+                if (!isComplete
+                        && ends.entrySet().stream()
+                                .allMatch(end -> consumer.position(end.getKey()) >= end.getValue())) {
                     isComplete = true;
                     System.err.println("complete: " + table.customers.size() + " customers");
                 }

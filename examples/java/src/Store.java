@@ -66,7 +66,8 @@ final class Store implements AutoCloseable {
     /** Prints each customer as one line of JSON. */
     void print() throws SQLException {
         try (Statement statement = connection.createStatement();
-                ResultSet rows = statement.executeQuery("SELECT uuid, timestamp, CAST(id AS TEXT), state FROM customer")) {
+                ResultSet rows = statement.executeQuery(
+                        "SELECT uuid, timestamp, CAST(id AS TEXT), state FROM customer")) {
             while (rows.next()) {
                 Shutdown.printLine("{\"customerUuid\":" + Json.write(rows.getString(1)) + ",\"version\":{\"timestamp\":"
                         + rows.getLong(2) + ",\"id\":" + Json.write(rows.getString(3)) + "},\"state\":"

@@ -23,9 +23,11 @@ const USAGE = `customer-stream verify [--state] [--ledger FILE | --since TIME --
 
     --state                 also compare the state topic
     --ledger FILE           also look for every promise of \`npm run simulate\` in Kafka
-    --since, --until TIME   only customers with an event received in this time, e.g. 2026-11-24T06:00:00Z
+    --since, --until TIME   only customers with an event received in this time, for example
+                            2026-11-24T06:00:00Z
     --sample SHARE          only this share of the customers, e.g. 0.01
-    --catch-up-seconds N    longest wait for open transactions, and for the projector to reach the end (60)
+    --catch-up-seconds N    longest wait for open transactions, and for the projector to reach the
+                            end (60)
   KAFKA_BROKERS and REDIS_URL, and the other settings of the services, are read from the environment.
   In this repository: npm run verify -- [OPTIONS]`
 

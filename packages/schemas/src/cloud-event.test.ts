@@ -5,7 +5,9 @@ import { readState } from './state.ts'
 const stateOf = (more = '', timestamp = 1728542293678) => {
   const state = readState(
     Buffer.from(
-      `{"customerUuid":"c","version":{"timestamp":${timestamp},"id":"e"},"customer":{"customerUuid":"c","id":12345678901234567890}${more},"receivedAt":1,"source":{"topic":"t","partition":0,"offset":"1"}}`,
+      `{"customerUuid":"c","version":{"timestamp":${timestamp},"id":"e"},` +
+        `"customer":{"customerUuid":"c","id":12345678901234567890}${more},` +
+        '"receivedAt":1,"source":{"topic":"t","partition":0,"offset":"1"}}',
     ),
   )
   if (!state.ok) throw new Error(state.detail)

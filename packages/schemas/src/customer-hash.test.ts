@@ -104,7 +104,8 @@ describe('customer to hash and back', () => {
 
   it('keeps a number that a double cannot hold, digit for digit', () => {
     const body =
-      '{"id":"e","timestamp":5,"type":"customers","payload":{"customerWithVehicles":{"customer":{"customerUuid":"c","id":12345678901234567890,"huge":1e400,"list":[0.12345678901234567890]}}}}'
+      '{"id":"e","timestamp":5,"type":"customers","payload":{"customerWithVehicles":{"customer":{"customerUuid":"c",' +
+      '"id":12345678901234567890,"huge":1e400,"list":[0.12345678901234567890]}}}}'
     const hash = hashOf(eventOf(body))
     expect(hash).toMatchObject({ id: '12345678901234567890', huge: '1e400', list: '[0.12345678901234567890]' })
     expect(customerFromHash(hash)).toMatchObject({ ok: true, value: { other: { id: '12345678901234567890' } } })

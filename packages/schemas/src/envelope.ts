@@ -1,6 +1,7 @@
 /**
- * Parses events as delivered. Only the fields that routing needs are required: a `type`, and the
- * customerUuid of a customers event. All other fields pass unchanged, also unknown and odd ones.
+ * Parses events in the form in which the vendor delivers them. Only the fields that routing needs
+ * are required: a `type`, and the customerUuid of a customers event. All other fields pass
+ * unchanged, even if they are unknown or have an unexpected type.
  * Nothing here throws.
  */
 import { type Static, Type } from '@sinclair/typebox'

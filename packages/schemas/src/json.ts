@@ -30,9 +30,9 @@ const inexactNumber = /[[:,\snrt]-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/
 const inexactFirst = /^-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/
 
 /**
- * Whether a text may hold a number that `JSON.parse` would round. The answer for a text holds for
- * the JSON in its strings too, so that a body and the payload in it are searched once, unless the
- * text spells characters as `\u00..`, digits perhaps.
+ * Returns true if a text may hold a number that `JSON.parse` would round. JSON in the strings of
+ * the text is searched, too, so one search covers a body and the payload in it. The exception is a
+ * text that spells digits as `\u00..`.
  */
 export const mayRound = (text: string): boolean => inexactNumber.test(text) || inexactFirst.test(text)
 // The search is for `u00`, because a body has a backslash before each quote of its payload.
@@ -44,7 +44,10 @@ export const mayRoundWithin = (text: string): boolean => mayRound(text) || text.
  */
 const token = /"|(?:\\.){1,99}|-?(?:\d[\d.]{15,}|\d[\d.]*[eE][+-]?\d{3})[\d.eE+-]*/gs
 
-/** Begins a string that stands for a number. No sender can know it. */
+/**
+ * Prefix of a string that takes the place of a number while a text is parsed. It is random, so no
+ * sender can send it.
+ */
 const marker = crypto.randomUUID()
 
 const isExact = (literal: string): boolean => String(Number(literal)) === literal

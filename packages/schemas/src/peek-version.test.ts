@@ -99,12 +99,15 @@ describe('peekVersion', () => {
     )
     const key = fc.constantFrom('id', 'timestamp', 'type', 'payload', 'dataType', '\\u0069d', 'Id', '__proto__')
     const fields = fc.array(fc.tuple(key, value), { maxLength: 8 })
-    const fixed = fc
-      .tuple(spelled, fields, fields)
-      .map(
-        ([text, before, after]) =>
-          `{${[...before, ['id', '"e"'], ['timestamp', '7'], ['type', '"customers"'], ['payload', JSON.stringify(text)], ...after].map(([k, v]) => `"${k}":${v}`).join(',')}}`,
-      )
+    const fixed = fc.tuple(spelled, fields, fields).map(([text, before, after]) => {
+      const own = [
+        ['id', '"e"'],
+        ['timestamp', '7'],
+        ['type', '"customers"'],
+        ['payload', JSON.stringify(text)],
+      ]
+      return `{${[...before, ...own, ...after].map(([k, v]) => `"${k}":${v}`).join(',')}}`
+    })
     const cut = fc.record({
       text: fixed,
       at: fc.nat(400),

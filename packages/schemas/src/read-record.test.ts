@@ -17,7 +17,8 @@ const recordOf = (value: string | Buffer | null, more: Partial<PlacedRecord> = {
   ...more,
 })
 const body = (customerWithVehicles: string, id: unknown = 'e', timestamp: unknown = 7) =>
-  `{"id":${JSON.stringify(id)},"timestamp":${JSON.stringify(timestamp)},"type":"customers","dealeruuid":"d","payload":${JSON.stringify(`{"customerWithVehicles":${customerWithVehicles}}`)}}`
+  `{"id":${JSON.stringify(id)},"timestamp":${JSON.stringify(timestamp)},"type":"customers","dealeruuid":"d",` +
+  `"payload":${JSON.stringify(`{"customerWithVehicles":${customerWithVehicles}}`)}}`
 const customer = (fields = '') => `{"customer":{"customerUuid":"c"${fields}}}`
 const eventOf = (record: PlacedRecord) => {
   const read = readRecord(record)

@@ -92,7 +92,7 @@ const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0
 
-/** Returns the first member that is not as it must be. Undefined if there is none. */
+/** Returns the name of the first invalid member. Undefined if all members are valid. */
 const wrongMember = (value: JsonObject): string | undefined => {
   const { customerUuid, version, customer, receivedAt, source, other = {} } = value
   if (typeof customerUuid !== 'string' || customerUuid === '') return 'customerUuid'

@@ -113,7 +113,7 @@ export function createSimulation(options: SimulationOptions): Simulation {
     statuses: {},
   }
 
-  // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the state of one run
+  // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
   async function run(): Promise<SimulationProgress> {
     const stop = new AbortController()
     setMaxListeners(0, stop.signal)

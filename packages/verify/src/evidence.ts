@@ -72,7 +72,7 @@ export interface Evidence {
   hasContent(customerUuid: string, content: Digest): boolean
   copyAt(customerUuid: string, place: string): Copy | undefined
   isKnown(customerUuid: string): boolean
-  /** Returns the customer's last record, null for a tombstone, undefined if there is none. */
+  /** Returns the customer's last record, null for a tombstone, undefined if it has no record. */
   lastState(customerUuid: string): LastState | null | undefined
   /** Yields the customers that the state topic has and the customers topic lacks. */
   unknownStates(): Generator<string>
@@ -100,7 +100,8 @@ const TABLES = `
   CREATE TABLE promise (print TEXT PRIMARY KEY, customer BLOB, id BLOB, found INTEGER) WITHOUT ROWID;
   CREATE TABLE promised (customer BLOB PRIMARY KEY, timestamp INTEGER, id BLOB) WITHOUT ROWID;
   CREATE TABLE newest (customer BLOB PRIMARY KEY, timestamp INTEGER, id BLOB, asked INTEGER) WITHOUT ROWID;
-  CREATE TABLE copy (customer BLOB, place TEXT, content BLOB, receivedAt INTEGER, PRIMARY KEY (customer, place)) WITHOUT ROWID;
+  CREATE TABLE copy (customer BLOB, place TEXT, content BLOB, receivedAt INTEGER,
+    PRIMARY KEY (customer, place)) WITHOUT ROWID;
   CREATE TABLE unusable (place TEXT PRIMARY KEY, reason TEXT, receivedAt INTEGER, digest BLOB,
     customer BLOB, timestamp INTEGER, id BLOB) WITHOUT ROWID;
   CREATE TABLE quarantined (place TEXT, digest BLOB, PRIMARY KEY (place, digest)) WITHOUT ROWID;
@@ -141,7 +142,8 @@ export const createEvidence = (): Evidence => {
   let ledgerLines = 0
   const addPromise = db.prepare('INSERT OR IGNORE INTO promise VALUES (?, ?, ?, 0)')
   const addPromised = db.prepare(`INSERT INTO promised VALUES (?, ?, ?) ON CONFLICT DO UPDATE
-    SET timestamp = excluded.timestamp, id = excluded.id WHERE (excluded.timestamp, excluded.id) > (timestamp, promised.id)`)
+    SET timestamp = excluded.timestamp, id = excluded.id
+    WHERE (excluded.timestamp, excluded.id) > (timestamp, promised.id)`)
   const markFound = db.prepare('UPDATE promise SET found = 1 WHERE print = ?')
   const newestOf = db.prepare('SELECT timestamp, id, asked FROM newest WHERE customer = ?')
   const setNewest = db.prepare('INSERT OR REPLACE INTO newest VALUES (?, ?, ?, ?)')

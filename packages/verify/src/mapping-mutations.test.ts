@@ -58,13 +58,16 @@ const body = (customer: string, { id = 'e1', timestamp = '1700000000000', beside
 const customers = [
   body('"customerUuid":"no-dealer","dealerUuid":"of the customer"'),
   body(
-    `"customerUuid":"full","id":12345678901234567890,"score":1.50,"thousand":1e3,"huge":1e400,"whole":7,"firstName":"Renée","empty":"",
-     "company":null,"isBusiness":false,"isVip":true,"phoneNumbers":[{"phoneNumber":"+13105550100","okToCall":true,"okToText":false,"label":null}],
-     "emails":[],"bestTimeToContact":{"startTime":"9","id":98765432109876543210},"favouriteColour":"blue","_eventId":"forged","__deep":"x",
-     "__proto__":"kept","dealerUuid":"of the customer","vehicles":"of the customer","numberText":"1.50","flagText":"true","blank":" a "`,
+    `"customerUuid":"full","id":12345678901234567890,"score":1.50,"thousand":1e3,"huge":1e400,"whole":7,
+     "firstName":"Renée","empty":"","company":null,"isBusiness":false,"isVip":true,
+     "phoneNumbers":[{"phoneNumber":"+13105550100","okToCall":true,"okToText":false,"label":null}],
+     "emails":[],"bestTimeToContact":{"startTime":"9","id":98765432109876543210},"favouriteColour":"blue",
+     "_eventId":"forged","__deep":"x","__proto__":"kept","dealerUuid":"of the customer",
+     "vehicles":"of the customer","numberText":"1.50","flagText":"true","blank":" a "`,
     {
       beside:
-        ',"vehicles":[{"vin":"1","id":11111111111111111111}],"addresses":[{"city":"Köln"}],"note":"beside","firstName":"beside"',
+        ',"vehicles":[{"vin":"1","id":11111111111111111111}],"addresses":[{"city":"Köln"}],' +
+        '"note":"beside","firstName":"beside"',
       envelope: ',"dealeruuid":"d1","departmentuuid":"p1"',
     },
   ),
@@ -311,7 +314,7 @@ it.each<[string, Change]>([
     'writes numeric text as a number',
     inMapping(
       "if (typeof value === 'string') return value",
-      "if (typeof value === 'string') return value !== '' && Number.isFinite(Number(value)) ? String(Number(value)) : value",
+      "if (typeof value === 'string') return value && Number.isFinite(Number(value)) ? String(Number(value)) : value",
     ),
   ],
   ['loses digits of large numbers', ['json.ts', 'String(Number(literal)) === literal', 'true || literal']],

@@ -134,7 +134,8 @@ it('refuses a record without a value or with too deep nesting', () => {
   const deep = `${'['.repeat(100_000)}12345678901234567890${']'.repeat(100_000)}`
   const body = (payload: string) =>
     Buffer.from(
-      `{"type":"customers","id":"e","timestamp":1,"payload":{"customerWithVehicles":{"customer":{"customerUuid":"c","deep":${payload}}}}}`,
+      '{"type":"customers","id":"e","timestamp":1,"payload":' +
+        `{"customerWithVehicles":{"customer":{"customerUuid":"c","deep":${payload}}}}}`,
     )
   expect(readEvent(body(deep), { receivedAt: 1, maxFutureMs: 1 })).toEqual({ usable: false, reason: 'nested-too-deep' })
   expect(readEvent(body(deep.replace('12345678901234567890', '1')), { receivedAt: 1, maxFutureMs: 1 })).toEqual({

@@ -55,8 +55,8 @@ const JsonWithSource = JSON as typeof JSON & {
 }
 
 /**
- * Returns true if a number must keep its original text: ≥ 16 digits and dots before the exponent,
- * or an exponent of ≥ 3 digits.
+ * Returns true if a number must keep its original text, because `JSON.parse` may round it. This
+ * holds if it has ≥ 16 characters before its exponent, or if its exponent has ≥ 3 digits.
  */
 const isLong = (number: string): boolean => /^-?[\d.]{16}|[eE][+-]?\d{3}/.test(number)
 const mayHoldLong = (text: string): boolean => /[\d.]{16}|\d[eE][+-]?\d{3}/.test(text)

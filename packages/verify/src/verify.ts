@@ -102,8 +102,9 @@ export interface Verdict {
    */
   readonly newer: number
   /**
-   * Customers whose hash or state document is not that of their newest event. Also customers whose newest event in
-   * Kafka is missing or older than a promised event. Lists at most {@link MAX_NAMED}.
+   * Customers whose hash or state document is not that of their newest event. Also customers whose
+   * newest event in Kafka is missing or older than a promised event. Lists at most
+   * {@link MAX_NAMED}.
    */
   readonly wrong: readonly { readonly customerUuid: string; readonly reason: string }[]
   readonly wrongCount: number

@@ -46,7 +46,10 @@ export interface Holds {
   sendOrHold(batch: Pick<FetchedBatch, 'partition' | 'signal'>, output: Output): Promise<boolean>
 }
 
-/** Maximum time that a fetch waits for the records. After this time only the partition waits. */
+/**
+ * Maximum time that a fetch waits until the records are stored. After this time their partition is
+ * paused, and the fetch goes on with the other partitions.
+ */
 const PATIENCE_MS = 500
 
 export const createHolds = ({

@@ -63,12 +63,15 @@ export interface Lookahead {
 }
 
 /**
- * A partition that is nearer to its end is applied at once. After these records, a first pass ends
- * if it does not pay. A smaller window is the limit instead.
+ * A partition with fewer records before its end is applied at once. A first pass ends after this
+ * number of records if it found too few superseded records. A smaller window is the limit instead.
  */
 const MIN_RECORDS = 5000
 const MIN_SUPERSEDED_SHARE = 0.25
-/** Offsets that are applied without a first pass after one that did not pay. */
+/**
+ * Number of offsets that are applied without a first pass, after a first pass found too few
+ * superseded records.
+ */
 const SKIPPED_RECORDS = 100_000n
 /** Maximum customers in memory, over all first passes: about 250 bytes each. */
 const MAX_CUSTOMERS = 200_000

@@ -247,7 +247,7 @@ export const createPositions = (
       metrics.observeLag(partition, Math.max(0, Number(BigInt(highWatermark) - BigInt(to))))
     },
     // The old expected position stays until the load has ended. If the load is aborted, the next
-    // chunk finds a mismatch and reloads again.
+    // chunk finds that the position differs, and it is loaded again.
     reload: async (partition, signal) => {
       // While kafkajs joins the group again, it still passes on batches of a running fetch. Their
       // partition may no longer be assigned.

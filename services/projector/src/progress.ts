@@ -51,11 +51,11 @@ export interface Progress {
    */
   measure(): Promise<ReadonlyMap<number, Watermarks>>
   /**
-   * A sentence about a group member of another application or installation. Undefined if there is
-   * none.
+   * A sentence about a group member of another application or installation. Undefined if the group
+   * has no such member.
    */
   readonly stranger: string | undefined
-  /** A sentence about a partition that stands still. Undefined if there is none. */
+  /** A sentence about a partition that stands still. Undefined if no partition stands still. */
   readonly standstill: string | undefined
   /**
    * Returns the milliseconds since any of these partitions moved. 0 if none of them has records to
@@ -83,7 +83,7 @@ const distance = (from: string, to: string): number => Math.max(0, Number(BigInt
 
 const nameOf = ({ clientId, host, memberId }: GroupMember): string => `${clientId} at ${host} (${memberId})`
 
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the last measurement
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
 export const createProgress = (
   { consumer, store, metrics }: ProgressDependencies,
   { topic, groupId, instance, partitions }: ProgressOptions,
@@ -185,7 +185,8 @@ export const createProgress = (
       if (stuck === undefined) return undefined
       const { partition, state, waitedMs } = stuck
       const owner = members?.find((member) => member.partitions.includes(partition))
-      const what = `${topic}/${partition} has ${state.lag} records and has not moved for ${Math.round(waitedMs / 1000)} s`
+      const seconds = Math.round(waitedMs / 1000)
+      const what = `${topic}/${partition} has ${state.lag} records and has not moved for ${seconds} s`
       if (state.held >= state.lag) {
         return (
           `${what}: an open transaction of another producer holds them back. End it (kafka-transactions.sh ` +

@@ -101,7 +101,10 @@ describe('project', () => {
   })
 
   it('quarantines a field nested 100 000 deep, and continues with the next record', () => {
-    const deep = `{"id":"e","timestamp":1,"type":"customers","payload":{"customerWithVehicles":{"customer":{"customerUuid":"a","deep":${'['.repeat(100_000)}${']'.repeat(100_000)}}}}}`
+    const nested = '['.repeat(100_000) + ']'.repeat(100_000)
+    const customer = `{"customerUuid":"a","deep":${nested}}`
+    const payload = `{"customerWithVehicles":{"customer":${customer}}}`
+    const deep = `{"id":"e","timestamp":1,"type":"customers","payload":${payload}}`
     const projected = project(records(deep, body('b', 'e', 1)), options)
     expect(projected.poison).toMatchObject([{ reason: 'nested-too-deep', id: 'a' }])
     expect(projected.newest).toHaveLength(1)

@@ -380,7 +380,7 @@ describe('a paused partition', () => {
     expect(redis.position).toBe(LOW)
   })
 
-  /** A timestamp that makes the projection throw. Kafka never sends one like this. */
+  /** A timestamp that makes the projection throw. Kafka never sends such a timestamp. */
   const BUG = Symbol('bug') as unknown as string
   const withBug = (batch: FetchedBatch, offset: number): FetchedBatch => ({
     ...batch,

@@ -110,7 +110,7 @@ const after = (offset: string): string => String(BigInt(offset) + 1n)
 
 const NOTHING: Projected = { newest: [], poison: [], stale: 0, duplicate: 0 }
 
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the state of the partitions
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
 export const createProjection = (deps: ProjectionDependencies, options: ProjectionOptions): Projection => {
   const { store, causeOf, metrics, logger } = deps
   const { topic, projection, maxFutureMs, named, quarantineTopic } = options

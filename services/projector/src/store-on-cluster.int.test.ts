@@ -173,7 +173,8 @@ describe('a master that is set back to its last backup', () => {
       // Without this setting Redis could answer before the position is in the file that is copied.
       await Promise.all(cluster.masters.map((each) => each.client.config('SET', 'appendfsync', 'always')))
       await store.movePosition(0, undefined, '7')
-      // Only the owner of the customer's slot resolves. Copies of the position are on all masters.
+      // `exists` rejects on each master that does not own the customer's slot. Copies of the
+      // position are on all masters.
       const owners = cluster.masters.map((each) => each.client.exists(customerKey('c0', keyPrefix)).then(() => each))
       const master = await Promise.any(owners)
       await master.backUp()

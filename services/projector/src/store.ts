@@ -109,8 +109,8 @@ export interface Store {
   /** Deletes the window of a partition. Its position must not be within the window. */
   forgetWindow(partition: number): Promise<void>
   /**
-   * Returns, by partition, up to which offset a state topic has all documents. Undefined if none is
-   * known to have any.
+   * Returns, by partition, the offset up to which a state topic has all documents. Undefined if no
+   * state topic is known to have documents of the partition.
    */
   publishedPositions(
     partitions: readonly number[],
@@ -206,7 +206,7 @@ const windowAround = (position: string, stored: string | null | undefined): Look
   return rank(position) > rank(start) && rank(position) < rank(end) ? { start, end } : undefined
 }
 
-/** Returns the lowest, or undefined if one of them is missing. */
+/** Returns the lowest offset, or undefined if one of the offsets is missing. */
 const lowest = (offsets: readonly (string | undefined)[]): string | undefined =>
   offsets.reduce((low, offset) =>
     low === undefined || offset === undefined ? undefined : rank(offset) < rank(low) ? offset : low,
@@ -241,8 +241,8 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   const memberKeyPrefix = `${keyPrefix}positions:member:`
 
   /**
-   * Calls apply-snapshots.lua. `place`: arguments 2 to 4. `position`: arguments 5 to 10; on Redis
-   * Cluster only the first.
+   * Calls apply-snapshots.lua. `place` has arguments 2 to 4, and `position` has arguments 5 to 10.
+   * On Redis Cluster, `position` has only argument 5.
    */
   const applyAtOnce = async (
     customers: readonly CustomerHash[],
@@ -301,8 +301,8 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
    * Position and customers are in different slots, so no call can write both. The order is: write
    * the customers, store a token beside each copy of the position, check that the customers are
    * still there. `moveAfter` then moves the position if the token is there. If a master is replaced
-   * before the token, the check finds customers missing. If it is replaced later, it has the
-   * customers or lacks the token.
+   * before its token is stored, the check finds customers missing. If a master is replaced later,
+   * the new master has the customers or lacks the token.
    */
   const writeOnCluster: Store['writeChunk'] = async (customers, partition, _from, to, { oldest = '0' } = {}) => {
     const field = fieldOf(partition)

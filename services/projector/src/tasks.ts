@@ -15,7 +15,7 @@ import type { Store } from './store.ts'
  */
 const COMMIT_INTERVAL_MS = 1000
 const LAG_INTERVAL_MS = 5000
-/** Interval of announcements. An announcement is valid for a minute. */
+/** Interval at which this process announces itself in Redis to other projectors. */
 const ANNOUNCE_INTERVAL_MS = 5000
 /** Interval of the check of Redis' rights and settings. */
 const REDIS_CHECK_INTERVAL_MS = 10_000
@@ -32,7 +32,7 @@ export interface TasksDependencies {
   readonly watchdog: () => Promise<void>
   readonly topicWatch: Pick<TopicWatch, 'check'>
   readonly redisCheck: Pick<RedisCheck, 'watch'>
-  /** Returns the reason why Kafka does not answer. Undefined if Kafka answers. */
+  /** Resolves with the reason why Kafka does not answer, or with undefined if Kafka answers. */
   readonly kafkaOutage: () => Promise<Diagnosis | undefined>
   /** Measures the progress. Rejects if Kafka or Redis does not answer. */
   readonly measure: () => Promise<void>

@@ -113,8 +113,9 @@ export const createAccount = (customersTopic: string): Account => {
         [foreign === 0, `${foreign} records in Kafka were sent by nobody`],
         [
           misplaced.length === 0 && positions.size >= ends.size,
-          'positions in Redis that are not the end of their partition: ' +
-            `${misplaced.map(([partition, next]) => `${partition} at ${next} of ${ends.get(partition) ?? 0}`).join(', ')}`,
+          `positions in Redis that are not the end of their partition: ${misplaced
+            .map(([partition, next]) => `${partition} at ${next} of ${ends.get(partition) ?? 0}`)
+            .join(', ')}`,
         ],
         [spoilt === 0, `${spoilt} of the senders' events were not usable`],
         [outcomes.counted >= outcomes.records, `${outcomes.records} records met only ${outcomes.counted} outcomes`],

@@ -72,7 +72,7 @@ export interface ArenaOptions {
   readonly spool?: boolean
 }
 
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the processes of one arena
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
 export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): Promise<Arena> => {
   const first = await cluster.startRedis()
   const { hostname: host, port } = new URL(first.url)

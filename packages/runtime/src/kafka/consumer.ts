@@ -152,7 +152,7 @@ const after = (offset: string): string => String(BigInt(offset) + 1n)
  * Creates a consumer of one topic. The consumer passes on batches by partition. The caller stores
  * the positions.
  */
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the state of one consumer
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
 export const createPartitionConsumer = (
   kafka: KafkaClient,
   admin: TopicAdmin,

@@ -79,7 +79,7 @@ export const kafkaSettings = {
       maximum: Number.MAX_SAFE_INTEGER,
       description:
         'Least retention the quarantine (dead-letter topic) must have, `-1` for unlimited. `KAFKA_RETENTION_MS` ' +
-        'when not given. Quarantine holds personal data: give it an end.',
+        'when not given. Quarantine holds personal data, so set a limit.',
     }),
   ),
   KAFKA_TOPIC_CHECK_MS: integer({

@@ -38,7 +38,7 @@ export interface Diagnosis {
 export interface Obstacles {
   /** Replaces the obstacle of this task; undefined removes it. */
   report(task: string, diagnosis: Diagnosis | undefined): void
-  /** The obstacle that a person must remove; undefined if there is none. */
+  /** The obstacle that a person must remove; undefined if no obstacle is known. */
   readonly blocked: Diagnosis | undefined
   /** The obstacle that a person must remove. If there is none, an outage. */
   readonly worst: Diagnosis | undefined

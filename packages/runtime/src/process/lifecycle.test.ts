@@ -12,7 +12,9 @@ const run = (script: string): Promise<{ code: number; lines: string[] }> =>
 const say = (line) => process.stdout.write(line + '\\n')
 const logger = { info() {}, error: ({ event }) => say(event), fatal() {} }
 const lifecycle = createLifecycle({ logger, deadlineMs: 300 })
-for (const part of ['first', 'second', 'third']) lifecycle.onStop(part, async () => { await new Promise(setImmediate); say(part) })
+for (const part of ['first', 'second', 'third']) {
+  lifecycle.onStop(part, async () => { await new Promise(setImmediate); say(part) })
+}
 setInterval(() => {}, 1000)
 ${script}`,
     ],

@@ -135,9 +135,8 @@ export type Loaded<S extends Settings> = { readonly [Name in keyof S]: StaticDec
 /** All problems of the environment, one line each. */
 export class SettingsError extends Error {
   constructor(faults: readonly string[]) {
-    super(
-      `${faults.length === 1 ? 'One setting is wrong' : `${faults.length} settings are wrong`}:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`,
-    )
+    const count = faults.length === 1 ? 'One setting is wrong' : `${faults.length} settings are wrong`
+    super([`${count}:`, ...faults.map((fault) => `  - ${fault}`)].join('\n'))
     this.name = 'SettingsError'
   }
 }

@@ -24,8 +24,8 @@ exec 4<&-
 # would survive the TERM at the end of this script if the server ends at once.
 trap end TERM INT HUP
 
-# A trapped signal interrupts `wait`, so wait again until the server is gone. Wait at least once, for
-# the exit code of a server that is gone already.
+# A trapped signal interrupts `wait`, so wait again until the server is gone. Wait at least once,
+# for the exit code of a server that is gone already.
 while :; do
   wait "$server"
   code=$?

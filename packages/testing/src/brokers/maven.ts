@@ -78,7 +78,8 @@ export const requireJavaAndMaven = (log: Log): Promise<void> => {
 const pomOf = (artifacts: readonly string[]): string => {
   const dependencies = artifacts.map((artifact) => {
     const [group, name, version] = artifact.split(':')
-    return `<dependency><groupId>${group}</groupId><artifactId>${name}</artifactId><version>${version}</version></dependency>`
+    const id = `<groupId>${group}</groupId><artifactId>${name}</artifactId>`
+    return `<dependency>${id}<version>${version}</version></dependency>`
   })
   return `<project>
   <modelVersion>4.0.0</modelVersion>

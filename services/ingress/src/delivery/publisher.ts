@@ -152,7 +152,7 @@ const SLOW_REPORTED_MS = 60_000
 const OUTAGE_AFTER_MS = 10_000
 const SWEEP_INTERVAL_MS = 20
 
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the records of one topic
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
 export const createPublisher = <R extends Publishable>(send: Send<R>, options: PublisherOptions<R>): Publisher<R> => {
   const queueOn = (partition?: number): Queue<R> => ({
     ...(partition !== undefined && { partition }),

@@ -64,8 +64,8 @@ const QUARANTINE_DEADLINE_MS = 30_000
  */
 const DRAIN_MS = 250
 /**
- * A topic has an outage if this number of its partitions begin to fail and no partition stores
- * anything. Fewer are enough if all other partitions failed before. One failing partition alone is
+ * Number of newly failing partitions that make a topic unavailable, if no partition stores a
+ * record. If all other partitions failed before, fewer are enough. One failing partition alone is
  * no outage.
  */
 const OUTAGE_PARTITIONS = 3
@@ -186,7 +186,8 @@ export const createTopicPublishers = (
     fails: (record) => ofTopic(record.topic).publisher.fails(record),
     partitionOf: (record) => {
       const ours = underOurPrefix(record)
-      return `${ours.topic}/${publishers.get(ours.topic)?.producer.partitionOf(ours)} of ${partitionCounts.get(ours.topic)}`
+      const partition = publishers.get(ours.topic)?.producer.partitionOf(ours)
+      return `${ours.topic}/${partition} of ${partitionCounts.get(ours.topic)}`
     },
     deliver: async (records, keep) => {
       const outcomes = await Promise.all(records.map((record) => deliver(underOurPrefix(record), () => keep(record))))

@@ -92,7 +92,8 @@ describe('authentic events', () => {
       const { post, published } = start()
       const body =
         '  {"id" : "e1", ' +
-        `"big":12345678901234567890,\n"type":"customers","payload":${JSON.stringify('{"customerWithVehicles":{"customer":{"customerUuid":"c1"}}}')}}\t`
+        '"big":12345678901234567890,\n"type":"customers","payload":' +
+        `${JSON.stringify('{"customerWithVehicles":{"customer":{"customerUuid":"c1"}}}')}}\t`
       const answer = await post(body, { 'content-type': type })
       expect([answer.statusCode, answer.body]).toEqual([202, '{"status":"accepted"}'])
       expect(published).toHaveLength(1)

@@ -224,7 +224,7 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
     }
   }
 
-  // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the state of one run
+  // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
   const run: Drain['run'] = async (destination, signal) => {
     const isStopped = () => isClosed() || signal?.aborted === true
     await isStillOurs()

@@ -49,7 +49,7 @@ export interface SpoolSize {
   readonly uncountedBytes: number
   /** Bytes of all files. */
   readonly bytes: number
-  /** Timestamp of the oldest undelivered record. Undefined if there is none. */
+  /** Timestamp of the oldest undelivered record. Undefined if all records are delivered. */
   readonly oldestAt: number | undefined
 }
 

@@ -113,8 +113,9 @@ for i = 1, customers do
     end
     -- The hash is overwritten, not deleted first. While a slot moves, Redis Cluster does not let a
     -- script create a key, so a deleted hash would stay deleted. Redis checks its memory limit only
-    -- at the first write of a script, and for HSET it does. Without memory the call fails before
-    -- anything has changed. `unpack` accepts at most about 8000 values.
+    -- at the first write command of a script, and only for some commands. HSET is one of them. So
+    -- if Redis is out of memory, the call fails before anything has changed. `unpack` accepts at
+    -- most about 8000 values.
     for from = first, last, 4000 do
       redis.call('HSET', key, unpack(ARGV, from, math.min(from + 3999, last)))
     end

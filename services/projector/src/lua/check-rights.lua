@@ -15,7 +15,10 @@ local function try(command, ...)
   local reply = redis.pcall(command, ...)
   if type(reply) ~= 'table' or not reply.err then return end
   local text = string.lower(reply.err)
-  local is_right = string.find(text, 'permission', 1, true) or string.find(text, "can't run", 1, true) or string.find(text, "can't access", 1, true)
+  local is_right = false
+  for _, part in ipairs({ 'permission', "can't run", "can't access" }) do
+    is_right = is_right or string.find(text, part, 1, true) ~= nil
+  end
   -- Any other error is an outage, e.g. a full memory.
   if not is_right then error(reply.err, 0) end
   refused[#refused + 1] = command
