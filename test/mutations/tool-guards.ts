@@ -79,6 +79,14 @@ export const toolGuards: readonly Guard[] = [
     test: unit('test/commands.test.ts', 'npm run verify names the address'),
   },
   {
+    guard: 'a field that the last release had may not go without a changeset',
+    prevents: 'subscribers that break after an upgrade, without a warning',
+    file: 'tools/contract/compatibility.ts',
+    from: `return type === 'breaking' || action !== 'add' ||`,
+    to: `return type === 'breaking' ||`,
+    test: unit('test/contract-compatibility.test.ts', 'a removed field is breaking'),
+  },
+  {
     guard: 'an interruption counts even if it came before the wait',
     prevents: 'a demo that Ctrl-C cannot end',
     file: 'packages/cli/src/interruption.ts',
