@@ -28,8 +28,8 @@ const lastWords = async (projector: ServiceProcess) => ({
   said: await readFile(projector.logFile, 'utf8'),
 })
 
-// A consumer of kafkajs can stop while its process lives. A supervisor notices only the end of the
-// process.
+// A client of kafkajs can stop working while its process lives. A supervisor notices only the end of
+// the process.
 describe.concurrent('watchdogs', () => {
   it('a projector ends if kafkajs stops its consumer for good', { timeout: 40_000 }, async () => {
     const broken = `async () => { throw new TypeError('a bug in the fetch') }`
@@ -57,27 +57,27 @@ describe.concurrent('watchdogs', () => {
       said: expect.stringContaining('none of the partitions of this process has moved'),
     })
   })
-})
 
-it('an ingress ends if a send never ends although Kafka answers', { timeout: 120_000 }, async () => {
-  const script = `import { createRequire } from 'node:module'
+  it('an ingress ends if a send never ends although Kafka answers', { timeout: 120_000 }, async () => {
+    const script = `import { createRequire } from 'node:module'
 const { prototype } = createRequire(${JSON.stringify(import.meta.url)})('kafkajs/src/broker')
 const { produce } = prototype
 prototype.produce = function (request) {
   return request.acks === -1 ? new Promise(() => {}) : produce.call(this, request)
 }`
-  const stuck = await pipeline.start('ingress', {
-    NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(script)}`,
-    KAFKA_CONNECTION_TIMEOUT_MS: '100',
-    KAFKA_PRODUCE_TIMEOUT_MS: '100',
-    ACCEPT_DEADLINE_MS: '500',
+    const stuck = await pipeline.start('ingress', {
+      NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(script)}`,
+      KAFKA_CONNECTION_TIMEOUT_MS: '100',
+      KAFKA_PRODUCE_TIMEOUT_MS: '100',
+      ACCEPT_DEADLINE_MS: '500',
+    })
+    await stuck.untilReady()
+    expect((await pipeline.post(stuck, makeCustomersEvent().body)).status).toBe(503)
+    const { code, said } = await lastWords(stuck)
+    expect([code, said]).toEqual([
+      1,
+      expect.stringMatching(/a send to \S+ has not ended for \d+ s, although Kafka answers/),
+    ])
+    expect(said).not.toContain('stop-failed')
   })
-  await stuck.untilReady()
-  expect((await pipeline.post(stuck, makeCustomersEvent().body)).status).toBe(503)
-  const { code, said } = await lastWords(stuck)
-  expect([code, said]).toEqual([
-    1,
-    expect.stringMatching(/a send to \S+ has not ended for \d+ s, although Kafka answers/),
-  ])
-  expect(said).not.toContain('stop-failed')
 })
