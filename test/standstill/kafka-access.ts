@@ -72,6 +72,7 @@ const rights: readonly Scenario[] = [
     'DESCRIBE_CONFIGS',
     'customers',
   ),
+  missingAtStart('a projector starts without READ on the state topic', 'projector', 'READ', 'state'),
   missingAtStart('a projector starts without WRITE on the state topic', 'projector', 'WRITE', 'state'),
   revoked('a projector loses WRITE on the state topic', 'projector', 'WRITE', 'state'),
   missingAtStart(

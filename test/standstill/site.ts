@@ -95,6 +95,7 @@ const RIGHTS: Readonly<Record<ServiceName, readonly (readonly [Operation, Resour
     ['DESCRIBE_CONFIGS', 'customers'],
     ['WRITE', 'quarantine'],
     ['DESCRIBE_CONFIGS', 'quarantine'],
+    ['READ', 'state'],
     ['WRITE', 'state'],
     ['DESCRIBE_CONFIGS', 'state'],
     ['READ', 'group'],

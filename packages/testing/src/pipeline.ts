@@ -31,6 +31,8 @@ export interface Pipeline {
   readonly topics: ReturnType<typeof topicNames>
   readonly stateTopic: string
   readonly keyPrefix: string
+  /** Consumer group of the projectors. */
+  readonly groupId: string
   readonly secret: string
   readonly token: string
   /**
@@ -118,6 +120,7 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
     topics,
     stateTopic,
     keyPrefix,
+    groupId: names.groupId,
     secret: SECRET,
     token: TOKEN,
     folder,

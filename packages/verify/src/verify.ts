@@ -145,13 +145,19 @@ const waitForProjector = async (options: VerifyOptions, ends: readonly Partition
   const filled = ends.filter(({ low, high }) => low !== high)
   if (filled.length === 0) return
   const fields = filled.map(({ partition }) => positionField(topics.customers, partition))
+  // A partition with this field is still being filled from the state topic.
+  const fillFields = fields.map((field) => `${field}#fill`)
   const keys = positionsKeys(redis, projection, keyPrefix)
-  const caughtUp = waitUntil(
-    'the projector has reached the end of what was read',
-    async () => recordsBehind(filled, await Promise.all(keys.map((key) => redis.hmget(key, ...fields)))),
-    (behind) => behind === 0,
-    { timeoutMs: catchUpMs, pauseMs: 100 },
-  )
+  const open = async () => {
+    const [positions, fills] = await Promise.all(
+      [fields, fillFields].map((names) => Promise.all(keys.map((key) => redis.hmget(key, ...names)))),
+    )
+    return recordsBehind(filled, positions ?? []) + (fills ?? []).flat().filter((fill) => fill !== null).length
+  }
+  const caughtUp = waitUntil('the projector has reached the end of what was read', open, (behind) => behind === 0, {
+    timeoutMs: catchUpMs,
+    pauseMs: 100,
+  })
   await unlessAborted(caughtUp, signal)
 }
 

@@ -95,7 +95,7 @@ export const createKafkaConnection = (deps: KafkaConnectionDependencies): KafkaC
       })
       if (!connected) return
       obstacles.report('start', undefined)
-      await topicWatch.checkWrites()
+      await topicWatch.checkRights()
       topicsChecked = true
       logger.info({ event: 'ready', topics: Object.values(topics) }, 'ready')
     },

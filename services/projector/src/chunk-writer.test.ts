@@ -28,6 +28,9 @@ interface Event {
   readonly version: number
 }
 
+/** The documents of each chunk are published. */
+const CHUNK = { stateTopicId: 'state-1' }
+
 const newestOf = (events: readonly Event[], from: number, to: number): NewestCustomer[] => {
   const newest = new Map<string, { readonly version: number; readonly offset: number }>()
   for (let offset = from; offset < to; offset++) {
@@ -131,7 +134,7 @@ const runProjector = async (
   for (let chunk = 0; expected < events.length && !signal.aborted; chunk++) {
     const to = Math.min(events.length, expected + (sizes[chunk % sizes.length] ?? 1))
     const newest = newestOf(events, expected, to)
-    const written = await writer.write({ partition: 0, signal }, newest, String(expected), String(to), {}, reload)
+    const written = await writer.write({ partition: 0, signal }, newest, String(expected), String(to), CHUNK, reload)
     // Its documents are late. It loses the partition meanwhile, or goes on when they are stored.
     if (written === undefined && !stays) return holds.endAll()
     if (written === undefined) {
@@ -203,7 +206,7 @@ it('a projector that ends between its document and the repair leaves an older do
     newestOf(events, 0, 1),
     '0',
     '1',
-    {},
+    CHUNK,
     async () => {},
   )
   while (calls < 2) await sleep(0)

@@ -1,6 +1,6 @@
 /**
  * Writes a chunk in this order: customers to Redis, their documents to the state topic, then the
- * position. Without a state topic, Redis gets customers and position in one call.
+ * position. Without documents to publish, Redis gets customers and position in one call.
  *
  * A document is published if its event was applied, or is the stored one (duplicate). So a chunk
  * that is applied again publishes what a crash has left out, and a stale event is never published.
@@ -150,7 +150,8 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
   return {
     write: async (batch, newest, from, to, options, onLate) => {
       const { partition, signal } = batch
-      if (state === undefined || stateTopic === undefined || newest.length === 0) {
+      const isPublished = options.stateTopicId !== undefined && newest.length > 0
+      if (state === undefined || stateTopic === undefined || !isPublished) {
         const done = await retryThroughOutage('Redis', signal, () =>
           store.applyChunk(newest, partition, from, to, options),
         )

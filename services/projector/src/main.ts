@@ -21,39 +21,40 @@ import {
 } from '@customer-stream/runtime/kafka'
 import { causeOf, createRedis } from '@customer-stream/runtime/redis'
 import { projectorRules, projectorSettings } from './config.ts'
+import { createFillStore } from './fill-store.ts'
 import { createMeasurement } from './measurement.ts'
 import { createProjectorMetrics } from './metrics.ts'
 import { optionsOf } from './options.ts'
-import { createOutputs, stateTopicIdReader } from './outputs.ts'
+import { createOutputs } from './outputs.ts'
 import { createProgress } from './progress.ts'
 import { createProjection } from './projection.ts'
 import { createReadiness } from './readiness.ts'
 import { createRedisCheck } from './redis-check.ts'
 import { createStartup } from './startup.ts'
+import { createStateSource } from './state-source.ts'
 import { createStore } from './store.ts'
 import { startTasks } from './tasks.ts'
 import { createWatchdog } from './watchdog.ts'
 
 const settings = settingsOrExit('projector', projectorSettings, process.env, projectorRules)
 const options = optionsOf(settings, randomUUID())
-const { topic, groupId } = options
 const logger = createLogger('projector', settings.LOG_LEVEL)
 const lifecycle = createLifecycle({ logger, deadlineMs: settings.SHUTDOWN_DEADLINE_MS })
 const registry = createRegistry('projector')
-const metrics = createProjectorMetrics(registry, { groupId, topic })
+const metrics = createProjectorMetrics(registry, options)
 const obstacles = createObstacles(registry, logger)
 const diagnose = createDiagnose(settings)
 const openKafka = () => createKafka(settings, { ...options.kafka, logger })
-const kafka = openKafka()
-const admin = createAdmin(kafka)
-const outputs = createOutputs(() => createVerifiedProducer(openKafka(), options.producer), options.outputs)
+const admin = createAdmin(openKafka())
+const stateSource = createStateSource(admin, createAdmin(openKafka()), options.outputs.stateTopic)
+const outputs = createOutputs(() => createVerifiedProducer(openKafka(), options.producer), stateSource, options.outputs)
 // kafkajs logs each write check as an error. Obstacles report the problems instead.
 const silent = logger.child({}, { level: 'silent' })
 const writeCheck = createWriteCheck(createKafka(settings, { ...options.writeCheck, logger: silent }))
 const topicWatch = createTopicWatch({ admin, writeCheck, settings, obstacles, diagnose, logger, ...outputs })
 const redis = createRedis(settings, logger)
 const store = createStore(redis, options.store)
-const consumer = createPartitionConsumer(kafka, admin, {
+const consumer = createPartitionConsumer(openKafka(), admin, {
   ...{ ...options.consumer, logger, diagnose },
   onProblem: (problem) => obstacles.report('group', problem),
   onAssigned: (partitions) => projection.positions.assign(partitions),
@@ -62,9 +63,9 @@ const consumer = createPartitionConsumer(kafka, admin, {
 })
 const projection = createProjection(
   {
-    readIdentity: () => readTopicIdentity(admin, topic),
-    readStateTopicId: stateTopicIdReader(admin, options.outputs.stateTopic),
-    ...{ causeOf: causeOf(redis), store, ...outputs, consumer, obstacles, metrics, logger },
+    readIdentity: () => readTopicIdentity(admin, options.topic),
+    ...{ causeOf: causeOf(redis), store, fillStore: createFillStore(redis, options.store), stateSource },
+    ...{ ...outputs, consumer, obstacles, metrics, logger },
   },
   options.projection,
 )
@@ -75,10 +76,9 @@ const kafkaOutage = createKafkaCheck({ admin, diagnose, ...options.kafkaCheck })
 const clients = { admin, outputs, consumer, redis, store }
 const checks = { topicWatch, redisCheck, kafkaOutage, measure, obstacles, logger }
 const startup = createStartup({ ...clients, ...checks, diagnose, lifecycle }, options.startup)
-const readiness = createReadiness({ startup, ...checks, consumer, projection, progress, groupId })
+const readiness = createReadiness({ startup, ...checks, consumer, projection, progress, groupId: options.groupId })
 const adminApp = createAdminApp({ registry, checks: readiness })
-const askKafka = () => admin.describeTopics([topic])
-const watchdog = createWatchdog({ askKafka, consumer, projection, progress, lifecycle }, options.watchdog)
+const watchdog = createWatchdog({ ...clients, projection, progress, lifecycle }, options.watchdog)
 
 // Parts stop in reverse order: readiness, timers, consumer, connections, and last the admin port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))

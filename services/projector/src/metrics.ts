@@ -109,6 +109,26 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
         'applies the records again and publishes what is current.',
       registers,
     }),
+    fillRecords: new Gauge({
+      name: 'projector_fill_records',
+      help: 'Records of the state topic from which this process fills a lost Redis. 0 if it fills nothing.',
+      registers,
+    }),
+    fillRemaining: new Gauge({
+      name: 'projector_fill_remaining_records',
+      help: 'Those of projector_fill_records that are left.',
+      registers,
+    }),
+    fillSecondsLeft: new Gauge({
+      name: 'projector_fill_left_seconds',
+      help: 'Estimated time until this process has filled Redis from the state topic.',
+      registers,
+    }),
+    unusableStates: new Counter({
+      name: 'projector_unusable_states_total',
+      help: 'Records of the state topic that are no documents. They were skipped while Redis was filled.',
+      registers,
+    }),
     assignedPartitions: new Gauge({
       name: 'projector_assigned_partitions',
       help: 'Partitions that the consumer group has assigned to this process.',

@@ -51,7 +51,7 @@ export const optionsOf = (settings: ProjectorSettings, instance: string) => {
     },
     progress: { topic, groupId, instance, partitions: settings.KAFKA_PARTITIONS },
     kafkaCheck: { topic, timeoutMs: settings.READINESS_TIMEOUT_MS, doing: 'apply events' },
-    watchdog: { sessionTimeoutMs },
+    watchdog: { topic, sessionTimeoutMs },
     startup: { host: settings.HOST, port: settings.ADMIN_PORT, topic, groupId, instance, backoff },
     tasks: {
       instance,

@@ -2,6 +2,7 @@ import type { OutgoingRecord, VerifiedProducer } from '@customer-stream/runtime/
 import { expect, it } from 'vitest'
 import { createOutputs, partsOf } from './outputs.ts'
 
+const readCheck = async () => {}
 const setUp = (stateTopic?: string) => {
   const set: unknown[][] = []
   const sent: (readonly OutgoingRecord[])[] = []
@@ -13,7 +14,12 @@ const setUp = (stateTopic?: string) => {
       send: async (records: readonly OutgoingRecord[]) => void sent.push(records),
     } as unknown as VerifiedProducer
   }
-  const outputs = createOutputs(open, { topic: 'raw', quarantineTopic: 'quarantine', stateTopic, maxValueBytes: 7 })
+  const outputs = createOutputs(open, stateTopic ? { readCheck } : undefined, {
+    topic: 'raw',
+    quarantineTopic: 'quarantine',
+    stateTopic,
+    maxValueBytes: 7,
+  })
   return { outputs, set, sent }
 }
 const partitions = new Map([
@@ -22,11 +28,11 @@ const partitions = new Map([
   ['state', 12],
 ])
 
-it('needs the right to write to quarantine and to the state topic only', () => {
+it('needs the right to write to quarantine and the state topic, and to read the state topic', () => {
   expect(setUp('state').outputs.demands).toEqual([
     { topic: 'raw', maxValueBytes: 7 },
     { topic: 'quarantine', maxValueBytes: 7, writes: true, kind: 'quarantine' },
-    { topic: 'state', maxValueBytes: 35, writes: true, kind: 'changelog', partitionsOf: 'raw' },
+    { topic: 'state', maxValueBytes: 35, writes: true, readCheck, kind: 'changelog', partitionsOf: 'raw' },
   ])
 })
 

@@ -1,11 +1,6 @@
 /** The topics that the projector writes to: quarantine and the state topic. */
-import {
-  type OutgoingRecord,
-  readTopicIdentity,
-  type TopicAdmin,
-  type TopicWatchOptions,
-  type VerifiedProducer,
-} from '@customer-stream/runtime/kafka'
+import type { OutgoingRecord, TopicWatchOptions, VerifiedProducer } from '@customer-stream/runtime/kafka'
+import type { StateSource } from './state-source.ts'
 
 export interface OutputsOptions {
   /** The topic that the projector reads. */
@@ -62,6 +57,7 @@ export const partsOf = (records: readonly OutgoingRecord[], maxBytes: number): O
  */
 export const createOutputs = (
   open: () => VerifiedProducer,
+  stateSource: Pick<StateSource, 'readCheck'> | undefined,
   { topic, quarantineTopic, stateTopic, maxValueBytes }: OutputsOptions,
 ): Outputs => {
   const quarantine = open()
@@ -94,6 +90,7 @@ export const createOutputs = (
               topic: stateTopic,
               maxValueBytes: maxDocumentBytes,
               writes: true,
+              ...(stateSource && { readCheck: stateSource.readCheck }),
               kind: 'changelog' as const,
               partitionsOf: topic,
             },
@@ -109,18 +106,3 @@ export const createOutputs = (
     },
   }
 }
-
-/** Stands for the id of a topic on brokers before Kafka 2.8, which have none. */
-const NO_ID = 'no-id'
-
-/** @returns a function that reads the id of the state topic. Undefined if it is switched off. */
-export const stateTopicIdReader = (
-  admin: TopicAdmin,
-  stateTopic: string | undefined,
-): (() => Promise<string>) | undefined =>
-  stateTopic === undefined
-    ? undefined
-    : async () => {
-        const { topicId = NO_ID } = await readTopicIdentity(admin, stateTopic)
-        return topicId
-      }

@@ -9,10 +9,13 @@
  */
 import { once } from 'node:events'
 import type { Logger, Obstacles } from '@customer-stream/runtime'
-import type { PartitionConsumer, TopicIdentity, Watermarks } from '@customer-stream/runtime/kafka'
+import type { CommittedOffset, PartitionConsumer, TopicIdentity, Watermarks } from '@customer-stream/runtime/kafka'
 import { type ClaimOptions, createClaim } from './claim-positions.ts'
+import type { FillPartition } from './fill.ts'
+import type { Fill, FillStore } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { RetryThroughOutage } from './outages.ts'
+import { NO_ID, type StateSource } from './state-source.ts'
 import { OtherClusterError, type Store } from './store.ts'
 
 export interface PositionsDependencies {
@@ -20,14 +23,14 @@ export interface PositionsDependencies {
     Store,
     'positions' | 'publishedPositions' | 'unfinishedWindows' | 'forgetWindow' | 'movePosition' | 'claimPositions'
   >
-  readonly consumer: Pick<PartitionConsumer, 'seek' | 'commit' | 'watermarks'>
+  readonly consumer: Pick<PartitionConsumer, 'seek' | 'commit' | 'committed' | 'watermarks'>
   /** Reads the ids of the cluster and of the topic from Kafka. Rejects in an outage. */
   readonly readIdentity: () => Promise<TopicIdentity>
-  /**
-   * Reads the id of the state topic from Kafka. Rejects in an outage, and if there is no such
-   * topic. Undefined if the state topic is switched off.
-   */
-  readonly readStateTopicId: (() => Promise<string>) | undefined
+  /** The state topic. Undefined if it is switched off. */
+  readonly stateSource: Pick<StateSource, 'topicId' | 'ends'> | undefined
+  readonly fillStore: Pick<FillStore, 'fills' | 'beginFill' | 'endFill'>
+  /** Fills a partition from the state topic. */
+  readonly fillPartition: FillPartition
   readonly retryThroughOutage: RetryThroughOutage
   /**
    * Called for each partition whose position is loaded, before anything else is fetched from it.
@@ -52,8 +55,10 @@ export interface Positions {
   /** Returns the oldest offset of the partition in Kafka when the position was read. */
   oldest(partition: number): string | undefined
   /**
-   * Returns the id of the state topic when the position was read. Undefined if the state topic is
-   * switched off.
+   * Returns the id of the state topic when the position was read. Undefined if no documents must be
+   * published: the state topic is switched off, or the partition is being filled. During a fill an
+   * event may be applied although a newer document of its customer is still to come. So these events
+   * are applied again after the fill, and then published.
    */
   stateTopicId(partition: number): string | undefined
   /** Records that the position has been moved in Redis. */
@@ -70,7 +75,10 @@ export interface Positions {
    * belong to. Loads again each position that differs. Rejects in an outage.
    */
   check(isBusy: (partition: number) => boolean): Promise<void>
-  /** Commits the positions to Kafka, for lag monitoring only. */
+  /**
+   * Commits the positions to Kafka, with the id of the state topic that has all documents before
+   * them. Lag monitoring reads them, and a projector that finds no positions in Redis.
+   */
   commit(): Promise<void>
   /**
    * Loads partitions that had no leader and now have one, and those whose next records Kafka has
@@ -81,6 +89,7 @@ export interface Positions {
 }
 
 const isOffset = (stored: string | undefined): stored is string => stored !== undefined && /^\d+$/.test(stored)
+const isBelow = (stored: string | undefined, low: string): boolean => isOffset(stored) && BigInt(stored) < BigInt(low)
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the positions
 export const createPositions = (
@@ -88,7 +97,9 @@ export const createPositions = (
     store,
     consumer,
     readIdentity,
-    readStateTopicId,
+    stateSource,
+    fillStore,
+    fillPartition,
     retryThroughOutage,
     onLoad,
     onLeave,
@@ -105,22 +116,71 @@ export const createPositions = (
   const positions = new Map<number, string>()
   /** Partitions whose leader did not answer during the last load. */
   const leaderless = new Set<number>()
+  /** Offset and metadata that were committed, by partition. */
   const committed = new Map<number, string>()
   const oldest = new Map<number, string>()
   // By partition: only a position that was compared with a topic may say what the topic has.
   const stateTopicIds = new Map<number, string | undefined>()
+  /** Ends the fill of each partition. */
+  const fillings = new Map<number, AbortController>()
 
-  /** Replaces a position that Kafka cannot serve with the oldest offset in Kafka. */
-  const repair = async (partition: number, stored: string | undefined, { low, high }: Watermarks) => {
-    const tooLow = isOffset(stored) && BigInt(stored) < BigInt(low)
+  /** Reads what a fill needs to know: the ends of the state topic, and what it is known to have. */
+  const readState = async (stateTopicId: string | undefined) => {
+    if (stateSource === undefined || stateTopicId === undefined) return undefined
+    const [ends, published] = await Promise.all([stateSource.ends(), consumer.committed()])
+    return { stateTopicId, ends: new Map(ends.map((each) => [each.partition, each])), published }
+  }
+
+  /**
+   * Begins to fill a partition from the state topic, if that gives more than the records that Kafka
+   * still has, or the same in less time.
+   * @returns the offset from which these records are applied, and whether any event is lost.
+   *   Undefined if the partition of the state topic has no leader.
+   */
+  const beginFill = async (
+    partition: number,
+    { low, high }: Watermarks,
+    state: Awaited<ReturnType<typeof readState>>,
+  ): Promise<{ readonly rawFrom: string; readonly isComplete: boolean } | undefined> => {
+    const fromRaw = { rawFrom: low, isComplete: low === '0' }
+    if (state === undefined) return fromRaw
+    const ends = state.ends.get(partition)
+    if (ends === undefined) return undefined
+    if (ends.low === ends.high) return fromRaw
+    const { offset, metadata } = state.published.get(partition) ?? { offset: '-1' }
+    const isWithin = BigInt(offset) >= BigInt(low) && BigInt(offset) <= BigInt(high)
+    // Without an id, a topic that was created again cannot be told from the earlier one. Compaction
+    // never removes the beginning of a topic, but a person or a retention time does.
+    const isKnown = metadata === state.stateTopicId && metadata !== NO_ID && ends.low === '0'
+    const isComplete = isWithin && isKnown
+    if (!isComplete && low === '0') return fromRaw
+    const start = { rawFrom: isComplete ? offset : low, isComplete }
+    await fillStore.beginFill(partition, {
+      ...{ stateTopicId: state.stateTopicId, next: ends.low, end: ends.high },
+      ...start,
+    })
+    return start
+  }
+
+  /** Replaces a position that Kafka cannot serve. */
+  const repair = async (
+    partition: number,
+    stored: string | undefined,
+    marks: Watermarks,
+    state: Awaited<ReturnType<typeof readState>>,
+  ) => {
+    const { low, high } = marks
+    const tooLow = isBelow(stored, low)
     const tooHigh = isOffset(stored) && BigInt(stored) > BigInt(high)
-    if (isOffset(stored) && !tooLow && !tooHigh) return
+    const start = tooHigh ? { rawFrom: low, isComplete: false } : await beginFill(partition, marks, state)
+    if (start === undefined) return
     // A partition without a position gets one before anything is applied. Otherwise a Redis that
     // was emptied later would look like a new one.
-    if (!(await store.movePosition(partition, stored, low)) || stored === undefined) return
+    if (!(await store.movePosition(partition, stored, start.rawFrom)) || stored === undefined) return
+    if (start.isComplete) return
     const seen = { topic, partition, stored, low, high }
     if (tooLow) {
-      metrics.lostRecords.inc(Number(BigInt(low) - BigInt(stored)))
+      metrics.lostRecords.inc(Number(BigInt(low) - BigInt(stored ?? low)))
       logger.error(
         { event: 'records-lost', ...seen },
         'Kafka deleted records before they were applied; going on at the oldest record that is left',
@@ -182,24 +242,60 @@ export const createPositions = (
     return seen.length > 0
   }
 
+  /** Returns the fills under way. Ends those from a state topic that exists no more. */
+  const fillsFrom = async (stateTopicId: string | undefined, partitions: readonly number[]) => {
+    const fills = new Map(await fillStore.fills(partitions))
+    for (const [partition, fill] of fills) {
+      if (fill.stateTopicId === stateTopicId) continue
+      await fillStore.endFill(partition, fill)
+      fills.delete(partition)
+    }
+    return fills
+  }
+
   const read = async (partitions: readonly number[]) => {
     metrics.rewinds.inc(await claim())
-    const stateTopicId = await readStateTopicId?.()
+    const stateTopicId = await stateSource?.topicId()
     // The watermarks are read last. Otherwise the partition's last owner could move a position past
     // the end that was read.
     const found = await store.positions(partitions)
     const watermarks = await consumer.watermarks()
-    for (const [partition, stored] of found) {
+    const bad = [...found].flatMap(([partition, stored]) => {
       const marks = watermarks.get(partition)
-      if (marks) await repair(partition, stored, marks)
+      const isGood = marks && isOffset(stored) && !isBelow(stored, marks.low) && BigInt(stored) <= BigInt(marks.high)
+      return marks === undefined || isGood ? [] : [{ partition, stored, marks }]
+    })
+    if (bad.length > 0) {
+      const state = await readState(stateTopicId)
+      for (const { partition, stored, marks } of bad) await repair(partition, stored, marks, state)
     }
     for (;;) {
       const stored = await store.positions(partitions)
       // The last owner may still enter a window. If it does so after this, it moves the position,
       // and the next chunk finds that the position differs.
       if (await leaveWindows(partitions, watermarks)) continue
-      if (!(await goBackToPublished(stateTopicId, stored, watermarks))) return { stateTopicId, stored, watermarks }
+      if (await goBackToPublished(stateTopicId, stored, watermarks)) continue
+      return { stateTopicId, stored, watermarks, fills: await fillsFrom(stateTopicId, partitions) }
     }
+  }
+
+  /** Fills a partition in the background, and then loads it again. Ends an earlier fill. */
+  const startFill = (partition: number, fill: Fill | undefined): void => {
+    fillings.get(partition)?.abort()
+    fillings.delete(partition)
+    if (fill === undefined) return
+    const filling = new AbortController()
+    fillings.set(partition, filling)
+    const signal = AbortSignal.any([assignment.signal, filling.signal])
+    const run = async () => {
+      const filled = await fillPartition(partition, fill, signal)
+      if (signal.aborted) return
+      // The end of the fill moves the position. Until it is loaded, nothing is applied.
+      positions.delete(partition)
+      if (filled) await retryThroughOutage('Redis', signal, () => fillStore.endFill(partition, filled))
+      if (!signal.aborted) await load([partition], assignment.signal)
+    }
+    void run()
   }
 
   const load = async (partitions: readonly number[], signal: AbortSignal): Promise<void> => {
@@ -208,18 +304,21 @@ export const createPositions = (
     for (const partition of partitions) {
       const watermarks = done.value.watermarks.get(partition)
       const stored = done.value.stored.get(partition)
-      // The partition has no leader, so nothing can be fetched yet. Its position is loaded with its
-      // first batch or after the next lag measurement. The latter is needed because kafkajs starts
-      // at the group's committed offset, where possibly no batch ever arrives.
-      if (!watermarks || stored === undefined) {
+      // The partition, or its partition of the state topic, has no leader. Its position is loaded
+      // with its first batch or after the next lag measurement. The latter is needed because kafkajs
+      // starts at the group's committed offset, where possibly no batch ever arrives.
+      if (!watermarks || stored === undefined || isBelow(stored, watermarks.low)) {
         leaderless.add(partition)
         continue
       }
       leaderless.delete(partition)
       positions.set(partition, stored)
       stateTopicIds.set(partition, done.value.stateTopicId)
-      oldest.set(partition, watermarks.low)
+      const fill = done.value.fills.get(partition)
+      // A rebuild keeps a hash whose record is before this offset: its document is still to come.
+      oldest.set(partition, fill?.rawFrom ?? watermarks.low)
       onLoad(partition)
+      startFill(partition, fill)
       consumer.seek(partition, stored)
       metrics.observeLag(partition, Number(BigInt(watermarks.high) - BigInt(stored)))
     }
@@ -233,6 +332,7 @@ export const createPositions = (
       positions.clear()
       leaderless.clear()
       committed.clear()
+      fillings.clear()
       metrics.assignedPartitions.set(partitions.length)
       loading = partitions.length === 0 ? Promise.resolve() : load(partitions, assignment.signal)
     },
@@ -241,7 +341,7 @@ export const createPositions = (
     },
     expected: (partition) => positions.get(partition),
     oldest: (partition) => oldest.get(partition),
-    stateTopicId: (partition) => stateTopicIds.get(partition),
+    stateTopicId: (partition) => (fillings.has(partition) ? undefined : stateTopicIds.get(partition)),
     moved: (partition, to, highWatermark) => {
       positions.set(partition, to)
       metrics.observeLag(partition, Math.max(0, Number(BigInt(highWatermark) - BigInt(to))))
@@ -270,14 +370,16 @@ export const createPositions = (
         }
         throw error
       }
-      const stateTopicId = await readStateTopicId?.()
+      const stateTopicId = await stateSource?.topicId()
       const outdated = [...positions.keys()].filter((partition) => stateTopicIds.get(partition) !== stateTopicId)
       if (outdated.length > 0) return load(outdated, signal)
       const idle = [...positions].filter(([partition]) => !isBusy(partition))
       const stored = await store.positions(idle.map(([partition]) => partition))
+      const fills = await fillStore.fills(idle.map(([partition]) => partition))
       const wrong = idle.flatMap(([partition, position]) => {
         const meanwhileUsed = isBusy(partition) || positions.get(partition) !== position
-        return meanwhileUsed || stored.get(partition) === position ? [] : [partition]
+        const isRight = stored.get(partition) === position && fills.has(partition) === fillings.has(partition)
+        return meanwhileUsed || isRight ? [] : [partition]
       })
       if (wrong.length === 0 || signal.aborted) return
       logger.warn(
@@ -288,11 +390,15 @@ export const createPositions = (
       await load(wrong, signal)
     },
     commit: async () => {
-      const progress = new Map<number, string>()
-      for (const [partition, position] of positions)
-        if (committed.get(partition) !== position) progress.set(partition, position)
-      if (progress.size === 0) return
-      if (await consumer.commit(progress)) for (const [partition, offset] of progress) committed.set(partition, offset)
+      const progress = new Map<number, CommittedOffset>()
+      for (const [partition, offset] of positions) {
+        // A partition that is being filled goes back to the offset that is committed.
+        if (fillings.has(partition)) continue
+        const metadata = stateTopicIds.get(partition) ?? ''
+        if (committed.get(partition) !== `${offset} ${metadata}`) progress.set(partition, { offset, metadata })
+      }
+      if (progress.size === 0 || !(await consumer.commit(progress))) return
+      for (const [partition, { offset, metadata }] of progress) committed.set(partition, `${offset} ${metadata}`)
     },
     loadNewlyLed: async (watermarks) => {
       const led = [...leaderless].filter((partition) => watermarks.has(partition))

@@ -17,6 +17,9 @@ import type {
 } from '@customer-stream/runtime/kafka'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import { createChunkWriter } from './chunk-writer.ts'
+import { createFiller } from './fill.ts'
+import { createFillProgress } from './fill-progress.ts'
+import type { FillStore } from './fill-store.ts'
 import { createHolds } from './holds.ts'
 import { createLookahead } from './lookahead.ts'
 import type { ProjectorMetrics } from './metrics.ts'
@@ -33,15 +36,18 @@ import {
   type RawRecord,
 } from './project.ts'
 import { quarantineRecord, sendToQuarantine, unreadableRecord } from './quarantine.ts'
+import type { StateSource } from './state-source.ts'
 import type { Store, StoreOutcome } from './store.ts'
 
 export interface ProjectionDependencies {
   readonly store: Store
+  readonly fillStore: FillStore
   readonly quarantine: Pick<VerifiedProducer, 'send'>
   /** Sends to the state topic. Undefined if the state topic is switched off. */
   readonly state: Pick<VerifiedProducer, 'send'> | undefined
   readonly readIdentity: PositionsDependencies['readIdentity']
-  readonly readStateTopicId: PositionsDependencies['readStateTopicId']
+  /** The state topic. Undefined if it is switched off. */
+  readonly stateSource: StateSource | undefined
   readonly consumer: PositionsDependencies['consumer'] & Pick<PartitionConsumer, 'hold' | 'stop'>
   readonly obstacles: Pick<Obstacles, 'report'>
   /** Replaces an error without a reason by the error that has the reason. */
@@ -73,6 +79,8 @@ export interface Projection {
   onBatch(batch: FetchedBatch): Promise<string | undefined>
   /** Compares the expected positions of idle partitions with Redis. Rejects in an outage. */
   checkPositions(): Promise<void>
+  /** A sentence about a rebuild from the state topic. Undefined if there is none. */
+  readonly fillProgress: string | undefined
   /** The resource that is missing. Undefined if there is no outage. */
   readonly waitingFor: string | undefined
   /**
@@ -121,8 +129,10 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     peek: (record, partition) => (isNamed(record, partition, options) ? undefined : peek(record, maxFutureMs)),
     customerOf,
   })
+  const fillProgress = createFillProgress({ metrics, logger })
+  const fillPartition = createFiller({ ...deps, progress: fillProgress, retryThroughOutage }, options)
   const positions = createPositions(
-    { ...deps, retryThroughOutage, onLoad: lookahead.drop, onLeave: lookahead.skipTo },
+    { ...deps, retryThroughOutage, fillPartition, onLoad: lookahead.drop, onLeave: lookahead.skipTo },
     options,
   )
   const busy = new Set<number>()
@@ -398,6 +408,9 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       }
     },
     checkPositions: () => positions.check((partition) => busy.has(partition)),
+    get fillProgress() {
+      return fillProgress.sentence
+    },
     get waitingFor() {
       return outages.waitingFor
     },
@@ -408,6 +421,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       holds.endAll()
       positions.stop()
       await deps.consumer.stop()
+      await deps.stateSource?.disconnect()
       await writer.stop()
     },
   }

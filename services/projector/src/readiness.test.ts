@@ -6,7 +6,7 @@ const well: ReadinessDependencies = {
   kafkaOutage: async () => undefined,
   redisCheck: { outage: async () => undefined },
   consumer: { joined: true, problem: undefined },
-  projection: { waitingFor: undefined },
+  projection: { waitingFor: undefined, fillProgress: undefined },
   progress: { standstill: undefined },
   obstacles: { blocked: undefined, worst: undefined },
   groupId: 'g',
@@ -41,7 +41,7 @@ it.each<[string, Partial<ReadinessDependencies>, string[]]>([
   ],
   [
     'it waits for an outage to end',
-    { projection: { waitingFor: 'Redis: LOADING' } },
+    { projection: { waitingFor: 'Redis: LOADING', fillProgress: undefined } },
     ['projection: waiting for Redis: LOADING'],
   ],
   [
@@ -66,4 +66,10 @@ it.each<[string, Partial<ReadinessDependencies>, string[]]>([
   ],
 ])('readiness names the reason if a projector is not ready: %s', async (_, change, expected) => {
   expect(await notReady(change)).toEqual(expected)
+})
+
+it('is ready while Redis is being filled, and says how far it is', async () => {
+  const checks = await createReadiness({ ...well, projection: { waitingFor: undefined, fillProgress: '3 of 4' } })()
+  expect(checks.every(({ ready }) => ready)).toBe(true)
+  expect(checks[0]).toEqual({ name: 'rebuild', ready: true, detail: '3 of 4' })
 })

@@ -15,7 +15,7 @@ export interface ReadinessDependencies {
   readonly kafkaOutage: () => Promise<Diagnosis | undefined>
   readonly redisCheck: Pick<RedisCheck, 'outage'>
   readonly consumer: Pick<PartitionConsumer, 'joined' | 'problem'>
-  readonly projection: Pick<Projection, 'waitingFor'>
+  readonly projection: Pick<Projection, 'waitingFor' | 'fillProgress'>
   readonly progress: Pick<Progress, 'standstill'>
   /** Obstacles that a person must remove, e.g. a missing right, and outages. */
   readonly obstacles: Pick<Obstacles, 'blocked' | 'worst'>
@@ -42,7 +42,7 @@ export const createReadiness = (deps: ReadinessDependencies): (() => Promise<Rea
     if (startup.phase === 'stopping') return notStarted('stopping')
     if (startup.phase === 'starting') return notStarted(obstacles.worst?.message ?? NO_ANSWER_YET)
     const [kafka, redis] = await Promise.all([kafkaOutage(), redisCheck.outage()])
-    const { waitingFor } = projection
+    const { waitingFor, fillProgress } = projection
     // A member without partitions is on standby and counts as ready.
     const notJoined = consumer.joined
       ? undefined
@@ -50,7 +50,10 @@ export const createReadiness = (deps: ReadinessDependencies): (() => Promise<Rea
     // During an outage of Kafka the known watermarks are old, so they do not show the records that
     // wait now.
     const standstill = kafka ? undefined : progress.standstill
+    // While Redis is being filled, new events are applied. So the projector is ready.
+    const rebuild = fillProgress === undefined ? [] : [{ name: 'rebuild', ready: true, detail: fillProgress }]
     return withoutRepeats([
+      ...rebuild,
       readinessCheck('kafka', kafka?.message),
       readinessCheck('redis', redis?.message),
       readinessCheck('blocked', obstacles.blocked?.message),

@@ -33,7 +33,7 @@ const setUp = ({ obstacle }: { obstacle?: Diagnosis } = {}) => {
       admin: { connect: step('admin') },
       outputs: { connect: step('outputs') },
       consumer: { connect: step('consumer'), start: step('start') },
-      topicWatch: { start: step('topics'), checkWrites: step('writes') },
+      topicWatch: { start: step('topics'), checkRights: step('writes') },
       measure: step('measure'),
       obstacles: { blocked: obstacle, report: (task, diagnosis) => reports.push([task, diagnosis?.message]) },
       diagnose: diagnosisOf('Kafka'),

@@ -31,7 +31,7 @@ export interface StartupDependencies {
   readonly admin: Pick<TopicAdmin, 'connect'>
   readonly outputs: Pick<Outputs, 'connect'>
   readonly consumer: Pick<PartitionConsumer, 'connect' | 'start'>
-  readonly topicWatch: Pick<TopicWatch, 'start' | 'checkWrites'>
+  readonly topicWatch: Pick<TopicWatch, 'start' | 'checkRights'>
   /** Measures the progress. Rejects if Kafka or Redis does not answer. */
   readonly measure: () => Promise<void>
   readonly obstacles: Pick<Obstacles, 'report' | 'blocked'>
@@ -91,7 +91,7 @@ export const createStartup = (deps: StartupDependencies, options: StartupOptions
     // Measure the first lag now. It must not wait for the timer or for a group that cannot be
     // joined.
     void deps.measure().catch(() => undefined)
-    await topicWatch.checkWrites()
+    await topicWatch.checkRights()
     await store.announce(options.instance)
     await consumer.start()
   }

@@ -11,6 +11,7 @@ import {
   positionField,
   positionsKey,
 } from '@customer-stream/schemas'
+import type { Fill } from './fill-store.ts'
 
 /** Result of storing the newest event of one customer. */
 export type StoreOutcome = 'applied' | 'duplicate' | 'stale'
@@ -115,6 +116,14 @@ export interface Store {
   publishedPositions(
     partitions: readonly number[],
   ): Promise<ReadonlyMap<number, { readonly stateTopicId: string; readonly offset: string } | undefined>>
+  /** Writes the customers of a fill that are newer than the stored ones. Moves no position. */
+  applyStates(
+    customers: readonly CustomerHash[],
+    partition: number,
+    fill: Pick<Fill, 'rawFrom' | 'isComplete'>,
+  ): Promise<void>
+  /** Deletes a customer whose event was received at `erasedAt` (Unix milliseconds) or before. */
+  deleteErased(customerUuid: string, erasedAt: number): Promise<void>
   /** Moves a position if it equals `from`. @returns whether it is `to` now. */
   movePosition(partition: number, from: string | undefined, to: string): Promise<boolean>
   /** Reads positions. On Redis Cluster the lowest of the copies counts. */
@@ -162,12 +171,12 @@ const TOKEN_SUFFIX = '#token'
 /** Suffix of a window's field, also written in the Lua scripts. */
 const WINDOW_SUFFIX = '#window'
 /** Suffix of the field that says what the state topic has, also written in the Lua scripts. */
-const STATE_SUFFIX = '#state'
+export const STATE_SUFFIX = '#state'
 
 /** Limit of one call. Redis does nothing else during a call, about 20 µs for each customer. */
 const CUSTOMERS_PER_CALL = 250
 
-const script = (name: string): string => readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
+export const script = (name: string): string => readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
 
 type Scripts = RedisClient & {
   checkRights(key: string): Promise<string[]>
@@ -176,6 +185,7 @@ type Scripts = RedisClient & {
     ...args: [key: string, field: string, from: string, to: string, token: string, window: string, stateTopicId: string]
   ): Promise<number>
   lowerPosition(key: string, field: string, to: string): Promise<number>
+  deleteErased(key: string, erasedAt: number): Promise<number>
   claimPositions(key: string, topic: string, cluster: string, topicId: string, startOver: string): Promise<Claim>
 }
 
@@ -215,9 +225,27 @@ const lowest = (offsets: readonly (string | undefined)[]): string | undefined =>
 /**
  * Settles when all calls have settled. Otherwise a retry would add calls to those that still hang.
  */
-const all = async <T>(calls: readonly Promise<T>[]): Promise<T[]> => {
+export const all = async <T>(calls: readonly Promise<T>[]): Promise<T[]> => {
   await Promise.allSettled(calls)
   return Promise.all(calls)
+}
+
+/** @throws LostChunkError if Redis lacks one of these customers, or has an older version of it. */
+export const assertStored = async (
+  redis: RedisClient,
+  customers: readonly CustomerHash[],
+  keyPrefix: string,
+): Promise<void> => {
+  const found = await all(
+    customers.map(({ customerUuid }) =>
+      redis.hmget(customerKey(customerUuid, keyPrefix), META.eventTimestamp, META.eventId),
+    ),
+  )
+  for (const [i, [timestamp, id]] of found.entries()) {
+    const { version } = customers[i] as CustomerHash
+    if (!timestamp || !id || compareVersions({ timestamp: Number(timestamp), id }, version) < 0)
+      throw new LostChunkError()
+  }
 }
 
 /**
@@ -229,6 +257,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   client.defineCommand('applySnapshots', { lua: script('apply-snapshots') })
   client.defineCommand('movePosition', { lua: script('move-position'), numberOfKeys: 1 })
   client.defineCommand('lowerPosition', { lua: script('lower-position'), numberOfKeys: 1 })
+  client.defineCommand('deleteErased', { lua: script('delete-erased'), numberOfKeys: 1 })
   client.defineCommand('claimPositions', { lua: script('claim-positions'), numberOfKeys: 1 })
   client.defineCommand('checkRights', { lua: script('check-rights'), numberOfKeys: 1 })
   const redis = client as Scripts
@@ -311,16 +340,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
     const applied = await all(customers.map((customer) => applyAtOnce([customer], [`${field}/`, oldest, to])))
     const token = randomUUID()
     await all(copies.map((key) => redis.hset(key, tokenField(field), token)))
-    const found = await all(
-      customers.map(({ customerUuid }) =>
-        redis.hmget(customerKey(customerUuid, keyPrefix), META.eventTimestamp, META.eventId),
-      ),
-    )
-    for (const [i, [timestamp, id]] of found.entries()) {
-      const { version } = customers[i] as CustomerHash
-      if (!timestamp || !id || compareVersions({ timestamp: Number(timestamp), id }, version) < 0)
-        throw new LostChunkError()
-    }
+    await assertStored(redis, customers, keyPrefix)
     return { isInPlace: true, stored: applied.flatMap(({ stored }) => stored), token }
   }
   const writeChunk = clustered ? writeOnCluster : writeOnOne
@@ -425,6 +445,19 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
           return [partition, isSame && stateTopicId && offset ? { stateTopicId, offset } : undefined]
         }),
       )
+    },
+    applyStates: async (customers, partition, { rawFrom, isComplete }) => {
+      // A hash of an earlier projection may be newer than its document, if its event comes later or
+      // if documents are missing.
+      const place = [`${fieldOf(partition)}/`, isComplete ? '0' : rawFrom, rawFrom]
+      const perCall = clustered ? 1 : CUSTOMERS_PER_CALL
+      const calls = Array.from({ length: Math.ceil(customers.length / perCall) }, (_, call) =>
+        customers.slice(call * perCall, (call + 1) * perCall),
+      )
+      await all(calls.map((part) => applyAtOnce(part, place)))
+    },
+    deleteErased: async (customerUuid, erasedAt) => {
+      await redis.deleteErased(customerKey(customerUuid, keyPrefix), erasedAt)
     },
     forgetWindow: async (partition) => {
       await all(copies.map((key) => redis.hdel(key, windowField(fieldOf(partition)))))

@@ -10,15 +10,18 @@ const setUp = () => {
   const ends: string[] = []
   const watch = createWatchdog(
     {
-      askKafka: async () => {
-        if (!state.kafkaAnswers) throw new Error('Kafka is away')
+      admin: {
+        describeTopics: async () => {
+          if (!state.kafkaAnswers) throw new Error('Kafka is away')
+          return new Map()
+        },
       },
       consumer: { quietMs: () => state.quietMs },
       projection: { undisturbedMs: () => state.undisturbedMs, positions: { assigned: [0] } as never },
       progress: { standstillMs: () => state.standstillMs },
       lifecycle: { fail: ({ message }) => ends.push(message) },
     },
-    { sessionTimeoutMs: SESSION_MS },
+    { topic: 't', sessionTimeoutMs: SESSION_MS },
   )
   /** Lets sessions pass and calls the watchdog once in each. */
   const pass = async (sessions: number) => {

@@ -4,7 +4,7 @@
  * during the whole time.
  */
 import type { Lifecycle } from '@customer-stream/runtime'
-import type { PartitionConsumer } from '@customer-stream/runtime/kafka'
+import type { PartitionConsumer, TopicAdmin } from '@customer-stream/runtime/kafka'
 import type { Progress } from './progress.ts'
 import type { Projection } from './projection.ts'
 
@@ -17,8 +17,7 @@ const QUIET_SESSIONS = 2
 const STALLED_SESSIONS = 4
 
 export interface WatchdogDependencies {
-  /** Rejects if Kafka does not answer. */
-  readonly askKafka: () => Promise<unknown>
+  readonly admin: Pick<TopicAdmin, 'describeTopics'>
   readonly consumer: Pick<PartitionConsumer, 'quietMs'>
   readonly projection: Pick<Projection, 'undisturbedMs' | 'positions'>
   readonly progress: Pick<Progress, 'standstillMs'>
@@ -27,20 +26,21 @@ export interface WatchdogDependencies {
 }
 
 export interface WatchdogOptions {
+  readonly topic: string
   readonly sessionTimeoutMs: number
 }
 
 /** @returns the check, to be called once in each session. */
 export const createWatchdog = (
-  { askKafka, consumer, projection, progress, lifecycle }: WatchdogDependencies,
-  { sessionTimeoutMs }: WatchdogOptions,
+  { admin, consumer, projection, progress, lifecycle }: WatchdogDependencies,
+  { topic, sessionTimeoutMs }: WatchdogOptions,
 ): (() => Promise<void>) => {
   let kafkaAnsweredSince = Number.POSITIVE_INFINITY
   let stalledBefore = false
 
   return async () => {
     try {
-      await askKafka()
+      await admin.describeTopics([topic])
       kafkaAnsweredSince = Math.min(kafkaAnsweredSince, performance.now())
     } catch {
       kafkaAnsweredSince = Number.POSITIVE_INFINITY

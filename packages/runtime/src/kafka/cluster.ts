@@ -1,4 +1,5 @@
 import type { Admin, Kafka, RetryOptions } from 'kafkajs'
+import type { Fetched } from './patches/fetch.ts'
 
 /** Request of Kafka's protocol, in the form in which kafkajs sends it. */
 export interface ProtocolRequest<T> {
@@ -17,6 +18,19 @@ interface Broker {
   readonly versions: Readonly<Record<number, { readonly maxVersion: number }>>
   readonly connectionPool: { send<T>(request: ProtocolRequest<T>): Promise<T> }
   metadata(topics: readonly string[]): Promise<unknown>
+  fetch(request: {
+    readonly maxWaitTime: number
+    readonly maxBytes: number
+    readonly isolationLevel: number
+    readonly topics: readonly {
+      readonly topic: string
+      readonly partitions: readonly {
+        readonly partition: number
+        readonly fetchOffset: string
+        readonly maxBytes: number
+      }[]
+    }[]
+  }): Promise<Fetched>
 }
 /** Part of kafkajs' internal cluster object that our code uses in addition to the admin client. */
 export interface Cluster {
@@ -29,7 +43,11 @@ export interface Cluster {
     findConnectedBroker(): Promise<Broker>
   }
   addTargetTopic(topic: string): Promise<void>
+  refreshMetadata(): Promise<void>
   refreshMetadataIfNecessary(): Promise<void>
+  findBroker(node: { readonly nodeId: string }): Promise<Broker>
+  /** Returns the partitions by the node id of their leader. */
+  findLeaderForPartitions(topic: string, partitions: readonly number[]): Readonly<Record<string, readonly number[]>>
   findTopicPartitionMetadata(topic: string): readonly { readonly partitionId: number }[]
   fetchTopicsOffset(
     topics: readonly {

@@ -9,7 +9,7 @@ import { type KafkaClient, kafkajsOf } from './kafka-client.ts'
 import { isCoordinatorSearch } from './patches/coordinator.ts'
 import { unreadableOf } from './patches/fetch.ts'
 import type { UnreadableBatch } from './record-batches.ts'
-import type { TopicAdmin } from './topic-admin.ts'
+import { administratorOf, type TopicAdmin } from './topic-admin.ts'
 import { readWatermarks, type Watermarks } from './watermarks.ts'
 
 /** Record as Kafka stores it. */
@@ -81,6 +81,12 @@ export interface PartitionConsumerOptions {
   readonly onDead: (error: Error) => void
 }
 
+/** Offset that a group has committed, with a text of the group's own. */
+export interface CommittedOffset {
+  readonly offset: string
+  readonly metadata: string
+}
+
 export interface PartitionConsumer {
   /**
    * Connects before `start`. All clients of a process can then connect at the same time and wait
@@ -91,11 +97,10 @@ export interface PartitionConsumer {
   seek(partition: number, offset: string): void
   /** Pauses this partition until the returned function is called. The other partitions continue. */
   hold(partition: number): () => void
-  /**
-   * Commits offsets to Kafka for lag monitoring only: positions are stored elsewhere. Never throws.
-   * @returns true if Kafka accepted them.
-   */
-  commit(offsets: ReadonlyMap<number, string>): Promise<boolean>
+  /** Commits offsets to Kafka. Never throws. @returns true if Kafka accepted them. */
+  commit(offsets: ReadonlyMap<number, CommittedOffset>): Promise<boolean>
+  /** Reads the committed offsets of the group, by partition. Rejects if Kafka does not answer. */
+  committed(): Promise<ReadonlyMap<number, CommittedOffset>>
   /** Returns the watermarks of the partitions whose leader answers. */
   watermarks(): Promise<ReadonlyMap<number, Watermarks>>
   /** Reads the group from its coordinator. Rejects if the coordinator does not answer. */
@@ -331,12 +336,21 @@ export const createPartitionConsumer = (
     },
     commit: async (offsets) => {
       try {
-        await consumer.commitOffsets([...offsets].map(([partition, offset]) => ({ topic, partition, offset })))
+        await consumer.commitOffsets([...offsets].map(([partition, each]) => ({ topic, partition, ...each })))
         return true
       } catch (error) {
-        logger.debug({ err: error }, 'could not commit offsets for lag monitoring')
+        logger.debug({ err: error }, 'could not commit offsets')
         return false
       }
+    },
+    committed: async () => {
+      const topics = await administratorOf(admin).fetchOffsets({ groupId: options.groupId, topics: [topic] })
+      const partitions = topics.flatMap((found) => found.partitions)
+      return new Map(
+        partitions.flatMap(({ partition, offset, metadata }) =>
+          BigInt(offset) < 0n ? [] : [[partition, { offset, metadata: metadata ?? '' }] as const],
+        ),
+      )
     },
     group: () => describeGroup(admin, groupId, topic),
     watermarks: () => readWatermarks(admin, topic),

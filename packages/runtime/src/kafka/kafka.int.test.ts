@@ -405,20 +405,21 @@ describe('the partition consumer', () => {
     )
   })
 
-  it('commits the given offsets for lag monitoring', async () => {
+  it('commits offsets with a text, and reads them', async () => {
     const producer = await startProducer()
     await store(
       producer,
       [0, 1, 2].map((partition) => record(keyOf(partition))),
     )
-    const { consumer, groupId, seen } = await startConsumer()
+    const { consumer, seen } = await startConsumer()
     await waitUntil(
       'all are seen',
       () => seen.length,
       (count) => count === 3,
     )
-    expect(await consumer.commit(new Map([[1, '1']]))).toBe(true)
-    const committed = await administratorOf(admin).fetchOffsets({ groupId, topics: [topic] })
-    expect(committed[0]?.partitions.find(({ partition }) => partition === 1)?.offset).toBe('1')
+    expect([...(await consumer.committed())]).toEqual([])
+    const offsets = new Map([[1, { offset: '1', metadata: 'text' }]])
+    expect(await consumer.commit(offsets)).toBe(true)
+    expect(await consumer.committed()).toEqual(offsets)
   })
 })

@@ -203,7 +203,7 @@ it('checks a topic once at the start and logs a warning once', async () => {
     onPartitions: async () => undefined,
   })
   await watch.start()
-  await watch.checkWrites()
+  await watch.checkRights()
   expect(describeTopicConfig).toHaveBeenCalledOnce()
   await watch.check()
   expect(warnings).toEqual(watch.warnings)

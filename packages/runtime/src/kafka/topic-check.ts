@@ -12,6 +12,8 @@ export interface TopicDemand {
   readonly maxValueBytes: number
   /** True if the service writes to the topic and so needs the right to do so. */
   readonly writes?: boolean
+  /** Rejects if this user may not read the topic. Undefined if the service does not read it. */
+  readonly readCheck?: () => Promise<unknown>
   /** Default: `events`. Quarantine (dead-letter topic) has its own retention. */
   readonly kind?: 'events' | 'quarantine' | 'changelog'
   /**

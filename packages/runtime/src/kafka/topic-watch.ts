@@ -31,10 +31,10 @@ export interface TopicWatch {
    * TopicError if a topic is wrong, and with another error if Kafka does not answer.
    */
   start(): Promise<void>
-  /** Checks the rights to write. Reports a missing right as an obstacle. Never rejects. */
-  checkWrites(): Promise<void>
+  /** Checks the rights. Reports a missing right as an obstacle. Never rejects. */
+  checkRights(): Promise<void>
   /**
-   * Checks the topics and the rights to write. Reports wrong topics and missing rights as
+   * Checks the topics and the rights. Reports wrong topics and missing rights as
    * obstacles. Never rejects.
    */
   check(): Promise<void>
@@ -50,7 +50,7 @@ export const createTopicWatch = (options: TopicWatchOptions): TopicWatch => {
    * Asks Kafka and reports a failure to ask as an obstacle of its own. An outage does not remove
    * problems that were found before.
    */
-  const ask = async (task: string, doing: string, question: () => Promise<void>) => {
+  const ask = async (task: string, doing: string, question: () => Promise<unknown>) => {
     try {
       await question()
       obstacles.report(task, undefined)
@@ -76,20 +76,23 @@ export const createTopicWatch = (options: TopicWatchOptions): TopicWatch => {
     const complete = demands.every(({ topic }) => (findings.partitions.get(topic) ?? 0) >= settings.KAFKA_PARTITIONS)
     if (complete) await onPartitions(findings.partitions)
   }
-  const checkWrites = async () => {
+  const checkRights = async () => {
+    const reads = demands.map(async ({ topic, readCheck }) => {
+      if (readCheck) await ask(`read ${topic}`, `read topic ${topic}`, readCheck)
+    })
     await ask('write check', 'connect', () => writeCheck.connect())
-    const written = demands.filter(({ writes }) => writes)
-    await Promise.all(
-      written.map(({ topic }) => ask(`write to ${topic}`, `write to topic ${topic}`, () => writeCheck.check(topic))),
-    )
+    const written = demands.map(async ({ topic, writes }) => {
+      if (writes) await ask(`write to ${topic}`, `write to topic ${topic}`, () => writeCheck.check(topic))
+    })
+    await Promise.all([...reads, ...written])
   }
 
   return {
     start: async () => adopt(await checkTopics(admin, settings, demands, logger)),
-    checkWrites,
+    checkRights,
     check: async () => {
       await ask('topic check', 'check its topics', async () => adopt(await inspectTopics(admin, settings, demands)))
-      await checkWrites()
+      await checkRights()
     },
     get warnings() {
       return warnings

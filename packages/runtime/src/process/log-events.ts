@@ -26,6 +26,9 @@ export const LOG_EVENTS = {
   'state-incomplete': 'The state topic lacks documents of applied events; these events are applied again.',
   'state-repaired':
     'Documents were published for a partition that another projector had by then; it publishes what is current.',
+  filling: 'A lost Redis is being filled from the state topic.',
+  filled: 'A partition is filled from the state topic.',
+  'unusable-states': 'The state topic has records that are no documents. A fill skipped them.',
   'group-joined': 'The projector has joined its consumer group.',
   'consumer-restarts': 'The consumer failed and starts again.',
   'topics-created': 'Missing topics were created.',

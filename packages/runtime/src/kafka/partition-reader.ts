@@ -1,0 +1,75 @@
+import type { FetchedRecord } from './consumer.ts'
+import { clusterOf, type TopicAdmin } from './topic-admin.ts'
+
+/** Committed records of one partition, in order. */
+export interface FetchedPart {
+  readonly records: readonly FetchedRecord[]
+  /**
+   * Offset at which the next fetch must begin. Equal to the offset of this fetch if the leader had
+   * nothing to say. Otherwise greater, also if there are no records.
+   */
+  readonly nextOffset: string
+}
+
+export interface PartitionReader {
+  /**
+   * Fetches committed records from an offset on, about 256 KiB at most. Without any, it waits a
+   * moment. Skips a batch that cannot be decoded. Rejects if the leader does not answer.
+   * @param until end of the range that is read. If compaction has removed its last records,
+   *   `nextOffset` is `until`.
+   */
+  fetch(partition: number, offset: string, until: string): Promise<FetchedPart>
+}
+
+const MAX_BYTES = 256 * 1024
+const MAX_WAIT_MS = 100
+const READ_COMMITTED = 1
+
+/**
+ * Reads single partitions of a topic without a consumer group, so no right on a group is needed.
+ * @param admin created by createAdmin, connected. It should be used for nothing else: a fetch that
+ *   waits delays the other requests to its broker.
+ */
+export const createPartitionReader = (admin: TopicAdmin, topic: string): PartitionReader => {
+  const cluster = clusterOf(admin)
+
+  /** @returns undefined if the leader had nothing to say. */
+  const fetchOnce = async (partition: number, offset: string): Promise<FetchedPart | undefined> => {
+    await cluster.addTargetTopic(topic)
+    await cluster.refreshMetadataIfNecessary()
+    const [nodeId] = Object.keys(cluster.findLeaderForPartitions(topic, [partition]))
+    if (nodeId === undefined) throw new Error(`${topic}/${partition} has no leader`)
+    const broker = await cluster.findBroker({ nodeId })
+    const { responses, throttleTime, clientSideThrottleTime } = await broker.fetch({
+      maxWaitTime: MAX_WAIT_MS,
+      maxBytes: MAX_BYTES,
+      isolationLevel: READ_COMMITTED,
+      topics: [{ topic, partitions: [{ partition, fetchOffset: offset, maxBytes: MAX_BYTES }] }],
+    })
+    const messages = responses[0]?.partitions[0]?.messages ?? []
+    const { unreadable, nextOffset = unreadable?.nextOffset ?? offset } = messages
+    const isThrottled = throttleTime + clientSideThrottleTime > 0
+    if (BigInt(nextOffset) <= BigInt(offset)) return isThrottled ? { records: [], nextOffset: offset } : undefined
+    // A batch may begin before the offset.
+    return { records: messages.filter((record) => BigInt(record.offset) >= BigInt(offset)), nextOffset }
+  }
+
+  return {
+    fetch: async (partition, offset, until) => {
+      const nothing = { records: [], nextOffset: offset }
+      try {
+        const first = await fetchOnce(partition, offset)
+        if (first) return first
+        // A leader that is new does not know yet what all replicas have, and answers as if the rest
+        // did not exist. So an empty answer means the end only if the leader knows that end.
+        const ends = (await admin.fetchTopicOffsets(topic)).find((each) => each.partition === partition)
+        if (ends === undefined || BigInt(ends.high) < BigInt(until)) return nothing
+        return (await fetchOnce(partition, offset)) ?? { ...nothing, nextOffset: until }
+      } catch (error) {
+        // The leader may have moved.
+        await cluster.refreshMetadata().catch(() => undefined)
+        throw error
+      }
+    },
+  }
+}

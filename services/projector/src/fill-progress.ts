@@ -1,0 +1,80 @@
+/** Tells how much of a fill from the state topic is done: in a metric, in the log and in a sentence. */
+import { createOccasionalLog, type Logger } from '@customer-stream/runtime'
+import type { Fill } from './fill-store.ts'
+import type { ProjectorMetrics } from './metrics.ts'
+
+export interface FillProgress {
+  begin(partition: number, fill: Fill): void
+  advance(partition: number, fill: Fill): void
+  /** Forgets a partition that another projector fills, or that begins again. */
+  abandon(partition: number): void
+  /** What is done, and how long the rest takes. Undefined if nothing is being filled. */
+  readonly sentence: string | undefined
+}
+
+const leftOf = ({ next, end }: Fill): number => Math.max(0, Number(BigInt(end) - BigInt(next)))
+
+export const createFillProgress = ({
+  metrics,
+  logger,
+}: {
+  readonly metrics: Pick<ProjectorMetrics, 'fillRecords' | 'fillRemaining' | 'fillSecondsLeft'>
+  readonly logger: Pick<Logger, 'info'>
+}): FillProgress => {
+  /** Records by partition. A partition that is filled stays until all are. */
+  const parts = new Map<number, { readonly total: number; left: number }>()
+  let startedAt = 0
+  let doneSinceStart = 0
+
+  const sum = () => {
+    const values = [...parts.values()]
+    const total = values.reduce((all, part) => all + part.total, 0)
+    const left = values.reduce((all, part) => all + part.left, 0)
+    const seconds = (performance.now() - startedAt) / 1000
+    return { total, left, secondsLeft: doneSinceStart > 0 ? Math.round((left * seconds) / doneSinceStart) : undefined }
+  }
+  const log = createOccasionalLog((fields) =>
+    logger.info({ event: 'filling', ...fields }, 'filling Redis from the state topic'),
+  )
+  const observe = () => {
+    const { total, left, secondsLeft = 0 } = sum()
+    if (left > 0) log({ total, left, secondsLeft })
+    else parts.clear()
+    metrics.fillRecords.set(total)
+    metrics.fillRemaining.set(left)
+    metrics.fillSecondsLeft.set(secondsLeft)
+  }
+
+  return {
+    begin: (partition, fill) => {
+      if (parts.size === 0) {
+        startedAt = performance.now()
+        doneSinceStart = 0
+      }
+      parts.set(partition, { total: Number(fill.end), left: leftOf(fill) })
+      observe()
+    },
+    advance: (partition, fill) => {
+      const part = parts.get(partition)
+      if (part === undefined) return
+      const left = leftOf(fill)
+      doneSinceStart += part.left - left
+      part.left = left
+      observe()
+    },
+    abandon: (partition) => {
+      parts.delete(partition)
+      observe()
+    },
+    get sentence() {
+      if (parts.size === 0) return undefined
+      const { total, left, secondsLeft } = sum()
+      const done = total - left
+      const rest = secondsLeft === undefined ? '' : `, about ${secondsLeft} s left`
+      return (
+        `Redis is being filled from the state topic: ${done} of ${total} records ` +
+        `(${Math.floor((100 * done) / total)} %)${rest}. New events are applied meanwhile.`
+      )
+    },
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * Stores in Redis how far a partition is filled from the state topic, in a field beside its
+ * position. On Redis Cluster each copy of the positions has the field.
+ */
+import { randomUUID } from 'node:crypto'
+import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
+import { type CustomerHash, clusterPositionsKeys, positionField, positionsKey } from '@customer-stream/schemas'
+import { all, assertStored, STATE_SUFFIX, type StoreOptions, script } from './store.ts'
+
+export interface Fill {
+  /** Differs for each fill. So an earlier one cannot change the progress. */
+  readonly id: string
+  readonly stateTopicId: string
+  /** Next offset of the state topic to read. */
+  readonly next: string
+  /** Offset of the state topic at which the partition is filled. */
+  readonly end: string
+  /** Offset from which the raw topic is applied meanwhile. */
+  readonly rawFrom: string
+  /** True if the state topic has the documents of all events before `rawFrom`. */
+  readonly isComplete: boolean
+}
+
+export interface FillStore {
+  /** Returns the partitions that are being filled. */
+  fills(partitions: readonly number[]): Promise<ReadonlyMap<number, Fill>>
+  /** Begins to fill a partition. The caller then moves the position to `rawFrom`. */
+  beginFill(partition: number, fill: Omit<Fill, 'id'>): Promise<void>
+  /**
+   * Stores the progress after these customers were written.
+   * @returns the new progress. Undefined if another has changed it. Then nothing was stored.
+   * @throws LostChunkError if a master of Redis Cluster has lost one of the customers.
+   */
+  moveFill(partition: number, fill: Fill, next: string, customers: readonly CustomerHash[]): Promise<Fill | undefined>
+  /**
+   * Ends a fill, and moves the position back to `rawFrom`. So the events that were applied meanwhile
+   * are applied again, and their documents are published. Does nothing if another fill has begun.
+   */
+  endFill(partition: number, fill: Fill): Promise<void>
+}
+
+/** Suffix of the field of a partition that is being filled, also written in move-fill.lua. */
+const FILL_SUFFIX = '#fill'
+
+type Scripts = RedisClient & {
+  moveFill(key: string, field: string, fill: string, to: string, rawFrom: string): Promise<number>
+}
+
+const textOf = ({ id, stateTopicId, next, end, rawFrom, isComplete }: Fill) =>
+  [id, stateTopicId, next, end, rawFrom, isComplete ? 'complete' : 'partial'].join('/')
+
+const fillOf = (text: string): Fill | undefined => {
+  const [id = '', stateTopicId = '', next = '', end = '', rawFrom = '', extent] = text.split('/')
+  const isValid = [next, end, rawFrom].every((offset) => /^\d+$/.test(offset))
+  return isValid ? { id, stateTopicId, next, end, rawFrom, isComplete: extent === 'complete' } : undefined
+}
+
+const least = (offsets: readonly string[]): string =>
+  offsets.reduce((low, offset) => (BigInt(offset) < BigInt(low) ? offset : low))
+
+export const createFillStore = (client: RedisClient, { keyPrefix, topic, projection }: StoreOptions): FillStore => {
+  client.defineCommand('moveFill', { lua: script('move-fill'), numberOfKeys: 1 })
+  const redis = client as Scripts
+  const clustered = isCluster(client)
+  const copies = clustered ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
+  const fieldOf = (partition: number) => positionField(topic, partition)
+  /** @param values by suffix of the field. */
+  const set = (partition: number, values: Readonly<Record<string, string>>) => {
+    const fields = Object.entries(values).map(([suffix, value]) => [`${fieldOf(partition)}${suffix}`, value] as const)
+    return all(copies.map((key) => redis.hset(key, Object.fromEntries(fields))))
+  }
+  const move = (partition: number, from: Fill, to: string) =>
+    all(copies.map((key) => redis.moveFill(key, fieldOf(partition), textOf(from), to, from.rawFrom)))
+  const moved = async (partition: number, from: Fill, to: Fill) =>
+    (await move(partition, from, textOf(to))).every((reply) => reply === 1) ? to : undefined
+
+  /** Copies differ if a master was restored, or if a call reached only some of them. */
+  const level = async (partition: number, texts: readonly (string | undefined)[]): Promise<Fill | undefined> => {
+    const found = texts.flatMap((text) => fillOf(text ?? '') ?? [])
+    const [first] = found
+    if (first === undefined || new Set(texts).size === 1) return first
+    const fill = {
+      ...first,
+      id: randomUUID(),
+      next: least(found.map(({ next }) => next)),
+      rawFrom: least(found.map(({ rawFrom }) => rawFrom)),
+    }
+    await set(partition, { [FILL_SUFFIX]: textOf(fill) })
+    return fill
+  }
+
+  return {
+    fills: async (partitions) => {
+      if (partitions.length === 0) return new Map()
+      const fields = partitions.map((partition) => `${fieldOf(partition)}${FILL_SUFFIX}`)
+      const stored = await all(copies.map((key) => redis.hmget(key, ...fields)))
+      const fills = new Map<number, Fill>()
+      for (const [i, partition] of partitions.entries()) {
+        const fill = await level(
+          partition,
+          stored.map((texts) => texts[i] ?? undefined),
+        )
+        if (fill) fills.set(partition, fill)
+      }
+      return fills
+    },
+    beginFill: async (partition, fill) => {
+      const state = fill.isComplete ? { [STATE_SUFFIX]: `${fill.stateTopicId}/${fill.rawFrom}` } : {}
+      await set(partition, { [FILL_SUFFIX]: textOf({ ...fill, id: randomUUID() }), ...state })
+    },
+    moveFill: async (partition, fill, next, customers) => {
+      if (!clustered) return moved(partition, fill, { ...fill, next })
+      // Like writeOnCluster: a master that is replaced before the new id is stored lacks customers.
+      // One that is replaced later lacks the id.
+      const marked = await moved(partition, fill, { ...fill, id: randomUUID() })
+      if (marked === undefined) return undefined
+      await assertStored(redis, customers, keyPrefix)
+      return moved(partition, marked, { ...marked, next })
+    },
+    endFill: async (partition, fill) => {
+      await move(partition, fill, '')
+    },
+  }
+}

@@ -1,0 +1,261 @@
+import type { FetchedRecord } from '@customer-stream/runtime/kafka'
+import fc from 'fast-check'
+import { expect, it, vi } from 'vitest'
+import { emptyRedis, fakeKafka, LOW, setUp } from './fixtures/fake-projection.ts'
+
+/** Returns a record of the state topic. A customer without a version is a tombstone. */
+const stateRecord = (customerUuid: string, timestamp: number | undefined): FetchedRecord =>
+  ({
+    key: Buffer.from(customerUuid),
+    value:
+      timestamp === undefined
+        ? null
+        : Buffer.from(
+            JSON.stringify({
+              customerUuid,
+              version: { timestamp, id: `e${timestamp}` },
+              customer: { customerUuid },
+              receivedAt: 1,
+              source: { topic: 't', partition: 0, offset: '1' },
+            }),
+          ),
+    timestamp: '1000',
+  }) as FetchedRecord
+
+const withState = (states: readonly FetchedRecord[], committed = '30') => {
+  const kafka = fakeKafka()
+  kafka.states.push(...states)
+  kafka.committed.set(0, { offset: committed, metadata: 'state-1' })
+  return setUp({ stateTopic: 's', kafka })
+}
+const versions = ({ redis }: ReturnType<typeof setUp>) =>
+  Object.fromEntries([...redis.customers].map(([uuid, { version }]) => [uuid, version.timestamp]))
+
+it('fills an empty Redis from the state topic, and applies the records after the committed offset', async () => {
+  const world = withState([stateRecord('a', 20), stateRecord('b', 21), stateRecord('a', 22)])
+  const { assign, projection, batch, redis, seeks } = world
+  await assign()
+  expect([redis.position, seeks[0]]).toEqual(['30', '30'])
+  await vi.waitFor(() => expect(redis.fill).toBeUndefined())
+  expect(versions(world)).toEqual({ a: 22, b: 21 })
+  await vi.waitFor(() => expect(seeks.length).toBe(2))
+  await projection.onBatch(batch(30, ['b']))
+  expect([versions(world), redis.position]).toEqual([{ a: 22, b: 30 }, '31'])
+})
+
+it.each<[string, (world: ReturnType<typeof withState>) => unknown]>([
+  ['the group has no offset', ({ kafka }) => kafka.committed.clear()],
+  ['an earlier version has committed it', ({ kafka }) => kafka.committed.set(0, { offset: '30', metadata: '' })],
+  ['the state topic is another one', ({ kafka }) => (kafka.stateTopicId = 'state-2')],
+  ['the state topic has lost its first records', ({ kafka }) => (kafka.stateLow = '1')],
+  [
+    'the offset is after the last record',
+    ({ kafka }) => kafka.committed.set(0, { offset: '9999', metadata: 'state-1' }),
+  ],
+])('applies all records that Kafka has if %s', async (_, change) => {
+  const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
+  world.kafka.low = '0'
+  change(world)
+  await world.assign()
+  expect([world.redis.position, world.redis.fill, world.seeks]).toEqual(['0', undefined, ['0']])
+})
+
+it('takes what it can from both topics if neither has everything', async () => {
+  const world = withState([stateRecord('a', 20)])
+  world.kafka.committed.clear()
+  await world.assign()
+  await vi.waitFor(() => expect(versions(world)).toEqual({ a: 20 }))
+  // The state topic does not have all documents before this position.
+  expect([world.redis.position, world.redis.published]).toEqual([LOW, undefined])
+})
+
+it('does not apply documents to a partition whose position is good', async () => {
+  const world = withState([stateRecord('a', 20)])
+  Object.assign(world.redis, { position: '30', published: { stateTopicId: 'state-1', offset: '30' } })
+  await world.assign()
+  expect([world.redis.fill, versions(world)]).toEqual([undefined, {}])
+})
+
+it('loses nothing if Kafka deleted records whose documents are in the state topic', async () => {
+  const world = withState([stateRecord('a', 20)])
+  world.kafka.low = '25'
+  world.redis.position = '12'
+  await world.assign()
+  expect(world.redis.position).toBe('30')
+  await vi.waitFor(() => expect(versions(world)).toEqual({ a: 20 }))
+  expect(await world.registry.metrics()).toMatch(/^projector_lost_records_total\S* 0$/m)
+})
+
+it('waits for the leader of the state topic’s partition', async () => {
+  const world = withState([stateRecord('a', 20)])
+  world.kafka.isStateLed = false
+  world.projection.positions.assign([0])
+  await vi.waitFor(() => expect(world.steps).toContain('watermarks'))
+  await world.projection.positions.loadNewlyLed(world.watermarks())
+  expect([world.redis.position, world.seeks]).toEqual([undefined, []])
+  world.kafka.isStateLed = true
+  await world.projection.positions.loadNewlyLed(world.watermarks())
+  expect(world.redis.position).toBe('30')
+})
+
+it('publishes no older document of a customer that is still to be filled', async () => {
+  const world = withState([stateRecord('a', 99)])
+  const { assign, projection, batch, redis, before, published, seeks } = world
+  const { promise: mayFill, resolve: goOn } = Promise.withResolvers<void>()
+  before.fill = () => mayFill
+  await assign()
+  // The late event is the newest one that Redis knows.
+  await projection.onBatch(batch(30, ['a', 'b']))
+  await projection.positions.commit()
+  expect([versions(world), published, redis.position]).toEqual([{ a: 30, b: 31 }, [], '32'])
+  expect(world.kafka.committed.get(0)?.offset).toBe('30')
+  goOn()
+  await vi.waitFor(() => expect(seeks).toEqual(['30', '30']))
+  expect(versions(world)).toEqual({ a: 99, b: 31 })
+  await projection.onBatch(batch(30, ['a', 'b']))
+  expect(published.map(({ key }) => String(key))).toEqual(['b'])
+  expect(redis.published).toEqual({ stateTopicId: 'state-1', offset: '32' })
+})
+
+it('goes on where another projector has stopped', async () => {
+  const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
+  world.redis.position = '31'
+  world.redis.published = { stateTopicId: 'state-1', offset: '30' }
+  const progress = { next: '1', end: '2', rawFrom: '30', isComplete: true }
+  world.redis.fill = { id: 'x', stateTopicId: 'state-1', ...progress }
+  await world.assign()
+  await vi.waitFor(() => expect(world.redis.fill).toBeUndefined())
+  expect(versions(world)).toEqual({ b: 21 })
+})
+
+it('fills again what a restored master of Redis Cluster lacks', async () => {
+  const world = withState([stateRecord('a', 20)])
+  await world.assign()
+  await vi.waitFor(() => expect(world.seeks.length).toBe(2))
+  world.redis.customers.clear()
+  const progress = { next: '0', end: '1', rawFrom: '30', isComplete: true }
+  world.redis.fill = { id: 'x', stateTopicId: 'state-1', ...progress }
+  await world.projection.checkPositions()
+  await vi.waitFor(() => expect(versions(world)).toEqual({ a: 20 }))
+})
+
+it('ends if the state topic is created again, and applies all records', async () => {
+  const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
+  const { promise: never } = Promise.withResolvers<void>()
+  world.before.fill = () => never
+  await world.assign()
+  world.kafka.stateTopicId = 'state-2'
+  world.kafka.states.length = 0
+  await world.projection.checkPositions()
+  expect([world.redis.position, world.redis.fill]).toEqual([LOW, undefined])
+})
+
+it('skips records that are no documents, counts them, and deletes an erased customer', async () => {
+  const world = withState([
+    stateRecord('a', 20),
+    { ...stateRecord('a', 21), value: Buffer.from('not JSON') },
+    { ...stateRecord('a', 22), key: Buffer.from('b') },
+    { ...stateRecord('a', 22), key: null },
+    stateRecord('c', 20),
+    stateRecord('c', undefined),
+  ])
+  await world.assign()
+  await vi.waitFor(() => expect(world.redis.fill).toBeUndefined())
+  expect(versions(world)).toEqual({ a: 20 })
+  expect(await world.registry.metrics()).toMatch(/^projector_unusable_states_total\S* 3$/m)
+})
+
+it('says how far it is', async () => {
+  const world = withState([stateRecord('a', 20), stateRecord('b', 21), stateRecord('c', 22), stateRecord('d', 23)])
+  const { promise: mayFill, resolve: goOn } = Promise.withResolvers<void>()
+  world.before.fill = (count) => (count > 1 ? mayFill : undefined)
+  await world.assign()
+  await vi.waitFor(() => expect(world.projection.fillProgress).toMatch(/: 1 of 4 records \(25 %\), about \d+ s left/))
+  expect(await world.registry.metrics()).toMatch(/^projector_fill_remaining_records\S* 3$/m)
+  goOn()
+  await vi.waitFor(() => expect(world.projection.fillProgress).toBeUndefined())
+  expect(await world.registry.metrics()).toMatch(/^projector_fill_remaining_records\S* 0$/m)
+})
+
+const action = fc.oneof(
+  { weight: 6, arbitrary: fc.constant('records' as const) },
+  { weight: 3, arbitrary: fc.constant('commit' as const) },
+  { weight: 2, arbitrary: fc.constantFrom('lose Redis' as const, 'check' as const, 'restart' as const) },
+  { weight: 2, arbitrary: fc.constant('delete records' as const) },
+)
+
+it('ends right after any loss of Redis, crash and deletion of applied records', async () => {
+  const property = fc.asyncProperty(
+    fc.array(fc.record({ customer: fc.constantFrom('a', 'b', 'c'), timestamp: fc.integer({ min: 1, max: 40 }) }), {
+      minLength: 1,
+      maxLength: 12,
+    }),
+    fc.array(action, { maxLength: 25 }),
+    async (events, actions) => {
+      const kafka = { ...fakeKafka(), low: '0' }
+      const redis = emptyRedis()
+      const high = String(events.length)
+      const newest = new Map<string, number>()
+      for (const { customer, timestamp } of events) newest.set(customer, Math.max(newest.get(customer) ?? 0, timestamp))
+      const start = async () => {
+        const world = setUp({ stateTopic: 's', chunkRecords: 2, high, redis, kafka })
+        await world.assign()
+        return world
+      }
+      let world = await start()
+      let next = world.seeks.at(-1) ?? '0'
+      let seen = world.seeks.length
+      /** Fetches as kafkajs does: from the last seek, or from where the last batch ended. */
+      const records = async () => {
+        if (world.seeks.length > seen) next = world.seeks.at(-1) ?? next
+        seen = world.seeks.length
+        if (Number(next) < Number(kafka.low)) next = kafka.low
+        const some = events.slice(Number(next), Number(next) + 2)
+        const batch = world.batch(
+          Number(next),
+          some.map(({ customer }) => customer),
+        )
+        const given = batch.records.map((record, i) => ({
+          ...record,
+          value: Buffer.from(
+            JSON.stringify({
+              id: `e${some[i]?.timestamp}`,
+              timestamp: some[i]?.timestamp,
+              type: 'customers',
+              payload: { customerWithVehicles: { customer: { customerUuid: some[i]?.customer } } },
+            }),
+          ),
+        }))
+        next = (await world.projection.onBatch({ ...batch, records: given })) ?? next
+      }
+      const run = {
+        records,
+        commit: async () => world.projection.positions.commit(),
+        'lose Redis': async () => void Object.assign(redis, emptyRedis(), { customers: new Map() }),
+        check: async () => world.projection.checkPositions(),
+        restart: async () => {
+          world.projection.positions.assign([])
+          world = await start()
+          seen = 0
+        },
+        // A retention time deletes records that were applied long ago.
+        'delete records': async () => {
+          const offset = kafka.committed.get(0)?.offset ?? '0'
+          if (Number(offset) > Number(kafka.low)) kafka.low = offset
+        },
+      }
+      for (const each of actions) await run[each]()
+      while (redis.position !== high || redis.fill) {
+        await world.projection.checkPositions()
+        await records()
+        await new Promise(setImmediate)
+      }
+      expect(versions(world)).toEqual(Object.fromEntries(newest))
+      const published = new Map<string, number>()
+      for (const { key, value } of kafka.states)
+        published.set(String(key), (JSON.parse(String(value)) as { version: { timestamp: number } }).version.timestamp)
+      expect(Object.fromEntries(published)).toEqual(Object.fromEntries(newest))
+    },
+  )
+  await fc.assert(property, { numRuns: 150 })
+})

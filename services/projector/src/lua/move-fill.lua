@@ -1,0 +1,28 @@
+--[[
+Stores how far a partition has been filled from the state topic, or ends the fill. See fill-store.ts.
+
+KEYS[1]  hash of positions
+ARGV[1]  field of the position, topic/partition
+ARGV[2]  expected value of the field #fill beside it
+ARGV[3]  new value, '' to end the fill
+ARGV[4]  offset to which the position goes back at the end
+
+Reply    1 = done
+         0 = the value is another one, nothing was changed
+
+The script is atomic, because two projectors may fill a partition for a moment, and because no one
+may see a partition that is filled and whose position has not gone back.
+]]
+local fill = ARGV[1] .. '#fill'
+local stored = redis.call('HGET', KEYS[1], fill) or ''
+-- The reply of an earlier attempt may have been lost.
+if stored == ARGV[3] then return 1 end
+if stored ~= ARGV[2] then return 0 end
+if ARGV[3] ~= '' then
+  redis.call('HSET', KEYS[1], fill, ARGV[3])
+  return 1
+end
+local position = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '')
+if position and position > tonumber(ARGV[4]) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[4]) end
+redis.call('HDEL', KEYS[1], fill, ARGV[1] .. '#token', ARGV[1] .. '#window')
+return 1

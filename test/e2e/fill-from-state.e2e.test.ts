@@ -1,0 +1,72 @@
+/** A lost Redis is filled from the state topic, while new events are applied. */
+import { readFile } from 'node:fs/promises'
+import { waitUntil } from '@customer-stream/runtime'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { afterAll, beforeAll, expect, inject, it } from 'vitest'
+
+const CUSTOMERS = 200
+
+let pipeline: Pipeline
+let ingress: ServiceProcess
+let projector: ServiceProcess
+beforeAll(async () => {
+  pipeline = await openPipeline(inject('brokers'))
+  ingress = await pipeline.start('ingress')
+  projector = await pipeline.start('projector', { POSITION_CHECK_MS: '200' })
+  await Promise.all([ingress.untilReady(), projector.untilReady()])
+})
+afterAll(() => pipeline.close())
+
+const store = async (customerUuid: string, timestamp: number) => {
+  const { body } = makeCustomersEvent({ customerUuid, timestamp })
+  expect((await pipeline.post(ingress, body)).status).toBe(202)
+}
+const lose = async () => {
+  const keys = await pipeline.redis.keys(`${pipeline.keyPrefix}*`)
+  await pipeline.redis.del(...keys.filter((key) => !key.includes('member')))
+}
+const untilSound = () =>
+  waitUntil(
+    'Redis is complete',
+    () => pipeline.verify(),
+    ({ customers, wrongCount }) => customers >= CUSTOMERS && wrongCount === 0,
+  )
+const fills = async (event: string) =>
+  (await readFile(projector.logFile, 'utf8')).split('\n').filter((line) => line.includes(`"event":"${event}"`)).length
+
+it('fills Redis from the state topic, skips what is no document, and applies new events meanwhile', async () => {
+  for (let version = 1; version <= 3; version++)
+    await Promise.all(Array.from({ length: CUSTOMERS }, (_, i) => store(`c${i}`, version)))
+  await untilSound()
+  const committed = async () => {
+    const [{ partitions = [] } = {}] = await pipeline.administrator.fetchOffsets({
+      groupId: pipeline.groupId,
+      topics: [pipeline.topics.customers],
+    })
+    return partitions.reduce((sum, { offset }) => sum + Math.max(0, Number(offset)), 0)
+  }
+  await waitUntil('all offsets are committed', committed, (sum) => sum === 3 * CUSTOMERS)
+  const producer = kafkajsOf(pipeline.kafka).producer()
+  await producer.connect()
+  await producer.send({ topic: pipeline.stateTopic, messages: [{ key: 'foreign', value: 'not JSON' }] })
+  await producer.disconnect()
+
+  await lose()
+  await store('new', 1)
+  await waitUntil(
+    'partitions were filled',
+    () => fills('filled'),
+    (count) => count > 0,
+  )
+  const { customers, wrong } = await waitUntil(
+    'Redis is complete but for the foreign record',
+    () => pipeline.verify(),
+    ({ wrongCount }) => wrongCount === 1,
+  )
+  expect([customers, wrong]).toEqual([
+    CUSTOMERS + 1,
+    [{ customerUuid: 'foreign', reason: 'has a record in the state topic that is no document' }],
+  ])
+  expect(await projector.metric('projector_unusable_states_total')).toBe(1)
+})
