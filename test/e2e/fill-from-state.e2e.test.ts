@@ -1,5 +1,6 @@
 /** A lost Redis is filled from the state topic, while new events are applied. */
 import { readFile } from 'node:fs/promises'
+import { isDeepStrictEqual } from 'node:util'
 import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
@@ -35,10 +36,9 @@ const untilSound = () =>
 const fills = async (event: string) =>
   (await readFile(projector.logFile, 'utf8')).split('\n').filter((line) => line.includes(`"event":"${event}"`)).length
 
-it('fills Redis from the state topic, skips what is no document, and applies new events meanwhile', async () => {
-  for (let version = 1; version <= 3; version++)
-    await Promise.all(Array.from({ length: CUSTOMERS }, (_, i) => store(`c${i}`, version)))
-  await untilSound()
+const untilCommitted = async () => {
+  const ends = await pipeline.admin.fetchTopicOffsets(pipeline.topics.customers)
+  const high = ends.reduce((sum, end) => sum + Number(end.high), 0)
   const committed = async () => {
     const [{ partitions = [] } = {}] = await pipeline.administrator.fetchOffsets({
       groupId: pipeline.groupId,
@@ -46,7 +46,18 @@ it('fills Redis from the state topic, skips what is no document, and applies new
     })
     return partitions.reduce((sum, { offset }) => sum + Math.max(0, Number(offset)), 0)
   }
-  await waitUntil('all offsets are committed', committed, (sum) => sum === 3 * CUSTOMERS)
+  await waitUntil('all offsets are committed', committed, (sum) => sum === high)
+}
+const projections = async () => {
+  const keys = await pipeline.redis.keys(`${pipeline.keyPrefix}customer:*`)
+  return [keys.length, new Set(await Promise.all(keys.map((key) => pipeline.redis.hget(key, '_projection'))))]
+}
+
+it('fills Redis from the state topic, skips what is no document, and applies new events meanwhile', async () => {
+  for (let version = 1; version <= 3; version++)
+    await Promise.all(Array.from({ length: CUSTOMERS }, (_, i) => store(`c${i}`, version)))
+  await untilSound()
+  await untilCommitted()
   const producer = kafkajsOf(pipeline.kafka).producer()
   await producer.connect()
   await producer.send({ topic: pipeline.stateTopic, messages: [{ key: 'foreign', value: 'not JSON' }] })
@@ -69,4 +80,52 @@ it('fills Redis from the state topic, skips what is no document, and applies new
     [{ customerUuid: 'foreign', reason: 'has a record in the state topic that is no document' }],
   ])
   expect(await projector.metric('projector_unusable_states_total')).toBe(1)
+})
+
+it('a raised projection is filled from the state topic, and a lowered one goes on', async () => {
+  await untilCommitted()
+  await projector.end()
+  projector = await pipeline.start('projector', { PROJECTION_VERSION: '2' })
+  await waitUntil('each hash is written again', projections, ([count, found]) =>
+    isDeepStrictEqual([count, found], [CUSTOMERS + 1, new Set(['2'])]),
+  )
+  await store('new', 2)
+  await untilCommitted()
+  await projector.end()
+  projector = await pipeline.start('projector')
+  await store('new', 3)
+  await waitUntil(
+    'the new event is applied',
+    () => pipeline.redis.hget(`${pipeline.keyPrefix}customer:{new}`, '_eventTimestamp'),
+    (timestamp) => timestamp === '3',
+  )
+})
+
+it('fills Redis although Kafka has deleted the raw records', async () => {
+  await untilCommitted()
+  const ends = await pipeline.admin.fetchTopicOffsets(pipeline.topics.customers)
+  await pipeline.administrator.deleteTopicRecords({
+    topic: pipeline.topics.customers,
+    partitions: ends.map(({ partition, high }) => ({ partition, offset: high })),
+  })
+  await lose()
+  await waitUntil('each customer is there again', projections, ([count]) => count === CUSTOMERS + 1)
+  expect(await pipeline.redis.hget(`${pipeline.keyPrefix}customer:{new}`, '_eventTimestamp')).toBe('3')
+  expect(await projector.metric('projector_lost_records_total')).toBe(0)
+})
+
+it('applies the raw records if the group has no offsets', async () => {
+  await projector.end()
+  await pipeline.admin.deleteGroup(pipeline.groupId)
+  await lose()
+  await store('after', 1)
+  projector = await pipeline.start('projector')
+  // The state topic has the customers whose raw records are gone.
+  await waitUntil('each customer is there again', projections, ([count]) => count === CUSTOMERS + 2)
+  await store('after', 2)
+  await waitUntil(
+    'the new event is applied',
+    () => pipeline.redis.hget(`${pipeline.keyPrefix}customer:{after}`, '_eventTimestamp'),
+    (timestamp) => timestamp === '2',
+  )
 })

@@ -1,0 +1,193 @@
+import { randomUUID } from 'node:crypto'
+import { createLogger, loadSettings } from '@customer-stream/runtime'
+import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
+import { type CustomerHash, clusterPositionsKeys, customerKey, positionsKey } from '@customer-stream/schemas'
+import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stream/testing'
+import { testRedisUrl } from '@customer-stream/testing/vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createFillStore, type Fill } from './fill-store.ts'
+import { createStore, LostChunkError } from './store.ts'
+
+const TOPIC = 'raw'
+const FIELD = `${TOPIC}/0`
+let cluster: RedisCluster
+const clients = {} as Record<'one Redis' | 'Redis Cluster', RedisClient>
+const connect = async (env: Readonly<Record<string, string>>) => {
+  const client = createRedis(loadSettings(redisSettings, env), createLogger('test', 'silent'))
+  await connectRedis(client)
+  return client
+}
+beforeAll(async () => {
+  cluster = await startRedisCluster()
+  clients['one Redis'] = await connect({ REDIS_URL: testRedisUrl() })
+  clients['Redis Cluster'] = await connect({ REDIS_URL: cluster.url.split(',')[0] ?? '', REDIS_CLUSTER: 'true' })
+})
+afterAll(async () => {
+  for (const client of Object.values(clients)) client.disconnect()
+  await cluster?.stop()
+})
+
+const start = { stateTopicId: 'state-1', next: '0', end: '100', rawFrom: '30', isComplete: true }
+const snapshot = (customerUuid: string, timestamp: number, projection = 1, source = `${FIELD}/5`): CustomerHash => ({
+  customerUuid,
+  version: { timestamp, id: 'e' },
+  fieldsAndValues: Object.entries({
+    customerUuid,
+    _eventTimestamp: `${timestamp}`,
+    _eventId: 'e',
+    _projection: `${projection}`,
+    _source: source,
+  }).flat(),
+})
+
+describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
+  const fresh = (projection = 1) => {
+    const client = clients[kind]
+    const { keyPrefix } = freshNames()
+    const options = { keyPrefix, topic: TOPIC, projection }
+    const key =
+      kind === 'one Redis' ? positionsKey(projection, keyPrefix) : clusterPositionsKeys(projection, keyPrefix)[3]!
+    return {
+      client,
+      key,
+      fillStore: createFillStore(client, options),
+      store: createStore(client, options),
+      hashOf: (customerUuid: string) => client.hgetall(customerKey(customerUuid, keyPrefix)),
+    }
+  }
+  const begun = async (fillStore: ReturnType<typeof fresh>['fillStore'], fill: Omit<Fill, 'id'> = start) => {
+    await fillStore.beginFill(0, fill)
+    return (await fillStore.fills([0])).get(0)!
+  }
+
+  it('keeps the progress of a fill, and says what the state topic has', async () => {
+    const { fillStore, store } = fresh()
+    expect(await fillStore.fills([0, 1])).toEqual(new Map())
+    const fill = await begun(fillStore)
+    expect(fill).toMatchObject(start)
+    expect(await store.publishedPositions([0])).toEqual(new Map([[0, { stateTopicId: 'state-1', offset: '30' }]]))
+    const moved = await fillStore.moveFill(0, fill, '7', [])
+    expect(moved).toMatchObject({ ...start, next: '7' })
+    expect(await fillStore.fills([0, 1])).toEqual(new Map([[0, moved]]))
+  })
+
+  it('an incomplete fill says nothing about the state topic', async () => {
+    const { fillStore, store } = fresh()
+    expect(await begun(fillStore, { ...start, isComplete: false })).toMatchObject({ isComplete: false })
+    expect((await store.publishedPositions([0])).get(0)).toBeUndefined()
+  })
+
+  it('an earlier fill changes nothing', async () => {
+    const { fillStore, store } = fresh()
+    const earlier = await begun(fillStore)
+    const fill = await begun(fillStore)
+    await store.movePosition(0, undefined, '40')
+    expect(await fillStore.moveFill(0, earlier, '99', [])).toBeUndefined()
+    await fillStore.endFill(0, earlier)
+    expect(await fillStore.fills([0])).toEqual(new Map([[0, fill]]))
+    expect((await store.positions([0])).get(0)).toBe('40')
+  })
+
+  it('at its end the position goes back, but never forward', async () => {
+    const { fillStore, store } = fresh()
+    const fill = await begun(fillStore)
+    await store.movePosition(0, undefined, '40')
+    await fillStore.endFill(0, fill)
+    // The reply of the first call may have been lost.
+    await fillStore.endFill(0, fill)
+    expect([await fillStore.fills([0]), (await store.positions([0])).get(0)]).toEqual([new Map(), '30'])
+    const again = await begun(fillStore)
+    await store.movePosition(0, '30', '20')
+    await fillStore.endFill(0, again)
+    expect((await store.positions([0])).get(0)).toBe('20')
+  })
+
+  it('a chunk that is under way at the end does not move the position', async () => {
+    const { fillStore, store } = fresh()
+    const fill = await begun(fillStore)
+    await store.movePosition(0, undefined, '30')
+    const { token } = await store.writeChunk([snapshot('a', 1)], 0, '30', '31')
+    await fillStore.endFill(0, fill)
+    await expect(store.moveAfter(0, '30', '31', token)).rejects.toThrow(LostChunkError)
+  })
+
+  it('ignores a field that is no progress', async () => {
+    const { fillStore, client, key } = fresh()
+    await client.hset(key, `${FIELD}#fill`, 'nonsense')
+    expect(await fillStore.fills([0])).toEqual(new Map())
+  })
+
+  it('writes the newer of hash and document', async () => {
+    const { store, hashOf } = fresh()
+    await store.applyChunk([snapshot('a', 5), snapshot('b', 5)], 0, undefined, '1')
+    const many = Array.from({ length: 300 }, (_, i) => snapshot(`many-${i}`, 1))
+    await store.applyStates([snapshot('a', 4), snapshot('b', 6), ...many], 0, start)
+    expect((await hashOf('a'))._eventTimestamp).toBe('5')
+    expect((await hashOf('b'))._eventTimestamp).toBe('6')
+    expect((await hashOf('many-299'))._eventTimestamp).toBe('1')
+  })
+
+  it('a complete fill repairs a hash that claims to be newer, unless its event comes later', async () => {
+    const { store, hashOf } = fresh(2)
+    const claims = [snapshot('wrong', 9, 1, `${FIELD}/5`), snapshot('later', 9, 1, `${FIELD}/30`)]
+    await store.applyStates(claims, 0, start)
+    const documents = [snapshot('wrong', 4, 2), snapshot('later', 4, 2)]
+    await store.applyStates(documents, 0, { ...start, isComplete: false })
+    expect((await hashOf('wrong'))._eventTimestamp).toBe('9')
+    await store.applyStates(documents, 0, start)
+    expect((await hashOf('wrong'))._eventTimestamp).toBe('4')
+    expect((await hashOf('later'))._eventTimestamp).toBe('9')
+  })
+
+  it('deletes an erased customer, unless a later event came', async () => {
+    const { store, client, hashOf } = fresh()
+    const received = (customerUuid: string, at: number): CustomerHash => ({
+      ...snapshot(customerUuid, 1),
+      fieldsAndValues: [...snapshot(customerUuid, 1).fieldsAndValues, '_receivedAt', String(at)],
+    })
+    await store.applyStates([received('a', 10), received('b', 11)], 0, start)
+    for (const customerUuid of ['a', 'b', 'none']) await store.deleteErased(customerUuid, 10)
+    expect([await hashOf('a'), (await hashOf('b'))._receivedAt, await hashOf('none')]).toEqual([{}, '11', {}])
+    expect(client.status).toBe('ready')
+  })
+})
+
+describe('on Redis Cluster, when a master is replaced', () => {
+  const open = async () => {
+    const client = clients['Redis Cluster']
+    const { keyPrefix } = freshNames()
+    const fillStore = createFillStore(client, { keyPrefix, topic: TOPIC, projection: 1 })
+    await fillStore.beginFill(0, start)
+    const fill = (await fillStore.fills([0])).get(0)!
+    const copies = clusterPositionsKeys(1, keyPrefix)
+    return { client, fillStore, fill, copies, keyPrefix }
+  }
+
+  it('goes on from the lowest progress', async () => {
+    const { client, fillStore, fill, copies } = await open()
+    const old = await client.hget(copies[2]!, `${FIELD}#fill`)
+    const moved = await fillStore.moveFill(0, fill, '7', [])
+    await client.hset(copies[2]!, `${FIELD}#fill`, old ?? '')
+    expect(await fillStore.moveFill(0, moved!, '8', [])).toBeUndefined()
+    const found = (await fillStore.fills([0])).get(0)!
+    expect(found).toMatchObject({ ...start, next: '0' })
+    expect(await fillStore.moveFill(0, found, '7', [])).toMatchObject({ next: '7' })
+  })
+
+  it('goes on if one copy has lost the progress', async () => {
+    const { client, fillStore, copies } = await open()
+    await client.hdel(copies[2]!, `${FIELD}#fill`)
+    const found = (await fillStore.fills([0])).get(0)!
+    expect(await fillStore.moveFill(0, found, '7', [])).toMatchObject({ next: '7' })
+  })
+
+  it('does not go on past customers that were lost', async () => {
+    const { client, fillStore, fill, keyPrefix } = await open()
+    const customer = snapshot(randomUUID(), 4)
+    await expect(fillStore.moveFill(0, fill, '7', [customer])).rejects.toThrow(LostChunkError)
+    expect((await fillStore.fills([0])).get(0)).toMatchObject({ next: '0' })
+    await client.hset(customerKey(customer.customerUuid, keyPrefix), { _eventTimestamp: '4', _eventId: 'e' })
+    const found = (await fillStore.fills([0])).get(0)!
+    expect(await fillStore.moveFill(0, found, '7', [customer])).toMatchObject({ next: '7' })
+  })
+})
