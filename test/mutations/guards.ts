@@ -1,3 +1,4 @@
+import { fillGuards } from './fill-guards.ts'
 import type { Guard } from './guard.ts'
 import { ingressGuards } from './ingress-guards.ts'
 import { kafkaGuards } from './kafka-guards.ts'
@@ -17,6 +18,7 @@ export const guards: readonly Guard[] = [
   ...ingressGuards,
   ...spoolGuards,
   ...projectorGuards,
+  ...fillGuards,
   ...schemaGuards,
   ...toolGuards,
 ]

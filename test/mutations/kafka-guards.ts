@@ -289,12 +289,12 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest('reports a handler that throws a Error as dead'),
   },
   {
-    guard: 'a commit for lag monitoring names its offsets',
+    guard: 'a commit names its offsets',
     prevents: 'a commit that kafkajs ignores',
     file: `${folder}/consumer.ts`,
-    from: '[...offsets].map(([partition, offset]) => ({ topic, partition, offset }))',
+    from: '[...offsets].map(([partition, each]) => ({ topic, partition, ...each }))',
     to: '[]',
-    test: intTest('commits the given offsets'),
+    test: intTest('commits offsets with a text, and reads them'),
   },
   {
     guard: 'a start waits for the topics that it has created',

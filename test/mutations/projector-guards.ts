@@ -153,23 +153,26 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'the first position is stored before anything is applied',
     prevents: 'an emptied Redis that is treated as a new Redis',
     file: `${folder}/positions.ts`,
-    from: 'if (!(await store.movePosition(partition, stored, low)) || stored === undefined) return',
-    to: 'if (stored === undefined || !(await store.movePosition(partition, stored, low))) return',
+    from: 'if (!(await store.movePosition(partition, stored, start.rawFrom)) || stored === undefined) return',
+    to: 'if (stored === undefined || !(await store.movePosition(partition, stored, start.rawFrom))) return',
     test: projection('notices a Redis that was emptied'),
   },
   {
     guard: 'a partition without a leader gets no position before its offsets are known',
     prevents: 'a partition that is replayed from its beginning',
     file: `${folder}/positions.ts`,
-    from: `      if (!watermarks || stored === undefined) {
+    from: `      if (!watermarks || stored === undefined || isBelow(stored, watermarks.low)) {
         leaderless.add(partition)
         continue
       }
       leaderless.delete(partition)
       positions.set(partition, stored)
       stateTopicIds.set(partition, done.value.stateTopicId)
-      oldest.set(partition, watermarks.low)
+      const fill = done.value.fills.get(partition)
+      // A rebuild keeps a hash whose record is before this offset: its document is still to come.
+      oldest.set(partition, fill?.rawFrom ?? watermarks.low)
       onLoad(partition)
+      startFill(partition, fill)
       consumer.seek(partition, stored)
       metrics.observeLag(partition, Number(BigInt(watermarks.high) - BigInt(stored)))`,
     to: `      positions.set(partition, stored ?? '0')
@@ -325,8 +328,8 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'a position before the oldest record is replaced by the oldest record',
     prevents: 'a partition that is blocked when Redis is older than the topic',
     file: `${folder}/positions.ts`,
-    from: 'const tooLow = isOffset(stored) && BigInt(stored) < BigInt(low)',
-    to: 'const tooLow = false',
+    from: '!isBelow(stored, marks.low) && BigInt(stored)',
+    to: 'BigInt(stored)',
     test: projection('replaces position 5 with'),
   },
   {

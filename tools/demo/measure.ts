@@ -38,13 +38,6 @@ export const outcomesOf = async (projector: ServiceProcess): Promise<Outcomes> =
   }
 }
 
-export const outcomesSince = (now: Outcomes, before: Outcomes): Outcomes => ({
-  applied: now.applied - before.applied,
-  stale: now.stale - before.stale,
-  duplicate: now.duplicate - before.duplicate,
-  quarantined: now.quarantined - before.quarantined,
-})
-
 /** Returns the ids of all customers that have a hash. */
 export const customersOf = async ({ redis, keyPrefix }: Pipeline): Promise<Set<string>> => {
   const found = new Set<string>()

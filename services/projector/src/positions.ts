@@ -134,7 +134,8 @@ export const createPositions = (
   /**
    * Begins to fill a partition from the state topic, if that gives more than the records that Kafka
    * still has, or the same in less time.
-   * @returns the offset from which these records are applied, and whether any event is lost.
+   * @returns the offset from which these records are applied, and whether the state topic has all
+   *   documents before it.
    *   Undefined if the partition of the state topic has no leader.
    */
   const beginFill = async (
@@ -142,14 +143,14 @@ export const createPositions = (
     { low, high }: Watermarks,
     state: Awaited<ReturnType<typeof readState>>,
   ): Promise<{ readonly rawFrom: string; readonly isComplete: boolean } | undefined> => {
-    const fromRaw = { rawFrom: low, isComplete: low === '0' }
+    const fromRaw = { rawFrom: low, isComplete: false }
     if (state === undefined) return fromRaw
     const ends = state.ends.get(partition)
     if (ends === undefined) return undefined
     if (ends.low === ends.high) return fromRaw
     const { offset, metadata } = state.published.get(partition) ?? { offset: '-1' }
     const isWithin = BigInt(offset) >= BigInt(low) && BigInt(offset) <= BigInt(high)
-    // Without an id, a topic that was created again cannot be told from the earlier one. Compaction
+    // Without an id, a topic that was created again looks like the earlier one. Compaction
     // never removes the beginning of a topic, but a person or a retention time does.
     const isKnown = metadata === state.stateTopicId && metadata !== NO_ID && ends.low === '0'
     const isComplete = isWithin && isKnown
@@ -177,7 +178,7 @@ export const createPositions = (
     // A partition without a position gets one before anything is applied. Otherwise a Redis that
     // was emptied later would look like a new one.
     if (!(await store.movePosition(partition, stored, start.rawFrom)) || stored === undefined) return
-    if (start.isComplete) return
+    if (tooLow && start.isComplete) return
     const seen = { topic, partition, stored, low, high }
     if (tooLow) {
       metrics.lostRecords.inc(Number(BigInt(low) - BigInt(stored ?? low)))
@@ -237,7 +238,7 @@ export const createPositions = (
     if (seen.length > 0)
       logger.warn(
         { event: 'state-incomplete', topic, seen },
-        'the state topic lacks documents of events that were applied; these events are applied again',
+        'the state topic lacks documents of events that were applied; those that Kafka still has are applied again',
       )
     return seen.length > 0
   }
