@@ -11,7 +11,6 @@ import {
   positionField,
   positionsKey,
 } from '@customer-stream/schemas'
-import type { Fill } from './fill-store.ts'
 
 /** Result of storing the newest event of one customer. */
 export type StoreOutcome = 'applied' | 'duplicate' | 'stale'
@@ -116,11 +115,14 @@ export interface Store {
   publishedPositions(
     partitions: readonly number[],
   ): Promise<ReadonlyMap<number, { readonly stateTopicId: string; readonly offset: string } | undefined>>
-  /** Writes the customers of a fill that are newer than the stored ones. Moves no position. */
+  /**
+   * Writes the customers of a fill (fill-store.ts) that are newer than the stored ones. Moves no
+   * position.
+   */
   applyStates(
     customers: readonly CustomerHash[],
     partition: number,
-    fill: Pick<Fill, 'rawFrom' | 'isComplete'>,
+    fill: { readonly rawFrom: string; readonly isComplete: boolean },
   ): Promise<void>
   /** Deletes a customer whose event was received at `erasedAt` (Unix milliseconds) or before. */
   deleteErased(customerUuid: string, erasedAt: number): Promise<void>
