@@ -18,9 +18,10 @@ const schemas = readdirSync(contractFolder).filter((name) => name.endsWith('.sch
 
 /** Strict: an unknown keyword or a misspelt type is an error. */
 const open = () => new Ajv2020({ strict: true, allErrors: true, allowUnionTypes: true })
-const validatorOf = (name: string) => open().compile(readJson(join(contractFolder, name)))
+const compile = (name: string) => open().compile(readJson(join(contractFolder, name)))
+const validators = new Map(schemas.map((name) => [name, compile(name)]))
 const errorsOf = (name: string, value: unknown) => {
-  const validate = validatorOf(name)
+  const validate = validators.get(name) ?? compile(name)
   validate(value)
   return (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath} ${message}`)
 }
@@ -29,7 +30,7 @@ describe('the JSON Schemas', () => {
   it.each(schemas)('%s is a strict schema of 2020-12', (name) => {
     const { $schema, $id } = readJson(join(contractFolder, name))
     expect([$schema, $id]).toEqual(['https://json-schema.org/draft/2020-12/schema', expect.stringMatching(/^urn:/)])
-    expect(validatorOf(name)).toBeTypeOf('function')
+    expect(compile(name)).toBeTypeOf('function')
   })
 
   it.each([

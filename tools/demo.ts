@@ -14,6 +14,7 @@ import { demoCommandLine } from './demo/options.ts'
 import { showEventsAddUp, showFaults, showVerdict } from './demo/phases.ts'
 import { createScreen } from './demo/screen.ts'
 import { startServices } from './demo/services.ts'
+import { showSubscriber } from './demo/subscriber.ts'
 import { whereToLook } from './where-to-look.ts'
 
 const productionNames = {
@@ -76,7 +77,9 @@ const runDemo = async (): Promise<void> => {
   const quiet = await showEventsAddUp(demo, options)
   const customer = await showOneCustomer(screen, pipeline, services, ledgerPath, signal)
   const faulty = options.faults ? await showFaults(demo, options) : undefined
-  isSound = await showVerdict(demo, { quiet, customer, faulty })
+  const isKept = await showVerdict(demo, { quiet, customer, faulty })
+  const isComplete = await showSubscriber(demo, customer.customerUuid)
+  isSound = isKept && isComplete
   screen.heading(
     `${isSound ? '✔ Every promise was kept' : '✘ NOT every promise was kept, or a number does not add up'} ` +
       `(${seconds(performance.now() - startedAt)})`,

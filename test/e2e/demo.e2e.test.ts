@@ -97,14 +97,16 @@ it.each([
   },
 )
 
-it('a demo shows numbers that add up, the late event, and the verdict last', { timeout: 180_000 }, async () => {
+it('a demo shows numbers that add up, the late event, the verdict, and what a subscriber sees', {
+  timeout: 180_000,
+}, async () => {
   const { ended, output, folders, processes } = startDemo('given', ['--events', '2000'])
   expect(await ended, output()).toEqual([0, null])
   const text = output()
   expect(text).toBe(stripVTControlCharacters(text))
   const number = (digits = '') => Number(digits.replaceAll(',', ''))
   const sums = [...text.matchAll(/^✔ [\w ]+? ([\d,]+) = ((?:[\d,]+ [^+\n]+\s+\+ )*[\d,]+ .*)$/gm)]
-  expect(sums.length).toBe(6)
+  expect(sums.length).toBe(7)
   for (const [line, total, parts = ''] of sums)
     expect(
       parts.split(' + ').reduce((sum, part) => sum + number(/[\d,]+/.exec(part)?.[0]), 0),
@@ -113,6 +115,8 @@ it('a demo shows numbers that add up, the late event, and the verdict last', { t
   expect(text).toMatch(/ 3\. .* King .* late: ignored/)
   expect(text).toMatch(/ lastName +Lovelace/)
   expect(text).toMatch(/✂ ingress[\s\S]*✔ ingress/)
+  const [, document = ''] = /What a subscriber sees\n✔ table .*\n✔ in the table .*\n((?: {2}.*\n)+)/.exec(text) ?? []
+  expect(document.replaceAll(/\s+/g, ' ')).toContain('"lastName": "Lovelace"')
   expect(text.trimEnd().split('\n').at(-1)).toMatch(/^✔ Every promise was kept \([\d.]+ s\)$/)
   expect([folders(), processes()]).toEqual([[], []])
 })

@@ -10,7 +10,7 @@ const TIME_COLUMNS = 8
 const MAX_COLUMNS = 88
 
 /** A line of full width moves the cursor to the next line on some terminals. */
-const widthOf = (columns: number): number => Math.min(columns - 1, MAX_COLUMNS)
+export const widthOf = (columns: number): number => Math.min(columns - 1, MAX_COLUMNS)
 
 /** Shortens a text to one line. */
 export const clipped = (text: string, columns: number): string =>

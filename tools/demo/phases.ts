@@ -45,7 +45,7 @@ export interface ShownFaults extends Shown {
 }
 
 /** Share of the events that is sent before the faults. */
-const QUIET_SHARE = 0.35
+const QUIET_SHARE = 0.25
 const EVENTS_PER_CUSTOMER = 16
 const MAX_EVENTS_PER_SECOND = 600
 /**

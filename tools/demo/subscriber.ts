@@ -1,0 +1,49 @@
+/** The view of another team: the current customers in memory, read from the state topic. */
+import { unlessAborted } from '@customer-stream/runtime'
+import { type CustomerState, customerKey, META } from '@customer-stream/schemas'
+import { openCustomerTable } from '@customer-stream/subscriber'
+import { kafkajsOf } from '@customer-stream/testing'
+import { clipped, widthOf, wrapped } from './layout.ts'
+import { customersOf } from './measure.ts'
+import type { Demo } from './phases.ts'
+import { addsUp, sumText } from './sums.ts'
+
+const INDENT = '  '
+
+/** Returns a document as JSON, broken at its spaces. A longer word is clipped. */
+export const documentLines = (state: CustomerState, columns: number): string[] => {
+  const text = JSON.stringify(state, null, 1).replaceAll(/\n\s*/g, ' ')
+  return wrapped(text, widthOf(columns) - INDENT.length).map((line) => clipped(INDENT + line, columns))
+}
+
+/**
+ * Starts a new subscriber, and shows how long it needs until it is complete, and one document.
+ * @returns true if the subscriber has as many customers as Redis, and this one in the same version.
+ */
+export const showSubscriber = async (
+  { screen, pipeline, signal }: Pick<Demo, 'screen' | 'pipeline' | 'signal'>,
+  customerUuid: string,
+): Promise<boolean> => {
+  screen.heading('What a subscriber sees')
+  const read = async () => {
+    const table = openCustomerTable({ kafka: kafkajsOf(pipeline.kafka), topic: pipeline.stateTopic, signal })
+    try {
+      await table.untilCaughtUp()
+      return { size: table.size, state: table.get(customerUuid) }
+    } finally {
+      await table.close()
+    }
+  }
+  const { size, state } = await screen.during(
+    'table',
+    'a new subscriber reads the state topic',
+    () => unlessAborted(read(), signal),
+    () => 'a new subscriber has read all of the state topic',
+  )
+  const inRedis = (await customersOf(pipeline)).size
+  const sum = { label: 'in the table', total: size, parts: [{ count: inRedis, text: 'customers in Redis' }] }
+  screen.say(sumText(sum, screen.columns))
+  if (state) screen.say(documentLines(state, screen.columns).join('\n'))
+  const eventId = await pipeline.redis.hget(customerKey(customerUuid, pipeline.keyPrefix), META.eventId)
+  return addsUp(sum) && state !== undefined && state.version.id === eventId
+}
