@@ -14,6 +14,7 @@ import type { EachBatchPayload, Kafka } from 'kafkajs'
 import { createChangeFeeds, type TableChange } from './change-feeds.ts'
 import { handleInvalid, type InvalidDecision, type InvalidRecord } from './invalid-record.ts'
 import { messageOf, type RunningConsumer, runConsumer, SubscriberError } from './run-consumer.ts'
+import { readWatermarks } from './watermarks.ts'
 
 export interface CustomerTableOptions {
   readonly kafka: Kafka
@@ -127,8 +128,6 @@ const createProgress = () => {
   }
 }
 
-const OUTAGE_PAUSE_MS = 1000
-
 /**
  * Opens a table of the current customers, which stays current until it is closed. Kafka Streams
  * calls this a GlobalKTable. A document that is older than the customer's changes nothing.
@@ -201,20 +200,10 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
 
   const admin = kafka.admin({ retry: { retries: 1 } })
   const requests = new Set<Promise<unknown>>()
-  /** Reads the end of each partition that has records. Retries until Kafka answers. */
+  /** Reads the end of each partition that has records. */
   const readEnds = async (): Promise<Ends> => {
-    for (;;) {
-      signal.throwIfAborted()
-      try {
-        await admin.connect()
-        const partitions = await admin.fetchTopicOffsets(topic)
-        return new Map(
-          partitions.filter(({ low, high }) => low !== high).map(({ partition, high }) => [partition, BigInt(high)]),
-        )
-      } catch {
-        await sleep(OUTAGE_PAUSE_MS, undefined, { signal })
-      }
-    }
+    const partitions = [...(await readWatermarks(admin, topic, signal))]
+    return new Map(partitions.flatMap(([partition, { low, high }]) => (low === high ? [] : [[partition, high]])))
   }
   const catchUp = async (): Promise<void> => {
     const request = readEnds()

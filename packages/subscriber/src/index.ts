@@ -1,5 +1,7 @@
 export type { TableChange } from './change-feeds.ts'
 export { type CustomerTable, type CustomerTableOptions, openCustomerTable } from './customer-table.ts'
+export type { DeliveryCommit, DeliveryHandling, DeliveryStore } from './delivery-store.ts'
 export type { InvalidDecision, InvalidHandling, InvalidRecord } from './invalid-record.ts'
 export { SubscriberError } from './run-consumer.ts'
 export { type CustomerChange, type CustomerSubscription, subscribeToCustomers } from './subscribe-to-customers.ts'
+export { type DeliverySubscription, subscribeToDeliveries } from './subscribe-to-deliveries.ts'

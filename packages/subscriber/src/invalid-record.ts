@@ -29,11 +29,15 @@ export interface InvalidHandling<Reason extends string> {
 export const placeOf = ({ topic, partition, offset }: Pick<PlacedRecord, 'topic' | 'partition' | 'offset'>): string =>
   `${topic}/${partition} offset ${offset}`
 
-const call = async <T>(name: string, record: PlacedRecord, run: () => T | Promise<T>): Promise<T> => {
+/**
+ * Calls a function of the caller.
+ * @throws SubscriberError with its name and the place in the topic if it failed.
+ */
+export const call = async <T>(name: string, place: string, run: () => T | Promise<T>): Promise<T> => {
   try {
     return await run()
   } catch (error) {
-    throw new SubscriberError(`${placeOf(record)}: ${name} failed: ${messageOf(error)}`, { cause: error })
+    throw new SubscriberError(`${place}: ${name} failed: ${messageOf(error)}`, { cause: error })
   }
 }
 
@@ -46,12 +50,13 @@ export const handleInvalid = async <Reason extends string>(
   { onInvalid = () => 'stop', park }: InvalidHandling<Reason>,
 ): Promise<void> => {
   const { record, reason, detail } = invalid
-  const decision = await call('onInvalid', record, () => onInvalid(invalid))
+  const place = placeOf(record)
+  const decision = await call('onInvalid', place, () => onInvalid(invalid))
   if (decision === 'skip') return
-  if (decision === 'park' && park) return call('park', record, () => park(invalid))
+  if (decision === 'park' && park) return call('park', place, () => park(invalid))
   const why = {
     stop: `${reason}: ${detail}`,
     park: 'onInvalid decided park, but there is no park function',
   }[decision as 'stop' | 'park']
-  throw new SubscriberError(`${placeOf(record)}: ${why ?? `onInvalid decided ${decision}, not skip, park or stop`}`)
+  throw new SubscriberError(`${place}: ${why ?? `onInvalid decided ${decision}, not skip, park or stop`}`)
 }

@@ -13,6 +13,8 @@ export interface RunningConsumer {
   readonly consumer: Consumer
   /** True from the abort of the signal or the first failure. Then no more records are handled. */
   readonly isEnding: boolean
+  /** Aborts when `isEnding` becomes true. */
+  readonly signal: AbortSignal
   /** Ends the run, which rejects with this error. */
   fail(error: SubscriberError): void
 }
@@ -36,12 +38,13 @@ const MAX_WAIT_MS = 500
  */
 export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOptions): Promise<void> => {
   if (signal?.aborted) return
-  const ending = Promise.withResolvers<void>()
-  let isEnding = false
+  const ended = Promise.withResolvers<void>()
+  const ending = new AbortController()
+  const isEnding = () => ending.signal.aborted
   let failure: SubscriberError | undefined
   const end = () => {
-    isEnding = true
-    ending.resolve()
+    ending.abort()
+    ended.resolve()
   }
   const fail = (error: SubscriberError) => {
     failure ??= error
@@ -52,18 +55,19 @@ export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOp
     ...config,
     allowAutoTopicCreation: false,
     // Otherwise a crash during the stop would start the consumer again.
-    retry: { restartOnFailure: async () => !isEnding },
+    retry: { restartOnFailure: async () => !isEnding() },
   })
   // kafkajs emits this event also for failures after which it starts again, such as an outage.
   consumer.on(consumer.events.CRASH, ({ payload: { error, restart } }) => {
-    if (!restart && !isEnding)
+    if (!restart && !isEnding())
       fail(new SubscriberError(`the consumer of ${topic} has ended: ${error.message}`, { cause: error }))
   })
   const runConfig = setUp({
     consumer,
     get isEnding() {
-      return isEnding
+      return isEnding()
     },
+    signal: ending.signal,
     fail,
   })
   const start = async () => {
@@ -72,14 +76,14 @@ export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOp
       // Without `fromBeginning`, kafkajs silently jumps to the end of a partition if Kafka no
       // longer has the offset.
       await consumer.subscribe({ topics: [topic], fromBeginning: true })
-      if (!isEnding) await consumer.run({ ...runConfig, autoCommit: false, eachBatchAutoResolve: false })
+      if (!isEnding()) await consumer.run({ ...runConfig, autoCommit: false, eachBatchAutoResolve: false })
     } catch (error) {
-      if (!isEnding) fail(new SubscriberError(`cannot read ${topic}: ${messageOf(error)}`, { cause: error }))
+      if (!isEnding()) fail(new SubscriberError(`cannot read ${topic}: ${messageOf(error)}`, { cause: error }))
     }
   }
   signal?.addEventListener('abort', end, { once: true })
   const starting = start()
-  await ending.promise
+  await ended.promise
   signal?.removeEventListener('abort', end)
   // kafkajs cannot be stopped while it starts: it would connect again.
   await starting

@@ -9,6 +9,7 @@ import type { EachBatchPayload, Kafka } from 'kafkajs'
 import { HEARTBEAT_INTERVAL_MS, isLoss, SESSION_TIMEOUT_MS, startHeartbeats } from './heartbeats.ts'
 import { handleInvalid, type InvalidHandling, placeOf } from './invalid-record.ts'
 import { messageOf, type RunningConsumer, runConsumer, SubscriberError } from './run-consumer.ts'
+import { withTimeLimit } from './time-limit.ts'
 
 /** The current state of one customer, as the state topic has it. */
 export interface CustomerChange {
@@ -58,21 +59,16 @@ const callHandlers = async (record: PlacedRecord, signal: AbortSignal, subscript
 }
 
 /** Handles one record. If the handlers take too long, this rejects and their signal aborts. */
-const handleRecord = async (record: PlacedRecord, lost: AbortController, subscription: CustomerSubscription) => {
+const handleRecord = (record: PlacedRecord, lost: AbortController, subscription: CustomerSubscription) => {
   const { handlerTimeoutMs = HANDLER_TIMEOUT_MS } = subscription
-  const timeout = Promise.withResolvers<never>()
-  const timer = setTimeout(() => {
+  const onTimeout = () => {
     const error = new SubscriberError(
       `${placeOf(record)}: the handler took longer than ${handlerTimeoutMs} ms (handlerTimeoutMs)`,
     )
-    timeout.reject(error)
     lost.abort(error)
-  }, handlerTimeoutMs)
-  try {
-    await Promise.race([callHandlers(record, lost.signal, subscription), timeout.promise])
-  } finally {
-    clearTimeout(timer)
+    return error
   }
+  return withTimeLimit(handlerTimeoutMs, () => callHandlers(record, lost.signal, subscription), onTimeout)
 }
 
 /**

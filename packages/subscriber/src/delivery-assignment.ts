@@ -1,0 +1,117 @@
+import type { Kafka } from 'kafkajs'
+import { type DeliveryStore, readPosition } from './delivery-store.ts'
+import { placeOf } from './invalid-record.ts'
+import { type RunningConsumer, SubscriberError } from './run-consumer.ts'
+import { withTimeLimit } from './time-limit.ts'
+import { readWatermarks, type Watermarks } from './watermarks.ts'
+
+/** The partitions of this member since it joined the group, and their positions in the store. */
+export interface DeliveryAssignment {
+  /** Resolves when kafkajs seeks to all positions. */
+  readonly loading: Promise<void>
+  /**
+   * Returns true if the records from this offset on come next. Otherwise they must not be handled:
+   * kafkajs seeks to the position.
+   * @throws SubscriberError if Kafka no longer has the records at the position.
+   */
+  isNext(partition: number, offset: string): Promise<boolean>
+  /** Position in the store. Undefined if there is none. */
+  position(partition: number): string | undefined
+  /** Called when the store has this position. */
+  move(partition: number, next: string): void
+  /** Reads the position again, because another process has moved it. kafkajs seeks to it. */
+  reload(partition: number): Promise<void>
+  /** Ends the seeks: the partitions may belong to another process. */
+  end(): void
+}
+
+export interface AssignmentOptions {
+  readonly topic: string
+  readonly partitions: readonly number[]
+  readonly store: DeliveryStore
+  readonly storeTimeoutMs: number
+  readonly admin: ReturnType<Kafka['admin']>
+  readonly running: RunningConsumer
+}
+
+/** @throws SubscriberError if Kafka does not have the records from this position on. */
+const checkPosition = (place: string, position: string, { low, high }: Watermarks): void => {
+  if (BigInt(position) < low)
+    throw new SubscriberError(
+      `${place}: Kafka has deleted the records up to offset ${low} before they were read. ` +
+        'To go on without them, remove this position from the store.',
+    )
+  if (BigInt(position) > high)
+    throw new SubscriberError(
+      `${place}: the partition ends at offset ${high}. The topic was created anew, or Kafka has lost records. ` +
+        'Begin with an empty store.',
+    )
+}
+
+/**
+ * Loads the positions of a new assignment. kafkajs begins at the committed offsets of the group,
+ * which mean nothing here.
+ */
+export const createDeliveryAssignment = (options: AssignmentOptions): DeliveryAssignment => {
+  const { topic, partitions, store, storeTimeoutMs, admin, running } = options
+  const positions = new Map<number, string | undefined>()
+  let isEnded = false
+  let isLoaded = false
+
+  const watermarksOf = async (partition: number): Promise<Watermarks> => {
+    const found = (await readWatermarks(admin, topic, running.signal)).get(partition)
+    if (found) return found
+    throw new SubscriberError(`Kafka knows no partition ${partition} of ${topic}`)
+  }
+  const seek = (partition: number, offset: string): void => {
+    if (!isEnded) running.consumer.seek({ topic, partition, offset })
+  }
+  const load = async (partition: number): Promise<void> => {
+    const position = await withTimeLimit(
+      storeTimeoutMs,
+      () => readPosition(store, topic, partition),
+      () =>
+        new SubscriberError(
+          `${topic}/${partition}: store.position took longer than ${storeTimeoutMs} ms (storeTimeoutMs)`,
+        ),
+    )
+    const watermarks = await watermarksOf(partition)
+    if (position !== undefined) checkPosition(placeOf({ topic, partition, offset: position }), position, watermarks)
+    positions.set(partition, position)
+    seek(partition, position ?? String(watermarks.low))
+  }
+  const loadAll = async (): Promise<void> => {
+    for (const partition of partitions) if (!isEnded) await load(partition)
+    isLoaded = !isEnded
+  }
+  const loading = loadAll()
+
+  return {
+    loading,
+    isNext: async (partition, offset) => {
+      if (!isLoaded || isEnded) {
+        await loading
+        return false
+      }
+      const position = positions.get(partition)
+      if (position === undefined || position === offset) return true
+      // Transactions of another producer leave gaps. Otherwise kafkajs did not fetch from the position.
+      checkPosition(placeOf({ topic, partition, offset: position }), position, await watermarksOf(partition))
+      if (BigInt(offset) > BigInt(position)) return true
+      seek(partition, position)
+      return false
+    },
+    position: (partition) => positions.get(partition),
+    move: (partition, next) => positions.set(partition, next),
+    reload: async (partition) => {
+      const refused = positions.get(partition)
+      await load(partition)
+      if (positions.get(partition) !== refused) return
+      const place = `${topic}/${partition}`
+      throw new SubscriberError(`${place}: store.commit returned false, although the position is still ${refused}`)
+    },
+    end: () => {
+      isEnded = true
+    },
+  }
+}

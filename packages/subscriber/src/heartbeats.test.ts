@@ -1,0 +1,34 @@
+import type { EachBatchPayload } from 'kafkajs'
+import { expect, it, onTestFinished, vi } from 'vitest'
+import { HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, startHeartbeats } from './heartbeats.ts'
+
+const startWith = (heartbeat: () => Promise<void>) => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  return startHeartbeats({ heartbeat } as EachBatchPayload)
+}
+const errorOf = (type: string) => Object.assign(new Error(type), { type })
+
+it('sends heartbeats while a batch is handled, several in the time of a session, and none after it', async () => {
+  const heartbeat = vi.fn(async () => {})
+  const beats = startWith(heartbeat)
+  await vi.advanceTimersByTimeAsync(SESSION_TIMEOUT_MS)
+  expect(heartbeat.mock.calls.length).toBeGreaterThanOrEqual(3)
+  expect([beats.mustEnd, beats.lost.signal.aborted]).toEqual([false, false])
+  beats.stop()
+  heartbeat.mockClear()
+  await vi.advanceTimersByTimeAsync(SESSION_TIMEOUT_MS)
+  expect(heartbeat).not.toHaveBeenCalled()
+})
+
+it.each([
+  ['REBALANCE_IN_PROGRESS', { mustEnd: true, isLost: false }],
+  ['UNKNOWN_MEMBER_ID', { mustEnd: true, isLost: true }],
+  ['ILLEGAL_GENERATION', { mustEnd: true, isLost: true }],
+  ['NOT_COORDINATOR_FOR_GROUP', { mustEnd: false, isLost: false }],
+])('a heartbeat that fails with %s: %j', async (type, expected) => {
+  const beats = startWith(() => Promise.reject(errorOf(type)))
+  await vi.advanceTimersByTimeAsync(HEARTBEAT_INTERVAL_MS)
+  expect({ mustEnd: beats.mustEnd, isLost: beats.lost.signal.aborted }).toEqual(expected)
+  beats.stop()
+})

@@ -1,0 +1,13 @@
+/**
+ * Runs a function of the caller that may hang.
+ * @param onTimeout called if the function takes longer than `limitMs`; returns the error.
+ */
+export const withTimeLimit = async <T>(limitMs: number, run: () => Promise<T>, onTimeout: () => Error): Promise<T> => {
+  const timeout = Promise.withResolvers<never>()
+  const timer = setTimeout(() => timeout.reject(onTimeout()), limitMs)
+  try {
+    return await Promise.race([run(), timeout.promise])
+  } finally {
+    clearTimeout(timer)
+  }
+}
