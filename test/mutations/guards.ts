@@ -6,6 +6,7 @@ import { projectorGuards } from './projector-guards.ts'
 import { redisGuards } from './redis-guards.ts'
 import { schemaGuards } from './schema-guards.ts'
 import { spoolGuards } from './spool-guards.ts'
+import { subscriberGuards } from './subscriber-guards.ts'
 import { toolGuards } from './tool-guards.ts'
 
 /**
@@ -20,5 +21,6 @@ export const guards: readonly Guard[] = [
   ...projectorGuards,
   ...fillGuards,
   ...schemaGuards,
+  ...subscriberGuards,
   ...toolGuards,
 ]

@@ -1,0 +1,99 @@
+import { brokers, type Guard, unit } from './guard.ts'
+
+const folder = 'packages/subscriber/src'
+const chunk = (title: string) => unit(`${folder}/delivery-store.test.ts`, title)
+const deliveries = (title: string) => brokers(`${folder}/subscribe-to-deliveries.int.test.ts`, title)
+const customers = (title: string) => brokers(`${folder}/subscribe-to-customers.int.test.ts`, title)
+const table = (title: string) => brokers(`${folder}/customer-table.int.test.ts`, title)
+
+/** Rules of the kit for subscribers. */
+export const subscriberGuards: readonly Guard[] = [
+  {
+    guard: 'an event of a chunk is compared with those before it in the chunk',
+    prevents: 'an older event that replaces a newer one in the store of a subscriber',
+    file: `${folder}/delivery-store.ts`,
+    from: '    if (isNewer) newest.set(customerUuid, version)\n',
+    to: '',
+    test: chunk('ends with the newest version of each customer'),
+  },
+  {
+    guard: 'a subscriber goes on only from the position that the store has',
+    prevents: 'two subscribers that store the same records, or a position that moves back',
+    file: `${folder}/delivery-store.ts`,
+    from: 'return isStored ? next : undefined',
+    to: 'return next',
+    test: chunk('ends as without crashes'),
+  },
+  {
+    guard: 'a version that the store gives back is checked',
+    prevents: 'updates that are ignored because a driver returned a date',
+    file: `${folder}/delivery-store.ts`,
+    from: 'if (!read.ok) throw',
+    to: 'if (!read.ok) continue\n    if (!read) throw',
+    test: chunk('rejects with the place of the chunk'),
+  },
+  {
+    guard: 'a subscription to deliveries seeks to the position of its store',
+    prevents: 'records that are not read because another program has committed their offsets',
+    file: `${folder}/delivery-assignment.ts`,
+    from: '    seek(partition, position ?? String(watermarks.low))\n',
+    to: '',
+    test: deliveries('begins at'),
+  },
+  {
+    guard: 'a batch that was fetched before the seek is dropped',
+    prevents: 'records that are passed over for good',
+    file: `${folder}/delivery-assignment.ts`,
+    from: '        await loading\n        return false',
+    to: '        return true',
+    test: deliveries('without a position begins at the oldest record'),
+  },
+  {
+    guard: 'a gap in the offsets is compared with the oldest record of the partition',
+    prevents: 'records that Kafka has deleted, and of which the subscriber never learns',
+    file: `${folder}/delivery-assignment.ts`,
+    from: 'checkPosition(placeOf({ topic, partition, offset: position }), position, await watermarksOf(partition))',
+    to: 'await watermarksOf(partition)',
+    test: deliveries('whose next records are deleted'),
+  },
+  {
+    guard: 'a failed record ends the batch of a subscription',
+    prevents: 'a customer that the handler never got, because a later offset was committed',
+    file: `${folder}/subscribe-to-customers.ts`,
+    from: '        break\n      }\n      resolveOffset',
+    to: '      }\n      resolveOffset',
+    test: customers('that throws ends the subscription'),
+  },
+  {
+    guard: 'a subscription rejects when kafkajs gives up',
+    prevents: 'a process that lives on and reads nothing',
+    file: `${folder}/run-consumer.ts`,
+    from: 'if (!restart && !isEnding())',
+    to: 'if (restart && !isEnding())',
+    test: customers('kafkajs has no codec'),
+  },
+  {
+    guard: 'a slow handler sends heartbeats',
+    prevents: 'a group that removes a slow member, and handles its records twice, again and again',
+    file: `${folder}/heartbeats.ts`,
+    from: '    heartbeat().catch(',
+    to: '    Promise.resolve().catch(',
+    test: unit(`${folder}/heartbeats.test.ts`, 'sends heartbeats while a batch is handled'),
+  },
+  {
+    guard: 'a table compares versions',
+    prevents: 'an older state of a customer in memory, until the next change',
+    file: `${folder}/customer-table.ts`,
+    from: "decide(held?.version, state.version) !== 'apply'",
+    to: "decide(undefined, state.version) !== 'apply'",
+    test: table('is not changed by a document that is older'),
+  },
+  {
+    guard: 'a table continues at its place after a rebalance',
+    prevents: 'a table that reads the whole topic again at each rebalance',
+    file: `${folder}/customer-table.ts`,
+    from: 'consumer.seek({ topic, partition, offset: String(offset) })',
+    to: 'void [partition, offset]',
+    test: table('continues at its place after its group has rebalanced'),
+  },
+]
