@@ -12,6 +12,7 @@ import { growth } from './questions/growth.ts'
 import { idle } from './questions/idle.ts'
 import { ingressCpu } from './questions/ingress-cpu.ts'
 import { ingressLatency } from './questions/ingress-latency.ts'
+import { lostRedis } from './questions/lost-redis.ts'
 import { memory } from './questions/memory.ts'
 import { memory256 } from './questions/memory-256.ts'
 import { projectorLive } from './questions/projector-live.ts'
@@ -32,6 +33,7 @@ const questions: readonly Question[] = [
   projectorRate,
   stateTopic,
   rebuild,
+  lostRedis,
   projectorLive,
   freshness,
   memory,
