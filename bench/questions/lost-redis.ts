@@ -1,4 +1,5 @@
 import { waitUntil } from '@customer-stream/runtime'
+import { createPartitionReader } from '@customer-stream/runtime/kafka'
 import { PROJECTION_VERSION, positionField, positionsKey } from '@customer-stream/schemas'
 import { openPipeline, type Pipeline } from '@customer-stream/testing'
 import { fillTopic } from '../loads/fill-topic.ts'
@@ -11,6 +12,8 @@ const GAIN = 10
 const SHARE_OF_REDIS = 0.6
 const PARTITIONS = 12
 
+const WITHOUT_STATE = { KAFKA_STATE_TOPIC: 'false' }
+
 let runs = 0
 
 /**
@@ -18,7 +21,7 @@ let runs = 0
  * position is at the end.
  * @param groupId a group with committed offsets fills Redis from the state topic.
  */
-const rebuild = async (pipeline: Pipeline, customers: number, groupId: string) => {
+const rebuild = async (pipeline: Pipeline, customers: number, groupId: string, env: Record<string, string> = {}) => {
   runs += 1
   const prefix = `${pipeline.keyPrefix}lost-${runs}:`
   const ends = await pipeline.admin.fetchTopicOffsets(pipeline.topics.customers)
@@ -30,7 +33,11 @@ const rebuild = async (pipeline: Pipeline, customers: number, groupId: string) =
     const applied = values.slice(0, ends.length).reduce((sum, offset) => sum + Number(offset ?? 0), 0)
     return total - applied + values.slice(ends.length).filter((fill) => fill !== null).length
   }
-  const projector = await pipeline.start('projector', { REDIS_KEY_PREFIX: prefix, CONSUMER_GROUP_ID: groupId })
+  const projector = await pipeline.start('projector', {
+    REDIS_KEY_PREFIX: prefix,
+    CONSUMER_GROUP_ID: groupId,
+    ...env,
+  })
   await projector.untilReady()
   const startedAt = performance.now()
   const cpuBefore = cpuSeconds(projector.pid)
@@ -52,6 +59,34 @@ const rebuild = async (pipeline: Pipeline, customers: number, groupId: string) =
   }
 }
 
+/** Creates a state topic that Kafka compacts soon, as it does in time with the projector's topic. */
+const createStateTopic = async ({ administrator, stateTopic }: Pipeline) => {
+  const config = {
+    'cleanup.policy': 'compact',
+    'max.compaction.lag.ms': '604800000',
+    'delete.retention.ms': '604800000',
+    'max.message.bytes': '6000000',
+    'segment.bytes': '6000000',
+    'min.cleanable.dirty.ratio': '0.01',
+  }
+  const configEntries = Object.entries(config).map(([name, value]) => ({ name, value }))
+  await administrator.createTopics({
+    topics: [{ topic: stateTopic, numPartitions: PARTITIONS, replicationFactor: 1, configEntries }],
+  })
+}
+
+const countRecords = async ({ admin, stateTopic }: Pipeline): Promise<number> => {
+  const reader = createPartitionReader(admin, stateTopic)
+  let records = 0
+  for (const { partition, low, high } of await admin.fetchTopicOffsets(stateTopic))
+    for (let next = low; BigInt(next) < BigInt(high); ) {
+      const part = await reader.fetch(partition, next, high)
+      records += part.records.length
+      next = part.nextOffset
+    }
+  return records
+}
+
 export const lostRedis: Question = {
   name: 'lost-redis',
   title: 'How fast a lost Redis is complete again',
@@ -62,11 +97,18 @@ export const lostRedis: Question = {
     try {
       const events = customers * EVENTS_PER_CUSTOMER
       await fillTopic(bench, pipeline, { events, customers, partitions: PARTITIONS })
+      await createStateTopic(pipeline)
       const known = `${pipeline.keyPrefix}known`
       await rebuild(pipeline, customers, known)
       await feeder.feed()
+      const documents = await waitUntil(
+        'Kafka has compacted the state topic',
+        () => countRecords(pipeline),
+        (count) => count < 1.5 * customers,
+        { timeoutMs: 300_000, pauseMs: 3000 },
+      )
       const readings = await alternate(3, {
-        'from the raw topic': () => rebuild(pipeline, customers, `${pipeline.keyPrefix}new-${runs}`),
+        'from the raw topic': () => rebuild(pipeline, customers, `${pipeline.keyPrefix}new-${runs}`, WITHOUT_STATE),
         'from the state topic': () => rebuild(pipeline, customers, known),
         'Redis alone, plain feeder': async () => {
           const { 'events per second': rate, 'CPU µs per event': cpu } = await feeder.feed()
@@ -101,7 +143,8 @@ export const lostRedis: Question = {
         notes: [
           `${events} events of ${customers} customers in random order over ${PARTITIONS} partitions. The group that ` +
             'reads the state topic has committed its offsets, and the one that reads the raw topic is new. The raw ' +
-            'topic is read with the lookahead. The time counts from readiness.',
+            'topic is read with the lookahead, and nothing is published meanwhile. The state topic had ' +
+            `${documents} records after its compaction. The time counts from readiness.`,
         ],
       }
     } finally {

@@ -38,22 +38,20 @@ interface Documents {
   readonly unusable: number
 }
 
+/** Reads only the last record of each customer, unless it is no document. */
 const documentsOf = (records: readonly FetchedRecord[], projection: number): Documents => {
   const customers = new Map<string, CustomerHash>()
   const erased = new Map<string, number>()
   let unusable = 0
-  for (const record of records) {
+  for (const record of records.toReversed()) {
+    const key = record.key?.toString() ?? ''
+    if (customers.has(key) || erased.has(key)) continue
     const found = readStateRecord(record)
-    const { customerUuid, state } = found.ok ? found.value : { customerUuid: '', state: undefined }
+    const { customerUuid, state } = found.ok ? found.value : { customerUuid: key, state: undefined }
     const hash = state ? stateToHash(state, { appliedAt: Date.now(), projection }) : undefined
-    if (hash?.ok) {
-      customers.set(customerUuid, hash.value)
-    } else if (state === null) {
-      customers.delete(customerUuid)
-      erased.set(customerUuid, Number(record.timestamp))
-    } else {
-      unusable += 1
-    }
+    if (hash?.ok) customers.set(customerUuid, hash.value)
+    else if (state === null) erased.set(customerUuid, Number(record.timestamp))
+    else unusable += 1
   }
   return { customers, erased, unusable }
 }

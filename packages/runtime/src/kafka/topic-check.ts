@@ -70,6 +70,13 @@ const WEEK_MS = 7 * 24 * 60 * 60 * 1000
 const MAX_COMPACTION_LAG = 'max.compaction.lag.ms'
 const DELETE_RETENTION = 'delete.retention.ms'
 
+/**
+ * Kafka compacts only whole segments, so small ones keep the topic small. A lost Redis is filled
+ * from it, and each superseded document costs time then. The size is that of Kafka Streams' own
+ * changelogs.
+ */
+const COMPACT_SOON = { 'segment.bytes': String(50 * 1024 * 1024), 'min.cleanable.dirty.ratio': '0.2' }
+
 const retentionOf = (settings: KafkaSettings, { kind }: TopicDemand): { readonly name: string; readonly ms: number } =>
   kind === 'quarantine' && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined
     ? { name: 'KAFKA_QUARANTINE_RETENTION_MS', ms: settings.KAFKA_QUARANTINE_RETENTION_MS }
@@ -77,7 +84,12 @@ const retentionOf = (settings: KafkaSettings, { kind }: TopicDemand): { readonly
 
 const policyOf = (settings: KafkaSettings, demand: TopicDemand): Record<string, string> =>
   demand.kind === 'changelog'
-    ? { 'cleanup.policy': 'compact', [MAX_COMPACTION_LAG]: String(WEEK_MS), [DELETE_RETENTION]: String(WEEK_MS) }
+    ? {
+        'cleanup.policy': 'compact',
+        [MAX_COMPACTION_LAG]: String(WEEK_MS),
+        [DELETE_RETENTION]: String(WEEK_MS),
+        ...COMPACT_SOON,
+      }
     : {
         'cleanup.policy': 'delete',
         'retention.ms': String(retentionOf(settings, demand).ms),
