@@ -44,6 +44,8 @@ export interface ChunkWriter {
     options: ChunkOptions,
     onLate: (done: AppliedChunk, pause: AbortSignal) => Promise<void>,
   ): Promise<AppliedChunk | undefined>
+  /** True while a chunk whose documents were late moves the position. */
+  isFinishing(partition: number): boolean
   /** Waits a moment for documents that are late, and for positions that are being moved back. */
   stop(): Promise<void>
 }
@@ -74,6 +76,7 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
   const { store, state, holds, retryThroughOutage, metrics, logger } = deps
   const stopping = new AbortController()
   const atWork = new Set<Promise<unknown>>()
+  const finishing = new Set<number>()
   const track = <T>(work: Promise<T>): Promise<T> => {
     atWork.add(work)
     void work.finally(() => atWork.delete(work))
@@ -119,9 +122,11 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
       const late = Promise.withResolvers<void>()
       /** The chunk ends as it would have without the pause: the token shows if it was disturbed. */
       const finish = async (pause: AbortSignal | undefined) => {
+        finishing.add(partition)
         const moved = pause && (await retryThroughOutage('Redis', pause, () => move(token).catch(lostIsFalse)))
         if (!moved?.value && mayBePublished) moveBack(partition, from)
         if (pause && moved) await onLate({ moved: moved.value, stored }, pause)
+        finishing.delete(partition)
         late.resolve()
       }
       const isStored =
@@ -167,6 +172,7 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
         onLate,
       })
     },
+    isFinishing: (partition) => finishing.has(partition),
     stop: async () => {
       const untilDone = async () => {
         while (atWork.size > 0) await Promise.all(atWork)

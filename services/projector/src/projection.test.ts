@@ -243,6 +243,24 @@ describe('the state topic', () => {
     expect(redis.position).toBe(LOW)
   })
 
+  it('is late: the check of the positions sees no change by another', async () => {
+    const { assign, projection, batch, before, held, registry, steps } = withState()
+    await assign()
+    const { promise: isBack, resolve: comeBack } = Promise.withResolvers<void>()
+    before.publish = () => isBack
+    await projection.onBatch(batch(10, ['a']))
+    // The position has moved in Redis, and the process does not know it yet.
+    const { promise: isChecked, resolve: goOn } = Promise.withResolvers<void>()
+    before.positions = () => isChecked
+    comeBack()
+    await vi.waitFor(() => expect(steps.at(-1)).toBe('positions'))
+    before.positions = undefined
+    await projection.checkPositions()
+    goOn()
+    await vi.waitFor(() => expect(held.size).toBe(0))
+    expect(await registry.metrics()).toMatch(/^projector_rewinds_total\S* 0$/m)
+  })
+
   it('published again after a hold if another projector has published meanwhile', async () => {
     const { assign, projection, batch, redis, before, held, published } = withState()
     await assign()

@@ -407,7 +407,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
         busy.delete(batch.partition)
       }
     },
-    checkPositions: () => positions.check((partition) => busy.has(partition)),
+    checkPositions: () => positions.check((partition) => busy.has(partition) || writer.isFinishing(partition)),
     get fillProgress() {
       return fillProgress.sentence
     },
