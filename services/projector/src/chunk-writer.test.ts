@@ -88,8 +88,10 @@ const storeOf = (
   },
 })
 
+// One for all runs, because each registry observes the garbage collector.
+const metrics = createProjectorMetrics(createRegistry('test'), { groupId: 'g', topic: 't' })
+
 const writerOf = (world: World, step: Step, isPatient = true) => {
-  const metrics = createProjectorMetrics(createRegistry('test'), { groupId: 'g', topic: 't' })
   const backoff = { initialMs: 0, maxMs: 0 }
   const { retryThroughOutage } = createOutages({ causeOf: (error) => error, metrics, logger: silent, backoff })
   const wait = () => (isPatient ? new Promise<void>(() => undefined) : Promise.resolve())
