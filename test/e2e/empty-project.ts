@@ -25,12 +25,20 @@ export interface EmptyProject {
   compile(options: object, ...files: string[]): Promise<string[]>
 }
 
+/** Packs packages of this repository into a folder. Returns the tarballs, by name. */
+export const packPackages = async (
+  packages: readonly string[],
+  folder: string,
+): Promise<Readonly<Record<string, string>>> => {
+  const workspaces = packages.flatMap((name) => ['--workspace', `@customer-stream/${name}`])
+  await run('npm', ['pack', '--silent', ...workspaces, '--pack-destination', folder], { cwd: root })
+  return Object.fromEntries(packages.map((name) => [name, join(folder, `customer-stream-${name}-0.1.0.tgz`)]))
+}
+
 /** Creates a project like another team's: the published form of our packages, and kafkajs. */
 export const createEmptyProject = async (...packages: readonly string[]): Promise<EmptyProject> => {
   const folder = mkdtempSync(join(tmpdir(), 'subscriber-'))
-  const workspaces = packages.flatMap((name) => ['--workspace', `@customer-stream/${name}`])
-  await run('npm', ['pack', '--silent', ...workspaces, '--pack-destination', folder], { cwd: root })
-  const tarballs = Object.fromEntries(packages.map((name) => [name, join(folder, `customer-stream-${name}-0.1.0.tgz`)]))
+  const tarballs = await packPackages(packages, folder)
   const write = (file: string, text: string) => writeFileSync(join(folder, file), text)
   write('package.json', JSON.stringify({ name: 'subscriber', version: '1.0.0', private: true, type: 'module' }))
   const install = ['install', '--silent', '--no-audit', '--no-fund']

@@ -6,17 +6,20 @@ import { execFile } from 'node:child_process'
 import { hash } from 'node:crypto'
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { delimiter, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { packPackages, root } from './empty-project.ts'
 
 type Command = readonly [program: string, ...args: string[]]
 
 interface Recipe {
   /** Programs that must be on the PATH. */
   readonly needs: readonly string[]
+  /** Packages of this repository that the example uses, by folder. */
+  readonly packages?: readonly string[]
   /** Downloads. If one fails, the language is skipped. */
-  readonly fetch: readonly Command[]
+  readonly fetch: (tarballs: readonly string[]) => readonly Command[]
   /** If one fails, the example is broken. */
   readonly build: (folder: string) => readonly Command[]
   /** Paths are relative to the folder. */
@@ -26,13 +29,22 @@ interface Recipe {
 export type ProgramName = 'state' | 'raw' | 'conformance'
 const java = (name: string): Command => ['java', '-cp', ['classes', 'lib/*'].join(delimiter), name]
 
-export const LANGUAGES = ['python', 'java', 'go'] as const
+export const LANGUAGES = ['typescript', 'python', 'java', 'go'] as const
 export type Language = (typeof LANGUAGES)[number]
 
+const node = (file: string): Command => [process.execPath, file]
+
 const recipes: Readonly<Record<Language, Recipe>> = {
+  typescript: {
+    needs: ['npm'],
+    packages: ['schemas', 'subscriber'],
+    fetch: (tarballs) => [['npm', 'install', '--silent', '--no-audit', '--no-fund', ...tarballs]],
+    build: () => [['node_modules/.bin/tsc', '-p', '.']],
+    programs: { state: node('state-table.ts'), raw: node('raw-newest.ts'), conformance: node('conformance.ts') },
+  },
   python: {
     needs: ['python3'],
-    fetch: [
+    fetch: () => [
       ['python3', '-m', 'venv', 'venv'],
       ['venv/bin/pip', 'install', '--quiet', '-r', 'requirements.txt'],
     ],
@@ -45,7 +57,9 @@ const recipes: Readonly<Record<Language, Recipe>> = {
   },
   java: {
     needs: ['java', 'javac', 'mvn'],
-    fetch: [['mvn', '-B', '-q', 'dependency:copy-dependencies', '-DoutputDirectory=lib', '-DincludeScope=runtime']],
+    fetch: () => [
+      ['mvn', '-B', '-q', 'dependency:copy-dependencies', '-DoutputDirectory=lib', '-DincludeScope=runtime'],
+    ],
     build: (folder) => {
       const sources = readdirSync(join(folder, 'src')).map((name) => `src/${name}`)
       return [['javac', '--release', '17', '-Xlint:all', '-d', 'classes', '-cp', 'lib/*', ...sources]]
@@ -54,7 +68,7 @@ const recipes: Readonly<Record<Language, Recipe>> = {
   },
   go: {
     needs: ['go'],
-    fetch: [['go', 'mod', 'download']],
+    fetch: () => [['go', 'mod', 'download']],
     build: () => [
       ['go', 'vet', './...'],
       ['go', 'build', '-o', 'bin/', './...'],
@@ -68,14 +82,17 @@ const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'cus
 const BUILT = 'built'
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 
-const contentOf = (folder: string): string => {
-  const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
-  const texts = files.map(({ parentPath, name }) => `${name}\n${readFileSync(join(parentPath, name), 'base64')}\n`)
+/** Returns a name for the content of these folders. */
+const contentOf = (folders: readonly string[]): string => {
+  const entries = folders.flatMap((folder) => readdirSync(folder, { recursive: true, withFileTypes: true }))
+  const texts = entries
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => `${name}\n${readFileSync(join(parentPath, name), 'base64')}\n`)
   return hash('sha256', texts.toSorted().join('')).slice(0, 12)
 }
 
 const runIn = async (cwd: string, [program, ...args]: Command, env: Readonly<Record<string, string>> = {}) =>
-  promisify(execFile)(program.includes('/') ? join(cwd, program) : program, args, {
+  promisify(execFile)(program.includes('/') ? resolve(cwd, program) : program, args, {
     cwd,
     // Otherwise Go downloads another version of itself if the installed one is older.
     env: { ...process.env, GOTOOLCHAIN: 'local', ...env },
@@ -116,7 +133,9 @@ export interface Example {
 export const buildExample = async (language: Language): Promise<Example | { readonly missing: string }> => {
   const recipe = recipes[language]
   const source = join(examples, language)
-  const folder = join(cache, `${language}-${contentOf(source)}`)
+  const { packages = [] } = recipe
+  const content = contentOf([source, ...packages.map((name) => join(root, 'packages', name, 'src'))])
+  const folder = join(cache, `${language}-${content}`)
   const example: Example = {
     run: (program, env = {}, ...args) => runIn(folder, [...recipe.programs[program], ...args] as Command, env),
   }
@@ -126,7 +145,8 @@ export const buildExample = async (language: Language): Promise<Example | { read
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
   cpSync(source, folder, { recursive: true })
-  const notFetched = await failureOf(folder, recipe.fetch)
+  const tarballs = packages.length > 0 ? await packPackages(packages, folder) : {}
+  const notFetched = await failureOf(folder, recipe.fetch(Object.values(tarballs)))
   if (notFetched !== undefined) return { missing: notFetched }
   const notBuilt = await failureOf(folder, recipe.build(folder))
   if (notBuilt !== undefined) throw new Error(notBuilt)

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { promisify } from 'node:util'
 import { waitUntil } from '@customer-stream/runtime'
-import { partitionOf, stateTopicName, writeState } from '@customer-stream/schemas'
+import { decide, partitionOf, stateTopicName, topicNames, type Version, writeState } from '@customer-stream/schemas'
+import { makeCustomersEvent } from '@customer-stream/simulator'
 import { freshNames, kafkajsOf, startGuarded } from '@customer-stream/testing'
 import { testKafka } from '@customer-stream/testing/vitest'
 import { beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest'
@@ -16,7 +17,7 @@ const readme = 'packages/subscriber/README.md'
 let project: EmptyProject
 beforeAll(async () => {
   project = await createEmptyProject('schemas', 'subscriber')
-  for (const word of ['customers', 'table']) project.write(`${word}.ts`, sampleOf(readme, word))
+  for (const word of ['customers', 'table', 'deliveries']) project.write(`${word}.ts`, sampleOf(readme, word))
 })
 
 describe('the packed packages', () => {
@@ -32,7 +33,9 @@ describe('the packed packages', () => {
     ['node16', { module: 'node16', target: 'esnext' }],
     ['bundler', esm],
   ])('the samples compile with the module resolution %s', async (_, options) => {
-    expect(await project.compile({ ...options, esModuleInterop: true }, 'customers.ts', 'table.ts')).toEqual([])
+    expect(
+      await project.compile({ ...options, esModuleInterop: true }, 'customers.ts', 'table.ts', 'deliveries.ts'),
+    ).toEqual([])
   })
 
   it.each(['nodenext', 'node16'])('a CommonJS module compiles with the module resolution %s', async (module) => {
@@ -42,11 +45,12 @@ describe('the packed packages', () => {
 import subscriber = require('@customer-stream/subscriber')
 const partition: number = schemas.partitionOf('c', 3)
 const open: (options: subscriber.CustomerTableOptions) => subscriber.CustomerTable = subscriber.openCustomerTable
+const store: subscriber.DeliveryStore['versions'] = (uuids: readonly string[]) => new Map<string, schemas.Version>()
 const wrong: string = partition
 `,
     )
     expect(await project.compile({ module, target: 'esnext' }, 'common.cts')).toEqual([
-      expect.stringMatching(/^.*common.cts\(5,7\): error TS2322/),
+      expect.stringMatching(/^.*common.cts\(6,7\): error TS2322/),
     ])
   })
 
@@ -54,7 +58,7 @@ const wrong: string = partition
     project.write(
       'typed.ts',
       `import { isRawNumber, type CustomerState } from '@customer-stream/schemas'
-import { openCustomerTable } from '@customer-stream/subscriber'
+import { type DeliveryCommit, openCustomerTable } from '@customer-stream/subscriber'
 export const namesOf = ({ customer, vehicles, addresses }: CustomerState): (string | null | undefined)[] => [
   customer.firstName,
   customer.emails?.[0]?.emailAddress,
@@ -65,11 +69,14 @@ export const idOf = ({ customer: { id } }: CustomerState): bigint | null =>
   id === null || id === undefined ? null : BigInt(isRawNumber(id) ? id.rawJSON : id)
 export const wrong = ({ customer: { id } }: CustomerState): number | null | undefined => id
 export const table = openCustomerTable({ brokers: [] })
+export const rawOf = ({ events: [first] }: DeliveryCommit): Buffer | null | undefined => first?.raw.value
+export const offsetOf = ({ next }: DeliveryCommit): number => next
 `,
     )
     expect(await project.compile({ module: 'nodenext' }, 'typed.ts')).toEqual([
       expect.stringMatching(/typed.ts\(11,90\): error TS2322: Type '.*RawNumber.*' is not assignable/),
       expect.stringMatching(/typed.ts\(12,42\): error TS2353: .*'brokers' does not exist/),
+      expect.stringMatching(/typed.ts\(14,63\): error TS2322: Type 'string' is not assignable to type 'number'/),
     ])
   })
 
@@ -97,10 +104,10 @@ export const table = openCustomerTable({ brokers: [] })
 })
 
 describe('the samples', () => {
-  const openTopic = async () => {
+  const openTopic = async (nameOf: (prefix: string) => string = stateTopicName) => {
     const { topicPrefix, groupId } = freshNames()
     const kafka = kafkajsOf(testKafka())
-    const topic = stateTopicName(topicPrefix)
+    const topic = nameOf(topicPrefix)
     const admin = kafka.admin()
     const producer = kafka.producer()
     await Promise.all([admin.connect(), producer.connect()])
@@ -130,7 +137,7 @@ describe('the samples', () => {
     const start = (sample: string) =>
       startGuarded({ command: process.execPath, args: [join(project.folder, sample)], env, logFile })
     const log = () => readFileSync(logFile, 'utf8')
-    return { topic, admin, send, write, env, start, log }
+    return { topic, admin, producer, send, write, env, start, log }
   }
 
   it('customers.ts keeps the newest state over a restart, and fails if the consumer dies', async () => {
@@ -201,5 +208,66 @@ describe('the samples', () => {
     await until('b erased\n')
     process.kill(await table.pid, 'SIGTERM')
     expect(await table.ended).toBe(0)
+  })
+
+  it('deliveries.ts has each newer event once, although it is killed again and again', async () => {
+    const { topic, producer, send, env, start, log } = await openTopic((prefix) => topicNames(prefix).customers)
+    // Of the versions of a customer, about one of four is newer than all before.
+    const deliveries = Array.from({ length: 6000 }, (_, i) => ({
+      customerUuid: `customer-${i % 100}`,
+      timestamp: 1 + ((i * 7919) % 997),
+      id: `e${i % 2}`,
+    }))
+    const messages = deliveries.map((event) => ({ key: event.customerUuid, value: makeCustomersEvent(event).body }))
+    await send('foreign', 'no json')
+    // One request of all records would be larger than Kafka accepts.
+    for (let i = 0; i < messages.length; i += 500) await producer.send({ topic, messages: messages.slice(i, i + 500) })
+    const read = (): { readonly records: number; readonly changes: readonly string[] } => {
+      try {
+        const database = new DatabaseSync(env.DATABASE, { readOnly: true })
+        try {
+          const positions = database.prepare('SELECT next FROM position').all()
+          const changes = database.prepare('SELECT uuid, timestamp FROM change ORDER BY rowid').all()
+          return {
+            records: positions.reduce((sum, { next }) => sum + Number(next), 0),
+            changes: changes.map(({ uuid, timestamp }) => `${uuid} ${timestamp}`),
+          }
+        } finally {
+          database.close()
+        }
+      } catch {
+        return { records: 0, changes: [] }
+      }
+    }
+    const untilRead = async (isEnough: (records: number) => boolean) =>
+      (await waitUntil('the database has the records', read, ({ records }) => isEnough(records))).records
+    let stored = 0
+    for (let kills = 0; kills < 3; kills++) {
+      const killed = start('deliveries.ts')
+      const before = stored
+      stored = await untilRead((records) => records > before)
+      process.kill(await killed.pid, 'SIGKILL')
+      await killed.ended
+    }
+    expect(stored).toBeLessThan(deliveries.length)
+    const last = start('deliveries.ts')
+    await untilRead((records) => records === deliveries.length + 1)
+    process.kill(await last.pid, 'SIGTERM')
+    expect(await last.ended).toBe(0)
+
+    const newest = new Map<string, Version>()
+    const expected = deliveries.filter(({ customerUuid, timestamp, id }) => {
+      const isNewer = decide(newest.get(customerUuid), { timestamp, id }) === 'apply'
+      if (isNewer) newest.set(customerUuid, { timestamp, id })
+      return isNewer
+    })
+    const { changes } = read()
+    for (const customer of newest.keys()) {
+      const timestamps = expected.filter(({ customerUuid }) => customerUuid === customer).map((one) => one.timestamp)
+      expect(changes.filter((text) => text.startsWith(`${customer} `))).toEqual(
+        timestamps.map((timestamp) => `${customer} ${timestamp}`),
+      )
+    }
+    expect(log()).toContain('offset 0: not-json')
   })
 })

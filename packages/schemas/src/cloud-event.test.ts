@@ -22,6 +22,13 @@ it('has the attributes of CloudEvents 1.0 and the customer as its data, with all
   )
 })
 
+it('has the members of the customer that the state has, and no others', () => {
+  const all = ',"vehicles":[{"vin":"V"}],"addresses":[{"zip":"1"}],"other":{"segment":"a"}'
+  const membersOf = (more: string) => Object.keys(cloudEventOf(stateOf(more)).data)
+  expect(membersOf('')).toEqual(['customer'])
+  expect(membersOf(all)).toEqual(['customer', 'vehicles', 'addresses', 'other'])
+})
+
 it.each([
   ['without a dealer', ''],
   ['with an empty dealer', ',"dealerUuid":""'],
