@@ -197,7 +197,8 @@ afterAll(async () => {
 
 const numberOfVectors = () =>
   readdirSync(vectors)
-    .filter((name) => name.endsWith('.json'))
+    // Readers of the topics normalise nothing.
+    .filter((name) => name.endsWith('.json') && name !== 'normalise.json')
     .reduce((sum, name) => sum + JSON.parse(readFileSync(join(vectors, name), 'utf8')).length, 0)
 
 describe.each(LANGUAGES)('the example in %s', (language: Language) => {

@@ -1,0 +1,92 @@
+/**
+ * Writes packages/schemas/conformance/normalise.json: the form in which an e-mail address, a phone
+ * number or a VIN is indexed and looked up (`npm run docs`). A test fails when the file is stale.
+ */
+import { writeFileSync } from 'node:fs'
+import { type CountryCode, parsePhoneNumberFromString } from 'libphonenumber-js/max'
+
+export const normalisationFile = new URL('../packages/schemas/conformance/normalise.json', import.meta.url)
+
+/** Phone numbers, by the default country of a number without a country code. */
+const PHONES: Readonly<Partial<Record<CountryCode, readonly string[]>>> = {
+  US: [
+    '(415) 200-2671',
+    '415.200.2671',
+    '4152002671',
+    '1 415 200 2671',
+    '+1 415 200 2671',
+    ' +1 (415) 200-2671 ',
+    '415-200-2671 ext. 12',
+    '+1 415 200 2671 x12',
+    'tel:+1-415-200-2671',
+    'phone: 415 200 2671',
+    '＋１ ４１５ ２００ ２６７１',
+    '٤١٥٢٠٠٢٦٧١',
+    '415\u{a0}200\u{2011}2671',
+    '011 44 20 7946 0958',
+    '+44 20 7946 0958',
+    '+49 (0) 30 901820',
+    '200-2671',
+    '12345',
+    '+1 415 200 267100',
+    '+999 123 456 789',
+    'call me',
+    '',
+    '   ',
+  ],
+  GB: ['020 7946 0958', '(0)20 7946 0958', '00 1 415 200 2671', '+1 415 200 2671', '07400 123456'],
+  DE: ['030 901820', '0049 30 901820', '01512 3456789', '030/90 18 20'],
+}
+
+const EMAILS: readonly string[] = [
+  'ada@example.com',
+  'Ada.Byron@Example.COM',
+  ' ada@example.com\t',
+  '\nada@example.com\r\n',
+  'ada+cars@example.com',
+  'A.D.A@example.com',
+  'RENÉE@EXAMPLE.COM',
+  'Rene\u{301}e@example.com',
+  'REN\u{c9}E@example.com',
+  'ЖЕНЯ@ПРИМЕР.РФ',
+  'ada byron@example.com',
+  '',
+  ' \t',
+]
+
+const VINS: readonly string[] = [
+  '1GD312CG0BF081737',
+  '1gd312cg0bf081737',
+  ' 1GD312CG0BF081737 ',
+  '1GD 312CG 0BF 081737',
+  '1gd\t312cg0bf081737',
+  '1GD-312CG0BF081737',
+  '081737',
+  '',
+  ' ',
+]
+
+const orNull = (text: string): string | null => (text === '' ? null : text)
+
+const e164 = (input: string, country: CountryCode): string | null => {
+  const number = parsePhoneNumberFromString(input, country)
+  const isPossible = number?.isPossible() ?? false
+  // A program may index the possible numbers or the valid ones. The vectors are right for both.
+  if (isPossible !== (number?.isValid() ?? false)) throw new Error(`${input} is possible, but not valid`)
+  return number && isPossible ? number.number : null
+}
+// The vectors have no letter whose lower case differs from its case folding, such as the German ß.
+const email = (input: string) => orNull(input.trim().toLowerCase().normalize('NFC'))
+const vin = (input: string) => orNull(input.replaceAll(/\s/g, '').toUpperCase())
+
+/** Returns the text of the file. `expect` is null for an input that has no term. */
+export const normalisationVectors = (): string => {
+  const phones = Object.entries(PHONES).flatMap(([country, inputs]) =>
+    inputs.map((input) => ({ kind: 'phone', country, input, expect: e164(input, country as CountryCode) })),
+  )
+  const emails = EMAILS.map((input) => ({ kind: 'email', input, expect: email(input) }))
+  const vins = VINS.map((input) => ({ kind: 'vin', input, expect: vin(input) }))
+  return `${JSON.stringify([...phones, ...emails, ...vins], null, 2)}\n`
+}
+
+if (import.meta.main) writeFileSync(normalisationFile, normalisationVectors())
