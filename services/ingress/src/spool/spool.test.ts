@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
+import { anyText } from '@customer-stream/testing/any-text'
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { Destination } from './drain.ts'
@@ -22,10 +23,10 @@ const numbered = (count: number) => Array.from({ length: count }, (_, i) => `r${
 const bytesOf = (maxLength: number) => fc.uint8Array({ maxLength }).map((bytes) => Buffer.from(bytes))
 const anyRecord: fc.Arbitrary<OutgoingRecord> = fc.record(
   {
-    topic: fc.string({ unit: 'binary' }),
+    topic: anyText(),
     key: fc.option(bytesOf(20)),
     value: fc.option(bytesOf(200)),
-    headers: fc.dictionary(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), { maxKeys: 3 }),
+    headers: fc.dictionary(anyText(), anyText(), { maxKeys: 3 }),
     timestamp: fc.nat(),
   },
   { requiredKeys: ['topic', 'key', 'value', 'timestamp'] },

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module'
+import { anyText } from '@customer-stream/testing/any-text'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import '../client.ts'
@@ -24,8 +25,8 @@ const requestOf = (...messages: ProduceArguments['topicData'][number]['partition
 const buffer = (maxLength: number) => fc.uint8Array({ maxLength }).map((array) => Buffer.from(array))
 // Lengths at which a varint grows by a byte.
 const sized = fc.constantFrom(0, 1, 63, 64, 8191, 8192, 70_000).map((length) => Buffer.alloc(length, 0xe9))
-const bytes = fc.oneof(fc.constant(null), buffer(80), fc.string({ unit: 'binary', maxLength: 20 }), sized)
-const headerValue = fc.oneof(buffer(40), fc.string({ unit: 'binary', maxLength: 20 }))
+const bytes = fc.oneof(fc.constant(null), buffer(80), anyText({ maxLength: 20 }), sized)
+const headerValue = fc.oneof(buffer(40), anyText({ maxLength: 20 }))
 const message = fc.record({
   key: bytes,
   value: bytes,
@@ -33,10 +34,7 @@ const message = fc.record({
   timestamp: fc.integer({ min: 1_000_000_000_000, max: 9_999_999_999_999 }).map(String),
   headers: fc.oneof(
     fc.constant(undefined),
-    fc.dictionary(
-      fc.string({ unit: 'binary', maxLength: 10 }),
-      fc.oneof(headerValue, fc.array(headerValue, { maxLength: 3 })),
-    ),
+    fc.dictionary(anyText({ maxLength: 10 }), fc.oneof(headerValue, fc.array(headerValue, { maxLength: 3 }))),
   ),
 })
 const request = fc.record({
