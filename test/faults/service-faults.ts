@@ -38,6 +38,22 @@ const changedSettings = async ({ administrator }: Arena['pipeline'], topic: stri
   )
 }
 
+/** Waits until the hash of positions has fields with this suffix. */
+const untilSome = ({ pipeline }: Arena, suffix: string, what: string) =>
+  waitUntil(
+    what,
+    () => pipeline.redis.hkeys(positionsKey(PROJECTION_VERSION, pipeline.keyPrefix)),
+    (fields) => fields.some((field) => field.endsWith(suffix)),
+  )
+
+const untilAlone = ({ process }: ManagedService) =>
+  waitUntil(
+    'the other has all partitions',
+    () => process.metric('projector_assigned_partitions'),
+    (count) => count === PARTITIONS,
+  )
+
+const PARTITIONS = 12
 const HOUR_MS = 3_600_000
 /** Exit code in the form of a shell: 128 plus the number of the signal. */
 const KILLED = 137
@@ -90,11 +106,7 @@ export const serviceFaults: readonly Fault[] = [
       await paused.process.untilReady()
       await untilPromised(500)
       paused.process.signal('SIGWINCH')
-      await waitUntil(
-        'the other has all partitions',
-        () => other.process.metric('projector_assigned_partitions'),
-        (count) => count === 12,
-      )
+      await untilAlone(other)
       await untilPromised(2000)
       paused.process.signal('SIGCONT')
       await waitUntil(
@@ -118,7 +130,7 @@ export const serviceFaults: readonly Fault[] = [
       )
       const reached = await positions()
       await administrator.createTopics({
-        topics: [{ topic: stateTopic, numPartitions: 12, replicationFactor: 3, configEntries }],
+        topics: [{ topic: stateTopic, numPartitions: PARTITIONS, replicationFactor: 3, configEntries }],
         waitForLeaders: false,
       })
       await waitUntil(
@@ -132,37 +144,66 @@ export const serviceFaults: readonly Fault[] = [
   {
     name: 'rebuild interrupted',
     how:
-      'Redis emptied; a projector killed while it applies what it has read ahead; another paused there past the ' +
-      'session time-out, until a third has its partitions',
+      'Redis emptied, and the group’s offsets deleted, so all raw records are applied; a projector killed while it ' +
+      'applies what it has read ahead; another paused there past the session time-out, until a third has its partitions',
     options: { projectorEnv: READS_AHEAD },
     inject: async (arena, scale) => {
-      const { projectors, pipeline, untilPromised } = arena
+      const { projectors, untilPromised } = arena
       const [killed, paused] = projectors as [ManagedService, ManagedService]
-      const windows = async () => {
-        const stored = await pipeline.redis.hgetall(positionsKey(PROJECTION_VERSION, pipeline.keyPrefix))
-        return Object.keys(stored).filter((field) => field.endsWith('#window')).length
+      const forget = async () => {
+        for (const projector of projectors) await projector.end()
+        await arena.pipeline.admin.deleteGroup(arena.pipeline.groupId)
+        await arena.pipeline.redis.flushall()
       }
       await untilPromised(3000)
       for (let round = 0; round < Math.round(1 + 2 * scale); round++) {
-        await killed.kill()
-        await pipeline.redis.flushall()
-        await killed.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'apply-snapshots SIGKILL' })
+        await forget()
+        await Promise.all([
+          killed.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'apply-snapshots SIGKILL' }),
+          paused.restart(),
+        ])
         await killed.process.ended
-        await waitUntil('Redis holds what was read ahead', windows, (count) => count > 0)
+        await untilSome(arena, '#window', 'Redis holds what was read ahead')
+        await killed.restart()
+        await killed.process.untilReady()
+      }
+      await forget()
+      await Promise.all([
+        paused.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'apply-snapshots SIGSTOP' }),
+        killed.restart(),
+      ])
+      await untilSome(arena, '#window', 'a projector has read ahead')
+      paused.process.signal('SIGWINCH')
+      await untilAlone(killed)
+      await untilPromised(200)
+      paused.process.signal('SIGCONT')
+    },
+  },
+  {
+    name: 'fill interrupted',
+    how:
+      'Redis emptied; a projector killed while it fills Redis from the state topic; another paused there past the ' +
+      'session time-out, until a third has filled its partitions',
+    inject: async (arena, scale) => {
+      const { projectors, pipeline, untilPromised } = arena
+      const [killed, paused] = projectors as [ManagedService, ManagedService]
+      await untilPromised(3000)
+      for (let round = 0; round < Math.round(1 + 2 * scale); round++) {
+        await killed.kill()
+        await killed.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'move-fill SIGKILL before' })
+        await killed.process.untilReady()
+        await pipeline.redis.flushall()
+        const code = await killed.process.ended
+        if (code !== KILLED) throw new Error(`a projector ended with ${code} before it was killed`)
         await killed.restart()
         await killed.process.untilReady()
       }
       await paused.kill()
-      await paused.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'apply-snapshots SIGSTOP' })
+      await paused.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'move-fill SIGSTOP' })
       await paused.process.untilReady()
-      await pipeline.redis.flushall()
-      await waitUntil('a projector has read ahead', windows, (count) => count > 0)
       paused.process.signal('SIGWINCH')
-      await waitUntil(
-        'the other has all partitions',
-        () => killed.process.metric('projector_assigned_partitions'),
-        (count) => count === 12,
-      )
+      await pipeline.redis.flushall()
+      await untilAlone(killed)
       await untilPromised(200)
       paused.process.signal('SIGCONT')
     },
@@ -238,7 +279,7 @@ export const serviceFaults: readonly Fault[] = [
       })
       if (passed.length > 0) throw new Error(`positions have passed records that quarantine does not have: ${passed}`)
       await pipeline.administrator.createTopics({
-        topics: [{ topic: pipeline.topics.quarantine, numPartitions: 12, replicationFactor: 3, configEntries }],
+        topics: [{ topic: pipeline.topics.quarantine, numPartitions: PARTITIONS, replicationFactor: 3, configEntries }],
         waitForLeaders: false,
       })
       await waitUntil('the others are in quarantine too', quarantined, (count) => count >= 2 * poison.length, {

@@ -27,7 +27,7 @@ export interface PositionsDependencies {
   /** Reads the ids of the cluster and of the topic from Kafka. Rejects in an outage. */
   readonly readIdentity: () => Promise<TopicIdentity>
   /** The state topic. Undefined if it is switched off. */
-  readonly stateSource: Pick<StateSource, 'topicId' | 'ends'> | undefined
+  readonly stateSource: Pick<StateSource, 'topicId' | 'watermarks'> | undefined
   readonly fillStore: Pick<FillStore, 'fills' | 'beginFill' | 'endFill'>
   /** Fills a partition from the state topic. */
   readonly fillPartition: FillPartition
@@ -127,8 +127,8 @@ export const createPositions = (
   /** Reads what a fill needs to know: the ends of the state topic, and what it is known to have. */
   const readState = async (stateTopicId: string | undefined) => {
     if (stateSource === undefined || stateTopicId === undefined) return undefined
-    const [ends, published] = await Promise.all([stateSource.ends(), consumer.committed()])
-    return { stateTopicId, ends: new Map(ends.map((each) => [each.partition, each])), published }
+    const [ends, published] = await Promise.all([stateSource.watermarks(), consumer.committed()])
+    return { stateTopicId, ends, published }
   }
 
   /**

@@ -1,10 +1,11 @@
 /** The state topic as the projector reads it: its id, its ends and its records. */
 import {
   createPartitionReader,
-  type PartitionEnds,
   type PartitionReader,
   readTopicIdentity,
+  readWatermarks,
   type TopicAdmin,
+  type Watermarks,
 } from '@customer-stream/runtime/kafka'
 
 export interface StateSource extends PartitionReader {
@@ -14,7 +15,8 @@ export interface StateSource extends PartitionReader {
    * no such topic.
    */
   topicId(): Promise<string>
-  ends(): Promise<readonly PartitionEnds[]>
+  /** Returns the watermarks of the partitions whose leader answers. Rejects if none does. */
+  watermarks(): Promise<ReadonlyMap<number, Watermarks>>
   /** Rejects if this user may not read the topic. */
   readCheck(): Promise<void>
   disconnect(): Promise<void>
@@ -38,14 +40,16 @@ export const createStateSource = (
     await reading.connect()
     return reader.fetch(...range)
   }
-  const ends = () => admin.fetchTopicOffsets(stateTopic)
+  const watermarks = () => readWatermarks(admin, stateTopic)
   return {
     topicId: async () => (await readTopicIdentity(admin, stateTopic)).topicId ?? NO_ID,
-    ends,
+    watermarks,
     fetch,
     readCheck: async () => {
-      const [led] = await ends()
-      if (led) await fetch(led.partition, led.high, led.high)
+      const [led] = await watermarks()
+      if (led === undefined) return
+      const [partition, { stable }] = led
+      await fetch(partition, stable, stable)
     },
     disconnect: reading.disconnect,
   }

@@ -1,5 +1,6 @@
 import type { FetchedRecord } from './consumer.ts'
 import { clusterOf, type TopicAdmin } from './topic-admin.ts'
+import { readWatermarks } from './watermarks.ts'
 
 /** Committed records of one partition, in order. */
 export interface FetchedPart {
@@ -62,8 +63,8 @@ export const createPartitionReader = (admin: TopicAdmin, topic: string): Partiti
         if (first) return first
         // A leader that is new does not know yet what all replicas have, and answers as if the rest
         // did not exist. So an empty answer means the end only if the leader knows that end.
-        const ends = (await admin.fetchTopicOffsets(topic)).find((each) => each.partition === partition)
-        if (ends === undefined || BigInt(ends.high) < BigInt(until)) return nothing
+        const stable = (await readWatermarks(admin, topic)).get(partition)?.stable
+        if (stable === undefined || BigInt(stable) < BigInt(until)) return nothing
         return (await fetchOnce(partition, offset)) ?? { ...nothing, nextOffset: until }
       } catch (error) {
         // The leader may have moved.
