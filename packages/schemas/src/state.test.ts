@@ -83,6 +83,10 @@ describe('readState', () => {
     })
   })
 
+  it('accepts the document of a raw record without a time, which is -1', () => {
+    expect(read({ ...good, source, receivedAt: -1 })).toMatchObject({ ok: true, value: { receivedAt: -1 } })
+  })
+
   it('says what is wrong with the value of another program', () => {
     expect(readState(Buffer.from([0xff]))).toMatchObject({ reason: 'not-utf8' })
     expect(readState(Buffer.from('{'))).toMatchObject({ reason: 'not-json' })
@@ -103,6 +107,7 @@ describe('readState', () => {
     ['customer', { customer: [] }],
     ['customer', { customer: { customerUuid: 'other' } }],
     ['receivedAt', { receivedAt: 1.5 }],
+    ['receivedAt', { receivedAt: '1' }],
     ['other', { other: 'text' }],
     ['source', { source: undefined }],
     ['source', { source: { ...source, partition: -1 } }],
