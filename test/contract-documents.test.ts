@@ -134,7 +134,7 @@ describe('openapi.json', () => {
       expect(allOf).toEqual([{ $ref: '#/components/schemas/Problem' }])
       return isProblem(document) && open().validate({ type: 'object', properties }, document)
     })
-    // The others are answers to another path or method.
+    // The remaining types are answers to another path or method.
     expect(types.filter((type) => !described.includes(type))).toEqual(['not-found', 'method-not-allowed'])
   })
 })

@@ -68,7 +68,7 @@ const image = (title: string, name: string): string => `[![${title}](performance
 
 const questionSection = ({ title, askedAt, seconds, answer }: Asked, note: string | undefined): string[] => [
   `## ${title}`,
-  `Asked on ${askedAt.slice(0, 10)}, took ${number(seconds)} s.`,
+  `Measured on ${askedAt.slice(0, 10)}. The measurement took ${number(seconds)} s.`,
   ...(Object.keys(answer.readings).length > 0 ? [readingsTable(answer.readings)] : []),
   ...answer.notes.map(wrapped),
   ...(note === undefined ? [] : [note]),

@@ -312,7 +312,7 @@ it('answers a late request during a stop without Kafka, by the deadline of the s
   const [early, late] = [connect(Number(port), hostname), connect(Number(port), hostname)]
   const answers = [text(early), text(late)]
   late.write(request.slice(0, 30))
-  // After the answer to this request, the service has seen the first one.
+  // When this request is answered, the service has read the beginning of the late one.
   expect(await raw(head([], ''), stopping)).toMatch(/^HTTP\/1.1 401 /)
   early.write(request)
   await waitUntil(

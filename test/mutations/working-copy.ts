@@ -7,7 +7,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 const copyFolder = join(root, '.data', 'guards')
 const notCopied = new Set(['.git', '.data', '.turbo', 'node_modules', 'dist'])
 
-/** A copy of the project in which production code may be broken. */
+/** A copy of the project in which tests break production code on purpose. */
 export interface WorkingCopy {
   readonly folder: string
   /**

@@ -27,8 +27,8 @@ export interface Changeset {
 /** Annotations. `version` is that of the package. */
 const TEXTS: ReadonlySet<unknown> = new Set(['title', 'description', 'summary', 'version'])
 
-// The library knows no AsyncAPI 3. Its general comparison does not classify changes, so there every
-// change but an added optional part is breaking.
+// The library knows no AsyncAPI 3. Its general comparison does not classify changes. So there only
+// an added optional part counts as compatible.
 const engineOf = (document: string) => {
   if (document.endsWith('.schema.json')) return compareJsonSchema
   return document === 'openapi.json' ? compareOpenApi : compare

@@ -24,7 +24,7 @@ export interface FaultContext {
   readonly signal: AbortSignal
 }
 
-/** Waits for a fact, but not after an interruption. */
+/** Waits until a condition is true. Stops waiting at an interruption. */
 const until = <T>({ signal }: Pick<FaultContext, 'signal'>, ...wait: Parameters<typeof waitUntil<T>>): Promise<T> =>
   unlessAborted(waitUntil<T>(...wait), signal)
 

@@ -58,7 +58,7 @@ const isGiven = (value: unknown): boolean => value !== null && value !== undefin
 
 /**
  * Returns the state that a customers event describes. `addresses` is always beside the customer. If
- * the sender gave addresses in both places, those inside the customer stay there.
+ * the sender gave addresses beside the customer and inside it, those inside stay there.
  */
 export const stateOf = (event: CustomersEvent, from: RecordPlace): Result<CustomerState, VersionFault> => {
   const version = readVersion(event.envelope)

@@ -13,7 +13,10 @@ export const isLoss = (error: unknown): boolean =>
 export interface Heartbeats {
   /** Aborts if the partition belongs to another member. */
   readonly lost: AbortController
-  /** True if the batch must end: the group waits for this member, or has given it up. */
+  /**
+   * True if the batch must end, because the group rebalances and waits for this member, or has
+   * removed it.
+   */
   readonly mustEnd: boolean
   stop(): void
 }

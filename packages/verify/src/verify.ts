@@ -330,8 +330,8 @@ const compareRedis = async (
 }
 
 /**
- * Reads the state topic and compares it. Must run after the wait for the projector, which publishes
- * before its position moves.
+ * Reads the state topic and compares it with what was read from the raw topic. Must run after the
+ * wait for the projector, which publishes before its position moves.
  */
 const compareStates = async (
   evidence: Evidence,

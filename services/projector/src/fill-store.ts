@@ -33,8 +33,9 @@ export interface FillStore {
    */
   moveFill(partition: number, fill: Fill, next: string, customers: readonly CustomerHash[]): Promise<Fill | undefined>
   /**
-   * Ends a fill, and moves the position back to `rawFrom`. So the events that were applied meanwhile
-   * are applied again, and their documents are published. Does nothing if another fill has begun.
+   * Ends a fill, and moves the position back to `rawFrom`. So the events that were applied
+   * meanwhile are applied again, and their documents are published. Does nothing if another fill
+   * has begun.
    */
   endFill(partition: number, fill: Fill): Promise<void>
 }
@@ -110,8 +111,9 @@ export const createFillStore = (client: RedisClient, { keyPrefix, topic, project
     },
     moveFill: async (partition, fill, next, customers) => {
       if (!clustered) return moved(partition, fill, { ...fill, next })
-      // Like writeOnCluster: a master that is replaced before the new id is stored lacks customers.
-      // One that is replaced later lacks the id.
+      // As in writeOnCluster of store.ts: if a master is replaced before it has the new id,
+      // assertStored finds customers missing. If it is replaced later, the last call finds another
+      // id.
       const marked = await moved(partition, fill, { ...fill, id: randomUUID() })
       if (marked === undefined) return undefined
       await assertStored(redis, customers, keyPrefix)

@@ -38,7 +38,7 @@ export type LookaheadStep = 'apply' | 'read' | 'seek'
 
 export interface Lookahead {
   /**
-   * Decides what happens to a batch, and reads it if it belongs to a first pass.
+   * Decides what happens to a batch. In a first pass it also notes the versions of its records.
    * @param position the expected position. Undefined if it is not loaded.
    */
   step(batch: FetchedBatch, position: string | undefined): LookaheadStep

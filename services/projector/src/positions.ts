@@ -57,8 +57,8 @@ export interface Positions {
   /**
    * Returns the id of the state topic when the position was read. Undefined if no documents must be
    * published: the state topic is switched off, or the partition is being filled. During a fill an
-   * event may be applied although a newer document of its customer is still to come. So these events
-   * are applied again after the fill, and then published.
+   * event may be applied although a newer document of its customer is still to come. So these
+   * events are applied again after the fill, and then published.
    */
   stateTopicId(partition: number): string | undefined
   /** Records that the position has been moved in Redis. */
@@ -280,7 +280,10 @@ export const createPositions = (
     }
   }
 
-  /** Fills a partition in the background, and then loads it again. Ends an earlier fill. */
+  /**
+   * Fills Redis for a partition in the background, and then loads the partition’s position again.
+   * Ends an earlier fill.
+   */
   const startFill = (partition: number, fill: Fill | undefined): void => {
     fillings.get(partition)?.abort()
     fillings.delete(partition)
@@ -306,8 +309,8 @@ export const createPositions = (
       const watermarks = done.value.watermarks.get(partition)
       const stored = done.value.stored.get(partition)
       // The partition, or its partition of the state topic, has no leader. Its position is loaded
-      // with its first batch or after the next lag measurement. The latter is needed because kafkajs
-      // starts at the group's committed offset, where possibly no batch ever arrives.
+      // with its first batch or after the next lag measurement. The latter is needed because
+      // kafkajs starts at the group's committed offset, where possibly no batch ever arrives.
       if (!watermarks || stored === undefined || isBelow(stored, watermarks.low)) {
         leaderless.add(partition)
         continue
@@ -316,7 +319,8 @@ export const createPositions = (
       positions.set(partition, stored)
       stateTopicIds.set(partition, done.value.stateTopicId)
       const fill = done.value.fills.get(partition)
-      // A rebuild keeps a hash whose record is before this offset: its document is still to come.
+      // A rebuild does not replace a hash whose record is before this offset. It does not read that
+      // record again; the document of the customer comes later.
       oldest.set(partition, fill?.rawFrom ?? watermarks.low)
       onLoad(partition)
       startFill(partition, fill)

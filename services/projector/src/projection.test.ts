@@ -297,7 +297,7 @@ describe('the state topic', () => {
     const { assign, projection, batch, redis, before, steps } = withState()
     await assign()
     before.publish = () => {
-      // The successor goes on meanwhile.
+      // Meanwhile the partition’s new owner moves the position on.
       redis.position = '20'
     }
     expect(await projection.onBatch(batch(10, ['a']))).toBeUndefined()

@@ -26,8 +26,9 @@ export interface StateSource extends PartitionReader {
 export const NO_ID = 'no-id'
 
 /**
- * @param admin for questions.
- * @param reading for records only: a fetch that waits delays other requests to its broker.
+ * @param admin for questions that do not fail for other topics if this topic is missing.
+ * @param reading a client for this topic alone. A client of kafkajs fails for all its topics if one
+ *   of them is missing, and a fetch that waits delays the other requests to its broker.
  */
 export const createStateSource = (
   admin: TopicAdmin,
@@ -40,7 +41,10 @@ export const createStateSource = (
     await reading.connect()
     return reader.fetch(...range)
   }
-  const watermarks = () => readWatermarks(admin, stateTopic)
+  const watermarks = async () => {
+    await reading.connect()
+    return readWatermarks(reading, stateTopic)
+  }
   return {
     topicId: async () => (await readTopicIdentity(admin, stateTopic)).topicId ?? NO_ID,
     watermarks,

@@ -22,7 +22,10 @@ export interface AppliedChunk {
 
 /** A chunk whose customers are written, and whose position has not moved yet. */
 export interface WrittenChunk {
-  /** False if the position was elsewhere. Then possibly nothing was written. */
+  /**
+   * False if the position was elsewhere. A chunk of several calls may then have written the
+   * customers of some calls.
+   */
   readonly isInPlace: boolean
   readonly stored: readonly StoreOutcome[]
   /** Stored beside the position. */
@@ -56,8 +59,7 @@ export interface Store {
    * to `to`. The position moves only in a Redis that has these customers. A Redis that failed over
    * or was restored meanwhile does not move it.
    * @param customers at most one snapshot of each customer.
-   * @returns each outcome, and whether the position is `to` now. If it was not `from`, possibly
-   *   nothing was written.
+   * @returns each outcome, and whether the position is `to` now. X
    */
   applyChunk(
     customers: readonly CustomerHash[],

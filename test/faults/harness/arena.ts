@@ -123,7 +123,8 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
   const manageIngress = async (): Promise<ManagedIngress> => {
     const ingress = await manage('ingress')
     const { hostname, port: listeningPort } = new URL(ingress.process.url)
-    // A spread would copy the current value of the getter `process`. A restart changes that value.
+    // Object.assign keeps the getter `process`. A spread would copy its present value, which is
+    // wrong after a restart.
     return Object.assign(ingress, { network: await openTcpProxy({ host: hostname, port: Number(listeningPort) }) })
   }
   const ingresses = await Promise.all([manageIngress(), manageIngress()])

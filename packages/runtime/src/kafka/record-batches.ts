@@ -3,7 +3,8 @@
  * kafkajs' decoder, which has three bugs:
  * - One batch that cannot be decoded fails the whole fetch. The error lacks the partition and the
  *   offset.
- * - A batch without remaining records is dropped, so the position never moves past it.
+ * - A batch whose records were all removed by compaction is dropped, so the position never moves
+ *   past it.
  * - A batch of more than about 100,000 records exceeds the stack. A record with as many headers
  *   makes it hang.
  */
@@ -219,7 +220,7 @@ const isAbortMarker = ({ isControlRecord, key }: DecodedRecord) =>
  * some of them on, for three reasons:
  * - It expects transactions in the order in which they began. Kafka sends them in the order in
  *   which they ended.
- * - It starts at most one transaction per record.
+ * - For one record, it takes up at most one transaction.
  * - It treats a customer's record with the key 00 00 00 00 as the end of a transaction.
  */
 export const withoutAborted = (

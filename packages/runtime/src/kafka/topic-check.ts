@@ -64,8 +64,9 @@ const SAFE_CODECS: ReadonlySet<string | undefined> = new Set(['producer', 'uncom
 const WEEK_MS = 7 * 24 * 60 * 60 * 1000
 
 /**
- * Settings of a compacted changelog, in milliseconds. An older record of a key is gone after the
- * first of them. A tombstone stays for the second, so that a subscriber that was away sees it.
+ * Names of two settings of a compacted changelog. The values are milliseconds. An older record of a
+ * key is gone after the first of them. A tombstone stays for the second, so that a subscriber that
+ * was away sees it.
  */
 const MAX_COMPACTION_LAG = 'max.compaction.lag.ms'
 const DELETE_RETENTION = 'delete.retention.ms'

@@ -123,7 +123,7 @@ export const createLogger = (
 /**
  * Throttles a log line that could repeat without end, for example during an outage. The first line
  * is logged at once. Later lines within the interval are only counted. The next line after the
- * interval has their number.
+ * interval has their count as `heldBack`.
  */
 export const createOccasionalLog = <Fields extends object>(
   log: (fields: Fields & { readonly heldBack: number }) => void,

@@ -14,10 +14,10 @@ export interface ClusterBroker extends ControlledBroker {
 }
 
 /**
- * A cluster of three brokers. Each broker is also a controller. A change of the cluster needs two
- * of three controllers. If two brokers are killed at once, the third one cannot change the ISR. A
- * produce with acks=-1 then ends in REQUEST_TIMED_OUT. If the second broker ends by `terminate`,
- * the ISR shrinks first. The produce then ends in NOT_ENOUGH_REPLICAS.
+ * A cluster of three brokers. Each broker is also a controller. The cluster can change its metadata
+ * only while two of the three controllers run. If two brokers are killed at once, the third one
+ * cannot change the ISR. A produce with acks=-1 then ends in REQUEST_TIMED_OUT. If the second
+ * broker ends by `terminate`, the ISR shrinks first. The produce then ends in NOT_ENOUGH_REPLICAS.
  */
 export interface KafkaCluster extends Brokers {
   /** The same brokers, reached through their {@link ClusterBroker.network}. */

@@ -329,7 +329,7 @@ describe('failing partitions', () => {
 
   it('a failing partition does not delay records that may go to any partition', async () => {
     let sends = 0
-    // The producer sends these records to one partition, and those of the next send to another
+    // Records without a key all go to one partition in a send. The next send uses another
     // partition.
     const send = async (records: readonly Bound[]) => {
       if (records.some(({ partition }) => partition < 0) && sends++ === 0) throw unavailable()

@@ -228,9 +228,9 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   const isSlow = ({ startedAt }: Flight, now = performance.now()) => now - startedAt > SLOW_FLUSH_MS
 
   /**
-   * Takes the next batch from a queue. Records that were answered while they waited are dropped,
-   * because the sender repeats them. If the queue is failing and the batch would be empty, the
-   * smallest dropped record becomes the batch, as a probe.
+   * Takes the next batch from a queue. Records whose request was answered with 503 while they
+   * waited are dropped, because the sender repeats them. If the queue is failing and the batch
+   * would be empty, the smallest dropped record becomes the batch, as a probe.
    */
   const take = (queue: Queue<R>): Entry<R>[] => {
     const batch: Entry<R>[] = []

@@ -26,8 +26,8 @@ export const findFiles = async (directory: string, report: Report): Promise<Spoo
   for (const name of (await readdir(directory)).sort()) {
     const [, digits, marker, ending] = NAME.exec(name) ?? []
     if (digits === undefined) continue
-    // A place in the spool is named by file number, so each file gets its own number. Two names may
-    // have the same number, e.g. if a file was moved here.
+    // A place in the spool contains the number of its file, so no two files may have the same
+    // number. Two names may have the same number, e.g. if a file was moved here.
     const number = Math.max(files.lastNumber + 1, Number(digits))
     files.lastNumber = number
     const path = join(directory, name)

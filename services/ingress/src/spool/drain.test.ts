@@ -168,7 +168,7 @@ describe('failing partitions', () => {
   }, async () => {
     await withoutSyncs()
     const { spool } = await openNew({ segmentBytes: 20_000 })
-    // More records of a partition than a cursor holds at a time.
+    // These are 750 records for each partition. A cursor holds 500 places at a time.
     const all = upTo(9000)
     await appendAll(spool, all.length)
     const failing = new Set([5, 6])

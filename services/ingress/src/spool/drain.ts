@@ -144,9 +144,9 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
   }
 
   /**
-   * Reads until a cursor has its share of places or has caught up with the main reader. Records of
-   * other cursors that it meets go to those cursors, if they have room. Otherwise each cursor would
-   * read all files separately.
+   * Reads until the cursor holds as many places as it may, or has reached the main reader. Records
+   * of other cursors that it meets go to those cursors, if they have room. Otherwise each cursor
+   * would read all files separately.
    */
   const readOn = async (cursor: Cursor, destination: Destination, isStopped: () => boolean) => {
     const share = Math.min(MAX_BATCH_RECORDS, Math.ceil(MAX_PLACES / cursors.size))
@@ -291,8 +291,9 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
             bytes += item.end - item.at
             if (batch.length > 0 && bytes > MAX_BATCH_BYTES) break
             if (!cursors.has(item.partition)) batch.push(item)
-            // `next` moves before the send, so that a cursor that catches up during the send still
-            // reads the skipped records.
+            // `next` moves past the batch before the send. The main reader leaves out the records
+            // of partitions that have a cursor, and a cursor reads up to `next`. So it still gets
+            // them.
             next = item.behind
             read = await reader.next().catch((error: unknown) => {
               // The batch is not sent. So the next run must begin where this batch began.

@@ -45,8 +45,8 @@ export interface FileView {
  * Opens a file that is read through a window, so that memory stays bounded. If a read fails, its
  * blocks are read one by one and retried.
  * @returns undefined if the file does not exist.
- * @throws UnreadableFileError (from `read`) if nothing of the file has been read, and neither its
- *   first nor its last byte can be read.
+ * @throws UnreadableFileError (from `read`) if no read has succeeded yet, and both the first and
+ *   the last byte are unreadable.
  */
 export const openView = async (path: string, limit: number): Promise<FileView | undefined> => {
   let file: FileHandle
