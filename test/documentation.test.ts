@@ -204,3 +204,12 @@ describe('docker-compose.yml', () => {
     expect([...names, 'docker compose down -v'].filter((name) => !read('README.md').includes(name))).toEqual([])
   })
 })
+
+it('CONTRIBUTING.md and README.md name the number of faults in the suite', () => {
+  const files = ['broker', 'pressure', 'redis', 'service'].map((kind) => read(`test/faults/${kind}-faults.ts`))
+  const count = files.join('').match(/^ {4}name: '/gm)?.length
+  for (const document of ['README.md', 'CONTRIBUTING.md'])
+    for (const [, named] of read(document).matchAll(/(\d+) faults/g))
+      expect(`${document}: ${named}`).toBe(`${document}: ${count}`)
+  expect(read('CONTRIBUTING.md')).toContain(`${count} faults under load`)
+})

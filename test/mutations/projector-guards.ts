@@ -169,7 +169,8 @@ export const projectorGuards: readonly Guard[] = [
       positions.set(partition, stored)
       stateTopicIds.set(partition, done.value.stateTopicId)
       const fill = done.value.fills.get(partition)
-      // A rebuild keeps a hash whose record is before this offset: its document is still to come.
+      // A rebuild does not replace a hash whose record is before this offset. It does not read that
+      // record again; the document of the customer comes later.
       oldest.set(partition, fill?.rawFrom ?? watermarks.low)
       onLoad(partition)
       startFill(partition, fill)
