@@ -92,7 +92,7 @@ export const lostRedis: Question = {
   title: 'How fast a lost Redis is complete again',
   ask: async (bench) => {
     const pipeline = await openPipeline(bench.brokers)
-    const customers = Math.round(100_000 * bench.scale)
+    const customers = Math.round(50_000 * bench.scale)
     const feeder = await openFeeder(bench, Math.min(20_000, customers))
     try {
       const events = customers * EVENTS_PER_CUSTOMER
