@@ -51,7 +51,7 @@ export const fillGuards: readonly Guard[] = [
     guard: 'a fill ends if its state topic is gone',
     prevents: 'customers that are missing after the state topic was created again during a fill',
     file: `${folder}/positions.ts`,
-    from: 'if (fill.stateTopicId === stateTopicId) continue',
+    from: 'if (low === undefined || fill.stateTopicId === stateTopicId) continue',
     to: 'continue',
     test: filled('ends if the state topic is created again'),
   },

@@ -33,11 +33,11 @@ export interface FillStore {
    */
   moveFill(partition: number, fill: Fill, next: string, customers: readonly CustomerHash[]): Promise<Fill | undefined>
   /**
-   * Ends a fill, and moves the position back to `rawFrom`. So the events that were applied
-   * meanwhile are applied again, and their documents are published. Does nothing if another fill
-   * has begun.
+   * Ends a fill, and moves the position back. So the events that were applied meanwhile are applied
+   * again, and their documents are published. Does nothing if another fill has begun.
+   * @param to Default: `rawFrom`.
    */
-  endFill(partition: number, fill: Fill): Promise<void>
+  endFill(partition: number, fill: Fill, to?: string): Promise<void>
 }
 
 /** Suffix of the field of a partition that is being filled, also written in move-fill.lua. */
@@ -70,8 +70,8 @@ export const createFillStore = (client: RedisClient, { keyPrefix, topic, project
     const fields = Object.entries(values).map(([suffix, value]) => [`${fieldOf(partition)}${suffix}`, value] as const)
     return all(copies.map((key) => redis.hset(key, Object.fromEntries(fields))))
   }
-  const move = (partition: number, from: Fill, to: string) =>
-    all(copies.map((key) => redis.moveFill(key, fieldOf(partition), textOf(from), to, from.rawFrom)))
+  const move = (partition: number, from: Fill, to: string, endPosition = from.rawFrom) =>
+    all(copies.map((key) => redis.moveFill(key, fieldOf(partition), textOf(from), to, endPosition)))
   const moved = async (partition: number, from: Fill, to: Fill) =>
     (await move(partition, from, textOf(to))).every((reply) => reply === 1) ? to : undefined
 
@@ -119,8 +119,8 @@ export const createFillStore = (client: RedisClient, { keyPrefix, topic, project
       await assertStored(redis, customers, keyPrefix)
       return moved(partition, marked, { ...marked, next })
     },
-    endFill: async (partition, fill) => {
-      await move(partition, fill, '')
+    endFill: async (partition, fill, to) => {
+      await move(partition, fill, '', to)
     },
   }
 }

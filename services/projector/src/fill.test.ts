@@ -150,6 +150,15 @@ it('ends if the state topic is created again, and applies all records', async ()
   expect([world.redis.position, world.redis.fill]).toEqual([LOW, undefined])
 })
 
+it('applies all records if the state topic was switched off during a fill', async () => {
+  const redis = emptyRedis()
+  const progress = { next: '0', end: '2', rawFrom: '30', isComplete: true }
+  Object.assign(redis, { position: '31', fill: { id: 'x', stateTopicId: 'state-1', ...progress } })
+  const world = setUp({ redis })
+  await world.assign()
+  expect([redis.position, redis.fill, world.seeks]).toEqual([LOW, undefined, [LOW]])
+})
+
 it('skips records that are no documents, counts them, and deletes an erased customer', async () => {
   const world = withState([
     stateRecord('a', 20),

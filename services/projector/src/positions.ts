@@ -243,15 +243,24 @@ export const createPositions = (
     return seen.length > 0
   }
 
-  /** Returns the fills under way. Ends those from a state topic that exists no more. */
-  const fillsFrom = async (stateTopicId: string | undefined, partitions: readonly number[]) => {
-    const fills = new Map(await fillStore.fills(partitions))
+  /**
+   * Ends the fills from a state topic that exists no more, or that is switched off. Their partitions
+   * are applied from the oldest record.
+   * @returns true if there was one.
+   */
+  const dropFills = async (
+    stateTopicId: string | undefined,
+    fills: ReadonlyMap<number, Fill>,
+    watermarks: ReadonlyMap<number, Watermarks>,
+  ) => {
+    let isDropped = false
     for (const [partition, fill] of fills) {
-      if (fill.stateTopicId === stateTopicId) continue
-      await fillStore.endFill(partition, fill)
-      fills.delete(partition)
+      const low = watermarks.get(partition)?.low
+      if (low === undefined || fill.stateTopicId === stateTopicId) continue
+      await fillStore.endFill(partition, fill, low)
+      isDropped = true
     }
-    return fills
+    return isDropped
   }
 
   const read = async (partitions: readonly number[]) => {
@@ -276,7 +285,9 @@ export const createPositions = (
       // and the next chunk finds that the position differs.
       if (await leaveWindows(partitions, watermarks)) continue
       if (await goBackToPublished(stateTopicId, stored, watermarks)) continue
-      return { stateTopicId, stored, watermarks, fills: await fillsFrom(stateTopicId, partitions) }
+      const fills = await fillStore.fills(partitions)
+      if (await dropFills(stateTopicId, fills, watermarks)) continue
+      return { stateTopicId, stored, watermarks, fills }
     }
   }
 
