@@ -27,7 +27,7 @@ export const fillGuards: readonly Guard[] = [
     guard: 'only the state topic whose id was committed counts as complete',
     prevents: 'customers that are missing after the state topic was created again',
     file: `${folder}/positions.ts`,
-    from: 'metadata === state.stateTopicId && ',
+    from: ' && metadata === state.proof',
     to: '',
     test: filled('applies all records that Kafka has'),
   },

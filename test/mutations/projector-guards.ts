@@ -168,6 +168,7 @@ export const projectorGuards: readonly Guard[] = [
       leaderless.delete(partition)
       positions.set(partition, stored)
       stateTopicIds.set(partition, done.value.stateTopicId)
+      proofs.set(partition, done.value.proof)
       const fill = done.value.fills.get(partition)
       // A rebuild does not replace a hash whose record is before this offset. It does not read that
       // record again; the document of the customer comes later.
@@ -345,8 +346,8 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'positions belong to one topic of one cluster',
     prevents: 'events of another cluster, or of a topic that was created again, that are never applied',
     file: `${folder}/positions.ts`,
-    from: 'metrics.rewinds.inc(await claim())',
-    to: '',
+    from: 'const { deleted, identity } = await claim()',
+    to: 'const [deleted, identity] = [0, await readIdentity()]',
     test: projection('applies nothing with positions of another cluster'),
   },
   {

@@ -33,13 +33,13 @@ const setUp = ({ startOver = false } = {}) => {
 
 it.each([true, false])('claims the positions for the ids of the topic; may start over: %s', async (startOver) => {
   const { claim, asked, errors } = setUp({ startOver })
-  expect([await claim(), asked, errors]).toEqual([0, [[here, startOver]], []])
+  expect([await claim(), asked, errors]).toEqual([{ deleted: 0, identity: here }, [[here, startOver]], []])
 })
 
 it('returns and logs the number of positions that belonged to another topic', async () => {
   const { claim, state, errors } = setUp()
   state.deleted = 2
-  expect([await claim(), errors]).toEqual([2, [{ topic: 'raw', deleted: 2 }]])
+  expect([await claim(), errors]).toEqual([{ deleted: 2, identity: here }, [{ topic: 'raw', deleted: 2 }]])
 })
 
 it('reports positions of another cluster until a claim succeeds', async () => {

@@ -21,17 +21,19 @@ export interface ClaimOptions {
 }
 
 /**
- * @returns the claim. It resolves with the number of deleted positions, which belonged to another
- *   topic or cluster. It rejects in an outage, and with OtherClusterError.
+ * @returns the claim. It resolves with the ids for which the positions count now, and the number of
+ *   deleted positions, which belonged to another topic or cluster. It rejects in an outage, and with
+ *   OtherClusterError.
  */
 export const createClaim =
   (
     { store, readIdentity, obstacles, logger }: ClaimDependencies,
     { topic, startOver }: ClaimOptions,
-  ): (() => Promise<number>) =>
+  ): (() => Promise<{ readonly deleted: number; readonly identity: TopicIdentity }>) =>
   async () => {
     try {
-      const deleted = await store.claimPositions(await readIdentity(), startOver)
+      const identity = await readIdentity()
+      const deleted = await store.claimPositions(identity, startOver)
       obstacles.report('positions', undefined)
       if (deleted > 0)
         logger.error(
@@ -39,7 +41,7 @@ export const createClaim =
           'the positions in Redis belonged to another topic of this name, or to another cluster; they were ' +
             'deleted and the topic is applied from its start',
         )
-      return deleted
+      return { deleted, identity }
     } catch (error) {
       // An outage neither sets nor removes the obstacle.
       if (error instanceof OtherClusterError)

@@ -25,7 +25,7 @@ const stateRecord = (customerUuid: string, timestamp: number | undefined): Fetch
 const withState = (states: readonly FetchedRecord[], committed = '30') => {
   const kafka = fakeKafka()
   kafka.states.push(...states)
-  kafka.committed.set(0, { offset: committed, metadata: 'state-1' })
+  kafka.committed.set(0, { offset: committed, metadata: 'topic/state-1' })
   return setUp({ stateTopic: 's', kafka })
 }
 const versions = ({ redis }: ReturnType<typeof setUp>) =>
@@ -47,10 +47,14 @@ it.each<[string, (world: ReturnType<typeof withState>) => unknown]>([
   ['the group has no offset', ({ kafka }) => kafka.committed.clear()],
   ['an earlier version has committed it', ({ kafka }) => kafka.committed.set(0, { offset: '30', metadata: '' })],
   ['the state topic is another one', ({ kafka }) => (kafka.stateTopicId = 'state-2')],
+  [
+    'the offset was committed for an earlier topic of this name',
+    ({ kafka }) => kafka.committed.set(0, { offset: '30', metadata: 'earlier/state-1' }),
+  ],
   ['the state topic has lost its first records', ({ kafka }) => (kafka.stateLow = '1')],
   [
     'the offset is after the last record',
-    ({ kafka }) => kafka.committed.set(0, { offset: '9999', metadata: 'state-1' }),
+    ({ kafka }) => kafka.committed.set(0, { offset: '9999', metadata: 'topic/state-1' }),
   ],
 ])('applies all records that Kafka has if %s', async (_, change) => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21)])

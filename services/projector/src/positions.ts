@@ -76,8 +76,8 @@ export interface Positions {
    */
   check(isBusy: (partition: number) => boolean): Promise<void>
   /**
-   * Commits the positions to Kafka, with the id of the state topic that has all documents before
-   * them. Lag monitoring reads them, and a projector that finds no positions in Redis.
+   * Commits the positions to Kafka, with the ids of the topics for which they count. Lag monitoring
+   * reads them, and a projector that finds no positions in Redis.
    */
   commit(): Promise<void>
   /**
@@ -89,6 +89,14 @@ export interface Positions {
 }
 
 const isOffset = (stored: string | undefined): stored is string => stored !== undefined && /^\d+$/.test(stored)
+
+/**
+ * The metadata of a committed offset. It says that this state topic has the documents of all events
+ * before the offset in this raw topic. Empty if an id is unknown: a topic that was created again
+ * would then look like the earlier one.
+ */
+const proofOf = (topicId: string | undefined, stateTopicId: string | undefined): string =>
+  topicId === undefined || stateTopicId === undefined || stateTopicId === NO_ID ? '' : `${topicId}/${stateTopicId}`
 const isBelow = (stored: string | undefined, low: string): boolean => isOffset(stored) && BigInt(stored) < BigInt(low)
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the positions
@@ -121,14 +129,15 @@ export const createPositions = (
   const oldest = new Map<number, string>()
   // By partition: only a position that was compared with a topic may say what the topic has.
   const stateTopicIds = new Map<number, string | undefined>()
+  const proofs = new Map<number, string>()
   /** Ends the fill of each partition. */
   const fillings = new Map<number, AbortController>()
 
   /** Reads what a fill needs to know: the ends of the state topic, and what it is known to have. */
-  const readState = async (stateTopicId: string | undefined) => {
+  const readState = async ({ topicId }: TopicIdentity, stateTopicId: string | undefined) => {
     if (stateSource === undefined || stateTopicId === undefined) return undefined
     const [ends, published] = await Promise.all([stateSource.watermarks(), consumer.committed()])
-    return { stateTopicId, ends, published }
+    return { stateTopicId, proof: proofOf(topicId, stateTopicId), ends, published }
   }
 
   /**
@@ -150,9 +159,8 @@ export const createPositions = (
     if (ends.low === ends.high) return fromRaw
     const { offset, metadata } = state.published.get(partition) ?? { offset: '-1' }
     const isWithin = BigInt(offset) >= BigInt(low) && BigInt(offset) <= BigInt(high)
-    // Without an id, a topic that was created again looks like the earlier one. Compaction
-    // never removes the beginning of a topic, but a person or a retention time does.
-    const isKnown = metadata === state.stateTopicId && metadata !== NO_ID && ends.low === '0'
+    // Compaction never removes the beginning of a topic, but a person or a retention time does.
+    const isKnown = state.proof !== '' && metadata === state.proof && ends.low === '0'
     const isComplete = isWithin && isKnown
     if (!isComplete && low === '0') return fromRaw
     const start = { rawFrom: isComplete ? offset : low, isComplete }
@@ -264,7 +272,8 @@ export const createPositions = (
   }
 
   const read = async (partitions: readonly number[]) => {
-    metrics.rewinds.inc(await claim())
+    const { deleted, identity } = await claim()
+    metrics.rewinds.inc(deleted)
     const stateTopicId = await stateSource?.topicId()
     // The watermarks are read last. Otherwise the partition's last owner could move a position past
     // the end that was read.
@@ -276,7 +285,7 @@ export const createPositions = (
       return marks === undefined || isGood ? [] : [{ partition, stored, marks }]
     })
     if (bad.length > 0) {
-      const state = await readState(stateTopicId)
+      const state = await readState(identity, stateTopicId)
       for (const { partition, stored, marks } of bad) await repair(partition, stored, marks, state)
     }
     for (;;) {
@@ -287,7 +296,7 @@ export const createPositions = (
       if (await goBackToPublished(stateTopicId, stored, watermarks)) continue
       const fills = await fillStore.fills(partitions)
       if (await dropFills(stateTopicId, fills, watermarks)) continue
-      return { stateTopicId, stored, watermarks, fills }
+      return { stateTopicId, proof: proofOf(identity.topicId, stateTopicId), stored, watermarks, fills }
     }
   }
 
@@ -329,6 +338,7 @@ export const createPositions = (
       leaderless.delete(partition)
       positions.set(partition, stored)
       stateTopicIds.set(partition, done.value.stateTopicId)
+      proofs.set(partition, done.value.proof)
       const fill = done.value.fills.get(partition)
       // A rebuild does not replace a hash whose record is before this offset. It does not read that
       // record again; the document of the customer comes later.
@@ -410,7 +420,7 @@ export const createPositions = (
       for (const [partition, offset] of positions) {
         // A partition that is being filled goes back to the offset that is committed.
         if (fillings.has(partition)) continue
-        const metadata = stateTopicIds.get(partition) ?? ''
+        const metadata = proofs.get(partition) ?? ''
         if (committed.get(partition) !== `${offset} ${metadata}`) progress.set(partition, { offset, metadata })
       }
       if (progress.size === 0 || !(await consumer.commit(progress))) return
