@@ -34,12 +34,17 @@ export default defineConfig({
           name: 'unit',
           include: ['{packages,services}/*/src/**/*.test.ts', '{test,tools,bench}/**/*.test.ts'],
           exclude: ['**/*.{int,e2e}.test.ts', '**/node_modules/**'],
+          // These tests compute and do not wait. Beside brokers they would get too little of the
+          // cores, and reach their time limits.
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
         },
       },
       {
         ...shared,
         test: {
           name: 'brokers',
+          sequence: { groupOrder: 1 },
           include: ['{packages,services}/*/src/**/*.int.test.ts', 'test/e2e/*.e2e.test.ts'],
           exclude: [...withUsers, examples, '**/node_modules/**'],
           globalSetup: ['./packages/testing/src/vitest-brokers.ts'],
@@ -52,6 +57,7 @@ export default defineConfig({
         // Builds programs in other languages, which downloads their libraries.
         test: {
           name: 'examples',
+          sequence: { groupOrder: 1 },
           include: [examples],
           globalSetup: ['./packages/testing/src/vitest-brokers.ts'],
           testTimeout: 60_000,
@@ -60,10 +66,11 @@ export default defineConfig({
       },
       {
         ...shared,
-        // Brokers with users and rights of their own. These files mostly wait, so others run beside
-        // them: Vitest runs the projects of a group by their names, here the unit tests next.
+        // Brokers with users and rights of their own. These files mostly wait, so those of the project
+        // `brokers` run beside them.
         test: {
           name: 'standstill',
+          sequence: { groupOrder: 1 },
           include: process.env.SWEEP === 'part' ? [sweep] : withUsers,
           hookTimeout: 120_000,
         },
@@ -77,7 +84,7 @@ export default defineConfig({
           include: onACluster,
           hookTimeout: 120_000,
           maxWorkers: 1,
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -83,10 +83,6 @@ describe('readState', () => {
     })
   })
 
-  it('accepts the document of a raw record without a time, which is -1', () => {
-    expect(read({ ...good, source, receivedAt: -1 })).toMatchObject({ ok: true, value: { receivedAt: -1 } })
-  })
-
   it('says what is wrong with the value of another program', () => {
     expect(readState(Buffer.from([0xff]))).toMatchObject({ reason: 'not-utf8' })
     expect(readState(Buffer.from('{'))).toMatchObject({ reason: 'not-json' })

@@ -98,8 +98,7 @@ const wrongMember = (value: JsonObject): string | undefined => {
   if (typeof customerUuid !== 'string' || customerUuid === '') return 'customerUuid'
   if (!isObject(version) || typeof version.timestamp !== 'number' || !readVersion(version).ok) return 'version'
   if (!isObject(customer) || customer.customerUuid !== customerUuid) return 'customer'
-  // A producer that sets no time makes a record of time -1.
-  if (!Number.isSafeInteger(receivedAt)) return 'receivedAt'
+  if (!isCount(receivedAt)) return 'receivedAt'
   if (!isObject(other)) return 'other'
   const isPlace = isObject(source) && typeof source.topic === 'string' && isCount(source.partition)
   return isPlace && /^\d+$/.test(String(source.offset)) ? undefined : 'source'
