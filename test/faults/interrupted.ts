@@ -3,9 +3,10 @@
 // no such script, at a produce request for the topic `what`.
 // - SIGKILL comes at the first such write. `after` (default): the kernel has the bytes, so the
 //   server does the work, and no one reads the answer. `before`: the server never gets them.
-// - SIGSTOP comes before the first such write after SIGWINCH, a signal that no one else uses.
+// - SIGSTOP comes before the first such write after SIGWINCH, a signal that no one else uses. The
+//   process says so in its log first.
 import { hash } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeSync } from 'node:fs'
 import { Socket } from 'node:net'
 
 const { env } = process
@@ -30,6 +31,7 @@ Socket.prototype.write = function (this: Socket, ...args: Parameters<typeof writ
     armed = false
     if (signal === 'SIGKILL' && moment === 'after')
       return write.apply(this, [args[0], () => process.kill(process.pid, signal)] as never)
+    if (signal === 'SIGSTOP') writeSync(2, 'interrupted with SIGSTOP\n')
     process.kill(process.pid, signal)
   }
   return write.apply(this, args)

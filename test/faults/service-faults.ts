@@ -53,6 +53,16 @@ const untilAlone = ({ process }: ManagedService) =>
     (count) => count === PARTITIONS,
   )
 
+/** Arms the pause of `interrupted.ts`. It comes at the next such write. */
+const armPause = ({ process }: ManagedService) => process.signal('SIGWINCH')
+
+const untilPaused = ({ process }: ManagedService) =>
+  waitUntil(
+    'the projector is paused',
+    () => readFile(process.logFile, 'utf8'),
+    (log) => log.includes('interrupted with SIGSTOP'),
+  )
+
 const PARTITIONS = 12
 const HOUR_MS = 3_600_000
 /** Exit code in the form of a shell: 128 plus the number of the signal. */
@@ -105,7 +115,8 @@ export const serviceFaults: readonly Fault[] = [
       await paused.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: `${pipeline.stateTopic} SIGSTOP` })
       await paused.process.untilReady()
       await untilPromised(500)
-      paused.process.signal('SIGWINCH')
+      armPause(paused)
+      await untilPaused(paused)
       await untilAlone(other)
       await untilPromised(2000)
       paused.process.signal('SIGCONT')
@@ -150,30 +161,25 @@ export const serviceFaults: readonly Fault[] = [
     inject: async (arena, scale) => {
       const { projectors, untilPromised } = arena
       const [killed, paused] = projectors as [ManagedService, ManagedService]
-      const forget = async () => {
-        for (const projector of projectors) await projector.end()
+      /** Redis and the group forget everything. A projector starts alone, and pauses within a window. */
+      const pauseWithin = async (projector: ManagedService) => {
+        for (const each of projectors) await each.end()
         await arena.pipeline.admin.deleteGroup(arena.pipeline.groupId)
         await arena.pipeline.redis.flushall()
+        await projector.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'apply-snapshots SIGSTOP' })
+        await untilSome(arena, '#window', 'the projector has read ahead')
+        armPause(projector)
+        await untilPaused(projector)
       }
       await untilPromised(3000)
       for (let round = 0; round < Math.round(1 + 2 * scale); round++) {
-        await forget()
-        await Promise.all([
-          killed.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'apply-snapshots SIGKILL' }),
-          paused.restart(),
-        ])
-        await killed.process.ended
-        await untilSome(arena, '#window', 'Redis holds what was read ahead')
-        await killed.restart()
+        await pauseWithin(killed)
+        await killed.kill()
+        await Promise.all([killed.restart(), paused.restart()])
         await killed.process.untilReady()
       }
-      await forget()
-      await Promise.all([
-        paused.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'apply-snapshots SIGSTOP' }),
-        killed.restart(),
-      ])
-      await untilSome(arena, '#window', 'a projector has read ahead')
-      paused.process.signal('SIGWINCH')
+      await pauseWithin(paused)
+      await killed.restart()
       await untilAlone(killed)
       await untilPromised(200)
       paused.process.signal('SIGCONT')
@@ -201,8 +207,9 @@ export const serviceFaults: readonly Fault[] = [
       await paused.kill()
       await paused.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'move-fill SIGSTOP' })
       await paused.process.untilReady()
-      paused.process.signal('SIGWINCH')
+      armPause(paused)
       await pipeline.redis.flushall()
+      await untilPaused(paused)
       await untilAlone(killed)
       await untilPromised(200)
       paused.process.signal('SIGCONT')
@@ -227,7 +234,8 @@ export const serviceFaults: readonly Fault[] = [
       const joins = async () =>
         (await readFile(paused.process.logFile, 'utf8')).split('joined the consumer group').length
       const joinsBefore = await joins()
-      paused.process.signal('SIGWINCH')
+      armPause(paused)
+      await untilPaused(paused)
       await share([second, third], 6)
       await arena.untilPromised(200 + 3000 * scale)
       paused.process.signal('SIGCONT')

@@ -86,6 +86,9 @@ const sumOf = (metrics: string, name: string, labels: Readonly<Record<string, st
   return sum
 }
 
+/** Time limit for an answer of a service to a test. */
+const ANSWER_TIMEOUT_MS = 30_000
+
 /** Starts a service. Resolves when its ports are open. The service may not be ready yet. */
 export const startService = async (
   name: ServiceName,
@@ -101,6 +104,9 @@ export const startService = async (
   const { address = '', admin } = lines.findLast(({ msg }) => msg === 'listening') ?? {}
   if (admin === undefined) throw new Error(`${name} ended at its start:\n${await readFile(logFile, 'utf8')}`)
   const pid = await guarded.pid
+  // A paused process never answers.
+  const ask = async (path: string) =>
+    (await fetch(`${admin}${path}`, { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) })).text()
   return {
     adminUrl: admin,
     url: address,
@@ -110,13 +116,13 @@ export const startService = async (
     untilReady: async () => {
       const seen = await waitUntil(
         `${name} is ready`,
-        async () => (guarded.hasEnded() ? 'ended' : await (await fetch(`${admin}/readyz`)).text()),
+        async () => (guarded.hasEnded() ? 'ended' : await ask('/readyz')),
         (answer) => answer === 'ended' || answer.includes('"status":"ready"'),
         { timeoutMs: 60_000, pauseMs: 50 },
       )
       if (seen === 'ended') throw new Error(`${name} ended before it was ready:\n${await readFile(logFile, 'utf8')}`)
     },
-    metric: async (metric, labels = {}) => sumOf(await (await fetch(`${admin}/metrics`)).text(), metric, labels),
+    metric: async (metric, labels = {}) => sumOf(await ask('/metrics'), metric, labels),
     signal: (signal) => {
       process.kill(pid, signal)
     },
