@@ -15,6 +15,13 @@ export const PROJECTION_VERSION = 1
 export const customerKey = (customerUuid: string, prefix: string = DEFAULT_KEY_PREFIX): string =>
   `${prefix}customer:{${customerUuid}}`
 
+/**
+ * Key of the hash that marks an erased customer. It has the fields `scope` and `erasedAt` of the
+ * {@link Erasure}, and is in the slot of the customer's hash.
+ */
+export const erasedKey = (customerUuid: string, prefix: string = DEFAULT_KEY_PREFIX): string =>
+  `${prefix}erased:{${customerUuid}}`
+
 /** Key of the hash of positions. Field: {@link positionField}. Value: the next offset to apply. */
 export const positionsKey = (projection: number, prefix: string = DEFAULT_KEY_PREFIX): string =>
   `${prefix}positions:v${projection}`

@@ -31,6 +31,12 @@ export const topicNames = (prefix: string = DEFAULT_TOPIC_PREFIX): TopicNames =>
  */
 export const stateTopicName = (prefix: string = DEFAULT_TOPIC_PREFIX): string => `${prefix}customers.state`
 
+/**
+ * Returns the name of the erasures topic, which is compacted. Key: customerUuid. Value: an {@link
+ * Erasure}. It has the partition count and the partitioner of `customers`.
+ */
+export const erasuresTopicName = (prefix: string = DEFAULT_TOPIC_PREFIX): string => `${prefix}customers.erasures`
+
 /** Headers of a raw record. */
 export const RAW_HEADERS = {
   /**

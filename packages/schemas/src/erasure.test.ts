@@ -1,0 +1,75 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { type Erasure, isErased, MAX_ERASURE_TEXT, readErasureRecord, writeErasure } from './erasure.ts'
+
+const erasure: Erasure = { erasedAt: 1000, scope: 'forever', reason: 'asked by letter', requestedBy: 'ops' }
+const key = Buffer.from('c')
+const read = (value: unknown) => readErasureRecord({ key, value: Buffer.from(JSON.stringify(value)) })
+
+describe('an erasure', () => {
+  it('is read as it was written', () => {
+    const text = fc.string({ unit: 'grapheme', maxLength: 50 })
+    const erasures = fc.record({
+      erasedAt: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+      scope: fc.constantFrom('forever' as const, 'until-now' as const),
+      reason: text,
+      requestedBy: text,
+    })
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme', minLength: 1 }), erasures, (customerUuid, one) => {
+        const record = { key: Buffer.from(customerUuid), value: Buffer.from(writeErasure(one)) }
+        expect(readErasureRecord(record)).toEqual({ ok: true, value: { customerUuid, erasure: one } })
+      }),
+    )
+  })
+
+  it.each([
+    ['no key', { key: null, value: Buffer.from(writeErasure(erasure)) }, 'missing-key'],
+    ['an empty key', { key: Buffer.alloc(0), value: Buffer.from(writeErasure(erasure)) }, 'missing-key'],
+    ['a key that is not UTF-8', { key: Buffer.from([0xff]), value: Buffer.from('{}') }, 'invalid-key'],
+    ['no value', { key, value: null }, 'missing-value'],
+    ['a value that is not JSON', { key, value: Buffer.from('{') }, 'not-an-erasure'],
+    ['a value that is not UTF-8', { key, value: Buffer.from([0xff]) }, 'not-an-erasure'],
+    ['a value that is no object', { key, value: Buffer.from('[1]') }, 'not-an-erasure'],
+    ['null', { key, value: Buffer.from('null') }, 'not-an-erasure'],
+  ])('is refused with %s', (_, record, reason) => {
+    expect(readErasureRecord(record)).toMatchObject({ ok: false, reason })
+  })
+
+  it.each([
+    ['erasedAt', { erasedAt: '1000' }],
+    ['erasedAt', { erasedAt: 0 }],
+    ['erasedAt', { erasedAt: 1.5 }],
+    ['erasedAt', { erasedAt: 2 ** 53 }],
+    ['scope', { scope: 'for ever' }],
+    ['scope', { scope: null }],
+    ['reason', { reason: 7 }],
+    ['reason', { reason: 'x'.repeat(MAX_ERASURE_TEXT + 1) }],
+    ['requestedBy', { requestedBy: undefined }],
+  ])('is refused with a wrong %s', (name, wrong) => {
+    expect(read({ ...erasure, ...wrong })).toEqual({
+      ok: false,
+      reason: 'not-an-erasure',
+      detail: `${name} is missing or not as it must be`,
+    })
+    expect(() => writeErasure({ ...erasure, ...wrong } as Erasure)).toThrow(`an erasure cannot have this ${name}`)
+  })
+
+  it('keeps a byte order mark of the key', () => {
+    const record = { key: Buffer.from('\uFEFFc'), value: Buffer.from(writeErasure(erasure)) }
+    expect(readErasureRecord(record)).toMatchObject({ ok: true, value: { customerUuid: '\uFEFFc' } })
+  })
+
+  it('ignores members that it does not know', () => {
+    expect(read({ ...erasure, ticket: 5 })).toMatchObject({ ok: true })
+    expect(writeErasure({ ...erasure, ticket: 5 } as Erasure)).not.toContain('ticket')
+  })
+})
+
+describe('an event of an erased customer', () => {
+  it('is erased forever, or up to the time of the erasure', () => {
+    const at = (timestamp: number, scope: Erasure['scope']) => isErased({ ...erasure, scope }, { timestamp, id: 'e' })
+    expect([999, 1000, 1001].map((timestamp) => at(timestamp, 'until-now'))).toEqual([true, true, false])
+    expect([999, 1000, 1001].map((timestamp) => at(timestamp, 'forever'))).toEqual([true, true, true])
+  })
+})

@@ -1,0 +1,104 @@
+/**
+ * An erasure: the value of a record in the erasures topic. Its key is the customerUuid. The last
+ * record of a key counts. It has no data of the customer.
+ */
+import { type Static, Type } from '@sinclair/typebox'
+import { decodeText } from './charset.ts'
+import { failed, ok, type Result } from './result.ts'
+import type { Version } from './version.ts'
+
+/** Longest text of an erasure, in characters. So a record stays far below Kafka's limits. */
+export const MAX_ERASURE_TEXT = 1000
+
+export const Erasure = Type.Object(
+  {
+    erasedAt: Type.Integer({
+      description: 'Time of the erasure, Unix milliseconds.',
+      minimum: 1,
+      maximum: Number.MAX_SAFE_INTEGER,
+    }),
+    scope: Type.Union([Type.Literal('forever'), Type.Literal('until-now')], {
+      description:
+        'The events that are erased. `forever`: all. `until-now`: those whose timestamp is not greater than `erasedAt`.',
+    }),
+    reason: Type.String({ description: 'Why the customer was erased.', maxLength: MAX_ERASURE_TEXT }),
+    requestedBy: Type.String({ description: 'Who asked for it.', maxLength: MAX_ERASURE_TEXT }),
+  },
+  { $id: 'Erasure', description: 'A customer was erased.' },
+)
+export type Erasure = Static<typeof Erasure>
+
+/** The reasons why a record of the erasures topic erases nothing. */
+export type ErasureFault =
+  | 'missing-key'
+  /** The bytes of the key are not UTF-8. */
+  | 'invalid-key'
+  /** The record is a tombstone. An erasure cannot be taken back. */
+  | 'missing-value'
+  /** The value is not an erasure. */
+  | 'not-an-erasure'
+
+/** What a record of the erasures topic says. */
+export interface ErasureRecord {
+  readonly customerUuid: string
+  readonly erasure: Erasure
+}
+
+// Keeps a byte order mark, which is a part of the customerUuid.
+const keyDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+const isText = (value: unknown): value is string => typeof value === 'string' && value.length <= MAX_ERASURE_TEXT
+
+/** Returns the first member that is not as it must be. Undefined if there is none. */
+const wrongMember = ({ erasedAt, scope, reason, requestedBy }: Readonly<Record<string, unknown>>) => {
+  if (!Number.isSafeInteger(erasedAt) || (erasedAt as number) < 1) return 'erasedAt'
+  if (scope !== 'forever' && scope !== 'until-now') return 'scope'
+  if (!isText(reason)) return 'reason'
+  return isText(requestedBy) ? undefined : 'requestedBy'
+}
+
+/**
+ * Reads a record of the erasures topic. Never throws.
+ * @returns the erasure, or the {@link ErasureFault} that makes the record unusable.
+ */
+export const readErasureRecord = (record: {
+  readonly key: Uint8Array | null
+  readonly value: Uint8Array | null
+}): Result<ErasureRecord, ErasureFault> => {
+  const { key, value } = record
+  if (key === null || key.length === 0) return failed('missing-key', 'the record has no key')
+  let customerUuid: string
+  try {
+    customerUuid = keyDecoder.decode(key)
+  } catch {
+    return failed('invalid-key', 'the key is not UTF-8')
+  }
+  if (value === null) return failed('missing-value', 'the record is a tombstone, and an erasure cannot be taken back')
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(decodeText(value))
+  } catch {
+    return failed('not-an-erasure', 'the value is not JSON in UTF-8')
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
+    return failed('not-an-erasure', 'the value is JSON, but not an object')
+  const wrong = wrongMember(parsed as Record<string, unknown>)
+  return wrong === undefined
+    ? ok({ customerUuid, erasure: parsed as Erasure })
+    : failed('not-an-erasure', `${wrong} is missing or not as it must be`)
+}
+
+/**
+ * Returns the value of the record in the erasures topic, as text.
+ * @throws RangeError that names the first member that is not as it must be.
+ */
+export const writeErasure = (erasure: Erasure): string => {
+  const wrong = wrongMember(erasure)
+  if (wrong !== undefined) throw new RangeError(`an erasure cannot have this ${wrong}`)
+  const { erasedAt, scope, reason, requestedBy } = erasure
+  return JSON.stringify({ erasedAt, scope, reason, requestedBy })
+}
+
+/** True if an event of this version is erased, for a customer whose last erasure is this one. */
+export const isErased = ({ scope, erasedAt }: Pick<Erasure, 'scope' | 'erasedAt'>, version: Version): boolean =>
+  scope === 'forever' || version.timestamp <= erasedAt
