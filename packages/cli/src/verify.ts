@@ -4,7 +4,7 @@
  */
 import { integer, loadSettings, unlessAborted } from '@customer-stream/runtime'
 import { redisRules } from '@customer-stream/runtime/redis'
-import { MAX_FUTURE_MS, stateTopicName, topicNames } from '@customer-stream/schemas'
+import { erasuresTopicName, MAX_FUTURE_MS, stateTopicName, topicNames } from '@customer-stream/schemas'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import {
   isSound,
@@ -79,6 +79,7 @@ const { signal } = interruption
 const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
 const { isStateAsked, ...range } = parts
 const stateTopic = isStateAsked ? stateTopicName(settings.KAFKA_TOPIC_PREFIX) : undefined
+const erasuresTopic = settings.KAFKA_ERASURES_TOPIC ? erasuresTopicName(settings.KAFKA_TOPIC_PREFIX) : undefined
 const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection, MAX_FUTURE_MS: maxFutureMs } = settings
 
 await withClients('verify', settings, async ({ kafka, admin, redis }) => {
@@ -86,6 +87,7 @@ await withClients('verify', settings, async ({ kafka, admin, redis }) => {
   const read = [topics.customers, topics.quarantine]
   if (range.ledgerPath !== undefined) read.push(topics.other)
   if (stateTopic !== undefined) read.push(stateTopic)
+  if (erasuresTopic !== undefined) read.push(erasuresTopic)
   const [, quarantineEnds] = await Promise.all(read.map((topic) => requireReadable(kafka, admin, topic, signal)))
   await quarantineReachesBackTo(admin, topics.quarantine, quarantineEnds ?? [])
   const onProgress = (step: string) => tell(`verify: ${step}`)
@@ -95,6 +97,7 @@ await withClients('verify', settings, async ({ kafka, admin, redis }) => {
     redis,
     topics,
     stateTopic,
+    erasuresTopic,
     keyPrefix,
     projection,
     maxFutureMs,

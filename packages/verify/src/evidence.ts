@@ -65,6 +65,11 @@ export interface Evidence {
    * @param document null for a tombstone.
    */
   state(customerUuid: string, document: StateDocument | null): void
+  /**
+   * Adds an erasure. It replaces the customer's earlier one.
+   * @param upTo timestamp of the newest event that is erased.
+   */
+  erasure(customerUuid: string, upTo: number): void
   wrong(customerUuid: string, reason: string): void
 
   /** Yields the customers to compare, in batches of `size`. */
@@ -74,7 +79,14 @@ export interface Evidence {
   isKnown(customerUuid: string): boolean
   /** Returns the customer's last record, null for a tombstone, undefined if it has no record. */
   lastState(customerUuid: string): LastState | null | undefined
-  /** Yields the customers that the state topic has and the customers topic lacks. */
+  /** Yields the erased customers that have no event in Kafka, or only erased ones. */
+  erased(): Generator<{ readonly customerUuid: string; readonly upTo: number }>
+  /** Returns true if the event is erased. */
+  isErased(event: Pick<Expected, 'customerUuid' | 'timestamp'>): boolean
+  /**
+   * Yields the customers that the state topic has and the customers topic lacks. Leaves out the
+   * tombstones of erased customers.
+   */
   unknownStates(): Generator<string>
   /**
    * Marks a customer as wrong if the newest event in Kafka is missing or older than a promised
@@ -83,7 +95,16 @@ export interface Evidence {
   comparePromises(reason: string): void
 
   count(
-    what: 'promises' | 'promisedEvents' | 'missing' | 'customers' | 'unusable' | 'quarantined' | 'states' | 'wrong',
+    what:
+      | 'promises'
+      | 'promisedEvents'
+      | 'missing'
+      | 'customers'
+      | 'unusable'
+      | 'quarantined'
+      | 'states'
+      | 'erasures'
+      | 'wrong',
   ): number
   unusableByReason(): Record<string, number>
   /**
@@ -107,6 +128,7 @@ const TABLES = `
   CREATE TABLE quarantined (place TEXT, digest BLOB, PRIMARY KEY (place, digest)) WITHOUT ROWID;
   CREATE TABLE state (customer BLOB PRIMARY KEY, timestamp INTEGER, id BLOB, content BLOB,
     receivedAt INTEGER, source TEXT) WITHOUT ROWID;
+  CREATE TABLE erasure (customer BLOB PRIMARY KEY, upTo INTEGER) WITHOUT ROWID;
   CREATE TABLE wrong (customer BLOB PRIMARY KEY, reason TEXT) WITHOUT ROWID;
 `
 const COUNTS = {
@@ -116,6 +138,7 @@ const COUNTS = {
   unusable: 'SELECT count(*) FROM unusable',
   quarantined: 'SELECT count(*) FROM quarantined',
   states: 'SELECT count(*) FROM state WHERE id IS NOT NULL',
+  erasures: 'SELECT count(*) FROM erasure',
   wrong: 'SELECT count(*) FROM wrong',
 }
 const NOT_QUARANTINED = `FROM unusable u WHERE receivedAt >= ? AND NOT EXISTS
@@ -154,6 +177,8 @@ export const createEvidence = (): Evidence => {
   const addQuarantined = db.prepare('INSERT OR IGNORE INTO quarantined VALUES (?, ?)')
   const setState = db.prepare('INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?)')
   const stateOf = db.prepare('SELECT * FROM state WHERE customer = ?')
+  const setErasure = db.prepare('INSERT OR REPLACE INTO erasure VALUES (?, ?)')
+  const erasureOf = db.prepare('SELECT upTo FROM erasure WHERE customer = ?')
   const addWrong = db.prepare('INSERT OR REPLACE INTO wrong VALUES (?, ?)')
   const withContent = db.prepare('SELECT 1 FROM copy WHERE customer = ? AND content = ? LIMIT 1')
   const atPlace = db.prepare('SELECT content, receivedAt FROM copy WHERE customer = ? AND place = ?')
@@ -192,6 +217,9 @@ export const createEvidence = (): Evidence => {
       const { timestamp, id, fields, receivedAt, source } = document
       setState.run(customer, timestamp, bytes(id), contentOf(fields), receivedAt, source)
     },
+    erasure: (customerUuid, upTo) => {
+      setErasure.run(bytes(customerUuid), upTo)
+    },
     wrong: (customerUuid, reason) => {
       addWrong.run(bytes(customerUuid), reason)
     },
@@ -223,8 +251,15 @@ export const createEvidence = (): Evidence => {
         source: String(source),
       }
     },
+    erased: function* () {
+      const rows = db.prepare(`SELECT e.customer, e.upTo FROM erasure e LEFT JOIN newest n USING (customer)
+        WHERE n.timestamp IS NULL OR n.timestamp <= e.upTo`)
+      for (const { customer, upTo } of rows.iterate()) yield { customerUuid: text(customer), upTo: Number(upTo) }
+    },
+    isErased: ({ customerUuid, timestamp }) => timestamp <= Number(erasureOf.get(bytes(customerUuid))?.upTo ?? 0),
     unknownStates: function* () {
-      const rows = db.prepare('SELECT s.customer FROM state s LEFT JOIN newest n USING (customer) WHERE n.id IS NULL')
+      const rows = db.prepare(`SELECT s.customer FROM state s LEFT JOIN newest n USING (customer)
+        WHERE n.id IS NULL AND (s.id IS NOT NULL OR NOT EXISTS (SELECT 1 FROM erasure e WHERE e.customer = s.customer))`)
       for (const { customer } of rows.iterate()) yield text(customer)
     },
     isKnown: (customerUuid) => newestOf.get(bytes(customerUuid)) !== undefined,

@@ -49,6 +49,7 @@ export const verdictLines = (verdict: Verdict): string[] => {
     ...(hasLedger ? [row('records in Kafka, other types', records.other)] : []),
     row('records in quarantine', records.quarantined),
     ...(records.state === undefined ? [] : [row('records in the state topic', records.state)]),
+    ...(records.erasures ? [row('records in the erasures topic', records.erasures)] : []),
     row('customers compared, every field', customers - newer),
     ...(newer > 0 ? [row('customers compared, version alone', newer)] : []),
     row(

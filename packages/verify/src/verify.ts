@@ -14,6 +14,7 @@ import { readLedger } from '@customer-stream/simulator'
 import { compareHash, type ReadRange, readSource } from './compare-hash.ts'
 import { compareState, noteState } from './compare-state.ts'
 import { customersInRedis } from './customers-in-redis.ts'
+import { compareErasedHash, compareErasedState, noteErasure } from './erasures.ts'
 import { createEvidence, type Evidence } from './evidence.ts'
 import { fingerprint, sha256 } from './fingerprint.ts'
 import { positionsKeys } from './preconditions.ts'
@@ -42,6 +43,8 @@ export interface VerifyOptions {
   readonly topics: TopicNames
   /** If undefined, the state topic is not compared. */
   readonly stateTopic?: string | undefined
+  /** If undefined, no customer is expected to be erased. */
+  readonly erasuresTopic?: string | undefined
   readonly keyPrefix: string
   readonly projection: number
   /** Path of the ledger. If undefined, only Redis is compared with the topic. */
@@ -86,6 +89,8 @@ export interface Verdict {
     readonly quarantined: number
     /** Undefined if the state topic was not compared. */
     readonly state?: number
+    /** Undefined if the erasures topic was not read. */
+    readonly erasures?: number
   }
   readonly unusableByReason: Readonly<Record<string, number>>
   /**
@@ -315,12 +320,17 @@ const compareRedis = async (
       )
     const comparison = { evidence, topic, ranges, endNow, projection, maxFutureMs, now: Date.now() }
     for (const [i, expected] of batch.entries()) {
+      if (evidence.isErased(expected)) continue
       const finding = compareHash(expected, hashes[i] ?? {}, comparison)
       if (finding === 'newer') newer += 1
       if (finding === 'newer' && exact)
         evidence.wrong(expected.customerUuid, 'is newer in Redis than any event in Kafka')
       if (typeof finding === 'object') evidence.wrong(expected.customerUuid, finding.wrong)
     }
+  }
+  for (const { customerUuid, upTo } of evidence.erased()) {
+    const reason = compareErasedHash(await redis.hgetall(customerKey(customerUuid, keyPrefix)), upTo, exact)
+    if (reason !== undefined) evidence.wrong(customerUuid, reason)
   }
   if (exact) {
     for await (const customerUuid of customersInRedis(redis, keyPrefix))
@@ -345,12 +355,44 @@ const compareStates = async (
   for (const batch of evidence.expected(REDIS_BATCH)) {
     signal?.throwIfAborted()
     for (const expected of batch) {
+      if (evidence.isErased(expected)) continue
       const reason = compareState(expected, evidence, topics.customers, exact)
       if (reason !== undefined) evidence.wrong(expected.customerUuid, reason)
     }
   }
+  for (const { customerUuid, upTo } of evidence.erased()) {
+    const reason = compareErasedState(evidence.lastState(customerUuid), upTo, exact)
+    if (reason !== undefined) evidence.wrong(customerUuid, reason)
+  }
   if (exact)
     for (const customerUuid of evidence.unknownStates()) evidence.wrong(customerUuid, 'is in the state topic only')
+  return records
+}
+
+/** Reads the erasures topic, and waits until the projector has executed what was read. */
+const readErasures = async (evidence: Evidence, options: VerifyOptions, topic: string): Promise<number> => {
+  const { kafka, admin, redis, topics, keyPrefix, projection, catchUpMs = 60_000, signal } = options
+  const { ends } = await unlessAborted(fetchSettledEnds(admin, topic, catchUpMs), signal)
+  const { records } = await readTopic(kafka, admin, topic, (record) => noteErasure(evidence, record), {
+    ends,
+    ...(signal && { signal }),
+  })
+  const filled = ends.filter(({ low, high }) => low !== high)
+  if (filled.length === 0) return records
+  const fields = filled.map(({ partition }) => `${positionField(topics.customers, partition)}#erasures`)
+  const keys = positionsKeys(redis, projection, keyPrefix)
+  const open = async () => {
+    const copies = await Promise.all(keys.map((key) => redis.hmget(key, ...fields)))
+    return recordsBehind(
+      filled,
+      copies.map((values) => values.map((value) => value?.split('/')[1])),
+    )
+  }
+  const executed = waitUntil('the projector has executed the erasures', open, (behind) => behind === 0, {
+    timeoutMs: catchUpMs,
+    pauseMs: 100,
+  })
+  await unlessAborted(executed, signal)
   return records
 }
 
@@ -383,6 +425,11 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
 
     onProgress('waiting for the projector')
     await waitForProjector(options, customers.ends)
+    let erasureRecords: number | undefined
+    if (options.erasuresTopic !== undefined) {
+      onProgress('reading the erasures')
+      erasureRecords = await readErasures(evidence, options, options.erasuresTopic)
+    }
     onProgress('reading quarantine')
     const quarantine = await settled(topics.quarantine)
     const quarantined = await readQuarantine(evidence, options, quarantine.ends)
@@ -407,6 +454,7 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
         unusable: evidence.count('unusable'),
         quarantined: quarantined.records,
         ...(stateRecords !== undefined && { state: stateRecords }),
+        ...(erasureRecords !== undefined && { erasures: erasureRecords }),
       },
       unusableByReason: evidence.unusableByReason(),
       notQuarantined: evidence.notQuarantined(quarantined.reachesBackTo),

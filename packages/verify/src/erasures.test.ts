@@ -1,0 +1,94 @@
+import { expect, it, onTestFinished } from 'vitest'
+import { compareErasedHash, compareErasedState, FOREVER, noteErasure } from './erasures.ts'
+import { createEvidence } from './evidence.ts'
+
+const setUp = () => {
+  const evidence = createEvidence()
+  onTestFinished(() => evidence.close())
+  const event = (customerUuid: string, timestamp: number) =>
+    evidence.event({ customerUuid, timestamp, id: 'e', fields: new Map() }, `0/${timestamp}`, 1, true)
+  const note = (customerUuid: string | null, value: unknown) =>
+    noteErasure(evidence, {
+      key: customerUuid === null ? null : Buffer.from(customerUuid),
+      value: value === null ? null : Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)),
+    })
+  return { evidence, event, note }
+}
+const erasure = { erasedAt: 5, scope: 'forever', reason: 'r', requestedBy: 'b' }
+const untilNow = { ...erasure, scope: 'until-now' }
+const state = { timestamp: 5, id: 'e', content: new Uint8Array(), receivedAt: 1, source: 't/0/1' }
+
+it('expects that customers are gone whose newest event is erased, and no others', () => {
+  const { evidence, event, note } = setUp()
+  for (const [customerUuid, timestamp] of Object.entries({ always: 9, until: 5, after: 6, other: 5 }))
+    event(customerUuid, timestamp)
+  note('always', erasure)
+  note('until', untilNow)
+  note('after', untilNow)
+  note('nobody', untilNow)
+  expect([...evidence.erased()]).toEqual([
+    { customerUuid: 'always', upTo: FOREVER },
+    { customerUuid: 'nobody', upTo: 5 },
+    { customerUuid: 'until', upTo: 5 },
+  ])
+  const isErased = (customerUuid: string, timestamp: number) => evidence.isErased({ customerUuid, timestamp })
+  expect([isErased('until', 5), isErased('until', 6), isErased('other', 1)]).toEqual([true, false, false])
+  expect(evidence.count('erasures')).toBe(4)
+})
+
+it('follows the last erasure of a customer', () => {
+  const { evidence, event, note } = setUp()
+  event('c', 6)
+  note('c', erasure)
+  note('c', untilNow)
+  expect([...evidence.erased()]).toEqual([])
+  note('c', erasure)
+  expect([...evidence.erased()]).toEqual([{ customerUuid: 'c', upTo: FOREVER }])
+})
+
+it.each([
+  [null, erasure],
+  ['', erasure],
+  ['c', null],
+  ['c', '{'],
+  ['c', 'null'],
+  ['c', 7],
+  ['c', { ...erasure, scope: 'always' }],
+  ['c', { ...erasure, erasedAt: '5' }],
+  ['c', { ...erasure, erasedAt: 0 }],
+  ['c', { ...erasure, reason: undefined }],
+  ['c', { ...erasure, reason: 'x'.repeat(1001) }],
+  ['c', { ...erasure, requestedBy: 7 }],
+])('passes over a record that is no erasure: %s %j', (customerUuid, value) => {
+  const { evidence, note } = setUp()
+  note(customerUuid, value)
+  expect(evidence.count('erasures')).toBe(0)
+})
+
+it('finds the hash of an erased customer', () => {
+  const wrong = 'was erased and is in Redis'
+  expect(compareErasedHash({}, 5, true)).toBeUndefined()
+  expect(compareErasedHash({ _eventTimestamp: '5' }, 5, false)).toBe(wrong)
+  expect(compareErasedHash({ firstName: 'Ada' }, 5, false)).toBe(wrong)
+  expect(compareErasedHash({ _eventTimestamp: '6' }, 5, true)).toBe(wrong)
+  // While traffic goes on, the event may have arrived after the reading.
+  expect(compareErasedHash({ _eventTimestamp: '6' }, 5, false)).toBeUndefined()
+  expect(compareErasedHash({ _eventTimestamp: '6' }, FOREVER, false)).toBe(wrong)
+})
+
+it('finds the document of an erased customer, and a tombstone that is missing', () => {
+  const wrong = 'was erased and is in the state topic'
+  expect(compareErasedState(null, 5, true)).toBeUndefined()
+  expect(compareErasedState(undefined, 5, false)).toBeUndefined()
+  expect(compareErasedState(undefined, 5, true)).toBe('was erased and has no tombstone in the state topic')
+  expect(compareErasedState(state, 5, false)).toBe(wrong)
+  expect(compareErasedState({ ...state, timestamp: 6 }, 5, false)).toBeUndefined()
+  expect(compareErasedState({ ...state, timestamp: 6 }, 5, true)).toBe(wrong)
+})
+
+it('accepts tombstones of erased customers without events, and of no others', () => {
+  const { evidence, note } = setUp()
+  for (const customerUuid of ['erased', 'other']) evidence.state(customerUuid, null)
+  note('erased', erasure)
+  expect([...evidence.unknownStates()]).toEqual(['other'])
+})

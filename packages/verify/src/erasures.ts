@@ -1,0 +1,55 @@
+/** Reads the erasures topic, and looks for what is left of erased customers. By docs/contracts.md. */
+import type { Evidence, LastState } from './evidence.ts'
+
+/** The timestamp up to which events are erased, if all are: the greatest that an event may have. */
+export const FOREVER = Number.MAX_SAFE_INTEGER
+
+/** Adds a record of the erasures topic to the evidence. A record that is no erasure erases no one. */
+export const noteErasure = (
+  evidence: Pick<Evidence, 'erasure'>,
+  { key, value }: { readonly key: Buffer | null; readonly value: Buffer | null },
+): void => {
+  if (key === null || key.length === 0 || value === null) return
+  const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+  try {
+    const customerUuid = utf8.decode(key)
+    const { erasedAt, scope, reason, requestedBy } = Object(
+      JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(value)),
+    )
+    const isText = (text: unknown) => typeof text === 'string' && text.length <= 1000
+    if (!Number.isSafeInteger(erasedAt) || erasedAt < 1 || !isText(reason) || !isText(requestedBy)) return
+    if (scope === 'forever' || scope === 'until-now')
+      evidence.erasure(customerUuid, scope === 'forever' ? FOREVER : erasedAt)
+  } catch (error) {
+    // The decoder throws a TypeError, the parser a SyntaxError.
+    if (!(error instanceof TypeError || error instanceof SyntaxError)) throw error
+  }
+}
+
+/**
+ * Compares the hash of an erased customer who has no event that is not erased.
+ * @param exact true if no event has arrived since the customers topic was read.
+ * @returns what is wrong, or undefined.
+ */
+export const compareErasedHash = (
+  hash: Readonly<Record<string, string>>,
+  upTo: number,
+  exact: boolean,
+): string | undefined =>
+  Object.keys(hash).length > 0 && (exact || !(Number(hash._eventTimestamp) > upTo))
+    ? 'was erased and is in Redis'
+    : undefined
+
+/**
+ * Compares the last record of an erased customer in the state topic.
+ * @param last as returned by `lastState`. Kafka removes a tombstone after some time.
+ */
+export const compareErasedState = (
+  last: LastState | null | undefined,
+  upTo: number,
+  exact: boolean,
+): string | undefined => {
+  if (last === null) return undefined
+  if (last === undefined) return exact ? 'was erased and has no tombstone in the state topic' : undefined
+  return exact || last.timestamp <= upTo ? 'was erased and is in the state topic' : undefined
+}
