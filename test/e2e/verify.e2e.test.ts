@@ -88,7 +88,7 @@ const traces = async () => {
 
 it('finds that Redis matches the topic, without a ledger, and leaves nothing in Kafka', async () => {
   const before = await traces()
-  expect(before).toEqual([...Object.values(pipeline.topics), pipeline.stateTopic].sort())
+  expect(before).toEqual([...Object.values(pipeline.topics), pipeline.stateTopic, pipeline.erasuresTopic].sort())
   expect(await verify()).toMatchObject({ code: 0, records: stored, customers: CUSTOMERS, wrong: 0 })
   expect(await traces()).toEqual(before)
 })

@@ -3,8 +3,9 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { waitUntil } from '@customer-stream/runtime'
+import { writeErasure } from '@customer-stream/schemas'
 import { ledgerEntry, makeCustomersEvent } from '@customer-stream/simulator'
-import { servicesRoot } from '@customer-stream/testing'
+import { kafkajsOf, servicesRoot } from '@customer-stream/testing'
 import { fetchEnds } from '@customer-stream/verify'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openSite, openWorld, type Site, type World } from './site.ts'
@@ -18,7 +19,7 @@ const [TOPIC, GROUP] = [2, 3]
 const [LITERAL, PREFIXED] = [3, 4]
 const GROUP_PREFIX = 'customer-stream-verify-'
 
-type Topic = 'customers' | 'other' | 'quarantine' | 'state'
+type Topic = 'customers' | 'other' | 'quarantine' | 'state' | 'erasures'
 type KafkaRight = readonly [operation: keyof typeof OPERATIONS, resource: Topic | 'group']
 
 interface Rights {
@@ -36,12 +37,12 @@ const GROUPS = [
 const RIGHTS = {
   'verify --ledger': {
     command: 'verify',
-    kafka: [['READ', 'customers'], ['READ', 'quarantine'], ['READ', 'other'], ...GROUPS],
+    kafka: [['READ', 'customers'], ['READ', 'quarantine'], ['READ', 'erasures'], ['READ', 'other'], ...GROUPS],
     redis: [...KEYS, '+ping', '+info', '+hgetall', '+hmget'],
   },
   'verify --state': {
     command: 'verify',
-    kafka: [['READ', 'customers'], ['READ', 'quarantine'], ['READ', 'state'], ...GROUPS],
+    kafka: [['READ', 'customers'], ['READ', 'quarantine'], ['READ', 'erasures'], ['READ', 'state'], ...GROUPS],
     redis: [...KEYS, '+ping', '+info', '+hgetall', '+hmget'],
   },
   look: {
@@ -67,6 +68,7 @@ const names = {
   other: 'other.raw',
   quarantine: 'quarantine',
   state: 'customers.state',
+  erasures: 'customers.erasures',
   group: GROUP_PREFIX,
 }
 
@@ -85,6 +87,11 @@ beforeAll(async () => {
   expect(await site.postBody(makeCustomersEvent({ timestamp: Date.now() + 3 * 86_400_000 }).body)).toBe(202)
   expect(await site.postBody('{"uuid":"o1","dealeruuid":"d1","timestamp":1,"type":"other","data":{}}')).toBe(202)
   await site.untilApplied()
+  const producer = kafkajsOf(site.kafka).producer()
+  await producer.connect()
+  const value = writeErasure({ erasedAt: 1, scope: 'forever', reason: 'test', requestedBy: 'test' })
+  await producer.send({ topic: site.topics.erasures, messages: [{ key: 'nobody', value }] })
+  await producer.disconnect()
   await waitUntil(
     'each topic has a record',
     async () => Promise.all(Object.values(site.topics).map((topic) => fetchEnds(world.admin, topic))),

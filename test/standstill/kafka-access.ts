@@ -12,6 +12,7 @@ const named: Readonly<Record<Resource, RegExp>> = {
   other: /other\.raw/,
   quarantine: /quarantine/,
   state: /customers\.state/,
+  erasures: /customers\.erasures/,
   group: /s[0-9a-f]{8}-projector/,
 }
 

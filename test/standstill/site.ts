@@ -13,6 +13,7 @@ import {
 import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
 import {
   customerKey,
+  erasuresTopicName,
   PROJECTION_VERSION,
   positionsKey,
   stateTopicName,
@@ -81,7 +82,7 @@ const ALLOW = 3
 
 export type Operation = keyof typeof OPERATIONS
 /** Topics of a site, by a short name. */
-export type SiteTopics = TopicNames & { readonly state: string }
+export type SiteTopics = TopicNames & { readonly state: string; readonly erasures: string }
 export type Resource = keyof SiteTopics | 'group'
 
 /** The least rights that docs/operating.md names. */
@@ -98,6 +99,8 @@ const RIGHTS: Readonly<Record<ServiceName, readonly (readonly [Operation, Resour
     ['READ', 'state'],
     ['WRITE', 'state'],
     ['DESCRIBE_CONFIGS', 'state'],
+    ['READ', 'erasures'],
+    ['DESCRIBE_CONFIGS', 'erasures'],
     ['READ', 'group'],
   ],
 }
@@ -115,7 +118,7 @@ const TOPIC_SETTINGS: Env = {
 }
 
 const WEEK_MS = String(7 * 86_400_000)
-/** Settings of the state topic that differ from those of the others. */
+/** Settings of the compacted topics. */
 const STATE_SETTINGS: Env = {
   ...TOPIC_SETTINGS,
   'cleanup.policy': 'compact',
@@ -123,7 +126,8 @@ const STATE_SETTINGS: Env = {
   'delete.retention.ms': WEEK_MS,
   'max.message.bytes': String(5 * 1024 * 1024 + 64 * 1024),
 }
-const settingsOf = (topic: keyof SiteTopics) => (topic === 'state' ? STATE_SETTINGS : TOPIC_SETTINGS)
+const settingsOf = (topic: keyof SiteTopics) =>
+  topic === 'state' || topic === 'erasures' ? STATE_SETTINGS : TOPIC_SETTINGS
 
 const entriesOf = (settings: Env) => Object.entries(settings).map(([name, value]) => ({ name, value }))
 
@@ -223,7 +227,11 @@ export const openSite = async (
   const topicPrefix = `s${unique}.`
   const keyPrefix = `s${unique}:`
   const group = `s${unique}-projector`
-  const topics = { ...topicNames(topicPrefix), state: stateTopicName(topicPrefix) }
+  const topics = {
+    ...topicNames(topicPrefix),
+    state: stateTopicName(topicPrefix),
+    erasures: erasuresTopicName(topicPrefix),
+  }
   const password = `p${unique}`
   const folder = mkdtempSync(join(tmpdir(), 'standstill-'))
   const env = envOfWorld(world, folder)
@@ -438,6 +446,7 @@ export const openSite = async (
       'on',
       `>${password}`,
       `~${keyPrefix}customer:*`,
+      `~${keyPrefix}erased:*`,
       `~${keyPrefix}positions:*`,
       ...REDIS_COMMANDS.split(' ').map((command) => `+${command}`),
     ),

@@ -35,7 +35,7 @@ const moveToAnotherCluster = (site: Site) =>
   replaceRecords(site, async () => {
     await stopAll(site)
     const address = await site.moveToNewKafka()
-    await site.createTopics('customers', 'other', 'quarantine', 'state')
+    await site.createTopics('customers', 'other', 'quarantine', 'state', 'erasures')
     for (const service of SERVICES) site[service].configure(withoutLogin(address))
   })
 
@@ -143,6 +143,9 @@ export const topics: readonly Scenario[] = [
   deleted('the state topic is deleted while both services run', 'state', {
     signs: [{ of: 'projector', says: [/customers\.state/] }],
   }),
+  deleted('the erasures topic is deleted while both services run', 'erasures', {
+    signs: [{ of: 'projector', says: [/customers\.erasures/] }],
+  }),
   setWrongFor(
     'projector',
     'the state topic is no longer compacted',
@@ -207,7 +210,7 @@ export const topics: readonly Scenario[] = [
     name: 'partitions are added to the customers topic while both services run',
     break: async (site) => {
       await site.administrator.createPartitions({
-        topicPartitions: [site.topics.state, site.topics.customers].map((topic) => ({
+        topicPartitions: [site.topics.state, site.topics.erasures, site.topics.customers].map((topic) => ({
           topic,
           count: site.partitions + 1,
         })),
@@ -231,12 +234,18 @@ export const topics: readonly Scenario[] = [
       })
     },
     signs: [
-      { of: 'projector', says: [/customers\.state: has 3 partitions/, /customers\.raw has 4/] },
+      {
+        of: 'projector',
+        says: [/customers\.state: has 3 partitions/, /customers\.erasures: has 3 partitions/, /customers\.raw has 4/],
+      },
       blocked('projector'),
     ],
     repair: async (site) => {
       await site.administrator.createPartitions({
-        topicPartitions: [{ topic: site.topics.state, count: site.partitions + 1 }],
+        topicPartitions: [site.topics.state, site.topics.erasures].map((topic) => ({
+          topic,
+          count: site.partitions + 1,
+        })),
       })
     },
   },

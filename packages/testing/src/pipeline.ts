@@ -9,7 +9,7 @@ import {
 } from '@customer-stream/runtime/kafka'
 import { administratorOf } from '@customer-stream/runtime/kafkajs'
 import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
-import { PROJECTION_VERSION, stateTopicName, topicNames } from '@customer-stream/schemas'
+import { erasuresTopicName, PROJECTION_VERSION, stateTopicName, topicNames } from '@customer-stream/schemas'
 import { sign } from '@customer-stream/simulator'
 import { type Verdict, type VerifyOptions, verify } from '@customer-stream/verify'
 import { makePipelineFolder } from './brokers/run.ts'
@@ -30,6 +30,7 @@ export interface PipelineBrokers {
 export interface Pipeline {
   readonly topics: ReturnType<typeof topicNames>
   readonly stateTopic: string
+  readonly erasuresTopic: string
   readonly keyPrefix: string
   /** Consumer group of the projectors. */
   readonly groupId: string
@@ -48,7 +49,7 @@ export interface Pipeline {
   post(ingress: ServiceProcess, body: string | Buffer, headers?: Readonly<Record<string, string>>): Promise<Response>
   verify(
     ledgerPath?: string,
-    options?: Pick<VerifyOptions, 'exact' | 'witness' | 'signal' | 'stateTopic'>,
+    options?: Pick<VerifyOptions, 'exact' | 'witness' | 'signal' | 'stateTopic' | 'erasuresTopic'>,
   ): Promise<Verdict>
   readonly redis: RedisClient
   /** Connects a client to another Redis. The caller must disconnect the client. */
@@ -101,7 +102,7 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
   const environments = environmentsOf(brokers, names)
   const folder = await makePipelineFolder()
   const topics = topicNames(topicPrefix)
-  const stateTopic = stateTopicName(topicPrefix)
+  const compacted = { stateTopic: stateTopicName(topicPrefix), erasuresTopic: erasuresTopicName(topicPrefix) }
   const logger = createLogger('pipeline', 'silent')
   const kafka = createKafka(loadSettings(kafkaSettings, environments.ingress), { clientId: 'pipeline', logger })
   const admin = createAdmin(kafka, { isPatient: true })
@@ -118,7 +119,7 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
 
   return {
     topics,
-    stateTopic,
+    ...compacted,
     keyPrefix,
     groupId: names.groupId,
     secret: SECRET,
@@ -157,7 +158,7 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
           admin,
           redis: judge,
           topics,
-          stateTopic,
+          ...compacted,
           keyPrefix,
           projection: PROJECTION_VERSION,
           ...(ledgerPath !== undefined && { ledgerPath }),
@@ -173,7 +174,7 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
       await Promise.all(started.map((service) => service.status === 'fulfilled' && service.value.end()))
       // Errors are ignored, because this is only cleanup: a topic may be missing or a broker away.
       if (removeTopics)
-        await administrator.deleteTopics({ topics: [...Object.values(topics), stateTopic] }).catch(() => undefined)
+        await administrator.deleteTopics({ topics: Object.values({ ...topics, ...compacted }) }).catch(() => undefined)
       redis.disconnect()
       await admin.disconnect()
     },

@@ -9,18 +9,43 @@ import { createHolds } from './holds.ts'
 import { createProjectorMetrics } from './metrics.ts'
 import { createOutages } from './outages.ts'
 import type { NewestCustomer } from './project.ts'
-import { LostChunkError, type Store, type StoreOutcome } from './store.ts'
+import { LostChunkError, type PlacedErasure, type Store, type StoreOutcome } from './store.ts'
 
 /**
  * One Redis and one partition of the state topic, which several projectors use at the same time.
  */
 interface World {
   readonly customers: Map<string, number>
+  /** The greatest version that is erased, by customer. */
+  readonly marks: Map<string, { readonly upTo: number; readonly offset: number }>
   position: number
+  /** Number of erasures that are executed. */
+  executed: number
   token: string | undefined
-  /** Customer and version of each record of the state topic, in order. */
-  readonly log: [customer: string, version: number][]
+  /** Customer and version of each record of the state topic, in order. Null for a tombstone. */
+  readonly log: [customer: string, version: number | null][]
 }
+
+const emptyWorld = (): World => ({
+  ...{ customers: new Map(), marks: new Map(), position: 0, executed: 0 },
+  ...{ token: undefined, log: [] },
+})
+
+/** An erasure of the erasures topic. Its offset is its index. */
+interface ErasureOf {
+  readonly customer: string
+  /** Infinity for an erasure forever. */
+  readonly upTo: number
+}
+
+const recordOf = ({ customer, upTo }: ErasureOf, offset: number): PlacedErasure => ({
+  customerUuid: customer,
+  offset: String(offset),
+  erasure: {
+    ...{ reason: 'r', requestedBy: 'b' },
+    ...(upTo === Number.POSITIVE_INFINITY ? { scope: 'forever', erasedAt: 1 } : { scope: 'until-now', erasedAt: upTo }),
+  },
+})
 
 /** An event of the raw partition. Its offset is its index. */
 interface Event {
@@ -52,7 +77,7 @@ type Step = () => Promise<void>
 const storeOf = (
   world: World,
   step: Step,
-): Pick<Store, 'applyChunk' | 'writeChunk' | 'moveAfter' | 'lowerPosition'> => ({
+): Pick<Store, 'applyChunk' | 'writeChunk' | 'writeErasures' | 'moveAfter' | 'lowerPosition'> => ({
   applyChunk: async (_customers, _partition, from, to) => {
     await step()
     if (world.position !== Number(from) && world.position !== Number(to)) return { moved: false, stored: [] }
@@ -66,17 +91,35 @@ const storeOf = (
     world.token = token
     const stored = customers.map(({ customerUuid, version: { timestamp } }): StoreOutcome => {
       const known = world.customers.get(customerUuid) ?? 0
+      if (known === 0 && timestamp <= (world.marks.get(customerUuid)?.upTo ?? 0)) return 'erased'
       if (timestamp > known) world.customers.set(customerUuid, timestamp)
       return timestamp > known ? 'applied' : timestamp === known ? 'duplicate' : 'stale'
     })
     return { isInPlace: true, stored, token }
   },
-  moveAfter: async (_partition, from, to, token) => {
+  writeErasures: async (erasures, _partition, position) => {
+    await step()
+    const stored = erasures.map(({ customerUuid, erasure: { scope, erasedAt }, offset }): StoreOutcome => {
+      const upTo = scope === 'forever' ? Number.POSITIVE_INFINITY : erasedAt
+      if ((world.marks.get(customerUuid)?.offset ?? 0) > Number(offset)) return 'stale'
+      world.marks.set(customerUuid, { upTo, offset: Number(offset) })
+      if ((world.customers.get(customerUuid) ?? 0) > upTo) return 'stale'
+      world.customers.delete(customerUuid)
+      return 'erased'
+    })
+    await step()
+    const token = crypto.randomUUID()
+    if (world.position !== Number(position)) return { isInPlace: false, stored: [], token }
+    world.token = token
+    return { isInPlace: true, stored, token }
+  },
+  moveAfter: async (_partition, from, to, token, { erasures } = {}) => {
     await step()
     if (world.position !== Number(from) && world.position !== Number(to)) return false
     if (world.token !== token) throw new LostChunkError()
     world.token = undefined
     world.position = Number(to)
+    if (erasures) world.executed = Number(erasures.offset)
     return true
   },
   lowerPosition: async (_partition, to) => {
@@ -103,7 +146,7 @@ const writerOf = (world: World, step: Step, isPatient = true) => {
   const holds = createHolds({ consumer: { hold }, retryThroughOutage, metrics, wait })
   const send = async (records: readonly OutgoingRecord[]) => {
     await step()
-    for (const { key, value } of records) world.log.push([String(key), Number(value)])
+    for (const { key, value } of records) world.log.push([String(key), value === null ? null : Number(value)])
   }
   const store = storeOf(world, step)
   const writer = createChunkWriter(
@@ -115,7 +158,7 @@ const writerOf = (world: World, step: Step, isPatient = true) => {
 
 /**
  * A projector that believes to own the partition. Reads from the position in Redis, and reads it
- * again whenever a chunk did not move it.
+ * again whenever a chunk did not move it. A size of 0 stands for the next erasure.
  */
 const runProjector = async (
   world: World,
@@ -126,17 +169,39 @@ const runProjector = async (
     signal,
     isPatient,
     stays,
-  }: { step: Step; sizes: readonly number[]; signal: AbortSignal; isPatient?: boolean; stays?: boolean },
+    erasures = [],
+  }: {
+    step: Step
+    sizes: readonly number[]
+    signal: AbortSignal
+    isPatient?: boolean
+    stays?: boolean
+    erasures?: readonly ErasureOf[]
+  },
 ): Promise<void> => {
   const { writer, holds, untilResumed } = writerOf(world, step, isPatient)
   let expected = world.position
   const reload = async () => {
     expected = world.position
   }
-  for (let chunk = 0; expected < events.length && !signal.aborted; chunk++) {
-    const to = Math.min(events.length, expected + (sizes[chunk % sizes.length] ?? 1))
-    const newest = newestOf(events, expected, to)
-    const written = await writer.write({ partition: 0, signal }, newest, String(expected), String(to), CHUNK, reload)
+  const isOpen = () => expected < events.length || world.executed < erasures.length
+  for (let chunk = 0; isOpen() && !signal.aborted; chunk++) {
+    const size = sizes[chunk % sizes.length] ?? 1
+    const erasure = size === 0 || expected === events.length ? erasures[world.executed] : undefined
+    const to = erasure ? expected : Math.min(events.length, expected + Math.max(1, size))
+    if (!erasure && expected === to) break
+    const executed = { topicId: 'e', offset: String(world.executed + 1) }
+    const written = erasure
+      ? await writer.erase(
+          { partition: 0, signal },
+          { erasures: [recordOf(erasure, world.executed)], position: String(expected), executed },
+          reload,
+        )
+      : await writer.write(
+          { partition: 0, signal },
+          newestOf(events, expected, to),
+          ...([String(expected), String(to), CHUNK, reload] as const),
+        )
     // Its documents are late. It loses the partition meanwhile, or goes on when they are stored.
     if (written === undefined && !stays) return holds.endAll()
     if (written === undefined) {
@@ -148,36 +213,59 @@ const runProjector = async (
   await writer.stop()
 }
 
+const anEvent = fc.record({ customer: fc.constantFrom('a', 'b'), version: fc.integer({ min: 1, max: 9 }) })
+const anErasure = fc.record({
+  customer: fc.constantFrom('a', 'b'),
+  upTo: fc.constantFrom(3, 6, Number.POSITIVE_INFINITY),
+})
+const someSizes = fc.array(fc.integer({ min: 0, max: 3 }), { minLength: 1, maxLength: 4 })
+
+/** Checks the end of a run: all events are applied and all erasures are executed. */
+const expectRight = ({ customers, log }: World, events: readonly Event[], erasures: readonly ErasureOf[]) => {
+  const last = new Map(log)
+  const everyone = new Set([...events, ...erasures].map(({ customer }) => customer))
+  for (const customer of everyone) {
+    expect(last.get(customer) ?? null).toBe(customers.get(customer) ?? null)
+    const own = erasures.filter((each) => each.customer === customer)
+    const versions = events.filter((each) => each.customer === customer).map(({ version }) => version)
+    const upTo = own.at(-1)?.upTo ?? 0
+    const left = Math.max(0, ...versions.filter((version) => version > upTo))
+    // An earlier erasure may have erased more.
+    if (own.length < 2 || left === 0) expect(customers.get(customer) ?? 0).toBe(left)
+    if (own.length > 0 && left === 0) expect(last.get(customer)).toBe(null)
+  }
+  expect([...last.keys()].filter((customer) => !everyone.has(customer))).toEqual([])
+}
+
 // Without patience, the documents of the first projector are late, and it leaves. The second one
 // waits until they are stored, and goes on.
 it.each([
-  ['at once', true, false, 300],
-  ['late', false, false, 500],
-  ['late by both', false, true, 900],
+  ['at once', true, false, 600],
+  ['late', false, false, 800],
+  ['late by both', false, true, 1200],
 ])(
   'two projectors of one partition leave the newest version as the last record, published %s',
   async (_, isPatient, stays, numRuns) => {
-    const event = fc.record({ customer: fc.constantFrom('a', 'b'), version: fc.integer({ min: 1, max: 9 }) })
-    const sizes = fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLength: 3 })
     await fc.assert(
       fc.asyncProperty(
-        fc.array(event, { minLength: 1, maxLength: 6 }),
-        sizes,
-        sizes,
+        fc.array(anEvent, { minLength: 1, maxLength: 6 }),
+        fc.array(anErasure, { maxLength: 2 }),
+        someSizes,
+        someSizes,
         fc.scheduler(),
-        async (events, one, other, scheduler) => {
-          const world: World = { customers: new Map(), position: 0, token: undefined, log: [] }
+        async (events, erasures, one, other, scheduler) => {
+          const world = emptyWorld()
           const step: Step = () => scheduler.schedule(Promise.resolve(), 'step')
           const { signal } = new AbortController()
           const both = Promise.all([
-            runProjector(world, events, { step, sizes: one, signal, isPatient, stays: false }),
-            runProjector(world, events, { step, sizes: other, signal, isPatient: !stays, stays }),
+            runProjector(world, events, { step, sizes: one, signal, isPatient, stays: false, erasures }),
+            runProjector(world, events, { step, sizes: other, signal, isPatient: !stays, stays, erasures }),
           ])
           await scheduler.waitFor(both)
           await scheduler.waitIdle()
           // The partition has one owner in the end. It applies what is left.
-          await runProjector(world, events, { step: async () => undefined, sizes: one, signal })
-          expect(new Map(world.log)).toEqual(world.customers)
+          await runProjector(world, events, { step: async () => undefined, sizes: one, signal, erasures })
+          expectRight(world, events, erasures)
         },
       ),
       { numRuns, seed: 3 },
@@ -187,13 +275,53 @@ it.each([
   60_000,
 )
 
+it('erased customers stay erased after a crash at any step, and after all events are replayed', async () => {
+  const { signal } = new AbortController()
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(anEvent, { minLength: 1, maxLength: 6 }),
+      fc.array(anErasure, { minLength: 1, maxLength: 3 }),
+      someSizes,
+      fc.array(fc.integer({ min: 0, max: 12 }), { maxLength: 4 }),
+      fc.boolean(),
+      async (events, erasures, sizes, crashes, isReplayed) => {
+        const world = emptyWorld()
+        for (const steps of crashes) {
+          let left = steps
+          const killed = Promise.withResolvers<void>()
+          const step: Step = () => {
+            left -= 1
+            if (left >= 0) return Promise.resolve()
+            killed.resolve()
+            return new Promise(() => undefined)
+          }
+          await Promise.race([killed.promise, runProjector(world, events, { step, sizes, signal, erasures })])
+        }
+        const finish = () =>
+          runProjector(world, events, { step: async () => undefined, sizes: [0, ...sizes], signal, erasures })
+        await finish()
+        if (isReplayed) {
+          // Redis is lost: all erasures are executed again, then all events are applied again.
+          world.customers.clear()
+          world.marks.clear()
+          world.position = 0
+          world.executed = 0
+          await finish()
+        }
+        expectRight(world, events, erasures)
+      },
+    ),
+    { numRuns: 500, seed: 3 },
+  )
+}, 60_000)
+
 it('a projector that ends between its document and the repair leaves an older document last', async () => {
   // The one interleaving that no rule covers. Readers compare versions, and `verify` finds it.
   const events: Event[] = [
     { customer: 'a', version: 1 },
     { customer: 'a', version: 2 },
   ]
-  const world: World = { customers: new Map(), position: 0, token: undefined, log: [] }
+  const world = emptyWorld()
   const { promise: resumed, resolve: resume } = Promise.withResolvers<void>()
   let calls = 0
   /** Pauses before the document, and never comes back from the step after it. */

@@ -2,8 +2,11 @@
  * Writes a chunk in this order: customers to Redis, their documents to the state topic, then the
  * position. Without documents to publish, Redis gets customers and position in one call.
  *
- * A document is published if its event was applied, or is the stored one (duplicate). So a chunk
- * that is applied again publishes what a crash has left out, and a stale event is never published.
+ * A document is published if its event was applied, or is the stored one (duplicate). A tombstone
+ * is published if the customer was erased. So a chunk that is applied again publishes what a crash
+ * has left out, and a stale event is never published.
+ *
+ * An erasure is a chunk without records. So all that is said here of chunks also holds for erasures.
  *
  * A projector that has lost its partition without knowing may publish an older document after its
  * successor has published a newer one. Then its own position does not move. It moves the position
@@ -17,10 +20,19 @@ import type { Holds } from './holds.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { RetryThroughOutage } from './outages.ts'
 import type { NewestCustomer } from './project.ts'
-import { type AppliedChunk, type ChunkOptions, LostChunkError, type Store, type WrittenChunk } from './store.ts'
+import {
+  type AppliedChunk,
+  type ChunkOptions,
+  type ErasuresPosition,
+  LostChunkError,
+  type PlacedErasure,
+  type Store,
+  type StoreOutcome,
+  type WrittenChunk,
+} from './store.ts'
 
 export interface ChunkWriterDependencies {
-  readonly store: Pick<Store, 'applyChunk' | 'writeChunk' | 'moveAfter' | 'lowerPosition'>
+  readonly store: Pick<Store, 'applyChunk' | 'writeChunk' | 'writeErasures' | 'moveAfter' | 'lowerPosition'>
   /** Sends to the state topic. Undefined if the state topic is switched off. */
   readonly state: Pick<VerifiedProducer, 'send'> | undefined
   readonly holds: Pick<Holds, 'sendOrHold'>
@@ -28,6 +40,19 @@ export interface ChunkWriterDependencies {
   readonly metrics: Pick<ProjectorMetrics, 'stateRecords' | 'stateRepairs'>
   readonly logger: Pick<Logger, 'warn'>
 }
+
+/** Erasures of one partition. */
+export interface ErasuresChunk {
+  /** The last erasure of each customer. */
+  readonly erasures: readonly PlacedErasure[]
+  /** The position of the partition. It stays. */
+  readonly position: string
+  /** How far erasures are executed afterwards. */
+  readonly executed: ErasuresPosition
+}
+
+/** Called at the end of a pause. The partition goes on when the promise settles. */
+type OnLate = (done: AppliedChunk, pause: AbortSignal) => Promise<void>
 
 export interface ChunkWriter {
   /**
@@ -42,7 +67,18 @@ export interface ChunkWriter {
     from: string,
     to: string,
     options: ChunkOptions,
-    onLate: (done: AppliedChunk, pause: AbortSignal) => Promise<void>,
+    onLate: OnLate,
+  ): Promise<AppliedChunk | undefined>
+  /**
+   * Erases customers. Retries through outages.
+   * @param onLate as for `write`.
+   * @returns undefined if the work was aborted, or if the partition is paused. `moved` is false if the
+   *   position is elsewhere.
+   */
+  erase(
+    batch: Pick<FetchedBatch, 'partition' | 'signal'>,
+    chunk: ErasuresChunk,
+    onLate: OnLate,
   ): Promise<AppliedChunk | undefined>
   /** True while a chunk whose documents were late moves the position. */
   isFinishing(partition: number): boolean
@@ -65,6 +101,35 @@ const stateRecord = (
     ...(traceparent !== undefined && { headers: { [RAW_HEADERS.traceparent]: traceparent } }),
   }
 }
+
+const tombstone = (customerUuid: string, topic: string, timestamp: number): OutgoingRecord => ({
+  topic,
+  key: Buffer.from(customerUuid),
+  value: null,
+  timestamp,
+})
+
+/** Returns the records that a chunk publishes, given the outcome of each customer. */
+const recordsOfChunk = (
+  newest: readonly NewestCustomer[],
+  stored: readonly StoreOutcome[],
+  topic: string,
+): OutgoingRecord[] =>
+  newest.flatMap((customer, i) => {
+    if (stored[i] === 'stale') return []
+    return stored[i] === 'erased'
+      ? [tombstone(customer.customerUuid, topic, Number(customer.record.timestamp))]
+      : [stateRecord(customer, topic)]
+  })
+
+const recordsOfErasures = (
+  erasures: readonly PlacedErasure[],
+  stored: readonly StoreOutcome[],
+  topic: string,
+): OutgoingRecord[] =>
+  erasures.flatMap(({ customerUuid, erasure }, i) =>
+    stored[i] === 'erased' ? [tombstone(customerUuid, topic, erasure.erasedAt)] : [],
+  )
 
 const lostIsFalse = (error: unknown): false => {
   if (error instanceof LostChunkError) return false
@@ -97,18 +162,17 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
 
   const writeAndPublish = async (
     batch: Pick<FetchedBatch, 'partition' | 'signal'>,
-    newest: readonly NewestCustomer[],
     from: string,
     {
       write,
       move,
-      send,
+      recordsOf,
       onLate,
     }: {
       readonly write: () => Promise<WrittenChunk>
       readonly move: (token: string) => Promise<boolean>
-      readonly send: (customers: readonly NewestCustomer[]) => Promise<void>
-      readonly onLate: (done: AppliedChunk, pause: AbortSignal) => Promise<void>
+      readonly recordsOf: (stored: readonly StoreOutcome[]) => readonly OutgoingRecord[]
+      readonly onLate: OnLate
     },
   ): Promise<AppliedChunk | undefined> => {
     const { partition, signal } = batch
@@ -118,7 +182,7 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
     const attempt = async (): Promise<AppliedChunk | undefined> => {
       const { isInPlace, stored, token } = await write()
       if (!isInPlace) return { moved: false, stored: [] }
-      const current = newest.filter((_, i) => stored[i] !== 'stale')
+      const records = recordsOf(stored)
       const late = Promise.withResolvers<void>()
       /** The chunk ends as it would have without the pause: the token shows if it was disturbed. */
       const finish = async (pause: AbortSignal | undefined) => {
@@ -130,13 +194,14 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
         late.resolve()
       }
       const isStored =
-        current.length === 0 ||
+        records.length === 0 ||
         (await holds.sendOrHold(batch, {
           what: 'state',
           offsets: [],
-          send: () => {
+          send: async () => {
             mayBePublished = true
-            return send(current)
+            await state?.send(records)
+            metrics.stateRecords.inc(records.length)
           },
           onLate: finish,
         }))
@@ -162,13 +227,19 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
         )
         return done?.value
       }
-      return writeAndPublish(batch, newest, from, {
+      return writeAndPublish(batch, from, {
         write: () => store.writeChunk(newest, partition, from, to, options),
         move: (token) => store.moveAfter(partition, from, to, token, options),
-        send: async (customers) => {
-          await state.send(customers.map((customer) => stateRecord(customer, stateTopic)))
-          metrics.stateRecords.inc(customers.length)
-        },
+        recordsOf: (stored) => recordsOfChunk(newest, stored, stateTopic),
+        onLate,
+      })
+    },
+    erase: (batch, { erasures, position, executed }, onLate) => {
+      const { partition } = batch
+      return writeAndPublish(batch, position, {
+        write: () => store.writeErasures(erasures, partition, position, executed.topicId),
+        move: (token) => store.moveAfter(partition, position, position, token, { erasures: executed }),
+        recordsOf: (stored) => (stateTopic === undefined ? [] : recordsOfErasures(erasures, stored, stateTopic)),
         onLate,
       })
     },

@@ -75,7 +75,7 @@ export const projectorSettings = {
     maximum: 600_000,
     description:
       'How often the positions in Redis are compared with those expected, so that an emptied or restored Redis ' +
-      'is noticed without traffic.',
+      'is noticed without traffic. New erasures are executed as often.',
   }),
   CONSUMER_GROUP_ID: optionalText({
     description:

@@ -82,10 +82,9 @@ export const createFiller = (
     nextOffset: string,
     { customers, erased }: Documents,
   ): Promise<Fill | undefined> => {
-    const hashes = [...customers.values()]
-    await store.applyStates(hashes, partition, fill)
+    const stored = await store.applyStates([...customers.values()], partition, fill)
     for (const [customerUuid, at] of erased) await store.deleteErased(customerUuid, at)
-    return fillStore.moveFill(partition, fill, nextOffset, hashes)
+    return fillStore.moveFill(partition, fill, nextOffset, stored)
   }
 
   /** @returns the progress after the next records. Undefined as for `fill`. */

@@ -32,6 +32,7 @@ export interface Output {
 
 export interface Holds {
   has(partition: number): boolean
+  isPaused(partition: number): boolean
   /** Pauses a partition. A pause that it had ends. */
   begin(partition: number): Hold
   end(partition: number): void
@@ -91,6 +92,7 @@ export const createHolds = ({
 
   return {
     has: (partition) => holds.has(partition),
+    isPaused: (partition) => holds.get(partition)?.signal.aborted === false,
     begin,
     end,
     endAll: () => {

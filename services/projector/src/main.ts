@@ -47,7 +47,9 @@ const diagnose = createDiagnose(settings)
 const openKafka = () => createKafka(settings, { ...options.kafka, logger })
 const admin = createAdmin(openKafka())
 const stateSource = createStateSource(admin, createAdmin(openKafka()), options.outputs.stateTopic)
-const outputs = createOutputs(() => createVerifiedProducer(openKafka(), options.producer), stateSource, options.outputs)
+const erasuresSource = createStateSource(admin, createAdmin(openKafka()), options.outputs.erasuresTopic)
+const sources = { stateSource, erasuresSource }
+const outputs = createOutputs(() => createVerifiedProducer(openKafka(), options.producer), sources, options.outputs)
 // kafkajs logs each write check as an error. Obstacles report the problems instead.
 const silent = logger.child({}, { level: 'silent' })
 const writeCheck = createWriteCheck(createKafka(settings, { ...options.writeCheck, logger: silent }))
@@ -64,8 +66,8 @@ const consumer = createPartitionConsumer(openKafka(), admin, {
 const projection = createProjection(
   {
     readIdentity: () => readTopicIdentity(admin, options.topic),
-    ...{ causeOf: causeOf(redis), store, fillStore: createFillStore(redis, options.store), stateSource },
-    ...{ ...outputs, consumer, obstacles, metrics, logger },
+    ...{ causeOf: causeOf(redis), store, fillStore: createFillStore(redis, options.store) },
+    ...{ ...sources, ...outputs, consumer, obstacles, metrics, logger },
   },
   options.projection,
 )

@@ -3,7 +3,7 @@ import type { QuarantineReason } from './project.ts'
 import type { StoreOutcome } from './store.ts'
 
 // Complete by their types.
-const outcomes = Object.keys({ applied: 1, duplicate: 1, stale: 1, quarantined: 1 } satisfies Record<
+const outcomes = Object.keys({ applied: 1, duplicate: 1, stale: 1, erased: 1, quarantined: 1 } satisfies Record<
   StoreOutcome | 'quarantined',
   1
 >)
@@ -74,7 +74,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     events: new Counter({
       name: 'projector_events_total',
       help:
-        'Records by outcome: applied, duplicate, stale or quarantined. A record that is read again is counted ' +
+        'Records by outcome: applied, duplicate, stale, erased or quarantined. A record that is read again is counted ' +
         'again; one that was applied by an attempt that failed, e.g. because Redis’ reply was lost, is a ' +
         'duplicate.',
       labelNames: ['outcome'],
@@ -88,7 +88,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     }),
     failures: new Counter({
       name: 'projector_failures_total',
-      help: 'Failed attempts that are retried, by operation: Redis, quarantine, state or positions.',
+      help: 'Failed attempts that are retried, by operation: Redis, quarantine, state, erasures or positions.',
       labelNames: ['operation'],
       registers,
     }),
@@ -99,7 +99,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     }),
     stateRecords: new Counter({
       name: 'projector_state_records_total',
-      help: 'Documents published in the state topic.',
+      help: 'Documents and tombstones published in the state topic.',
       registers,
     }),
     stateRepairs: new Counter({
@@ -129,6 +129,16 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
       help: 'Records of the state topic that are no documents. They were skipped while Redis was filled.',
       registers,
     }),
+    erasures: new Counter({
+      name: 'projector_erasures_total',
+      help: 'Erasures executed. An erasure is executed again after Redis was lost or a projector was killed.',
+      registers,
+    }),
+    unusableErasures: new Counter({
+      name: 'projector_unusable_erasures_total',
+      help: 'Records of the erasures topic that are no erasures. They erased no one.',
+      registers,
+    }),
     assignedPartitions: new Gauge({
       name: 'projector_assigned_partitions',
       help: 'Partitions that the consumer group has assigned to this process.',
@@ -156,7 +166,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
   }
   startAtZero(metrics.events, { outcome: outcomes })
   startAtZero(metrics.quarantined, { reason: quarantineReasons })
-  startAtZero(metrics.failures, { operation: ['Redis', 'quarantine', 'state', 'positions'] })
+  startAtZero(metrics.failures, { operation: ['Redis', 'quarantine', 'state', 'erasures', 'positions'] })
   return metrics
 }
 

@@ -1,6 +1,6 @@
 /** Derives the options of each part from the settings of the process. */
 import type { PartitionConsumerOptions } from '@customer-stream/runtime/kafka'
-import { stateTopicName, topicNames } from '@customer-stream/schemas'
+import { erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
 import { defaultGroupId, type ProjectorSettings } from './config.ts'
 
 const CLIENT_ID = 'customer-stream-projector'
@@ -10,13 +10,17 @@ export const optionsOf = (settings: ProjectorSettings, instance: string) => {
   const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
   const topic = topics.customers
   const stateTopic = settings.KAFKA_STATE_TOPIC ? stateTopicName(settings.KAFKA_TOPIC_PREFIX) : undefined
+  const erasuresTopic = settings.KAFKA_ERASURES_TOPIC ? erasuresTopicName(settings.KAFKA_TOPIC_PREFIX) : undefined
   const groupId = settings.CONSUMER_GROUP_ID ?? defaultGroupId(settings)
   const backoff = { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }
   const sessionTimeoutMs = settings.CONSUMER_SESSION_TIMEOUT_MS
   return {
     topic,
     groupId,
-    outputs: { topic, quarantineTopic: topics.quarantine, stateTopic, maxValueBytes: settings.MAX_BODY_BYTES },
+    outputs: {
+      ...{ topic, quarantineTopic: topics.quarantine, stateTopic, erasuresTopic },
+      maxValueBytes: settings.MAX_BODY_BYTES,
+    },
     kafka: { clientId: CLIENT_ID },
     writeCheck: { clientId: CLIENT_ID, requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS },
     producer: {

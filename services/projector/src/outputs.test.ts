@@ -3,7 +3,7 @@ import { expect, it } from 'vitest'
 import { createOutputs, partsOf } from './outputs.ts'
 
 const readCheck = async () => {}
-const setUp = (stateTopic?: string) => {
+const setUp = (stateTopic?: string, erasuresTopic?: string) => {
   const set: unknown[][] = []
   const sent: (readonly OutgoingRecord[])[] = []
   const open = () => {
@@ -14,12 +14,17 @@ const setUp = (stateTopic?: string) => {
       send: async (records: readonly OutgoingRecord[]) => void sent.push(records),
     } as unknown as VerifiedProducer
   }
-  const outputs = createOutputs(open, stateTopic ? { readCheck } : undefined, {
-    topic: 'raw',
-    quarantineTopic: 'quarantine',
-    stateTopic,
-    maxValueBytes: 7,
-  })
+  const outputs = createOutputs(
+    open,
+    { stateSource: stateTopic ? { readCheck } : undefined, erasuresSource: { readCheck } },
+    {
+      topic: 'raw',
+      quarantineTopic: 'quarantine',
+      stateTopic,
+      erasuresTopic,
+      maxValueBytes: 7,
+    },
+  )
   return { outputs, set, sent }
 }
 const partitions = new Map([
@@ -34,6 +39,16 @@ it('needs the right to write to quarantine and the state topic, and to read the 
     { topic: 'quarantine', maxValueBytes: 7, writes: true, kind: 'quarantine' },
     { topic: 'state', maxValueBytes: 35, writes: true, readCheck, kind: 'changelog', partitionsOf: 'raw' },
   ])
+})
+
+it('needs the right to read the erasures topic', () => {
+  expect(setUp(undefined, 'erasures').outputs.demands.at(-1)).toEqual({
+    topic: 'erasures',
+    maxValueBytes: 16_384,
+    readCheck,
+    kind: 'changelog',
+    partitionsOf: 'raw',
+  })
 })
 
 it('each producer gets the partitions of its own topic only', async () => {

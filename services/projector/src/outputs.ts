@@ -1,4 +1,4 @@
-/** The topics that the projector writes to: quarantine and the state topic. */
+/** The topics that the projector writes to, and what it demands of all its topics. */
 import type { OutgoingRecord, TopicWatchOptions, VerifiedProducer } from '@customer-stream/runtime/kafka'
 import type { StateSource } from './state-source.ts'
 
@@ -8,6 +8,8 @@ export interface OutputsOptions {
   readonly quarantineTopic: string
   /** Undefined if the state topic is switched off. */
   readonly stateTopic: string | undefined
+  /** Undefined if erasures are switched off. */
+  readonly erasuresTopic: string | undefined
   /** Bytes of the largest record in `topic`. */
   readonly maxValueBytes: number
 }
@@ -25,6 +27,9 @@ export interface Outputs extends Pick<TopicWatchOptions, 'demands' | 'onPartitio
  * is then 21 digits. No number becomes more than five times as long.
  */
 const DOCUMENT_GROWTH = 5
+
+/** An erasure has two texts of 1000 characters. JSON writes a character in at most six bytes. */
+const MAX_ERASURE_BYTES = 16 * 1024
 
 /** Bytes of a record besides its key, value and headers. Kafka needs a few dozen. */
 const RECORD_BYTES = 100
@@ -57,8 +62,8 @@ export const partsOf = (records: readonly OutgoingRecord[], maxBytes: number): O
  */
 export const createOutputs = (
   open: () => VerifiedProducer,
-  stateSource: Pick<StateSource, 'readCheck'> | undefined,
-  { topic, quarantineTopic, stateTopic, maxValueBytes }: OutputsOptions,
+  sources: Readonly<Record<'stateSource' | 'erasuresSource', Pick<StateSource, 'readCheck'> | undefined>>,
+  { topic, quarantineTopic, stateTopic, erasuresTopic, maxValueBytes }: OutputsOptions,
 ): Outputs => {
   const quarantine = open()
   const state = stateTopic === undefined ? undefined : open()
@@ -90,7 +95,18 @@ export const createOutputs = (
               topic: stateTopic,
               maxValueBytes: maxDocumentBytes,
               writes: true,
-              ...(stateSource && { readCheck: stateSource.readCheck }),
+              ...(sources.stateSource && { readCheck: sources.stateSource.readCheck }),
+              kind: 'changelog' as const,
+              partitionsOf: topic,
+            },
+          ]),
+      ...(erasuresTopic === undefined
+        ? []
+        : [
+            {
+              topic: erasuresTopic,
+              maxValueBytes: MAX_ERASURE_BYTES,
+              ...(sources.erasuresSource && { readCheck: sources.erasuresSource.readCheck }),
               kind: 'changelog' as const,
               partitionsOf: topic,
             },

@@ -11,6 +11,7 @@ import { once } from 'node:events'
 import type { Logger, Obstacles } from '@customer-stream/runtime'
 import type { CommittedOffset, PartitionConsumer, TopicIdentity, Watermarks } from '@customer-stream/runtime/kafka'
 import { type ClaimOptions, createClaim } from './claim-positions.ts'
+import type { ErasuresPartition, Execution } from './erasures.ts'
 import type { FillPartition } from './fill.ts'
 import type { Fill, FillStore } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
@@ -31,6 +32,11 @@ export interface PositionsDependencies {
   readonly fillStore: Pick<FillStore, 'fills' | 'beginFill' | 'endFill'>
   /** Fills a partition from the state topic. */
   readonly fillPartition: FillPartition
+  /** Executes the erasures of these partitions. Retries through outages. */
+  readonly executeErasures: (
+    partitions: ReadonlyMap<number, ErasuresPartition>,
+    signal: AbortSignal,
+  ) => Promise<ReadonlyMap<number, Execution>>
   readonly retryThroughOutage: RetryThroughOutage
   /**
    * Called for each partition whose position is loaded, before anything else is fetched from it.
@@ -47,6 +53,10 @@ export interface Positions {
   /** Starts a new assignment: drops all expected positions and reads Redis again. */
   assign(partitions: readonly number[]): void
   readonly assigned: readonly number[]
+  /** Aborts when the assignment ends. */
+  readonly signal: AbortSignal
+  /** The expected positions of the partitions that are not being filled. */
+  readonly filled: ReadonlyMap<number, string>
   /**
    * Returns the expected position: the offset of the next record to apply. Undefined until Redis
    * was read.
@@ -108,6 +118,7 @@ export const createPositions = (
     stateSource,
     fillStore,
     fillPartition,
+    executeErasures,
     retryThroughOutage,
     onLoad,
     onLeave,
@@ -122,7 +133,10 @@ export const createPositions = (
   let assigned: readonly number[] = []
   let loading: Promise<void> = Promise.resolve()
   const positions = new Map<number, string>()
-  /** Partitions whose leader did not answer during the last load. */
+  /**
+   * Partitions whose leader did not answer during the last load, or whose erasures could not be
+   * executed.
+   */
   const leaderless = new Set<number>()
   /** Offset and metadata that were committed, by partition. */
   const committed = new Map<number, string>()
@@ -325,13 +339,23 @@ export const createPositions = (
   const load = async (partitions: readonly number[], signal: AbortSignal): Promise<void> => {
     const done = await retryThroughOutage('positions', signal, () => read(partitions))
     if (!done || signal.aborted) return
+    const found = new Map<number, ErasuresPartition>()
+    for (const [partition, position] of done.value.stored)
+      if (isOffset(position) && done.value.watermarks.has(partition))
+        found.set(partition, { position, isFilling: done.value.fills.has(partition) })
+    // Redis may have lost the marks of erased customers, so erasures come before events.
+    const executions = await executeErasures(found, signal)
+    if (signal.aborted) return
+    const moved = partitions.filter((partition) => executions.get(partition) === 'moved')
     for (const partition of partitions) {
       const watermarks = done.value.watermarks.get(partition)
       const stored = done.value.stored.get(partition)
-      // The partition, or its partition of the state topic, has no leader. Its position is loaded
-      // with its first batch or after the next lag measurement. The latter is needed because
-      // kafkajs starts at the group's committed offset, where possibly no batch ever arrives.
-      if (!watermarks || stored === undefined || isBelow(stored, watermarks.low)) {
+      // The partition, or its partition of the state topic or of the erasures topic, has no leader.
+      // Its position is loaded with its first batch or after the next lag measurement. The latter is
+      // needed because kafkajs starts at the group's committed offset, where possibly no batch ever
+      // arrives.
+      const isReady = executions.get(partition) === 'done'
+      if (!watermarks || stored === undefined || isBelow(stored, watermarks.low) || !isReady) {
         leaderless.add(partition)
         continue
       }
@@ -348,6 +372,8 @@ export const createPositions = (
       consumer.seek(partition, stored)
       metrics.observeLag(partition, Number(BigInt(watermarks.high) - BigInt(stored)))
     }
+    // Another projector has moved the position meanwhile.
+    if (moved.length > 0) await load(moved, signal)
   }
 
   return {
@@ -364,6 +390,12 @@ export const createPositions = (
     },
     get assigned() {
       return assigned
+    },
+    get signal() {
+      return assignment.signal
+    },
+    get filled() {
+      return new Map([...positions].filter(([partition]) => !fillings.has(partition)))
     },
     expected: (partition) => positions.get(partition),
     oldest: (partition) => oldest.get(partition),

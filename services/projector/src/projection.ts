@@ -17,6 +17,7 @@ import type {
 } from '@customer-stream/runtime/kafka'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import { createChunkWriter } from './chunk-writer.ts'
+import { createErasures } from './erasures.ts'
 import { createFiller } from './fill.ts'
 import { createFillProgress } from './fill-progress.ts'
 import type { FillStore } from './fill-store.ts'
@@ -37,7 +38,8 @@ import {
 } from './project.ts'
 import { quarantineRecord, sendToQuarantine, unreadableRecord } from './quarantine.ts'
 import type { StateSource } from './state-source.ts'
-import type { Store, StoreOutcome } from './store.ts'
+import type { AppliedChunk, Store, StoreOutcome } from './store.ts'
+import { createTurns } from './turns.ts'
 
 export interface ProjectionDependencies {
   readonly store: Store
@@ -48,6 +50,8 @@ export interface ProjectionDependencies {
   readonly readIdentity: PositionsDependencies['readIdentity']
   /** The state topic. Undefined if it is switched off. */
   readonly stateSource: StateSource | undefined
+  /** The erasures topic. Undefined if erasures are switched off. */
+  readonly erasuresSource: StateSource | undefined
   readonly consumer: PositionsDependencies['consumer'] & Pick<PartitionConsumer, 'hold' | 'stop'>
   readonly obstacles: Pick<Obstacles, 'report'>
   /** Replaces an error without a reason by the error that has the reason. */
@@ -81,6 +85,8 @@ export interface Projection {
   checkPositions(): Promise<void>
   /** A sentence about a rebuild from the state topic. Undefined if there is none. */
   readonly fillProgress: string | undefined
+  /** Executes the erasures that are new. Retries through outages. */
+  executeErasures(): Promise<void>
   /** The resource that is missing. Undefined if there is no outage. */
   readonly waitingFor: string | undefined
   /**
@@ -131,18 +137,29 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   })
   const fillProgress = createFillProgress({ metrics, logger })
   const fillPartition = createFiller({ ...deps, progress: fillProgress, retryThroughOutage }, options)
-  const positions = createPositions(
-    { ...deps, retryThroughOutage, fillPartition, onLoad: lookahead.drop, onLeave: lookahead.skipTo },
-    options,
-  )
   const busy = new Set<number>()
   const holds = createHolds({ consumer: deps.consumer, retryThroughOutage, metrics })
+  const writer = createChunkWriter({ ...deps, holds, retryThroughOutage }, options.stateTopic)
+  /** Goes on after the documents or tombstones of a partition were late. */
+  const goOn = async (partition: number, { moved }: AppliedChunk, pause: AbortSignal) => {
+    await positions.reload(partition, pause)
+    if (moved && !pause.aborted) holds.end(partition)
+  }
+  const erasures = createErasures({ ...deps, writer, retryThroughOutage, onLate: goOn })
+  const turns = createTurns()
+  const positions = createPositions(
+    {
+      ...{ ...deps, retryThroughOutage, fillPartition, onLoad: lookahead.drop, onLeave: lookahead.skipTo },
+      // A load may be a part of a chunk, so it cannot wait for the partition's turn.
+      executeErasures: (found, signal) => erasures.execute(found, signal, (_, work) => work()),
+    },
+    options,
+  )
   /**
    * Partitions with a record that a person must look at, and the expected position when the record
    * was found.
    */
   const blocked = new Map<number, string | undefined>()
-  const writer = createChunkWriter({ ...deps, holds, retryThroughOutage }, options.stateTopic)
   const sayMoved = createOccasionalLog((fields) =>
     logger.warn(
       { event: 'rewound', ...fields },
@@ -234,18 +251,10 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     if (quarantined.length > 0 && !(await putIntoQuarantine(batch, quarantined))) return false
     const stateTopicId = positions.stateTopicId(partition)
     const chunk = { oldest: positions.oldest(partition), window: lookahead.window(partition), stateTopicId }
-    const done = await writer.write(
-      batch,
-      projected.newest,
-      expected,
-      next,
-      chunk,
-      async ({ moved, stored }, pause) => {
-        if (moved) count(projected, stored, last)
-        await positions.reload(partition, pause)
-        if (moved && !pause.aborted) holds.end(partition)
-      },
-    )
+    const done = await writer.write(batch, projected.newest, expected, next, chunk, async (late, pause) => {
+      if (late.moved) count(projected, late.stored, last)
+      await goOn(partition, late, pause)
+    })
     if (!done) return false
     // Count the chunk even if the partition is lost by now: the position has moved, so no one will
     // read these records again.
@@ -400,14 +409,29 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       },
     },
     onBatch: async (batch) => {
-      busy.add(batch.partition)
+      const { partition } = batch
+      busy.add(partition)
       try {
-        return await handle(batch)
+        // An erasure may have paused the partition meanwhile.
+        return await turns.chunk(partition, async (hasWaited) => {
+          if (hasWaited && batch.signal.aborted) return undefined
+          return hasWaited && holds.isPaused(partition) ? batch.fetchedFrom : handle(batch)
+        })
       } finally {
-        busy.delete(batch.partition)
+        busy.delete(partition)
       }
     },
     checkPositions: () => positions.check((partition) => busy.has(partition) || writer.isFinishing(partition)),
+    executeErasures: async () => {
+      const { signal } = positions
+      // A pause ends with the records that it waits for. A partition with a blocked record may be
+      // paused for days.
+      const ready = [...positions.filled].filter(([partition]) => blocked.has(partition) || !holds.isPaused(partition))
+      const partitions = new Map(ready.map(([partition, position]) => [partition, { position, isFilling: false }]))
+      const executions = await erasures.execute(partitions, signal, turns.erasure)
+      for (const [partition, execution] of executions)
+        if (execution === 'moved') await positions.reload(partition, signal)
+    },
     get fillProgress() {
       return fillProgress.sentence
     },
@@ -421,7 +445,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       holds.endAll()
       positions.stop()
       await deps.consumer.stop()
-      await deps.stateSource?.disconnect()
+      await Promise.allSettled([deps.stateSource?.disconnect(), deps.erasuresSource?.disconnect()])
       await writer.stop()
     },
   }

@@ -1,6 +1,12 @@
 import { createLogger, loadSettings, waitUntil } from '@customer-stream/runtime'
 import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
-import { type CustomerHash, clusterPositionsKeys, customerKey, positionField } from '@customer-stream/schemas'
+import {
+  type CustomerHash,
+  clusterPositionsKeys,
+  customerKey,
+  erasedKey,
+  positionField,
+} from '@customer-stream/schemas'
 import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stream/testing'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { createStore, type Store } from './store.ts'
@@ -161,6 +167,48 @@ describe('a master that is replaced by one that lacks its last writes', () => {
     })
     await expect(store.applyChunk(customers, 0, '7', '8')).rejects.toThrow('token')
     expect((await store.positions([0])).get(0)).toBe('7')
+  })
+})
+
+describe('erasures on a cluster', () => {
+  const erasures = ['c0', 'c1'].map((customerUuid, i) => ({
+    customerUuid,
+    erasure: { scope: 'forever' as const, erasedAt: 5, reason: 'r', requestedBy: 'b' },
+    offset: String(i),
+  }))
+  const executed = { topicId: 'id', offset: '2' }
+
+  it('erases customers, whose events are erased then, and no others', async () => {
+    const { store, keyPrefix } = fresh()
+    await apply(store, [snapshot('c0'), snapshot('c2')])
+    const from = (await store.positions([0])).get(0) ?? ''
+    const { isInPlace, stored, token } = await store.writeErasures(erasures, 0, from, 'id')
+    expect([isInPlace, stored]).toEqual([true, ['erased', 'erased']])
+    expect(await store.moveAfter(0, from, from, token, { erasures: executed })).toBe(true)
+    expect(await store.erasuresPositions([0])).toEqual(new Map([[0, executed]]))
+    expect(await apply(store, [snapshot('c0', 2), snapshot('c1', 2), snapshot('c2', 2), snapshot('c3')])).toEqual([
+      'erased',
+      'erased',
+      'applied',
+      'applied',
+    ])
+    expect(await client.exists(customerKey('c0', keyPrefix))).toBe(0)
+  })
+
+  it('executes all erasures again if one master has lost its copy of their position', async () => {
+    const { store, copies } = fresh()
+    await store.movePosition(0, undefined, '7')
+    const { token } = await store.writeErasures(erasures, 0, '7', 'id')
+    await store.moveAfter(0, '7', '7', token, { erasures: executed })
+    await client.hdel(copies[9] ?? '', `${positionField(TOPIC, 0)}#erasures`)
+    expect(await store.erasuresPositions([0])).toEqual(new Map([[0, undefined]]))
+  })
+
+  it('notices a mark that a master lost before the token', async () => {
+    const { store, keyPrefix } = fresh()
+    await store.movePosition(0, undefined, '7')
+    before('hset', () => client.del(erasedKey('c0', keyPrefix)))
+    await expect(store.writeErasures(erasures, 0, '7', 'id')).rejects.toThrow('lacks customers')
   })
 })
 

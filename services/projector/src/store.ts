@@ -7,13 +7,15 @@ import {
   clusterPositionsKeys,
   compareVersions,
   customerKey,
+  type ErasureRecord,
+  erasedKey,
   META,
   positionField,
   positionsKey,
 } from '@customer-stream/schemas'
 
-/** Result of storing the newest event of one customer. */
-export type StoreOutcome = 'applied' | 'duplicate' | 'stale'
+/** Result of storing the newest event of one customer. `erased`: the customer was erased. */
+export type StoreOutcome = 'applied' | 'duplicate' | 'stale' | 'erased'
 
 export interface AppliedChunk {
   readonly moved: boolean
@@ -51,6 +53,21 @@ export interface ChunkOptions {
    * position. It is stored together with the position.
    */
   readonly stateTopicId?: string | undefined
+  /** The erasures that are executed. They are stored together with the position. */
+  readonly erasures?: ErasuresPosition | undefined
+}
+
+/** An erasure, and the offset of its record. */
+export interface PlacedErasure extends ErasureRecord {
+  readonly offset: string
+}
+
+/** How far the erasures of a partition are executed. */
+export interface ErasuresPosition {
+  /** Id of the erasures topic. */
+  readonly topicId: string
+  /** Next offset of the erasures topic to execute. */
+  readonly offset: string
 }
 
 export interface Store {
@@ -80,7 +97,25 @@ export interface Store {
     options?: Pick<ChunkOptions, 'oldest'>,
   ): Promise<WrittenChunk>
   /**
-   * Moves the position from `from` to `to` after `writeChunk`.
+   * Erases customers like a chunk without records: leaves the position where it is, and takes its
+   * token away from a chunk that is being written. `moveAfter` then stores how far erasures are
+   * executed.
+   * @param topicId id of the erasures topic.
+   * @returns `erased`, or `stale` if the customer has an event that is newer than an erasure
+   *   `until-now`, or a later erasure. Then nothing is changed.
+   */
+  writeErasures(
+    erasures: readonly PlacedErasure[],
+    partition: number,
+    position: string,
+    topicId: string,
+  ): Promise<WrittenChunk>
+  /** Returns how far the erasures are executed, by partition. On Redis Cluster the lowest copy counts. */
+  erasuresPositions(partitions: readonly number[]): Promise<ReadonlyMap<number, ErasuresPosition | undefined>>
+  /** Deletes how far the erasures of a partition are executed. So all are executed again. */
+  forgetErasures(partition: number): Promise<void>
+  /**
+   * Moves the position from `from` to `to` after `writeChunk` or `writeErasures`.
    * @returns whether it is `to` now.
    * @throws LostChunkError if the token is gone.
    */
@@ -89,7 +124,7 @@ export interface Store {
     from: string | undefined,
     to: string,
     token: string,
-    options?: Pick<ChunkOptions, 'window' | 'stateTopicId'>,
+    options?: Pick<ChunkOptions, 'window' | 'stateTopicId' | 'erasures'>,
   ): Promise<boolean>
   /**
    * Moves a position back to `to` if it is beyond. Its owner notices and applies the records from
@@ -120,12 +155,13 @@ export interface Store {
   /**
    * Writes the customers of a fill (fill-store.ts) that are newer than the stored ones. Moves no
    * position.
+   * @returns the customers that are not erased.
    */
   applyStates(
     customers: readonly CustomerHash[],
     partition: number,
     fill: { readonly rawFrom: string; readonly isComplete: boolean },
-  ): Promise<void>
+  ): Promise<readonly CustomerHash[]>
   /** Deletes a customer whose event was received at `erasedAt` (Unix milliseconds) or before. */
   deleteErased(customerUuid: string, erasedAt: number): Promise<void>
   /** Moves a position if it equals `from`. @returns whether it is `to` now. */
@@ -158,7 +194,10 @@ const outcomes = new Map<number, StoreOutcome>([
   [1, 'applied'],
   [0, 'duplicate'],
   [-1, 'stale'],
+  [2, 'erased'],
 ])
+/** Reply for a customer whose mark of an erasure must be looked at. */
+const NEEDS_MARK = 3
 
 export interface Rights {
   /** Commands that Redis denies on the projector's keys. Empty if it denies none. */
@@ -177,6 +216,9 @@ const WINDOW_SUFFIX = '#window'
 /** Suffix of the field that says what the state topic has, also written in the Lua scripts. */
 export const STATE_SUFFIX = '#state'
 
+/** Suffix of the field that says how far erasures are executed, also written in the Lua scripts. */
+const ERASURES_SUFFIX = '#erasures'
+
 /** Limit of one call. Redis does nothing else during a call, about 20 µs for each customer. */
 const CUSTOMERS_PER_CALL = 250
 
@@ -186,7 +228,17 @@ type Scripts = RedisClient & {
   checkRights(key: string): Promise<string[]>
   applySnapshots(keyCount: number, keys: readonly string[], args: readonly (string | number)[]): Promise<number[]>
   movePosition(
-    ...args: [key: string, field: string, from: string, to: string, token: string, window: string, stateTopicId: string]
+    key: string,
+    field: string,
+    from: string,
+    to: string,
+    token: string,
+    window: string,
+    stateTopicId: string,
+    erasures: string,
+  ): Promise<number>
+  eraseCustomer(
+    ...args: [key: string, mark: string, scope: string, erasedAt: number, partition: string, offset: string]
   ): Promise<number>
   lowerPosition(key: string, field: string, to: string): Promise<number>
   deleteErased(key: string, erasedAt: number): Promise<number>
@@ -226,6 +278,14 @@ const lowest = (offsets: readonly (string | undefined)[]): string | undefined =>
     low === undefined || offset === undefined ? undefined : rank(offset) < rank(low) ? offset : low,
   )
 
+/** Returns the lowest of `id/offset`, or undefined if one is missing or has another id. */
+const lowestOf = (stored: readonly (string | null | undefined)[]): ErasuresPosition | undefined => {
+  const [first, ...others] = stored.map((value) => value?.split('/') ?? [])
+  const [topicId] = first ?? []
+  const offset = lowest([first, ...others].map((parts) => parts?.[1]))
+  return others.every(([id]) => id === topicId) && topicId && offset ? { topicId, offset } : undefined
+}
+
 /**
  * Settles when all calls have settled. Otherwise a retry would add calls to those that still hang.
  */
@@ -260,6 +320,7 @@ export const assertStored = async (
 export const createStore = (client: RedisClient, { keyPrefix, topic, projection }: StoreOptions): Store & Rights => {
   client.defineCommand('applySnapshots', { lua: script('apply-snapshots') })
   client.defineCommand('movePosition', { lua: script('move-position'), numberOfKeys: 1 })
+  client.defineCommand('eraseCustomer', { lua: script('erase-customer'), numberOfKeys: 2 })
   client.defineCommand('lowerPosition', { lua: script('lower-position'), numberOfKeys: 1 })
   client.defineCommand('deleteErased', { lua: script('delete-erased'), numberOfKeys: 1 })
   client.defineCommand('claimPositions', { lua: script('claim-positions'), numberOfKeys: 1 })
@@ -274,18 +335,21 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   const memberKeyPrefix = `${keyPrefix}positions:member:`
 
   /**
-   * Calls apply-snapshots.lua. `place` has arguments 2 to 4, and `position` has arguments 5 to 10.
-   * On Redis Cluster, `position` has only argument 5.
+   * Calls apply-snapshots.lua. `place` has arguments 2 to 4, and `position` has arguments 6 to 11.
+   * On Redis Cluster, `position` has only argument 6. There the key of the mark is left out until the
+   * script asks for it: a call with two keys fails while a slot moves (TRYAGAIN).
    */
   const applyAtOnce = async (
     customers: readonly CustomerHash[],
     place: readonly string[],
     position: readonly string[] = [''],
+    withMarks = !clustered,
   ): Promise<AppliedChunk> => {
     const [positions = ''] = copies
     const keys = customers.map(({ customerUuid }) => customerKey(customerUuid, keyPrefix))
+    if (withMarks) for (const { customerUuid } of customers) keys.push(erasedKey(customerUuid, keyPrefix))
     if (position.length > 1) keys.push(positions)
-    const args: (string | number)[] = [projection, ...place, ...position]
+    const args: (string | number)[] = [projection, ...place, customers.length, ...position]
     for (const { version, fieldsAndValues } of customers) {
       args.push(version.timestamp, version.id, fieldsAndValues.length)
       for (const part of fieldsAndValues) args.push(part)
@@ -293,6 +357,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
     const [state, ...replies] = await redis.applySnapshots(keys.length, keys, args)
     if (state === 0) return { moved: false, stored: [] }
     if (state === -1) throw new LostChunkError()
+    if (replies.includes(NEEDS_MARK)) return applyAtOnce(customers, place, position, true)
     const stored = customers.map((_, i) => {
       const outcome = outcomes.get(replies[i] ?? Number.NaN)
       // An unknown reply must not count as success. Otherwise the position would move past an event
@@ -339,20 +404,43 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
    */
   const writeOnCluster: Store['writeChunk'] = async (customers, partition, _from, to, { oldest = '0' } = {}) => {
     const field = fieldOf(partition)
-    // One customer a call. Two customers rarely share a slot, and a call with two keys fails while
-    // a slot moves (TRYAGAIN).
+    // One customer a call, because two customers rarely share a slot.
     const applied = await all(customers.map((customer) => applyAtOnce([customer], [`${field}/`, oldest, to])))
     const token = randomUUID()
     await all(copies.map((key) => redis.hset(key, tokenField(field), token)))
-    await assertStored(redis, customers, keyPrefix)
-    return { isInPlace: true, stored: applied.flatMap(({ stored }) => stored), token }
+    const stored = applied.flatMap((each) => each.stored)
+    const written = customers.filter((_, i) => stored[i] !== 'erased')
+    await assertStored(redis, written, keyPrefix)
+    return { isInPlace: true, stored, token }
   }
   const writeChunk = clustered ? writeOnCluster : writeOnOne
 
-  const moveAfter: Store['moveAfter'] = async (partition, from, to, token, { window, stateTopicId = '' } = {}) => {
-    const field = fieldOf(partition)
+  /** Erases the customers, then stores a token as a chunk does. */
+  const writeErasures: Store['writeErasures'] = async (erasures, partition, position, topicId) => {
+    const place = `${topicId}/${partition}`
+    const markOf = ({ customerUuid }: ErasureRecord) => erasedKey(customerUuid, keyPrefix)
     const replies = await all(
-      copies.map((key) => redis.movePosition(key, field, from ?? '', to, token, textOf(window), stateTopicId)),
+      erasures.map((each) => {
+        const { scope, erasedAt } = each.erasure
+        const key = customerKey(each.customerUuid, keyPrefix)
+        return redis.eraseCustomer(key, markOf(each), scope, erasedAt, place, each.offset)
+      }),
+    )
+    const { isInPlace, token } = await writeChunk([], partition, position, position)
+    // On Redis Cluster, a master may have lost a mark before the token was stored.
+    if (clustered) {
+      const marks = await all(erasures.map((each) => redis.exists(markOf(each))))
+      if (marks.includes(0)) throw new LostChunkError()
+    }
+    return { isInPlace, stored: replies.map((reply) => (reply === -1 ? 'stale' : 'erased')), token }
+  }
+
+  const moveAfter: Store['moveAfter'] = async (partition, from, to, token, options = {}) => {
+    const { window, stateTopicId = '', erasures } = options
+    const field = fieldOf(partition)
+    const done = erasures ? `${erasures.topicId}/${erasures.offset}` : ''
+    const replies = await all(
+      copies.map((key) => redis.movePosition(key, field, from ?? '', to, token, textOf(window), stateTopicId, done)),
     )
     if (replies.some((reply) => reply === -1)) throw new LostChunkError()
     return replies.every((reply) => reply === 1)
@@ -379,7 +467,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
     if (low === undefined) return undefined
     await all(
       copies.flatMap((key, i) =>
-        offsets[i] === low ? [] : [redis.movePosition(key, fieldOf(partition), offsets[i] ?? '', low, '', '', '')],
+        offsets[i] === low ? [] : [redis.movePosition(key, fieldOf(partition), offsets[i] ?? '', low, '', '', '', '')],
       ),
     )
     return low
@@ -388,7 +476,17 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   return {
     applyChunk,
     writeChunk,
+    writeErasures,
     moveAfter,
+    erasuresPositions: async (partitions) => {
+      if (partitions.length === 0) return new Map()
+      const fields = partitions.map((partition) => `${fieldOf(partition)}${ERASURES_SUFFIX}`)
+      const stored = await all(copies.map((key) => redis.hmget(key, ...fields)))
+      return new Map(partitions.map((partition, i) => [partition, lowestOf(stored.map((values) => values[i]))]))
+    },
+    forgetErasures: async (partition) => {
+      await all(copies.map((key) => redis.hdel(key, `${fieldOf(partition)}${ERASURES_SUFFIX}`)))
+    },
     lowerPosition: async (partition, to) => {
       const lowered = await all(copies.map((key) => redis.lowerPosition(key, fieldOf(partition), to)))
       return lowered.includes(1)
@@ -442,11 +540,8 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
       const stored = await all(copies.map((key) => redis.hmget(key, ...fields)))
       return new Map(
         partitions.map((partition, i) => {
-          const [first, ...others] = stored.map((values) => values[i]?.split('/') ?? [])
-          const [stateTopicId] = first ?? []
-          const offset = lowest([first, ...others].map((parts) => parts?.[1]))
-          const isSame = others.every(([id]) => id === stateTopicId)
-          return [partition, isSame && stateTopicId && offset ? { stateTopicId, offset } : undefined]
+          const lowestCopy = lowestOf(stored.map((values) => values[i]))
+          return [partition, lowestCopy && { stateTopicId: lowestCopy.topicId, offset: lowestCopy.offset }]
         }),
       )
     },
@@ -458,7 +553,9 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
       const calls = Array.from({ length: Math.ceil(customers.length / perCall) }, (_, call) =>
         customers.slice(call * perCall, (call + 1) * perCall),
       )
-      await all(calls.map((part) => applyAtOnce(part, place)))
+      const done = await all(calls.map((part) => applyAtOnce(part, place)))
+      const stored = done.flatMap((each) => each.stored)
+      return customers.filter((_, i) => stored[i] !== 'erased')
     },
     deleteErased: async (customerUuid, erasedAt) => {
       await redis.deleteErased(customerKey(customerUuid, keyPrefix), erasedAt)
@@ -468,7 +565,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
     },
     movePosition: async (partition, from, to) => {
       const moved = await all(
-        copies.map((key) => redis.movePosition(key, fieldOf(partition), from ?? '', to, '', '', '')),
+        copies.map((key) => redis.movePosition(key, fieldOf(partition), from ?? '', to, '', '', '', '')),
       )
       return moved.every((reply) => reply === 1)
     },
@@ -505,7 +602,8 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
       return new Set(instances.filter((_, i) => replies[i] === 1))
     },
     deniedCommands: async () => {
-      const keys = [customerKey('customer-stream-check', keyPrefix), `${keyPrefix}positions:check`]
+      const unused = 'customer-stream-check'
+      const keys = [customerKey(unused, keyPrefix), erasedKey(unused, keyPrefix), `${keyPrefix}positions:check`]
       return [...new Set((await all(keys.map((key) => redis.checkRights(key)))).flat())]
     },
     // Unlike PING, this asks each master for its part of the projection.

@@ -19,7 +19,11 @@ const setUp = () => {
   const stop = startTasks(
     {
       startup,
-      projection: { positions: { commit: task('commit') }, checkPositions: task('checkPositions') },
+      projection: {
+        positions: { commit: task('commit') },
+        checkPositions: task('checkPositions'),
+        executeErasures: task('executeErasures'),
+      },
       store: { announce: (instance) => task(`announce ${instance}`)() },
       watchdog: task('watchdog'),
       topicWatch: { check: task('topicWatch') },
@@ -50,6 +54,7 @@ it('each task has its interval', async () => {
     commit: 60,
     'announce me': 12,
     checkPositions: 15,
+    executeErasures: 15,
     watchdog: 4,
     topicWatch: 3,
     redisCheck: 6,

@@ -25,7 +25,7 @@ export interface TasksDependencies {
   readonly startup: Pick<Startup, 'phase' | 'topicsChecked'>
   readonly projection: { readonly positions: Pick<Projection['positions'], 'commit'> } & Pick<
     Projection,
-    'checkPositions'
+    'checkPositions' | 'executeErasures'
   >
   readonly store: Pick<Store, 'announce'>
   /** Ends a process that does nothing although it could. */
@@ -61,6 +61,7 @@ export const startTasks = (deps: TasksDependencies, options: TasksOptions): (() 
   every(COMMIT_INTERVAL_MS, projection.positions.commit)
   every(ANNOUNCE_INTERVAL_MS, () => deps.store.announce(options.instance))
   every(options.positionCheckMs, projection.checkPositions)
+  every(options.positionCheckMs, projection.executeErasures)
   every(options.sessionTimeoutMs, deps.watchdog)
   every(options.topicCheckMs, deps.topicWatch.check)
   every(REDIS_CHECK_INTERVAL_MS, deps.redisCheck.watch)

@@ -52,6 +52,12 @@ export const kafkaSettings = {
       'Whether the projector publishes each current customer to the compacted topic `customers.state`, which ' +
       'subscribers read.',
   }),
+  KAFKA_ERASURES_TOPIC: flag({
+    default: true,
+    description:
+      'Whether the projector erases the customers that the compacted topic `customers.erasures` names. If `false`, ' +
+      'customers that were erased before stay erased until Redis is lost.',
+  }),
   KAFKA_REPLICATION_FACTOR: integer({
     default: 3,
     minimum: 1,

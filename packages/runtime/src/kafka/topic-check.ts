@@ -293,8 +293,8 @@ export const inspectTopics = async (
     const [own, other] = [partitions.get(topic), partitions.get(partitionsOf ?? '')]
     if (own !== undefined && other !== undefined && own !== other)
       problems.push(
-        `${topic}: has ${own} partitions, ${partitionsOf} has ${other}: they must be equal, so that the state of a ` +
-          'customer is in the partition with the number of its events',
+        `${topic}: has ${own} partitions, ${partitionsOf} has ${other}: they must be equal, so that the records of ` +
+          'a customer are in the partition with the number of its events',
       )
   }
   return { partitions, missing, problems, warnings }

@@ -2,20 +2,23 @@
 Applies snapshots of many customers. Each snapshot replaces its customer's whole hash if it is newer
 than the stored one. On a single Redis the same call may also move the position of their partition.
 
-KEYS[i]  key of customer i. On Redis Cluster all keys must be in one slot.
-         If ARGV[5] is not '', the last key is the hash of positions.
+KEYS     the key of each customer,
+         then nothing, or for each customer the key of the mark of an erasure,
+         then the hash of positions if ARGV[6] is not ''.
+         On Redis Cluster all keys must be in one slot.
 ARGV[1]  number of the projection that writes
 ARGV[2]  prefix of _source for the chunk's records, topic/partition/
 ARGV[3]  oldest offset of the partition in Kafka
 ARGV[4]  next offset to apply
-ARGV[5]  field of the position, topic/partition. If '', the call does not use positions, and ARGV[6]
-         to ARGV[10] are missing.
-ARGV[6]  expected offset in that field
-ARGV[7]  token that the previous call has stored. '' in the first call of a chunk.
-ARGV[8]  token to store for the next call, or for move-position.lua. If '', this call is the whole
+ARGV[5]  number of customers
+ARGV[6]  field of the position, topic/partition. If '', the call does not use positions, and ARGV[7]
+         to ARGV[11] are missing.
+ARGV[7]  expected offset in that field
+ARGV[8]  token that the previous call has stored. '' in the first call of a chunk.
+ARGV[9]  token to store for the next call, or for move-position.lua. If '', this call is the whole
          chunk and moves the position.
-ARGV[9]  window of the lookahead that the position moves in, start/end. '' if there is none.
-ARGV[10] id of the state topic that has all documents before the new position. '' if there is none.
+ARGV[10] window of the lookahead that the position moves in, start/end. '' if there is none.
+ARGV[11] id of the state topic that has all documents before the new position. '' if there is none.
 then for each customer, in the order of KEYS:
          timestamp, event id, number of the following arguments, field, value, field, value, ...
 
@@ -26,28 +29,31 @@ Reply    first:  1 = done
                  1 = applied
                  0 = duplicate (the same event is stored)
                 -1 = stale (a newer event is stored)
+                 2 = erased (the customer was erased, nothing was written)
+                 3 = nothing was written, because KEYS has no mark. Call again with it.
 
 The script is atomic for three reasons:
 - No other projector may write between compare and replace.
 - A reader must never see a part of a customer.
 - A position must not move in a Redis that lacks the customers before it.
+- A customer may be erased at the same time.
 The field names are META of @customer-stream/schemas. The order of versions is its compareVersions.
 ]]
 local projection = tonumber(ARGV[1])
 local place, oldest, next_offset = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local position = ARGV[5]
-local cursor = 6
-local customers = #KEYS
+local customers = tonumber(ARGV[5])
+local position = ARGV[6]
+local cursor = 7
 local reply = { 1 }
 
 if position ~= '' then
-  cursor = 11
-  customers = customers - 1
+  cursor = 12
   local stored = redis.call('HGET', KEYS[#KEYS], position) or ''
   -- The position may already be ARGV[4]: the reply of an earlier attempt may have been lost.
-  if stored ~= ARGV[6] and stored ~= ARGV[4] then return { 0 } end
-  if ARGV[7] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#token') ~= ARGV[7] then return { -1 } end
+  if stored ~= ARGV[7] and stored ~= ARGV[4] then return { 0 } end
+  if ARGV[8] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#token') ~= ARGV[8] then return { -1 } end
 end
+local has_marks = #KEYS >= 2 * customers
 
 -- Compares strings by bytes. Lua's own < follows the server's locale, so replicas and replays could
 -- disagree.
@@ -68,22 +74,34 @@ local function may_come(source)
   return offset and (offset >= next_offset or offset < oldest)
 end
 
+-- Returns 2 if the event of a customer without a newer hash is erased, 1 if it may be applied, and the
+-- other replies of the script.
+local function reply_without_newer(mark, timestamp)
+  if not has_marks then return 3 end
+  local erasure = redis.call('HMGET', mark, 'scope', 'erasedAt')
+  if not erasure[1] then return 1 end
+  if erasure[1] ~= 'until-now' then return 2 end
+  return timestamp > tonumber(erasure[2]) and 1 or 2
+end
+
+-- Returns a number above, equal to or below 0 if the event is newer than the stored one, the same, or
+-- older. Then whether an older event is stored, and whether the key is no hash.
 local function compare_with_stored(key, timestamp, id)
   local stored = redis.pcall('HMGET', key, '_eventTimestamp', '_eventId', '_projection', '_source')
   if stored.err then
     -- A customer's key that is no hash is replaced. Any other error is an outage.
-    if string.find(stored.err, 'WRONGTYPE', 1, true) then return 1, true end
+    if string.find(stored.err, 'WRONGTYPE', 1, true) then return 1, false, true end
     error(stored.err, 0)
   end
   local stored_timestamp = tonumber(stored[1] or '')
-  if not stored_timestamp or not stored[2] then return 1 end
+  if not stored_timestamp or not stored[2] then return 1, false end
   local order = timestamp - stored_timestamp
   if order == 0 then order = compare_bytes(id, stored[2]) end
   local is_rebuild = projection > (tonumber(stored[3] or '') or 0)
   -- A rebuild writes the same event again, in the new layout. It keeps a newer event only if it has
   -- not met that event's record.
-  if is_rebuild and (order == 0 or (order < 0 and not may_come(stored[4]))) then return 1 end
-  return order
+  if is_rebuild and (order == 0 or (order < 0 and not may_come(stored[4]))) then return 1, order == 0 end
+  return order, true
 end
 
 -- Removes fields that the new snapshot lacks, and the key's time to live. HSET keeps both.
@@ -104,8 +122,10 @@ for i = 1, customers do
   local first = cursor + 3
   local last = cursor + 2 + count
   cursor = last + 1
-  local order, is_no_hash = compare_with_stored(key, timestamp, id)
-  if order > 0 then
+  local order, is_known, is_no_hash = compare_with_stored(key, timestamp, id)
+  -- A customer whose stored event is not newer is not erased, so the usual event needs no mark.
+  local outcome = order == 0 and 0 or order < 0 and -1 or is_known and 1 or reply_without_newer(KEYS[customers + i], timestamp)
+  if outcome == 1 then
     if is_no_hash then
       -- SET first: Redis checks its memory limit for SET, but not for DEL.
       redis.call('SET', key, '')
@@ -126,21 +146,17 @@ for i = 1, customers do
       redis.call('HSET', key, '_eventTimestamp', '')
       error(failure, 0)
     end
-    reply[i + 1] = 1
-  elseif order == 0 then
-    reply[i + 1] = 0
-  else
-    reply[i + 1] = -1
   end
+  reply[i + 1] = outcome
 end
 
 if position ~= '' then
-  if ARGV[8] ~= '' then
-    redis.call('HSET', KEYS[#KEYS], position .. '#token', ARGV[8])
+  if ARGV[9] ~= '' then
+    redis.call('HSET', KEYS[#KEYS], position .. '#token', ARGV[9])
   else
     redis.call('HSET', KEYS[#KEYS], position, ARGV[4])
-    if ARGV[9] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#window', ARGV[9]) end
-    if ARGV[10] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#state', ARGV[10] .. '/' .. ARGV[4]) end
+    if ARGV[10] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#window', ARGV[10]) end
+    if ARGV[11] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#state', ARGV[11] .. '/' .. ARGV[4]) end
   end
 end
 return reply

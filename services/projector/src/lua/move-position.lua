@@ -8,6 +8,7 @@ ARGV[3]  next offset to apply
 ARGV[4]  token that must be stored beside the position, '' to require none
 ARGV[5]  window of the lookahead that the position moves in, start/end, '' if there is none
 ARGV[6]  id of the state topic that has all documents before the new position, '' if there is none
+ARGV[7]  how far erasures are executed, id of the erasures topic/offset, '' to change nothing
 
 Reply    1 = the position now is ARGV[3]
          0 = the position is elsewhere and was not changed
@@ -27,4 +28,5 @@ end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], ARGV[1] .. '#window', ARGV[5]) end
 if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], ARGV[1] .. '#state', ARGV[6] .. '/' .. ARGV[3]) end
+if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], ARGV[1] .. '#erasures', ARGV[7]) end
 return 1

@@ -1,0 +1,165 @@
+/**
+ * Executes the erasures of the erasures topic. Its partition of the same number has the erasures of
+ * the customers of a raw partition.
+ *
+ * How far they are executed is stored beside the position of the raw partition. So a Redis that was
+ * emptied or restored executes them again, before anything of the partition is applied.
+ *
+ * While a partition is filled from the state topic, Redis gets the marks of erased customers, and
+ * nothing is published or stored: a customer who was erased up to a time may have a newer document
+ * that is still to come. After the fill all erasures are executed again.
+ */
+import type { Logger } from '@customer-stream/runtime'
+import type { FetchedRecord, PartitionEnds } from '@customer-stream/runtime/kafka'
+import { readErasureRecord } from '@customer-stream/schemas'
+import type { ChunkWriter } from './chunk-writer.ts'
+import type { ProjectorMetrics } from './metrics.ts'
+import type { RetryThroughOutage } from './outages.ts'
+import type { StateSource } from './state-source.ts'
+import type { AppliedChunk, ErasuresPosition, PlacedErasure, Store } from './store.ts'
+import type { InTurn } from './turns.ts'
+
+export interface ErasuresDependencies {
+  /** The erasures topic. Undefined if erasures are switched off. */
+  readonly erasuresSource: Pick<StateSource, 'topicId' | 'ends' | 'fetch'> | undefined
+  readonly store: Pick<Store, 'erasuresPositions' | 'forgetErasures' | 'writeErasures'>
+  readonly writer: Pick<ChunkWriter, 'erase'>
+  readonly retryThroughOutage: RetryThroughOutage
+  /** Called as `onLate` of the writer. */
+  readonly onLate: (partition: number, done: AppliedChunk, pause: AbortSignal) => Promise<void>
+  readonly metrics: Pick<ProjectorMetrics, 'erasures' | 'unusableErasures'>
+  readonly logger: Pick<Logger, 'info' | 'error'>
+}
+
+/**
+ * `done`: all erasures are executed. `moved`: the position of the raw partition is elsewhere.
+ * `waiting`: the work was aborted, the partition is paused, or has no leader.
+ */
+export type Execution = 'done' | 'moved' | 'waiting'
+
+/** A raw partition whose erasures are to be executed. */
+export interface ErasuresPartition {
+  readonly position: string
+  /** True if the partition is being filled from the state topic. */
+  readonly isFilling: boolean
+}
+
+export interface Erasures {
+  /** Executes the erasures that are in the topic now. Retries through outages. */
+  execute(
+    partitions: ReadonlyMap<number, ErasuresPartition>,
+    signal: AbortSignal,
+    inTurn: InTurn,
+  ): Promise<ReadonlyMap<number, Execution>>
+}
+
+/** The erasures of one partition: those from `next` to `end` are not executed yet. */
+interface Pending {
+  readonly partition: number
+  readonly next: string
+  readonly end: string
+  /** Executes some of them, and stores that they are executed up to this offset. */
+  readonly execute: (erasures: readonly PlacedErasure[], offset: string) => Promise<Execution>
+  readonly signal: AbortSignal
+}
+
+export const createErasures = (deps: ErasuresDependencies): Erasures => {
+  const { erasuresSource: source, store, writer, retryThroughOutage, onLate, metrics, logger } = deps
+
+  /** Returns the last erasure of each customer. */
+  const usable = (records: readonly FetchedRecord[], partition: number): PlacedErasure[] => {
+    const last = new Map<string, PlacedErasure>()
+    for (const record of records) {
+      const read = readErasureRecord(record)
+      if (read.ok) {
+        last.set(read.value.customerUuid, { ...read.value, offset: record.offset })
+        continue
+      }
+      const { reason, detail } = read
+      metrics.unusableErasures.inc()
+      logger.error(
+        { event: 'erasure-unusable', partition, offset: record.offset, reason, detail },
+        'a record of the erasures topic is no erasure; it was passed over, and no one was erased',
+      )
+    }
+    return [...last.values()]
+  }
+
+  const fetchSome = async ({ partition, end }: Pending, next: string) => {
+    const fetched = await source?.fetch(partition, next, end)
+    // No erasure must be missed, so an answer without records is no end.
+    if (fetched === undefined || BigInt(fetched.nextOffset) <= BigInt(next))
+      throw new Error(`Kafka returns no records of the erasures in partition ${partition} from offset ${next} on`)
+    return fetched
+  }
+
+  const executeAll = async (pending: Pending): Promise<Execution> => {
+    const { partition, end, execute, signal } = pending
+    for (let { next } = pending; BigInt(next) < BigInt(end); ) {
+      const fetched = await retryThroughOutage('erasures', signal, () => fetchSome(pending, next))
+      if (!fetched) return 'waiting'
+      const erasures = usable(fetched.value.records, partition)
+      next = fetched.value.nextOffset
+      const execution = await execute(erasures, next)
+      if (execution !== 'done') return execution
+      metrics.erasures.inc(erasures.length)
+      if (erasures.length > 0)
+        logger.info({ event: 'erased', partition, customers: erasures.length, offset: next }, 'customers erased')
+    }
+    return 'done'
+  }
+
+  /** Marks the customers in Redis. Publishes and stores nothing. */
+  const markAll = async (topicId: string, { partition, low, high }: PartitionEnds, signal: AbortSignal) => {
+    const execute = async (erasures: readonly PlacedErasure[]) => {
+      const done = await retryThroughOutage('Redis', signal, () =>
+        store.writeErasures(erasures, partition, low, topicId),
+      )
+      return done ? 'done' : 'waiting'
+    }
+    const forgotten = await retryThroughOutage('Redis', signal, () => store.forgetErasures(partition))
+    return forgotten ? executeAll({ partition, next: low, end: high, execute, signal }) : 'waiting'
+  }
+
+  return {
+    execute: async (partitions, signal, inTurn) => {
+      const numbers = [...partitions.keys()]
+      if (source === undefined) return new Map(numbers.map((partition) => [partition, 'done']))
+      const found = await retryThroughOutage('erasures', signal, async () => {
+        const topicId = await source.topicId()
+        const stored = await store.erasuresPositions(numbers)
+        return { topicId, stored, ends: new Map((await source.ends()).map((each) => [each.partition, each])) }
+      })
+      if (!found) return new Map()
+      const { topicId, stored, ends } = found.value
+
+      /** Executes a part and stores how far. */
+      const write = (partition: number, position: string) => (erasures: readonly PlacedErasure[], offset: string) =>
+        inTurn(partition, async (): Promise<Execution> => {
+          const chunk = { erasures, position, executed: { topicId, offset } }
+          const done = await writer.erase({ partition, signal }, chunk, (late, pause) => onLate(partition, late, pause))
+          return done === undefined ? 'waiting' : done.moved ? 'done' : 'moved'
+        })
+
+      const executeOf = async (partition: number, { position, isFilling }: ErasuresPartition): Promise<Execution> => {
+        const known = stored.get(partition)
+        const executed: ErasuresPosition | undefined = known?.topicId === topicId ? known : undefined
+        const end = ends.get(partition)
+        // Without a leader, the marks that Redis is known to have are enough to go on.
+        if (end === undefined) return executed && !isFilling ? 'done' : 'waiting'
+        if (isFilling) return markAll(topicId, end, signal)
+        const { low, high } = end
+        const isWithin = executed && BigInt(executed.offset) >= BigInt(low) && BigInt(executed.offset) <= BigInt(high)
+        const execute = write(partition, position)
+        // That there are no erasures is stored too.
+        if (!isWithin && low === high) return execute([], low)
+        return executeAll({ partition, next: isWithin ? executed.offset : low, end: high, execute, signal })
+      }
+
+      const executions = [...partitions].map(
+        async ([partition, each]) => [partition, await executeOf(partition, each)] as const,
+      )
+      return new Map(await Promise.all(executions))
+    },
+  }
+}

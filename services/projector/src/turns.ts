@@ -1,0 +1,43 @@
+/**
+ * Keeps the chunks and the erasures of a partition apart. It saves the retries that they cause each
+ * other; the token beside the position keeps them right without it.
+ */
+export interface Turns {
+  /** Runs a chunk after an erasure of the partition that runs or waits. Chunks do not wait for chunks. */
+  chunk<T>(partition: number, work: (hasWaited: boolean) => Promise<T>): Promise<T>
+  /** Runs an erasure after the chunks of the partition that run. */
+  erasure: InTurn
+}
+
+export type InTurn = <T>(partition: number, work: () => Promise<T>) => Promise<T>
+
+export const createTurns = (): Turns => {
+  const chunks = new Map<number, Set<Promise<unknown>>>()
+  const erasures = new Map<number, Promise<unknown>>()
+  return {
+    chunk: async (partition, work) => {
+      const erasure = erasures.get(partition)
+      if (erasure) await erasure
+      const running = chunks.get(partition) ?? new Set()
+      chunks.set(partition, running)
+      const run = work(erasure !== undefined)
+      running.add(run)
+      try {
+        return await run
+      } finally {
+        running.delete(run)
+      }
+    },
+    erasure: (partition, work) => {
+      const before = [erasures.get(partition), ...(chunks.get(partition) ?? [])]
+      const run = Promise.allSettled(before).then(work)
+      const settled = run.then(
+        () => undefined,
+        () => undefined,
+      )
+      erasures.set(partition, settled)
+      void settled.then(() => erasures.get(partition) === settled && erasures.delete(partition))
+      return run
+    },
+  }
+}

@@ -1,0 +1,243 @@
+/** Erased customers stay erased: after replays, rebuilds, late retries and redrives, also after Redis was lost. */
+import { readFile } from 'node:fs/promises'
+import { type ErasureRequest, requestErasure } from '@customer-stream/cli/request-erasure'
+import { waitUntil } from '@customer-stream/runtime'
+import { createVerifiedProducer, type VerifiedProducer } from '@customer-stream/runtime/kafka'
+import { customerKey, erasedKey } from '@customer-stream/schemas'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { readTopic } from '@customer-stream/verify'
+import { afterAll, afterEach, beforeAll, expect, inject, it } from 'vitest'
+
+const OTHERS = ['o1', 'o2', 'o3', 'o4', 'o5']
+const QUICK = { POSITION_CHECK_MS: '200' }
+
+let pipeline: Pipeline
+let ingress: ServiceProcess
+let projector: ServiceProcess
+let producer: VerifiedProducer
+beforeAll(async () => {
+  pipeline = await openPipeline(inject('brokers'))
+  ingress = await pipeline.start('ingress')
+  projector = await pipeline.start('projector', QUICK)
+  await Promise.all([ingress.untilReady(), projector.untilReady()])
+  producer = createVerifiedProducer(pipeline.kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 1000 })
+  await producer.connect()
+  await producer.setPartitions(new Map([pipeline.topics.customers, pipeline.erasuresTopic].map((topic) => [topic, 12])))
+  for (const customerUuid of OTHERS) await post(customerUuid, 1)
+})
+afterAll(async () => {
+  await producer?.disconnect()
+  await pipeline?.close()
+})
+
+const NOW = Date.now()
+const bodyOf = (customerUuid: string, timestamp: number) => makeCustomersEvent({ customerUuid, timestamp }).body
+const post = async (customerUuid: string, timestamp: number) =>
+  expect((await pipeline.post(ingress, bodyOf(customerUuid, timestamp))).status).toBe(202)
+const erase = (customerUuid: string, request: Partial<ErasureRequest> = {}, now = Date.now()) =>
+  requestErasure(
+    producer,
+    pipeline.erasuresTopic,
+    { customerUuid, scope: 'forever', reason: 'asked', requestedBy: 'test', ...request },
+    now,
+  )
+/** The timestamp of the customer's event in Redis, or null. */
+const stored = (customerUuid: string) =>
+  pipeline.redis.hget(customerKey(customerUuid, pipeline.keyPrefix), '_eventTimestamp')
+const untilStored = (customerUuid: string, timestamp: number | null) =>
+  waitUntil(
+    `${customerUuid} is at ${timestamp}`,
+    () => stored(customerUuid),
+    (found) => found === (timestamp === null ? null : String(timestamp)),
+  )
+const outcomes = (outcome: string) => projector.metric('projector_events_total', { outcome })
+/** Judges Redis and the state topic, when all records are applied and all erasures are executed. */
+const judge = () => pipeline.verify(undefined, { exact: true })
+const SOUND = { wrong: [], notQuarantined: { count: 0 } }
+const lose = async () => {
+  const keys = await pipeline.redis.keys(`${pipeline.keyPrefix}*`)
+  await pipeline.redis.del(...keys.filter((key) => !key.includes('member')))
+}
+const restart = async (env: Readonly<Record<string, string>> = {}) => {
+  await projector.end()
+  projector = await pipeline.start('projector', { ...QUICK, ...env })
+  await projector.untilReady()
+}
+/** The values of the customer's records in the state topic, in order. */
+const states = async (customerUuid: string) => {
+  const values: (Buffer | null)[] = []
+  await readTopic(pipeline.kafka, pipeline.admin, pipeline.stateTopic, ({ key, value }) => {
+    if (key?.toString() === customerUuid) values.push(value)
+  })
+  return values
+}
+// Each test leaves the others alone.
+afterEach(async () => {
+  expect(await Promise.all(OTHERS.map(stored))).toEqual(OTHERS.map(() => '1'))
+})
+
+it('erases a customer from Redis and from the state topic', async () => {
+  await post('a', NOW)
+  await untilStored('a', NOW)
+  await erase('a')
+  await untilStored('a', null)
+  expect(await judge()).toMatchObject(SOUND)
+  expect((await states('a')).at(-1)).toBe(null)
+  expect(await pipeline.redis.hget(erasedKey('a', pipeline.keyPrefix), 'scope')).toBe('forever')
+})
+
+it('erases later events too: a newer one, a late retry, a redrive and a delivery of the spool', async () => {
+  const before = (await outcomes('erased')) ?? 0
+  const untilErased = (count: number) =>
+    waitUntil(
+      `${count} events are erased`,
+      () => outcomes('erased'),
+      (found) => found === before + count,
+    )
+  await post('a', NOW + 1000)
+  await untilErased(1)
+  await post('a', NOW - 1000)
+  await untilErased(2)
+  // A redrive and a spool both write the bytes to the raw topic.
+  const record = { topic: pipeline.topics.customers, key: Buffer.from('a'), value: Buffer.from(bodyOf('a', NOW)) }
+  await producer.send([{ ...record, timestamp: Date.now() }])
+  await untilErased(3)
+  expect(await stored('a')).toBe(null)
+  expect(await judge()).toMatchObject(SOUND)
+  expect((await states('a')).at(-1)).toBe(null)
+})
+
+it('lets a customer come back after an erasure until now', async () => {
+  const erasedAt = NOW + 5000
+  await post('b', NOW)
+  await untilStored('b', NOW)
+  await erase('b', { scope: 'until-now' }, erasedAt)
+  await untilStored('b', null)
+  await post('b', erasedAt)
+  await post('b', erasedAt + 1)
+  await untilStored('b', erasedAt + 1)
+  await post('b', NOW + 1)
+  expect(await judge()).toMatchObject(SOUND)
+  expect(JSON.parse(String((await states('b')).at(-1))).version.timestamp).toBe(erasedAt + 1)
+})
+
+it('accepts the erasure of a customer who never existed, and a second erasure', async () => {
+  await erase('nobody')
+  await erase('nobody')
+  await erase('a')
+  expect(await judge()).toMatchObject({ ...SOUND, records: { erasures: expect.any(Number) } })
+  expect((await states('nobody')).at(-1)).toBe(null)
+  await post('nobody', NOW)
+  expect(await judge()).toMatchObject(SOUND)
+})
+
+it('passes over records that are no erasures, and counts them', async () => {
+  const kafkajs = kafkajsOf(pipeline.kafka).producer()
+  await kafkajs.connect()
+  const values = ['', 'not JSON', '{"scope":"forever"}', null]
+  await kafkajs.send({
+    topic: pipeline.erasuresTopic,
+    messages: values.map((value) => ({ key: 'o1', value })),
+  })
+  await kafkajs.disconnect()
+  await waitUntil(
+    'all are counted',
+    () => projector.metric('projector_unusable_erasures_total'),
+    (count) => count === values.length,
+  )
+  expect(await readFile(projector.logFile, 'utf8')).toContain('"event":"erasure-unusable"')
+  await erase('c')
+  expect(await judge()).toMatchObject(SOUND)
+})
+
+it('stays erased when Redis is lost and filled again', async () => {
+  const committed = async () => {
+    const { topics, groupId: group, administrator } = pipeline
+    const [{ partitions = [] } = {}] = await administrator.fetchOffsets({ groupId: group, topics: [topics.customers] })
+    const ends = await pipeline.admin.fetchTopicOffsets(topics.customers)
+    const behind = ends.filter(({ partition, high }) =>
+      partitions.every((each) => each.partition !== partition || each.offset !== high),
+    )
+    return behind.length
+  }
+  await waitUntil('all offsets are committed', committed, (behind) => behind === 0)
+  await lose()
+  await waitUntil(
+    'the others are there again',
+    () => Promise.all(OTHERS.map(stored)),
+    (all) => !all.includes(null),
+  )
+  expect(await readFile(projector.logFile, 'utf8')).toContain('"event":"filled"')
+  expect(await judge()).toMatchObject(SOUND)
+  expect(await Promise.all(['a', 'b', 'c', 'nobody'].map(stored))).toEqual([null, String(NOW + 5001), null, null])
+})
+
+it('stays erased when all events are replayed by a raised projection, and by another group', async () => {
+  const group = `${pipeline.keyPrefix}second`
+  const second = await pipeline.start('projector', { ...QUICK, PROJECTION_VERSION: '2', CONSUMER_GROUP_ID: group })
+  await second.untilReady()
+  await waitUntil(
+    'the others are rebuilt',
+    () => Promise.all(OTHERS.map((one) => pipeline.redis.hget(customerKey(one, pipeline.keyPrefix), '_projection'))),
+    (projections) => projections.every((projection) => projection === '2'),
+  )
+  await waitUntil(
+    'all is read',
+    () => second.metric('kafka_consumergroup_lag'),
+    (lag) => lag === 0,
+  )
+  expect(await second.metric('projector_events_total', { outcome: 'erased' })).toBeGreaterThan(0)
+  await second.end()
+  expect(await judge()).toMatchObject(SOUND)
+})
+
+it('erases from Redis although the state topic is switched off, and from there when it is switched on', async () => {
+  await post('d', NOW)
+  await untilStored('d', NOW)
+  await restart({ KAFKA_STATE_TOPIC: 'false' })
+  await erase('d')
+  await untilStored('d', null)
+  await post('d', NOW + 1)
+  await post('e', NOW)
+  await erase('e')
+  expect(await pipeline.verify(undefined, { exact: true, stateTopic: undefined })).toMatchObject(SOUND)
+  expect((await states('d')).at(-1)).not.toBe(null)
+  await restart()
+  await waitUntil(
+    'a tombstone is there',
+    () => states('d'),
+    (values) => values.at(-1) === null,
+  )
+  expect(await judge()).toMatchObject(SOUND)
+})
+
+it('executes erasures before events when Redis was lost while no projector ran', async () => {
+  await post('f', NOW)
+  await untilStored('f', NOW)
+  await projector.end()
+  await erase('f')
+  await post('f', NOW + 1)
+  await lose()
+  projector = await pipeline.start('projector', QUICK)
+  await projector.untilReady()
+  await waitUntil(
+    'the others are there again',
+    () => Promise.all(OTHERS.map(stored)),
+    (all) => !all.includes(null),
+  )
+  expect(await judge()).toMatchObject(SOUND)
+  expect((await states('f')).at(-1)).toBe(null)
+})
+
+it('ignores erasures if they are switched off, and executes them later', async () => {
+  await post('g', NOW)
+  await untilStored('g', NOW)
+  await restart({ KAFKA_ERASURES_TOPIC: 'false' })
+  await erase('g')
+  await post('g', NOW + 1)
+  await untilStored('g', NOW + 1)
+  await restart()
+  await untilStored('g', null)
+  expect(await judge()).toMatchObject(SOUND)
+})
