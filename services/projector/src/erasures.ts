@@ -51,6 +51,8 @@ export interface Erasures {
     signal: AbortSignal,
     inTurn: InTurn,
   ): Promise<ReadonlyMap<number, Execution>>
+  /** Like `execute`, but rejects if Kafka or Redis does not say whether there are any. */
+  executeNew: Erasures['execute']
 }
 
 /** The erasures of one partition: those from `next` to `end` are not executed yet. */
@@ -63,27 +65,31 @@ interface Pending {
   readonly signal: AbortSignal
 }
 
+/** Returns the last erasure of each customer. */
+const usableErasures = (
+  records: readonly FetchedRecord[],
+  partition: number,
+  { metrics, logger }: Pick<ErasuresDependencies, 'metrics' | 'logger'>,
+): PlacedErasure[] => {
+  const last = new Map<string, PlacedErasure>()
+  for (const record of records) {
+    const read = readErasureRecord(record)
+    if (read.ok) {
+      last.set(read.value.customerUuid, { ...read.value, offset: record.offset })
+      continue
+    }
+    const { reason, detail } = read
+    metrics.unusableErasures.inc()
+    logger.error(
+      { event: 'erasure-unusable', partition, offset: record.offset, reason, detail },
+      'a record of the erasures topic is no erasure; it was passed over, and no one was erased',
+    )
+  }
+  return [...last.values()]
+}
+
 export const createErasures = (deps: ErasuresDependencies): Erasures => {
   const { erasuresSource: source, store, writer, retryThroughOutage, onLate, metrics, logger } = deps
-
-  /** Returns the last erasure of each customer. */
-  const usable = (records: readonly FetchedRecord[], partition: number): PlacedErasure[] => {
-    const last = new Map<string, PlacedErasure>()
-    for (const record of records) {
-      const read = readErasureRecord(record)
-      if (read.ok) {
-        last.set(read.value.customerUuid, { ...read.value, offset: record.offset })
-        continue
-      }
-      const { reason, detail } = read
-      metrics.unusableErasures.inc()
-      logger.error(
-        { event: 'erasure-unusable', partition, offset: record.offset, reason, detail },
-        'a record of the erasures topic is no erasure; it was passed over, and no one was erased',
-      )
-    }
-    return [...last.values()]
-  }
 
   const fetchSome = async ({ partition, end }: Pending, next: string) => {
     const fetched = await source?.fetch(partition, next, end)
@@ -98,7 +104,7 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
     for (let { next } = pending; BigInt(next) < BigInt(end); ) {
       const fetched = await retryThroughOutage('erasures', signal, () => fetchSome(pending, next))
       if (!fetched) return 'waiting'
-      const erasures = usable(fetched.value.records, partition)
+      const erasures = usableErasures(fetched.value.records, partition, deps)
       next = fetched.value.nextOffset
       const execution = await execute(erasures, next)
       if (execution !== 'done') return execution
@@ -121,11 +127,12 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
     return forgotten ? executeAll({ partition, next: low, end: high, execute, signal }) : 'waiting'
   }
 
-  return {
-    execute: async (partitions, signal, inTurn) => {
+  const executeBy =
+    (retry: RetryThroughOutage): Erasures['execute'] =>
+    async (partitions, signal, inTurn) => {
       const numbers = [...partitions.keys()]
       if (source === undefined) return new Map(numbers.map((partition) => [partition, 'done']))
-      const found = await retryThroughOutage('erasures', signal, async () => {
+      const found = await retry('erasures', signal, async () => {
         const topicId = await source.topicId()
         const stored = await store.erasuresPositions(numbers)
         return { topicId, stored, ends: new Map((await source.ends()).map((each) => [each.partition, each])) }
@@ -160,6 +167,10 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
         async ([partition, each]) => [partition, await executeOf(partition, each)] as const,
       )
       return new Map(await Promise.all(executions))
-    },
+    }
+
+  return {
+    execute: executeBy(retryThroughOutage),
+    executeNew: executeBy(async (_what, _signal, attempt) => ({ value: await attempt() })),
   }
 }

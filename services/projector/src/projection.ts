@@ -85,7 +85,7 @@ export interface Projection {
   checkPositions(): Promise<void>
   /** A sentence about a rebuild from the state topic. Undefined if there is none. */
   readonly fillProgress: string | undefined
-  /** Executes the erasures that are new. Retries through outages. */
+  /** Executes the erasures that are new. Rejects in an outage, unless there are some. */
   executeErasures(): Promise<void>
   /** The resource that is missing. Undefined if there is no outage. */
   readonly waitingFor: string | undefined
@@ -428,7 +428,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       // paused for days.
       const ready = [...positions.filled].filter(([partition]) => blocked.has(partition) || !holds.isPaused(partition))
       const partitions = new Map(ready.map(([partition, position]) => [partition, { position, isFilling: false }]))
-      const executions = await erasures.execute(partitions, signal, turns.erasure)
+      const executions = await erasures.executeNew(partitions, signal, turns.erasure)
       for (const [partition, execution] of executions)
         if (execution === 'moved') await positions.reload(partition, signal)
     },
