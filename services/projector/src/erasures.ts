@@ -39,7 +39,8 @@ export type Execution = 'done' | 'moved' | 'waiting'
 
 /** A raw partition whose erasures are to be executed. */
 export interface ErasuresPartition {
-  readonly position: string
+  /** Returns the position of the raw partition. Undefined if it is not known now. */
+  readonly position: () => string | undefined
   /** True if the partition is being filled from the state topic. */
   readonly isFilling: boolean
 }
@@ -141,12 +142,18 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
       const { topicId, stored, ends } = found.value
 
       /** Executes a part and stores how far. */
-      const write = (partition: number, position: string) => (erasures: readonly PlacedErasure[], offset: string) =>
-        inTurn(partition, async (): Promise<Execution> => {
-          const chunk = { erasures, position, executed: { topicId, offset } }
-          const done = await writer.erase({ partition, signal }, chunk, (late, pause) => onLate(partition, late, pause))
-          return done === undefined ? 'waiting' : done.moved ? 'done' : 'moved'
-        })
+      const write =
+        (partition: number, positionOf: ErasuresPartition['position']) =>
+        (erasures: readonly PlacedErasure[], offset: string) =>
+          inTurn(partition, async (): Promise<Execution> => {
+            const position = positionOf()
+            if (position === undefined) return 'moved'
+            const chunk = { erasures, position, executed: { topicId, offset } }
+            const done = await writer.erase({ partition, signal }, chunk, (late, pause) =>
+              onLate(partition, late, pause),
+            )
+            return done === undefined ? 'waiting' : done.moved ? 'done' : 'moved'
+          })
 
       const executeOf = async (partition: number, { position, isFilling }: ErasuresPartition): Promise<Execution> => {
         const known = stored.get(partition)

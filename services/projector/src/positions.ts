@@ -342,7 +342,7 @@ export const createPositions = (
     const found = new Map<number, ErasuresPartition>()
     for (const [partition, position] of done.value.stored)
       if (isOffset(position) && done.value.watermarks.has(partition))
-        found.set(partition, { position, isFilling: done.value.fills.has(partition) })
+        found.set(partition, { position: () => position, isFilling: done.value.fills.has(partition) })
     // Redis may have lost the marks of erased customers, so erasures come before events.
     const executions = await executeErasures(found, signal)
     if (signal.aborted) return

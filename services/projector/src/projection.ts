@@ -427,10 +427,11 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       // A pause ends with the records that it waits for. A partition with a blocked record may be
       // paused for days.
       const ready = [...positions.filled].filter(([partition]) => blocked.has(partition) || !holds.isPaused(partition))
-      const partitions = new Map(ready.map(([partition, position]) => [partition, { position, isFilling: false }]))
-      const executions = await erasures.executeNew(partitions, signal, turns.erasure)
-      for (const [partition, execution] of executions)
-        if (execution === 'moved') await positions.reload(partition, signal)
+      const partitions = ready.map(
+        ([partition]) => [partition, { position: () => positions.expected(partition), isFilling: false }] as const,
+      )
+      // If a position is elsewhere in Redis, the check of the positions notices it.
+      await erasures.executeNew(new Map(partitions), signal, turns.erasure)
     },
     get fillProgress() {
       return fillProgress.sentence
