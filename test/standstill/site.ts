@@ -434,7 +434,7 @@ export const openSite = async (
     },
   }
   await Promise.all([
-    site.createTopics('customers', 'other', 'quarantine', 'state'),
+    site.createTopics('customers', 'other', 'quarantine', 'state', 'erasures'),
     site.setPassword('ingress', password).then(() => site.setPassword('projector', password)),
     world.administrator.createAcls({
       acl: (['ingress', 'projector'] as const).flatMap((service) =>
