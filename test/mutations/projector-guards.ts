@@ -516,7 +516,7 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'erasures only set marks while a partition is filled',
     prevents: 'a tombstone after the document of a customer who came back',
     file: `${folder}/erasures.ts`,
-    from: 'if (isFilling) return markAll(topicId, end, signal)',
+    from: 'if (isFilling) return markAll(partition, topicId, marks, signal)',
     to: '',
     test: unit(`${folder}/erasures.test.ts`, 'set only marks while the partition is filled'),
   },

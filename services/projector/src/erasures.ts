@@ -10,7 +10,7 @@
  * that is still to come. After the fill all erasures are executed again.
  */
 import type { Logger } from '@customer-stream/runtime'
-import type { FetchedRecord, PartitionEnds } from '@customer-stream/runtime/kafka'
+import type { FetchedRecord, Watermarks } from '@customer-stream/runtime/kafka'
 import { readErasureRecord } from '@customer-stream/schemas'
 import type { ChunkWriter } from './chunk-writer.ts'
 import type { ProjectorMetrics } from './metrics.ts'
@@ -21,7 +21,7 @@ import type { InTurn } from './turns.ts'
 
 export interface ErasuresDependencies {
   /** The erasures topic. Undefined if erasures are switched off. */
-  readonly erasuresSource: Pick<StateSource, 'topicId' | 'ends' | 'fetch'> | undefined
+  readonly erasuresSource: Pick<StateSource, 'topicId' | 'watermarks' | 'fetch'> | undefined
   readonly store: Pick<Store, 'erasuresPositions' | 'forgetErasures' | 'writeErasures'>
   readonly writer: Pick<ChunkWriter, 'erase'>
   readonly retryThroughOutage: RetryThroughOutage
@@ -117,7 +117,7 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
   }
 
   /** Marks the customers in Redis. Publishes and stores nothing. */
-  const markAll = async (topicId: string, { partition, low, high }: PartitionEnds, signal: AbortSignal) => {
+  const markAll = async (partition: number, topicId: string, { low, stable }: Watermarks, signal: AbortSignal) => {
     const execute = async (erasures: readonly PlacedErasure[]) => {
       const done = await retryThroughOutage('Redis', signal, () =>
         store.writeErasures(erasures, partition, low, topicId),
@@ -125,7 +125,7 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
       return done ? 'done' : 'waiting'
     }
     const forgotten = await retryThroughOutage('Redis', signal, () => store.forgetErasures(partition))
-    return forgotten ? executeAll({ partition, next: low, end: high, execute, signal }) : 'waiting'
+    return forgotten ? executeAll({ partition, next: low, end: stable, execute, signal }) : 'waiting'
   }
 
   const executeBy =
@@ -136,10 +136,10 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
       const found = await retry('erasures', signal, async () => {
         const topicId = await source.topicId()
         const stored = await store.erasuresPositions(numbers)
-        return { topicId, stored, ends: new Map((await source.ends()).map((each) => [each.partition, each])) }
+        return { topicId, stored, watermarks: await source.watermarks() }
       })
       if (!found) return new Map()
-      const { topicId, stored, ends } = found.value
+      const { topicId, stored, watermarks } = found.value
 
       /** Executes a part and stores how far. */
       const write =
@@ -158,16 +158,16 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
       const executeOf = async (partition: number, { position, isFilling }: ErasuresPartition): Promise<Execution> => {
         const known = stored.get(partition)
         const executed: ErasuresPosition | undefined = known?.topicId === topicId ? known : undefined
-        const end = ends.get(partition)
+        const marks = watermarks.get(partition)
         // Without a leader, the marks that Redis is known to have are enough to go on.
-        if (end === undefined) return executed && !isFilling ? 'done' : 'waiting'
-        if (isFilling) return markAll(topicId, end, signal)
-        const { low, high } = end
-        const isWithin = executed && BigInt(executed.offset) >= BigInt(low) && BigInt(executed.offset) <= BigInt(high)
+        if (marks === undefined) return executed && !isFilling ? 'done' : 'waiting'
+        if (isFilling) return markAll(partition, topicId, marks, signal)
+        const { low, stable: end } = marks
+        const isWithin = executed && BigInt(executed.offset) >= BigInt(low) && BigInt(executed.offset) <= BigInt(end)
         const execute = write(partition, position)
         // That there are no erasures is stored too.
-        if (!isWithin && low === high) return execute([], low)
-        return executeAll({ partition, next: isWithin ? executed.offset : low, end: high, execute, signal })
+        if (!isWithin && low === end) return execute([], low)
+        return executeAll({ partition, next: isWithin ? executed.offset : low, end, execute, signal })
       }
 
       const executions = [...partitions].map(
