@@ -170,8 +170,8 @@ export const projectorGuards: readonly Guard[] = [
       stateTopicIds.set(partition, done.value.stateTopicId)
       proofs.set(partition, done.value.proof)
       const fill = done.value.fills.get(partition)
-      // A rebuild does not replace a hash whose record is before this offset. It does not read that
-      // record again; the document of the customer comes later.
+      // Records before this offset are not read again. So a rebuild keeps the hashes of these
+      // records, until the fill brings the documents of their customers.
       oldest.set(partition, fill?.rawFrom ?? watermarks.low)
       onLoad(partition)
       startFill(partition, fill)
@@ -468,7 +468,7 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'a customer without a hash is compared with the mark of an erasure',
     prevents: 'an erased customer who comes back with the next event',
     file: `${folder}/lua/apply-snapshots.lua`,
-    from: 'is_known and 1 or reply_without_newer(KEYS[customers + i], timestamp)',
+    from: 'is_known and 1 or reply_by_mark(KEYS[customers + i], timestamp)',
     to: '1',
     test: brokers(`${folder}/erasures.int.test.ts`, 'no event of the customer is applied any more'),
   },

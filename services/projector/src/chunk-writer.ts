@@ -2,16 +2,16 @@
  * Writes a chunk in this order: customers to Redis, their documents to the state topic, then the
  * position. Without documents to publish, Redis gets customers and position in one call.
  *
- * A document is published if its event was applied, or is the stored one (duplicate). A tombstone
- * is published if the customer was erased. So a chunk that is applied again publishes what a crash
- * has left out, and a stale event is never published.
+ * The outcome of an event decides what is published. `applied` and `duplicate`: the document.
+ * `erased`: a tombstone. `stale`: nothing. After a crash between Redis and the state topic, the
+ * chunk is applied again. Its events are then duplicates, so their documents are still published.
  *
- * An erasure is a chunk without records. So all that is said here of chunks also holds for erasures.
+ * An erasure is written in the same order, as a chunk without records.
  *
- * A projector that has lost its partition without knowing may publish an older document after its
- * successor has published a newer one. Then its own position does not move. It moves the position
- * in Redis back to the start of its chunk. So the successor applies these records again and
- * publishes what is current.
+ * A projector may lose its partition and not notice. It may then publish an old document after the
+ * new owner has published a newer one. In this case another chunk has replaced the token in Redis,
+ * so the late projector cannot move the position forward. It moves the position back to the start
+ * of its chunk. The new owner then applies these records again and publishes current documents.
  */
 import { answerOf, type Logger } from '@customer-stream/runtime'
 import type { FetchedBatch, OutgoingRecord, VerifiedProducer } from '@customer-stream/runtime/kafka'
@@ -41,24 +41,25 @@ export interface ChunkWriterDependencies {
   readonly logger: Pick<Logger, 'warn'>
 }
 
-/** Erasures of one partition. */
+/** Erasures of the customers of one raw partition. */
 export interface ErasuresChunk {
   /** The last erasure of each customer. */
   readonly erasures: readonly PlacedErasure[]
-  /** The position of the partition. It stays. */
+  /** Position of the raw partition. The erasures do not move it. */
   readonly position: string
-  /** How far erasures are executed afterwards. */
+  /** Position in the erasures topic after these erasures. */
   readonly executed: ErasuresPosition
 }
 
-/** Called at the end of a pause. The partition goes on when the promise settles. */
+/**
+ * Called at the end of a pause, with `moved: false` if the position in Redis is not the expected
+ * one. The partition continues when the promise settles.
+ */
 type OnLate = (done: AppliedChunk, pause: AbortSignal) => Promise<void>
 
 export interface ChunkWriter {
   /**
-   * Writes a chunk and moves the position from `from` to `to`. Retries through outages.
-   * @param onLate called at the end of a pause, when the position has moved or is found elsewhere.
-   *   The partition goes on when the promise settles.
+   * Writes a chunk and moves the position from `from` to `to`. Retries during outages.
    * @returns undefined if the work was aborted, or if the partition is paused.
    */
   write(
@@ -70,19 +71,18 @@ export interface ChunkWriter {
     onLate: OnLate,
   ): Promise<AppliedChunk | undefined>
   /**
-   * Erases customers. Retries through outages.
-   * @param onLate as for `write`.
-   * @returns undefined if the work was aborted, or if the partition is paused. `moved` is false if the
-   *   position is elsewhere.
+   * Erases customers. Retries during outages.
+   * @returns undefined if the work was aborted, or if the partition is paused. `moved` is false if
+   *   the position in Redis is not the position of the chunk.
    */
   erase(
     batch: Pick<FetchedBatch, 'partition' | 'signal'>,
     chunk: ErasuresChunk,
     onLate: OnLate,
   ): Promise<AppliedChunk | undefined>
-  /** True while a chunk whose documents were late moves the position. */
+  /** True while a partition moves its position at the end of a pause. */
   isFinishing(partition: number): boolean
-  /** Waits a moment for documents that are late, and for positions that are being moved back. */
+  /** Waits a moment for documents that are not stored yet, and for positions that move back. */
   stop(): Promise<void>
 }
 
@@ -154,7 +154,8 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
       metrics.stateRepairs.inc()
       logger.warn(
         { event: 'state-repaired', partition, offset: from },
-        'published documents of a partition that another projector has; the records are applied again from here',
+        'this projector published documents of a partition that another projector owns; ' +
+          'the owner applies the records again from this offset',
       )
     }
     void track(retryThroughOutage('Redis', stopping.signal, repair))
@@ -176,7 +177,7 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
     },
   ): Promise<AppliedChunk | undefined> => {
     const { partition, signal } = batch
-    /** True if documents may be in the topic, although the position has not moved. */
+    /** True if the state topic may have documents of this chunk. */
     let mayBePublished = false
     let isLate = false
     const attempt = async (): Promise<AppliedChunk | undefined> => {
@@ -184,7 +185,7 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
       if (!isInPlace) return { moved: false, stored: [] }
       const records = recordsOf(stored)
       const late = Promise.withResolvers<void>()
-      /** The chunk ends as it would have without the pause: the token shows if it was disturbed. */
+      /** Moves the position at the end of a pause, if no other chunk has replaced the token. */
       const finish = async (pause: AbortSignal | undefined) => {
         finishing.add(partition)
         const moved = pause && (await retryThroughOutage('Redis', pause, () => move(token).catch(lostIsFalse)))

@@ -1,6 +1,7 @@
 /**
- * Ties the positions in Redis to the topic that is read. If they belong to another cluster, nothing
- * is applied until a person decides: the obstacle `positions` says how.
+ * Stores beside the positions in Redis the topic and the cluster to which they belong. If the
+ * positions belong to another cluster, nothing is applied until a person acts. The obstacle
+ * `positions` names the settings that the person can change.
  */
 import type { Logger, Obstacles } from '@customer-stream/runtime'
 import type { TopicIdentity } from '@customer-stream/runtime/kafka'
@@ -21,9 +22,9 @@ export interface ClaimOptions {
 }
 
 /**
- * @returns the claim. It resolves with the ids for which the positions count now, and the number of
- *   deleted positions, which belonged to another topic or cluster. It rejects in an outage, and with
- *   OtherClusterError.
+ * @returns the claim. The claim resolves with the ids of cluster and topic, and the number of
+ *   deleted positions, which belonged to another topic or cluster. The claim rejects in an outage,
+ *   and with OtherClusterError.
  */
 export const createClaim =
   (

@@ -31,51 +31,51 @@ export const projectorSettings = {
     minimum: 0,
     maximum: Number.MAX_SAFE_INTEGER,
     description:
-      'An event that claims to be younger than its own receipt by more than this goes to quarantine: it would ' +
-      'freeze its customer until then.',
+      'An event goes to quarantine if its timestamp is later than its receipt by more than this. Otherwise no ' +
+      'event with a correct timestamp could replace it until that time.',
   }),
   QUARANTINE_RECORDS: recordPlaces({
     description:
-      'Records that go to quarantine unread, each as `topic/partition/offset`. For a record that the projector ' +
-      'cannot get past: it names the record in its log and in `/readyz`.',
+      'Records that go to quarantine unread, each as `topic/partition/offset`. Name here a record that stops its ' +
+      'partition. The log and `/readyz` name such a record.',
   }),
   MAX_BODY_BYTES: integer({
     default: 1_048_576,
     minimum: 1024,
     maximum: 16_777_216,
-    description: 'As for ingress: topics must take records of this size.',
+    description: 'Largest event that the topics must accept. Give projector and ingress the same value.',
   }),
   CHUNK_RECORDS: integer({
     default: 1000,
     minimum: 1,
     maximum: 10_000,
     description:
-      'Records of a partition handled at a time, after which its position moves. They are first reduced to the ' +
-      'newest event of each customer.',
+      'Maximum records of a chunk. The position of a partition moves once for each chunk. Redis gets only the ' +
+      'newest event of each customer in a chunk.',
   }),
   LOOKAHEAD_RECORDS: integer({
     default: 200_000,
     minimum: 0,
     maximum: 10_000_000,
     description:
-      'Records of a partition that are read ahead while its position is far behind, so that events which a newer ' +
-      'event supersedes need not be applied. 0 switches this off. Needs a byte of memory a record and partition.',
+      'Maximum records of a partition that are read ahead while its position is far behind. Events that a newer ' +
+      'event supersedes are then not applied. 0 switches this off. Each record needs one byte of memory.',
   }),
   CONSUMER_FETCH_MAX_BYTES: integer({
     default: 8_388_608,
     minimum: 65_536,
     maximum: 104_857_600,
     description:
-      'Bytes that one fetch brings, at most 1 MiB of them from one partition. Few of them hold few partitions, ' +
-      'which are then handled one after the other; decoded they take several times as much memory.',
+      'Maximum bytes of one fetch, with at most 1 MiB from each partition. A small value brings few partitions in ' +
+      'one fetch, so fewer partitions are handled in parallel. Decoded records need several times as much memory.',
   }),
   POSITION_CHECK_MS: integer({
     default: 5000,
     minimum: 100,
     maximum: 600_000,
     description:
-      'How often the positions in Redis are compared with those expected, so that an emptied or restored Redis ' +
-      'is noticed without traffic. New erasures are executed as often.',
+      'Interval at which the projector compares the positions in Redis with the expected positions. So it notices ' +
+      'an emptied or restored Redis even without new events. New erasures are executed at the same interval.',
   }),
   CONSUMER_GROUP_ID: optionalText({
     description:
@@ -93,13 +93,13 @@ export const projectorSettings = {
     default: 15_000,
     minimum: 6000,
     maximum: 300_000,
-    description: 'A projector that is not heard of for this time loses its partitions to another.',
+    description: 'After this time without a heartbeat, a projector loses its partitions to another projector.',
   }),
   CONSUMER_MAX_WAIT_MS: integer({
     default: 1000,
     minimum: 10,
     maximum: 5000,
-    description: 'How long a fetch waits for new records. They are delivered at once in any case.',
+    description: 'Maximum time that a fetch waits for new records. The fetch ends as soon as there is a record.',
   }),
   ...kafkaSettings,
   ...redisSettings,
@@ -110,8 +110,8 @@ export type ProjectorSettings = Loaded<typeof projectorSettings>
 const GROUP_ID = 'customer-stream-projector'
 
 /**
- * Two installations on one Kafka must not share a group. Otherwise each gets partitions that only
- * the other can apply.
+ * Two installations on one Kafka must not share a consumer group. Otherwise each installation gets
+ * partitions that only the other installation can apply.
  */
 export const defaultGroupId = ({
   KAFKA_TOPIC_PREFIX,
@@ -125,7 +125,7 @@ export const projectorRules: readonly Rule<typeof projectorSettings>[] = [
   ...processRules,
   ...redisRules,
   ...kafkaRules,
-  // Refuses QUARANTINE_RECORDS of another topic. They would be ignored silently.
+  // Without this rule, QUARANTINE_RECORDS of another topic would be ignored silently.
   ({ QUARANTINE_RECORDS: places, KAFKA_TOPIC_PREFIX: prefix }) => {
     const { customers } = topicNames(prefix)
     const foreign = [...places].filter((place) => !place.startsWith(`${customers}/`))

@@ -1,13 +1,14 @@
 /**
- * Executes the erasures of the erasures topic. Its partition of the same number has the erasures of
- * the customers of a raw partition.
+ * Executes the erasures of the erasures topic. A customer's erasures and events are in partitions of
+ * the same number.
  *
- * How far they are executed is stored beside the position of the raw partition. So a Redis that was
- * emptied or restored executes them again, before anything of the partition is applied.
+ * The position in the erasures topic is stored beside the position of the raw partition. After Redis
+ * was emptied or restored, that position is missing or old. The erasures are then executed again
+ * before any event of the partition is applied.
  *
- * While a partition is filled from the state topic, Redis gets the marks of erased customers, and
- * nothing is published or stored: a customer who was erased up to a time may have a newer document
- * that is still to come. After the fill all erasures are executed again.
+ * While a partition is filled from the state topic, an erasure only sets the mark of its customer in
+ * Redis. No tombstone is published, because the fill may still bring a newer document of the
+ * customer. After the fill all erasures are executed again.
  */
 import type { Logger } from '@customer-stream/runtime'
 import type { FetchedRecord, Watermarks } from '@customer-stream/runtime/kafka'
@@ -25,19 +26,19 @@ export interface ErasuresDependencies {
   readonly store: Pick<Store, 'erasuresPositions' | 'forgetErasures' | 'writeErasures'>
   readonly writer: Pick<ChunkWriter, 'erase'>
   readonly retryThroughOutage: RetryThroughOutage
-  /** Called as `onLate` of the writer. */
+  /** Called at the end of a pause, with the partition. */
   readonly onLate: (partition: number, done: AppliedChunk, pause: AbortSignal) => Promise<void>
   readonly metrics: Pick<ProjectorMetrics, 'erasures' | 'unusableErasures'>
   readonly logger: Pick<Logger, 'info' | 'error'>
 }
 
 /**
- * `done`: all erasures are executed. `moved`: the position of the raw partition is elsewhere.
- * `waiting`: the work was aborted, the partition is paused, or has no leader.
+ * `done`: all erasures are executed. `moved`: another process has moved the position of the raw
+ * partition. `waiting`: the work was aborted, or the partition is paused or has no leader.
  */
 export type Execution = 'done' | 'moved' | 'waiting'
 
-/** A raw partition whose erasures are to be executed. */
+/** A raw partition whose erasures must be executed. */
 export interface ErasuresPartition {
   /** Returns the position of the raw partition. Undefined if it is not known now. */
   readonly position: () => string | undefined
@@ -46,22 +47,22 @@ export interface ErasuresPartition {
 }
 
 export interface Erasures {
-  /** Executes the erasures that are in the topic now. Retries through outages. */
+  /** Executes the erasures that are in the topic now. Retries during outages. */
   execute(
     partitions: ReadonlyMap<number, ErasuresPartition>,
     signal: AbortSignal,
     inTurn: InTurn,
   ): Promise<ReadonlyMap<number, Execution>>
-  /** Like `execute`, but rejects if Kafka or Redis does not say whether there are any. */
+  /** Like `execute`, but rejects if Kafka or Redis does not answer the question for new erasures. */
   executeNew: Erasures['execute']
 }
 
-/** The erasures of one partition: those from `next` to `end` are not executed yet. */
+/** Erasures of one partition that are not executed yet: offsets `next` up to, not including, `end`. */
 interface Pending {
   readonly partition: number
   readonly next: string
   readonly end: string
-  /** Executes some of them, and stores that they are executed up to this offset. */
+  /** Executes some erasures, and stores `offset` as the position in the erasures topic. */
   readonly execute: (erasures: readonly PlacedErasure[], offset: string) => Promise<Execution>
   readonly signal: AbortSignal
 }
@@ -83,7 +84,7 @@ const usableErasures = (
     metrics.unusableErasures.inc()
     logger.error(
       { event: 'erasure-unusable', partition, offset: record.offset, reason, detail },
-      'a record of the erasures topic is no erasure; it was passed over, and no one was erased',
+      'a record of the erasures topic is not an erasure; the record was skipped, and no customer was erased',
     )
   }
   return [...last.values()]
@@ -94,9 +95,9 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
 
   const fetchSome = async ({ partition, end }: Pending, next: string) => {
     const fetched = await source?.fetch(partition, next, end)
-    // No erasure must be missed, so an answer without records is no end.
+    // An answer without records must not count as the end. Otherwise an erasure could be missed.
     if (fetched === undefined || BigInt(fetched.nextOffset) <= BigInt(next))
-      throw new Error(`Kafka returns no records of the erasures in partition ${partition} from offset ${next} on`)
+      throw new Error(`Kafka returns no records of partition ${partition} of the erasures topic from offset ${next}`)
     return fetched
   }
 
@@ -116,7 +117,7 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
     return 'done'
   }
 
-  /** Marks the customers in Redis. Publishes and stores nothing. */
+  /** Sets the marks of the customers. Publishes no tombstone and stores no position. */
   const markAll = async (partition: number, topicId: string, { low, stable }: Watermarks, signal: AbortSignal) => {
     const execute = async (erasures: readonly PlacedErasure[]) => {
       const done = await retryThroughOutage('Redis', signal, () =>
@@ -141,7 +142,6 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
       if (!found) return new Map()
       const { topicId, stored, watermarks } = found.value
 
-      /** Executes a part and stores how far. */
       const write =
         (partition: number, positionOf: ErasuresPartition['position']) =>
         (erasures: readonly PlacedErasure[], offset: string) =>
@@ -159,13 +159,14 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
         const known = stored.get(partition)
         const executed: ErasuresPosition | undefined = known?.topicId === topicId ? known : undefined
         const marks = watermarks.get(partition)
-        // Without a leader, the marks that Redis is known to have are enough to go on.
+        // The erasures topic has no leader. If its position is stored, Redis has the marks of all
+        // earlier erasures, so events may be applied.
         if (marks === undefined) return executed && !isFilling ? 'done' : 'waiting'
         if (isFilling) return markAll(partition, topicId, marks, signal)
         const { low, stable: end } = marks
         const isWithin = executed && BigInt(executed.offset) >= BigInt(low) && BigInt(executed.offset) <= BigInt(end)
         const execute = write(partition, position)
-        // That there are no erasures is stored too.
+        // Store the position for an empty topic too. A stored position says that no mark is missing.
         if (!isWithin && low === end) return execute([], low)
         return executeAll({ partition, next: isWithin ? executed.offset : low, end, execute, signal })
       }

@@ -1,4 +1,4 @@
-/** Tells how much of a fill from the state topic is done: in a metric, in the log and in a sentence. */
+/** Reports the progress of a fill from the state topic: in metrics, in the log and for /readyz. */
 import { createOccasionalLog, type Logger } from '@customer-stream/runtime'
 import type { Fill } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
@@ -6,9 +6,9 @@ import type { ProjectorMetrics } from './metrics.ts'
 export interface FillProgress {
   begin(partition: number, fill: Fill): void
   advance(partition: number, fill: Fill): void
-  /** Forgets a partition that another projector fills, or that begins again. */
+  /** Forgets a partition that another projector fills, or whose fill begins again. */
   abandon(partition: number): void
-  /** What is done, and how long the rest takes. Undefined if nothing is being filled. */
+  /** A sentence about the progress and the remaining time. Undefined if no partition is being filled. */
   readonly sentence: string | undefined
 }
 
@@ -21,7 +21,7 @@ export const createFillProgress = ({
   readonly metrics: Pick<ProjectorMetrics, 'fillRecords' | 'fillRemaining' | 'fillSecondsLeft'>
   readonly logger: Pick<Logger, 'info'>
 }): FillProgress => {
-  /** Records by partition. A partition that is filled stays until all are. */
+  /** Records by partition. A filled partition is kept until all partitions are filled. */
   const parts = new Map<number, { readonly total: number; left: number }>()
   let startedAt = 0
   let doneSinceStart = 0

@@ -1,6 +1,6 @@
 /**
- * Stores in Redis how far a partition is filled from the state topic, in a field beside its
- * position. On Redis Cluster each copy of the positions has the field.
+ * Stores the progress of fills from the state topic in Redis: one field for each partition, beside
+ * its position. On Redis Cluster each copy of the positions has the field.
  */
 import { randomUUID } from 'node:crypto'
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
@@ -8,14 +8,14 @@ import { type CustomerHash, clusterPositionsKeys, positionField, positionsKey } 
 import { all, assertStored, STATE_SUFFIX, type StoreOptions, script } from './store.ts'
 
 export interface Fill {
-  /** Differs for each fill. So an earlier one cannot change the progress. */
+  /** Unique id. Because of the id, an earlier fill cannot change the progress of this fill. */
   readonly id: string
   readonly stateTopicId: string
   /** Next offset of the state topic to read. */
   readonly next: string
-  /** Offset of the state topic at which the partition is filled. */
+  /** Offset of the state topic at which the fill ends. */
   readonly end: string
-  /** Offset from which the raw topic is applied meanwhile. */
+  /** Offset of the raw topic from which events are applied during the fill. */
   readonly rawFrom: string
   /** True if the state topic has the documents of all events before `rawFrom`. */
   readonly isComplete: boolean
@@ -28,19 +28,20 @@ export interface FillStore {
   beginFill(partition: number, fill: Omit<Fill, 'id'>): Promise<void>
   /**
    * Stores the progress after these customers were written.
-   * @returns the new progress. Undefined if another has changed it. Then nothing was stored.
+   * @returns the new progress. Undefined, and nothing is stored, if another process has changed the
+   *   progress.
    * @throws LostChunkError if a master of Redis Cluster has lost one of the customers.
    */
   moveFill(partition: number, fill: Fill, next: string, customers: readonly CustomerHash[]): Promise<Fill | undefined>
   /**
-   * Ends a fill, and moves the position back. So the events that were applied meanwhile are applied
-   * again, and their documents are published. Does nothing if another fill has begun.
-   * @param to Default: `rawFrom`.
+   * Ends a fill, and moves the position back to `to` (default: `rawFrom`). The events that were
+   * applied during the fill are then applied again, and their documents are published. Does nothing
+   * if another fill has begun.
    */
   endFill(partition: number, fill: Fill, to?: string): Promise<void>
 }
 
-/** Suffix of the field of a partition that is being filled, also written in move-fill.lua. */
+/** Suffix of the field that has the progress of a fill, also written in move-fill.lua. */
 const FILL_SUFFIX = '#fill'
 
 type Scripts = RedisClient & {
@@ -65,7 +66,7 @@ export const createFillStore = (client: RedisClient, { keyPrefix, topic, project
   const clustered = isCluster(client)
   const copies = clustered ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
   const fieldOf = (partition: number) => positionField(topic, partition)
-  /** @param values by suffix of the field. */
+  /** @param values the value of each field, by the suffix of the field. */
   const set = (partition: number, values: Readonly<Record<string, string>>) => {
     const fields = Object.entries(values).map(([suffix, value]) => [`${fieldOf(partition)}${suffix}`, value] as const)
     return all(copies.map((key) => redis.hset(key, Object.fromEntries(fields))))
@@ -75,7 +76,10 @@ export const createFillStore = (client: RedisClient, { keyPrefix, topic, project
   const moved = async (partition: number, from: Fill, to: Fill) =>
     (await move(partition, from, textOf(to))).every((reply) => reply === 1) ? to : undefined
 
-  /** Copies differ if a master was restored, or if a call reached only some of them. */
+  /**
+   * Sets all copies to the lowest progress. Copies differ if a master was restored, or if a call
+   * reached only some masters.
+   */
   const level = async (partition: number, texts: readonly (string | undefined)[]): Promise<Fill | undefined> => {
     const found = texts.flatMap((text) => fillOf(text ?? '') ?? [])
     const [first] = found
@@ -111,9 +115,8 @@ export const createFillStore = (client: RedisClient, { keyPrefix, topic, project
     },
     moveFill: async (partition, fill, next, customers) => {
       if (!clustered) return moved(partition, fill, { ...fill, next })
-      // As in writeOnCluster of store.ts: if a master is replaced before it has the new id,
-      // assertStored finds customers missing. If it is replaced later, the last call finds another
-      // id.
+      // If a master is replaced before it has the new id, assertStored finds customers missing. If
+      // a master is replaced later, the last call finds another id.
       const marked = await moved(partition, fill, { ...fill, id: randomUUID() })
       if (marked === undefined) return undefined
       await assertStored(redis, customers, keyPrefix)

@@ -1,6 +1,7 @@
 /**
- * Fills a lost Redis from the state topic, which has one document for each customer instead of every
- * event ever received. New events are applied meanwhile. Versions decide, so the order is harmless.
+ * Fills a lost Redis from the state topic. The state topic has one document for each customer, so it
+ * is shorter than the raw topic. New events are applied at the same time. Redis keeps the newer
+ * version, so the order of documents and events does not matter.
  */
 import type { Logger } from '@customer-stream/runtime'
 import type { FetchedRecord } from '@customer-stream/runtime/kafka'
@@ -24,8 +25,8 @@ export interface FillerDependencies {
 
 /**
  * Fills a partition, from the stored progress on.
- * @returns the fill at its end. Undefined if the signal aborted, or if another has changed the
- *   progress.
+ * @returns the fill at its end. Undefined if the signal aborted, or if another process has changed
+ *   the progress.
  */
 export type FillPartition = (partition: number, fill: Fill, signal: AbortSignal) => Promise<Fill | undefined>
 
@@ -34,11 +35,11 @@ interface Documents {
   readonly customers: ReadonlyMap<string, CustomerHash>
   /** Time of the last tombstone of each customer, Unix milliseconds. */
   readonly erased: ReadonlyMap<string, number>
-  /** Number of records that are no documents. */
+  /** Number of records that are neither documents nor tombstones. */
   readonly unusable: number
 }
 
-/** Reads only the last record of each customer, unless it is no document. */
+/** Reads the records from the last to the first, and keeps the last usable one of each customer. */
 const documentsOf = (records: readonly FetchedRecord[], projection: number): Documents => {
   const customers = new Map<string, CustomerHash>()
   const erased = new Map<string, number>()
@@ -57,8 +58,8 @@ const documentsOf = (records: readonly FetchedRecord[], projection: number): Doc
 }
 
 /**
- * Fetches that are applied at the same time. While one waits for Redis, the other is parsed. With
- * more, new events would wait longer.
+ * Number of fetches that are applied at the same time. While one fetch waits for Redis, the other
+ * is parsed. A greater number would delay new events.
  */
 const CONCURRENT = 2
 
@@ -67,7 +68,7 @@ export const createFiller = (
   { projection }: { readonly projection: number },
 ): FillPartition => {
   const { store, fillStore, stateSource, progress, retryThroughOutage, metrics, logger } = deps
-  /** Work that must end before the next one begins. */
+  /** The last work of each turn. The next work of that turn begins after it. */
   const turns: Promise<unknown>[] = Array.from({ length: CONCURRENT }, () => Promise.resolve())
   const inTurn = <T>(partition: number, work: () => Promise<T>): Promise<T> => {
     const turn = partition % CONCURRENT
@@ -87,7 +88,7 @@ export const createFiller = (
     return fillStore.moveFill(partition, fill, nextOffset, stored)
   }
 
-  /** @returns the progress after the next records. Undefined as for `fill`. */
+  /** @returns the progress after the next records. Undefined in the same cases as FillPartition. */
   const step = async (partition: number, fill: Fill, signal: AbortSignal): Promise<Fill | undefined> => {
     const fetched = await retryThroughOutage('state', signal, async () =>
       stateSource?.fetch(partition, fill.next, fill.end),
@@ -102,7 +103,7 @@ export const createFiller = (
         metrics.unusableStates.inc(documents.unusable)
         logger.warn(
           { event: 'unusable-states', partition, count: documents.unusable, from: fill.next, to: nextOffset },
-          'the state topic has records that are no documents; they were skipped',
+          'the state topic has records that are not documents; these records were skipped',
         )
       }
       return done?.value

@@ -1,6 +1,6 @@
 /**
- * Pauses partitions one by one. kafkajs fetches again only when all partitions of the last fetch
- * are done. So a partition that waits would delay all others. A paused partition is not fetched.
+ * Pauses single partitions. kafkajs fetches again only after all partitions of the last fetch are
+ * done. Without a pause, a partition that waits would therefore delay all other partitions.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FetchedBatch, PartitionConsumer } from '@customer-stream/runtime/kafka'
@@ -14,18 +14,18 @@ export interface Hold {
   end(): void
 }
 
-/** Records for another topic that a partition must not pass before they are stored. */
+/** Records for another topic. They must be stored before the position of the partition moves. */
 export interface Output {
   /** Name of the resource in logs and metrics. */
   readonly what: 'quarantine' | 'state'
-  /** Offsets of the records that need not be sent again after the pause. */
+  /** Offsets in the raw partition of the records that are not sent again after the pause. */
   readonly offsets: readonly string[]
   readonly send: () => Promise<void>
   /**
-   * Called when the attempts have ended after `sendOrHold` returned false. The partition goes on
+   * Called when the attempts have ended after `sendOrHold` returned false. The partition continues
    * when the promise settles.
-   * @param pause aborts when the pause ends. Undefined if it has ended, or if the attempts were
-   *   given up. Then they are stored or not.
+   * @param pause aborts when the pause ends. Undefined if the pause has ended, or if the attempts
+   *   were aborted. It is then unknown whether the records are stored.
    */
   readonly onLate?: (pause: AbortSignal | undefined) => Promise<void>
 }
@@ -33,16 +33,17 @@ export interface Output {
 export interface Holds {
   has(partition: number): boolean
   isPaused(partition: number): boolean
-  /** Pauses a partition. A pause that it had ends. */
+  /** Pauses a partition. Ends an earlier pause of this partition. */
   begin(partition: number): Hold
   end(partition: number): void
   endAll(): void
   /** Returns true if the output of this record was stored during a pause of the partition. */
   isSent(partition: number, offset: string): boolean
   /**
-   * Sends records and waits for a moment. If it takes longer, pauses the partition until they are
-   * stored. The partition is then fetched again, and `isSent` says what is done.
-   * @returns true if they are stored.
+   * Sends records and waits PATIENCE_MS for the result. If the send takes longer, pauses the
+   * partition until the records are stored. The partition is then fetched again, and `isSent`
+   * returns true for these records.
+   * @returns true if the records are stored. False if the partition is paused or the signal aborted.
    */
   sendOrHold(batch: Pick<FetchedBatch, 'partition' | 'signal'>, output: Output): Promise<boolean>
 }
@@ -62,7 +63,7 @@ export const createHolds = ({
   readonly consumer: Pick<PartitionConsumer, 'hold'>
   readonly retryThroughOutage: RetryThroughOutage
   readonly metrics: Pick<ProjectorMetrics, 'heldPartitions'>
-  /** Returns the time that a fetch waits for records. Rejects if the signal aborts. */
+  /** Waits as long as a fetch may wait for records. Rejects if the signal aborts. */
   readonly wait?: (signal: AbortSignal) => Promise<void>
 }): Holds => {
   const holds = new Map<number, Hold & { readonly sent: Set<string> }>()

@@ -4,9 +4,10 @@
  * the window without the events that a newer event of the window supersedes. Parsing and storing an
  * event cost much more than reading it twice.
  *
- * The position does not move during the first pass. In the second pass it is stored with the
- * window. If the process ends there, the next one applies the window again from its start, because
- * only the memory of the first process says which events were left out.
+ * The position does not move during the first pass. During the second pass, each chunk stores the
+ * position and the window. If the process ends during the second pass, the next process applies the
+ * window again from its start. Only the memory of the first process had the list of superseded
+ * events.
  */
 import type { FetchedBatch } from '@customer-stream/runtime/kafka'
 import { compareVersions, type Version } from '@customer-stream/schemas'
@@ -17,8 +18,8 @@ export interface LookaheadOptions {
   /** Maximum records of a window. 0 switches the first pass off. */
   readonly maxRecords: number
   /**
-   * Returns customer and version of a record if both are certain. Otherwise the record is applied,
-   * and so are all later events of its customer.
+   * Returns customer and version of a record if both are certain. If not, the record and all later
+   * events of its customer are applied.
    */
   readonly peek: (
     record: RawRecord,
@@ -31,15 +32,15 @@ export interface LookaheadOptions {
 }
 
 /**
- * `apply`: the batch must be applied now. `read`: the batch was read, the fetch continues behind
- * it. `seek`: the first pass has ended, the fetch must go back to the position.
+ * `apply`: the batch must be applied now. `read`: the batch was read, and the fetch continues after
+ * the batch. `seek`: the first pass has ended, and the fetch must go back to the position.
  */
 export type LookaheadStep = 'apply' | 'read' | 'seek'
 
 export interface Lookahead {
   /**
    * Decides what happens to a batch. In a first pass it also notes the versions of its records.
-   * @param position the expected position. Undefined if it is not loaded.
+   * @param position the expected position. Undefined if the position is not loaded.
    */
   step(batch: FetchedBatch, position: string | undefined): LookaheadStep
   /** Returns the records that no newer event of the window supersedes. */
@@ -50,11 +51,11 @@ export interface Lookahead {
     from: string,
     next: string,
   ): { readonly stale: number; readonly duplicate: number }
-  /** The window that the partition's next chunk belongs to. */
+  /** The window to which the partition's next chunk belongs. */
   window(partition: number): LookaheadWindow | undefined
-  /** Returns true if an event of the window was left out because of one of these records. */
+  /** Returns true if one of these records supersedes an event of the window. */
   supersedes(partition: number, records: readonly RawRecord[]): boolean
-  /** Makes sure that no record before this offset is read ahead. */
+  /** Switches the first pass off for all records before the offset `end`. */
   skipTo(partition: number, end: string): void
   /** Forgets the window. Must be called when the position changes. */
   drop(partition: number): void
@@ -63,24 +64,23 @@ export interface Lookahead {
 }
 
 /**
- * A partition with fewer records before its end is applied at once. A first pass ends after this
- * number of records if it found too few superseded records. A smaller window is the limit instead.
+ * A partition with fewer records before its end is applied without a first pass. A first pass ends
+ * after this number of records if it found too few superseded records. If `maxRecords` is smaller,
+ * `maxRecords` is the limit.
  */
 const MIN_RECORDS = 5000
 const MIN_SUPERSEDED_SHARE = 0.25
-/**
- * Number of offsets that are applied without a first pass, after a first pass found too few
- * superseded records.
- */
+/** Number of offsets that are applied without a first pass, after a first pass that did not pay. */
 const SKIPPED_RECORDS = 100_000n
-/** Maximum customers in memory, over all first passes: about 250 bytes each. */
+/** Maximum customers in memory, over all first passes. Each customer needs about 250 bytes. */
 const MAX_CUSTOMERS = 200_000
 /**
- * Maximum time of a first pass. /readyz reports a partition whose position stands still for 15 s.
+ * Maximum time of a first pass. The position does not move during this time, and /readyz fails after
+ * 15 s without a move.
  */
 const MAX_PASS_MS = 8000
 
-/** Marks of a record. Records without a mark must be applied, as those that supersede others. */
+/** Marks of a record. Records with the mark SUPERSEDES, or without a mark (0), must be applied. */
 const SUPERSEDES = 1
 const STALE = 2
 const DUPLICATE = 3
@@ -107,9 +107,9 @@ const openWindow = (start: string, { maxRecords, peek, customerOf }: LookaheadOp
   /** Newest event of each customer. */
   const newest = new Map<string, { readonly version: Version; readonly index: number }>()
   /**
-   * Customers with a record whose version is uncertain. Between an event of such a customer and a
-   * newer one, a rebuild may meet an older event. It would replace the hash if the first event were
-   * left out.
+   * Customers with a record whose version is uncertain. After such a record, no event of its customer
+   * is marked as superseded. Otherwise that record could replace the hash although the record is
+   * older than an event that was left out.
    */
   const uncertain = new Set<string>()
   let isReading = true

@@ -2,7 +2,7 @@ import { Counter, Gauge, Histogram, type Registry, startAtZero } from '@customer
 import type { QuarantineReason } from './project.ts'
 import type { StoreOutcome } from './store.ts'
 
-// Complete by their types.
+// The type check finds a missing outcome or reason.
 const outcomes = Object.keys({ applied: 1, duplicate: 1, stale: 1, erased: 1, quarantined: 1 } satisfies Record<
   StoreOutcome | 'quarantined',
   1
@@ -32,20 +32,20 @@ export const quarantineReasons = Object.keys({
 export const createProjectorMetrics = (registry: Registry, { groupId, topic }: { groupId: string; topic: string }) => {
   const registers = [registry]
   const measuredAt = new Map<number, number>()
-  // Name and labels of the common Kafka exporters, so existing dashboards work.
+  // Common Kafka exporters use this name and these labels, so existing dashboards work.
   const lag = new Gauge({
     name: 'kafka_consumergroup_lag',
     help:
-      'Records between the position in Redis and the end of the partition. Every projector exports every ' +
-      'partition, whoever owns it: aggregate with max by (topic, partition), then sum.',
+      'Records between the position in Redis and the end of the partition. Every projector exports all ' +
+      'partitions, also those of other projectors. So aggregate with max by (topic, partition), then sum.',
     labelNames: ['consumergroup', 'topic', 'partition'],
     registers,
   })
   new Gauge({
     name: 'projector_lag_age_seconds',
     help:
-      'Time since the lag of a partition was measured. It grows while the partition has no leader, or Kafka or ' +
-      'Redis do not answer; the lag then shows its last known value.',
+      'Time since the lag of a partition was measured. This time grows while the partition has no leader, and ' +
+      'while Kafka or Redis does not answer. The lag then keeps its last known value.',
     labelNames: ['topic', 'partition'],
     registers,
     collect() {
@@ -62,21 +62,20 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     standstillSeconds: new Gauge({
       name: 'projector_standstill_seconds',
       help:
-        'Time for which the partition that has waited longest has had records to apply without its position ' +
-        'moving, whoever owns it.',
+        'Longest time for which a partition has had records to apply and its position has not moved. All ' +
+        'partitions count, also those of other projectors.',
       registers,
     }),
     lostRecords: new Counter({
       name: 'projector_lost_records_total',
-      help: 'Offsets that Kafka deleted before they were applied. Their events are lost for Redis.',
+      help: 'Offsets that Kafka deleted before they were applied. Redis never gets their events.',
       registers,
     }),
     events: new Counter({
       name: 'projector_events_total',
       help:
-        'Records by outcome: applied, duplicate, stale, erased or quarantined. A record that is read again is counted ' +
-        'again; one that was applied by an attempt that failed, e.g. because Redis’ reply was lost, is a ' +
-        'duplicate.',
+        'Records by outcome: applied, duplicate, stale, erased or quarantined. A record that is read again is ' +
+        'counted again. If Redis applied a record but its reply was lost, the retry counts the record as a duplicate.',
       labelNames: ['outcome'],
       registers,
     }),
@@ -94,7 +93,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     }),
     rewinds: new Counter({
       name: 'projector_rewinds_total',
-      help: 'Times a partition went back because Redis did not hold the expected position.',
+      help: 'Number of times that a partition went back because Redis did not have the expected position.',
       registers,
     }),
     stateRecords: new Counter({
@@ -105,8 +104,8 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     stateRepairs: new Counter({
       name: 'projector_state_repairs_total',
       help:
-        'Times this process published documents of a partition that another projector had by then. The other one ' +
-        'applies the records again and publishes what is current.',
+        'Number of times that this process published documents of a partition after another projector got that ' +
+        'partition. The other projector applies the records again and publishes the current documents.',
       registers,
     }),
     fillRecords: new Gauge({
@@ -116,7 +115,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     }),
     fillRemaining: new Gauge({
       name: 'projector_fill_remaining_records',
-      help: 'Those of projector_fill_records that are left.',
+      help: 'Records of projector_fill_records that are not read yet.',
       registers,
     }),
     fillSecondsLeft: new Gauge({
@@ -126,17 +125,17 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     }),
     unusableStates: new Counter({
       name: 'projector_unusable_states_total',
-      help: 'Records of the state topic that are no documents. They were skipped while Redis was filled.',
+      help: 'Records of the state topic that are not documents. The projector skips them when it fills a lost Redis.',
       registers,
     }),
     erasures: new Counter({
       name: 'projector_erasures_total',
-      help: 'Erasures executed. An erasure is executed again after Redis was lost or a projector was killed.',
+      help: 'Executed erasures. After Redis was lost or a projector was killed, erasures are executed and counted again.',
       registers,
     }),
     unusableErasures: new Counter({
       name: 'projector_unusable_erasures_total',
-      help: 'Records of the erasures topic that are no erasures. They erased no one.',
+      help: 'Records of the erasures topic that are not erasures. No customer was erased because of them.',
       registers,
     }),
     assignedPartitions: new Gauge({
@@ -147,8 +146,8 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     heldPartitions: new Gauge({
       name: 'projector_held_partitions',
       help:
-        'Partitions that wait by themselves: quarantine or the state topic does not take one of their records, or a ' +
-        'person must look at one.',
+        'Partitions that are paused while the others continue: quarantine or the state topic does not accept a ' +
+        'record, or a person must look at a record.',
       registers,
     }),
     chunkSeconds: new Histogram({
@@ -159,7 +158,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     }),
     freshnessSeconds: new Histogram({
       name: 'projector_freshness_seconds',
-      help: 'From the receipt of a chunk’s last event to its being visible in Redis.',
+      help: 'Time from the receipt of a chunk’s last event until the event is visible in Redis.',
       buckets: [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30, 60, 300, 3600],
       registers,
     }),

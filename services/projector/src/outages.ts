@@ -3,8 +3,8 @@ import { isConnectionLoss } from '@customer-stream/runtime/redis'
 import type { ProjectorMetrics } from './metrics.ts'
 
 /**
- * Retries `attempt` until it succeeds. `what` names the resource that it needs. Returns undefined
- * if the signal aborts.
+ * Retries `attempt` until `attempt` succeeds. `what` names the resource that `attempt` needs.
+ * Returns undefined if the signal aborts.
  */
 export type RetryThroughOutage = <T>(
   what: string,
@@ -20,9 +20,6 @@ export interface Outages {
   undisturbedMs(): number
 }
 
-/**
- * Handles all outages alike: skips nothing, logs, and retries with backoff until the work succeeds.
- */
 export const createOutages = ({
   causeOf,
   metrics,
@@ -46,7 +43,7 @@ export const createOutages = ({
         backoff,
         onFailure: (failure, failures) => {
           const error = causeOf(failure)
-          // If the reason is not known yet, the failure before has said more.
+          // A lost connection says less than the failure before it, so keep the earlier message.
           if (!waiting.has(wait) || !isConnectionLoss(error)) waiting.set(wait, `${what}: ${error.message}`)
           metrics.failures.inc({ operation: what })
           if (failures === 1 || failures % 20 === 0)

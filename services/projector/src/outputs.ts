@@ -1,4 +1,4 @@
-/** The topics that the projector writes to, and what it demands of all its topics. */
+/** Producers of the quarantine and the state topic, and the demands on all topics of the projector. */
 import type { OutgoingRecord, TopicWatchOptions, VerifiedProducer } from '@customer-stream/runtime/kafka'
 import type { StateSource } from './state-source.ts'
 
@@ -23,15 +23,15 @@ export interface Outputs extends Pick<TopicWatchOptions, 'demands' | 'onPartitio
 }
 
 /**
- * A state document can be larger than the event, because it has each number in its usual form: 1e20
- * is then 21 digits. No number becomes more than five times as long.
+ * Maximum size of a state document, in sizes of its event. A document has each number in its usual
+ * form, so 1e20 (4 characters) becomes 21 digits. No number becomes more than five times as long.
  */
 const DOCUMENT_GROWTH = 5
 
-/** An erasure has two texts of 1000 characters. JSON writes a character in at most six bytes. */
+/** An erasure has two texts of 1000 characters, and JSON needs 6 bytes a character: 2 × 6000 bytes. */
 const MAX_ERASURE_BYTES = 16 * 1024
 
-/** Bytes of a record besides its key, value and headers. Kafka needs a few dozen. */
+/** Upper bound for the bytes of a record besides its key, value and headers. */
 const RECORD_BYTES = 100
 
 const bytesOf = ({ key, value, headers = {} }: OutgoingRecord): number =>
@@ -40,7 +40,7 @@ const bytesOf = ({ key, value, headers = {} }: OutgoingRecord): number =>
     RECORD_BYTES + (key?.byteLength ?? 0) + (value?.byteLength ?? 0),
   )
 
-/** Splits records into parts of at most this size, in order. A larger record is a part alone. */
+/** Splits records, in order, into parts of at most `maxBytes`. A larger record is a part of its own. */
 export const partsOf = (records: readonly OutgoingRecord[], maxBytes: number): OutgoingRecord[][] => {
   const parts: OutgoingRecord[][] = []
   let left = 0
@@ -57,8 +57,8 @@ export const partsOf = (records: readonly OutgoingRecord[], maxBytes: number): O
 }
 
 /**
- * @param open creates a producer with a client of its own. kafkajs fails for all topics of a client
- *   if one of them has bad metadata.
+ * @param open creates a producer with a client of its own. If kafkajs cannot get the metadata of one
+ *   topic, it fails for all topics of that client.
  */
 export const createOutputs = (
   open: () => VerifiedProducer,
@@ -74,8 +74,8 @@ export const createOutputs = (
   const maxDocumentBytes = DOCUMENT_GROWTH * maxValueBytes
   return {
     quarantine,
-    // Kafka refuses a batch that is larger than the largest record of the topic, and the records of
-    // one send are one batch for each partition.
+    // One send makes one batch for each partition. Kafka refuses a batch that is larger than the
+    // maximum record size of the topic.
     state: state && {
       send: async (records) => {
         for (const part of partsOf(records, maxDocumentBytes)) await state.send(part)
@@ -112,7 +112,7 @@ export const createOutputs = (
             },
           ]),
     ],
-    // Each producer gets its own topic only, so that problems of another topic do not affect it.
+    // Each producer gets only its own topic, so that a problem of one topic stops one producer only.
     onPartitions: async (partitions) => {
       await Promise.all(
         producers.map(([name, producer]) =>

@@ -1,11 +1,11 @@
 /**
- * Manages the positions: the next offset to apply, by partition. They are stored in Redis. This
- * process keeps a copy, the expected positions. If an expected position proves wrong, the process
- * reads Redis again and seeks to the position in Redis. So the projection recovers after Redis was
- * emptied, restored or failed over.
+ * Manages the positions: the next offset to apply, by partition. The positions are stored in Redis.
+ * This process keeps a copy: the expected positions. If an expected position proves wrong, the
+ * process reads Redis again and seeks to the position in Redis. So the projection recovers after
+ * Redis was emptied, restored or failed over.
  *
  * Positions are valid for one topic of one Kafka cluster. The ids of topic and cluster are compared
- * before anything is applied.
+ * before any event is applied.
  */
 import { once } from 'node:events'
 import type { Logger, Obstacles } from '@customer-stream/runtime'
@@ -27,22 +27,20 @@ export interface PositionsDependencies {
   readonly consumer: Pick<PartitionConsumer, 'seek' | 'commit' | 'committed' | 'watermarks'>
   /** Reads the ids of the cluster and of the topic from Kafka. Rejects in an outage. */
   readonly readIdentity: () => Promise<TopicIdentity>
-  /** The state topic. Undefined if it is switched off. */
+  /** Undefined if the state topic is switched off. */
   readonly stateSource: Pick<StateSource, 'topicId' | 'watermarks'> | undefined
   readonly fillStore: Pick<FillStore, 'fills' | 'beginFill' | 'endFill'>
   /** Fills a partition from the state topic. */
   readonly fillPartition: FillPartition
-  /** Executes the erasures of these partitions. Retries through outages. */
+  /** Executes the erasures of these partitions. Retries during outages. */
   readonly executeErasures: (
     partitions: ReadonlyMap<number, ErasuresPartition>,
     signal: AbortSignal,
   ) => Promise<ReadonlyMap<number, Execution>>
   readonly retryThroughOutage: RetryThroughOutage
-  /**
-   * Called for each partition whose position is loaded, before anything else is fetched from it.
-   */
+  /** Called when the position of a partition is loaded, before the next fetch of this partition. */
   readonly onLoad: (partition: number) => void
-  /** Called if a position was within a window that ends at `end`. */
+  /** Called if a stored position was within a lookahead's window. `end` is the end of the window. */
   readonly onLeave: (partition: number, end: string) => void
   readonly obstacles: Pick<Obstacles, 'report'>
   readonly metrics: ProjectorMetrics
@@ -62,37 +60,37 @@ export interface Positions {
    * was read.
    */
   expected(partition: number): string | undefined
-  /** Returns the oldest offset of the partition in Kafka when the position was read. */
+  /** Returns the oldest offset that Kafka had when the position was read. */
   oldest(partition: number): string | undefined
   /**
-   * Returns the id of the state topic when the position was read. Undefined if no documents must be
-   * published: the state topic is switched off, or the partition is being filled. During a fill an
-   * event may be applied although a newer document of its customer is still to come. So these
-   * events are applied again after the fill, and then published.
+   * Returns the id that the state topic had when the position was read. Undefined if no documents
+   * must be published: the state topic is switched off, or the partition is being filled. A fill may
+   * still bring a newer document of a customer. So the documents of events that are applied during
+   * a fill are published after the fill, when these events are applied again.
    */
   stateTopicId(partition: number): string | undefined
-  /** Records that the position has been moved in Redis. */
+  /** Sets the expected position after the position in Redis has moved. */
   moved(partition: number, to: string, highWatermark: string): void
   /**
-   * Reads the position from Redis and seeks to it. Retries until Redis answers. Ignores a partition
-   * that is not assigned.
+   * Reads the position from Redis and seeks to that position. Retries until Redis answers. Ignores a
+   * partition that is not assigned.
    */
   reload(partition: number, signal: AbortSignal): Promise<void>
   /** Resolves when the assignment's positions are loaded, or when the signal aborts. */
   untilLoaded(signal: AbortSignal): Promise<void>
   /**
-   * Compares the expected positions with Redis, and the topic with the one that the positions
-   * belong to. Loads again each position that differs. Rejects in an outage.
+   * Compares the expected positions with Redis, and the id of the topic with the id stored beside the
+   * positions. Loads each differing position again. Rejects in an outage.
    */
   check(isBusy: (partition: number) => boolean): Promise<void>
   /**
-   * Commits the positions to Kafka, with the ids of the topics for which they count. Lag monitoring
-   * reads them, and a projector that finds no positions in Redis.
+   * Commits the positions to Kafka, together with the ids of the topics. Lag monitoring reads the
+   * committed offsets. A projector that finds no positions in Redis also reads them.
    */
   commit(): Promise<void>
   /**
-   * Loads partitions that had no leader and now have one, and those whose next records Kafka has
-   * deleted.
+   * Loads partitions that had no leader and now have one. Also loads partitions whose next records
+   * Kafka has deleted.
    */
   loadNewlyLed(watermarks: ReadonlyMap<number, Watermarks>): Promise<void>
   stop(): void
@@ -101,9 +99,9 @@ export interface Positions {
 const isOffset = (stored: string | undefined): stored is string => stored !== undefined && /^\d+$/.test(stored)
 
 /**
- * The metadata of a committed offset. It says that this state topic has the documents of all events
- * before the offset in this raw topic. Empty if an id is unknown: a topic that was created again
- * would then look like the earlier one.
+ * Returns the metadata of a committed offset: `raw topic id/state topic id`. The metadata says that
+ * this state topic has the documents of all events before the offset in this raw topic. Empty if an
+ * id is unknown, because a topic that was created again could then not be recognised.
  */
 const proofOf = (topicId: string | undefined, stateTopicId: string | undefined): string =>
   topicId === undefined || stateTopicId === undefined || stateTopicId === NO_ID ? '' : `${topicId}/${stateTopicId}`
@@ -141,13 +139,13 @@ export const createPositions = (
   /** Offset and metadata that were committed, by partition. */
   const committed = new Map<number, string>()
   const oldest = new Map<number, string>()
-  // By partition: only a position that was compared with a topic may say what the topic has.
+  /** Id of the state topic with which the position of each partition was compared. */
   const stateTopicIds = new Map<number, string | undefined>()
   const proofs = new Map<number, string>()
   /** Ends the fill of each partition. */
   const fillings = new Map<number, AbortController>()
 
-  /** Reads what a fill needs to know: the ends of the state topic, and what it is known to have. */
+  /** Reads the watermarks of the state topic and the committed offsets, for `beginFill`. */
   const readState = async ({ topicId }: TopicIdentity, stateTopicId: string | undefined) => {
     if (stateSource === undefined || stateTopicId === undefined) return undefined
     const [ends, published] = await Promise.all([stateSource.watermarks(), consumer.committed()])
@@ -155,11 +153,10 @@ export const createPositions = (
   }
 
   /**
-   * Begins to fill a partition from the state topic, if that gives more than the records that Kafka
-   * still has, or the same in less time.
-   * @returns the offset from which these records are applied, and whether the state topic has all
-   *   documents before it.
-   *   Undefined if the partition of the state topic has no leader.
+   * Begins to fill a partition from the state topic, if the state topic has more customers than the
+   * remaining records of the raw topic, or the same customers in fewer records.
+   * @returns the raw offset from which events are applied, and whether the state topic has all
+   *   documents of earlier events. Undefined if the partition of the state topic has no leader.
    */
   const beginFill = async (
     partition: number,
@@ -173,7 +170,8 @@ export const createPositions = (
     if (ends.low === ends.high) return fromRaw
     const { offset, metadata } = state.published.get(partition) ?? { offset: '-1' }
     const isWithin = BigInt(offset) >= BigInt(low) && BigInt(offset) <= BigInt(high)
-    // Compaction never removes the beginning of a topic, but a person or a retention time does.
+    // Compaction does not raise the low watermark. A low watermark above 0 means that a person or a
+    // retention time has deleted documents.
     const isKnown = state.proof !== '' && metadata === state.proof && ends.low === '0'
     const isComplete = isWithin && isKnown
     if (!isComplete && low === '0') return fromRaw
@@ -197,8 +195,8 @@ export const createPositions = (
     const tooHigh = isOffset(stored) && BigInt(stored) > BigInt(high)
     const start = tooHigh ? { rawFrom: low, isComplete: false } : await beginFill(partition, marks, state)
     if (start === undefined) return
-    // A partition without a position gets one before anything is applied. Otherwise a Redis that
-    // was emptied later would look like a new one.
+    // Store a first position before any event is applied. Otherwise a Redis that was emptied later
+    // would look like a new Redis.
     if (!(await store.movePosition(partition, stored, start.rawFrom)) || stored === undefined) return
     if (tooLow && start.isComplete) return
     const seen = { topic, partition, stored, low, high }
@@ -206,21 +204,22 @@ export const createPositions = (
       metrics.lostRecords.inc(Number(BigInt(low) - BigInt(stored ?? low)))
       logger.error(
         { event: 'records-lost', ...seen },
-        'Kafka deleted records before they were applied; going on at the oldest record that is left',
+        'Kafka deleted records before they were applied; the partition continues at its oldest record',
       )
     } else {
       metrics.rewinds.inc()
       logger.error(
         { event: 'rewound', ...seen },
-        'the position in Redis is none of this partition; the partition is applied from its oldest record',
+        'the position in Redis is no offset of this partition; the partition is applied from its oldest record',
       )
     }
   }
 
   /**
-   * Moves each position within a window of a lookahead back to the start of the window. Events were
-   * left out there, and only the memory of the process that has read the window says which.
-   * @returns true if there was one.
+   * Moves each position that is within a lookahead's window back to the start of the window. Some
+   * events of the window were left out. Only the memory of the process that read the window has the
+   * list of these events.
+   * @returns true if a position was within a window.
    */
   const leaveWindows = async (partitions: readonly number[], watermarks: ReadonlyMap<number, Watermarks>) => {
     const windows = await store.unfinishedWindows(partitions)
@@ -236,9 +235,10 @@ export const createPositions = (
   }
 
   /**
-   * Moves each position back to where the state topic has all documents. It is behind if the state
-   * topic is new, or if a projector without it has moved the position.
-   * @returns true if one was moved.
+   * Moves each position back to the offset up to which the state topic has all documents. This offset
+   * is lower than the position if the state topic is new, or if a projector without a state topic has
+   * moved the position.
+   * @returns true if a position was moved.
    */
   const goBackToPublished = async (
     stateTopicId: string | undefined,
@@ -260,15 +260,15 @@ export const createPositions = (
     if (seen.length > 0)
       logger.warn(
         { event: 'state-incomplete', topic, seen },
-        'the state topic lacks documents of events that were applied; those that Kafka still has are applied again',
+        'the state topic lacks documents of events that were applied; the events that Kafka still has are applied again',
       )
     return seen.length > 0
   }
 
   /**
-   * Ends the fills from a state topic that exists no more, or that is switched off. Their partitions
-   * are applied from the oldest record.
-   * @returns true if there was one.
+   * Ends each fill whose state topic was deleted or switched off. The partition of the fill is then
+   * applied from its oldest record.
+   * @returns true if a fill was ended.
    */
   const dropFills = async (
     stateTopicId: string | undefined,
@@ -289,8 +289,8 @@ export const createPositions = (
     const { deleted, identity } = await claim()
     metrics.rewinds.inc(deleted)
     const stateTopicId = await stateSource?.topicId()
-    // The watermarks are read last. Otherwise the partition's last owner could move a position past
-    // the end that was read.
+    // Read the watermarks after the positions. Otherwise the previous owner of a partition could
+    // meanwhile move its position past the end that was read.
     const found = await store.positions(partitions)
     const watermarks = await consumer.watermarks()
     const bad = [...found].flatMap(([partition, stored]) => {
@@ -304,8 +304,8 @@ export const createPositions = (
     }
     for (;;) {
       const stored = await store.positions(partitions)
-      // The last owner may still enter a window. If it does so after this, it moves the position,
-      // and the next chunk finds that the position differs.
+      // The previous owner may still enter a window after this check. It then moves the position, so
+      // the next chunk of this process finds a position that differs.
       if (await leaveWindows(partitions, watermarks)) continue
       if (await goBackToPublished(stateTopicId, stored, watermarks)) continue
       const fills = await fillStore.fills(partitions)
@@ -314,10 +314,7 @@ export const createPositions = (
     }
   }
 
-  /**
-   * Fills Redis for a partition in the background, and then loads the partition’s position again.
-   * Ends an earlier fill.
-   */
+  /** Ends an earlier fill. Fills the partition in the background, then loads its position again. */
   const startFill = (partition: number, fill: Fill | undefined): void => {
     fillings.get(partition)?.abort()
     fillings.delete(partition)
@@ -328,7 +325,7 @@ export const createPositions = (
     const run = async () => {
       const filled = await fillPartition(partition, fill, signal)
       if (signal.aborted) return
-      // The end of the fill moves the position. Until it is loaded, nothing is applied.
+      // The end of the fill moves the position back. Apply nothing until this position is loaded.
       positions.delete(partition)
       if (filled) await retryThroughOutage('Redis', signal, () => fillStore.endFill(partition, filled))
       if (!signal.aborted) await load([partition], assignment.signal)
@@ -343,17 +340,17 @@ export const createPositions = (
     for (const [partition, position] of done.value.stored)
       if (isOffset(position) && done.value.watermarks.has(partition))
         found.set(partition, { position: () => position, isFilling: done.value.fills.has(partition) })
-    // Redis may have lost the marks of erased customers, so erasures come before events.
+    // Redis may have lost the marks of erased customers, so execute erasures before events.
     const executions = await executeErasures(found, signal)
     if (signal.aborted) return
     const moved = partitions.filter((partition) => executions.get(partition) === 'moved')
     for (const partition of partitions) {
       const watermarks = done.value.watermarks.get(partition)
       const stored = done.value.stored.get(partition)
-      // The partition, or its partition of the state topic or of the erasures topic, has no leader.
-      // Its position is loaded with its first batch or after the next lag measurement. The latter is
-      // needed because kafkajs starts at the group's committed offset, where possibly no batch ever
-      // arrives.
+      // The partition of the raw topic, the state topic or the erasures topic has no leader. The
+      // position is loaded with the first batch or after the next lag measurement. The measurement
+      // is needed because kafkajs starts at the group's committed offset. There may be no batch
+      // after that offset.
       const isReady = executions.get(partition) === 'done'
       if (!watermarks || stored === undefined || isBelow(stored, watermarks.low) || !isReady) {
         leaderless.add(partition)
@@ -364,15 +361,15 @@ export const createPositions = (
       stateTopicIds.set(partition, done.value.stateTopicId)
       proofs.set(partition, done.value.proof)
       const fill = done.value.fills.get(partition)
-      // A rebuild does not replace a hash whose record is before this offset. It does not read that
-      // record again; the document of the customer comes later.
+      // Records before this offset are not read again. So a rebuild keeps the hashes of these
+      // records, until the fill brings the documents of their customers.
       oldest.set(partition, fill?.rawFrom ?? watermarks.low)
       onLoad(partition)
       startFill(partition, fill)
       consumer.seek(partition, stored)
       metrics.observeLag(partition, Number(BigInt(watermarks.high) - BigInt(stored)))
     }
-    // Another projector has moved the position meanwhile.
+    // Another projector has moved these positions during the erasures.
     if (moved.length > 0) await load(moved, signal)
   }
 
@@ -404,11 +401,11 @@ export const createPositions = (
       positions.set(partition, to)
       metrics.observeLag(partition, Math.max(0, Number(BigInt(highWatermark) - BigInt(to))))
     },
-    // The old expected position stays until the load has ended. If the load is aborted, the next
-    // chunk finds that the position differs, and it is loaded again.
+    // Keep the old expected position until the load has ended. If the load is aborted, the next
+    // chunk finds that the position in Redis differs, and loads it again.
     reload: async (partition, signal) => {
-      // While kafkajs joins the group again, it still passes on batches of a running fetch. Their
-      // partition may no longer be assigned.
+      // While kafkajs joins the group again, it still delivers batches of a running fetch. The
+      // partition of such a batch may no longer be assigned.
       if (!assigned.includes(partition)) return
       await load([partition], AbortSignal.any([signal, assignment.signal]))
     },
@@ -420,8 +417,8 @@ export const createPositions = (
       try {
         await claim()
       } catch (error) {
-        // Redis was restored from a dump of another installation. Without expected positions
-        // nothing is applied, and the load retries until a person acts.
+        // Redis was restored from a dump of another installation. Remove the expected positions, so
+        // that nothing is applied. The load retries until a person acts.
         if (error instanceof OtherClusterError && positions.size > 0) {
           positions.clear()
           loading = load(assigned, signal)
@@ -442,7 +439,7 @@ export const createPositions = (
       if (wrong.length === 0 || signal.aborted) return
       logger.warn(
         { event: 'rewound', partitions: wrong },
-        'Redis was emptied, restored or filled by another; going back to what it says',
+        'Redis was emptied, restored or filled by another projector; going back to the positions in Redis',
       )
       metrics.rewinds.inc(wrong.length)
       await load(wrong, signal)
@@ -450,7 +447,7 @@ export const createPositions = (
     commit: async () => {
       const progress = new Map<number, CommittedOffset>()
       for (const [partition, offset] of positions) {
-        // A partition that is being filled goes back to the offset that is committed.
+        // If Redis is lost during a fill, the new fill needs the offset that was committed before.
         if (fillings.has(partition)) continue
         const metadata = proofs.get(partition) ?? ''
         if (committed.get(partition) !== `${offset} ${metadata}`) progress.set(partition, { offset, metadata })
@@ -460,8 +457,8 @@ export const createPositions = (
     },
     loadNewlyLed: async (watermarks) => {
       const led = [...leaderless].filter((partition) => watermarks.has(partition))
-      // On a partition without new records, no batch would ever show that Kafka has deleted its
-      // next records.
+      // Kafka has deleted the next records of these partitions. Without new records, no batch would
+      // ever show this.
       const overtaken = [...positions].flatMap(([partition, position]) => {
         const low = watermarks.get(partition)?.low
         return low !== undefined && BigInt(position) < BigInt(low) ? [partition] : []

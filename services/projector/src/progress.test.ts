@@ -141,7 +141,7 @@ describe('a standstill', () => {
     const { progress, marks, pass } = setUp()
     marks.set(0, { low: '0', stable: '10', high: '25' })
     await pass(20_000)
-    expect(progress.standstill).toContain('an open transaction of another producer holds them back')
+    expect(progress.standstill).toContain('an open transaction of another producer holds these records back')
   })
 
   it('records behind an open transaction do not end the process', async () => {

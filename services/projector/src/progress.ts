@@ -3,9 +3,9 @@
  * Kafka's watermarks for all partitions of the topic, even for partitions of other group members.
  * Also checks the members of the consumer group.
  *
- * A partition stands still if it has records and its position does not move. A member that catches
- * up on many partitions serves them in turn. Its waiting partitions therefore do not count while
- * another of its partitions moves.
+ * A partition stands still if the partition has records and its position does not move. A group
+ * member with many records to apply serves its partitions in turn. So a partition does not count as
+ * standing still while its owner moves another partition.
  */
 import type { GroupMember, PartitionConsumer, Watermarks } from '@customer-stream/runtime/kafka'
 import type { ProjectorMetrics } from './metrics.ts'
@@ -20,12 +20,14 @@ const STANDSTILL_MS = 15_000
  * Time after which a partition counts as standing still, even if its owner moves other partitions.
  */
 const NEGLECTED_MS = 600_000
-/** Maximum time between two measurements. After a longer gap, the waiting
- * time of every partition starts again at 0. */
+/**
+ * Maximum time between two measurements. After a longer gap, the waiting time of every partition
+ * starts again at 0.
+ */
 const MAX_GAP_MS = 12_000
 /**
- * Measurements in a row that must see a foreign group member before it is reported. A member of
- * ours may join a moment before it announces itself.
+ * Number of measurements in a row that must see a foreign group member before /readyz reports the
+ * member. A projector of this installation may join the group a moment before it announces itself.
  */
 const STRANGER_SIGHTINGS = 3
 
@@ -58,8 +60,8 @@ export interface Progress {
   /** A sentence about a partition that stands still. Undefined if no partition stands still. */
   readonly standstill: string | undefined
   /**
-   * Returns the milliseconds since any of these partitions moved. 0 if none of them has records to
-   * apply.
+   * Returns the milliseconds since the position of any of these partitions moved. 0 if none of these
+   * partitions has records to apply.
    */
   standstillMs(partitions: readonly number[]): number
 }
@@ -68,13 +70,13 @@ interface PartitionState {
   position: string | undefined
   /** Records between the position and the end of the partition. */
   lag: number
-  /** Records after the last stable offset, which wait for an open transaction. */
+  /** Number of records after the last stable offset. These records wait for an open transaction. */
   held: number
-  /** Time of the position's last change. Undefined if none was seen. */
+  /** Time of the position's last change. Undefined if no change was seen. */
   movedAt: number | undefined
   /**
-   * Time since which the partition has records and has not moved. Undefined if it has none or has
-   * just moved.
+   * Time since which the partition has records and has not moved. Undefined if the partition has no
+   * records or has just moved.
    */
   waitingSince: number | undefined
 }
@@ -115,7 +117,7 @@ export const createProgress = (
 
   const lookAtGroup = async () => {
     const { state, members: found } = await consumer.group()
-    // During a rebalance no member owns a partition. Keep the last known state.
+    // During a rebalance no member owns a partition, so keep the last known members.
     if (state !== 'Stable') return
     members = found
     const readers = found.filter(({ topics }) => topics.includes(topic))
@@ -141,8 +143,8 @@ export const createProgress = (
   return {
     measure: async () => {
       const startedAt = performance.now()
-      // The group cannot be read without its coordinator or without READ on it. The lag must still
-      // be measured.
+      // Without the group's coordinator, or without the right READ on the group, the group cannot be
+      // read. The lag must still be measured.
       const owners = lookAtGroup().catch(() => {
         members = undefined
       })
@@ -150,13 +152,13 @@ export const createProgress = (
       const all = new Set([...Array(partitions).keys(), ...marks.keys()])
       const positions = await store.peekPositions([...all])
       const now = performance.now()
-      // Measure the gap from the start of this measurement: a hanging leader makes the measurement
-      // long, but is no gap.
+      // The gap ends at the start of this measurement, because a hanging leader makes the measurement
+      // itself long.
       if (startedAt - measuredAt > MAX_GAP_MS) for (const state of states.values()) state.waitingSince = undefined
       periodMs = now - measuredAt
       measuredAt = now
       for (const [partition, mark] of marks) observe(partition, positions.get(partition), mark, now)
-      // A partition without a leader cannot move, and its records are not known.
+      // A partition without a leader cannot move, and the number of its records is unknown.
       for (const [partition, state] of states) if (!marks.has(partition)) state.waitingSince = undefined
       leaderless = marks.size === 0
       metrics.standstillSeconds.set((waiting(now)[0]?.waitedMs ?? 0) / 1000)
@@ -189,7 +191,7 @@ export const createProgress = (
       const what = `${topic}/${partition} has ${state.lag} records and has not moved for ${seconds} s`
       if (state.held >= state.lag) {
         return (
-          `${what}: an open transaction of another producer holds them back. End it (kafka-transactions.sh ` +
+          `${what}: an open transaction of another producer holds these records back. End it (kafka-transactions.sh ` +
           'find-hanging, abort).'
         )
       }
@@ -201,7 +203,7 @@ export const createProgress = (
     },
     standstillMs: (among) => {
       const now = performance.now()
-      // A restart would not help records that wait for an open transaction.
+      // A restart would not help if all records wait for an open transaction.
       const longest = waiting(now, among).find(({ state }) => state.held < state.lag)
       if (longest === undefined) return 0
       const lastMove = Math.max(...among.map((partition) => states.get(partition)?.movedAt ?? Number.NEGATIVE_INFINITY))

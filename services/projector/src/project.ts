@@ -1,4 +1,4 @@
-/** Converts raw records to customer hashes. Pure: it uses neither Kafka's client nor Redis'. */
+/** Converts raw records to customer hashes. Pure functions: no call of Kafka or Redis. */
 import {
   type CustomerHash,
   type CustomerState,
@@ -27,19 +27,19 @@ export interface Poison {
   readonly record: RawRecord
   readonly reason: QuarantineReason
   readonly detail: string
-  /** customerUuid or event id, if it could be read. */
+  /** customerUuid or event id. Undefined if neither could be read. */
   readonly id?: string
 }
 
 /** The newest event of a customer in a chunk. */
 export interface NewestCustomer extends CustomerHash {
   readonly record: RawRecord
-  /** The state document as JSON. Undefined if none is wanted. */
+  /** The state document as JSON. Undefined if no documents are wanted. */
   readonly document?: string
 }
 
 export interface Projected {
-  /** At most one for each customer. */
+  /** At most one event for each customer. */
   readonly newest: readonly NewestCustomer[]
   readonly poison: readonly Poison[]
   /** Events that are older than their customer's event in `newest`. They are not sent to Redis. */
@@ -63,7 +63,7 @@ export interface ProjectOptions {
 /** An event that may become its customer's hash. */
 interface Contender {
   readonly version: Version
-  /** Returns the event's hash, or poison if the event cannot become one. */
+  /** Returns the event's hash, or poison if the event cannot become a hash. */
   readonly hash: () => NewestCustomer | Poison
 }
 
@@ -79,7 +79,7 @@ const read = (record: RawRecord, maxFutureMs: number): VersionedEvent | Poison =
   return found.ok ? found.value : poisonOf(record, found.reason, found.detail, found.id)
 }
 
-/** Returns the state document as JSON. Undefined if it is nested too deep. */
+/** Returns the state document as JSON. Undefined if the customer is nested too deep. */
 const documentOf = (state: CustomerState): string | undefined => {
   try {
     return writeState(state)
@@ -125,14 +125,14 @@ const repeatedIn = (keys: readonly (string | undefined)[]): ReadonlySet<string |
   return repeated
 }
 
-// A function of its own: a closure beside others would keep the parsed event in memory.
+// A separate function, because a closure inside another function would keep the parsed event in memory.
 const always =
   <Value>(value: Value) =>
   () =>
     value
 
 /**
- * Reads customer and version alone.
+ * Reads customer and version of a record, and nothing else.
  * @returns undefined if the record must be parsed.
  */
 export const peek = (
@@ -147,7 +147,7 @@ export const peek = (
     : undefined
 }
 
-/** Returns the customer of a record. Undefined if it has none. */
+/** Returns the customer of a record. Undefined if the record has no customer. */
 export const customerOf = (record: RawRecord): string | undefined => {
   const parsed = parseEvent(record.value ?? Buffer.alloc(0), {
     contentType: contentTypeOf(record),
@@ -164,9 +164,9 @@ export const isNamed = (
 ): boolean => named.size > 0 && named.has(`${topic}/${partition}/${offset}`)
 
 /**
- * Groups the events by customer. If a key occurs once, its event becomes a hash at once, so that
- * few parsed events are in memory. If it occurs more often, most of its events are superseded. Then
- * only their versions are read.
+ * Groups the events by customer. If a key occurs once, its event becomes a hash at once, so that few
+ * parsed events are in memory. If a key occurs more often, only the versions of its events are read,
+ * because most of these events are superseded.
  */
 const contendersOf = (records: readonly RawRecord[], options: ProjectOptions) => {
   const { partition, maxFutureMs } = options
@@ -206,9 +206,9 @@ const contendersOf = (records: readonly RawRecord[], options: ProjectOptions) =>
 
 /**
  * Reduces the records of one partition, in order, to the hashes that Redis needs. The result counts
- * each record exactly once. Only the newest event of a customer becomes a hash. If that is
- * impossible, it is poison, and the next newest event replaces it. The older ones may be counted
- * without being parsed, so an unusable one among them is not poison.
+ * each record exactly once. Only the newest event of a customer becomes a hash. If the newest event
+ * cannot become a hash, it is poison, and the next newest event takes its place. Older events may be
+ * counted without being parsed. So an unusable older event is not poison.
  */
 export const project = (records: readonly RawRecord[], options: ProjectOptions): Projected => {
   const { customers, poison } = contendersOf(records, options)

@@ -3,9 +3,9 @@
  * project, quarantine, Redis and the state topic, in this order. The position moves last, by
  * compare-and-set from the expected offset to the next.
  *
- * A projector that has lost its partition without knowing can undo nothing: the store compares
- * versions, and the position moves only from the expected offset. In an outage nothing moves, and
- * the work is retried until the outage ends.
+ * A projector may lose its partition and not notice. Such a projector cannot undo newer writes: the
+ * store compares versions, and the position moves only from the expected offset. In an outage no
+ * position moves, and the work is retried until the outage ends.
  */
 import { answerOf, type Backoff, createOccasionalLog, type Logger, type Obstacles } from '@customer-stream/runtime'
 import type {
@@ -48,9 +48,9 @@ export interface ProjectionDependencies {
   /** Sends to the state topic. Undefined if the state topic is switched off. */
   readonly state: Pick<VerifiedProducer, 'send'> | undefined
   readonly readIdentity: PositionsDependencies['readIdentity']
-  /** The state topic. Undefined if it is switched off. */
+  /** Undefined if the state topic is switched off. */
   readonly stateSource: StateSource | undefined
-  /** The erasures topic. Undefined if erasures are switched off. */
+  /** Undefined if erasures are switched off. */
   readonly erasuresSource: StateSource | undefined
   readonly consumer: PositionsDependencies['consumer'] & Pick<PartitionConsumer, 'hold' | 'stop'>
   readonly obstacles: Pick<Obstacles, 'report'>
@@ -68,7 +68,7 @@ export interface ProjectionOptions extends Pick<ProjectOptions, 'topic' | 'proje
   readonly startOver: boolean
   readonly chunkRecords: number
   readonly chunkBytes: number
-  /** Maximum records that are read ahead of a position that is far behind. 0 for none. */
+  /** Maximum records that are read ahead while a position is far behind. 0 switches this off. */
   readonly lookaheadRecords: number
   readonly backoff: Backoff
 }
@@ -83,9 +83,12 @@ export interface Projection {
   onBatch(batch: FetchedBatch): Promise<string | undefined>
   /** Compares the expected positions of idle partitions with Redis. Rejects in an outage. */
   checkPositions(): Promise<void>
-  /** A sentence about a rebuild from the state topic. Undefined if there is none. */
+  /** A sentence about a rebuild from the state topic. Undefined if no rebuild is running. */
   readonly fillProgress: string | undefined
-  /** Executes the erasures that are new. Rejects in an outage, unless there are some. */
+  /**
+   * Executes new erasures. Rejects if Kafka or Redis does not answer the question for new erasures.
+   * Retries an outage after that.
+   */
   executeErasures(): Promise<void>
   /** The resource that is missing. Undefined if there is no outage. */
   readonly waitingFor: string | undefined
@@ -110,14 +113,11 @@ const endOfChunk = (records: readonly RawRecord[], start: number, maxRecords: nu
 }
 
 /**
- * Maximum time that a stop waits for the last commit. The commit is for lag monitoring only, so a
- * Kafka that does not answer must not delay the stop.
+ * Maximum time that a stop waits for the last commit. Applied events do not depend on this commit,
+ * so a Kafka that does not answer must not delay the stop.
  */
 const LAST_COMMIT_MS = 2000
-/**
- * Pause before the next attempt with a record that cannot be applied or a batch that cannot be
- * read.
- */
+/** Pause before the next attempt to apply a record that met a bug, or to read an unreadable batch. */
 const RETRY_BLOCKED_MS = 10_000
 
 const after = (offset: string): string => String(BigInt(offset) + 1n)
@@ -140,7 +140,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const busy = new Set<number>()
   const holds = createHolds({ consumer: deps.consumer, retryThroughOutage, metrics })
   const writer = createChunkWriter({ ...deps, holds, retryThroughOutage }, options.stateTopic)
-  /** Goes on after the documents or tombstones of a partition were late. */
+  /** Continues a partition after the state topic was late to store its documents or tombstones. */
   const goOn = async (partition: number, { moved }: AppliedChunk, pause: AbortSignal) => {
     await positions.reload(partition, pause)
     if (moved && !pause.aborted) holds.end(partition)
@@ -150,7 +150,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const positions = createPositions(
     {
       ...{ ...deps, retryThroughOutage, fillPartition, onLoad: lookahead.drop, onLeave: lookahead.skipTo },
-      // A load may be a part of a chunk, so it cannot wait for the partition's turn.
+      // A load may run inside a chunk. If it waited for the end of the chunk, it would wait forever.
       executeErasures: (found, signal) => erasures.execute(found, signal, (_, work) => work()),
     },
     options,
@@ -163,7 +163,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const sayMoved = createOccasionalLog((fields) =>
     logger.warn(
       { event: 'rewound', ...fields },
-      'the position in Redis is not where it was left; going back to what Redis says',
+      'the position in Redis is not the expected one; going back to the position in Redis',
     ),
   )
 
@@ -187,7 +187,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     if (blocked.delete(partition)) deps.obstacles.report(`${topic}/${partition}`, undefined)
   }
 
-  /** Returns true if the records are in quarantine. If not, pauses the partition until they are. */
+  /** Returns true if the records are in quarantine. Otherwise the partition is paused until then. */
   const putIntoQuarantine = (batch: FetchedBatch, poison: readonly OutgoingRecord[]): Promise<boolean> =>
     holds.sendOrHold(batch, {
       what: 'quarantine',
@@ -196,8 +196,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     })
 
   /**
-   * Projects the records, or only the first part of them if a record meets a bug of ours.
-   * @returns undefined if the very first record meets the bug. The partition is then paused.
+   * Projects the records. If a record meets a bug of this projector, projects only records before it.
+   * @returns undefined if the first record meets the bug. The partition is then paused.
    */
   const projectUpTo = (
     records: readonly RawRecord[],
@@ -223,8 +223,9 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       logger.error({ err: error, place }, 'a record cannot be applied')
       holdBlocked(
         partition,
-        `The record at ${place} cannot be applied: ${(error as Error).message}. Its partition waits, the others ` +
-          `go on. Report this as a bug, and put the record into quarantine with QUARANTINE_RECORDS=${place}.`,
+        `The record at ${place} cannot be applied: ${(error as Error).message}. Its partition waits, the other ` +
+          `partitions continue. Report this as a bug, and send the record to quarantine with ` +
+          `QUARANTINE_RECORDS=${place}.`,
       )
       return undefined
     }
@@ -256,14 +257,14 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       await goOn(partition, late, pause)
     })
     if (!done) return false
-    // Count the chunk even if the partition is lost by now: the position has moved, so no one will
-    // read these records again.
+    // Count the chunk even if this process has lost the partition. The position has moved, so no
+    // process will read these records again.
     if (done.moved) {
       count(projected, done.stored, last)
       measured()
     }
-    // A new assignment may have begun meanwhile. Its positions must not be overwritten. If the
-    // state topic has been created again meanwhile, the chunk may be in the deleted one.
+    // If a new assignment has begun during the write, its positions must not be overwritten. If the
+    // state topic was created again during the write, the documents may be in the deleted topic.
     if (signal.aborted || positions.expected(partition) !== expected) return false
     if (positions.stateTopicId(partition) !== stateTopicId) return false
     if (!done.moved) {
@@ -278,18 +279,15 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     return true
   }
 
-  /**
-   * @returns true if the fetch began at the expected position. If not, seeks, so that the next
-   *   fetch does.
-   */
+  /** @returns true if the fetch began at the expected position. If not, seeks to that position. */
   const beganInPlace = async ({ partition, fetchedFrom, signal }: FetchedBatch): Promise<boolean> => {
     const expected = positions.expected(partition)
     if (expected === fetchedFrom) return true
-    // Right after an assignment the positions are still being loaded. The load seeks when it is
-    // done. A new rebalance aborts the signal and must not wait.
+    // After an assignment the positions are still being loaded. The load seeks at its end. The
+    // signal ends the wait, because a new rebalance must not wait for the load.
     if (expected === undefined) await positions.untilLoaded(signal)
-    // kafkajs has moved on its own (the offset was out of range), or the fetch began before a seek.
-    // Reload the position.
+    // The fetch began before a seek, or kafkajs has chosen another offset because the requested
+    // offset was out of range.
     if (!signal.aborted && positions.expected(partition) === expected) await positions.reload(partition, signal)
     return false
   }
@@ -306,8 +304,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       holdBlocked(
         partition,
         `The batch of records at ${place} (offsets ${offset} to ${BigInt(nextOffset) - 1n}) cannot be read: ` +
-          `${error.message}. Its partition waits, the others go on. Repair it from another replica, or pass over ` +
-          `these offsets with QUARANTINE_RECORDS=${place}.`,
+          `${error.message}. Its partition waits, the other partitions continue. Repair the batch from another ` +
+          `replica, or skip these offsets with QUARANTINE_RECORDS=${place}.`,
       )
       return undefined
     }
@@ -325,9 +323,9 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   ): Promise<readonly Poison[] | undefined> => {
     const left = poison.filter(({ record }) => !holds.isSent(partition, record.offset))
     if (left.length === 0) return left
-    // During a rebuild, the previous projection has already quarantined the records before its
-    // position. Records named by a setting are quarantined again, because the previous projection
-    // may have had another setting.
+    // During a rebuild, skip records before the position of the previous projection, because that
+    // projection has quarantined them. Never skip records that QUARANTINE_RECORDS names, because the
+    // previous projection may have had another setting.
     const found = await retryThroughOutage('Redis', signal, () => store.previousPosition(partition))
     const before = /^\d+$/.test(found?.value ?? '') ? BigInt(found?.value ?? 0) : 0n
     return (
@@ -336,8 +334,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   }
 
   /**
-   * Goes back to the start of the lookahead's window if one of these records supersedes events that
-   * were left out. A record that cannot be applied must not supersede others.
+   * Goes back to the start of the lookahead's window if one of these unusable records supersedes an
+   * event of the window. Otherwise neither the unusable record nor the superseded event is applied.
    * @returns true if the batch must not be applied now.
    */
   const wentBack = async ({ partition, signal }: FetchedBatch, unusable: readonly RawRecord[]): Promise<boolean> => {
@@ -403,8 +401,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       },
       loadNewlyLed: async (watermarks) => {
         await positions.loadNewlyLed(watermarks)
-        // A position that has changed means that Kafka deleted the record, or that a person moved
-        // the position past it.
+        // If a position has changed, Kafka has deleted the blocked record, or a person has moved the
+        // position past the blocked record.
         for (const [partition, position] of blocked) if (positions.expected(partition) !== position) unblock(partition)
       },
     },
@@ -412,7 +410,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       const { partition } = batch
       busy.add(partition)
       try {
-        // An erasure may have paused the partition meanwhile.
+        // An erasure may have paused the partition while the chunk waited.
         return await turns.chunk(partition, async (hasWaited) => {
           if (hasWaited && batch.signal.aborted) return undefined
           return hasWaited && holds.isPaused(partition) ? batch.fetchedFrom : handle(batch)
@@ -424,13 +422,13 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     checkPositions: () => positions.check((partition) => busy.has(partition) || writer.isFinishing(partition)),
     executeErasures: async () => {
       const { signal } = positions
-      // A pause ends with the records that it waits for. A partition with a blocked record may be
-      // paused for days.
+      // Erasures can wait for a pause that ends when records are stored. A partition with a blocked
+      // record may be paused for days, so its erasures are executed during the pause.
       const ready = [...positions.filled].filter(([partition]) => blocked.has(partition) || !holds.isPaused(partition))
       const partitions = ready.map(
         ([partition]) => [partition, { position: () => positions.expected(partition), isFilling: false }] as const,
       )
-      // If a position is elsewhere in Redis, the check of the positions notices it.
+      // The results are not needed: if another process has moved a position, `checkPositions` finds it.
       await erasures.executeNew(new Map(partitions), signal, turns.erasure)
     },
     get fillProgress() {
@@ -439,7 +437,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     get waitingFor() {
       return outages.waitingFor
     },
-    // A partition that waits for a person does not move. That is no reason to end the process.
+    // The watchdog must not end the process because of a partition that waits for a person.
     undisturbedMs: () => (blocked.size > 0 ? 0 : outages.undisturbedMs()),
     stop: async () => {
       await answerOf(positions.commit, LAST_COMMIT_MS).catch(() => undefined)

@@ -6,7 +6,7 @@ const MAX_DETAIL_CHARACTERS = 200
 
 type Send = (records: readonly OutgoingRecord[]) => Promise<void>
 
-/** Runs `instead` if `send` fails for this reason. */
+/** Runs `instead` if `sent` rejects with a NotStoredError of this kind. */
 const orElse = async (
   sent: Promise<void>,
   kind: NotStoredError['kind'],
@@ -25,21 +25,18 @@ const withoutDetail = (record: OutgoingRecord): OutgoingRecord => {
   return { ...record, key: null, headers }
 }
 
-/**
- * Returns the record without its value, which Kafka refuses. Its headers name the original record,
- * which still has the bytes.
- */
+/** Returns the record without its value. The headers name the original record, which has the value. */
 const pointerTo = (record: OutgoingRecord): OutgoingRecord => {
   const detail = 'Kafka refuses these bytes in quarantine; the headers say where the record is'
   return { ...record, key: null, value: null, headers: { ...record.headers, [QUARANTINE_HEADERS.detail]: detail } }
 }
 
 /**
- * Sends records to quarantine (dead-letter topic). If Kafka refuses a record, it is sent without
- * its key and detail, which may make it too large. The last attempt has no value. Otherwise the
- * record would block its partition forever. If the partition of a key is not available, the next
- * one is used, because the order in quarantine has no meaning. Rejects if that one is not available
- * either.
+ * Sends records to quarantine (dead-letter topic). If Kafka refuses a record, the record may be too
+ * large, so the second attempt has no key and no detail. The third attempt also has no value.
+ * Without these attempts the record would block its partition forever. If the partition of a key is
+ * not available, another partition is used, because the order in quarantine has no meaning. Rejects
+ * if the other partition is not available either.
  */
 export const sendToQuarantine = (send: Send, records: readonly OutgoingRecord[]): Promise<void> => {
   const sendEach = async (each: readonly OutgoingRecord[]) => {
@@ -65,7 +62,7 @@ export const quarantineRecord = (
     topic: quarantineTopic,
     key: id === undefined ? record.key : Buffer.from(id),
     value: record.value,
-    // The timestamp stays the time of receipt. The time of the copy does not help an operator.
+    // Keep the time of receipt, because the time of the copy does not help an operator.
     timestamp: Number(record.timestamp),
     headers: {
       [QUARANTINE_HEADERS.reason]: reason,
@@ -80,8 +77,8 @@ export const quarantineRecord = (
 }
 
 /**
- * Creates the quarantine record of a batch that cannot be decoded. It names the skipped offsets and
- * has no value, because no bytes are known.
+ * Creates the quarantine record of a batch that cannot be decoded. The record names the skipped
+ * offsets. It has no value, because the bytes of the batch are unknown.
  */
 export const unreadableRecord = (
   { offset, nextOffset, error }: UnreadableBatch,

@@ -24,7 +24,6 @@ export interface ReadinessDependencies {
 
 const NO_ANSWER_YET = 'Kafka and Redis have not both answered yet. If this lasts, check KAFKA_BROKERS and REDIS_URL.'
 
-/** Reports the whole detail, because it is the only one. */
 const notStarted = (detail: string): ReadinessCheck[] => [{ name: 'start', ready: false, detail }]
 
 /** Replaces a repeated detail with a reference to the first check that has it. */
@@ -47,10 +46,9 @@ export const createReadiness = (deps: ReadinessDependencies): (() => Promise<Rea
     const notJoined = consumer.joined
       ? undefined
       : (consumer.problem?.message ?? `joining the consumer group ${groupId}; nothing is applied until then`)
-    // During an outage of Kafka the known watermarks are old, so they do not show the records that
-    // wait now.
+    // During an outage of Kafka the known watermarks are old, so they say nothing about a standstill.
     const standstill = kafka ? undefined : progress.standstill
-    // While Redis is being filled, new events are applied. So the projector is ready.
+    // The projector is ready while Redis is being filled, because new events are applied.
     const rebuild = fillProgress === undefined ? [] : [{ name: 'rebuild', ready: true, detail: fillProgress }]
     return withoutRepeats([
       ...rebuild,

@@ -1,4 +1,4 @@
-/** Checks whether the projector can rely on this Redis, at start and while it runs. */
+/** Checks at the start, and then repeatedly, whether the projector can rely on this Redis. */
 import { answerOf, type Diagnosis, type Logger, type Obstacles } from '@customer-stream/runtime'
 import {
   createRedisDiagnose,
@@ -37,23 +37,23 @@ export const createRedisCheck = ({ redis, store, settings, obstacles, logger }: 
   const check = async () => {
     for (const { appendOnly, evictionPolicy, mayEvict, clustered } of await readDurability(redis)) {
       if (clustered && !settings.REDIS_CLUSTER)
-        throw new UnsafeRedisError('This Redis is a node of a cluster: say so with REDIS_CLUSTER=true.')
+        throw new UnsafeRedisError('This Redis is a node of a cluster. Set REDIS_CLUSTER=true.')
       if (mayEvict && !settings.REDIS_ALLOW_EVICTION) {
         throw new UnsafeRedisError(
-          `Redis may drop customers: its maxmemory-policy is ${evictionPolicy}. Set it to noeviction, or accept ` +
-            'that with REDIS_ALLOW_EVICTION=true.',
+          `Redis may drop customers: its maxmemory-policy is ${evictionPolicy}. Set maxmemory-policy to noeviction, ` +
+            'or accept the loss with REDIS_ALLOW_EVICTION=true.',
         )
       }
-      // A Redis without persistence is allowed, because lost data are replayed.
+      // A Redis without persistence is allowed, because the projector applies lost events again.
       const durability = { appendonly: appendOnly, 'maxmemory-policy': evictionPolicy }
       if (logged.has(JSON.stringify(durability))) continue
       logged.add(JSON.stringify(durability))
       if (appendOnly === false)
         logger.warn(
           durability,
-          'Redis keeps no append-only file: after a restart of it every customer since its last snapshot is replayed',
+          'Redis has no append-only file: after a restart of Redis, events since its last snapshot are applied again',
         )
-      else logger.info(durability, 'Redis keeps what it is given')
+      else logger.info(durability, 'Redis stores data on its disk')
     }
     const denied = await store.deniedCommands()
     if (denied.length > 0) throw new Error(`NOPERM the user may not call ${denied.join(', ')}`)

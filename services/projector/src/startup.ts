@@ -56,9 +56,9 @@ export interface Startup {
   /** `running` while the consumer is started. */
   readonly phase: 'starting' | 'running' | 'stopping'
   /**
-   * True after Redis and Kafka have answered and the first topic check has ended, even with an
-   * error. The lag must not be measured earlier: while kafkajs asks for the end offsets of a
-   * missing topic, it cannot create the topic.
+   * True after Redis and Kafka have answered and the first topic check has ended, even with an error.
+   * The lag must not be measured earlier: kafkajs cannot create a missing topic while it asks for the
+   * end offsets of that topic.
    */
   readonly topicsChecked: boolean
   /**
@@ -88,8 +88,7 @@ export const createStartup = (deps: StartupDependencies, options: StartupOptions
     } finally {
       topicsChecked = true
     }
-    // Measure the first lag now. It must not wait for the timer or for a group that cannot be
-    // joined.
+    // Measure the first lag now. The group may be impossible to join, and the timer comes later.
     void deps.measure().catch(() => undefined)
     await topicWatch.checkRights()
     await store.announce(options.instance)

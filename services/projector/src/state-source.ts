@@ -1,4 +1,4 @@
-/** The state topic as the projector reads it: its id, its ends and its records. */
+/** Reads the state topic or the erasures topic: id, watermarks and records. */
 import {
   createPartitionReader,
   type PartitionReader,
@@ -10,25 +10,25 @@ import {
 
 export interface StateSource extends PartitionReader {
   /**
-   * Returns the id of the topic. A topic that is deleted and created again has another id, except on
-   * brokers before Kafka 2.8, where it is always {@link NO_ID}. Rejects in an outage, and if there is
-   * no such topic.
+   * Returns the id of the topic. A topic that is deleted and created again gets another id. Brokers
+   * before Kafka 2.8 have no ids, so the id is {@link NO_ID}. Rejects in an outage, and if the topic
+   * does not exist.
    */
   topicId(): Promise<string>
-  /** Returns the watermarks of the partitions whose leader answers. Rejects if none does. */
+  /** Returns the watermarks of the partitions whose leader answers. Rejects if no leader answers. */
   watermarks(): Promise<ReadonlyMap<number, Watermarks>>
   /** Rejects if this user may not read the topic. */
   readCheck(): Promise<void>
   disconnect(): Promise<void>
 }
 
-/** Stands for the id of a topic on brokers before Kafka 2.8, which have none. */
+/** Stands for the id of a topic on brokers before Kafka 2.8, which have no topic ids. */
 export const NO_ID = 'no-id'
 
 /**
- * @param admin for questions that do not fail for other topics if this topic is missing.
- * @param reading a client for this topic alone. A client of kafkajs fails for all its topics if one
- *   of them is missing, and a fetch that waits delays the other requests to its broker.
+ * @param admin for requests that do not make other topics fail if this topic is missing.
+ * @param reading a client for this topic alone, for two reasons. If one topic is missing, a client of
+ *   kafkajs fails for all its topics. A fetch that waits delays other requests to its broker.
  */
 export const createStateSource = (
   admin: TopicAdmin,

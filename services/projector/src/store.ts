@@ -14,7 +14,7 @@ import {
   positionsKey,
 } from '@customer-stream/schemas'
 
-/** Result of storing the newest event of one customer. `erased`: the customer was erased. */
+/** Result of storing the newest event of one customer. */
 export type StoreOutcome = 'applied' | 'duplicate' | 'stale' | 'erased'
 
 export interface AppliedChunk {
@@ -25,16 +25,16 @@ export interface AppliedChunk {
 /** A chunk whose customers are written, and whose position has not moved yet. */
 export interface WrittenChunk {
   /**
-   * False if the position was elsewhere. A chunk of several calls may then have written the
-   * customers of some calls.
+   * False if the stored position was not the expected one. If the chunk needs several calls, some of
+   * these calls may have written their customers.
    */
   readonly isInPlace: boolean
   readonly stored: readonly StoreOutcome[]
-  /** Stored beside the position. */
+  /** Token that is stored beside the position. Another chunk of the partition replaces it. */
   readonly token: string
 }
 
-/** Offsets that a lookahead has read: from `start` up to, but not including, `end`. */
+/** Offsets that a lookahead has read: `start` up to, not including, `end`. */
 export interface LookaheadWindow {
   readonly start: string
   readonly end: string
@@ -42,27 +42,27 @@ export interface LookaheadWindow {
 
 export interface ChunkOptions {
   /**
-   * The oldest offset of the partition in Kafka. A rebuild keeps a newer hash whose record lies
-   * before it, because Kafka no longer has that record.
+   * The oldest offset of the partition in Kafka. A rebuild keeps a newer hash whose record is before
+   * this offset, because Kafka no longer has that record.
    */
   readonly oldest?: string | undefined
-  /** The window that the position moves in. It is stored together with the position. */
+  /** The lookahead's window to which the chunk belongs. Stored together with the position. */
   readonly window?: LookaheadWindow | undefined
   /**
-   * Id of the state topic. Says that the topic has the documents of all events before the new
-   * position. It is stored together with the position.
+   * Id of the state topic that has the documents of all events before the new position. Stored
+   * together with the position.
    */
   readonly stateTopicId?: string | undefined
-  /** The erasures that are executed. They are stored together with the position. */
+  /** New position in the erasures topic. Stored together with the position. */
   readonly erasures?: ErasuresPosition | undefined
 }
 
-/** An erasure, and the offset of its record. */
+/** An erasure with the offset of its record. */
 export interface PlacedErasure extends ErasureRecord {
   readonly offset: string
 }
 
-/** How far the erasures of a partition are executed. */
+/** Position in a partition of the erasures topic. */
 export interface ErasuresPosition {
   /** Id of the erasures topic. */
   readonly topicId: string
@@ -72,11 +72,10 @@ export interface ErasuresPosition {
 
 export interface Store {
   /**
-   * Writes the customers that are newer than the stored ones, then moves the position from `from`
-   * to `to`. The position moves only in a Redis that has these customers. A Redis that failed over
-   * or was restored meanwhile does not move it.
+   * Writes the customers that are newer than the stored customers, then moves the position from
+   * `from` to `to`. If Redis fails over or is restored in between, the position does not move.
    * @param customers at most one snapshot of each customer.
-   * @returns each outcome, and whether the position is `to` now. X
+   * @returns the outcome of each customer, and whether the position is `to` now.
    */
   applyChunk(
     customers: readonly CustomerHash[],
@@ -86,8 +85,8 @@ export interface Store {
     options?: ChunkOptions,
   ): Promise<AppliedChunk>
   /**
-   * Writes like `applyChunk`, and leaves the position where it is. `moveAfter` moves it later, if
-   * no one else has written a chunk of this partition meanwhile.
+   * Writes like `applyChunk`, but does not move the position. `moveAfter` moves the position later, if
+   * no other process has written a chunk of this partition in between.
    */
   writeChunk(
     customers: readonly CustomerHash[],
@@ -97,12 +96,12 @@ export interface Store {
     options?: Pick<ChunkOptions, 'oldest'>,
   ): Promise<WrittenChunk>
   /**
-   * Erases customers like a chunk without records: leaves the position where it is, and takes its
-   * token away from a chunk that is being written. `moveAfter` then stores how far erasures are
-   * executed.
+   * Erases customers like a chunk without records: does not move the position, but replaces its
+   * token. So a chunk that is being written fails. `moveAfter` then stores the position in the
+   * erasures topic.
    * @param topicId id of the erasures topic.
-   * @returns `erased`, or `stale` if the customer has an event that is newer than an erasure
-   *   `until-now`, or a later erasure. Then nothing is changed.
+   * @returns `erased`, or `stale` if the hash is kept: its event is newer than an erasure
+   *   `until-now`, or a later erasure of the customer was executed.
    */
   writeErasures(
     erasures: readonly PlacedErasure[],
@@ -110,13 +109,13 @@ export interface Store {
     position: string,
     topicId: string,
   ): Promise<WrittenChunk>
-  /** Returns how far the erasures are executed, by partition. On Redis Cluster the lowest copy counts. */
+  /** Returns the positions in the erasures topic. On Redis Cluster the lowest copy counts. */
   erasuresPositions(partitions: readonly number[]): Promise<ReadonlyMap<number, ErasuresPosition | undefined>>
-  /** Deletes how far the erasures of a partition are executed. So all are executed again. */
+  /** Deletes the position in the erasures topic. All erasures are then executed again. */
   forgetErasures(partition: number): Promise<void>
   /**
    * Moves the position from `from` to `to` after `writeChunk` or `writeErasures`.
-   * @returns whether it is `to` now.
+   * @returns whether the position is `to` now.
    * @throws LostChunkError if the token is gone.
    */
   moveAfter(
@@ -127,17 +126,17 @@ export interface Store {
     options?: Pick<ChunkOptions, 'window' | 'stateTopicId' | 'erasures'>,
   ): Promise<boolean>
   /**
-   * Moves a position back to `to` if it is beyond. Its owner notices and applies the records from
-   * there again, also those of a chunk that is written and whose position has not moved yet.
-   * @returns whether it was beyond.
+   * Moves a position back to `to` if the position is greater. The owner of the partition then applies
+   * the records from `to` again. This includes a chunk that is written but has not moved the position.
+   * @returns whether the position was greater.
    */
   lowerPosition(partition: number, to: string): Promise<boolean>
-  /** Position of a partition in the previous projection, if it belongs to the same topic. */
+  /** Returns the position in the previous projection. Undefined if that belongs to another topic. */
   previousPosition(partition: number): Promise<string | undefined>
-  /** The next offset to apply, by partition. Undefined if Redis has none. */
+  /** Returns the next offset to apply, by partition. Undefined if Redis has no position. */
   positions(partitions: readonly number[]): Promise<Map<number, string | undefined>>
   /**
-   * Returns the positions that are within a window, and the window's start, by partition. If the
+   * Returns each position that is within a lookahead's window, with the window, by partition. If the
    * process that has read the window is gone, the window must be applied again from its start.
    */
   unfinishedWindows(
@@ -153,8 +152,7 @@ export interface Store {
     partitions: readonly number[],
   ): Promise<ReadonlyMap<number, { readonly stateTopicId: string; readonly offset: string } | undefined>>
   /**
-   * Writes the customers of a fill (fill-store.ts) that are newer than the stored ones. Moves no
-   * position.
+   * Writes the customers of a fill that are newer than the stored customers. Moves no position.
    * @returns the customers that are not erased.
    */
   applyStates(
@@ -164,15 +162,15 @@ export interface Store {
   ): Promise<readonly CustomerHash[]>
   /** Deletes a customer whose event was received at `erasedAt` (Unix milliseconds) or before. */
   deleteErased(customerUuid: string, erasedAt: number): Promise<void>
-  /** Moves a position if it equals `from`. @returns whether it is `to` now. */
+  /** Moves a position if the position is `from`. @returns whether the position is `to` now. */
   movePosition(partition: number, from: string | undefined, to: string): Promise<boolean>
-  /** Reads positions. On Redis Cluster the lowest of the copies counts. */
+  /** Reads positions like `positions`, but changes no copy on Redis Cluster. */
   peekPositions(partitions: readonly number[]): Promise<ReadonlyMap<number, string | undefined>>
   /**
    * Stores the ids of cluster and topic beside the positions. If the topic was deleted and created
    * again, deletes its old positions.
    * @returns the number of deleted positions.
-   * @throws OtherClusterError if they belong to another cluster and `startOver` is false.
+   * @throws OtherClusterError if the positions belong to another cluster and `startOver` is false.
    */
   claimPositions(identity: TopicIdentity, startOver: boolean): Promise<number>
   /** Announces to other projectors that this instance uses this Redis. Valid for a minute. */
@@ -196,7 +194,7 @@ const outcomes = new Map<number, StoreOutcome>([
   [-1, 'stale'],
   [2, 'erased'],
 ])
-/** Reply for a customer whose mark of an erasure must be looked at. */
+/** Reply of apply-snapshots.lua if the call must be repeated with the keys of the marks. */
 const NEEDS_MARK = 3
 
 export interface Rights {
@@ -206,20 +204,15 @@ export interface Rights {
 
 const ANNOUNCEMENT_MS = 60_000
 
-/**
- * Suffix of a token's field, also written in the Lua scripts. No field of a position has this
- * suffix.
- */
+// Suffixes of the fields beside the field of a position. The Lua scripts have the same suffixes.
 const TOKEN_SUFFIX = '#token'
-/** Suffix of a window's field, also written in the Lua scripts. */
 const WINDOW_SUFFIX = '#window'
-/** Suffix of the field that says what the state topic has, also written in the Lua scripts. */
+/** The field's value: id of the state topic/offset up to which the topic has all documents. */
 export const STATE_SUFFIX = '#state'
-
-/** Suffix of the field that says how far erasures are executed, also written in the Lua scripts. */
+/** The field's value: id of the erasures topic/next offset to execute. */
 const ERASURES_SUFFIX = '#erasures'
 
-/** Limit of one call. Redis does nothing else during a call, about 20 µs for each customer. */
+/** Redis does nothing else during a call, so a call is limited to 250 × about 20 µs = 5 ms. */
 const CUSTOMERS_PER_CALL = 250
 
 export const script = (name: string): string => readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
@@ -250,8 +243,8 @@ export class LostChunkError extends Error {
   override readonly name = 'LostChunkError'
   constructor() {
     super(
-      'Redis lacks customers or the token of this chunk that it had just taken: it failed over, was restored, or ' +
-        'another projector writes to this partition',
+      'Redis had stored customers or the token of this chunk and now lacks them: Redis failed over, was restored, ' +
+        'or another projector writes to this partition',
     )
   }
 }
@@ -266,19 +259,19 @@ export interface StoreOptions {
 
 const rank = (offset: string): bigint => (/^\d+$/.test(offset) ? BigInt(offset) : -1n)
 
-/** Returns the stored window, start/end, if the position is within it. */
+/** Parses a stored window, start/end. Returns undefined if the position is not within the window. */
 const windowAround = (position: string, stored: string | null | undefined): LookaheadWindow | undefined => {
   const [start = '', end = ''] = stored?.split('/') ?? []
   return rank(position) > rank(start) && rank(position) < rank(end) ? { start, end } : undefined
 }
 
-/** Returns the lowest offset, or undefined if one of the offsets is missing. */
+/** Returns the lowest offset, or undefined if an offset is missing. */
 const lowest = (offsets: readonly (string | undefined)[]): string | undefined =>
   offsets.reduce((low, offset) =>
     low === undefined || offset === undefined ? undefined : rank(offset) < rank(low) ? offset : low,
   )
 
-/** Returns the lowest of `id/offset`, or undefined if one is missing or has another id. */
+/** Returns the lowest of several `id/offset`, or undefined if one is missing or the ids differ. */
 const lowestOf = (stored: readonly (string | null | undefined)[]): ErasuresPosition | undefined => {
   const [first, ...others] = stored.map((value) => value?.split('/') ?? [])
   const [topicId] = first ?? []
@@ -286,15 +279,13 @@ const lowestOf = (stored: readonly (string | null | undefined)[]): ErasuresPosit
   return others.every(([id]) => id === topicId) && topicId && offset ? { topicId, offset } : undefined
 }
 
-/**
- * Settles when all calls have settled. Otherwise a retry would add calls to those that still hang.
- */
+/** Settles after all calls. Otherwise a retry could begin while earlier calls still hang. */
 export const all = async <T>(calls: readonly Promise<T>[]): Promise<T[]> => {
   await Promise.allSettled(calls)
   return Promise.all(calls)
 }
 
-/** @throws LostChunkError if Redis lacks one of these customers, or has an older version of it. */
+/** @throws LostChunkError if Redis lacks one of these customers, or has an older version. */
 export const assertStored = async (
   redis: RedisClient,
   customers: readonly CustomerHash[],
@@ -335,9 +326,11 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   const memberKeyPrefix = `${keyPrefix}positions:member:`
 
   /**
-   * Calls apply-snapshots.lua. `place` has arguments 2 to 4, and `position` has arguments 6 to 11.
-   * On Redis Cluster, `position` has only argument 6. There the key of the mark is left out until the
-   * script asks for it: a call with two keys fails while a slot moves (TRYAGAIN).
+   * Calls apply-snapshots.lua.
+   * @param place arguments 2 to 4 of the script.
+   * @param position arguments 6 to 11 of the script. On Redis Cluster only argument 6.
+   * @param withMarks false on Redis Cluster until the script asks for the keys of the marks, because
+   *   a call with two keys fails while a slot moves (TRYAGAIN).
    */
   const applyAtOnce = async (
     customers: readonly CustomerHash[],
@@ -370,9 +363,9 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   }
 
   /**
-   * Each call stores a token beside the position, and the next call requires it. A Redis with the
-   * last token also has the customers of the earlier calls, because a replica or an append-only
-   * file can lose only its end.
+   * Writes a chunk in several calls. Each call stores a token beside the position, and the next call
+   * requires this token. A replica or an append-only file can lose only its last writes. So a Redis
+   * with the last token also has the customers of all calls.
    */
   const writeOnOne: Store['writeChunk'] = async (customers, partition, from, to, { oldest = '0' } = {}) => {
     const field = fieldOf(partition)
@@ -396,15 +389,15 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   }
 
   /**
-   * Position and customers are in different slots, so no call can write both. The order is: write
-   * the customers, store a token beside each copy of the position, check that the customers are
-   * still there. `moveAfter` then moves the position if the token is there. If a master is replaced
-   * before its token is stored, the check finds customers missing. If a master is replaced later,
-   * the new master has the customers or lacks the token.
+   * Writes the customers, stores a token beside each copy of the position, and then checks that the
+   * customers are still there. One call cannot write customers and position, because they are in
+   * different slots. If a master is replaced before its token is stored, the check finds customers
+   * missing. If a master is replaced later, the new master has the customers or lacks the token, so
+   * `moveAfter` fails.
    */
   const writeOnCluster: Store['writeChunk'] = async (customers, partition, _from, to, { oldest = '0' } = {}) => {
     const field = fieldOf(partition)
-    // One customer a call, because two customers rarely share a slot.
+    // Each call has one customer, because two customers rarely share a slot.
     const applied = await all(customers.map((customer) => applyAtOnce([customer], [`${field}/`, oldest, to])))
     const token = randomUUID()
     await all(copies.map((key) => redis.hset(key, tokenField(field), token)))
@@ -501,7 +494,8 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
         ...before.map((key) => redis.hmget(key, topicId, fieldOf(partition), windowField(fieldOf(partition)))),
       ])
       const isOther = found.some(([id]) => id && own[0] && id !== own[0])
-      // Within a window, events were left out that are not in quarantine.
+      // Count only up to the start of a window. Events that a lookahead left out were not checked, so
+      // unusable ones are not in quarantine.
       const reached = found.map(
         ([, offset, window]) => windowAround(offset ?? '', window)?.start ?? offset ?? undefined,
       )
@@ -546,8 +540,8 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
       )
     },
     applyStates: async (customers, partition, { rawFrom, isComplete }) => {
-      // A hash of an earlier projection may be newer than its document, if its event comes later or
-      // if documents are missing.
+      // Keep a newer hash of an earlier projection if its event will be applied later, or if the
+      // state topic may lack its document.
       const place = [`${fieldOf(partition)}/`, isComplete ? '0' : rawFrom, rawFrom]
       const perCall = clustered ? 1 : CUSTOMERS_PER_CALL
       const calls = Array.from({ length: Math.ceil(customers.length / perCall) }, (_, call) =>
@@ -606,7 +600,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
       const keys = [customerKey(unused, keyPrefix), erasedKey(unused, keyPrefix), `${keyPrefix}positions:check`]
       return [...new Set((await all(keys.map((key) => redis.checkRights(key)))).flat())]
     },
-    // Unlike PING, this asks each master for its part of the projection.
+    // PING would ask one master only. This call asks each master that has a copy of the positions.
     ping: async () => {
       await all(copies.map((key) => redis.exists(key)))
     },

@@ -1,6 +1,6 @@
 /**
- * Repeats the tasks of a projector until it stops. A failed run is only logged, because the next
- * run repeats the task.
+ * Repeats the tasks of a projector until the projector stops. A failed run is only logged, because
+ * the task is repeated anyway.
  */
 import { type Diagnosis, type Logger, type Obstacles, periodically } from '@customer-stream/runtime'
 import type { TopicWatch } from '@customer-stream/runtime/kafka'
@@ -9,15 +9,9 @@ import type { RedisCheck } from './redis-check.ts'
 import type { Startup } from './startup.ts'
 import type { Store } from './store.ts'
 
-/**
- * Intervals at which offsets are committed and the lag is measured. Both are for monitoring only,
- * which reads them every few seconds at most.
- */
 const COMMIT_INTERVAL_MS = 1000
 const LAG_INTERVAL_MS = 5000
-/** Interval at which this process announces itself in Redis to other projectors. */
 const ANNOUNCE_INTERVAL_MS = 5000
-/** Interval of the check of Redis' rights and settings. */
 const REDIS_CHECK_INTERVAL_MS = 10_000
 const OUTAGE_INTERVAL_MS = 2000
 
@@ -28,7 +22,7 @@ export interface TasksDependencies {
     'checkPositions' | 'executeErasures'
   >
   readonly store: Pick<Store, 'announce'>
-  /** Ends a process that does nothing although it could. */
+  /** Ends a process that applies nothing although Kafka and Redis answer. */
   readonly watchdog: () => Promise<void>
   readonly topicWatch: Pick<TopicWatch, 'check'>
   readonly redisCheck: Pick<RedisCheck, 'watch'>
@@ -67,7 +61,7 @@ export const startTasks = (deps: TasksDependencies, options: TasksOptions): (() 
   every(REDIS_CHECK_INTERVAL_MS, deps.redisCheck.watch)
   // Detects outages of Kafka even if no one calls /readyz.
   every(OUTAGE_INTERVAL_MS, async () => deps.obstacles.report('kafka', await deps.kafkaOutage()))
-  // The lag is measured even while the process is in no group, because it matters most then.
+  // Measure the lag even while the process is in no group, because the lag grows most then.
   repeat(LAG_INTERVAL_MS, async () => startup.topicsChecked && deps.measure(), 'the lag cannot be measured')
   return () => {
     for (const stop of stops) stop()

@@ -1,11 +1,11 @@
 /**
- * Keeps the chunks and the erasures of a partition apart. It saves the retries that they cause each
- * other; the token beside the position keeps them right without it.
+ * Prevents that a chunk and an erasure of one partition run at the same time. Without this, each
+ * would replace the token of the other. The result would still be right, but after retries.
  */
 export interface Turns {
-  /** Runs a chunk after an erasure of the partition that runs or waits. Chunks do not wait for chunks. */
+  /** Runs a chunk after the erasures of the partition that have begun or wait. */
   chunk<T>(partition: number, work: (hasWaited: boolean) => Promise<T>): Promise<T>
-  /** Runs an erasure after the chunks of the partition that run. */
+  /** Runs an erasure after the running chunks and the earlier erasures of the partition. */
   erasure: InTurn
 }
 

@@ -1,7 +1,7 @@
 /**
- * Ends a process that does nothing although it could, so the supervisor starts it again. After an
- * outage a consumer may be quiet for a moment. Therefore the watchdog acts only if Kafka answered
- * during the whole time.
+ * Ends a process that applies nothing although Kafka and Redis answer, so that the supervisor
+ * restarts the process. A consumer may be quiet for a moment after an outage. So quiet time counts
+ * only while Kafka answers.
  */
 import type { Lifecycle } from '@customer-stream/runtime'
 import type { PartitionConsumer, TopicAdmin } from '@customer-stream/runtime/kafka'
@@ -9,11 +9,14 @@ import type { Progress } from './progress.ts'
 import type { Projection } from './projection.ts'
 
 /**
- * Number of sessions without a sign of life after which the process ends. One silent session may be
- * a short pause.
+ * Number of session timeouts without a fetch or a heartbeat after which the process ends. One
+ * session timeout may be a short pause.
  */
 const QUIET_SESSIONS = 2
-/** A rebalance, or a fetch that waits for its turn, takes less time. */
+/**
+ * Number of session timeouts without a moved position after which the process ends. A rebalance, or
+ * a fetch that waits for its turn, takes less time.
+ */
 const STALLED_SESSIONS = 4
 
 export interface WatchdogDependencies {
@@ -45,8 +48,7 @@ export const createWatchdog = (
     } catch {
       kafkaAnsweredSince = Number.POSITIVE_INFINITY
     }
-    // Waiting partitions are no stall while another partition of this process moves. The stall must
-    // be seen twice, because a consumer may have been outside its group until a moment ago.
+    // The stall must be seen twice, because the consumer may have joined its group a moment ago.
     const standstillMs = Math.min(progress.standstillMs(projection.positions.assigned), projection.undisturbedMs())
     const stalled = standstillMs > sessionTimeoutMs * STALLED_SESSIONS
     if (stalled && stalledBefore)

@@ -1,9 +1,9 @@
 --[[
-Applies snapshots of many customers. Each snapshot replaces its customer's whole hash if it is newer
-than the stored one. On a single Redis the same call may also move the position of their partition.
+Applies snapshots of many customers. Each snapshot replaces its customer's whole hash if the snapshot
+is newer than the hash. On a single Redis the same call may also move the position of the partition.
 
 KEYS     the key of each customer,
-         then nothing, or for each customer the key of the mark of an erasure,
+         then nothing, or the key of each customer's mark, which an erasure has set,
          then the hash of positions if ARGV[6] is not ''.
          On Redis Cluster all keys must be in one slot.
 ARGV[1]  number of the projection that writes
@@ -14,30 +14,30 @@ ARGV[5]  number of customers
 ARGV[6]  field of the position, topic/partition. If '', the call does not use positions, and ARGV[7]
          to ARGV[11] are missing.
 ARGV[7]  expected offset in that field
-ARGV[8]  token that the previous call has stored. '' in the first call of a chunk.
+ARGV[8]  token that the previous call of this chunk has stored. '' in the first call of a chunk.
 ARGV[9]  token to store for the next call, or for move-position.lua. If '', this call is the whole
          chunk and moves the position.
-ARGV[10] window of the lookahead that the position moves in, start/end. '' if there is none.
+ARGV[10] lookahead's window to which the chunk belongs, start/end. '' if there is none.
 ARGV[11] id of the state topic that has all documents before the new position. '' if there is none.
 then for each customer, in the order of KEYS:
          timestamp, event id, number of the following arguments, field, value, field, value, ...
 
 Reply    first:  1 = done
-                 0 = the position is elsewhere, nothing was written
-                -1 = the token is missing, nothing was written
+                 0 = the stored position is neither ARGV[7] nor ARGV[4], nothing was written
+                -1 = another token or no token is stored, nothing was written
          then for each customer:
                  1 = applied
                  0 = duplicate (the same event is stored)
                 -1 = stale (a newer event is stored)
                  2 = erased (the customer was erased, nothing was written)
-                 3 = nothing was written, because KEYS has no mark. Call again with it.
+                 3 = nothing was written, because KEYS lacks the mark. Call again with the mark.
 
-The script is atomic for three reasons:
+The script is atomic for four reasons:
 - No other projector may write between compare and replace.
 - A reader must never see a part of a customer.
 - A position must not move in a Redis that lacks the customers before it.
 - A customer may be erased at the same time.
-The field names are META of @customer-stream/schemas. The order of versions is its compareVersions.
+Field names and order of versions are those of META and compareVersions in @customer-stream/schemas.
 ]]
 local projection = tonumber(ARGV[1])
 local place, oldest, next_offset = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -49,7 +49,7 @@ local reply = { 1 }
 if position ~= '' then
   cursor = 12
   local stored = redis.call('HGET', KEYS[#KEYS], position) or ''
-  -- The position may already be ARGV[4]: the reply of an earlier attempt may have been lost.
+  -- If the reply of an earlier attempt was lost, the position already is ARGV[4].
   if stored ~= ARGV[7] and stored ~= ARGV[4] then return { 0 } end
   if ARGV[8] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#token') ~= ARGV[8] then return { -1 } end
 end
@@ -66,17 +66,16 @@ local function compare_bytes(a, b)
   return #a - #b
 end
 
--- Returns true if the rebuild has not met the record that a hash names. The rebuild has met all
--- records from `oldest` up to, but not including, `next_offset`.
+-- Returns true if the rebuild has not read the record that `source` names. The rebuild has read the
+-- records from `oldest` up to, not including, `next_offset`.
 local function may_come(source)
   if not source or string.sub(source, 1, #place) ~= place then return false end
   local offset = tonumber(string.match(string.sub(source, #place + 1), '^%d+$'))
   return offset and (offset >= next_offset or offset < oldest)
 end
 
--- Returns 2 if the event of a customer without a newer hash is erased, 1 if it may be applied, and the
--- other replies of the script.
-local function reply_without_newer(mark, timestamp)
+-- Returns 1 (apply), 2 (the customer is erased) or 3 (KEYS lacks the mark).
+local function reply_by_mark(mark, timestamp)
   if not has_marks then return 3 end
   local erasure = redis.call('HMGET', mark, 'scope', 'erasedAt')
   if not erasure[1] then return 1 end
@@ -84,12 +83,14 @@ local function reply_without_newer(mark, timestamp)
   return timestamp > tonumber(erasure[2]) and 1 or 2
 end
 
--- Returns a number above, equal to or below 0 if the event is newer than the stored one, the same, or
--- older. Then whether an older event is stored, and whether the key is no hash.
+-- Compares an event with the stored event. Returns three values:
+-- 1. above 0 if the event must be written, 0 if the same event is stored, below 0 if a newer is stored
+-- 2. true if the stored event shows that the customer is not erased
+-- 3. true if the key exists and is not a hash
 local function compare_with_stored(key, timestamp, id)
   local stored = redis.pcall('HMGET', key, '_eventTimestamp', '_eventId', '_projection', '_source')
   if stored.err then
-    -- A customer's key that is no hash is replaced. Any other error is an outage.
+    -- A key that is not a hash is replaced. Any other error is an outage.
     if string.find(stored.err, 'WRONGTYPE', 1, true) then return 1, false, true end
     error(stored.err, 0)
   end
@@ -98,13 +99,13 @@ local function compare_with_stored(key, timestamp, id)
   local order = timestamp - stored_timestamp
   if order == 0 then order = compare_bytes(id, stored[2]) end
   local is_rebuild = projection > (tonumber(stored[3] or '') or 0)
-  -- A rebuild writes the same event again, in the new layout. It keeps a newer event only if it has
-  -- not met that event's record.
+  -- A rebuild writes the same event again, in the new layout. A rebuild keeps a newer stored event
+  -- only if it has not read the record of that event yet.
   if is_rebuild and (order == 0 or (order < 0 and not may_come(stored[4]))) then return 1, order == 0 end
   return order, true
 end
 
--- Removes fields that the new snapshot lacks, and the key's time to live. HSET keeps both.
+-- Removes old fields that the new snapshot lacks, and the key's time to live. HSET does neither.
 local function remove_rest(key, first, last)
   if redis.call('HLEN', key) > (last - first + 1) / 2 then
     local current = {}
@@ -123,26 +124,25 @@ for i = 1, customers do
   local last = cursor + 2 + count
   cursor = last + 1
   local order, is_known, is_no_hash = compare_with_stored(key, timestamp, id)
-  -- A customer whose stored event is not newer is not erased, so the usual event needs no mark.
-  local outcome = order == 0 and 0 or order < 0 and -1 or is_known and 1 or reply_without_newer(KEYS[customers + i], timestamp)
+  -- Most events need no mark, because the stored event shows that the customer is not erased.
+  local outcome = order == 0 and 0 or order < 0 and -1 or is_known and 1 or reply_by_mark(KEYS[customers + i], timestamp)
   if outcome == 1 then
     if is_no_hash then
-      -- SET first: Redis checks its memory limit for SET, but not for DEL.
+      -- Redis checks its memory limit for SET, but not for DEL. So a full Redis fails before DEL.
       redis.call('SET', key, '')
       redis.call('DEL', key)
     end
-    -- The hash is overwritten, not deleted first. While a slot moves, Redis Cluster does not let a
-    -- script create a key, so a deleted hash would stay deleted. Redis checks its memory limit only
-    -- at the first write command of a script, and only for some commands. HSET is one of them. So
-    -- if Redis is out of memory, the call fails before anything has changed. `unpack` accepts at
-    -- most about 8000 values.
+    -- The hash is overwritten, not deleted first, because Redis Cluster does not let a script create
+    -- a key while a slot moves. The first write command is HSET, for which Redis checks its memory
+    -- limit. So a full Redis refuses the call before anything has changed.
+    -- Each HSET has 4000 values, because `unpack` accepts at most about 8000.
     for from = first, last, 4000 do
       redis.call('HSET', key, unpack(ARGV, from, math.min(from + 3999, last)))
     end
     local done, failure = pcall(remove_rest, key, first, last)
     if not done then
-      -- A right is missing. Remove the version from the hash, so that it does not count as this
-      -- event. The event is applied again when the right is granted.
+      -- The user lacks a right. Remove the version from the hash, so that a retry applies the event
+      -- again after a person has granted the right.
       redis.call('HSET', key, '_eventTimestamp', '')
       error(failure, 0)
     end

@@ -1,6 +1,6 @@
 --[[
-Calls the commands of the other scripts and the store on a test key. A missing right is then found
-before an event needs it.
+Calls all commands of the projector on a test key, to find a missing right before an event needs that
+right.
 
 KEYS[1]  an unused key with the prefix of the projector's keys
 

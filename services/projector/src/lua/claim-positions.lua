@@ -1,5 +1,5 @@
 --[[
-Ties the positions of a topic to the ids of the Kafka cluster and the topic that they belong to.
+Stores beside the positions of a topic the ids of the topic and of its Kafka cluster.
 
 KEYS[1]  hash of positions
 ARGV[1]  topic
@@ -11,9 +11,9 @@ Reply    { 'claimed' }               the positions belong to this cluster and to
          { 'deleted', n, old id }    n positions belonged to another cluster or topic and were deleted
          { 'refused', old id }       the positions belong to another cluster, nothing has changed
 
-Positions without ids were written by an earlier version. They are claimed.
-The script is atomic, because two projectors may start at the same time. One must not delete
-positions that the other has just moved.
+Positions without ids were written by an earlier version of the projector. They get the given ids.
+The script is atomic, because two projectors may start at the same time. One projector must not
+delete positions that the other projector has just moved.
 ]]
 local cluster_field, topic_field = ARGV[1] .. '/cluster', ARGV[1] .. '/topic'
 local cluster, topic = ARGV[2], ARGV[3]

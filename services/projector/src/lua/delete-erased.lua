@@ -5,7 +5,7 @@ KEYS[1]  key of the customer
 ARGV[1]  time of the erasure, Unix milliseconds
 
 Reply    1 = deleted
-         0 = there is none, or its event was received later
+         0 = the customer has no hash, or the event of the hash was received later
 
 The script is atomic, because a newer event may be applied at the same time.
 ]]

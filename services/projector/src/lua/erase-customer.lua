@@ -5,17 +5,19 @@ KEYS[1]  key of the customer
 KEYS[2]  key of the mark, in the same slot
 ARGV[1]  scope of the erasure, 'forever' or 'until-now'
 ARGV[2]  time of the erasure, Unix milliseconds
-ARGV[3]  partition of the erasure's record, id of the erasures topic/partition
+ARGV[3]  place of the erasure's record, id of the erasures topic/partition
 ARGV[4]  offset of the record
 
-Reply    1 = the hash was deleted, or there was none
-        -1 = the erasure is 'until-now' and the hash has a newer event, or a later erasure of the
-             customer was executed. So the hash stays
+Reply    1 = the customer has no hash now
+        -1 = the hash was kept: the erasure is 'until-now' and the hash has a newer event, or a later
+             erasure of the customer was executed
 
-Of two erasures of a customer the later one counts. A projector that has lost its partition without
-knowing may execute an earlier one after it. The script is atomic, because an event of the customer may be applied
-at the same time. DEL comes first: Redis checks its memory limit only before the first write of a
-script, and never for DEL. So a customer can also be erased from a full Redis.
+A projector may lose its partition, not notice, and execute an old erasure after the new owner has
+executed a later one. So an erasure with a lower offset changes nothing.
+
+The script is atomic, because an event of the customer may be applied at the same time. DEL comes
+first, so that a customer can be erased from a full Redis: Redis checks its memory limit only before
+the first write of a script, and never for DEL.
 ]]
 local mark = redis.call('HMGET', KEYS[2], 'partition', 'offset')
 if mark[1] == ARGV[3] and tonumber(mark[2]) > tonumber(ARGV[4]) then return -1 end

@@ -1,16 +1,16 @@
 --[[
-Makes sure that the owner of a partition applies the records from an offset again, if it has gone
-beyond or is about to.
+Moves the position of a partition back to an offset, so that the owner of the partition applies the
+records from there again.
 
 KEYS[1]  hash of positions
 ARGV[1]  field, topic/partition
 ARGV[2]  offset
 
 Reply    1 = the position was beyond the offset and was moved back
-         0 = it was not beyond
+         0 = the position was not beyond the offset
 
-The token beside the position is deleted in both cases. So a chunk that is written, but whose
-position has not moved yet, is written and published again.
+The token beside the position is deleted in both cases. The owner may have written a chunk without
+having moved the position. Without its token the owner writes and publishes that chunk again.
 The script is atomic, because the owner moves the position at the same time.
 ]]
 redis.call('HDEL', KEYS[1], ARGV[1] .. '#token')

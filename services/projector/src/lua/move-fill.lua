@@ -1,17 +1,18 @@
 --[[
-Stores how far a partition has been filled from the state topic, or ends the fill. See fill-store.ts.
+Stores the progress of a fill from the state topic, or ends the fill.
 
 KEYS[1]  hash of positions
 ARGV[1]  field of the position, topic/partition
-ARGV[2]  expected value of the field #fill beside it
-ARGV[3]  new value, '' to end the fill
+ARGV[2]  expected progress, the value of the field with the suffix #fill
+ARGV[3]  new progress, '' to end the fill
 ARGV[4]  offset to which the position goes back at the end
 
 Reply    1 = done
-         0 = the value is another one, nothing was changed
+         0 = the stored progress is not ARGV[2], nothing was changed
 
-The script is atomic, because two projectors may fill a partition for a moment, and because no one
-may see a partition that is filled and whose position has not gone back.
+The script is atomic for two reasons:
+- Two projectors may fill one partition for a moment.
+- The end of the fill and the lower position must become visible together.
 ]]
 local fill = ARGV[1] .. '#fill'
 local stored = redis.call('HGET', KEYS[1], fill) or ''

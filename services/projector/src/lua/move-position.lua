@@ -1,23 +1,22 @@
 --[[
-Moves the position of one partition, if it equals the offset that the caller expects.
+Moves the position of one partition, if the stored position is the expected offset.
 
 KEYS[1]  hash of positions
 ARGV[1]  field, topic/partition
 ARGV[2]  expected offset, '' if none is stored
 ARGV[3]  next offset to apply
 ARGV[4]  token that must be stored beside the position, '' to require none
-ARGV[5]  window of the lookahead that the position moves in, start/end, '' if there is none
+ARGV[5]  lookahead's window to which the chunk belongs, start/end, '' if there is none
 ARGV[6]  id of the state topic that has all documents before the new position, '' if there is none
-ARGV[7]  how far erasures are executed, id of the erasures topic/offset, '' to change nothing
+ARGV[7]  position in the erasures topic, id of the topic/next offset to execute, '' to change nothing
 
 Reply    1 = the position now is ARGV[3]
-         0 = the position is elsewhere and was not changed
-        -1 = the token is missing, nothing was changed
+         0 = the stored position is neither ARGV[2] nor ARGV[3], nothing was changed
+        -1 = another token or no token is stored, nothing was changed
 
-The script is atomic, because two projectors may have the same partition for a moment. Without a
-token, a position that already is ARGV[3] counts as moved, because the reply of an earlier attempt
-may have been lost. With a token it counts only if the token is there. Otherwise another projector
-may have moved it.
+The script is atomic, because two projectors may have the same partition for a moment. If the
+position already is ARGV[3], the reply of an earlier attempt may have been lost, so the reply is 1.
+But if ARGV[4] is required and not stored, another projector may have moved the position.
 ]]
 local stored = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if stored ~= ARGV[2] and stored ~= ARGV[3] then return 0 end
