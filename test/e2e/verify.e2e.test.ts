@@ -300,7 +300,7 @@ it.each([
   [['--sample', '0'], '--sample 0 leaves nothing to compare'],
   [['--since', '2026-11-24', '--until', '2026-11-24'], '--until must be after --since'],
   [['--since', 'yesterday'], '--since is no time'],
-  [['--ledger', 'x', '--sample', '0.1'], '--ledger goes with none of'],
+  [['--ledger', 'x', '--sample', '0.1'], '--ledger cannot be used together'],
   [['--nonsense'], 'unknown option --nonsense'],
 ])('refuses the options %j with an error message and exit code 2', async (args, message) => {
   expect(await verify(...args)).toMatchObject({ code: 2, stderr: expect.stringContaining(message) })

@@ -382,7 +382,7 @@ export const projectorGuards: readonly Guard[] = [
     file: 'packages/schemas/src/peek-version.ts',
     from: ` || payload.includes('\\\\u00')`,
     to: '',
-    test: unit('packages/schemas/src/peek-version.test.ts', 'never contradicts the parser'),
+    test: unit('packages/schemas/src/peek-version.test.ts', 'peekVersion and parseEvent agree'),
   },
   {
     guard: 'a record that declares a charset is parsed',

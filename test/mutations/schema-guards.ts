@@ -9,7 +9,7 @@ export const schemaGuards: readonly Guard[] = [
     file: `${folder}/customer-hash.ts`,
     from: `name.startsWith('_') ? `,
     to: `name === '' ? `,
-    test: unit(`${folder}/customer-hash.test.ts`, 'lets no field forge our metadata'),
+    test: unit(`${folder}/customer-hash.test.ts`, 'no customer field replaces the metadata'),
   },
   {
     guard: 'ids are compared by UTF-8 bytes',
@@ -17,7 +17,7 @@ export const schemaGuards: readonly Guard[] = [
     file: `${folder}/version.ts`,
     from: 'inCodePointOrder(x) - inCodePointOrder(y)',
     to: 'x - y',
-    test: unit(`${folder}/version.test.ts`, 'orders ids by their UTF-8 bytes'),
+    test: unit(`${folder}/version.test.ts`, 'compareVersions orders ids by UTF-8 bytes'),
   },
   {
     guard: 'numbers that do not fit into a double are kept exactly',

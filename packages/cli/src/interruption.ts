@@ -3,15 +3,15 @@ import { listenForInterruption } from '@customer-stream/simulator/command-line'
 const signal = listenForInterruption()
 
 /**
- * Interruption by Ctrl-C or a similar signal. A command can then stop in order what it has started.
+ * Interruption by Ctrl-C or a similar signal. The command then stops its own clients and processes.
  */
 export const interruption = {
   signal,
-  /** Resolves after the interruption, even if the wait begins after it. */
+  /** Resolves after the interruption. Also resolves if the interruption came before the wait. */
   arrived: new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve())),
 }
 
-/** Writes a line for people to standard error. Only results go to standard output. */
+/** Writes a line for people to standard error, because standard output has only results. */
 export const tell = (line: string): void => {
   process.stderr.write(`${line}\n`)
 }

@@ -1,4 +1,4 @@
-/** `customer-stream look`: shows what is in Kafka and Redis. Read-only. */
+/** `customer-stream look`: shows record counts of the topics, or one customer. Read-only. */
 import { loadSettings, unlessAborted } from '@customer-stream/runtime'
 import { attributed } from '@customer-stream/runtime/kafka'
 import { redisRules } from '@customer-stream/runtime/redis'
@@ -77,7 +77,7 @@ const showCustomer = async ({ kafka, admin, redis }: Clients, id: string) => {
 
 await withClients('look', settings, async (clients) => {
   if (customerUuid === undefined) await unlessAborted(showAll(clients), signal)
-  // showCustomer handles the signal itself, because its consumer must first leave its group.
+  // showCustomer gets the signal, because its consumer must leave its group before the process ends.
   else await showCustomer(clients, customerUuid)
   return 0
 })

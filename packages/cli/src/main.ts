@@ -13,7 +13,7 @@ const usage = `customer-stream COMMAND [OPTIONS]
   KAFKA_BROKERS and REDIS_URL, and the other settings of the services, are read from the environment.
 `
 
-// A command reads the options after its name.
+// Remove the name of the command, so that the command finds its options at the usual place.
 const [name] = process.argv.splice(2, 1)
 const command = commands.get(name)
 if (command) await command()

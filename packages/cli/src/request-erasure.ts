@@ -1,6 +1,7 @@
 /**
- * Requests the erasure of a customer: one record in the erasures topic. The projector does the rest.
- * It alone writes hashes and the state topic, so that there is one order.
+ * Requests the erasure of a customer with one record in the erasures topic. The projector deletes
+ * the hash and publishes the tombstone. Only the projector writes hashes and the state topic, so
+ * that all writes have one order.
  */
 import type { VerifiedProducer } from '@customer-stream/runtime/kafka'
 import { type Erasure, writeErasure } from '@customer-stream/schemas'
@@ -10,11 +11,11 @@ export interface ErasureRequest extends Omit<Erasure, 'erasedAt'> {
 }
 
 /**
- * Writes the record.
+ * Writes the record to the erasures topic.
  * @param producer knows the partitions of the topic.
  * @param now time of the erasure, Unix milliseconds.
- * @returns the erasure, when all in-sync replicas have it.
- * @throws RangeError if the request cannot be written. NotStoredError if Kafka has not stored it.
+ * @returns the erasure, after all in-sync replicas have stored the record.
+ * @throws RangeError if the request is invalid. NotStoredError if Kafka has not stored the record.
  */
 export const requestErasure = async (
   producer: Pick<VerifiedProducer, 'send'>,
@@ -22,9 +23,9 @@ export const requestErasure = async (
   { customerUuid, ...request }: ErasureRequest,
   now = Date.now(),
 ): Promise<Erasure> => {
-  // A lone surrogate has no UTF-8 form. The key would be that of another customer.
+  // A lone surrogate has no UTF-8 form, so the key would be the key of another customer.
   if (customerUuid === '' || !customerUuid.isWellFormed())
-    throw new RangeError('the customerUuid is empty or holds a lone surrogate')
+    throw new RangeError('the customerUuid is empty or has a lone surrogate')
   const erasure = { ...request, erasedAt: now }
   const value = Buffer.from(writeErasure(erasure))
   await producer.send([{ topic, key: Buffer.from(customerUuid), value, timestamp: now }])

@@ -1,6 +1,6 @@
 /**
- * `customer-stream verify`: compares Kafka with Redis. With a ledger, also compares the promised
- * events with Kafka. Read-only. Exit code 1 if anything is missing or wrong.
+ * `customer-stream verify`: compares Kafka with Redis. With a ledger, also checks that Kafka has each
+ * event that the ingress acknowledged. Read-only. Exit code 1 if anything is missing or wrong.
  */
 import { integer, loadSettings, unlessAborted } from '@customer-stream/runtime'
 import { redisRules } from '@customer-stream/runtime/redis'
@@ -37,7 +37,7 @@ const verifySettings = {
     default: MAX_FUTURE_MS,
     minimum: 0,
     maximum: Number.MAX_SAFE_INTEGER,
-    description: 'As the projector has it.',
+    description: 'Give the same value as to the projector.',
   }),
 }
 
@@ -54,12 +54,12 @@ const { parts, settings } = readCommandLine({
     }
     const time = (name: string, text: string) => {
       const value = Date.parse(text)
-      if (Number.isNaN(value)) throw new Error(`--${name} is no time: ${text}`)
+      if (Number.isNaN(value)) throw new Error(`--${name} is not a valid time: ${text}`)
       return value
     }
-    // A ledger has all promised events. They cannot be verified with a part of the topic.
+    // A ledger has all acknowledged events, so verify must read the whole topic.
     if (ledger !== undefined && (since ?? until ?? sample) !== undefined)
-      throw new Error('--ledger goes with none of --since, --until, --sample')
+      throw new Error('--ledger cannot be used together with --since, --until or --sample')
     const chosen = {
       isStateAsked: flags.has('state'),
       catchUpMs: number('catch-up-seconds', catchUp, 86_400) * 1000,

@@ -1,6 +1,6 @@
 /**
- * Settings and clients of the commands that examine a running system, and the error message if
- * Kafka or Redis refuses.
+ * Settings and clients of the commands that examine a running system. If Kafka or Redis refuses a
+ * request, the error message names the address and the right or setting.
  */
 import { createLogger, integer, type Loaded, unlessAborted } from '@customer-stream/runtime'
 import {
@@ -31,7 +31,7 @@ export const clientSettings = {
     default: PROJECTION_VERSION,
     minimum: 1,
     maximum: 1_000_000,
-    description: 'The projection to look at.',
+    description: 'Number of the projection to examine.',
   }),
 }
 
@@ -48,7 +48,7 @@ const isOfRedis = (error: unknown): error is Error =>
   error instanceof Error &&
   (redisErrors.has(error.name) || isConnectionLoss(error) || error.message === 'Command timed out')
 
-/** Replaces an error of Kafka or Redis by one that names the address, and the right or setting. */
+/** Replaces an error of Kafka or Redis by an error with the address and the right or setting. */
 const explained = (error: unknown, settings: ClientSettings, redis: RedisClient): unknown => {
   if (isKafkaError(error)) return new Error(createDiagnose(settings, 'command')(error, 'read Kafka').message)
   return isOfRedis(error) ? new Error(createRedisDiagnose(settings, redis, 'command')(error).message) : error

@@ -1,18 +1,19 @@
 /**
- * Decodes request bodies. JSON is UTF-8, but HTTP clients also send `text/plain` in the charset
- * that they declare.
+ * Decodes request bodies. JSON is UTF-8, but HTTP clients also send `text/plain` in another charset,
+ * and declare this charset in the content type.
  */
 
 const declaredCharset = /;\s*charset\s*=\s*(?:"([^"]*)"|([^\s;"]+))/i
 
 /**
- * Returns the Encoding Standard's name of a charset, or undefined if the standard does not have it.
+ * Returns the name of a charset in the Encoding Standard, or undefined if the standard lacks the
+ * charset.
  */
 export const encodingOf = (charset: string): string | undefined => {
   // The Encoding Standard reads ASCII as windows-1252. Each ASCII text is also valid UTF-8.
   if (/^(?:us-)?ascii$|^ansi_x3/i.test(charset)) return 'utf-8'
   try {
-    // Java writes `ISO8859_1`.
+    // Java writes `ISO8859_1` with an underscore, and the Encoding Standard has `ISO8859-1`.
     return new TextDecoder(charset.replaceAll('_', '-')).encoding
   } catch {
     return undefined
@@ -20,8 +21,8 @@ export const encodingOf = (charset: string): string | undefined => {
 }
 
 /**
- * Returns the charset that a content type declares, or undefined if it declares none or an unknown
- * one.
+ * Returns the charset that a content type declares, or undefined if the content type declares no
+ * charset or an unknown charset.
  */
 export const declaredEncoding = (contentType: string | undefined): string | undefined => {
   const [, quoted, plain] = declaredCharset.exec(contentType ?? '') ?? []
@@ -29,8 +30,8 @@ export const declaredEncoding = (contentType: string | undefined): string | unde
   return charset === undefined ? undefined : encodingOf(charset)
 }
 
-// `fatal` throws on broken bytes. Otherwise they would be replaced, which changes a customer's data
-// silently. The decoder drops a byte order mark.
+// With `fatal` the decoder throws on broken bytes. Without `fatal` it would replace the bytes, and a
+// customer's data would change silently. The decoder drops a byte order mark.
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 const startsWith = (bytes: Uint8Array, first: number, second: number): boolean =>
   bytes[0] === first && bytes[1] === second

@@ -3,25 +3,25 @@ import type { CustomerState } from './state.ts'
 /** A CloudEvent 1.0 (https://cloudevents.io) in structured form, with JSON as its data. */
 export interface CustomerCloudEvent {
   readonly specversion: '1.0'
-  /** Id of the sender's event. With `source` it identifies the event. */
+  /** Id of the sender's event. `source` and `id` together identify the event. */
   readonly id: string
   /** `/mykaarma/dealers/<dealerUuid>`, or `/mykaarma` if the event names no dealer. */
   readonly source: string
   readonly type: 'com.mykaarma.customers'
   /** The customerUuid. */
   readonly subject: string
-  /** Time of the change, RFC 3339. Missing for a year after 9999. */
+  /** Time of the change, RFC 3339. Missing if the year is after 9999. */
   readonly time?: string
   readonly datacontenttype: 'application/json'
   readonly data: Pick<CustomerState, 'customer' | 'vehicles' | 'addresses' | 'other'>
 }
 
-/** RFC 3339 has years of four digits. */
+/** Unix milliseconds. RFC 3339 has only years of four digits. */
 const END_OF_9999 = 253_402_300_799_999
 
 /**
- * Returns a customer's state as a CloudEvent. The same event gives the same `source` and `id`, also
- * if it was delivered twice. `JSON.stringify` writes the event with all digits of its numbers.
+ * Returns a customer's state as a CloudEvent. An event that was delivered twice gives the same
+ * `source` and `id` both times. `JSON.stringify` writes all digits of the numbers.
  */
 export const cloudEventOf = (state: CustomerState): CustomerCloudEvent => {
   const { customerUuid, version, dealerUuid, customer, vehicles, addresses, other } = state

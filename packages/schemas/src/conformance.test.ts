@@ -52,7 +52,7 @@ const read = ({ bodyBase64, contentType, receivedAt }: ReadVector): Version | Ev
   return event.ok ? event.value.version : event.reason
 }
 
-/** A client of Redis writes UTF-8, which has no lone surrogates. */
+/** Returns the fields as Redis has them: a client writes UTF-8, which has no lone surrogates. */
 const asStored = (fieldsAndValues: readonly string[]) =>
   Object.fromEntries(
     fieldsAndValues.flatMap((name, i) =>
@@ -105,9 +105,9 @@ describe('the conformance vectors', () => {
     expect(partitionOf(vector.key, vector.partitions)).toBe(vector.partition)
   })
 
-  it('have a case for each reason for which a reader refuses a record', () => {
-    // The types make sure that a new reason is added here. `nested-too-deep` has no case, because
-    // the limit differs between parsers.
+  it('the conformance vectors have a case for each reason to refuse a record', () => {
+    // The type check fails if a new reason is missing here. `nested-too-deep` has no case, because
+    // parsers have different limits.
     const reasons: Readonly<Record<Exclude<EventFault, 'nested-too-deep'>, true>> = {
       'not-utf8': true,
       'not-json': true,

@@ -35,7 +35,7 @@ const roundTrip = (customerWithVehicles: unknown) => {
   return stored.value
 }
 
-// A value after a round trip through JSON, without its null members at the top level.
+// Returns a value after a round trip through JSON, without null members at the top level.
 const withoutNulls = (value: object) =>
   Object.fromEntries(Object.entries(value).filter(([, v]) => v !== null && v !== undefined))
 
@@ -60,7 +60,7 @@ const anyVehicles = fc.option(fc.array(fc.record({ vin: text, id: whole, isValid
 const anyAddresses = fc.option(fc.array(fc.record({ line1: text, zip: text, isPreferred: flag }, some)))
 
 describe('customer to hash and back', () => {
-  it('gives every documented field back as it was, null being no field', () => {
+  it('the hash gives back every documented field, except fields that are null', () => {
     fc.assert(
       fc.property(anyCustomer, anyVehicles, anyAddresses, fc.boolean(), (fields, vehicles, addresses, beside) => {
         const customer = { customerUuid: 'c', ...fields, ...(beside ? {} : { addresses }) }
@@ -72,7 +72,7 @@ describe('customer to hash and back', () => {
     )
   })
 
-  it('loses no unknown field, whatever its name or value, and keeps its text', () => {
+  it('the hash keeps the name and the text of each unknown field', () => {
     const known = new Set(['customerUuid', 'vehicles', 'addresses', 'dealerUuid', 'departmentUuid'])
     const name = fc.oneof(
       anyText().filter((n) => n.isWellFormed()),
@@ -93,7 +93,7 @@ describe('customer to hash and back', () => {
     )
   })
 
-  it('stores a field named __proto__ like any other', () => {
+  it('the hash stores a field named __proto__ like any other field', () => {
     const customer = JSON.parse('{"customerUuid":"c","__proto__":{"polluted":true},"constructor":"x"}')
     const stored = roundTrip({ customer })
     expect(Object.entries(stored.other)).toEqual([
@@ -103,7 +103,7 @@ describe('customer to hash and back', () => {
     expect(({} as { polluted?: boolean }).polluted).toBeUndefined()
   })
 
-  it('keeps a number that a double cannot hold, digit for digit', () => {
+  it('the hash keeps all digits of a number that a double cannot hold', () => {
     const body =
       '{"id":"e","timestamp":5,"type":"customers","payload":{"customerWithVehicles":{"customer":{"customerUuid":"c",' +
       '"id":12345678901234567890,"huge":1e400,"list":[0.12345678901234567890]}}}}'
@@ -112,7 +112,7 @@ describe('customer to hash and back', () => {
     expect(customerFromHash(hash)).toMatchObject({ ok: true, value: { other: { id: '12345678901234567890' } } })
   })
 
-  it('lets no field forge our metadata or the dealer', () => {
+  it('no customer field replaces the metadata or the dealer of the hash', () => {
     const forged = {
       customerUuid: 'c',
       _eventId: 'zzz',
@@ -142,7 +142,7 @@ describe('customer to hash and back', () => {
     })
   })
 
-  it('keeps both lists when addresses come beside the customer and inside it', () => {
+  it('the hash keeps addresses beside the customer and addresses inside the customer', () => {
     const stored = roundTrip({
       customer: { customerUuid: 'c', addresses: [{ zip: 'in' }] },
       addresses: [{ zip: 'out' }],
@@ -151,7 +151,7 @@ describe('customer to hash and back', () => {
     expect(stored.shadowed).toEqual({ 'customer.addresses': '[{"zip":"in"}]' })
   })
 
-  it('shows a value that differs from its documented type as text, not as a false type', () => {
+  it('a value of another type than documented is read from the hash as text', () => {
     const stored = roundTrip({
       customer: { customerUuid: 'c', isBusiness: 'yes', availability: 1.5, emails: 'none', firstName: 7 },
       vehicles: 'many',
@@ -160,7 +160,7 @@ describe('customer to hash and back', () => {
     expect(stored.other).toEqual({ isBusiness: 'yes', availability: '1.5', emails: 'none', vehicles: 'many' })
   })
 
-  it('names what can never be projected', () => {
+  it('the conversion refuses a customer that Redis can never store, and gives the reason', () => {
     const deep = JSON.parse(`${'['.repeat(100_000)}${']'.repeat(100_000)}`)
     const nested = {
       ...event({ customer: { customerUuid: 'c' } }),
@@ -173,7 +173,7 @@ describe('customer to hash and back', () => {
     })
   })
 
-  it('does not take a foreign hash for a customer', () => {
+  it('a hash that customer-stream did not write is not read as a customer', () => {
     expect(customerFromHash({})).toMatchObject({ ok: false, reason: 'not-a-customer' })
     expect(customerFromHash({ customerUuid: 'c', [META.eventId]: 'e' })).toMatchObject({ ok: false })
   })
@@ -209,7 +209,7 @@ it('any order and any repetition of the events ends in the same hash', () => {
   )
 })
 
-/** The rules of the hash in their simplest form: one map of texts, one map of the first sources. */
+/** Simple implementation of the rules of the hash, to compare with the real implementation. */
 const fieldsByRule = ({ envelope, customerWithVehicles }: CustomersEvent): [string, string][] => {
   const { customer, vehicles, addresses, ...neighbours } = customerWithVehicles
   const sources: [string, object][] = [

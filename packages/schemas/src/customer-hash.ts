@@ -8,7 +8,7 @@ import { failed, ok, type Result } from './result.ts'
 import { type CustomerState, type RecordPlace, stateOf } from './state.ts'
 import { readVersion, type Version, type VersionFault } from './version.ts'
 
-/** What the projector adds to a customer's state. All times are Unix milliseconds. */
+/** Values that the projector adds to a customer's state. Times are Unix milliseconds. */
 export interface Projecting {
   readonly appliedAt: number
   /** `PROJECTION_VERSION` of the projector that writes the hash. */
@@ -16,8 +16,8 @@ export interface Projecting {
 }
 
 /**
- * Metadata fields of the hash. No payload can forge them, because a customer's field never begins
- * with a single underscore in the hash.
+ * Metadata fields of the hash. No payload can forge these fields, because in the hash no field of a
+ * customer begins with a single underscore.
  */
 export const META = {
   eventId: '_eventId',
@@ -28,9 +28,7 @@ export const META = {
   projection: '_projection',
 } as const
 
-/**
- * One customer as the projector writes it. Because an event is a snapshot, this is the whole hash.
- */
+/** The whole hash of one customer. An event is a snapshot, so the projector replaces the whole hash. */
 export interface CustomerHash {
   readonly customerUuid: string
   readonly version: Version
@@ -44,22 +42,22 @@ export interface CustomerHash {
 export type ProjectionFault = VersionFault | 'nested-too-deep' | 'too-many-fields'
 
 /**
- * Redis accepts about a million arguments in one command, so a customer with more fields could
- * never be written.
+ * Maximum fields of a customer. Redis accepts about a million arguments in one call, and each field
+ * needs two arguments.
  */
 const MAX_FIELDS = 100_000
 
 /**
- * Names that belong to the envelope alone. A customer's field of the same name never takes their
- * place.
+ * Names that belong to the envelope alone. A customer's field with such a name does not get the name,
+ * even if the envelope lacks the field.
  */
 const envelopeFields: ReadonlySet<string> = new Set(['dealerUuid', 'departmentUuid'])
 
 const escapeName = (name: string): string => (name.startsWith('_') ? `_${name}` : name)
 
 /**
- * Returns the text of a value in the hash. Null and missing values have none: the hash has no field
- * for them.
+ * Returns the text of a value in the hash. Undefined for null and missing values, because the hash
+ * has no fields for these values.
  */
 const toText = (value: unknown): string | undefined => {
   if (typeof value === 'string') return value
@@ -67,7 +65,7 @@ const toText = (value: unknown): string | undefined => {
   return typeof value === 'object' && isRawNumber(value) ? value.rawJSON : JSON.stringify(value)
 }
 
-/** Alternating fields and values, without our metadata. */
+/** Returns alternating fields and values, without the metadata. */
 const fieldsAndValuesOf = (state: CustomerState): string[] => {
   const { dealerUuid, departmentUuid, customer, vehicles, addresses, other = {} } = state
   const list: string[] = []
@@ -79,14 +77,14 @@ const fieldsAndValuesOf = (state: CustomerState): string[] => {
       const value = entries[given]
       const text = toText(value)
       if (text === undefined) continue
-      // Redis stores this form. Otherwise two names could be counted that are one field in Redis.
+      // Redis stores this form. Without this call, one field of Redis could be counted as two.
       const name = given.toWellFormed()
       const field = escapeName(name)
       const first = places.get(field)
       const taken = (first !== undefined && first < start) || (source !== 'envelope' && envelopeFields.has(field))
       const key = taken ? `_${source}.${name}` : field
       const place = taken ? places.get(key) : first
-      // If two names of one source become the same name, the later value stays, as in Redis.
+      // If two names of one source become the same name, keep the later value, as Redis does.
       if (place !== undefined) list[place + 1] = text
       else places.set(key, list.push(key, text) - 2)
     }
@@ -101,8 +99,8 @@ const fieldsAndValuesOf = (state: CustomerState): string[] => {
 /**
  * Converts a state document to a hash. The fields come from these sources, in this order: dealer
  * and department of the envelope; `vehicles` and `addresses`; all fields of `customer`; unknown
- * fields beside `customer`; our metadata. If two sources use one name, the first source gets it.
- * The value of the other is kept as `_<source>.<name>`.
+ * fields beside `customer`; the metadata. If two sources use one name, the first source gets the
+ * name. The hash keeps the value of the other source as `_<source>.<name>`.
  * @returns the hash, or the reason why the customer can never be projected.
  */
 export const stateToHash = (
@@ -129,7 +127,7 @@ export const stateToHash = (
   return ok({ customerUuid, version, fieldsAndValues })
 }
 
-/** Converts an event to its hash. @returns the hash, or why the event can never be projected. */
+/** @returns the hash of an event, or the reason why the event can never be projected. */
 export const customerToHash = (
   event: CustomersEvent,
   from: RecordPlace & Projecting,
@@ -141,21 +139,21 @@ export const customerToHash = (
 /** A customer as read back from Redis. */
 export interface StoredCustomer {
   /**
-   * Documented fields whose text fits their documented type. `addresses` is here even if the vendor
-   * put it beside the customer.
+   * Documented fields whose text fits their documented type. Includes `addresses`, even if the vendor
+   * sent `addresses` beside the customer.
    */
   readonly customer: Customer
   readonly vehicles?: Vehicle[]
   readonly dealerUuid?: string
   readonly departmentUuid?: string
   /**
-   * Text of all other fields: unknown fields, and documented fields whose text does not fit.
-   * Nothing is lost.
+   * Text of all other fields: unknown fields, and documented fields whose text does not fit their
+   * documented type.
    */
   readonly other: Readonly<Record<string, string>>
   /**
    * Text of fields whose name another source uses, by `<source>.<name>`. Example:
-   * `customer.addresses`, if addresses came also beside the customer.
+   * `customer.addresses`, if the event also has addresses beside the customer.
    */
   readonly shadowed: Readonly<Record<string, string>>
   readonly version: Version
@@ -188,7 +186,7 @@ const metaFields: ReadonlySet<string> = new Set(Object.values(META))
  */
 export const customerFromHash = (hash: Readonly<Record<string, string>>): Result<StoredCustomer, 'not-a-customer'> => {
   const version = readVersion({ id: hash[META.eventId], timestamp: hash[META.eventTimestamp] })
-  if (!version.ok || hash.customerUuid === undefined) return failed('not-a-customer', 'the hash holds no customer')
+  if (!version.ok || hash.customerUuid === undefined) return failed('not-a-customer', 'the hash has no customer')
   const customer: [string, unknown][] = []
   const other: [string, string][] = []
   const shadowed: [string, string][] = []

@@ -1,9 +1,8 @@
 /**
  * The customer snapshot as the vendor documents it.
  *
- * The schemas are tolerant. Each field may be missing or null, and unknown fields are kept. A value
- * that differs from its schema is no reason to refuse an event. {@link deviations} lists such
- * values.
+ * The schemas are tolerant. Each field may be missing or null, and unknown fields are kept. An event
+ * with a value that differs from its schema is not refused. {@link deviations} lists such values.
  */
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
@@ -12,7 +11,7 @@ import type { RawNumber } from './json.ts'
 const Text = Type.Optional(Type.Union([Type.String(), Type.Null()]))
 const Flag = Type.Optional(Type.Union([Type.Boolean(), Type.Null()]))
 /**
- * `parseEvent` and `readState` keep an integer that a double cannot hold as a {@link RawNumber}.
+ * If a double cannot hold an integer, `parseEvent` and `readState` return a {@link RawNumber}.
  */
 const Whole = Type.Optional(Type.Union([Type.Unsafe<number | RawNumber>(Type.Integer()), Type.Null()]))
 const ListOf = <T extends TSchema>(item: T) => Type.Optional(Type.Union([Type.Array(item), Type.Null()]))
@@ -94,15 +93,15 @@ export const Customer = Type.Object({
 })
 export type Customer = Static<typeof Customer>
 
-/** Payload of a customers event. The vendor puts `addresses` here or inside the customer. */
+/** Payload of a customers event. The vendor puts `addresses` beside `customer` or inside it. */
 export const CustomersPayload = Type.Object({
   customerWithVehicles: Type.Object({ customer: Customer, vehicles: Vehicles, addresses: Addresses }),
 })
 export type CustomersPayload = Static<typeof CustomersPayload>
 
 /**
- * Lists where a value differs from the vendor's documentation. For information only.
- * @returns JSON pointers, each with a sentence; empty if the value conforms.
+ * Lists the places at which a value differs from the vendor's documentation. For information only.
+ * @returns JSON pointers, each with a sentence. Empty if the value conforms.
  */
 export const deviations = (
   schema: TSchema,

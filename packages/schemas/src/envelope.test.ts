@@ -48,7 +48,7 @@ describe('the vendor samples', () => {
     })
   })
 
-  it('legacy-customer-payload.partial.json is a customer without a uuid', () => {
+  it('legacy-customer-payload.partial.json is refused, because its customer has no uuid', () => {
     const payload = JSON.parse(fixture('legacy-customer-payload.partial.json').toString())
     expect(
       parse({ id: 'e', dataType: 'customers', eventType: 'pointInTime', payload: JSON.stringify(payload) }),
@@ -69,7 +69,7 @@ describe('the vendor samples', () => {
     expect(Object.keys(api.customer.addresses[0]).filter((name) => !(name in itemOf(known.addresses)))).toEqual([])
   })
 
-  it('are all covered here', () => {
+  it('each vendor sample has a test in this file', () => {
     const source = readFileSync(new URL(import.meta.url), 'utf8')
     const named = (file: string) => source.includes(file) || source.includes(`'${file.replace('.partial.json', '')}'`)
     expect(readdirSync(fixtures).filter((file) => !named(file))).toEqual([])
@@ -111,20 +111,20 @@ describe('parseEvent', () => {
     })
   })
 
-  it('takes any id of any length as it is', () => {
+  it('parseEvent returns an id of any length unchanged', () => {
     for (const customerUuid of ['-', ' a b ', '{}', '}{', 'a\nb\0c', '😀', 'x'.repeat(10_000), '__proto__']) {
       expect(parse(customers({ customerUuid }))).toMatchObject({ ok: true, value: { customerUuid } })
     }
   })
 
-  it('prefers type over the legacy dataType', () => {
+  it('parseEvent uses type, if an event has type and the legacy dataType', () => {
     expect(parse({ type: 'mpis', dataType: 'customers' })).toMatchObject({
       ok: true,
       value: { kind: 'other', type: 'mpis' },
     })
   })
 
-  it('survives a payload nested 100 000 deep', () => {
+  it('parseEvent does not throw for a payload nested 100 000 deep', () => {
     const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`
     const payload = `{"customerWithVehicles":{"customer":{"customerUuid":"c","deep":${deep}}}}`
     expect(parse({ type: 'customers', payload })).toMatchObject({ ok: true })
@@ -137,7 +137,7 @@ describe('parseEvent', () => {
     expect(parse(`{"type":"mpis","payload":${deep}}`)).toMatchObject({ ok: true })
   })
 
-  it('never throws, whatever the bytes', () => {
+  it('parseEvent never throws, for any bytes', () => {
     fc.assert(
       fc.property(fc.uint8Array(), (bytes) => {
         expect(typeof parseEvent(bytes).ok).toBe('boolean')

@@ -1,8 +1,7 @@
 /**
  * Parses events in the form in which the vendor delivers them. Only the fields that routing needs
  * are required: a `type`, and the customerUuid of a customers event. All other fields pass
- * unchanged, even if they are unknown or have an unexpected type.
- * Nothing here throws.
+ * unchanged, even if they are unknown or have an unexpected type. No function of this file throws.
  */
 import { type Static, Type } from '@sinclair/typebox'
 import { declaredEncoding, decodeText } from './charset.ts'
@@ -18,7 +17,7 @@ const Nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T)
  */
 export const Envelope = Type.Object(
   {
-    id: Type.Optional(Type.String({ description: 'The event id, opaque; with the type it identifies the event.' })),
+    id: Type.Optional(Type.String({ description: 'Opaque id. Type and id together identify the event.' })),
     timestamp: Type.Optional(
       Type.Union([Type.Integer(), Type.String({ pattern: '^[0-9]+$' })], {
         description: 'Time of the change, Unix milliseconds.',
@@ -27,13 +26,13 @@ export const Envelope = Type.Object(
     dealeruuid: Nullable(Type.String()),
     departmentuuid: Nullable(Type.String()),
     type: Nullable(
-      Type.String({ description: 'customers, appointments, service-orders, mpis, messages, or one not known yet.' }),
+      Type.String({ description: 'customers, appointments, service-orders, mpis, messages, or a future type.' }),
     ),
     dataType: Nullable(Type.String({ description: 'Legacy name of `type`.' })),
     eventType: Nullable(Type.String({ description: 'Legacy, `pointInTime`.' })),
     payload: Type.Optional(
       Type.Union([Type.String(), Type.Object({}), Type.Null()], {
-        description: 'JSON as a string on the wire; an object is accepted too.',
+        description: 'A string that contains JSON. An object is accepted too.',
       }),
     ),
   },
@@ -42,9 +41,9 @@ export const Envelope = Type.Object(
 export type Envelope = Static<typeof Envelope>
 
 /**
- * A JSON object of unknown shape. Its own keys may be any string, also `__proto__`. Read it with
- * `Object.entries`; an assignment of `__proto__` to another object would set that object's
- * prototype.
+ * A JSON object of unknown shape. A key may be any string, even `__proto__`. Read the members with
+ * `Object.entries`. An assignment of the member `__proto__` to another object would set the prototype
+ * of that object.
  */
 export type JsonObject = { readonly [key: string]: unknown }
 
@@ -58,7 +57,7 @@ export interface CustomersEvent {
   readonly customerWithVehicles: JsonObject & { readonly customer: JsonObject }
 }
 
-/** An event of any other type. Its payload is not parsed; {@link parsePayload} does that. */
+/** An event of any other type. Its payload is not parsed yet. Parse it with {@link parsePayload}. */
 export interface OtherEvent {
   readonly kind: 'other'
   readonly type: string
@@ -79,7 +78,7 @@ export type ParseFault =
   | 'invalid-customer-uuid'
 
 /**
- * A failed parse has the event's id, if it could be read. Quarantine uses it as the record's key.
+ * A failed parse has the event's id, if the id could be read. This id is the key in quarantine.
  */
 export type ParseResult =
   | { readonly ok: true; readonly value: CustomersEvent | OtherEvent }
@@ -116,7 +115,7 @@ const readPayload = (payload: unknown, mayRoundInside: boolean): PayloadResult =
   return isObject(value) ? ok(value) : failed('payload-not-an-object', 'the payload is not a JSON object')
 }
 
-/** Returns the payload as an object. The vendor sends a JSON string; an object is accepted too. */
+/** Returns the payload as an object. The vendor sends a JSON string. An object is accepted too. */
 export const parsePayload = (payload: unknown): PayloadResult => readPayload(payload, true)
 
 const parseCustomers = (
@@ -136,7 +135,7 @@ const parseCustomers = (
     return failed('missing-customer-uuid', 'customer.customerUuid is missing, empty or not a string')
   // A lone surrogate has no UTF-8 form, so two different customers would share one key.
   if (!customerUuid.isWellFormed())
-    return failed('invalid-customer-uuid', 'customer.customerUuid holds a lone surrogate')
+    return failed('invalid-customer-uuid', 'customer.customerUuid has a lone surrogate')
   return ok({
     kind: 'customers',
     type,
@@ -153,8 +152,8 @@ export interface ParseOptions {
    */
   readonly contentType?: string | undefined
   /**
-   * If false, numbers beyond a double are rounded. Faster, for readers that need only ids and the
-   * type.
+   * If false, numbers that a double cannot hold are rounded, and the parse is faster. For readers that
+   * need only ids and the type.
    */
   readonly exactNumbers?: boolean
 }

@@ -7,7 +7,7 @@ const key = Buffer.from('c')
 const read = (value: unknown) => readErasureRecord({ key, value: Buffer.from(JSON.stringify(value)) })
 
 describe('an erasure', () => {
-  it('is read as it was written', () => {
+  it('an erasure is read as it was written', () => {
     const text = fc.string({ unit: 'grapheme', maxLength: 50 })
     const erasures = fc.record({
       erasedAt: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
@@ -50,17 +50,17 @@ describe('an erasure', () => {
     expect(read({ ...erasure, ...wrong })).toEqual({
       ok: false,
       reason: 'not-an-erasure',
-      detail: `${name} is missing or not as it must be`,
+      detail: `${name} is missing or invalid`,
     })
     expect(() => writeErasure({ ...erasure, ...wrong } as Erasure)).toThrow(`an erasure cannot have this ${name}`)
   })
 
-  it('keeps a byte order mark of the key', () => {
+  it('a byte order mark in the key of an erasure is part of the customerUuid', () => {
     const record = { key: Buffer.from('\uFEFFc'), value: Buffer.from(writeErasure(erasure)) }
     expect(readErasureRecord(record)).toMatchObject({ ok: true, value: { customerUuid: '\uFEFFc' } })
   })
 
-  it('ignores members that it does not know', () => {
+  it('unknown members of an erasure are ignored', () => {
     expect(read({ ...erasure, ticket: 5 })).toMatchObject({ ok: true })
     expect(writeErasure({ ...erasure, ticket: 5 } as Erasure)).not.toContain('ticket')
   })

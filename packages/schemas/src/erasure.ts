@@ -1,13 +1,13 @@
 /**
- * An erasure: the value of a record in the erasures topic. Its key is the customerUuid. The last
- * record of a key counts. It has no data of the customer.
+ * An erasure: the value of a record in the erasures topic. The key of the record is the customerUuid.
+ * The last record of a key counts. An erasure has no data of the customer.
  */
 import { type Static, Type } from '@sinclair/typebox'
 import { decodeText } from './charset.ts'
 import { failed, ok, type Result } from './result.ts'
 import type { Version } from './version.ts'
 
-/** Longest text of an erasure, in characters. So a record stays far below Kafka's limits. */
+/** Maximum characters of each text of an erasure. With this limit, Kafka accepts each record. */
 export const MAX_ERASURE_TEXT = 1000
 
 export const Erasure = Type.Object(
@@ -19,10 +19,10 @@ export const Erasure = Type.Object(
     }),
     scope: Type.Union([Type.Literal('forever'), Type.Literal('until-now')], {
       description:
-        'The events that are erased. `forever`: all. `until-now`: those whose timestamp is not greater than `erasedAt`.',
+        'The events that are erased. `forever`: all events. `until-now`: events with a timestamp up to `erasedAt`.',
     }),
     reason: Type.String({ description: 'Why the customer was erased.', maxLength: MAX_ERASURE_TEXT }),
-    requestedBy: Type.String({ description: 'Who asked for it.', maxLength: MAX_ERASURE_TEXT }),
+    requestedBy: Type.String({ description: 'The person who asked for the erasure.', maxLength: MAX_ERASURE_TEXT }),
   },
   { $id: 'Erasure', description: 'A customer was erased.' },
 )
@@ -33,23 +33,23 @@ export type ErasureFault =
   | 'missing-key'
   /** The bytes of the key are not UTF-8. */
   | 'invalid-key'
-  /** The record is a tombstone. An erasure cannot be taken back. */
+  /** The record is a tombstone, which erases nothing and does not undo an earlier erasure. */
   | 'missing-value'
   /** The value is not an erasure. */
   | 'not-an-erasure'
 
-/** What a record of the erasures topic says. */
+/** Content of a record of the erasures topic. */
 export interface ErasureRecord {
   readonly customerUuid: string
   readonly erasure: Erasure
 }
 
-// Keeps a byte order mark, which is a part of the customerUuid.
+// A byte order mark is part of the customerUuid, so the decoder must keep it (`ignoreBOM`).
 const keyDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 const isText = (value: unknown): value is string => typeof value === 'string' && value.length <= MAX_ERASURE_TEXT
 
-/** Returns the first member that is not as it must be. Undefined if there is none. */
+/** Returns the name of the first missing or invalid member. Undefined if all members are valid. */
 const wrongMember = ({ erasedAt, scope, reason, requestedBy }: Readonly<Record<string, unknown>>) => {
   if (!Number.isSafeInteger(erasedAt) || (erasedAt as number) < 1) return 'erasedAt'
   if (scope !== 'forever' && scope !== 'until-now') return 'scope'
@@ -85,12 +85,12 @@ export const readErasureRecord = (record: {
   const wrong = wrongMember(parsed as Record<string, unknown>)
   return wrong === undefined
     ? ok({ customerUuid, erasure: parsed as Erasure })
-    : failed('not-an-erasure', `${wrong} is missing or not as it must be`)
+    : failed('not-an-erasure', `${wrong} is missing or invalid`)
 }
 
 /**
  * Returns the value of the record in the erasures topic, as text.
- * @throws RangeError that names the first member that is not as it must be.
+ * @throws RangeError that names the first missing or invalid member.
  */
 export const writeErasure = (erasure: Erasure): string => {
   const wrong = wrongMember(erasure)
@@ -99,6 +99,6 @@ export const writeErasure = (erasure: Erasure): string => {
   return JSON.stringify({ erasedAt, scope, reason, requestedBy })
 }
 
-/** True if an event of this version is erased, for a customer whose last erasure is this one. */
+/** Returns true if a customer's last erasure erases the customer's event of this version. */
 export const isErased = ({ scope, erasedAt }: Pick<Erasure, 'scope' | 'erasedAt'>, version: Version): boolean =>
   scope === 'forever' || version.timestamp <= erasedAt

@@ -19,7 +19,7 @@ it('keeps a number that cannot be a double as its text', () => {
   expect(isRawNumber(value) && value.rawJSON).toBe('12345678901234567890')
 })
 
-it('gives plain numbers where a double holds them, also beside one that it cannot hold', () => {
+it('parseJson returns plain numbers if a double holds them, even beside a number that is kept as text', () => {
   expect(parseJson('[1.5,1e3,123456789012345,12345678901234567890,1.10]')).toMatchObject([
     1.5,
     1000,
@@ -38,13 +38,13 @@ it('reads every JSON as JSON.parse does, if no number is beyond a double', () =>
   )
 })
 
-it('parses a body fast although its hexadecimal ids have runs of digits like long numbers', () => {
+it('a body whose hexadecimal ids look like long numbers is parsed only once', () => {
   const nested = `{"dealeruuid":"7c1e910a12345678901234567890","deep":${'['.repeat(100_000)}${']'.repeat(100_000)}}`
   // Only the plain parse can read this depth.
   expect(() => parseJson(nested)).not.toThrow()
 })
 
-it('keeps long numbers wherever they stand, and no other text changes', () => {
+it('parseJson keeps long numbers at any place, and changes no other text', () => {
   const long = '12345678901234567890'
   const texts = [
     `{"__proto__":${long},"a":{"__proto__":[-${long}]}}`,
@@ -56,7 +56,7 @@ it('keeps long numbers wherever they stand, and no other text changes', () => {
 })
 
 it.each(['{12345678901234567890:1}', '[1.2.3.4.5.6.7.8.9.0]', '[12345678901234567890', '-12345678901234567890-'])(
-  'does not mend %s, which is no JSON',
+  'parseJson refuses %s, which is not JSON',
   (text) => {
     expect(() => parseJson(text)).toThrow(SyntaxError)
   },
@@ -74,7 +74,7 @@ it('reads sixteen megabytes of escapes', () => {
   expect((parseJson(text) as unknown[])[1]).toHaveLength(8 * 1024 * 1024)
 })
 
-it('finds long numbers also in JSON within strings, however they are escaped', () => {
+it('mayRound finds long numbers in JSON that is inside a string, with any escapes', () => {
   const blank = fc.constantFrom('', ' ', '\n', '\t', '\r\n')
   const inner = fc
     .tuple(
@@ -94,7 +94,7 @@ it('finds long numbers also in JSON within strings, however they are escaped', (
   )
 })
 
-it('finds each number that a double cannot hold, behind whatever a number can follow', () => {
+it('mayRound finds each number that a double cannot hold, after any character that may precede it', () => {
   const behind = /(?:^|[[:,\s]|\\[nrt])-?(?:\d[\d.]{15,}|\d[\d.]*[eE][+-]?\d{3})/
   const piece = fc.constantFrom(
     ...'0123456789-+.eE"[{:, \n\t\\nrtab'.split(''),

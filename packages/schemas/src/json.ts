@@ -1,7 +1,7 @@
 /**
- * JSON that keeps every number. `JSON.parse` rounds what a double cannot hold
- * (`12345678901234567890`, `1e400`), and the vendor's ids are 64-bit integers. Such a number is
- * kept as the `JSON.rawJSON` object of its own text, which `JSON.stringify` writes back unchanged.
+ * JSON that keeps every number. `JSON.parse` rounds a number that a double cannot hold
+ * (`12345678901234567890`, `1e400`), and the vendor's ids are 64-bit integers. This parser returns
+ * such a number as a `JSON.rawJSON` object of its text, which `JSON.stringify` writes unchanged.
  */
 
 /**
@@ -22,20 +22,21 @@ if (typeof RawJson.rawJSON !== 'function')
 
 /**
  * A double keeps 15 significant digits and exponents up to 308, so `JSON.parse` keeps a literal
- * below both bounds. A number follows a bracket, colon, comma or blank, or nothing. A blank in JSON
- * that is in a string is `\n`, `\r`, `\t` or a space. The letters are tested without the backslash:
- * a hit in a string costs only time, and a pattern that begins with one class is a third faster.
+ * below both bounds. Before a number there is a bracket, colon, comma, blank or nothing. A blank of
+ * JSON inside a string is `\n`, `\r`, `\t` or a space. The pattern has the letters without the
+ * backslash, because a pattern that begins with one class is a third faster. A false hit costs only
+ * time.
  */
 const inexactNumber = /[[:,\snrt]-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/
 const inexactFirst = /^-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/
 
 /**
- * Returns true if a text may hold a number that `JSON.parse` would round. JSON in the strings of
- * the text is searched, too, so one search covers a body and the payload in it. The exception is a
- * text that spells digits as `\u00..`.
+ * Returns true if a text may have a number that `JSON.parse` would round. Also searches JSON inside
+ * the strings of the text, so one search covers a body and its payload. Does not find digits that
+ * are spelled as `\u00..`.
  */
 export const mayRound = (text: string): boolean => inexactNumber.test(text) || inexactFirst.test(text)
-// The search is for `u00`, because a body has a backslash before each quote of its payload.
+/** Like {@link mayRound}, but also returns true if digits inside strings may be spelled `\u00..`. */
 export const mayRoundWithin = (text: string): boolean => mayRound(text) || text.includes('u00')
 
 /**
@@ -45,8 +46,8 @@ export const mayRoundWithin = (text: string): boolean => mayRound(text) || text.
 const token = /"|(?:\\.){1,99}|-?(?:\d[\d.]{15,}|\d[\d.]*[eE][+-]?\d{3})[\d.eE+-]*/gs
 
 /**
- * Prefix of a string that takes the place of a number while a text is parsed. It is random, so no
- * sender can send it.
+ * Prefix of a string that takes the place of a number while a text is parsed. The prefix is random,
+ * so no sender can know it.
  */
 const marker = crypto.randomUUID()
 
@@ -60,15 +61,15 @@ const unmark = (value: unknown): unknown => {
     const member = container[name]
     if (typeof member !== 'string' && typeof member !== 'object') continue
     const unmarked = unmark(member)
-    // The name may be `__proto__`: it is an own property here, so the assignment sets no prototype.
+    // The name may be `__proto__`. `JSON.parse` made it an own property, so this sets no prototype.
     if (unmarked !== member) container[name] = unmarked
   }
   return value
 }
 
 /**
- * Parses the text twice. A reviver would be slow, because V8 calls it for each value. Because V8
- * calls a reviver for each value, one long number in 1 MiB of small values would take a second.
+ * Parses the text twice: once as it is, and once with markers in place of long numbers. A reviver
+ * would be slower: V8 calls it for each value, which takes a second for 1 MiB of small values.
  */
 const parseExactly = (text: string): unknown => {
   // Throws if the text is not JSON. Otherwise a misplaced number could become valid as a string.
@@ -84,14 +85,14 @@ const parseExactly = (text: string): unknown => {
   return marked === 0 ? rounded : unmark(JSON.parse(markedText))
 }
 
-/** True for a number that {@link parseJson} kept as its source text, to be read from `.rawJSON`. */
+/** Returns true for a number that {@link parseJson} kept as text. The text is in `.rawJSON`. */
 export const isRawNumber = (value: unknown): value is RawNumber => RawJson.isRawJSON(value)
 
 /**
  * `JSON.parse` without loss of digits.
- * @param rounds false if the text is known to hold no number that would be rounded.
- * @throws SyntaxError if the text is not JSON; RangeError if it holds such a number and is nested
- *   some thousand levels deep.
+ * @param rounds false if the caller knows that the text has no number that would be rounded.
+ * @throws SyntaxError if the text is not JSON. RangeError if the text has a number that would be
+ *   rounded and is nested some thousand levels deep.
  */
 export const parseJson = (text: string, rounds = mayRound(text)): unknown =>
   rounds ? parseExactly(text) : JSON.parse(text)

@@ -1,7 +1,7 @@
 /**
- * Payloads of the other event types, as far as the vendor documents them. customer-stream stores
- * these events and does not read their payloads. The schemas are for subscribers. All fields are
- * optional and nullable; unknown fields are kept.
+ * Payload schemas of the event types other than `customers`, as far as the vendor documents them.
+ * customer-stream stores these events and does not read their payloads. The schemas are for
+ * subscribers. Each field may be missing or null, and unknown fields are kept.
  */
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 
@@ -67,7 +67,7 @@ export const MessagesPayload = Type.Object({
 })
 export type MessagesPayload = Static<typeof MessagesPayload>
 
-/** Payload schema by event `type`. Events of types that are missing here are stored too. */
+/** Payload schema by event `type`. Events of unlisted types are stored too. */
 export const otherPayloads = {
   appointments: AppointmentsPayload,
   'service-orders': ServiceOrdersPayload,

@@ -5,7 +5,7 @@ import kafkajs from 'kafkajs'
 import { expect, it } from 'vitest'
 import { murmur2, partitionOf, partitionOfKey } from './partitioner.ts'
 
-// From Kafka's own UtilsTest.java.
+// The values are from UtilsTest.java of Kafka.
 it.each([
   ['21', -973932308],
   ['foobar', -790332482],

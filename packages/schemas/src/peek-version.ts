@@ -1,13 +1,13 @@
 import { readVersion, type Version } from './version.ts'
 
-/** ASCII without control characters, quote and backslash: such a text is the same inside JSON. */
+/** ASCII without control characters, quote and backslash. JSON has such a text without escapes. */
 const plain = /^[ !\x23-\x5b\x5d-\x7e]+$/
 
 const NAME = '"customerUuid"'
 
 /**
- * True if the payload, should it be usable, can only be of this customer. `\u00` may spell the name
- * in another way, so a payload that contains it is not judged.
+ * Returns true if the payload names this customer and no other customer. Returns false if the payload
+ * contains `\u00`, which may spell the name in another way.
  */
 const isOf = (customerUuid: string, payload: string): boolean => {
   const member = `${NAME}:"${customerUuid}"`
@@ -18,12 +18,12 @@ const isOf = (customerUuid: string, payload: string): boolean => {
 }
 
 /**
- * Reads the version of a customers event without parsing its payload. That costs a third of parsing
- * the event. Nothing says that the event is usable. But if `parseEvent` and `readVersion` succeed,
- * they return this customer and this version.
+ * Reads the version of a customers event without parsing its payload. This costs a third of parsing
+ * the event. The event may still be unusable. But if `parseEvent` and `readVersion` succeed, they
+ * return this customer and this version.
  *
- * The bytes are read as ISO-8859-1, which is faster than UTF-8. The compared texts are ASCII,
- * which is the same in both.
+ * The bytes are read as ISO-8859-1, which is faster than UTF-8. The compared texts are ASCII, and
+ * ASCII has the same bytes in both charsets.
  * @param body the bytes of a record without a header `content-type`.
  * @returns undefined if the customer or the version is uncertain.
  */

@@ -27,7 +27,7 @@ const eventOf = (record: PlacedRecord) => {
 }
 
 describe('a usable record', () => {
-  it('becomes the state of the customer, with the addresses beside it, and keeps the record', () => {
+  it('a usable record becomes the state of the customer, and the result has the raw record', () => {
     const record = recordOf(body(customer(',"firstName":"Ada","addresses":[{"zip":"1"}]')))
     expect(eventOf(record)).toEqual({
       customerUuid: 'c',
@@ -41,20 +41,20 @@ describe('a usable record', () => {
     })
   })
 
-  it('has the types that it has at run time: an integer beyond a double is a raw number', () => {
+  it('an integer that a double cannot hold is a raw number, in the type and at run time', () => {
     const { id, firstName } = eventOf(recordOf(body(customer(',"id":12345678901234567890,"firstName":"Ada"')))).customer
     const number: bigint | number | null | undefined = isRawNumber(id) ? BigInt(id.rawJSON) : id
     const name: string | null | undefined = firstName
     expect([number, name]).toEqual([12345678901234567890n, 'Ada'])
   })
 
-  it('is decoded by the charset that the sender declared', () => {
+  it('a record is decoded by the charset that the sender declared', () => {
     const headers = { 'content-type': Buffer.from('text/plain; charset=ISO-8859-1') }
     const value = Buffer.from(body(customer(',"firstName":"Renée"')), 'latin1')
     expect(eventOf(recordOf(value, { headers })).customer.firstName).toBe('Renée')
   })
 
-  it('becomes the same hash as in the projector', () => {
+  it('a record becomes the same hash as in the projector', () => {
     const projecting = { appliedAt: 1, projection: 1 }
     fc.assert(
       fc.property(fc.json({ maxDepth: 2 }), fc.constantFrom('vehicles', 'addresses', 'other'), (value, name) => {
@@ -87,13 +87,13 @@ describe('an unusable record', () => {
     expect(detail).not.toBe('')
   })
 
-  it('is from the future by the given limit', () => {
+  it('readRecord refuses an event from the future by the given limit', () => {
     const record = recordOf(body(customer(), 'e', RECEIVED + 1001))
     expect(readRecord(record, { maxFutureMs: 1000 })).toMatchObject({ reason: 'too-far-in-future' })
     expect(readRecord(record, { maxFutureMs: 1001 }).ok).toBe(true)
   })
 
-  it('never makes it throw', () => {
+  it('readRecord never throws', () => {
     const bytes = fc.oneof(
       fc.uint8Array(),
       fc.json().map(Buffer.from),

@@ -33,7 +33,7 @@ export type EventFault =
   | VersionFault
   /** The record holds an event of another type. */
   | 'not-a-customers-event'
-  /** The event's timestamp is too long after its receipt, see {@link isTooFarInFuture}. */
+  /** The event's timestamp is later than its receipt by more than `MAX_FUTURE_MS`. */
   | 'too-far-in-future'
 
 /** The reasons why a record can never become a customer's state. `docs/contracts.md` lists them. */
@@ -42,7 +42,7 @@ export type RecordFault =
   /** The customer has more fields than a hash in Redis may have. */
   | 'too-many-fields'
 
-/** A failed read has the customerUuid or, if that is unknown, the event's id. */
+/** A failed read has as its id the customerUuid or, if that is unknown, the event's id. */
 export type Refused<Reason extends string> = Extract<Result<never, Reason>, { ok: false }> & { readonly id?: string }
 
 export interface VersionedEvent {
@@ -50,13 +50,13 @@ export interface VersionedEvent {
   readonly version: Version
 }
 
-/** A customers event of the raw topic: the customer's state, and the record that brought it. */
+/** A customers event of the raw topic: the customer's state, and the record of the event. */
 export type CustomerEvent = CustomerState & {
-  /** The record as given, with the body of the request byte for byte as its value. */
+  /** The given record, unchanged. Its value has the bytes of the request body. */
   readonly raw: PlacedRecord
 }
 
-/** Returns the content type that the sender declared. Undefined if it means UTF-8. */
+/** Returns the content type that the sender declared. Undefined if the body is in UTF-8. */
 export const contentTypeOf = ({ headers }: RawRecord): string | undefined =>
   headers?.[RAW_HEADERS.contentType]?.toString()
 
@@ -84,8 +84,8 @@ export const readEvent = (
 }
 
 /**
- * Reads a record of the raw topic. Never throws. The result says nothing about older or newer
- * events of the customer: compare its version by `decide`.
+ * Reads a record of the raw topic. Never throws. The event may be older than another event of the
+ * customer, so compare the versions with `decide`.
  * @param maxFutureMs the projector's setting `MAX_FUTURE_MS`.
  * @returns the event, or the {@link RecordFault} for which the projector quarantines the record.
  */
@@ -98,7 +98,7 @@ export const readRecord = (
   const { event } = read.value
   const { topic, partition, offset, timestamp } = record
   const state = stateOf(event, { topic, partition, offset, receivedAt: Number(timestamp) })
-  // The conversion alone knows whether the projector can store the customer.
+  // Convert the state to a hash, to find out whether the projector can store the customer.
   const hash = state.ok ? stateToHash(state.value, { appliedAt: 0, projection: 0 }) : state
   if (!state.ok || !hash.ok) return { ...(hash as Exclude<typeof hash, { ok: true }>), id: event.customerUuid }
   return ok({ ...state.value, raw: record })

@@ -1,6 +1,6 @@
 /**
- * Result of a function that never throws: a value, or a stable name of the reason with a sentence
- * for people.
+ * Result of a function that never throws: a value, or the reason of a failure. `reason` is a stable
+ * name, and `detail` is a sentence for people.
  */
 export type Result<Value, Reason extends string> =
   | { readonly ok: true; readonly value: Value }

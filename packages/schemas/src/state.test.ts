@@ -27,7 +27,7 @@ const expectOk = <T>(result: { ok: true; value: T } | { ok: false; reason: strin
 }
 
 describe('the state of an event', () => {
-  it('has the members of the contract, with the addresses beside the customer', () => {
+  it('the state of an event has the members of the contract, with addresses beside the customer', () => {
     const customer = '{"customerUuid":"c","firstName":"Ada","addresses":[{"zip":"1"}],"loyalty":7}'
     const state = stateWith(`{"customer":${customer},"vehicles":[{"vin":"V"}],"segment":"a"}`, ',"dealeruuid":"d"')
     expect(writeState(state)).toBe(
@@ -38,17 +38,17 @@ describe('the state of an event', () => {
     )
   })
 
-  it('has no member for null', () => {
+  it('the state of an event has no member for null', () => {
     const state = stateWith('{"customer":{"customerUuid":"c"},"vehicles":null,"addresses":null}', ',"dealeruuid":null')
     expect(Object.keys(state)).toEqual(['customerUuid', 'version', 'customer', 'receivedAt', 'source'])
   })
 
-  it('keeps the addresses inside the customer if there are others beside it', () => {
+  it('the state keeps addresses inside the customer if the event also has addresses beside it', () => {
     const state = stateWith('{"customer":{"customerUuid":"c","addresses":[1]},"addresses":[2]}')
     expect(state).toMatchObject({ addresses: [2], customer: { addresses: [1] } })
   })
 
-  it('loses nothing that the hash holds: the hash of the written and read document is the hash of the event', () => {
+  it('a document that is written and read again gives the same hash as the event', () => {
     const name = fc.oneof(
       anyText(),
       fc.constantFrom('addresses', 'vehicles', 'dealerUuid', '__proto__', '_eventId', '\\ud800', 'customer', 'other'),
@@ -76,14 +76,14 @@ describe('readState', () => {
   const source = { topic: 't', partition: 0, offset: '7' }
   const read = (value: unknown) => readState(Buffer.from(JSON.stringify(value)))
 
-  it('accepts a document with members of a newer schema, and keeps them', () => {
+  it('readState keeps members of a newer schema', () => {
     expect(read({ ...good, source, consent: { email: true } })).toMatchObject({
       ok: true,
       value: { consent: { email: true } },
     })
   })
 
-  it('says what is wrong with the value of another program', () => {
+  it('readState gives the reason why a value is not a document', () => {
     expect(readState(Buffer.from([0xff]))).toMatchObject({ reason: 'not-utf8' })
     expect(readState(Buffer.from('{'))).toMatchObject({ reason: 'not-json' })
     expect(readState(Buffer.from('{"a":1e999,"b":'.concat('['.repeat(50_000), ']'.repeat(50_000), '}')))).toMatchObject(
@@ -108,11 +108,11 @@ describe('readState', () => {
     ['source', { source: undefined }],
     ['source', { source: { ...source, partition: -1 } }],
     ['source', { source: { ...source, offset: 'x' } }],
-  ])('names %s if it is not as it must be: %j', (member, change) => {
+  ])('readState names the member %s if it is invalid: %j', (member, change) => {
     expect(read({ ...good, source, ...change })).toEqual({
       ok: false,
       reason: 'not-a-state-document',
-      detail: `${member} is missing or not as it must be`,
+      detail: `${member} is missing or invalid`,
     })
   })
 })
@@ -147,7 +147,7 @@ describe('readStateRecord', () => {
     expect(read(key, value)).toMatchObject({ ok: false, reason })
   })
 
-  it('keeps a byte order mark in the key of a tombstone: it is another customer', () => {
+  it('a byte order mark in the key of a tombstone is part of the customerUuid', () => {
     expect(read('\ufeffc', null)).toMatchObject({ value: { customerUuid: '\ufeffc' } })
   })
 })

@@ -11,7 +11,7 @@ import { parseJson } from './json.ts'
 import { failed, ok, type Result } from './result.ts'
 import { readVersion, type VersionFault } from './version.ts'
 
-/** As delivered by the sender: it may be missing or null. */
+/** Type of dealer and department. The sender may leave the value out or send null. */
 const DealerId = Type.Optional(Type.Union([Type.String(), Type.Null()]))
 
 export const CustomerState = Type.Object(
@@ -20,9 +20,12 @@ export const CustomerState = Type.Object(
     version: Type.Object(
       {
         timestamp: Type.Integer({ description: 'Unix milliseconds.', minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
-        id: Type.String({ description: 'Id of the event.', minLength: 1 }),
+        id: Type.String({ description: 'Id of the sender’s event.', minLength: 1 }),
       },
-      { description: 'The newer of two documents has the greater timestamp or, if they are equal, the greater id.' },
+      {
+        description:
+          'Orders documents. The newer document has the greater timestamp or, if timestamps are equal, the greater id.',
+      },
     ),
     dealerUuid: DealerId,
     departmentUuid: DealerId,
@@ -30,7 +33,9 @@ export const CustomerState = Type.Object(
     vehicles: Vehicles,
     addresses: Addresses,
     other: Type.Optional(
-      Type.Record(Type.String(), Type.Unknown(), { description: 'Unknown fields that came beside the customer.' }),
+      Type.Record(Type.String(), Type.Unknown(), {
+        description: 'Unknown fields that the event has beside the customer.',
+      }),
     ),
     receivedAt: Type.Integer({ description: 'Time of receipt, Unix milliseconds.' }),
     source: Type.Object(
@@ -57,8 +62,8 @@ export interface RecordPlace {
 const isGiven = (value: unknown): boolean => value !== null && value !== undefined
 
 /**
- * Returns the state that a customers event describes. `addresses` is always beside the customer. If
- * the sender gave addresses beside the customer and inside it, those inside stay there.
+ * Returns the state that a customers event describes. `addresses` is beside the customer. If the event
+ * has addresses beside the customer and inside the customer, both are kept at their places.
  */
 export const stateOf = (event: CustomersEvent, from: RecordPlace): Result<CustomerState, VersionFault> => {
   const version = readVersion(event.envelope)
@@ -81,11 +86,11 @@ export const stateOf = (event: CustomersEvent, from: RecordPlace): Result<Custom
     receivedAt,
     source: { topic, partition, offset },
   }
-  // The types are those that the sender documents. A value may differ from them, as in each event.
+  // The static types are those of the sender's documentation. A value may differ from its type.
   return ok(state as CustomerState)
 }
 
-/** `not-a-state-document`: the value is JSON, but not a document of this kind. */
+/** `not-a-state-document`: the value is JSON, but not a state document. */
 export type StateFault = 'not-utf8' | 'not-json' | 'nested-too-deep' | 'not-a-state-document'
 
 const isObject = (value: unknown): value is JsonObject =>
@@ -105,10 +110,10 @@ const wrongMember = (value: JsonObject): string | undefined => {
 }
 
 /**
- * Reads the value of a record of the state topic. A tombstone has no value and means that the
- * customer was erased. Unknown members are kept. Numbers keep their digits: a number that a double
- * cannot hold is an object of `JSON.rawJSON`.
- * @returns the document, or the {@link StateFault} that makes it unusable.
+ * Reads the value of a record of the state topic. Unknown members are kept. A number that a double
+ * cannot hold is an object of `JSON.rawJSON`, so it keeps its digits. A tombstone has no value, so
+ * read it with {@link readStateRecord}.
+ * @returns the document, or the {@link StateFault} that makes the value unusable.
  */
 export const readState = (value: Uint8Array): Result<CustomerState, StateFault> => {
   let text: string
@@ -129,7 +134,7 @@ export const readState = (value: Uint8Array): Result<CustomerState, StateFault> 
   const wrong = wrongMember(parsed)
   return wrong === undefined
     ? ok(parsed as CustomerState)
-    : failed('not-a-state-document', `${wrong} is missing or not as it must be`)
+    : failed('not-a-state-document', `${wrong} is missing or invalid`)
 }
 
 /** The reasons why a record of the state topic says nothing about a customer. */
@@ -141,10 +146,10 @@ export type StateRecordFault =
   /** The key is not the customerUuid of the document. */
   | 'wrong-key'
 
-// Keeps a byte order mark, which is a part of the customerUuid.
+// A byte order mark is part of the customerUuid, so the decoder must keep it (`ignoreBOM`).
 const keyDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** What a record of the state topic says. */
+/** Content of a record of the state topic. */
 export interface StateRecord {
   readonly customerUuid: string
   /** Null if the record is a tombstone: the customer was erased. */
@@ -153,7 +158,7 @@ export interface StateRecord {
 
 /**
  * Reads a record of the state topic. Never throws.
- * @returns the document or the tombstone, or the {@link StateRecordFault} that makes it unusable.
+ * @returns the document or tombstone, or the {@link StateRecordFault} that makes the record unusable.
  */
 export const readStateRecord = (record: {
   readonly key: Uint8Array | null

@@ -1,5 +1,5 @@
 /**
- * Names of the topics that the ingress writes to, for one prefix (setting `KAFKA_TOPIC_PREFIX`).
+ * Names of the topics to which the ingress writes, for one prefix (setting `KAFKA_TOPIC_PREFIX`).
  */
 export interface TopicNames {
   /**
@@ -9,8 +9,8 @@ export interface TopicNames {
   /** Authentic events of all other types. Key: dealeruuid if present, otherwise the event's id. */
   readonly other: string
   /**
-   * Quarantine (dead-letter topic): authentic bytes that could not be handled. {@link
-   * QUARANTINE_HEADERS} has the reason.
+   * Quarantine (dead-letter topic): authentic bytes that could not be handled. The headers
+   * ({@link QUARANTINE_HEADERS}) have the reason.
    */
   readonly quarantine: string
 }
@@ -25,31 +25,31 @@ export const topicNames = (prefix: string = DEFAULT_TOPIC_PREFIX): TopicNames =>
 
 /**
  * Returns the name of the state topic, a compacted changelog of the current customers. Key:
- * customerUuid. Value: a state document ({@link CustomerState}), or none (tombstone) if the
- * customer was erased. It has the partition count and the partitioner of `customers`. The projector
- * alone writes to it.
+ * customerUuid. Value: a state document ({@link CustomerState}), or no value (tombstone) if the
+ * customer was erased. The topic has the partition count and the partitioner of `customers`. Only
+ * the projector writes to this topic.
  */
 export const stateTopicName = (prefix: string = DEFAULT_TOPIC_PREFIX): string => `${prefix}customers.state`
 
 /**
- * Returns the name of the erasures topic, which is compacted. Key: customerUuid. Value: an {@link
- * Erasure}. It has the partition count and the partitioner of `customers`.
+ * Returns the name of the erasures topic, which is compacted. Key: customerUuid. Value: an
+ * {@link Erasure}. The topic has the partition count and the partitioner of `customers`.
  */
 export const erasuresTopicName = (prefix: string = DEFAULT_TOPIC_PREFIX): string => `${prefix}customers.erasures`
 
 /** Headers of a raw record. */
 export const RAW_HEADERS = {
   /**
-   * `mykaarma-signature-token` as delivered. Absent if authentication was off and the sender gave
-   * none.
+   * The request header `mykaarma-signature-token`. Absent if authentication was off and the request
+   * had no such header.
    */
   signature: 'signature',
   /**
-   * Content type of the body, unless it is `text/plain` or `application/json` in UTF-8. {@link
-   * parseEvent} needs the charset.
+   * Content type of the body, which {@link parseEvent} needs for the charset. Absent if the content
+   * type is `text/plain` or `application/json` in UTF-8.
    */
   contentType: 'content-type',
-  /** W3C trace context of the request, if it had one. */
+  /** W3C trace context of the request. Absent if the request had none. */
   traceparent: 'traceparent',
 } as const
 
@@ -61,7 +61,7 @@ export const QUARANTINE_HEADERS = {
   stage: 'stage',
   /** One sentence for people. */
   detail: 'detail',
-  /** Topic that the projector read the record from, or that refused the record of the ingress. */
+  /** Topic from which the projector read the record, or which refused the record of the ingress. */
   topic: 'topic',
   /** Set by the projector only. */
   partition: 'partition',

@@ -17,11 +17,11 @@ const version = fc.record({
 })
 
 describe('compareVersions', () => {
-  it('puts the greater timestamp last, whatever the ids are', () => {
+  it('compareVersions orders by timestamp first, for any ids', () => {
     expect(compareVersions({ timestamp: 9, id: 'z' }, { timestamp: 10, id: 'a' })).toBeLessThan(0)
   })
 
-  it('is a total order', () => {
+  it('compareVersions is a total order', () => {
     fc.assert(
       fc.property(version, version, version, (a, b, c) => {
         expect(Math.sign(compareVersions(a, b)) + Math.sign(compareVersions(b, a))).toBe(0)
@@ -32,7 +32,7 @@ describe('compareVersions', () => {
     )
   })
 
-  it("orders ids by their UTF-8 bytes, where JavaScript's < would not", () => {
+  it("compareVersions orders ids by UTF-8 bytes, unlike JavaScript's <", () => {
     fc.assert(
       fc.property(anyText(), anyText(), (a, b) => {
         const byBytes = Buffer.compare(Buffer.from(a), Buffer.from(b))
@@ -53,7 +53,7 @@ describe('versionBytes', () => {
     id: fc.oneof(fc.constantFrom('a', 'ab', 'B', '\0', 'a\0', '\u{1F600}', '\uFFFD'), anyText()),
   })
 
-  it('sorts by its bytes like compareVersions', () => {
+  it('versionBytes sort like compareVersions', () => {
     fc.assert(
       fc.property(anyVersion, anyVersion, (a, b) => {
         expect(Buffer.compare(versionBytes(a), versionBytes(b))).toBe(Math.sign(compareVersions(a, b)))
@@ -62,7 +62,7 @@ describe('versionBytes', () => {
     )
   })
 
-  it('is the timestamp as eight bytes, the highest first, and then the id in UTF-8', () => {
+  it('versionBytes are the timestamp as 8 bytes, big-endian, and then the id in UTF-8', () => {
     expect(Buffer.from(versionBytes({ timestamp: 0x1_0000_0002, id: 'é' })).toString('hex')).toBe(
       '0000000100000002c3a9',
     )
@@ -73,7 +73,7 @@ describe('versionBytes', () => {
   })
 })
 
-it('decides by the version alone: an event is applied, a duplicate or stale', () => {
+it('decide returns apply, duplicate or stale, by the versions alone', () => {
   const held = { timestamp: 5, id: 'e' }
   expect(decide(undefined, held)).toBe('apply')
   expect(decide(held, { timestamp: 6, id: 'a' })).toBe('apply')
@@ -111,7 +111,7 @@ describe('readVersion', () => {
   })
 })
 
-it('calls an event too far in the future only beyond the limit after its own receipt', () => {
+it('an event is too far in the future only if it is later than its receipt by more than the limit', () => {
   const received = 1_800_000_000_000
   const event = (timestamp: number): Version => ({ timestamp, id: 'e' })
   expect(isTooFarInFuture(event(received + MAX_FUTURE_MS), received)).toBe(false)

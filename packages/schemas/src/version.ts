@@ -2,10 +2,10 @@ import { isRawNumber } from './json.ts'
 import { failed, ok, type Result } from './result.ts'
 
 /**
- * Decides which of two events of one customer is newer: the one with the greater timestamp or, if
- * they are equal, the one whose id is greater by its UTF-8 bytes. Equal versions mean the same
- * event. Because the rule ignores arrival, repeats, disorder and replays all end in the same state.
- * The projector's Lua script applies the same rule in Redis.
+ * Version of an event. The newer of two events of one customer has the greater timestamp. If the
+ * timestamps are equal, the newer event has the id with the greater UTF-8 bytes. Equal versions mean
+ * the same event. The rule ignores the order of arrival, so repeats, disorder and replays end in the
+ * same state. The projector's Lua script applies the same rule in Redis.
  */
 export interface Version {
   /** Time of the change by the sender's clock, Unix milliseconds, an integer from 1 to 2^53-1. */
@@ -17,13 +17,13 @@ export interface Version {
 export type VersionFault = 'missing-event-id' | 'invalid-event-id' | 'invalid-timestamp'
 
 /**
- * Longest time by which an event may be newer than its own receipt. Otherwise an event from the far
- * future would block all updates of its customer until that day.
+ * Maximum time by which an event's timestamp may be later than its receipt: 24 hours. Without this
+ * limit, an event from the far future would block all updates of its customer until that day.
  */
 export const MAX_FUTURE_MS = 24 * 60 * 60 * 1000
 
 const readTimestamp = (value: unknown): number | undefined => {
-  // A raw number has many digits, but may still be an integer: 1728542293678.000.
+  // A raw number has many digits, but may still be a valid integer, such as 1728542293678.000.
   const digits = isRawNumber(value)
     ? value.rawJSON
     : typeof value === 'string' && /^\d+$/.test(value)
@@ -34,8 +34,8 @@ const readTimestamp = (value: unknown): number | undefined => {
 }
 
 /**
- * Reads the version of an envelope: `id` is a non-empty string, `timestamp` an integer from 1 to
- * 2^53-1 or its digits.
+ * Reads the version of an envelope. `id` must be a non-empty string. `timestamp` must be an integer
+ * from 1 to 2^53-1, as a number or as a string of digits.
  */
 export const readVersion = (envelope: {
   readonly id?: unknown
@@ -45,14 +45,14 @@ export const readVersion = (envelope: {
   if (id === undefined || id === null || id === '') return failed('missing-event-id', 'the event has no id')
   if (typeof id !== 'string') return failed('invalid-event-id', `the id is a ${typeof id}, not a string`)
   // A lone surrogate has no UTF-8 form, so two different ids would become the same bytes in Redis.
-  if (!id.isWellFormed()) return failed('invalid-event-id', 'the id holds a lone surrogate')
+  if (!id.isWellFormed()) return failed('invalid-event-id', 'the id has a lone surrogate')
   const timestamp = readTimestamp(envelope.timestamp)
   if (timestamp === undefined) return failed('invalid-timestamp', 'the timestamp is not an integer from 1 to 2^53-1')
   return ok({ timestamp, id })
 }
 
-// UTF-8 sorts by code point. UTF-16 code units do too, except for surrogates, which sort before
-// U+E000..U+FFFF. This function moves surrogates behind that range.
+// Returns a number that sorts UTF-16 code units like UTF-8 bytes. The two orders differ only for
+// surrogates, which UTF-16 sorts before U+E000..U+FFFF and UTF-8 after that range.
 const inCodePointOrder = (unit: number): number =>
   unit >= 0xe000 ? unit - 0x800 : unit >= 0xd800 ? unit + 0x2000 : unit
 
@@ -67,23 +67,23 @@ const compareUtf8 = (a: string, b: string): number => {
 }
 
 /**
- * Negative if `a` is older than `b`, positive if it is newer, 0 if both are the same event. A total
- * order.
+ * Returns a negative number if `a` is older than `b`, a positive number if `a` is newer, and 0 if both
+ * are the same event. This is a total order.
  */
 export const compareVersions = (a: Version, b: Version): number => a.timestamp - b.timestamp || compareUtf8(a.id, b.id)
 
-/** What a reader does with an event. */
+/** Decision of a reader about an event. `held` is the version that the reader has stored. */
 export type Decision =
-  /** The event is newer than the held one, or there is none: it replaces the state. */
+  /** The event is newer than the held version, or no version is held. Replace the state. */
   | 'apply'
-  /** The event is the held one. */
+  /** The event has the held version. Ignore the event. */
   | 'duplicate'
-  /** The event is older than the held one. */
+  /** The event is older than the held version. Ignore the event. */
   | 'stale'
 
 /**
- * Decides what becomes of an event or a state document.
- * @param held the version stored beside the customer's state; undefined if there is none.
+ * Decides whether a reader must apply an event or a state document.
+ * @param held the version stored beside the customer's state. Undefined if none is stored.
  */
 export const decide = (held: Version | undefined, next: Version): Decision => {
   const order = held === undefined ? 1 : compareVersions(next, held)
@@ -93,10 +93,9 @@ export const decide = (held: Version | undefined, next: Version): Decision => {
 const encoder = new TextEncoder()
 
 /**
- * Returns the version as bytes that sort like the version: compared by memcmp, a shorter one first
- * if it begins the longer one. Databases compare binary columns so, hence
- * `UPDATE … WHERE version < ?` applies the version rule. The bytes are the timestamp as a 64-bit
- * big-endian integer, then the id in UTF-8.
+ * Returns bytes that sort like the version: the timestamp as a 64-bit big-endian integer, then the id
+ * in UTF-8. Databases compare binary columns byte by byte, and a prefix before the longer value. So
+ * `UPDATE … WHERE version < ?` applies the version rule.
  * @throws RangeError if the timestamp is not an integer from 1 to 2^53-1.
  */
 export const versionBytes = ({ timestamp, id }: Version): Uint8Array<ArrayBuffer> => {
@@ -109,8 +108,8 @@ export const versionBytes = ({ timestamp, id }: Version): Uint8Array<ArrayBuffer
 }
 
 /**
- * True if the event's timestamp is later than `receivedAt` by more than `maxFutureMs`. The rule
- * uses the record only and no clock, so a replay decides the same.
+ * Returns true if the event's timestamp is later than `receivedAt` by more than `maxFutureMs`. The
+ * rule uses only the record and no clock, so a replay has the same result.
  * @param receivedAt the record's timestamp, Unix milliseconds.
  */
 export const isTooFarInFuture = (version: Version, receivedAt: number, maxFutureMs: number = MAX_FUTURE_MS): boolean =>

@@ -10,7 +10,7 @@ afterEach(() => {
   for (const evidence of opened.splice(0)) evidence.close()
 })
 
-/** Returns the hash as a Redis client reads it back: all text was encoded as UTF-8. */
+/** Returns the hash as a Redis client reads the hash: all text was encoded as UTF-8. */
 const stored = (body: string, offset = '2'): Record<string, string> => {
   const parsed = parseEvent(Buffer.from(body))
   if (!parsed.ok || parsed.value.kind !== 'customers') throw new Error('no customers event')
@@ -71,7 +71,7 @@ it('compares every field with the newest event', () => {
   expect(compare(body, stored(event(1)))).toEqual(wrong('is older in Redis than the newest event'))
 })
 
-it('accepts a newer hash only if its record exists and was not read', () => {
+it('a hash that is newer than its event is accepted only if its record exists and was not read', () => {
   const newer = (source: string | undefined) => {
     const { _source: _, ...hash } = stored(event(Number.MAX_SAFE_INTEGER))
     return compare(event(2), source === undefined ? hash : { ...hash, _source: source })
@@ -108,7 +108,7 @@ it('compares the metadata with the record that the hash names', () => {
   expect(with_({ _projection: '3' })).toBe('equal')
 })
 
-it('accepts either of two events with one version, only with its own metadata', () => {
+it('a hash may come from either of two events with one version, with the metadata of that event', () => {
   const [body, twin] = [event(2), event(2, { lastName: 'Lee' })]
   expect(compare(body, stored(twin, '3'), [twin])).toBe('equal')
   expect(compare(body, stored(body, '2'), [twin])).toBe('equal')

@@ -37,7 +37,7 @@ export const readSource = (
     : { partition: Number(partition), offset: BigInt(offset) }
 }
 
-/** Returns whether the hash's source record was read, exists but was not read, or cannot exist. */
+/** `unread`: the record exists and was not read. `nowhere`: no such record can exist. */
 const placeOf = (source: string | undefined, { topic, ranges, endNow }: Comparison): 'read' | 'unread' | 'nowhere' => {
   const place = readSource(source, topic)
   const range = place && ranges.get(place.partition)
@@ -60,7 +60,7 @@ const compareMetadata = (
   const receivedAt = Number(hash._receivedAt)
   if (copy !== undefined && hash._receivedAt !== String(copy.receivedAt))
     return wrong('has another _receivedAt than its record')
-  // The clocks of two machines may differ. So this check finds only a wrong unit or a wrong field.
+  // The limit is wide, because clocks of machines differ. It still finds a wrong unit or field.
   const appliedAt = Number(hash._appliedAt)
   if (!/^\d+$/.test(hash._appliedAt ?? '') || appliedAt < receivedAt - maxFutureMs || appliedAt > now + maxFutureMs)
     return wrong('has no valid _appliedAt')

@@ -41,7 +41,7 @@ const setUp = () => {
   return { evidence, note, compare: (exact = true) => compareState(newest, evidence, 'raw', exact) }
 }
 
-it('accepts the document of the newest event as the last record, whatever came before', () => {
+it('the last record of the state topic must be the document of the newest event', () => {
   const { note, compare, evidence } = setUp()
   note({ ...document, version: { timestamp: 4, id: 'e' } })
   note(null)
@@ -69,11 +69,11 @@ it.each<[string, (typeof document & Record<string, unknown>) | null]>([
   expect(compare()).toMatch(new RegExp(`^${words}`))
 })
 
-it('says that a customer is missing', () => {
+it('finds a customer that the state topic lacks', () => {
   expect(setUp().compare()).toBe('is missing in the state topic')
 })
 
-it('accepts a newer document while traffic goes on', () => {
+it('accepts a newer document while events still arrive', () => {
   const { note, compare } = setUp()
   note({ ...document, version: { timestamp: 6, id: 'e' } })
   expect(compare(false)).toBeUndefined()

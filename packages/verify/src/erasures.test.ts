@@ -18,7 +18,7 @@ const erasure = { erasedAt: 5, scope: 'forever', reason: 'r', requestedBy: 'b' }
 const untilNow = { ...erasure, scope: 'until-now' }
 const state = { timestamp: 5, id: 'e', content: new Uint8Array(), receivedAt: 1, source: 't/0/1' }
 
-it('expects that customers are gone whose newest event is erased, and no others', () => {
+it('a customer counts as erased only if an erasure covers the newest event', () => {
   const { evidence, event, note } = setUp()
   for (const [customerUuid, timestamp] of Object.entries({ always: 9, until: 5, after: 6, other: 5 }))
     event(customerUuid, timestamp)
@@ -36,7 +36,7 @@ it('expects that customers are gone whose newest event is erased, and no others'
   expect(evidence.count('erasures')).toBe(4)
 })
 
-it('follows the last erasure of a customer', () => {
+it('the last erasure of a customer counts', () => {
   const { evidence, event, note } = setUp()
   event('c', 6)
   note('c', erasure)
@@ -59,7 +59,7 @@ it.each([
   ['c', { ...erasure, reason: undefined }],
   ['c', { ...erasure, reason: 'x'.repeat(1001) }],
   ['c', { ...erasure, requestedBy: 7 }],
-])('passes over a record that is no erasure: %s %j', (customerUuid, value) => {
+])('skips a record that is not an erasure: %s %j', (customerUuid, value) => {
   const { evidence, note } = setUp()
   note(customerUuid, value)
   expect(evidence.count('erasures')).toBe(0)
@@ -71,7 +71,7 @@ it('finds the hash of an erased customer', () => {
   expect(compareErasedHash({ _eventTimestamp: '5' }, 5, false)).toBe(wrong)
   expect(compareErasedHash({ firstName: 'Ada' }, 5, false)).toBe(wrong)
   expect(compareErasedHash({ _eventTimestamp: '6' }, 5, true)).toBe(wrong)
-  // While traffic goes on, the event may have arrived after the reading.
+  // While events still arrive, this event may have arrived after the topic was read.
   expect(compareErasedHash({ _eventTimestamp: '6' }, 5, false)).toBeUndefined()
   expect(compareErasedHash({ _eventTimestamp: '6' }, FOREVER, false)).toBe(wrong)
 })
@@ -86,7 +86,7 @@ it('finds the document of an erased customer, and a tombstone that is missing', 
   expect(compareErasedState({ ...state, timestamp: 6 }, 5, true)).toBe(wrong)
 })
 
-it('accepts tombstones of erased customers without events, and of no others', () => {
+it('accepts the tombstone of a customer without events only if the customer was erased', () => {
   const { evidence, note } = setUp()
   for (const customerUuid of ['erased', 'other']) evidence.state(customerUuid, null)
   note('erased', erasure)

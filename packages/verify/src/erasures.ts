@@ -1,10 +1,10 @@
-/** Reads the erasures topic, and looks for what is left of erased customers. By docs/contracts.md. */
+/** Checks that erased customers have no hash in Redis and no document in the state topic. */
 import type { Evidence, LastState } from './evidence.ts'
 
-/** The timestamp up to which events are erased, if all are: the greatest that an event may have. */
+/** Greatest timestamp of an event. Stands for an erasure of all events. */
 export const FOREVER = Number.MAX_SAFE_INTEGER
 
-/** Adds a record of the erasures topic to the evidence. A record that is no erasure erases no one. */
+/** Adds a record of the erasures topic to the evidence. Ignores a record that is not an erasure. */
 export const noteErasure = (
   evidence: Pick<Evidence, 'erasure'>,
   { key, value }: { readonly key: Buffer | null; readonly value: Buffer | null },
@@ -27,7 +27,7 @@ export const noteErasure = (
 }
 
 /**
- * Compares the hash of an erased customer who has no event that is not erased.
+ * Checks the hash of a customer whose events are all erased.
  * @param exact true if no event has arrived since the customers topic was read.
  * @returns what is wrong, or undefined.
  */
@@ -41,8 +41,9 @@ export const compareErasedHash = (
     : undefined
 
 /**
- * Compares the last record of an erased customer in the state topic.
- * @param last as returned by `lastState`. Kafka removes a tombstone after some time.
+ * Checks the last record of an erased customer in the state topic.
+ * @param last null for a tombstone. Undefined if there is no record, because Kafka removes a tombstone
+ *   after some time.
  */
 export const compareErasedState = (
   last: LastState | null | undefined,

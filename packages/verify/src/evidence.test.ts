@@ -27,13 +27,13 @@ it('finds customers whose newest event is missing or older than a promised event
   expect(evidence.count('wrong')).toBe(3)
 })
 
-it('keeps the event whose id has the greatest bytes, in any arrival order', () => {
+it('of two events with one timestamp, the event whose id has the greater bytes is the newest', () => {
   for (const id of ['\ue000', '\u{10000}', 'z', '\ue000']) evidence.event(event('c', 1, id), `0/${id.length}`, 1, true)
   expect([...evidence.expected(10)]).toEqual([[{ customerUuid: 'c', timestamp: 1, id: '\u{10000}' }]])
   expect(evidence.copyAt('c', '0/1')).toBeUndefined()
 })
 
-it('selects a customer by any of its events, and expects the newest', () => {
+it('any event may select its customer, but the newest event is compared', () => {
   evidence.event(event('c', 1, 'a'), '0/1', 1, true)
   evidence.event(event('c', 2, 'a'), '0/2', 1, false)
   evidence.event(event('d', 2, 'a'), '0/3', 1, false)

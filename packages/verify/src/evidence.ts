@@ -5,7 +5,7 @@ import type { EventVersion, StateDocument, Supersedable, UsableEvent } from './r
 /** SHA-256 of the fields of a hash or an event, or of a record's value. */
 export type Digest = Uint8Array
 
-// Metadata that differs between copies of one event. compareHash checks these fields separately.
+// Metadata that differs between copies of one event. compareHash compares these fields.
 const OF_THE_COPY: ReadonlySet<string> = new Set(['_receivedAt', '_appliedAt', '_source', '_projection'])
 
 /**
@@ -25,14 +25,14 @@ export interface Expected extends EventVersion {
 }
 
 /**
- * A record in Kafka with its customer's newest event. Kafka may have several copies of this event.
+ * A record of the raw topic that has its customer's newest event. There may be several such records.
  */
 export interface Copy {
   readonly content: Digest
   readonly receivedAt: number
 }
 
-/** The last record of a customer in the state topic, without its fields. */
+/** The last document of a customer in the state topic, as a digest. */
 export interface LastState extends EventVersion, Copy {
   readonly source: string
 }
@@ -61,12 +61,12 @@ export interface Evidence {
    */
   quarantined(place: string, digest: Digest | null): void
   /**
-   * Adds a record of the state topic. It replaces the customer's earlier one.
+   * Adds a record of the state topic, and replaces the customer's earlier record.
    * @param document null for a tombstone.
    */
   state(customerUuid: string, document: StateDocument | null): void
   /**
-   * Adds an erasure. It replaces the customer's earlier one.
+   * Adds an erasure, and replaces the customer's earlier erasure.
    * @param upTo timestamp of the newest event that is erased.
    */
   erasure(customerUuid: string, upTo: number): void
@@ -79,7 +79,7 @@ export interface Evidence {
   isKnown(customerUuid: string): boolean
   /** Returns the customer's last record, null for a tombstone, undefined if it has no record. */
   lastState(customerUuid: string): LastState | null | undefined
-  /** Yields the erased customers that have no event in Kafka, or only erased ones. */
+  /** Yields the erased customers that have no events in Kafka, or only erased events. */
   erased(): Generator<{ readonly customerUuid: string; readonly upTo: number }>
   /** Returns true if the event is erased. */
   isErased(event: Pick<Expected, 'customerUuid' | 'timestamp'>): boolean
@@ -109,7 +109,7 @@ export interface Evidence {
   unusableByReason(): Record<string, number>
   /**
    * Returns the unusable records received at `sinceMs` or later that are not in quarantine. Leaves
-   * out those that a usable event in Kafka may have superseded. `places` names at most 100.
+   * out records that a usable event may have superseded. `places` has at most 100 records.
    */
   notQuarantined(sinceMs: number): { readonly count: number; readonly places: readonly string[] }
   missing(limit: number): { readonly id: string; readonly customerUuid: string | null }[]
@@ -147,16 +147,15 @@ const NOT_QUARANTINED = `FROM unusable u WHERE receivedAt >= ? AND NOT EXISTS
   (SELECT 1 FROM newest n WHERE n.customer = u.customer AND (n.timestamp, n.id) >= (u.timestamp, u.id))`
 const CACHE_KIB = 32 * 1024
 
-// Ids are stored as blobs: Redis and the version rule use bytes, and SQLite compares blobs byte by
-// byte.
+// Ids are stored as blobs, because SQLite compares blobs byte by byte, as the version rule does.
 const bytes = (id: string): Uint8Array => Buffer.from(id)
 const text = (value: SQLOutputValue | undefined): string => Buffer.from(value as Uint8Array).toString()
 const POINTER = new Uint8Array()
 
 /**
- * Stores the contents of the ledger and of Kafka in a temporary SQLite database on disk. So memory
- * does not grow with the number of customers. SQLite deletes the file when the database is closed
- * or the process dies.
+ * Stores the contents of the ledger and of Kafka in a temporary SQLite database on disk, so that
+ * memory does not grow with the number of customers. SQLite deletes the file when the database is
+ * closed or the process dies.
  */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: one entry for each SQL statement
 export const createEvidence = (): Evidence => {

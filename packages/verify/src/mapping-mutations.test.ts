@@ -95,8 +95,8 @@ const customers = [
     payload: { customerWithVehicles: { customer: { customerUuid: 'object', n: 5 } } },
   }),
 ]
-// The first chunk: two unusable events that the usable event between them supersedes. The second:
-// an unusable event that supersedes nothing.
+// In the first chunk, a usable event supersedes two unusable events. In the second chunk, an unusable
+// event supersedes no event.
 const superseded = [
   body('"customerUuid":"superseded","firstName":"broken"]', { id: 'a' }),
   body('"customerUuid":"superseded","firstName":"usable"', { id: 'b' }),

@@ -1,6 +1,4 @@
-/**
- * Checks that run before a command. A missing right or a wrong setting ends the command at once.
- */
+/** Checks before a command. A missing right or a wrong setting ends the command at its start. */
 
 import { unlessAborted } from '@customer-stream/runtime'
 import { attributed, type KafkaClient, type PartitionEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'

@@ -8,17 +8,17 @@ const comparedNothing = ({ hasLedger, promises, customers }: Verdict): boolean =
   customers === 0 || (hasLedger && promises === 0)
 
 /**
- * Returns true if nothing is missing or wrong. A verdict that compared nothing is not sound,
- * because the prefix, the time range or the file may be wrong. A verdict is also not sound if an
- * open transaction hides records.
+ * Returns true if nothing is missing or wrong. Returns false if nothing was compared, because the
+ * prefix, the time range or the file may be wrong. Also returns false if an open transaction hides
+ * records.
  */
 export const isSound = (verdict: Verdict): boolean =>
   verdict.missingCount + verdict.wrongCount + verdict.notQuarantined.count + verdict.openTransactions.length === 0 &&
   !comparedNothing(verdict)
 
 /**
- * Formats an id for a terminal. The sender chooses the ids. An id that is not printable ASCII
- * becomes a JSON string in ASCII. So it cannot send control codes to the terminal.
+ * Formats an id for a terminal. The sender chooses ids, and an id must not send control codes to the
+ * terminal. So an id that is not printable ASCII becomes a JSON string in ASCII.
  */
 const plain = (id: string): string =>
   /^[ -~]*$/.test(id)
@@ -74,7 +74,7 @@ export const verdictLines = (verdict: Verdict): string[] => {
   ]
 }
 
-/** Explanation of the words in the table. */
+/** Explains the words of the table. */
 export const VERDICT_LEGEND = [
   '  promise: an answer with 2xx. unusable: a record that can never be applied; quarantine keeps a copy with ' +
     'the reason.',

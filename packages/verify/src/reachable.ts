@@ -8,8 +8,8 @@ interface Address {
 }
 
 /**
- * Returns the reason why an address accepts no connection, e.g. an error code. Undefined if it
- * accepts one.
+ * Returns the reason why an address accepts no connection, e.g. an error code. Undefined if the
+ * address accepts a connection.
  */
 const whyUnreachable = ({ host, port }: Address): Promise<string | undefined> =>
   new Promise((resolve) => {
@@ -51,7 +51,7 @@ export interface ReachableSettings {
 
 /**
  * Rejects if no broker or no Redis accepts a connection. The error names the address, the cause and
- * the setting. The errors of the clients name none of these.
+ * the setting, unlike the errors of kafkajs and ioredis.
  */
 export const requireReachable = async ({ KAFKA_BROKERS, REDIS_URL }: ReachableSettings): Promise<void> => {
   await requireOne('Kafka', 'KAFKA_BROKERS', KAFKA_BROKERS.map(addressOfBroker))

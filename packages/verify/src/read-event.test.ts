@@ -157,7 +157,7 @@ const supersedableOf = (
   return reading.usable ? 'usable' : reading.supersedable
 }
 
-it('tells the customer and version of an unusable record that may be superseded', () => {
+it('returns the customer and version of an unusable record that may be superseded', () => {
   const superseded = { customerUuid: 'c', id: 'e', timestamp: 7 }
   expect(supersedableOf(unusable())).toEqual(superseded)
   expect(supersedableOf(unusable({ timestamp: '7' }))).toEqual(superseded)
@@ -180,6 +180,6 @@ it.each([
   ['has an id that is not ASCII', unusable({ id: 'é' }), {}],
   ['has no timestamp', unusable({ timestamp: 0 }), {}],
   ['is too far in the future', unusable({ timestamp: RECEIVED_AT + MAX_FUTURE_MS + 1 }), {}],
-])('tells no version of an unusable record that %s', (_, body, options) => {
+])('returns no version of an unusable record that %s', (_, body, options) => {
   expect(supersedableOf(body, options)).toBeUndefined()
 })

@@ -1,6 +1,6 @@
 /**
- * Reads a raw record by the rules of docs/contracts.md. Shares no code with the projector, also not
- * the functions of @customer-stream/schemas. Otherwise a shared bug would look like agreement.
+ * Reads a raw record by the rules of docs/contracts.md. Uses neither code of the projector nor
+ * functions of @customer-stream/schemas. Otherwise a shared bug would look like agreement.
  */
 
 import { TextDecoder } from 'node:util'
@@ -16,14 +16,14 @@ export interface EventVersion {
 
 /**
  * An event that the projector must apply. `fields` are the fields that the hash must have, without
- * the metadata of the copy.
+ * metadata that differs between copies of the event.
  */
 export interface UsableEvent extends EventVersion {
   readonly customerUuid: string
   readonly fields: ReadonlyMap<string, string>
 }
 
-/** A document of the state topic. `fields` are those of the hash that it stands for. */
+/** A document of the state topic. `fields` are the fields of the customer's hash. */
 export interface StateDocument extends UsableEvent {
   readonly receivedAt: number
   /** `topic/partition/offset` of the raw record. */
@@ -41,8 +41,8 @@ export type Reading =
       readonly usable: false
       readonly reason: string
       /**
-       * Given if the projector may count the record as stale or duplicate instead of putting it
-       * into quarantine. It may if a usable event of the customer is newer or equal.
+       * Set if the projector may count the record as stale or duplicate, instead of sending it to
+       * quarantine. This is right if a usable event of the customer is newer or equal.
        */
       readonly supersedable?: Supersedable
     }
@@ -55,8 +55,8 @@ const JsonWithSource = JSON as typeof JSON & {
 }
 
 /**
- * Returns true if a number must keep its original text, because `JSON.parse` may round it. This
- * holds if it has ≥ 16 characters before its exponent, or if its exponent has ≥ 3 digits.
+ * Returns true if `JSON.parse` may round a number, so that its text must be kept: the number has
+ * ≥ 16 characters before its exponent, or its exponent has ≥ 3 digits.
  */
 const isLong = (number: string): boolean => /^-?[\d.]{16}|[eE][+-]?\d{3}/.test(number)
 const mayHoldLong = (text: string): boolean => /[\d.]{16}|\d[eE][+-]?\d{3}/.test(text)
@@ -96,7 +96,7 @@ const textOf = (value: unknown): string => {
 
 const MAX_FIELDS = 100_000
 
-/** Field names that are reserved for the envelope, even if it has no value for them. */
+/** Field names that are reserved for the envelope, even if the envelope lacks these fields. */
 const ENVELOPE_NAMES = ['dealerUuid', 'departmentUuid']
 
 /**
@@ -191,7 +191,7 @@ const readUsable = (value: Uint8Array, { receivedAt, maxFutureMs, contentType }:
 
 /**
  * Reads the value of a record of the state topic.
- * @returns undefined if it is no state document of this customer.
+ * @returns undefined if the value is not a state document of this customer.
  */
 export const readStateDocument = (value: Uint8Array, key: string): StateDocument | undefined => {
   try {
@@ -219,7 +219,7 @@ export const readStateDocument = (value: Uint8Array, key: string): StateDocument
   }
 }
 
-/** Rules of docs/contracts.md, section "Unusable events that are superseded". */
+/** Applies the section "Unusable events that are superseded" of docs/contracts.md. */
 const readSupersedable = (
   value: Uint8Array,
   { key, receivedAt, maxFutureMs, contentType }: ReadEventOptions,
@@ -259,8 +259,8 @@ export const readEvent = (value: Uint8Array | null, options: ReadEventOptions): 
   try {
     return { usable: true, event: readUsable(value ?? new Uint8Array(), options) }
   } catch (error) {
-    // The depth limit depends on the engine's stack. The projector's limit may differ by a few
-    // levels.
+    // The limit of nesting depends on the engine's stack, so the projector's limit may be a few levels
+    // higher or lower.
     if (!(error instanceof RangeError || error instanceof UnusableError)) throw error
     const [reason, read] = error instanceof UnusableError ? [error.reason, error.supersedable] : ['nested-too-deep']
     const supersedable = read ?? (value && readSupersedable(value, options))

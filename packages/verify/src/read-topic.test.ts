@@ -6,7 +6,7 @@ it('fetchEnds waits until Kafka reports the end of every partition', async () =>
   const ends = [0, 1].map((partition) => ({ partition, low: '0', high: '7' }))
   let asked = 0
   const admin = {
-    // Kafka's answer has no entry for a partition without a leader.
+    // The answer of Kafka has no entry for a partition without a leader.
     fetchTopicOffsets: async () => (++asked < 3 ? ends.slice(0, 1) : ends),
     describeTopics: async () => new Map([['t', [{ leader: 1 }, { leader: -1 }]]]),
   } as unknown as TopicAdmin
@@ -36,8 +36,7 @@ describe('a batch that cannot be decoded', () => {
   const damaged = { offset: '0', nextOffset: '3', error: new Error('damaged') }
   const ends = [{ partition: 0, low: '0', high: '3' }]
   /**
-   * Reads with a fake client. Its only fetch returns the damaged batch in the form that the kafkajs
-   * patch produces.
+   * Reads with a fake client. Its only fetch returns a damaged batch, as our patch of kafkajs does.
    */
   const read = (onUnreadable?: ReadOptions['onUnreadable'], deleteGroup = async () => {}) => {
     const seeks: unknown[] = []

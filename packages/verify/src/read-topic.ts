@@ -23,8 +23,8 @@ export interface ReadOptions {
   readonly ends?: readonly PartitionEnds[]
   readonly onProgress?: (read: number, total: number) => void
   /**
-   * Called with each batch that cannot be decoded. The batch is then skipped. If undefined, such a
-   * batch makes the reading fail.
+   * Called with each batch that cannot be decoded. The batch is then skipped. If this function is
+   * undefined, the reading fails at such a batch.
    */
   readonly onUnreadable?: (batch: UnreadableBatch, partition: number) => void
   /** Ends the reading early. The consumer still leaves its group. */
@@ -40,12 +40,12 @@ export interface TopicRead {
 const PROGRESS_INTERVAL_MS = 2000
 const MAX_FAILURES = 5
 const OPEN_TRANSACTION_PAUSE_MS = 200
-/** Common prefix of the names of all groups used here, so that one right (ACL) covers them. */
+/** Prefix of the names of all groups of this package, so that one right (ACL) covers all groups. */
 const GROUP_PREFIX = 'customer-stream-verify-'
-/** Time for which a broker may not know a topic that was just created. */
+/** Maximum time until all brokers know a topic that was just created. */
 const NEW_TOPIC_MS = 3000
 
-/** Returns true if a right is missing. A retry does not help then. */
+/** Returns true if a right is missing, so that a retry would not help. */
 const isDenied = (error: unknown): boolean => errorType(error)?.endsWith('_AUTHORIZATION_FAILED') ?? false
 
 /**
@@ -61,9 +61,8 @@ const deleteGroup = async (admin: TopicAdmin, groupId: string): Promise<void> =>
 }
 
 /**
- * Fetches the first and the end offset of each partition, as a reader of committed records sees
- * them. Retries, because kafkajs asks only once. While leadership moves, the broker that it asks
- * may not be the leader.
+ * Fetches the first and the end offset of each partition, for a reader of committed records. Retries,
+ * because kafkajs asks only once, and the asked broker may just have lost the leadership.
  * @throws if a right is missing; after 3 s, if the topic is missing; after 30 s, if Kafka does not
  *   answer for every partition.
  */
@@ -97,7 +96,7 @@ export const fetchEnds = async (admin: TopicAdmin, topic: string): Promise<Parti
 export const fetchUncommittedEnds = (admin: TopicAdmin, topic: string): Promise<PartitionEnds[]> =>
   readUncommitted(() => fetchEnds(admin, topic))
 
-/** Records that no reader of committed records gets before a transaction ends. */
+/** Records that a reader of committed records gets only after the transaction has ended. */
 export interface OpenTransaction {
   readonly topic: string
   readonly partition: number
@@ -169,7 +168,7 @@ export const readTopic = async (
     if (offset >= (ends.get(partition)?.high ?? 0n)) open.delete(partition)
     if (open.size === 0) finished.resolve()
   }
-  /** Passes partitions whose remaining records were deleted by retention during the reading. */
+  /** Continues past records that retention has deleted during the reading. */
   const passDeleted = async () => {
     for (const { partition, low } of await admin.fetchTopicOffsets(topic)) passed(partition, BigInt(low))
   }
@@ -216,8 +215,8 @@ export const readTopic = async (
   try {
     await reader.start()
     const reading = attributed(`read topic ${topic} in a group named ${GROUP_PREFIX}*`, () => finished.promise)
-    // Wait for the end of the join. A consumer that disconnects during the join does not leave its
-    // group, and the group would remain.
+    // Wait until the consumer has joined its group. A consumer that disconnects during the join does
+    // not leave the group, so the group could not be deleted.
     await unlessAborted(reading, signal).finally(() =>
       Promise.race([attempted.promise, reading.catch(() => undefined)]),
     )

@@ -22,8 +22,8 @@ import { readEvent } from './read-event.ts'
 import { fetchSettledEnds, fetchUncommittedEnds, type OpenTransaction, readTopic } from './read-topic.ts'
 
 /**
- * Observer that gets every record and every promise, for the reconciliation in the fault suite.
- * Called only if there is a ledger.
+ * Gets every record and every promise, so that the fault suite can count them. Called only if there
+ * is a ledger.
  */
 export interface Witness {
   record(seen: {
@@ -50,8 +50,8 @@ export interface VerifyOptions {
   /** Path of the ledger. If undefined, only Redis is compared with the topic. */
   readonly ledgerPath?: string
   /**
-   * Selects the customers with an event received at `sinceMs` or later, and before `untilMs`. Unix
-   * milliseconds.
+   * Selects the customers with an event that was received at `sinceMs` or later, and before `untilMs`.
+   * Both in Unix milliseconds.
    */
   readonly sinceMs?: number
   readonly untilMs?: number
@@ -66,7 +66,7 @@ export interface VerifyOptions {
    * newer than Kafka's events, and no customer that is not in Kafka.
    */
   readonly exact?: boolean
-  /** Longest wait for the projector, and also the longest wait for open transactions. */
+  /** Maximum wait for the projector, and maximum wait for open transactions. */
   readonly catchUpMs?: number
   readonly onProgress?: (step: string) => void
   readonly witness?: Witness
@@ -79,7 +79,7 @@ export interface Verdict {
   readonly promises: number
   /** Distinct events in the ledger. */
   readonly promisedEvents: number
-  /** Promised events that are not in Kafka with the same bytes. Lists at most {@link MAX_NAMED}. */
+  /** Promised events that are not in Kafka with the same bytes. At most {@link MAX_NAMED}. */
   readonly missing: readonly { readonly id: string; readonly customerUuid: string | null }[]
   readonly missingCount: number
   readonly records: {
@@ -94,8 +94,8 @@ export interface Verdict {
   }
   readonly unusableByReason: Readonly<Record<string, number>>
   /**
-   * Unusable records that are not in quarantine, although quarantine's retention would still keep
-   * them. `places` names some of them as `topic/partition/offset`.
+   * Unusable records that are not in quarantine, although retention has not deleted their copies yet.
+   * `places` has some of these records as `topic/partition/offset`.
    */
   readonly notQuarantined: { readonly count: number; readonly places: readonly string[] }
   /** Open transactions, which hide records from readers of committed records. */
@@ -107,23 +107,19 @@ export interface Verdict {
    */
   readonly newer: number
   /**
-   * Customers whose hash or state document is not that of their newest event. Also customers whose
-   * newest event in Kafka is missing or older than a promised event. Lists at most
-   * {@link MAX_NAMED}.
+   * Customers whose hash or state document differs from their newest event. Also customers whose
+   * newest event in Kafka is missing or older than a promised event. At most {@link MAX_NAMED}.
    */
   readonly wrong: readonly { readonly customerUuid: string; readonly reason: string }[]
   readonly wrongCount: number
 }
 
-/**
- * Maximum length of a list of ids. With more errors, a person rebuilds the projection instead of
- * reading the list. The list must also fit into memory.
- */
+/** Maximum length of a list of ids. The list must fit into memory, and no person reads a longer list. */
 export const MAX_NAMED = 10_000
 
 /**
- * Customers read from Redis at the same time. The number is small, because a hash may have some
- * megabytes.
+ * Number of customers that are read from Redis at the same time. The number is small, because a hash
+ * may have some megabytes.
  */
 const REDIS_BATCH = 100
 
@@ -150,7 +146,7 @@ const waitForProjector = async (options: VerifyOptions, ends: readonly Partition
   const filled = ends.filter(({ low, high }) => low !== high)
   if (filled.length === 0) return
   const fields = filled.map(({ partition }) => positionField(topics.customers, partition))
-  // A partition with this field is still being filled from the state topic.
+  // A partition with a field #fill is still being filled from the state topic.
   const fillFields = fields.map((field) => `${field}#fill`)
   const keys = positionsKeys(redis, projection, keyPrefix)
   const open = async () => {
@@ -215,8 +211,8 @@ const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: r
       ...(signal && { signal }),
       ...(sinceMs !== undefined && { sinceMs }),
       onProgress: (read, total) => onProgress?.(`read ${read} of ${total} records`),
-      // Quarantine can have only a pointer without a value. The current time counts as the time of
-      // receipt, so that retention never excuses a missing pointer.
+      // The bytes of this batch are unknown, so quarantine has a record without a value. Its time of
+      // receipt is unknown too. Take the current time, so that retention excuses no missing record.
       onUnreadable: ({ offset }, partition) =>
         evidence.unusable({
           place: `${topics.customers}/${partition}/${offset}`,
@@ -255,7 +251,7 @@ const digestOf = (value: Buffer | null): Uint8Array => Buffer.from(sha256(value 
 
 /**
  * Returns the earliest time of receipt, in Unix milliseconds, whose quarantined records still
- * exist. Quarantine may have a retention that differs from that of the raw topics.
+ * exist. The retention of quarantine and of the raw topics may differ.
  * @returns 0 if quarantine has not deleted any record yet, or if its retention is unlimited.
  */
 export const quarantineReachesBackTo = async (
@@ -311,8 +307,7 @@ const compareRedis = async (
     const hashes = await Promise.all(
       batch.map(({ customerUuid }) => redis.hgetall(customerKey(customerUuid, keyPrefix))),
     )
-    // A hash may come from a record that arrived after the reading, so the ends are fetched again.
-    // It cannot come from a record beyond the new ends.
+    // A hash may come from a record that arrived after the topic was read. So fetch the ends again.
     const sources = hashes.map(({ _source }) => readSource(_source, topic))
     if (sources.some((source) => source && source.offset >= endNow(source.partition)))
       endsNow = new Map(
@@ -369,7 +364,7 @@ const compareStates = async (
   return records
 }
 
-/** Reads the erasures topic, and waits until the projector has executed what was read. */
+/** Reads the erasures topic, and waits until the projector has executed these erasures. */
 const readErasures = async (evidence: Evidence, options: VerifyOptions, topic: string): Promise<number> => {
   const { kafka, admin, redis, topics, keyPrefix, projection, catchUpMs = 60_000, signal } = options
   const { ends } = await unlessAborted(fetchSettledEnds(admin, topic, catchUpMs), signal)
@@ -401,9 +396,9 @@ const readErasures = async (evidence: Evidence, options: VerifyOptions, topic: s
  * Verifies that each field of every customer's hash is that of the newest event. Read-only. Memory
  * does not grow with the number of customers.
  *
- * Traffic may continue. The ledger is read before the ends of the topics are fetched. So Kafka
- * stored the ledger's events before these ends, unless a spool still held them. Redis is compared
- * after the projector has reached the same ends.
+ * Events may arrive during the verification. The ledger is read before the ends of the topics are
+ * fetched. So the ledger's events are before these ends, unless a spool still has them. Redis is
+ * compared after the projector has reached the same ends.
  * @throws if the projector does not reach the ends in time.
  */
 export const verify = async (options: VerifyOptions): Promise<Verdict> => {
