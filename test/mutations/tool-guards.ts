@@ -20,7 +20,7 @@ export const toolGuards: readonly Guard[] = [
       `placeOf(hash._source, comparison) === 'unread' ? 'newer' : ` +
       `wrong('is newer in Redis than any event in Kafka')`,
     to: `'newer'`,
-    test: unit('packages/verify/src/compare-hash.test.ts', 'accepts a newer hash only'),
+    test: unit('packages/verify/src/compare-hash.test.ts', 'newer than its event is accepted only'),
   },
   {
     guard: 'a lost copy in quarantine is in the verdict',

@@ -134,8 +134,7 @@ const parseCustomers = (
   if (customerUuid === undefined)
     return failed('missing-customer-uuid', 'customer.customerUuid is missing, empty or not a string')
   // A lone surrogate has no UTF-8 form, so two different customers would share one key.
-  if (!customerUuid.isWellFormed())
-    return failed('invalid-customer-uuid', 'customer.customerUuid has a lone surrogate')
+  if (!customerUuid.isWellFormed()) return failed('invalid-customer-uuid', 'customer.customerUuid has a lone surrogate')
   return ok({
     kind: 'customers',
     type,
