@@ -1,4 +1,7 @@
-/** Erased customers stay erased: after replays, rebuilds, late retries and redrives, also after Redis was lost. */
+/**
+ * Erased customers stay erased: after replays, rebuilds, late retries and redrives, also after
+ * Redis was lost.
+ */
 import { readFile } from 'node:fs/promises'
 import { type ErasureRequest, requestErasure } from '@customer-stream/cli/request-erasure'
 import { waitUntil } from '@customer-stream/runtime'

@@ -28,8 +28,8 @@ const lastWords = async (projector: ServiceProcess) => ({
   said: await readFile(projector.logFile, 'utf8'),
 })
 
-// A client of kafkajs can stop working while its process lives. A supervisor notices only the end of
-// the process.
+// A client of kafkajs can stop working while its process lives. A supervisor notices only the end
+// of the process.
 describe.concurrent('watchdogs', () => {
   it('a projector ends if kafkajs stops its consumer for good', { timeout: 40_000 }, async () => {
     const broken = `async () => { throw new TypeError('a bug in the fetch') }`

@@ -161,7 +161,10 @@ export const serviceFaults: readonly Fault[] = [
     inject: async (arena, scale) => {
       const { projectors, untilPromised } = arena
       const [killed, paused] = projectors as [ManagedService, ManagedService]
-      /** Redis and the group forget everything. A projector starts alone, and pauses within a window. */
+      /**
+       * Redis and the group forget everything. A projector starts alone, and pauses within a
+       * window.
+       */
       const pauseWithin = async (projector: ManagedService) => {
         for (const each of projectors) await each.end()
         await arena.pipeline.admin.deleteGroup(arena.pipeline.groupId)

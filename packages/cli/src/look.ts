@@ -77,7 +77,8 @@ const showCustomer = async ({ kafka, admin, redis }: Clients, id: string) => {
 
 await withClients('look', settings, async (clients) => {
   if (customerUuid === undefined) await unlessAborted(showAll(clients), signal)
-  // showCustomer gets the signal, because its consumer must leave its group before the process ends.
+  // showCustomer gets the signal, because its consumer must leave its group before the process
+  // ends.
   else await showCustomer(clients, customerUuid)
   return 0
 })

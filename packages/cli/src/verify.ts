@@ -1,6 +1,6 @@
 /**
- * `customer-stream verify`: compares Kafka with Redis. With a ledger, also checks that Kafka has each
- * event that the ingress acknowledged. Read-only. Exit code 1 if anything is missing or wrong.
+ * `customer-stream verify`: compares Kafka with Redis. With a ledger, also checks that Kafka has
+ * each event that the ingress acknowledged. Read-only. Exit code 1 if anything is missing or wrong.
  */
 import { integer, loadSettings, unlessAborted } from '@customer-stream/runtime'
 import { redisRules } from '@customer-stream/runtime/redis'

@@ -1,6 +1,6 @@
 /**
- * Decodes request bodies. JSON is UTF-8, but HTTP clients also send `text/plain` in another charset,
- * and declare this charset in the content type.
+ * Decodes request bodies. JSON is UTF-8, but HTTP clients also send `text/plain` in another
+ * charset, and declare this charset in the content type.
  */
 
 const declaredCharset = /;\s*charset\s*=\s*(?:"([^"]*)"|([^\s;"]+))/i
@@ -30,8 +30,8 @@ export const declaredEncoding = (contentType: string | undefined): string | unde
   return charset === undefined ? undefined : encodingOf(charset)
 }
 
-// With `fatal` the decoder throws on broken bytes. Without `fatal` it would replace the bytes, and a
-// customer's data would change silently. The decoder drops a byte order mark.
+// With `fatal` the decoder throws on broken bytes. Without `fatal` it would replace the bytes, and
+// a customer's data would change silently. The decoder drops a byte order mark.
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 const startsWith = (bytes: Uint8Array, first: number, second: number): boolean =>
   bytes[0] === first && bytes[1] === second

@@ -28,7 +28,9 @@ export const META = {
   projection: '_projection',
 } as const
 
-/** The whole hash of one customer. An event is a snapshot, so the projector replaces the whole hash. */
+/**
+ * The whole hash of one customer. An event is a snapshot, so the projector replaces the whole hash.
+ */
 export interface CustomerHash {
   readonly customerUuid: string
   readonly version: Version
@@ -48,8 +50,8 @@ export type ProjectionFault = VersionFault | 'nested-too-deep' | 'too-many-field
 const MAX_FIELDS = 100_000
 
 /**
- * Names that belong to the envelope alone. A customer's field with such a name does not get the name,
- * even if the envelope lacks the field.
+ * Names that belong to the envelope alone. A customer's field with such a name does not get the
+ * name, even if the envelope lacks the field.
  */
 const envelopeFields: ReadonlySet<string> = new Set(['dealerUuid', 'departmentUuid'])
 
@@ -139,8 +141,8 @@ export const customerToHash = (
 /** A customer as read back from Redis. */
 export interface StoredCustomer {
   /**
-   * Documented fields whose text fits their documented type. Includes `addresses`, even if the vendor
-   * sent `addresses` beside the customer.
+   * Documented fields whose text fits their documented type. Includes `addresses`, even if the
+   * vendor sent `addresses` beside the customer.
    */
   readonly customer: Customer
   readonly vehicles?: Vehicle[]

@@ -1,8 +1,9 @@
 /**
  * The customer snapshot as the vendor documents it.
  *
- * The schemas are tolerant. Each field may be missing or null, and unknown fields are kept. An event
- * with a value that differs from its schema is not refused. {@link deviations} lists such values.
+ * The schemas are tolerant. Each field may be missing or null, and unknown fields are kept. An
+ * event with a value that differs from its schema is not refused. {@link deviations} lists such
+ * values.
  */
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'

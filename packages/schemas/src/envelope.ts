@@ -42,8 +42,8 @@ export type Envelope = Static<typeof Envelope>
 
 /**
  * A JSON object of unknown shape. A key may be any string, even `__proto__`. Read the members with
- * `Object.entries`. An assignment of the member `__proto__` to another object would set the prototype
- * of that object.
+ * `Object.entries`. An assignment of the member `__proto__` to another object would set the
+ * prototype of that object.
  */
 export type JsonObject = { readonly [key: string]: unknown }
 
@@ -57,7 +57,9 @@ export interface CustomersEvent {
   readonly customerWithVehicles: JsonObject & { readonly customer: JsonObject }
 }
 
-/** An event of any other type. Its payload is not parsed yet. Parse it with {@link parsePayload}. */
+/**
+ * An event of any other type. Its payload is not parsed yet. Parse it with {@link parsePayload}.
+ */
 export interface OtherEvent {
   readonly kind: 'other'
   readonly type: string
@@ -151,8 +153,8 @@ export interface ParseOptions {
    */
   readonly contentType?: string | undefined
   /**
-   * If false, numbers that a double cannot hold are rounded, and the parse is faster. For readers that
-   * need only ids and the type.
+   * If false, numbers that a double cannot hold are rounded, and the parse is faster. For readers
+   * that need only ids and the type.
    */
   readonly exactNumbers?: boolean
 }

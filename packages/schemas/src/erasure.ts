@@ -1,6 +1,6 @@
 /**
- * An erasure: the value of a record in the erasures topic. The key of the record is the customerUuid.
- * The last record of a key counts. An erasure has no data of the customer.
+ * An erasure: the value of a record in the erasures topic. The key of the record is the
+ * customerUuid. The last record of a key counts. An erasure has no data of the customer.
  */
 import { type Static, Type } from '@sinclair/typebox'
 import { decodeText } from './charset.ts'

@@ -36,7 +36,9 @@ const inexactFirst = /^-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/
  * are spelled as `\u00..`.
  */
 export const mayRound = (text: string): boolean => inexactNumber.test(text) || inexactFirst.test(text)
-/** Like {@link mayRound}, but also returns true if digits inside strings may be spelled `\u00..`. */
+/**
+ * Like {@link mayRound}, but also returns true if digits inside strings may be spelled `\u00..`.
+ */
 export const mayRoundWithin = (text: string): boolean => mayRound(text) || text.includes('u00')
 
 /**

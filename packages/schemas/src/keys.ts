@@ -3,8 +3,8 @@
 export const DEFAULT_KEY_PREFIX = 'mykaarma:'
 
 /**
- * Number of the hash layout. The setting `PROJECTION_VERSION` overrides this number. A projector with
- * a new number starts at the beginning of the topic and rewrites every hash.
+ * Number of the hash layout. The setting `PROJECTION_VERSION` overrides this number. A projector
+ * with a new number starts at the beginning of the topic and rewrites every hash.
  */
 export const PROJECTION_VERSION = 1
 
@@ -15,8 +15,8 @@ export const customerKey = (customerUuid: string, prefix: string = DEFAULT_KEY_P
   `${prefix}customer:{${customerUuid}}`
 
 /**
- * Returns the key of the mark: a hash that shows that a customer was erased. The mark has the fields
- * `scope` and `erasedAt` of the {@link Erasure}, and is in the slot of the customer's hash.
+ * Returns the key of the mark: a hash that shows that a customer was erased. The mark has the
+ * fields `scope` and `erasedAt` of the {@link Erasure}, and is in the slot of the customer's hash.
  */
 export const erasedKey = (customerUuid: string, prefix: string = DEFAULT_KEY_PREFIX): string =>
   `${prefix}erased:{${customerUuid}}`

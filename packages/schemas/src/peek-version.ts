@@ -6,8 +6,8 @@ const plain = /^[ !\x23-\x5b\x5d-\x7e]+$/
 const NAME = '"customerUuid"'
 
 /**
- * Returns true if the payload names this customer and no other customer. Returns false if the payload
- * contains `\u00`, which may spell the name in another way.
+ * Returns true if the payload names this customer and no other customer. Returns false if the
+ * payload contains `\u00`, which may spell the name in another way.
  */
 const isOf = (customerUuid: string, payload: string): boolean => {
   const member = `${NAME}:"${customerUuid}"`

@@ -62,8 +62,8 @@ export interface RecordPlace {
 const isGiven = (value: unknown): boolean => value !== null && value !== undefined
 
 /**
- * Returns the state that a customers event describes. `addresses` is beside the customer. If the event
- * has addresses beside the customer and inside the customer, both are kept at their places.
+ * Returns the state that a customers event describes. `addresses` is beside the customer. If the
+ * event has addresses beside the customer and inside the customer, both are kept at their places.
  */
 export const stateOf = (event: CustomersEvent, from: RecordPlace): Result<CustomerState, VersionFault> => {
   const version = readVersion(event.envelope)
@@ -158,7 +158,8 @@ export interface StateRecord {
 
 /**
  * Reads a record of the state topic. Never throws.
- * @returns the document or tombstone, or the {@link StateRecordFault} that makes the record unusable.
+ * @returns the document or tombstone, or the {@link StateRecordFault} that makes the record
+ *   unusable.
  */
 export const readStateRecord = (record: {
   readonly key: Uint8Array | null

@@ -3,9 +3,9 @@ import { failed, ok, type Result } from './result.ts'
 
 /**
  * Version of an event. The newer of two events of one customer has the greater timestamp. If the
- * timestamps are equal, the newer event has the id with the greater UTF-8 bytes. Equal versions mean
- * the same event. The rule ignores the order of arrival, so repeats, disorder and replays end in the
- * same state. The projector's Lua script applies the same rule in Redis.
+ * timestamps are equal, the newer event has the id with the greater UTF-8 bytes. Equal versions
+ * mean the same event. The rule ignores the order of arrival, so repeats, disorder and replays end
+ * in the same state. The projector's Lua script applies the same rule in Redis.
  */
 export interface Version {
   /** Time of the change by the sender's clock, Unix milliseconds, an integer from 1 to 2^53-1. */
@@ -67,8 +67,8 @@ const compareUtf8 = (a: string, b: string): number => {
 }
 
 /**
- * Returns a negative number if `a` is older than `b`, a positive number if `a` is newer, and 0 if both
- * are the same event. This is a total order.
+ * Returns a negative number if `a` is older than `b`, a positive number if `a` is newer, and 0 if
+ * both are the same event. This is a total order.
  */
 export const compareVersions = (a: Version, b: Version): number => a.timestamp - b.timestamp || compareUtf8(a.id, b.id)
 
@@ -93,9 +93,9 @@ export const decide = (held: Version | undefined, next: Version): Decision => {
 const encoder = new TextEncoder()
 
 /**
- * Returns bytes that sort like the version: the timestamp as a 64-bit big-endian integer, then the id
- * in UTF-8. Databases compare binary columns byte by byte, and a prefix before the longer value. So
- * `UPDATE … WHERE version < ?` applies the version rule.
+ * Returns bytes that sort like the version: the timestamp as a 64-bit big-endian integer, then the
+ * id in UTF-8. Databases compare binary columns byte by byte, and a prefix before the longer value.
+ * So `UPDATE … WHERE version < ?` applies the version rule.
  * @throws RangeError if the timestamp is not an integer from 1 to 2^53-1.
  */
 export const versionBytes = ({ timestamp, id }: Version): Uint8Array<ArrayBuffer> => {

@@ -42,8 +42,8 @@ export const compareErasedHash = (
 
 /**
  * Checks the last record of an erased customer in the state topic.
- * @param last null for a tombstone. Undefined if there is no record, because Kafka removes a tombstone
- *   after some time.
+ * @param last null for a tombstone. Undefined if there is no record, because Kafka removes a
+ *   tombstone after some time.
  */
 export const compareErasedState = (
   last: LastState | null | undefined,

@@ -25,7 +25,8 @@ export interface Expected extends EventVersion {
 }
 
 /**
- * A record of the raw topic that has its customer's newest event. There may be several such records.
+ * A record of the raw topic that has its customer's newest event. There may be several such
+ * records.
  */
 export interface Copy {
   readonly content: Digest

@@ -95,8 +95,8 @@ const customers = [
     payload: { customerWithVehicles: { customer: { customerUuid: 'object', n: 5 } } },
   }),
 ]
-// In the first chunk, a usable event supersedes two unusable events. In the second chunk, an unusable
-// event supersedes no event.
+// In the first chunk, a usable event supersedes two unusable events. In the second chunk, an
+// unusable event supersedes no event.
 const superseded = [
   body('"customerUuid":"superseded","firstName":"broken"]', { id: 'a' }),
   body('"customerUuid":"superseded","firstName":"usable"', { id: 'b' }),

@@ -17,8 +17,8 @@ export const isSound = (verdict: Verdict): boolean =>
   !comparedNothing(verdict)
 
 /**
- * Formats an id for a terminal. The sender chooses ids, and an id must not send control codes to the
- * terminal. So an id that is not printable ASCII becomes a JSON string in ASCII.
+ * Formats an id for a terminal. The sender chooses ids, and an id must not send control codes to
+ * the terminal. So an id that is not printable ASCII becomes a JSON string in ASCII.
  */
 const plain = (id: string): string =>
   /^[ -~]*$/.test(id)

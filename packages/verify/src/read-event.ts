@@ -259,8 +259,8 @@ export const readEvent = (value: Uint8Array | null, options: ReadEventOptions): 
   try {
     return { usable: true, event: readUsable(value ?? new Uint8Array(), options) }
   } catch (error) {
-    // The limit of nesting depends on the engine's stack, so the projector's limit may be a few levels
-    // higher or lower.
+    // The limit of nesting depends on the engine's stack, so the projector's limit may be a few
+    // levels higher or lower.
     if (!(error instanceof RangeError || error instanceof UnusableError)) throw error
     const [reason, read] = error instanceof UnusableError ? [error.reason, error.supersedable] : ['nested-too-deep']
     const supersedable = read ?? (value && readSupersedable(value, options))

@@ -61,8 +61,8 @@ const deleteGroup = async (admin: TopicAdmin, groupId: string): Promise<void> =>
 }
 
 /**
- * Fetches the first and the end offset of each partition, for a reader of committed records. Retries,
- * because kafkajs asks only once, and the asked broker may just have lost the leadership.
+ * Fetches the first and the end offset of each partition, for a reader of committed records.
+ * Retries, because kafkajs asks only once, and the asked broker may just have lost the leadership.
  * @throws if a right is missing; after 3 s, if the topic is missing; after 30 s, if Kafka does not
  *   answer for every partition.
  */
@@ -215,8 +215,8 @@ export const readTopic = async (
   try {
     await reader.start()
     const reading = attributed(`read topic ${topic} in a group named ${GROUP_PREFIX}*`, () => finished.promise)
-    // Wait until the consumer has joined its group. A consumer that disconnects during the join does
-    // not leave the group, so the group could not be deleted.
+    // Wait until the consumer has joined its group. A consumer that disconnects during the join
+    // does not leave the group, so the group could not be deleted.
     await unlessAborted(reading, signal).finally(() =>
       Promise.race([attempted.promise, reading.catch(() => undefined)]),
     )

@@ -50,8 +50,8 @@ export interface VerifyOptions {
   /** Path of the ledger. If undefined, only Redis is compared with the topic. */
   readonly ledgerPath?: string
   /**
-   * Selects the customers with an event that was received at `sinceMs` or later, and before `untilMs`.
-   * Both in Unix milliseconds.
+   * Selects the customers with an event that was received at `sinceMs` or later, and before
+   * `untilMs`. Both in Unix milliseconds.
    */
   readonly sinceMs?: number
   readonly untilMs?: number
@@ -94,8 +94,8 @@ export interface Verdict {
   }
   readonly unusableByReason: Readonly<Record<string, number>>
   /**
-   * Unusable records that are not in quarantine, although retention has not deleted their copies yet.
-   * `places` has some of these records as `topic/partition/offset`.
+   * Unusable records that are not in quarantine, although retention has not deleted their copies
+   * yet. `places` has some of these records as `topic/partition/offset`.
    */
   readonly notQuarantined: { readonly count: number; readonly places: readonly string[] }
   /** Open transactions, which hide records from readers of committed records. */
@@ -114,12 +114,15 @@ export interface Verdict {
   readonly wrongCount: number
 }
 
-/** Maximum length of a list of ids. The list must fit into memory, and no person reads a longer list. */
+/**
+ * Maximum length of a list of ids. The list must fit into memory, and no person reads a longer
+ * list.
+ */
 export const MAX_NAMED = 10_000
 
 /**
- * Number of customers that are read from Redis at the same time. The number is small, because a hash
- * may have some megabytes.
+ * Number of customers that are read from Redis at the same time. The number is small, because a
+ * hash may have some megabytes.
  */
 const REDIS_BATCH = 100
 
@@ -211,8 +214,9 @@ const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: r
       ...(signal && { signal }),
       ...(sinceMs !== undefined && { sinceMs }),
       onProgress: (read, total) => onProgress?.(`read ${read} of ${total} records`),
-      // The bytes of this batch are unknown, so quarantine has a record without a value. Its time of
-      // receipt is unknown too. Take the current time, so that retention excuses no missing record.
+      // The bytes of this batch are unknown, so quarantine has a record without a value. Its time
+      // of receipt is unknown too. Take the current time, so that retention excuses no missing
+      // record.
       onUnreadable: ({ offset }, partition) =>
         evidence.unusable({
           place: `${topics.customers}/${partition}/${offset}`,

@@ -169,8 +169,8 @@ describe('an erasure', () => {
   })
 })
 
-// Steps of a history: an event, an erasure, or the loss of Redis. After a loss, all erasures so far are
-// executed again, and then all events.
+// Steps of a history: an event, an erasure, or the loss of Redis. After a loss, all erasures so far
+// are executed again, and then all events.
 const customers = fc.constantFrom('a', 'b')
 const steps = fc.array(
   fc.oneof(

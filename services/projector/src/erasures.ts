@@ -1,13 +1,13 @@
 /**
- * Executes the erasures of the erasures topic. A customer's erasures and events are in partitions of
- * the same number.
+ * Executes the erasures of the erasures topic. A customer's erasures and events are in partitions
+ * of the same number.
  *
- * The position in the erasures topic is stored beside the position of the raw partition. After Redis
- * was emptied or restored, that position is missing or old. The erasures are then executed again
- * before any event of the partition is applied.
+ * The position in the erasures topic is stored beside the position of the raw partition. After
+ * Redis was emptied or restored, that position is missing or old. The erasures are then executed
+ * again before any event of the partition is applied.
  *
- * While a partition is filled from the state topic, an erasure only sets the mark of its customer in
- * Redis. No tombstone is published, because the fill may still bring a newer document of the
+ * While a partition is filled from the state topic, an erasure only sets the mark of its customer
+ * in Redis. No tombstone is published, because the fill may still bring a newer document of the
  * customer. After the fill all erasures are executed again.
  */
 import type { Logger } from '@customer-stream/runtime'
@@ -53,11 +53,15 @@ export interface Erasures {
     signal: AbortSignal,
     inTurn: InTurn,
   ): Promise<ReadonlyMap<number, Execution>>
-  /** Like `execute`, but rejects if Kafka or Redis does not answer the question for new erasures. */
+  /**
+   * Like `execute`, but rejects if Kafka or Redis does not answer the question for new erasures.
+   */
   executeNew: Erasures['execute']
 }
 
-/** Erasures of one partition that are not executed yet: offsets `next` up to, not including, `end`. */
+/**
+ * Erasures of one partition that are not executed yet: offsets `next` up to, not including, `end`.
+ */
 interface Pending {
   readonly partition: number
   readonly next: string
@@ -166,7 +170,8 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
         const { low, stable: end } = marks
         const isWithin = executed && BigInt(executed.offset) >= BigInt(low) && BigInt(executed.offset) <= BigInt(end)
         const execute = write(partition, position)
-        // Store the position for an empty topic too. A stored position says that no mark is missing.
+        // Store the position for an empty topic too. A stored position says that no mark is
+        // missing.
         if (!isWithin && low === end) return execute([], low)
         return executeAll({ partition, next: isWithin ? executed.offset : low, end, execute, signal })
       }

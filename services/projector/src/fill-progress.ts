@@ -8,7 +8,10 @@ export interface FillProgress {
   advance(partition: number, fill: Fill): void
   /** Forgets a partition that another projector fills, or whose fill begins again. */
   abandon(partition: number): void
-  /** A sentence about the progress and the remaining time. Undefined if no partition is being filled. */
+  /**
+   * A sentence about the progress and the remaining time. Undefined if no partition is being
+   * filled.
+   */
   readonly sentence: string | undefined
 }
 

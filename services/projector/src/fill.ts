@@ -1,6 +1,6 @@
 /**
- * Fills a lost Redis from the state topic. The state topic has one document for each customer, so it
- * is shorter than the raw topic. New events are applied at the same time. Redis keeps the newer
+ * Fills a lost Redis from the state topic. The state topic has one document for each customer, so
+ * it is shorter than the raw topic. New events are applied at the same time. Redis keeps the newer
  * version, so the order of documents and events does not matter.
  */
 import type { Logger } from '@customer-stream/runtime'

@@ -43,7 +43,8 @@ export interface Holds {
    * Sends records and waits PATIENCE_MS for the result. If the send takes longer, pauses the
    * partition until the records are stored. The partition is then fetched again, and `isSent`
    * returns true for these records.
-   * @returns true if the records are stored. False if the partition is paused or the signal aborted.
+   * @returns true if the records are stored. False if the partition is paused or the signal
+   *   aborted.
    */
   sendOrHold(batch: Pick<FetchedBatch, 'partition' | 'signal'>, output: Output): Promise<boolean>
 }

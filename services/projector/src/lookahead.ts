@@ -75,8 +75,8 @@ const SKIPPED_RECORDS = 100_000n
 /** Maximum customers in memory, over all first passes. Each customer needs about 250 bytes. */
 const MAX_CUSTOMERS = 200_000
 /**
- * Maximum time of a first pass. The position does not move during this time, and /readyz fails after
- * 15 s without a move.
+ * Maximum time of a first pass. The position does not move during this time, and /readyz fails
+ * after 15 s without a move.
  */
 const MAX_PASS_MS = 8000
 
@@ -107,9 +107,9 @@ const openWindow = (start: string, { maxRecords, peek, customerOf }: LookaheadOp
   /** Newest event of each customer. */
   const newest = new Map<string, { readonly version: Version; readonly index: number }>()
   /**
-   * Customers with a record whose version is uncertain. After such a record, no event of its customer
-   * is marked as superseded. Otherwise that record could replace the hash although the record is
-   * older than an event that was left out.
+   * Customers with a record whose version is uncertain. After such a record, no event of its
+   * customer is marked as superseded. Otherwise that record could replace the hash although the
+   * record is older than an event that was left out.
    */
   const uncertain = new Set<string>()
   let isReading = true

@@ -50,7 +50,8 @@ const stateSource = createStateSource(admin, createAdmin(openKafka()), options.o
 const erasuresSource = createStateSource(admin, createAdmin(openKafka()), options.outputs.erasuresTopic)
 const sources = { stateSource, erasuresSource }
 const outputs = createOutputs(() => createVerifiedProducer(openKafka(), options.producer), sources, options.outputs)
-// kafkajs would log the expected failure of each write check as an error. Obstacles report problems.
+// kafkajs would log the expected failure of each write check as an error. Obstacles report
+// problems.
 const silent = logger.child({}, { level: 'silent' })
 const writeCheck = createWriteCheck(createKafka(settings, { ...options.writeCheck, logger: silent }))
 const topicWatch = createTopicWatch({ admin, writeCheck, settings, obstacles, diagnose, logger, ...outputs })

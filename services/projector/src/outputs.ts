@@ -1,4 +1,6 @@
-/** Producers of the quarantine and the state topic, and the demands on all topics of the projector. */
+/**
+ * Producers of the quarantine and the state topic, and the demands on all topics of the projector.
+ */
 import type { OutgoingRecord, TopicWatchOptions, VerifiedProducer } from '@customer-stream/runtime/kafka'
 import type { StateSource } from './state-source.ts'
 
@@ -28,7 +30,9 @@ export interface Outputs extends Pick<TopicWatchOptions, 'demands' | 'onPartitio
  */
 const DOCUMENT_GROWTH = 5
 
-/** An erasure has two texts of 1000 characters, and JSON needs 6 bytes a character: 2 × 6000 bytes. */
+/**
+ * An erasure has two texts of 1000 characters, and JSON needs 6 bytes a character: 2 × 6000 bytes.
+ */
 const MAX_ERASURE_BYTES = 16 * 1024
 
 /** Upper bound for the bytes of a record besides its key, value and headers. */
@@ -40,7 +44,9 @@ const bytesOf = ({ key, value, headers = {} }: OutgoingRecord): number =>
     RECORD_BYTES + (key?.byteLength ?? 0) + (value?.byteLength ?? 0),
   )
 
-/** Splits records, in order, into parts of at most `maxBytes`. A larger record is a part of its own. */
+/**
+ * Splits records, in order, into parts of at most `maxBytes`. A larger record is a part of its own.
+ */
 export const partsOf = (records: readonly OutgoingRecord[], maxBytes: number): OutgoingRecord[][] => {
   const parts: OutgoingRecord[][] = []
   let left = 0
@@ -57,8 +63,8 @@ export const partsOf = (records: readonly OutgoingRecord[], maxBytes: number): O
 }
 
 /**
- * @param open creates a producer with a client of its own. If kafkajs cannot get the metadata of one
- *   topic, it fails for all topics of that client.
+ * @param open creates a producer with a client of its own. If kafkajs cannot get the metadata of
+ *   one topic, it fails for all topics of that client.
  */
 export const createOutputs = (
   open: () => VerifiedProducer,
@@ -112,7 +118,8 @@ export const createOutputs = (
             },
           ]),
     ],
-    // Each producer gets only its own topic, so that a problem of one topic stops one producer only.
+    // Each producer gets only its own topic, so that a problem of one topic stops one producer
+    // only.
     onPartitions: async (partitions) => {
       await Promise.all(
         producers.map(([name, producer]) =>

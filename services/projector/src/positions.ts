@@ -40,7 +40,9 @@ export interface PositionsDependencies {
   readonly retryThroughOutage: RetryThroughOutage
   /** Called when the position of a partition is loaded, before the next fetch of this partition. */
   readonly onLoad: (partition: number) => void
-  /** Called if a stored position was within a lookahead's window. `end` is the end of the window. */
+  /**
+   * Called if a stored position was within a lookahead's window. `end` is the end of the window.
+   */
   readonly onLeave: (partition: number, end: string) => void
   readonly obstacles: Pick<Obstacles, 'report'>
   readonly metrics: ProjectorMetrics
@@ -64,23 +66,23 @@ export interface Positions {
   oldest(partition: number): string | undefined
   /**
    * Returns the id that the state topic had when the position was read. Undefined if no documents
-   * must be published: the state topic is switched off, or the partition is being filled. A fill may
-   * still bring a newer document of a customer. So the documents of events that are applied during
-   * a fill are published after the fill, when these events are applied again.
+   * must be published: the state topic is switched off, or the partition is being filled. A fill
+   * may still bring a newer document of a customer. So the documents of events that are applied
+   * during a fill are published after the fill, when these events are applied again.
    */
   stateTopicId(partition: number): string | undefined
   /** Sets the expected position after the position in Redis has moved. */
   moved(partition: number, to: string, highWatermark: string): void
   /**
-   * Reads the position from Redis and seeks to that position. Retries until Redis answers. Ignores a
-   * partition that is not assigned.
+   * Reads the position from Redis and seeks to that position. Retries until Redis answers. Ignores
+   * a partition that is not assigned.
    */
   reload(partition: number, signal: AbortSignal): Promise<void>
   /** Resolves when the assignment's positions are loaded, or when the signal aborts. */
   untilLoaded(signal: AbortSignal): Promise<void>
   /**
-   * Compares the expected positions with Redis, and the id of the topic with the id stored beside the
-   * positions. Loads each differing position again. Rejects in an outage.
+   * Compares the expected positions with Redis, and the id of the topic with the id stored beside
+   * the positions. Loads each differing position again. Rejects in an outage.
    */
   check(isBusy: (partition: number) => boolean): Promise<void>
   /**
@@ -235,9 +237,9 @@ export const createPositions = (
   }
 
   /**
-   * Moves each position back to the offset up to which the state topic has all documents. This offset
-   * is lower than the position if the state topic is new, or if a projector without a state topic has
-   * moved the position.
+   * Moves each position back to the offset up to which the state topic has all documents. This
+   * offset is lower than the position if the state topic is new, or if a projector without a state
+   * topic has moved the position.
    * @returns true if a position was moved.
    */
   const goBackToPublished = async (
@@ -304,8 +306,8 @@ export const createPositions = (
     }
     for (;;) {
       const stored = await store.positions(partitions)
-      // The previous owner may still enter a window after this check. It then moves the position, so
-      // the next chunk of this process finds a position that differs.
+      // The previous owner may still enter a window after this check. It then moves the position,
+      // so the next chunk of this process finds a position that differs.
       if (await leaveWindows(partitions, watermarks)) continue
       if (await goBackToPublished(stateTopicId, stored, watermarks)) continue
       const fills = await fillStore.fills(partitions)

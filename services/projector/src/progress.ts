@@ -60,8 +60,8 @@ export interface Progress {
   /** A sentence about a partition that stands still. Undefined if no partition stands still. */
   readonly standstill: string | undefined
   /**
-   * Returns the milliseconds since the position of any of these partitions moved. 0 if none of these
-   * partitions has records to apply.
+   * Returns the milliseconds since the position of any of these partitions moved. 0 if none of
+   * these partitions has records to apply.
    */
   standstillMs(partitions: readonly number[]): number
 }
@@ -143,8 +143,8 @@ export const createProgress = (
   return {
     measure: async () => {
       const startedAt = performance.now()
-      // Without the group's coordinator, or without the right READ on the group, the group cannot be
-      // read. The lag must still be measured.
+      // Without the group's coordinator, or without the right READ on the group, the group cannot
+      // be read. The lag must still be measured.
       const owners = lookAtGroup().catch(() => {
         members = undefined
       })
@@ -152,8 +152,8 @@ export const createProgress = (
       const all = new Set([...Array(partitions).keys(), ...marks.keys()])
       const positions = await store.peekPositions([...all])
       const now = performance.now()
-      // The gap ends at the start of this measurement, because a hanging leader makes the measurement
-      // itself long.
+      // The gap ends at the start of this measurement, because a hanging leader makes the
+      // measurement itself long.
       if (startedAt - measuredAt > MAX_GAP_MS) for (const state of states.values()) state.waitingSince = undefined
       periodMs = now - measuredAt
       measuredAt = now

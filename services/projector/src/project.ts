@@ -125,7 +125,8 @@ const repeatedIn = (keys: readonly (string | undefined)[]): ReadonlySet<string |
   return repeated
 }
 
-// A separate function, because a closure inside another function would keep the parsed event in memory.
+// A separate function, because a closure inside another function would keep the parsed event in
+// memory.
 const always =
   <Value>(value: Value) =>
   () =>
@@ -164,9 +165,9 @@ export const isNamed = (
 ): boolean => named.size > 0 && named.has(`${topic}/${partition}/${offset}`)
 
 /**
- * Groups the events by customer. If a key occurs once, its event becomes a hash at once, so that few
- * parsed events are in memory. If a key occurs more often, only the versions of its events are read,
- * because most of these events are superseded.
+ * Groups the events by customer. If a key occurs once, its event becomes a hash at once, so that
+ * few parsed events are in memory. If a key occurs more often, only the versions of its events are
+ * read, because most of these events are superseded.
  */
 const contendersOf = (records: readonly RawRecord[], options: ProjectOptions) => {
   const { partition, maxFutureMs } = options
@@ -207,8 +208,8 @@ const contendersOf = (records: readonly RawRecord[], options: ProjectOptions) =>
 /**
  * Reduces the records of one partition, in order, to the hashes that Redis needs. The result counts
  * each record exactly once. Only the newest event of a customer becomes a hash. If the newest event
- * cannot become a hash, it is poison, and the next newest event takes its place. Older events may be
- * counted without being parsed. So an unusable older event is not poison.
+ * cannot become a hash, it is poison, and the next newest event takes its place. Older events may
+ * be counted without being parsed. So an unusable older event is not poison.
  */
 export const project = (records: readonly RawRecord[], options: ProjectOptions): Projected => {
   const { customers, poison } = contendersOf(records, options)

@@ -117,7 +117,9 @@ const endOfChunk = (records: readonly RawRecord[], start: number, maxRecords: nu
  * so a Kafka that does not answer must not delay the stop.
  */
 const LAST_COMMIT_MS = 2000
-/** Pause before the next attempt to apply a record that met a bug, or to read an unreadable batch. */
+/**
+ * Pause before the next attempt to apply a record that met a bug, or to read an unreadable batch.
+ */
 const RETRY_BLOCKED_MS = 10_000
 
 const after = (offset: string): string => String(BigInt(offset) + 1n)
@@ -150,7 +152,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const positions = createPositions(
     {
       ...{ ...deps, retryThroughOutage, fillPartition, onLoad: lookahead.drop, onLeave: lookahead.skipTo },
-      // A load may run inside a chunk. If it waited for the end of the chunk, it would wait forever.
+      // A load may run inside a chunk. If it waited for the end of the chunk, it would wait
+      // forever.
       executeErasures: (found, signal) => erasures.execute(found, signal, (_, work) => work()),
     },
     options,
@@ -187,7 +190,9 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     if (blocked.delete(partition)) deps.obstacles.report(`${topic}/${partition}`, undefined)
   }
 
-  /** Returns true if the records are in quarantine. Otherwise the partition is paused until then. */
+  /**
+   * Returns true if the records are in quarantine. Otherwise the partition is paused until then.
+   */
   const putIntoQuarantine = (batch: FetchedBatch, poison: readonly OutgoingRecord[]): Promise<boolean> =>
     holds.sendOrHold(batch, {
       what: 'quarantine',
@@ -196,7 +201,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     })
 
   /**
-   * Projects the records. If a record meets a bug of this projector, projects only records before it.
+   * Projects the records. If a record meets a bug of this projector, projects only records before
+   * it.
    * @returns undefined if the first record meets the bug. The partition is then paused.
    */
   const projectUpTo = (
@@ -324,8 +330,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     const left = poison.filter(({ record }) => !holds.isSent(partition, record.offset))
     if (left.length === 0) return left
     // During a rebuild, skip records before the position of the previous projection, because that
-    // projection has quarantined them. Never skip records that QUARANTINE_RECORDS names, because the
-    // previous projection may have had another setting.
+    // projection has quarantined them. Never skip records that QUARANTINE_RECORDS names, because
+    // the previous projection may have had another setting.
     const found = await retryThroughOutage('Redis', signal, () => store.previousPosition(partition))
     const before = /^\d+$/.test(found?.value ?? '') ? BigInt(found?.value ?? 0) : 0n
     return (
@@ -401,8 +407,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       },
       loadNewlyLed: async (watermarks) => {
         await positions.loadNewlyLed(watermarks)
-        // If a position has changed, Kafka has deleted the blocked record, or a person has moved the
-        // position past the blocked record.
+        // If a position has changed, Kafka has deleted the blocked record, or a person has moved
+        // the position past the blocked record.
         for (const [partition, position] of blocked) if (positions.expected(partition) !== position) unblock(partition)
       },
     },
@@ -428,7 +434,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       const partitions = ready.map(
         ([partition]) => [partition, { position: () => positions.expected(partition), isFilling: false }] as const,
       )
-      // The results are not needed: if another process has moved a position, `checkPositions` finds it.
+      // The results are not needed: if another process has moved a position, `checkPositions` finds
+      // it.
       await erasures.executeNew(new Map(partitions), signal, turns.erasure)
     },
     get fillProgress() {

@@ -25,7 +25,9 @@ const withoutDetail = (record: OutgoingRecord): OutgoingRecord => {
   return { ...record, key: null, headers }
 }
 
-/** Returns the record without its value. The headers name the original record, which has the value. */
+/**
+ * Returns the record without its value. The headers name the original record, which has the value.
+ */
 const pointerTo = (record: OutgoingRecord): OutgoingRecord => {
   const detail = 'Kafka refuses these bytes in quarantine; the headers say where the record is'
   return { ...record, key: null, value: null, headers: { ...record.headers, [QUARANTINE_HEADERS.detail]: detail } }

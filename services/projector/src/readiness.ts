@@ -46,7 +46,8 @@ export const createReadiness = (deps: ReadinessDependencies): (() => Promise<Rea
     const notJoined = consumer.joined
       ? undefined
       : (consumer.problem?.message ?? `joining the consumer group ${groupId}; nothing is applied until then`)
-    // During an outage of Kafka the known watermarks are old, so they say nothing about a standstill.
+    // During an outage of Kafka the known watermarks are old, so they say nothing about a
+    // standstill.
     const standstill = kafka ? undefined : progress.standstill
     // The projector is ready while Redis is being filled, because new events are applied.
     const rebuild = fillProgress === undefined ? [] : [{ name: 'rebuild', ready: true, detail: fillProgress }]

@@ -56,9 +56,9 @@ export interface Startup {
   /** `running` while the consumer is started. */
   readonly phase: 'starting' | 'running' | 'stopping'
   /**
-   * True after Redis and Kafka have answered and the first topic check has ended, even with an error.
-   * The lag must not be measured earlier: kafkajs cannot create a missing topic while it asks for the
-   * end offsets of that topic.
+   * True after Redis and Kafka have answered and the first topic check has ended, even with an
+   * error. The lag must not be measured earlier: kafkajs cannot create a missing topic while it
+   * asks for the end offsets of that topic.
    */
   readonly topicsChecked: boolean
   /**

@@ -11,11 +11,13 @@ import {
 export interface StateSource extends PartitionReader {
   /**
    * Returns the id of the topic. A topic that is deleted and created again gets another id. Brokers
-   * before Kafka 2.8 have no ids, so the id is {@link NO_ID}. Rejects in an outage, and if the topic
-   * does not exist.
+   * before Kafka 2.8 have no ids, so the id is {@link NO_ID}. Rejects in an outage, and if the
+   * topic does not exist.
    */
   topicId(): Promise<string>
-  /** Returns the watermarks of the partitions whose leader answers. Rejects if no leader answers. */
+  /**
+   * Returns the watermarks of the partitions whose leader answers. Rejects if no leader answers.
+   */
   watermarks(): Promise<ReadonlyMap<number, Watermarks>>
   /** Rejects if this user may not read the topic. */
   readCheck(): Promise<void>
@@ -27,8 +29,8 @@ export const NO_ID = 'no-id'
 
 /**
  * @param admin for requests that do not make other topics fail if this topic is missing.
- * @param reading a client for this topic alone, for two reasons. If one topic is missing, a client of
- *   kafkajs fails for all its topics. A fetch that waits delays other requests to its broker.
+ * @param reading a client for this topic alone, for two reasons. If one topic is missing, a client
+ *   of kafkajs fails for all its topics. A fetch that waits delays other requests to its broker.
  */
 export const createStateSource = (
   admin: TopicAdmin,

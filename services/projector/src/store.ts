@@ -25,8 +25,8 @@ export interface AppliedChunk {
 /** A chunk whose customers are written, and whose position has not moved yet. */
 export interface WrittenChunk {
   /**
-   * False if the stored position was not the expected one. If the chunk needs several calls, some of
-   * these calls may have written their customers.
+   * False if the stored position was not the expected one. If the chunk needs several calls, some
+   * of these calls may have written their customers.
    */
   readonly isInPlace: boolean
   readonly stored: readonly StoreOutcome[]
@@ -42,8 +42,8 @@ export interface LookaheadWindow {
 
 export interface ChunkOptions {
   /**
-   * The oldest offset of the partition in Kafka. A rebuild keeps a newer hash whose record is before
-   * this offset, because Kafka no longer has that record.
+   * The oldest offset of the partition in Kafka. A rebuild keeps a newer hash whose record is
+   * before this offset, because Kafka no longer has that record.
    */
   readonly oldest?: string | undefined
   /** The lookahead's window to which the chunk belongs. Stored together with the position. */
@@ -85,8 +85,8 @@ export interface Store {
     options?: ChunkOptions,
   ): Promise<AppliedChunk>
   /**
-   * Writes like `applyChunk`, but does not move the position. `moveAfter` moves the position later, if
-   * no other process has written a chunk of this partition in between.
+   * Writes like `applyChunk`, but does not move the position. `moveAfter` moves the position later,
+   * if no other process has written a chunk of this partition in between.
    */
   writeChunk(
     customers: readonly CustomerHash[],
@@ -126,18 +126,21 @@ export interface Store {
     options?: Pick<ChunkOptions, 'window' | 'stateTopicId' | 'erasures'>,
   ): Promise<boolean>
   /**
-   * Moves a position back to `to` if the position is greater. The owner of the partition then applies
-   * the records from `to` again. This includes a chunk that is written but has not moved the position.
+   * Moves a position back to `to` if the position is greater. The owner of the partition then
+   * applies the records from `to` again. This includes a chunk that is written but has not moved
+   * the position.
    * @returns whether the position was greater.
    */
   lowerPosition(partition: number, to: string): Promise<boolean>
-  /** Returns the position in the previous projection. Undefined if that belongs to another topic. */
+  /**
+   * Returns the position in the previous projection. Undefined if that belongs to another topic.
+   */
   previousPosition(partition: number): Promise<string | undefined>
   /** Returns the next offset to apply, by partition. Undefined if Redis has no position. */
   positions(partitions: readonly number[]): Promise<Map<number, string | undefined>>
   /**
-   * Returns each position that is within a lookahead's window, with the window, by partition. If the
-   * process that has read the window is gone, the window must be applied again from its start.
+   * Returns each position that is within a lookahead's window, with the window, by partition. If
+   * the process that has read the window is gone, the window must be applied again from its start.
    */
   unfinishedWindows(
     partitions: readonly number[],
@@ -259,7 +262,9 @@ export interface StoreOptions {
 
 const rank = (offset: string): bigint => (/^\d+$/.test(offset) ? BigInt(offset) : -1n)
 
-/** Parses a stored window, start/end. Returns undefined if the position is not within the window. */
+/**
+ * Parses a stored window, start/end. Returns undefined if the position is not within the window.
+ */
 const windowAround = (position: string, stored: string | null | undefined): LookaheadWindow | undefined => {
   const [start = '', end = ''] = stored?.split('/') ?? []
   return rank(position) > rank(start) && rank(position) < rank(end) ? { start, end } : undefined
@@ -329,8 +334,8 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
    * Calls apply-snapshots.lua.
    * @param place arguments 2 to 4 of the script.
    * @param position arguments 6 to 11 of the script. On Redis Cluster only argument 6.
-   * @param withMarks false on Redis Cluster until the script asks for the keys of the marks, because
-   *   a call with two keys fails while a slot moves (TRYAGAIN).
+   * @param withMarks false on Redis Cluster until the script asks for the keys of the marks,
+   *   because a call with two keys fails while a slot moves (TRYAGAIN).
    */
   const applyAtOnce = async (
     customers: readonly CustomerHash[],
@@ -363,9 +368,9 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   }
 
   /**
-   * Writes a chunk in several calls. Each call stores a token beside the position, and the next call
-   * requires this token. A replica or an append-only file can lose only its last writes. So a Redis
-   * with the last token also has the customers of all calls.
+   * Writes a chunk in several calls. Each call stores a token beside the position, and the next
+   * call requires this token. A replica or an append-only file can lose only its last writes. So a
+   * Redis with the last token also has the customers of all calls.
    */
   const writeOnOne: Store['writeChunk'] = async (customers, partition, from, to, { oldest = '0' } = {}) => {
     const field = fieldOf(partition)
@@ -494,8 +499,8 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
         ...before.map((key) => redis.hmget(key, topicId, fieldOf(partition), windowField(fieldOf(partition)))),
       ])
       const isOther = found.some(([id]) => id && own[0] && id !== own[0])
-      // Count only up to the start of a window. Events that a lookahead left out were not checked, so
-      // unusable ones are not in quarantine.
+      // Count only up to the start of a window. Events that a lookahead left out were not checked,
+      // so unusable ones are not in quarantine.
       const reached = found.map(
         ([, offset, window]) => windowAround(offset ?? '', window)?.start ?? offset ?? undefined,
       )
