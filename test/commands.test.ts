@@ -24,7 +24,7 @@ interface Ended {
   readonly stderr: string
 }
 
-/** Runs a script of package.json like npm, but without npm. */
+/** Runs the command of a script in package.json, without npm. */
 const run = (name: string, options: readonly string[], env: NodeJS.ProcessEnv = process.env): Promise<Ended> =>
   new Promise((resolve) => {
     const [, ...args] = (scripts[name] ?? '').split(' ')

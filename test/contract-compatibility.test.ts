@@ -16,7 +16,7 @@ const released: Readonly<Record<string, unknown>> = Object.fromEntries(
 const { version } = (released['openapi.json'] as { info: { version: string } }).info
 const current = Object.fromEntries(Object.entries(contractFiles()).map(([name, text]) => [name, JSON.parse(text)]))
 
-it('the contract breaks the last release only as changesets declare (CONTRIBUTING, Breaking the contract)', async () => {
+it('changesets declare each breaking change since the last release (CONTRIBUTING, Breaking the contract)', async () => {
   const changes = breakingChanges(released, current)
   expect(undeclared(changes, await readChangesets(root), { ...schemasPackage, version })).toEqual([])
 })
@@ -47,7 +47,7 @@ const changesBy = (document: string, edit: Edit): BreakingChange[] => {
 }
 
 describe('the comparison with the last release', () => {
-  it('finds nothing in an unchanged contract', () => {
+  it('an unchanged contract has no breaking change', () => {
     expect(breakingChanges(released, structuredClone(released))).toEqual([])
   })
 
@@ -116,7 +116,7 @@ describe('a changeset', () => {
     expect(isDeclared(changeset(type), at)).toBe(expected)
   })
 
-  it('declares only the changes that it names, in its own package', () => {
+  it('a changeset declares only the changes that it names, in its own package', () => {
     expect(isDeclared(changeset('major', 'Some fields are gone.'))).toBe(false)
     expect(isDeclared(changeset('major', `\`${STATE}\` has no \`departmentUuid\`.`))).toBe(false)
     expect(isDeclared(changeset('major', '`customers.schema.json` has no `dealerUuid`.'))).toBe(false)

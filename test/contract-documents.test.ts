@@ -16,7 +16,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const readJson = (file: string) => JSON.parse(readFileSync(file, 'utf8'))
 const schemas = readdirSync(contractFolder).filter((name) => name.endsWith('.schema.json'))
 
-/** Strict: an unknown keyword or a misspelt type is an error. */
+/** Opens the validator. It is strict, so an unknown keyword or a misspelt type is an error. */
 const open = () => new Ajv2020({ strict: true, allErrors: true, allowUnionTypes: true })
 const compile = (name: string) => open().compile(readJson(join(contractFolder, name)))
 const validators = new Map(schemas.map((name) => [name, compile(name)]))
@@ -46,7 +46,7 @@ describe('the JSON Schemas', () => {
     expect(errorsOf(eventSchemaName(type), { ...event, payload })).toEqual([])
   })
 
-  it('accept the events of the simulated sender, and only those of their own type', () => {
+  it('each JSON Schema accepts the simulated events of its own type, and of no other type', () => {
     const random = new Random(1)
     const events = [
       ...EVENT_TYPES.filter((type) => type !== 'customers').map((type) => makeOtherEvent({ type }, random)),
@@ -64,7 +64,7 @@ describe('the JSON Schemas', () => {
     ['/timestamp', { timestamp: 1.5 }],
     ['/id', { id: 7 }],
     ['/payload/customerWithVehicles/customer', { payload: { customerWithVehicles: { customer: {} } } }],
-  ])('customers refuses an event with another %s', (path, change) => {
+  ])('customers.schema.json refuses an event with a wrong %s', (path, change) => {
     const event = { ...JSON.parse(makeCustomersEvent().body), ...change }
     expect(errorsOf('customers.schema.json', event).join('\n')).toContain(path)
   })
@@ -86,8 +86,8 @@ describe('the JSON Schemas', () => {
 describe('asyncapi.json', () => {
   const file = join(contractFolder, 'asyncapi.json')
 
-  // Nothing in it waits. The parser takes seconds of CPU.
-  it('is valid for the parser of AsyncAPI', { timeout: 60_000 }, async () => {
+  // The time limit is long because the parser needs seconds of CPU.
+  it('asyncapi.json is valid for the parser of AsyncAPI', { timeout: 60_000 }, async () => {
     const { document, diagnostics } = await fromFile(new Parser(), file).parse()
     expect(
       diagnostics.filter(({ severity }) => severity <= 1).map(({ message, path }) => [path.join('.'), message]),
@@ -95,7 +95,7 @@ describe('asyncapi.json', () => {
     expect(document?.allChannels().length).toBe(4)
   })
 
-  it('has headers that are strict schemas, and payloads that are the schemas of this folder', () => {
+  it('asyncapi.json has strict schemas of headers, and the payload schemas of its folder', () => {
     const messages = Object.values<{ headers?: object; payload?: { $ref?: string } }>(
       readJson(file).components.messages,
     )
@@ -112,7 +112,7 @@ describe('asyncapi.json', () => {
 describe('openapi.json', () => {
   const file = join(contractFolder, 'openapi.json')
 
-  it('is valid for the linter of OpenAPI', { timeout: 60_000 }, async () => {
+  it('openapi.json is valid for the linter of OpenAPI', { timeout: 60_000 }, async () => {
     const env = { ...process.env, REDOCLY_TELEMETRY: 'off', REDOCLY_SUPPRESS_UPDATE_NOTICE: 'true' }
     const command = ['redocly', 'lint', '--extends=spec', '--format=json', file]
     const { stdout } = await promisify(execFile)('npx', command, { cwd: root, env }).catch(
@@ -121,7 +121,7 @@ describe('openapi.json', () => {
     expect(JSON.parse(stdout).problems).toEqual([])
   })
 
-  it('describes each answer of the ingress to a delivered event', () => {
+  it('openapi.json describes each answer of the ingress to a delivered event', () => {
     const { paths, components } = readJson(file)
     const { responses } = paths['/webhooks/mykaarma'].post
     const isProblem = open().compile(components.schemas.Problem)
@@ -134,7 +134,7 @@ describe('openapi.json', () => {
       expect(allOf).toEqual([{ $ref: '#/components/schemas/Problem' }])
       return isProblem(document) && open().validate({ type: 'object', properties }, document)
     })
-    // The remaining types are answers to another path or method.
+    // These two types are answers to another path or method.
     expect(types.filter((type) => !described.includes(type))).toEqual(['not-found', 'method-not-allowed'])
   })
 })

@@ -36,15 +36,15 @@ const anchorsOf = (markdown: string) =>
       .replaceAll(' ', '-'),
   )
 
-it('docs/configuration.md says what the settings schemas say (if not: npm run docs)', () => {
+it('docs/configuration.md agrees with the settings schemas (if not: npm run docs)', () => {
   expect(readFileSync(configurationFile, 'utf8')).toBe(configurationPage())
 })
 
-it('docs/metrics.md says what the registries and the log events say (if not: npm run docs)', async () => {
+it('docs/metrics.md agrees with the registries and the log events (if not: npm run docs)', async () => {
   expect(readFileSync(metricsFile, 'utf8')).toBe(await metricsPage())
 })
 
-it('packages/schemas/contract says what the schemas say (if not: npm run docs)', () => {
+it('packages/schemas/contract agrees with the schemas (if not: npm run docs)', () => {
   const files = readdirSync(contractFolder).map((name) => [name, readFileSync(contractFolder + name, 'utf8')])
   expect(Object.fromEntries(files)).toEqual(contractFiles())
 })
@@ -119,9 +119,9 @@ it('each metric of the documents exists', () => {
   expect(named.filter((name) => !known.includes(name.replace(/_(?:bucket|sum|count)$/, '')))).toEqual([])
 })
 
-it('each counter is there from the start', async () => {
+it('each counter exists from the start of a service', async () => {
   for (const registry of Object.values(openRegistries())) {
-    // Only a running service knows the names of its secrets and tokens.
+    // The labels of this counter are names of secrets and tokens, which only a running service has.
     const absent = (await registry.getMetricsAsJSON()).filter(
       ({ type, values }) => String(type) === 'counter' && values.length === 0,
     )
@@ -129,7 +129,7 @@ it('each counter is there from the start', async () => {
   }
 })
 
-it('each event of the log is in the list, and each of the list is logged', () => {
+it('the list of log events has exactly the events that the code logs', () => {
   const sources = ['packages/runtime/src', 'services/ingress/src', 'services/projector/src'].flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
       .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
@@ -141,7 +141,7 @@ it('each event of the log is in the list, and each of the list is logged', () =>
   expect([...new Set(logged)].toSorted()).toEqual(Object.keys(LOG_EVENTS).toSorted())
 })
 
-it('docs/performance.md and its plots say what bench/report/results.json says (if not: npm run docs)', () => {
+it('docs/performance.md and its plots agree with bench/report/results.json (if not: npm run docs)', () => {
   const results = readResults()
   const files = results ? reportFiles(results) : {}
   expect(
@@ -152,7 +152,7 @@ it('docs/performance.md and its plots say what bench/report/results.json says (i
 describe.each(pages)('%s', (page) => {
   const markdown = read(page)
 
-  it('links only to what is there', () => {
+  it('each link of a page leads to an existing file and heading', () => {
     const broken = [...withoutCode(markdown).matchAll(/\]\(([^)\s]+)\)/g)].flatMap(([, target = '']) => {
       if (/^[a-z]+:/.test(target)) return []
       const [path = '', anchor] = target.split('#')
@@ -163,7 +163,7 @@ describe.each(pages)('%s', (page) => {
     expect(broken).toEqual([])
   })
 
-  it('names only files, npm scripts and settings that exist', () => {
+  it('a page names only files, npm scripts and settings that exist', () => {
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
     const commands = [...markdown.matchAll(/npm run (?:--silent )?([a-z0-9:-]+)/g)].map(([, name = '']) => name)
     expect(commands.filter((name) => !(name in scripts))).toEqual([])
@@ -183,7 +183,7 @@ describe('docker-compose.yml', () => {
   const lines = read('docker-compose.yml').split('\n')
   const ports = lines.flatMap((line) => /^ +- '(.+:\d+)'$/.exec(line)?.[1] ?? [])
 
-  it('opens every port to this machine alone, unless HOST_ADDRESS is set', () => {
+  it('docker-compose.yml opens every port to this machine alone, unless HOST_ADDRESS is set', () => {
     expect(ports.length).toBe(5)
     expect(
       ports.filter(
@@ -192,11 +192,11 @@ describe('docker-compose.yml', () => {
     ).toEqual([])
   })
 
-  it('starts all containers at once, so that a port that is taken shows at once', () => {
+  it('docker-compose.yml starts all containers together, so that a used port is reported early', () => {
     expect(lines.filter((line) => line.includes('condition:'))).toEqual([])
   })
 
-  it('has its variables, its address and its end in the README', () => {
+  it('README names the variables, the address and the end of docker-compose.yml', () => {
     const names = [
       ...new Set(lines.flatMap((line) => [...line.matchAll(/\$\{(HOST_\w+)/g)].map(([, name = '']) => name))),
     ]

@@ -17,7 +17,7 @@ it('a phone number that is written in different ways has one term', () => {
   expect(new Set(terms)).toEqual(new Set(['+14152002671']))
 })
 
-it('each term has the form of its kind', () => {
+it('each phone number, e-mail address and VIN has the form of its kind', () => {
   const forms: Readonly<Record<string, RegExp>> = { phone: /^\+[1-9]\d{6,14}$/, email: /^\S.*\S$/, vin: /^\S+$/ }
   for (const { kind, expect: term } of vectors) if (term !== null) expect(term).toMatch(forms[kind] ?? /$^/)
 })

@@ -63,7 +63,7 @@ const quarantined = async () => {
   return found
 }
 
-it('starts without an error in the log', async () => {
+it('an ingress starts without an error in its log', async () => {
   for (const { logFile } of [ingress, projector]) {
     const lines = (await readFile(logFile, 'utf8'))
       .trim()
@@ -148,7 +148,7 @@ describe('senders that are not authentic', () => {
     expect(await raw(request)).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
   })
 
-  it('bodies of others that stall do not block the real sender', async () => {
+  it('bodies of strangers that stall do not block the real sender', async () => {
     const small = await pipeline.start('ingress', { RECEIVE_MAX_BYTES: '1048576' })
     await small.untilReady()
     const { hostname, port } = new URL(small.url)
@@ -178,11 +178,11 @@ it('counts a body once if its sender hangs up', async () => {
     socket.on('error', () => undefined)
   }
   await waitUntil(
-    'they are counted',
+    'the bodies are counted',
     () => ingress.metric('ingress_answers_total', { answer: 'incomplete' }),
     (incomplete) => incomplete === 10,
   )
-  // After the answer to this later request, the effects of the earlier ones are visible.
+  // After the answer to this request, the effects of the earlier requests are visible.
   expect(await raw(head([], ''))).toMatch(/^HTTP\/1.1 401 /)
   expect(await count()).toBe(before + 11)
 })
@@ -236,7 +236,7 @@ it('accepts no more connections than MAX_CONNECTIONS', async () => {
   const { hostname, port } = new URL(small.url)
   const held = [1, 2].map(() => connect(Number(port), hostname))
   await Promise.all(held.map((socket) => once(socket, 'connect')))
-  // The service closes or resets a refused connection without an answer.
+  // The service closes a refused connection without an answer, so the client may get an error.
   expect(await raw(head([], ''), small).catch(() => '')).toBe('')
   expect(await small.metric('ingress_connections_dropped_total')).toBe(1)
   for (const socket of held) socket.destroy()
@@ -253,7 +253,7 @@ describe.concurrent('connections that are not closed', () => {
     ['says nothing', '', {}],
     ['stalls in its headers', started, {}],
     ['stalls in its body', `${started}content-length: 100\r\n\r\nhalf`, {}],
-    // More answers than the buffers of both sockets can hold.
+    // The answers to 30,000 requests do not fit into the buffers of both sockets.
     ['reads no answer', 'GET / HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(30_000), { KEEP_ALIVE_TIMEOUT_MS: '1000' }],
   ])('destroys the connection of a client that %s and does not close it', async (_, request, env) => {
     const small = await pipeline.start('ingress', { MAX_CONNECTIONS: '1', REQUEST_TIMEOUT_MS: '1000', ...env })
@@ -284,11 +284,11 @@ it('serves a request during a stop if it began to arrive before the stop', async
   const socket = connect(Number(port), hostname)
   const answer = text(socket)
   socket.write(request.slice(0, 30))
-  // After the answer to this later request, the service has seen the first one.
+  // After the answer to this request, the service has read the beginning of the earlier request.
   expect((await pipeline.post(stopping, body)).status).toBe(202)
   stopping.signal('SIGTERM')
   await waitUntil(
-    'nobody else is let in',
+    'new connections are refused',
     () =>
       fetch(stopping.url).then(
         () => true,
@@ -312,17 +312,16 @@ it('answers a late request during a stop without Kafka, by the deadline of the s
   const [early, late] = [connect(Number(port), hostname), connect(Number(port), hostname)]
   const answers = [text(early), text(late)]
   late.write(request.slice(0, 30))
-  // When this request is answered, the service has read the beginning of the late one.
+  // After the answer to this request, the service has read the beginning of the late request.
   expect(await raw(head([], ''), stopping)).toMatch(/^HTTP\/1.1 401 /)
   early.write(request)
   await waitUntil(
-    'the first waits for Kafka',
+    'the first request waits for Kafka',
     () => stopping.metric('ingress_queue_records'),
     (records) => records === 1,
   )
   stopping.signal('SIGTERM')
-  // This is the deadline of the first request. The second request must not get a complete deadline
-  // of its own after it.
+  // The deadline of the first request has passed. The second request must not get a new deadline.
   expect(await answers[0]).toMatch(/^HTTP\/1.1 503 /)
   late.write(request.slice(30))
   expect(await answers[1]).toMatch(/^HTTP\/1.1 503 /)
@@ -378,12 +377,12 @@ describe('ids and timestamps', () => {
     for (const [, { body }] of bad) expect((await post(body)).status).toBe(202)
     expect((await post(good.body)).status).toBe(202)
     await waitUntil(
-      'the projector has quarantined them',
+      'the unusable events are in quarantine',
       () => projector.metric('projector_events_total', { outcome: 'quarantined' }),
       (count) => count === bad.length,
     )
     await waitUntil(
-      'the good one is in Redis',
+      'the usable event is in Redis',
       () => pipeline.redis.exists(`${pipeline.keyPrefix}customer:{${good.customerUuid}}`),
       (exists) => exists === 1,
     )
@@ -401,7 +400,7 @@ describe('ids and timestamps', () => {
       makeCustomersEvent({ customerUuid, id: 'same', timestamp, customer: { firstName } }).body
     for (const body of [at(5, 'five'), at(7, 'seven'), at(6, 'six')]) expect((await post(body)).status).toBe(202)
     await waitUntil(
-      'the newest is in Redis',
+      'the newest event is in Redis',
       () => pipeline.redis.hget(`${pipeline.keyPrefix}customer:{${customerUuid}}`, 'firstName'),
       (name) => name === 'seven',
     )
@@ -435,7 +434,7 @@ it('quarantines foreign records in the raw topic', async () => {
   })
   await producer.disconnect()
   await waitUntil(
-    'they are quarantined',
+    'the foreign records are in quarantine',
     () => projector.metric('projector_events_total', { outcome: 'quarantined' }),
     (count) => count === before + 3,
   )

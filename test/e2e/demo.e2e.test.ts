@@ -22,8 +22,8 @@ const foldersOf = (pid: number, temporary: string) => [
 ]
 
 /**
- * Lists the commands of the processes that a demo has started, with their own processes. They have
- * its TMPDIR. Empty on a system without /proc.
+ * Lists the commands of all processes that a demo has started, found by the TMPDIR of the demo.
+ * Empty on a system without /proc.
  */
 const processesOf = (temporary: string): string[] =>
   filesIn('/proc').flatMap((pid) => {
@@ -88,7 +88,7 @@ it.each([
     const before = output()
     demo.kill('SIGINT')
     expect(await ended).toEqual([130, null])
-    // A killed process may still be listed for a moment.
+    // /proc may list a killed process for a moment.
     await waitUntil('no process is left', processes, (left) => left.length === 0, { timeoutMs: 1000 })
     expect(folders()).toEqual([])
     const said = output().slice(before.length)

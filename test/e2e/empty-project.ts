@@ -8,7 +8,7 @@ import { promisify } from 'node:util'
 export const root = fileURLToPath(new URL('../..', import.meta.url))
 const run = promisify(execFile)
 
-/** Returns a sample of a README: its block that is marked with this word. */
+/** Returns a sample of a README: the code block that is marked with this word. */
 export const sampleOf = (readme: string, word: string): string => {
   const [, sample] =
     new RegExp(`\`\`\`ts ${word}\\n(.*?)\`\`\``, 's').exec(readFileSync(join(root, readme), 'utf8')) ?? []
@@ -21,7 +21,7 @@ export interface EmptyProject {
   /** The packed packages, by name. */
   readonly tarballs: Readonly<Record<string, string>>
   write(file: string, text: string): void
-  /** Compiles files with TypeScript. Returns its lines that name an error. */
+  /** Compiles files with TypeScript. Returns the lines of its output that name an error. */
   compile(options: object, ...files: string[]): Promise<string[]>
 }
 
@@ -35,7 +35,7 @@ export const packPackages = async (
   return Object.fromEntries(packages.map((name) => [name, join(folder, `customer-stream-${name}-0.1.0.tgz`)]))
 }
 
-/** Creates a project like another team's: the published form of our packages, and kafkajs. */
+/** Creates a project that another team could have: our packages in published form, and kafkajs. */
 export const createEmptyProject = async (...packages: readonly string[]): Promise<EmptyProject> => {
   const folder = mkdtempSync(join(tmpdir(), 'subscriber-'))
   const tarballs = await packPackages(packages, folder)

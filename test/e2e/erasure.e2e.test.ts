@@ -55,7 +55,9 @@ const untilStored = (customerUuid: string, timestamp: number | null) =>
     (found) => found === (timestamp === null ? null : String(timestamp)),
   )
 const outcomes = (outcome: string) => projector.metric('projector_events_total', { outcome })
-/** Judges Redis and the state topic, when all records are applied and all erasures are executed. */
+/**
+ * Verifies Redis and the state topic after all records are applied and all erasures are executed.
+ */
 const judge = () => pipeline.verify(undefined, { exact: true })
 const SOUND = { wrong: [], notQuarantined: { count: 0 } }
 const lose = async () => {
@@ -75,7 +77,7 @@ const states = async (customerUuid: string) => {
   })
   return values
 }
-// Each test leaves the others alone.
+// No test may change other customers.
 afterEach(async () => {
   expect(await Promise.all(OTHERS.map(stored))).toEqual(OTHERS.map(() => '1'))
 })
@@ -90,7 +92,7 @@ it('erases a customer from Redis and from the state topic', async () => {
   expect(await pipeline.redis.hget(erasedKey('a', pipeline.keyPrefix), 'scope')).toBe('forever')
 })
 
-it('erases later events too: a newer one, a late retry, a redrive and a delivery of the spool', async () => {
+it('an erasure forever also covers newer events, late retries and events from a spool', async () => {
   const before = (await outcomes('erased')) ?? 0
   const untilErased = (count: number) =>
     waitUntil(
@@ -111,7 +113,7 @@ it('erases later events too: a newer one, a late retry, a redrive and a delivery
   expect((await states('a')).at(-1)).toBe(null)
 })
 
-it('lets a customer come back after an erasure until now', async () => {
+it('a customer comes back after an erasure until now', async () => {
   const erasedAt = NOW + 5000
   await post('b', NOW)
   await untilStored('b', NOW)
@@ -135,7 +137,7 @@ it('accepts the erasure of a customer who never existed, and a second erasure', 
   expect(await judge()).toMatchObject(SOUND)
 })
 
-it('passes over records that are no erasures, and counts them', async () => {
+it('records that are not erasures are skipped and counted', async () => {
   const kafkajs = kafkajsOf(pipeline.kafka).producer()
   await kafkajs.connect()
   const values = ['', 'not JSON', '{"scope":"forever"}', null]
@@ -145,7 +147,7 @@ it('passes over records that are no erasures, and counts them', async () => {
   })
   await kafkajs.disconnect()
   await waitUntil(
-    'all are counted',
+    'all unusable erasures are counted',
     () => projector.metric('projector_unusable_erasures_total'),
     (count) => count === values.length,
   )
@@ -154,7 +156,7 @@ it('passes over records that are no erasures, and counts them', async () => {
   expect(await judge()).toMatchObject(SOUND)
 })
 
-it('stays erased when Redis is lost and filled again', async () => {
+it('an erased customer stays erased when Redis is lost and filled again', async () => {
   const committed = async () => {
     const { topics, groupId: group, administrator } = pipeline
     const [{ partitions = [] } = {}] = await administrator.fetchOffsets({ groupId: group, topics: [topics.customers] })
@@ -176,17 +178,17 @@ it('stays erased when Redis is lost and filled again', async () => {
   expect(await Promise.all(['a', 'b', 'c', 'nobody'].map(stored))).toEqual([null, String(NOW + 5001), null, null])
 })
 
-it('stays erased when all events are replayed by a raised projection, and by another group', async () => {
+it('an erased customer stays erased when a higher projection or another group replays all events', async () => {
   const group = `${pipeline.keyPrefix}second`
   const second = await pipeline.start('projector', { ...QUICK, PROJECTION_VERSION: '2', CONSUMER_GROUP_ID: group })
   await second.untilReady()
   await waitUntil(
-    'the others are rebuilt',
+    'the other customers are rebuilt',
     () => Promise.all(OTHERS.map((one) => pipeline.redis.hget(customerKey(one, pipeline.keyPrefix), '_projection'))),
     (projections) => projections.every((projection) => projection === '2'),
   )
   await waitUntil(
-    'all is read',
+    'all records are read',
     () => second.metric('kafka_consumergroup_lag'),
     (lag) => lag === 0,
   )
@@ -195,7 +197,7 @@ it('stays erased when all events are replayed by a raised projection, and by ano
   expect(await judge()).toMatchObject(SOUND)
 })
 
-it('erases from Redis although the state topic is switched off, and from there when it is switched on', async () => {
+it('an erasure without a state topic changes Redis, and the state topic after it is switched on', async () => {
   await post('d', NOW)
   await untilStored('d', NOW)
   await restart({ KAFKA_STATE_TOPIC: 'false' })
@@ -208,14 +210,14 @@ it('erases from Redis although the state topic is switched off, and from there w
   expect((await states('d')).at(-1)).not.toBe(null)
   await restart()
   await waitUntil(
-    'a tombstone is there',
+    'the state topic has a tombstone',
     () => states('d'),
     (values) => values.at(-1) === null,
   )
   expect(await judge()).toMatchObject(SOUND)
 })
 
-it('executes erasures before events when Redis was lost while no projector ran', async () => {
+it('after a loss of Redis without a running projector, erasures are executed before events', async () => {
   await post('f', NOW)
   await untilStored('f', NOW)
   await projector.end()
@@ -233,7 +235,7 @@ it('executes erasures before events when Redis was lost while no projector ran',
   expect((await states('f')).at(-1)).toBe(null)
 })
 
-it('ignores erasures if they are switched off, and executes them later', async () => {
+it('erasures are ignored while KAFKA_ERASURES_TOPIC=false, and executed later', async () => {
   await post('g', NOW)
   await untilStored('g', NOW)
   await restart({ KAFKA_ERASURES_TOPIC: 'false' })

@@ -1,6 +1,6 @@
 /**
- * The programs of `examples`, built in the user's cache folder, outside of the repository. A new
- * content of an example gets a new folder.
+ * The programs of `examples`, built in the user's cache folder, outside of the repository. Each
+ * version of an example has its own folder.
  */
 import { execFile } from 'node:child_process'
 import { hash } from 'node:crypto'
@@ -18,11 +18,11 @@ interface Recipe {
   readonly needs: readonly string[]
   /** Packages of this repository that the example uses, by folder. */
   readonly packages?: readonly string[]
-  /** Downloads. If one fails, the language is skipped. */
+  /** Commands that download. If a download fails, the language is skipped. */
   readonly fetch: (tarballs: readonly string[]) => readonly Command[]
-  /** If one fails, the example is broken. */
+  /** Commands that build. If a command fails, the example is broken. */
   readonly build: (folder: string) => readonly Command[]
-  /** Paths are relative to the folder. */
+  /** Commands that run the programs, with paths relative to the folder. */
   readonly programs: Readonly<Record<ProgramName, Command>>
 }
 
@@ -94,12 +94,12 @@ const contentOf = (folders: readonly string[]): string => {
 const runIn = async (cwd: string, [program, ...args]: Command, env: Readonly<Record<string, string>> = {}) =>
   promisify(execFile)(program.includes('/') ? resolve(cwd, program) : program, args, {
     cwd,
-    // Otherwise Go downloads another version of itself if the installed one is older.
+    // Without this setting, an older Go downloads a newer version of itself.
     env: { ...process.env, GOTOOLCHAIN: 'local', ...env },
     maxBuffer: MAX_OUTPUT_BYTES,
   })
 
-/** @returns why a step failed, in one line. Undefined if all steps passed. */
+/** @returns the reason why a step failed, in one line. Undefined if all steps passed. */
 const failureOf = async (folder: string, commands: readonly Command[]): Promise<string | undefined> => {
   for (const command of commands) {
     try {

@@ -25,8 +25,8 @@ type Hash = Readonly<Record<string, string | undefined>>
 type Customers = Readonly<Record<string, Hash>>
 
 /**
- * Fields that only the projector knows, and those of the record. If an event was delivered twice,
- * the hash and the document may name either record.
+ * Fields that the comparison leaves out. A subscriber does not know `_appliedAt` and `_projection`.
+ * If an event was delivered twice, the other two fields may be of either record.
  */
 const OF_THE_COPY: readonly string[] = ['_appliedAt', '_projection', '_source', '_receivedAt']
 
@@ -66,7 +66,7 @@ const stateOfBody = (body: string | Buffer): CustomerState => {
 const fromSnapshots = (output: string): Customers =>
   Object.fromEntries(
     linesOf(output).map((line) => {
-      // An event of another type has any payload, and keeps the digits of its numbers.
+      // As the payload of an event of another type, the line keeps the digits of its numbers.
       const parsed = parseEvent(Buffer.from(`{"type":"line","payload":${line}}`))
       if (!parsed.ok) throw new Error(`${parsed.detail}: ${line}`)
       const { customerUuid, version, state } = parsed.value.envelope.payload as {
@@ -131,20 +131,20 @@ const eventOf = (id: string, timestamp: number, customer: string) =>
   `{"id":"${id}","timestamp":"${timestamp}","type":"customers","dealeruuid":"d",` +
   `"payload":{"customerWithVehicles":{"segment":[1,2],"customer":${customer}}}}`
 
-/** Values that parsers of other languages change without notice. */
+/** Posts values that parsers of other languages change without an error. */
 const postOdd = async (timestamp: number) => {
   const odd =
     '{"customerUuid":"Zo\u00eb","firstName":"\ud83d\ude97 \ud83d","id":12345678901234567890,' +
     '"huge":1e400,"rate":1.50,"_eventId":"forged","dealerUuid":"evil","":"empty",' +
     '"list":[0.12345678901234567890,"\u2028\ud800",{"b":1,"a":null}]}'
-  // The first id is the greater one by its UTF-8 bytes. By UTF-16 it is the smaller one.
+  // By UTF-8 bytes the first id is greater than the second. By UTF-16 it is smaller.
   await post(eventOf('\u{1F600}', timestamp, odd))
   await post(eventOf('\uFFFD', timestamp, '{"customerUuid":"Zoë"}'))
   const latin = eventOf('latin', timestamp, '{"customerUuid":"latin","firstName":"Renée"}')
   await post(Buffer.from(latin, 'latin1'), { 'content-type': 'text/plain; charset=ISO-8859-1' })
 }
 
-/** @returns the number of records that nobody can use. */
+/** @returns the number of unusable records. */
 const sendUnusable = async (now: number): Promise<number> => {
   const customerUuid = 'customer-1'
   const late = makeCustomersEvent({ customerUuid, timestamp: now + 2 * 24 * 60 * 60 * 1000 }).body
@@ -154,9 +154,9 @@ const sendUnusable = async (now: number): Promise<number> => {
 }
 
 /**
- * Adds to the state topic what a subscriber must cope with: an older document after a newer one,
- * tombstones, and records of other programs.
- * @returns the number of records that nobody can use.
+ * Adds unusual records to the state topic: an older document after a newer document, tombstones,
+ * and records of other programs.
+ * @returns the number of unusable records.
  */
 const disturbStateTopic = async (): Promise<number> => {
   const topic = pipeline.stateTopic
@@ -165,7 +165,7 @@ const disturbStateTopic = async (): Promise<number> => {
   await send(topic, 'customer-1', writeState(old))
   await send(topic, 'erased', writeState(erased), null)
   await send(topic, 'never-there', null)
-  // The last one is a document of another customer than its key says.
+  // The key of the last record is not the customer of its document.
   const foreign = ['no json', '{}', Buffer.from([0xff]), writeState(old)]
   await send(topic, 'foreign', ...foreign)
   return foreign.length
@@ -197,7 +197,7 @@ afterAll(async () => {
 
 const numberOfVectors = () =>
   readdirSync(vectors)
-    // Readers of the topics normalise nothing.
+    // The examples have no index, so they do not normalise terms.
     .filter((name) => name.endsWith('.json') && name !== 'normalise.json')
     .reduce((sum, name) => sum + JSON.parse(readFileSync(join(vectors, name), 'utf8')).length, 0)
 
@@ -234,7 +234,7 @@ describe.each(LANGUAGES)('the example in %s', (language: Language) => {
     const before = await program.run('raw', settings)
     expect(fromSnapshots(before.stdout)).toEqual(await inRedis())
     expect(skippedIn(before.stderr)).toBe(unusable)
-    // Only an older and a newer event come after the restart.
+    // After the restart there are only two new events: an older and a newer one.
     const [older, newer] = [`${language}-older`, `${language}-newer`]
     await post(makeCustomersEvent({ customerUuid: 'customer-2', id: older, timestamp: began - 1_000_000 }).body)
     await post(makeCustomersEvent({ customerUuid: 'customer-3', id: newer, timestamp: Date.now() }).body)
@@ -243,7 +243,7 @@ describe.each(LANGUAGES)('the example in %s', (language: Language) => {
     const customers = fromSnapshots(after.stdout)
     expect(customers).toEqual(await inRedis())
     expect(customers['customer-3']?._eventId).toBe(newer)
-    // It went on at its position: it did not meet the unusable records again.
+    // The program continued at its position, so it did not read the unusable records again.
     expect(skippedIn(after.stderr)).toBe(0)
   })
 

@@ -53,7 +53,7 @@ const projections = async () => {
   return [keys.length, new Set(await Promise.all(keys.map((key) => pipeline.redis.hget(key, '_projection'))))]
 }
 
-it('fills Redis from the state topic, skips what is no document, and applies new events meanwhile', async () => {
+it('a fill from the state topic skips records that are not documents, while new events are applied', async () => {
   for (let version = 1; version <= 3; version++)
     await Promise.all(Array.from({ length: CUSTOMERS }, (_, i) => store(`c${i}`, version)))
   await untilSound()
@@ -82,7 +82,7 @@ it('fills Redis from the state topic, skips what is no document, and applies new
   expect(await projector.metric('projector_unusable_states_total')).toBe(1)
 })
 
-it('a raised projection is filled from the state topic, and a lowered one goes on', async () => {
+it('a higher projection is filled from the state topic, and the lower projection continues', async () => {
   await untilCommitted()
   await projector.end()
   projector = await pipeline.start('projector', { PROJECTION_VERSION: '2' })
@@ -101,7 +101,7 @@ it('a raised projection is filled from the state topic, and a lowered one goes o
   )
 })
 
-it('fills Redis although Kafka has deleted the raw records', async () => {
+it('a lost Redis is filled although Kafka has deleted the raw records', async () => {
   await untilCommitted()
   const ends = await pipeline.admin.fetchTopicOffsets(pipeline.topics.customers)
   await pipeline.administrator.deleteTopicRecords({
@@ -114,7 +114,7 @@ it('fills Redis although Kafka has deleted the raw records', async () => {
   expect(await projector.metric('projector_lost_records_total')).toBe(0)
 })
 
-it('applies the raw records if the group has no offsets', async () => {
+it('a lost Redis gets the raw records if the group has no offsets', async () => {
   await projector.end()
   await pipeline.admin.deleteGroup(pipeline.groupId)
   await lose()

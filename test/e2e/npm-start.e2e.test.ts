@@ -5,7 +5,7 @@ import { waitUntil } from '@customer-stream/runtime'
 import { expect, it, onTestFinished } from 'vitest'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-// A service starts and stops even if Kafka does not answer.
+// No server listens at this address. A service starts and stops even if Kafka does not answer.
 const settings = {
   KAFKA_BROKERS: '127.0.0.1:1',
   REDIS_URL: 'redis://127.0.0.1:1',
@@ -37,7 +37,7 @@ it.each(['ingress', 'projector'])(
     npm.stdout.on('data', (chunk) => {
       log += chunk
     })
-    // The service writes to the same pipe. The pipe ends with the last process that has it open.
+    // npm and the service write to one pipe. The pipe ends when the last of these processes ends.
     const ended = once(npm, 'close')
     await waitUntil(
       'the service listens',

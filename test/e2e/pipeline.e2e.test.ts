@@ -95,13 +95,13 @@ describe('the pipeline', () => {
     )
     expect(await projector.end()).toBe(0)
     await waitUntil(
-      'the second has them all',
+      'the second projector has all partitions',
       () => shared([second]),
       ([count]) => count === 12,
     )
     const third = await pipeline.start('projector')
     await waitUntil(
-      'they are shared again',
+      'the partitions are shared again',
       () => shared([second, third]),
       (counts) => counts.every((count) => count === 6),
     )
@@ -122,7 +122,7 @@ describe('the pipeline', () => {
     expect(await ingress.end()).toBe(0)
     stopped.abort()
     const progress = await sending
-    // No request was refused: requests in flight were answered before the port closed.
+    // No request was refused, because requests in flight were answered before the port closed.
     expect(progress.statuses).toEqual({ 202: progress.promises })
     expect(await pipeline.verify(ledgerPath)).toMatchObject(sound)
   })

@@ -1,6 +1,6 @@
 /**
- * A second group of projectors rebuilds every hash while the first group continues. This is the
- * documented way to rebuild without stale readers.
+ * A second group of projectors rebuilds every hash while the first group continues. So new events
+ * do not wait for the rebuild.
  */
 
 import { waitUntil } from '@customer-stream/runtime'
@@ -49,7 +49,7 @@ it('a rebuild by a second group delays no new event and quarantines no record ag
     () => Promise.all([pipeline.verify(), quarantined()]),
     ([{ customers, wrongCount }, records]) => customers === CUSTOMERS && wrongCount === 0 && records === 1,
   )
-  // The first group keeps this hash. A rebuild repairs it.
+  // The first group keeps this hash, and a rebuild must repair the hash.
   await redis.hset(keyOf('c7'), { _eventTimestamp: String(Number.MAX_SAFE_INTEGER), firstName: 'Mallory' })
 
   const { hostname, port } = new URL(inject('brokers').redisUrl)
@@ -60,8 +60,8 @@ it('a rebuild by a second group delays no new event and quarantines no record ag
     PROJECTION_VERSION: '2',
     CONSUMER_GROUP_ID: `${pipeline.keyPrefix}second`,
     REDIS_URL: `redis://127.0.0.1:${network.port}`,
-    // Each record is its own chunk, on a slow network, so that the rebuild can be stopped in the
-    // middle.
+    // Each chunk has one record, and the network is slow, so that the test can stop the rebuild in
+    // the middle.
     CHUNK_RECORDS: '1',
     REDIS_COMMAND_TIMEOUT_MS: '1000',
   })
@@ -95,7 +95,7 @@ it('a rebuild by a second group delays no new event and quarantines no record ag
   expect(new Set(await fields('firstName'))).toEqual(new Set(['new', 'old']))
   expect(await redis.hget(keyOf('c7'), 'firstName')).toBe('old')
   await waitUntil(
-    'the second group has read everything',
+    'the second group has read all records',
     () => second.metric('kafka_consumergroup_lag'),
     (lag) => lag === 0,
   )

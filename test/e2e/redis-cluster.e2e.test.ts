@@ -73,7 +73,7 @@ it('a projector with settings for a single Redis refuses to start on a Redis Clu
 })
 
 describe('a projector on Redis Cluster', () => {
-  it('ends with every customer at its newest event, spread over all masters', async () => {
+  it('a projector on Redis Cluster spreads customers over all masters and applies all newest events', async () => {
     const { run, ledgerPath } = simulation(3000)
     expect(await run.run()).toMatchObject({ promised: 3000, lost: 0 })
     const verdict = await pipeline.verify(ledgerPath)
@@ -85,7 +85,7 @@ describe('a projector on Redis Cluster', () => {
     expect(await projector.metric('projector_failures_total')).toBe(0)
   })
 
-  it('is verified by the verify command like on a single Redis', async () => {
+  it('the verify command works on Redis Cluster', async () => {
     await simulation(400).run.run()
     const env = {
       ...process.env,
@@ -104,8 +104,8 @@ describe('a projector on Redis Cluster', () => {
     expect(stdout).toMatch(/of these wrong in Redis +0/)
   })
 
-  it('follows slots that move to other masters without a delay', async () => {
-    // Load continues while the slots move.
+  it('a projector on Redis Cluster continues while slots move to other masters', async () => {
+    // Events are sent while the slots move.
     const moved = new AbortController()
     const { run, ledgerPath } = simulation(100_000, 600, moved.signal)
     const sending = run.run()
@@ -126,14 +126,14 @@ describe('a projector on Redis Cluster', () => {
     expect(await projector.metric('projector_failures_total')).toBe(0)
   })
 
-  it('waits for a killed master, reports it, and continues when the master is back', async () => {
+  it('a projector waits for a killed master, reports the outage, and continues afterwards', async () => {
     const { run, ledgerPath } = simulation(3000, 600)
     const sending = run.run()
     await applied(300)
     const [, master] = cluster.masters
     await master?.kill()
     await waitUntil(
-      'it says that it waits',
+      'the projector reports that it waits',
       async () => (await fetch(`${projector.adminUrl}/readyz`)).text(),
       (answer) => answer.includes('waiting for Redis'),
     )
@@ -144,17 +144,17 @@ describe('a projector on Redis Cluster', () => {
     expect(await projector.metric('projector_rewinds_total')).toBe(0)
   })
 
-  it('becomes ready after a start during an outage of the cluster', async () => {
+  it('a projector that starts during an outage of the cluster becomes ready afterwards', async () => {
     const [one, other] = cluster.masters
     await one?.kill()
     await waitUntil(
-      'the others have noticed',
+      'the other masters have noticed the outage',
       () => other?.client.cluster('INFO'),
       (info) => String(info).includes('cluster_state:fail'),
     )
     const late = await pipeline.start('projector')
     await waitUntil(
-      'it has tried in vain',
+      'the projector has failed to connect',
       () => readFile(late.logFile, 'utf8'),
       (log) => log.includes('the service keeps trying'),
     )
@@ -165,7 +165,7 @@ describe('a projector on Redis Cluster', () => {
   it.each([
     ['came back empty', 'none'],
     ['was set back to a backup', 'backup'],
-  ] as const)('fills a master that %s, without new events', async (_, data) => {
+  ] as const)('a projector fills a master that %s, even without new events', async (_, data) => {
     const { run, ledgerPath } = simulation(1000)
     const [, , master] = cluster.masters
     const sending = run.run()
@@ -176,7 +176,7 @@ describe('a projector on Redis Cluster', () => {
     await master?.kill()
     await master?.restart(data)
     await waitUntil(
-      'it has noticed',
+      'the projector has noticed the lost data',
       () => projector.metric('projector_rewinds_total'),
       (rewinds) => rewinds > 0,
     )

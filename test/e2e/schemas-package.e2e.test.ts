@@ -69,7 +69,7 @@ it('the sample of the schema package keeps the newest state after a restart, and
       }
     }
 
-    // The marker has the same key, so it comes last.
+    // The marker has the same key, so the subscriber reads it after these records.
     const late = Date.now() + 2 * 24 * 60 * 60 * 1000
     const foreign = [
       null,
@@ -90,7 +90,7 @@ it('the sample of the schema package keeps the newest state after a restart, and
     process.kill(await before.pid, 'SIGTERM')
     expect(await before.ended).toBe(0)
 
-    // After the restart only the older event arrives.
+    // After the restart the only new event is older.
     await post('c', 1, 'Older')
     await send(marker('second'))
     const after = start()
@@ -103,7 +103,7 @@ it('the sample of the schema package keeps the newest state after a restart, and
       validateOnly: false,
       resources: [{ type: 2, name: topic, configEntries: zstd }],
     })
-    // The broker uses the new setting a moment later. Records that come before are readable.
+    // The broker uses the new setting only after a moment, so the first records may be readable.
     await waitUntil(
       'the subscriber has ended',
       async () => {

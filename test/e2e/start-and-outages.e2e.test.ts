@@ -28,7 +28,7 @@ const end = async (name: 'ingress' | 'projector', env: Record<string, string>) =
 }
 
 describe('settings at start', () => {
-  it('names all missing and wrong settings at once and exits with 2', async () => {
+  it('a service names all missing and wrong settings together and exits with 2', async () => {
     const { code, said } = await end('ingress', {
       KAFKA_BROKERS: '',
       KAFKA_BROKER: 'a:1',
@@ -54,14 +54,14 @@ describe('settings at start', () => {
     expect(said).toContain('MYKAARMA_TOKENS is missing')
   })
 
-  it('does not show a secret that it cannot use', async () => {
+  it('an error about a secret does not show the secret', async () => {
     const { code, said } = await end('projector', { KAFKA_BROKERS: NOBODY, REDIS_URL: 'not-a-url:hunter2' })
     expect([code, said]).toEqual([2, expect.not.stringContaining('hunter2')])
   })
 })
 
 describe('topics at start', () => {
-  it('wrong topics, and missing topics that it may not create, end a service', async () => {
+  it('a service ends if topics are wrong, or missing without the setting to create them', async () => {
     const env = {
       ...auth,
       KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','),
@@ -94,8 +94,7 @@ describe('topics at start', () => {
       expect(wrong.said).toContain(fault)
   })
 
-  // Several times, because the topic check and the lag measurement ask the same broker only by
-  // chance.
+  // Four runs, because only by chance the topic check and the lag measurement ask the same broker.
   it.each([1, 2, 3, 4])('a projector that starts alone creates the missing topics (%i)', async () => {
     const projector = await pipeline.start('projector')
     await projector.untilReady()
@@ -110,12 +109,12 @@ describe('without Kafka or Redis at start', () => {
     const answer = await post(ingress)
     expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '5'])
     await waitUntil(
-      'nothing is held any more',
+      'no record is buffered any more',
       () => ingress.metric('ingress_queue_records'),
       (records) => records === 0,
     )
     await waitUntil(
-      'it says so in the log',
+      'the log says that the service retries',
       () => readFile(ingress.logFile, 'utf8'),
       (log) => log.includes('The service keeps trying.'),
     )
@@ -126,7 +125,7 @@ describe('without Kafka or Redis at start', () => {
     const projector = await pipeline.start('projector', { REDIS_URL: `redis://${NOBODY}` })
     expect((await readiness(projector)).status).toBe(503)
     await waitUntil(
-      'it says so',
+      'the log says that the service retries',
       () => readFile(projector.logFile, 'utf8'),
       (log) => log.includes('the service keeps trying'),
     )
@@ -162,7 +161,7 @@ describe('outages of Redis', () => {
       )
       await redis.flushall()
       await waitUntil(
-        'all are there again',
+        'Redis has all customers again',
         () => redis.keys('*customer:*'),
         (keys) => keys.length === customers,
       )
@@ -196,13 +195,13 @@ describe('outages of Redis', () => {
       await server.pause()
       await send(ingress, 2)
       await waitUntil(
-        'it has tried',
+        'the projector has tried to reach Redis',
         () => projector.metric('projector_failures_total', { operation: 'Redis' }),
         (failures) => failures > 0,
       )
       const since = performance.now()
       await waitUntil(
-        'a session is over, after which Kafka throws out who is silent',
+        'the session timeout has passed, after which Kafka removes a silent member',
         () => performance.now() - since,
         (ms) => ms > 8000,
       )
@@ -213,12 +212,12 @@ describe('outages of Redis', () => {
       const joinsBefore = (await readFile(projector.logFile, 'utf8')).split('joined the consumer group').length
       await server.resume()
       await waitUntil(
-        'the newest are there',
+        'Redis has the newest events',
         () => redis.hget(`${pipeline.keyPrefix}customer:{c0}`, '_eventTimestamp'),
         (timestamp) => timestamp === '2',
       )
       await waitUntil(
-        'it is ready again',
+        'the projector is ready again',
         () => readiness(projector),
         ({ status }) => status === 200,
       )
@@ -290,17 +289,17 @@ describe('broken topics', () => {
   it('a broken quarantine topic does not stop the customers', async () => {
     const ingress = await pipeline.start('ingress', { ACCEPT_DEADLINE_MS: '2000' })
     await ingress.untilReady()
-    // kafkajs asks for metadata only of topics that it has written to.
+    // kafkajs requests metadata only for topics to which it has written.
     expect((await post(ingress, 'not json')).status).toBe(400)
     await pipeline.administrator.deleteTopics({ topics: [pipeline.topics.quarantine] })
     // A broker may accept records for a deleted topic until it learns of the deletion.
     await waitUntil(
-      'nothing can be put into quarantine any more',
+      'no record can be sent to quarantine any more',
       async () => (await post(ingress, 'not json')).status,
       (status) => status === 503,
     )
-    // The test lasts longer than kafkajs keeps its metadata, and has records for quarantine in
-    // flight. In this state kafkajs fails for all topics of a client.
+    // The metadata of kafkajs expires during this test, while records for quarantine are in flight.
+    // In this state kafkajs fails for all topics of a client.
     for (let i = 0; i < 2; i++) {
       const unusable = post(ingress, 'not json')
       for (let j = 0; j < 10; j++) expect((await post(ingress)).status).toBe(202)

@@ -54,7 +54,7 @@ const wrong: string = partition
     ])
   })
 
-  it('have exact types: no documented field is unknown, and a 64-bit integer is a raw number', async () => {
+  it('the types have each documented field, and a raw number for a 64-bit integer', async () => {
     project.write(
       'typed.ts',
       `import { isRawNumber, type CustomerState } from '@customer-stream/schemas'
@@ -80,7 +80,7 @@ export const offsetOf = ({ next }: DeliveryCommit): number => next
     ])
   })
 
-  it('are loaded by import and by require, as one contract', async () => {
+  it('import and require load the same contract', async () => {
     const program = `
       const required = require('@customer-stream/schemas').partitionOf('c', 1000)
       const { subscribeToCustomers } = require('@customer-stream/subscriber')
@@ -93,7 +93,7 @@ export const offsetOf = ({ next }: DeliveryCommit): number => next
     expect(stdout).toBe(`function function ${partition} ${partition}\n`)
   })
 
-  it('say on a Node that is too old which one they need', async () => {
+  it('on a Node that is too old the packages name the needed version', async () => {
     const noRawJson = 'delete JSON.rawJSON'
     for (const load of ["import('@customer-stream/subscriber')", "require('@customer-stream/subscriber')"]) {
       const program = `${noRawJson}; ${load}`
@@ -140,7 +140,7 @@ describe('the samples', () => {
     return { topic, admin, producer, send, write, env, start, log }
   }
 
-  it('customers.ts keeps the newest state over a restart, and fails if the consumer dies', async () => {
+  it('customers.ts keeps the newest state after a restart, and fails if the consumer fails', async () => {
     const { topic, admin, send, write, env, start } = await openTopic()
     const stored = () => {
       try {
@@ -174,7 +174,7 @@ describe('the samples', () => {
     process.kill(await before.pid, 'SIGTERM')
     expect(await before.ended).toBe(0)
 
-    // An older document and a new customer of the same partition, while the subscriber is away.
+    // The subscriber is not running. Write an older document and a new customer to one partition.
     await write('a', 1, 'Older')
     await write('a', 3, 'Ada Lovelace')
     await send('c', null)
@@ -212,7 +212,7 @@ describe('the samples', () => {
 
   it('deliveries.ts has each newer event once, although it is killed again and again', async () => {
     const { topic, producer, send, env, start, log } = await openTopic((prefix) => topicNames(prefix).customers)
-    // Of the versions of a customer, about one of four is newer than all before.
+    // About one of four events is newer than all earlier events of its customer.
     const deliveries = Array.from({ length: 6000 }, (_, i) => ({
       customerUuid: `customer-${i % 100}`,
       timestamp: 1 + ((i * 7919) % 997),
@@ -220,7 +220,7 @@ describe('the samples', () => {
     }))
     const messages = deliveries.map((event) => ({ key: event.customerUuid, value: makeCustomersEvent(event).body }))
     await send('foreign', 'no json')
-    // One request of all records would be larger than Kafka accepts.
+    // Kafka does not accept all records in one request.
     for (let i = 0; i < messages.length; i += 500) await producer.send({ topic, messages: messages.slice(i, i + 500) })
     const read = (): { readonly records: number; readonly changes: readonly string[] } => {
       try {

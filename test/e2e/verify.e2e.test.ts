@@ -19,8 +19,7 @@ let ingress: ServiceProcess
 let projector: ServiceProcess
 let middle: string
 /**
- * Number of records in Kafka up to `middle`, and number of all records. A record may be there
- * twice.
+ * Number of records in Kafka up to `middle`, and number of all records. Both include repeats.
  */
 let storedFirst: number
 let stored: number
@@ -86,14 +85,14 @@ const traces = async () => {
   ].sort()
 }
 
-it('finds that Redis matches the topic, without a ledger, and leaves nothing in Kafka', async () => {
+it('verify without a ledger finds that Redis matches the topic, and leaves no group in Kafka', async () => {
   const before = await traces()
   expect(before).toEqual([...Object.values(pipeline.topics), pipeline.stateTopic, pipeline.erasuresTopic].sort())
   expect(await verify()).toMatchObject({ code: 0, records: stored, customers: CUSTOMERS, wrong: 0 })
   expect(await traces()).toEqual(before)
 })
 
-it('compares only customers with an event in a time range', async () => {
+it('verify compares only customers with an event in a time range', async () => {
   expect(await verify('--since', middle)).toMatchObject({
     code: 0,
     records: stored - storedFirst,
@@ -109,7 +108,7 @@ it('compares only customers with an event in a time range', async () => {
   expect(await verify('--until', '2020-01-01')).toMatchObject({ code: 1, records: 0, customers: 0, wrong: 0 })
 })
 
-it('compares only a share of the customers with --sample', async () => {
+it('verify compares only a share of the customers with --sample', async () => {
   const { code, records, customers } = await verify('--sample', '0.3')
   expect(code).toBe(0)
   expect(customers).toBeGreaterThan(CUSTOMERS * 0.15)
@@ -118,7 +117,7 @@ it('compares only a share of the customers with --sample', async () => {
   expect(records).toBeLessThanOrEqual(2 * customers + stored - 2 * CUSTOMERS)
 })
 
-it('fails if there was nothing to compare', async () => {
+it('verify fails if there was nothing to compare', async () => {
   const ledgerPath = join(pipeline.folder, 'empty.jsonl')
   writeFileSync(ledgerPath, '')
   const withLedger = await verify('--ledger', ledgerPath)
@@ -130,7 +129,7 @@ it('fails if there was nothing to compare', async () => {
   })
 })
 
-it('passes while events are sent, with and without a ledger', async () => {
+it('verify passes while events are sent, with and without a ledger', async () => {
   const ledgerPath = join(pipeline.folder, 'ledger.jsonl')
   const stop = new AbortController()
   const { secret, token } = pipeline
@@ -176,7 +175,7 @@ it('reports an acknowledged event that is in Kafka but unusable', async () => {
 it('reports a customer that is in Redis but not in Kafka, with the option exact', async () => {
   const key = (customerUuid: string) => `${pipeline.keyPrefix}customer:{${customerUuid}}`
   await waitUntil(
-    'the projector holds nothing more',
+    'the projector has applied all records',
     () => pipeline.verify(undefined, { exact: true }),
     ({ newer, wrong }) => newer + wrong.length === 0,
   )
@@ -250,7 +249,7 @@ it('reports an unusable record that is missing in quarantine', async () => {
   expect(stdout).toMatch(/of these unusable +1 {2}too-far-in-future 1/)
   expect(stdout).toMatch(/not in quarantine: record \S+customers\.raw\/\d+\/\d+/)
   expect(code).toBe(1)
-  // Retention of quarantine may have deleted the copy.
+  // With this retention, Kafka may already have deleted the copy, so its absence is no error.
   const retention = [{ name: 'retention.ms', value: '1' }]
   await administrator.alterConfigs({
     validateOnly: false,
@@ -263,7 +262,7 @@ it('reports an unusable record that is missing in quarantine', async () => {
   )
 })
 
-it('names each wrong customer by id with the reason, and exits with 1', async () => {
+it('verify names each wrong customer by id with the reason, and exits with 1', async () => {
   await pipeline.redis.hset(`${pipeline.keyPrefix}customer:{c7}`, 'firstName', 'Mallory')
   const gone = Array.from({ length: 30 }, (_, i) => `${pipeline.keyPrefix}customer:{c${i + 8}}`)
   await Promise.all(gone.map((key) => pipeline.redis.del(key)))
@@ -275,8 +274,8 @@ it('names each wrong customer by id with the reason, and exits with 1', async ()
   expect(stdout).not.toContain('Mallory')
 })
 
-it('removes its group when it is interrupted', async () => {
-  // The projector is behind forever, so the command cannot end before the signal.
+it('verify removes its group when it is interrupted', async () => {
+  // Without a projector, the command waits for the projector until the signal comes.
   await projector.end()
   expect((await pipeline.post(ingress, makeCustomersEvent().body)).status).toBe(202)
   const before = await traces()
@@ -287,7 +286,7 @@ it('removes its group when it is interrupted', async () => {
   run.stderr.on('data', (data) => {
     said += data
   })
-  await waitUntil('its group is there', traces, (now) => now.length > before.length)
+  await waitUntil('the group of the command exists', traces, (now) => now.length > before.length)
   run.kill('SIGINT')
   expect(await ended).toEqual([130, null])
   expect(said).toContain('verify: interrupted')
@@ -299,9 +298,9 @@ it.each([
   [['--sample', ''], '--sample must be a number from 0 to 1'],
   [['--sample', '0'], '--sample 0 leaves nothing to compare'],
   [['--since', '2026-11-24', '--until', '2026-11-24'], '--until must be after --since'],
-  [['--since', 'yesterday'], '--since is no time'],
+  [['--since', 'yesterday'], '--since is not a valid time'],
   [['--ledger', 'x', '--sample', '0.1'], '--ledger cannot be used together'],
   [['--nonsense'], 'unknown option --nonsense'],
-])('refuses the options %j with an error message and exit code 2', async (args, message) => {
+])('verify refuses the options %j with an error message and exit code 2', async (args, message) => {
   expect(await verify(...args)).toMatchObject({ code: 2, stderr: expect.stringContaining(message) })
 })

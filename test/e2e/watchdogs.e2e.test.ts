@@ -12,14 +12,16 @@ beforeAll(async () => {
 })
 afterAll(() => pipeline.close())
 
-/** Loaded into the projector before its own code. Replaces all later fetches of kafkajs. */
+/**
+ * Returns a script that the projector loads before its own code. It replaces fetches of kafkajs.
+ */
 const fetching = (how: string) => {
   const script = `import { createRequire } from 'node:module'
 createRequire(${JSON.stringify(import.meta.url)})('kafkajs/src/consumer/consumerGroup').prototype.fetch = ${how}`
   return {
     NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(script)}`,
     CONSUMER_SESSION_TIMEOUT_MS: '6000',
-    // Such a consumer cannot be stopped in the normal way.
+    // A graceful stop would wait for this consumer.
     SHUTDOWN_DEADLINE_MS: '1000',
   }
 }

@@ -24,8 +24,9 @@ afterAll(() => pipeline.close())
 
 it('each command that the demo names works in this repository', { timeout: 120_000 }, async () => {
   const { body } = makeCustomersEvent({ customerUuid: 'shown', timestamp: 7, customer: { firstName: 'Renée' } })
-  // Not valid UTF-8, so each reader needs the charset in the record's header. The simulator's
-  // random names may have characters that Latin-1 lacks. Their low bytes could break the JSON.
+  // The body is not valid UTF-8, so each reader needs the charset in the record's header. Replace
+  // characters of the random names that Latin-1 lacks, because their low bytes could break the
+  // JSON.
   const latin1 = Buffer.from(body.toString().replace(/[^\u0020-\u00ff]/g, '?'), 'latin1')
   expect((await pipeline.post(ingress, latin1, { 'content-type': 'text/plain; charset=windows-1252' })).status).toBe(
     202,
@@ -52,7 +53,7 @@ it('each command that the demo names works in this repository', { timeout: 120_0
   expect(results.get('look')).toMatch(/customer:\{…\} +1 customers/)
   expect(results.get('look shown')).toMatch(/firstName +Renée[\s\S]*1970-01-01T00:00:00.007Z.*in Redis/)
   expect(results.get('verify')).toMatch(/customers compared, every field +1 /)
-  // All other parts of the text are addresses, and each must answer.
+  // The rest of the text has addresses. A server must answer at each address.
   const [, metrics = ''] = /Metrics: (\S+)/.exec(text) ?? []
   expect((await fetch(metrics)).status).toBe(200)
 })

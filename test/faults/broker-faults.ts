@@ -24,8 +24,8 @@ const reassign = async ({ pipeline }: Arena, partitionAssignment: { partition: n
 }
 
 /**
- * Moves the leadership of each partition. It removes the replica of the old leader, because Kafka
- * applies a new order of replicas only later. Then it adds the replica again.
+ * Moves the leadership of each partition. Removes the replica of the old leader, and then adds it
+ * again, because Kafka applies a new order of replicas only after some time.
  */
 const moveLeadership = async (arena: Arena): Promise<void> => {
   const before = await partitionsOf(arena)
@@ -59,7 +59,7 @@ const untilReplicated = async (arena: Arena): Promise<void> => {
   )
 }
 
-/** Kinds of network faults. The full suite uses all of them. */
+/** Returns all brokers in the full suite, and one random broker in the short form. */
 const some = ({ cluster: { brokers } }: Arena, scale: number, random: Random): readonly ClusterBroker[] =>
   scale < 1 ? [random.pick(brokers)] : brokers
 
@@ -111,7 +111,7 @@ export const brokerFaults: readonly Fault[] = [
       const { ingresses } = arena
       const accepted = () => sumOver(ingresses, 'ingress_answers_total', { answer: 'accepted' })
       await Promise.all([first?.kill(), second?.kill()])
-      // Records that all replicas have stored are still being acknowledged.
+      // Wait for the acknowledgements of records that all replicas have stored.
       await lasting(1000)
       const promised = await accepted()
       const { timedOut } = arena.unanswered()
@@ -126,7 +126,7 @@ export const brokerFaults: readonly Fault[] = [
       await queues.stop()
       if ((await accepted()) !== promised) throw new Error('a promise was given that two brokers could not keep')
       if (arena.unanswered().timedOut > timedOut)
-        throw new Error('somebody was told nothing in the time that the sender waits')
+        throw new Error('a request got no answer in the time that the sender waits')
       const grown = after.map((bytes, i) => (bytes - (before[i] ?? 0)) / 1024 / 1024)
       if (grown.some((mib) => mib > 100)) throw new Error(`memory grew by ${grown.map(Math.round).join(' and ')} MiB`)
       await Promise.all([first?.restart(), second?.restart()])
@@ -135,7 +135,7 @@ export const brokerFaults: readonly Fault[] = [
   },
   {
     name: 'all brokers down, with the spool',
-    how: 'promises go on from the disk, also over a SIGKILL of an ingress; sent when the brokers are back',
+    how: '202 continues from the disk, even after a SIGKILL of an ingress; events are sent when the brokers are back',
     options: { spool: true },
     inject: async (arena, scale) => {
       const { brokers } = arena.cluster

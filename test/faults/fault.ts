@@ -11,9 +11,8 @@ export interface Fault {
   readonly options?: Omit<ArenaOptions, 'seed'>
   /**
    * Injects the fault and ends it.
-   * @param scale 1 in the full suite, less in the short form. A factor for durations that need not
-   *   be long.
-   * @param random chooses the target, if the fault does not hit all of them.
+   * @param scale factor for durations: 1 in the full suite, less in the short form.
+   * @param random chooses the targets, if the fault does not affect all brokers or services.
    * @throws an error if a property does not hold during the fault.
    */
   inject(arena: Arena, scale: number, random: Random): Promise<void>
@@ -30,7 +29,7 @@ export interface FaultResult {
   readonly records: number
   readonly missing: number
   readonly wrong: number
-  /** Messages about numbers that do not add up. */
+  /** Messages about counts that do not agree. */
   readonly imbalances: readonly string[]
   /**
    * Time from the end of the fault until all services are ready and the lag is less than a second
@@ -41,7 +40,7 @@ export interface FaultResult {
 }
 
 /**
- * A scenario without a result: a property did not hold during the fault, or there was no recovery.
+ * A failed scenario: a property did not hold during the fault, or the services did not recover.
  */
 export interface FailedRow {
   readonly fault: string
@@ -52,16 +51,16 @@ export const isSoundResult = ({ missing, wrong, imbalances }: FaultResult): bool
   missing + wrong + imbalances.length === 0
 
 /**
- * Waits for the duration of a fault. The time is part of the fault and not a wait for an effect.
+ * Waits for the duration of a fault. Use `waitUntil` to wait for an effect.
  */
 export const lasting = (ms: number): Promise<void> => sleep(ms)
 
-/** Events that both senders make in a second, by default. Projectors with a smaller lag keep up. */
+/** Events that both senders make in a second (default). With a smaller lag, projectors keep up. */
 const SECOND_OF_LOAD = 500
 
 /**
- * Samples the lag. While Redis is away, its last known positions are used. Recovery counts only if
- * Redis answers after the services were ready.
+ * Samples the lag. Without an answer of Redis, the sample uses the last known positions. Recovery
+ * counts only with an answer of Redis after the services were ready.
  */
 const watchLag = ({ positions, pipeline: { admin, topics } }: Arena) => {
   let worst = 0
@@ -81,7 +80,7 @@ const watchLag = ({ positions, pipeline: { admin, topics } }: Arena) => {
     worst = Math.max(worst, lag)
     if (wasReady && stored !== undefined && lag < SECOND_OF_LOAD) recoveredAt ??= performance.now()
   }
-  // Kafka may be away, and then there is no sample.
+  // Ignore errors, because there is no sample while Kafka is away.
   const timer = setInterval(() => sample().catch(() => undefined), 250)
   return {
     servicesAreReady: () => {
@@ -104,9 +103,9 @@ export const sumOver = async (
   (await Promise.all(services.map(({ process }) => process.metric(metric, labels)))).reduce((a, b) => a + b, 0)
 
 /**
- * Counts outcomes and records. An outcome is counted after its position has moved. Therefore
- * counters are read before positions at the start, and after them at the end. Counters end with
- * their process. If all processes lived, the count includes the whole scenario.
+ * Counts outcomes and records. A projector counts an outcome after the position has moved. So this
+ * reads counters before positions at the start, and after positions at the end. If a process ended,
+ * its counters are lost, so only then the count lacks outcomes.
  */
 const beginOutcomes = async ({ projectors, lived, positions }: Arena) => {
   const count = () => sumOver(projectors, 'projector_events_total')
@@ -151,8 +150,8 @@ export const runFault = async (
     const outcomes = await beginOutcomes(arena)
     await arena.untilPromised(200)
     await arena.stopLoad()
-    // A record whose request got 503 may still be stored. The comparison starts after that. Each
-    // failing partition retries one such record, which is not counted as queued.
+    // A record whose request got 503 may be stored later, so wait for it before the comparison.
+    // Each failing partition retries one such record, which the queue metric does not count.
     const buffered = ['ingress_queue_records', 'ingress_partitions_failing', 'ingress_spool_bytes']
     await waitUntil(
       'the ingresses buffer nothing more',

@@ -1,10 +1,10 @@
-// Loaded into a projector before its own code. INTERRUPTED="<what> <signal> <moment>" sends the
-// process this signal at a write to a socket: at the call of the Lua script `what`, or, if there is
-// no such script, at a produce request for the topic `what`.
+// A projector loads this file before its own code. INTERRUPTED="<what> <signal> <moment>" sends the
+// signal to the process when it writes to a socket: at the call of the Lua script `what`, or at a
+// produce request for the topic `what`.
 // - SIGKILL comes at the first such write. `after` (default): the kernel has the bytes, so the
-//   server does the work, and no one reads the answer. `before`: the server never gets them.
-// - SIGSTOP comes before the first such write after SIGWINCH, a signal that no one else uses. The
-//   process says so in its log first.
+//   server does the work and no process reads the answer. `before`: the server never gets the bytes.
+// - SIGSTOP comes before the first such write after SIGWINCH, which has no other use here. Before the
+//   pause the process logs a line.
 import { hash } from 'node:crypto'
 import { existsSync, readFileSync, writeSync } from 'node:fs'
 import { Socket } from 'node:net'
@@ -16,7 +16,7 @@ const isScript = existsSync(script)
 const text = isScript ? readFileSync(script, 'utf8') : what
 // The first call of a script sends its text. Later calls send its SHA-1.
 const names = [text, hash('sha1', text)]
-/** Kafka's number of a produce request. It follows the length of the request. */
+/** Kafka's number of a produce request, which is in the bytes after the length of the request. */
 const PRODUCE = 0
 const isMeant = (bytes: unknown) =>
   (isScript || (Buffer.isBuffer(bytes) && bytes.readInt16BE(4) === PRODUCE)) &&

@@ -1,5 +1,5 @@
-// Loaded into a service before its own code. Until SIGCONT its wall clock jumps every 300 ms: an
-// hour ahead, back, an hour behind, back.
+// A service loads this file before its own code. Until SIGCONT the wall clock of the service jumps
+// every 300 ms: an hour ahead, back, an hour behind, back.
 const HOUR_MS = 3_600_000
 const jumps = [HOUR_MS, 0, -HOUR_MS, 0]
 const realNow = Date.now.bind(Date)

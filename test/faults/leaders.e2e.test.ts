@@ -37,7 +37,7 @@ it('a foreign topic without a leader does not stop a service from starting or be
     await fetchEnds(pipeline.admin, foreign.topic)
     await first!.kill()
     await waitUntil(
-      'it has no leader',
+      'the foreign topic has no leader',
       () => pipeline.administrator.fetchTopicMetadata({ topics: [foreign.topic] }),
       ({ topics }) => topics[0]?.partitions[0]?.leader === -1,
     )
@@ -62,9 +62,9 @@ it('a leader that hangs delays an ingress only until the cluster elects another 
     const { topics } = await pipeline.administrator.fetchTopicMetadata({ topics: [pipeline.topics.customers] })
     const leader = cluster.brokers.find(({ id }) => id === topics[0]?.partitions[0]?.leader)
     await leader?.freeze()
-    // The cluster needs 6 s. If the leader was also the controller, it first elects a new
-    // controller: more than 20 s under other load. kafkajs alone writes to the old leader for
-    // minutes and waits 30 s for each answer. The last attempt may take another 4 s.
+    // The election takes 6 s. If the leader was also the controller, the election of a new
+    // controller comes first, and both may take 20 s under load. The last attempt may take 4 s
+    // more. Without our patch, kafkajs would write to the old leader for minutes.
     await waitUntil('the new leader stores', post, (status) => status === 202, { timeoutMs: 25_000 })
     await leader?.thaw()
   } finally {
@@ -83,7 +83,7 @@ it.each([
     const [broken] = cluster.brokers
     const ended: ClusterBroker[] = []
     try {
-      // There is no other replica, so no leader can be elected.
+      // With one replica, no other leader can be elected.
       const start = (env = {}) => pipeline.start('ingress', { KAFKA_REPLICATION_FACTOR: '1', ...env })
       const startProjector = () =>
         pipeline.start('projector', { KAFKA_REPLICATION_FACTOR: '1', CONSUMER_SESSION_TIMEOUT_MS: '6000' })
@@ -106,7 +106,7 @@ it.each([
       const others = customers.filter((customerUuid) => !isLost(customerUuid))
       let timestamp = 0
       /**
-       * Sends an event of each customer at once.
+       * Sends one event of each customer, all in parallel.
        * @returns the answers for the lost partitions and for the others.
        */
       const burst = async (to: typeof ingress) => {
@@ -130,7 +130,7 @@ it.each([
       await another.untilReady()
       for (let bursts = 0; bursts < 2; bursts++) expect(await burst(another)).toEqual({ lost: [202], others: [202] })
       await waitUntil(
-        'the projectors have the others',
+        'the projectors have applied the events of the other partitions',
         async () => {
           const waitForNothing = others.filter((customerUuid) => !lostStates.has(numberOf(customerUuid)))
           const keys = waitForNothing.map((customerUuid) => customerKey(customerUuid, pipeline.keyPrefix))
@@ -142,13 +142,13 @@ it.each([
       )
 
       await waitUntil(
-        'what can be sent of the spool is sent',
+        'the spool has sent all records of the other partitions',
         () => another.metric('ingress_spool_records'),
         (records) => records === 2 * (customers.length - others.length),
       )
       await mend(ended.pop()!)
       await waitUntil(
-        'everyone is promised again',
+        'every event gets 202 again',
         () => burst(ingress),
         (answers) => `${answers.lost} ${answers.others}` === '202 202',
       )
@@ -210,7 +210,7 @@ it('an ingress stores all kinds of events even if a bootstrap broker hangs befor
 
 describe('slow partitions', () => {
   /**
-   * Sends events of each customer from time to time.
+   * Sends `perSecond` events a second for `seconds`.
    * @returns the answers for slow partitions and for the others.
    */
   const load = async (
@@ -291,8 +291,7 @@ describe('slow partitions', () => {
       expect(await load(post, { seconds: 1, perSecond: 50, isSlow })).toMatchObject({
         others: new Map([[202, expect.any(Number)]]),
       })
-      // Nothing is acknowledged without this follower while it counts as in sync, about three
-      // seconds.
+      // For about three seconds the follower still counts as in sync, so no record is acknowledged.
       await hanging!.freeze()
       const { slow: ofSlow, others } = await load(post, { seconds: 4, perSecond: 50, isSlow })
       expect([...others.keys()]).toEqual([202])
@@ -353,7 +352,7 @@ describe('/readyz', () => {
       const addresses = cluster.kafkaBrokers.join(', ')
       for (const service of services) {
         await waitUntil(
-          'it names the brokers, what it does and what to do',
+          'the check names the brokers, what the service does and what to do',
           async () => (await kafkaCheck(service))?.detail ?? '',
           (detail) =>
             detail.includes(`KAFKA_BROKERS (${addresses})`) &&
@@ -371,7 +370,7 @@ describe('/readyz', () => {
         () => linesOf(ingress, 'retrying'),
         (lines) => lines > 0,
       )
-      // After so many failures of the same brokers, Node used to warn of a leak.
+      // A patch prevents that Node warns of a leak after so many failures.
       await waitUntil(
         'many flushes have failed',
         () => ingress.metric('ingress_flush_errors_total'),
@@ -380,7 +379,7 @@ describe('/readyz', () => {
       )
       await all((broker) => broker.thaw())
       await waitUntil(
-        'the ingress logs that it is over',
+        'the ingress logs that the outage is over',
         () => linesOf(ingress, 'recovered'),
         (lines) => lines === (before ?? 0) + 1,
         { timeoutMs: 60_000 },

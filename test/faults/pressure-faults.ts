@@ -26,8 +26,8 @@ const FILLER = 'x'.repeat(20_000)
 const BURST = 100
 
 /**
- * Sends more requests at once than each ingress can buffer. Each must get 503 within the time that
- * the sender waits.
+ * Sends more requests at the same time than each ingress can buffer. Each request must get 503
+ * within the time that the sender waits.
  */
 export const burst = async ({ ingresses, post }: Arena) => {
   const told = async (ingress: ManagedService, event: MadeEvent) => {
@@ -35,8 +35,7 @@ export const burst = async ({ ingresses, post }: Arena) => {
     const { status, ok } = await post(ingress, event)
     if (ok) throw new Error('a promise was given that the brokers could not keep')
     const ms = performance.now() - startedAt
-    if (status !== 503 || ms > 5000)
-      throw new Error(`one of many was answered with ${status} after ${Math.round(ms)} ms`)
+    if (status !== 503 || ms > 5000) throw new Error(`a request of the burst got ${status} after ${Math.round(ms)} ms`)
   }
   const events = Array.from({ length: BURST * ingresses.length }, () =>
     makeCustomersEvent({ customer: { comments: FILLER } }),
@@ -62,8 +61,7 @@ export const watchQueues = ({ ingresses }: Arena) => {
       }
     }
   })()
-  // `stop` reports the error. If the scenario ends before, the ingresses have ended and the error
-  // has no meaning.
+  // `stop` reports the error. Without `stop` the scenario has failed before, so ignore the error.
   watched.catch(() => undefined)
   return {
     /** @throws an error if the ingresses buffered too much, or never came near the limit. */
@@ -108,8 +106,8 @@ export const pressureFaults: readonly Fault[] = [
   {
     name: 'disk full, with the spool',
     how:
-      'Kafka frozen, then ENOSPC in the midst of a write: 503 with Retry-After, no promise, /livez answers; an ' +
-      'ingress killed; goes on when there is room',
+      'Kafka frozen, then ENOSPC in the middle of a write: 503 with Retry-After, no 202, /livez answers; an ' +
+      'ingress killed; continues when there is room',
     options: { spool: true, ingressEnv: { NODE_OPTIONS: fullDisk } },
     inject: async (arena, scale) => {
       const { cluster, ingresses, pipeline, untilPromised } = arena
@@ -117,7 +115,7 @@ export const pressureFaults: readonly Fault[] = [
       for (const broker of cluster.brokers) await broker.freeze()
       await untilPromised(200)
       await writeFile(diskIsFull, '')
-      // This answer comes after the answers to all earlier writes.
+      // When this answer comes, all earlier writes have been answered.
       await untilToldToComeAgain(arena)
       const accepted = () => sumOver(ingresses, 'ingress_answers_total', { answer: 'accepted' })
       const before = await accepted()

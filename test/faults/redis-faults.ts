@@ -43,7 +43,7 @@ const keepingTheirPlace = async ({ projectors }: Arena, outage: () => Promise<vo
 
 const untilNoticed = async ({ projectors }: Arena) => {
   await waitUntil(
-    'the projectors go back to what Redis says',
+    'the projectors go back to the positions in Redis',
     () => sumOver(projectors, 'projector_rewinds_total'),
     (rewinds) => rewinds > 0,
   )
@@ -65,7 +65,7 @@ export const redisFaults: readonly Fault[] = [
   },
   {
     name: 'Redis rolled back',
-    how: 'replaced by an older copy of itself while the projectors go on',
+    how: 'replaced by an older copy of itself while the projectors run',
     inject: async (arena) => {
       const older = await snapshot(arena)
       await arena.untilPromised(500)
@@ -75,7 +75,7 @@ export const redisFaults: readonly Fault[] = [
   },
   {
     name: 'Redis hung',
-    how: 'SIGSTOP past the time-outs, and past the session in the group; SIGCONT',
+    how: 'SIGSTOP for longer than the timeouts and the session timeout; SIGCONT',
     inject: async (arena, scale) => {
       await arena.redis.server.pause()
       // First the command times out, then the connection.
@@ -89,13 +89,14 @@ export const redisFaults: readonly Fault[] = [
     how: 'SIGKILL, started again on its own append-only file: LOADING for seconds',
     inject: async (arena) => {
       const { server } = arena.redis
-      // During loading, Redis serves its connections once for each thousand commands.
+      // While Redis loads, it answers only once for each thousand commands. So it needs many
+      // commands.
       await arena.untilPromised(1000)
       await keepingTheirPlace(arena, async () => {
         await server.kill()
         // Redis waits this number of microseconds for each key that it loads.
         const restarted = server.restart(['--key-load-delay', '1000'])
-        await waitUntil('it is loading', server.ping, (reply) => reply.startsWith('-LOADING'))
+        await waitUntil('Redis is loading', server.ping, (reply) => reply.startsWith('-LOADING'))
         await untilProjectorsWait(arena)
         await restarted
       })

@@ -6,7 +6,7 @@ import { readTopic } from '@customer-stream/verify'
 import { type Fault, lasting, sumOver } from './fault.ts'
 import type { Arena, ManagedService } from './harness/arena.ts'
 
-/** Number of Kafka's protocol for the settings of a topic. */
+/** Kafka's number of the resource type "topic", in requests for settings. */
 const TOPIC = 2
 
 const jumpingClock = `--import ${new URL('./jumping-clock.ts', import.meta.url).href}`
@@ -48,12 +48,12 @@ const untilSome = ({ pipeline }: Arena, suffix: string, what: string) =>
 
 const untilAlone = ({ process }: ManagedService) =>
   waitUntil(
-    'the other has all partitions',
+    'the other projector has all partitions',
     () => process.metric('projector_assigned_partitions'),
     (count) => count === PARTITIONS,
   )
 
-/** Arms the pause of `interrupted.ts`. It comes at the next such write. */
+/** Makes `interrupted.ts` pause the process at its next write of the chosen kind. */
 const armPause = ({ process }: ManagedService) => process.signal('SIGWINCH')
 
 const untilPaused = ({ process }: ManagedService) =>
@@ -107,8 +107,8 @@ export const serviceFaults: readonly Fault[] = [
   {
     name: 'state published late',
     how:
-      'a projector paused between Redis and its documents (SIGSTOP past the session time-out) publishes them when ' +
-      'another has published newer ones',
+      'a projector is paused between Redis and its documents (SIGSTOP for longer than the session timeout), and ' +
+      'publishes them after another projector has published newer documents',
     inject: async ({ projectors, untilPromised, pipeline }) => {
       const [paused, other] = projectors as [ManagedService, ManagedService]
       await paused.kill()
@@ -121,7 +121,7 @@ export const serviceFaults: readonly Fault[] = [
       await untilPromised(2000)
       paused.process.signal('SIGCONT')
       await waitUntil(
-        'the paused one moves the position back',
+        'the paused projector moves the position back',
         () => paused.process.metric('projector_state_repairs_total'),
         (repairs) => repairs > 0,
       )
@@ -155,8 +155,8 @@ export const serviceFaults: readonly Fault[] = [
   {
     name: 'rebuild interrupted',
     how:
-      'Redis emptied, and the group’s offsets deleted, so all raw records are applied; a projector killed while it ' +
-      'applies what it has read ahead; another paused there past the session time-out, until a third has its partitions',
+      'Redis emptied, and the group’s offsets deleted, so all raw records are applied; a projector killed within a ' +
+      'window; another paused within a window for longer than the session timeout, until a third has its partitions',
     options: { projectorEnv: READS_AHEAD },
     inject: async (arena, scale) => {
       const { projectors, untilPromised } = arena
@@ -191,8 +191,8 @@ export const serviceFaults: readonly Fault[] = [
   {
     name: 'fill interrupted',
     how:
-      'Redis emptied; a projector killed while it fills Redis from the state topic; another paused there past the ' +
-      'session time-out, until a third has filled its partitions',
+      'Redis emptied; a projector killed while it fills Redis from the state topic; another paused during the fill ' +
+      'for longer than the session timeout, until a third has filled its partitions',
     inject: async (arena, scale) => {
       const { projectors, pipeline, untilPromised } = arena
       const [killed, paused] = projectors as [ManagedService, ManagedService]
@@ -221,8 +221,8 @@ export const serviceFaults: readonly Fault[] = [
   {
     name: 'rebalance',
     how:
-      'projectors join and leave; one paused in the midst of a chunk (SIGSTOP past the session time-out) wakes up ' +
-      'when others have its partitions',
+      'projectors join and leave; one is paused in the middle of a chunk (SIGSTOP for longer than the session ' +
+      'timeout) and continues after others have got its partitions',
     options: { projectorEnv: { NODE_OPTIONS: interrupted, INTERRUPTED: 'apply-snapshots SIGSTOP' } },
     inject: async (arena, scale) => {
       const [paused, second] = arena.projectors as [ManagedService, ManagedService]
@@ -242,7 +242,7 @@ export const serviceFaults: readonly Fault[] = [
       await share([second, third], 6)
       await arena.untilPromised(200 + 3000 * scale)
       paused.process.signal('SIGCONT')
-      await waitUntil('the paused one has learnt of it and joins anew', joins, (count) => count > joinsBefore)
+      await waitUntil('the paused projector has joined its group again', joins, (count) => count > joinsBefore)
       await share([paused, second, third], 4)
       if ((await third.end()) !== 0) throw new Error('a projector that leaves must exit with 0')
     },
@@ -255,7 +255,7 @@ export const serviceFaults: readonly Fault[] = [
       const quarantined = () => sumOver(projectors, 'projector_events_total', { outcome: 'quarantined' })
       const poison = Array.from({ length: 20 }, (_, i) => makeCustomersEvent({ timestamp: -1 - i }))
       await postAll(arena, poison)
-      await waitUntil('exactly those are in quarantine', quarantined, (count) => count === poison.length)
+      await waitUntil('the unusable records are in quarantine', quarantined, (count) => count === poison.length)
       await arena.readQuarantine()
       const configEntries = await changedSettings(pipeline, pipeline.topics.quarantine)
       await pipeline.administrator.deleteTopics({ topics: [pipeline.topics.quarantine] })
@@ -293,9 +293,14 @@ export const serviceFaults: readonly Fault[] = [
         topics: [{ topic: pipeline.topics.quarantine, numPartitions: PARTITIONS, replicationFactor: 3, configEntries }],
         waitForLeaders: false,
       })
-      await waitUntil('the others are in quarantine too', quarantined, (count) => count >= 2 * poison.length, {
-        timeoutMs: 60_000,
-      })
+      await waitUntil(
+        'the other unusable records are in quarantine too',
+        quarantined,
+        (count) => count >= 2 * poison.length,
+        {
+          timeoutMs: 60_000,
+        },
+      )
     },
   },
   {
@@ -311,7 +316,7 @@ export const serviceFaults: readonly Fault[] = [
         latest = Math.max(latest, Number(timestamp))
       })
       if (latest - earliest < 2 * HOUR_MS) throw new Error('the clock of the ingresses did not jump')
-      // The fault ends here. All services must recover without a person.
+      // End the fault. All services must recover without a person.
       for (const { process } of [...ingresses, ...projectors]) process.signal('SIGCONT')
     },
   },
@@ -329,7 +334,7 @@ export const serviceFaults: readonly Fault[] = [
       for (const ingress of ingresses) {
         const unready = async () => {
           await waitUntil(
-            'it says that it stops',
+            'the ingress reports that it stops',
             async () => (await fetch(`${ingress.process.adminUrl}/readyz`)).status,
             (status) => status === 503,
           )
@@ -355,7 +360,7 @@ export const serviceFaults: readonly Fault[] = [
   },
   {
     name: 'secrets rotated',
-    how: 'new ones beside the old, one ingress after the other; the senders go on with the old',
+    how: 'new secrets beside the old ones, one ingress after the other; the senders keep the old secrets',
     inject: async ({ ingresses, pipeline, post, untilPromised, statuses }) => {
       const both = {
         MYKAARMA_SIGNING_SECRETS: `new=next,old=${pipeline.secret}`,
@@ -373,12 +378,12 @@ export const serviceFaults: readonly Fault[] = [
         })
         if (answer.status !== 202) throw new Error(`the new secret was answered with ${answer.status}`)
         await waitUntil(
-          'the old secret is counted too',
+          'the old secret is counted, too',
           () => ingress.process.metric('ingress_authenticated_total', { secret: 'old' }),
           (requests) => requests > 0,
         )
       }
-      if (statuses()[401]) throw new Error('somebody was refused in between')
+      if (statuses()[401]) throw new Error('a sender got 401 during the rotation')
     },
   },
 ]

@@ -1,8 +1,8 @@
 import type { TestReference } from './run-test.ts'
 
 /**
- * A mutation of the code: it removes one protection against a bug of a library or of ours. Then its
- * test must fail.
+ * A mutation of the code. It removes one protection against a bug of a library or of this project.
+ * After the removal, the test of the guard must fail.
  */
 export interface Guard {
   /** The rule that the code protects. */
@@ -25,8 +25,7 @@ export const unit = under('unit')
 /** Names a test that uses one real Kafka and one real Redis. */
 export const brokers = under('brokers')
 /**
- * Names a scenario of the fault suite, in its short form. Its failure must show that events were
- * lost.
+ * Names a scenario of the fault suite, in its short form. The failure must show a loss of events.
  */
 export const faultRow = (title: string): TestReference => ({
   ...under('faults')('test/faults/faults.e2e.test.ts', title),

@@ -10,8 +10,8 @@ import { subscriberGuards } from './subscriber-guards.ts'
 import { toolGuards } from './tool-guards.ts'
 
 /**
- * All guards against bugs of libraries, the network, senders and our own code, if a test can show
- * that the guard is needed.
+ * All guards against bugs of libraries, of the network, of senders and of this project, if a test
+ * can show that the guard is needed.
  */
 export const guards: readonly Guard[] = [
   ...kafkaGuards,

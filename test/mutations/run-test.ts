@@ -7,8 +7,8 @@ export interface TestReference {
   /** Pattern of the full title, like the option `-t`. */
   readonly title: string
   /**
-   * Pattern of the failure's message. A scenario of the fault suite that only took too long shows
-   * no loss.
+   * Pattern that the failure's message must match. For example, a timeout in the fault suite does
+   * not show a loss of events.
    */
   readonly shows?: RegExp
 }
@@ -30,14 +30,14 @@ interface Failure {
   readonly cause?: { readonly message?: string }
 }
 
-/** Errors of code that cannot run at all. They do not show that a guard is missing. */
+/** Errors of code that cannot run at all. Such an error does not show that the guard is needed. */
 const cannotRun = /^(Reference|Syntax)Error|ended (at its start|before it was ready)/
 
 const MAX_CHARACTERS = 200
 
 /**
- * Returns a failure as one line. It has the received values of a comparison and the cause of a
- * failed property, because the first line alone lacks them.
+ * Returns a failure as one line, with the received values of a comparison and the cause of a failed
+ * property.
  */
 const lineOf = ({ name = 'Error', message, diff = '', cause }: Failure): string => {
   const firstLine = (text: string) => stripVTControlCharacters(text).split('\n')[0]
@@ -75,7 +75,7 @@ export const runTest = async (folder: string, { project, file, title }: TestRefe
     return ran.length > 0 ? { outcome: 'passed', why: '' } : { outcome: 'broken', why: 'no test has this title' }
   } finally {
     await vitest.close()
-    // Vitest sets the exit code for each failed test, but here a failure is the expected result.
+    // Vitest sets the exit code after a failed test. Here a failed test is the expected result.
     process.exitCode = 0
   }
 }

@@ -1,7 +1,7 @@
 /**
  * `npm run test:mutations [-- text]`: removes one guard after the other, in a copy of the project,
- * and checks that its test fails. With a text, only the guards with this text in any field are
- * checked.
+ * and checks that the test of the guard fails. With a text, checks only guards that have this text
+ * in any field.
  */
 import { startBrokers } from '@customer-stream/testing'
 import type { Guard } from './guard.ts'
@@ -26,8 +26,8 @@ const keyOf = ({ project, file, title }: TestReference) => `${project} ${file} $
 const untouched = new Map<string, TestRun>()
 
 /**
- * Runs a test with all guards in place, once. It must pass. Otherwise its failure without a guard
- * would show nothing.
+ * Runs a test once with all guards in place. If it fails, its failure without a guard shows
+ * nothing.
  */
 const passesUntouched = async (test: TestReference): Promise<TestRun> => {
   const key = keyOf(test)
@@ -37,8 +37,8 @@ const passesUntouched = async (test: TestReference): Promise<TestRun> => {
 }
 
 /**
- * Returns the number of attempts in which a test must fail. A scenario of the fault suite depends
- * on chance, so it gets three.
+ * Returns the maximum number of runs in which a test must fail once: 3 for a scenario of the fault
+ * suite, which depends on chance, otherwise 1.
  */
 const triesOf = ({ project }: TestReference): number => (project === 'faults' ? 3 : 1)
 

@@ -11,9 +11,8 @@ const notCopied = new Set(['.git', '.data', '.turbo', 'node_modules', 'dist'])
 export interface WorkingCopy {
   readonly folder: string
   /**
-   * Replaces a text in a file. Resolves with a function that undoes this.
-   * @throws if the text does not occur exactly once. Then the code was rewritten, and the guard's
-   *   entry must be updated.
+   * Replaces a text in a file. Resolves with a function that undoes the replacement.
+   * @throws if the text does not occur exactly once. A person must then update the guard's entry.
    */
   edit(file: string, from: string, to: string): Promise<() => Promise<void>>
   remove(): Promise<void>
@@ -31,12 +30,13 @@ export const makeWorkingCopy = async (): Promise<WorkingCopy> => {
   }
   for (const name of await readdir(join(root, 'node_modules'))) {
     const from = join(root, 'node_modules', name)
-    // Its links are relative. Copied unchanged, they lead to the packages and services of the copy.
+    // This folder has relative links. An unchanged copy of a link leads to the packages of the
+    // copy.
     if (name === '@customer-stream')
       await cp(from, join(copyFolder, 'node_modules', name), { recursive: true, verbatimSymlinks: true })
     else if (!name.startsWith('.vite')) await symlink(from, join(copyFolder, 'node_modules', name))
   }
-  // The jars of Kafka are downloaded only once for the project.
+  // Share the folder of jars, so that Kafka is downloaded only once.
   await mkdir(join(root, '.data', 'jars'), { recursive: true })
   await mkdir(join(copyFolder, '.data'))
   await symlink(join(root, '.data', 'jars'), join(copyFolder, '.data', 'jars'))

@@ -33,7 +33,7 @@ const GROUPS = [
   ['READ', 'group'],
   ['DELETE', 'group'],
 ] as const
-/** The least rights that docs/operating.md names. */
+/** The rights of the section "Least rights" in docs/operating.md. */
 const RIGHTS = {
   'verify --ledger': {
     command: 'verify',
@@ -62,7 +62,7 @@ const RIGHTS = {
 } as const satisfies Record<string, Rights>
 type Use = keyof typeof RIGHTS
 
-/** Names of the resources in docs/operating.md. */
+/** Names of the topics in docs/operating.md. */
 const names = {
   customers: 'customers.raw',
   other: 'other.raw',
@@ -116,8 +116,8 @@ afterAll(async () => {
 let users = 0
 
 /**
- * Runs a command as a new user with these rights. The time limit is below the 30 s that an earlier
- * version waited.
+ * Runs a command as a new user with these rights. The time limit is below 30 s, because
+ * the command must not retry for 30 s if a right is missing.
  */
 const run = async (use: Use, rights: Omit<Rights, 'command'>, env: Readonly<Record<string, string>> = {}) => {
   const user = `command-${users++}`

@@ -74,8 +74,8 @@ const stranger = (
 }
 
 /**
- * Returns the number of partitions for which any of these services has a lag metric, and the
- * largest lag.
+ * Returns the number of partitions that have a lag metric in any of these services, and the largest
+ * lag.
  */
 const lagOf = async (...services: readonly SupervisedService[]) => {
   const samples = (await Promise.all(services.map((service) => service.metrics())))

@@ -32,8 +32,8 @@ const missingAtStart = (name: string, service: ServiceName, operation: Operation
 })
 
 /**
- * Both services have the same wrong settings, and both report them. A person corrects them and
- * starts the services again.
+ * Both services have the same wrong settings, and both report these settings. A person corrects the
+ * settings and starts the services again.
  */
 const wrongSettings = (name: string, env: (site: Site) => Env, ...says: readonly RegExp[]): Scenario => ({
   ...looksLikeOutage(name, env, ...says),

@@ -52,8 +52,8 @@ const storeUnusable = async (site: Site, partition: number): Promise<void> => {
 
 export const records: readonly Scenario[] = [
   {
-    // The first scenario, because it takes the longest. A fetch of 64 KiB has the records of one or
-    // two partitions, so most partitions wait for minutes.
+    // This scenario is the first, because it takes longest. A fetch of 64 KiB has the records of
+    // one or two partitions, so most partitions wait for minutes.
     name: 'a projector that catches up on 48 partitions with a slow Redis is not ended',
     options: {
       partitions: 48,
@@ -75,14 +75,14 @@ export const records: readonly Scenario[] = [
       site.projector.configure({ REDIS_URL: url.href })
       await site.projector.start()
       await waitUntil(
-        'it has begun',
+        'the projector has begun to apply records',
         async () => (await site.notApplied(events)).length,
         (missing) => missing < events.length - 100,
       )
       proxy.set({ delayMs: 250 })
       const since = performance.now()
       await waitUntil(
-        'a watchdog of four sessions and two rounds would have bitten',
+        'the time after which a watchdog would have ended the projector has passed',
         () => ({ ms: performance.now() - since, ended: site.projector.ended }),
         ({ ms, ended }) => ended > 0 || ms > 45_000,
         { timeoutMs: 60_000, pauseMs: 500 },

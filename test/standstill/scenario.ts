@@ -9,8 +9,8 @@ import type { SupervisedService } from './supervised-service.ts'
 /** Time within which the signs must be seen, or the pipeline must recover. */
 const SEEN_WITHIN_MS = 30_000
 /**
- * Time limit for the recovery. It is long, because a service whose login is refused retries only
- * every minute, so that no account is locked.
+ * Maximum time until the recovery. After a refused login a service waits up to a minute before it
+ * retries, so that no account is locked.
  */
 const HEALED_WITHIN_MS = 75_000
 const POST_PAUSE_MS = 500
@@ -54,8 +54,7 @@ export interface Scenario {
   readonly atStart?: boolean
   break(site: Site): Promise<void>
   /**
-   * Signs that must all be seen within 30 s. If there are none, the pipeline must recover without
-   * help.
+   * Signs that must all be seen within 30 s. Without signs, the pipeline must recover without help.
    */
   readonly signs?: readonly Sign[]
   /** True if the pipeline may also recover without help within 30 s. */
@@ -65,7 +64,7 @@ export interface Scenario {
   /** Further checks in the broken state, after the signs were seen. */
   readonly holds?: (site: Site) => Promise<void>
   readonly repair?: (site: Site) => Promise<void>
-  /** True if the break destroys acknowledged events. They need not be in Redis. */
+  /** True if the break destroys acknowledged events, so that Redis may lack these events. */
   readonly destroys?: boolean
 }
 
@@ -82,8 +81,8 @@ const seconds = (sinceMs: number): number => Math.round((performance.now() - sin
 const servicesOf = (site: Site): readonly SupervisedService[] => [site.ingress, site.projector]
 
 /**
- * Returns the details of a service that is not ready. Returns undefined if it is ready, or if its
- * details do not match all words.
+ * Returns the details of a service that is not ready. Returns undefined if the service is ready, or
+ * if its details do not match all words.
  */
 export const saidBy = async (service: SupervisedService, words: readonly RegExp[]): Promise<string | undefined> => {
   const { ready, said } = await service.readiness()
@@ -189,7 +188,7 @@ const complaints = async (site: Site, destroyed: readonly MadeCustomersEvent[] =
 
 const untilHealed = (site: Site, timeoutMs: number, destroyed: readonly MadeCustomersEvent[] = []): Promise<unknown> =>
   waitUntil(
-    'the pipeline goes on',
+    'the pipeline applies events again',
     () => complaints(site, destroyed),
     (found) => found.length === 0,
     { timeoutMs, pauseMs: 300 },
@@ -201,7 +200,7 @@ const untilSeen = async (site: Site, signs: readonly Sign[], mayGoOn: boolean): 
   const look = async () => {
     for (const [i, sign] of signs.entries()) seen[i] ??= await lookFor(site, sign)
     if (seen.every((one) => one !== undefined)) return seen.join(' | ')
-    return mayGoOn && (await complaints(site)).length === 0 ? 'goes on by itself' : undefined
+    return mayGoOn && (await complaints(site)).length === 0 ? 'recovers without help' : undefined
   }
   const said = await waitUntil('signs are seen', look, (one) => one !== undefined, {
     timeoutMs: SEEN_WITHIN_MS,
@@ -252,7 +251,7 @@ export const runScenario = async (world: World, scenario: Scenario): Promise<Sce
     await untilHealed(site, HEALED_WITHIN_MS, destroyed)
     const ended = signs.length > 0 ? [] : servicesOf(site).filter((service) => service.ended > 0)
     if (ended.length > 0)
-      throw new Error(`nothing was wrong, and yet a process ended: ${ended.map((service) => service.name).join(', ')}`)
+      throw new Error(`the break is harmless, but a process ended: ${ended.map((one) => one.name).join(', ')}`)
     failed = false
     return { ...result, healedSeconds: seconds(repairedAt) }
   } catch (error) {

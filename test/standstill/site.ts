@@ -35,7 +35,7 @@ type Administrator = ReturnType<typeof administratorOf>
 
 const logger = createLogger('standstill', 'silent')
 
-/** The brokers that all scenarios share, with clients of the harness that have all rights. */
+/** The brokers that all scenarios share, and clients of the harness, which have all rights. */
 export interface World {
   readonly brokers: SecuredBrokers
   readonly kafka: KafkaClient
@@ -85,7 +85,7 @@ export type Operation = keyof typeof OPERATIONS
 export type SiteTopics = TopicNames & { readonly state: string; readonly erasures: string }
 export type Resource = keyof SiteTopics | 'group'
 
-/** The least rights that docs/operating.md names. */
+/** The rights of the section "Least rights" in docs/operating.md. */
 const RIGHTS: Readonly<Record<ServiceName, readonly (readonly [Operation, Resource])[]>> = {
   ingress: (['customers', 'other', 'quarantine'] as const).flatMap((topic) => [
     ['WRITE', topic] as const,
@@ -132,8 +132,7 @@ const settingsOf = (topic: keyof SiteTopics) =>
 const entriesOf = (settings: Env) => Object.entries(settings).map(([name, value]) => ({ name, value }))
 
 /**
- * Returns settings of a service in addition to those of every site. A service may store files in
- * the folder.
+ * Returns additional settings of the services. A service may store files in the folder.
  */
 export type SiteEnv = (world: World, folder: string) => Partial<Record<ServiceName, Env>>
 
@@ -197,7 +196,7 @@ export interface Site {
    */
   post(event?: MadeCustomersEvent): Promise<{ readonly event: MadeCustomersEvent; readonly status: number }>
   postBody(body: string): Promise<number>
-  /** Stores events in Kafka like the ingress. If `partition` is given, all go to it. */
+  /** Stores events in Kafka like the ingress. If `partition` is given, all events go there. */
   produce(events: readonly MadeCustomersEvent[], partition?: number): Promise<void>
   /**
    * Starts one more process of a service, with other settings if given. The process ends with the
@@ -209,7 +208,8 @@ export interface Site {
   /** Resolves when every acknowledged event is in Redis. */
   untilApplied(): Promise<void>
   /**
-   * Registers a function that is called when the site closes. The last function is called first.
+   * Registers a function that is called when the site closes. Functions are called in reverse
+   * order.
    */
   onClose(end: () => unknown): void
   close(): Promise<void>

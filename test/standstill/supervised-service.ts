@@ -8,7 +8,7 @@ type Env = Readonly<Record<string, string>>
 /** The readiness of a service, as an operator sees it. */
 export interface Readiness {
   readonly ready: boolean
-  /** Details of the checks that are not ready. If the process has ended, the end of its log. */
+  /** Details of the failed checks. If the process has ended, the last lines of its log. */
   readonly said: string
 }
 
@@ -18,7 +18,7 @@ export interface Sample {
   readonly value: number
 }
 
-/** A service whose process is started again when it ends, like under a supervisor in production. */
+/** A service whose process is restarted when it ends, as a supervisor does in production. */
 export interface SupervisedService {
   readonly name: ServiceName
   /** Number of processes that ended without a `stop`. */
@@ -29,11 +29,11 @@ export interface SupervisedService {
   /** Returns the metrics. Empty while no process runs. */
   metrics(): Promise<readonly Sample[]>
   log(): Promise<string>
-  /** Stops the service with SIGTERM. It stays down until `start`. */
+  /** Stops the service with SIGTERM, until `start` is called. */
   stop(): Promise<void>
-  /** Changes settings. The next process starts with them. All other settings stay. */
+  /** Changes settings for the next process. Other settings are kept. */
   configure(changes: Env): void
-  /** Restores the original settings. The next process starts with them. */
+  /** Restores the original settings for the next process. */
   correct(): void
   /** Resolves when the first process listens or has ended. */
   start(): Promise<void>
@@ -54,7 +54,7 @@ interface LogLine {
 }
 
 /**
- * Returns the last messages in the log of an ended process: messages of its errors, or plain text.
+ * Returns the last error messages in the log of an ended process, or its last lines of plain text.
  */
 const lastWords = (log: string): string => {
   const words = log
@@ -100,7 +100,7 @@ export const superviseService = (name: ServiceName, env: Env, folder: string): S
       if (!wanted) await running.end()
       await running.ended
     } catch {
-      // The process ended before it listened. Its log has the reason.
+      // The process ended before it listened. `readiness` reads the reason from its log.
     }
     running = undefined
     endedLogFile = logFile

@@ -73,7 +73,7 @@ const newestOf = (events: readonly Event[], from: number, to: number): NewestCus
 
 type Step = () => Promise<void>
 
-/** Each call of Redis happens at one moment, as each script does. `step` is the way to it. */
+/** A fake Redis, in which each call is atomic, as a script is. `step` runs before each call. */
 const storeOf = (
   world: World,
   step: Step,
@@ -131,7 +131,7 @@ const storeOf = (
   },
 })
 
-// One for all runs, because each registry observes the garbage collector.
+// All runs share one registry, because each registry observes the garbage collector.
 const metrics = createProjectorMetrics(createRegistry('test'), { groupId: 'g', topic: 't' })
 
 const writerOf = (world: World, step: Step, isPatient = true) => {
@@ -157,8 +157,9 @@ const writerOf = (world: World, step: Step, isPatient = true) => {
 }
 
 /**
- * A projector that believes to own the partition. Reads from the position in Redis, and reads it
- * again whenever a chunk did not move it. A size of 0 stands for the next erasure.
+ * Runs a projector that works on the partition, even if it no longer owns the partition. It reads
+ * the position in Redis at the start, and after each chunk that did not move the position. A size
+ * of 0 is the next erasure.
  */
 const runProjector = async (
   world: World,
@@ -202,7 +203,7 @@ const runProjector = async (
           newestOf(events, expected, to),
           ...([String(expected), String(to), CHUNK, reload] as const),
         )
-    // Its documents are late. It loses the partition meanwhile, or goes on when they are stored.
+    // The documents are stored late. The projector loses the partition meanwhile, or continues.
     if (written === undefined && !stays) return holds.endAll()
     if (written === undefined) {
       await untilResumed()
@@ -230,15 +231,15 @@ const expectRight = ({ customers, log }: World, events: readonly Event[], erasur
     const versions = events.filter((each) => each.customer === customer).map(({ version }) => version)
     const upTo = own.at(-1)?.upTo ?? 0
     const left = Math.max(0, ...versions.filter((version) => version > upTo))
-    // An earlier erasure may have erased more.
+    // If a customer has several erasures, an earlier one may have erased newer events.
     if (own.length < 2 || left === 0) expect(customers.get(customer) ?? 0).toBe(left)
     if (own.length > 0 && left === 0) expect(last.get(customer)).toBe(null)
   }
   expect([...last.keys()].filter((customer) => !everyone.has(customer))).toEqual([])
 }
 
-// Without patience, the documents of the first projector are late, and it leaves. The second one
-// waits until they are stored, and goes on.
+// Without patience, the documents are late. The first projector then loses its partition, and the
+// second projector waits until its documents are stored.
 it.each([
   ['at once', true, false, 600],
   ['late', false, false, 800],
@@ -263,7 +264,7 @@ it.each([
           ])
           await scheduler.waitFor(both)
           await scheduler.waitIdle()
-          // The partition has one owner in the end. It applies what is left.
+          // In the end one projector owns the partition, and applies the remaining records.
           await runProjector(world, events, { step: async () => undefined, sizes: one, signal, erasures })
           expectRight(world, events, erasures)
         },
@@ -271,7 +272,7 @@ it.each([
       { numRuns, seed: 3 },
     )
   },
-  // Nothing in it waits. It takes some seconds of CPU.
+  // The time limit is long because the runs need some seconds of CPU.
   60_000,
 )
 
@@ -301,7 +302,7 @@ it('erased customers stay erased after a crash at any step, and after all events
           runProjector(world, events, { step: async () => undefined, sizes: [0, ...sizes], signal, erasures })
         await finish()
         if (isReplayed) {
-          // Redis is lost: all erasures are executed again, then all events are applied again.
+          // Redis is lost. So all erasures are executed again, then all events are applied again.
           world.customers.clear()
           world.marks.clear()
           world.position = 0
@@ -316,7 +317,7 @@ it('erased customers stay erased after a crash at any step, and after all events
 }, 60_000)
 
 it('a projector that ends between its document and the repair leaves an older document last', async () => {
-  // The one interleaving that no rule covers. Readers compare versions, and `verify` finds it.
+  // No rule prevents this interleaving. Readers compare versions, and `verify` finds the document.
   const events: Event[] = [
     { customer: 'a', version: 1 },
     { customer: 'a', version: 2 },
@@ -324,7 +325,7 @@ it('a projector that ends between its document and the repair leaves an older do
   const world = emptyWorld()
   const { promise: resumed, resolve: resume } = Promise.withResolvers<void>()
   let calls = 0
-  /** Pauses before the document, and never comes back from the step after it. */
+  /** Pauses before the document is sent, and never resolves after that. */
   const step: Step = async () => {
     calls += 1
     if (calls === 2) await resumed

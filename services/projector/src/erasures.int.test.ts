@@ -66,7 +66,7 @@ describe('an erased customer', () => {
     expect(await redis.exists(customerKey('a', keyPrefix))).toBe(0)
   })
 
-  it('comes back with an event after the time of an erasure until now', async () => {
+  it('an erased customer comes back with an event after the time of an erasure until now', async () => {
     const { apply, erase, timestampOf } = await fresh()
     await apply(hashOf('a', 3))
     expect(await erase(erasureOf('a', { scope: 'until-now' }))).toEqual(['erased'])
@@ -76,7 +76,7 @@ describe('an erased customer', () => {
     expect(await timestampOf('a')).toBe('6')
   })
 
-  it('keeps an event after the time of an erasure until now', async () => {
+  it('an erasure until now keeps an event after its time', async () => {
     const { apply, erase, timestampOf } = await fresh()
     await apply(hashOf('a', 6))
     expect(await erase(erasureOf('a', { scope: 'until-now' }))).toEqual(['stale'])
@@ -85,7 +85,7 @@ describe('an erased customer', () => {
     expect(await timestampOf('a')).toBe(null)
   })
 
-  it('may be one who never existed, and may be erased twice', async () => {
+  it('a customer who never existed can be erased, and an erasure can be repeated', async () => {
     const { apply, erase } = await fresh()
     expect(await erase(erasureOf('nobody'))).toEqual(['erased'])
     expect(await erase(erasureOf('nobody', {}, 1))).toEqual(['erased'])
@@ -95,14 +95,14 @@ describe('an erased customer', () => {
   it('follows the later of two erasures, in any order of execution', async () => {
     const { apply, erase } = await fresh()
     expect(await erase(erasureOf('a', { scope: 'forever' }, 7))).toEqual(['erased'])
-    // A projector that has lost its partition executes an earlier one.
+    // A projector that has lost its partition executes an earlier erasure.
     expect(await erase(erasureOf('a', { scope: 'until-now' }, 6))).toEqual(['stale'])
     expect(await apply(hashOf('a', 6))).toEqual(['erased'])
     expect(await erase(erasureOf('a', { scope: 'until-now' }, 10))).toEqual(['erased'])
     expect(await apply(hashOf('a', 6))).toEqual(['applied'])
   })
 
-  it('is erased although the key is no hash', async () => {
+  it('an erased customer is removed even if the key is not a hash', async () => {
     const { keyPrefix, apply, erase } = await fresh()
     await redis.set(customerKey('a', keyPrefix), 'text')
     expect(await erase(erasureOf('a'))).toEqual(['erased'])
@@ -158,7 +158,7 @@ describe('an erasure', () => {
     expect((await store.positions([0])).get(0)).toBe('0')
   })
 
-  it('is forgotten with the positions of a topic that was created again', async () => {
+  it('the position in the erasures topic is deleted when the raw topic was created again', async () => {
     const { store, erase, keyPrefix } = await fresh()
     await store.claimPositions({ clusterId: 'c', topicId: '1' }, false)
     await erase(erasureOf('a'))

@@ -3,14 +3,14 @@ import { stateOf, writeState } from '@customer-stream/schemas'
 import { describe, expect, it, vi } from 'vitest'
 import { emptyRedis, fakeKafka, setUp } from './fixtures/fake-projection.ts'
 
-/** Customer of each tombstone that was published. */
+/** Returns the customer of each published tombstone. */
 const tombstones = (published: readonly { readonly key: Buffer | null; readonly value: Buffer | null }[]) =>
   published.flatMap(({ key, value }) => (value === null ? [String(key)] : []))
 const withErasures = (options: Parameters<typeof setUp>[0] = {}) =>
   setUp({ stateTopic: 'state', hasErasures: true, ...options })
 
 describe('erasures', () => {
-  it('are executed before anything is applied', async () => {
+  it('erasures are executed before any event is applied', async () => {
     const { assign, erase, projection, batch, redis, published, steps } = withErasures()
     erase('a')
     erase('b')
@@ -24,7 +24,7 @@ describe('erasures', () => {
     expect(tombstones(published)).toEqual(['a', 'b', 'a'])
   })
 
-  it('are followed while the partition is idle, and executed once', async () => {
+  it('new erasures are executed while the partition is idle, each once', async () => {
     const { assign, erase, projection, batch, redis, published } = withErasures()
     await assign()
     await projection.onBatch(batch(10, ['a', 'b']))
@@ -37,7 +37,7 @@ describe('erasures', () => {
     expect(redis.position).toBe('12')
   })
 
-  it('are executed again if Redis was lost, before its events', async () => {
+  it('erasures are executed again if Redis was lost, before the events', async () => {
     const { assign, erase, projection, batch, redis, steps } = withErasures({ chunkRecords: 1 })
     await assign()
     await projection.onBatch(batch(10, ['a', 'b']))
@@ -46,7 +46,7 @@ describe('erasures', () => {
     Object.assign(redis, emptyRedis())
     steps.length = 0
     await projection.checkPositions()
-    // The state topic fills the partition. Its document of the customer comes after the mark.
+    // The fill brings the document of the customer after the mark is set.
     expect(redis.erased.has('a')).toBe(true)
     await vi.waitFor(() => expect(redis.executed?.offset).toBe('1'))
     expect(steps.indexOf('erase')).toBeLessThan(steps.indexOf('fill'))
@@ -54,7 +54,7 @@ describe('erasures', () => {
     expect([...redis.customers.keys()]).toEqual(['b'])
   })
 
-  it('are executed again if the erasures topic was created again', async () => {
+  it('erasures are executed again if the erasures topic was created again', async () => {
     const { assign, erase, projection, kafka, redis } = withErasures()
     erase('a')
     await assign()
@@ -77,7 +77,7 @@ describe('erasures', () => {
     expect(lacking.seeks).toEqual(['10'])
   })
 
-  it('wait for a retry if Kafka returns no records of them', async () => {
+  it('erasures are retried if Kafka returns no records', async () => {
     const { assign, erase, projection, before, redis } = withErasures()
     await assign()
     erase('a')
@@ -88,7 +88,7 @@ describe('erasures', () => {
     expect(redis.executed?.offset).toBe('1')
   })
 
-  it('that are no erasures are passed over and counted', async () => {
+  it('records that are not erasures are skipped and counted', async () => {
     const { assign, erasures, erase, redis, registry } = withErasures()
     erasures.push({ key: Buffer.from('a'), value: Buffer.from('no JSON') }, { key: Buffer.from('a'), value: null })
     erase('b')

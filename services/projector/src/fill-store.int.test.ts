@@ -60,7 +60,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     return (await fillStore.fills([0])).get(0)!
   }
 
-  it('keeps the progress of a fill, and says what the state topic has', async () => {
+  it('stores the progress of a fill, and up to which offset the state topic has all documents', async () => {
     const { fillStore, store } = fresh()
     expect(await fillStore.fills([0, 1])).toEqual(new Map())
     const fill = await begun(fillStore)
@@ -71,7 +71,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     expect(await fillStore.fills([0, 1])).toEqual(new Map([[0, moved]]))
   })
 
-  it('an incomplete fill says nothing about the state topic', async () => {
+  it('an incomplete fill stores no published position', async () => {
     const { fillStore, store } = fresh()
     expect(await begun(fillStore, { ...start, isComplete: false })).toMatchObject({ isComplete: false })
     expect((await store.publishedPositions([0])).get(0)).toBeUndefined()
@@ -111,13 +111,13 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     await expect(store.moveAfter(0, '30', '31', token)).rejects.toThrow(LostChunkError)
   })
 
-  it('ignores a field that is no progress', async () => {
+  it('ignores a field whose value is not the progress of a fill', async () => {
     const { fillStore, client, key } = fresh()
     await client.hset(key, `${FIELD}#fill`, 'nonsense')
     expect(await fillStore.fills([0])).toEqual(new Map())
   })
 
-  it('writes the newer of hash and document', async () => {
+  it('a fill keeps a newer hash and replaces an older one', async () => {
     const { store, hashOf } = fresh()
     await store.applyChunk([snapshot('a', 5), snapshot('b', 5)], 0, undefined, '1')
     const many = Array.from({ length: 300 }, (_, i) => snapshot(`many-${i}`, 1))
@@ -163,7 +163,7 @@ describe('on Redis Cluster, when a master is replaced', () => {
     return { client, fillStore, fill, copies, keyPrefix }
   }
 
-  it('goes on from the lowest progress', async () => {
+  it('a fill continues from the lowest progress of all copies', async () => {
     const { client, fillStore, fill, copies } = await open()
     const old = await client.hget(copies[2]!, `${FIELD}#fill`)
     const moved = await fillStore.moveFill(0, fill, '7', [])
@@ -174,7 +174,7 @@ describe('on Redis Cluster, when a master is replaced', () => {
     expect(await fillStore.moveFill(0, found, '7', [])).toMatchObject({ next: '7' })
   })
 
-  it('goes on if one copy has lost the progress', async () => {
+  it('a fill continues if one copy has lost the progress', async () => {
     const { client, fillStore, copies } = await open()
     await client.hdel(copies[2]!, `${FIELD}#fill`)
     const found = (await fillStore.fills([0])).get(0)!

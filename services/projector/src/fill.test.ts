@@ -64,12 +64,13 @@ it.each<[string, (world: ReturnType<typeof withState>) => unknown]>([
   expect([world.redis.position, world.redis.fill, world.seeks]).toEqual(['0', undefined, ['0']])
 })
 
-it('takes what it can from both topics if neither has everything', async () => {
+it('takes what it can from both topics if neither has all customers', async () => {
   const world = withState([stateRecord('a', 20)])
   world.kafka.committed.clear()
   await world.assign()
   await vi.waitFor(() => expect(versions(world)).toEqual({ a: 20 }))
-  // The state topic does not have all documents before this position.
+  // No published position is stored, because the state topic may lack documents before the
+  // position.
   expect([world.redis.position, world.redis.published]).toEqual([LOW, undefined])
 })
 
@@ -108,7 +109,7 @@ it('publishes no older document of a customer that is still to be filled', async
   const { promise: mayFill, resolve: goOn } = Promise.withResolvers<void>()
   before.fill = () => mayFill
   await assign()
-  // The late event is the newest one that Redis knows.
+  // Redis has no newer event than the late event, because the fill has not ended.
   await projection.onBatch(batch(30, ['a', 'b']))
   await projection.positions.commit()
   expect([versions(world), published, redis.position]).toEqual([{ a: 30, b: 31 }, [], '32'])
@@ -121,7 +122,7 @@ it('publishes no older document of a customer that is still to be filled', async
   expect(redis.published).toEqual({ stateTopicId: 'state-1', offset: '32' })
 })
 
-it('goes on where another projector has stopped', async () => {
+it('a fill continues where another projector has stopped', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
   world.redis.position = '31'
   world.redis.published = { stateTopicId: 'state-1', offset: '30' }
@@ -132,7 +133,7 @@ it('goes on where another projector has stopped', async () => {
   expect(versions(world)).toEqual({ b: 21 })
 })
 
-it('fills again what a restored master of Redis Cluster lacks', async () => {
+it('fills again what a restored master of Redis Cluster has lost', async () => {
   const world = withState([stateRecord('a', 20)])
   await world.assign()
   await vi.waitFor(() => expect(world.seeks.length).toBe(2))
@@ -143,7 +144,7 @@ it('fills again what a restored master of Redis Cluster lacks', async () => {
   await vi.waitFor(() => expect(versions(world)).toEqual({ a: 20 }))
 })
 
-it('ends if the state topic is created again, and applies all records', async () => {
+it('a fill ends if the state topic is created again, and all records are applied', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
   const { promise: never } = Promise.withResolvers<void>()
   world.before.fill = () => never
@@ -163,7 +164,7 @@ it('applies all records if the state topic was switched off during a fill', asyn
   expect([redis.position, redis.fill, world.seeks]).toEqual([LOW, undefined, [LOW]])
 })
 
-it('skips records that are no documents, counts them, and deletes an erased customer', async () => {
+it('a fill skips and counts records that are not documents, and deletes an erased customer', async () => {
   const world = withState([
     stateRecord('a', 20),
     { ...stateRecord('a', 21), value: Buffer.from('not JSON') },
@@ -178,7 +179,7 @@ it('skips records that are no documents, counts them, and deletes an erased cust
   expect(await world.registry.metrics()).toMatch(/^projector_unusable_states_total\S* 3$/m)
 })
 
-it('says how far it is', async () => {
+it('a fill reports its progress', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21), stateRecord('c', 22), stateRecord('d', 23)])
   const { promise: mayFill, resolve: goOn } = Promise.withResolvers<void>()
   world.before.fill = (count) => (count > 1 ? mayFill : undefined)
@@ -218,7 +219,7 @@ it('ends right after any loss of Redis, crash and deletion of applied records', 
       let world = await start()
       let next = world.seeks.at(-1) ?? '0'
       let seen = world.seeks.length
-      /** Fetches as kafkajs does: from the last seek, or from where the last batch ended. */
+      /** Fetches like kafkajs: from the last seek, or from the end of the last batch. */
       const records = async () => {
         if (world.seeks.length > seen) next = world.seeks.at(-1) ?? next
         seen = world.seeks.length
@@ -251,7 +252,7 @@ it('ends right after any loss of Redis, crash and deletion of applied records', 
           world = await start()
           seen = 0
         },
-        // A retention time deletes records that were applied long ago.
+        // Retention deletes records that were applied before the committed offset.
         'delete records': async () => {
           const offset = kafka.committed.get(0)?.offset ?? '0'
           if (Number(offset) > Number(kafka.low)) kafka.low = offset

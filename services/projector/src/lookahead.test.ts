@@ -15,14 +15,14 @@ type Topic = readonly (Event & { readonly offset: number })[]
 
 const recordOf = ({ customer, timestamp, id, isUsable, offset }: Topic[number]) => {
   const payload = JSON.stringify({ customerWithVehicles: { customer: { customerUuid: customer } } })
-  // Only a parser notices that the last brace is missing.
+  // Without the last brace the event is unusable, which only a parser notices.
   const event = { id, timestamp, type: 'customers', payload: isUsable ? payload : payload.slice(0, -1) }
   const value = Buffer.from(JSON.stringify(event))
   return { offset: String(offset), timestamp: '1000', key: Buffer.from(customer), value, headers: {} }
 }
 const endOf = (topic: Topic) => (topic.at(-1)?.offset ?? 9) + 1
 
-/** Fetches as kafkajs does: behind the last batch, or from the last seek. */
+/** Fetches like kafkajs: from the end of the last batch, or from the last seek. */
 const openConsumer = async (topic: Topic, options: Parameters<typeof setUp>[0]) => {
   const world = setUp({ chunkRecords: 100, high: String(endOf(topic)), ...options })
   await world.assign()
@@ -70,7 +70,7 @@ const newestOf = (topic: Topic) => {
 const storedIn = (redis: ReturnType<typeof emptyRedis>) =>
   new Map([...redis.customers].map(([customer, { version }]) => [customer, version.id]))
 
-/** A topic that is far behind. `customers` decides how often an event is superseded. */
+/** Returns a topic with many records. With fewer `customers`, more events are superseded. */
 const topicOf = (random: () => number, { customers = 200, unusable = 0, records = 6000 }): Topic => {
   let offset = Number(LOW)
   return Array.from({ length: records }, () => {
@@ -104,7 +104,7 @@ describe('a partition that is far behind', () => {
     expect(consumer.sent.reduce((a, b) => a + b)).toBe(newest.size)
   })
 
-  /** The newest event of customer-0 is the last record, and unusable. */
+  /** The last record is the newest event of customer-0. It is unusable. */
   const withUnusableEnd = (): Topic =>
     topicOf(randomOf(2), {}).map((event, i, { length }) =>
       i === length - 1 ? { ...event, customer: 'customer-0', timestamp: 900, isUsable: false } : event,
@@ -149,7 +149,7 @@ describe('a partition that is far behind', () => {
     expect(left.length).toBe(103)
   })
 
-  // Each seed is a test, because all runs together take seconds of CPU.
+  // Each seed has its own test, because all runs together need seconds of CPU.
   it.each([7, 8])('ends at the newest usable events, whatever happens meanwhile (seed %i)', async (firstSeed) => {
     await fc.assert(
       fc.asyncProperty(fc.integer({ min: 1, max: 1e9 }), async (seed) => {
@@ -188,7 +188,9 @@ describe('a partition that is far behind', () => {
 
 describe('events that were left out', () => {
   const END = 6010
-  /** Customer c has an event at 11, and a newer one at 18, which is unusable unless changed. */
+  /**
+   * Customer c has an event at offset 11, and at 18 a newer event, which is unusable by default.
+   */
   const topicWith = (changes: Readonly<Record<number, object>> = {}) =>
     Array.from({ length: END - 10 }, (_, i) => {
       const offset = i + 10

@@ -18,7 +18,7 @@ it('every part reads the same topic in the same group as the same instance', () 
   expect(tasks.instance).toBe('me')
 })
 
-it('a member sends five heartbeats in a session', () => {
+it('a member sends five heartbeats within its session timeout', () => {
   expect(optionsFor({ CONSUMER_SESSION_TIMEOUT_MS: '10000' }).consumer).toMatchObject({
     sessionTimeoutMs: 10_000,
     heartbeatIntervalMs: 2000,

@@ -65,7 +65,7 @@ it('demands nothing of a state topic that is switched off', async () => {
   expect(set).toEqual([[new Map([['quarantine', 3]])]])
 })
 
-it('sends no more documents at once than the state topic takes in one batch', async () => {
+it('one send has no more documents than the state topic accepts in one batch', async () => {
   const { outputs, sent } = setUp('state')
   const { maxValueBytes = 0 } = outputs.demands.at(-1) ?? {}
   const record = (bytes: number): OutgoingRecord => ({
@@ -74,7 +74,7 @@ it('sends no more documents at once than the state topic takes in one batch', as
     value: Buffer.alloc(bytes),
     timestamp: 1,
   })
-  // Each record counts 100 bytes more than its value, which is more than Kafka needs.
+  // Each record counts as its value plus 100 bytes, so the third record does not fit.
   await outputs.state?.send([record(1000 * maxValueBytes), record(0), record(0)])
   expect(sent.map((records) => records.length)).toEqual([1, 1, 1])
   expect(partsOf([1, 2, 3, 4].map(record), 300).map((part) => part.length)).toEqual([2, 2])

@@ -189,7 +189,9 @@ describe('project reads only the version of events that are superseded', () => {
     expect(projected).toMatchObject({ stale: 3, duplicate: 0, poison: [] })
   })
 
-  /** Parses every record, as the projector did before it read versions alone. */
+  /**
+   * Parses every record. The projector gets the same result, but reads only versions if possible.
+   */
   const parseAll = (given: readonly RawRecord[], named: ReadonlySet<string>) => {
     const poison = new Set<string>()
     const events: { customerUuid: string; version: Version; hash: NewestCustomer; offset: string }[] = []
@@ -273,7 +275,7 @@ describe('project reads only the version of events that are superseded', () => {
         expect(new Map(projected.newest.map((hash) => [hash.customerUuid, hash]))).toEqual(
           new Map([...slow.newest].map(([customerUuid, { hash }]) => [customerUuid, hash])),
         )
-        // Poison of both, or an event that a usable one supersedes.
+        // An unusable event is poison, unless a usable event supersedes it.
         const found = new Set(offsetsOf(projected))
         for (const offset of found) expect(slow.poison).toContain(offset)
         for (const offset of slow.poison) {

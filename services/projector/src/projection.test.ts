@@ -148,7 +148,7 @@ describe('the state topic', () => {
   const documents = (published: ReturnType<typeof setUp>['published']) =>
     published.map(({ key, value }) => [String(key), JSON.parse(String(value)).version.timestamp])
 
-  it('gets the documents between Redis and the position', async () => {
+  it('the state topic gets documents after Redis has the customers, and before the position moves', async () => {
     const { assign, projection, batch, steps, published, redis } = withState()
     await assign()
     steps.length = 0
@@ -162,7 +162,7 @@ describe('the state topic', () => {
     expect(redis.published).toEqual({ stateTopicId: 'state-1', offset: '13' })
   })
 
-  it('gets nothing of a stale event, and gets a duplicate again', async () => {
+  it('the state topic gets no stale event, and gets the document of a duplicate again', async () => {
     const { assign, projection, batch, redis, published } = withState()
     await assign()
     await projection.onBatch(batch(10, ['a', 'b']))
@@ -192,7 +192,7 @@ describe('the state topic', () => {
     expect(await registry.metrics()).toMatch(/^projector_held_partitions\S* 0$/m)
   })
 
-  it('is tried again until it takes the documents', async () => {
+  it('documents are sent again until the state topic stores them', async () => {
     const { assign, projection, batch, redis, before, published } = withState()
     await assign()
     before.publish = (count) => {
@@ -216,7 +216,7 @@ describe('the state topic', () => {
     expect([redis.position, seeks]).toEqual(['30', ['30']])
   })
 
-  it('is filled again if it was deleted and created again', async () => {
+  it('a state topic that was deleted and created again is filled again', async () => {
     const { assign, projection, batch, redis, kafka, seeks } = withState()
     await assign()
     await projection.onBatch(batch(10, ['a', 'b']))
@@ -227,12 +227,12 @@ describe('the state topic', () => {
     expect(redis.published).toEqual({ stateTopicId: 'state-2', offset: '12' })
   })
 
-  it('is filled from the start if it was created again while a chunk is stored', async () => {
+  it('a state topic that was created again during a chunk is filled from the start', async () => {
     const { assign, projection, batch, redis, kafka, before, steps } = withState()
     await assign()
     await projection.onBatch(batch(10, ['a', 'b']))
     kafka.stateTopicId = 'state-2'
-    // The position check knows the new topic, and has not compared the position with it yet.
+    // The check of positions has read the id of the new topic, but has not compared positions yet.
     const { promise: isCompared, resolve: compare } = Promise.withResolvers<void>()
     before.watermarks = () => isCompared
     const checked = projection.checkPositions()
@@ -243,13 +243,13 @@ describe('the state topic', () => {
     expect(redis.position).toBe(LOW)
   })
 
-  it('is late: the check of the positions sees no change by another', async () => {
+  it('the check of positions does not take a late move for a change by another process', async () => {
     const { assign, projection, batch, before, held, registry, steps } = withState()
     await assign()
     const { promise: isBack, resolve: comeBack } = Promise.withResolvers<void>()
     before.publish = () => isBack
     await projection.onBatch(batch(10, ['a']))
-    // The position has moved in Redis, and the process does not know it yet.
+    // The position has moved in Redis, but the expected position has not changed yet.
     const { promise: isChecked, resolve: goOn } = Promise.withResolvers<void>()
     before.positions = () => isChecked
     comeBack()
@@ -261,13 +261,13 @@ describe('the state topic', () => {
     expect(await registry.metrics()).toMatch(/^projector_rewinds_total\S* 0$/m)
   })
 
-  it('published again after a hold if another projector has published meanwhile', async () => {
+  it('documents are published again after a pause if another projector has published meanwhile', async () => {
     const { assign, projection, batch, redis, before, held, published } = withState()
     await assign()
     const { promise: isBack, resolve: comeBack } = Promise.withResolvers<void>()
     before.publish = () => isBack
     expect(await projection.onBatch(batch(10, ['a']))).toBe('10')
-    // The other one has published an older document, and moves the position back.
+    // The other projector has published an older document, and moves the position back.
     redis.token = undefined
     comeBack()
     await vi.waitFor(() => expect(held.size).toBe(0))
@@ -279,7 +279,7 @@ describe('the state topic', () => {
     ])
   })
 
-  it('that may have a document of a send that failed makes a projector without the partition move back', async () => {
+  it('after a failed send, a projector that has lost its partition moves the position back', async () => {
     const { assign, projection, batch, redis, before, steps } = withState()
     await assign()
     const lost = new AbortController()
@@ -293,7 +293,7 @@ describe('the state topic', () => {
     expect(redis.position).toBe('10')
   })
 
-  it('makes a projector that published too late move the position back', async () => {
+  it('a projector that published too late moves the position back', async () => {
     const { assign, projection, batch, redis, before, steps } = withState()
     await assign()
     before.publish = () => {
@@ -373,7 +373,7 @@ describe('a paused partition', () => {
     await assign()
     const back = Promise.withResolvers<void>()
     before.quarantine = () => back.promise
-    // The first chunk has no unusable record.
+    // The first chunk has only usable records, so it is applied.
     expect(await projection.onBatch(batch(10, ['a', 'b', undefined, 'd']))).toBe('12')
     expect([redis.position, [...held]]).toEqual(['12', [0]])
     back.resolve()
@@ -480,7 +480,7 @@ describe('a partition without a leader', () => {
     await new Promise(setImmediate)
     expect([redis.position, seeks]).toEqual([undefined, []])
     kafka.hasLeader = true
-    // kafkajs may begin at any offset.
+    // Without a position, kafkajs may begin at any offset.
     expect([await projection.onBatch(batch(12, ['b'])), redis.position, seeks]).toEqual([undefined, LOW, [LOW]])
     expect([await projection.onBatch(batch(10, ['a'])), redis.position]).toEqual(['11', '11'])
   })
@@ -521,7 +521,7 @@ describe('regressions', () => {
     const { assign, projection, batch, redis, before, lose } = setUp()
     await assign()
     before.move = (count) => {
-      // The load made the first move.
+      // The load of the position has made the first move.
       if (count !== 2) return
       lose()
       throw new Error('connection lost')

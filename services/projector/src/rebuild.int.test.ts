@@ -1,6 +1,6 @@
 /**
- * A model of rebuilds: projection 1 has applied a part of a history and goes on, while projection 2
- * begins at the oldest record. Both write into one Redis, in an order that fast-check chooses.
+ * A model of rebuilds: projection 1 has applied a part of a history and continues, while projection
+ * 2 begins at the oldest record. Both write into one Redis, in an order that fast-check chooses.
  */
 
 import { loadSettings } from '@customer-stream/runtime'
@@ -141,7 +141,7 @@ it('a rebuild ends with the newest events, and no customer goes back meanwhile',
         const newest = newestIn(run.history, customerUuid)
         const hash = await redis.hgetall(key(customerUuid))
         expect(hash.firstName).toBe(newest && `${newest.timestamp} ${newest.id}`)
-        // If retention has deleted a record, its hash keeps the old layout.
+        // If retention has deleted the record of a hash, the hash keeps the old layout.
         const isKept = newest && newestIn(run.history.slice(run.oldest), customerUuid)
         if (isKept && compareVersions(isKept, newest) === 0) expect(hash._projection).toBe('2')
       }

@@ -96,7 +96,8 @@ describe('customers on a cluster', () => {
     let timestamp = 1
     const to = await cluster.moveSlot(slot, async () => {
       timestamp += 1
-      // The old owner of the slot may not create a key now. When a key has moved, it answers ASK.
+      // While a slot moves, its old master cannot create a key. After a key has moved, it answers
+      // ASK.
       expect(await apply(store, [snapshot('c0', timestamp)])).toEqual(['applied'])
     })
     expect(await apply(store, [snapshot('c0', 4), snapshot('c1')])).toEqual(['applied', 'applied'])
@@ -218,7 +219,7 @@ describe('a master that is set back to its last backup', () => {
     { timeout: 60_000 },
     async (method) => {
       const { store, keyPrefix } = fresh()
-      // Without this setting Redis could answer before the position is in the file that is copied.
+      // Without this setting Redis could answer before the append-only file has the position.
       await Promise.all(cluster.masters.map((each) => each.client.config('SET', 'appendfsync', 'always')))
       await store.movePosition(0, undefined, '7')
       // `exists` rejects on each master that does not own the customer's slot. Copies of the

@@ -288,7 +288,7 @@ describe('a Redis that is replaced behind its address', () => {
       () => replica.info('replication'),
       (info) => info.includes('master_link_status:up'),
     )
-    /** WAIT would not do: it covers only the writes of its own connection. */
+    /** Waits for the replica. The command WAIT covers only the writes of its own connection. */
     const untilInSync = async () => {
       const offsetOf = async (server: RedisClient, name: string) =>
         Number(new RegExp(`${name}:(\\d+)`).exec(await server.info('replication'))?.[1])
@@ -302,8 +302,8 @@ describe('a Redis that is replaced behind its address', () => {
     return { urls: [servers[0].url, servers[1].url] as const, primary, replica, network, untilInSync }
   }
 
-  // A chunk of 600 customers takes three script calls and a fourth that moves the position. The
-  // fifth script runs after the chunk.
+  // A chunk of 600 customers needs three calls (600 ÷ 250), and a fourth call that moves the
+  // position. The fifth call comes after the chunk.
   it.each([
     ['nothing', 1],
     ['nothing', 2],
@@ -322,7 +322,7 @@ describe('a Redis that is replaced behind its address', () => {
       const { keyPrefix } = freshNames()
       const options = { keyPrefix, topic: TOPIC, projection: 1 }
       const direct = createStore(primary, options)
-      // Afterwards the primary knows the script, so the client sends each later call only once.
+      // After these calls the primary has the scripts, so the client sends each later call once.
       await direct.applyChunk([], 1, undefined, '1')
       await direct.movePosition(0, undefined, '7')
       await untilInSync()
@@ -385,7 +385,7 @@ describe('the order of versions in Lua', () => {
   const localeFolder = compileLocale('en_US')
   const environments: [string, Record<string, string>][] = [
     ['C', { LC_ALL: 'C' }],
-    // Without glibc's package "locales" there is no locale with another order, so only C is tested.
+    // Without the sources of glibc's locales, only the locale C is tested.
     ...(localeFolder === undefined
       ? []
       : [['en_US.UTF-8', { LC_ALL: 'en_US.UTF-8', LOCPATH: localeFolder }] satisfies [string, Record<string, string>]]),
@@ -427,8 +427,8 @@ describe('a Redis without memory', () => {
       const { store, keyOf } = fresh(client)
       const before = snapshot({ timestamp: 1, id: 'e' }, { firstName: 'before' })
       await apply(store, [before])
-      // Fill the memory with large values first and then smaller ones. A large command is refused
-      // early, because its own buffer counts.
+      // Fill the memory with large values first and small values last. Redis refuses a large
+      // command early, because the buffer of the command counts as used memory.
       for (const bytes of [100_000, 1000, 10]) {
         for (let i = 0; ; i++)
           if ((await client.set(`fill ${bytes} ${i}`, 'x'.repeat(bytes)).catch(() => 'full')) === 'full') break

@@ -49,7 +49,7 @@ it.each<[string, Partial<Closing>, ((account: Account) => void)?]>([
   ['3 answers with 202 were heard, but only 2 were given', { answered: 2 }],
   ['6 answers with 202 were given for 5 records in Kafka', { answered: 6 }],
   ['1 events were promised more often than Kafka has them', {}, (account) => account.posted('b', true)],
-  ['1 records in Kafka were sent by nobody', { sentEvents: ['a', 'b'] }],
+  ['1 records in Kafka were not sent by a sender', { sentEvents: ['a', 'b'] }],
   [
     'positions in Redis that are not the end of their partition: 0 at 3 of 4',
     { positions: new Map([...closing.positions, [0, 3]]) },
@@ -61,14 +61,13 @@ it.each<[string, Partial<Closing>, ((account: Account) => void)?]>([
   [
     "1 of the senders' events were not usable",
     { positions: new Map([...closing.positions, [0, 5]]) },
-    // Simulates a bug in code that the projector and the verifier share: both take a usable event
-    // as unusable.
+    // Simulates a common bug of projector and verifier, which treat a usable event as unusable.
     (account) => {
       account.witness.record({ topic: 'c', partition: 0, offset: '4', fingerprint: 'a', usable: false })
       account.quarantined(placeOf('c', 0, '4'), 'a')
     },
   ],
-  ['5 records met only 4 outcomes', { outcomes: { counted: 4, records: 5 } }],
+  ['5 records have only 4 outcomes', { outcomes: { counted: 4, records: 5 } }],
   [
     '1 records in quarantine are none of the unusable ones',
     {},
@@ -80,7 +79,7 @@ it.each<[string, Partial<Closing>, ((account: Account) => void)?]>([
   expect(account.imbalances({ ...closing, ...changed })).toEqual([sentence])
 })
 
-it('reports an unusable record that quarantine lacks, or has with other bytes', () => {
+it('reports an unusable record if quarantine lacks it or has other bytes', () => {
   const record = { topic: 'c', partition: 1, fingerprint: 'poison', usable: false }
   const account = balanced()
   account.witness.record({ ...record, offset: '1' })

@@ -7,8 +7,8 @@ export interface Closing {
   /** Fingerprints of the events that the senders made. */
   readonly sentEvents: Iterable<string>
   /**
-   * Number of 202 answers, counted by the ingresses. Undefined if an ingress was ended, because its
-   * count is lost then.
+   * Number of 202 answers, counted by the ingresses. Undefined if an ingress has ended, because its
+   * count is lost.
    */
   readonly answered: number | undefined
   /**
@@ -21,8 +21,8 @@ export interface Closing {
 }
 
 /**
- * Reconciliation of one scenario. Each stage from the senders to Redis has its own counts. Each
- * count is compared with that of the next stage. The verifier finds missing records. The
+ * Reconciliation of one scenario. Each stage from the senders to Redis has its own counts, which
+ * are compared with the counts of the next stage. The verifier finds missing records. The
  * reconciliation also finds surplus records and records of unknown origin.
  */
 export interface Account {
@@ -87,7 +87,7 @@ export const createAccount = (customersTopic: string): Account => {
       const foreign = [...stored.keys()].filter((print) => !sent.has(print)).length
       const short = [...promises].filter(([print, count]) => count > (stored.get(print) ?? 0)).length
       const misplaced = [...positions].filter(([partition, next]) => next !== (ends.get(partition) ?? 0))
-      // The senders make no unusable records. So this count shows a bug in the verifier's reading.
+      // The senders make only usable records. So another count than 0 is a bug of the verifier.
       const spoilt = new Set(unusable.values()).difference(posted).size
       const notQuarantined = [...unusable].filter(([source, print]) => quarantined.get(source) !== print).length
       const wronglyQuarantined = [...quarantined].filter(([source, print]) => unusable.get(source) !== print).length
@@ -110,7 +110,7 @@ export const createAccount = (customersTopic: string): Account => {
           `${answered} answers with 202 were given for ${records} records in Kafka`,
         ],
         [short === 0, `${short} events were promised more often than Kafka has them`],
-        [foreign === 0, `${foreign} records in Kafka were sent by nobody`],
+        [foreign === 0, `${foreign} records in Kafka were not sent by a sender`],
         [
           misplaced.length === 0 && positions.size >= ends.size,
           `positions in Redis that are not the end of their partition: ${misplaced
@@ -118,7 +118,7 @@ export const createAccount = (customersTopic: string): Account => {
             .join(', ')}`,
         ],
         [spoilt === 0, `${spoilt} of the senders' events were not usable`],
-        [outcomes.counted >= outcomes.records, `${outcomes.records} records met only ${outcomes.counted} outcomes`],
+        [outcomes.counted >= outcomes.records, `${outcomes.records} records have only ${outcomes.counted} outcomes`],
         [notQuarantined === 0, `${notQuarantined} unusable records are not in quarantine`],
         [wronglyQuarantined === 0, `${wronglyQuarantined} records in quarantine are none of the unusable ones`],
       ]

@@ -31,8 +31,8 @@ export interface ManagedRedis {
 }
 
 /**
- * Fault harness: a pipeline under load in which a test causes faults. It has a cluster of three
- * brokers, one Redis, two processes of each service, and two senders with one ledger.
+ * Fault harness: a pipeline under load, with three brokers, one Redis, two processes of each
+ * service, and two senders with one ledger. A test causes faults in this pipeline.
  */
 export interface Arena extends Senders {
   readonly cluster: KafkaCluster
@@ -143,7 +143,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
     const partitions = Object.entries(stored).map(
       ([field, next]) => [Number(field.slice(`${topics.customers}/`.length)), Number(next)] as const,
     )
-    // The hash also has the ids of the cluster and the topic, and tokens.
+    // Leave out other fields of the hash, such as tokens and the ids of cluster and topic.
     return new Map(partitions.filter(([partition]) => !Number.isNaN(partition)))
   }
 
@@ -171,7 +171,8 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
     account,
     post: async ({ process }, { customerUuid, body }, headers) => {
       const print = fingerprint(customerUuid, sha256(body))
-      // Added before the answer, because the event may be stored although no answer arrives.
+      // Add the event before the answer, because Kafka may store the event although no answer
+      // comes.
       account.posted(print, false)
       const answer = await pipeline.post(process, body, headers)
       if (answer.ok) account.posted(print, true)
@@ -201,7 +202,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
     },
     close: async () => {
       await senders.stopLoad().catch(() => undefined)
-      // Ends faults that a failed scenario has left. Otherwise they would affect the next scenario.
+      // End all faults of a failed scenario. Otherwise they would affect the next scenario.
       for (const broker of cluster.brokers) {
         await broker.thaw()
         broker.network.set('open')

@@ -2,9 +2,9 @@ import { waitUntil } from '@customer-stream/runtime'
 import { createSimulation, makeSequence, type Simulation } from '@customer-stream/simulator'
 import { fingerprint, sha256 } from '@customer-stream/verify'
 
-/** Counts of the senders. Counts of events do not include repeats. */
+/** Counts of the senders. `made` and `promised` count each event once, even if it was repeated. */
 export interface SenderTotals {
-  /** Distinct events handed to delivery. Each of them ends as promised, lost or stopped. */
+  /** Distinct events that the senders began to deliver. Each event is promised, lost or stopped. */
   readonly made: number
   readonly promised: number
   readonly lost: number
@@ -15,7 +15,7 @@ export interface SenderTotals {
 
 /** The load of one scenario: one sender for each ingress, and one ledger for all. */
 export interface Senders {
-  /** Returns the number of events promised so far. It grows while the pipeline works. */
+  /** Returns the number of events that were promised so far. */
   promised(): number
   refused(): number
   statuses(): Readonly<Record<number, number>>
@@ -28,8 +28,8 @@ export interface Senders {
   /** Resolves when `more` further events have been promised. */
   untilPromised(more: number, timeoutMs?: number): Promise<void>
   /**
-   * Yields the fingerprints of all events handed to delivery so far. They are computed again from
-   * the seed.
+   * Yields the fingerprints of all events that the senders began to deliver, computed from the
+   * seed.
    */
   sentEvents(): Iterable<string>
   readonly ledgerPath: string
@@ -48,8 +48,7 @@ export interface SendersOptions {
 export const startSenders = (urls: readonly string[], options: SendersOptions): Senders => {
   const { secret, token, ledgerPath, seed, ratePerSecond = 250 } = options
   const stop = new AbortController()
-  // `events` is far more than any run sends: `stopLoad` ends the load. Each sender has its own
-  // customers.
+  // No run sends so many events, because `stopLoad` ends the load.
   const sequence = { events: 1_000_000, customers: 300, disorder: 0.1, other: 0.05 }
   const simulations: Simulation[] = urls.map((url, i) =>
     createSimulation({
