@@ -1,4 +1,4 @@
-/** The conversion of a customer to a Redis hash and back. */
+/** Converts a customer to a Redis hash, and a hash back to a customer. */
 import type { TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { Customer, type Vehicle, Vehicles } from './customer.ts'

@@ -18,9 +18,9 @@ const isOf = (customerUuid: string, payload: string): boolean => {
 }
 
 /**
- * Reads the version of a customers event without parsing its payload. This costs a third of parsing
- * the event. The event may still be unusable. But if `parseEvent` and `readVersion` succeed, they
- * return this customer and this version.
+ * Reads the version of a customers event without parsing its payload. Reading the version costs a
+ * third of parsing the event. The event may still be unusable. But if `parseEvent` and
+ * `readVersion` succeed, they return this customer and this version.
  *
  * The bytes are read as ISO-8859-1, which is faster than UTF-8. The compared texts are ASCII, and
  * ASCII has the same bytes in both charsets.

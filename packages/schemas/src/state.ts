@@ -1,7 +1,7 @@
 /**
- * The state document: the current customer as one JSON document. It is the value of a record in the
- * state topic, a compacted changelog with one key for each customer. A hash in Redis is a function
- * of its document, so Redis can be rebuilt from the topic.
+ * The state document: the current customer as one JSON document. A state document is the value of a
+ * record in the state topic, a compacted changelog with one key for each customer. A hash in Redis
+ * is a function of its document, so Redis can be rebuilt from the topic.
  */
 import { type Static, Type } from '@sinclair/typebox'
 import { decodeText } from './charset.ts'

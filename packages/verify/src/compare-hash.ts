@@ -60,7 +60,8 @@ const compareMetadata = (
   const receivedAt = Number(hash._receivedAt)
   if (copy !== undefined && hash._receivedAt !== String(copy.receivedAt))
     return wrong('has another _receivedAt than its record')
-  // The limit is wide, because clocks of machines differ. It still finds a wrong unit or field.
+  // This limit is wide, because the clocks of two machines may differ. A wrong unit or field
+  // exceeds it.
   const appliedAt = Number(hash._appliedAt)
   if (!/^\d+$/.test(hash._appliedAt ?? '') || appliedAt < receivedAt - maxFutureMs || appliedAt > now + maxFutureMs)
     return wrong('has no valid _appliedAt')

@@ -42,7 +42,7 @@ export type Reading =
       readonly reason: string
       /**
        * Set if the projector may count the record as stale or duplicate, instead of sending it to
-       * quarantine. This is right if a usable event of the customer is newer or equal.
+       * quarantine. The projector may do so if a usable event of the customer is newer or equal.
        */
       readonly supersedable?: Supersedable
     }

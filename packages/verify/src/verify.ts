@@ -51,7 +51,7 @@ export interface VerifyOptions {
   readonly ledgerPath?: string
   /**
    * Selects the customers with an event that was received at `sinceMs` or later, and before
-   * `untilMs`. Both in Unix milliseconds.
+   * `untilMs`. Times are Unix milliseconds.
    */
   readonly sinceMs?: number
   readonly untilMs?: number

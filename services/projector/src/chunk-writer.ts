@@ -8,10 +8,11 @@
  *
  * An erasure is written in the same order, as a chunk without records.
  *
- * A projector may lose its partition and not notice. It may then publish an old document after the
- * new owner has published a newer one. In this case another chunk has replaced the token in Redis,
- * so the late projector cannot move the position forward. It moves the position back to the start
- * of its chunk. The new owner then applies these records again and publishes current documents.
+ * A projector may lose its partition and not notice. Such a late projector may publish an old
+ * document after the new owner has published a newer one. In this case another chunk has replaced
+ * the token in Redis, so the late projector cannot move the position forward, and moves the
+ * position back to the start of its chunk. The new owner then applies these records again and
+ * publishes current documents.
  */
 import { answerOf, type Logger } from '@customer-stream/runtime'
 import type { FetchedBatch, OutgoingRecord, VerifiedProducer } from '@customer-stream/runtime/kafka'
@@ -45,7 +46,7 @@ export interface ChunkWriterDependencies {
 export interface ErasuresChunk {
   /** The last erasure of each customer. */
   readonly erasures: readonly PlacedErasure[]
-  /** Position of the raw partition. The erasures do not move it. */
+  /** Position of the raw partition. The erasures do not move this position. */
   readonly position: string
   /** Position in the erasures topic after these erasures. */
   readonly executed: ErasuresPosition

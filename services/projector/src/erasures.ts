@@ -26,7 +26,7 @@ export interface ErasuresDependencies {
   readonly store: Pick<Store, 'erasuresPositions' | 'forgetErasures' | 'writeErasures'>
   readonly writer: Pick<ChunkWriter, 'erase'>
   readonly retryThroughOutage: RetryThroughOutage
-  /** Called at the end of a pause, with the partition. */
+  /** Called when the pause of a partition ends. */
   readonly onLate: (partition: number, done: AppliedChunk, pause: AbortSignal) => Promise<void>
   readonly metrics: Pick<ProjectorMetrics, 'erasures' | 'unusableErasures'>
   readonly logger: Pick<Logger, 'info' | 'error'>
@@ -40,7 +40,7 @@ export type Execution = 'done' | 'moved' | 'waiting'
 
 /** A raw partition whose erasures must be executed. */
 export interface ErasuresPartition {
-  /** Returns the position of the raw partition. Undefined if it is not known now. */
+  /** Returns the position of the raw partition. Undefined if the position is not known now. */
   readonly position: () => string | undefined
   /** True if the partition is being filled from the state topic. */
   readonly isFilling: boolean
@@ -99,7 +99,8 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
 
   const fetchSome = async ({ partition, end }: Pending, next: string) => {
     const fetched = await source?.fetch(partition, next, end)
-    // An answer without records must not count as the end. Otherwise an erasure could be missed.
+    // An answer without records must not count as the end. Otherwise the projector could miss an
+    // erasure.
     if (fetched === undefined || BigInt(fetched.nextOffset) <= BigInt(next))
       throw new Error(`Kafka returns no records of partition ${partition} of the erasures topic from offset ${next}`)
     return fetched

@@ -1,7 +1,7 @@
 /**
- * Fills a lost Redis from the state topic. The state topic has one document for each customer, so
- * it is shorter than the raw topic. New events are applied at the same time. Redis keeps the newer
- * version, so the order of documents and events does not matter.
+ * Fills a lost Redis from the state topic. The state topic is shorter than the raw topic, because
+ * it has one document for each customer. New events are applied at the same time. Redis keeps the
+ * newer version, so the order of documents and events does not matter.
  */
 import type { Logger } from '@customer-stream/runtime'
 import type { FetchedRecord } from '@customer-stream/runtime/kafka'
@@ -68,7 +68,7 @@ export const createFiller = (
   { projection }: { readonly projection: number },
 ): FillPartition => {
   const { store, fillStore, stateSource, progress, retryThroughOutage, metrics, logger } = deps
-  /** The last work of each turn. The next work of that turn begins after it. */
+  /** Ends of the last work in each turn. New work of a turn waits for this end. */
   const turns: Promise<unknown>[] = Array.from({ length: CONCURRENT }, () => Promise.resolve())
   const inTurn = <T>(partition: number, work: () => Promise<T>): Promise<T> => {
     const turn = partition % CONCURRENT
@@ -88,7 +88,7 @@ export const createFiller = (
     return fillStore.moveFill(partition, fill, nextOffset, stored)
   }
 
-  /** @returns the progress after the next records. Undefined in the same cases as FillPartition. */
+  /** @returns the progress after the next records. Undefined if the fill was aborted or changed. */
   const step = async (partition: number, fill: Fill, signal: AbortSignal): Promise<Fill | undefined> => {
     const fetched = await retryThroughOutage('state', signal, async () =>
       stateSource?.fetch(partition, fill.next, fill.end),

@@ -14,7 +14,7 @@ export interface Hold {
   end(): void
 }
 
-/** Records for another topic. They must be stored before the position of the partition moves. */
+/** Records for another topic that must be stored before the position of the partition moves. */
 export interface Output {
   /** Name of the resource in logs and metrics. */
   readonly what: 'quarantine' | 'state'
@@ -25,7 +25,7 @@ export interface Output {
    * Called when the attempts have ended after `sendOrHold` returned false. The partition continues
    * when the promise settles.
    * @param pause aborts when the pause ends. Undefined if the pause has ended, or if the attempts
-   *   were aborted. It is then unknown whether the records are stored.
+   *   were aborted. The records may be stored or not.
    */
   readonly onLate?: (pause: AbortSignal | undefined) => Promise<void>
 }

@@ -39,7 +39,7 @@ export type LookaheadStep = 'apply' | 'read' | 'seek'
 
 export interface Lookahead {
   /**
-   * Decides what happens to a batch. In a first pass it also notes the versions of its records.
+   * Decides what happens to a batch. During a first pass, also notes the versions of the records.
    * @param position the expected position. Undefined if the position is not loaded.
    */
   step(batch: FetchedBatch, position: string | undefined): LookaheadStep

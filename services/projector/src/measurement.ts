@@ -12,7 +12,7 @@ export interface MeasurementDependencies {
   readonly obstacles: Pick<Obstacles, 'report'>
 }
 
-/** @returns the measurement. It rejects if Kafka or Redis does not answer. */
+/** @returns a function that rejects if Kafka or Redis does not answer. */
 export const createMeasurement =
   ({ progress, projection, obstacles }: MeasurementDependencies): (() => Promise<void>) =>
   async () => {

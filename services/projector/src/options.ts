@@ -35,8 +35,9 @@ export const optionsOf = (settings: ProjectorSettings, instance: string) => {
       heartbeatIntervalMs: sessionTimeoutMs / 5,
       maxWaitMs: settings.CONSUMER_MAX_WAIT_MS,
       maxFetchBytes: settings.CONSUMER_FETCH_MAX_BYTES,
-      // While one partition waits for an answer of Redis, other partitions are applied. This helps
-      // if Redis is on another machine. It has no effect if Redis is on the same machine.
+      // While one partition waits for an answer of Redis, other partitions are applied. Parallel
+      // work helps if Redis is on another machine. It makes no difference if Redis is on the same
+      // machine.
       partitionsConcurrently: 4,
     } satisfies Partial<PartitionConsumerOptions>,
     store: { keyPrefix: settings.REDIS_KEY_PREFIX, topic, projection: settings.PROJECTION_VERSION },

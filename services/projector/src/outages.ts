@@ -14,7 +14,7 @@ export type RetryThroughOutage = <T>(
 
 export interface Outages {
   readonly retryThroughOutage: RetryThroughOutage
-  /** The resource that is missing. Undefined if there is no outage. */
+  /** The resource that does not answer, and the error. Undefined if there is no outage. */
   readonly waitingFor: string | undefined
   /** Milliseconds since the last outage ended. 0 during an outage. */
   undisturbedMs(): number

@@ -82,12 +82,12 @@ export interface Positions {
   untilLoaded(signal: AbortSignal): Promise<void>
   /**
    * Compares the expected positions with Redis, and the id of the topic with the id stored beside
-   * the positions. Loads each differing position again. Rejects in an outage.
+   * the positions. Loads each position that differs. Rejects in an outage.
    */
   check(isBusy: (partition: number) => boolean): Promise<void>
   /**
    * Commits the positions to Kafka, together with the ids of the topics. Lag monitoring reads the
-   * committed offsets. A projector that finds no positions in Redis also reads them.
+   * committed offsets. A projector that finds no positions in Redis also reads these offsets.
    */
   commit(): Promise<void>
   /**
@@ -197,8 +197,8 @@ export const createPositions = (
     const tooHigh = isOffset(stored) && BigInt(stored) > BigInt(high)
     const start = tooHigh ? { rawFrom: low, isComplete: false } : await beginFill(partition, marks, state)
     if (start === undefined) return
-    // Store a first position before any event is applied. Otherwise a Redis that was emptied later
-    // would look like a new Redis.
+    // Store a first position before any event is applied. Without a stored position, a Redis that
+    // was emptied later would look like a new Redis.
     if (!(await store.movePosition(partition, stored, start.rawFrom)) || stored === undefined) return
     if (tooLow && start.isComplete) return
     const seen = { topic, partition, stored, low, high }
@@ -291,8 +291,8 @@ export const createPositions = (
     const { deleted, identity } = await claim()
     metrics.rewinds.inc(deleted)
     const stateTopicId = await stateSource?.topicId()
-    // Read the watermarks after the positions. Otherwise the previous owner of a partition could
-    // meanwhile move its position past the end that was read.
+    // Read the watermarks after the positions. In the other order, the previous owner of a
+    // partition could move its position past the end that was read.
     const found = await store.positions(partitions)
     const watermarks = await consumer.watermarks()
     const bad = [...found].flatMap(([partition, stored]) => {
@@ -306,8 +306,8 @@ export const createPositions = (
     }
     for (;;) {
       const stored = await store.positions(partitions)
-      // The previous owner may still enter a window after this check. It then moves the position,
-      // so the next chunk of this process finds a position that differs.
+      // The previous owner may still enter a window after this check. Then that owner also moves
+      // the position, so the next chunk of this process finds a position that differs.
       if (await leaveWindows(partitions, watermarks)) continue
       if (await goBackToPublished(stateTopicId, stored, watermarks)) continue
       const fills = await fillStore.fills(partitions)
@@ -351,8 +351,8 @@ export const createPositions = (
       const stored = done.value.stored.get(partition)
       // The partition of the raw topic, the state topic or the erasures topic has no leader. The
       // position is loaded with the first batch or after the next lag measurement. The measurement
-      // is needed because kafkajs starts at the group's committed offset. There may be no batch
-      // after that offset.
+      // is needed because kafkajs starts at the group's committed offset. If that offset is the
+      // end, no batch arrives.
       const isReady = executions.get(partition) === 'done'
       if (!watermarks || stored === undefined || isBelow(stored, watermarks.low) || !isReady) {
         leaderless.add(partition)

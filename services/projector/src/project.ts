@@ -42,9 +42,15 @@ export interface Projected {
   /** At most one event for each customer. */
   readonly newest: readonly NewestCustomer[]
   readonly poison: readonly Poison[]
-  /** Events that are older than their customer's event in `newest`. They are not sent to Redis. */
+  /**
+   * Number of events that are older than their customer's event in `newest`. Redis does not get
+   * these events.
+   */
   readonly stale: number
-  /** Events that are equal to their customer's event in `newest`. They are not sent to Redis. */
+  /**
+   * Number of events that are equal to their customer's event in `newest`. Redis does not get these
+   * events.
+   */
   readonly duplicate: number
 }
 

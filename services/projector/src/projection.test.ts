@@ -373,7 +373,7 @@ describe('a paused partition', () => {
     await assign()
     const back = Promise.withResolvers<void>()
     before.quarantine = () => back.promise
-    // The first chunk has only usable records, so it is applied.
+    // The first chunk is applied, because all its records are usable.
     expect(await projection.onBatch(batch(10, ['a', 'b', undefined, 'd']))).toBe('12')
     expect([redis.position, [...held]]).toEqual(['12', [0]])
     back.resolve()
@@ -521,7 +521,7 @@ describe('regressions', () => {
     const { assign, projection, batch, redis, before, lose } = setUp()
     await assign()
     before.move = (count) => {
-      // The load of the position has made the first move.
+      // The first move was made when the position was loaded.
       if (count !== 2) return
       lose()
       throw new Error('connection lost')

@@ -152,8 +152,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const positions = createPositions(
     {
       ...{ ...deps, retryThroughOutage, fillPartition, onLoad: lookahead.drop, onLeave: lookahead.skipTo },
-      // A load may run inside a chunk. If it waited for the end of the chunk, it would wait
-      // forever.
+      // A load may run inside a chunk, and a load that waits for the end of its own chunk never
+      // ends.
       executeErasures: (found, signal) => erasures.execute(found, signal, (_, work) => work()),
     },
     options,
@@ -191,7 +191,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   }
 
   /**
-   * Returns true if the records are in quarantine. Otherwise the partition is paused until then.
+   * Returns true if the records are in quarantine. If not, pauses the partition until they are
+   * stored.
    */
   const putIntoQuarantine = (batch: FetchedBatch, poison: readonly OutgoingRecord[]): Promise<boolean> =>
     holds.sendOrHold(batch, {
@@ -299,7 +300,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   }
 
   /**
-   * Skips a batch that cannot be decoded, if QUARANTINE_RECORDS names it. Otherwise pauses its
+   * Skips a batch that cannot be decoded, if QUARANTINE_RECORDS names the batch. If not, pauses the
    * partition.
    */
   const handleUnreadable = async (batch: FetchedBatch, unreadable: UnreadableBatch): Promise<string | undefined> => {
@@ -341,7 +342,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
 
   /**
    * Goes back to the start of the lookahead's window if one of these unusable records supersedes an
-   * event of the window. Otherwise neither the unusable record nor the superseded event is applied.
+   * event of the window. If it did not go back, neither the unusable record nor the superseded
+   * event would be applied.
    * @returns true if the batch must not be applied now.
    */
   const wentBack = async ({ partition, signal }: FetchedBatch, unusable: readonly RawRecord[]): Promise<boolean> => {

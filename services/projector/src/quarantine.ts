@@ -80,7 +80,7 @@ export const quarantineRecord = (
 
 /**
  * Creates the quarantine record of a batch that cannot be decoded. The record names the skipped
- * offsets. It has no value, because the bytes of the batch are unknown.
+ * offsets. The record has no value, because the bytes of the batch are unknown.
  */
 export const unreadableRecord = (
   { offset, nextOffset, error }: UnreadableBatch,

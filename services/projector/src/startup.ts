@@ -62,7 +62,7 @@ export interface Startup {
    */
   readonly topicsChecked: boolean
   /**
-   * Starts the projector. Resolves when it runs, stops or fails. Never rejects.
+   * Starts the projector. Resolves when the projector runs, stops or fails. Never rejects.
    * @param adminPort opens first, so that /readyz explains a start that takes long.
    */
   run(adminPort: { listen(address: { host: string; port: number }): Promise<string> }): Promise<void>
@@ -88,7 +88,7 @@ export const createStartup = (deps: StartupDependencies, options: StartupOptions
     } finally {
       topicsChecked = true
     }
-    // Measure the first lag now. The group may be impossible to join, and the timer comes later.
+    // Measure the lag before the group is joined, because it may be impossible to join the group.
     void deps.measure().catch(() => undefined)
     await topicWatch.checkRights()
     await store.announce(options.instance)

@@ -30,7 +30,7 @@ export interface WrittenChunk {
    */
   readonly isInPlace: boolean
   readonly stored: readonly StoreOutcome[]
-  /** Token that is stored beside the position. Another chunk of the partition replaces it. */
+  /** Token that is stored beside the position, until another chunk replaces this token. */
   readonly token: string
 }
 
@@ -127,8 +127,8 @@ export interface Store {
   ): Promise<boolean>
   /**
    * Moves a position back to `to` if the position is greater. The owner of the partition then
-   * applies the records from `to` again. This includes a chunk that is written but has not moved
-   * the position.
+   * applies the records from `to` again. If a chunk is written but has not moved the position, its
+   * records are also applied again.
    * @returns whether the position was greater.
    */
   lowerPosition(partition: number, to: string): Promise<boolean>
@@ -284,7 +284,10 @@ const lowestOf = (stored: readonly (string | null | undefined)[]): ErasuresPosit
   return others.every(([id]) => id === topicId) && topicId && offset ? { topicId, offset } : undefined
 }
 
-/** Settles after all calls. Otherwise a retry could begin while earlier calls still hang. */
+/**
+ * Settles after all calls. Otherwise a retry could begin while calls of the first attempt still
+ * hang.
+ */
 export const all = async <T>(calls: readonly Promise<T>[]): Promise<T[]> => {
   await Promise.allSettled(calls)
   return Promise.all(calls)
@@ -457,8 +460,8 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
   }
 
   /**
-   * Lowers all copies to the lowest one. A restored master has a lower position, and applying
-   * events twice is harmless.
+   * Sets all copies of a position to the lowest copy. A restored master has a lower position, and
+   * applying events twice is harmless.
    */
   const level = async (partition: number, offsets: readonly (string | undefined)[]): Promise<string | undefined> => {
     const low = lowest(offsets)

@@ -9,8 +9,8 @@ import type { Progress } from './progress.ts'
 import type { Projection } from './projection.ts'
 
 /**
- * Number of session timeouts without a fetch or a heartbeat after which the process ends. One
- * session timeout may be a short pause.
+ * Number of session timeouts without a fetch or a heartbeat after which the process ends. After one
+ * session timeout, the consumer may only have paused for a moment.
  */
 const QUIET_SESSIONS = 2
 /**
