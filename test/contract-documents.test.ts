@@ -4,12 +4,12 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { fromFile, Parser } from '@asyncapi/parser'
-import { parseEvent, stateOf, writeState } from '@customer-stream/schemas'
+import { parseEvent, readErasureRecord, stateOf, writeState } from '@customer-stream/schemas'
 import { makeCustomersEvent, makeOtherEvent, Random } from '@customer-stream/simulator'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { describe, expect, it } from 'vitest'
 import { PROBLEM_CONTENT_TYPE, problemDocument, problems } from '../services/ingress/src/http/problem.ts'
-import { EVENT_TYPES, eventSchemaName, STATE_SCHEMA } from '../tools/contract/json-schemas.ts'
+import { ERASURE_SCHEMA, EVENT_TYPES, eventSchemaName, STATE_SCHEMA } from '../tools/contract/json-schemas.ts'
 import { contractFolder } from '../tools/generate-contract.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -81,6 +81,25 @@ describe('the JSON Schemas', () => {
     ])
     expect(errorsOf(STATE_SCHEMA, { ...document, version: { timestamp: '5', id: '' } })).toHaveLength(2)
   })
+
+  it.each([
+    [true, {}],
+    [true, { scope: 'until-now' }],
+    [true, { reason: '' }],
+    [true, { reason: '😀'.repeat(1000) }],
+    [true, { unknown: 1 }],
+    [false, { reason: 'x'.repeat(1001) }],
+    [false, { requestedBy: undefined }],
+    [false, { scope: 'all' }],
+    [false, { erasedAt: 0 }],
+    [false, { erasedAt: 2 ** 53 }],
+    [false, { erasedAt: '1' }],
+  ])('the erasure schema and the projector agree: %s for %j', (isValid, change) => {
+    const erasure = { erasedAt: 1728542299000, scope: 'forever', reason: 'asked', requestedBy: 'ops', ...change }
+    const value = JSON.stringify(erasure)
+    expect(readErasureRecord({ key: Buffer.from('a'), value: Buffer.from(value) }).ok).toBe(isValid)
+    expect(errorsOf(ERASURE_SCHEMA, JSON.parse(value)).length === 0).toBe(isValid)
+  })
 })
 
 describe('asyncapi.json', () => {
@@ -92,7 +111,7 @@ describe('asyncapi.json', () => {
     expect(
       diagnostics.filter(({ severity }) => severity <= 1).map(({ message, path }) => [path.join('.'), message]),
     ).toEqual([])
-    expect(document?.allChannels().length).toBe(4)
+    expect(document?.allChannels().length).toBe(5)
   })
 
   it('asyncapi.json has strict schemas of headers, and the payload schemas of its folder', () => {

@@ -82,6 +82,8 @@ const rights: readonly Scenario[] = [
     'DESCRIBE_CONFIGS',
     'state',
   ),
+  missingAtStart('a projector starts without READ on the erasures topic', 'projector', 'READ', 'erasures'),
+  revoked('a projector loses READ on the erasures topic', 'projector', 'READ', 'erasures'),
   missingAtStart('an ingress starts without WRITE on the customers topic', 'ingress', 'WRITE', 'customers'),
   revoked('an ingress loses WRITE on the customers topic', 'ingress', 'WRITE', 'customers'),
   {

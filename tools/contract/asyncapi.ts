@@ -1,12 +1,13 @@
 /** AsyncAPI 3 of the topics, with keys, headers and policies. */
 import {
   DEFAULT_TOPIC_PREFIX,
+  erasuresTopicName,
   QUARANTINE_HEADERS,
   RAW_HEADERS,
   stateTopicName,
   topicNames,
 } from '@customer-stream/schemas'
-import { EVENT_TYPES, type EventType, eventSchemaName, STATE_SCHEMA } from './json-schemas.ts'
+import { ERASURE_SCHEMA, EVENT_TYPES, type EventType, eventSchemaName, STATE_SCHEMA } from './json-schemas.ts'
 
 const PREFIX = '{prefix}'
 const WEEK_MS = 7 * 24 * 60 * 60 * 1000
@@ -76,6 +77,13 @@ const messages = () => ({
     payload: { type: 'null' },
     bindings: keyed('customerUuid.'),
   },
+  Erasure: {
+    title: 'Erasure',
+    summary: 'Erases a customer. The last erasure of a customer counts. A tombstone takes no erasure back.',
+    contentType: 'application/json',
+    payload: { $ref: `./${ERASURE_SCHEMA}` },
+    bindings: keyed('customerUuid.'),
+  },
   QuarantinedRecord: {
     title: 'Quarantined record',
     summary: 'The bytes that could not be handled. Without a value it is a pointer: the headers name the place.',
@@ -129,6 +137,13 @@ const channels = () => {
       compacted,
       ['CustomerState', 'CustomerErased'],
     ),
+    erasures: channel(
+      erasuresTopicName(PREFIX),
+      'Customers to erase: the projector reads this topic and does not write it. It is compacted, and has the ' +
+        'partition count and the partitioner of the topic of customers events.',
+      compacted,
+      ['Erasure'],
+    ),
     other: channel(
       topics.other,
       'Every authentic event of another type, also of types that are not described here.',
@@ -152,15 +167,16 @@ export const asyncApi = (version: string) => {
     info: {
       title: 'customer-stream',
       version,
-      description: 'The topics that customer-stream writes, for subscribers.',
+      description:
+        'The topics that customer-stream writes, for subscribers, and the topic of erasures, which it reads.',
     },
     defaultContentType: 'application/json',
     channels: all,
     operations: Object.fromEntries(
       Object.entries(all).map(([name, { messages: own }]) => [
-        `publish-${name}`,
+        `${name === 'erasures' ? 'read' : 'publish'}-${name}`,
         {
-          action: 'send',
+          action: name === 'erasures' ? 'receive' : 'send',
           channel: { $ref: `#/channels/${name}` },
           messages: Object.keys(own).map((message) => ({ $ref: `#/channels/${name}/messages/${message}` })),
         },

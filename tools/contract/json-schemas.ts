@@ -1,7 +1,8 @@
 /**
- * JSON Schemas (2020-12) of the events and of the state document, made from the TypeBox schemas.
+ * JSON Schemas (2020-12) of the events, the state document and the erasure, made from the TypeBox
+ * schemas.
  */
-import { CustomerState, CustomersPayload, Envelope, otherPayloads } from '@customer-stream/schemas'
+import { CustomerState, CustomersPayload, Envelope, Erasure, otherPayloads } from '@customer-stream/schemas'
 
 /** A JSON Schema as plain JSON. */
 export interface JsonSchema {
@@ -21,6 +22,7 @@ export type EventType = keyof typeof payloads
 export const EVENT_TYPES = Object.keys(payloads) as EventType[]
 
 export const STATE_SCHEMA = 'customer-state.schema.json'
+export const ERASURE_SCHEMA = 'erasure.schema.json'
 export const eventSchemaName = (type: EventType): string => `${type}.schema.json`
 
 const DEVIATIONS =
@@ -75,8 +77,20 @@ const stateSchema = (): JsonSchema => {
   }
 }
 
+const erasureSchema = (): JsonSchema => {
+  const { description, ...rest } = plain(Erasure)
+  return {
+    $schema: DIALECT,
+    $id: 'urn:customer-stream:erasure',
+    title: 'Erasure',
+    description: `${description} The value of a record of the erasures topic.`,
+    ...rest,
+  }
+}
+
 /** Returns all schemas by the name of their file. */
 export const jsonSchemas = (): Readonly<Record<string, JsonSchema>> => ({
   ...Object.fromEntries(EVENT_TYPES.map((type) => [eventSchemaName(type), eventSchema(type)])),
   [STATE_SCHEMA]: stateSchema(),
+  [ERASURE_SCHEMA]: erasureSchema(),
 })

@@ -7,7 +7,7 @@ import { decodeText } from './charset.ts'
 import { failed, ok, type Result } from './result.ts'
 import type { Version } from './version.ts'
 
-/** Maximum characters of each text of an erasure. With this limit, Kafka accepts each record. */
+/** Maximum code points of each text of an erasure. JSON Schema counts code points too. */
 export const MAX_ERASURE_TEXT = 1000
 
 export const Erasure = Type.Object(
@@ -47,7 +47,7 @@ export interface ErasureRecord {
 // A byte order mark is part of the customerUuid, so the decoder must keep it (`ignoreBOM`).
 const keyDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-const isText = (value: unknown): value is string => typeof value === 'string' && value.length <= MAX_ERASURE_TEXT
+const isText = (value: unknown): value is string => typeof value === 'string' && [...value].length <= MAX_ERASURE_TEXT
 
 /** Returns the name of the first missing or invalid member. Undefined if all members are valid. */
 const wrongMember = ({ erasedAt, scope, reason, requestedBy }: Readonly<Record<string, unknown>>) => {

@@ -16,7 +16,7 @@ export const noteErasure = (
     const { erasedAt, scope, reason, requestedBy } = Object(
       JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(value)),
     )
-    const isText = (text: unknown) => typeof text === 'string' && text.length <= 1000
+    const isText = (text: unknown) => typeof text === 'string' && [...text].length <= 1000
     if (!Number.isSafeInteger(erasedAt) || erasedAt < 1 || !isText(reason) || !isText(requestedBy)) return
     if (scope === 'forever' || scope === 'until-now')
       evidence.erasure(customerUuid, scope === 'forever' ? FOREVER : erasedAt)

@@ -31,9 +31,9 @@ export interface Outputs extends Pick<TopicWatchOptions, 'demands' | 'onPartitio
 const DOCUMENT_GROWTH = 5
 
 /**
- * An erasure has two texts of 1000 characters, and JSON needs 6 bytes a character: 2 × 6000 bytes.
+ * An erasure has two texts of 1000 code points, and JSON needs up to 12 bytes a code point: 24,000.
  */
-const MAX_ERASURE_BYTES = 16 * 1024
+const MAX_ERASURE_BYTES = 32 * 1024
 
 /** Upper bound for the bytes of a record besides its key, value and headers. */
 const RECORD_BYTES = 100
