@@ -58,9 +58,16 @@ export const redis: readonly Scenario[] = [
   denied('the Redis user loses EVALSHA and EVAL', ['evalsha', 'eval'], /eval/i),
   {
     name: 'the Redis user loses the keys of customers',
-    break: (site) => site.changeRedisUser('resetkeys', `~${site.keyPrefix}positions:*`),
+    break: (site) => site.changeRedisUser('resetkeys', `~${site.keyPrefix}erased:*`, `~${site.keyPrefix}positions:*`),
     signs: [{ of: 'projector', says: [/customer:|REDIS_KEY_PREFIX/] }, blocked('projector')],
     repair: (site) => site.changeRedisUser(`~${site.keyPrefix}customer:*`),
+  },
+  {
+    name: 'the Redis user has no keys of erased customers, as before erasures existed',
+    atStart: true,
+    break: (site) => site.changeRedisUser('resetkeys', `~${site.keyPrefix}customer:*`, `~${site.keyPrefix}positions:*`),
+    signs: [{ of: 'projector', says: [/erased:/] }, blocked('projector')],
+    repair: (site) => site.changeRedisUser(`~${site.keyPrefix}erased:*`),
   },
   {
     name: 'the password of the Redis user changes while the projector runs',

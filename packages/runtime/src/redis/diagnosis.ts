@@ -28,7 +28,7 @@ const rows: readonly Row[] = [
     reason: 'authorization',
     happened: 'does not allow its user a command or a key',
     hint:
-      'Grant the user the commands and the keys (customer:* and positions:* after REDIS_KEY_PREFIX) that ' +
+      'Grant the user the commands and the keys (customer:*, erased:* and positions:* after REDIS_KEY_PREFIX) that ' +
       'docs/operating.md names.',
   },
   {
