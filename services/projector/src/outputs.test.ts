@@ -44,7 +44,7 @@ it('needs the right to write to quarantine and the state topic, and to read the 
 it('needs the right to read the erasures topic', () => {
   expect(setUp(undefined, 'erasures').outputs.demands.at(-1)).toEqual({
     topic: 'erasures',
-    maxValueBytes: 16_384,
+    maxValueBytes: 32_768,
     readCheck,
     kind: 'changelog',
     partitionsOf: 'raw',
