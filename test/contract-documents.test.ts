@@ -16,7 +16,10 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const readJson = (file: string) => JSON.parse(readFileSync(file, 'utf8'))
 const schemas = readdirSync(contractFolder).filter((name) => name.endsWith('.schema.json'))
 
-/** Opens the validator. It is strict, so an unknown keyword or a misspelt type is an error. */
+/**
+ * Opens the validator. The validator is strict, so an unknown keyword or a misspelt type is an
+ * error.
+ */
 const open = () => new Ajv2020({ strict: true, allErrors: true, allowUnionTypes: true })
 const compile = (name: string) => open().compile(readJson(join(contractFolder, name)))
 const validators = new Map(schemas.map((name) => [name, compile(name)]))

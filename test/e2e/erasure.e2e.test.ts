@@ -1,6 +1,5 @@
 /**
- * Erased customers stay erased: after replays, rebuilds, late retries and redrives, also after
- * Redis was lost.
+ * Erased customers stay erased after replays, rebuilds, late retries, and after a loss of Redis.
  */
 import { readFile } from 'node:fs/promises'
 import { type ErasureRequest, requestErasure } from '@customer-stream/cli/request-erasure'
@@ -104,7 +103,7 @@ it('an erasure forever also covers newer events, late retries and events from a 
   await untilErased(1)
   await post('a', NOW - 1000)
   await untilErased(2)
-  // A redrive and a spool both write the bytes to the raw topic.
+  // A spool writes these bytes to the raw topic.
   const record = { topic: pipeline.topics.customers, key: Buffer.from('a'), value: Buffer.from(bodyOf('a', NOW)) }
   await producer.send([{ ...record, timestamp: Date.now() }])
   await untilErased(3)

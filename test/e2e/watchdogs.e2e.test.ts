@@ -13,7 +13,8 @@ beforeAll(async () => {
 afterAll(() => pipeline.close())
 
 /**
- * Returns a script that the projector loads before its own code. It replaces fetches of kafkajs.
+ * Returns a script that the projector loads before its own code. The script replaces fetches of
+ * kafkajs.
  */
 const fetching = (how: string) => {
   const script = `import { createRequire } from 'node:module'

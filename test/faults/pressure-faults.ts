@@ -7,7 +7,7 @@ import type { Arena, ManagedService } from './harness/arena.ts'
 
 const fullDisk = `--import ${new URL('./full-disk.ts', import.meta.url).href}`
 
-/** Sends until the answer is 503, which must have Retry-After. */
+/** Sends events until the answer is 503. This answer must have the header Retry-After. */
 const untilToldToComeAgain = async ({ ingresses, post }: Arena) => {
   await Promise.all(
     ingresses.map(async (ingress) => {
@@ -61,7 +61,7 @@ export const watchQueues = ({ ingresses }: Arena) => {
       }
     }
   })()
-  // `stop` reports the error. Without `stop` the scenario has failed before, so ignore the error.
+  // `stop` reports the error. If the scenario fails before `stop`, ignore this error.
   watched.catch(() => undefined)
   return {
     /** @throws an error if the ingresses buffered too much, or never came near the limit. */

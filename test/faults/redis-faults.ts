@@ -89,8 +89,8 @@ export const redisFaults: readonly Fault[] = [
     how: 'SIGKILL, started again on its own append-only file: LOADING for seconds',
     inject: async (arena) => {
       const { server } = arena.redis
-      // While Redis loads, it answers only once for each thousand commands. So it needs many
-      // commands.
+      // While Redis loads, it answers only once for each thousand commands. So send many events
+      // before the restart.
       await arena.untilPromised(1000)
       await keepingTheirPlace(arena, async () => {
         await server.kill()

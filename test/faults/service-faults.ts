@@ -162,8 +162,8 @@ export const serviceFaults: readonly Fault[] = [
       const { projectors, untilPromised } = arena
       const [killed, paused] = projectors as [ManagedService, ManagedService]
       /**
-       * Redis and the group forget everything. A projector starts alone, and pauses within a
-       * window.
+       * Removes all data of Redis and all offsets of the group. A projector starts alone, and
+       * pauses within a window.
        */
       const pauseWithin = async (projector: ManagedService) => {
         for (const each of projectors) await each.end()

@@ -1,8 +1,8 @@
 import type { TestReference } from './run-test.ts'
 
 /**
- * A mutation of the code. It removes one protection against a bug of a library or of this project.
- * After the removal, the test of the guard must fail.
+ * A mutation of the code. A mutation removes one protection against a bug of a library or of this
+ * project. After the removal, the test of the guard must fail.
  */
 export interface Guard {
   /** The rule that the code protects. */

@@ -17,7 +17,10 @@ const staging = (world: World, changes: Env = {}): Env => ({
   ...changes,
 })
 
-/** A second projector joins the group of the site's projector. One of the two must report it. */
+/**
+ * A second projector joins the group of the site's projector. One of the two projectors must report
+ * the other.
+ */
 const intruder = (name: string, changes: (site: Site) => Env): Scenario => {
   const others = new WeakMap<Site, SupervisedService>()
   return {

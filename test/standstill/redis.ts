@@ -18,7 +18,8 @@ const denied = (name: string, commands: readonly string[], says: RegExp, atStart
 })
 
 /**
- * The projector has a wrong address of Redis. A person corrects it and starts the projector again.
+ * The projector has a wrong address of Redis. A person corrects the address and starts the
+ * projector again.
  */
 const wrongUrl = (name: string, url: (site: Site) => string, ...says: readonly RegExp[]): Scenario => ({
   name,

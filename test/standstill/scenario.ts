@@ -48,8 +48,8 @@ export interface Scenario {
   readonly name: string
   readonly options?: SiteOptions
   /**
-   * True if the services start in the broken state. Otherwise they become ready and apply an event
-   * before `break` runs.
+   * True if the services start in the broken state. If not, the services become ready and apply an
+   * event before `break` runs.
    */
   readonly atStart?: boolean
   break(site: Site): Promise<void>

@@ -153,7 +153,9 @@ export const withoutLogin = (address: string): Env => ({
   KAFKA_SASL_PASSWORD: '',
 })
 
-/** One installation of both services. It has its own users, rights, topics, keys and group. */
+/**
+ * One installation of both services. Each site has its own users, rights, topics, keys and group.
+ */
 export interface Site {
   readonly world: World
   readonly ingress: SupervisedService

@@ -77,8 +77,7 @@ const showCustomer = async ({ kafka, admin, redis }: Clients, id: string) => {
 
 await withClients('look', settings, async (clients) => {
   if (customerUuid === undefined) await unlessAborted(showAll(clients), signal)
-  // showCustomer gets the signal, because its consumer must leave its group before the process
-  // ends.
+  // An interrupted showCustomer must end itself, because its consumer must first leave the group.
   else await showCustomer(clients, customerUuid)
   return 0
 })

@@ -13,7 +13,8 @@ const usage = `customer-stream COMMAND [OPTIONS]
   KAFKA_BROKERS and REDIS_URL, and the other settings of the services, are read from the environment.
 `
 
-// Remove the name of the command, so that the command finds its options at the usual place.
+// Remove the name of the command from the arguments, because the command reads its options from
+// there.
 const [name] = process.argv.splice(2, 1)
 const command = commands.get(name)
 if (command) await command()

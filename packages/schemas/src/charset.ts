@@ -30,8 +30,8 @@ export const declaredEncoding = (contentType: string | undefined): string | unde
   return charset === undefined ? undefined : encodingOf(charset)
 }
 
-// With `fatal` the decoder throws on broken bytes. Without `fatal` it would replace the bytes, and
-// a customer's data would change silently. The decoder drops a byte order mark.
+// With `fatal` the decoder throws on broken bytes. Without `fatal` the decoder would replace these
+// bytes, and a customer's data would change silently. The decoder drops a byte order mark.
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 const startsWith = (bytes: Uint8Array, first: number, second: number): boolean =>
   bytes[0] === first && bytes[1] === second

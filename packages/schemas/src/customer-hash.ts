@@ -79,7 +79,8 @@ const fieldsAndValuesOf = (state: CustomerState): string[] => {
       const value = entries[given]
       const text = toText(value)
       if (text === undefined) continue
-      // Redis stores this form. Without this call, one field of Redis could be counted as two.
+      // Redis stores this form. Otherwise two names that Redis stores as one field could be counted
+      // as two fields.
       const name = given.toWellFormed()
       const field = escapeName(name)
       const first = places.get(field)
@@ -138,7 +139,7 @@ export const customerToHash = (
   return state.ok ? stateToHash(state.value, from) : state
 }
 
-/** A customer as read back from Redis. */
+/** A customer that was read from a hash in Redis. */
 export interface StoredCustomer {
   /**
    * Documented fields whose text fits their documented type. Includes `addresses`, even if the
@@ -169,7 +170,8 @@ const fromText = (schema: TSchema, text: string): unknown => {
   if (Value.Check(schema, text)) return text
   try {
     const value = parseJson(text)
-    // A number or a flag must have its canonical form. Otherwise its original text would be lost.
+    // A number or a flag must have its canonical form. Otherwise the original text of the value
+    // would be lost.
     return Value.Check(schema, value) && value !== null && (typeof value === 'object' || String(value) === text)
       ? value
       : undefined

@@ -63,7 +63,8 @@ const unmark = (value: unknown): unknown => {
     const member = container[name]
     if (typeof member !== 'string' && typeof member !== 'object') continue
     const unmarked = unmark(member)
-    // The name may be `__proto__`. `JSON.parse` made it an own property, so this sets no prototype.
+    // The name may be `__proto__`. `JSON.parse` has made the member an own property, so the
+    // assignment sets no prototype.
     if (unmarked !== member) container[name] = unmarked
   }
   return value
@@ -71,10 +72,12 @@ const unmark = (value: unknown): unknown => {
 
 /**
  * Parses the text twice: once as it is, and once with markers in place of long numbers. A reviver
- * would be slower: V8 calls it for each value, which takes a second for 1 MiB of small values.
+ * would be slower: V8 calls a reviver for each value, which takes a second for 1 MiB of small
+ * values.
  */
 const parseExactly = (text: string): unknown => {
-  // Throws if the text is not JSON. Otherwise a misplaced number could become valid as a string.
+  // Throws if the text is not JSON. Without this check, a number at a wrong place could become
+  // valid as a string.
   const rounded: unknown = JSON.parse(text)
   let inString = false
   let marked = 0

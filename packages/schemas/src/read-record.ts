@@ -27,7 +27,7 @@ export interface PlacedRecord extends RawRecord {
   readonly partition: number
 }
 
-/** The reasons why a record holds no event that can be compared. */
+/** The reasons why a record has no event whose version can be compared. */
 export type EventFault =
   | ParseFault
   | VersionFault
@@ -36,7 +36,10 @@ export type EventFault =
   /** The event's timestamp is later than its receipt by more than `MAX_FUTURE_MS`. */
   | 'too-far-in-future'
 
-/** The reasons why a record can never become a customer's state. `docs/contracts.md` lists them. */
+/**
+ * The reasons why a record can never become a customer's state. `docs/contracts.md` lists these
+ * reasons.
+ */
 export type RecordFault =
   | EventFault
   /** The customer has more fields than a hash in Redis may have. */

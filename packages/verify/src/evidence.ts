@@ -9,8 +9,8 @@ export type Digest = Uint8Array
 const OF_THE_COPY: ReadonlySet<string> = new Set(['_receivedAt', '_appliedAt', '_source', '_projection'])
 
 /**
- * Digests fields in any order, without the metadata of the copy. A lone surrogate counts as U+FFFD,
- * because Redis stores U+FFFD instead.
+ * Digests fields in any order, without metadata that differs between copies of an event. A lone
+ * surrogate counts as U+FFFD, because Redis stores U+FFFD instead.
  */
 export const contentOf = (fields: Iterable<readonly [string, string]>): Digest => {
   const kept = [...fields].filter(([field]) => !OF_THE_COPY.has(field))

@@ -109,7 +109,7 @@ describe('erasures', () => {
       return { offset: String(offset), timestamp: '1', key: Buffer.from('a'), value, headers: {} }
     }
     const kafka = fakeKafka()
-    // The customer was erased up to 5, and has come back since.
+    // The customer was erased up to timestamp 5, and has a newer event.
     kafka.states.push(recordOf(0, 4), recordOf(1, 9))
     kafka.committed = new Map([[0, { offset: '20', metadata: 'state-1' }]])
     const { projection, erase, redis, published, before, steps } = withErasures({ kafka })

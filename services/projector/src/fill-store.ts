@@ -77,8 +77,8 @@ export const createFillStore = (client: RedisClient, { keyPrefix, topic, project
     (await move(partition, from, textOf(to))).every((reply) => reply === 1) ? to : undefined
 
   /**
-   * Sets all copies to the lowest progress. Copies differ if a master was restored, or if a call
-   * reached only some masters.
+   * Sets all copies of the progress to the lowest one. Copies differ if a master was restored, or
+   * if a call reached only some masters.
    */
   const level = async (partition: number, texts: readonly (string | undefined)[]): Promise<Fill | undefined> => {
     const found = texts.flatMap((text) => fillOf(text ?? '') ?? [])

@@ -51,7 +51,7 @@ export interface Holds {
 
 /**
  * Maximum time that a fetch waits until the records are stored. After this time their partition is
- * paused, and the fetch goes on with the other partitions.
+ * paused, and the fetch continues with the other partitions.
  */
 const PATIENCE_MS = 500
 

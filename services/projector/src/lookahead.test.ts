@@ -168,7 +168,7 @@ describe('a partition that is far behind', () => {
           await consumer.next(Math.ceil(random() * 800), signal.signal)
           consumer.before.apply = undefined
           consumer.before.move = undefined
-          // The process ends, and another one continues.
+          // The process ends, and another process continues.
           if (trouble && random() < 0.5) consumer = await open()
           // Redis is lost.
           else if (trouble && random() < 0.3) {

@@ -6,8 +6,8 @@
  *
  * The position does not move during the first pass. During the second pass, each chunk stores the
  * position and the window. If the process ends during the second pass, the next process applies the
- * window again from its start. Only the memory of the first process had the list of superseded
- * events.
+ * window again from its start. The list of superseded events was only in the memory of the first
+ * process.
  */
 import type { FetchedBatch } from '@customer-stream/runtime/kafka'
 import { compareVersions, type Version } from '@customer-stream/schemas'
@@ -25,7 +25,7 @@ export interface LookaheadOptions {
     record: RawRecord,
     partition: number,
   ) => { readonly customerUuid: string; readonly version: Version } | undefined
-  /** Returns the customer of a record that `peek` is not certain of. */
+  /** Returns the customer of a record for which `peek` returned undefined. */
   readonly customerOf: (record: RawRecord) => string | undefined
   /** Returns the time in milliseconds. */
   readonly now?: () => number
@@ -70,7 +70,7 @@ export interface Lookahead {
  */
 const MIN_RECORDS = 5000
 const MIN_SUPERSEDED_SHARE = 0.25
-/** Number of offsets that are applied without a first pass, after a first pass that did not pay. */
+/** After a first pass that found too few superseded records: offsets until the next first pass. */
 const SKIPPED_RECORDS = 100_000n
 /** Maximum customers in memory, over all first passes. Each customer needs about 250 bytes. */
 const MAX_CUSTOMERS = 200_000
@@ -182,7 +182,7 @@ export const createLookahead = (options: LookaheadOptions): Lookahead => {
   const isFarBehind = (position: string, highWatermark: string) =>
     BigInt(highWatermark) - BigInt(position) >= minRecords
 
-  /** Reads a batch, and decides whether the first pass goes on. */
+  /** Reads a batch, and decides whether the first pass continues. */
   const read = (window: Window, batch: FetchedBatch): LookaheadStep => {
     const { partition, nextOffset, highWatermark } = batch
     window.read(batch)
@@ -195,7 +195,7 @@ export const createLookahead = (options: LookaheadOptions): Lookahead => {
     return 'seek'
   }
 
-  /** Continues a first pass. Undefined if the batch does not belong to it. */
+  /** Continues a first pass. Undefined if the batch does not belong to the first pass. */
   const readOn = (window: Window, batch: FetchedBatch): LookaheadStep | undefined => {
     if (batch.fetchedFrom !== window.end) return undefined
     if (!batch.unreadable) return read(window, batch)

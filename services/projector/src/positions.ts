@@ -218,9 +218,9 @@ export const createPositions = (
   }
 
   /**
-   * Moves each position that is within a lookahead's window back to the start of the window. Some
-   * events of the window were left out. Only the memory of the process that read the window has the
-   * list of these events.
+   * Moves each position that is within a lookahead's window back to the start of the window. Within
+   * the window some events were left out. Only the memory of the process that read the window has
+   * the list of these events.
    * @returns true if a position was within a window.
    */
   const leaveWindows = async (partitions: readonly number[], watermarks: ReadonlyMap<number, Watermarks>) => {
@@ -460,7 +460,7 @@ export const createPositions = (
     loadNewlyLed: async (watermarks) => {
       const led = [...leaderless].filter((partition) => watermarks.has(partition))
       // Kafka has deleted the next records of these partitions. Without new records, no batch would
-      // ever show this.
+      // ever show this deletion.
       const overtaken = [...positions].flatMap(([partition, position]) => {
         const low = watermarks.get(partition)?.low
         return low !== undefined && BigInt(position) < BigInt(low) ? [partition] : []

@@ -171,9 +171,9 @@ export const isNamed = (
 ): boolean => named.size > 0 && named.has(`${topic}/${partition}/${offset}`)
 
 /**
- * Groups the events by customer. If a key occurs once, its event becomes a hash at once, so that
- * few parsed events are in memory. If a key occurs more often, only the versions of its events are
- * read, because most of these events are superseded.
+ * Groups the events by customer. If a key occurs once, its event immediately becomes a hash, so
+ * that few parsed events are in memory. If a key occurs more often, only the versions of its events
+ * are read, because most of these events are superseded.
  */
 const contendersOf = (records: readonly RawRecord[], options: ProjectOptions) => {
   const { partition, maxFutureMs } = options

@@ -87,10 +87,10 @@ export interface Projection {
   readonly fillProgress: string | undefined
   /**
    * Executes new erasures. Rejects if Kafka or Redis does not answer the question for new erasures.
-   * Retries an outage after that.
+   * Retries during an outage after that answer.
    */
   executeErasures(): Promise<void>
-  /** The resource that is missing. Undefined if there is no outage. */
+  /** The resource that does not answer, and the error. Undefined if there is no outage. */
   readonly waitingFor: string | undefined
   /**
    * Milliseconds since the last outage ended. 0 during an outage, and while a person must look at a
@@ -142,7 +142,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const busy = new Set<number>()
   const holds = createHolds({ consumer: deps.consumer, retryThroughOutage, metrics })
   const writer = createChunkWriter({ ...deps, holds, retryThroughOutage }, options.stateTopic)
-  /** Continues a partition after the state topic was late to store its documents or tombstones. */
+  /** Continues a partition after a pause for its documents or tombstones. */
   const goOn = async (partition: number, { moved }: AppliedChunk, pause: AbortSignal) => {
     await positions.reload(partition, pause)
     if (moved && !pause.aborted) holds.end(partition)
@@ -290,8 +290,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const beganInPlace = async ({ partition, fetchedFrom, signal }: FetchedBatch): Promise<boolean> => {
     const expected = positions.expected(partition)
     if (expected === fetchedFrom) return true
-    // After an assignment the positions are still being loaded. The load seeks at its end. The
-    // signal ends the wait, because a new rebalance must not wait for the load.
+    // After an assignment the positions are still being loaded. At its end, the load seeks to the
+    // positions. The signal ends the wait, because a new rebalance must not wait for the load.
     if (expected === undefined) await positions.untilLoaded(signal)
     // The fetch began before a seek, or kafkajs has chosen another offset because the requested
     // offset was out of range.

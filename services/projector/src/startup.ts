@@ -1,7 +1,7 @@
 /**
  * Starts the projector: opens the admin port, connects to Redis and Kafka, checks both, and joins
  * the consumer group. An outage is retried without limit. A wrong topic or an unsafe Redis ends the
- * process, because only a person can change it.
+ * process, because only a person can repair this.
  */
 import {
   type Backoff,
@@ -63,7 +63,7 @@ export interface Startup {
   readonly topicsChecked: boolean
   /**
    * Starts the projector. Resolves when the projector runs, stops or fails. Never rejects.
-   * @param adminPort opens first, so that /readyz explains a start that takes long.
+   * @param adminPort opens first, so that /readyz can explain a long start.
    */
   run(adminPort: { listen(address: { host: string; port: number }): Promise<string> }): Promise<void>
   stop(): void

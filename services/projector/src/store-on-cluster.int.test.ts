@@ -96,8 +96,8 @@ describe('customers on a cluster', () => {
     let timestamp = 1
     const to = await cluster.moveSlot(slot, async () => {
       timestamp += 1
-      // While a slot moves, its old master cannot create a key. After a key has moved, it answers
-      // ASK.
+      // While a slot moves, its old master cannot create a key. After a key has moved, the old
+      // master answers ASK.
       expect(await apply(store, [snapshot('c0', timestamp)])).toEqual(['applied'])
     })
     expect(await apply(store, [snapshot('c0', 4), snapshot('c1')])).toEqual(['applied', 'applied'])

@@ -167,7 +167,7 @@ describe('applyChunk', () => {
     const { storeOf, keyOf } = fresh()
     const version = { timestamp: 5, id: 'e' }
     await apply(storeOf(1), [snapshot(version, { firstName: 'old layout' })])
-    // The rebuild has not reached this record.
+    // The rebuild has not read this record yet.
     await redis.hset(keyOf('c'), '_source', `${TOPIC}/0/9`)
     expect(await apply(storeOf(2), [snapshot({ timestamp: 4, id: 'z' }, {}, 'c', 2)])).toEqual(['stale'])
     expect(await apply(storeOf(2), [snapshot(version, { firstName: 'new layout' }, 'c', 2)])).toEqual(['applied'])
@@ -274,7 +274,7 @@ describe('a Redis that is replaced behind its address', () => {
     return `redis://127.0.0.1:${(server.address() as AddressInfo).port}`
   }
 
-  /** Starts a primary and its replica. The network between them can be stalled. */
+  /** Starts a primary and its replica. The network between both servers can be stalled. */
   const startReplicated = async () => {
     const servers = await Promise.all([startRedis({}, 'local'), startRedis({}, 'local')])
     onTestFinished(() => Promise.all(servers.map((server) => server.stop())).then(() => undefined))
@@ -368,7 +368,7 @@ describe('a Redis that is replaced behind its address', () => {
 })
 
 /**
- * Compiles a locale from the sources of the C library, because few machines have it installed.
+ * Compiles a locale from the sources of the C library, because few machines have this locale.
  * Returns undefined if the sources are missing.
  */
 const compileLocale = (name: string): string | undefined => {

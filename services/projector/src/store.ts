@@ -133,7 +133,8 @@ export interface Store {
    */
   lowerPosition(partition: number, to: string): Promise<boolean>
   /**
-   * Returns the position in the previous projection. Undefined if that belongs to another topic.
+   * Returns the position in the previous projection. Undefined if that position belongs to another
+   * topic.
    */
   previousPosition(partition: number): Promise<string | undefined>
   /** Returns the next offset to apply, by partition. Undefined if Redis has no position. */
@@ -184,8 +185,7 @@ export interface Store {
 }
 
 /**
- * The positions in Redis belong to another Kafka cluster. Nothing is applied until a person
- * decides.
+ * The positions in Redis belong to another Kafka cluster. Nothing is applied until a person acts.
  */
 export class OtherClusterError extends Error {
   override readonly name = 'OtherClusterError'
@@ -502,8 +502,8 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
         ...before.map((key) => redis.hmget(key, topicId, fieldOf(partition), windowField(fieldOf(partition)))),
       ])
       const isOther = found.some(([id]) => id && own[0] && id !== own[0])
-      // Count only up to the start of a window. Events that a lookahead left out were not checked,
-      // so unusable ones are not in quarantine.
+      // Within a lookahead's window, count only records before the start of the window. Events that
+      // a lookahead left out were not checked, so unusable ones are not in quarantine.
       const reached = found.map(
         ([, offset, window]) => windowAround(offset ?? '', window)?.start ?? offset ?? undefined,
       )

@@ -1,6 +1,6 @@
 /**
  * Repeats the tasks of a projector until the projector stops. A failed run is only logged, because
- * the task is repeated anyway.
+ * the next run repeats the task.
  */
 import { type Diagnosis, type Logger, type Obstacles, periodically } from '@customer-stream/runtime'
 import type { TopicWatch } from '@customer-stream/runtime/kafka'

@@ -1,6 +1,7 @@
 /**
- * Prevents that a chunk and an erasure of one partition run at the same time. Without this, each
- * would replace the token of the other. The result would still be right, but after retries.
+ * Prevents that a chunk and an erasure of one partition run at the same time. If both ran at the
+ * same time, each would replace the token of the other. The result would still be right, but after
+ * retries.
  */
 export interface Turns {
   /** Runs a chunk after the erasures of the partition that have begun or wait. */

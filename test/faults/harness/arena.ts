@@ -202,7 +202,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
     },
     close: async () => {
       await senders.stopLoad().catch(() => undefined)
-      // End all faults of a failed scenario. Otherwise they would affect the next scenario.
+      // End all faults of a failed scenario. Otherwise these faults would affect the next scenario.
       for (const broker of cluster.brokers) {
         await broker.thaw()
         broker.network.set('open')

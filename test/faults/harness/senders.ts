@@ -67,7 +67,7 @@ export const startSenders = (urls: readonly string[], options: SendersOptions): 
     }),
   )
   const sending = Promise.all(simulations.map((simulation) => simulation.run()))
-  // `stopLoad` throws the error. Until then, this handler prevents an unhandled rejection.
+  // `stopLoad` throws the error. Until that call, this handler prevents an unhandled rejection.
   sending.catch(() => undefined)
   const sum = (of: (progress: Simulation['progress']) => number) =>
     simulations.reduce((total, { progress }) => total + of(progress), 0)
