@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises'
+import { requestErasure } from '@customer-stream/cli/request-erasure'
 import { waitUntil } from '@customer-stream/runtime'
-import { PROJECTION_VERSION, positionsKey } from '@customer-stream/schemas'
+import { createVerifiedProducer } from '@customer-stream/runtime/kafka'
+import { customerKey, PROJECTION_VERSION, positionsKey } from '@customer-stream/schemas'
 import { type MadeEvent, makeCustomersEvent, sign } from '@customer-stream/simulator'
 import { readTopic } from '@customer-stream/verify'
 import { type Fault, lasting, sumOver } from './fault.ts'
@@ -62,6 +64,26 @@ const untilPaused = ({ process }: ManagedService) =>
     () => readFile(process.logFile, 'utf8'),
     (log) => log.includes('interrupted with SIGSTOP'),
   )
+
+/** Erases customers that Redis has now, every second one only up to now. Returns their ids. */
+const eraseSome = async ({ pipeline }: Arena, count: number): Promise<string[]> => {
+  const prefix = customerKey('', pipeline.keyPrefix).slice(0, -1)
+  const keys = (await pipeline.redis.keys(`${prefix}*`)).slice(0, count)
+  const customers = keys.map((key) => key.slice(prefix.length, -1))
+  await eraseAll(pipeline, customers)
+  return customers
+}
+
+const eraseAll = async ({ kafka, erasuresTopic }: Arena['pipeline'], customers: readonly string[]) => {
+  const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 5000 })
+  await producer.connect()
+  await producer.setPartitions(new Map([[erasuresTopic, PARTITIONS]]))
+  for (const [i, customerUuid] of customers.entries()) {
+    const scope = i % 2 === 0 ? 'forever' : 'until-now'
+    await requestErasure(producer, erasuresTopic, { customerUuid, scope, reason: 'asked', requestedBy: 'test' })
+  }
+  await producer.disconnect()
+}
 
 const PARTITIONS = 12
 const HOUR_MS = 3_600_000
@@ -214,6 +236,39 @@ export const serviceFaults: readonly Fault[] = [
       await pipeline.redis.flushall()
       await untilPaused(paused)
       await untilAlone(killed)
+      await untilPromised(200)
+      paused.process.signal('SIGCONT')
+    },
+  },
+  {
+    name: 'erasure interrupted',
+    how:
+      'customers erased; projectors killed between Redis and the tombstone; one paused there past the session ' +
+      'time-out, until the other has executed this erasure and a later one',
+    inject: async (arena, scale) => {
+      const { projectors, pipeline, untilPromised } = arena
+      const [other, paused] = projectors as [ManagedService, ManagedService]
+      await untilPromised(500)
+      for (const killed of projectors.slice(0, Math.round(1 + scale))) {
+        await killed.kill()
+        await killed.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'erase-customer SIGKILL' })
+        // The projector may execute erasures that another one has left, before it is ready.
+        const { process } = killed
+        await Promise.race([process.untilReady().catch(() => process.ended), process.ended])
+        await eraseSome(arena, 40)
+        const code = await process.ended
+        if (code !== KILLED) throw new Error(`a projector ended with ${code} before it was killed`)
+        await killed.restart()
+        await killed.process.untilReady()
+      }
+      await paused.kill()
+      await paused.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'erase-customer SIGSTOP' })
+      await paused.process.untilReady()
+      armPause(paused)
+      const erased = await eraseSome(arena, 40)
+      await untilPaused(paused)
+      await untilAlone(other)
+      await eraseAll(pipeline, erased.toReversed())
       await untilPromised(200)
       paused.process.signal('SIGCONT')
     },
