@@ -65,15 +65,27 @@ const untilPaused = ({ process }: ManagedService) =>
     (log) => log.includes('interrupted with SIGSTOP'),
   )
 
-/** Erases customers that Redis has now, every second one only up to now. Returns their ids. */
-const eraseSome = async ({ pipeline }: Arena, count: number): Promise<string[]> => {
-  const prefix = customerKey('', pipeline.keyPrefix).slice(0, -1)
-  const keys = (await pipeline.redis.keys(`${prefix}*`)).slice(0, count)
-  const customers = keys.map((key) => key.slice(prefix.length, -1))
-  await eraseAll(pipeline, customers)
-  return customers
+/**
+ * Erases customers that Redis has now. Half of them get no more events, so nothing but the erasure
+ * itself publishes their tombstones. Returns their ids.
+ */
+const eraseSome = async (arena: Arena): Promise<string[]> => {
+  const { redis, keyPrefix } = arena.pipeline
+  const prefix = customerKey('', keyPrefix).slice(0, -1)
+  const busy = (await redis.keys(`${prefix}*`)).slice(0, 20).map((key) => key.slice(prefix.length, -1))
+  const made = Array.from({ length: 20 }, () => makeCustomersEvent())
+  await postAll(arena, made)
+  const silent = made.map(({ customerUuid }) => customerUuid)
+  await waitUntil(
+    'the new customers are in Redis',
+    () => redis.exists(silent.map((customerUuid) => customerKey(customerUuid, keyPrefix))),
+    (count) => count === silent.length,
+  )
+  await eraseAll(arena.pipeline, [...busy, ...silent])
+  return [...busy, ...silent]
 }
 
+/** Erases every second customer forever, and the others up to now. */
 const eraseAll = async ({ kafka, erasuresTopic }: Arena['pipeline'], customers: readonly string[]) => {
   const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 5000 })
   await producer.connect()
@@ -255,7 +267,7 @@ export const serviceFaults: readonly Fault[] = [
         // The projector may execute erasures that another one has left, before it is ready.
         const { process } = killed
         await Promise.race([process.untilReady().catch(() => process.ended), process.ended])
-        await eraseSome(arena, 40)
+        await eraseSome(arena)
         const code = await process.ended
         if (code !== KILLED) throw new Error(`a projector ended with ${code} before it was killed`)
         await killed.restart()
@@ -265,7 +277,7 @@ export const serviceFaults: readonly Fault[] = [
       await paused.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'erase-customer SIGSTOP' })
       await paused.process.untilReady()
       armPause(paused)
-      const erased = await eraseSome(arena, 40)
+      const erased = await eraseSome(arena)
       await untilPaused(paused)
       await untilAlone(other)
       await eraseAll(pipeline, erased.toReversed())
