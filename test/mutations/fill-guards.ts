@@ -8,6 +8,30 @@ const anyLoss = 'ends right after any loss of Redis, crash and deletion of appli
 /** Rules of a rebuild from the state topic. */
 export const fillGuards: readonly Guard[] = [
   {
+    guard: 'of the documents in one fetch, the newest one counts',
+    prevents: 'an older customer in Redis, because an older document came last in the state topic',
+    file: `${folder}/fill.ts`,
+    from: 'if (known && peeked && compareVersions(peeked, known) <= 0) continue',
+    to: 'if (known) continue',
+    test: filled('keeps the newest document of a customer'),
+  },
+  {
+    guard: 'documents that cannot be read make the state topic incomplete',
+    prevents: 'customers that are missing, because damaged documents were passed over',
+    file: `${folder}/positions.ts`,
+    from: 'filled?.isComplete ? filled.rawFrom : low',
+    to: 'filled?.rawFrom ?? low',
+    test: filled('a fill whose documents cannot be read'),
+  },
+  {
+    guard: 'erasures that cannot be read are not passed over',
+    prevents: 'an erased customer who comes back after Redis was lost',
+    file: `${folder}/erasures.ts`,
+    from: '    assertReadable(partition, fetched?.unreadable)\n',
+    to: '',
+    test: unit(`${folder}/erasures.test.ts`, 'that cannot be read are not passed over'),
+  },
+  {
     guard: 'nothing is published while a partition is being filled',
     prevents: 'an older document that comes last in the state topic',
     file: `${folder}/positions.ts`,

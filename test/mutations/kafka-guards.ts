@@ -21,6 +21,22 @@ const deposedLeader = {
 
 export const kafkaGuards: readonly Guard[] = [
   {
+    guard: 'a reader of one partition reports a batch that it passes over',
+    prevents: 'a rebuild that silently lacks the customers of a damaged batch',
+    file: `${folder}/partition-reader.ts`,
+    from: '    if (unreadable) return passOver({ ...unreadable, offset })',
+    to: '    if (unreadable) return { records: [], nextOffset: unreadable.nextOffset }',
+    test: foreignRecords('passes over an unreadable batch'),
+  },
+  {
+    guard: 'a reader of one partition reports records that Kafka no longer has',
+    prevents: 'a rebuild that never ends',
+    file: `${folder}/partition-reader.ts`,
+    from: "if (errorType(error) === 'OFFSET_OUT_OF_RANGE') return",
+    to: 'if (!error) return',
+    test: foreignRecords('says which records Kafka no longer has'),
+  },
+  {
     guard: 'the timer of idle connections is patched',
     prevents: 'a timer that is started again and again: 5 % of a core, and a warning on Node 24',
     file: `${folder}/patches/index.ts`,

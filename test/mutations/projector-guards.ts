@@ -174,7 +174,7 @@ export const projectorGuards: readonly Guard[] = [
       // records, until the fill brings the documents of their customers.
       oldest.set(partition, fill?.rawFrom ?? watermarks.low)
       onLoad(partition)
-      startFill(partition, fill)
+      startFill(partition, fill, watermarks.low)
       consumer.seek(partition, stored)
       metrics.observeLag(partition, Number(BigInt(watermarks.high) - BigInt(stored)))`,
     to: `      positions.set(partition, stored ?? '0')

@@ -97,6 +97,21 @@ describe('erasures', () => {
     expect(await registry.getSingleMetricAsString('projector_unusable_erasures_total')).toMatch(/} 2$/m)
   })
 
+  it('that cannot be read are not passed over: the partition waits', async () => {
+    const { erase, kafka, redis, projection, seeks } = withErasures()
+    kafka.areErasuresReadable = false
+    erase('a')
+    projection.positions.assign([0])
+    await vi.waitFor(() =>
+      expect(projection.waitingFor).toBe(
+        'erasures: offsets 0 to 0 of partition 0 of the erasures topic cannot be read: damaged',
+      ),
+    )
+    expect([seeks, redis.executed]).toEqual([[], undefined])
+    kafka.areErasuresReadable = true
+    await vi.waitFor(() => expect(redis.erased.has('a')).toBe(true))
+  })
+
   it('set only marks while the partition is filled, and are executed again after the fill', async () => {
     const event = (timestamp: number) => ({
       ...{ kind: 'customers' as const, customerUuid: 'a', envelope: { id: 'e', timestamp } },

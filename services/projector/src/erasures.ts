@@ -11,7 +11,7 @@
  * customer. After the fill all erasures are executed again.
  */
 import type { Logger } from '@customer-stream/runtime'
-import type { FetchedRecord, Watermarks } from '@customer-stream/runtime/kafka'
+import type { FetchedRecord, UnreadableBatch, Watermarks } from '@customer-stream/runtime/kafka'
 import { readErasureRecord } from '@customer-stream/schemas'
 import type { ChunkWriter } from './chunk-writer.ts'
 import type { ProjectorMetrics } from './metrics.ts'
@@ -94,11 +94,20 @@ const usableErasures = (
   return [...last.values()]
 }
 
+/** @throws Error if records cannot be read: an erasure must not be missed. */
+const assertReadable = (partition: number, unreadable: UnreadableBatch | undefined): void => {
+  if (unreadable === undefined) return
+  const { offset, nextOffset, error } = unreadable
+  const place = `offsets ${offset} to ${BigInt(nextOffset) - 1n} of partition ${partition} of the erasures topic`
+  throw new Error(`${place} cannot be read: ${error.message}`)
+}
+
 export const createErasures = (deps: ErasuresDependencies): Erasures => {
   const { erasuresSource: source, store, writer, retryThroughOutage, onLate, metrics, logger } = deps
 
   const fetchSome = async ({ partition, end }: Pending, next: string) => {
     const fetched = await source?.fetch(partition, next, end)
+    assertReadable(partition, fetched?.unreadable)
     // An answer without records must not count as the end. Otherwise the projector could miss an
     // erasure.
     if (fetched === undefined || BigInt(fetched.nextOffset) <= BigInt(next))

@@ -3,11 +3,16 @@ import { createOccasionalLog, type Logger } from '@customer-stream/runtime'
 import type { Fill } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 
+/** One fill of one partition. Its methods do nothing after another fill has begun. */
+export interface FillPart {
+  advance(fill: Fill): void
+  /** Forgets the fill, because another projector fills the partition, or the fill begins again. */
+  abandon(): void
+}
+
 export interface FillProgress {
-  begin(partition: number, fill: Fill): void
-  advance(partition: number, fill: Fill): void
-  /** Forgets a partition that another projector fills, or whose fill begins again. */
-  abandon(partition: number): void
+  /** Replaces an earlier fill of the partition. */
+  begin(partition: number, fill: Fill): FillPart
   /**
    * A sentence about the progress and the remaining time. Undefined if no partition is being
    * filled.
@@ -54,20 +59,23 @@ export const createFillProgress = ({
         startedAt = performance.now()
         doneSinceStart = 0
       }
-      parts.set(partition, { total: Number(fill.end), left: leftOf(fill) })
+      const part = { total: Number(fill.end), left: leftOf(fill) }
+      parts.set(partition, part)
       observe()
-    },
-    advance: (partition, fill) => {
-      const part = parts.get(partition)
-      if (part === undefined) return
-      const left = leftOf(fill)
-      doneSinceStart += part.left - left
-      part.left = left
-      observe()
-    },
-    abandon: (partition) => {
-      parts.delete(partition)
-      observe()
+      return {
+        advance: (reached) => {
+          if (parts.get(partition) !== part) return
+          const left = leftOf(reached)
+          doneSinceStart += part.left - left
+          part.left = left
+          observe()
+        },
+        abandon: () => {
+          if (parts.get(partition) !== part) return
+          parts.delete(partition)
+          observe()
+        },
+      }
     },
     get sentence() {
       if (parts.size === 0) return undefined

@@ -66,7 +66,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     const fill = await begun(fillStore)
     expect(fill).toMatchObject(start)
     expect(await store.publishedPositions([0])).toEqual(new Map([[0, { stateTopicId: 'state-1', offset: '30' }]]))
-    const moved = await fillStore.moveFill(0, fill, '7', [])
+    const moved = await fillStore.moveFill(0, fill, { next: '7', isComplete: true }, [])
     expect(moved).toMatchObject({ ...start, next: '7' })
     expect(await fillStore.fills([0, 1])).toEqual(new Map([[0, moved]]))
   })
@@ -82,7 +82,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     const earlier = await begun(fillStore)
     const fill = await begun(fillStore)
     await store.movePosition(0, undefined, '40')
-    expect(await fillStore.moveFill(0, earlier, '99', [])).toBeUndefined()
+    expect(await fillStore.moveFill(0, earlier, { next: '99', isComplete: true }, [])).toBeUndefined()
     await fillStore.endFill(0, earlier)
     expect(await fillStore.fills([0])).toEqual(new Map([[0, fill]]))
     expect((await store.positions([0])).get(0)).toBe('40')
@@ -166,28 +166,30 @@ describe('on Redis Cluster, when a master is replaced', () => {
   it('a fill continues from the lowest progress of all copies', async () => {
     const { client, fillStore, fill, copies } = await open()
     const old = await client.hget(copies[2]!, `${FIELD}#fill`)
-    const moved = await fillStore.moveFill(0, fill, '7', [])
+    const moved = await fillStore.moveFill(0, fill, { next: '7', isComplete: true }, [])
     await client.hset(copies[2]!, `${FIELD}#fill`, old ?? '')
-    expect(await fillStore.moveFill(0, moved!, '8', [])).toBeUndefined()
+    expect(await fillStore.moveFill(0, moved!, { next: '8', isComplete: true }, [])).toBeUndefined()
     const found = (await fillStore.fills([0])).get(0)!
     expect(found).toMatchObject({ ...start, next: '0' })
-    expect(await fillStore.moveFill(0, found, '7', [])).toMatchObject({ next: '7' })
+    expect(await fillStore.moveFill(0, found, { next: '7', isComplete: true }, [])).toMatchObject({ next: '7' })
   })
 
   it('a fill continues if one copy has lost the progress', async () => {
     const { client, fillStore, copies } = await open()
     await client.hdel(copies[2]!, `${FIELD}#fill`)
     const found = (await fillStore.fills([0])).get(0)!
-    expect(await fillStore.moveFill(0, found, '7', [])).toMatchObject({ next: '7' })
+    expect(await fillStore.moveFill(0, found, { next: '7', isComplete: true }, [])).toMatchObject({ next: '7' })
   })
 
   it('does not go on past customers that were lost', async () => {
     const { client, fillStore, fill, keyPrefix } = await open()
     const customer = snapshot(randomUUID(), 4)
-    await expect(fillStore.moveFill(0, fill, '7', [customer])).rejects.toThrow(LostChunkError)
+    await expect(fillStore.moveFill(0, fill, { next: '7', isComplete: true }, [customer])).rejects.toThrow(
+      LostChunkError,
+    )
     expect((await fillStore.fills([0])).get(0)).toMatchObject({ next: '0' })
     await client.hset(customerKey(customer.customerUuid, keyPrefix), { _eventTimestamp: '4', _eventId: 'e' })
     const found = (await fillStore.fills([0])).get(0)!
-    expect(await fillStore.moveFill(0, found, '7', [customer])).toMatchObject({ next: '7' })
+    expect(await fillStore.moveFill(0, found, { next: '7', isComplete: true }, [customer])).toMatchObject({ next: '7' })
   })
 })

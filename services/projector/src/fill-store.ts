@@ -32,7 +32,12 @@ export interface FillStore {
    *   progress.
    * @throws LostChunkError if a master of Redis Cluster has lost one of the customers.
    */
-  moveFill(partition: number, fill: Fill, next: string, customers: readonly CustomerHash[]): Promise<Fill | undefined>
+  moveFill(
+    partition: number,
+    fill: Fill,
+    progress: Pick<Fill, 'next' | 'isComplete'>,
+    customers: readonly CustomerHash[],
+  ): Promise<Fill | undefined>
   /**
    * Ends a fill, and moves the position back to `to` (default: `rawFrom`). The events that were
    * applied during the fill are then applied again, and their documents are published. Does nothing
@@ -89,6 +94,7 @@ export const createFillStore = (client: RedisClient, { keyPrefix, topic, project
       id: randomUUID(),
       next: least(found.map(({ next }) => next)),
       rawFrom: least(found.map(({ rawFrom }) => rawFrom)),
+      isComplete: found.every(({ isComplete }) => isComplete),
     }
     await set(partition, { [FILL_SUFFIX]: textOf(fill) })
     return fill
@@ -113,14 +119,14 @@ export const createFillStore = (client: RedisClient, { keyPrefix, topic, project
       const state = fill.isComplete ? { [STATE_SUFFIX]: `${fill.stateTopicId}/${fill.rawFrom}` } : {}
       await set(partition, { [FILL_SUFFIX]: textOf({ ...fill, id: randomUUID() }), ...state })
     },
-    moveFill: async (partition, fill, next, customers) => {
-      if (!clustered) return moved(partition, fill, { ...fill, next })
+    moveFill: async (partition, fill, progress, customers) => {
+      if (!clustered) return moved(partition, fill, { ...fill, ...progress })
       // If a master is replaced before it has the new id, assertStored finds customers missing. If
       // a master is replaced later, the last call finds another id.
       const marked = await moved(partition, fill, { ...fill, id: randomUUID() })
       if (marked === undefined) return undefined
       await assertStored(redis, customers, keyPrefix)
-      return moved(partition, marked, { ...marked, next })
+      return moved(partition, marked, { ...marked, ...progress })
     },
     endFill: async (partition, fill, to) => {
       await move(partition, fill, '', to)

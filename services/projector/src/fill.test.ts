@@ -179,6 +179,53 @@ it('a fill skips and counts records that are not documents, and deletes an erase
   expect(await world.registry.metrics()).toMatch(/^projector_unusable_states_total\S* 3$/m)
 })
 
+it('a fill whose documents cannot be read applies all records of the raw topic after it, and reports the documents', async () => {
+  const world = withState([stateRecord('a', 20), stateRecord('b', 21), stateRecord('c', 22)])
+  world.kafka.unreadableState = '1'
+  const { promise: mayFill, resolve: goOn } = Promise.withResolvers<void>()
+  world.before.fill = () => mayFill
+  await world.assign()
+  await world.projection.onBatch(world.batch(30, ['d']))
+  expect(world.redis.position).toBe('31')
+  goOn()
+  await vi.waitFor(() => expect(world.seeks.at(-1)).toBe(LOW))
+  expect([versions(world), world.redis.position, world.redis.fill]).toEqual([{ a: 20, c: 22, d: 30 }, LOW, undefined])
+  expect(await world.registry.metrics()).toMatch(/^projector_unreadable_states_total\S* 1$/m)
+})
+
+it('keeps the newest document of a customer, also if an older one of the same fetch follows it', async () => {
+  const foreign = (record: FetchedRecord) => ({ ...record, value: Buffer.from(` ${record.value}`) })
+  const world = withState([
+    stateRecord('a', 22),
+    stateRecord('a', 20),
+    foreign(stateRecord('b', 22)),
+    stateRecord('b', 20),
+    foreign(stateRecord('b', 21)),
+    stateRecord('c', 22),
+    stateRecord('c', undefined),
+    stateRecord('c', 20),
+  ])
+  world.kafka.statesPerFetch = 100
+  await world.assign()
+  await vi.waitFor(() => expect(world.redis.fill).toBeUndefined())
+  expect(versions(world)).toEqual({ a: 22, b: 22, c: 20 })
+})
+
+it('a fill reports its progress, also if an earlier fill of the partition ends late', async () => {
+  const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
+  const first = Promise.withResolvers<void>()
+  const second = Promise.withResolvers<void>()
+  world.before['fetch state'] = (count) => (count === 1 ? first.promise : second.promise)
+  await world.assign()
+  await world.assign()
+  await vi.waitFor(() => expect(world.steps.filter((step) => step === 'fetch state').length).toBe(2))
+  first.resolve()
+  await new Promise(setImmediate)
+  expect(world.projection.fillProgress).toMatch(/: 0 of 2 records/)
+  second.resolve()
+  await vi.waitFor(() => expect(world.projection.fillProgress).toBeUndefined())
+})
+
 it('a fill reports its progress', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21), stateRecord('c', 22), stateRecord('d', 23)])
   const { promise: mayFill, resolve: goOn } = Promise.withResolvers<void>()

@@ -4,8 +4,14 @@
  * newer version, so the order of documents and events does not matter.
  */
 import type { Logger } from '@customer-stream/runtime'
-import type { FetchedRecord } from '@customer-stream/runtime/kafka'
-import { type CustomerHash, readStateRecord, stateToHash } from '@customer-stream/schemas'
+import type { FetchedRecord, UnreadableBatch } from '@customer-stream/runtime/kafka'
+import {
+  type CustomerHash,
+  compareVersions,
+  readStateRecord,
+  stateToHash,
+  type Version,
+} from '@customer-stream/schemas'
 import type { FillProgress } from './fill-progress.ts'
 import type { Fill, FillStore } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
@@ -18,9 +24,9 @@ export interface FillerDependencies {
   readonly fillStore: Pick<FillStore, 'moveFill'>
   readonly stateSource: Pick<StateSource, 'fetch'> | undefined
   readonly retryThroughOutage: RetryThroughOutage
-  readonly progress: Pick<FillProgress, 'begin' | 'advance' | 'abandon'>
-  readonly metrics: Pick<ProjectorMetrics, 'unusableStates'>
-  readonly logger: Pick<Logger, 'info' | 'warn'>
+  readonly progress: Pick<FillProgress, 'begin'>
+  readonly metrics: Pick<ProjectorMetrics, 'unusableStates' | 'unreadableStates'>
+  readonly logger: Pick<Logger, 'info' | 'warn' | 'error'>
 }
 
 /**
@@ -31,7 +37,7 @@ export interface FillerDependencies {
 export type FillPartition = (partition: number, fill: Fill, signal: AbortSignal) => Promise<Fill | undefined>
 
 interface Documents {
-  /** The last document of each customer, by customer. */
+  /** The newest document of each customer, by customer. */
   readonly customers: ReadonlyMap<string, CustomerHash>
   /** Time of the last tombstone of each customer, Unix milliseconds. */
   readonly erased: ReadonlyMap<string, number>
@@ -39,20 +45,41 @@ interface Documents {
   readonly unusable: number
 }
 
-/** Reads the records from the last to the first, and keeps the last usable one of each customer. */
+/** The start of a document, as the projector writes it. */
+const START = /^\{"customerUuid":"[^"\\]*","version":\{"timestamp":(\d+),"id":"([^"\\]*)"\}/
+const START_BYTES = 512
+
+/** Returns the version of a document without parsing it. Undefined if another program has written it. */
+const peekVersion = (value: Buffer | null): Version | undefined => {
+  const [, timestamp, id] = START.exec(value?.toString('utf8', 0, START_BYTES) ?? '') ?? []
+  return timestamp === undefined || id === undefined ? undefined : { timestamp: Number(timestamp), id }
+}
+
+/**
+ * Reads the records from the last to the first, and keeps the newest document of each customer since
+ * its last tombstone. An older document may come after a newer one, see chunk-writer.ts.
+ */
 const documentsOf = (records: readonly FetchedRecord[], projection: number): Documents => {
   const customers = new Map<string, CustomerHash>()
   const erased = new Map<string, number>()
+  /** Customers with a tombstone. The records before it do not count. */
+  const done = new Set<string>()
   let unusable = 0
   for (const record of records.toReversed()) {
     const key = record.key?.toString() ?? ''
-    if (customers.has(key) || erased.has(key)) continue
+    if (done.has(key)) continue
+    const known = customers.get(key)?.version
+    const peeked = known && peekVersion(record.value)
+    if (known && peeked && compareVersions(peeked, known) <= 0) continue
     const found = readStateRecord(record)
     const { customerUuid, state } = found.ok ? found.value : { customerUuid: key, state: undefined }
     const hash = state ? stateToHash(state, { appliedAt: Date.now(), projection }) : undefined
-    if (hash?.ok) customers.set(customerUuid, hash.value)
-    else if (state === null) erased.set(customerUuid, Number(record.timestamp))
-    else unusable += 1
+    if (hash?.ok) {
+      if (!known || compareVersions(hash.value.version, known) > 0) customers.set(customerUuid, hash.value)
+    } else if (state === null) {
+      done.add(customerUuid)
+      if (!known) erased.set(customerUuid, Number(record.timestamp))
+    } else unusable += 1
   }
   return { customers, erased, unusable }
 }
@@ -80,12 +107,21 @@ export const createFiller = (
   const apply = async (
     partition: number,
     fill: Fill,
-    nextOffset: string,
+    to: Pick<Fill, 'next' | 'isComplete'>,
     { customers, erased }: Documents,
   ): Promise<Fill | undefined> => {
     const stored = await store.applyStates([...customers.values()], partition, fill)
     for (const [customerUuid, at] of erased) await store.deleteErased(customerUuid, at)
-    return fillStore.moveFill(partition, fill, nextOffset, stored)
+    return fillStore.moveFill(partition, fill, to, stored)
+  }
+
+  const reportUnreadable = (partition: number, { offset: from, nextOffset: to, error }: UnreadableBatch) => {
+    metrics.unreadableStates.inc(Number(BigInt(to) - BigInt(from)))
+    logger.error(
+      { event: 'unreadable-states', partition, from, to, err: error },
+      'records of the state topic cannot be read; the fill goes on without them, and all records of the raw topic ' +
+        'are applied after it. Customers whose raw records Kafka has deleted may be missing',
+    )
   }
 
   /** @returns the progress after the next records. Undefined if the fill was aborted or changed. */
@@ -94,11 +130,13 @@ export const createFiller = (
       stateSource?.fetch(partition, fill.next, fill.end),
     )
     if (!fetched?.value) return undefined
-    const { records, nextOffset } = fetched.value
+    const { records, nextOffset, unreadable } = fetched.value
     if (nextOffset === fill.next) return fill
     return inTurn(partition, async () => {
       const documents = documentsOf(records, projection)
-      const done = await retryThroughOutage('Redis', signal, () => apply(partition, fill, nextOffset, documents))
+      const to = { next: nextOffset, isComplete: fill.isComplete && unreadable === undefined }
+      const done = await retryThroughOutage('Redis', signal, () => apply(partition, fill, to, documents))
+      if (done?.value && unreadable) reportUnreadable(partition, unreadable)
       if (done?.value && documents.unusable > 0) {
         metrics.unusableStates.inc(documents.unusable)
         logger.warn(
@@ -111,14 +149,14 @@ export const createFiller = (
   }
 
   return async (partition, fill, signal) => {
-    progress.begin(partition, fill)
+    const part = progress.begin(partition, fill)
     let reached: Fill | undefined = fill
     while (reached && BigInt(reached.next) < BigInt(reached.end)) {
       reached = signal.aborted ? undefined : await step(partition, reached, signal)
-      if (reached) progress.advance(partition, reached)
+      if (reached) part.advance(reached)
     }
     if (reached) logger.info({ event: 'filled', partition }, 'a partition is filled from the state topic')
-    else progress.abandon(partition)
+    else part.abandon()
     return reached
   }
 }

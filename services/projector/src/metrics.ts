@@ -128,6 +128,13 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
       help: 'Records of the state topic that are not documents. The projector skips them when it fills a lost Redis.',
       registers,
     }),
+    unreadableStates: new Counter({
+      name: 'projector_unreadable_states_total',
+      help:
+        'Offsets of the state topic that a fill passed over, because Kafka no longer has them or their batch cannot ' +
+        'be decoded. After the fill, all records of the raw topic are applied.',
+      registers,
+    }),
     erasures: new Counter({
       name: 'projector_erasures_total',
       help: 'Executed erasures. After Redis was lost or a projector was killed, erasures are executed and counted again.',

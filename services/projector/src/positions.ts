@@ -317,7 +317,7 @@ export const createPositions = (
   }
 
   /** Ends an earlier fill. Fills the partition in the background, then loads its position again. */
-  const startFill = (partition: number, fill: Fill | undefined): void => {
+  const startFill = (partition: number, fill: Fill | undefined, low: string): void => {
     fillings.get(partition)?.abort()
     fillings.delete(partition)
     if (fill === undefined) return
@@ -329,7 +329,9 @@ export const createPositions = (
       if (signal.aborted) return
       // The end of the fill moves the position back. Apply nothing until this position is loaded.
       positions.delete(partition)
-      if (filled) await retryThroughOutage('Redis', signal, () => fillStore.endFill(partition, filled))
+      // If documents are missing, only the raw topic may have their events.
+      const to = filled?.isComplete ? filled.rawFrom : low
+      if (filled) await retryThroughOutage('Redis', signal, () => fillStore.endFill(partition, filled, to))
       if (!signal.aborted) await load([partition], assignment.signal)
     }
     void run()
@@ -367,7 +369,7 @@ export const createPositions = (
       // records, until the fill brings the documents of their customers.
       oldest.set(partition, fill?.rawFrom ?? watermarks.low)
       onLoad(partition)
-      startFill(partition, fill)
+      startFill(partition, fill, watermarks.low)
       consumer.seek(partition, stored)
       metrics.observeLag(partition, Number(BigInt(watermarks.high) - BigInt(stored)))
     }

@@ -5,7 +5,14 @@ import { CompressionTypes, type IResourceConfigEntry, type Producer, type Produc
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { waitUntil } from '../process/wait-until.ts'
 import { decompressors } from './codecs.ts'
-import { createAdmin, createDiagnose, createPartitionConsumer, type FetchedBatch, type TopicAdmin } from './index.ts'
+import {
+  createAdmin,
+  createDiagnose,
+  createPartitionConsumer,
+  createPartitionReader,
+  type FetchedBatch,
+  type TopicAdmin,
+} from './index.ts'
 import { kafkajsOf } from './kafka-client.ts'
 import { administratorOf } from './topic-admin.ts'
 
@@ -204,5 +211,53 @@ describe('a batch that cannot be decoded', () => {
     decompressors.set(CompressionTypes.GZIP, gunzip as NonNullable<typeof gunzip>)
     await untilAt(batches, '5')
     expect(seen).toEqual(['a', 'b', 'c', 'd', 'e'])
+  })
+})
+
+describe('a reader of one partition', () => {
+  /** Reads from an offset to the end. Returns the values, and the ranges that cannot be read. */
+  const readFrom = async (start: string, until: string) => {
+    const reader = createPartitionReader(admin, topic)
+    const found: string[] = []
+    for (let offset = start; BigInt(offset) < BigInt(until); ) {
+      const { records, nextOffset, unreadable } = await reader.fetch(0, offset, until)
+      found.push(...records.map(({ value }) => String(value)))
+      if (unreadable) found.push(`${unreadable.offset} to ${unreadable.nextOffset}: ${unreadable.error.message}`)
+      offset = nextOffset
+    }
+    return found
+  }
+
+  it('passes over an unreadable batch, and says which offsets it has', async () => {
+    const producer = await startProducer()
+    await send(producer, values('a', 'b'))
+    await producer.send({ ...values('c', 'd'), compression: CompressionTypes.GZIP })
+    await producer.send(values('e'))
+    expect(await readFrom('0', '5')).toEqual(['a', 'b', 'c', 'd', 'e'])
+    const gunzip = decompressors.get(CompressionTypes.GZIP)
+    decompressors.delete(CompressionTypes.GZIP)
+    onTestFinished(() => void decompressors.set(CompressionTypes.GZIP, gunzip as NonNullable<typeof gunzip>))
+    expect(await readFrom('0', '5')).toEqual(['a', 'b', '2 to 4: unknown compression codec 1', 'e'])
+    expect(await readFrom('3', '5')).toEqual(['3 to 4: unknown compression codec 1', 'e'])
+  })
+
+  it('returns no control records and no records of aborted transactions', async () => {
+    await send(await startProducer(), values('a'))
+    const producer = await startProducer('x')
+    const aborted = await producer.transaction()
+    await aborted.send(values('b'))
+    await aborted.abort()
+    const committed = await producer.transaction()
+    await committed.send(values('c'))
+    await committed.commit()
+    expect(await readFrom('0', '5')).toEqual(['a', 'c'])
+  })
+
+  it('says which records Kafka no longer has, and which records a truncated partition has lost', async () => {
+    await send(await startProducer(), values('a', 'b', 'c'))
+    await administratorOf(admin).deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '2' }] })
+    const [missing, ...rest] = await readFrom('0', '3')
+    expect([missing, rest]).toEqual([expect.stringMatching(/^0 to 2: .*not within the range/), ['c']])
+    expect(await readFrom('7', '9')).toEqual([expect.stringMatching(/^7 to 9: .*not within the range/)])
   })
 })

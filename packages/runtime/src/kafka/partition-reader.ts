@@ -1,4 +1,6 @@
 import type { FetchedRecord } from './consumer.ts'
+import { errorType } from './error-type.ts'
+import type { DecodedRecord, UnreadableBatch } from './record-batches.ts'
 import { clusterOf, type TopicAdmin } from './topic-admin.ts'
 import { readWatermarks } from './watermarks.ts'
 
@@ -10,16 +12,27 @@ export interface FetchedPart {
    * nothing to say. Otherwise greater, also if there are no records.
    */
   readonly nextOffset: string
+  /**
+   * Records that this fetch passes over, because they cannot be decoded or Kafka no longer has them.
+   * A part with unreadable records has no others.
+   */
+  readonly unreadable?: UnreadableBatch
 }
 
 export interface PartitionReader {
   /**
    * Fetches committed records from an offset on, about 256 KiB at most. Without any, it waits a
-   * moment. Skips a batch that cannot be decoded. Rejects if the leader does not answer.
+   * moment. Rejects if the leader does not answer.
    * @param until end of the range that is read. If compaction has removed its last records,
    *   `nextOffset` is `until`.
    */
   fetch(partition: number, offset: string, until: string): Promise<FetchedPart>
+}
+
+const passOver = ({ offset, nextOffset: claimed, error }: UnreadableBatch): FetchedPart => {
+  // A damaged batch may claim to end before the offset.
+  const nextOffset = BigInt(claimed) > BigInt(offset) ? claimed : String(BigInt(offset) + 1n)
+  return { records: [], nextOffset, unreadable: { offset, nextOffset, error } }
 }
 
 const MAX_BYTES = 256 * 1024
@@ -48,11 +61,25 @@ export const createPartitionReader = (admin: TopicAdmin, topic: string): Partiti
       topics: [{ topic, partitions: [{ partition, fetchOffset: offset, maxBytes: MAX_BYTES }] }],
     })
     const messages = responses[0]?.partitions[0]?.messages ?? []
-    const { unreadable, nextOffset = unreadable?.nextOffset ?? offset } = messages
+    const { nextOffset = offset, unreadable } = messages
     const isThrottled = throttleTime + clientSideThrottleTime > 0
-    if (BigInt(nextOffset) <= BigInt(offset)) return isThrottled ? { records: [], nextOffset: offset } : undefined
-    // A batch may begin before the offset.
-    return { records: messages.filter((record) => BigInt(record.offset) >= BigInt(offset)), nextOffset }
+    if (BigInt(nextOffset) > BigInt(offset)) {
+      // A batch may begin before the offset.
+      const isRecord = (each: DecodedRecord) => !each.isControlRecord && BigInt(each.offset) >= BigInt(offset)
+      return { records: messages.filter(isRecord), nextOffset }
+    }
+    if (unreadable) return passOver({ ...unreadable, offset })
+    return isThrottled ? { records: [], nextOffset: offset } : undefined
+  }
+
+  /** @returns the range up to the oldest record, or up to `until` if the partition ends before the offset. */
+  const missing = async (partition: number, offset: string, until: string, error: Error): Promise<FetchedPart> => {
+    const marks = (await readWatermarks(admin, topic)).get(partition)
+    if (marks === undefined) throw error
+    const { low, high } = marks
+    if (BigInt(offset) < BigInt(low)) return passOver({ offset, nextOffset: low, error })
+    if (BigInt(offset) > BigInt(high)) return passOver({ offset, nextOffset: until, error })
+    throw error
   }
 
   return {
@@ -67,6 +94,7 @@ export const createPartitionReader = (admin: TopicAdmin, topic: string): Partiti
         if (stable === undefined || BigInt(stable) < BigInt(until)) return nothing
         return (await fetchOnce(partition, offset)) ?? { ...nothing, nextOffset: until }
       } catch (error) {
+        if (errorType(error) === 'OFFSET_OUT_OF_RANGE') return missing(partition, offset, until, error as Error)
         // The leader may have moved.
         await cluster.refreshMetadata().catch(() => undefined)
         throw error

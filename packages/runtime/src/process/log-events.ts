@@ -28,6 +28,8 @@ export const LOG_EVENTS = {
     'Documents were published for a partition that another projector had by then; it publishes what is current.',
   filling: 'A lost Redis is being filled from the state topic.',
   filled: 'A partition is filled from the state topic.',
+  'unreadable-states':
+    'Records of the state topic cannot be read; after the fill, all records of the raw topic are applied.',
   'unusable-states': 'The state topic has records that are no documents. A fill skipped them.',
   erased: 'Customers were erased.',
   'erasure-unusable': 'A record of the erasures topic is no erasure; no one was erased.',
