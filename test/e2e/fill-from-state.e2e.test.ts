@@ -77,7 +77,7 @@ it('a fill from the state topic skips records that are not documents, while new 
   )
   expect([customers, wrong]).toEqual([
     CUSTOMERS + 1,
-    [{ customerUuid: 'foreign', reason: 'has a record in the state topic that is no document' }],
+    [{ customerUuid: 'foreign', reason: 'has a record in the state topic that is not a document' }],
   ])
   expect(await projector.metric('projector_unusable_states_total')).toBe(1)
 })

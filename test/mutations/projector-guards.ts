@@ -592,7 +592,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/projection.ts`,
     from: 'answerOf(positions.commit, LAST_COMMIT_MS).catch(() => undefined)',
     to: 'positions.commit()',
-    test: projection('a stop goes on after two seconds'),
+    test: projection('a stop continues after two seconds'),
   },
   {
     guard: 'a wrong topic ends the projector at its start',

@@ -15,7 +15,7 @@ const { customerUuid, settings } = readCommandLine({
   usage: `customer-stream look [CUSTOMER_UUID]
 
   Shows how many records and customers there are, or one customer: the hash in Redis, and its events in Kafka.
-  KAFKA_BROKERS and REDIS_URL, and the other settings of the services, are read from the environment.
+  The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read from the environment.
   In this repository: npm run look -- [CUSTOMER_UUID]`,
   options: {},
   words: true,

@@ -10,7 +10,7 @@ const usage = `customer-stream COMMAND [OPTIONS]
   verify    compares Redis with Kafka
 
   customer-stream COMMAND --help    the options of a command
-  KAFKA_BROKERS and REDIS_URL, and the other settings of the services, are read from the environment.
+  The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read from the environment.
 `
 
 // Remove the name of the command from the arguments, because the command reads its options from

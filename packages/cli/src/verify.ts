@@ -22,13 +22,13 @@ const USAGE = `customer-stream verify [--state] [--ledger FILE | --since TIME --
                        [--catch-up-seconds N]
 
     --state                 also compare the state topic
-    --ledger FILE           also look for every promise of \`npm run simulate\` in Kafka
-    --since, --until TIME   only customers with an event received in this time, for example
+    --ledger FILE           also check that Kafka has every event that \`npm run simulate\` got a 202 for
+    --since, --until TIME   compare only customers with an event received in this time, for example
                             2026-11-24T06:00:00Z
-    --sample SHARE          only this share of the customers, e.g. 0.01
-    --catch-up-seconds N    longest wait for open transactions, and for the projector to reach the
-                            end (60)
-  KAFKA_BROKERS and REDIS_URL, and the other settings of the services, are read from the environment.
+    --sample SHARE          compare only this share of the customers, e.g. 0.01
+    --catch-up-seconds N    maximum wait for open transactions, and until the projector has applied all
+                            records (default 60)
+  The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read from the environment.
   In this repository: npm run verify -- [OPTIONS]`
 
 const verifySettings = {

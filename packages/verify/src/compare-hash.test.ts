@@ -66,7 +66,7 @@ it('compares every field with the newest event', () => {
   const body = event(2, { lastName: 'Lee' })
   expect(compare(body, stored(body))).toBe('equal')
   expect(compare(body, {})).toEqual(wrong('is missing in Redis'))
-  expect(compare(body, { firstName: 'Ann' })).toEqual(wrong('is no customer hash'))
+  expect(compare(body, { firstName: 'Ann' })).toEqual(wrong('is not a customer hash'))
   expect(compare(body, { ...stored(body), lastName: 'Li' })).toEqual(wrong('differs in content from its newest event'))
   expect(compare(body, stored(event(1)))).toEqual(wrong('is older in Redis than the newest event'))
 })
@@ -99,8 +99,8 @@ it('compares the metadata with the record that the hash names', () => {
   const with_ = (changed: Record<string, string>) => compare(body, { ...stored(body), ...changed }, [body])
   expect(with_({ _source: 't/1/3' })).toBe('equal')
   expect(with_({ _source: 't/1/12', _receivedAt: '4' })).toBe('equal')
-  expect(with_({ _source: 't/1/4' })).toEqual(wrong('has a _source that is no record of its newest event'))
-  expect(with_({ _source: 't/1/30' })).toEqual(wrong('has a _source that is no record of its newest event'))
+  expect(with_({ _source: 't/1/4' })).toEqual(wrong('has a _source that is not a record of its newest event'))
+  expect(with_({ _source: 't/1/30' })).toEqual(wrong('has a _source that is not a record of its newest event'))
   expect(with_({ _receivedAt: '4' })).toEqual(wrong('has another _receivedAt than its record'))
   expect(with_({ _appliedAt: '' })).toEqual(wrong('has no valid _appliedAt'))
   expect(with_({ _appliedAt: '1101' })).toEqual(wrong('has no valid _appliedAt'))
@@ -112,7 +112,9 @@ it('a hash may come from either of two events with one version, with the metadat
   const [body, twin] = [event(2), event(2, { lastName: 'Lee' })]
   expect(compare(body, stored(twin, '3'), [twin])).toBe('equal')
   expect(compare(body, stored(body, '2'), [twin])).toBe('equal')
-  expect(compare(body, stored(body, '3'), [twin])).toEqual(wrong('has a _source that is no record of its newest event'))
+  expect(compare(body, stored(body, '3'), [twin])).toEqual(
+    wrong('has a _source that is not a record of its newest event'),
+  )
 })
 
 it('compares a lone surrogate as U+FFFD, in values and in field names', () => {

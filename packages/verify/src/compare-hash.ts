@@ -56,7 +56,7 @@ const compareMetadata = (
   const copy =
     place === 'read' ? evidence.copyAt(expected.customerUuid, hash._source?.slice(topic.length + 1) ?? '') : undefined
   if (place === 'nowhere' || (place === 'read' && (copy === undefined || Buffer.compare(copy.content, content) !== 0)))
-    return wrong('has a _source that is no record of its newest event')
+    return wrong('has a _source that is not a record of its newest event')
   const receivedAt = Number(hash._receivedAt)
   if (copy !== undefined && hash._receivedAt !== String(copy.receivedAt))
     return wrong('has another _receivedAt than its record')
@@ -78,7 +78,7 @@ export const compareHash = (
 ): Finding => {
   if (Object.keys(hash).length === 0) return wrong('is missing in Redis')
   const { _eventId: id = '', _eventTimestamp: timestamp = '' } = hash
-  if (id === '' || !/^\d{1,16}$/.test(timestamp)) return wrong('is no customer hash')
+  if (id === '' || !/^\d{1,16}$/.test(timestamp)) return wrong('is not a customer hash')
   const order = Number(timestamp) - expected.timestamp || Buffer.compare(Buffer.from(id), Buffer.from(expected.id))
   if (order < 0) return wrong('is older in Redis than the newest event')
   if (order > 0)

@@ -83,7 +83,7 @@ it('finds records that the projector would not write', () => {
   const { note, evidence } = setUp()
   note('no document')
   expect(evidence.wrongs(9)).toEqual([
-    { customerUuid: 'c', reason: 'has a record in the state topic that is no document' },
+    { customerUuid: 'c', reason: 'has a record in the state topic that is not a document' },
   ])
   note({ ...document, customerUuid: 'other' })
   note(document, (partition + 1) % PARTITIONS)

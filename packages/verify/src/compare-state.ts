@@ -20,7 +20,8 @@ export const noteState = (
   const isInPlace = key !== null && partitionOfKey(key, partitions) === partition
   const document = value === null ? null : readStateDocument(value, customerUuid)
   if (!isInPlace) evidence.wrong(customerUuid, 'has a record in a wrong partition of the state topic')
-  else if (document === undefined) evidence.wrong(customerUuid, 'has a record in the state topic that is no document')
+  else if (document === undefined)
+    evidence.wrong(customerUuid, 'has a record in the state topic that is not a document')
   else evidence.state(customerUuid, document)
 }
 
@@ -44,6 +45,6 @@ export const compareState = (
   if (!evidence.hasContent(customerUuid, last.content)) return 'differs in the state topic from its newest event'
   const place = last.source.startsWith(`${topic}/`) ? last.source.slice(topic.length + 1) : ''
   const copy = evidence.copyAt(customerUuid, place)
-  if (copy === undefined) return 'has a source in the state topic that is no record of its newest event'
+  if (copy === undefined) return 'has a source in the state topic that is not a record of its newest event'
   return copy.receivedAt === last.receivedAt ? undefined : 'has another receivedAt in the state topic than its record'
 }

@@ -66,7 +66,7 @@ it.each([
 })
 
 it('finds the hash of an erased customer', () => {
-  const wrong = 'was erased and is in Redis'
+  const wrong = 'was erased but is in Redis'
   expect(compareErasedHash({}, 5, true)).toBeUndefined()
   expect(compareErasedHash({ _eventTimestamp: '5' }, 5, false)).toBe(wrong)
   expect(compareErasedHash({ firstName: 'Ada' }, 5, false)).toBe(wrong)
@@ -77,10 +77,10 @@ it('finds the hash of an erased customer', () => {
 })
 
 it('finds the document of an erased customer, and a tombstone that is missing', () => {
-  const wrong = 'was erased and is in the state topic'
+  const wrong = 'was erased but is in the state topic'
   expect(compareErasedState(null, 5, true)).toBeUndefined()
   expect(compareErasedState(undefined, 5, false)).toBeUndefined()
-  expect(compareErasedState(undefined, 5, true)).toBe('was erased and has no tombstone in the state topic')
+  expect(compareErasedState(undefined, 5, true)).toBe('was erased but has no tombstone in the state topic')
   expect(compareErasedState(state, 5, false)).toBe(wrong)
   expect(compareErasedState({ ...state, timestamp: 6 }, 5, false)).toBeUndefined()
   expect(compareErasedState({ ...state, timestamp: 6 }, 5, true)).toBe(wrong)

@@ -37,7 +37,7 @@ export const compareErasedHash = (
   exact: boolean,
 ): string | undefined =>
   Object.keys(hash).length > 0 && (exact || !(Number(hash._eventTimestamp) > upTo))
-    ? 'was erased and is in Redis'
+    ? 'was erased but is in Redis'
     : undefined
 
 /**
@@ -51,6 +51,6 @@ export const compareErasedState = (
   exact: boolean,
 ): string | undefined => {
   if (last === null) return undefined
-  if (last === undefined) return exact ? 'was erased and has no tombstone in the state topic' : undefined
-  return exact || last.timestamp <= upTo ? 'was erased and is in the state topic' : undefined
+  if (last === undefined) return exact ? 'was erased but has no tombstone in the state topic' : undefined
+  return exact || last.timestamp <= upTo ? 'was erased but is in the state topic' : undefined
 }

@@ -23,14 +23,14 @@ const setUp = async () => {
   return { store, storeOf, offsets: async () => [...(await store.peekPositions([0, 1])).values()] }
 }
 
-it('claims positions without ids for this topic', async () => {
+it('a claim stores the ids beside positions without ids', async () => {
   const { store, offsets } = await setUp()
   expect([await store.claimPositions(here, false), await offsets()]).toEqual([0, ['5', '7']])
   expect([await store.claimPositions(here, false), await offsets()]).toEqual([0, ['5', '7']])
   await expect(store.claimPositions({ ...here, clusterId: 'cluster-2' }, false)).rejects.toThrow(OtherClusterError)
 })
 
-it('keeps positions of another cluster and names both clusters in the error', async () => {
+it('a claim keeps positions of another cluster and names both clusters in the error', async () => {
   const { store, offsets } = await setUp()
   await store.claimPositions(here, false)
   const refused = store.claimPositions({ clusterId: 'cluster-2', topicId: 'topic-2' }, false)
@@ -38,7 +38,7 @@ it('keeps positions of another cluster and names both clusters in the error', as
   expect([await offsets(), await store.claimPositions(here, false)]).toEqual([['5', '7'], 0])
 })
 
-it('deletes positions of another cluster if a person allows it', async () => {
+it('a claim deletes positions of another cluster if ON_CLUSTER_CHANGE=start-over', async () => {
   const { store, offsets } = await setUp()
   await store.claimPositions(here, false)
   await store.applyChunk([], 0, '5', '6', { window: { start: '5', end: '8' } })
@@ -47,7 +47,7 @@ it('deletes positions of another cluster if a person allows it', async () => {
   expect(await store.claimPositions(there, false)).toBe(0)
 })
 
-it('deletes only the positions of a topic that was created again', async () => {
+it('a claim deletes only the positions of a topic that was created again', async () => {
   const { store, storeOf, offsets } = await setUp()
   const other = storeOf('raw.more')
   await other.movePosition(0, undefined, '9')
@@ -59,7 +59,7 @@ it('deletes only the positions of a topic that was created again', async () => {
   expect((await other.peekPositions([0])).get(0)).toBe('9')
 })
 
-it('neither compares nor forgets ids that an old broker does not send', async () => {
+it('a claim neither compares nor forgets ids that an old broker does not send', async () => {
   const { store, offsets } = await setUp()
   await store.claimPositions(here, false)
   expect(await store.claimPositions({ clusterId: undefined, topicId: undefined }, false)).toBe(0)

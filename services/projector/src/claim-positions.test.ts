@@ -31,18 +31,18 @@ const setUp = ({ startOver = false } = {}) => {
   return { claim, state, asked, reports, errors }
 }
 
-it.each([true, false])('claims the positions for the ids of the topic; may start over: %s', async (startOver) => {
+it.each([true, false])('a claim uses the ids of the topic, with startOver %s', async (startOver) => {
   const { claim, asked, errors } = setUp({ startOver })
   expect([await claim(), asked, errors]).toEqual([{ deleted: 0, identity: here }, [[here, startOver]], []])
 })
 
-it('returns and logs the number of positions that belonged to another topic', async () => {
+it('a claim returns and logs the number of positions that belonged to another topic', async () => {
   const { claim, state, errors } = setUp()
   state.deleted = 2
   expect([await claim(), errors]).toEqual([{ deleted: 2, identity: here }, [{ topic: 'raw', deleted: 2 }]])
 })
 
-it('reports positions of another cluster until a claim succeeds', async () => {
+it('positions of another cluster are reported until a claim succeeds', async () => {
   const { claim, state, reports } = setUp()
   state.redis = new OtherClusterError('the positions belong to the Kafka cluster cluster-2')
   await expect(claim()).rejects.toBe(state.redis)

@@ -39,8 +39,8 @@ export const createClaim =
       if (deleted > 0)
         logger.error(
           { topic, deleted },
-          'the positions in Redis belonged to another topic of this name, or to another cluster; they were ' +
-            'deleted and the topic is applied from its start',
+          'the positions in Redis belonged to another topic of this name, or to another cluster; these positions ' +
+            'were deleted, and the topic is applied from its start',
         )
       return { deleted, identity }
     } catch (error) {

@@ -57,7 +57,7 @@ const fresh = async () => {
 }
 
 describe('an erased customer', () => {
-  it('has no hash, and no event of the customer is applied any more', async () => {
+  it('an erased customer has no hash, and no event of the customer is applied any more', async () => {
     const { keyPrefix, apply, erase } = await fresh()
     expect(await apply(hashOf('a', 3), hashOf('b', 3))).toEqual(['applied', 'applied'])
     expect(await erase(erasureOf('a'))).toEqual(['erased'])
@@ -92,7 +92,7 @@ describe('an erased customer', () => {
     expect(await apply(hashOf('nobody', 1))).toEqual(['erased'])
   })
 
-  it('follows the later of two erasures, in any order of execution', async () => {
+  it('a customer follows the later of two erasures, in any order of execution', async () => {
     const { apply, erase } = await fresh()
     expect(await erase(erasureOf('a', { scope: 'forever' }, 7))).toEqual(['erased'])
     // A projector that has lost its partition executes an earlier erasure.
@@ -111,7 +111,7 @@ describe('an erased customer', () => {
     expect(await apply(hashOf('a', 3))).toEqual(['erased'])
   })
 
-  it('stays erased when a rebuild replaces a newer hash from another partition', async () => {
+  it('a customer stays erased when a rebuild replaces a newer hash from another partition', async () => {
     const { keyPrefix, store, storeOf, apply, erase, timestampOf } = await fresh()
     await erase(erasureOf('a', { scope: 'until-now' }))
     await apply(hashOf('a', 6))
@@ -124,7 +124,7 @@ describe('an erased customer', () => {
 })
 
 describe('an erasure', () => {
-  it('takes the token away from a chunk that is being written', async () => {
+  it('an erasure takes the token away from a chunk that is being written', async () => {
     const { store, erase } = await fresh()
     const chunk = await store.writeChunk([hashOf('a', 3)], 0, '0', '1')
     await erase(erasureOf('a'))
@@ -132,7 +132,7 @@ describe('an erasure', () => {
     expect((await store.positions([0])).get(0)).toBe('0')
   })
 
-  it('is executed again if its token is gone, or if the position is elsewhere', async () => {
+  it('an erasure is executed again if its token is gone or the position has moved', async () => {
     const { store, apply } = await fresh()
     const { token } = await store.writeErasures([erasureOf('a')], 0, '0', 'id')
     await store.writeChunk([hashOf('b', 3)], 0, '0', '1')
@@ -143,7 +143,7 @@ describe('an erasure', () => {
     expect(await store.writeErasures([erasureOf('a')], 0, '0', 'id')).toMatchObject({ isInPlace: false })
   })
 
-  it('stores how far erasures are executed, beside the position', async () => {
+  it('an erasure stores the position in the erasures topic', async () => {
     const { store, storeOf, erase } = await fresh()
     await erase(erasureOf('a', {}, 7))
     expect(await store.erasuresPositions([0, 1])).toEqual(

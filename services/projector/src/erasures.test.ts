@@ -63,7 +63,7 @@ describe('erasures', () => {
     expect(redis.executed).toEqual({ topicId: 'erasures-2', offset: '1' })
   })
 
-  it('without a leader hold up a partition only if Redis may lack marks', async () => {
+  it('erasures without a leader hold up a partition only if Redis may lack marks', async () => {
     const kafka = fakeKafka()
     kafka.isErasuresLed = false
     const redis = emptyRedis()
@@ -97,7 +97,7 @@ describe('erasures', () => {
     expect(await registry.getSingleMetricAsString('projector_unusable_erasures_total')).toMatch(/} 2$/m)
   })
 
-  it('that cannot be read are not passed over: the partition waits', async () => {
+  it('erasures that cannot be read are not skipped: the partition waits', async () => {
     const { erase, kafka, redis, projection, seeks } = withErasures()
     kafka.areErasuresReadable = false
     erase('a')
@@ -112,7 +112,7 @@ describe('erasures', () => {
     await vi.waitFor(() => expect(redis.erased.has('a')).toBe(true))
   })
 
-  it('set only marks while the partition is filled, and are executed again after the fill', async () => {
+  it('erasures set only marks while the partition is filled, and are executed again after the fill', async () => {
     const event = (timestamp: number) => ({
       ...{ kind: 'customers' as const, customerUuid: 'a', envelope: { id: 'e', timestamp } },
       customerWithVehicles: { customer: { customerUuid: 'a' } },

@@ -245,7 +245,7 @@ const action = fc.oneof(
   { weight: 2, arbitrary: fc.constant('delete records' as const) },
 )
 
-it('ends right after any loss of Redis, crash and deletion of applied records', async () => {
+it('a fill ends right after any loss of Redis, crash and deletion of applied records', async () => {
   const property = fc.asyncProperty(
     fc.array(fc.record({ customer: fc.constantFrom('a', 'b', 'c'), timestamp: fc.integer({ min: 1, max: 40 }) }), {
       minLength: 1,

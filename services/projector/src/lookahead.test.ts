@@ -91,7 +91,7 @@ const randomOf = (seed: number) => {
 }
 
 describe('a partition that is far behind', () => {
-  it('is applied without the superseded events, and each record is counted once', async () => {
+  it('a partition is applied without the superseded events, and each record is counted once', async () => {
     const topic = topicOf(randomOf(1), {})
     const redis = emptyRedis()
     const consumer = await openConsumer(topic, { redis, lookaheadRecords: 10_000 })
@@ -110,7 +110,7 @@ describe('a partition that is far behind', () => {
       i === length - 1 ? { ...event, customer: 'customer-0', timestamp: 900, isUsable: false } : event,
     )
 
-  it('is applied again from the start of the window if an unusable event has superseded others', async () => {
+  it('a window is applied again from the start of the window if an unusable event has superseded others', async () => {
     const topic = withUnusableEnd()
     const redis = emptyRedis()
     const { next, quarantined } = await openConsumer(topic, { redis, lookaheadRecords: 10_000 })
@@ -119,7 +119,7 @@ describe('a partition that is far behind', () => {
     expect(quarantined.length).toBe(1)
   })
 
-  it('is applied again from the start of the window if another process continues', async () => {
+  it('a window is applied again from the start of the window if another process continues', async () => {
     const topic = withUnusableEnd()
     const redis = emptyRedis()
     const first = await openConsumer(topic, { redis, lookaheadRecords: 10_000 })
@@ -130,7 +130,7 @@ describe('a partition that is far behind', () => {
     expect(storedIn(redis)).toEqual(newestOf(topic))
   })
 
-  it('leaves out no event before a record of its customer that could not be compared', () => {
+  it('a window leaves out no event before a record of its customer that could not be compared', () => {
     const peek = ({ key, timestamp }: { key: Buffer | null; timestamp: string }) =>
       timestamp === '0' ? undefined : { customerUuid: String(key), version: { timestamp: Number(timestamp), id: 'e' } }
     const lookahead = createLookahead({ maxRecords: 10_000, peek, customerOf: ({ key }) => String(key) })
@@ -150,7 +150,7 @@ describe('a partition that is far behind', () => {
   })
 
   // Each seed has its own test, because all runs together need seconds of CPU.
-  it.each([7, 8])('ends at the newest usable events, whatever happens meanwhile (seed %i)', async (firstSeed) => {
+  it.each([7, 8])('a rebuild ends at the newest usable events after any faults (seed %i)', async (firstSeed) => {
     await fc.assert(
       fc.asyncProperty(fc.integer({ min: 1, max: 1e9 }), async (seed) => {
         const random = randomOf(seed)
@@ -212,7 +212,7 @@ describe('events that were left out', () => {
   const unusable = (offset: number, customer: string) =>
     recordOf({ customer, timestamp: 10, id: 'e', isUsable: false, offset })
 
-  it('are applied by the next owner, also if the last owner moves the position during the load', async () => {
+  it('the next owner applies left-out events, even if the last owner moves the position during the load', async () => {
     const redis = emptyRedis()
     const topic = topicWith()
     const last = await open({ redis })
@@ -226,7 +226,7 @@ describe('events that were left out', () => {
     expect([redis.position, redis.customers.get('c')?.version.timestamp]).toEqual([String(END), 10])
   })
 
-  it('are quarantined if they are unusable and the window is given up during a pause', async () => {
+  it('unusable left-out events go to quarantine if the window is given up during a pause', async () => {
     const topic = topicWith({ 11: unusable(11, 'c'), 14: { value: Buffer.from('poison') } })
     const { projection, before, held, seeks, quarantined } = await open({ chunkRecords: 100 })
     await projection.onBatch(batchOf(topic, 10))
@@ -243,7 +243,7 @@ describe('events that were left out', () => {
     expect(new Set(quarantined.map(({ headers }) => headers?.offset))).toEqual(new Set(['11', '14', '18']))
   })
 
-  it('are none of a customer with an event between them that has no key', async () => {
+  it("no event is left out if a record without a key lies between the customer's events", async () => {
     const redis = emptyRedis()
     const old = recordOf({ customer: 'c', timestamp: 5, id: 'e13', isUsable: true, offset: 13 })
     const newest = recordOf({ customer: 'c', timestamp: 20, id: 'e18', isUsable: true, offset: 18 })

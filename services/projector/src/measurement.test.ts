@@ -24,7 +24,7 @@ const setUp = () => {
   return { measure, state, watermarks, reports, loaded }
 }
 
-it('reports a stranger in the consumer group until it has left', async () => {
+it('a measurement reports a stranger in the consumer group until the stranger has left', async () => {
   const { measure, state, reports } = setUp()
   state.stranger = 'another application is in the consumer group g'
   await measure()
@@ -36,7 +36,7 @@ it('reports a stranger in the consumer group until it has left', async () => {
   ])
 })
 
-it('loads positions of partitions that have a leader now', async () => {
+it('a measurement loads positions of partitions that have a leader now', async () => {
   const { measure, watermarks, loaded } = setUp()
   await measure()
   expect(loaded).toEqual([watermarks])

@@ -172,7 +172,8 @@ export const createProgress = (
         : `reads ${stranger.topics.join(', ') || 'other topics'}`
       return (
         `${nameOf(stranger)} is in the consumer group ${groupId} and ${reads}. ` +
-        'Partitions assigned to it are not applied here. Give each installation a CONSUMER_GROUP_ID of its own.'
+        'This installation does not apply the partitions of that member. Give each installation its own ' +
+        'CONSUMER_GROUP_ID.'
       )
     },
     get standstill() {
@@ -196,10 +197,10 @@ export const createProgress = (
         )
       }
       if (members !== undefined && owner === undefined)
-        return `${what}: no member of the consumer group ${groupId} owns it. Start a projector, or restart this one.`
+        return `${what}: no member of the consumer group ${groupId} owns it. Start a projector, or restart this projector.`
       return owner === undefined || owner.instance === instance
         ? `${what}. See the log of this projector.`
-        : `${what}: ${nameOf(owner)} owns it. See the log of that process, or stop it.`
+        : `${what}: ${nameOf(owner)} owns it. See the log of that process, or stop that process.`
     },
     standstillMs: (among) => {
       const now = performance.now()

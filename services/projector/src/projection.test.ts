@@ -5,13 +5,13 @@ import { LOW, setUp, silent } from './fixtures/fake-projection.ts'
 import { OtherClusterError } from './store.ts'
 
 describe('a projection', () => {
-  it('without a position, stores the oldest offset before anything is applied', async () => {
+  it('without a position, the oldest offset is stored before any event is applied', async () => {
     const { assign, redis, seeks } = setUp()
     await assign()
     expect([redis.position, seeks]).toEqual([LOW, [LOW]])
   })
 
-  it('applies chunk by chunk and moves the position after each chunk', async () => {
+  it('a projection applies chunk by chunk and moves the position after each chunk', async () => {
     const { assign, projection, batch, redis, steps } = setUp()
     await assign()
     steps.length = 0
@@ -20,7 +20,7 @@ describe('a projection', () => {
     expect([redis.position, [...redis.customers.keys()]]).toEqual(['13', ['a', 'b', 'c']])
   })
 
-  it('drops records fetched from another offset and seeks to Redis’ position', async () => {
+  it('a projection drops records fetched from another offset and seeks to Redis’ position', async () => {
     const { assign, projection, batch, redis, seeks } = setUp()
     await assign()
     redis.position = '50'
@@ -29,7 +29,7 @@ describe('a projection', () => {
     expect(await projection.onBatch(batch(50, ['a']))).toBe('51')
   })
 
-  it('seeks to Redis’ position if it is not the expected one', async () => {
+  it('a projection seeks to Redis’ position if that is not the expected position', async () => {
     const { assign, projection, batch, redis, seeks } = setUp()
     await assign()
     redis.position = '50'
@@ -39,7 +39,7 @@ describe('a projection', () => {
     expect(redis.position).toBe('51')
   })
 
-  it('does not fill the log while another group moves the same positions', async () => {
+  it('a projection does not fill the log while another group moves the same positions', async () => {
     const warnings: unknown[] = []
     const logger = { ...silent, warn: (...line: unknown[]) => warnings.push(line) } as unknown as Logger
     const { assign, projection, batch, redis, seeks } = setUp({ logger })
@@ -52,7 +52,7 @@ describe('a projection', () => {
     expect(warnings.length).toBe(1)
   })
 
-  it('quarantines poison before the position moves, and waits if quarantine fails', async () => {
+  it('a projection quarantines poison before the position moves, and waits if quarantine fails', async () => {
     const { assign, projection, batch, redis, steps, quarantined, before } = setUp()
     await assign()
     steps.length = 0
@@ -82,14 +82,14 @@ describe('a projection', () => {
     expect(quarantined).toMatchObject([{ headers: { offset: '11' } }, { headers: { offset: '12' } }])
   })
 
-  it('moves the position past a batch without records', async () => {
+  it('a projection moves the position past a batch without records', async () => {
     const { assign, projection, batch, redis } = setUp()
     await assign()
     expect(await projection.onBatch({ ...batch(10, []), nextOffset: '15' })).toBe('15')
     expect(redis.position).toBe('15')
   })
 
-  it('waits for Redis, reports it, and continues', async () => {
+  it('a projection waits for Redis, reports the outage, and continues', async () => {
     const { assign, projection, batch, before } = setUp()
     await assign()
     const waiting: (string | undefined)[] = []
@@ -128,7 +128,7 @@ describe('a projection', () => {
     expect([steps, heldAtStop]).toEqual([['commit 11', 'stop'], 0])
   })
 
-  it('a stop goes on after two seconds if Kafka does not answer the last commit', async () => {
+  it('a stop continues after two seconds if Kafka does not answer the last commit', async () => {
     const { assign, projection, before, steps } = setUp()
     await assign()
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
@@ -178,7 +178,7 @@ describe('the state topic', () => {
     expect([published, redis.position]).toEqual([[], '13'])
   })
 
-  it('is waited for: the position does not move, and only the partition pauses', async () => {
+  it('without the state topic the position does not move, and only that partition pauses', async () => {
     const { assign, projection, batch, redis, before, held, published, seeks, registry } = withState()
     await assign()
     const { promise: isBack, resolve: comeBack } = Promise.withResolvers<void>()
@@ -202,7 +202,7 @@ describe('the state topic', () => {
     expect([documents(published), redis.position]).toEqual([[['a', 10]], '11'])
   })
 
-  it('goes back to where the state topic has all documents', async () => {
+  it('a position goes back to where the state topic has all documents', async () => {
     const { assign, seeks, redis } = withState()
     redis.position = '50'
     await assign()
@@ -321,7 +321,7 @@ describe('a position that Kafka cannot serve', () => {
     expect(await registry.metrics()).toMatch(new RegExp(`^projector_lost_records_total\\S* ${lost}$`, 'm'))
   })
 
-  it('counts lost records once, although the position is read twice', async () => {
+  it('lost records are counted once, although the position is read twice', async () => {
     const { assign, redis, registry } = setUp()
     redis.position = '5'
     await assign()
@@ -331,7 +331,7 @@ describe('a position that Kafka cannot serve', () => {
 })
 
 describe('positions of another cluster', () => {
-  it('applies nothing with positions of another cluster, and reports the reason', async () => {
+  it('a projection applies nothing with positions of another cluster, and reports the reason', async () => {
     const { projection, batch, before, redis, steps } = setUp()
     const refused = new OtherClusterError('belongs to another cluster')
     before.claim = () => {
@@ -346,7 +346,7 @@ describe('positions of another cluster', () => {
     await projection.stop()
   })
 
-  it('stops while a restored dump has positions of another cluster', async () => {
+  it('a projection stops while a restored dump has positions of another cluster', async () => {
     const { assign, projection, batch, before, seeks } = setUp()
     await assign()
     before.claim = () => {
@@ -368,7 +368,7 @@ describe('positions of another cluster', () => {
 describe('a paused partition', () => {
   const settled = () => new Promise(setImmediate)
 
-  it('pauses a partition while quarantine is away, and quarantines its record once', async () => {
+  it('a projection pauses a partition while quarantine is away, and quarantines its record once', async () => {
     const { assign, projection, batch, redis, held, quarantined, before } = setUp()
     await assign()
     const back = Promise.withResolvers<void>()
@@ -382,7 +382,7 @@ describe('a paused partition', () => {
     expect([redis.position, quarantined.length]).toEqual(['14', 1])
   })
 
-  it('ends the pause of a lost partition and stops to send its record', async () => {
+  it('the loss of a partition ends its pause and the attempts to send its record', async () => {
     const { assign, projection, batch, redis, held, steps, before } = setUp()
     await assign()
     before.quarantine = () => {
@@ -405,7 +405,7 @@ describe('a paused partition', () => {
     records: batch.records.map((record) => (record.offset === String(offset) ? { ...record, timestamp: BUG } : record)),
   })
 
-  it('pauses a partition at the record that meets a bug, and names it', async () => {
+  it('a projection pauses a partition at the record that meets a bug, and names the record', async () => {
     const { assign, projection, batch, redis, held, reports } = setUp({ chunkRecords: 100 })
     await assign()
     const seven = withBug(batch(10, ['a', 'b', 'c', 'd', 'e', 'f', 'g']), 14)
@@ -417,7 +417,7 @@ describe('a paused partition', () => {
     expect([reports.at(-1), [...held]]).toEqual([undefined, []])
   })
 
-  it('continues when Kafka has deleted the record that blocked, and counts the loss', async () => {
+  it('a partition continues when Kafka has deleted its blocked record, and the loss is counted', async () => {
     const { assign, projection, batch, redis, reports, kafka, seeks, watermarks, registry } = setUp()
     await assign()
     await projection.onBatch(withBug(batch(10, ['a']), 10))
@@ -429,7 +429,7 @@ describe('a paused partition', () => {
     projection.positions.assign([])
   })
 
-  it('quarantines a record that QUARANTINE_RECORDS names, and continues', async () => {
+  it('a projection quarantines a record that QUARANTINE_RECORDS names, and continues', async () => {
     const { assign, projection, batch, redis, quarantined, reports } = setUp({ named: ['t/0/11'] })
     await assign()
     expect(await projection.onBatch(batch(10, ['a', 'b', 'c']))).toBe('13')
@@ -444,7 +444,7 @@ describe('a paused partition', () => {
     unreadable: { offset: '9', nextOffset: '20', error: new Error('unknown codec') },
   })
 
-  it('pauses a partition at an unreadable batch, and names its offsets', async () => {
+  it('a projection pauses a partition at an unreadable batch, and names the offsets', async () => {
     const { assign, projection, batch, redis, held, reports } = setUp()
     await assign()
     expect(await projection.onBatch(unreadable(batch(10, [])))).toBeUndefined()
@@ -457,7 +457,7 @@ describe('a paused partition', () => {
     expect([reports.at(-1), [...held]]).toEqual([undefined, []])
   })
 
-  it('skips an unreadable batch that QUARANTINE_RECORDS names, and quarantines its offsets', async () => {
+  it('a projection skips an unreadable batch that QUARANTINE_RECORDS names, and quarantines its offsets', async () => {
     const { assign, projection, batch, redis, quarantined } = setUp({ named: ['t/0/9'] })
     await assign()
     expect(await projection.onBatch(unreadable(batch(10, [])))).toBe('20')
@@ -501,7 +501,7 @@ describe('a partition without a leader', () => {
 })
 
 describe('regressions', () => {
-  it('ignores fetched batches of a partition that is no longer assigned', async () => {
+  it('a projection ignores fetched batches of a partition that is no longer assigned', async () => {
     const { assign, projection, batch, seeks, before } = setUp()
     await assign()
     projection.positions.assign([])
@@ -517,7 +517,7 @@ describe('regressions', () => {
     expect(seeks).toEqual([])
   })
 
-  it('applies again customers that a failover lost before the position moved', async () => {
+  it('a projection applies again customers that a failover lost before the position moved', async () => {
     const { assign, projection, batch, redis, before, lose } = setUp()
     await assign()
     before.move = (count) => {
@@ -530,7 +530,7 @@ describe('regressions', () => {
     expect([...redis.customers.keys()]).toEqual(['a', 'b'])
   })
 
-  it('notices a Redis that was emptied before the first chunk moved', async () => {
+  it('a projection notices a Redis that was emptied before the first chunk moved', async () => {
     const { assign, projection, batch, redis, before, lose } = setUp()
     await assign()
     before.move = (count) => {
@@ -543,7 +543,7 @@ describe('regressions', () => {
     expect([...redis.customers.keys()]).toEqual(['a', 'b'])
   })
 
-  it('moves over no gap if the position is reloaded during a chunk', async () => {
+  it('the position moves over no gap if it is reloaded during a chunk', async () => {
     const { assign, projection, batch, redis, before, lose } = setUp()
     await assign()
     before.apply = async (count) => {
@@ -559,7 +559,7 @@ describe('regressions', () => {
     expect([...redis.customers.keys()].sort()).toEqual(['a', 'b', 'c', 'd'])
   })
 
-  it('continues after a load that was aborted without a new assignment', async () => {
+  it('a projection continues after a load that was aborted without a new assignment', async () => {
     const { assign, projection, batch, redis, before } = setUp()
     await assign()
     redis.position = '20'
@@ -571,7 +571,7 @@ describe('regressions', () => {
     expect(await projection.onBatch(batch(20, ['a']))).toBe('21')
   })
 
-  it('compares a position again after its load was aborted', async () => {
+  it('a projection compares a position again after its load was aborted', async () => {
     const { assign, projection, batch, redis, before, seeks } = setUp()
     await assign()
     redis.position = '20'
@@ -583,7 +583,7 @@ describe('regressions', () => {
     expect(seeks.at(-1)).toBe('20')
   })
 
-  it('stops with a partition that was lost while its chunk was stored', async () => {
+  it('a projection stops with a partition that was lost while its chunk was stored', async () => {
     const { assign, projection, batch, redis, before } = setUp()
     await assign()
     before.move = () => projection.positions.assign([])
@@ -593,7 +593,7 @@ describe('regressions', () => {
     expect(redis.position).toBe('12')
   })
 
-  it('does not delay a rebalance while positions cannot be read', async () => {
+  it('a projection does not delay a rebalance while positions cannot be read', async () => {
     const { projection, batch, before } = setUp()
     before.positions = () => {
       throw new Error('Redis is down')

@@ -20,7 +20,7 @@ const kafka = (fate: (record: OutgoingRecord) => 'refused' | 'unavailable' | und
   return { send, stored }
 }
 
-it('sends a refused record without its key and detail, others unchanged', async () => {
+it('sendToQuarantine sends a refused record without its key and detail, others unchanged', async () => {
   const { send, stored } = kafka(({ key }) => (String(key) === 'too long' ? 'refused' : undefined))
   await sendToQuarantine(send, [record('a'), record('too long'), record('b')])
   expect(stored).toEqual([
@@ -30,7 +30,7 @@ it('sends a refused record without its key and detail, others unchanged', async 
   ])
 })
 
-it('sends only the headers of a record whose value Kafka refuses', async () => {
+it('sendToQuarantine sends only the headers of a record whose value Kafka refuses', async () => {
   const { send, stored } = kafka(({ value }) => (value ? 'refused' : undefined))
   await sendToQuarantine(send, [record('a')])
   const detail = expect.stringContaining('the headers say where the record is')
@@ -48,7 +48,7 @@ it('sends records to any partition, with their keys, if one partition is unavail
   ])
 })
 
-it('rejects in an outage, even if it begins between two sends', async () => {
+it('sendToQuarantine rejects in an outage, even if the outage begins between two sends', async () => {
   let sends = 0
   const { send, stored } = kafka(() => (sends++ === 0 ? 'refused' : 'unavailable'))
   await expect(sendToQuarantine(send, [record('a')])).rejects.toMatchObject({ kind: 'unavailable' })

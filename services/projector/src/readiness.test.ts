@@ -25,7 +25,7 @@ it.each<[string, Partial<ReadinessDependencies>, string[]]>([
   [
     'it has not joined its group',
     { consumer: { joined: false, problem: undefined } },
-    ['group: joining the consumer group g; nothing is applied until then'],
+    ['group: joining the consumer group g; no event is applied before the join'],
   ],
   ['it may not join its group', { consumer: { joined: false, problem: blocked } }, ['group: Grant READ on group g.']],
   ['a person must act', { obstacles: { blocked, worst: blocked } }, ['blocked: Grant READ on group g.']],
@@ -68,7 +68,7 @@ it.each<[string, Partial<ReadinessDependencies>, string[]]>([
   expect(await notReady(change)).toEqual(expected)
 })
 
-it('is ready while Redis is being filled, and says how far it is', async () => {
+it('a projector is ready while Redis is being filled, and reports the progress', async () => {
   const checks = await createReadiness({ ...well, projection: { waitingFor: undefined, fillProgress: '3 of 4' } })()
   expect(checks.every(({ ready }) => ready)).toBe(true)
   expect(checks[0]).toEqual({ name: 'rebuild', ready: true, detail: '3 of 4' })

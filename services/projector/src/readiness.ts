@@ -45,7 +45,7 @@ export const createReadiness = (deps: ReadinessDependencies): (() => Promise<Rea
     // A member without partitions is on standby and counts as ready.
     const notJoined = consumer.joined
       ? undefined
-      : (consumer.problem?.message ?? `joining the consumer group ${groupId}; nothing is applied until then`)
+      : (consumer.problem?.message ?? `joining the consumer group ${groupId}; no event is applied before the join`)
     // During an outage of Kafka the known watermarks are old, so they say nothing about a
     // standstill.
     const standstill = kafka ? undefined : progress.standstill

@@ -56,7 +56,7 @@ const apply = async (store: Store, chunk: readonly CustomerHash[]) => {
 }
 
 describe('customers on a cluster', () => {
-  it('spreads customers over all masters and returns the outcomes in order', async () => {
+  it('the store spreads customers over all masters and returns the outcomes in order', async () => {
     const { store, keyPrefix } = fresh()
     const seed = many.flatMap((uuid, i) => (i % 3 === 0 ? [] : [snapshot(uuid, i % 3 === 1 ? 2 : 3)]))
     await apply(store, seed)
@@ -72,7 +72,7 @@ describe('customers on a cluster', () => {
     expect(Math.min(...keys.map(({ length }) => length))).toBeGreaterThan(50)
   })
 
-  it('applies customers although a master has lost the script', async () => {
+  it('the store applies customers although a master has lost the script', async () => {
     const { store } = fresh()
     await apply(
       store,
@@ -89,7 +89,7 @@ describe('customers on a cluster', () => {
     ).toEqual(new Set(['applied']))
   })
 
-  it('applies customers while their slot moves to another master, and after', async () => {
+  it('the store applies customers while their slot moves to another master, and after', async () => {
     const { store, keyPrefix } = fresh()
     const slot = Number(await client.cluster('KEYSLOT', customerKey('c0', keyPrefix)))
     await apply(store, [snapshot('c0')])
@@ -104,7 +104,7 @@ describe('customers on a cluster', () => {
     expect(await to.client.hget(customerKey('c0', keyPrefix), '_eventTimestamp')).toBe('4')
   })
 
-  it('rejects while a master is away, and applies when it is back', async () => {
+  it('the store rejects a chunk while a master is away, and applies it when the master is back', async () => {
     const { store } = fresh()
     const [master] = cluster.masters
     await master?.kill()
@@ -148,7 +148,7 @@ const before = (method: 'hset' | 'hmget' | 'movePosition', run: () => Promise<un
 }
 
 describe('a master that is replaced by one that lacks its last writes', () => {
-  it('notices customers that a master lost before the token', async () => {
+  it('the store notices customers that a master lost before the token', async () => {
     const { store, keyPrefix } = fresh()
     await store.movePosition(0, undefined, '7')
     before('hset', () => client.del(customerKey('c0', keyPrefix)))
@@ -157,7 +157,7 @@ describe('a master that is replaced by one that lacks its last writes', () => {
     expect(await store.applyChunk(customers, 0, '7', '8')).toEqual({ moved: true, stored: ['applied', 'duplicate'] })
   })
 
-  it('notices a master that was set back before the token, after the check', async () => {
+  it('the store notices a master that was set back before the token, after the check', async () => {
     const { store, keyPrefix, copies } = fresh()
     await store.movePosition(0, undefined, '7')
     const { movePosition } = client as unknown as { movePosition: object }
@@ -179,7 +179,7 @@ describe('erasures on a cluster', () => {
   }))
   const executed = { topicId: 'id', offset: '2' }
 
-  it('erases customers, whose events are erased then, and no others', async () => {
+  it('an erasure erases its customers and their later events, and no other customers', async () => {
     const { store, keyPrefix } = fresh()
     await apply(store, [snapshot('c0'), snapshot('c2')])
     const from = (await store.positions([0])).get(0) ?? ''
@@ -196,7 +196,7 @@ describe('erasures on a cluster', () => {
     expect(await client.exists(customerKey('c0', keyPrefix))).toBe(0)
   })
 
-  it('executes all erasures again if one master has lost its copy of their position', async () => {
+  it('all erasures are executed again if one master has lost their position', async () => {
     const { store, copies } = fresh()
     await store.movePosition(0, undefined, '7')
     const { token } = await store.writeErasures(erasures, 0, '7', 'id')
@@ -205,7 +205,7 @@ describe('erasures on a cluster', () => {
     expect(await store.erasuresPositions([0])).toEqual(new Map([[0, undefined]]))
   })
 
-  it('notices a mark that a master lost before the token', async () => {
+  it('the store notices a mark that a master lost before the token', async () => {
     const { store, keyPrefix } = fresh()
     await store.movePosition(0, undefined, '7')
     before('hset', () => client.del(erasedKey('c0', keyPrefix)))

@@ -86,7 +86,7 @@ const apply = async (store: Store, customers: readonly CustomerHash[]) => {
 }
 
 describe('applyChunk', () => {
-  it('replaces the whole hash and keeps no field of the older event', async () => {
+  it('a newer event replaces the whole hash and keeps no field of the older event', async () => {
     const { store, keyOf } = fresh()
     const customers = ['a', 'b']
     const older = customers.map((uuid) =>
@@ -98,7 +98,7 @@ describe('applyChunk', () => {
     expect(await Promise.all(customers.map((uuid) => redis.hgetall(keyOf(uuid))))).toEqual(newer.map(asObject))
   })
 
-  it('returns applied, duplicate and stale for many customers in one call', async () => {
+  it('applyChunk returns applied, duplicate and stale for many customers in one call', async () => {
     const { store } = fresh()
     const at = (timestamp: number, customer: string) => snapshot({ timestamp, id: 'e' }, {}, customer)
     expect(await apply(store, [at(5, 'a'), at(5, 'b'), at(5, 'c')])).toEqual(['applied', 'applied', 'applied'])
@@ -132,7 +132,7 @@ describe('applyChunk', () => {
     )
   })
 
-  it('keeps __proto__, emoji, NUL, empty text and 10 000 unknown fields', async () => {
+  it('a hash keeps __proto__, emoji, NUL, empty text and 10 000 unknown fields', async () => {
     const { store, keyOf } = fresh()
     const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`field ${i}`, `value ${i}`]))
     const fields = { ...many, ...JSON.parse('{"__proto__":"p","constructor":"c","😀":"\\u0000","empty":""}') }
@@ -150,20 +150,20 @@ describe('applyChunk', () => {
     ['-', '-'],
     ['an emoji', '😀'],
     ['10 000 characters', 'x'.repeat(10_000)],
-  ])('finds a customer whose uuid is %s', async (_, uuid) => {
+  ])('the store finds a customer whose uuid is %s', async (_, uuid) => {
     const { store, keyOf } = fresh()
     await apply(store, [snapshot({ timestamp: 1, id: 'e' }, {}, uuid)])
     expect(await redis.hget(keyOf(uuid), 'customerUuid')).toBe(uuid)
   })
 
-  it('replaces a customer’s key that is no hash', async () => {
+  it('an event replaces a customer’s key that is no hash', async () => {
     const { store, keyOf } = fresh()
     await redis.set(keyOf('c'), 'not a hash')
     expect(await apply(store, [snapshot({ timestamp: 1, id: 'e' })])).toEqual(['applied'])
     expect(await redis.type(keyOf('c'))).toBe('hash')
   })
 
-  it('writes the same event again for a higher projection, not for a lower one', async () => {
+  it('a higher projection writes the same event again, a lower projection does not', async () => {
     const { storeOf, keyOf } = fresh()
     const version = { timestamp: 5, id: 'e' }
     await apply(storeOf(1), [snapshot(version, { firstName: 'old layout' })])
@@ -177,7 +177,7 @@ describe('applyChunk', () => {
 })
 
 describe('a hash that others have changed', () => {
-  it('removes a time to live from a customer', async () => {
+  it('an event removes a time to live from a customer', async () => {
     const { store, keyOf } = fresh()
     await apply(store, [snapshot({ timestamp: 1, id: 'e' })])
     await redis.expire(keyOf('c'), 1000)
@@ -185,7 +185,7 @@ describe('a hash that others have changed', () => {
     expect(await redis.ttl(keyOf('c'))).toBe(-1)
   })
 
-  it('removes every old field, even if two new names are equal in UTF-8', async () => {
+  it('an event removes every old field, even if two new names are equal in UTF-8', async () => {
     const { store, keyOf } = fresh()
     await apply(store, [snapshot({ timestamp: 1, id: 'e' }, { gone: 'old' })])
     await apply(store, [snapshot({ timestamp: 2, id: 'e' }, { '\ud800': 'a', '\ud801': 'b' })])
@@ -352,7 +352,7 @@ describe('a Redis that is replaced behind its address', () => {
     },
   )
 
-  it('writes nothing if the position is elsewhere, all if it is already `to`', async () => {
+  it('applyChunk writes nothing if the position is elsewhere, and all if the position is already `to`', async () => {
     const { store, keyOf } = fresh()
     await store.movePosition(0, undefined, '7')
     expect(await store.applyChunk([snapshot({ timestamp: 1, id: 'e' })], 0, '6', '8')).toEqual({
@@ -451,7 +451,7 @@ describe('a Redis without memory', () => {
 describe('publishedPositions', () => {
   const event = snapshot({ timestamp: 1, id: 'e' })
 
-  it('say up to which offset which state topic has all documents', async () => {
+  it('publishedPositions returns the offset up to which a state topic has all documents', async () => {
     const { store } = fresh()
     expect(await store.publishedPositions([0])).toEqual(new Map([[0, undefined]]))
     await store.applyChunk([], 0, undefined, '5', { stateTopicId: 'one' })
@@ -461,7 +461,7 @@ describe('publishedPositions', () => {
     expect(await store.publishedPositions([0])).toEqual(new Map([[0, { stateTopicId: 'two', offset: '7' }]]))
   })
 
-  it('stay where they are if a projector without a state topic moves the position', async () => {
+  it('publishedPositions stay unchanged if a projector without a state topic moves the position', async () => {
     const { store } = fresh()
     await store.applyChunk([], 0, undefined, '5', { stateTopicId: 'one' })
     await store.applyChunk([event], 0, '5', '9')
@@ -472,7 +472,7 @@ describe('publishedPositions', () => {
 describe('writeChunk and moveAfter', () => {
   const event = snapshot({ timestamp: 1, id: 'e' })
 
-  it('leave the position where it is until the second call', async () => {
+  it('writeChunk does not move the position, moveAfter does', async () => {
     const { store } = fresh()
     await store.movePosition(0, undefined, '6')
     const { isInPlace, stored, token } = await store.writeChunk([event], 0, '6', '7')
@@ -485,7 +485,7 @@ describe('writeChunk and moveAfter', () => {
     expect(await store.unfinishedWindows([0])).toEqual(new Map([[0, { position: '7', start: '6', end: '9' }]]))
   })
 
-  it('write many customers in several calls', async () => {
+  it('writeChunk writes many customers in several calls', async () => {
     const { store } = fresh()
     const many = Array.from({ length: 600 }, (_, i) => snapshot({ timestamp: 1, id: 'e' }, {}, `c${i}`))
     const { stored, token } = await store.writeChunk(many, 0, undefined, '600')
@@ -493,21 +493,21 @@ describe('writeChunk and moveAfter', () => {
     expect(await store.moveAfter(0, undefined, '600', token)).toBe(true)
   })
 
-  it('write nothing if the position is elsewhere', async () => {
+  it('writeChunk writes nothing if another projector has moved the position', async () => {
     const { store, keyOf } = fresh()
     await store.movePosition(0, undefined, '9')
     expect(await store.writeChunk([event], 0, '6', '7')).toMatchObject({ isInPlace: false, stored: [] })
     expect(await redis.exists(keyOf('c'))).toBe(0)
   })
 
-  it('reject if another projector has written a chunk between them', async () => {
+  it('moveAfter rejects if another projector has written a chunk after writeChunk', async () => {
     const { store } = fresh()
     const { token } = await store.writeChunk([event], 0, undefined, '7')
     await store.writeChunk([event], 0, undefined, '8')
     await expect(store.moveAfter(0, undefined, '7', token)).rejects.toThrow('token')
   })
 
-  it('moves no position that another projector has moved to the same offset', async () => {
+  it('moveAfter moves no position that another projector has moved to the same offset', async () => {
     const { store } = fresh()
     const mine = await store.writeChunk([event], 0, undefined, '7')
     const other = await store.writeChunk([event], 0, undefined, '7')
@@ -515,7 +515,7 @@ describe('writeChunk and moveAfter', () => {
     await expect(store.moveAfter(0, undefined, '7', mine.token)).rejects.toThrow('token')
   })
 
-  it('say that the position is elsewhere if another projector is further', async () => {
+  it('writeChunk reports that the position is elsewhere if another projector has moved it forward', async () => {
     const { store } = fresh()
     const mine = await store.writeChunk([event], 0, undefined, '7')
     const other = await store.writeChunk([event], 0, undefined, '9')
@@ -525,14 +525,14 @@ describe('writeChunk and moveAfter', () => {
 })
 
 describe('lowerPosition', () => {
-  it('makes the owner write a chunk again that is under way', async () => {
+  it('lowerPosition makes the owner write a chunk again that is under way', async () => {
     const { store } = fresh()
     const { token } = await store.writeChunk([snapshot({ timestamp: 1, id: 'e' })], 0, undefined, '7')
     expect(await store.lowerPosition(0, '3')).toBe(false)
     await expect(store.moveAfter(0, undefined, '7', token)).rejects.toThrow('token')
   })
 
-  it('moves a position back, never forward', async () => {
+  it('lowerPosition moves a position back, never forward', async () => {
     const { store } = fresh()
     expect(await store.lowerPosition(0, '5')).toBe(false)
     await store.movePosition(0, undefined, '10')
@@ -548,7 +548,7 @@ describe('lowerPosition', () => {
 })
 
 describe('movePosition', () => {
-  it('moves only from the current position, and repeats a move successfully', async () => {
+  it('movePosition moves only from the current position, and repeats a move successfully', async () => {
     const { store } = fresh()
     expect(await store.positions([0, 1])).toEqual(
       new Map([
@@ -571,7 +571,7 @@ describe('movePosition', () => {
 })
 
 describe('unfinishedWindows', () => {
-  it('returns the window that a position is in, until the position leaves it', async () => {
+  it('unfinishedWindows returns the window of a position until the position leaves the window', async () => {
     const { store } = fresh()
     const window = { start: '9', end: '12' }
     await store.movePosition(0, undefined, '9')
@@ -584,7 +584,7 @@ describe('unfinishedWindows', () => {
     expect(await unfinished()).toEqual([])
   })
 
-  it('keeps the window of the process that moved the position', async () => {
+  it('the stored window is that of the process that moved the position', async () => {
     const { store } = fresh()
     await store.movePosition(0, undefined, '9')
     await store.applyChunk([], 0, '9', '11', { window: { start: '9', end: '20' } })
@@ -593,7 +593,7 @@ describe('unfinishedWindows', () => {
     expect(await store.unfinishedWindows([0])).toEqual(new Map([[0, { position: '11', start: '9', end: '20' }]]))
   })
 
-  it('is where a previous projection stands if it ended within it', async () => {
+  it('a previous projection that ended within a window counts only up to the start of the window', async () => {
     const { storeOf } = fresh()
     const previous = storeOf(1)
     await previous.movePosition(0, undefined, '9')

@@ -33,7 +33,7 @@ const setUp = () => {
   return { state, ends, pass }
 }
 
-it('ends a process whose partitions stand still for four sessions, seen twice', async () => {
+it('the watchdog ends a process whose partitions stand still for four session timeouts, seen twice', async () => {
   const { state, ends, pass } = setUp()
   state.standstillMs = 4 * SESSION_MS + 1
   await pass(1)
@@ -42,23 +42,23 @@ it('ends a process whose partitions stand still for four sessions, seen twice', 
   expect(ends).toEqual([expect.stringContaining('none of the partitions of this process has moved for 4 s')])
 })
 
-it('does not end a process right after an outage', async () => {
+it('the watchdog does not end a process right after an outage', async () => {
   const { state, ends, pass } = setUp()
   Object.assign(state, { standstillMs: 60 * SESSION_MS, undisturbedMs: SESSION_MS })
   await pass(3)
   expect(ends).toEqual([])
 })
 
-it('ends a process whose consumer is quiet for two sessions while Kafka answers', async () => {
+it('the watchdog ends a process whose consumer is quiet for two session timeouts while Kafka answers', async () => {
   const { state, ends, pass } = setUp()
   state.quietMs = 60 * SESSION_MS
   await pass(2)
   expect(ends).toEqual([])
   await pass(1)
-  expect(ends).toEqual(['the consumer has shown no sign of life for 2 s although Kafka answers'])
+  expect(ends).toEqual(['the consumer has been silent for 2 s although Kafka answers'])
 })
 
-it('does not end a process whose consumer is quiet during and after an outage', async () => {
+it('the watchdog does not end a process whose consumer is quiet during and after an outage', async () => {
   const { state, ends, pass } = setUp()
   Object.assign(state, { quietMs: 60 * SESSION_MS, kafkaAnswers: false })
   await pass(5)

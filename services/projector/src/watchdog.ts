@@ -62,7 +62,7 @@ export const createWatchdog = (
     const quietMs = Math.min(consumer.quietMs(), performance.now() - kafkaAnsweredSince)
     if (quietMs >= sessionTimeoutMs * QUIET_SESSIONS)
       lifecycle.fail(
-        new Error(`the consumer has shown no sign of life for ${Math.round(quietMs / 1000)} s although Kafka answers`),
+        new Error(`the consumer has been silent for ${Math.round(quietMs / 1000)} s although Kafka answers`),
       )
   }
 }
