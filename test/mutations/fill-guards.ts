@@ -29,7 +29,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/erasures.ts`,
     from: '    assertReadable(partition, fetched?.unreadable)\n',
     to: '',
-    test: unit(`${folder}/erasures.test.ts`, 'that cannot be read are not passed over'),
+    test: unit(`${folder}/erasures.test.ts`, 'that cannot be read are not skipped'),
   },
   {
     guard: 'nothing is published while a partition is being filled',
