@@ -50,7 +50,7 @@ export const fillGuards: readonly Guard[] = [
   {
     guard: 'only the state topic whose id was committed counts as complete',
     prevents: 'customers that are missing after the state topic was created again',
-    file: `${folder}/positions.ts`,
+    file: `${folder}/stored-positions.ts`,
     from: ' && metadata === state.proof',
     to: '',
     test: filled('applies all records that Kafka has'),
@@ -58,7 +58,7 @@ export const fillGuards: readonly Guard[] = [
   {
     guard: 'a partition is filled although the state topic may be incomplete, if raw records are gone',
     prevents: 'customers that are missing although the state topic has them',
-    file: `${folder}/positions.ts`,
+    file: `${folder}/stored-positions.ts`,
     from: "if (!isComplete && low === '0') return fromRaw",
     to: 'if (!isComplete) return fromRaw',
     test: filled('takes what it can from both topics'),
@@ -74,7 +74,7 @@ export const fillGuards: readonly Guard[] = [
   {
     guard: 'a fill ends if its state topic is gone',
     prevents: 'customers that are missing after the state topic was created again during a fill',
-    file: `${folder}/positions.ts`,
+    file: `${folder}/stored-positions.ts`,
     from: 'if (low === undefined || fill.stateTopicId === stateTopicId) continue',
     to: 'continue',
     test: filled('ends if the state topic is created again'),

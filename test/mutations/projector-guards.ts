@@ -152,7 +152,7 @@ export const projectorGuards: readonly Guard[] = [
   {
     guard: 'the first position is stored before anything is applied',
     prevents: 'an emptied Redis that is treated as a new Redis',
-    file: `${folder}/positions.ts`,
+    file: `${folder}/stored-positions.ts`,
     from: 'if (!(await store.movePosition(partition, stored, start.rawFrom)) || stored === undefined) return',
     to: 'if (stored === undefined || !(await store.movePosition(partition, stored, start.rawFrom))) return',
     test: projection('notices a Redis that was emptied'),
@@ -329,7 +329,7 @@ export const projectorGuards: readonly Guard[] = [
   {
     guard: 'a position before the oldest record is replaced by the oldest record',
     prevents: 'a partition that is blocked when Redis is older than the topic',
-    file: `${folder}/positions.ts`,
+    file: `${folder}/stored-positions.ts`,
     from: '!isBelow(stored, marks.low) && BigInt(stored)',
     to: 'BigInt(stored)',
     test: projection('replaces position 5 with'),
@@ -337,7 +337,7 @@ export const projectorGuards: readonly Guard[] = [
   {
     guard: 'a position beyond the end is replaced by the oldest record',
     prevents: 'a partition that is blocked after Kafka was restored from a backup',
-    file: `${folder}/positions.ts`,
+    file: `${folder}/stored-positions.ts`,
     from: 'const tooHigh = isOffset(stored) && BigInt(stored) > BigInt(high)',
     to: 'const tooHigh = false',
     test: projection('replaces position 1001 with'),
@@ -345,7 +345,7 @@ export const projectorGuards: readonly Guard[] = [
   {
     guard: 'positions belong to one topic of one cluster',
     prevents: 'events of another cluster, or of a topic that was created again, that are never applied',
-    file: `${folder}/positions.ts`,
+    file: `${folder}/stored-positions.ts`,
     from: 'const { deleted, identity } = await claim()',
     to: 'const [deleted, identity] = [0, await readIdentity()]',
     test: projection('applies nothing with positions of another cluster'),
@@ -403,7 +403,7 @@ export const projectorGuards: readonly Guard[] = [
   {
     guard: 'a position within a window goes back to the start of the window',
     prevents: 'a customer without its newest usable event, if a process ends during a rebuild',
-    file: `${folder}/positions.ts`,
+    file: `${folder}/stored-positions.ts`,
     from: 'await leaveWindows(partitions, watermarks)',
     to: 'false',
     test: lookahead('is applied again from the start of the window if another process'),
@@ -564,7 +564,7 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'a position goes back to where the state topic has all documents',
     prevents:
       'customers that the state topic lacks, after it was created again or an older projector moved the position',
-    file: `${folder}/positions.ts`,
+    file: `${folder}/stored-positions.ts`,
     from: 'if (BigInt(to) < BigInt(position) &&',
     to: 'if (BigInt(to) < 0n &&',
     test: projection('goes back to where the state topic has all documents'),

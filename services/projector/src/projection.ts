@@ -25,7 +25,7 @@ import { createHolds } from './holds.ts'
 import { createLookahead } from './lookahead.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import { createOutages } from './outages.ts'
-import { createPositions, type Positions, type PositionsDependencies } from './positions.ts'
+import { createPositions, type Positions } from './positions.ts'
 import {
   customerOf,
   isNamed,
@@ -39,6 +39,7 @@ import {
 import { quarantineRecord, sendToQuarantine, unreadableRecord } from './quarantine.ts'
 import type { StateSource } from './state-source.ts'
 import type { AppliedChunk, Store, StoreOutcome } from './store.ts'
+import { createStoredPositions, type StoredPositionsDependencies } from './stored-positions.ts'
 import { createTurns } from './turns.ts'
 
 export interface ProjectionDependencies {
@@ -47,12 +48,12 @@ export interface ProjectionDependencies {
   readonly quarantine: Pick<VerifiedProducer, 'send'>
   /** Sends to the state topic. Undefined if the state topic is switched off. */
   readonly state: Pick<VerifiedProducer, 'send'> | undefined
-  readonly readIdentity: PositionsDependencies['readIdentity']
+  readonly readIdentity: StoredPositionsDependencies['readIdentity']
   /** Undefined if the state topic is switched off. */
   readonly stateSource: StateSource | undefined
   /** Undefined if erasures are switched off. */
   readonly erasuresSource: StateSource | undefined
-  readonly consumer: PositionsDependencies['consumer'] & Pick<PartitionConsumer, 'hold' | 'stop'>
+  readonly consumer: Pick<PartitionConsumer, 'seek' | 'commit' | 'committed' | 'watermarks' | 'hold' | 'stop'>
   readonly obstacles: Pick<Obstacles, 'report'>
   /** Replaces an error without a reason by the error that has the reason. */
   readonly causeOf: (error: Error) => Error
@@ -149,15 +150,12 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   }
   const erasures = createErasures({ ...deps, writer, retryThroughOutage, onLate: goOn })
   const turns = createTurns()
-  const positions = createPositions(
-    {
-      ...{ ...deps, retryThroughOutage, fillPartition, onLoad: lookahead.drop, onLeave: lookahead.skipTo },
-      // A load may run inside a chunk, and a load that waits for the end of its own chunk never
-      // ends.
-      executeErasures: (found, signal) => erasures.execute(found, signal, (_, work) => work()),
-    },
-    options,
-  )
+  const storedPositions = createStoredPositions({ ...deps, onLeave: lookahead.skipTo }, options)
+  const positions = createPositions({
+    ...{ ...deps, storedPositions, retryThroughOutage, fillPartition, onLoad: lookahead.drop },
+    // A load may run inside a chunk, and a load that waits for the end of its own chunk never ends.
+    executeErasures: (found, signal) => erasures.execute(found, signal, (_, work) => work()),
+  })
   /**
    * Partitions with a record that a person must look at, and the expected position when the record
    * was found.

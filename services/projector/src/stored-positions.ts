@@ -1,0 +1,253 @@
+/**
+ * Makes the positions in Redis usable: the offsets from which this process continues. A position may
+ * be missing, below the oldest record, above the newest record, or within a lookahead's window. The
+ * state topic may also lack documents of events before the position.
+ */
+import type { Logger, Obstacles } from '@customer-stream/runtime'
+import type { PartitionConsumer, TopicIdentity, Watermarks } from '@customer-stream/runtime/kafka'
+import { type ClaimOptions, createClaim } from './claim-positions.ts'
+import type { Fill, FillStore } from './fill-store.ts'
+import type { ProjectorMetrics } from './metrics.ts'
+import { NO_ID, type StateSource } from './state-source.ts'
+import type { Store } from './store.ts'
+
+export interface StoredPositionsDependencies {
+  readonly store: Pick<
+    Store,
+    'positions' | 'publishedPositions' | 'unfinishedWindows' | 'forgetWindow' | 'movePosition' | 'claimPositions'
+  >
+  readonly consumer: Pick<PartitionConsumer, 'committed' | 'watermarks'>
+  /** Reads the ids of the cluster and of the topic from Kafka. Rejects in an outage. */
+  readonly readIdentity: () => Promise<TopicIdentity>
+  /** Undefined if the state topic is switched off. */
+  readonly stateSource: Pick<StateSource, 'topicId' | 'watermarks'> | undefined
+  readonly fillStore: Pick<FillStore, 'fills' | 'beginFill' | 'endFill'>
+  /**
+   * Called if a stored position was within a lookahead's window. `end` is the end of the window.
+   */
+  readonly onLeave: (partition: number, end: string) => void
+  readonly obstacles: Pick<Obstacles, 'report'>
+  readonly metrics: Pick<ProjectorMetrics, 'lostRecords' | 'rewinds'>
+  readonly logger: Logger
+}
+
+/** What Redis and Kafka say about partitions. A partition without a leader has no watermarks. */
+export interface FoundPositions {
+  /** Undefined if the state topic is switched off. */
+  readonly stateTopicId: string | undefined
+  /** Metadata for the offsets that are committed. */
+  readonly proof: string
+  readonly stored: ReadonlyMap<number, string | undefined>
+  readonly watermarks: ReadonlyMap<number, Watermarks>
+  /** The partitions that are being filled from the state topic. */
+  readonly fills: ReadonlyMap<number, Fill>
+}
+
+export interface StoredPositions {
+  /** Compares the ids of cluster and topic. See {@link createClaim}. */
+  readonly claim: ReturnType<typeof createClaim>
+  /** Reads the positions, and first replaces those that are not usable. Rejects in an outage. */
+  read(partitions: readonly number[]): Promise<FoundPositions>
+}
+
+export const isOffset = (stored: string | undefined): stored is string => stored !== undefined && /^\d+$/.test(stored)
+
+/**
+ * Returns the metadata of a committed offset: `raw topic id/state topic id`. The metadata says that
+ * this state topic has the documents of all events before the offset in this raw topic. Empty if an
+ * id is unknown, because a topic that was created again could then not be recognised.
+ */
+const proofOf = (topicId: string | undefined, stateTopicId: string | undefined): string =>
+  topicId === undefined || stateTopicId === undefined || stateTopicId === NO_ID ? '' : `${topicId}/${stateTopicId}`
+
+export const isBelow = (stored: string | undefined, low: string): boolean =>
+  isOffset(stored) && BigInt(stored) < BigInt(low)
+
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the dependencies
+export const createStoredPositions = (
+  {
+    store,
+    consumer,
+    readIdentity,
+    stateSource,
+    fillStore,
+    onLeave,
+    obstacles,
+    metrics,
+    logger,
+  }: StoredPositionsDependencies,
+  { topic, startOver }: ClaimOptions,
+): StoredPositions => {
+  const claim = createClaim({ store, readIdentity, obstacles, logger }, { topic, startOver })
+
+  /** Reads the watermarks of the state topic and the committed offsets, for `beginFill`. */
+  const readState = async ({ topicId }: TopicIdentity, stateTopicId: string | undefined) => {
+    if (stateSource === undefined || stateTopicId === undefined) return undefined
+    const [ends, published] = await Promise.all([stateSource.watermarks(), consumer.committed()])
+    return { stateTopicId, proof: proofOf(topicId, stateTopicId), ends, published }
+  }
+
+  /**
+   * Begins to fill a partition from the state topic, if the state topic has more customers than the
+   * remaining records of the raw topic, or the same customers in fewer records.
+   * @returns the raw offset from which events are applied, and whether the state topic has all
+   *   documents of earlier events. Undefined if the partition of the state topic has no leader.
+   */
+  const beginFill = async (
+    partition: number,
+    { low, high }: Watermarks,
+    state: Awaited<ReturnType<typeof readState>>,
+  ): Promise<{ readonly rawFrom: string; readonly isComplete: boolean } | undefined> => {
+    const fromRaw = { rawFrom: low, isComplete: false }
+    if (state === undefined) return fromRaw
+    const ends = state.ends.get(partition)
+    if (ends === undefined) return undefined
+    if (ends.low === ends.high) return fromRaw
+    const { offset, metadata } = state.published.get(partition) ?? { offset: '-1' }
+    const isWithin = BigInt(offset) >= BigInt(low) && BigInt(offset) <= BigInt(high)
+    // Compaction does not raise the low watermark. A low watermark above 0 means that a person or a
+    // retention time has deleted documents.
+    const isKnown = state.proof !== '' && metadata === state.proof && ends.low === '0'
+    const isComplete = isWithin && isKnown
+    if (!isComplete && low === '0') return fromRaw
+    const start = { rawFrom: isComplete ? offset : low, isComplete }
+    await fillStore.beginFill(partition, {
+      ...{ stateTopicId: state.stateTopicId, next: ends.low, end: ends.high },
+      ...start,
+    })
+    return start
+  }
+
+  /** Replaces a position that Kafka cannot serve. */
+  const repair = async (
+    partition: number,
+    stored: string | undefined,
+    marks: Watermarks,
+    state: Awaited<ReturnType<typeof readState>>,
+  ) => {
+    const { low, high } = marks
+    const tooLow = isBelow(stored, low)
+    const tooHigh = isOffset(stored) && BigInt(stored) > BigInt(high)
+    const start = tooHigh ? { rawFrom: low, isComplete: false } : await beginFill(partition, marks, state)
+    if (start === undefined) return
+    // Store a first position before any event is applied. Without a stored position, a Redis that
+    // was emptied later would look like a new Redis.
+    if (!(await store.movePosition(partition, stored, start.rawFrom)) || stored === undefined) return
+    if (tooLow && start.isComplete) return
+    const seen = { topic, partition, stored, low, high }
+    if (tooLow) {
+      metrics.lostRecords.inc(Number(BigInt(low) - BigInt(stored ?? low)))
+      logger.error(
+        { event: 'records-lost', ...seen },
+        'Kafka deleted records before they were applied; the partition continues at its oldest record',
+      )
+    } else {
+      metrics.rewinds.inc()
+      logger.error(
+        { event: 'rewound', ...seen },
+        'the position in Redis is no offset of this partition; the partition is applied from its oldest record',
+      )
+    }
+  }
+
+  /**
+   * Moves each position that is within a lookahead's window back to the start of the window. Within
+   * the window some events were left out. Only the memory of the process that read the window has
+   * the list of these events.
+   * @returns true if a position was within a window.
+   */
+  const leaveWindows = async (partitions: readonly number[], watermarks: ReadonlyMap<number, Watermarks>) => {
+    const windows = await store.unfinishedWindows(partitions)
+    for (const [partition, { position, start, end }] of windows) {
+      const low = watermarks.get(partition)?.low ?? position
+      const to = BigInt(start) < BigInt(low) ? low : start
+      const isMoved = BigInt(to) >= BigInt(position) || (await store.movePosition(partition, position, to))
+      if (!isMoved) continue
+      await store.forgetWindow(partition)
+      onLeave(partition, end)
+    }
+    return windows.size > 0
+  }
+
+  /**
+   * Moves each position back to the offset up to which the state topic has all documents. This
+   * offset is lower than the position if the state topic is new, or if a projector without a state
+   * topic has moved the position.
+   * @returns true if a position was moved.
+   */
+  const goBackToPublished = async (
+    stateTopicId: string | undefined,
+    stored: ReadonlyMap<number, string | undefined>,
+    watermarks: ReadonlyMap<number, Watermarks>,
+  ) => {
+    if (stateTopicId === undefined) return false
+    const published = await store.publishedPositions([...stored.keys()])
+    const seen: object[] = []
+    for (const [partition, position] of stored) {
+      const low = watermarks.get(partition)?.low
+      if (!isOffset(position) || low === undefined) continue
+      const known = published.get(partition)
+      const complete = known?.stateTopicId === stateTopicId ? known.offset : low
+      const to = BigInt(complete) < BigInt(low) ? low : complete
+      if (BigInt(to) < BigInt(position) && (await store.movePosition(partition, position, to)))
+        seen.push({ partition, position, to })
+    }
+    if (seen.length > 0)
+      logger.warn(
+        { event: 'state-incomplete', topic, seen },
+        'the state topic lacks documents of events that were applied; the events that Kafka still has are applied again',
+      )
+    return seen.length > 0
+  }
+
+  /**
+   * Ends each fill whose state topic was deleted or switched off. The partition of the fill is then
+   * applied from its oldest record.
+   * @returns true if a fill was ended.
+   */
+  const dropFills = async (
+    stateTopicId: string | undefined,
+    fills: ReadonlyMap<number, Fill>,
+    watermarks: ReadonlyMap<number, Watermarks>,
+  ) => {
+    let isDropped = false
+    for (const [partition, fill] of fills) {
+      const low = watermarks.get(partition)?.low
+      if (low === undefined || fill.stateTopicId === stateTopicId) continue
+      await fillStore.endFill(partition, fill, low)
+      isDropped = true
+    }
+    return isDropped
+  }
+
+  const read: StoredPositions['read'] = async (partitions) => {
+    const { deleted, identity } = await claim()
+    metrics.rewinds.inc(deleted)
+    const stateTopicId = await stateSource?.topicId()
+    // Read the watermarks after the positions. In the other order, the previous owner of a
+    // partition could move its position past the end that was read.
+    const found = await store.positions(partitions)
+    const watermarks = await consumer.watermarks()
+    const bad = [...found].flatMap(([partition, stored]) => {
+      const marks = watermarks.get(partition)
+      const isGood = marks && isOffset(stored) && !isBelow(stored, marks.low) && BigInt(stored) <= BigInt(marks.high)
+      return marks === undefined || isGood ? [] : [{ partition, stored, marks }]
+    })
+    if (bad.length > 0) {
+      const state = await readState(identity, stateTopicId)
+      for (const { partition, stored, marks } of bad) await repair(partition, stored, marks, state)
+    }
+    for (;;) {
+      const stored = await store.positions(partitions)
+      // The previous owner may still enter a window after this check. Then that owner also moves
+      // the position, so the next chunk of this process finds a position that differs.
+      if (await leaveWindows(partitions, watermarks)) continue
+      if (await goBackToPublished(stateTopicId, stored, watermarks)) continue
+      const fills = await fillStore.fills(partitions)
+      if (await dropFills(stateTopicId, fills, watermarks)) continue
+      return { stateTopicId, proof: proofOf(identity.topicId, stateTopicId), stored, watermarks, fills }
+    }
+  }
+
+  return { claim, read }
+}
