@@ -10,8 +10,8 @@ export type KafkaSettings = Loaded<typeof kafkaSettings>
 patchKafkajs()
 
 const levels = {
-  // kafkajs logs each failed attempt as an error. Some of these errors are normal while a consumer
-  // group forms. kafkajs or its caller retries, and the caller logs the final error.
+  // kafkajs logs each failed attempt as an error, also normal ones while a consumer group forms.
+  // The caller of kafkajs logs the final error.
   [kafkajs.logLevel.ERROR]: 'warn',
   [kafkajs.logLevel.WARN]: 'info',
   [kafkajs.logLevel.INFO]: 'debug',
@@ -33,8 +33,7 @@ const toPino = (logger: Logger): NonNullable<KafkaConfig['logCreator']> => {
       if (now - (lastLogged.get(key) ?? -REPEATS_HELD_BACK_MS) < REPEATS_HELD_BACK_MS) return
       if (lastLogged.size >= 100) lastLogged.clear()
       lastLogged.set(key, now)
-      // Messages like "The group is rebalancing" occur at every deployment and are no problem. Our
-      // own log and metrics cover these events.
+      // Messages like "The group is rebalancing" occur at every deployment and are no problem.
       logger[levels[level as keyof typeof levels] ?? 'debug']({ kafkajs: namespace, ...fields }, message)
     }
 }
@@ -55,7 +54,7 @@ const saslOf = (settings: KafkaSettings): SASLOptions | undefined => {
 /**
  * Creates a client of kafkajs with the patches of this folder.
  * @param options.requestTimeoutMs overrides KAFKA_REQUEST_TIMEOUT_MS. A producer needs a shorter
- *   timeout, because a sender waits for its result.
+ *   timeout, because the webhook's sender waits for the produce request.
  */
 export const createKafka = (
   settings: KafkaSettings,
@@ -70,8 +69,8 @@ export const createKafka = (
     requestTimeout: requestTimeoutMs ?? settings.KAFKA_REQUEST_TIMEOUT_MS,
     ssl: tlsOf(settings),
     ...(sasl && { sasl }),
-    // Retries of connections and metadata requests. kafkajs' default pauses grow to 5 s. Each
-    // outage would then last up to 5 s longer.
+    // These retries are for connections and metadata requests. With kafkajs' default, a pause can
+    // last 5 s, so the client would notice the end of an outage up to 5 s late.
     retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 1000 },
     logLevel: kafkajs.logLevel.INFO,
     logCreator: toPino(logger),

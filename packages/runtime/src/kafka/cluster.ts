@@ -1,7 +1,7 @@
 import type { Admin, Kafka, RetryOptions } from 'kafkajs'
 import type { Fetched } from './patches/fetch.ts'
 
-/** Request of Kafka's protocol, in the form in which kafkajs sends it. */
+/** Request of Kafka's protocol, as kafkajs represents it. */
 export interface ProtocolRequest<T> {
   readonly request: {
     readonly apiKey: number
@@ -59,7 +59,10 @@ export interface Cluster {
 }
 type CreateCluster = (options: object) => Cluster
 
-/** Creates an admin client of kafkajs and returns its cluster too, which kafkajs keeps private. */
+/**
+ * Creates kafkajs' admin client. Also returns the client's cluster object, which kafkajs keeps
+ * private.
+ */
 export const createAdminWithCluster = (
   kafka: Kafka,
   retry: RetryOptions,

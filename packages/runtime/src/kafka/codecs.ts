@@ -5,14 +5,13 @@ import { decompressBlock } from 'lz4js'
 import { uncompress } from 'snappyjs'
 
 /**
- * Maximum decompressed bytes of one batch. A larger batch counts as unreadable. Otherwise it could
- * end the process for lack of memory.
+ * Maximum decompressed bytes of one batch. A larger batch counts as unreadable, because it could
+ * exhaust the memory of the process.
  */
 const MAX_BATCH_BYTES = 256 * 1024 * 1024
 
 /**
- * Magic number at the start of a stream of Java's snappy library. Two version numbers of 4 bytes
- * each follow.
+ * First bytes of a stream from Java's snappy library. Two version numbers of 4 bytes each follow.
  */
 const XERIAL_MAGIC = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0])
 const XERIAL_HEADER_BYTES = XERIAL_MAGIC.length + 8
@@ -45,8 +44,8 @@ const LZ4_BLOCK_BYTES = [64, 256, 1024, 4096].map((kib) => kib * 1024)
 const LZ4_STORED = 0x80000000
 
 /**
- * Decompresses an LZ4 frame. lz4js' own frame reader is wrong: it expects a block's checksum before
- * the block, but the checksum follows the block.
+ * Decompresses an LZ4 frame. The frame reader of lz4js is wrong: it expects a block's checksum
+ * before the block instead of after the block.
  */
 const fromLz4 = (bytes: Buffer): Buffer => {
   if (bytes.readUInt32LE(0) !== LZ4_MAGIC) throw new RangeError('no frame of LZ4')
@@ -68,7 +67,7 @@ const fromLz4 = (bytes: Buffer): Buffer => {
     bound += stored ? size : blockBytes
     if (at > bytes.length || bound > MAX_BATCH_BYTES) throw new RangeError('blocks of LZ4 exceed their batch')
   }
-  // One buffer for all blocks, because a block may refer to those before it.
+  // All blocks share one buffer, because a block may refer to bytes of earlier blocks.
   const decompressed = Buffer.alloc(bound)
   let end = 0
   for (const { at, size, stored } of blocks) {

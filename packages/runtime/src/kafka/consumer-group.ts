@@ -1,10 +1,10 @@
 /**
  * Reads the members of a consumer group from its coordinator.
  *
- * The group leader of kafkajs assigns its own topics to every member, even to a member that reads
- * other topics. Two installations in one group then take each other's partitions, and neither
- * applies their records. Each of our members sends its own id when it joins (Kafka's `userData`),
- * so that foreign members can be recognized.
+ * kafkajs' group leader assigns its own topics to every member, even to a member that reads other
+ * topics. If two installations use one group, each gets partitions of the other, and no process
+ * applies the records of these partitions. Each of our members sends an id when it joins (Kafka's
+ * `userData`). A member without such an id is foreign.
  */
 import kafkajs, { type PartitionAssigner } from 'kafkajs'
 import { administratorOf, type TopicAdmin } from './topic-admin.ts'
@@ -16,16 +16,16 @@ export interface GroupMember {
   /** Topics that this member reads. Empty if it does not use Kafka's consumer protocol. */
   readonly topics: readonly string[]
   /**
-   * Id that the member sent when it joined. Empty if it is another program or an earlier version of
-   * ours.
+   * Id that the member sent when it joined. Empty if the member is another program or an older
+   * version of our program.
    */
   readonly instance: string
-  /** Partitions of the requested topic that this member has. */
+  /** Partitions of the requested topic that are assigned to this member. */
   readonly partitions: readonly number[]
 }
 
 export interface GroupDescription {
-  /** Kafka's own word, such as `Stable`, `PreparingRebalance` or `Empty`. */
+  /** Kafka's name of the state, such as `Stable`, `PreparingRebalance` or `Empty`. */
   readonly state: string
   readonly members: readonly GroupMember[]
 }

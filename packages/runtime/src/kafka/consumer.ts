@@ -19,58 +19,67 @@ export interface FetchedRecord {
   readonly timestamp: string
   readonly key: Buffer | null
   readonly value: Buffer | null
-  /** If a header's name occurs more than once, an array holds its values. */
+  /** If a header's name occurs more than once, the values are in an array. */
   readonly headers?: Readonly<Record<string, Buffer | string | (Buffer | string)[] | undefined>>
 }
 
 /** Records of one partition from one fetch. */
 export interface FetchedBatch {
   readonly partition: number
-  /** Offset requested by this fetch. The caller compares it with the position it expects. */
+  /**
+   * Offset that this fetch requested. The caller compares this offset with the position that it
+   * expects.
+   */
   readonly fetchedFrom: string
   readonly records: readonly FetchedRecord[]
   /**
-   * Offset of the next fetch. Control records and records of aborted transactions are left out, so
-   * it can be greater than the last record's offset + 1.
+   * Offset of the next fetch. It can be greater than the last record's offset + 1, because
+   * `records` has no control records and no records of aborted transactions.
    */
   readonly nextOffset: string
-  /** The batch at `fetchedFrom`, if it cannot be decoded. `records` is then empty. */
+  /** Batch at `fetchedFrom` that cannot be decoded. If it is defined, `records` is empty. */
   readonly unreadable?: UnreadableBatch
   readonly highWatermark: string
   /**
-   * Aborts if the partition may now belong to another member, a seek has made this batch stale, or
-   * the consumer stops. Work done after the abort must be harmless.
+   * Aborts if another member may have the partition now, if a seek has made this batch stale, or if
+   * the consumer stops. Work that continues after the abort must be harmless.
    */
   readonly signal: AbortSignal
 }
 
 export interface PartitionConsumerOptions {
   readonly groupId: string
-  /** Id of this member that the other members of the group can read. */
+  /** Id that this member sends to the group when it joins. */
   readonly instance: string
   readonly topic: string
   readonly sessionTimeoutMs: number
   readonly heartbeatIntervalMs: number
-  /** Time that a fetch waits for data. A stop can take as long, because it waits for the fetch. */
+  /**
+   * Maximum time for which the broker waits for data. A stop of the consumer waits for the running
+   * fetch.
+   */
   readonly maxWaitMs: number
-  /** Maximum bytes of one fetch, over all partitions. A larger batch is fetched alone. */
+  /**
+   * Maximum bytes of one fetch, over all partitions. Kafka returns a single batch even if the batch
+   * is larger.
+   */
   readonly maxFetchBytes: number
   readonly partitionsConcurrently: number
   readonly logger: Logger
   readonly diagnose: Diagnose
   /**
    * Called with each reason why the consumer is in no group or may not fetch. Called with undefined
-   * when it fetches again.
+   * when the consumer fetches again.
    */
   readonly onProblem?: (problem: Diagnosis | undefined) => void
   /**
-   * Called before the first fetch of each new assignment. All expected positions are then invalid.
-   * Called with an empty list if the group cannot be reached.
+   * Called before the first fetch of each new assignment. The caller must forget its expected
+   * positions. Called with an empty list if the group cannot be reached.
    */
   readonly onAssigned: (partitions: readonly number[]) => void
   /**
-   * Handles a batch. The batches of one partition are handled in order. Must not throw: an error is
-   * treated as a bug and ends the process.
+   * Handles a batch. The batches of one partition are handled in order. Must not throw: an error
+   * counts as a bug and ends the process.
    * @returns the next offset to fetch, or undefined if the batch was aborted or a seek was made.
    */
   readonly onBatch: (batch: FetchedBatch) => Promise<string | undefined>
@@ -81,7 +90,7 @@ export interface PartitionConsumerOptions {
   readonly onDead: (error: Error) => void
 }
 
-/** Offset that a group has committed, with a text of the group's own. */
+/** Offset that a group has committed, with the text (Kafka's `metadata`) of the same commit. */
 export interface CommittedOffset {
   readonly offset: string
   readonly metadata: string
@@ -89,8 +98,8 @@ export interface CommittedOffset {
 
 export interface PartitionConsumer {
   /**
-   * Connects before `start`. All clients of a process can then connect at the same time and wait
-   * for a hanging broker together.
+   * Connects before `start`. All clients of a process can then connect in parallel, so a hanging
+   * broker costs one timeout, not one for each client.
    */
   connect(): Promise<void>
   start(): Promise<void>
@@ -103,16 +112,16 @@ export interface PartitionConsumer {
   committed(): Promise<ReadonlyMap<number, CommittedOffset>>
   /** Returns the watermarks of the partitions whose leader answers. */
   watermarks(): Promise<ReadonlyMap<number, Watermarks>>
-  /** Reads the group from its coordinator. Rejects if the coordinator does not answer. */
+  /** Reads the members of the group. Rejects if the group's coordinator does not answer. */
   group(): Promise<GroupDescription>
   /**
-   * Returns the milliseconds since the consumer's last sign of life: a request that was answered or
-   * timed out, a heartbeat or end of a batch, or a new attempt after a failure.
+   * Returns the milliseconds since the consumer's last activity. Activity is a request that was
+   * answered or timed out, a heartbeat, the end of a batch, or a new attempt after a failure.
    */
   quietMs(): number
   /**
-   * True if this process is a member of the group, even without partitions. False while the group
-   * rebalances.
+   * True if this process is a member of the group, even if it has no partitions. False while the
+   * group rebalances.
    */
   readonly joined: boolean
   /** Last reason why the consumer is in no group or may not fetch. Undefined while it fetches. */
@@ -121,8 +130,8 @@ export interface PartitionConsumer {
 }
 
 /**
- * Heartbeat errors after which a member must join again. After any other error (no connection, a
- * coordinator that still loads) kafkajs continues.
+ * Heartbeat errors after which a member must join again. After any other error kafkajs continues.
+ * Examples are a lost connection, and a coordinator that still loads the group.
  */
 const lostBy: ReadonlySet<string | undefined> = new Set([
   'REBALANCE_IN_PROGRESS',
@@ -133,9 +142,9 @@ const lostBy: ReadonlySet<string | undefined> = new Set([
 const saysPartitionIsLost = (error: unknown): boolean => lostBy.has((error as { type?: string }).type)
 
 /**
- * Returns true for errors that kafkajs calls final although they are outages: a slow connection,
- * and most failures of the search for the coordinator. kafkajs ends the consumer after them.
- * Without this check the process would end again and again during such an outage.
+ * Returns true for errors that kafkajs calls final although an outage causes them: a slow
+ * connection, and most failures of the search for the coordinator. kafkajs ends the consumer after
+ * a final error. Without this check such an outage would end the process again and again.
  */
 const isOutage = (error: Error): boolean =>
   error.name === 'KafkaJSLockTimeout' ||
@@ -143,10 +152,7 @@ const isOutage = (error: Error): boolean =>
   (error.cause instanceof Error && isOutage(error.cause))
 const START_AGAIN = { initialMs: 500, maxMs: 2000 }
 
-/**
- * Returns a property that kafkajs does not declare. kafka.int.test.ts fails if a newer version of
- * kafkajs lacks it.
- */
+/** Returns a property that kafkajs does not declare. */
 const fetchedFrom = (batch: Batch): string => (batch as Batch & { readonly fetchedOffset: string }).fetchedOffset
 
 const FAILURE_LOG_INTERVAL_MS = 10_000
@@ -154,8 +160,8 @@ const FAILURE_LOG_INTERVAL_MS = 10_000
 const after = (offset: string): string => String(BigInt(offset) + 1n)
 
 /**
- * Creates a consumer of one topic. The consumer passes on batches by partition. The caller stores
- * the positions.
+ * Creates a consumer of one topic, which passes on batches by partition. The caller stores the
+ * positions.
  */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
 export const createPartitionConsumer = (
@@ -172,9 +178,9 @@ export const createPartitionConsumer = (
   const consumer = kafkajsOf(kafka).consumer({
     groupId,
     sessionTimeout: options.sessionTimeoutMs,
-    // kafkajs' default of 60 s is longer than a consumer may be silent. So if one slow member
-    // delayed a rebalance, all members that wait would end. A member that joins too late just joins
-    // again.
+    // A consumer without activity for too long ends its process. kafkajs' default of 60 s is longer
+    // than that time, so one slow member would end all members that wait for it. A member that
+    // joins too late joins again.
     rebalanceTimeout: options.sessionTimeoutMs,
     heartbeatInterval: options.heartbeatIntervalMs,
     maxWaitTimeInMs: options.maxWaitMs,
@@ -182,8 +188,8 @@ export const createPartitionConsumer = (
     metadataMaxAge: 30_000,
     allowAutoTopicCreation: false,
     partitionAssigners: [assignerOf(options.instance)],
-    // After these retries kafkajs ends a run and starts a new one. It does so without limit,
-    // because an outage can be long.
+    // After these retries kafkajs starts the consumer again, without a limit, because an outage can
+    // be long.
     retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 2000 },
   })
 
@@ -216,8 +222,8 @@ export const createPartitionConsumer = (
       })
       if (next !== undefined) resolveOffset(String(BigInt(next) - 1n))
     } catch (error) {
-      // Do not rethrow. kafkajs would end the consumer for good after a TypeError, although the
-      // process lives on. It would retry any other error forever.
+      // Do not rethrow. After a TypeError kafkajs would end the consumer but not the process.
+      // kafkajs would retry any other error forever.
       const place = `${topic}/${batch.partition} from offset ${fetchedFrom(batch)}`
       options.onDead(new Error(`${place}: ${(error as Error).message}`, { cause: error }))
     } finally {

@@ -7,7 +7,8 @@ const POLYNOMIAL = 0x82f63b78
 const SLICES = 8
 
 /**
- * The table of slice n starts at n × 256. It has the checksums of a byte that n zero bytes follow.
+ * The table of slice n starts at index n × 256. Entry b of that table is the checksum of byte b,
+ * followed by n zero bytes.
  */
 const tables = new Int32Array(SLICES * 256)
 for (let byte = 0; byte < 256; byte++) {

@@ -1,6 +1,4 @@
-/**
- * Right that each request needs. READ and WRITE of a topic and READ of a group include DESCRIBE.
- */
+/** Right that each request needs. */
 export const rights: Readonly<Record<string, string>> = {
   Metadata: 'DESCRIBE on the topic (READ and WRITE include it)',
   ListOffsets: 'DESCRIBE on the topic (READ includes it)',
@@ -17,14 +15,14 @@ export const rights: Readonly<Record<string, string>> = {
   DeleteGroups: 'DELETE on the group',
 }
 
-/** Returns the request whose right includes all other rights that the work needs. */
+/** Returns the request whose right includes all rights that the work (`doing`) needs. */
 export const rightNeededTo = (doing: string, type: string): string | undefined => {
   if (doing.startsWith('write to')) return 'Produce'
   if (doing.startsWith('delete a group')) return 'DeleteGroups'
   return doing.startsWith('read topic') && type === 'TOPIC_AUTHORIZATION_FAILED' ? 'Fetch' : undefined
 }
 
-/** Advice if a topic cannot be created, by Kafka's name of the error. */
+/** Advice for an operator if a topic cannot be created, by Kafka's name of the error. */
 export const creationHints: Readonly<Record<string, string>> = {
   POLICY_VIOLATION:
     'A policy of the brokers forbids it: create the topics by hand with KAFKA_CREATE_TOPICS=false, or ask who ' +
@@ -37,7 +35,7 @@ export const creationHints: Readonly<Record<string, string>> = {
   INVALID_TOPIC_EXCEPTION: 'Check KAFKA_TOPIC_PREFIX.',
 }
 
-/** Advice if the group refuses a member, by Kafka's name of the error. */
+/** Advice for an operator if the group refuses a member, by Kafka's name of the error. */
 export const groupHints: Readonly<Record<string, string>> = {
   INVALID_GROUP_ID: 'Check CONSUMER_GROUP_ID.',
   INCONSISTENT_GROUP_PROTOCOL:
@@ -49,7 +47,10 @@ export const groupHints: Readonly<Record<string, string>> = {
     'The group has as many members as group.max.size of the brokers allows: stop some, or raise it.',
 }
 
-/** What a broker does in an outage, by Node's name of the error. Completes "The broker …". */
+/**
+ * Behaviour of a broker in an outage, by Node's name of the error. Each text completes "The broker
+ * …".
+ */
 export const outageCodes: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'refuses connections (ECONNREFUSED)',
   ECONNRESET: 'broke the connection (ECONNRESET)',

@@ -6,7 +6,8 @@ import { failedWorkOf, hasAnswered } from './failed-request.ts'
 import { TopicError } from './topic-check.ts'
 
 /**
- * Pauses between attempts while a person must act. Logins have longer pauses, see patches/login.ts.
+ * Pauses between attempts while a person must act. The pauses are long, because a retry cannot help
+ * before that.
  */
 export const BLOCKED_BACKOFF = { initialMs: 5000, maxMs: 15_000 }
 
@@ -24,7 +25,7 @@ const noTlsCodes = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENG
 const tlsCodes = /^(ERR_SSL_|ERR_TLS_|ERR_OSSL_|CERT_)/
 const closedInHandshake = 'before secure TLS connection was established'
 
-/** kafkajs' names of errors that mean that the broker did not answer. */
+/** kafkajs' names of the errors of a broker that did not answer. */
 const silences = new Set(['KafkaJSConnectionError', 'KafkaJSConnectionClosedError', 'KafkaJSRequestTimeoutError'])
 
 const mechanismOf = (settings: KafkaSettings) => settings.KAFKA_SASL_MECHANISM.toUpperCase()
@@ -38,8 +39,8 @@ const userOf = (settings: KafkaSettings): string => {
 }
 
 /**
- * Returns the setting to check for this address. Brokers also send their clients addresses that are
- * in none of our settings.
+ * Returns the setting to check for this address. A broker can send an address that is in none of
+ * our settings (`advertised.listeners`).
  */
 const addressHint = (settings: KafkaSettings, broker: string | undefined): string =>
   broker === undefined || settings.KAFKA_BROKERS.includes(broker)
@@ -79,17 +80,17 @@ const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts):
 }
 
 /**
- * Returns true if the broker has answered a request before. Then the settings were right, and a
- * closed connection is an outage. A proxy accepts and closes connections while the broker behind it
- * is down.
+ * Returns true if the broker has answered a request before. The settings are then right, so a
+ * closed connection is an outage. For example, a proxy closes each connection while its broker is
+ * down.
  */
 const isKnownToAnswer = (settings: KafkaSettings, broker: string | undefined): boolean =>
   broker !== undefined &&
   hasAnswered({ broker, tls: settings.KAFKA_SSL, login: settings.KAFKA_SASL_MECHANISM !== 'none' })
 
 /**
- * Finds out why a broker closed the connection without an answer. A broker does so if a client does
- * not use TLS or does not log in.
+ * Returns the probable reason why a broker closed the connection without an answer. A broker closes
+ * the connection of a client that does not use TLS or does not log in.
  */
 const silentRefusalOf = (
   settings: KafkaSettings,
@@ -120,20 +121,20 @@ const loginHint = (settings: KafkaSettings, { type, errors }: Facts): string => 
   return 'Check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD.'
 }
 
-/** A failure, and the phrases that its messages consist of. */
+/** Failure, with phrases for its messages. */
 interface Failure {
   readonly settings: KafkaSettings
   readonly program: Program
   readonly facts: Facts
-  /** Subject of a sentence: Kafka, with the addresses that failed. */
+  /** "Kafka", with the addresses that failed. Subject of a sentence. */
   readonly kafka: string
   /** Completes "The service cannot …". */
   readonly doing: string
   /** "The service cannot …", without a full stop. */
   readonly cannot: string
   /**
-   * Sentence about the retries, with a space after it. Empty for a command, because a command does
-   * not retry.
+   * Sentence about the retries, which ends with a space. Empty for a command, because a command
+   * does not retry.
    */
   readonly retrying: string
   readonly lastMessage: string
@@ -174,8 +175,8 @@ const missingRight = ({ settings, facts, kafka, doing, retrying }: Failure): Pro
   if (!type.endsWith('_AUTHORIZATION_FAILED')) return undefined
   const creation = creationErrorOf(facts)
   const resource = creation ? `create topic ${creation.topic}` : doing
-  // Without the right DESCRIBE, Kafka does not say whether a topic exists. So its name may be
-  // wrong.
+  // The topic's name may be wrong, because Kafka also answers so if a topic does not exist and the
+  // user lacks DESCRIBE.
   const otherName =
     request?.api === 'Metadata' ? ' If the topic should have another name, check KAFKA_TOPIC_PREFIX.' : ''
   const right = rights[rightNeededTo(doing, type) ?? request?.api ?? ''] ?? 'the right to do so'
@@ -250,7 +251,7 @@ const PROBLEMS = [
   silentRefusal,
 ]
 
-/** Returns the message about an error that no person must fix: Kafka is away. */
+/** Returns the message about an outage of Kafka. */
 const outageMessageOf = ({ settings, facts, kafka, cannot, retrying, lastMessage }: Failure): string => {
   const { errors, type, code = '', request, broker } = facts
   const says = outageCodes[code]
@@ -265,15 +266,16 @@ const outageMessageOf = ({ settings, facts, kafka, cannot, retrying, lastMessage
       '__consumer_offsets cannot be created or has no leader: compare offsets.topic.replication.factor with ' +
       'the number of brokers.'
     )
-  // If the first request of a connection gets no answer, the port may belong to another server.
+  // ApiVersions is the first request of a connection. If it gets no answer, the port may belong to
+  // another kind of server.
   const isSilent = request?.api === 'ApiVersions' || errors.some(({ name }) => silences.has(name))
   const hint = isSilent ? `If this lasts, check that Kafka listens there, and ${addressHint(settings, broker)}.` : ''
   return `${kafka}: ${lastMessage}. ${cannot}. ${retrying}${hint}`.trim()
 }
 
 /**
- * Creates the function that diagnoses errors of kafkajs. It separates outages from problems that a
- * person must fix, and names what to check.
+ * Creates the function that diagnoses errors of kafkajs. A diagnosis is an outage, or a problem
+ * that a person must fix. It names the setting or the right to check.
  * @param program kind of the caller: a service keeps trying, a command ends.
  */
 export const createDiagnose =

@@ -47,8 +47,7 @@ export const factsOf = (error: unknown): Facts => {
   const haveAllFailed = error instanceof AggregateError && error.errors.length > 1
   return {
     errors,
-    // Ignore topics that already exist: another topic in the same request is the one that cannot be
-    // created.
+    // Ignore errors about topics that already exist: the request failed because of another topic.
     type: firstOf(errors, ({ type }) => (type === 'TOPIC_ALREADY_EXISTS' ? undefined : type)),
     code: firstOf(errors, ({ code }) => (typeof code === 'string' ? code : undefined)),
     request,

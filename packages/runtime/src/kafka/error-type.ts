@@ -1,6 +1,6 @@
 /**
- * Returns the broker's name of the error, e.g. `UNKNOWN_TOPIC_OR_PARTITION`. After its last retry,
- * kafkajs wraps the broker's error in one of its own.
+ * Returns the broker's name of the error, e.g. `UNKNOWN_TOPIC_OR_PARTITION`. Looks for the broker's
+ * error in the causes too, because kafkajs wraps that error after the last retry.
  */
 export const errorType = (error: unknown): string | undefined => {
   const { type, cause } = error as { type?: string; cause?: unknown }

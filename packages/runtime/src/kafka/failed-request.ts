@@ -1,4 +1,4 @@
-/** The request that caused an error of kafkajs. kafkajs' own errors do not name it. */
+/** Request that caused an error of kafkajs. kafkajs' errors do not name the request. */
 export interface FailedRequest {
   /** kafkajs' name of the request, e.g. `JoinGroup`. */
   readonly api: string
@@ -44,8 +44,8 @@ const answering = new Set<string>()
 const keyOf = ({ broker, tls, login }: Route): string => [broker, tls, login].join()
 
 /**
- * Notes that a broker has answered a request. `ApiVersions` does not count: a broker answers it
- * also to a client that must log in.
+ * Notes that a broker has answered a request. An answer to `ApiVersions` does not count, because a
+ * broker gives it even to a client that has not logged in.
  */
 export const noteAnswer = (api: string, route: Route): void => {
   if (api !== 'ApiVersions') answering.add(keyOf(route))

@@ -8,22 +8,22 @@ import { readWatermarks } from './watermarks.ts'
 export interface FetchedPart {
   readonly records: readonly FetchedRecord[]
   /**
-   * Offset at which the next fetch must begin. Equal to the offset of this fetch if the leader had
-   * nothing to say. Otherwise greater, also if there are no records.
+   * Offset at which the next fetch must begin. Equal to the offset of this fetch if the leader sent
+   * no batch. Otherwise greater, even if `records` is empty.
    */
   readonly nextOffset: string
   /**
-   * Records that this fetch passes over, because they cannot be decoded or Kafka no longer has them.
-   * A part with unreadable records has no others.
+   * Range of records that this fetch skips, because they cannot be decoded or Kafka no longer has
+   * them. If it is defined, `records` is empty.
    */
   readonly unreadable?: UnreadableBatch
 }
 
 export interface PartitionReader {
   /**
-   * Fetches committed records from an offset on, about 256 KiB at most. Without any, it waits a
-   * moment. Rejects if the leader does not answer.
-   * @param until end of the range that is read. If compaction has removed its last records,
+   * Fetches committed records from an offset on, about 256 KiB at most. The leader waits a moment
+   * for the first record. Rejects if the leader does not answer.
+   * @param until end of the range. If compaction has removed the last records of the range,
    *   `nextOffset` is `until`.
    */
   fetch(partition: number, offset: string, until: string): Promise<FetchedPart>
@@ -40,14 +40,15 @@ const MAX_WAIT_MS = 100
 const READ_COMMITTED = 1
 
 /**
- * Reads single partitions of a topic without a consumer group, so no right on a group is needed.
- * @param admin created by createAdmin, connected. It should be used for nothing else: a fetch that
- *   waits delays the other requests to its broker.
+ * Reads single partitions of a topic without a consumer group, so the user needs no right on a
+ * group.
+ * @param admin created by createAdmin, connected. Use it for nothing else: a fetch that waits
+ *   delays other requests to the same broker.
  */
 export const createPartitionReader = (admin: TopicAdmin, topic: string): PartitionReader => {
   const cluster = clusterOf(admin)
 
-  /** @returns undefined if the leader had nothing to say. */
+  /** @returns undefined if the leader sent no batch. */
   const fetchOnce = async (partition: number, offset: string): Promise<FetchedPart | undefined> => {
     await cluster.addTargetTopic(topic)
     await cluster.refreshMetadataIfNecessary()
@@ -88,8 +89,8 @@ export const createPartitionReader = (admin: TopicAdmin, topic: string): Partiti
       try {
         const first = await fetchOnce(partition, offset)
         if (first) return first
-        // A leader that is new does not know yet what all replicas have, and answers as if the rest
-        // did not exist. So an empty answer means the end only if the leader knows that end.
+        // A new leader does not yet know which records all replicas have, and returns none of the
+        // others. So an empty answer means the end only if the leader's end offset is known.
         const stable = (await readWatermarks(admin, topic)).get(partition)?.stable
         if (stable === undefined || BigInt(stable) < BigInt(until)) return nothing
         return (await fetchOnce(partition, offset)) ?? { ...nothing, nextOffset: until }

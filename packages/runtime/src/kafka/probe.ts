@@ -9,23 +9,23 @@ export interface KafkaCheckOptions {
   readonly topic: string
   readonly timeoutMs: number
   readonly diagnose: Diagnose
-  /** Completes "The service cannot …" if no broker answers. */
+  /** Text that completes "The service cannot …" in the message about an outage. */
   readonly doing: string
 }
 
 /**
- * Returns a function that asks all brokers in parallel for the metadata of a topic and resolves
- * with the first answer. A silent broker then does not hide the brokers that work. kafkajs' admin
- * client asks only one broker, chosen at random.
+ * Returns a function that asks all brokers in parallel for the metadata of a topic. It resolves
+ * with the first answer. kafkajs' admin client asks only one random broker, so a silent broker
+ * would hide the others.
  */
 const createProbe = (admin: TopicAdmin, topic: string): (() => Promise<void>) => {
   /**
-   * Requests under way, by node id. A silent broker gets no second request before the first has
-   * timed out.
+   * Requests in flight, by node id. A silent broker gets no second request before the first request
+   * has timed out.
    */
   const underWay = new Map<string, Promise<unknown>>()
   let refreshing = false
-  /** Refreshes the brokers' addresses, which may have changed. */
+  /** Refreshes the brokers' addresses. */
   const refresh = async () => {
     if (refreshing) return
     refreshing = true
@@ -74,8 +74,8 @@ export const createKafkaCheck = ({
       () => undefined,
       (error: unknown) => {
         const diagnosis = diagnose(error, doing)
-        // A problem for a person, such as a missing right, concerns the topic of the metadata
-        // request.
+        // A problem that a person must fix, such as a missing right, is about the topic of the
+        // metadata request.
         return diagnosis.blocked ? diagnose(error, `describe topic ${topic}`) : diagnosis
       },
     )

@@ -5,10 +5,13 @@ import { type KafkaClient, kafkajsOf } from './kafka-client.ts'
 
 export interface OutgoingRecord {
   readonly topic: string
-  /** Null if any partition will do. Each send chooses the next partition for all such records. */
+  /**
+   * Null if the producer may choose the partition. Each send chooses one partition for all records
+   * without a key.
+   */
   readonly key: Buffer | null
   readonly value: Buffer | null
-  /** If true, any partition will do although the record has a key. */
+  /** If true, the producer may choose the partition although the record has a key. */
   readonly anyPartition?: boolean
   readonly headers?: Readonly<Record<string, string>>
   /** Unix milliseconds. */
@@ -16,8 +19,8 @@ export interface OutgoingRecord {
 }
 
 /**
- * Some or all records of a send may not be stored.
- * - `refused`: Kafka will never accept at least one of them.
+ * Error of a send: Kafka may not have stored some or all of its records.
+ * - `refused`: Kafka will never accept at least one of the records.
  * - `unavailable`: the outcome is unknown. A later attempt may succeed.
  */
 export class NotStoredError extends Error {
@@ -32,10 +35,10 @@ export class NotStoredError extends Error {
 export interface VerifiedProducer {
   connect(): Promise<void>
   /**
-   * Sets the partition counts by topic, read by the topic check at start. Until a topic's count is
-   * set, every send to it is `unavailable`. Resolves when the leaders of these topics are known,
-   * and keeps the leaders up to date from then on. Otherwise the first send, perhaps days later,
-   * would need an answer of the first broker in KAFKA_BROKERS.
+   * Sets the partition count of each topic. Before that, every send to the topic is `unavailable`.
+   * Resolves when the leaders of these topics are known, and keeps the leaders up to date from then
+   * on. Otherwise the first send, perhaps days later, would fail if the first broker of
+   * KAFKA_BROKERS did not answer.
    */
   setPartitions(partitions: ReadonlyMap<string, number>): Promise<void>
   /**
@@ -61,7 +64,7 @@ export interface ProducerOptions {
   readonly onUnacknowledged?: (records: number) => void
 }
 
-/** Broker errors that mean that Kafka will never accept a record. Any other error is an outage. */
+/** Errors with which Kafka refuses a record forever. Any other error is an outage. */
 const refusals: ReadonlySet<string> = new Set([
   'MESSAGE_TOO_LARGE',
   'RECORD_LIST_TOO_LARGE',
@@ -79,17 +82,17 @@ const MAX_RESENDS = 3
  * Creates a producer whose `send` resolves only if Kafka has acknowledged every partition.
  *
  * kafkajs' own `send()` can resolve although records were never written, in two cases:
- * - Its retry skips a broker that has answered before, even if that broker is now the leader of the
- *   failed partitions (tulios/kafkajs#1303, reproduced in producer.test.ts).
- * - It leaves out a partition that is missing in its metadata.
+ * - kafkajs' retry skips a broker that has answered before, even if that broker is now the leader
+ *   of the failed partitions (tulios/kafkajs#1303).
+ * - kafkajs leaves out a partition that is missing in its metadata.
  *
- * So this producer requires an acknowledgement with error code 0 that names the partition, for each
- * partition. It sends the other records again. The partition of a record is fixed before the first
- * attempt. If a retry chose another partition, an acknowledgement could be assigned to the wrong
+ * So this producer requires an acknowledgement for each partition: a response with error code 0
+ * that names the partition. The producer sends records without an acknowledgement again. A record
+ * keeps its partition in each attempt. Otherwise an acknowledgement could be counted for the wrong
  * record.
  *
- * kafkajs' idempotent producer stays off: after a timeout it reuses a sequence number. The broker
- * then treats another batch as a duplicate: it acknowledges the batch, but does not store it
+ * kafkajs' idempotent producer stays off, because after a timeout it gives another batch the same
+ * sequence number. The broker then acknowledges that batch as a duplicate and does not store it
  * (tulios/kafkajs#598). Duplicates are harmless here, because readers compare versions.
  */
 export const createVerifiedProducer = (
@@ -100,8 +103,8 @@ export const createVerifiedProducer = (
     idempotent: false,
     allowAutoTopicCreation: false,
     metadataMaxAge: metadataMaxAgeMs,
-    // kafkajs' retries are off, because the publisher retries failed records per partition. kafkajs
-    // would retry the whole request and delay healthy partitions.
+    // kafkajs' retries are off, because kafkajs would retry the whole request and delay healthy
+    // partitions. The publisher retries the failed records of each partition.
     retry: { retries: 0 },
     createPartitioner:
       () =>
@@ -135,8 +138,7 @@ export const createVerifiedProducer = (
   }
 
   /**
-   * Sends a batch without messages. kafkajs then refreshes the metadata of its topics, if it is
-   * missing or old.
+   * Sends a batch without messages. kafkajs then refreshes missing or old metadata of the topics.
    */
   const refreshLeaders = () => sendOnce(new Map([...partitionCounts.keys()].map((topic) => [topic, []])))
 
@@ -154,8 +156,8 @@ export const createVerifiedProducer = (
     },
     send: async (records) => {
       let batch: Batch = new Map()
-      // Use one partition for all records without a fixed partition. If the records were spread
-      // over several partitions, the send would fail while any of these fails.
+      // Send all records without a fixed partition to one partition. With several partitions, the
+      // send would fail if any of them failed.
       const unbound = records.some(isUnbound) ? nextPartition++ : 0
       for (const record of records) {
         const messages = batch.get(record.topic)

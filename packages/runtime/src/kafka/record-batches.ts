@@ -13,11 +13,11 @@ import { decompressors } from './codecs.ts'
 
 const crc32c = createRequire(import.meta.url)('kafkajs/src/protocol/recordBatch/crc32C') as (bytes: Buffer) => number
 
-/** A batch that cannot be decoded: damaged, or compressed by an unknown codec. */
+/** Batch that cannot be decoded, because it is damaged or its compression codec is unknown. */
 export interface UnreadableBatch {
-  /** Offset of its first record. */
+  /** Offset of the batch's first record. */
   readonly offset: string
-  /** Offset after its last record. */
+  /** Offset after the batch's last record. */
   readonly nextOffset: string
   readonly error: Error
 }
@@ -33,7 +33,7 @@ export interface DecodedRecord {
   readonly batchContext: { readonly producerId: string; readonly inTransaction: boolean }
 }
 
-/** Records of one partition, in the form in which kafkajs passes them on. */
+/** Records of one partition, as kafkajs represents them. */
 export type DecodedRecords = DecodedRecord[] & {
   /** Offset after the last batch that was decoded; undefined if there was none. */
   nextOffset?: string | undefined
@@ -57,13 +57,16 @@ const LOG_APPEND_TIME = 0x08
 const TRANSACTIONAL = 0x10
 const CONTROL = 0x20
 
-/** Minimum bytes of a record: its length, attributes, two deltas, two lengths and a count. */
+/**
+ * Minimum size of a record: seven fields of at least one byte each (length, attributes, two deltas,
+ * two lengths, header count).
+ */
 const LEAST_RECORD_BYTES = 7
 
 const damaged = (problem: string): RangeError => new RangeError(`damaged batch: ${problem}`)
 
 const addHeader = (headers: Record<string, Buffer | Buffer[]>, name: string, value: Buffer) => {
-  // An assignment would set no property if the name is __proto__.
+  // Define the property, because an assignment to `__proto__` would set no property.
   const before = Object.getOwnPropertyDescriptor(headers, name)?.value as Buffer | Buffer[] | undefined
   if (Array.isArray(before)) before.push(value)
   else
@@ -87,10 +90,7 @@ const decodeRecords = (
   if (count < 0 || count * LEAST_RECORD_BYTES > bytes.length) throw damaged(`${count} records in ${bytes.length} bytes`)
   let at = 0
   let end = bytes.length
-  /**
-   * Reads a number. Numbers beyond 2^53 lose digits. Only the timestamp of a record can be so
-   * large, and nothing depends on such a timestamp.
-   */
+  /** Reads a number. Numbers beyond 2^53 lose digits. Only a wrong timestamp can be so large. */
   const readVarint = (): number => {
     let value = 0
     for (let scale = 1, byte = 0x80; byte >= 0x80; scale *= 128) {
@@ -154,10 +154,15 @@ const decodeBatch = async (batch: Buffer): Promise<DecodedRecord[]> => {
 
 const isIntact = (batch: Buffer): boolean => batch.readUInt32BE(CHECKSUM_AT) === crc32c(batch.subarray(ATTRIBUTES_AT))
 
-/** Returns the end of the batch at a position. It may be anywhere if the batch is damaged. */
+/**
+ * Returns the end of the batch that starts at `at`. If the batch is damaged, the end can be any
+ * number.
+ */
 const endOfBatch = (bytes: Buffer, at: number): number => at + LENGTH_AT + 4 + bytes.readInt32BE(at + LENGTH_AT)
 
-/** Returns the first offset of the batch at a position, if the whole batch is there and intact. */
+/**
+ * Returns the first offset of the batch that starts at `at`, if the batch is complete and intact.
+ */
 const firstOffsetAt = (bytes: Buffer, at: number): string | undefined => {
   if (at + BATCH_HEAD_BYTES > bytes.length) return undefined
   const end = endOfBatch(bytes, at)
@@ -167,7 +172,7 @@ const firstOffsetAt = (bytes: Buffer, at: number): string | undefined => {
 
 /**
  * Decodes the batches of one partition up to the first batch that cannot be decoded. Ignores an
- * incomplete last batch: a fetch has a limit in bytes, so Kafka may cut it off.
+ * incomplete last batch, because Kafka cuts a response at the fetch's byte limit.
  */
 export const decodeBatches = async (bytes: Buffer): Promise<DecodedRecords> => {
   const records: DecodedRecords = []
@@ -182,17 +187,18 @@ export const decodeBatches = async (bytes: Buffer): Promise<DecodedRecords> => {
       const decoded = await decodeBatch(batch)
       const last = decoded.at(-1)
       const afterLast = last === undefined ? String(firstOffset) : String(BigInt(last.offset) + 1n)
-      // The head's offset may be greater than the last record's, because compaction removes records
-      // from a batch. A damaged head must not move the position past later records, so the checksum
-      // decides.
+      // After compaction, the last offset in the batch's head may be greater than the last record's
+      // offset. Check the checksum in this case, because a damaged head could move the position
+      // past later records.
       if (nextOffset !== afterLast && !isIntact(batch)) {
         nextOffset = afterLast
         throw damaged('its checksum is wrong')
       }
       for (const record of decoded) records.push(record)
     } catch (error) {
-      // Without a right checksum the head may be damaged, too. Then the next batch says where it
-      // begins, so that no record of it is skipped. If the length is damaged, no batch follows.
+      // If the checksum is wrong, the last offset in the head may be wrong too. Continue at the
+      // first offset of the next batch, so that no record is skipped. If the length is wrong, no
+      // next batch is found.
       if (batch.length >= BATCH_HEAD_BYTES && !isIntact(batch)) nextOffset = firstOffsetAt(bytes, end) ?? nextOffset
       records.unreadable = { offset: String(firstOffset), nextOffset, error: error as Error }
       break
@@ -209,19 +215,19 @@ export interface AbortedTransaction {
 }
 
 /**
- * Returns true for the control record that ends an aborted transaction. Its key holds a version and
- * then a type, which is 0.
+ * Returns true for the control record that ends an aborted transaction. The key has two bytes of
+ * version and two bytes of type. Type 0 means an abort.
  */
 const isAbortMarker = ({ isControlRecord, key }: DecodedRecord) =>
   isControlRecord && key !== null && key.length >= 4 && key.readInt16BE(2) === 0
 
 /**
- * Removes the records of aborted transactions, as Java's consumer does. kafkajs' own filter passes
- * some of them on, for three reasons:
- * - It expects transactions in the order in which they began. Kafka sends them in the order in
- *   which they ended.
- * - For one record, it takes up at most one transaction.
- * - It treats a customer's record with the key 00 00 00 00 as the end of a transaction.
+ * Removes the records of aborted transactions, as Java's consumer does. kafkajs' filter misses some
+ * of these records, for three reasons:
+ * - kafkajs expects transactions in the order of their starts. Kafka sends them in the order of
+ *   their ends.
+ * - Before each record, kafkajs adds at most one transaction to the set of aborted transactions.
+ * - kafkajs treats a customer's record with the key 00 00 00 00 as the end of a transaction.
  */
 export const withoutAborted = (
   records: DecodedRecords,

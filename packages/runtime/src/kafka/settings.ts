@@ -35,7 +35,7 @@ const brokerAddresses = Type.Transform(
 
 export const kafkaSettings = {
   KAFKA_BROKERS: brokerAddresses,
-  // Kafka allows 249 characters for the whole name.
+  // Kafka allows 249 characters in the whole topic name.
   KAFKA_TOPIC_PREFIX: Type.String({
     default: 'mykaarma.',
     pattern: '^[a-zA-Z0-9._-]{1,200}$',

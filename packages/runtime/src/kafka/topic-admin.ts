@@ -6,7 +6,7 @@ export interface PartitionDescription {
   readonly partition: number
   /** Node id of the leader, or -1 if the partition has no leader. */
   readonly leader: number
-  /** Node ids of all replicas, also of replicas that are not in sync. */
+  /** Node ids of all replicas, in sync or not. */
   readonly replicas: readonly number[]
 }
 
@@ -15,7 +15,7 @@ export interface PartitionEnds {
   readonly partition: number
   /** Offset of the oldest record. */
   readonly low: string
-  /** Offset after the newest record that a reader of committed records gets. */
+  /** Offset after the newest record that a reader of committed records can get. */
   readonly high: string
 }
 
@@ -23,16 +23,18 @@ export interface NewTopic {
   readonly topic: string
   readonly partitions: number
   readonly replicationFactor: number
-  /** Values by name of the setting, e.g. `retention.ms`. Kafka's defaults apply to the others. */
+  /**
+   * Values by name of the setting, e.g. `retention.ms`. Each missing setting gets Kafka's default.
+   */
   readonly config: Readonly<Record<string, string>>
 }
 
 /**
- * Reads about topics, creates topics, and deletes groups. A method rejects if Kafka does not answer
- * or refuses. `errorType` then returns Kafka's name of the error.
+ * Reads metadata of topics, creates topics, and deletes groups. Each method rejects if Kafka does
+ * not answer or refuses. `errorType` returns Kafka's name of such an error.
  */
 export interface TopicAdmin {
-  /** May be called again after a failure. */
+  /** Connects. May be called again after a failure. */
   connect(): Promise<void>
   disconnect(): Promise<void>
   /**
@@ -56,8 +58,8 @@ export interface TopicAdmin {
    */
   fetchTopicOffsets(topic: string): Promise<PartitionEnds[]>
   /**
-   * Returns the offset of the first record at or after a time, for each partition. Without such a
-   * record it is the partition's end.
+   * Returns the offset of the first record at or after a time, for each partition. If no such
+   * record exists, returns the partition's end.
    * @param timestampMs Unix milliseconds.
    */
   fetchTopicOffsetsByTimestamp(
@@ -86,9 +88,9 @@ const ONE_RETRY = { retries: 1, initialRetryTime: 100, maxRetryTime: 1000 }
 
 /**
  * Creates an admin client.
- * @param options.isPatient if true, a failed request is repeated as often as by any other client of
- *   `createKafka`. By default it is repeated once: a caller with its own retries needs the error
- *   early.
+ * @param options.isPatient if true, kafkajs retries a failed request as often as in any other
+ *   client of `createKafka`. By default kafkajs retries the request once, because a caller with its
+ *   own retries needs the error early.
  */
 export const createAdmin = (kafka: KafkaClient, { isPatient = false }: { isPatient?: boolean } = {}): TopicAdmin => {
   const { administrator, cluster } = createAdminWithCluster(kafkajsOf(kafka), isPatient ? {} : ONE_RETRY)

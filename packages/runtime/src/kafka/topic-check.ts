@@ -10,20 +10,22 @@ export interface TopicDemand {
   readonly topic: string
   /** Bytes of the largest record value that the topic must accept. */
   readonly maxValueBytes: number
-  /** True if the service writes to the topic and so needs the right to do so. */
+  /** True if the service writes to the topic. The check then includes the right to write. */
   readonly writes?: boolean
-  /** Rejects if this user may not read the topic. Undefined if the service does not read it. */
+  /**
+   * Rejects if this user may not read the topic. Undefined if the service does not read the topic.
+   */
   readonly readCheck?: () => Promise<unknown>
-  /** Default: `events`. Quarantine (dead-letter topic) has its own retention. */
+  /** Kind of the topic, which selects the expected retention. Default: `events`. */
   readonly kind?: 'events' | 'quarantine' | 'changelog'
   /**
-   * A topic among the demands that must have the same partition count. Both then have a key in the
-   * partition of the same number.
+   * Another topic of the demands. Both topics must have the same partition count, so that a key has
+   * the same partition number in both topics.
    */
   readonly partitionsOf?: string
 }
 
-/** A topic is missing or wrong. The service must not start: a person must act. */
+/** Error: a topic is missing or wrong. The service must not start, because a person must act. */
 export class TopicError extends Error {
   override readonly name = 'TopicError'
 }
@@ -33,15 +35,15 @@ export interface TopicFindings {
   /** Partition counts of existing topics, by name. */
   readonly partitions: ReadonlyMap<string, number>
   readonly missing: readonly TopicDemand[]
-  /** Wrong settings. Records could be lost, refused or not read. */
+  /** Wrong settings, with which records could be lost, refused or not read. */
   readonly problems: readonly string[]
   /** Settings that work but that a person should know of. */
   readonly warnings: readonly string[]
 }
 
 /**
- * Bytes added to the maximum body size for key, headers and the batch's own overhead. A body of
- * exactly the maximum size must fit. Kafka's default limit of 1 MiB would refuse it.
+ * Bytes added to the maximum body size for key, headers and the batch's overhead. Otherwise Kafka
+ * would refuse a body of exactly the maximum size.
  */
 export const RECORD_OVERHEAD_BYTES = 64 * 1024
 
@@ -50,8 +52,8 @@ const CREATION_TIMEOUT_MS = 10_000
 const FOREVER_MS = '9223372036854775807'
 
 /**
- * Topic setting, since Kafka 3.6: how far a record's timestamp may be ahead of the broker's clock.
- * Older versions use message.timestamp.difference.max.ms.
+ * Topic setting since Kafka 3.6: maximum time by which a record's timestamp may be ahead of the
+ * broker's clock. Older versions have message.timestamp.difference.max.ms.
  */
 const LIMIT_AHEAD = 'message.timestamp.after.max.ms'
 
@@ -64,17 +66,16 @@ const SAFE_CODECS: ReadonlySet<string | undefined> = new Set(['producer', 'uncom
 const WEEK_MS = 7 * 24 * 60 * 60 * 1000
 
 /**
- * Names of two settings of a compacted changelog. The values are milliseconds. An older record of a
- * key is gone after the first of them. A tombstone stays for the second, so that a subscriber that
- * was away sees it.
+ * Names of two settings of a compacted changelog, in milliseconds. `max.compaction.lag.ms` limits
+ * the life of a key's older records. `delete.retention.ms` keeps a tombstone for subscribers that
+ * were away.
  */
 const MAX_COMPACTION_LAG = 'max.compaction.lag.ms'
 const DELETE_RETENTION = 'delete.retention.ms'
 
 /**
- * Kafka compacts only whole segments, so small ones keep the topic small. A lost Redis is filled
- * from it, and each superseded document costs time then. The size is that of Kafka Streams' own
- * changelogs.
+ * Small segments keep the topic small, because Kafka compacts only whole segments. A small topic
+ * shortens the fill of a lost Redis. Kafka Streams uses the same size for its changelogs.
  */
 const COMPACT_SOON = { 'segment.bytes': String(50 * 1024 * 1024), 'min.cleanable.dirty.ratio': '0.2' }
 
@@ -102,13 +103,13 @@ const required = (settings: KafkaSettings, demand: TopicDemand): Record<string, 
   'compression.type': 'producer',
   'max.message.bytes': String(demand.maxValueBytes + RECORD_OVERHEAD_BYTES),
   'min.insync.replicas': settings.KAFKA_REPLICATION_FACTOR >= 3 ? '2' : '1',
-  // The record's timestamp is the time of receipt. The projector compares an event's own timestamp
-  // with it.
+  // With CreateTime, the record's timestamp is the time of receipt at the ingress. The projector
+  // compares it with the event's own timestamp.
   'message.timestamp.type': 'CreateTime',
   // By default Kafka refuses records more than an hour ahead of its clock. An ingress with a wrong
   // clock must still be able to store records.
   [LIMIT_AHEAD]: FOREVER_MS,
-  // A replica that lags behind must never become the leader: acknowledged records would be lost.
+  // If a replica that lags behind became the leader, acknowledged records would be lost.
   'unclean.leader.election.enable': 'false',
 })
 
@@ -130,14 +131,13 @@ const create = async (
   await attributed(doing, () =>
     createWith().catch((error: Error) => {
       const errors = (error as { errors?: readonly unknown[] }).errors ?? [error]
-      // A broker before Kafka 3.6 knows neither this setting nor the limit that the setting
-      // removes.
+      // A broker before Kafka 3.6 does not know the setting LIMIT_AHEAD, and needs none.
       if (errors.some((each) => errorType(each) === 'INVALID_CONFIG')) return createWith(LIMIT_AHEAD)
       throw error
     }),
   )
-  // The asked broker may not know the new topics yet. kafkajs' own wait (waitForLeaders) treats
-  // that as an error. If this wait is too short, the next request shows the problem.
+  // Wait here, because kafkajs' wait (waitForLeaders) fails if the broker does not know the new
+  // topics yet. If this wait is too short, the next request reports the problem.
   const untilLed = async () => {
     const topics = await admin.describeTopics(demands.map(({ topic }) => topic))
     if ([...topics.values()].some((described) => described.some(({ leader }) => leader < 0)))

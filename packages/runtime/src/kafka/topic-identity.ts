@@ -1,6 +1,6 @@
 /**
- * Reads the id of the cluster and the id of a topic. kafkajs knows Metadata requests up to version
- * 6, but topic ids need version 10. So this file encodes that request itself (Kafka protocol guide,
+ * Reads the id of the cluster and the id of a topic. Topic ids need a Metadata request of version
+ * 10, and kafkajs knows versions up to 6. So this file encodes the request (Kafka protocol guide,
  * KIP-516).
  */
 import { createRequire } from 'node:module'
@@ -65,7 +65,8 @@ const skipBroker = (decoder: Decoder) => {
 
 const decode = (raw: Buffer): DescribedTopic => {
   const decoder = new DecoderClass(raw)
-  // Skip the tagged fields of the response header: kafkajs passes them on as the start of the body.
+  // Skip the tagged fields of the response header, because kafkajs leaves them at the start of the
+  // body.
   decoder.readTaggedFields()
   const throttleMs = decoder.readInt32()
   if (throttleMs < 0) throw new Error(`a throttle time of ${throttleMs} ms: the response was misread`)
@@ -117,7 +118,8 @@ export const readTopicIdentity = async (admin: TopicAdmin, topic: string): Promi
   const cluster = clusterOf(admin)
   await cluster.brokerPool.refreshMetadataIfNecessary([topic])
   for (let attempts = 1; ; attempts++) {
-    // kafkajs chooses a broker at random. If that broker hangs, the next attempt can ask another.
+    // kafkajs chooses a random broker. If that broker hangs, the next attempt can ask another
+    // broker.
     const broker = await cluster.brokerPool.findConnectedBroker()
     if ((broker.versions[METADATA]?.maxVersion ?? 0) < VERSION) {
       const { clusterId } = await administratorOf(admin).describeCluster()

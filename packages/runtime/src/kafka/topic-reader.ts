@@ -6,8 +6,8 @@ export interface TopicReaderOptions {
   readonly topic: string
   readonly groupId: string
   /**
-   * Called before the first fetch of each assignment. A failure or a new leader may cause several
-   * assignments. The caller must seek each partition.
+   * Called before the first fetch of each assignment. The caller must seek each partition. A
+   * failure or a new leader causes a new assignment.
    */
   readonly onAssigned: () => void
   /**
@@ -16,20 +16,23 @@ export interface TopicReaderOptions {
    */
   readonly onBatch: (batch: Pick<FetchedBatch, 'partition' | 'records' | 'unreadable'>) => void
   /**
-   * Called after each batch with the offset after its last record. Also called if `onBatch` was not
-   * called, because the batch has only control records or records of aborted transactions.
+   * Called after each batch with the offset after the batch's last record. Also called if a batch
+   * has only control records or records of aborted transactions. `onBatch` is not called for such a
+   * batch.
    */
   readonly onPassed: (partition: number, nextOffset: string) => void
-  /** Called with each failure. `isLast` is true if the reader does not restart without help. */
+  /** Called with each failure. `isLast` is true if the reader does not restart. */
   readonly onFailure: (error: unknown, isLast: boolean) => void
 }
 
-/** Reads committed records of one topic in a group of its own. Commits no offsets. */
+/** Reads the committed records of one topic in a consumer group of its own. Commits no offsets. */
 export interface TopicReader {
   /** Connects and starts to read. Does not wait until the reader has joined its group. */
   start(): Promise<void>
   seek(partition: number, offset: string): void
-  /** Leaves the group and disconnects. During the join, the reader cannot leave the group. */
+  /**
+   * Leaves the group and disconnects. A reader that is still joining disconnects without leaving.
+   */
   stop(): Promise<void>
 }
 
@@ -48,8 +51,8 @@ export const createTopicReader = (
     start: async () => {
       await consumer.connect()
       await consumer.subscribe({ topics: [topic], fromBeginning: true })
-      // kafkajs restarts the consumer after most crashes. Example: a coordinator that has just
-      // moved loads its data for longer than kafkajs retries.
+      // kafkajs restarts the consumer after most crashes, for example after a coordinator was not
+      // ready.
       consumer.on(consumer.events.CRASH, ({ payload }) => onFailure(payload.error, !payload.restart))
       consumer.on(consumer.events.GROUP_JOIN, onAssigned)
       // kafkajs does not call `eachBatch` if a batch has only control records or records of an
@@ -64,7 +67,7 @@ export const createTopicReader = (
             const unreadable = unreadableOf(batch)
             onBatch({ partition: batch.partition, records: batch.messages, ...(unreadable && { unreadable }) })
           } catch (error) {
-            // If this error were thrown, kafkajs would retry the batch for minutes.
+            // Do not rethrow, because kafkajs would retry the batch for minutes.
             return onFailure(error, true)
           }
           await heartbeat()

@@ -15,19 +15,19 @@ export interface TopicWatchOptions {
   readonly diagnose: Diagnose
   readonly logger: Logger
   /**
-   * Called with the partition counts by topic, if no topic has fewer partitions than
-   * KAFKA_PARTITIONS.
+   * Called with the partition count of each topic, if each topic has at least KAFKA_PARTITIONS
+   * partitions.
    */
   readonly onPartitions: (partitions: ReadonlyMap<string, number>) => Promise<void>
 }
 
 /**
- * Checks topics and rights at start and while the service runs, because both can change at any
+ * Checks topics and rights at start and while the service runs, because they can change at any
  * time.
  */
 export interface TopicWatch {
   /**
-   * Checks the topics, and creates missing ones if KAFKA_CREATE_TOPICS is true. Rejects with a
+   * Checks the topics, and creates missing topics if KAFKA_CREATE_TOPICS is true. Rejects with a
    * TopicError if a topic is wrong, and with another error if Kafka does not answer.
    */
   start(): Promise<void>
@@ -38,7 +38,9 @@ export interface TopicWatch {
    * obstacles. Never rejects.
    */
   check(): Promise<void>
-  /** Warnings about topics that work but that a person should check. One sentence each. */
+  /**
+   * Warnings about topics that work but that a person should check. Each warning is one sentence.
+   */
   readonly warnings: readonly string[]
 }
 
@@ -47,7 +49,7 @@ export const createTopicWatch = (options: TopicWatchOptions): TopicWatch => {
   let warnings: readonly string[] = []
 
   /**
-   * Asks Kafka and reports a failure to ask as an obstacle of its own. An outage does not remove
+   * Asks Kafka. If Kafka does not answer, reports a separate obstacle. An outage does not remove
    * problems that were found before.
    */
   const ask = async (task: string, doing: string, question: () => Promise<unknown>) => {

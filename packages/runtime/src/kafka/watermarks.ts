@@ -5,8 +5,8 @@ export interface Watermarks {
   /** Offset of the oldest record. */
   readonly low: string
   /**
-   * Last stable offset: the end of the readable records. The records from here to `high` wait for
-   * an open transaction.
+   * Last stable offset, which is the end of the readable records. The records from `stable` to
+   * `high` wait for an open transaction.
    */
   readonly stable: string
   /** Offset after the newest record. */
@@ -14,9 +14,9 @@ export interface Watermarks {
 }
 
 /**
- * Reads the watermarks of the partitions whose leader answers. Rejects if no leader answers. The
- * three offsets are requested in parallel, so that a hanging leader costs only one request timeout.
- * kafkajs' own `fetchTopicOffsets` requests one after another.
+ * Reads the watermarks of the partitions whose leader answers. Rejects if no leader answers.
+ * Requests the three offsets in parallel, so that a hanging leader costs only one request timeout.
+ * kafkajs' `fetchTopicOffsets` requests them one after another.
  * @param admin created by createAdmin, connected.
  */
 export const readWatermarks = async (admin: TopicAdmin, topic: string): Promise<ReadonlyMap<number, Watermarks>> => {
@@ -37,7 +37,7 @@ export const readWatermarks = async (admin: TopicAdmin, topic: string): Promise<
     [...stables].flatMap(([partition, stable]) => {
       const [low, high] = [lows.get(partition), highs.get(partition)]
       if (low === undefined || high === undefined) return []
-      // The answers are from different moments: `high` may be older than `stable`.
+      // `high` may be older than `stable`, because the answers arrive at different times.
       return [[partition, { low, stable, high: BigInt(high) < BigInt(stable) ? stable : high }] as const]
     }),
   )

@@ -2,7 +2,7 @@ import { errorType } from './error-type.ts'
 import { attributed } from './failed-request.ts'
 import { type KafkaClient, kafkajsOf } from './kafka-client.ts'
 
-/** Asks Kafka whether this user may write to a topic. Nothing is written. */
+/** Asks Kafka whether this user may write to a topic. Writes nothing. */
 export interface WriteCheck {
   connect(): Promise<void>
   /**
@@ -14,8 +14,8 @@ export interface WriteCheck {
 }
 
 /**
- * Invalid value for `acks`: Kafka allows -1, 0 and 1. Kafka checks the rights first. It then
- * refuses any request with another value, before it writes anything to the log.
+ * Invalid value for `acks`: Kafka allows -1, 0 and 1. Kafka first checks the rights of a request.
+ * Kafka then refuses this value, so the request never writes a record.
  */
 const NO_SUCH_ACKS = 2
 
@@ -26,8 +26,8 @@ export const createWriteCheck = (kafka: KafkaClient): WriteCheck => {
     idempotent: false,
     allowAutoTopicCreation: false,
     retry: { retries: 0 },
-    // Rights are the same for all partitions, so choose one that has a leader. Choose at random
-    // each time, because one leader may hang.
+    // Choose any partition that has a leader, because rights are the same for all partitions.
+    // Choose a random partition each time, because one leader may hang.
     createPartitioner:
       () =>
       ({ partitionMetadata }) => {

@@ -1,7 +1,7 @@
 import { type FastifyInstance, fastify } from 'fastify'
 import type { Registry } from './metrics.ts'
 
-/** A condition that must hold for the process to work. `detail` says what is wrong. */
+/** Condition that the process needs. `detail` says what is wrong. */
 export interface ReadinessCheck {
   readonly name: string
   readonly ready: boolean
@@ -12,7 +12,7 @@ const MAX_DETAIL_CHARACTERS = 800
 
 /**
  * Asks a server that the process needs. Rejects with the server's error, or with code ETIMEDOUT if
- * it does not answer in time.
+ * the server does not answer in time.
  */
 export const answerOf = async (ask: () => Promise<unknown>, timeoutMs: number): Promise<void> => {
   const { promise: expired, reject } = Promise.withResolvers<never>()
@@ -26,7 +26,7 @@ export const answerOf = async (ask: () => Promise<unknown>, timeoutMs: number): 
 }
 
 /**
- * Creates a readiness check. Cuts long problems to 800 characters.
+ * Creates a readiness check. Shortens `problem` to 800 characters.
  * @param problem the reason why the process is not ready, or undefined if it is ready.
  */
 export const readinessCheck = (name: string, problem: string | undefined): ReadinessCheck =>

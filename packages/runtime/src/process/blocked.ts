@@ -2,7 +2,7 @@ import type { Logger } from './log.ts'
 import { Gauge, type Registry } from './metrics.ts'
 
 /**
- * Reasons that only a person can remove. Each reason is a series of `customer_stream_blocked` and a
+ * Reasons for which a person must act. Each reason is a series of `customer_stream_blocked` and a
  * row in docs/operating.md.
  */
 const BLOCKED_REASONS = [
@@ -24,8 +24,8 @@ export type BlockedReason = (typeof BLOCKED_REASONS)[number]
 export type Program = 'service' | 'command'
 
 /**
- * One obstacle, in one or more sentences: what happened, what the service does now, what a person
- * must do.
+ * Description of one obstacle for an operator. `message` says what happened, what the service does
+ * now, and what a person must do.
  */
 export interface Diagnosis {
   /** False for an outage, which ends without a person. */
@@ -36,11 +36,11 @@ export interface Diagnosis {
 
 /** Current obstacles of a process, by the task that they affect. */
 export interface Obstacles {
-  /** Replaces the obstacle of this task; undefined removes it. */
+  /** Replaces the obstacle of this task. `undefined` removes the obstacle. */
   report(task: string, diagnosis: Diagnosis | undefined): void
-  /** The obstacle that a person must remove; undefined if no obstacle is known. */
+  /** Obstacle that a person must remove. Undefined if there is none. */
   readonly blocked: Diagnosis | undefined
-  /** The obstacle that a person must remove. If there is none, an outage. */
+  /** Obstacle that a person must remove, otherwise an outage. Undefined if there is neither. */
   readonly worst: Diagnosis | undefined
   /** Returns the obstacles of all tasks except this one. */
   without(task: string): Pick<Obstacles, 'blocked' | 'worst'>
@@ -49,9 +49,9 @@ export interface Obstacles {
 const LOG_INTERVAL_MS = 60_000
 
 /**
- * Keeps the obstacles of a process. The log shows each obstacle that blocks the process, and the
- * beginning and the end of an outage. If several tasks meet an outage, it is logged as one. The
- * gauge `customer_stream_blocked` shows the reasons that block the process.
+ * Keeps the obstacles of a process. Logs each obstacle that a person must remove, and the beginning
+ * and the end of an outage. Outages of several tasks are logged as one outage. The gauge
+ * `customer_stream_blocked` has the reasons for which a person must act.
  */
 export const createObstacles = (registry: Registry, logger: Logger): Obstacles => {
   const byTask = new Map<string, Diagnosis>()
@@ -67,7 +67,8 @@ export const createObstacles = (registry: Registry, logger: Logger): Obstacles =
       outageLasts = false
       return
     }
-    // Otherwise a broker that fails now and then would fill the log.
+    // Log an outage only if its message is new. Otherwise a broker that often fails briefly would
+    // fill the log.
     const isNew = !outageLasts && outage.message !== outageLogged
     if (!isNew && performance.now() - outageLoggedAt < LOG_INTERVAL_MS) return
     outageLoggedAt = performance.now()

@@ -1,10 +1,10 @@
 import type { FastifyInstance } from 'fastify'
 
 /**
- * Closes an app in bounded time. `app.close()` alone waits forever for these connections: one that
- * never sent anything, one with a stalled body (Node's timeouts end with the listening), and a
- * keep-alive connection that was busy when the port closed.
- * @param graceMs time for requests in flight. After it, open connections are cut.
+ * Closes an app in bounded time. `app.close()` alone can wait forever for a connection: a
+ * connection without a request, a connection whose request body has stalled, or a keep-alive
+ * connection that was busy when the port closed.
+ * @param graceMs time for requests in flight. After this time, open connections are cut.
  */
 export const closeServer = async (app: FastifyInstance, graceMs: number): Promise<void> => {
   const idle = setInterval(() => app.server.closeIdleConnections(), 50)

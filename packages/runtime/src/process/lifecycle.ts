@@ -3,8 +3,8 @@ import type { Logger } from './log.ts'
 
 export interface Lifecycle {
   /**
-   * Registers a part and the function that stops it. Parts stop one after another, in reverse order
-   * of registration.
+   * Registers a part of the process with its stop function. Parts stop one after another, in
+   * reverse order of registration.
    */
   onStop(part: string, stop: () => Promise<unknown> | unknown): void
   /** Stops all parts in order and then ends the process with exit code 1. */
@@ -13,10 +13,10 @@ export interface Lifecycle {
 
 /**
  * Ends a process with a graceful shutdown. The exit code is 0 after SIGTERM or SIGINT, and 1 after
- * {@link Lifecycle.fail} or an uncaught error. A second signal ends the process at once with exit
- * code 1, and so does a part that has not stopped at the deadline.
+ * {@link Lifecycle.fail} or an uncaught error. A second signal, or a part that has not stopped at
+ * the deadline, ends the process at once with exit code 1.
  * @param deadlineMs time for all parts together. Must be less than the time after which the
- *   supervisor kills the process (Kubernetes: 30 s).
+ *   supervisor kills the process (default of Kubernetes: 30 s).
  */
 export const createLifecycle = ({ logger, deadlineMs }: { logger: Logger; deadlineMs: number }): Lifecycle => {
   let stopping = false
@@ -43,8 +43,8 @@ export const createLifecycle = ({ logger, deadlineMs }: { logger: Logger; deadli
           logger.error({ event: 'stop-failed', err: error, part }, 'could not stop in order')
         }
       }
-      // close-with-grace does not know this failure. If it were thrown here, it would be logged as
-      // a failed stop.
+      // Exit here, because close-with-grace does not know this failure. It would log a thrown
+      // failure as a failed stop.
       if (failure) process.exit(1)
       logger.info({ event: 'stopped' }, 'stopped')
     },
@@ -56,7 +56,7 @@ export const createLifecycle = ({ logger, deadlineMs }: { logger: Logger; deadli
     },
     fail: (error) => {
       failure ??= error
-      // A second close() would run all stops again in parallel.
+      // Close only once, because a second close() would run all stop functions again, in parallel.
       if (!stopping) graceful.close()
       stopping = true
     },

@@ -1,5 +1,6 @@
 /**
- * Values of the field `event` in log lines. They are stable, so alarms and searches may use them.
+ * Values of the field `event` in log lines. The values are stable, so alarms and searches may use
+ * them.
  */
 export const LOG_EVENTS = {
   listening: 'The ports are open.',

@@ -6,7 +6,7 @@ export type { Logger }
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 
-// All packages are released together, so this package's version is also the service's.
+// All packages are released together, so this package and the service have the same version.
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string
 }
@@ -18,9 +18,8 @@ const cut = (text: string, characters: number): string =>
   text.length <= characters ? text : `${text.slice(0, characters)}… (${text.length} characters)`
 
 /**
- * Logs only known fields of an error. ioredis attaches the failed command with all its arguments,
- * and kafkajs the payloads. pino's own serializer would write whole chunks of customers into the
- * log during an outage, megabytes a line.
+ * Logs only known fields of an error. ioredis attaches the command's arguments to an error, and
+ * kafkajs attaches the payloads. pino's serializer would log this personal data, megabytes a line.
  */
 const errorFields = (error: Error) => {
   const { type, message, stack, code } = stdSerializers.err(error) as {
@@ -43,11 +42,11 @@ const giveUp = () => {}
 
 /**
  * Replaces pino's own destination. On a full disk pino's destination throws, then retries forever
- * and blocks the event loop. The process then neither answers nor stops. Losing log lines is better
- * than losing the process, so lines that cannot be written are dropped.
+ * and blocks the event loop. The process then neither answers nor stops. This destination drops
+ * lines that cannot be written, because the process matters more than its log.
  *
- * Writes to a file, or to a pipe whose reader keeps up, are synchronous. If the reader of a pipe
- * stalls, lines are buffered up to a limit. Lines that are buffered when the process ends are lost.
+ * Writes are synchronous. If the reader of a pipe stalls, lines are buffered up to a limit.
+ * Buffered lines are lost when the process ends.
  */
 const standardOutput = (): DestinationStream => {
   if (!process.stdout.listeners('error').includes(giveUp)) process.stdout.on('error', giveUp)
@@ -59,8 +58,8 @@ const standardOutput = (): DestinationStream => {
 }
 
 /**
- * Creates the logger of a process. It writes JSON lines. Single events are not logged, because a
- * line costs as much as the handling of an event.
+ * Creates the logger of a process, which writes JSON lines. Log no line for each webhook event,
+ * because a line costs as much CPU as the event.
  * @param destination default: standard output.
  */
 export const createLogger = (
@@ -75,7 +74,7 @@ export const createLogger = (
     serializers: { err: errorFields },
     formatters: {
       level: (label) => ({ level: label }),
-      // Fields of a library may contain anything.
+      // Libraries may log fields with any content.
       log: (fields) =>
         Object.fromEntries(
           Object.entries(fields).map(([name, value]) => [
@@ -85,8 +84,8 @@ export const createLogger = (
         ),
     },
     hooks: {
-      // Libraries log errors and objects as a message. A log collector indexes `msg` as text, and
-      // drops other lines.
+      // Make each message a text. Libraries log errors and objects as messages, and log collectors
+      // drop lines whose `msg` is not a text.
       logMethod(args, method) {
         const [first, ...rest] = args as unknown[]
         const isText = typeof first === 'string'
@@ -98,7 +97,8 @@ export const createLogger = (
         method.call(this, others, typeof message === 'string' ? message : inspect(message))
       },
     },
-    // A second protection. No code logs a request, a secret or a customer.
+    // Redaction is a second protection, because no code should log a request, a secret or a
+    // customer.
     redact: {
       paths: [
         'headers',
@@ -122,8 +122,8 @@ export const createLogger = (
 
 /**
  * Throttles a log line that could repeat without end, for example during an outage. The first line
- * is logged at once. Later lines within the interval are only counted. The next line after the
- * interval has their count as `heldBack`.
+ * is logged at once. Further lines within the interval are counted. The first line after the
+ * interval has this count as `heldBack`.
  */
 export const createOccasionalLog = <Fields extends object>(
   log: (fields: Fields & { readonly heldBack: number }) => void,

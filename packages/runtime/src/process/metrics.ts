@@ -2,19 +2,20 @@ import { type Counter, collectDefaultMetrics, Registry } from 'prom-client'
 
 export { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 
-/** Creates a registry with Node's process metrics. Each process and each test has its own. */
+/**
+ * Creates a registry with Node's process metrics. Each process and each test has its own registry.
+ */
 export const createRegistry = (service: string): Registry => {
   const registry = new Registry()
   registry.setDefaultLabels({ service })
-  // The metrics of the event loop's delay are left out. Their timer would wake an idle process a
-  // hundred times a second.
+  // A short interval would wake an idle process a hundred times a second.
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 })
   return registry
 }
 
 /**
- * Creates a counter's series with value 0, for each combination of labels. Otherwise `increase()`
- * would not see the first step of a series.
+ * Creates a counter's series with value 0, for each combination of labels. Otherwise Prometheus'
+ * `increase()` would miss the first step of a series.
  */
 export const startAtZero = <Label extends string>(
   counter: Counter<Label>,

@@ -1,6 +1,6 @@
 /**
- * Repeats a task. If a run lasts longer than the interval, as in an outage, the runs that are due
- * meanwhile are skipped. So neither work nor messages pile up.
+ * Repeats a task. If a run lasts longer than the interval, for example in an outage, the next runs
+ * are skipped, so that runs do not pile up.
  * @returns a function that ends the repetition. It does not wait for a running task.
  */
 export const periodically = (

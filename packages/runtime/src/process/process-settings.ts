@@ -61,8 +61,8 @@ export const processRules: readonly Rule<typeof processSettings>[] = [
 ]
 
 /**
- * Loads the settings. If there is a problem, prints all problems on standard error and exits with
- * 2.
+ * Loads the settings. If any setting is wrong, prints all problems to standard error and exits with
+ * code 2.
  */
 export const settingsOrExit = <S extends Settings>(
   service: string,

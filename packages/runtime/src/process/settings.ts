@@ -1,7 +1,7 @@
 /**
- * Settings of a process. Each is a TypeBox schema with a description and is read from one
+ * Settings of a process. Each setting is a TypeBox schema with a description, and is read from one
  * environment variable. All problems are reported together, also misspelt names.
- * docs/configuration.md is generated from the same schemas.
+ * docs/configuration.md is generated from the schemas.
  */
 import { readFileSync } from 'node:fs'
 import { BlockList, isIP } from 'node:net'
@@ -17,7 +17,10 @@ interface Defaulted<T> extends Described {
   readonly default?: T
 }
 
-/** Marks a secret value. It is never shown, and may be in a file whose path is in NAME_FILE. */
+/**
+ * Marks a secret value. Errors never show the value. The value may be in a file whose path is in
+ * the variable NAME_FILE.
+ */
 const secret = { secret: true } as const
 
 /** Description of the accepted values in the generated documentation. */
@@ -69,8 +72,8 @@ export const recordPlaces = (options: Described) =>
     .Encode((value) => [...value].join(','))
 
 /**
- * `name=value,name=value`: several secrets, so one can be rotated without a gap. In a file each may
- * be on its own line. Metrics show the names, and never the values.
+ * `name=value,name=value`: several secrets, so one can be rotated without a gap. In a file, line
+ * breaks may separate the secrets. Metrics show the names, never the values.
  */
 export const namedSecrets = (options: Described) =>
   Type.Transform(
@@ -80,7 +83,7 @@ export const namedSecrets = (options: Described) =>
       const named = new Map<string, string>()
       for (const [i, item] of split(value, /[,\r\n]/).entries()) {
         const [, name, content] = /^([A-Za-z0-9_.-]+)=(.+)$/.exec(item) ?? []
-        // The message has the entry's number and never its content, because the content may be a
+        // The message has the entry's number instead of its content, because the content may be a
         // secret.
         if (name === undefined || content === undefined) throw new Error(`entry ${i + 1} is not of the form name=value`)
         if (named.has(name)) throw new Error(`the name ${name} is given twice`)
@@ -97,7 +100,7 @@ export const namedSecrets = (options: Described) =>
 const withoutPort = (address: string): string =>
   /^"?(?:\[(.+)\]|([\d.]+))(?::\d+)?"?$/.exec(address)?.slice(1).find(Boolean) ?? address
 
-/** Addresses and CIDR ranges, `10.0.0.0/8,2001:db8::1`. Undefined if none is given. */
+/** Addresses and CIDR ranges, `10.0.0.0/8,2001:db8::1`. Undefined if the setting is empty. */
 export const addresses = (options: Described) =>
   Type.Transform(Type.String({ shown: 'addresses or CIDR ranges, comma-separated', default: '', ...options }))
     .Decode((value): { readonly ranges: readonly string[]; includes(address: string): boolean } | undefined => {
@@ -132,7 +135,7 @@ export const addresses = (options: Described) =>
 export type Settings = Readonly<Record<string, TSchema>>
 export type Loaded<S extends Settings> = { readonly [Name in keyof S]: StaticDecode<S[Name]> }
 
-/** All problems of the environment, one line each. */
+/** Error with all problems of the settings, one line for each problem. */
 export class SettingsError extends Error {
   constructor(faults: readonly string[]) {
     const count = faults.length === 1 ? 'One setting is wrong' : `${faults.length} settings are wrong`
@@ -180,9 +183,9 @@ const units = /_(?:MS|MILLIS|MILLISECONDS|S|SECS?|SECONDS|MINUTES|BYTES|KB|KIB|M
 const withoutUnit = (name: string): string => name.replace(units, '')
 
 /**
- * True if a name without one of our prefixes is probably a misspelt setting. Other programs have
- * variables too, so only these count: one wrong letter in a long name, a missing or different unit,
- * a longer last word, a missing prefix.
+ * Returns true if the name is probably a misspelling of the setting: one wrong letter in a long
+ * name, a missing or different unit, a longer last word, or a missing prefix. Any other name may be
+ * a variable of another program.
  */
 const means = (name: string, setting: string): boolean => {
   if (!setting.includes('_') || setting.length < 8) return false
@@ -195,8 +198,7 @@ const means = (name: string, setting: string): boolean => {
 
 const misspelt = (settings: Settings, env: NodeJS.ProcessEnv): string[] => {
   const known = Object.entries(settings).flatMap(([name, schema]) => (schema.secret ? [name, `${name}_FILE`] : [name]))
-  // Prefixes without a setting in this process are ignored, because services may share one
-  // environment file.
+  // Ignore prefixes of other services, because services may share one environment file.
   const prefixes = ourPrefixes.filter((prefix) => known.some((name) => name.startsWith(prefix)))
   return Object.keys(env).flatMap((name) => {
     if (known.includes(name) || serviceLink.test(name)) return []
@@ -208,7 +210,7 @@ const misspelt = (settings: Settings, env: NodeJS.ProcessEnv): string[] => {
   })
 }
 
-/** Checks settings together. Returns a sentence about the problem, or undefined. */
+/** Checks several settings together. Returns a sentence about the problem, or undefined. */
 export type Rule<S extends Settings> = (settings: Loaded<S>) => string | undefined
 
 /** Thrown if a rule reads a setting whose own problem is already reported. */
@@ -216,7 +218,7 @@ const isWrong = Symbol('wrong setting')
 
 /**
  * Reads and checks all settings.
- * @param rules are checked too, except rules that read a setting with a problem of its own.
+ * @param rules checks of several settings. A rule that reads a wrong setting is skipped.
  * @throws SettingsError with all problems.
  */
 export const loadSettings = <S extends Settings>(

@@ -1,6 +1,6 @@
 /**
- * Waits for the work. If the signal aborts, rejects at once with the signal's reason, but the work
- * itself continues.
+ * Waits for the work. If the signal aborts, rejects at once with the signal's reason. The work
+ * continues.
  */
 export const unlessAborted = async <T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> => {
   const aborted = Promise.withResolvers<never>()

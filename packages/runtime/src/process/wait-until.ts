@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
- * Calls `ask` again and again until `satisfied` accepts the answer. Rejects at the deadline; the
- * error contains the last answer.
+ * Calls `ask` again and again until `satisfied` accepts the answer. At the deadline, rejects with
+ * an error that contains the last answer.
  * @param what the expected fact, for the error message, e.g. "the customer is in Redis".
  */
 export const waitUntil = async <T>(

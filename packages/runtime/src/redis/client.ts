@@ -3,7 +3,7 @@ import type { Logger } from '../process/log.ts'
 import type { Loaded } from '../process/settings.ts'
 import type { redisSettings } from './settings.ts'
 
-/** A client of one Redis or of a Redis Cluster. */
+/** Client of one Redis server or of a Redis Cluster. */
 export type RedisClient = Redis | Cluster
 export type { Redis }
 
@@ -14,8 +14,8 @@ const nodeOptions = (settings: RedisSettings) =>
   ({
     commandTimeout: settings.REDIS_COMMAND_TIMEOUT_MS,
     connectTimeout: settings.REDIS_CONNECT_TIMEOUT_MS,
-    // A timed-out command stays in the client's queue, and its bytes in the socket's buffer, while
-    // the server hangs. A new connection drops both.
+    // While a server hangs, timed-out commands stay in the client's queue and in the socket's
+    // buffer. A new connection drops these commands.
     socketTimeout: settings.REDIS_COMMAND_TIMEOUT_MS * 2,
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
@@ -30,24 +30,24 @@ const openCluster = (settings: RedisSettings): Cluster => {
   const nodes = settings.REDIS_URL.split(',').map((url) => new URL(url.trim()))
   const [{ protocol, username, password }] = nodes as [URL, ...URL[]]
   return new Cluster(
-    // A URL has an IPv6 address in brackets. The client needs it without them.
+    // A URL has an IPv6 address in brackets. ioredis needs the address without brackets.
     nodes.map(({ hostname, port }) => ({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 6379) })),
     {
       lazyConnect: true,
       enableOfflineQueue: false,
-      // If this is on and the cluster is down, connect() never settles. Commands report it anyway:
-      // CLUSTERDOWN.
+      // With the ready check, connect() never settles while the cluster is down. Commands report
+      // the outage too (CLUSTERDOWN).
       enableReadyCheck: false,
       clusterRetryStrategy: retryDelayMs,
-      // A moving slot costs one or two redirections. More of them, or a dead master, are an outage.
-      // The caller retries.
+      // A moving slot costs one or two redirections. More redirections mean an outage, and the
+      // caller retries.
       maxRedirections: 5,
       retryDelayOnFailover: 0,
       retryDelayOnClusterDown: 0,
-      // A redirection updates one slot. This updates all slots, also those of new masters.
+      // A redirection updates one slot. This refresh updates all slots.
       slotsRefreshInterval: 10_000,
       slotsRefreshTimeout: settings.REDIS_CONNECT_TIMEOUT_MS,
-      // Keeps the host name, because TLS compares it with the certificate.
+      // Keep the host name, because TLS compares the name with the certificate.
       dnsLookup: (host, callback) => callback(null, host),
       redisOptions: {
         ...nodeOptions(settings),
@@ -67,19 +67,25 @@ const openSingle = (settings: RedisSettings): Redis =>
     retryStrategy: retryDelayMs,
   })
 
-/** Messages of ioredis for a command that had no connection, or lost it before the reply. */
+/**
+ * Messages of ioredis for a command that had no connection, or whose connection broke before the
+ * reply.
+ */
 const NO_REASON = /isn't writeable|Connection is closed|max retries per request/
 
 /**
- * True if ioredis rejected a command because of its connection. The error does not give the reason;
- * {@link causeOf} does.
+ * Returns true if ioredis rejected a command because the connection was lost. {@link causeOf}
+ * returns the reason for the loss.
  */
 export const isConnectionLoss = (error: Error): boolean => NO_REASON.test(error.message)
 
 /** Last connection error of each client, until a connection is ready. */
 const connectionProblems = new WeakMap<RedisClient, Error>()
 
-/** Returns the reason for the loss of the connection if that is why a command failed. */
+/**
+ * Returns the connection's error if a command failed because its connection was lost. Returns any
+ * other error unchanged.
+ */
 export const causeOf =
   (client: RedisClient) =>
   (error: Error): Error => {
@@ -90,7 +96,8 @@ export const causeOf =
   }
 
 /**
- * True for a failed SELECT. ioredis ignores it and uses database 0 instead of the one in the URL.
+ * Returns true for a failed SELECT. ioredis ignores this error and uses database 0 instead of the
+ * database in the URL.
  */
 const isFailedSelect = (error: Error): boolean =>
   (error as Error & { readonly command?: { readonly name?: string } }).command?.name === 'select'
@@ -104,7 +111,7 @@ export const createRedis = (settings: RedisSettings, logger: Logger): RedisClien
   const redis = settings.REDIS_CLUSTER ? openCluster(settings) : openSingle(settings)
   let lastMessage = ''
   const onError = (error: Error, node?: string) => {
-    // One log line for each kind of problem, not for each attempt.
+    // Log each new message once, not at each attempt.
     if (error.message !== lastMessage)
       logger.warn({ err: error, ...(node !== undefined && { node }) }, 'Redis connection')
     lastMessage = error.message
@@ -123,17 +130,17 @@ export const createRedis = (settings: RedisSettings, logger: Logger): RedisClien
 
 export const isCluster = (client: RedisClient): client is Cluster => client instanceof Cluster
 
-/** Returns all servers that accept writes, as far as the client knows. */
+/** Returns all servers that accept writes, according to the client's last information. */
 export const mastersOf = (client: RedisClient): readonly Redis[] =>
   isCluster(client) ? client.nodes('master') : [client]
 
 /**
- * Resolves when each master answers. It may be called again after a rejection, because the client
+ * Resolves when each master answers. May be called again after a rejection, because the client
  * keeps connecting in the background.
  */
 export const connectRedis = async (client: RedisClient): Promise<void> => {
   if (client.status === 'wait') await client.connect()
-  // The cluster client connects to a node with the first command for it. It refuses other commands
-  // until then.
+  // The cluster client connects to a node at the node's first command. Until that connection is
+  // ready, it refuses further commands.
   await Promise.all(mastersOf(client).map((master) => master.ping()))
 }

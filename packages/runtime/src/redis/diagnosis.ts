@@ -3,13 +3,13 @@ import { causeOf, type RedisClient, type RedisSettings } from './client.ts'
 
 interface Row {
   readonly pattern: RegExp
-  /** Reason for which a person must act. Missing for an outage, which ends without a person. */
+  /** Reason for which a person must act. Undefined for an outage. */
   readonly reason?: BlockedReason
   readonly happened: string
   readonly hint: string
 }
 
-/** The first row whose pattern matches the error's code and message. */
+/** Known problems. The first row whose pattern matches the error's code and message is used. */
 const rows: readonly Row[] = [
   {
     pattern: /WRONGPASS|NOAUTH|invalid password|invalid username|without any password|without a password/i,
@@ -85,7 +85,7 @@ const addressesOf = (settings: RedisSettings): string =>
     .map(({ protocol, host, pathname }) => `${protocol}//${host}${pathname.replace(/\/$/, '')}`)
     .join(', ')
 
-/** The command that was refused, and the first of its keys. ioredis notes it in the error. */
+/** Returns the refused command and its first key, which ioredis stores in the error. */
 const callOf = (error: Error, { REDIS_KEY_PREFIX }: RedisSettings): string | undefined => {
   const { command } = error as Error & {
     readonly command?: { readonly name: string; readonly args: readonly unknown[] }
@@ -97,8 +97,8 @@ const callOf = (error: Error, { REDIS_KEY_PREFIX }: RedisSettings): string | und
 }
 
 /**
- * Distinguishes errors of Redis that a person must fix from outages, and names the setting or right
- * to check.
+ * Creates the function that diagnoses errors of Redis. A diagnosis is an outage, or a problem that
+ * a person must fix. It names the setting or the right to check.
  * @param program kind of the caller: a service keeps trying, a command ends.
  */
 export const createRedisDiagnose =

@@ -1,12 +1,14 @@
 import { mastersOf, type Redis, type RedisClient } from './client.ts'
 
-/** Durability of Redis according to INFO. A value is undefined if a managed service hides it. */
+/**
+ * Durability of Redis according to INFO. A value is undefined if a managed service hides the value.
+ */
 export interface Durability {
   readonly appendOnly: boolean | undefined
   readonly evictionPolicy: string | undefined
   /**
-   * True if Redis may evict customers. Our keys never expire, so `volatile-…` policies are
-   * harmless.
+   * True if Redis may evict customers. `volatile-…` policies evict no customer, because our keys
+   * never expire.
    */
   readonly mayEvict: boolean
   /** True if the server is a node of a Redis Cluster. */
@@ -30,6 +32,6 @@ const durabilityOf = async (redis: Redis): Promise<Durability> => {
   }
 }
 
-/** Reads the durability of all servers that accept writes. Rejects if one does not answer. */
+/** Reads the durability of all servers that accept writes. Rejects if a server does not answer. */
 export const readDurability = (redis: RedisClient): Promise<Durability[]> =>
   Promise.all(mastersOf(redis).map(durabilityOf))

@@ -12,16 +12,15 @@ interface Broker {
 const require = createRequire(import.meta.url)
 
 /**
- * Makes kafkajs treat a broker as connected only after the broker has answered its first request.
- * That request (ApiVersions) asks which requests the broker knows, and no other request works
- * before its answer.
+ * Makes kafkajs treat a broker as connected only after the broker has answered ApiVersions. This
+ * first request asks which requests the broker knows. No other request works before.
  *
  * kafkajs 2.2.4 treats a broker as connected as soon as its socket is connected. If the first
  * answer does not come in time (a frozen broker, a half-open network), two things go wrong:
  * - The socket stays open, so ApiVersions is never sent again. Every later request of this client
- *   fails without a log line until the process ends, even if the broker has long recovered.
- * - The client keeps asking this broker only, because kafkajs tries the next address only after a
- *   failed connection.
+ *   fails without a log line until the process ends, even after the broker has recovered.
+ * - The client asks only this broker, because kafkajs tries the next address only after a failed
+ *   connection.
  *
  * With this patch a broker that does not answer in time is disconnected, and the error is a
  * connection error. Must run before a client is created.

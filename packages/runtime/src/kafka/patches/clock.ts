@@ -3,8 +3,9 @@ import { createRequire } from 'node:module'
 const require = createRequire(import.meta.url)
 
 /**
- * Keeps a time that kafkajs stores in `property` correct when the wall clock is changed. The time
- * is stored by the monotonic clock. Each read converts it to the wall clock of that moment.
+ * Keeps a time correct that kafkajs stores in `property`, even if somebody changes the wall clock.
+ * The setter stores the time of the monotonic clock. The getter converts that time to the current
+ * wall clock.
  */
 const followClock = (module: string, property: string): void => {
   const { prototype } = require(`kafkajs/src/${module}`) as { prototype: object }
@@ -26,13 +27,13 @@ const followClock = (module: string, property: string): void => {
  * every interval by the wall clock.
  *
  * If the clock is set back by an hour, these things last up to an hour longer:
- * - A consumer sends no heartbeat. The group removes the consumer, and the consumer does not
- *   notice. Its partitions have no owner, although no error is visible.
+ * - A consumer sends no heartbeat. The group removes the consumer without an error. No other member
+ *   gets the consumer's partitions.
  * - A request that is never answered does not time out.
  * - Old metadata counts as fresh.
  * - A throttled connection stays blocked.
  *
- * If the clock is set forward, all requests under way time out at once. Must run before a client is
+ * If the clock is set forward, all requests in flight time out at once. Must run before a client is
  * created.
  */
 export const patchClock = (): void => {

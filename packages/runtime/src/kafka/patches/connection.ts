@@ -7,7 +7,7 @@ interface Connection {
   readonly ssl?: object | boolean | null
   readonly sasl?: object | null
   socket?: Socket
-  /** Received parts of an incomplete reply. */
+  /** Parts of an incomplete reply that have arrived. */
   chunks: Buffer[]
   bytesBuffered: number
   bytesNeeded: number
@@ -24,12 +24,12 @@ const LENGTH_BYTES = 4
 /**
  * Gives each new socket of a connection a clean state, and destroys each useless socket. A
  * connection of kafkajs 2.2.4 that fails does not recover, even with a new socket:
- * - If a broker dies in the middle of a reply, kafkajs keeps the first part and appends the data of
- *   the next socket to it. Every later request fails, or an invalid length ends the process.
- * - Late data of an abandoned socket is treated as data of the new socket.
- * - A caller that disconnects from a broker closes the socket that another caller is opening to it.
- *   The other caller then waits for the whole connection timeout.
- * - A request that times out leaves its socket open. If the network has silently dropped that
+ * - If a broker dies while it sends a reply, kafkajs keeps the first part of the reply and appends
+ *   the next socket's data. Every later request fails, or an invalid length ends the process.
+ * - kafkajs treats late data of an abandoned socket as data of the new socket.
+ * - A caller that disconnects also closes a socket that another caller is opening to the same
+ *   broker. The other caller then waits for the whole connection timeout.
+ * - A request that times out leaves its socket open. If a firewall has silently dropped the
  *   connection, every request fails until the kernel closes the socket after about 15 minutes.
  * - Two callers that connect at the same time open two sockets. The first socket is never closed.
  * - Each call of `disconnect` adds a listener to a dead socket, so Node warns of a leak in each
@@ -52,8 +52,8 @@ export const patchConnection = (): void => {
   prototype.disconnect = async function () {
     const { socket } = this
     const wasConnected = this.isConnected()
-    // kafkajs calls `unref` here. On a destroyed socket Node would add a listener that waits for a
-    // connection.
+    // kafkajs calls `unref` next. On a destroyed socket, `unref` would add a listener that is never
+    // removed.
     if (socket?.destroyed) socket.unref = () => socket
     const disconnected = await disconnect.call(this)
     socket?.destroy(wasConnected ? undefined : new Error('given up while connecting'))

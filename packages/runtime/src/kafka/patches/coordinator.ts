@@ -19,8 +19,8 @@ interface BrokerPool {
 const API = 'GroupCoordinator'
 
 /**
- * Returns true if the error comes from a search for a group's coordinator. Such an error is never
- * final, even if kafkajs says so: the next search may find the coordinator.
+ * Returns true if the error comes from a search for a group's coordinator. No such error is final,
+ * because the next search may find the coordinator.
  */
 export const isCoordinatorSearch = (error: object): boolean => failedRequestOf(error)?.api === API
 
@@ -30,17 +30,16 @@ const { KafkaJSBrokerNotFound } = require('kafkajs') as { KafkaJSBrokerNotFound:
 const shuffle = require('kafkajs/src/utils/shuffle') as <T>(list: readonly T[]) => T[]
 
 /**
- * Makes the search for a group's coordinator continue after a failed connection, and throw the
- * brokers' own error.
+ * Continues the search for a group's coordinator after a failed connection. Throws a broker's own
+ * error if the search fails.
  *
- * kafkajs 2.2.4 asks one broker after another for the coordinator and drops their errors. A missing
- * right on the group, an offsets topic that cannot be created and a restarting broker all become
- * KafkaJSGroupCoordinatorNotFound. A broker that refuses the connection ends the search, although
- * the next broker could answer.
+ * kafkajs 2.2.4 asks one broker after another for the coordinator and drops their errors. Three
+ * different failures become the same KafkaJSGroupCoordinatorNotFound: a missing right on the group,
+ * an offsets topic that cannot be created, and a broker that restarts. A broker that refuses the
+ * connection ends the search, although the next broker could answer.
  *
- * With this patch, if no broker helps, the error of one broker is thrown. If one broker answered
- * with an error and another could not be asked, it is the answered error. Must run before a client
- * is created.
+ * With this patch, a failed search throws the error that a broker answered. If no broker answered,
+ * the search throws a connection error. Must run before a client is created.
  */
 export const patchCoordinatorSearch = (): void => {
   const { prototype } = require('kafkajs/src/cluster/brokerPool') as { prototype: BrokerPool }

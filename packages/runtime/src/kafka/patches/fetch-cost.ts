@@ -60,16 +60,16 @@ interface ConsumerGroup {
 const require = createRequire(import.meta.url)
 const Encoder = require('kafkajs/src/protocol/encoder') as new () => Encoder
 const Decoder = require('kafkajs/src/protocol/decoder') as new (data: Buffer) => Decoder
-/** Kafka 2.3 and later answer this version, the newest that kafkajs has. */
+/** Newest version of a fetch that kafkajs knows. Kafka 2.3 and later support this version. */
 const VERSION = 11
-/** Bytes of one partition in a request. */
+/** Size of one partition in a request, in bytes. */
 const PARTITION_BYTES = 28
 
 /**
- * Makes a fetch cost little for a partition without records. While events arrive one at a time,
- * each fetch brings a record of one partition and must name all others. kafkajs 2.2.4 then spends
- * most of its time on the others: a buffer for each one in the request, a batch and several
- * promises for each one in the response, and searches that grow with the square of their number.
+ * Reduces the cost of partitions without records in a fetch. At a low rate, each fetch names all
+ * partitions and returns a record of one. kafkajs 2.2.4 then spends most of its time on the empty
+ * partitions. It creates a buffer for each partition in the request, and a batch and several
+ * promises for each partition in the response. Its searches take quadratic time.
  *
  * Must run after {@link patchFetch}, and before a client fetches.
  */
@@ -82,7 +82,7 @@ const patchProtocol = () => {
   const definition = require('kafkajs/src/protocol/requests/fetch') as Definition
   const { protocol } = definition
   const original = protocol({ version: VERSION })
-  /** Parts of a request that do not depend on the partitions, by `maxWaitTime`. */
+  /** Requests without their partitions, by `maxWaitTime`. */
   const templates = new Map<number, Protocol>()
   const lean = (options: FetchRequest): Protocol => {
     let template = templates.get(options.maxWaitTime)
@@ -100,7 +100,7 @@ const patchProtocol = () => {
   definition.protocol = ({ version }) => (version === VERSION ? lean : protocol({ version }))
 }
 
-/** Encodes as kafkajs does, but into one buffer. */
+/** Encodes a fetch request into one buffer. The bytes are those of kafkajs. */
 export const encodeFetch = ({
   replicaId = -1,
   isolationLevel = 1,
@@ -113,7 +113,7 @@ export const encodeFetch = ({
   const encoder = new Encoder()
   encoder.writeInt32(replicaId).writeInt32(maxWaitTime).writeInt32(minBytes).writeInt32(maxBytes)
   encoder.writeInt8(isolationLevel)
-  // Id and epoch of the fetch session. These values mean that there is none.
+  // Id and epoch of the fetch session. The values 0 and -1 mean "no session".
   encoder.writeInt32(0).writeInt32(-1)
   encoder.writeInt32(topics.length)
   for (const { topic, partitions } of topics) {
@@ -121,8 +121,8 @@ export const encodeFetch = ({
     encoder.ensureAvailable(partitions.length * PARTITION_BYTES)
     for (const each of partitions) {
       encoder.buf.writeInt32BE(each.partition, encoder.offset)
-      // The two -1 stand for the epoch of the leader and the first offset of the log, which only a
-      // follower knows.
+      // The leader's epoch and the first offset of the log are -1, because only followers send
+      // them.
       encoder.buf.writeInt32BE(-1, encoder.offset + 4)
       encoder.buf.writeBigInt64BE(BigInt(each.fetchOffset), encoder.offset + 8)
       encoder.buf.writeBigInt64BE(-1n, encoder.offset + 16)
@@ -130,7 +130,7 @@ export const encodeFetch = ({
       encoder.offset += PARTITION_BYTES
     }
   }
-  // The number of topics to remove from a session is 0.
+  // Number of topics to remove from the session.
   return encoder.writeInt32(0).writeString(rackId)
 }
 
@@ -139,7 +139,7 @@ const decodePartition = (decoder: Decoder): Promise<FetchedPartition> | undefine
   const partition = decoder.readInt32()
   const errorCode = decoder.readInt16()
   const watermarkAt = decoder.offset
-  // The high watermark, the last stable offset and the first offset of the log.
+  // Skip the high watermark, the last stable offset and the first offset of the log.
   decoder.offset += 24
   const aborted = decoder.readArray(() => ({
     producerId: String(decoder.readInt64()),
@@ -159,7 +159,9 @@ const decodePartition = (decoder: Decoder): Promise<FetchedPartition> | undefine
   }))
 }
 
-/** Decodes a response. Leaves out each partition that has no news. */
+/**
+ * Decodes a response. Leaves out each partition without a record, an error or a preferred replica.
+ */
 export const decodeFetch = async (data: Buffer): Promise<Fetched> => {
   const decoder = new Decoder(data)
   const clientSideThrottleTime = decoder.readInt32()
@@ -170,8 +172,8 @@ export const decodeFetch = async (data: Buffer): Promise<Fetched> => {
     partitions: decoder.readArray(() => decodePartition(decoder)).filter((partition) => partition !== undefined),
   }))
   return {
-    // Since version 8 the client waits for the throttle time, not the broker. So kafkajs reports it
-    // as `clientSideThrottleTime`.
+    // Since version 8 the client, not the broker, waits for the throttle time. kafkajs calls this
+    // time `clientSideThrottleTime`.
     throttleTime: 0,
     clientSideThrottleTime,
     errorCode,
@@ -201,7 +203,7 @@ const patchConsumerGroup = () => {
     return byNode
   }
 
-  /** The metadata and the assignment of the last comparison, by consumer group. */
+  /** Metadata and assignment of the last comparison, by consumer group. */
   const compared = new WeakMap<ConsumerGroup, readonly unknown[]>()
   prototype.checkForStaleAssignment = function () {
     const current = [
@@ -218,8 +220,8 @@ const patchConsumerGroup = () => {
 const leadersOfMetadata = new WeakMap<object, ReadonlyMap<number, number>>()
 
 /**
- * Returns the leader of each partition. Undefined if a partition has no leader, which kafkajs
- * treats as an error. kafkajs replaces its metadata, and never changes it.
+ * Returns the leader of each partition. Undefined if a partition has no leader. kafkajs treats this
+ * case as an error. The cache is safe, because kafkajs never changes a metadata object.
  */
 const leadersOf = (metadata: readonly PartitionMetadata[]): ReadonlyMap<number, number> | undefined => {
   const known = leadersOfMetadata.get(metadata)

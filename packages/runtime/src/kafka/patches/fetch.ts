@@ -37,14 +37,17 @@ interface Batch {
 }
 
 const require = createRequire(import.meta.url)
-/** Responses of brokers before Kafka 2.3. Newer brokers answer version 11, see fetch-cost.ts. */
+/**
+ * Response versions of brokers before Kafka 2.3. The file fetch-cost.ts decodes version 11 of newer
+ * brokers.
+ */
 const RESPONSE_VERSIONS = ['v4', 'v5', 'v6', 'v7', 'v8', 'v9', 'v10']
 
 /**
  * Makes kafkajs decode fetch responses with record-batches.ts, and pass on batches without records.
- * kafkajs 2.2.4 does not pass on a batch without records (aborted transactions, control records, an
- * unreadable batch). Its user could then not move the position past the batch. Must run before a
- * client fetches.
+ * kafkajs 2.2.4 drops a batch without records (aborted transactions, control records, an unreadable
+ * batch), so the consumer could not move the position past the batch. Must run before a client
+ * fetches.
  */
 export const patchFetch = (): void => {
   const decodeMessages = async (decoder: Decoder): Promise<DecodedRecords> => {
@@ -53,8 +56,8 @@ export const patchFetch = (): void => {
   }
   const path = require.resolve('kafkajs/src/protocol/requests/fetch/v4/decodeMessages')
   require(path)
-  // kafkajs loads the response modules at the first fetch. These modules take the decoder from
-  // Node's module cache, which is changed here.
+  // kafkajs loads its response modules at the first fetch. They load the decoder from Node's module
+  // cache, so this patch replaces the decoder in that cache.
   const loaded = require.cache[path]
   if (loaded === undefined) throw new Error('kafkajs has no module that decodes fetches')
   loaded.exports = decodeMessages
@@ -90,8 +93,9 @@ export const patchFetch = (): void => {
 }
 
 /**
- * Returns the batch at the offset of this fetch, if it cannot be decoded. Readable records before
- * an unreadable batch are passed on first. The next fetch then starts at that batch.
+ * Returns the batch at the offset of this fetch, if it cannot be decoded. If readable records
+ * precede an unreadable batch, kafkajs passes on these records first. The next fetch then starts at
+ * the unreadable batch.
  */
 export const unreadableOf = (batch: unknown): UnreadableBatch | undefined => {
   const { nextOffset, unreadable } = (batch as Batch).rawMessages

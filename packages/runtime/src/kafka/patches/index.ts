@@ -16,7 +16,7 @@ import { patchRequestQueue } from './request-queue.ts'
 const WRITTEN_FOR = '2.2.4'
 
 /**
- * Changes the inside of kafkajs. Must run before a client is created.
+ * Applies all patches of kafkajs. Must run before a client is created.
  * @throws Error if another version of kafkajs is installed. Each patch must then be reviewed.
  */
 export const patchKafkajs = (): void => {
@@ -27,8 +27,8 @@ export const patchKafkajs = (): void => {
   patchClock()
   patchBrokerConnect()
   patchConnection()
-  // Must run before patchMissingLeader, which wraps the same function: the chosen isolation level
-  // must not apply to its metadata refreshes.
+  // patchIsolation must run before patchMissingLeader. Both wrap the same function, and the chosen
+  // isolation level must not apply to the metadata refreshes of patchMissingLeader.
   patchIsolation()
   patchMissingLeader()
   patchCoordinatorSearch()

@@ -10,8 +10,8 @@ const READ_UNCOMMITTED = 0
 const isolation = new AsyncLocalStorage<number>()
 
 /**
- * Lets {@link readUncommitted} choose the isolation level READ_UNCOMMITTED for one call. An admin
- * client of kafkajs 2.2.4 asks for offsets at READ_COMMITTED only, so a partition seems to end
+ * Lets {@link readUncommitted} choose the isolation level READ_UNCOMMITTED for one call. kafkajs
+ * 2.2.4's admin client asks for offsets only with READ_COMMITTED, so a partition seems to end
  * before an open transaction. Must run before a client is created.
  */
 export const patchIsolation = (): void => {
@@ -25,5 +25,5 @@ export const patchIsolation = (): void => {
   }
 }
 
-/** Runs `ask`. End offsets that `ask` fetches include records of open transactions. */
+/** Runs `ask`. The end offsets that `ask` fetches are after the records of open transactions. */
 export const readUncommitted = <T>(ask: () => Promise<T>): Promise<T> => isolation.run(READ_UNCOMMITTED, ask)

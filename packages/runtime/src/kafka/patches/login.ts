@@ -15,15 +15,15 @@ interface Authenticator {
 const require = createRequire(import.meta.url)
 
 /**
- * Directories usually lock an account after about five failures. Most of them count the failures of
- * half an hour, few those of a minute.
+ * Directories usually lock an account after about five failed logins. Most directories count the
+ * failures of the last half hour, a few the failures of the last minute.
  */
 const PAUSE_MS = { initial: 5000, longest: 60_000 }
 
 /** State of the logins of one account. */
 interface Account {
   /**
-   * Last login in the queue. Logins run one after another until one has succeeded. Otherwise every
+   * Last login in the queue. Logins run one after another until a login succeeds. Otherwise every
    * client of the process would log in before the first refusal is known.
    */
   turn: Promise<unknown>
@@ -39,14 +39,14 @@ const accounts = new Map<string, Account>()
 export const forgetLogins = (): void => accounts.clear()
 
 /**
- * Limits how often a refused login is repeated. kafkajs 2.2.4 logs in again whenever a connection
- * is needed. Each producer, consumer and admin client would send a wrong password to each broker
- * several times a second. Directories lock accounts for that.
+ * Limits how often a refused login is repeated. kafkajs 2.2.4 logs in again whenever a client needs
+ * a connection. Each client would send a wrong password to each broker several times a second, and
+ * the directory would lock the account.
  *
  * With this patch all clients of the process share the state of an account. After a refusal no
- * login is sent for 5 s. The pause doubles with each further refusal, up to 60 s. Attempts within
- * the pause fail with the last refusal. Connections that are already logged in continue. Must run
- * before a client is created.
+ * login is sent for 5 s. The pause doubles with each further refusal, up to 60 s. Logins within the
+ * pause fail with the error of the last refusal. Connections that are already logged in continue.
+ * Must run before a client is created.
  */
 export const patchLogin = (): void => {
   const { prototype } = require('kafkajs/src/broker/saslAuthenticator') as { prototype: Authenticator }
@@ -59,7 +59,8 @@ export const patchLogin = (): void => {
     accounts.set(name, account)
     const attempt = async () => {
       if (performance.now() < account.retryAt) throw account.failure
-      // kafkajs' SCRAM turns every failure during a login into a refusal, even a broken connection.
+      // kafkajs' SCRAM code reports every failure during a login as a refusal, even a broken
+      // connection.
       let brokenBy: unknown
       const send = async (request: object) => {
         try {
@@ -79,8 +80,7 @@ export const patchLogin = (): void => {
       } catch (error) {
         if (brokenBy !== undefined) throw brokenBy
         noteFailedRequest(error, { api: 'SaslAuthenticate', broker })
-        // Several logins may be under way at the same time. Only the first failure makes the pause
-        // longer.
+        // Several logins may run at the same time. Only the first failure makes the pause longer.
         if (performance.now() >= account.retryAt)
           account.pauseMs = Math.min(Math.max(account.pauseMs * 2, PAUSE_MS.initial), PAUSE_MS.longest)
         Object.assign(account, { proven: false, failure: error, retryAt: performance.now() + account.pauseMs })

@@ -30,10 +30,10 @@ interface BrokerPool {
 const require = createRequire(import.meta.url)
 
 /**
- * Gives each broker of the metadata a client of its own address. During a refresh kafkajs 2.2.4 may
- * register the bootstrap broker for another broker: it reads the bootstrap address before its
- * request, and another caller replaces the bootstrap broker meanwhile. All requests to that broker
- * then go to the wrong one, until the metadata is old.
+ * Gives each broker of the metadata a client with the broker's own address. During a refresh
+ * kafkajs 2.2.4 may register the bootstrap broker's client under another node id, because another
+ * caller replaces the bootstrap broker meanwhile. Requests to that node id then reach the wrong
+ * broker, until the metadata is old.
  */
 const separateBrokers = async (pool: BrokerPool): Promise<void> => {
   for (const { nodeId, host, port, rack } of pool.metadata?.brokers ?? []) {
@@ -49,14 +49,13 @@ const separateBrokers = async (pool: BrokerPool): Promise<void> => {
 
 /**
  * Keeps one slow or hanging broker from blocking all requests of a client. kafkajs 2.2.4 asks one
- * broker, chosen at random, for metadata, and all requests wait for the answer. Two things go wrong
- * if that broker hangs or is slow:
+ * random broker for metadata, and all requests wait for the answer. This design has two problems:
  * - kafkajs refreshes old metadata before the next request, so one slow broker delays the requests
- *   to all others. With this patch the refresh runs in the background, one at a time. Requests use
- *   the metadata that is known.
- * - A client without metadata asks the same bootstrap broker forever. kafkajs tries the next one
- *   only if it cannot connect, but a hanging broker accepts connections. With this patch a
- *   bootstrap broker that loses its connection during a refresh is replaced by the next one.
+ *   to all brokers. With this patch the refresh runs in the background, and requests use the old
+ *   metadata meanwhile.
+ * - A client without metadata asks the same bootstrap broker forever. kafkajs tries the next broker
+ *   only if the client cannot connect, but a hanging broker accepts connections. With this patch
+ *   the next broker replaces a bootstrap broker that loses its connection during a refresh.
  *
  * After each refresh {@link separateBrokers} repairs the clients of the brokers.
  *
@@ -73,8 +72,8 @@ export const patchMetadata = (): void => {
       await refreshMetadata.call(this, topics)
       await separateBrokers(this)
     } catch (error) {
-      // Replace a broker only once. Otherwise two refreshes that fail together would skip the next
-      // broker.
+      // Replace each bootstrap broker only once. Otherwise two refreshes that fail together would
+      // skip a broker.
       if (seed && seed === this.seedBroker && !seed.isConnected() && !replaced.has(seed)) {
         replaced.add(seed)
         await this.createSeedBroker()

@@ -31,18 +31,17 @@ interface BrokerPool {
 const require = createRequire(import.meta.url)
 const RESPONSE_VERSIONS = ['v0', 'v1', 'v2', 'v3', 'v4', 'v5', 'v6']
 const MAX_AGE_MS = 1000
-/** Maximum wait for the other leaders after the first leader has answered. */
+/** Maximum wait for the remaining leaders after the first leader has answered. */
 const LAGGARD_MS = 2000
 
 /**
- * Keeps the other partitions usable while one partition has no leader. In kafkajs 2.2.4 one
- * partition without a leader fails the whole metadata request. A producer then sends to no other
- * partition of the topic. An admin client that asks about all topics fails if any topic has such a
- * partition.
+ * Keeps a topic usable while one of its partitions has no leader. In kafkajs 2.2.4 one partition
+ * without a leader fails the whole metadata request. A producer then cannot send to any partition
+ * of the topic. An admin client that asks about all topics fails for all of them.
  *
- * With this patch the partition without a leader has leader -1, and no such broker exists. The
- * metadata is refreshed after 1 s. Offsets are returned only for partitions whose leader answered:
- * callers that need every partition must check the count. Must run before a client is created.
+ * With this patch a partition without a leader has leader -1 in the metadata, and the metadata is
+ * refreshed after 1 s. Offsets are returned only for partitions whose leader answered. A caller
+ * that needs every partition must check the count. Must run before a client is created.
  */
 export const patchMissingLeader = (): void => {
   patchMetadata()
@@ -76,8 +75,8 @@ const patchMetadata = () => {
 }
 
 /**
- * Asks each leader in a separate request. A leader that hangs or is no longer the leader then
- * affects only its own partitions.
+ * Asks each leader in a separate request. A hanging or former leader then affects only its own
+ * partitions.
  */
 const patchOffsets = () => {
   const { prototype } = require('kafkajs/src/cluster') as { prototype: Cluster }
@@ -106,15 +105,15 @@ const patchOffsets = () => {
       ),
     )
     const all = Promise.allSettled(answers)
-    // When one leader has answered, wait only briefly for a leader that hangs.
+    // When one leader has answered, wait only briefly for the remaining leaders.
     const some = Promise.any(answers).then(() => sleep(LAGGARD_MS, undefined, { ref: false }))
     await Promise.race([all, some.catch(() => all)])
     if (answers.length > 0 && failures.length === answers.length) {
       await this.refreshMetadata().catch(() => undefined)
       throw failures[0]
     }
-    // Most kafkajs clients keep their metadata for minutes. Refresh it now, so that the next call
-    // finds the new leaders.
+    // Refresh the metadata now, because most kafkajs clients keep it for minutes. The next call
+    // then finds the new leaders.
     if (failures.length > 0) void this.refreshMetadata().catch(() => undefined)
     return topics.map(({ topic }) => ({
       topic,

@@ -16,8 +16,8 @@ interface Connection {
 }
 interface ConnectionPool {
   /**
-   * Connections to one broker: the first for all requests except Fetch, the second for Fetch. This
-   * patch adds the others.
+   * Connections to one broker. kafkajs uses the first for all requests except Fetch, and the second
+   * for Fetch. This patch adds further connections.
    */
   readonly pool: Connection[]
   isConnected(): boolean
@@ -31,14 +31,12 @@ const MAX_CONNECTIONS = 32
 
 /**
  * Gives each concurrent Produce or Metadata request its own connection. kafkajs 2.2.4 sends all
- * produce requests for a broker over one connection. A broker starts a request only after it has
- * answered the previous request of the same connection. So one slow partition (a follower that
- * hangs) delays the requests for all other partitions of its leader. They time out as well, and so
- * does the next metadata request.
+ * produce requests for a broker over one connection. A broker handles the requests of one
+ * connection one after another. So one slow partition (a follower that hangs) delays the requests
+ * for all partitions of its leader. These requests and the next metadata request time out too.
  *
- * With this patch a Produce or Metadata request uses a connection without such a request under way,
- * or a new connection. A broker has at most 32 connections; more requests share them. Must run
- * before a client is created.
+ * With this patch a Produce or Metadata request uses an idle connection or a new one. A broker gets
+ * at most 32 connections. Further requests share them. Must run before a client is created.
  */
 export const patchProduceConnection = (): void => {
   const Connection = require('kafkajs/src/network/connection') as new (options: object) => Connection
@@ -48,14 +46,14 @@ export const patchProduceConnection = (): void => {
   }
   const { prototype } = require('kafkajs/src/network/connectionPool') as { prototype: ConnectionPool }
   const { send } = prototype
-  /** Number of Produce and Metadata requests under way, by connection. */
+  /** Number of Produce and Metadata requests in flight, by connection. */
   const underWay = new WeakMap<Connection, number>()
   const underWayOn = (connection: Connection) => underWay.get(connection) ?? 0
 
   const addTo = (pool: Connection[]): Connection => {
     const [first] = pool as [Connection]
-    // A connection stores each option in a property of the same name, so it can serve as the
-    // options.
+    // A connection stores each option in a property of the same name, so the first connection can
+    // serve as the options of the new connection.
     const added = new Connection({ ...first, enforceRequestTimeout: first.requestQueue.enforceRequestTimeout })
     added.setVersions(first.versions)
     added.setSupportAuthenticationProtocol(first.getSupportAuthenticationProtocol())
@@ -78,8 +76,8 @@ export const patchProduceConnection = (): void => {
       underWay.set(connection, underWayOn(connection) - 1)
     }
   }
-  // Ignore added connections: an idle one may look healthy although the broker no longer answers on
-  // the first.
+  // Ignore added connections: an idle connection may look healthy although the broker no longer
+  // answers on the first connection.
   prototype.isConnected = function () {
     return this.pool.slice(0, FETCH_CONNECTION + 1).some((each) => each.isConnected())
   }

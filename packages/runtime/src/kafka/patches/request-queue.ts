@@ -25,7 +25,7 @@ export const patchRequestQueue = (): void => {
         this.throttleCheckTimeoutId = null
         this.checkPendingRequests()
       },
-      // 10 ms is kafkajs' own interval for requests that wait for a request in flight.
+      // kafkajs too checks waiting requests every 10 ms.
       Math.max(this.throttledUntil - Date.now(), 10),
     )
   }
