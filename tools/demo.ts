@@ -1,6 +1,6 @@
 /**
- * `npm run demo`: runs the whole pipeline on real brokers, kills its parts under load, and then
- * verifies the result. Exit code 0 only if nothing is missing or wrong.
+ * `npm run demo`: runs the whole pipeline on real brokers, kills parts of the pipeline under load,
+ * and then verifies the result. The exit code is 0 only if nothing is missing or wrong.
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -36,7 +36,7 @@ signal.addEventListener('abort', () => {
 })
 
 const openBrokers = async (): Promise<Brokers> => {
-  // The description is the text of the step. Other lines are about downloads.
+  // Hide the description, because the step shows it. All other lines are about downloads.
   const log = (line: string) => line.startsWith('brokers ') || screen.say(`  ${line}`)
   const brokers = await screen.during(
     'brokers',
@@ -61,8 +61,8 @@ const openNamedPipeline = async (brokers: Brokers, names: ReturnType<typeof fres
 
 const runDemo = async (): Promise<void> => {
   const brokers = await openBrokers()
-  // On its own brokers, the demo uses the names of production. On given brokers, it uses fresh
-  // names, so that it does not touch other data.
+  // Use production's names of topics and keys on brokers that the demo started. Use unique names on
+  // other brokers, so that the demo does not touch other data.
   const names = brokers.kind === 'given' ? freshNames() : productionNames
   const pipeline = await openNamedPipeline(brokers, names)
   const services = await screen.during(

@@ -25,7 +25,7 @@ let exitCode = 0
 try {
   const brokers = await startBrokers({ log: tell, signal })
   cleanUps.push(() => brokers.stop())
-  // The ports are chosen only once, so that a restarted service keeps its address.
+  // Choose the ports only once, so that a restarted service keeps its address.
   const [port, ingressAdmin, projectorAdmin] = (await freePorts(3)).map(String)
   const shared = {
     HOST: '127.0.0.1',

@@ -11,7 +11,7 @@ const nothing = { records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined }
 
 const open = (service: string): Registry => {
   const registry = createRegistry(service)
-  // Metrics of Node and of the process have their own documentation.
+  // Leave out metrics of Node and of the process, because prom-client documents them.
   registry.clear()
   createObstacles(registry, createLogger(service, 'silent'))
   return registry
@@ -29,13 +29,13 @@ export const openRegistries = () => {
   return { ingress, projector }
 }
 
-/** prom-client gives the labels of a metric only in this form. */
+/** Returns the labels of a metric, which prom-client keeps in a private property. */
 const labelsOf = (registry: Registry, name: string): readonly string[] =>
   (registry.getSingleMetric(name) as unknown as { readonly labelNames: readonly string[] }).labelNames
 
 /**
- * Returns when to alarm, by metric, from the tables of docs/operating.md. A metric with several
- * alarms has a list with the labels of each.
+ * Returns the alarm condition of a metric from the tables of docs/operating.md. If a metric has
+ * several alarms, the text lists the labels of each alarm.
  */
 const alarmOf = (name: string): string => {
   const [, watch = ''] = readFileSync(operatingFile, 'utf8').split('## What to watch')

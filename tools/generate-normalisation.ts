@@ -7,7 +7,7 @@ import { type CountryCode, parsePhoneNumberFromString } from 'libphonenumber-js/
 
 export const normalisationFile = new URL('../packages/schemas/conformance/normalise.json', import.meta.url)
 
-/** Phone numbers, by the default country of a number without a country code. */
+/** Phone numbers, by the country of a number without a country code. */
 const PHONES: Readonly<Partial<Record<CountryCode, readonly string[]>>> = {
   US: [
     '(415) 200-2671',
@@ -71,11 +71,13 @@ const orNull = (text: string): string | null => (text === '' ? null : text)
 const e164 = (input: string, country: CountryCode): string | null => {
   const number = parsePhoneNumberFromString(input, country)
   const isPossible = number?.isPossible() ?? false
-  // A program may index the possible numbers or the valid ones. The vectors are right for both.
+  // Refuse an input that is possible but invalid, because some programs index possible numbers and
+  // other programs valid numbers.
   if (isPossible !== (number?.isValid() ?? false)) throw new Error(`${input} is possible, but not valid`)
   return number && isPossible ? number.number : null
 }
-// The vectors have no letter whose lower case differs from its case folding, such as the German ß.
+// Use no letter whose lower case differs from its case folding (such as the German ß), because
+// languages differ there.
 const email = (input: string) => orNull(input.trim().toLowerCase().normalize('NFC'))
 const vin = (input: string) => orNull(input.replaceAll(/\s/g, '').toUpperCase())
 

@@ -15,7 +15,7 @@ const start = readCommandLine({
   },
 })
 
-// With given brokers, nothing else keeps this process running.
+// Keep this process running. Without this timer it would exit if the brokers were given.
 setInterval(() => {}, 2 ** 30)
 
 try {

@@ -4,15 +4,15 @@ import type { PipelineBrokers } from '@customer-stream/testing'
 const productionNames = { topicPrefix: DEFAULT_TOPIC_PREFIX, keyPrefix: DEFAULT_KEY_PREFIX }
 
 /**
- * Returns the settings with which a command finds topics and keys of these names. Empty for the
- * names of production.
+ * Returns the settings with which a command finds these topics and keys. Empty for the default
+ * names.
  */
 const settingsOf = ({ topicPrefix, keyPrefix }: typeof productionNames): string =>
   topicPrefix === DEFAULT_TOPIC_PREFIX && keyPrefix === DEFAULT_KEY_PREFIX
     ? ''
     : ` KAFKA_TOPIC_PREFIX=${topicPrefix} REDIS_KEY_PREFIX=${keyPrefix}`
 
-/** Returns commands for another terminal. The commands need nothing outside this repository. */
+/** Returns commands for another terminal. They need no program outside this repository. */
 export const whereToLook = (
   { kafkaBrokers, redisUrl }: PipelineBrokers,
   { url, adminUrl }: { readonly url: string; readonly adminUrl: string },

@@ -12,7 +12,7 @@ import { ERASURE_SCHEMA, EVENT_TYPES, type EventType, eventSchemaName, STATE_SCH
 const PREFIX = '{prefix}'
 const WEEK_MS = 7 * 24 * 60 * 60 * 1000
 
-/** `satisfies` makes a new header fail the type check until it is described here. */
+/** `satisfies` makes the type check fail if a header has no description here. */
 const rawHeaders = {
   [RAW_HEADERS.signature]: 'mykaarma-signature-token as delivered.',
   [RAW_HEADERS.contentType]:

@@ -24,18 +24,18 @@ export interface Changeset {
   readonly releases: readonly { readonly name: string; readonly type: string }[]
 }
 
-/** Annotations. `version` is that of the package. */
+/** Annotations, which may change. `version` is the version of the package. */
 const TEXTS: ReadonlySet<unknown> = new Set(['title', 'description', 'summary', 'version'])
 
-// The library knows no AsyncAPI 3. Its general comparison does not classify changes. So there only
-// an added optional part counts as compatible.
+// The library does not know AsyncAPI 3, and its general comparison does not classify changes. For
+// AsyncAPI, only an added optional part counts as compatible.
 const engineOf = (document: string) => {
   if (document.endsWith('.schema.json')) return compareJsonSchema
   return document === 'openapi.json' ? compareOpenApi : compare
 }
 
 const isBreaking = ({ type, action, path }: Diff): boolean => {
-  // A field may have the name of an annotation.
+  // A name below `properties` is a field, even if its name is that of an annotation.
   if (TEXTS.has(path.at(-1)) && path.at(-2) !== 'properties') return false
   if (type === 'annotation') return false
   return type === 'breaking' || action !== 'add' || path.at(-2) === 'required'
@@ -56,7 +56,8 @@ const changesOf = (document: string, before: unknown, after: unknown): BreakingC
     member: memberOf(diff),
     description: `${diff.action} ${diff.path.join('/')}`,
   }))
-  // The comparison of OpenAPI reports a change once for each answer that refers to it.
+  // Remove copies, because the OpenAPI comparison reports a changed part once for each reference to
+  // it.
   return [...new Map(changes.map((change) => [change.member, change])).values()]
 }
 

@@ -12,7 +12,7 @@ export interface JsonSchema {
 export const DIALECT = 'https://json-schema.org/draft/2020-12/schema'
 
 const plain = (schema: object): JsonSchema => {
-  // TypeBox adds symbols, which JSON does not have, and an id that is no URI.
+  // Remove TypeBox's symbols, which JSON cannot have, and its `$id`, which is no URI.
   const { $id: _, ...rest } = JSON.parse(JSON.stringify(schema)) as JsonSchema
   return rest
 }
@@ -28,7 +28,10 @@ export const eventSchemaName = (type: EventType): string => `${type}.schema.json
 const DEVIATIONS =
   'Fields are as the sender documents them. A delivered value may differ, and unknown fields may appear at any time.'
 
-/** The legacy envelope names the type `dataType`. It counts only if `type` is missing or empty. */
+/**
+ * The legacy envelope has the type in `dataType`. Readers use `dataType` only if `type` is missing
+ * or empty.
+ */
 const isOfType = (type: EventType) => ({
   anyOf: [
     { type: 'object', required: ['type'], properties: { type: { const: type } } },

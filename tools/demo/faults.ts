@@ -12,7 +12,7 @@ import { failedRequests } from './sums.ts'
 const PAUSE_MS = 1000
 const REDIS_AWAY_MS = 1500
 const CAUGHT_UP_RECORDS = 200
-/** Share of the events that must get 202 before the demo says that a fault has healed. */
+/** Share of the events that must get 202 after a fault before the demo calls the fault healed. */
 const PROMISED_AGAIN = 0.01
 
 export interface FaultContext {
@@ -24,7 +24,7 @@ export interface FaultContext {
   readonly signal: AbortSignal
 }
 
-/** Waits until a condition is true. Stops waiting at an interruption. */
+/** Waits until a condition is true, or until Ctrl-C. */
 const until = <T>({ signal }: Pick<FaultContext, 'signal'>, ...wait: Parameters<typeof waitUntil<T>>): Promise<T> =>
   unlessAborted(waitUntil<T>(...wait), signal)
 
@@ -61,7 +61,8 @@ const untilCaughtUp = (context: FaultContext): Promise<number> =>
   )
 
 /**
- * Kills the broker that leads the most partitions. Starts it again when the others have taken over.
+ * Kills the broker that leads the most partitions. Starts the broker again when other brokers lead
+ * these partitions.
  */
 const killLeader = async (context: FaultContext): Promise<void> => {
   const { killable, pipeline, load, screen, signal } = context
@@ -99,7 +100,7 @@ const killLeader = async (context: FaultContext): Promise<void> => {
   })
 }
 
-/** Kills the ingress, and starts it again at the same address. */
+/** Kills the ingress, and starts a new ingress at the same address. */
 const killIngress = async (context: Omit<FaultContext, 'killable'>): Promise<void> => {
   const { services, load, signal } = context
   const failedBefore = failedRequests(load.progress)
@@ -113,7 +114,7 @@ const killIngress = async (context: Omit<FaultContext, 'killable'>): Promise<voi
   heal(`process ${services.ingress().pid} answers; ${number(failed)} requests failed and are sent again`)
 }
 
-/** Waits until these customers are in Redis, and shows how many are. */
+/** Waits until these customers are in Redis, and shows the number of customers in Redis. */
 const untilAllAreBack = async (context: FaultContext, customers: ReadonlySet<string>): Promise<void> => {
   const { pipeline, screen } = context
   const meter = createMeter(customers.size)
@@ -157,9 +158,8 @@ const emptyRedis = async (context: FaultContext): Promise<void> => {
 const pause = (signal: AbortSignal) => unlessAborted(sleep(PAUSE_MS), signal)
 
 /**
- * Injects all faults, one after the other, each while events are sent. The leader is the last one:
- * if it was also the coordinator of the projector's group, the projector waits for one session
- * timeout.
+ * Injects all faults, one after another, each while events are sent. Kills the leader last, because
+ * the projector waits for one session timeout if that broker was also its group's coordinator.
  */
 export const injectFaults = async (context: FaultContext): Promise<void> => {
   const { signal } = context

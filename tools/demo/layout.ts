@@ -6,17 +6,20 @@ export const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`
 /** Width of the mark and the label in front of each text. */
 const LABEL_COLUMNS = 12
 const TIME_COLUMNS = 8
-/** Lines end here on a wider terminal, so that a time stays near its text. */
+/** Maximum width of a line, so that a time stays near its text on a wide terminal. */
 const MAX_COLUMNS = 88
 
-/** A line of full width moves the cursor to the next line on some terminals. */
+/**
+ * Returns the usable width. One column stays free, because on some terminals a full line moves the
+ * cursor to the next line.
+ */
 export const widthOf = (columns: number): number => Math.min(columns - 1, MAX_COLUMNS)
 
 /** Shortens a text to one line. */
 export const clipped = (text: string, columns: number): string =>
   text.length < columns ? text : `${text.slice(0, Math.max(0, columns - 2))}…`
 
-/** Splits a text into lines at its spaces. A longer word gets a line of its own. */
+/** Splits a text into lines at its spaces. A word longer than `width` gets its own line. */
 export const wrapped = (text: string, width: number): string[] => {
   const lines: string[] = []
   for (const word of text.split(' ')) {
@@ -53,7 +56,7 @@ export interface BarState {
   readonly perSecond: number
   /** Undefined if it cannot be estimated yet. */
   readonly secondsLeft: number | undefined
-  /** Text at the end. Left out if there is no room. */
+  /** Text at the end of the line. Left out on a narrow terminal. */
   readonly tail?: string
 }
 
@@ -61,8 +64,8 @@ const MIN_BAR = 8
 const MAX_BAR = 40
 
 /**
- * Returns a progress bar of one line. A narrow terminal gets a shorter bar and then fewer texts:
- * first the tail is left out, then the time left, then the rate.
+ * Returns a progress bar of one line. On a narrow terminal the bar gets shorter. After that the
+ * tail is left out, then the time left, then the rate.
  */
 export const barText = (
   { label, done, total, perSecond, secondsLeft, tail = '' }: BarState,

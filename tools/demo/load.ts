@@ -10,11 +10,14 @@ import type { Screen } from './screen.ts'
 const RETRY_BASE_MS = 500
 const MEASURE_MS = 200
 
-/** A running sender, with repeats, disorder and torn answers. */
+/**
+ * Running sender, which also sends repeats, changes the order of events, and closes connections
+ * before the answer.
+ */
 export interface Load {
   readonly events: number
   readonly progress: Readonly<SimulationProgress>
-  /** True if the sender has ended. No more events are promised then. */
+  /** Returns true if the sender has ended. */
   over(): boolean
   /** Resolves when each event is promised or given up. */
   readonly ended: Promise<unknown>
@@ -24,7 +27,7 @@ export interface LoadOptions {
   readonly url: string
   readonly events: number
   readonly customers: number
-  /** 0: as fast as answers come. */
+  /** 0 means no limit. */
   readonly ratePerSecond: number
   readonly ledgerPath: string
   readonly signal: AbortSignal
@@ -39,7 +42,7 @@ export const startLoad = ({ secret, token }: Pipeline, options: LoadOptions): Lo
     disorder: 0.1,
     drops: 0.02,
     other: 0.05,
-    // Six attempts take 8 s or more, so an outage of some seconds costs no event.
+    // With this base, six attempts take at least 8 s, so an outage of a few seconds loses no event.
     retryBaseMs: RETRY_BASE_MS,
   })
   let isOver = false
@@ -51,8 +54,8 @@ export const startLoad = ({ secret, token }: Pipeline, options: LoadOptions): Lo
 }
 
 /**
- * Shows the progress of a load until the sender has ended, `also` is done and Redis has every
- * record.
+ * Shows the progress of a load until three things are true: the sender has ended, `also` has
+ * resolved, and Redis has every record.
  */
 export const showLoad = async (
   screen: Screen,

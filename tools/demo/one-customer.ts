@@ -33,7 +33,7 @@ const WORDS: Readonly<Record<keyof Outcomes, string>> = {
   quarantined: 'unusable',
 }
 
-/** Returns the outcome that was counted between two measurements. */
+/** Returns the outcome whose counter grew between two measurements. */
 export const outcomeBetween = (before: Outcomes, after: Outcomes): keyof Outcomes | undefined =>
   (Object.keys(WORDS) as (keyof Outcomes)[]).find((outcome) => after[outcome] > before[outcome])
 
@@ -51,8 +51,8 @@ export const eventRows = (sent: readonly SentEvent[]): string[] => [
 ]
 
 /**
- * Sends three events of one customer. The third is older than the second, so it is stored in Kafka
- * and ignored in Redis.
+ * Sends three events of one customer. The third event is older than the second event. Kafka stores
+ * the third event, but Redis keeps the second.
  */
 export const showOneCustomer = async (
   screen: Screen,

@@ -1,6 +1,4 @@
-/**
- * The phases on running services: events whose counts add up, faults that heal, and the verdict.
- */
+/** Phases of the demo with running services: events, faults, and the verdict. */
 import { unlessAborted, waitUntil } from '@customer-stream/runtime'
 import type { Brokers, Pipeline } from '@customer-stream/testing'
 import { injectFaults, injectFaultsOfServices } from './faults.ts'
@@ -49,8 +47,8 @@ const QUIET_SHARE = 0.25
 const EVENTS_PER_CUSTOMER = 16
 const MAX_EVENTS_PER_SECOND = 600
 /**
- * The load lasts as long as the faults. Without control over Kafka and Redis, the only fault is
- * that of the ingress.
+ * Duration of the load, which must last as long as the faults. If the demo did not start Kafka and
+ * Redis, it kills only the ingress.
  */
 const ALL_FAULTS_SECONDS = 22
 const INGRESS_FAULT_SECONDS = 5
@@ -102,7 +100,7 @@ export const showEventsAddUp = async (demo: Demo, { events, faults }: DemoOption
   return { sent: load.progress, addsUp: showSums(screen, sums) }
 }
 
-/** Sends more events, and kills one server after the other meanwhile. */
+/** Sends more events. Meanwhile kills one server after another. */
 export const showFaults = async (demo: Demo, { events }: DemoOptions): Promise<ShownFaults> => {
   const { screen, brokers, pipeline, services, ledgerPath, signal } = demo
   const mine = events - Math.floor(events * QUIET_SHARE)
@@ -138,7 +136,7 @@ export interface AllShown {
 }
 
 /**
- * Shows the sums of the whole run, and then the verdict.
+ * Shows the sums of the whole run and the verdict.
  * @returns true if every promise was kept and every sum adds up.
  */
 export const showVerdict = async (demo: Demo, { quiet, customer, faulty }: AllShown): Promise<boolean> => {
@@ -167,7 +165,8 @@ export const showVerdict = async (demo: Demo, { quiet, customer, faulty }: AllSh
   const areAllSums = showSums(screen, [
     sentSum(sent, await ledgerLines(ledgerPath)),
     storedSum(stored, verdict.records),
-    // A projector that fills a lost Redis reads some records twice, and others not again.
+    // Leave out this sum after a loss of Redis, because the projector then reads some records twice
+    // and skips others.
     ...(faulty?.isRedisLost ? [] : [readSum(ofCustomers, outcomes)]),
     {
       label: 'in Redis',

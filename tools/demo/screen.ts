@@ -1,7 +1,7 @@
 /**
- * Output of the demo. On a terminal, the last line is live: it is drawn again in place, and other
- * lines appear above it. Elsewhere every line is plain, and a progress bar appears once for each
- * quarter.
+ * Output of the demo. On a terminal the last line is live: the demo redraws it in place, and writes
+ * other lines above it. In a file or pipe each line is plain text, and a progress bar appears four
+ * times.
  */
 import { styleText } from 'node:util'
 import { clipped, type Step, seconds, stepText } from './layout.ts'
@@ -29,16 +29,13 @@ export interface Screen {
    * @param text text of the finished step.
    */
   during<T>(label: string, doing: string, work: () => Promise<T>, text: (result: T) => string): Promise<T>
-  /** Removes the live line. Nothing is written afterwards. */
+  /** Removes the live line, and ends all output. */
   close(): void
 }
 
 type Stream = Pick<NodeJS.WriteStream, 'write' | 'isTTY' | 'columns'>
 
-/**
- * Colours marks, bars and times. The styles are left out if the stream or the environment wants
- * none.
- */
+/** Colours marks, bars and times, if the stream and the environment allow colours. */
 const paintFor = (stream: NodeJS.WritableStream) => {
   const styled = (style: Parameters<typeof styleText>[0]) => (text: string) => styleText(style, text, { stream })
   return {
@@ -63,7 +60,7 @@ export const createScreen = (
   const lines: LiveLine[] = []
   let closed = false
   let plainPart = 0
-  // Some pseudo-terminals say that they have 0 columns.
+  // Use the default for 0 columns, which some pseudo-terminals report.
   const columns = () => (isLive && stream.columns) || PLAIN_COLUMNS
   const drawn = () => {
     const line = lines.at(-1)

@@ -2,9 +2,9 @@ import { unlessAborted } from '@customer-stream/runtime'
 import { freePortsToKeep, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
 
 export interface Services {
-  /** Address that the sender calls. It stays the same when the ingress starts again. */
+  /** Address of the ingress. A restart does not change the address. */
   readonly url: string
-  /** The ingress process of this moment. */
+  /** Returns the present process of the ingress. */
   readonly ingress: () => ServiceProcess
   readonly projector: ServiceProcess
   /** Starts an ingress at the address of the killed ingress. Resolves when it is ready. */
@@ -12,8 +12,8 @@ export interface Services {
 }
 
 /**
- * If the killed broker was the coordinator of the projector's group, the projector continues after
- * one session timeout. 6 s is the least that Kafka accepts. The default is 15 s.
+ * Minimum that Kafka accepts (default of the projector: 15 s). If the killed broker was the group's
+ * coordinator, the projector continues only after this time.
  */
 const SESSION_TIMEOUT_MS = 6000
 

@@ -1,4 +1,4 @@
-/** The view of another team: the current customers in memory, read from the state topic. */
+/** Shows what another team sees: a table of the current customers, read from the state topic. */
 import { unlessAborted } from '@customer-stream/runtime'
 import { type CustomerState, customerKey, META } from '@customer-stream/schemas'
 import { openCustomerTable } from '@customer-stream/subscriber'
@@ -10,15 +10,18 @@ import { addsUp, sumText } from './sums.ts'
 
 const INDENT = '  '
 
-/** Returns a document as JSON, broken at its spaces. A longer word is clipped. */
+/**
+ * Returns a document as lines of JSON, wrapped at spaces. Cuts a word that is longer than a line.
+ */
 export const documentLines = (state: CustomerState, columns: number): string[] => {
   const text = JSON.stringify(state, null, 1).replaceAll(/\n\s*/g, ' ')
   return wrapped(text, widthOf(columns) - INDENT.length).map((line) => clipped(INDENT + line, columns))
 }
 
 /**
- * Starts a new subscriber, and shows how long it needs until it is complete, and one document.
- * @returns true if the subscriber has as many customers as Redis, and this one in the same version.
+ * Starts a new subscriber. Shows the time until its table is complete, and one document.
+ * @returns true if the table has as many customers as Redis, and the shown customer in the same
+ *   version.
  */
 export const showSubscriber = async (
   { screen, pipeline, signal }: Pick<Demo, 'screen' | 'pipeline' | 'signal'>,

@@ -2,7 +2,8 @@ import type { SimulationProgress } from '@customer-stream/simulator'
 import { number, wrapped } from './layout.ts'
 
 /**
- * A total and its parts. They are measured in different places, so that the sum proves something.
+ * Total and its parts. The total and the parts come from different sources, so that an equal sum
+ * proves something.
  */
 export interface Sum {
   readonly label: string
@@ -15,14 +16,14 @@ const sumOf = ({ parts }: Sum): number => parts.reduce((sum, { count }) => sum +
 export const addsUp = (sum: Sum): boolean => sumOf(sum) === sum.total
 
 /**
- * Returns `label total = part + part`. On a narrow terminal, the parts continue below the first
- * one.
+ * Returns `label total = part + part`. On a narrow terminal, further parts are below the first
+ * part.
  */
 export const sumText = (sum: Sum, columns: number): string => {
   const start = `${addsUp(sum) ? '✔' : '✘'} ${sum.label} `
   const total = number(sum.total)
   const indent = start.length + total.length + 1
-  // The spaces inside a part are kept, so that a line breaks only before a plus sign.
+  // Use non-breaking spaces inside a part, so that a line breaks only before a plus sign.
   const parts = sum.parts.map(({ count, text }) => `${number(count)} ${text}`.replaceAll(' ', '\u00a0'))
   const lines = wrapped(`=\u00a0${parts.join(' +\u00a0')}`, columns - 1 - indent)
   const wrong = addsUp(sum) ? [] : [`but the parts are ${number(sumOf(sum))}`]
@@ -60,12 +61,15 @@ export const together = (a: SenderCounts, b: SenderCounts): SenderCounts => ({
   lost: a.lost + b.lost,
 })
 
-/** Returns the number of requests without an answer of 202 that the sender did not tear itself. */
+/**
+ * Returns the number of requests without a 202, except requests whose connection the sender closed
+ * on purpose.
+ */
 export const failedRequests = (counts: SenderCounts): number =>
   counts.refused + counts.timedOut + counts.failedConnections + counts.cutOff
 
 /**
- * Requests by their end.
+ * Returns the sum of all requests, by result.
  * @param ledgerLines number of 202s in the ledger.
  */
 export const sentSum = (counts: SenderCounts, ledgerLines: number): Sum => ({
@@ -81,7 +85,7 @@ export const sentSum = (counts: SenderCounts, ledgerLines: number): Sum => ({
 export type Outcomes = Readonly<Record<'applied' | 'stale' | 'duplicate' | 'quarantined', number>>
 
 /**
- * Records of customers by the projector's outcome.
+ * Returns the sum of the customers' records, by outcome in the projector.
  * @param records number of records in Kafka.
  */
 export const readSum = (records: number, { applied, stale, duplicate, quarantined }: Outcomes): Sum => ({
@@ -96,7 +100,7 @@ export const readSum = (records: number, { applied, stale, duplicate, quarantine
 })
 
 /**
- * Records in Kafka by topic.
+ * Returns the sum of the records in Kafka, by topic.
  * @param stored number of records between the first and the last offsets.
  */
 export const storedSum = (stored: number, read: { readonly customers: number; readonly other: number }): Sum => ({

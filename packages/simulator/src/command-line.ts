@@ -1,4 +1,4 @@
-/** Options and Ctrl-C, the same for all commands of this repository. */
+/** Options and Ctrl-C of all commands of this repository. */
 import { parseArgs } from 'node:util'
 import { distance } from 'fastest-levenshtein'
 
@@ -10,9 +10,7 @@ export interface CommandLine<Read> {
   readonly options: Readonly<Record<string, 'text' | 'flag'>>
   /** True if words without `--` are allowed. */
   readonly words?: boolean
-  /**
-   * Converts the options to the command's input. It adds each problem to `problems`, or throws it.
-   */
+  /** Converts the options to the command's input. Adds each problem to `problems`, or throws it. */
   readonly read: (given: Given, problems: string[]) => Read
 }
 
@@ -79,8 +77,8 @@ export const parseCommandLine = <Read>(
 }
 
 /**
- * Reads the options of this process. Ends it with code 0 after `--help`, and with 2 if there is a
- * problem.
+ * Reads the options of this process. `--help` ends the process with code 0, and a wrong option with
+ * code 2.
  */
 export const readCommandLine = <Read>(line: CommandLine<Read>): Read => {
   const parsed = parseCommandLine(line, process.argv.slice(2))
@@ -96,14 +94,15 @@ export const readCommandLine = <Read>(line: CommandLine<Read>): Read => {
 }
 
 /**
- * A terminal sends Ctrl-C to npm and to this process. npm sends it again within milliseconds. A
- * second Ctrl-C of a person comes later than this.
+ * A terminal sends Ctrl-C to npm and to this process, and npm repeats the signal within
+ * milliseconds. A signal after this time is a second Ctrl-C of a person.
  */
 const SAME_SIGNAL_MS = 500
 
 /**
- * Returns a signal that aborts on Ctrl-C, SIGTERM and SIGHUP. The command then stops its servers. A
- * second Ctrl-C ends the process at once; its servers end because their owner is gone.
+ * Returns a signal that aborts on Ctrl-C, SIGTERM and SIGHUP. The command must then stop its
+ * servers. A second Ctrl-C ends the process at once. The supervisors of its servers then end the
+ * servers.
  */
 export const listenForInterruption = (): AbortSignal => {
   const controller = new AbortController()
@@ -115,8 +114,8 @@ export const listenForInterruption = (): AbortSignal => {
       controller.abort(new Error(`interrupted by ${signal}`))
     })
 
-  // On SIGTERM npm ends itself and the shell that runs the command, but sends no signal to this
-  // process. The end of that shell therefore counts as a signal.
+  // Treat the end of the parent shell as a signal. On SIGTERM npm ends itself and that shell, but
+  // sends no signal to this process.
   if (process.env.npm_lifecycle_event !== undefined) {
     const parent = process.ppid
     const watch = setInterval(() => {

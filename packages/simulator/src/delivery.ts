@@ -5,7 +5,7 @@ import type { Random } from './random.ts'
 import type { AttemptResult, Sender } from './sender.ts'
 import { sign } from './signature.ts'
 
-/** The first attempt and five retries, as the vendor documents. */
+/** One first attempt and five retries, as myKaarma documents. */
 export const MAX_ATTEMPTS = 6
 
 export type DeliveryResult =
@@ -16,24 +16,24 @@ export interface DeliveryOptions {
   readonly sender: Sender
   readonly key: KeyObject
   /**
-   * Limits requests in flight. The caller acquires the permit of the first attempt. A delivery that
-   * waits for its next attempt has no permit.
+   * Permits for requests in flight. The caller acquires the permit of the first attempt. A delivery
+   * has no permit while it waits for its next attempt.
    */
   readonly inFlight: Permits
   readonly drops: number
   readonly retryBaseMs: number
-  /** Ends the retries. An attempt in flight still gets its answer. */
+  /** Ends the retries. An attempt in flight still waits for its answer. */
   readonly signal: AbortSignal
   readonly onAttempt: (result: AttemptResult) => void
 }
 
-/** Sends one body until the answer is 2xx, or until the vendor would give up. */
+/** Sends one body until the answer is 2xx, or until all attempts have failed. */
 export function createDelivery({ sender, key, inFlight, drops, retryBaseMs, signal, onAttempt }: DeliveryOptions) {
   return async function deliver(body: Uint8Array, random: Random): Promise<DeliveryResult> {
     const signature = sign(body, key)
     for (let attempt = 1; ; attempt++) {
-      // Within 10 ms some connections end before the answer was sent, and some with an unread
-      // answer.
+      // A random time up to 10 ms closes some connections before the server answers, and others
+      // before the sender reads the answer.
       const result = await sender.send(body, signature, random.chance(drops) ? random.below(10) : undefined)
       inFlight.give()
       onAttempt(result)

@@ -1,7 +1,7 @@
 import { Random, randomSeed } from './random.ts'
 import { type JsonObject, makeSnapshot } from './snapshot.ts'
 
-/** An event ready for delivery: its body, and the names that the ledger needs. */
+/** Event for delivery: the body, and the ids for the ledger. */
 export interface MadeEvent {
   readonly id: string
   readonly timestamp: number
@@ -22,7 +22,7 @@ export interface CustomersEventOverrides {
   readonly customerUuid?: string
   readonly dealeruuid?: string
   readonly departmentuuid?: string
-  /** Fields that replace those of the generated customer. `undefined` removes a field. */
+  /** Fields that replace fields of the generated customer. `undefined` removes a field. */
   readonly customer?: JsonObject
   readonly vehicles?: unknown[] | null
   readonly addresses?: unknown[] | null
@@ -42,7 +42,7 @@ export interface CustomersEventSource {
   readonly persona?: Random
   /** Draws the fields that this event changes. */
   readonly change?: Random
-  /** Number of the snapshot. Successive versions of a customer always differ. */
+  /** Number of the customer's snapshot. Successive snapshots always differ. */
   readonly version?: number
 }
 
@@ -83,7 +83,7 @@ export function makeCustomersEvent(
 
 export const OTHER_TYPES = ['appointments', 'service-orders', 'mpis', 'messages'] as const
 
-/** Creates an event of another type. Its payload is short, because no one reads it. */
+/** Creates an event of another type. The payload is short, because no test reads it. */
 export function makeOtherEvent(
   overrides: Partial<Pick<MadeEvent, 'id' | 'timestamp' | 'type'>> = {},
   random = new Random(randomSeed()),

@@ -1,7 +1,7 @@
 /**
- * The ledger has one JSON line for each promise: a delivery that was answered with 2xx in time. A
- * line counts when its newline is written. A killed run may leave a part of a line. The reader
- * ignores it and the next writer cuts it off.
+ * The ledger has one JSON line for each promise, which is a delivery that was answered with 2xx in
+ * time. A killed run may leave an incomplete line without a newline. The reader ignores such a
+ * line, and the next writer removes it.
  */
 import { hash } from 'node:crypto'
 import { closeSync, createReadStream, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
@@ -45,8 +45,8 @@ export interface LedgerWriter {
 const BUFFERED_CHARACTERS = 64 * 1024
 
 /**
- * Opens a ledger to append to it. Writes are synchronous, 64 KiB at a time, so an error of the disk
- * goes to the caller whose promise it concerns.
+ * Opens a ledger for appending. Writes are synchronous, 64 KiB at a time, so the caller gets an
+ * error of the disk.
  */
 export function openLedger(path: string): LedgerWriter {
   const file = openSync(path, 'a+')
@@ -81,7 +81,7 @@ function cutTornLine(file: number): void {
 }
 
 /**
- * Reads all promises of a ledger. An incomplete last line is reported as ignored.
+ * Reads all promises of a ledger. Ignores an incomplete last line, and reports it.
  * @throws an error with the line number if any other line is invalid.
  */
 export async function* readLedger(

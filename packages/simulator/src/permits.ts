@@ -3,7 +3,7 @@ export interface Permits {
   give(): void
 }
 
-/** A counting semaphore; permits go out in the order of the requests. */
+/** Creates a counting semaphore. Callers get permits in the order of their requests. */
 export function createPermits(count: number): Permits {
   let free = count
   const waiting: (() => void)[] = []

@@ -5,8 +5,8 @@ export function randomSeed(): number {
 }
 
 /**
- * The generator sfc32. Each pair of seed and stream has its own sequence. So the content of one
- * event does not depend on how many numbers another event drew.
+ * Random number generator sfc32. Each pair of seed and stream has its own sequence, so an event's
+ * content does not depend on the numbers that another event used.
  */
 export class Random {
   #a: number
@@ -20,12 +20,12 @@ export class Random {
     for (let i = 0; i < 12; i++) this.next()
   }
 
-  /** A number ≥ 0 and < 1. */
+  /** Returns a number ≥ 0 and < 1. */
   next(): number {
     return this.#bits() / 2 ** 32
   }
 
-  /** An integer ≥ 0 and < `below`. */
+  /** Returns an integer ≥ 0 and < `below`. */
   below(below: number): number {
     return Math.floor(this.next() * below)
   }
@@ -50,7 +50,7 @@ export class Random {
     return text.slice(0, length)
   }
 
-  /** An id like the vendor's for customers, vehicles and orders: 43 letters and digits. */
+  /** Returns 43 letters and digits, like myKaarma's ids of customers, vehicles and orders. */
   opaqueId(): string {
     let text = ''
     while (text.length < 43) text += LETTERS_AND_DIGITS[this.below(62)]

@@ -9,8 +9,8 @@ export type AttemptResult =
 
 export interface Sender {
   /**
-   * Makes one attempt. Never rejects. `dropAfterMs` closes the socket that long after the complete
-   * request was sent.
+   * Makes one attempt. Never rejects. Closes the socket `dropAfterMs` after the complete request
+   * was sent.
    */
   send(body: Uint8Array, signature: string, dropAfterMs?: number): Promise<AttemptResult>
   close(): Promise<void>
@@ -25,12 +25,15 @@ export interface SenderOptions {
 
 const reasonOf = (error: Error & { code?: string }): string => error.code ?? error.message
 
-/** Each connection carries one request at a time, so a closed socket affects no other request. */
+/**
+ * Creates a sender. Each connection carries one request at a time, so a closed socket affects no
+ * other request.
+ */
 export function createSender({ url, token, timeoutMs, connections }: SenderOptions): Sender {
   const { origin, pathname, search } = new URL(url)
   const path = pathname + search
-  // undici's timeouts are off, because ours covers the whole attempt, also the wait for a
-  // connection.
+  // undici's timeouts are off, because `timeoutMs` covers the whole attempt, including the wait for
+  // a connection.
   const pool = new Pool(origin, {
     connections,
     pipelining: 1,
@@ -84,7 +87,7 @@ export function createSender({ url, token, timeoutMs, connections }: SenderOptio
             },
             onResponseStart(_, status) {
               if (dropAfterMs !== undefined) tear('dropped')
-              // Only the status counts, even if the body of the answer cannot be read to its end.
+              // Use the status even if the answer's body is incomplete.
               else if (status >= 200) result = { outcome: 'answered', status }
             },
             onResponseData() {},

@@ -6,8 +6,8 @@ export interface SequenceOptions {
   readonly events: number
   readonly customers: number
   /**
-   * Unix milliseconds. All events are older, the last one by 1 ms. With the seed it determines
-   * every body.
+   * Unix milliseconds. The last event is 1 ms older, all other events are older still. Together
+   * with the seed, this time determines every body.
    */
   readonly newestTimestamp: number
   /** Share of events of other types. */
@@ -21,8 +21,8 @@ export interface SequencedEvent extends MadeEvent {
   readonly random: Random
 }
 
-// Streams of one seed. The stream of an event is its number, so all other streams have far greater
-// numbers.
+// Numbers of random streams. The stream of an event is the event's number, so all other streams
+// have far greater numbers.
 const CUSTOMER_STREAM = 0x4000_0000
 const DEALER_STREAM = 0x7f00_0000
 const DEALERS = 5
@@ -30,7 +30,7 @@ const LONGEST_HOLD = 100
 
 /**
  * Creates the events one at a time, in the order of sending. Memory grows with `customers` (12
- * bytes each) and not with `events`.
+ * bytes each), not with `events`.
  */
 export function* makeSequence(options: SequenceOptions): Generator<SequencedEvent> {
   const { seed, events, customers, newestTimestamp, other, disorder } = options
@@ -53,8 +53,8 @@ export function* makeSequence(options: SequenceOptions): Generator<SequencedEven
     } else {
       const customer = follows ?? random.below(customers)
       const event = nextOf(customer, timestamp, random)
-      // An event that follows a delayed one is never delayed, because it is the one that overtakes.
-      // The last event is never delayed either, because no event follows.
+      // Never delay two events in a row, because the second event must overtake the first. Never
+      // delay the last event, because no event can overtake it.
       if (follows === undefined && i < events - 1 && random.chance(disorder)) {
         followed = customer
         const release = i + 1 + random.below(LONGEST_HOLD)
@@ -69,8 +69,8 @@ export function* makeSequence(options: SequenceOptions): Generator<SequencedEven
   function nextOf(customer: number, now: number, random: Random): SequencedEvent {
     const version = versions[customer]!
     versions[customer] = version + 1
-    // Sometimes two events of a customer have the same timestamp. Then the id decides which is
-    // newer.
+    // Sometimes give two events of a customer the same timestamp. The id then decides which event
+    // is newer.
     const timestamp = version > 0 && random.chance(0.05) ? latest[customer]! : now
     latest[customer] = timestamp
     const persona = new Random(seed, CUSTOMER_STREAM + customer)

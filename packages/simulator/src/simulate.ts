@@ -15,26 +15,32 @@ export interface SimulationOptions {
   readonly events: number
   readonly customers: number
   /**
-   * New events per second, without retries and repeats. Default: 0, which means as fast as answers
-   * come.
+   * New events per second, without retries and repeats. Default: 0, which means no limit except
+   * `concurrency`.
    */
   readonly ratePerSecond?: number
   /** Maximum requests in flight. Default: 64. */
   readonly concurrency?: number
   /**
-   * The seed and `newestTimestamp` determine all events. The same seed makes the same event ids:
-   * use it once for a system.
+   * The seed and `newestTimestamp` determine all events. Use a seed only once in a system, because
+   * the same seed makes the same event ids.
    */
   readonly seed?: number
   readonly newestTimestamp?: number
-  /** Shares from 0 to 1, all 0 by default. */
+  /**
+   * Shares of the events, from 0 to 1: repeats, disorder, torn answers, other types. Default: 0
+   * each.
+   */
   readonly repeats?: number
   readonly disorder?: number
   readonly drops?: number
   readonly other?: number
-  /** Mean wait before the first retry, doubled for each later retry. Default: 1000. */
+  /**
+   * Mean wait before the first retry, in milliseconds. Each later wait is twice as long. Default:
+   * 1000.
+   */
   readonly retryBaseMs?: number
-  /** Timeout of each attempt. Default: 5000, as the vendor's. */
+  /** Timeout of each attempt. Default: 5000, as myKaarma documents. */
   readonly timeoutMs?: number
   readonly ledgerPath?: string
   /** Stops new events and retries. Requests in flight still get their answers. */
@@ -44,12 +50,12 @@ export interface SimulationOptions {
 }
 
 export interface SimulationProgress {
-  /** Distinct events. After a run each of them is promised, lost or stopped. */
+  /** Number of distinct events. After a run each event is promised, lost or stopped. */
   made: number
   attempts: number
   /** Distinct events answered with 2xx at least once. */
   promised: number
-  /** All 2xx answers, also those to repeats. Equals the number of lines in the ledger. */
+  /** Number of all 2xx answers, also to repeats. Equals the number of lines in the ledger. */
   promises: number
   /** Answers that were not 2xx. */
   refused: number
@@ -74,13 +80,13 @@ export interface Simulation {
   readonly newestTimestamp: number
   readonly progress: SimulationProgress
   /**
-   * Resolves when each event is promised, lost or stopped. All promises are in the ledger file by
-   * then.
+   * Resolves when each event is promised, lost or stopped, and all promises are in the ledger file.
    */
   run(): Promise<SimulationProgress>
 }
 
-// Limits memory during an outage: no new events while so many wait for their next attempt.
+// Maximum events that wait for their next attempt. At this number the simulator creates no new
+// events. Limits memory during an outage.
 const MAX_UNFINISHED = 10_000
 const LONGEST_REPEAT_DELAY_EVENTS = 200
 

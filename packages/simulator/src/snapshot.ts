@@ -2,7 +2,7 @@ import type { Random } from './random.ts'
 
 export type JsonObject = Record<string, unknown>
 
-/** The `customerWithVehicles` of one event. */
+/** Content of `customerWithVehicles` in one event. */
 export interface Snapshot {
   readonly customer: JsonObject
   readonly vehicles: JsonObject[] | null
@@ -57,12 +57,12 @@ const TIERS = ['silver', 'gold', { name: 'platinum', since: 2019 }] as const
 
 /**
  * Creates a complete snapshot. `persona` draws the fields that are the same in all events of a
- * customer, `change` the others. `bestTimeToContact` is present in every second version, so two
- * successive snapshots always differ by a field.
+ * customer, and `change` draws all other fields. `bestTimeToContact` is present in every second
+ * version, so two successive snapshots always differ.
  */
 export function makeSnapshot(customerUuid: string, version: number, persona: Random, change: Random): Snapshot {
-  // The draws from `persona` must not depend on this event. Otherwise they would shift and give
-  // another person. Only the draws for vehicles come last and may differ.
+  // Draw the same numbers from `persona` in each event. Otherwise the customer would become another
+  // person. Only the vehicles may need a different count of numbers, because they come last.
   const isBusiness = persona.chance(0.1)
   const company = persona.pick(COMPANIES)
   const handle = `customer.${persona.hex(8)}`

@@ -1,6 +1,6 @@
 import type { CustomerState } from '@customer-stream/schemas'
 
-/** A change of one customer in a table. Null means that the table does not have the customer. */
+/** Change of one customer in a table. `null` means that the table does not have the customer. */
 export interface TableChange {
   readonly customerUuid: string
   readonly state: CustomerState | null
@@ -9,14 +9,13 @@ export interface TableChange {
 
 interface Feed {
   readonly pending: Map<string, TableChange>
-  /** Called when there is something to read. */
+  /** Ends the wait of a reader for the next change. */
   wake: () => void
 }
 
 /**
- * Passes changes on to any number of readers. A reader that is slower than the stream gets the
- * newest state of each customer and not each step, so what waits for it is bounded by the number of
- * customers.
+ * Passes changes on to any number of readers. A slow reader gets only the newest state of each
+ * customer, so its queue never has more entries than there are customers.
  */
 export const createChangeFeeds = () => {
   const feeds = new Set<Feed>()
@@ -61,13 +60,13 @@ export const createChangeFeeds = () => {
       for (const { pending, wake } of feeds) {
         const { previous } = pending.get(customerUuid) ?? change
         pending.delete(customerUuid)
-        // A customer that came and went unread is no change for this reader.
+        // Skip a customer that was added and removed before this reader read either change.
         if (state === null && previous === null) continue
         pending.set(customerUuid, { customerUuid, state, previous })
         wake()
       }
     },
-    /** Ends every reader when it has read all changes. With an error, the reader then throws it. */
+    /** Ends each reader after its last change. If there is an error, the reader throws it. */
     end: (error?: Error): void => {
       end = { error }
       for (const { wake } of feeds) wake()

@@ -21,13 +21,13 @@ export interface CustomerTableOptions {
   /** Default: `mykaarma.customers.state`. */
   readonly topic?: string
   /**
-   * Each table reads the whole topic in a consumer group of its own, with this prefix and a random
-   * name. It commits nothing. Default: `customer-table-`.
+   * Prefix of the consumer group, whose name ends with a random text. Each table has its own group,
+   * reads the whole topic and commits no offsets. Default: `customer-table-`.
    */
   readonly groupIdPrefix?: string
-  /** Keeps only the customers for which it returns true. */
+  /** Returns true for the customers that the table keeps. Default: all customers. */
   readonly filter?: (state: CustomerState) => boolean
-  /** Called for each record that holds no customer. Default: `skip`. */
+  /** Called for each record that is neither a document nor a tombstone. Default: `skip`. */
   readonly onInvalid?: (invalid: InvalidRecord<StateRecordFault>) => Exclude<InvalidDecision, 'park'>
   /** Closes the table. */
   readonly signal?: AbortSignal
@@ -39,33 +39,33 @@ export interface CustomerTableOptions {
 export interface CustomerTable extends Iterable<CustomerState> {
   get(customerUuid: string): CustomerState | undefined
   readonly size: number
-  /** Records that held no customer. */
+  /** Number of records that were neither a document nor a tombstone. */
   readonly invalidRecords: number
   /**
-   * Resolves when the table has every record that could be read when this was called. A record
-   * behind an open transaction cannot be read. Waits during an outage of Kafka. Rejects if the
+   * Resolves when the table has every record that was readable at the time of the call. A record
+   * behind an open transaction is not readable. Waits during an outage of Kafka. Rejects if the
    * table is closed.
    */
   untilCaughtUp(): Promise<void>
   /**
-   * Returns the changes from this call on. A reader that is slower than the stream gets the newest
-   * state of each customer and not each step. Ends when the table is closed, or throws its error.
+   * Returns the changes from this call on. A slow reader gets only the newest state of each
+   * customer. Ends when the table is closed, or throws the table's error.
    */
   changes(): AsyncIterableIterator<TableChange, undefined>
   /**
-   * The table has each change that was in the topic this many milliseconds ago. `Infinity` before
-   * the table has caught up for the first time. Grows during an outage of Kafka.
+   * Milliseconds by which the table may be behind the topic. `Infinity` before the table has caught
+   * up for the first time. Grows during an outage of Kafka.
    */
   readonly stalenessMs: number
   /**
-   * Resolves when the table was closed. Rejects if it has ended because of an error. If nobody
-   * handles that, Node ends the process with an exit code other than 0.
+   * Resolves when the table is closed. Rejects if an error has ended the table. If no one handles
+   * this rejection, Node ends the process with an exit code other than 0.
    */
   readonly closed: Promise<void>
   close(): Promise<void>
 }
 
-/** The version is kept also for a customer that the filter leaves out. */
+/** Newest version of a customer, with the state if the filter accepts it. */
 interface Entry {
   readonly version: Version
   readonly state: CustomerState | undefined
@@ -73,7 +73,7 @@ interface Entry {
 
 type Ends = ReadonlyMap<number, bigint>
 
-/** The customers by their newest version, without Kafka. */
+/** Creates the map of customers, which keeps the newest version of each customer. */
 const createEntries = (filter: (state: CustomerState) => boolean) => {
   const entries = new Map<string, Entry>()
   let size = 0
@@ -85,7 +85,7 @@ const createEntries = (filter: (state: CustomerState) => boolean) => {
     *values() {
       for (const { state } of entries.values()) if (state) yield state
     },
-    /** Returns the change; undefined if nothing has changed. */
+    /** Applies a record. Returns the change, or undefined if nothing has changed. */
     apply: ({ customerUuid, state }: StateRecord): TableChange | undefined => {
       const held = entries.get(customerUuid)
       if (state && decide(held?.version, state.version) !== 'apply') return undefined
@@ -99,7 +99,9 @@ const createEntries = (filter: (state: CustomerState) => boolean) => {
   }
 }
 
-/** The next offset of each partition, and who waits for one. */
+/**
+ * Creates the progress: the next offset of each partition, and the callers that wait for an offset.
+ */
 const createProgress = () => {
   const positions = new Map<number, bigint>()
   const waiting = new Set<{ readonly ends: Ends; readonly resolve: () => void; readonly reject: (e: Error) => void }>()
@@ -129,8 +131,8 @@ const createProgress = () => {
 }
 
 /**
- * Opens a table of the current customers, which stays current until it is closed. Kafka Streams
- * calls this a GlobalKTable. A document that is older than the customer's changes nothing.
+ * Opens a table of the current customers (a GlobalKTable in Kafka Streams). The table stays current
+ * until it is closed. Ignores a document that is older than the stored document of the customer.
  */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the state of one table
 export const openCustomerTable = (options: CustomerTableOptions): CustomerTable => {
@@ -171,7 +173,7 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
       const last = messages.at(-1)
       if (last) resolveOffset(last.offset)
     } catch (error) {
-      // If this were thrown, kafkajs would repeat the batch forever.
+      // Do not rethrow, because kafkajs would repeat the batch forever.
       running.fail(error instanceof SubscriberError ? error : new SubscriberError(messageOf(error), { cause: error }))
     }
   }
@@ -184,13 +186,13 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
       config: { groupId: `${groupIdPrefix}${randomUUID()}` },
       setUp: (running) => {
         const { consumer } = running
-        // Nothing is committed, so each new assignment would begin at the start of the topic.
+        // Seek in each new assignment. Otherwise kafkajs would begin at the start of the topic,
+        // because no offset is committed.
         consumer.on(consumer.events.GROUP_JOIN, () => {
           for (const [partition, offset] of progress.positions)
             consumer.seek({ topic, partition, offset: String(offset) })
         })
-        // kafkajs emits this event also for a batch without records to hand over, such as control
-        // records.
+        // kafkajs also emits this event for a batch that has only control records.
         consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload: { partition, lastOffset } }) => {
           if (!running.isEnding) progress.move(partition, BigInt(lastOffset) + 1n)
         })
@@ -200,7 +202,7 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
 
   const admin = kafka.admin({ retry: { retries: 1 } })
   const requests = new Set<Promise<unknown>>()
-  /** Reads the end of each partition that has records. */
+  /** Reads the end offset of each partition that has records. */
   const readEnds = async (): Promise<Ends> => {
     const partitions = [...(await readWatermarks(admin, topic, signal))]
     return new Map(partitions.flatMap(([partition, { low, high }]) => (low === high ? [] : [[partition, high]])))
@@ -236,13 +238,13 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
       throw error
     } finally {
       closing.abort()
-      // A request that is under way would connect again.
+      // Wait for requests in flight, because they would connect again.
       await Promise.allSettled(requests)
       await admin.disconnect()
     }
   }
   const closed = run()
-  // It ends with the table, whose error is in `closed`.
+  // Ignore the error, because `closed` rejects with it.
   measure().catch(() => undefined)
 
   return {

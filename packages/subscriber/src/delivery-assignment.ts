@@ -5,23 +5,25 @@ import { type RunningConsumer, SubscriberError } from './run-consumer.ts'
 import { withTimeLimit } from './time-limit.ts'
 import { readWatermarks, type Watermarks } from './watermarks.ts'
 
-/** The partitions of this member since it joined the group, and their positions in the store. */
+/**
+ * Partitions of this member since its last join of the group, with their positions in the store.
+ */
 export interface DeliveryAssignment {
-  /** Resolves when kafkajs seeks to all positions. */
+  /** Resolves when all positions are loaded and passed to kafkajs' seek. */
   readonly loading: Promise<void>
   /**
-   * Returns true if the records from this offset on come next. Otherwise they must not be handled:
-   * kafkajs seeks to the position.
+   * Returns true if the record at this offset is the next record. If not, kafkajs seeks to the
+   * position, and the caller must not handle the records.
    * @throws SubscriberError if Kafka no longer has the records at the position.
    */
   isNext(partition: number, offset: string): Promise<boolean>
-  /** Position in the store. Undefined if there is none. */
+  /** Returns the position in the store. Undefined if the store has none. */
   position(partition: number): string | undefined
-  /** Called when the store has this position. */
+  /** Must be called after the store has stored this position. */
   move(partition: number, next: string): void
-  /** Reads the position again, because another process has moved it. kafkajs seeks to it. */
+  /** Reads the position again, because another process has moved it. Seeks to the new position. */
   reload(partition: number): Promise<void>
-  /** Ends the seeks: the partitions may belong to another process. */
+  /** Ends the seeks, because another process may have the partitions. */
   end(): void
 }
 
@@ -34,7 +36,7 @@ export interface AssignmentOptions {
   readonly running: RunningConsumer
 }
 
-/** @throws SubscriberError if Kafka does not have the records from this position on. */
+/** @throws SubscriberError if Kafka does not have the record at this position. */
 const checkPosition = (place: string, position: string, { low, high }: Watermarks): void => {
   if (BigInt(position) < low)
     throw new SubscriberError(
@@ -48,10 +50,7 @@ const checkPosition = (place: string, position: string, { low, high }: Watermark
     )
 }
 
-/**
- * Loads the positions of a new assignment. kafkajs begins at the committed offsets of the group,
- * which mean nothing here.
- */
+/** Loads the positions of a new assignment. The committed offsets of the group are not used. */
 export const createDeliveryAssignment = (options: AssignmentOptions): DeliveryAssignment => {
   const { topic, partitions, store, storeTimeoutMs, admin, running } = options
   const positions = new Map<number, string | undefined>()
@@ -95,7 +94,8 @@ export const createDeliveryAssignment = (options: AssignmentOptions): DeliveryAs
       }
       const position = positions.get(partition)
       if (position === undefined || position === offset) return true
-      // Transactions of another producer leave gaps. Otherwise kafkajs did not fetch from the position.
+      // A greater offset is normal after a gap, which transactions leave. Otherwise kafkajs did not
+      // fetch from the position.
       checkPosition(placeOf({ topic, partition, offset: position }), position, await watermarksOf(partition))
       if (BigInt(offset) > BigInt(position)) return true
       seek(partition, position)

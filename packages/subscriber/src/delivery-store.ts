@@ -10,40 +10,49 @@ import {
 import { call, handleInvalid, type InvalidHandling, placeOf } from './invalid-record.ts'
 import { SubscriberError } from './run-consumer.ts'
 
-/** Events and the position after them. Store both in one transaction. */
+/**
+ * Events, and the position after the last event. Store the events and the position in one
+ * transaction.
+ */
 export interface DeliveryCommit {
   readonly partition: number
-  /** Position that the store must have before the transaction. Undefined if it must have none. */
+  /**
+   * Position that the store must have before the transaction. Undefined if the store must have no
+   * position.
+   */
   readonly from: string | undefined
   /** Position to store: the offset of the next record, a decimal number as text. */
   readonly next: string
   /**
-   * Events to store, in the order of the topic. Each one is newer than the stored version of its
-   * customer, and than the events before it. May be empty.
+   * Events to store, in the order of the topic. Each event is newer than the stored version of its
+   * customer, and newer than the customer's events before it. May be empty.
    */
   readonly events: readonly CustomerEvent[]
 }
 
 /**
- * Your store, for one topic. It keeps state, versions and positions together, so that a crash
- * neither loses nor repeats an event.
+ * Your store, for one topic. The store keeps state, versions and positions together, so that a
+ * crash neither loses nor repeats an event.
  */
 export interface DeliveryStore {
-  /** Returns the stored position of a partition. Undefined or null if there is none. */
+  /** Returns the stored position of a partition. Undefined or null if the store has none. */
   position(partition: number): Promise<string | undefined | null> | string | undefined | null
-  /** Returns the stored versions of these customers, without those that the store does not have. */
+  /**
+   * Returns the stored versions of these customers. Leaves out customers that the store does not
+   * have.
+   */
   versions(customerUuids: readonly string[]): Promise<ReadonlyMap<string, Version>> | ReadonlyMap<string, Version>
   /**
    * Stores the events, their versions and the position in one transaction.
-   * @returns true if they are stored. False, with nothing stored, if the position was not `from`:
-   *   another process has the partition now.
+   * @returns true if the transaction was stored. False if the stored position was not `from`,
+   *   because another process has the partition now. The store must then be unchanged.
    */
   commit(commit: DeliveryCommit): Promise<boolean> | boolean
 }
 
 export interface DeliveryHandling extends InvalidHandling<RecordFault> {
   readonly store: DeliveryStore
-  /** The projector's setting `MAX_FUTURE_MS`. Default: 24 hours. */
+  /** Value of the projector's setting `MAX_FUTURE_MS`. Default: 24 hours. */
   readonly maxFutureMs?: number
 }
 
@@ -51,9 +60,9 @@ const after = (offset: string): string => String(BigInt(offset) + 1n)
 
 interface ReadChunk {
   readonly events: readonly CustomerEvent[]
-  /** Position after the records that were read. Undefined if there are none. */
+  /** Position after the records that were read. Undefined if no record was read. */
   readonly next: string | undefined
-  /** Error of the record after them, on which `onInvalid` decided `stop`. */
+  /** Error of the next record, for which `onInvalid` returned `stop`. */
   readonly error?: unknown
 }
 
@@ -74,11 +83,15 @@ const readChunk = async (chunk: readonly PlacedRecord[], handling: DeliveryHandl
   return { events, next }
 }
 
-/** Returns the events that are newer than the stored version and than the events before them. */
+/**
+ * Returns the events that are newer than the customer's stored version and the customer's earlier
+ * events.
+ */
 const newerEvents = (events: readonly CustomerEvent[], stored: ReadonlyMap<string, Version>): CustomerEvent[] => {
   const newest = new Map<string, Version>()
   for (const [customerUuid, version] of stored) {
-    // A wrong type, such as a date, would make each event look stale.
+    // Check the version's type, because a wrong type, such as a date, would make each event look
+    // stale.
     const read = readVersion(version)
     if (!read.ok) throw new Error(`the version of customer ${customerUuid}: ${read.detail}`)
     newest.set(customerUuid, read.value)
@@ -110,10 +123,10 @@ export const readPosition = async (
 /**
  * Stores the new events of a chunk together with the position after it.
  * @param chunk records of one partition, in order.
- * @param from the position that was read from the store, or stored last.
- * @returns the position that is stored now. Undefined if the store had another one than `from`.
- * @throws SubscriberError if the store failed, or if `onInvalid` decided `stop`. The records before
- *   that one are then stored.
+ * @param from the position that the store should have.
+ * @returns the position that is stored now. Undefined if the store's position was not `from`.
+ * @throws SubscriberError if the store failed, or if `onInvalid` returned `stop`. The records
+ *   before the invalid record are then stored.
  */
 export const storeChunk = async (
   chunk: readonly [PlacedRecord, ...PlacedRecord[]],

@@ -1,29 +1,32 @@
 import type { EachBatchPayload } from 'kafkajs'
 
-/** After a crash, the next start waits as long, because the group still has the dead member. */
+/**
+ * Time after which the group removes a dead member. After a crash, the next start waits for this
+ * time.
+ */
 export const SESSION_TIMEOUT_MS = 10_000
 export const HEARTBEAT_INTERVAL_MS = 3000
 
 const typeOf = (error: unknown): unknown => (error as { type?: unknown } | undefined)?.type
 
-/** True for an error after which the partition belongs to another member. */
+/** Returns true for an error after which another member has the partition. */
 export const isLoss = (error: unknown): boolean =>
   typeOf(error) === 'UNKNOWN_MEMBER_ID' || typeOf(error) === 'ILLEGAL_GENERATION'
 
 export interface Heartbeats {
-  /** Aborts if the partition belongs to another member. */
+  /** Aborts if another member has the partition. */
   readonly lost: AbortController
   /**
-   * True if the batch must end, because the group rebalances and waits for this member, or has
-   * removed it.
+   * True if the batch must end, because the group waits for this member in a rebalance, or has
+   * removed this member.
    */
   readonly mustEnd: boolean
   stop(): void
 }
 
 /**
- * Sends heartbeats while a batch is handled. kafkajs sends them only between batches, so the group
- * would remove the member during a slow handler.
+ * Sends heartbeats while a batch is handled. kafkajs sends heartbeats only between batches, so the
+ * group would remove the member during a slow handler.
  */
 export const startHeartbeats = ({ heartbeat }: EachBatchPayload): Heartbeats => {
   const lost = new AbortController()

@@ -1,37 +1,38 @@
 import type { PlacedRecord } from '@customer-stream/schemas'
 import { messageOf, SubscriberError } from './run-consumer.ts'
 
-/** A record that holds no customer. */
+/** Record that cannot be read as a customer. */
 export interface InvalidRecord<Reason extends string> {
   readonly record: PlacedRecord
-  /** A stable name. */
+  /** Stable name of the reason. */
   readonly reason: Reason
-  /** One sentence for people. */
+  /** Description for people, in one sentence. */
   readonly detail: string
 }
 
 /**
- * What happens to an invalid record.
- * - `skip`: it is passed over.
- * - `park`: it is given to `park`, and passed over when `park` has resolved.
- * - `stop`: the subscription ends with an error. It meets the record again at the next start.
+ * Decision about an invalid record.
+ * - `skip`: the subscription continues after the record.
+ * - `park`: the subscription calls `park`, and continues when `park` has resolved.
+ * - `stop`: the subscription ends with an error. The next start reads the record again.
  */
 export type InvalidDecision = 'skip' | 'park' | 'stop'
 
 export interface InvalidHandling<Reason extends string> {
-  /** Called for each invalid record. Default: `stop`, so that nothing is lost unseen. */
+  /** Called for each invalid record. Default: `stop`, so that no record is lost unnoticed. */
   readonly onInvalid?: ((invalid: InvalidRecord<Reason>) => InvalidDecision | Promise<InvalidDecision>) | undefined
-  /** Stores a record on which `onInvalid` decided `park`, e.g. in a dead-letter topic. */
+  /** Stores a record for which `onInvalid` returned `park`, e.g. in a dead-letter topic. */
   readonly park?: ((invalid: InvalidRecord<Reason>) => void | Promise<void>) | undefined
 }
 
-/** Text of a record's place, for error messages. */
+/** Returns the place of a record as a text for error messages. */
 export const placeOf = ({ topic, partition, offset }: Pick<PlacedRecord, 'topic' | 'partition' | 'offset'>): string =>
   `${topic}/${partition} offset ${offset}`
 
 /**
- * Calls a function of the caller.
- * @throws SubscriberError with its name and the place in the topic if it failed.
+ * Calls a function that the user of this package provided.
+ * @throws SubscriberError with the function's name and the place in the topic, if the function
+ *   failed.
  */
 export const call = async <T>(name: string, place: string, run: () => T | Promise<T>): Promise<T> => {
   try {
@@ -42,7 +43,7 @@ export const call = async <T>(name: string, place: string, run: () => T | Promis
 }
 
 /**
- * Handles an invalid record as `onInvalid` decides. Resolves if the record may be passed over.
+ * Handles an invalid record as `onInvalid` decides. Resolves if the subscription may continue.
  * @throws SubscriberError otherwise.
  */
 export const handleInvalid = async <Reason extends string>(

@@ -1,21 +1,23 @@
 import type { Consumer, ConsumerConfig, ConsumerRunConfig, Kafka } from 'kafkajs'
 
-/** A subscription or a table has ended because of an error, which is the `cause`. */
+/** Error that has ended a subscription or a table. `cause` is the original error. */
 export class SubscriberError extends Error {
   override readonly name = 'SubscriberError'
 }
 
-/** Returns the text of anything that was thrown. */
+/** Returns the message of an error, or of any other thrown value. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
-/** One consumer that runs. */
+/** State of a running consumer. */
 export interface RunningConsumer {
   readonly consumer: Consumer
-  /** True from the abort of the signal or the first failure. Then no more records are handled. */
+  /**
+   * True after the abort of the signal or the first failure. No further record may be handled then.
+   */
   readonly isEnding: boolean
   /** Aborts when `isEnding` becomes true. */
   readonly signal: AbortSignal
-  /** Ends the run, which rejects with this error. */
+  /** Ends the run. The run's promise rejects with this error. */
   fail(error: SubscriberError): void
 }
 
@@ -25,16 +27,17 @@ export interface RunOptions {
   readonly config: Omit<ConsumerConfig, 'allowAutoTopicCreation' | 'retry'>
   /** Ends the run gracefully. */
   readonly signal?: AbortSignal | undefined
-  /** Adds listeners to the consumer, and returns what it does with batches. */
+  /** Adds listeners to the consumer. Returns the handler of batches. */
   readonly setUp: (running: RunningConsumer) => ConsumerRunConfig
 }
 
-/** A stop waits for the fetch that is under way. */
+/** Maximum wait of a fetch. Short, because a stop waits for the fetch in flight. */
 const MAX_WAIT_MS = 500
 
 /**
- * Runs a consumer of one topic until the signal aborts. During an outage of Kafka it waits.
- * @throws SubscriberError if it failed, or if kafkajs gave up. It is then disconnected.
+ * Runs a consumer of one topic until the signal aborts. Waits during an outage of Kafka.
+ * @throws SubscriberError if `fail` was called, or if kafkajs gave up. The consumer is
+ *   disconnected.
  */
 export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOptions): Promise<void> => {
   if (signal?.aborted) return
@@ -54,10 +57,11 @@ export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOp
     maxWaitTimeInMs: MAX_WAIT_MS,
     ...config,
     allowAutoTopicCreation: false,
-    // Otherwise a crash during the stop would start the consumer again.
+    // Without this option, a crash during the stop would start the consumer again.
     retry: { restartOnFailure: async () => !isEnding() },
   })
-  // kafkajs emits this event also for failures after which it starts again, such as an outage.
+  // kafkajs also emits this event for failures after which it restarts the consumer, such as an
+  // outage.
   consumer.on(consumer.events.CRASH, ({ payload: { error, restart } }) => {
     if (!restart && !isEnding())
       fail(new SubscriberError(`the consumer of ${topic} has ended: ${error.message}`, { cause: error }))
@@ -85,7 +89,7 @@ export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOp
   const starting = start()
   await ended.promise
   signal?.removeEventListener('abort', end)
-  // kafkajs cannot be stopped while it starts: it would connect again.
+  // Wait for the start, because a consumer that is stopped during its start would connect again.
   await starting
   await consumer.disconnect()
   if (failure) throw failure

@@ -11,38 +11,40 @@ import { handleInvalid, type InvalidHandling, placeOf } from './invalid-record.t
 import { messageOf, type RunningConsumer, runConsumer, SubscriberError } from './run-consumer.ts'
 import { withTimeLimit } from './time-limit.ts'
 
-/** The current state of one customer, as the state topic has it. */
+/** Current state of one customer according to the state topic. */
 export interface CustomerChange {
   readonly customerUuid: string
   /** Null if the customer was erased. */
   readonly state: CustomerState | null
   readonly record: PlacedRecord
   /**
-   * Aborts if the partition may now belong to another process, or after `handlerTimeoutMs`. An
-   * error of the handler after that is ignored: the record is handled again.
+   * Aborts if another process may have the partition now, or after `handlerTimeoutMs`. Errors of
+   * the handler after the abort are ignored, because the record is handled again.
    */
   readonly signal: AbortSignal
 }
 
 export interface CustomerSubscription extends InvalidHandling<StateRecordFault> {
   readonly kafka: Kafka
-  /** Consumer group: its committed offsets are the place where a restart resumes. */
+  /** Consumer group. A restart resumes at the group's committed offsets. */
   readonly groupId: string
   /** Default: `mykaarma.customers.state`. */
   readonly topic?: string
   /**
-   * Called for each document and each tombstone, for those of one customer in the order of the
-   * topic. A record is handled again after a crash, so the handler must be idempotent. If it
-   * rejects, the subscription ends with that error.
+   * Called for each document and each tombstone. The calls for one customer are in the order of the
+   * topic. The handler must be idempotent, because a record may be handled again after a crash. If
+   * the handler rejects, the subscription ends with its error.
    */
   readonly onCustomer: (change: CustomerChange) => void | Promise<void>
-  /** Ends the subscription gracefully: the running handlers end, and offsets are committed. */
+  /**
+   * Ends the subscription gracefully: waits for the running handlers, and commits their offsets.
+   */
   readonly signal?: AbortSignal
-  /** Handlers that run at the same time, each for another partition. Default: 1. */
+  /** Maximum handlers that run at the same time, each for another partition. Default: 1. */
   readonly concurrency?: number
   /** A handler that takes longer ends the subscription with an error. Default: 5 minutes. */
   readonly handlerTimeoutMs?: number
-  /** Longest time between two commits while records are handled. Default: 1 second. */
+  /** Maximum milliseconds between two commits while records are handled. Default: 1000. */
   readonly commitIntervalMs?: number
 }
 
@@ -58,7 +60,7 @@ const callHandlers = async (record: PlacedRecord, signal: AbortSignal, subscript
   }
 }
 
-/** Handles one record. If the handlers take too long, this rejects and their signal aborts. */
+/** Handles one record. If the handler takes too long, rejects and aborts `lost`. */
 const handleRecord = (record: PlacedRecord, lost: AbortController, subscription: CustomerSubscription) => {
   const { handlerTimeoutMs = HANDLER_TIMEOUT_MS } = subscription
   const onTimeout = () => {
@@ -72,9 +74,9 @@ const handleRecord = (record: PlacedRecord, lost: AbortController, subscription:
 }
 
 /**
- * Handles the records of a batch in order and commits the offsets of the handled ones. An error of
- * a handler ends the subscription. If it were thrown, kafkajs would repeat the batch forever, or
- * end the consumer for good while the process lives on.
+ * Handles the records of a batch in order, and commits their offsets. A handler's error ends the
+ * subscription. It is not rethrown, because kafkajs would repeat the batch forever, or end the
+ * consumer but not the process.
  */
 const handleBatch = async (
   payload: EachBatchPayload,
@@ -104,7 +106,7 @@ const handleBatch = async (
     }
     await commit()
   } catch (error) {
-    // The commit failed. kafkajs joins the group again, or repeats the fetch.
+    // The commit failed. After this error kafkajs joins the group again, or repeats the fetch.
     if (!running.isEnding) throw error
   } finally {
     beats.stop()
@@ -112,9 +114,9 @@ const handleBatch = async (
 }
 
 /**
- * Calls `onCustomer` for each customer of the state topic, and then for each change, at least once.
- * @returns when the signal has aborted and the last handler has ended.
- * @throws SubscriberError if a handler failed or took too long, if `onInvalid` decided `stop`, or
+ * Calls `onCustomer` for each customer of the state topic, and then for each change
+ * (at-least-once). Resolves when the signal has aborted and the last handler has ended.
+ * @throws SubscriberError if a handler failed or took too long, if `onInvalid` returned `stop`, or
  *   if the consumer has ended. Let the process exit, so that its supervisor starts it again.
  */
 export const subscribeToCustomers = (subscription: CustomerSubscription): Promise<void> => {
@@ -128,7 +130,7 @@ export const subscribeToCustomers = (subscription: CustomerSubscription): Promis
       groupId,
       sessionTimeout: SESSION_TIMEOUT_MS,
       heartbeatInterval: HEARTBEAT_INTERVAL_MS,
-      // A rebalance waits for the handlers that run.
+      // A rebalance must wait for the running handlers.
       rebalanceTimeout: Math.max(handlerTimeoutMs, SESSION_TIMEOUT_MS),
     },
     setUp: (running) => ({

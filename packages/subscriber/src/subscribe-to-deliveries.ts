@@ -10,18 +10,18 @@ import { withTimeLimit } from './time-limit.ts'
 export interface DeliverySubscription extends DeliveryHandling {
   readonly kafka: Kafka
   /**
-   * Consumer group: its members share the partitions. Its committed offsets are not used, because
-   * the store has the positions.
+   * Consumer group, whose members share the partitions. The group's committed offsets are not used,
+   * because the store has the positions.
    */
   readonly groupId: string
   /** Default: `mykaarma.customers.raw`. */
   readonly topic?: string
-  /** Ends the subscription gracefully: the running transaction ends. */
+  /** Ends the subscription gracefully: waits for the running transaction. */
   readonly signal?: AbortSignal
   /**
-   * Longest time for `store.position`, and for all calls that one chunk needs: `onInvalid`, `park`,
-   * `store.versions` and `store.commit`. A longer call ends the subscription with an error.
-   * Default: 5 minutes.
+   * Time limit for a call of `store.position`, and for all calls of one chunk together:
+   * `onInvalid`, `park`, `store.versions` and `store.commit`. Exceeding it ends the subscription
+   * with an error. Default: 5 minutes.
    */
   readonly storeTimeoutMs?: number
   /** Maximum number of records in one transaction. Default: 500. */
@@ -75,10 +75,10 @@ const handleBatch = async (
 }
 
 /**
- * Passes the events of the raw topic to a store, which keeps them together with the position. Each
- * event that is newer than the customer's reaches the store once, in the order of the topic.
- * Duplicate and stale events do not reach it.
- * @returns when the signal has aborted and the running transaction has ended.
+ * Passes the events of the raw topic to a store, together with the position. The store gets each
+ * event once, in the order of the topic. The store gets no duplicate event, and no event that is
+ * older than the customer's stored version.
+ * Resolves when the signal has aborted and the running transaction has ended.
  * @throws SubscriberError if the store failed or took too long, if `onInvalid` decided `stop`, if
  *   Kafka no longer has the records at a position, or if the consumer has ended. Let the process
  *   exit, so that its supervisor starts it again.
@@ -94,8 +94,8 @@ export const subscribeToDeliveries = async (subscription: DeliverySubscription):
 
   const setUp = (running: RunningConsumer) => {
     const { consumer } = running
-    // If an error were thrown, kafkajs would repeat the batch forever, or end the consumer for good
-    // while the process lives on.
+    // Errors are not rethrown, because kafkajs would repeat the batch forever, or end the consumer
+    // but not the process.
     const fail = (error: unknown): void => {
       if (error === running.signal.reason) return
       running.fail(error instanceof SubscriberError ? error : new SubscriberError(messageOf(error), { cause: error }))
@@ -106,7 +106,7 @@ export const subscribeToDeliveries = async (subscription: DeliverySubscription):
       assignment = createDeliveryAssignment({ topic, partitions, store, storeTimeoutMs, admin, running })
       loads = Promise.allSettled([loads, assignment.loading.catch(fail)])
     })
-    // kafkajs has left the group, perhaps to join it again.
+    // On STOP kafkajs has left the group. It may join the group again.
     consumer.on(consumer.events.STOP, () => assignment?.end())
     return {
       eachBatch: async (payload: EachBatchPayload) => {
@@ -124,13 +124,13 @@ export const subscribeToDeliveries = async (subscription: DeliverySubscription):
         groupId,
         sessionTimeout: SESSION_TIMEOUT_MS,
         heartbeatInterval: HEARTBEAT_INTERVAL_MS,
-        // A rebalance waits for the transaction that runs.
+        // A rebalance must wait for the running transaction.
         rebalanceTimeout: Math.max(storeTimeoutMs, SESSION_TIMEOUT_MS),
       },
     })
   } finally {
     await loads
-    // A request that is under way would connect again.
+    // Disconnect last, because a request in flight would connect again.
     await admin.disconnect()
   }
 }

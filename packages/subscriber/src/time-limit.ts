@@ -1,6 +1,6 @@
 /**
- * Runs a function of the caller that may hang.
- * @param onTimeout called if the function takes longer than `limitMs`; returns the error.
+ * Runs a function that may hang.
+ * @param onTimeout called if the function takes longer than `limitMs`. Returns the error to throw.
  */
 export const withTimeLimit = async <T>(limitMs: number, run: () => Promise<T>, onTimeout: () => Error): Promise<T> => {
   const timeout = Promise.withResolvers<never>()

@@ -3,7 +3,10 @@ import type { Kafka } from 'kafkajs'
 
 const OUTAGE_PAUSE_MS = 1000
 
-/** Offsets of a partition: the oldest record, and the next record. Equal if there is no record. */
+/**
+ * Offsets of a partition's oldest record and of its next record. Equal if the partition has no
+ * record.
+ */
 export interface Watermarks {
   readonly low: bigint
   readonly high: bigint

@@ -37,14 +37,16 @@ export const ingressSettings = {
   }),
   MYKAARMA_CHARSET: optionalText({
     description:
-      'Charset of bodies that declare none and are not UTF-8, for example `windows-1252`. Without it they are ' +
-      'unusable and go to quarantine.',
+      'Charset of bodies that declare none and are not UTF-8, for example `windows-1252`. Without this setting ' +
+      'such bodies are unusable and go to quarantine.',
   }),
   MYKAARMA_ALLOWED_ADDRESSES: addresses({
-    description: 'Only these may send; anyone may when not given. A second defence: the signature decides.',
+    description:
+      'Addresses that may send. Without this setting any address may. A second protection beside the signature.',
   }),
   TRUSTED_PROXIES: addresses({
-    description: 'Proxies whose `x-forwarded-for` is believed when the sender’s address is looked at.',
+    description:
+      'Addresses of proxies. From such a peer, the service takes the sender’s address from `x-forwarded-for`.',
   }),
   MAX_BODY_BYTES: integer({
     default: 1_048_576,
@@ -57,22 +59,22 @@ export const ingressSettings = {
     minimum: 1_048_576,
     maximum: 4_294_967_296,
     description:
-      'Maximum bytes of all request bodies that are still arriving. Beyond it the body without progress for the ' +
-      'longest time is refused with 503. Must be ≥ `MAX_BODY_BYTES`.',
+      'Maximum bytes of all request bodies that are still arriving. Above the limit, the body without progress for ' +
+      'the longest time is refused with 503. Must be ≥ `MAX_BODY_BYTES`.',
   }),
   ACCEPT_DEADLINE_MS: integer({
     default: 4000,
     minimum: 100,
     maximum: 4500,
     description:
-      'A request is answered within this time: with 503 if its record is not stored by then. The sender hangs ' +
+      'Time until the answer to a request. The answer is 503 if the record is not stored in time. The sender hangs ' +
       'up at 5 s.',
   }),
   MAX_CONNECTIONS: integer({
     default: 1000,
     minimum: 1,
     maximum: 100_000,
-    description: 'Connections to the public port; more are refused.',
+    description: 'Maximum connections to the public port. Further connections are refused.',
   }),
   REQUEST_TIMEOUT_MS: integer({
     default: 10_000,
@@ -87,40 +89,41 @@ export const ingressSettings = {
     minimum: 1000,
     maximum: 3_600_000,
     description:
-      'An idle connection is kept this long. Longer than the load balancer keeps one (60 s is usual): else it ' +
-      'writes a request into a connection that is closing, and answers 502.',
+      'Time for which an idle connection stays open. Must exceed that of the load balancer (usually 60 s). ' +
+      'Otherwise it writes a request into a connection that is closing, and answers 502.',
   }),
   QUEUE_MAX_RECORDS: integer({
     default: 10_000,
     minimum: 1,
     maximum: 1_000_000,
-    description: 'Maximum records that wait for one topic of Kafka; beyond it requests get 503.',
+    description: 'Maximum records that wait for one topic of Kafka. Above the limit requests get 503.',
   }),
   QUEUE_MAX_BYTES: integer({
     default: 67_108_864,
     minimum: 1_048_576,
     maximum: 4_294_967_296,
     description:
-      'Maximum bytes that wait for one topic of Kafka; beyond it requests get 503. Must be ≥ `MAX_BODY_BYTES` + ' +
-      '64 KiB.',
+      'Maximum bytes that wait for one topic of Kafka. Above the limit requests get 503. Must be ≥ ' +
+      '`MAX_BODY_BYTES` + 64 KiB.',
   }),
   SPOOL_DIR: optionalText({
     description:
       'Folder on a disk that outlives the machine. If Kafka does not answer, events are kept here, answered ' +
-      'with 202, and sent later. Without it the answer is 503. One process for each folder.',
+      'with 202, and sent later. Without this setting the answer is 503. Each process needs a folder of its own.',
   }),
   SPOOL_MAX_BYTES: integer({
     default: 1_073_741_824,
     minimum: 67_108_864,
     maximum: 1_099_511_627_776,
-    description: 'Maximum bytes in `SPOOL_DIR`, `.damaged` files included. Beyond it the answer is 503 again.',
+    description: 'Maximum bytes in `SPOOL_DIR`, `.damaged` files included. Above the limit the answer is 503.',
   }),
   SPOOL_AFTER_MS: integer({
     default: 1000,
     minimum: 0,
     maximum: 4000,
     description:
-      'How long Kafka may take to store an event before it goes to the spool. Must be < `ACCEPT_DEADLINE_MS`.',
+      'Time that Kafka has to store an event. After this time the event goes to the spool. Must be < ' +
+      '`ACCEPT_DEADLINE_MS`.',
   }),
   ...kafkaSettings,
 }
@@ -130,7 +133,10 @@ export type IngressSettings = Loaded<typeof ingressSettings>
 /** Maximum bytes that wait for the disk of the spool. */
 export const SPOOL_WAITING_BYTES = 16 * 1024 * 1024
 
-/** Time to flush and to leave Kafka after the deadline of the last request. */
+/**
+ * Time that a stop needs after the deadline of the last request: to send the last records and
+ * disconnect from Kafka.
+ */
 const AFTER_LAST_REQUEST_MS = 1000
 
 /** Returns the checks that a request must pass for a value of MYKAARMA_AUTH. */

@@ -1,4 +1,4 @@
-/** The ingress' connection to Kafka: its start, its topics and rights, and its outages. */
+/** Connection of the ingress to Kafka: start, checks of topics and rights, and outages. */
 import { type Diagnosis, type Logger, type Obstacles, retryWithBackoff } from '@customer-stream/runtime'
 import {
   BLOCKED_BACKOFF,
@@ -25,8 +25,8 @@ export interface KafkaConnectionDependencies {
 
 export interface KafkaConnection {
   /**
-   * Connects and retries until it succeeds or the signal aborts. Until then requests get 503, or go
-   * to the spool.
+   * Connects to Kafka. Retries until the connection succeeds or the signal aborts. Meanwhile
+   * requests get 503, or their records go to the spool.
    * @throws TopicError if a topic is wrong. The process must then end.
    */
   start(signal: AbortSignal): Promise<void>
@@ -36,7 +36,9 @@ export interface KafkaConnection {
   readonly topicsChecked: boolean
   /** Checks topics and rights again, if they were checked before. */
   checkTopics(): Promise<void>
-  /** Warnings about topics that work but that a person should check. One sentence each. */
+  /**
+   * Warnings about topics that work but that a person should check. Each warning is one sentence.
+   */
   readonly warnings: readonly string[]
   /** Returns the reason why no broker answers. Undefined if a broker answers. Never rejects. */
   outage(): Promise<Diagnosis | undefined>
@@ -50,11 +52,10 @@ export const createKafkaConnection = (deps: KafkaConnectionDependencies): KafkaC
   const { publishers, spool } = delivery
   let partitionsKnown = false
   let topicsChecked = false
-  // A separate client without the short timeout of produce requests, because creating topics and
-  // waiting for their leaders takes longer.
+  // The admin client has no short timeout, because the creation of topics takes longer than a
+  // produce request.
   const admin = createAdmin(createKafka(settings, { clientId: `${CLIENT_ID}-admin`, logger }))
-  // This client does not log, because kafkajs would log each write check as an error. The topic
-  // watch reports the problems.
+  // This client does not log, because kafkajs would log each write check as an error.
   const writeCheck = createWriteCheck(
     createKafka(settings, {
       clientId: CLIENT_ID,

@@ -18,7 +18,7 @@ import { createKafkaConnection } from './kafka-connection.ts'
 import { createIngressMetrics } from './metrics.ts'
 import { createReadiness } from './readiness.ts'
 
-/** Pause between two drains. A drain ends when the spool is empty or Kafka does not accept all. */
+/** Pause between two drains of the spool. */
 const DRAIN_INTERVAL_MS = 500
 const LEAVE_KAFKA_MS = 250
 const OUTAGE_INTERVAL_MS = 2000
@@ -54,26 +54,26 @@ await delivery.openSpool().catch((error: Error) => {
   process.exit(2)
 })
 
-/** Repeats a task until the shutdown reaches it. */
+/** Repeats a task until the lifecycle stops it. */
 const repeat = (task: string, intervalMs: number, work: () => Promise<void>) => {
   const onFailure = (err: Error) => logger.error({ err, task }, 'a periodic task failed; the service repeats it')
   lifecycle.onStop(task, periodically(intervalMs, work, onFailure))
 }
 
-// Stops run in reverse order. First the process is not ready and waits for the load balancer. Then
-// it finishes requests, flushes, and ends the drain and the spool. Then it leaves Kafka. The admin
-// port closes last.
+// Parts stop in reverse order of registration. First the process reports "not ready" and waits for
+// the load balancer. Then it finishes requests, flushes, ends the drain and the spool, and
+// disconnects from Kafka. The admin port closes last.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
-// The wait is short, because kafkajs would wait for the replies of a broker that hangs. Nothing is
-// lost if the process does not disconnect.
+// Wait only briefly, because kafkajs would wait for the replies of a hanging broker. No record is
+// lost without a disconnect.
 lifecycle.onStop('kafka', () => Promise.race([connection.disconnect(), sleep(LEAVE_KAFKA_MS)]))
 repeat('topic check', settings.KAFKA_TOPIC_CHECK_MS, connection.checkTopics)
 lifecycle.onStop('spool', () => spool?.close())
 repeat('drain', DRAIN_INTERVAL_MS, () => delivery.drainSpool(connection.partitionsKnown, stopping.signal))
 repeat('outages', OUTAGE_INTERVAL_MS, watch)
 lifecycle.onStop('publishers', publishers.drain)
-// The deadline of the last request begins at the same moment, so it ends 500 ms before connections
-// are cut.
+// The last request has ACCEPT_DEADLINE_MS from now. Its answer is sent at least 500 ms before
+// connections are cut.
 lifecycle.onStop('public port', () => closeServer(app, settings.ACCEPT_DEADLINE_MS + 500))
 lifecycle.onStop('readiness', async () => {
   stopping.abort()

@@ -5,7 +5,7 @@ import { EVENT_TYPES, SUSPICIONS } from './http/webhook-route.ts'
 import type { SpoolDamage } from './spool/segment.ts'
 
 const problemNames = Object.keys(problems) as Problem[]
-// The types force these lists to be complete.
+// The types of these objects make an incomplete list a compile error.
 const ends = Object.keys({
   stored: 1,
   spooled: 1,
@@ -45,7 +45,7 @@ export const createIngressMetrics = (
   const registers = [registry]
   new Gauge({
     name: 'ingress_queue_records',
-    help: 'Records held for Kafka, waiting or in flight.',
+    help: 'Records in memory that wait for Kafka or are in flight.',
     registers,
     collect() {
       this.set(size().records)
@@ -53,7 +53,7 @@ export const createIngressMetrics = (
   })
   new Gauge({
     name: 'ingress_queue_bytes',
-    help: 'Bytes held for Kafka, waiting or in flight.',
+    help: 'Bytes of records in memory that wait for Kafka or are in flight.',
     registers,
     collect() {
       this.set(size().bytes)
@@ -62,8 +62,8 @@ export const createIngressMetrics = (
   new Gauge({
     name: 'ingress_partitions_failing',
     help:
-      'Partitions, over all topics, whose last flush failed. They are retried by themselves, also without ' +
-      'traffic, and delay no other.',
+      'Partitions, over all topics, whose last flush failed. The ingress retries them separately, even without ' +
+      'traffic. They delay no other partition.',
     registers,
     collect() {
       this.set(isolated().failing)
@@ -72,8 +72,8 @@ export const createIngressMetrics = (
   new Gauge({
     name: 'ingress_partitions_slow',
     help:
-      'Partitions, over all topics, whose last flush took Kafka more than 200 ms, within a minute. They are ' +
-      'flushed by themselves and delay no other.',
+      'Partitions, over all topics, whose last flush took more than 200 ms and ended within the last minute. The ' +
+      'ingress flushes them separately. They delay no other partition.',
     registers,
     collect() {
       this.set(isolated().slow)
@@ -90,12 +90,12 @@ export const createIngressMetrics = (
     })
   spoolGauge(
     'ingress_spool_records',
-    'Records in the spool, not yet in Kafka. Those of `ingress_spool_uncounted_bytes` come on top.',
+    'Records in the spool that are not in Kafka yet. Does not include the records of `ingress_spool_uncounted_bytes`.',
     ({ records }) => records,
   )
   spoolGauge(
     'ingress_spool_uncounted_bytes',
-    'Bytes of files of an earlier process whose records are not counted yet: they are read while they are sent.',
+    'Bytes of files of an earlier process. Their records are not counted yet, because the drain has not read them.',
     ({ uncountedBytes }) => uncountedBytes,
   )
   spoolGauge(
@@ -110,7 +110,7 @@ export const createIngressMetrics = (
     spoolDamage: new Counter({
       name: 'ingress_spool_damage_total',
       help:
-        'Damage in the spool: `torn-tail` (a crash; nothing is lost), `damage`, `unreadable`, `refused` (by ' +
+        'Damage in the spool, by kind: `torn-tail` (a crash; nothing is lost), `damage`, `unreadable`, `refused` (by ' +
         'Kafka), `foreign` (not our format).',
       labelNames: ['what'],
       registers,
@@ -131,46 +131,48 @@ export const createIngressMetrics = (
     }),
     spoolDrainFailures: new Counter({
       name: 'ingress_spool_drain_failures_total',
-      help: 'Sends of spooled records of which Kafka did not accept all. Each outage has some; the rest is retried.',
+      help:
+        'Sends of spooled records that Kafka did not accept completely. The ingress retries the rest. Normal in an ' +
+        'outage.',
       registers,
     }),
     answers: new Counter({
       name: 'ingress_answers_total',
-      help: 'Answers by `accepted` or the type of the problem.',
+      help: 'Answers to requests, by answer: `accepted`, or the type of the problem.',
       labelNames: ['answer'],
       registers,
     }),
     senderRefusals: new Counter({
       name: 'ingress_sender_refusals_total',
       help:
-        'Requests refused with 4xx that carry a signature or a token, so probably events of the sender, by the ' +
+        'Requests refused with 4xx that have a signature or a token, so they are probably events of myKaarma. By ' +
         'type of the problem.',
       labelNames: ['problem'],
       registers,
     }),
     dropped: new Counter({
       name: 'ingress_connections_dropped_total',
-      help: 'Connections turned away without a word, because `MAX_CONNECTIONS` were open.',
+      help: 'Connections closed without an answer, because `MAX_CONNECTIONS` were open.',
       registers,
     }),
     authenticated: new Counter({
       name: 'ingress_authenticated_total',
       help:
-        'Authentic requests by the names of the secret and the token that matched; a rotation is over when the ' +
-        'old name stands still.',
+        'Authentic requests, by the names of the matching secret and token. A rotation is complete when the count of ' +
+        'the old name no longer grows.',
       labelNames: ['secret', 'token'],
       registers,
     }),
     transcoded: new Counter({
       name: 'ingress_transcoded_total',
-      help: 'Authentic requests whose signature is over the body in another charset than the one that was sent.',
+      help: 'Authentic requests whose body was sent in another charset than the signed text.',
       registers,
     }),
     suspicious: new Counter({
       name: 'ingress_suspicious_events_total',
       help:
-        'Events answered with 202 that will probably never be applied: `old-timestamp` is before 2001, seconds ' +
-        'perhaps; `type-spelling` differs from a known type only in case, blanks or hyphens.',
+        'Events answered with 202 that will probably never be applied. `old-timestamp`: before 2001, seconds ' +
+        'perhaps. `type-spelling`: differs from a known type only in case, blanks or hyphens.',
       labelNames: ['what'],
       registers,
     }),
@@ -200,7 +202,7 @@ export const createIngressMetrics = (
     }),
     flushErrors: new Counter({
       name: 'ingress_flush_errors_total',
-      help: 'Flushes that failed; their records are retried until their deadline.',
+      help: 'Flushes that failed. The ingress retries each record until the record’s deadline.',
       registers,
     }),
     unacknowledged: new Counter({

@@ -1,6 +1,6 @@
 /**
- * Readiness of the ingress: ready means that it can acknowledge events. Each failed check says what
- * to do.
+ * Readiness of the ingress. Ready means that the ingress can acknowledge events. Each failed check
+ * says what to do.
  */
 import { type Diagnosis, type Obstacles, type ReadinessCheck, readinessCheck } from '@customer-stream/runtime'
 import type { Diagnose } from '@customer-stream/runtime/kafka'
@@ -17,13 +17,16 @@ export interface ReadinessDependencies {
   readonly maxBodyBytes: number
   /** Aborts when the process stops. */
   readonly stopping: AbortSignal
-  /** Called if a send is stuck although Kafka answers. The process must then end. */
+  /**
+   * Called if a send is stuck although Kafka answers. The process must end, because kafkajs does
+   * not recover.
+   */
   readonly onStuck: (error: Error) => void
 }
 
 export interface Readiness {
   checks(): Promise<ReadinessCheck[]>
-  /** Reports outages, even if no one asks for the readiness. Finds a send that is stuck. */
+  /** Reports outages and stuck sends, even if no one requests /readyz. */
   watch(): Promise<void>
 }
 
@@ -43,7 +46,7 @@ export const createReadiness = (deps: ReadinessDependencies): Readiness => {
   }
   const kafkaProblem = async (): Promise<string | undefined> => {
     if (stopping.aborted) return 'stopping'
-    // A broken spool is ignored here: then the readiness depends on Kafka alone.
+    // Ignore a broken spool, because the process can acknowledge events while Kafka answers.
     const others = obstacles.without('spool')
     const obstacle = connection.topicsChecked ? others.blocked : others.worst
     if (!connection.topicsChecked || obstacle)
@@ -60,9 +63,8 @@ export const createReadiness = (deps: ReadinessDependencies): Readiness => {
           ? { name: 'kafka', ready: true, detail: warning }
           : readinessCheck('kafka', problem)
       if (!spool || stopping.aborted) return [kafka]
-      // With room in the spool the process can acknowledge events even if Kafka does not answer, so
-      // it stays ready. If it were not ready, a load balancer would send it nothing, and events
-      // would be lost.
+      // A process with room in its spool can acknowledge events without Kafka, so it stays ready.
+      // Otherwise a load balancer would send it no requests, and events would be lost.
       const ready = kafka.ready || spool.hasRoomFor(maxBodyBytes)
       const detail = spool.problem?.message ?? `${spool.size.records} records wait`
       return [

@@ -44,7 +44,7 @@ export const kafkaSettings = {
   }),
   KAFKA_CREATE_TOPICS: flag({
     default: false,
-    description: 'Create missing topics at start. Existing ones are only ever checked, never changed.',
+    description: 'Create missing topics at start. Existing topics are checked, never changed.',
   }),
   KAFKA_STATE_TOPIC: flag({
     default: true,
@@ -69,23 +69,23 @@ export const kafkaSettings = {
     minimum: 1,
     maximum: 10_000,
     description:
-      'Partitions of each topic. A topic with fewer is a refusal to start, one with more a warning: its own ' +
-      'count is used, also when it is raised while the service runs.',
+      'Partitions of each topic. With fewer partitions the service does not start, with more it logs a warning and ' +
+      'uses the topic’s own count. The count may be raised while the service runs.',
   }),
   KAFKA_RETENTION_MS: integer({
     default: -1,
     minimum: -1,
     maximum: Number.MAX_SAFE_INTEGER,
     description:
-      'Least retention the raw topics must have, `-1` for unlimited: what is deleted cannot be rebuilt in Redis.',
+      'Minimum retention of the raw topics, `-1` for unlimited. A deleted event cannot be restored in Redis.',
   }),
   KAFKA_QUARANTINE_RETENTION_MS: Type.Optional(
     integer({
       minimum: -1,
       maximum: Number.MAX_SAFE_INTEGER,
       description:
-        'Least retention the quarantine (dead-letter topic) must have, `-1` for unlimited. `KAFKA_RETENTION_MS` ' +
-        'when not given. Quarantine holds personal data, so set a limit.',
+        'Minimum retention of quarantine (dead-letter topic), `-1` for unlimited. Default: `KAFKA_RETENTION_MS`. ' +
+        'Quarantine has personal data, so set a limit.',
     }),
   ),
   KAFKA_TOPIC_CHECK_MS: integer({
@@ -93,12 +93,12 @@ export const kafkaSettings = {
     minimum: 1000,
     maximum: 3_600_000,
     description:
-      'How often the settings of the topics and the right to write are checked while the service runs. A topic ' +
-      'that has become wrong makes the service not ready.',
+      'Interval in which the running service checks the settings of its topics and its rights. A topic ' +
+      'with a wrong setting makes the service not ready.',
   }),
   KAFKA_SSL: flag({ default: false, description: 'TLS to the brokers.' }),
   KAFKA_SSL_CA: optionalSecret({
-    description: 'Certificate authority of the brokers, PEM; the system’s own when not given.',
+    description: 'Certificate authority of the brokers, PEM. Default: the authorities of the system.',
   }),
   KAFKA_SSL_CERT: optionalSecret({
     description: 'Certificate of this client, PEM, if the brokers demand one (mutual TLS).',
@@ -114,15 +114,15 @@ export const kafkaSettings = {
     default: 1000,
     minimum: 100,
     maximum: 60_000,
-    description: 'Time for a connection to a broker to come up, TLS included. A login may take several times as long.',
+    description: 'Timeout of a new connection to a broker, TLS included. A login may take several times as long.',
   }),
   KAFKA_PRODUCE_TIMEOUT_MS: integer({
     default: 1000,
     minimum: 100,
     maximum: 60_000,
     description:
-      'A produce request without a reply after this time counts as failed. Short, so that several tries fit ' +
-      'into `ACCEPT_DEADLINE_MS`.',
+      'A produce request without a reply after this time counts as failed. Keep it short, so that several attempts ' +
+      'fit into `ACCEPT_DEADLINE_MS`.',
   }),
   KAFKA_REQUEST_TIMEOUT_MS: integer({
     default: 10_000,
@@ -130,15 +130,15 @@ export const kafkaSettings = {
     maximum: 300_000,
     description:
       'Any other request without a reply after this time counts as failed: fetching, joining the group, ' +
-      'creating topics. Raise it where brokers are far away or slow.',
+      'creating topics. Raise it if brokers are far away or slow.',
   }),
   KAFKA_METADATA_MAX_AGE_MS: integer({
     default: 1000,
     minimum: 100,
     maximum: 600_000,
     description:
-      'Age after which a producer asks again who leads a partition. kafkajs keeps writing to a frozen or ' +
-      'deposed leader until then.',
+      'Age after which a producer asks again which brokers lead the partitions. kafkajs writes to a frozen or ' +
+      'former leader until then.',
   }),
 }
 

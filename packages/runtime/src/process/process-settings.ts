@@ -12,20 +12,20 @@ import {
 
 /** Settings that all processes have. */
 export const processSettings = {
-  HOST: text({ default: '0.0.0.0', description: 'Address to listen on, for the public and the admin port.' }),
+  HOST: text({ default: '0.0.0.0', description: 'Local address of the public port and the admin port.' }),
   ADMIN_PORT: integer({
     default: 9464,
     minimum: 0,
     maximum: 65535,
-    description: 'Port of `/livez`, `/readyz` and `/metrics`; not for the public. 0 takes a free one.',
+    description: 'Port of `/livez`, `/readyz` and `/metrics`. It must not be public. 0 takes a free port.',
   }),
-  LOG_LEVEL: choice(LOG_LEVELS, { default: 'info', description: 'Least severe level that is logged.' }),
+  LOG_LEVEL: choice(LOG_LEVELS, { default: 'info', description: 'Minimum level of the log lines.' }),
   READINESS_TIMEOUT_MS: integer({
     default: 2000,
     minimum: 100,
     maximum: 60_000,
     description:
-      'Time in which Kafka and Redis must answer for `/readyz`; otherwise the service is not ready. Must be ' +
+      'Time in which Kafka and Redis must answer. Otherwise `/readyz` says that the service is not ready. Must be ' +
       'below the timeout of the probe.',
   }),
   RETRY_MAX_PAUSE_MS: integer({
@@ -33,23 +33,25 @@ export const processSettings = {
     minimum: 100,
     maximum: 300_000,
     description:
-      'Longest pause between two attempts while Kafka or Redis is away; it begins at 100 ms and doubles. Longer ' +
-      'spares a cluster that is coming up many processes at once, shorter goes on sooner.',
+      'Longest pause between two attempts while Kafka or Redis does not answer. The first pause is 100 ms, and ' +
+      'each next pause is twice as long. A long pause reduces the load on a cluster that starts. A short pause ' +
+      'ends an outage sooner.',
   }),
   SHUTDOWN_DELAY_MS: integer({
     default: 0,
     minimum: 0,
     maximum: 60_000,
-    description: 'On SIGTERM: time between turning not ready and refusing work, for the load balancer to notice.',
+    description:
+      'On SIGTERM: time between "not ready" and the end of the public port, so that the load balancer can react.',
   }),
   SHUTDOWN_DEADLINE_MS: integer({
     default: 20_000,
     minimum: 1000,
     maximum: 300_000,
     description:
-      'On SIGTERM: what has not ended after this time is cut off, with exit code 1. Keep it above ' +
-      '`SHUTDOWN_DELAY_MS`, for the ingress above that plus `ACCEPT_DEADLINE_MS` and a second, and below the ' +
-      'time after which your supervisor kills (Kubernetes: 30 s).',
+      'On SIGTERM: time for the whole stop. After this time the process exits with code 1. Keep it above ' +
+      '`SHUTDOWN_DELAY_MS`, for the ingress above `SHUTDOWN_DELAY_MS` + `ACCEPT_DEADLINE_MS` + 1000, and below the ' +
+      'time after which your supervisor kills the process (Kubernetes: 30 s).',
   }),
 }
 

@@ -4,8 +4,8 @@ export const redisSettings = {
   REDIS_URL: {
     ...text({
       description:
-        '`redis://` or `rediss://` address, with user, password and database where needed. Of a cluster any ' +
-        'node, or several, comma-separated: the others are found.',
+        '`redis://` or `rediss://` address, with user, password and database if needed. For a cluster: one or more ' +
+        'nodes, comma-separated. The client finds the other nodes.',
       pattern: '^rediss?://.+',
       shown: '`redis://[user:password@]host:port[/database]` or `rediss://…`',
     }),
@@ -14,29 +14,29 @@ export const redisSettings = {
   REDIS_CLUSTER: flag({
     default: false,
     description:
-      'Redis is a Redis Cluster. Customers are spread over its masters, and the positions are kept in sixteen ' +
-      'slots, so that each master has them.',
+      'True if Redis is a Redis Cluster. The masters share the customers. The positions are in sixteen ' +
+      'slots, so that each master has some of them.',
   }),
   REDIS_KEY_PREFIX: text({ default: 'mykaarma:', description: 'Begins every key in Redis.' }),
   REDIS_ALLOW_EVICTION: flag({
     default: false,
     description:
-      'Start although Redis may drop customers for lack of memory (`maxmemory-policy` `allkeys-…`). Nothing ' +
-      'would notice that they are gone.',
+      'Start although Redis may evict customers for lack of memory (`maxmemory-policy` `allkeys-…`). No check ' +
+      'notices an evicted customer.',
   }),
   REDIS_COMMAND_TIMEOUT_MS: integer({
     default: 3000,
     minimum: 100,
     maximum: 60_000,
     description:
-      'A command without a reply after this time counts as failed and is repeated. Without it a hung server ' +
-      'would be waited for forever.',
+      'A command without a reply after this time counts as failed and is repeated. Without a timeout the service ' +
+      'would wait for a hung server forever.',
   }),
   REDIS_CONNECT_TIMEOUT_MS: integer({
     default: 2000,
     minimum: 100,
     maximum: 60_000,
-    description: 'Time for a connection to Redis to come up.',
+    description: 'Timeout of a new connection to Redis.',
   }),
 }
 

@@ -33,15 +33,15 @@ export interface Delivery {
    */
   openSpool(): Promise<void>
   /**
-   * Sends the spooled records, as far as Kafka accepts them. Opens the spool again if its folder
-   * was lost. Never rejects.
-   * @param partitionsKnown if false, nothing is sent, because a failing partition would delay the
-   *   records of others.
+   * Sends the spooled records. Records that Kafka does not accept stay in the spool. Opens the
+   * spool again if its folder was lost. Never rejects.
+   * @param partitionsKnown if false, sends nothing, because one failing partition would delay the
+   *   records of all partitions.
    */
   drainSpool(partitionsKnown: boolean, signal: AbortSignal): Promise<void>
 }
 
-/** Log lines that could repeat without end, so they are throttled. */
+/** Throttled log lines, because each could repeat without end. */
 const createDeliveryLog = (logger: Logger) => ({
   unacknowledged: createOccasionalLog((fields) =>
     logger.warn({ event: 'record-unacknowledged', ...fields }, 'records without an acknowledgement are sent again'),
@@ -91,7 +91,7 @@ const openPublishers = ({ settings, topics, metrics, logger }: DeliveryDependenc
       maxBytes: settings.QUEUE_MAX_BYTES,
       deliveryDeadlineMs: 2 * settings.KAFKA_PRODUCE_TIMEOUT_MS + 500,
       // Before its produce request, a send may connect, log in (5 × KAFKA_CONNECTION_TIMEOUT_MS)
-      // and ask for the leaders.
+      // and ask which brokers are the leaders.
       stuckSendMs: 30_000 + 6 * (settings.KAFKA_CONNECTION_TIMEOUT_MS + settings.KAFKA_PRODUCE_TIMEOUT_MS),
       onFlush: (records, seconds, error) => {
         metrics.flushRecords.observe(records)

@@ -4,7 +4,7 @@
  *
  * Batching: records that arrive during a flush go into the next flush. Under low load a record is
  * sent at once. Under high load one request carries hundreds of records. One request for each
- * record would be seven times slower.
+ * record would need seven times as long.
  *
  * A partition is in one of two states:
  * - shared: one flush at a time sends the records of all shared partitions.
@@ -16,32 +16,33 @@
  * too few in-sync replicas, a broker that hangs) delays no other partition.
  *
  * A failing partition always keeps one record to retry. If the deadlines of all its records are
- * over, the smallest record stays as a probe. So the partition's state is known without traffic,
- * too. Only a stored record proves that the partition works again. No one gets an acknowledgement
- * for a probe, and a second copy harms no reader. Memory: one record for each failing partition.
+ * over, the smallest record stays as a probe. When Kafka stores the probe, the partition works
+ * again, even if no new record arrives. The probe's request has its 503 already, and a repeat of
+ * the event harms no reader. The probes need memory for one record of each failing partition.
  *
  * Guarantees:
  * - Each record gets its answer by its deadline.
  * - The answer `stored` is given only after Kafka has acknowledged the record.
- * - Records and bytes count until their flush ends, even if they were answered earlier.
- * - The queue of an isolated partition is never larger than the room that remains for all others.
+ * - The counts of records and bytes include a record until its flush ends, even after its answer.
+ * - The queue of an isolated partition never exceeds the room that remains for all other
+ *   partitions.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Send, sendInParts } from './send-in-parts.ts'
 
 /**
- * `stored`: every in-sync replica has the record. All other ends acknowledge nothing: `deadline`
- * (the record may still be stored), `queue-full`, `refused` (Kafka will never accept this record),
- * `closing`.
+ * `stored`: every in-sync replica has the record. With any other end, the record is not
+ * acknowledged: `deadline` (Kafka may still store the record), `queue-full`, `refused` (Kafka will
+ * never accept the record), `closing`.
  */
 export type End = 'stored' | 'deadline' | 'queue-full' | 'refused' | 'closing'
 
-/** How a publish ended, and why. */
+/** End of a publish, with the reason. */
 export interface Outcome<E = End> {
   readonly end: E
   /**
-   * Last error of Kafka for this record or for its queue. Undefined if Kafka gave no answer in
-   * time.
+   * Kafka's last error for the record or for the record's queue. Undefined if Kafka did not answer
+   * in time.
    */
   readonly error?: Error | undefined
 }
@@ -55,7 +56,7 @@ export interface Publishable {
 export interface PublisherOptions<R> {
   readonly maxRecords: number
   readonly maxBytes: number
-  /** Returns the partition that a record must go to, or undefined if any partition will do. */
+  /** Returns the partition of a record. Undefined if the producer may choose the partition. */
   readonly partitionOf?: (record: R) => number | undefined
   readonly onFlush?: (records: number, seconds: number, error: Error | undefined) => void
 }
@@ -68,25 +69,22 @@ export interface Publisher<R> {
    * @param onRefused called if Kafka refuses the record, even after the deadline.
    */
   publish(record: R, deadlineAt: number, onRefused?: (error: Error) => void): Promise<Outcome>
-  /** Records that wait or are in flight, answered records included: the memory in use. */
+  /** Records in memory: records that wait or are in flight, even after their answer. */
   readonly size: { readonly records: number; readonly bytes: number }
-  /**
-   * Returns true if the last flush of this record's partition failed. A caller that can store the
-   * record elsewhere need not wait.
-   */
+  /** Returns true if the last flush of this record's partition failed. */
   fails(record: R): boolean
   /** Number of partitions whose last flush failed. */
   readonly failing: number
-  /** Number of isolated partitions whose last flush was slow and ended within the last minute. */
+  /** Number of isolated partitions with a slow last flush that ended within the last minute. */
   readonly slow: number
   /**
-   * Partitions that began to fail after the last stored record, and the error of the first of them.
-   * Undefined until that partition has failed for OUTAGE_AFTER_MS.
+   * Number of partitions that began to fail after the last stored record, and the first such
+   * partition's error. Undefined until the first partition has failed for OUTAGE_AFTER_MS.
    */
   readonly outage: { readonly partitions: number; readonly error: Error } | undefined
   /**
-   * Accepts no more records. Resolves when all accepted records have their outcome, by `deadlineAt`
-   * at the latest.
+   * Refuses new records. Resolves when all accepted records have their outcome, by `deadlineAt` at
+   * the latest.
    */
   close(deadlineAt: number): Promise<void>
 }
@@ -103,7 +101,7 @@ interface Entry<R> {
   error?: Error
 }
 
-/** Records that are flushed together, one flush at a time. */
+/** Queue of records, with one flush at a time. */
 interface Queue<R> {
   /** The isolated partition. Undefined for the shared and the unbound queue. */
   readonly partition?: number
@@ -112,8 +110,8 @@ interface Queue<R> {
   records: number
   bytes: number
   /**
-   * Time of the first failure in a row, and the last error. Undefined if the last flush did not
-   * fail.
+   * Time of the first failure since the last success, and the last error. Undefined if the last
+   * flush did not fail.
    */
   failure?: { readonly since: number; readonly error: Error } | undefined
   /** End of the last flush, if that flush was slow. */
@@ -127,26 +125,25 @@ interface Flight {
 }
 
 const MAX_FLUSH_RECORDS = 500
-/** A broker accepts requests up to 100 MB, but a large request delays all later ones. */
+/** Far below the 100 MB of Kafka's limit, because a large request delays all later requests. */
 const MAX_FLUSH_BYTES = 4 * 1024 * 1024
-/** Estimated memory of a waiting record besides its key and value: its headers and our objects. */
+/** Estimated bytes of a record's headers and of our objects for the record. */
 const ENTRY_OVERHEAD_BYTES = 512
 const RETRY_PAUSE_MS = 100
-/** Pause between probes of a failing partition. It may be long: no request waits for a probe. */
+/**
+ * Pause between probes of a failing partition. The pause may be long, because no request waits for
+ * a probe.
+ */
 const PROBE_PAUSE_MS = 500
 /**
- * A flush that lasts longer is slow. A flush of exactly this time still stores MAX_FLUSH_RECORDS
- * for the shared partitions. Isolation costs little. While a partition is slow, its records gather
- * into large flushes. When it is fast, it becomes shared again.
+ * A flush that lasts longer is slow, and its partitions are isolated. Isolation costs little,
+ * because the records of a slow partition gather into large flushes.
  */
 const SLOW_FLUSH_MS = 200
-/**
- * A partition counts as slow for this time after its last flush. Without new records its state is
- * unknown.
- */
+/** Time after a slow flush for which its partition counts as slow. Later the state is unknown. */
 const SLOW_REPORTED_MS = 60_000
 /**
- * A topic has an outage if partitions fail and nothing is stored for this time after the first
+ * A topic has an outage if Kafka stores no record of the topic for this time after the first
  * failure.
  */
 const OUTAGE_AFTER_MS = 10_000
@@ -163,7 +160,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   })
   const shared = queueOn()
   /**
-   * Records that may go to any partition. They have their own queue: if their partition fails, they
+   * Queue of records whose partition the producer chooses. If that partition fails, these records
    * must not delay other records.
    */
   const unbound = queueOn()
@@ -187,10 +184,10 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     queue.waiting.push(entry)
     if (!queue.pumping) pump(queue)
   }
-  /** Moves entries to the queues that their partitions have now. */
+  /** Moves each entry to the present queue of its partition. */
   const requeue = (entries: readonly Entry<R>[]) => {
     for (const entry of entries) {
-      // A probe is not counted: its record has its answer.
+      // Do not count a probe, because its record has its answer.
       const isCounted = held.has(entry)
       if (isCounted) count(entry, -1)
       entry.queue = queueOf(entry.record)
@@ -215,7 +212,8 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     release(entry)
   }
 
-  // One timer checks all deadlines and all flushes, because kafkajs has no timeout for a send.
+  // One timer checks the deadlines of all records and the durations of all flushes. kafkajs has no
+  // timeout for a send.
   const sweep = () => {
     const now = performance.now()
     for (const entry of held) if (!entry.answered && entry.deadlineAt <= now) expire(entry)
@@ -228,9 +226,9 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   const isSlow = ({ startedAt }: Flight, now = performance.now()) => now - startedAt > SLOW_FLUSH_MS
 
   /**
-   * Takes the next batch from a queue. Records whose request was answered with 503 while they
-   * waited are dropped, because the sender repeats them. If the queue is failing and the batch
-   * would be empty, the smallest dropped record becomes the batch, as a probe.
+   * Takes the next batch from a queue. Drops records whose request already has a 503, because the
+   * sender repeats the event. If the queue is failing and the batch would be empty, the smallest
+   * dropped record becomes the batch, as a probe.
    */
   const take = (queue: Queue<R>): Entry<R>[] => {
     const batch: Entry<R>[] = []
@@ -266,9 +264,9 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   }
 
   /**
-   * Records of a failing partition may be stored late, by a slow flush that began before the
-   * failure. The partition's time of failure is then the time of this success. Otherwise `outage`
-   * would not count the partition.
+   * Handles a slow flush that began before its partition failed, and now stores records. The
+   * partition's failure then starts at this success. Otherwise `outage` would not count the
+   * partition.
    */
   const restartFailures = (stored: readonly Entry<R>[]) => {
     if (isolated.size === 0) return
@@ -301,7 +299,10 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     queue.failure = failed?.error && { since: queue.failure?.since ?? performance.now(), error: failed.error }
   }
 
-  /** Gives each partition of these entries its own queue, and moves the waiting records to it. */
+  /**
+   * Gives each partition of these entries its own queue. Moves the partition's waiting records to
+   * that queue.
+   */
   const isolate = (entries: readonly Entry<R>[], haveFailed: boolean) => {
     for (const [partition, some] of Map.groupBy(entries, ({ record }) => options.partitionOf?.(record))) {
       if (partition === undefined) continue
@@ -314,7 +315,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
 
   /**
    * Sends a batch of records of shared partitions. Resolves when the flush ends or becomes slow. A
-   * slow flush continues, and its partitions are isolated.
+   * slow flush continues, but its partitions become isolated.
    */
   const flushShared = (batch: readonly Entry<R>[]): Promise<void> => {
     const { promise, resolve } = Promise.withResolvers<void>()
@@ -335,13 +336,13 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     return promise
   }
 
-  /** Flushes an isolated partition, or records that may go to any partition. */
+  /** Flushes the queue of an isolated partition, or the unbound queue. */
   const flushAlone = async (queue: Queue<R>, batch: readonly Entry<R>[]): Promise<void> => {
     const startedAt = performance.now()
     const failed = await flush(batch)
     noteFailure(queue, failed)
     if (failed.length > 0) {
-      // The failed records go back to the front, so that the order stays. `take` drops the expired
+      // Put the failed records back to the front, so that the order stays. `take` drops expired
       // records.
       queue.waiting = failed.concat(queue.waiting)
       await sleep(failed.every(({ answered }) => answered) ? PROBE_PAUSE_MS : RETRY_PAUSE_MS)
@@ -353,7 +354,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     requeue(queue.waiting.splice(0))
   }
 
-  /** If the partition of unbound records has become known, moves them to its queue. */
+  /** Moves unbound records whose partition has become known to that partition's queue. */
   const bind = () => {
     const isBound = ({ record }: Entry<R>) => options.partitionOf?.(record) !== undefined
     const bound = unbound.waiting.filter(isBound)

@@ -5,8 +5,8 @@ export const REFUSED_BY_KAFKA = 'refused-by-kafka'
 const MAX_DETAIL_CHARACTERS = 200
 
 /**
- * Creates the quarantine record for a record that Kafka refuses. It has no key and headers, because
- * they may have made it too large.
+ * Creates the quarantine record for a record that Kafka refuses. Leaves out the record's key and
+ * headers, because they may have made the record too large.
  */
 export const refusedRecord = (
   { topic, value, timestamp }: OutgoingRecord,

@@ -1,6 +1,6 @@
 /**
- * Sends records to Kafka. Resolves when all are stored.
- * @throws an error with `kind: 'refused'` if Kafka will never accept one of them.
+ * Sends records to Kafka. Resolves when all records are stored.
+ * @throws an error with `kind: 'refused'` if Kafka will never accept one of the records.
  */
 export type Send<R> = (records: readonly R[]) => Promise<void>
 
@@ -11,10 +11,9 @@ export type Part<R> =
   | { readonly end: 'unavailable'; readonly records: readonly R[]; readonly error: Error }
 
 /**
- * Sends records. Halves a refused batch until each part is stored or one record is refused. A
+ * Sends records. Halves a refused batch until each part is stored, or is one refused record. A
  * broker refuses a whole batch because of one bad record, or because the batch exceeds
- * `max.message.bytes`. Without the halving, the same batch would be refused forever, and all later
- * records would wait.
+ * `max.message.bytes`. Without halving, a refused batch would block all later records forever.
  */
 export async function* sendInParts<R>(send: Send<R>, records: readonly R[]): AsyncGenerator<Part<R>, void, void> {
   try {

@@ -1,7 +1,7 @@
 /**
- * Publishes to Kafka first, and to the disk if Kafka does not answer. A record on disk is
- * acknowledged with 202 and sent later, when Kafka answers again. Without a spool such a request
- * gets 503.
+ * Publishes records to Kafka, or writes them to disk if Kafka does not answer. A request whose
+ * record is on disk gets 202. The record is sent when Kafka answers again. Without a spool such a
+ * request gets 503.
  */
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import type { Destination, DrainEnd } from '../spool/drain.ts'
@@ -12,28 +12,27 @@ import type { TopicPublishers } from './topic-publishers.ts'
 export type Publish<E> = (record: OutgoingRecord, deadlineAt: number) => Promise<Outcome<E>>
 
 export interface SpooledPublishOptions {
-  /** Time that Kafka has to store a record before the record goes to the disk. */
+  /** Time that Kafka has to store a record. After this time the record goes to the disk. */
   readonly spoolAfterMs: number
   readonly onDiskError: (error: Error) => void
   /**
    * Called with the number of records that Kafka did not accept in one send of the drain, and with
-   * Kafka's last error. The records are retried. The error is undefined if Kafka gave no answer in
-   * time.
+   * Kafka's last error. The error is undefined if Kafka did not answer in time.
    */
   readonly onLeft: (records: number, error: Error | undefined) => void
 }
 
 export interface SpooledPublish {
   readonly publish: Publish<End | 'spooled'>
-  /** Sends the spooled records, as far as Kafka accepts them. */
+  /** Sends the spooled records. Records that Kafka does not accept stay in the spool. */
   drain(signal: AbortSignal): Promise<DrainEnd>
 }
 
 const expired = Symbol('expired')
 
 /**
- * Returns the result of the work, or `expired` at the deadline. The work then continues, and its
- * result is ignored.
+ * Returns the result of the work, or `expired` at the deadline. The work continues after the
+ * deadline, but its result is ignored.
  */
 const within = async <T>(work: Promise<T>, deadlineAt: number): Promise<T | typeof expired> => {
   let timer: NodeJS.Timeout | undefined
@@ -62,8 +61,7 @@ export const createSpooledPublish = (
   }
   return {
     publish: async (record, deadlineAt) => {
-      // If the partition is failing, the record goes to the disk at once, so that the request need
-      // not wait.
+      // If the partition is failing, write to the disk at once, so that the request does not wait.
       if (publishers.fails(record)) return (await toDisk(record, deadlineAt)) ?? publishers.publish(record, deadlineAt)
       const outcome = await publishers.publish(record, Math.min(deadlineAt, performance.now() + spoolAfterMs))
       if (outcome.end !== 'deadline' && outcome.end !== 'queue-full') return outcome

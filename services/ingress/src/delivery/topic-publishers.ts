@@ -4,34 +4,33 @@ import { createPublisher, type Outcome, type Publisher, type PublisherOptions } 
 import { refusedRecord } from './quarantine.ts'
 import type { Send } from './send-in-parts.ts'
 
-/** The topic publishers: each topic has its own Kafka client, producer and publisher. */
+/** Publishers of all topics. Each topic has its own Kafka client, producer and publisher. */
 export interface TopicPublishers {
   /**
-   * Publishes a record. If Kafka refuses it, a copy goes to quarantine (dead-letter topic). The
-   * outcome stays `refused` and does not wait for the copy.
+   * Publishes a record. If Kafka refuses the record, a copy goes to quarantine (dead-letter topic).
+   * The outcome is `refused` and does not wait for the copy.
    */
   publish(record: OutgoingRecord, deadlineAt: number): Promise<Outcome>
   /** Returns true if the last flush of this record's partition failed. */
   fails(record: OutgoingRecord): boolean
   /**
-   * Returns the name of the partition that a spooled record goes to. The name contains the
-   * number of partitions, because records change partition when this number changes.
+   * Returns a name for the partition of a spooled record. The name contains the number of
+   * partitions, because a record may change its partition when this number changes.
    */
   partitionOf(record: OutgoingRecord): string
   /**
-   * Sends spooled records and resolves within a few seconds. The caller keeps the records until
-   * then. A record that Kafka refuses goes to quarantine.
-   * @param keep called with each record that quarantine refuses, too. Only the caller still has its
-   *   bytes.
-   * @returns the records that the caller must keep and send again, and the last error of Kafka for
-   *   them.
+   * Sends spooled records and resolves within a few seconds. The caller must keep the records until
+   * this promise resolves. A record that Kafka refuses goes to quarantine.
+   * @param keep called with each record that both its topic and quarantine refuse. The caller must
+   *   keep the record's bytes.
+   * @returns the records that the caller must keep and send again, and Kafka's last error.
    */
   deliver(records: readonly OutgoingRecord[], keep: (record: OutgoingRecord) => void): Promise<Undelivered>
   readonly held: { readonly records: number; readonly bytes: number }
   /** Number of partitions, over all topics, whose last flush failed. */
   readonly failing: number
   /**
-   * Number of partitions, over all topics, whose last flush was stored but slow and ended within
+   * Number of partitions, over all topics, with a slow but successful last flush that ended within
    * the last minute.
    */
   readonly slow: number
@@ -46,48 +45,49 @@ export interface TopicPublishers {
   /** Resolves when the leaders of each topic's partitions are known. */
   setPartitions(partitions: ReadonlyMap<string, number>): Promise<void>
   /**
-   * Accepts no more records. Resolves when all accepted records and quarantine copies have their
-   * outcome, within a quarter of a second.
+   * Refuses new records. Resolves within 250 ms, when all accepted records and quarantine copies
+   * have their outcome.
    */
   drain(): Promise<void>
   disconnect(): Promise<void>
 }
 
 /**
- * Deadline for the copy of a refused record. If it is missed, nothing is lost, because the sender
- * repeats the record.
+ * Deadline for the quarantine copy of a refused record. After a missed deadline no event is lost,
+ * because the sender repeats the event.
  */
 const QUARANTINE_DEADLINE_MS = 30_000
 /**
- * Deadline of the last flushes at a stop. It may be short: all requests have answers, so only
- * spooled records and quarantine copies still wait.
+ * Deadline of the last flushes at a stop. The time may be short, because all requests have answers.
+ * Only spooled records and quarantine copies still wait.
  */
 const DRAIN_MS = 250
 /**
  * Number of newly failing partitions that make a topic unavailable, if no partition stores a
- * record. If all other partitions failed before, fewer are enough. One failing partition alone is
- * no outage.
+ * record. If all other partitions failed before, a smaller number is enough. One failing partition
+ * alone is no outage.
  */
 const OUTAGE_PARTITIONS = 3
 
 export interface TopicPublishersOptions extends Omit<PublisherOptions<OutgoingRecord>, 'partitionOf'> {
   /**
-   * Time that a delivery waits for Kafka. It must exceed two flushes: the flush in flight and the
-   * next one. Otherwise records that are stored late are sent again and again.
+   * Time that a delivery of spooled records waits for Kafka. Must exceed two flushes: the flush in
+   * flight and the next flush. Otherwise slow flushes would make the drain send the same records
+   * again and again.
    */
   readonly deliveryDeadlineMs: number
   /** Time after which a send counts as stuck, because kafkajs has no timeout for a send. */
   readonly stuckSendMs: number
   /**
-   * Called for each record that Kafka refuses even if it is sent alone. `quarantined` is true if
-   * the quarantine topic has the record's bytes.
+   * Called for each record that Kafka refuses although the record was sent alone. `quarantined` is
+   * true if the quarantine topic has the record's bytes.
    */
   readonly onRefused: (topic: string, error: Error, quarantined: boolean) => void
 }
 
 export interface Undelivered {
   readonly records: readonly OutgoingRecord[]
-  /** Undefined if Kafka gave no answer in time. */
+  /** Kafka's last error. Undefined if Kafka did not answer in time. */
   readonly error: Error | undefined
 }
 
@@ -102,8 +102,8 @@ const suffixes = Object.entries(topicNames('')) as [keyof TopicNames, string][]
 
 /**
  * Creates a client, a producer and a publisher for each topic. If one topic has bad metadata,
- * kafkajs fails for all topics of the client. With one client for all, a broken quarantine topic
- * would also stop the customer topic.
+ * kafkajs fails for all topics of the client. With one client for all topics, a broken quarantine
+ * topic would also stop the customers topic.
  */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share all publishers
 export const createTopicPublishers = (
@@ -115,7 +115,7 @@ export const createTopicPublishers = (
   let partitionCounts: ReadonlyMap<string, number> = new Map()
   const ofTopic = (topic: string): TopicPublisher => {
     const found = publishers.get(topic)
-    // The outcome is `refused`, because a retry cannot help. In an outage a retry can help.
+    // The error is `refused`, because no retry can help.
     if (!found) throw new NotStoredError('refused', `the ingress does not write to topic ${topic}`)
     return found
   }
@@ -159,13 +159,13 @@ export const createTopicPublishers = (
   }
   /**
    * Sends one spooled record.
-   * @returns its outcome if the record must be kept, otherwise undefined.
+   * @returns the record's outcome if the caller must keep the record, otherwise undefined.
    */
   const deliver = async (record: OutgoingRecord, keep: () => void): Promise<Outcome | undefined> => {
     const quarantine = async (error: Error) => {
       const outcome = await publishCopy(record, error, options.deliveryDeadlineMs)
       const { end } = outcome
-      // In an outage the record itself may be fine, so the caller keeps it.
+      // The caller must keep the record, because a later attempt may succeed.
       if (end !== 'stored' && end !== 'refused') return outcome
       if (end === 'refused') keep()
       options.onRefused(record.topic, error, end === 'stored')
@@ -220,7 +220,7 @@ export const createTopicPublishers = (
       for (const [topic, { publisher }] of publishers) {
         const { outage, failing } = publisher
         if (!outage) continue
-        // Partitions that were already failing while others stored records.
+        // Number of partitions that were already failing while other partitions stored records.
         const before = Math.max(0, failing - outage.partitions)
         const others = (partitionCounts.get(topic) ?? 1) - before
         if (outage.partitions >= Math.min(OUTAGE_PARTITIONS, others)) return { topic, error: outage.error }
@@ -242,8 +242,7 @@ export const createTopicPublishers = (
     drain: async () => {
       const deadlineAt = performance.now() + DRAIN_MS
       const { [topics.quarantine]: quarantine, ...others } = Object.fromEntries(publishers)
-      // Quarantine closes last, because a record of another topic may still be refused and needs
-      // it.
+      // Close quarantine last, because Kafka may still refuse a record of another topic.
       await Promise.all(Object.values(others).map(({ publisher }) => publisher.close(deadlineAt)))
       await quarantine?.publisher.close(deadlineAt)
     },

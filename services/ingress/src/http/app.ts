@@ -9,7 +9,7 @@ import { PROBLEM_CONTENT_TYPE, type Problem, problemDocument, problems } from '.
 import { BodyError, createReceiveBody } from './receive-body.ts'
 import { type RoutedRecord, routeBody, type Suspicion } from './webhook-route.ts'
 
-/** A refused request, for the log. Contains no secret and no body. */
+/** Facts about a refused request, for the log. Contains no secret and no body. */
 export interface Refusal {
   readonly problem: Problem
   readonly method: string
@@ -34,15 +34,15 @@ export interface AppDependencies {
   readonly metrics: IngressMetrics
   readonly onInternalError: (error: Error) => void
   /**
-   * Called for each refused request with one of the sender's headers, and for each forbidden
+   * Called for each refused request that has a signature or token header, and for each forbidden
    * address.
    */
   readonly onRefused: (refusal: Refusal) => void
   /** Called for each event that gets 202 but will probably never be applied. */
   readonly onSuspicion: (suspicion: Suspicion) => void
   /**
-   * Aborts when the process gets SIGTERM. Requests are still served, and each answer closes its
-   * connection.
+   * Aborts when the process gets SIGTERM. The app still serves requests then, but each answer
+   * closes its connection.
    */
   readonly stopping: AbortSignal
 }
@@ -56,7 +56,7 @@ export interface AppOptions {
   /** Maximum bytes of all incomplete bodies together. */
   readonly maxReceivingBytes: number
   /**
-   * Charset of bodies that declare none and are not UTF-8. If undefined, such bodies go to
+   * Charset of bodies that declare no charset and are not UTF-8. If undefined, such bodies go to
    * quarantine.
    */
   readonly fallbackEncoding: string | undefined
@@ -73,19 +73,16 @@ export interface AppOptions {
 export const WEBHOOK_PATH = '/webhooks/mykaarma'
 export const HEALTH_PATH = '/healthz'
 
-/**
- * Value of Retry-After in seconds. The sender has its own backoff; this is for people and other
- * clients.
- */
+/** Value of Retry-After in seconds, for people and other clients. myKaarma has its own backoff. */
 const RETRY_AFTER_SECONDS = '5'
 
-/** Time for the peer to read the answer to a refused request and to close the connection. */
+/** Time in which the peer can read the answer to a refused request and close the connection. */
 const FAREWELL_MS = 1000
 
 /**
- * Closes a socket some time after its last answer. If the socket closed at once, late bytes of the
- * request would reset the connection and the peer would lose the answer. Without the time limit, a
- * peer could keep the connection forever.
+ * Closes a socket FAREWELL_MS after its last answer. If the socket closed at once, late bytes of
+ * the request would reset the connection, and the peer would lose the answer. If the socket stayed
+ * open, a peer could keep it forever.
  */
 const endSlowly = (socket: Duplex): void => {
   socket.end()
@@ -97,7 +94,10 @@ const documentedContentType = /^\s*(?:text\/plain|application\/json)\s*(?:;|$)/i
 const oneHeader = (value: string | string[] | undefined): string | undefined =>
   Array.isArray(value) ? value.join(', ') : value
 
-/** Maps errors of Node's HTTP parser to problems. They are raised before fastify has a request. */
+/**
+ * Maps errors of Node's HTTP parser to problems. Node reports these errors before fastify has a
+ * request.
+ */
 const problemOfClientError = (error: { code?: string }): Problem => {
   if (error.code === 'HPE_HEADER_OVERFLOW') return 'headers-too-large'
   if (error.code === 'HPE_INVALID_EOF_STATE') return 'incomplete'
@@ -116,7 +116,7 @@ const problemOfError = (error: { code?: string; statusCode?: number }): Problem 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: the hooks and routes of one app
 export const createApp = (deps: AppDependencies, options: AppOptions): FastifyInstance => {
   const { metrics } = deps
-  // If a body ends with an error of Node's parser, the parser's error handler answers and counts.
+  // Sockets whose request the handler of parser errors has answered and counted.
   const answeredByParser = new WeakMap<Duplex, Problem>()
   const rawAnswer = (problem: Problem) => {
     metrics.answers.inc({ answer: problem })
@@ -130,16 +130,17 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   }
   const app = fastify({
     logger: false,
-    // Variants of the path are accepted. A different spelling must not cost an event.
+    // Accept variants of the path, because a different spelling must not cost an event.
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, caseSensitive: false },
     exposeHeadRoutes: false,
-    // Slow senders must not keep connections forever. fastify has no limit by default.
+    // Without this limit slow senders could keep connections forever.
     requestTimeout: options.requestTimeoutMs,
     http: {
-      // Node's default is 60 s. Node limits the whole request by the longer of this time and
-      // `requestTimeout`.
+      // Node's default of 60 s would extend the limit of the whole request, because Node uses the
+      // longer of this time and `requestTimeout`.
       headersTimeout: options.requestTimeoutMs,
-      // Interval of Node's checks of these two times. The default is 30 s.
+      // Interval in which Node checks `requestTimeout` and `headersTimeout`. The default of 30 s is
+      // too long.
       connectionsCheckingInterval: 1000,
       requireHostHeader: false,
     },
@@ -156,11 +157,11 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       endSlowly(socket)
     },
     keepAliveTimeout: options.keepAliveTimeoutMs,
-    // Second limit, for a client that writes requests and reads no answer. It is longer than any
-    // normal silence.
+    // This limit closes the connection of a client that writes requests and reads no answer. It is
+    // longer than any normal pause.
     connectionTimeout: options.keepAliveTimeoutMs + options.requestTimeoutMs,
-    // Requests on open connections are served during a stop. A refusal would cost the sender one of
-    // its six attempts.
+    // Serve requests on open connections during a stop, because a refusal would cost the sender one
+    // of its six attempts.
     return503OnClosing: false,
     ...(options.trustedProxies && {
       trustProxy: (address: string) => options.trustedProxies?.includes(address) ?? false,
@@ -168,8 +169,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   })
 
   /**
-   * Reports a refusal that the sender or the operator must fix. Requests of strangers are only
-   * counted.
+   * Reports a refusal that the sender or the operator must fix. Does not report requests of
+   * strangers.
    */
   const report = (request: FastifyRequest, problem: Problem) => {
     const { headers, socket } = request
@@ -194,33 +195,34 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     metrics.answers.inc({ answer: problem })
     report(request, problem)
     if (problems[problem].status === 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
-    // Only an authenticated sender keeps its connection. Otherwise strangers could fill
+    // Close the connections of unauthenticated senders. Otherwise strangers could use all
     // `MAX_CONNECTIONS`.
     if (!request.isAuthentic) {
       reply.header('connection', 'close')
       const { socket } = request.raw
-      // After the answer Node calls `destroySoon`, which would close the socket at once.
+      // Node calls `destroySoon` after the answer. The original function would close the socket at
+      // once.
       if (!request.raw.complete && socket) socket.destroySoon = () => endSlowly(socket)
     }
     return reply.code(problems[problem].status).type(PROBLEM_CONTENT_TYPE).send(problemDocument(problem, detail))
   }
 
-  // Unauthenticated requests use memory too, at most one body each.
+  // Limit connections, because each unauthenticated request can use the memory of one body.
   app.server.maxConnections = options.maxConnections
   app.server.on('drop', () => metrics.dropped.inc())
   app.server.on('checkExpectation', (_request, response) => {
     const { status, body, headers } = rawAnswer('expectation-failed')
     response.writeHead(status, headers).end(body)
   })
-  // From SIGTERM on, answers close their connections. So no sender has an open connection when the
-  // port closes.
+  // From SIGTERM on, each answer closes its connection, so that no sender has an open connection
+  // when the port closes.
   app.addHook('onSend', (_request, reply, payload, done) => {
     if (deps.stopping.aborted) reply.header('connection', 'close')
     done(null, payload)
   })
 
-  // A fixed time after the port has closed, open connections are cut. Late requests must have their
-  // answers by then.
+  // Open connections are cut a fixed time after the port has closed. Answer late requests before
+  // that.
   let lastDeadline = Number.POSITIVE_INFINITY
   app.addHook('preClose', (done) => {
     lastDeadline = performance.now() + options.acceptDeadlineMs
@@ -231,18 +233,17 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   app.decorateRequest('isAuthentic', false)
   app.decorateRequest('contentType', undefined)
 
-  // Runs before fastify receives the body.
+  // This hook runs before fastify receives the body.
   app.addHook('onRequest', (request, reply, done) => {
     if (request.is404) return void refuse(reply, 'not-found')
-    // The signature decides, not the content type. fastify would refuse a type that it cannot
-    // parse.
+    // Hide the content type, because fastify would refuse a type that it cannot parse.
     request.contentType = request.headers['content-type']
     delete request.headers['content-type']
     done()
   })
   app.setNotFoundHandler((_request, reply) => refuse(reply, 'not-found'))
 
-  // The raw bytes were signed and are stored, so fastify must not parse or decode them.
+  // fastify must not parse or decode the body, because the signature is over the raw bytes.
   app.removeAllContentTypeParsers()
   const receiveBody = createReceiveBody({
     maxBodyBytes: options.maxBodyBytes,
@@ -275,10 +276,10 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     method: ['GET', 'HEAD'],
     url: HEALTH_PATH,
     handler: async (_request, reply) => {
-      // This is not the readiness of `/readyz`. An obstacle usually affects all instances, and a
-      // load balancer that removes all of them loses events.
+      // This answer ignores the checks of `/readyz`. An outage usually affects all instances, and a
+      // load balancer without any instance loses events.
       const ready = !deps.stopping.aborted
-      // Strangers may ask too, so the answer closes the connection.
+      // Close the connection, because strangers may send this request.
       return reply
         .header('connection', 'close')
         .code(ready ? 200 : 503)
@@ -287,8 +288,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   })
 
   /**
-   * True if a request has neither the documented content type nor the sender's headers. Its body is
-   * not received.
+   * Returns true if a request has neither the documented content type nor the sender's headers. The
+   * app does not receive the body of such a request.
    */
   const isForeign = ({ contentType, headers }: FastifyRequest): boolean =>
     contentType !== undefined &&
@@ -308,7 +309,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       },
     },
     async (request: FastifyRequest, reply) => {
-      // fastify leaves the body of an empty request undefined.
+      // fastify sets no body for a request with an empty body.
       const body = (request.body as Buffer | undefined) ?? Buffer.alloc(0)
       const { contentType } = request
       const signature = oneHeader(request.headers[SIGNATURE_HEADER])
@@ -343,7 +344,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Deadline of the answer, by `performance.now()`. */
+    /** Deadline of the answer, on the clock of `performance.now()`. */
     deadlineAt: number
     /** True if the sender is authenticated, or authentication is off. */
     isAuthentic: boolean

@@ -2,26 +2,27 @@ import { isAscii, isUtf8 } from 'node:buffer'
 import { createHmac, createSecretKey, hash, type KeyObject, timingSafeEqual } from 'node:crypto'
 import { declaredEncoding, decodeText } from '@customer-stream/schemas'
 
-/** Headers of a request. Node joins a repeated header with a comma, so it matches no secret. */
+/**
+ * Headers of a request. A repeated header matches no secret, because Node joins the values with a
+ * comma.
+ */
 export interface Credentials {
   readonly signature: string | undefined
   readonly token: string | undefined
-  /** Content type of the body. Its charset may be needed to find the signed bytes. */
+  /** Content type of the body. The search for the signed bytes uses its charset. */
   readonly contentType?: string | undefined
 }
 
 /**
- * Names of the matching secret and token. Metrics by name show when an old one is no longer used.
+ * Names of the matching secret and token. Metrics by name show when the sender no longer uses an
+ * old secret.
  */
 export interface Authenticated {
   /** `none` if signatures are not checked. */
   readonly secret: string
   /** `none` if tokens are not checked. */
   readonly token: string
-  /**
-   * Charset of the body, if the signature proves it because it is over the same text in another
-   * charset.
-   */
+  /** Charset of the body, if the signature is over the same text in another charset. */
   readonly encoding?: string
 }
 
@@ -39,14 +40,14 @@ const signatureForm = /^sha256=([0-9a-f]{64})$/i
 const digest = (value: string): Buffer => hash('sha256', value, 'buffer')
 
 /**
- * Encodes a text in a single-byte charset. Like Java, it writes `?` for characters that the charset
- * lacks.
+ * Encodes a text in a single-byte charset. Writes `?` for characters that the charset lacks, as
+ * Java does.
  */
 const encodeSingleByte = (text: string, encoding: string): Buffer | undefined => {
   const decoder = new TextDecoder(encoding)
   const byteOf = new Map<string, number>()
   for (let byte = 0xff; byte >= 0; byte--) byteOf.set(decoder.decode(Uint8Array.of(byte)), byte)
-  // If there are fewer characters than bytes, the charset is not a single-byte charset.
+  // A smaller number of characters means that the charset is not a single-byte charset.
   if (byteOf.size < 0xf0) return undefined
   const question = 0x3f
   return Buffer.from(Array.from(text, (character) => byteOf.get(character) ?? question))
@@ -67,14 +68,14 @@ interface Transcoded {
 
 /**
  * Returns the body's text in other charsets that the sender may have signed. Example: a program
- * signs the UTF-8 form of a text, and its HTTP client writes ISO-8859-1, the default of some Java
- * clients. The opposite occurs too.
+ * signs the text as UTF-8, and its HTTP client sends the text as ISO-8859-1. The opposite occurs
+ * too.
  */
 const transcode = (body: Buffer, contentType: string | undefined): Transcoded | undefined => {
   const declared = declaredEncoding(contentType)
   const other = declared === undefined || declared === 'utf-8' ? 'windows-1252' : declared
   const isUtf16 = other.startsWith('utf-16')
-  // ASCII text has the same bytes in both charsets.
+  // An ASCII text has the same bytes in all single-byte charsets and in UTF-8.
   if (isAscii(body) && !isUtf16) return undefined
   try {
     const sentAsUtf8 = isUtf8(body) && !(isUtf16 && body.includes(0))
@@ -87,9 +88,10 @@ const transcode = (body: Buffer, contentType: string | undefined): Transcoded | 
 }
 
 /**
- * Checks the signature over the raw body and the static token, each only if it is configured. All
- * secrets and tokens are compared in constant time, so the delay of the answer does not show how
- * much of a secret matched. Transcoding costs time, so it needs a correct token.
+ * Checks the signature over the raw body, and the static token, if they are configured. Compares
+ * all secrets and tokens in constant time, so that the delay of the answer does not reveal how much
+ * of a secret matched. Transcodes only the body of a request with a correct token, because
+ * transcoding costs time.
  */
 export const createAuthenticate = ({
   secrets,
@@ -98,9 +100,10 @@ export const createAuthenticate = ({
   secrets?: ReadonlyMap<string, string> | undefined
   tokens?: ReadonlyMap<string, string> | undefined
 }): Authenticate => {
-  // Creates each KeyObject once. On Node 24 `createHmac` with a raw key takes five times as long.
+  // Create each KeyObject once, because `createHmac` with a raw key takes five times as long.
   const keys = secrets && [...secrets].map(([name, secret]) => ({ name, key: createSecretKey(Buffer.from(secret)) }))
-  // Digests have the same length, which `timingSafeEqual` needs. They also hide the token's length.
+  // Compare digests, because `timingSafeEqual` needs inputs of equal length. Digests also hide the
+  // token's length.
   const digests = tokens && [...tokens].map(([name, token]) => ({ name, digest: digest(token) }))
 
   const tokenName = (token: string | undefined): string | undefined => {

@@ -1,6 +1,6 @@
 /**
- * Answers other than 202 are RFC 9457 problem documents. The `type` is stable: people and scripts
- * may match on it.
+ * Problems that the ingress answers instead of 202 (RFC 9457). Each key is a stable `type` that
+ * programs may match.
  */
 export const problems = {
   'malformed-json': { status: 400, title: 'The body is not JSON.' },

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http'
 
 /**
- * Reason why a body was not received. `incomplete`: the sender closed the connection, or the time
- * limit ended it.
+ * Reason why a body was not received. `incomplete`: the sender or the time limit closed the
+ * connection.
  */
 export type BodyFailure = 'too-large' | 'too-many-bodies' | 'incomplete'
 
@@ -27,8 +27,8 @@ export interface ReceiveBodyOptions {
 }
 
 /**
- * Returns the chunks as one buffer. A single chunk is not copied, unless it is a view of a larger
- * buffer. Such a view would keep all of that buffer in memory.
+ * Returns the chunks as one buffer. Copies a single chunk only if it is a view of a larger buffer,
+ * because a view keeps the whole buffer in memory.
  */
 const joined = (chunks: readonly Buffer[], bytes: number): Buffer => {
   const [only] = chunks
@@ -36,13 +36,13 @@ const joined = (chunks: readonly Buffer[], bytes: number): Buffer => {
 }
 
 /**
- * Receives request bodies as bytes, with a limit for each and a limit for all together. No sender
- * is authenticated yet, so otherwise anyone could fill the memory. If all bodies exceed their
- * limit, the one without progress for the longest time is dropped. So stalled bodies do not block a
- * sender whose bodies arrive.
+ * Receives request bodies as bytes, with a limit for each body and a limit for all bodies together.
+ * Without limits any stranger could fill the memory, because the sender is not authenticated yet.
+ * If all bodies together exceed the limit, the body without progress for the longest time is
+ * dropped, so that stalled bodies do not block other senders.
  */
 export const createReceiveBody = ({ maxBodyBytes, maxBytesTogether }: ReceiveBodyOptions) => {
-  // Sorted by the time of their last progress.
+  // Incomplete bodies, sorted by the time of their last progress.
   const arriving = new Set<Receiving>()
   let bytesTogether = 0
 
@@ -65,7 +65,7 @@ export const createReceiveBody = ({ maxBodyBytes, maxBytesTogether }: ReceiveBod
       request.off('data', onData).off('end', onEnd).off('error', onClose).off('close', onClose)
       arriving.delete(receiving)
       bytesTogether -= receiving.bytes
-      // An error may follow if the connection closes in the middle of the body.
+      // Ignore later errors: the connection may close before the end of the body.
       if (error) request.on('error', () => undefined)
       if (error) done(error)
       else done(null, joined(chunks, receiving.bytes))

@@ -21,8 +21,8 @@ const MAX_CHARACTERS = 200
 const cut = (text: string | undefined) => text?.slice(0, MAX_CHARACTERS)
 
 /**
- * Logs refused requests that are probably the sender's: one line for each kind of problem in ten
- * seconds.
+ * Logs refused requests that probably come from myKaarma: at most one line for each kind of problem
+ * in ten seconds.
  */
 export const createRefusalLog = (logger: Logger): ((refusal: Refusal) => void) => {
   const logs = new Map<Problem, (refusal: Refusal) => void>()
@@ -59,7 +59,9 @@ const suspicions: Record<Suspicion['what'], string> = {
     'whether it means the known type.',
 }
 
-/** Logs events that will probably never be applied: one line for each kind in ten seconds. */
+/**
+ * Logs events that will probably never be applied: at most one line for each kind in ten seconds.
+ */
 export const createSuspicionLog = (logger: Logger): ((suspicion: Suspicion) => void) => {
   const log = (what: Suspicion['what']) =>
     createOccasionalLog<Suspicion>((fields) => logger.warn({ event: 'suspicious-event', ...fields }, suspicions[what]))

@@ -10,14 +10,14 @@ import {
   type TopicNames,
 } from '@customer-stream/schemas'
 
-/** A record to store, without its time of receipt. */
+/** Record to store, without its time of receipt. */
 export interface RoutedRecord {
   readonly topic: string
   readonly key: Buffer | null
   readonly headers: Readonly<Record<string, string>>
 }
 
-/** Destination of a body, and the answer after it is stored. */
+/** Destination of a body, and the answer after the body is stored. */
 export interface Route {
   readonly record: RoutedRecord
   readonly answer: 'accepted' | { readonly problem: 'malformed-json' | 'unroutable'; readonly detail: string }
@@ -25,11 +25,11 @@ export interface Route {
   readonly suspicion?: Suspicion
 }
 
-/** A valid event that will probably never be applied. */
+/** Reason why a valid event will probably never be applied. */
 export interface Suspicion {
   /**
-   * `old-timestamp`: the timestamp is before 2001-09-09, so it is perhaps in seconds. Any other
-   * event of the customer is probably newer. `type-spelling`: the type is similar to a known one.
+   * `old-timestamp`: the timestamp is before 2001-09-09, perhaps because its unit is seconds. Other
+   * events of the customer are then newer. `type-spelling`: the type is similar to a known type.
    */
   readonly what: (typeof SUSPICIONS)[number]
   readonly eventId: string | undefined
@@ -61,14 +61,14 @@ const comparable = (type: string): string => type.toLowerCase().replaceAll(/[\s_
 const text = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)
 
 /**
- * Key and headers (≤ 16 KiB) must fit into the bytes that topics allow beside the body. Otherwise
- * Kafka refuses the record forever.
+ * A topic allows RECORD_OVERHEAD_BYTES for key and headers. The headers have at most 16 KiB. Kafka
+ * would refuse a record with a longer key forever.
  */
 const MAX_KEY_BYTES = 32 * 1024
 const fitsKey = (value: string): boolean => Buffer.byteLength(value) <= MAX_KEY_BYTES
 /**
- * Returns the key, or null if it is too long. A key only selects the partition, so a record without
- * a key is better than a lost one.
+ * Returns the key, or null if the key is too long. A key only selects the partition, so a record
+ * without a key is better than a lost record.
  */
 const keyOf = (value: string | undefined): Buffer | null =>
   value === undefined || !fitsKey(value) ? null : Buffer.from(value)
@@ -86,7 +86,7 @@ interface Unusable {
 
 const isMalformed = (reason: Unusable['reason']): boolean => reason === 'not-utf8' || reason === 'not-json'
 
-/** 2001-09-09 in milliseconds. A smaller timestamp is probably in seconds. */
+/** 2001-09-09 in Unix milliseconds. The unit of a smaller timestamp is probably seconds. */
 const OLDEST_PLAUSIBLE_MS = 1e12
 /** Types of the vendor's documentation in lower case, without blanks and hyphens. */
 const knownTypes = new Map(['customers', ...Object.keys(otherPayloads)].map((type) => [comparable(type), type]))
@@ -99,14 +99,17 @@ const suspicionOf = ({ type, envelope }: CustomersEvent | OtherEvent): Suspicion
   return timestamp < OLDEST_PLAUSIBLE_MS ? { what: 'old-timestamp', eventId, value: String(timestamp) } : undefined
 }
 
-/** Returns the content type that a reader of the record needs. Undefined for the usual ones. */
+/**
+ * Returns the content type, if a reader of the record needs it. Undefined for the documented
+ * content types in UTF-8.
+ */
 const contentTypeToKeep = ({ contentType, encoding }: Delivered): string | undefined => {
   const proved = encoding ?? declaredEncoding(contentType)
   if (proved !== declaredEncoding(contentType)) return proved === 'utf-8' ? undefined : `text/plain; charset=${proved}`
   return contentType === undefined || isUsual.test(contentType) ? undefined : contentType
 }
 
-/** Parses a body. Returns the event, and the content type that was used. */
+/** Parses a body. Returns the event, and the content type that was used to decode the body. */
 const read = (body: Buffer, delivered: Delivered, fallback: string | undefined) => {
   const parseAs = (contentType: string | undefined) => ({
     contentType,
@@ -138,14 +141,15 @@ const quarantine = (
 })
 
 /**
- * Chooses the topic of an authentic body by its content alone. Unusable bodies go to quarantine
+ * Chooses the topic of an authentic body by the body's content. Unusable bodies go to quarantine
  * with a reason.
  */
 export const routeBody = (body: Buffer, delivered: Delivered, { topics, fallbackEncoding }: RouteOptions): Route => {
   const { contentType, parsed } = read(body, delivered, fallbackEncoding)
   if (!parsed.ok) return quarantine(parsed, contentType, topics)
   const event = parsed.value
-  // Without a key, a customer's events would go to different partitions.
+  // Quarantine this event, because without a key the customer's events would go to different
+  // partitions.
   if (event.kind === 'customers' && !fitsKey(event.customerUuid)) {
     const detail = `customer.customerUuid has more than ${MAX_KEY_BYTES} bytes`
     return quarantine({ reason: KEY_TOO_LONG, detail }, contentType, topics)

@@ -1,6 +1,6 @@
 /**
- * Group commit: records that arrive during an fsync go into the next write. So one fsync serves
- * hundreds of requests.
+ * Writes records to the spool in groups. Records that arrive during an fsync go into the next
+ * write, so one fsync serves hundreds of requests.
  */
 import { type FileHandle, open, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -9,7 +9,7 @@ import type { SpoolFiles } from './directory.ts'
 import { encodeFrame, HEADER_BYTES, newMarker } from './format.ts'
 import { createSegment, type Segment, type SegmentWriter } from './segment.ts'
 
-/** Thrown if the spool has no room on disk or in memory. The record is then not acknowledged. */
+/** Error: the spool has no room on disk or in memory. The record must not be acknowledged. */
 export class SpoolFullError extends Error {
   override readonly name = 'SpoolFullError'
 }
@@ -18,32 +18,36 @@ export interface AppenderOptions {
   readonly maxBytes: number
   readonly segmentBytes: number
   readonly maxWaitingBytes: number
-  /** Throws if the directory is no longer ours. Then no record in it may be acknowledged. */
+  /**
+   * Throws if the directory or its lock file was replaced. No further record in it may be
+   * acknowledged.
+   */
   readonly isStillOurs: () => Promise<void>
 }
 
 export interface Appender {
   append(record: OutgoingRecord): Promise<void>
   /**
-   * Returns true if a record of so many bytes fits into `maxBytes` and the disk accepted the last
+   * Returns true if a record of this size fits into `maxBytes` and the disk accepted the last
    * record.
    */
   hasRoomFor(bytes: number): boolean
   /**
-   * Checks with a test file whether the disk accepts bytes again, if it did not accept the last
-   * records.
+   * Writes a test file if the disk did not accept the last records. Success means that the disk
+   * works again.
    */
   tryDisk(): Promise<void>
   /**
-   * Returns true if a record that waits for the disk may go to this segment. Undefined means that
-   * there is no segment yet.
+   * Returns true if the next write may go to this segment. `undefined` means that there is no
+   * segment yet.
    */
   mayWriteTo(segment: Segment | undefined): boolean
   /**
-   * Resolves at the next commit, or when no record waits any more. A new promise then replaces it.
+   * Promise that resolves at the next commit, or when no record waits. A new promise then replaces
+   * this property.
    */
   readonly committed: Promise<void>
-  /** Resolves when no record waits any more. */
+  /** Resolves when no record waits for the disk. */
   idle(): Promise<void>
   /** Closes the current file. May be called only while no record waits. */
   finish(): Promise<void>
@@ -73,7 +77,10 @@ const canWrite = async (path: string): Promise<boolean> => {
   }
 }
 
-/** Returns the bytes that a record may need: its frame, and a header if it begins a new file. */
+/**
+ * Returns the bytes that a record may need: its frame, and a file header if the record begins a new
+ * file.
+ */
 const reservedBytes = (frame: Buffer): number => frame.length + HEADER_BYTES
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one open file
@@ -111,7 +118,7 @@ export const createAppender = (files: SpoolFiles, options: AppenderOptions): App
     if (abandoned && (await abandoned.abandon())) segments.splice(segments.indexOf(abandoned.segment), 1)
   }
 
-  /** Takes the waiting records that fit into the current file, but at least one. */
+  /** Takes the waiting records that fit into the current file, and at least one record. */
   const take = (): Entry[] => {
     let end = writer?.segment.bytes ?? HEADER_BYTES
     let count = 0
@@ -145,20 +152,19 @@ export const createAppender = (files: SpoolFiles, options: AppenderOptions): App
       failure = { error }
       isFailing = true
       await abandon()
-      // If the folder was moved away, the error that says so is the cause. So it replaces the first
-      // error.
+      // If the folder was moved away, report that error instead, because it is the cause.
       await options.isStillOurs().catch((cause) => {
         failure = { error: cause }
       })
     }
-    // From here on, the bytes of the file count instead of the reserved bytes.
+    // Count the bytes of the file instead of the reserved bytes from now on.
     if (segment) files.bytes += segment.bytes - bytesBefore
     for (const { frame } of group) waitingBytes -= reservedBytes(frame)
     for (const { resolve, reject } of group) failure ? reject(failure.error) : resolve()
   }
 
   const pump = async () => {
-    // Yields once, so that records of the same event-loop turn join this group.
+    // Yield once, so that records of the same event-loop turn join this group.
     await new Promise(setImmediate)
     while (queue.length > 0) {
       await commit()
@@ -186,8 +192,8 @@ export const createAppender = (files: SpoolFiles, options: AppenderOptions): App
     hasRoomFor: (bytes) => !isFailing && isWithinBounds(bytes),
     tryDisk: async () => {
       if (!isFailing) return
-      // The next record cannot serve as the test, because a load balancer sends no request to a
-      // process that is not ready.
+      // Write a test file instead of waiting for the next record, because a load balancer sends no
+      // request to a process that is not ready.
       isFailing = !(await canWrite(join(files.directory, 'probe')))
     },
     mayWriteTo: (segment) => pumping !== undefined && segment === segments.at(-1),

@@ -20,14 +20,14 @@ export const makeDirectory = async (directory: string): Promise<void> => {
   for (let at = directory; at.length > dirname(highest).length; at = dirname(at)) await syncDirectory(dirname(at))
 }
 
-/** Finds the files of earlier processes. Only the header of the first file is read now. */
+/** Finds the files of earlier processes. Reads only the header of the first file. */
 export const findFiles = async (directory: string, report: Report): Promise<SpoolFiles> => {
   const files: SpoolFiles = { directory, segments: [], bytes: 0, lastNumber: 0 }
   for (const name of (await readdir(directory)).sort()) {
     const [, digits, marker, ending] = NAME.exec(name) ?? []
     if (digits === undefined) continue
-    // A place in the spool contains the number of its file, so no two files may have the same
-    // number. Two names may have the same number, e.g. if a file was moved here.
+    // Each file needs a unique number, because a place in the spool contains the file's number. Two
+    // file names may contain the same number, e.g. after a person moved a file here.
     const number = Math.max(files.lastNumber + 1, Number(digits))
     files.lastNumber = number
     const path = join(directory, name)
@@ -36,7 +36,7 @@ export const findFiles = async (directory: string, report: Report): Promise<Spoo
       report({ file: path, offset: 0, bytes: 0, what: 'foreign' })
       continue
     }
-    // Nothing in a `.new` file was acknowledged.
+    // No record in a `.new` file was acknowledged.
     if (ending === NEW) await unlink(path)
     else files.bytes += found.size
     if (ending !== undefined) continue
@@ -47,7 +47,7 @@ export const findFiles = async (directory: string, report: Report): Promise<Spoo
       true,
       marker === undefined ? undefined : Buffer.from(marker, 'hex'),
     )
-    // The file's own time is an estimate until the header is read.
+    // The file's modification time is an estimate until the header is read.
     segment.unreadSince = Math.floor(found.mtimeMs)
     files.segments.push(segment)
   }
@@ -57,8 +57,8 @@ export const findFiles = async (directory: string, report: Report): Promise<Spoo
 }
 
 /**
- * Deletes a file whose records were all sent. A damaged file is kept as `.damaged`, because a
- * person may still read a record in it.
+ * Deletes a file whose records were all sent. Renames a damaged file to `.damaged` instead, because
+ * a person may still recover records from it.
  */
 export const retire = async (files: SpoolFiles, segment: Segment): Promise<void> => {
   const { path, damaged, bytes } = segment
@@ -73,7 +73,9 @@ export const retire = async (files: SpoolFiles, segment: Segment): Promise<void>
   if (isGone) files.bytes -= bytes
 }
 
-/** File systems that do not outlive the machine or the container, by their Linux magic number. */
+/**
+ * Names of file systems that do not outlive the machine or the container, by Linux magic number.
+ */
 const VOLATILE = new Map([
   [0x01021994, 'tmpfs (memory)'],
   [0x858458f6, 'ramfs (memory)'],

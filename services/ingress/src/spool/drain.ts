@@ -2,18 +2,17 @@
  * Sends the records of the spool, and deletes the files whose records were all accepted.
  *
  * The main reader reads all files in order and sends each record once. Records that Kafka did not
- * accept stay on disk. Their partition gets a cursor, which holds positions, not records, and
- * retries. Until this cursor has caught up, the main reader skips the partition's records. So a
- * failing partition delays no other partition.
+ * accept stay on disk. The drain creates a cursor for their partition. A cursor keeps positions
+ * instead of records, and retries. Until the cursor has caught up, the main reader skips the
+ * partition's records. So a failing partition delays no other partition.
  *
- * Some records may be in no cursor: after the number of partitions changes, or after an unreadable
- * file becomes readable. Then the drain starts again at the first file. It does not send delivered
- * records again.
+ * The drain starts again at the first file after the number of partitions changes, or after an
+ * unreadable file becomes readable, because some records may be in no cursor. It does not send
+ * delivered records again.
  *
- * Memory does not grow with the spool. It holds two batches of MAX_BATCH_BYTES: one of the main
- * reader, one of all cursors together. It also holds two file windows, because only one cursor
- * reads at a time. Each failing partition needs memory for its share of MAX_PLACES positions, and
- * for one record during an attempt.
+ * Memory does not grow with the spool: two batches of MAX_BATCH_BYTES (main reader, and all cursors
+ * together) and two file windows (main reader, and the one cursor that reads). Each failing
+ * partition adds its share of MAX_PLACES positions, and one record during an attempt.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
@@ -23,23 +22,23 @@ import { isDone, isScanned, noteDamage, type Report } from './segment.ts'
 import { createUndelivered, type Item, isBefore, type Place, type Position } from './undelivered.ts'
 
 /**
- * `empty`: all records were sent. `left`: Kafka did not accept all records. `stopped`: ended by the
- * signal or by `close`.
+ * `empty`: all records were sent. `left`: Kafka did not accept all records. `stopped`: the signal
+ * or `close` ended the drain.
  */
 export type DrainEnd = 'empty' | 'left' | 'stopped'
 
 export interface Destination {
   /**
-   * Returns the name of the partition that a record goes to. The name must not depend on the
-   * record's value. If the number of partitions changes, all names must change.
+   * Returns a name for the partition of a record. The name must not depend on the record's value.
+   * If the number of partitions changes, all names must change.
    */
   readonly partitionOf: (record: OutgoingRecord) => string
   /**
    * Sends records. Never rejects.
-   * @param keep must be called for a record that Kafka accepts in no topic. The record's file is
-   *   then kept as `.damaged` instead of being deleted.
-   * @returns the records that Kafka did not accept, for a retry. Records that Kafka will never
-   *   accept must not be returned: they would be retried forever.
+   * @param keep must be called for a record that Kafka accepts in no topic. The drain then renames
+   *   the record's file to `.damaged` instead of deleting the file.
+   * @returns the records to retry. Must not contain records that Kafka will never accept, because
+   *   the retries would never end.
    */
   send(records: readonly OutgoingRecord[], keep: (record: OutgoingRecord) => void): Promise<readonly OutgoingRecord[]>
 }
@@ -48,26 +47,27 @@ export interface Destination {
 const MAX_BATCH_RECORDS = 500
 const MAX_BATCH_BYTES = 4 * 1024 * 1024
 /**
- * Maximum positions that all cursors of failing partitions keep together, about 150 bytes each. A
- * cursor whose share was larger keeps the positions it has.
+ * Maximum positions of all cursors together, about 150 bytes each. A cursor keeps its positions
+ * even if its share shrinks.
  */
 const MAX_PLACES = 10_000
 /** Time between two attempts for a failing partition. */
 const RETRY_MS = 500
 
-/** The undelivered records of a failing partition. */
+/** State of a failing partition. */
 interface Cursor {
   /**
-   * A record of the partition, without its value. It shows whether the partition's name changed.
+   * Any record of the partition, without its value. Its present partition name shows whether the
+   * name has changed.
    */
   readonly sample: OutgoingRecord
-  /** Records to send, next one first. */
+  /** Places of the records to send, the next record first. */
   pending: Place[]
-  /** The partition's undelivered records before this position are in `pending`. */
+  /** Position up to which all undelivered records of the partition are in `pending`. */
   next: Position
   /**
-   * Maximum number of records in one send. It is 1 while the partition is failing. A record that
-   * fails goes to the end of `pending`, so that all records are tried in turn.
+   * Maximum number of records in one send. The limit is 1 while the partition is failing. A record
+   * that fails moves to the end of `pending`, so that each record gets its turn.
    */
   limit: number
   dueAt: number
@@ -83,7 +83,7 @@ const placeOf = ({ segment, at, end, id, timestamp, partition }: Place): Place =
   partition,
 })
 
-/** Copies the key, because the original key keeps a whole file window in memory. */
+/** Copies the key, because the original key is a view that keeps a whole file window in memory. */
 const sampleOf = (record: OutgoingRecord): OutgoingRecord => ({
   ...record,
   key: record.key && Buffer.from(record.key),
@@ -105,11 +105,12 @@ export interface DrainOptions {
 
 export interface Drain {
   /**
-   * Sends all records in order of arrival, new ones included. Only one run at a time is allowed.
+   * Sends all records in order of arrival, also records that arrive during the run. Only one run at
+   * a time is allowed.
    * @throws the error of the disk. The next run continues.
    */
   run(destination: Destination, signal?: AbortSignal): Promise<DrainEnd>
-  /** Timestamp of the oldest record that is not delivered. Infinity if there is none. */
+  /** Timestamp of the oldest undelivered record. Infinity if all records are delivered. */
   readonly oldestAt: number
 }
 
@@ -122,11 +123,11 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
   /** Timestamp of the record at `next`, if known. */
   let nextTimestamp: number | undefined
   const cursors = new Map<string, Cursor>()
-  /** Set if some records may be in no cursor. */
+  /** True if some undelivered records may be in no cursor. */
   let mustRestart = false
 
   /**
-   * Sends records and marks the accepted ones as delivered.
+   * Sends records. Marks the accepted records as delivered.
    * @returns the places of the records that Kafka did not accept.
    */
   const send = async (items: readonly Item[], destination: Destination): Promise<Place[]> => {
@@ -139,14 +140,14 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
     const left = new Set(await destination.send([...itemOf.keys()], keep))
     const isLeft = ({ record }: Item) => left.has(record)
     for (const item of items) if (!isLeft(item)) item.segment.delivered.add(item.id)
-    // Places without their records, because each record keeps a whole file window in memory.
+    // Keep places instead of records, because each record keeps a whole file window in memory.
     return items.filter(isLeft).map(placeOf)
   }
 
   /**
-   * Reads until the cursor holds as many places as it may, or has reached the main reader. Records
-   * of other cursors that it meets go to those cursors, if they have room. Otherwise each cursor
-   * would read all files separately.
+   * Reads files for a cursor until the cursor is full, or has reached the main reader. Adds records
+   * of other partitions to their cursors, if these cursors have room. Otherwise each cursor would
+   * read all files.
    */
   const readOn = async (cursor: Cursor, destination: Destination, isStopped: () => boolean) => {
     const share = Math.min(MAX_BATCH_RECORDS, Math.ceil(MAX_PLACES / cursors.size))
@@ -180,8 +181,8 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
   }
 
   /**
-   * Takes the places for a cursor's next send: at least one, and only so many that all cursors
-   * together send at most one batch at a time.
+   * Takes the places for a cursor's next send: at least one place. All cursors together send at
+   * most one batch at a time.
    */
   const take = ({ pending, limit }: Cursor): Place[] => {
     const bytesPerCursor = MAX_BATCH_BYTES / cursors.size
@@ -195,15 +196,15 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
 
   /**
    * Sends a failing partition's records until the cursor has caught up or a send fails. Each send
-   * may have twice as many records as the last.
+   * may have twice as many records as the send before.
    */
   const retry = async (partition: string, cursor: Cursor, destination: Destination, isStopped: () => boolean) => {
     for (;;) {
       await fill(cursor, destination, isStopped)
       if (isStopped() || mustRestart) return
       if (cursor.pending.length === 0 && !isBefore(cursor.next, next)) {
-        // If the partition has got another name, `readOn` has skipped records that belong to it
-        // now.
+        // If the partition's name has changed, `readOn` has skipped some of the partition's
+        // records.
         if (isRenamed(partition, cursor, destination)) mustRestart = true
         else cursors.delete(partition)
         return
@@ -235,8 +236,8 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
     }
     const startCursors = () => {
       mustRestart ||= cursors.entries().some(([partition, cursor]) => isRenamed(partition, cursor, destination))
-      // Otherwise cursors that end at once would be started again and again, and nothing else would
-      // run.
+      // Otherwise this function would start ending cursors again and again, and block the event
+      // loop.
       if (isStopped() || mustRestart) return
       for (const [partition, cursor] of cursors) {
         if (cursor.running || cursor.dueAt > performance.now()) continue
@@ -259,8 +260,8 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
     }
     const retireDone = async () => {
       for (const segment of [...segments]) {
-        // Checked right before the file is finished: while another file is being deleted, a record
-        // may be appended to this one.
+        // Check each file right before its end, because a record may be appended while another file
+        // is being deleted.
         if (!isDone(segment) || appender.mayWriteTo(segment)) continue
         try {
           if (segment === segments.at(-1)) await appender.finish()
@@ -272,7 +273,7 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
     }
     /**
      * Sends the records of the main reader up to the end of the spool.
-     * @returns true if it stopped early.
+     * @returns true if the run must stop.
      */
     const sendAll = async (): Promise<boolean> => {
       const reader = undelivered.readFrom(next, destination.partitionOf)
@@ -291,12 +292,11 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
             bytes += item.end - item.at
             if (batch.length > 0 && bytes > MAX_BATCH_BYTES) break
             if (!cursors.has(item.partition)) batch.push(item)
-            // `next` moves past the batch before the send. The main reader leaves out the records
-            // of partitions that have a cursor, and a cursor reads up to `next`. So it still gets
-            // them.
+            // Move `next` past the batch before the send. Cursors read up to `next`, so they get
+            // the records that the main reader leaves out here.
             next = item.behind
             read = await reader.next().catch((error: unknown) => {
-              // The batch is not sent. So the next run must begin where this batch began.
+              // The batch is not sent, so the next run must begin at the batch's start.
               next = begun
               throw error
             })
@@ -332,11 +332,11 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
         if (appender.mayWriteTo(last)) await Promise.race([appender.committed, ...running()])
         else if (isStopped()) return 'stopped'
         else if (running().length > 0) await Promise.race([appender.committed, sleep(RETRY_MS), ...running()])
-        // A file is not done, but no cursor has its records. So all files are read again.
+        // Read all files again, because an undelivered record is in no cursor.
         else if (cursors.size === 0 && segments.some((segment) => segment.retryAt === 0 && !isDone(segment)))
           await restart()
-        // If a file is done now, a cursor has finished it while another file was deleted. Then the
-        // loop continues and deletes the done file.
+        // A cursor may have finished a file while another file was deleted. The loop then
+        // continues, and deletes the finished file.
         else if (!segments.some(isDone)) return segments.length === 0 ? 'empty' : 'left'
       }
     } finally {

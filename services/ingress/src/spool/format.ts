@@ -1,6 +1,6 @@
 /**
- * Byte format of a segment file. Integers are little-endian. Version 2 is written. Version 1 is
- * still read.
+ * Byte format of a segment file. Integers are little-endian. The spool writes version 2, and reads
+ * versions 1 and 2.
  *
  *     version 2
  *     file   = header note frame*
@@ -16,17 +16,18 @@
  *     body        = descriptionLength:u32 description value
  *     description = JSON of a record without its value; its key as base64
  *
- * The marker is random and never leaves the disk. After damage, reading resumes at the next marker
- * with a valid checksum. So only the damaged records are lost, and no sender can forge a record
- * inside a body. The file's name repeats the marker (version 2), because the header may be in a bad
- * sector.
+ * The marker is a random number that never leaves the disk. After damage, reading resumes at the
+ * next marker with a valid checksum, so that only the damaged records are lost. No sender can forge
+ * a record inside a body, because the marker is secret. The file's name repeats the marker (version
+ * 2), because the header may be in a bad sector.
  *
- * The note is rewritten in place after each sync. It separates damage from a torn tail: bytes
- * before `syncedEnd` were acknowledged. Header and note are in the first sector, and disks write a
- * sector as a whole. So an invalid note after an intact header is damage, not a write that a power
- * loss cut short.
+ * The spool rewrites the note in place after each sync. The note separates damage from a torn tail,
+ * because only bytes before `syncedEnd` were acknowledged. Header and note are in the first sector,
+ * and disks write a sector as a whole. So an invalid note after an intact header is damage. A power
+ * loss during a write cannot cause it.
  *
- * The ordinal counts the frames of a file from 0. So the number of lost records in a gap is known.
+ * The ordinal counts the frames of a file from 0. The ordinals around a gap give the number of lost
+ * records.
  */
 import { randomBytes } from 'node:crypto'
 import { crc32 } from 'node:zlib'
@@ -55,7 +56,7 @@ export const encodeHeader = (marker: Buffer, firstTimestamp: number): Buffer => 
   return header
 }
 
-/** Number of bytes and records of a file that are known to be synced. */
+/** Number of bytes and records of a file that are on disk (after fsync). */
 export interface Note {
   readonly syncedEnd: number
   readonly records: number
@@ -76,7 +77,9 @@ const decodeNote = (note: Buffer, marker: Buffer): Note | undefined =>
 
 export interface Layout {
   readonly version: 1 | 2
-  /** Undefined if neither the header nor the file's name has the marker. */
+  /**
+   * Marker of the file. Undefined if neither the header nor the file's name has an intact marker.
+   */
   readonly marker: Buffer | undefined
   readonly intact: boolean
   /** Offset of the first frame. */
@@ -85,14 +88,14 @@ export interface Layout {
   readonly firstTimestamp: number | undefined
 }
 
-/** Thrown for a file of an unknown format version. Its records must not be treated as damage. */
+/** Error: the file has an unknown format version. Such a file is not damaged. */
 export class UnknownFormatError extends Error {
   override readonly name = 'UnknownFormatError'
 }
 
 /**
  * Decodes the header and the note of a file.
- * @param head the first `HEADER_BYTES` bytes of the file, or fewer if the file is shorter.
+ * @param head the first `HEADER_BYTES` bytes of the file, or the whole file if the file is shorter.
  * @param named the marker in the file's name. Undefined for version 1.
  * @throws UnknownFormatError
  */
@@ -139,8 +142,8 @@ interface Description {
 const FRAME_HEAD_BYTES = { 1: 12, 2: 20 } as const
 
 /**
- * Encodes a record as a frame without marker and ordinal. `sealFrame` adds both when the file is
- * known.
+ * Encodes a record as a frame without marker and ordinal. `sealFrame` adds marker and ordinal,
+ * which depend on the file.
  */
 export const encodeFrame = ({ topic, key, value, headers, timestamp }: OutgoingRecord): Buffer => {
   const description: Description = {
@@ -191,16 +194,16 @@ const decodeBody = (body: Buffer): OutgoingRecord | undefined => {
 export type View = (at: number, bytes: number) => Promise<Buffer>
 
 export interface Frame {
-  /** Number that is unique in the file and the same at each reading. */
+  /** Unique number of the frame in its file. The number is the same at each reading. */
   readonly id: number
   readonly end: number
-  /** Undefined if the head is intact and the body is not. */
+  /** Undefined if the frame's body is damaged. */
   readonly record: OutgoingRecord | undefined
 }
 
 /**
- * Reads the frame at an offset. Returns undefined if there is no intact head, or if the body ends
- * after `end`.
+ * Reads the frame at an offset. Returns undefined if the frame's head is not intact, or if the body
+ * ends after `end`.
  */
 const frameAt = async (
   view: View,
@@ -223,8 +226,8 @@ const frameAt = async (
   }
   const frame = await view(at, headBytes + bodyBytes)
   if (crc32(frame.subarray(8)) !== frame.readUInt32LE(4)) return undefined
-  // Frames of version 1 have no ordinal. Two frames never begin within the same 32 bytes, so the
-  // offset gives a unique id.
+  // Frames of version 1 have no ordinal. Use the offset as the id, because no two frames begin
+  // within the same 32 bytes.
   return { id: Math.floor(at / 32), end: frameEnd, record: decodeBody(frame.subarray(headBytes)) }
 }
 
@@ -247,9 +250,9 @@ const nextFrame = async (view: View, from: number, end: number, version: 1 | 2, 
 const DESCRIPTION_START = Buffer.from('{"topic":"')
 
 /**
- * Finds the marker of a version 1 file whose header is lost: the marker whose intact frames cover
- * the most bytes. A frame inside another frame does not count, because a sender may have put it
- * there.
+ * Finds the marker of a version 1 file with a damaged header: the marker whose intact frames cover
+ * the most bytes. Ignores a frame inside another frame, because a sender may have put it into a
+ * body.
  */
 export const findMarker = async (view: View, end: number): Promise<Buffer | undefined> => {
   const covered = new Map<string, number>()
@@ -274,8 +277,8 @@ export const findMarker = async (view: View, end: number): Promise<Buffer | unde
 }
 
 /**
- * Returns true if an append that was cut short can explain these last bytes: they are part of a
- * frame, or zeros.
+ * Returns true if an incomplete append can explain these last bytes: they are the start of a frame,
+ * or zeros.
  */
 const isTorn = async (view: View, from: number, end: number, marker: Buffer): Promise<boolean> => {
   const head = await view(from, FRAME_HEAD_BYTES[2])
@@ -289,7 +292,9 @@ const isTorn = async (view: View, from: number, end: number, marker: Buffer): Pr
   return true
 }
 
-/** A part of a file. `records` is the number of lost records, or undefined if it is unknown. */
+/**
+ * Part of a file. `records` is the number of lost records, or undefined if the number is unknown.
+ */
 export type Found =
   | {
       readonly kind: 'record'
@@ -310,7 +315,7 @@ export interface ReadRange {
   readonly end: number
   /** Ordinal of the first frame, if known. Version 2 only. */
   readonly ordinal: number | undefined
-  /** End of the bytes that the file's note calls synced. Infinity if it is not known. */
+  /** End of the synced bytes according to the file's note. Infinity if the note is unknown. */
   readonly syncedEnd: number
   /** Number of records before `syncedEnd`, if known. */
   readonly records: number | undefined
@@ -326,7 +331,7 @@ export async function* readFrames(
   { from, end, ordinal, syncedEnd, records }: ReadRange,
 ): AsyncGenerator<Found, void, void> {
   let next = ordinal
-  /** Start of the unexplained bytes after the last intact record. */
+  /** Start of the bytes after the last intact record that are no intact frame. */
   let badFrom: number | undefined
   for (let at = from; at < end; ) {
     const frame = await frameAt(view, at, end, version, marker)
@@ -347,7 +352,7 @@ export async function* readFrames(
   if (badFrom !== undefined && badFrom >= syncedEnd && (await isTorn(view, badFrom, end, marker)))
     yield { kind: 'torn-tail', at: badFrom, end, records: 0 }
   else if (badFrom !== undefined) yield { kind: 'damage', at: badFrom, end, records: missing }
-  // The file is shorter than its acknowledged bytes.
+  // The disk has lost acknowledged bytes at the end of the file.
   else if (Number.isFinite(syncedEnd) && end < syncedEnd)
     yield { kind: 'damage', at: end, end: syncedEnd, records: missing }
 }

@@ -2,19 +2,22 @@ import { openSpool, type Spool, type SpoolOptions } from './spool.ts'
 
 export interface LastingSpool extends Pick<Spool, 'append' | 'hasRoomFor' | 'drain' | 'size' | 'close'> {
   /**
-   * Opens the spool. If that fails, each drain tries again.
+   * Opens the spool. If the spool cannot be opened, each drain tries again.
    * @throws SpoolInUseError, or an error that names the path.
    */
   open(): Promise<void>
-  /** Reason why the spool cannot be used. A full disk is no such reason. */
+  /**
+   * Reason why the spool cannot be used. Undefined for a full disk, because a full spool works
+   * again after a drain.
+   */
   readonly problem: Error | undefined
 }
 
 /**
  * Creates a spool that survives the loss of its folder. If the folder or its lock file is missing,
- * deleted or replaced, appends are refused, and each drain tries to open the spool again. A folder
- * on another file system is not accepted. After a lost mount, the empty folder is on a disk that
- * may not outlive the machine.
+ * deleted or replaced, the spool refuses appends, and each drain tries to open the spool again. The
+ * spool refuses a folder on another file system, because after a lost mount the empty folder is on
+ * a disk that may not outlive the machine.
  */
 export const createLastingSpool = (options: SpoolOptions): LastingSpool => {
   let spool: Spool | undefined

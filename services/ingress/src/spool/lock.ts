@@ -2,7 +2,7 @@ import { truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 
-/** Thrown if another running process, or another spool of this process, uses the directory. */
+/** Error: another running process, or another spool of this process, uses the directory. */
 export class SpoolInUseError extends Error {
   override readonly name = 'SpoolInUseError'
 }
@@ -34,9 +34,9 @@ export interface Lock {
  * Locks a directory for this process until the lock is released or the process dies.
  *
  * A pid file does not work. In containers the same pid returns after each restart, and two
- * containers that share a volume do not see each other's pids. A kernel lock ends with its owner,
- * but Node offers one only through sqlite. Nothing is ever stored in this database. On a network
- * file system the lock is only as good as that system's locks.
+ * containers that share a volume do not see each other's pids. A kernel lock ends with its owner.
+ * Node offers a kernel lock only through sqlite, so the lock file is an empty database. On a
+ * network file system the lock is only as good as that file system's locks.
  * @throws SpoolInUseError
  */
 export const lockDirectory = async (directory: string): Promise<Lock> => {
@@ -46,8 +46,8 @@ export const lockDirectory = async (directory: string): Promise<Lock> => {
       return lock(path)
     } catch (error) {
       if ((error as { errcode?: number }).errcode !== SQLITE_NOTADB) throw error
-      // sqlite reads the file only after it got the lock, so no other process has the lock. The
-      // file's content is not needed.
+      // sqlite could not read the file's content, so this process has the lock. Clear the file,
+      // because no one needs its content.
       await truncate(path)
       return lock(path)
     }

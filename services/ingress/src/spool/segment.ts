@@ -15,23 +15,23 @@ import {
 import { type FileView, openView, withPath } from './view.ts'
 
 /**
- * A problem of a spool file.
- * - `torn-tail`: a crash cut short an append. Nothing was acknowledged.
+ * Problem of a spool file.
+ * - `torn-tail`: a crash interrupted an append. The incomplete records were not acknowledged.
  * - `damage`: the disk returned other bytes than were written.
  * - `unreadable`: the disk returned an error, or the file is gone.
  * - `refused`: no topic accepts a record, not even quarantine.
- * - `foreign`: the file has an unknown format. It is not changed.
+ * - `foreign`: the file has an unknown format, and is not changed.
  */
 export interface SpoolDamage {
   readonly file: string
   readonly offset: number
   readonly bytes: number
   readonly what: 'torn-tail' | 'damage' | 'unreadable' | 'refused' | 'foreign'
-  /** Acknowledged records that cannot be read. Undefined if they cannot be counted. */
+  /** Number of acknowledged records that cannot be read. Undefined if the number is unknown. */
   readonly records?: number | undefined
 }
 
-/** Returns the minimum number of acknowledged records lost by this damage. */
+/** Returns the minimum number of acknowledged records that this damage has lost. */
 export const lostRecords = ({ what, records }: SpoolDamage): number =>
   what === 'damage' || what === 'unreadable' ? (records ?? 1) : 0
 
@@ -78,14 +78,14 @@ const createBits = () => {
 export interface Segment {
   readonly number: number
   path: string
-  /** Written by an earlier process. */
+  /** True if an earlier process wrote the file. */
   readonly inherited: boolean
   readonly namedMarker: Buffer | undefined
-  /** Undefined until the header has been read. */
+  /** Layout of the file. Undefined until the header has been read. */
   layout: Layout | undefined
-  /** Number of bytes that are written or being written. */
+  /** Size of the file, including a write in progress. */
   bytes: number
-  /** End of the bytes that are known to be on disk. */
+  /** End of the bytes that are on disk (after fsync). */
   confirmedEnd: number
   /** Number of written records, if known. */
   written: number | undefined
@@ -94,13 +94,16 @@ export interface Segment {
   /** Number of records found before `scannedEnd`. */
   found: number
   /**
-   * Earliest time of the next reading, on the clock of `performance.now()`. Set while nothing of
-   * the file can be read.
+   * Earliest time of the next attempt to read an unreadable file, on the clock of
+   * `performance.now()`. 0 for a readable file.
    */
   retryAt: number
-  /** Ids of the delivered records, in memory only. After a restart the whole file is sent again. */
+  /**
+   * Ids of the delivered records. They are not on disk, so the whole file is sent again after a
+   * restart.
+   */
   readonly delivered: ReturnType<typeof createBits>
-  /** Timestamp of the first record after `scannedEnd`, or an estimate of it. */
+  /** Timestamp of the first record after `scannedEnd`, perhaps estimated. */
   unreadSince: number | undefined
   damaged: boolean
   readonly reported: Set<number>
@@ -153,24 +156,24 @@ const writeAll = async (file: FileHandle, bytes: Buffer, position: number) => {
 export interface SegmentWriter {
   readonly segment: Segment
   /**
-   * Writes frames. Resolves when they are on disk. After a failure only `abandon` may be called,
-   * because the page cache can no longer be trusted.
+   * Writes frames. Resolves when the frames are on disk. After a failure only `abandon` may be
+   * called, because the page cache may differ from the disk.
    */
   write(frames: readonly Buffer[], firstTimestamp: number): Promise<void>
   /**
-   * Cuts off the bytes that were not confirmed.
-   * @returns true if nothing was confirmed, so that the file was deleted.
+   * Cuts off the unconfirmed bytes.
+   * @returns true if the file had no confirmed bytes and was deleted.
    */
   abandon(): Promise<boolean>
   close(): Promise<void>
 }
 
-/** Ending of the name of a file in which nothing has been acknowledged yet. */
+/** Ending of the name of a file without acknowledged records. */
 export const NEW = '.new'
 
 /**
  * Creates a file for new records.
- * @param isStillOurs throws if the directory was lost. Then nothing is acknowledged.
+ * @param isStillOurs throws if the directory was lost. No record is acknowledged in this case.
  */
 export const createSegment = async (
   directory: string,
@@ -199,7 +202,8 @@ export const createSegment = async (
         await writeAll(file, Buffer.concat([...header, ...sealed]), segment.confirmedEnd)
         await file.datasync()
         if (isNew) {
-          // Only a file with its final name may have acknowledged records.
+          // Give the file its final name, because a file without this name has no acknowledged
+          // records.
           await rename(segment.path, path)
           segment.path = path
           await syncDirectory(directory)
@@ -208,8 +212,8 @@ export const createSegment = async (
         if (nlink === 0 || (await stat(path)).ino !== ino)
           throw new Error('the file was deleted or replaced while it was written')
         await isStillOurs()
-        // The note comes last. If a check above fails, the new bytes are cut off again, and the
-        // note must not call them synced.
+        // Write the note last. If a check above fails, the new bytes are cut off, so the note must
+        // not count them.
         if (!isNew) await writeAll(file, encodeNote(marker, note), NOTE_AT)
         if (segment.scannedEnd >= segment.confirmedEnd) segment.unreadSince = firstTimestamp
         segment.confirmedEnd = note.syncedEnd
@@ -225,8 +229,8 @@ export const createSegment = async (
         segment.bytes = segment.confirmedEnd
         return isEmpty
       } catch {
-        // This process does not read the remaining bytes. The next process may send a record that
-        // was never acknowledged, which is allowed.
+        // This process ignores the remaining bytes. The next process may send an unacknowledged
+        // record, which is harmless.
         return false
       } finally {
         await file.close().catch(() => {})
@@ -234,7 +238,7 @@ export const createSegment = async (
     },
     close: async () => {
       try {
-        // Makes the last note durable.
+        // Sync the last note.
         await file.datasync()
       } finally {
         await file.close()
@@ -244,8 +248,8 @@ export const createSegment = async (
 }
 
 /**
- * Reports damage, once for each offset. Any damage but a torn tail also marks the file, so that it
- * is kept as `.damaged` later.
+ * Reports damage, once for each offset. Any damage except a torn tail marks the file, which is
+ * later renamed to `.damaged`.
  */
 export const noteDamage = (segment: Segment, damage: Omit<SpoolDamage, 'file'>, report: Report) => {
   if (damage.what !== 'torn-tail') segment.damaged = true
@@ -257,8 +261,8 @@ export const noteDamage = (segment: Segment, damage: Omit<SpoolDamage, 'file'>, 
 export type FoundRecord = Extract<Found, { kind: 'record' }>
 
 /**
- * Reads from the header when the file was begun and how many records it has. Errors are ignored:
- * `readSegment` handles them.
+ * Reads the file's start time and number of records from the header. Ignores errors, because
+ * `readSegment` reports them later.
  */
 export const readHeader = async (segment: Segment) => {
   const head = Buffer.alloc(HEADER_BYTES)
@@ -270,7 +274,7 @@ export const readHeader = async (segment: Segment) => {
     segment.unreadSince = firstTimestamp ?? segment.unreadSince
     segment.written = note?.records
   } catch {
-    // `readSegment` handles the error.
+    // Ignore the error, because `readSegment` reports it later.
   } finally {
     await file?.close()
   }
@@ -289,10 +293,11 @@ const layoutOf = async (segment: Segment, view: FileView, end: number, report: R
 }
 
 /**
- * Reads a file's records up to `end`, with bounded memory for any file size. Damage is skipped and
- * reported.
+ * Reads a file's records up to `end`, with bounded memory for any file size. Reports damage, and
+ * continues after it.
  * @param from the end of a record that was read before, or 0.
- * @param isStillOurs throws if the directory itself was replaced. Then a missing file is no damage.
+ * @param isStillOurs throws if the directory was replaced. A missing file is no damage in this
+ *   case.
  * @throws UnknownFormatError, UnreadableFileError, or an error that is no sign of a damaged file.
  */
 export async function* readSegment(
@@ -305,7 +310,7 @@ export async function* readSegment(
   const view = await openView(segment.path, end)
   if (!view) {
     await isStillOurs()
-    // The drain may have deleted the file meanwhile, because all its records were delivered.
+    // Report no damage if all records were delivered, because the drain may have deleted the file.
     if (!isDone(segment)) {
       const { written } = segment
       noteDamage(segment, { what: 'unreadable', offset: 0, bytes: end, records: written }, report)
@@ -315,8 +320,8 @@ export async function* readSegment(
   try {
     const layout = await layoutOf(segment, view, end, report)
     const { version, marker, start } = layout
-    // The note applies only to a reading up to the end of the file, not to a single record that is
-    // read again.
+    // Use the note only for a reading up to the end of the file, because the note describes the
+    // whole file.
     const note = end === segment.confirmedEnd ? layout.note : undefined
     if (!marker) {
       noteDamage(segment, { what: 'damage', offset: 0, bytes: end }, report)

@@ -1,13 +1,13 @@
 /**
- * Stores records on a local disk while Kafka does not answer, so that they can still be
- * acknowledged.
+ * Stores records on a local disk while Kafka does not answer, so that the ingress can still
+ * acknowledge them.
  *
- * Delivery is at-least-once. Delivered records are known in memory only, and files are deleted
- * whole. After a crash, all files that were not yet deleted are sent again. Readers tolerate this
- * because they compare versions.
+ * Delivery is at-least-once. Only the memory knows which records were delivered. After a crash, the
+ * spool sends all records of the remaining files again. Repeats are harmless, because readers
+ * compare versions.
  *
- * A 202 is as durable as the disk: the volume must outlive the machine and must not lie about
- * fsync.
+ * A 202 is only as durable as the disk. The volume must outlive the machine, and its fsync must be
+ * honest.
  */
 import { stat } from 'node:fs/promises'
 import { resolve as resolvePath } from 'node:path'
@@ -24,28 +24,33 @@ export { SpoolInUseError } from './lock.ts'
 export { damageMessages, lostRecords, type SpoolDamage } from './segment.ts'
 
 export interface SpoolOptions {
-  /** Folder of the spool. It is created if it is missing. Only one process may use it at a time. */
+  /**
+   * Folder of the spool, which is created if it is missing. Only one process at a time may use the
+   * folder.
+   */
   readonly directory: string
   /**
-   * Maximum bytes of all files together. A file system counts whole blocks and needs a little more.
+   * Maximum bytes of all files together. The file system needs a little more, because it stores
+   * whole blocks.
    */
   readonly maxBytes: number
-  /** Size at which the next file begins. Room is freed only by whole files. */
+  /**
+   * Size at which the next file begins. Smaller files free room earlier, because only whole files
+   * are deleted.
+   */
   readonly segmentBytes?: number
   /** Maximum bytes that wait in memory for the disk. */
   readonly maxWaitingBytes?: number
-  /** Called once for each damage, when the damaged bytes are read. */
+  /** Called once for each damage, when the spool reads the damaged bytes. */
   readonly onDamage?: (damage: SpoolDamage) => void
-  /**
-   * Expected device number of the directory. After a lost mount the directory has another number.
-   */
+  /** Expected device number of the directory. A lost mount changes this number. */
   readonly device?: number
 }
 
 export interface SpoolSize {
-  /** Number of undelivered records, without the records of uncounted files. */
+  /** Number of undelivered records. Excludes the records of `uncountedBytes`. */
   readonly records: number
-  /** Bytes of those files of an earlier process whose records are not counted yet. */
+  /** Bytes of an earlier process's files whose records are not counted yet. */
   readonly uncountedBytes: number
   /** Bytes of all files. */
   readonly bytes: number
@@ -61,14 +66,14 @@ export interface Spool {
    */
   append(record: OutgoingRecord): Promise<void>
   /**
-   * Returns true if a record with a value of so many bytes fits and the disk accepted the last
-   * record. Appends are refused before `size.bytes` reaches `maxBytes`.
+   * Returns true if a record with a value of this size fits into the spool, and the disk accepted
+   * the last record.
    */
   hasRoomFor(valueBytes: number): boolean
   /**
-   * Sends all records in order of arrival, new ones included, and deletes the files whose records
-   * were all accepted. A failing partition is retried twice a second and delays no other. Only one
-   * drain runs at a time: a second call joins the first.
+   * Sends all records in order of arrival, also records that arrive meanwhile. Deletes each file
+   * whose records were all accepted. Retries a failing partition twice a second, without delay for
+   * other partitions. Only one drain runs at a time. A second call joins the first drain.
    * @throws the error of the disk. The next drain continues.
    */
   drain(destination: Destination, signal?: AbortSignal): Promise<DrainEnd>
@@ -76,8 +81,8 @@ export interface Spool {
   /** Device number of the directory's file system. */
   readonly device: number
   /**
-   * Reason why nothing more may be acknowledged, e.g. a deleted lock file. The spool must then be
-   * closed and opened again.
+   * Reason why no further record may be acknowledged, e.g. a deleted lock file. The caller must
+   * then close the spool and open it again.
    */
   readonly broken: Error | undefined
   /**
@@ -90,7 +95,7 @@ export interface Spool {
 const DEFAULT_SEGMENT_BYTES = 8 * 1024 * 1024
 const DEFAULT_MAX_WAITING_BYTES = 16 * 1024 * 1024
 /**
- * Opens a spool, with the files of earlier processes.
+ * Opens a spool that may have files of earlier processes.
  * @throws SpoolInUseError, or an error that names the path.
  */
 export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
@@ -111,8 +116,8 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
 
   let broken: Error | undefined
   /**
-   * Throws if the directory or the lock file was replaced. Otherwise a second process could use the
-   * directory, or records could be acknowledged that no later process finds.
+   * Throws if the directory or the lock file was replaced. A second process could then use the
+   * directory, or no later process would find new records.
    */
   const isStillOurs = async () => {
     const check = async (path: string, expected: { dev: number; ino: number }) => {

@@ -1,16 +1,16 @@
 /**
- * Reads the undelivered records of the spool's files. A file that cannot be read is passed over and
- * retried later, because the disk itself may be gone for a while.
+ * Reads the undelivered records of the spool's files. Skips an unreadable file and retries it
+ * later, because the disk may be missing only for a while.
  */
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { UnknownFormatError } from './format.ts'
 import { isScanned, noteDamage, type Report, readSegment, type Segment } from './segment.ts'
 import { UnreadableFileError } from './view.ts'
 
-/** Time between two attempts to read a file that cannot be read. */
+/** Time between two attempts to read an unreadable file. */
 const RETRY_MS = 500
 
-/** An offset between two frames. */
+/** Position in the spool: a file, and the offset of a frame in it. */
 export interface Position {
   readonly segment: number
   readonly at: number
@@ -35,7 +35,9 @@ export const isBefore = (a: Position, b: Position) => a.segment < b.segment || (
 type PartitionOf = (record: OutgoingRecord) => string
 
 export interface UndeliveredOptions {
-  /** The files, oldest first. A file of an unknown format is removed. */
+  /**
+   * Files of the spool, oldest first. The reader removes a file of an unknown format from the list.
+   */
   readonly segments: Segment[]
   readonly report: Report
   /** Throws if the directory or the lock file was replaced. */
@@ -45,14 +47,14 @@ export interface UndeliveredOptions {
 export interface Undelivered {
   /**
    * Reads the undelivered records from a position on, in order. Yields each record with the
-   * position behind it.
+   * position after the record.
    * @returns the position at which reading ended.
    */
   readFrom(
     from: Position,
     partitionOf: PartitionOf,
   ): AsyncGenerator<Item & { readonly behind: Position }, Position, void>
-  /** Reads records again. A record that became unreadable counts as delivered. */
+  /** Reads records again. Counts a record as delivered if it has become unreadable. */
   readPlaces(places: readonly Place[]): Promise<Item[]>
   /** Returns true if there is a file to read at or after a position. */
   hasFileFrom(from: Position): boolean
@@ -68,7 +70,7 @@ export const createUndelivered = ({ segments, report, isStillOurs }: Undelivered
       return true
     }
     if (!(error instanceof UnreadableFileError)) return false
-    // The disk itself may be gone for a while. Nothing is lost yet, so the file is retried.
+    // Retry the file later, because the disk may be missing only for a while.
     if (segment.retryAt === 0)
       report({ file: segment.path, what: 'unreadable', offset: 0, bytes: segment.bytes, records: 0 })
     segment.retryAt = performance.now() + RETRY_MS
@@ -76,8 +78,8 @@ export const createUndelivered = ({ segments, report, isStillOurs }: Undelivered
   }
 
   /**
-   * Returns the file to read next. An inherited empty file is read, too, because only its reading
-   * shows that records are lost.
+   * Returns the file to read next. Includes an empty file of an earlier process, because only
+   * reading the file shows that records are lost.
    */
   const nextFile = (from: Position): Segment | undefined =>
     segments.find(
@@ -89,8 +91,8 @@ export const createUndelivered = ({ segments, report, isStillOurs }: Undelivered
   /** Returns true if an unreadable file has become readable. */
   const becameReadable = async (segment: Segment): Promise<boolean> => {
     const reader = readSegment(segment, 0, segment.confirmedEnd, report, isStillOurs)
-    // This time is set before the attempt. So if the attempt fails, another unreadable file gets
-    // its turn.
+    // Set the time before the attempt, so that another unreadable file gets its turn if the attempt
+    // fails.
     segment.retryAt = performance.now() + RETRY_MS
     try {
       await reader.next()
@@ -118,8 +120,7 @@ export const createUndelivered = ({ segments, report, isStillOurs }: Undelivered
       const place = { segment, at, end: behind, id, timestamp, partition: partitionOf(record) }
       yield { ...place, record, behind: { segment: segment.number, at: behind } }
     }
-    // Records that became unreadable after they were counted no longer count. Otherwise the file
-    // would never be done.
+    // Do not count records that have become unreadable. Otherwise the file would never be done.
     if (isReread && segment.scannedEnd === end)
       segment.found = segment.delivered.count + reread.filter((id) => !segment.delivered.has(id)).length
     segment.scannedEnd = Math.max(segment.scannedEnd, end)
@@ -147,8 +148,8 @@ export const createUndelivered = ({ segments, report, isStillOurs }: Undelivered
       for await (const found of readSegment(place.segment, place.at, place.end, report, isStillOurs))
         record = found.record
       if (record) items.push({ ...place, record })
-      // The record became unreadable after the first reading. `readSegment` has reported it, so it
-      // counts as delivered.
+      // Count the record as delivered, because it has become unreadable. `readSegment` has reported
+      // the damage.
       else place.segment.delivered.add(place.id)
     }
     return items

@@ -3,13 +3,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { View } from './format.ts'
 
 const WINDOW_BYTES = 256 * 1024
-/** Unit of disk errors. */
+/** Size of a disk block. A disk error affects a whole block. */
 const BLOCK_BYTES = 4096
 const RETRY_PAUSE_MS = 100
 const RETRIES = 5
 /**
- * Maximum retries for one open file. Otherwise a file with many bad blocks would delay the other
- * files for long.
+ * Maximum retries for one open file. With more retries, a file with many bad blocks would delay all
+ * other files for long.
  */
 const MAX_RETRIES = 20
 
@@ -21,20 +21,20 @@ export const withPath = (error: unknown, path: string): Error => {
     : Object.assign(new Error(`${path}: ${message}`, { cause: error }), { code })
 }
 
-/** Thrown if nothing of a file can be read. The disk itself may be gone for a while. */
+/** Error: no byte of the file can be read. The disk may be missing only for a while. */
 export class UnreadableFileError extends Error {
   override readonly name = 'UnreadableFileError'
 }
 
 /**
- * Returns true for an error of the medium. Other errors (too many open files, no permission) are no
- * sign of a damaged file.
+ * Returns true for an error of the disk itself. Other errors (too many open files, no permission)
+ * do not mean that the file is damaged.
  */
 const isMediumError = (error: unknown): boolean =>
   ['EIO', 'EUCLEAN', 'ENODATA', 'EBADMSG'].includes((error as NodeJS.ErrnoException).code ?? '')
 
 export interface FileView {
-  /** Reads a range of bytes. Unreadable blocks are returned as zeros. */
+  /** Reads a range of bytes. Returns zeros for unreadable blocks. */
   readonly read: View
   /** Returns true if a block between these offsets could not be read. */
   hasGap(from: number, end: number): boolean
@@ -42,8 +42,8 @@ export interface FileView {
 }
 
 /**
- * Opens a file that is read through a window, so that memory stays bounded. If a read fails, its
- * blocks are read one by one and retried.
+ * Opens a file for reading through a window, so that memory stays bounded. If a read fails, reads
+ * its blocks one by one and retries them.
  * @returns undefined if the file does not exist.
  * @throws UnreadableFileError (from `read`) if no read has succeeded yet, and both the first and
  *   the last byte are unreadable.
