@@ -1,7 +1,7 @@
 /**
  * `npm run bench` answers all questions with real brokers. It prints the table and writes
  * bench/report/results.json, docs/performance.md and its plots. `npm run bench -- memory idle`
- * answers these two only. `--scale 0.2` is a quick look and writes nothing.
+ * answers only the questions memory and idle. `--scale 0.2` is a quick run that writes nothing.
  */
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { startBrokers } from '@customer-stream/testing'
@@ -68,7 +68,7 @@ const brokers = await startBrokers({ log: tell })
 const bench = { brokers, scale, say: tell }
 const machine = await describeMachine(brokers)
 const lines: Line[] = []
-/** Writes each answer at once, so it is not lost if a later question fails. */
+/** Writes each answer at once, so that no answer is lost if a later question fails. */
 const write = (fresh: { answers?: Record<string, Asked>; profiles?: Readonly<Record<string, Profiled>> }) => {
   const names = questions.map(({ name }) => name)
   if (scale === 1) writeReport({ machine, answers: {}, ...fresh }, names)

@@ -1,6 +1,7 @@
 /**
- * The minimal projector: kafkajs reads the topic, and each record becomes one HSET. It compares no
- * versions, checks nothing, and loses records in a crash. Prints `ready` when it is in its group.
+ * Minimal projector: kafkajs reads the topic, and each record becomes one HSET. This program
+ * compares no versions, checks nothing, and loses records in a crash. Prints `ready` after the join
+ * of its group.
  */
 import { Redis } from 'ioredis'
 import { Kafka, logLevel } from 'kafkajs'
@@ -21,7 +22,7 @@ interface Payload {
   }
 }
 await consumer.run({
-  // By default kafkajs commits after each batch, which is one more request to Kafka.
+  // Commit seldom, because kafkajs' default is one more request to Kafka after each batch.
   autoCommitInterval: 1000,
   partitionsConsumedConcurrently: 12,
   eachMessage: async ({ message }) => {

@@ -7,13 +7,13 @@ export const PARTITIONS = 12
 
 const kafkaOf = ({ brokers }: Bench, topic: string) => ({ KAFKA_BROKERS: brokers.kafkaBrokers.join(','), TOPIC: topic })
 
-/** A bare handler that sends each body to a topic by one kafkajs send. */
+/** Starts a bare handler that sends each body to a topic by one kafkajs send. */
 export const startBareProducer = (bench: Bench, pipeline: Pipeline, topic: string) =>
   startBare('bare-handler', pipeline, { ...kafkaOf(bench, topic), SECRET: pipeline.secret })
 
 /**
- * The pipeline without our services, on a topic of its own: HTTP handler, kafkajs, HSET. It has two
- * processes, as ours.
+ * Starts a minimal pipeline of two processes in place of our services: HTTP handler, kafkajs, HSET.
+ * Uses a separate topic.
  */
 export const openBareLoop = async (bench: Bench, pipeline: Pipeline) => {
   const topic = `${pipeline.topics.customers}.bare`

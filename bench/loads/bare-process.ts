@@ -4,10 +4,10 @@ import { fileURLToPath } from 'node:url'
 import { waitUntil } from '@customer-stream/runtime'
 import { freshNames, type Pipeline, startGuarded } from '@customer-stream/testing'
 
-/** A minimal program that a service is compared with. */
+/** Minimal program for comparison with one of our services. */
 export interface BareProcess {
   readonly pid: number
-  /** First line of its output, which it prints when it is ready. */
+  /** First line of the program's output, which says that the program is ready. */
   readonly line: string
   end(): Promise<void>
 }
@@ -21,7 +21,7 @@ export const startBare = async (
   const guarded = startGuarded({
     command: process.execPath,
     args: ['--conditions=customer-stream-source', fileURLToPath(new URL(`./${name}.ts`, import.meta.url))],
-    // kafkajs causes a warning about a negative timeout, which would be the first line.
+    // Hide Node's warning about a negative timeout of kafkajs. It would be the first line.
     env: { NODE_ENV: 'production', NODE_NO_WARNINGS: '1', ...env },
     logFile,
   })

@@ -8,19 +8,23 @@ export type CatchUpReading = 'events per second' | 'CPU µs per event' | 'reside
 let runs = 0
 
 export interface CatchUpOptions {
-  /** Default: new keys, so the projector starts with an empty Redis. */
+  /**
+   * Prefix of the keys in Redis. Default: a new prefix, so that the projector starts with an empty
+   * Redis.
+   */
   readonly keyPrefix?: string
   /**
-   * If the number is higher than the last one for these keys, the projector rebuilds their hashes.
+   * Value of PROJECTION_VERSION. The projector rebuilds the hashes if the value is higher than in
+   * the last run with this prefix.
    */
   readonly projection?: number
   readonly env?: Readonly<Record<string, string>>
 }
 
 /**
- * Starts a projector in a group of its own. Measures it from readiness to the end of the topic. The
- * first position that moves would be too late a start: a projector may read far ahead before its
- * position moves.
+ * Starts a projector in a new group, and measures it from readiness to the end of the topic. The
+ * first move of a position would be too late as the start, because a projector reads ahead before
+ * that.
  */
 export const catchUp = async (
   pipeline: Pipeline,

@@ -1,6 +1,6 @@
 /**
- * Starts the ingress in WORKERS processes on one port with node:cluster. An experiment, not for
- * production.
+ * Starts WORKERS processes of the ingress on one port with node:cluster. This program is an
+ * experiment, not for production.
  */
 import cluster from 'node:cluster'
 import { fileURLToPath } from 'node:url'

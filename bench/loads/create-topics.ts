@@ -3,14 +3,16 @@ import { checkTopics, kafkaSettings } from '@customer-stream/runtime/kafka'
 import type { Pipeline } from '@customer-stream/testing'
 import type { Bench } from '../questions/question.ts'
 
-/** A new topic may have no leader for a moment. */
+/**
+ * Options of retryWithBackoff without an end, because a new topic may have no leader for a moment.
+ */
 export const insistently = {
   signal: new AbortController().signal,
   backoff: { initialMs: 100, maxMs: 1000 },
   onFailure: () => undefined,
 }
 
-/** Creates topics as the services do. Resolves when they can be used. */
+/** Creates topics with the settings of production. Resolves when each partition has a leader. */
 export const createTopics = async (
   { brokers }: Bench,
   { admin }: Pipeline,

@@ -9,21 +9,21 @@ export interface FillOptions {
   readonly events: number
   readonly customers: number
   readonly partitions: number
-  /** Additional fields of the customer. */
+  /** Number of additional fields of each customer. */
   readonly extraFields?: number
 }
 
 const BATCH_RECORDS = 500
 /**
- * Number of bodies. Creating a customer costs more than storing it, so bodies are reused with new
- * ids.
+ * Number of different bodies. Bodies are reused with new ids, because to create a customer costs
+ * more than to store one.
  */
 const TEMPLATES = 1000
 const NEWEST = 1_780_000_000_000
 
 /**
- * Writes events to the customers topic, the same number for each customer, in an order that the
- * seed determines.
+ * Writes events to the customers topic, with the same number of events for each customer. The seed
+ * determines the order.
  */
 export const fillTopic = async (
   bench: Bench,

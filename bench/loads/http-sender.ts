@@ -2,7 +2,7 @@ import { connect, type Socket } from 'node:net'
 import { sign } from '@customer-stream/simulator'
 import type { Pipeline } from '@customer-stream/testing'
 
-/** A signed request as bytes, so that a load generator only writes it. */
+/** Returns a signed request as bytes, so that a load generator only writes bytes. */
 export const requestOf = ({ secret, token }: Pick<Pipeline, 'secret' | 'token'>, body: string): Buffer =>
   Buffer.from(
     `POST /webhooks/mykaarma HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: text/plain\r\n` +
@@ -10,7 +10,10 @@ export const requestOf = ({ secret, token }: Pick<Pipeline, 'secret' | 'token'>,
       `x-authorization-token: ${token}\r\n\r\n${body}`,
   )
 
-/** Index of the end of the first whole answer, or -1. Answers of the services have a length. */
+/**
+ * Returns the index of the end of the first complete answer, or -1. Needs a Content-Length in the
+ * answer.
+ */
 export const endOfAnswer = (text: string): number => {
   const body = text.indexOf('\r\n\r\n') + 4
   if (body < 4) return -1
@@ -19,15 +22,21 @@ export const endOfAnswer = (text: string): number => {
 }
 
 export interface HttpSender {
-  /** Resolves when the answer is 202. Rejects at any other answer and if the connection breaks. */
+  /**
+   * Sends a request. Resolves when the answer is 202. Rejects at any other answer, or if the
+   * connection breaks.
+   */
   send(request: Buffer): Promise<void>
   close(): void
 }
 
-/** Fewer than the ingress accepts. In a stall, later requests wait for a connection. */
+/**
+ * Maximum connections, below MAX_CONNECTIONS of the ingress. Further requests wait for a free
+ * connection.
+ */
 const MAX_CONNECTIONS = 256
 
-/** Sends one request over a connection that has no request in flight. */
+/** Sends one request over an idle connection. */
 const exchange = (socket: Socket, request: Buffer): Promise<void> =>
   new Promise((resolve, reject) => {
     let answer = ''
@@ -47,9 +56,9 @@ const exchange = (socket: Socket, request: Buffer): Promise<void> =>
   })
 
 /**
- * Sends requests over kept connections, each as soon as it is given. A request that finds no free
- * connection opens one. Node's own client needs five times as much CPU, which the loaded server
- * would miss.
+ * Creates a client that sends each request at once, over an idle or a new keep-alive connection.
+ * Node's own client needs five times as much CPU, and so would slow down the server on the same
+ * machine.
  */
 export const openHttpSender = (serverUrl: string): HttpSender => {
   const { hostname, port } = new URL(serverUrl)
@@ -59,13 +68,12 @@ export const openHttpSender = (serverUrl: string): HttpSender => {
   const open = (): Socket => {
     const socket = connect({ host: hostname, port: Number(port), noDelay: true }).setEncoding('latin1')
     sockets.add(socket)
-    // The server closes a connection that is idle for long. A request must not get such a
-    // connection.
+    // Forget a closed connection. The server closes a connection that is idle for long.
     return socket.on('close', () => sockets.delete(socket) && free.delete(socket)).on('error', () => undefined)
   }
   /**
-   * Takes the connection that has been free for the longest time. So each is used, and none is idle
-   * for long.
+   * Takes the connection that has been free for the longest time, so that no connection is idle for
+   * long.
    */
   const take = (): Socket | Promise<Socket> => {
     const [socket] = free

@@ -11,13 +11,13 @@ export interface LoadedServer {
   readonly pid: number
 }
 
-/** A pipeline with an ingress, the bare handler, and signed requests for both. */
+/** Pipeline with an ingress, the bare handler, and signed requests for these two servers. */
 export interface IngressUnderLoad {
   readonly pipeline: Pipeline
   readonly ingress: LoadedServer
   readonly service: ServiceProcess
   readonly bare: LoadedServer
-  /** Loads one server for some seconds and measures its CPU and its answers. */
+  /** Loads one server for some seconds. Measures the server's CPU and answers. */
   read(server: LoadedServer, connections: number, seconds: number): Promise<Record<Reading, number>>
   close(): Promise<void>
 }

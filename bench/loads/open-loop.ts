@@ -7,15 +7,18 @@ export interface Pace {
   readonly seconds: number
 }
 
-/** The monotonic clock of the machine in milliseconds, which all threads share. */
+/**
+ * Returns the time of the machine's monotonic clock in milliseconds. All threads share this clock.
+ */
 export const clockMs = (): number => Number(process.hrtime.bigint()) / 1e6
 
 /**
- * Starts requests by the clock, whether or not earlier ones have ended. A latency must count from
- * `dueAt`. Otherwise a stall of the server would delay the next start and hide itself.
+ * Starts each request at its time, even if earlier requests have not ended. Measure each latency
+ * from `dueAt`. Otherwise a stall of the server would delay the next start, and the figures would
+ * not show the stall.
  * @param start starts request `i`. `dueAt` is its intended start on {@link clockMs}.
- * @returns how late the load generator itself started its requests (99th percentile, in ms), when
- *   all requests have ended. Rejects as soon as one fails.
+ * @returns the delay of the load generator's own starts (99th percentile, in ms), when all requests
+ *   have ended. Rejects as soon as a request fails.
  */
 export const openLoop = async (pace: Pace, start: (i: number, dueAt: number) => Promise<void>): Promise<number> => {
   const pacer = new Worker(new URL('./pacer.ts', import.meta.url), { workerData: pace })

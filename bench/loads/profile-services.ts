@@ -9,7 +9,7 @@ import { catchUp } from './catch-up.ts'
 import { fillTopic } from './fill-topic.ts'
 import { openIngressUnderLoad } from './ingress-under-load.ts'
 
-/** Time of the start, which is left out. */
+/** Time after the start of a process that the profile leaves out. */
 const SKIPPED_MS = 3000
 
 const profiled = (folder: string) => ({ NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${folder}` })
@@ -21,8 +21,8 @@ const profileIn = async (folder: string): Promise<Profiler.Profile> => {
 }
 
 /**
- * Profiles both services at full load with V8's profiler. It slows them down, so only the shares of
- * their time count.
+ * Profiles both services at full load with V8's profiler. The profiler slows down the services, so
+ * only the shares of their time are useful.
  */
 export const profileServices = async (bench: Bench): Promise<Readonly<Record<string, Profiled>>> => {
   bench.say('\nWhere the microseconds go …')

@@ -4,7 +4,7 @@ import { openPipeline } from '@customer-stream/testing'
 import { createStore } from '../../services/projector/src/store.ts'
 import type { Bench } from '../questions/question.ts'
 
-/** The same number of events that the projector passes to Redis in one call. */
+/** Number of events that the projector passes to Redis in one call. */
 const CUSTOMERS_PER_CALL = 250
 const CALLS_IN_FLIGHT = 4
 const hashesOf = (customers: number) =>
@@ -24,7 +24,7 @@ const hashesOf = (customers: number) =>
   })
 
 /**
- * Runs the projector's script with prepared hashes. This is the rate of Redis alone.
+ * Runs the projector's script with prepared hashes, to measure Redis without the projector.
  * @param count number of hashes.
  */
 export const openFeeder = async ({ brokers }: Bench, count: number) => {
@@ -43,7 +43,8 @@ export const openFeeder = async ({ brokers }: Bench, count: number) => {
       const startedAt = performance.now()
       const cpuBefore = process.cpuUsage()
       for (let start = 0; start < customers.length; start += CUSTOMERS_PER_CALL) {
-        // Each call has its own partition, so no call waits for the position of another.
+        // Use another partition in each call, so that no call waits for the position of another
+        // call.
         const call = start / CUSTOMERS_PER_CALL
         calls.push(store.applyChunk(customers.slice(start, start + CUSTOMERS_PER_CALL), call, undefined, '1'))
         if (calls.length >= CALLS_IN_FLIGHT) await calls.shift()

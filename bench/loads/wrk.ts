@@ -1,7 +1,4 @@
-/**
- * Loads an HTTP port with wrk. wrk is written in C and uses a tenth of the CPU of the loaded
- * server.
- */
+/** Loads an HTTP port with wrk, because wrk uses only a tenth of the CPU of the loaded server. */
 import { execFile } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
@@ -14,15 +11,15 @@ export interface LoadOptions {
   readonly url: string
   readonly connections: number
   readonly seconds: number
-  /** File of {@link writeRequests}. */
+  /** Path of a file that {@link writeRequests} has written. */
   readonly requestsFile: string
 }
 
 export interface LoadResult {
-  /** Answers with a status below 400. */
+  /** Number of answers with a status below 400. */
   readonly accepted: number
   readonly refused: number
-  /** Connections that failed and requests that timed out. */
+  /** Number of failed connections and of requests that timed out. */
   readonly failed: number
   readonly perSecond: number
   readonly p50Ms: number
@@ -30,7 +27,8 @@ export interface LoadResult {
 }
 
 /**
- * Writes signed requests, which wrk repeats in turn. Each line has a signature, a tab and a body.
+ * Writes a file of signed requests, which wrk sends again and again. Each line has a signature, a
+ * tab and a body.
  */
 export const writeRequests = async (file: string, bodies: Iterable<string>, secret: string): Promise<void> => {
   await writeFile(file, [...bodies].map((body) => `${sign(body, secret)}\t${body}\n`).join(''))

@@ -13,7 +13,7 @@ const PER_SECOND = 1000
 const OURS = 'POST to hash at 1 000 events/s'
 const BARE = 'bare loop at 1 000 events/s'
 
-/** Sees by keyspace notification when a customer's hash is written, whoever writes it. */
+/** Watches the writes of customers' hashes by Redis' keyspace notifications. */
 const watchHashes = async (pipeline: Pipeline, redisUrl: string) => {
   const dueAt = new Map<string, number>()
   const times: number[] = []

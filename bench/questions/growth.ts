@@ -7,12 +7,12 @@ import { type Figure, figureOf } from '../report/measure.ts'
 import type { Bench, Curve, Line, Question } from './question.ts'
 
 /**
- * Larger than the spread of repetitions on a shared machine. A cost that grows with the work grows
- * by a multiple.
+ * Accepted factor between two costs. It exceeds the noise on a shared machine. A cost that really
+ * grows exceeds this factor.
  */
 const TOLERANCE = 1.3
 const REPETITIONS = 2
-/** A run of so many events is long enough without repetitions. */
+/** Number of events in a run. Such a long run needs no repetitions. */
 const LONG_RUN_EVENTS = 500_000
 const CPU = 'CPU µs per event'
 

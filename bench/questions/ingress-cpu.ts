@@ -18,7 +18,7 @@ export const ingressCpu: Question = {
           [`bare handler, ${connections} connections`]: () => under.read(under.bare, connections, seconds),
           [`ingress, ${connections} connections`]: () => under.read(under.ingress, connections, seconds),
         }
-        // Warms up the compiler, the connections to Kafka and the page cache.
+        // Warm up the compiler, the connections to Kafka and the page cache.
         for (const warmUp of Object.values(variants)) await warmUp()
         const read = await alternate(5, variants)
         Object.assign(readings, read)

@@ -12,9 +12,9 @@ const sendAt = (rate: number) => `one kafkajs send at a time, ${rate} a second`
 const postAt = (rate: number) => `POST, ${rate} events/s`
 
 /**
- * Sends by kafkajs alone, one record at a time: at its intended time, or later when the send before
- * has ended. So a send never waits for another one, and the machine sleeps between sends as it does
- * between posts.
+ * Sends by kafkajs, one record at a time. A send starts at its intended time, or when the send
+ * before has ended. So no send waits for another send, and the machine sleeps between sends as it
+ * does between POSTs.
  */
 const openSends = async ({ kafka, topics }: Pipeline) => {
   const producer = kafkajsOf(kafka).producer({ allowAutoTopicCreation: false })

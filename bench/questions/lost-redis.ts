@@ -17,9 +17,9 @@ const WITHOUT_STATE = { KAFKA_STATE_TOPIC: 'false' }
 let runs = 0
 
 /**
- * Starts a projector on new keys. Measures it from readiness until Redis has every customer and the
- * position is at the end.
- * @param groupId a group with committed offsets fills Redis from the state topic.
+ * Starts a projector with a new key prefix. Measures from readiness until Redis has every customer
+ * and the position is at the end.
+ * @param groupId a projector whose group has committed offsets fills Redis from the state topic.
  */
 const rebuild = async (pipeline: Pipeline, customers: number, groupId: string, env: Record<string, string> = {}) => {
   runs += 1
@@ -59,7 +59,10 @@ const rebuild = async (pipeline: Pipeline, customers: number, groupId: string, e
   }
 }
 
-/** Creates a state topic that Kafka compacts soon, as it does in time with the projector's topic. */
+/**
+ * Creates a state topic that Kafka compacts within seconds. The projector's own topic would need
+ * hours.
+ */
 const createStateTopic = async ({ administrator, stateTopic }: Pipeline) => {
   const config = {
     'cleanup.policy': 'compact',

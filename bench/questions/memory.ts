@@ -9,8 +9,8 @@ const DISTINCT_EVENTS = 40_000
 const CONNECTIONS = 64
 const MAX_RESIDENT_MB = 150
 /**
- * MB per million events. Over two million events this is 4 MB, the least that samples can
- * distinguish from 0.
+ * MB per million events. Over two million events this is 4 MB. The samples cannot distinguish a
+ * smaller growth from 0.
  */
 const MAX_SLOPE_MB_PER_MILLION = 2
 
@@ -36,7 +36,7 @@ const curveOf = (name: string, samples: readonly Sample[]): Curve => {
   }
 }
 
-/** Leaves out the first quarter, in which the heap grows until it fits the work. */
+/** Leaves out the first quarter, because the heap grows to its working size in this time. */
 const warmSamples = (samples: readonly Sample[]) => samples.slice(Math.ceil(samples.length / 4))
 
 export const memoryLines = (name: string, events: number, samples: readonly Sample[]): readonly Line[] => {

@@ -8,7 +8,10 @@ import type { Question } from './question.ts'
 const SHARE_OF_REDIS = 0.6
 const HOT_GAIN = 3
 const EVENTS_PER_HOT_CUSTOMER = 100
-/** As the feeder. The question state-topic measures the cost of the state topic. */
+/**
+ * Switch off the state topic, because the feeder does not publish either. The question state-topic
+ * measures its cost.
+ */
 const WITHOUT_STATE = { env: { KAFKA_STATE_TOPIC: 'false' } }
 
 export const projectorRate: Question = {

@@ -1,7 +1,9 @@
 import type { Brokers } from '@customer-stream/testing'
 import type { Figure } from '../report/measure.ts'
 
-/** One line of the table: a target, the measured figure, and whether it meets the target. */
+/**
+ * One line of the table: a target, the measured figure, and whether the figure meets the target.
+ */
 export interface Line {
   readonly what: string
   readonly target: string
@@ -18,7 +20,7 @@ interface Ratio {
   readonly unit: string
 }
 
-/** The line of a figure that is compared with another figure of the same run. */
+/** Returns the line of a figure that is compared with another figure of the same run. */
 export const ratioLine = ({ what, figure, base, baseName, atMost, unit }: Ratio): Line => {
   const ratio = figure.median / base.median
   const digits = unit === 'ms' ? 2 : 0
@@ -32,10 +34,10 @@ export const ratioLine = ({ what, figure, base, baseName, atMost, unit }: Ratio)
   }
 }
 
-/** A curve without a target. It shows how a figure changes while another grows. */
+/** Curve without a target, which shows how one figure changes while another figure grows. */
 export interface Curve {
   readonly title: string
-  /** Title. In kebab-case it is also the file's name. */
+  /** Title of the curve. The name of the file is this title in kebab-case. */
   readonly name: string
   readonly x: string
   readonly y: string
@@ -58,12 +60,12 @@ export interface Answer {
 
 export interface Bench {
   readonly brokers: Brokers
-  /** Factor for times and amounts. 1, or less for a quick look. */
+  /** Factor for times and amounts: 1, or less for a quick run. */
   readonly scale: number
   say(line: string): void
 }
 
-/** A question of the benchmark. Each has its own file. */
+/** Question of the benchmark. Each question has its own file. */
 export interface Question {
   readonly name: string
   readonly title: string

@@ -24,7 +24,7 @@ export const rebuild: Question = {
         projection += 1
         return catchUp(pipeline, { keyPrefix, projection, env })
       }
-      // Writes the hashes that the later projections replace.
+      // Write hashes first, so that the runs with a higher version have hashes to replace.
       await catchUp(pipeline, { keyPrefix })
       const readings = await alternate(3, {
         'a raised PROJECTION_VERSION, two passes': () => raised({}),

@@ -1,6 +1,6 @@
 /**
- * Compares how fast a projector catches up with a Redis Cluster of three masters and with one
- * Redis, on the same records.
+ * Compares the rates of a projector with a Redis Cluster of three masters and with one Redis. Both
+ * runs read the same records.
  *
  * `node --conditions=customer-stream-source bench/questions/redis-cluster.ts [--records N]
  * [--rounds N]`
@@ -66,7 +66,7 @@ const catchUp = async (pipeline: Pipeline, servers: readonly RedisClient[]): Pro
   })
   const until = (what: string, wanted: number) =>
     waitUntil(what, sample, (seen) => seen.events >= wanted, { timeoutMs: 180_000, pauseMs: 50 })
-  // The first tenth warms up the code on both sides.
+  // Measure after the first tenth of the records, which warms up the code.
   const first = await until('the projector is warm', RECORDS / 10)
   const last = await until('the projector has caught up', RECORDS)
   await projector.end()
@@ -98,7 +98,8 @@ const sides = {
 const results: Record<keyof typeof sides, Figures[]> = { single: [], cluster: [] }
 try {
   const filling = await open(sides.single)
-  // The ingress creates the topics. No one may read while they are filled.
+  // This projector creates the topics. It must end before the fill, because no projector may read
+  // the records yet.
   const maker = await filling.start('projector')
   await maker.untilReady()
   await maker.end()

@@ -19,7 +19,7 @@ export const start: Question = {
         return { 'seconds to ready': seconds }
       }
       const variants = { ingress: startOne('ingress'), projector: startOne('projector') }
-      // The first start creates the topics and is not counted.
+      // Do not measure the first start, because it creates the topics.
       for (const first of Object.values(variants)) await first()
       const readings = await alternate(5, variants)
       const lines = (['ingress', 'projector'] as const).map((name) => {

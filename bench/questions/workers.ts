@@ -9,7 +9,7 @@ import { load, writeRequests } from '../loads/wrk.ts'
 import { alternate } from '../report/measure.ts'
 import type { Bench, Question } from './question.ts'
 
-/** Least gain for which a second process is worth its memory. */
+/** Minimum gain that justifies the memory of a second process. */
 const WORTH_IT = 1.5
 const CONNECTIONS = 128
 const primary = fileURLToPath(new URL('../loads/cluster-primary.ts', import.meta.url))

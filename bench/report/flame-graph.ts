@@ -6,7 +6,10 @@ const MARGIN = 20
 const ROW = 18
 const TOP = 70
 const CHARACTER = 6.7
-/** Narrower frames are left out. They are invisible, but would make the file many times larger. */
+/**
+ * Minimum share of a frame in the picture. Narrower frames are invisible, but would make the file
+ * many times larger.
+ */
 const NARROWEST = 0.002
 
 const COLOURS: Readonly<Record<Package, string>> = {
@@ -28,8 +31,8 @@ const STYLE = [
 const percent = (share: number): string => `${(share * 100).toFixed(1)} %`
 
 /**
- * Draws callers below callees. A frame's width is its share of the busy time. Its tooltip has file
- * and shares.
+ * Draws callers below callees. The width of a frame is the function's share of the busy time. The
+ * tooltip has file and shares.
  */
 export const flameGraph = (root: Frame, title: string): string => {
   const frames: { readonly frame: Frame; readonly x: number; readonly depth: number }[] = []

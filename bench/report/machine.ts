@@ -14,7 +14,7 @@ export interface Machine {
   readonly node: string
   readonly kafka: string
   readonly redis: string
-  /** Place of the brokers: processes on this machine, containers, or elsewhere. */
+  /** Kind of the brokers: processes on this machine, containers, or given addresses. */
   readonly brokers: Bench['brokers']['kind']
 }
 
@@ -40,7 +40,8 @@ export const describeMachine = async ({
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     kernel: `${type()} ${release()}`,
     node: process.versions.node,
-    // kafkajs cannot ask a broker for its release. The releases of our own brokers are pinned.
+    // Use the pinned release of the brokers that we start, because kafkajs cannot ask a broker for
+    // its release.
     kafka: kind === 'given' ? 'unknown' : KAFKA_VERSION,
     redis: await redisVersion(redisUrl),
     brokers: kind,

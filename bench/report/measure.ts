@@ -1,10 +1,9 @@
 /**
- * Measures CPU by the operating system, variants in turn within one run, and the median and spread
- * of repetitions.
+ * Reads CPU time from the operating system, runs variants in turn, and returns median and spread.
  */
 import { readFileSync } from 'node:fs'
 
-/** Median and spread of the repetitions. */
+/** Median and spread of several runs. */
 export interface Figure {
   readonly median: number
   readonly min: number
@@ -19,7 +18,7 @@ const TICKS_PER_SECOND = 100
  */
 export const cpuSeconds = (pid: number): number => {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  // The second field is the command's name in brackets, which may contain blanks.
+  // Skip the second field: the command's name in brackets may contain blanks.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
 }
@@ -50,12 +49,12 @@ interface Point {
 const FLOOR_PARTS = 10
 
 /**
- * Slope of the lower edge of a saw-tooth curve, in y per x. A heap in use is such a curve: it also
- * contains garbage, and only its minima show what stays after a collection.
+ * Returns the slope of the lower edge of a saw-tooth curve, in y per x. The curve of a heap is a
+ * saw-tooth curve: only its minima show the memory that stays after a garbage collection.
  *
- * The points are cut into ten equal parts, and the slope goes through the minima of the parts: it
- * is the median of the slopes of all pairs of minima (Theil–Sen). Because of the median, two parts
- * without a major collection hardly change the result.
+ * The function cuts the points into ten equal parts and takes the minimum of each part. The result
+ * is the median slope over all pairs of minima (Theil–Sen). Two parts without a major collection
+ * hardly change a median.
  */
 export const slopeOfFloor = (points: readonly Point[]): number => {
   const cut = (part: number) => Math.floor((part * points.length) / FLOOR_PARTS)
@@ -66,7 +65,7 @@ export const slopeOfFloor = (points: readonly Point[]): number => {
   return figureOf(slopes).median
 }
 
-/** Median and 99th percentile of latencies in milliseconds. */
+/** Returns the median and the 99th percentile of latencies in milliseconds. */
 export const latencyOf = (times: readonly number[]) => ({
   'p50 ms': percentile(times, 0.5),
   'p99 ms': percentile(times, 0.99),
@@ -75,7 +74,8 @@ export const latencyOf = (times: readonly number[]) => ({
 type Readings<Name extends string> = Readonly<Record<Name, number>>
 
 /**
- * Runs the variants in turn several times, so other load on the machine affects all of them alike.
+ * Runs the variants in turn several times, so that other load on the machine affects all variants
+ * alike.
  * @param variants functions that do the work once and return their readings.
  * @returns the figure of each reading, by variant.
  */
@@ -86,7 +86,7 @@ export const alternate = async <Variant extends string, Name extends string>(
   const names = Object.keys(variants) as Variant[]
   const read = Object.fromEntries(names.map((name) => [name, []])) as unknown as Record<Variant, Readings<Name>[]>
   for (let repetition = 0; repetition < repetitions; repetition++) {
-    // Every second round runs in reverse order. Otherwise a drift of the machine would favour one
+    // Reverse the order in every second round, because a drift of the machine would favour one
     // variant.
     for (const name of repetition % 2 === 0 ? names : names.toReversed()) read[name].push(await variants[name]())
   }

@@ -39,7 +39,7 @@ const machineSentence = (machine: Machine): string =>
 
 const verdict = (line: Line): string => (line.met ? 'met' : '**missed**')
 
-// Three digits, because the spread is wider than the fourth.
+// Shows three digits, because the spread makes a fourth digit meaningless.
 const number = (value: number): string =>
   Number.isFinite(value) ? value.toLocaleString('en-US', { maximumSignificantDigits: 3 }) : '–'
 const figure = ({ median, min, max }: Figure): string =>
@@ -63,7 +63,7 @@ export const readingsTable = (readings: Answer['readings']): string => {
   return table(['', ...names], rows)
 }
 
-/** Tooltips do not work inside an image, so each image links to its file. */
+/** Returns an image that links to its file, because tooltips do not work inside an image. */
 const image = (title: string, name: string): string => `[![${title}](performance/${name}.svg)](performance/${name}.svg)`
 
 const questionSection = ({ title, askedAt, seconds, answer }: Asked, note: string | undefined): string[] => [
@@ -113,8 +113,8 @@ const profileSections = (
 ]
 
 /**
- * @param handWritten Markdown. The text under `## name` explains the question or the flame graph of
- *   that name. Links start from docs/.
+ * @param handWritten Markdown. The text under `## name` explains the question or the flame graph
+ *   with this name. Links are relative to docs/.
  */
 export const performancePage = ({ machine, answers, profiles = {} }: Results, handWritten: string): string => {
   const asked = Object.entries(answers)
@@ -168,7 +168,7 @@ const SPEED = [
   ['memory of the projector under load', 'memory', 'projector', 'resident MB'],
 ] as const
 
-/** Undefined if a question of the table has no answer. */
+/** Returns the README's table. Undefined if a question of the table has no answer. */
 export const speedTable = ({ answers }: Results): string | undefined => {
   const rows = SPEED.map(([what, question, variant, ...readings]) => {
     const read = answers[question]?.answer.readings[variant]

@@ -9,7 +9,7 @@ const RIGHT = WIDTH - 30
 const BOTTOM = HEIGHT - 60
 const LEGEND_TOP = 50
 const ROW = 20
-// Palette of Okabe and Ito, which colour-blind readers can distinguish.
+// Palette of Okabe and Ito. Colour-blind readers can distinguish these colours.
 const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00']
 const STYLE =
   '.axis,.tick{stroke:#57606a}.grid{stroke:#d8dee4}.y{text-anchor:end}.x{text-anchor:middle}' +
@@ -17,7 +17,7 @@ const STYLE =
 
 const label = (value: number): string => value.toLocaleString('en-US', { maximumSignificantDigits: 4 })
 
-/** Returns the measured values if they are few enough to read, otherwise round values. */
+/** Returns the measured values as labels. If these are too many to read, returns round values. */
 const xTicks = (measured: readonly number[], round: readonly number[], at: (x: number) => number): number[] => {
   const kept: number[] = []
   for (const x of measured.length <= 12 ? measured : round) {
@@ -48,7 +48,7 @@ const legend = (names: readonly string[]): { readonly body: string; readonly row
 }
 
 /**
- * Draws the median as a line with dots and the range of readings as a band. y starts at 0, so
+ * Draws the median as a line with dots, and the range of readings as a band. y starts at 0, so that
  * heights are comparable.
  */
 export const plot = (curve: Curve): string => {

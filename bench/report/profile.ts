@@ -17,7 +17,7 @@ export interface Frame {
   readonly callees: Map<string, Frame>
 }
 
-/** Own time of a package, as a share of the busy time. */
+/** Time of a package's own code, as a share of the busy time. */
 export interface Share {
   readonly package: Package
   readonly share: number
@@ -43,7 +43,7 @@ const nameOf = ({ functionName, url }: CallFrame): string => {
 
 const packageOf = ({ functionName, url }: CallFrame, caller: Package): Package => {
   if (functionName === '(garbage collector)') return 'gc'
-  // Code of V8 or Node, for example a regular expression, counts for its caller.
+  // Count code of V8 or Node, for example a regular expression, as the caller's.
   if (url === '') return caller
   if (!url.startsWith('file:')) return 'node'
   if (!url.includes('/node_modules/')) return 'ours'
@@ -54,15 +54,15 @@ const packageOf = ({ functionName, url }: CallFrame, caller: Package): Package =
 }
 
 /**
- * Returns the time of each sample until the next one. @param afterMs leaves out earlier samples,
- * for example the start.
+ * Returns the time of each sample until the next sample. @param afterMs time at the start of the
+ * profile that is left out.
  */
 const selfMsByNode = ({ samples = [], timeDeltas = [] }: Profiler.Profile, afterMs: number): Map<number, number> => {
   const selfMs = new Map<number, number>()
   let now = 0
   samples.forEach((node, i) => {
     now += (timeDeltas[i] ?? 0) / 1000
-    // Different threads stamp the samples, so a difference may be negative.
+    // A difference may be negative, because different threads stamp the samples.
     const lasted = Math.max(0, timeDeltas[i + 1] ?? 0) / 1000
     if (now >= afterMs) selfMs.set(node, (selfMs.get(node) ?? 0) + lasted)
   })

@@ -1,6 +1,6 @@
 /**
- * Keeps results in bench/report/results.json. Generates the page, the plots and the README's table
- * from them. If these are stale, a test fails (`npm run docs` updates them).
+ * Keeps the results in bench/report/results.json. Generates the page, the plots and the README's
+ * table from the results (`npm run docs`). A test fails if a generated file is stale.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { Profiler } from 'node:inspector'
@@ -16,7 +16,7 @@ const project = fileURLToPath(new URL('../..', import.meta.url))
 const RESULTS = 'bench/report/results.json'
 const NOTES = 'bench/report/notes.md'
 const README = 'README.md'
-/** Encloses the table in the README. */
+/** Matches the table in the README. */
 const SPEED_MARKS = /(?<=<!-- speed: [^\n]* -->\n).*(?=\n<!-- end of speed -->)/s
 const PICTURES = 'docs/performance'
 
@@ -34,8 +34,8 @@ const readmeWith = (results: Results, root: string): Readonly<Record<string, str
 }
 
 /**
- * Returns the page, the plots and the README, by path. Flame graphs are not among them, because
- * their profiles are not kept.
+ * Returns the page, the plots and the README, by path. Excludes flame graphs, because their
+ * profiles are not kept.
  */
 export const reportFiles = (results: Results, root = project): Readonly<Record<string, string>> => {
   const curves = Object.values(results.answers).flatMap(({ answer }) => answer.curves ?? [])
@@ -61,9 +61,10 @@ const sameMachine = (one: Results, other: Results): boolean =>
   JSON.stringify({ ...one.machine, date: '' }) === JSON.stringify({ ...other.machine, date: '' })
 
 /**
- * Merges new answers into the results. Answers to other questions stay if they come from the same
- * machine and software, because figures of two machines are not comparable.
- * @param questions all names, in the order of the page. Answers to other questions are removed.
+ * Merges new answers into the results. Keeps old answers only if they come from the same machine
+ * and software, because figures of two machines are not comparable.
+ * @param questions names of all questions, in the order of the page. Answers to unknown questions
+ *   are removed.
  */
 export const writeReport = (fresh: Results, questions: readonly string[], root = project): void => {
   const kept = readResults(root)
@@ -79,7 +80,7 @@ export const writeReport = (fresh: Results, questions: readonly string[], root =
   writeFiles(results, root)
 }
 
-/** Draws docs/performance/{name}.svg. @returns its entry for `profiles` of the results. */
+/** Draws docs/performance/{name}.svg. @returns the entry for `profiles` in the results. */
 export const recordProfile = (
   name: string,
   title: string,

@@ -7,8 +7,8 @@ const head = (width: number, height: number, title: string): string =>
   `role="img" aria-label="${escapeXml(title)}">`
 
 /**
- * Creates an SVG with its own background, for light and dark pages. It has no script, so it also
- * works as an image.
+ * Creates an SVG with its own background, for light and dark pages. The SVG works as an image,
+ * because it has no script.
  */
 export const picture = (width: number, height: number, title: string, style: string, body: string): string =>
   `${head(width, height, title)}

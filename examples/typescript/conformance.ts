@@ -6,7 +6,7 @@ import { compareVersions, partitionOf, readEvent, readState, stateToHash, type V
 
 const folder = process.argv[2] ?? '.'
 
-/** Members of all kinds of vectors. Each file has some of them. */
+/** Members of all kinds of vectors. Each file uses some of these members. */
 interface Vector {
   readonly name: string
   readonly key: string
@@ -42,7 +42,7 @@ const hash = ({ document, appliedAt, projection }: Vector) => {
   if (!given.ok) return given.reason
   const result = stateToHash(given.value, { appliedAt, projection })
   if (!result.ok) return result.reason
-  // A client of Redis writes UTF-8, which has no lone surrogates.
+  // Replace lone surrogates as a client of Redis does, because UTF-8 has none.
   const texts = result.value.fieldsAndValues.map((text) => text.toWellFormed())
   return Object.fromEntries(texts.flatMap((name, i) => (i % 2 === 0 ? [[name, texts[i + 1]]] : [])))
 }

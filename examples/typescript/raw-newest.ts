@@ -1,9 +1,9 @@
 /**
  * Keeps the newest event of each customer in SQLite, from the raw topic.
  *
- * The position is stored in the transaction of the events: a crash loses nothing, and repeats
- * nothing. Settings are environment variables: KAFKA_BROKERS, KAFKA_TOPIC_PREFIX, GROUP_ID, STATE
- * (a file). With UNTIL_END=1 the program prints all customers when it has read all partitions, and
+ * Events and position are stored in one transaction, so a crash loses no event and repeats no
+ * event. Settings are environment variables: KAFKA_BROKERS, KAFKA_TOPIC_PREFIX, GROUP_ID, STATE (a
+ * file). With UNTIL_END=1 the program reads all partitions to their end, prints all customers, and
  * ends.
  */
 import { DatabaseSync } from 'node:sqlite'
@@ -15,14 +15,14 @@ const { KAFKA_BROKERS = 'localhost:9092', KAFKA_TOPIC_PREFIX, UNTIL_END } = proc
 const { GROUP_ID = 'raw-newest', STATE = 'customers.db' } = process.env
 
 const database = new DatabaseSync(STATE)
-// BLOBs are compared byte by byte, like ids.
+// Store ids as BLOBs, because SQLite compares BLOBs byte by byte.
 database.exec(`
   CREATE TABLE IF NOT EXISTS customer (uuid BLOB PRIMARY KEY, timestamp INTEGER, id BLOB, state TEXT);
   CREATE TABLE IF NOT EXISTS position (topic TEXT, partition INTEGER, next TEXT, PRIMARY KEY (topic, partition));
 `)
 const findVersion = database.prepare('SELECT timestamp, id FROM customer WHERE uuid = ?')
-// The version is compared once more. If the topic got more partitions, two processes may have the
-// same customer.
+// Compare the version again in SQL. After the topic got more partitions, two processes may have
+// events of the same customer.
 const replace = database.prepare(`
   INSERT INTO customer VALUES (?, ?, ?, ?)
   ON CONFLICT (uuid) DO UPDATE SET timestamp = excluded.timestamp, id = excluded.id, state = excluded.state
@@ -56,7 +56,7 @@ const store: DeliveryStore = {
   commit: ({ partition, from, next, events }) => {
     database.exec('BEGIN IMMEDIATE')
     try {
-      // Another process has the partition if it has moved the position.
+      // If the position has moved, another process has the partition.
       const isMine = position(partition) === from
       if (isMine) {
         for (const event of events) write(event)
@@ -75,7 +75,7 @@ const store: DeliveryStore = {
 const stop = new AbortController()
 for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort())
 
-// kafkajs would write its information to the standard output.
+// kafkajs would log at level INFO to the standard output.
 const kafka = new kafkajs.Kafka({ brokers: KAFKA_BROKERS.split(','), logLevel: kafkajs.logLevel.WARN })
 
 const readEnds = async () => {
@@ -94,14 +94,14 @@ const stopAtEnd = () => {
 }
 stopAtEnd()
 
-// If the subscription ends because of an error, this rejects, and the program ends with code 1.
+// Rejects if an error ends the subscription. The program then ends with code 1.
 await subscribeToDeliveries({
   kafka,
   topic,
   groupId: GROUP_ID,
   signal: stop.signal,
   store,
-  // The record can never be used, so it is passed over. quarantine has it too.
+  // Skip the record, because it can never be used. Quarantine has it too.
   onInvalid: ({ record: { partition, offset }, reason }) => {
     process.stderr.write(`skipped ${topic}/${partition}/${offset}: ${reason}\n`)
     return 'skip'

@@ -1,9 +1,9 @@
 /**
  * Keeps a table of all customers in memory, from the state topic.
  *
- * The table is read again at each start. So there is no store that could disagree with the topic.
- * Settings are environment variables: KAFKA_BROKERS, KAFKA_TOPIC_PREFIX. With UNTIL_END=1 the
- * program prints all customers when it has read all partitions, and ends.
+ * The program reads the whole topic at each start, so it has no store that could disagree with the
+ * topic. Settings are environment variables: KAFKA_BROKERS, KAFKA_TOPIC_PREFIX. With UNTIL_END=1
+ * the program reads all partitions to their end, prints all customers, and ends.
  */
 import { stateTopicName, writeState } from '@customer-stream/schemas'
 import { openCustomerTable } from '@customer-stream/subscriber'
@@ -15,7 +15,7 @@ const stop = new AbortController()
 for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort())
 
 const table = openCustomerTable({
-  // kafkajs would write its information to the standard output.
+  // kafkajs would log at level INFO to the standard output.
   kafka: new kafkajs.Kafka({ brokers: KAFKA_BROKERS.split(','), logLevel: kafkajs.logLevel.WARN }),
   topic: stateTopicName(KAFKA_TOPIC_PREFIX),
   signal: stop.signal,
@@ -24,7 +24,7 @@ const table = openCustomerTable({
     return 'skip'
   },
 })
-// If the table ends because of an error, this rejects, and the program ends with code 1.
+// Rejects if an error ends the table. The program then ends with code 1.
 await table.untilCaughtUp()
 process.stderr.write(`complete: ${table.size} customers\n`)
 if (UNTIL_END === '1') {

@@ -297,8 +297,8 @@ export const spoolGuards: readonly Guard[] = [
     guard: 'nothing is acknowledged after the folder or its lock was lost',
     prevents: 'two processes in one folder, or records that no process finds again',
     file: `${folder}/spool/segment.ts`,
-    from: '        await isStillOurs()\n        // The note',
-    to: '        // The note',
+    from: '        await isStillOurs()\n        // Write the note',
+    to: '        // Write the note',
     test: lasting('acknowledges nothing without its lock file'),
   },
   {

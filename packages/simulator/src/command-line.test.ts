@@ -72,7 +72,7 @@ test('the first Ctrl-C aborts, also when npm passes it on; a later one ends the 
   expect((await lines.next()).value).toBe('listening\n')
   child.kill('SIGINT')
   expect((await lines.next()).value).toBe('aborted\n')
-  // npm repeats a signal at once. A person is slower.
+  // Send a second signal at once, as npm does.
   child.kill('SIGINT')
   child.kill('SIGUSR2')
   expect((await lines.next()).value).toBe('a second later\n')

@@ -14,7 +14,7 @@ interface Received {
   readonly headers: IncomingHttpHeaders
   readonly url: string
 }
-/** A status, or undefined if no answer comes. */
+/** Returns the status of the answer, or undefined for no answer. */
 type Answer = (nth: number, request: Received) => number | undefined
 
 let server: Server | undefined

@@ -1,8 +1,7 @@
 import { expect, test } from 'vitest'
 import { sign, signingKey } from './signature.ts'
 
-// RFC 4231, test case 2. The same as `printf 'what do ya want for nothing?' | openssl dgst -sha256
-// -hmac Jefe`.
+// The vector is test case 2 of RFC 4231.
 const BODY = 'what do ya want for nothing?'
 const SIGNATURE = 'sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843'
 

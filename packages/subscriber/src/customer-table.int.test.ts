@@ -133,8 +133,8 @@ it('catches up with a partition that is empty, was emptied, or ends with control
   const aborted = await transactional.transaction()
   await aborted.send({ topic: topic.name, messages: [{ key: 'x', value: writeState(stateOf('x', 1)) }] })
   await aborted.abort()
-  // Kafka writes the control record a moment after the answer. Until then nothing after it is
-  // readable.
+  // Wait for the control record, which Kafka writes after its answer. Before that no later record
+  // is readable.
   const highOf = async () => (await topic.admin.fetchTopicOffsets(topic.name))[0]?.high ?? ''
   await waitUntil('the control record is there', highOf, (high) => high === '2')
   await table.untilCaughtUp()

@@ -21,13 +21,13 @@ const skip = { onInvalid: (): InvalidDecision => 'skip' }
 
 class Crash extends Error {}
 
-/** A member of the group that reads the log from the stored position, until its end. */
+/** Runs a member of the group, which reads the log from the stored position to the end. */
 const runMember = async (log: readonly PlacedRecord[], store: DeliveryStore, maxRecords: number): Promise<void> => {
   for (let commits = 0; ; ) {
     let from = await readPosition(store, 't', 0)
     for (;;) {
       commits += 1
-      // Otherwise a wrong position would make this loop endless.
+      // Limit the loop, because a wrong position could make it endless.
       if (commits > 1000) throw new Error('the member does not come to the end of the log')
       const [first, ...rest] = log.filter(({ offset }) => BigInt(offset) >= BigInt(from ?? 0)).slice(0, maxRecords)
       if (!first) return
@@ -56,12 +56,12 @@ const contentOf = ({ positions, customers, log }: MemoryStore) => ({
 })
 
 describe('storeChunk', () => {
-  // Few customers and versions, so that most records are repeats or stale.
+  // Use few customers and versions, so that most records are repeats or stale.
   const delivery = fc
     .tuple(fc.constantFrom('a', 'b'), fc.integer({ min: 1, max: 4 }), fc.constantFrom('\u{1F600}', '\uFFFD'))
     .map((parts) => bodyOf(...parts))
   const value = fc.oneof({ weight: 6, arbitrary: delivery }, { weight: 1, arbitrary: fc.constantFrom(null, 'no json') })
-  /** Records with gaps between their offsets. */
+  /** Logs of records with gaps between the offsets. */
   const logOf = fc.array(fc.tuple(value, fc.integer({ min: 1, max: 2 })), { maxLength: 12 }).map((entries) => {
     let offset = 0
     return entries.map(([body, gap]) => {

@@ -15,7 +15,7 @@ const { kafkaBrokers } = inject('brokers')
 
 const textOf = ({ customerUuid, state }: CustomerChange) => `${customerUuid} ${state?.customer.firstName ?? 'erased'}`
 
-/** Starts a subscription that logs its changes. Every test has its own topic, so the group too. */
+/** Starts a subscription that logs its changes. The group has the name of the test's own topic. */
 const start = (topic: StateTopic, options: Partial<CustomerSubscription> = {}) => {
   const stopping = new AbortController()
   const seen: string[] = []
@@ -30,7 +30,7 @@ const start = (topic: StateTopic, options: Partial<CustomerSubscription> = {}) =
       seen.push(textOf(change))
     },
   })
-  // A test that expects the rejection awaits it later.
+  // Avoid an unhandled rejection. A test that expects the rejection awaits `ended` later.
   ended.catch(() => undefined)
   const stop = async () => {
     stopping.abort()

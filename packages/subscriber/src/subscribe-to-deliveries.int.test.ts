@@ -8,7 +8,7 @@ import { type DeliveryStore, type DeliverySubscription, SubscriberError, subscri
 
 const { kafkaBrokers } = inject('brokers')
 
-/** Starts a subscription. Every test has its own topic, so the group too. */
+/** Starts a subscription. The group has the name of the test's own topic. */
 const start = (topic: RawTopic, store: DeliveryStore, options: Partial<DeliverySubscription> = {}) => {
   const stopping = new AbortController()
   const ended = subscribeToDeliveries({
@@ -19,7 +19,7 @@ const start = (topic: RawTopic, store: DeliveryStore, options: Partial<DeliveryS
     ...options,
     signal: AbortSignal.any([stopping.signal, ...(options.signal ? [options.signal] : [])]),
   })
-  // A test that expects the rejection awaits it later.
+  // Avoid an unhandled rejection. A test that expects the rejection awaits `ended` later.
   ended.catch(() => undefined)
   const stop = async () => {
     stopping.abort()
@@ -183,7 +183,7 @@ describe('a subscription to deliveries', () => {
     const aborted = await transactional.transaction()
     await aborted.send({ topic: topic.name, messages: [{ key: 'x', value: 'aborted' }] })
     await aborted.abort()
-    // Until Kafka has written the control record, no record after it is readable.
+    // Wait for the control record. Before that no later record is readable.
     await waitUntil(
       'the control record is there',
       async () => (await topic.admin.fetchTopicOffsets(topic.name))[0]?.high,
@@ -268,7 +268,7 @@ describe('the store', () => {
     const memory = createMemoryStore()
     let isMoved = false
     const versions = (uuids: readonly string[]) => {
-      // The other process stores three records between the two calls of this one.
+      // Another process stores three records between two calls of this process.
       if (!isMoved) {
         const events = ['a', 'b', 'c'].map((customerUuid) => ({ customerUuid, version: { timestamp: 1, id: 'e' } }))
         memory.commit({ partition: 0, from: undefined, next: '3', events: events as CustomerEvent[] })

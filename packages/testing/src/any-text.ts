@@ -12,6 +12,9 @@ const character = fc.integer({ min: 0, max: 0x10ffff - SURROGATES }).map(
   },
 )
 
-/** Well-formed text of any characters. `fc.string({ unit: 'binary' })` takes a second to create. */
+/**
+ * Creates well-formed text of any characters. fast-check's `fc.string({ unit: 'binary' })` needs a
+ * second for this.
+ */
 export const anyText = (limits: { readonly minLength?: number; readonly maxLength?: number } = {}) =>
   fc.string({ ...limits, unit: character })

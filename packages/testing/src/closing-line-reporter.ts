@@ -1,8 +1,8 @@
 import type { Reporter, TestCase, TestModule } from 'vitest/node'
 
 /**
- * Ends a test run with one plain line, `N passed, N failed`. People and CI can read it without
- * knowledge of vitest.
+ * Ends a test run with one plain line, `N passed, N failed`, for people and CI that do not know
+ * vitest.
  */
 export default class ClosingLineReporter implements Reporter {
   #counts = { passed: 0, failed: 0, skipped: 0 }
@@ -12,8 +12,8 @@ export default class ClosingLineReporter implements Reporter {
     if (state !== 'pending') this.#counts[state] += 1
   }
 
-  // A file that does not load has no test case that could fail, so it is counted here. A suite
-  // whose setup fails is counted too.
+  // Count files that do not load and suites whose setup fails, because they have no failed test
+  // case.
   onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly unknown[]): void {
     const suites = modules.flatMap((module) => [module, ...module.children.allSuites()])
     const broken = unhandledErrors.length + suites.filter((suite) => suite.errors().length > 0).length

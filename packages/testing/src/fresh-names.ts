@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 
 /**
- * Returns names that no other test uses. So all tests can share one Kafka and one Redis, and no
- * test must flush them.
+ * Returns names that no other test uses, so that all tests can share one Kafka and one Redis
+ * without a flush.
  */
 export const freshNames = () => {
   const unique = randomBytes(6).toString('hex')

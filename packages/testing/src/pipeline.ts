@@ -24,8 +24,8 @@ export interface PipelineBrokers {
 }
 
 /**
- * Both services as processes on given brokers, with their own names of topics, keys and group. It
- * has functions to send events and to verify the result.
+ * Both services as processes on running brokers, with their own names of topics, keys and group.
+ * Has functions that send events and verify the result.
  */
 export interface Pipeline {
   readonly topics: ReturnType<typeof topicNames>
@@ -37,14 +37,14 @@ export interface Pipeline {
   readonly secret: string
   readonly token: string
   /**
-   * Folder with the logs of the services. It remains after `close`, until the next run starts
-   * brokers.
+   * Folder with the logs of the services. The folder remains after `close`, until the next run
+   * starts brokers.
    */
   readonly folder: string
   start(name: ServiceName, env?: Readonly<Record<string, string>>): Promise<ServiceProcess>
   /**
-   * Sends one event as the vendor does, signed with this pipeline's secret. `headers` are added to
-   * the default headers or replace them.
+   * Sends one event as myKaarma does, signed with this pipeline's secret. `headers` extend or
+   * replace the default headers.
    */
   post(ingress: ServiceProcess, body: string | Buffer, headers?: Readonly<Record<string, string>>): Promise<Response>
   verify(
@@ -56,11 +56,14 @@ export interface Pipeline {
   connectRedis(url: string): Promise<RedisClient>
   readonly kafka: KafkaClient
   readonly admin: TopicAdmin
-  /** kafkajs' client behind `admin`. A test uses it to change what a service may not change. */
+  /**
+   * kafkajs' client behind `admin`, with which a test can make changes that our services never
+   * make.
+   */
   readonly administrator: ReturnType<typeof administratorOf>
   /**
-   * Ends the services that still run, and then the connections. `removeTopics` deletes the topics,
-   * for brokers on which topics would pile up.
+   * Ends the running services, and then the connections. `removeTopics` deletes the topics, so that
+   * they do not pile up on brokers that live long.
    */
   close(options?: { readonly removeTopics: boolean }): Promise<void>
 }
@@ -93,8 +96,8 @@ const environmentsOf = (
 
 /**
  * Opens a pipeline on running brokers.
- * @param names names of topics, keys and group. Default: fresh names, so that nothing else on these
- *   brokers is touched.
+ * @param names names of topics, keys and group. Default: unique names, so that the pipeline touches
+ *   no other data.
  */
 export const openPipeline = async (brokers: PipelineBrokers, names = freshNames()): Promise<Pipeline> => {
   const { redisUrl, redisCluster = false } = brokers
@@ -113,7 +116,7 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
     return client
   }
   const [redis] = await Promise.all([openRedis(redisUrl, redisCluster), admin.connect()])
-  // A service that is still starting also counts, so that `close` ends it.
+  // Includes services that are still starting, so that `close` ends them too.
   const services: Promise<ServiceProcess>[] = []
   let isClosed = false
 
@@ -149,8 +152,8 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
         },
       }),
     verify: async (ledgerPath, options) => {
-      // The verifier has its own client, because the other client may still be reconnecting after a
-      // fault.
+      // Give the verifier its own client, because after a fault the pipeline's client may still be
+      // reconnecting.
       const judge = await openRedis(redisUrl, redisCluster)
       try {
         return await verify({
@@ -172,7 +175,7 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
       isClosed = true
       const started = await Promise.allSettled(services)
       await Promise.all(started.map((service) => service.status === 'fulfilled' && service.value.end()))
-      // Errors are ignored, because this is only cleanup: a topic may be missing or a broker away.
+      // Ignore errors of this cleanup: a topic may be missing, or a broker may be down.
       if (removeTopics)
         await administrator.deleteTopics({ topics: Object.values({ ...topics, ...compacted }) }).catch(() => undefined)
       redis.disconnect()

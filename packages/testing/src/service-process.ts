@@ -7,11 +7,12 @@ import { type GuardedProcess, startGuarded } from './brokers/guarded-process.ts'
 export type ServiceName = 'ingress' | 'projector'
 
 /**
- * One of our services as a separate process. As in production, only the environment configures it.
+ * One of our services as a separate process. As in production, only environment variables configure
+ * the service.
  */
 export interface ServiceProcess {
   readonly adminUrl: string
-  /** Public address. The projector has none, so it is empty there. */
+  /** Address of the public port. Empty for the projector, which has no public port. */
   readonly url: string
   readonly pid: number
   /** Exit code of the process. */
@@ -26,8 +27,8 @@ export interface ServiceProcess {
 }
 
 /**
- * Folder of the working copy whose services the tests start. With another working copy, the tests
- * of this one show how an older version behaves.
+ * Folder of the working copy whose services the tests start. The folder of an older version shows
+ * how that version behaves in these tests.
  */
 export const servicesRoot =
   process.env.CUSTOMER_STREAM_SERVICES_ROOT ?? fileURLToPath(new URL('../../../', import.meta.url))
@@ -51,15 +52,13 @@ const desk = {
   HOST: '127.0.0.1',
   PORT: '0',
   ADMIN_PORT: '0',
-  // kafkajs has other timeouts if NODE_ENV is "test", as vitest sets it.
+  // Replace vitest's value "test", because kafkajs has other timeouts with that value.
   NODE_ENV: 'production',
-  // As in production, the second start of a service compiles nothing.
+  // Cache compiled code, so that only the first start of a service compiles code.
   NODE_COMPILE_CACHE: join(servicesRoot, 'node_modules', '.cache', 'node'),
 }
 
-/**
- * Starts a service and waits for nothing. For tests of the messages of a service that cannot run.
- */
+/** Starts a service without a wait, for tests of services that fail to start. */
 export const spawnService = (
   name: ServiceName,
   env: Readonly<Record<string, string>>,
@@ -104,7 +103,7 @@ export const startService = async (
   const { address = '', admin } = lines.findLast(({ msg }) => msg === 'listening') ?? {}
   if (admin === undefined) throw new Error(`${name} ended at its start:\n${await readFile(logFile, 'utf8')}`)
   const pid = await guarded.pid
-  // A paused process never answers.
+  // Limit the wait, because a paused process never answers.
   const ask = async (path: string) =>
     (await fetch(`${admin}${path}`, { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) })).text()
   return {

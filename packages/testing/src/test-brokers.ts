@@ -10,7 +10,7 @@ export const testRedisUrl = (): string => inject('brokers').redisUrl
 
 export const silentLogger = createLogger('test', 'silent')
 
-/** Returns the settings for the test run's Kafka, as a service would read them. */
+/** Returns the settings of a service for the test run's Kafka. */
 export const testKafkaSettings = (env: Readonly<Record<string, string>> = {}): KafkaSettings =>
   loadSettings(kafkaSettings, {
     KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','),
@@ -25,7 +25,8 @@ export const testKafka = (settings: KafkaSettings = testKafkaSettings()) =>
 const providers = new Map<string, ReturnType<typeof openProvider>>()
 
 /**
- * Starts one more Redis for one test, with its own flags and environment. The test must stop it.
+ * Starts another Redis for one test, with its own flags and environment. The test must stop this
+ * Redis.
  * @param way `local` if the test needs a local process, e.g. a Redis that reads a file of the test.
  */
 export const startRedis = async (options?: RedisOptions, way: 'local' | 'any' = 'any'): Promise<RedisServer> => {

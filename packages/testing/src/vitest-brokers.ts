@@ -8,8 +8,8 @@ declare module 'vitest' {
 }
 
 /**
- * True if the user gave the brokers. Their description is then not printed, because the user knows
- * them.
+ * True if the user gave the addresses of the brokers. The description of the brokers is not printed
+ * in this case.
  */
 const isGiven = Boolean(process.env.KAFKA_BROKERS && !process.env.CUSTOMER_STREAM_BROKERS)
 

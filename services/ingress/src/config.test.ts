@@ -49,7 +49,7 @@ it('reports invalid pairs of settings together with invalid single settings', ()
     MYKAARMA_TOKENS: 'main=t',
     QUEUE_MAX_BYTES: 'much',
   }
-  // No rule with QUEUE_MAX_BYTES is checked, because its value is invalid.
+  // The result has no problem of a rule with QUEUE_MAX_BYTES, because that value is invalid.
   expect(faults(env)).toEqual([
     expect.stringContaining('PORT: "x" is not accepted'),
     expect.stringContaining('QUEUE_MAX_BYTES: "much" is not accepted'),

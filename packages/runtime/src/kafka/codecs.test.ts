@@ -3,8 +3,8 @@ import { compress as toSnappy } from 'snappyjs'
 import { describe, expect, it } from 'vitest'
 import { decompressors } from './codecs.ts'
 
-// Formats that only clients other than Java's write. foreign-records.int.test.ts tests Java's
-// formats on a real broker.
+// These tests cover formats that Java's client does not write. foreign-records.int.test.ts covers
+// Java's formats.
 const SNAPPY = 2
 const LZ4 = 3
 const plain = Buffer.from('one customer after the other, '.repeat(10_000))
@@ -46,11 +46,11 @@ describe('snappy', () => {
 describe('LZ4', () => {
   const HEAD = [0x04, 0x22, 0x4d, 0x18]
   /**
-   * Builds a frame of one stored block and one block that repeats 8 bytes of it. `tail` follows.
+   * Builds a frame of two blocks and `tail`. The second block repeats 8 bytes of the first block.
    */
   const frame = (flags: number, contentSize: number[], checksum: number[], tail: number[] = []) => {
     const stored = [8, 0, 0, 0x80, ...Buffer.from('customer'), ...checksum]
-    // A match of 8 bytes at distance 8, then one literal.
+    // This block has a match of 8 bytes at distance 8, and one literal.
     const linked = [5, 0, 0, 0, 0x04, 8, 0, 0x10, 0x21, ...checksum]
     return Buffer.from([...HEAD, flags, 0x40, ...contentSize, 0, ...stored, ...linked, 0, 0, 0, 0, ...tail])
   }

@@ -16,7 +16,7 @@ import {
 import { kafkajsOf } from './kafka-client.ts'
 import { administratorOf } from './topic-admin.ts'
 
-// Records that other producers write to the raw topic: transactions, codecs, damaged batches.
+// These tests read records that other producers could write: transactions, codecs, damaged batches.
 const kafka = testKafka(testKafkaSettings())
 let admin: TopicAdmin
 let topic: string
@@ -135,7 +135,8 @@ describe('transactions of others', () => {
     const transactional = await Promise.all(['x', 'y', 'z'].map((id) => startProducer(id)))
     const plain = await startProducer()
     const expected: string[] = []
-    // Transactions that are larger than one fetch, and that begin and end in different orders.
+    // These transactions are larger than one fetch. The order of their ends differs from the order
+    // of their starts.
     const body = 'b'.repeat(20_000)
     for (let round = 0; round < 6; round++) {
       const open = await Promise.all(transactional.map((producer) => producer.transaction()))
@@ -172,8 +173,8 @@ describe('transactions of others', () => {
 })
 
 it.each(['gzip', 'snappy', 'lz4', 'zstd'])('reads records that Java compressed with %s', async (compression) => {
-  // The broker compresses the records that it receives. A changed setting of a topic takes effect a
-  // moment later, so the topic has it from the beginning.
+  // Let the broker compress the records. Create the topic with this setting, because a changed
+  // setting takes effect later.
   await createTopic([{ name: 'compression.type', value: compression }])
   const texts = Array.from({ length: 300 }, (_, i) => `${i} ${'customer '.repeat(i)}`)
   await send(await startProducer(), values(...texts))

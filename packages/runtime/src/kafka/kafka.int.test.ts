@@ -53,15 +53,15 @@ const record = (key: string | null, value: string | Buffer = 'v'): OutgoingRecor
   topic,
   key: key === null ? null : Buffer.from(key),
   value: Buffer.from(value),
-  // More than an hour ahead, like the timestamp of a machine whose clock has jumped.
+  // Use a timestamp more than an hour ahead, like that of a machine with a wrong clock.
   timestamp: Date.now() + 2 * 3600 * 1000,
 })
 /** Returns a key that selects this partition out of three. */
 const keyOf = (partition: number) =>
   ['a', 'b', 'c', 'd', 'e', 'f'].find((key) => partitionOf(key, 3) === partition) ?? ''
 /**
- * Stores the records one by one, so that each is stored once. The leader of a new partition may not
- * know the partition yet, so each send is retried.
+ * Stores each record once, one after another. Retries each send, because the leader of a new
+ * partition may not know the partition yet.
  */
 const store = async (producer: VerifiedProducer, records: readonly OutgoingRecord[]) => {
   for (const each of records) {
@@ -81,8 +81,8 @@ const highWatermarks = async () =>
   (await fetchEnds(admin, topic)).sort((a, b) => a.partition - b.partition).map(({ high }) => Number(high))
 
 /**
- * Returns all topics after a marker topic exists. Kafka may create a topic after it has answered
- * that the topic is unknown. A topic that was requested earlier is created before the marker.
+ * Returns all topics after a marker topic exists. Kafka may create an unknown topic after its
+ * answer to the request. The marker is created later than any topic that was requested before.
  */
 const topicsLater = async () => {
   const marker = `${topic}.marker`
@@ -139,7 +139,8 @@ import { createLogger } from ${load('../process/log.ts')}
 import { loadSettings } from ${load('../process/settings.ts')}
 const settings = loadSettings(kafkaSettings, { KAFKA_BROKERS: '127.0.0.1:9' })
 await createKafka(settings, { clientId: 'test', logger: createLogger('test', 'silent') }).producer().connect()`
-  // A separate process without NODE_ENV, because kafkajs has other defaults within a test.
+  // Use a separate process without NODE_ENV, because kafkajs has other defaults if NODE_ENV is
+  // "test".
   const { NODE_ENV: _, ...env } = process.env
   const args = ['--conditions=customer-stream-source', '--input-type=module', '-e', script]
   const tried = promisify(execFile)(process.execPath, args, { env, timeout: 8000 })
@@ -209,7 +210,7 @@ describe('the verified producer', () => {
     const plain = kafkajsOf(kafka).producer({ createPartitioner: () => () => 99 })
     await plain.connect()
     ends.push(() => plain.disconnect())
-    // If this fails, the library has been fixed.
+    // If this line fails, kafkajs has fixed its bug.
     expect(await plain.send({ topic, messages: [{ key: 'k', value: 'v' }] })).toEqual([])
     const producer = await startProducer()
     await producer.setPartitions(new Map([[topic, 1000]]))
@@ -231,10 +232,7 @@ describe('the verified producer', () => {
 })
 
 describe('the partition consumer', () => {
-  /**
-   * Starts a consumer that records its batches. `from` returns the offset at which a partition must
-   * start.
-   */
+  /** Starts a consumer that keeps its batches. `from` returns the first offset of a partition. */
   const startConsumer = async (
     from: (batch: FetchedBatch) => string | undefined | Promise<undefined> = () => undefined,
     { groupId }: { groupId: string } = freshNames(),
@@ -395,7 +393,7 @@ describe('the partition consumer', () => {
       () => slow.assigned.length,
       (joins) => joins > 0,
     )
-    // This start takes as long as the group waits for the other member.
+    // This start lasts until the group no longer waits for the other member.
     const { assigned } = await startConsumer(undefined, slow)
     await waitUntil(
       'the second has joined',

@@ -9,7 +9,7 @@ import { clusterOf, createAdmin } from './topic-admin.ts'
 
 const settings = loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092,b:9092,c:9092' })
 
-/** Creates a check of fake brokers. Broker n answers with the n-th of `answers`. */
+/** Creates a check of fake brokers. Broker n answers with the n-th function of `answers`. */
 const setUp = (...answers: (() => Promise<unknown>)[]) => {
   const admin = createAdmin(createKafka(settings, { clientId: 'test', logger: createLogger('test', 'silent') }))
   const brokers = answers.map((answer) => ({ metadata: vi.fn(answer) }))

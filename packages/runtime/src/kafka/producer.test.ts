@@ -4,8 +4,8 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { clientOf } from './kafka-client.ts'
 import { createVerifiedProducer, NotStoredError, type OutgoingRecord } from './producer.ts'
 
-// kafkajs' own producer with a fake cluster of two brokers. Only the network is fake, so the tests
-// show what the library does.
+// These tests use kafkajs' own producer with a fake network of two brokers, so they show the
+// behaviour of kafkajs.
 const createKafkajsProducer = createRequire(import.meta.url)('kafkajs/src/producer') as (options: object) => Producer
 const { KafkaJSProtocolError, KafkaJSRequestTimeoutError } = createRequire(import.meta.url)('kafkajs/src/errors') as {
   KafkaJSProtocolError: new (error: object) => Error
@@ -24,8 +24,8 @@ const protocolError = (type: string, retriable: boolean) =>
   new KafkaJSProtocolError({ type, code: 1, retriable, message: type })
 
 /**
- * Creates a cluster in which broker 1 leads partition 0 and broker 2 leads partition 1. The client
- * believes so until it refreshes its metadata.
+ * Creates a cluster in which broker 1 leads partition 0 and broker 2 leads partition 1. The
+ * client's metadata stays so until the client refreshes it.
  */
 const createCluster = () => {
   const log: Record<number, string[]> = { 0: [], 1: [] }
@@ -100,12 +100,15 @@ const createCluster = () => {
     log,
     /** Number of times that kafkajs wanted to refresh its metadata. */
     refreshes: () => refreshes,
-    /** Moves a partition's leadership. The client does not know until it refreshes its metadata. */
+    /**
+     * Moves the leadership of a partition. The client's metadata changes only at its next refresh.
+     */
     moveLeadership: (partition: number, nodeId: number) => {
       leader[partition] = nodeId
     },
     /**
-     * Leaves a partition out, like kafkajs does with a partition that is missing in its metadata.
+     * Leaves a partition out of each send, as kafkajs does with a partition that is missing in its
+     * metadata.
      */
     forget: (partition: number) => {
       forgotten = partition
@@ -113,7 +116,7 @@ const createCluster = () => {
     refuse: (by: typeof refuse) => {
       refuse = by
     },
-    /** Loses the next replies. Their records are stored. */
+    /** Loses the next replies, but stores the records. */
     loseReplies: (count: number) => {
       repliesLost = count
     },
@@ -155,7 +158,8 @@ describe('leadership moves to a broker that has already answered, while the meta
       topic: 't',
       messages: [0, 1].map((partition) => ({ partition, value: `value ${partition}` })),
     })
-    // If this fails, the library has been fixed, and the workaround in producer.ts can be removed.
+    // If this line fails, kafkajs has fixed its bug, and the workaround in producer.ts can be
+    // removed.
     expect(log).toEqual({ 0: ['value 0'], 1: [] })
   })
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { type DecodedRecord, type DecodedRecords, decodeBatches, withoutAborted } from './record-batches.ts'
 
 const require = createRequire(import.meta.url)
-// kafkajs' own encoder: an encoder of ours could repeat a bug of the decoder.
+// Use kafkajs' encoder, because our own encoder could have the same bug as our decoder.
 const encodeRecord = require('kafkajs/src/protocol/recordBatch/record/v0') as (record: object) => object
 const { RecordBatch } = require('kafkajs/src/protocol/recordBatch/v0') as {
   RecordBatch(batch: object): Promise<{ buffer: Buffer }>
@@ -72,8 +72,8 @@ describe('decodeBatches', () => {
   })
 
   it('decodes 200,000 records of one batch and 50,000 headers of one record', async () => {
-    // All records except the last are the same encoded record, because kafkajs' encoder would take
-    // seconds.
+    // Use one encoded record for all except the last, because kafkajs' encoder would need seconds
+    // for all.
     const [first, last] = [0, 199_999].map((offsetDelta) =>
       encodeRecord({ offsetDelta, timestampDelta: 0, key: null, value: null, headers: {} }),
     )

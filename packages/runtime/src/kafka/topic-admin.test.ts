@@ -5,7 +5,7 @@ import { createKafka } from './client.ts'
 import { kafkaSettings } from './settings.ts'
 import { administratorOf, createAdmin } from './topic-admin.ts'
 
-/** Creates an admin client. `answers` replaces methods of kafkajs' client behind it. */
+/** Creates an admin client. `answers` replaces methods of kafkajs' admin client. */
 const setUp = (answers: Partial<Record<keyof ReturnType<typeof administratorOf>, (...args: never[]) => unknown>>) => {
   const settings = loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092' })
   const admin = createAdmin(createKafka(settings, { clientId: 'test', logger: createLogger('test', 'silent') }))

@@ -11,7 +11,7 @@ const capture = () => {
 
 it('does not log the arguments of a failed Redis command', () => {
   const { lines, logger } = capture()
-  // An error like those of ioredis.
+  // This error has the fields of an ioredis error.
   const error = Object.assign(new Error('OOM command not allowed'), {
     code: 'OOM',
     command: { name: 'evalsha', args: ['Jane Doe'] },
@@ -83,7 +83,7 @@ logger.fatal('trouble')
 process.stdin.on('data', () => process.stderr.write('here '))`
     const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
       stdio: ['pipe', standardOutput, 'pipe'],
-      // Shorter than the timeout of the test, so the process ends with it.
+      // Shorter than the test's timeout, so that the process ends before the test.
       timeout: 4000,
       killSignal: 'SIGKILL',
     })

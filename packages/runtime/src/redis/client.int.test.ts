@@ -13,7 +13,7 @@ import {
   redisSettings,
 } from './index.ts'
 
-// A proxy between client and server can hang and cut connections.
+// The proxy between client and server can stall or cut connections.
 const addressOf = (url: string) => ({ host: new URL(url).hostname, port: Number(new URL(url).port) })
 let network: TcpProxy
 let target: { host: string; port: number }
@@ -114,7 +114,8 @@ describe('a connection that is lost', () => {
 })
 
 it('looks for the new primary behind its address when the old one has become a replica', async () => {
-  // No append-only file. Redis would rewrite it for the replica, and would not end for ten seconds.
+  // Use no append-only file, because a Redis that rewrites the file for its replica needs ten
+  // seconds to stop.
   const old = await startRedis({ args: ['--appendonly', 'no'] })
   ends.push(() => old.stop())
   Object.assign(target, addressOf(old.url))

@@ -1,6 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** Label of every container and network of one owner. Its value is the owner's name. */
+/**
+ * Label of every container and network of one owner (a test run or command). The value is the
+ * owner's name.
+ */
 export const OWNER_LABEL = 'customer-stream.owner'
 
 const removeAll = async (owner: string): Promise<void> => {
@@ -16,7 +19,8 @@ const removeAll = async (owner: string): Promise<void> => {
 /**
  * Supervisor process: `docker-guard.ts OWNER` removes the owner's containers and networks when its
  * standard input ends. The input ends when the owner ends, even if the owner is killed with
- * SIGKILL. The second removal finds a container that the engine was still creating at that time.
+ * SIGKILL. A second removal finds a container that the engine was creating during the first
+ * removal.
  */
 if (import.meta.main) {
   const owner = process.argv[2] ?? ''

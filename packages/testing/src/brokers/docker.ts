@@ -26,8 +26,8 @@ const REDIS_IMAGE = 'redis:8-alpine'
 const REDIS_PORT = 6379
 const ENGINE_TIMEOUT_MS = 10_000
 
-// docker-guard.ts does the work of Ryuk, the cleanup container of testcontainers. Ryuk needs an
-// image, and a machine may not be able to pull the image.
+// Disable Ryuk, the cleanup container of testcontainers, because not every machine can pull its
+// image. docker-guard.ts removes the containers instead.
 process.env.TESTCONTAINERS_RYUK_DISABLED ??= 'true'
 
 const guardScript = fileURLToPath(new URL('./docker-guard.ts', import.meta.url))
@@ -35,7 +35,7 @@ const guardScript = fileURLToPath(new URL('./docker-guard.ts', import.meta.url))
 type Log = (line: string) => void
 
 /**
- * Pulls an image, if possible with the command `docker`: it shows sizes and knows the user's
+ * Pulls an image, if possible with the command `docker`, which shows sizes and has the user's
  * logins.
  */
 const pull = async (image: string, log: Log): Promise<void> => {
@@ -49,9 +49,7 @@ const pull = async (image: string, log: Log): Promise<void> => {
   await engine.image.pull(name)
 }
 
-/**
- * Resolves with the reason why containers cannot be used, or with undefined if they can be used.
- */
+/** Resolves with the reason why containers cannot be used. Undefined if containers can be used. */
 export const whyNoContainers = async (log: Log): Promise<string | undefined> => {
   const engine = await Promise.race([
     getContainerRuntimeClient().catch(() => undefined),
@@ -74,7 +72,7 @@ export const whyNoContainers = async (log: Log): Promise<string | undefined> => 
 const engineContainer = async (container: StartedTestContainer) =>
   (await getContainerRuntimeClient()).container.getById(container.getId())
 
-/** @param create creates the container. Called again when the server has lost its data. */
+/** @param create creates the container. Called again for a server that must lose its data. */
 const startRedisServer = async (create: () => Promise<StartedTestContainer>): Promise<RedisServer> => {
   let container = await create()
   let hasData = true
@@ -90,7 +88,7 @@ const startRedisServer = async (create: () => Promise<StartedTestContainer>): Pr
     pause: async () => void (await (await engineContainer(container)).pause()),
     resume: async () => void (await (await engineContainer(container)).unpause()),
     kill: async () => void (await (await engineContainer(container)).kill()),
-    // Docker keeps the volume of a stopped container. So the container is removed with its volume.
+    // Remove the container with its volume, because a stopped container keeps its volume.
     loseData: async () => {
       hasData = false
       await (await engineContainer(container)).remove({ force: true, v: true })
@@ -122,8 +120,7 @@ const kafkaNodeOf = (id: number, container: StartedTestContainer): KafkaNode => 
 }
 
 /**
- * Opens a provider of servers in containers. All containers have one label, by which the supervisor
- * finds them.
+ * Opens a provider of servers in containers. The supervisor finds all containers by their label.
  */
 export const openDocker = (): Provider => {
   const owner = randomUUID()
@@ -154,7 +151,7 @@ export const openDocker = (): Provider => {
       )
     },
     startRedis: async ({ args = [], env = {} } = {}) => {
-      // The port is chosen before the start, so that a restarted Redis keeps it.
+      // Choose the port before the start, so that a restarted Redis has the same port.
       const host = (await freePortsToKeep(1))[0]!
       return startRedisServer(() =>
         start(
@@ -167,8 +164,8 @@ export const openDocker = (): Provider => {
       )
     },
     close: async () => {
-      // The supervisor cannot find a container that is not created yet. So wait for the starts,
-      // then let the supervisor remove all containers.
+      // Wait for all starts first, because the supervisor cannot find a container that does not
+      // exist yet.
       closed ??= Promise.allSettled(starting).then(() => {
         guardInput.end()
         return once(guard, 'exit')

@@ -3,8 +3,8 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 
 /**
- * Returns distinct ports that were free a moment ago. Linux chooses them in its own order, so two
- * callers do not get the same port.
+ * Returns distinct ports that were free a moment ago. Two callers seldom get the same port, because
+ * the system chooses the ports.
  */
 export const freePorts = async (count: number): Promise<number[]> => {
   const holders = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
@@ -23,9 +23,9 @@ const isFree = (port: number): Promise<boolean> =>
 
 /**
  * Returns free ports for a server that may stop and start again. The ports are below the range that
- * the system uses for outgoing connections. Otherwise a client that tries to reach the stopped
- * server could get this port for its own connection. The server could then not listen on it again.
- * @param partnerOffset distance to a second port that the server uses, which is then free as well.
+ * the system uses for outgoing connections. Otherwise the connection of any client could take the
+ * port of a stopped server, and the server could not start again.
+ * @param partnerOffset distance to a second port of the server. The second port is free too.
  */
 export const freePortsToKeep = async (count: number, partnerOffset = 0): Promise<number[]> => {
   const ports = new Set<number>()

@@ -9,10 +9,10 @@ import { fileURLToPath } from 'node:url'
 
 const guardScript = fileURLToPath(new URL('./guard.sh', import.meta.url))
 
-/** A process that ends when its owner ends, even if the owner is killed with SIGKILL. */
+/** Process that ends when its owner ends, even if the owner is killed with SIGKILL. */
 export interface GuardedProcess {
   readonly logFile: string
-  /** Process id of the process itself, not of its supervisor (guard.sh). */
+  /** Process id of the server, not of its supervisor (guard.sh). */
   readonly pid: Promise<number>
   /** Exit code of the process. */
   readonly ended: Promise<number>

@@ -13,27 +13,29 @@ export interface Brokers {
   /** host:port of each Kafka broker. */
   readonly kafkaBrokers: readonly string[]
   readonly redisUrl: string
-  /** One line for people: which brokers are used, and why. */
+  /** One line for people: the brokers in use, and the reason for this choice. */
   readonly description: string
   /**
-   * Starts one more Redis of the same kind, with its own flags and environment, e.g. another locale
-   * or a small maxmemory. If the brokers are given, it runs in Docker, or else as a local process.
+   * Starts another Redis, with its own flags and environment, e.g. another locale or a small
+   * maxmemory. The Redis has the kind of the brokers (container or local process). If the brokers
+   * are given, Docker is tried first.
    */
   startRedis(options?: RedisOptions): Promise<RedisServer>
-  /** The single servers, which can be killed. Present only if they were started as a cluster. */
+  /**
+   * Handles of the single servers, to kill and restart them. Undefined if the servers were not
+   * started as a cluster.
+   */
   readonly killable?: { readonly brokers: readonly KafkaNode[]; readonly redis: RedisServer }
-  /** Stops all servers that were started here. May be called twice. */
+  /** Stops all servers that this call has started. May be called twice. */
   stop(): Promise<void>
 }
 
 export interface StartOptions {
   readonly env?: NodeJS.ProcessEnv
   readonly log?: (line: string) => void
-  /** Cancels the start. The start then rejects when all servers started so far have ended. */
+  /** Cancels the start. The start rejects after all started servers have ended. */
   readonly signal?: AbortSignal
-  /**
-   * True to start three brokers that replicate, instead of one. Given brokers are used as they are.
-   */
+  /** True to start three replicating brokers instead of one. Has no effect on given brokers. */
   readonly cluster?: boolean
 }
 
@@ -58,7 +60,7 @@ const chooseProvider = async (
 ): Promise<Choice> => {
   const wanted = `CUSTOMER_STREAM_BROKERS=${forced}`
   if (forced === 'local') return { provider: await openLocal(log), reason: wanted }
-  // Imported only if needed, because the import of testcontainers takes half a second.
+  // Import testcontainers only if needed, because the import takes half a second.
   const { openDocker, whyNoContainers } = await import('./docker.ts')
   const obstacle = await unlessAborted(whyNoContainers(log), signal)
   if (!obstacle) return { provider: openDocker(), reason: forced ? wanted : 'a container engine answers' }
@@ -67,8 +69,8 @@ const chooseProvider = async (
 }
 
 /**
- * Returns a provider of more servers. It is used if the brokers are given, or if another process
- * has started them.
+ * Returns a provider of further servers, for brokers that are given or that another process has
+ * started.
  */
 export const openProvider = async (log: Log = () => {}, env: NodeJS.ProcessEnv = process.env): Promise<Provider> =>
   (await chooseProvider(forcedKind(env), log)).provider
@@ -79,7 +81,7 @@ const useGiven = async (addresses: GivenAddresses, log: Log): Promise<Brokers> =
   return {
     kind: 'given',
     ...addresses,
-    // Only the host of the URL is shown, because the URL may contain a password.
+    // Show only the host of the URL, because the URL may contain a password.
     description:
       `brokers given by KAFKA_BROKERS and REDIS_URL: Kafka ${addresses.kafkaBrokers.join(',')}, Redis ` +
       `${new URL(addresses.redisUrl).host}`,
@@ -111,8 +113,8 @@ const startWith = async ({ provider, reason }: Choice, { signal, cluster = false
     }
   } catch (error) {
     await provider.close()
-    // A container engine may be easier to get than Java and Maven. So the error also names the
-    // reason why containers cannot be used.
+    // Add the reason why containers cannot be used, because an engine may be easier to install than
+    // Java and Maven.
     if (error instanceof MissingProgramsError)
       throw new Error(`${error.message}\nContainers cannot be used: ${reason}.`)
     throw error
@@ -120,8 +122,9 @@ const startWith = async ({ provider, reason }: Choice, { signal, cluster = false
 }
 
 /**
- * Provides real Kafka and Redis: the servers given by KAFKA_BROKERS and REDIS_URL, else containers,
- * else local processes. CUSTOMER_STREAM_BROKERS=docker or =local allows only this kind.
+ * Provides real Kafka and Redis: the servers in KAFKA_BROKERS and REDIS_URL, otherwise containers,
+ * otherwise local processes. CUSTOMER_STREAM_BROKERS=docker or =local allows only containers or
+ * only local processes.
  */
 export const startBrokers = async (options: StartOptions = {}): Promise<Brokers> => {
   const { env = process.env, log = () => {}, signal } = options

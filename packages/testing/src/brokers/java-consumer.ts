@@ -6,14 +6,14 @@ import { fetchKafka } from './local-kafka.ts'
 import { JAVA_LOCALE } from './maven.ts'
 import { openRun } from './run.ts'
 
-/** A record as Kafka's own Java client reads it. */
+/** Record as Kafka's Java client reads it. */
 export interface JavaRecord {
   readonly partition: number
   readonly offset: string
   readonly timestamp: string
   readonly key: Buffer | null
   readonly value: Buffer | null
-  /** In the order of the record. A name may occur more than once. */
+  /** Headers in the order of the record. A name may occur more than once. */
   readonly headers: readonly (readonly [name: string, value: Buffer | null])[]
 }
 
@@ -31,7 +31,7 @@ const recordOf = (line: string): JavaRecord => {
     key: bytesOf(key),
     value: bytesOf(value),
     headers: headers.map((header) => {
-      // Base64 may end with `=`, so the separator is the `=` before the next letter.
+      // Split at the last `=` before a letter, because Base64 may end with `=`.
       const [, name, text] = /^(.*)=(-|b.*)$/.exec(header) ?? []
       return [String(bytesOf(name)), bytesOf(text)]
     }),
@@ -39,8 +39,8 @@ const recordOf = (line: string): JavaRecord => {
 }
 
 /**
- * Reads all records of a topic with Kafka's own Java client, which checks each checksum. Java
- * compiles the program, so this needs a JDK.
+ * Reads all records of a topic with Kafka's Java client, which checks each checksum. Needs a JDK,
+ * because Java compiles the program.
  */
 export const readWithJava = async (kafkaBrokers: readonly string[], topic: string): Promise<JavaRecord[]> => {
   const run = await openRun()

@@ -16,9 +16,9 @@ const environmentOf = (properties: Readonly<Record<string, string>>): Record<str
   )
 
 /**
- * A single Kafka broker in a container. Kafka must advertise the port that its clients use. The
- * engine chooses this port when the container starts. So the container first only waits for a start
- * script. It gets the script when the port is known.
+ * Single Kafka broker in a container. Kafka must advertise the mapped port, which the engine
+ * chooses at the container's start. So the container first waits for a script, which starts Kafka
+ * when the port is known.
  */
 export class KafkaContainer extends LoopbackContainer {
   constructor() {
@@ -30,7 +30,8 @@ export class KafkaContainer extends LoopbackContainer {
           'controller.quorum.voters': '1@localhost:9093',
           listeners: 'PLAINTEXT://0.0.0.0:9092,CONTROLLER://localhost:9093,BROKER://localhost:9094',
           'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,BROKER:PLAINTEXT',
-          // The broker connects to itself. The mapped port does not work inside the container.
+          // The broker connects to itself by another listener, because the mapped port does not
+          // work inside the container.
           'inter.broker.listener.name': 'BROKER',
           'heap.opts': '-Xms256m -Xmx512m',
         }),
@@ -43,7 +44,8 @@ export class KafkaContainer extends LoopbackContainer {
       .withWaitStrategy(Wait.forLogMessage(HOLDING_LINE))
   }
 
-  // testcontainers calls this after the wait strategy. So the wait for Kafka itself is here.
+  // Wait for Kafka here, because testcontainers calls this method after its own wait for the
+  // container.
   protected override async containerStarted(started: StartedTestContainer): Promise<void> {
     const address = `${started.getHost()}:${started.getMappedPort(9092)}`
     const content =
@@ -66,8 +68,8 @@ export class KafkaContainer extends LoopbackContainer {
 const aliasOf = (id: number): string => `kafka-${id}`
 
 /**
- * Creates one of three brokers that share a network. The port is chosen before the start, so that a
- * restarted broker keeps it.
+ * Creates one of three brokers that share a network. A restarted broker keeps its port, because the
+ * caller chooses it.
  */
 export const clusterContainer = (
   id: number,

@@ -1,8 +1,8 @@
 export const KAFKA_VERSION = '4.3.1'
 
 /**
- * Settings of every node. Each node is broker and controller, does not wait for more group members,
- * and has few threads.
+ * Settings of every node. Each node is broker and controller. Few threads, and no wait for further
+ * group members, make the tests fast.
  */
 const anyBroker = {
   'process.roles': 'broker,controller',
@@ -12,11 +12,11 @@ const anyBroker = {
   'num.io.threads': '2',
 }
 
-/** Settings of a single broker that is its own controller. Nothing is replicated. */
+/** Settings of a single broker, which has the only replica of each partition. */
 export const singleBroker: Readonly<Record<string, string>> = {
   ...anyBroker,
   'node.id': '1',
-  // Kafka's default. With it, tests notice a client that creates a topic by only asking for it.
+  // Kafka's default. It lets tests notice a client that creates a topic by a metadata request.
   'auto.create.topics.enable': 'true',
   'offsets.topic.replication.factor': '1',
   'offsets.topic.num.partitions': '1',
@@ -30,7 +30,7 @@ export const CLUSTER_SIZE = 3
 
 /**
  * Settings of each of three brokers. As in production, every topic survives the loss of one broker.
- * The cluster notices the loss within seconds.
+ * The other brokers notice the loss within seconds.
  */
 export const clusterBroker: Readonly<Record<string, string>> = {
   ...anyBroker,
@@ -54,8 +54,5 @@ export const clusterBroker: Readonly<Record<string, string>> = {
   'leader.imbalance.check.interval.seconds': '5',
 }
 
-/**
- * Last log line of a start, from KafkaRaftServer. The broker is then unfenced and its listeners
- * accept requests.
- */
+/** Last log line of a start, from KafkaRaftServer. After this line the broker accepts requests. */
 export const STARTED_LINE = 'Kafka Server started'

@@ -5,30 +5,32 @@ import type { KafkaNode } from './provider.ts'
 import type { Run } from './run.ts'
 
 /**
- * A broker as a local process. `kill`, `terminate`, `freeze` and `thaw` change nothing if the
- * broker does not run.
+ * Broker as a local process. `kill`, `terminate`, `freeze` and `thaw` have no effect if the broker
+ * does not run.
  */
 export interface ControlledBroker extends KafkaNode {
-  /** True while the process exists, also while it is frozen. */
+  /** True while the process exists, even if it is frozen. */
   readonly running: boolean
   start(): Promise<void>
-  /** Sends SIGKILL. Unlike after a loss of power, written data survive in the file system. */
+  /**
+   * Sends SIGKILL. Written data survive, because they are in the memory of the operating system.
+   */
   kill(): Promise<void>
   /**
-   * Shuts down in order: the broker first hands its partitions over, which takes 1.5 s. If no other
-   * broker is up, it cannot hand them over and is killed after 10 s.
+   * Shuts the broker down. The broker first hands its partitions over to other brokers (1.5 s). If
+   * no other broker is up, the broker is killed after 10 s.
    */
   terminate(): Promise<void>
   /**
-   * Stops the process, like a machine that hangs: connections stay open, and nothing is answered.
+   * Stops the process like a hanging machine: connections stay open, and no request gets an answer.
    */
   freeze(): Promise<void>
   thaw(): Promise<void>
   /**
-   * Starts the broker again with its data and ports. Resolves when the broker accepts requests.
-   * This needs two running brokers. If two are down, restart both at the same time. After a
-   * kill, the cluster accepts the broker when its old session has ended, 3 s after its last
-   * heartbeat.
+   * Starts the broker again with its data and ports. Resolves when the broker accepts requests. A
+   * start needs two running brokers. If two brokers are down, restart both at the same time. After
+   * a kill, the cluster accepts the broker 3 s after its last heartbeat, when the old session has
+   * ended.
    */
   restart(): Promise<void>
 }
@@ -39,8 +41,8 @@ const controlled = ({ id, address, start }: LocalBroker): ControlledBroker => {
   const send = async (signal: NodeJS.Signals): Promise<void> => {
     const pid = await server?.pid
     try {
-      // The pid is 0 if the supervisor has ended early. A signal to pid 0 would reach this process
-      // and its whole group.
+      // Never signal pid 0, because the signal would reach this process and its whole group. The
+      // pid is 0 if the supervisor has ended early.
       if (pid && isRunning()) process.kill(pid, signal)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error // ESRCH: the process has just ended
@@ -71,7 +73,7 @@ const controlled = ({ id, address, start }: LocalBroker): ControlledBroker => {
 }
 
 /**
- * Prepares the brokers of a cluster. They are not started yet.
+ * Prepares the brokers of a cluster without starting them.
  * @param ports two ports for each broker.
  */
 export const placeCluster = async (

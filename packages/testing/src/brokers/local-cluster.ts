@@ -9,26 +9,27 @@ import { openRun } from './run.ts'
 import { openTcpProxy, type TcpProxy } from './tcp-proxy.ts'
 
 export interface ClusterBroker extends ControlledBroker {
-  /** Network between this broker and the clients that use {@link KafkaCluster.proxiedBrokers}. */
+  /** Proxy between this broker and the clients that use {@link KafkaCluster.proxiedBrokers}. */
   readonly network: TcpProxy
 }
 
 /**
- * A cluster of three brokers. Each broker is also a controller. The cluster can change its metadata
- * only while two of the three controllers run. If two brokers are killed at once, the third one
- * cannot change the ISR. A produce with acks=-1 then ends in REQUEST_TIMED_OUT. If the second
- * broker ends by `terminate`, the ISR shrinks first. The produce then ends in NOT_ENOUGH_REPLICAS.
+ * Cluster of three brokers. Each broker is also a controller. The cluster can change its metadata
+ * only while two of the three controllers run. If two brokers are killed at once, the list of
+ * in-sync replicas cannot shrink, so a produce with acks=-1 fails with REQUEST_TIMED_OUT. If the
+ * second broker ends by `terminate`, the list shrinks, and the produce fails with
+ * NOT_ENOUGH_REPLICAS.
  */
 export interface KafkaCluster extends Brokers {
-  /** The same brokers, reached through their {@link ClusterBroker.network}. */
+  /** Addresses of the brokers through their proxies ({@link ClusterBroker.network}). */
   readonly proxiedBrokers: readonly string[]
   readonly brokers: readonly ClusterBroker[]
   startRedis(options?: RedisOptions): Promise<LocalRedisServer>
 }
 
 /**
- * Starts three Kafka brokers that replicate, and one Redis. They are always local processes,
- * because each broker can be killed, frozen and started again.
+ * Starts three replicating Kafka brokers, and one Redis. All servers are local processes, so that
+ * tests can kill, freeze and restart each broker.
  */
 export const startCluster = async ({
   log = () => {},
@@ -38,8 +39,8 @@ export const startCluster = async ({
   let brokers: readonly ClusterBroker[] = []
   const stop = async () => {
     const closed = run.close()
-    // The brokers are killed. A shutdown in order of all brokers at once would wait for a new
-    // leader that never comes.
+    // Kill the brokers. A graceful shutdown of all brokers at once would wait for new leaders,
+    // which do not exist.
     await Promise.all(brokers.map((broker) => broker.kill()))
     await Promise.all(brokers.map(({ network }) => network.close()))
     await closed

@@ -8,8 +8,8 @@ import { fetchOnce, JAVA_LOCALE, requireJavaAndMaven } from './maven.ts'
 import type { Run } from './run.ts'
 
 /**
- * Escapes a value for a properties file. Java reads the file as Latin-1, with the backslash as
- * escape character.
+ * Escapes a value for a properties file, which Java reads as Latin-1 with the backslash as escape
+ * character.
  */
 const escaped = (value: string): string =>
   value.replace(/[^ -[\]-~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
@@ -31,7 +31,7 @@ interface Node {
   readonly listeners: readonly Listener[]
 }
 
-/** An additional listener. The brokers use the plain listener among themselves. */
+/** Additional listener for clients. The brokers use the plain listener among themselves. */
 export interface Listener {
   readonly name: string
   readonly protocol: 'PLAINTEXT' | 'SSL' | 'SASL_PLAINTEXT'
@@ -71,7 +71,7 @@ const serverProperties = (
     'log.dirs': DATA_FOLDER,
   })
 
-// Logs warnings and the line that reports the start. At level info, Kafka logs its whole
+// Log only warnings and the line that reports the start, because at level info Kafka logs its whole
 // configuration.
 const log4jProperties = propertiesOf({
   'rootLogger.level': 'warn',
@@ -85,10 +85,9 @@ const log4jProperties = propertiesOf({
 })
 
 /**
- * Returns a command that runs Java in `folder`. All paths are relative, because an absolute path
- * may contain characters that Kafka cannot read: a comma separates `log.dirs`, a colon separates
- * the class path, and Java reads properties as Latin-1. A class-data-sharing archive would save 0.7
- * of 2 s, but it works with one build of Java only.
+ * Returns a command that runs Java in `folder`. All paths are relative, because Kafka cannot read
+ * some characters of an absolute path: a comma separates `log.dirs`, a colon separates the class
+ * path, and Java reads properties as Latin-1.
  */
 const javaIn = (folder: string, jars: string, maxHeap: string, mainClass: string, ...args: readonly string[]) => {
   const lib = relative(realpathSync(folder), realpathSync(jars)) || '.'
@@ -96,7 +95,8 @@ const javaIn = (folder: string, jars: string, maxHeap: string, mainClass: string
     command: 'java',
     args: [
       ...['-Xms256m', `-Xmx${maxHeap}`, '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'],
-      // Otherwise Java and its native libraries leave files in the temporary folder of the machine.
+      // Use a temporary folder of the run, because Java leaves files in the machine's temporary
+      // folder.
       ...['-XX:-UsePerfData', `-Djava.io.tmpdir=${TEMPORARY_FOLDER}`],
       `-Dlog4j2.configurationFile=${join(lib, LOG4J_FILE)}`,
       ...['-cp', join(lib, '*'), mainClass, ...args],
@@ -107,8 +107,8 @@ const javaIn = (folder: string, jars: string, maxHeap: string, mainClass: string
 }
 
 /**
- * Returns a command that formats the storage. It runs once, and each broker starts with a copy of
- * the storage: formatting costs a start of Java, and only meta.properties depends on the node.
+ * Returns a command that formats a storage. The command runs only once, because it needs a start of
+ * Java. Each broker starts with a copy of the storage and its own meta.properties.
  */
 const format = async (jars: string): Promise<ReturnType<typeof javaIn>> => {
   const node = { id: 1, port: 9092, controllerPort: 9093, listeners: [] }
@@ -146,7 +146,7 @@ export interface LocalBroker {
   readonly id: number
   readonly address: string
   /**
-   * Starts the broker. May be called again when the process has ended: the broker then continues
+   * Starts the broker. May be called again after the process has ended. The broker then continues
    * with its data.
    */
   start(): GuardedProcess
@@ -157,14 +157,14 @@ export interface BrokerOptions {
   /** Maximum heap in Java's notation, e.g. `512m`. */
   readonly maxHeap: string
   readonly ports: readonly number[]
-  /** Further listeners, one list for each broker. */
+  /** Additional listeners: one list for each broker. */
   readonly listeners?: readonly (readonly Listener[])[]
   readonly clusterId?: string
 }
 
 /**
- * Prepares Kafka brokers that Java runs from the jars on Maven Central. Each broker uses two of the
- * ports and has its own folder.
+ * Prepares Kafka brokers, which Java runs from the jars of Maven Central. Each broker has its own
+ * folder and uses two of the ports.
  */
 export const placeBrokers = async (
   run: Run,
@@ -183,8 +183,8 @@ export const placeBrokers = async (
     const dataFolder = join(folder, DATA_FOLDER)
     await cp(join(jars, DATA_FOLDER), dataFolder, { recursive: true })
     await mkdir(join(folder, TEMPORARY_FOLDER))
-    // The file has no directory.id, because no two brokers may share one. Kafka creates it at the
-    // first start.
+    // Write no directory.id, because two brokers must not have the same id. Kafka creates an id at
+    // the first start.
     await writeFile(
       join(dataFolder, META_FILE),
       propertiesOf({ version: '1', 'cluster.id': clusterId, 'node.id': `${node.id}` }),

@@ -9,14 +9,14 @@ import { openRun, type Run } from './run.ts'
 const SLOTS = 16_384
 const SIZE = 3
 /**
- * Number that redis-server adds to its port to get the port of the cluster bus. Redis 6 has no
- * setting for it.
+ * redis-server adds this number to its port to get the port of the cluster bus. Redis 6 has no
+ * setting for the bus port.
  */
 const BUS_PORT_OFFSET = 10_000
 
 export interface RedisMaster {
   readonly url: string
-  /** Client of this master only. It reconnects after a restart. */
+  /** Client of this master only, which reconnects after a restart. */
   readonly client: RedisClient
   /**
    * Sends SIGKILL. Acknowledged writes survive, because they are in the memory of the operating
@@ -26,15 +26,15 @@ export interface RedisMaster {
   /** Copies the data of the master, for `restart('backup')`. */
   backUp(): Promise<void>
   /**
-   * Starts the master again at its address with its slots. `data`: the data that it had, no data,
-   * or the data of the last backup.
+   * Starts the master again with the same address and slots. `data` selects the data: unchanged,
+   * none, or the last backup.
    */
   restart(data?: 'kept' | 'none' | 'backup'): Promise<void>
 }
 
 /**
- * A Redis Cluster of three masters without replicas. They are always local processes, because each
- * master can be killed and started again.
+ * Redis Cluster of three masters without replicas. All masters are local processes, so that tests
+ * can kill and restart each master.
  */
 export interface RedisCluster {
   /** URLs of all nodes, in the format of REDIS_URL. */
@@ -43,8 +43,8 @@ export interface RedisCluster {
   /**
    * Moves a slot to another master, as resharding does. During the move, the old master answers ASK
    * for keys that have moved. After the move, it answers MOVED.
-   * @param meanwhile called twice. `here`: before the first key moves. `gone`: when all keys have
-   *   moved, but the slot does not yet belong to the new master.
+   * @param meanwhile called twice: with `here` before the first key moves, and with `gone` after
+   *   the last key has moved. The slot belongs to the old master until the second call has ended.
    * @returns the new master.
    */
   moveSlot(slot: number, meanwhile?: (keys: 'here' | 'gone') => Promise<void>): Promise<RedisMaster>
@@ -67,7 +67,7 @@ const untilWhole = async (masters: readonly RedisMaster[]): Promise<void> => {
 
 /**
  * Starts one master of the cluster.
- * @param all list of all masters. The caller adds this master to it.
+ * @param all list of all masters. The caller adds this master to the list.
  */
 const startMaster = async (
   all: readonly RedisMaster[],
@@ -102,7 +102,10 @@ const startMaster = async (
 
 const ownerOf = (slot: number) => Math.floor((slot * SIZE) / SLOTS)
 
-/** Does the work of `redis-cli --cluster create`. embedded-redis does not include redis-cli. */
+/**
+ * Forms the cluster without `redis-cli --cluster create`, because embedded-redis does not include
+ * redis-cli.
+ */
 const formCluster = async (masters: readonly RedisMaster[]): Promise<void> => {
   const slots = Array.from({ length: SLOTS }, (_, slot) => slot)
   for (const [i, { client }] of masters.entries()) {

@@ -10,8 +10,8 @@ import type { RedisOptions, RedisServer } from './provider.ts'
 import type { Run } from './run.ts'
 
 /**
- * Names of the binaries in embedded-redis. For x64 Linux, the first binary needs OpenSSL 3 on the
- * machine, and the second needs nothing.
+ * Names of the binaries in embedded-redis. On x64 Linux, the first binary needs OpenSSL 3. The
+ * second binary needs no library.
  */
 const binaries: Readonly<Record<string, readonly string[]>> = {
   'linux-x64': ['redis-server-6.2.6-v5-linux-amd64', 'redis-server-6.2.7-linux-386'],
@@ -63,7 +63,7 @@ export const ping = (port: number, host = '127.0.0.1'): Promise<string> =>
 let binary: Promise<string> | undefined
 let started = 0
 
-/** Port and data folder of a server. A server that is started again in its place finds its data. */
+/** Port and data folder of a server. A restarted server in the same place finds its data. */
 export interface RedisPlace {
   readonly port: number
   readonly folder: string
@@ -71,15 +71,15 @@ export interface RedisPlace {
 
 export interface LocalRedisServer extends RedisServer {
   /**
-   * Starts the server again in its place with its data. Resolves when the server accepts commands,
-   * that is, after it has loaded the data.
+   * Starts the server again with its port and data. Resolves when the server has loaded the data
+   * and accepts commands.
    */
   restart(moreArgs?: readonly string[]): Promise<void>
   /** Returns the raw reply to PING, e.g. `-LOADING …`, or an empty text if there is no reply. */
   ping(): Promise<string>
 }
 
-/** Starts redis-server from the PATH, or else the binary of embedded-redis. */
+/** Starts redis-server from the PATH. If there is none, starts the binary of embedded-redis. */
 export const startRedisAt = async (
   { port, folder }: RedisPlace,
   run: Run,

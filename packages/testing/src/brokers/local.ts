@@ -21,8 +21,8 @@ export const openLocal = async (log: (line: string) => void): Promise<Provider> 
     startRedis: (options) => startLocalRedis(run, log, options),
     close: async () => {
       const closed = run.close()
-      // The brokers are killed. A shutdown in order of all brokers at once would wait for a new
-      // leader that never comes.
+      // Kill the brokers. A graceful shutdown of all brokers at once would wait for new leaders,
+      // which do not exist.
       await Promise.all(brokers.map((broker) => broker.kill()))
       await closed
     },

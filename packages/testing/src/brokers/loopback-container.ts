@@ -3,8 +3,8 @@ import { GenericContainer, getContainerRuntimeClient } from 'testcontainers'
 type PortBindings = Readonly<Record<string, readonly object[]>>
 
 /**
- * Binds published ports to the loopback address. An engine on another machine keeps all addresses.
- * Otherwise no one could reach its containers.
+ * Binds published ports to the loopback address. Changes nothing for an engine on another machine,
+ * because no one could reach its containers then.
  * @param engineHost host at which testcontainers reaches the containers.
  */
 export const onLoopback = (bindings: PortBindings, engineHost: string): PortBindings => {
@@ -15,8 +15,8 @@ export const onLoopback = (bindings: PortBindings, engineHost: string): PortBind
 }
 
 /**
- * A container whose ports only this machine can reach, because its servers demand no login.
- * testcontainers itself publishes ports on all addresses.
+ * Container whose ports only this machine can reach, because its servers demand no login.
+ * testcontainers publishes ports on all addresses by default.
  */
 export class LoopbackContainer extends GenericContainer {
   protected override async beforeContainerCreated(): Promise<void> {

@@ -24,9 +24,9 @@ export const findOnPath = (program: string): string | undefined =>
     })
 
 const hasJava17 = async (): Promise<boolean> => {
-  // macOS has a program `java` that only reports that Java is not installed.
+  // Run Java to see whether it is installed, because macOS has a `java` that only prints a message.
   const asked = promisify(execFile)('java', ['-version'])
-  // If the command is interrupted here, no process is left behind.
+  // Kill Java if this process ends meanwhile.
   const end = () => void asked.child.kill('SIGKILL')
   process.once('exit', end)
   const { stderr } = await asked.catch(() => ({ stderr: '' }))
@@ -43,8 +43,8 @@ const installOnDebian = async (log: Log): Promise<void> => {
   log('installing default-jdk-headless and maven with apt-get')
   for (const args of [['update'], ['install', '-y', '--no-install-recommends', 'default-jdk-headless', 'maven']]) {
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-    // Timeout for the lock of apt, because another test run on this machine may be installing
-    // something.
+    // Wait for the lock of apt, because another test run on this machine may be installing
+    // packages.
     const apt = spawn('apt-get', ['-qq', '-o', 'DPkg::Lock::Timeout=300', ...args], {
       env,
       stdio: ['ignore', 'ignore', 'inherit'],
@@ -88,21 +88,20 @@ const pomOf = (artifacts: readonly string[]): string => {
 </project>`
 }
 
-/** Locale for Java, which takes the encoding of file names from it. */
+/** Locale for Java. Java takes the encoding of file names from the locale. */
 export const JAVA_LOCALE = { LC_ALL: 'C.UTF-8' }
 
-// One Maven runs at a time. Maven does not guarantee that two processes can write to one local
-// repository.
+// Only one Maven may run at a time, because two processes may damage the local repository.
 let turn: Promise<unknown> = Promise.resolve()
 
 export interface Fetch {
-  /** Name of the folder that keeps the files. */
+  /** Name of the folder for the files. */
   readonly name: string
   /** `group:artifact:version` */
   readonly artifacts: readonly string[]
   readonly goal: 'dependency:copy-dependencies' | 'dependency:unpack-dependencies'
   readonly options?: readonly string[]
-  /** Work on the fetched files that is done only once. */
+  /** Work on the fetched files, done only once. */
   readonly prepare?: (folder: string) => Promise<void>
 }
 
@@ -111,8 +110,8 @@ const LOG_FILE = 'log.txt'
 const PROGRESS_INTERVAL_MS = 3000
 
 /**
- * Reports the downloads of Maven so far, from the lines in its log. Returns a function that stops
- * the reports.
+ * Reports the progress of Maven's downloads, from the lines in its log. Returns a function that
+ * stops the reports.
  */
 const reportDownloads = (name: string, logFile: string, log: Log): (() => void) => {
   let reported = 0
@@ -140,14 +139,14 @@ export const downloadsIn = (mavenLog: string): { readonly files: number; readonl
 }
 
 /**
- * Returns the jars and POMs that do not match the checksum file beside them. Maven checks a file
- * only when it downloads the file.
+ * Returns the jars and POMs that do not match their checksum files. Needed because Maven checks a
+ * file only during the download.
  */
 export const damagedFiles = async (jars: readonly string[]): Promise<string[]> => {
   const files = jars.flatMap((jar) => [jar, jar.replace(/\.jar$/, '.pom')])
   const isDamaged = async (file: string): Promise<boolean> => {
     const wanted = await readFile(`${file}.sha1`, 'utf8').catch(() => undefined)
-    // Some repositories write the name of the file after the checksum.
+    // Ignore text after the checksum, because some repositories add the name of the file.
     return wanted !== undefined && wanted.trim().split(/\s/)[0] !== hash('sha1', await readFile(file).catch(() => ''))
   }
   const damaged = await Promise.all(files.map(isDamaged))
@@ -167,7 +166,7 @@ const sizesIn = async (folder: string): Promise<Record<string, number>> => {
 export const writeManifest = async (folder: string): Promise<void> =>
   writeFile(join(folder, MANIFEST), JSON.stringify(await sizesIn(folder)))
 
-/** Returns false if the folder is missing, was created only in part, or has lost data since. */
+/** Returns false if the folder is missing, incomplete, or has lost data. */
 export const isWhole = async (folder: string): Promise<boolean> => {
   try {
     return isDeepStrictEqual(await sizesIn(folder), JSON.parse(await readFile(join(folder, MANIFEST), 'utf8')))
@@ -178,7 +177,7 @@ export const isWhole = async (folder: string): Promise<boolean> => {
 
 /**
  * Fetches artifacts from Maven Central, once for this working copy. Replaces a folder that is not
- * whole.
+ * complete.
  */
 export const fetchOnce = async (
   { name, artifacts, goal, options = [], prepare }: Fetch,

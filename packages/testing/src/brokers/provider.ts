@@ -1,11 +1,11 @@
-/** A server that can be killed and started again at the same address with its data. */
+/** Server that can be killed, and started again with the same address and data. */
 export interface KillableServer {
   /**
    * Sends SIGKILL. Acknowledged writes survive, because they are in the memory of the operating
    * system.
    */
   kill(): Promise<void>
-  /** Starts the server again. Resolves when it accepts requests. */
+  /** Starts the server again. Resolves when the server accepts requests. */
   restart(): Promise<void>
 }
 
@@ -14,11 +14,11 @@ export interface RedisServer extends KillableServer {
   /** May be called twice. */
   stop(): Promise<void>
   /**
-   * Stops the server, like a machine that hangs: connections stay open, and nothing is answered.
+   * Stops the server like a hanging machine: connections stay open, and no request gets an answer.
    */
   pause(): Promise<void>
   resume(): Promise<void>
-  /** Removes the data of a killed server. `restart` then starts it empty. */
+  /** Removes the data of a killed server, so that `restart` starts an empty server. */
   loseData(): Promise<void>
 }
 
@@ -34,12 +34,14 @@ export interface RedisOptions {
   readonly env?: Readonly<Record<string, string>>
 }
 
-/** A source of servers that end when this process ends, even if it is killed with SIGKILL. */
+/**
+ * Starts servers, which end when this process ends, even if this process is killed with SIGKILL.
+ */
 export interface Provider {
   readonly kind: 'docker' | 'local'
-  /** Starts one broker. Resolves with its host:port when it accepts requests. */
+  /** Starts one broker. Resolves with the broker's host:port when the broker accepts requests. */
   startKafka(): Promise<string>
-  /** Starts three brokers that replicate. Each topic survives the loss of one broker. */
+  /** Starts three replicating brokers. Each topic survives the loss of one broker. */
   startKafkaCluster(): Promise<readonly KafkaNode[]>
   startRedis(options?: RedisOptions): Promise<RedisServer>
   /** Ends all servers, also servers that are still starting. May be called twice. */

@@ -10,13 +10,13 @@ export const dataFolder = fileURLToPath(new URL('../../../../.data/', import.met
 const runsFolder = join(dataFolder, 'run')
 const pipelinesFolder = join(dataFolder, 'pipelines')
 
-/** The local server processes of one owner, and their data. */
+/** Local server processes of one owner (a test run or command), with their data. */
 export interface Run {
   readonly folder: string
   /** Creates a folder inside the run's folder, for the files of one server. */
   makeFolder(name: string): string
   start(command: Command): GuardedProcess
-  /** Ends every process and removes the folder. Nothing can be started afterwards. */
+  /** Ends every process and removes the folder. No process can be started afterwards. */
   close(): Promise<void>
 }
 
@@ -36,8 +36,8 @@ const makeOwnFolder = async (folders: string): Promise<string> => {
 }
 
 /**
- * Removes the folders of dead owners. An owner killed with SIGKILL does not remove its folder. The
- * name of the folder begins with the owner's pid.
+ * Removes the folders of dead owners, because an owner killed with SIGKILL leaves its folder. The
+ * name of a folder begins with the owner's pid.
  */
 const removeOrphans = async (folders: string): Promise<void> => {
   for (const name of await readdir(folders).catch(() => [])) {
@@ -46,8 +46,8 @@ const removeOrphans = async (folders: string): Promise<void> => {
 }
 
 /**
- * Creates a folder for the logs of the services. The folder outlives this process, so that a failed
- * test can be examined.
+ * Creates a folder for the logs of the services. The folder stays after this process, so that a
+ * person can examine a failed test.
  */
 export const makePipelineFolder = () => makeOwnFolder(pipelinesFolder)
 
@@ -79,7 +79,7 @@ export const openRun = async (folders = runsFolder): Promise<Run> => {
     },
     close: () => {
       closed ??= Promise.all([...started].map((guarded) => guarded.end())).then(() =>
-        // Retried, because a cancelled start may have put a file into the folder meanwhile.
+        // Retry the removal, because a cancelled start may create a file meanwhile.
         rm(folder, { recursive: true, force: true, maxRetries: 3 }),
       )
       return closed

@@ -16,8 +16,8 @@ const int32 = (value: number): Buffer => {
   return bytes
 }
 /**
- * Encodes bytes, text or an array in Kafka's compact form: length + 1, then the content. The length
- * must be < 127 here.
+ * Encodes bytes, text or an array in Kafka's compact form: length + 1, then the content. This
+ * function supports lengths < 127.
  */
 const compact = (content: Buffer, length = content.length): Buffer => Buffer.concat([Buffer.of(length + 1), content])
 const NO_TAGS = Buffer.of(0)
@@ -38,8 +38,9 @@ const request = (user: string, password: string): Buffer => {
 }
 
 /**
- * Creates a user for SCRAM-SHA-256, or changes its password. kafkajs does not know this request.
- * @param address listener at which the caller may alter the cluster without login.
+ * Creates a user for SCRAM-SHA-256, or changes the user's password. kafkajs does not know this
+ * request.
+ * @param address host:port of a listener where an anonymous caller may change users.
  */
 export const setScramPassword = (address: string, user: string, password: string): Promise<void> =>
   new Promise((resolve, reject) => {
@@ -53,8 +54,8 @@ export const setScramPassword = (address: string, user: string, password: string
       const answer = Buffer.concat(received)
       if (answer.length < 4 || answer.length < 4 + answer.readInt32BE(0)) return
       socket.destroy()
-      // Size 4, correlation id 4, tags 1, throttle time 4, results 1, then the user and the error
-      // code.
+      // Bytes of the fields before the user: size 4, correlation id 4, tags 1, throttle time 4,
+      // results 1. Sum 14. The error code follows the user.
       const userLength = answer.readUInt8(14) - 1
       const code = answer.readInt16BE(15 + userLength)
       if (code === 0) resolve()

@@ -21,8 +21,8 @@ interface Certificate {
 }
 
 /**
- * Creates a self-signed certificate. A client that trusts it trusts only this server. Java includes
- * keytool.
+ * Creates a self-signed certificate with Java's keytool. A client that trusts this certificate
+ * trusts only this server.
  */
 const makeCertificate = async (
   folder: string,
@@ -52,10 +52,10 @@ const protocols: Record<Way, Listener['protocol']> = {
 }
 
 /**
- * One broker with an authorizer. It has a listener for each way in which a client may be refused.
+ * Broker with an authorizer, and with one listener for each way in which a client may be refused.
  */
 export interface SecuredKafka {
-  /** Address without login or encryption. Its clients may do everything. */
+  /** Address of a listener without login or encryption, whose clients have all rights. */
   readonly admin: string
   /**
    * - `scram`: login by SCRAM-SHA-256.
@@ -69,7 +69,7 @@ export interface SecuredKafka {
   readonly addresses: Readonly<Record<Way, string>>
   /** PEM of the certificates that clients must trust. */
   readonly authorities: Readonly<Record<'tls' | 'otherName' | 'expired', string>>
-  /** Creates a user, or changes the password of a user. */
+  /** Creates a user, or changes the user's password. */
   setPassword(user: string, password: string): Promise<void>
 }
 
@@ -107,7 +107,8 @@ const startSecuredKafka = async (run: Run, log: Log): Promise<SecuredKafka> => {
     settings: {
       ...singleBroker,
       'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
-      // The clients without login are the broker itself and the test harness.
+      // Anonymous clients have all rights, because only the broker itself and the tests use that
+      // listener.
       'super.users': 'User:ANONYMOUS',
       ...Object.assign({}, ...WAYS.map(settingsOf)),
     },
@@ -132,11 +133,11 @@ const startSecuredKafka = async (run: Run, log: Log): Promise<SecuredKafka> => {
   }
 }
 
-/** Kafka and Redis as local processes. A test can change their users and rights. */
+/** Kafka and Redis as local processes, whose users and rights a test can change. */
 export interface SecuredBrokers {
   readonly kafka: SecuredKafka
   readonly redisUrl: string
-  /** Starts one more Kafka, with another cluster id and without users. */
+  /** Starts another Kafka, with another cluster id and without users. */
   startKafka(settings?: Readonly<Record<string, string>>): Promise<{ readonly address: string; stop(): Promise<void> }>
   startRedis(options?: RedisOptions): Promise<RedisServer>
   /** Ends all servers. */

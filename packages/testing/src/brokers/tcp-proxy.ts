@@ -7,7 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
  * - `open`: forwards everything.
  * - `cut`: ends every connection, also each new one.
  * - `stalled`: keeps connections but forwards nothing (half-open, as after a cable is unplugged).
- * - `busy`: forwards, but new connections must wait, as at a load balancer without a ready server.
+ * - `busy`: forwards open connections. New connections wait, as at a load balancer without a ready
+ *   server.
  * - `{ delayMs }`: delays each chunk by this time, in each direction.
  * - `{ bytesPerSecond }`: limits the throughput of each connection, in each direction.
  */
@@ -25,7 +26,10 @@ export interface TcpProxy {
   close(): Promise<void>
 }
 
-/** Opens a TCP proxy on the loopback address: the network between a client and its server. */
+/**
+ * Opens a TCP proxy on the loopback address, which simulates the network between a client and its
+ * server.
+ */
 export const openTcpProxy = async (
   target: { readonly host: string; readonly port: number },
   port = 0,
@@ -34,7 +38,7 @@ export const openTcpProxy = async (
   let changed = Promise.withResolvers<void>()
   const sockets = new Set<Socket>()
 
-  /** Resolves when a chunk of this size may pass. A change of the state ends the current wait. */
+  /** Resolves when a chunk of this size may pass. A change of the state ends the wait. */
   const pass = async (bytes: number): Promise<void> => {
     for (let held = true; held; ) {
       const change = changed.promise.then(() => true)
@@ -48,7 +52,7 @@ export const openTcpProxy = async (
   }
 
   const forward = async (from: Socket, to: Socket): Promise<void> => {
-    // Chunks are delayed at the same time, as on a long line, and keep their order.
+    // Delay all chunks in parallel, as a long line does, and keep their order.
     let previous: Promise<void> = Promise.resolve()
     for await (const piece of from) {
       const after = previous

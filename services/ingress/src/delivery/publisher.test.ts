@@ -13,7 +13,7 @@ const soon = () => performance.now() + 60_000
 const refused = () => Object.assign(new Error('too large'), { kind: 'refused' })
 const unavailable = () => Object.assign(new Error('down'), { kind: 'unavailable' })
 
-/** A Kafka whose sends end when the test calls `succeed` or `fail`. */
+/** Simulates a Kafka whose sends end when the test calls `succeed` or `fail`. */
 const manualSend = () => {
   const sends: { names: string[]; succeed(): void; fail(error: Error): void }[] = []
   const waiting: (() => void)[] = []
@@ -30,7 +30,7 @@ const manualSend = () => {
   }
   return { send, sends, sent }
 }
-/** Creates a publisher whose `publish` resolves with the outcome's `end` alone. */
+/** Creates a publisher whose `publish` resolves with only the outcome's `end`. */
 const createPublisher = <R extends Publishable>(send: Send<R>, options: PublisherOptions<R>) => {
   const publisher = createPublisherItself(send, options)
   return Object.create(publisher, {
@@ -84,7 +84,7 @@ describe('a publisher', () => {
       outcome = o
     })
     const flush = await sent(1)
-    // After one turn of the event loop, the publisher waits only for the test.
+    // Let the publisher finish its work of this turn of the event loop.
     await new Promise(setImmediate)
     expect(outcome).toBeUndefined()
     flush.succeed()
@@ -218,7 +218,9 @@ describe('a publisher', () => {
 describe('failing partitions', () => {
   const onPartition = (partition: number, name: string) => ({ ...record(name), partition })
   type Bound = ReturnType<typeof onPartition>
-  /** A Kafka that refuses a whole send if it has a record of a failing partition. */
+  /**
+   * Simulates a Kafka that refuses a whole send if the send has a record of a failing partition.
+   */
   const kafka = (failing: Set<number>, answer: () => Promise<void> = async () => {}) => {
     const sends: string[] = []
     const send = async (records: readonly Bound[]) => {
@@ -329,7 +331,7 @@ describe('failing partitions', () => {
 
   it('a failing partition does not delay records that may go to any partition', async () => {
     let sends = 0
-    // Records without a key all go to one partition in a send. The next send uses another
+    // In each send, all records without a key go to one partition. The next send uses another
     // partition.
     const send = async (records: readonly Bound[]) => {
       if (records.some(({ partition }) => partition < 0) && sends++ === 0) throw unavailable()
@@ -374,8 +376,8 @@ describe('slow partitions', () => {
   type OnPartition = Named & { readonly partition: number }
   const on = (partition: number, bytes = 1): OnPartition => ({ ...record(`${partition}`, bytes), partition })
   /**
-   * A Kafka that answers a send when its slowest partition has answered. The slow partition answers
-   * when the test calls `answerSlow` or `recover`.
+   * Simulates a Kafka that answers a send when the send's slowest partition has answered. The slow
+   * partition answers when the test calls `answerSlow` or `recover`.
    */
   const kafka = ({ maxRecords = 1000 } = {}) => {
     const waiting: (() => void)[] = []
@@ -442,7 +444,7 @@ describe('slow partitions', () => {
     const outcomes = await isolated(setting)
     recover()
     await Promise.all(outcomes)
-    // All partitions of the slow flush were isolated, so each has one more flush of its own.
+    // Each isolated partition of the slow flush needs one further flush.
     await Promise.all([SLOW, 1].map((partition) => publisher.publish(on(partition), soon())))
     // The partitions become shared again only after their records have their answers.
     await new Promise(setImmediate)
@@ -480,7 +482,9 @@ describe('outages', () => {
     onTestFinished(() => publisher.close())
     const publish = (partition: number, deadlineAt: number, bytes = 1) =>
       publisher.publish({ ...record(`${partition}:${bytes}`, bytes), partition }, deadlineAt)
-    /** Publishes one record to each failing partition. Resolves when all have their outcome. */
+    /**
+     * Publishes one record to each failing partition. Resolves when all records have their outcome.
+     */
     const fail = () => Promise.all([...failing].map((partition) => publish(partition, performance.now() + 50)))
     return { publisher, publish, fail, failing, sends }
   }

@@ -13,7 +13,7 @@ const recordOf = (topic: string, value: string): OutgoingRecord => ({
 })
 const numbered = (count: number) => Array.from({ length: count }, (_, i) => `v${i}`)
 
-/** Creates publishers to a Kafka that is replaced by `send`. */
+/** Creates publishers with `send` in place of Kafka. */
 const setUp = (send: (records: readonly OutgoingRecord[]) => Promise<void>, deliveryDeadlineMs = 2500) => {
   const refused: { topic: string; quarantined: boolean }[] = []
   const publishers = createTopicPublishers(
@@ -36,8 +36,8 @@ const setUp = (send: (records: readonly OutgoingRecord[]) => Promise<void>, deli
 }
 
 /**
- * A Kafka that refuses a send of more than four records, and each record whose value `isBad` in its
- * topic.
+ * Simulates a Kafka that refuses a send of more than four records, and each record for which
+ * `isBad` returns true.
  */
 const kafkaThatRefuses = (isBad: (value: string, topic: string) => boolean) => {
   const stored: OutgoingRecord[] = []
@@ -131,8 +131,8 @@ describe('deliver', () => {
 
   describe('failing partitions', () => {
     /**
-     * A Kafka that fails for keys of these lengths, which stand for partitions here. Each send
-     * takes 300 ms.
+     * Simulates a Kafka that fails for keys of these lengths. In this test the length of a key is
+     * its partition. Each send takes 300 ms.
      */
     const kafkaWithout = (failing: Set<number>) => {
       vi.useFakeTimers({ toFake: ['performance', 'setInterval', 'clearInterval'] })
@@ -172,7 +172,7 @@ describe('publish', () => {
   })
 
   it('a refused record is reported once if quarantine refuses its copy', async () => {
-    // Three refusals: the record, its copy, and a copy of the copy. The last one would show a bug.
+    // Count the refusals. A third refusal would be a copy of the copy, which is a bug.
     let refusals = 0
     const { publishers, refused } = kafkaThatRefuses(() => ++refusals <= 3)
     expect(await publishers.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toMatchObject({
@@ -189,7 +189,7 @@ it('stops in time, even if the copy of a refused record cannot be stored', async
     throw new NotStoredError(record?.topic === quarantine ? 'unavailable' : 'refused', record?.topic)
   })
   expect(await publishers.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toMatchObject({ end: 'refused' })
-  // Without its deadline the drain would last 30 s.
+  // Without a deadline, this drain would last 30 s.
   await publishers.drain()
   expect(refused).toEqual([{ topic: customers, quarantined: false }])
 })
@@ -206,7 +206,7 @@ it('reports the topic that stores nothing, with its error', async () => {
   onTestFinished(() => void vi.restoreAllMocks())
   const clock = vi.spyOn(performance, 'now')
   clock.mockReturnValue(startedAt + 11_000)
-  // Two failing partitions of twelve are no outage.
+  // Two failing partitions out of twelve are no outage.
   expect(publishers.outage()).toBeUndefined()
   clock.mockRestore()
   await publish(other, 3)

@@ -47,7 +47,7 @@ describe('the limit of all bodies', () => {
   it('all bodies stay within their limit: the one without progress for the longest time is refused', async () => {
     const receive = open()
     const [stalled, slow, quick] = [receive(), receive(), receive()]
-    // The stalled body began after the slow body, but makes no progress.
+    // The stalled body begins after the slow body, but makes no progress.
     for (const body of [slow, stalled]) {
       body.stream.write('x'.repeat(90))
       await tick()

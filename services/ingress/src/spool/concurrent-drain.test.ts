@@ -6,7 +6,7 @@ import { expect, it, onTestFinished, vi } from 'vitest'
 import type { Destination } from './drain.ts'
 import { openSpool } from './spool.ts'
 
-/** Called once, before a file is deleted or opened. */
+/** Function that the fake file system calls once, before it deletes or opens a file. */
 const hook = vi.hoisted(() => ({
   unlink: undefined as (() => Promise<unknown>) | undefined,
   open: undefined as ((path: string) => void) | undefined,
@@ -90,7 +90,8 @@ it('a stop while partitions catch up and a record is appended ends the drain', {
   for (const partition of ['a', 'b', 'c']) await spool.append(record('r', partition))
   await spool.drain(delivery(() => false))
   const stop = new AbortController()
-  // A drain that starts the cursors again and again would let nothing else run, not even a timeout.
+  // Fail after 100,000 reads of the clock. A drain that blocks the event loop also blocks vitest's
+  // timeout.
   const now = performance.now.bind(performance)
   let calls = 0
   onTestFinished(() => void vi.restoreAllMocks())
@@ -112,7 +113,7 @@ it('a changed number of partitions is noticed at the end of a partition that cat
   timeout: 20_000,
 }, async () => {
   const { spool, sent, delivery } = await setUp(1e9)
-  // More records than a cursor holds at a time.
+  // Append more records than one cursor can keep.
   await Promise.all(Array.from({ length: 1500 }, () => spool.append(record('r', 'a'))))
   let names = 'of 12'
   let accepts = () => false

@@ -65,7 +65,7 @@ interface Written {
   readonly frames: readonly { readonly at: number; readonly end: number }[]
 }
 
-/** Writes one file of records and closes it. The groups are synced one after the other. */
+/** Writes one file of records and closes it. Syncs after each group of records. */
 const leave = async (directory: string, groups: readonly (readonly OutgoingRecord[])[]): Promise<Written> => {
   const spool = await openSpool({ directory, maxBytes: 1e9, segmentBytes: 1e9 })
   const frames: { at: number; end: number }[] = []
@@ -281,7 +281,7 @@ it('a record that is damaged between two readings does not keep its file from it
   timeout: 20_000,
 }, async () => {
   const directory = newDirectory()
-  // More records than the cursor of a failing partition holds at a time.
+  // Write more records than the cursor of a failing partition can keep.
   const { path, frames } = await leave(directory, [numbered(1200).map((name) => named(name))])
   const damages: SpoolDamage[] = []
   const spool = await openSpool({ directory, maxBytes: 1e9, onDamage: (damage) => damages.push(damage) })
@@ -329,7 +329,7 @@ it('a deleted file is damage only if one of its records was not delivered', asyn
 })
 
 describe('torn tails', () => {
-  /** Bytes after the last sync, as a crash during an append leaves them. */
+  /** Bytes after the last sync, like those of a crash during an append. */
   it.each([
     ['zeros', () => Buffer.alloc(3_000_000)],
     ['a head without its body', (next: Buffer) => next.subarray(0, 30)],
@@ -492,7 +492,7 @@ describe('other formats', () => {
     edit(path, change)
     return directory
   }
-  /** The records that the previous version wrote. */
+  /** Records that the previous version has written. */
   const expected = Array.from({ length: 60 }, (_, i) => ({
     topic: i % 3 ? 'mykaarma.customers.raw' : 'mykaarma.other.raw',
     key: i % 7 ? Buffer.from(`customer-${i}`) : null,
@@ -554,7 +554,7 @@ describe('other formats', () => {
     const forged = Array.from({ length: 5 }, (_, i) => sealFrame(encodeFrame(named('forged')), newMarker(), i))
     const { path, frames } = await leave(directory, [[{ ...named('a'), value: Buffer.concat(forged) }, named('b')]])
     edit(path, (bytes) => {
-      // A byte of the first record's length.
+      // Change one byte of the first record's length.
       bytes[frames[0]!.at + 8]! ^= 1
     })
     expect(names((await drainAll(directory)).records)).toEqual(['b'])

@@ -25,7 +25,7 @@ const withoutSyncs = async () => {
   onTestFinished(() => void vi.restoreAllMocks())
 }
 
-/** Creates a record with its number as timestamp. Its partition is the number modulo 12. */
+/** Creates a record whose partition is the timestamp modulo 12. */
 const numbered = (timestamp: number, valueBytes = 10): OutgoingRecord => ({
   topic: 't',
   key: Buffer.from('k'),
@@ -33,12 +33,12 @@ const numbered = (timestamp: number, valueBytes = 10): OutgoingRecord => ({
   timestamp,
 })
 const appendAll = async (spool: Spool, count: number) => {
-  // Each step fits into `maxWaitingBytes`.
+  // Append in steps that fit into `maxWaitingBytes`.
   for (let at = 0; at < count; at += 10_000)
     await Promise.all(Array.from({ length: Math.min(10_000, count - at) }, (_, i) => spool.append(numbered(at + i))))
 }
 
-/** A Kafka with twelve partitions that does not accept records for which `isBad` is true. */
+/** Simulates a Kafka with twelve partitions. It refuses records for which `isBad` returns true. */
 const kafka = (isBad: (timestamp: number) => boolean) => {
   const sent: number[] = []
   const attempts: number[][] = []
@@ -60,7 +60,7 @@ const collectGarbage = runInNewContext('gc') as () => void
 /** Returns the bytes of all objects and buffers that are still referenced. */
 const liveBytes = () => {
   collectGarbage()
-  // After the first run a thread still frees buffers.
+  // Collect garbage twice, because after the first run a thread still frees buffers.
   collectGarbage()
   const { heapUsed, arrayBuffers } = process.memoryUsage()
   return heapUsed + arrayBuffers
@@ -168,7 +168,8 @@ describe('failing partitions', () => {
   }, async () => {
     await withoutSyncs()
     const { spool } = await openNew({ segmentBytes: 20_000 })
-    // These are 750 records for each partition. A cursor holds 500 places at a time.
+    // 9000 records on 12 partitions are 750 records for each partition. A cursor keeps at most 500
+    // places.
     const all = upTo(9000)
     await appendAll(spool, all.length)
     const failing = new Set([5, 6])
@@ -234,7 +235,7 @@ describe('many failing partitions', () => {
     expect(most).toBeLessThan(12e6)
   })
 
-  /** Retries each partition once. Calls `onRead` for each record that is read for the retries. */
+  /** Retries each partition once. Calls `onRead` for each record that the retries read. */
   const retryAll = async (spool: Spool, onRead: () => void, signal?: AbortSignal) => {
     const { send } = kafka(() => true)
     const now = performance.now()

@@ -50,7 +50,7 @@ const openAt = async (directory: string, options: Partial<SpoolOptions> = {}) =>
   onTestFinished(() => spool.close())
   return { spool, damages }
 }
-/** Creates a delivery. By default all records go to one partition. */
+/** Creates a destination. By default all records go to one partition. */
 const by = (send: Destination['send'], partitionOf: Destination['partitionOf'] = () => 'p'): Destination => ({
   send,
   partitionOf,
@@ -63,11 +63,14 @@ const acceptAll = (handle: (...args: Parameters<Destination['send']>) => unknown
 const drained = async (spool: Spool) => {
   const all: OutgoingRecord[] = []
   let end: unknown
-  // A partition that failed is retried only after a while.
+  // Drain again, because a failed partition is retried only after a while.
   while (end !== 'empty') end = await spool.drain(acceptAll((records) => all.push(...records)))
   return all
 }
-/** Writes records to a spool and closes it. Returns the file and the end of each record. */
+/**
+ * Writes records to a spool and closes the spool. Returns the file, and the end of each record in
+ * the file.
+ */
 const leave = async (directory: string, records: readonly OutgoingRecord[], options: Partial<SpoolOptions> = {}) => {
   const { spool } = await openAt(directory, options)
   const ends: { file: string; end: number }[] = []
@@ -400,7 +403,10 @@ describe('disk errors', () => {
   })
 })
 
-/** Appends with eight callers, and prints each acknowledged id, until it is killed. */
+/**
+ * Program that appends records with eight callers, and prints each acknowledged id, until it is
+ * killed.
+ */
 const child = `
   import { writeSync } from 'node:fs'
   const [url, directory, prefix] = process.argv.slice(1)

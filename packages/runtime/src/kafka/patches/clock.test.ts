@@ -7,7 +7,7 @@ type Made = Record<string, unknown>
 const kafkajs = <T>(module: string) => require(`kafkajs/src/${module}`) as new (options: object) => T
 
 const HOUR_MS = 3_600_000
-/** Changes the wall clock. The monotonic clock stays as it is. */
+/** Changes the wall clock, but not the monotonic clock. */
 const setClock = (byMs: number) => {
   const realNow = vi.isMockFunction(Date.now) ? (vi.mocked(Date.now).getMockImplementation() ?? Date.now) : Date.now
   vi.spyOn(Date, 'now').mockImplementation(() => realNow() + byMs)

@@ -17,7 +17,7 @@ const Encoder = require('kafkajs/src/protocol/encoder') as new () => object
 const logger = { namespace: () => logger, debug() {}, info() {}, warn() {}, error() {} }
 
 const replyTo = (request: Buffer): Buffer => {
-  // Length, api key, api version, correlation id.
+  // The reply has a length, an api key, an api version and a correlation id.
   const reply = Buffer.alloc(12)
   reply.writeInt32BE(8, 0)
   request.copy(reply, 4, 8, 12)
@@ -26,8 +26,8 @@ const replyTo = (request: Buffer): Buffer => {
 }
 
 /**
- * Returns the options of a connection to a fake broker. The broker handles its n-th request with
- * the n-th of `answers`.
+ * Returns the options of a connection to a fake broker, which handles its n-th request with the
+ * n-th function of `answers`.
  */
 const optionsOf = async (...answers: ((socket: Socket, request: Buffer) => void)[]) => {
   const server = createServer((socket) => {
@@ -64,8 +64,8 @@ const ask = async (connection: Pick<Connection, 'send'>, apiKey = 18) =>
 const answer = (socket: Socket, request: Buffer) => socket.write(replyTo(request))
 const reset = (socket: Socket) => socket.resetAndDestroy()
 /**
- * Sends a request that must fail. Resolves with the name of the error, when kafkajs knows that the
- * socket is useless.
+ * Sends a request that must fail. Resolves with the name of the error when kafkajs has discarded
+ * the socket.
  */
 const askInVain = (connection: Connection) =>
   ask(connection).then(

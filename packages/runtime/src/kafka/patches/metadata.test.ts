@@ -26,8 +26,8 @@ const metadata = { brokers: [], topicMetadata: [{ topic: 't', partitionMetadata:
 
 describe('the bootstrap broker', () => {
   /**
-   * Creates a client of fake bootstrap brokers that all accept connections. The first one answers
-   * no request and then loses its connection.
+   * Creates a client of fake bootstrap brokers. All brokers accept connections. The first broker
+   * answers no request, and then loses its connection.
    */
   const setUp = () => {
     const asked: number[] = []
@@ -115,7 +115,7 @@ it('a refresh gives each broker its own address, even if the bootstrap broker ch
 
 describe('metadata', () => {
   /**
-   * Creates a pool that knows one topic. Its broker answers when the test calls `answers.shift()`.
+   * Creates a pool that knows one topic. The broker answers when the test calls `answers.shift()`.
    */
   const setUp = async () => {
     const answers: ((error?: Error) => void)[] = []

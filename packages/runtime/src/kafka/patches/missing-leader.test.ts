@@ -57,8 +57,8 @@ describe('end offsets', () => {
   }
   type Asked = { topic: string; partitions: { partition: number }[] }[]
   /**
-   * Creates a cluster. `leaders` holds the leader of each partition, -1 for none. A broker answers
-   * with its number as the offset, unless it is in `silent`.
+   * Creates a cluster. `leaders` has the leader of each partition, or -1. Each broker answers with
+   * its own number as the offset. Brokers in `silent` do not answer.
    */
   const setUp = (leaders: number[], silent: number[] = []) => {
     const refreshMetadata = vi.fn(async () => undefined)

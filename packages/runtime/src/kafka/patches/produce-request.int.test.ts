@@ -7,7 +7,10 @@ import { checkTopics } from '../topic-check.ts'
 
 const MAX_VALUE_BYTES = 1_048_576
 const RECORDS = 300
-/** With so few records, a batch of small records is smaller than the largest single record. */
+/**
+ * Number of records in a send. It is small, so that a batch of small records is smaller than the
+ * largest record.
+ */
 const RECORDS_PER_SEND = 30
 const settings = testKafkaSettings({ KAFKA_PARTITIONS: '3' })
 const kafka = testKafka(settings)
@@ -45,7 +48,7 @@ it('Kafka’s Java client reads each record as it was sent', { timeout: 120_000 
   await Promise.all([admin.connect(), producer.connect()])
   const demands = [{ topic, maxValueBytes: MAX_VALUE_BYTES }]
   await producer.setPartitions((await checkTopics(admin, settings, demands, silentLogger)).partitions)
-  // The leader of a new partition may not know the partition yet, so each send is retried. A retry
+  // Retry each send, because the leader of a new partition may not know the partition yet. A retry
   // may store some records twice.
   const store = (records: readonly OutgoingRecord[]) =>
     waitUntil(

@@ -30,7 +30,7 @@ const headerValue = fc.oneof(buffer(40), anyText({ maxLength: 20 }))
 const message = fc.record({
   key: bytes,
   value: bytes,
-  // All timestamps have the same length, because kafkajs sorts them as text.
+  // Use timestamps of equal length, because kafkajs sorts them as text.
   timestamp: fc.integer({ min: 1_000_000_000_000, max: 9_999_999_999_999 }).map(String),
   headers: fc.oneof(
     fc.constant(undefined),
@@ -84,7 +84,8 @@ describe('encodeProduce', () => {
   it('orders timestamps of different lengths by number', async () => {
     const value = Buffer.from('v')
     const args = requestOf({ value, timestamp: '9' }, { value, timestamp: 10 }, { value, timestamp: '0' })
-    // The batch follows acks, timeout, the topic, the partition, the counts and the batch's length.
+    // Skip the fields before the batch: acks, timeout, topic, partition, counts and the batch's
+    // length.
     const batch = encodeProduce(args).subarray(12 + 2 + 'customers.raw'.length + 4 + 4 + 4)
     expect((await decodeBatches(batch)).map(({ timestamp }) => timestamp)).toEqual(['9', '10', '0'])
     expect([batch.readBigInt64BE(27), batch.readBigInt64BE(35)]).toEqual([0n, 10n])
@@ -92,7 +93,7 @@ describe('encodeProduce', () => {
 })
 
 describe('patchProduceRequest', () => {
-  // The result of our encoder has the bytes and nothing else; kafkajs' encoder has a position.
+  // Compare only the bytes, because kafkajs' encoder also has a position.
   const encoderOf = async (args: ProduceArguments, version: number | string) =>
     'offset' in (await protocol({ version })(args).request.encode()) ? 'kafkajs' : 'ours'
   const plain = requestOf({ key: Buffer.from('k'), value: Buffer.from('v'), timestamp: '1700000000000' })
