@@ -65,6 +65,22 @@ export const subscriberGuards: readonly Guard[] = [
     test: customers('that throws ends the subscription'),
   },
   {
+    guard: 'a rebalance ends the batch of a subscription',
+    prevents: 'a group that waits for minutes, until a member has handled a long batch',
+    file: `${folder}/subscribe-to-customers.ts`,
+    from: ' || beats.mustEnd',
+    to: '',
+    test: unit(`${folder}/subscribe-to-customers.test.ts`, 'when the group rebalances'),
+  },
+  {
+    guard: 'a stop ends the batch of a subscription',
+    prevents: 'a stop that takes minutes, until its supervisor kills the process',
+    file: `${folder}/subscribe-to-customers.ts`,
+    from: 'running.isEnding || !isRunning',
+    to: '!isRunning',
+    test: unit(`${folder}/subscribe-to-customers.test.ts`, 'when the signal aborts'),
+  },
+  {
     guard: 'a subscription rejects when kafkajs gives up',
     prevents: 'a process that lives on and reads nothing',
     file: `${folder}/run-consumer.ts`,
@@ -79,6 +95,14 @@ export const subscriberGuards: readonly Guard[] = [
     from: '    heartbeat().catch(',
     to: '    Promise.resolve().catch(',
     test: unit(`${folder}/heartbeats.test.ts`, 'sends heartbeats while a batch is handled'),
+  },
+  {
+    guard: 'a table ends if its topic is deleted',
+    prevents: 'a table that says it is current, but lacks the first customers of a topic that was created again',
+    file: `${folder}/customer-table.ts`,
+    from: '.catch(failTable)',
+    to: '',
+    test: table('ends if the topic is deleted'),
   },
   {
     guard: 'a table compares versions',

@@ -145,6 +145,7 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
   const signal = options.signal ? AbortSignal.any([closing.signal, options.signal]) : closing.signal
   let invalidRecords = 0
   let completeAt = Number.NEGATIVE_INFINITY
+  let reading: RunningConsumer | undefined
 
   const apply = async (record: PlacedRecord): Promise<void> => {
     const read = readStateRecord(record)
@@ -186,6 +187,7 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
       config: { groupId: `${groupIdPrefix}${randomUUID()}` },
       setUp: (running) => {
         const { consumer } = running
+        reading = running
         // Seek in each new assignment. Otherwise kafkajs would begin at the start of the topic,
         // because no offset is committed.
         consumer.on(consumer.events.GROUP_JOIN, () => {
@@ -202,9 +204,14 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
 
   const admin = kafka.admin({ retry: { retries: 1 } })
   const requests = new Set<Promise<unknown>>()
+  /** kafkajs does not report that the topic is gone. It would go on in a topic of the same name. */
+  const failTable = (error: unknown): never => {
+    if (error instanceof SubscriberError) reading?.fail(error)
+    throw error
+  }
   /** Reads the end offset of each partition that has records. */
   const readEnds = async (): Promise<Ends> => {
-    const partitions = [...(await readWatermarks(admin, topic, signal))]
+    const partitions = [...(await readWatermarks(admin, topic, signal).catch(failTable))]
     return new Map(partitions.flatMap(([partition, { low, high }]) => (low === high ? [] : [[partition, high]])))
   }
   const catchUp = async (): Promise<void> => {

@@ -1,7 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Kafka } from 'kafkajs'
+import { SubscriberError } from './run-consumer.ts'
 
 const OUTAGE_PAUSE_MS = 1000
+
+/** Returns true if a broker says that it does not know the topic. */
+const isUnknownTopic = (error: unknown): boolean => {
+  const { type, cause } = (error ?? {}) as { readonly type?: unknown; readonly cause?: unknown }
+  return type === 'UNKNOWN_TOPIC_OR_PARTITION' || (cause !== undefined && cause !== error && isUnknownTopic(cause))
+}
 
 /**
  * Offsets of a partition's oldest record and of its next record. Equal if the partition has no
@@ -14,14 +21,14 @@ export interface Watermarks {
 
 /**
  * Reads the watermarks of all partitions of a topic. Retries until Kafka answers.
- * @throws the signal's reason if it aborts.
+ * @throws SubscriberError if the topic does not exist. The signal's reason if it aborts.
  */
 export const readWatermarks = async (
   admin: ReturnType<Kafka['admin']>,
   topic: string,
   signal: AbortSignal,
 ): Promise<ReadonlyMap<number, Watermarks>> => {
-  for (;;) {
+  for (let unknown = 0; ; ) {
     signal.throwIfAborted()
     try {
       await admin.connect()
@@ -29,7 +36,10 @@ export const readWatermarks = async (
       return new Map(
         partitions.map(({ partition, low, high }) => [partition, { low: BigInt(low), high: BigInt(high) }]),
       )
-    } catch {
+    } catch (error) {
+      // One broker may learn of a new topic later than the others.
+      unknown = isUnknownTopic(error) ? unknown + 1 : 0
+      if (unknown > 1) throw new SubscriberError(`the topic ${topic} does not exist`, { cause: error })
       await sleep(OUTAGE_PAUSE_MS, undefined, { signal }).catch(() => undefined)
     }
   }
