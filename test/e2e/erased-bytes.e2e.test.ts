@@ -10,7 +10,7 @@ import { type InspectableBrokers, openPipeline, type Pipeline, startInspectableB
 import { afterAll, beforeAll, expect, it } from 'vitest'
 
 const PARTITIONS = 12
-/** Number of Kafka's protocol for the settings of a topic. */
+/** Kafka's number of the resource type "topic", in requests for settings. */
 const TOPIC = 2
 const CUSTOMER = 'Erased-Customer-77'
 const SECRETS = ['Zerubbabel-77', 'z77@example.org', '1ZZ77CG0BF0817377', '+15550107777']
@@ -31,13 +31,13 @@ afterAll(async () => {
   await brokers?.stop()
 })
 
-/** Returns the files under the folder that contain one of the texts, by their path in it. */
+/** Returns the paths, relative to the folder, of all files that contain one of the texts. */
 const filesWith = async (folder: string, ...texts: readonly string[]): Promise<string[]> => {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true })
   const found = await Promise.all(
     entries.map(async (entry) => {
       const path = join(entry.parentPath, entry.name)
-      // Kafka and Redis may delete the file meanwhile.
+      // Ignore an error, because Kafka or Redis may have deleted the file.
       const bytes = entry.isFile() ? await readFile(path).catch(() => Buffer.alloc(0)) : Buffer.alloc(0)
       return texts.some((text) => bytes.includes(text)) ? [path.slice(folder.length + 1)] : []
     }),
@@ -45,7 +45,7 @@ const filesWith = async (folder: string, ...texts: readonly string[]): Promise<s
   return found.flat()
 }
 
-/** Returns the topic, or Redis, to which each file belongs. */
+/** Returns the owners of the files: names of topics, or `redis`. */
 const ownersOf = (files: readonly string[]) => {
   const owner = (file: string) => {
     const [server = '', folder, name = ''] = file.split('/')
@@ -74,8 +74,10 @@ const configure = (topics: readonly string[], settings: Readonly<Record<string, 
     })),
   })
 
-// Nothing here has a fixed duration. Kafka deletes and compacts when its tasks come to it.
-it('nothing of an erased customer is left but the customerUuid', { timeout: 180_000 }, async () => {
+// The time limit is long because Kafka deletes and compacts in background tasks.
+it('of an erased customer only the customerUuid is left in the files of Kafka and Redis', {
+  timeout: 180_000,
+}, async () => {
   const { topics, stateTopic, erasuresTopic, redis } = pipeline
   const ingress = await pipeline.start('ingress')
   const projector = await pipeline.start('projector', { POSITION_CHECK_MS: '200' })
@@ -93,7 +95,7 @@ it('nothing of an erased customer is left but the customerUuid', { timeout: 180_
   await post(eventOf({ timestamp: -1 }))
   await post({ body: other.body.replace(other.id, SECRETS[0] as string) })
   const everywhere = ['customers.raw', 'customers.state', 'other.raw', 'quarantine', 'redis']
-  // Shows that the search finds the customer, so that nothing hides the bytes.
+  // The search must first find the customer. Otherwise compression could hide the bytes.
   await waitUntil(
     'the customer is in all topics and in Redis',
     async () => ownersOf(await filesWith(brokers.folder, ...SECRETS)),
@@ -117,7 +119,7 @@ it('nothing of an erased customer is left but the customerUuid', { timeout: 180_
   const compacted = { 'cleanup.policy': 'compact', 'max.compaction.lag.ms': '1', 'delete.retention.ms': '0' }
   await configure([stateTopic], { ...compacted, 'segment.ms': '1', 'min.cleanable.dirty.ratio': '0' })
   await redis.bgrewriteaof()
-  // Kafka compacts no active segment. A record of another customer closes the segment.
+  // Kafka does not compact the active segment. A record of another customer closes the segment.
   const neighbour = Array.from({ length: 1000 }, (_, i) => `neighbour-${i}`).find(
     (name) => partitionOf(name, PARTITIONS) === partitionOf(CUSTOMER, PARTITIONS),
   ) as string
@@ -138,9 +140,9 @@ it('nothing of an erased customer is left but the customerUuid', { timeout: 180_
     (owners) => !owners.includes('customers.state'),
     { timeoutMs: 60_000, pauseMs: 200 },
   )
-  // The record of the erasure, and the mark in Redis.
+  // The record of the erasure and the mark in Redis have the customerUuid.
   expect(named).toEqual(['customers.erasures', 'redis'])
-  // The logs of the services never had the data.
+  // The logs of the services must not have data of the customer.
   expect(await filesWith(pipeline.folder, ...SECRETS)).toEqual([])
   expect(await redis.exists(customerKey(neighbour, pipeline.keyPrefix))).toBe(1)
 })

@@ -29,7 +29,7 @@ it('unusable records that quarantine does not accept delay only their own partit
   const send = (partition: number, value: string, key = 'k') =>
     producer.send({ topic: topics.customers, messages: [{ partition, key, value }] })
 
-  // Five poisoned partitions, because kafkajs handles four partitions at the same time.
+  // kafkajs handles four partitions at the same time, so poison five partitions.
   const poisoned = [0, 1, 2, 3, 4]
   for (const partition of poisoned) await send(partition, 'not JSON')
   await waitUntil(

@@ -94,7 +94,7 @@ describe('topics at start', () => {
       expect(wrong.said).toContain(fault)
   })
 
-  // Four runs, because only by chance the topic check and the lag measurement ask the same broker.
+  // The test runs four times, because it is chance which broker the topic check asks.
   it.each([1, 2, 3, 4])('a projector that starts alone creates the missing topics (%i)', async () => {
     const projector = await pipeline.start('projector')
     await projector.untilReady()

@@ -86,7 +86,7 @@ const watchLag = ({ positions, pipeline: { admin, topics } }: Arena) => {
     servicesAreReady: () => {
       isReady = true
     },
-    /** Time when the projectors kept up again. Undefined if they did not. */
+    /** Time when the lag was small again. Undefined if the lag stayed large. */
     recoveredAt: () => recoveredAt,
     stop: () => {
       clearInterval(timer)

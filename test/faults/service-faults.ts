@@ -66,8 +66,8 @@ const untilPaused = ({ process }: ManagedService) =>
   )
 
 /**
- * Erases customers that Redis has now. Half of them get no more events, so nothing but the erasure
- * itself publishes their tombstones. Returns their ids.
+ * Erases customers that have a hash, and returns their ids. Half of these customers get no more
+ * events, so only the erasure itself can publish their tombstones.
  */
 const eraseSome = async (arena: Arena): Promise<string[]> => {
   const { redis, keyPrefix } = arena.pipeline
@@ -85,7 +85,7 @@ const eraseSome = async (arena: Arena): Promise<string[]> => {
   return [...busy, ...silent]
 }
 
-/** Erases every second customer forever, and the others up to now. */
+/** Erases every second customer forever, and the other customers until now. */
 const eraseAll = async ({ kafka, erasuresTopic }: Arena['pipeline'], customers: readonly string[]) => {
   const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 5000 })
   await producer.connect()
@@ -255,8 +255,8 @@ export const serviceFaults: readonly Fault[] = [
   {
     name: 'erasure interrupted',
     how:
-      'customers erased; projectors killed between Redis and the tombstone; one paused there past the session ' +
-      'time-out, until the other has executed this erasure and a later one',
+      'customers erased; projectors killed between Redis and the tombstone; one paused at that moment for longer ' +
+      'than the session timeout, until the other has executed this erasure and a later one',
     inject: async (arena, scale) => {
       const { projectors, pipeline, untilPromised } = arena
       const [other, paused] = projectors as [ManagedService, ManagedService]
@@ -264,7 +264,8 @@ export const serviceFaults: readonly Fault[] = [
       for (const killed of projectors.slice(0, Math.round(1 + scale))) {
         await killed.kill()
         await killed.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'erase-customer SIGKILL' })
-        // The projector may execute erasures that another one has left, before it is ready.
+        // Before it is ready, the projector may execute erasures that another projector has not
+        // executed.
         const { process } = killed
         await Promise.race([process.untilReady().catch(() => process.ended), process.ended])
         await eraseSome(arena)

@@ -17,14 +17,14 @@ export const fillGuards: readonly Guard[] = [
   },
   {
     guard: 'documents that cannot be read make the state topic incomplete',
-    prevents: 'customers that are missing, because damaged documents were passed over',
+    prevents: 'customers that are missing, because damaged documents were skipped',
     file: `${folder}/positions.ts`,
     from: 'filled?.isComplete ? filled.rawFrom : low',
     to: 'filled?.rawFrom ?? low',
     test: filled('a fill whose documents cannot be read'),
   },
   {
-    guard: 'erasures that cannot be read are not passed over',
+    guard: 'erasures that cannot be read are not skipped',
     prevents: 'an erased customer who comes back after Redis was lost',
     file: `${folder}/erasures.ts`,
     from: '    assertReadable(partition, fetched?.unreadable)\n',

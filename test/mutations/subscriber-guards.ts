@@ -42,7 +42,7 @@ export const subscriberGuards: readonly Guard[] = [
   },
   {
     guard: 'a batch that was fetched before the seek is dropped',
-    prevents: 'records that are passed over for good',
+    prevents: 'records that are never read',
     file: `${folder}/delivery-assignment.ts`,
     from: '        await loading\n        return false',
     to: '        return true',

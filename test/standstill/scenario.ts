@@ -6,7 +6,7 @@ import type { ServiceName } from '@customer-stream/testing'
 import { openSite, type Site, type SiteOptions, type World } from './site.ts'
 import type { SupervisedService } from './supervised-service.ts'
 
-/** Time within which the signs must be seen, or the pipeline must recover. */
+/** Maximum time until the signs must be seen, or until the pipeline must have recovered. */
 const SEEN_WITHIN_MS = 30_000
 /**
  * Maximum time until the recovery. After a refused login a service waits up to a minute before it

@@ -94,7 +94,7 @@ const usableErasures = (
   return [...last.values()]
 }
 
-/** @throws Error if records cannot be read: an erasure must not be missed. */
+/** @throws Error if records cannot be read, because the projector must not miss an erasure. */
 const assertReadable = (partition: number, unreadable: UnreadableBatch | undefined): void => {
   if (unreadable === undefined) return
   const { offset, nextOffset, error } = unreadable

@@ -29,7 +29,7 @@ export const createFillProgress = ({
   readonly metrics: Pick<ProjectorMetrics, 'fillRecords' | 'fillRemaining' | 'fillSecondsLeft'>
   readonly logger: Pick<Logger, 'info'>
 }): FillProgress => {
-  /** Records by partition. A filled partition is kept until all partitions are filled. */
+  /** Records by partition. A filled partition stays in this map until all partitions are filled. */
   const parts = new Map<number, { readonly total: number; left: number }>()
   let startedAt = 0
   let doneSinceStart = 0

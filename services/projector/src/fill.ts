@@ -45,24 +45,28 @@ interface Documents {
   readonly unusable: number
 }
 
-/** The start of a document, as the projector writes it. */
+/** Matches the start of a document that the projector wrote. */
 const START = /^\{"customerUuid":"[^"\\]*","version":\{"timestamp":(\d+),"id":"([^"\\]*)"\}/
 const START_BYTES = 512
 
-/** Returns the version of a document without parsing it. Undefined if another program has written it. */
+/**
+ * Returns the version of a document without a parse. Undefined if another program wrote the
+ * document.
+ */
 const peekVersion = (value: Buffer | null): Version | undefined => {
   const [, timestamp, id] = START.exec(value?.toString('utf8', 0, START_BYTES) ?? '') ?? []
   return timestamp === undefined || id === undefined ? undefined : { timestamp: Number(timestamp), id }
 }
 
 /**
- * Reads the records from the last to the first, and keeps the newest document of each customer since
- * its last tombstone. An older document may come after a newer one, see chunk-writer.ts.
+ * Reads the records from the last to the first, and keeps the newest document of each customer
+ * after its last tombstone. Documents are compared, because a late projector may publish an old
+ * document last.
  */
 const documentsOf = (records: readonly FetchedRecord[], projection: number): Documents => {
   const customers = new Map<string, CustomerHash>()
   const erased = new Map<string, number>()
-  /** Customers with a tombstone. The records before it do not count. */
+  /** Customers whose tombstone was read. Earlier records of these customers do not count. */
   const done = new Set<string>()
   let unusable = 0
   for (const record of records.toReversed()) {
@@ -119,8 +123,8 @@ export const createFiller = (
     metrics.unreadableStates.inc(Number(BigInt(to) - BigInt(from)))
     logger.error(
       { event: 'unreadable-states', partition, from, to, err: error },
-      'records of the state topic cannot be read; the fill goes on without them, and all records of the raw topic ' +
-        'are applied after it. Customers whose raw records Kafka has deleted may be missing',
+      'records of the state topic cannot be read; the fill skips these records, and all records of the raw topic ' +
+        'are applied after the fill. Customers whose raw records Kafka has deleted may be missing',
     )
   }
 

@@ -131,7 +131,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     unreadableStates: new Counter({
       name: 'projector_unreadable_states_total',
       help:
-        'Offsets of the state topic that a fill passed over, because Kafka no longer has them or their batch cannot ' +
+        'Offsets of the state topic that a fill skipped, because Kafka no longer has them or their batch cannot ' +
         'be decoded. After the fill, all records of the raw topic are applied.',
       registers,
     }),

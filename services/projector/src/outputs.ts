@@ -25,13 +25,15 @@ export interface Outputs extends Pick<TopicWatchOptions, 'demands' | 'onPartitio
 }
 
 /**
- * Maximum size of a state document, in sizes of its event. A document has each number in its usual
- * form, so 1e20 (4 characters) becomes 21 digits. No number becomes more than five times as long.
+ * Maximum ratio between the sizes of a state document and of its event. A document has each number
+ * in its usual form, so 1e20 (4 characters) becomes 21 digits. No number becomes more than five
+ * times as long.
  */
 const DOCUMENT_GROWTH = 5
 
 /**
- * An erasure has two texts of 1000 code points, and JSON needs up to 12 bytes a code point: 24,000.
+ * An erasure has two texts of 1000 code points, and JSON needs up to 12 bytes a code point: 2 ×
+ * 1000 × 12 = 24,000 bytes.
  */
 const MAX_ERASURE_BYTES = 32 * 1024
 

@@ -134,7 +134,7 @@ export const createPositions = ({
       if (signal.aborted) return
       // The end of the fill moves the position back. Apply nothing until this position is loaded.
       positions.delete(partition)
-      // If documents are missing, only the raw topic may have their events.
+      // If the fill lacked documents, apply all raw records, which may have the missing events.
       const to = filled?.isComplete ? filled.rawFrom : low
       if (filled) await retryThroughOutage('Redis', signal, () => fillStore.endFill(partition, filled, to))
       if (!signal.aborted) await load([partition], assignment.signal)

@@ -38,7 +38,7 @@ const pointerTo = (record: OutgoingRecord): OutgoingRecord => {
  * large, so the second attempt has no key and no detail. The third attempt also has no value.
  * Without these attempts the record would block its partition forever. If the partition of a key is
  * not available, another partition is used, because the order in quarantine has no meaning. Rejects
- * if the other partition is not available either.
+ * if both partitions are not available.
  */
 export const sendToQuarantine = (send: Send, records: readonly OutgoingRecord[]): Promise<void> => {
   const sendEach = async (each: readonly OutgoingRecord[]) => {
