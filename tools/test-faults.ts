@@ -1,4 +1,6 @@
-/** `npm run test:faults`: the fault suite on three brokers. Its results are printed as a table. */
+/**
+ * `npm run test:faults`: runs the fault suite on three brokers, and prints the results as a table.
+ */
 import { spawn } from 'node:child_process'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 
@@ -14,12 +16,12 @@ const { faults, title } = readCommandLine({
   read: ({ flags, words }) => ({ faults: flags.has('short') ? 'short' : 'full', title: words.join(' ') }),
 })
 const titled = title === '' ? [] : ['-t', title]
-// npm puts the commands of the installed packages on the PATH.
+// The command `vitest` is on the PATH, because npm adds the commands of installed packages.
 const vitest = spawn('vitest', ['run', '--project', 'faults', ...titled], {
   stdio: 'inherit',
   env: { ...process.env, FAULTS: faults },
 })
-// A terminal sends Ctrl-C to both processes. Other signals come to this one only.
+// Pass signals on to vitest, because only Ctrl-C in a terminal reaches both processes.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => vitest.kill(signal))
 vitest.on('error', ({ message }) => {
   process.stderr.write(`test:faults: ${message}\n`)

@@ -1,5 +1,5 @@
--- For wrk. Argument: a file with a signature, a tab and a body on each line. Prints its summary as
--- one line of JSON.
+-- Script for wrk. The argument is a file with a signature, a tab and a body on each line. Prints
+-- wrk's summary as one line of JSON.
 local requests = {}
 local next_request = 0
 

@@ -1,4 +1,4 @@
-// conformance runs the conformance vectors: conformance FOLDER. It prints the number that passed.
+// conformance runs the conformance vectors of a folder, and prints the number of passed vectors.
 package main
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// vector has the members of all files. Each file uses some of them.
+// vector has the members of all kinds of vectors. Each file uses some of these members.
 type vector struct {
 	Name        string
 	A, B        contract.Version
@@ -89,7 +89,7 @@ var runs = []struct {
 	{"partition", partition, "partition"},
 }
 
-// plain returns the value as encoding/json reads it back, so that it can be compared.
+// plain converts a value to JSON and back, so that two values can be compared.
 func plain(value any) (read any) {
 	text, err := json.Marshal(value)
 	if err != nil {

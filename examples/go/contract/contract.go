@@ -29,13 +29,13 @@ type Version struct {
 	ID        string `json:"id"`
 }
 
-// Compare is negative if v is older than other. Go compares strings by their UTF-8 bytes, as the
-// rule demands.
+// Compare returns a negative number if v is older than other. Go compares strings by their UTF-8
+// bytes, as the version rule demands.
 func (v Version) Compare(other Version) int {
 	return cmp.Or(cmp.Compare(v.Timestamp, other.Timestamp), cmp.Compare(v.ID, other.ID))
 }
 
-// ErrUnusable has the stable name of the reason why nobody can use a record.
+// ErrUnusable has the stable name of the reason why a record cannot be used.
 type ErrUnusable string
 
 func (reason ErrUnusable) Error() string { return string(reason) }
@@ -186,7 +186,7 @@ func decode(value []byte, contentType string) ([]byte, error) {
 		}
 		return bytes.TrimPrefix(value, bom), nil
 	}
-	// A byte order mark counts more than the declared order.
+	// A byte order mark overrides the declared byte order.
 	text, _, err := transform.Bytes(unicode.BOMOverride(from.NewDecoder()), value)
 	if err != nil || bytes.ContainsRune(text, utf8.RuneError) {
 		return nil, ErrUnusable("not-utf8")
@@ -194,7 +194,7 @@ func decode(value []byte, contentType string) ([]byte, error) {
 	return bytes.TrimPrefix(text, bom), nil
 }
 
-// numberOf reads a number as a double, like the projector. So 1728542293678.0 is an integer too.
+// numberOf reads a number as a double, like the projector, so 1728542293678.0 is an integer.
 func numberOf(text string) (float64, bool) {
 	number, err := strconv.ParseFloat(text, 64)
 	isInRange := err == nil || errors.Is(err, strconv.ErrRange)

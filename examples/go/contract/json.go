@@ -8,7 +8,7 @@ import (
 )
 
 // object is a JSON object whose members keep their text, so that no digit is lost. Names are
-// case-sensitive here. In a struct of Go they would not be.
+// case-sensitive, unlike those of a Go struct.
 type object map[string]json.RawMessage
 
 func parseObject(text []byte) (object, bool) {
@@ -35,8 +35,8 @@ func isNumber(value json.RawMessage) bool {
 	return len(value) > 0 && strings.ContainsRune("-0123456789", rune(value[0]))
 }
 
-// isWellFormed is false if a JSON string spells half of a surrogate pair. encoding/json would
-// replace the half silently, and two different ids would become one.
+// isWellFormed returns false if a JSON string has half of a surrogate pair. encoding/json would
+// replace the half silently, so two different ids would become equal.
 func isWellFormed(value json.RawMessage) bool {
 	for i := 0; i < len(value); i++ {
 		if value[i] != '\\' {
@@ -71,7 +71,7 @@ func unitAt(value []byte, at int) (uint64, bool) {
 	return unit, err == nil
 }
 
-// members calls each member of a JSON object in its order.
+// members calls a function for each member of a JSON object, in order.
 func members(text json.RawMessage, each func(name string, value json.RawMessage)) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {

@@ -1,4 +1,4 @@
-// Package ends says how far a subscriber must read to be complete.
+// Package ends finds the offsets up to which a subscriber must read to have all records.
 package ends
 
 import (

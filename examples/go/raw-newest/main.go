@@ -1,8 +1,9 @@
 // raw-newest keeps the newest event of each customer in a file, from the raw topic. Events repeat
-// and come out of order. So the version is stored beside the state, and only a newer event replaces
-// it. The position is stored in the same transaction: a crash loses nothing, and repeats nothing.
-// Settings are environment variables: KAFKA_BROKERS, KAFKA_TOPIC_PREFIX, GROUP_ID, STATE (a file).
-// With UNTIL_END=1 the program prints all customers when it has read all partitions, and ends.
+// and come in any order, so the program stores the version with the state, and only a newer event
+// replaces the state. The position is stored in the same transaction, so a crash loses no event and
+// repeats no event. Settings are environment variables: KAFKA_BROKERS, KAFKA_TOPIC_PREFIX,
+// GROUP_ID, STATE (a file). With UNTIL_END=1 the program reads all partitions to their end, prints
+// all customers, and ends.
 package main
 
 import (
@@ -51,8 +52,8 @@ func contentTypeOf(record *kgo.Record) string {
 	return ""
 }
 
-// apply stores the event of a record if it is newer than the stored one. An error that is no
-// contract.ErrUnusable is one of the store.
+// apply stores the event of a record if the event is newer than the stored event. An error other
+// than contract.ErrUnusable comes from the store.
 func apply(bucket *bbolt.Bucket, record *kgo.Record) error {
 	event, err := contract.ReadEvent(record.Value, contentTypeOf(record), record.Timestamp.UnixMilli())
 	if err != nil {
@@ -86,7 +87,7 @@ func applyAll(store *bbolt.DB, records []*kgo.Record) error {
 		for _, record := range records {
 			err := apply(tx.Bucket(customers), record)
 			if unusable, isUnusable := err.(contract.ErrUnusable); isUnusable {
-				// The record can never be used, so it is passed over. quarantine has it too.
+				// Skip the record, because it can never be used. Quarantine has it too.
 				log.Printf("skipped %s/%d/%d: %v", record.Topic, record.Partition, record.Offset, unusable)
 			} else if err != nil {
 				return err
@@ -115,8 +116,7 @@ func openStore(file string) (*bbolt.DB, error) {
 // offsets are the next offsets, by topic and partition.
 type offsets = map[string]map[int32]kgo.Offset
 
-// seekToStored returns the offsets of the store in place of the group's committed offsets, which do
-// not count.
+// seekToStored replaces the group's committed offsets with the offsets of the store.
 func seekToStored(store *bbolt.DB, topic string) func(context.Context, offsets) (offsets, error) {
 	return func(_ context.Context, assigned offsets) (offsets, error) {
 		return assigned, store.View(func(tx *bbolt.Tx) error {

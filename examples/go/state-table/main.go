@@ -1,7 +1,7 @@
-// state-table keeps a table of all customers in memory, from the state topic. The table is read
-// again at each start. So there is no group, no commit and no store that could disagree with the
-// topic. Settings are environment variables: KAFKA_BROKERS, KAFKA_TOPIC_PREFIX. With UNTIL_END=1
-// the program prints all customers when it has read all partitions, and ends.
+// state-table keeps a table of all customers in memory, from the state topic. The program reads the
+// whole topic at each start, so it needs no group and no store that could disagree with the topic.
+// Settings are environment variables: KAFKA_BROKERS, KAFKA_TOPIC_PREFIX. With UNTIL_END=1 the
+// program reads all partitions to their end, prints all customers, and ends.
 package main
 
 import (
@@ -22,7 +22,7 @@ import (
 
 type table map[string]contract.State
 
-// apply applies one record. The error says that another program wrote it.
+// apply applies one record. It returns an error if another program wrote the record.
 func (customers table) apply(record *kgo.Record) error {
 	uuid := string(record.Key)
 	if record.Value == nil {
@@ -36,7 +36,7 @@ func (customers table) apply(record *kgo.Record) error {
 	if state.CustomerUUID != uuid {
 		return contract.ErrUnusable("not-a-state-document")
 	}
-	// An older document after a newer one is rare, but possible: versions decide.
+	// Compare versions, because an older document may follow a newer document.
 	if held, isHeld := customers[uuid]; !isHeld || state.Version.Compare(held.Version) >= 0 {
 		customers[uuid] = state
 	}
@@ -51,14 +51,14 @@ func main() {
 		kgo.SeedBrokers(strings.Split(cmp.Or(os.Getenv("KAFKA_BROKERS"), "localhost:9092"), ",")...),
 		kgo.ConsumeTopics(topic),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
-		// Without this, an error that stays would be hidden.
+		// Return fetch errors, because the client would retry and hide them.
 		kgo.KeepRetryableFetchErrors(),
 	)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer client.Close()
-	// The partitions that are not read yet, with their ends.
+	// Partitions that are not read yet, with their end offsets.
 	behind, err := ends.Of(ctx, client, topic)
 	if err != nil {
 		log.Fatal(err)

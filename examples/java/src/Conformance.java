@@ -9,7 +9,7 @@ import java.util.function.Function;
 import java.util.function.Supplier;
 import org.apache.kafka.common.utils.Utils;
 
-/** Runs the conformance vectors: Conformance FOLDER. Prints the number that passed. */
+/** Runs the conformance vectors of a folder, and prints the number of passed vectors. */
 final class Conformance {
     private static int passed;
     private static int failed;

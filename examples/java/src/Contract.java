@@ -5,7 +5,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.stream.Stream;
 
-/** The contract of customer-stream: reads records. The conformance vectors check this class. */
+/** Reads the records of customer-stream. The conformance vectors check this class. */
 final class Contract {
     private static final double MAX_TIMESTAMP = 9007199254740991.0;
     private static final long MAX_FUTURE_MS = 24L * 60 * 60 * 1000;
@@ -27,7 +27,8 @@ final class Contract {
      * Reads the value of a raw record.
      *
      * @param contentType the record's header of this name, or null.
-     * @param receivedAt the record's timestamp, Unix milliseconds. Null: it is not checked.
+     * @param receivedAt the record's timestamp, Unix milliseconds. Null skips the check of the
+     *   time.
      * @throws Unusable with the reason for which the projector would quarantine the record.
      */
     static Event readEvent(byte[] value, String contentType, Long receivedAt) {
@@ -82,7 +83,7 @@ final class Contract {
         return value instanceof Map ? (Map<String, Object>) value : null;
     }
 
-    /** Returns a text. Empty if the value is none. */
+    /** Returns the value if it is a text, otherwise an empty text. */
     private static String textOf(Object value) {
         return value instanceof String text ? text : "";
     }
@@ -97,7 +98,7 @@ final class Contract {
         if (id == null || id.equals("")) throw new Unusable("missing-event-id");
         if (!(id instanceof String text) || !Text.isWellFormed(text)) throw new Unusable("invalid-event-id");
         boolean isDigits = timestamp instanceof String digits && digits.matches("[0-9]+");
-        // Also 1728542293678.0 is an integer. A double decides, as in the projector.
+        // Read the number as a double, as the projector does, so 1728542293678.0 is an integer.
         double number = timestamp instanceof Json.Number given
                 ? given.toDouble()
                 : isDigits ? Double.parseDouble((String) timestamp) : 0;

@@ -10,7 +10,7 @@ import java.util.Map;
 
 /**
  * JSON as plain values: {@code Map<String, Object>}, {@code List<Object>}, {@code String}, {@link
- * Number}, {@code Boolean} and null. Of two members of one name the last counts.
+ * Number}, {@code Boolean} and null. If a name occurs twice in an object, the last member is used.
  */
 final class Json {
     private static final JsonFactory FACTORY = new JsonFactory();

@@ -15,11 +15,12 @@ import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 /**
- * Keeps the newest event of each customer in SQLite, from the raw topic. Events repeat and come out
- * of order. So the version is stored beside the state, and only a newer event replaces it. The
- * position is stored in the same transaction: a crash loses nothing, and repeats nothing. Settings
- * are environment variables: KAFKA_BROKERS, KAFKA_TOPIC_PREFIX, GROUP_ID, STATE (a file). With
- * UNTIL_END=1 the program prints all customers when it has read all partitions, and ends.
+ * Keeps the newest event of each customer in SQLite, from the raw topic. Events repeat and come in
+ * any order, so the program stores the version with the state, and only a newer event replaces the
+ * state. The position is stored in the same transaction, so a crash loses no event and repeats no
+ * event. Settings are environment variables: KAFKA_BROKERS, KAFKA_TOPIC_PREFIX, GROUP_ID, STATE (a
+ * file). With UNTIL_END=1 the program reads all partitions to their end, prints all customers, and
+ * ends.
  */
 final class RawNewest {
     private RawNewest() {}
@@ -36,13 +37,13 @@ final class RawNewest {
             state.put("customerWithVehicles", event.customerWithVehicles());
             store.replaceIfNewer(event.customerUuid(), event.version(), Json.write(state));
         } catch (Unusable unusable) {
-            // The record can never be used, so it is passed over. quarantine has it too.
+            // Skip the record, because it can never be used. Quarantine has it too.
             System.err.printf("skipped %s/%d/%d: %s%n", record.topic(), record.partition(), record.offset(),
                     unusable.getMessage());
         }
     }
 
-    /** Seeks to the position of the store. The group's committed offsets do not count. */
+    /** Seeks to the position of the store. The group's committed offsets are not used. */
     private static ConsumerRebalanceListener seeksToStored(
             KafkaConsumer<?, ?> consumer, Store store, Map<TopicPartition, Long> ends) {
         return new ConsumerRebalanceListener() {

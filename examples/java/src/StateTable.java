@@ -11,10 +11,10 @@ import org.apache.kafka.common.errors.WakeupException;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 /**
- * Keeps a table of all customers in memory, from the state topic. The table is read again at each
- * start. So there is no group, no commit and no store that could disagree with the topic. Settings
- * are environment variables: KAFKA_BROKERS, KAFKA_TOPIC_PREFIX. With UNTIL_END=1 the program prints
- * all customers when it has read all partitions, and ends.
+ * Keeps a table of all customers in memory, from the state topic. The program reads the whole topic
+ * at each start, so it needs no group and no store that could disagree with the topic. Settings are
+ * environment variables: KAFKA_BROKERS, KAFKA_TOPIC_PREFIX. With UNTIL_END=1 the program reads all
+ * partitions to their end, prints all customers, and ends.
  */
 final class StateTable {
     private final Map<String, Contract.State> customers = new HashMap<>();
@@ -22,7 +22,7 @@ final class StateTable {
     /**
      * Applies one record.
      *
-     * @throws Unusable if another program wrote it.
+     * @throws Unusable if another program wrote the record.
      */
     void apply(ConsumerRecord<byte[], byte[]> record) {
         String uuid = record.key() == null ? "" : new String(record.key(), StandardCharsets.UTF_8);
@@ -32,7 +32,7 @@ final class StateTable {
         }
         Contract.State state = Contract.readState(record.value());
         if (!state.customerUuid().equals(uuid)) throw new Unusable("not-a-state-document");
-        // An older document after a newer one is rare, but possible: versions decide.
+        // Compare versions, because an older document may follow a newer document.
         customers.merge(uuid, state, (held, next) -> next.version().compareTo(held.version()) >= 0 ? next : held);
     }
 

@@ -15,7 +15,7 @@ final class Store implements AutoCloseable {
     Store(String file) throws SQLException {
         connection = DriverManager.getConnection("jdbc:sqlite:" + file);
         try (Statement statement = connection.createStatement()) {
-            // BLOBs are compared byte by byte, like ids.
+            // Store ids as BLOBs, because SQLite compares BLOBs byte by byte.
             statement.executeUpdate("CREATE TABLE IF NOT EXISTS customer"
                     + " (uuid TEXT PRIMARY KEY, timestamp INTEGER, id BLOB, state TEXT)");
             statement.executeUpdate("CREATE TABLE IF NOT EXISTS position"
@@ -24,7 +24,7 @@ final class Store implements AutoCloseable {
         connection.setAutoCommit(false);
     }
 
-    /** Stores the state, if the version is newer than the stored one. */
+    /** Stores the state, if its version is newer than the stored version. */
     void replaceIfNewer(String uuid, Version version, String state) throws SQLException {
         String sql = "INSERT INTO customer VALUES (?, ?, ?, ?) ON CONFLICT (uuid) DO UPDATE"
                 + " SET timestamp = excluded.timestamp, id = excluded.id, state = excluded.state"

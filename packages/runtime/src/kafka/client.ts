@@ -10,8 +10,8 @@ export type KafkaSettings = Loaded<typeof kafkaSettings>
 patchKafkajs()
 
 const levels = {
-  // kafkajs logs each failed attempt as an error, also normal ones while a consumer group forms.
-  // The caller of kafkajs logs the final error.
+  // kafkajs logs each failed attempt as an error, even if kafkajs retries. The caller of kafkajs
+  // logs the final error.
   [kafkajs.logLevel.ERROR]: 'warn',
   [kafkajs.logLevel.WARN]: 'info',
   [kafkajs.logLevel.INFO]: 'debug',
@@ -19,8 +19,8 @@ const levels = {
 } as const
 
 /**
- * Minimum time between two lines with the same message. kafkajs logs an error for each retry and
- * connection.
+ * Minimum time between two lines with the same message, because kafkajs logs one line for each
+ * retry and connection.
  */
 const REPEATS_HELD_BACK_MS = 10_000
 

@@ -258,7 +258,7 @@ export const createPartitionConsumer = (
 
   const stopping = new AbortController()
   /**
-   * Restarts the consumer after kafkajs has ended it and released its connections. If the new run
+   * Restarts the consumer after kafkajs has ended it and released the connections. If the new run
    * fails later, kafkajs emits another CRASH event.
    */
   const startAgain = async (pauseMs: number) => {
@@ -267,7 +267,7 @@ export const createPartitionConsumer = (
     await sleep(pauseMs, undefined, { signal }).catch(() => undefined)
     const attempt = async () => {
       await start()
-      // `stop` was called during the start.
+      // Disconnect if `stop` was called during the start.
       if (signal.aborted) await consumer.disconnect()
     }
     const onFailure = (error: Error) => {
@@ -292,12 +292,12 @@ export const createPartitionConsumer = (
   consumer.on(consumer.events.REBALANCING, () => {
     joined = false
   })
-  // A member without the right to fetch can join. Twice maxWaitMs after the join, each broker has
-  // answered a fetch, or the consumer has crashed.
+  // Wait for twice maxWaitMs after the join, because a member without the right to fetch can join.
+  // After this time each broker has answered a fetch, or the consumer has crashed.
   consumer.on(consumer.events.FETCH, () => {
     if (problem && joined && performance.now() - joinedAt > 2 * options.maxWaitMs) setProblem(undefined)
   })
-  // Any request to any broker is a sign of life, even a failed search for the group's coordinator.
+  // Any request to any broker counts as activity, even a failed search for the group's coordinator.
   consumer.on(consumer.events.REQUEST, alive)
   consumer.on(consumer.events.REQUEST_TIMEOUT, alive)
   let lastFailureLogged = Number.NEGATIVE_INFINITY
@@ -307,8 +307,8 @@ export const createPartitionConsumer = (
     joined = false
     setProblem(diagnosis)
     if (!payload.restart) void startAgain(diagnosis.blocked ? BLOCKED_BACKOFF.initialMs : START_AGAIN.initialMs)
-    // While Kafka is down, the consumer fails several times a second. It is alive, and not each
-    // failure needs a log line.
+    // Count a failure as activity. While Kafka is down, the consumer fails several times a second,
+    // so limit the log lines.
     alive()
     if (performance.now() - lastFailureLogged < FAILURE_LOG_INTERVAL_MS) return
     lastFailureLogged = performance.now()
@@ -322,14 +322,15 @@ export const createPartitionConsumer = (
       try {
         consumer.seek({ topic, partition, offset })
       } catch (error) {
-        // The consumer is between two runs. The next assignment seeks again.
+        // Ignore this error between two runs of the consumer, because the next assignment seeks
+        // again.
         logger.debug({ err: error, partition, offset }, 'seek while the consumer is not running')
       }
     },
     hold: (partition) => {
       const partitions = [{ topic, partitions: [partition] }]
-      // Between two runs of the consumer, `pause` and `resume` throw. The next run then fetches
-      // from this partition as from any other.
+      // Ignore errors of `pause` and `resume` between two runs of the consumer, because the next
+      // run fetches from all partitions.
       const orNot = (change: () => void) => {
         try {
           change()

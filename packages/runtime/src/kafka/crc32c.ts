@@ -1,7 +1,7 @@
 /**
- * CRC-32C (Castagnoli), the checksum of Kafka's record batches. Node has only the other CRC-32.
- * kafkajs reads one byte at a time; this reads eight, with one table for each of them ("slicing by
- * 8"), and is three times as fast.
+ * CRC-32C (Castagnoli), the checksum of Kafka's record batches. Node has only another CRC-32. This
+ * function reads eight bytes at a time, with one table for each of the eight ("slicing by 8"). So
+ * it is three times as fast as kafkajs' function, which reads one byte at a time.
  */
 const POLYNOMIAL = 0x82f63b78
 const SLICES = 8

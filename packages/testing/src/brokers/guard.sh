@@ -20,12 +20,12 @@ end() { kill -TERM "$server" && kill -CONT "$server"; }
 
 { cat; end; sleep 10; kill -KILL "$server"; } <&4 >/dev/null 2>&1 &
 exec 4<&-
-# Set after the start of the watcher. A new process has the traps of its parent for a moment, and
-# would survive the TERM at the end of this script if the server ends at once.
+# Set the trap after the start of the watcher. A new process has its parent's traps for a moment, so
+# the watcher could survive the TERM at the end of this script.
 trap end TERM INT HUP
 
-# A trapped signal interrupts `wait`, so wait again until the server is gone. Wait at least once,
-# for the exit code of a server that is gone already.
+# A trapped signal interrupts `wait`, so wait again until the server has ended. Wait at least once,
+# to get the exit code of a server that has ended already.
 while :; do
   wait "$server"
   code=$?

@@ -368,7 +368,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
 
   const pump = async (queue: Queue<R>): Promise<void> => {
     queue.pumping = true
-    // Yields once, so that records published in the same event-loop turn join this batch.
+    // Yield once, so that records published in the same event-loop turn join this batch.
     await new Promise(setImmediate)
     while (queue.waiting.length > 0) {
       if (queue === unbound) bind()
@@ -426,8 +426,8 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
       )
       const [first] = failed.flatMap(({ failure }) => failure ?? []).toSorted((a, b) => a.since - b.since)
       if (!first || performance.now() - first.since < OUTAGE_AFTER_MS) return undefined
-      // The producer sends unbound records to another partition at each attempt. So their failure
-      // counts as a failure of all partitions.
+      // Count a failure of unbound records as a failure of all partitions, because the producer
+      // sends them to another partition at each attempt.
       return { partitions: failed.includes(unbound) ? Number.POSITIVE_INFINITY : failed.length, error: first.error }
     },
     close: async (deadlineAt) => {
