@@ -9,8 +9,7 @@ let runs = 0
 
 export interface CatchUpOptions {
   /**
-   * Prefix of the keys in Redis. Default: a new prefix, so that the projector starts with an empty
-   * Redis.
+   * Prefix of the keys in Redis. Default: a new prefix, so that Redis is empty for the projector.
    */
   readonly keyPrefix?: string
   /**

@@ -1,7 +1,4 @@
-/**
- * Starts WORKERS processes of the ingress on one port with node:cluster. This program is an
- * experiment, not for production.
- */
+/** Experiment: starts WORKERS processes of the ingress on one port with node:cluster. */
 import cluster from 'node:cluster'
 import { fileURLToPath } from 'node:url'
 

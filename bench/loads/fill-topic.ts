@@ -14,17 +14,11 @@ export interface FillOptions {
 }
 
 const BATCH_RECORDS = 500
-/**
- * Number of different bodies. Bodies are reused with new ids, because to create a customer costs
- * more than to store one.
- */
+/** Number of different bodies. They are reused with new ids, because creating a body is slow. */
 const TEMPLATES = 1000
 const NEWEST = 1_780_000_000_000
 
-/**
- * Writes events to the customers topic, with the same number of events for each customer. The seed
- * determines the order.
- */
+/** Writes the same number of events for each customer. The seed determines the order. */
 export const fillTopic = async (
   bench: Bench,
   pipeline: Pipeline,

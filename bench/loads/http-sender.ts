@@ -10,10 +10,7 @@ export const requestOf = ({ secret, token }: Pick<Pipeline, 'secret' | 'token'>,
       `x-authorization-token: ${token}\r\n\r\n${body}`,
   )
 
-/**
- * Returns the index of the end of the first complete answer, or -1. Needs a Content-Length in the
- * answer.
- */
+/** Returns the end of the first complete answer, or -1. Needs an answer with Content-Length. */
 export const endOfAnswer = (text: string): number => {
   const body = text.indexOf('\r\n\r\n') + 4
   if (body < 4) return -1
@@ -22,18 +19,12 @@ export const endOfAnswer = (text: string): number => {
 }
 
 export interface HttpSender {
-  /**
-   * Sends a request. Resolves when the answer is 202. Rejects at any other answer, or if the
-   * connection breaks.
-   */
+  /** Resolves when the answer is 202. Rejects at any other answer or a broken connection. */
   send(request: Buffer): Promise<void>
   close(): void
 }
 
-/**
- * Maximum connections, below MAX_CONNECTIONS of the ingress. Further requests wait for a free
- * connection.
- */
+/** Maximum connections (below MAX_CONNECTIONS of the ingress). Further requests wait. */
 const MAX_CONNECTIONS = 256
 
 /** Sends one request over an idle connection. */
@@ -71,10 +62,7 @@ export const openHttpSender = (serverUrl: string): HttpSender => {
     // Forget a closed connection. The server closes a connection that is idle for long.
     return socket.on('close', () => sockets.delete(socket) && free.delete(socket)).on('error', () => undefined)
   }
-  /**
-   * Takes the connection that has been free for the longest time, so that no connection is idle for
-   * long.
-   */
+  /** Takes the connection that is free for the longest time, so that none is idle for long. */
   const take = (): Socket | Promise<Socket> => {
     const [socket] = free
     if (socket) free.delete(socket)

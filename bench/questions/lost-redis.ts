@@ -59,10 +59,7 @@ const rebuild = async (pipeline: Pipeline, customers: number, groupId: string, e
   }
 }
 
-/**
- * Creates a state topic that Kafka compacts within seconds. The projector's own topic would need
- * hours.
- */
+/** Creates a state topic that Kafka compacts within seconds instead of hours. */
 const createStateTopic = async ({ administrator, stateTopic }: Pipeline) => {
   const config = {
     'cleanup.policy': 'compact',

@@ -8,10 +8,7 @@ import type { Question } from './question.ts'
 const SHARE_OF_REDIS = 0.6
 const HOT_GAIN = 3
 const EVENTS_PER_HOT_CUSTOMER = 100
-/**
- * Switch off the state topic, because the feeder does not publish either. The question state-topic
- * measures its cost.
- */
+/** The state topic is off, because the feeder does not publish either. */
 const WITHOUT_STATE = { env: { KAFKA_STATE_TOPIC: 'false' } }
 
 export const projectorRate: Question = {

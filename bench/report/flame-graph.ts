@@ -6,10 +6,7 @@ const MARGIN = 20
 const ROW = 18
 const TOP = 70
 const CHARACTER = 6.7
-/**
- * Minimum share of a frame in the picture. Narrower frames are invisible, but would make the file
- * many times larger.
- */
+/** Minimum share of a frame. Narrower frames are invisible, but make the file large. */
 const NARROWEST = 0.002
 
 const COLOURS: Readonly<Record<Package, string>> = {

@@ -6,10 +6,7 @@ const head = (width: number, height: number, title: string): string =>
   `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" ` +
   `role="img" aria-label="${escapeXml(title)}">`
 
-/**
- * Creates an SVG with its own background, for light and dark pages. The SVG works as an image,
- * because it has no script.
- */
+/** Creates an SVG without scripts and with its own background, for light and dark pages. */
 export const picture = (width: number, height: number, title: string, style: string, body: string): string =>
   `${head(width, height, title)}
 <style>${STYLE}${style}</style>

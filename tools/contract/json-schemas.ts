@@ -1,7 +1,4 @@
-/**
- * JSON Schemas (2020-12) of the events, the state document and the erasure, made from the TypeBox
- * schemas.
- */
+/** JSON Schemas (2020-12) of events, state document and erasure, made from the TypeBox schemas. */
 import { CustomerState, CustomersPayload, Envelope, Erasure, otherPayloads } from '@customer-stream/schemas'
 
 /** A JSON Schema as plain JSON. */
@@ -28,10 +25,7 @@ export const eventSchemaName = (type: EventType): string => `${type}.schema.json
 const DEVIATIONS =
   'Fields are as the sender documents them. A delivered value may differ, and unknown fields may appear at any time.'
 
-/**
- * The legacy envelope has the type in `dataType`. Readers use `dataType` only if `type` is missing
- * or empty.
- */
+/** The legacy envelope has the type in `dataType`, which is used if `type` is missing or empty. */
 const isOfType = (type: EventType) => ({
   anyOf: [
     { type: 'object', required: ['type'], properties: { type: { const: type } } },

@@ -60,10 +60,7 @@ const untilCaughtUp = (context: FaultContext): Promise<number> =>
     { timeoutMs: 60_000, pauseMs: 100 },
   )
 
-/**
- * Kills the broker that leads the most partitions. Starts the broker again when other brokers lead
- * these partitions.
- */
+/** Kills the broker that leads the most partitions. Restarts it when other brokers lead them. */
 const killLeader = async (context: FaultContext): Promise<void> => {
   const { killable, pipeline, load, screen, signal } = context
   const before = await unlessAborted(leadersOf(pipeline), signal)

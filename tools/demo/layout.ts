@@ -9,10 +9,7 @@ const TIME_COLUMNS = 8
 /** Maximum width of a line, so that a time stays near its text on a wide terminal. */
 const MAX_COLUMNS = 88
 
-/**
- * Returns the usable width. One column stays free, because on some terminals a full line moves the
- * cursor to the next line.
- */
+/** Returns the usable width. On some terminals a full line would move the cursor down. */
 export const widthOf = (columns: number): number => Math.min(columns - 1, MAX_COLUMNS)
 
 /** Shortens a text to one line. */

@@ -10,10 +10,7 @@ import type { Screen } from './screen.ts'
 const RETRY_BASE_MS = 500
 const MEASURE_MS = 200
 
-/**
- * Running sender, which also sends repeats, changes the order of events, and closes connections
- * before the answer.
- */
+/** Running sender, with repeats, disorder, and connections that it closes before the answer. */
 export interface Load {
   readonly events: number
   readonly progress: Readonly<SimulationProgress>

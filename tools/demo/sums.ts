@@ -1,10 +1,7 @@
 import type { SimulationProgress } from '@customer-stream/simulator'
 import { number, wrapped } from './layout.ts'
 
-/**
- * Total and its parts. The total and the parts come from different sources, so that an equal sum
- * proves something.
- */
+/** Total and its parts, from different sources, so that an equal sum proves something. */
 export interface Sum {
   readonly label: string
   readonly total: number
@@ -15,10 +12,7 @@ const sumOf = ({ parts }: Sum): number => parts.reduce((sum, { count }) => sum +
 
 export const addsUp = (sum: Sum): boolean => sumOf(sum) === sum.total
 
-/**
- * Returns `label total = part + part`. On a narrow terminal, further parts are below the first
- * part.
- */
+/** Returns `label total = part + part`, on several lines if the terminal is narrow. */
 export const sumText = (sum: Sum, columns: number): string => {
   const start = `${addsUp(sum) ? '✔' : '✘'} ${sum.label} `
   const total = number(sum.total)
@@ -61,10 +55,7 @@ export const together = (a: SenderCounts, b: SenderCounts): SenderCounts => ({
   lost: a.lost + b.lost,
 })
 
-/**
- * Returns the number of requests without a 202, except requests whose connection the sender closed
- * on purpose.
- */
+/** Returns the number of requests without a 202, except those that the sender cut off itself. */
 export const failedRequests = (counts: SenderCounts): number =>
   counts.refused + counts.timedOut + counts.failedConnections + counts.cutOff
 

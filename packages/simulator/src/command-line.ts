@@ -76,10 +76,7 @@ export const parseCommandLine = <Read>(
   }
 }
 
-/**
- * Reads the options of this process. `--help` ends the process with code 0, and a wrong option with
- * code 2.
- */
+/** Reads the options. Ends the process with code 0 after `--help`, and with 2 if one is wrong. */
 export const readCommandLine = <Read>(line: CommandLine<Read>): Read => {
   const parsed = parseCommandLine(line, process.argv.slice(2))
   if (parsed.kind === 'run') return parsed.read

@@ -8,10 +8,7 @@ export type AttemptResult =
   | { readonly outcome: 'connectionFailed'; readonly reason: string }
 
 export interface Sender {
-  /**
-   * Makes one attempt. Never rejects. Closes the socket `dropAfterMs` after the complete request
-   * was sent.
-   */
+  /** Makes one attempt. Never rejects. Closes the socket `dropAfterMs` after the request. */
   send(body: Uint8Array, signature: string, dropAfterMs?: number): Promise<AttemptResult>
   close(): Promise<void>
 }
@@ -25,10 +22,7 @@ export interface SenderOptions {
 
 const reasonOf = (error: Error & { code?: string }): string => error.code ?? error.message
 
-/**
- * Creates a sender. Each connection carries one request at a time, so a closed socket affects no
- * other request.
- */
+/** Creates a sender. A closed socket affects only one request, because nothing is pipelined. */
 export function createSender({ url, token, timeoutMs, connections }: SenderOptions): Sender {
   const { origin, pathname, search } = new URL(url)
   const path = pathname + search

@@ -1,9 +1,6 @@
 import type { Reporter, TestCase, TestModule } from 'vitest/node'
 
-/**
- * Ends a test run with one plain line, `N passed, N failed`, for people and CI that do not know
- * vitest.
- */
+/** Ends a test run with one plain line for people and CI: `N passed, N failed`. */
 export default class ClosingLineReporter implements Reporter {
   #counts = { passed: 0, failed: 0, skipped: 0 }
 

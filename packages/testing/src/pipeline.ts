@@ -36,10 +36,7 @@ export interface Pipeline {
   readonly groupId: string
   readonly secret: string
   readonly token: string
-  /**
-   * Folder with the logs of the services. The folder remains after `close`, until the next run
-   * starts brokers.
-   */
+  /** Folder with the logs of the services. The next run that starts brokers removes it. */
   readonly folder: string
   start(name: ServiceName, env?: Readonly<Record<string, string>>): Promise<ServiceProcess>
   /**
@@ -56,10 +53,7 @@ export interface Pipeline {
   connectRedis(url: string): Promise<RedisClient>
   readonly kafka: KafkaClient
   readonly admin: TopicAdmin
-  /**
-   * kafkajs' client behind `admin`, with which a test can make changes that our services never
-   * make.
-   */
+  /** kafkajs' admin client, for changes that our services never make. */
   readonly administrator: ReturnType<typeof administratorOf>
   /**
    * Ends the running services, and then the connections. `removeTopics` deletes the topics, so that

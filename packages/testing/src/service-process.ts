@@ -6,10 +6,7 @@ import { type GuardedProcess, startGuarded } from './brokers/guarded-process.ts'
 
 export type ServiceName = 'ingress' | 'projector'
 
-/**
- * One of our services as a separate process. As in production, only environment variables configure
- * the service.
- */
+/** One of our services as a separate process, configured only by environment variables. */
 export interface ServiceProcess {
   readonly adminUrl: string
   /** Address of the public port. Empty for the projector, which has no public port. */

@@ -7,10 +7,7 @@ declare module 'vitest' {
   }
 }
 
-/**
- * True if the user gave the addresses of the brokers. The description of the brokers is not printed
- * in this case.
- */
+/** True if the user gave the addresses. Their description is not printed in this case. */
 const isGiven = Boolean(process.env.KAFKA_BROKERS && !process.env.CUSTOMER_STREAM_BROKERS)
 
 /**

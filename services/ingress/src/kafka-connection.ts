@@ -32,7 +32,7 @@ export interface KafkaConnection {
   start(signal: AbortSignal): Promise<void>
   /** True if the numbers of partitions of all topics are known. */
   readonly partitionsKnown: boolean
-  /** True if the topics and the rights were checked once. */
+  /** True after the first check of topics and rights. */
   readonly topicsChecked: boolean
   /** Checks topics and rights again, if they were checked before. */
   checkTopics(): Promise<void>

@@ -1,7 +1,4 @@
-/**
- * Readiness of the ingress. Ready means that the ingress can acknowledge events. Each failed check
- * says what to do.
- */
+/** Readiness of the ingress: whether it can acknowledge events. A failed check says what to do. */
 import { type Diagnosis, type Obstacles, type ReadinessCheck, readinessCheck } from '@customer-stream/runtime'
 import type { Diagnose } from '@customer-stream/runtime/kafka'
 import type { TopicPublishers } from './delivery/topic-publishers.ts'
@@ -17,10 +14,7 @@ export interface ReadinessDependencies {
   readonly maxBodyBytes: number
   /** Aborts when the process stops. */
   readonly stopping: AbortSignal
-  /**
-   * Called if a send is stuck although Kafka answers. The process must end, because kafkajs does
-   * not recover.
-   */
+  /** Called if a send is stuck although Kafka answers. The process must then end. */
   readonly onStuck: (error: Error) => void
 }
 

@@ -59,10 +59,7 @@ export interface Cluster {
 }
 type CreateCluster = (options: object) => Cluster
 
-/**
- * Creates kafkajs' admin client. Also returns the client's cluster object, which kafkajs keeps
- * private.
- */
+/** Creates kafkajs' admin client. Also returns the client's private cluster object. */
 export const createAdminWithCluster = (
   kafka: Kafka,
   retry: RetryOptions,

@@ -26,10 +26,7 @@ export interface FetchedRecord {
 /** Records of one partition from one fetch. */
 export interface FetchedBatch {
   readonly partition: number
-  /**
-   * Offset that this fetch requested. The caller compares this offset with the position that it
-   * expects.
-   */
+  /** Offset that this fetch requested. The caller compares it with the expected position. */
   readonly fetchedFrom: string
   readonly records: readonly FetchedRecord[]
   /**
@@ -54,15 +51,9 @@ export interface PartitionConsumerOptions {
   readonly topic: string
   readonly sessionTimeoutMs: number
   readonly heartbeatIntervalMs: number
-  /**
-   * Maximum time for which the broker waits for data. A stop of the consumer waits for the running
-   * fetch.
-   */
+  /** Maximum time for which the broker waits for data. A stop waits for the fetch in flight. */
   readonly maxWaitMs: number
-  /**
-   * Maximum bytes of one fetch, over all partitions. Kafka returns a single batch even if the batch
-   * is larger.
-   */
+  /** Maximum bytes of one fetch, over all partitions. A larger batch is returned alone. */
   readonly maxFetchBytes: number
   readonly partitionsConcurrently: number
   readonly logger: Logger
@@ -119,10 +110,7 @@ export interface PartitionConsumer {
    * answered or timed out, a heartbeat, the end of a batch, or a new attempt after a failure.
    */
   quietMs(): number
-  /**
-   * True if this process is a member of the group, even if it has no partitions. False while the
-   * group rebalances.
-   */
+  /** True if this process is a member of the group. False while the group rebalances. */
   readonly joined: boolean
   /** Last reason why the consumer is in no group or may not fetch. Undefined while it fetches. */
   readonly problem: Diagnosis | undefined
@@ -159,10 +147,7 @@ const FAILURE_LOG_INTERVAL_MS = 10_000
 
 const after = (offset: string): string => String(BigInt(offset) + 1n)
 
-/**
- * Creates a consumer of one topic, which passes on batches by partition. The caller stores the
- * positions.
- */
+/** Creates a consumer of one topic. The caller stores the positions. */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
 export const createPartitionConsumer = (
   kafka: KafkaClient,

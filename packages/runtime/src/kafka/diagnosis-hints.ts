@@ -47,10 +47,7 @@ export const groupHints: Readonly<Record<string, string>> = {
     'The group has as many members as group.max.size of the brokers allows: stop some, or raise it.',
 }
 
-/**
- * Behaviour of a broker in an outage, by Node's name of the error. Each text completes "The broker
- * …".
- */
+/** Texts about an outage by Node's name of the error. Each text completes "The broker …". */
 export const outageCodes: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'refuses connections (ECONNREFUSED)',
   ECONNRESET: 'broke the connection (ECONNRESET)',

@@ -5,10 +5,7 @@ import { type AnyError, type Facts, factsOf, firstOf } from './error-facts.ts'
 import { failedWorkOf, hasAnswered } from './failed-request.ts'
 import { TopicError } from './topic-check.ts'
 
-/**
- * Pauses between attempts while a person must act. The pauses are long, because a retry cannot help
- * before that.
- */
+/** Pauses between attempts while a person must act. Before that, a retry cannot help. */
 export const BLOCKED_BACKOFF = { initialMs: 5000, maxMs: 15_000 }
 
 /**
@@ -132,10 +129,7 @@ interface Failure {
   readonly doing: string
   /** "The service cannot …", without a full stop. */
   readonly cannot: string
-  /**
-   * Sentence about the retries, which ends with a space. Empty for a command, because a command
-   * does not retry.
-   */
+  /** Sentence about the retries, and a space. Empty for a command, which does not retry. */
   readonly retrying: string
   readonly lastMessage: string
 }

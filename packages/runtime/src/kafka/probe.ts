@@ -19,10 +19,7 @@ export interface KafkaCheckOptions {
  * would hide the others.
  */
 const createProbe = (admin: TopicAdmin, topic: string): (() => Promise<void>) => {
-  /**
-   * Requests in flight, by node id. A silent broker gets no second request before the first request
-   * has timed out.
-   */
+  /** Requests in flight, by node id. A broker gets only one request at a time. */
   const underWay = new Map<string, Promise<unknown>>()
   let refreshing = false
   /** Refreshes the brokers' addresses. */

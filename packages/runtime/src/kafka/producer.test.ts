@@ -106,10 +106,7 @@ const createCluster = () => {
     moveLeadership: (partition: number, nodeId: number) => {
       leader[partition] = nodeId
     },
-    /**
-     * Leaves a partition out of each send, as kafkajs does with a partition that is missing in its
-     * metadata.
-     */
+    /** Leaves a partition out of each send, as if the metadata lacked it. */
     forget: (partition: number) => {
       forgotten = partition
     },

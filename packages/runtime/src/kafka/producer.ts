@@ -5,10 +5,7 @@ import { type KafkaClient, kafkajsOf } from './kafka-client.ts'
 
 export interface OutgoingRecord {
   readonly topic: string
-  /**
-   * Null if the producer may choose the partition. Each send chooses one partition for all records
-   * without a key.
-   */
+  /** Null if the producer may choose the partition, which is the same for all such records. */
   readonly key: Buffer | null
   readonly value: Buffer | null
   /** If true, the producer may choose the partition although the record has a key. */
@@ -35,10 +32,10 @@ export class NotStoredError extends Error {
 export interface VerifiedProducer {
   connect(): Promise<void>
   /**
-   * Sets the partition count of each topic. Before that, every send to the topic is `unavailable`.
-   * Resolves when the leaders of these topics are known, and keeps the leaders up to date from then
-   * on. Otherwise the first send, perhaps days later, would fail if the first broker of
-   * KAFKA_BROKERS did not answer.
+   * Sets the partition count of each topic. Until the count is set, every send to the topic is
+   * `unavailable`. Resolves when the leaders of these topics are known, and keeps the leaders up to
+   * date from then on. Otherwise the first send, perhaps days later, would fail if the first broker
+   * of KAFKA_BROKERS did not answer.
    */
   setPartitions(partitions: ReadonlyMap<string, number>): Promise<void>
   /**

@@ -154,10 +154,7 @@ const decodeBatch = async (batch: Buffer): Promise<DecodedRecord[]> => {
 
 const isIntact = (batch: Buffer): boolean => batch.readUInt32BE(CHECKSUM_AT) === crc32c(batch.subarray(ATTRIBUTES_AT))
 
-/**
- * Returns the end of the batch that starts at `at`. If the batch is damaged, the end can be any
- * number.
- */
+/** Returns the end of the batch that starts at `at`. In a damaged batch it can be any number. */
 const endOfBatch = (bytes: Buffer, at: number): number => at + LENGTH_AT + 4 + bytes.readInt32BE(at + LENGTH_AT)
 
 /**

@@ -14,17 +14,11 @@ export interface TopicWatchOptions {
   readonly obstacles: Obstacles
   readonly diagnose: Diagnose
   readonly logger: Logger
-  /**
-   * Called with the partition count of each topic, if each topic has at least KAFKA_PARTITIONS
-   * partitions.
-   */
+  /** Called with the partition counts if each topic has at least KAFKA_PARTITIONS partitions. */
   readonly onPartitions: (partitions: ReadonlyMap<string, number>) => Promise<void>
 }
 
-/**
- * Checks topics and rights at start and while the service runs, because they can change at any
- * time.
- */
+/** Checks topics and rights at start and while the service runs. */
 export interface TopicWatch {
   /**
    * Checks the topics, and creates missing topics if KAFKA_CREATE_TOPICS is true. Rejects with a

@@ -1,7 +1,4 @@
-/**
- * Values of the field `event` in log lines. The values are stable, so alarms and searches may use
- * them.
- */
+/** Stable values of the field `event` in log lines, for alarms and searches. */
 export const LOG_EVENTS = {
   listening: 'The ports are open.',
   ready: 'The start is complete.',

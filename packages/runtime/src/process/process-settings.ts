@@ -62,10 +62,7 @@ export const processRules: readonly Rule<typeof processSettings>[] = [
       : 'SHUTDOWN_DELAY_MS must be below SHUTDOWN_DEADLINE_MS: stopping would be cut off before it began',
 ]
 
-/**
- * Loads the settings. If any setting is wrong, prints all problems to standard error and exits with
- * code 2.
- */
+/** Loads the settings. If any is wrong, prints all problems and exits with code 2. */
 export const settingsOrExit = <S extends Settings>(
   service: string,
   settings: S,

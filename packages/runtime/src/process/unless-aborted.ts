@@ -1,7 +1,4 @@
-/**
- * Waits for the work. If the signal aborts, rejects at once with the signal's reason. The work
- * continues.
- */
+/** Waits for the work, or rejects with the signal's reason at its abort. The work continues. */
 export const unlessAborted = async <T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> => {
   const aborted = Promise.withResolvers<never>()
   const giveUp = () => aborted.reject(signal?.reason)

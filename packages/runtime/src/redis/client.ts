@@ -67,25 +67,16 @@ const openSingle = (settings: RedisSettings): Redis =>
     retryStrategy: retryDelayMs,
   })
 
-/**
- * Messages of ioredis for a command that had no connection, or whose connection broke before the
- * reply.
- */
+/** Messages of ioredis for a command without a connection, or without a reply. */
 const NO_REASON = /isn't writeable|Connection is closed|max retries per request/
 
-/**
- * Returns true if ioredis rejected a command because the connection was lost. {@link causeOf}
- * returns the reason for the loss.
- */
+/** Returns true if a command failed because of its connection. {@link causeOf} has the reason. */
 export const isConnectionLoss = (error: Error): boolean => NO_REASON.test(error.message)
 
 /** Last connection error of each client, until a connection is ready. */
 const connectionProblems = new WeakMap<RedisClient, Error>()
 
-/**
- * Returns the connection's error if a command failed because its connection was lost. Returns any
- * other error unchanged.
- */
+/** Returns the connection's error for a lost connection. Returns any other error unchanged. */
 export const causeOf =
   (client: RedisClient) =>
   (error: Error): Error => {
@@ -140,7 +131,7 @@ export const mastersOf = (client: RedisClient): readonly Redis[] =>
  */
 export const connectRedis = async (client: RedisClient): Promise<void> => {
   if (client.status === 'wait') await client.connect()
-  // The cluster client connects to a node at the node's first command. Until that connection is
-  // ready, it refuses further commands.
+  // The cluster client connects to a node at the node's first command. The client refuses further
+  // commands until that connection is ready.
   await Promise.all(mastersOf(client).map((master) => master.ping()))
 }

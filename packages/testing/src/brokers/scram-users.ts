@@ -15,10 +15,7 @@ const int32 = (value: number): Buffer => {
   bytes.writeInt32BE(value)
   return bytes
 }
-/**
- * Encodes bytes, text or an array in Kafka's compact form: length + 1, then the content. This
- * function supports lengths < 127.
- */
+/** Encodes bytes, text or an array of length < 127 in Kafka's compact form. */
 const compact = (content: Buffer, length = content.length): Buffer => Buffer.concat([Buffer.of(length + 1), content])
 const NO_TAGS = Buffer.of(0)
 

@@ -26,10 +26,7 @@ export interface TcpProxy {
   close(): Promise<void>
 }
 
-/**
- * Opens a TCP proxy on the loopback address, which simulates the network between a client and its
- * server.
- */
+/** Opens a TCP proxy that simulates the network between a client and its server. */
 export const openTcpProxy = async (
   target: { readonly host: string; readonly port: number },
   port = 0,

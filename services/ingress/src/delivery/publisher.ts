@@ -40,10 +40,7 @@ export type End = 'stored' | 'deadline' | 'queue-full' | 'refused' | 'closing'
 /** End of a publish, with the reason. */
 export interface Outcome<E = End> {
   readonly end: E
-  /**
-   * Kafka's last error for the record or for the record's queue. Undefined if Kafka did not answer
-   * in time.
-   */
+  /** Kafka's last error for the record or its queue. Undefined if Kafka did not answer in time. */
   readonly error?: Error | undefined
 }
 
@@ -83,8 +80,7 @@ export interface Publisher<R> {
    */
   readonly outage: { readonly partitions: number; readonly error: Error } | undefined
   /**
-   * Refuses new records. Resolves when all accepted records have their outcome, by `deadlineAt` at
-   * the latest.
+   * Refuses new records. Resolves when each record has its outcome, by `deadlineAt` at the latest.
    */
   close(deadlineAt: number): Promise<void>
 }
@@ -130,10 +126,7 @@ const MAX_FLUSH_BYTES = 4 * 1024 * 1024
 /** Estimated bytes of a record's headers and of our objects for the record. */
 const ENTRY_OVERHEAD_BYTES = 512
 const RETRY_PAUSE_MS = 100
-/**
- * Pause between probes of a failing partition. The pause may be long, because no request waits for
- * a probe.
- */
+/** Pause between probes of a failing partition. Long, because no request waits for a probe. */
 const PROBE_PAUSE_MS = 500
 /**
  * A flush that lasts longer is slow, and its partitions are isolated. Isolation costs little,
@@ -142,10 +135,7 @@ const PROBE_PAUSE_MS = 500
 const SLOW_FLUSH_MS = 200
 /** Time after a slow flush for which its partition counts as slow. Later the state is unknown. */
 const SLOW_REPORTED_MS = 60_000
-/**
- * A topic has an outage if Kafka stores no record of the topic for this time after the first
- * failure.
- */
+/** A topic has an outage if Kafka stores none of its records for this time after a failure. */
 const OUTAGE_AFTER_MS = 10_000
 const SWEEP_INTERVAL_MS = 20
 
@@ -159,10 +149,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     pumping: false,
   })
   const shared = queueOn()
-  /**
-   * Queue of records whose partition the producer chooses. If that partition fails, these records
-   * must not delay other records.
-   */
+  /** Queue of records whose partition the producer chooses. They must not delay other records. */
   const unbound = queueOn()
   const isolated = new Map<number, Queue<R>>()
   const held = new Set<Entry<R>>()
@@ -299,10 +286,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     queue.failure = failed?.error && { since: queue.failure?.since ?? performance.now(), error: failed.error }
   }
 
-  /**
-   * Gives each partition of these entries its own queue. Moves the partition's waiting records to
-   * that queue.
-   */
+  /** Moves the records of each of these partitions to a queue of their own. */
   const isolate = (entries: readonly Entry<R>[], haveFailed: boolean) => {
     for (const [partition, some] of Map.groupBy(entries, ({ record }) => options.partitionOf?.(record))) {
       if (partition === undefined) continue

@@ -29,10 +29,7 @@ export interface TopicPublishers {
   readonly held: { readonly records: number; readonly bytes: number }
   /** Number of partitions, over all topics, whose last flush failed. */
   readonly failing: number
-  /**
-   * Number of partitions, over all topics, with a slow but successful last flush that ended within
-   * the last minute.
-   */
+  /** Number of partitions, over all topics, with a slow last flush within the last minute. */
   readonly slow: number
   /** Describes a topic whose oldest send has lasted longer than `stuckSendMs`. */
   stuck(): string | undefined
@@ -44,10 +41,7 @@ export interface TopicPublishers {
   connect(): Promise<void>
   /** Resolves when the leaders of each topic's partitions are known. */
   setPartitions(partitions: ReadonlyMap<string, number>): Promise<void>
-  /**
-   * Refuses new records. Resolves within 250 ms, when all accepted records and quarantine copies
-   * have their outcome.
-   */
+  /** Refuses new records. Resolves within 250 ms, when all accepted records have their outcome. */
   drain(): Promise<void>
   disconnect(): Promise<void>
 }

@@ -33,10 +33,7 @@ export interface AppDependencies {
   readonly topics: TopicNames
   readonly metrics: IngressMetrics
   readonly onInternalError: (error: Error) => void
-  /**
-   * Called for each refused request that has a signature or token header, and for each forbidden
-   * address.
-   */
+  /** Called for each refused request with a signature, a token or a forbidden address. */
   readonly onRefused: (refusal: Refusal) => void
   /** Called for each event that gets 202 but will probably never be applied. */
   readonly onSuspicion: (suspicion: Suspicion) => void
@@ -55,10 +52,7 @@ export interface AppOptions {
   readonly maxBodyBytes: number
   /** Maximum bytes of all incomplete bodies together. */
   readonly maxReceivingBytes: number
-  /**
-   * Charset of bodies that declare no charset and are not UTF-8. If undefined, such bodies go to
-   * quarantine.
-   */
+  /** Charset of bodies that declare none and are not UTF-8. If undefined, they go to quarantine. */
   readonly fallbackEncoding: string | undefined
   readonly acceptDeadlineMs: number
   readonly maxConnections: number
@@ -94,10 +88,7 @@ const documentedContentType = /^\s*(?:text\/plain|application\/json)\s*(?:;|$)/i
 const oneHeader = (value: string | string[] | undefined): string | undefined =>
   Array.isArray(value) ? value.join(', ') : value
 
-/**
- * Maps errors of Node's HTTP parser to problems. Node reports these errors before fastify has a
- * request.
- */
+/** Maps errors of Node's HTTP parser to problems. fastify never gets such a request. */
 const problemOfClientError = (error: { code?: string }): Problem => {
   if (error.code === 'HPE_HEADER_OVERFLOW') return 'headers-too-large'
   if (error.code === 'HPE_INVALID_EOF_STATE') return 'incomplete'
@@ -168,10 +159,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     }),
   })
 
-  /**
-   * Reports a refusal that the sender or the operator must fix. Does not report requests of
-   * strangers.
-   */
+  /** Reports a refusal that the sender or the operator must fix. Ignores requests of strangers. */
   const report = (request: FastifyRequest, problem: Problem) => {
     const { headers, socket } = request
     const isOurs = headers[SIGNATURE_HEADER] !== undefined || headers[TOKEN_HEADER] !== undefined

@@ -2,10 +2,7 @@ import { isAscii, isUtf8 } from 'node:buffer'
 import { createHmac, createSecretKey, hash, type KeyObject, timingSafeEqual } from 'node:crypto'
 import { declaredEncoding, decodeText } from '@customer-stream/schemas'
 
-/**
- * Headers of a request. A repeated header matches no secret, because Node joins the values with a
- * comma.
- */
+/** Headers of a request. A repeated header matches no secret: Node joins the values with commas. */
 export interface Credentials {
   readonly signature: string | undefined
   readonly token: string | undefined
@@ -13,10 +10,7 @@ export interface Credentials {
   readonly contentType?: string | undefined
 }
 
-/**
- * Names of the matching secret and token. Metrics by name show when the sender no longer uses an
- * old secret.
- */
+/** Names of the matching secret and token. Metrics by name show the end of a rotation. */
 export interface Authenticated {
   /** `none` if signatures are not checked. */
   readonly secret: string
@@ -39,10 +33,7 @@ const signatureForm = /^sha256=([0-9a-f]{64})$/i
 
 const digest = (value: string): Buffer => hash('sha256', value, 'buffer')
 
-/**
- * Encodes a text in a single-byte charset. Writes `?` for characters that the charset lacks, as
- * Java does.
- */
+/** Encodes a text in a single-byte charset. Writes `?` for missing characters, as Java does. */
 const encodeSingleByte = (text: string, encoding: string): Buffer | undefined => {
   const decoder = new TextDecoder(encoding)
   const byteOf = new Map<string, number>()

@@ -1,9 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 
-/**
- * Reason why a body was not received. `incomplete`: the sender or the time limit closed the
- * connection.
- */
+/** Reason why a body was not received. `incomplete`: the connection was closed before its end. */
 export type BodyFailure = 'too-large' | 'too-many-bodies' | 'incomplete'
 
 export class BodyError extends Error {

@@ -99,10 +99,7 @@ const suspicionOf = ({ type, envelope }: CustomersEvent | OtherEvent): Suspicion
   return timestamp < OLDEST_PLAUSIBLE_MS ? { what: 'old-timestamp', eventId, value: String(timestamp) } : undefined
 }
 
-/**
- * Returns the content type, if a reader of the record needs it. Undefined for the documented
- * content types in UTF-8.
- */
+/** Returns the content type. Undefined for the documented content types in UTF-8. */
 const contentTypeToKeep = ({ contentType, encoding }: Delivered): string | undefined => {
   const proved = encoding ?? declaredEncoding(contentType)
   if (proved !== declaredEncoding(contentType)) return proved === 'utf-8' ? undefined : `text/plain; charset=${proved}`
@@ -140,10 +137,7 @@ const quarantine = (
   eventType: 'unusable',
 })
 
-/**
- * Chooses the topic of an authentic body by the body's content. Unusable bodies go to quarantine
- * with a reason.
- */
+/** Chooses the topic of an authentic body. Unusable bodies go to quarantine with a reason. */
 export const routeBody = (body: Buffer, delivered: Delivered, { topics, fallbackEncoding }: RouteOptions): Route => {
   const { contentType, parsed } = read(body, delivered, fallbackEncoding)
   if (!parsed.ok) return quarantine(parsed, contentType, topics)

@@ -18,34 +18,19 @@ export interface AppenderOptions {
   readonly maxBytes: number
   readonly segmentBytes: number
   readonly maxWaitingBytes: number
-  /**
-   * Throws if the directory or its lock file was replaced. No further record in it may be
-   * acknowledged.
-   */
+  /** Throws if the directory or its lock file was replaced. */
   readonly isStillOurs: () => Promise<void>
 }
 
 export interface Appender {
   append(record: OutgoingRecord): Promise<void>
-  /**
-   * Returns true if a record of this size fits into `maxBytes` and the disk accepted the last
-   * record.
-   */
+  /** Returns true if a record of this size fits, and the disk accepted the last record. */
   hasRoomFor(bytes: number): boolean
-  /**
-   * Writes a test file if the disk did not accept the last records. Success means that the disk
-   * works again.
-   */
+  /** Writes a test file if the disk refused the last records, to see whether it works again. */
   tryDisk(): Promise<void>
-  /**
-   * Returns true if the next write may go to this segment. `undefined` means that there is no
-   * segment yet.
-   */
+  /** Returns true if the next write may go to this segment (undefined: no segment yet). */
   mayWriteTo(segment: Segment | undefined): boolean
-  /**
-   * Promise that resolves at the next commit, or when no record waits. A new promise then replaces
-   * this property.
-   */
+  /** Resolves at the next commit, or when no record waits. Each commit makes a new promise. */
   readonly committed: Promise<void>
   /** Resolves when no record waits for the disk. */
   idle(): Promise<void>
@@ -77,10 +62,7 @@ const canWrite = async (path: string): Promise<boolean> => {
   }
 }
 
-/**
- * Returns the bytes that a record may need: its frame, and a file header if the record begins a new
- * file.
- */
+/** Returns the bytes that a record may need: its frame, and the header of a new file. */
 const reservedBytes = (frame: Buffer): number => frame.length + HEADER_BYTES
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one open file

@@ -21,10 +21,7 @@ import { retire, type SpoolFiles } from './directory.ts'
 import { isDone, isScanned, noteDamage, type Report } from './segment.ts'
 import { createUndelivered, type Item, isBefore, type Place, type Position } from './undelivered.ts'
 
-/**
- * `empty`: all records were sent. `left`: Kafka did not accept all records. `stopped`: the signal
- * or `close` ended the drain.
- */
+/** `empty`: all records were sent. `left`: not all. `stopped`: the signal or `close` ended it. */
 export type DrainEnd = 'empty' | 'left' | 'stopped'
 
 export interface Destination {
@@ -46,10 +43,7 @@ export interface Destination {
 // A batch has the limits of the publisher's flush.
 const MAX_BATCH_RECORDS = 500
 const MAX_BATCH_BYTES = 4 * 1024 * 1024
-/**
- * Maximum positions of all cursors together, about 150 bytes each. A cursor keeps its positions
- * even if its share shrinks.
- */
+/** Maximum positions of all cursors together, about 150 bytes each. */
 const MAX_PLACES = 10_000
 /** Time between two attempts for a failing partition. */
 const RETRY_MS = 500
@@ -57,8 +51,7 @@ const RETRY_MS = 500
 /** State of a failing partition. */
 interface Cursor {
   /**
-   * Any record of the partition, without its value. Its present partition name shows whether the
-   * name has changed.
+   * Any record of the partition, without its value. It shows whether the partition's name changed.
    */
   readonly sample: OutgoingRecord
   /** Places of the records to send, the next record first. */
@@ -180,10 +173,7 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
     return done
   }
 
-  /**
-   * Takes the places for a cursor's next send: at least one place. All cursors together send at
-   * most one batch at a time.
-   */
+  /** Takes the places for a cursor's next send: its share of a batch, and at least one place. */
   const take = ({ pending, limit }: Cursor): Place[] => {
     const bytesPerCursor = MAX_BATCH_BYTES / cursors.size
     let bytes = 0
@@ -260,8 +250,7 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
     }
     const retireDone = async () => {
       for (const segment of [...segments]) {
-        // Check each file right before its end, because a record may be appended while another file
-        // is being deleted.
+        // Check each file right before its deletion, because a record may be appended meanwhile.
         if (!isDone(segment) || appender.mayWriteTo(segment)) continue
         try {
           if (segment === segments.at(-1)) await appender.finish()

@@ -141,10 +141,7 @@ interface Description {
 
 const FRAME_HEAD_BYTES = { 1: 12, 2: 20 } as const
 
-/**
- * Encodes a record as a frame without marker and ordinal. `sealFrame` adds marker and ordinal,
- * which depend on the file.
- */
+/** Encodes a record as a frame. `sealFrame` adds marker and ordinal, which depend on the file. */
 export const encodeFrame = ({ topic, key, value, headers, timestamp }: OutgoingRecord): Buffer => {
   const description: Description = {
     topic,
@@ -201,10 +198,7 @@ export interface Frame {
   readonly record: OutgoingRecord | undefined
 }
 
-/**
- * Reads the frame at an offset. Returns undefined if the frame's head is not intact, or if the body
- * ends after `end`.
- */
+/** Reads the frame at an offset. Undefined for a damaged head, or a body that ends after `end`. */
 const frameAt = async (
   view: View,
   at: number,
@@ -276,10 +270,7 @@ export const findMarker = async (view: View, end: number): Promise<Buffer | unde
   return best && Buffer.from(best[0], 'hex')
 }
 
-/**
- * Returns true if an incomplete append can explain these last bytes: they are the start of a frame,
- * or zeros.
- */
+/** Returns true if these last bytes are an incomplete append: the start of a frame, or zeros. */
 const isTorn = async (view: View, from: number, end: number, marker: Buffer): Promise<boolean> => {
   const head = await view(from, FRAME_HEAD_BYTES[2])
   const known = Math.min(head.length, MARKER_BYTES)

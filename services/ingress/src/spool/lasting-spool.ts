@@ -6,10 +6,7 @@ export interface LastingSpool extends Pick<Spool, 'append' | 'hasRoomFor' | 'dra
    * @throws SpoolInUseError, or an error that names the path.
    */
   open(): Promise<void>
-  /**
-   * Reason why the spool cannot be used. Undefined for a full disk, because a full spool works
-   * again after a drain.
-   */
+  /** Reason why the spool cannot be used. Undefined for a full disk, which a drain solves. */
   readonly problem: Error | undefined
 }
 

@@ -98,10 +98,7 @@ export interface Segment {
    * `performance.now()`. 0 for a readable file.
    */
   retryAt: number
-  /**
-   * Ids of the delivered records. They are not on disk, so the whole file is sent again after a
-   * restart.
-   */
+  /** Ids of the delivered records, in memory only. A restart sends the whole file again. */
   readonly delivered: ReturnType<typeof createBits>
   /** Timestamp of the first record after `scannedEnd`, perhaps estimated. */
   unreadSince: number | undefined
@@ -247,10 +244,7 @@ export const createSegment = async (
   }
 }
 
-/**
- * Reports damage, once for each offset. Any damage except a torn tail marks the file, which is
- * later renamed to `.damaged`.
- */
+/** Reports damage once for each offset. Marks the file for `.damaged`, except for a torn tail. */
 export const noteDamage = (segment: Segment, damage: Omit<SpoolDamage, 'file'>, report: Report) => {
   if (damage.what !== 'torn-tail') segment.damaged = true
   if (segment.reported.has(damage.offset)) return

@@ -67,10 +67,7 @@ const drained = async (spool: Spool) => {
   while (end !== 'empty') end = await spool.drain(acceptAll((records) => all.push(...records)))
   return all
 }
-/**
- * Writes records to a spool and closes the spool. Returns the file, and the end of each record in
- * the file.
- */
+/** Writes records to a spool and closes it. Returns the file, and the end of each record. */
 const leave = async (directory: string, records: readonly OutgoingRecord[], options: Partial<SpoolOptions> = {}) => {
   const { spool } = await openAt(directory, options)
   const ends: { file: string; end: number }[] = []
@@ -403,10 +400,7 @@ describe('disk errors', () => {
   })
 })
 
-/**
- * Program that appends records with eight callers, and prints each acknowledged id, until it is
- * killed.
- */
+/** Program: appends records with eight callers, and prints each acknowledged id. */
 const child = `
   import { writeSync } from 'node:fs'
   const [url, directory, prefix] = process.argv.slice(1)

@@ -24,20 +24,11 @@ export { SpoolInUseError } from './lock.ts'
 export { damageMessages, lostRecords, type SpoolDamage } from './segment.ts'
 
 export interface SpoolOptions {
-  /**
-   * Folder of the spool, which is created if it is missing. Only one process at a time may use the
-   * folder.
-   */
+  /** Folder of the spool. A missing folder is created. Only one process may use the folder. */
   readonly directory: string
-  /**
-   * Maximum bytes of all files together. The file system needs a little more, because it stores
-   * whole blocks.
-   */
+  /** Maximum bytes of all files together. The file system needs slightly more (whole blocks). */
   readonly maxBytes: number
-  /**
-   * Size at which the next file begins. Smaller files free room earlier, because only whole files
-   * are deleted.
-   */
+  /** Size at which the next file begins. Only whole files are deleted, which frees room. */
   readonly segmentBytes?: number
   /** Maximum bytes that wait in memory for the disk. */
   readonly maxWaitingBytes?: number
@@ -65,10 +56,7 @@ export interface Spool {
    *   the record. After an error of the disk the record may still be sent later.
    */
   append(record: OutgoingRecord): Promise<void>
-  /**
-   * Returns true if a record with a value of this size fits into the spool, and the disk accepted
-   * the last record.
-   */
+  /** Returns true if a value of this size fits, and the disk accepted the last record. */
   hasRoomFor(valueBytes: number): boolean
   /**
    * Sends all records in order of arrival, also records that arrive meanwhile. Deletes each file

@@ -7,10 +7,7 @@ const WINDOW_BYTES = 256 * 1024
 const BLOCK_BYTES = 4096
 const RETRY_PAUSE_MS = 100
 const RETRIES = 5
-/**
- * Maximum retries for one open file. With more retries, a file with many bad blocks would delay all
- * other files for long.
- */
+/** Maximum retries for one open file, because retries of many bad blocks delay other files. */
 const MAX_RETRIES = 20
 
 /** Adds the path to an error, because errors of an open file name no path. */

@@ -37,10 +37,7 @@ interface Batch {
 }
 
 const require = createRequire(import.meta.url)
-/**
- * Response versions of brokers before Kafka 2.3. The file fetch-cost.ts decodes version 11 of newer
- * brokers.
- */
+/** Response versions of brokers before Kafka 2.3. Newer brokers answer with version 11. */
 const RESPONSE_VERSIONS = ['v4', 'v5', 'v6', 'v7', 'v8', 'v9', 'v10']
 
 /**
@@ -93,9 +90,9 @@ export const patchFetch = (): void => {
 }
 
 /**
- * Returns the batch at the offset of this fetch, if it cannot be decoded. If readable records
- * precede an unreadable batch, kafkajs passes on these records first. The next fetch then starts at
- * the unreadable batch.
+ * Returns the batch at the offset of this fetch, if the batch cannot be decoded. If readable
+ * records precede an unreadable batch, kafkajs passes on these records first. The next fetch then
+ * starts at the unreadable batch.
  */
 export const unreadableOf = (batch: unknown): UnreadableBatch | undefined => {
   const { nextOffset, unreadable } = (batch as Batch).rawMessages

@@ -74,10 +74,7 @@ const patchMetadata = () => {
   }
 }
 
-/**
- * Asks each leader in a separate request. A hanging or former leader then affects only its own
- * partitions.
- */
+/** Asks each leader separately, so that a hanging leader affects only its own partitions. */
 const patchOffsets = () => {
   const { prototype } = require('kafkajs/src/cluster') as { prototype: Cluster }
   const { fetchTopicsOffset } = prototype
