@@ -183,7 +183,7 @@ export const ingressRules: readonly Rule<typeof ingressSettings>[] = [
   },
   (settings) => {
     if (settings.SPOOL_DIR !== undefined && settings.SPOOL_AFTER_MS >= settings.ACCEPT_DEADLINE_MS)
-      return 'SPOOL_AFTER_MS must be below ACCEPT_DEADLINE_MS: nothing would ever be spooled'
+      return 'SPOOL_AFTER_MS must be below ACCEPT_DEADLINE_MS: otherwise no event would ever go to the spool'
   },
   (settings) => {
     if (settings.MAX_BODY_BYTES > settings.RECEIVE_MAX_BYTES)

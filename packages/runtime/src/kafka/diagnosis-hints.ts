@@ -25,8 +25,8 @@ export const rightNeededTo = (doing: string, type: string): string | undefined =
 /** Advice for an operator if a topic cannot be created, by Kafka's name of the error. */
 export const creationHints: Readonly<Record<string, string>> = {
   POLICY_VIOLATION:
-    'A policy of the brokers forbids it: create the topics by hand with KAFKA_CREATE_TOPICS=false, or ask who ' +
-    'set the policy.',
+    'A policy of the brokers forbids it: create the topics by hand with KAFKA_CREATE_TOPICS=false, or ask the ' +
+    'owner of the policy.',
   INVALID_REPLICATION_FACTOR:
     'Kafka has fewer brokers than KAFKA_REPLICATION_FACTOR: start the missing brokers, or lower the setting.',
   INVALID_PARTITIONS: 'Check KAFKA_PARTITIONS.',

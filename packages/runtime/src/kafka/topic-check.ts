@@ -200,9 +200,7 @@ const policyProblemsOf = (
   if (retentionMs !== -1 && (wanted.ms === -1 || retentionMs < wanted.ms))
     problems.push(`retention.ms is ${retentionMs}, ${wanted.name} says ${wanted.ms}`)
   if (config.get('retention.bytes') !== '-1') {
-    problems.push(
-      `retention.bytes is ${config.get('retention.bytes')}, must be -1: records would go by size, whatever their age`,
-    )
+    problems.push(`retention.bytes is ${config.get('retention.bytes')}, must be -1: Kafka would delete records by size`)
   }
   return problems
 }
@@ -221,7 +219,7 @@ const problemsOf = (
   if (fewest < settings.KAFKA_REPLICATION_FACTOR) {
     say(
       `has ${fewest} replicas in partition ${replicas.indexOf(fewest)}, KAFKA_REPLICATION_FACTOR says ` +
-        `${settings.KAFKA_REPLICATION_FACTOR}: acknowledged events would be on fewer brokers than you think`,
+        `${settings.KAFKA_REPLICATION_FACTOR}: acknowledged events would be on too few brokers`,
     )
   }
   const inSync = Number(config.get('min.insync.replicas'))
@@ -230,7 +228,7 @@ const problemsOf = (
   if (config.get('unclean.leader.election.enable') !== 'false') {
     say(
       'unclean.leader.election.enable must be false: a replica that lags behind could become the leader and ' +
-        'drop what was promised',
+        'lose acknowledged records',
     )
   }
   const codec = config.get('compression.type')
@@ -264,7 +262,7 @@ const warningsOf = (
   if (limits.some((limit) => limit !== undefined && limit !== FOREVER_MS))
     warn(`${LIMIT_AHEAD} is limited: an ingress whose clock runs ahead by more would store nothing`)
   if (Math.min(...replicas) >= 3 && Number(config.get('min.insync.replicas')) < 2)
-    warn('min.insync.replicas is 1: a promise is then kept by one broker alone while others are down')
+    warn('min.insync.replicas is 1: while other brokers are down, an acknowledged event is on one broker only')
   return warnings
 }
 

@@ -64,7 +64,7 @@ export const createTopicWatch = (options: TopicWatchOptions): TopicWatch => {
         : {
             blocked: true,
             reason: 'topic',
-            message: `${problem}\nThe service keeps running and checks again. Mend the topics.`,
+            message: `${problem}\nThe service keeps running and checks again. Correct the topics.`,
           },
     )
     for (const warning of findings.warnings) if (!warnings.includes(warning)) logger.warn(warning)

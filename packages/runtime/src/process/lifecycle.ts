@@ -27,7 +27,7 @@ export const createLifecycle = ({ logger, deadlineMs }: { logger: Logger; deadli
     {
       delay: deadlineMs,
       logger: {
-        error: (error: unknown) => logger.error({ event: 'stop-failed', err: error }, 'could not stop in order'),
+        error: (error: unknown) => logger.error({ event: 'stop-failed', err: error }, 'a part failed to stop'),
       },
     },
     async ({ signal, err }) => {
@@ -40,7 +40,7 @@ export const createLifecycle = ({ logger, deadlineMs }: { logger: Logger; deadli
           await stop()
         } catch (error) {
           failure ??= error as Error
-          logger.error({ event: 'stop-failed', err: error, part }, 'could not stop in order')
+          logger.error({ event: 'stop-failed', err: error, part }, 'a part failed to stop')
         }
       }
       // Exit here, because close-with-grace does not know this failure. It would log a thrown

@@ -59,7 +59,7 @@ export const processRules: readonly Rule<typeof processSettings>[] = [
   (settings) =>
     settings.SHUTDOWN_DELAY_MS < settings.SHUTDOWN_DEADLINE_MS
       ? undefined
-      : 'SHUTDOWN_DELAY_MS must be below SHUTDOWN_DEADLINE_MS: stopping would be cut off before it began',
+      : 'SHUTDOWN_DELAY_MS must be below SHUTDOWN_DEADLINE_MS: otherwise the stop would end before its first step',
 ]
 
 /** Loads the settings. If any is wrong, prints all problems and exits with code 2. */

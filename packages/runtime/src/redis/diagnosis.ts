@@ -51,18 +51,18 @@ const rows: readonly Row[] = [
   },
   {
     pattern: /READONLY/,
-    happened: 'is a replica and takes no writes',
+    happened: 'is a replica and accepts no writes',
     hint: 'If this lasts, let REDIS_URL name the primary.',
   },
   { pattern: /OOM/, happened: 'has no memory left', hint: 'Raise its maxmemory.' },
   {
     pattern: /MISCONF/,
-    happened: 'takes no writes because it cannot save its data',
+    happened: 'accepts no writes because it cannot save its data',
     hint: 'Look at its disk and its log.',
   },
   {
     pattern: /max number of clients/,
-    happened: 'takes no more connections',
+    happened: 'accepts no more connections',
     hint: 'Raise its maxclients, or close other clients.',
   },
   {

@@ -50,7 +50,7 @@ export const redisRules: readonly Rule<typeof redisSettings>[] = [
       : 'REDIS_URL must be redis://host:port, or several of them separated by commas',
   ({ REDIS_URL, REDIS_CLUSTER }) =>
     !REDIS_CLUSTER && urlsOf(REDIS_URL).length > 1
-      ? 'REDIS_URL names several nodes, which only a cluster has: REDIS_CLUSTER=true'
+      ? 'REDIS_URL names several nodes. For a Redis Cluster set REDIS_CLUSTER=true'
       : undefined,
   // On a cluster, ioredis would ignore a database number and write to database 0.
   ({ REDIS_URL, REDIS_CLUSTER }) =>

@@ -155,7 +155,7 @@ export const createDelivery = (deps: DeliveryDependencies): Delivery => {
     const { problem } = spool
     const message =
       `The spool cannot be used: ${problem?.message}. Events that Kafka does not store get 503. Repair the folder; ` +
-      'it is opened again by itself.'
+      'the service then opens it again.'
     obstacles.report('spool', problem && { blocked: true, reason: 'spool', message })
   }
   return {

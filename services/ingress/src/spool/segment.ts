@@ -38,14 +38,14 @@ export const lostRecords = ({ what, records }: SpoolDamage): number =>
 /** Log messages: what happened, what the service does now, what a person must do. */
 export const damageMessages: Readonly<Record<SpoolDamage['what'], string>> = {
   'torn-tail':
-    'a crash cut short the last write to a spool file; nothing in it was acknowledged; nothing is to be done',
+    'a crash interrupted the last write to a spool file; its records were not acknowledged; no action is needed',
   damage: 'a spool file is damaged; all other records are sent and the file is kept as .damaged: check the disk',
   unreadable: 'a spool file cannot be read in part; all other records are sent and the file is kept: check the disk',
   refused:
     'Kafka accepts a spooled record in no topic; its file is kept as .damaged: mend the topic, take .damaged ' +
     'off, restart',
   foreign:
-    'the spool folder has a file of an unknown format; it is left as it is: remove it, or run the version that ' +
+    'the spool folder has a file of an unknown format; the file is unchanged: remove it, or run the version that ' +
     'wrote it',
 }
 

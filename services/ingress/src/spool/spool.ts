@@ -112,9 +112,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
       const found = await stat(path).catch((error) => error as NodeJS.ErrnoException)
       if (found instanceof Error && found.code !== 'ENOENT') throw found
       if (found instanceof Error || found.ino !== expected.ino || found.dev !== expected.dev)
-        throw new Error(
-          `${path}: deleted or replaced while the service was running; nothing more is acknowledged from this folder`,
-        )
+        throw new Error(`${path}: deleted or replaced while the service was running; this folder gets no more events`)
     }
     try {
       await Promise.all([check(directory, { dev, ino }), check(lock.path, lockFile)])
