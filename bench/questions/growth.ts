@@ -6,10 +6,7 @@ import { openIngressUnderLoad } from '../loads/ingress-under-load.ts'
 import { type Figure, figureOf } from '../report/measure.ts'
 import type { Bench, Curve, Line, Question } from './question.ts'
 
-/**
- * Accepted factor between two costs. It exceeds the noise on a shared machine. A cost that really
- * grows exceeds this factor.
- */
+/** Accepted factor between two costs. The noise on a shared machine is smaller than this factor. */
 const TOLERANCE = 1.3
 const REPETITIONS = 2
 /** Number of events in a run. Such a long run needs no repetitions. */

@@ -66,8 +66,8 @@ export const breakingChanges = (released: Contract, current: Contract): Breaking
   Object.entries(released).flatMap(([document, before]) => changesOf(document, before, current[document]))
 
 /**
- * Returns the breaking changes that no changeset declares. A changeset declares a change if it
- * raises the package by a breaking version, and names the document and the member in backticks.
+ * Returns the breaking changes that no changeset declares. A changeset declares a change if the
+ * changeset has a breaking version bump, and names the document and the member in backticks.
  * @param version of the package at the last release. Below 1.0.0, a minor version may break.
  */
 export const undeclared = (

@@ -37,7 +37,7 @@ export interface Step {
   readonly ms?: number
 }
 
-/** Returns the text of a step beside its label, and its time at the right. */
+/** Returns the line of a step: mark, label, text, and the step's time at the right. */
 export const stepText = ({ mark, label, text, ms }: Step, columns: number): string => {
   const width = widthOf(columns) - LABEL_COLUMNS - TIME_COLUMNS
   const [first = '', ...others] = wrapped(text, width)

@@ -6,7 +6,7 @@ it('measures the rate of the last two seconds, and the time left from the rate s
   expect(meter.sample(0, 0)).toEqual({ perSecond: 0, secondsLeft: undefined })
   expect(meter.sample(1000, 100)).toEqual({ perSecond: 100, secondsLeft: 9 })
   meter.sample(2000, 200)
-  // No event is done for two seconds.
+  // The count does not grow for two seconds.
   meter.sample(3000, 200)
   expect(meter.sample(4000, 200)).toEqual({ perSecond: 0, secondsLeft: 16 })
   expect(meter.sample(5000, 1000)).toMatchObject({ perSecond: 400, secondsLeft: 0 })

@@ -98,8 +98,8 @@ const SAME_SIGNAL_MS = 500
 
 /**
  * Returns a signal that aborts on Ctrl-C, SIGTERM and SIGHUP. The command must then stop its
- * servers. A second Ctrl-C ends the process at once. The supervisors of its servers then end the
- * servers.
+ * servers. A second Ctrl-C ends the process at once. The servers end too, because each has a
+ * supervisor (guard.sh).
  */
 export const listenForInterruption = (): AbortSignal => {
   const controller = new AbortController()

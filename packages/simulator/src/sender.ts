@@ -22,7 +22,7 @@ export interface SenderOptions {
 
 const reasonOf = (error: Error & { code?: string }): string => error.code ?? error.message
 
-/** Creates a sender. A closed socket affects only one request, because nothing is pipelined. */
+/** Creates a sender. Each connection carries one request at a time. */
 export function createSender({ url, token, timeoutMs, connections }: SenderOptions): Sender {
   const { origin, pathname, search } = new URL(url)
   const path = pathname + search

@@ -183,7 +183,7 @@ describe('a subscription to deliveries', () => {
     const aborted = await transactional.transaction()
     await aborted.send({ topic: topic.name, messages: [{ key: 'x', value: 'aborted' }] })
     await aborted.abort()
-    // Wait for the control record. Before that no later record is readable.
+    // Wait until Kafka has written the control record, because no later record is readable before.
     await waitUntil(
       'the control record is there',
       async () => (await topic.admin.fetchTopicOffsets(topic.name))[0]?.high,

@@ -34,7 +34,7 @@ export interface FetchedBatch {
    * `records` has no control records and no records of aborted transactions.
    */
   readonly nextOffset: string
-  /** Batch at `fetchedFrom` that cannot be decoded. If it is defined, `records` is empty. */
+  /** Batch at `fetchedFrom` that cannot be decoded. With such a batch, `records` is empty. */
   readonly unreadable?: UnreadableBatch
   readonly highWatermark: string
   /**

@@ -260,8 +260,8 @@ const outageMessageOf = ({ settings, facts, kafka, cannot, retrying, lastMessage
       '__consumer_offsets cannot be created or has no leader: compare offsets.topic.replication.factor with ' +
       'the number of brokers.'
     )
-  // ApiVersions is the first request of a connection. If it gets no answer, the port may belong to
-  // another kind of server.
+  // ApiVersions is the first request of a connection. A port without an answer to ApiVersions may
+  // belong to another kind of server.
   const isSilent = request?.api === 'ApiVersions' || errors.some(({ name }) => silences.has(name))
   const hint = isSilent ? `If this lasts, check that Kafka listens there, and ${addressHint(settings, broker)}.` : ''
   return `${kafka}: ${lastMessage}. ${cannot}. ${retrying}${hint}`.trim()

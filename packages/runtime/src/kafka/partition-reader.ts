@@ -14,7 +14,7 @@ export interface FetchedPart {
   readonly nextOffset: string
   /**
    * Range of records that this fetch skips, because they cannot be decoded or Kafka no longer has
-   * them. If it is defined, `records` is empty.
+   * them. If this range is defined, `records` is empty.
    */
   readonly unreadable?: UnreadableBatch
 }

@@ -43,8 +43,7 @@ export const createLifecycle = ({ logger, deadlineMs }: { logger: Logger; deadli
           logger.error({ event: 'stop-failed', err: error, part }, 'a part failed to stop')
         }
       }
-      // Exit here, because close-with-grace does not know this failure. It would log a thrown
-      // failure as a failed stop.
+      // Exit here. If the failure were thrown, close-with-grace would log it as a failed stop.
       if (failure) process.exit(1)
       logger.info({ event: 'stopped' }, 'stopped')
     },

@@ -22,7 +22,7 @@ export interface Authenticated {
 
 export interface Authenticate {
   (body: Buffer, credentials: Credentials): Authenticated | undefined
-  /** Request headers without which no request is authentic. */
+  /** Names of the headers that each authentic request must have. */
   readonly requiredHeaders: readonly string[]
 }
 

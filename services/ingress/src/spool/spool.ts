@@ -28,7 +28,7 @@ export interface SpoolOptions {
   readonly directory: string
   /** Maximum bytes of all files together. The file system needs slightly more (whole blocks). */
   readonly maxBytes: number
-  /** Size at which the next file begins. Only whole files are deleted, which frees room. */
+  /** Maximum size of a file. Only whole files are deleted, so small files free room earlier. */
   readonly segmentBytes?: number
   /** Maximum bytes that wait in memory for the disk. */
   readonly maxWaitingBytes?: number

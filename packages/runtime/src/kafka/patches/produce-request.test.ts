@@ -23,7 +23,7 @@ const requestOf = (...messages: ProduceArguments['topicData'][number]['partition
 })
 
 const buffer = (maxLength: number) => fc.uint8Array({ maxLength }).map((array) => Buffer.from(array))
-// Lengths at which a varint grows by a byte.
+// These lengths are around the limits at which a varint needs one more byte.
 const sized = fc.constantFrom(0, 1, 63, 64, 8191, 8192, 70_000).map((length) => Buffer.alloc(length, 0xe9))
 const bytes = fc.oneof(fc.constant(null), buffer(80), anyText({ maxLength: 20 }), sized)
 const headerValue = fc.oneof(buffer(40), anyText({ maxLength: 20 }))
