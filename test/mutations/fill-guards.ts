@@ -64,6 +64,22 @@ export const fillGuards: readonly Guard[] = [
     test: filled('takes what it can from both topics'),
   },
   {
+    guard: 'no chunk is published while its partition is being filled',
+    prevents: 'an old document that stands last in the state topic, by a projector that was paused',
+    file: `${folder}/lua/apply-snapshots.lua`,
+    from: "  if ARGV[11] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#fill') then return { 0 } end\n",
+    to: '',
+    test: brokers(`${folder}/fill-store.int.test.ts`, 'are not in place during a fill'),
+  },
+  {
+    guard: 'on Redis Cluster, no chunk is published while its partition is being filled',
+    prevents: 'an old document that stands last in the state topic, by a projector that was paused',
+    file: `${folder}/store.ts`,
+    from: 'isInPlace: fills.every((fill) => fill === null)',
+    to: 'isInPlace: true',
+    test: brokers(`${folder}/fill-store.int.test.ts`, 'are not in place during a fill'),
+  },
+  {
     guard: 'a fill that a restored master brings back is continued',
     prevents: 'customers that are missing after the failover of a master',
     file: `${folder}/positions.ts`,

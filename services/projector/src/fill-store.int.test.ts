@@ -104,11 +104,25 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
 
   it('a chunk that is under way at the end does not move the position', async () => {
     const { fillStore, store } = fresh()
-    const fill = await begun(fillStore)
     await store.movePosition(0, undefined, '30')
     const { token } = await store.writeChunk([snapshot('a', 1)], 0, '30', '31')
+    const fill = await begun(fillStore)
     await fillStore.endFill(0, fill)
     await expect(store.moveAfter(0, '30', '31', token)).rejects.toThrow(LostChunkError)
+  })
+
+  it('a chunk and an erasure that would be published are not in place during a fill', async () => {
+    const { fillStore, store } = fresh()
+    const fill = await begun(fillStore)
+    await store.movePosition(0, undefined, '30')
+    const write = () => store.writeChunk([snapshot('a', 1)], 0, '30', '31')
+    const erasure = { erasedAt: 1, scope: 'forever', reason: 'asked', requestedBy: 'test' } as const
+    const erase = () => store.writeErasures([{ customerUuid: 'a', erasure, offset: '0' }], 0, '30', 'id')
+    expect([await write(), await erase()]).toMatchObject([{ isInPlace: false }, { isInPlace: false }])
+    const many = Array.from({ length: 300 }, (_, i) => snapshot(`b-${i}`, 1))
+    expect(await store.applyChunk(many, 0, '30', '31')).toMatchObject({ moved: true })
+    await fillStore.endFill(0, fill)
+    expect([await write(), await erase()]).toMatchObject([{ isInPlace: true }, { isInPlace: true }])
   })
 
   it('ignores a field whose value is not the progress of a fill', async () => {

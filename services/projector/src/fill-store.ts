@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
 import { type CustomerHash, clusterPositionsKeys, positionField, positionsKey } from '@customer-stream/schemas'
-import { all, assertStored, STATE_SUFFIX, type StoreOptions, script } from './store.ts'
+import { all, assertStored, FILL_SUFFIX, STATE_SUFFIX, type StoreOptions, script } from './store.ts'
 
 export interface Fill {
   /** Unique id. Because of the id, an earlier fill cannot change the progress of this fill. */
@@ -45,9 +45,6 @@ export interface FillStore {
    */
   endFill(partition: number, fill: Fill, to?: string): Promise<void>
 }
-
-/** Suffix of the field that has the progress of a fill, also written in move-fill.lua. */
-const FILL_SUFFIX = '#fill'
 
 type Scripts = RedisClient & {
   moveFill(key: string, field: string, fill: string, to: string, rawFrom: string): Promise<number>

@@ -85,8 +85,9 @@ export interface Store {
     options?: ChunkOptions,
   ): Promise<AppliedChunk>
   /**
-   * Writes like `applyChunk`, but does not move the position. `moveAfter` moves the position later,
-   * if no other process has written a chunk of this partition in between.
+   * Writes a chunk that will be published, but does not move the position. `moveAfter` moves the
+   * position later, if no other process has written a chunk of this partition in between. A chunk of
+   * a partition that is being filled is not in place, because Redis lacks hashes to compare with.
    */
   writeChunk(
     customers: readonly CustomerHash[],
@@ -210,6 +211,8 @@ const ANNOUNCEMENT_MS = 60_000
 // Suffixes of the fields beside the field of a position. The Lua scripts have the same suffixes.
 const TOKEN_SUFFIX = '#token'
 const WINDOW_SUFFIX = '#window'
+/** Suffix of the field of a fill's progress. The Lua scripts have the same text. */
+export const FILL_SUFFIX = '#fill'
 /** The field's value: id of the state topic/offset up to which the topic has all documents. */
 export const STATE_SUFFIX = '#state'
 /** The field's value: id of the erasures topic/next offset to execute. */
@@ -311,6 +314,14 @@ export const assertStored = async (
   }
 }
 
+type Write = (
+  customers: readonly CustomerHash[],
+  partition: number,
+  from: string | undefined,
+  to: string,
+  options: Pick<ChunkOptions, 'oldest'> & { readonly isPublished: boolean },
+) => Promise<WrittenChunk>
+
 /**
  * Creates the store, which reads and writes hashes and positions in Redis. A method that rejects
  * may be called again with the same arguments.
@@ -375,7 +386,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
    * call requires this token. A replica or an append-only file can lose only its last writes. So a
    * Redis with the last token also has the customers of all calls.
    */
-  const writeOnOne: Store['writeChunk'] = async (customers, partition, from, to, { oldest = '0' } = {}) => {
+  const writeOnOne: Write = async (customers, partition, from, to, { oldest = '0', isPublished }) => {
     const field = fieldOf(partition)
     const calls = Math.max(1, Math.ceil(customers.length / CUSTOMERS_PER_CALL))
     const chunk = randomUUID()
@@ -385,7 +396,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
         applyAtOnce(
           customers.slice(call * CUSTOMERS_PER_CALL, (call + 1) * CUSTOMERS_PER_CALL),
           [`${field}/`, oldest, to],
-          [field, from ?? '', token(call), token(call + 1), '', ''],
+          [field, from ?? '', token(call), token(call + 1), '', isPublished ? 'published' : ''],
         ),
       ),
     )
@@ -403,7 +414,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
    * missing. If a master is replaced later, the new master has the customers or lacks the token, so
    * `moveAfter` fails.
    */
-  const writeOnCluster: Store['writeChunk'] = async (customers, partition, _from, to, { oldest = '0' } = {}) => {
+  const writeOnCluster: Write = async (customers, partition, _from, to, { oldest = '0', isPublished }) => {
     const field = fieldOf(partition)
     // Each call has one customer, because two customers rarely share a slot.
     const applied = await all(customers.map((customer) => applyAtOnce([customer], [`${field}/`, oldest, to])))
@@ -412,9 +423,12 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
     const stored = applied.flatMap((each) => each.stored)
     const written = customers.filter((_, i) => stored[i] !== 'erased')
     await assertStored(redis, written, keyPrefix)
-    return { isInPlace: true, stored, token }
+    const fills = isPublished ? await all(copies.map((key) => redis.hget(key, `${field}${FILL_SUFFIX}`))) : []
+    return { isInPlace: fills.every((fill) => fill === null), stored, token }
   }
-  const writeChunk = clustered ? writeOnCluster : writeOnOne
+  const write = clustered ? writeOnCluster : writeOnOne
+  const writeChunk: Store['writeChunk'] = (customers, partition, from, to, { oldest = '0' } = {}) =>
+    write(customers, partition, from, to, { oldest, isPublished: true })
 
   /** Erases the customers, then stores a token as a chunk does. */
   const writeErasures: Store['writeErasures'] = async (erasures, partition, position, topicId) => {
@@ -453,7 +467,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
       const position = [field, from ?? '', '', '', textOf(options.window), options.stateTopicId ?? '']
       return applyAtOnce(customers, [`${field}/`, options.oldest ?? '0', to], position)
     }
-    const { isInPlace, stored, token } = await writeChunk(customers, partition, from, to, options)
+    const { isInPlace, stored, token } = await write(customers, partition, from, to, { ...options, isPublished: false })
     return isInPlace
       ? { moved: await moveAfter(partition, from, to, token, options), stored }
       : { moved: false, stored: [] }
