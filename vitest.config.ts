@@ -66,8 +66,8 @@ export default defineConfig({
       },
       {
         ...shared,
-        // Brokers with users and rights of their own. These files mostly wait, so those of the project
-        // `brokers` run beside them.
+        // Brokers with users and rights of their own. These files mostly wait, so the files of the
+        // project `brokers` run beside them.
         test: {
           name: 'standstill',
           sequence: { groupOrder: 1 },

@@ -2,9 +2,9 @@
 // signal to the process when it writes to a socket: at the call of the Lua script `what`, or at a
 // produce request for the topic `what`.
 // - SIGKILL comes at the first such write. `after` (default): the kernel has the bytes, so the
-//   server does the work and no process reads the answer. `before`: the server never gets the bytes.
-// - SIGSTOP comes before the first such write after SIGWINCH, which has no other use here. Before the
-//   pause the process logs a line.
+//   server does the work and no process reads the answer. `before`: no byte reaches the server.
+// - SIGSTOP comes before the first such write after SIGWINCH, which has no other use here. The
+//   process logs a line before the pause.
 import { hash } from 'node:crypto'
 import { existsSync, readFileSync, writeSync } from 'node:fs'
 import { Socket } from 'node:net'

@@ -21,7 +21,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: 'filled?.isComplete ? filled.rawFrom : low',
     to: 'filled?.rawFrom ?? low',
-    test: filled('a fill whose documents cannot be read'),
+    test: filled('a fill with unreadable documents'),
   },
   {
     guard: 'erasures that cannot be read are not skipped',

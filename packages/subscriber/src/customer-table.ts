@@ -134,7 +134,7 @@ const createProgress = () => {
  * Opens a table of the current customers (a GlobalKTable in Kafka Streams). The table stays current
  * until it is closed. Ignores a document that is older than the stored document of the customer.
  */
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the state of one table
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one table
 export const openCustomerTable = (options: CustomerTableOptions): CustomerTable => {
   const { kafka, topic = stateTopicName(), groupIdPrefix = 'customer-table-', checkIntervalMs = 1000 } = options
   const { filter = () => true, onInvalid = () => 'skip' } = options

@@ -83,7 +83,7 @@ it('a batch ends after the running handler when the signal aborts', async () => 
   await ended
 })
 
-it('a commit that fails is passed on to kafkajs, which joins the group again, unless the subscription ends', async () => {
+it('kafkajs gets the error of a failed commit and joins the group again, unless the subscription ends', async () => {
   const failed = new Error('commit failed')
   const stopping = new AbortController()
   const commitOffsetsIfNecessary = () => Promise.reject(failed)

@@ -259,7 +259,8 @@ export const createEvidence = (): Evidence => {
     isErased: ({ customerUuid, timestamp }) => timestamp <= Number(erasureOf.get(bytes(customerUuid))?.upTo ?? 0),
     unknownStates: function* () {
       const rows = db.prepare(`SELECT s.customer FROM state s LEFT JOIN newest n USING (customer)
-        WHERE n.id IS NULL AND (s.id IS NOT NULL OR NOT EXISTS (SELECT 1 FROM erasure e WHERE e.customer = s.customer))`)
+        WHERE n.id IS NULL
+        AND (s.id IS NOT NULL OR NOT EXISTS (SELECT 1 FROM erasure e WHERE e.customer = s.customer))`)
       for (const { customer } of rows.iterate()) yield text(customer)
     },
     isKnown: (customerUuid) => newestOf.get(bytes(customerUuid)) !== undefined,

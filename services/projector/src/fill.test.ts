@@ -1,7 +1,7 @@
 import type { FetchedRecord } from '@customer-stream/runtime/kafka'
 import fc from 'fast-check'
-import { expect, it, vi } from 'vitest'
-import { emptyRedis, fakeKafka, LOW, setUp } from './fixtures/fake-projection.ts'
+import { expect, it, onTestFinished, vi } from 'vitest'
+import { emptyRedis, fakeKafka, LOW, setUp, silent } from './fixtures/fake-projection.ts'
 
 /** Returns a record of the state topic. A customer without a version is a tombstone. */
 const stateRecord = (customerUuid: string, timestamp: number | undefined): FetchedRecord =>
@@ -72,6 +72,19 @@ it('takes what it can from both topics if neither has all customers', async () =
   // No published position is stored, because the state topic may lack documents before the
   // position.
   expect([world.redis.position, world.redis.published]).toEqual([LOW, undefined])
+})
+
+it.each([
+  ['warns that customers may be missing if Kafka has deleted records', LOW, 1],
+  ['does not warn if Kafka has all records', '0', 0],
+])('an empty Redis without a state topic: %s', async (_, low, warnings) => {
+  const kafka = fakeKafka()
+  kafka.low = low
+  const warn = vi.spyOn(silent, 'warn')
+  onTestFinished(() => warn.mockRestore())
+  await setUp({ kafka }).assign()
+  const events = warn.mock.calls.map(([fields]) => (fields as { event: string }).event)
+  expect(events.filter((event) => event === 'oldest-records-gone').length).toBe(warnings)
 })
 
 it('does not apply documents to a partition whose position is good', async () => {
@@ -179,7 +192,7 @@ it('a fill skips and counts records that are not documents, and deletes an erase
   expect(await world.registry.metrics()).toMatch(/^projector_unusable_states_total\S* 3$/m)
 })
 
-it('a fill whose documents cannot be read applies all records of the raw topic after it, and reports the documents', async () => {
+it('a fill with unreadable documents reports them, and all records of the raw topic are applied afterwards', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21), stateRecord('c', 22)])
   world.kafka.unreadableState = '1'
   const { promise: mayFill, resolve: goOn } = Promise.withResolvers<void>()

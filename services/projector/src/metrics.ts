@@ -137,7 +137,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     }),
     erasures: new Counter({
       name: 'projector_erasures_total',
-      help: 'Executed erasures. After Redis was lost or a projector was killed, erasures are executed and counted again.',
+      help: 'Executed erasures. After a loss of Redis or a killed projector, erasures are executed and counted again.',
       registers,
     }),
     unusableErasures: new Counter({

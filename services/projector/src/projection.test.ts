@@ -44,6 +44,7 @@ describe('a projection', () => {
     const logger = { ...silent, warn: (...line: unknown[]) => warnings.push(line) } as unknown as Logger
     const { assign, projection, batch, redis, seeks } = setUp({ logger })
     await assign()
+    warnings.length = 0
     for (let moved = 20; moved < 100; moved += 10) {
       redis.position = String(moved)
       expect(await projection.onBatch(batch(moved - 10, ['a']))).toBeUndefined()

@@ -86,8 +86,8 @@ export interface Store {
   ): Promise<AppliedChunk>
   /**
    * Writes a chunk that will be published, but does not move the position. `moveAfter` moves the
-   * position later, if no other process has written a chunk of this partition in between. A chunk of
-   * a partition that is being filled is not in place, because Redis lacks hashes to compare with.
+   * position later, if no other process has written a chunk of this partition in between. While the
+   * partition is being filled, no chunk is in place, because Redis lacks hashes to compare with.
    */
   writeChunk(
     customers: readonly CustomerHash[],

@@ -1,6 +1,6 @@
 /**
- * Makes the positions in Redis usable: the offsets from which this process continues. A position may
- * be missing, below the oldest record, above the newest record, or within a lookahead's window. The
+ * Makes the positions in Redis usable: the offsets from which this process continues. A position
+ * may be missing, below the oldest record, above the newest record, or within a lookahead's window. The
  * state topic may also lack documents of events before the position.
  */
 import type { Logger, Obstacles } from '@customer-stream/runtime'
@@ -132,11 +132,20 @@ export const createStoredPositions = (
     if (start === undefined) return
     // Store a first position before any event is applied. Without a stored position, a Redis that
     // was emptied later would look like a new Redis.
-    if (!(await store.movePosition(partition, stored, start.rawFrom)) || stored === undefined) return
+    if (!(await store.movePosition(partition, stored, start.rawFrom))) return
+    if (stored === undefined) {
+      if (!start.isComplete && low !== '0')
+        logger.warn(
+          { event: 'oldest-records-gone', topic, partition, low },
+          'Redis has no position, and Kafka no longer has the oldest records of this partition; ' +
+            'a customer whose events were all deleted is in Redis only if the state topic has a document',
+        )
+      return
+    }
     if (tooLow && start.isComplete) return
     const seen = { topic, partition, stored, low, high }
     if (tooLow) {
-      metrics.lostRecords.inc(Number(BigInt(low) - BigInt(stored ?? low)))
+      metrics.lostRecords.inc(Number(BigInt(low) - BigInt(stored)))
       logger.error(
         { event: 'records-lost', ...seen },
         'Kafka deleted records before they were applied; the partition continues at its oldest record',
@@ -195,7 +204,7 @@ export const createStoredPositions = (
     if (seen.length > 0)
       logger.warn(
         { event: 'state-incomplete', topic, seen },
-        'the state topic lacks documents of events that were applied; the events that Kafka still has are applied again',
+        'the state topic lacks documents of applied events; the events that Kafka still has are applied again',
       )
     return seen.length > 0
   }

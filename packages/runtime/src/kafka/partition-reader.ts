@@ -73,7 +73,10 @@ export const createPartitionReader = (admin: TopicAdmin, topic: string): Partiti
     return isThrottled ? { records: [], nextOffset: offset } : undefined
   }
 
-  /** @returns the range up to the oldest record, or up to `until` if the partition ends before the offset. */
+  /**
+   * @returns the range up to the oldest record, or up to `until` if the partition ends before the
+   *   offset.
+   */
   const missing = async (partition: number, offset: string, until: string, error: Error): Promise<FetchedPart> => {
     const marks = (await readWatermarks(admin, topic)).get(partition)
     if (marks === undefined) throw error

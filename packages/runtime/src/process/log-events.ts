@@ -27,6 +27,8 @@ export const LOG_EVENTS = {
   'state-repaired':
     'Documents were published for a partition that another projector has now. That projector publishes the current ' +
     'documents.',
+  'oldest-records-gone':
+    'A partition without a position starts at its oldest record. Customers with older events may be missing.',
   filling: 'A lost Redis is being filled from the state topic.',
   filled: 'A partition is filled from the state topic.',
   'unreadable-states':

@@ -88,7 +88,8 @@ local function reply_by_mark(mark, timestamp)
 end
 
 -- Compares an event with the stored event. Returns three values:
--- 1. above 0 if the event must be written, 0 if the same event is stored, below 0 if a newer is stored
+-- 1. above 0 if the event must be written, 0 if the same event is stored, below 0 if a newer event is
+--    stored
 -- 2. true if the stored event shows that the customer is not erased
 -- 3. true if the key exists and is not a hash
 local function compare_with_stored(key, timestamp, id)
@@ -129,15 +130,16 @@ for i = 1, customers do
   cursor = last + 1
   local order, is_known, is_no_hash = compare_with_stored(key, timestamp, id)
   -- Most events need no mark, because the stored event shows that the customer is not erased.
-  local outcome = order == 0 and 0 or order < 0 and -1 or is_known and 1 or reply_by_mark(KEYS[customers + i], timestamp)
+  local outcome = order == 0 and 0 or order < 0 and -1 or is_known and 1
+  outcome = outcome or reply_by_mark(KEYS[customers + i], timestamp)
   if outcome == 1 then
     if is_no_hash then
       -- Redis checks its memory limit for SET, but not for DEL. So a full Redis fails before DEL.
       redis.call('SET', key, '')
       redis.call('DEL', key)
     end
-    -- The hash is overwritten, not deleted first, because Redis Cluster does not let a script create
-    -- a key while a slot moves. The first write command is HSET, for which Redis checks its memory
+    -- The hash is overwritten, not deleted first, because Redis Cluster lets no script create a key
+    -- while a slot moves. The first write command is HSET, for which Redis checks its memory
     -- limit. So a full Redis refuses the call before anything has changed.
     -- Each HSET has 4000 values, because `unpack` accepts at most about 8000.
     for from = first, last, 4000 do
