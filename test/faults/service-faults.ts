@@ -97,6 +97,20 @@ const eraseAll = async ({ kafka, erasuresTopic }: Arena['pipeline'], customers: 
   await producer.disconnect()
 }
 
+/**
+ * Starts a projector again, and pauses it at its next call of a Lua script or produce request, as
+ * `interrupted.ts` says. `cause` leads to this call.
+ */
+const pauseAt = async <T>(projector: ManagedService, what: string, cause: () => Promise<T>): Promise<T> => {
+  await projector.kill()
+  await projector.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: `${what} SIGSTOP` })
+  await projector.process.untilReady()
+  armPause(projector)
+  const caused = await cause()
+  await untilPaused(projector)
+  return caused
+}
+
 const PARTITIONS = 12
 const HOUR_MS = 3_600_000
 /** Exit code in the form of a shell: 128 plus the number of the signal. */
@@ -145,12 +159,7 @@ export const serviceFaults: readonly Fault[] = [
       'publishes them after another projector has published newer documents',
     inject: async ({ projectors, untilPromised, pipeline }) => {
       const [paused, other] = projectors as [ManagedService, ManagedService]
-      await paused.kill()
-      await paused.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: `${pipeline.stateTopic} SIGSTOP` })
-      await paused.process.untilReady()
-      await untilPromised(500)
-      armPause(paused)
-      await untilPaused(paused)
+      await pauseAt(paused, pipeline.stateTopic, () => untilPromised(500))
       await untilAlone(other)
       await untilPromised(2000)
       paused.process.signal('SIGCONT')
@@ -241,12 +250,7 @@ export const serviceFaults: readonly Fault[] = [
         await killed.restart()
         await killed.process.untilReady()
       }
-      await paused.kill()
-      await paused.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'move-fill SIGSTOP' })
-      await paused.process.untilReady()
-      armPause(paused)
-      await pipeline.redis.flushall()
-      await untilPaused(paused)
+      await pauseAt(paused, 'move-fill', () => pipeline.redis.flushall())
       await untilAlone(killed)
       await untilPromised(200)
       paused.process.signal('SIGCONT')
@@ -274,12 +278,7 @@ export const serviceFaults: readonly Fault[] = [
         await killed.restart()
         await killed.process.untilReady()
       }
-      await paused.kill()
-      await paused.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'erase-customer SIGSTOP' })
-      await paused.process.untilReady()
-      armPause(paused)
-      const erased = await eraseSome(arena)
-      await untilPaused(paused)
+      const erased = await pauseAt(paused, 'erase-customer', () => eraseSome(arena))
       await untilAlone(other)
       await eraseAll(pipeline, erased.toReversed())
       await untilPromised(200)

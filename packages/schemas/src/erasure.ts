@@ -4,6 +4,7 @@
  */
 import { type Static, Type } from '@sinclair/typebox'
 import { decodeText } from './charset.ts'
+import { type KeyFault, readKey } from './record-key.ts'
 import { failed, ok, type Result } from './result.ts'
 import type { Version } from './version.ts'
 
@@ -30,9 +31,7 @@ export type Erasure = Static<typeof Erasure>
 
 /** The reasons why a record of the erasures topic erases nothing. */
 export type ErasureFault =
-  | 'missing-key'
-  /** The bytes of the key are not UTF-8. */
-  | 'invalid-key'
+  | KeyFault
   /** The record is a tombstone, which erases nothing and does not undo an earlier erasure. */
   | 'missing-value'
   /** The value is not an erasure. */
@@ -43,9 +42,6 @@ export interface ErasureRecord {
   readonly customerUuid: string
   readonly erasure: Erasure
 }
-
-// A byte order mark is part of the customerUuid, so the decoder must keep it (`ignoreBOM`).
-const keyDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 const isText = (value: unknown): value is string => typeof value === 'string' && [...value].length <= MAX_ERASURE_TEXT
 
@@ -65,14 +61,10 @@ export const readErasureRecord = (record: {
   readonly key: Uint8Array | null
   readonly value: Uint8Array | null
 }): Result<ErasureRecord, ErasureFault> => {
-  const { key, value } = record
-  if (key === null || key.length === 0) return failed('missing-key', 'the record has no key')
-  let customerUuid: string
-  try {
-    customerUuid = keyDecoder.decode(key)
-  } catch {
-    return failed('invalid-key', 'the key is not UTF-8')
-  }
+  const { value } = record
+  const key = readKey(record.key)
+  if (!key.ok) return key
+  const customerUuid = key.value
   if (value === null) return failed('missing-value', 'the record is a tombstone, and an erasure cannot be taken back')
   let parsed: unknown
   try {

@@ -8,6 +8,7 @@ import { decodeText } from './charset.ts'
 import { Addresses, Customer, Vehicles } from './customer.ts'
 import type { CustomersEvent, JsonObject } from './envelope.ts'
 import { parseJson } from './json.ts'
+import { type KeyFault, readKey } from './record-key.ts'
 import { failed, ok, type Result } from './result.ts'
 import { readVersion, type VersionFault } from './version.ts'
 
@@ -140,14 +141,9 @@ export const readState = (value: Uint8Array): Result<CustomerState, StateFault> 
 /** The reasons why a record of the state topic says nothing about a customer. */
 export type StateRecordFault =
   | StateFault
-  | 'missing-key'
-  /** The bytes of the key are not UTF-8. */
-  | 'invalid-key'
+  | KeyFault
   /** The key is not the customerUuid of the document. */
   | 'wrong-key'
-
-// A byte order mark is part of the customerUuid, so the decoder must keep it (`ignoreBOM`).
-const keyDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** Content of a record of the state topic. */
 export interface StateRecord {
@@ -165,14 +161,10 @@ export const readStateRecord = (record: {
   readonly key: Uint8Array | null
   readonly value: Uint8Array | null
 }): Result<StateRecord, StateRecordFault> => {
-  const { key, value } = record
-  if (key === null || key.length === 0) return failed('missing-key', 'the record has no key')
-  let customerUuid: string
-  try {
-    customerUuid = keyDecoder.decode(key)
-  } catch {
-    return failed('invalid-key', 'the key is not UTF-8')
-  }
+  const { value } = record
+  const key = readKey(record.key)
+  if (!key.ok) return key
+  const customerUuid = key.value
   if (value === null) return ok({ customerUuid, state: null })
   const state = readState(value)
   if (!state.ok) return state

@@ -1,0 +1,20 @@
+import { failed, ok, type Result } from './result.ts'
+
+/** The reasons why the key of a record is not a customerUuid. */
+export type KeyFault =
+  | 'missing-key'
+  /** The bytes of the key are not UTF-8. */
+  | 'invalid-key'
+
+// A byte order mark is part of the customerUuid, so the decoder must keep it (`ignoreBOM`).
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/** Reads the customerUuid, which is the key of a record in the state topic and the erasures topic. */
+export const readKey = (key: Uint8Array | null): Result<string, KeyFault> => {
+  if (key === null || key.length === 0) return failed('missing-key', 'the record has no key')
+  try {
+    return ok(decoder.decode(key))
+  } catch {
+    return failed('invalid-key', 'the key is not UTF-8')
+  }
+}
