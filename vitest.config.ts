@@ -22,7 +22,7 @@ export default defineConfig({
   test: {
     // One more than CI has cores, because tests on brokers often wait.
     maxWorkers: 3,
-    // Limits concurrent tests of one file to the pairs of services that two cores can run.
+    // Concurrent tests of one file. Each test starts two services, and two cores run six such pairs.
     maxConcurrency: 6,
     // Programs that tests start are then compiled once, which halves their start.
     env: { NODE_COMPILE_CACHE: fileURLToPath(new URL('node_modules/.cache/node', import.meta.url)) },
@@ -77,8 +77,9 @@ export default defineConfig({
       },
       {
         ...shared,
-        // A cluster of its own: three brokers, which it kills and freezes. Beside other tests it
-        // would starve them, and they it: a group runs when the one before has ended.
+        // The suite kills and freezes three brokers of its own. It runs alone, because it and other
+        // tests would take CPU from each other. A group starts when the group with the lower
+        // `groupOrder` has ended.
         test: {
           name: 'faults',
           include: onACluster,

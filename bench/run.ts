@@ -68,7 +68,7 @@ const brokers = await startBrokers({ log: tell })
 const bench = { brokers, scale, say: tell }
 const machine = await describeMachine(brokers)
 const lines: Line[] = []
-/** Writes each answer at once, so that no answer is lost if a later question fails. */
+/** Writes the result of each question immediately, so that a later failure loses no result. */
 const write = (fresh: { answers?: Record<string, Asked>; profiles?: Readonly<Record<string, Profiled>> }) => {
   const names = questions.map(({ name }) => name)
   if (scale === 1) writeReport({ machine, answers: {}, ...fresh }, names)

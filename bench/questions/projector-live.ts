@@ -7,7 +7,7 @@ import { alternate, cpuSeconds } from '../report/measure.ts'
 import type { Question } from './question.ts'
 
 const TARGET_US = 250
-/** Rate that is low enough that few chunks have a second event. */
+/** Events per second. The rate is so low that most chunks have one event. */
 const PER_SECOND = 250
 const MAX_EVENTS_PER_CHUNK = 1.1
 const DISTINCT_EVENTS = 5000

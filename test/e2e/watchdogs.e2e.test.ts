@@ -13,8 +13,8 @@ beforeAll(async () => {
 afterAll(() => pipeline.close())
 
 /**
- * Returns a script that the projector loads before its own code. The script replaces fetches of
- * kafkajs.
+ * Returns environment variables for a projector. The projector then loads a script before its own
+ * code. The script replaces the fetches of kafkajs.
  */
 const fetching = (how: string) => {
   const script = `import { createRequire } from 'node:module'

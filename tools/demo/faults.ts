@@ -86,8 +86,8 @@ const killLeader = async (context: FaultContext): Promise<void> => {
   )
   const startedAt = performance.now()
   await unlessAborted(broker.restart(), signal)
-  // If this broker was the coordinator of the projector's group, the projector continues after one
-  // session timeout.
+  // This may take one session timeout: if the killed broker was the coordinator of the projector's
+  // group, the new coordinator waits for the projector to join again.
   await untilCaughtUp(context)
   screen.step({
     mark: '✔',

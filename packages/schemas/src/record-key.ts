@@ -6,7 +6,7 @@ export type KeyFault =
   /** The bytes of the key are not UTF-8. */
   | 'invalid-key'
 
-// A byte order mark is part of the customerUuid, so the decoder must keep it (`ignoreBOM`).
+// `ignoreBOM: true` keeps a byte order mark. A mark in the key is part of the customerUuid.
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** Reads the customerUuid, which is the key of a record in the state topic and the erasures topic. */

@@ -45,7 +45,7 @@ export interface DeliveryStore {
   /**
    * Stores the events, their versions and the position in one transaction.
    * @returns true if the transaction was stored. False if the stored position was not `from`,
-   *   because another process has the partition now. The store must then be unchanged.
+   *   because another process has the partition now. If false, the store must be unchanged.
    */
   commit(commit: DeliveryCommit): Promise<boolean> | boolean
 }

@@ -90,8 +90,8 @@ export interface Evidence {
    */
   unknownStates(): Generator<string>
   /**
-   * Marks a customer as wrong if the newest event in Kafka is missing or older than a promised
-   * event.
+   * Marks each customer with a promised event as wrong, if Kafka has no event of the customer or only
+   * older ones.
    */
   comparePromises(reason: string): void
 

@@ -47,7 +47,7 @@ export interface VerifyOptions {
   readonly erasuresTopic?: string | undefined
   readonly keyPrefix: string
   readonly projection: number
-  /** Path of the ledger. If undefined, only Redis is compared with the topic. */
+  /** Path of the ledger. If undefined, no promises are checked against Kafka. */
   readonly ledgerPath?: string
   /**
    * Selects the customers with an event that was received at `sinceMs` or later, and before
@@ -107,8 +107,9 @@ export interface Verdict {
    */
   readonly newer: number
   /**
-   * Customers whose hash or state document differs from their newest event. Also customers whose
-   * newest event in Kafka is missing or older than a promised event. At most {@link MAX_NAMED}.
+   * Customers whose hash or state document differs from their newest event. Also customers with a
+   * promised event, if Kafka has no event of the customer or only older ones. At most
+   * {@link MAX_NAMED}.
    */
   readonly wrong: readonly { readonly customerUuid: string; readonly reason: string }[]
   readonly wrongCount: number

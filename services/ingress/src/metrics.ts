@@ -23,7 +23,7 @@ interface Size {
   readonly records: number
   readonly bytes: number
 }
-/** Numbers of isolated partitions. */
+/** Counts of isolated partitions. */
 interface Isolated {
   readonly failing: number
   readonly slow: number

@@ -1,6 +1,6 @@
 /**
  * Executes the erasures of the erasures topic. A customer's erasures and events are in partitions
- * of the same number.
+ * with the same number.
  *
  * The position in the erasures topic is stored beside the position of the raw partition. After
  * Redis was emptied or restored, that position is missing or old. The erasures are then executed

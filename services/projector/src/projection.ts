@@ -153,7 +153,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const storedPositions = createStoredPositions({ ...deps, onLeave: lookahead.skipTo }, options)
   const positions = createPositions({
     ...{ ...deps, storedPositions, retryThroughOutage, fillPartition, onLoad: lookahead.drop },
-    // A load may run inside a chunk, and a load that waits for the end of its own chunk never ends.
+    // The erasures do not wait for the partition's turn. A chunk has the turn while it loads the
+    // position again, so the load would wait for its own chunk forever.
     executeErasures: (found, signal) => erasures.execute(found, signal, (_, work) => work()),
   })
   /**
@@ -289,7 +290,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     const expected = positions.expected(partition)
     if (expected === fetchedFrom) return true
     // After an assignment the positions are still being loaded. At its end, the load seeks to the
-    // positions. The signal ends the wait, because a new rebalance must not wait for the load.
+    // positions. A new rebalance aborts the signal, and that ends the wait.
     if (expected === undefined) await positions.untilLoaded(signal)
     // The fetch began before a seek, or kafkajs has chosen another offset because the requested
     // offset was out of range.

@@ -44,7 +44,7 @@ export interface Arena extends Senders {
   /** Returns true if the harness has ended no process of this service. */
   lived(name: ServiceName): boolean
   readonly account: Account
-  /** Sends one event on behalf of the fault, and adds it to the account. */
+  /** Sends one event on behalf of the fault, and counts the event in `account`. */
   post(
     ingress: ManagedService,
     event: Pick<MadeEvent, 'customerUuid' | 'body'>,

@@ -30,7 +30,7 @@ export class TopicError extends Error {
   override readonly name = 'TopicError'
 }
 
-/** State of the topics in Kafka. Problems and warnings are sentences. */
+/** State of the topics in Kafka. Each problem and each warning is a message for a person. */
 export interface TopicFindings {
   /** Partition counts of existing topics, by name. */
   readonly partitions: ReadonlyMap<string, number>

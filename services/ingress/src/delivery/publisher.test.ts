@@ -331,8 +331,8 @@ describe('failing partitions', () => {
 
   it('a failing partition does not delay records that may go to any partition', async () => {
     let sends = 0
-    // In each send, all records without a key go to one partition. The next send uses another
-    // partition.
+    // In each send, all records without a key go to one partition. The send after it uses
+    // another partition.
     const send = async (records: readonly Bound[]) => {
       if (records.some(({ partition }) => partition < 0) && sends++ === 0) throw unavailable()
     }

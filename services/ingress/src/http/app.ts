@@ -127,8 +127,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     // Without this limit slow senders could keep connections forever.
     requestTimeout: options.requestTimeoutMs,
     http: {
-      // Node's default of 60 s would extend the limit of the whole request, because Node uses the
-      // longer of this time and `requestTimeout`.
+      // The default of `headersTimeout` is 60 s. Node takes the longer of `headersTimeout` and
+      // `requestTimeout` as the limit of the whole request.
       headersTimeout: options.requestTimeoutMs,
       // Interval in which Node checks `requestTimeout` and `headersTimeout`. The default of 30 s is
       // too long.

@@ -51,7 +51,7 @@ const encodeText = (text: string, encoding: string): Buffer | undefined => {
 }
 
 interface Transcoded {
-  /** Bytes that the sender may have signed. */
+  /** The body in another charset. The sender may have signed these bytes. */
   readonly signed: Buffer
   /** Charset of the body, if the sender signed these bytes. */
   readonly encoding: string

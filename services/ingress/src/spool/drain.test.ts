@@ -168,7 +168,7 @@ describe('failing partitions', () => {
   }, async () => {
     await withoutSyncs()
     const { spool } = await openNew({ segmentBytes: 20_000 })
-    // 9000 records on 12 partitions are 750 records for each partition. A cursor keeps at most 500
+    // 9000 records on 12 partitions are 750 records for each partition. The drain keeps at most 500
     // places.
     const all = upTo(9000)
     await appendAll(spool, all.length)

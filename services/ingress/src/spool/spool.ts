@@ -104,8 +104,9 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
 
   let broken: Error | undefined
   /**
-   * Throws if the directory or the lock file was replaced. A second process could then use the
-   * directory, or no later process would find new records.
+   * Throws if the lock file or the directory was replaced. If the lock file was replaced, a second
+   * process could use the directory. If the directory was replaced, no later process would find the
+   * new records.
    */
   const isStillOurs = async () => {
     const check = async (path: string, expected: { dev: number; ino: number }) => {

@@ -138,8 +138,8 @@ for i = 1, customers do
       redis.call('SET', key, '')
       redis.call('DEL', key)
     end
-    -- The hash is overwritten, not deleted first, because Redis Cluster lets no script create a key
-    -- while a slot moves. The first write command is HSET, for which Redis checks its memory
+    -- Do not delete the hash first: while a slot moves, Redis Cluster allows no script to create a
+    -- key. The first write command is HSET, for which Redis checks its memory
     -- limit. So a full Redis refuses the call before anything has changed.
     -- Each HSET has 4000 values, because `unpack` accepts at most about 8000.
     for from = first, last, 4000 do

@@ -4,8 +4,8 @@ const require = createRequire(import.meta.url)
 
 /**
  * Keeps a time correct that kafkajs stores in `property`, even if somebody changes the wall clock.
- * The setter stores the time of the monotonic clock. The getter converts that time to the current
- * wall clock.
+ * The setter converts the given time to the monotonic clock. The getter converts the stored time
+ * back to the current wall clock.
  */
 const followClock = (module: string, property: string): void => {
   const { prototype } = require(`kafkajs/src/${module}`) as { prototype: object }

@@ -52,8 +52,8 @@ export const patchProduceConnection = (): void => {
 
   const addTo = (pool: Connection[]): Connection => {
     const [first] = pool as [Connection]
-    // A connection stores each option in a property of the same name, so the first connection can
-    // serve as the options of the new connection.
+    // A connection has each option as a property, so `{ ...first }` has the options for a new
+    // connection.
     const added = new Connection({ ...first, enforceRequestTimeout: first.requestQueue.enforceRequestTimeout })
     added.setVersions(first.versions)
     added.setSupportAuthenticationProtocol(first.getSupportAuthenticationProtocol())
