@@ -93,3 +93,12 @@ it('kafkajs gets the error of a failed commit and joins the group again, unless 
   expect(await handle(['a'], { commitOffsetsIfNecessary })).toEqual([])
   await ended
 })
+
+it.each([Number.POSITIVE_INFINITY, 2 ** 31, 0, Number.NaN])(
+  'handlerTimeoutMs %s is refused',
+  async (handlerTimeoutMs) => {
+    const kafka = { consumer: () => expect.unreachable() } as unknown as Kafka
+    const subscription = { kafka, groupId: 'g', onCustomer: () => {}, handlerTimeoutMs }
+    await expect(subscribeToCustomers(subscription)).rejects.toThrow(RangeError)
+  },
+)

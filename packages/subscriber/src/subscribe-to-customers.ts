@@ -42,13 +42,18 @@ export interface CustomerSubscription extends InvalidHandling<StateRecordFault> 
   readonly signal?: AbortSignal
   /** Maximum handlers that run at the same time, each for another partition. Default: 1. */
   readonly concurrency?: number
-  /** A handler that takes longer ends the subscription with an error. Default: 5 minutes. */
+  /**
+   * A handler that takes longer ends the subscription with an error. From 1 to 2147483647, which is
+   * 24 days. Default: 5 minutes.
+   */
   readonly handlerTimeoutMs?: number
   /** Maximum milliseconds between two commits while records are handled. Default: 1000. */
   readonly commitIntervalMs?: number
 }
 
 const HANDLER_TIMEOUT_MS = 300_000
+/** Node's timers and Kafka's protocol have 32-bit integers. A greater timeout would end at once. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1
 
 const callHandlers = async (record: PlacedRecord, signal: AbortSignal, subscription: CustomerSubscription) => {
   const read = readStateRecord(record)
@@ -116,12 +121,15 @@ const handleBatch = async (
 /**
  * Calls `onCustomer` for each customer of the state topic, and then for each change
  * (at-least-once). Resolves when the signal has aborted and the last handler has ended.
+ * @throws RangeError if `handlerTimeoutMs` is out of range.
  * @throws SubscriberError if a handler failed or took too long, if `onInvalid` returned `stop`, or
  *   if the consumer has ended. Let the process exit, so that its supervisor starts it again.
  */
-export const subscribeToCustomers = (subscription: CustomerSubscription): Promise<void> => {
+export const subscribeToCustomers = async (subscription: CustomerSubscription): Promise<void> => {
   const { kafka, groupId, topic = stateTopicName(), signal, concurrency = 1 } = subscription
   const { handlerTimeoutMs = HANDLER_TIMEOUT_MS } = subscription
+  if (!(handlerTimeoutMs >= 1 && handlerTimeoutMs <= MAX_TIMEOUT_MS))
+    throw new RangeError(`handlerTimeoutMs is ${handlerTimeoutMs}, but must be from 1 to ${MAX_TIMEOUT_MS}`)
   return runConsumer({
     kafka,
     topic,
