@@ -88,7 +88,10 @@ await withClients('verify', settings, async ({ kafka, admin, redis }) => {
   if (range.ledgerPath !== undefined) read.push(topics.other)
   if (stateTopic !== undefined) read.push(stateTopic)
   if (erasuresTopic !== undefined) read.push(erasuresTopic)
-  const [, quarantineEnds] = await Promise.all(read.map((topic) => requireReadable(kafka, admin, topic, signal)))
+  const checks = read.map((topic) => requireReadable(kafka, admin, topic, signal))
+  // After an interruption each check still deletes its group, and needs the clients until then.
+  await Promise.allSettled(checks)
+  const [, quarantineEnds] = await Promise.all(checks)
   await quarantineReachesBackTo(admin, topics.quarantine, quarantineEnds ?? [])
   const onProgress = (step: string) => tell(`verify: ${step}`)
   const verdict = await verify({
