@@ -123,7 +123,7 @@ export const fillGuards: readonly Guard[] = [
     guard: 'on a cluster a fill goes on only if its customers are still there',
     prevents: 'customers that are missing after a master was replaced',
     file: `${folder}/fill-store.ts`,
-    from: 'await assertStored(redis, customers, keyPrefix)',
+    from: 'await assertStored(redis, customers, options.keyPrefix)',
     to: '',
     test: fillStore('does not go on past customers that were lost'),
   },

@@ -8,8 +8,9 @@ import { silent } from './fixtures/fake-projection.ts'
 import { createHolds } from './holds.ts'
 import { createProjectorMetrics } from './metrics.ts'
 import { createOutages } from './outages.ts'
+import { LostChunkError } from './position-store.ts'
 import type { NewestCustomer } from './project.ts'
-import { LostChunkError, type PlacedErasure, type Store, type StoreOutcome } from './store.ts'
+import type { PlacedErasure, Store, StoreOutcome } from './store.ts'
 
 /**
  * One Redis and one partition of the state topic, which several projectors use at the same time.

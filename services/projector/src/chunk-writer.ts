@@ -20,17 +20,9 @@ import { RAW_HEADERS } from '@customer-stream/schemas'
 import type { Holds } from './holds.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { RetryThroughOutage } from './outages.ts'
+import { type ErasuresPosition, LostChunkError } from './position-store.ts'
 import type { NewestCustomer } from './project.ts'
-import {
-  type AppliedChunk,
-  type ChunkOptions,
-  type ErasuresPosition,
-  LostChunkError,
-  type PlacedErasure,
-  type Store,
-  type StoreOutcome,
-  type WrittenChunk,
-} from './store.ts'
+import type { AppliedChunk, ChunkOptions, PlacedErasure, Store, StoreOutcome, WrittenChunk } from './store.ts'
 
 export interface ChunkWriterDependencies {
   readonly store: Pick<Store, 'applyChunk' | 'writeChunk' | 'writeErasures' | 'moveAfter' | 'lowerPosition'>

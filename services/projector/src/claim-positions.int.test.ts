@@ -3,7 +3,8 @@ import { createRedis, type RedisClient, redisSettings } from '@customer-stream/r
 import { freshNames } from '@customer-stream/testing'
 import { testRedisUrl } from '@customer-stream/testing/vitest'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { createStore, OtherClusterError } from './store.ts'
+import { OtherClusterError } from './position-store.ts'
+import { createStore } from './store.ts'
 
 let redis: RedisClient
 beforeAll(async () => {

@@ -1,7 +1,7 @@
 import type { Diagnosis, Logger } from '@customer-stream/runtime'
 import { expect, it } from 'vitest'
 import { createClaim } from './claim-positions.ts'
-import { OtherClusterError } from './store.ts'
+import { OtherClusterError } from './position-store.ts'
 
 const here = { clusterId: 'cluster-1', topicId: 'topic-1' }
 

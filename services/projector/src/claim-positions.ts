@@ -5,10 +5,10 @@
  */
 import type { Logger, Obstacles } from '@customer-stream/runtime'
 import type { TopicIdentity } from '@customer-stream/runtime/kafka'
-import { OtherClusterError, type Store } from './store.ts'
+import { OtherClusterError, type PositionStore } from './position-store.ts'
 
 export interface ClaimDependencies {
-  readonly store: Pick<Store, 'claimPositions'>
+  readonly store: Pick<PositionStore, 'claimPositions'>
   /** Reads the ids of the cluster and of the topic from Kafka. Rejects in an outage. */
   readonly readIdentity: () => Promise<TopicIdentity>
   readonly obstacles: Pick<Obstacles, 'report'>

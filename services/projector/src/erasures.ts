@@ -16,8 +16,9 @@ import { readErasureRecord } from '@customer-stream/schemas'
 import type { ChunkWriter } from './chunk-writer.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { RetryThroughOutage } from './outages.ts'
+import type { ErasuresPosition } from './position-store.ts'
 import type { StateSource } from './state-source.ts'
-import type { AppliedChunk, ErasuresPosition, PlacedErasure, Store } from './store.ts'
+import type { AppliedChunk, PlacedErasure, Store } from './store.ts'
 import type { InTurn } from './turns.ts'
 
 export interface ErasuresDependencies {

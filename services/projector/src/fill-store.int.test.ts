@@ -6,7 +6,8 @@ import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stre
 import { testRedisUrl } from '@customer-stream/testing/vitest'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createFillStore, type Fill } from './fill-store.ts'
-import { createStore, LostChunkError } from './store.ts'
+import { LostChunkError } from './position-store.ts'
+import { createStore } from './store.ts'
 
 const TOPIC = 'raw'
 const FIELD = `${TOPIC}/0`

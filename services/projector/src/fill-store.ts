@@ -4,8 +4,9 @@
  */
 import { randomUUID } from 'node:crypto'
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
-import { type CustomerHash, clusterPositionsKeys, positionField, positionsKey } from '@customer-stream/schemas'
-import { all, assertStored, FILL_SUFFIX, STATE_SUFFIX, type StoreOptions, script } from './store.ts'
+import type { CustomerHash } from '@customer-stream/schemas'
+import { all, createPositionHash, type StoreOptions, script } from './position-hash.ts'
+import { assertStored } from './store.ts'
 
 export interface Fill {
   /** Unique id. Because of the id, an earlier fill cannot change the progress of this fill. */
@@ -62,19 +63,14 @@ const fillOf = (text: string): Fill | undefined => {
 const least = (offsets: readonly string[]): string =>
   offsets.reduce((low, offset) => (BigInt(offset) < BigInt(low) ? offset : low))
 
-export const createFillStore = (client: RedisClient, { keyPrefix, topic, projection }: StoreOptions): FillStore => {
+export const createFillStore = (client: RedisClient, options: StoreOptions): FillStore => {
   client.defineCommand('moveFill', { lua: script('move-fill'), numberOfKeys: 1 })
   const redis = client as Scripts
   const clustered = isCluster(client)
-  const copies = clustered ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
-  const fieldOf = (partition: number) => positionField(topic, partition)
-  /** @param values the value of each field, by the suffix of the field. */
-  const set = (partition: number, values: Readonly<Record<string, string>>) => {
-    const fields = Object.entries(values).map(([suffix, value]) => [`${fieldOf(partition)}${suffix}`, value] as const)
-    return all(copies.map((key) => redis.hset(key, Object.fromEntries(fields))))
-  }
+  const { copies, fields, read } = createPositionHash(client, options)
+  const set = (values: Readonly<Record<string, string>>) => all(copies.map((key) => redis.hset(key, values)))
   const move = (partition: number, from: Fill, to: string, endPosition = from.rawFrom) =>
-    all(copies.map((key) => redis.moveFill(key, fieldOf(partition), textOf(from), to, endPosition)))
+    all(copies.map((key) => redis.moveFill(key, fields(partition).position, textOf(from), to, endPosition)))
   const moved = async (partition: number, from: Fill, to: Fill) =>
     (await move(partition, from, textOf(to))).every((reply) => reply === 1) ? to : undefined
 
@@ -93,28 +89,23 @@ export const createFillStore = (client: RedisClient, { keyPrefix, topic, project
       rawFrom: least(found.map(({ rawFrom }) => rawFrom)),
       isComplete: found.every(({ isComplete }) => isComplete),
     }
-    await set(partition, { [FILL_SUFFIX]: textOf(fill) })
+    await set({ [fields(partition).fill]: textOf(fill) })
     return fill
   }
 
   return {
     fills: async (partitions) => {
-      if (partitions.length === 0) return new Map()
-      const fields = partitions.map((partition) => `${fieldOf(partition)}${FILL_SUFFIX}`)
-      const stored = await all(copies.map((key) => redis.hmget(key, ...fields)))
       const fills = new Map<number, Fill>()
-      for (const [i, partition] of partitions.entries()) {
-        const fill = await level(
-          partition,
-          stored.map((texts) => texts[i] ?? undefined),
-        )
+      for (const [partition, texts] of await read(partitions, 'fill')) {
+        const fill = await level(partition, texts)
         if (fill) fills.set(partition, fill)
       }
       return fills
     },
     beginFill: async (partition, fill) => {
-      const state = fill.isComplete ? { [STATE_SUFFIX]: `${fill.stateTopicId}/${fill.rawFrom}` } : {}
-      await set(partition, { [FILL_SUFFIX]: textOf({ ...fill, id: randomUUID() }), ...state })
+      const names = fields(partition)
+      const state = fill.isComplete ? { [names.state]: `${fill.stateTopicId}/${fill.rawFrom}` } : {}
+      await set({ [names.fill]: textOf({ ...fill, id: randomUUID() }), ...state })
     },
     moveFill: async (partition, fill, progress, customers) => {
       if (!clustered) return moved(partition, fill, { ...fill, ...progress })
@@ -122,7 +113,7 @@ export const createFillStore = (client: RedisClient, { keyPrefix, topic, project
       // a master is replaced later, the last call finds another id.
       const marked = await moved(partition, fill, { ...fill, id: randomUUID() })
       if (marked === undefined) return undefined
-      await assertStored(redis, customers, keyPrefix)
+      await assertStored(redis, customers, options.keyPrefix)
       return moved(partition, marked, { ...marked, ...progress })
     },
     endFill: async (partition, fill, to) => {

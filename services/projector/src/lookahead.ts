@@ -11,8 +11,8 @@
  */
 import type { FetchedBatch } from '@customer-stream/runtime/kafka'
 import { compareVersions, type Version } from '@customer-stream/schemas'
+import type { LookaheadWindow } from './position-store.ts'
 import type { RawRecord } from './project.ts'
-import type { LookaheadWindow } from './store.ts'
 
 export interface LookaheadOptions {
   /** Maximum records of a window. 0 switches the first pass off. */

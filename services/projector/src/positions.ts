@@ -15,13 +15,13 @@ import type { FillPartition } from './fill.ts'
 import type { Fill, FillStore } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { RetryThroughOutage } from './outages.ts'
+import { OtherClusterError, type PositionStore } from './position-store.ts'
 import type { StateSource } from './state-source.ts'
-import { OtherClusterError, type Store } from './store.ts'
 import { isBelow, isOffset, type StoredPositions } from './stored-positions.ts'
 
 export interface PositionsDependencies {
   readonly storedPositions: StoredPositions
-  readonly store: Pick<Store, 'positions'>
+  readonly store: Pick<PositionStore, 'positions'>
   readonly consumer: Pick<PartitionConsumer, 'seek' | 'commit'>
   /** Undefined if the state topic is switched off. */
   readonly stateSource: Pick<StateSource, 'topicId'> | undefined

@@ -2,7 +2,7 @@ import type { Logger } from '@customer-stream/runtime'
 import type { FetchedBatch } from '@customer-stream/runtime/kafka'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { LOW, setUp, silent } from './fixtures/fake-projection.ts'
-import { OtherClusterError } from './store.ts'
+import { OtherClusterError } from './position-store.ts'
 
 describe('a projection', () => {
   it('without a position, the oldest offset is stored before any event is applied', async () => {

@@ -9,7 +9,8 @@ import {
 } from '@customer-stream/schemas'
 import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stream/testing'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import { createStore, LostChunkError, type Store } from './store.ts'
+import { LostChunkError } from './position-store.ts'
+import { createStore, type Store } from './store.ts'
 
 const TOPIC = 'raw'
 let cluster: RedisCluster

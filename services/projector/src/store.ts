@@ -1,18 +1,21 @@
 import { randomUUID } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import type { TopicIdentity } from '@customer-stream/runtime/kafka'
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
 import {
   type CustomerHash,
-  clusterPositionsKeys,
   compareVersions,
   customerKey,
   type ErasureRecord,
   erasedKey,
   META,
-  positionField,
-  positionsKey,
 } from '@customer-stream/schemas'
+import { all, createPositionHash, type StoreOptions, script } from './position-hash.ts'
+import {
+  createPositionStore,
+  LostChunkError,
+  type MoveOptions,
+  type PositionStore,
+  windowText,
+} from './position-store.ts'
 
 /** Result of storing the newest event of one customer. */
 export type StoreOutcome = 'applied' | 'duplicate' | 'stale' | 'erased'
@@ -34,27 +37,12 @@ export interface WrittenChunk {
   readonly token: string
 }
 
-/** Offsets that a lookahead has read: `start` up to, not including, `end`. */
-export interface LookaheadWindow {
-  readonly start: string
-  readonly end: string
-}
-
-export interface ChunkOptions {
+export interface ChunkOptions extends MoveOptions {
   /**
    * The oldest offset of the partition in Kafka. A rebuild keeps a newer hash whose record is
    * before this offset, because Kafka no longer has that record.
    */
   readonly oldest?: string | undefined
-  /** The lookahead's window to which the chunk belongs. Stored together with the position. */
-  readonly window?: LookaheadWindow | undefined
-  /**
-   * Id of the state topic that has the documents of all events before the new position. Stored
-   * together with the position.
-   */
-  readonly stateTopicId?: string | undefined
-  /** New position in the erasures topic. Stored together with the position. */
-  readonly erasures?: ErasuresPosition | undefined
 }
 
 /** An erasure with the offset of its record. */
@@ -62,15 +50,7 @@ export interface PlacedErasure extends ErasureRecord {
   readonly offset: string
 }
 
-/** Position in a partition of the erasures topic. */
-export interface ErasuresPosition {
-  /** Id of the erasures topic. */
-  readonly topicId: string
-  /** Next offset of the erasures topic to execute. */
-  readonly offset: string
-}
-
-export interface Store {
+export interface Store extends PositionStore {
   /**
    * Writes the customers that are newer than the stored customers, then moves the position from
    * `from` to `to`. If Redis fails over or is restored in between, the position does not move.
@@ -110,52 +90,6 @@ export interface Store {
     position: string,
     topicId: string,
   ): Promise<WrittenChunk>
-  /** Returns the positions in the erasures topic. On Redis Cluster the lowest copy counts. */
-  erasuresPositions(partitions: readonly number[]): Promise<ReadonlyMap<number, ErasuresPosition | undefined>>
-  /** Deletes the position in the erasures topic. All erasures are then executed again. */
-  forgetErasures(partition: number): Promise<void>
-  /**
-   * Moves the position from `from` to `to` after `writeChunk` or `writeErasures`.
-   * @returns whether the position is `to` now.
-   * @throws LostChunkError if the token is gone.
-   */
-  moveAfter(
-    partition: number,
-    from: string | undefined,
-    to: string,
-    token: string,
-    options?: Pick<ChunkOptions, 'window' | 'stateTopicId' | 'erasures'>,
-  ): Promise<boolean>
-  /**
-   * Moves a position back to `to` if the position is greater. The owner of the partition then
-   * applies the records from `to` again. If a chunk is written but has not moved the position, its
-   * records are also applied again.
-   * @returns whether the position was greater.
-   */
-  lowerPosition(partition: number, to: string): Promise<boolean>
-  /**
-   * Returns the position in the previous projection. Undefined if that position belongs to another
-   * topic.
-   */
-  previousPosition(partition: number): Promise<string | undefined>
-  /** Returns the next offset to apply, by partition. Undefined if Redis has no position. */
-  positions(partitions: readonly number[]): Promise<Map<number, string | undefined>>
-  /**
-   * Returns each position that is within a lookahead's window, with the window, by partition. If
-   * the process that has read the window is gone, the window must be applied again from its start.
-   */
-  unfinishedWindows(
-    partitions: readonly number[],
-  ): Promise<ReadonlyMap<number, LookaheadWindow & { readonly position: string }>>
-  /** Deletes the window of a partition. Its position must not be within the window. */
-  forgetWindow(partition: number): Promise<void>
-  /**
-   * Returns, by partition, the offset up to which a state topic has all documents. Undefined if no
-   * state topic is known to have documents of the partition.
-   */
-  publishedPositions(
-    partitions: readonly number[],
-  ): Promise<ReadonlyMap<number, { readonly stateTopicId: string; readonly offset: string } | undefined>>
   /**
    * Writes the customers of a fill that are newer than the stored customers. Moves no position.
    * @returns the customers that are not erased.
@@ -167,29 +101,11 @@ export interface Store {
   ): Promise<readonly CustomerHash[]>
   /** Deletes a customer whose event was received at `erasedAt` (Unix milliseconds) or before. */
   deleteErased(customerUuid: string, erasedAt: number): Promise<void>
-  /** Moves a position if the position is `from`. @returns whether the position is `to` now. */
-  movePosition(partition: number, from: string | undefined, to: string): Promise<boolean>
-  /** Reads positions like `positions`, but changes no copy on Redis Cluster. */
-  peekPositions(partitions: readonly number[]): Promise<ReadonlyMap<number, string | undefined>>
-  /**
-   * Stores the ids of cluster and topic beside the positions. If the topic was deleted and created
-   * again, deletes its old positions.
-   * @returns the number of deleted positions.
-   * @throws OtherClusterError if the positions belong to another cluster and `startOver` is false.
-   */
-  claimPositions(identity: TopicIdentity, startOver: boolean): Promise<number>
   /** Announces to other projectors that this instance uses this Redis. Valid for a minute. */
   announce(instance: string): Promise<void>
   /** Returns those of the given instances that use this Redis. */
   announced(instances: readonly string[]): Promise<ReadonlySet<string>>
   ping(): Promise<void>
-}
-
-/**
- * The positions in Redis belong to another Kafka cluster. Nothing is applied until a person acts.
- */
-export class OtherClusterError extends Error {
-  override readonly name = 'OtherClusterError'
 }
 
 const outcomes = new Map<number, StoreOutcome>([
@@ -208,92 +124,16 @@ export interface Rights {
 
 const ANNOUNCEMENT_MS = 60_000
 
-// Suffixes of the fields beside the field of a position. The Lua scripts have the same suffixes.
-const TOKEN_SUFFIX = '#token'
-const WINDOW_SUFFIX = '#window'
-/** Suffix of the field of a fill's progress. The Lua scripts have the same text. */
-export const FILL_SUFFIX = '#fill'
-/** The field's value: id of the state topic/offset up to which the topic has all documents. */
-export const STATE_SUFFIX = '#state'
-/** The field's value: id of the erasures topic/next offset to execute. */
-const ERASURES_SUFFIX = '#erasures'
-
 /** Redis does nothing else during a call, so a call is limited to 250 × about 20 µs = 5 ms. */
 const CUSTOMERS_PER_CALL = 250
-
-export const script = (name: string): string => readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
 
 type Scripts = RedisClient & {
   checkRights(key: string): Promise<string[]>
   applySnapshots(keyCount: number, keys: readonly string[], args: readonly (string | number)[]): Promise<number[]>
-  movePosition(
-    key: string,
-    field: string,
-    from: string,
-    to: string,
-    token: string,
-    window: string,
-    stateTopicId: string,
-    erasures: string,
-  ): Promise<number>
   eraseCustomer(
     ...args: [key: string, mark: string, scope: string, erasedAt: number, partition: string, offset: string]
   ): Promise<number>
-  lowerPosition(key: string, field: string, to: string): Promise<number>
   deleteErased(key: string, erasedAt: number): Promise<number>
-  claimPositions(key: string, topic: string, cluster: string, topicId: string, startOver: string): Promise<Claim>
-}
-
-/** A failed attempt that may be repeated, because the position has not moved. */
-export class LostChunkError extends Error {
-  override readonly name = 'LostChunkError'
-  constructor() {
-    super(
-      'Redis had stored customers or the token of this chunk and now lacks them: Redis failed over, was restored, ' +
-        'or another projector writes to this partition',
-    )
-  }
-}
-
-type Claim = ['claimed'] | ['deleted', number, string] | ['refused', string]
-
-export interface StoreOptions {
-  readonly keyPrefix: string
-  readonly topic: string
-  readonly projection: number
-}
-
-const rank = (offset: string): bigint => (/^\d+$/.test(offset) ? BigInt(offset) : -1n)
-
-/**
- * Parses a stored window, start/end. Returns undefined if the position is not within the window.
- */
-const windowAround = (position: string, stored: string | null | undefined): LookaheadWindow | undefined => {
-  const [start = '', end = ''] = stored?.split('/') ?? []
-  return rank(position) > rank(start) && rank(position) < rank(end) ? { start, end } : undefined
-}
-
-/** Returns the lowest offset, or undefined if an offset is missing. */
-const lowest = (offsets: readonly (string | undefined)[]): string | undefined =>
-  offsets.reduce((low, offset) =>
-    low === undefined || offset === undefined ? undefined : rank(offset) < rank(low) ? offset : low,
-  )
-
-/** Returns the lowest of several `id/offset`, or undefined if one is missing or the ids differ. */
-const lowestOf = (stored: readonly (string | null | undefined)[]): ErasuresPosition | undefined => {
-  const [first, ...others] = stored.map((value) => value?.split('/') ?? [])
-  const [topicId] = first ?? []
-  const offset = lowest([first, ...others].map((parts) => parts?.[1]))
-  return others.every(([id]) => id === topicId) && topicId && offset ? { topicId, offset } : undefined
-}
-
-/**
- * Settles after all calls. Otherwise a retry could begin while calls of the first attempt still
- * hang.
- */
-export const all = async <T>(calls: readonly Promise<T>[]): Promise<T[]> => {
-  await Promise.allSettled(calls)
-  return Promise.all(calls)
 }
 
 /** @throws LostChunkError if Redis lacks one of these customers, or has an older version. */
@@ -327,21 +167,16 @@ type Write = (
  * may be called again with the same arguments.
  */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: one entry for each use of Redis
-export const createStore = (client: RedisClient, { keyPrefix, topic, projection }: StoreOptions): Store & Rights => {
+export const createStore = (client: RedisClient, options: StoreOptions): Store & Rights => {
   client.defineCommand('applySnapshots', { lua: script('apply-snapshots') })
-  client.defineCommand('movePosition', { lua: script('move-position'), numberOfKeys: 1 })
   client.defineCommand('eraseCustomer', { lua: script('erase-customer'), numberOfKeys: 2 })
-  client.defineCommand('lowerPosition', { lua: script('lower-position'), numberOfKeys: 1 })
   client.defineCommand('deleteErased', { lua: script('delete-erased'), numberOfKeys: 1 })
-  client.defineCommand('claimPositions', { lua: script('claim-positions'), numberOfKeys: 1 })
   client.defineCommand('checkRights', { lua: script('check-rights'), numberOfKeys: 1 })
   const redis = client as Scripts
+  const { keyPrefix, projection } = options
   const clustered = isCluster(client)
-  const copies = clustered ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
-  const tokenField = (field: string) => `${field}${TOKEN_SUFFIX}`
-  const fieldOf = (partition: number) => positionField(topic, partition)
-  const windowField = (field: string) => `${field}${WINDOW_SUFFIX}`
-  const textOf = (window: LookaheadWindow | undefined) => (window ? `${window.start}/${window.end}` : '')
+  const { copies, fields } = createPositionHash(client, options)
+  const positionStore = createPositionStore(client, options)
   const memberKeyPrefix = `${keyPrefix}positions:member:`
 
   /**
@@ -387,7 +222,7 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
    * Redis with the last token also has the customers of all calls.
    */
   const writeOnOne: Write = async (customers, partition, from, to, { oldest = '0', isPublished }) => {
-    const field = fieldOf(partition)
+    const { position } = fields(partition)
     const calls = Math.max(1, Math.ceil(customers.length / CUSTOMERS_PER_CALL))
     const chunk = randomUUID()
     const token = (call: number) => (call === 0 ? '' : `${chunk}/${call}`)
@@ -395,8 +230,8 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
       Array.from({ length: calls }, (_, call) =>
         applyAtOnce(
           customers.slice(call * CUSTOMERS_PER_CALL, (call + 1) * CUSTOMERS_PER_CALL),
-          [`${field}/`, oldest, to],
-          [field, from ?? '', token(call), token(call + 1), '', isPublished ? 'published' : ''],
+          [`${position}/`, oldest, to],
+          [position, from ?? '', token(call), token(call + 1), '', isPublished ? 'published' : ''],
         ),
       ),
     )
@@ -415,15 +250,15 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
    * `moveAfter` fails.
    */
   const writeOnCluster: Write = async (customers, partition, _from, to, { oldest = '0', isPublished }) => {
-    const field = fieldOf(partition)
+    const { position, token: tokenField, fill: fillField } = fields(partition)
     // Each call has one customer, because two customers rarely share a slot.
-    const applied = await all(customers.map((customer) => applyAtOnce([customer], [`${field}/`, oldest, to])))
+    const applied = await all(customers.map((customer) => applyAtOnce([customer], [`${position}/`, oldest, to])))
     const token = randomUUID()
-    await all(copies.map((key) => redis.hset(key, tokenField(field), token)))
+    await all(copies.map((key) => redis.hset(key, tokenField, token)))
     const stored = applied.flatMap((each) => each.stored)
     const written = customers.filter((_, i) => stored[i] !== 'erased')
     await assertStored(redis, written, keyPrefix)
-    const fills = isPublished ? await all(copies.map((key) => redis.hget(key, `${field}${FILL_SUFFIX}`))) : []
+    const fills = isPublished ? await all(copies.map((key) => redis.hget(key, fillField))) : []
     return { isInPlace: fills.every((fill) => fill === null), stored, token }
   }
   const write = clustered ? writeOnCluster : writeOnOne
@@ -450,121 +285,30 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
     return { isInPlace, stored: replies.map((reply) => (reply === -1 ? 'stale' : 'erased')), token }
   }
 
-  const moveAfter: Store['moveAfter'] = async (partition, from, to, token, options = {}) => {
-    const { window, stateTopicId = '', erasures } = options
-    const field = fieldOf(partition)
-    const done = erasures ? `${erasures.topicId}/${erasures.offset}` : ''
-    const replies = await all(
-      copies.map((key) => redis.movePosition(key, field, from ?? '', to, token, textOf(window), stateTopicId, done)),
-    )
-    if (replies.some((reply) => reply === -1)) throw new LostChunkError()
-    return replies.every((reply) => reply === 1)
-  }
-
-  const applyChunk: Store['applyChunk'] = async (customers, partition, from, to, options = {}) => {
+  const applyChunk: Store['applyChunk'] = async (customers, partition, from, to, chunk = {}) => {
     if (!clustered && customers.length <= CUSTOMERS_PER_CALL) {
-      const field = fieldOf(partition)
-      const position = [field, from ?? '', '', '', textOf(options.window), options.stateTopicId ?? '']
-      return applyAtOnce(customers, [`${field}/`, options.oldest ?? '0', to], position)
+      const { position } = fields(partition)
+      return applyAtOnce(
+        customers,
+        [`${position}/`, chunk.oldest ?? '0', to],
+        [position, from ?? '', '', '', windowText(chunk.window), chunk.stateTopicId ?? ''],
+      )
     }
-    const { isInPlace, stored, token } = await write(customers, partition, from, to, { ...options, isPublished: false })
+    const { isInPlace, stored, token } = await write(customers, partition, from, to, { ...chunk, isPublished: false })
     return isInPlace
-      ? { moved: await moveAfter(partition, from, to, token, options), stored }
+      ? { moved: await positionStore.moveAfter(partition, from, to, token, chunk), stored }
       : { moved: false, stored: [] }
   }
 
-  /**
-   * Sets all copies of a position to the lowest copy. A restored master has a lower position, and
-   * applying events twice is harmless.
-   */
-  const level = async (partition: number, offsets: readonly (string | undefined)[]): Promise<string | undefined> => {
-    const low = lowest(offsets)
-    if (low === undefined) return undefined
-    await all(
-      copies.flatMap((key, i) =>
-        offsets[i] === low ? [] : [redis.movePosition(key, fieldOf(partition), offsets[i] ?? '', low, '', '', '', '')],
-      ),
-    )
-    return low
-  }
-
   return {
+    ...positionStore,
     applyChunk,
     writeChunk,
     writeErasures,
-    moveAfter,
-    erasuresPositions: async (partitions) => {
-      if (partitions.length === 0) return new Map()
-      const fields = partitions.map((partition) => `${fieldOf(partition)}${ERASURES_SUFFIX}`)
-      const stored = await all(copies.map((key) => redis.hmget(key, ...fields)))
-      return new Map(partitions.map((partition, i) => [partition, lowestOf(stored.map((values) => values[i]))]))
-    },
-    forgetErasures: async (partition) => {
-      await all(copies.map((key) => redis.hdel(key, `${fieldOf(partition)}${ERASURES_SUFFIX}`)))
-    },
-    lowerPosition: async (partition, to) => {
-      const lowered = await all(copies.map((key) => redis.lowerPosition(key, fieldOf(partition), to)))
-      return lowered.includes(1)
-    },
-    previousPosition: async (partition) => {
-      const before = clustered
-        ? clusterPositionsKeys(projection - 1, keyPrefix)
-        : [positionsKey(projection - 1, keyPrefix)]
-      const topicId = `${topic}/topic`
-      const [own = [], ...found] = await all([
-        redis.hmget(copies[0] ?? '', topicId),
-        ...before.map((key) => redis.hmget(key, topicId, fieldOf(partition), windowField(fieldOf(partition)))),
-      ])
-      const isOther = found.some(([id]) => id && own[0] && id !== own[0])
-      // Within a lookahead's window, count only records before the start of the window. Events that
-      // a lookahead left out were not checked, so unusable ones are not in quarantine.
-      const reached = found.map(
-        ([, offset, window]) => windowAround(offset ?? '', window)?.start ?? offset ?? undefined,
-      )
-      return isOther ? undefined : lowest(reached)
-    },
-    positions: async (partitions) => {
-      if (partitions.length === 0) return new Map()
-      const stored = await all(copies.map((key) => redis.hmget(key, ...partitions.map(fieldOf))))
-      const levelled = await all(
-        partitions.map((partition, i) =>
-          level(
-            partition,
-            stored.map((offsets) => offsets[i] ?? undefined),
-          ),
-        ),
-      )
-      return new Map(partitions.map((partition, i) => [partition, levelled[i]]))
-    },
-    unfinishedWindows: async (partitions) => {
-      if (partitions.length === 0) return new Map()
-      const fields = partitions.map(fieldOf).flatMap((field) => [field, windowField(field)])
-      const stored = await all(copies.map((key) => redis.hmget(key, ...fields)))
-      const unfinished = new Map<number, LookaheadWindow & { position: string }>()
-      for (const [i, partition] of partitions.entries()) {
-        const position = lowest(stored.map((values) => values[2 * i] ?? undefined)) ?? ''
-        for (const values of stored) {
-          const window = windowAround(position, values[2 * i + 1])
-          if (window) unfinished.set(partition, { position, ...window })
-        }
-      }
-      return unfinished
-    },
-    publishedPositions: async (partitions) => {
-      if (partitions.length === 0) return new Map()
-      const fields = partitions.map((partition) => `${fieldOf(partition)}${STATE_SUFFIX}`)
-      const stored = await all(copies.map((key) => redis.hmget(key, ...fields)))
-      return new Map(
-        partitions.map((partition, i) => {
-          const lowestCopy = lowestOf(stored.map((values) => values[i]))
-          return [partition, lowestCopy && { stateTopicId: lowestCopy.topicId, offset: lowestCopy.offset }]
-        }),
-      )
-    },
     applyStates: async (customers, partition, { rawFrom, isComplete }) => {
       // Keep a newer hash of an earlier projection if its event will be applied later, or if the
       // state topic may lack its document.
-      const place = [`${fieldOf(partition)}/`, isComplete ? '0' : rawFrom, rawFrom]
+      const place = [`${fields(partition).position}/`, isComplete ? '0' : rawFrom, rawFrom]
       const perCall = clustered ? 1 : CUSTOMERS_PER_CALL
       const calls = Array.from({ length: Math.ceil(customers.length / perCall) }, (_, call) =>
         customers.slice(call * perCall, (call + 1) * perCall),
@@ -575,40 +319,6 @@ export const createStore = (client: RedisClient, { keyPrefix, topic, projection 
     },
     deleteErased: async (customerUuid, erasedAt) => {
       await redis.deleteErased(customerKey(customerUuid, keyPrefix), erasedAt)
-    },
-    forgetWindow: async (partition) => {
-      await all(copies.map((key) => redis.hdel(key, windowField(fieldOf(partition)))))
-    },
-    movePosition: async (partition, from, to) => {
-      const moved = await all(
-        copies.map((key) => redis.movePosition(key, fieldOf(partition), from ?? '', to, '', '', '', '')),
-      )
-      return moved.every((reply) => reply === 1)
-    },
-    peekPositions: async (partitions) => {
-      const stored = await all(copies.map((key) => redis.hmget(key, ...partitions.map(fieldOf))))
-      return new Map(
-        partitions.map((partition, i) => [partition, lowest(stored.map((offsets) => offsets[i] ?? undefined))]),
-      )
-    },
-    claimPositions: async ({ clusterId = '', topicId = '' }, startOver) => {
-      const claims = await all(
-        copies.map((key) => redis.claimPositions(key, topic, clusterId, topicId, startOver ? '1' : '0')),
-      )
-      let deleted = 0
-      for (const [claim, detail] of claims) {
-        if (claim === 'refused') {
-          throw new OtherClusterError(
-            `the positions in Redis belong to the Kafka cluster ${detail}, and KAFKA_BROKERS leads to the ` +
-              `cluster ${clusterId}. ` +
-              'Nothing is applied. Correct KAFKA_BROKERS, REDIS_URL or REDIS_KEY_PREFIX. If the cluster was ' +
-              'replaced on purpose, ' +
-              'set ON_CLUSTER_CHANGE=start-over: the topic is then applied from its start.',
-          )
-        }
-        if (claim === 'deleted') deleted = Math.max(deleted, Number(detail))
-      }
-      return deleted
     },
     announce: async (instance) => {
       await redis.set(`${memberKeyPrefix}${instance}`, '1', 'PX', ANNOUNCEMENT_MS)

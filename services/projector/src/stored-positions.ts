@@ -8,12 +8,12 @@ import type { PartitionConsumer, TopicIdentity, Watermarks } from '@customer-str
 import { type ClaimOptions, createClaim } from './claim-positions.ts'
 import type { Fill, FillStore } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
+import type { PositionStore } from './position-store.ts'
 import { NO_ID, type StateSource } from './state-source.ts'
-import type { Store } from './store.ts'
 
 export interface StoredPositionsDependencies {
   readonly store: Pick<
-    Store,
+    PositionStore,
     'positions' | 'publishedPositions' | 'unfinishedWindows' | 'forgetWindow' | 'movePosition' | 'claimPositions'
   >
   readonly consumer: Pick<PartitionConsumer, 'committed' | 'watermarks'>

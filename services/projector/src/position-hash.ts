@@ -1,0 +1,61 @@
+/**
+ * The hash of positions in Redis: one field for each partition, and more fields beside it. On Redis
+ * Cluster each copy of the hash has all fields.
+ */
+import { readFileSync } from 'node:fs'
+import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
+import { clusterPositionsKeys, positionField, positionsKey } from '@customer-stream/schemas'
+
+export interface StoreOptions {
+  readonly keyPrefix: string
+  readonly topic: string
+  readonly projection: number
+}
+
+/** Fields of one partition. The Lua scripts have the same suffixes. */
+const fieldsOf = (position: string) => ({
+  position,
+  /** Value: the token of the last chunk or erasure. */
+  token: `${position}#token`,
+  /** Value: a lookahead's window, start/end. */
+  window: `${position}#window`,
+  /** Value: the progress of a fill from the state topic. */
+  fill: `${position}#fill`,
+  /** Value: id of the state topic/offset up to which the topic has all documents. */
+  state: `${position}#state`,
+  /** Value: id of the erasures topic/next offset to execute. */
+  erasures: `${position}#erasures`,
+})
+
+export const createPositionHash = (client: RedisClient, { keyPrefix, topic, projection }: StoreOptions) => {
+  const copies = isCluster(client) ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
+  const fields = (partition: number) => fieldsOf(positionField(topic, partition))
+  return {
+    /** The keys of all copies. */
+    copies,
+    /** Returns the names of a partition's fields. */
+    fields,
+    /** Reads one field of each partition. Returns its value in each copy, by partition. */
+    read: async (
+      partitions: readonly number[],
+      name: keyof ReturnType<typeof fieldsOf>,
+    ): Promise<ReadonlyMap<number, readonly (string | undefined)[]>> => {
+      if (partitions.length === 0) return new Map()
+      const names = partitions.map((partition) => fields(partition)[name])
+      const stored = await all(copies.map((key) => client.hmget(key, ...names)))
+      return new Map(partitions.map((partition, i) => [partition, stored.map((values) => values[i] ?? undefined)]))
+    },
+  }
+}
+
+/** Returns the text of a Lua script of the folder `lua`. */
+export const script = (name: string): string => readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
+
+/**
+ * Settles after all calls. Otherwise a retry could begin while calls of the first attempt still
+ * hang.
+ */
+export const all = async <T>(calls: readonly Promise<T>[]): Promise<T[]> => {
+  await Promise.allSettled(calls)
+  return Promise.all(calls)
+}

@@ -1,0 +1,282 @@
+/**
+ * Reads and moves the positions in Redis, and the fields beside them. A method that rejects may be
+ * called again with the same arguments.
+ */
+import type { TopicIdentity } from '@customer-stream/runtime/kafka'
+import type { RedisClient } from '@customer-stream/runtime/redis'
+import { all, createPositionHash, type StoreOptions, script } from './position-hash.ts'
+
+/** Offsets that a lookahead has read: `start` up to, not including, `end`. */
+export interface LookaheadWindow {
+  readonly start: string
+  readonly end: string
+}
+
+/** Position in a partition of the erasures topic. */
+export interface ErasuresPosition {
+  /** Id of the erasures topic. */
+  readonly topicId: string
+  /** Next offset of the erasures topic to execute. */
+  readonly offset: string
+}
+
+/** Values that are stored together with a new position. */
+export interface MoveOptions {
+  /** The lookahead's window to which the chunk belongs. */
+  readonly window?: LookaheadWindow | undefined
+  /**
+   * Id of the state topic that has the documents of all events before the new position.
+   */
+  readonly stateTopicId?: string | undefined
+  /** New position in the erasures topic. */
+  readonly erasures?: ErasuresPosition | undefined
+}
+
+export interface PositionStore {
+  /** Returns the positions in the erasures topic. On Redis Cluster the lowest copy counts. */
+  erasuresPositions(partitions: readonly number[]): Promise<ReadonlyMap<number, ErasuresPosition | undefined>>
+  /** Deletes the position in the erasures topic. All erasures are then executed again. */
+  forgetErasures(partition: number): Promise<void>
+  /**
+   * Moves the position from `from` to `to` after `writeChunk` or `writeErasures`.
+   * @returns whether the position is `to` now.
+   * @throws LostChunkError if the token is gone.
+   */
+  moveAfter(
+    partition: number,
+    from: string | undefined,
+    to: string,
+    token: string,
+    options?: MoveOptions,
+  ): Promise<boolean>
+  /**
+   * Moves a position back to `to` if the position is greater. The owner of the partition then
+   * applies the records from `to` again. If a chunk is written but has not moved the position, its
+   * records are also applied again.
+   * @returns whether the position was greater.
+   */
+  lowerPosition(partition: number, to: string): Promise<boolean>
+  /**
+   * Returns the position in the previous projection. Undefined if that position belongs to another
+   * topic.
+   */
+  previousPosition(partition: number): Promise<string | undefined>
+  /** Returns the next offset to apply, by partition. Undefined if Redis has no position. */
+  positions(partitions: readonly number[]): Promise<Map<number, string | undefined>>
+  /**
+   * Returns each position that is within a lookahead's window, with the window, by partition. If
+   * the process that has read the window is gone, the window must be applied again from its start.
+   */
+  unfinishedWindows(
+    partitions: readonly number[],
+  ): Promise<ReadonlyMap<number, LookaheadWindow & { readonly position: string }>>
+  /** Deletes the window of a partition. Its position must not be within the window. */
+  forgetWindow(partition: number): Promise<void>
+  /**
+   * Returns, by partition, the offset up to which a state topic has all documents. Undefined if no
+   * state topic is known to have documents of the partition.
+   */
+  publishedPositions(
+    partitions: readonly number[],
+  ): Promise<ReadonlyMap<number, { readonly stateTopicId: string; readonly offset: string } | undefined>>
+  /** Moves a position if the position is `from`. @returns whether the position is `to` now. */
+  movePosition(partition: number, from: string | undefined, to: string): Promise<boolean>
+  /** Reads positions like `positions`, but changes no copy on Redis Cluster. */
+  peekPositions(partitions: readonly number[]): Promise<ReadonlyMap<number, string | undefined>>
+  /**
+   * Stores the ids of cluster and topic beside the positions. If the topic was deleted and created
+   * again, deletes its old positions.
+   * @returns the number of deleted positions.
+   * @throws OtherClusterError if the positions belong to another cluster and `startOver` is false.
+   */
+  claimPositions(identity: TopicIdentity, startOver: boolean): Promise<number>
+}
+
+/**
+ * The positions in Redis belong to another Kafka cluster. Nothing is applied until a person acts.
+ */
+export class OtherClusterError extends Error {
+  override readonly name = 'OtherClusterError'
+}
+
+/** A failed attempt that may be repeated, because the position has not moved. */
+export class LostChunkError extends Error {
+  override readonly name = 'LostChunkError'
+  constructor() {
+    super(
+      'Redis had stored customers or the token of this chunk and now lacks them: Redis failed over, was restored, ' +
+        'or another projector writes to this partition',
+    )
+  }
+}
+
+type Scripts = RedisClient & {
+  movePosition(
+    key: string,
+    field: string,
+    from: string,
+    to: string,
+    token: string,
+    window: string,
+    stateTopicId: string,
+    erasures: string,
+  ): Promise<number>
+  lowerPosition(key: string, field: string, to: string): Promise<number>
+  claimPositions(key: string, topic: string, cluster: string, topicId: string, startOver: string): Promise<Claim>
+}
+
+type Claim = ['claimed'] | ['deleted', number, string] | ['refused', string]
+
+const rank = (offset: string): bigint => (/^\d+$/.test(offset) ? BigInt(offset) : -1n)
+
+export const windowText = (window: LookaheadWindow | undefined): string =>
+  window ? `${window.start}/${window.end}` : ''
+
+/**
+ * Parses the text of a window. Returns undefined if the position is not within the window.
+ */
+const windowAround = (position: string, stored: string | null | undefined): LookaheadWindow | undefined => {
+  const [start = '', end = ''] = stored?.split('/') ?? []
+  return rank(position) > rank(start) && rank(position) < rank(end) ? { start, end } : undefined
+}
+
+/** Returns the lowest offset, or undefined if an offset is missing. */
+const lowest = (offsets: readonly (string | undefined)[]): string | undefined =>
+  offsets.reduce((low, offset) =>
+    low === undefined || offset === undefined ? undefined : rank(offset) < rank(low) ? offset : low,
+  )
+
+/** Returns the lowest of several `id/offset`, or undefined if one is missing or the ids differ. */
+const lowestOf = (stored: readonly (string | null | undefined)[]): ErasuresPosition | undefined => {
+  const [first, ...others] = stored.map((value) => value?.split('/') ?? [])
+  const [topicId] = first ?? []
+  const offset = lowest([first, ...others].map((parts) => parts?.[1]))
+  return others.every(([id]) => id === topicId) && topicId && offset ? { topicId, offset } : undefined
+}
+
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: one entry for each use of the positions
+export const createPositionStore = (client: RedisClient, options: StoreOptions): PositionStore => {
+  client.defineCommand('movePosition', { lua: script('move-position'), numberOfKeys: 1 })
+  client.defineCommand('lowerPosition', { lua: script('lower-position'), numberOfKeys: 1 })
+  client.defineCommand('claimPositions', { lua: script('claim-positions'), numberOfKeys: 1 })
+  const redis = client as Scripts
+  const { topic, projection } = options
+  const { copies, fields, read } = createPositionHash(client, options)
+
+  const moveCopy = (
+    key: string,
+    partition: number,
+    from: string | undefined,
+    to: string,
+    token = '',
+    { window, stateTopicId = '', erasures }: MoveOptions = {},
+  ) => {
+    const executed = erasures ? `${erasures.topicId}/${erasures.offset}` : ''
+    const { position } = fields(partition)
+    return redis.movePosition(key, position, from ?? '', to, token, windowText(window), stateTopicId, executed)
+  }
+
+  const moveAfter: PositionStore['moveAfter'] = async (partition, from, to, token, values) => {
+    const replies = await all(copies.map((key) => moveCopy(key, partition, from, to, token, values)))
+    if (replies.some((reply) => reply === -1)) throw new LostChunkError()
+    return replies.every((reply) => reply === 1)
+  }
+
+  /**
+   * Sets all copies of a position to the lowest copy. A restored master has a lower position, and
+   * applying events twice is harmless.
+   */
+  const level = async (partition: number, offsets: readonly (string | undefined)[]): Promise<string | undefined> => {
+    const low = lowest(offsets)
+    if (low === undefined) return undefined
+    await all(copies.flatMap((key, i) => (offsets[i] === low ? [] : [moveCopy(key, partition, offsets[i], low)])))
+    return low
+  }
+
+  return {
+    moveAfter,
+    erasuresPositions: async (partitions) => {
+      const stored = await read(partitions, 'erasures')
+      return new Map([...stored].map(([partition, values]) => [partition, lowestOf(values)]))
+    },
+    forgetErasures: async (partition) => {
+      await all(copies.map((key) => redis.hdel(key, fields(partition).erasures)))
+    },
+    lowerPosition: async (partition, to) => {
+      const lowered = await all(copies.map((key) => redis.lowerPosition(key, fields(partition).position, to)))
+      return lowered.includes(1)
+    },
+    previousPosition: async (partition) => {
+      const before = createPositionHash(client, { ...options, projection: projection - 1 })
+      const { position, window } = fields(partition)
+      const topicId = `${topic}/topic`
+      const [own = [], ...found] = await all([
+        redis.hmget(copies[0] ?? '', topicId),
+        ...before.copies.map((key) => redis.hmget(key, topicId, position, window)),
+      ])
+      const isOther = found.some(([id]) => id && own[0] && id !== own[0])
+      // Within a lookahead's window, count only records before the start of the window. Events that
+      // a lookahead left out were not checked, so unusable ones are not in quarantine.
+      const reached = found.map(
+        ([, offset, around]) => windowAround(offset ?? '', around)?.start ?? offset ?? undefined,
+      )
+      return isOther ? undefined : lowest(reached)
+    },
+    positions: async (partitions) => {
+      const stored = await read(partitions, 'position')
+      return new Map(
+        await all(
+          [...stored].map(async ([partition, offsets]) => [partition, await level(partition, offsets)] as const),
+        ),
+      )
+    },
+    unfinishedWindows: async (partitions) => {
+      if (partitions.length === 0) return new Map()
+      const names = partitions.map(fields).flatMap(({ position, window }) => [position, window])
+      const stored = await all(copies.map((key) => redis.hmget(key, ...names)))
+      const unfinished = new Map<number, LookaheadWindow & { position: string }>()
+      for (const [i, partition] of partitions.entries()) {
+        const position = lowest(stored.map((values) => values[2 * i] ?? undefined)) ?? ''
+        for (const values of stored) {
+          const window = windowAround(position, values[2 * i + 1])
+          if (window) unfinished.set(partition, { position, ...window })
+        }
+      }
+      return unfinished
+    },
+    publishedPositions: async (partitions) => {
+      const stored = await read(partitions, 'state')
+      return new Map(
+        [...stored].map(([partition, values]) => {
+          const low = lowestOf(values)
+          return [partition, low && { stateTopicId: low.topicId, offset: low.offset }]
+        }),
+      )
+    },
+    forgetWindow: async (partition) => {
+      await all(copies.map((key) => redis.hdel(key, fields(partition).window)))
+    },
+    movePosition: (partition, from, to) => moveAfter(partition, from, to, ''),
+    peekPositions: async (partitions) => {
+      const stored = await read(partitions, 'position')
+      return new Map([...stored].map(([partition, offsets]) => [partition, lowest(offsets)]))
+    },
+    claimPositions: async ({ clusterId = '', topicId = '' }, startOver) => {
+      const claims = await all(
+        copies.map((key) => redis.claimPositions(key, topic, clusterId, topicId, startOver ? '1' : '0')),
+      )
+      let deleted = 0
+      for (const [claim, detail] of claims) {
+        if (claim === 'refused') {
+          throw new OtherClusterError(
+            `the positions in Redis belong to the Kafka cluster ${detail}, and KAFKA_BROKERS leads to the cluster ` +
+              `${clusterId}. Nothing is applied. Correct KAFKA_BROKERS, REDIS_URL or REDIS_KEY_PREFIX. If the cluster ` +
+              'was replaced on purpose, set ON_CLUSTER_CHANGE=start-over: the topic is then applied from its start.',
+          )
+        }
+        if (claim === 'deleted') deleted = Math.max(deleted, Number(detail))
+      }
+      return deleted
+    },
+  }
+}
