@@ -27,7 +27,7 @@ export const fillGuards: readonly Guard[] = [
     guard: 'erasures that cannot be read are not skipped',
     prevents: 'an erased customer who comes back after Redis was lost',
     file: `${folder}/erasures.ts`,
-    from: '    assertReadable(partition, fetched?.unreadable)\n',
+    from: '  assertReadable(partition, fetched?.unreadable)\n',
     to: '',
     test: unit(`${folder}/erasures.test.ts`, 'that cannot be read are not skipped'),
   },

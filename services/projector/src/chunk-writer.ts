@@ -121,7 +121,8 @@ const recordsOfErasures = (
   topic: string,
 ): OutgoingRecord[] =>
   erasures.flatMap(({ customerUuid, erasure }, i) =>
-    stored[i] === 'erased' ? [tombstone(customerUuid, topic, erasure.erasedAt)] : [],
+    // Kafka may refuse a timestamp in the future, and compacts a segment with such a timestamp later.
+    stored[i] === 'erased' ? [tombstone(customerUuid, topic, Math.min(erasure.erasedAt, Date.now()))] : [],
   )
 
 const lostIsFalse = (error: unknown): false => {

@@ -1,7 +1,8 @@
 import type { FetchedRecord } from '@customer-stream/runtime/kafka'
 import { stateOf, writeState } from '@customer-stream/schemas'
 import { describe, expect, it, vi } from 'vitest'
-import { emptyRedis, fakeKafka, setUp } from './fixtures/fake-projection.ts'
+import { createErasures } from './erasures.ts'
+import { emptyRedis, fakeKafka, fakeOutages, setUp, silent } from './fixtures/fake-projection.ts'
 
 /** Returns the customer of each published tombstone. */
 const tombstones = (published: readonly { readonly key: Buffer | null; readonly value: Buffer | null }[]) =>
@@ -15,7 +16,7 @@ describe('erasures', () => {
     erase('a')
     erase('b')
     await assign()
-    expect(redis.executed).toEqual({ topicId: 'erasures-1', offset: '2' })
+    expect(redis.executed).toMatchObject({ topicId: 'erasures-1', offset: '2' })
     expect(tombstones(published)).toEqual(['a', 'b'])
     expect(steps).not.toContain('apply')
     await projection.onBatch(batch(10, ['a', 'c']))
@@ -55,12 +56,48 @@ describe('erasures', () => {
   })
 
   it('erasures are executed again if the erasures topic was created again', async () => {
-    const { assign, erase, projection, kafka, redis } = withErasures()
+    const logged: unknown[] = []
+    const logger = { ...silent, error: (fields: unknown) => logged.push(fields) } as never
+    const { assign, erase, projection, kafka, redis } = withErasures({ logger })
     erase('a')
     await assign()
+    expect(logged).toEqual([])
     kafka.erasuresTopicId = 'erasures-2'
     await projection.executeErasures()
-    expect(redis.executed).toEqual({ topicId: 'erasures-2', offset: '1' })
+    await projection.executeErasures()
+    expect(redis.executed).toMatchObject({ topicId: 'erasures-2', offset: '1' })
+    expect(logged).toMatchObject([{ event: 'erasures-topic-replaced', before: 'erasures-1', now: 'erasures-2' }])
+  })
+
+  it('the tombstone of an erasure in the future has the current time', async () => {
+    const { assign, erase, published } = withErasures()
+    const before = Date.now()
+    erase('a', { scope: 'until-now', erasedAt: Number.MAX_SAFE_INTEGER })
+    erase('b', { erasedAt: 7 })
+    await assign()
+    const [future, past] = published
+    expect(future?.timestamp).toBeGreaterThanOrEqual(before)
+    expect(future?.timestamp).toBeLessThanOrEqual(Date.now())
+    expect(past?.timestamp).toBe(7)
+  })
+
+  it('an erasure that was executed without a state topic publishes its tombstone later', async () => {
+    const [redis, kafka] = [emptyRedis(), fakeKafka()]
+    const without = withErasures({ redis, kafka, stateTopic: undefined })
+    without.erase('a')
+    await without.assign()
+    await without.projection.positions.commit()
+    expect([redis.executed?.offset, without.published]).toEqual(['1', []])
+    const first = withErasures({ redis, kafka })
+    first.erase('a')
+    await first.assign()
+    await first.projection.executeErasures()
+    expect(tombstones(first.published)).toEqual(['a'])
+    // A state topic that was created again has no tombstone.
+    kafka.stateTopicId = 'state-2'
+    await first.projection.executeErasures()
+    await first.projection.executeErasures()
+    expect(tombstones(first.published)).toEqual(['a', 'a'])
   })
 
   it('erasures without a leader hold up a partition only if Redis may lack marks', async () => {
@@ -85,6 +122,8 @@ describe('erasures', () => {
       if (count === 1) throw new Error('no leader')
     }
     await projection.executeErasures()
+    expect([projection.waitingFor, redis.executed?.offset]).toEqual(['erasures: no leader', '0'])
+    await projection.executeErasures()
     expect(redis.executed?.offset).toBe('1')
   })
 
@@ -98,7 +137,7 @@ describe('erasures', () => {
   })
 
   it('erasures that cannot be read are not skipped: the partition waits', async () => {
-    const { erase, kafka, redis, projection, seeks } = withErasures()
+    const { erase, kafka, redis, projection, seeks, watermarks } = withErasures()
     kafka.areErasuresReadable = false
     erase('a')
     projection.positions.assign([0])
@@ -109,6 +148,7 @@ describe('erasures', () => {
     )
     expect([seeks, redis.executed]).toEqual([[], undefined])
     kafka.areErasuresReadable = true
+    await projection.positions.loadNewlyLed(watermarks())
     await vi.waitFor(() => expect(redis.erased.has('a')).toBe(true))
   })
 
@@ -141,4 +181,71 @@ describe('erasures', () => {
     expect(redis.customers.get('a')?.version.timestamp).toBe(9)
     expect(tombstones(published)).toEqual([])
   })
+})
+
+it('a partition whose erasures cannot be read does not delay the erasures of other partitions', async () => {
+  const outages = fakeOutages()
+  let isReadable = false
+  const erasures = createErasures({
+    erasuresSource: {
+      topicId: async () => 'erasures-1',
+      watermarks: async () => new Map([0, 1].map((partition) => [partition, { low: '0', stable: '1', high: '1' }])),
+      fetch: async (partition) => {
+        if (partition === 0 && !isReadable) throw new Error('damaged')
+        return { records: [], nextOffset: '1' }
+      },
+    },
+    stateSource: undefined,
+    store: {
+      erasuresPositions: async () => new Map(),
+      forgetErasures: async () => {},
+      writeErasures: async () => ({ isInPlace: true, stored: [], token: '' }),
+    },
+    writer: { erase: async () => ({ moved: true, stored: [] }) },
+    ...outages,
+    onLate: async () => {},
+    metrics: outages.metrics,
+    logger: silent,
+  })
+  const assignment = new AbortController()
+  const execute = (how: 'execute' | 'executeNew', isFilling: boolean) =>
+    erasures[how](
+      new Map([0, 1].map((partition) => [partition, { position: () => '0', isFilling }])),
+      assignment.signal,
+      (_, work) => work(),
+    )
+  const expected = new Map([
+    [0, 'waiting'],
+    [1, 'done'],
+  ])
+  expect(await execute('execute', false)).toEqual(expected)
+  expect(await execute('execute', true)).toEqual(expected)
+  expect(await execute('executeNew', false)).toEqual(expected)
+  expect(outages.waitingFor()).toBe('erasures: damaged')
+  isReadable = true
+  expect((await execute('executeNew', false)).get(0)).toBe('done')
+  expect(outages.waitingFor()).toBe(undefined)
+  isReadable = false
+  await execute('executeNew', false)
+  // Another projector has the partition now.
+  assignment.abort()
+  expect(outages.waitingFor()).toBe(undefined)
+})
+
+it('a projector that cannot ask for new erasures says so, and tries again', async () => {
+  const { assign, erase, projection, redis, kafka } = withErasures()
+  await assign()
+  const { erasuresTopicId } = kafka
+  Object.defineProperty(kafka, 'erasuresTopicId', {
+    configurable: true,
+    get: () => {
+      throw new Error('no broker')
+    },
+  })
+  await projection.executeErasures()
+  expect(projection.waitingFor).toBe('erasures: no broker')
+  Object.defineProperty(kafka, 'erasuresTopicId', { value: erasuresTopicId })
+  erase('a')
+  await projection.executeErasures()
+  expect([projection.waitingFor, redis.executed?.offset]).toEqual([undefined, '1'])
 })

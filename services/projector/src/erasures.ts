@@ -4,7 +4,8 @@
  *
  * The position in the erasures topic is stored beside the position of the raw partition. After
  * Redis was emptied or restored, that position is missing or old. The erasures are then executed
- * again before any event of the partition is applied.
+ * again before any event of the partition is applied. They are also executed again if the state
+ * topic may lack their tombstones, because it was switched off or created again.
  *
  * While a partition is filled from the state topic, an erasure only sets the mark of its customer
  * in Redis. No tombstone is published, because the fill may still bring a newer document of the
@@ -15,7 +16,7 @@ import type { FetchedRecord, UnreadableBatch, Watermarks } from '@customer-strea
 import { readErasureRecord } from '@customer-stream/schemas'
 import type { ChunkWriter } from './chunk-writer.ts'
 import type { ProjectorMetrics } from './metrics.ts'
-import type { RetryThroughOutage } from './outages.ts'
+import type { AttemptOnce, RetryThroughOutage } from './outages.ts'
 import type { ErasuresPosition } from './position-store.ts'
 import type { StateSource } from './state-source.ts'
 import type { AppliedChunk, PlacedErasure, Store } from './store.ts'
@@ -24,9 +25,12 @@ import type { InTurn } from './turns.ts'
 export interface ErasuresDependencies {
   /** The erasures topic. Undefined if erasures are switched off. */
   readonly erasuresSource: Pick<StateSource, 'topicId' | 'watermarks' | 'fetch'> | undefined
+  /** The state topic. Undefined if the state topic is switched off. */
+  readonly stateSource: Pick<StateSource, 'topicId'> | undefined
   readonly store: Pick<Store, 'erasuresPositions' | 'forgetErasures' | 'writeErasures'>
   readonly writer: Pick<ChunkWriter, 'erase'>
   readonly retryThroughOutage: RetryThroughOutage
+  readonly attemptOnce: AttemptOnce
   /** Called when the pause of a partition ends. */
   readonly onLate: (partition: number, done: AppliedChunk, pause: AbortSignal) => Promise<void>
   readonly metrics: Pick<ProjectorMetrics, 'erasures' | 'unusableErasures'>
@@ -35,7 +39,8 @@ export interface ErasuresDependencies {
 
 /**
  * `done`: all erasures are executed. `moved`: another process has moved the position of the raw
- * partition. `waiting`: the work was aborted, or the partition is paused or has no leader.
+ * partition. `waiting`: the work was aborted, the partition is paused or has no leader, or its
+ * erasures cannot be read now.
  */
 export type Execution = 'done' | 'moved' | 'waiting'
 
@@ -48,15 +53,16 @@ export interface ErasuresPartition {
 }
 
 export interface Erasures {
-  /** Executes the erasures that are in the topic now. Retries during outages. */
+  /**
+   * Executes the erasures that are in the topic now. Retries until Kafka and Redis answer. A
+   * partition whose erasures cannot be read is not retried, because other partitions must not wait.
+   */
   execute(
     partitions: ReadonlyMap<number, ErasuresPartition>,
     signal: AbortSignal,
     inTurn: InTurn,
   ): Promise<ReadonlyMap<number, Execution>>
-  /**
-   * Like `execute`, but rejects if Kafka or Redis does not answer the question for new erasures.
-   */
+  /** Like `execute`, but does not retry if Kafka or Redis does not answer: the map is then empty. */
   executeNew: Erasures['execute']
 }
 
@@ -103,23 +109,36 @@ const assertReadable = (partition: number, unreadable: UnreadableBatch | undefin
   throw new Error(`${place} cannot be read: ${error.message}`)
 }
 
-export const createErasures = (deps: ErasuresDependencies): Erasures => {
-  const { erasuresSource: source, store, writer, retryThroughOutage, onLate, metrics, logger } = deps
+/** Fetches records from offset `next` on. Rejects if Kafka does not return the next records. */
+const fetchSome = async (
+  source: ErasuresDependencies['erasuresSource'],
+  { partition, end }: Pick<Pending, 'partition' | 'end'>,
+  next: string,
+) => {
+  const fetched = await source?.fetch(partition, next, end)
+  assertReadable(partition, fetched?.unreadable)
+  // An answer without records must not count as the end. Otherwise the projector could miss an
+  // erasure.
+  if (fetched === undefined || BigInt(fetched.nextOffset) <= BigInt(next))
+    throw new Error(`Kafka returns no records of partition ${partition} of the erasures topic from offset ${next}`)
+  return fetched
+}
 
-  const fetchSome = async ({ partition, end }: Pending, next: string) => {
-    const fetched = await source?.fetch(partition, next, end)
-    assertReadable(partition, fetched?.unreadable)
-    // An answer without records must not count as the end. Otherwise the projector could miss an
-    // erasure.
-    if (fetched === undefined || BigInt(fetched.nextOffset) <= BigInt(next))
-      throw new Error(`Kafka returns no records of partition ${partition} of the erasures topic from offset ${next}`)
-    return fetched
-  }
+const sayReplaced = (logger: ErasuresDependencies['logger'], partition: number, before: string, now: string) =>
+  logger.error(
+    { event: 'erasures-topic-replaced', partition, before, now },
+    'the erasures topic was deleted and created again; Redis has the marks of the earlier erasures, but after a ' +
+      'loss of Redis their customers would come back; write these erasures again',
+  )
+
+export const createErasures = (deps: ErasuresDependencies): Erasures => {
+  const { erasuresSource: source, stateSource, store, writer, retryThroughOutage, attemptOnce, onLate } = deps
+  const { metrics, logger } = deps
 
   const executeAll = async (pending: Pending): Promise<Execution> => {
     const { partition, end, execute, signal } = pending
     for (let { next } = pending; BigInt(next) < BigInt(end); ) {
-      const fetched = await retryThroughOutage('erasures', signal, () => fetchSome(pending, next))
+      const fetched = await attemptOnce('erasures', partition, signal, () => fetchSome(source, pending, next))
       if (!fetched) return 'waiting'
       const erasures = usableErasures(fetched.value.records, partition, deps)
       next = fetched.value.nextOffset
@@ -151,11 +170,12 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
       if (source === undefined) return new Map(numbers.map((partition) => [partition, 'done']))
       const found = await retry('erasures', signal, async () => {
         const topicId = await source.topicId()
+        const stateTopicId = await stateSource?.topicId()
         const stored = await store.erasuresPositions(numbers)
-        return { topicId, stored, watermarks: await source.watermarks() }
+        return { topicId, stateTopicId, stored, watermarks: await source.watermarks() }
       })
       if (!found) return new Map()
-      const { topicId, stored, watermarks } = found.value
+      const { topicId, stateTopicId, stored, watermarks } = found.value
 
       const write =
         (partition: number, positionOf: ErasuresPartition['position']) =>
@@ -163,7 +183,7 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
           inTurn(partition, async (): Promise<Execution> => {
             const position = positionOf()
             if (position === undefined) return 'moved'
-            const chunk = { erasures, position, executed: { topicId, offset } }
+            const chunk = { erasures, position, executed: { topicId, offset, stateTopicId } }
             const done = await writer.erase({ partition, signal }, chunk, (late, pause) =>
               onLate(partition, late, pause),
             )
@@ -172,13 +192,16 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
 
       const executeOf = async (partition: number, { position, isFilling }: ErasuresPartition): Promise<Execution> => {
         const known = stored.get(partition)
-        const executed: ErasuresPosition | undefined = known?.topicId === topicId ? known : undefined
+        const marked: ErasuresPosition | undefined = known?.topicId === topicId ? known : undefined
+        if (known && marked === undefined) sayReplaced(logger, partition, known.topicId, topicId)
+        const hasTombstones = stateTopicId === undefined || marked?.stateTopicId === stateTopicId
         const marks = watermarks.get(partition)
         // The erasures topic has no leader. If its position is stored, Redis has the marks of all
         // earlier erasures, so events may be applied.
-        if (marks === undefined) return executed && !isFilling ? 'done' : 'waiting'
+        if (marks === undefined) return marked && !isFilling ? 'done' : 'waiting'
         if (isFilling) return markAll(partition, topicId, marks, signal)
         const { low, stable: end } = marks
+        const executed = hasTombstones ? marked : undefined
         const isWithin = executed && BigInt(executed.offset) >= BigInt(low) && BigInt(executed.offset) <= BigInt(end)
         const execute = write(partition, position)
         // Store the position for an empty topic too. A stored position says that no mark is
@@ -195,6 +218,6 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
 
   return {
     execute: executeBy(retryThroughOutage),
-    executeNew: executeBy(async (_what, _signal, attempt) => ({ value: await attempt() })),
+    executeNew: executeBy((what, signal, attempt) => attemptOnce(what, 'topic', signal, attempt)),
   }
 }

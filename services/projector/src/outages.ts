@@ -12,8 +12,21 @@ export type RetryThroughOutage = <T>(
   attempt: () => Promise<T>,
 ) => Promise<{ readonly value: T } | undefined>
 
+/**
+ * Attempts once, for work that is attempted again later. A failure counts as an outage of `what` at
+ * this place, until a later attempt succeeds or the signal aborts. Returns undefined after a
+ * failure.
+ */
+export type AttemptOnce = <T>(
+  what: string,
+  place: string | number,
+  signal: AbortSignal,
+  attempt: () => Promise<T>,
+) => Promise<{ readonly value: T } | undefined>
+
 export interface Outages {
   readonly retryThroughOutage: RetryThroughOutage
+  readonly attemptOnce: AttemptOnce
   /** The resource that does not answer, and the error. Undefined if there is no outage. */
   readonly waitingFor: string | undefined
   /** Milliseconds since the last outage ended. 0 during an outage. */
@@ -33,28 +46,49 @@ export const createOutages = ({
   backoff: Backoff
 }): Outages => {
   // Partitions are handled in parallel, so the success of one does not end the outage of another.
-  const waiting = new Map<symbol, string>()
+  const waiting = new Map<symbol | string, string>()
+  /** Failures of attempts that are made once, by their key in `waiting`. */
+  const failedAttempts = new Map<string, number>()
   let undisturbedSince = performance.now()
+  const begin = (wait: symbol | string, what: string, failure: Error, failures: number) => {
+    const error = causeOf(failure)
+    // A lost connection says less than the failure before it, so keep the earlier message.
+    if (!waiting.has(wait) || !isConnectionLoss(error)) waiting.set(wait, `${what}: ${error.message}`)
+    metrics.failures.inc({ operation: what })
+    if (failures === 1 || failures % 20 === 0)
+      logger.warn({ event: 'retrying', err: error, failures }, `waiting for ${what}`)
+  }
+  const end = (wait: symbol | string, what: string, isRecovered: boolean) => {
+    if (!waiting.delete(wait)) return
+    undisturbedSince = performance.now()
+    if (isRecovered) logger.info({ event: 'recovered' }, `${what} works again`)
+  }
   return {
     retryThroughOutage: async (what, signal, attempt) => {
       const wait = Symbol(what)
-      const done = await retryWithBackoff(attempt, {
-        signal,
-        backoff,
-        onFailure: (failure, failures) => {
-          const error = causeOf(failure)
-          // A lost connection says less than the failure before it, so keep the earlier message.
-          if (!waiting.has(wait) || !isConnectionLoss(error)) waiting.set(wait, `${what}: ${error.message}`)
-          metrics.failures.inc({ operation: what })
-          if (failures === 1 || failures % 20 === 0)
-            logger.warn({ event: 'retrying', err: error, failures }, `waiting for ${what}`)
-        },
-      })
-      if (waiting.delete(wait)) {
-        undisturbedSince = performance.now()
-        if (done) logger.info({ event: 'recovered' }, `${what} works again`)
-      }
+      const onFailure = (failure: Error, failures: number) => begin(wait, what, failure, failures)
+      const done = await retryWithBackoff(attempt, { signal, backoff, onFailure })
+      end(wait, what, done !== undefined)
       return done
+    },
+    attemptOnce: async (what, place, signal, attempt) => {
+      const wait = `${what} ${place}`
+      const settle = (isRecovered: boolean) => {
+        failedAttempts.delete(wait)
+        end(wait, what, isRecovered)
+      }
+      try {
+        const value = await attempt()
+        settle(true)
+        return { value }
+      } catch (error) {
+        if (signal.aborted) return undefined
+        const failures = (failedAttempts.get(wait) ?? 0) + 1
+        if (failures === 1) signal.addEventListener('abort', () => settle(false), { once: true })
+        failedAttempts.set(wait, failures)
+        begin(wait, what, error as Error, failures)
+        return undefined
+      }
     },
     get waitingFor() {
       return waiting.values().next().value

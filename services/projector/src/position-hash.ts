@@ -23,7 +23,10 @@ const fieldsOf = (position: string) => ({
   fill: `${position}#fill`,
   /** Value: id of the state topic/offset up to which the topic has all documents. */
   state: `${position}#state`,
-  /** Value: id of the erasures topic/next offset to execute. */
+  /**
+   * Value: id of the erasures topic/next offset to execute/id of the state topic that has the
+   * tombstones. The last id is empty if the state topic is switched off.
+   */
   erasures: `${position}#erasures`,
 })
 

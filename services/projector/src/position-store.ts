@@ -18,6 +18,11 @@ export interface ErasuresPosition {
   readonly topicId: string
   /** Next offset of the erasures topic to execute. */
   readonly offset: string
+  /**
+   * Id of the state topic that has the tombstones of all erasures before the offset. Undefined if
+   * an erasure was executed while the state topic was switched off.
+   */
+  readonly stateTopicId?: string | undefined
 }
 
 /** Values that are stored together with a new position. */
@@ -146,12 +151,16 @@ const lowest = (offsets: readonly (string | undefined)[]): string | undefined =>
     low === undefined || offset === undefined ? undefined : rank(offset) < rank(low) ? offset : low,
   )
 
-/** Returns the lowest of several `id/offset`, or undefined if one is missing or the ids differ. */
+/**
+ * Returns the lowest of several `id/offset/id of the state topic`, or undefined if one is missing or
+ * the first ids differ. The id of the state topic is undefined if a copy has another one.
+ */
 const lowestOf = (stored: readonly (string | null | undefined)[]): ErasuresPosition | undefined => {
   const [first, ...others] = stored.map((value) => value?.split('/') ?? [])
-  const [topicId] = first ?? []
+  const [topicId, , stateId = ''] = first ?? []
   const offset = lowest([first, ...others].map((parts) => parts?.[1]))
-  return others.every(([id]) => id === topicId) && topicId && offset ? { topicId, offset } : undefined
+  const stateTopicId = others.every((parts) => parts[2] === stateId) && stateId !== '' ? stateId : undefined
+  return others.every(([id]) => id === topicId) && topicId && offset ? { topicId, offset, stateTopicId } : undefined
 }
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: one entry for each use of the positions
@@ -171,7 +180,7 @@ export const createPositionStore = (client: RedisClient, options: StoreOptions):
     token = '',
     { window, stateTopicId = '', erasures }: MoveOptions = {},
   ) => {
-    const executed = erasures ? `${erasures.topicId}/${erasures.offset}` : ''
+    const executed = erasures ? `${erasures.topicId}/${erasures.offset}/${erasures.stateTopicId ?? ''}` : ''
     const { position } = fields(partition)
     return redis.movePosition(key, position, from ?? '', to, token, windowText(window), stateTopicId, executed)
   }

@@ -87,8 +87,8 @@ export interface Projection {
   /** A sentence about a rebuild from the state topic. Undefined if no rebuild is running. */
   readonly fillProgress: string | undefined
   /**
-   * Executes new erasures. Rejects if Kafka or Redis does not answer the question for new erasures.
-   * Retries during an outage after that answer.
+   * Executes new erasures. Does not wait if Kafka or Redis does not answer, because the next call
+   * tries again.
    */
   executeErasures(): Promise<void>
   /** The resource that does not answer, and the error. Undefined if there is no outage. */
@@ -132,7 +132,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const { store, causeOf, metrics, logger } = deps
   const { topic, projection, maxFutureMs, named, quarantineTopic } = options
   const outages = createOutages({ causeOf, metrics, logger, backoff: options.backoff })
-  const { retryThroughOutage } = outages
+  const { retryThroughOutage, attemptOnce } = outages
   const lookahead = createLookahead({
     maxRecords: options.lookaheadRecords,
     peek: (record, partition) => (isNamed(record, partition, options) ? undefined : peek(record, maxFutureMs)),
@@ -148,7 +148,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     await positions.reload(partition, pause)
     if (moved && !pause.aborted) holds.end(partition)
   }
-  const erasures = createErasures({ ...deps, writer, retryThroughOutage, onLate: goOn })
+  const erasures = createErasures({ ...deps, writer, retryThroughOutage, attemptOnce, onLate: goOn })
   const turns = createTurns()
   const storedPositions = createStoredPositions({ ...deps, onLeave: lookahead.skipTo }, options)
   const positions = createPositions({

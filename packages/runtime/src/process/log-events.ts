@@ -35,6 +35,8 @@ export const LOG_EVENTS = {
     'Records of the state topic cannot be read; after the fill, all records of the raw topic are applied.',
   'unusable-states': 'The state topic has records that are no documents. A fill skipped them.',
   erased: 'Customers were erased.',
+  'erasures-topic-replaced':
+    'The erasures topic was created again, so its earlier erasures are gone. Write these erasures again.',
   'erasure-unusable': 'A record of the erasures topic is no erasure; no one was erased.',
   'group-joined': 'The projector has joined its consumer group.',
   'consumer-restarts': 'The consumer failed and starts again.',
