@@ -67,7 +67,7 @@ export const fillGuards: readonly Guard[] = [
     guard: 'no chunk is published while its partition is being filled',
     prevents: 'an old document that stands last in the state topic, by a projector that was paused',
     file: `${folder}/lua/apply-snapshots.lua`,
-    from: "  if ARGV[11] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#fill') then return { 0 } end\n",
+    from: "  if ARGV[12] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#fill') then return { 0 } end\n",
     to: '',
     test: brokers(`${folder}/fill-store.int.test.ts`, 'are not in place during a fill'),
   },

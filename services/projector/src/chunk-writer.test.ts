@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { createRegistry } from '@customer-stream/runtime'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import fc from 'fast-check'
@@ -324,13 +323,21 @@ it('a projector that ends between its document and the repair leaves an older do
     { customer: 'a', version: 2 },
   ]
   const world = emptyWorld()
-  const { promise: resumed, resolve: resume } = Promise.withResolvers<void>()
+  const written = Promise.withResolvers<void>()
+  const resumed = Promise.withResolvers<void>()
+  const published = Promise.withResolvers<void>()
   let calls = 0
   /** Pauses before the document is sent, and never resolves after that. */
   const step: Step = async () => {
     calls += 1
-    if (calls === 2) await resumed
-    if (calls === 3) await new Promise(() => undefined)
+    if (calls === 2) {
+      written.resolve()
+      await resumed.promise
+    }
+    if (calls === 3) {
+      published.resolve()
+      await new Promise(() => undefined)
+    }
   }
   const { signal } = new AbortController()
   void writerOf(world, step).writer.write(
@@ -341,10 +348,10 @@ it('a projector that ends between its document and the repair leaves an older do
     CHUNK,
     async () => {},
   )
-  while (calls < 2) await sleep(0)
+  await written.promise
   await runProjector(world, events, { step: async () => undefined, sizes: [1], signal })
-  resume()
-  while (calls < 3) await sleep(0)
+  resumed.resolve()
+  await published.promise
   expect(world.log).toEqual([
     ['a', 1],
     ['a', 2],

@@ -130,15 +130,25 @@ const lostIsFalse = (error: unknown): false => {
   throw error
 }
 
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the work under way
+/** The steps that differ between a chunk of records and erasures, in their order. */
+interface Steps {
+  /** Writes to Redis, and stores a token. */
+  readonly write: () => Promise<WrittenChunk>
+  /** Returns the records for the state topic. */
+  readonly recordsOf: (stored: readonly StoreOutcome[]) => readonly OutgoingRecord[]
+  /** Moves the position. Rejects with LostChunkError if the token is gone. */
+  readonly move: (token: string) => Promise<boolean>
+}
+
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the running work
 export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: string | undefined): ChunkWriter => {
   const { store, state, holds, retryThroughOutage, metrics, logger } = deps
   const stopping = new AbortController()
-  const atWork = new Set<Promise<unknown>>()
+  const running = new Set<Promise<unknown>>()
   const finishing = new Set<number>()
   const track = <T>(work: Promise<T>): Promise<T> => {
-    atWork.add(work)
-    void work.finally(() => atWork.delete(work))
+    running.add(work)
+    void work.finally(() => running.delete(work))
     return work
   }
 
@@ -158,17 +168,8 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
   const writeAndPublish = async (
     batch: Pick<FetchedBatch, 'partition' | 'signal'>,
     from: string,
-    {
-      write,
-      move,
-      recordsOf,
-      onLate,
-    }: {
-      readonly write: () => Promise<WrittenChunk>
-      readonly move: (token: string) => Promise<boolean>
-      readonly recordsOf: (stored: readonly StoreOutcome[]) => readonly OutgoingRecord[]
-      readonly onLate: OnLate
-    },
+    { write, recordsOf, move }: Steps,
+    onLate: OnLate,
   ): Promise<AppliedChunk | undefined> => {
     const { partition, signal } = batch
     /** True if the state topic may have documents of this chunk. */
@@ -192,7 +193,6 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
         records.length === 0 ||
         (await holds.sendOrHold(batch, {
           what: 'state',
-          offsets: [],
           send: async () => {
             mayBePublished = true
             await state?.send(records)
@@ -222,26 +222,26 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
         )
         return done?.value
       }
-      return writeAndPublish(batch, from, {
+      const steps: Steps = {
         write: () => store.writeChunk(newest, partition, from, to, options),
-        move: (token) => store.moveAfter(partition, from, to, token, options),
         recordsOf: (stored) => recordsOfChunk(newest, stored, stateTopic),
-        onLate,
-      })
+        move: (token) => store.moveAfter(partition, from, to, token, options),
+      }
+      return writeAndPublish(batch, from, steps, onLate)
     },
     erase: (batch, { erasures, position, executed }, onLate) => {
       const { partition } = batch
-      return writeAndPublish(batch, position, {
+      const steps: Steps = {
         write: () => store.writeErasures(erasures, partition, position, executed.topicId),
-        move: (token) => store.moveAfter(partition, position, position, token, { erasures: executed }),
         recordsOf: (stored) => (stateTopic === undefined ? [] : recordsOfErasures(erasures, stored, stateTopic)),
-        onLate,
-      })
+        move: (token) => store.moveAfter(partition, position, position, token, { erasures: executed }),
+      }
+      return writeAndPublish(batch, position, steps, onLate)
     },
     isFinishing: (partition) => finishing.has(partition),
     stop: async () => {
       const untilDone = async () => {
-        while (atWork.size > 0) await Promise.all(atWork)
+        while (running.size > 0) await Promise.all(running)
       }
       await answerOf(untilDone, MAX_STOP_MS).catch(() => undefined)
       stopping.abort()

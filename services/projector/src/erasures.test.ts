@@ -107,7 +107,8 @@ describe('erasures', () => {
     const lacking = withErasures({ kafka, redis })
     lacking.projection.positions.assign([0])
     await vi.waitFor(() => expect(redis.position).toBe('10'))
-    await new Promise((resolve) => setTimeout(resolve, 20))
+    // A batch waits until the positions are loaded.
+    await lacking.projection.onBatch(lacking.batch(10, ['a']))
     expect(lacking.seeks).toEqual([])
     redis.executed = { topicId: 'erasures-1', offset: '0' }
     await lacking.projection.positions.loadNewlyLed(lacking.watermarks())

@@ -14,19 +14,19 @@
 import type { Logger } from '@customer-stream/runtime'
 import type { FetchedRecord, UnreadableBatch, Watermarks } from '@customer-stream/runtime/kafka'
 import { readErasureRecord } from '@customer-stream/schemas'
+import type { ChangelogSource } from './changelog-source.ts'
 import type { ChunkWriter } from './chunk-writer.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { AttemptOnce, RetryThroughOutage } from './outages.ts'
 import type { ErasuresPosition } from './position-store.ts'
-import type { StateSource } from './state-source.ts'
 import type { AppliedChunk, PlacedErasure, Store } from './store.ts'
 import type { InTurn } from './turns.ts'
 
 export interface ErasuresDependencies {
   /** The erasures topic. Undefined if erasures are switched off. */
-  readonly erasuresSource: Pick<StateSource, 'topicId' | 'watermarks' | 'fetch'> | undefined
+  readonly erasuresSource: Pick<ChangelogSource, 'topicId' | 'watermarks' | 'fetch'> | undefined
   /** The state topic. Undefined if the state topic is switched off. */
-  readonly stateSource: Pick<StateSource, 'topicId'> | undefined
+  readonly stateSource: Pick<ChangelogSource, 'topicId'> | undefined
   readonly store: Pick<Store, 'erasuresPositions' | 'forgetErasures' | 'writeErasures'>
   readonly writer: Pick<ChunkWriter, 'erase'>
   readonly retryThroughOutage: RetryThroughOutage

@@ -69,10 +69,10 @@ export const createFillStore = (client: RedisClient, options: StoreOptions): Fil
   const clustered = isCluster(client)
   const { copies, fields, read } = createPositionHash(client, options)
   const set = (values: Readonly<Record<string, string>>) => all(copies.map((key) => redis.hset(key, values)))
-  const move = (partition: number, from: Fill, to: string, endPosition = from.rawFrom) =>
+  const moveCopies = (partition: number, from: Fill, to: string, endPosition = from.rawFrom) =>
     all(copies.map((key) => redis.moveFill(key, fields(partition).position, textOf(from), to, endPosition)))
-  const moved = async (partition: number, from: Fill, to: Fill) =>
-    (await move(partition, from, textOf(to))).every((reply) => reply === 1) ? to : undefined
+  const moveTo = async (partition: number, from: Fill, to: Fill) =>
+    (await moveCopies(partition, from, textOf(to))).every((reply) => reply === 1) ? to : undefined
 
   /**
    * Sets all copies of the progress to the lowest one. Copies differ if a master was restored, or
@@ -108,16 +108,16 @@ export const createFillStore = (client: RedisClient, options: StoreOptions): Fil
       await set({ [names.fill]: textOf({ ...fill, id: randomUUID() }), ...state })
     },
     moveFill: async (partition, fill, progress, customers) => {
-      if (!clustered) return moved(partition, fill, { ...fill, ...progress })
+      if (!clustered) return moveTo(partition, fill, { ...fill, ...progress })
       // If a master is replaced before it has the new id, assertStored finds customers missing. If
       // a master is replaced later, the last call finds another id.
-      const marked = await moved(partition, fill, { ...fill, id: randomUUID() })
+      const marked = await moveTo(partition, fill, { ...fill, id: randomUUID() })
       if (marked === undefined) return undefined
       await assertStored(redis, customers, options.keyPrefix)
-      return moved(partition, marked, { ...marked, ...progress })
+      return moveTo(partition, marked, { ...marked, ...progress })
     },
     endFill: async (partition, fill, to) => {
-      await move(partition, fill, '', to)
+      await moveCopies(partition, fill, '', to)
     },
   }
 }

@@ -12,17 +12,17 @@ import {
   stateToHash,
   type Version,
 } from '@customer-stream/schemas'
+import type { ChangelogSource } from './changelog-source.ts'
 import type { FillProgress } from './fill-progress.ts'
 import type { Fill, FillStore } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { RetryThroughOutage } from './outages.ts'
-import type { StateSource } from './state-source.ts'
 import type { Store } from './store.ts'
 
 export interface FillerDependencies {
   readonly store: Pick<Store, 'applyStates' | 'deleteErased'>
   readonly fillStore: Pick<FillStore, 'moveFill'>
-  readonly stateSource: Pick<StateSource, 'fetch'> | undefined
+  readonly stateSource: Pick<ChangelogSource, 'fetch'> | undefined
   readonly retryThroughOutage: RetryThroughOutage
   readonly progress: Pick<FillProgress, 'begin'>
   readonly metrics: Pick<ProjectorMetrics, 'unusableStates' | 'unreadableStates'>

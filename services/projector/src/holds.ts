@@ -18,8 +18,8 @@ export interface Hold {
 export interface Output {
   /** Name of the resource in logs and metrics. */
   readonly what: 'quarantine' | 'state'
-  /** Offsets in the raw partition of the records that are not sent again after the pause. */
-  readonly offsets: readonly string[]
+  /** Offsets of the raw records for which `isSent` returns true after the pause. Default: none. */
+  readonly offsets?: readonly string[]
   readonly send: () => Promise<void>
   /**
    * Called when the attempts have ended after `sendOrHold` returned false. The partition continues
@@ -41,8 +41,7 @@ export interface Holds {
   isSent(partition: number, offset: string): boolean
   /**
    * Sends records and waits PATIENCE_MS for the result. If the send takes longer, pauses the
-   * partition until the records are stored. The partition is then fetched again, and `isSent`
-   * returns true for these records.
+   * partition until the records are stored. The partition is then fetched again.
    * @returns true if the records are stored. False if the partition is paused or the signal
    *   aborted.
    */
@@ -101,7 +100,7 @@ export const createHolds = ({
       for (const partition of holds.keys()) end(partition)
     },
     isSent: (partition, offset) => holds.get(partition)?.sent.has(offset) ?? false,
-    sendOrHold: async ({ partition, signal }, { what, offsets, send, onLate }) => {
+    sendOrHold: async ({ partition, signal }, { what, offsets = [], send, onLate }) => {
       const ended = new AbortController()
       const patience = new AbortController()
       const sent = retryThroughOutage(what, AbortSignal.any([signal, ended.signal]), send)

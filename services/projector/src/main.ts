@@ -20,6 +20,7 @@ import {
   readTopicIdentity,
 } from '@customer-stream/runtime/kafka'
 import { causeOf, createRedis } from '@customer-stream/runtime/redis'
+import { createChangelogSource } from './changelog-source.ts'
 import { projectorRules, projectorSettings } from './config.ts'
 import { createFillStore } from './fill-store.ts'
 import { createMeasurement } from './measurement.ts'
@@ -31,7 +32,6 @@ import { createProjection } from './projection.ts'
 import { createReadiness } from './readiness.ts'
 import { createRedisCheck } from './redis-check.ts'
 import { createStartup } from './startup.ts'
-import { createStateSource } from './state-source.ts'
 import { createStore } from './store.ts'
 import { startTasks } from './tasks.ts'
 import { createWatchdog } from './watchdog.ts'
@@ -46,8 +46,8 @@ const obstacles = createObstacles(registry, logger)
 const diagnose = createDiagnose(settings)
 const openKafka = () => createKafka(settings, { ...options.kafka, logger })
 const admin = createAdmin(openKafka())
-const stateSource = createStateSource(admin, createAdmin(openKafka()), options.outputs.stateTopic)
-const erasuresSource = createStateSource(admin, createAdmin(openKafka()), options.outputs.erasuresTopic)
+const stateSource = createChangelogSource(admin, createAdmin(openKafka()), options.outputs.stateTopic)
+const erasuresSource = createChangelogSource(admin, createAdmin(openKafka()), options.outputs.erasuresTopic)
 const sources = { stateSource, erasuresSource }
 const outputs = createOutputs(() => createVerifiedProducer(openKafka(), options.producer), sources, options.outputs)
 // kafkajs would log the expected failure of each write check as an error. Obstacles report

@@ -2,7 +2,7 @@
  * Producers of the quarantine and the state topic, and the demands on all topics of the projector.
  */
 import type { OutgoingRecord, TopicWatchOptions, VerifiedProducer } from '@customer-stream/runtime/kafka'
-import type { StateSource } from './state-source.ts'
+import type { ChangelogSource } from './changelog-source.ts'
 
 export interface OutputsOptions {
   /** The topic that the projector reads. */
@@ -70,7 +70,7 @@ export const partsOf = (records: readonly OutgoingRecord[], maxBytes: number): O
  */
 export const createOutputs = (
   open: () => VerifiedProducer,
-  sources: Readonly<Record<'stateSource' | 'erasuresSource', Pick<StateSource, 'readCheck'> | undefined>>,
+  sources: Readonly<Record<'stateSource' | 'erasuresSource', Pick<ChangelogSource, 'readCheck'> | undefined>>,
   { topic, quarantineTopic, stateTopic, erasuresTopic, maxValueBytes }: OutputsOptions,
 ): Outputs => {
   const quarantine = open()
@@ -80,6 +80,16 @@ export const createOutputs = (
     ...(stateTopic && state ? [[stateTopic, state] as const] : []),
   ]
   const maxDocumentBytes = DOCUMENT_GROWTH * maxValueBytes
+  /** Returns the demand on a changelog topic. Empty if the topic is switched off. */
+  const changelog = (
+    name: string | undefined,
+    source: Pick<ChangelogSource, 'readCheck'> | undefined,
+    demand: { readonly maxValueBytes: number; readonly writes?: true },
+  ) => {
+    if (name === undefined) return []
+    const readCheck = source && { readCheck: source.readCheck }
+    return [{ topic: name, ...demand, ...readCheck, kind: 'changelog' as const, partitionsOf: topic }]
+  }
   return {
     quarantine,
     // One send makes one batch for each partition. Kafka refuses a batch that is larger than the
@@ -96,29 +106,8 @@ export const createOutputs = (
     demands: [
       { topic, maxValueBytes },
       { topic: quarantineTopic, maxValueBytes, writes: true, kind: 'quarantine' },
-      ...(stateTopic === undefined
-        ? []
-        : [
-            {
-              topic: stateTopic,
-              maxValueBytes: maxDocumentBytes,
-              writes: true,
-              ...(sources.stateSource && { readCheck: sources.stateSource.readCheck }),
-              kind: 'changelog' as const,
-              partitionsOf: topic,
-            },
-          ]),
-      ...(erasuresTopic === undefined
-        ? []
-        : [
-            {
-              topic: erasuresTopic,
-              maxValueBytes: MAX_ERASURE_BYTES,
-              ...(sources.erasuresSource && { readCheck: sources.erasuresSource.readCheck }),
-              kind: 'changelog' as const,
-              partitionsOf: topic,
-            },
-          ]),
+      ...changelog(stateTopic, sources.stateSource, { maxValueBytes: maxDocumentBytes, writes: true }),
+      ...changelog(erasuresTopic, sources.erasuresSource, { maxValueBytes: MAX_ERASURE_BYTES }),
     ],
     // Each producer gets only its own topic, so that a problem of one topic stops one producer
     // only.

@@ -10,13 +10,13 @@
 import { once } from 'node:events'
 import type { Logger } from '@customer-stream/runtime'
 import type { CommittedOffset, PartitionConsumer, Watermarks } from '@customer-stream/runtime/kafka'
+import type { ChangelogSource } from './changelog-source.ts'
 import type { ErasuresPartition, Execution } from './erasures.ts'
 import type { FillPartition } from './fill.ts'
 import type { Fill, FillStore } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { RetryThroughOutage } from './outages.ts'
 import { OtherClusterError, type PositionStore } from './position-store.ts'
-import type { StateSource } from './state-source.ts'
 import { isBelow, isOffset, type StoredPositions } from './stored-positions.ts'
 
 export interface PositionsDependencies {
@@ -24,7 +24,7 @@ export interface PositionsDependencies {
   readonly store: Pick<PositionStore, 'positions'>
   readonly consumer: Pick<PartitionConsumer, 'seek' | 'commit'>
   /** Undefined if the state topic is switched off. */
-  readonly stateSource: Pick<StateSource, 'topicId'> | undefined
+  readonly stateSource: Pick<ChangelogSource, 'topicId'> | undefined
   readonly fillStore: Pick<FillStore, 'fills' | 'endFill'>
   /** Fills a partition from the state topic. */
   readonly fillPartition: FillPartition

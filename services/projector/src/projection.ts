@@ -16,6 +16,7 @@ import type {
   VerifiedProducer,
 } from '@customer-stream/runtime/kafka'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
+import type { ChangelogSource } from './changelog-source.ts'
 import { createChunkWriter } from './chunk-writer.ts'
 import { createErasures } from './erasures.ts'
 import { createFiller } from './fill.ts'
@@ -37,7 +38,6 @@ import {
   type RawRecord,
 } from './project.ts'
 import { quarantineRecord, sendToQuarantine, unreadableRecord } from './quarantine.ts'
-import type { StateSource } from './state-source.ts'
 import type { AppliedChunk, Store, StoreOutcome } from './store.ts'
 import { createStoredPositions, type StoredPositionsDependencies } from './stored-positions.ts'
 import { createTurns } from './turns.ts'
@@ -50,9 +50,9 @@ export interface ProjectionDependencies {
   readonly state: Pick<VerifiedProducer, 'send'> | undefined
   readonly readIdentity: StoredPositionsDependencies['readIdentity']
   /** Undefined if the state topic is switched off. */
-  readonly stateSource: StateSource | undefined
+  readonly stateSource: ChangelogSource | undefined
   /** Undefined if erasures are switched off. */
-  readonly erasuresSource: StateSource | undefined
+  readonly erasuresSource: ChangelogSource | undefined
   readonly consumer: Pick<PartitionConsumer, 'seek' | 'commit' | 'committed' | 'watermarks' | 'hold' | 'stop'>
   readonly obstacles: Pick<Obstacles, 'report'>
   /** Replaces an error without a reason by the error that has the reason. */

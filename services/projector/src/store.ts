@@ -154,6 +154,23 @@ export const assertStored = async (
   }
 }
 
+/** The position that a call of apply-snapshots.lua checks, and moves if there is no new token. */
+interface PositionCall extends Pick<MoveOptions, 'window' | 'stateTopicId'> {
+  readonly from: string | undefined
+  /** Token that must be stored. */
+  readonly requiredToken?: string
+  /** Token to store. */
+  readonly newToken?: string
+  /** True if nothing may be written while the partition is being filled from the state topic. */
+  readonly waitsForFill: boolean
+}
+
+/** Returns arguments 6 to 12 of apply-snapshots.lua. */
+const positionArguments = (field: string, call: PositionCall): string[] => {
+  const { from = '', requiredToken = '', newToken = '', window, stateTopicId = '', waitsForFill } = call
+  return [field, from, requiredToken, newToken, windowText(window), stateTopicId, waitsForFill ? '1' : '']
+}
+
 type Write = (
   customers: readonly CustomerHash[],
   partition: number,
@@ -182,7 +199,8 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
   /**
    * Calls apply-snapshots.lua.
    * @param place arguments 2 to 4 of the script.
-   * @param position arguments 6 to 11 of the script. On Redis Cluster only argument 6.
+   * @param position arguments 6 to 12 of the script. Default: only argument 6, for a call that does
+   *   not use positions.
    * @param withMarks false on Redis Cluster until the script asks for the keys of the marks,
    *   because a call with two keys fails while a slot moves (TRYAGAIN).
    */
@@ -231,7 +249,12 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
         applyAtOnce(
           customers.slice(call * CUSTOMERS_PER_CALL, (call + 1) * CUSTOMERS_PER_CALL),
           [`${position}/`, oldest, to],
-          [position, from ?? '', token(call), token(call + 1), '', isPublished ? 'published' : ''],
+          positionArguments(position, {
+            from,
+            requiredToken: token(call),
+            newToken: token(call + 1),
+            waitsForFill: isPublished,
+          }),
         ),
       ),
     )
@@ -288,10 +311,11 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
   const applyChunk: Store['applyChunk'] = async (customers, partition, from, to, chunk = {}) => {
     if (!clustered && customers.length <= CUSTOMERS_PER_CALL) {
       const { position } = fields(partition)
+      const waitsForFill = chunk.stateTopicId !== undefined
       return applyAtOnce(
         customers,
         [`${position}/`, chunk.oldest ?? '0', to],
-        [position, from ?? '', '', '', windowText(chunk.window), chunk.stateTopicId ?? ''],
+        positionArguments(position, { ...chunk, from, waitsForFill }),
       )
     }
     const { isInPlace, stored, token } = await write(customers, partition, from, to, { ...chunk, isPublished: false })

@@ -5,11 +5,11 @@
  */
 import type { Logger, Obstacles } from '@customer-stream/runtime'
 import type { PartitionConsumer, TopicIdentity, Watermarks } from '@customer-stream/runtime/kafka'
+import { type ChangelogSource, NO_ID } from './changelog-source.ts'
 import { type ClaimOptions, createClaim } from './claim-positions.ts'
 import type { Fill, FillStore } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { PositionStore } from './position-store.ts'
-import { NO_ID, type StateSource } from './state-source.ts'
 
 export interface StoredPositionsDependencies {
   readonly store: Pick<
@@ -20,7 +20,7 @@ export interface StoredPositionsDependencies {
   /** Reads the ids of the cluster and of the topic from Kafka. Rejects in an outage. */
   readonly readIdentity: () => Promise<TopicIdentity>
   /** Undefined if the state topic is switched off. */
-  readonly stateSource: Pick<StateSource, 'topicId' | 'watermarks'> | undefined
+  readonly stateSource: Pick<ChangelogSource, 'topicId' | 'watermarks'> | undefined
   readonly fillStore: Pick<FillStore, 'fills' | 'beginFill' | 'endFill'>
   /**
    * Called if a stored position was within a lookahead's window. `end` is the end of the window.

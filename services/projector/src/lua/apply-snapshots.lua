@@ -12,20 +12,20 @@ ARGV[3]  oldest offset of the partition in Kafka
 ARGV[4]  next offset to apply
 ARGV[5]  number of customers
 ARGV[6]  field of the position, topic/partition. If '', the call does not use positions, and ARGV[7]
-         to ARGV[11] are missing.
+         to ARGV[12] are missing.
 ARGV[7]  expected offset in that field
 ARGV[8]  token that the previous call of this chunk has stored. '' in the first call of a chunk.
 ARGV[9]  token to store for the next call, or for move-position.lua. If '', this call is the whole
          chunk and moves the position.
 ARGV[10] lookahead's window to which the chunk belongs, start/end. '' if there is none.
 ARGV[11] id of the state topic that has all documents before the new position. '' if there is none.
-         In a call that stores a token: not '' if the records of this chunk will be published.
+ARGV[12] '1' = write nothing while the partition is being filled from the state topic, '' = write
 then for each customer, in the order of KEYS:
          timestamp, event id, number of the following arguments, field, value, field, value, ...
 
 Reply    first:  1 = done
                  0 = the stored position is neither ARGV[7] nor ARGV[4], or the partition is being filled
-                     and the records would be published: nothing was written
+                     and ARGV[12] is '1': nothing was written
                 -1 = another token or no token is stored, nothing was written
          then for each customer:
                  1 = applied
@@ -49,12 +49,12 @@ local cursor = 7
 local reply = { 1 }
 
 if position ~= '' then
-  cursor = 12
+  cursor = 13
   local stored = redis.call('HGET', KEYS[#KEYS], position) or ''
   -- If the reply of an earlier attempt was lost, the position already is ARGV[4].
   if stored ~= ARGV[7] and stored ~= ARGV[4] then return { 0 } end
   -- A Redis that is being filled lacks hashes. An old event would look like the newest one there.
-  if ARGV[11] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#fill') then return { 0 } end
+  if ARGV[12] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#fill') then return { 0 } end
   if ARGV[8] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#token') ~= ARGV[8] then return { -1 } end
 end
 local has_marks = #KEYS >= 2 * customers

@@ -1,4 +1,4 @@
-/** Reads the state topic or the erasures topic: id, watermarks and records. */
+/** Reads a changelog topic (the state topic or the erasures topic): id, watermarks and records. */
 import {
   createPartitionReader,
   type PartitionReader,
@@ -8,7 +8,7 @@ import {
   type Watermarks,
 } from '@customer-stream/runtime/kafka'
 
-export interface StateSource extends PartitionReader {
+export interface ChangelogSource extends PartitionReader {
   /**
    * Returns the id of the topic. A topic that is deleted and created again gets another id. Brokers
    * before Kafka 2.8 have no ids, so the id is {@link NO_ID}. Rejects in an outage, and if the
@@ -28,27 +28,29 @@ export interface StateSource extends PartitionReader {
 export const NO_ID = 'no-id'
 
 /**
- * @param admin for requests that do not make other topics fail if this topic is missing.
+ * @param admin a client for several topics. Asks only for the id of the topic, because this request
+ *   does not harm the other topics if this topic is missing.
  * @param reading a client for this topic alone, for two reasons. If one topic is missing, a client
  *   of kafkajs fails for all its topics. A fetch that waits delays other requests to its broker.
+ * @param topic undefined if the topic is switched off.
  */
-export const createStateSource = (
+export const createChangelogSource = (
   admin: TopicAdmin,
   reading: TopicAdmin,
-  stateTopic: string | undefined,
-): StateSource | undefined => {
-  if (stateTopic === undefined) return undefined
-  const reader = createPartitionReader(reading, stateTopic)
-  const fetch: StateSource['fetch'] = async (...range) => {
+  topic: string | undefined,
+): ChangelogSource | undefined => {
+  if (topic === undefined) return undefined
+  const reader = createPartitionReader(reading, topic)
+  const fetch: ChangelogSource['fetch'] = async (...range) => {
     await reading.connect()
     return reader.fetch(...range)
   }
   const watermarks = async () => {
     await reading.connect()
-    return readWatermarks(reading, stateTopic)
+    return readWatermarks(reading, topic)
   }
   return {
-    topicId: async () => (await readTopicIdentity(admin, stateTopic)).topicId ?? NO_ID,
+    topicId: async () => (await readTopicIdentity(admin, topic)).topicId ?? NO_ID,
     watermarks,
     fetch,
     readCheck: async () => {
