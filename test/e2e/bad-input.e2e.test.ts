@@ -50,7 +50,7 @@ const head = (headers: string[], body: string) =>
   ].join('\r\n')
 const quarantined = async () => {
   const found: { reason: string; stage: string; key: string | undefined; value: string; offset: string }[] = []
-  await readTopic(pipeline.kafka, pipeline.admin, pipeline.topics.quarantine, ({ key, value, headers }) => {
+  await readTopic(pipeline.admin, pipeline.topics.quarantine, ({ key, value, headers }) => {
     const header = (name: string) => String(headers?.[name])
     found.push({
       reason: header(QUARANTINE_HEADERS.reason),

@@ -71,7 +71,7 @@ const restart = async (env: Readonly<Record<string, string>> = {}) => {
 /** The values of the customer's records in the state topic, in order. */
 const states = async (customerUuid: string) => {
   const values: (Buffer | null)[] = []
-  await readTopic(pipeline.kafka, pipeline.admin, pipeline.stateTopic, ({ key, value }) => {
+  await readTopic(pipeline.admin, pipeline.stateTopic, ({ key, value }) => {
     if (key?.toString() === customerUuid) values.push(value)
   })
   return values

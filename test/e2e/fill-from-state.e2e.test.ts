@@ -116,7 +116,7 @@ it('a lost Redis is filled although Kafka has deleted the raw records', async ()
 
 it('a lost Redis gets the raw records if the group has no offsets', async () => {
   await projector.end()
-  await pipeline.admin.deleteGroup(pipeline.groupId)
+  await pipeline.administrator.deleteGroups([pipeline.groupId])
   await lose()
   await store('after', 1)
   projector = await pipeline.start('projector')

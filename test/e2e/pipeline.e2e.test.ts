@@ -64,7 +64,7 @@ describe('the pipeline', () => {
     const spaced = `\t${body.replace('{', '{ "exact":12345678901234567890,\n')} `
     expect((await pipeline.post(ingress, spaced)).status).toBe(202)
     const raw: { value: Buffer | null; key: Buffer | null; signature: string }[] = []
-    await readTopic(pipeline.kafka, pipeline.admin, pipeline.topics.customers, ({ value, key, headers }) => {
+    await readTopic(pipeline.admin, pipeline.topics.customers, ({ value, key, headers }) => {
       raw.push({ value, key, signature: String(headers?.[RAW_HEADERS.signature]) })
     })
     expect(raw).toEqual([

@@ -248,7 +248,7 @@ describe('the spool', () => {
       (records) => records === 0,
     )
     const seen = new Set<string>()
-    await readTopic(pipeline.kafka, pipeline.admin, pipeline.topics.customers, ({ value }) => seen.add(String(value)))
+    await readTopic(pipeline.admin, pipeline.topics.customers, ({ value }) => seen.add(String(value)))
     expect(events.filter(({ body }) => !seen.has(body))).toEqual([])
     expect((await pipeline.verify()).wrong).toEqual([])
     expect((await post(ingress)).status).toBe(202)

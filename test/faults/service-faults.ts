@@ -210,7 +210,7 @@ export const serviceFaults: readonly Fault[] = [
        */
       const pauseWithin = async (projector: ManagedService) => {
         for (const each of projectors) await each.end()
-        await arena.pipeline.admin.deleteGroup(arena.pipeline.groupId)
+        await arena.pipeline.administrator.deleteGroups([arena.pipeline.groupId])
         await arena.pipeline.redis.flushall()
         await projector.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'apply-snapshots SIGSTOP' })
         await untilSome(arena, '#window', 'the projector has read ahead')
@@ -351,7 +351,7 @@ export const serviceFaults: readonly Fault[] = [
       const bodies = new Set(more.map(({ body }) => body))
       const positions = await arena.positions()
       const passed: string[] = []
-      await readTopic(pipeline.kafka, pipeline.admin, pipeline.topics.customers, ({ value, offset }, partition) => {
+      await readTopic(pipeline.admin, pipeline.topics.customers, ({ value, offset }, partition) => {
         if (bodies.has(String(value)) && (positions.get(partition) ?? 0) > Number(offset))
           passed.push(`${partition}/${offset}`)
       })
@@ -378,7 +378,7 @@ export const serviceFaults: readonly Fault[] = [
       await lasting(2400)
       await untilPromised(300 + 2700 * scale)
       let [earliest, latest] = [Number.POSITIVE_INFINITY, 0]
-      await readTopic(pipeline.kafka, pipeline.admin, pipeline.topics.customers, ({ timestamp }) => {
+      await readTopic(pipeline.admin, pipeline.topics.customers, ({ timestamp }) => {
         earliest = Math.min(earliest, Number(timestamp))
         latest = Math.max(latest, Number(timestamp))
       })

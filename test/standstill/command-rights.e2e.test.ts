@@ -13,14 +13,13 @@ import { openSite, openWorld, type Site, type World } from './site.ts'
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** Numbers of Kafka's protocol. */
-const OPERATIONS = { READ: 3, DELETE: 6, DESCRIBE: 8, DESCRIBE_CONFIGS: 10 } as const
+const OPERATIONS = { READ: 3, DESCRIBE: 8, DESCRIBE_CONFIGS: 10 } as const
 const ALLOW = 3
-const [TOPIC, GROUP] = [2, 3]
-const [LITERAL, PREFIXED] = [3, 4]
-const GROUP_PREFIX = 'customer-stream-verify-'
+const TOPIC = 2
+const LITERAL = 3
 
 type Topic = 'customers' | 'other' | 'quarantine' | 'state' | 'erasures'
-type KafkaRight = readonly [operation: keyof typeof OPERATIONS, resource: Topic | 'group']
+type KafkaRight = readonly [operation: keyof typeof OPERATIONS, resource: Topic]
 
 interface Rights {
   readonly command: 'verify' | 'look'
@@ -29,20 +28,26 @@ interface Rights {
 }
 
 const KEYS = ['~mykaarma:customer:*', '~mykaarma:positions:*']
-const GROUPS = [
-  ['READ', 'group'],
-  ['DELETE', 'group'],
-] as const
 /** The rights of the section "Least rights" in docs/operating.md. */
 const RIGHTS = {
   'verify --ledger': {
     command: 'verify',
-    kafka: [['READ', 'customers'], ['READ', 'quarantine'], ['READ', 'erasures'], ['READ', 'other'], ...GROUPS],
+    kafka: [
+      ['READ', 'customers'],
+      ['READ', 'quarantine'],
+      ['READ', 'erasures'],
+      ['READ', 'other'],
+    ],
     redis: [...KEYS, '+ping', '+info', '+hgetall', '+hmget'],
   },
   'verify --state': {
     command: 'verify',
-    kafka: [['READ', 'customers'], ['READ', 'quarantine'], ['READ', 'erasures'], ['READ', 'state'], ...GROUPS],
+    kafka: [
+      ['READ', 'customers'],
+      ['READ', 'quarantine'],
+      ['READ', 'erasures'],
+      ['READ', 'state'],
+    ],
     redis: [...KEYS, '+ping', '+info', '+hgetall', '+hmget'],
   },
   look: {
@@ -56,7 +61,7 @@ const RIGHTS = {
   },
   'look CUSTOMER_UUID': {
     command: 'look',
-    kafka: [['READ', 'customers'], ...GROUPS],
+    kafka: [['READ', 'customers']],
     redis: [...KEYS, '+ping', '+info', '+hgetall'],
   },
 } as const satisfies Record<string, Rights>
@@ -69,7 +74,6 @@ const names = {
   quarantine: 'quarantine',
   state: 'customers.state',
   erasures: 'customers.erasures',
-  group: GROUP_PREFIX,
 }
 
 let world: World
@@ -126,9 +130,9 @@ const run = async (use: Use, rights: Omit<Rights, 'command'>, env: Readonly<Reco
   if (rights.kafka.length > 0)
     await world.administrator.createAcls({
       acl: rights.kafka.map(([operation, resource]) => ({
-        ...(resource === 'group'
-          ? { resourceType: GROUP!, resourceName: GROUP_PREFIX, resourcePatternType: PREFIXED! }
-          : { resourceType: TOPIC!, resourceName: site.topics[resource], resourcePatternType: LITERAL! }),
+        resourceType: TOPIC,
+        resourceName: site.topics[resource],
+        resourcePatternType: LITERAL,
         principal: `User:${user}`,
         host: '*',
         operation: OPERATIONS[operation],
@@ -180,7 +184,6 @@ const wordsOf = (right: string): RegExp => {
   const [operation, resource = ''] = right.split(' on ')
   if (right.startsWith('~')) return new RegExp(`call HGETALL on ${site.keyPrefix}${right.split(':')[1]}:`)
   if (right.startsWith('+')) return new RegExp(`call ${right.slice(1).toUpperCase()}\\b`)
-  if (resource === 'group') return new RegExp(`group named ${GROUP_PREFIX}\\*.*Grant ${operation} on the group`)
   return new RegExp(`topic ${site.topics[resource as Topic]}\\b.*Grant ${operation} on the topic`)
 }
 

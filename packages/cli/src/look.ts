@@ -47,16 +47,15 @@ const showAll = async ({ admin, redis }: Clients) => {
   await requirePositions(redis, projection, keyPrefix)
 }
 
-const showCustomer = async ({ kafka, admin, redis }: Clients, id: string) => {
+const showCustomer = async ({ admin, redis }: Clients, id: string) => {
   await requirePositions(redis, projection, keyPrefix)
-  await requireReadable(kafka, admin, topics.customers, signal)
+  await requireReadable(admin, topics.customers, signal)
   const hash = Object.entries(await redis.hgetall(keyOf(id))).sort(([a], [b]) => (a < b ? -1 : 1))
   say(`Redis   ${keyOf(id)}${hash.length === 0 ? '   there is no such customer' : ''}`)
   for (const [field, value] of hash) say(`  ${field.padEnd(24)}${value}`)
   say(`\nKafka   ${topics.customers}, events of this customer`)
   const source = Object.fromEntries(hash)._source
   await readTopic(
-    kafka,
     admin,
     topics.customers,
     ({ key, value, headers, offset }, partition) => {
@@ -76,8 +75,6 @@ const showCustomer = async ({ kafka, admin, redis }: Clients, id: string) => {
 }
 
 await withClients('look', settings, async (clients) => {
-  if (customerUuid === undefined) await unlessAborted(showAll(clients), signal)
-  // An interrupted showCustomer must end itself, because its consumer must first leave the group.
-  else await showCustomer(clients, customerUuid)
+  await unlessAborted(customerUuid === undefined ? showAll(clients) : showCustomer(clients, customerUuid), signal)
   return 0
 })

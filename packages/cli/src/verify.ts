@@ -82,20 +82,19 @@ const stateTopic = isStateAsked ? stateTopicName(settings.KAFKA_TOPIC_PREFIX) : 
 const erasuresTopic = settings.KAFKA_ERASURES_TOPIC ? erasuresTopicName(settings.KAFKA_TOPIC_PREFIX) : undefined
 const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection, MAX_FUTURE_MS: maxFutureMs } = settings
 
-await withClients('verify', settings, async ({ kafka, admin, redis }) => {
+await withClients('verify', settings, async ({ admin, redis }) => {
   await unlessAborted(requirePositions(redis, projection, keyPrefix), signal)
   const read = [topics.customers, topics.quarantine]
   if (range.ledgerPath !== undefined) read.push(topics.other)
   if (stateTopic !== undefined) read.push(stateTopic)
   if (erasuresTopic !== undefined) read.push(erasuresTopic)
-  const checks = read.map((topic) => requireReadable(kafka, admin, topic, signal))
-  // After an interruption each check still deletes its group, and needs the clients until then.
-  await Promise.allSettled(checks)
-  const [, quarantineEnds] = await Promise.all(checks)
-  await quarantineReachesBackTo(admin, topics.quarantine, quarantineEnds ?? [])
+  // One after another, because kafkajs fails for all topics of a client if one of them is missing.
+  for (const topic of read) {
+    const ends = await requireReadable(admin, topic, signal)
+    if (topic === topics.quarantine) await quarantineReachesBackTo(admin, topic, ends)
+  }
   const onProgress = (step: string) => tell(`verify: ${step}`)
   const verdict = await verify({
-    kafka,
     admin,
     redis,
     topics,

@@ -8,7 +8,6 @@ import {
   createDiagnose,
   createKafka,
   isKafkaError,
-  type KafkaClient,
   kafkaSettings,
   type TopicAdmin,
 } from '@customer-stream/runtime/kafka'
@@ -38,7 +37,6 @@ export const clientSettings = {
 type ClientSettings = Loaded<typeof clientSettings>
 
 export interface Clients {
-  readonly kafka: KafkaClient
   readonly admin: TopicAdmin
   readonly redis: RedisClient
 }
@@ -71,7 +69,7 @@ export const withClients = async (
   try {
     await unlessAborted(requireReachable(settings), signal)
     await unlessAborted(Promise.all([admin.connect(), connectRedis(redis)]), signal)
-    exitCode = await work({ kafka, admin, redis })
+    exitCode = await work({ admin, redis })
   } catch (error) {
     exitCode = sayWhy(command, explained(error, settings, redis))
   } finally {

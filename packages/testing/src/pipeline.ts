@@ -151,7 +151,6 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
       const judge = await openRedis(redisUrl, redisCluster)
       try {
         return await verify({
-          kafka,
           admin,
           redis: judge,
           topics,

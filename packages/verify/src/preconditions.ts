@@ -1,30 +1,31 @@
 /** Checks before a command. A missing right or a wrong setting ends the command at its start. */
 
 import { unlessAborted } from '@customer-stream/runtime'
-import { attributed, type KafkaClient, type PartitionEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
+import { attributed, createPartitionReader, type PartitionEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
 import { clusterPositionsKeys, customerKey, positionsKey } from '@customer-stream/schemas'
-import { fetchEnds, readTopic } from './read-topic.ts'
+import { fetchEnds } from './read-topic.ts'
 
 /** Returns the Redis keys in which projectors store their positions. */
 export const positionsKeys = (redis: RedisClient, projection: number, keyPrefix: string): readonly string[] =>
   isCluster(redis) ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
 
 /**
- * Reads one record through a new consumer group. Rejects if the topic or a right is missing.
+ * Fetches from one partition. Rejects if the topic or the right to read it is missing.
  * @returns the first and the end offset of each partition.
  */
-export const requireReadable = async (
-  kafka: KafkaClient,
+export const requireReadable = (
   admin: TopicAdmin,
   topic: string,
   signal: AbortSignal,
 ): Promise<readonly PartitionEnds[]> => {
-  const ends = await attributed(`read topic ${topic}`, () => unlessAborted(fetchEnds(admin, topic), signal))
-  const filled = ends.find(({ low, high }) => low !== high)
-  const first = filled && { ...filled, high: String(BigInt(filled.low) + 1n) }
-  if (first) await readTopic(kafka, admin, topic, () => {}, { ends: [first], onUnreadable: () => {}, signal })
-  return ends
+  const check = async () => {
+    const ends = await fetchEnds(admin, topic)
+    const [first] = ends
+    if (first) await createPartitionReader(admin, topic).fetch(first.partition, first.low, first.low)
+    return ends
+  }
+  return attributed(`read topic ${topic}`, () => unlessAborted(check(), signal))
 }
 
 /**

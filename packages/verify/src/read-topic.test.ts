@@ -1,6 +1,6 @@
-import type { KafkaClient, TopicAdmin } from '@customer-stream/runtime/kafka'
-import { describe, expect, it } from 'vitest'
-import { fetchEnds, fetchSettledEnds, type ReadOptions, readTopic } from './read-topic.ts'
+import type { FetchedPart, TopicAdmin } from '@customer-stream/runtime/kafka'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { fetchEnds, fetchSettledEnds, type ReadOptions, readPartition } from './read-topic.ts'
 
 it('fetchEnds waits until Kafka reports the end of every partition', async () => {
   const ends = [0, 1].map((partition) => ({ partition, low: '0', high: '7' }))
@@ -32,52 +32,86 @@ it('fetchSettledEnds waits a limited time for an open transaction, then names it
   })
 })
 
-describe('a batch that cannot be decoded', () => {
-  const damaged = { offset: '0', nextOffset: '3', error: new Error('damaged') }
-  const ends = [{ partition: 0, low: '0', high: '3' }]
-  /**
-   * Reads with a fake client. Its only fetch returns a damaged batch, as our patch of kafkajs does.
-   */
-  const read = (onUnreadable?: ReadOptions['onUnreadable'], deleteGroup = async () => {}) => {
-    const seeks: unknown[] = []
-    const consumer = {
-      events: {},
-      on: (_event: unknown, listener: (event: { payload: object }) => void) => joined.push(listener),
-      connect: async () => undefined,
-      subscribe: async () => undefined,
-      disconnect: async () => undefined,
-      seek: (place: unknown) => seeks.push(place),
-      run: async ({ eachBatch }: { eachBatch(payload: object): Promise<void> }) => {
-        joined[1]?.({ payload: {} })
-        await eachBatch({
-          batch: { partition: 0, messages: [], rawMessages: { unreadable: damaged } },
-          heartbeat: async () => undefined,
-        })
-      },
+describe('readPartition', () => {
+  const range = { topic: 't', partition: 0, start: 0n, end: 3n }
+  const record = (offset: string) => ({ offset }) as FetchedPart['records'][number]
+  const kafkaError = (type: string) => Object.assign(new Error(type), { name: 'KafkaJSProtocolError', type })
+
+  /** Reads with a fake reader, which gives the answers one after another, and the last one forever. */
+  const read = (answers: (FetchedPart | Error)[], options: Pick<ReadOptions, 'onUnreadable' | 'signal'> = {}) => {
+    const offsets: string[] = []
+    const asked: string[] = []
+    const fetch = async (_: number, offset: string) => {
+      asked.push(offset)
+      const answer = answers.length > 1 ? answers.shift() : answers[0]
+      if (answer instanceof Error) throw answer
+      return answer as FetchedPart
     }
-    const joined: ((event: { payload: object }) => void)[] = []
-    const kafka = { consumer: () => consumer } as unknown as KafkaClient
-    const admin = { deleteGroup } as unknown as TopicAdmin
-    const reading = readTopic(kafka, admin, 't', () => undefined, { ends, ...(onUnreadable && { onUnreadable }) })
-    return { reading, seeks }
+    const reading = readPartition({ fetch }, range, { ...options, onRecord: ({ offset }) => offsets.push(offset) })
+    return { reading, offsets, asked }
   }
 
-  it('an unreadable batch ends the reading with an error that names its place', async () => {
-    await expect(read().reading).rejects.toThrow('the batch of records at t/0/0 cannot be read: damaged')
+  it('reads up to the end, and passes on no record at or after the end', async () => {
+    const { reading, offsets, asked } = read([
+      { records: [record('0')], nextOffset: '1' },
+      { records: [], nextOffset: '1' },
+      { records: [record('2'), record('3'), record('4')], nextOffset: '5' },
+    ])
+    await reading
+    expect({ offsets, asked }).toEqual({ offsets: ['0', '2'], asked: ['0', '1', '1'] })
   })
 
-  it('an unreadable batch is skipped if onUnreadable is given', async () => {
-    const noted: unknown[] = []
-    const { reading, seeks } = read((batch, partition) => noted.push([batch.offset, partition]))
-    expect(await reading).toMatchObject({ records: 0 })
-    expect([noted, seeks.at(-1)]).toEqual([[['0', 0]], { topic: 't', partition: 0, offset: '3' }])
+  it('repeats a fetch that failed, but not if a right is missing', async () => {
+    const { reading, offsets } = read([new Error('moved'), { records: [record('0')], nextOffset: '3' }])
+    await reading
+    expect(offsets).toEqual(['0'])
+    const denied = read([kafkaError('TOPIC_AUTHORIZATION_FAILED')])
+    await expect(denied.reading).rejects.toThrow('TOPIC_AUTHORIZATION_FAILED')
+    expect(denied.asked).toHaveLength(1)
   })
 
-  it('an outage at the deletion of the group does not change the result of the reading', async () => {
-    const { reading } = read(
-      () => undefined,
-      () => Promise.reject(new Error('no coordinator')),
-    )
-    expect(await reading).toMatchObject({ records: 0 })
+  it.each([
+    ['fails', new Error('away'), 'away'],
+    ['returns nothing', { records: [], nextOffset: '0' }, 'Kafka returns no record of t/0 from offset 0 on'],
+  ])('ends with an error if Kafka %s for 30 seconds', async (_, answer, message) => {
+    let now = 0
+    vi.spyOn(performance, 'now').mockImplementation(() => (now += 20_000))
+    onTestFinished(() => void vi.restoreAllMocks())
+    const { reading, asked } = read([answer])
+    await expect(reading).rejects.toThrow(message)
+    expect(asked).toEqual(['0', '0'])
+  })
+
+  it('ends at an abort', async () => {
+    const { reading, asked } = read([new Error('away')], { signal: AbortSignal.abort(new Error('interrupted')) })
+    await expect(reading).rejects.toThrow('interrupted')
+    expect(asked).toEqual([])
+  })
+
+  describe('a range that cannot be read', () => {
+    const without = (error: Error) => ({
+      records: [],
+      nextOffset: '3',
+      unreadable: { offset: '0', nextOffset: '3', error },
+    })
+
+    it('ends the reading with an error that names its place', async () => {
+      await expect(read([without(new Error('damaged'))]).reading).rejects.toThrow(
+        'the batch of records at t/0/0 cannot be read: damaged',
+      )
+    })
+
+    it('is skipped if onUnreadable is given', async () => {
+      const noted: unknown[] = []
+      const onUnreadable: ReadOptions['onUnreadable'] = ({ offset }, partition) => noted.push([offset, partition])
+      await read([without(new Error('damaged'))], { onUnreadable }).reading
+      expect(noted).toEqual([['0', 0]])
+    })
+
+    it('is passed over without a word if Kafka has deleted the records', async () => {
+      const onUnreadable = vi.fn()
+      await read([without(kafkaError('OFFSET_OUT_OF_RANGE'))], { onUnreadable }).reading
+      expect(onUnreadable).not.toHaveBeenCalled()
+    })
   })
 })

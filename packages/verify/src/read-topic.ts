@@ -1,19 +1,31 @@
-import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { unlessAborted, waitUntil } from '@customer-stream/runtime'
 import {
   attributed,
-  createTopicReader,
+  createPartitionReader,
   errorType,
+  type FetchedPart,
   type FetchedRecord,
-  type KafkaClient,
   type PartitionEnds,
+  type PartitionReader,
   readUncommitted,
   type TopicAdmin,
   type UnreadableBatch,
 } from '@customer-stream/runtime/kafka'
 
-export interface ReadOptions {
+/** Reading of one or more partitions. */
+interface Reading {
+  readonly onRecord: (record: FetchedRecord, partition: number) => void
+  /**
+   * Called with each batch that cannot be decoded. The batch is then skipped. If this function is
+   * undefined, the reading fails at such a batch.
+   */
+  readonly onUnreadable?: (batch: UnreadableBatch, partition: number) => void
+  /** Ends the reading early. */
+  readonly signal?: AbortSignal
+}
+
+export interface ReadOptions extends Omit<Reading, 'onRecord'> {
   /**
    * Time of receipt at which reading starts, in Unix milliseconds. If undefined, reading starts at
    * the topic's first record.
@@ -22,13 +34,6 @@ export interface ReadOptions {
   /** Offsets at which reading ends. Default: the ends of the topic at the time of the call. */
   readonly ends?: readonly PartitionEnds[]
   readonly onProgress?: (read: number, total: number) => void
-  /**
-   * Called with each batch that cannot be decoded. The batch is then skipped. If this function is
-   * undefined, the reading fails at such a batch.
-   */
-  readonly onUnreadable?: (batch: UnreadableBatch, partition: number) => void
-  /** Ends the reading early. The consumer still leaves its group. */
-  readonly signal?: AbortSignal
 }
 
 /** Number of records that were read, and the offset at which each partition's reading started. */
@@ -38,27 +43,15 @@ export interface TopicRead {
 }
 
 const PROGRESS_INTERVAL_MS = 2000
-const MAX_FAILURES = 5
+/** Maximum time in which a partition returns neither a record nor the end of its range. */
+const PATIENCE_MS = 30_000
+const RETRY_PAUSE_MS = 200
 const OPEN_TRANSACTION_PAUSE_MS = 200
-/** Prefix of the names of all groups of this package, so that one right (ACL) covers all groups. */
-const GROUP_PREFIX = 'customer-stream-verify-'
 /** Maximum time until all brokers know a topic that was just created. */
 const NEW_TOPIC_MS = 3000
 
 /** Returns true if a right is missing, so that a retry would not help. */
 const isDenied = (error: unknown): boolean => errorType(error)?.endsWith('_AUTHORIZATION_FAILED') ?? false
-
-/**
- * Deletes a group. Rejects only if the right is missing. Other errors are ignored, because Kafka
- * deletes empty groups after some days.
- */
-const deleteGroup = async (admin: TopicAdmin, groupId: string): Promise<void> => {
-  try {
-    await admin.deleteGroup(groupId)
-  } catch (error) {
-    if (isDenied(error)) await attributed(`delete a group named ${GROUP_PREFIX}*`, () => Promise.reject(error))
-  }
-}
 
 /**
  * Fetches the first and the end offset of each partition, for a reader of committed records.
@@ -133,97 +126,103 @@ export const fetchSettledEnds = async (
   }
 }
 
+/** Records of one partition, from `start` up to `end`, without the record at `end`. */
+export interface PartitionRange {
+  readonly topic: string
+  readonly partition: number
+  readonly start: bigint
+  readonly end: bigint
+}
+
 /**
- * Reads a topic up to the given ends. Uses a new consumer group and deletes the group afterwards.
- * Read-only. Skips records of aborted transactions.
+ * Fetches until the partition answers with records or with a later offset.
+ * @throws the last error after 30 s. A missing right at once.
+ */
+const fetchNext = async (
+  reader: PartitionReader,
+  { topic, partition, start, end }: PartitionRange,
+  signal: AbortSignal | undefined,
+) => {
+  const deadline = performance.now() + PATIENCE_MS
+  for (;;) {
+    signal?.throwIfAborted()
+    const isLast = () => performance.now() > deadline
+    const part = await reader.fetch(partition, String(start), String(end)).catch(async (error: Error) => {
+      if (isDenied(error) || isLast()) throw error
+      await sleep(RETRY_PAUSE_MS)
+    })
+    if (part && BigInt(part.nextOffset) > start) return part
+    if (part && isLast()) throw new Error(`Kafka returns no record of ${topic}/${partition} from offset ${start} on`)
+  }
+}
+
+const reportUnreadable = ({ unreadable }: FetchedPart, { topic, partition }: PartitionRange, report: Reading) => {
+  // Retention has deleted these records during the reading.
+  if (!unreadable || errorType(unreadable.error) === 'OFFSET_OUT_OF_RANGE') return
+  const { offset, error } = unreadable
+  if (!report.onUnreadable)
+    throw new Error(`the batch of records at ${topic}/${partition}/${offset} cannot be read: ${error.message}`)
+  report.onUnreadable(unreadable, partition)
+}
+
+/** Reads the committed records of a range, in order. */
+export const readPartition = async (reader: PartitionReader, range: PartitionRange, reading: Reading) => {
+  let { start } = range
+  while (start < range.end) {
+    const part = await fetchNext(reader, { ...range, start }, reading.signal)
+    reportUnreadable(part, range, reading)
+    for (const record of part.records) {
+      if (BigInt(record.offset) >= range.end) break
+      reading.onRecord(record, range.partition)
+    }
+    start = BigInt(part.nextOffset)
+  }
+}
+
+/**
+ * Reads the committed records of a topic up to the given ends. Reads the partitions in parallel,
+ * without a consumer group, so that the reading leaves nothing in Kafka.
+ * @param admin created by createAdmin, connected.
  */
 export const readTopic = async (
-  kafka: KafkaClient,
   admin: TopicAdmin,
   topic: string,
-  onRecord: (record: FetchedRecord, partition: number) => void,
+  onRecord: Reading['onRecord'],
   { sinceMs, onProgress, onUnreadable, ends: given, signal }: ReadOptions = {},
 ): Promise<TopicRead> => {
-  const ends = new Map(
-    (given ?? (await fetchEnds(admin, topic))).map(({ partition, high, low }) => [
-      partition,
-      { low: BigInt(low), high: BigInt(high) },
-    ]),
-  )
-  /** Next offset to read, for each partition. */
-  const next = new Map([...ends].map(([partition, { low }]) => [partition, low]))
+  const ends = given ?? (await fetchEnds(admin, topic))
+  const starts = new Map(ends.map(({ partition, low }) => [partition, BigInt(low)]))
   if (sinceMs !== undefined) {
     for (const { partition, offset } of await admin.fetchTopicOffsetsByTimestamp(topic, sinceMs))
-      next.set(partition, BigInt(offset))
+      starts.set(partition, BigInt(offset))
   }
-  const starts = new Map(next)
-  const left = (partition: number) => (ends.get(partition)?.high ?? 0n) - (next.get(partition) ?? 0n)
-  const open = new Set([...ends.keys()].filter((partition) => left(partition) > 0n))
-  if (open.size === 0) return { records: 0, starts }
-  const total = Number([...open].reduce((sum, partition) => sum + left(partition), 0n))
-  let read = 0
-  const groupId = `${GROUP_PREFIX}${topic}-${randomUUID()}`
-  const finished = Promise.withResolvers<void>()
-  const passed = (partition: number, offset: bigint) => {
-    if (offset >= (ends.get(partition)?.high ?? 0n)) open.delete(partition)
-    if (open.size === 0) finished.resolve()
-  }
-  /** Continues past records that retention has deleted during the reading. */
-  const passDeleted = async () => {
-    for (const { partition, low } of await admin.fetchTopicOffsets(topic)) passed(partition, BigInt(low))
-  }
-  const progress = setInterval(() => {
-    onProgress?.(read, total)
-    passDeleted().catch(() => undefined)
-  }, PROGRESS_INTERVAL_MS)
-  const attempted = Promise.withResolvers<void>()
-  let failures = 0
-  const reader = createTopicReader(kafka, {
+  const ranges = ends.map(({ partition, high }) => ({
     topic,
-    groupId,
-    onFailure: (error, isLast) => {
-      attempted.resolve()
-      failures += 1
-      if (isLast || failures > MAX_FAILURES) finished.reject(error)
+    partition,
+    start: starts.get(partition) ?? 0n,
+    end: BigInt(high),
+  }))
+  const total = ranges.reduce((sum, { start, end }) => sum + (end > start ? Number(end - start) : 0), 0)
+  let records = 0
+  const progress = setInterval(() => onProgress?.(records, total), PROGRESS_INTERVAL_MS)
+  const reader = createPartitionReader(admin, topic)
+  // After a failure or an abort, no partition may read on.
+  const stop = new AbortController()
+  const reading: Reading = {
+    onRecord: (record, partition) => {
+      records += 1
+      onRecord(record, partition)
     },
-    onAssigned: () => {
-      attempted.resolve()
-      for (const partition of open) reader.seek(partition, String(next.get(partition)))
-    },
-    onPassed: (partition, nextOffset) => passed(partition, BigInt(nextOffset)),
-    onBatch: ({ partition, records, unreadable }) => {
-      const end = ends.get(partition)?.high ?? 0n
-      if (unreadable) {
-        const { offset, nextOffset, error } = unreadable
-        if (!onUnreadable)
-          throw new Error(`the batch of records at ${topic}/${partition}/${offset} cannot be read: ${error.message}`)
-        onUnreadable(unreadable, partition)
-        next.set(partition, BigInt(nextOffset))
-        reader.seek(partition, nextOffset)
-        return passed(partition, BigInt(nextOffset))
-      }
-      for (const record of records) {
-        const offset = BigInt(record.offset)
-        if (offset >= end) break
-        if (offset < (next.get(partition) ?? 0n)) continue
-        next.set(partition, offset + 1n)
-        read += 1
-        onRecord(record, partition)
-      }
-    },
-  })
+    ...(onUnreadable && { onUnreadable }),
+    signal: stop.signal,
+  }
   try {
-    await reader.start()
-    const reading = attributed(`read topic ${topic} in a group named ${GROUP_PREFIX}*`, () => finished.promise)
-    // Wait until the consumer has joined its group. A consumer that disconnects during the join
-    // does not leave the group, so the group could not be deleted.
-    await unlessAborted(reading, signal).finally(() =>
-      Promise.race([attempted.promise, reading.catch(() => undefined)]),
+    await attributed(`read topic ${topic}`, () =>
+      unlessAborted(Promise.all(ranges.map((range) => readPartition(reader, range, reading))), signal),
     )
   } finally {
+    stop.abort()
     clearInterval(progress)
-    await reader.stop()
-    await deleteGroup(admin, groupId)
   }
-  return { records: read, starts }
+  return { records, starts }
 }

@@ -1,5 +1,5 @@
 import { unlessAborted, waitUntil } from '@customer-stream/runtime'
-import { attributed, type KafkaClient, type PartitionEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
+import { attributed, type PartitionEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import {
   customerKey,
@@ -37,7 +37,6 @@ export interface Witness {
 }
 
 export interface VerifyOptions {
-  readonly kafka: KafkaClient
   readonly admin: TopicAdmin
   readonly redis: RedisClient
   readonly topics: TopicNames
@@ -180,12 +179,11 @@ const readLedgerInto = async (evidence: Evidence, ledgerPath: string, { witness,
  * @returns the number of selected records, and the range of each partition that was read.
  */
 const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: readonly PartitionEnds[]) => {
-  const { kafka, admin, topics, witness, onProgress, ledgerPath, sinceMs, signal } = options
+  const { admin, topics, witness, onProgress, ledgerPath, sinceMs, signal } = options
   const { untilMs = Number.POSITIVE_INFINITY, sample = 1, maxFutureMs = MAX_FUTURE_MS } = options
   const isSampled = (key: Buffer | null) => sample >= 1 || ((key === null ? 0 : murmur2(key)) >>> 0) / 2 ** 32 < sample
   let records = 0
   const { starts } = await readTopic(
-    kafka,
     admin,
     topics.customers,
     ({ key, value, timestamp, offset, headers }, partition) => {
@@ -235,11 +233,10 @@ const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: r
 
 const readOther = async (
   evidence: Evidence,
-  { kafka, admin, topics, witness, signal }: VerifyOptions,
+  { admin, topics, witness, signal }: VerifyOptions,
   ends: readonly PartitionEnds[],
 ) => {
   const { records } = await readTopic(
-    kafka,
     admin,
     topics.other,
     ({ value, offset }, partition) => {
@@ -278,11 +275,10 @@ export const quarantineReachesBackTo = async (
  */
 const readQuarantine = async (
   evidence: Evidence,
-  { kafka, admin, topics, signal }: VerifyOptions,
+  { admin, topics, signal }: VerifyOptions,
   ends: readonly PartitionEnds[],
 ) => {
   const { records } = await readTopic(
-    kafka,
     admin,
     topics.quarantine,
     ({ value, headers = {} }) => {
@@ -345,13 +341,13 @@ const compareRedis = async (
  */
 const compareStates = async (
   evidence: Evidence,
-  { kafka, admin, topics, exact = false, signal }: VerifyOptions,
+  { admin, topics, exact = false, signal }: VerifyOptions,
   stateTopic: string,
   ends: readonly PartitionEnds[],
 ): Promise<number> => {
   const note = ({ key, value }: { key: Buffer | null; value: Buffer | null }, partition: number) =>
     noteState(evidence, { key, value, partition }, ends.length)
-  const { records } = await readTopic(kafka, admin, stateTopic, note, { ends, ...(signal && { signal }) })
+  const { records } = await readTopic(admin, stateTopic, note, { ends, ...(signal && { signal }) })
   for (const batch of evidence.expected(REDIS_BATCH)) {
     signal?.throwIfAborted()
     for (const expected of batch) {
@@ -371,9 +367,9 @@ const compareStates = async (
 
 /** Reads the erasures topic, and waits until the projector has executed these erasures. */
 const readErasures = async (evidence: Evidence, options: VerifyOptions, topic: string): Promise<number> => {
-  const { kafka, admin, redis, topics, keyPrefix, projection, catchUpMs = 60_000, signal } = options
+  const { admin, redis, topics, keyPrefix, projection, catchUpMs = 60_000, signal } = options
   const { ends } = await unlessAborted(fetchSettledEnds(admin, topic, catchUpMs), signal)
-  const { records } = await readTopic(kafka, admin, topic, (record) => noteErasure(evidence, record), {
+  const { records } = await readTopic(admin, topic, (record) => noteErasure(evidence, record), {
     ends,
     ...(signal && { signal }),
   })

@@ -179,7 +179,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
       return answer
     },
     readQuarantine: async () => {
-      await readTopic(pipeline.kafka, pipeline.admin, topics.quarantine, ({ key, value, headers = {} }) => {
+      await readTopic(pipeline.admin, topics.quarantine, ({ key, value, headers = {} }) => {
         const header = (name: string) => String(headers[name] ?? '')
         const { topic, partition, offset } = QUARANTINE_HEADERS
         account.quarantined(

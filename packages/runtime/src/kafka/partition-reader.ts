@@ -42,8 +42,8 @@ const READ_COMMITTED = 1
 /**
  * Reads single partitions of a topic without a consumer group, so the user needs no right on a
  * group.
- * @param admin created by createAdmin, connected. Use it for nothing else: a fetch that waits
- *   delays other requests to the same broker.
+ * @param admin created by createAdmin, connected. A fetch that waits for a record delays other
+ *   requests of this client to the same broker.
  */
 export const createPartitionReader = (admin: TopicAdmin, topic: string): PartitionReader => {
   const cluster = clusterOf(admin)

@@ -32,14 +32,3 @@ it('reads only the settings that are asked for', async () => {
     resources: [{ type: 2, name: 't', configNames: ['retention.ms'] }],
   })
 })
-
-it('rejects with Kafka’s error about the group that cannot be deleted, or with the error of the request', async () => {
-  const refused = Object.assign(new Error('no right'), { type: 'GROUP_AUTHORIZATION_FAILED' })
-  const failures = [
-    Object.assign(new Error('Error in DeleteGroups'), { groups: [{ error: refused }] }),
-    new Error('away'),
-  ]
-  const admin = setUp({ deleteGroups: () => Promise.reject(failures.shift()) })
-  await expect(admin.deleteGroup('g')).rejects.toBe(refused)
-  await expect(admin.deleteGroup('g')).rejects.toThrow('away')
-})

@@ -30,8 +30,8 @@ export interface NewTopic {
 }
 
 /**
- * Reads metadata of topics, creates topics, and deletes groups. Each method rejects if Kafka does
- * not answer or refuses. `errorType` returns Kafka's name of such an error.
+ * Reads metadata of topics, and creates topics. Each method rejects if Kafka does not answer or
+ * refuses. `errorType` returns Kafka's name of such an error.
  */
 export interface TopicAdmin {
   /** Connects. May be called again after a failure. */
@@ -66,8 +66,6 @@ export interface TopicAdmin {
     topic: string,
     timestampMs: number,
   ): Promise<{ readonly partition: number; readonly offset: string }[]>
-  /** Deletes a consumer group. Rejects with Kafka's error about this group. */
-  deleteGroup(groupId: string): Promise<void>
 }
 
 const clients = new WeakMap<TopicAdmin, { readonly administrator: Admin; readonly cluster: Cluster }>()
@@ -132,13 +130,6 @@ export const createAdmin = (kafka: KafkaClient, { isPatient = false }: { isPatie
       (await administrator.fetchTopicOffsets(topic)).map(({ partition, low, high }) => ({ partition, low, high })),
     fetchTopicOffsetsByTimestamp: (topic, timestampMs) =>
       administrator.fetchTopicOffsetsByTimestamp(topic, timestampMs),
-    deleteGroup: async (groupId) => {
-      try {
-        await administrator.deleteGroups([groupId])
-      } catch (error) {
-        throw (error as { readonly groups?: readonly { readonly error: Error }[] }).groups?.[0]?.error ?? error
-      }
-    },
   }
   clients.set(admin, { administrator, cluster })
   return admin
