@@ -111,6 +111,22 @@ const pauseAt = async <T>(projector: ManagedService, what: string, cause: () => 
   return caused
 }
 
+/** Waits until `interrupted.ts` has killed the projector. */
+const untilKilled = async ({ process }: ManagedService) => {
+  const code = await process.ended
+  if (code !== KILLED) throw new Error(`a projector ended with ${code} before it was killed`)
+}
+
+/**
+ * Continues a paused projector after another projector has got all its partitions and `work` is
+ * done.
+ */
+const continueLate = async (paused: ManagedService, other: ManagedService, work: () => Promise<unknown>) => {
+  await untilAlone(other)
+  await work()
+  paused.process.signal('SIGCONT')
+}
+
 const PARTITIONS = 12
 const HOUR_MS = 3_600_000
 /** Exit code in the form of a shell: 128 plus the number of the signal. */
@@ -144,8 +160,7 @@ export const serviceFaults: readonly Fault[] = [
           await projector.kill()
           const moment = moments[(round + i) % moments.length] ?? ''
           await projector.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: moment })
-          const code = await projector.process.ended
-          if (code !== KILLED) throw new Error(`a projector ended with ${code} before it was killed`)
+          await untilKilled(projector)
           await projector.restart()
           await untilPromised(200)
         }
@@ -160,9 +175,7 @@ export const serviceFaults: readonly Fault[] = [
     inject: async ({ projectors, untilPromised, pipeline }) => {
       const [paused, other] = projectors as [ManagedService, ManagedService]
       await pauseAt(paused, pipeline.stateTopic, () => untilPromised(500))
-      await untilAlone(other)
-      await untilPromised(2000)
-      paused.process.signal('SIGCONT')
+      await continueLate(paused, other, () => untilPromised(2000))
       await waitUntil(
         'the paused projector moves the position back',
         () => paused.process.metric('projector_state_repairs_total'),
@@ -226,9 +239,7 @@ export const serviceFaults: readonly Fault[] = [
       }
       await pauseWithin(paused)
       await killed.restart()
-      await untilAlone(killed)
-      await untilPromised(200)
-      paused.process.signal('SIGCONT')
+      await continueLate(paused, killed, () => untilPromised(200))
     },
   },
   {
@@ -245,15 +256,12 @@ export const serviceFaults: readonly Fault[] = [
         await killed.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'move-fill SIGKILL before' })
         await killed.process.untilReady()
         await pipeline.redis.flushall()
-        const code = await killed.process.ended
-        if (code !== KILLED) throw new Error(`a projector ended with ${code} before it was killed`)
+        await untilKilled(killed)
         await killed.restart()
         await killed.process.untilReady()
       }
       await pauseAt(paused, 'move-fill', () => pipeline.redis.flushall())
-      await untilAlone(killed)
-      await untilPromised(200)
-      paused.process.signal('SIGCONT')
+      await continueLate(paused, killed, () => untilPromised(200))
     },
   },
   {
@@ -273,16 +281,15 @@ export const serviceFaults: readonly Fault[] = [
         const { process } = killed
         await Promise.race([process.untilReady().catch(() => process.ended), process.ended])
         await eraseSome(arena)
-        const code = await process.ended
-        if (code !== KILLED) throw new Error(`a projector ended with ${code} before it was killed`)
+        await untilKilled(killed)
         await killed.restart()
         await killed.process.untilReady()
       }
       const erased = await pauseAt(paused, 'erase-customer', () => eraseSome(arena))
-      await untilAlone(other)
-      await eraseAll(pipeline, erased.toReversed())
-      await untilPromised(200)
-      paused.process.signal('SIGCONT')
+      await continueLate(paused, other, async () => {
+        await eraseAll(pipeline, erased.toReversed())
+        await untilPromised(200)
+      })
     },
   },
   {

@@ -63,24 +63,14 @@ const eventSchema = (type: EventType): JsonSchema => {
   }
 }
 
-const stateSchema = (): JsonSchema => {
-  const { description, ...rest } = plain(CustomerState)
+/** Returns the schema of the value of a changelog topic's records. */
+const valueSchema = (id: string, title: string, schema: object, addition: string): JsonSchema => {
+  const { description, ...rest } = plain(schema)
   return {
     $schema: DIALECT,
-    $id: 'urn:customer-stream:customer-state',
-    title: 'State document',
-    description: `${description} The value of a record of the state topic. ${DEVIATIONS}`,
-    ...rest,
-  }
-}
-
-const erasureSchema = (): JsonSchema => {
-  const { description, ...rest } = plain(Erasure)
-  return {
-    $schema: DIALECT,
-    $id: 'urn:customer-stream:erasure',
-    title: 'Erasure',
-    description: `${description} The value of a record of the erasures topic.`,
+    $id: `urn:customer-stream:${id}`,
+    title,
+    description: `${description} ${addition}`,
     ...rest,
   }
 }
@@ -88,6 +78,11 @@ const erasureSchema = (): JsonSchema => {
 /** Returns all schemas by the name of their file. */
 export const jsonSchemas = (): Readonly<Record<string, JsonSchema>> => ({
   ...Object.fromEntries(EVENT_TYPES.map((type) => [eventSchemaName(type), eventSchema(type)])),
-  [STATE_SCHEMA]: stateSchema(),
-  [ERASURE_SCHEMA]: erasureSchema(),
+  [STATE_SCHEMA]: valueSchema(
+    'customer-state',
+    'State document',
+    CustomerState,
+    `The value of a record of the state topic. ${DEVIATIONS}`,
+  ),
+  [ERASURE_SCHEMA]: valueSchema('erasure', 'Erasure', Erasure, 'The value of a record of the erasures topic.'),
 })

@@ -13,7 +13,7 @@ import {
 import type { EachBatchPayload, Kafka } from 'kafkajs'
 import { createChangeFeeds, type TableChange } from './change-feeds.ts'
 import { handleInvalid, type InvalidDecision, type InvalidRecord } from './invalid-record.ts'
-import { messageOf, type RunningConsumer, runConsumer, SubscriberError } from './run-consumer.ts'
+import { type RunningConsumer, runConsumer, SubscriberError } from './run-consumer.ts'
 import { readWatermarks } from './watermarks.ts'
 
 export interface CustomerTableOptions {
@@ -175,7 +175,7 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
       if (last) resolveOffset(last.offset)
     } catch (error) {
       // Do not rethrow, because kafkajs would repeat the batch forever.
-      running.fail(error instanceof SubscriberError ? error : new SubscriberError(messageOf(error), { cause: error }))
+      running.fail(error)
     }
   }
 

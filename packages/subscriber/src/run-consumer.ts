@@ -17,8 +17,8 @@ export interface RunningConsumer {
   readonly isEnding: boolean
   /** Aborts when `isEnding` becomes true. */
   readonly signal: AbortSignal
-  /** Ends the run. The run's promise rejects with this error. */
-  fail(error: SubscriberError): void
+  /** Ends the run. The run's promise rejects with this error, as a SubscriberError. */
+  fail(error: unknown): void
 }
 
 export interface RunOptions {
@@ -49,8 +49,8 @@ export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOp
     ending.abort()
     ended.resolve()
   }
-  const fail = (error: SubscriberError) => {
-    failure ??= error
+  const fail = (error: unknown) => {
+    failure ??= error instanceof SubscriberError ? error : new SubscriberError(messageOf(error), { cause: error })
     end()
   }
   const consumer = kafka.consumer({

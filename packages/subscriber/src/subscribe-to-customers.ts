@@ -7,9 +7,9 @@ import {
 } from '@customer-stream/schemas'
 import type { EachBatchPayload, Kafka } from 'kafkajs'
 import { HEARTBEAT_INTERVAL_MS, isLoss, SESSION_TIMEOUT_MS, startHeartbeats } from './heartbeats.ts'
-import { handleInvalid, type InvalidHandling, placeOf } from './invalid-record.ts'
-import { messageOf, type RunningConsumer, runConsumer, SubscriberError } from './run-consumer.ts'
-import { withTimeLimit } from './time-limit.ts'
+import { call, handleInvalid, type InvalidHandling, placeOf } from './invalid-record.ts'
+import { type RunningConsumer, runConsumer, SubscriberError } from './run-consumer.ts'
+import { checkTimeLimit, withTimeLimit } from './time-limit.ts'
 
 /** Current state of one customer according to the state topic. */
 export interface CustomerChange {
@@ -52,17 +52,12 @@ export interface CustomerSubscription extends InvalidHandling<StateRecordFault> 
 }
 
 const HANDLER_TIMEOUT_MS = 300_000
-/** Node's timers and Kafka's protocol have 32-bit integers. A greater timeout would end at once. */
-const MAX_TIMEOUT_MS = 2 ** 31 - 1
 
 const callHandlers = async (record: PlacedRecord, signal: AbortSignal, subscription: CustomerSubscription) => {
   const read = readStateRecord(record)
   if (!read.ok) return handleInvalid({ record, reason: read.reason, detail: read.detail }, subscription)
-  try {
-    await subscription.onCustomer({ ...read.value, record, signal })
-  } catch (error) {
-    throw new SubscriberError(`${placeOf(record)}: onCustomer failed: ${messageOf(error)}`, { cause: error })
-  }
+  const change = { ...read.value, record, signal }
+  await call('onCustomer', placeOf(record), () => subscription.onCustomer(change))
 }
 
 /** Handles one record. If the handler takes too long, rejects and aborts `lost`. */
@@ -101,7 +96,7 @@ const handleBatch = async (
       try {
         await handleRecord(record, beats.lost, subscription)
       } catch (error) {
-        if (!isLoss(beats.lost.signal.reason)) running.fail(error as SubscriberError)
+        if (!isLoss(beats.lost.signal.reason)) running.fail(error)
         break
       }
       resolveOffset(message.offset)
@@ -128,8 +123,7 @@ const handleBatch = async (
 export const subscribeToCustomers = async (subscription: CustomerSubscription): Promise<void> => {
   const { kafka, groupId, topic = stateTopicName(), signal, concurrency = 1 } = subscription
   const { handlerTimeoutMs = HANDLER_TIMEOUT_MS } = subscription
-  if (!(handlerTimeoutMs >= 1 && handlerTimeoutMs <= MAX_TIMEOUT_MS))
-    throw new RangeError(`handlerTimeoutMs is ${handlerTimeoutMs}, but must be from 1 to ${MAX_TIMEOUT_MS}`)
+  checkTimeLimit('handlerTimeoutMs', handlerTimeoutMs)
   return runConsumer({
     kafka,
     topic,

@@ -4,8 +4,8 @@ import { createDeliveryAssignment, type DeliveryAssignment } from './delivery-as
 import { type DeliveryHandling, storeChunk } from './delivery-store.ts'
 import { HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, startHeartbeats } from './heartbeats.ts'
 import { placeOf } from './invalid-record.ts'
-import { messageOf, type RunningConsumer, runConsumer, SubscriberError } from './run-consumer.ts'
-import { withTimeLimit } from './time-limit.ts'
+import { type RunningConsumer, runConsumer, SubscriberError } from './run-consumer.ts'
+import { checkTimeLimit, withTimeLimit } from './time-limit.ts'
 
 export interface DeliverySubscription extends DeliveryHandling {
   readonly kafka: Kafka
@@ -21,7 +21,7 @@ export interface DeliverySubscription extends DeliveryHandling {
   /**
    * Time limit for a call of `store.position`, and for all calls of one chunk together:
    * `onInvalid`, `park`, `store.versions` and `store.commit`. Exceeding it ends the subscription
-   * with an error. Default: 5 minutes.
+   * with an error. From 1 to 2147483647, which is 24 days. Default: 5 minutes.
    */
   readonly storeTimeoutMs?: number
   /** Maximum number of records in one transaction. Default: 500. */
@@ -79,6 +79,7 @@ const handleBatch = async (
  * event once, in the order of the topic. The store gets no duplicate event, and no event that is
  * older than the customer's stored version.
  * Resolves when the signal has aborted and the running transaction has ended.
+ * @throws RangeError if `storeTimeoutMs` or `maxRecords` is out of range.
  * @throws SubscriberError if the store failed or took too long, if `onInvalid` decided `stop`, if
  *   Kafka no longer has the records at a position, or if the consumer has ended. Let the process
  *   exit, so that its supervisor starts it again.
@@ -86,6 +87,7 @@ const handleBatch = async (
 export const subscribeToDeliveries = async (subscription: DeliverySubscription): Promise<void> => {
   const { kafka, groupId, topic = topicNames().customers, store, signal } = subscription
   const { storeTimeoutMs = STORE_TIMEOUT_MS, maxRecords = MAX_RECORDS } = subscription
+  checkTimeLimit('storeTimeoutMs', storeTimeoutMs)
   if (!Number.isSafeInteger(maxRecords) || maxRecords < 1)
     throw new RangeError(`maxRecords is ${maxRecords}, not a positive integer`)
   const admin = kafka.admin({ retry: { retries: 1 } })
@@ -97,8 +99,7 @@ export const subscribeToDeliveries = async (subscription: DeliverySubscription):
     // Errors are not rethrown, because kafkajs would repeat the batch forever, or end the consumer
     // but not the process.
     const fail = (error: unknown): void => {
-      if (error === running.signal.reason) return
-      running.fail(error instanceof SubscriberError ? error : new SubscriberError(messageOf(error), { cause: error }))
+      if (error !== running.signal.reason) running.fail(error)
     }
     consumer.on(consumer.events.GROUP_JOIN, ({ payload: { memberAssignment } }) => {
       assignment?.end()

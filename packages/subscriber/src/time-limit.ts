@@ -1,3 +1,12 @@
+/** Node's timers and Kafka's protocol have 32-bit integers. A greater limit would end at once. */
+const MAX_LIMIT_MS = 2 ** 31 - 1
+
+/** @throws RangeError if this option cannot be a time limit in milliseconds. */
+export const checkTimeLimit = (option: string, limitMs: number): void => {
+  if (!(limitMs >= 1 && limitMs <= MAX_LIMIT_MS))
+    throw new RangeError(`${option} is ${limitMs}, but must be from 1 to ${MAX_LIMIT_MS}`)
+}
+
 /**
  * Runs a function that may hang.
  * @param onTimeout called if the function takes longer than `limitMs`. Returns the error to throw.
