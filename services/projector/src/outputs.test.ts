@@ -57,6 +57,15 @@ it('each producer gets the partitions of its own topic only', async () => {
   expect(set).toEqual([[new Map([['quarantine', 3]])], [new Map([['state', 12]])]])
 })
 
+it.each([
+  ['raw', 12],
+  ['state', 14],
+])('documents go to partitions that both topics have, also if %s has fewer', async (fewer, count) => {
+  const { outputs, set } = setUp('state')
+  await outputs.onPartitions(new Map([...partitions, ['raw', 14], ['state', 16], [fewer, count]]))
+  expect(set[1]).toEqual([new Map([['state', count]])])
+})
+
 it('demands nothing of a state topic that is switched off', async () => {
   const { outputs, set } = setUp()
   expect(outputs.demands.map(({ topic }) => topic)).toEqual(['raw', 'quarantine'])
