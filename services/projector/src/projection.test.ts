@@ -217,6 +217,21 @@ describe('the state topic', () => {
     expect([redis.position, seeks]).toEqual(['30', ['30']])
   })
 
+  it.each([
+    ['says which customers it lacks if Kafka has deleted raw records', LOW, 1],
+    ['lacks no customer if Kafka has all raw records', '0', 0],
+  ])('a new state topic %s', async (_, low, warnings) => {
+    const warn = vi.spyOn(silent, 'warn')
+    onTestFinished(() => warn.mockRestore())
+    const { assign, redis, kafka } = withState()
+    kafka.low = low
+    redis.position = '50'
+    await assign()
+    const messages = warn.mock.calls.map(([, message]) => String(message))
+    expect(messages.filter((message) => message.includes('lacks documents of applied events')).length).toBe(1)
+    expect(messages.filter((message) => message.includes('lacks each customer')).length).toBe(warnings)
+  })
+
   it('a state topic that was deleted and created again is filled again', async () => {
     const { assign, projection, batch, redis, kafka, seeks } = withState()
     await assign()

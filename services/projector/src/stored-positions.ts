@@ -192,19 +192,25 @@ export const createStoredPositions = (
     if (stateTopicId === undefined) return false
     const published = await store.publishedPositions([...stored.keys()])
     const seen: object[] = []
+    let areRecordsGone = false
     for (const [partition, position] of stored) {
       const low = watermarks.get(partition)?.low
       if (!isOffset(position) || low === undefined) continue
       const known = published.get(partition)
-      const complete = known?.stateTopicId === stateTopicId ? known.offset : low
-      const to = BigInt(complete) < BigInt(low) ? low : complete
-      if (BigInt(to) < BigInt(position) && (await store.movePosition(partition, position, to)))
-        seen.push({ partition, position, to })
+      const complete = known?.stateTopicId === stateTopicId ? known.offset : '0'
+      const isGone = BigInt(complete) < BigInt(low)
+      const to = isGone ? low : complete
+      if (BigInt(to) >= BigInt(position) || !(await store.movePosition(partition, position, to))) continue
+      seen.push({ partition, position, to })
+      areRecordsGone ||= isGone
     }
     if (seen.length > 0)
       logger.warn(
         { event: 'state-incomplete', topic, seen },
-        'the state topic lacks documents of applied events; the events that Kafka still has are applied again',
+        'the state topic lacks documents of applied events; the events that Kafka still has are applied again' +
+          (areRecordsGone
+            ? '. Kafka has deleted older events, so the state topic lacks each customer without a later event'
+            : ''),
       )
     return seen.length > 0
   }
