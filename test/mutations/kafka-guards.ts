@@ -37,6 +37,14 @@ export const kafkaGuards: readonly Guard[] = [
     test: foreignRecords('says which records Kafka no longer has'),
   },
   {
+    guard: 'a reader of one partition reports records that the partition has lost at its end',
+    prevents: 'a rebuild that waits forever for these records',
+    file: `${folder}/partition-reader.ts`,
+    from: 'if (marks && BigInt(marks.high) < BigInt(until)) {',
+    to: 'if (marks === null) {',
+    test: foreignRecords('says which records Kafka no longer has'),
+  },
+  {
     guard: 'the timer of idle connections is patched',
     prevents: 'a timer that is started again and again: 5 % of a core, and a warning on Node 24',
     file: `${folder}/patches/index.ts`,

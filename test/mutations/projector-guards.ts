@@ -589,8 +589,8 @@ export const projectorGuards: readonly Guard[] = [
     prevents:
       'customers that the state topic lacks, after it was created again or an older projector moved the position',
     file: `${folder}/stored-positions.ts`,
-    from: 'if (BigInt(to) < BigInt(position) &&',
-    to: 'if (BigInt(to) < 0n &&',
+    from: 'if (BigInt(to) >= BigInt(position) ||',
+    to: 'if (BigInt(to) >= 0n ||',
     test: projection('goes back to where the state topic has all documents'),
   },
   {

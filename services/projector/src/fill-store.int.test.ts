@@ -142,6 +142,18 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     expect((await hashOf('many-299'))._eventTimestamp).toBe('1')
   })
 
+  // Redis closes the connection if a call has more than 1,048,576 arguments.
+  it('a fill stores many customers with many fields', async () => {
+    const { store, hashOf } = fresh()
+    const fields = Array.from({ length: 8001 }, (_, i) => [`f${i}`, `${i}`]).flat()
+    const many = Array.from({ length: 70 }, (_, i) => {
+      const { fieldsAndValues, ...rest } = snapshot(`many-${i}`, 1)
+      return { ...rest, fieldsAndValues: [...fieldsAndValues, ...fields] }
+    })
+    expect(await store.applyStates(many, 0, start)).toEqual(many)
+    for (const i of [0, 69]) expect(await hashOf(`many-${i}`)).toMatchObject({ f0: '0', f8000: '8000' })
+  })
+
   it('a complete fill repairs a hash that claims to be newer, unless its event comes later', async () => {
     const { store, hashOf } = fresh(2)
     const claims = [snapshot('wrong', 9, 1, `${FIELD}/5`), snapshot('later', 9, 1, `${FIELD}/30`)]

@@ -36,7 +36,7 @@ export interface FillStore {
   moveFill(
     partition: number,
     fill: Fill,
-    progress: Pick<Fill, 'next' | 'isComplete'>,
+    progress: Pick<Fill, 'next' | 'isComplete'> & Partial<Pick<Fill, 'end'>>,
     customers: readonly CustomerHash[],
   ): Promise<Fill | undefined>
   /**

@@ -22,7 +22,7 @@ import type { Store } from './store.ts'
 export interface FillerDependencies {
   readonly store: Pick<Store, 'applyStates' | 'deleteErased'>
   readonly fillStore: Pick<FillStore, 'moveFill'>
-  readonly stateSource: Pick<ChangelogSource, 'fetch'> | undefined
+  readonly stateSource: Pick<ChangelogSource, 'fetch' | 'watermarks'> | undefined
   readonly retryThroughOutage: RetryThroughOutage
   readonly progress: Pick<FillProgress, 'begin'>
   readonly metrics: Pick<ProjectorMetrics, 'unusableStates' | 'unreadableStates'>
@@ -94,6 +94,12 @@ const documentsOf = (records: readonly FetchedRecord[], projection: number): Doc
  */
 const CONCURRENT = 2
 
+/**
+ * Fetches in a row without records after which the fill reports an outage. Each of these fetches
+ * waits 100 ms or more.
+ */
+const EMPTY_FETCHES = 20
+
 export const createFiller = (
   deps: FillerDependencies,
   { projection }: { readonly projection: number },
@@ -128,14 +134,24 @@ export const createFiller = (
     )
   }
 
+  /** @throws Error if Kafka returns no records for some time, so that the outage is reported. */
+  const fetchSome = async (partition: number, { next, end }: Fill, signal: AbortSignal) => {
+    for (let fetches = 0; fetches < EMPTY_FETCHES && !signal.aborted; fetches++) {
+      const fetched = await stateSource?.fetch(partition, next, end)
+      if (fetched?.nextOffset !== next) return fetched
+    }
+    throw new Error(
+      `Kafka returns no records of partition ${partition} of the state topic from offset ${next}, and the fill ` +
+        `needs the records up to offset ${end}. Either the in-sync replicas are behind the leader, or an open ` +
+        'transaction of another producer holds these records back. End it (kafka-transactions.sh find-hanging, abort)',
+    )
+  }
+
   /** @returns the progress after the next records. Undefined if the fill was aborted or changed. */
   const step = async (partition: number, fill: Fill, signal: AbortSignal): Promise<Fill | undefined> => {
-    const fetched = await retryThroughOutage('state', signal, async () =>
-      stateSource?.fetch(partition, fill.next, fill.end),
-    )
+    const fetched = await retryThroughOutage('state', signal, () => fetchSome(partition, fill, signal))
     if (!fetched?.value) return undefined
     const { records, nextOffset, unreadable } = fetched.value
-    if (nextOffset === fill.next) return fill
     return inTurn(partition, async () => {
       const documents = documentsOf(records, projection)
       const to = { next: nextOffset, isComplete: fill.isComplete && unreadable === undefined }
@@ -152,15 +168,41 @@ export const createFiller = (
     })
   }
 
-  return async (partition, fill, signal) => {
+  const fillToEnd = async (partition: number, fill: Fill, signal: AbortSignal): Promise<Fill | undefined> => {
     const part = progress.begin(partition, fill)
     let reached: Fill | undefined = fill
     while (reached && BigInt(reached.next) < BigInt(reached.end)) {
       reached = signal.aborted ? undefined : await step(partition, reached, signal)
       if (reached) part.advance(reached)
     }
-    if (reached) logger.info({ event: 'filled', partition }, 'a partition is filled from the state topic')
-    else part.abandon()
+    if (!reached) part.abandon()
     return reached
+  }
+
+  /**
+   * Moves the end of a fill to the present end of the partition.
+   * @returns undefined if the fill was aborted or changed.
+   */
+  const extend = async (partition: number, fill: Fill, signal: AbortSignal): Promise<Fill | undefined> => {
+    const end = await retryThroughOutage('state', signal, async () => {
+      const high = (await stateSource?.watermarks())?.get(partition)?.high
+      if (high === undefined) throw new Error(`partition ${partition} of the state topic has no leader`)
+      return high
+    })
+    if (!end || BigInt(end.value) <= BigInt(fill.end)) return end && fill
+    const extended = { next: fill.next, end: end.value, isComplete: fill.isComplete }
+    const moved = await retryThroughOutage('Redis', signal, () => fillStore.moveFill(partition, fill, extended, []))
+    return moved?.value
+  }
+
+  return async (partition, fill, signal) => {
+    const reached = await fillToEnd(partition, fill, signal)
+    // A fill may take days, because it waits while no projector runs. Meanwhile a repair, or a
+    // projector of another projection, may publish a document again. Compaction then removes the
+    // earlier copy, which may not have been read yet.
+    const extended = reached && (await extend(partition, reached, signal))
+    const filled = extended && (await fillToEnd(partition, extended, signal))
+    if (filled) logger.info({ event: 'filled', partition }, 'a partition is filled from the state topic')
+    return filled
   }
 }

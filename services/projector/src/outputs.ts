@@ -111,16 +111,16 @@ export const createOutputs = (
     ],
     // Each producer gets only its own topic, so that a problem of one topic stops one producer
     // only.
-    onPartitions: async (found) => {
-      const partitions = new Map(found)
-      const [raw, own] = [found.get(topic), found.get(stateTopic ?? '')]
+    onPartitions: async (given) => {
+      const partitions = new Map(given)
+      const [raw, own] = [given.get(topic), given.get(stateTopic ?? '')]
       // A fill reads the partitions of the state topic that the raw topic has too. So a person may
       // add partitions to the state topic first, and no document is in a partition that is not read.
       if (stateTopic !== undefined && raw !== undefined && own !== undefined)
         partitions.set(stateTopic, Math.min(raw, own))
       await Promise.all(
         producers.map(([name, producer]) =>
-          producer.setPartitions(new Map([...partitions].filter(([each]) => each === name))),
+          producer.setPartitions(new Map([...partitions].filter(([found]) => found === name))),
         ),
       )
     },

@@ -126,6 +126,29 @@ const ANNOUNCEMENT_MS = 60_000
 
 /** Redis does nothing else during a call, so a call is limited to 250 × about 20 µs = 5 ms. */
 const CUSTOMERS_PER_CALL = 250
+/**
+ * Maximum fields and values in one call of a fill: 250 customers of usual size. Documents in a
+ * compressed batch can be hundreds of times larger than the fetch. Redis closes the connection if a
+ * call has more than 1,048,576 arguments, and the fill would then never end.
+ */
+const VALUES_PER_CALL = 25_000
+
+/** Splits customers, in order, into the calls of a fill. */
+const callsOf = (customers: readonly CustomerHash[]): CustomerHash[][] => {
+  const calls: CustomerHash[][] = []
+  let valuesLeft = 0
+  for (const customer of customers) {
+    const values = customer.fieldsAndValues.length
+    const isFull = calls.at(-1)?.length === CUSTOMERS_PER_CALL || values > valuesLeft
+    if (calls.length === 0 || isFull) {
+      calls.push([])
+      valuesLeft = VALUES_PER_CALL
+    }
+    calls.at(-1)?.push(customer)
+    valuesLeft -= values
+  }
+  return calls
+}
 
 type Scripts = RedisClient & {
   checkRights(key: string): Promise<string[]>
@@ -333,10 +356,7 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
       // Keep a newer hash of an earlier projection if its event will be applied later, or if the
       // state topic may lack its document.
       const place = [`${fields(partition).position}/`, isComplete ? '0' : rawFrom, rawFrom]
-      const perCall = clustered ? 1 : CUSTOMERS_PER_CALL
-      const calls = Array.from({ length: Math.ceil(customers.length / perCall) }, (_, call) =>
-        customers.slice(call * perCall, (call + 1) * perCall),
-      )
+      const calls = clustered ? customers.map((customer) => [customer]) : callsOf(customers)
       const done = await all(calls.map((part) => applyAtOnce(part, place)))
       const stored = done.flatMap((each) => each.stored)
       return customers.filter((_, i) => stored[i] !== 'erased')

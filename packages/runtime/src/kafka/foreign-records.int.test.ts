@@ -259,6 +259,7 @@ describe('a reader of one partition', () => {
     await administratorOf(admin).deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '2' }] })
     const [missing, ...rest] = await readFrom('0', '3')
     expect([missing, rest]).toEqual([expect.stringMatching(/^0 to 2: .*not within the range/), ['c']])
+    expect(await readFrom('2', '9')).toEqual(['c', expect.stringMatching(/^3 to 9: the partition ends at offset 3/)])
     expect(await readFrom('7', '9')).toEqual([expect.stringMatching(/^7 to 9: .*not within the range/)])
   })
 })

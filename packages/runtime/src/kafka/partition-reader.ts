@@ -94,8 +94,14 @@ export const createPartitionReader = (admin: TopicAdmin, topic: string): Partiti
         if (first) return first
         // A new leader does not yet know which records all replicas have, and returns none of the
         // others. So an empty answer means the end only if the leader's end offset is known.
-        const stable = (await readWatermarks(admin, topic)).get(partition)?.stable
-        if (stable === undefined || BigInt(stable) < BigInt(until)) return nothing
+        const marks = (await readWatermarks(admin, topic)).get(partition)
+        // A new leader answers only after it knows which of its records all replicas have. So a
+        // partition that ends before `until` has lost records, and a wait would never end.
+        if (marks && BigInt(marks.high) < BigInt(until)) {
+          const error = new Error(`the partition ends at offset ${marks.high}, and has ended at offset ${until}`)
+          return passOver({ offset, nextOffset: until, error })
+        }
+        if (marks === undefined || BigInt(marks.stable) < BigInt(until)) return nothing
         return (await fetchOnce(partition, offset)) ?? { ...nothing, nextOffset: until }
       } catch (error) {
         if (errorType(error) === 'OFFSET_OUT_OF_RANGE') return missing(partition, offset, until, error as Error)
