@@ -8,7 +8,7 @@ import type { Arena, ManagedService } from './harness/arena.ts'
 const fullDisk = `--import ${new URL('./full-disk.ts', import.meta.url).href}`
 
 /** Sends events until the answer is 503. This answer must have the header Retry-After. */
-const untilToldToComeAgain = async ({ ingresses, post }: Arena) => {
+const untilRefused = async ({ ingresses, post }: Arena) => {
   await Promise.all(
     ingresses.map(async (ingress) => {
       const answer = await waitUntil(
@@ -47,7 +47,8 @@ export const burst = async ({ ingresses, post }: Arena) => {
 
 /** Settings with a queue that is too short for a burst. */
 export const shortQueue = { QUEUE_MAX_RECORDS: '50', QUEUE_MAX_BYTES: '1114112' }
-const LANES = 3
+/** Queues of one ingress: one for each topic. */
+const QUEUES = 3
 
 /** Samples the buffered records and bytes of the ingresses until it is stopped. */
 export const watchQueues = ({ ingresses }: Arena) => {
@@ -69,9 +70,10 @@ export const watchQueues = ({ ingresses }: Arena) => {
       watching = false
       await watched
       const [maxRecords, maxBytes] = [Number(shortQueue.QUEUE_MAX_RECORDS), Number(shortQueue.QUEUE_MAX_BYTES)]
-      if (most.records > LANES * maxRecords || most.bytes > LANES * maxBytes)
-        throw new Error(`${most.records} records and ${most.bytes} bytes were held`)
-      if (most.records < maxRecords) throw new Error(`at most ${most.records} records were held: no pressure`)
+      if (most.records > QUEUES * maxRecords || most.bytes > QUEUES * maxBytes)
+        throw new Error(`the ingresses buffered ${most.records} records and ${most.bytes} bytes`)
+      if (most.records < maxRecords)
+        throw new Error(`the ingresses buffered at most ${most.records} records: no pressure`)
       if (!(await sumOver(ingresses, 'ingress_published_total', { outcome: 'queue-full' })))
         throw new Error('no queue was ever full')
     },
@@ -98,7 +100,7 @@ export const pressureFaults: readonly Fault[] = [
       const until = performance.now() + 3000 + 12_000 * scale
       await burst(arena)
       while (performance.now() < until) await mustBeAlive(arena)
-      await untilToldToComeAgain(arena)
+      await untilRefused(arena)
       await queues.stop()
       for (const broker of cluster.brokers) await broker.thaw()
     },
@@ -116,7 +118,7 @@ export const pressureFaults: readonly Fault[] = [
       await untilPromised(200)
       await writeFile(diskIsFull, '')
       // When this answer comes, all earlier writes have been answered.
-      await untilToldToComeAgain(arena)
+      await untilRefused(arena)
       const accepted = () => sumOver(ingresses, 'ingress_answers_total', { answer: 'accepted' })
       const before = await accepted()
       const until = performance.now() + 1500 + 10_000 * scale

@@ -91,7 +91,7 @@ export const openApi = (version: string) => ({
         type: 'apiKey',
         in: 'header',
         name: SIGNATURE_HEADER,
-        description: 'sha256=<hex>: HMAC-SHA256 of the raw body. The case of the hex does not matter.',
+        description: 'sha256=<hex>: HMAC-SHA256 of the raw body. The hex digits may be upper or lower case.',
       },
       token: { type: 'apiKey', in: 'header', name: TOKEN_HEADER, description: 'The static token.' },
     },

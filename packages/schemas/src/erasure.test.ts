@@ -46,7 +46,7 @@ describe('an erasure', () => {
     ['reason', { reason: 7 }],
     ['reason', { reason: 'x'.repeat(MAX_ERASURE_TEXT + 1) }],
     ['requestedBy', { requestedBy: undefined }],
-  ])('is refused with a wrong %s', (name, wrong) => {
+  ])('an erasure with a wrong %s is refused', (name, wrong) => {
     expect(read({ ...erasure, ...wrong })).toEqual({
       ok: false,
       reason: 'not-an-erasure',
@@ -67,7 +67,7 @@ describe('an erasure', () => {
 })
 
 describe('an event of an erased customer', () => {
-  it('is erased forever, or up to the time of the erasure', () => {
+  it('an event of an erased customer is erased forever, or up to the time of the erasure', () => {
     const at = (timestamp: number, scope: Erasure['scope']) => isErased({ ...erasure, scope }, { timestamp, id: 'e' })
     expect([999, 1000, 1001].map((timestamp) => at(timestamp, 'until-now'))).toEqual([true, true, false])
     expect([999, 1000, 1001].map((timestamp) => at(timestamp, 'forever'))).toEqual([true, true, true])

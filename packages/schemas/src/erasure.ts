@@ -91,6 +91,6 @@ export const writeErasure = (erasure: Erasure): string => {
   return JSON.stringify({ erasedAt, scope, reason, requestedBy })
 }
 
-/** Returns true if a customer's last erasure erases the customer's event of this version. */
+/** Returns true if this erasure, the last of its customer, erases an event with this version. */
 export const isErased = ({ scope, erasedAt }: Pick<Erasure, 'scope' | 'erasedAt'>, version: Version): boolean =>
   scope === 'forever' || version.timestamp <= erasedAt

@@ -16,7 +16,7 @@ const open = (topic: StateTopic, options: Partial<CustomerTableOptions> = {}): C
 const namesOf = (table: CustomerTable) =>
   Object.fromEntries([...table].map(({ customerUuid, customer }) => [customerUuid, customer.firstName]))
 
-it('has all customers when it has caught up, and stays current', async () => {
+it('a table has all customers when it has caught up, and stays current', async () => {
   const topic = await createStateTopic(kafkaBrokers, { partitions: 3 })
   await topic.write(stateOf('a', 1), stateOf('b', 1), stateOf('c', 1), stateOf('a', 2))
   await topic.writeRaw('b', null)
@@ -35,7 +35,7 @@ it('has all customers when it has caught up, and stays current', async () => {
   expect(table.size).toBe(2)
 })
 
-it('is not changed by a document that is older than the customer, or equal to it', async () => {
+it('a table is not changed by a document that is older than the customer, or equal to it', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const table = open(topic)
   const changes = table.changes()
@@ -46,7 +46,7 @@ it('is not changed by a document that is older than the customer, or equal to it
   expect(value).toMatchObject({ customerUuid: 'a', previous: null, state: { version: { timestamp: 5 } } })
 })
 
-it('keeps only the customers of the filter, also if an older document would fit', async () => {
+it('a table keeps only the customers of the filter, also if an older document would fit', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const ofDealer = (customerUuid: string, timestamp: number, dealerUuid: string) => ({
     ...stateOf(customerUuid, timestamp),
@@ -60,7 +60,7 @@ it('keeps only the customers of the filter, also if an older document would fit'
   expect(table.size).toBe(1)
 })
 
-it('passes over records that hold no customer, counts and reports them', async () => {
+it('a table skips records that hold no customer, counts and reports them', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   await topic.write(stateOf('a', 1))
   await topic.writeRaw('a', '{"foreign":true}')
@@ -79,7 +79,7 @@ it('passes over records that hold no customer, counts and reports them', async (
   expect(reasons).toEqual(['1 not-a-state-document', '2 missing-key', '3 wrong-key'])
 })
 
-it('ends with the place of the record if onInvalid decides stop', async () => {
+it('a table ends with the place of the record if onInvalid decides stop', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   await topic.writeRaw('a', 'text')
   const table = open(topic, { onInvalid: () => 'stop' })
@@ -88,7 +88,7 @@ it('ends with the place of the record if onInvalid decides stop', async () => {
   await expect(table.changes().next()).rejects.toThrow('not-json')
 })
 
-it('gives each change to a reader, with the state before it', async () => {
+it('a table gives each change to a reader, with the state before it', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const table = open(topic)
   const changes = table.changes()
@@ -106,7 +106,7 @@ it('gives each change to a reader, with the state before it', async () => {
   expect(await changes.next()).toEqual({ done: true, value: undefined })
 })
 
-it('gives a slow reader the newest state of each customer, in the order of the changes', async () => {
+it('a table gives a slow reader the newest state of each customer, in the order of the changes', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const table = open(topic)
   const changes = table.changes()
@@ -122,7 +122,7 @@ it('gives a slow reader the newest state of each customer, in the order of the c
   ])
 })
 
-it('catches up with a partition that is empty, was emptied, or ends with control records', async () => {
+it('a table catches up with a partition that is empty, was emptied, or ends with control records', async () => {
   const topic = await createStateTopic(kafkaBrokers, { config: { 'cleanup.policy': 'compact,delete' } })
   const table = open(topic)
   await table.untilCaughtUp()
@@ -149,7 +149,7 @@ it('catches up with a partition that is empty, was emptied, or ends with control
   expect(later.size).toBe(0)
 })
 
-it('continues at its place after its group has rebalanced', async () => {
+it('a table continues at its place after its group has rebalanced', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   await topic.write(stateOf('a', 1), stateOf('b', 1))
   const groupIdPrefix = `g${randomUUID()}-`
@@ -170,7 +170,7 @@ it('continues at its place after its group has rebalanced', async () => {
   expect(namesOf(table)).toEqual({ a: '1', b: '1', c: '1' })
 })
 
-it('ends if the topic was created anew', async () => {
+it('a table ends if the topic was created anew', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   await topic.write(stateOf('a', 1), stateOf('b', 1))
   const table = open(topic)
@@ -187,7 +187,7 @@ it('ends if the topic was created anew', async () => {
   await expect(table.closed).rejects.toThrow(/begins again at offset 0: .*Open a new table|does not exist/)
 })
 
-it('ends if the topic is deleted, because a topic of the same name would continue its offsets', async () => {
+it('a table ends if the topic is deleted, because a topic of the same name would continue its offsets', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   await topic.write(stateOf('a', 1))
   const table = open(topic)
@@ -196,7 +196,7 @@ it('ends if the topic is deleted, because a topic of the same name would continu
   await expect(table.closed).rejects.toThrow(`the topic ${topic.name} does not exist`)
 })
 
-it('measures its staleness from the last time that it was complete', async () => {
+it('a table measures its staleness from the last time that it was complete', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   await topic.write(stateOf('a', 1))
   const opened = performance.now()
@@ -215,14 +215,14 @@ it('measures its staleness from the last time that it was complete', async () =>
   )
 })
 
-it('rejects if the topic does not exist, and says which', async () => {
+it('a table rejects if the topic does not exist, and says which', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const table = open({ ...topic, name: `${topic.name}.other` })
   await expect(table.closed).rejects.toThrow(`${topic.name}.other`)
   await expect(table.closed).rejects.toBeInstanceOf(SubscriberError)
 })
 
-it('closes by its signal, and then says that it is closed', async () => {
+it('a table is closed by its signal, and later calls reject because it is closed', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const stop = new AbortController()
   const table = open(topic, { signal: stop.signal })

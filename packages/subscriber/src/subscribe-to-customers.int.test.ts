@@ -56,7 +56,7 @@ const committed = async (topic: StateTopic) => {
 }
 
 describe('a subscription', () => {
-  it('gets documents and tombstones in order, and resumes after a stop without loss or repeat', async () => {
+  it('a subscription gets documents and tombstones in order, and resumes after a stop without loss or repeat', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1), stateOf('a', 2))
     await topic.writeRaw('a', null)
@@ -72,7 +72,7 @@ describe('a subscription', () => {
     expect(second.seen).toEqual(['c 1'])
   })
 
-  it('gives the handler the record, and members of a newer schema', async () => {
+  it('a subscription gives the handler the record, and members of a newer schema', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write({ ...stateOf('a', 1), consent: { email: true } } as ReturnType<typeof stateOf>)
     const changes: CustomerChange[] = []
@@ -82,12 +82,12 @@ describe('a subscription', () => {
     ])
   })
 
-  it('does not start if its signal has aborted', async () => {
+  it('a subscription does not start if its signal has aborted', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await start(topic, { signal: AbortSignal.abort() }).ended
   })
 
-  it('handles one record after the other if the handler is slower than the stream, and commits meanwhile', async () => {
+  it('a subscription handles one record after the other if the handler is slower than the stream, and commits meanwhile', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(...Array.from({ length: 20 }, (_, i) => stateOf('a', i + 1)))
     let running = 0
@@ -110,7 +110,7 @@ describe('a subscription', () => {
     expect(subscriber.seen).toEqual(Array.from({ length: 20 }, (_, i) => `a ${i + 1}`))
   })
 
-  it('handles partitions side by side with concurrency, each in order', async () => {
+  it('a subscription handles partitions side by side with concurrency, each in order', async () => {
     const topic = await createStateTopic(kafkaBrokers, { partitions: 4 })
     const customers = ['a', 'b', 'c', 'd', 'e', 'f']
     await topic.write(...[1, 2, 3].flatMap((n) => customers.map((customer) => stateOf(customer, n))))
@@ -131,7 +131,7 @@ describe('a subscription', () => {
       )
   })
 
-  it('loses no record when members join and leave during a slow handler', async () => {
+  it('a subscription loses no record when members join and leave during a slow handler', async () => {
     const topic = await createStateTopic(kafkaBrokers, { partitions: 2 })
     const customers = ['a', 'b', 'c', 'd', 'e', 'f']
     await topic.write(...[1, 2, 3, 4].flatMap((n) => customers.map((customer) => stateOf(customer, n))))
@@ -156,7 +156,7 @@ describe('a subscription', () => {
     await waitUntil('all were handled', all, (seen) => new Set(seen).size === 28)
   })
 
-  it('is complete after a SIGKILL between handler and commit: those records are handled again', async () => {
+  it('a subscriber is complete after a SIGKILL between handler and commit, and handles those records again', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1), stateOf('last', 1))
     const file = join(mkdtempSync(join(tmpdir(), 'subscriber-')), 'customers')
@@ -188,7 +188,7 @@ describe('a subscription', () => {
     expect(await linesWith(6)).toEqual(['0 a 1', '1 b 1', '2 last 1', '0 a 1', '1 b 1', '2 last 1'])
   })
 
-  it('continues at the oldest record if Kafka no longer has its place', async () => {
+  it('a subscription continues at the oldest record if Kafka no longer has its place', async () => {
     const topic = await createStateTopic(kafkaBrokers, { config: { 'cleanup.policy': 'compact,delete' } })
     await topic.write(stateOf('a', 1), stateOf('b', 1), stateOf('c', 1))
     await topic.admin.setOffsets({
@@ -204,7 +204,7 @@ describe('a subscription', () => {
 })
 
 describe('a handler', () => {
-  it('that throws ends the subscription with its place, and meets the record again after a restart', async () => {
+  it('a handler that throws ends the subscription with its place, and meets the record again after a restart', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1), stateOf('c', 1))
     const cause = new TypeError('no database')
@@ -227,7 +227,7 @@ describe('a handler', () => {
     expect(restarted.seen).toEqual(['b 1', 'c 1'])
   })
 
-  it('that hangs ends the subscription after the timeout, and its signal aborts', async () => {
+  it('a handler that hangs ends the subscription after the timeout, and its signal aborts', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1))
     let signal: AbortSignal | undefined
@@ -244,7 +244,7 @@ describe('a handler', () => {
     expect(await committed(topic)).toEqual([1])
   })
 
-  it('that runs when the subscription stops ends first, and its record is committed', async () => {
+  it('a handler that runs when the subscription stops ends first, and its record is committed', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1))
     const entered = Promise.withResolvers<void>()
@@ -275,13 +275,13 @@ describe('an invalid record', () => {
     return topic
   }
 
-  it('ends the subscription by default', async () => {
+  it('an invalid record ends the subscription by default', async () => {
     const subscriber = start(await withForeign())
     await expect(subscriber.ended).rejects.toThrow(/\/0 offset 1: not-a-state-document: customerUuid is missing/)
     expect(subscriber.seen).toEqual(['a 1'])
   })
 
-  it('is passed over by skip, or when park has resolved', async () => {
+  it('a subscription continues after an invalid record with skip, or when park has resolved', async () => {
     const topic = await withForeign()
     const parked: string[] = []
     const subscriber = start(topic, {
@@ -312,19 +312,19 @@ describe('an invalid record', () => {
 })
 
 describe('a consumer that has died', () => {
-  it('rejects the subscription: kafkajs has no codec for the records', async () => {
+  it('the death of the consumer rejects the subscription: kafkajs has no codec for the records', async () => {
     const topic = await createStateTopic(kafkaBrokers, { config: { 'compression.type': 'zstd' } })
     await topic.write(stateOf('a', 1))
     await expect(start(topic).ended).rejects.toThrow(/has ended: .*ZSTD compression not implemented/)
   })
 
-  it('rejects the subscription: the topic does not exist', async () => {
+  it('the death of the consumer rejects the subscription: the topic does not exist', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     const subscriber = start({ ...topic, name: `${topic.name}.other` })
     await expect(subscriber.ended).rejects.toThrow(`${topic.name}.other`)
   })
 
-  it('rejects the subscription: no broker answers', async () => {
+  it('the death of the consumer rejects the subscription: no broker answers', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     const kafka = topic.kafka.constructor as new (config: object) => StateTopic['kafka']
     const nowhere = new kafka({ brokers: ['127.0.0.1:1'], retry: { retries: 0 }, logLevel: 0 })

@@ -43,7 +43,7 @@ const untilAt = ({ positions }: MemoryStore, position: string) =>
   )
 
 describe('a subscription to deliveries', () => {
-  it('stores each newer event once, with its position, and resumes there after a stop', async () => {
+  it('a subscription stores each newer event once, with its position, and resumes there after a stop', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     const store = createMemoryStore()
     await topic.deliver(['a', 2], ['b', 1], ['a', 1], ['a', 2], ['a', 3])
@@ -64,7 +64,7 @@ describe('a subscription to deliveries', () => {
     topic.admin.setOffsets({ groupId: topic.name, topic: topic.name, partitions: [{ partition: 0, offset }] })
 
   it.each(['1', '3'])(
-    'without a position begins at the oldest record, not at the committed offset %s',
+    'a store without a position begins at the oldest record, not at the committed offset %s',
     async (offset) => {
       const topic = await createRawTopic(kafkaBrokers)
       await topic.deliver(['a', 1], ['b', 1], ['c', 1])
@@ -77,7 +77,7 @@ describe('a subscription to deliveries', () => {
   )
 
   it.each(['0', '2', '3'])(
-    'begins at its position, not at the committed offset %s, and commits none',
+    'a subscription begins at its position, not at the committed offset %s, and commits none',
     async (offset) => {
       const topic = await createRawTopic(kafkaBrokers)
       await topic.deliver(['a', 1], ['b', 1], ['c', 1])
@@ -93,7 +93,7 @@ describe('a subscription to deliveries', () => {
     },
   )
 
-  it('begins at the oldest record that Kafka still has', async () => {
+  it('a subscription begins at the oldest record that Kafka still has', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1], ['b', 1], ['c', 1])
     await topic.admin.deleteTopicRecords({ topic: topic.name, partitions: [{ partition: 0, offset: '1' }] })
@@ -103,7 +103,7 @@ describe('a subscription to deliveries', () => {
     expect(store.log).toEqual(['b 1 e', 'c 1 e'])
   })
 
-  it('loses and repeats no event when members crash, stop and join', async () => {
+  it('a subscription loses and repeats no event when members crash, stop and join', async () => {
     const topic = await createRawTopic(kafkaBrokers, { partitions: 3 })
     const customers = ['a', 'b', 'c', 'd', 'e', 'f']
     const deliveriesOf = (round: number): Delivery[] =>
@@ -171,7 +171,7 @@ describe('a subscription to deliveries', () => {
     expect(new Map([...memory.customers].map(([uuid, { version }]) => [uuid, version]))).toEqual(newest)
   })
 
-  it('continues behind the control records of a transaction, and ignores an aborted one', async () => {
+  it('a subscription continues after the control records of a transaction, and ignores an aborted transaction', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     const transactional = topic.kafka.producer({ transactionalId: randomUUID(), maxInFlightRequests: 1 })
     await transactional.connect()
@@ -198,7 +198,7 @@ describe('a subscription to deliveries', () => {
 })
 
 describe('the store', () => {
-  it('is called by one chunk at a time, however slow it is, and the running transaction ends at a stop', async () => {
+  it('a slow store gets one chunk at a time, and a stop waits for the running transaction', async () => {
     const topic = await createRawTopic(kafkaBrokers, { partitions: 2 })
     const customers = ['a', 'b', 'c', 'd', 'e', 'f']
     expect(new Set(customers.map((customer) => partitionOf(customer, 2))).size).toBe(2)
@@ -224,7 +224,7 @@ describe('the store', () => {
     expect([highest, memory.log.length, [...memory.positions.values()]]).toEqual([1, 1, ['1']])
   })
 
-  it('that fails ends the subscription with the place, and meets the records again after a restart', async () => {
+  it('a store that fails ends the subscription with the place, and meets the records again after a restart', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1], ['b', 1])
     const memory = createMemoryStore()
@@ -243,7 +243,7 @@ describe('the store', () => {
     await untilStored(memory, 'a 1 e', 'b 1 e')
   })
 
-  it('that cannot read a position ends the subscription, also if no record comes', async () => {
+  it('a store that cannot read a position ends the subscription, also if no record comes', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     const position = () => Promise.reject(new Error('no database'))
     const { ended } = start(topic, { ...createMemoryStore(), position })
@@ -262,7 +262,7 @@ describe('the store', () => {
     await expect(ended).rejects.toThrow(`${topic.name}${message}`)
   })
 
-  it('that another process has moved is read again, and reading goes on at its position', async () => {
+  it('a store that another process has moved is read again, and the subscription continues at its position', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1], ['b', 1], ['c', 1], ['d', 1])
     const memory = createMemoryStore()
@@ -281,7 +281,7 @@ describe('the store', () => {
     expect(memory.log).toEqual(['a 1 e', 'b 1 e', 'c 1 e', 'd 1 e'])
   })
 
-  it('that refuses a commit without a reason ends the subscription', async () => {
+  it('a store that refuses a commit without a reason ends the subscription', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1])
     const { ended } = start(topic, { ...createMemoryStore(), commit: () => false })
@@ -290,7 +290,7 @@ describe('the store', () => {
     )
   })
 
-  it('with a position whose records are deleted ends the subscription, also if no record comes', async () => {
+  it('a store with a position whose records are deleted ends the subscription, also if no record comes', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1], ['b', 1], ['c', 1])
     await topic.admin.deleteTopicRecords({ topic: topic.name, partitions: [{ partition: 0, offset: '3' }] })
@@ -304,7 +304,7 @@ describe('the store', () => {
     await untilStored(store, 'd 1 e')
   })
 
-  it('whose next records are deleted while it commits ends the subscription', async () => {
+  it('a store whose next records are deleted while it commits ends the subscription', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1])
     const memory = createMemoryStore()
@@ -318,7 +318,7 @@ describe('the store', () => {
     expect([memory.log, memory.positions.get(0)]).toEqual([['a 1 e'], '1'])
   })
 
-  it('with a position behind the end of the partition ends the subscription', async () => {
+  it('a store with a position after the end of the partition ends the subscription', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1])
     const store = createMemoryStore()
@@ -338,14 +338,14 @@ describe('an invalid delivery', () => {
     return topic
   }
 
-  it('ends the subscription by default, and the records before it are stored', async () => {
+  it('an invalid delivery ends the subscription by default, and the records before it are stored', async () => {
     const topic = await withForeign()
     const store = createMemoryStore()
     await expect(start(topic, store).ended).rejects.toThrow(`${topic.name}/0 offset 1: not-json: `)
     expect([store.log, store.positions.get(0)]).toEqual([['a 1 e'], '1'])
   })
 
-  it('is passed over by skip, or when park has resolved', async () => {
+  it('a subscription continues after an invalid delivery with skip, or when park has resolved', async () => {
     const topic = await withForeign()
     const store = createMemoryStore()
     const parked: string[] = []
@@ -359,20 +359,20 @@ describe('an invalid delivery', () => {
 })
 
 describe('a consumer of deliveries that has died', () => {
-  it('rejects the subscription: kafkajs has no codec for the records', async () => {
+  it('the death of the consumer rejects the subscription: kafkajs has no codec for the records', async () => {
     const topic = await createRawTopic(kafkaBrokers, { config: { 'compression.type': 'zstd' } })
     await topic.deliver(['a', 1])
     const { ended } = start(topic, createMemoryStore())
     await expect(ended).rejects.toThrow(/has ended: .*ZSTD compression not implemented/)
   })
 
-  it('rejects the subscription: the topic does not exist', async () => {
+  it('the death of the consumer rejects the subscription: the topic does not exist', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     const { ended } = start({ ...topic, name: `${topic.name}.other` }, createMemoryStore())
     await expect(ended).rejects.toThrow(`${topic.name}.other`)
   })
 
-  it('does not start with a limit that is no positive integer, or with an aborted signal', async () => {
+  it('a subscription does not start with a limit that is no positive integer, or with an aborted signal', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await expect(start(topic, createMemoryStore(), { maxRecords: 0 }).ended).rejects.toThrow('maxRecords is 0')
     await start(topic, createMemoryStore(), { signal: AbortSignal.abort() }).ended

@@ -9,8 +9,8 @@ export type Digest = Uint8Array
 const OF_THE_COPY: ReadonlySet<string> = new Set(['_receivedAt', '_appliedAt', '_source', '_projection'])
 
 /**
- * Digests fields in any order, without metadata that differs between copies of an event. A lone
- * surrogate counts as U+FFFD, because Redis stores U+FFFD instead.
+ * Returns a digest that does not depend on the order of the fields. Metadata that differs between
+ * copies of an event is left out. A lone surrogate counts as U+FFFD, because Redis stores U+FFFD.
  */
 export const contentOf = (fields: Iterable<readonly [string, string]>): Digest => {
   const kept = [...fields].filter(([field]) => !OF_THE_COPY.has(field))

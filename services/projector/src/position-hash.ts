@@ -12,19 +12,22 @@ export interface StoreOptions {
   readonly projection: number
 }
 
-/** Fields of one partition. The Lua scripts have the same suffixes. */
+/**
+ * Fields of one partition. A value of several parts has slashes between them. The Lua scripts have
+ * the same suffixes.
+ */
 const fieldsOf = (position: string) => ({
   position,
   /** Value: the token of the last chunk or erasure. */
   token: `${position}#token`,
-  /** Value: a lookahead's window, start/end. */
+  /** Value: start and end of a lookahead's window. */
   window: `${position}#window`,
   /** Value: the progress of a fill from the state topic. */
   fill: `${position}#fill`,
-  /** Value: id of the state topic/offset up to which the topic has all documents. */
+  /** Value: id of the state topic, and the offset up to which the topic has all documents. */
   state: `${position}#state`,
   /**
-   * Value: id of the erasures topic/next offset to execute/id of the state topic that has the
+   * Value: id of the erasures topic, next offset to execute, and id of the state topic that has the
    * tombstones. The last id is empty if the state topic is switched off.
    */
   erasures: `${position}#erasures`,

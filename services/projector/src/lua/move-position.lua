@@ -8,8 +8,8 @@ ARGV[3]  next offset to apply
 ARGV[4]  token that must be stored beside the position, '' to require none
 ARGV[5]  lookahead's window to which the chunk belongs, start/end, '' if there is none
 ARGV[6]  id of the state topic that has all documents before the new position, '' if there is none
-ARGV[7]  position in the erasures topic, '' to change nothing: id of the topic/next offset to execute/
-         id of the state topic that has the tombstones
+ARGV[7]  position in the erasures topic, three parts with slashes between them: id of the topic, next
+         offset to execute, id of the state topic that has the tombstones. '' to change nothing.
 
 Reply    1 = the position now is ARGV[3]
          0 = the stored position is neither ARGV[2] nor ARGV[3], nothing was changed
