@@ -12,6 +12,7 @@ const verdict: Verdict = {
   unusableByReason: {},
   notQuarantined: { count: 0, places: [] },
   openTransactions: [],
+  erased: { all: 0, selected: 0, wrong: 0 },
   customers: 80,
   newer: 0,
   wrong: [],

@@ -34,6 +34,10 @@ it('a customer counts as erased only if an erasure covers the newest event', () 
   const isErased = (customerUuid: string, timestamp: number) => evidence.isErased({ customerUuid, timestamp })
   expect([isErased('until', 5), isErased('until', 6), isErased('other', 1)]).toEqual([true, false, false])
   expect(evidence.count('erasures')).toBe(4)
+  expect(evidence.count('erased')).toBe(3)
+  expect(evidence.count('erasedAndSelected')).toBe(2)
+  for (const customerUuid of ['until', 'after', 'other']) evidence.wrong(customerUuid, 'differs')
+  expect(evidence.count('erasedAndWrong')).toBe(1)
 })
 
 it('the last erasure of a customer counts', () => {

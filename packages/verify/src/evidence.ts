@@ -105,6 +105,9 @@ export interface Evidence {
       | 'quarantined'
       | 'states'
       | 'erasures'
+      | 'erased'
+      | 'erasedAndSelected'
+      | 'erasedAndWrong'
       | 'wrong',
   ): number
   unusableByReason(): Record<string, number>
@@ -132,6 +135,8 @@ const TABLES = `
   CREATE TABLE erasure (customer BLOB PRIMARY KEY, upTo INTEGER) WITHOUT ROWID;
   CREATE TABLE wrong (customer BLOB PRIMARY KEY, reason TEXT) WITHOUT ROWID;
 `
+// Customers that must have no hash, because all of their events in Kafka are erased.
+const ERASED = `FROM erasure e LEFT JOIN newest n USING (customer) WHERE (n.timestamp IS NULL OR n.timestamp <= e.upTo)`
 const COUNTS = {
   promisedEvents: 'SELECT count(*) FROM promise',
   missing: 'SELECT count(*) FROM promise WHERE NOT found',
@@ -140,6 +145,9 @@ const COUNTS = {
   quarantined: 'SELECT count(*) FROM quarantined',
   states: 'SELECT count(*) FROM state WHERE id IS NOT NULL',
   erasures: 'SELECT count(*) FROM erasure',
+  erased: `SELECT count(*) ${ERASED}`,
+  erasedAndSelected: `SELECT count(*) ${ERASED} AND n.asked`,
+  erasedAndWrong: `SELECT count(*) ${ERASED} AND EXISTS (SELECT 1 FROM wrong w WHERE w.customer = e.customer)`,
   wrong: 'SELECT count(*) FROM wrong',
 }
 const NOT_QUARANTINED = `FROM unusable u WHERE receivedAt >= ? AND NOT EXISTS
@@ -252,8 +260,7 @@ export const createEvidence = (): Evidence => {
       }
     },
     erased: function* () {
-      const rows = db.prepare(`SELECT e.customer, e.upTo FROM erasure e LEFT JOIN newest n USING (customer)
-        WHERE n.timestamp IS NULL OR n.timestamp <= e.upTo`)
+      const rows = db.prepare(`SELECT e.customer, e.upTo ${ERASED}`)
       for (const { customer, upTo } of rows.iterate()) yield { customerUuid: text(customer), upTo: Number(upTo) }
     },
     isErased: ({ customerUuid, timestamp }) => timestamp <= Number(erasureOf.get(bytes(customerUuid))?.upTo ?? 0),

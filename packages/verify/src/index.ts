@@ -5,9 +5,9 @@ export { isSound, VERDICT_LEGEND, verdictLines } from './print-verdict.ts'
 export { fetchEnds, readTopic } from './read-topic.ts'
 export {
   quarantineReachesBackTo,
-  recordsBehind,
   type Verdict,
   type VerifyOptions,
   verify,
   type Witness,
 } from './verify.ts'
+export { recordsBehind } from './wait-for-projector.ts'

@@ -13,6 +13,7 @@ const sound: Verdict = {
   notQuarantined: { count: 0, places: [] },
   openTransactions: [],
   customers: 1,
+  erased: { all: 0, selected: 0, wrong: 0 },
   newer: 0,
   wrong: [],
   wrongCount: 0,
@@ -41,6 +42,20 @@ it.each<[string, Partial<Verdict>, string]>([
 
 it('a verdict without a ledger can be sound without promises', () => {
   expect(isSound({ ...sound, hasLedger: false, promises: 0 })).toBe(true)
+})
+
+it('counts erased customers apart from compared customers', () => {
+  const erased = { all: 3, selected: 2, wrong: 1 }
+  const records = { ...sound.records, state: 9, erasures: 3 }
+  const lines = verdictLines({ ...sound, records, customers: 7, erased, wrongCount: 5 })
+  const counts = lines.filter((line) => /customers (compared|erased)|of these (wrong|still)/.test(line))
+  expect(counts.map((line) => line.trim().replace(/ {2,}/g, '  '))).toEqual([
+    'customers compared, every field  5',
+    'of these wrong in Redis or in the state topic  4  ✘',
+    'customers erased  3',
+    'of these still in Redis or in the state topic  1  ✘',
+  ])
+  expect(verdictLines(sound).join('\n')).not.toContain('erased')
 })
 
 it('counts unusable records by reason', () => {

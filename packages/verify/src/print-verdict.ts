@@ -33,8 +33,9 @@ const others = (count: number, named: number): string[] =>
  */
 export const verdictLines = (verdict: Verdict): string[] => {
   const { hasLedger, promises, promisedEvents, missing, missingCount, records, unusableByReason } = verdict
-  const { notQuarantined, openTransactions, customers, newer, wrong, wrongCount } = verdict
+  const { notQuarantined, openTransactions, customers, erased, newer, wrong, wrongCount } = verdict
   const reasons = Object.entries(unusableByReason).map(([reason, count]) => `${reason} ${count}`)
+  const places = records.state === undefined ? 'in Redis' : 'in Redis or in the state topic'
   return [
     ...(hasLedger
       ? [
@@ -50,13 +51,12 @@ export const verdictLines = (verdict: Verdict): string[] => {
     row('records in quarantine', records.quarantined),
     ...(records.state === undefined ? [] : [row('records in the state topic', records.state)]),
     ...(records.erasures ? [row('records in the erasures topic', records.erasures)] : []),
-    row('customers compared, every field', customers - newer),
+    row('customers compared, every field', customers - newer - erased.selected),
     ...(newer > 0 ? [row('customers compared, version alone', newer)] : []),
-    row(
-      records.state === undefined ? '  of these wrong in Redis' : '  of these wrong in Redis or in the state topic',
-      wrongCount,
-      mark(wrongCount),
-    ),
+    row(`  of these wrong ${places}`, wrongCount - erased.wrong, mark(wrongCount - erased.wrong)),
+    ...(erased.all > 0
+      ? [row('customers erased', erased.all), row(`  of these still ${places}`, erased.wrong, mark(erased.wrong))]
+      : []),
     ...missing.map(
       ({ id, customerUuid }) => `  missing: event ${plain(id)} of customer ${plain(customerUuid ?? '(none)')}`,
     ),

@@ -73,8 +73,8 @@ export const fetchEnds = async (admin: TopicAdmin, topic: string): Promise<Parti
         if (isDenied(error)) throw error
         if (errorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION' && performance.now() - begunAt > NEW_TOPIC_MS)
           throw new Error(
-            `Kafka has no topic ${topic}. Check KAFKA_TOPIC_PREFIX and KAFKA_BROKERS; an ingress with ` +
-              'KAFKA_CREATE_TOPICS=true creates it.',
+            `Kafka has no topic ${topic}. Give this command the settings of the services, such as KAFKA_BROKERS and ` +
+              'KAFKA_TOPIC_PREFIX. A service with KAFKA_CREATE_TOPICS=true creates its topics at its start.',
           )
         return error.message
       }),

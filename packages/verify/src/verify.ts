@@ -1,10 +1,9 @@
-import { unlessAborted, waitUntil } from '@customer-stream/runtime'
+import { unlessAborted } from '@customer-stream/runtime'
 import { attributed, type PartitionEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import {
   customerKey,
   MAX_FUTURE_MS,
-  positionField,
   QUARANTINE_HEADERS,
   RAW_HEADERS,
   type TopicNames,
@@ -17,9 +16,9 @@ import { customersInRedis } from './customers-in-redis.ts'
 import { compareErasedHash, compareErasedState, noteErasure } from './erasures.ts'
 import { createEvidence, type Evidence } from './evidence.ts'
 import { fingerprint, sha256 } from './fingerprint.ts'
-import { positionsKeys } from './preconditions.ts'
 import { readEvent } from './read-event.ts'
 import { fetchSettledEnds, fetchUncommittedEnds, type OpenTransaction, readTopic } from './read-topic.ts'
+import { waitForErasures, waitForEvents } from './wait-for-projector.ts'
 
 /**
  * Gets every record and every promise, so that the fault suite can count them. Called only if there
@@ -99,7 +98,13 @@ export interface Verdict {
   readonly notQuarantined: { readonly count: number; readonly places: readonly string[] }
   /** Open transactions, which hide records from readers of committed records. */
   readonly openTransactions: readonly OpenTransaction[]
+  /** Selected customers, erased customers included. */
   readonly customers: number
+  /**
+   * Customers whose events in Kafka are all erased. `selected` counts those with an event in the
+   * time range and sample, `wrong` those that are still in Redis or in the state topic.
+   */
+  readonly erased: { readonly all: number; readonly selected: number; readonly wrong: number }
   /**
    * Customers whose hash comes from a record that was not read. Only the version of these hashes
    * was compared.
@@ -125,45 +130,6 @@ export const MAX_NAMED = 10_000
  * hash may have some megabytes.
  */
 const REDIS_BATCH = 100
-
-const offsetOf = (position: string | null | undefined): bigint =>
-  /^\d+$/.test(position ?? '') ? BigInt(position ?? 0) : 0n
-
-/**
- * Returns the number of records before the ends that Redis does not have yet. Each partition counts
- * by its lowest position in the copies. A position beyond one end does not reduce the count of
- * other partitions.
- */
-export const recordsBehind = (
-  ends: readonly Pick<PartitionEnds, 'high'>[],
-  copies: readonly (readonly (string | null | undefined)[])[],
-): number =>
-  ends.reduce(
-    (sum, { high }, i) =>
-      sum + Math.max(0, ...copies.map((positions) => Number(BigInt(high) - offsetOf(positions[i])))),
-    0,
-  )
-
-const waitForProjector = async (options: VerifyOptions, ends: readonly PartitionEnds[]) => {
-  const { redis, topics, keyPrefix, projection, catchUpMs = 60_000, signal } = options
-  const filled = ends.filter(({ low, high }) => low !== high)
-  if (filled.length === 0) return
-  const fields = filled.map(({ partition }) => positionField(topics.customers, partition))
-  // A partition with a field #fill is still being filled from the state topic.
-  const fillFields = fields.map((field) => `${field}#fill`)
-  const keys = positionsKeys(redis, projection, keyPrefix)
-  const open = async () => {
-    const [positions, fills] = await Promise.all(
-      [fields, fillFields].map((names) => Promise.all(keys.map((key) => redis.hmget(key, ...names)))),
-    )
-    return recordsBehind(filled, positions ?? []) + (fills ?? []).flat().filter((fill) => fill !== null).length
-  }
-  const caughtUp = waitUntil('the projector has reached the end of what was read', open, (behind) => behind === 0, {
-    timeoutMs: catchUpMs,
-    pauseMs: 100,
-  })
-  await unlessAborted(caughtUp, signal)
-}
 
 const readLedgerInto = async (evidence: Evidence, ledgerPath: string, { witness, signal }: VerifyOptions) => {
   for await (const entry of readLedger(ledgerPath)) {
@@ -367,28 +333,13 @@ const compareStates = async (
 
 /** Reads the erasures topic, and waits until the projector has executed these erasures. */
 const readErasures = async (evidence: Evidence, options: VerifyOptions, topic: string): Promise<number> => {
-  const { admin, redis, topics, keyPrefix, projection, catchUpMs = 60_000, signal } = options
+  const { admin, catchUpMs = 60_000, signal } = options
   const { ends } = await unlessAborted(fetchSettledEnds(admin, topic, catchUpMs), signal)
   const { records } = await readTopic(admin, topic, (record) => noteErasure(evidence, record), {
     ends,
     ...(signal && { signal }),
   })
-  const filled = ends.filter(({ low, high }) => low !== high)
-  if (filled.length === 0) return records
-  const fields = filled.map(({ partition }) => `${positionField(topics.customers, partition)}#erasures`)
-  const keys = positionsKeys(redis, projection, keyPrefix)
-  const open = async () => {
-    const copies = await Promise.all(keys.map((key) => redis.hmget(key, ...fields)))
-    return recordsBehind(
-      filled,
-      copies.map((values) => values.map((value) => value?.split('/')[1])),
-    )
-  }
-  const executed = waitUntil('the projector has executed the erasures', open, (behind) => behind === 0, {
-    timeoutMs: catchUpMs,
-    pauseMs: 100,
-  })
-  await unlessAborted(executed, signal)
+  await waitForErasures(options, ends)
   return records
 }
 
@@ -420,7 +371,7 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
     const otherRecords = other ? await readOther(evidence, options, other.ends) : 0
 
     onProgress('waiting for the projector')
-    await waitForProjector(options, customers.ends)
+    await waitForEvents(options, customers.ends)
     let erasureRecords: number | undefined
     if (options.erasuresTopic !== undefined) {
       onProgress('reading the erasures')
@@ -456,6 +407,11 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
       notQuarantined: evidence.notQuarantined(quarantined.reachesBackTo),
       openTransactions: [...customers.open, ...(other?.open ?? []), ...quarantine.open],
       customers: evidence.count('customers'),
+      erased: {
+        all: evidence.count('erased'),
+        selected: evidence.count('erasedAndSelected'),
+        wrong: evidence.count('erasedAndWrong'),
+      },
       newer,
       wrong: evidence.wrongs(MAX_NAMED),
       wrongCount: evidence.count('wrong'),

@@ -1,0 +1,105 @@
+/** Waits until the projector has applied the records that a command has read. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { unlessAborted } from '@customer-stream/runtime'
+import type { PartitionEnds } from '@customer-stream/runtime/kafka'
+import type { RedisClient } from '@customer-stream/runtime/redis'
+import { positionField, type TopicNames } from '@customer-stream/schemas'
+import { positionsKeys } from './preconditions.ts'
+
+export interface ProjectorToWaitFor {
+  readonly redis: RedisClient
+  readonly topics: TopicNames
+  readonly keyPrefix: string
+  readonly projection: number
+  /** Maximum wait, default 60,000. */
+  readonly catchUpMs?: number
+  readonly signal?: AbortSignal
+}
+
+const PAUSE_MS = 100
+
+const offsetOf = (position: string | null | undefined): bigint =>
+  /^\d+$/.test(position ?? '') ? BigInt(position ?? 0) : 0n
+
+/**
+ * Returns the number of records before the ends that Redis does not have yet. Each partition counts
+ * by its lowest position in the copies. A position beyond one end does not reduce the count of
+ * other partitions.
+ */
+export const recordsBehind = (
+  ends: readonly Pick<PartitionEnds, 'high'>[],
+  copies: readonly (readonly (string | null | undefined)[])[],
+): number =>
+  ends.reduce(
+    (sum, { high }, i) =>
+      sum + Math.max(0, ...copies.map((positions) => Number(BigInt(high) - offsetOf(positions[i])))),
+    0,
+  )
+
+/**
+ * Waits until no record is left.
+ * @param left number of records that the projector has not handled yet.
+ * @param what these records, for the error message.
+ * @throws after `catchUpMs`, with advice. The signal's reason if it aborts.
+ */
+const untilNoneLeft = async (
+  left: () => Promise<number>,
+  what: string,
+  { keyPrefix, projection, catchUpMs = 60_000, signal }: ProjectorToWaitFor,
+) => {
+  const deadline = performance.now() + catchUpMs
+  for (;;) {
+    const count = await unlessAborted(left(), signal)
+    if (count === 0) return
+    if (performance.now() > deadline)
+      throw new Error(
+        `After ${catchUpMs / 1000} s the projector still has to handle ${count} ${what}. Check that a projector ` +
+          `with PROJECTION_VERSION=${projection} and REDIS_KEY_PREFIX=${keyPrefix} runs, and read its /readyz. ` +
+          'If it only needs more time, raise --catch-up-seconds.',
+      )
+    await unlessAborted(sleep(PAUSE_MS), signal)
+  }
+}
+
+const hasRecords = ({ low, high }: PartitionEnds) => low !== high
+
+/**
+ * Waits until the projector has applied the records of the raw topic before these ends, and has
+ * filled these partitions from the state topic.
+ */
+export const waitForEvents = async (projector: ProjectorToWaitFor, ends: readonly PartitionEnds[]): Promise<void> => {
+  const { redis, topics, keyPrefix, projection } = projector
+  const filled = ends.filter(hasRecords)
+  if (filled.length === 0) return
+  const fields = filled.map(({ partition }) => positionField(topics.customers, partition))
+  // A partition with a field #fill is still being filled from the state topic.
+  const fillFields = fields.map((field) => `${field}#fill`)
+  const keys = positionsKeys(redis, projection, keyPrefix)
+  const left = async () => {
+    const [positions, fills] = await Promise.all(
+      [fields, fillFields].map((names) => Promise.all(keys.map((key) => redis.hmget(key, ...names)))),
+    )
+    return recordsBehind(filled, positions ?? []) + (fills ?? []).flat().filter((fill) => fill !== null).length
+  }
+  await untilNoneLeft(left, `records or fills of ${topics.customers}`, projector)
+}
+
+/** Waits until the projector has executed the erasures before these ends of the erasures topic. */
+export const waitForErasures = async (
+  projector: ProjectorToWaitFor,
+  ends: readonly PartitionEnds[],
+): Promise<void> => {
+  const { redis, topics, keyPrefix, projection } = projector
+  const filled = ends.filter(hasRecords)
+  if (filled.length === 0) return
+  const fields = filled.map(({ partition }) => `${positionField(topics.customers, partition)}#erasures`)
+  const keys = positionsKeys(redis, projection, keyPrefix)
+  const left = async () => {
+    const copies = await Promise.all(keys.map((key) => redis.hmget(key, ...fields)))
+    return recordsBehind(
+      filled,
+      copies.map((values) => values.map((value) => value?.split('/')[1])),
+    )
+  }
+  await untilNoneLeft(left, 'erasures', projector)
+}
