@@ -1,13 +1,7 @@
 import { unlessAborted } from '@customer-stream/runtime'
 import { attributed, type PartitionEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import type { RedisClient } from '@customer-stream/runtime/redis'
-import {
-  customerKey,
-  MAX_FUTURE_MS,
-  QUARANTINE_HEADERS,
-  RAW_HEADERS,
-  type TopicNames,
-} from '@customer-stream/schemas'
+import { customerKey, MAX_FUTURE_MS, QUARANTINE_HEADERS, RAW_HEADERS, type TopicNames } from '@customer-stream/schemas'
 import { murmur2 } from '@customer-stream/schemas/partitioner'
 import { readLedger } from '@customer-stream/simulator'
 import { compareHash, type ReadRange, readSource } from './compare-hash.ts'

@@ -24,8 +24,9 @@ it('the lag is measured by the copy of the positions that is furthest behind', (
 
 /** Redis whose one hash of positions has these fields. */
 const redisWith = (positions: Readonly<Record<string, string>>) =>
-  ({ hmget: async (_key: string, ...fields: string[]) => fields.map((field) => positions[field] ?? null) }) as
-    unknown as RedisClient
+  ({
+    hmget: async (_key: string, ...fields: string[]) => fields.map((field) => positions[field] ?? null),
+  }) as unknown as RedisClient
 const partitionEnds = [{ partition: 0, low: '0', high: '5', offset: '5' }]
 const projectorOf = (positions: Readonly<Record<string, string>>) => ({
   redis: redisWith(positions),

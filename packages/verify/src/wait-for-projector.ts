@@ -85,10 +85,7 @@ export const waitForEvents = async (projector: ProjectorToWaitFor, ends: readonl
 }
 
 /** Waits until the projector has executed the erasures before these ends of the erasures topic. */
-export const waitForErasures = async (
-  projector: ProjectorToWaitFor,
-  ends: readonly PartitionEnds[],
-): Promise<void> => {
+export const waitForErasures = async (projector: ProjectorToWaitFor, ends: readonly PartitionEnds[]): Promise<void> => {
   const { redis, topics, keyPrefix, projection } = projector
   const filled = ends.filter(hasRecords)
   if (filled.length === 0) return

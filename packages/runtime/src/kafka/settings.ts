@@ -77,7 +77,8 @@ export const kafkaSettings = {
     minimum: -1,
     maximum: Number.MAX_SAFE_INTEGER,
     description:
-      'Minimum retention of the raw topics, `-1` for unlimited. A deleted event cannot be restored in Redis.',
+      'Minimum retention of the raw topics, `-1` for unlimited. Set a limit only with a complete state topic, ' +
+      'because a lost Redis is then filled from that topic.',
   }),
   KAFKA_QUARANTINE_RETENTION_MS: Type.Optional(
     integer({

@@ -168,6 +168,20 @@ it.each([
   expect([error, warnings]).toEqual(['', [expect.stringContaining(name)]])
 })
 
+it('warns of a limit ahead of the broker for a changelog only if the service writes to it', async () => {
+  const config = {
+    'cleanup.policy': 'compact',
+    'max.compaction.lag.ms': '604800000',
+    'delete.retention.ms': '604800000',
+    'message.timestamp.after.max.ms': '3600000',
+  }
+  const changelog = { kind: 'changelog' as const }
+  expect(await faultsOf(config, undefined, changelog)).toEqual({ error: '', warnings: [] })
+  expect((await faultsOf(config, undefined, { ...changelog, writes: true })).warnings).toEqual([
+    expect.stringMatching(/after\.max\.ms is limited: the projector .* would wait\. Set it to 9223372036854775807$/),
+  ])
+})
+
 it('waits until the broker knows a new topic and its leaders', async () => {
   const kafka = kafkaWith({})
   const unheard = [true, true]

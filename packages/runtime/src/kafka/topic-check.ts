@@ -245,7 +245,7 @@ const problemsOf = (
 
 const warningsOf = (
   settings: KafkaSettings,
-  { topic }: TopicDemand,
+  { topic, kind, writes = false }: TopicDemand,
   replicas: readonly number[],
   config: ReadonlyMap<string, string>,
 ): string[] => {
@@ -259,8 +259,13 @@ const warningsOf = (
     )
   }
   const limits = [config.get(LIMIT_AHEAD) ?? config.get('message.timestamp.difference.max.ms')]
-  if (limits.some((limit) => limit !== undefined && limit !== FOREVER_MS))
-    warn(`${LIMIT_AHEAD} is limited: an ingress whose clock runs ahead by more would store nothing`)
+  // A document has the timestamp of its event. An erasure has the timestamp of another producer.
+  const refused =
+    kind === 'changelog'
+      ? 'the projector could not publish the events of an ingress whose clock runs ahead by more, and would wait'
+      : 'an ingress whose clock runs ahead by more would store nothing'
+  if ((writes || kind !== 'changelog') && limits.some((limit) => limit !== undefined && limit !== FOREVER_MS))
+    warn(`${LIMIT_AHEAD} is limited: ${refused}. Set it to ${FOREVER_MS}`)
   if (Math.min(...replicas) >= 3 && Number(config.get('min.insync.replicas')) < 2)
     warn('min.insync.replicas is 1: while other brokers are down, an acknowledged event is on one broker only')
   return warnings
@@ -300,7 +305,10 @@ export const inspectTopics = async (
 
 /** Returns all missing topics and problems as one text, or undefined if there are none. */
 export const topicProblem = ({ missing, problems }: TopicFindings): string | undefined => {
-  const lines = [...missing.map(({ topic }) => `${topic}: is missing`), ...problems]
+  const lines = [
+    ...missing.map(({ topic }) => `${topic}: is missing. Create it, or restart with KAFKA_CREATE_TOPICS=true`),
+    ...problems,
+  ]
   return lines.length === 0
     ? undefined
     : `Topics are not as they must be:\n${lines.map((line) => `  - ${line}`).join('\n')}`
