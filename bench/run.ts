@@ -51,6 +51,7 @@ const { scale, wanted } = readCommandLine({
 
   Measures, prints a table, and writes docs/performance.md. Half an hour on a quiet machine; needs wrk on the PATH.
   NAME …        only these: ${[...questions.map(({ name }) => name), PROFILES].join(', ')}
+                lost-redis runs only if it is named: it takes 40 minutes and 45 GB of disk
   --scale 0.2   a quick look, whose figures are not written`,
   options: { scale: 'text' },
   words: true,
@@ -60,7 +61,8 @@ const { scale, wanted } = readCommandLine({
     if (!(factor > 0 && factor <= 1)) throw new Error('--scale must be above 0 and at most 1')
     const unknown = words.find((name) => !known.includes(name))
     if (unknown !== undefined) throw new Error(`${unknown} is not a question; there are ${known.join(', ')}`)
-    return { scale: factor, wanted: words.length > 0 ? words : known }
+    const usual = [...questions.filter(({ onlyIfNamed }) => !onlyIfNamed).map(({ name }) => name), PROFILES]
+    return { scale: factor, wanted: words.length > 0 ? words : usual }
   },
 })
 await requireWrk()

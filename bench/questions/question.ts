@@ -69,5 +69,7 @@ export interface Bench {
 export interface Question {
   readonly name: string
   readonly title: string
+  /** True if the question is asked only if its name is given, because it takes long. */
+  readonly onlyIfNamed?: boolean
   ask(bench: Bench): Promise<Answer>
 }
