@@ -128,7 +128,7 @@ export const fillGuards: readonly Guard[] = [
     test: fillStore('does not go on past customers that were lost'),
   },
   {
-    guard: 'a call of a fill has a limited number of values',
+    guard: 'a part of a fill has a limited number of values',
     prevents: 'a fill that never ends, because Redis closes the connection',
     file: `${folder}/store.ts`,
     from: ' || values > valuesLeft',
@@ -136,11 +136,19 @@ export const fillGuards: readonly Guard[] = [
     test: fillStore('a fill stores many customers with many fields'),
   },
   {
+    guard: 'a fill sends one part of its customers after the other',
+    prevents: 'a fill that never ends on a slow network, because its calls exceed their time limit together',
+    file: `${folder}/store.ts`,
+    from: 'for (const part of partsOf(customers)) {',
+    to: 'for (const part of [customers]) {',
+    test: fillStore('a fill sends one part of its customers'),
+  },
+  {
     guard: 'a fill reports that Kafka returns no records',
     prevents: 'a fill that never ends, and an operator who does not know the cause',
     file: `${folder}/fill.ts`,
-    from: 'fetches < EMPTY_FETCHES && ',
-    to: '',
+    from: 'fetches < EMPTY_FETCHES;',
+    to: ';',
     test: filled('a fill reports that Kafka returns no records'),
   },
   {

@@ -4,7 +4,7 @@ import { connectRedis, createRedis, type RedisClient, redisSettings } from '@cus
 import { type CustomerHash, clusterPositionsKeys, customerKey, positionsKey } from '@customer-stream/schemas'
 import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stream/testing'
 import { testRedisUrl } from '@customer-stream/testing/vitest'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { createFillStore, type Fill } from './fill-store.ts'
 import { LostChunkError } from './position-store.ts'
 import { createStore } from './store.ts'
@@ -152,6 +152,28 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     })
     expect(await store.applyStates(many, 0, start)).toEqual(many)
     for (const i of [0, 69]) expect(await hashOf(`many-${i}`)).toMatchObject({ f0: '0', f8000: '8000' })
+  })
+
+  it('a fill sends one part of its customers after the other', async () => {
+    const { store, client } = fresh()
+    const scripts = client as unknown as { applySnapshots: (...args: unknown[]) => Promise<unknown> }
+    const { applySnapshots } = scripts
+    onTestFinished(() => void Object.assign(scripts, { applySnapshots }))
+    let sent = 0
+    let most = 0
+    scripts.applySnapshots = async (...args) => {
+      const [, , [, , , , customers]] = args as [number, string[], number[]]
+      sent += Number(customers)
+      most = Math.max(most, sent)
+      try {
+        return await applySnapshots.apply(client, args)
+      } finally {
+        sent -= Number(customers)
+      }
+    }
+    const many = Array.from({ length: 600 }, (_, i) => snapshot(`many-${i}`, 1))
+    expect(await store.applyStates(many, 0, start)).toEqual(many)
+    expect(most).toBe(250)
   })
 
   it('a complete fill repairs a hash that claims to be newer, unless its event comes later', async () => {

@@ -134,9 +134,13 @@ export const createFiller = (
     )
   }
 
-  /** @throws Error if Kafka returns no records for some time, so that the outage is reported. */
+  /**
+   * @returns undefined if the signal aborted.
+   * @throws Error if Kafka returns no records for some time, so that the outage is reported.
+   */
   const fetchSome = async (partition: number, { next, end }: Fill, signal: AbortSignal) => {
-    for (let fetches = 0; fetches < EMPTY_FETCHES && !signal.aborted; fetches++) {
+    for (let fetches = 0; fetches < EMPTY_FETCHES; fetches++) {
+      if (signal.aborted) return undefined
       const fetched = await stateSource?.fetch(partition, next, end)
       if (fetched?.nextOffset !== next) return fetched
     }

@@ -127,27 +127,27 @@ const ANNOUNCEMENT_MS = 60_000
 /** Redis does nothing else during a call, so a call is limited to 250 × about 20 µs = 5 ms. */
 const CUSTOMERS_PER_CALL = 250
 /**
- * Maximum fields and values in one call of a fill: 250 customers of usual size. Documents in a
+ * Maximum fields and values of a part of a fill: 250 customers of usual size. Documents in a
  * compressed batch can be hundreds of times larger than the fetch. Redis closes the connection if a
  * call has more than 1,048,576 arguments, and the fill would then never end.
  */
 const VALUES_PER_CALL = 25_000
 
-/** Splits customers, in order, into the calls of a fill. */
-const callsOf = (customers: readonly CustomerHash[]): CustomerHash[][] => {
-  const calls: CustomerHash[][] = []
+/** Splits customers, in order, into parts of limited size. */
+const partsOf = (customers: readonly CustomerHash[]): CustomerHash[][] => {
+  const parts: CustomerHash[][] = []
   let valuesLeft = 0
   for (const customer of customers) {
     const values = customer.fieldsAndValues.length
-    const isFull = calls.at(-1)?.length === CUSTOMERS_PER_CALL || values > valuesLeft
-    if (calls.length === 0 || isFull) {
-      calls.push([])
+    const isFull = parts.at(-1)?.length === CUSTOMERS_PER_CALL || values > valuesLeft
+    if (parts.length === 0 || isFull) {
+      parts.push([])
       valuesLeft = VALUES_PER_CALL
     }
-    calls.at(-1)?.push(customer)
+    parts.at(-1)?.push(customer)
     valuesLeft -= values
   }
-  return calls
+  return parts
 }
 
 type Scripts = RedisClient & {
@@ -356,9 +356,13 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
       // Keep a newer hash of an earlier projection if its event will be applied later, or if the
       // state topic may lack its document.
       const place = [`${fields(partition).position}/`, isComplete ? '0' : rawFrom, rawFrom]
-      const calls = clustered ? customers.map((customer) => [customer]) : callsOf(customers)
-      const done = await all(calls.map((part) => applyAtOnce(part, place)))
-      const stored = done.flatMap((each) => each.stored)
+      const stored: StoreOutcome[] = []
+      // One part after the other: a fetch may bring many megabytes, and on a slow network calls in
+      // parallel would exceed the time limit of a command again and again.
+      for (const part of partsOf(customers)) {
+        const calls = clustered ? part.map((customer) => [customer]) : [part]
+        for (const done of await all(calls.map((call) => applyAtOnce(call, place)))) stored.push(...done.stored)
+      }
       return customers.filter((_, i) => stored[i] !== 'erased')
     },
     deleteErased: async (customerUuid, erasedAt) => {
