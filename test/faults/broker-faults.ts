@@ -155,6 +155,29 @@ export const brokerFaults: readonly Fault[] = [
     },
   },
   {
+    name: 'disk of Kafka full',
+    how:
+      'a broker whose writes fail ends itself; then all brokers: no 202; they start again when there is room, and ' +
+      'events continue',
+    inject: async (arena, scale, random) => {
+      const { brokers } = arena.cluster
+      const first = random.pick(brokers)
+      await first.fillDisk()
+      await arena.untilPromised(200 + 500 * scale)
+      await first.restart()
+      await untilReplicated(arena)
+      await Promise.all(brokers.map((broker) => broker.fillDisk()))
+      const accepted = () => sumOver(arena.ingresses, 'ingress_answers_total', { answer: 'accepted' })
+      const before = await accepted()
+      await burst(arena)
+      await lasting(1500 + 10_000 * scale)
+      if ((await accepted()) !== before) throw new Error('a promise was given that is not on a disk')
+      await Promise.all(brokers.map((broker) => broker.restart()))
+      await untilReplicated(arena)
+      await arena.untilPromised(100)
+    },
+  },
+  {
     name: 'network to the brokers',
     how: 'cut, 3 s delay, half-open, slow trickle, each to the broker that leads most',
     inject: async (arena, scale) => {

@@ -1,3 +1,5 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
 import type { GuardedProcess } from './guarded-process.ts'
 import { clusterBroker } from './kafka-settings.ts'
 import { type Listener, type LocalBroker, placeBrokers, untilStarted } from './local-kafka.ts'
@@ -26,6 +28,11 @@ export interface ControlledBroker extends KafkaNode {
    */
   freeze(): Promise<void>
   thaw(): Promise<void>
+  /**
+   * Makes each write of the broker to a file fail, like a full disk. A broker ends itself at the
+   * first write that fails. Resolves when the broker has ended. Needs Linux.
+   */
+  fillDisk(): Promise<void>
   /**
    * Starts the broker again with its data and ports. Resolves when the broker accepts requests. A
    * start needs two running brokers. If two brokers are down, restart both at the same time. After
@@ -66,6 +73,11 @@ const controlled = ({ id, address, start }: LocalBroker): ControlledBroker => {
     terminate: async () => server?.end(),
     freeze: () => send('SIGSTOP'),
     thaw: () => send('SIGCONT'),
+    fillDisk: async () => {
+      const pid = await server?.pid
+      await promisify(execFile)('prlimit', [`--pid=${pid}`, '--fsize=0:'])
+      await server?.ended
+    },
     restart: async () => {
       if (!isRunning()) await run()
     },
