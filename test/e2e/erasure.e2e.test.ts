@@ -252,3 +252,13 @@ it('erasures are ignored while KAFKA_ERASURES_TOPIC=false, and executed later', 
   await untilStored('g', null)
   expect(await judge()).toMatchObject(SOUND)
 })
+
+it('verify finds an erased customer whose mark is gone, and a second erasure repairs this', async () => {
+  await erase('a')
+  expect(await judge()).toMatchObject(SOUND)
+  await pipeline.redis.del(erasedKey('a', pipeline.keyPrefix))
+  const reason = 'was erased but has no mark in Redis; write the erasure again'
+  expect((await judge()).wrong).toEqual([{ customerUuid: 'a', reason }])
+  await erase('a')
+  expect(await judge()).toMatchObject(SOUND)
+})

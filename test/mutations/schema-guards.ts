@@ -4,6 +4,14 @@ const folder = 'packages/schemas/src'
 
 export const schemaGuards: readonly Guard[] = [
   {
+    guard: 'the keys of a customer have a text in braces that is not empty',
+    prevents: 'a partition that stands still, because Redis Cluster refuses two keys of different slots',
+    file: `${folder}/keys.ts`,
+    from: "customerUuid.startsWith('}') ?",
+    to: "customerUuid === '' ?",
+    test: unit(`${folder}/keys.test.ts`, 'the keys of a customer are in one slot'),
+  },
+  {
     guard: 'field names that begin with _ are reserved',
     prevents: 'a payload that forges a version, so that its customer gets no more updates',
     file: `${folder}/customer-hash.ts`,

@@ -5,6 +5,14 @@ const folder = 'packages/testing/src'
 /** The verifier, the commands and the local brokers. */
 export const toolGuards: readonly Guard[] = [
   {
+    guard: 'verify compares the marks of erased customers',
+    prevents: 'an erased customer who comes back although verify reported no problem',
+    file: 'packages/verify/src/verify.ts',
+    from: ' ?? compareMark(mark, upTo, exact)',
+    to: '',
+    test: brokers('test/e2e/erasure.e2e.test.ts', 'verify finds an erased customer whose mark is gone'),
+  },
+  {
     guard: 'the verifier excuses an unusable record only if a usable event supersedes it',
     prevents: 'a record that is neither applied nor in quarantine, and no one notices',
     file: 'packages/verify/src/evidence.ts',

@@ -38,7 +38,7 @@ const RIGHTS = {
       ['READ', 'erasures'],
       ['READ', 'other'],
     ],
-    redis: [...KEYS, '+ping', '+info', '+hgetall', '+hmget'],
+    redis: [...KEYS, '~mykaarma:erased:*', '+ping', '+info', '+hgetall', '+hmget'],
   },
   'verify --state': {
     command: 'verify',
@@ -48,7 +48,7 @@ const RIGHTS = {
       ['READ', 'erasures'],
       ['READ', 'state'],
     ],
-    redis: [...KEYS, '+ping', '+info', '+hgetall', '+hmget'],
+    redis: [...KEYS, '~mykaarma:erased:*', '+ping', '+info', '+hgetall', '+hmget'],
   },
   look: {
     command: 'look',

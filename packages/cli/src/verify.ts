@@ -9,6 +9,7 @@ import { readCommandLine } from '@customer-stream/simulator/command-line'
 import {
   isSound,
   quarantineReachesBackTo,
+  requireMarks,
   requirePositions,
   requireReadable,
   VERDICT_LEGEND,
@@ -84,6 +85,7 @@ const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection, MAX_FUTURE_
 
 await withClients('verify', settings, async ({ admin, redis }) => {
   await unlessAborted(requirePositions(redis, projection, keyPrefix), signal)
+  if (erasuresTopic !== undefined) await unlessAborted(requireMarks(redis, keyPrefix), signal)
   const read = [topics.customers, topics.quarantine]
   if (range.ledgerPath !== undefined) read.push(topics.other)
   if (stateTopic !== undefined) read.push(stateTopic)

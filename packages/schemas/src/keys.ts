@@ -9,17 +9,28 @@ export const DEFAULT_KEY_PREFIX = 'mykaarma:'
 export const PROJECTION_VERSION = 1
 
 /**
- * Returns the key of a customer's hash. On Redis Cluster only the text in braces selects the slot.
+ * Returns the end of a customer's keys. On Redis Cluster only the text from the first `{` to the
+ * next `}` selects the slot. If this text is empty, the whole key selects the slot, and the keys of
+ * the customer would be in different slots. Only an id in braces ends with `}`, so no two ids have
+ * the same key.
  */
+const tagged = (customerUuid: string): string =>
+  customerUuid.startsWith('}') ? `{_}${customerUuid}:` : `{${customerUuid}}`
+
+/** Returns the key of a customer's hash. */
 export const customerKey = (customerUuid: string, prefix: string = DEFAULT_KEY_PREFIX): string =>
-  `${prefix}customer:{${customerUuid}}`
+  `${prefix}customer:${tagged(customerUuid)}`
+
+/** Returns the customerUuid of a key that {@link customerKey} returned for this prefix. */
+export const customerUuidOf = (key: string, prefix: string = DEFAULT_KEY_PREFIX): string =>
+  key.slice(`${prefix}customer:`.length + (key.endsWith('}') ? '{'.length : '{_}'.length), -1)
 
 /**
  * Returns the key of the mark: a hash that shows that a customer was erased. The mark has the
  * fields `scope` and `erasedAt` of the {@link Erasure}, and is in the slot of the customer's hash.
  */
 export const erasedKey = (customerUuid: string, prefix: string = DEFAULT_KEY_PREFIX): string =>
-  `${prefix}erased:{${customerUuid}}`
+  `${prefix}erased:${tagged(customerUuid)}`
 
 /** Returns the key of the hash of positions. Field: {@link positionField}. Value: next offset. */
 export const positionsKey = (projection: number, prefix: string = DEFAULT_KEY_PREFIX): string =>

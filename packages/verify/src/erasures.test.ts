@@ -1,5 +1,5 @@
 import { expect, it, onTestFinished } from 'vitest'
-import { compareErasedHash, compareErasedState, FOREVER, noteErasure } from './erasures.ts'
+import { compareErasedHash, compareErasedState, compareMark, FOREVER, noteErasure } from './erasures.ts'
 import { createEvidence } from './evidence.ts'
 
 const setUp = () => {
@@ -78,6 +78,19 @@ it('finds the hash of an erased customer', () => {
   // While events still arrive, this event may have arrived after the topic was read.
   expect(compareErasedHash({ _eventTimestamp: '6' }, 5, false)).toBeUndefined()
   expect(compareErasedHash({ _eventTimestamp: '6' }, FOREVER, false)).toBe(wrong)
+})
+
+it('finds an erased customer without a mark, or with the mark of another erasure', () => {
+  const missing = 'was erased but has no mark in Redis; write the erasure again'
+  const other = 'has the mark of another erasure in Redis; write the erasure again'
+  expect(compareMark(['forever', '7'], FOREVER, true)).toBeUndefined()
+  expect(compareMark(['until-now', '5'], 5, true)).toBeUndefined()
+  expect(compareMark([null, null], 5, false)).toBe(missing)
+  expect(compareMark(['', '5'], FOREVER, true)).toBe(missing)
+  expect(compareMark(['until-now', '5'], FOREVER, true)).toBe(other)
+  expect(compareMark(['until-now', null], 5, true)).toBe(other)
+  // While erasures still arrive, this mark may be that of a later erasure.
+  expect(compareMark(['until-now', '6'], 5, false)).toBeUndefined()
 })
 
 it('finds the document of an erased customer, and a tombstone that is missing', () => {

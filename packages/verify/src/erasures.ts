@@ -1,4 +1,7 @@
-/** Checks that erased customers have no hash in Redis and no document in the state topic. */
+/**
+ * Checks that erased customers have no hash in Redis and no document in the state topic, and that
+ * Redis has their marks.
+ */
 import type { Evidence, LastState } from './evidence.ts'
 
 /** Greatest timestamp of an event. Stands for an erasure of all events. */
@@ -39,6 +42,23 @@ export const compareErasedHash = (
   Object.keys(hash).length > 0 && (exact || !(Number(hash._eventTimestamp) > upTo))
     ? 'was erased but is in Redis'
     : undefined
+
+/**
+ * Checks the mark of an erased customer. Without the mark, the customer's next event would bring the
+ * customer back.
+ * @param mark scope and erasedAt of the mark. Null if Redis does not have them.
+ * @returns what is wrong, or undefined.
+ */
+export const compareMark = (
+  [scope, erasedAt]: readonly (string | null | undefined)[],
+  upTo: number,
+  exact: boolean,
+): string | undefined => {
+  if (!scope) return 'was erased but has no mark in Redis; write the erasure again'
+  const marked = scope === 'forever' ? FOREVER : Number(erasedAt)
+  // A later erasure of the customer may have replaced the mark after the topic was read.
+  return exact && marked !== upTo ? 'has the mark of another erasure in Redis; write the erasure again' : undefined
+}
 
 /**
  * Checks the last record of an erased customer in the state topic.

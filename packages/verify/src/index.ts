@@ -1,6 +1,6 @@
 export { customersInRedis } from './customers-in-redis.ts'
 export { fingerprint, sha256 } from './fingerprint.ts'
-export { requirePositions, requireReadable } from './preconditions.ts'
+export { requireMarks, requirePositions, requireReadable } from './preconditions.ts'
 export { isSound, VERDICT_LEGEND, verdictLines } from './print-verdict.ts'
 export { fetchEnds, readTopic } from './read-topic.ts'
 export {

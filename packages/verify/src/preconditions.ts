@@ -3,7 +3,7 @@
 import { unlessAborted } from '@customer-stream/runtime'
 import { attributed, createPartitionReader, type PartitionEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
-import { clusterPositionsKeys, customerKey, positionsKey } from '@customer-stream/schemas'
+import { clusterPositionsKeys, customerKey, erasedKey, positionsKey } from '@customer-stream/schemas'
 import { fetchEnds } from './read-topic.ts'
 
 /** Returns the Redis keys in which projectors store their positions. */
@@ -40,4 +40,9 @@ export const requirePositions = async (redis: RedisClient, projection: number, k
       `Redis has no key ${keys[0]}, so no projector has filled it. Check REDIS_KEY_PREFIX, PROJECTION_VERSION ` +
         'and the database in REDIS_URL.',
     )
+}
+
+/** Reads the mark of one erased customer. Rejects if a right is missing. */
+export const requireMarks = async (redis: RedisClient, keyPrefix: string): Promise<void> => {
+  await redis.hmget(erasedKey('', keyPrefix), 'scope')
 }

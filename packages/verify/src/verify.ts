@@ -1,13 +1,20 @@
 import { unlessAborted } from '@customer-stream/runtime'
 import { attributed, type PartitionEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import type { RedisClient } from '@customer-stream/runtime/redis'
-import { customerKey, MAX_FUTURE_MS, QUARANTINE_HEADERS, RAW_HEADERS, type TopicNames } from '@customer-stream/schemas'
+import {
+  customerKey,
+  erasedKey,
+  MAX_FUTURE_MS,
+  QUARANTINE_HEADERS,
+  RAW_HEADERS,
+  type TopicNames,
+} from '@customer-stream/schemas'
 import { murmur2 } from '@customer-stream/schemas/partitioner'
 import { readLedger } from '@customer-stream/simulator'
 import { compareHash, type ReadRange, readSource } from './compare-hash.ts'
 import { compareState, noteState } from './compare-state.ts'
 import { customersInRedis } from './customers-in-redis.ts'
-import { compareErasedHash, compareErasedState, noteErasure } from './erasures.ts'
+import { compareErasedHash, compareErasedState, compareMark, noteErasure } from './erasures.ts'
 import { createEvidence, type Evidence } from './evidence.ts'
 import { fingerprint, sha256 } from './fingerprint.ts'
 import { readEvent } from './read-event.ts'
@@ -285,7 +292,12 @@ const compareRedis = async (
     }
   }
   for (const { customerUuid, upTo } of evidence.erased()) {
-    const reason = compareErasedHash(await redis.hgetall(customerKey(customerUuid, keyPrefix)), upTo, exact)
+    signal?.throwIfAborted()
+    const [hash, mark] = await Promise.all([
+      redis.hgetall(customerKey(customerUuid, keyPrefix)),
+      redis.hmget(erasedKey(customerUuid, keyPrefix), 'scope', 'erasedAt'),
+    ])
+    const reason = compareErasedHash(hash, upTo, exact) ?? compareMark(mark, upTo, exact)
     if (reason !== undefined) evidence.wrong(customerUuid, reason)
   }
   if (exact) {

@@ -8,6 +8,7 @@ import {
   positionField,
 } from '@customer-stream/schemas'
 import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stream/testing'
+import { customersInRedis } from '@customer-stream/verify'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { LostChunkError } from './position-store.ts'
 import { createStore, type Store } from './store.ts'
@@ -71,6 +72,18 @@ describe('customers on a cluster', () => {
     const keys = await Promise.all(cluster.masters.map((master) => master.client.keys(`${keyPrefix}customer:*`)))
     expect(keys.flat().length).toBe(many.length)
     expect(Math.min(...keys.map(({ length }) => length))).toBeGreaterThan(50)
+  })
+
+  it('customers with braces in their id are applied and erased', async () => {
+    const { store, keyPrefix } = fresh()
+    const ids = ['}', '}x', '}x}', '{', '{}', '{x}', 'x}y', '}{']
+    const chunk = ids.map((uuid) => snapshot(uuid))
+    expect(await apply(store, chunk)).toEqual(ids.map(() => 'applied'))
+    expect((await Array.fromAsync(customersInRedis(client, keyPrefix))).toSorted()).toEqual(ids.toSorted())
+    const erasure = { erasedAt: 5, scope: 'forever', reason: 'r', requestedBy: 'b' } as const
+    const erasures = ids.map((customerUuid, i) => ({ customerUuid, erasure, offset: String(i) }))
+    expect((await store.writeErasures(erasures, 0, '1', 'id')).stored).toEqual(ids.map(() => 'erased'))
+    expect(await apply(store, chunk)).toEqual(ids.map(() => 'erased'))
   })
 
   it('the store applies customers although a master has lost the script', async () => {
