@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises'
 import { type ErasureRequest, requestErasure } from '@customer-stream/cli/request-erasure'
 import { waitUntil } from '@customer-stream/runtime'
 import { createVerifiedProducer, type VerifiedProducer } from '@customer-stream/runtime/kafka'
-import { customerKey, erasedKey } from '@customer-stream/schemas'
+import { customerKey, erasedKey, writeErasure } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
 import { readTopic } from '@customer-stream/verify'
@@ -261,4 +261,18 @@ it('verify finds an erased customer whose mark is gone, and a second erasure rep
   expect((await judge()).wrong).toEqual([{ customerUuid: 'a', reason }])
   await erase('a')
   expect(await judge()).toMatchObject(SOUND)
+})
+
+it('verify names the open transaction that hides an erasure', async () => {
+  const transactionalId = pipeline.erasuresTopic
+  const kafkajs = kafkajsOf(pipeline.kafka).producer({ transactionalId, idempotent: true, maxInFlightRequests: 1 })
+  await kafkajs.connect()
+  const transaction = await kafkajs.transaction()
+  const value = writeErasure({ erasedAt: NOW, scope: 'forever', reason: 'asked', requestedBy: 'test' })
+  await transaction.send({ topic: pipeline.erasuresTopic, messages: [{ key: 'o1', value }] })
+  const { openTransactions } = await pipeline.verify(undefined, { catchUpMs: 1000 })
+  expect(openTransactions).toMatchObject([{ topic: pipeline.erasuresTopic, records: 1 }])
+  await transaction.abort()
+  await kafkajs.disconnect()
+  expect(await judge()).toMatchObject({ ...SOUND, openTransactions: [] })
 })

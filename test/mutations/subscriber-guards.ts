@@ -9,6 +9,22 @@ const table = (title: string) => brokers(`${folder}/customer-table.int.test.ts`,
 /** Rules of the kit for subscribers. */
 export const subscriberGuards: readonly Guard[] = [
   {
+    guard: 'the watermarks of all partitions are read once for an assignment',
+    prevents: 'a rebalance that takes minutes, because each of a thousand partitions asks for all partitions',
+    file: `${folder}/delivery-assignment.ts`,
+    from: '    const all = await readAllWatermarks()\n    for (const [partition, position] of stored) {',
+    to: '    for (const [partition, position] of stored) {\n      const all = await readAllWatermarks()',
+    test: unit(`${folder}/delivery-assignment.test.ts`, 'with one request for their watermarks'),
+  },
+  {
+    guard: 'a time limit that does not fit into 32 bits is refused',
+    prevents: 'a subscription that ends at once, because the timer of a too great limit fires at once',
+    file: `${folder}/time-limit.ts`,
+    from: ' && limitMs <= MAX_LIMIT_MS',
+    to: '',
+    test: unit(`${folder}/time-limit.test.ts`, 'is refused'),
+  },
+  {
     guard: 'an event of a chunk is compared with those before it in the chunk',
     prevents: 'an older event that replaces a newer one in the store of a subscriber',
     file: `${folder}/delivery-store.ts`,
@@ -52,8 +68,8 @@ export const subscriberGuards: readonly Guard[] = [
     guard: 'a gap in the offsets is compared with the oldest record of the partition',
     prevents: 'records that Kafka has deleted, and of which the subscriber never learns',
     file: `${folder}/delivery-assignment.ts`,
-    from: 'checkPosition(placeOf({ topic, partition, offset: position }), position, await watermarksOf(partition))',
-    to: 'await watermarksOf(partition)',
+    from: 'checkPosition(placeOf({ topic, partition, offset: position }), position, watermarks)\n      if',
+    to: 'void watermarks\n      if',
     test: deliveries('whose next records are deleted'),
   },
   {

@@ -14,6 +14,7 @@ import type { EachBatchPayload, Kafka } from 'kafkajs'
 import { createChangeFeeds, type TableChange } from './change-feeds.ts'
 import { handleInvalid, type InvalidDecision, type InvalidRecord } from './invalid-record.ts'
 import { type RunningConsumer, runConsumer, SubscriberError } from './run-consumer.ts'
+import { checkTimeLimit } from './time-limit.ts'
 import { readWatermarks } from './watermarks.ts'
 
 export interface CustomerTableOptions {
@@ -31,7 +32,7 @@ export interface CustomerTableOptions {
   readonly onInvalid?: (invalid: InvalidRecord<StateRecordFault>) => Exclude<InvalidDecision, 'park'>
   /** Closes the table. */
   readonly signal?: AbortSignal
-  /** Time between two measurements of the staleness. Default: 1 second. */
+  /** Milliseconds between two measurements of the staleness. From 1 to 2147483647. Default: 1000. */
   readonly checkIntervalMs?: number
 }
 
@@ -133,11 +134,13 @@ const createProgress = () => {
 /**
  * Opens a table of the current customers (a GlobalKTable in Kafka Streams). The table stays current
  * until it is closed. Ignores a document that is older than the stored document of the customer.
+ * @throws RangeError if `checkIntervalMs` is out of range.
  */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one table
 export const openCustomerTable = (options: CustomerTableOptions): CustomerTable => {
   const { kafka, topic = stateTopicName(), groupIdPrefix = 'customer-table-', checkIntervalMs = 1000 } = options
   const { filter = () => true, onInvalid = () => 'skip' } = options
+  checkTimeLimit('checkIntervalMs', checkIntervalMs)
   const entries = createEntries(filter)
   const progress = createProgress()
   const feeds = createChangeFeeds()

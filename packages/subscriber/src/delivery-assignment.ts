@@ -57,16 +57,17 @@ export const createDeliveryAssignment = (options: AssignmentOptions): DeliveryAs
   let isEnded = false
   let isLoaded = false
 
-  const watermarksOf = async (partition: number): Promise<Watermarks> => {
-    const found = (await readWatermarks(admin, topic, running.signal)).get(partition)
+  const readAllWatermarks = () => readWatermarks(admin, topic, running.signal)
+  const watermarksIn = (all: ReadonlyMap<number, Watermarks>, partition: number): Watermarks => {
+    const found = all.get(partition)
     if (found) return found
     throw new SubscriberError(`Kafka knows no partition ${partition} of ${topic}`)
   }
   const seek = (partition: number, offset: string): void => {
     if (!isEnded) running.consumer.seek({ topic, partition, offset })
   }
-  const load = async (partition: number): Promise<void> => {
-    const position = await withTimeLimit(
+  const positionInStore = (partition: number): Promise<string | undefined> =>
+    withTimeLimit(
       storeTimeoutMs,
       () => readPosition(store, topic, partition),
       () =>
@@ -74,13 +75,22 @@ export const createDeliveryAssignment = (options: AssignmentOptions): DeliveryAs
           `${topic}/${partition}: store.position took longer than ${storeTimeoutMs} ms (storeTimeoutMs)`,
         ),
     )
-    const watermarks = await watermarksOf(partition)
-    if (position !== undefined) checkPosition(placeOf({ topic, partition, offset: position }), position, watermarks)
-    positions.set(partition, position)
-    seek(partition, position ?? String(watermarks.low))
+  const load = async (stored: ReadonlyMap<number, string | undefined>): Promise<void> => {
+    if (stored.size === 0) return
+    // Read the watermarks after the positions. In the other order, another process could move its
+    // position past the end that was read.
+    const all = await readAllWatermarks()
+    for (const [partition, position] of stored) {
+      const watermarks = watermarksIn(all, partition)
+      if (position !== undefined) checkPosition(placeOf({ topic, partition, offset: position }), position, watermarks)
+      positions.set(partition, position)
+      seek(partition, position ?? String(watermarks.low))
+    }
   }
   const loadAll = async (): Promise<void> => {
-    for (const partition of partitions) if (!isEnded) await load(partition)
+    const stored = new Map<number, string | undefined>()
+    for (const partition of partitions) if (!isEnded) stored.set(partition, await positionInStore(partition))
+    if (!isEnded) await load(stored)
     isLoaded = !isEnded
   }
   const loading = loadAll()
@@ -96,7 +106,8 @@ export const createDeliveryAssignment = (options: AssignmentOptions): DeliveryAs
       if (position === undefined || position === offset) return true
       // A greater offset is normal after a gap, which transactions leave. Otherwise kafkajs did not
       // fetch from the position.
-      checkPosition(placeOf({ topic, partition, offset: position }), position, await watermarksOf(partition))
+      const watermarks = watermarksIn(await readAllWatermarks(), partition)
+      checkPosition(placeOf({ topic, partition, offset: position }), position, watermarks)
       if (BigInt(offset) > BigInt(position)) return true
       seek(partition, position)
       return false
@@ -105,7 +116,7 @@ export const createDeliveryAssignment = (options: AssignmentOptions): DeliveryAs
     move: (partition, next) => positions.set(partition, next),
     reload: async (partition) => {
       const refused = positions.get(partition)
-      await load(partition)
+      await load(new Map([[partition, await positionInStore(partition)]]))
       if (positions.get(partition) !== refused) return
       const place = `${topic}/${partition}`
       throw new SubscriberError(`${place}: store.commit returned false, although the position is still ${refused}`)

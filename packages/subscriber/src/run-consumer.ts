@@ -6,7 +6,14 @@ export class SubscriberError extends Error {
 }
 
 /** Returns the message of an error, or of any other thrown value. */
-export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+export const messageOf = (error: unknown): string => {
+  if (error instanceof Error) return error.message
+  try {
+    return String(error)
+  } catch {
+    return 'the thrown value has no text'
+  }
+}
 
 /** State of a running consumer. */
 export interface RunningConsumer {

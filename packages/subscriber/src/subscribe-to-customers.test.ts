@@ -94,11 +94,20 @@ it('kafkajs gets the error of a failed commit and joins the group again, unless 
   await ended
 })
 
-it.each([Number.POSITIVE_INFINITY, 2 ** 31, 0, Number.NaN])(
-  'handlerTimeoutMs %s is refused',
-  async (handlerTimeoutMs) => {
-    const kafka = { consumer: () => expect.unreachable() } as unknown as Kafka
-    const subscription = { kafka, groupId: 'g', onCustomer: () => {}, handlerTimeoutMs }
-    await expect(subscribeToCustomers(subscription)).rejects.toThrow(RangeError)
+it.each([undefined, 'text', Symbol('s'), Object.create(null), { toString: 5 }])(
+  'a handler that throws %o instead of an error ends the subscription',
+  async (thrown) => {
+    const { handle, ended } = await start({
+      onCustomer: () => {
+        throw thrown
+      },
+    })
+    const settled = expect(ended).rejects.toMatchObject({
+      name: 'SubscriberError',
+      message: expect.stringContaining('t/0 offset 0: onCustomer failed: '),
+      cause: thrown,
+    })
+    expect(await handle(['a'])).toEqual([])
+    await settled
   },
 )

@@ -9,7 +9,7 @@ import type { EachBatchPayload, Kafka } from 'kafkajs'
 import { HEARTBEAT_INTERVAL_MS, isLoss, SESSION_TIMEOUT_MS, startHeartbeats } from './heartbeats.ts'
 import { call, handleInvalid, type InvalidHandling, placeOf } from './invalid-record.ts'
 import { type RunningConsumer, runConsumer, SubscriberError } from './run-consumer.ts'
-import { checkTimeLimit, withTimeLimit } from './time-limit.ts'
+import { checkCount, checkTimeLimit, withTimeLimit } from './time-limit.ts'
 
 /** Current state of one customer according to the state topic. */
 export interface CustomerChange {
@@ -116,7 +116,7 @@ const handleBatch = async (
 /**
  * Calls `onCustomer` for each customer of the state topic, and then for each change
  * (at-least-once). Resolves when the signal has aborted and the last handler has ended.
- * @throws RangeError if `handlerTimeoutMs` is out of range.
+ * @throws RangeError if `handlerTimeoutMs` or `concurrency` is out of range.
  * @throws SubscriberError if a handler failed or took too long, if `onInvalid` returned `stop`, or
  *   if the consumer has ended. Let the process exit, so that its supervisor starts it again.
  */
@@ -124,6 +124,7 @@ export const subscribeToCustomers = async (subscription: CustomerSubscription): 
   const { kafka, groupId, topic = stateTopicName(), signal, concurrency = 1 } = subscription
   const { handlerTimeoutMs = HANDLER_TIMEOUT_MS } = subscription
   checkTimeLimit('handlerTimeoutMs', handlerTimeoutMs)
+  checkCount('concurrency', concurrency)
   return runConsumer({
     kafka,
     topic,

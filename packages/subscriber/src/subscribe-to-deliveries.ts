@@ -5,7 +5,7 @@ import { type DeliveryHandling, storeChunk } from './delivery-store.ts'
 import { HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, startHeartbeats } from './heartbeats.ts'
 import { placeOf } from './invalid-record.ts'
 import { type RunningConsumer, runConsumer, SubscriberError } from './run-consumer.ts'
-import { checkTimeLimit, withTimeLimit } from './time-limit.ts'
+import { checkCount, checkTimeLimit, withTimeLimit } from './time-limit.ts'
 
 export interface DeliverySubscription extends DeliveryHandling {
   readonly kafka: Kafka
@@ -88,8 +88,7 @@ export const subscribeToDeliveries = async (subscription: DeliverySubscription):
   const { kafka, groupId, topic = topicNames().customers, store, signal } = subscription
   const { storeTimeoutMs = STORE_TIMEOUT_MS, maxRecords = MAX_RECORDS } = subscription
   checkTimeLimit('storeTimeoutMs', storeTimeoutMs)
-  if (!Number.isSafeInteger(maxRecords) || maxRecords < 1)
-    throw new RangeError(`maxRecords is ${maxRecords}, not a positive integer`)
+  checkCount('maxRecords', maxRecords)
   const admin = kafka.admin({ retry: { retries: 1 } })
   let assignment: DeliveryAssignment | undefined
   let loads: Promise<unknown> = Promise.resolve()

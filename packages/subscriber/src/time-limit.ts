@@ -3,8 +3,13 @@ const MAX_LIMIT_MS = 2 ** 31 - 1
 
 /** @throws RangeError if this option cannot be a time limit in milliseconds. */
 export const checkTimeLimit = (option: string, limitMs: number): void => {
-  if (!(limitMs >= 1 && limitMs <= MAX_LIMIT_MS))
+  if (!(typeof limitMs === 'number' && limitMs >= 1 && limitMs <= MAX_LIMIT_MS))
     throw new RangeError(`${option} is ${limitMs}, but must be from 1 to ${MAX_LIMIT_MS}`)
+}
+
+/** @throws RangeError if this option is not a positive integer. */
+export const checkCount = (option: string, count: number): void => {
+  if (!Number.isSafeInteger(count) || count < 1) throw new RangeError(`${option} is ${count}, not a positive integer`)
 }
 
 /**

@@ -46,7 +46,7 @@ export interface Pipeline {
   post(ingress: ServiceProcess, body: string | Buffer, headers?: Readonly<Record<string, string>>): Promise<Response>
   verify(
     ledgerPath?: string,
-    options?: Pick<VerifyOptions, 'exact' | 'witness' | 'signal' | 'stateTopic' | 'erasuresTopic'>,
+    options?: Pick<VerifyOptions, 'exact' | 'witness' | 'signal' | 'stateTopic' | 'erasuresTopic' | 'catchUpMs'>,
   ): Promise<Verdict>
   readonly redis: RedisClient
   /** Connects a client to another Redis. The caller must disconnect the client. */

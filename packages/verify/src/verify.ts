@@ -338,15 +338,15 @@ const compareStates = async (
 }
 
 /** Reads the erasures topic, and waits until the projector has executed these erasures. */
-const readErasures = async (evidence: Evidence, options: VerifyOptions, topic: string): Promise<number> => {
+const readErasures = async (evidence: Evidence, options: VerifyOptions, topic: string) => {
   const { admin, catchUpMs = 60_000, signal } = options
-  const { ends } = await unlessAborted(fetchSettledEnds(admin, topic, catchUpMs), signal)
+  const { ends, open } = await unlessAborted(fetchSettledEnds(admin, topic, catchUpMs), signal)
   const { records } = await readTopic(admin, topic, (record) => noteErasure(evidence, record), {
     ends,
     ...(signal && { signal }),
   })
   await waitForErasures(options, ends)
-  return records
+  return { records, open }
 }
 
 /**
@@ -378,21 +378,21 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
 
     onProgress('waiting for the projector')
     await waitForEvents(options, customers.ends)
-    let erasureRecords: number | undefined
+    let erasures: Awaited<ReturnType<typeof readErasures>> | undefined
     if (options.erasuresTopic !== undefined) {
       onProgress('reading the erasures')
-      erasureRecords = await readErasures(evidence, options, options.erasuresTopic)
+      erasures = await readErasures(evidence, options, options.erasuresTopic)
     }
     onProgress('reading quarantine')
     const quarantine = await settled(topics.quarantine)
     const quarantined = await readQuarantine(evidence, options, quarantine.ends)
     onProgress('comparing Redis')
     const newer = await compareRedis(evidence, options, ranges)
-    let stateRecords: number | undefined
+    let state: { readonly records: number; readonly open: readonly OpenTransaction[] } | undefined
     if (options.stateTopic !== undefined) {
       onProgress('comparing the state topic')
-      const { ends } = await settled(options.stateTopic)
-      stateRecords = await compareStates(evidence, options, options.stateTopic, ends)
+      const { ends, open } = await settled(options.stateTopic)
+      state = { records: await compareStates(evidence, options, options.stateTopic, ends), open }
     }
     evidence.comparePromises('was promised something newer than any usable event in Kafka')
     return {
@@ -406,12 +406,12 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
         other: otherRecords,
         unusable: evidence.count('unusable'),
         quarantined: quarantined.records,
-        ...(stateRecords !== undefined && { state: stateRecords }),
-        ...(erasureRecords !== undefined && { erasures: erasureRecords }),
+        ...(state && { state: state.records }),
+        ...(erasures && { erasures: erasures.records }),
       },
       unusableByReason: evidence.unusableByReason(),
       notQuarantined: evidence.notQuarantined(quarantined.reachesBackTo),
-      openTransactions: [...customers.open, ...(other?.open ?? []), ...quarantine.open],
+      openTransactions: [customers, other, erasures, quarantine, state].flatMap((read) => read?.open ?? []),
       customers: evidence.count('customers'),
       erased: {
         all: evidence.count('erased'),

@@ -81,6 +81,24 @@ describe('erasures', () => {
     expect(past?.timestamp).toBe(7)
   })
 
+  it('the log tells how many customers were erased, and how many kept a newer event', async () => {
+    const logged: unknown[] = []
+    const logger = { ...silent, info: (fields: unknown) => logged.push(fields) } as never
+    const { assign, erase, projection, batch, registry } = withErasures({ logger })
+    await assign()
+    await projection.onBatch(batch(10, ['a', 'b']))
+    // As by a producer that writes seconds instead of milliseconds.
+    erase('a', { scope: 'until-now', erasedAt: 1 })
+    erase('b')
+    await projection.executeErasures()
+    const erased = { event: 'erased', partition: 0 }
+    expect(logged).toEqual([
+      { ...erased, customers: 0, kept: 1, offset: '1' },
+      { ...erased, customers: 1, kept: 0, offset: '2' },
+    ])
+    expect(await registry.getSingleMetricAsString('projector_erasures_total')).toMatch(/} 2$/m)
+  })
+
   it('an erasure that was executed without a state topic publishes its tombstone later', async () => {
     const [redis, kafka] = [emptyRedis(), fakeKafka()]
     const without = withErasures({ redis, kafka, stateTopic: undefined })

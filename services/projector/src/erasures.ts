@@ -124,6 +124,22 @@ const fetchSome = async (
   return fetched
 }
 
+/** Counts executed erasures. The outcome `stale` means that the customer was kept. */
+const count = (
+  partition: number,
+  { moved, stored }: AppliedChunk,
+  offset: string,
+  { metrics, logger }: Pick<ErasuresDependencies, 'metrics' | 'logger'>,
+): void => {
+  if (!moved || stored.length === 0) return
+  const kept = stored.filter((outcome) => outcome === 'stale').length
+  metrics.erasures.inc(stored.length)
+  logger.info(
+    { event: 'erased', partition, customers: stored.length - kept, kept, offset },
+    'erasures executed; a customer is kept if it has an event after an erasure until now, or a later erasure',
+  )
+}
+
 const sayReplaced = (logger: ErasuresDependencies['logger'], partition: number, before: string, now: string) =>
   logger.error(
     { event: 'erasures-topic-replaced', partition, before, now },
@@ -133,7 +149,7 @@ const sayReplaced = (logger: ErasuresDependencies['logger'], partition: number, 
 
 export const createErasures = (deps: ErasuresDependencies): Erasures => {
   const { erasuresSource: source, stateSource, store, writer, retryThroughOutage, attemptOnce, onLate } = deps
-  const { metrics, logger } = deps
+  const { logger } = deps
 
   const executeAll = async (pending: Pending): Promise<Execution> => {
     const { partition, end, execute, signal } = pending
@@ -144,9 +160,6 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
       next = fetched.value.nextOffset
       const execution = await execute(erasures, next)
       if (execution !== 'done') return execution
-      metrics.erasures.inc(erasures.length)
-      if (erasures.length > 0)
-        logger.info({ event: 'erased', partition, customers: erasures.length, offset: next }, 'customers erased')
     }
     return 'done'
   }
@@ -184,9 +197,11 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
             const position = positionOf()
             if (position === undefined) return 'moved'
             const chunk = { erasures, position, executed: { topicId, offset, stateTopicId } }
-            const done = await writer.erase({ partition, signal }, chunk, (late, pause) =>
-              onLate(partition, late, pause),
-            )
+            const done = await writer.erase({ partition, signal }, chunk, (late, pause) => {
+              count(partition, late, offset, deps)
+              return onLate(partition, late, pause)
+            })
+            if (done) count(partition, done, offset, deps)
             return done === undefined ? 'waiting' : done.moved ? 'done' : 'moved'
           })
 

@@ -29,3 +29,12 @@ describe('the address of Redis', () => {
     expect(() => load(url, cluster)).toThrow(said)
   })
 })
+
+it('the prefix of the keys may have a brace on a single Redis only', () => {
+  const prefixOf = (cluster: boolean, prefix: string) => {
+    const env = { REDIS_URL: 'redis://a', REDIS_CLUSTER: String(cluster), REDIS_KEY_PREFIX: prefix }
+    return loadSettings(redisSettings, env, redisRules).REDIS_KEY_PREFIX
+  }
+  expect(prefixOf(false, 'a{b')).toBe('a{b')
+  for (const prefix of ['a{b', '{a}:']) expect(() => prefixOf(true, prefix)).toThrow('REDIS_KEY_PREFIX has a brace')
+})
