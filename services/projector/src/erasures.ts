@@ -181,12 +181,13 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
     async (partitions, signal, inTurn) => {
       const numbers = [...partitions.keys()]
       if (source === undefined) return new Map(numbers.map((partition) => [partition, 'done']))
-      const found = await retry('erasures', signal, async () => {
-        const topicId = await source.topicId()
-        const stateTopicId = await stateSource?.topicId()
-        const stored = await store.erasuresPositions(numbers)
-        return { topicId, stateTopicId, stored, watermarks: await source.watermarks() }
-      })
+      const positions = await retry('Redis', signal, () => store.erasuresPositions(numbers))
+      const found =
+        positions &&
+        (await retry('erasures', signal, async () => {
+          const [topicId, stateTopicId] = [await source.topicId(), await stateSource?.topicId()]
+          return { topicId, stateTopicId, stored: positions.value, watermarks: await source.watermarks() }
+        }))
       if (!found) return new Map()
       const { topicId, stateTopicId, stored, watermarks } = found.value
 
