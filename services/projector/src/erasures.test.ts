@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import type { FetchedRecord } from '@customer-stream/runtime/kafka'
 import { stateOf, writeState } from '@customer-stream/schemas'
 import { describe, expect, it, vi } from 'vitest'
@@ -244,6 +245,7 @@ it('a partition whose erasures cannot be read does not delay the erasures of oth
   isReadable = true
   expect((await execute('executeNew', false)).get(0)).toBe('done')
   expect(outages.waitingFor()).toBe(undefined)
+  expect(getEventListeners(assignment.signal, 'abort')).toEqual([])
   isReadable = false
   await execute('executeNew', false)
   // Another projector has the partition now.

@@ -47,8 +47,8 @@ export const createOutages = ({
 }): Outages => {
   // Partitions are handled in parallel, so the success of one does not end the outage of another.
   const waiting = new Map<symbol | string, string>()
-  /** Failures of attempts that are made once, by their key in `waiting`. */
-  const failedAttempts = new Map<string, number>()
+  /** Attempts that are made once and have failed, by their key in `waiting`. */
+  const failing = new Map<string, { failures: number; readonly forgetSignal: () => void }>()
   let undisturbedSince = performance.now()
   const begin = (wait: symbol | string, what: string, failure: Error, failures: number) => {
     const error = causeOf(failure)
@@ -74,7 +74,8 @@ export const createOutages = ({
     attemptOnce: async (what, place, signal, attempt) => {
       const wait = `${what} ${place}`
       const settle = (isRecovered: boolean) => {
-        failedAttempts.delete(wait)
+        failing.get(wait)?.forgetSignal()
+        failing.delete(wait)
         end(wait, what, isRecovered)
       }
       try {
@@ -83,10 +84,15 @@ export const createOutages = ({
         return { value }
       } catch (error) {
         if (signal.aborted) return undefined
-        const failures = (failedAttempts.get(wait) ?? 0) + 1
-        if (failures === 1) signal.addEventListener('abort', () => settle(false), { once: true })
-        failedAttempts.set(wait, failures)
-        begin(wait, what, error as Error, failures)
+        const onAbort = () => settle(false)
+        const known = failing.get(wait) ?? {
+          failures: 0,
+          forgetSignal: () => signal.removeEventListener('abort', onAbort),
+        }
+        if (known.failures === 0) signal.addEventListener('abort', onAbort)
+        known.failures += 1
+        failing.set(wait, known)
+        begin(wait, what, error as Error, known.failures)
         return undefined
       }
     },
