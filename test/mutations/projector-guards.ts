@@ -162,10 +162,10 @@ export const projectorGuards: readonly Guard[] = [
     prevents: 'a partition that is replayed from its beginning',
     file: `${folder}/positions.ts`,
     from: `      if (!watermarks || stored === undefined || isBelow(stored, watermarks.low) || !isReady) {
-        leaderless.add(partition)
+        notLoaded.add(partition)
         continue
       }
-      leaderless.delete(partition)
+      notLoaded.delete(partition)
       positions.set(partition, stored)
       stateTopicIds.set(partition, done.value.stateTopicId)
       proofs.set(partition, done.value.proof)

@@ -179,7 +179,7 @@ describe('customer to hash and back', () => {
   })
 })
 
-it('any order and any repetition of the events ends in the same hash', () => {
+it('events in any order, with any repeats, end in the same hash', () => {
   const one = fc.record({
     id: anyText({ minLength: 1, maxLength: 3 }),
     timestamp: fc.integer({ min: 1, max: 3 }),

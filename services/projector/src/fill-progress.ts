@@ -1,5 +1,5 @@
 /** Reports the progress of a fill from the state topic: in metrics, in the log and for /readyz. */
-import { createOccasionalLog, type Logger } from '@customer-stream/runtime'
+import { createThrottledLog, type Logger } from '@customer-stream/runtime'
 import type { Fill } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 
@@ -41,7 +41,7 @@ export const createFillProgress = ({
     const seconds = (performance.now() - startedAt) / 1000
     return { total, left, secondsLeft: doneSinceStart > 0 ? Math.round((left * seconds) / doneSinceStart) : undefined }
   }
-  const log = createOccasionalLog((fields) =>
+  const log = createThrottledLog((fields) =>
     logger.info({ event: 'filling', ...fields }, 'filling Redis from the state topic'),
   )
   const observe = () => {

@@ -105,12 +105,12 @@ export const createFiller = (
   { projection }: { readonly projection: number },
 ): FillPartition => {
   const { store, fillStore, stateSource, progress, retryThroughOutage, metrics, logger } = deps
-  /** Ends of the last work in each turn. New work of a turn waits for this end. */
-  const turns: Promise<unknown>[] = Array.from({ length: CONCURRENT }, () => Promise.resolve())
-  const inTurn = <T>(partition: number, work: () => Promise<T>): Promise<T> => {
-    const turn = partition % CONCURRENT
-    const done = (turns[turn] ?? Promise.resolve()).then(work)
-    turns[turn] = done.catch(() => undefined)
+  /** The end of the last work in each queue. */
+  const queues: Promise<unknown>[] = Array.from({ length: CONCURRENT }, () => Promise.resolve())
+  const inQueue = <T>(partition: number, work: () => Promise<T>): Promise<T> => {
+    const queue = partition % CONCURRENT
+    const done = (queues[queue] ?? Promise.resolve()).then(work)
+    queues[queue] = done.catch(() => undefined)
     return done
   }
 
@@ -156,7 +156,7 @@ export const createFiller = (
     const fetched = await retryThroughOutage('state', signal, () => fetchSome(partition, fill, signal))
     if (!fetched?.value) return undefined
     const { records, nextOffset, unreadable } = fetched.value
-    return inTurn(partition, async () => {
+    return inQueue(partition, async () => {
       const documents = documentsOf(records, projection)
       const to = { next: nextOffset, isComplete: fill.isComplete && unreadable === undefined }
       const done = await retryThroughOutage('Redis', signal, () => apply(partition, fill, to, documents))

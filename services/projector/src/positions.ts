@@ -111,7 +111,7 @@ export const createPositions = ({
    * Partitions whose leader did not answer during the last load, or whose erasures could not be
    * executed.
    */
-  const leaderless = new Set<number>()
+  const notLoaded = new Set<number>()
   /** Offset and metadata that were committed, by partition. */
   const committed = new Map<number, string>()
   const oldest = new Map<number, string>()
@@ -162,10 +162,10 @@ export const createPositions = ({
       // end, no batch arrives.
       const isReady = executions.get(partition) === 'done'
       if (!watermarks || stored === undefined || isBelow(stored, watermarks.low) || !isReady) {
-        leaderless.add(partition)
+        notLoaded.add(partition)
         continue
       }
-      leaderless.delete(partition)
+      notLoaded.delete(partition)
       positions.set(partition, stored)
       stateTopicIds.set(partition, done.value.stateTopicId)
       proofs.set(partition, done.value.proof)
@@ -188,7 +188,7 @@ export const createPositions = ({
       assignment = new AbortController()
       assigned = partitions
       positions.clear()
-      leaderless.clear()
+      notLoaded.clear()
       committed.clear()
       fillings.clear()
       metrics.assignedPartitions.set(partitions.length)
@@ -265,7 +265,7 @@ export const createPositions = ({
       for (const [partition, { offset, metadata }] of progress) committed.set(partition, `${offset} ${metadata}`)
     },
     loadNewlyLed: async (watermarks) => {
-      const led = [...leaderless].filter((partition) => watermarks.has(partition))
+      const led = [...notLoaded].filter((partition) => watermarks.has(partition))
       // Kafka has deleted the next records of these partitions. Without new records, no batch would
       // ever show this deletion.
       const overtaken = [...positions].flatMap(([partition, position]) => {

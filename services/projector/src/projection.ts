@@ -7,7 +7,7 @@
  * store compares versions, and the position moves only from the expected offset. In an outage no
  * position moves, and the work is retried until the outage ends.
  */
-import { answerOf, type Backoff, createOccasionalLog, type Logger, type Obstacles } from '@customer-stream/runtime'
+import { answerOf, type Backoff, createThrottledLog, type Logger, type Obstacles } from '@customer-stream/runtime'
 import type {
   FetchedBatch,
   OutgoingRecord,
@@ -162,7 +162,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
    * was found.
    */
   const blocked = new Map<number, string | undefined>()
-  const sayMoved = createOccasionalLog((fields) =>
+  const warnMoved = createThrottledLog((fields) =>
     logger.warn(
       { event: 'rewound', ...fields },
       'the position in Redis is not the expected one; going back to the position in Redis',
@@ -274,7 +274,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     if (signal.aborted || positions.expected(partition) !== expected) return false
     if (positions.stateTopicId(partition) !== stateTopicId) return false
     if (!done.moved) {
-      sayMoved({ partition, expected })
+      warnMoved({ partition, expected })
       metrics.rewinds.inc()
       await positions.reload(partition, signal)
       return false

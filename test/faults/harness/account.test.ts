@@ -46,8 +46,8 @@ it.each<[string, Partial<Closing>, ((account: Account) => void)?]>([
   ['5 events were made, but 2 promised, 1 lost and 1 stopped', senders({ made: 5 })],
   ['the ledger has 3 promises, but 4 answers with 2xx were heard', senders({ heard: 4 })],
   ['the ledger has 2 events, but the senders counted 3', senders({ promised: 3, lost: 0 })],
-  ['3 answers with 202 were heard, but only 2 were given', { answered: 2 }],
-  ['6 answers with 202 were given for 5 records in Kafka', { answered: 6 }],
+  ['the senders got 3 answers with 202, but the ingresses gave only 2', { answered: 2 }],
+  ['the ingresses gave 6 answers with 202, but Kafka has only 5 records', { answered: 6 }],
   ['1 events were promised more often than Kafka has them', {}, (account) => account.posted('b', true)],
   ['1 records in Kafka were not sent by a sender', { sentEvents: ['a', 'b'] }],
   [
@@ -69,7 +69,7 @@ it.each<[string, Partial<Closing>, ((account: Account) => void)?]>([
   ],
   ['5 records have only 4 outcomes', { outcomes: { counted: 4, records: 5 } }],
   [
-    '1 records in quarantine are none of the unusable ones',
+    '1 records in quarantine are not copies of unusable records',
     {},
     (account) => account.quarantined(placeOf('c', 0, '1'), 'b'),
   ],
@@ -87,6 +87,6 @@ it('reports an unusable record if quarantine lacks it or has other bytes', () =>
   account.quarantined(placeOf('c', 1, '2'), 'b')
   expect(account.imbalances({ ...closing, positions: new Map([...closing.positions, [1, 3]]) })).toEqual([
     '2 unusable records are not in quarantine',
-    '1 records in quarantine are none of the unusable ones',
+    '1 records in quarantine are not copies of unusable records',
   ])
 })

@@ -103,11 +103,11 @@ export const createAccount = (customersTopic: string): Account => {
         ],
         [
           answered === undefined || answered >= heard,
-          `${heard} answers with 202 were heard, but only ${answered} were given`,
+          `the senders got ${heard} answers with 202, but the ingresses gave only ${answered}`,
         ],
         [
           answered === undefined || records >= answered,
-          `${answered} answers with 202 were given for ${records} records in Kafka`,
+          `the ingresses gave ${answered} answers with 202, but Kafka has only ${records} records`,
         ],
         [short === 0, `${short} events were promised more often than Kafka has them`],
         [foreign === 0, `${foreign} records in Kafka were not sent by a sender`],
@@ -120,7 +120,7 @@ export const createAccount = (customersTopic: string): Account => {
         [spoilt === 0, `${spoilt} of the senders' events were not usable`],
         [outcomes.counted >= outcomes.records, `${outcomes.records} records have only ${outcomes.counted} outcomes`],
         [notQuarantined === 0, `${notQuarantined} unusable records are not in quarantine`],
-        [wronglyQuarantined === 0, `${wronglyQuarantined} records in quarantine are none of the unusable ones`],
+        [wronglyQuarantined === 0, `${wronglyQuarantined} records in quarantine are not copies of unusable records`],
       ]
       return statements.filter(([holds]) => !holds).map(([, sentence]) => sentence)
     },

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, openSync } from 'node:fs'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { createLogger, createOccasionalLog } from './log.ts'
+import { createLogger, createThrottledLog } from './log.ts'
 
 const capture = () => {
   const lines: string[] = []
@@ -61,7 +61,7 @@ it('a throttled log writes one line per interval and counts the others', () => {
   vi.useFakeTimers()
   onTestFinished(() => void vi.useRealTimers())
   const logged: number[] = []
-  const log = createOccasionalLog(({ heldBack }) => logged.push(heldBack))
+  const log = createThrottledLog(({ heldBack }) => logged.push(heldBack))
   for (let i = 0; i < 3; i++) log({})
   vi.advanceTimersByTime(10_000)
   log({})

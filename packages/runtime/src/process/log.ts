@@ -125,7 +125,7 @@ export const createLogger = (
  * is logged at once. Further lines within the interval are counted. The first line after the
  * interval has this count as `heldBack`.
  */
-export const createOccasionalLog = <Fields extends object>(
+export const createThrottledLog = <Fields extends object>(
   log: (fields: Fields & { readonly heldBack: number }) => void,
   intervalMs = 10_000,
 ): ((fields: Fields) => void) => {

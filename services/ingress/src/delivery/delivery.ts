@@ -2,7 +2,7 @@
  * Delivers records to Kafka, and to the spool while Kafka does not answer. Connects the topic
  * publishers and the spool with settings, metrics and log.
  */
-import { createOccasionalLog, type Logger, type Obstacles } from '@customer-stream/runtime'
+import { createThrottledLog, type Logger, type Obstacles } from '@customer-stream/runtime'
 import { createKafka, createVerifiedProducer } from '@customer-stream/runtime/kafka'
 import type { TopicNames } from '@customer-stream/schemas'
 import { type IngressSettings, SPOOL_WAITING_BYTES } from '../config.ts'
@@ -43,22 +43,22 @@ export interface Delivery {
 
 /** Throttled log lines, because each could repeat without end. */
 const createDeliveryLog = (logger: Logger) => ({
-  unacknowledged: createOccasionalLog((fields) =>
+  unacknowledged: createThrottledLog((fields) =>
     logger.warn({ event: 'record-unacknowledged', ...fields }, 'records without an acknowledgement are sent again'),
   ),
-  refused: createOccasionalLog((fields) =>
+  refused: createThrottledLog((fields) =>
     logger.error({ event: 'record-refused', ...fields }, 'Kafka refuses a record'),
   ),
-  unwritable: createOccasionalLog((fields) =>
+  unwritable: createThrottledLog((fields) =>
     logger.error(
       { event: 'spool-failed', ...fields },
       'an event could not be written to the spool and got 503 unless Kafka stored it: free or repair the disk',
     ),
   ),
-  undrained: createOccasionalLog((fields) =>
+  undrained: createThrottledLog((fields) =>
     logger.warn({ event: 'spool-undrained', ...fields }, 'Kafka did not accept all records of the spool; retrying'),
   ),
-  unreadable: createOccasionalLog((fields) =>
+  unreadable: createThrottledLog((fields) =>
     logger.error(
       { event: 'spool-failed', ...fields },
       'the spool cannot be read or cleared; retrying: repair the disk',

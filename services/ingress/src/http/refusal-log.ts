@@ -1,4 +1,4 @@
-import { createOccasionalLog, type Logger } from '@customer-stream/runtime'
+import { createThrottledLog, type Logger } from '@customer-stream/runtime'
 import type { Refusal } from './app.ts'
 import { type Problem, problems } from './problem.ts'
 import type { Suspicion } from './webhook-route.ts'
@@ -27,7 +27,7 @@ export const createRefusalLog = (logger: Logger): ((refusal: Refusal) => void) =
     const { problem } = refusal
     const log =
       logs.get(problem) ??
-      createOccasionalLog<Refusal>(({ path, contentType, forwardedFor, ...fields }) => {
+      createThrottledLog<Refusal>(({ path, contentType, forwardedFor, ...fields }) => {
         const { status, title } = problems[problem]
         const todo = advice[problem]
         logger.warn(
@@ -61,7 +61,7 @@ const suspicions: Record<Suspicion['what'], string> = {
  */
 export const createSuspicionLog = (logger: Logger): ((suspicion: Suspicion) => void) => {
   const log = (what: Suspicion['what']) =>
-    createOccasionalLog<Suspicion>((fields) => logger.warn({ event: 'suspicious-event', ...fields }, suspicions[what]))
+    createThrottledLog<Suspicion>((fields) => logger.warn({ event: 'suspicious-event', ...fields }, suspicions[what]))
   const logs = { 'old-timestamp': log('old-timestamp'), 'type-spelling': log('type-spelling') }
   return (suspicion) => logs[suspicion.what](suspicion)
 }

@@ -1,4 +1,4 @@
-import { createOccasionalLog, type Logger, startAtZero } from '@customer-stream/runtime'
+import { createThrottledLog, type Logger, startAtZero } from '@customer-stream/runtime'
 import type { TopicNames } from '@customer-stream/schemas'
 import type { FastifyInstance } from 'fastify'
 import { checksOf, type IngressSettings } from '../config.ts'
@@ -31,7 +31,7 @@ export const createWebhookApp = (deps: WebhookAppDependencies): FastifyInstance 
     secret: [...(secrets?.keys() ?? ['none'])],
     token: [...(tokens?.keys() ?? ['none'])],
   })
-  const logFailure = createOccasionalLog((fields) =>
+  const logFailure = createThrottledLog((fields) =>
     logger.error({ event: 'request-failed', ...fields }, 'a request failed'),
   )
   return createApp(

@@ -16,7 +16,7 @@ A projector may lose its partition, not notice, and execute an old erasure after
 executed a later one. So an erasure with a lower offset changes nothing.
 
 The script is atomic, because an event of the customer may be applied at the same time. DEL comes
-first, so that a customer can be erased from a full Redis: Redis checks its memory limit only before
+first, so that a customer can be erased from a full Redis. Redis checks its memory limit only before
 the first write of a script, and never for DEL.
 ]]
 local mark = redis.call('HMGET', KEYS[2], 'partition', 'offset')
