@@ -45,12 +45,12 @@ export const createFillProgress = ({
     logger.info({ event: 'filling', ...fields }, 'filling Redis from the state topic'),
   )
   const observe = () => {
-    const { total, left, secondsLeft = 0 } = sum()
-    if (left > 0) log({ total, left, secondsLeft })
-    else parts.clear()
-    metrics.fillRecords.set(total)
-    metrics.fillRemaining.set(left)
-    metrics.fillSecondsLeft.set(secondsLeft)
+    const progress = sum()
+    if (progress.left === 0) parts.clear()
+    metrics.fillRecords.set(progress.total)
+    metrics.fillRemaining.set(progress.left)
+    metrics.fillSecondsLeft.set(progress.secondsLeft ?? 0)
+    return progress
   }
 
   return {
@@ -68,7 +68,9 @@ export const createFillProgress = ({
           const left = leftOf(reached)
           doneSinceStart += part.left - left
           part.left = left
-          observe()
+          // Not logged when a partition begins, because the other partitions are not counted yet.
+          const progress = observe()
+          if (progress.left > 0) log(progress)
         },
         abandon: () => {
           if (parts.get(partition) !== part) return
