@@ -51,7 +51,7 @@ const showCustomer = async ({ admin, redis }: Clients, id: string) => {
   await requirePositions(redis, projection, keyPrefix)
   await requireReadable(admin, topics.customers, signal)
   const hash = Object.entries(await redis.hgetall(keyOf(id))).sort(([a], [b]) => (a < b ? -1 : 1))
-  say(`Redis   ${keyOf(id)}${hash.length === 0 ? '   there is no such customer' : ''}`)
+  say(`Redis   ${keyOf(id)}${hash.length === 0 ? '   there is no hash: no such customer, or erased' : ''}`)
   for (const [field, value] of hash) say(`  ${field.padEnd(24)}${value}`)
   say(`\nKafka   ${topics.customers}, events of this customer`)
   const source = Object.fromEntries(hash)._source

@@ -37,22 +37,22 @@ describe('an erasure', () => {
   })
 
   it.each([
-    ['erasedAt', { erasedAt: '1000' }],
-    ['erasedAt', { erasedAt: 0 }],
-    ['erasedAt', { erasedAt: 1.5 }],
-    ['erasedAt', { erasedAt: 2 ** 53 }],
-    ['scope', { scope: 'for ever' }],
-    ['scope', { scope: null }],
-    ['reason', { reason: 7 }],
-    ['reason', { reason: 'x'.repeat(MAX_ERASURE_TEXT + 1) }],
-    ['requestedBy', { requestedBy: undefined }],
-  ])('an erasure with a wrong %s is refused', (name, wrong) => {
+    ['erasedAt must be Unix milliseconds', { erasedAt: '1000' }],
+    ['erasedAt must be Unix milliseconds', { erasedAt: 0 }],
+    ['erasedAt must be Unix milliseconds', { erasedAt: 1.5 }],
+    ['erasedAt must be Unix milliseconds', { erasedAt: 2 ** 53 }],
+    ['scope must be "forever" or "until-now"', { scope: 'for ever' }],
+    ['scope must be "forever" or "until-now"', { scope: null }],
+    ['reason must be a text of at most 1000', { reason: 7 }],
+    ['reason must be a text of at most 1000', { reason: 'x'.repeat(MAX_ERASURE_TEXT + 1) }],
+    ['requestedBy must be a text of at most 1000', { requestedBy: undefined }],
+  ])('a wrong erasure is refused because %s', (rule, wrong) => {
     expect(read({ ...erasure, ...wrong })).toEqual({
       ok: false,
       reason: 'not-an-erasure',
-      detail: `${name} is missing or invalid`,
+      detail: expect.stringContaining(rule),
     })
-    expect(() => writeErasure({ ...erasure, ...wrong } as Erasure)).toThrow(`an erasure cannot have this ${name}`)
+    expect(() => writeErasure({ ...erasure, ...wrong } as Erasure)).toThrow(rule)
   })
 
   it('a byte order mark in the key of an erasure is part of the customerUuid', () => {

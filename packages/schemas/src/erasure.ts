@@ -45,12 +45,15 @@ export interface ErasureRecord {
 
 const isText = (value: unknown): value is string => typeof value === 'string' && [...value].length <= MAX_ERASURE_TEXT
 
-/** Returns the name of the first missing or invalid member. Undefined if all members are valid. */
+const TEXT = `must be a text of at most ${MAX_ERASURE_TEXT} characters`
+
+/** Returns what the first missing or invalid member must be. Undefined if all members are valid. */
 const wrongMember = ({ erasedAt, scope, reason, requestedBy }: Readonly<Record<string, unknown>>) => {
-  if (!Number.isSafeInteger(erasedAt) || (erasedAt as number) < 1) return 'erasedAt'
-  if (scope !== 'forever' && scope !== 'until-now') return 'scope'
-  if (!isText(reason)) return 'reason'
-  return isText(requestedBy) ? undefined : 'requestedBy'
+  if (!Number.isSafeInteger(erasedAt) || (erasedAt as number) < 1)
+    return 'erasedAt must be Unix milliseconds, as a number'
+  if (scope !== 'forever' && scope !== 'until-now') return 'scope must be "forever" or "until-now"'
+  if (!isText(reason)) return `reason ${TEXT}`
+  return isText(requestedBy) ? undefined : `requestedBy ${TEXT}`
 }
 
 /**
@@ -75,9 +78,7 @@ export const readErasureRecord = (record: {
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
     return failed('not-an-erasure', 'the value is JSON, but not an object')
   const wrong = wrongMember(parsed as Record<string, unknown>)
-  return wrong === undefined
-    ? ok({ customerUuid, erasure: parsed as Erasure })
-    : failed('not-an-erasure', `${wrong} is missing or invalid`)
+  return wrong === undefined ? ok({ customerUuid, erasure: parsed as Erasure }) : failed('not-an-erasure', wrong)
 }
 
 /**
@@ -86,7 +87,7 @@ export const readErasureRecord = (record: {
  */
 export const writeErasure = (erasure: Erasure): string => {
   const wrong = wrongMember(erasure)
-  if (wrong !== undefined) throw new RangeError(`an erasure cannot have this ${wrong}`)
+  if (wrong !== undefined) throw new RangeError(`an erasure is wrong: ${wrong}`)
   const { erasedAt, scope, reason, requestedBy } = erasure
   return JSON.stringify({ erasedAt, scope, reason, requestedBy })
 }

@@ -15,6 +15,12 @@ export const messageOf = (error: unknown): string => {
   }
 }
 
+/** Returns true if a broker says that it does not know the topic. */
+export const isUnknownTopic = (error: unknown): boolean => {
+  const { type, cause } = (error ?? {}) as { readonly type?: unknown; readonly cause?: unknown }
+  return type === 'UNKNOWN_TOPIC_OR_PARTITION' || (cause !== undefined && cause !== error && isUnknownTopic(cause))
+}
+
 /** State of a running consumer. */
 export interface RunningConsumer {
   readonly consumer: Consumer
@@ -89,7 +95,10 @@ export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOp
       await consumer.subscribe({ topics: [topic], fromBeginning: true })
       if (!isEnding()) await consumer.run({ ...runConfig, autoCommit: false, eachBatchAutoResolve: false })
     } catch (error) {
-      if (!isEnding()) fail(new SubscriberError(`cannot read ${topic}: ${messageOf(error)}`, { cause: error }))
+      const reason = isUnknownTopic(error)
+        ? 'Kafka has no such topic. Check the name of the topic and the brokers'
+        : messageOf(error)
+      if (!isEnding()) fail(new SubscriberError(`cannot read ${topic}: ${reason}`, { cause: error }))
     }
   }
   signal?.addEventListener('abort', end, { once: true })

@@ -111,3 +111,19 @@ it.each([undefined, 'text', Symbol('s'), Object.create(null), { toString: 5 }])(
     await settled
   },
 )
+
+it('a topic that Kafka does not know ends the subscription with advice', async () => {
+  const consumer = {
+    events: {},
+    on: () => {},
+    connect: async () => {},
+    subscribe: async () => {
+      const unknown = Object.assign(new Error('does not host'), { type: 'UNKNOWN_TOPIC_OR_PARTITION' })
+      throw new Error('retries exceeded', { cause: unknown })
+    },
+    disconnect: async () => {},
+  }
+  const kafka = { consumer: () => consumer } as unknown as Kafka
+  const ended = subscribeToCustomers({ kafka, groupId: 'g', topic: 't', onCustomer: () => {} })
+  await expect(ended).rejects.toThrow('cannot read t: Kafka has no such topic. Check the name of the topic')
+})

@@ -1,14 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Kafka } from 'kafkajs'
-import { SubscriberError } from './run-consumer.ts'
+import { isUnknownTopic, SubscriberError } from './run-consumer.ts'
 
 const OUTAGE_PAUSE_MS = 1000
-
-/** Returns true if a broker says that it does not know the topic. */
-const isUnknownTopic = (error: unknown): boolean => {
-  const { type, cause } = (error ?? {}) as { readonly type?: unknown; readonly cause?: unknown }
-  return type === 'UNKNOWN_TOPIC_OR_PARTITION' || (cause !== undefined && cause !== error && isUnknownTopic(cause))
-}
 
 /**
  * Offsets of a partition's oldest record and of its next record. Equal if the partition has no
