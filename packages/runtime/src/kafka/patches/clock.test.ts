@@ -20,9 +20,15 @@ it('sends heartbeats after the clock was set back', async () => {
     'consumer/consumerGroup',
   ))({ logger })
   const heartbeat = vi.fn(async () => undefined)
-  Object.assign(group, { memberId: 'm', coordinator: { heartbeat }, instrumentationEmitter: { emit() {} } })
+  const lastRequest = Date.now() - 2000
+  Object.assign(group, {
+    memberId: 'm',
+    coordinator: { heartbeat },
+    instrumentationEmitter: { emit() {} },
+    lastRequest,
+  })
   setClock(-HOUR_MS)
-  await group.heartbeat({ interval: 0 })
+  await group.heartbeat({ interval: 1000 })
   expect(heartbeat).toHaveBeenCalledOnce()
 })
 
