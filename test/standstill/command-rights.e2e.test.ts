@@ -28,6 +28,7 @@ interface Rights {
 }
 
 const KEYS = ['~mykaarma:customer:*', '~mykaarma:positions:*']
+const KEYS_AND_MARKS = ['~mykaarma:customer:*', '~mykaarma:erased:*', '~mykaarma:positions:*']
 /** The rights of the section "Least rights" in docs/operating.md. */
 const RIGHTS = {
   'verify --ledger': {
@@ -38,7 +39,7 @@ const RIGHTS = {
       ['READ', 'erasures'],
       ['READ', 'other'],
     ],
-    redis: [...KEYS, '~mykaarma:erased:*', '+ping', '+info', '+hgetall', '+hmget'],
+    redis: [...KEYS_AND_MARKS, '+ping', '+info', '+hgetall', '+hmget'],
   },
   'verify --state': {
     command: 'verify',
@@ -48,7 +49,7 @@ const RIGHTS = {
       ['READ', 'erasures'],
       ['READ', 'state'],
     ],
-    redis: [...KEYS, '~mykaarma:erased:*', '+ping', '+info', '+hgetall', '+hmget'],
+    redis: [...KEYS_AND_MARKS, '+ping', '+info', '+hgetall', '+hmget'],
   },
   look: {
     command: 'look',
@@ -182,7 +183,7 @@ const missing = uses.flatMap((use) => {
 /** Returns a pattern of the words that a command prints if this right is missing. */
 const wordsOf = (right: string): RegExp => {
   const [operation, resource = ''] = right.split(' on ')
-  if (right.startsWith('~')) return new RegExp(`call HGETALL on ${site.keyPrefix}${right.split(':')[1]}:`)
+  if (right.startsWith('~')) return new RegExp(`call (?:HGETALL|HMGET) on ${site.keyPrefix}${right.split(':')[1]}:`)
   if (right.startsWith('+')) return new RegExp(`call ${right.slice(1).toUpperCase()}\\b`)
   return new RegExp(`topic ${site.topics[resource as Topic]}\\b.*Grant ${operation} on the topic`)
 }
@@ -236,7 +237,9 @@ describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
     const { code, said } = await run(use, RIGHTS[use], { ...noLogin(), KAFKA_TOPIC_PREFIX: 'nowhere.' })
     expect({ code, said }).toEqual({
       code: 1,
-      said: expect.stringMatching(/no topic nowhere\.\w+\.?\w*\. Check KAFKA_TOPIC_PREFIX/),
+      said: expect.stringMatching(
+        /no topic nowhere\.\w+\.?\w*\. Give this command the settings .*\bKAFKA_TOPIC_PREFIX\b/,
+      ),
     })
   })
 
