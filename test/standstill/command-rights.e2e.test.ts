@@ -13,7 +13,7 @@ import { openSite, openWorld, type Site, type World } from './site.ts'
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** Numbers of Kafka's protocol. */
-const OPERATIONS = { READ: 3, DESCRIBE: 8, DESCRIBE_CONFIGS: 10 } as const
+const OPERATIONS = { READ: 3, WRITE: 4, DESCRIBE: 8, DESCRIBE_CONFIGS: 10 } as const
 const ALLOW = 3
 const TOPIC = 2
 const LITERAL = 3
@@ -22,13 +22,20 @@ type Topic = 'customers' | 'other' | 'quarantine' | 'state' | 'erasures'
 type KafkaRight = readonly [operation: keyof typeof OPERATIONS, resource: Topic]
 
 interface Rights {
-  readonly command: 'verify' | 'look'
+  readonly command: 'verify' | 'look' | 'erase'
   readonly kafka: readonly KafkaRight[]
   readonly redis: readonly string[]
 }
 
 const KEYS = ['~mykaarma:customer:*', '~mykaarma:positions:*']
 const KEYS_AND_MARKS = ['~mykaarma:customer:*', '~mykaarma:erased:*', '~mykaarma:positions:*']
+const SEARCHED = [
+  ['READ', 'customers'],
+  ['READ', 'other'],
+  ['READ', 'quarantine'],
+  ['READ', 'state'],
+  ['READ', 'erasures'],
+] as const
 /** The rights of the section "Least rights" in docs/operating.md. */
 const RIGHTS = {
   'verify --ledger': {
@@ -64,6 +71,16 @@ const RIGHTS = {
     command: 'look',
     kafka: [['READ', 'customers']],
     redis: [...KEYS, '+ping', '+info', '+hgetall'],
+  },
+  erase: {
+    command: 'erase',
+    kafka: [...SEARCHED, ['WRITE', 'erasures']],
+    redis: [...KEYS_AND_MARKS, '+ping', '+info', '+hgetall'],
+  },
+  'erase --status': {
+    command: 'erase',
+    kafka: SEARCHED,
+    redis: [...KEYS_AND_MARKS, '+ping', '+info', '+hgetall'],
   },
 } as const satisfies Record<string, Rights>
 type Use = keyof typeof RIGHTS
@@ -102,6 +119,11 @@ beforeAll(async () => {
     async () => Promise.all(Object.values(site.topics).map((topic) => fetchEnds(world.admin, topic))),
     (all) => all.every((ends) => ends.some(({ low, high }) => low !== high)),
   )
+  await waitUntil(
+    'the erasure is executed',
+    () => world.redis.exists(`${site.keyPrefix}erased:{nobody}`),
+    (count) => count === 1,
+  )
   const { id, timestamp, customerUuid, body } = event
   const ledger = join(site.folder, 'ledger.jsonl')
   const promise = ledgerEntry({ id, timestamp, type: 'customers', customerUuid }, body)
@@ -111,6 +133,8 @@ beforeAll(async () => {
     'verify --state': ['--state'],
     look: [],
     'look CUSTOMER_UUID': [customerUuid],
+    erase: ['erased-customer', '--reason', 'test', '--requested-by', 'test'],
+    'erase --status': ['nobody', '--status'],
   }
 })
 afterAll(async () => {
@@ -162,7 +186,13 @@ const run = async (use: Use, rights: Omit<Rights, 'command'>, env: Readonly<Reco
       (_, stdout, stderr) => {
         const said = stderr
           .split('\n')
-          .filter((line) => line !== '' && !/^verify: (reading|read|waiting|comparing)\b/.test(line))
+          .filter(
+            (line) =>
+              line !== '' &&
+              !/^(verify|erase): (reading|read|waiting|comparing|searching|the erasure is|Redis has no customer)\b/.test(
+                line,
+              ),
+          )
         resolve({ code: child.exitCode, said: said.length > 0 ? said.join('\n') : stdout })
       },
     )

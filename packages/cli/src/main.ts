@@ -1,11 +1,13 @@
 /** `customer-stream COMMAND`: the operator's commands. Each command has its own file. */
 const commands = new Map<string | undefined, () => Promise<unknown>>([
+  ['erase', () => import('./erase.ts')],
   ['look', () => import('./look.ts')],
   ['verify', () => import('./verify.ts')],
 ])
 
 const usage = `customer-stream COMMAND [OPTIONS]
 
+  erase     erases a customer, or shows what is left of an erased customer
   look      shows what is in Kafka and in Redis
   verify    compares Redis with Kafka
 

@@ -8,6 +8,7 @@ import {
   createDiagnose,
   createKafka,
   isKafkaError,
+  type KafkaClient,
   kafkaSettings,
   type TopicAdmin,
 } from '@customer-stream/runtime/kafka'
@@ -37,6 +38,7 @@ export const clientSettings = {
 type ClientSettings = Loaded<typeof clientSettings>
 
 export interface Clients {
+  readonly kafka: KafkaClient
   readonly admin: TopicAdmin
   readonly redis: RedisClient
 }
@@ -69,7 +71,7 @@ export const withClients = async (
   try {
     await unlessAborted(requireReachable(settings), signal)
     await unlessAborted(Promise.all([admin.connect(), connectRedis(redis)]), signal)
-    exitCode = await work({ admin, redis })
+    exitCode = await work({ kafka, admin, redis })
   } catch (error) {
     exitCode = sayWhy(command, explained(error, settings, redis))
   } finally {

@@ -1,0 +1,145 @@
+/** `customer-stream erase`: erases a customer, or shows what is left of an erased customer. */
+import { loadSettings, unlessAborted, waitUntil } from '@customer-stream/runtime'
+import { attributed, createVerifiedProducer } from '@customer-stream/runtime/kafka'
+import { redisRules } from '@customer-stream/runtime/redis'
+import { customerKey, erasedKey, erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
+import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { requirePositions, requireReadable } from '@customer-stream/verify'
+import { interruption, tell } from './interruption.ts'
+import { findRemains, isComplete, type Places, type Remains, type TopicRemains } from './remains.ts'
+import { requestErasure } from './request-erasure.ts'
+import { type Clients, clientSettings, withClients } from './with-clients.ts'
+
+const SEND_MS = 10_000
+
+const { customerUuid, request, waitMs, isJson, settings } = readCommandLine({
+  name: 'erase',
+  usage: `customer-stream erase CUSTOMER_UUID --reason TEXT --requested-by NAME [--scope until-now] [--json]
+customer-stream erase CUSTOMER_UUID --status [--json]
+
+  Erases a customer from Redis and from the state topic, and shows where copies of the data are left. It cannot be
+  taken back. With --status nothing is erased. Exit code 0 if no copy is left, otherwise 1.
+  --reason TEXT         why, at most 1000 characters. It is stored forever, so it must not have data of the customer
+  --requested-by NAME   who asked for the erasure. It is stored forever too
+  --scope until-now     new events bring the customer back. Without this option no event does
+  --wait-seconds N      maximum wait until a projector has executed the erasure (default 60)
+  --status              only show what is left of the customer
+  --json                print one JSON object
+  The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read from the environment.
+  In this repository: npm run erase -- CUSTOMER_UUID [OPTIONS]`,
+  options: {
+    reason: 'text',
+    'requested-by': 'text',
+    scope: 'text',
+    'wait-seconds': 'text',
+    status: 'flag',
+    json: 'flag',
+  },
+  words: true,
+  read: ({ texts, flags, words }) => {
+    const [id, ...more] = words
+    if (id === undefined) throw new Error('the CUSTOMER_UUID is missing')
+    if (more.length > 0) throw new Error('only one customer can be erased at once')
+    const { reason, scope = 'forever', 'requested-by': requestedBy, 'wait-seconds': wait = '60' } = texts
+    const seconds = wait.trim() === '' ? Number.NaN : Number(wait)
+    if (!(seconds >= 0 && seconds <= 86_400)) throw new Error('--wait-seconds must be a number from 0 to 86400')
+    if (scope !== 'forever' && scope !== 'until-now') throw new Error('--scope must be forever or until-now')
+    const isStatus = flags.has('status')
+    if (isStatus && (reason ?? requestedBy ?? texts.scope) !== undefined)
+      throw new Error('--status erases nothing, so it cannot be used together with --reason, --requested-by or --scope')
+    if (!isStatus && reason === undefined) throw new Error('--reason is missing')
+    if (!isStatus && requestedBy === undefined) throw new Error('--requested-by is missing')
+    const asked =
+      reason === undefined || requestedBy === undefined
+        ? undefined
+        : ({ customerUuid: id, scope, reason, requestedBy } as const)
+    const loaded = loadSettings(clientSettings, process.env, redisRules)
+    if (!loaded.KAFKA_ERASURES_TOPIC) throw new Error('KAFKA_ERASURES_TOPIC=false, so no projector executes erasures')
+    return { customerUuid: id, request: asked, waitMs: seconds * 1000, isJson: flags.has('json'), settings: loaded }
+  },
+})
+const { signal } = interruption
+const prefix = settings.KAFKA_TOPIC_PREFIX
+const places: Places = {
+  topics: topicNames(prefix),
+  stateTopic: settings.KAFKA_STATE_TOPIC ? stateTopicName(prefix) : undefined,
+  erasuresTopic: erasuresTopicName(prefix),
+  keyPrefix: settings.REDIS_KEY_PREFIX,
+}
+
+/**
+ * Rejects before anything is erased, if a right is missing, or if the prefixes of the topics or of
+ * the keys are wrong.
+ * @returns the partitions of the erasures topic.
+ */
+const requirePlaces = async ({ admin, redis }: Clients) => {
+  const { topics, stateTopic, erasuresTopic, keyPrefix } = places
+  await requirePositions(redis, settings.PROJECTION_VERSION, keyPrefix)
+  const [hash] = await Promise.all([customerKey, erasedKey].map((key) => redis.hgetall(key(customerUuid, keyPrefix))))
+  if (request && Object.keys(hash ?? {}).length === 0)
+    tell(`erase: Redis has no customer ${customerUuid}; check the id`)
+  // One after another, because kafkajs fails for all topics of a client if one of them is missing.
+  for (const topic of [...Object.values(topics), ...(stateTopic === undefined ? [] : [stateTopic])])
+    await requireReadable(admin, topic, signal)
+  return requireReadable(admin, erasuresTopic, signal)
+}
+
+/** Writes the erasure, and waits until a projector has executed it. */
+const erase = async ({ kafka, redis }: Clients, partitions: number, asked: NonNullable<typeof request>) => {
+  const { erasuresTopic, keyPrefix } = places
+  const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 30_000, produceTimeoutMs: SEND_MS })
+  try {
+    await producer.connect()
+    await producer.setPartitions(new Map([[erasuresTopic, partitions]]))
+    const { erasedAt } = await attributed(`write to topic ${erasuresTopic}`, () =>
+      requestErasure(producer, erasuresTopic, asked),
+    )
+    tell('erase: the erasure is stored; waiting for the projector')
+    const executed = waitUntil(
+      'a projector has executed the erasure; the erasure is stored, so ask again later with --status',
+      () => redis.hgetall(erasedKey(customerUuid, keyPrefix)),
+      (mark) => Number(mark.erasedAt) >= erasedAt,
+      { timeoutMs: waitMs, pauseMs: 100 },
+    )
+    await unlessAborted(executed, signal)
+  } finally {
+    await producer.disconnect()
+  }
+}
+
+const day = (time: number) => new Date(time).toISOString().slice(0, 16).replace('T', ' ')
+
+const keptUntil = ({ keepsFor, newestAt = 0 }: TopicRemains): string => {
+  if (keepsFor === 'forever') return 'forever, because the topic has unlimited retention'
+  if (keepsFor === 'unknown') return 'unknown, because this user may not read the settings of the topic'
+  return `${day(newestAt + keepsFor)} UTC at the latest, and until Kafka's next cleaner run`
+}
+
+const linesOf = (remains: Remains): string[] => {
+  const { erasure, redis, topics } = remains
+  const line = (place: string, isClear: boolean, text: string) => `  ${place.padEnd(36)}${isClear ? '✔' : '✘'} ${text}`
+  return [
+    erasure === null
+      ? `customer ${customerUuid} was never erased`
+      : `customer ${customerUuid} was erased at ${new Date(erasure.erasedAt).toISOString()}, scope ${erasure.scope}, ` +
+        `requested by ${erasure.requestedBy}: ${erasure.reason}`,
+    line('Redis', !redis.hash, redis.hash ? 'has the customer' : 'has no erased data of the customer'),
+    line('Redis, mark', redis.mark, redis.mark ? 'keeps late events away' : 'is missing: no projector has executed it'),
+    ...topics.map((found) =>
+      found.records === 0
+        ? line(found.topic, true, 'has no erased data of the customer')
+        : line(found.topic, false, `has ${found.records} records, until ${keptUntil(found)}`),
+    ),
+    isComplete(remains) ? 'The erasure is complete in Kafka and Redis.' : 'The erasure is not complete.',
+    'Not searched: spools of the ingress, files and backups of Redis and Kafka, subscribers.',
+  ]
+}
+
+await withClients('erase', settings, async (clients) => {
+  const partitions = await unlessAborted(requirePlaces(clients), signal)
+  if (request) await erase(clients, partitions.length, request)
+  const onProgress = (topic: string) => tell(`erase: searching ${topic}`)
+  const remains = await unlessAborted(findRemains(clients, places, customerUuid, { signal, onProgress }), signal)
+  process.stdout.write(isJson ? `${JSON.stringify(remains)}\n` : `${linesOf(remains).join('\n')}\n`)
+  return isComplete(remains) ? 0 : 1
+})

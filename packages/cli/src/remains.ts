@@ -1,0 +1,138 @@
+/**
+ * Searches Redis and every topic for what is left of an erased customer. Read-only. Reads whole
+ * topics, because added partitions may have moved the customer's key.
+ */
+import { errorType, type FetchedRecord, type TopicAdmin } from '@customer-stream/runtime/kafka'
+import type { RedisClient } from '@customer-stream/runtime/redis'
+import {
+  customerFromHash,
+  customerKey,
+  type Erasure,
+  erasedKey,
+  isErased,
+  parseEvent,
+  RAW_HEADERS,
+  readErasureRecord,
+  readStateRecord,
+  readVersion,
+  type TopicNames,
+  type Version,
+} from '@customer-stream/schemas'
+import { readTopic } from '@customer-stream/verify'
+
+export interface Places {
+  readonly topics: TopicNames
+  /** If undefined, the state topic is switched off. */
+  readonly stateTopic: string | undefined
+  readonly erasuresTopic: string
+  readonly keyPrefix: string
+}
+
+/**
+ * How long a topic keeps a record, in milliseconds. `forever`: the topic has unlimited retention.
+ * `unknown`: this user may not read the settings of the topic.
+ */
+export type KeepsFor = number | 'forever' | 'unknown'
+
+/** Records of a topic that have data of the customer. */
+export interface TopicRemains {
+  readonly topic: string
+  readonly records: number
+  /** Time of the newest of these records, Unix milliseconds. Undefined if there is none. */
+  readonly newestAt?: number
+  readonly keepsFor: KeepsFor
+}
+
+export interface Remains {
+  readonly customerUuid: string
+  /** The customer's last erasure. Null if the customer was never erased. */
+  readonly erasure: Erasure | null
+  readonly redis: {
+    /** True if the hash has an event that is erased. */
+    readonly hash: boolean
+    /** True if the mark is there, which keeps late events away. */
+    readonly mark: boolean
+  }
+  readonly topics: readonly TopicRemains[]
+}
+
+/** Reads how long the topic keeps a record. A compacted topic keeps an old record until its compaction. */
+const keepsFor = async (admin: TopicAdmin, topic: string): Promise<KeepsFor> => {
+  try {
+    const names = ['cleanup.policy', 'retention.ms', 'segment.ms', 'max.compaction.lag.ms']
+    const settings = await admin.describeTopicConfig(topic, names)
+    const number = (name: string) => Number(settings.get(name) ?? -1)
+    if (settings.get('cleanup.policy')?.includes('compact')) return number('max.compaction.lag.ms')
+    const retention = number('retention.ms')
+    // Kafka deletes whole segments, so a record also waits until its segment is closed.
+    return retention < 0 ? 'forever' : retention + number('segment.ms')
+  } catch (error) {
+    if (errorType(error) === 'TOPIC_AUTHORIZATION_FAILED') return 'unknown'
+    throw error
+  }
+}
+
+/** Returns true if the value has the id as a JSON string, also inside another JSON string. */
+const names = (value: Buffer | null, customerUuid: string): boolean => {
+  const text = JSON.stringify(customerUuid).slice(1, -1)
+  return value !== null && (value.includes(`"${text}"`) || value.includes(`\\"${text}\\"`))
+}
+
+const versionOf = ({ value, headers }: FetchedRecord): Version | undefined => {
+  const contentType = headers?.[RAW_HEADERS.contentType]?.toString()
+  const parsed = parseEvent(value ?? Buffer.alloc(0), { contentType })
+  const version = parsed.ok ? readVersion(parsed.value.envelope) : parsed
+  return version.ok ? version.value : undefined
+}
+
+const stateVersionOf = (record: FetchedRecord): Version | undefined => {
+  const read = readStateRecord(record)
+  return read.ok ? read.value.state?.version : undefined
+}
+
+export const findRemains = async (
+  { admin, redis }: { readonly admin: TopicAdmin; readonly redis: RedisClient },
+  { topics, stateTopic, erasuresTopic, keyPrefix }: Places,
+  customerUuid: string,
+  { signal, onProgress }: { signal?: AbortSignal; onProgress?: (topic: string) => void } = {},
+): Promise<Remains> => {
+  const read = async (topic: string, onRecord: (record: FetchedRecord) => void) => {
+    onProgress?.(topic)
+    await readTopic(admin, topic, onRecord, { onUnreadable: () => {}, ...(signal && { signal }) })
+  }
+  let erasure: Erasure | null = null
+  await read(erasuresTopic, (record) => {
+    const found = readErasureRecord(record)
+    if (found.ok && found.value.customerUuid === customerUuid) erasure = found.value.erasure
+  })
+  const isLeft = (version: Version | undefined) => erasure === null || !version || isErased(erasure, version)
+
+  const search = async (
+    topic: string,
+    versionIn: (record: FetchedRecord) => Version | undefined,
+  ): Promise<TopicRemains> => {
+    let records = 0
+    let newestAt = 0
+    await read(topic, (record) => {
+      const { key, value, timestamp } = record
+      const isOfCustomer = key?.toString() === customerUuid || names(value, customerUuid)
+      if (value === null || !isOfCustomer || !isLeft(versionIn(record))) return
+      records += 1
+      newestAt = Math.max(newestAt, Number(timestamp))
+    })
+    return { topic, records, ...(records > 0 && { newestAt }), keepsFor: await keepsFor(admin, topic) }
+  }
+  const found: TopicRemains[] = []
+  for (const topic of [topics.customers, topics.other, topics.quarantine]) found.push(await search(topic, versionOf))
+  if (stateTopic !== undefined) found.push(await search(stateTopic, stateVersionOf))
+
+  const hash = await redis.hgetall(customerKey(customerUuid, keyPrefix))
+  const stored = customerFromHash(hash)
+  const hasHash = Object.keys(hash).length > 0 && isLeft(stored.ok ? stored.value.version : undefined)
+  const mark = (await redis.hgetall(erasedKey(customerUuid, keyPrefix))).erasedAt !== undefined
+  return { customerUuid, erasure, redis: { hash: hasHash, mark }, topics: found }
+}
+
+/** Returns true if the customer was erased and nothing is left but the erasure and the mark. */
+export const isComplete = ({ erasure, redis, topics }: Remains): boolean =>
+  erasure !== null && redis.mark && !redis.hash && topics.every(({ records }) => records === 0)

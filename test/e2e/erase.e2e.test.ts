@@ -1,0 +1,147 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { waitUntil } from '@customer-stream/runtime'
+import { customerKey } from '@customer-stream/schemas'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { afterAll, beforeAll, expect, inject, it } from 'vitest'
+
+const command = fileURLToPath(new URL('../../packages/cli/start.js', import.meta.url))
+
+let pipeline: Pipeline
+let ingress: ServiceProcess
+let projector: ServiceProcess
+beforeAll(async () => {
+  pipeline = await openPipeline(inject('brokers'))
+  ingress = await pipeline.start('ingress')
+  projector = await pipeline.start('projector', { POSITION_CHECK_MS: '200' })
+  await Promise.all([ingress.untilReady(), projector.untilReady()])
+})
+afterAll(() => pipeline?.close())
+
+/** Runs `customer-stream erase` to its end. */
+const erase = (args: readonly string[], settings: Readonly<Record<string, string>> = {}) =>
+  new Promise<{ code: unknown; stdout: string; stderr: string }>((resolve) => {
+    const { kafkaBrokers, redisUrl } = inject('brokers')
+    const env = {
+      ...process.env,
+      KAFKA_BROKERS: kafkaBrokers.join(','),
+      REDIS_URL: redisUrl,
+      KAFKA_TOPIC_PREFIX: pipeline.topics.customers.replace('customers.raw', ''),
+      REDIS_KEY_PREFIX: pipeline.keyPrefix,
+      ...settings,
+    }
+    const words = ['--conditions=customer-stream-source', command, 'erase', ...args]
+    execFile(process.execPath, words, { env }, (error, stdout, stderr) =>
+      resolve({ code: error ? error.code : 0, stdout, stderr }),
+    )
+  })
+const ASKED = ['--reason', 'letter 7', '--requested-by', 'ops']
+const store = async (customerUuid: string, timestamp: number) => {
+  expect((await pipeline.post(ingress, makeCustomersEvent({ customerUuid, timestamp }).body)).status).toBe(202)
+  await waitUntil(
+    'the event is applied',
+    () => pipeline.redis.hget(customerKey(customerUuid, pipeline.keyPrefix), '_eventTimestamp'),
+    (stored) => stored === String(timestamp),
+  )
+}
+const deleteRawRecords = async () => {
+  const { administrator, admin, topics } = pipeline
+  for (const topic of Object.values(topics)) {
+    const partitions = (await admin.fetchTopicOffsets(topic))
+      .filter(({ low, high }) => low !== high)
+      .map(({ partition, high }) => ({ partition, offset: high }))
+    if (partitions.length > 0) await administrator.deleteTopicRecords({ topic, partitions })
+  }
+}
+
+it('erase removes the customer, and names each topic that still has data of the customer, until they are gone', async () => {
+  await store('gone', 1)
+  await store('gone', 2)
+  await store('other', 1)
+  // The id is inside a JSON string, in a record without a key.
+  const data = JSON.stringify({ of: 'gone' })
+  const foreign = JSON.stringify({ uuid: 'o1', dealeruuid: 'd1', timestamp: 1, type: 'other', data })
+  expect((await pipeline.post(ingress, foreign)).status).toBe(202)
+
+  expect(await erase(['gone', '--status'])).toMatchObject({
+    code: 1,
+    stdout: expect.stringContaining('customer gone was never erased\n'),
+  })
+  const { code, stdout } = await erase(['gone', ...ASKED])
+  const line = (topic: string) => stdout.split('\n').find((each) => each.includes(topic)) ?? ''
+  expect(stdout).toMatch(/customer gone was erased at \S+Z, scope forever, requested by ops: letter 7\n/)
+  expect(stdout).toMatch(/Redis +✔ has no erased data/)
+  expect(line(pipeline.topics.customers)).toContain('✘ has 2 records, until forever, because the topic has unlimited')
+  expect(line(pipeline.topics.other)).toContain('✘ has 1 records')
+  expect(line(pipeline.topics.quarantine)).toContain('✔ has no erased data of the customer')
+  expect(line(pipeline.stateTopic)).toMatch(/✘ has [12] records, until \d{4}-\d\d-\d\d \d\d:\d\d UTC at the latest/)
+  expect(stdout).toContain('The erasure is not complete.')
+  expect(code).toBe(1)
+  expect(await pipeline.redis.exists(customerKey('gone', pipeline.keyPrefix))).toBe(0)
+  expect(await pipeline.redis.exists(customerKey('other', pipeline.keyPrefix))).toBe(1)
+
+  await deleteRawRecords()
+  // Kafka compacts the state topic some days later.
+  const done = await erase(['gone', '--status', '--json'], { KAFKA_STATE_TOPIC: 'false' })
+  expect(done.code).toBe(0)
+  expect(JSON.parse(done.stdout)).toMatchObject({
+    customerUuid: 'gone',
+    erasure: { scope: 'forever', reason: 'letter 7', requestedBy: 'ops' },
+    redis: { hash: false, mark: true },
+    topics: Object.values(pipeline.topics).map((topic) => ({ topic, records: 0 })),
+  })
+})
+
+it('a customer who came back after an erasure until now has only newer data', async () => {
+  await store('back', 1)
+  await erase(['back', ...ASKED, '--scope', 'until-now'])
+  await store('back', Date.now() + 1000)
+  const { stdout } = await erase(['back', '--status', '--json'])
+  const { redis, topics } = JSON.parse(stdout)
+  expect(redis).toEqual({ hash: false, mark: true })
+  expect(topics[0]).toMatchObject({ topic: pipeline.topics.customers, records: 1 })
+})
+
+it('an erasure that no projector executes is stored, and the command says so', async () => {
+  await store('late', 1)
+  await projector.end()
+  const { code, stderr } = await erase(['late', ...ASKED, '--wait-seconds', '0'])
+  expect({ code, stderr }).toEqual({
+    code: 1,
+    stderr: expect.stringContaining('until a projector has executed the erasure; the erasure is stored, so ask again'),
+  })
+  const status = await erase(['late', '--status'])
+  expect(status.stdout).toMatch(/Redis, mark +✘ is missing/)
+  projector = await pipeline.start('projector', { POSITION_CHECK_MS: '200' })
+  await waitUntil(
+    'the erasure is executed',
+    () => pipeline.redis.exists(customerKey('late', pipeline.keyPrefix)),
+    (count) => count === 0,
+  )
+})
+
+it('the erasure of an unknown customer warns of a wrong id', async () => {
+  const { stderr } = await erase(['nobody', ...ASKED])
+  expect(stderr).toContain('erase: Redis has no customer nobody; check the id\n')
+})
+
+it.each([
+  [['--reason', 'x', '--requested-by', 'y'], 'the CUSTOMER_UUID is missing'],
+  [['a', 'b', ...ASKED], 'only one customer can be erased at once'],
+  [['a', '--requested-by', 'y'], '--reason is missing'],
+  [['a', '--reason', 'x'], '--requested-by is missing'],
+  [['a', ...ASKED, '--scope', 'ever'], '--scope must be forever or until-now'],
+  [['a', ...ASKED, '--status'], '--status erases nothing'],
+  [['a', '--statu'], 'unknown option --statu; the nearest is --status'],
+  [['a', ...ASKED, '--wait-seconds', '-1'], '--wait-seconds must be a number from 0 to 86400'],
+])('erase refuses the options %j with an error message and exit code 2', async (args, message) => {
+  expect(await erase(args)).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining(message) })
+})
+
+it('erase refuses to run if erasures are switched off', async () => {
+  expect(await erase(['a', ...ASKED], { KAFKA_ERASURES_TOPIC: 'false' })).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('KAFKA_ERASURES_TOPIC=false, so no projector executes erasures'),
+  })
+})
