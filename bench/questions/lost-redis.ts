@@ -1,6 +1,7 @@
 import { waitUntil } from '@customer-stream/runtime'
 import { PROJECTION_VERSION, positionField, positionsKey } from '@customer-stream/schemas'
 import { openPipeline, type Pipeline } from '@customer-stream/testing'
+import { customersInRedis } from '@customer-stream/verify'
 import { fillTopic } from '../loads/fill-topic.ts'
 import { openFeeder } from '../loads/redis-feeder.ts'
 import { alternate, cpuSeconds, residentBytes } from '../report/measure.ts'
@@ -15,6 +16,13 @@ const WITHOUT_STATE = { KAFKA_STATE_TOPIC: 'false' }
 
 let runs = 0
 
+/** Deletes all keys in the background, because a command may not last as long as this deletion. */
+const emptyRedis = async ({ redis }: Pipeline) => {
+  await redis.flushall('ASYNC')
+  const pending = async () => /^lazyfree_pending_objects:(\d+)/m.exec(await redis.info('memory'))?.[1]
+  await waitUntil('Redis has freed the memory', pending, (objects) => objects === '0', { timeoutMs: 300_000 })
+}
+
 /**
  * Starts a projector on an empty Redis. Measures from readiness until Redis has every customer and
  * the position is at the end. The customers stay in Redis.
@@ -22,7 +30,7 @@ let runs = 0
  */
 const rebuild = async (pipeline: Pipeline, customers: number, groupId: string, env: Record<string, string> = {}) => {
   runs += 1
-  await pipeline.redis.flushall()
+  await emptyRedis(pipeline)
   const prefix = `${pipeline.keyPrefix}lost-${runs}:`
   const ends = await pipeline.admin.fetchTopicOffsets(pipeline.topics.customers)
   const total = ends.reduce((sum, { high }) => sum + Number(high), 0)
@@ -48,8 +56,9 @@ const rebuild = async (pipeline: Pipeline, customers: number, groupId: string, e
   const remaining = () => projector.metric('projector_fill_remaining_records')
   await waitUntil('the fill has ended', remaining, (count) => count === 0)
   await projector.end()
-  const keys = (await pipeline.redis.keys(`${prefix}customer:*`)).length
-  if (keys !== customers) throw new Error(`${keys} of ${customers} customers are in Redis`)
+  let found = 0
+  for await (const _ of customersInRedis(pipeline.redis, prefix)) found += 1
+  if (found !== customers) throw new Error(`${found} of ${customers} customers are in Redis`)
   return {
     seconds,
     'customers per second': customers / seconds,
