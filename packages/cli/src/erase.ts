@@ -111,6 +111,7 @@ const day = (time: number) => new Date(time).toISOString().slice(0, 16).replace(
 
 const keptUntil = ({ keepsFor, newestAt = 0 }: TopicRemains): string => {
   if (keepsFor === 'forever') return 'forever, because the topic has unlimited retention'
+  if (keepsFor === 'compaction') return 'Kafka compacts the topic, for which max.compaction.lag.ms sets no time'
   if (keepsFor === 'unknown') return 'unknown, because this user may not read the settings of the topic'
   return `${day(newestAt + keepsFor)} UTC at the latest, and until Kafka's next cleaner run`
 }

@@ -30,9 +30,10 @@ export interface Places {
 
 /**
  * How long a topic keeps a record, in milliseconds. `forever`: the topic has unlimited retention.
- * `unknown`: this user may not read the settings of the topic.
+ * `compaction`: until a compaction, for which the topic has no time limit. `unknown`: this user may
+ * not read the settings of the topic.
  */
-export type KeepsFor = number | 'forever' | 'unknown'
+export type KeepsFor = number | 'forever' | 'compaction' | 'unknown'
 
 /** Records of a topic that have data of the customer. */
 export interface TopicRemains {
@@ -56,16 +57,23 @@ export interface Remains {
   readonly topics: readonly TopicRemains[]
 }
 
+/** Kafka's default for "no limit" is 2^63-1 ms. A time of 1000 years is no limit either. */
+const NO_LIMIT_MS = 1000 * 365 * 86_400_000
+
 /** Reads how long the topic keeps a record. A compacted topic keeps an old record until its compaction. */
-const keepsFor = async (admin: TopicAdmin, topic: string): Promise<KeepsFor> => {
+export const keepsFor = async (admin: TopicAdmin, topic: string): Promise<KeepsFor> => {
   try {
     const names = ['cleanup.policy', 'retention.ms', 'segment.ms', 'max.compaction.lag.ms']
     const settings = await admin.describeTopicConfig(topic, names)
-    const number = (name: string) => Number(settings.get(name) ?? -1)
-    if (settings.get('cleanup.policy')?.includes('compact')) return number('max.compaction.lag.ms')
-    const retention = number('retention.ms')
+    const number = (name: string) => Number(settings.get(name) ?? Number.POSITIVE_INFINITY)
+    if (settings.get('cleanup.policy')?.includes('compact')) {
+      const lag = number('max.compaction.lag.ms')
+      return lag < NO_LIMIT_MS ? lag : 'compaction'
+    }
     // Kafka deletes whole segments, so a record also waits until its segment is closed.
-    return retention < 0 ? 'forever' : retention + number('segment.ms')
+    const retention = number('retention.ms')
+    const most = retention + number('segment.ms')
+    return retention < 0 || most >= NO_LIMIT_MS ? 'forever' : most
   } catch (error) {
     if (errorType(error) === 'TOPIC_AUTHORIZATION_FAILED') return 'unknown'
     throw error
