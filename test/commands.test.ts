@@ -10,6 +10,7 @@ const { scripts } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as 
 const commands = {
   demo: '--keeep',
   dev: '--help-me',
+  erase: '--reasn',
   look: '--nothing',
   stack: '--broker',
   simulate: '--evnts',
@@ -51,14 +52,20 @@ it.each(Object.entries(commands))(
   },
 )
 
-it.each(['verify', 'look', 'demo', 'stack'])(
+it.each([
+  ['verify', []],
+  ['look', []],
+  ['erase', ['CUSTOMER-UUID', '--status']],
+  ['demo', []],
+  ['stack', []],
+])(
   'npm run %s names the address, the cause and the setting of an unreachable server',
   {
     timeout: 60_000,
   },
-  async (name) => {
+  async (name, options) => {
     const nobody = { KAFKA_BROKERS: '127.0.0.1:1', REDIS_URL: 'redis://127.0.0.1:1', CUSTOMER_STREAM_BROKERS: '' }
-    const { code, stderr } = await run(name, [], { ...process.env, ...nobody })
+    const { code, stderr } = await run(name, options, { ...process.env, ...nobody })
     const said =
       'Kafka cannot be reached at 127.0.0.1:1 (ECONNREFUSED). The address comes from KAFKA_BROKERS: start the server'
     expect([code, stderr]).toEqual([1, expect.stringContaining(said)])
