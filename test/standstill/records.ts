@@ -8,7 +8,10 @@ import type { Site } from './site.ts'
 const proxies = new WeakMap<Site, TcpProxy>()
 const transactions = new WeakMap<Site, () => Promise<void>>()
 
-/** Writes foreign records into every partition, in one transaction that stays open. */
+/**
+ * Writes customers events into every partition, as another application would, in one transaction
+ * that stays open.
+ */
 const openTransaction = async (site: Site) => {
   const producer = kafkajsOf(site.kafka).producer({
     transactionalId: site.group,
@@ -52,7 +55,7 @@ const storeUnusable = async (site: Site, partition: number): Promise<void> => {
 
 export const records: readonly Scenario[] = [
   {
-    // This scenario is the first, because it takes longest. A fetch of 64 KiB has the records of
+    // The scenarios run at the same time. This one takes longest, so it starts first. A fetch of 64 KiB has the records of
     // one or two partitions, so most partitions wait for minutes.
     name: 'a projector that catches up on 48 partitions with a slow Redis is not ended',
     options: {

@@ -140,7 +140,7 @@ describe('storeChunk', () => {
     expect(calls).toEqual(['before commit', 'after commit'])
   })
 
-  it('asks for each customer once', async () => {
+  it('asks the store only once in a chunk for the version of each customer', async () => {
     const asked: (readonly string[])[] = []
     const memory = createMemoryStore()
     const versions = (uuids: readonly string[]) => {

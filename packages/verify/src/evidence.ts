@@ -58,7 +58,8 @@ export interface Evidence {
   /**
    * Adds a record of quarantine (the dead-letter topic).
    * @param place `topic/partition/offset` of the raw record.
-   * @param digest digest of the value; null if quarantine has only a pointer without a value.
+   * @param digest digest of the value; null if the record in quarantine has no value, and only its headers
+   *   name the raw record.
    */
   quarantined(place: string, digest: Digest | null): void
   /**

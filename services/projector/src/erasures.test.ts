@@ -48,7 +48,7 @@ describe('erasures', () => {
     Object.assign(redis, emptyRedis())
     steps.length = 0
     await projection.checkPositions()
-    // The fill brings the document of the customer after the mark is set.
+    // The mark must be set before the fill writes the customer's document into Redis.
     expect(redis.erased.has('a')).toBe(true)
     await vi.waitFor(() => expect(redis.executed?.offset).toBe('1'))
     expect(steps.indexOf('erase')).toBeLessThan(steps.indexOf('fill'))

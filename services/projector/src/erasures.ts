@@ -54,8 +54,9 @@ export interface ErasuresPartition {
 
 export interface Erasures {
   /**
-   * Executes the erasures that are in the topic now. Retries until Kafka and Redis answer. A
-   * partition whose erasures cannot be read is not retried, because other partitions must not wait.
+   * Executes the erasures that are in the topic now. Retries until Kafka and Redis answer. But a
+   * partition whose erasures cannot be read is `waiting` at once, so that the other partitions do
+   * not wait for it. The caller tries it again later.
    */
   execute(
     partitions: ReadonlyMap<number, ErasuresPartition>,

@@ -1,7 +1,7 @@
 /**
- * Makes the positions in Redis usable: the offsets from which this process continues. A position
- * may be missing, below the oldest record, above the newest record, or within a lookahead's window. The
- * state topic may also lack documents of events before the position.
+ * Makes the positions in Redis usable. A position is the offset from which this process continues.
+ * It may be missing, below the oldest record, above the newest record, or within a lookahead's
+ * window. The state topic may also lack documents of events before the position.
  */
 import type { Logger, Obstacles } from '@customer-stream/runtime'
 import type { PartitionConsumer, TopicIdentity, Watermarks } from '@customer-stream/runtime/kafka'

@@ -41,7 +41,7 @@ export const startGuarded = ({ command, args, env = {}, cwd, logFile }: Command)
   })
   closeSync(log)
   const stdin = guard.stdin as Writable
-  stdin.on('error', () => {}) // the supervisor may be gone before the end of its input is written
+  stdin.on('error', () => {}) // the guard may have ended before its stdin is closed
 
   let hasEnded = false
   const ended = once(guard, 'exit').then(([code]) => {

@@ -17,8 +17,8 @@ export interface Brokers {
   readonly description: string
   /**
    * Starts another Redis, with its own flags and environment, e.g. another locale or a small
-   * maxmemory. The Redis has the kind of the brokers (container or local process). If the brokers
-   * are given, Docker is tried first.
+   * maxmemory. The Redis is a container or a local process, as the brokers are. If the brokers come
+   * from KAFKA_BROKERS and REDIS_URL, it is a container if an engine answers.
    */
   startRedis(options?: RedisOptions): Promise<RedisServer>
   /**

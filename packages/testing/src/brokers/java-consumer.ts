@@ -31,7 +31,8 @@ const recordOf = (line: string): JavaRecord => {
     key: bytesOf(key),
     value: bytesOf(value),
     headers: headers.map((header) => {
-      // Split at the last `=` before a letter, because Base64 may end with `=`.
+      // A header is `name=value`. Each part is `b` and Base64, or `-` for null. Base64 may end with
+      // `=`, so split at the last `=` before a `b` or a `-`.
       const [, name, text] = /^(.*)=(-|b.*)$/.exec(header) ?? []
       return [String(bytesOf(name)), bytesOf(text)]
     }),

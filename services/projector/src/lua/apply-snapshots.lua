@@ -139,8 +139,8 @@ for i = 1, customers do
       redis.call('DEL', key)
     end
     -- Do not delete the hash first: while a slot moves, Redis Cluster allows no script to create a
-    -- key. The first write command is HSET, for which Redis checks its memory
-    -- limit. So a full Redis refuses the call before anything has changed.
+    -- key. If the key holds a hash or nothing, the first write command is HSET, for which Redis
+    -- checks its memory limit. So a full Redis refuses the call before anything has changed.
     -- Each HSET has 4000 values, because `unpack` accepts at most about 8000.
     for from = first, last, 4000 do
       redis.call('HSET', key, unpack(ARGV, from, math.min(from + 3999, last)))
