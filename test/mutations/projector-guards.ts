@@ -529,6 +529,14 @@ export const projectorGuards: readonly Guard[] = [
     test: unit(`${folder}/erasures.test.ts`, 'does not delay the erasures of other partitions'),
   },
   {
+    guard: 'one failed question for new erasures is no outage',
+    prevents: 'a projector that is not ready, because a partition of the erasures topic got another leader',
+    file: `${folder}/erasures.ts`,
+    from: "attemptOnce(what, 'topic', signal, attempt, 1)",
+    to: "attemptOnce(what, 'topic', signal, attempt)",
+    test: unit(`${folder}/erasures.test.ts`, 'cannot ask for new erasures says so'),
+  },
+  {
     guard: 'a tombstone never has a timestamp in the future',
     prevents: 'an erasure that Kafka refuses, or a segment that is not compacted in time',
     file: `${folder}/chunk-writer.ts`,

@@ -264,6 +264,9 @@ it('a projector that cannot ask for new erasures says so, and tries again', asyn
     },
   })
   await projection.executeErasures()
+  // One failure is normal when a partition gets another leader.
+  expect(projection.waitingFor).toBe(undefined)
+  await projection.executeErasures()
   expect(projection.waitingFor).toBe('erasures: no broker')
   Object.defineProperty(kafka, 'erasuresTopicId', { value: erasuresTopicId })
   erase('a')

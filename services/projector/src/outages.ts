@@ -16,12 +16,14 @@ export type RetryThroughOutage = <T>(
  * Attempts once, for work that is attempted again later. A failure counts as an outage of `what` at
  * this place, until a later attempt succeeds or the signal aborts. Returns undefined after a
  * failure.
+ * @param tolerated number of failures in a row that do not count as an outage. Default: 0.
  */
 export type AttemptOnce = <T>(
   what: string,
   place: string | number,
   signal: AbortSignal,
   attempt: () => Promise<T>,
+  tolerated?: number,
 ) => Promise<{ readonly value: T } | undefined>
 
 export interface Outages {
@@ -71,7 +73,7 @@ export const createOutages = ({
       end(wait, what, done !== undefined)
       return done
     },
-    attemptOnce: async (what, place, signal, attempt) => {
+    attemptOnce: async (what, place, signal, attempt, tolerated = 0) => {
       const wait = `${what} ${place}`
       const settle = (isRecovered: boolean) => {
         failing.get(wait)?.forgetSignal()
@@ -92,7 +94,8 @@ export const createOutages = ({
         if (known.failures === 0) signal.addEventListener('abort', onAbort)
         known.failures += 1
         failing.set(wait, known)
-        begin(wait, what, error as Error, known.failures)
+        const failures = known.failures - tolerated
+        if (failures > 0) begin(wait, what, error as Error, failures)
         return undefined
       }
     },

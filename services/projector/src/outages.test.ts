@@ -1,0 +1,51 @@
+import { createLogger } from '@customer-stream/runtime'
+import { describe, expect, it } from 'vitest'
+import type { ProjectorMetrics } from './metrics.ts'
+import { createOutages } from './outages.ts'
+
+describe('attemptOnce', () => {
+  const setUp = () => {
+    const counted: unknown[] = []
+    const outages = createOutages({
+      causeOf: (error) => error,
+      metrics: { failures: { inc: (labels: unknown) => counted.push(labels) } } as unknown as ProjectorMetrics,
+      logger: createLogger('test', 'silent'),
+      backoff: { initialMs: 1, maxMs: 1 },
+    })
+    const controller = new AbortController()
+    const { signal } = controller
+    const fail = (place = 'topic', tolerated = 1) =>
+      outages.attemptOnce('erasures', place, signal, () => Promise.reject(new Error('x')), tolerated)
+    const succeed = () => outages.attemptOnce('erasures', 'topic', signal, async () => 7)
+    return { outages, counted, controller, fail, succeed }
+  }
+
+  it('a tolerated failure is no outage', async () => {
+    const { outages, counted, fail, succeed } = setUp()
+    expect(await fail()).toBeUndefined()
+    expect([outages.waitingFor, counted]).toEqual([undefined, []])
+    expect(await succeed()).toEqual({ value: 7 })
+    await fail()
+    expect(outages.waitingFor).toBeUndefined()
+  })
+
+  it('one failure more than is tolerated is an outage, until an attempt succeeds', async () => {
+    const { outages, counted, fail, succeed } = setUp()
+    await fail()
+    await fail('another place')
+    expect(outages.waitingFor).toBeUndefined()
+    await fail()
+    expect([outages.waitingFor, outages.undisturbedMs()]).toEqual(['erasures: x', 0])
+    expect(counted).toEqual([{ operation: 'erasures' }])
+    await succeed()
+    expect(outages.waitingFor).toBeUndefined()
+  })
+
+  it('an abort ends the outage', async () => {
+    const { outages, controller, fail } = setUp()
+    await fail('topic', 0)
+    expect(outages.waitingFor).toBe('erasures: x')
+    controller.abort()
+    expect(outages.waitingFor).toBeUndefined()
+  })
+})
