@@ -172,7 +172,11 @@ it('an erased customer stays erased when Redis is lost and filled again', async 
     () => Promise.all(OTHERS.map(stored)),
     (all) => !all.includes(null),
   )
-  expect(await readFile(projector.logFile, 'utf8')).toContain('"event":"filled"')
+  await waitUntil(
+    'the fill has ended',
+    () => readFile(projector.logFile, 'utf8'),
+    (log) => log.includes('"event":"filled"'),
+  )
   expect(await judge()).toMatchObject(SOUND)
   expect(await Promise.all(['a', 'b', 'c', 'nobody'].map(stored))).toEqual([null, String(NOW + 5001), null, null])
 })
