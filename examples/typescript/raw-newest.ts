@@ -14,7 +14,7 @@ import kafkajs from 'kafkajs'
 const { KAFKA_BROKERS = 'localhost:9092', KAFKA_TOPIC_PREFIX, UNTIL_END } = process.env
 const { GROUP_ID = 'raw-newest', STATE = 'customers.db' } = process.env
 
-const database = new DatabaseSync(STATE)
+const database = new DatabaseSync(STATE, { timeout: 5000 })
 // Store ids as BLOBs, because SQLite compares BLOBs byte by byte.
 database.exec(`
   CREATE TABLE IF NOT EXISTS customer (uuid BLOB PRIMARY KEY, timestamp INTEGER, id BLOB, state TEXT);

@@ -56,7 +56,7 @@ it('the sample of the schema package keeps the newest state after a restart, and
         (output) => output.includes(`${customerUuid} `),
       )
     const firstNames = () => {
-      const state = new DatabaseSync(stateFile, { readOnly: true })
+      const state = new DatabaseSync(stateFile, { readOnly: true, timeout: 5000 })
       try {
         return Object.fromEntries(
           state

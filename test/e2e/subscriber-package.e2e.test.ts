@@ -144,7 +144,7 @@ describe('the samples', () => {
     const { topic, admin, send, write, env, start } = await openTopic()
     const stored = () => {
       try {
-        const database = new DatabaseSync(env.DATABASE, { readOnly: true })
+        const database = new DatabaseSync(env.DATABASE, { readOnly: true, timeout: 5000 })
         try {
           const rows = database.prepare('SELECT uuid, firstName FROM customer').all()
           return Object.fromEntries(rows.map(({ uuid, firstName }) => [uuid, firstName]))
@@ -224,7 +224,7 @@ describe('the samples', () => {
     for (let i = 0; i < messages.length; i += 500) await producer.send({ topic, messages: messages.slice(i, i + 500) })
     const read = (): { readonly records: number; readonly changes: readonly string[] } => {
       try {
-        const database = new DatabaseSync(env.DATABASE, { readOnly: true })
+        const database = new DatabaseSync(env.DATABASE, { readOnly: true, timeout: 5000 })
         try {
           const positions = database.prepare('SELECT next FROM position').all()
           const changes = database.prepare('SELECT uuid, timestamp FROM change ORDER BY rowid').all()
