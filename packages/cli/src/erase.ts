@@ -46,7 +46,7 @@ customer-stream erase CUSTOMER_UUID --status [--json]
     if (scope !== 'forever' && scope !== 'until-now') throw new Error('--scope must be forever or until-now')
     const isStatus = flags.has('status')
     if (isStatus && (reason ?? requestedBy ?? texts.scope) !== undefined)
-      throw new Error('--status erases nothing, so it cannot be used together with --reason, --requested-by or --scope')
+      throw new Error('--status erases nothing, so use it without --reason, --requested-by and --scope')
     if (!isStatus && reason === undefined) throw new Error('--reason is missing')
     if (!isStatus && requestedBy === undefined) throw new Error('--requested-by is missing')
     const asked =
@@ -126,13 +126,17 @@ const linesOf = (remains: Remains): string[] => {
         `requested by ${erasure.requestedBy}: ${erasure.reason}`,
     line('Redis', !redis.hash, redis.hash ? 'has the customer' : 'has no erased data of the customer'),
     line('Redis, mark', redis.mark, redis.mark ? 'keeps late events away' : 'is missing: no projector has executed it'),
+    ...topics
+      .filter(({ unreadable }) => unreadable > 0)
+      .map(({ topic, unreadable }) => line(topic, false, `has ${unreadable} batches of records that cannot be read`)),
     ...topics.map((found) =>
       found.records === 0
         ? line(found.topic, true, 'has no erased data of the customer')
         : line(found.topic, false, `has ${found.records} records, until ${keptUntil(found)}`),
     ),
     isComplete(remains) ? 'The erasure is complete in Kafka and Redis.' : 'The erasure is not complete.',
-    'Not searched: spools of the ingress, files and backups of Redis and Kafka, subscribers.',
+    `Not searched: ${places.stateTopic === undefined ? 'the state topic (KAFKA_STATE_TOPIC=false), ' : ''}spools of the ` +
+      'ingress, files and backups of Redis and Kafka, subscribers.',
   ]
 }
 

@@ -31,14 +31,15 @@ it('an erasure is complete if only the erasure and the mark are left', () => {
     customerUuid: 'a',
     erasure: { erasedAt: 1, scope: 'forever', reason: 'r', requestedBy: 'ops' },
     redis: { hash: false, mark: true },
-    topics: [{ topic: 't', records: 0, keepsFor: 'forever' }],
+    topics: [{ topic: 't', records: 0, unreadable: 0, keepsFor: 'forever' }],
   }
   expect(isComplete(complete)).toBe(true)
   const incomplete: readonly Partial<Remains>[] = [
     { erasure: null },
     { redis: { hash: true, mark: true } },
     { redis: { hash: false, mark: false } },
-    { topics: [{ topic: 't', records: 1, newestAt: 1, keepsFor: 'forever' }] },
+    { topics: [{ topic: 't', records: 1, newestAt: 1, unreadable: 0, keepsFor: 'forever' }] },
+    { topics: [{ topic: 't', records: 0, unreadable: 1, keepsFor: 'forever' }] },
   ]
   for (const each of incomplete) expect(isComplete({ ...complete, ...each })).toBe(false)
 })

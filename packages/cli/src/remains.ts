@@ -41,6 +41,8 @@ export interface TopicRemains {
   readonly records: number
   /** Time of the newest of these records, Unix milliseconds. Undefined if there is none. */
   readonly newestAt?: number
+  /** Batches that cannot be decoded, so that they may have data of the customer. */
+  readonly unreadable: number
   readonly keepsFor: KeepsFor
 }
 
@@ -60,7 +62,10 @@ export interface Remains {
 /** Kafka's default for "no limit" is 2^63-1 ms. A time of 1000 years is no limit either. */
 const NO_LIMIT_MS = 1000 * 365 * 86_400_000
 
-/** Reads how long the topic keeps a record. A compacted topic keeps an old record until its compaction. */
+/**
+ * Reads how long the topic keeps a record. A compacted topic keeps an old record until its
+ * compaction.
+ */
 export const keepsFor = async (admin: TopicAdmin, topic: string): Promise<KeepsFor> => {
   try {
     const names = ['cleanup.policy', 'retention.ms', 'segment.ms', 'max.compaction.lag.ms']
@@ -104,9 +109,15 @@ export const findRemains = async (
   customerUuid: string,
   { signal, onProgress }: { signal?: AbortSignal; onProgress?: (topic: string) => void } = {},
 ): Promise<Remains> => {
+  /** Returns the number of batches that cannot be decoded. */
   const read = async (topic: string, onRecord: (record: FetchedRecord) => void) => {
     onProgress?.(topic)
-    await readTopic(admin, topic, onRecord, { onUnreadable: () => {}, ...(signal && { signal }) })
+    let unreadable = 0
+    const onUnreadable = () => {
+      unreadable += 1
+    }
+    await readTopic(admin, topic, onRecord, { onUnreadable, ...(signal && { signal }) })
+    return unreadable
   }
   let erasure: Erasure | null = null
   await read(erasuresTopic, (record) => {
@@ -121,14 +132,14 @@ export const findRemains = async (
   ): Promise<TopicRemains> => {
     let records = 0
     let newestAt = 0
-    await read(topic, (record) => {
+    const unreadable = await read(topic, (record) => {
       const { key, value, timestamp } = record
       const isOfCustomer = key?.toString() === customerUuid || names(value, customerUuid)
       if (value === null || !isOfCustomer || !isLeft(versionIn(record))) return
       records += 1
       newestAt = Math.max(newestAt, Number(timestamp))
     })
-    return { topic, records, ...(records > 0 && { newestAt }), keepsFor: await keepsFor(admin, topic) }
+    return { topic, records, ...(records > 0 && { newestAt }), unreadable, keepsFor: await keepsFor(admin, topic) }
   }
   const found: TopicRemains[] = []
   for (const topic of [topics.customers, topics.other, topics.quarantine]) found.push(await search(topic, versionOf))
@@ -143,4 +154,4 @@ export const findRemains = async (
 
 /** Returns true if the customer was erased and nothing is left but the erasure and the mark. */
 export const isComplete = ({ erasure, redis, topics }: Remains): boolean =>
-  erasure !== null && redis.mark && !redis.hash && topics.every(({ records }) => records === 0)
+  erasure !== null && redis.mark && !redis.hash && topics.every(({ records, unreadable }) => records + unreadable === 0)
