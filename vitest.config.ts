@@ -22,7 +22,7 @@ export default defineConfig({
   test: {
     // One more than CI has cores, because tests on brokers often wait.
     maxWorkers: 3,
-    // Concurrent tests of one file. Each test starts two services, and two cores run six such pairs.
+    // Concurrent tests of one file. Each starts two services, and two cores run six such pairs.
     maxConcurrency: 6,
     // Programs that tests start are then compiled once, which halves their start.
     env: { NODE_COMPILE_CACHE: fileURLToPath(new URL('node_modules/.cache/node', import.meta.url)) },

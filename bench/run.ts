@@ -49,7 +49,7 @@ const { scale, wanted } = readCommandLine({
   name: 'bench',
   usage: `npm run bench -- [NAME …] [--scale 0.2]
 
-  Measures, prints a table, and writes docs/performance.md. Half an hour on a quiet machine; needs wrk on the PATH.
+  Measures, prints a table, and writes docs/performance.md. Half an hour on a quiet machine; most questions need wrk on the PATH.
   NAME …        only these: ${[...questions.map(({ name }) => name), PROFILES].join(', ')}
                 lost-redis runs only if it is named: it takes 40 minutes and 45 GB of disk
   --scale 0.2   a quick look, whose figures are not written`,
@@ -65,7 +65,8 @@ const { scale, wanted } = readCommandLine({
     return { scale: factor, wanted: words.length > 0 ? words : usual }
   },
 })
-await requireWrk()
+if (wanted.includes(PROFILES) || questions.some(({ name, needsWrk }) => needsWrk && wanted.includes(name)))
+  await requireWrk()
 const brokers = await startBrokers({ log: tell })
 const bench = { brokers, scale, say: tell }
 const machine = await describeMachine(brokers)

@@ -53,6 +53,7 @@ const along = async (values: readonly number[], read: (value: number) => Promise
 export const growth: Question = {
   name: 'growth',
   title: 'What grows as the work grows',
+  needsWrk: true,
   ask: async (bench) => {
     const events = Math.round(100_000 * bench.scale)
     const customers = [10_000, 100_000, 1_000_000].map((count) => Math.round(count * bench.scale))

@@ -7,6 +7,7 @@ const TARGET = 1.3
 export const ingressCpu: Question = {
   name: 'ingress-cpu',
   title: 'What an accepted event costs the ingress',
+  needsWrk: true,
   ask: async (bench) => {
     const under = await openIngressUnderLoad(bench)
     const seconds = Math.max(2, Math.round(5 * bench.scale))

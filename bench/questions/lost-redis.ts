@@ -82,7 +82,7 @@ export const lostRedis: Question = {
   ask: async (bench) => {
     const customers = Math.round(1_000_000 * bench.scale)
     const long = await openHistory(bench, customers, EVENTS_PER_CUSTOMER)
-    // A compacted state topic has one document of each customer, whatever the length of the history.
+    // After compaction, the state topic has one document of each customer.
     const short = await openHistory(bench, customers, 1)
     const feeder = await openFeeder(bench, Math.min(20_000, customers))
     try {

@@ -11,6 +11,7 @@ const SAMPLE_INTERVAL_MS = 500
 export const memory256: Question = {
   name: 'memory-256',
   title: 'How much memory the ingress holds with many connections',
+  needsWrk: true,
   ask: async (bench) => {
     const under = await openIngressUnderLoad(bench)
     try {

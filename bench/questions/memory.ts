@@ -61,6 +61,7 @@ export const memoryLines = (name: string, events: number, samples: readonly Samp
 export const memory: Question = {
   name: 'memory',
   title: 'Whether memory stays flat',
+  needsWrk: true,
   ask: async (bench) => {
     const bodies = Array.from({ length: DISTINCT_EVENTS }, () => makeCustomersEvent().body)
     const under = await openIngressUnderLoad(bench, { bodies })

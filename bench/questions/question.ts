@@ -71,5 +71,7 @@ export interface Question {
   readonly title: string
   /** True if the question is asked only if its name is given, because it takes long. */
   readonly onlyIfNamed?: boolean
+  /** True if wrk sends the requests of this question. */
+  readonly needsWrk?: boolean
   ask(bench: Bench): Promise<Answer>
 }

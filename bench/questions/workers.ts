@@ -48,6 +48,7 @@ const openWorkers = async ({ brokers }: Bench, count: number, folder: string, se
 export const workers: Question = {
   name: 'workers',
   title: 'Whether a second ingress process on the machine pays',
+  needsWrk: true,
   ask: async (bench) => {
     const pipeline = await openPipeline(bench.brokers)
     const requestsFile = join(pipeline.folder, 'requests')

@@ -94,8 +94,8 @@ const profileSections = (
   '## Where the time goes',
   wrapped(
     'Shares of V8’s samples under load, without idle time. Functions that are built into V8 (a regular expression, ' +
-      '`JSON.parse`) count as the work of their caller. A picture is a link to its file. In the file, a tooltip shows the ' +
-      'function, its source file and its share.',
+      '`JSON.parse`) count as the work of their caller. A picture is a link to its file. In the file, a tooltip ' +
+      'shows the function, its source file and its share.',
   ),
   ...Object.entries(profiles).flatMap(([name, { title, shares }]) => [
     `### ${title}`,

@@ -55,7 +55,7 @@ const deleteRawRecords = async () => {
   }
 }
 
-it('erase removes the customer, and names each topic that still has data of the customer, until they are gone', async () => {
+it('erase removes the customer, and names each topic that still has their data', async () => {
   await store('gone', 1)
   await store('gone', 2)
   await store('other', 1)

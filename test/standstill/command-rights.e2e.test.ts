@@ -36,6 +36,8 @@ const SEARCHED = [
   ['READ', 'state'],
   ['READ', 'erasures'],
 ] as const
+/** Lines in which a command reports its progress. */
+const PROGRESS = /^(verify|erase): (reading|read|waiting|comparing|searching|the erasure is|Redis has no customer)\b/
 /** The rights of the section "Least rights" in docs/operating.md. */
 const RIGHTS = {
   'verify --ledger': {
@@ -184,15 +186,7 @@ const run = async (use: Use, rights: Omit<Rights, 'command'>, env: Readonly<Reco
       words,
       { cwd: servicesRoot, env: settings, timeout: 25_000 },
       (_, stdout, stderr) => {
-        const said = stderr
-          .split('\n')
-          .filter(
-            (line) =>
-              line !== '' &&
-              !/^(verify|erase): (reading|read|waiting|comparing|searching|the erasure is|Redis has no customer)\b/.test(
-                line,
-              ),
-          )
+        const said = stderr.split('\n').filter((line) => line !== '' && !PROGRESS.test(line))
         resolve({ code: child.exitCode, said: said.length > 0 ? said.join('\n') : stdout })
       },
     )

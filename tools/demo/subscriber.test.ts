@@ -4,7 +4,8 @@ import { documentLines } from './subscriber.ts'
 
 const read = readState(
   Buffer.from(
-    '{"customerUuid":"c","version":{"timestamp":5,"id":"e"},"customer":{"customerUuid":"c","id":12345678901234567890},' +
+    '{"customerUuid":"c","version":{"timestamp":5,"id":"e"},' +
+      '"customer":{"customerUuid":"c","id":12345678901234567890},' +
       '"receivedAt":7,"source":{"topic":"t","partition":0,"offset":"1"}}',
   ),
 )

@@ -19,7 +19,7 @@ customer-stream erase CUSTOMER_UUID --status [--json]
 
   Erases a customer from Redis and from the state topic, and shows where copies of the data are left. It cannot be
   taken back. With --status nothing is erased. Exit code 0 if no copy is left, otherwise 1.
-  --reason TEXT         why, at most 1000 characters. It is stored forever, so it must not have data of the customer
+  --reason TEXT         why, at most 1000 characters, without data of the customer. It is stored forever
   --requested-by NAME   who asked for the erasure. It is stored forever too
   --scope until-now     new events bring the customer back. Without this option no event does
   --wait-seconds N      maximum wait until a projector has executed the erasure (default 60)
@@ -135,8 +135,8 @@ const linesOf = (remains: Remains): string[] => {
         : line(found.topic, false, `has ${found.records} records, until ${keptUntil(found)}`),
     ),
     isComplete(remains) ? 'The erasure is complete in Kafka and Redis.' : 'The erasure is not complete.',
-    `Not searched: ${places.stateTopic === undefined ? 'the state topic (KAFKA_STATE_TOPIC=false), ' : ''}spools of the ` +
-      'ingress, files and backups of Redis and Kafka, subscribers.',
+    `Not searched: ${places.stateTopic === undefined ? 'the state topic (KAFKA_STATE_TOPIC=false), ' : ''}` +
+      'spools of the ingress, files and backups of Redis and Kafka, subscribers.',
   ]
 }
 

@@ -9,7 +9,7 @@ export type KeyFault =
 // `ignoreBOM: true` keeps a byte order mark. A mark in the key is part of the customerUuid.
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** Reads the customerUuid, which is the key of a record in the state topic and the erasures topic. */
+/** Reads the customerUuid, which is the key in the state topic and in the erasures topic. */
 export const readKey = (key: Uint8Array | null): Result<string, KeyFault> => {
   if (key === null || key.length === 0) return failed('missing-key', 'the record has no key')
   try {

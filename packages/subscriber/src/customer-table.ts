@@ -32,7 +32,7 @@ export interface CustomerTableOptions {
   readonly onInvalid?: (invalid: InvalidRecord<StateRecordFault>) => Exclude<InvalidDecision, 'park'>
   /** Closes the table. */
   readonly signal?: AbortSignal
-  /** Milliseconds between two measurements of the staleness. From 1 to 2147483647. Default: 1000. */
+  /** Milliseconds between two measurements of staleness, from 1 to 2147483647. Default: 1000. */
   readonly checkIntervalMs?: number
 }
 

@@ -56,7 +56,7 @@ const committed = async (topic: StateTopic) => {
 }
 
 describe('a subscription', () => {
-  it('a subscription gets documents and tombstones in order, and resumes after a stop without loss or repeat', async () => {
+  it('a subscription gets documents and tombstones in order, and resumes exactly there after a stop', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1), stateOf('a', 2))
     await topic.writeRaw('a', null)
@@ -87,7 +87,7 @@ describe('a subscription', () => {
     await start(topic, { signal: AbortSignal.abort() }).ended
   })
 
-  it('a subscription handles one record after the other if the handler is slower than the stream, and commits meanwhile', async () => {
+  it('a subscription waits for a slow handler, keeps the order, and commits meanwhile', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(...Array.from({ length: 20 }, (_, i) => stateOf('a', i + 1)))
     let running = 0
@@ -156,7 +156,7 @@ describe('a subscription', () => {
     await waitUntil('all were handled', all, (seen) => new Set(seen).size === 28)
   })
 
-  it('a subscriber is complete after a SIGKILL between handler and commit, and handles those records again', async () => {
+  it('a subscriber killed between handler and commit repeats those records, and is complete', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1), stateOf('last', 1))
     const file = join(mkdtempSync(join(tmpdir(), 'subscriber-')), 'customers')
@@ -204,7 +204,7 @@ describe('a subscription', () => {
 })
 
 describe('a handler', () => {
-  it('a handler that throws ends the subscription with its place, and meets the record again after a restart', async () => {
+  it('a handler that throws ends the subscription, and gets the record again after a restart', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1), stateOf('c', 1))
     const cause = new TypeError('no database')

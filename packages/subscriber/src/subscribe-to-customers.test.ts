@@ -5,7 +5,7 @@ import { stateOf } from './fixtures/states.ts'
 import { HEARTBEAT_INTERVAL_MS } from './heartbeats.ts'
 import { type CustomerSubscription, subscribeToCustomers } from './index.ts'
 
-// Kafka is fake here, so that a test decides when the group rebalances. The int test uses a real one.
+// Kafka is fake here: the tests decide when the group rebalances. The int test uses a real Kafka.
 
 const batchOf = (customers: readonly string[]) => ({
   topic: 't',

@@ -118,9 +118,9 @@ describe('a subscription to deliveries', () => {
       )
     let calls = 0
     let crashAt = 5
-    // Each crash ends one member, before or after the work of one of its calls. The gaps grow, which
-    // limits the number of crashes: after each one the next member waits until the other member
-    // notices the rebalance, which takes up to 3 s (a heartbeat).
+    // Each crash ends one member, before or after the work of one of its calls. After a crash the
+    // next member waits up to 3 s (a heartbeat), until the other member notices the rebalance. So
+    // the gaps between the crashes grow, which limits their number.
     const crashing = withSteps(memory, async (name) => {
       calls += 1
       if (calls !== crashAt) return
@@ -173,7 +173,7 @@ describe('a subscription to deliveries', () => {
     expect(new Map([...memory.customers].map(([uuid, { version }]) => [uuid, version]))).toEqual(newest)
   })
 
-  it('a subscription continues after the control records of a transaction, and ignores an aborted transaction', async () => {
+  it('a subscription ignores aborted transactions, and continues after control records', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     const transactional = topic.kafka.producer({ transactionalId: randomUUID(), maxInFlightRequests: 1 })
     await transactional.connect()
@@ -226,7 +226,7 @@ describe('the store', () => {
     expect([highest, memory.log.length, [...memory.positions.values()]]).toEqual([1, 1, ['1']])
   })
 
-  it('a store that fails ends the subscription with the place, and meets the records again after a restart', async () => {
+  it('a store that fails ends the subscription, and gets the records again after a restart', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1], ['b', 1])
     const memory = createMemoryStore()
@@ -264,7 +264,7 @@ describe('the store', () => {
     await expect(ended).rejects.toThrow(`${topic.name}${message}`)
   })
 
-  it('a store that another process has moved is read again, and the subscription continues at its position', async () => {
+  it('a subscription continues at the position to which another process has moved the store', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1], ['b', 1], ['c', 1], ['d', 1])
     const memory = createMemoryStore()

@@ -44,8 +44,8 @@ export const compareErasedHash = (
     : undefined
 
 /**
- * Checks the mark of an erased customer. Without the mark, the customer's next event would bring the
- * customer back.
+ * Checks the mark of an erased customer. Without the mark, the next event would bring the customer
+ * back.
  * @param mark scope and erasedAt of the mark. Null if Redis does not have them.
  * @returns what is wrong, or undefined.
  */

@@ -58,8 +58,8 @@ export interface Evidence {
   /**
    * Adds a record of quarantine (the dead-letter topic).
    * @param place `topic/partition/offset` of the raw record.
-   * @param digest digest of the value; null if the record in quarantine has no value, and only its headers
-   *   name the raw record.
+   * @param digest digest of the value; null if the record in quarantine has no value, so that only
+   *   its headers name the raw record.
    */
   quarantined(place: string, digest: Digest | null): void
   /**
@@ -91,8 +91,8 @@ export interface Evidence {
    */
   unknownStates(): Generator<string>
   /**
-   * Marks each customer with a promised event as wrong, if Kafka has no event of the customer or only
-   * older ones.
+   * Marks each customer with a promised event as wrong, if Kafka has no event of the customer or
+   * only older ones.
    */
   comparePromises(reason: string): void
 

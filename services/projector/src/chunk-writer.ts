@@ -121,7 +121,7 @@ const recordsOfErasures = (
   topic: string,
 ): OutgoingRecord[] =>
   erasures.flatMap(({ customerUuid, erasure }, i) =>
-    // Kafka may refuse a timestamp in the future, and compacts a segment with such a timestamp later.
+    // Kafka may refuse a timestamp in the future, and compacts the segment of such a record later.
     stored[i] === 'erased' ? [tombstone(customerUuid, topic, Math.min(erasure.erasedAt, Date.now()))] : [],
   )
 

@@ -63,7 +63,7 @@ export interface Erasures {
     signal: AbortSignal,
     inTurn: InTurn,
   ): Promise<ReadonlyMap<number, Execution>>
-  /** Like `execute`, but does not retry if Kafka or Redis does not answer: the map is then empty. */
+  /** Like `execute`, but without retries: the map is empty if Kafka or Redis does not answer. */
   executeNew: Erasures['execute']
 }
 

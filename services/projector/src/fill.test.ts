@@ -192,7 +192,7 @@ it('a fill skips and counts records that are not documents, and deletes an erase
   expect(await world.registry.metrics()).toMatch(/^projector_unusable_states_total\S* 3$/m)
 })
 
-it('a fill with unreadable documents reports them, and all records of the raw topic are applied afterwards', async () => {
+it('a fill reports unreadable documents, and all raw records are applied afterwards', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21), stateRecord('c', 22)])
   world.kafka.unreadableState = '1'
   const { promise: mayFill, resolve: goOn } = Promise.withResolvers<void>()

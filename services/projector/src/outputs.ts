@@ -115,7 +115,7 @@ export const createOutputs = (
       const partitions = new Map(given)
       const [raw, own] = [given.get(topic), given.get(stateTopic ?? '')]
       // A fill reads the partitions of the state topic that the raw topic has too. So a person may
-      // add partitions to the state topic first, and no document is in a partition that is not read.
+      // add partitions to the state topic first, and each document is in a partition that is read.
       if (stateTopic !== undefined && raw !== undefined && own !== undefined)
         partitions.set(stateTopic, Math.min(raw, own))
       await Promise.all(

@@ -152,8 +152,8 @@ const lowest = (offsets: readonly (string | undefined)[]): string | undefined =>
   )
 
 /**
- * Returns the lowest of several `id/offset/id of the state topic`, or undefined if one is missing or
- * the first ids differ. The id of the state topic is undefined if a copy has another one.
+ * Returns the lowest of several `id/offset/id of the state topic`, or undefined if one is missing
+ * or the first ids differ. The id of the state topic is undefined if a copy has another one.
  */
 const lowestOf = (stored: readonly (string | null | undefined)[]): ErasuresPosition | undefined => {
   const [first, ...others] = stored.map((value) => value?.split('/') ?? [])
@@ -279,8 +279,9 @@ export const createPositionStore = (client: RedisClient, options: StoreOptions):
         if (claim === 'refused') {
           throw new OtherClusterError(
             `the positions in Redis belong to the Kafka cluster ${detail}, and KAFKA_BROKERS leads to the cluster ` +
-              `${clusterId}. Nothing is applied. Correct KAFKA_BROKERS, REDIS_URL or REDIS_KEY_PREFIX. If the cluster ` +
-              'was replaced on purpose, set ON_CLUSTER_CHANGE=start-over: the topic is then applied from its start.',
+              `${clusterId}. Nothing is applied. Correct KAFKA_BROKERS, REDIS_URL or REDIS_KEY_PREFIX. If the ` +
+              'cluster was replaced on purpose, set ON_CLUSTER_CHANGE=start-over: the topic is then applied from ' +
+              'its start.',
           )
         }
         if (claim === 'deleted') deleted = Math.max(deleted, Number(detail))

@@ -197,7 +197,10 @@ export const createProgress = (
         )
       }
       if (members !== undefined && owner === undefined)
-        return `${what}: no member of the consumer group ${groupId} owns it. Start another projector, or restart this one.`
+        return (
+          `${what}: no member of the consumer group ${groupId} owns it. ` +
+          'Start another projector, or restart this one.'
+        )
       return owner === undefined || owner.instance === instance
         ? `${what}. See the log of this projector.`
         : `${what}: ${nameOf(owner)} owns it. See the log of that process, or stop that process.`

@@ -194,8 +194,8 @@ export const decodeBatches = async (bytes: Buffer): Promise<DecodedRecords> => {
       for (const record of decoded) records.push(record)
     } catch (error) {
       // If the checksum is wrong, the last offset in the head may be wrong too. Continue at the
-      // first offset of the next batch, so that no record is skipped. If the length is wrong too, the
-      // next batch cannot be found. Then continue after the last offset in the head.
+      // first offset of the next batch, so that no record is skipped. If the length is wrong too,
+      // the next batch cannot be found. Then continue after the last offset in the head.
       if (batch.length >= BATCH_HEAD_BYTES && !isIntact(batch)) nextOffset = firstOffsetAt(bytes, end) ?? nextOffset
       records.unreadable = { offset: String(firstOffset), nextOffset, error: error as Error }
       break

@@ -59,7 +59,8 @@ export const redisRules: readonly Rule<typeof redisSettings>[] = [
     !urlsOf(REDIS_URL).every((url) => /^\/?0?$/.test(new URL(url).pathname))
       ? 'REDIS_URL names a database; a cluster has database 0 alone'
       : undefined,
-  // On a cluster, the text after the first brace selects the slot, and a customer's keys need one slot.
+  // On a cluster, the text after the first brace selects the slot. The keys of a customer need one
+  // slot.
   ({ REDIS_KEY_PREFIX, REDIS_CLUSTER }) =>
     REDIS_CLUSTER && REDIS_KEY_PREFIX.includes('{')
       ? 'REDIS_KEY_PREFIX has a brace, which selects the slots of all keys on a cluster'

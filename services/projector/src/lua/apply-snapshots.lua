@@ -88,8 +88,8 @@ local function reply_by_mark(mark, timestamp)
 end
 
 -- Compares an event with the stored event. Returns three values:
--- 1. above 0 if the event must be written, 0 if the same event is stored, below 0 if a newer event is
---    stored
+-- 1. above 0 if the event must be written, 0 if the same event is stored, below 0 if a newer event
+--    is stored
 -- 2. true if the stored event shows that the customer is not erased
 -- 3. true if the key exists and is not a hash
 local function compare_with_stored(key, timestamp, id)

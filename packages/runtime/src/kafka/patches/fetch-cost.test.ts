@@ -51,7 +51,7 @@ const batchOf = async (records: number): Promise<Buffer> => {
   return Buffer.from((await RecordBatch(options)).buffer)
 }
 
-it('decodes a fetch as kafkajs does, but leaves out partitions without a record, an error or a preferred replica', async () => {
+it('decodes a fetch as kafkajs does, but leaves out partitions that have no news', async () => {
   patchFetch()
   const original = require('kafkajs/src/protocol/requests/fetch/v11/response') as { decode: typeof decodeFetch }
   const batches = await Promise.all([1, 3].map(batchOf))
