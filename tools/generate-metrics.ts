@@ -3,7 +3,7 @@
  * `npm run docs`. A test fails when the page is stale.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
-import { createLogger, createObstacles, createRegistry, LOG_EVENTS, type Registry } from '@customer-stream/runtime'
+import { createLogger, createObstacles, createReadyGauge, createRegistry, LOG_EVENTS, type Registry } from '@customer-stream/runtime'
 import { createIngressMetrics } from '../services/ingress/src/metrics.ts'
 import { createProjectorMetrics } from '../services/projector/src/metrics.ts'
 
@@ -11,8 +11,7 @@ const nothing = { records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined }
 
 const open = (service: string): Registry => {
   const registry = createRegistry(service)
-  // Leave out metrics of Node and of the process, because prom-client documents them.
-  registry.clear()
+  createReadyGauge(registry, async () => [])
   createObstacles(registry, createLogger(service, 'silent'))
   return registry
 }
@@ -29,8 +28,11 @@ export const openRegistries = () => {
   return { ingress, projector }
 }
 
+/** Tells if prom-client documents a metric: those of Node and of the process. */
+const isOfNode = (name: string) => /^(?:nodejs|process)_/.test(name)
+
 /** Returns the labels of a metric, which prom-client keeps in a private property. */
-const labelsOf = (registry: Registry, name: string): readonly string[] =>
+export const labelsOf = (registry: Registry, name: string): readonly string[] =>
   (registry.getSingleMetric(name) as unknown as { readonly labelNames: readonly string[] }).labelNames
 
 /**
@@ -53,9 +55,10 @@ const table = async (registry: Registry): Promise<string> =>
   [
     '| metric | type | labels | what it says | alarm when |',
     '| --- | --- | --- | --- | --- |',
-    ...(await registry.getMetricsAsJSON()).map(({ name, help, type }) => {
+    ...(await registry.getMetricsAsJSON()).flatMap(({ name, help, type }) => {
       const labels = labelsOf(registry, name).map((label) => `\`${label}\``)
-      return `| \`${name}\` | ${type} | ${labels.join(', ')} | ${help} | ${alarmOf(name)} |`
+      const row = `| \`${name}\` | ${type} | ${labels.join(', ')} | ${help} | ${alarmOf(name)} |`
+      return isOfNode(name) ? [] : [row]
     }),
   ].join('\n')
 

@@ -1,5 +1,7 @@
 import { expect, it } from 'vitest'
-import { answerOf, readinessCheck } from './admin.ts'
+import { answerOf, createReadyGauge, readinessCheck } from './admin.ts'
+import { createRegistry } from './metrics.ts'
+import { version } from './version.ts'
 
 it('a check without a problem is ready', () => {
   expect(readinessCheck('kafka', undefined)).toEqual({ name: 'kafka', ready: true })
@@ -17,4 +19,21 @@ it('rejects with the server’s error, or with ETIMEDOUT without an answer', asy
     code: 'ETIMEDOUT',
     message: 'no answer within 5 ms',
   })
+})
+
+it('the metric customer_stream_ready has each current check, and no earlier one', async () => {
+  const registry = createRegistry('test')
+  let checks = [readinessCheck('start', 'not connected')]
+  createReadyGauge(registry, async () => checks)
+  expect(await registry.metrics()).toContain('customer_stream_ready{check="start",service="test"} 0')
+  checks = [readinessCheck('kafka', undefined), readinessCheck('redis', 'no answer')]
+  const { values } = await registry.getSingleMetric('customer_stream_ready')!.get()
+  expect(values.map(({ labels, value }) => [labels.check, value])).toEqual([
+    ['kafka', 1],
+    ['redis', 0],
+  ])
+})
+
+it('the metric customer_stream_build_info has the version', async () => {
+  expect(await createRegistry('test').metrics()).toContain(`customer_stream_build_info{version="${version}"`)
 })

@@ -1,5 +1,5 @@
 import { type FastifyInstance, fastify } from 'fastify'
-import type { Registry } from './metrics.ts'
+import { Gauge, type Registry } from './metrics.ts'
 
 /** Condition that the process needs. `detail` says what is wrong. */
 export interface ReadinessCheck {
@@ -35,11 +35,29 @@ export const readinessCheck = (name: string, problem: string | undefined): Readi
     : { name, ready: false, detail: problem.slice(0, MAX_DETAIL_CHARACTERS) }
 
 /**
+ * Registers the gauge `customer_stream_ready`. Each scrape runs all checks, so during an outage a
+ * scrape takes as long as a request to `/readyz`.
+ */
+export const createReadyGauge = (registry: Registry, checks: () => Promise<readonly ReadinessCheck[]>) =>
+  new Gauge({
+    name: 'customer_stream_ready',
+    help: '1 if a check of /readyz passes, otherwise 0, by check. /readyz has the reason.',
+    labelNames: ['check'],
+    registers: [registry],
+    async collect() {
+      const found = await checks()
+      // A service that starts or stops has other checks than a running service.
+      this.reset()
+      for (const { name, ready } of found) this.set({ check: name }, ready ? 1 : 0)
+    },
+  })
+
+/**
  * Creates the server of the admin port, which must not be public:
  * - `/livez` answers 200 while the event loop runs.
  * - `/readyz` answers 200 or 503 with all checks.
- * - `/metrics` answers Prometheus metrics.
- * @param checks called for each request to /readyz. Must be fast and must not throw.
+ * - `/metrics` answers Prometheus metrics, with the checks as `customer_stream_ready`.
+ * @param checks called for each request to /readyz or /metrics. Must be fast and must not throw.
  */
 export const createAdminApp = ({
   registry,
@@ -48,6 +66,7 @@ export const createAdminApp = ({
   registry: Registry
   checks: () => Promise<readonly ReadinessCheck[]>
 }): FastifyInstance => {
+  createReadyGauge(registry, checks)
   const app = fastify({ logger: false })
   app.get('/livez', async () => ({ status: 'alive' }))
   app.get('/readyz', async (_request, reply) => {

@@ -1,15 +1,10 @@
-import { readFileSync } from 'node:fs'
 import { inspect } from 'node:util'
 import { type DestinationStream, type Logger, type LoggerOptions, pino, stdSerializers } from 'pino'
+import { version } from './version.ts'
 
 export type { Logger }
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
-
-// All packages are released together, so this package and the service have the same version.
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-  version: string
-}
 
 const MAX_TEXT_CHARACTERS = 1000
 const MAX_STACK_CHARACTERS = 4000

@@ -26,7 +26,7 @@ export const processSettings = {
     maximum: 60_000,
     description:
       'Time in which Kafka and Redis must answer. Otherwise `/readyz` says that the service is not ready. Must be ' +
-      'below the timeout of the probe.',
+      'below the timeouts of the probe and of the scrape of `/metrics`.',
   }),
   RETRY_MAX_PAUSE_MS: integer({
     default: 3000,
