@@ -50,6 +50,13 @@ export default {
       to: { path: '^packages/(?!runtime/|schemas/src/partitioner\\.ts$)' },
     },
     {
+      name: 'configuration-imports-schemas-and-runtime',
+      severity: 'error',
+      comment: 'Settings and requirements are data: services and the commands import them, not the other way round.',
+      from: { path: '^packages/configuration/', pathNot: '\\.test\\.ts$' },
+      to: { path: '^(packages/(?!configuration/|runtime/|schemas/)|services/)' },
+    },
+    {
       name: 'simulator-stands-alone',
       severity: 'error',
       comment: 'The simulated sender must not share code with what it tests.',

@@ -8,6 +8,7 @@ WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 COPY packages/schemas/package.json packages/schemas/
 COPY packages/runtime/package.json packages/runtime/
+COPY packages/configuration/package.json packages/configuration/
 COPY packages/simulator/package.json packages/simulator/
 COPY packages/subscriber/package.json packages/subscriber/
 COPY packages/verify/package.json packages/verify/
@@ -28,6 +29,7 @@ COPY --from=cli-dependencies /app/node_modules node_modules
 COPY package.json ./
 COPY packages/schemas packages/schemas
 COPY packages/runtime packages/runtime
+COPY packages/configuration packages/configuration
 COPY packages/simulator packages/simulator
 COPY packages/verify packages/verify
 COPY packages/cli packages/cli
@@ -46,6 +48,7 @@ COPY --from=dependencies /app/node_modules node_modules
 COPY package.json ./
 COPY packages/schemas packages/schemas
 COPY packages/runtime packages/runtime
+COPY packages/configuration packages/configuration
 COPY services/${SERVICE} services/${SERVICE}
 WORKDIR /app/services/${SERVICE}
 ENV NODE_COMPILE_CACHE=/tmp/node-compile-cache

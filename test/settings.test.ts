@@ -1,7 +1,6 @@
+import { ingressSettings, projectorSettings } from '@customer-stream/configuration'
 import { loadSettings, type Settings } from '@customer-stream/runtime'
 import { expect, it } from 'vitest'
-import { ingressSettings } from '../services/ingress/src/config.ts'
-import { projectorSettings } from '../services/projector/src/config.ts'
 
 const required = { KAFKA_BROKERS: 'a:1', REDIS_URL: 'redis://a:1' }
 const foreign = (own: Settings, other: Settings): Record<string, string> =>

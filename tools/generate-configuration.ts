@@ -3,11 +3,10 @@
  * page is stale.
  */
 import { writeFileSync } from 'node:fs'
+import { ingressSettings, projectorSettings } from '@customer-stream/configuration'
 import { describeSettings, processSettings, type Settings } from '@customer-stream/runtime'
 import { kafkaSettings } from '@customer-stream/runtime/kafka'
 import { redisSettings } from '@customer-stream/runtime/redis'
-import { ingressSettings } from '../services/ingress/src/config.ts'
-import { projectorSettings } from '../services/projector/src/config.ts'
 
 const without = (settings: Settings, ...known: Settings[]): Settings =>
   Object.fromEntries(Object.entries(settings).filter(([name]) => !known.some((other) => name in other)))

@@ -1,4 +1,5 @@
 /** Connection of the ingress to Kafka: start, checks of topics and rights, and outages. */
+import { type IngressSettings, ingressDemands } from '@customer-stream/configuration'
 import { type Diagnosis, type Logger, type Obstacles, retryWithBackoff } from '@customer-stream/runtime'
 import {
   BLOCKED_BACKOFF,
@@ -11,7 +12,6 @@ import {
   TopicError,
 } from '@customer-stream/runtime/kafka'
 import type { TopicNames } from '@customer-stream/schemas'
-import type { IngressSettings } from './config.ts'
 import type { Delivery } from './delivery/delivery.ts'
 
 export interface KafkaConnectionDependencies {
@@ -63,14 +63,9 @@ export const createKafkaConnection = (deps: KafkaConnectionDependencies): KafkaC
       requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,
     }),
   )
-  const demands = Object.values(topics).map((topic) => ({
-    topic,
-    maxValueBytes: settings.MAX_BODY_BYTES,
-    writes: true,
-    kind: topic === topics.quarantine ? ('quarantine' as const) : ('events' as const),
-  }))
   const topicWatch = createTopicWatch({
-    ...{ admin, writeCheck, settings, demands, obstacles, diagnose, logger },
+    ...{ admin, writeCheck, settings, obstacles, diagnose, logger },
+    demands: ingressDemands(settings),
     onPartitions: publishers.setPartitions,
   })
   const outage = createKafkaCheck({

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { ingressRules, ingressSettings } from '@customer-stream/configuration'
 import {
   closeServer,
   createAdminApp,
@@ -11,7 +12,6 @@ import {
 } from '@customer-stream/runtime'
 import { createDiagnose } from '@customer-stream/runtime/kafka'
 import { topicNames } from '@customer-stream/schemas'
-import { ingressRules, ingressSettings } from './config.ts'
 import { createDelivery, type Delivery } from './delivery/delivery.ts'
 import { createWebhookApp } from './http/webhook-app.ts'
 import { createKafkaConnection } from './kafka-connection.ts'

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { projectorRules, projectorSettings } from '@customer-stream/configuration'
 import {
   closeServer,
   createAdminApp,
@@ -21,7 +22,6 @@ import {
 } from '@customer-stream/runtime/kafka'
 import { causeOf, createRedis } from '@customer-stream/runtime/redis'
 import { createChangelogSource } from './changelog-source.ts'
-import { projectorRules, projectorSettings } from './config.ts'
 import { createFillStore } from './fill-store.ts'
 import { createMeasurement } from './measurement.ts'
 import { createProjectorMetrics } from './metrics.ts'

@@ -1,6 +1,6 @@
+import { projectorSettings } from '@customer-stream/configuration'
 import { loadSettings } from '@customer-stream/runtime'
 import { expect, it } from 'vitest'
-import { projectorSettings } from './config.ts'
 import { optionsOf } from './options.ts'
 
 const optionsFor = (env: Record<string, string>) =>

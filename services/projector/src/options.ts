@@ -1,26 +1,20 @@
 /** Derives the options of each part from the settings of the process. */
+import { defaultGroupId, type ProjectorSettings, projectorTopics } from '@customer-stream/configuration'
 import type { PartitionConsumerOptions } from '@customer-stream/runtime/kafka'
-import { erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
-import { defaultGroupId, type ProjectorSettings } from './config.ts'
 
 const CLIENT_ID = 'customer-stream-projector'
 
 /** @param instance the id of this process in the consumer group. */
 export const optionsOf = (settings: ProjectorSettings, instance: string) => {
-  const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
-  const topic = topics.customers
-  const stateTopic = settings.KAFKA_STATE_TOPIC ? stateTopicName(settings.KAFKA_TOPIC_PREFIX) : undefined
-  const erasuresTopic = settings.KAFKA_ERASURES_TOPIC ? erasuresTopicName(settings.KAFKA_TOPIC_PREFIX) : undefined
+  const topics = projectorTopics(settings)
+  const { topic, quarantineTopic, stateTopic } = topics
   const groupId = settings.CONSUMER_GROUP_ID ?? defaultGroupId(settings)
   const backoff = { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }
   const sessionTimeoutMs = settings.CONSUMER_SESSION_TIMEOUT_MS
   return {
     topic,
     groupId,
-    outputs: {
-      ...{ topic, quarantineTopic: topics.quarantine, stateTopic, erasuresTopic },
-      maxValueBytes: settings.MAX_BODY_BYTES,
-    },
+    outputs: topics,
     kafka: { clientId: CLIENT_ID },
     writeCheck: { clientId: CLIENT_ID, requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS },
     producer: {
@@ -43,7 +37,7 @@ export const optionsOf = (settings: ProjectorSettings, instance: string) => {
     store: { keyPrefix: settings.REDIS_KEY_PREFIX, topic, projection: settings.PROJECTION_VERSION },
     projection: {
       topic,
-      quarantineTopic: topics.quarantine,
+      quarantineTopic,
       stateTopic,
       startOver: settings.ON_CLUSTER_CHANGE === 'start-over',
       projection: settings.PROJECTION_VERSION,

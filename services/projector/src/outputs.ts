@@ -1,20 +1,9 @@
 /**
  * Producers of the quarantine and the state topic, and the demands on all topics of the projector.
  */
+import { maxDocumentBytes, type ProjectorTopics, projectorDemands } from '@customer-stream/configuration'
 import type { OutgoingRecord, TopicWatchOptions, VerifiedProducer } from '@customer-stream/runtime/kafka'
 import type { ChangelogSource } from './changelog-source.ts'
-
-export interface OutputsOptions {
-  /** The topic that the projector reads. */
-  readonly topic: string
-  readonly quarantineTopic: string
-  /** Undefined if the state topic is switched off. */
-  readonly stateTopic: string | undefined
-  /** Undefined if erasures are switched off. */
-  readonly erasuresTopic: string | undefined
-  /** Bytes of the largest record in `topic`. */
-  readonly maxValueBytes: number
-}
 
 export interface Outputs extends Pick<TopicWatchOptions, 'demands' | 'onPartitions'> {
   readonly quarantine: Pick<VerifiedProducer, 'send'>
@@ -23,19 +12,6 @@ export interface Outputs extends Pick<TopicWatchOptions, 'demands' | 'onPartitio
   connect(): Promise<void>
   disconnect(): Promise<unknown>
 }
-
-/**
- * Maximum ratio between the sizes of a state document and of its event. A document has each number
- * in its usual form, so 1e20 (4 characters) becomes 21 digits. No number becomes more than five
- * times as long.
- */
-const DOCUMENT_GROWTH = 5
-
-/**
- * An erasure has two texts of 1000 code points, and JSON needs up to 12 bytes a code point: 2 ×
- * 1000 × 12 = 24,000 bytes.
- */
-const MAX_ERASURE_BYTES = 32 * 1024
 
 /** Upper bound for the bytes of a record besides its key, value and headers. */
 const RECORD_BYTES = 100
@@ -71,44 +47,36 @@ export const partsOf = (records: readonly OutgoingRecord[], maxBytes: number): O
 export const createOutputs = (
   open: () => VerifiedProducer,
   sources: Readonly<Record<'stateSource' | 'erasuresSource', Pick<ChangelogSource, 'readCheck'> | undefined>>,
-  { topic, quarantineTopic, stateTopic, erasuresTopic, maxValueBytes }: OutputsOptions,
+  topics: ProjectorTopics,
 ): Outputs => {
+  const { topic, quarantineTopic, stateTopic, erasuresTopic } = topics
   const quarantine = open()
   const state = stateTopic === undefined ? undefined : open()
   const producers = [
     [quarantineTopic, quarantine] as const,
     ...(stateTopic && state ? [[stateTopic, state] as const] : []),
   ]
-  const maxDocumentBytes = DOCUMENT_GROWTH * maxValueBytes
-  /** Returns the demand on a changelog topic. Empty if the topic is switched off. */
-  const changelog = (
-    name: string | undefined,
-    source: Pick<ChangelogSource, 'readCheck'> | undefined,
-    demand: { readonly maxValueBytes: number; readonly writes?: true },
-  ) => {
-    if (name === undefined) return []
-    const readCheck = source && { readCheck: source.readCheck }
-    return [{ topic: name, ...demand, ...readCheck, kind: 'changelog' as const, partitionsOf: topic }]
-  }
+  const sourceOf = new Map([
+    [stateTopic, sources.stateSource],
+    [erasuresTopic, sources.erasuresSource],
+  ])
   return {
     quarantine,
     // One send makes one batch for each partition. Kafka refuses a batch that is larger than the
     // maximum record size of the topic.
     state: state && {
       send: async (records) => {
-        for (const part of partsOf(records, maxDocumentBytes)) await state.send(part)
+        for (const part of partsOf(records, maxDocumentBytes(topics))) await state.send(part)
       },
     },
     connect: async () => {
       await Promise.all(producers.map(([, producer]) => producer.connect()))
     },
     disconnect: () => Promise.allSettled(producers.map(([, producer]) => producer.disconnect())),
-    demands: [
-      { topic, maxValueBytes },
-      { topic: quarantineTopic, maxValueBytes, writes: true, kind: 'quarantine' },
-      ...changelog(stateTopic, sources.stateSource, { maxValueBytes: maxDocumentBytes, writes: true }),
-      ...changelog(erasuresTopic, sources.erasuresSource, { maxValueBytes: MAX_ERASURE_BYTES }),
-    ],
+    demands: projectorDemands(topics).map((demand) => {
+      const source = sourceOf.get(demand.topic)
+      return source ? { ...demand, readCheck: source.readCheck } : demand
+    }),
     // Each producer gets only its own topic, so that a problem of one topic stops one producer
     // only.
     onPartitions: async (given) => {

@@ -2,10 +2,11 @@
  * Delivers records to Kafka, and to the spool while Kafka does not answer. Connects the topic
  * publishers and the spool with settings, metrics and log.
  */
+
+import { type IngressSettings, SPOOL_WAITING_BYTES } from '@customer-stream/configuration'
 import { createThrottledLog, type Logger, type Obstacles } from '@customer-stream/runtime'
 import { createKafka, createVerifiedProducer } from '@customer-stream/runtime/kafka'
 import type { TopicNames } from '@customer-stream/schemas'
-import { type IngressSettings, SPOOL_WAITING_BYTES } from '../config.ts'
 import type { IngressMetrics } from '../metrics.ts'
 import { createLastingSpool, type LastingSpool } from '../spool/lasting-spool.ts'
 import { damageMessages, lostRecords, type SpoolDamage, SpoolInUseError, volatileFileSystem } from '../spool/spool.ts'

@@ -1,7 +1,7 @@
+import { checksOf, type IngressSettings } from '@customer-stream/configuration'
 import { createThrottledLog, type Logger, startAtZero } from '@customer-stream/runtime'
 import type { TopicNames } from '@customer-stream/schemas'
 import type { FastifyInstance } from 'fastify'
-import { checksOf, type IngressSettings } from '../config.ts'
 import type { IngressMetrics } from '../metrics.ts'
 import { type AppDependencies, createApp } from './app.ts'
 import { createAuthenticate } from './authenticate.ts'

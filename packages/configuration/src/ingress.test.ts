@@ -1,6 +1,6 @@
 import { loadSettings } from '@customer-stream/runtime'
 import { describe, expect, it } from 'vitest'
-import { checksOf, ingressRules, ingressSettings } from './config.ts'
+import { checksOf, ingressRules, ingressSettings } from './ingress.ts'
 
 const faults = (env: Record<string, string>): string[] => {
   try {

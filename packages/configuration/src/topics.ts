@@ -1,0 +1,91 @@
+/**
+ * Requirements of both services on the topics in Kafka. The services check these at their start,
+ * and `customer-stream topics` checks them without a service.
+ */
+import type { TopicDemand } from '@customer-stream/runtime/kafka'
+import { erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
+import type { IngressSettings } from './ingress.ts'
+import type { ProjectorSettings } from './projector.ts'
+
+/**
+ * Maximum ratio between the sizes of a state document and of its event. A document has each number
+ * in its usual form, so 1e20 (4 characters) becomes 21 digits. No number becomes more than five
+ * times as long.
+ */
+const DOCUMENT_GROWTH = 5
+
+/**
+ * An erasure has two texts of 1000 code points, and JSON needs up to 12 bytes a code point: 2 ×
+ * 1000 × 12 = 24,000 bytes.
+ */
+const MAX_ERASURE_BYTES = 32 * 1024
+
+export const ingressDemands = ({
+  KAFKA_TOPIC_PREFIX,
+  MAX_BODY_BYTES,
+}: Pick<IngressSettings, 'KAFKA_TOPIC_PREFIX' | 'MAX_BODY_BYTES'>): TopicDemand[] => {
+  const topics = topicNames(KAFKA_TOPIC_PREFIX)
+  return Object.values(topics).map((topic) => ({
+    topic,
+    maxValueBytes: MAX_BODY_BYTES,
+    writes: true,
+    kind: topic === topics.quarantine ? 'quarantine' : 'events',
+  }))
+}
+
+export interface ProjectorTopics {
+  /** The topic that the projector reads. */
+  readonly topic: string
+  readonly quarantineTopic: string
+  /** Undefined if the state topic is switched off. */
+  readonly stateTopic: string | undefined
+  /** Undefined if erasures are switched off. */
+  readonly erasuresTopic: string | undefined
+  /** Bytes of the largest record in `topic`. */
+  readonly maxValueBytes: number
+}
+
+type TopicSettings = Pick<
+  ProjectorSettings,
+  'KAFKA_TOPIC_PREFIX' | 'KAFKA_STATE_TOPIC' | 'KAFKA_ERASURES_TOPIC' | 'MAX_BODY_BYTES'
+>
+
+export const projectorTopics = (settings: TopicSettings): ProjectorTopics => {
+  const { KAFKA_TOPIC_PREFIX: prefix } = settings
+  const { customers, quarantine } = topicNames(prefix)
+  return {
+    topic: customers,
+    quarantineTopic: quarantine,
+    stateTopic: settings.KAFKA_STATE_TOPIC ? stateTopicName(prefix) : undefined,
+    erasuresTopic: settings.KAFKA_ERASURES_TOPIC ? erasuresTopicName(prefix) : undefined,
+    maxValueBytes: settings.MAX_BODY_BYTES,
+  }
+}
+
+/** Returns the bytes of the largest state document. */
+export const maxDocumentBytes = ({ maxValueBytes }: Pick<ProjectorTopics, 'maxValueBytes'>): number =>
+  DOCUMENT_GROWTH * maxValueBytes
+
+export const projectorDemands = (topics: ProjectorTopics): TopicDemand[] => {
+  const { topic, quarantineTopic, stateTopic, erasuresTopic, maxValueBytes } = topics
+  const changelog = { kind: 'changelog', partitionsOf: topic } as const
+  const demands: TopicDemand[] = [
+    { topic, maxValueBytes },
+    { topic: quarantineTopic, maxValueBytes, writes: true, kind: 'quarantine' },
+  ]
+  if (stateTopic !== undefined)
+    demands.push({ topic: stateTopic, maxValueBytes: maxDocumentBytes(topics), writes: true, ...changelog })
+  if (erasuresTopic !== undefined)
+    demands.push({ topic: erasuresTopic, maxValueBytes: MAX_ERASURE_BYTES, ...changelog })
+  return demands
+}
+
+/**
+ * Returns the demands of both services, one for each topic. Both services demand the same of a
+ * topic that both use.
+ */
+export const allDemands = (settings: TopicSettings): TopicDemand[] => {
+  const demands = ingressDemands(settings)
+  const known = new Set(demands.map(({ topic }) => topic))
+  return [...demands, ...projectorDemands(projectorTopics(settings)).filter(({ topic }) => !known.has(topic))]
+}
