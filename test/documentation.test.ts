@@ -2,12 +2,11 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { LOG_EVENTS } from '@customer-stream/runtime'
-import { customerToHash, parseEvent, readState, topicNames } from '@customer-stream/schemas'
+import { customerToHash, parseEvent, QUARANTINE_REASONS, readState, topicNames } from '@customer-stream/schemas'
 import { describe, expect, it } from 'vitest'
 import { readResults, reportFiles } from '../bench/report/report.ts'
 import { REFUSED_BY_KAFKA } from '../services/ingress/src/delivery/quarantine.ts'
 import { problems } from '../services/ingress/src/http/problem.ts'
-import { KEY_TOO_LONG } from '../services/ingress/src/http/webhook-route.ts'
 import { quarantineReasons } from '../services/projector/src/metrics.ts'
 import { configurationFile, configurationPage } from '../tools/generate-configuration.ts'
 import { contractFiles, contractFolder } from '../tools/generate-contract.ts'
@@ -59,8 +58,12 @@ it('docs/contracts.md names each answer of the ingress with its status, and no o
 
 it('docs/contracts.md explains each reason of quarantine, and no other', () => {
   const [, table = ''] = read('docs/contracts.md').split('#### Reasons')
-  const rows = [...table.split('\n## ')[0]!.matchAll(/^\| `([\w-]+)` \|/gm)].map(([, reason]) => reason)
-  expect(rows.toSorted()).toEqual([...quarantineReasons, KEY_TOO_LONG, REFUSED_BY_KAFKA].toSorted())
+  const rows = [...table.split('\n## ')[0]!.matchAll(/^\| `([\w-]+)` \| ([^|(]+?) (?:\||\()/gm)]
+  expect(rows.map(([, reason, text]) => [reason, text])).toEqual(Object.entries(QUARANTINE_REASONS))
+})
+
+it('each reason of quarantine that a service writes has an explanation', () => {
+  expect(Object.keys(QUARANTINE_REASONS)).toEqual(expect.arrayContaining([...quarantineReasons, REFUSED_BY_KAFKA]))
 })
 
 it('docs/operating.md has an alarm for each answer that refuses', () => {

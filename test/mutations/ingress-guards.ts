@@ -325,7 +325,7 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'the ingress rounds numbers',
     prevents: 'an ingress that is blocked by one long number in a large body',
-    file: `${folder}/http/webhook-route.ts`,
+    file: 'packages/schemas/src/route.ts',
     from: ', exactNumbers: false',
     to: '',
     test: unit(`${folder}/http/app.test.ts`, 'accepts a long number in deep JSON'),
@@ -349,15 +349,15 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'a customer whose id is too long for a key goes to quarantine',
     prevents: 'an authentic event that Kafka refuses forever, without a copy',
-    file: `${folder}/http/webhook-route.ts`,
-    from: `event.kind === 'customers' && !fitsKey(event.customerUuid)`,
+    file: 'packages/schemas/src/route.ts',
+    from: '!fitsKey(event.customerUuid)',
     to: 'false',
     test: unit(`${folder}/http/app.test.ts`, 'has a customerUuid that is no key'),
   },
   {
     guard: 'a key that is too long is left out',
     prevents: 'an authentic event of another type that Kafka refuses forever',
-    file: `${folder}/http/webhook-route.ts`,
+    file: 'packages/schemas/src/route.ts',
     from: ' || !fitsKey(value)',
     to: '',
     test: unit(`${folder}/http/app.test.ts`, 'an event is stored without a key'),
@@ -463,9 +463,9 @@ export const ingressGuards: readonly Guard[] = [
   {
     guard: 'a setting names the charset of bodies that declare none',
     prevents: 'quarantine for every customer with a non-ASCII letter',
-    file: `${folder}/http/webhook-route.ts`,
-    from: 'return isOtherCharset && fallback !== undefined',
-    to: 'return false && isOtherCharset && fallback !== undefined',
+    file: 'packages/schemas/src/route.ts',
+    from: 'return isOtherCharset && fallbackEncoding !== undefined',
+    to: 'return false && isOtherCharset && fallbackEncoding !== undefined',
     test: unit(`${folder}/http/app.test.ts`, 'the charset is the fallback if none is declared'),
   },
   {

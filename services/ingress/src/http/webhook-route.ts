@@ -1,12 +1,15 @@
 import {
   type CustomersEvent,
   declaredEncoding,
+  destinationOf,
+  type KEY_TOO_LONG,
   type OtherEvent,
   otherPayloads,
   type ParseFault,
-  parseEvent,
   QUARANTINE_HEADERS,
   RAW_HEADERS,
+  readBody,
+  recordKey,
   type TopicNames,
 } from '@customer-stream/schemas'
 
@@ -60,24 +63,6 @@ const comparable = (type: string): string => type.toLowerCase().replaceAll(/[\s_
 
 const text = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)
 
-/**
- * A topic allows RECORD_OVERHEAD_BYTES for key and headers. The headers have at most 16 KiB. Kafka
- * would refuse a record with a longer key forever.
- */
-const MAX_KEY_BYTES = 32 * 1024
-const fitsKey = (value: string): boolean => Buffer.byteLength(value) <= MAX_KEY_BYTES
-/**
- * Returns the key, or null if the key is too long. A key only selects the partition, so a record
- * without a key is better than a lost record.
- */
-const keyOf = (value: string | undefined): Buffer | null =>
-  value === undefined || !fitsKey(value) ? null : Buffer.from(value)
-
-const rawKey = (event: CustomersEvent | OtherEvent): string | undefined =>
-  event.kind === 'customers' ? event.customerUuid : (text(event.envelope.dealeruuid) ?? text(event.envelope.id))
-
-export const KEY_TOO_LONG = 'customer-uuid-too-long'
-
 interface Unusable {
   readonly reason: ParseFault | typeof KEY_TOO_LONG
   readonly detail: string
@@ -108,14 +93,8 @@ const contentTypeToKeep = ({ contentType, encoding }: Delivered): string | undef
 
 /** Parses a body. Returns the event, and the content type that was used to decode the body. */
 const read = (body: Buffer, delivered: Delivered, fallback: string | undefined) => {
-  const parseAs = (contentType: string | undefined) => ({
-    contentType,
-    parsed: parseEvent(body, { contentType, exactNumbers: false }),
-  })
-  const first = parseAs(contentTypeToKeep(delivered))
   const isUndeclared = (delivered.encoding ?? declaredEncoding(delivered.contentType)) === undefined
-  const isOtherCharset = !first.parsed.ok && first.parsed.reason === 'not-utf8' && isUndeclared
-  return isOtherCharset && fallback !== undefined ? parseAs(`text/plain; charset=${fallback}`) : first
+  return readBody(body, contentTypeToKeep(delivered), isUndeclared ? fallback : undefined)
 }
 
 const quarantine = (
@@ -125,7 +104,7 @@ const quarantine = (
 ): Route => ({
   record: {
     topic: topics.quarantine,
-    key: keyOf(eventId),
+    key: recordKey(eventId),
     headers: {
       [QUARANTINE_HEADERS.reason]: reason,
       [QUARANTINE_HEADERS.stage]: 'ingress',
@@ -142,18 +121,13 @@ export const routeBody = (body: Buffer, delivered: Delivered, { topics, fallback
   const { contentType, parsed } = read(body, delivered, fallbackEncoding)
   if (!parsed.ok) return quarantine(parsed, contentType, topics)
   const event = parsed.value
-  // Quarantine this event, because without a key the customer's events would go to different
-  // partitions.
-  if (event.kind === 'customers' && !fitsKey(event.customerUuid)) {
-    const detail = `customer.customerUuid has more than ${MAX_KEY_BYTES} bytes`
-    return quarantine({ reason: KEY_TOO_LONG, detail }, contentType, topics)
-  }
+  const destination = destinationOf(event, topics)
+  if (!destination.ok) return quarantine(destination, contentType, topics)
   const { signature, traceparent } = delivered
   const suspicion = suspicionOf(event)
   return {
     record: {
-      topic: event.kind === 'customers' ? topics.customers : topics.other,
-      key: keyOf(rawKey(event)),
+      ...destination.value,
       headers: {
         ...(signature !== undefined && { [RAW_HEADERS.signature]: signature }),
         ...(traceparent !== undefined &&

@@ -1,0 +1,30 @@
+import { expect, it } from 'vitest'
+import { refusedRecord } from './quarantine.ts'
+
+const refused = (headers: Readonly<Record<string, string>>) =>
+  refusedRecord(
+    { topic: 'raw', key: Buffer.from('c'), value: Buffer.from('x'), timestamp: 7, headers },
+    new Error('MESSAGE_TOO_LARGE'),
+    'quarantine',
+  )
+
+it('the copy of a refused record keeps a short content type, by which a reader decodes the value', () => {
+  const contentType = 'text/plain; charset=utf-16'
+  expect(refused({ 'content-type': contentType, signature: 's' })).toEqual({
+    topic: 'quarantine',
+    key: null,
+    value: Buffer.from('x'),
+    timestamp: 7,
+    headers: {
+      reason: 'refused-by-kafka',
+      stage: 'ingress',
+      detail: 'MESSAGE_TOO_LARGE',
+      topic: 'raw',
+      'content-type': contentType,
+    },
+  })
+})
+
+it('the copy of a refused record leaves out a long content type, which may be the cause', () => {
+  expect(refused({ 'content-type': 'x'.repeat(201) }).headers).not.toHaveProperty('content-type')
+})
