@@ -5,6 +5,7 @@ import { redisRules } from '@customer-stream/runtime/redis'
 import { customerKey, erasedKey, erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { requirePositions, requireReadable } from '@customer-stream/verify'
+import { COMMANDS } from './commands.ts'
 import { interruption, tell } from './interruption.ts'
 import { findRemains, isComplete, type Places, type Remains, type TopicRemains } from './remains.ts'
 import { requestErasure } from './request-erasure.ts'
@@ -14,27 +15,26 @@ const SEND_MS = 10_000
 
 const { customerUuid, request, waitMs, isJson, settings } = readCommandLine({
   name: 'erase',
-  usage: `customer-stream erase CUSTOMER_UUID --reason TEXT --requested-by NAME [--scope until-now] [--json]
+  usage: `customer-stream erase CUSTOMER_UUID --reason TEXT --requested-by NAME
+                      [--scope until-now] [--wait-seconds N] [--json]
 customer-stream erase CUSTOMER_UUID --status [--json]
 
-  Erases a customer from Redis and from the state topic, and shows where copies of the data are left. It cannot be
-  taken back. With --status nothing is erased. Exit code 0 if no copy is left, otherwise 1.
-  --reason TEXT         why, at most 1000 characters, without data of the customer. It is stored forever
+  Erases a customer from Redis and from the state topic, and shows where copies
+  of the data are left. It cannot be taken back. With --status nothing is
+  erased. Exit code 0 if no copy is left, otherwise 1.
+  --reason TEXT         why, at most 1000 characters, without data of the
+                        customer. It is stored forever
   --requested-by NAME   who asked for the erasure. It is stored forever too
-  --scope until-now     new events bring the customer back. Without this option no event does
-  --wait-seconds N      maximum wait until a projector has executed the erasure (default 60)
+  --scope until-now     new events bring the customer back. Without this option
+                        no event does
+  --wait-seconds N      maximum wait until a projector has executed the erasure
+                        (default 60)
   --status              only show what is left of the customer
   --json                print one JSON object
-  The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read from the environment.
+  The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read
+  from the environment.
   In this repository: npm run erase -- CUSTOMER_UUID [OPTIONS]`,
-  options: {
-    reason: 'text',
-    'requested-by': 'text',
-    scope: 'text',
-    'wait-seconds': 'text',
-    status: 'flag',
-    json: 'flag',
-  },
+  options: COMMANDS.erase.options,
   words: true,
   read: ({ texts, flags, words }) => {
     const [id, ...more] = words

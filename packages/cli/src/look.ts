@@ -5,6 +5,7 @@ import { redisRules } from '@customer-stream/runtime/redis'
 import { customerKey, parseEvent, RAW_HEADERS, readVersion, topicNames } from '@customer-stream/schemas'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { customersInRedis, fetchEnds, readTopic, requirePositions, requireReadable } from '@customer-stream/verify'
+import { COMMANDS } from './commands.ts'
 import { interruption } from './interruption.ts'
 import { type Clients, clientSettings, withClients } from './with-clients.ts'
 
@@ -14,10 +15,12 @@ const { customerUuid, settings } = readCommandLine({
   name: 'look',
   usage: `customer-stream look [CUSTOMER_UUID]
 
-  Shows how many records and customers there are, or one customer: the hash in Redis, and its events in Kafka.
-  The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read from the environment.
+  Shows how many records and customers there are, or one customer: the hash in
+  Redis, and its events in Kafka.
+  The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read
+  from the environment.
   In this repository: npm run look -- [CUSTOMER_UUID]`,
-  options: {},
+  options: COMMANDS.look.options,
   words: true,
   read: ({ words }) => {
     if (words.length > 1) throw new Error('only one customer can be shown')

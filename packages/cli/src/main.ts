@@ -1,28 +1,41 @@
 /** `customer-stream COMMAND`: the operator's commands. Each command has its own file. */
-const commands = new Map<string | undefined, () => Promise<unknown>>([
-  ['erase', () => import('./erase.ts')],
-  ['look', () => import('./look.ts')],
-  ['verify', () => import('./verify.ts')],
-])
+import { COMMANDS, type CommandName, isCommand, unknownCommand } from './commands.ts'
+
+const run: Readonly<Record<CommandName, () => Promise<unknown>>> = {
+  erase: () => import('./erase.ts'),
+  look: () => import('./look.ts'),
+  verify: () => import('./verify.ts'),
+}
 
 const usage = `customer-stream COMMAND [OPTIONS]
 
-  erase     erases a customer, or shows what is left of an erased customer
-  look      shows what is in Kafka and in Redis
-  verify    compares Redis with Kafka
+${Object.entries(COMMANDS)
+  .map(([name, { summary }]) => `  ${name.padEnd(12)}${summary}`)
+  .join('\n')}
 
   customer-stream COMMAND --help    the options of a command
-  The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read from the environment.
+  customer-stream --version         version and commit
+
+  The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read
+  from the environment. Exit codes: 0 done, 1 a problem was found or the command
+  failed, 2 wrong usage, 130 interrupted.
 `
+
+// A reader such as `head` may close the pipe early. The code is that of a program that SIGPIPE
+// ends.
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+    process.exit(141)
+  })
 
 // Remove the name of the command from the arguments, because the command reads its options from
 // there.
-const [name] = process.argv.splice(2, 1)
-const command = commands.get(name)
-if (command) await command()
+const [given = ''] = process.argv.splice(2, 1)
+if (isCommand(given)) await run[given]()
+else if (given === '--help' || given === '-h') process.stdout.write(usage)
+else if (given === '--version') await import('./version.ts')
 else {
-  const isHelp = name === '--help' || name === '-h'
-  const problem = name === undefined || isHelp ? '' : `customer-stream: unknown command ${name}\n\n`
-  process[isHelp ? 'stdout' : 'stderr'].write(`${problem}${usage}`)
-  process.exitCode = isHelp ? 0 : 2
+  process.stderr.write(`${given === '' ? '' : `customer-stream: ${unknownCommand(given)}\n\n`}${usage}`)
+  process.exitCode = 2
 }

@@ -16,20 +16,23 @@ import {
   verdictLines,
   verify,
 } from '@customer-stream/verify'
+import { COMMANDS } from './commands.ts'
 import { interruption, tell } from './interruption.ts'
 import { clientSettings, withClients } from './with-clients.ts'
 
-const USAGE = `customer-stream verify [--state] [--ledger FILE | --since TIME --until TIME --sample SHARE]
-                       [--catch-up-seconds N]
+const USAGE = `customer-stream verify [--state] [--catch-up-seconds N]
+                       [--ledger FILE | --since TIME --until TIME --sample SHARE]
 
     --state                 also compare the state topic
-    --ledger FILE           also check that Kafka has every event that \`npm run simulate\` got a 202 for
-    --since, --until TIME   compare only customers with an event received in this time, for example
-                            2026-11-24T06:00:00Z
+    --ledger FILE           also check that Kafka has every event for which
+                            \`npm run simulate\` got a 202
+    --since, --until TIME   compare only customers with an event received in
+                            this time, for example 2026-11-24T06:00:00Z
     --sample SHARE          compare only this share of the customers, e.g. 0.01
-    --catch-up-seconds N    maximum wait for open transactions, and until the projector has applied all
-                            records (default 60)
-  The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read from the environment.
+    --catch-up-seconds N    maximum wait for open transactions, and until the
+                            projector has applied all records (default 60)
+  The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read
+  from the environment.
   In this repository: npm run verify -- [OPTIONS]`
 
 const verifySettings = {
@@ -45,7 +48,7 @@ const verifySettings = {
 const { parts, settings } = readCommandLine({
   name: 'verify',
   usage: USAGE,
-  options: { state: 'flag', ledger: 'text', since: 'text', until: 'text', sample: 'text', 'catch-up-seconds': 'text' },
+  options: COMMANDS.verify.options,
   read: ({ texts, flags }) => {
     const { ledger, since, until, sample, 'catch-up-seconds': catchUp = '60' } = texts
     const number = (name: string, text: string, most: number) => {

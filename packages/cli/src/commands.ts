@@ -1,0 +1,66 @@
+/** Table of all commands. The help, the shell completion and the readers of options use it. */
+import { type CommandLine, nearestName } from '@customer-stream/simulator/command-line'
+
+export interface Command {
+  /** One line of the help. */
+  readonly summary: string
+  /** Accepted words after the name, by position. A position for any text, e.g. an id, is empty. */
+  readonly words?: readonly (readonly string[])[]
+  /** Options without `--`. A `text` has a value, a `flag` has none. */
+  readonly options: CommandLine<unknown>['options']
+}
+
+export const COMMANDS = {
+  erase: {
+    summary: 'erases a customer, or shows what is left of an erased one',
+    options: {
+      reason: 'text',
+      'requested-by': 'text',
+      scope: 'text',
+      'wait-seconds': 'text',
+      status: 'flag',
+      json: 'flag',
+    },
+  },
+  look: { summary: 'shows what is in Kafka and in Redis', options: {} },
+  verify: {
+    summary: 'compares Redis with Kafka',
+    options: {
+      state: 'flag',
+      ledger: 'text',
+      since: 'text',
+      until: 'text',
+      sample: 'text',
+      'catch-up-seconds': 'text',
+    },
+  },
+} as const satisfies Readonly<Record<string, Command>>
+
+export type CommandName = keyof typeof COMMANDS
+
+export const isCommand = (name: string): name is CommandName => Object.hasOwn(COMMANDS, name)
+
+const near = (name: string, names: readonly string[]): string => {
+  const nearest = nearestName(name, names)
+  return nearest === undefined ? '' : `; the nearest is ${nearest}`
+}
+
+export const unknownCommand = (name: string): string => `unknown command ${name}${near(name, Object.keys(COMMANDS))}`
+
+/**
+ * Returns the words after the name of a command, each one of the accepted words.
+ * @throws Error that names each wrong or missing word, with the nearest accepted word.
+ */
+export const readWords = <const Words extends readonly (readonly string[])[]>(
+  accepted: Words,
+  given: readonly string[],
+): { [Position in keyof Words]: Words[Position][number] } => {
+  for (const [position, choices] of accepted.entries()) {
+    const word = given[position]
+    if (word === undefined) throw new Error(`a word is missing: ${choices.join(' or ')}`)
+    if (!choices.includes(word)) throw new Error(`unknown word "${word}"${near(word, choices)}`)
+  }
+  const more = given.slice(accepted.length)
+  if (more.length > 0) throw new Error(`unexpected "${more.join(' ')}"`)
+  return given as unknown as { [Position in keyof Words]: Words[Position][number] }
+}
