@@ -331,7 +331,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'topics accept records with any timestamp',
     prevents: 'an ingress that stores nothing because its clock is ahead',
-    file: `${folder}/topic-check.ts`,
+    file: `${folder}/topic-rules.ts`,
     from: '  [LIMIT_AHEAD]: FOREVER_MS,\n',
     to: '',
     test: intTest('stores records in the partition'),
@@ -339,7 +339,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'topics accept a body of exactly the limit',
     prevents: 'records that Kafka refuses although the ingress has accepted their bodies',
-    file: `${folder}/topic-check.ts`,
+    file: `${folder}/topic-rules.ts`,
     from: 'RECORD_OVERHEAD_BYTES = 64 * 1024',
     to: 'RECORD_OVERHEAD_BYTES = 0',
     test: intTest('accepts a body of exactly the limit'),
@@ -535,7 +535,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'a compacted topic is refused',
     prevents: 'the loss of the newest event, because compaction keeps the highest offset',
-    file: `${folder}/topic-check.ts`,
+    file: `${folder}/topic-rules.ts`,
     from: `if (policy !== 'delete')`,
     to: 'if (false)',
     test: unit(`${folder}/topic-check.test.ts`, 'refuses a topic that is compacted'),
@@ -543,7 +543,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'a state topic that is not compacted is refused',
     prevents: 'a state topic that loses customers without a recent event',
-    file: `${folder}/topic-check.ts`,
+    file: `${folder}/topic-rules.ts`,
     from: `if (policy !== 'compact')`,
     to: 'if (false)',
     test: unit(`${folder}/topic-check.test.ts`, 'refuses a changelog that is not compacted'),
@@ -559,7 +559,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'a topic with too few replicas is refused',
     prevents: 'acknowledged records on fewer brokers than configured',
-    file: `${folder}/topic-check.ts`,
+    file: `${folder}/topic-rules.ts`,
     from: 'if (fewest < settings.KAFKA_REPLICATION_FACTOR)',
     to: 'if (false)',
     test: unit(`${folder}/topic-check.test.ts`, 'with fewer replicas'),
@@ -567,7 +567,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'a topic that a lagging replica may lead is refused',
     prevents: 'the loss of acknowledged records that such a leader does not have',
-    file: `${folder}/topic-check.ts`,
+    file: `${folder}/topic-rules.ts`,
     from: `if (config.get('unclean.leader.election.enable') !== 'false')`,
     to: 'if (false)',
     test: unit(`${folder}/topic-check.test.ts`, 'a replica that lags behind'),
@@ -655,7 +655,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'the partition with the fewest replicas counts',
     prevents: 'acknowledged events on only one broker',
-    file: `${folder}/topic-check.ts`,
+    file: `${folder}/topic-rules.ts`,
     from: 'const fewest = Math.min(...replicas)',
     to: 'const fewest = replicas[0] ?? 0',
     test: unit(`${folder}/topic-check.test.ts`, 'counts the replicas of each partition'),
@@ -663,7 +663,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'more partitions than configured are a warning',
     prevents: 'services that do not start after partitions were added',
-    file: `${folder}/topic-check.ts`,
+    file: `${folder}/topic-rules.ts`,
     from: 'if (replicas.length < settings.KAFKA_PARTITIONS)',
     to: 'if (replicas.length !== settings.KAFKA_PARTITIONS)',
     test: unit(`${folder}/topic-check.test.ts`, 'warns of one with more'),
@@ -671,7 +671,7 @@ export const kafkaGuards: readonly Guard[] = [
   {
     guard: 'quarantine has its own retention',
     prevents: 'personal data that never expires',
-    file: `${folder}/topic-check.ts`,
+    file: `${folder}/topic-rules.ts`,
     from: `kind === 'quarantine' && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined`,
     to: `kind === 'changelog' && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined`,
     test: unit(`${folder}/topic-check.test.ts`, 'quarantine has its own retention'),

@@ -20,6 +20,7 @@ export {
 } from './topic-admin.ts'
 export * from './topic-check.ts'
 export { readTopicIdentity, type TopicIdentity } from './topic-identity.ts'
+export { findingLine, RECORD_OVERHEAD_BYTES, type TopicDemand, type TopicFinding } from './topic-rules.ts'
 export * from './topic-watch.ts'
 export { readWatermarks, type Watermarks } from './watermarks.ts'
 export * from './write-check.ts'

@@ -6,13 +6,14 @@ import { loadSettings } from '../process/settings.ts'
 import {
   createDiagnose,
   createTopicWatch,
+  findingLine,
   type KafkaSettings,
   kafkaSettings,
   type NewTopic,
   type TopicAdmin,
   type TopicDemand,
 } from './index.ts'
-import { checkTopics } from './topic-check.ts'
+import { checkTopics, inspectTopics } from './topic-check.ts'
 
 const settings = loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:1', KAFKA_PARTITIONS: '1' })
 const sound = {
@@ -44,7 +45,7 @@ const faultsOf = async (
   const admin = kafkaWith(config, replicas) as unknown as TopicAdmin
   const demands = [{ topic: 't', maxValueBytes: 1_000_000, ...demand }]
   return checkTopics(admin, { ...settings, ...changed }, demands, {} as Logger).then(
-    ({ warnings }) => ({ error: '', warnings }),
+    ({ warnings }) => ({ error: '', warnings: warnings.map(findingLine) }),
     ({ message }: Error) => ({ error: message, warnings: [] }),
   )
 }
@@ -263,4 +264,41 @@ it('refuses a topic with another partition count than the one it belongs to', as
   await expect(check()).rejects.toThrow('state: has 1 partitions, raw has 2: they must be equal')
   counts.state = 2
   await expect(check()).resolves.toMatchObject({ problems: [] })
+})
+
+it('names the setting that corrects a problem, with its value', async () => {
+  const config = { 'retention.ms': '1', 'cleanup.policy': 'compact', 'min.insync.replicas': '1' }
+  const admin = kafkaWith(config) as unknown as TopicAdmin
+  const { problems, warnings } = await inspectTopics(admin, settings, [{ topic: 't', maxValueBytes: 1 }])
+  expect(problems.map(({ correction }) => correction)).toEqual([
+    { name: 'cleanup.policy', value: 'delete' },
+    { name: 'retention.ms', value: '-1' },
+  ])
+  expect(warnings.map(({ correction }) => correction)).toEqual([{ name: 'min.insync.replicas', value: '2' }])
+})
+
+it('names no setting that corrects a missing replica', async () => {
+  const admin = kafkaWith({ 'min.insync.replicas': '2' }, [[1]]) as unknown as TopicAdmin
+  const { problems } = await inspectTopics(admin, settings, [{ topic: 't', maxValueBytes: 1 }])
+  expect(problems.map(({ text, correction }) => [text.split(' ', 2).join(' '), correction])).toEqual([
+    ['has 1', undefined],
+    ['min.insync.replicas is', undefined],
+  ])
+})
+
+it('a caller can go on with the other topics after a topic that this user may not describe', async () => {
+  const kafka = kafkaWith({})
+  const denied = Object.assign(new Error('no'), { type: 'TOPIC_AUTHORIZATION_FAILED' })
+  const admin = {
+    ...kafka,
+    describeTopics: async ([topic]: readonly string[]) => {
+      if (topic === 'secret') throw denied
+      return kafka.describeTopics()
+    },
+  } as unknown as TopicAdmin
+  const demands = ['secret', 't'].map((topic) => ({ topic, maxValueBytes: 1 }))
+  await expect(inspectTopics(admin, settings, demands)).rejects.toMatchObject({ type: denied.type })
+  const seen: string[] = []
+  const { partitions } = await inspectTopics(admin, settings, demands, (topic) => void seen.push(topic))
+  expect([seen, [...partitions.keys()]]).toEqual([['secret'], ['t']])
 })

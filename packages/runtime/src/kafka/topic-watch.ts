@@ -3,7 +3,8 @@ import type { Logger } from '../process/log.ts'
 import type { KafkaSettings } from './client.ts'
 import type { Diagnose } from './diagnosis.ts'
 import type { TopicAdmin } from './topic-admin.ts'
-import { checkTopics, inspectTopics, type TopicDemand, type TopicFindings, topicProblem } from './topic-check.ts'
+import { checkTopics, inspectTopics, type TopicFindings, topicProblem } from './topic-check.ts'
+import { findingLine, type TopicDemand } from './topic-rules.ts'
 import type { WriteCheck } from './write-check.ts'
 
 export interface TopicWatchOptions {
@@ -67,8 +68,9 @@ export const createTopicWatch = (options: TopicWatchOptions): TopicWatch => {
             message: `${problem}\nThe service keeps running and checks again. Correct the topics.`,
           },
     )
-    for (const warning of findings.warnings) if (!warnings.includes(warning)) logger.warn(warning)
-    warnings = findings.warnings
+    const found = findings.warnings.map(findingLine)
+    for (const warning of found) if (!warnings.includes(warning)) logger.warn(warning)
+    warnings = found
     const complete = demands.every(({ topic }) => (findings.partitions.get(topic) ?? 0) >= settings.KAFKA_PARTITIONS)
     if (complete) await onPartitions(findings.partitions)
   }

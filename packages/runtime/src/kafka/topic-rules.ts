@@ -1,0 +1,260 @@
+/**
+ * Rules for the settings of a topic: the settings of a new topic, and the problems of an existing
+ * one.
+ */
+import type { KafkaSettings } from './client.ts'
+
+/** Requirements of a service on one topic. */
+export interface TopicDemand {
+  readonly topic: string
+  /** Bytes of the largest record value that the topic must accept. */
+  readonly maxValueBytes: number
+  /** True if the service writes to the topic. The check then includes the right to write. */
+  readonly writes?: boolean
+  /**
+   * Rejects if this user may not read the topic. Undefined if the service does not read the topic.
+   */
+  readonly readCheck?: () => Promise<unknown>
+  /** Kind of the topic, which selects the expected retention. Default: `events`. */
+  readonly kind?: 'events' | 'quarantine' | 'changelog'
+  /**
+   * Another topic of the demands. Both topics must have the same partition count, so that a key has
+   * the same partition number in both topics.
+   */
+  readonly partitionsOf?: string
+}
+
+/** A problem or a warning of one topic. */
+export interface TopicFinding {
+  readonly topic: string
+  /** What is wrong, for a person. The text does not repeat the name of the topic. */
+  readonly text: string
+  /** Setting of the topic that corrects the problem. Undefined if no setting corrects it. */
+  readonly correction?: { readonly name: string; readonly value: string }
+}
+
+/** Returns a problem or a warning as one line. */
+export const findingLine = ({ topic, text }: TopicFinding): string => `${topic}: ${text}`
+
+/**
+ * Bytes added to the maximum body size for key, headers and the batch's overhead. Otherwise Kafka
+ * would refuse a body of exactly the maximum size.
+ */
+export const RECORD_OVERHEAD_BYTES = 64 * 1024
+
+const FOREVER_MS = '9223372036854775807'
+
+/**
+ * Topic setting since Kafka 3.6: maximum time by which a record's timestamp may be ahead of the
+ * broker's clock. Older versions have message.timestamp.difference.max.ms.
+ */
+export const LIMIT_AHEAD = 'message.timestamp.after.max.ms'
+
+/**
+ * Values of compression.type that every reader can decode. Brokers recompress records with the
+ * topic's codec. Snappy and lz4 need an extra library in many languages.
+ */
+const SAFE_CODECS: ReadonlySet<string | undefined> = new Set(['producer', 'uncompressed', 'gzip', 'zstd'])
+
+const WEEK_MS = 7 * 24 * 60 * 60 * 1000
+
+/**
+ * Names of two settings of a compacted changelog, in milliseconds. `max.compaction.lag.ms` limits
+ * the life of a key's older records. `delete.retention.ms` keeps a tombstone for subscribers that
+ * were away.
+ */
+const MAX_COMPACTION_LAG = 'max.compaction.lag.ms'
+const DELETE_RETENTION = 'delete.retention.ms'
+
+/**
+ * Small segments keep the topic small, because Kafka compacts only whole segments. A small topic
+ * shortens the fill of a lost Redis. Kafka Streams uses the same size for its changelogs.
+ */
+const COMPACT_SOON = { 'segment.bytes': String(50 * 1024 * 1024), 'min.cleanable.dirty.ratio': '0.2' }
+
+const retentionOf = (settings: KafkaSettings, { kind }: TopicDemand): { readonly name: string; readonly ms: number } =>
+  kind === 'quarantine' && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined
+    ? { name: 'KAFKA_QUARANTINE_RETENTION_MS', ms: settings.KAFKA_QUARANTINE_RETENTION_MS }
+    : { name: 'KAFKA_RETENTION_MS', ms: settings.KAFKA_RETENTION_MS }
+
+const policyOf = (settings: KafkaSettings, demand: TopicDemand): Record<string, string> =>
+  demand.kind === 'changelog'
+    ? {
+        'cleanup.policy': 'compact',
+        [MAX_COMPACTION_LAG]: String(WEEK_MS),
+        [DELETE_RETENTION]: String(WEEK_MS),
+        ...COMPACT_SOON,
+      }
+    : {
+        'cleanup.policy': 'delete',
+        'retention.ms': String(retentionOf(settings, demand).ms),
+        'retention.bytes': '-1',
+      }
+
+/** Returns the settings with which a topic must be created. */
+export const requiredConfig = (settings: KafkaSettings, demand: TopicDemand): Record<string, string> => ({
+  ...policyOf(settings, demand),
+  'compression.type': 'producer',
+  'max.message.bytes': String(demand.maxValueBytes + RECORD_OVERHEAD_BYTES),
+  'min.insync.replicas': settings.KAFKA_REPLICATION_FACTOR >= 3 ? '2' : '1',
+  // With CreateTime, the record's timestamp is the time of receipt at the ingress. The projector
+  // compares it with the event's own timestamp.
+  'message.timestamp.type': 'CreateTime',
+  // By default Kafka refuses records more than an hour ahead of its clock. An ingress with a wrong
+  // clock must still be able to store records.
+  [LIMIT_AHEAD]: FOREVER_MS,
+  // If a replica that lags behind became the leader, acknowledged records would be lost.
+  'unclean.leader.election.enable': 'false',
+})
+
+/** Called with a problem. `setting` names the topic's setting that corrects the problem. */
+type Say = (text: string, setting?: string) => void
+
+const sayChangelogProblems = (config: ReadonlyMap<string, string>, say: Say): void => {
+  const policy = config.get('cleanup.policy')
+  if (policy !== 'compact')
+    say(
+      `cleanup.policy is ${policy}, must be compact: the topic keeps the last record of each customer`,
+      'cleanup.policy',
+    )
+  const lag = Number(config.get(MAX_COMPACTION_LAG))
+  if (lag > WEEK_MS)
+    say(
+      `${MAX_COMPACTION_LAG} is ${lag}, must be at most ${WEEK_MS}: an erased customer stays for so long`,
+      MAX_COMPACTION_LAG,
+    )
+  const retention = Number(config.get(DELETE_RETENTION))
+  if (retention < WEEK_MS)
+    say(
+      `${DELETE_RETENTION} is ${retention}, must be at least ${WEEK_MS}: a subscriber that was away would keep an ` +
+        'erased customer',
+      DELETE_RETENTION,
+    )
+}
+
+const sayPolicyProblems = (
+  settings: KafkaSettings,
+  demand: TopicDemand,
+  config: ReadonlyMap<string, string>,
+  say: Say,
+): void => {
+  if (demand.kind === 'changelog') {
+    sayChangelogProblems(config, say)
+    return
+  }
+  const policy = config.get('cleanup.policy')
+  if (policy !== 'delete')
+    say(
+      `cleanup.policy is ${policy}, must be delete: compaction keeps the highest offset, which need not be the ` +
+        'newest event',
+      'cleanup.policy',
+    )
+  const retentionMs = Number(config.get('retention.ms'))
+  const wanted = retentionOf(settings, demand)
+  if (retentionMs !== -1 && (wanted.ms === -1 || retentionMs < wanted.ms))
+    say(`retention.ms is ${retentionMs}, ${wanted.name} says ${wanted.ms}`, 'retention.ms')
+  if (config.get('retention.bytes') !== '-1')
+    say(
+      `retention.bytes is ${config.get('retention.bytes')}, must be -1: Kafka would delete records by size`,
+      'retention.bytes',
+    )
+}
+
+const sayReplicaProblems = (
+  settings: KafkaSettings,
+  replicas: readonly number[],
+  config: ReadonlyMap<string, string>,
+  say: Say,
+): void => {
+  if (replicas.length < settings.KAFKA_PARTITIONS)
+    say(`has ${replicas.length} partitions, KAFKA_PARTITIONS says ${settings.KAFKA_PARTITIONS}`)
+  const fewest = Math.min(...replicas)
+  if (fewest < settings.KAFKA_REPLICATION_FACTOR)
+    say(
+      `has ${fewest} replicas in partition ${replicas.indexOf(fewest)}, KAFKA_REPLICATION_FACTOR says ` +
+        `${settings.KAFKA_REPLICATION_FACTOR}: acknowledged events would be on too few brokers`,
+    )
+  const inSync = Number(config.get('min.insync.replicas'))
+  if (inSync > fewest)
+    say(
+      `min.insync.replicas is ${inSync}, and a partition has ${fewest} replicas: Kafka would store nothing`,
+      // With too few replicas, the required value could be too high too.
+      fewest < settings.KAFKA_REPLICATION_FACTOR ? undefined : 'min.insync.replicas',
+    )
+}
+
+/** Returns a function that adds findings to a list. */
+const collect =
+  (findings: TopicFinding[], settings: KafkaSettings, demand: TopicDemand): Say =>
+  (text, name) => {
+    const value = requiredConfig(settings, demand)[name ?? '']
+    const correction = name !== undefined && value !== undefined ? { correction: { name, value } } : {}
+    findings.push({ topic: demand.topic, text, ...correction })
+  }
+
+/** Returns wrong settings, with which records could be lost, refused or not read. */
+export const problemsOf = (
+  settings: KafkaSettings,
+  demand: TopicDemand,
+  replicas: readonly number[],
+  config: ReadonlyMap<string, string>,
+): TopicFinding[] => {
+  const problems: TopicFinding[] = []
+  const say = collect(problems, settings, demand)
+  sayReplicaProblems(settings, replicas, config, say)
+  if (config.get('unclean.leader.election.enable') !== 'false')
+    say(
+      'unclean.leader.election.enable must be false: a replica that lags behind could become the leader and ' +
+        'lose acknowledged records',
+      'unclean.leader.election.enable',
+    )
+  const codec = config.get('compression.type')
+  if (!SAFE_CODECS.has(codec))
+    say(
+      `compression.type is ${codec}, must be producer, uncompressed, gzip or zstd: not every reader knows ${codec}`,
+      'compression.type',
+    )
+  sayPolicyProblems(settings, demand, config, say)
+  const type = config.get('message.timestamp.type')
+  if (type !== 'CreateTime') say(`message.timestamp.type is ${type}, must be CreateTime`, 'message.timestamp.type')
+  const least = demand.maxValueBytes + RECORD_OVERHEAD_BYTES
+  if (Number(config.get('max.message.bytes')) < least)
+    say(`max.message.bytes is ${config.get('max.message.bytes')}, must be at least ${least}`, 'max.message.bytes')
+  return problems
+}
+
+/** Returns settings that work but that a person should know of. */
+export const warningsOf = (
+  settings: KafkaSettings,
+  demand: TopicDemand,
+  replicas: readonly number[],
+  config: ReadonlyMap<string, string>,
+): TopicFinding[] => {
+  const warnings: TopicFinding[] = []
+  const warn = collect(warnings, settings, demand)
+  const { kind, writes = false } = demand
+  if (replicas.length > settings.KAFKA_PARTITIONS) {
+    warn(
+      `has ${replicas.length} partitions, KAFKA_PARTITIONS says ${settings.KAFKA_PARTITIONS}: new events of a ` +
+        'customer may be in another partition than the old ones, and versions decide. Set ' +
+        `KAFKA_PARTITIONS=${replicas.length}`,
+    )
+  }
+  const limits = [config.get(LIMIT_AHEAD) ?? config.get('message.timestamp.difference.max.ms')]
+  // A document has the timestamp of its event. An erasure has the timestamp of another producer.
+  const refused =
+    kind === 'changelog'
+      ? 'the projector could not publish the events of an ingress whose clock runs ahead by more, and would wait'
+      : 'an ingress whose clock runs ahead by more would store nothing'
+  if ((writes || kind !== 'changelog') && limits.some((limit) => limit !== undefined && limit !== FOREVER_MS))
+    warn(
+      `${LIMIT_AHEAD} is limited: ${refused}. Set it to ${FOREVER_MS}`,
+      config.has(LIMIT_AHEAD) ? LIMIT_AHEAD : undefined,
+    )
+  if (Math.min(...replicas) >= 3 && Number(config.get('min.insync.replicas')) < 2)
+    warn(
+      'min.insync.replicas is 1: while other brokers are down, an acknowledged event is on one broker only',
+      settings.KAFKA_REPLICATION_FACTOR >= 3 ? 'min.insync.replicas' : undefined,
+    )
+  return warnings
+}
