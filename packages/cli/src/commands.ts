@@ -23,6 +23,11 @@ export const COMMANDS = {
     },
   },
   look: { summary: 'shows what is in Kafka and in Redis', options: {} },
+  topics: {
+    summary: 'checks the topics, or creates the missing topics',
+    words: [['check', 'create']],
+    options: { print: 'flag', json: 'flag' },
+  },
   verify: {
     summary: 'compares Redis with Kafka',
     options: {

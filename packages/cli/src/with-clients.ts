@@ -9,6 +9,7 @@ import {
   createKafka,
   isKafkaError,
   type KafkaClient,
+  type KafkaSettings,
   kafkaSettings,
   type TopicAdmin,
 } from '@customer-stream/runtime/kafka'
@@ -48,9 +49,13 @@ const isOfRedis = (error: unknown): error is Error =>
   error instanceof Error &&
   (redisErrors.has(error.name) || isConnectionLoss(error) || error.message === 'Command timed out')
 
+/** Returns what Kafka refused, with the address and the right or setting. */
+export const explainKafka = (error: unknown, settings: KafkaSettings): string =>
+  createDiagnose(settings, 'command')(error as Error, 'read Kafka').message
+
 /** Replaces an error of Kafka or Redis by an error with the address and the right or setting. */
 const explained = (error: unknown, settings: ClientSettings, redis: RedisClient): unknown => {
-  if (isKafkaError(error)) return new Error(createDiagnose(settings, 'command')(error, 'read Kafka').message)
+  if (isKafkaError(error)) return new Error(explainKafka(error, settings))
   return isOfRedis(error) ? new Error(createRedisDiagnose(settings, redis, 'command')(error).message) : error
 }
 
@@ -76,6 +81,31 @@ export const withClients = async (
     exitCode = sayWhy(command, explained(error, settings, redis))
   } finally {
     redis.disconnect()
+    await admin.disconnect()
+  }
+  process.exit(exitCode)
+}
+
+/** Runs the work with clients of Kafka alone, for a command that does not use Redis. */
+export const withKafka = async (
+  command: string,
+  settings: KafkaSettings,
+  work: (clients: Pick<Clients, 'kafka' | 'admin'>) => Promise<number>,
+): Promise<never> => {
+  const kafka = createKafka(settings, {
+    clientId: `customer-stream-${command}`,
+    logger: createLogger(command, 'silent'),
+  })
+  const admin = createAdmin(kafka, { isPatient: true })
+  const { signal } = interruption
+  let exitCode = 1
+  try {
+    await unlessAborted(requireReachable({ KAFKA_BROKERS: settings.KAFKA_BROKERS }), signal)
+    await unlessAborted(admin.connect(), signal)
+    exitCode = await work({ kafka, admin })
+  } catch (error) {
+    exitCode = sayWhy(command, isKafkaError(error) ? new Error(explainKafka(error, settings)) : error)
+  } finally {
     await admin.disconnect()
   }
   process.exit(exitCode)

@@ -45,8 +45,11 @@ const requireOne = async (what: string, setting: string, addresses: readonly Add
 
 export interface ReachableSettings {
   readonly KAFKA_BROKERS: readonly string[]
-  /** One URL, or the URLs of a cluster's nodes, separated by commas. */
-  readonly REDIS_URL: string
+  /**
+   * One URL, or the URLs of a cluster's nodes, separated by commas. Undefined if the caller does not
+   * use Redis.
+   */
+  readonly REDIS_URL?: string
 }
 
 /**
@@ -55,6 +58,7 @@ export interface ReachableSettings {
  */
 export const requireReachable = async ({ KAFKA_BROKERS, REDIS_URL }: ReachableSettings): Promise<void> => {
   await requireOne('Kafka', 'KAFKA_BROKERS', KAFKA_BROKERS.map(addressOfBroker))
+  if (REDIS_URL === undefined) return
   await requireOne(
     'Redis',
     'REDIS_URL',

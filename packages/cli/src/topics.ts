@@ -1,0 +1,115 @@
+/**
+ * `customer-stream topics`: checks the topics with the rules of both services, or creates the
+ * missing topics. Changes no existing topic.
+ */
+import { allDemands, projectorSettings } from '@customer-stream/configuration'
+import { loadSettings, unlessAborted } from '@customer-stream/runtime'
+import {
+  createMissingTopics,
+  inspectTopics,
+  kafkaRules,
+  kafkaSettings,
+  type TopicAdmin,
+  type TopicFinding,
+  type TopicFindings,
+  topicsToCreate,
+} from '@customer-stream/runtime/kafka'
+import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { COMMANDS, readWords } from './commands.ts'
+import { interruption, tell } from './interruption.ts'
+import { topicCommands } from './topic-commands.ts'
+import { explainKafka, withKafka } from './with-clients.ts'
+
+const topicSettings = { ...kafkaSettings, MAX_BODY_BYTES: projectorSettings.MAX_BODY_BYTES }
+
+const { action, isPrinted, isJson, settings } = readCommandLine({
+  name: 'topics',
+  usage: `customer-stream topics check [--json]
+customer-stream topics create [--print] [--json]
+
+  check     compares the topics of both services with what the services need.
+            Names every problem of every topic. Exit code 0 if there is none,
+            otherwise 1. Warnings do not change the exit code
+  create    creates the missing topics, then checks all topics. Never changes an
+            existing topic
+  --print   creates nothing. Prints the commands of Kafka's own tools that create
+            the missing topics and correct the settings of existing topics
+  --json    print one JSON object
+  The settings of the services (KAFKA_BROKERS, KAFKA_REPLICATION_FACTOR and
+  others) are read from the environment. Give the values that the services get,
+  MAX_BODY_BYTES too. Redis is not needed.
+  In this repository: npx customer-stream topics check`,
+  options: COMMANDS.topics.options,
+  words: true,
+  read: ({ flags, words }) => {
+    const [chosen] = readWords(COMMANDS.topics.words, words)
+    if (chosen === 'check' && flags.has('print')) throw new Error('--print belongs to topics create')
+    const loaded = loadSettings(topicSettings, process.env, kafkaRules)
+    return { action: chosen, isPrinted: flags.has('print'), isJson: flags.has('json'), settings: loaded }
+  },
+})
+const { signal } = interruption
+const demands = allDemands(settings)
+const print = (text: string) => process.stdout.write(`${text}\n`)
+
+/** Inspects all topics. A topic that this user may not describe has a problem. */
+const inspect = async (admin: TopicAdmin): Promise<TopicFindings> => {
+  const denied: TopicFinding[] = []
+  const onDenied = (topic: string, error: unknown) =>
+    denied.push({ topic, text: `cannot be checked. ${explainKafka(error, settings)}` })
+  const findings = await unlessAborted(inspectTopics(admin, settings, demands, onDenied), signal)
+  return { ...findings, problems: [...denied, ...findings.problems] }
+}
+
+/** Returns the findings by topic. A missing topic has no partition count. */
+const reportOf = ({ partitions, missing, problems, warnings }: TopicFindings) =>
+  demands.map(({ topic }) => {
+    const textsOf = (findings: readonly TopicFinding[]) =>
+      findings.filter((finding) => finding.topic === topic).map(({ text }) => text)
+    const isMissing = missing.some((demand) => demand.topic === topic)
+    return {
+      topic,
+      partitions: partitions.get(topic) ?? null,
+      problems: isMissing ? ['is missing'] : textsOf(problems),
+      warnings: textsOf(warnings),
+    }
+  })
+
+/** Prints the findings. Returns the exit code. */
+const report = (findings: TopicFindings, created?: readonly string[]): number => {
+  const topics = reportOf(findings)
+  const count = topics.reduce((sum, { problems }) => sum + problems.length, 0)
+  if (isJson) print(JSON.stringify({ ok: count === 0, ...(created && { created }), topics }))
+  else {
+    for (const topic of created ?? []) print(`created ${topic}`)
+    for (const { topic, partitions, problems, warnings } of topics) {
+      print(`${problems.length > 0 ? '✘' : '✔'} ${topic}${partitions === null ? '' : `  ${partitions} partitions`}`)
+      for (const text of problems) print(`    problem: ${text}`)
+      for (const text of warnings) print(`    warning: ${text}`)
+    }
+    print(`topics: ${topics.length}, problems: ${count}`)
+    if (findings.missing.length > 0) tell('topics: `customer-stream topics create` creates the missing topics')
+    else if (count > 0) tell('topics: `customer-stream topics create --print` prints corrections')
+  }
+  return count === 0 ? 0 : 1
+}
+
+const printCommands = (findings: TopicFindings): number => {
+  const { commands, notes } = topicCommands(settings, topicsToCreate(settings, findings), findings)
+  if (isJson) print(JSON.stringify({ commands, notes }))
+  else {
+    for (const note of notes) print(`# ${note}`)
+    for (const command of commands) print(command.replaceAll(/ (?=--(?:topic|config|alter|add-config) )/g, ' \\\n  '))
+    if (commands.length + notes.length === 0) print('# Nothing to do: every topic is as the services need it.')
+  }
+  return 0
+}
+
+await withKafka('topics', settings, async ({ admin }) => {
+  const findings = await inspect(admin)
+  if (isPrinted) return printCommands(findings)
+  if (action === 'check') return report(findings)
+  const names = findings.missing.map(({ topic }) => topic)
+  if (names.length > 0) await unlessAborted(createMissingTopics(admin, settings, findings), signal)
+  return report(await inspect(admin), names)
+})
