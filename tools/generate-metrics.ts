@@ -3,7 +3,14 @@
  * `npm run docs`. A test fails when the page is stale.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
-import { createLogger, createObstacles, createReadyGauge, createRegistry, LOG_EVENTS, type Registry } from '@customer-stream/runtime'
+import {
+  createLogger,
+  createObstacles,
+  createReadyGauge,
+  createRegistry,
+  LOG_EVENTS,
+  type Registry,
+} from '@customer-stream/runtime'
 import { createIngressMetrics } from '../services/ingress/src/metrics.ts'
 import { createProjectorMetrics } from '../services/projector/src/metrics.ts'
 
