@@ -142,6 +142,12 @@ export const createIngressMetrics = (
       labelNames: ['answer'],
       registers,
     }),
+    acceptSeconds: new Histogram({
+      name: 'ingress_accept_seconds',
+      help: 'Time from the headers of a request to its answer of 202.',
+      buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5],
+      registers,
+    }),
     senderRefusals: new Counter({
       name: 'ingress_sender_refusals_total',
       help:

@@ -121,6 +121,18 @@ describe('authentic events', () => {
     ])
   })
 
+  it('the time to an answer of 202 includes the wait for Kafka, and no refused request counts', async () => {
+    const { promise: stored, resolve } = Promise.withResolvers<End>()
+    const { post, registry } = start({ outcome: stored })
+    const answer = post(valid)
+    setTimeout(resolve, 30, 'stored')
+    await answer
+    await post(valid, { 'x-authorization-token': 'wrong' })
+    const metrics = await registry.metrics()
+    expect(metrics).toContain('ingress_accept_seconds_count{service="test"} 1')
+    expect(metrics).toContain('ingress_accept_seconds_bucket{le="0.02",service="test"} 0')
+  })
+
   it('an event keeps its trace context if that is well-formed', async () => {
     const { post, published } = start()
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'

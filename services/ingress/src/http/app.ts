@@ -217,6 +217,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     done()
   })
 
+  app.decorateRequest('arrivedAt', 0)
   app.decorateRequest('deadlineAt', 0)
   app.decorateRequest('isAuthentic', false)
   app.decorateRequest('contentType', undefined)
@@ -289,7 +290,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     WEBHOOK_PATH,
     {
       onRequest: (request, reply, done) => {
-        request.deadlineAt = Math.min(performance.now() + options.acceptDeadlineMs, lastDeadline)
+        request.arrivedAt = performance.now()
+        request.deadlineAt = Math.min(request.arrivedAt + options.acceptDeadlineMs, lastDeadline)
         if (options.allowedAddresses && !options.allowedAddresses.includes(request.ip))
           refuse(reply, 'forbidden-address')
         else if (isForeign(request)) refuse(reply, 'unsupported-media-type')
@@ -324,6 +326,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
         deps.onSuspicion(suspicion)
       }
       metrics.answers.inc({ answer: 'accepted' })
+      metrics.acceptSeconds.observe((performance.now() - request.arrivedAt) / 1000)
       return reply.code(202).type('application/json').send('{"status":"accepted"}')
     },
   )
@@ -332,6 +335,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
 
 declare module 'fastify' {
   interface FastifyRequest {
+    /** Arrival of the headers, on the clock of `performance.now()`. */
+    arrivedAt: number
     /** Deadline of the answer, on the clock of `performance.now()`. */
     deadlineAt: number
     /** True if the sender is authenticated, or authentication is off. */

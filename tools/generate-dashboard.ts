@@ -1,0 +1,271 @@
+/**
+ * Writes deploy/grafana/customer-stream.json from the table of panels below: `npm run docs`. A test
+ * fails when the file is stale, or when a panel names a metric or label that does not exist.
+ */
+import { writeFileSync } from 'node:fs'
+
+interface Panel {
+  readonly title: string
+  /** Unit in Grafana's spelling. `short` is a plain number. */
+  readonly unit: 'short' | 's' | 'bytes' | 'reqps' | 'cps' | 'percentunit'
+  /** Legend and PromQL of each query. The legend may name labels: `{{instance}}`. */
+  readonly queries: Readonly<Record<string, string>>
+  /** `steps` shows values that change rarely, such as 0 and 1, as steps. */
+  readonly steps?: true
+}
+
+const rate = (counter: string, by: string) => `sum by (${by}) (rate(${counter}[$__rate_interval]))`
+const increase = (counter: string, by: string) => `sum by (${by}) (increase(${counter}[$__rate_interval])) > 0`
+const percentile = (share: number, histogram: string) =>
+  `histogram_quantile(${share}, sum by (le) (rate(${histogram}_bucket[$__rate_interval])))`
+const percentiles = (...histograms: readonly string[]) =>
+  Object.fromEntries(
+    histograms.flatMap((histogram) => [
+      [`${histogram} p50`, percentile(0.5, histogram)],
+      [`${histogram} p99`, percentile(0.99, histogram)],
+    ]),
+  )
+const LAG = 'max by (consumergroup, topic, partition) (kafka_consumergroup_lag)'
+
+const ROWS: Readonly<Record<string, readonly Panel[]>> = {
+  Health: [
+    {
+      title: 'Ready (1), not ready (0)',
+      unit: 'short',
+      steps: true,
+      queries: { '{{instance}} {{check}}': 'customer_stream_ready' },
+    },
+    {
+      title: 'Waiting for a person, by reason',
+      unit: 'short',
+      steps: true,
+      queries: { '{{instance}} {{reason}}': 'customer_stream_blocked > 0' },
+    },
+    {
+      title: 'Firing alerts',
+      unit: 'short',
+      steps: true,
+      queries: { '{{alertname}}': 'count by (alertname) (ALERTS{alertstate="firing",component="customer-stream"})' },
+    },
+  ],
+  Flow: [
+    {
+      title: 'Answers of the ingress',
+      unit: 'reqps',
+      queries: { '{{answer}}': rate('ingress_answers_total', 'answer') },
+    },
+    {
+      title: 'Records to Kafka',
+      unit: 'cps',
+      queries: { '{{event}} {{outcome}}': rate('ingress_published_total', 'event, outcome') },
+    },
+    {
+      title: 'Outcomes of the projector',
+      unit: 'cps',
+      queries: { '{{outcome}}': rate('projector_events_total', 'outcome') },
+    },
+    {
+      title: 'State topic and erasures',
+      unit: 'cps',
+      queries: {
+        'state records': rate('projector_state_records_total', 'job'),
+        erasures: rate('projector_erasures_total', 'job'),
+      },
+    },
+  ],
+  Latency: [
+    { title: 'Request to 202', unit: 's', queries: percentiles('ingress_accept_seconds') },
+    { title: 'Receipt to Redis', unit: 's', queries: percentiles('projector_freshness_seconds') },
+    {
+      title: 'Flush to Kafka, chunk to Redis',
+      unit: 's',
+      queries: percentiles('ingress_flush_seconds', 'projector_chunk_seconds'),
+    },
+  ],
+  'Lag and progress': [
+    { title: 'Lag, in records', unit: 'short', queries: { '{{topic}}': `sum by (consumergroup, topic) (${LAG})` } },
+    {
+      title: 'Age of the lag, longest standstill',
+      unit: 's',
+      queries: {
+        '{{instance}} age of the lag': 'max by (instance) (projector_lag_age_seconds)',
+        '{{instance}} standstill': 'max by (instance) (projector_standstill_seconds)',
+      },
+    },
+    {
+      title: 'Partitions',
+      unit: 'short',
+      steps: true,
+      queries: {
+        '{{instance}} assigned': 'projector_assigned_partitions',
+        '{{instance}} held': 'projector_held_partitions',
+      },
+    },
+    {
+      title: 'Filling a lost Redis, records left',
+      unit: 'short',
+      queries: { '{{instance}}': 'projector_fill_remaining_records' },
+    },
+  ],
+  'Quarantine and refusals': [
+    {
+      title: 'Quarantined records, by reason',
+      unit: 'short',
+      queries: { '{{reason}}': increase('projector_quarantined_total', 'reason') },
+    },
+    {
+      title: 'Refused requests of the sender, by problem',
+      unit: 'short',
+      queries: { '{{problem}}': increase('ingress_sender_refusals_total', 'problem') },
+    },
+    {
+      title: 'Lost, refused or suspicious records',
+      unit: 'short',
+      queries: {
+        'deleted before they were applied': increase('projector_lost_records_total', 'job'),
+        'lost by the spool': increase('ingress_spool_lost_records_total', 'job'),
+        'refused by Kafka, in quarantine: {{quarantined}}': increase('ingress_refused_records_total', 'quarantined'),
+        'suspicious: {{what}}': increase('ingress_suspicious_events_total', 'what'),
+        'unusable erasures': increase('projector_unusable_erasures_total', 'job'),
+        'unreadable documents': increase('projector_unreadable_states_total', 'job'),
+      },
+    },
+  ],
+  'Kafka and Redis': [
+    {
+      title: 'Failing and slow partitions',
+      unit: 'short',
+      steps: true,
+      queries: {
+        '{{instance}} failing': 'ingress_partitions_failing',
+        '{{instance}} slow': 'ingress_partitions_slow',
+      },
+    },
+    { title: 'Records waiting for Kafka', unit: 'short', queries: { '{{instance}}': 'ingress_queue_records' } },
+    {
+      title: 'Failed attempts',
+      unit: 'cps',
+      queries: {
+        'projector: {{operation}}': rate('projector_failures_total', 'operation'),
+        'ingress: flush': rate('ingress_flush_errors_total', 'job'),
+      },
+    },
+    {
+      title: 'Rewinds and repairs',
+      unit: 'short',
+      queries: {
+        rewinds: increase('projector_rewinds_total', 'job'),
+        'state repairs': increase('projector_state_repairs_total', 'job'),
+      },
+    },
+  ],
+  Spool: [
+    { title: 'Spooled records', unit: 'short', queries: { '{{instance}}': 'ingress_spool_records' } },
+    {
+      title: 'Bytes on disk',
+      unit: 'bytes',
+      queries: {
+        '{{instance}}': 'ingress_spool_bytes',
+        '{{instance}} not counted yet': 'ingress_spool_uncounted_bytes',
+      },
+    },
+    { title: 'Age of the oldest record', unit: 's', queries: { '{{instance}}': 'ingress_spool_oldest_seconds' } },
+    {
+      title: 'Damage and errors of the disk',
+      unit: 'short',
+      queries: {
+        'damage: {{what}}': increase('ingress_spool_damage_total', 'what'),
+        errors: increase('ingress_spool_errors_total', 'job'),
+        'failed drains': increase('ingress_spool_drain_failures_total', 'job'),
+      },
+    },
+  ],
+  Processes: [
+    {
+      title: 'Memory',
+      unit: 'bytes',
+      queries: {
+        '{{instance}} resident': 'process_resident_memory_bytes{job=~"customer-stream.*"}',
+        '{{instance}} heap': 'nodejs_heap_size_used_bytes{job=~"customer-stream.*"}',
+      },
+    },
+    {
+      title: 'CPU cores',
+      unit: 'percentunit',
+      queries: { '{{instance}}': 'rate(process_cpu_seconds_total{job=~"customer-stream.*"}[$__rate_interval])' },
+    },
+    {
+      title: 'Delay of the event loop, p99',
+      unit: 's',
+      queries: { '{{instance}}': 'nodejs_eventloop_lag_p99_seconds{job=~"customer-stream.*"}' },
+    },
+    {
+      title: 'Versions and starts',
+      unit: 'short',
+      steps: true,
+      queries: {
+        'processes of version {{version}}': 'count by (service, version) (customer_stream_build_info)',
+        '{{instance}} starts': 'changes(process_start_time_seconds{job=~"customer-stream.*"}[$__rate_interval]) > 0',
+        '{{instance}} dropped connections': increase('ingress_connections_dropped_total', 'instance'),
+      },
+    },
+  ],
+}
+
+const HEIGHT = 8
+const GRID_WIDTH = 24
+const datasource = { type: 'prometheus', uid: `\${datasource}` }
+
+const panel = ({ title, unit, queries, steps }: Panel) => ({
+  type: 'timeseries',
+  title,
+  datasource,
+  fieldConfig: {
+    defaults: { unit, min: 0, custom: { lineInterpolation: steps ? 'stepAfter' : 'linear', fillOpacity: 10 } },
+    overrides: [],
+  },
+  options: {
+    legend: { displayMode: 'list', placement: 'bottom', showLegend: true },
+    tooltip: { mode: 'multi', sort: 'desc' },
+  },
+  targets: Object.entries(queries).map(([legendFormat, expr], i) => ({
+    refId: String.fromCharCode('A'.charCodeAt(0) + i),
+    datasource,
+    expr,
+    legendFormat,
+  })),
+})
+
+/** Returns the panels with their places: each row has a title, and its panels share the width. */
+const panels = () => {
+  let id = 0
+  return Object.entries(ROWS).flatMap(([title, ofRow], row) => {
+    const y = row * (HEIGHT + 1)
+    const w = GRID_WIDTH / ofRow.length
+    return [
+      { id: ++id, type: 'row', title, collapsed: false, panels: [], gridPos: { x: 0, y, w: GRID_WIDTH, h: 1 } },
+      ...ofRow.map((one, i) => ({ id: ++id, ...panel(one), gridPos: { x: i * w, y: y + 1, w, h: HEIGHT } })),
+    ]
+  })
+}
+
+const dashboard = () => ({
+  uid: 'customer-stream',
+  title: 'customer-stream',
+  tags: ['customer-stream'],
+  timezone: 'browser',
+  schemaVersion: 39,
+  editable: true,
+  refresh: '30s',
+  time: { from: 'now-3h', to: 'now' },
+  templating: { list: [{ name: 'datasource', label: 'Data source', type: 'datasource', query: 'prometheus' }] },
+  annotations: { list: [] },
+  panels: panels(),
+})
+
+/** All panels of the dashboard, by title. */
+export const dashboardPanels: readonly Pick<Panel, 'title' | 'queries'>[] = Object.values(ROWS).flat()
+export const dashboardFile = new URL('../deploy/grafana/customer-stream.json', import.meta.url)
+export const dashboardText = (): string => `${JSON.stringify(dashboard(), null, 2)}\n`
+
+if (import.meta.main) writeFileSync(dashboardFile, dashboardText())
