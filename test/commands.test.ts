@@ -13,6 +13,7 @@ const commands = {
   erase: '--reasn',
   look: '--nothing',
   stack: '--broker',
+  status: '--ingres',
   simulate: '--evnts',
   verify: '--legder',
   soak: '--minute',

@@ -23,6 +23,10 @@ export const COMMANDS = {
     },
   },
   look: { summary: 'shows what is in Kafka and in Redis', options: {} },
+  status: {
+    summary: 'shows whether all is well, and what is wrong',
+    options: { ingress: 'text', projector: 'text', 'timeout-seconds': 'text', json: 'flag' },
+  },
   topics: {
     summary: 'checks the topics, or creates the missing topics',
     words: [['check', 'create']],

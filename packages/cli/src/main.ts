@@ -4,6 +4,7 @@ import { COMMANDS, type CommandName, isCommand, unknownCommand } from './command
 const run: Readonly<Record<CommandName, () => Promise<unknown>>> = {
   erase: () => import('./erase.ts'),
   look: () => import('./look.ts'),
+  status: () => import('./status.ts'),
   topics: () => import('./topics.ts'),
   verify: () => import('./verify.ts'),
 }

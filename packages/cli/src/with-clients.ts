@@ -54,7 +54,7 @@ export const explainKafka = (error: unknown, settings: KafkaSettings): string =>
   createDiagnose(settings, 'command')(error as Error, 'read Kafka').message
 
 /** Replaces an error of Kafka or Redis by an error with the address and the right or setting. */
-const explained = (error: unknown, settings: ClientSettings, redis: RedisClient): unknown => {
+export const explained = (error: unknown, settings: ClientSettings, redis: RedisClient): unknown => {
   if (isKafkaError(error)) return new Error(explainKafka(error, settings))
   return isOfRedis(error) ? new Error(createRedisDiagnose(settings, redis, 'command')(error).message) : error
 }

@@ -1,8 +1,12 @@
 export { customersInRedis } from './customers-in-redis.ts'
+export { contentOf } from './evidence.ts'
 export { fingerprint, sha256 } from './fingerprint.ts'
-export { requireMarks, requirePositions, requireReadable } from './preconditions.ts'
+export { type ProgressOf, readProgress, type StoredFill, type StoredProgress } from './positions.ts'
+export { positionsKeys, requireMarks, requirePositions, requireReadable } from './preconditions.ts'
 export { isSound, VERDICT_LEGEND, verdictLines } from './print-verdict.ts'
-export { fetchEnds, readTopic } from './read-topic.ts'
+export { readStateDocument, type StateDocument } from './read-event.ts'
+export { type NewestRead, readNewest } from './read-newest.ts'
+export { fetchEnds, readPartition, readTopic } from './read-topic.ts'
 export {
   quarantineReachesBackTo,
   type Verdict,

@@ -52,16 +52,19 @@ export interface ReachableSettings {
   readonly REDIS_URL?: string
 }
 
+/** Rejects like {@link requireReachable} if no Redis accepts a connection. */
+export const requireRedis = (redisUrl: string): Promise<void> =>
+  requireOne(
+    'Redis',
+    'REDIS_URL',
+    redisUrl.split(',').map((url) => addressOfRedis(url.trim())),
+  )
+
 /**
  * Rejects if no broker or no Redis accepts a connection. The error names the address, the cause and
  * the setting, unlike the errors of kafkajs and ioredis.
  */
 export const requireReachable = async ({ KAFKA_BROKERS, REDIS_URL }: ReachableSettings): Promise<void> => {
   await requireOne('Kafka', 'KAFKA_BROKERS', KAFKA_BROKERS.map(addressOfBroker))
-  if (REDIS_URL === undefined) return
-  await requireOne(
-    'Redis',
-    'REDIS_URL',
-    REDIS_URL.split(',').map((url) => addressOfRedis(url.trim())),
-  )
+  if (REDIS_URL !== undefined) await requireRedis(REDIS_URL)
 }

@@ -1,0 +1,102 @@
+/** Prints the report of `customer-stream status` for people. */
+import type { Rates } from './service-rates.ts'
+import type { StatusReport } from './status-report.ts'
+import { counted, duration, printable, utc } from './terminal-text.ts'
+
+const byReason = (counts: Readonly<Record<string, number>>): string =>
+  Object.entries(counts)
+    .sort(([, a], [, b]) => b - a)
+    .map(([reason, records]) => `${reason} ${records.toLocaleString('en')}`)
+    .join(', ')
+
+const lagLines = (
+  { records, recordsPerSecond, secondsLeft, oldestWaitingAt, partitions }: NonNullable<StatusReport['lag']>,
+  now: number,
+) => {
+  const waiting = partitions.filter(({ behind }) => behind > 0).sort((a, b) => b.behind - a.behind)
+  if (records === 0) return [`0 records: all ${partitions.length} partitions are applied`]
+  const age = oldestWaitingAt === null ? '' : `, the oldest for ${duration(now - oldestWaitingAt)}`
+  const pace =
+    recordsPerSecond === null
+      ? ''
+      : `, ${Math.round(recordsPerSecond).toLocaleString('en')} applied/s` +
+        (secondsLeft === null ? '' : `, about ${duration(secondsLeft * 1000)} left`)
+  const shown = 8
+  return [
+    `${counted(records, 'record')} in ${waiting.length} of ${partitions.length} partitions${age}${pace}`,
+    ...waiting
+      .slice(0, shown)
+      .map(
+        ({ partition, position, end, behind, moved }) =>
+          `partition ${partition}: ${behind.toLocaleString('en')} (${position} of ${end})${moved ? '' : ', not moving'}`,
+      ),
+    ...(waiting.length > shown ? [`and ${waiting.length - shown} more partitions (--json has all)`] : []),
+  ]
+}
+
+/** Returns the lines about each part. A part without an answer is `unknown`. */
+const details = (report: StatusReport, isOff: (part: string) => boolean): (readonly [string, readonly string[]])[] => {
+  const { checkedAt, lastEventAt, lag, fill, stateTopic, erasures, quarantine, rates } = report
+  const unknown = ['unknown']
+  const orUnknown = (part: string, lines: readonly string[] | null) =>
+    isOff(part) ? ['switched off'] : (lines ?? unknown)
+  const state = stateTopic && [
+    `${counted(stateTopic.records, 'record')} in ${stateTopic.topic}${stateTopic.lacking === 0 ? ', complete' : ''}`,
+  ]
+  const erased = erasures && [
+    `${counted(erasures.records, 'record')} in ${erasures.topic}, ` +
+      (erasures.waiting === 0 ? 'all executed' : `${erasures.waiting} not executed`),
+  ]
+  const kept = quarantine && [
+    `24 h: ${byReason(quarantine.lastDay) || 'none'}`,
+    quarantine.isCut
+      ? `total: ${quarantine.records.toLocaleString('en')}; of the newest: ${byReason(quarantine.counted)}`
+      : `total: ${quarantine.records.toLocaleString('en')}${quarantine.records > 0 ? ` (${byReason(quarantine.counted)})` : ''}`,
+  ]
+  const filling = fill && [
+    `${(fill.documents - fill.left).toLocaleString('en')} of ${fill.documents.toLocaleString('en')} documents ` +
+      `(${Math.floor((100 * (fill.documents - fill.left)) / Math.max(1, fill.documents))} %), ` +
+      `${fill.partitions} partitions` +
+      (fill.secondsLeft === null ? '' : `, about ${duration(fill.secondsLeft * 1000)} left`),
+  ]
+  return [
+    ['last event', lastEventAt === null ? unknown : [`${duration(checkedAt - lastEventAt)} ago, ${utc(lastEventAt)}`]],
+    ['lag', lag ? lagLines(lag, checkedAt) : unknown],
+    ...(filling ? [['fill', filling] as const] : []),
+    ['state topic', orUnknown('state', state)],
+    ['erasures', orUnknown('erasures', erased)],
+    ['quarantine', kept ?? unknown],
+    ...(rates ? [['rates', ratesLines(rates)] as const] : []),
+  ]
+}
+
+const ratesLines = ({ accepted, refused, unavailable, outcomes }: Rates): string[] => {
+  const perSecond = (rate: number) => `${rate < 10 ? rate.toFixed(1) : Math.round(rate).toLocaleString('en')}/s`
+  const applied = Object.entries(outcomes).map(([outcome, rate]) => `${outcome} ${perSecond(rate)}`)
+  return [
+    ...(accepted === null
+      ? []
+      : [`ingress: 202 ${perSecond(accepted)}, 503 ${perSecond(unavailable)}, refused ${perSecond(refused ?? 0)}`]),
+    ...(applied.length > 0 ? [`projector: ${applied.join(', ')}`] : []),
+  ]
+}
+
+const WIDTH = 13
+
+/** Returns the report for people, most important first. */
+export const statusLines = (report: StatusReport, isOff: (part: string) => boolean): string[] => {
+  const { healthy, reasons, notices, services } = report
+  const verdict = healthy ? 'All is well.' : `Not well: ${counted(reasons.length, 'reason')}.`
+  const parts = [
+    ...services.map(({ kind, url, state }, i) => [i === 0 ? 'services' : '', [`${kind} ${url}: ${state}`]] as const),
+    ...details(report, isOff),
+  ]
+  const lines = [
+    verdict,
+    ...reasons.map((reason) => `  ✘ ${reason}`),
+    ...notices.map((notice) => `  ! ${notice}`),
+    '',
+    ...parts.flatMap(([name, texts]) => texts.map((text, i) => `${(i === 0 ? name : '').padEnd(WIDTH)}${text}`)),
+  ]
+  return lines.map(printable)
+}

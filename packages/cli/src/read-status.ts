@@ -1,0 +1,256 @@
+/**
+ * Reads the state of the pipeline from Kafka and Redis, for `customer-stream status`. Each question
+ * is answered by itself, so that a failure of one leaves the other answers.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { unlessAborted } from '@customer-stream/runtime'
+import {
+  attributed,
+  createAdmin,
+  createPartitionReader,
+  errorType,
+  type FetchedRecord,
+  type KafkaClient,
+  readWatermarks,
+  type TopicAdmin,
+  type Watermarks,
+} from '@customer-stream/runtime/kafka'
+import type { RedisClient } from '@customer-stream/runtime/redis'
+import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
+import { type ProgressOf, readNewest, readProgress, type StoredProgress } from '@customer-stream/verify'
+
+/** Answer to one question, or the sentence about its failure. */
+export type Answer<T> = { readonly value: T } | { readonly problem: string }
+
+/** Returns the value of an answer. Undefined if the question failed or was not asked. */
+export const answered = <T>(answer: Answer<T> | undefined): T | undefined =>
+  answer !== undefined && 'value' in answer ? answer.value : undefined
+
+export interface TopicStatus {
+  readonly topic: string
+  readonly partitions: readonly (Watermarks & { readonly partition: number })[]
+  /** Partitions without a leader that answers. Their watermarks are unknown. */
+  readonly leaderless: readonly number[]
+}
+
+/** Time of receipt of the newest record of the raw topic. Undefined if there is no record. */
+export interface RawStatus extends TopicStatus {
+  readonly lastEventAt: number | undefined
+}
+
+export interface QuarantineStatus extends TopicStatus {
+  /** Records that were received at `since` or later, by reason. */
+  readonly recent: Readonly<Record<string, number>>
+  /** All records that were read, by reason. */
+  readonly counted: Readonly<Record<string, number>>
+  /** True if older records were not read. */
+  readonly isCut: boolean
+  readonly since: number
+}
+
+/** Watermarks and progress of the raw topic at one time. `at`: performance.now(). */
+export interface Sample {
+  readonly at: number
+  readonly partitions: TopicStatus['partitions']
+  /** Undefined if Redis has no positions of the projection. */
+  readonly progress: readonly StoredProgress[] | undefined
+}
+
+/** Two samples of the raw topic. */
+export interface Observation {
+  readonly first: Sample
+  readonly last: Sample
+}
+
+/** Returns the number of offsets in a topic. Compaction and transactions leave fewer records. */
+export const recordsIn = ({ partitions }: Pick<TopicStatus, 'partitions'>): number =>
+  partitions.reduce((sum, { low, stable }) => sum + Number(BigInt(stable) - BigInt(low)), 0)
+
+/**
+ * Runs `work` with a client of its own. kafkajs asks for the metadata of all topics that a client
+ * has used, and fails for all of them if one is missing or denied.
+ */
+export const withAdmin = async <T>(kafka: KafkaClient, work: (admin: TopicAdmin) => Promise<T>): Promise<T> => {
+  const admin = createAdmin(kafka)
+  try {
+    await admin.connect()
+    return await work(admin)
+  } finally {
+    // Not awaited, because a hanging broker would delay the report.
+    admin.disconnect().catch(() => undefined)
+  }
+}
+
+const NEW_TOPIC_MS = 1500
+const NEW_TOPIC_PAUSE_MS = 200
+
+export const readTopicStatus = async (admin: TopicAdmin, topic: string): Promise<TopicStatus> => {
+  const begunAt = performance.now()
+  for (;;) {
+    try {
+      const described = (await admin.describeTopics([topic])).get(topic) ?? []
+      const watermarks = await readWatermarks(admin, topic)
+      const numbers = described.map(({ partition }) => partition).sort((a, b) => a - b)
+      return {
+        topic,
+        partitions: numbers.flatMap((partition) => {
+          const marks = watermarks.get(partition)
+          return marks === undefined ? [] : [{ partition, ...marks }]
+        }),
+        leaderless: numbers.filter((partition) => !watermarks.has(partition)),
+      }
+    } catch (error) {
+      // Some brokers learn of a new topic later than others.
+      const isMissing = errorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION'
+      if (!isMissing) throw error
+      if (performance.now() - begunAt > NEW_TOPIC_MS)
+        throw new Error(
+          `Kafka has no topic ${topic}. Check KAFKA_TOPIC_PREFIX. A service with KAFKA_CREATE_TOPICS=true creates its ` +
+            'topics at its start.',
+        )
+      await sleep(NEW_TOPIC_PAUSE_MS)
+    }
+  }
+}
+
+export const readRawStatus = async (admin: TopicAdmin, topic: string, signal: AbortSignal): Promise<RawStatus> => {
+  const status = await readTopicStatus(admin, topic)
+  const reader = createPartitionReader(admin, topic)
+  const times: number[] = []
+  const ends = status.partitions.map(({ partition, low, stable }) => ({ topic, partition, low, high: stable }))
+  await attributed(`read topic ${topic}`, () =>
+    Promise.all(
+      ends.map((each) =>
+        // More than one record, because the last offsets may belong to the marks of a transaction.
+        readNewest(reader, each, ({ timestamp }) => times.push(Number(timestamp)), { limit: 4, signal }),
+      ),
+    ),
+  )
+  return { ...status, lastEventAt: times.length > 0 ? Math.max(...times) : undefined }
+}
+
+/** Returns the time of the first record at or after an offset. Undefined if there is none. */
+export const timeOf = async (
+  admin: TopicAdmin,
+  topic: string,
+  partition: number,
+  offset: bigint,
+): Promise<number | undefined> => {
+  const reader = createPartitionReader(admin, topic)
+  const fetchRecord = () => reader.fetch(partition, String(offset), String(offset + 1n))
+  const { records } = await attributed(`read topic ${topic}`, fetchRecord)
+  return records[0] && Number(records[0].timestamp)
+}
+
+const reasonOf = ({ headers }: FetchedRecord): string => headers?.[QUARANTINE_HEADERS.reason]?.toString() ?? 'no reason'
+
+/** Maximum number of reasons with a count of their own. Other programs may write any reason. */
+const MAX_REASONS = 100
+const OTHER_REASONS = 'other reasons'
+
+/**
+ * Counts the newest records of quarantine by reason.
+ * @param limit maximum records that are read.
+ * @param signal ends the reading. The counts are then those of the records that were read before.
+ */
+export const readQuarantine = async (
+  admin: TopicAdmin,
+  topic: string,
+  { since, limit, signal }: { readonly since: number; readonly limit: number; readonly signal: AbortSignal },
+): Promise<QuarantineStatus> => {
+  const status = await readTopicStatus(admin, topic)
+  const reader = createPartitionReader(admin, topic)
+  const recent = new Map<string, number>()
+  const counted = new Map<string, number>()
+  const add = (counts: Map<string, number>, given: string) => {
+    const reason = counts.has(given) || counts.size < MAX_REASONS ? given : OTHER_REASONS
+    counts.set(reason, (counts.get(reason) ?? 0) + 1)
+  }
+  const onRecord = (record: FetchedRecord) => {
+    add(counted, reasonOf(record))
+    if (Number(record.timestamp) >= since) add(recent, reasonOf(record))
+  }
+  const filled = status.partitions.filter(({ low, stable }) => low !== stable)
+  const each = Math.ceil(limit / Math.max(1, filled.length))
+  const reads = await attributed(`read topic ${topic}`, () =>
+    Promise.all(
+      filled.map(({ partition, low, stable }) =>
+        readNewest(reader, { topic, partition, low, high: stable }, onRecord, { limit: each, signal }),
+      ),
+    ),
+  )
+  return {
+    ...status,
+    recent: Object.fromEntries(recent),
+    counted: Object.fromEntries(counted),
+    isCut: reads.some(({ isCut }) => isCut),
+    since,
+  }
+}
+
+const PAUSE_MS = 250
+/**
+ * Time after which a partition with records counts as standing still. A partition that is far
+ * behind may be read ahead for 8 s, and its position does not move meanwhile.
+ */
+const PATIENCE_MS = 4000
+const FAR_BEHIND = 5000
+const FAR_BEHIND_PATIENCE_MS = 8700
+/** Time after which records count as held back by an open transaction. */
+export const HELD_MS = 2000
+
+/** Records between the position and the end of the readable records. */
+export const behindOf = (stable: string, { position }: Pick<StoredProgress, 'position'>): number =>
+  position === undefined ? 0 : Math.max(0, Number(BigInt(stable) - position))
+
+/**
+ * Says what an observation has shown of a partition. `moving`: it has no records to apply, or its
+ * position or its fill has moved. `open`: it has not moved yet. `still`: it has not moved for so
+ * long that it stands still.
+ */
+export const motionOf = ({ first, last }: Observation, i: number): 'moving' | 'open' | 'still' => {
+  const [before, now, marks] = [first.progress?.[i], last.progress?.[i], first.partitions[i]]
+  if (before?.position === undefined || now === undefined || marks === undefined) return 'moving'
+  const behind = behindOf(marks.stable, before)
+  const isFilling = before.fill !== undefined && now.fill !== undefined
+  const hasMoved = isFilling ? before.fill.next !== now.fill.next : behind === 0 || now.position !== before.position
+  if (hasMoved) return 'moving'
+  return last.at - first.at < (behind < FAR_BEHIND ? PATIENCE_MS : FAR_BEHIND_PATIENCE_MS) ? 'open' : 'still'
+}
+
+/**
+ * Observes positions until each partition with records has moved or counts as standing still.
+ * @param deadline time of performance.now() at which the observation ends anyway.
+ */
+export const observe = async (
+  { redis, admin }: { readonly redis: RedisClient; readonly admin: TopicAdmin },
+  { partitions }: TopicStatus,
+  of: ProgressOf,
+  { deadline, signal }: { readonly deadline: number; readonly signal: AbortSignal },
+): Promise<Observation> => {
+  const numbers = partitions.map(({ partition }) => partition)
+  const progress = () => unlessAborted(readProgress(redis, of, numbers), signal)
+  const first: Sample = { at: performance.now(), partitions, progress: await progress() }
+  let last = first
+  const isAnyOpen = () => numbers.some((_, i) => motionOf({ first, last }, i) === 'open')
+  // Records are held back if the readable end does not move, so the first sample is not enough.
+  const isHeld = partitions.some(({ stable, high }) => stable !== high)
+  const isOpen = () => isAnyOpen() || (isHeld && last.at - first.at < HELD_MS)
+  while (isOpen() && performance.now() + PAUSE_MS < deadline) {
+    await unlessAborted(sleep(PAUSE_MS), signal)
+    last = { ...first, at: performance.now(), progress: await progress() }
+  }
+  const marks = await unlessAborted(readWatermarks(admin, of.topic), signal)
+  const now = partitions.map((each) => ({ ...each, ...marks.get(each.partition) }))
+  return { first, last: { at: performance.now(), partitions: now, progress: await progress() } }
+}
+
+/** Reads the progress of fills twice, if the partitions in Kafka are unknown. */
+export const readFills = async (redis: RedisClient, of: ProgressOf): Promise<Observation> => {
+  const sample = async (): Promise<Sample> => ({
+    ...{ at: performance.now(), partitions: [], progress: await readProgress(redis, of) },
+  })
+  const first = await sample()
+  if (first.progress?.some(({ fill }) => fill)) await sleep(PATIENCE_MS / 2)
+  return { first, last: await sample() }
+}

@@ -1,0 +1,87 @@
+import { once } from 'node:events'
+import { createServer, type RequestListener } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { expect, it, onTestFinished } from 'vitest'
+import { askMetrics, askReadiness, readMetrics } from './service-probe.ts'
+
+/** Returns the URL of a port at which no server listens. */
+const closedPort = async (): Promise<string> => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return `http://127.0.0.1:${port}`
+}
+
+/** Starts a server on the loopback address. Returns its URL. */
+const serve = async (answer: RequestListener): Promise<string> => {
+  const server = createServer(answer).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+const readiness = (code: number, body: unknown): RequestListener => {
+  const text = typeof body === 'string' ? body : JSON.stringify(body)
+  return (_, response) => response.writeHead(code).end(text)
+}
+
+it('a service that is not ready names each failed check', async () => {
+  const checks = [
+    { name: 'rebuild', ready: true, detail: 'Redis is being filled' },
+    { name: 'redis', ready: false, detail: 'refuses connections' },
+    { name: 'group', ready: false },
+  ]
+  const url = await serve(readiness(503, { status: 'not-ready', checks }))
+  expect(await askReadiness({ kind: 'projector', url })).toEqual({
+    kind: 'projector',
+    url,
+    state: 'not-ready',
+    problems: ['redis: refuses connections', 'group'],
+    details: ['Redis is being filled'],
+  })
+})
+
+it.each([
+  [200, 'hello'],
+  [404, { type: 'not-found' }],
+  [200, { checks: [{ name: 1 }] }],
+  [200, 'null'],
+])('an answer %i %j is not the answer of an admin port', async (code, body) => {
+  const url = await serve(readiness(code, body))
+  const { state, problems } = await askReadiness({ kind: 'ingress', url })
+  expect([state, problems]).toEqual(['no-answer', [expect.stringContaining(`answers ${code}, but not as`)]])
+})
+
+it('a service without a server, and one that never answers, are reported after 3 s at most', async () => {
+  const silent = await serve(() => {})
+  const [refused, hangs] = await Promise.all(
+    [await closedPort(), silent].map((url) => askReadiness({ kind: 'ingress', url })),
+  )
+  expect(refused?.problems[0]).toContain('does not answer: ECONNREFUSED')
+  expect(hangs?.problems[0]).toContain('does not answer: no answer within 3 s')
+})
+
+it('an endless answer is not read to its end', async () => {
+  const url = await serve((_, response) => {
+    const write = () => {
+      while (!response.destroyed && response.write('x'.repeat(65_536)));
+    }
+    response.on('drain', write)
+    write()
+  })
+  const { problems } = await askReadiness({ kind: 'ingress', url })
+  expect(problems[0]).toContain('more than 8388608 bytes')
+})
+
+it('metrics are summed over the series with the given labels', () => {
+  const { sum } = readMetrics('# HELP a x\na{answer="accepted",service="i"} 2\na{answer="other"} 3\nab 5\n', 0)
+  expect([sum('a'), sum('a', { answer: 'accepted' }), sum('ab'), sum('c')]).toEqual([5, 2, 5, 0])
+})
+
+it('a service without metrics has no sample', async () => {
+  expect(await askMetrics({ kind: 'ingress', url: await closedPort() })).toBeUndefined()
+})

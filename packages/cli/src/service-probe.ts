@@ -1,0 +1,119 @@
+/** Asks the admin port of a service for its readiness and its counters. */
+
+export type ServiceKind = 'ingress' | 'projector'
+
+export interface ServiceAddress {
+  readonly kind: ServiceKind
+  /** Address of the admin port, such as `http://127.0.0.1:9464`. */
+  readonly url: string
+}
+
+export interface ServiceStatus extends ServiceAddress {
+  readonly state: 'ready' | 'not-ready' | 'no-answer'
+  /** Failed checks, each with its detail. If there is no answer, the cause. */
+  readonly problems: readonly string[]
+  /** Details of passed checks, such as the progress of a fill. */
+  readonly details: readonly string[]
+}
+
+/** Values of a service's metrics. `at`: milliseconds of a clock that never goes back. */
+export interface MetricsSample {
+  readonly at: number
+  /** Sum of the series of a metric whose labels include these. */
+  sum(name: string, labels?: Readonly<Record<string, string>>): number
+}
+
+const TIMEOUT_MS = 3000
+/** Maximum size of an answer. The metrics of a service have some 100 kB. */
+const MAX_BYTES = 8 * 1024 * 1024
+
+/** Fetches a text, of at most `MAX_BYTES`. Rejects after 3 s. */
+const fetchText = async (url: string): Promise<{ readonly code: number; readonly text: string }> => {
+  const response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS), redirect: 'error' })
+  const parts: Uint8Array[] = []
+  let bytes = 0
+  for await (const part of response.body ?? []) {
+    bytes += part.length
+    if (bytes > MAX_BYTES) throw new Error(`the answer has more than ${MAX_BYTES} bytes`)
+    parts.push(part)
+  }
+  return { code: response.status, text: Buffer.concat(parts).toString() }
+}
+
+/** Returns the cause of a failed request, e.g. `ECONNREFUSED`. */
+const causeOf = (error: unknown): string => {
+  const { name, message, cause } = error as Error & { cause?: { code?: string; message?: string } }
+  if (name === 'TimeoutError') return `no answer within ${TIMEOUT_MS / 1000} s`
+  return cause?.code ?? cause?.message ?? message
+}
+
+interface Check {
+  readonly name: string
+  readonly ready: boolean
+  readonly detail?: string
+}
+
+/** Parses the answer of /readyz. Undefined if it is the answer of another program. */
+const checksOf = (text: string): readonly Check[] | undefined => {
+  try {
+    const { checks } = JSON.parse(text)
+    const isCheck = (check: unknown) => {
+      const { name, ready, detail } = Object(check)
+      return typeof name === 'string' && typeof ready === 'boolean' && ['undefined', 'string'].includes(typeof detail)
+    }
+    return Array.isArray(checks) && checks.every(isCheck) ? checks : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Asks for the readiness. Never rejects. */
+export const askReadiness = async ({ kind, url }: ServiceAddress): Promise<ServiceStatus> => {
+  const silent = (problem: string): ServiceStatus => ({
+    ...{ kind, url, state: 'no-answer', problems: [problem], details: [] },
+  })
+  try {
+    const { code, text } = await fetchText(`${url}/readyz`)
+    const checks = checksOf(text)
+    if (checks === undefined)
+      return silent(`answers ${code}, but not as an admin port does. Give the address of the admin port (ADMIN_PORT)`)
+    const failed = checks.filter(({ ready }) => !ready)
+    return {
+      kind,
+      url,
+      state: code === 200 && failed.length === 0 ? 'ready' : 'not-ready',
+      problems: failed.map(({ name, detail }) => (detail === undefined ? name : `${name}: ${detail}`)),
+      details: checks.flatMap(({ ready, detail }) => (ready && detail !== undefined ? [detail] : [])),
+    }
+  } catch (error) {
+    return silent(`does not answer: ${causeOf(error)}. Check that the service runs, and its ADMIN_PORT`)
+  }
+}
+
+const SERIES = /^([a-zA-Z_:]\w*)(?:\{(.*)\})? (\S+)/
+
+/** Reads the text format of Prometheus. */
+export const readMetrics = (text: string, at: number): MetricsSample => {
+  const series = text.split('\n').flatMap((line) => {
+    const [, name, labels = '', value] = SERIES.exec(line) ?? []
+    return name === undefined ? [] : [{ name, labels, value: Number(value) }]
+  })
+  return {
+    at,
+    sum: (name, labels = {}) =>
+      series
+        .filter((each) => each.name === name)
+        .filter((each) => Object.entries(labels).every(([label, value]) => each.labels.includes(`${label}="${value}"`)))
+        .reduce((total, { value }) => total + value, 0),
+  }
+}
+
+/** Reads the metrics. Undefined if the service does not answer. */
+export const askMetrics = async ({ url }: ServiceAddress): Promise<MetricsSample | undefined> => {
+  try {
+    const { code, text } = await fetchText(`${url}/metrics`)
+    return code === 200 ? readMetrics(text, performance.now()) : undefined
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,219 @@
+import { expect, it } from 'vitest'
+import { statusLines } from './print-status.ts'
+import type { Observation, Sample } from './read-status.ts'
+import { type Findings, reportOf } from './status-report.ts'
+
+const now = Date.UTC(2026, 10, 27, 12)
+const TOPIC = 'mykaarma.customers.raw'
+
+interface Made {
+  readonly position?: bigint | undefined
+  readonly stable?: string
+  readonly high?: string
+  readonly low?: string
+  readonly fill?: { next: bigint; end: bigint }
+  readonly published?: bigint
+}
+
+const sample = (at: number, made: readonly Made[]): Sample => ({
+  at,
+  partitions: made.map(({ low = '0', stable = '100', high = stable }, partition) => ({ partition, low, stable, high })),
+  progress: made.map((one, partition) => ({
+    partition,
+    position: 'position' in one ? one.position : 100n,
+    fill: one.fill,
+    erasuresOffset: undefined,
+    publishedOffset: one.published ?? ('position' in one ? one.position : 100n),
+    windowEnd: undefined,
+  })),
+})
+const observed = (before: readonly Made[], after: readonly Made[], ms = 4000): Observation => ({
+  first: sample(0, before),
+  last: sample(ms, after),
+})
+
+/** Findings about a pipeline in which all is well, with changes. */
+const findings = (changes: Partial<Findings> = {}): Findings => {
+  const topic = (name: string) => ({ topic: name, partitions: sample(0, [{}, {}]).partitions, leaderless: [] })
+  return {
+    now,
+    projection: 1,
+    services: [],
+    rates: undefined,
+    kafka: { value: true },
+    redis: { value: true },
+    raw: { value: { ...topic(TOPIC), lastEventAt: now - 12_000 } },
+    observation: { value: observed([{}, {}], [{}, {}], 0) },
+    oldestWaiting: { value: undefined },
+    state: { value: topic('mykaarma.customers.state') },
+    erasures: { value: { ...topic('mykaarma.customers.erasures'), waiting: 0, oldestAt: undefined } },
+    quarantine: { value: { ...topic('mykaarma.quarantine'), recent: {}, counted: {}, isCut: false, since: 0 } },
+    ...changes,
+  }
+}
+const linesOf = (changes: Partial<Findings>) => statusLines(reportOf(findings(changes)), () => false)
+
+it('a pipeline in which all is well says so first', () => {
+  const lines = linesOf({})
+  expect(lines.slice(0, 4)).toEqual([
+    'All is well.',
+    '',
+    'last event   12 s ago, 2026-11-27 11:59:48 UTC',
+    'lag          0 records: all 2 partitions are applied',
+  ])
+  expect(reportOf(findings()).healthy).toBe(true)
+})
+
+it('a partition whose position moves is behind, and the pipeline is well', () => {
+  const observation = { value: observed([{ position: 0n }, {}], [{ position: 40n }, {}], 4000) }
+  const report = reportOf(findings({ observation, oldestWaiting: { value: now - 5000 } }))
+  expect(report).toMatchObject({
+    healthy: true,
+    lag: {
+      records: 60,
+      recordsPerSecond: 10,
+      secondsLeft: 6,
+      partitions: [{ moved: true, behind: 60 }, { behind: 0 }],
+    },
+  })
+  expect(linesOf({ observation, oldestWaiting: { value: now - 5000 } })).toContain(
+    'lag          60 records in 1 of 2 partitions, the oldest for 5 s, 10 applied/s, about 6 s left',
+  )
+})
+
+it('a partition that stands still is a reason, after 4 s, or 9 s if it is far behind', () => {
+  const isStill = (stable: string, ms: number) => {
+    const one = [{ position: 1n, stable, published: 1n }]
+    const observation = { value: observed(one, one, ms) }
+    return reportOf(findings({ observation })).reasons.some((reason) => reason.includes('no position has moved'))
+  }
+  expect([isStill('100', 3000), isStill('100', 4000), isStill('9000', 8000), isStill('9000', 9000)]).toEqual([
+    false,
+    true,
+    false,
+    true,
+  ])
+})
+
+it.each<[string, Partial<Findings>, string]>([
+  ['Kafka that does not answer', { kafka: { problem: 'Kafka is down' }, raw: undefined }, 'Kafka is down'],
+  [
+    'a service that is not ready',
+    { services: [{ kind: 'ingress', url: 'u', state: 'not-ready', problems: ['kafka: x', 'spool'], details: [] }] },
+    'ingress u is not ready: kafka: x; spool',
+  ],
+  [
+    'a Redis without positions',
+    { observation: { value: { first: sample(0, []), last: { ...sample(0, []), progress: undefined } } } },
+    'Redis has no positions of projection 1, so no projector has filled it.',
+  ],
+  [
+    'a partition without a position',
+    { observation: { value: observed([{ position: undefined }], [{ position: undefined }]) } },
+    'partition 0 of the raw topic: Redis has no position',
+  ],
+  [
+    'records that Kafka deleted before they were applied',
+    { observation: { value: observed([{ position: 5n, low: '9' }], [{ position: 5n, low: '9' }], 0) } },
+    'Kafka has deleted records before they were applied',
+  ],
+  [
+    'a position that is no offset of the partition',
+    { observation: { value: observed([{ position: 500n }], [{ position: 500n }], 0) } },
+    'the position in Redis is greater than the end',
+  ],
+  [
+    'an open transaction',
+    { observation: { value: observed([{ high: '105' }], [{ high: '105' }], 2000) } },
+    'an open transaction of another producer holds records back',
+  ],
+  [
+    'a fill',
+    {
+      observation: {
+        value: observed([{ fill: { next: 0n, end: 100n } }], [{ fill: { next: 40n, end: 100n } }], 4000),
+      },
+    },
+    'Redis is being filled from the state topic, so customers may be missing, about 6 s left.',
+  ],
+  [
+    'an event that has waited for more than a minute',
+    { oldestWaiting: { value: now - 90_000 } },
+    'the oldest event that is not in Redis was received 1 min 30 s ago',
+  ],
+  [
+    'a state topic that lacks documents',
+    { observation: { value: observed([{ position: 100n, published: 40n }], [{ position: 100n, published: 40n }], 0) } },
+    'the state topic lacks documents of 60 applied events',
+  ],
+  [
+    'an erasure that has waited for more than a minute',
+    { erasures: { value: { topic: 'e', partitions: [], leaderless: [], waiting: 1, oldestAt: now - 61_000 } } },
+    '1 erasure not executed since 1 min 1 s',
+  ],
+  [
+    'another number of partitions',
+    { state: { value: { topic: 's', partitions: [], leaderless: [] } } },
+    's has 0 partitions, and the raw topic has 2',
+  ],
+  [
+    'a partition without a leader',
+    { quarantine: { value: { ...quarantineOf({}), leaderless: [3] } } },
+    'partition 3 of q: no leader answers',
+  ],
+])('%s is a reason, and the exit code is 1', (_, changes, reason) => {
+  const report = reportOf(findings(changes))
+  expect(report.healthy).toBe(false)
+  expect(report.reasons.join('\n')).toContain(reason)
+  expect(statusLines(report, () => false)[0]).toMatch(/^Not well: \d+ reasons?\.$/)
+})
+
+function quarantineOf(recent: Readonly<Record<string, number>>) {
+  return { topic: 'q', partitions: [], leaderless: [], recent, counted: { ...recent }, isCut: false, since: 0 }
+}
+
+it('records in quarantine and silence are notices, and the exit code stays 0', () => {
+  const report = reportOf(
+    findings({
+      raw: { value: { topic: TOPIC, partitions: sample(0, [{}, {}]).partitions, leaderless: [], lastEventAt: 1 } },
+      quarantine: { value: quarantineOf({ 'not-json': 2 }) },
+    }),
+  )
+  expect(report.healthy).toBe(true)
+  expect(report.notices).toEqual([
+    '2 records went to quarantine in the last 24 h.',
+    expect.stringMatching(/^no event was received for \d+ d/),
+  ])
+})
+
+it('a report without Kafka still has the other parts, and no line controls the terminal', () => {
+  const problem = 'Kafka cannot be reached at \u001b[2Jhost'
+  const lines = linesOf({
+    kafka: { problem },
+    raw: undefined,
+    observation: undefined,
+    state: undefined,
+    erasures: undefined,
+    quarantine: undefined,
+    services: [{ kind: 'projector', url: 'http://p', state: 'ready', problems: [], details: [] }],
+  })
+  expect(lines).toEqual([
+    'Not well: 1 reason.',
+    '  ✘ Kafka cannot be reached at \\u{1b}[2Jhost',
+    '',
+    'services     projector http://p: ready',
+    'last event   unknown',
+    'lag          unknown',
+    'state topic  unknown',
+    'erasures     unknown',
+    'quarantine   unknown',
+  ])
+})
+
+it('a count of quarantine that was cut says so', () => {
+  const counts = { ...quarantineOf({ a: 1 }), counted: { a: 1, b: 3 }, isCut: true }
+  expect(linesOf({ quarantine: { value: counts } }).slice(-2)).toEqual([
+    'quarantine   24 h: a 1',
+    '             total: 0; of the newest: b 3, a 1',
+  ])
+})

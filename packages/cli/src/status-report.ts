@@ -1,0 +1,210 @@
+/** Judges what `customer-stream status` has read. Pure functions. */
+import {
+  type Answer,
+  answered,
+  behindOf,
+  type Observation,
+  type QuarantineStatus,
+  type RawStatus,
+  recordsIn,
+  type TopicStatus,
+} from './read-status.ts'
+import type { ServiceStatus } from './service-probe.ts'
+import type { Rates } from './service-rates.ts'
+import { progressReasons, serviceReasons, topicReasons } from './status-reasons.ts'
+import { counted, duration } from './terminal-text.ts'
+
+/** Erasures that no projector has executed yet. `oldestAt`: time of the oldest of them. */
+export interface ErasuresStatus extends TopicStatus {
+  readonly waiting: number
+  readonly oldestAt: number | undefined
+}
+
+/** What the command has read. An answer is undefined if the question was not asked. */
+export interface Findings {
+  readonly now: number
+  readonly projection: number
+  readonly services: readonly ServiceStatus[]
+  /** Undefined if no service gave metrics twice. */
+  readonly rates: Rates | undefined
+  readonly kafka: Answer<true>
+  readonly redis: Answer<true>
+  readonly raw?: Answer<RawStatus> | undefined
+  readonly observation?: Answer<Observation> | undefined
+  /** Time of receipt of the oldest event that is not applied. */
+  readonly oldestWaiting?: Answer<number | undefined> | undefined
+  readonly state?: Answer<TopicStatus> | undefined
+  readonly erasures?: Answer<ErasuresStatus> | undefined
+  readonly quarantine?: Answer<QuarantineStatus> | undefined
+}
+
+export interface PartitionLag {
+  readonly partition: number
+  /** Next offset to apply. Null if Redis has no position. */
+  readonly position: string | null
+  readonly end: string
+  readonly behind: number
+  readonly moved: boolean
+}
+
+export interface StatusReport {
+  readonly healthy: boolean
+  /** What is wrong, most important first. */
+  readonly reasons: readonly string[]
+  /** What an operator should know, although it is not wrong. */
+  readonly notices: readonly string[]
+  readonly checkedAt: number
+  readonly services: readonly ServiceStatus[]
+  readonly lastEventAt: number | null
+  /** Null if Kafka or Redis did not answer, and in the members below. */
+  readonly lag: {
+    readonly records: number
+    readonly recordsPerSecond: number | null
+    readonly secondsLeft: number | null
+    readonly oldestWaitingAt: number | null
+    readonly partitions: readonly PartitionLag[]
+  } | null
+  /** Null if no partition is being filled. */
+  readonly fill: {
+    readonly partitions: number
+    readonly documents: number
+    readonly left: number
+    readonly secondsLeft: number | null
+  } | null
+  readonly stateTopic: { readonly topic: string; readonly records: number; readonly lacking: number | null } | null
+  readonly erasures: { readonly topic: string; readonly records: number; readonly waiting: number } | null
+  readonly quarantine: {
+    readonly records: number
+    readonly lastDay: Readonly<Record<string, number>>
+    readonly counted: Readonly<Record<string, number>>
+    readonly isCut: boolean
+  } | null
+  readonly rates: Rates | null
+}
+
+/** Age of a waiting event or erasure at which the pipeline is no longer healthy. */
+const TOO_OLD_MS = 60_000
+const SILENCE_MS = 24 * 3_600_000
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((all, one) => all + one, 0)
+
+/** Returns records a second, and the seconds that `left` records need. Null if unknown. */
+const paceOf = (done: number, left: number, ms: number) => {
+  const perSecond = ms >= 200 ? Math.max(0, done) / (ms / 1000) : null
+  return { perSecond, secondsLeft: perSecond === null || perSecond === 0 ? null : Math.ceil(left / perSecond) }
+}
+
+const lagOf = ({ first, last }: Observation, oldestWaitingAt: number | null): NonNullable<StatusReport['lag']> => {
+  const partitions = last.partitions.map(({ partition, stable }, i): PartitionLag => {
+    const [before, now] = [first.progress?.[i]?.position, last.progress?.[i]?.position]
+    return {
+      partition,
+      position: now === undefined ? null : String(now),
+      end: stable,
+      behind: now === undefined ? 0 : behindOf(stable, { position: now }),
+      moved: now !== before,
+    }
+  })
+  const records = sum(partitions.map(({ behind }) => behind))
+  // A position that went back, at the end of a fill, must not hide the progress of the others.
+  const moves = last.progress?.map(({ position }, i) =>
+    Number((position ?? 0n) - (first.progress?.[i]?.position ?? 0n)),
+  )
+  const { perSecond, secondsLeft } = paceOf(sum(moves ?? []), records, last.at - first.at)
+  return { records, recordsPerSecond: perSecond, secondsLeft, oldestWaitingAt, partitions }
+}
+
+const fillOf = ({ first, last }: Observation): StatusReport['fill'] => {
+  const fills = (last.progress ?? []).flatMap(({ fill, partition }) => (fill ? [{ ...fill, partition }] : []))
+  if (fills.length === 0) return null
+  const left = sum(fills.map(({ next, end }) => Number(end - next)))
+  const done = fills.map(({ next, partition }) => {
+    const before = first.progress?.find((each) => each.partition === partition)?.fill
+    return before ? Number(next - before.next) : 0
+  })
+  const { secondsLeft } = paceOf(sum(done), left, last.at - first.at)
+  return { partitions: fills.length, documents: sum(fills.map(({ end }) => Number(end))), left, secondsLeft }
+}
+
+/** Number of applied events whose documents the state topic lacks. */
+const lackingOf = ({ last }: Observation): number =>
+  sum(
+    (last.progress ?? []).map(({ position, publishedOffset, fill }, i) => {
+      const low = BigInt(last.partitions[i]?.low ?? '0')
+      const published = publishedOffset === undefined || publishedOffset < low ? low : publishedOffset
+      return position === undefined || fill ? 0 : Math.max(0, Number(position - published))
+    }),
+  )
+
+/** Judges the findings. */
+export const reportOf = (found: Findings): StatusReport => {
+  const { now, services, projection } = found
+  const [raw, observation] = [answered(found.raw), answered(found.observation)]
+  const [state, erasures, quarantine] = [answered(found.state), answered(found.erasures), answered(found.quarantine)]
+  const oldest = answered(found.oldestWaiting) ?? null
+  const lag = raw && observation?.last.progress ? lagOf(observation, oldest) : null
+  const fill = observation ? fillOf(observation) : null
+  const lacking = raw && state && observation?.last.progress ? lackingOf(observation) : null
+  const partitionCount = raw && raw.partitions.length + raw.leaderless.length
+  const isLate = oldest !== null && now - oldest > TOO_OLD_MS
+  const erasuresAge = erasures?.oldestAt === undefined ? 0 : now - erasures.oldestAt
+  const failed = [found.kafka, found.redis, found.raw, found.observation, found.state, found.erasures, found.quarantine]
+  const left = fill?.secondsLeft == null ? '' : `, about ${duration(fill.secondsLeft * 1000)} left`
+  const reasons = [
+    ...failed.flatMap((answer) => (answer && 'problem' in answer ? [answer.problem] : [])),
+    ...services.flatMap(serviceReasons),
+    ...(observation && raw ? progressReasons(observation, projection) : []),
+    ...topicReasons(raw, undefined),
+    ...topicReasons(state, partitionCount),
+    ...topicReasons(erasures, partitionCount),
+    ...topicReasons(quarantine, undefined),
+    ...(fill ? [`Redis is being filled from the state topic, so customers may be missing${left}.`] : []),
+    ...(isLate ? [`the oldest event that is not in Redis was received ${duration(now - oldest)} ago.`] : []),
+    ...(lacking
+      ? [`the state topic lacks documents of ${counted(lacking, 'applied event')}. Read the log of the projectors.`]
+      : []),
+    ...(erasures && erasuresAge > TOO_OLD_MS
+      ? [
+          `${counted(erasures.waiting, 'erasure')} not executed since ${duration(erasuresAge)}. Read the log of the projectors.`,
+        ]
+      : []),
+    ...(found.rates && found.rates.unavailable > 0
+      ? ['the ingress answers 503: Kafka does not store events in time.']
+      : []),
+  ]
+  const recent = quarantine ? sum(Object.values(quarantine.recent)) : 0
+  const silence = raw && (raw.lastEventAt === undefined ? Number.POSITIVE_INFINITY : now - raw.lastEventAt)
+  const notices = [
+    ...(recent > 0 ? [`${counted(recent, 'record')} went to quarantine in the last 24 h.`] : []),
+    ...(silence === undefined || silence < SILENCE_MS
+      ? []
+      : [
+          silence === Number.POSITIVE_INFINITY
+            ? 'the raw topic has no event.'
+            : `no event was received for ${duration(silence)}. Check the sender.`,
+        ]),
+  ]
+  // Several questions may fail for one reason.
+  const distinct = [...new Set(reasons)]
+  return {
+    healthy: distinct.length === 0,
+    reasons: distinct,
+    notices,
+    checkedAt: now,
+    services,
+    lastEventAt: raw?.lastEventAt ?? null,
+    lag,
+    fill,
+    stateTopic: state ? { topic: state.topic, records: recordsIn(state), lacking } : null,
+    erasures: erasures ? { topic: erasures.topic, records: recordsIn(erasures), waiting: erasures.waiting } : null,
+    quarantine: quarantine
+      ? {
+          records: recordsIn(quarantine),
+          lastDay: quarantine.recent,
+          counted: quarantine.counted,
+          isCut: quarantine.isCut,
+        }
+      : null,
+    rates: found.rates ?? null,
+  }
+}

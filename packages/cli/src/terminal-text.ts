@@ -1,0 +1,52 @@
+/** Text of customers and of services, for a terminal and for JSON output. */
+
+/**
+ * Characters that control a terminal, or change the order or the look of the text around them:
+ * control characters, invisible characters, marks of text direction, and line separators.
+ */
+const CONTROL = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cs}]/gu
+
+const hex = (character: string): string => (character.codePointAt(0) ?? 0).toString(16)
+
+/** Replaces each character that can control a terminal by its code, such as `\u{1b}`. */
+export const printable = (text: string): string => text.replace(CONTROL, (character) => `\\u{${hex(character)}}`)
+
+/** Shortens a text to a number of characters, and says how long the text is. */
+export const shortened = (text: string, most: number): string =>
+  text.length <= most ? text : `${text.slice(0, most)}… (${text.length.toLocaleString('en')} characters)`
+
+/**
+ * Returns a value as one line of JSON. Characters that can control a terminal are escaped, which
+ * JSON.stringify does only for some of them.
+ */
+export const jsonLine = (value: unknown): string => {
+  const units = (character: string) => character.split('').map((unit) => `\\u${hex(unit).padStart(4, '0')}`)
+  return `${JSON.stringify(value).replace(CONTROL, (character) => units(character).join(''))}\n`
+}
+
+/** Returns `one record` or `1,234 records`. */
+export const counted = (count: number | bigint, one: string, many = `${one}s`): string =>
+  `${count.toLocaleString('en')} ${Number(count) === 1 ? one : many}`
+
+const UNITS = [
+  ['d', 86_400],
+  ['h', 3600],
+  ['min', 60],
+] as const
+
+/** Returns a time span in words, such as `12 s`, `5 min` or `3 d 4 h`. */
+export const duration = (ms: number): string => {
+  const seconds = Math.max(0, Math.round(ms / 1000))
+  const at = UNITS.findIndex(([, least]) => seconds >= least)
+  const [unit, size] = UNITS[at] ?? []
+  if (unit === undefined || size === undefined) return `${seconds} s`
+  const [small, smallSize] = UNITS[at + 1] ?? ['s', 1]
+  const rest = Math.floor((seconds % size) / smallSize)
+  return `${Math.floor(seconds / size)} ${unit}${rest > 0 && seconds < 10 * size ? ` ${rest} ${small}` : ''}`
+}
+
+/** Returns a time in UTC, without milliseconds. */
+export const utc = (ms: number): string =>
+  Number.isFinite(ms) && Math.abs(ms) <= 8.64e15
+    ? `${new Date(ms).toISOString().slice(0, 19).replace('T', ' ')} UTC`
+    : `${ms} ms`

@@ -1,0 +1,45 @@
+import { expect, it } from 'vitest'
+import { progressIn } from './positions.ts'
+
+const field = 't/3'
+
+it('reads the position of a partition and the fields beside it', () => {
+  const hash = {
+    [field]: '90',
+    [`${field}#fill`]: 'id/topicId/40/100/0/complete',
+    [`${field}#erasures`]: 'topicId/7/stateId',
+    [`${field}#state`]: 'topicId/80',
+    [`${field}#window`]: '50/120',
+    't/33': '5',
+  }
+  expect(progressIn([hash], 't', 3)).toEqual({
+    partition: 3,
+    position: 90n,
+    fill: { next: 40n, end: 100n },
+    erasuresOffset: 7n,
+    publishedOffset: 80n,
+    windowEnd: 120n,
+  })
+})
+
+it('a partition without fields has no progress', () => {
+  expect(progressIn([{}], 't', 3)).toEqual({
+    partition: 3,
+    position: undefined,
+    fill: undefined,
+    erasuresOffset: undefined,
+    publishedOffset: undefined,
+    windowEnd: undefined,
+  })
+})
+
+it('a window around another offset does not count, because the projector has left it', () => {
+  expect(progressIn([{ [field]: '120', [`${field}#window`]: '50/120' }], 't', 3).windowEnd).toBeUndefined()
+})
+
+it('on a cluster the lowest copy counts, and a missing copy means that nothing counts as applied', () => {
+  expect(progressIn([{ [field]: '9' }, { [field]: '10' }], 't', 3).position).toBe(9n)
+  expect(progressIn([{ [field]: '9' }, {}], 't', 3).position).toBeUndefined()
+  const fills = [{ [`${field}#fill`]: 'a/b/30/40/0/partial' }, { [`${field}#fill`]: 'a/b/20/40/0/partial' }]
+  expect(progressIn(fills, 't', 3).fill).toEqual({ next: 20n, end: 40n })
+})
