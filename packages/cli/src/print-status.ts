@@ -28,7 +28,8 @@ const lagLines = (
       .slice(0, shown)
       .map(
         ({ partition, position, end, behind, moved }) =>
-          `partition ${partition}: ${behind.toLocaleString('en')} (${position} of ${end})${moved ? '' : ', not moving'}`,
+          `partition ${partition}: ${behind.toLocaleString('en')} (${position} of ${end})` +
+          (moved ? '' : ', not moving'),
       ),
     ...(waiting.length > shown ? [`and ${waiting.length - shown} more partitions (--json has all)`] : []),
   ]
@@ -51,7 +52,8 @@ const details = (report: StatusReport, isOff: (part: string) => boolean): (reado
     `24 h: ${byReason(quarantine.lastDay) || 'none'}`,
     quarantine.isCut
       ? `total: ${quarantine.records.toLocaleString('en')}; of the newest: ${byReason(quarantine.counted)}`
-      : `total: ${quarantine.records.toLocaleString('en')}${quarantine.records > 0 ? ` (${byReason(quarantine.counted)})` : ''}`,
+      : `total: ${quarantine.records.toLocaleString('en')}` +
+        (quarantine.records > 0 ? ` (${byReason(quarantine.counted)})` : ''),
   ]
   const filling = fill && [
     `${(fill.documents - fill.left).toLocaleString('en')} of ${fill.documents.toLocaleString('en')} documents ` +

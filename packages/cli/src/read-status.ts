@@ -105,8 +105,8 @@ export const readTopicStatus = async (admin: TopicAdmin, topic: string): Promise
       if (!isMissing) throw error
       if (performance.now() - begunAt > NEW_TOPIC_MS)
         throw new Error(
-          `Kafka has no topic ${topic}. Check KAFKA_TOPIC_PREFIX. A service with KAFKA_CREATE_TOPICS=true creates its ` +
-            'topics at its start.',
+          `Kafka has no topic ${topic}. Check KAFKA_TOPIC_PREFIX. A service with KAFKA_CREATE_TOPICS=true creates ` +
+            'its topics at its start.',
         )
       await sleep(NEW_TOPIC_PAUSE_MS)
     }

@@ -10,8 +10,8 @@ export const progressReasons = (observation: Observation, projection: number): s
   const { first, last } = observation
   if (last.progress === undefined)
     return [
-      `Redis has no positions of projection ${projection}, so no projector has filled it. Check that a projector runs, ` +
-        'and REDIS_KEY_PREFIX, PROJECTION_VERSION and the database in REDIS_URL.',
+      `Redis has no positions of projection ${projection}, so no projector has filled it. Check that a projector ` +
+        'runs, and REDIS_KEY_PREFIX, PROJECTION_VERSION and the database in REDIS_URL.',
     ]
   const reasons: string[] = []
   const say = (partitions: readonly number[], sentence: (names: string) => string) => {
@@ -41,8 +41,8 @@ export const progressReasons = (observation: Observation, projection: number): s
   say(
     where((i) => positions[i] !== undefined && positions[i]! > BigInt(last.partitions[i]?.high ?? '0')),
     (names) =>
-      `${names} of the raw topic: the position in Redis is greater than the end of the partition. Check KAFKA_BROKERS and ` +
-      'REDIS_URL, and read /readyz of the projectors.',
+      `${names} of the raw topic: the position in Redis is greater than the end of the partition. Check ` +
+      'KAFKA_BROKERS and REDIS_URL, and read /readyz of the projectors.',
   )
   const held = (i: number) => {
     const [before, now] = [first.partitions[i], last.partitions[i]]

@@ -165,7 +165,8 @@ export const reportOf = (found: Findings): StatusReport => {
       : []),
     ...(erasures && erasuresAge > TOO_OLD_MS
       ? [
-          `${counted(erasures.waiting, 'erasure')} not executed since ${duration(erasuresAge)}. Read the log of the projectors.`,
+          `${counted(erasures.waiting, 'erasure')} not executed since ${duration(erasuresAge)}. Read the log of the ` +
+            'projectors.',
         ]
       : []),
     ...(found.rates && found.rates.unavailable > 0

@@ -80,7 +80,7 @@ const { addresses, limitMs, isJson, settings } = readCommandLine({
 const startedAt = performance.now()
 const deadline = startedAt + limitMs - 500
 /** Aborts when the report must be printed. */
-const signal = AbortSignal.any([interruption.signal, AbortSignal.timeout(limitMs - 500)])
+const signal = AbortSignal.any([interruption.signal, AbortSignal.timeout(Math.round(limitMs - 500))])
 
 const short = {
   ...settings,
@@ -219,7 +219,7 @@ const read = async (): Promise<Findings> => {
   )
   const reading = AbortSignal.any([
     interruption.signal,
-    AbortSignal.timeout(Math.max(0, deadline - 1500 - performance.now())),
+    AbortSignal.timeout(Math.max(0, Math.round(deadline - 1500 - performance.now()))),
   ])
   const quarantine = optional(true, () =>
     askTopic(topics.quarantine, (admin) =>
