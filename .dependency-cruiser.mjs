@@ -100,10 +100,10 @@ export default {
       to: { path: '^packages/runtime/src/kafka/kafkajs\\.ts$' },
     },
     {
-      name: 'ioredis-in-one-file',
+      name: 'ioredis-in-one-folder',
       severity: 'error',
-      comment: 'ioredis is imported in runtime/src/redis/client.ts alone.',
-      from: notIn('^packages/runtime/src/redis/client\\.ts$'),
+      comment: 'ioredis is imported in runtime/src/redis alone, where the clients are made.',
+      from: notIn('^packages/runtime/src/redis/(client|sentinel)\\.ts$'),
       to: { path: 'node_modules/ioredis/' },
     },
     {

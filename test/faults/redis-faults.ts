@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { waitUntil } from '@customer-stream/runtime'
+import type { LocalRedisServer, RedisWithSentinels } from '@customer-stream/testing'
 import { type Fault, lasting, sumOver } from './fault.ts'
 import type { Arena } from './harness/arena.ts'
 
@@ -47,6 +48,19 @@ const untilNoticed = async ({ projectors }: Arena) => {
     () => sumOver(projectors, 'projector_rewinds_total'),
     (rewinds) => rewinds > 0,
   )
+}
+
+const untilPrimary = (sentinels: RedisWithSentinels, server: LocalRedisServer) =>
+  waitUntil('the Sentinels name the other server', sentinels.primary, (primary) => primary === server)
+
+const untilReplicated = async ({ pipeline }: Arena, url: string) => {
+  const redis = await pipeline.connectRedis(url)
+  await waitUntil(
+    'the killed server is a replica in sync',
+    () => redis.info('replication'),
+    (info) => /connected_slaves:1\r[\s\S]*state=online/.test(info),
+  )
+  redis.disconnect()
 }
 
 export const redisFaults: readonly Fault[] = [
@@ -135,6 +149,26 @@ export const redisFaults: readonly Fault[] = [
       })
       await redis.config('SET', 'maxmemory', '0')
       redis.disconnect()
+    },
+  },
+  {
+    name: 'Redis failover by Sentinel',
+    how: 'the primary is killed, and comes back as a replica; then a failover by command',
+    options: { sentinels: true },
+    inject: async (arena) => {
+      const { sentinels } = arena
+      if (!sentinels) throw new Error('this scenario needs Sentinels')
+      const [first, second] = sentinels.servers
+      await arena.untilPromised(500)
+      await first.kill()
+      await untilPrimary(sentinels, second)
+      await arena.redis.replace(second)
+      await arena.untilPromised(200)
+      await first.restart()
+      await untilReplicated(arena, second.url)
+      await sentinels.failOver()
+      await untilPrimary(sentinels, first)
+      await arena.redis.replace(first)
     },
   },
   {

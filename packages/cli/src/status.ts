@@ -127,7 +127,7 @@ const askRedis = () =>
   ask(
     'Redis',
     async () => {
-      await requireRedis(settings.REDIS_URL)
+      await requireRedis(settings)
       await connectRedis(redis)
       return true as const
     },

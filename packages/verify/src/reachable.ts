@@ -1,19 +1,22 @@
 import { connect } from 'node:net'
+import { addressesOf } from '@customer-stream/runtime/redis'
 
 const TIMEOUT_MS = 3000
 
 interface Address {
   readonly host: string
   readonly port: number
+  /** Path of a Unix socket, which replaces host and port. */
+  readonly path?: string
 }
 
 /**
  * Returns the reason why an address accepts no connection, e.g. an error code. Undefined if the
  * address accepts a connection.
  */
-const whyUnreachable = ({ host, port }: Address): Promise<string | undefined> =>
+const whyUnreachable = ({ host, port, path }: Address): Promise<string | undefined> =>
   new Promise((resolve) => {
-    const socket = connect({ host, port })
+    const socket = connect(path === undefined ? { host, port } : { path })
     const done = (code?: string) => {
       socket.destroy()
       resolve(code)
@@ -28,43 +31,39 @@ const addressOfBroker = (broker: string): Address => {
   return { host: broker.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(broker.slice(at + 1)) }
 }
 
-const addressOfRedis = (url: string): Address => {
-  const { hostname, port } = new URL(url)
-  return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 6379) }
-}
-
 const requireOne = async (what: string, setting: string, addresses: readonly Address[]): Promise<void> => {
   const reasons = await Promise.all(addresses.map(whyUnreachable))
   if (reasons.some((reason) => reason === undefined)) return
-  const list = addresses.map(({ host, port }, i) => `${host}:${port} (${reasons[i]})`).join(', ')
+  const list = addresses.map(({ host, port, path }, i) => `${path ?? `${host}:${port}`} (${reasons[i]})`).join(', ')
   throw new Error(
     `${what} cannot be reached at ${list}. The address comes from ${setting}: start the server, or correct the ` +
       'setting.',
   )
 }
 
-export interface ReachableSettings {
-  readonly KAFKA_BROKERS: readonly string[]
-  /**
-   * One URL, or the URLs of a cluster's nodes, separated by commas. Undefined if the caller does not
-   * use Redis.
-   */
-  readonly REDIS_URL?: string
+export interface RedisPlaceSettings {
+  /** One URL, or the URLs of a cluster's nodes, separated by commas. */
+  readonly REDIS_URL: string
+  /** Sentinels that know the address of Redis, if REDIS_URL has only the name of the primary. */
+  readonly REDIS_SENTINELS?: readonly Address[]
 }
 
-/** Rejects like {@link requireReachable} if no Redis accepts a connection. */
-export const requireRedis = (redisUrl: string): Promise<void> =>
-  requireOne(
-    'Redis',
-    'REDIS_URL',
-    redisUrl.split(',').map((url) => addressOfRedis(url.trim())),
-  )
+export interface ReachableSettings extends Partial<RedisPlaceSettings> {
+  readonly KAFKA_BROKERS: readonly string[]
+}
+
+/** Rejects like {@link requireReachable} if no Redis, or no Sentinel, accepts a connection. */
+export const requireRedis = ({ REDIS_URL, REDIS_SENTINELS = [] }: RedisPlaceSettings): Promise<void> =>
+  REDIS_SENTINELS.length > 0
+    ? requireOne('Sentinel', 'REDIS_SENTINELS', REDIS_SENTINELS)
+    : requireOne('Redis', 'REDIS_URL', addressesOf({ REDIS_URL }))
 
 /**
  * Rejects if no broker or no Redis accepts a connection. The error names the address, the cause and
- * the setting, unlike the errors of kafkajs and ioredis.
+ * the setting, unlike the errors of kafkajs and ioredis. Without REDIS_URL only Kafka is checked.
  */
-export const requireReachable = async ({ KAFKA_BROKERS, REDIS_URL }: ReachableSettings): Promise<void> => {
+export const requireReachable = async (settings: ReachableSettings): Promise<void> => {
+  const { KAFKA_BROKERS, REDIS_URL, REDIS_SENTINELS = [] } = settings
   await requireOne('Kafka', 'KAFKA_BROKERS', KAFKA_BROKERS.map(addressOfBroker))
-  if (REDIS_URL !== undefined) await requireRedis(REDIS_URL)
+  if (REDIS_URL !== undefined) await requireRedis({ REDIS_URL, REDIS_SENTINELS })
 }

@@ -2,7 +2,15 @@ import { join } from 'node:path'
 import { PROJECTION_VERSION, positionsKey, QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import type { MadeEvent } from '@customer-stream/simulator'
 import type { KafkaCluster, LocalRedisServer, ServiceName, ServiceProcess } from '@customer-stream/testing'
-import { freePortsToKeep, openPipeline, openTcpProxy, type Pipeline, type TcpProxy } from '@customer-stream/testing'
+import {
+  freePortsToKeep,
+  openPipeline,
+  openTcpProxy,
+  type Pipeline,
+  type RedisWithSentinels,
+  startRedisWithSentinels,
+  type TcpProxy,
+} from '@customer-stream/testing'
 import { fingerprint, readTopic, sha256 } from '@customer-stream/verify'
 import { type Account, createAccount, placeOf } from './account.ts'
 import { type Senders, startSenders } from './senders.ts'
@@ -38,6 +46,8 @@ export interface Arena extends Senders {
   readonly cluster: KafkaCluster
   readonly pipeline: Pipeline
   readonly redis: ManagedRedis
+  /** Undefined if the scenario has no Sentinels ({@link ArenaOptions.sentinels}). */
+  readonly sentinels: RedisWithSentinels | undefined
   readonly ingresses: readonly ManagedIngress[]
   readonly projectors: readonly ManagedService[]
   startProjector(): Promise<ManagedService>
@@ -70,11 +80,18 @@ export interface ArenaOptions {
   readonly projectorEnv?: Readonly<Record<string, string>>
   /** True if each ingress has its own spool. */
   readonly spool?: boolean
+  /**
+   * True for a Redis with a replica and Sentinels. The projectors ask the Sentinels. The harness
+   * uses the first primary until the scenario calls {@link ManagedRedis.replace}.
+   */
+  readonly sentinels?: boolean
 }
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
 export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): Promise<Arena> => {
-  const first = await cluster.startRedis()
+  const sentinels = options.sentinels ? await startRedisWithSentinels() : undefined
+  await sentinels?.untilWatched()
+  const first = sentinels?.servers[0] ?? (await cluster.startRedis())
   const { hostname: host, port } = new URL(first.url)
   let server = first
   const servers = [first]
@@ -90,6 +107,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
       CONSUMER_SESSION_TIMEOUT_MS: '6000',
       POSITION_CHECK_MS: '500',
       REDIS_COMMAND_TIMEOUT_MS: '1000',
+      ...sentinels?.env,
       ...options.projectorEnv,
     },
   }
@@ -164,6 +182,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
         network.set('open')
       },
     },
+    sentinels,
     ingresses,
     projectors,
     startProjector: () => manage('projector'),
@@ -211,6 +230,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
       await pipeline.close({ removeTopics: true })
       await Promise.all([network, ...ingresses.map((ingress) => ingress.network)].map((each) => each.close()))
       await Promise.all(servers.map((each) => each.stop()))
+      await sentinels?.stop()
     },
   }
 }

@@ -1,7 +1,10 @@
+import { createAuthority } from '@customer-stream/testing/certificates'
 import { describe, expect, it } from 'vitest'
 import { loadSettings } from '../process/settings.ts'
 import { kafkaRules, kafkaSettings } from './settings.ts'
 
+const authority = createAuthority()
+const client = authority.issue('client')
 const load = (env: Record<string, string>) => loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092', ...env })
 const problems = (env: Record<string, string>) => kafkaRules.flatMap((rule) => rule(load(env)) ?? [])
 
@@ -39,10 +42,11 @@ it('refuses a topic prefix that makes a name too long for Kafka', () => {
 })
 
 it.each([
-  [{ KAFKA_SSL_CA: 'pem' }, /KAFKA_SSL_CA: given, but KAFKA_SSL is false/],
-  [{ KAFKA_SSL_CERT: 'pem', KAFKA_SSL_KEY: 'pem' }, /KAFKA_SSL_CERT, KAFKA_SSL_KEY: given/],
+  [{ KAFKA_SSL_CA: authority.ca }, /KAFKA_SSL_CA: given, but KAFKA_SSL is false/],
+  [{ KAFKA_SSL_CERT: client.cert, KAFKA_SSL_KEY: client.key }, /KAFKA_SSL_CERT, KAFKA_SSL_KEY: given/],
   [{ KAFKA_SSL: 'true', KAFKA_SSL_CERT: 'pem' }, /belong together/],
   [{ KAFKA_SSL: 'true', KAFKA_SSL_KEY: 'pem' }, /belong together/],
+  [{ KAFKA_SSL: 'true', KAFKA_SSL_CA: 'pem' }, /KAFKA_SSL_CA has no certificate/],
   [{ KAFKA_SASL_MECHANISM: 'plain' }, /KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD: missing/],
   [{ KAFKA_SASL_MECHANISM: 'plain', KAFKA_SASL_USERNAME: 'u' }, /KAFKA_SASL_PASSWORD: missing/],
   [{ KAFKA_SASL_USERNAME: 'u', KAFKA_SASL_PASSWORD: 'p' }, /given, but KAFKA_SASL_MECHANISM is none/],
@@ -51,7 +55,7 @@ it.each([
 })
 
 it('accepts a login over TLS with a client certificate', () => {
-  const tls = { KAFKA_SSL: 'true', KAFKA_SSL_CA: 'pem', KAFKA_SSL_CERT: 'pem', KAFKA_SSL_KEY: 'pem' }
+  const tls = { KAFKA_SSL: 'true', KAFKA_SSL_CA: authority.ca, KAFKA_SSL_CERT: client.cert, KAFKA_SSL_KEY: client.key }
   const login = { KAFKA_SASL_MECHANISM: 'scram-sha-512', KAFKA_SASL_USERNAME: 'u', KAFKA_SASL_PASSWORD: 'p' }
   expect(problems({ ...tls, ...login })).toEqual([])
 })

@@ -1,5 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import { choice, flag, integer, optionalSecret, optionalText, type Rule } from '../process/settings.ts'
+import { tlsProblem } from '../process/tls-problem.ts'
 
 /**
  * Returns a sentence about what is wrong with an address, or undefined if it is valid. kafkajs uses
@@ -153,10 +154,7 @@ export const kafkaRules: readonly Rule<typeof kafkaSettings>[] = [
       ? `${given.join(', ')}: given, but KAFKA_SSL is false, so nothing is encrypted. Set KAFKA_SSL=true`
       : undefined
   },
-  (settings) =>
-    (settings.KAFKA_SSL_CERT === undefined) === (settings.KAFKA_SSL_KEY === undefined)
-      ? undefined
-      : 'KAFKA_SSL_CERT and KAFKA_SSL_KEY belong together: give both or neither',
+  ({ KAFKA_SSL_CA: ca, KAFKA_SSL_CERT: cert, KAFKA_SSL_KEY: key }) => tlsProblem('KAFKA_SSL', { ca, cert, key }),
   (settings) => {
     const wanted = settings.KAFKA_SASL_MECHANISM !== 'none'
     const names = ['KAFKA_SASL_USERNAME', 'KAFKA_SASL_PASSWORD'] as const

@@ -1,13 +1,13 @@
+import { isIP } from 'node:net'
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import type { Logger } from '../process/log.ts'
-import type { Loaded } from '../process/settings.ts'
-import type { redisSettings } from './settings.ts'
+import { addressesOf, type RedisAddress } from './address.ts'
+import { openSentinel, type SingleOptions } from './sentinel.ts'
+import type { RedisSettings } from './settings.ts'
 
 /** Client of one Redis server or of a Redis Cluster. */
 export type RedisClient = Redis | Cluster
 export type { Redis }
-
-export type RedisSettings = Loaded<typeof redisSettings>
 
 /** Options that fail fast and leave all retries to the caller. */
 const nodeOptions = (settings: RedisSettings) =>
@@ -26,12 +26,41 @@ const nodeOptions = (settings: RedisSettings) =>
 
 const retryDelayMs = (tries: number) => Math.min(50 * 2 ** Math.min(tries, 6), 2000) * (0.5 + Math.random() / 2)
 
+/**
+ * Returns TLS options, or undefined for plain text. ioredis reads the getters for each new
+ * connection, so a connection uses the certificates that the settings have at that time.
+ */
+const tlsOf = ({ tls }: RedisAddress, settings: RedisSettings, servername = ''): RedisOptions['tls'] =>
+  tls
+    ? {
+        ...(servername !== '' && isIP(servername) === 0 && { servername }),
+        get ca() {
+          return settings.REDIS_TLS_CA
+        },
+        get cert() {
+          return settings.REDIS_TLS_CERT
+        },
+        get key() {
+          return settings.REDIS_TLS_KEY
+        },
+      }
+    : undefined
+
+/** Makes each new connection use the login that the settings have at that time. */
+const useCurrentLogin = (redis: Redis, settings: RedisSettings): void => {
+  Object.defineProperties(redis.options, {
+    username: { enumerable: true, get: () => addressesOf(settings)[0].username },
+    password: { enumerable: true, get: () => addressesOf(settings)[0].password },
+    sentinelUsername: { enumerable: true, get: () => settings.REDIS_SENTINEL_USERNAME },
+    sentinelPassword: { enumerable: true, get: () => settings.REDIS_SENTINEL_PASSWORD },
+  })
+}
+
 const openCluster = (settings: RedisSettings): Cluster => {
-  const nodes = settings.REDIS_URL.split(',').map((url) => new URL(url.trim()))
-  const [{ protocol, username, password }] = nodes as [URL, ...URL[]]
-  return new Cluster(
-    // A URL has an IPv6 address in brackets. ioredis needs the address without brackets.
-    nodes.map(({ hostname, port }) => ({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 6379) })),
+  const nodes = addressesOf(settings)
+  const tls = tlsOf(nodes[0], settings)
+  const cluster = new Cluster(
+    nodes.map(({ host, port }) => ({ host, port })),
     {
       lazyConnect: true,
       enableOfflineQueue: false,
@@ -49,23 +78,45 @@ const openCluster = (settings: RedisSettings): Cluster => {
       slotsRefreshTimeout: settings.REDIS_CONNECT_TIMEOUT_MS,
       // Keep the host name, because TLS compares the name with the certificate.
       dnsLookup: (host, callback) => callback(null, host),
-      redisOptions: {
-        ...nodeOptions(settings),
-        ...(username !== '' && { username: decodeURIComponent(username) }),
-        ...(password !== '' && { password: decodeURIComponent(password) }),
-        ...(protocol === 'rediss:' && { tls: {} }),
-      },
+      redisOptions: { ...nodeOptions(settings), ...(tls && { tls }) },
     },
   )
+  cluster.on('+node', (node: Redis) => useCurrentLogin(node, settings))
+  return cluster
 }
 
-const openSingle = (settings: RedisSettings): Redis =>
-  new Redis(settings.REDIS_URL, {
+const openSingle = (settings: RedisSettings, options: SingleOptions): Redis => {
+  const [address] = addressesOf(settings)
+  const { host, port, path } = address
+  const tls = tlsOf(address, settings, host)
+  return new Redis({ ...options, ...(tls && { tls }), ...(path === undefined ? { host, port } : { path }) })
+}
+
+interface Opened {
+  readonly redis: RedisClient
+  /** Adds missing facts to an error of the connection. */
+  readonly explain: (error: Error) => Error
+}
+
+const open = (settings: RedisSettings): Opened => {
+  const explain = (error: Error) => error
+  if (settings.REDIS_CLUSTER) return { redis: openCluster(settings), explain }
+  const [address] = addressesOf(settings)
+  const options: SingleOptions = {
     ...nodeOptions(settings),
+    db: address.database,
     lazyConnect: true,
     enableOfflineQueue: false,
     retryStrategy: retryDelayMs,
-  })
+  }
+  const tls = tlsOf(address, settings)
+  const opened =
+    settings.REDIS_SENTINELS.length > 0
+      ? openSentinel(settings, { ...options, ...(tls && { tls }) })
+      : { redis: openSingle(settings, options), explain }
+  useCurrentLogin(opened.redis, settings)
+  return opened
+}
 
 /** Messages of ioredis for a command without a connection, or without a reply. */
 const NO_REASON = /isn't writeable|Connection is closed|max retries per request/
@@ -99,9 +150,10 @@ const isFailedSelect = (error: Error): boolean =>
  * resends commands that may have been applied.
  */
 export const createRedis = (settings: RedisSettings, logger: Logger): RedisClient => {
-  const redis = settings.REDIS_CLUSTER ? openCluster(settings) : openSingle(settings)
+  const { redis, explain } = open(settings)
   let lastMessage = ''
-  const onError = (error: Error, node?: string) => {
+  const onError = (found: Error, node?: string) => {
+    const error = explain(found)
     // Log each new message once, not at each attempt.
     if (error.message !== lastMessage)
       logger.warn({ err: error, ...(node !== undefined && { node }) }, 'Redis connection')
@@ -125,12 +177,18 @@ export const isCluster = (client: RedisClient): client is Cluster => client inst
 export const mastersOf = (client: RedisClient): readonly Redis[] =>
   isCluster(client) ? client.nodes('master') : [client]
 
+/** Rejects at the first error. With Sentinel, connect() would wait until a Sentinel answers. */
+const firstProblem = (client: RedisClient): Promise<never> =>
+  new Promise((_, reject) => {
+    client.once('error', (error) => reject(connectionProblems.get(client) ?? error))
+  })
+
 /**
  * Resolves when each master answers. May be called again after a rejection, because the client
  * keeps connecting in the background.
  */
 export const connectRedis = async (client: RedisClient): Promise<void> => {
-  if (client.status === 'wait') await client.connect()
+  if (client.status === 'wait') await Promise.race([client.connect(), firstProblem(client)])
   // The cluster client connects to a node at the node's first command. The client refuses further
   // commands until that connection is ready.
   await Promise.all(mastersOf(client).map((master) => master.ping()))

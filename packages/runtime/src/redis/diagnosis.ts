@@ -1,5 +1,7 @@
 import type { BlockedReason, Diagnosis, Program } from '../process/blocked.ts'
-import { causeOf, type RedisClient, type RedisSettings } from './client.ts'
+import { addressesOf } from './address.ts'
+import { causeOf, type RedisClient } from './client.ts'
+import type { RedisSettings } from './settings.ts'
 
 interface Row {
   readonly pattern: RegExp
@@ -11,6 +13,30 @@ interface Row {
 
 /** Known problems. The first row whose pattern matches the error's code and message is used. */
 const rows: readonly Row[] = [
+  {
+    pattern: /no Sentinel names.*(WRONGPASS|NOAUTH|NOPERM|without any password)/s,
+    reason: 'authentication',
+    happened: 'has Sentinels that refuse the login',
+    hint: 'Check REDIS_SENTINEL_USERNAME and REDIS_SENTINEL_PASSWORD.',
+  },
+  {
+    pattern: /no Sentinel names.*knows no primary/s,
+    reason: 'address',
+    happened: 'has Sentinels that do not know its name',
+    hint: 'Check the host in REDIS_URL, which is the name of the primary, and REDIS_SENTINELS.',
+  },
+  {
+    pattern: /no Sentinel names/,
+    happened: 'has Sentinels that do not answer',
+    hint: 'If this lasts, check that they run, and REDIS_SENTINELS.',
+  },
+  {
+    pattern: /Sentinel names/,
+    happened: 'has a primary that cannot be reached',
+    hint:
+      'A failover ends this. If this lasts, compare the address that Sentinel names with the address of Redis: ' +
+      'SENTINEL GET-MASTER-ADDR-BY-NAME. In containers set sentinel announce-ip and replica-announce-ip.',
+  },
   {
     pattern: /WRONGPASS|NOAUTH|invalid password|invalid username|without any password|without a password/i,
     reason: 'authentication',
@@ -47,7 +73,9 @@ const rows: readonly Row[] = [
     pattern: /CERT|SELF_SIGNED|UNABLE_TO_|ERR_SSL|ERR_TLS|EPROTO|secure TLS connection/,
     reason: 'tls',
     happened: 'and its client do not agree on TLS',
-    hint: 'Check rediss: (TLS) or redis: (plain text) in REDIS_URL, and the certificate.',
+    hint:
+      'Check rediss: (TLS) or redis: (plain text) in REDIS_URL, and the certificates: REDIS_TLS_CA, REDIS_TLS_CERT ' +
+      'and REDIS_TLS_KEY.',
   },
   {
     pattern: /READONLY/,
@@ -79,11 +107,15 @@ const rows: readonly Row[] = [
 ]
 
 /** Returns the URL without user and password. */
-const addressesOf = (settings: RedisSettings): string =>
-  settings.REDIS_URL.split(',')
-    .map((url) => new URL(url.trim()))
-    .map(({ protocol, host, pathname }) => `${protocol}//${host}${pathname.replace(/\/$/, '')}`)
-    .join(', ')
+const placesOf = (settings: RedisSettings): string => {
+  const places = addressesOf(settings).map(({ tls, host, port, path, database }) => {
+    const ipv6 = host.includes(':') ? `[${host}]` : host
+    const at = settings.REDIS_SENTINELS.length > 0 ? host : `${ipv6}:${port}`
+    const place = path === undefined ? `${tls ? 'rediss' : 'redis'}://${at}` : `unix://${path}`
+    return database === 0 ? place : `${place}/${database}`
+  })
+  return places.join(', ')
+}
 
 /** Returns the refused command and its first key, which ioredis stores in the error. */
 const callOf = (error: Error, { REDIS_KEY_PREFIX }: RedisSettings): string | undefined => {
@@ -107,7 +139,7 @@ export const createRedisDiagnose =
     const cause = causeOf(client)(error)
     const text = `${(cause as Error & { readonly code?: string }).code ?? ''} ${cause.message}`
     const row = rows.find(({ pattern }) => pattern.test(text))
-    const redis = `Redis ${addressesOf(settings)}`
+    const redis = `Redis ${placesOf(settings)}`
     const retrying = program === 'service' ? 'Nothing is skipped; the service keeps trying. ' : ''
     if (!row)
       return {

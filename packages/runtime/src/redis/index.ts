@@ -1,3 +1,4 @@
+export * from './address.ts'
 export * from './client.ts'
 export * from './diagnosis.ts'
 export * from './durability.ts'

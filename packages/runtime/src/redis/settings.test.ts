@@ -1,3 +1,4 @@
+import { createAuthority } from '@customer-stream/testing/certificates'
 import { describe, expect, it } from 'vitest'
 import { loadSettings } from '../process/settings.ts'
 import { redisRules, redisSettings } from './settings.ts'
@@ -22,7 +23,7 @@ describe('the address of Redis', () => {
       'an address without its scheme',
       'localhost:6379',
       false,
-      'expected redis://[user:password@]host:port[/database] or rediss://',
+      'expected redis://[user:password@]host:port[/database], rediss://… or unix://',
     ],
     ['no address at all', 'redis://a:port', false, 'must be redis://host:port'],
   ])('may not be %s', (_, url, cluster, said) => {
@@ -37,4 +38,54 @@ it('the prefix of the keys may have a brace on a single Redis only', () => {
   }
   expect(prefixOf(false, 'a{b')).toBe('a{b')
   for (const prefix of ['a{b', '{a}:']) expect(() => prefixOf(true, prefix)).toThrow('REDIS_KEY_PREFIX has a brace')
+})
+
+const { ca, issue } = createAuthority()
+const { cert, key } = issue('projector')
+const problemOf = (env: Record<string, string>): string => {
+  try {
+    loadSettings(redisSettings, { REDIS_URL: 'redis://a', ...env }, redisRules)
+    return 'none'
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
+it('accepts TLS with an authority and a client certificate, a socket, and Sentinels', () => {
+  const tls = { REDIS_TLS_CA: ca, REDIS_TLS_CERT: cert, REDIS_TLS_KEY: key }
+  expect(problemOf({ REDIS_URL: 'rediss://a', ...tls })).toBe('none')
+  expect(problemOf({ REDIS_URL: 'rediss://a,rediss://b', REDIS_CLUSTER: 'true', ...tls })).toBe('none')
+  expect(problemOf({ REDIS_URL: 'unix://user:p@/run/redis.sock?db=1' })).toBe('none')
+  const sentinel = { REDIS_SENTINELS: 'a, b:1,[::1]:2', REDIS_SENTINEL_PASSWORD: 'p' }
+  expect(problemOf({ REDIS_URL: 'rediss://u:p@mymaster/1', ...sentinel, ...tls })).toBe('none')
+  expect(
+    loadSettings(redisSettings, { REDIS_URL: 'redis://mymaster', ...sentinel }, redisRules).REDIS_SENTINELS,
+  ).toEqual([
+    { host: 'a', port: 26_379 },
+    { host: 'b', port: 1 },
+    { host: '::1', port: 2 },
+  ])
+})
+
+it.each<[string, Record<string, string>, string]>([
+  ['certificates without TLS', { REDIS_TLS_CA: ca }, 'REDIS_TLS_CA: given, but REDIS_URL is not rediss://'],
+  ['an authority that is no PEM', { REDIS_URL: 'rediss://a', REDIS_TLS_CA: 'x' }, 'REDIS_TLS_CA has no certificate'],
+  ['a certificate without its key', { REDIS_URL: 'rediss://a', REDIS_TLS_CERT: cert }, 'belong together'],
+  ['a password with a bare %', { REDIS_URL: 'redis://u:p%zz@a' }, '%2F and %25'],
+  ['a socket of a cluster', { REDIS_URL: 'unix:///s', REDIS_CLUSTER: 'true' }, 'names a socket'],
+  ['a cluster with and without TLS', { REDIS_URL: 'rediss://a,redis://b', REDIS_CLUSTER: 'true' }, 'the same'],
+  ['a Sentinel with a scheme', { REDIS_SENTINELS: 'a,redis://u:pw@b' }, 'REDIS_SENTINELS: entry 2 is not of the form'],
+  ['a Sentinel with a wrong port', { REDIS_SENTINELS: 'a:70000' }, 'entry 1 is not of the form host:port'],
+  ['a cluster with Sentinels', { REDIS_SENTINELS: 'a', REDIS_CLUSTER: 'true' }, 'has no Sentinels'],
+  ['the port of a primary', { REDIS_URL: 'redis://mymaster:6379', REDIS_SENTINELS: 'a' }, 'has no port'],
+  ['a socket with Sentinels', { REDIS_URL: 'unix:///s', REDIS_SENTINELS: 'a' }, 'name of the primary'],
+  ['a password of no Sentinel', { REDIS_SENTINEL_PASSWORD: 'p' }, 'REDIS_SENTINELS names no Sentinel'],
+  [
+    'a user of Sentinel without a password',
+    { REDIS_URL: 'redis://m', REDIS_SENTINELS: 'a', REDIS_SENTINEL_USERNAME: 'u' },
+    'needs REDIS_SENTINEL_PASSWORD',
+  ],
+])('refuses %s', (_, env, problem) => {
+  expect(problemOf(env)).toContain(problem)
+  expect(problemOf(env)).not.toContain('pw')
 })

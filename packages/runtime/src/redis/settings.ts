@@ -1,16 +1,63 @@
-import { flag, integer, type Rule, text } from '../process/settings.ts'
+import { Type } from '@sinclair/typebox'
+import { flag, integer, type Loaded, optionalSecret, optionalText, type Rule, text } from '../process/settings.ts'
+import { tlsProblem } from '../process/tls-problem.ts'
+import { parseAddresses } from './address.ts'
+
+const SENTINEL_PORT = 26_379
+
+/** Reads `host:port`, or undefined if the text is something else. */
+const parseSentinel = (item: string): { readonly host: string; readonly port: number } | undefined => {
+  const [, ipv6, name, port] = /^(?:\[([\da-fA-F:.]+)\]|([^\s:/@[\]]+))(?::(\d{1,5}))?$/.exec(item) ?? []
+  const host = ipv6 ?? name
+  const number = Number(port ?? SENTINEL_PORT)
+  return host === undefined || number < 1 || number > 65_535 ? undefined : { host, port: number }
+}
+
+const sentinelAddresses = Type.Transform(
+  Type.String({
+    default: '',
+    shown: 'comma-separated list of `host:port`',
+    description:
+      'Sentinels, if Sentinel chooses the primary. The host in `REDIS_URL` is then the name that the Sentinels give ' +
+      'to the primary, without a port: `redis://user:password@mymaster`. The default port is 26379.',
+  }),
+)
+  .Decode((value) =>
+    value
+      .split(',')
+      .map((item) => item.trim())
+      .filter((item) => item !== '')
+      .map((item, i) => {
+        const sentinel = parseSentinel(item)
+        // The message has the entry's number, because a wrong entry may be a URL with a password.
+        if (!sentinel) throw new Error(`entry ${i + 1} is not of the form host:port`)
+        return sentinel
+      }),
+  )
+  .Encode((value) => value.map(({ host, port }) => `${host}:${port}`).join(','))
 
 export const redisSettings = {
   REDIS_URL: {
     ...text({
       description:
-        '`redis://` or `rediss://` address, with user, password and database if needed. For a cluster: one or more ' +
-        'nodes, comma-separated. The client finds the other nodes.',
-      pattern: '^rediss?://.+',
-      shown: '`redis://[user:password@]host:port[/database]` or `rediss://…`',
+        'Address, with user, password and database if needed. `rediss://` is TLS. For a cluster: one or more nodes, ' +
+        'comma-separated. The client finds the other nodes.',
+      pattern: '^(rediss?|unix)://.+',
+      shown:
+        '`redis://[user:password@]host:port[/database]`, `rediss://…` or `unix://[user:password@]/path[?db=number]`',
     }),
     secret: true,
   },
+  REDIS_TLS_CA: optionalSecret({
+    description: 'Certificate authorities of Redis and Sentinel, PEM. Default: the authorities of the system.',
+  }),
+  REDIS_TLS_CERT: optionalSecret({
+    description: 'Certificate of this client, PEM, if Redis demands one (mutual TLS).',
+  }),
+  REDIS_TLS_KEY: optionalSecret({ description: 'Private key of `REDIS_TLS_CERT`, PEM, without a passphrase.' }),
+  REDIS_SENTINELS: sentinelAddresses,
+  REDIS_SENTINEL_USERNAME: optionalText({ description: 'User for Sentinel, if it has users of its own.' }),
+  REDIS_SENTINEL_PASSWORD: optionalSecret({ description: 'Password for Sentinel. `REDIS_URL` has that of Redis.' }),
   REDIS_CLUSTER: flag({
     default: false,
     description:
@@ -40,24 +87,33 @@ export const redisSettings = {
   }),
 }
 
-const urlsOf = (list: string): string[] => list.split(',').map((url) => url.trim())
-const areUrls = (urls: readonly string[]): boolean => urls.every((url) => /^rediss?:/.test(url) && URL.canParse(url))
+export type RedisSettings = Loaded<typeof redisSettings>
+
+const TLS_NAMES = ['REDIS_TLS_CA', 'REDIS_TLS_CERT', 'REDIS_TLS_KEY'] as const
 
 export const redisRules: readonly Rule<typeof redisSettings>[] = [
   ({ REDIS_URL }) =>
-    areUrls(urlsOf(REDIS_URL))
+    parseAddresses(REDIS_URL)
       ? undefined
-      : 'REDIS_URL must be redis://host:port, or several of them separated by commas',
+      : 'REDIS_URL must be redis://host:port, or several of them separated by commas, or unix:///path. Write ' +
+        'characters such as / and % in a password as %2F and %25',
   ({ REDIS_URL, REDIS_CLUSTER }) =>
-    !REDIS_CLUSTER && urlsOf(REDIS_URL).length > 1
+    !REDIS_CLUSTER && REDIS_URL.includes(',')
       ? 'REDIS_URL names several nodes. For a Redis Cluster set REDIS_CLUSTER=true'
       : undefined,
   // On a cluster, ioredis would ignore a database number and write to database 0.
   ({ REDIS_URL, REDIS_CLUSTER }) =>
-    REDIS_CLUSTER &&
-    areUrls(urlsOf(REDIS_URL)) &&
-    !urlsOf(REDIS_URL).every((url) => /^\/?0?$/.test(new URL(url).pathname))
+    REDIS_CLUSTER && parseAddresses(REDIS_URL)?.some(({ database }) => database !== 0)
       ? 'REDIS_URL names a database; a cluster has database 0 alone'
+      : undefined,
+  ({ REDIS_URL, REDIS_CLUSTER }) =>
+    REDIS_CLUSTER && parseAddresses(REDIS_URL)?.some(({ path }) => path !== undefined)
+      ? 'REDIS_URL names a socket, but the nodes of a cluster have hosts and ports'
+      : undefined,
+  // ioredis uses the login and the encryption of the first node for all nodes.
+  ({ REDIS_URL, REDIS_CLUSTER }) =>
+    REDIS_CLUSTER && new Set(parseAddresses(REDIS_URL)?.map(({ tls }) => tls)).size > 1
+      ? 'REDIS_URL has redis:// (plain text) and rediss:// (TLS). All nodes of a cluster must use the same'
       : undefined,
   // On a cluster, the text after the first brace selects the slot. The keys of a customer need one
   // slot.
@@ -65,4 +121,25 @@ export const redisRules: readonly Rule<typeof redisSettings>[] = [
     REDIS_CLUSTER && REDIS_KEY_PREFIX.includes('{')
       ? 'REDIS_KEY_PREFIX has a brace, which selects the slots of all keys on a cluster'
       : undefined,
+  (settings) => {
+    const given = TLS_NAMES.filter((name) => settings[name] !== undefined)
+    return given.length > 0 && !settings.REDIS_URL.startsWith('rediss:')
+      ? `${given.join(', ')}: given, but REDIS_URL is not rediss://, so nothing is encrypted. Write rediss://`
+      : undefined
+  },
+  ({ REDIS_TLS_CA: ca, REDIS_TLS_CERT: cert, REDIS_TLS_KEY: key }) => tlsProblem('REDIS_TLS', { ca, cert, key }),
+  ({ REDIS_URL, REDIS_CLUSTER, REDIS_SENTINELS }) => {
+    if (REDIS_SENTINELS.length === 0) return undefined
+    if (REDIS_CLUSTER) return 'REDIS_SENTINELS: given, but a Redis Cluster has no Sentinels. Set one of the two'
+    return /^rediss?:\/\/([^@]*@)?[\w.-]+(\/\d*)?$/.test(REDIS_URL)
+      ? undefined
+      : 'REDIS_URL: with REDIS_SENTINELS the host is the name of the primary and has no port, as in ' +
+          'redis://user:password@mymaster'
+  },
+  ({ REDIS_SENTINELS, REDIS_SENTINEL_USERNAME: user, REDIS_SENTINEL_PASSWORD: password }) => {
+    if (user !== undefined && password === undefined) return 'REDIS_SENTINEL_USERNAME needs REDIS_SENTINEL_PASSWORD'
+    return password !== undefined && REDIS_SENTINELS.length === 0
+      ? 'REDIS_SENTINEL_PASSWORD: given, but REDIS_SENTINELS names no Sentinel'
+      : undefined
+  },
 ]

@@ -63,6 +63,12 @@ export const ping = (port: number, host = '127.0.0.1'): Promise<string> =>
 let binary: Promise<string> | undefined
 let started = 0
 
+/** Returns redis-server from the PATH. If there is none, returns the binary of embedded-redis. */
+export const redisBinary = (run: Run, log: (line: string) => void): Promise<string> => {
+  binary ??= Promise.resolve(findOnPath('redis-server') ?? fetchBinary(run, log))
+  return binary
+}
+
 /** Port and data folder of a server. A restarted server in the same place finds its data. */
 export interface RedisPlace {
   readonly port: number
@@ -79,15 +85,13 @@ export interface LocalRedisServer extends RedisServer {
   ping(): Promise<string>
 }
 
-/** Starts redis-server from the PATH. If there is none, starts the binary of embedded-redis. */
 export const startRedisAt = async (
   { port, folder }: RedisPlace,
   run: Run,
   log: (line: string) => void,
   { args = [], env = {} }: RedisOptions = {},
 ): Promise<LocalRedisServer> => {
-  binary ??= Promise.resolve(findOnPath('redis-server') ?? fetchBinary(run, log))
-  const command = await binary
+  const command = await redisBinary(run, log)
   const place = ['--port', `${port}`, '--bind', '127.0.0.1']
   const start = async (moreArgs: readonly string[]): Promise<GuardedProcess> => {
     const guarded = run.start({

@@ -1,0 +1,53 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+
+export interface TlsFiles {
+  /** Certificates in PEM format, one after another. */
+  readonly ca?: string | undefined
+  readonly cert?: string | undefined
+  readonly key?: string | undefined
+}
+
+const certificate = /-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----[^-]+-----END (TRUSTED |X509 )?CERTIFICATE-----/g
+
+const certificatesOf = (name: string, pem: string): X509Certificate[] => {
+  const blocks = pem.match(certificate) ?? []
+  if (blocks.length === 0) throw new Error(`${name} has no certificate in PEM format`)
+  if (blocks.length < (pem.match(/-----BEGIN [A-Z0-9 ]*CERTIFICATE-----/g)?.length ?? 0))
+    throw new Error(`${name} ends within a certificate`)
+  return blocks.map((block, i) => {
+    try {
+      return new X509Certificate(block)
+    } catch {
+      throw new Error(`${name}: certificate ${i + 1} of ${blocks.length} is damaged`)
+    }
+  })
+}
+
+/**
+ * Returns a sentence about a wrong certificate or key, or undefined. Without this check Node
+ * silently ignores an authority that is no certificate, and reports a wrong key at each connection.
+ * @param prefix begins the names of the settings, for example `REDIS_TLS`.
+ */
+export const tlsProblem = (prefix: string, { ca, cert, key }: TlsFiles): string | undefined => {
+  if ((cert === undefined) !== (key === undefined))
+    return `${prefix}_CERT and ${prefix}_KEY belong together: give both or neither`
+  try {
+    if (ca !== undefined) certificatesOf(`${prefix}_CA`, ca)
+    if (cert === undefined || key === undefined) return undefined
+    const [own] = certificatesOf(`${prefix}_CERT`, cert) as [X509Certificate]
+    return keyProblem(prefix, own, key)
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
+const keyProblem = (prefix: string, own: X509Certificate, pem: string): string | undefined => {
+  try {
+    const key = createPrivateKey(pem)
+    return own.checkPrivateKey(key)
+      ? undefined
+      : `${prefix}_KEY is not the key of the first certificate in ${prefix}_CERT`
+  } catch {
+    return `${prefix}_KEY has no private key in PEM format without a passphrase`
+  }
+}

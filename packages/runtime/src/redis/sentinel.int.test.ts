@@ -1,0 +1,103 @@
+import { freePorts, freshNames, type RedisWithSentinels, startRedisWithSentinels } from '@customer-stream/testing'
+import { silentLogger } from '@customer-stream/testing/vitest'
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
+import { loadSettings } from '../process/settings.ts'
+import { waitUntil } from '../process/wait-until.ts'
+import { connectRedis, createRedis, createRedisDiagnose, type RedisClient, redisRules, redisSettings } from './index.ts'
+
+let site: RedisWithSentinels
+const clients: RedisClient[] = []
+beforeAll(async () => {
+  site = await startRedisWithSentinels({ password: 'sentinel-password' })
+  await site.untilWatched()
+}, 60_000)
+afterEach(() => {
+  for (const each of clients.splice(0)) each.disconnect()
+})
+afterAll(() => site?.stop())
+
+const open = (env: Readonly<Record<string, string>>) => {
+  const settings = loadSettings(redisSettings, { ...env, REDIS_COMMAND_TIMEOUT_MS: '1000' }, redisRules)
+  const redis = createRedis(settings, silentLogger)
+  clients.push(redis)
+  return { redis, diagnose: createRedisDiagnose(settings, redis) }
+}
+const diagnosisWith = async (env: Readonly<Record<string, string>>) => {
+  const { redis, diagnose } = open(env)
+  return connectRedis(redis).then(
+    () => 'connected',
+    (error: Error) => diagnose(error),
+  )
+}
+
+it('names each Sentinel and its reason if none answers', async () => {
+  const [port] = await freePorts(1)
+  expect(await diagnosisWith({ ...site.env, REDIS_SENTINELS: `127.0.0.1:${port},127.0.0.1:1` })).toMatchObject({
+    blocked: false,
+    message: expect.stringMatching(
+      new RegExp(
+        `redis://mymaster has Sentinels that do not answer.*127\\.0\\.0\\.1:${port} \\(.*ECONNREFUSED.*REDIS_SENTINELS`,
+      ),
+    ),
+  })
+})
+
+it('names the primary that the Sentinels do not know', async () => {
+  expect(await diagnosisWith({ ...site.env, REDIS_URL: 'redis://other' })).toMatchObject({
+    blocked: true,
+    reason: 'address',
+    message: expect.stringContaining('knows no primary "other"'),
+  })
+})
+
+it('names the password of Sentinel if Sentinel refuses the login', async () => {
+  expect(await diagnosisWith({ ...site.env, REDIS_SENTINEL_PASSWORD: 'wrong' })).toMatchObject({
+    blocked: true,
+    reason: 'authentication',
+    message: expect.stringContaining('REDIS_SENTINEL_PASSWORD'),
+  })
+})
+
+it('finds the new primary after the old one is killed, and leaves it again when it comes back', async () => {
+  const { redis } = open(site.env)
+  const key = `${freshNames().keyPrefix}n`
+  await connectRedis(redis)
+  await redis.set(key, '1')
+  const [first, second] = site.servers
+  await first.kill()
+  await waitUntil(
+    'the client writes to another server',
+    () => redis.incr(key).catch(String),
+    (n) => typeof n === 'number',
+  )
+  expect(await site.primary()).toBe(second)
+  await first.restart()
+  const role = () => redis.info('replication').catch(String)
+  await waitUntil('the old primary is a replica in sync', role, (info) =>
+    /connected_slaves:1\r[\s\S]*state=online/.test(info),
+  )
+  expect(await redis.incr(key)).toBeGreaterThan(1)
+}, 60_000)
+
+it('names the address of the primary that nobody reaches', async () => {
+  const { redis, diagnose } = open(site.env)
+  await connectRedis(redis)
+  const servers = [...site.servers]
+  for (const server of servers) await server.kill()
+  const failure = () =>
+    connectRedis(redis).then(
+      () => 'connected',
+      (error: Error) => diagnose(error).message,
+    )
+  await waitUntil('the message names the address', failure, (message) =>
+    /has a primary that cannot be reached \(Sentinel names 127\.0\.0\.1:\d+ as the primary: .*ECONNREFUSED/.test(
+      message,
+    ),
+  )
+  for (const server of servers) await server.restart()
+  await waitUntil(
+    'the client is connected',
+    () => redis.ping().catch(String),
+    (reply) => reply === 'PONG',
+  )
+}, 60_000)

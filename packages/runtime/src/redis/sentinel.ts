@@ -1,0 +1,66 @@
+import { Redis, type RedisOptions } from 'ioredis'
+import { addressesOf } from './address.ts'
+import type { RedisSettings } from './settings.ts'
+
+/** Pause after no Sentinel has named a primary. Without a pause ioredis would give up. */
+const NEXT_ROUND_MS = 500
+
+const refusal = /^failed to connect to sentinel (\S+) because (.*)$/s
+const unknownName = /^connected to sentinel (\S+) successfully, but got an invalid reply/
+
+/** Options of a client of one server. ioredis' type allows no undefined `replyMapping`. */
+export type SingleOptions = Omit<RedisOptions, 'replyMapping'>
+
+export interface SentinelClient {
+  readonly redis: Redis
+  /**
+   * Adds the missing facts to an error of the connection: why each Sentinel named no primary, or
+   * which address the Sentinels named.
+   */
+  readonly explain: (error: Error) => Error
+}
+
+/**
+ * Creates a client that asks the Sentinels for the primary before each connection. When the
+ * Sentinels announce another primary, the client leaves the old primary.
+ */
+export const openSentinel = (settings: RedisSettings, options: SingleOptions): SentinelClient => {
+  const [{ host: name }] = addressesOf(settings)
+  const reasons = new Map<string, string>()
+  let primary = ''
+  const redis = new Redis({
+    ...options,
+    name,
+    sentinels: [...settings.REDIS_SENTINELS],
+    sentinelRetryStrategy: () => NEXT_ROUND_MS,
+    sentinelReconnectStrategy: () => NEXT_ROUND_MS,
+    sentinelCommandTimeout: settings.REDIS_COMMAND_TIMEOUT_MS,
+    failoverDetector: true,
+    // Sentinels announce addresses that this client may be unable to reach, so use the given ones.
+    updateSentinels: false,
+    ...(options.tls && { enableTLSForSentinelMode: true, sentinelTLS: options.tls }),
+    // The only function of ioredis that gets the address of the primary. It changes no address.
+    natMap: (address) => {
+      primary = address
+      return null
+    },
+  })
+  redis.on('sentinelError', ({ message }: Error) => {
+    const [, refusing, reason = ''] = refusal.exec(message) ?? []
+    if (refusing !== undefined) reasons.set(refusing, reason)
+    const [, unknowing] = unknownName.exec(message) ?? []
+    if (unknowing !== undefined) reasons.set(unknowing, `knows no primary ${JSON.stringify(name)}`)
+  })
+  return {
+    redis,
+    explain: (error) => {
+      if (error.message.startsWith('All sentinels are unreachable')) {
+        const each = [...reasons].map(([sentinel, reason]) => `${sentinel} (${reason})`)
+        return new Error(`no Sentinel names a primary: ${each.join(', ')}`)
+      }
+      const { syscall, code } = error as NodeJS.ErrnoException
+      if (syscall !== 'connect') return error
+      return Object.assign(new Error(`Sentinel names ${primary} as the primary: ${error.message}`), { code })
+    },
+  }
+}

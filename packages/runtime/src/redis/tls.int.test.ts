@@ -1,0 +1,117 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { freePortsToKeep, freshNames } from '@customer-stream/testing'
+import { createAuthority } from '@customer-stream/testing/certificates'
+import { silentLogger, startRedis } from '@customer-stream/testing/vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { loadSettings } from '../process/settings.ts'
+import { connectRedis, createRedis, createRedisDiagnose, type RedisClient, redisRules, redisSettings } from './index.ts'
+
+const authority = createAuthority()
+const client = authority.issue('projector')
+const folder = mkdtempSync(join(tmpdir(), 'redis-tls-'))
+const socket = join(folder, 'redis.sock')
+const clients: RedisClient[] = []
+let server: Awaited<ReturnType<typeof startRedis>>
+let tlsPort: number
+let plainUrl: string
+
+/** Writes a file of the server. */
+const file = (name: string, content: string): string => {
+  const path = join(folder, name)
+  writeFileSync(path, content)
+  return path
+}
+
+beforeAll(async () => {
+  const { cert, key } = authority.issue('redis', ['127.0.0.1'])
+  ;[tlsPort] = (await freePortsToKeep(1)) as [number]
+  const files = ['--tls-cert-file', file('cert', cert), '--tls-key-file', file('key', key)]
+  const args = ['--tls-port', `${tlsPort}`, '--tls-ca-cert-file', file('ca', authority.ca), ...files]
+  server = await startRedis({ args: [...args, '--unixsocket', socket] }, 'local')
+  plainUrl = server.url
+})
+afterEach(() => {
+  for (const each of clients.splice(0)) each.disconnect()
+})
+afterAll(async () => {
+  await server?.stop()
+  rmSync(folder, { recursive: true })
+})
+
+const open = (env: Readonly<Record<string, string>>) => {
+  const settings = loadSettings(redisSettings, env, redisRules)
+  const redis = createRedis(settings, silentLogger)
+  clients.push(redis)
+  return { redis, diagnose: createRedisDiagnose(settings, redis) }
+}
+const tls = () => ({
+  REDIS_URL: `rediss://127.0.0.1:${tlsPort}`,
+  REDIS_TLS_CA: authority.ca,
+  REDIS_TLS_CERT: client.cert,
+  REDIS_TLS_KEY: client.key,
+})
+const diagnosisWith = async (env: Readonly<Record<string, string>>) => {
+  const { redis, diagnose } = open(env)
+  return connectRedis(redis).then(
+    () => 'connected',
+    (error: Error) => diagnose(error),
+  )
+}
+
+describe('TLS to Redis with a private authority', () => {
+  it('connects with a client certificate, as a user with few rights', async () => {
+    const { keyPrefix } = freshNames()
+    const admin = open({ REDIS_URL: plainUrl }).redis
+    await connectRedis(admin)
+    await admin.call(
+      'ACL',
+      'SETUSER',
+      'projector',
+      'on',
+      '>p@ss/',
+      `~${keyPrefix}*`,
+      '+ping',
+      '+info',
+      '+get',
+      '+select',
+    )
+    const { redis } = open({ ...tls(), REDIS_URL: `rediss://projector:p%40ss%2F@127.0.0.1:${tlsPort}/1` })
+    await connectRedis(redis)
+    expect(await redis.get(`${keyPrefix}n`)).toBeNull()
+    await expect(redis.set(`${keyPrefix}n`, '1')).rejects.toThrow('NOPERM')
+  })
+
+  it.each([
+    ['no client certificate', { REDIS_TLS_CERT: '', REDIS_TLS_KEY: '' }],
+    ['another authority', { REDIS_TLS_CA: createAuthority('other').ca }],
+    ['the authorities of the system', { REDIS_TLS_CA: '' }],
+  ])('with %s names the settings to check', async (_, change) => {
+    expect(await diagnosisWith({ ...tls(), ...change })).toMatchObject({
+      blocked: true,
+      reason: 'tls',
+      message: expect.stringMatching(/REDIS_TLS_CA.*Nothing is skipped|Nothing is skipped.*REDIS_TLS_CA/s),
+    })
+  })
+
+  it('refuses a server whose certificate has another name', async () => {
+    const url = `rediss://localhost:${tlsPort}`
+    expect(await diagnosisWith({ ...tls(), REDIS_URL: url })).toMatchObject({ blocked: true, reason: 'tls' })
+  })
+})
+
+describe('a Unix socket', () => {
+  it('is used with a database', async () => {
+    const { redis } = open({ REDIS_URL: `unix://${socket}?db=3` })
+    await connectRedis(redis)
+    expect(await redis.client('INFO')).toMatch(/ db=3 /)
+  })
+
+  it('that does not exist is named', async () => {
+    expect(await diagnosisWith({ REDIS_URL: `unix://${folder}/none.sock` })).toMatchObject({
+      blocked: true,
+      message: expect.stringMatching(/unix:\/\/.*none\.sock .*REDIS_URL/s),
+    })
+  })
+})
