@@ -16,6 +16,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const pages = [
   'README.md',
   'CONTRIBUTING.md',
+  'SECURITY.md',
   'packages/schemas/README.md',
   'packages/subscriber/README.md',
   'packages/schemas/conformance/README.md',

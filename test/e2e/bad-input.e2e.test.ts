@@ -109,6 +109,18 @@ describe('raw requests', () => {
   })
 
   it.each([
+    ['a length and chunks', 'content-length: 4\r\ntransfer-encoding: chunked'],
+    ['two different lengths', 'content-length: 5\r\ncontent-length: 50'],
+    ['chunks that another coding hides', 'transfer-encoding: chunked, identity'],
+    ['a coding that is almost "chunked"', 'transfer-encoding: xchunked'],
+    ['a header name with a blank', 'content-length : 5'],
+  ])('a request with %s is refused, and no second request is read from it', async (_, framing) => {
+    const hidden = 'GET /hidden HTTP/1.1\r\nhost: x\r\n\r\n'
+    const answer = await raw(`POST /webhooks/mykaarma HTTP/1.1\r\nhost: x\r\n${framing}\r\n\r\n0\r\n\r\n${hidden}`)
+    expect(answer.match(/HTTP\/1.1 \d+/g)).toEqual(['HTTP/1.1 400'])
+  })
+
+  it.each([
     ['text that is not HTTP', 'hello\r\n\r\n', 400, 'bad-request'],
     [
       'a path that cannot be decoded',

@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto'
+import { gzipSync } from 'node:zlib'
 import { createRegistry } from '@customer-stream/runtime'
 import { parseEvent, topicNames } from '@customer-stream/schemas'
 import { describe, expect, it } from 'vitest'
@@ -210,6 +211,15 @@ describe('unusable authentic bodies', () => {
       ['mykaarma.quarantine', undefined],
       ['mykaarma.customers.raw', 32_768],
     ])
+  })
+
+  it('a compressed body is never unpacked: its bytes go to quarantine', async () => {
+    const { post, published } = start()
+    const body = gzipSync('x'.repeat(1_000_000))
+    const answer = await post(body, { 'content-encoding': 'gzip' })
+    expect([answer.statusCode, answer.json().type]).toEqual([400, 'malformed-json'])
+    expect(published[0]?.topic).toBe('mykaarma.quarantine')
+    expect(body.equals(published[0]!.value)).toBe(true)
   })
 
   it('an unusable body is answered with 503 if its copy cannot be stored', async () => {

@@ -1,0 +1,47 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const read = (file: string) => readFileSync(join(root, file), 'utf8')
+
+describe('docs/security.md', () => {
+  const [, table = ''] = read('docs/security.md').split('| --- | --- | --- | --- |\n')
+  const threats = table
+    .split('\n\n')[0]!
+    .split('\n')
+    .map((line) => {
+      const [, who = '', what = '', defence = '', test = ''] = line.split('|').map((cell) => cell.trim())
+      const [, file = '', title = ''] = /^`(.+?)`: (.+)$/.exec(test) ?? []
+      return { who, what, defence, file, title }
+    })
+
+  it('the table of threats has rows, and each names who, what and a defence', () => {
+    expect(threats.length).toBeGreaterThan(20)
+    expect(threats.filter(({ who, what, defence }) => who === '' || what === '' || defence === '')).toEqual([])
+  })
+
+  it.each(threats)('a test shows the defence against "$what"', ({ file, title }) => {
+    expect([file, file !== '' && existsSync(join(root, file))]).toEqual([file, true])
+    expect(title.length).toBeGreaterThan(10)
+    expect(read(file)).toContain(title)
+  })
+})
+
+it('every package of the lock file has a checksum, and no image runs an install script', () => {
+  const { packages } = JSON.parse(read('package-lock.json')) as {
+    packages: Record<string, { readonly link?: boolean; readonly integrity?: string }>
+  }
+  const fetched = Object.entries(packages).filter(([path, { link }]) => path.includes('node_modules/') && !link)
+  expect(fetched.length).toBeGreaterThan(100)
+  expect(fetched.filter(([, { integrity = '' }]) => !integrity.startsWith('sha512-'))).toEqual([])
+  const installs = read('Dockerfile').match(/npm ci.*/g) ?? []
+  expect(installs.length).toBeGreaterThan(1)
+  expect(installs.filter((install) => !install.includes('--ignore-scripts'))).toEqual([])
+})
+
+it('the licence of each package is the one that LICENSE names', () => {
+  const { license } = JSON.parse(read('package.json')) as { license: string }
+  expect(read('LICENSE')).toMatch(new RegExp(`^${license}\\n`))
+})
