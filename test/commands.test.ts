@@ -8,6 +8,7 @@ import { expect, it, onTestFinished } from 'vitest'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const { scripts } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as { scripts: Record<string, string> }
 const commands = {
+  customer: '--jsn',
   demo: '--keeep',
   dev: '--help-me',
   erase: '--reasn',

@@ -11,6 +11,11 @@ export interface Command {
 }
 
 export const COMMANDS = {
+  customer: {
+    summary: 'shows one customer, or what became of each event of one',
+    words: [['show', 'history'], []],
+    options: { limit: 'text', json: 'flag' },
+  },
   erase: {
     summary: 'erases a customer, or shows what is left of an erased one',
     options: {

@@ -2,6 +2,7 @@
 import { COMMANDS, type CommandName, isCommand, unknownCommand } from './commands.ts'
 
 const run: Readonly<Record<CommandName, () => Promise<unknown>>> = {
+  customer: () => import('./customer.ts'),
   erase: () => import('./erase.ts'),
   look: () => import('./look.ts'),
   status: () => import('./status.ts'),

@@ -5,8 +5,8 @@ import type { EventVersion, StateDocument, Supersedable, UsableEvent } from './r
 /** SHA-256 of the fields of a hash or an event, or of a record's value. */
 export type Digest = Uint8Array
 
-// Metadata that differs between copies of one event. compareHash compares these fields.
-const OF_THE_COPY: ReadonlySet<string> = new Set(['_receivedAt', '_appliedAt', '_source', '_projection'])
+/** Metadata that differs between copies of one event. compareHash compares these fields. */
+export const OF_THE_COPY: ReadonlySet<string> = new Set(['_receivedAt', '_appliedAt', '_source', '_projection'])
 
 /**
  * Returns a digest that does not depend on the order of the fields. Metadata that differs between

@@ -1,5 +1,5 @@
+export { differingFields } from './compare-document.ts'
 export { customersInRedis } from './customers-in-redis.ts'
-export { contentOf } from './evidence.ts'
 export { fingerprint, sha256 } from './fingerprint.ts'
 export { type ProgressOf, readProgress, type StoredFill, type StoredProgress } from './positions.ts'
 export { positionsKeys, requireMarks, requirePositions, requireReadable } from './preconditions.ts'

@@ -1,0 +1,97 @@
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { expect, it } from 'vitest'
+import { createHistory, type HistoryOptions } from './customer-history.ts'
+
+const TOPIC = 't.customers.raw'
+
+const historyOf = (options: Partial<HistoryOptions> = {}) =>
+  createHistory({
+    ...{ customerUuid: 'ada', topic: TOPIC, partition: 3, maxFutureMs: 1000, limit: 100 },
+    ...{ erasure: undefined, position: 1000n, source: undefined },
+    ...options,
+  })
+/** A record of the raw topic. */
+const record = (offset: number, timestamp: number, id = `e${timestamp}`, customerUuid = 'ada', key = customerUuid) => ({
+  offset: String(offset),
+  timestamp: String(5000 + offset),
+  key: Buffer.from(key),
+  value: Buffer.from(makeCustomersEvent({ customerUuid, timestamp, id }).body),
+  headers: {},
+})
+const quarantined = (offset: number, headers: Readonly<Record<string, string>>, key: string | null = 'ada') => ({
+  offset: String(offset),
+  timestamp: '5001',
+  key: key === null ? null : Buffer.from(key),
+  value: Buffer.from('x'),
+  headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, Buffer.from(value)])),
+})
+const outcomes = (history: ReturnType<typeof historyOf>) =>
+  history.events().map(({ outcome, reason }) => (reason === undefined ? outcome : `${outcome}: ${reason}`))
+
+it('tells newer, older and repeated events apart, and ignores other customers', () => {
+  const history = historyOf({ source: `${TOPIC}/3/4` })
+  for (const each of [
+    record(0, 10),
+    record(1, 5),
+    record(2, 10),
+    record(3, 99, 'x', 'eve'),
+    record(4, 20),
+    record(5, 30, 'y', 'eve', 'ada'),
+  ])
+    history.addRaw(each)
+  expect(outcomes(history)).toEqual(['applied', 'older', 'repeat', 'applied'])
+  expect(history.events()[3]).toEqual({
+    place: `${TOPIC}/3/4`,
+    receivedAt: 5004,
+    version: { timestamp: 20, id: 'e20' },
+    outcome: 'applied',
+    isInRedis: true,
+  })
+})
+
+it('an unusable event is in quarantine if quarantine has a copy of its record', () => {
+  const history = historyOf()
+  history.addRaw(record(0, 10))
+  history.addRaw({ ...record(1, 1), value: Buffer.from('no JSON') })
+  history.addRaw(record(2, 9_000_000))
+  history.addRaw(record(3, 5))
+  const place = { stage: 'projector', topic: TOPIC, partition: '3' }
+  history.addQuarantined(quarantined(7, { ...place, reason: 'too-far-in-future', offset: '2' }, null), 'q', 0)
+  history.addQuarantined(quarantined(8, { ...place, reason: 'not-json', offset: '1', partition: '4' }), 'q', 0)
+  history.addQuarantined(quarantined(9, { ...place, reason: 'x', offset: '3', topic: 'other' }), 'q', 0)
+  expect(outcomes(history)).toEqual(['applied', 'unusable: not-json', 'quarantined: too-far-in-future', 'older'])
+})
+
+it('a usable record that an operator sent to quarantine does not count as applied', () => {
+  const history = historyOf()
+  history.addRaw(record(0, 10))
+  history.addRaw(record(1, 5))
+  const named = { reason: 'named-by-setting', topic: TOPIC, partition: '3', offset: '0' }
+  history.addQuarantined(quarantined(7, named), 'q', 0)
+  expect(outcomes(history)).toEqual(['quarantined: named-by-setting', 'applied'])
+})
+
+it('an event that the ingress refused is listed at its time of receipt', () => {
+  const history = historyOf()
+  history.addRaw(record(0, 10))
+  history.addRaw(record(2, 20))
+  history.addQuarantined(quarantined(7, { reason: 'nested-too-deep', stage: 'ingress' }), 'q', 5)
+  history.addQuarantined(quarantined(8, { reason: 'not-json', stage: 'ingress' }, 'eve'), 'q', 5)
+  expect(history.events().map(({ place }) => place)).toEqual([`${TOPIC}/3/0`, 'q/5/7', `${TOPIC}/3/2`])
+})
+
+it('an event after the position waits, and one of an erased customer is erased', () => {
+  const history = historyOf({ position: 2n, erasure: { scope: 'until-now', erasedAt: 10 } })
+  for (const each of [record(0, 10), record(1, 11), record(2, 12)]) history.addRaw(each)
+  expect(outcomes(history)).toEqual(['erased', 'applied', 'waiting'])
+  const forever = historyOf({ erasure: { scope: 'forever', erasedAt: 1 } })
+  forever.addRaw(record(0, 10))
+  expect(outcomes(forever)).toEqual(['erased'])
+})
+
+it('only the newest events are kept, and the older ones still decide', () => {
+  const history = historyOf({ limit: 2 })
+  for (const each of [record(0, 10), record(1, 50), record(2, 20), record(3, 50)]) history.addRaw(each)
+  expect(history.leftOut).toBe(2)
+  expect(outcomes(history)).toEqual(['older', 'repeat'])
+})

@@ -1,0 +1,165 @@
+/** `customer-stream customer`: shows one customer, or what became of each event of one. Read-only. */
+import { integer, loadSettings, unlessAborted } from '@customer-stream/runtime'
+import { redisRules } from '@customer-stream/runtime/redis'
+import {
+  customerKey,
+  erasedKey,
+  MAX_FUTURE_MS,
+  partitionOf,
+  stateTopicName,
+  topicNames,
+} from '@customer-stream/schemas'
+import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { readProgress, readTopic, requirePositions, requireReadable } from '@customer-stream/verify'
+import { COMMANDS, readWords } from './commands.ts'
+import { createHistory } from './customer-history.ts'
+import { interruption, tell } from './interruption.ts'
+import { type CustomerHistory, historyLines, shownLines } from './print-customer.ts'
+import { type Erased, readShownCustomer } from './shown-customer.ts'
+import { jsonLine, printable } from './terminal-text.ts'
+import { type Clients, clientSettings, withClients } from './with-clients.ts'
+
+const MOST_EVENTS = 10_000
+
+const { customerUuid, task, limit, isJson, settings } = readCommandLine({
+  name: 'customer',
+  usage: `customer-stream customer show ID [--json]
+customer-stream customer history ID [--limit N] [--json]
+
+  show       The customer's hash in Redis with its version and the raw record it
+             comes from, the mark of an erasure, and whether the document in the
+             state topic equals the hash. It prints personal data.
+  history    The customer's events in Kafka in order, and what became of each:
+               applied       newer than every event before it
+               older, repeat ignored
+               quarantined   it can never be applied; quarantine has a copy
+               unusable      likewise, but quarantine has no copy (any more)
+               erased        the customer was erased
+               waiting       no projector has read it yet
+             It prints no data but ids, times and places.
+  --limit N  show the newest N events, 1 to ${MOST_EVENTS} (default 100)
+  --json     print one JSON object
+  Both read only the customer's partition, and history also quarantine. Exit
+  code 0, or 1 if the customer is unknown, or if the document differs.
+  The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read
+  from the environment.
+  In this repository: npm run customer -- show ID`,
+  options: COMMANDS.customer.options,
+  words: true,
+  read: ({ texts, flags, words: [given, ...rest] }) => {
+    const [word] = readWords([['show', 'history']], given === undefined ? [] : [given])
+    const [id, ...more] = rest
+    if (id === undefined) throw new Error('the ID of the customer (customerUuid) is missing')
+    if (more.length > 0) throw new Error('only one customer can be shown')
+    if (word === 'show' && texts.limit !== undefined) throw new Error('--limit belongs to history')
+    const most = Number(texts.limit ?? '100')
+    if (!(Number.isInteger(most) && most >= 1 && most <= MOST_EVENTS))
+      throw new Error(`--limit must be a whole number from 1 to ${MOST_EVENTS}`)
+    const loaded = loadSettings(
+      {
+        ...clientSettings,
+        MAX_FUTURE_MS: integer({
+          default: MAX_FUTURE_MS,
+          minimum: 0,
+          maximum: Number.MAX_SAFE_INTEGER,
+          description: 'Give the same value as to the projector.',
+        }),
+      },
+      process.env,
+      redisRules,
+    )
+    return { customerUuid: id, task: word, limit: most, isJson: flags.has('json'), settings: loaded }
+  },
+})
+const { signal } = interruption
+const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection, MAX_FUTURE_MS: maxFutureMs } = settings
+const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
+const stateTopic = settings.KAFKA_STATE_TOPIC ? stateTopicName(settings.KAFKA_TOPIC_PREFIX) : undefined
+
+const say = (value: object, lines: readonly string[]) => {
+  process.stdout.write(isJson ? jsonLine(value) : `${lines.join('\n')}\n`)
+}
+const onProgress = (topic: string) => (read: number, total: number) =>
+  tell(`customer: read ${read.toLocaleString('en')} of ${total.toLocaleString('en')} records of ${topic}`)
+
+const unknown = (places: string): number => {
+  tell(
+    `customer: ${places} nothing of customer ${printable(customerUuid)}. Check the id: upper and lower case differ. ` +
+      'Check KAFKA_TOPIC_PREFIX and REDIS_KEY_PREFIX too.',
+  )
+  return 1
+}
+
+const readErased = async ({ redis }: Clients): Promise<Erased | undefined> => {
+  const { scope, erasedAt } = await redis.hgetall(erasedKey(customerUuid, keyPrefix))
+  const isScope = scope === 'forever' || scope === 'until-now'
+  return isScope && erasedAt !== undefined ? { scope, erasedAt: Number(erasedAt) } : undefined
+}
+
+/** Returns the ends of the customer's own partition. */
+const ownPartition = async ({ admin }: Clients, topic: string) => {
+  const ends = await requireReadable(admin, topic, signal)
+  const own = partitionOf(customerUuid, ends.length)
+  const end = ends.find(({ partition }) => partition === own)
+  if (end === undefined) throw new Error(`Kafka does not say where partition ${own} of ${topic} ends`)
+  return end
+}
+
+const show = async (clients: Clients): Promise<number> => {
+  await requirePositions(clients.redis, projection, keyPrefix)
+  // One after another, because kafkajs fails for all topics of a client if one of them is missing.
+  await requireReadable(clients.admin, topics.customers, signal)
+  const state =
+    stateTopic === undefined
+      ? undefined
+      : { topic: stateTopic, end: await ownPartition(clients, stateTopic), onProgress: onProgress(stateTopic) }
+  const readHash = () => clients.redis.hgetall(customerKey(customerUuid, keyPrefix))
+  const erased = await readErased(clients)
+  const shown = await readShownCustomer(
+    { admin: clients.admin, readHash, signal },
+    { customerUuid, key: customerKey(customerUuid, keyPrefix), topic: topics.customers, erased, state },
+  )
+  if (!shown.isKnown) return unknown('Redis and the state topic have')
+  say(shown, shownLines(shown))
+  return shown.isSound ? 0 : 1
+}
+
+const history = async (clients: Clients): Promise<number> => {
+  const { admin, redis } = clients
+  await requirePositions(redis, projection, keyPrefix)
+  const own = await ownPartition(clients, topics.customers)
+  const ends = await requireReadable(admin, topics.quarantine, signal)
+  const [progress] =
+    (await readProgress(redis, { topic: topics.customers, projection, keyPrefix }, [own.partition])) ?? []
+  const [hash, erasure] = await Promise.all([redis.hgetall(customerKey(customerUuid, keyPrefix)), readErased(clients)])
+  const found = createHistory({
+    ...{ customerUuid, topic: topics.customers, partition: own.partition, maxFutureMs, limit, erasure },
+    ...{ position: progress?.position, source: hash._source },
+  })
+  let unreadable = 0
+  const onUnreadable = () => {
+    unreadable += 1
+  }
+  const reading = (topic: string) => ({ onUnreadable, signal, onProgress: onProgress(topic) })
+  await readTopic(admin, topics.customers, found.addRaw, { ...reading(topics.customers), ends: [own] })
+  await readTopic(
+    admin,
+    topics.quarantine,
+    (record, partition) => found.addQuarantined(record, topics.quarantine, partition),
+    { ...reading(topics.quarantine), ends },
+  )
+  const events = found.events()
+  if (events.length === 0) return unknown(`partition ${own.partition} of ${topics.customers} and quarantine have`)
+  const shown: CustomerHistory = {
+    ...{ customerUuid, topic: topics.customers, partition: own.partition, events, leftOut: found.leftOut, unreadable },
+    deletedBefore: own.low === '0' ? null : own.low,
+    isHashListed: hash._source === undefined ? null : events.some(({ isInRedis }) => isInRedis),
+    erased: erasure ?? null,
+  }
+  say(shown, historyLines(shown))
+  return 0
+}
+
+await withClients('customer', settings, (clients) =>
+  unlessAborted(task === 'show' ? show(clients) : history(clients), signal),
+)

@@ -1,0 +1,71 @@
+import { expect, it } from 'vitest'
+import { historyLines, shownLines } from './print-customer.ts'
+import type { ShownCustomer } from './shown-customer.ts'
+
+const ESCAPE = '\u001b]0;owned\u0007'
+const shown: ShownCustomer = {
+  customerUuid: `ada${ESCAPE}`,
+  isKnown: true,
+  isSound: true,
+  key: 'mykaarma:customer:{ada}',
+  hash: {
+    ...{ _projection: '1', _receivedAt: '0', _appliedAt: '0', [`__mine${ESCAPE}`]: 'x', notes: 'a\nb'.repeat(200) },
+    firstName: `Ada${ESCAPE}`,
+  },
+  version: { timestamp: 0, id: `e${ESCAPE}` },
+  source: { place: 'raw/3/7', isInKafka: false },
+  erased: null,
+  state: { place: 'state/3/1', kind: 'document', version: null, agreement: 'differs', fields: [`x${ESCAPE}`] },
+}
+
+it('no text of a customer controls the terminal', () => {
+  const all = shownLines(shown).join('')
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to find
+  expect(all).not.toMatch(/[\u0000-\u001f\u007f-\u009f]/)
+  expect(all).toContain('firstName                Ada\\u{1b}]0;owned\\u{7}')
+  expect(all).toContain('… (600 characters)')
+})
+
+it('shows the metadata in words, and leaves them out of the fields', () => {
+  const lines = shownLines(shown)
+  expect(lines).toContain('  source     raw/3/7, received 1970-01-01 00:00:00 UTC; Kafka no longer has this record')
+  expect(lines.join('\n')).not.toContain('_projection')
+  expect(lines.join('\n')).toContain('__mine')
+})
+
+it('an erased customer with a hash is pointed out', () => {
+  const lines = shownLines({ ...shown, erased: { scope: 'forever', erasedAt: 0 } })
+  expect(lines.join('\n')).toContain('erased     at 1970-01-01 00:00:00 UTC, scope forever; but Redis has the hash')
+})
+
+it('an event is one line, without control characters of its id', () => {
+  const lines = historyLines({
+    customerUuid: 'ada',
+    topic: 't',
+    partition: 3,
+    events: [
+      {
+        place: 't/3/7',
+        receivedAt: 0,
+        version: { timestamp: 1000, id: `e\n${ESCAPE}` },
+        outcome: 'older',
+        isInRedis: true,
+      },
+    ],
+    leftOut: 2,
+    unreadable: 0,
+    deletedBefore: '5',
+    isHashListed: false,
+    erased: null,
+  })
+  expect(lines).toEqual([
+    'customer ada: 1 event in partition 3 of t',
+    '2 older events left out (--limit)',
+    'Kafka has deleted the records before offset 5',
+    '',
+    'received                version                 place         what became of it',
+    '1970-01-01 00:00:00 UTC 1970-01-01 00:00:01 UTC 3/7           older, ignored  ◀ in Redis  e\\u{a}\\u{1b}]0;owned\\u{7}',
+    '',
+    'The hash in Redis comes from a record that is not in this list.',
+  ])
+})

@@ -1,0 +1,118 @@
+/** Prints one customer, or the events of one customer. No text of a customer controls the terminal. */
+import { isErased } from '@customer-stream/schemas'
+import type { HistoryEvent } from './customer-history.ts'
+import type { Agreement, Erased, ShownCustomer, ShownState } from './shown-customer.ts'
+import { counted, printable, shortened, utc } from './terminal-text.ts'
+
+const MOST_CHARACTERS = 200
+
+const AGREEMENTS: Readonly<Record<Agreement, string>> = {
+  equal: 'equals the hash',
+  differs: 'differs from the hash in',
+  older: 'is older than the hash. Check the lag, and run customer-stream verify --state',
+  newer: 'is newer than the hash. Run customer-stream verify --state',
+  missing: 'Redis has a hash, and the state topic has no document. Run customer-stream verify --state',
+  'no-hash': 'Redis has no hash of this document. Check the lag, and run customer-stream verify --state',
+}
+
+const erasedText = (erased: Erased | null): string =>
+  erased === null ? 'no' : `at ${utc(erased.erasedAt)}, scope ${erased.scope}`
+
+const stateLine = (state: ShownState | null): string => {
+  if (state === null) return 'switched off (KAFKA_STATE_TOPIC=false)'
+  const { place, kind, agreement, fields } = state
+  const what = {
+    document: `${place}`,
+    tombstone: `${place} is a tombstone: the customer was erased`,
+    unusable: `${place} is no state document`,
+    none: 'no record of this customer',
+  }[kind]
+  if (agreement === null) return what
+  return `${what}: ${AGREEMENTS[agreement]}${agreement === 'differs' ? ` ${fields.join(', ')}` : ''}`
+}
+
+/** Returns the lines about one customer, most important first. */
+export const shownLines = (shown: ShownCustomer): string[] => {
+  const { customerUuid, key, hash, version, source, erased, state } = shown
+  const isErasedHash = erased !== null && version !== null && isErased(erased, version)
+  const line = (name: string, text: string) => `  ${name.padEnd(11)}${text}`
+  const about =
+    hash === null
+      ? [line('Redis', 'has no hash of this customer')]
+      : [
+          line('Redis', `${key}, projection ${hash._projection ?? 'unknown'}`),
+          line(
+            'version',
+            version === null ? 'unknown' : `${utc(version.timestamp)} ${version.timestamp} ${version.id}`,
+          ),
+          line(
+            'source',
+            `${source?.place ?? 'unknown'}, received ${utc(Number(hash._receivedAt))}` +
+              (source?.isInKafka ? '' : '; Kafka no longer has this record'),
+          ),
+          line('applied', utc(Number(hash._appliedAt))),
+        ]
+  const fields = Object.entries(hash ?? {})
+    .filter(([field]) => !/^_[^_]/.test(field))
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+  const lines = [
+    `customer ${customerUuid}`,
+    ...about,
+    line(
+      'erased',
+      `${erasedText(erased)}${isErasedHash ? '; but Redis has the hash: run customer-stream verify' : ''}`,
+    ),
+    line('state', stateLine(state)),
+    ...(fields.length > 0 ? [''] : []),
+    ...fields.map(([field, value]) => `  ${field.padEnd(24)} ${shortened(value, MOST_CHARACTERS)}`),
+  ]
+  return lines.map(printable)
+}
+
+/** Events of one customer. */
+export interface CustomerHistory {
+  readonly customerUuid: string
+  readonly topic: string
+  readonly partition: number
+  readonly events: readonly HistoryEvent[]
+  /** Number of older events that the limit left out. */
+  readonly leftOut: number
+  /** Batches of records that cannot be read. */
+  readonly unreadable: number
+  /** Oldest offset of the partition, if Kafka has deleted older records. */
+  readonly deletedBefore: string | null
+  /** True if the hash in Redis comes from a listed event. Null if Redis has no hash. */
+  readonly isHashListed: boolean | null
+  readonly erased: Erased | null
+}
+
+const OUTCOMES: Readonly<Record<HistoryEvent['outcome'], string>> = {
+  applied: 'applied',
+  older: 'older, ignored',
+  repeat: 'repeat, ignored',
+  quarantined: 'quarantined',
+  unusable: 'unusable, not in quarantine',
+  erased: 'erased',
+  waiting: 'not applied yet',
+}
+
+export const historyLines = (history: CustomerHistory): string[] => {
+  const { customerUuid, topic, partition, events, leftOut, unreadable, deletedBefore, isHashListed, erased } = history
+  const lines = [
+    `customer ${customerUuid}: ${counted(events.length, 'event')} in partition ${partition} of ${topic}`,
+    ...(erased === null ? [] : [`erased ${erasedText(erased)}`]),
+    ...(leftOut > 0 ? [`${counted(leftOut, 'older event')} left out (--limit)`] : []),
+    ...(deletedBefore === null ? [] : [`Kafka has deleted the records before offset ${deletedBefore}`]),
+    ...(unreadable > 0 ? [`${counted(unreadable, 'batch', 'batches')} of records cannot be read`] : []),
+    '',
+    `${'received'.padEnd(24)}${'version'.padEnd(24)}${'place'.padEnd(14)}what became of it`,
+    ...events.map(({ receivedAt, version, place, outcome, reason, isInRedis }) => {
+      const short = place.startsWith(`${topic}/`) ? place.slice(topic.length + 1) : place
+      const what = `${OUTCOMES[outcome]}${reason === undefined ? '' : `: ${reason}`}${isInRedis ? '  ◀ in Redis' : ''}`
+      const time = version === null ? 'none' : utc(version.timestamp)
+      return `${utc(receivedAt).padEnd(24)}${time.padEnd(24)}${short.padEnd(13)} ${what}  ${version?.id ?? ''}`.trimEnd()
+    }),
+    ...(isHashListed === false ? ['', 'The hash in Redis comes from a record that is not in this list.'] : []),
+  ]
+  return lines.map(printable)
+}

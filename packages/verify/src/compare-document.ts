@@ -1,0 +1,19 @@
+import { OF_THE_COPY } from './evidence.ts'
+import type { StateDocument } from './read-event.ts'
+
+/**
+ * Compares a customer's hash with the document of the state topic. Metadata that differs between
+ * copies of an event is left out.
+ * @returns the names of the fields that differ, in order.
+ */
+export const differingFields = (
+  hash: Readonly<Record<string, string>>,
+  { fields }: Pick<StateDocument, 'fields'>,
+): string[] => {
+  const wellFormed = ([field, value]: readonly [string, string]) =>
+    [field.toWellFormed(), value.toWellFormed()] as const
+  const stored = new Map(Object.entries(hash).map(wellFormed))
+  const expected = new Map([...fields].map(wellFormed))
+  const names = new Set([...stored.keys(), ...expected.keys()])
+  return [...names].filter((name) => !OF_THE_COPY.has(name) && stored.get(name) !== expected.get(name)).sort()
+}
