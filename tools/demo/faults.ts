@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { barText, number } from '@customer-stream/cli/layout'
+import type { Screen } from '@customer-stream/cli/screen'
 import { unlessAborted, waitUntil } from '@customer-stream/runtime'
 import type { Brokers, Pipeline } from '@customer-stream/testing'
-import { barText, number } from './layout.ts'
 import type { Load } from './load.ts'
 import { customersOf, lagOf } from './measure.ts'
 import { createMeter } from './meter.ts'
-import type { Screen } from './screen.ts'
 import type { Services } from './services.ts'
 import { failedRequests } from './sums.ts'
 

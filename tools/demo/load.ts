@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { barText, number } from '@customer-stream/cli/layout'
+import type { Screen } from '@customer-stream/cli/screen'
 import { unlessAborted } from '@customer-stream/runtime'
 import { createSimulation, type SimulationProgress } from '@customer-stream/simulator'
 import type { Pipeline } from '@customer-stream/testing'
-import { barText, number } from './layout.ts'
 import { lagOf } from './measure.ts'
 import { createMeter } from './meter.ts'
-import type { Screen } from './screen.ts'
 
 const RETRY_BASE_MS = 500
 const MEASURE_MS = 200

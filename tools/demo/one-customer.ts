@@ -1,11 +1,11 @@
 import { hash } from 'node:crypto'
+import { clipped } from '@customer-stream/cli/layout'
+import type { Screen } from '@customer-stream/cli/screen'
 import { unlessAborted, waitUntil } from '@customer-stream/runtime'
 import { customerKey } from '@customer-stream/schemas'
 import { type MadeEvent, makeCustomersEvent, openLedger } from '@customer-stream/simulator'
 import type { Pipeline } from '@customer-stream/testing'
-import { clipped } from './layout.ts'
 import { outcomesOf } from './measure.ts'
-import type { Screen } from './screen.ts'
 import type { Services } from './services.ts'
 import type { Outcomes } from './sums.ts'
 

@@ -1,5 +1,5 @@
+import { number } from '@customer-stream/cli/layout'
 import type { CommandLine } from '@customer-stream/simulator/command-line'
-import { number } from './layout.ts'
 
 const DEFAULT_EVENTS = 20_000
 const MIN_EVENTS = 100

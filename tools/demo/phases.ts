@@ -1,13 +1,14 @@
 /** Phases of the demo with running services: events, faults, and the verdict. */
+
+import { number } from '@customer-stream/cli/layout'
+import type { Screen } from '@customer-stream/cli/screen'
 import { unlessAborted, waitUntil } from '@customer-stream/runtime'
 import type { Brokers, Pipeline } from '@customer-stream/testing'
 import { injectFaults, injectFaultsOfServices } from './faults.ts'
-import { number } from './layout.ts'
 import { showLoad, startLoad } from './load.ts'
 import { customersOf, lagOf, ledgerLines, outcomesOf, recordsIn } from './measure.ts'
 import type { OneCustomer } from './one-customer.ts'
 import type { DemoOptions } from './options.ts'
-import type { Screen } from './screen.ts'
 import type { Services } from './services.ts'
 import {
   addsUp,

@@ -1,9 +1,10 @@
 /** Shows what another team sees: a table of the current customers, read from the state topic. */
+
+import { clipped, widthOf, wrapped } from '@customer-stream/cli/layout'
 import { unlessAborted } from '@customer-stream/runtime'
 import { type CustomerState, customerKey, META } from '@customer-stream/schemas'
 import { openCustomerTable } from '@customer-stream/subscriber'
 import { kafkajsOf } from '@customer-stream/testing'
-import { clipped, widthOf, wrapped } from './layout.ts'
 import { customersOf } from './measure.ts'
 import type { Demo } from './phases.ts'
 import { addsUp, sumText } from './sums.ts'

@@ -1,5 +1,5 @@
+import { number, wrapped } from '@customer-stream/cli/layout'
 import type { SimulationProgress } from '@customer-stream/simulator'
-import { number, wrapped } from './layout.ts'
 
 /** Total and its parts, from different sources, so that an equal sum proves something. */
 export interface Sum {

@@ -1,5 +1,5 @@
+import { number } from '@customer-stream/cli/layout'
 import { isSound, VERDICT_LEGEND, type Verdict, verdictLines } from '@customer-stream/verify'
-import { number } from './layout.ts'
 
 /** Number of events that must be in Kafka, from the counts of the senders. */
 export interface Expected {

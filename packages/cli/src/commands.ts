@@ -1,5 +1,6 @@
 /** Table of all commands. The help, the shell completion and the readers of options use it. */
 import { type CommandLine, nearestName } from '@customer-stream/simulator/command-line'
+import { OPTIONS as quarantineOptions } from './quarantine/options.ts'
 
 export interface Command {
   /** One line of the help. */
@@ -28,6 +29,16 @@ export const COMMANDS = {
     },
   },
   look: { summary: 'shows what is in Kafka and in Redis', options: {} },
+  quarantine: {
+    summary: 'lists, shows, redrives or drops records of quarantine',
+    words: [['list', 'show', 'redrive', 'drop']],
+    options: {
+      ...quarantineOptions.list,
+      ...quarantineOptions.show,
+      ...quarantineOptions.redrive,
+      ...quarantineOptions.drop,
+    },
+  },
   status: {
     summary: 'shows whether all is well, and what is wrong',
     options: { ingress: 'text', projector: 'text', 'timeout-seconds': 'text', json: 'flag' },

@@ -5,6 +5,7 @@ const run: Readonly<Record<CommandName, () => Promise<unknown>>> = {
   customer: () => import('./customer.ts'),
   erase: () => import('./erase.ts'),
   look: () => import('./look.ts'),
+  quarantine: () => import('./quarantine.ts'),
   status: () => import('./status.ts'),
   topics: () => import('./topics.ts'),
   verify: () => import('./verify.ts'),

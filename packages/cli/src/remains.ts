@@ -19,6 +19,7 @@ import {
   type Version,
 } from '@customer-stream/schemas'
 import { readTopic } from '@customer-stream/verify'
+import { namesCustomer } from './names-customer.ts'
 
 export interface Places {
   readonly topics: TopicNames
@@ -85,12 +86,6 @@ export const keepsFor = async (admin: TopicAdmin, topic: string): Promise<KeepsF
   }
 }
 
-/** Returns true if the value has the id as a JSON string, also inside another JSON string. */
-const names = (value: Buffer | null, customerUuid: string): boolean => {
-  const text = JSON.stringify(customerUuid).slice(1, -1)
-  return value !== null && (value.includes(`"${text}"`) || value.includes(`\\"${text}\\"`))
-}
-
 const versionOf = ({ value, headers }: FetchedRecord): Version | undefined => {
   const contentType = headers?.[RAW_HEADERS.contentType]?.toString()
   const parsed = parseEvent(value ?? Buffer.alloc(0), { contentType })
@@ -134,7 +129,7 @@ export const findRemains = async (
     let newestAt = 0
     const unreadable = await read(topic, (record) => {
       const { key, value, timestamp } = record
-      const isOfCustomer = key?.toString() === customerUuid || names(value, customerUuid)
+      const isOfCustomer = key?.toString() === customerUuid || namesCustomer(value, customerUuid)
       if (value === null || !isOfCustomer || !isLeft(versionIn(record))) return
       records += 1
       newestAt = Math.max(newestAt, Number(timestamp))

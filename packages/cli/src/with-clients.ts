@@ -86,14 +86,16 @@ export const withClients = async (
   process.exit(exitCode)
 }
 
+export type KafkaClients = Pick<Clients, 'kafka' | 'admin'>
+
 /** Runs the work with clients of Kafka alone, for a command that does not use Redis. */
 export const withKafka = async (
   command: string,
   settings: KafkaSettings,
-  work: (clients: Pick<Clients, 'kafka' | 'admin'>) => Promise<number>,
+  work: (clients: KafkaClients) => Promise<number>,
 ): Promise<never> => {
   const kafka = createKafka(settings, {
-    clientId: `customer-stream-${command}`,
+    clientId: `customer-stream-${command.replaceAll(' ', '-')}`,
     logger: createLogger(command, 'silent'),
   })
   const admin = createAdmin(kafka, { isPatient: true })

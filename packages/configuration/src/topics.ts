@@ -3,7 +3,7 @@
  * and `customer-stream topics` checks them without a service.
  */
 import type { TopicDemand } from '@customer-stream/runtime/kafka'
-import { erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
+import { erasuresTopicName, quarantineAuditTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
 import type { IngressSettings } from './ingress.ts'
 import type { ProjectorSettings } from './projector.ts'
 
@@ -19,6 +19,12 @@ const DOCUMENT_GROWTH = 5
  * 1000 × 12 = 24,000 bytes.
  */
 const MAX_ERASURE_BYTES = 32 * 1024
+
+/**
+ * An entry of the audit has two texts of 1000 UTF-16 code units, and JSON needs up to 6 bytes a
+ * code unit: 2 × 1000 × 6 = 12,000 bytes.
+ */
+const MAX_AUDIT_BYTES = 16 * 1024
 
 export const ingressDemands = ({
   KAFKA_TOPIC_PREFIX,
@@ -89,3 +95,11 @@ export const allDemands = (settings: TopicSettings): TopicDemand[] => {
   const known = new Set(demands.map(({ topic }) => topic))
   return [...demands, ...projectorDemands(projectorTopics(settings)).filter(({ topic }) => !known.has(topic))]
 }
+
+/** The topic of `customer-stream quarantine redrive` and `drop`. No service needs it. */
+export const quarantineAuditDemand = (prefix: string): TopicDemand => ({
+  topic: quarantineAuditTopicName(prefix),
+  maxValueBytes: MAX_AUDIT_BYTES,
+  writes: true,
+  kind: 'audit',
+})

@@ -156,7 +156,11 @@ const fetchNext = async (
   }
 }
 
-const reportUnreadable = ({ unreadable }: FetchedPart, { topic, partition }: PartitionRange, report: Reading) => {
+const reportUnreadable = (
+  { unreadable }: FetchedPart,
+  { topic, partition }: PartitionRange,
+  report: Omit<Reading, 'onRecord'>,
+) => {
   // Retention has deleted these records during the reading.
   if (!unreadable || errorType(unreadable.error) === 'OFFSET_OUT_OF_RANGE') return
   const { offset, error } = unreadable
@@ -165,18 +169,25 @@ const reportUnreadable = ({ unreadable }: FetchedPart, { topic, partition }: Par
   report.onUnreadable(unreadable, partition)
 }
 
-/** Reads the committed records of a range, in order. */
-export const readPartition = async (reader: PartitionReader, range: PartitionRange, reading: Reading) => {
+/** Reads the committed records of a range, in order. Each part has the records of one fetch. */
+export async function* partsOf(
+  reader: PartitionReader,
+  range: PartitionRange,
+  reading: Omit<Reading, 'onRecord'>,
+): AsyncGenerator<readonly FetchedRecord[]> {
   let { start } = range
   while (start < range.end) {
     const part = await fetchNext(reader, { ...range, start }, reading.signal)
     reportUnreadable(part, range, reading)
-    for (const record of part.records) {
-      if (BigInt(record.offset) >= range.end) break
-      reading.onRecord(record, range.partition)
-    }
+    yield part.records.filter(({ offset }) => BigInt(offset) < range.end)
     start = BigInt(part.nextOffset)
   }
+}
+
+/** Reads the committed records of a range, in order. */
+export const readPartition = async (reader: PartitionReader, range: PartitionRange, reading: Reading) => {
+  for await (const records of partsOf(reader, range, reading))
+    for (const record of records) reading.onRecord(record, range.partition)
 }
 
 /**

@@ -16,7 +16,7 @@ export interface TopicDemand {
    */
   readonly readCheck?: () => Promise<unknown>
   /** Kind of the topic, which selects the expected retention. Default: `events`. */
-  readonly kind?: 'events' | 'quarantine' | 'changelog'
+  readonly kind?: 'events' | 'quarantine' | 'changelog' | 'audit'
   /**
    * Another topic of the demands. Both topics must have the same partition count, so that a key has
    * the same partition number in both topics.
@@ -72,10 +72,16 @@ const DELETE_RETENTION = 'delete.retention.ms'
  */
 const COMPACT_SOON = { 'segment.bytes': String(50 * 1024 * 1024), 'min.cleanable.dirty.ratio': '0.2' }
 
-const retentionOf = (settings: KafkaSettings, { kind }: TopicDemand): { readonly name: string; readonly ms: number } =>
-  kind === 'quarantine' && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined
-    ? { name: 'KAFKA_QUARANTINE_RETENTION_MS', ms: settings.KAFKA_QUARANTINE_RETENTION_MS }
-    : { name: 'KAFKA_RETENTION_MS', ms: settings.KAFKA_RETENTION_MS }
+/** Minimum retention, -1 for unlimited. `says` is the subject and verb of a sentence about it. */
+const retentionOf = (
+  settings: KafkaSettings,
+  { kind }: TopicDemand,
+): { readonly says: string; readonly ms: number } => {
+  if (kind === 'audit') return { says: 'an audit needs', ms: -1 }
+  return kind === 'quarantine' && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined
+    ? { says: 'KAFKA_QUARANTINE_RETENTION_MS says', ms: settings.KAFKA_QUARANTINE_RETENTION_MS }
+    : { says: 'KAFKA_RETENTION_MS says', ms: settings.KAFKA_RETENTION_MS }
+}
 
 const policyOf = (settings: KafkaSettings, demand: TopicDemand): Record<string, string> =>
   demand.kind === 'changelog'
@@ -152,7 +158,7 @@ const sayPolicyProblems = (
   const retentionMs = Number(config.get('retention.ms'))
   const wanted = retentionOf(settings, demand)
   if (retentionMs !== -1 && (wanted.ms === -1 || retentionMs < wanted.ms))
-    say(`retention.ms is ${retentionMs}, ${wanted.name} says ${wanted.ms}`, 'retention.ms')
+    say(`retention.ms is ${retentionMs}, ${wanted.says} ${wanted.ms}`, 'retention.ms')
   if (config.get('retention.bytes') !== '-1')
     say(
       `retention.bytes is ${config.get('retention.bytes')}, must be -1: Kafka would delete records by size`,

@@ -1,4 +1,4 @@
-/** Text of the demo for a terminal of any width. All characters are one column wide. */
+/** Text for a terminal of any width. All characters are one column wide. */
 export const number = (value: number): string => value.toLocaleString('en-US')
 
 export const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`

@@ -1,7 +1,7 @@
 /**
- * Output of the demo. On a terminal the last line is live: the demo redraws it in place, and writes
- * other lines above it. In a file or pipe each line is plain text, and a progress bar appears four
- * times.
+ * Output of the demo and of long commands. On a terminal the last line is live: the screen redraws
+ * it in place, and writes other lines above it. In a file or pipe each line is plain text, and a
+ * progress bar appears four times.
  */
 import { styleText } from 'node:util'
 import { clipped, type Step, seconds, stepText } from './layout.ts'

@@ -1,0 +1,120 @@
+/**
+ * The audit topic of quarantine: one record for each quarantined record that an operator has
+ * redriven or dropped. Kafka cannot delete single records, so these entries show which records of
+ * quarantine need no more work. No entry has data of a customer.
+ */
+import {
+  attributed,
+  errorType,
+  type OutgoingRecord,
+  readTopicIdentity,
+  type TopicAdmin,
+} from '@customer-stream/runtime/kafka'
+import { readTopic, requireReadable } from '@customer-stream/verify'
+import type { Place } from './record.ts'
+
+export type Action = 'redriven' | 'dropped'
+
+export interface AuditEntry extends Place {
+  /**
+   * Id of the quarantine topic. Null if the brokers have no topic ids. Entries of an earlier topic
+   * with the same name do not count, because its offsets belong to other records.
+   */
+  readonly topicId: string | null
+  readonly action: Action
+  /** Unix milliseconds. */
+  readonly at: number
+  readonly requestedBy: string
+  /** Why the record was dropped. */
+  readonly note?: string
+  /** The topic to which the record was sent. */
+  readonly sentTo?: string
+}
+
+/** Maximum characters of each text of an entry. */
+export const MAX_AUDIT_TEXT = 1000
+
+/** What the audit says about the records of today's quarantine topic. */
+export interface Audit {
+  /** Null if the brokers have no topic ids. */
+  readonly topicId: string | null
+  /** False if there is no audit topic, so that no record was handled. */
+  readonly exists: boolean
+  /** Returns the action for a record. Undefined if no operator has handled the record. */
+  actionFor(place: Place): Action | undefined
+}
+
+const isText = (value: unknown): value is string => typeof value === 'string'
+
+/** Returns the entry, or undefined if the value is no entry. */
+export const readEntry = (value: Buffer | null): AuditEntry | undefined => {
+  let entry: Partial<Record<keyof AuditEntry, unknown>> | null
+  try {
+    entry = JSON.parse(value?.toString() ?? 'null')
+  } catch {
+    return undefined
+  }
+  if (typeof entry !== 'object' || entry === null) return undefined
+  const { topicId, partition, offset, action, at, requestedBy } = entry
+  const isValid =
+    (topicId === null || isText(topicId)) &&
+    Number.isSafeInteger(partition) &&
+    isText(offset) &&
+    /^\d+$/.test(offset) &&
+    (action === 'redriven' || action === 'dropped') &&
+    Number.isSafeInteger(at) &&
+    isText(requestedBy)
+  return isValid ? (entry as AuditEntry) : undefined
+}
+
+export const entryRecord = (topic: string, entry: AuditEntry): OutgoingRecord => ({
+  topic,
+  key: Buffer.from(`${entry.partition}/${entry.offset}`),
+  value: Buffer.from(JSON.stringify(entry)),
+  timestamp: entry.at,
+})
+
+const exists = (admin: TopicAdmin, topic: string): Promise<boolean> =>
+  attributed(`read topic ${topic}`, async () => {
+    try {
+      await admin.describeTopics([topic])
+      return true
+    } catch (error) {
+      if (errorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION') return false
+      throw error
+    }
+  })
+
+export interface ReadAuditOptions {
+  readonly quarantineTopic: string
+  readonly auditTopic: string
+  readonly signal: AbortSignal
+  /** Called with each entry about the records of today's quarantine topic. */
+  readonly onEntry?: (entry: AuditEntry) => void
+}
+
+/** Reads the audit. Its memory is about 50 bytes for each record that was handled. */
+export const readAudit = async (
+  admin: TopicAdmin,
+  { quarantineTopic, auditTopic, signal, onEntry }: ReadAuditOptions,
+): Promise<Audit> => {
+  const identity = await attributed(`read topic ${quarantineTopic}`, () => readTopicIdentity(admin, quarantineTopic))
+  const topicId = identity.topicId ?? null
+  const actions = new Map<number, Map<number, Action>>()
+  const isThere = await exists(admin, auditTopic)
+  if (isThere) {
+    const ends = await requireReadable(admin, auditTopic, signal)
+    const note = (entry: AuditEntry | undefined) => {
+      if (entry?.topicId !== topicId || entry === undefined) return
+      const ofPartition = actions.get(entry.partition) ?? new Map<number, Action>()
+      actions.set(entry.partition, ofPartition.set(Number(entry.offset), entry.action))
+      onEntry?.(entry)
+    }
+    await readTopic(admin, auditTopic, ({ value }) => note(readEntry(value)), { ends, signal })
+  }
+  return {
+    topicId,
+    exists: isThere,
+    actionFor: ({ partition, offset }) => actions.get(partition)?.get(Number(offset)),
+  }
+}

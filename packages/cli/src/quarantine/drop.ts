@@ -1,0 +1,65 @@
+/** `customer-stream quarantine drop`: marks records of quarantine as dealt with. */
+import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { interruption } from '../interruption.ts'
+import { withKafka } from '../with-clients.ts'
+import { handleRecords, printOutcome } from './handle.ts'
+import { loadKafkaSettings, openQuarantine } from './open.ts'
+import { OPTIONS } from './options.ts'
+import { auditText, REQUEST_USAGE, readRequest } from './request.ts'
+import { FILTER_USAGE, readSelection } from './selection.ts'
+import { openWriter } from './writer.ts'
+
+/** Entries of the audit are small, so no operator needs a lower rate. */
+const RATE = 100_000
+
+const { selection, requestedBy, note, isJson, settings } = readCommandLine({
+  name: 'quarantine drop',
+  usage: `customer-stream quarantine drop PARTITION/OFFSET... [OPTIONS]
+customer-stream quarantine drop FILTERS [OPTIONS]
+
+  Marks the selected records as dealt with: quarantine list no longer shows
+  them, and quarantine redrive skips them. Kafka keeps the records until the
+  retention of quarantine has passed.
+${FILTER_USAGE}
+  --note TEXT           why, at most 1000 characters, without data of customers.
+                        The audit keeps the text forever. Needed for --execute
+${REQUEST_USAGE}
+  In this repository: npx customer-stream quarantine drop ...`,
+  options: OPTIONS.drop,
+  words: true,
+  read: (given) => {
+    if (given.words.length > 0 && given.texts.reason !== undefined)
+      throw new Error('--reason selects records by their reason; give the text for the audit as --note')
+    const chosen = {
+      selection: readSelection(given),
+      requestedBy: readRequest(given),
+      note: auditText('note', given.texts.note),
+      isJson: given.flags.has('json'),
+    }
+    if (chosen.requestedBy !== undefined && chosen.note === undefined)
+      throw new Error('--note is missing: the audit needs a reason (--reason selects records)')
+    return { ...chosen, settings: loadKafkaSettings() }
+  },
+})
+const { signal } = interruption
+
+await withKafka('quarantine drop', settings, async (clients) => {
+  const quarantine = await openQuarantine(clients.admin, settings.KAFKA_TOPIC_PREFIX, signal)
+  const producer = requestedBy === undefined ? undefined : await openWriter(clients, settings, quarantine, [], signal)
+  try {
+    const outcome = await handleRecords(clients.admin, quarantine, {
+      command: 'quarantine drop',
+      action: 'dropped',
+      selection,
+      decide: () => ({ send: undefined }),
+      execute:
+        producer && requestedBy !== undefined && note !== undefined
+          ? { producer, requestedBy, note, rate: RATE }
+          : undefined,
+      isJson,
+    })
+    return printOutcome(outcome, isJson)
+  } finally {
+    await producer?.disconnect()
+  }
+})

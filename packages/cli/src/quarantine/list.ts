@@ -1,0 +1,94 @@
+/** `customer-stream quarantine list`: lists the records in quarantine. Read-only. */
+import { attributed } from '@customer-stream/runtime/kafka'
+import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { interruption, tell } from '../interruption.ts'
+import { counted, jsonLine, printable, shortened, utc } from '../terminal-text.ts'
+import { withKafka } from '../with-clients.ts'
+import type { Action } from './audit.ts'
+import { loadKafkaSettings, openQuarantine } from './open.ts'
+import { OPTIONS } from './options.ts'
+import { readQuarantine } from './read-quarantine.ts'
+import { keyTextOf, type Place, placeOf, type QuarantinedRecord } from './record.ts'
+import { FILTER_USAGE, readFilters } from './selection.ts'
+import { createSummary, idText, reasonText, summaryLines } from './summary.ts'
+
+const PROGRESS_RECORDS = 100_000
+
+const { filters, limit, isAll, isJson, settings } = readCommandLine({
+  name: 'quarantine list',
+  usage: `customer-stream quarantine list [--reason REASON] [--since TIME] [--until TIME]
+                      [--customer ID] [--limit N] [--all] [--json]
+
+  Lists the records in quarantine (the dead-letter topic), one line each: place,
+  time of receipt, reason, service, place of the original, id and bytes. Then
+  counts all selected records by reason. Shows no data of customers but ids.
+${FILTER_USAGE}, 0 for only the counts
+  --all                 also records that were redriven or dropped
+  --json                print one JSON object for each record, the counts last
+  In this repository: npx customer-stream quarantine list [OPTIONS]`,
+  options: OPTIONS.list,
+  read: ({ texts, flags }) => ({
+    ...readFilters(texts),
+    isAll: flags.has('all'),
+    isJson: flags.has('json'),
+    settings: loadKafkaSettings(),
+  }),
+})
+const { signal } = interruption
+
+const lineOf = (record: QuarantinedRecord, action: Action | undefined): string => {
+  const { receivedAt, reason, stage, source, value } = record
+  const id = keyTextOf(record)
+  return [
+    placeOf(record).padEnd(10),
+    utc(receivedAt),
+    reasonText(reason).padEnd(22),
+    printable(shortened(stage || '-', 20)),
+    source === undefined ? '-' : printable(shortened(source, 300)),
+    id === undefined ? '-' : idText(id),
+    value === null ? 'no bytes' : counted(value.length, 'byte'),
+    ...(action === undefined ? [] : [action]),
+  ].join('  ')
+}
+
+const jsonOf = (record: QuarantinedRecord, action: Action | undefined): string => {
+  const { receivedAt, reason, stage, source, value } = record
+  return jsonLine({
+    place: placeOf(record),
+    receivedAt,
+    reason,
+    stage,
+    source: source ?? null,
+    id: keyTextOf(record) ?? null,
+    bytes: value?.length ?? null,
+    handled: action ?? null,
+  })
+}
+
+await withKafka('quarantine list', settings, async ({ admin }) => {
+  const { topic, ends, audit } = await openQuarantine(admin, settings.KAFKA_TOPIC_PREFIX, signal)
+  const summary = createSummary()
+  let listed = 0
+  let unreadable = 0
+  const onUnreadable = (place: Place, why: string) => {
+    unreadable += 1
+    tell(`quarantine list: ${placeOf(place)}: ${why}`)
+  }
+  const onProgress = (read: number, total: number) => {
+    if (read % PROGRESS_RECORDS === 0) tell(`quarantine list: read ${read} of ${total} records`)
+  }
+  const selection = { places: undefined, filters, limit }
+  await attributed(`read topic ${topic}`, async () => {
+    const records = readQuarantine(admin, { topic, ends, selection, signal, onUnreadable, onProgress })
+    for await (const record of records) {
+      const action = audit.actionFor(record)
+      summary.count(record.reason, action)
+      if (listed >= limit || (action !== undefined && !isAll)) continue
+      listed += 1
+      process.stdout.write(isJson ? jsonOf(record, action) : `${lineOf(record, action)}\n`)
+    }
+  })
+  const counts = summary.get()
+  process.stdout.write(isJson ? jsonLine({ summary: counts }) : `${summaryLines(counts, isAll).join('\n')}\n`)
+  return unreadable === 0 ? 0 : 1
+})

@@ -1,0 +1,109 @@
+import { topicNames } from '@customer-stream/schemas'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { describe, expect, it } from 'vitest'
+import { type PlanOptions, planRedrive } from './plan.ts'
+import type { QuarantinedRecord } from './record.ts'
+
+const topics = topicNames('t.')
+const options: PlanOptions = {
+  topics,
+  maxFutureMs: 1000,
+  fallbackEncoding: undefined,
+  erasureOf: () => undefined,
+  isNamed: false,
+}
+const record = (
+  value: Buffer | string | null,
+  headers: Readonly<Record<string, string>> = {},
+  receivedAt = 5000,
+): QuarantinedRecord => ({
+  partition: 0,
+  offset: '1',
+  receivedAt,
+  reason: headers.reason ?? 'not-utf8',
+  stage: 'ingress',
+  source: 't.customers.raw/3/7',
+  key: Buffer.from('event-id'),
+  value: value === null ? null : Buffer.from(value),
+  headers,
+})
+const event = makeCustomersEvent({ customerUuid: 'c1', timestamp: 4000 })
+
+describe('planRedrive', () => {
+  it('sends a usable event to the raw topic with the bytes, key, headers and time of the first delivery', () => {
+    const headers = { reason: 'named-by-setting', signature: 's', traceparent: 'p', 'content-type': 'text/x' }
+    expect(planRedrive(record(event.body, headers), { ...options, isNamed: true })).toEqual({
+      send: {
+        topic: topics.customers,
+        key: Buffer.from('c1'),
+        value: Buffer.from(event.body),
+        timestamp: 5000,
+        headers: { signature: 's', traceparent: 'p', 'content-type': 'text/x' },
+      },
+    })
+  })
+
+  it('sends an event of another type to its own topic, with the key of the ingress', () => {
+    const other = JSON.stringify({ id: 'e1', dealeruuid: 'd1', type: 'appointments', timestamp: 1, payload: '{}' })
+    expect(planRedrive(record(other), options)).toMatchObject({
+      send: { topic: topics.other, key: Buffer.from('d1'), headers: {} },
+    })
+  })
+
+  it.each([
+    ['not-json', '{'],
+    ['not-utf8', Buffer.from([0x7b, 0xff, 0x7d])],
+    ['missing-type', '{}'],
+    ['missing-event-id', JSON.stringify({ ...JSON.parse(event.body.toString()), id: '' })],
+    ['too-far-in-future', makeCustomersEvent({ timestamp: 6001 }).body],
+  ])('refuses a record that would come back to quarantine: %s', (refused, value) => {
+    expect(planRedrive(record(value), options)).toEqual({ refused, why: expect.stringMatching(/^The record .*\.$/) })
+  })
+
+  it('uses the time of receipt of the first delivery, not the current time', () => {
+    const { body } = makeCustomersEvent({ timestamp: 6001 })
+    expect(planRedrive(record(body, {}, 5001), options)).toHaveProperty('send')
+  })
+
+  it('decodes bytes by the charset that the operator names, and keeps the charset in the record', () => {
+    const body = Buffer.from(
+      event.body.toString().replace('"c1"', '"Jos\u00e9"').replace('\\"c1\\"', '\\"Jos\u00e9\\"'),
+      'latin1',
+    )
+    expect(planRedrive(record(body), options)).toMatchObject({ refused: 'not-utf8' })
+    expect(planRedrive(record(body), { ...options, fallbackEncoding: 'windows-1252' })).toMatchObject({
+      send: { value: body, headers: { 'content-type': 'text/plain; charset=windows-1252' } },
+    })
+  })
+
+  it('does not use the fallback charset if the record declares its charset', () => {
+    const value = Buffer.from([0x7b, 0xff, 0x7d])
+    const declared = record(value, { 'content-type': 'text/plain; charset=utf-8' })
+    expect(planRedrive(declared, { ...options, fallbackEncoding: 'windows-1252' })).toMatchObject({
+      refused: 'not-utf8',
+    })
+  })
+
+  it.each([
+    [{ scope: 'forever', erasedAt: 1 } as const, 'erased'],
+    [{ scope: 'until-now', erasedAt: 4000 } as const, 'erased'],
+    [{ scope: 'until-now', erasedAt: 3999 } as const, undefined],
+  ])('makes no new copy of an erased event: %j', (erasure, refused) => {
+    const erasureOf = (customerUuid: string) => (customerUuid === 'c1' ? erasure : undefined)
+    const plan = planRedrive(record(event.body), { ...options, erasureOf })
+    expect('refused' in plan ? plan.refused : undefined).toBe(refused)
+  })
+
+  it('refuses a record without bytes, and names the place of its bytes', () => {
+    expect(planRedrive(record(null), options)).toEqual({
+      refused: 'no-bytes',
+      why: expect.stringContaining('t.customers.raw/3/7'),
+    })
+  })
+
+  it('sends a record that stopped a projector only if the operator names it', () => {
+    const stopped = record(event.body, { reason: 'named-by-setting' })
+    expect(planRedrive(stopped, options)).toMatchObject({ refused: 'named-by-setting' })
+    expect(planRedrive(stopped, { ...options, isNamed: true })).toHaveProperty('send')
+  })
+})

@@ -1,0 +1,83 @@
+/** A record of quarantine (dead-letter topic) with the meaning of its headers. */
+import type { FetchedRecord } from '@customer-stream/runtime/kafka'
+import { QUARANTINE_HEADERS, QUARANTINE_REASONS, RAW_HEADERS } from '@customer-stream/schemas'
+
+/** Place of a record in quarantine. */
+export interface Place {
+  readonly partition: number
+  readonly offset: string
+}
+
+export interface QuarantinedRecord extends Place {
+  /** Time of receipt at the ingress, Unix milliseconds. */
+  readonly receivedAt: number
+  /** Name of the reason, perhaps unknown to this version. Empty if the header is missing. */
+  readonly reason: string
+  /** The service that wrote the record. Empty if the header is missing. */
+  readonly stage: string
+  /** `topic/partition/offset` of the record, or the topic that refused the record. */
+  readonly source: string | undefined
+  /** customerUuid or event id, if known. */
+  readonly key: Buffer | null
+  /** Null if quarantine has no bytes of the record. */
+  readonly value: Buffer | null
+  readonly headers: Readonly<Record<string, string>>
+}
+
+const textOf = (value: Buffer | string | (Buffer | string)[] | undefined): string =>
+  String((Array.isArray(value) ? value[0] : value) ?? '')
+
+export const placeOf = ({ partition, offset }: Place): string => `${partition}/${offset}`
+
+/**
+ * Reads `PARTITION/OFFSET`.
+ * @throws Error that says what is wrong.
+ */
+export const readPlace = (text: string): Place => {
+  const [, partition, offset] = /^(\d{1,9})\/(\d{1,18})$/.exec(text) ?? []
+  if (partition === undefined || offset === undefined)
+    throw new Error(`"${text}" is not a place in quarantine; expected PARTITION/OFFSET, e.g. 3/17`)
+  return { partition: Number(partition), offset: String(BigInt(offset)) }
+}
+
+export const readQuarantined = (
+  { offset, timestamp, key, value, headers = {} }: FetchedRecord,
+  partition: number,
+): QuarantinedRecord => {
+  const texts = Object.fromEntries(Object.entries(headers).map(([name, header]) => [name, textOf(header)]))
+  const { topic, partition: rawPartition, offset: rawOffset } = QUARANTINE_HEADERS
+  const source = [texts[topic], texts[rawPartition], texts[rawOffset]].filter(Boolean).join('/')
+  return {
+    partition,
+    offset,
+    receivedAt: Number(timestamp),
+    reason: texts[QUARANTINE_HEADERS.reason] ?? '',
+    stage: texts[QUARANTINE_HEADERS.stage] ?? '',
+    source: source === '' ? undefined : source,
+    key,
+    value,
+    headers: texts,
+  }
+}
+
+/** Returns the content type of the value. Undefined if the value is in UTF-8. */
+export const contentTypeOf = ({ headers }: Pick<QuarantinedRecord, 'headers'>): string | undefined =>
+  headers[RAW_HEADERS.contentType]
+
+/** Returns a sentence about the reason. */
+export const explanationOf = (reason: string): string =>
+  Object.hasOwn(QUARANTINE_REASONS, reason)
+    ? `The record ${QUARANTINE_REASONS[reason as keyof typeof QUARANTINE_REASONS]}.`
+    : 'This version does not know the reason. A newer service may have written the record.'
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/** Returns the key as text. Undefined if the record has no key, or if the key is not UTF-8. */
+export const keyTextOf = ({ key }: Pick<QuarantinedRecord, 'key'>): string | undefined => {
+  if (key === null) return undefined
+  try {
+    return utf8.decode(key)
+  } catch {
+    return undefined
+  }
+}

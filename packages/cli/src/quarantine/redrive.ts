@@ -1,0 +1,99 @@
+/** `customer-stream quarantine redrive`: sends records through the rules of the services again. */
+import { projectorSettings } from '@customer-stream/configuration'
+import { loadSettings, unlessAborted } from '@customer-stream/runtime'
+import { kafkaRules, kafkaSettings } from '@customer-stream/runtime/kafka'
+import { encodingOf, erasuresTopicName, topicNames } from '@customer-stream/schemas'
+import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { interruption, tell } from '../interruption.ts'
+import { withKafka } from '../with-clients.ts'
+import { readErasures } from './erasures.ts'
+import { handleRecords, printOutcome } from './handle.ts'
+import { openQuarantine } from './open.ts'
+import { OPTIONS } from './options.ts'
+import { planRedrive } from './plan.ts'
+import { REQUEST_USAGE, readRequest } from './request.ts'
+import { FILTER_USAGE, numberOf, readSelection } from './selection.ts'
+import { openWriter } from './writer.ts'
+
+const DEFAULT_RATE = 500
+
+/** The setting is read alone, because the other settings of the ingress are not known here. */
+const charsetOf = (given: string | undefined): string | undefined => {
+  const charset = given ?? process.env.MYKAARMA_CHARSET
+  if (charset === undefined || charset === '') return undefined
+  const encoding = encodingOf(charset)
+  if (encoding === undefined)
+    throw new Error(`--charset: ${JSON.stringify(charset)} is not a charset of the Encoding Standard`)
+  return encoding
+}
+
+const { selection, requestedBy, rate, charset, isJson, settings } = readCommandLine({
+  name: 'quarantine redrive',
+  usage: `customer-stream quarantine redrive PARTITION/OFFSET... [OPTIONS]
+customer-stream quarantine redrive FILTERS [OPTIONS]
+
+  Sends the bytes of the selected records to the raw topics again, by the rules
+  of the services and with the original time of receipt. A record that would
+  come back to quarantine is refused and not sent, and so is a record of an
+  erased customer. Records that were redriven or dropped before are skipped. A
+  dropped record can be redriven if it is named by its place. Exit code 0 if no
+  selected record was refused, otherwise 1.
+${FILTER_USAGE}
+  --charset NAME        charset of bodies that are not UTF-8 and declare no other
+                        charset (default: MYKAARMA_CHARSET)
+  --rate N              at most N records in a second (default ${DEFAULT_RATE})
+${REQUEST_USAGE}
+  Give MAX_FUTURE_MS the value that the projector has.
+  In this repository: npx customer-stream quarantine redrive ...`,
+  options: OPTIONS.redrive,
+  words: true,
+  read: (given) => ({
+    selection: readSelection(given),
+    requestedBy: readRequest(given),
+    rate: given.texts.rate === undefined ? DEFAULT_RATE : numberOf('rate', given.texts.rate, 1, 1_000_000),
+    charset: charsetOf(given.texts.charset),
+    isJson: given.flags.has('json'),
+    settings: loadSettings(
+      { ...kafkaSettings, MAX_FUTURE_MS: projectorSettings.MAX_FUTURE_MS },
+      process.env,
+      kafkaRules,
+    ),
+  }),
+})
+const { signal } = interruption
+const { KAFKA_TOPIC_PREFIX: prefix, MAX_FUTURE_MS: maxFutureMs } = settings
+const topics = topicNames(prefix)
+
+await withKafka('quarantine redrive', settings, async (clients) => {
+  const { admin } = clients
+  const quarantine = await openQuarantine(admin, prefix, signal)
+  const erasures = settings.KAFKA_ERASURES_TOPIC
+    ? await unlessAborted(readErasures(admin, erasuresTopicName(prefix), signal), signal)
+    : undefined
+  if (erasures === undefined) tell('quarantine redrive: KAFKA_ERASURES_TOPIC=false, so erased customers are not known')
+  const producer =
+    requestedBy === undefined
+      ? undefined
+      : await openWriter(clients, settings, quarantine, [topics.customers, topics.other], signal)
+  const isNamed = selection.places !== undefined || selection.filters.reason !== undefined
+  try {
+    const outcome = await handleRecords(admin, quarantine, {
+      command: 'quarantine redrive',
+      action: 'redriven',
+      selection,
+      decide: (record) =>
+        planRedrive(record, {
+          topics,
+          maxFutureMs,
+          fallbackEncoding: charset,
+          erasureOf: (customerUuid) => erasures?.get(customerUuid),
+          isNamed,
+        }),
+      execute: producer && requestedBy !== undefined ? { producer, requestedBy, rate } : undefined,
+      isJson,
+    })
+    return printOutcome(outcome, isJson)
+  } finally {
+    await producer?.disconnect()
+  }
+})

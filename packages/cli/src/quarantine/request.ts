@@ -1,0 +1,23 @@
+/** Options of a command that writes: who asks, and whether the command executes. */
+import type { Given } from '@customer-stream/simulator/command-line'
+import { MAX_AUDIT_TEXT } from './audit.ts'
+
+export const REQUEST_USAGE = `  --execute             do it. Without this option the command only says what it
+                        would do
+  --requested-by NAME   who asked for it. The audit keeps the name forever
+  --json                print JSON objects, the summary last`
+
+/** @throws Error if the text is longer than the audit allows. */
+export const auditText = (name: string, text: string | undefined): string | undefined => {
+  if (text !== undefined && text.length > MAX_AUDIT_TEXT)
+    throw new Error(`--${name} must have at most ${MAX_AUDIT_TEXT} characters`)
+  return text
+}
+
+/** Returns the name of the person, or undefined for a dry run. */
+export const readRequest = ({ texts, flags }: Pick<Given, 'texts' | 'flags'>): string | undefined => {
+  const requestedBy = auditText('requested-by', texts['requested-by'])
+  if (!flags.has('execute')) return undefined
+  if (requestedBy === undefined) throw new Error('--requested-by is missing: the audit needs the name of a person')
+  return requestedBy
+}

@@ -1,0 +1,60 @@
+import { describe, expect, it } from 'vitest'
+import type { QuarantinedRecord } from './record.ts'
+import { matches, readFilters, readSelection } from './selection.ts'
+
+const select = (words: readonly string[], texts: Readonly<Record<string, string>> = {}) =>
+  readSelection({ words, texts })
+
+describe('readSelection', () => {
+  it('returns named places in order and each once', () => {
+    expect(select(['2/10', '0/9', '2/9', '0/009']).places).toEqual([
+      { partition: 0, offset: '9' },
+      { partition: 2, offset: '9' },
+      { partition: 2, offset: '10' },
+    ])
+  })
+
+  it.each([
+    [[], {}, 'nothing is selected'],
+    [['0/1'], { reason: 'x', limit: '1' }, 'name records or use --reason and --limit, not both'],
+    [['t/0/1'], {}, 'is not a place in quarantine'],
+    [['0/-1'], {}, 'is not a place in quarantine'],
+    [['0/1e3'], {}, 'is not a place in quarantine'],
+    [[], { since: 'yesterday' }, '--since is not a valid time'],
+    [[], { since: '2026-01-02', until: '2026-01-01' }, '--until must be after --since'],
+    [[], { limit: '1.5' }, '--limit must be a whole number from 0'],
+    [[], { limit: '' }, '--limit must be a whole number from 0'],
+  ])('refuses %j with %j', (words, texts, message) => {
+    expect(() => select(words, texts)).toThrow(message)
+  })
+})
+
+describe('matches', () => {
+  const body = JSON.stringify({ payload: JSON.stringify({ customer: { customerUuid: 'c1' } }) })
+  const record: QuarantinedRecord = {
+    partition: 0,
+    offset: '0',
+    receivedAt: Date.parse('2026-01-01T00:00:00Z'),
+    reason: 'unknown-reason',
+    stage: 'ingress',
+    source: undefined,
+    key: Buffer.from('k1'),
+    value: Buffer.from(body),
+    headers: {},
+  }
+  it.each([
+    [{}, true],
+    [{ reason: 'unknown-reason' }, true],
+    [{ reason: 'unknown' }, false],
+    [{ since: '2026-01-01T00:00:00Z' }, true],
+    [{ since: '2026-01-01T00:00:01Z' }, false],
+    [{ until: '2026-01-01T00:00:00Z' }, false],
+    [{ until: '2026-01-01T00:00:01Z' }, true],
+    [{ customer: 'k1' }, true],
+    [{ customer: 'c1' }, true],
+    [{ customer: 'c' }, false],
+    [{ customer: 'c1', reason: 'other' }, false],
+  ])('%j selects the record: %j', (texts, expected) => {
+    expect(matches(readFilters(texts as Record<string, string>).filters, record)).toBe(expected)
+  })
+})

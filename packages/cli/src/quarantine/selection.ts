@@ -1,0 +1,86 @@
+/** Options that select records of quarantine. */
+import type { Given } from '@customer-stream/simulator/command-line'
+import { namesCustomer } from '../names-customer.ts'
+import { FILTER_OPTIONS } from './options.ts'
+import { type Place, placeOf, type QuarantinedRecord, readPlace } from './record.ts'
+
+export interface Filters {
+  readonly reason?: string
+  /** Received at this time or later, Unix milliseconds. */
+  readonly sinceMs?: number
+  /** Received before this time, Unix milliseconds. */
+  readonly untilMs?: number
+  readonly customer?: string
+}
+
+export interface Selection {
+  /** Places in order, each once. Undefined if `filters` select the records. */
+  readonly places: readonly Place[] | undefined
+  readonly filters: Filters
+  /** Maximum number of records. */
+  readonly limit: number
+}
+
+export const FILTER_USAGE = `  --reason REASON       only records with this reason, e.g. not-utf8
+  --since, --until TIME only records received in this time, for example
+                        2026-11-24T06:00:00Z
+  --customer ID         only records that name this customer
+  --limit N             at most this number of records`
+
+const timeOf = (name: string, text: string | undefined): number | undefined => {
+  if (text === undefined) return undefined
+  const value = Date.parse(text)
+  if (Number.isNaN(value)) throw new Error(`--${name} is not a valid time: ${text}`)
+  return value
+}
+
+/**
+ * Reads a whole number.
+ * @throws Error that names the option and its range.
+ */
+export const numberOf = (name: string, text: string, least: number, most: number): number => {
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
+  if (!(value >= least && value <= most)) throw new Error(`--${name} must be a whole number from ${least} to ${most}`)
+  return value
+}
+
+export const readFilters = (texts: Given['texts']): { readonly filters: Filters; readonly limit: number } => {
+  const sinceMs = timeOf('since', texts.since)
+  const untilMs = timeOf('until', texts.until)
+  if (sinceMs !== undefined && untilMs !== undefined && untilMs <= sinceMs)
+    throw new Error('--until must be after --since')
+  return {
+    filters: {
+      ...(texts.reason !== undefined && { reason: texts.reason }),
+      ...(sinceMs !== undefined && { sinceMs }),
+      ...(untilMs !== undefined && { untilMs }),
+      ...(texts.customer !== undefined && { customer: texts.customer }),
+    },
+    limit: texts.limit === undefined ? Number.POSITIVE_INFINITY : numberOf('limit', texts.limit, 0, 1e15),
+  }
+}
+
+const inOrder = (a: Place, b: Place): number =>
+  a.partition - b.partition || (BigInt(a.offset) < BigInt(b.offset) ? -1 : 1)
+
+/**
+ * Reads the selection of a command that changes something. A command without a selection changes
+ * nothing.
+ */
+export const readSelection = ({ texts, words }: Pick<Given, 'texts' | 'words'>): Selection => {
+  const { filters, limit } = readFilters(texts)
+  const named = Object.keys(FILTER_OPTIONS).filter((name) => texts[name] !== undefined)
+  if (words.length > 0 && named.length > 0)
+    throw new Error(`name records or use ${named.map((name) => `--${name}`).join(' and ')}, not both`)
+  if (words.length === 0 && named.length === 0)
+    throw new Error('nothing is selected: name records as PARTITION/OFFSET, or use a filter such as --reason')
+  if (words.length === 0) return { places: undefined, filters, limit }
+  const places = new Map(words.map(readPlace).map((place) => [placeOf(place), place]))
+  return { places: [...places.values()].sort(inOrder), filters, limit }
+}
+
+export const matches = ({ reason, sinceMs, untilMs, customer }: Filters, record: QuarantinedRecord): boolean =>
+  (reason === undefined || record.reason === reason) &&
+  (sinceMs === undefined || record.receivedAt >= sinceMs) &&
+  (untilMs === undefined || record.receivedAt < untilMs) &&
+  (customer === undefined || record.key?.toString() === customer || namesCustomer(record.value, customer))

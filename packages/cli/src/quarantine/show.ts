@@ -1,0 +1,91 @@
+/** `customer-stream quarantine show`: shows one record of quarantine. Read-only. */
+import { attributed } from '@customer-stream/runtime/kafka'
+import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { interruption, tell } from '../interruption.ts'
+import { jsonLine, printable, utc } from '../terminal-text.ts'
+import { withKafka } from '../with-clients.ts'
+import type { AuditEntry } from './audit.ts'
+import { escaped, hexLines, readText } from './bytes.ts'
+import { loadKafkaSettings, openQuarantine } from './open.ts'
+import { OPTIONS } from './options.ts'
+import { readQuarantine } from './read-quarantine.ts'
+import { contentTypeOf, explanationOf, keyTextOf, placeOf, type QuarantinedRecord, readPlace } from './record.ts'
+
+const { place, isJson, settings } = readCommandLine({
+  name: 'quarantine show',
+  usage: `customer-stream quarantine show PARTITION/OFFSET [--json]
+
+  Shows one record of quarantine: the reason, all headers, what operators did
+  with the record, and its bytes. The bytes are data of a customer.
+  --json                print one JSON object
+  In this repository: npx customer-stream quarantine show PARTITION/OFFSET`,
+  options: OPTIONS.show,
+  words: true,
+  read: ({ words, flags }) => {
+    const [word, ...more] = words
+    if (word === undefined) throw new Error('PARTITION/OFFSET is missing; quarantine list shows the places')
+    if (more.length > 0) throw new Error('only one record can be shown')
+    return { place: readPlace(word), isJson: flags.has('json'), settings: loadKafkaSettings() }
+  },
+})
+const { signal } = interruption
+
+const handledText = ({ action, at, requestedBy, note, sentTo }: AuditEntry): string =>
+  `${action}${sentTo === undefined ? '' : ` to ${sentTo}`} at ${utc(at)} by ${requestedBy}` +
+  `${note === undefined ? '' : `: ${note}`}`
+
+const linesOf = (record: QuarantinedRecord, entries: readonly AuditEntry[]): string[] => {
+  const { receivedAt, reason, headers, value } = record
+  const row = (name: string, content: string) => `  ${printable(name).padEnd(14)}${printable(content)}`
+  const text = value === null ? undefined : readText(value, contentTypeOf(record))
+  const bytes =
+    value === null
+      ? ['no bytes']
+      : [
+          `${value.length} bytes${text === undefined ? ', not valid text' : ''}:`,
+          ...(text === undefined ? hexLines(value) : [escaped(text)]),
+        ]
+  return [
+    `quarantine ${placeOf(record)}`,
+    row('received', utc(receivedAt)),
+    row('problem', explanationOf(reason)),
+    row('key', keyTextOf(record) ?? record.key?.toString('hex') ?? 'none'),
+    ...Object.entries(headers).map(([name, header]) => row(name, header)),
+    ...(entries.length === 0 ? [row('handled', 'no')] : entries.map((entry) => row('handled', handledText(entry)))),
+    ...bytes,
+  ]
+}
+
+const jsonOf = (record: QuarantinedRecord, handled: readonly AuditEntry[]) => {
+  const { receivedAt, reason, headers, key, value } = record
+  const text = value === null ? undefined : readText(value, contentTypeOf(record))
+  return {
+    place: placeOf(record),
+    receivedAt,
+    reason,
+    explanation: explanationOf(reason),
+    key: keyTextOf(record) ?? null,
+    ...(key !== null && keyTextOf(record) === undefined && { keyBase64: key.toString('base64') }),
+    headers,
+    handled,
+    bytes: value?.length ?? null,
+    ...(value !== null && (text === undefined ? { base64: value.toString('base64') } : { text })),
+  }
+}
+
+await withKafka('quarantine show', settings, async ({ admin }) => {
+  const entries: AuditEntry[] = []
+  const onEntry = (entry: AuditEntry) => {
+    if (placeOf(entry) === placeOf(place)) entries.push(entry)
+  }
+  const { topic, ends } = await openQuarantine(admin, settings.KAFKA_TOPIC_PREFIX, signal, onEntry)
+  const selection = { places: [place], filters: {}, limit: 1 }
+  const onUnreadable = (_: unknown, why: string) => tell(`quarantine show: ${placeOf(place)}: ${why}`)
+  return attributed(`read topic ${topic}`, async () => {
+    for await (const record of readQuarantine(admin, { topic, ends, selection, signal, onUnreadable })) {
+      process.stdout.write(isJson ? jsonLine(jsonOf(record, entries)) : `${linesOf(record, entries).join('\n')}\n`)
+      return 0
+    }
+    return 1
+  })
+})

@@ -1,0 +1,54 @@
+/** Counts records by reason. */
+import { counted, printable, shortened } from '../terminal-text.ts'
+import type { Action } from './audit.ts'
+
+/** Maximum number of reasons with a count of their own, so that memory stays bounded. */
+const MAX_REASONS = 200
+const OTHER = '(other reasons)'
+
+export interface Summary {
+  readonly records: number
+  readonly byReason: Readonly<Record<string, number>>
+  /** Records that an operator has redriven or dropped. */
+  readonly handled: Readonly<Record<Action, number>>
+}
+
+export const createSummary = () => {
+  const byReason = new Map<string, number>()
+  const handled: Record<Action, number> = { redriven: 0, dropped: 0 }
+  let records = 0
+  return {
+    count: (reason: string, action?: Action) => {
+      records += 1
+      if (action !== undefined) handled[action] += 1
+      const name = byReason.has(reason) || byReason.size < MAX_REASONS ? reason : OTHER
+      byReason.set(name, (byReason.get(name) ?? 0) + 1)
+    },
+    get: (): Summary => ({ records, byReason: Object.fromEntries(byReason), handled: { ...handled } }),
+  }
+}
+
+const REASON_COLUMNS = 28
+
+const MAX_ID_CHARACTERS = 64
+
+/** An id may be any text, so it is shortened for a terminal. */
+export const idText = (id: string): string => printable(shortened(id, MAX_ID_CHARACTERS))
+
+/** A reason may be any text, so it is shortened for a terminal. */
+export const reasonText = (reason: string): string => (reason === '' ? '(no reason)' : printable(shortened(reason, 60)))
+
+export const reasonLines = (byReason: Readonly<Record<string, number>>): string[] =>
+  Object.entries(byReason)
+    .sort(([, a], [, b]) => b - a)
+    .map(([reason, count]) => `  ${reasonText(reason).padEnd(REASON_COLUMNS)}${count.toLocaleString('en').padStart(9)}`)
+
+export const summaryLines = ({ records, byReason, handled }: Summary, isAll: boolean): string[] => {
+  const done = handled.redriven + handled.dropped
+  const parts = [`${handled.redriven.toLocaleString('en')} redriven`, `${handled.dropped.toLocaleString('en')} dropped`]
+  return [
+    `${counted(records, 'record')}${records > 0 ? ', by reason:' : ''}`,
+    ...reasonLines(byReason),
+    ...(done === 0 ? [] : [`Dealt with: ${parts.join(', ')}${isAll ? '' : ' (not listed; --all lists them)'}`]),
+  ]
+}

@@ -1,0 +1,68 @@
+/** Checks the rights of a command that writes, and opens its producer. */
+import { quarantineAuditDemand } from '@customer-stream/configuration'
+import { createLogger, unlessAborted } from '@customer-stream/runtime'
+import {
+  attributed,
+  checkTopics,
+  createVerifiedProducer,
+  createWriteCheck,
+  type KafkaSettings,
+  type VerifiedProducer,
+} from '@customer-stream/runtime/kafka'
+import { fetchEnds } from '@customer-stream/verify'
+import type { KafkaClients } from '../with-clients.ts'
+import type { OpenQuarantine } from './open.ts'
+
+const SEND_MS = 10_000
+const METADATA_MAX_AGE_MS = 5000
+
+/** Creates the audit topic if it is missing and `KAFKA_CREATE_TOPICS` is true. */
+const requireAudit = async (
+  { admin }: KafkaClients,
+  settings: KafkaSettings,
+  { audit, auditTopic }: OpenQuarantine,
+): Promise<void> => {
+  if (audit.exists) return
+  if (!settings.KAFKA_CREATE_TOPICS)
+    throw new Error(
+      `Kafka has no topic ${auditTopic}, in which this command notes what it does. Create it as in ` +
+        'docs/operating.md, or run this command with KAFKA_CREATE_TOPICS=true.',
+    )
+  const demand = quarantineAuditDemand(settings.KAFKA_TOPIC_PREFIX)
+  await checkTopics(admin, settings, [demand], createLogger('quarantine', 'silent'))
+}
+
+/**
+ * Opens a producer for these topics and the audit.
+ * @throws before anything is written, if a topic or a right is missing.
+ */
+export const openWriter = async (
+  clients: KafkaClients,
+  settings: KafkaSettings,
+  quarantine: OpenQuarantine,
+  topics: readonly string[],
+  signal: AbortSignal,
+): Promise<VerifiedProducer> => {
+  const { kafka, admin } = clients
+  await unlessAborted(requireAudit(clients, settings, quarantine), signal)
+  const partitions = new Map<string, number>()
+  const writeCheck = createWriteCheck(kafka)
+  try {
+    await unlessAborted(writeCheck.connect(), signal)
+    // One after another, because kafkajs fails for all topics of a client if one is missing.
+    for (const topic of [...topics, quarantine.auditTopic]) {
+      const ends = await unlessAborted(
+        attributed(`write to topic ${topic}`, () => fetchEnds(admin, topic)),
+        signal,
+      )
+      partitions.set(topic, ends.length)
+      await unlessAborted(writeCheck.check(topic), signal)
+    }
+  } finally {
+    await writeCheck.disconnect()
+  }
+  const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: METADATA_MAX_AGE_MS, produceTimeoutMs: SEND_MS })
+  await producer.connect()
+  await producer.setPartitions(partitions)
+  return producer
+}
