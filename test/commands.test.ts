@@ -13,6 +13,7 @@ const commands = {
   dev: '--help-me',
   erase: '--reasn',
   look: '--nothing',
+  rebuild: '--wiat',
   stack: '--broker',
   status: '--ingres',
   simulate: '--evnts',

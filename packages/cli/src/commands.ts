@@ -39,6 +39,10 @@ export const COMMANDS = {
       ...quarantineOptions.drop,
     },
   },
+  rebuild: {
+    summary: 'shows how far a rebuild of Redis is, and the next step',
+    options: { wait: 'flag', 'delete-old': 'flag', json: 'flag' },
+  },
   status: {
     summary: 'shows whether all is well, and what is wrong',
     options: { ingress: 'text', projector: 'text', 'timeout-seconds': 'text', json: 'flag' },

@@ -6,6 +6,7 @@ const run: Readonly<Record<CommandName, () => Promise<unknown>>> = {
   erase: () => import('./erase.ts'),
   look: () => import('./look.ts'),
   quarantine: () => import('./quarantine.ts'),
+  rebuild: () => import('./rebuild.ts'),
   status: () => import('./status.ts'),
   topics: () => import('./topics.ts'),
   verify: () => import('./verify.ts'),

@@ -28,6 +28,13 @@ export const requireReadable = (
   return attributed(`read topic ${topic}`, () => unlessAborted(check(), signal))
 }
 
+/** Returns the error of a command if Redis has no positions. `keys`: the keys of the positions. */
+export const missingPositions = ([key]: readonly string[]): Error =>
+  new Error(
+    `Redis has no key ${key}, so no projector has filled it. Check REDIS_KEY_PREFIX, PROJECTION_VERSION ` +
+      'and the database in REDIS_URL.',
+  )
+
 /**
  * Reads the positions and one customer key. Rejects if a right is missing or if Redis has no
  * positions.
@@ -35,11 +42,7 @@ export const requireReadable = (
 export const requirePositions = async (redis: RedisClient, projection: number, keyPrefix: string): Promise<void> => {
   const keys = positionsKeys(redis, projection, keyPrefix)
   const found = await Promise.all([customerKey('', keyPrefix), ...keys].map((key) => redis.hgetall(key)))
-  if (found.every((hash) => Object.keys(hash).length === 0))
-    throw new Error(
-      `Redis has no key ${keys[0]}, so no projector has filled it. Check REDIS_KEY_PREFIX, PROJECTION_VERSION ` +
-        'and the database in REDIS_URL.',
-    )
+  if (found.every((hash) => Object.keys(hash).length === 0)) throw missingPositions(keys)
 }
 
 /** Reads the mark of one erased customer. Rejects if a right is missing. */

@@ -1,0 +1,173 @@
+/**
+ * `customer-stream rebuild`: shows how far Redis is filled, says the next step of a rebuild, and
+ * deletes old positions. It starts nothing, because the number of the projection is a setting of
+ * the projectors.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { loadSettings, unlessAborted } from '@customer-stream/runtime'
+import { attributed, type PartitionEnds } from '@customer-stream/runtime/kafka'
+import { type RedisClient, redisRules } from '@customer-stream/runtime/redis'
+import { topicNames } from '@customer-stream/schemas'
+import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { fetchEnds, missingPositions, positionsKeys, readProgress } from '@customer-stream/verify'
+import { COMMANDS } from './commands.ts'
+import { interruption, tell } from './interruption.ts'
+import { barText } from './layout.ts'
+import { type RebuildReport, rebuildLines } from './print-rebuild.ts'
+import { deletable, type ProjectionState, stateOfProjection } from './rebuild-state.ts'
+import { createScreen } from './screen.ts'
+import { jsonLine } from './terminal-text.ts'
+import { type Clients, clientSettings, withClients } from './with-clients.ts'
+
+/** Numbers around PROJECTION_VERSION that are looked for in Redis. */
+const NEIGHBOURS = 20
+/** Time between two readings, for the rate and to notice running projectors. */
+const OBSERVE_MS = 3000
+const PAUSE_MS = 500
+const SILENT_MS = 60_000
+
+const { isWaiting, isDeleting, isJson, settings } = readCommandLine({
+  name: 'rebuild',
+  usage: `customer-stream rebuild [--wait] [--delete-old] [--json]
+
+  Shows how far a rebuild, or the fill of a lost Redis, is, with an estimate.
+  Says the next step, and which old positions may be deleted.
+  This command cannot start a rebuild. The number of the projection is a setting
+  of the projectors: start projectors with the number raised by one.
+  It examines PROJECTION_VERSION, or the highest number in Redis if that is
+  higher. Exit code 0 if this projection is complete, otherwise 1.
+  --wait         wait until the projection is complete, with progress
+  --delete-old   delete the positions of projections that are two or more below
+                 a complete one. Stop their projectors first
+  --json         print one JSON object
+  The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read
+  from the environment.
+  In this repository: npm run rebuild -- [OPTIONS]`,
+  options: COMMANDS.rebuild.options,
+  read: ({ flags }) => ({
+    isWaiting: flags.has('wait'),
+    isDeleting: flags.has('delete-old'),
+    isJson: flags.has('json'),
+    settings: loadSettings(clientSettings, process.env, redisRules),
+  }),
+})
+const { signal } = interruption
+const { customers: topic } = topicNames(settings.KAFKA_TOPIC_PREFIX)
+const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: configured } = settings
+
+type States = ReadonlyMap<number, ProjectionState>
+
+/** Reads each projection that has positions of the topic, in order. */
+const readStates = async (redis: RedisClient, ends: readonly PartitionEnds[]): Promise<States> => {
+  const lowest = Math.max(1, configured - NEIGHBOURS)
+  const numbers = Array.from({ length: configured + NEIGHBOURS - lowest + 1 }, (_, i) => lowest + i)
+  const partitions = ends.map(({ partition }) => partition)
+  const read = await Promise.all(
+    numbers.map(async (projection) => {
+      const progress = await readProgress(redis, { topic, projection, keyPrefix }, partitions)
+      const has = progress?.some(({ position }) => position !== undefined) ?? false
+      return has ? [[projection, stateOfProjection(projection, ends, progress)] as const] : []
+    }),
+  )
+  return new Map(read.flat())
+}
+
+/** The projection to examine. */
+const currentOf = (states: States, ends: readonly PartitionEnds[]): ProjectionState => {
+  const projection = Math.max(configured, ...states.keys())
+  return states.get(projection) ?? stateOfProjection(projection, ends, undefined)
+}
+
+/** Returns records a second between two states. */
+const rateBetween = (first: ProjectionState, last: ProjectionState, ms: number): number =>
+  ms > 0 && first.projection === last.projection ? Math.max(0, first.left - last.left) / (ms / 1000) : 0
+
+/** Reads until the projection is complete, and shows the progress. */
+const waitUntilComplete = async (redis: RedisClient, ends: readonly PartitionEnds[]): Promise<void> => {
+  const startedAt = performance.now()
+  const first = currentOf(await readStates(redis, ends), ends)
+  let last = first
+  let movedAt = startedAt
+  const screen = createScreen(process.stderr)
+  const perSecond = () => rateBetween(first, last, performance.now() - startedAt)
+  const hide = screen.show({
+    text: (columns) =>
+      barText(
+        {
+          label: `v${last.projection}`,
+          done: last.done,
+          total: last.done + last.left,
+          perSecond: perSecond(),
+          secondsLeft: perSecond() > 0 ? last.left / perSecond() : undefined,
+          tail: last.isFilling ? 'from the state topic' : '',
+        },
+        columns,
+      ),
+    share: () => last.done / Math.max(1, last.done + last.left),
+  })
+  try {
+    while (!last.isComplete) {
+      await unlessAborted(sleep(PAUSE_MS), signal)
+      const next = currentOf(await unlessAborted(readStates(redis, ends), signal), ends)
+      const now = performance.now()
+      if (next.left !== last.left) movedAt = now
+      if (now - movedAt > SILENT_MS) {
+        movedAt = now
+        screen.say(
+          `rebuild: nothing has moved for a minute. Check that projectors with PROJECTION_VERSION=${next.projection} ` +
+            'run, and read their /readyz',
+        )
+      }
+      last = next
+    }
+  } finally {
+    hide()
+    screen.close()
+  }
+}
+
+/** Deletes the positions of these projections, if no projector moves them. */
+const deleteOld = async (redis: RedisClient, numbers: readonly number[], moving: readonly number[]): Promise<void> => {
+  const running = numbers.filter((projection) => moving.includes(projection))
+  if (running.length > 0)
+    throw new Error(
+      `nothing is deleted: projectors with PROJECTION_VERSION=${running.join(', ')} still run. Stop them first.`,
+    )
+  // One key a call, because the copies on a cluster are in different slots.
+  for (const projection of numbers) for (const key of positionsKeys(redis, projection, keyPrefix)) await redis.del(key)
+}
+
+const rebuild = async ({ admin, redis }: Clients): Promise<number> => {
+  const ends = await attributed(`read topic ${topic}`, () => fetchEnds(admin, topic))
+  const found = await readStates(redis, ends)
+  if (found.size === 0 && !isWaiting) throw missingPositions(positionsKeys(redis, configured, keyPrefix))
+  if (isWaiting) await waitUntilComplete(redis, ends)
+
+  const startedAt = performance.now()
+  // The ends of now, so that a projector that applies new events is seen to move.
+  const before = await readStates(redis, ends)
+  await unlessAborted(sleep(OBSERVE_MS), signal)
+  const after = await readStates(redis, ends)
+  const [first, current] = [currentOf(before, ends), currentOf(after, ends)]
+  const perSecond = rateBetween(first, current, performance.now() - startedAt)
+  const positionsOf = (state: ProjectionState | undefined) => state?.partitions.map(({ position }) => position).join()
+  const moving = [...after.keys()].filter((each) => positionsOf(before.get(each)) !== positionsOf(after.get(each)))
+  const old = deletable([...after.keys()], current)
+  const isRefused = isDeleting && !current.isComplete
+  if (isRefused) tell(`rebuild: nothing is deleted, because projection ${current.projection} is not complete`)
+  if (isDeleting && !isRefused) await deleteOld(redis, old, moving)
+  const report: RebuildReport = {
+    ...current,
+    perSecond,
+    secondsLeft: perSecond > 0 ? Math.ceil(current.left / perSecond) : null,
+    others: [...after.values()]
+      .filter(({ projection }) => projection !== current.projection)
+      .map(({ projection, left }) => ({ projection, left, isMoving: moving.includes(projection) })),
+    deletable: isDeleting ? [] : old,
+    deleted: isDeleting && !isRefused ? old : [],
+  }
+  process.stdout.write(isJson ? jsonLine(report) : `${rebuildLines(report).join('\n')}\n`)
+  return current.isComplete && !isRefused ? 0 : 1
+}
+
+await withClients('rebuild', settings, (clients) => unlessAborted(rebuild(clients), signal))
