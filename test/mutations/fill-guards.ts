@@ -3,7 +3,7 @@ import { brokers, type Guard, unit } from './guard.ts'
 const folder = 'services/projector/src'
 const filled = (title: string) => unit(`${folder}/fill.test.ts`, title)
 const fillStore = (title: string) => brokers(`${folder}/fill-store.int.test.ts`, title)
-const anyLoss = 'ends right after any loss of Redis, crash and deletion of applied records'
+const anyLoss = 'after any mix of lost Redis, restarts and deleted records'
 
 /** Rules of a rebuild from the state topic. */
 export const fillGuards: readonly Guard[] = [
@@ -21,7 +21,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: 'filled?.isComplete ? filled.rawFrom : low',
     to: 'filled?.rawFrom ?? low',
-    test: filled('a fill with unreadable documents'),
+    test: filled('a fill reports unreadable documents'),
   },
   {
     guard: 'erasures that cannot be read are not skipped',
@@ -157,7 +157,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/fill.ts`,
     from: 'reached && (await extend(partition, reached, signal))',
     to: 'reached',
-    test: filled('has a document that was published again'),
+    test: filled('applies a document that was published again'),
   },
   {
     guard: 'documents go to partitions that the raw topic has too',

@@ -498,7 +498,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: ' && !isOutage(payload.error)) return',
     to: ') return',
-    test: intTest('starts again after an outage of broker.findGroupCoordinator'),
+    test: intTest('findGroupCoordinator that kafkajs calls final'),
   },
   {
     guard: 'a consumer that is silent while Kafka answers ends the projector',
@@ -650,7 +650,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/settings.ts`,
     from: 'flatMap((address) => addressProblem(address) ?? [])',
     to: 'flatMap((address) => (addressProblem(address), []))',
-    test: unit(`${folder}/settings.test.ts`, 'refuses KAFKA_BROKERS=PLAINTEXT'),
+    test: unit(`${folder}/settings.test.ts`, 'PLAINTEXT://kafka:9092'),
   },
   {
     guard: 'the partition with the fewest replicas counts',

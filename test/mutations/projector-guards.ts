@@ -91,7 +91,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `if ARGV[8] ~= '' and redis.call`,
     to: `if false and redis.call`,
-    test: store('moves no position on a promoted replica that has nothing'),
+    test: store('a replica with no customer of a chunk'),
   },
   {
     guard: 'each call of a chunk checks that the position has its expected value',
@@ -99,7 +99,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'if stored ~= ARGV[7] and stored ~= ARGV[4] then return { 0 } end',
     to: '',
-    test: store('writes nothing if the position is elsewhere'),
+    test: store('applyChunk writes no customer at another position'),
   },
   {
     guard: 'on a cluster the move of the position requires its token',
@@ -139,7 +139,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `      redis.call('HSET', key, '_eventTimestamp', '')`,
     to: '',
-    test: store('a Redis user without .hdel'),
+    test: store('hdel replaces no hash partially'),
   },
   {
     guard: 'the time to live of a hash is removed',
@@ -195,7 +195,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: 'await load([partition], AbortSignal.any([signal, assignment.signal]))',
     to: '(positions.delete(partition), await load([partition], signal))',
-    test: projection('compares a position again after its load was aborted'),
+    test: projection('after an aborted load of a position, the check of positions seeks'),
   },
   {
     guard: 'a batch is used only if its fetch began at the position',
@@ -300,7 +300,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/holds.ts`,
     from: 'sleep(PATIENCE_MS, undefined, { signal })',
     to: 'sleep(1_000_000 * PATIENCE_MS, undefined, { signal })',
-    test: projection('pauses a partition while quarantine is away'),
+    test: projection('a partition is paused while quarantine accepts no record'),
   },
   {
     guard: 'the record that causes a bug is found and named',

@@ -201,7 +201,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/drain.ts`,
     from: 'if (item) noteDamage(',
     to: 'if (item && items.length < 0) noteDamage(',
-    test: drain('keeps the file of a record that Kafka accepts in no topic'),
+    test: drain('keeps the file of a record that every topic refuses'),
   },
   {
     guard: 'records that a drain could not deliver are reported',

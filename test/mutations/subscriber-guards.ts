@@ -70,7 +70,7 @@ export const subscriberGuards: readonly Guard[] = [
     file: `${folder}/delivery-assignment.ts`,
     from: 'checkPosition(placeOf({ topic, partition, offset: position }), position, watermarks)\n      if',
     to: 'void watermarks\n      if',
-    test: deliveries('whose next records are deleted'),
+    test: deliveries('if Kafka deletes the next records during a commit'),
   },
   {
     guard: 'a failed record ends the batch of a subscription',

@@ -19,7 +19,7 @@ test('flags and texts are read', () => {
   expect(parse()).toEqual({ kind: 'run', read: ' ' })
 })
 
-test('help is asked for by either name, whatever else is wrong', () => {
+test('`--help` and `-h` print the help, even beside wrong options', () => {
   for (const args of [['--help'], ['-h'], ['--nonsense', '--help'], ['--seed', '0', '-h']])
     expect(parse(...args)).toEqual({ kind: 'help' })
 })
@@ -30,7 +30,7 @@ test('an unknown option is answered with the nearest name, if one is near', () =
   expect(nearestName('broker', ['brokers', 'minutes'])).toBe('brokers')
 })
 
-test('the value of an unknown option is no second problem', () => {
+test('an unknown option and its value are reported as one problem', () => {
   expect(parse('--sead', '7')).toEqual({ kind: 'wrong', problems: ['unknown option --sead; the nearest is --seed'] })
 })
 
@@ -51,7 +51,7 @@ test('what the command itself finds wrong is a problem like any other', () => {
   expect(parse('--seed', '0')).toEqual({ kind: 'wrong', problems: ['--seed must be above 0'] })
 })
 
-test('the first Ctrl-C aborts, also when npm passes it on; a later one ends the process at once', {
+test("the first Ctrl-C aborts, npm's copy of it is ignored, and a second Ctrl-C ends the process", {
   timeout: 30_000,
 }, async () => {
   const module = JSON.stringify(new URL('./command-line.ts', import.meta.url).href)

@@ -264,7 +264,7 @@ describe('the store', () => {
     await expect(ended).rejects.toThrow(`${topic.name}${message}`)
   })
 
-  it('a subscription continues at the position to which another process has moved the store', async () => {
+  it("if another process has moved the store's position, a subscription continues there", async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1], ['b', 1], ['c', 1], ['d', 1])
     const memory = createMemoryStore()
@@ -306,7 +306,7 @@ describe('the store', () => {
     await untilStored(store, 'd 1 e')
   })
 
-  it('a store whose next records are deleted while it commits ends the subscription', async () => {
+  it('a subscription ends if Kafka deletes the next records during a commit', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1])
     const memory = createMemoryStore()
@@ -361,14 +361,14 @@ describe('an invalid delivery', () => {
 })
 
 describe('a consumer of deliveries that has died', () => {
-  it('the death of the consumer rejects the subscription: kafkajs has no codec for the records', async () => {
+  it('a subscription rejects if its consumer ends: kafkajs has no codec for the records', async () => {
     const topic = await createRawTopic(kafkaBrokers, { config: { 'compression.type': 'zstd' } })
     await topic.deliver(['a', 1])
     const { ended } = start(topic, createMemoryStore())
     await expect(ended).rejects.toThrow(/has ended: .*ZSTD compression not implemented/)
   })
 
-  it('the death of the consumer rejects the subscription: the topic does not exist', async () => {
+  it('a subscription rejects if its consumer ends: the topic does not exist', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     const { ended } = start({ ...topic, name: `${topic.name}.other` }, createMemoryStore())
     await expect(ended).rejects.toThrow(`${topic.name}.other`)

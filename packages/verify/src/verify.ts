@@ -103,7 +103,8 @@ export interface Verdict {
   readonly customers: number
   /**
    * Customers whose events in Kafka are all erased. `selected` counts those with an event in the
-   * time range and sample, `wrong` those that are still in Redis or in the state topic.
+   * time range and sample, `wrong` counts the customers that are still in Redis or in the state
+   * topic.
    */
   readonly erased: { readonly all: number; readonly selected: number; readonly wrong: number }
   /**
@@ -237,8 +238,8 @@ export const quarantineReachesBackTo = async (
 }
 
 /**
- * Reads quarantine (the dead-letter topic). Must run after the wait for the projector, which writes
- * to quarantine before its position moves.
+ * Reads quarantine (the dead-letter topic). Must run after the wait for the projector. Quarantine
+ * is then complete, because the projector writes to it before its position moves.
  */
 const readQuarantine = async (
   evidence: Evidence,
@@ -309,7 +310,8 @@ const compareRedis = async (
 
 /**
  * Reads the state topic and compares it with what was read from the raw topic. Must run after the
- * wait for the projector, which publishes before its position moves.
+ * wait for the projector. The state topic is then complete, because the projector publishes to it
+ * before its position moves.
  */
 const compareStates = async (
   evidence: Evidence,

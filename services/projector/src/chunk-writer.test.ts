@@ -158,8 +158,8 @@ const writerOf = (world: World, step: Step, isPatient = true) => {
 
 /**
  * Runs a projector that works on the partition, even if it no longer owns the partition. It reads
- * the position in Redis at the start, and after each chunk that did not move the position. A size
- * of 0 is the next erasure.
+ * the position in Redis at the start, and after each chunk that did not move the position. At a
+ * size of 0, the projector executes the next erasure.
  */
 const runProjector = async (
   world: World,
@@ -203,7 +203,8 @@ const runProjector = async (
           newestOf(events, expected, to),
           ...([String(expected), String(to), CHUNK, reload] as const),
         )
-    // The documents are stored late. The projector loses the partition meanwhile, or continues.
+    // If `written` is undefined, the documents are not stored yet. With `stays`, the projector
+    // waits for them. Otherwise it loses the partition.
     if (written === undefined && !stays) return holds.endAll()
     if (written === undefined) {
       await untilResumed()
@@ -238,8 +239,8 @@ const expectRight = ({ customers, log }: World, events: readonly Event[], erasur
   expect([...last.keys()].filter((customer) => !everyone.has(customer))).toEqual([])
 }
 
-// Without patience, the documents are late. The first projector then loses its partition, and the
-// second projector waits until its documents are stored.
+// `isPatient` false: the first projector's documents are late, and it loses the partition. `stays`:
+// the second projector's documents are late too, and it waits for them.
 it.each([
   ['at once', true, false, 600],
   ['late', false, false, 800],

@@ -227,7 +227,7 @@ it('a fill has the documents of all events before the committed offset', async (
   expect(versions(world)).toEqual({ a: 20, b: 21 })
 })
 
-it('a fill has a document that was published again while compaction removed the earlier copy', async () => {
+it('a fill applies a document that was published again while compaction removed the earlier copy', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
   const { states } = world.kafka
   world.before['fetch state'] = (count) => {
@@ -239,7 +239,7 @@ it('a fill has a document that was published again while compaction removed the 
   expect(versions(world)).toEqual({ a: 20, b: 21, c: 22 })
 })
 
-it('keeps the newest document of a customer, also if an older one of the same fetch follows it', async () => {
+it('a fill keeps the newest document of a customer, even if an older document follows in the same fetch', async () => {
   const foreign = (record: FetchedRecord) => ({ ...record, value: Buffer.from(` ${record.value}`) })
   const world = withState([
     stateRecord('a', 22),
@@ -257,7 +257,7 @@ it('keeps the newest document of a customer, also if an older one of the same fe
   expect(versions(world)).toEqual({ a: 22, b: 22, c: 20 })
 })
 
-it('a fill reports its progress, also if an earlier fill of the partition ends late', async () => {
+it('a late end of an earlier fill does not change the reported progress of the new fill', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
   const first = Promise.withResolvers<void>()
   const second = Promise.withResolvers<void>()
@@ -291,7 +291,7 @@ const action = fc.oneof(
   { weight: 2, arbitrary: fc.constant('delete records' as const) },
 )
 
-it('a fill ends right after any loss of Redis, crash and deletion of applied records', async () => {
+it('after any mix of lost Redis, restarts and deleted records, Redis and the state topic have the newest events', async () => {
   const property = fc.asyncProperty(
     fc.array(fc.record({ customer: fc.constantFrom('a', 'b', 'c'), timestamp: fc.integer({ min: 1, max: 40 }) }), {
       minLength: 1,
@@ -352,7 +352,8 @@ it('a fill ends right after any loss of Redis, crash and deletion of applied rec
         },
       }
       for (const each of actions) await run[each]()
-      // The position may reach the end without documents: a chunk of the fill may still be running.
+      // The position may reach the end before all documents are published, because the fill is
+      // still running.
       while (redis.position !== high || redis.published?.offset !== high || redis.fill) {
         await world.projection.checkPositions()
         await records()

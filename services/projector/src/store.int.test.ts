@@ -302,20 +302,20 @@ describe('a Redis that is replaced behind its address', () => {
     return { urls: [servers[0].url, servers[1].url] as const, primary, replica, network, untilInSync }
   }
 
-  // A chunk of 600 customers needs three calls (600 ÷ 250), and a fourth call that moves the
-  // position. The fifth call comes after the chunk.
+  // A chunk of 600 customers needs four calls: three for the customers, and one that moves the
+  // position. With 5, the replica is promoted after the chunk.
   it.each([
-    ['nothing', 1],
-    ['nothing', 2],
-    ['nothing', 3],
-    ['nothing', 4],
-    ['nothing', 5],
-    ['all calls before', 2],
-    ['all calls before', 3],
-    ['all calls before', 4],
-    ['all calls before', 5],
+    ['no customer', 1],
+    ['no customer', 2],
+    ['no customer', 3],
+    ['no customer', 4],
+    ['no customer', 5],
+    ['all earlier calls', 2],
+    ['all earlier calls', 3],
+    ['all earlier calls', 4],
+    ['all earlier calls', 5],
   ])(
-    'moves no position on a promoted replica that has %s of a chunk, from its script %i on',
+    'a replica with %s of a chunk, promoted before script %i, gets no position without its customers',
     { timeout: 60_000 },
     async (what, nth) => {
       const { urls, primary, replica, network, untilInSync } = await startReplicated()
@@ -326,7 +326,7 @@ describe('a Redis that is replaced behind its address', () => {
       await direct.applyChunk([], 1, undefined, '1')
       await direct.movePosition(0, undefined, '7')
       await untilInSync()
-      const inSync = what === 'all calls before'
+      const inSync = what === 'all earlier calls'
       if (!inSync) network.set('stalled')
       const promote = async () => {
         if (inSync) await untilInSync()
@@ -352,7 +352,7 @@ describe('a Redis that is replaced behind its address', () => {
     },
   )
 
-  it('applyChunk writes nothing if the position is elsewhere, and all if the position is already `to`', async () => {
+  it('applyChunk writes no customer at another position, and all customers if the position is already `to`', async () => {
     const { store, keyOf } = fresh()
     await store.movePosition(0, undefined, '7')
     expect(await store.applyChunk([snapshot({ timestamp: 1, id: 'e' })], 0, '6', '8')).toEqual({

@@ -140,7 +140,7 @@ const isOutage = (error: Error): boolean =>
   (error.cause instanceof Error && isOutage(error.cause))
 const START_AGAIN = { initialMs: 500, maxMs: 2000 }
 
-/** Returns a property that kafkajs does not declare. */
+/** Returns the offset that the fetch requested. kafkajs does not declare this property. */
 const fetchedFrom = (batch: Batch): string => (batch as Batch & { readonly fetchedOffset: string }).fetchedOffset
 
 const FAILURE_LOG_INTERVAL_MS = 10_000
@@ -163,9 +163,9 @@ export const createPartitionConsumer = (
   const consumer = kafkajsOf(kafka).consumer({
     groupId,
     sessionTimeout: options.sessionTimeoutMs,
-    // A consumer without activity for too long ends its process. kafkajs' default of 60 s is longer
-    // than that time, so one slow member would end all members that wait for it. A member that
-    // joins too late joins again.
+    // The watchdog ends a process whose consumer is silent for two session timeouts. kafkajs'
+    // default `rebalanceTimeout` (60 s) may be longer. One slow member would then end all processes
+    // that wait for it. With this value, a member that joins too late joins again.
     rebalanceTimeout: options.sessionTimeoutMs,
     heartbeatInterval: options.heartbeatIntervalMs,
     maxWaitTimeInMs: options.maxWaitMs,
@@ -277,8 +277,9 @@ export const createPartitionConsumer = (
   consumer.on(consumer.events.REBALANCING, () => {
     joined = false
   })
-  // Wait for twice maxWaitMs after the join, because a member without the right to fetch can join.
-  // After this time each broker has answered a fetch, or the consumer has crashed.
+  // A member without the right to fetch can join, so a join alone does not end the problem. Wait
+  // for twice maxWaitMs after the join. By then each broker has answered a fetch, or the consumer
+  // has crashed.
   consumer.on(consumer.events.FETCH, () => {
     if (problem && joined && performance.now() - joinedAt > 2 * options.maxWaitMs) setProblem(undefined)
   })

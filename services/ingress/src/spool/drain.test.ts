@@ -102,7 +102,7 @@ describe('failing partitions', () => {
     expect(sorted(delivery.sent)).toEqual(upTo(120))
   })
 
-  it('a failing partition is retried during a drain that new records keep running', { timeout: 20_000 }, async () => {
+  it('a failing partition is retried while new records prevent the end of the drain', { timeout: 20_000 }, async () => {
     await withoutSyncs()
     const { spool } = await openNew()
     await spool.append(numbered(5))
@@ -215,7 +215,8 @@ describe('many failing partitions', () => {
     const [onRead, onSend] = [each(2000), each(100)]
     const measured = (delivery: Destination): Destination => ({
       partitionOf: (record) => {
-        // The sample record of a partition has no value, and is not read from a file for this call.
+        // Count only records that were read from a file. The drain also calls `partitionOf` with a
+        // cursor's sample, which has no value.
         if (record.value !== null) onRead()
         return partitionOf(record)
       },
@@ -243,7 +244,8 @@ describe('many failing partitions', () => {
     expect(await spool.drain({ partitionOf, send })).toBe('left')
     clock.mockReturnValue(now + 1000)
     const counted: Destination['partitionOf'] = (record) => {
-      // The sample record of a partition has no value, and is not read from a file for this call.
+      // Count only records that were read from a file. The drain also calls `partitionOf` with a
+      // cursor's sample, which has no value.
       if (record.value !== null) onRead()
       return partitionOf(record)
     }
@@ -266,7 +268,7 @@ describe('many failing partitions', () => {
   })
 })
 
-it('keeps the file of a record that Kafka accepts in no topic, and delays no other record', async () => {
+it('keeps the file of a record that every topic refuses, and delays no other record', async () => {
   const damages: SpoolDamage[] = []
   const { spool, files } = await openNew({ segmentBytes: 1, onDamage: (damage) => damages.push(damage) })
   await appendAll(spool, 3)
