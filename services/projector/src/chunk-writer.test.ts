@@ -242,11 +242,11 @@ const expectRight = ({ customers, log }: World, events: readonly Event[], erasur
 // `isPatient` false: the first projector's documents are late, and it loses the partition. `stays`:
 // the second projector's documents are late too, and it waits for them.
 it.each([
-  ['at once', true, false, 600],
-  ['late', false, false, 800],
-  ['late by both', false, true, 1200],
+  ['documents published at once', true, false, 600],
+  ['late documents of one projector', false, false, 800],
+  ['late documents of both projectors', false, true, 1200],
 ])(
-  'two projectors of one partition leave the newest version as the last record, published %s',
+  'with %s, two projectors leave the newest version as the last record',
   async (_, isPatient, stays, numRuns) => {
     await fc.assert(
       fc.asyncProperty(
@@ -317,7 +317,7 @@ it('erased customers stay erased after a crash at any step, and after all events
   )
 }, 60_000)
 
-it('a projector that ends between its document and the repair leaves an older document last', async () => {
+it('an older document stays last if a projector ends before it moves the position back', async () => {
   // No rule prevents this interleaving. Readers compare versions, and `verify` finds the document.
   const events: Event[] = [
     { customer: 'a', version: 1 },

@@ -31,7 +31,7 @@ const withState = (states: readonly FetchedRecord[], committed = '30') => {
 const versions = ({ redis }: ReturnType<typeof setUp>) =>
   Object.fromEntries([...redis.customers].map(([uuid, { version }]) => [uuid, version.timestamp]))
 
-it('fills an empty Redis from the state topic, and applies the records after the committed offset', async () => {
+it('an empty Redis gets the state topic, and the records after the committed offset', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21), stateRecord('a', 22)])
   const { assign, projection, batch, redis, seeks } = world
   await assign()
@@ -56,7 +56,7 @@ it.each<[string, (world: ReturnType<typeof withState>) => unknown]>([
     'the offset is after the last record',
     ({ kafka }) => kafka.committed.set(0, { offset: '9999', metadata: 'topic/state-1' }),
   ],
-])('applies all records that Kafka has if %s', async (_, change) => {
+])('an empty Redis gets all records that Kafka has if %s', async (_, change) => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
   world.kafka.low = '0'
   change(world)
@@ -64,7 +64,7 @@ it.each<[string, (world: ReturnType<typeof withState>) => unknown]>([
   expect([world.redis.position, world.redis.fill, world.seeks]).toEqual(['0', undefined, ['0']])
 })
 
-it('takes what it can from both topics if neither has all customers', async () => {
+it('an empty Redis is filled from both topics if neither topic has all customers', async () => {
   const world = withState([stateRecord('a', 20)])
   world.kafka.committed.clear()
   await world.assign()
@@ -87,14 +87,14 @@ it.each([
   expect(events.filter((event) => event === 'oldest-records-gone').length).toBe(warnings)
 })
 
-it('does not apply documents to a partition whose position is good', async () => {
+it('a partition with a good position gets no documents of the state topic', async () => {
   const world = withState([stateRecord('a', 20)])
   Object.assign(world.redis, { position: '30', published: { stateTopicId: 'state-1', offset: '30' } })
   await world.assign()
   expect([world.redis.fill, versions(world)]).toEqual([undefined, {}])
 })
 
-it('loses nothing if Kafka deleted records whose documents are in the state topic', async () => {
+it('no record counts as lost if Kafka deleted it and the state topic has its document', async () => {
   const world = withState([stateRecord('a', 20)])
   world.kafka.low = '25'
   world.redis.position = '12'
@@ -104,7 +104,7 @@ it('loses nothing if Kafka deleted records whose documents are in the state topi
   expect(await world.registry.metrics()).toMatch(/^projector_lost_records_total\S* 0$/m)
 })
 
-it('waits for the leader of the state topic’s partition', async () => {
+it('a partition gets no position until the state topic’s partition has a leader', async () => {
   const world = withState([stateRecord('a', 20)])
   world.kafka.isStateLed = false
   world.projection.positions.assign([0])
@@ -116,7 +116,7 @@ it('waits for the leader of the state topic’s partition', async () => {
   expect(world.redis.position).toBe('30')
 })
 
-it('publishes no older document of a customer that is still to be filled', async () => {
+it('no older document of a customer is published during a fill', async () => {
   const world = withState([stateRecord('a', 99)])
   const { assign, projection, batch, redis, before, published, seeks } = world
   const { promise: mayFill, resolve: goOn } = Promise.withResolvers<void>()
@@ -135,7 +135,7 @@ it('publishes no older document of a customer that is still to be filled', async
   expect(redis.published).toEqual({ stateTopicId: 'state-1', offset: '32' })
 })
 
-it('a fill continues where another projector has stopped', async () => {
+it('a fill continues at the place where another projector has stopped', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
   world.redis.position = '31'
   world.redis.published = { stateTopicId: 'state-1', offset: '30' }
@@ -146,7 +146,7 @@ it('a fill continues where another projector has stopped', async () => {
   expect(versions(world)).toEqual({ b: 21 })
 })
 
-it('fills again what a restored master of Redis Cluster has lost', async () => {
+it('customers that a restored master of Redis Cluster has lost are filled again', async () => {
   const world = withState([stateRecord('a', 20)])
   await world.assign()
   await vi.waitFor(() => expect(world.seeks.length).toBe(2))
@@ -168,7 +168,7 @@ it('a fill ends if the state topic is created again, and all records are applied
   expect([world.redis.position, world.redis.fill]).toEqual([LOW, undefined])
 })
 
-it('applies all records if the state topic was switched off during a fill', async () => {
+it('all records are applied if the state topic was switched off during a fill', async () => {
   const redis = emptyRedis()
   const progress = { next: '0', end: '2', rawFrom: '30', isComplete: true }
   Object.assign(redis, { position: '31', fill: { id: 'x', stateTopicId: 'state-1', ...progress } })

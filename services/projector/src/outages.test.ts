@@ -20,7 +20,7 @@ describe('attemptOnce', () => {
     return { outages, counted, controller, fail, succeed }
   }
 
-  it('a tolerated failure is no outage', async () => {
+  it('a tolerated failure is not reported as an outage', async () => {
     const { outages, counted, fail, succeed } = setUp()
     expect(await fail()).toBeUndefined()
     expect([outages.waitingFor, counted]).toEqual([undefined, []])
@@ -29,7 +29,7 @@ describe('attemptOnce', () => {
     expect(outages.waitingFor).toBeUndefined()
   })
 
-  it('one failure more than is tolerated is an outage, until an attempt succeeds', async () => {
+  it('one failure more than is tolerated is reported as an outage, until an attempt succeeds', async () => {
     const { outages, counted, fail, succeed } = setUp()
     await fail()
     await fail('another place')
@@ -41,7 +41,7 @@ describe('attemptOnce', () => {
     expect(outages.waitingFor).toBeUndefined()
   })
 
-  it('an abort ends the outage', async () => {
+  it('an outage is over when its attempts are aborted', async () => {
     const { outages, controller, fail } = setUp()
     await fail('topic', 0)
     expect(outages.waitingFor).toBe('erasures: x')

@@ -203,7 +203,7 @@ describe('the state topic', () => {
     expect([documents(published), redis.position]).toEqual([[['a', 10]], '11'])
   })
 
-  it('a position goes back to where the state topic has all documents', async () => {
+  it('a position goes back to the offset up to which the state topic has all documents', async () => {
     const { assign, seeks, redis } = withState()
     redis.position = '50'
     await assign()
@@ -309,7 +309,7 @@ describe('the state topic', () => {
     expect(redis.position).toBe('10')
   })
 
-  it('a projector that published too late moves the position back', async () => {
+  it('a projector that has published too late moves the position back', async () => {
     const { assign, projection, batch, redis, before, steps } = withState()
     await assign()
     before.publish = () => {
@@ -532,7 +532,7 @@ describe('regressions', () => {
     expect(seeks).toEqual([])
   })
 
-  it('a projection applies again customers that a failover lost before the position moved', async () => {
+  it('customers that a failover lost before the position moved are applied again', async () => {
     const { assign, projection, batch, redis, before, lose } = setUp()
     await assign()
     before.move = (count) => {
@@ -545,7 +545,7 @@ describe('regressions', () => {
     expect([...redis.customers.keys()]).toEqual(['a', 'b'])
   })
 
-  it('a projection notices a Redis that was emptied before the first chunk moved', async () => {
+  it('if Redis is emptied during the first chunk, a projection applies the chunk again', async () => {
     const { assign, projection, batch, redis, before, lose } = setUp()
     await assign()
     before.move = (count) => {
@@ -598,7 +598,7 @@ describe('regressions', () => {
     expect(seeks.at(-1)).toBe('20')
   })
 
-  it('a projection stops with a partition that was lost while its chunk was stored', async () => {
+  it('a projection applies no more records of a partition that was lost during a chunk', async () => {
     const { assign, projection, batch, redis, before } = setUp()
     await assign()
     before.move = () => projection.positions.assign([])

@@ -156,7 +156,7 @@ describe('applyChunk', () => {
     expect(await redis.hget(keyOf(uuid), 'customerUuid')).toBe(uuid)
   })
 
-  it('an event replaces a customer’s key that is no hash', async () => {
+  it('an event replaces a customer’s key even if the key is not a hash', async () => {
     const { store, keyOf } = fresh()
     await redis.set(keyOf('c'), 'not a hash')
     expect(await apply(store, [snapshot({ timestamp: 1, id: 'e' })])).toEqual(['applied'])
@@ -515,7 +515,7 @@ describe('writeChunk and moveAfter', () => {
     await expect(store.moveAfter(0, undefined, '7', mine.token)).rejects.toThrow('token')
   })
 
-  it('writeChunk reports that the position is elsewhere if another projector has moved it forward', async () => {
+  it('moveAfter returns false if another projector has moved the position past the chunk', async () => {
     const { store } = fresh()
     const mine = await store.writeChunk([event], 0, undefined, '7')
     const other = await store.writeChunk([event], 0, undefined, '9')
@@ -525,7 +525,7 @@ describe('writeChunk and moveAfter', () => {
 })
 
 describe('lowerPosition', () => {
-  it('lowerPosition makes the owner write a chunk again that is under way', async () => {
+  it('moveAfter rejects if lowerPosition was called after writeChunk', async () => {
     const { store } = fresh()
     const { token } = await store.writeChunk([snapshot({ timestamp: 1, id: 'e' })], 0, undefined, '7')
     expect(await store.lowerPosition(0, '3')).toBe(false)
@@ -548,7 +548,7 @@ describe('lowerPosition', () => {
 })
 
 describe('movePosition', () => {
-  it('movePosition moves only from the current position, and repeats a move successfully', async () => {
+  it('movePosition moves only from the current position, and a repeated move succeeds', async () => {
     const { store } = fresh()
     expect(await store.positions([0, 1])).toEqual(
       new Map([
@@ -584,7 +584,7 @@ describe('unfinishedWindows', () => {
     expect(await unfinished()).toEqual([])
   })
 
-  it('the stored window is that of the process that moved the position', async () => {
+  it('the stored window is the window of the process that moved the position', async () => {
     const { store } = fresh()
     await store.movePosition(0, undefined, '9')
     await store.applyChunk([], 0, '9', '11', { window: { start: '9', end: '20' } })
