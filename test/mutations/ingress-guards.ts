@@ -13,7 +13,7 @@ const acknowledgedFirst = {
 }
 
 export const ingressGuards: readonly Guard[] = [
-  { ...acknowledgedFirst, test: publisher('acknowledges nothing before the flush has succeeded') },
+  { ...acknowledgedFirst, test: publisher('no record is acknowledged before its flush has succeeded') },
   { ...acknowledgedFirst, guard: `${acknowledgedFirst.guard}, under load`, test: faultRow('leader change') },
   {
     guard: 'each record has its own deadline',
@@ -21,7 +21,9 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'entry.deadlineAt <= now',
     to: 'entry.deadlineAt < 0',
-    test: publisher('answers by the deadline during an endless flush'),
+    test: publisher(
+      'records are answered by the deadline during an endless flush, and their memory counts until its end',
+    ),
   },
   {
     guard: 'memory counts until the send has ended',
@@ -29,7 +31,9 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: `answer(entry, 'deadline', `,
     to: `settle(entry, 'deadline', `,
-    test: publisher('answers by the deadline during an endless flush'),
+    test: publisher(
+      'records are answered by the deadline during an endless flush, and their memory counts until its end',
+    ),
   },
   {
     guard: 'a refused batch is halved until the refused record is alone',
@@ -37,7 +41,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/send-in-parts.ts`,
     from: 'yield* sendInParts(send, records.slice(middle))',
     to: `yield { end: 'refused', record: records[middle] ?? record, error }`,
-    test: publisher('stores the other records of a batch'),
+    test: publisher('the other records of a batch are stored if Kafka refuses some'),
   },
   {
     guard: 'a requested record that Kafka refuses goes to quarantine',
@@ -53,7 +57,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'freeRecords <= 0 || ',
     to: '',
-    test: publisher('accepts no more records and no more bytes'),
+    test: publisher('the publisher accepts no more records and no more bytes than its limits'),
   },
   {
     guard: 'the queue has a limit of bytes',
@@ -61,7 +65,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: ' || freeBytes < bytes',
     to: '',
-    test: publisher('accepts no more records and no more bytes'),
+    test: publisher('the publisher accepts no more records and no more bytes than its limits'),
   },
   {
     guard: 'an isolated partition uses no more of the queue than it leaves free',
@@ -85,7 +89,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'batch.length >= MAX_FLUSH_RECORDS || ',
     to: '',
-    test: publisher('limits the records of a flush'),
+    test: publisher('the number of records of a flush is limited'),
   },
   {
     guard: 'a flush has a limit of bytes',
@@ -93,7 +97,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: ' || (batch.length > 0 && bytes + entry.bytes > MAX_FLUSH_BYTES)',
     to: '',
-    test: publisher('limits the bytes of a flush'),
+    test: publisher('the bytes of a flush are limited, except for one record that is larger alone'),
   },
   {
     guard: 'answered records are not sent',
@@ -103,7 +107,7 @@ export const ingressGuards: readonly Guard[] = [
         if (!probe || entry.bytes < probe.bytes) probe = entry
         continue`,
     to: '',
-    test: publisher('does not send records that were answered while they waited'),
+    test: publisher('records that were answered while they waited are not sent'),
   },
   {
     guard: 'the waiting records of a failing partition move to its queue',
@@ -175,7 +179,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'await Promise.race([outcomes, sleep(',
     to: 'await Promise.race([undefined, sleep(',
-    test: publisher('stores all accepted records at close'),
+    test: publisher('close stores all accepted records, and no more records are accepted'),
   },
   {
     guard: 'closing has a deadline',
@@ -183,7 +187,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'for (const entry of held) expire(entry)\n    },',
     to: 'await outcomes\n    },',
-    test: publishers('stops in time, even if the copy'),
+    test: publishers('a stop is in time, even if the copy of a refused record cannot be stored'),
   },
   {
     guard: 'requests on open connections are served during the closing',
@@ -199,7 +203,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: `if (deps.stopping.aborted) reply.header('connection', 'close')`,
     to: '',
-    test: unit(`${folder}/http/app.test.ts`, 'serves requests during a stop, and each answer ends its connection'),
+    test: unit(`${folder}/http/app.test.ts`, 'requests are served during a stop, and each answer ends its connection'),
   },
   {
     guard: 'stopping has a deadline',
@@ -207,7 +211,10 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/process/lifecycle.ts',
     from: 'delay: deadlineMs',
     to: 'delay: false',
-    test: unit('packages/runtime/src/process/lifecycle.test.ts', 'exits at the deadline if a part does not stop'),
+    test: unit(
+      'packages/runtime/src/process/lifecycle.test.ts',
+      'a process exits at the deadline if a part does not stop',
+    ),
   },
   {
     guard: 'stopping happens once',
@@ -215,7 +222,10 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/process/lifecycle.ts',
     from: 'if (!stopping) graceful.close()',
     to: 'graceful.close()',
-    test: unit('packages/runtime/src/process/lifecycle.test.ts', 'stops once, in order'),
+    test: unit(
+      'packages/runtime/src/process/lifecycle.test.ts',
+      'after several failures, a process stops its parts once, in order, and exits with 1',
+    ),
   },
   {
     guard: 'idle connections are cut at closing',
@@ -263,7 +273,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: `if (problem === 'internal-error') deps.onInternalError(error)`,
     to: '',
-    test: unit(`${folder}/http/app.test.ts`, 'answers a bug with 500'),
+    test: unit(`${folder}/http/app.test.ts`, 'a bug is answered with 500 and reported, and the sender gets no details'),
   },
   {
     guard: 'a request must arrive within a time limit',
@@ -312,7 +322,10 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/receive-body.ts`,
     from: 'bytesTogether > maxBytesTogether',
     to: 'bytesTogether < 0',
-    test: unit(`${folder}/http/receive-body.test.ts`, 'all bodies stay within their limit'),
+    test: unit(
+      `${folder}/http/receive-body.test.ts`,
+      'if all bodies exceed their limit, the body without progress for the longest time is refused',
+    ),
   },
   {
     guard: 'the body without progress for the longest time is refused',
@@ -320,7 +333,10 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/receive-body.ts`,
     from: 'arriving.delete(receiving)\n      arriving.add(receiving)',
     to: 'arriving.add(receiving)',
-    test: unit(`${folder}/http/receive-body.test.ts`, 'all bodies stay within their limit'),
+    test: unit(
+      `${folder}/http/receive-body.test.ts`,
+      'if all bodies exceed their limit, the body without progress for the longest time is refused',
+    ),
   },
   {
     guard: 'the ingress rounds numbers',
@@ -328,7 +344,10 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/webhook-route.ts`,
     from: ', exactNumbers: false',
     to: '',
-    test: unit(`${folder}/http/app.test.ts`, 'accepts a long number in deep JSON'),
+    test: unit(
+      `${folder}/http/app.test.ts`,
+      'a long number in deep JSON is accepted, because the ingress need not keep numbers exact',
+    ),
   },
   {
     guard: 'dropped connections are counted',
@@ -424,7 +443,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: `  refuseOtherMethods(WEBHOOK_PATH, 'POST')\n`,
     to: '',
-    test: unit(`${folder}/http/app.test.ts`, 'PUT with 405'),
+    test: unit(`${folder}/http/app.test.ts`, 'is answered with 405 and the allowed methods'),
   },
   {
     guard: 'a refused request of the sender is logged',
@@ -440,7 +459,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: `    url: HEALTH_PATH,\n    handler`,
     to: `    url: '/elsewhere',\n    handler`,
-    test: unit(`${folder}/http/app.test.ts`, 'answers the load balancer'),
+    test: unit(`${folder}/http/app.test.ts`, 'the load balancer gets 200 until a stop begins'),
   },
   {
     guard: 'the signature may be over the same text in UTF-8',
@@ -466,7 +485,10 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/webhook-route.ts`,
     from: 'return isOtherCharset && fallback !== undefined',
     to: 'return false && isOtherCharset && fallback !== undefined',
-    test: unit(`${folder}/http/app.test.ts`, 'the charset is the fallback if none is declared'),
+    test: unit(
+      `${folder}/http/app.test.ts`,
+      'the fallback charset is used if none is declared and the body is not UTF-8',
+    ),
   },
   {
     guard: 'an event that will never be applied is counted',
@@ -474,7 +496,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/webhook-route.ts`,
     from: `    ...(suspicion && { suspicion }),\n`,
     to: '',
-    test: unit(`${folder}/http/app.test.ts`, 'as old-timestamp an accepted event'),
+    test: unit(`${folder}/http/app.test.ts`, 'an accepted event that will never be applied is counted'),
   },
   {
     guard: 'a body that ends with an error of the parser is counted once',
@@ -490,7 +512,10 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/process/settings.ts',
     from: 'const address = withoutPort(given)',
     to: 'const address = given',
-    test: unit('packages/runtime/src/process/settings.test.ts', 'matches addresses by range'),
+    test: unit(
+      'packages/runtime/src/process/settings.test.ts',
+      'addresses are matched by range, even IPv4 within IPv6',
+    ),
   },
   {
     guard: 'each secret may be on its own line',
@@ -498,7 +523,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/process/settings.ts',
     from: 'split(value, /[,\\r\\n]/)',
     to: 'split(value)',
-    test: unit('packages/runtime/src/process/settings.test.ts', 'reads several secrets from a file'),
+    test: unit('packages/runtime/src/process/settings.test.ts', 'several secrets are read from a file with'),
   },
   {
     guard: 'a misspelt name of a setting is refused',
@@ -506,7 +531,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/process/settings.ts',
     from: ' && !means(name, meant.other)) return []',
     to: ') return []',
-    test: unit('packages/runtime/src/process/settings.test.ts', 'refuses SHUTDOWN_DELAY as a misspelt'),
+    test: unit('packages/runtime/src/process/settings.test.ts', 'SHUTDOWN_DELAY is refused as a misspelt'),
   },
   {
     guard: 'a Redis address must have its scheme',
@@ -522,7 +547,10 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/process/settings.ts',
     from: 'if (fault !== undefined) faults.push(fault)',
     to: 'void fault',
-    test: unit(`${folder}/config.test.ts`, 'together with invalid single settings'),
+    test: unit(
+      `${folder}/config.test.ts`,
+      'invalid pairs of settings are reported together with invalid single settings',
+    ),
   },
   {
     guard: 'npm start leaves no shell between npm and the process',

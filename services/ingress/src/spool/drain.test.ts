@@ -268,7 +268,7 @@ describe('many failing partitions', () => {
   })
 })
 
-it('keeps the file of a record that every topic refuses, and delays no other record', async () => {
+it('the file of a record that every topic refuses is kept, and no other record is delayed', async () => {
   const damages: SpoolDamage[] = []
   const { spool, files } = await openNew({ segmentBytes: 1, onDamage: (damage) => damages.push(damage) })
   await appendAll(spool, 3)

@@ -77,7 +77,7 @@ const askInVain = (connection: Connection, requestTimeout?: number) =>
     ({ name }: Error) => name,
   )
 
-it.each([2, 9])('drops %i bytes of an incomplete reply when the connection is reset', async (bytes) => {
+it.each([2, 9])('a connection drops %i bytes of an incomplete reply when it is reset', async (bytes) => {
   const connection = await connectionTo(
     (socket, request) => socket.write(replyTo(request).subarray(0, bytes), () => setTimeout(reset, 20, socket)),
     answer,
@@ -95,7 +95,7 @@ it('an unreadable reply ends the socket, not the process', async () => {
   expect(await ask(connection)).toBe('pong')
 })
 
-it('a request that times out makes the next one use a new socket', async () => {
+it('after a request has timed out, the next request uses a new socket', async () => {
   const sockets = new Set<Socket>()
   const connection = await connectionTo(
     (socket) => sockets.add(socket),
@@ -129,7 +129,7 @@ it('repeated disconnects add no listener to a dead socket', async () => {
   expect(socket.listenerCount('connect')).toBe(0)
 })
 
-it('opens one socket for concurrent connects', async () => {
+it('concurrent connects open one socket', async () => {
   const options = await optionsOf(answer)
   const socketFactory = vi.fn(options.socketFactory)
   const connection = new Connection({ ...options, socketFactory })
@@ -196,7 +196,7 @@ describe('the connections to one broker', () => {
     while (pool.isConnected()) await new Promise(setImmediate)
   })
 
-  it('all other requests use the first connection', async () => {
+  it('requests that do not overlap use the first connection', async () => {
     const { pool, cameOn } = await setUp(answer, answer, answer)
     await ask(pool, ListOffsets)
     await ask(pool, Produce)
