@@ -71,6 +71,60 @@ describe('the state of an event', () => {
   })
 })
 
+describe('the size of a document', () => {
+  /** The place, the times and the names of the members, besides what the body has. */
+  const FIXED_BYTES = 300
+  const sizesOf = (body: Buffer, contentType: string) => {
+    const parsed = parseEvent(body, { contentType })
+    if (!parsed.ok || parsed.value.kind !== 'customers') throw new Error('not a customers event')
+    const { customerUuid } = parsed.value
+    return {
+      body: body.length,
+      document: Buffer.byteLength(writeState(expectOk(stateOf(parsed.value, from)))),
+      key: Buffer.byteLength(customerUuid),
+    }
+  }
+  const bodyWith = (customer: string, fields: string) =>
+    `{"id":"e","timestamp":5,"type":"customers","payload":{"customerWithVehicles":{"customer":{"customerUuid":${customer}${fields}}}}}`
+
+  it('no document has more than 4.4 bytes for each byte of its body, plus its key twice', () => {
+    const number = fc.oneof(
+      fc.constantFrom('1e20', '-9E20', '1e21', '1e-6', '1.5e20', '1e300', '1e0', '12345678901234567890', '1e-400'),
+      fc.tuple(fc.integer({ min: -99, max: 99 }), fc.integer({ min: -30, max: 30 })).map(([n, e]) => `${n}e${e}`),
+      fc.double().filter(Number.isFinite).map(String),
+    )
+    const text = fc.string({ unit: fc.constantFrom('€', '"', '\\', '\u0001', 'é', 'a', '\x7f'), maxLength: 30 })
+    const value = fc.oneof(
+      number,
+      fc.tuple(number, fc.nat(500)).map(([one, count]) => `[${Array(count).fill(one)}]`),
+      text.map((one) => JSON.stringify(one)),
+      fc.constant('"\\ud800"'),
+    )
+    const fields = fc.dictionary(text, value, { maxKeys: 5 }).map((members) =>
+      Object.entries(members)
+        .map(([name, one]) => `,${JSON.stringify(`x${name}`)}:${one}`)
+        .join(''),
+    )
+    const charset = fc.constantFrom('utf-8', 'windows-1252')
+    fc.assert(
+      fc.property(text, fields, charset, (uuid, some, encoding) => {
+        const body = bodyWith(JSON.stringify(`c${uuid}`), some)
+        const bytes = encoding === 'utf-8' ? Buffer.from(body) : Buffer.from(body.replaceAll('€', '\x80'), 'latin1')
+        const { document, key, ...sizes } = sizesOf(bytes, `text/plain; charset=${encoding}`)
+        expect(document).toBeLessThanOrEqual(4.4 * sizes.body + 2 * key + FIXED_BYTES)
+      }),
+    )
+  })
+
+  it('a body full of 1e20 comes close to this bound, and a body of a single-byte charset does not', () => {
+    const numbers = sizesOf(Buffer.from(bodyWith('"c"', `,"x":[${Array(100_000).fill('1e20')}]`)), 'text/plain')
+    expect(numbers.document / numbers.body).toBeCloseTo(4.4, 2)
+    const text = Buffer.from(bodyWith('"c"', `,"x":"${'\x80'.repeat(500_000)}"`), 'latin1')
+    const { document, body } = sizesOf(text, 'text/plain; charset=windows-1252')
+    expect(document / body).toBeCloseTo(3, 2)
+  })
+})
+
 describe('readState', () => {
   const good = { customerUuid: 'c', version: { timestamp: 5, id: 'e' }, customer: { customerUuid: 'c' }, receivedAt: 1 }
   const source = { topic: 't', partition: 0, offset: '7' }
