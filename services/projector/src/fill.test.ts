@@ -22,6 +22,12 @@ const stateRecord = (customerUuid: string, timestamp: number | undefined): Fetch
     timestamp: '1000',
   }) as FetchedRecord
 
+/** Adds a member that this version does not know. */
+const ofNewerSchema = (record: FetchedRecord): FetchedRecord => ({
+  ...record,
+  value: Buffer.from(JSON.stringify({ ...JSON.parse(String(record.value)), consent: { email: true } })),
+})
+
 const withState = (states: readonly FetchedRecord[], committed = '30') => {
   const kafka = fakeKafka()
   kafka.states.push(...states)
@@ -190,6 +196,19 @@ it('a fill skips and counts records that are not documents, and deletes an erase
   await vi.waitFor(() => expect(world.redis.fill).toBeUndefined())
   expect(versions(world)).toEqual({ a: 20 })
   expect(await world.registry.metrics()).toMatch(/^projector_unusable_states_total\S* 3$/m)
+})
+
+it('a fill applies a document of a newer schema, which has an unknown member', async () => {
+  const world = withState([
+    stateRecord('a', 20),
+    ofNewerSchema(stateRecord('a', 21)),
+    ofNewerSchema(stateRecord('b', 22)),
+  ])
+  world.kafka.statesPerFetch = 100
+  await world.assign()
+  await vi.waitFor(() => expect(world.redis.fill).toBeUndefined())
+  expect(versions(world)).toEqual({ a: 21, b: 22 })
+  expect(await world.registry.metrics()).toMatch(/^projector_unusable_states_total\S* 0$/m)
 })
 
 it('a fill reports unreadable documents, and all raw records are applied afterwards', async () => {
