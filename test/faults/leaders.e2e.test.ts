@@ -76,7 +76,7 @@ it.each([
   ['without a leader', (broker: ClusterBroker) => broker.kill(), (broker: ClusterBroker) => broker.restart()],
   ['whose leader hangs', (broker: ClusterBroker) => broker.freeze(), (broker: ClusterBroker) => broker.thaw()],
 ])(
-  'partitions %s do not delay other partitions, nor the start of a service',
+  'partitions %s do not delay other partitions or the start of a service',
   { timeout: 120_000 },
   async (_, end, mend) => {
     const pipeline = await openPipeline(cluster)
@@ -177,7 +177,7 @@ it.each([
   },
 )
 
-it('an ingress stores all kinds of events even if a bootstrap broker hangs before the first event', {
+it('an ingress stores all kinds of events even if a bootstrap broker hangs from the start', {
   timeout: 60_000,
 }, async () => {
   const pipeline = await openPipeline(cluster)

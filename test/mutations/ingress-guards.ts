@@ -195,7 +195,10 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: 'return503OnClosing: false',
     to: 'return503OnClosing: true',
-    test: brokers('test/e2e/bad-input.e2e.test.ts', 'serves a request during a stop'),
+    test: brokers(
+      'test/e2e/bad-input.e2e.test.ts',
+      'during a stop, the ingress serves a request that began to arrive before',
+    ),
   },
   {
     guard: 'answers during a stop end their connection',
@@ -249,7 +252,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/topic-publishers.ts`,
     from: 'const producer = openProducer()',
     to: 'const producer = publishers.values().next().value?.producer ?? openProducer()',
-    test: brokers('test/e2e/start-and-outages.e2e.test.ts', 'a broken quarantine topic does not stop the customers'),
+    test: brokers('test/e2e/start-and-outages.e2e.test.ts', 'a broken quarantine topic does not delay valid customers'),
   },
   {
     guard: 'a send that does not end is reported',
@@ -265,7 +268,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/readiness.ts`,
     from: 'if (stuck === undefined || outage !== undefined) return',
     to: 'return',
-    test: brokers('test/e2e/watchdogs.e2e.test.ts', 'an ingress ends if a send never ends'),
+    test: brokers('test/e2e/watchdogs.e2e.test.ts', 'an ingress ends if a send never ends although Kafka answers'),
   },
   {
     guard: 'a bug of the ingress is reported',
@@ -297,7 +300,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: 'app.server.maxConnections = options.maxConnections',
     to: '',
-    test: brokers('test/e2e/bad-input.e2e.test.ts', 'accepts no more connections than MAX_CONNECTIONS'),
+    test: brokers('test/e2e/bad-input.e2e.test.ts', 'the ingress accepts no more connections than MAX_CONNECTIONS'),
   },
   {
     guard: 'after a refusal the ingress destroys a connection that the client does not close',
@@ -355,7 +358,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: `app.server.on('drop', () => metrics.dropped.inc())`,
     to: '',
-    test: brokers('test/e2e/bad-input.e2e.test.ts', 'accepts no more connections than MAX_CONNECTIONS'),
+    test: brokers('test/e2e/bad-input.e2e.test.ts', 'the ingress accepts no more connections than MAX_CONNECTIONS'),
   },
   {
     guard: 'while the port closes, no deadline is later than the cut of connections',
@@ -363,7 +366,10 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: 'Math.min(performance.now() + options.acceptDeadlineMs, lastDeadline)',
     to: 'performance.now() + options.acceptDeadlineMs',
-    test: brokers('test/e2e/bad-input.e2e.test.ts', 'answers a late request during a stop without Kafka'),
+    test: brokers(
+      'test/e2e/bad-input.e2e.test.ts',
+      'during a stop, the ingress answers a late request without Kafka by the deadline',
+    ),
   },
   {
     guard: 'a customer whose id is too long for a key goes to quarantine',
@@ -504,7 +510,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: `      answeredByParser.set(socket, problem)\n`,
     to: '',
-    test: brokers('test/e2e/bad-input.e2e.test.ts', 'counts a body once if its sender hangs up'),
+    test: brokers('test/e2e/bad-input.e2e.test.ts', 'a body whose sender hangs up is counted once'),
   },
   {
     guard: 'the port of a forwarded address is removed',
@@ -566,7 +572,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'services/ingress/start.js',
     from: "import '@customer-stream/runtime/node-version'",
     to: '',
-    test: brokers('test/e2e/npm-start.e2e.test.ts', 'the ingress names the version it needs'),
+    test: brokers('test/e2e/npm-start.e2e.test.ts', 'the ingress names the version that it needs'),
   },
   {
     guard: 'log levels are written as names',

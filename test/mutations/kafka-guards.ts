@@ -516,7 +516,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: 'services/projector/src/main.ts',
     from: '  onBatch: (batch) => projection.onBatch(batch),\n  onDead: lifecycle.fail,',
     to: '  onBatch: (batch) => projection.onBatch(batch),\n  onDead: () => {},',
-    test: brokers('test/e2e/watchdogs.e2e.test.ts', 'a projector ends if kafkajs stops its consumer'),
+    test: brokers(
+      'test/e2e/watchdogs.e2e.test.ts',
+      'a projector ends if kafkajs stops its consumer and does not restart it',
+    ),
   },
   {
     guard: 'a consumer retries until its coordinator is found',
@@ -532,7 +535,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `services/projector/src/watchdog.ts`,
     from: 'if (quietMs >= sessionTimeoutMs * QUIET_SESSIONS)',
     to: 'if (false)',
-    test: brokers('test/e2e/watchdogs.e2e.test.ts', 'a projector ends if its consumer is silent'),
+    test: brokers(
+      'test/e2e/watchdogs.e2e.test.ts',
+      'a projector ends if its consumer is silent although Kafka answers',
+    ),
   },
   {
     guard: 'a partition that does not move ends the projector',
@@ -540,7 +546,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `services/projector/src/watchdog.ts`,
     from: 'if (stalled && stalledBefore)',
     to: 'if (false)',
-    test: brokers('test/e2e/watchdogs.e2e.test.ts', 'a projector ends if records wait'),
+    test: brokers(
+      'test/e2e/watchdogs.e2e.test.ts',
+      'without an outage, a projector ends if records wait but none is applied',
+    ),
   },
   {
     guard: 'repeated log messages of kafkajs are suppressed',
@@ -556,7 +565,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: 'packages/schemas/src/partitioner.ts',
     from: '(murmur2(key) & 0x7fffffff)',
     to: 'Math.abs(murmur2(key))',
-    test: unit('packages/schemas/src/partitioner.test.ts', 'Java-compatible partitioner'),
+    test: unit(
+      'packages/schemas/src/partitioner.test.ts',
+      "the partition of a key is that of kafkajs' Java-compatible partitioner",
+    ),
   },
   {
     guard: 'a compacted topic is refused',

@@ -137,7 +137,7 @@ describe('readState', () => {
     })
   })
 
-  it('readState gives the reason why a value is not a document', () => {
+  it('readState gives the reason if a value is no document', () => {
     expect(readState(Buffer.from([0xff]))).toMatchObject({ reason: 'not-utf8' })
     expect(readState(Buffer.from('{'))).toMatchObject({ reason: 'not-json' })
     expect(readState(Buffer.from('{"a":1e999,"b":'.concat('['.repeat(50_000), ']'.repeat(50_000), '}')))).toMatchObject(
@@ -179,7 +179,7 @@ describe('readStateRecord', () => {
       value: value === null ? null : Buffer.from(value),
     })
 
-  it('returns the document of a customer, or null for a tombstone', () => {
+  it('readStateRecord returns the document of a customer, or null for a tombstone', () => {
     expect(read('c', document)).toMatchObject({
       ok: true,
       value: { customerUuid: 'c', state: { version: { id: 'e' } } },
@@ -197,7 +197,7 @@ describe('readStateRecord', () => {
     ['wrong-key', '\ufeffc', document],
     ['not-json', 'c', ''],
     ['not-a-state-document', 'c', '{}'],
-  ])('refuses as %s the record with key %j and value %j', (reason, key, value) => {
+  ])('readStateRecord refuses as %s the record with key %j and value %j', (reason, key, value) => {
     expect(read(key, value)).toMatchObject({ ok: false, reason })
   })
 

@@ -24,7 +24,7 @@ test('`--help` and `-h` print the help, even beside wrong options', () => {
     expect(parse(...args)).toEqual({ kind: 'help' })
 })
 
-test('an unknown option is answered with the nearest name, if one is near', () => {
+test('an unknown option is reported with the nearest name, if one is similar', () => {
   expect(parse('--kepe')).toEqual({ kind: 'wrong', problems: ['unknown option --kepe; the nearest is --keep'] })
   expect(parse('-x')).toEqual({ kind: 'wrong', problems: ['unknown option -x'] })
   expect(nearestName('broker', ['brokers', 'minutes'])).toBe('brokers')
@@ -41,13 +41,13 @@ test('a text needs a value, a flag takes none, and neither may be given twice', 
   expect(parse('--keep', '--keep')).toEqual({ kind: 'wrong', problems: ['--keep is given twice'] })
 })
 
-test('words are refused, unless the command takes them', () => {
+test('words are refused, unless the command accepts words', () => {
   expect(parse('now')).toEqual({ kind: 'wrong', problems: ['unexpected "now"'] })
   const taking = { ...line, words: true, read: ({ words }: { words: readonly string[] }) => words.join() }
   expect(parseCommandLine(taking, ['a', '--keep', 'b'])).toEqual({ kind: 'run', read: 'a,b' })
 })
 
-test('what the command itself finds wrong is a problem like any other', () => {
+test('a problem that the command itself reports is printed like any other problem', () => {
   expect(parse('--seed', '0')).toEqual({ kind: 'wrong', problems: ['--seed must be above 0'] })
 })
 

@@ -257,7 +257,7 @@ describe('the store', () => {
     ['/0: store.position took longer than 100 ms (storeTimeoutMs)', { position: hang }],
     ['/0 offset 0: storing 1 records took longer than 100 ms (storeTimeoutMs)', { versions: hang }],
     ['/0 offset 0: storing 1 records took longer than 100 ms (storeTimeoutMs)', { commit: hang }],
-  ])('that hangs ends the subscription: %s', async (message, methods) => {
+  ])('a store that hangs ends the subscription: %s', async (message, methods) => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1])
     const { ended } = start(topic, { ...createMemoryStore(), ...methods }, { storeTimeoutMs: 100 })
