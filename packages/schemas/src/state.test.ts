@@ -84,8 +84,9 @@ describe('the size of a document', () => {
       key: Buffer.byteLength(customerUuid),
     }
   }
-  const bodyWith = (customer: string, fields: string) =>
-    `{"id":"e","timestamp":5,"type":"customers","payload":{"customerWithVehicles":{"customer":{"customerUuid":${customer}${fields}}}}}`
+  const bodyWith = (customerUuid: string, fields: string) =>
+    '{"id":"e","timestamp":5,"type":"customers","payload":{"customerWithVehicles":{"customer":' +
+    `{"customerUuid":${customerUuid}${fields}}}}}`
 
   it('no document has more than 4.4 bytes for each byte of its body, plus its key twice', () => {
     const number = fc.oneof(
