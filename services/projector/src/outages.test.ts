@@ -1,7 +1,28 @@
-import { createLogger } from '@customer-stream/runtime'
-import { describe, expect, it } from 'vitest'
+import { createLogger, type Logger } from '@customer-stream/runtime'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { ProjectorMetrics } from './metrics.ts'
 import { createOutages } from './outages.ts'
+
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+it('an outage is logged at once, and then once a minute', async () => {
+  vi.useFakeTimers({ toFake: ['performance'] })
+  const logged: number[] = []
+  const { attemptOnce } = createOutages({
+    causeOf: (error) => error,
+    metrics: { failures: { inc: () => undefined } } as unknown as ProjectorMetrics,
+    logger: { warn: ({ failures }: { failures: number }) => logged.push(failures) } as unknown as Logger,
+    backoff: { initialMs: 1, maxMs: 1 },
+  })
+  const { signal } = new AbortController()
+  for (let second = 0; second < 130; second++) {
+    await attemptOnce('Redis', 'topic', signal, () => Promise.reject(new Error('x')))
+    vi.advanceTimersByTime(1000)
+  }
+  expect(logged).toEqual([1, 61, 121])
+})
 
 describe('attemptOnce', () => {
   const setUp = () => {
