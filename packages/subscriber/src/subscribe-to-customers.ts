@@ -16,6 +16,7 @@ export interface CustomerChange {
   readonly customerUuid: string
   /** Null if the customer was erased. */
   readonly state: CustomerState | null
+  /** The record of the state topic. Its only header is `traceparent`, if the event had one. */
   readonly record: PlacedRecord
   /**
    * Aborts if another process may have the partition now, or after `handlerTimeoutMs`. Errors of

@@ -31,12 +31,11 @@ const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
 const stopping = new AbortController()
 const obstacles = createObstacles(registry, logger)
 const diagnose = createDiagnose(settings)
-const metrics = createIngressMetrics(
-  registry,
-  () => delivery.publishers.held,
-  () => delivery.spool?.size,
-  () => delivery.publishers,
-)
+const metrics = createIngressMetrics(registry, {
+  size: () => delivery.publishers.held,
+  spoolSize: () => delivery.spool?.size,
+  isolated: () => delivery.publishers,
+})
 const delivery: Delivery = createDelivery({ settings, topics, metrics, obstacles, logger })
 const { publish, publishers, spool } = delivery
 const connection = createKafkaConnection({ settings, topics, delivery, obstacles, diagnose, logger })

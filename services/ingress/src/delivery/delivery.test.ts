@@ -15,12 +15,11 @@ const setUp = (directory?: string) => {
   const settings = loadSettings(ingressSettings, env, ingressRules)
   const registry = createRegistry('ingress')
   const obstacles = createObstacles(registry, silentLogger)
-  const metrics = createIngressMetrics(
-    registry,
-    () => delivery.publishers.held,
-    () => delivery.spool?.size,
-    () => delivery.publishers,
-  )
+  const metrics = createIngressMetrics(registry, {
+    size: () => delivery.publishers.held,
+    spoolSize: () => delivery.spool?.size,
+    isolated: () => delivery.publishers,
+  })
   const delivery: Delivery = createDelivery({
     settings,
     topics: topicNames(),

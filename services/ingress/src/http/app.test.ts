@@ -32,12 +32,11 @@ const start = ({
         return { end: await outcome }
       },
       topics: topicNames(),
-      metrics: createIngressMetrics(
-        registry,
-        () => ({ records: 0, bytes: 0 }),
-        () => ({ records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined }),
-        () => ({ failing: 0, slow: 0 }),
-      ),
+      metrics: createIngressMetrics(registry, {
+        size: () => ({ records: 0, bytes: 0 }),
+        spoolSize: () => ({ records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined }),
+        isolated: () => ({ failing: 0, slow: 0 }),
+      }),
       onInternalError: (error) => internalErrors.push(error),
       onRefused: (refusal) => refusals.push(refusal),
       onSuspicion: (suspicion) => suspicions.push(suspicion),
