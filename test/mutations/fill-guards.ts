@@ -3,7 +3,7 @@ import { brokers, type Guard, unit } from './guard.ts'
 const folder = 'services/projector/src'
 const filled = (title: string) => unit(`${folder}/fill.test.ts`, title)
 const fillStore = (title: string) => brokers(`${folder}/fill-store.int.test.ts`, title)
-const anyLoss = 'after any mix of lost Redis, restarts and deleted records'
+const anyLoss = 'after lost Redis, restarts and deleted records'
 
 /** Rules of a rebuild from the state topic. */
 export const fillGuards: readonly Guard[] = [

@@ -21,9 +21,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'entry.deadlineAt <= now',
     to: 'entry.deadlineAt < 0',
-    test: publisher(
-      'records are answered by the deadline during an endless flush, and their memory counts until its end',
-    ),
+    test: publisher('records are answered by the deadline during an endless flush'),
   },
   {
     guard: 'memory counts until the send has ended',
@@ -31,9 +29,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: `answer(entry, 'deadline', `,
     to: `settle(entry, 'deadline', `,
-    test: publisher(
-      'records are answered by the deadline during an endless flush, and their memory counts until its end',
-    ),
+    test: publisher('records are answered by the deadline during an endless flush'),
   },
   {
     guard: 'a refused batch is halved until the refused record is alone',

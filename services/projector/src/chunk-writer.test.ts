@@ -157,9 +157,9 @@ const writerOf = (world: World, step: Step, isPatient = true) => {
 }
 
 /**
- * Runs a projector that works on the partition, even if it no longer owns the partition. It reads
- * the position in Redis at the start, and after each chunk that did not move the position. At a
- * size of 0, the projector executes the next erasure.
+ * Runs a projector that works on the partition, even after it has lost the partition. The projector
+ * reads the position in Redis at the start, and after each chunk that did not move the position. At
+ * a size of 0, the projector executes the next erasure.
  */
 const runProjector = async (
   world: World,
@@ -232,7 +232,7 @@ const expectRight = ({ customers, log }: World, events: readonly Event[], erasur
     const versions = events.filter((each) => each.customer === customer).map(({ version }) => version)
     const upTo = own.at(-1)?.upTo ?? 0
     const left = Math.max(0, ...versions.filter((version) => version > upTo))
-    // If a customer has several erasures, an earlier one may have erased newer events.
+    // If a customer has several erasures, an earlier erasure may have erased newer events.
     if (own.length < 2 || left === 0) expect(customers.get(customer) ?? 0).toBe(left)
     if (own.length > 0 && left === 0) expect(last.get(customer)).toBe(null)
   }

@@ -54,7 +54,8 @@ export const createOutages = ({
   logger: Logger
   backoff: Backoff
 }): Outages => {
-  // Partitions are handled in parallel, so the success of one does not end the outage of another.
+  // Partitions are handled in parallel, so the success of one partition does not end the outage of
+  // another.
   const waiting = new Map<symbol | string, { readonly message: string; readonly loggedAt: number }>()
   /** Attempts that are made once and have failed, by their key in `waiting`. */
   const failing = new Map<string, { failures: number; readonly forgetSignal: () => void }>()
@@ -62,7 +63,8 @@ export const createOutages = ({
   const begin = (wait: symbol | string, what: string, failure: Error, failures: number) => {
     const error = causeOf(failure)
     const known = waiting.get(wait)
-    // A lost connection says less than the failure before it, so keep the earlier message.
+    // The message of a lost connection says less than an earlier message, so keep the earlier
+    // message.
     const message = known && isConnectionLoss(error) ? known.message : `${what}: ${error.message}`
     const now = performance.now()
     const isDue = !known || now - known.loggedAt >= LOG_INTERVAL_MS

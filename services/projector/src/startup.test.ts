@@ -12,7 +12,7 @@ const setUp = ({ obstacle }: { obstacle?: Diagnosis } = {}) => {
   const reports: [string, string | undefined][] = []
   const logged: string[] = []
   const ends: Error[] = []
-  /** Functions by step name. Each runs in its step, and throws to make the step fail. */
+  /** Functions by step name. Each function runs in its step, and throws to make the step fail. */
   const before: Record<string, (() => unknown) | undefined> = {}
   const step = (name: string) => async () => {
     steps.push(name)

@@ -148,7 +148,7 @@ describe('customers on a cluster', () => {
 })
 
 const customers = [snapshot('c0'), snapshot('c1')]
-/** Calls `run` before the first call of this method of the client. */
+/** Calls `run` once, before the client's first call of this method. */
 const before = (method: 'hset' | 'hmget' | 'movePosition', run: () => Promise<unknown>) => {
   const target = client as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>
   const original = target[method]?.bind(client) as (...args: unknown[]) => Promise<unknown>

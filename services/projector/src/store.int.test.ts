@@ -345,14 +345,14 @@ describe('a Redis that is replaced behind its address', () => {
         Promise.all(customers.map(({ customerUuid }) => replica.exists(customerKey(customerUuid, keyPrefix))))
       const present = (await isThere()).filter(Boolean).length
       const isWhole = inSync || nth === 1
-      // If the switch is after the chunk, the position has moved, but on the lost primary.
+      // If the switch is after the chunk, the position has moved, but only on the lost primary.
       expect([moved, position, present]).toEqual([isWhole || nth === 5, isWhole ? '607' : '7', isWhole ? 600 : 0])
       expect(await promoted.applyChunk(customers, 0, position, '607')).toMatchObject({ moved: true })
       expect(await isThere()).not.toContain(0)
     },
   )
 
-  it('applyChunk writes no customer at another position, and all customers if the position is already `to`', async () => {
+  it('applyChunk writes no customer at another position, and all customers at position `to`', async () => {
     const { store, keyOf } = fresh()
     await store.movePosition(0, undefined, '7')
     expect(await store.applyChunk([snapshot({ timestamp: 1, id: 'e' })], 0, '6', '8')).toEqual({

@@ -76,7 +76,7 @@ export interface PartitionConsumerOptions {
   readonly onBatch: (batch: FetchedBatch) => Promise<string | undefined>
   /**
    * Called if the consumer has ended and cannot be restarted. The process must then exit, so that
-   * its supervisor starts a new one.
+   * its supervisor starts a new process.
    */
   readonly onDead: (error: Error) => void
 }
@@ -90,14 +90,14 @@ export interface CommittedOffset {
 export interface PartitionConsumer {
   /**
    * Connects before `start`. All clients of a process can then connect in parallel, so a hanging
-   * broker costs one timeout, not one for each client.
+   * broker costs one timeout instead of one timeout for each client.
    */
   connect(): Promise<void>
   start(): Promise<void>
   seek(partition: number, offset: string): void
   /** Pauses this partition until the returned function is called. The other partitions continue. */
   hold(partition: number): () => void
-  /** Commits offsets to Kafka. Never throws. @returns true if Kafka accepted them. */
+  /** Commits offsets to Kafka. Never throws. @returns true if Kafka accepted the offsets. */
   commit(offsets: ReadonlyMap<number, CommittedOffset>): Promise<boolean>
   /** Reads the committed offsets of the group, by partition. Rejects if Kafka does not answer. */
   committed(): Promise<ReadonlyMap<number, CommittedOffset>>
@@ -118,8 +118,8 @@ export interface PartitionConsumer {
 }
 
 /**
- * Heartbeat errors after which a member must join again. After any other error kafkajs continues.
- * Examples are a lost connection, and a coordinator that still loads the group.
+ * Heartbeat errors after which a member must join again. After any other error kafkajs continues,
+ * e.g. after a lost connection, or while a coordinator loads the group.
  */
 const lostBy: ReadonlySet<string | undefined> = new Set([
   'REBALANCE_IN_PROGRESS',

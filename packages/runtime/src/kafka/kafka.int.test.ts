@@ -53,7 +53,7 @@ const record = (key: string | null, value: string | Buffer = 'v'): OutgoingRecor
   topic,
   key: key === null ? null : Buffer.from(key),
   value: Buffer.from(value),
-  // Use a timestamp more than an hour ahead, like that of a machine with a wrong clock.
+  // Use a timestamp more than an hour ahead, as a machine with a wrong clock would.
   timestamp: Date.now() + 2 * 3600 * 1000,
 })
 /** Returns a key that selects this partition out of three. */
@@ -179,7 +179,7 @@ describe('checkTopics', () => {
 })
 
 describe('the verified producer', () => {
-  it("the producer stores records in the partition of Java's partitioner, with key, headers and timestamp", async () => {
+  it("the producer stores records in the partition of Java's partitioner, with all their parts", async () => {
     const producer = await startProducer()
     const keys = ['a', 'b', 'c', 'd', 'e', 'f']
     await store(

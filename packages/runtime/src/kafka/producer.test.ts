@@ -25,7 +25,7 @@ const protocolError = (type: string, retriable: boolean) =>
 
 /**
  * Creates a cluster in which broker 1 leads partition 0 and broker 2 leads partition 1. The
- * client's metadata stays so until the client refreshes it.
+ * client's metadata does not change until the client refreshes it.
  */
 const createCluster = () => {
   const log: Record<number, string[]> = { 0: [], 1: [] }

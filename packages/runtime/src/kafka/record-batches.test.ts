@@ -72,8 +72,8 @@ describe('decodeBatches', () => {
   })
 
   it('decodeBatches decodes 200,000 records of one batch and 50,000 headers of one record', async () => {
-    // Use one encoded record for all except the last, because kafkajs' encoder would need seconds
-    // for all.
+    // Use one encoded record for all records except the last. kafkajs' encoder would need seconds
+    // for so many records.
     const [first, last] = [0, 199_999].map((offsetDelta) =>
       encodeRecord({ offsetDelta, timestampDelta: 0, key: null, value: null, headers: {} }),
     )

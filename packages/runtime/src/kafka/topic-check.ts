@@ -37,7 +37,7 @@ export interface TopicFindings {
   readonly missing: readonly TopicDemand[]
   /** Wrong settings, with which records could be lost, refused or not read. */
   readonly problems: readonly string[]
-  /** Settings that work but that a person should know of. */
+  /** Settings that work, but that a person should check. */
   readonly warnings: readonly string[]
 }
 
@@ -137,7 +137,8 @@ const create = async (
     }),
   )
   // Wait here, because kafkajs' wait (waitForLeaders) fails if the broker does not know the new
-  // topics yet. If this wait is too short, the next request reports the problem.
+  // topics yet. If the topics are still unknown after this wait, the next request reports the
+  // problem.
   const untilLed = async () => {
     const topics = await admin.describeTopics(demands.map(({ topic }) => topic))
     if ([...topics.values()].some((described) => described.some(({ leader }) => leader < 0)))

@@ -25,7 +25,10 @@ const replyTo = (request: Buffer): Buffer => {
   return reply
 }
 
-/** The timeout of the connection. kafkajs uses a request's own timeout only if it is longer. */
+/**
+ * The timeout of the connection. kafkajs uses a request's own timeout only if that timeout is
+ * longer.
+ */
 const SHORT_TIMEOUT_MS = 200
 
 /**
