@@ -127,7 +127,7 @@ describe('the pipeline', () => {
     expect(await pipeline.verify(ledgerPath)).toMatchObject(sound)
   })
 
-  it('another projector continues after one was killed', async () => {
+  it('another projector continues after a projector was killed', async () => {
     const { ingress, projector } = await startBoth()
     const { run, ledgerPath } = simulation(ingress, 3000)
     const sending = run.run()

@@ -313,7 +313,7 @@ export const kafkaGuards: readonly Guard[] = [
   },
   {
     guard: 'a rebalance waits for a member not longer than its session timeout',
-    prevents: 'all members that end at once while they wait for a slow member',
+    prevents: 'the end of all members that wait for a slow member',
     file: `${folder}/consumer.ts`,
     from: 'rebalanceTimeout: options.sessionTimeoutMs,',
     to: '',

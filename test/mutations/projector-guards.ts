@@ -536,7 +536,7 @@ export const projectorGuards: readonly Guard[] = [
     test: unit(`${folder}/erasures.test.ts`, 'the tombstone of an erasure without a state topic is published'),
   },
   {
-    guard: 'the fetch of erasures is not retried at once',
+    guard: 'the fetch of erasures is not retried immediately',
     prevents: 'partitions that wait because the erasures of another partition cannot be read',
     file: `${folder}/erasures.ts`,
     from: "await attemptOnce('erasures', partition, signal, ",

@@ -129,7 +129,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/drain.ts`,
     from: 'cursor.pending.push(...left)',
     to: 'cursor.pending.unshift(...left)',
-    test: drain('a partition is not delayed by one of its records'),
+    test: drain('a record that always fails does not delay the other records'),
   },
   {
     guard: 'a file that is not done is read again after the last cursor has ended',
@@ -157,7 +157,7 @@ export const spoolGuards: readonly Guard[] = [
   },
   {
     guard: 'a stopped drain starts no cursor',
-    prevents: 'a process that never stops, because cursors that end at once are started again and again',
+    prevents: 'a process that never stops, because cursors that end immediately are started again and again',
     file: `${folder}/spool/drain.ts`,
     from: '      if (isStopped() || mustRestart) return\n      for',
     to: '      for',

@@ -18,7 +18,7 @@ export const subscriberGuards: readonly Guard[] = [
   },
   {
     guard: 'a time limit that does not fit into 32 bits is refused',
-    prevents: 'a subscription that ends at once, because the timer of a too great limit fires at once',
+    prevents: 'a subscription that ends immediately, because the timer of a too great limit fires immediately',
     file: `${folder}/time-limit.ts`,
     from: ' && limitMs <= MAX_LIMIT_MS',
     to: '',

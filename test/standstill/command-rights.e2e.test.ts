@@ -224,7 +224,7 @@ describe.concurrent('the rights of a command', { timeout: 60_000 }, () => {
   })
 
   it.each(uses)(
-    '%s reports a user that may see the customers topic but not read it, if it needs to read',
+    '%s reports a user that may see but not read the customers topic, if the command reads it',
     async (use) => {
       const { kafka, redis }: Rights = RIGHTS[use]
       const described = kafka.map(

@@ -15,8 +15,8 @@ const usage = `customer-stream COMMAND [OPTIONS]
   The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read from the environment.
 `
 
-// Remove the name of the command from the arguments, because the command reads its options from
-// there.
+// Remove the name of the command from the arguments, because the command reads its options from the
+// arguments.
 const [name] = process.argv.splice(2, 1)
 const command = commands.get(name)
 if (command) await command()

@@ -117,7 +117,7 @@ describe('the size of a document', () => {
     )
   })
 
-  it('a body full of 1e20 comes close to this bound, and a body of a single-byte charset does not', () => {
+  it('a body of many 1e20 grows 4.4 times in the document, a windows-1252 text 3 times', () => {
     const numbers = sizesOf(Buffer.from(bodyWith('"c"', `,"x":[${Array(100_000).fill('1e20')}]`)), 'text/plain')
     expect(numbers.document / numbers.body).toBeCloseTo(4.4, 2)
     const text = Buffer.from(bodyWith('"c"', `,"x":"${'\x80'.repeat(500_000)}"`), 'latin1')

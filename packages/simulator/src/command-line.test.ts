@@ -72,7 +72,7 @@ test("the first Ctrl-C aborts, npm's copy of it is ignored, and a second Ctrl-C 
   expect((await lines.next()).value).toBe('listening\n')
   child.kill('SIGINT')
   expect((await lines.next()).value).toBe('aborted\n')
-  // Send a second signal at once, as npm does.
+  // Send a second signal immediately, as npm does.
   child.kill('SIGINT')
   child.kill('SIGUSR2')
   expect((await lines.next()).value).toBe('a second later\n')

@@ -38,7 +38,7 @@ test('entries of many buffers are read in the order in which they were appended'
   expect(await Array.fromAsync(readLedger(path))).toEqual(numbers.map(entry))
 })
 
-test('a later run appends to the ledger of an earlier one', async () => {
+test('a later run appends to the ledger of an earlier run', async () => {
   write(1)
   write(2)
   expect(await Array.fromAsync(readLedger(path))).toEqual([entry(1), entry(2)])

@@ -170,7 +170,7 @@ it('a table continues at its place after its group has rebalanced', async () => 
   expect(namesOf(table)).toEqual({ a: '1', b: '1', c: '1' })
 })
 
-it('a table ends if the topic was created anew', async () => {
+it('a table ends if the topic was created again', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   await topic.write(stateOf('a', 1), stateOf('b', 1))
   const table = open(topic)
@@ -222,7 +222,7 @@ it('a table rejects if its topic does not exist, and names the topic', async () 
   await expect(table.closed).rejects.toBeInstanceOf(SubscriberError)
 })
 
-it('a table is closed by its signal, and later calls reject because it is closed', async () => {
+it('a table is closed by its signal, and later calls reject', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const stop = new AbortController()
   const table = open(topic, { signal: stop.signal })

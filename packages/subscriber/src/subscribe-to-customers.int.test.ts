@@ -156,7 +156,7 @@ describe('a subscription', () => {
     await waitUntil('all were handled', all, (seen) => new Set(seen).size === 28)
   })
 
-  it('a subscriber killed between handler and commit repeats those records, and is complete', async () => {
+  it('a subscriber killed before a commit handles the uncommitted records again, and misses none', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1), stateOf('last', 1))
     const file = join(mkdtempSync(join(tmpdir(), 'subscriber-')), 'customers')
@@ -188,7 +188,7 @@ describe('a subscription', () => {
     expect(await linesWith(6)).toEqual(['0 a 1', '1 b 1', '2 last 1', '0 a 1', '1 b 1', '2 last 1'])
   })
 
-  it('a subscription continues at the oldest record if Kafka no longer has its place', async () => {
+  it('a subscription continues at the oldest record if Kafka has deleted the next records', async () => {
     const topic = await createStateTopic(kafkaBrokers, { config: { 'cleanup.policy': 'compact,delete' } })
     await topic.write(stateOf('a', 1), stateOf('b', 1), stateOf('c', 1))
     await topic.admin.setOffsets({
@@ -227,7 +227,7 @@ describe('a handler', () => {
     expect(restarted.seen).toEqual(['b 1', 'c 1'])
   })
 
-  it('a handler that hangs ends the subscription after the timeout, and its signal aborts', async () => {
+  it('a handler that hangs ends the subscription after the timeout, and the handler's signal aborts', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1))
     let signal: AbortSignal | undefined
@@ -244,7 +244,7 @@ describe('a handler', () => {
     expect(await committed(topic)).toEqual([1])
   })
 
-  it('a handler that runs when the subscription stops ends first, and its record is committed', async () => {
+  it('a stop waits for the running handler, and commits its record', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1))
     const entered = Promise.withResolvers<void>()

@@ -245,7 +245,7 @@ describe('the store', () => {
     await untilStored(memory, 'a 1 e', 'b 1 e')
   })
 
-  it('a store that cannot read a position ends the subscription, also if no record comes', async () => {
+  it('a store that cannot read a position ends the subscription, even without new records', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     const position = () => Promise.reject(new Error('no database'))
     const { ended } = start(topic, { ...createMemoryStore(), position })
@@ -292,7 +292,7 @@ describe('the store', () => {
     )
   })
 
-  it('a store with a position whose records are deleted ends the subscription, also if no record comes', async () => {
+  it('a store whose next records are deleted ends the subscription, even without new records', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1], ['b', 1], ['c', 1])
     await topic.admin.deleteTopicRecords({ topic: topic.name, partitions: [{ partition: 0, offset: '3' }] })

@@ -7,7 +7,7 @@ const kafka = { consumer: unreachable, admin: unreachable } as unknown as Kafka
 const store = { position: () => null, versions: () => new Map(), commit: () => true }
 const customers = { kafka, groupId: 'g', onCustomer: () => {} }
 
-// A timer of Node with such a time fires at once.
+// A timer of Node with one of these times fires immediately.
 it.each([Number.POSITIVE_INFINITY, 2 ** 31, 0, -1, Number.NaN, '5' as never])(
   'a timeout of %s is refused',
   async (ms) => {

@@ -60,7 +60,7 @@ const repeat = (task: string, intervalMs: number, work: () => Promise<void>) => 
 }
 
 // Parts stop in reverse order of registration. First the process reports "not ready" and waits for
-// the load balancer. Then it finishes requests, flushes, ends the drain and the spool, and
+// the load balancer. Then the process finishes requests, flushes, ends the drain and the spool, and
 // disconnects from Kafka. The admin port closes last.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 // Wait only briefly, because kafkajs would wait for the replies of a hanging broker. No record is

@@ -188,7 +188,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     expect((await hashOf('later'))._eventTimestamp).toBe('9')
   })
 
-  it('deleteErased deletes a customer, but not one with a later event', async () => {
+  it('deleteErased deletes a customer, but not a customer with a later event', async () => {
     const { store, client, hashOf } = fresh()
     const received = (customerUuid: string, at: number): CustomerHash => ({
       ...snapshot(customerUuid, 1),

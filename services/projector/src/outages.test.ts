@@ -7,7 +7,7 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-it('an outage is logged at once, and then once a minute', async () => {
+it('an outage is logged immediately, and then once a minute', async () => {
   vi.useFakeTimers({ toFake: ['performance'] })
   const logged: number[] = []
   const { attemptOnce } = createOutages({

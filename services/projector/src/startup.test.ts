@@ -153,7 +153,7 @@ it.each<[string, () => unknown]>([
   expect([startup.phase, reports]).toEqual(['running', [['start', undefined]]])
 })
 
-it('the lag may be measured after the first topic check, even if it failed', async () => {
+it('the lag may be measured after the first topic check, even if the check failed', async () => {
   const { startup, run, steps, before } = setUp()
   const seen: boolean[] = []
   before.topics = () => {

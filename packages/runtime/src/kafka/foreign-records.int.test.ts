@@ -160,7 +160,7 @@ describe('transactions of others', () => {
     expect(batches.length).toBeGreaterThan(6)
   })
 
-  it('records behind an open transaction wait until it ends', async () => {
+  it('records behind an open transaction wait until the transaction ends', async () => {
     const open = await (await startProducer('open')).transaction()
     await open.send(values('a'))
     await send(await startProducer(), values('b'))

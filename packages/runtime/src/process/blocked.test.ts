@@ -69,7 +69,7 @@ it('an outage that lasts or repeats is logged once a minute', () => {
   now.mockRestore()
 })
 
-it('an outage that begins soon after another one is logged', () => {
+it('an outage that begins soon after another outage is logged', () => {
   const { obstacles, lines } = open()
   obstacles.report('start', { blocked: false, reason: 'outage', message: 'topics are not there yet' })
   obstacles.report('start', undefined)

@@ -425,7 +425,7 @@ describe('slow partitions', () => {
     expect(await Promise.all(outcomes)).toEqual(Array(4).fill('stored'))
   })
 
-  it('a partition counts as slow after a slow flush of its own, and not as failing', async () => {
+  it('a partition counts as slow, not as failing, after a slow flush of its own', async () => {
     const pass = clock()
     const setting = kafka()
     const { publisher, sends, answerSlow } = setting

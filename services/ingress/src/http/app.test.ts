@@ -120,7 +120,7 @@ describe('authentic events', () => {
     ])
   })
 
-  it('an event keeps its trace context if that is well-formed', async () => {
+  it('an event keeps a well-formed trace context', async () => {
     const { post, published } = start()
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
     await post(valid, { traceparent })

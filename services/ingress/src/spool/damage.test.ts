@@ -508,7 +508,7 @@ describe('other formats', () => {
   })
 
   it.each([512, 4096])(
-    'a file of the previous version whose first %i bytes are zeros loses only their records',
+    'a file of the previous version whose first %i bytes are zeros loses only the records there',
     async (zeroed) => {
       const directory = leaveVersion1((bytes) => bytes.fill(0, 0, zeroed))
       const { records, damages } = await drainAll(directory)

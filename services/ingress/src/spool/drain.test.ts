@@ -69,7 +69,7 @@ const sorted = (numbers: readonly number[]) => numbers.toSorted((a, b) => a - b)
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
 
 describe('failing partitions', () => {
-  it('a failing partition delays none of 55,000 other records, and gets its own later', {
+  it('a failing partition delays none of 55,000 other records, and gets its records later', {
     timeout: 120_000,
   }, async () => {
     await withoutSyncs()
@@ -131,7 +131,7 @@ describe('failing partitions', () => {
     expect(delivery.attempts.filter((attempt) => attempt.includes(5)).length).toBeGreaterThan(1)
   })
 
-  it('a partition is not delayed by one of its records that always fails', { timeout: 30_000 }, async () => {
+  it('a record that always fails does not delay the other records of its partition', { timeout: 30_000 }, async () => {
     const { spool, files } = await openNew()
     await appendAll(spool, 3000)
     const bad = new Set([24])
