@@ -227,7 +227,7 @@ describe('a handler', () => {
     expect(restarted.seen).toEqual(['b 1', 'c 1'])
   })
 
-  it('a handler that hangs ends the subscription after the timeout, and the handler's signal aborts', async () => {
+  it('a handler that hangs ends the subscription after the timeout, and its signal aborts', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1))
     let signal: AbortSignal | undefined
