@@ -49,7 +49,7 @@ const { scale, wanted } = readCommandLine({
   name: 'bench',
   usage: `npm run bench -- [NAME …] [--scale 0.2]
 
-  Measures, prints a table, and writes docs/performance.md. Half an hour on a quiet machine; most questions need wrk on the PATH.
+  Measures, prints a table, and writes docs/performance.md. Half an hour on a quiet machine. Most questions need wrk.
   NAME …        only these: ${[...questions.map(({ name }) => name), PROFILES].join(', ')}
                 lost-redis runs only if it is named: it takes 40 minutes and 45 GB of disk
   --scale 0.2   a quick look, whose figures are not written`,

@@ -68,11 +68,11 @@ describe('the comparison with the last release', () => {
     ['a renamed topic', 'asyncapi.json', 'address', { 'channels.state.address': 'other' }],
     ['a removed header', 'asyncapi.json', 'signature', { [`${HEADERS}.properties.signature`]: undefined }],
     ['a header that becomes required', 'asyncapi.json', 'signature', { [`${HEADERS}.required.0`]: 'signature' }],
-  ])('%s is breaking', (_, document, member, edit) => {
+  ])('%s is a breaking change', (_, document, member, edit) => {
     expect(changesBy(document, edit)).toContainEqual(expect.objectContaining({ document, member }))
   })
 
-  it('a removed document is breaking', () => {
+  it('a removed document is a breaking change', () => {
     expect(breakingChanges({ [STATE]: released[STATE] }, {})).toEqual([
       expect.objectContaining({ document: STATE, member: STATE }),
     ])
@@ -87,11 +87,11 @@ describe('the comparison with the last release', () => {
     ['an added topic', 'asyncapi.json', { 'channels.erasures': { address: 'erasures' } }],
     ['an added optional header', 'asyncapi.json', { [`${HEADERS}.properties.sender`]: { type: 'string' } }],
     ['another version', 'asyncapi.json', { 'info.version': '0.2.0' }],
-  ])('%s is compatible', (_, document, edit) => {
+  ])('%s is a compatible change', (_, document, edit) => {
     expect(changesBy(document, edit)).toEqual([])
   })
 
-  it('an added document is compatible', () => {
+  it('an added document is a compatible change', () => {
     expect(breakingChanges({}, { [STATE]: released[STATE] })).toEqual([])
   })
 })
@@ -112,7 +112,7 @@ describe('a changeset', () => {
     ['patch', '0.1.0', false],
     ['major', '1.2.3', true],
     ['minor', '1.2.3', false],
-  ])('of a %s version declares a breaking change of %s: %s', (type, at, expected) => {
+  ])('a changeset of a %s version declares a breaking change of %s: %s', (type, at, expected) => {
     expect(isDeclared(changeset(type), at)).toBe(expected)
   })
 

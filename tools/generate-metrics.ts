@@ -25,12 +25,11 @@ const open = (service: string): Registry => {
 
 export const openRegistries = () => {
   const [ingress, projector] = [open('ingress'), open('projector')]
-  createIngressMetrics(
-    ingress,
-    () => nothing,
-    () => nothing,
-    () => ({ failing: 0, slow: 0 }),
-  )
+  createIngressMetrics(ingress, {
+    size: () => nothing,
+    spoolSize: () => nothing,
+    isolated: () => ({ failing: 0, slow: 0 }),
+  })
   createProjectorMetrics(projector, { groupId: 'group', topic: 'topic' })
   return { ingress, projector }
 }

@@ -47,9 +47,9 @@ const exchange = (socket: Socket, request: Buffer): Promise<void> =>
   })
 
 /**
- * Creates a client that sends each request at once, over an idle or a new keep-alive connection.
- * Node's own client needs five times as much CPU, and so would slow down the server on the same
- * machine.
+ * Creates a client that sends each request immediately, over an idle or a new keep-alive
+ * connection. Node's own client needs five times as much CPU, and so would slow down the server on
+ * the same machine.
  */
 export const openHttpSender = (serverUrl: string): HttpSender => {
   const { hostname, port } = new URL(serverUrl)

@@ -5,11 +5,11 @@ import { alternate, percentile, slopeOfFloor } from './measure.ts'
 describe('a percentile', () => {
   const values = Array.from({ length: 101 }, (_, i) => (i * 37) % 101)
 
-  it('is the value below which that share of the sorted values lies', () => {
+  it('a percentile is the value below which that share of the sorted values lies', () => {
     expect([0, 0.5, 0.99, 1].map((share) => percentile(values, share))).toEqual([0, 50, 99, 100])
   })
 
-  it('does not sort the values of its caller', () => {
+  it('a percentile does not sort the values of its caller', () => {
     percentile(values, 0.5)
     expect(values.slice(0, 3)).toEqual([0, 37, 74])
   })
@@ -20,15 +20,15 @@ describe('the slope of the floor of a saw-tooth curve', () => {
   const sawTooth = (growth: number) =>
     Array.from({ length: 75 }, (_, i) => ({ x: i / 75, y: 24 + growth * (i / 75) + ((i % 17) / 17) * 70 }))
 
-  it('is about 0 if each tooth falls back to the same value', () => {
+  it('the slope of the floor is about 0 if each tooth falls back to the same value', () => {
     expect(Math.abs(slopeOfFloor(sawTooth(0)))).toBeLessThan(2)
   })
 
-  it('is the growth that stays under the teeth', () => {
+  it('the slope of the floor is the growth of the lowest values', () => {
     expect(slopeOfFloor(sawTooth(20))).toBeCloseTo(20, 0)
   })
 
-  it('is NaN for fewer than two points', () => {
+  it('the slope of the floor is NaN for fewer than two points', () => {
     expect(slopeOfFloor([{ x: 1, y: 1 }])).toBeNaN()
   })
 })
@@ -38,7 +38,7 @@ describe('a ratio of two figures', () => {
   const line = (median: number) =>
     ratioLine({ what: 'w', figure: figure(median), base: figure(2), baseName: 'bare', atMost: 1.5, unit: 'ms' })
 
-  it('compares the medians, and names both', () => {
+  it('a ratio compares the medians, and names both', () => {
     expect(line(3)).toEqual({
       what: 'w',
       target: '≤ 1.5 × bare',
@@ -47,7 +47,7 @@ describe('a ratio of two figures', () => {
     })
   })
 
-  it('is missed above the limit', () => {
+  it('a limit is missed above its value', () => {
     expect(line(3.1).met).toBe(false)
   })
 })

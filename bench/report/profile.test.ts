@@ -44,7 +44,7 @@ const profile = profileOf(
 )
 
 describe('a profile', () => {
-  it('has one frame for a function called twice from one place, and none for what was idle', () => {
+  it('a function called twice from one place has one frame, and idle time has none', () => {
     const root = foldProfile(profile)
     expect(root.totalMs).toBe(100)
     expect([...root.callees.values()].map(({ name, totalMs }) => [name, totalMs])).toEqual([
@@ -58,7 +58,7 @@ describe('a profile', () => {
     ])
   })
 
-  it("counts what is built into V8 as its caller's work", () => {
+  it('a built-in function of V8 counts as work of its caller', () => {
     expect(
       sharesByPackage(foldProfile(profile)).map(({ package: of, share }) => [of, Math.round(share * 100)]),
     ).toEqual([
@@ -68,11 +68,11 @@ describe('a profile', () => {
     ])
   })
 
-  it('can leave out the start', () => {
+  it('a profile can be read without the start of the process', () => {
     expect(foldProfile(profile, 540).totalMs).toBe(60)
   })
 
-  it('leaves no trace of the folder it was taken in', () => {
+  it('the profile has no path of the folder in which it was taken', () => {
     const svg = flameGraph(foldProfile(profile), 'Ingress')
     expect(svg).toContain('<title>route services/ingress/src/http/app.ts: 90.0 %, itself 20.0 %</title>')
     expect(svg).not.toContain('/home/me')
@@ -80,7 +80,7 @@ describe('a profile', () => {
 })
 
 describe('a flame graph', () => {
-  it('leaves out frames too narrow to see, and what they call', () => {
+  it('frames that are too narrow to see are left out, with their callees', () => {
     const svg = flameGraph(
       foldProfile(
         profileOf(

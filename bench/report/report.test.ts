@@ -51,7 +51,7 @@ const page = () => readFileSync(join(root, 'docs/performance.md'), 'utf8')
 const picture = () => join(root, 'docs/performance/rate-over-connections.svg')
 
 describe('a report', () => {
-  it('replaces only the answers to what was asked again, and keeps the order of the questions', () => {
+  it('only the answers to repeated questions are replaced, and the questions keep their order', () => {
     write({ second: asked('second', '1') })
     write({ first: asked('first', '2') })
     write({ second: asked('second', '3') })
@@ -62,7 +62,7 @@ describe('a report', () => {
     ])
   })
 
-  it('forgets the figures of another machine, but not for another date', () => {
+  it('the figures of another machine are dropped, but not those of another date', () => {
     write({ first: asked('first', '1') })
     write({ second: asked('second', '1') }, { ...machine, date: '2026-02-03' })
     expect(Object.keys(readResults(root)!.answers)).toEqual(['first', 'second'])
@@ -70,7 +70,7 @@ describe('a report', () => {
     expect(Object.keys(readResults(root)!.answers)).toEqual(['second'])
   })
 
-  it('draws the curves, and removes the plot of a curve that is no more', () => {
+  it('the curves are drawn, and plots of removed curves are deleted', () => {
     write({ first: asked('first', '1') })
     expect(page()).toContain('(performance/rate-over-connections.svg)')
     expect(existsSync(picture())).toBe(true)
@@ -78,7 +78,7 @@ describe('a report', () => {
     expect(existsSync(picture())).toBe(false)
   })
 
-  it('shows the note that was written by hand for a question in the section of that question', () => {
+  it('a note for a question is in the section of the question', () => {
     mkdirSync(join(root, 'bench/report'), { recursive: true })
     writeFileSync(join(root, 'bench/report/notes.md'), '## second\n\nWhy.\n')
     write({ first: asked('first', '1'), second: asked('second', '1') })
@@ -86,7 +86,7 @@ describe('a report', () => {
     expect(page().indexOf('Why.')).toBeGreaterThan(page().indexOf('## second'))
   })
 
-  it('shows readings as the median with the least and the greatest', () => {
+  it('readings are shown as the median with the least and the greatest', () => {
     write({ first: asked('first', '1') })
     expect(page()).toContain('|  | µs \\| event |\n| --- | --- |\n| bare | 1,230 (1,000–2,000) |\n')
   })
@@ -97,13 +97,13 @@ describe('the table of speed in the README', () => {
   const readme = () => readFileSync(join(root, 'README.md'), 'utf8')
   const measured = readResults()!
 
-  it('is replaced by the figures of the results, and the text around it stays', () => {
+  it('the README table gets the figures of the results, and the text around it stays', () => {
     writeFileSync(join(root, 'README.md'), marked('old'))
     writeReport(measured, Object.keys(measured.answers), root)
     expect(readme()).toBe(marked(`\n${speedTable(measured)}\n`))
   })
 
-  it('stays as it is if a question of the table has no answer', () => {
+  it('the README table is not changed if a question of the table has no answer', () => {
     writeFileSync(join(root, 'README.md'), marked('old'))
     const { memory: _, ...others } = measured.answers
     writeReport({ ...measured, answers: others }, Object.keys(measured.answers), root)
@@ -124,13 +124,13 @@ it('a table for the console has its columns aligned', () => {
 describe('a plot', () => {
   const heights = (svg: string) => [...svg.matchAll(/<circle cx="[\d.]+" cy="([\d.]+)"/g)].map(([, y]) => Number(y))
 
-  it('begins at 0, so that heights compare', () => {
+  it('an axis begins at 0, so that heights can be compared', () => {
     const [low = 0, high = 0] = heights(plot(curve))
     const zero = Number(/y="([\d.]+)">0<\/text>/.exec(plot(curve))?.[1]) - 4
     expect((zero - high) / (zero - low)).toBeCloseTo(1000 / 900, 2)
   })
 
-  it('refuses 0 on a logarithmic axis by name', () => {
+  it('a logarithmic axis refuses 0, and the error names the curve', () => {
     const points = [{ x: 0, y: { median: 1, min: 1, max: 1 } }]
     expect(() => plot({ ...curve, series: [{ name: 'off', points }] })).toThrow(
       'rate-over-connections: a logarithmic axis has no 0.',

@@ -27,7 +27,7 @@ def apply(table: Table, key: bytes | None, value: bytes | None) -> None:
         return
     version, document = read_state(value)
     if document["customerUuid"] != uuid:
-        raise Unusable("not-a-state-document")
+        raise Unusable("wrong-key")
     held = table.get(uuid)
     # An older document after a newer one is rare, but possible: versions decide.
     if held is None or version >= held[0]:

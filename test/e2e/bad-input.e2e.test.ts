@@ -76,7 +76,7 @@ it('an ingress starts without an error in its log', async () => {
 
 describe('raw requests', () => {
   const { body } = makeCustomersEvent()
-  it('accepts a chunked body', async () => {
+  it('the ingress accepts a chunked body', async () => {
     const chunk = `${Buffer.byteLength(body).toString(16)}\r\n${body}\r\n0\r\n\r\n`
     const request = head(
       [
@@ -90,7 +90,7 @@ describe('raw requests', () => {
   })
 
   it.each(['mykaarma-signature-token', 'x-authorization-token'])(
-    'refuses two %s headers, even if both are valid',
+    'the ingress refuses two %s headers, even if both are valid',
     async (name) => {
       const headers = [
         `mykaarma-signature-token: ${sign(body, pipeline.secret)}`,
@@ -102,7 +102,7 @@ describe('raw requests', () => {
     },
   )
 
-  it('refuses 10 MB, before or while the body arrives', async () => {
+  it('the ingress refuses 10 MB, before or while the body arrives', async () => {
     const large = 'x'.repeat(10_000_000)
     expect(await raw(head(['expect: 100-continue'], large).slice(0, 1000))).toMatch(/ 413 /)
     expect(await raw(head([], large))).toMatch(/^HTTP\/1.1 413 /)
@@ -136,7 +136,7 @@ describe('raw requests', () => {
       'expectation-failed',
     ],
     ['a body that stalls', `${head([], 'whole').slice(0, -3)}`, 408, 'request-timeout'],
-  ])('answers %s with a problem document, and continues', async (_, request, status, type) => {
+  ])('the ingress answers %s with a problem document, and continues', async (_, request, status, type) => {
     const answer = await raw(request)
     expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
     expect(JSON.parse(answer.slice(answer.indexOf('\r\n\r\n')))).toMatchObject({ type, status })
@@ -178,7 +178,7 @@ describe('senders that are not authentic', () => {
   const { body } = makeCustomersEvent()
 })
 
-it('counts a body once if its sender hangs up', async () => {
+it('a body whose sender hangs up is counted once', async () => {
   const { hostname, port } = new URL(ingress.url)
   const count = () => ingress.metric('ingress_answers_total')
   const before = await count()
@@ -216,7 +216,7 @@ it.each([
   await service.end()
 })
 
-it('stores names in Redis correctly if they are sent in ISO-8859-1 and signed in UTF-8', async () => {
+it('names that are sent in ISO-8859-1 and signed in UTF-8 are correct in Redis', async () => {
   const customerUuid = `c${Math.random()}`
   const customer = { customerUuid, firstName: 'José', lastName: 'Müller' }
   const body = JSON.stringify({
@@ -243,7 +243,7 @@ it('stores names in Redis correctly if they are sent in ISO-8859-1 and signed in
   expect(names).toEqual(['José', 'Müller'])
 })
 
-it('accepts no more connections than MAX_CONNECTIONS', async () => {
+it('the ingress accepts no more connections than MAX_CONNECTIONS', async () => {
   const small = await pipeline.start('ingress', { MAX_CONNECTIONS: '2' })
   const { hostname, port } = new URL(small.url)
   const held = [1, 2].map(() => connect(Number(port), hostname))
@@ -267,7 +267,7 @@ describe.concurrent('connections that are not closed', () => {
     ['stalls in its body', `${started}content-length: 100\r\n\r\nhalf`, {}],
     // The answers to 30,000 requests do not fit into the buffers of both sockets.
     ['reads no answer', 'GET / HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(30_000), { KEEP_ALIVE_TIMEOUT_MS: '1000' }],
-  ])('destroys the connection of a client that %s and does not close it', async (_, request, env) => {
+  ])('the ingress destroys the connection of a client that %s and does not close it', async (_, request, env) => {
     const small = await pipeline.start('ingress', { MAX_CONNECTIONS: '1', REQUEST_TIMEOUT_MS: '1000', ...env })
     const { hostname, port } = new URL(small.url)
     // The client reads nothing, so it does not notice the end of the connection.
@@ -284,7 +284,7 @@ describe.concurrent('connections that are not closed', () => {
   })
 })
 
-it('serves a request during a stop if it began to arrive before the stop', async () => {
+it('during a stop, the ingress serves a request that began to arrive before', async () => {
   const stopping = await pipeline.start('ingress')
   await stopping.untilReady()
   const { body } = makeCustomersEvent()
@@ -313,7 +313,7 @@ it('serves a request during a stop if it began to arrive before the stop', async
   expect(await stopping.ended).toBe(0)
 })
 
-it('answers a late request during a stop without Kafka, by the deadline of the stop', async () => {
+it('during a stop, the ingress answers a late request without Kafka by the deadline', async () => {
   const stopping = await pipeline.start('ingress', { KAFKA_BROKERS: '127.0.0.1:1', ACCEPT_DEADLINE_MS: '1000' })
   const { body } = makeCustomersEvent()
   const request = head(
@@ -349,7 +349,7 @@ describe('ids and timestamps', () => {
     ['an empty hash tag', '{}'],
     ['emoji', '👨‍👩‍👧'],
     ['__proto__', '__proto__'],
-  ])('accepts ids of %s', async (_, id) => {
+  ])('the ingress accepts ids of %s', async (_, id) => {
     const uuid = `${id}${Math.random()}`
     expect((await post(makeCustomersEvent({ customerUuid: uuid, id }).body)).status).toBe(202)
     await waitUntil(
@@ -359,7 +359,7 @@ describe('ids and timestamps', () => {
     )
   })
 
-  it('accepts every authentic event, and the projector quarantines only unusable ones', async () => {
+  it('every authentic event is accepted, and only unusable events are quarantined', async () => {
     const event = (timestamp: unknown, id: unknown = 'e') => {
       const { body, customerUuid } = makeCustomersEvent({ payloadForm: 'object' })
       return { body: JSON.stringify({ ...JSON.parse(body), id, timestamp }), customerUuid }
@@ -406,7 +406,7 @@ describe('ids and timestamps', () => {
     )
   })
 
-  it('keeps the newest version if one id comes with several timestamps', async () => {
+  it('if one id comes with several timestamps, the newest version counts', async () => {
     const customerUuid = `c${Math.random()}`
     const at = (timestamp: number, firstName: string) =>
       makeCustomersEvent({ customerUuid, id: 'same', timestamp, customer: { firstName } }).body
@@ -423,7 +423,7 @@ describe('ids and timestamps', () => {
   })
 })
 
-it('keeps a copy of an unusable authentic body, with its event id as the key', async () => {
+it('quarantine has a copy of an unusable authentic body, with its event id as the key', async () => {
   const unusable: [string, number, string, string | undefined][] = [
     ['', 400, 'not-json', undefined],
     ['not json', 400, 'not-json', undefined],
@@ -436,7 +436,7 @@ it('keeps a copy of an unusable authentic body, with its event id as the key', a
     expect(found).toContainEqual(expect.objectContaining({ value, reason, key }))
 })
 
-it('quarantines foreign records in the raw topic', async () => {
+it('foreign records in the raw topic are quarantined', async () => {
   const before = await projector.metric('projector_events_total', { outcome: 'quarantined' })
   const producer = kafkajsOf(pipeline.kafka).producer({ createPartitioner: () => () => 3 })
   await producer.connect()

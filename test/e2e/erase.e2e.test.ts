@@ -93,7 +93,7 @@ it('erase removes the customer, and names each topic that still has their data',
   })
 })
 
-it('a customer who came back after an erasure until now has only newer data', async () => {
+it('a customer who came back after an erasure until-now has only newer data', async () => {
   await store('back', 1)
   await erase(['back', ...ASKED, '--scope', 'until-now'])
   await store('back', Date.now() + 1000)
@@ -103,7 +103,7 @@ it('a customer who came back after an erasure until now has only newer data', as
   expect(topics[0]).toMatchObject({ topic: pipeline.topics.customers, records: 1 })
 })
 
-it('an erasure that no projector executes is stored, and the command says so', async () => {
+it('an erasure that no projector executes is stored, and erase says so', async () => {
   await store('late', 1)
   await projector.end()
   const { code, stderr } = await erase(['late', ...ASKED, '--wait-seconds', '0'])
@@ -121,14 +121,14 @@ it('an erasure that no projector executes is stored, and the command says so', a
   )
 })
 
-it('the erasure of an unknown customer warns of a wrong id', async () => {
+it('erase warns of a wrong id if Redis has no such customer', async () => {
   const { stderr } = await erase(['nobody', ...ASKED])
   expect(stderr).toContain('erase: Redis has no customer nobody; check the id\n')
 })
 
 it.each([
   [['--reason', 'x', '--requested-by', 'y'], 'the CUSTOMER_UUID is missing'],
-  [['a', 'b', ...ASKED], 'only one customer can be erased at once'],
+  [['a', 'b', ...ASKED], 'only one customer can be erased at a time'],
   [['a', '--requested-by', 'y'], '--reason is missing'],
   [['a', '--reason', 'x'], '--requested-by is missing'],
   [['a', ...ASKED, '--scope', 'ever'], '--scope must be forever or until-now'],

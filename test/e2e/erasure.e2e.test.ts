@@ -81,7 +81,7 @@ afterEach(async () => {
   expect(await Promise.all(OTHERS.map(stored))).toEqual(OTHERS.map(() => '1'))
 })
 
-it('erases a customer from Redis and from the state topic', async () => {
+it('an erasure removes a customer from Redis and from the state topic', async () => {
   await post('a', NOW)
   await untilStored('a', NOW)
   await erase('a')
@@ -112,7 +112,7 @@ it('an erasure forever also covers newer events, late retries and events from a 
   expect((await states('a')).at(-1)).toBe(null)
 })
 
-it('a customer comes back after an erasure until now', async () => {
+it('a customer comes back with a new event after an erasure until-now', async () => {
   const erasedAt = NOW + 5000
   await post('b', NOW)
   await untilStored('b', NOW)
@@ -126,7 +126,7 @@ it('a customer comes back after an erasure until now', async () => {
   expect(JSON.parse(String((await states('b')).at(-1))).version.timestamp).toBe(erasedAt + 1)
 })
 
-it('accepts the erasure of a customer who never existed, and a second erasure', async () => {
+it('a customer who never existed can be erased, and erased again', async () => {
   await erase('nobody')
   await erase('nobody')
   await erase('a')

@@ -114,7 +114,7 @@ it('a lost Redis is filled although Kafka has deleted the raw records', async ()
   expect(await projector.metric('projector_lost_records_total')).toBe(0)
 })
 
-it('a lost Redis gets the raw records if the group has no offsets', async () => {
+it('a lost Redis gets all raw records if the group has no committed offsets', async () => {
   await projector.end()
   await pipeline.administrator.deleteGroups([pipeline.groupId])
   await lose()

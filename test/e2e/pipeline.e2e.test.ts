@@ -45,7 +45,7 @@ const simulation = (
 const sound = { missing: [], wrong: [] }
 
 describe('the pipeline', () => {
-  it('stores every acknowledged event, and every customer ends at its newest event', async () => {
+  it('every acknowledged event is stored, and every customer ends at the newest event', async () => {
     const { ingress, projector } = await startBoth()
     const { run, ledgerPath } = simulation(ingress, 4000)
     const progress = await run.run()
@@ -58,7 +58,7 @@ describe('the pipeline', () => {
     expect(await projector.metric('projector_rewinds_total')).toBe(0)
   })
 
-  it('stores the bytes of the request unchanged, and the complete customer in Redis', async () => {
+  it('Kafka has the unchanged bytes of the request, and Redis has the complete customer', async () => {
     const { ingress } = await startBoth()
     const { body, customerUuid } = makeCustomersEvent({ customer: { firstName: 'Zoë 👋', odd: [1, { a: null }] } })
     const spaced = `\t${body.replace('{', '{ "exact":12345678901234567890,\n')} `
@@ -81,7 +81,7 @@ describe('the pipeline', () => {
     })
   })
 
-  it('loses no event when projectors join and leave under load', async () => {
+  it('no event is lost when projectors join and leave under load', async () => {
     const { ingress, projector } = await startBoth()
     const { run, ledgerPath } = simulation(ingress, 6000, { ratePerSecond: 1000 })
     const sending = run.run()
@@ -109,7 +109,7 @@ describe('the pipeline', () => {
     expect(await pipeline.verify(ledgerPath)).toMatchObject({ ...sound, promisedEvents: 6000 })
   })
 
-  it('loses no acknowledged event when the ingress stops under load', async () => {
+  it('no acknowledged event is lost when the ingress stops under load', async () => {
     const { ingress } = await startBoth()
     const stopped = new AbortController()
     const { run, ledgerPath } = simulation(ingress, 1_000_000, { signal: stopped.signal })
@@ -127,7 +127,7 @@ describe('the pipeline', () => {
     expect(await pipeline.verify(ledgerPath)).toMatchObject(sound)
   })
 
-  it('continues with another projector after one was killed', async () => {
+  it('another projector continues after a projector was killed', async () => {
     const { ingress, projector } = await startBoth()
     const { run, ledgerPath } = simulation(ingress, 3000)
     const sending = run.run()

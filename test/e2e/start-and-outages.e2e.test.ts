@@ -47,7 +47,7 @@ describe('settings at start', () => {
       expect(said).toContain(name)
   })
 
-  it('refuses to start without secrets unless MYKAARMA_AUTH=off', async () => {
+  it('the ingress refuses to start without secrets unless MYKAARMA_AUTH=off', async () => {
     const { code, said } = await end('ingress', { KAFKA_BROKERS: NOBODY })
     expect([code, said]).toEqual([2, expect.stringContaining('MYKAARMA_AUTH=off')])
     expect(said).toContain('MYKAARMA_SIGNING_SECRETS is missing')
@@ -256,7 +256,7 @@ describe('the spool', () => {
     expect(await ingress.end()).toBe(0)
   })
 
-  it('a spool refuses a second process', async () => {
+  it('a second process cannot use the same spool', async () => {
     const env = { SPOOL_DIR: join(pipeline.folder, 'spool'), KAFKA_BROKERS: NOBODY }
     await pipeline.start('ingress', env)
     const { code, said } = await end('ingress', { ...env, ...auth })
@@ -286,7 +286,7 @@ describe('stopping', () => {
 })
 
 describe('broken topics', () => {
-  it('a broken quarantine topic does not stop the customers', async () => {
+  it('a broken quarantine topic does not delay valid customers', async () => {
     const ingress = await pipeline.start('ingress', { ACCEPT_DEADLINE_MS: '2000' })
     await ingress.untilReady()
     // kafkajs requests metadata only for topics to which it has written.

@@ -21,7 +21,7 @@ beforeAll(async () => {
 })
 
 describe('the packed packages', () => {
-  it.each(['schemas', 'subscriber'])('publint and arethetypeswrong find nothing in %s', async (name) => {
+  it.each(['schemas', 'subscriber'])('publint and arethetypeswrong find no problem in %s', async (name) => {
     const tarball = project.tarballs[name] ?? ''
     await run('npx', ['publint', 'run', '--strict', tarball], { cwd: root })
     await run('npx', ['attw', tarball, '--profile', 'node16'], { cwd: root })

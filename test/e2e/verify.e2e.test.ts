@@ -160,7 +160,7 @@ it('verify passes while events are sent, with and without a ledger', async () =>
   }
 })
 
-it('reports an acknowledged event that is in Kafka but unusable', async () => {
+it('verify reports an acknowledged event that is in Kafka but unusable', async () => {
   const timestamp = Date.now() + 3 * 24 * 60 * 60 * 1000
   const { body, customerUuid, id } = makeCustomersEvent({ customerUuid: 'c9', timestamp })
   expect((await pipeline.post(ingress, body)).status).toBe(202)
@@ -172,7 +172,7 @@ it('reports an acknowledged event that is in Kafka but unusable', async () => {
   expect(stdout).toContain('customer c9 was promised something newer than any usable event in Kafka')
 })
 
-it('reports a customer that is in Redis but not in Kafka, with the option exact', async () => {
+it('verify reports a customer that is in Redis but not in Kafka, with the option exact', async () => {
   const key = (customerUuid: string) => `${pipeline.keyPrefix}customer:{${customerUuid}}`
   await waitUntil(
     'the projector has applied all records',
@@ -187,7 +187,7 @@ it('reports a customer that is in Redis but not in Kafka, with the option exact'
   await pipeline.redis.del(key('nobody'))
 })
 
-it('reports a hash that is newer than any event in Kafka', async () => {
+it('verify reports a hash that is newer than any event in Kafka', async () => {
   const { redis, topics } = pipeline
   const key = `${pipeline.keyPrefix}customer:{c6}`
   const before = await redis.hgetall(key)
@@ -217,14 +217,14 @@ describe('transactions of another producer in the raw topic', () => {
     return { transaction, producer }
   }
 
-  it('skips aborted transactions of another producer, also at the end of a partition', async () => {
+  it('verify skips aborted transactions of another producer, also at the end of a partition', async () => {
     const { transaction, producer } = await transactional()
     await transaction.abort()
     await producer.disconnect()
     expect(await verify()).toMatchObject({ code: 0, wrong: 0 })
   })
 
-  it('fails while a transaction is open, and names the hidden records', async () => {
+  it('verify fails while a transaction is open, and names the hidden records', async () => {
     const { transaction, producer } = await transactional()
     const { code, stdout } = await verify('--catch-up-seconds', '1')
     expect(stdout).toMatch(/open transaction: 1 records of \S+customers\.raw\/\d+ from offset \d+ on were not verified/)
@@ -235,7 +235,7 @@ describe('transactions of another producer in the raw topic', () => {
   })
 })
 
-it('reports an unusable record that is missing in quarantine', async () => {
+it('verify reports an unusable record that is missing in quarantine', async () => {
   const { admin, administrator, topics } = pipeline
   const unusable = await pipeline.verify()
   expect(unusable).toMatchObject({ unusableByReason: { 'too-far-in-future': 1 }, notQuarantined: { count: 0 } })

@@ -34,7 +34,7 @@ const lastWords = async (projector: ServiceProcess) => ({
 // A client of kafkajs can stop working while its process lives. A supervisor notices only the end
 // of the process.
 describe.concurrent('watchdogs', () => {
-  it('a projector ends if kafkajs stops its consumer for good', { timeout: 40_000 }, async () => {
+  it('a projector ends if kafkajs stops its consumer and does not restart it', { timeout: 40_000 }, async () => {
     const broken = `async () => { throw new TypeError('a bug in the fetch') }`
     const projector = await pipeline.start('projector', { ...fetching(broken), CONSUMER_GROUP_ID: 'broken' })
     expect(await lastWords(projector)).toEqual({
@@ -51,7 +51,7 @@ describe.concurrent('watchdogs', () => {
     expect(await lastWords(projector)).toEqual({ code: 1, said: expect.stringContaining('has been silent for') })
   })
 
-  it('a projector ends if records wait but none is applied, without an outage', { timeout: 60_000 }, async () => {
+  it('without an outage, a projector ends if records wait but none is applied', { timeout: 60_000 }, async () => {
     const nothing = 'async () => new Promise((resolve) => setTimeout(resolve, 100, []))'
     const projector = await pipeline.start('projector', { ...fetching(nothing), CONSUMER_GROUP_ID: 'idle' })
     expect((await pipeline.post(ingress, makeCustomersEvent().body)).status).toBe(202)

@@ -1,12 +1,12 @@
 import { waitUntil } from '@customer-stream/runtime'
 import type { Random } from '@customer-stream/simulator'
 import type { ClusterBroker } from '@customer-stream/testing'
-import { type Fault, lasting, sumOver } from './fault.ts'
+import { changedSettings, type Fault, lasting, sumOver, TOPIC } from './fault.ts'
 import type { Arena } from './harness/arena.ts'
 import { burst, shortQueue, watchQueues } from './pressure-faults.ts'
 
-const partitionsOf = async ({ pipeline }: Arena) => {
-  const { topics } = await pipeline.administrator.fetchTopicMetadata({ topics: [pipeline.topics.customers] })
+const partitionsOf = async ({ pipeline }: Arena, topic = pipeline.topics.customers) => {
+  const { topics } = await pipeline.administrator.fetchTopicMetadata({ topics: [topic] })
   return topics[0]?.partitions ?? []
 }
 
@@ -17,10 +17,12 @@ const leadingBroker = async (arena: Arena): Promise<ClusterBroker> => {
   return arena.cluster.brokers.reduce((most, broker) => (led(broker) > led(most) ? broker : most))
 }
 
-const reassign = async ({ pipeline }: Arena, partitionAssignment: { partition: number; replicas: number[] }[]) => {
-  await pipeline.administrator.alterPartitionReassignments({
-    topics: [{ topic: pipeline.topics.customers, partitionAssignment }],
-  })
+const reassign = async (
+  { pipeline }: Arena,
+  partitionAssignment: { partition: number; replicas: number[] }[],
+  topic = pipeline.topics.customers,
+) => {
+  await pipeline.administrator.alterPartitionReassignments({ topics: [{ topic, partitionAssignment }] })
 }
 
 /**
@@ -50,10 +52,10 @@ const moveLeadership = async (arena: Arena): Promise<void> => {
   await untilReplicated(arena)
 }
 
-const untilReplicated = async (arena: Arena): Promise<void> => {
+const untilReplicated = async (arena: Arena, topic?: string): Promise<void> => {
   await waitUntil(
     'every replica is in sync',
-    async () => (await partitionsOf(arena).catch(() => [])).filter(({ isr }) => isr.length === 3).length,
+    async () => (await partitionsOf(arena, topic).catch(() => [])).filter(({ isr }) => isr.length === 3).length,
     (inSync) => inSync === 12,
     { timeoutMs: 90_000, pauseMs: 200 },
   )
@@ -64,6 +66,58 @@ const some = ({ cluster: { brokers } }: Arena, scale: number, random: Random): r
   scale < 1 ? [random.pick(brokers)] : brokers
 
 const slow = (bytesPerSecond: number) => ({ bytesPerSecond })
+
+/**
+ * Makes one broker the leader of the state topic, and takes this broker away while events continue.
+ * The state topic demands all replicas, so Kafka stores no document until the broker is back.
+ * @throws an error if a position moves meanwhile.
+ */
+const loseStateLeader = async (arena: Arena, broker: ClusterBroker, lose: () => Promise<void>): Promise<void> => {
+  const { projectors, positions, pipeline } = arena
+  const { administrator, stateTopic } = pipeline
+  const before = await partitionsOf(arena, stateTopic)
+  const settings = await changedSettings(pipeline, stateTopic)
+  await administrator.alterConfigs({
+    validateOnly: false,
+    resources: [
+      {
+        type: TOPIC,
+        name: stateTopic,
+        configEntries: [
+          ...settings.filter(({ name }) => name !== 'min.insync.replicas'),
+          { name: 'min.insync.replicas', value: '3' },
+        ],
+      },
+    ],
+  })
+  for (const alone of [true, false]) {
+    await reassign(
+      arena,
+      before.map(({ partitionId, replicas }) => ({
+        partition: partitionId,
+        replicas: [broker.id, ...(alone ? [] : replicas.filter((id) => id !== broker.id))],
+      })),
+      stateTopic,
+    )
+    await waitUntil(
+      `${broker.id} leads the state topic`,
+      () => partitionsOf(arena, stateTopic),
+      (now) => now.every(({ leader, isr }) => leader === broker.id && isr.length === (alone ? 1 : 3)),
+      { timeoutMs: 30_000 },
+    )
+  }
+  await arena.untilPromised(200)
+  const failures = () => sumOver(projectors, 'projector_failures_total', { operation: 'state' })
+  const known = await failures()
+  await lose()
+  await waitUntil('the projectors wait for the state topic', failures, (count) => count > known)
+  // Chunks without a document may still move a position.
+  await lasting(2000)
+  const reached = await positions()
+  await arena.untilPromised(500)
+  const moved = [...(await positions())].filter(([partition, position]) => position !== reached.get(partition))
+  if (moved.length > 0) throw new Error(`positions moved without the state topic: ${moved}`)
+}
 
 export const brokerFaults: readonly Fault[] = [
   {
@@ -99,6 +153,29 @@ export const brokerFaults: readonly Fault[] = [
       await lasting(3500 + 16_500 * scale)
       await broker.thaw()
       await untilReplicated(arena)
+    },
+  },
+  {
+    name: 'leader of the state topic gone',
+    how: 'SIGKILL of the broker that leads the state topic: no position moves, events continue; restarted',
+    inject: async (arena, _, random) => {
+      const broker = random.pick(arena.cluster.brokers)
+      await loseStateLeader(arena, broker, () => broker.kill())
+      await broker.restart()
+      await untilReplicated(arena)
+      await untilReplicated(arena, arena.pipeline.stateTopic)
+    },
+  },
+  {
+    name: 'leader of the state topic hung',
+    how: 'SIGSTOP of the broker that leads the state topic: no position moves, events continue; SIGCONT',
+    inject: async (arena, scale, random) => {
+      const broker = random.pick(arena.cluster.brokers)
+      await loseStateLeader(arena, broker, () => broker.freeze())
+      await lasting(10_000 * scale)
+      await broker.thaw()
+      await untilReplicated(arena)
+      await untilReplicated(arena, arena.pipeline.stateTopic)
     },
   },
   {

@@ -50,6 +50,22 @@ export interface FailedRow {
 export const isSoundResult = ({ missing, wrong, imbalances }: FaultResult): boolean =>
   missing + wrong + imbalances.length === 0
 
+/** Kafka's number of the resource type "topic", in requests for settings. */
+export const TOPIC = 2
+
+/** Returns the settings of a topic that differ from Kafka's defaults. */
+export const changedSettings = async ({ administrator }: Arena['pipeline'], topic: string) => {
+  const { resources } = await administrator.describeConfigs({
+    includeSynonyms: false,
+    resources: [{ type: TOPIC, name: topic }],
+  })
+  return resources.flatMap((resource) =>
+    resource.configEntries.flatMap(({ isDefault, configName: name, configValue: value }) =>
+      isDefault ? [] : [{ name, value }],
+    ),
+  )
+}
+
 /**
  * Waits for the duration of a fault. Use `waitUntil` to wait for an effect.
  */

@@ -1,6 +1,6 @@
 // A projector loads this file before its own code. INTERRUPTED="<what> <signal> <moment>" sends the
 // signal to the process when it writes to a socket. `what` names a Lua script, so the process must
-// call it, or a topic, so the process must send a produce request for it.
+// call it, or a topic, so the process must send records to it.
 // - SIGKILL comes at the first such write. `after` (default): the kernel has the bytes, so the
 //   server does the work and no process reads the answer. `before`: no byte reaches the server.
 // - SIGSTOP comes before the first such write after SIGWINCH, which has no other use here. The
@@ -18,9 +18,19 @@ const text = isScript ? readFileSync(script, 'utf8') : what
 const names = [text, hash('sha1', text)]
 /** Kafka's number of a produce request, which is in the bytes after the length of the request. */
 const PRODUCE = 0
+/** Position of the length of the client id in a request. */
+const CLIENT_ID_AT = 12
+/**
+ * Returns true for a request that stores records. The check of the right to write is a produce
+ * request too, but asks for an impossible number of acknowledgements.
+ */
+const storesRecords = (bytes: Buffer) => {
+  if (bytes.readInt16BE(4) !== PRODUCE) return false
+  const transactionAt = CLIENT_ID_AT + 2 + Math.max(0, bytes.readInt16BE(CLIENT_ID_AT))
+  return bytes.readInt16BE(transactionAt + 2 + Math.max(0, bytes.readInt16BE(transactionAt))) === -1
+}
 const isMeant = (bytes: unknown) =>
-  (isScript || (Buffer.isBuffer(bytes) && bytes.readInt16BE(4) === PRODUCE)) &&
-  names.some((name) => String(bytes).includes(name))
+  (isScript || (Buffer.isBuffer(bytes) && storesRecords(bytes))) && names.some((name) => String(bytes).includes(name))
 let armed = signal === 'SIGKILL'
 process.on('SIGWINCH', () => {
   armed = true

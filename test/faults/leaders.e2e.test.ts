@@ -63,8 +63,8 @@ it('a leader that hangs delays an ingress only until the cluster elects another 
     const leader = cluster.brokers.find(({ id }) => id === topics[0]?.partitions[0]?.leader)
     await leader?.freeze()
     // The election takes 6 s. If the leader was also the controller, the election of a new
-    // controller comes first, and both may take 20 s under load. The last attempt may take 4 s
-    // more. Without our patch, kafkajs would write to the old leader for minutes.
+    // controller comes first, and both may take 20 s under load. The last POST may wait 4 s more
+    // for its answer. Without our patch, kafkajs would write to the old leader for minutes.
     await waitUntil('the new leader stores', post, (status) => status === 202, { timeoutMs: 25_000 })
     await leader?.thaw()
   } finally {
@@ -76,7 +76,7 @@ it.each([
   ['without a leader', (broker: ClusterBroker) => broker.kill(), (broker: ClusterBroker) => broker.restart()],
   ['whose leader hangs', (broker: ClusterBroker) => broker.freeze(), (broker: ClusterBroker) => broker.thaw()],
 ])(
-  'partitions %s do not delay other partitions, nor the start of a service',
+  'partitions %s do not delay other partitions or the start of a service',
   { timeout: 120_000 },
   async (_, end, mend) => {
     const pipeline = await openPipeline(cluster)
@@ -177,7 +177,7 @@ it.each([
   },
 )
 
-it('an ingress stores all kinds of events even if a bootstrap broker hangs before the first event', {
+it('an ingress stores all kinds of events even if a bootstrap broker hangs from the start', {
   timeout: 60_000,
 }, async () => {
   const pipeline = await openPipeline(cluster)
@@ -370,7 +370,7 @@ describe('/readyz', () => {
         () => linesOf(ingress, 'retrying'),
         (lines) => lines > 0,
       )
-      // A patch prevents that Node warns of a leak after so many failures.
+      // Without a patch, Node would warn of a leak after so many failures.
       await waitUntil(
         'many flushes have failed',
         () => ingress.metric('ingress_flush_errors_total'),

@@ -84,7 +84,7 @@ const mustBeAlive = async ({ ingresses }: Arena) => {
   for (const { process } of ingresses) {
     const startedAt = performance.now()
     if (!(await fetch(`${process.adminUrl}/livez`)).ok || performance.now() - startedAt > 1000)
-      throw new Error('/livez did not answer at once')
+      throw new Error('/livez did not answer immediately')
   }
 }
 

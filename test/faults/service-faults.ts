@@ -5,11 +5,8 @@ import { createVerifiedProducer } from '@customer-stream/runtime/kafka'
 import { customerKey, PROJECTION_VERSION, positionsKey } from '@customer-stream/schemas'
 import { type MadeEvent, makeCustomersEvent, sign } from '@customer-stream/simulator'
 import { readTopic } from '@customer-stream/verify'
-import { type Fault, lasting, sumOver } from './fault.ts'
+import { changedSettings, type Fault, lasting, sumOver } from './fault.ts'
 import type { Arena, ManagedService } from './harness/arena.ts'
-
-/** Kafka's number of the resource type "topic", in requests for settings. */
-const TOPIC = 2
 
 const jumpingClock = `--import ${new URL('./jumping-clock.ts', import.meta.url).href}`
 
@@ -26,19 +23,6 @@ const postAll = async (arena: Arena, events: readonly MadeEvent[]) => {
 
 /** Settings of a projector that reads ahead although it is only a few records behind. */
 const READS_AHEAD = { LOOKAHEAD_RECORDS: '100', CHUNK_RECORDS: '20' }
-
-/** Returns the settings of a topic that differ from Kafka's defaults. */
-const changedSettings = async ({ administrator }: Arena['pipeline'], topic: string) => {
-  const { resources } = await administrator.describeConfigs({
-    includeSynonyms: false,
-    resources: [{ type: TOPIC, name: topic }],
-  })
-  return resources.flatMap((resource) =>
-    resource.configEntries.flatMap(({ isDefault, configName: name, configValue: value }) =>
-      isDefault ? [] : [{ name, value }],
-    ),
-  )
-}
 
 /** Waits until the hash of positions has fields with this suffix. */
 const untilSome = ({ pipeline }: Arena, suffix: string, what: string) =>
@@ -155,10 +139,10 @@ export const serviceFaults: readonly Fault[] = [
         `${pipeline.stateTopic} SIGKILL before`,
         'move-position SIGKILL before',
       ]
-      for (let round = 0; round < Math.round(1 + 2 * scale); round++) {
-        for (const [i, projector] of projectors.entries()) {
+      for (let round = 0; round < Math.round(1 + scale); round++) {
+        for (const [i, moment] of moments.entries()) {
+          const projector = projectors[(round + i) % projectors.length] as ManagedService
           await projector.kill()
-          const moment = moments[(round + i) % moments.length] ?? ''
           await projector.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: moment })
           await untilKilled(projector)
           await projector.restart()

@@ -3,7 +3,7 @@ import { brokers, type Guard, unit } from './guard.ts'
 const folder = 'services/projector/src'
 const filled = (title: string) => unit(`${folder}/fill.test.ts`, title)
 const fillStore = (title: string) => brokers(`${folder}/fill-store.int.test.ts`, title)
-const anyLoss = 'ends right after any loss of Redis, crash and deletion of applied records'
+const anyLoss = 'after lost Redis, restarts and deleted records'
 
 /** Rules of a rebuild from the state topic. */
 export const fillGuards: readonly Guard[] = [
@@ -21,7 +21,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: 'filled?.isComplete ? filled.rawFrom : low',
     to: 'filled?.rawFrom ?? low',
-    test: filled('a fill with unreadable documents'),
+    test: filled('a fill reports unreadable documents'),
   },
   {
     guard: 'erasures that cannot be read are not skipped',
@@ -45,7 +45,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: 'if (fillings.has(partition)) continue',
     to: '',
-    test: filled('publishes no older document of a customer'),
+    test: filled('no older document of a customer is published during a fill'),
   },
   {
     guard: 'only the state topic whose id was committed counts as complete',
@@ -53,7 +53,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/stored-positions.ts`,
     from: ' && metadata === state.proof',
     to: '',
-    test: filled('applies all records that Kafka has'),
+    test: filled('an empty Redis gets all records that Kafka has'),
   },
   {
     guard: 'a partition is filled although the state topic may be incomplete, if raw records are gone',
@@ -61,7 +61,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/stored-positions.ts`,
     from: "if (!isComplete && low === '0') return fromRaw",
     to: 'if (!isComplete) return fromRaw',
-    test: filled('takes what it can from both topics'),
+    test: filled('an empty Redis is filled from both topics'),
   },
   {
     guard: 'no chunk is published while its partition is being filled',
@@ -69,7 +69,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: "  if ARGV[12] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#fill') then return { 0 } end\n",
     to: '',
-    test: brokers(`${folder}/fill-store.int.test.ts`, 'are not in place during a fill'),
+    test: brokers(`${folder}/fill-store.int.test.ts`, 'with documents to publish is refused during a fill'),
   },
   {
     guard: 'on Redis Cluster, no chunk is published while its partition is being filled',
@@ -77,7 +77,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/store.ts`,
     from: 'isInPlace: fills.every((fill) => fill === null)',
     to: 'isInPlace: true',
-    test: brokers(`${folder}/fill-store.int.test.ts`, 'are not in place during a fill'),
+    test: brokers(`${folder}/fill-store.int.test.ts`, 'with documents to publish is refused during a fill'),
   },
   {
     guard: 'a fill that a restored master brings back is continued',
@@ -85,7 +85,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: ' && fills.has(partition) === fillings.has(partition)',
     to: '',
-    test: filled('fills again what a restored master'),
+    test: filled('customers that a restored master of Redis Cluster has lost are filled again'),
   },
   {
     guard: 'a fill ends if its state topic is gone',
@@ -101,7 +101,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/lua/move-fill.lua`,
     from: 'if position and position > tonumber(ARGV[4]) then',
     to: 'if false then',
-    test: fillStore('at its end the position goes back'),
+    test: fillStore('the end of a fill moves the position back'),
   },
   {
     guard: 'the end of a fill stops a chunk that is under way',
@@ -109,7 +109,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/lua/move-fill.lua`,
     from: "redis.call('HDEL', KEYS[1], fill, ARGV[1] .. '#token', ARGV[1] .. '#window')",
     to: "redis.call('HDEL', KEYS[1], fill)",
-    test: fillStore('a chunk that is under way at the end'),
+    test: fillStore('a chunk written before a fill'),
   },
   {
     guard: 'an earlier fill does not change the progress',
@@ -117,7 +117,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/lua/move-fill.lua`,
     from: 'if stored ~= ARGV[2] then return 0 end',
     to: '',
-    test: fillStore('an earlier fill changes nothing'),
+    test: fillStore('after a new fill has begun, an earlier fill changes nothing'),
   },
   {
     guard: 'on a cluster a fill goes on only if its customers are still there',
@@ -125,7 +125,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/fill-store.ts`,
     from: 'await assertStored(redis, customers, options.keyPrefix)',
     to: '',
-    test: fillStore('does not go on past customers that were lost'),
+    test: fillStore('the progress of a fill does not move past lost customers'),
   },
   {
     guard: 'a part of a fill has a limited number of values',
@@ -136,12 +136,12 @@ export const fillGuards: readonly Guard[] = [
     test: fillStore('a fill stores many customers with many fields'),
   },
   {
-    guard: 'a fill sends one part of its customers after the other',
+    guard: 'a fill sends at most 250 customers',
     prevents: 'a fill that never ends on a slow network, because its calls exceed their time limit together',
     file: `${folder}/store.ts`,
     from: 'for (const part of partsOf(customers)) {',
     to: 'for (const part of [customers]) {',
-    test: fillStore('a fill sends one part of its customers'),
+    test: fillStore('a fill sends at most 250 customers'),
   },
   {
     guard: 'a fill reports that Kafka returns no records',
@@ -157,7 +157,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/fill.ts`,
     from: 'reached && (await extend(partition, reached, signal))',
     to: 'reached',
-    test: filled('has a document that was published again'),
+    test: filled('applies a document that was published again'),
   },
   {
     guard: 'documents go to partitions that the raw topic has too',

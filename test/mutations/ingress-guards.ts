@@ -13,7 +13,7 @@ const acknowledgedFirst = {
 }
 
 export const ingressGuards: readonly Guard[] = [
-  { ...acknowledgedFirst, test: publisher('acknowledges nothing before the flush has succeeded') },
+  { ...acknowledgedFirst, test: publisher('no record is acknowledged before its flush has succeeded') },
   { ...acknowledgedFirst, guard: `${acknowledgedFirst.guard}, under load`, test: faultRow('leader change') },
   {
     guard: 'each record has its own deadline',
@@ -21,7 +21,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'entry.deadlineAt <= now',
     to: 'entry.deadlineAt < 0',
-    test: publisher('answers by the deadline during an endless flush'),
+    test: publisher('records are answered by the deadline during an endless flush'),
   },
   {
     guard: 'memory counts until the send has ended',
@@ -29,7 +29,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: `answer(entry, 'deadline', `,
     to: `settle(entry, 'deadline', `,
-    test: publisher('answers by the deadline during an endless flush'),
+    test: publisher('records are answered by the deadline during an endless flush'),
   },
   {
     guard: 'a refused batch is halved until the refused record is alone',
@@ -37,7 +37,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/send-in-parts.ts`,
     from: 'yield* sendInParts(send, records.slice(middle))',
     to: `yield { end: 'refused', record: records[middle] ?? record, error }`,
-    test: publisher('stores the other records of a batch'),
+    test: publisher('the other records of a batch are stored if Kafka refuses some'),
   },
   {
     guard: 'a requested record that Kafka refuses goes to quarantine',
@@ -53,7 +53,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'freeRecords <= 0 || ',
     to: '',
-    test: publisher('accepts no more records and no more bytes'),
+    test: publisher('the publisher accepts no more records and no more bytes than its limits'),
   },
   {
     guard: 'the queue has a limit of bytes',
@@ -61,7 +61,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: ' || freeBytes < bytes',
     to: '',
-    test: publisher('accepts no more records and no more bytes'),
+    test: publisher('the publisher accepts no more records and no more bytes than its limits'),
   },
   {
     guard: 'an isolated partition uses no more of the queue than it leaves free',
@@ -85,7 +85,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'batch.length >= MAX_FLUSH_RECORDS || ',
     to: '',
-    test: publisher('limits the records of a flush'),
+    test: publisher('the number of records of a flush is limited'),
   },
   {
     guard: 'a flush has a limit of bytes',
@@ -93,7 +93,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: ' || (batch.length > 0 && bytes + entry.bytes > MAX_FLUSH_BYTES)',
     to: '',
-    test: publisher('limits the bytes of a flush'),
+    test: publisher('the bytes of a flush are limited, except for one record that is larger alone'),
   },
   {
     guard: 'answered records are not sent',
@@ -103,7 +103,7 @@ export const ingressGuards: readonly Guard[] = [
         if (!probe || entry.bytes < probe.bytes) probe = entry
         continue`,
     to: '',
-    test: publisher('does not send records that were answered while they waited'),
+    test: publisher('records that were answered while they waited are not sent'),
   },
   {
     guard: 'the waiting records of a failing partition move to its queue',
@@ -127,7 +127,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: '    queue.pumping = false\n',
     to: '    queue.pumping = false\n    if (queue.partition !== undefined) isolated.delete(queue.partition)\n',
-    test: publisher('a partition counts as slow after a slow flush of its own'),
+    test: publisher('a partition counts as slow, not as failing, after a slow flush'),
   },
   {
     guard: 'a record of a failing partition is retried after its deadline',
@@ -175,7 +175,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'await Promise.race([outcomes, sleep(',
     to: 'await Promise.race([undefined, sleep(',
-    test: publisher('stores all accepted records at close'),
+    test: publisher('close stores all accepted records, and no more records are accepted'),
   },
   {
     guard: 'closing has a deadline',
@@ -183,7 +183,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'for (const entry of held) expire(entry)\n    },',
     to: 'await outcomes\n    },',
-    test: publishers('stops in time, even if the copy'),
+    test: publishers('a stop is in time, even if the copy of a refused record cannot be stored'),
   },
   {
     guard: 'requests on open connections are served during the closing',
@@ -191,7 +191,10 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: 'return503OnClosing: false',
     to: 'return503OnClosing: true',
-    test: brokers('test/e2e/bad-input.e2e.test.ts', 'serves a request during a stop'),
+    test: brokers(
+      'test/e2e/bad-input.e2e.test.ts',
+      'during a stop, the ingress serves a request that began to arrive before',
+    ),
   },
   {
     guard: 'answers during a stop end their connection',
@@ -199,7 +202,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: `if (deps.stopping.aborted) reply.header('connection', 'close')`,
     to: '',
-    test: unit(`${folder}/http/app.test.ts`, 'serves requests during a stop, and each answer ends its connection'),
+    test: unit(`${folder}/http/app.test.ts`, 'requests are served during a stop, and each answer ends its connection'),
   },
   {
     guard: 'stopping has a deadline',
@@ -207,7 +210,10 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/process/lifecycle.ts',
     from: 'delay: deadlineMs',
     to: 'delay: false',
-    test: unit('packages/runtime/src/process/lifecycle.test.ts', 'exits at the deadline if a part does not stop'),
+    test: unit(
+      'packages/runtime/src/process/lifecycle.test.ts',
+      'a process exits at the deadline if a part does not stop',
+    ),
   },
   {
     guard: 'stopping happens once',
@@ -215,7 +221,10 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/process/lifecycle.ts',
     from: 'if (!stopping) graceful.close()',
     to: 'graceful.close()',
-    test: unit('packages/runtime/src/process/lifecycle.test.ts', 'stops once, in order'),
+    test: unit(
+      'packages/runtime/src/process/lifecycle.test.ts',
+      'after several failures, a process stops its parts once, in order, and exits with 1',
+    ),
   },
   {
     guard: 'idle connections are cut at closing',
@@ -231,7 +240,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: '.publish({ ...record, value: body,',
     to: '.publish({ ...record, value: Buffer.from(JSON.stringify(JSON.parse(String(body)))),',
-    test: unit(`${folder}/http/app.test.ts`, 'an event is accepted as text/plain, and stored byte for byte'),
+    test: unit(`${folder}/http/app.test.ts`, 'an event is accepted as text/plain'),
   },
   {
     guard: 'each topic has its own client',
@@ -239,7 +248,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/topic-publishers.ts`,
     from: 'const producer = openProducer()',
     to: 'const producer = publishers.values().next().value?.producer ?? openProducer()',
-    test: brokers('test/e2e/start-and-outages.e2e.test.ts', 'a broken quarantine topic does not stop the customers'),
+    test: brokers('test/e2e/start-and-outages.e2e.test.ts', 'a broken quarantine topic does not delay valid customers'),
   },
   {
     guard: 'a send that does not end is reported',
@@ -255,7 +264,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/readiness.ts`,
     from: 'if (stuck === undefined || outage !== undefined) return',
     to: 'return',
-    test: brokers('test/e2e/watchdogs.e2e.test.ts', 'an ingress ends if a send never ends'),
+    test: brokers('test/e2e/watchdogs.e2e.test.ts', 'an ingress ends if a send never ends although Kafka answers'),
   },
   {
     guard: 'a bug of the ingress is reported',
@@ -263,7 +272,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: `if (problem === 'internal-error') deps.onInternalError(error)`,
     to: '',
-    test: unit(`${folder}/http/app.test.ts`, 'answers a bug with 500'),
+    test: unit(`${folder}/http/app.test.ts`, 'a bug is answered with 500 and reported, and the sender gets no details'),
   },
   {
     guard: 'a request must arrive within a time limit',
@@ -287,7 +296,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: 'app.server.maxConnections = options.maxConnections',
     to: '',
-    test: brokers('test/e2e/bad-input.e2e.test.ts', 'accepts no more connections than MAX_CONNECTIONS'),
+    test: brokers('test/e2e/bad-input.e2e.test.ts', 'the ingress accepts no more connections than MAX_CONNECTIONS'),
   },
   {
     guard: 'after a refusal the ingress destroys a connection that the client does not close',
@@ -312,7 +321,10 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/receive-body.ts`,
     from: 'bytesTogether > maxBytesTogether',
     to: 'bytesTogether < 0',
-    test: unit(`${folder}/http/receive-body.test.ts`, 'all bodies stay within their limit'),
+    test: unit(
+      `${folder}/http/receive-body.test.ts`,
+      'if all bodies exceed their limit, the body without progress for the longest time is refused',
+    ),
   },
   {
     guard: 'the body without progress for the longest time is refused',
@@ -320,7 +332,10 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/receive-body.ts`,
     from: 'arriving.delete(receiving)\n      arriving.add(receiving)',
     to: 'arriving.add(receiving)',
-    test: unit(`${folder}/http/receive-body.test.ts`, 'all bodies stay within their limit'),
+    test: unit(
+      `${folder}/http/receive-body.test.ts`,
+      'if all bodies exceed their limit, the body without progress for the longest time is refused',
+    ),
   },
   {
     guard: 'the ingress rounds numbers',
@@ -328,7 +343,10 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/schemas/src/route.ts',
     from: ', exactNumbers: false',
     to: '',
-    test: unit(`${folder}/http/app.test.ts`, 'accepts a long number in deep JSON'),
+    test: unit(
+      `${folder}/http/app.test.ts`,
+      'a long number in deep JSON is accepted, because the ingress need not keep numbers exact',
+    ),
   },
   {
     guard: 'dropped connections are counted',
@@ -336,7 +354,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: `app.server.on('drop', () => metrics.dropped.inc())`,
     to: '',
-    test: brokers('test/e2e/bad-input.e2e.test.ts', 'accepts no more connections than MAX_CONNECTIONS'),
+    test: brokers('test/e2e/bad-input.e2e.test.ts', 'the ingress accepts no more connections than MAX_CONNECTIONS'),
   },
   {
     guard: 'while the port closes, no deadline is later than the cut of connections',
@@ -344,7 +362,10 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: 'Math.min(performance.now() + options.acceptDeadlineMs, lastDeadline)',
     to: 'performance.now() + options.acceptDeadlineMs',
-    test: brokers('test/e2e/bad-input.e2e.test.ts', 'answers a late request during a stop without Kafka'),
+    test: brokers(
+      'test/e2e/bad-input.e2e.test.ts',
+      'during a stop, the ingress answers a late request without Kafka by the deadline',
+    ),
   },
   {
     guard: 'a customer whose id is too long for a key goes to quarantine',
@@ -424,7 +445,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: `  refuseOtherMethods(WEBHOOK_PATH, 'POST')\n`,
     to: '',
-    test: unit(`${folder}/http/app.test.ts`, 'PUT with 405'),
+    test: unit(`${folder}/http/app.test.ts`, 'is answered with 405 and the allowed methods'),
   },
   {
     guard: 'a refused request of the sender is logged',
@@ -432,7 +453,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: 'deps.onRefused({',
     to: 'void ({',
-    test: unit(`${folder}/http/app.test.ts`, 'a refusal as .* is reported if it has headers of the sender'),
+    test: unit(`${folder}/http/app.test.ts`, 'is reported if it has headers of the sender'),
   },
   {
     guard: 'the public port has a health address',
@@ -440,7 +461,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: `    url: HEALTH_PATH,\n    handler`,
     to: `    url: '/elsewhere',\n    handler`,
-    test: unit(`${folder}/http/app.test.ts`, 'answers the load balancer'),
+    test: unit(`${folder}/http/app.test.ts`, 'the load balancer gets 200 until a stop begins'),
   },
   {
     guard: 'the signature may be over the same text in UTF-8',
@@ -458,7 +479,7 @@ export const ingressGuards: readonly Guard[] = [
       'traceparentForm.test(traceparent) && { [RAW_HEADERS.traceparent]: traceparent }),\n' +
       '        ...(contentType !== undefined && { [RAW_HEADERS.contentType]: contentType }),',
     to: 'traceparentForm.test(traceparent) && { [RAW_HEADERS.traceparent]: traceparent }),',
-    test: unit(`${folder}/http/app.test.ts`, 'the charset of a body is used if declared;'),
+    test: unit(`${folder}/http/app.test.ts`, 'the charset of a body is used if declared'),
   },
   {
     guard: 'a setting names the charset of bodies that declare none',
@@ -466,7 +487,10 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/schemas/src/route.ts',
     from: 'return isOtherCharset && fallbackEncoding !== undefined',
     to: 'return false && isOtherCharset && fallbackEncoding !== undefined',
-    test: unit(`${folder}/http/app.test.ts`, 'the charset is the fallback if none is declared'),
+    test: unit(
+      `${folder}/http/app.test.ts`,
+      'the fallback charset is used if none is declared and the body is not UTF-8',
+    ),
   },
   {
     guard: 'an event that will never be applied is counted',
@@ -474,7 +498,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/webhook-route.ts`,
     from: `    ...(suspicion && { suspicion }),\n`,
     to: '',
-    test: unit(`${folder}/http/app.test.ts`, 'as old-timestamp an accepted event'),
+    test: unit(`${folder}/http/app.test.ts`, 'an accepted event that will never be applied is counted'),
   },
   {
     guard: 'a body that ends with an error of the parser is counted once',
@@ -482,7 +506,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: `      answeredByParser.set(socket, problem)\n`,
     to: '',
-    test: brokers('test/e2e/bad-input.e2e.test.ts', 'counts a body once if its sender hangs up'),
+    test: brokers('test/e2e/bad-input.e2e.test.ts', 'a body whose sender hangs up is counted once'),
   },
   {
     guard: 'the port of a forwarded address is removed',
@@ -490,7 +514,10 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/process/settings.ts',
     from: 'const address = withoutPort(given)',
     to: 'const address = given',
-    test: unit('packages/runtime/src/process/settings.test.ts', 'matches addresses by range'),
+    test: unit(
+      'packages/runtime/src/process/settings.test.ts',
+      'addresses are matched by range, even IPv4 within IPv6',
+    ),
   },
   {
     guard: 'each secret may be on its own line',
@@ -498,7 +525,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/process/settings.ts',
     from: 'split(value, /[,\\r\\n]/)',
     to: 'split(value)',
-    test: unit('packages/runtime/src/process/settings.test.ts', 'reads several secrets from a file'),
+    test: unit('packages/runtime/src/process/settings.test.ts', 'several secrets are read from a file with'),
   },
   {
     guard: 'a misspelt name of a setting is refused',
@@ -506,7 +533,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/process/settings.ts',
     from: ' && !means(name, meant.other)) return []',
     to: ') return []',
-    test: unit('packages/runtime/src/process/settings.test.ts', 'refuses SHUTDOWN_DELAY as a misspelt'),
+    test: unit('packages/runtime/src/process/settings.test.ts', 'SHUTDOWN_DELAY is refused as a misspelt'),
   },
   {
     guard: 'a Redis address must have its scheme',
@@ -522,7 +549,10 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/process/settings.ts',
     from: 'if (fault !== undefined) faults.push(fault)',
     to: 'void fault',
-    test: unit('packages/configuration/src/ingress.test.ts', 'together with invalid single settings'),
+    test: unit(
+      'packages/configuration/src/ingress.test.ts',
+      'invalid pairs of settings are reported together with invalid single settings',
+    ),
   },
   {
     guard: 'npm start leaves no shell between npm and the process',
@@ -538,7 +568,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'services/ingress/start.js',
     from: "import '@customer-stream/runtime/node-version'",
     to: '',
-    test: brokers('test/e2e/npm-start.e2e.test.ts', 'the ingress names the version it needs'),
+    test: brokers('test/e2e/npm-start.e2e.test.ts', 'the ingress names the version that it needs'),
   },
   {
     guard: 'log levels are written as names',

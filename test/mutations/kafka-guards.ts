@@ -26,7 +26,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/partition-reader.ts`,
     from: '    if (unreadable) return passOver({ ...unreadable, offset })',
     to: '    if (unreadable) return { records: [], nextOffset: unreadable.nextOffset }',
-    test: foreignRecords('passes over an unreadable batch'),
+    test: foreignRecords('the reader skips an unreadable batch, and reports its offsets'),
   },
   {
     guard: 'a reader of one partition reports records that Kafka no longer has',
@@ -34,7 +34,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/partition-reader.ts`,
     from: "if (errorType(error) === 'OFFSET_OUT_OF_RANGE') return",
     to: 'if (!error) return',
-    test: foreignRecords('says which records Kafka no longer has'),
+    test: foreignRecords('the reader reports records that Kafka has deleted or lost'),
   },
   {
     guard: 'a reader of one partition reports records that the partition has lost at its end',
@@ -42,7 +42,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/partition-reader.ts`,
     from: 'if (marks && BigInt(marks.high) < BigInt(until)) {',
     to: 'if (marks === null) {',
-    test: foreignRecords('says which records Kafka no longer has'),
+    test: foreignRecords('the reader reports records that Kafka has deleted or lost'),
   },
   {
     guard: 'the timer of idle connections is patched',
@@ -50,7 +50,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/index.ts`,
     from: '\n  patchRequestQueue()',
     to: '',
-    test: unit(`${folder}/patches/request-queue.test.ts`, 'starts no timer on an idle connection'),
+    test: unit(`${folder}/patches/request-queue.test.ts`, 'an idle connection has no timer'),
   },
   {
     guard: 'kafkajs measures intervals with a monotonic clock',
@@ -58,7 +58,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/index.ts`,
     from: '\n  patchClock()',
     to: '',
-    test: unit(`${folder}/patches/clock.test.ts`, 'sends heartbeats after the clock was set back'),
+    test: unit(`${folder}/patches/clock.test.ts`, 'heartbeats are sent after the clock was set back'),
   },
   {
     guard: 'a broker of kafkajs counts as connected only after it has sent its API versions',
@@ -66,7 +66,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/index.ts`,
     from: '\n  patchBrokerConnect()\n  patchConnection()',
     to: '',
-    test: intTest('asks a broker again'),
+    test: intTest('the client connects again to a broker that was silent at the first connection'),
   },
   {
     guard: 'pauses between connection attempts stay short',
@@ -74,7 +74,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/client.ts`,
     from: 'retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 1000 },',
     to: '',
-    test: intTest('does not pause for five seconds'),
+    test: intTest('the client does not pause for five seconds between two connection attempts'),
   },
   {
     guard: 'a connection to a silent broker fails',
@@ -82,7 +82,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/broker-connect.ts`,
     from: `throw name === 'KafkaJSRequestTimeoutError'`,
     to: 'throw name === undefined',
-    test: intTest('asks another broker if the first one is silent'),
+    test: intTest('the client asks another broker if the first broker is silent'),
   },
   {
     guard: 'a new socket does not use the partial reply of the last socket',
@@ -91,7 +91,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/connection.ts`,
     from: 'if (!this.isConnected()) Object.assign(',
     to: 'if (false) Object.assign(',
-    test: connectionTest('bytes of an incomplete reply'),
+    test: connectionTest('bytes of an incomplete reply when it is reset'),
   },
   {
     guard: 'a reply that cannot be read closes its socket',
@@ -109,7 +109,7 @@ export const kafkaGuards: readonly Guard[] = [
       throw error`,
     to: ` undefined
       throw error`,
-    test: connectionTest('makes the next one use a new socket'),
+    test: connectionTest('after a request has timed out, the next request uses a new socket'),
   },
   {
     guard: 'a socket that is closed during its connection reports an error',
@@ -133,7 +133,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/connection.ts`,
     from: 'if (underWay) return underWay',
     to: '',
-    test: connectionTest('opens one socket'),
+    test: connectionTest('concurrent connects open one socket'),
   },
   {
     guard: 'the check of Kafka asks all brokers',
@@ -141,7 +141,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/probe.ts`,
     from: 'await Promise.any(answers)',
     to: 'await answers[0]',
-    test: unit(`${folder}/probe.test.ts`, 'one answer is enough'),
+    test: unit(
+      `${folder}/probe.test.ts`,
+      'one answer is enough for the probe, and a silent broker gets no second request',
+    ),
   },
   {
     guard: 'the checksum of a batch is checked if its offsets do not fit',
@@ -149,7 +152,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/record-batches.ts`,
     from: 'if (nextOffset !== afterLast && !isIntact(batch))',
     to: 'if (false)',
-    test: unit(`${folder}/record-batches.test.ts`, 'skips no record if a damaged head'),
+    test: unit(`${folder}/record-batches.test.ts`, 'no record is skipped if a damaged head has the last offset delta'),
   },
   {
     guard: 'old metadata is refreshed in the background',
@@ -173,7 +176,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/metadata.ts`,
     from: 'await this.createSeedBroker()',
     to: '',
-    test: unit(`${folder}/patches/metadata.test.ts`, 'replaces a bootstrap broker that connects'),
+    test: unit(
+      `${folder}/patches/metadata.test.ts`,
+      'a bootstrap broker that connects but does not answer is replaced',
+    ),
   },
   {
     guard: 'refreshes that fail together replace a bootstrap broker only once',
@@ -181,7 +187,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/metadata.ts`,
     from: ' && !replaced.has(seed)',
     to: '',
-    test: unit(`${folder}/patches/metadata.test.ts`, 'replaces a bootstrap broker once'),
+    test: unit(
+      `${folder}/patches/metadata.test.ts`,
+      'a bootstrap broker is replaced once if several refreshes fail together',
+    ),
   },
   {
     guard: 'producers load the leaders of their partitions when they start',
@@ -189,7 +198,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/producer.ts`,
     from: 'await refreshLeaders()\n',
     to: '',
-    test: unit(`${folder}/producer.test.ts`, 'reads the leaders before the first send'),
+    test: unit(
+      `${folder}/producer.test.ts`,
+      'the producer reads the leaders before the first send, and again when they are old',
+    ),
   },
   {
     guard: 'producers refresh the leaders of their partitions',
@@ -197,7 +209,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/producer.ts`,
     from: 'refresher = setInterval(() => refreshLeaders()',
     to: 'refresher = setInterval(() => Promise.resolve()',
-    test: unit(`${folder}/producer.test.ts`, 'reads the leaders before the first send'),
+    test: unit(
+      `${folder}/producer.test.ts`,
+      'the producer reads the leaders before the first send, and again when they are old',
+    ),
   },
   {
     guard: 'simultaneous produce requests have separate connections',
@@ -262,7 +277,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/producer.ts`,
     from: '? nextPartition++ : 0',
     to: '? 0 : nextPartition++',
-    test: unit(`${folder}/producer.test.ts`, 'uses another single partition'),
+    test: unit(`${folder}/producer.test.ts`, 'each send without keys uses one partition, and the next send another'),
   },
   {
     guard: 'a send resolves only if every partition was acknowledged by name',
@@ -286,7 +301,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: 'fromBeginning: true',
     to: 'fromBeginning: false',
-    test: intTest('begins at the oldest record'),
+    test: intTest('the consumer begins at the oldest record and passes on every record once'),
   },
   {
     guard: 'heartbeats continue while a batch waits',
@@ -298,11 +313,11 @@ export const kafkaGuards: readonly Guard[] = [
   },
   {
     guard: 'a rebalance waits for a member not longer than its session timeout',
-    prevents: 'all members that end at once while they wait for a slow member',
+    prevents: 'the end of all members that wait for a slow member',
     file: `${folder}/consumer.ts`,
     from: 'rebalanceTimeout: options.sessionTimeoutMs,',
     to: '',
-    test: intTest('joins without a member that works longer'),
+    test: intTest('a consumer joins although another member works longer than its session'),
   },
   {
     guard: 'a handler that throws is reported as dead',
@@ -310,7 +325,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: '      options.onDead(new Error(',
     to: '      throw error\n      options.onDead(new Error(',
-    test: intTest('reports a handler that throws a Error as dead'),
+    test: intTest('onDead is called if the handler throws a Error'),
   },
   {
     guard: 'a commit names its offsets',
@@ -318,7 +333,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: '[...offsets].map(([partition, each]) => ({ topic, partition, ...each }))',
     to: '[]',
-    test: intTest('commits offsets with a text, and reads them'),
+    test: intTest('the consumer commits offsets with a text, and reads them'),
   },
   {
     guard: 'a start waits for the topics that it has created',
@@ -326,7 +341,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/topic-check.ts`,
     from: 'await retryWithBackoff(',
     to: 'void retryWithBackoff(',
-    test: unit(`${folder}/topic-check.test.ts`, 'until the broker knows a new topic'),
+    test: unit(`${folder}/topic-check.test.ts`, 'the check waits until the broker knows a new topic and its leaders'),
   },
   {
     guard: 'topics accept records with any timestamp',
@@ -334,7 +349,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/topic-rules.ts`,
     from: '  [LIMIT_AHEAD]: FOREVER_MS,\n',
     to: '',
-    test: intTest('stores records in the partition'),
+    test: intTest("the producer stores records in the partition of Java's partitioner"),
   },
   {
     guard: 'topics accept a body of exactly the limit',
@@ -342,7 +357,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/topic-rules.ts`,
     from: 'RECORD_OVERHEAD_BYTES = 64 * 1024',
     to: 'RECORD_OVERHEAD_BYTES = 0',
-    test: intTest('accepts a body of exactly the limit'),
+    test: intTest('the producer accepts a body of exactly the limit'),
   },
   {
     guard: 'a refusal of a record is not treated as an outage',
@@ -350,7 +365,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/producer.ts`,
     from: `  'MESSAGE_TOO_LARGE',\n`,
     to: '',
-    test: unit(`${folder}/producer.test.ts`, 'distinguishes a record that Kafka refuses'),
+    test: unit(`${folder}/producer.test.ts`, 'the producer distinguishes a record that Kafka refuses from an outage'),
   },
   {
     guard: 'a record goes to the partition that it is pinned to',
@@ -366,7 +381,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/producer.ts`,
     from: 'idempotent: false',
     to: 'idempotent: true',
-    test: unit(`${folder}/producer.test.ts`, 'after a send whose replies were lost'),
+    test: unit(`${folder}/producer.test.ts`, 'a send after a send whose replies were lost stores its records'),
   },
   {
     guard: 'producers refresh their metadata every second',
@@ -406,7 +421,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/fetch-cost.ts`,
     from: 'messages: withoutAborted(records, aborted),',
     to: 'messages: (void withoutAborted, void aborted, records),',
-    test: foreignRecords('only committed records of interleaved transactions'),
+    test: foreignRecords('the consumer passes on only committed records of interleaved transactions'),
   },
   {
     guard: 'a partition with an error is not left out of a response',
@@ -414,7 +429,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/fetch-cost.ts`,
     from: 'size === 0 && errorCode === 0',
     to: 'size === 0',
-    test: unit(`${folder}/patches/fetch-cost.test.ts`, 'decodes a fetch as kafkajs does'),
+    test: unit(
+      `${folder}/patches/fetch-cost.test.ts`,
+      'a fetch is decoded as by kafkajs, but without partitions that have no news',
+    ),
   },
   {
     guard: 'metadata that has changed is compared again',
@@ -422,7 +440,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/fetch-cost.ts`,
     from: 'current.every((each, i) => each === last[i])',
     to: 'current[0] === last[0]',
-    test: unit(`${folder}/patches/fetch-cost.test.ts`, 'notices a partition that was added'),
+    test: unit(
+      `${folder}/patches/fetch-cost.test.ts`,
+      'a partition that was added is fetched, also after the metadata was compared before',
+    ),
   },
   {
     guard: 'a preferred replica is asked before the leader',
@@ -430,7 +451,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/fetch-cost.ts`,
     from: 'if (hasPreferred || leaders',
     to: 'if (leaders',
-    test: unit(`${folder}/patches/fetch-cost.test.ts`, 'asks the same brokers'),
+    test: unit(
+      `${folder}/patches/fetch-cost.test.ts`,
+      'the patched consumer asks the same brokers for the same partitions as kafkajs does',
+    ),
   },
   {
     guard: 'a batch without committed records is passed to the handler',
@@ -440,7 +464,7 @@ export const kafkaGuards: readonly Guard[] = [
     to:
       'prototype.isEmptyDueToFiltering = function () { return this.rawMessages.length > 0 && ' +
       '(this as unknown as { messages: object[] }).messages.length === 0 }',
-    test: foreignRecords('skips an aborted transaction at the end'),
+    test: foreignRecords('the consumer skips an aborted transaction at the end of a quiet partition'),
   },
   {
     guard: 'a batch that cannot be decoded is passed to the handler with its offsets',
@@ -448,7 +472,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/record-batches.ts`,
     from: 'records.unreadable = {',
     to: 'throw error\n      records.unreadable = {',
-    test: foreignRecords('passes on an unreadable batch with its offsets'),
+    test: foreignRecords('the consumer passes on an unreadable batch with its offsets, at each fetch'),
   },
   {
     guard: 'an admin client can include records of open transactions',
@@ -456,7 +480,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/isolation.ts`,
     from: 'isolation.run(READ_UNCOMMITTED, ask)',
     to: '(void READ_UNCOMMITTED, ask())',
-    test: foreignRecords('the records behind an open transaction'),
+    test: foreignRecords('watermarks show the records behind an open transaction'),
   },
   ...['Snappy', 'LZ4', 'ZSTD'].map((codec) => ({
     guard: `${codec} is known`,
@@ -482,7 +506,7 @@ export const kafkaGuards: readonly Guard[] = [
       'if (!payload.restart && !diagnosis.blocked && !isOutage(payload.error)) ' +
       'return options.onDead(payload.error)',
     to: '',
-    test: intTest('as dead when kafkajs ends it for good'),
+    test: intTest('onDead is called if kafkajs ends the consumer and does not restart it'),
   },
   {
     guard: 'a consumer that has ended ends the projector',
@@ -490,7 +514,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: 'services/projector/src/main.ts',
     from: '  onBatch: (batch) => projection.onBatch(batch),\n  onDead: lifecycle.fail,',
     to: '  onBatch: (batch) => projection.onBatch(batch),\n  onDead: () => {},',
-    test: brokers('test/e2e/watchdogs.e2e.test.ts', 'a projector ends if kafkajs stops its consumer'),
+    test: brokers(
+      'test/e2e/watchdogs.e2e.test.ts',
+      'a projector ends if kafkajs stops its consumer and does not restart it',
+    ),
   },
   {
     guard: 'a consumer retries until its coordinator is found',
@@ -498,7 +525,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: ' && !isOutage(payload.error)) return',
     to: ') return',
-    test: intTest('starts again after an outage of broker.findGroupCoordinator'),
+    test: intTest('findGroupCoordinator that kafkajs calls final'),
   },
   {
     guard: 'a consumer that is silent while Kafka answers ends the projector',
@@ -506,7 +533,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `services/projector/src/watchdog.ts`,
     from: 'if (quietMs >= sessionTimeoutMs * QUIET_SESSIONS)',
     to: 'if (false)',
-    test: brokers('test/e2e/watchdogs.e2e.test.ts', 'a projector ends if its consumer is silent'),
+    test: brokers(
+      'test/e2e/watchdogs.e2e.test.ts',
+      'a projector ends if its consumer is silent although Kafka answers',
+    ),
   },
   {
     guard: 'a partition that does not move ends the projector',
@@ -514,7 +544,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `services/projector/src/watchdog.ts`,
     from: 'if (stalled && stalledBefore)',
     to: 'if (false)',
-    test: brokers('test/e2e/watchdogs.e2e.test.ts', 'a projector ends if records wait'),
+    test: brokers(
+      'test/e2e/watchdogs.e2e.test.ts',
+      'without an outage, a projector ends if records wait but none is applied',
+    ),
   },
   {
     guard: 'repeated log messages of kafkajs are suppressed',
@@ -522,7 +555,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/client.ts`,
     from: 'if (now - (lastLogged.get(key) ?? -REPEATS_HELD_BACK_MS) < REPEATS_HELD_BACK_MS) return',
     to: '',
-    test: unit(`${folder}/client.test.ts`, 'logs an error of kafkajs as a warning'),
+    test: unit(`${folder}/client.test.ts`, 'an error of kafkajs is logged as a warning, at most once in ten seconds'),
   },
   {
     guard: 'the partition of a key is the same as in the Java client',
@@ -530,7 +563,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: 'packages/schemas/src/partitioner.ts',
     from: '(murmur2(key) & 0x7fffffff)',
     to: 'Math.abs(murmur2(key))',
-    test: unit('packages/schemas/src/partitioner.test.ts', 'Java-compatible partitioner'),
+    test: unit(
+      'packages/schemas/src/partitioner.test.ts',
+      "the partition of a key is that of kafkajs' Java-compatible partitioner",
+    ),
   },
   {
     guard: 'a compacted topic is refused',
@@ -554,7 +590,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/topic-check.ts`,
     from: 'own !== other)',
     to: 'own === -1)',
-    test: unit(`${folder}/topic-check.test.ts`, 'refuses a topic with another partition count'),
+    test: unit(
+      `${folder}/topic-check.test.ts`,
+      'the check refuses a topic with another partition count than its raw topic',
+    ),
   },
   {
     guard: 'a topic with too few replicas is refused',
@@ -562,7 +601,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/topic-rules.ts`,
     from: 'if (fewest < settings.KAFKA_REPLICATION_FACTOR)',
     to: 'if (false)',
-    test: unit(`${folder}/topic-check.test.ts`, 'with fewer replicas'),
+    test: unit(`${folder}/topic-check.test.ts`, 'the check refuses a topic with fewer replicas than configured'),
   },
   {
     guard: 'a topic that a lagging replica may lead is refused',
@@ -578,7 +617,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/diagnosis.ts`,
     from: '|| isKnownToAnswer(settings, request.broker)) return undefined',
     to: ') return undefined',
-    test: accessTest('reports an outage if a proxy that had a broker closes connections of plain text'),
+    test: accessTest('an outage is reported if a proxy that had a broker closes connections of plain text'),
   },
   {
     guard: 'produce requests of our producers are encoded in one pass',
@@ -586,7 +625,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/index.ts`,
     from: '\n  patchProduceRequest()',
     to: '',
-    test: unit(`${folder}/patches/produce-request.test.ts`, 'encodes the requests of our producers'),
+    test: unit(
+      `${folder}/patches/produce-request.test.ts`,
+      'the patch encodes the requests of our producers, of every version from 3',
+    ),
   },
   {
     guard: 'compressed and transactional produce requests are encoded by kafkajs',
@@ -594,7 +636,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/produce-request.ts`,
     from: 'if (isPlain(args))',
     to: 'if (isPlain(args) || true)',
-    test: unit(`${folder}/patches/produce-request.test.ts`, 'leaves compressed, idempotent'),
+    test: unit(
+      `${folder}/patches/produce-request.test.ts`,
+      'compressed, idempotent and transactional requests are encoded by kafkajs',
+    ),
   },
   {
     guard: 'the length of a string in a record is counted in bytes',
@@ -602,7 +647,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/produce-request.ts`,
     from: "typeof bytes === 'string' ? Buffer.byteLength(bytes)",
     to: "typeof bytes === 'string' ? bytes.length",
-    test: unit(`${folder}/patches/produce-request.test.ts`, 'the bytes of kafkajs for any records'),
+    test: unit(`${folder}/patches/produce-request.test.ts`, 'the encoder writes the bytes of kafkajs for any records'),
   },
   {
     guard: 'a batch has the CRC-32C of all its bytes',
@@ -610,7 +655,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/crc32c.ts`,
     from: 'for (; at < end; at++)',
     to: 'for (; at < end - 1; at++)',
-    test: unit(`${folder}/crc32c.test.ts`, 'agrees with the checksum of kafkajs'),
+    test: unit(`${folder}/crc32c.test.ts`, 'crc32c agrees with kafkajs for any part of any bytes'),
   },
   {
     guard: 'the search for the coordinator throws the error of the broker',
@@ -618,7 +663,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/index.ts`,
     from: '\n  patchCoordinatorSearch()',
     to: '',
-    test: accessTest('when it may read its group'),
+    test: accessTest('when it gets the right to read its group'),
   },
   {
     guard: 'a refused login is retried seldom, and only once for all clients',
@@ -634,7 +679,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: ' && !diagnosis.blocked',
     to: '',
-    test: accessTest('when it may read its topic'),
+    test: accessTest('when it gets the right to read its topic'),
   },
   {
     guard: 'the check of the right to write uses an invalid number of acknowledgements',
@@ -642,7 +687,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/write-check.ts`,
     from: 'acks: NO_SUCH_ACKS',
     to: 'acks: 1',
-    test: accessTest('before it writes anything'),
+    test: accessTest('the check names the missing right to write before any record is written'),
   },
   {
     guard: 'the format of Kafka addresses is checked',
@@ -650,7 +695,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/settings.ts`,
     from: 'flatMap((address) => addressProblem(address) ?? [])',
     to: 'flatMap((address) => (addressProblem(address), []))',
-    test: unit(`${folder}/settings.test.ts`, 'refuses KAFKA_BROKERS=PLAINTEXT'),
+    test: unit(`${folder}/settings.test.ts`, 'PLAINTEXT://kafka:9092'),
   },
   {
     guard: 'the partition with the fewest replicas counts',
@@ -658,7 +703,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/topic-rules.ts`,
     from: 'const fewest = Math.min(...replicas)',
     to: 'const fewest = replicas[0] ?? 0',
-    test: unit(`${folder}/topic-check.test.ts`, 'counts the replicas of each partition'),
+    test: unit(`${folder}/topic-check.test.ts`, 'the check counts the replicas of each partition'),
   },
   {
     guard: 'more partitions than configured are a warning',
@@ -666,14 +711,14 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/topic-rules.ts`,
     from: 'if (replicas.length < settings.KAFKA_PARTITIONS)',
     to: 'if (replicas.length !== settings.KAFKA_PARTITIONS)',
-    test: unit(`${folder}/topic-check.test.ts`, 'warns of one with more'),
+    test: unit(`${folder}/topic-check.test.ts`, 'the check refuses too few partitions, and warns of too many'),
   },
   {
-    guard: 'quarantine has its own retention',
+    guard: 'quarantine has its own retention, or the retention of the raw topics',
     prevents: 'personal data that never expires',
     file: `${folder}/topic-rules.ts`,
     from: `kind === 'quarantine' && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined`,
     to: `kind === 'changelog' && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined`,
-    test: unit(`${folder}/topic-check.test.ts`, 'quarantine has its own retention'),
+    test: unit(`${folder}/topic-check.test.ts`, 'quarantine has its own retention, or the retention of the raw topics'),
   },
 ]

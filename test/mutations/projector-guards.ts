@@ -25,7 +25,7 @@ const chunkWriter = (title: string) => unit(`${folder}/chunk-writer.test.ts`, ti
 export const projectorGuards: readonly Guard[] = [
   { ...newerWins, test: store('returns applied, duplicate and stale') },
   { ...newerWins, guard: `${newerWins.guard}, under load`, test: faultRow('Redis rolled back') },
-  { ...movesFromWhereItIs, test: store('moves only from the current position') },
+  { ...movesFromWhereItIs, test: store('movePosition moves only from the current position') },
   { ...movesFromWhereItIs, guard: `${movesFromWhereItIs.guard}, under load`, test: faultRow('Redis rolled back') },
   {
     guard: 'a hash is replaced as a whole',
@@ -49,7 +49,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'return offset and (offset >= next_offset or offset < oldest)',
     to: 'return false',
-    test: brokers(`${folder}/rebuild.int.test.ts`, 'no customer goes back meanwhile'),
+    test: brokers(`${folder}/rebuild.int.test.ts`, 'no hash becomes older meanwhile'),
   },
   {
     guard: 'a rebuild replaces a newer hash whose record it will not read',
@@ -75,7 +75,10 @@ export const projectorGuards: readonly Guard[] = [
     from: `    for from = first, last, 4000 do`,
     to: `    redis.call('DEL', key)
     for from = first, last, 4000 do`,
-    test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'applies customers while their slot moves'),
+    test: brokers(
+      `${folder}/store-on-cluster.int.test.ts`,
+      'customers are applied during and after a move of their slot',
+    ),
   },
   {
     guard: 'Lua unpacks a customer in pieces',
@@ -91,7 +94,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `if ARGV[8] ~= '' and redis.call`,
     to: `if false and redis.call`,
-    test: store('moves no position on a promoted replica that has nothing'),
+    test: store('a replica with no customer of a chunk'),
   },
   {
     guard: 'each call of a chunk checks that the position has its expected value',
@@ -99,7 +102,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'if stored ~= ARGV[7] and stored ~= ARGV[4] then return { 0 } end',
     to: '',
-    test: store('writes nothing if the position is elsewhere'),
+    test: store('applyChunk writes no customer at another position'),
   },
   {
     guard: 'on a cluster the move of the position requires its token',
@@ -107,7 +110,10 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/move-position.lua`,
     from: `if redis.call('HGET', KEYS[1], ARGV[1] .. '#token') ~= ARGV[4] then`,
     to: 'if false then',
-    test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'set back before the token'),
+    test: brokers(
+      `${folder}/store-on-cluster.int.test.ts`,
+      'if a master loses its customers and the token after the check',
+    ),
   },
   {
     guard: 'on a cluster the move of the position requires its token, when a master was set back',
@@ -115,7 +121,10 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/move-position.lua`,
     from: `if redis.call('HGET', KEYS[1], ARGV[1] .. '#token') ~= ARGV[4] then`,
     to: 'if false then',
-    test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'if a master is set back before movePosition'),
+    test: brokers(
+      `${folder}/store-on-cluster.int.test.ts`,
+      'if a master is restored from its backup before movePosition',
+    ),
   },
   {
     guard: 'on a cluster the customers are checked after the token, when a master was set back',
@@ -123,7 +132,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/store.ts`,
     from: 'if (!timestamp || !id || compareVersions({ timestamp: Number(timestamp), id }, version) < 0)',
     to: 'if (false)',
-    test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'if a master is set back before hset'),
+    test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'if a master is restored from its backup before hset'),
   },
   {
     guard: 'on a cluster the customers are checked after the token',
@@ -131,7 +140,10 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/store.ts`,
     from: 'if (!timestamp || !id || compareVersions({ timestamp: Number(timestamp), id }, version) < 0)',
     to: 'if (false)',
-    test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'customers that a master lost before the token'),
+    test: brokers(
+      `${folder}/store-on-cluster.int.test.ts`,
+      'if a master loses its customers before the token is written',
+    ),
   },
   {
     guard: 'a script that fails in the middle leaves no version',
@@ -139,7 +151,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `      redis.call('HSET', key, '_eventTimestamp', '')`,
     to: '',
-    test: store('a Redis user without .hdel'),
+    test: store('hdel replaces no hash partially'),
   },
   {
     guard: 'the time to live of a hash is removed',
@@ -155,7 +167,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/stored-positions.ts`,
     from: 'if (!(await store.movePosition(partition, stored, start.rawFrom))) return',
     to: 'if (stored === undefined || !(await store.movePosition(partition, stored, start.rawFrom))) return',
-    test: projection('notices a Redis that was emptied'),
+    test: projection('if Redis is emptied during the first chunk'),
   },
   {
     guard: 'a partition without a leader gets no position before its offsets are known',
@@ -195,7 +207,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: 'await load([partition], AbortSignal.any([signal, assignment.signal]))',
     to: '(positions.delete(partition), await load([partition], signal))',
-    test: projection('compares a position again after its load was aborted'),
+    test: projection('after an aborted load of a position, the check of positions seeks'),
   },
   {
     guard: 'a batch is used only if its fetch began at the position',
@@ -211,7 +223,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/projection.ts`,
     from: 'if (signal.aborted || positions.expected(partition) !== expected) return false',
     to: '',
-    test: projection('stops with a partition that was lost'),
+    test: projection('a projection applies no more records of a partition that was lost'),
   },
   {
     guard: 'does not end a process right after an outage',
@@ -251,7 +263,7 @@ export const projectorGuards: readonly Guard[] = [
     file: 'packages/schemas/src/read-record.ts',
     from: 'if (isTooFarInFuture(',
     to: 'if (false && isTooFarInFuture(',
-    test: unit(`${folder}/project.test.ts`, 'quarantines a timestamp too far in the future'),
+    test: unit(`${folder}/project.test.ts`, 'a record is quarantined: a timestamp too far in the future'),
   },
   {
     guard: 'a Redis that may evict keys is refused',
@@ -267,7 +279,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/store.ts`,
     from: 'if (outcome === undefined) throw',
     to: 'if (false) throw',
-    test: unit(`${folder}/store.test.ts`, 'rejects if the reply of the script is'),
+    test: unit(`${folder}/store.test.ts`, 'a call rejects if the reply of the script is'),
   },
   {
     guard: 'a record that quarantine refuses is sent again without key and detail',
@@ -275,7 +287,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/quarantine.ts`,
     from: `await orElse(send([record]), 'refused', smaller)`,
     to: `void smaller\n      await send([record])`,
-    test: unit(`${folder}/quarantine.test.ts`, 'sends a refused record without its key and detail'),
+    test: unit(`${folder}/quarantine.test.ts`, 'sendToQuarantine sends a refused record without its key and detail'),
   },
   {
     guard: 'quarantine gets only the location of a record that it can never accept',
@@ -291,7 +303,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/quarantine.ts`,
     from: `return orElse(sendAll(records), 'unavailable', `,
     to: `return orElse(sendAll(records), 'refused', `,
-    test: unit(`${folder}/quarantine.test.ts`, 'if one partition is unavailable'),
+    test: unit(`${folder}/quarantine.test.ts`, 'if a partition is unavailable'),
   },
   {
     guard: 'a partition that waits for quarantine delays no other partition',
@@ -300,7 +312,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/holds.ts`,
     from: 'sleep(PATIENCE_MS, undefined, { signal })',
     to: 'sleep(1_000_000 * PATIENCE_MS, undefined, { signal })',
-    test: projection('pauses a partition while quarantine is away'),
+    test: projection('a partition is paused while quarantine accepts no record'),
   },
   {
     guard: 'the record that causes a bug is found and named',
@@ -324,7 +336,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `if string.find(stored.err, 'WRONGTYPE', 1, true) then return 1, false, true end`,
     to: '',
-    test: store('key that is no hash'),
+    test: store('an event replaces a customer’s key even if the key is not a hash'),
   },
   {
     guard: 'a position before the oldest record is replaced by the oldest record',
@@ -364,7 +376,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/progress.ts`,
     from: 'waitedMs > NEGLECTED_MS || !movedWithin(STANDSTILL_MS + periodMs, now, served)',
     to: 'true',
-    test: unit(`${folder}/progress.test.ts`, 'a waiting partition counts after ten minutes'),
+    test: unit(`${folder}/progress.test.ts`, 'a standing partition is reported after ten minutes'),
   },
   {
     guard: 'a time without measurements is no standstill',
@@ -374,7 +386,7 @@ export const projectorGuards: readonly Guard[] = [
       'if (startedAt - measuredAt > MAX_GAP_MS) ' +
       'for (const state of states.values()) state.waitingSince = undefined',
     to: '',
-    test: unit(`${folder}/progress.test.ts`, 'a gap between measurements resets'),
+    test: unit(`${folder}/progress.test.ts`, 'after a long time without measurements, the waiting times start again'),
   },
   {
     guard: 'an event is superseded unread only if its version and its customer are certain',
@@ -398,7 +410,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/project.ts`,
     from: 'poison.push(hash)\n        continue',
     to: 'poison.push(hash)\n        break',
-    test: unit(`${folder}/project.test.ts`, 'gives the hashes that parsing every record gives'),
+    test: unit(`${folder}/project.test.ts`, 'project returns the hashes that full parsing gives'),
   },
   {
     guard: 'a position within a window goes back to the start of the window',
@@ -406,7 +418,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/stored-positions.ts`,
     from: 'await leaveWindows(partitions, watermarks)',
     to: 'false',
-    test: lookahead('is applied again from the start of the window if another process'),
+    test: lookahead('a window is applied again from its start if another process'),
   },
   {
     guard: 'the window is stored with the position',
@@ -414,7 +426,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/projection.ts`,
     from: 'window: lookahead.window(partition), stateTopicId }',
     to: 'stateTopicId }',
-    test: lookahead('is applied again from the start of the window if another process'),
+    test: lookahead('a window is applied again from its start if another process'),
   },
   {
     guard: 'an unusable event supersedes nothing, also if it was read ahead',
@@ -422,7 +434,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lookahead.ts`,
     from: '    marks[winner] = SUPERSEDES\n',
     to: '',
-    test: lookahead('is applied again from the start of the window if an unusable event'),
+    test: lookahead('a window is applied again from its start if an unusable event'),
   },
   {
     guard: 'no event is left out before a record of its customer that could not be compared',
@@ -430,7 +442,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lookahead.ts`,
     from: '    if (uncertain.has(customerUuid)) return\n',
     to: '',
-    test: lookahead('leaves out no event before a record of its customer'),
+    test: lookahead('events before a record with an uncertain version are not left out'),
   },
   {
     guard: 'a record that is named in a setting goes to quarantine',
@@ -462,7 +474,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/outputs.ts`,
     from: '.filter(([found]) => found === name)',
     to: '',
-    test: unit(`${folder}/outputs.test.ts`, 'each producer gets the partitions of its own topic only'),
+    test: unit(`${folder}/outputs.test.ts`, 'each producer gets only the partitions of its own topic'),
   },
   {
     guard: 'a customer without a hash is compared with the mark of an erasure',
@@ -489,12 +501,15 @@ export const projectorGuards: readonly Guard[] = [
     test: brokers(`${folder}/erasures.int.test.ts`, 'follows the later of two erasures'),
   },
   {
-    guard: 'an erasure takes the token away from a chunk',
+    guard: 'after an erasure, a chunk that was written earlier does not move the position',
     prevents: 'a document after the tombstone of an erased customer',
     file: `${folder}/store.ts`,
     from: 'const { isInPlace, token } = await writeChunk([], partition, position, position)',
     to: "const { isInPlace, token } = { isInPlace: true, token: '' }",
-    test: brokers(`${folder}/erasures.int.test.ts`, 'takes the token away from a chunk'),
+    test: brokers(
+      `${folder}/erasures.int.test.ts`,
+      'after an erasure, a chunk that was written earlier does not move the position',
+    ),
   },
   {
     guard: 'the tombstone is published again when an erased event is met',
@@ -502,7 +517,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/chunk-writer.ts`,
     from: "    if (stored[i] === 'stale') return []\n",
     to: "    if (stored[i] === 'stale' || stored[i] === 'erased') return []\n",
-    test: chunkWriter('newest version as the last record, published late'),
+    test: chunkWriter('with late documents of one projector'),
   },
   {
     guard: 'a Redis that may lack marks gets no events before the erasures are executed',
@@ -510,7 +525,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: "const isReady = executions.get(partition) === 'done'",
     to: 'const isReady = true',
-    test: unit(`${folder}/erasures.test.ts`, 'hold up a partition only if Redis may lack marks'),
+    test: unit(`${folder}/erasures.test.ts`, 'a partition waits only if Redis may lack marks'),
   },
   {
     guard: 'erasures are executed again if the state topic may lack their tombstones',
@@ -518,10 +533,10 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/erasures.ts`,
     from: 'const executed = hasTombstones ? marked : undefined',
     to: 'const executed = marked',
-    test: unit(`${folder}/erasures.test.ts`, 'executed without a state topic publishes its tombstone later'),
+    test: unit(`${folder}/erasures.test.ts`, 'the tombstone of an erasure without a state topic is published'),
   },
   {
-    guard: 'the fetch of erasures is not retried at once',
+    guard: 'the fetch of erasures is not retried immediately',
     prevents: 'partitions that wait because the erasures of another partition cannot be read',
     file: `${folder}/erasures.ts`,
     from: "await attemptOnce('erasures', partition, signal, ",
@@ -534,7 +549,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/erasures.ts`,
     from: "attemptOnce(what, 'topic', signal, attempt, 1)",
     to: "attemptOnce(what, 'topic', signal, attempt)",
-    test: unit(`${folder}/erasures.test.ts`, 'cannot ask for new erasures says so'),
+    test: unit(`${folder}/erasures.test.ts`, 'a projector that cannot read new erasures reports the outage'),
   },
   {
     guard: 'a tombstone never has a timestamp in the future',
@@ -550,7 +565,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/erasures.ts`,
     from: 'if (isFilling) return markAll(partition, topicId, marks, signal)',
     to: '',
-    test: unit(`${folder}/erasures.test.ts`, 'set only marks while the partition is filled'),
+    test: unit(`${folder}/erasures.test.ts`, 'erasures only set marks during a fill'),
   },
   {
     guard: 'a stale event is not published',
@@ -558,7 +573,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/chunk-writer.ts`,
     from: "    if (stored[i] === 'stale') return []\n",
     to: '',
-    test: chunkWriter('newest version as the last record, published at once'),
+    test: chunkWriter('with documents published at once'),
   },
   {
     guard: 'the stored event is published again',
@@ -566,7 +581,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/chunk-writer.ts`,
     from: "if (stored[i] === 'stale') return []",
     to: "if (stored[i] === 'stale' || stored[i] === 'duplicate') return []",
-    test: chunkWriter('newest version as the last record, published at once'),
+    test: chunkWriter('with documents published at once'),
   },
   {
     guard: 'a projector that has lost its partition moves the position back',
@@ -574,7 +589,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/chunk-writer.ts`,
     from: 'if (mayBePublished && !isLate && !done?.value?.moved) moveBack(partition, from)',
     to: '',
-    test: chunkWriter('newest version as the last record, published at once'),
+    test: chunkWriter('with documents published at once'),
   },
   {
     guard: 'documents that are published late make the owner publish again',
@@ -582,7 +597,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/chunk-writer.ts`,
     from: 'if (!moved?.value && mayBePublished) moveBack(partition, from)',
     to: '',
-    test: chunkWriter('newest version as the last record, published late'),
+    test: chunkWriter('with late documents of one projector'),
   },
   {
     guard: 'a repair deletes the token of a chunk that is under way',
@@ -590,16 +605,16 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/lower-position.lua`,
     from: "redis.call('HDEL', KEYS[1], ARGV[1] .. '#token')",
     to: '',
-    test: store('makes the owner write a chunk again that is under way'),
+    test: store('moveAfter rejects if lowerPosition was called after writeChunk'),
   },
   {
-    guard: 'a position goes back to where the state topic has all documents',
+    guard: 'a position goes back to the offset up to which the state topic has all documents',
     prevents:
       'customers that the state topic lacks, after it was created again or an older projector moved the position',
     file: `${folder}/stored-positions.ts`,
     from: 'if (BigInt(to) >= BigInt(position) ||',
     to: 'if (BigInt(to) >= 0n ||',
-    test: projection('goes back to where the state topic has all documents'),
+    test: projection('a position goes back to the offset up to which the state topic has all documents'),
   },
   {
     guard: 'a position that has already moved counts only with the token',

@@ -10,7 +10,7 @@ export const redisGuards: readonly Guard[] = [
     file,
     from: 'commandTimeout: settings.REDIS_COMMAND_TIMEOUT_MS,',
     to: '',
-    test: client('is given up by each command'),
+    test: client('a command without an answer rejects after REDIS_COMMAND_TIMEOUT_MS'),
   },
   {
     guard: 'a silent connection is dropped',
@@ -18,7 +18,7 @@ export const redisGuards: readonly Guard[] = [
     file,
     from: 'socketTimeout: settings.REDIS_COMMAND_TIMEOUT_MS * 2,',
     to: '',
-    test: client('loses its connection'),
+    test: client('a command that has timed out ends the connection, and the next connection works'),
   },
   {
     guard: 'a connection that cannot select its database is closed',
@@ -26,7 +26,7 @@ export const redisGuards: readonly Guard[] = [
     file,
     from: 'if (isFailedSelect(error)) redis.disconnect(true)',
     to: '',
-    test: client('is an error, and nothing is written to database 0'),
+    test: client('a database that does not exist is an error, and nothing is written to database 0'),
   },
   {
     guard: 'no command is queued without a connection',
@@ -34,7 +34,7 @@ export const redisGuards: readonly Guard[] = [
     file,
     from: 'enableOfflineQueue: false,\n    retryStrategy',
     to: 'retryStrategy',
-    test: client('fails what comes then at once'),
+    test: client('a command without a connection rejects immediately, and is not sent later'),
   },
   {
     guard: 'a command in flight fails with its connection and is not sent again',
@@ -42,7 +42,7 @@ export const redisGuards: readonly Guard[] = [
     file,
     from: 'maxRetriesPerRequest: 0,',
     to: '',
-    test: client('fails what was under way at once'),
+    test: client('a command rejects immediately if its connection is lost, and is not sent again'),
   },
   {
     guard: 'the client leaves a primary that has become a replica',
@@ -50,6 +50,6 @@ export const redisGuards: readonly Guard[] = [
     file,
     from: `reconnectOnError: (error) => error.message.includes('READONLY'),`,
     to: '',
-    test: client('looks for the new primary'),
+    test: client('a client finds the new primary at the address when the old primary has become a replica'),
   },
 ]

@@ -33,7 +33,7 @@ export const schemaGuards: readonly Guard[] = [
     file: `${folder}/json.ts`,
     from: 'RawJson.rawJSON(value.slice(marker.length))',
     to: 'Number(value.slice(marker.length))',
-    test: unit(`${folder}/json.test.ts`, 'keeps a number that cannot be a double'),
+    test: unit(`${folder}/json.test.ts`, 'a number that cannot be a double is kept as its text'),
   },
   {
     guard: 'bytes that are not UTF-8 are refused',
@@ -41,7 +41,7 @@ export const schemaGuards: readonly Guard[] = [
     file: `${folder}/charset.ts`,
     from: `new TextDecoder('utf-8', { fatal: true })`,
     to: `new TextDecoder('utf-8')`,
-    test: unit(`${folder}/envelope.test.ts`, 'refuses bytes that are not UTF-8'),
+    test: unit(`${folder}/envelope.test.ts`, 'parseEvent refuses bytes that are not UTF-8 instead of replacing them'),
   },
   {
     guard: 'field names are made well-formed before they are counted',
@@ -57,7 +57,7 @@ export const schemaGuards: readonly Guard[] = [
     file: `${folder}/customer-hash.ts`,
     from: 'first !== undefined && first < start',
     to: 'first !== undefined && first > start',
-    test: unit(`${folder}/customer-hash.test.ts`, 'gives each field of each source the name'),
+    test: unit(`${folder}/customer-hash.test.ts`, 'each field of each source gets the name that the rules demand'),
   },
   {
     guard: 'the later of two names that become one name gives the value',
@@ -65,7 +65,7 @@ export const schemaGuards: readonly Guard[] = [
     file: `${folder}/customer-hash.ts`,
     from: 'if (place !== undefined) list',
     to: 'if (place === -1) list',
-    test: unit(`${folder}/customer-hash.test.ts`, 'gives each field of each source the name'),
+    test: unit(`${folder}/customer-hash.test.ts`, 'each field of each source gets the name that the rules demand'),
   },
   {
     guard: 'a long number is found without a character before it',
@@ -73,7 +73,10 @@ export const schemaGuards: readonly Guard[] = [
     file: `${folder}/json.ts`,
     from: ' || inexactFirst.test(text)',
     to: '',
-    test: unit(`${folder}/json.test.ts`, 'finds each number that a double cannot hold'),
+    test: unit(
+      `${folder}/json.test.ts`,
+      'mayRound finds each number that a double cannot hold, whatever character precedes it',
+    ),
   },
   {
     guard: 'a long number is found after an escaped line break',
@@ -81,6 +84,9 @@ export const schemaGuards: readonly Guard[] = [
     file: `${folder}/json.ts`,
     from: '[[:,\\snrt]',
     to: '[[:,\\s]',
-    test: unit(`${folder}/json.test.ts`, 'finds each number that a double cannot hold'),
+    test: unit(
+      `${folder}/json.test.ts`,
+      'mayRound finds each number that a double cannot hold, whatever character precedes it',
+    ),
   },
 ]

@@ -17,7 +17,7 @@ export const spoolGuards: readonly Guard[] = [
     from: `await file.datasync()
         if (isNew)`,
     to: 'if (isNew)',
-    test: spool('acknowledges a record only after the file'),
+    test: spool('a record is acknowledged only after the file, and a new file’s directory, are synced'),
   },
   {
     guard: 'the spool syncs the directory of a new file',
@@ -25,7 +25,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/segment.ts`,
     from: 'await syncDirectory(directory)',
     to: '',
-    test: spool('acknowledges a record only after the file'),
+    test: spool('a record is acknowledged only after the file, and a new file’s directory, are synced'),
   },
   {
     guard: 'no record is acknowledged if the disk fails',
@@ -33,7 +33,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/appender.ts`,
     from: 'failure ? reject(failure.error) : resolve()',
     to: 'resolve()',
-    test: spool('acknowledges nothing if datasync fails'),
+    test: spool('a record is not acknowledged if datasync fails'),
   },
   {
     guard: 'frames in the spool have a checksum',
@@ -41,7 +41,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/format.ts`,
     from: 'crc32(body) === bodyCrc ? decodeBody(body) : undefined',
     to: 'bodyCrc > -1 ? decodeBody(body) : undefined',
-    test: damage('a damaged file yields exactly the undamaged records'),
+    test: damage('a damaged file yields exactly the undamaged records, and is kept if a record is missing'),
   },
   {
     guard: 'a torn tail of the spool is not treated as damage',
@@ -65,7 +65,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/spool.ts`,
     from: 'await lockDirectory(directory)',
     to: '{ path: directory, release: () => undefined }',
-    test: spool('allows only one process to use a directory'),
+    test: spool('only one process can use a directory'),
   },
   {
     guard: 'with a spool no request waits for a failing partition',
@@ -73,7 +73,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/delivery/spooled-publish.ts`,
     from: 'if (publishers.fails(record))',
     to: 'if (!publishers.fails)',
-    test: spooledPublish('goes to the disk at once if the last flush'),
+    test: spooledPublish('a record goes to the disk immediately if the last flush of its partition failed'),
   },
   {
     guard: 'a disk that hangs delays no answer',
@@ -81,7 +81,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/delivery/spooled-publish.ts`,
     from: 'await within(spool.append(record), deadlineAt)',
     to: 'await spool.append(record)',
-    test: spooledPublish('answers by the deadline even if the disk hangs'),
+    test: spooledPublish('a record is answered by the deadline even if the disk hangs'),
   },
   {
     guard: 'a damaged file of the spool is kept as .damaged',
@@ -97,7 +97,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/delivery/topic-publishers.ts`,
     from: `if (outcome.end === 'refused' && outcome.error) return quarantine(outcome.error)`,
     to: '',
-    test: publishers('sends a record that Kafka refuses to quarantine'),
+    test: publishers('a record that Kafka refuses goes to quarantine, and delays no other record'),
   },
   {
     guard: 'a refused record is retried while quarantine is not available',
@@ -105,7 +105,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/delivery/topic-publishers.ts`,
     from: `if (end !== 'stored' && end !== 'refused') return outcome`,
     to: '',
-    test: publishers('retries a refused record later if quarantine does not answer'),
+    test: publishers('a refused record is retried later if quarantine does not answer'),
   },
   {
     guard: 'the cursors of failing partitions hold positions, not records',
@@ -129,7 +129,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/drain.ts`,
     from: 'cursor.pending.push(...left)',
     to: 'cursor.pending.unshift(...left)',
-    test: drain('a partition is not delayed by one of its records'),
+    test: drain('a record that always fails does not delay the other records'),
   },
   {
     guard: 'a file that is not done is read again after the last cursor has ended',
@@ -137,7 +137,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/drain.ts`,
     from: 'cursors.size === 0 && segments.some(',
     to: 'false && segments.some(',
-    test: damage('a record that is damaged between two readings'),
+    test: damage('a file is drained to its end, even if a record is damaged between two readings'),
   },
   {
     guard: 'a changed number of partitions makes the drain start again',
@@ -157,7 +157,7 @@ export const spoolGuards: readonly Guard[] = [
   },
   {
     guard: 'a stopped drain starts no cursor',
-    prevents: 'a process that never stops, because cursors that end at once are started again and again',
+    prevents: 'a process that never stops, because cursors that end immediately are started again and again',
     file: `${folder}/spool/drain.ts`,
     from: '      if (isStopped() || mustRestart) return\n      for',
     to: '      for',
@@ -177,7 +177,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/segment.ts`,
     from: 'isScanned(segment) && segment.delivered.count >= segment.found',
     to: 'isScanned(segment)',
-    test: spool('leaves undelivered records to the next process'),
+    test: spool('the next process gets undelivered records'),
   },
   {
     guard: 'records spooled under another prefix go to the present topics',
@@ -185,7 +185,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/delivery/topic-publishers.ts`,
     from: 'deliver(underOurPrefix(record), () =>',
     to: 'deliver(record, () =>',
-    test: publishers('sends records of another prefix to the present topics'),
+    test: publishers('records of another prefix go to the present topics, or else to quarantine'),
   },
   {
     guard: 'publishers report a record that quarantine refuses, so that its file is kept',
@@ -193,7 +193,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/delivery/topic-publishers.ts`,
     from: `if (end === 'refused') keep()`,
     to: '',
-    test: publishers('keeps the file of a record that quarantine refuses, too'),
+    test: publishers('the file of a record that quarantine refuses is kept, too'),
   },
   {
     guard: 'the file of a record that Kafka accepts in no topic is kept as .damaged',
@@ -201,7 +201,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/drain.ts`,
     from: 'if (item) noteDamage(',
     to: 'if (item && items.length < 0) noteDamage(',
-    test: drain('keeps the file of a record that Kafka accepts in no topic'),
+    test: drain('the file of a record that every topic refuses is kept, and no other record is delayed'),
   },
   {
     guard: 'records that a drain could not deliver are reported',
@@ -209,7 +209,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/delivery/spooled-publish.ts`,
     from: 'if (left.records.length > 0) onLeft(left.records.length, left.error)',
     to: '',
-    test: spooledPublish('reports how many records of a drain'),
+    test: spooledPublish('a drain reports how many records Kafka did not accept, and why'),
   },
   {
     guard: 'the spool has a limit of bytes',
@@ -217,7 +217,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/appender.ts`,
     from: 'if (!isWithinBounds(bytes)) return',
     to: 'if (bytes < 0) return',
-    test: spool('accepts records again after room was freed'),
+    test: spool('the spool accepts records again after room was freed'),
   },
   {
     guard: 'a spool with room has room for the largest body',
@@ -225,7 +225,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/spool.ts`,
     from: 'appender.hasRoomFor(valueBytes)',
     to: 'appender.hasRoomFor(Math.min(valueBytes, 1))',
-    test: spool('reports that it has no room before its last byte is used'),
+    test: spool('the spool reports that it has no room before its last byte is used'),
   },
   {
     guard: 'the head of a frame has its own checksum',
@@ -233,7 +233,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/format.ts`,
     from: 'if (version === 2 && !checked(head, 16)) return undefined',
     to: '',
-    test: damage('a record whose length covers the next records'),
+    test: damage('a record whose length covers the next records is lost, but the next records are not'),
   },
   {
     guard: 'the name of a file repeats its marker',
@@ -291,7 +291,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/drain.ts`,
     from: '              next = begun\n',
     to: '',
-    test: concurrentDrain('an error of the next file'),
+    test: concurrentDrain('an error of the next file does not drop records that were already read'),
   },
   {
     guard: 'nothing is acknowledged after the folder or its lock was lost',
@@ -299,7 +299,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/segment.ts`,
     from: '        await isStillOurs()\n        // Write the note',
     to: '        // Write the note',
-    test: lasting('acknowledges nothing without its lock file'),
+    test: lasting('without its lock file the spool acknowledges nothing, takes the lock again and continues'),
   },
   {
     guard: 'a deleted file gets no more records',
@@ -307,7 +307,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/segment.ts`,
     from: 'if (nlink === 0 || (await stat(path)).ino !== ino)\n',
     to: 'if (nlink < 0 || ino < 0)\n',
-    test: lasting('does not acknowledge a record in a file that was deleted'),
+    test: lasting('a record in a deleted file is not acknowledged'),
   },
   {
     guard: 'a disk that refuses records has no room',
@@ -315,7 +315,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/appender.ts`,
     from: '!isFailing && isWithinBounds(bytes)',
     to: 'isWithinBounds(bytes)',
-    test: lasting('has no room while the disk fails'),
+    test: lasting('the spool has no room while the disk fails, and notices the recovery without a record'),
   },
   {
     guard: 'opening the spool reads one header',
@@ -323,6 +323,6 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/directory.ts`,
     from: 'if (files.segments[0]) await readHeader(files.segments[0])',
     to: 'for (const segment of files.segments) await readHeader(segment)',
-    test: damage('reads no contents of the files'),
+    test: damage('the spool opens without reading the contents of its files'),
   },
 ]

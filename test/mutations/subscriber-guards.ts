@@ -18,7 +18,7 @@ export const subscriberGuards: readonly Guard[] = [
   },
   {
     guard: 'a time limit that does not fit into 32 bits is refused',
-    prevents: 'a subscription that ends at once, because the timer of a too great limit fires at once',
+    prevents: 'a subscription that ends immediately, because the timer of a too great limit fires immediately',
     file: `${folder}/time-limit.ts`,
     from: ' && limitMs <= MAX_LIMIT_MS',
     to: '',
@@ -30,7 +30,7 @@ export const subscriberGuards: readonly Guard[] = [
     file: `${folder}/delivery-store.ts`,
     from: '    if (isNewer) newest.set(customerUuid, version)\n',
     to: '',
-    test: chunk('ends with the newest version of each customer'),
+    test: chunk('the store ends with the newest version of each customer, and has each newer event once, in order'),
   },
   {
     guard: 'a subscriber goes on only from the position that the store has',
@@ -38,7 +38,7 @@ export const subscriberGuards: readonly Guard[] = [
     file: `${folder}/delivery-store.ts`,
     from: 'return isStored ? next : undefined',
     to: 'return next',
-    test: chunk('ends as without crashes'),
+    test: chunk('after any crashes of two members, the store has the same content as without crashes'),
   },
   {
     guard: 'a version that the store gives back is checked',
@@ -46,7 +46,7 @@ export const subscriberGuards: readonly Guard[] = [
     file: `${folder}/delivery-store.ts`,
     from: 'if (!read.ok) throw',
     to: 'if (!read.ok) continue\n    if (!read) throw',
-    test: chunk('rejects with the place of the chunk'),
+    test: chunk('storeChunk rejects with the place of the chunk'),
   },
   {
     guard: 'a subscription to deliveries seeks to the position of its store',
@@ -70,7 +70,7 @@ export const subscriberGuards: readonly Guard[] = [
     file: `${folder}/delivery-assignment.ts`,
     from: 'checkPosition(placeOf({ topic, partition, offset: position }), position, watermarks)\n      if',
     to: 'void watermarks\n      if',
-    test: deliveries('whose next records are deleted'),
+    test: deliveries('if Kafka deletes the next records during a commit'),
   },
   {
     guard: 'a failed record ends the batch of a subscription',
@@ -86,7 +86,10 @@ export const subscriberGuards: readonly Guard[] = [
     file: `${folder}/subscribe-to-customers.ts`,
     from: ' || beats.mustEnd',
     to: '',
-    test: unit(`${folder}/subscribe-to-customers.test.ts`, 'when the group rebalances'),
+    test: unit(
+      `${folder}/subscribe-to-customers.test.ts`,
+      'a batch ends after the running handler if the group rebalances',
+    ),
   },
   {
     guard: 'a stop ends the batch of a subscription',
@@ -94,7 +97,10 @@ export const subscriberGuards: readonly Guard[] = [
     file: `${folder}/subscribe-to-customers.ts`,
     from: 'running.isEnding || !isRunning',
     to: '!isRunning',
-    test: unit(`${folder}/subscribe-to-customers.test.ts`, 'when the signal aborts'),
+    test: unit(
+      `${folder}/subscribe-to-customers.test.ts`,
+      'a batch ends after the running handler if the signal aborts',
+    ),
   },
   {
     guard: 'a subscription rejects when kafkajs gives up',
@@ -102,7 +108,7 @@ export const subscriberGuards: readonly Guard[] = [
     file: `${folder}/run-consumer.ts`,
     from: 'if (!restart && !isEnding())',
     to: 'if (restart && !isEnding())',
-    test: customers('kafkajs has no codec'),
+    test: customers('a subscription rejects if its consumer ends: kafkajs has no codec for the records'),
   },
   {
     guard: 'a slow handler sends heartbeats',
@@ -110,7 +116,10 @@ export const subscriberGuards: readonly Guard[] = [
     file: `${folder}/heartbeats.ts`,
     from: '    heartbeat().catch(',
     to: '    Promise.resolve().catch(',
-    test: unit(`${folder}/heartbeats.test.ts`, 'sends heartbeats while a batch is handled'),
+    test: unit(
+      `${folder}/heartbeats.test.ts`,
+      'several heartbeats are sent in a session while a batch is handled, and none afterwards',
+    ),
   },
   {
     guard: 'a table ends if its topic is deleted',
@@ -118,7 +127,7 @@ export const subscriberGuards: readonly Guard[] = [
     file: `${folder}/customer-table.ts`,
     from: '.catch(failTable)',
     to: '',
-    test: table('ends if the topic is deleted'),
+    test: table('a table ends if its topic is deleted, because a new topic would continue its offsets'),
   },
   {
     guard: 'a table compares versions',

@@ -18,7 +18,10 @@ export const toolGuards: readonly Guard[] = [
     file: 'packages/verify/src/evidence.ts',
     from: '(n.timestamp, n.id) >= (u.timestamp, u.id)',
     to: 'true',
-    test: unit('packages/verify/src/evidence.test.ts', 'excuses an unusable record only if'),
+    test: unit(
+      'packages/verify/src/evidence.test.ts',
+      'an unusable record is excused only if a usable event of its customer is newer or equal',
+    ),
   },
   {
     guard: 'the verifier reports a hash that is newer than Kafka',
@@ -44,7 +47,7 @@ export const toolGuards: readonly Guard[] = [
     file: 'packages/verify/src/print-verdict.ts',
     from: `records.unusable, reasons.join(', ')`,
     to: 'records.unusable',
-    test: unit('packages/verify/src/print-verdict.test.ts', 'counts unusable records by reason'),
+    test: unit('packages/verify/src/print-verdict.test.ts', 'unusable records are counted by reason'),
   },
   {
     guard: 'values in the properties file of Kafka are escaped',
@@ -52,7 +55,10 @@ export const toolGuards: readonly Guard[] = [
     file: `${folder}/brokers/local-kafka.ts`,
     from: `\${name}=\${escaped(value)}`,
     to: `\${name}=\${value}`,
-    test: unit(`${folder}/brokers/local-kafka.test.ts`, 'escapes characters that Java would misread'),
+    test: unit(
+      `${folder}/brokers/local-kafka.test.ts`,
+      'characters that Java would misread in a properties file are escaped',
+    ),
   },
   {
     guard: 'an incomplete folder of jars is created again',
@@ -60,7 +66,7 @@ export const toolGuards: readonly Guard[] = [
     file: `${folder}/brokers/maven.ts`,
     from: `return isDeepStrictEqual(await sizesIn(folder), JSON.parse(await readFile(join(folder, MANIFEST), 'utf8')))`,
     to: 'return Object.keys(await sizesIn(folder)).length > 0',
-    test: unit(`${folder}/brokers/maven.test.ts`, 'a folder is whole only while'),
+    test: unit(`${folder}/brokers/maven.test.ts`, 'a folder is complete only while each file has its recorded size'),
   },
   {
     guard: 'a truncated jar is found',
@@ -68,7 +74,7 @@ export const toolGuards: readonly Guard[] = [
     file: `${folder}/brokers/maven.ts`,
     from: 'return files.filter((_, i) => damaged[i])',
     to: 'return files.filter((_, i) => damaged[i] && false)',
-    test: unit(`${folder}/brokers/maven.test.ts`, 'finds a truncated jar'),
+    test: unit(`${folder}/brokers/maven.test.ts`, 'a truncated jar and a truncated POM are found by their checksums'),
   },
   {
     guard: 'a Docker socket without permission is named',
@@ -76,7 +82,10 @@ export const toolGuards: readonly Guard[] = [
     file: `${folder}/brokers/why-no-engine.ts`,
     from: `if (code === 'EACCES' || code === 'EPERM')`,
     to: 'if (false)',
-    test: unit(`${folder}/brokers/why-no-engine.test.ts`, 'names the socket that this user may not open'),
+    test: unit(
+      `${folder}/brokers/why-no-engine.test.ts`,
+      'a socket that this user may not open is reported with the remedy',
+    ),
   },
   {
     guard: 'a command names the server that it cannot reach',
@@ -92,7 +101,7 @@ export const toolGuards: readonly Guard[] = [
     file: 'tools/contract/compatibility.ts',
     from: `return type === 'breaking' || action !== 'add' ||`,
     to: `return type === 'breaking' ||`,
-    test: unit('test/contract-compatibility.test.ts', 'a removed field is breaking'),
+    test: unit('test/contract-compatibility.test.ts', 'a removed field is a breaking change'),
   },
   {
     guard: 'an interruption counts even if it came before the wait',
@@ -102,7 +111,7 @@ export const toolGuards: readonly Guard[] = [
     to: `get arrived() {
     return new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
   },`,
-    test: unit('packages/cli/src/interruption.test.ts', 'that came before the wait'),
+    test: unit('packages/cli/src/interruption.test.ts', 'an interruption before a wait ends the wait, too'),
   },
   {
     guard: 'an interrupted demo removes its files',

@@ -217,14 +217,14 @@ describe.concurrent('the rights of a command', { timeout: 60_000 }, () => {
     expect(await run(use, RIGHTS[use])).toMatchObject({ code: 0 })
   })
 
-  it.each(missing)('%s ends at once without %s, and names this right in one line', async (use, right, rights) => {
+  it.each(missing)('%s ends immediately without %s, and names this right in one line', async (use, right, rights) => {
     const { code, said } = await run(use, rights)
     expect(said).toMatch(wordsOf(right))
     expect([code, said.split('\n').length]).toEqual([1, 1])
   })
 
   it.each(uses)(
-    '%s reports a user that may see the customers topic but not read it, if it needs to read',
+    '%s reports a user that may see but not read the customers topic, if the command reads it',
     async (use) => {
       const { kafka, redis }: Rights = RIGHTS[use]
       const described = kafka.map(
@@ -284,7 +284,7 @@ describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
     })
   })
 
-  it.each(uses)('%s names the server that refuses its login', async (use) => {
+  it.each(uses)('%s names the server that refuses the login of its user', async (use) => {
     const kafka = await run(use, RIGHTS[use], { KAFKA_SASL_PASSWORD: 'wrong' })
     expect(kafka).toEqual({ code: 1, said: expect.stringMatching(/Kafka .* refused the login .*KAFKA_SASL_PASSWORD/) })
     const url = new URL(world.brokers.redisUrl)

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { createMeter } from './meter.ts'
 
-it('measures the rate of the last two seconds, and the time left from the rate since the start', () => {
+it('the meter shows the rate of the last two seconds, and the time left from the whole run', () => {
   const meter = createMeter(1000)
   expect(meter.sample(0, 0)).toEqual({ perSecond: 0, secondsLeft: undefined })
   expect(meter.sample(1000, 100)).toEqual({ perSecond: 100, secondsLeft: 9 })

@@ -23,7 +23,7 @@ export const demoCommandLine: CommandLine<DemoOptions> = {
   --no-faults  kills nothing
   --events N   number of events, ${MIN_EVENTS} or more (${number(DEFAULT_EVENTS)})
 
-  Ctrl-C stops and removes everything; a second Ctrl-C ends at once.
+  Ctrl-C stops and removes everything; a second Ctrl-C ends immediately.
   CUSTOMER_STREAM_BROKERS=docker or local chooses where the brokers run. KAFKA_BROKERS and REDIS_URL name running
   ones: then only the ingress is killed.`,
   options: { keep: 'flag', 'no-faults': 'flag', events: 'text' },

@@ -34,7 +34,7 @@ func (customers table) apply(record *kgo.Record) error {
 		return err
 	}
 	if state.CustomerUUID != uuid {
-		return contract.ErrUnusable("not-a-state-document")
+		return contract.ErrUnusable("wrong-key")
 	}
 	// Compare versions, because an older document may follow a newer document.
 	if held, isHeld := customers[uuid]; !isHeld || state.Version.Compare(held.Version) >= 0 {

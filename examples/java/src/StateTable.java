@@ -31,7 +31,7 @@ final class StateTable {
             return;
         }
         Contract.State state = Contract.readState(record.value());
-        if (!state.customerUuid().equals(uuid)) throw new Unusable("not-a-state-document");
+        if (!state.customerUuid().equals(uuid)) throw new Unusable("wrong-key");
         // Compare versions, because an older document may follow a newer document.
         customers.merge(uuid, state, (held, next) -> next.version().compareTo(held.version()) >= 0 ? next : held);
     }

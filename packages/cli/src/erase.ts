@@ -39,7 +39,7 @@ customer-stream erase CUSTOMER_UUID --status [--json]
   read: ({ texts, flags, words }) => {
     const [id, ...more] = words
     if (id === undefined) throw new Error('the CUSTOMER_UUID is missing')
-    if (more.length > 0) throw new Error('only one customer can be erased at once')
+    if (more.length > 0) throw new Error('only one customer can be erased at a time')
     const { reason, scope = 'forever', 'requested-by': requestedBy, 'wait-seconds': wait = '60' } = texts
     const seconds = wait.trim() === '' ? Number.NaN : Number(wait)
     if (!(seconds >= 0 && seconds <= 86_400)) throw new Error('--wait-seconds must be a number from 0 to 86400')
@@ -78,7 +78,8 @@ const requirePlaces = async ({ admin, redis }: Clients) => {
   const [hash] = await Promise.all([customerKey, erasedKey].map((key) => redis.hgetall(key(customerUuid, keyPrefix))))
   if (request && Object.keys(hash ?? {}).length === 0)
     tell(`erase: Redis has no customer ${customerUuid}; check the id`)
-  // One after another, because kafkajs fails for all topics of a client if one of them is missing.
+  // Check one topic after another, because kafkajs fails for all topics of a client if one topic is
+  // missing.
   for (const topic of [...Object.values(topics), ...(stateTopic === undefined ? [] : [stateTopic])])
     await requireReadable(admin, topic, signal)
   return requireReadable(admin, erasuresTopic, signal)

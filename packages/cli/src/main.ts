@@ -34,8 +34,8 @@ for (const stream of [process.stdout, process.stderr])
     process.exit(141)
   })
 
-// Remove the name of the command from the arguments, because the command reads its options from
-// there.
+// Remove the name of the command from the arguments, because the command reads its options from the
+// arguments.
 const [given = ''] = process.argv.splice(2, 1)
 if (isCommand(given)) await run[given]()
 else if (given === '--help' || given === '-h') process.stdout.write(usage)

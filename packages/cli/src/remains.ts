@@ -1,6 +1,6 @@
 /**
- * Searches Redis and every topic for what is left of an erased customer. Read-only. Reads whole
- * topics, because added partitions may have moved the customer's key.
+ * Searches Redis and every topic for the remaining data of an erased customer. Read-only. Reads
+ * whole topics, because added partitions may have moved the customer's key.
  */
 import { errorType, type FetchedRecord, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import type { RedisClient } from '@customer-stream/runtime/redis'
@@ -40,9 +40,11 @@ export type KeepsFor = number | 'forever' | 'compaction' | 'unknown'
 export interface TopicRemains {
   readonly topic: string
   readonly records: number
-  /** Time of the newest of these records, Unix milliseconds. Undefined if there is none. */
+  /**
+   * Time of the newest of these records, Unix milliseconds. Undefined if there are no such records.
+   */
   readonly newestAt?: number
-  /** Batches that cannot be decoded, so that they may have data of the customer. */
+  /** Batches that cannot be decoded. They may have data of the customer. */
   readonly unreadable: number
   readonly keepsFor: KeepsFor
 }
@@ -54,7 +56,7 @@ export interface Remains {
   readonly redis: {
     /** True if the hash has an event that is erased. */
     readonly hash: boolean
-    /** True if the mark is there, which keeps late events away. */
+    /** True if Redis has the mark, which prevents that a late event brings the customer back. */
     readonly mark: boolean
   }
   readonly topics: readonly TopicRemains[]

@@ -93,7 +93,8 @@ await withClients('verify', settings, async ({ admin, redis }) => {
   if (range.ledgerPath !== undefined) read.push(topics.other)
   if (stateTopic !== undefined) read.push(stateTopic)
   if (erasuresTopic !== undefined) read.push(erasuresTopic)
-  // One after another, because kafkajs fails for all topics of a client if one of them is missing.
+  // Check one topic after another, because kafkajs fails for all topics of a client if one topic is
+  // missing.
   for (const topic of read) {
     const ends = await requireReadable(admin, topic, signal)
     if (topic === topics.quarantine) await quarantineReachesBackTo(admin, topic, ends)

@@ -11,7 +11,7 @@ const faults = (env: Record<string, string>): string[] => {
   }
 }
 
-it('accepts the defaults', () => {
+it('the default settings are accepted', () => {
   expect(faults({})).toEqual([])
 })
 
@@ -35,13 +35,13 @@ it.each([
     'RECEIVE_MAX_BYTES must be at least',
     '1048576',
   ],
-])('refuses %s, and names the limit', (_, env, fault, fitting) => {
+])('%s is refused, and the error names the limit', (_, env, fault, fitting) => {
   const name = fault.startsWith('SHUTDOWN') ? 'SHUTDOWN_DELAY_MS' : 'MAX_BODY_BYTES'
   expect(faults(env as Record<string, string>)).toEqual([expect.stringContaining(fault)])
   expect(faults({ ...(env as Record<string, string>), [name]: fitting })).toEqual([])
 })
 
-it('reports invalid pairs of settings together with invalid single settings', () => {
+it('invalid pairs of settings are reported together with invalid single settings', () => {
   const env = {
     MYKAARMA_AUTH: 'signature+token',
     PORT: 'x',
@@ -82,7 +82,7 @@ describe('MYKAARMA_AUTH', () => {
     ).toEqual([])
   })
 
-  it('has the default signature+token', () => {
+  it('the default of MYKAARMA_AUTH is signature+token', () => {
     expect(loadSettings(ingressSettings, { KAFKA_BROKERS: 'a:1', ...secrets }, ingressRules).MYKAARMA_AUTH).toBe(
       'signature+token',
     )

@@ -28,12 +28,12 @@ export const ingressSettings = {
   }),
   MYKAARMA_SIGNING_SECRETS: namedSecrets({
     description:
-      'Keys of the signature (HMAC-SHA256). Several may be valid at once, so that one can be rotated. Required ' +
+      'Keys of the signature (HMAC-SHA256). Several keys may be valid, so that a key can be rotated. Required ' +
       'if `MYKAARMA_AUTH` checks the signature.',
   }),
   MYKAARMA_TOKENS: namedSecrets({
     description:
-      'Accepted values of `x-authorization-token`, several at once. Required if `MYKAARMA_AUTH` checks the token.',
+      'Accepted values of `x-authorization-token`, one or several. Required if `MYKAARMA_AUTH` checks the token.',
   }),
   MYKAARMA_CHARSET: optionalText({
     description:

@@ -8,9 +8,10 @@ import type { IngressSettings } from './ingress.ts'
 import type { ProjectorSettings } from './projector.ts'
 
 /**
- * Maximum ratio between the sizes of a state document and of its event. A document has each number
- * in its usual form, so 1e20 (4 characters) becomes 21 digits. No number becomes more than five
- * times as long.
+ * Upper bound for the ratio between the sizes of a state document and of its event. A document has
+ * each number in its usual form, so 1e20 and its comma (5 bytes) become 22 bytes: 4.4 times. A byte
+ * of another charset becomes at most 3 bytes. A document has the customerUuid twice. The record
+ * overhead of the topic has room for the second copy, because a key has at most 32 KiB.
  */
 const DOCUMENT_GROWTH = 5
 

@@ -11,7 +11,7 @@ it.each([
   ['text/plain; charset=us-ascii', 'utf-8'],
   ['text/plain; charset=klingon', undefined],
   ['text/plain; charset=', undefined],
-])('of the content type %s is %s', (contentType, encoding) => {
+])('the encoding of the content type %s is %s', (contentType, encoding) => {
   expect(declaredEncoding(contentType)).toBe(encoding)
 })
 
@@ -23,7 +23,7 @@ describe('decodeText', () => {
     ['utf-16le', Buffer.from('é', 'utf16le')],
     ['utf-16be', Buffer.from('é', 'utf16le').swap16()],
     ['utf-16le', utf16be],
-  ])('reads %s, and drops a byte order mark', (encoding, bytes) => {
+  ])('decodeText reads %s, and drops a byte order mark', (encoding, bytes) => {
     expect(decodeText(bytes, encoding)).toBe('é')
   })
 
@@ -31,7 +31,7 @@ describe('decodeText', () => {
     ['utf-8', [0xe9]],
     ['utf-16le', [0x00, 0xd8]],
     ['shift_jis', [0x80]],
-  ])('refuses bytes that are not %s instead of replacing them', (encoding, bytes) => {
+  ])('decodeText refuses bytes that are not %s instead of replacing them', (encoding, bytes) => {
     expect(() => decodeText(Uint8Array.from(bytes), encoding)).toThrow(TypeError)
   })
 })

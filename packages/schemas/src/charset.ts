@@ -38,7 +38,7 @@ const startsWith = (bytes: Uint8Array, first: number, second: number): boolean =
 
 /**
  * Decodes bytes.
- * @param encoding a name that {@link encodingOf} returned; UTF-8 if undefined.
+ * @param encoding a name that {@link encodingOf} has returned. Default: UTF-8.
  * @throws TypeError if the bytes are not of this charset.
  */
 export const decodeText = (bytes: Uint8Array, encoding = 'utf-8'): string => {

@@ -14,7 +14,7 @@ const stateOf = (more = '', timestamp = 1728542293678) => {
   return state.value
 }
 
-it('has the attributes of CloudEvents 1.0 and the customer as its data, with all digits', () => {
+it('a CloudEvent has the attributes of version 1.0 and the customer as its data, with all digits', () => {
   expect(JSON.stringify(cloudEventOf(stateOf(',"dealerUuid":"d/1","vehicles":[{"vin":"V"}]')))).toBe(
     '{"specversion":"1.0","id":"e","source":"/mykaarma/dealers/d%2F1","type":"com.mykaarma.customers","subject":"c",' +
       '"time":"2024-10-10T06:38:13.678Z","datacontenttype":"application/json",' +
@@ -22,7 +22,7 @@ it('has the attributes of CloudEvents 1.0 and the customer as its data, with all
   )
 })
 
-it('has the members of the customer that the state has, and no others', () => {
+it('a CloudEvent has the members of the state, and no others', () => {
   const all = ',"vehicles":[{"vin":"V"}],"addresses":[{"zip":"1"}],"other":{"segment":"a"}'
   const membersOf = (more: string) => Object.keys(cloudEventOf(stateOf(more)).data)
   expect(membersOf('')).toEqual(['customer'])
@@ -36,7 +36,7 @@ it.each([
   expect(cloudEventOf(stateOf(more)).source).toBe('/mykaarma')
 })
 
-it('a dealer that is no valid Unicode text does not make it throw', () => {
+it('a dealer that is no valid Unicode text gets a replacement character in the source', () => {
   expect(cloudEventOf(stateOf(',"dealerUuid":"\\ud800"')).source).toBe('/mykaarma/dealers/%EF%BF%BD')
 })
 
@@ -44,6 +44,6 @@ it.each([
   [253_402_300_799_999, '9999-12-31T23:59:59.999Z'],
   [253_402_300_800_000, undefined],
   [Number.MAX_SAFE_INTEGER, undefined],
-])('the time of %d is %s', (timestamp, time) => {
+])('the time of a CloudEvent with the timestamp %d is %s', (timestamp, time) => {
   expect(cloudEventOf(stateOf('', timestamp)).time).toBe(time)
 })

@@ -233,7 +233,7 @@ const fieldsByRule = ({ envelope, customerWithVehicles }: CustomersEvent): [stri
   return [...fields]
 }
 
-it('gives each field of each source the name that the rules give it', () => {
+it('each field of each source gets the name that the rules demand', () => {
   const name = fc.constantFrom(
     ...['vehicles', 'addresses', 'dealerUuid', 'departmentUuid', '__proto__', '_eventId', '_customer.a', 'a', '_a'],
     ...['\ud800', '\ud801', '\ufffd', '7', 'b'],

@@ -17,7 +17,7 @@ const customers = (customer: unknown) => ({
 
 describe('the vendor samples', () => {
   it.each(['customers.parsed.json', 'customers.derived-as-delivered.json'])(
-    '%s is read as a customers event, whichever form the payload has',
+    '%s is read as a customers event, with a payload as text or as an object',
     (name) => {
       const event = parseEvent(fixture(name))
       expect(event).toMatchObject({
@@ -98,11 +98,11 @@ describe('parseEvent', () => {
     [customers({ customerUuid: '' }), 'missing-customer-uuid'],
     [customers({ customerUuid: 7 }), 'missing-customer-uuid'],
     [customers({ customerUuid: '\ud800' }), 'invalid-customer-uuid'],
-  ])('names what is wrong with %j: %s', (body, reason) => {
+  ])('parseEvent names the problem of %j: %s', (body, reason) => {
     expect(parse(body)).toMatchObject({ ok: false, reason })
   })
 
-  it('refuses bytes that are not UTF-8 instead of replacing them', () => {
+  it('parseEvent refuses bytes that are not UTF-8 instead of replacing them', () => {
     expect(
       parseEvent(Buffer.concat([Buffer.from('{"type":"customers","x":"'), Buffer.from([0xff]), Buffer.from('"}')])),
     ).toMatchObject({
@@ -117,7 +117,7 @@ describe('parseEvent', () => {
     }
   })
 
-  it('parseEvent uses type, if an event has type and the legacy dataType', () => {
+  it('parseEvent uses type if an event also has the legacy dataType', () => {
     expect(parse({ type: 'mpis', dataType: 'customers' })).toMatchObject({
       ok: true,
       value: { kind: 'other', type: 'mpis' },

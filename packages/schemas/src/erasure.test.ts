@@ -32,7 +32,7 @@ describe('an erasure', () => {
     ['a value that is not UTF-8', { key, value: Buffer.from([0xff]) }, 'not-an-erasure'],
     ['a value that is no object', { key, value: Buffer.from('[1]') }, 'not-an-erasure'],
     ['null', { key, value: Buffer.from('null') }, 'not-an-erasure'],
-  ])('is refused with %s', (_, record, reason) => {
+  ])('an erasure with %s is refused', (_, record, reason) => {
     expect(readErasureRecord(record)).toMatchObject({ ok: false, reason })
   })
 

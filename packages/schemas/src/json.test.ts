@@ -10,16 +10,16 @@ it.each([
   '123456789012345678901e3',
   '[1, 98765432109876543210 ]',
   '{"a":12345678901234567890}',
-])('gives %s back digit for digit', (text) => {
+])('the text %s is written again with the same digits', (text) => {
   expect(JSON.stringify(parseJson(text))).toBe(text.replaceAll(' ', ''))
 })
 
-it('keeps a number that cannot be a double as its text', () => {
+it('a number that cannot be a double is kept as its text', () => {
   const value = parseJson('12345678901234567890')
   expect(isRawNumber(value) && value.rawJSON).toBe('12345678901234567890')
 })
 
-it('parseJson returns plain numbers if a double holds them, even beside a number that is kept as text', () => {
+it('parseJson returns plain numbers if a double holds them, even beside a long number', () => {
   expect(parseJson('[1.5,1e3,123456789012345,12345678901234567890,1.10]')).toMatchObject([
     1.5,
     1000,
@@ -29,7 +29,7 @@ it('parseJson returns plain numbers if a double holds them, even beside a number
   ])
 })
 
-it('reads every JSON as JSON.parse does, if no number is beyond a double', () => {
+it('parseJson and JSON.parse agree if a double holds every number', () => {
   fc.assert(
     fc.property(fc.jsonValue(), (value) => {
       const text = JSON.stringify(value)
@@ -62,14 +62,14 @@ it.each(['{12345678901234567890:1}', '[1.2.3.4.5.6.7.8.9.0]', '[1234567890123456
   },
 )
 
-it('reads a long number without a reviver, which V8 would call for each value beside it', () => {
+it('a long number is read without a reviver, which V8 would call for each value', () => {
   const parse = vi.spyOn(JSON, 'parse')
   onTestFinished(() => parse.mockRestore())
   parseJson('[12345678901234567890,1]')
   expect(parse.mock.calls.map(([, reviver]) => reviver)).toEqual([undefined, undefined])
 })
 
-it('reads sixteen megabytes of escapes', () => {
+it('sixteen megabytes of escapes are read', () => {
   const text = `[12345678901234567890,"${'\\"'.repeat(8 * 1024 * 1024)}"]`
   expect((parseJson(text) as unknown[])[1]).toHaveLength(8 * 1024 * 1024)
 })
@@ -94,7 +94,7 @@ it('mayRound finds long numbers in JSON that is inside a string, with any escape
   )
 })
 
-it('mayRound finds each number that a double cannot hold, after any character that may precede it', () => {
+it('mayRound finds each number that a double cannot hold, whatever character precedes it', () => {
   const behind = /(?:^|[[:,\s]|\\[nrt])-?(?:\d[\d.]{15,}|\d[\d.]*[eE][+-]?\d{3})/
   const piece = fc.constantFrom(
     ...'0123456789-+.eE"[{:, \n\t\\nrtab'.split(''),

@@ -24,8 +24,8 @@ if (typeof RawJson.rawJSON !== 'function')
  * A double keeps 15 significant digits and exponents up to 308, so `JSON.parse` keeps a literal
  * below both bounds. Before a number there is a bracket, colon, comma, blank or nothing. A blank of
  * JSON inside a string is `\n`, `\r`, `\t` or a space. The pattern has these letters without the
- * backslash, because it is then a third faster. If it finds a letter that is no blank, this costs
- * only time.
+ * backslash, because it is then a third faster. A match of such a letter inside a word costs only
+ * time.
  */
 const inexactNumber = /[[:,\snrt]-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/
 const inexactFirst = /^-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/
@@ -42,7 +42,7 @@ export const mayRound = (text: string): boolean => inexactNumber.test(text) || i
 export const mayRoundWithin = (text: string): boolean => mayRound(text) || text.includes('u00')
 
 /**
- * Matches one of three things in valid JSON: a quote that begins or ends a string, escapes in a
+ * Matches one of three parts of valid JSON: a quote that begins or ends a string, escapes in a
  * string, or a number that `JSON.parse` may round. No match backtracks far.
  */
 const token = /"|(?:\\.){1,99}|-?(?:\d[\d.]{15,}|\d[\d.]*[eE][+-]?\d{3})[\d.eE+-]*/gs

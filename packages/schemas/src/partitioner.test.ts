@@ -13,11 +13,11 @@ it.each([
   ['a-little-bit-longer-string', -1486304829],
   ['lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8', -58897971],
   ['abc', 479470107],
-])("hashes %s as Java's client does", (key, hash) => {
+])("the hash of %s is the hash of Java's client", (key, hash) => {
   expect(murmur2(Buffer.from(key))).toBe(hash)
 })
 
-it('hashes any key as kafkajs does', () => {
+it('the hash of any key is the hash of kafkajs', () => {
   const theirs = createRequire(import.meta.url)('kafkajs/src/producer/partitioners/default/murmur2') as (
     key: Buffer,
   ) => number
@@ -28,7 +28,7 @@ it('hashes any key as kafkajs does', () => {
   )
 })
 
-it('chooses the same partition as the Java-compatible partitioner of kafkajs', () => {
+it("the partition of a key is that of kafkajs' Java-compatible partitioner", () => {
   const theirs = kafkajs.Partitioners.JavaCompatiblePartitioner()
   fc.assert(
     fc.property(fc.uint8Array(), fc.integer({ min: 1, max: 1000 }), (bytes, count) => {
@@ -45,7 +45,7 @@ it('chooses the same partition as the Java-compatible partitioner of kafkajs', (
   )
 })
 
-it('selects the partition of a customer by the UTF-8 bytes of the uuid', () => {
+it('the UTF-8 bytes of the uuid select the partition of a customer', () => {
   fc.assert(
     fc.property(anyText(), fc.integer({ min: 1, max: 1000 }), (customerUuid, count) => {
       expect(partitionOf(customerUuid, count)).toBe(partitionOfKey(Buffer.from(customerUuid), count))
@@ -53,6 +53,6 @@ it('selects the partition of a customer by the UTF-8 bytes of the uuid', () => {
   )
 })
 
-it.each([0, -1, 1.5, Number.NaN])('refuses a topic of %s partitions', (count) => {
+it.each([0, -1, 1.5, Number.NaN])('a topic of %s partitions is refused', (count) => {
   expect(() => partitionOf('c', count)).toThrow(RangeError)
 })

@@ -23,7 +23,7 @@ const expectNoContradiction = (bytes: Buffer, customerUuid: string) => {
 }
 
 describe('peekVersion', () => {
-  it('reads the version of each event of the simulator', () => {
+  it('peekVersion reads the version of each event of the simulator', () => {
     const persona = new Random(7)
     for (let i = 0; i < 200; i++) {
       const event = makeCustomersEvent({}, { persona, change: new Random(i) })
@@ -32,7 +32,7 @@ describe('peekVersion', () => {
     }
   })
 
-  it("reads the version of the vendor's sample", () => {
+  it("peekVersion reads the version of the vendor's sample", () => {
     const sample = readFileSync(new URL('./fixtures/customers.derived-as-delivered.json', import.meta.url))
     expect(peekVersion(sample, 'Wq7nJhXtGpBmNd3KvRzYf2kAcEiLoU8sTPeCbHwOyM1')).toEqual({
       id: 'a7b9c1d3-e5f7-4891-ab23-cd45ef678901',
@@ -53,7 +53,7 @@ describe('peekVersion', () => {
       body({ payload: payload('c').replace('}', ',"firstName":"王"}') }),
       { id: 'e', timestamp: 7 },
     ],
-  ])('reads the version if %s', (_, bytes, version) => {
+  ])('peekVersion reads the version if %s', (_, bytes, version) => {
     expect(peekVersion(bytes, 'c')).toEqual(version)
     expectNoContradiction(bytes, 'c')
   })
@@ -74,11 +74,11 @@ describe('peekVersion', () => {
       'the payload may spell the name of a field in another way',
       body({ payload: payload('c').replace('{', '{"\\u0063":1,') }),
     ],
-  ])('returns nothing if %s', (_, bytes) => {
+  ])('peekVersion returns nothing if %s', (_, bytes) => {
     expect(peekVersion(bytes, 'c')).toBeUndefined()
   })
 
-  it.each(['', 'ü', 'a"b', 'a\\b', 'a\n'])('returns nothing for the key %j', (key) => {
+  it.each(['', 'ü', 'a"b', 'a\\b', 'a\n'])('peekVersion returns nothing for the key %j', (key) => {
     expect(peekVersion(body({ payload: JSON.stringify({ customerUuid: key }) }), key)).toBeUndefined()
   })
 

@@ -81,7 +81,7 @@ describe('an unusable record', () => {
     ['from the future', body(customer(), 'e', RECEIVED + 24 * 3_600_000 + 1), 'too-far-in-future', 'c'],
     ['with too many fields', body(customer(manyFields)), 'too-many-fields', 'c'],
     ['nested too deep to be stored', body(customer(deep)), 'nested-too-deep', 'c'],
-  ])('%s has the reason of the projector and the id that could be read', (_, value, reason, id) => {
+  ])("%s has the projector's reason, and its id if the id is readable", (_, value, reason, id) => {
     const { detail, ...rest } = readRecord(recordOf(value)) as { detail: string }
     expect(rest).toEqual({ ok: false, reason, ...(id !== undefined && { id }) })
     expect(detail).not.toBe('')

@@ -45,7 +45,7 @@ export type RecordFault =
   /** The customer has more fields than a hash in Redis may have. */
   | 'too-many-fields'
 
-/** A failed read has as its id the customerUuid or, if that is unknown, the event's id. */
+/** A failed read has an id: the customerUuid or, if the customerUuid is unknown, the event's id. */
 export type Refused<Reason extends string> = Extract<Result<never, Reason>, { ok: false }> & { readonly id?: string }
 
 export interface VersionedEvent {

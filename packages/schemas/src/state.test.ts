@@ -71,6 +71,61 @@ describe('the state of an event', () => {
   })
 })
 
+describe('the size of a document', () => {
+  /** The place, the times and the names of the members, besides what the body has. */
+  const FIXED_BYTES = 300
+  const sizesOf = (body: Buffer, contentType: string) => {
+    const parsed = parseEvent(body, { contentType })
+    if (!parsed.ok || parsed.value.kind !== 'customers') throw new Error('not a customers event')
+    const { customerUuid } = parsed.value
+    return {
+      body: body.length,
+      document: Buffer.byteLength(writeState(expectOk(stateOf(parsed.value, from)))),
+      key: Buffer.byteLength(customerUuid),
+    }
+  }
+  const bodyWith = (customerUuid: string, fields: string) =>
+    '{"id":"e","timestamp":5,"type":"customers","payload":{"customerWithVehicles":{"customer":' +
+    `{"customerUuid":${customerUuid}${fields}}}}}`
+
+  it('no document has more than 4.4 bytes for each byte of its body, plus its key twice', () => {
+    const number = fc.oneof(
+      fc.constantFrom('1e20', '-9E20', '1e21', '1e-6', '1.5e20', '1e300', '1e0', '12345678901234567890', '1e-400'),
+      fc.tuple(fc.integer({ min: -99, max: 99 }), fc.integer({ min: -30, max: 30 })).map(([n, e]) => `${n}e${e}`),
+      fc.double().filter(Number.isFinite).map(String),
+    )
+    const text = fc.string({ unit: fc.constantFrom('€', '"', '\\', '\u0001', 'é', 'a', '\x7f'), maxLength: 30 })
+    const value = fc.oneof(
+      number,
+      fc.tuple(number, fc.nat(500)).map(([one, count]) => `[${Array(count).fill(one)}]`),
+      text.map((one) => JSON.stringify(one)),
+      fc.constant('"\\ud800"'),
+    )
+    const fields = fc.dictionary(text, value, { maxKeys: 5 }).map((members) =>
+      Object.entries(members)
+        .map(([name, one]) => `,${JSON.stringify(`x${name}`)}:${one}`)
+        .join(''),
+    )
+    const charset = fc.constantFrom('utf-8', 'windows-1252')
+    fc.assert(
+      fc.property(text, fields, charset, (uuid, some, encoding) => {
+        const body = bodyWith(JSON.stringify(`c${uuid}`), some)
+        const bytes = encoding === 'utf-8' ? Buffer.from(body) : Buffer.from(body.replaceAll('€', '\x80'), 'latin1')
+        const { document, key, ...sizes } = sizesOf(bytes, `text/plain; charset=${encoding}`)
+        expect(document).toBeLessThanOrEqual(4.4 * sizes.body + 2 * key + FIXED_BYTES)
+      }),
+    )
+  })
+
+  it('a body of many 1e20 grows 4.4 times in the document, a windows-1252 text 3 times', () => {
+    const numbers = sizesOf(Buffer.from(bodyWith('"c"', `,"x":[${Array(100_000).fill('1e20')}]`)), 'text/plain')
+    expect(numbers.document / numbers.body).toBeCloseTo(4.4, 2)
+    const text = Buffer.from(bodyWith('"c"', `,"x":"${'\x80'.repeat(500_000)}"`), 'latin1')
+    const { document, body } = sizesOf(text, 'text/plain; charset=windows-1252')
+    expect(document / body).toBeCloseTo(3, 2)
+  })
+})
+
 describe('readState', () => {
   const good = { customerUuid: 'c', version: { timestamp: 5, id: 'e' }, customer: { customerUuid: 'c' }, receivedAt: 1 }
   const source = { topic: 't', partition: 0, offset: '7' }
@@ -83,7 +138,7 @@ describe('readState', () => {
     })
   })
 
-  it('readState gives the reason why a value is not a document', () => {
+  it('readState gives the reason if a value is no document', () => {
     expect(readState(Buffer.from([0xff]))).toMatchObject({ reason: 'not-utf8' })
     expect(readState(Buffer.from('{'))).toMatchObject({ reason: 'not-json' })
     expect(readState(Buffer.from('{"a":1e999,"b":'.concat('['.repeat(50_000), ']'.repeat(50_000), '}')))).toMatchObject(
@@ -125,7 +180,7 @@ describe('readStateRecord', () => {
       value: value === null ? null : Buffer.from(value),
     })
 
-  it('returns the document of a customer, or null for a tombstone', () => {
+  it('readStateRecord returns the document of a customer, or null for a tombstone', () => {
     expect(read('c', document)).toMatchObject({
       ok: true,
       value: { customerUuid: 'c', state: { version: { id: 'e' } } },
@@ -143,7 +198,7 @@ describe('readStateRecord', () => {
     ['wrong-key', '\ufeffc', document],
     ['not-json', 'c', ''],
     ['not-a-state-document', 'c', '{}'],
-  ])('refuses as %s the record with key %j and value %j', (reason, key, value) => {
+  ])('readStateRecord refuses as %s the record with key %j and value %j', (reason, key, value) => {
     expect(read(key, value)).toMatchObject({ ok: false, reason })
   })
 

@@ -55,7 +55,7 @@ export const RAW_HEADERS = {
    * type is `text/plain` or `application/json` in UTF-8.
    */
   contentType: 'content-type',
-  /** W3C trace context of the request. Absent if the request had none. */
+  /** W3C trace context of the request. Absent if the request had no trace context. */
   traceparent: 'traceparent',
 } as const
 
@@ -67,7 +67,10 @@ export const QUARANTINE_HEADERS = {
   stage: 'stage',
   /** One sentence for people. */
   detail: 'detail',
-  /** Topic from which the projector read the record, or which refused the record of the ingress. */
+  /**
+   * Topic from which the projector read the record, or topic that refused the record of the
+   * ingress.
+   */
   topic: 'topic',
   /** Set by the projector only. */
   partition: 'partition',

@@ -68,12 +68,12 @@ describe('versionBytes', () => {
     )
   })
 
-  it.each([0, -1, 1.5, 2 ** 53, Number.NaN])('refuses the timestamp %s', (timestamp) => {
+  it.each([0, -1, 1.5, 2 ** 53, Number.NaN])('versionBytes refuses the timestamp %s', (timestamp) => {
     expect(() => versionBytes({ timestamp, id: 'e' })).toThrow(RangeError)
   })
 })
 
-it('decide returns apply, duplicate or stale, by the versions alone', () => {
+it('decide returns apply, duplicate or stale, only by the versions', () => {
   const held = { timestamp: 5, id: 'e' }
   expect(decide(undefined, held)).toBe('apply')
   expect(decide(held, { timestamp: 6, id: 'a' })).toBe('apply')
@@ -89,12 +89,12 @@ describe('readVersion', () => {
     ['1728542293678', 1728542293678],
     ['0042', 42],
     [Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER],
-  ])('takes the timestamp %j', (timestamp, expected) => {
+  ])('readVersion accepts the timestamp %j', (timestamp, expected) => {
     expect(readVersion({ id: 'e', timestamp })).toEqual({ ok: true, value: { id: 'e', timestamp: expected } })
   })
 
   it.each([0, -1, 1.5, 1e308, 2 ** 53, '9007199254740993', '', '-5', '1e3', ' 7', null, undefined, {}, [1], true])(
-    'refuses the timestamp %j',
+    'readVersion refuses the timestamp %j',
     (timestamp) => {
       expect(readVersion({ id: 'e', timestamp })).toMatchObject({ ok: false, reason: 'invalid-timestamp' })
     },
@@ -106,12 +106,12 @@ describe('readVersion', () => {
     ['', 'missing-event-id'],
     [7, 'invalid-event-id'],
     ['\ud800', 'invalid-event-id'],
-  ])('refuses the id %j as %s', (id, reason) => {
+  ])('readVersion refuses the id %j as %s', (id, reason) => {
     expect(readVersion({ id, timestamp: 1 })).toMatchObject({ ok: false, reason })
   })
 })
 
-it('an event is too far in the future only if it is later than its receipt by more than the limit', () => {
+it('an event is too far in the future only if its timestamp exceeds receipt plus limit', () => {
   const received = 1_800_000_000_000
   const event = (timestamp: number): Version => ({ timestamp, id: 'e' })
   expect(isTooFarInFuture(event(received + MAX_FUTURE_MS), received)).toBe(false)

@@ -83,7 +83,7 @@ export type Decision =
 
 /**
  * Decides whether a reader must apply an event or a state document.
- * @param held the version stored beside the customer's state. Undefined if none is stored.
+ * @param held the version stored beside the customer's state. Undefined if no version is stored.
  */
 export const decide = (held: Version | undefined, next: Version): Decision => {
   const order = held === undefined ? 1 : compareVersions(next, held)

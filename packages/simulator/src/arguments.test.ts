@@ -76,6 +76,6 @@ test('a stray word and an option given twice are problems', () => {
   })
 })
 
-test('help is given whatever else is wrong', () => {
+test('the help is printed, even beside wrong arguments', () => {
   expect(parseArguments(['--nonsense', '--help'])).toEqual({ kind: 'help' })
 })

@@ -19,18 +19,18 @@ test('flags and texts are read', () => {
   expect(parse()).toEqual({ kind: 'run', read: ' ' })
 })
 
-test('help is asked for by either name, whatever else is wrong', () => {
+test('`--help` and `-h` print the help, even beside wrong options', () => {
   for (const args of [['--help'], ['-h'], ['--nonsense', '--help'], ['--seed', '0', '-h']])
     expect(parse(...args)).toEqual({ kind: 'help' })
 })
 
-test('an unknown option is answered with the nearest name, if one is near', () => {
+test('an unknown option is reported with the nearest name, if one is similar', () => {
   expect(parse('--kepe')).toEqual({ kind: 'wrong', problems: ['unknown option --kepe; the nearest is --keep'] })
   expect(parse('-x')).toEqual({ kind: 'wrong', problems: ['unknown option -x'] })
   expect(nearestName('broker', ['brokers', 'minutes'])).toBe('brokers')
 })
 
-test('the value of an unknown option is no second problem', () => {
+test('an unknown option and its value are reported as one problem', () => {
   expect(parse('--sead', '7')).toEqual({ kind: 'wrong', problems: ['unknown option --sead; the nearest is --seed'] })
 })
 
@@ -41,17 +41,17 @@ test('a text needs a value, a flag takes none, and neither may be given twice', 
   expect(parse('--keep', '--keep')).toEqual({ kind: 'wrong', problems: ['--keep is given twice'] })
 })
 
-test('words are refused, unless the command takes them', () => {
+test('words are refused, unless the command accepts words', () => {
   expect(parse('now')).toEqual({ kind: 'wrong', problems: ['unexpected "now"'] })
   const taking = { ...line, words: true, read: ({ words }: { words: readonly string[] }) => words.join() }
   expect(parseCommandLine(taking, ['a', '--keep', 'b'])).toEqual({ kind: 'run', read: 'a,b' })
 })
 
-test('what the command itself finds wrong is a problem like any other', () => {
+test('a problem that the command itself reports is printed like any other problem', () => {
   expect(parse('--seed', '0')).toEqual({ kind: 'wrong', problems: ['--seed must be above 0'] })
 })
 
-test('the first Ctrl-C aborts, also when npm passes it on; a later one ends the process at once', {
+test("the first Ctrl-C aborts, npm's copy of it is ignored, and a second Ctrl-C ends the process", {
   timeout: 30_000,
 }, async () => {
   const module = JSON.stringify(new URL('./command-line.ts', import.meta.url).href)
@@ -72,7 +72,7 @@ test('the first Ctrl-C aborts, also when npm passes it on; a later one ends the 
   expect((await lines.next()).value).toBe('listening\n')
   child.kill('SIGINT')
   expect((await lines.next()).value).toBe('aborted\n')
-  // Send a second signal at once, as npm does.
+  // Send a second signal immediately, as npm does.
   child.kill('SIGINT')
   child.kill('SIGUSR2')
   expect((await lines.next()).value).toBe('a second later\n')

@@ -74,7 +74,7 @@ test('the same bytes are sent again until the answer is 2xx', async () => {
   expect(promises).toMatchObject([{ attempt: 4, status: 204 }])
 })
 
-test('after six failures an event is lost', async () => {
+test('an event is lost after six failures', async () => {
   const { url, received } = await listen(() => 503)
   const progress = await simulation(url, { events: 3, concurrency: 1 }).run()
   expect(progress).toMatchObject({ made: 3, attempts: 18, promised: 0, refused: 18, lost: 3 })
@@ -87,7 +87,7 @@ test('an answer that does not come in time is a failure', async () => {
   expect(progress).toMatchObject({ attempts: 2, timedOut: 1, promised: 1 })
 })
 
-test('a connection that ends without an answer is told apart from one that never came about', async () => {
+test('a connection that ends without an answer and a connection that never opens differ in their error', async () => {
   const { url } = await listen(() => undefined)
   server!.on('request', ({ socket }) => setTimeout(() => socket.destroy(), 10))
   expect(await simulation(url).run()).toMatchObject({ attempts: 6, cutOff: 6, failedConnections: 0, lost: 1 })
@@ -99,7 +99,7 @@ test('a refused connection is a failure', async () => {
   expect(await simulation(url).run()).toMatchObject({ attempts: 6, failedConnections: 6, lost: 1 })
 })
 
-test('a dropped request reaches the server whole and makes a repeat', async () => {
+test('the server gets a dropped request as a whole, and the request is repeated', async () => {
   const { url, received } = await listen(() => 202)
   const progress = await simulation(url, { events: 200, drops: 0.3 }).run()
   expect(progress.dropped).toBeGreaterThan(30)
@@ -114,13 +114,13 @@ test('a dropped request reaches the server whole and makes a repeat', async () =
   expect(new Set(received.map(({ body }) => body)).size).toBe(200)
 })
 
-test('an event whose every connection is dropped is lost, though the server saw it six times', async () => {
+test('an event is lost if all six connections are dropped, even if the server got the event', async () => {
   const { url, received } = await listen(() => 202)
   expect(await simulation(url, { drops: 1 }).run()).toMatchObject({ dropped: 6, promised: 0, lost: 1 })
   expect(received).toHaveLength(6)
 })
 
-test('a repeat delivers the identical bytes again and is a promise of its own', async () => {
+test('a repeat sends identical bytes and counts as a promise of its own', async () => {
   const { url, received } = await listen(() => 202)
   const progress = await simulation(url, { events: 50, repeats: 1 }).run()
   expect(progress).toMatchObject({ made: 50, promised: 50, repeats: 50, promises: 100 })
@@ -128,7 +128,7 @@ test('a repeat delivers the identical bytes again and is a promise of its own', 
   expect([...times.values()].map((copies) => copies.length)).toEqual(Array(50).fill(2))
 })
 
-test('every promise is in the ledger when the run resolves', async () => {
+test('the ledger has every promise when the run resolves', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'simulation-'))
   try {
     const { url, received } = await listen((nth) => (nth % 3 === 0 ? 503 : 202))
@@ -157,7 +157,7 @@ test('every promise is in the ledger when the run resolves', async () => {
   }
 })
 
-test('a failing ledger fails the run', async () => {
+test('a run fails if its ledger fails', async () => {
   const { url } = await listen(() => 202)
   const onPromise = () => {
     throw new Error('no space left')
@@ -165,7 +165,7 @@ test('a failing ledger fails the run', async () => {
   await expect(simulation(url, { events: 50, onPromise }).run()).rejects.toThrow('no space left')
 })
 
-test('a stop ends the making and the retrying, and keeps the promise of an answer under way', async () => {
+test('a stop ends new events and retries, and the ledger gets the promise of a pending answer', async () => {
   const stop = new AbortController()
   const { url } = await listen((nth) => {
     if (nth === 3) stop.abort()
@@ -180,14 +180,14 @@ test('a stop ends the making and the retrying, and keeps the promise of an answe
   expect(progress).toMatchObject({ made: 3, promised: 2, refused: 1, lost: 0 })
 })
 
-test('a rate spaces the events', async () => {
+test('events have the pause that the rate demands', async () => {
   const { url } = await listen(() => 202)
   const startedAt = performance.now()
   await simulation(url, { events: 11, ratePerSecond: 200 }).run()
   expect(performance.now() - startedAt).toBeGreaterThanOrEqual(48)
 })
 
-test('as many requests are in flight as the concurrency allows and no more, retries included', async () => {
+test('requests in flight, retries included, reach the concurrency and never exceed it', async () => {
   let open = 0
   let most = 0
   const early: (() => void)[] = []

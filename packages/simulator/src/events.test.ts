@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { makeCustomersEvent, makeOtherEvent, OTHER_TYPES } from './events.ts'
 
-test('a body parses twice: the envelope, then the payload it carries as a string', () => {
+test('a body is parsed twice: the envelope, then its payload, which is a string', () => {
   fc.assert(
     fc.property(
       fc.record({
@@ -29,7 +29,7 @@ test('a body parses twice: the envelope, then the payload it carries as a string
   )
 })
 
-test('an event made up entirely has ids of the vendor’s form and about the vendor’s size', () => {
+test('a generated event has ids of the vendor’s form and about the vendor’s size', () => {
   const events = Array.from({ length: 300 }, () => makeCustomersEvent())
   for (const event of events) {
     expect(event.id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}$/)
@@ -40,7 +40,7 @@ test('an event made up entirely has ids of the vendor’s form and about the ven
   expect(meanBytes).toBeLessThan(1700)
 })
 
-test('addresses stand beside the customer or inside it, and lists can be null', () => {
+test('addresses can be beside the customer or inside the customer, and lists can be null', () => {
   const addresses = [{ city: 'Köln' }]
   expect(makeCustomersEvent({ addresses, vehicles: null }).payload.customerWithVehicles).toMatchObject({
     addresses,
@@ -51,7 +51,7 @@ test('addresses stand beside the customer or inside it, and lists can be null', 
   expect(inside.customer).toMatchObject({ addresses })
 })
 
-test('a field overridden with undefined is left out of the body', () => {
+test('a field with the value undefined is not in the body', () => {
   const { body } = makeCustomersEvent({ customer: { firstName: undefined }, payloadForm: 'object' })
   expect(JSON.parse(body).payload.customerWithVehicles.customer).not.toHaveProperty('firstName')
 })

@@ -32,19 +32,19 @@ function write(...numbers: number[]): void {
   ledger.close()
 }
 
-test('what was appended is read back in order, many buffers long', async () => {
+test('entries of many buffers are read in the order in which they were appended', async () => {
   const numbers = Array.from({ length: 5000 }, (_, n) => n)
   write(...numbers)
   expect(await Array.fromAsync(readLedger(path))).toEqual(numbers.map(entry))
 })
 
-test('a later run appends to the ledger of an earlier one', async () => {
+test('a later run appends to the ledger of an earlier run', async () => {
   write(1)
   write(2)
   expect(await Array.fromAsync(readLedger(path))).toEqual([entry(1), entry(2)])
 })
 
-test('a torn last line is reported and ignored by the reader, and cut off by the next writer', async () => {
+test('a torn last line is reported and ignored by the reader, and the next writer cuts it off', async () => {
   write(1)
   appendFileSync(path, '{"id":"to')
   const torn: number[] = []
@@ -55,7 +55,7 @@ test('a torn last line is reported and ignored by the reader, and cut off by the
 })
 
 test.each(['{"id":"to', '', '{}', 'null', '7'])(
-  'a bad line %j that is not the torn last one is an error with its number',
+  'a bad line %j that is not a torn last line is an error with its number',
   async (bad) => {
     write(1)
     appendFileSync(path, `${bad}\n`)

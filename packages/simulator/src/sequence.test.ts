@@ -32,14 +32,14 @@ test('the same seed gives the same bodies in the same order, another seed gives 
   expect(new Set([...bodies(7), ...bodies(8)]).size).toBe(4000)
 })
 
-test('two successive events of a customer differ by a field that appears or disappears', () => {
+test('two successive events of a customer differ: a field appears or disappears', () => {
   for (const events of byCustomer(sequence())) {
     const keys = events.map((event) => Object.keys(customerOf(event)).join())
     for (let i = 1; i < keys.length; i++) expect(keys[i]).not.toBe(keys[i - 1])
   }
 })
 
-test('what makes up the person stays the same over all events of a customer', () => {
+test('the person stays the same over all events of a customer', () => {
   for (const events of byCustomer(sequence())) {
     const persons = events.map((event) =>
       JSON.stringify([customerOf(event).lastName, customerOf(event).customerKey, JSON.parse(event.body).dealeruuid]),
@@ -48,7 +48,7 @@ test('what makes up the person stays the same over all events of a customer', ()
   }
 })
 
-test('timestamps of a customer never fall, sometimes tie, and stay older than the newest allowed', () => {
+test('timestamps of a customer never fall, are sometimes equal, and stay below the newest allowed', () => {
   let ties = 0
   for (const events of byCustomer(sequence())) {
     for (const [i, { timestamp }] of events.entries()) {
@@ -80,7 +80,7 @@ test('a share of the events is of other types and names no customer', () => {
   expect(others.every(({ customerUuid }) => customerUuid === null)).toBe(true)
 })
 
-test('every variant of the wire form occurs', () => {
+test('every variant of the wire format occurs', () => {
   const events = sequence()
   const share = (matches: (event: SequencedEvent) => boolean) => events.filter(matches).length / events.length
   expect(share(({ body }) => body.includes('"dataType"'))).toBeGreaterThan(0.005)

@@ -14,14 +14,14 @@ const read = async (changes: AsyncIterable<TableChange>) => {
   return seen
 }
 
-it('wakes a reader that waits', async () => {
+it('a waiting reader gets the next change', async () => {
   const feeds = createChangeFeeds()
   const next = feeds.open().next()
   feeds.publish(change('a', null, 1))
   expect(await next).toEqual({ done: false, value: change('a', null, 1) })
 })
 
-it('gives a slow reader one change for each customer, from what it knows to what is', async () => {
+it('a slow reader gets one change for each customer, from the last state that it read to the current one', async () => {
   const feeds = createChangeFeeds()
   const slow = feeds.open()
   feeds.publish(change('a', 1, 2))
@@ -31,7 +31,7 @@ it('gives a slow reader one change for each customer, from what it knows to what
   expect(await read(slow)).toEqual([change('b', null, 1), change('a', 1, 3)])
 })
 
-it('gives no change for a customer that came and went unread', async () => {
+it('a reader gets no change for a customer that appeared and disappeared unread', async () => {
   const feeds = createChangeFeeds()
   const slow = feeds.open()
   feeds.publish(change('a', null, 1))
@@ -40,7 +40,7 @@ it('gives no change for a customer that came and went unread', async () => {
   expect(await read(slow)).toEqual([])
 })
 
-it('ends a reader that waits, or throws the error when all was read', async () => {
+it('an end with an error rejects waiting and later reads', async () => {
   const feeds = createChangeFeeds()
   const waiting = feeds.open().next()
   const late = feeds.open()
@@ -50,7 +50,7 @@ it('ends a reader that waits, or throws the error when all was read', async () =
   await expect(feeds.open().next()).rejects.toThrow('gone')
 })
 
-it('a reader that breaks gets nothing more, and a waiting read of it ends', async () => {
+it('a reader that breaks gets no more changes, and its waiting read ends', async () => {
   const feeds = createChangeFeeds()
   const changes = feeds.open()
   const waiting = changes.next()
@@ -60,7 +60,7 @@ it('a reader that breaks gets nothing more, and a waiting read of it ends', asyn
   expect(await changes.next()).toEqual({ done: true, value: undefined })
 })
 
-it('leads every reader to the same state, however slow it is', async () => {
+it('every reader reaches the same state, however slow the reader is', async () => {
   const step = fc.record({ customer: fc.constantFrom('a', 'b', 'c'), erased: fc.boolean(), isRead: fc.boolean() })
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 20 }), async (steps) => {

@@ -46,7 +46,7 @@ it('a table is not changed by a document that is older than the customer, or equ
   expect(value).toMatchObject({ customerUuid: 'a', previous: null, state: { version: { timestamp: 5 } } })
 })
 
-it('a table keeps only the customers of the filter, also if an older document would fit', async () => {
+it('a table keeps only the customers of the filter, even if an older document would pass the filter', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const ofDealer = (customerUuid: string, timestamp: number, dealerUuid: string) => ({
     ...stateOf(customerUuid, timestamp),
@@ -60,7 +60,7 @@ it('a table keeps only the customers of the filter, also if an older document wo
   expect(table.size).toBe(1)
 })
 
-it('a table skips records that hold no customer, counts and reports them', async () => {
+it('a table skips records without a customer, counts them and reports them', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   await topic.write(stateOf('a', 1))
   await topic.writeRaw('a', '{"foreign":true}')
@@ -79,7 +79,7 @@ it('a table skips records that hold no customer, counts and reports them', async
   expect(reasons).toEqual(['1 not-a-state-document', '2 missing-key', '3 wrong-key'])
 })
 
-it('a table ends with the place of the record if onInvalid decides stop', async () => {
+it('a table ends if onInvalid decides stop, and names the place of the record', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   await topic.writeRaw('a', 'text')
   const table = open(topic, { onInvalid: () => 'stop' })
@@ -170,7 +170,7 @@ it('a table continues at its place after its group has rebalanced', async () => 
   expect(namesOf(table)).toEqual({ a: '1', b: '1', c: '1' })
 })
 
-it('a table ends if the topic was created anew', async () => {
+it('a table ends if the topic was created again', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   await topic.write(stateOf('a', 1), stateOf('b', 1))
   const table = open(topic)
@@ -187,7 +187,7 @@ it('a table ends if the topic was created anew', async () => {
   await expect(table.closed).rejects.toThrow(/begins again at offset 0: .*Open a new table|does not exist/)
 })
 
-it('a table ends if the topic is deleted, because a topic of the same name would continue its offsets', async () => {
+it('a table ends if its topic is deleted, because a new topic would continue its offsets', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   await topic.write(stateOf('a', 1))
   const table = open(topic)
@@ -196,7 +196,7 @@ it('a table ends if the topic is deleted, because a topic of the same name would
   await expect(table.closed).rejects.toThrow(`the topic ${topic.name} does not exist`)
 })
 
-it('a table measures its staleness from the last time that it was complete', async () => {
+it('the staleness of a table counts from the last time that the table was complete', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   await topic.write(stateOf('a', 1))
   const opened = performance.now()
@@ -215,14 +215,14 @@ it('a table measures its staleness from the last time that it was complete', asy
   )
 })
 
-it('a table rejects if the topic does not exist, and says which', async () => {
+it('a table rejects if its topic does not exist, and names the topic', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const table = open({ ...topic, name: `${topic.name}.other` })
   await expect(table.closed).rejects.toThrow(`${topic.name}.other`)
   await expect(table.closed).rejects.toBeInstanceOf(SubscriberError)
 })
 
-it('a table is closed by its signal, and later calls reject because it is closed', async () => {
+it('a table is closed by its signal, and later calls reject', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const stop = new AbortController()
   const table = open(topic, { signal: stop.signal })

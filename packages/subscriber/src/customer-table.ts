@@ -101,7 +101,8 @@ const createEntries = (filter: (state: CustomerState) => boolean) => {
 }
 
 /**
- * Creates the progress: the next offset of each partition, and the callers that wait for an offset.
+ * Creates the progress, which has the next offset of each partition, and the callers that wait for
+ * an offset.
  */
 const createProgress = () => {
   const positions = new Map<number, bigint>()
@@ -207,7 +208,10 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
 
   const admin = kafka.admin({ retry: { retries: 1 } })
   const requests = new Set<Promise<unknown>>()
-  /** kafkajs does not report that the topic is gone. It would go on in a topic of the same name. */
+  /**
+   * kafkajs does not report that the topic was deleted, and would continue in a new topic of the
+   * same name.
+   */
   const failTable = (error: unknown): never => {
     if (error instanceof SubscriberError) reading?.fail(error)
     throw error
@@ -254,7 +258,7 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
     }
   }
   const closed = run()
-  // Ignore the error, because `closed` rejects with it.
+  // Ignore the error here, because `closed` rejects with the same error.
   measure().catch(() => undefined)
 
   return {

@@ -17,11 +17,14 @@ export interface DeliveryAssignment {
    * @throws SubscriberError if Kafka no longer has the records at the position.
    */
   isNext(partition: number, offset: string): Promise<boolean>
-  /** Returns the position in the store. Undefined if the store has none. */
+  /** Returns the position in the store. Undefined if the store has no position. */
   position(partition: number): string | undefined
   /** Must be called after the store has stored this position. */
   move(partition: number, next: string): void
-  /** Reads the position again, because another process has moved it. Seeks to the new position. */
+  /**
+   * Reads the position again after another process has moved the position. Seeks to the new
+   * position.
+   */
   reload(partition: number): Promise<void>
   /** Ends the seeks, because another process may have the partitions. */
   end(): void

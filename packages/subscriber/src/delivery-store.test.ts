@@ -70,7 +70,7 @@ describe('storeChunk', () => {
     })
   })
 
-  it('ends with the newest version of each customer, and has stored each newer event once, in order', async () => {
+  it('the store ends with the newest version of each customer, and has each newer event once, in order', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(delivery, { maxLength: 12 }), fc.integer({ min: 1, max: 4 }), async (bodies, max) => {
         const store = createMemoryStore()
@@ -89,7 +89,7 @@ describe('storeChunk', () => {
     )
   })
 
-  it('ends as without crashes, whatever steps of two members crash, in any interleaving', async () => {
+  it('after any crashes of two members, the store has the same content as without crashes', async () => {
     const size = fc.integer({ min: 1, max: 4 })
     const crashes = fc.array(fc.boolean(), { maxLength: 30 })
     await fc.assert(
@@ -112,7 +112,7 @@ describe('storeChunk', () => {
     )
   })
 
-  it('stores the records before one on which onInvalid decides stop, and then rejects with its place', async () => {
+  it('records before a stop by onInvalid are stored, and storeChunk rejects with the place', async () => {
     const store = createMemoryStore()
     const chunk = chunkOf(bodyOf('a', 1), 'no json', bodyOf('a', 2))
     await expect(storeChunk(chunk, undefined, { store })).rejects.toThrow('t/0 offset 1: not-json: ')
@@ -121,7 +121,7 @@ describe('storeChunk', () => {
     expect(store.positions.get(0)).toBe('1')
   })
 
-  it('parks an invalid record before the position moves', async () => {
+  it('an invalid record is parked before the position moves', async () => {
     const store = createMemoryStore()
     const parked: string[] = []
     const next = await storeChunk(chunkOf(null, bodyOf('a', 1)), undefined, {
@@ -132,7 +132,7 @@ describe('storeChunk', () => {
     expect([next, parked]).toEqual(['2', ['0 not-json undefined']])
   })
 
-  it('does not ask the store for versions if no record is usable, and still moves the position', async () => {
+  it('the store is not asked for versions if no record is usable, and the position still moves', async () => {
     const memory = createMemoryStore()
     const calls: string[] = []
     const store = withSteps(memory, async (name) => void calls.push(name))
@@ -140,7 +140,7 @@ describe('storeChunk', () => {
     expect(calls).toEqual(['before commit', 'after commit'])
   })
 
-  it('asks the store only once in a chunk for the version of each customer', async () => {
+  it('a chunk asks the store only once for the version of each customer', async () => {
     const asked: (readonly string[])[] = []
     const memory = createMemoryStore()
     const versions = (uuids: readonly string[]) => {
@@ -153,7 +153,7 @@ describe('storeChunk', () => {
     expect(asked).toEqual([['b', 'a']])
   })
 
-  it('refuses an event from the future by the given limit', async () => {
+  it('an event from the future is refused by the given limit', async () => {
     const store = createMemoryStore()
     const chunk = chunkOf(bodyOf('a', 1011))
     await expect(storeChunk(chunk, undefined, { store, maxFutureMs: 10 })).rejects.toThrow('too-far-in-future')
@@ -173,7 +173,7 @@ describe('storeChunk', () => {
       'store.versions failed: the version of customer a: the event has no id',
       { versions: () => new Map([['a', { timestamp: 5 }]]) },
     ],
-  ])('rejects with the place of the chunk: %s', async (message, methods) => {
+  ])('storeChunk rejects with the place of the chunk: %s', async (message, methods) => {
     const memory = createMemoryStore()
     const store = { ...memory, ...methods } as DeliveryStore
     const failed = storeChunk(chunkOf(bodyOf('a', 6)), undefined, { store })
@@ -184,7 +184,7 @@ describe('storeChunk', () => {
 })
 
 describe('readPosition', () => {
-  it.each([undefined, null])('takes %s as no position', async (position) => {
+  it.each([undefined, null])('readPosition returns no position for %s', async (position) => {
     expect(await readPosition({ ...createMemoryStore(), position: () => position }, 't', 3)).toBeUndefined()
   })
 
@@ -193,7 +193,7 @@ describe('readPosition', () => {
     ['store.position returned the string -1, not a decimal number as text', () => '-1'],
     ['store.position returned the string , not a decimal number as text', () => ''],
     ['store.position failed: oops', () => Promise.reject(new Error('oops'))],
-  ])('rejects: %s', async (message, position) => {
+  ])('readPosition rejects: %s', async (message, position) => {
     const store = { ...createMemoryStore(), position } as unknown as DeliveryStore
     await expect(readPosition(store, 't', 3)).rejects.toThrow(`t/3: ${message}`)
   })

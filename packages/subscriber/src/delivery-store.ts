@@ -35,7 +35,7 @@ export interface DeliveryCommit {
  * crash neither loses nor repeats an event.
  */
 export interface DeliveryStore {
-  /** Returns the stored position of a partition. Undefined or null if the store has none. */
+  /** Returns the stored position of a partition. Undefined or null if the store has no position. */
   position(partition: number): Promise<string | undefined | null> | string | undefined | null
   /**
    * Returns the stored versions of these customers. Leaves out customers that the store does not
@@ -121,7 +121,7 @@ export const readPosition = async (
 }
 
 /**
- * Stores the new events of a chunk together with the position after it.
+ * Stores the new events of a chunk together with the position after the chunk.
  * @param chunk records of one partition, in order.
  * @param from the position that the store should have.
  * @returns the position that is stored now. Undefined if the store's position was not `from`.

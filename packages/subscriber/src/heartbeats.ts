@@ -1,15 +1,15 @@
 import type { EachBatchPayload } from 'kafkajs'
 
 /**
- * Time after which the group removes a dead member. After a crash, the next start waits for this
- * time.
+ * Time after which the group removes a dead member. After a crash, the next start may wait this
+ * long for its partitions.
  */
 export const SESSION_TIMEOUT_MS = 10_000
 export const HEARTBEAT_INTERVAL_MS = 3000
 
 const typeOf = (error: unknown): unknown => (error as { type?: unknown } | undefined)?.type
 
-/** Returns true for an error after which another member has the partition. */
+/** Returns true if the error says that this member has lost its partitions. */
 export const isLoss = (error: unknown): boolean =>
   typeOf(error) === 'UNKNOWN_MEMBER_ID' || typeOf(error) === 'ILLEGAL_GENERATION'
 

@@ -43,7 +43,8 @@ export const call = async <T>(name: string, place: string, run: () => T | Promis
 }
 
 /**
- * Handles an invalid record as `onInvalid` decides. Resolves if the subscription may continue.
+ * Calls `onInvalid`, and handles the invalid record by its decision. Resolves if the subscription
+ * may continue.
  * @throws SubscriberError otherwise.
  */
 export const handleInvalid = async <Reason extends string>(

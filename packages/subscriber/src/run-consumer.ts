@@ -15,7 +15,7 @@ export const messageOf = (error: unknown): string => {
   }
 }
 
-/** Returns true if a broker says that it does not know the topic. */
+/** Returns true if a broker has answered that the topic is unknown. */
 export const isUnknownTopic = (error: unknown): boolean => {
   const { type, cause } = (error ?? {}) as { readonly type?: unknown; readonly cause?: unknown }
   return type === 'UNKNOWN_TOPIC_OR_PARTITION' || (cause !== undefined && cause !== error && isUnknownTopic(cause))
@@ -49,8 +49,8 @@ const MAX_WAIT_MS = 500
 
 /**
  * Runs a consumer of one topic until the signal aborts. Waits during an outage of Kafka.
- * @throws SubscriberError if `fail` was called, or if kafkajs gave up. The consumer is
- *   disconnected.
+ * @throws SubscriberError if `fail` was called, or if kafkajs has stopped the consumer. The
+ *   consumer is then disconnected.
  */
 export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOptions): Promise<void> => {
   if (signal?.aborted) return

@@ -110,7 +110,7 @@ describe('a subscription', () => {
     expect(subscriber.seen).toEqual(Array.from({ length: 20 }, (_, i) => `a ${i + 1}`))
   })
 
-  it('a subscription handles partitions side by side with concurrency, each in order', async () => {
+  it('with concurrency, a subscription handles partitions at the same time, each in order', async () => {
     const topic = await createStateTopic(kafkaBrokers, { partitions: 4 })
     const customers = ['a', 'b', 'c', 'd', 'e', 'f']
     await topic.write(...[1, 2, 3].flatMap((n) => customers.map((customer) => stateOf(customer, n))))
@@ -156,7 +156,7 @@ describe('a subscription', () => {
     await waitUntil('all were handled', all, (seen) => new Set(seen).size === 28)
   })
 
-  it('a subscriber killed between handler and commit repeats those records, and is complete', async () => {
+  it('a subscriber killed before a commit handles the uncommitted records again, and misses none', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1), stateOf('last', 1))
     const file = join(mkdtempSync(join(tmpdir(), 'subscriber-')), 'customers')
@@ -188,7 +188,7 @@ describe('a subscription', () => {
     expect(await linesWith(6)).toEqual(['0 a 1', '1 b 1', '2 last 1', '0 a 1', '1 b 1', '2 last 1'])
   })
 
-  it('a subscription continues at the oldest record if Kafka no longer has its place', async () => {
+  it('a subscription continues at the oldest record if Kafka has deleted the next records', async () => {
     const topic = await createStateTopic(kafkaBrokers, { config: { 'cleanup.policy': 'compact,delete' } })
     await topic.write(stateOf('a', 1), stateOf('b', 1), stateOf('c', 1))
     await topic.admin.setOffsets({
@@ -244,7 +244,7 @@ describe('a handler', () => {
     expect(await committed(topic)).toEqual([1])
   })
 
-  it('a handler that runs when the subscription stops ends first, and its record is committed', async () => {
+  it('a stop waits for the running handler, and commits its record', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1))
     const entered = Promise.withResolvers<void>()
@@ -303,7 +303,7 @@ describe('an invalid record', () => {
       { onInvalid: async () => 'park', park: async () => Promise.reject(new Error('disk full')) },
     ],
     ['onInvalid failed: oops', { onInvalid: () => Promise.reject(new Error('oops')) }],
-  ])('ends the subscription: %s', async (message, options) => {
+  ])('a subscription ends: %s', async (message, options) => {
     const topic = await withForeign()
     const subscriber = start(topic, options as Partial<CustomerSubscription>)
     await expect(subscriber.ended).rejects.toThrow(`${topic.name}/0 offset 1: ${message}`)
@@ -312,19 +312,19 @@ describe('an invalid record', () => {
 })
 
 describe('a consumer that has died', () => {
-  it('the death of the consumer rejects the subscription: kafkajs has no codec for the records', async () => {
+  it('a subscription rejects if its consumer ends: kafkajs has no codec for the records', async () => {
     const topic = await createStateTopic(kafkaBrokers, { config: { 'compression.type': 'zstd' } })
     await topic.write(stateOf('a', 1))
     await expect(start(topic).ended).rejects.toThrow(/has ended: .*ZSTD compression not implemented/)
   })
 
-  it('the death of the consumer rejects the subscription: the topic does not exist', async () => {
+  it('a subscription rejects if its consumer ends: the topic does not exist', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     const subscriber = start({ ...topic, name: `${topic.name}.other` })
     await expect(subscriber.ended).rejects.toThrow(`${topic.name}.other`)
   })
 
-  it('the death of the consumer rejects the subscription: no broker answers', async () => {
+  it('a subscription rejects if its consumer ends: no broker answers', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     const kafka = topic.kafka.constructor as new (config: object) => StateTopic['kafka']
     const nowhere = new kafka({ brokers: ['127.0.0.1:1'], retry: { retries: 0 }, logLevel: 0 })

@@ -53,7 +53,7 @@ const start = async (options: Pick<CustomerSubscription, 'onCustomer' | 'signal'
   }
 }
 
-it('a batch ends after the running handler when the group rebalances, so the group need not wait', async () => {
+it('a batch ends after the running handler if the group rebalances', async () => {
   vi.useFakeTimers()
   onTestFinished(() => void vi.useRealTimers())
   const seen: string[] = []
@@ -68,7 +68,7 @@ it('a batch ends after the running handler when the group rebalances, so the gro
   expect(seen).toEqual(['a', 'b'])
 })
 
-it('a batch ends after the running handler when the signal aborts', async () => {
+it('a batch ends after the running handler if the signal aborts', async () => {
   const stopping = new AbortController()
   const seen: string[] = []
   const { handle, ended } = await start({
@@ -83,7 +83,7 @@ it('a batch ends after the running handler when the signal aborts', async () => 
   await ended
 })
 
-it('kafkajs gets the error of a failed commit and joins the group again, unless the subscription ends', async () => {
+it('a failed commit makes kafkajs join the group again, unless the subscription ends', async () => {
   const failed = new Error('commit failed')
   const stopping = new AbortController()
   const commitOffsetsIfNecessary = () => Promise.reject(failed)

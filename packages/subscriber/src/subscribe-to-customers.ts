@@ -16,6 +16,9 @@ export interface CustomerChange {
   readonly customerUuid: string
   /** Null if the customer was erased. */
   readonly state: CustomerState | null
+  /**
+   * The record of the state topic. Its only header is `traceparent`, if the event had this header.
+   */
   readonly record: PlacedRecord
   /**
    * Aborts if another process may have the partition now, or after `handlerTimeoutMs`. Errors of
@@ -75,8 +78,8 @@ const handleRecord = (record: PlacedRecord, lost: AbortController, subscription:
 
 /**
  * Handles the records of a batch in order, and commits their offsets. A handler's error ends the
- * subscription. It is not rethrown, because kafkajs would repeat the batch forever, or end the
- * consumer but not the process.
+ * subscription. The error is not rethrown, because kafkajs would repeat the batch forever, or end
+ * the consumer but not the process.
  */
 const handleBatch = async (
   payload: EachBatchPayload,

@@ -245,7 +245,7 @@ describe('the store', () => {
     await untilStored(memory, 'a 1 e', 'b 1 e')
   })
 
-  it('a store that cannot read a position ends the subscription, also if no record comes', async () => {
+  it('a store that cannot read a position ends the subscription, even without new records', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     const position = () => Promise.reject(new Error('no database'))
     const { ended } = start(topic, { ...createMemoryStore(), position })
@@ -257,14 +257,14 @@ describe('the store', () => {
     ['/0: store.position took longer than 100 ms (storeTimeoutMs)', { position: hang }],
     ['/0 offset 0: storing 1 records took longer than 100 ms (storeTimeoutMs)', { versions: hang }],
     ['/0 offset 0: storing 1 records took longer than 100 ms (storeTimeoutMs)', { commit: hang }],
-  ])('that hangs ends the subscription: %s', async (message, methods) => {
+  ])('a store that hangs ends the subscription: %s', async (message, methods) => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1])
     const { ended } = start(topic, { ...createMemoryStore(), ...methods }, { storeTimeoutMs: 100 })
     await expect(ended).rejects.toThrow(`${topic.name}${message}`)
   })
 
-  it('a subscription continues at the position to which another process has moved the store', async () => {
+  it("if another process has moved the store's position, a subscription continues there", async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1], ['b', 1], ['c', 1], ['d', 1])
     const memory = createMemoryStore()
@@ -292,7 +292,7 @@ describe('the store', () => {
     )
   })
 
-  it('a store with a position whose records are deleted ends the subscription, also if no record comes', async () => {
+  it('a store whose next records are deleted ends the subscription, even without new records', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1], ['b', 1], ['c', 1])
     await topic.admin.deleteTopicRecords({ topic: topic.name, partitions: [{ partition: 0, offset: '3' }] })
@@ -306,7 +306,7 @@ describe('the store', () => {
     await untilStored(store, 'd 1 e')
   })
 
-  it('a store whose next records are deleted while it commits ends the subscription', async () => {
+  it('a subscription ends if Kafka deletes the next records during a commit', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1])
     const memory = createMemoryStore()
@@ -361,14 +361,14 @@ describe('an invalid delivery', () => {
 })
 
 describe('a consumer of deliveries that has died', () => {
-  it('the death of the consumer rejects the subscription: kafkajs has no codec for the records', async () => {
+  it('a subscription rejects if its consumer ends: kafkajs has no codec for the records', async () => {
     const topic = await createRawTopic(kafkaBrokers, { config: { 'compression.type': 'zstd' } })
     await topic.deliver(['a', 1])
     const { ended } = start(topic, createMemoryStore())
     await expect(ended).rejects.toThrow(/has ended: .*ZSTD compression not implemented/)
   })
 
-  it('the death of the consumer rejects the subscription: the topic does not exist', async () => {
+  it('a subscription rejects if its consumer ends: the topic does not exist', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     const { ended } = start({ ...topic, name: `${topic.name}.other` }, createMemoryStore())
     await expect(ended).rejects.toThrow(`${topic.name}.other`)

@@ -20,8 +20,8 @@ export interface DeliverySubscription extends DeliveryHandling {
   readonly signal?: AbortSignal
   /**
    * Time limit for a call of `store.position`, and for all calls of one chunk together:
-   * `onInvalid`, `park`, `store.versions` and `store.commit`. Exceeding it ends the subscription
-   * with an error. From 1 to 2147483647, which is 24 days. Default: 5 minutes.
+   * `onInvalid`, `park`, `store.versions` and `store.commit`. A call that takes longer ends the
+   * subscription with an error. From 1 to 2147483647, which is 24 days. Default: 5 minutes.
    */
   readonly storeTimeoutMs?: number
   /** Maximum number of records in one transaction. Default: 500. */
@@ -106,7 +106,7 @@ export const subscribeToDeliveries = async (subscription: DeliverySubscription):
       assignment = createDeliveryAssignment({ topic, partitions, store, storeTimeoutMs, admin, running })
       loads = Promise.allSettled([loads, assignment.loading.catch(fail)])
     })
-    // On STOP kafkajs has left the group. It may join the group again.
+    // On STOP kafkajs has left the group, but may join the group again.
     consumer.on(consumer.events.STOP, () => assignment?.end())
     return {
       eachBatch: async (payload: EachBatchPayload) => {

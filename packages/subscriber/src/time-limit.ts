@@ -1,4 +1,6 @@
-/** Node's timers and Kafka's protocol have 32-bit integers. A greater limit would end at once. */
+/**
+ * Node's timers and Kafka's protocol have 32-bit integers. A greater limit would end immediately.
+ */
 const MAX_LIMIT_MS = 2 ** 31 - 1
 
 /** @throws RangeError if this option cannot be a time limit in milliseconds. */

@@ -15,7 +15,7 @@ export interface Watermarks {
 
 /**
  * Reads the watermarks of all partitions of a topic. Retries until Kafka answers.
- * @throws SubscriberError if the topic does not exist. The signal's reason if it aborts.
+ * @throws SubscriberError if the topic does not exist. The signal's reason if the signal aborts.
  */
 export const readWatermarks = async (
   admin: ReturnType<Kafka['admin']>,
@@ -31,7 +31,7 @@ export const readWatermarks = async (
         partitions.map(({ partition, low, high }) => [partition, { low: BigInt(low), high: BigInt(high) }]),
       )
     } catch (error) {
-      // One broker may learn of a new topic later than the others.
+      // One broker may learn of a new topic later than the other brokers.
       unknown = isUnknownTopic(error) ? unknown + 1 : 0
       if (unknown > 1) throw new SubscriberError(`the topic ${topic} does not exist`, { cause: error })
       await sleep(OUTAGE_PAUSE_MS, undefined, { signal }).catch(() => undefined)

@@ -62,7 +62,7 @@ const compare = (body: string, hash: Record<string, string>, copies: readonly st
 }
 const wrong = (reason: string) => ({ wrong: reason })
 
-it('compares every field with the newest event', () => {
+it('every field is compared with the newest event', () => {
   const body = event(2, { lastName: 'Lee' })
   expect(compare(body, stored(body))).toBe('equal')
   expect(compare(body, {})).toEqual(wrong('is missing in Redis'))
@@ -94,7 +94,7 @@ it('a hash that is newer than its event is accepted only if its record exists an
     expect([source, newer(source)]).toEqual([source, wrong('is newer in Redis than any event in Kafka')])
 })
 
-it('compares the metadata with the record that the hash names', () => {
+it('the metadata is compared with the record that the hash names', () => {
   const body = event(2)
   const with_ = (changed: Record<string, string>) => compare(body, { ...stored(body), ...changed }, [body])
   expect(with_({ _source: 't/1/3' })).toBe('equal')
@@ -117,7 +117,7 @@ it('a hash may come from either of two events with one version, with the metadat
   )
 })
 
-it('compares a lone surrogate as U+FFFD, in values and in field names', () => {
+it('a lone surrogate is compared as U+FFFD, in values and in field names', () => {
   const body = event(1, { lastName: 'Lee\ud800', 'odd\udfff': 'a', 'odd\udffe': 'b' })
   expect(stored(body)).toMatchObject({ lastName: 'Lee\ufffd', 'odd\ufffd': 'b' })
   expect(compare(body, stored(body))).toBe('equal')

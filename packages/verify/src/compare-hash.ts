@@ -60,8 +60,8 @@ const compareMetadata = (
   const receivedAt = Number(hash._receivedAt)
   if (copy !== undefined && hash._receivedAt !== String(copy.receivedAt))
     return wrong('has another _receivedAt than its record')
-  // This limit is wide, because the clocks of two machines may differ. A wrong unit or field
-  // exceeds it.
+  // This limit is wide, because the clocks of two machines may differ. A time in a wrong unit, or
+  // of another field, exceeds the limit.
   const appliedAt = Number(hash._appliedAt)
   if (!/^\d+$/.test(hash._appliedAt ?? '') || appliedAt < receivedAt - maxFutureMs || appliedAt > now + maxFutureMs)
     return wrong('has no valid _appliedAt')

@@ -62,24 +62,24 @@ it.each<[string, (typeof document & Record<string, unknown>) | null]>([
   ['has a source', { ...document, source: { ...document.source, offset: '43' } }],
   ['has a source', { ...document, source: { ...document.source, topic: 'another' } }],
   ['has another receivedAt', { ...document, receivedAt: RECEIVED + 1 }],
-])('says that the state topic %s: %j', (words, last) => {
+])('the state topic is wrong if it %s: %j', (words, last) => {
   const { note, compare } = setUp()
   note(document)
   note(last)
   expect(compare()).toMatch(new RegExp(`^${words}`))
 })
 
-it('finds a customer that the state topic lacks', () => {
+it('a customer that the state topic lacks is reported', () => {
   expect(setUp().compare()).toBe('is missing in the state topic')
 })
 
-it('accepts a newer document while events still arrive', () => {
+it('a newer document is accepted while events still arrive', () => {
   const { note, compare } = setUp()
   note({ ...document, version: { timestamp: 6, id: 'e' } })
   expect(compare(false)).toBeUndefined()
 })
 
-it('finds records that the projector would not write', () => {
+it('records that the projector would not write are reported', () => {
   const { note, evidence } = setUp()
   note('no document')
   expect(evidence.wrongs(9)).toEqual([

@@ -63,13 +63,13 @@ it.each([
   ['c', { ...erasure, reason: undefined }],
   ['c', { ...erasure, reason: 'x'.repeat(1001) }],
   ['c', { ...erasure, requestedBy: 7 }],
-])('skips a record that is not an erasure: %s %j', (customerUuid, value) => {
+])('a record that is not an erasure is skipped: %s %j', (customerUuid, value) => {
   const { evidence, note } = setUp()
   note(customerUuid, value)
   expect(evidence.count('erasures')).toBe(0)
 })
 
-it('finds the hash of an erased customer', () => {
+it('the hash of an erased customer is reported', () => {
   const wrong = 'was erased but is in Redis'
   expect(compareErasedHash({}, 5, true)).toBeUndefined()
   expect(compareErasedHash({ _eventTimestamp: '5' }, 5, false)).toBe(wrong)
@@ -80,7 +80,7 @@ it('finds the hash of an erased customer', () => {
   expect(compareErasedHash({ _eventTimestamp: '6' }, FOREVER, false)).toBe(wrong)
 })
 
-it('finds an erased customer without a mark, or with the mark of another erasure', () => {
+it('an erased customer without a mark, or with the mark of another erasure, is reported', () => {
   const missing = 'was erased but has no mark in Redis; write the erasure again'
   const other = 'has the mark of another erasure in Redis; write the erasure again'
   expect(compareMark(['forever', '7'], FOREVER, true)).toBeUndefined()
@@ -93,7 +93,7 @@ it('finds an erased customer without a mark, or with the mark of another erasure
   expect(compareMark(['until-now', '6'], 5, false)).toBeUndefined()
 })
 
-it('finds the document of an erased customer, and a tombstone that is missing', () => {
+it('the document of an erased customer and a missing tombstone are reported', () => {
   const wrong = 'was erased but is in the state topic'
   expect(compareErasedState(null, 5, true)).toBeUndefined()
   expect(compareErasedState(undefined, 5, false)).toBeUndefined()
@@ -103,7 +103,7 @@ it('finds the document of an erased customer, and a tombstone that is missing', 
   expect(compareErasedState({ ...state, timestamp: 6 }, 5, true)).toBe(wrong)
 })
 
-it('accepts the tombstone of a customer without events only if the customer was erased', () => {
+it('the tombstone of a customer without events is right only if the customer was erased', () => {
   const { evidence, note } = setUp()
   for (const customerUuid of ['erased', 'other']) evidence.state(customerUuid, null)
   note('erased', erasure)

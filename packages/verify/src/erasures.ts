@@ -46,7 +46,7 @@ export const compareErasedHash = (
 /**
  * Checks the mark of an erased customer. Without the mark, the next event would bring the customer
  * back.
- * @param mark scope and erasedAt of the mark. Null if Redis does not have them.
+ * @param mark scope and erasedAt of the mark. Null if Redis has no mark.
  * @returns what is wrong, or undefined.
  */
 export const compareMark = (
@@ -62,8 +62,8 @@ export const compareMark = (
 
 /**
  * Checks the last record of an erased customer in the state topic.
- * @param last null for a tombstone. Undefined if there is no record, because Kafka removes a
- *   tombstone after some time.
+ * @param last null for a tombstone. Undefined if there is no record. Kafka removes a tombstone
+ *   after some time.
  */
 export const compareErasedState = (
   last: LastState | null | undefined,

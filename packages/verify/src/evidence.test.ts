@@ -13,7 +13,7 @@ const event = (customerUuid: string, timestamp: number, id: string) => ({
   fields: new Map(),
 })
 
-it('finds customers whose newest event is missing or older than a promised event', () => {
+it('customers whose newest event is missing or older than a promised event are reported', () => {
   for (const [i, customerUuid] of ['absent', 'older', 'lesser', 'equal', 'newer'].entries()) {
     evidence.promise(String(i), { customerUuid, timestamp: 5, id: 'b' })
     evidence.promise(`${i} before`, { customerUuid, timestamp: 4, id: 'z' })
@@ -27,7 +27,7 @@ it('finds customers whose newest event is missing or older than a promised event
   expect(evidence.count('wrong')).toBe(3)
 })
 
-it('of two events with one timestamp, the event whose id has the greater bytes is the newest', () => {
+it('of two events with one timestamp, the event with the greater id bytes is the newest', () => {
   for (const id of ['\ue000', '\u{10000}', 'z', '\ue000']) evidence.event(event('c', 1, id), `0/${id.length}`, 1, true)
   expect([...evidence.expected(10)]).toEqual([[{ customerUuid: 'c', timestamp: 1, id: '\u{10000}' }]])
   expect(evidence.copyAt('c', '0/1')).toBeUndefined()
@@ -46,7 +46,7 @@ it('any event may select its customer, but the newest event is compared', () => 
   expect(evidence.isKnown('e')).toBe(true)
 })
 
-it('finds an unusable record in quarantine by place and bytes, or by a pointer', () => {
+it('an unusable record is found in quarantine by place and bytes, or by a pointer', () => {
   const [digest, other] = [Buffer.from('a'), Buffer.from('b')]
   for (const place of ['t/0/1', 't/0/2', 't/0/3', 't/0/4'])
     evidence.unusable({ place, reason: 'not-json', receivedAt: Number(place.at(-1)), digest })
@@ -58,7 +58,7 @@ it('finds an unusable record in quarantine by place and bytes, or by a pointer',
   expect(evidence.unusableByReason()).toEqual({ 'not-json': 4 })
 })
 
-it('excuses an unusable record only if a usable event of its customer is newer or equal', () => {
+it('an unusable record is excused only if a usable event of its customer is newer or equal', () => {
   const digest = Buffer.from('a')
   const unusable = (place: string, customerUuid: string, timestamp: number, id: string) =>
     evidence.unusable({
@@ -81,7 +81,7 @@ it('excuses an unusable record only if a usable event of its customer is newer o
   expect(evidence.notQuarantined(0)).toEqual({ count: 4, places: ['greater', 'newer', 'other', 'unreadable'] })
 })
 
-it('counts repeated promises, and lists each missing event once', () => {
+it('repeated promises are counted, and each missing event is listed once', () => {
   for (const print of ['a', 'a', 'b', 'c']) evidence.promise(print, { customerUuid: null, timestamp: 1, id: print })
   evidence.found('a')
   expect([evidence.count('promises'), evidence.count('promisedEvents'), evidence.count('missing')]).toEqual([4, 3, 2])

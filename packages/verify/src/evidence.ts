@@ -58,8 +58,8 @@ export interface Evidence {
   /**
    * Adds a record of quarantine (the dead-letter topic).
    * @param place `topic/partition/offset` of the raw record.
-   * @param digest digest of the value; null if the record in quarantine has no value, so that only
-   *   its headers name the raw record.
+   * @param digest digest of the value. Null if the record in quarantine has no value. Then only its
+   *   headers name the raw record.
    */
   quarantined(place: string, digest: Digest | null): void
   /**
@@ -79,7 +79,7 @@ export interface Evidence {
   hasContent(customerUuid: string, content: Digest): boolean
   copyAt(customerUuid: string, place: string): Copy | undefined
   isKnown(customerUuid: string): boolean
-  /** Returns the customer's last record, null for a tombstone, undefined if it has no record. */
+  /** Returns the customer's last record, null for a tombstone, undefined if there is no record. */
   lastState(customerUuid: string): LastState | null | undefined
   /** Yields the erased customers that have no events in Kafka, or only erased events. */
   erased(): Generator<{ readonly customerUuid: string; readonly upTo: number }>
@@ -92,7 +92,7 @@ export interface Evidence {
   unknownStates(): Generator<string>
   /**
    * Marks each customer with a promised event as wrong, if Kafka has no event of the customer or
-   * only older ones.
+   * only older events.
    */
   comparePromises(reason: string): void
 

@@ -11,7 +11,8 @@ export const positionsKeys = (redis: RedisClient, projection: number, keyPrefix:
   isCluster(redis) ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
 
 /**
- * Fetches from one partition. Rejects if the topic or the right to read it is missing.
+ * Fetches from one partition. Rejects if the topic is missing, or if the right to read the topic is
+ * missing.
  * @returns the first and the end offset of each partition.
  */
 export const requireReadable = (

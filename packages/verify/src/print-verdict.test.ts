@@ -34,7 +34,7 @@ it.each<[string, Partial<Verdict>, string]>([
     '  open transaction: 7 records of t/2 from offset 5 on were not verified; end it (kafka-transactions.sh ' +
       'find-hanging, abort) and verify again',
   ],
-])('calls a verdict on %s unsound, and says why', (_, changed, reason) => {
+])('a verdict on %s is unsound, and says why', (_, changed, reason) => {
   expect(isSound(sound)).toBe(true)
   expect(isSound({ ...sound, ...changed })).toBe(false)
   expect(verdictLines({ ...sound, ...changed }).join('\n')).toContain(`\n${reason}`)
@@ -44,7 +44,7 @@ it('a verdict without a ledger can be sound without promises', () => {
   expect(isSound({ ...sound, hasLedger: false, promises: 0 })).toBe(true)
 })
 
-it('counts erased customers apart from compared customers', () => {
+it('erased customers are counted separately from compared customers', () => {
   const erased = { all: 3, selected: 2, wrong: 1 }
   const records = { ...sound.records, state: 9, erasures: 3 }
   const lines = verdictLines({ ...sound, records, customers: 7, erased, wrongCount: 5 })
@@ -58,7 +58,7 @@ it('counts erased customers apart from compared customers', () => {
   expect(verdictLines(sound).join('\n')).not.toContain('erased')
 })
 
-it('counts unusable records by reason', () => {
+it('unusable records are counted by reason', () => {
   const lines = verdictLines({
     ...sound,
     records: { ...sound.records, unusable: 3 },
@@ -67,7 +67,7 @@ it('counts unusable records by reason', () => {
   expect(lines.find((line) => line.includes('unusable'))).toMatch(/of these unusable +3 {2}not-json 2, missing-type 1/)
 })
 
-it('prints every id, each as plain ASCII text', () => {
+it('every id is printed as plain ASCII text', () => {
   const ids = [
     'plain id',
     'a\u001b[31m',

@@ -11,14 +11,14 @@ beforeEach(async () => {
 })
 afterEach(() => server.close())
 
-it('names address, cause and setting if Kafka cannot be reached', async () => {
+it('an unreachable Kafka is reported with address, cause and setting', async () => {
   const settings = { KAFKA_BROKERS: ['127.0.0.1:1', '[::1]:1'], REDIS_URL: `redis://127.0.0.1:${open}` }
   await expect(requireReachable(settings)).rejects.toThrow(
     /^Kafka cannot be reached at 127\.0\.0\.1:1 \(ECONNREFUSED\), ::1:1 \(\w+\)\. The address comes from KAFKA_BROKERS/,
   )
 })
 
-it('names address, cause and setting, but no password, if Redis cannot be reached', async () => {
+it('an unreachable Redis is reported with address, cause and setting, but no password', async () => {
   const settings = { KAFKA_BROKERS: [`127.0.0.1:${open}`], REDIS_URL: 'redis://user:secret@127.0.0.1:1/0' }
   const told = await requireReachable(settings).catch((error: Error) => error.message)
   expect(told).toContain('Redis cannot be reached at 127.0.0.1:1 (ECONNREFUSED). The address comes from REDIS_URL')

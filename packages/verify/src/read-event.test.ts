@@ -130,7 +130,7 @@ it('readEvent agrees with the projector on any event', () => {
   )
 })
 
-it('refuses a record without a value or with too deep nesting', () => {
+it('readEvent refuses a record without a value or with too deep nesting', () => {
   expect(readEvent(null, { receivedAt: 1, maxFutureMs: 1 })).toEqual({ usable: false, reason: 'not-json' })
   const deep = `${'['.repeat(100_000)}12345678901234567890${']'.repeat(100_000)}`
   const body = (payload: string) =>
@@ -157,7 +157,7 @@ const supersedableOf = (
   return reading.usable ? 'usable' : reading.supersedable
 }
 
-it('returns the customer and version of an unusable record that may be superseded', () => {
+it('readEvent returns customer and version of an unusable record that may be superseded', () => {
   const superseded = { customerUuid: 'c', id: 'e', timestamp: 7 }
   expect(supersedableOf(unusable())).toEqual(superseded)
   expect(supersedableOf(unusable({ timestamp: '7' }))).toEqual(superseded)
@@ -180,6 +180,6 @@ it.each([
   ['has an id that is not ASCII', unusable({ id: 'é' }), {}],
   ['has no timestamp', unusable({ timestamp: 0 }), {}],
   ['is too far in the future', unusable({ timestamp: RECEIVED_AT + MAX_FUTURE_MS + 1 }), {}],
-])('returns no version of an unusable record that %s', (_, body, options) => {
+])('readEvent returns no version of an unusable record that %s', (_, body, options) => {
   expect(supersedableOf(body, options)).toBeUndefined()
 })

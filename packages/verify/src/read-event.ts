@@ -1,5 +1,5 @@
 /**
- * Reads a raw record by the rules of docs/contracts.md. Uses neither code of the projector nor
+ * Reads a raw record by the rules of docs/contracts.md. Uses no code of the projector and no
  * functions of @customer-stream/schemas. Otherwise a shared bug would look like agreement.
  */
 

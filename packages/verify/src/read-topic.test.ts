@@ -14,7 +14,7 @@ it('fetchEnds waits until Kafka reports the end of every partition', async () =>
   expect(asked).toBe(3)
 })
 
-it('fetchSettledEnds waits a limited time for an open transaction, then names it', async () => {
+it('fetchSettledEnds waits for an open transaction up to a limit, then names the transaction', async () => {
   const admin = {
     fetchTopicOffsets: async () => [
       { partition: 0, low: '0', high: '5' },
@@ -51,7 +51,7 @@ describe('readPartition', () => {
     return { reading, offsets, asked }
   }
 
-  it('reads up to the end, and passes on no record at or after the end', async () => {
+  it('readTopic reads up to the end, and passes on no record at or after the end', async () => {
     const { reading, offsets, asked } = read([
       { records: [record('0')], nextOffset: '1' },
       { records: [], nextOffset: '1' },
@@ -61,7 +61,7 @@ describe('readPartition', () => {
     expect({ offsets, asked }).toEqual({ offsets: ['0', '2'], asked: ['0', '1', '1'] })
   })
 
-  it('repeats a fetch that failed, but not if a right is missing', async () => {
+  it('readTopic repeats a fetch that failed, but not if a right is missing', async () => {
     const { reading, offsets } = read([new Error('moved'), { records: [record('0')], nextOffset: '3' }])
     await reading
     expect(offsets).toEqual(['0'])
@@ -73,7 +73,7 @@ describe('readPartition', () => {
   it.each([
     ['fails', new Error('away'), 'away'],
     ['returns nothing', { records: [], nextOffset: '0' }, 'Kafka returns no record of t/0 from offset 0 on'],
-  ])('ends with an error if Kafka %s for 30 seconds', async (_, answer, message) => {
+  ])('readTopic rejects if Kafka %s for 30 seconds', async (_, answer, message) => {
     let now = 0
     vi.spyOn(performance, 'now').mockImplementation(() => (now += 20_000))
     onTestFinished(() => void vi.restoreAllMocks())
@@ -82,7 +82,7 @@ describe('readPartition', () => {
     expect(asked).toEqual(['0', '0'])
   })
 
-  it('ends at an abort', async () => {
+  it('readTopic ends at an abort', async () => {
     const { reading, asked } = read([new Error('away')], { signal: AbortSignal.abort(new Error('interrupted')) })
     await expect(reading).rejects.toThrow('interrupted')
     expect(asked).toEqual([])
@@ -95,20 +95,20 @@ describe('readPartition', () => {
       unreadable: { offset: '0', nextOffset: '3', error },
     })
 
-    it('ends the reading with an error that names its place', async () => {
+    it('readTopic rejects at an unreadable batch, and names its place', async () => {
       await expect(read([without(new Error('damaged'))]).reading).rejects.toThrow(
         'the batch of records at t/0/0 cannot be read: damaged',
       )
     })
 
-    it('is skipped if onUnreadable is given', async () => {
+    it('readTopic skips an unreadable batch if onUnreadable is given', async () => {
       const noted: unknown[] = []
       const onUnreadable: ReadOptions['onUnreadable'] = ({ offset }, partition) => noted.push([offset, partition])
       await read([without(new Error('damaged'))], { onUnreadable }).reading
       expect(noted).toEqual([['0', 0]])
     })
 
-    it('is passed over without a word if Kafka has deleted the records', async () => {
+    it('readTopic does not report records that Kafka has deleted', async () => {
       const onUnreadable = vi.fn()
       await read([without(kafkaError('OFFSET_OUT_OF_RANGE'))], { onUnreadable }).reading
       expect(onUnreadable).not.toHaveBeenCalled()

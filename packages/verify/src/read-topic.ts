@@ -136,7 +136,7 @@ export interface PartitionRange {
 
 /**
  * Fetches until the partition answers with records or with a later offset.
- * @throws the last error after 30 s. A missing right at once.
+ * @throws the last error after 30 s. If a right is missing, its error immediately.
  */
 const fetchNext = async (
   reader: PartitionReader,

@@ -103,7 +103,8 @@ export interface Verdict {
   readonly customers: number
   /**
    * Customers whose events in Kafka are all erased. `selected` counts those with an event in the
-   * time range and sample, `wrong` those that are still in Redis or in the state topic.
+   * time range and sample, `wrong` counts the customers that are still in Redis or in the state
+   * topic.
    */
   readonly erased: { readonly all: number; readonly selected: number; readonly wrong: number }
   /**
@@ -113,8 +114,8 @@ export interface Verdict {
   readonly newer: number
   /**
    * Customers whose hash or state document differs from their newest event. Also customers with a
-   * promised event, if Kafka has no event of the customer or only older ones. At most
-   * {@link MAX_NAMED}.
+   * promised event, if Kafka has no event of the customer or only older events. At most {@link
+   * MAX_NAMED}.
    */
   readonly wrong: readonly { readonly customerUuid: string; readonly reason: string }[]
   readonly wrongCount: number
@@ -180,8 +181,8 @@ const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: r
       ...(signal && { signal }),
       ...(sinceMs !== undefined && { sinceMs }),
       onProgress: (read, total) => onProgress?.(`read ${read} of ${total} records`),
-      // The bytes of this batch are unknown, so quarantine has a record without a value. Its time
-      // of receipt is unknown too. Take the current time, so that retention excuses no missing
+      // The bytes of this batch are unknown, so quarantine has a record without a value. The time
+      // of receipt is unknown too. Use the current time, so that retention excuses no missing
       // record.
       onUnreadable: ({ offset }, partition) =>
         evidence.unusable({
@@ -237,8 +238,8 @@ export const quarantineReachesBackTo = async (
 }
 
 /**
- * Reads quarantine (the dead-letter topic). Must run after the wait for the projector, which writes
- * to quarantine before its position moves.
+ * Reads quarantine (the dead-letter topic). Must run after the wait for the projector. Quarantine
+ * is then complete, because the projector writes to it before its position moves.
  */
 const readQuarantine = async (
   evidence: Evidence,
@@ -308,8 +309,9 @@ const compareRedis = async (
 }
 
 /**
- * Reads the state topic and compares it with what was read from the raw topic. Must run after the
- * wait for the projector, which publishes before its position moves.
+ * Reads the state topic and compares it with the records of the raw topic. Must run after the wait
+ * for the projector. The state topic is then complete, because the projector publishes to it before
+ * its position moves.
  */
 const compareStates = async (
   evidence: Evidence,
@@ -351,8 +353,8 @@ const readErasures = async (evidence: Evidence, options: VerifyOptions, topic: s
 
 /**
  * Verifies that Kafka has every promised event, and that quarantine has every unusable record.
- * Verifies that each field of every customer's hash is that of the newest event. Read-only. Memory
- * does not grow with the number of customers.
+ * Verifies that each field of every customer's hash has the value of the newest event. Read-only.
+ * Memory does not grow with the number of customers.
  *
  * Events may arrive during the verification. The ledger is read before the ends of the topics are
  * fetched. So the ledger's events are before these ends, unless a spool still has them. Redis is

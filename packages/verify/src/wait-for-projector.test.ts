@@ -13,7 +13,7 @@ it('a position beyond one end does not reduce the lag of other partitions', () =
   expect(recordsBehind(ends, [['5', 'letters']])).toBe(8)
 })
 
-it('the lag is measured by the copy of the positions that is furthest behind', () => {
+it('the lag is measured by the lowest copy of the positions', () => {
   expect(
     recordsBehind(ends, [
       ['5', '8'],
@@ -48,7 +48,7 @@ it('a wait ends when the projector has applied all records and executed all eras
   await waitForErasures(projectorOf({ 't.customers.raw/0#erasures': 'topic-id/5' }), partitionEnds)
 })
 
-it('waits for a partition that is being filled from the state topic', async () => {
+it('a wait does not end while a partition is being filled from the state topic', async () => {
   const filling = projectorOf({ 't.customers.raw/0': '5', 't.customers.raw/0#fill': 'progress' })
   await expect(waitForEvents(filling, partitionEnds)).rejects.toThrow('1 records or fills')
 })

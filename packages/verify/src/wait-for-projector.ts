@@ -40,7 +40,7 @@ export const recordsBehind = (
  * Waits until no record is left.
  * @param left number of records that the projector has not handled yet.
  * @param what these records, for the error message.
- * @throws after `catchUpMs`, with advice. The signal's reason if it aborts.
+ * @throws after `catchUpMs`, with advice. The signal's reason if the signal aborts.
  */
 const untilNoneLeft = async (
   left: () => Promise<number>,

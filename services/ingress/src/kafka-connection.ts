@@ -25,7 +25,7 @@ export interface KafkaConnectionDependencies {
 
 export interface KafkaConnection {
   /**
-   * Connects to Kafka. Retries until the connection succeeds or the signal aborts. Meanwhile
+   * Connects to Kafka. Retries until the connection succeeds or the signal aborts. Until then
    * requests get 503, or their records go to the spool.
    * @throws TopicError if a topic is wrong. The process must then end.
    */
@@ -37,7 +37,7 @@ export interface KafkaConnection {
   /** Checks topics and rights again, if they were checked before. */
   checkTopics(): Promise<void>
   /**
-   * Warnings about topics that work but that a person should check. Each warning is one sentence.
+   * Warnings about topics that work, but that a person should check. Each warning is one sentence.
    */
   readonly warnings: readonly string[]
   /** Returns the reason why no broker answers. Undefined if a broker answers. Never rejects. */

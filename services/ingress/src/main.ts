@@ -31,12 +31,11 @@ const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
 const stopping = new AbortController()
 const obstacles = createObstacles(registry, logger)
 const diagnose = createDiagnose(settings)
-const metrics = createIngressMetrics(
-  registry,
-  () => delivery.publishers.held,
-  () => delivery.spool?.size,
-  () => delivery.publishers,
-)
+const metrics = createIngressMetrics(registry, {
+  size: () => delivery.publishers.held,
+  spoolSize: () => delivery.spool?.size,
+  isolated: () => delivery.publishers,
+})
 const delivery: Delivery = createDelivery({ settings, topics, metrics, obstacles, logger })
 const { publish, publishers, spool } = delivery
 const connection = createKafkaConnection({ settings, topics, delivery, obstacles, diagnose, logger })
@@ -61,7 +60,7 @@ const repeat = (task: string, intervalMs: number, work: () => Promise<void>) => 
 }
 
 // Parts stop in reverse order of registration. First the process reports "not ready" and waits for
-// the load balancer. Then it finishes requests, flushes, ends the drain and the spool, and
+// the load balancer. Then the process finishes requests, flushes, ends the drain and the spool, and
 // disconnects from Kafka. The admin port closes last.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 // Wait only briefly, because kafkajs would wait for the replies of a hanging broker. No record is

@@ -33,15 +33,17 @@ interface SpoolSize extends Size {
   readonly oldestAt: number | undefined
 }
 
+/** Functions from which the gauges read their values. */
+interface Sources {
+  readonly size: () => Size
+  readonly spoolSize: () => SpoolSize | undefined
+  readonly isolated: () => Isolated
+}
+
 const NO_SPOOL: SpoolSize = { records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined }
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: one entry for each metric
-export const createIngressMetrics = (
-  registry: Registry,
-  size: () => Size,
-  spoolSize: () => SpoolSize | undefined,
-  isolated: () => Isolated,
-) => {
+export const createIngressMetrics = (registry: Registry, { size, spoolSize, isolated }: Sources) => {
   const registers = [registry]
   new Gauge({
     name: 'ingress_queue_records',

@@ -29,12 +29,12 @@ const spoolWith = (hasRoom: boolean, problem?: Error) => ({
   problem,
 })
 
-it('is ready if Kafka answers, with a warning about the topics as detail', async () => {
+it('the ingress is ready if Kafka answers, and shows a warning about the topics', async () => {
   const connection = { topicsChecked: true, warnings: ['w'], outage: async () => undefined }
   expect(await setUp({ connection }).checks()).toEqual([{ name: 'kafka', ready: true, detail: 'w' }])
 })
 
-it('is not ready before the topics were checked, and says why', async () => {
+it('the ingress is not ready before the topics were checked, and says why', async () => {
   const connection = { topicsChecked: false, warnings: [], outage: async () => undefined }
   const { checks, obstacles } = setUp({ connection })
   expect(await checks()).toEqual([
@@ -44,14 +44,14 @@ it('is not ready before the topics were checked, and says why', async () => {
   expect(await checks()).toMatchObject([{ ready: false, detail: 'no broker answers' }])
 })
 
-it('is not ready while a topic stores nothing, and names the topic', async () => {
+it('the ingress is not ready while a topic stores nothing, and names the topic', async () => {
   const publishers = { stuck: () => undefined, outage: () => ({ topic: 'raw', error: new Error('NOT_ENOUGH') }) }
   const [check] = await setUp({ publishers }).checks()
   expect(check).toMatchObject({ name: 'kafka', ready: false })
   expect(check?.detail).toContain('Kafka stores no record of topic raw (NOT_ENOUGH)')
 })
 
-it('stays ready in an outage while the spool has room', async () => {
+it('the ingress stays ready in an outage while the spool has room', async () => {
   expect(await setUp({ connection: noAnswer, spool: spoolWith(true) }).checks()).toEqual([
     { name: 'kafka', ready: true, detail: 'no broker answers' },
     { name: 'spool', ready: true, detail: '3 records wait' },
@@ -62,7 +62,7 @@ it('stays ready in an outage while the spool has room', async () => {
   ])
 })
 
-it('stays ready with a broken spool while Kafka answers', async () => {
+it('the ingress stays ready with a broken spool while Kafka answers', async () => {
   const { checks, obstacles } = setUp({ spool: spoolWith(false, new Error('lost')) })
   obstacles.report('spool', { blocked: true, reason: 'spool', message: 'lost' })
   expect(await checks()).toEqual([
@@ -71,13 +71,13 @@ it('stays ready with a broken spool while Kafka answers', async () => {
   ])
 })
 
-it('is not ready after the stop has begun, whatever the spool has', async () => {
+it('the ingress is not ready after the stop has begun, even if the spool has room', async () => {
   const { checks, stopping } = setUp({ spool: spoolWith(true) })
   stopping.abort()
   expect(await checks()).toEqual([{ name: 'kafka', ready: false, detail: 'stopping' }])
 })
 
-it('ends the process for a stuck send only if Kafka answers', async () => {
+it('the ingress ends for a stuck send only if Kafka answers', async () => {
   const publishers = { stuck: () => 'a send to raw has not ended for 99 s', outage: () => undefined }
   const inOutage = setUp({ publishers, connection: noAnswer })
   await inOutage.watch()

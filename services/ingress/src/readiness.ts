@@ -58,7 +58,7 @@ export const createReadiness = (deps: ReadinessDependencies): Readiness => {
           : readinessCheck('kafka', problem)
       if (!spool || stopping.aborted) return [kafka]
       // A process with room in its spool can acknowledge events without Kafka, so it stays ready.
-      // Otherwise a load balancer would send it no requests, and events would be lost.
+      // Otherwise a load balancer would send no requests to this process, and events would be lost.
       const ready = kafka.ready || spool.hasRoomFor(maxBodyBytes)
       const detail = spool.problem?.message ?? `${spool.size.records} records wait`
       return [

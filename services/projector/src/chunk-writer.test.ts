@@ -157,9 +157,9 @@ const writerOf = (world: World, step: Step, isPatient = true) => {
 }
 
 /**
- * Runs a projector that works on the partition, even if it no longer owns the partition. It reads
- * the position in Redis at the start, and after each chunk that did not move the position. A size
- * of 0 is the next erasure.
+ * Runs a projector that works on the partition, even after it has lost the partition. The projector
+ * reads the position in Redis at the start, and after each chunk that did not move the position. At
+ * a size of 0, the projector executes the next erasure.
  */
 const runProjector = async (
   world: World,
@@ -203,7 +203,8 @@ const runProjector = async (
           newestOf(events, expected, to),
           ...([String(expected), String(to), CHUNK, reload] as const),
         )
-    // The documents are stored late. The projector loses the partition meanwhile, or continues.
+    // If `written` is undefined, the documents are not stored yet. With `stays`, the projector
+    // waits for them. Otherwise it loses the partition.
     if (written === undefined && !stays) return holds.endAll()
     if (written === undefined) {
       await untilResumed()
@@ -231,21 +232,21 @@ const expectRight = ({ customers, log }: World, events: readonly Event[], erasur
     const versions = events.filter((each) => each.customer === customer).map(({ version }) => version)
     const upTo = own.at(-1)?.upTo ?? 0
     const left = Math.max(0, ...versions.filter((version) => version > upTo))
-    // If a customer has several erasures, an earlier one may have erased newer events.
+    // If a customer has several erasures, an earlier erasure may have erased newer events.
     if (own.length < 2 || left === 0) expect(customers.get(customer) ?? 0).toBe(left)
     if (own.length > 0 && left === 0) expect(last.get(customer)).toBe(null)
   }
   expect([...last.keys()].filter((customer) => !everyone.has(customer))).toEqual([])
 }
 
-// Without patience, the documents are late. The first projector then loses its partition, and the
-// second projector waits until its documents are stored.
+// `isPatient` false: the first projector's documents are late, and it loses the partition. `stays`:
+// the second projector's documents are late too, and it waits for them.
 it.each([
-  ['at once', true, false, 600],
-  ['late', false, false, 800],
-  ['late by both', false, true, 1200],
+  ['documents published at once', true, false, 600],
+  ['late documents of one projector', false, false, 800],
+  ['late documents of both projectors', false, true, 1200],
 ])(
-  'two projectors of one partition leave the newest version as the last record, published %s',
+  'with %s, two projectors leave the newest version as the last record',
   async (_, isPatient, stays, numRuns) => {
     await fc.assert(
       fc.asyncProperty(
@@ -316,7 +317,7 @@ it('erased customers stay erased after a crash at any step, and after all events
   )
 }, 60_000)
 
-it('a projector that ends between its document and the repair leaves an older document last', async () => {
+it('an older document stays last if a projector ends before it moves the position back', async () => {
   // No rule prevents this interleaving. Readers compare versions, and `verify` finds the document.
   const events: Event[] = [
     { customer: 'a', version: 1 },

@@ -46,7 +46,7 @@ export interface ErasuresChunk {
 
 /**
  * Called at the end of a pause, with `moved: false` if the position in Redis is not the expected
- * one. The partition continues when the promise settles.
+ * position. The partition continues when the promise settles.
  */
 type OnLate = (done: AppliedChunk, pause: AbortSignal) => Promise<void>
 

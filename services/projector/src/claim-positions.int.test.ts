@@ -60,7 +60,7 @@ it('a claim deletes only the positions of a topic that was created again', async
   expect((await other.peekPositions([0])).get(0)).toBe('9')
 })
 
-it('a claim neither compares nor forgets ids that an old broker does not send', async () => {
+it('a claim keeps the stored ids and positions if an old broker sends no ids', async () => {
   const { store, offsets } = await setUp()
   await store.claimPositions(here, false)
   expect(await store.claimPositions({ clusterId: undefined, topicId: undefined }, false)).toBe(0)

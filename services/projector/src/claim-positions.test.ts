@@ -53,7 +53,7 @@ it('positions of another cluster are reported until a claim succeeds', async () 
 })
 
 it.each(['redis', 'kafka'] as const)(
-  'an outage of %s is no obstacle of the positions and removes none',
+  'an outage of %s neither reports nor removes a problem of the positions',
   async (away) => {
     const { claim, state, reports } = setUp()
     state[away] = new Error('no answer')

@@ -23,8 +23,8 @@ export interface ClaimOptions {
 
 /**
  * @returns the claim. The claim resolves with the ids of cluster and topic, and the number of
- *   deleted positions, which belonged to another topic or cluster. The claim rejects in an outage,
- *   and with OtherClusterError.
+ *   deleted positions. Deleted positions belonged to another topic or cluster. The claim rejects in
+ *   an outage, and with OtherClusterError.
  */
 export const createClaim =
   (

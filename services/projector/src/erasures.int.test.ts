@@ -67,7 +67,7 @@ describe('an erased customer', () => {
     expect(await redis.exists(customerKey('a', keyPrefix))).toBe(0)
   })
 
-  it('an erased customer comes back with an event after the time of an erasure until now', async () => {
+  it('after an erasure until-now, an event after `erasedAt` brings the customer back', async () => {
     const { apply, erase, timestampOf } = await fresh()
     await apply(hashOf('a', 3))
     expect(await erase(erasureOf('a', { scope: 'until-now' }))).toEqual(['erased'])
@@ -77,7 +77,7 @@ describe('an erased customer', () => {
     expect(await timestampOf('a')).toBe('6')
   })
 
-  it('an erasure until now keeps an event after its time', async () => {
+  it('an erasure until-now keeps a customer with an event after `erasedAt`', async () => {
     const { apply, erase, timestampOf } = await fresh()
     await apply(hashOf('a', 6))
     expect(await erase(erasureOf('a', { scope: 'until-now' }))).toEqual(['stale'])
@@ -125,7 +125,7 @@ describe('an erased customer', () => {
 })
 
 describe('an erasure', () => {
-  it('an erasure takes the token away from a chunk that is being written', async () => {
+  it('after an erasure, a chunk that was written earlier does not move the position', async () => {
     const { store, erase } = await fresh()
     const chunk = await store.writeChunk([hashOf('a', 3)], 0, '0', '1')
     await erase(erasureOf('a'))
@@ -133,7 +133,7 @@ describe('an erasure', () => {
     expect((await store.positions([0])).get(0)).toBe('0')
   })
 
-  it('an erasure is executed again if its token is gone or the position has moved', async () => {
+  it('an erasure is not counted as executed if a chunk was written or the position has moved', async () => {
     const { store, apply } = await fresh()
     const { token } = await store.writeErasures([erasureOf('a')], 0, '0', 'id')
     await store.writeChunk([hashOf('b', 3)], 0, '0', '1')

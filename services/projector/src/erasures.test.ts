@@ -39,7 +39,7 @@ describe('erasures', () => {
     expect(redis.position).toBe('12')
   })
 
-  it('erasures are executed again if Redis was lost, before the events', async () => {
+  it('erasures are executed again before any event if Redis was lost', async () => {
     const { assign, erase, projection, batch, redis, steps } = withErasures({ chunkRecords: 1 })
     await assign()
     await projection.onBatch(batch(10, ['a', 'b']))
@@ -82,13 +82,13 @@ describe('erasures', () => {
     expect(past?.timestamp).toBe(7)
   })
 
-  it('the log tells how many customers were erased, and how many kept a newer event', async () => {
+  it('the log has the number of erased customers, and of customers that keep a newer event', async () => {
     const logged: unknown[] = []
     const logger = { ...silent, info: (fields: unknown) => logged.push(fields) } as never
     const { assign, erase, projection, batch, registry } = withErasures({ logger })
     await assign()
     await projection.onBatch(batch(10, ['a', 'b']))
-    // As by a producer that writes seconds instead of milliseconds.
+    // A wrong producer writes seconds instead of milliseconds.
     erase('a', { scope: 'until-now', erasedAt: 1 })
     erase('b')
     await projection.executeErasures()
@@ -100,7 +100,7 @@ describe('erasures', () => {
     expect(await registry.getSingleMetricAsString('projector_erasures_total')).toMatch(/} 2$/m)
   })
 
-  it('an erasure that was executed without a state topic publishes its tombstone later', async () => {
+  it('the tombstone of an erasure without a state topic is published when the topic is switched on', async () => {
     const [redis, kafka] = [emptyRedis(), fakeKafka()]
     const without = withErasures({ redis, kafka, stateTopic: undefined })
     without.erase('a')
@@ -119,7 +119,7 @@ describe('erasures', () => {
     expect(tombstones(first.published)).toEqual(['a', 'a'])
   })
 
-  it('erasures without a leader hold up a partition only if Redis may lack marks', async () => {
+  it('without a leader of the erasures topic, a partition waits only if Redis may lack marks', async () => {
     const kafka = fakeKafka()
     kafka.isErasuresLed = false
     const redis = emptyRedis()
@@ -172,7 +172,7 @@ describe('erasures', () => {
     await vi.waitFor(() => expect(redis.erased.has('a')).toBe(true))
   })
 
-  it('erasures set only marks while the partition is filled, and are executed again after the fill', async () => {
+  it('erasures only set marks during a fill, and are executed again after the fill', async () => {
     const event = (timestamp: number) => ({
       ...{ kind: 'customers' as const, customerUuid: 'a', envelope: { id: 'e', timestamp } },
       customerWithVehicles: { customer: { customerUuid: 'a' } },
@@ -253,7 +253,7 @@ it('a partition whose erasures cannot be read does not delay the erasures of oth
   expect(outages.waitingFor()).toBe(undefined)
 })
 
-it('a projector that cannot ask for new erasures says so, and tries again', async () => {
+it('a projector that cannot read new erasures reports the outage, and tries again', async () => {
   const { assign, erase, projection, redis, kafka } = withErasures()
   await assign()
   const { erasuresTopicId } = kafka

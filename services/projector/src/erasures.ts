@@ -4,8 +4,9 @@
  *
  * The position in the erasures topic is stored beside the position of the raw partition. After
  * Redis was emptied or restored, that position is missing or old. The erasures are then executed
- * again before any event of the partition is applied. They are also executed again if the state
- * topic may lack their tombstones, because it was switched off or created again.
+ * again before any event of the partition is applied. The erasures are also executed again after
+ * the state topic was switched off or created again, because the topic may then lack their
+ * tombstones.
  *
  * While a partition is filled from the state topic, an erasure only sets the mark of its customer
  * in Redis. No tombstone is published, because the fill may still bring a newer document of the
@@ -54,9 +55,9 @@ export interface ErasuresPartition {
 
 export interface Erasures {
   /**
-   * Executes the erasures that are in the topic now. Retries until Kafka and Redis answer. But a
-   * partition whose erasures cannot be read is `waiting` at once, so that the other partitions do
-   * not wait for it. The caller tries it again later.
+   * Executes the erasures that are in the topic now. Retries until Kafka and Redis answer. But if
+   * the erasures of a partition cannot be read, the partition is `waiting` immediately and delays
+   * no other partition. The caller tries this partition again later.
    */
   execute(
     partitions: ReadonlyMap<number, ErasuresPartition>,
@@ -213,8 +214,8 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
         if (known && marked === undefined) sayReplaced(logger, partition, known.topicId, topicId)
         const hasTombstones = stateTopicId === undefined || marked?.stateTopicId === stateTopicId
         const marks = watermarks.get(partition)
-        // The erasures topic has no leader. If its position is stored, Redis has the marks of all
-        // earlier erasures, so events may be applied.
+        // The erasures topic has no leader. If the position in this topic is stored, Redis has the
+        // marks of all earlier erasures, so events may be applied.
         if (marks === undefined) return marked && !isFilling ? 'done' : 'waiting'
         if (isFilling) return markAll(partition, topicId, marks, signal)
         const { low, stable: end } = marks
@@ -235,7 +236,7 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
 
   return {
     execute: executeBy(retryThroughOutage),
-    // No event waits for this question, and one failure is normal when a partition gets a leader.
+    // No event waits for new erasures. One failure is normal when a partition gets another leader.
     executeNew: executeBy((what, signal, attempt) => attemptOnce(what, 'topic', signal, attempt, 1)),
   }
 }

@@ -68,7 +68,7 @@ export const createFillProgress = ({
           const left = leftOf(reached)
           doneSinceStart += part.left - left
           part.left = left
-          // Not logged when a partition begins, because the other partitions are not counted yet.
+          // Log nothing when a partition begins, because the other partitions are not counted yet.
           const progress = observe()
           if (progress.left > 0) log(progress)
         },

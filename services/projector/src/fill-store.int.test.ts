@@ -61,7 +61,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     return (await fillStore.fills([0])).get(0)!
   }
 
-  it('stores the progress of a fill, and up to which offset the state topic has all documents', async () => {
+  it('fills returns the progress of a fill, and publishedPositions its first raw offset', async () => {
     const { fillStore, store } = fresh()
     expect(await fillStore.fills([0, 1])).toEqual(new Map())
     const fill = await begun(fillStore)
@@ -78,7 +78,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     expect((await store.publishedPositions([0])).get(0)).toBeUndefined()
   })
 
-  it('an earlier fill changes nothing', async () => {
+  it('after a new fill has begun, an earlier fill changes nothing', async () => {
     const { fillStore, store } = fresh()
     const earlier = await begun(fillStore)
     const fill = await begun(fillStore)
@@ -89,7 +89,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     expect((await store.positions([0])).get(0)).toBe('40')
   })
 
-  it('at its end the position goes back, but never forward', async () => {
+  it('the end of a fill moves the position back, never forward', async () => {
     const { fillStore, store } = fresh()
     const fill = await begun(fillStore)
     await store.movePosition(0, undefined, '40')
@@ -103,7 +103,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     expect((await store.positions([0])).get(0)).toBe('20')
   })
 
-  it('a chunk that is under way at the end does not move the position', async () => {
+  it('a chunk written before a fill does not move the position after the fill', async () => {
     const { fillStore, store } = fresh()
     await store.movePosition(0, undefined, '30')
     const { token } = await store.writeChunk([snapshot('a', 1)], 0, '30', '31')
@@ -112,7 +112,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     await expect(store.moveAfter(0, '30', '31', token)).rejects.toThrow(LostChunkError)
   })
 
-  it('a chunk and an erasure that would be published are not in place during a fill', async () => {
+  it('a chunk or an erasure with documents to publish is refused during a fill', async () => {
     const { fillStore, store } = fresh()
     const fill = await begun(fillStore)
     await store.movePosition(0, undefined, '30')
@@ -126,7 +126,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     expect([await write(), await erase()]).toMatchObject([{ isInPlace: true }, { isInPlace: true }])
   })
 
-  it('ignores a field whose value is not the progress of a fill', async () => {
+  it('fills ignores a field whose value is not the progress of a fill', async () => {
     const { fillStore, client, key } = fresh()
     await client.hset(key, `${FIELD}#fill`, 'nonsense')
     expect(await fillStore.fills([0])).toEqual(new Map())
@@ -154,7 +154,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     for (const i of [0, 69]) expect(await hashOf(`many-${i}`)).toMatchObject({ f0: '0', f8000: '8000' })
   })
 
-  it('a fill sends one part of its customers after the other', async () => {
+  it('a fill sends at most 250 customers to Redis at the same time', async () => {
     const { store, client } = fresh()
     const scripts = client as unknown as { applySnapshots: (...args: unknown[]) => Promise<unknown> }
     const { applySnapshots } = scripts
@@ -176,7 +176,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     expect(most).toBe(250)
   })
 
-  it('a complete fill repairs a hash that claims to be newer, unless its event comes later', async () => {
+  it('a complete fill repairs a hash that claims to be newer, but not a hash of a later record', async () => {
     const { store, hashOf } = fresh(2)
     const claims = [snapshot('wrong', 9, 1, `${FIELD}/5`), snapshot('later', 9, 1, `${FIELD}/30`)]
     await store.applyStates(claims, 0, start)
@@ -188,7 +188,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     expect((await hashOf('later'))._eventTimestamp).toBe('9')
   })
 
-  it('deletes an erased customer, unless a later event came', async () => {
+  it('deleteErased deletes a customer, but not a customer with a later event', async () => {
     const { store, client, hashOf } = fresh()
     const received = (customerUuid: string, at: number): CustomerHash => ({
       ...snapshot(customerUuid, 1),
@@ -212,7 +212,7 @@ describe('on Redis Cluster, when a master is replaced', () => {
     return { client, fillStore, fill, copies, keyPrefix }
   }
 
-  it('a fill continues from the lowest progress of all copies', async () => {
+  it('a fill continues from the lowest of all copies of the progress', async () => {
     const { client, fillStore, fill, copies } = await open()
     const old = await client.hget(copies[2]!, `${FIELD}#fill`)
     const moved = await fillStore.moveFill(0, fill, { next: '7', isComplete: true }, [])
@@ -223,14 +223,14 @@ describe('on Redis Cluster, when a master is replaced', () => {
     expect(await fillStore.moveFill(0, found, { next: '7', isComplete: true }, [])).toMatchObject({ next: '7' })
   })
 
-  it('a fill continues if one copy has lost the progress', async () => {
+  it('a fill continues if one master has lost its copy of the progress', async () => {
     const { client, fillStore, copies } = await open()
     await client.hdel(copies[2]!, `${FIELD}#fill`)
     const found = (await fillStore.fills([0])).get(0)!
     expect(await fillStore.moveFill(0, found, { next: '7', isComplete: true }, [])).toMatchObject({ next: '7' })
   })
 
-  it('does not go on past customers that were lost', async () => {
+  it('the progress of a fill does not move past lost customers', async () => {
     const { client, fillStore, fill, keyPrefix } = await open()
     const customer = snapshot(randomUUID(), 4)
     await expect(fillStore.moveFill(0, fill, { next: '7', isComplete: true }, [customer])).rejects.toThrow(

@@ -75,7 +75,7 @@ export const createFillStore = (client: RedisClient, options: StoreOptions): Fil
     (await moveCopies(partition, from, textOf(to))).every((reply) => reply === 1) ? to : undefined
 
   /**
-   * Sets all copies of the progress to the lowest one. Copies differ if a master was restored, or
+   * Sets all copies of the progress to the lowest copy. Copies differ if a master was restored, or
    * if a call reached only some masters.
    */
   const level = async (partition: number, texts: readonly (string | undefined)[]): Promise<Fill | undefined> => {

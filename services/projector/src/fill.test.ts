@@ -22,6 +22,12 @@ const stateRecord = (customerUuid: string, timestamp: number | undefined): Fetch
     timestamp: '1000',
   }) as FetchedRecord
 
+/** Adds a member that this version does not know. */
+const ofNewerSchema = (record: FetchedRecord): FetchedRecord => ({
+  ...record,
+  value: Buffer.from(JSON.stringify({ ...JSON.parse(String(record.value)), consent: { email: true } })),
+})
+
 const withState = (states: readonly FetchedRecord[], committed = '30') => {
   const kafka = fakeKafka()
   kafka.states.push(...states)
@@ -31,7 +37,7 @@ const withState = (states: readonly FetchedRecord[], committed = '30') => {
 const versions = ({ redis }: ReturnType<typeof setUp>) =>
   Object.fromEntries([...redis.customers].map(([uuid, { version }]) => [uuid, version.timestamp]))
 
-it('fills an empty Redis from the state topic, and applies the records after the committed offset', async () => {
+it('an empty Redis gets the state topic, and the records after the committed offset', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21), stateRecord('a', 22)])
   const { assign, projection, batch, redis, seeks } = world
   await assign()
@@ -56,7 +62,7 @@ it.each<[string, (world: ReturnType<typeof withState>) => unknown]>([
     'the offset is after the last record',
     ({ kafka }) => kafka.committed.set(0, { offset: '9999', metadata: 'topic/state-1' }),
   ],
-])('applies all records that Kafka has if %s', async (_, change) => {
+])('an empty Redis gets all records that Kafka has if %s', async (_, change) => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
   world.kafka.low = '0'
   change(world)
@@ -64,7 +70,7 @@ it.each<[string, (world: ReturnType<typeof withState>) => unknown]>([
   expect([world.redis.position, world.redis.fill, world.seeks]).toEqual(['0', undefined, ['0']])
 })
 
-it('takes what it can from both topics if neither has all customers', async () => {
+it('an empty Redis is filled from both topics if neither topic has all customers', async () => {
   const world = withState([stateRecord('a', 20)])
   world.kafka.committed.clear()
   await world.assign()
@@ -87,14 +93,14 @@ it.each([
   expect(events.filter((event) => event === 'oldest-records-gone').length).toBe(warnings)
 })
 
-it('does not apply documents to a partition whose position is good', async () => {
+it('a partition with a good position gets no documents of the state topic', async () => {
   const world = withState([stateRecord('a', 20)])
   Object.assign(world.redis, { position: '30', published: { stateTopicId: 'state-1', offset: '30' } })
   await world.assign()
   expect([world.redis.fill, versions(world)]).toEqual([undefined, {}])
 })
 
-it('loses nothing if Kafka deleted records whose documents are in the state topic', async () => {
+it('no record counts as lost if Kafka deleted it and the state topic has its document', async () => {
   const world = withState([stateRecord('a', 20)])
   world.kafka.low = '25'
   world.redis.position = '12'
@@ -104,7 +110,7 @@ it('loses nothing if Kafka deleted records whose documents are in the state topi
   expect(await world.registry.metrics()).toMatch(/^projector_lost_records_total\S* 0$/m)
 })
 
-it('waits for the leader of the state topic’s partition', async () => {
+it('a partition gets no position until the state topic’s partition has a leader', async () => {
   const world = withState([stateRecord('a', 20)])
   world.kafka.isStateLed = false
   world.projection.positions.assign([0])
@@ -116,7 +122,7 @@ it('waits for the leader of the state topic’s partition', async () => {
   expect(world.redis.position).toBe('30')
 })
 
-it('publishes no older document of a customer that is still to be filled', async () => {
+it('no older document of a customer is published during a fill', async () => {
   const world = withState([stateRecord('a', 99)])
   const { assign, projection, batch, redis, before, published, seeks } = world
   const { promise: mayFill, resolve: goOn } = Promise.withResolvers<void>()
@@ -135,7 +141,7 @@ it('publishes no older document of a customer that is still to be filled', async
   expect(redis.published).toEqual({ stateTopicId: 'state-1', offset: '32' })
 })
 
-it('a fill continues where another projector has stopped', async () => {
+it('a fill continues at the place where another projector has stopped', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
   world.redis.position = '31'
   world.redis.published = { stateTopicId: 'state-1', offset: '30' }
@@ -146,7 +152,7 @@ it('a fill continues where another projector has stopped', async () => {
   expect(versions(world)).toEqual({ b: 21 })
 })
 
-it('fills again what a restored master of Redis Cluster has lost', async () => {
+it('customers that a restored master of Redis Cluster has lost are filled again', async () => {
   const world = withState([stateRecord('a', 20)])
   await world.assign()
   await vi.waitFor(() => expect(world.seeks.length).toBe(2))
@@ -168,7 +174,7 @@ it('a fill ends if the state topic is created again, and all records are applied
   expect([world.redis.position, world.redis.fill]).toEqual([LOW, undefined])
 })
 
-it('applies all records if the state topic was switched off during a fill', async () => {
+it('all records are applied if the state topic was switched off during a fill', async () => {
   const redis = emptyRedis()
   const progress = { next: '0', end: '2', rawFrom: '30', isComplete: true }
   Object.assign(redis, { position: '31', fill: { id: 'x', stateTopicId: 'state-1', ...progress } })
@@ -190,6 +196,19 @@ it('a fill skips and counts records that are not documents, and deletes an erase
   await vi.waitFor(() => expect(world.redis.fill).toBeUndefined())
   expect(versions(world)).toEqual({ a: 20 })
   expect(await world.registry.metrics()).toMatch(/^projector_unusable_states_total\S* 3$/m)
+})
+
+it('a fill applies a document of a newer schema, which has an unknown member', async () => {
+  const world = withState([
+    stateRecord('a', 20),
+    ofNewerSchema(stateRecord('a', 21)),
+    ofNewerSchema(stateRecord('b', 22)),
+  ])
+  world.kafka.statesPerFetch = 100
+  await world.assign()
+  await vi.waitFor(() => expect(world.redis.fill).toBeUndefined())
+  expect(versions(world)).toEqual({ a: 21, b: 22 })
+  expect(await world.registry.metrics()).toMatch(/^projector_unusable_states_total\S* 0$/m)
 })
 
 it('a fill reports unreadable documents, and all raw records are applied afterwards', async () => {
@@ -227,7 +246,7 @@ it('a fill has the documents of all events before the committed offset', async (
   expect(versions(world)).toEqual({ a: 20, b: 21 })
 })
 
-it('a fill has a document that was published again while compaction removed the earlier copy', async () => {
+it('a fill applies a document that was published again while compaction removed the earlier copy', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
   const { states } = world.kafka
   world.before['fetch state'] = (count) => {
@@ -239,7 +258,7 @@ it('a fill has a document that was published again while compaction removed the 
   expect(versions(world)).toEqual({ a: 20, b: 21, c: 22 })
 })
 
-it('keeps the newest document of a customer, also if an older one of the same fetch follows it', async () => {
+it('a fill keeps the newest document of a customer, even if an older document follows in the same fetch', async () => {
   const foreign = (record: FetchedRecord) => ({ ...record, value: Buffer.from(` ${record.value}`) })
   const world = withState([
     stateRecord('a', 22),
@@ -257,7 +276,7 @@ it('keeps the newest document of a customer, also if an older one of the same fe
   expect(versions(world)).toEqual({ a: 22, b: 22, c: 20 })
 })
 
-it('a fill reports its progress, also if an earlier fill of the partition ends late', async () => {
+it('a late end of an earlier fill does not change the reported progress of the new fill', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
   const first = Promise.withResolvers<void>()
   const second = Promise.withResolvers<void>()
@@ -291,7 +310,7 @@ const action = fc.oneof(
   { weight: 2, arbitrary: fc.constant('delete records' as const) },
 )
 
-it('a fill ends right after any loss of Redis, crash and deletion of applied records', async () => {
+it('after lost Redis, restarts and deleted records, Redis and the state topic have the newest events', async () => {
   const property = fc.asyncProperty(
     fc.array(fc.record({ customer: fc.constantFrom('a', 'b', 'c'), timestamp: fc.integer({ min: 1, max: 40 }) }), {
       minLength: 1,
@@ -352,7 +371,8 @@ it('a fill ends right after any loss of Redis, crash and deletion of applied rec
         },
       }
       for (const each of actions) await run[each]()
-      // The position may reach the end without documents: a chunk of the fill may still be running.
+      // The position may reach the end before all documents are published, because the fill is
+      // still running.
       while (redis.position !== high || redis.published?.offset !== high || redis.fill) {
         await world.projection.checkPositions()
         await records()

@@ -203,7 +203,7 @@ export const createFiller = (
     const reached = await fillToEnd(partition, fill, signal)
     // A fill may take days, because it waits while no projector runs. Meanwhile a repair, or a
     // projector of another projection, may publish a document again. Compaction then removes the
-    // earlier copy, which may not have been read yet.
+    // earlier copy, perhaps before the fill has read this copy.
     const extended = reached && (await extend(partition, reached, signal))
     const filled = extended && (await fillToEnd(partition, extended, signal))
     if (filled) logger.info({ event: 'filled', partition }, 'a partition is filled from the state topic')

@@ -1,8 +1,8 @@
 /**
  * Reads a partition ahead while its position is far behind: after a rebuild began, or after Redis
  * was lost. The first pass reads only the versions of a window of records. The second pass applies
- * the window without the events that a newer event of the window supersedes. Parsing and storing an
- * event cost much more than reading it twice.
+ * the window. It leaves out each event whose customer has a newer event in the window. Parsing and
+ * storing an event cost much more than reading it twice.
  *
  * The position does not move during the first pass. During the second pass, each chunk stores the
  * position and the window. If the process ends during the second pass, the next process applies the
@@ -64,13 +64,15 @@ export interface Lookahead {
 }
 
 /**
- * A partition with fewer records before its end is applied without a first pass. A first pass ends
- * after this number of records if it found too few superseded records. If `maxRecords` is smaller,
- * `maxRecords` is the limit.
+ * Minimum records before the end of a partition. With fewer records there is no first pass. A first
+ * pass ends after this number of records if it has found too few superseded records. If
+ * `maxRecords` is smaller, `maxRecords` is the limit.
  */
 const MIN_RECORDS = 5000
 const MIN_SUPERSEDED_SHARE = 0.25
-/** After a first pass that found too few superseded records: offsets until the next first pass. */
+/**
+ * Number of offsets without a first pass, after a first pass that found too few superseded records.
+ */
 const SKIPPED_RECORDS = 100_000n
 /** Maximum customers in memory, over all first passes. Each customer needs about 250 bytes. */
 const MAX_CUSTOMERS = 200_000

@@ -36,13 +36,13 @@ it('a measurement reports a stranger in the consumer group until the stranger ha
   ])
 })
 
-it('a measurement loads positions of partitions that have a leader now', async () => {
+it('a measurement loads the positions of partitions that have got a leader', async () => {
   const { measure, watermarks, loaded } = setUp()
   await measure()
   expect(loaded).toEqual([watermarks])
 })
 
-it('a measurement without an answer rejects and removes no obstacle', async () => {
+it('a measurement rejects and keeps the reported problem if Kafka does not answer', async () => {
   const { measure, state, reports, loaded } = setUp()
   state.outage = new Error('no answer')
   await expect(measure()).rejects.toBe(state.outage)

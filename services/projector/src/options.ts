@@ -30,8 +30,7 @@ export const optionsOf = (settings: ProjectorSettings, instance: string) => {
       maxWaitMs: settings.CONSUMER_MAX_WAIT_MS,
       maxFetchBytes: settings.CONSUMER_FETCH_MAX_BYTES,
       // While one partition waits for an answer of Redis, other partitions are applied. Parallel
-      // work helps if Redis is on another machine. It makes no difference if Redis is on the same
-      // machine.
+      // work helps only if Redis is on another machine.
       partitionsConcurrently: 4,
     } satisfies Partial<PartitionConsumerOptions>,
     store: { keyPrefix: settings.REDIS_KEY_PREFIX, topic, projection: settings.PROJECTION_VERSION },

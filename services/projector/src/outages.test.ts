@@ -1,7 +1,28 @@
-import { createLogger } from '@customer-stream/runtime'
-import { describe, expect, it } from 'vitest'
+import { createLogger, type Logger } from '@customer-stream/runtime'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { ProjectorMetrics } from './metrics.ts'
 import { createOutages } from './outages.ts'
+
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+it('an outage is logged immediately, and then once a minute', async () => {
+  vi.useFakeTimers({ toFake: ['performance'] })
+  const logged: number[] = []
+  const { attemptOnce } = createOutages({
+    causeOf: (error) => error,
+    metrics: { failures: { inc: () => undefined } } as unknown as ProjectorMetrics,
+    logger: { warn: ({ failures }: { failures: number }) => logged.push(failures) } as unknown as Logger,
+    backoff: { initialMs: 1, maxMs: 1 },
+  })
+  const { signal } = new AbortController()
+  for (let second = 0; second < 130; second++) {
+    await attemptOnce('Redis', 'topic', signal, () => Promise.reject(new Error('x')))
+    vi.advanceTimersByTime(1000)
+  }
+  expect(logged).toEqual([1, 61, 121])
+})
 
 describe('attemptOnce', () => {
   const setUp = () => {
@@ -20,7 +41,7 @@ describe('attemptOnce', () => {
     return { outages, counted, controller, fail, succeed }
   }
 
-  it('a tolerated failure is no outage', async () => {
+  it('a tolerated failure is not reported as an outage', async () => {
     const { outages, counted, fail, succeed } = setUp()
     expect(await fail()).toBeUndefined()
     expect([outages.waitingFor, counted]).toEqual([undefined, []])
@@ -29,7 +50,7 @@ describe('attemptOnce', () => {
     expect(outages.waitingFor).toBeUndefined()
   })
 
-  it('one failure more than is tolerated is an outage, until an attempt succeeds', async () => {
+  it('one failure more than is tolerated is reported as an outage, until an attempt succeeds', async () => {
     const { outages, counted, fail, succeed } = setUp()
     await fail()
     await fail('another place')
@@ -41,7 +62,7 @@ describe('attemptOnce', () => {
     expect(outages.waitingFor).toBeUndefined()
   })
 
-  it('an abort ends the outage', async () => {
+  it('an outage is over when its attempts are aborted', async () => {
     const { outages, controller, fail } = setUp()
     await fail('topic', 0)
     expect(outages.waitingFor).toBe('erasures: x')

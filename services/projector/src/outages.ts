@@ -1,3 +1,7 @@
+/**
+ * Outages of Kafka and Redis that the work meets after the start of a projector. The obstacles of
+ * the start and of the checks are in `packages/runtime/src/process/blocked.ts`.
+ */
 import { type Backoff, type Logger, retryWithBackoff } from '@customer-stream/runtime'
 import { isConnectionLoss } from '@customer-stream/runtime/redis'
 import type { ProjectorMetrics } from './metrics.ts'
@@ -35,6 +39,9 @@ export interface Outages {
   undisturbedMs(): number
 }
 
+/** Time between two lines of the log about one outage. */
+const LOG_INTERVAL_MS = 60_000
+
 export const createOutages = ({
   causeOf,
   metrics,
@@ -47,18 +54,23 @@ export const createOutages = ({
   logger: Logger
   backoff: Backoff
 }): Outages => {
-  // Partitions are handled in parallel, so the success of one does not end the outage of another.
-  const waiting = new Map<symbol | string, string>()
+  // Partitions are handled in parallel, so the success of one partition does not end the outage of
+  // another.
+  const waiting = new Map<symbol | string, { readonly message: string; readonly loggedAt: number }>()
   /** Attempts that are made once and have failed, by their key in `waiting`. */
   const failing = new Map<string, { failures: number; readonly forgetSignal: () => void }>()
   let undisturbedSince = performance.now()
   const begin = (wait: symbol | string, what: string, failure: Error, failures: number) => {
     const error = causeOf(failure)
-    // A lost connection says less than the failure before it, so keep the earlier message.
-    if (!waiting.has(wait) || !isConnectionLoss(error)) waiting.set(wait, `${what}: ${error.message}`)
+    const known = waiting.get(wait)
+    // The message of a lost connection says less than an earlier message, so keep the earlier
+    // message.
+    const message = known && isConnectionLoss(error) ? known.message : `${what}: ${error.message}`
+    const now = performance.now()
+    const isDue = !known || now - known.loggedAt >= LOG_INTERVAL_MS
+    waiting.set(wait, { message, loggedAt: isDue ? now : known.loggedAt })
     metrics.failures.inc({ operation: what })
-    if (failures === 1 || failures % 20 === 0)
-      logger.warn({ event: 'retrying', err: error, failures }, `waiting for ${what}`)
+    if (isDue) logger.warn({ event: 'retrying', err: error, failures }, `waiting for ${what}`)
   }
   const end = (wait: symbol | string, what: string, isRecovered: boolean) => {
     if (!waiting.delete(wait)) return
@@ -100,7 +112,7 @@ export const createOutages = ({
       }
     },
     get waitingFor() {
-      return waiting.values().next().value
+      return waiting.values().next().value?.message
     },
     undisturbedMs: () => (waiting.size > 0 ? 0 : performance.now() - undisturbedSince),
   }

@@ -33,7 +33,7 @@ const partitions = new Map([
   ['state', 12],
 ])
 
-it('needs the right to write to quarantine and the state topic, and to read the state topic', () => {
+it('the projector needs WRITE on quarantine, and WRITE and READ on the state topic', () => {
   expect(setUp('state').outputs.demands).toEqual([
     { topic: 'raw', maxValueBytes: 7 },
     { topic: 'quarantine', maxValueBytes: 7, writes: true, kind: 'quarantine' },
@@ -41,7 +41,7 @@ it('needs the right to write to quarantine and the state topic, and to read the 
   ])
 })
 
-it('needs the right to read the erasures topic', () => {
+it('the projector needs READ on the erasures topic', () => {
   expect(setUp(undefined, 'erasures').outputs.demands.at(-1)).toEqual({
     topic: 'erasures',
     maxValueBytes: 32_768,
@@ -51,7 +51,7 @@ it('needs the right to read the erasures topic', () => {
   })
 })
 
-it('each producer gets the partitions of its own topic only', async () => {
+it('each producer gets only the partitions of its own topic', async () => {
   const { outputs, set } = setUp('state')
   await outputs.onPartitions(partitions)
   expect(set).toEqual([[new Map([['quarantine', 3]])], [new Map([['state', 12]])]])
@@ -66,7 +66,7 @@ it.each([
   expect(set[1]).toEqual([new Map([['state', count]])])
 })
 
-it('demands nothing of a state topic that is switched off', async () => {
+it('the projector needs no right on a state topic that is switched off', async () => {
   const { outputs, set } = setUp()
   expect(outputs.demands.map(({ topic }) => topic)).toEqual(['raw', 'quarantine'])
   expect(outputs.state).toBeUndefined()

@@ -152,8 +152,9 @@ const lowest = (offsets: readonly (string | undefined)[]): string | undefined =>
   )
 
 /**
- * Returns the lowest of several `id/offset/id of the state topic`, or undefined if one is missing
- * or the first ids differ. The id of the state topic is undefined if a copy has another one.
+ * Returns the lowest of several values `id/offset/id of the state topic`. Undefined if a value is
+ * missing or the first ids differ. The id of the state topic is undefined if the values have
+ * different ids of a state topic.
  */
 const lowestOf = (stored: readonly (string | null | undefined)[]): ErasuresPosition | undefined => {
   const [first, ...others] = stored.map((value) => value?.split('/') ?? [])
@@ -225,7 +226,7 @@ export const createPositionStore = (client: RedisClient, options: StoreOptions):
       ])
       const isOther = found.some(([id]) => id && own[0] && id !== own[0])
       // Within a lookahead's window, count only records before the start of the window. Events that
-      // a lookahead left out were not checked, so unusable ones are not in quarantine.
+      // a lookahead left out were not checked, so unusable events are not in quarantine.
       const reached = found.map(
         ([, offset, around]) => windowAround(offset ?? '', around)?.start ?? offset ?? undefined,
       )

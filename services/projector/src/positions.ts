@@ -211,7 +211,7 @@ export const createPositions = ({
       metrics.observeLag(partition, Math.max(0, Number(BigInt(highWatermark) - BigInt(to))))
     },
     // Keep the old expected position until the load has ended. If the load is aborted, the next
-    // chunk finds that the position in Redis differs, and loads it again.
+    // chunk finds that the position in Redis differs, and loads the position again.
     reload: async (partition, signal) => {
       // While kafkajs joins the group again, it still delivers batches of a running fetch. The
       // partition of such a batch may no longer be assigned.
@@ -266,8 +266,8 @@ export const createPositions = ({
     },
     loadNewlyLed: async (watermarks) => {
       const led = [...notLoaded].filter((partition) => watermarks.has(partition))
-      // Kafka has deleted the next records of these partitions. Without new records, no batch would
-      // ever show this deletion.
+      // Kafka has deleted the next records of these partitions. Without new records, no batch shows
+      // this deletion.
       const overtaken = [...positions].flatMap(([partition, position]) => {
         const low = watermarks.get(partition)?.low
         return low !== undefined && BigInt(position) < BigInt(low) ? [partition] : []

@@ -66,7 +66,7 @@ const setUp = (partitions = 2) => {
 }
 
 describe('lag', () => {
-  it('measures the lag of every partition, even without an owner or a position', async () => {
+  it('the lag of every partition is measured, even without an owner or a position', async () => {
     const { progress, positions, group, lag } = setUp(3)
     group.members = []
     positions.set(1, '4').delete(2)
@@ -78,7 +78,7 @@ describe('lag', () => {
     ])
   })
 
-  it('measures the lag even if the group cannot be read', async () => {
+  it('the lag is measured even if the group cannot be read', async () => {
     const { progress, positions, group, lag } = setUp()
     group.problem = new Error('Not authorized to access group')
     positions.set(0, '4')
@@ -89,7 +89,7 @@ describe('lag', () => {
     ])
   })
 
-  it('keeps the last known lag while a partition has no leader', async () => {
+  it('the last known lag stays while a partition has no leader', async () => {
     const { progress, marks, positions, lag } = setUp()
     positions.set(0, '4')
     await progress.measure()
@@ -101,7 +101,7 @@ describe('lag', () => {
 })
 
 describe('a standstill', () => {
-  it('a partition with records stands still if its position does not move', async () => {
+  it('a partition with records is reported if its position does not move', async () => {
     const { progress, positions, pass } = setUp()
     positions.set(1, '4')
     await pass(10_000)
@@ -113,7 +113,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toBeUndefined()
   })
 
-  it('an idle partition and one with new records do not stand still', async () => {
+  it('a partition without records or with only new records is not reported', async () => {
     const { progress, marks, pass } = setUp()
     await pass(60_000)
     marks.set(0, { low: '0', stable: '20', high: '20' })
@@ -121,7 +121,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toBeUndefined()
   })
 
-  it('names a partition that no group member owns', async () => {
+  it('the report of a standstill says that no group member owns the partition', async () => {
     const { progress, positions, group, pass } = setUp()
     group.members = [memberOf('me', [0])]
     positions.set(1, '4')
@@ -129,7 +129,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toContain('no member of the consumer group g owns it')
   })
 
-  it('names another group member that does not move a partition', async () => {
+  it('the report of a standstill names the group member that owns the partition', async () => {
     const { progress, positions, group, pass } = setUp()
     group.members = [memberOf('me', [0]), memberOf('other', [1])]
     positions.set(1, '4')
@@ -137,7 +137,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toContain('projector at 10.0.0.1 (other-id) owns it')
   })
 
-  it('names an open transaction as the reason of a standstill', async () => {
+  it('the report of a standstill names an open transaction as the cause', async () => {
     const { progress, marks, pass } = setUp()
     marks.set(0, { low: '0', stable: '10', high: '25' })
     await pass(20_000)
@@ -154,7 +154,7 @@ describe('a standstill', () => {
     expect(progress.standstillMs([0, 1])).toBe(10_000)
   })
 
-  it('reports a standstill even if each measurement takes long', async () => {
+  it('a standstill is reported even if each measurement takes long', async () => {
     const { progress, positions, pass, slow } = setUp()
     positions.set(1, '4')
     slow.ms = 10_000
@@ -162,14 +162,14 @@ describe('a standstill', () => {
     expect(progress.standstill).toContain('raw/1 has 6 records')
   })
 
-  it('reports a topic whose partitions all lack a leader', async () => {
+  it('a topic whose partitions all lack a leader is reported', async () => {
     const { progress, marks } = setUp()
     marks.clear()
     await progress.measure()
     expect(progress.standstill).toContain('no partition of raw has a leader')
   })
 
-  it('a waiting partition counts after ten minutes if its owner moves others', async () => {
+  it('if its owner moves other partitions, a standing partition is reported after ten minutes', async () => {
     const { progress, positions, pass } = setUp(200)
     for (const partition of positions.keys()) positions.set(partition, '0')
     let turn = 1
@@ -180,7 +180,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toContain('has not moved for 61')
   })
 
-  it('a gap between measurements resets the waiting times', async () => {
+  it('after a long time without measurements, the waiting times start again', async () => {
     const { progress, positions, pass } = setUp()
     positions.set(1, '4')
     await pass(10_000)
@@ -189,7 +189,7 @@ describe('a standstill', () => {
     expect([progress.standstill, progress.standstillMs([0, 1])]).toEqual([undefined, 0])
   })
 
-  it('a partition without a leader does not stand still', async () => {
+  it('a partition without a leader is not reported as a standstill', async () => {
     const { progress, positions, marks, pass } = setUp()
     positions.set(1, '4')
     await pass(10_000)
@@ -198,7 +198,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toBeUndefined()
   })
 
-  it('the partitions of a process stand still only if none of them moves', async () => {
+  it('a process stands still only if none of its partitions moves', async () => {
     const { progress, positions, pass } = setUp()
     positions.set(1, '4')
     await pass(20_000)
@@ -210,14 +210,14 @@ describe('a standstill', () => {
 })
 
 describe('a stranger in the group', () => {
-  it('a group member that reads other topics is a stranger', async () => {
+  it('a group member that reads other topics is reported as a stranger', async () => {
     const { progress, group, pass } = setUp()
     group.members = [memberOf('me', [0]), memberOf('', [1], ['orders'])]
     await pass(15_000)
     expect(progress.stranger).toContain('is in the consumer group g and reads orders')
   })
 
-  it('a group member that uses another Redis is a stranger', async () => {
+  it('a group member that uses another Redis is reported as a stranger', async () => {
     const { progress, group, pass, announced } = setUp()
     group.members = [memberOf('me', [0]), memberOf('other', [1])]
     await pass(15_000)
@@ -227,7 +227,7 @@ describe('a stranger in the group', () => {
     expect(progress.stranger).toBeUndefined()
   })
 
-  it('a new group member and one of an earlier version are no strangers', async () => {
+  it('a new group member or a member of an earlier version is no stranger', async () => {
     const { progress, group, pass } = setUp()
     group.members = [memberOf('me', [0]), memberOf('new', [1])]
     await pass(10_000)
@@ -237,7 +237,7 @@ describe('a stranger in the group', () => {
     expect(progress.stranger).toBeUndefined()
   })
 
-  it('remembers a stranger while the group rebalances', async () => {
+  it('a stranger is still reported while the group rebalances', async () => {
     const { progress, group, pass } = setUp()
     group.members = [memberOf('me', [0]), memberOf('', [1], ['orders'])]
     await pass(15_000)

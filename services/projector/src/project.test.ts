@@ -34,7 +34,7 @@ const total = ({ newest, poison, stale, duplicate }: ReturnType<typeof project>)
   newest.length + poison.length + stale + duplicate
 
 describe('project', () => {
-  it('keeps the newest event of each customer and counts stale and duplicate ones', () => {
+  it('project returns the newest event of each customer, and counts stale and duplicate events', () => {
     const input = records(
       body('a', 'e2', 2),
       body('b', 'x', 1),
@@ -52,7 +52,7 @@ describe('project', () => {
     expect(total(projected)).toBe(input.length)
   })
 
-  it('quarantines an event that cannot become a hash, and keeps the next newest', () => {
+  it('an event that cannot become a hash is quarantined, and the next newest event counts', () => {
     const fields = Object.fromEntries(Array.from({ length: 100_001 }, (_, i) => [`f${i}`, i]))
     const projected = project(records(body('a', 'e1', 1), body('a', 'e3', 3, fields), body('a', 'e2', 2)), options)
     expect(projected.newest.map(({ version }) => version.id)).toEqual(['e2'])
@@ -83,13 +83,13 @@ describe('project', () => {
     ['a timestamp of 0', body('a', 'e', 0), 'invalid-timestamp', 'a'],
     ['a timestamp of 1e308', body('a', 'e', 1e308), 'invalid-timestamp', 'a'],
     ['a timestamp too far in the future', body('a', 'e', RECEIVED + 1001), 'too-far-in-future', 'a'],
-  ])('quarantines %s', (_, value, reason, id) => {
+  ])('a record is quarantined: %s', (_, value, reason, id) => {
     const projected = project(records(value), options)
     expect(projected.poison).toMatchObject([{ reason, ...(id !== undefined && { id }) }])
     expect(total(projected)).toBe(1)
   })
 
-  it('makes the state document of each newest event, if documents are wanted', () => {
+  it('project returns the state document of each newest event, if documents are wanted', () => {
     const input = records(body('a', 'e1', 1, { firstName: 'Ada' }), body('b', 'x', 1))
     const [without] = project(input, options).newest
     expect(without?.document).toBeUndefined()
@@ -100,7 +100,7 @@ describe('project', () => {
     }
   })
 
-  it('quarantines a field nested 100 000 deep, and continues with the next record', () => {
+  it('a field nested 100 000 deep is quarantined, and the next record is applied', () => {
     const nested = '['.repeat(100_000) + ']'.repeat(100_000)
     const customer = `{"customerUuid":"a","deep":${nested}}`
     const payload = `{"customerWithVehicles":{"customer":${customer}}}`
@@ -110,7 +110,7 @@ describe('project', () => {
     expect(projected.newest).toHaveLength(1)
   })
 
-  it('accepts a timestamp at the future limit, and one given as text', () => {
+  it('a timestamp at the future limit is accepted, and a timestamp as text', () => {
     expect(
       project(records(body('a', 'e', RECEIVED + 1000), body('b', 'e', '42')), options).newest.map(
         ({ version }) => version.timestamp,
@@ -132,7 +132,7 @@ describe('project reads only the version of events that are superseded', () => {
     body(customerUuid, id, timestamp).replace('"{', '"[{')
   const offsetsOf = ({ poison }: ReturnType<typeof project>) => poison.map(({ record }) => record.offset)
 
-  it('counts an unusable event as stale or duplicate if a usable event of its customer supersedes it', () => {
+  it('an unusable event counts as stale or duplicate if a usable event supersedes it', () => {
     const projected = project(
       inOrder(keyed('a', unusable('a', 'e1', 1)), keyed('a', body('a', 'e2', 2)), keyed('a', unusable('a', 'e2', 2))),
       options,
@@ -141,7 +141,7 @@ describe('project reads only the version of events that are superseded', () => {
     expect(projected.newest.map(({ version }) => version.id)).toEqual(['e2'])
   })
 
-  it('quarantines an unusable event that is newer than all usable events of its customer', () => {
+  it('an unusable event that is newer than all usable events is quarantined', () => {
     const projected = project(
       inOrder(
         keyed('a', unusable('a', 'e4', 4)),
@@ -161,12 +161,12 @@ describe('project reads only the version of events that are superseded', () => {
     ['is too far in the future', keyed('a', body('a', 'e', RECEIVED + 1001))],
     ['is of another customer than its key', keyed('a', body('b', 'e', undefined))],
     ['has no readable version', keyed('a', body('a', 'e', 'x'))],
-  ])('quarantines an unusable event beside a newer one if it %s', (_, record) => {
+  ])('an unusable event beside a newer one is quarantined if it %s', (_, record) => {
     const projected = project(inOrder(record, keyed('a', body('a', 'e2', 2))), options)
     expect(offsetsOf(projected)).toEqual(['10'])
   })
 
-  it('quarantines a named record although a newer event of its customer is beside it', () => {
+  it('a record named in the setting is quarantined, even beside a newer event of its customer', () => {
     const named = new Set(['t/2/10'])
     const projected = project(inOrder(keyed('a', body('a', 'e1', 1)), keyed('a', body('a', 'e2', 2))), {
       ...options,
@@ -175,7 +175,7 @@ describe('project reads only the version of events that are superseded', () => {
     expect(projected.poison).toMatchObject([{ reason: 'named-by-setting', record: { offset: '10' } }])
   })
 
-  it('lets events of one customer compete although their keys differ', () => {
+  it('the newest event of a customer counts, even if the keys of its events differ', () => {
     const projected = project(
       inOrder(
         keyed('a', body('a', 'e1', 1)),
@@ -232,7 +232,7 @@ describe('project reads only the version of events that are superseded', () => {
     return { newest, poison }
   }
 
-  it('gives the hashes that parsing every record gives, and counts each record once', () => {
+  it('project returns the hashes that full parsing gives, and counts each record once', () => {
     const uuid = fc.constantFrom('a', 'b', 'c', 'ü')
     const key = fc.option(fc.constantFrom('a', 'b', 'c', 'ü', 'dealer'), { nil: null, freq: 9 })
     const timestamp = fc.constantFrom<unknown>(1, 2, 3, '2', RECEIVED + 1001, 0, undefined)

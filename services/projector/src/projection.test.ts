@@ -203,7 +203,7 @@ describe('the state topic', () => {
     expect([documents(published), redis.position]).toEqual([[['a', 10]], '11'])
   })
 
-  it('a position goes back to where the state topic has all documents', async () => {
+  it('a position goes back to the offset up to which the state topic has all documents', async () => {
     const { assign, seeks, redis } = withState()
     redis.position = '50'
     await assign()
@@ -259,7 +259,7 @@ describe('the state topic', () => {
     expect(redis.position).toBe(LOW)
   })
 
-  it('the check of positions does not take a late move for a change by another process', async () => {
+  it('the check of positions counts no rewind if this projector moves the position during the check', async () => {
     const { assign, projection, batch, before, held, registry, steps } = withState()
     await assign()
     const { promise: isBack, resolve: comeBack } = Promise.withResolvers<void>()
@@ -309,7 +309,7 @@ describe('the state topic', () => {
     expect(redis.position).toBe('10')
   })
 
-  it('a projector that published too late moves the position back', async () => {
+  it('a projector that has published too late moves the position back', async () => {
     const { assign, projection, batch, redis, before, steps } = withState()
     await assign()
     before.publish = () => {
@@ -384,7 +384,7 @@ describe('positions of another cluster', () => {
 describe('a paused partition', () => {
   const settled = () => new Promise(setImmediate)
 
-  it('a projection pauses a partition while quarantine is away, and quarantines its record once', async () => {
+  it('a partition is paused while quarantine accepts no record, and its record is quarantined once', async () => {
     const { assign, projection, batch, redis, held, quarantined, before } = setUp()
     await assign()
     const back = Promise.withResolvers<void>()
@@ -408,7 +408,7 @@ describe('a paused partition', () => {
     expect([[...held], projection.waitingFor]).toEqual([[0], 'quarantine: Kafka is down'])
     projection.positions.assign([])
     expect([...held]).toEqual([])
-    // The outage ends with the attempts.
+    // The outage is over when the attempts have ended.
     await vi.waitFor(() => expect(projection.waitingFor).toBe(undefined))
     expect(redis.position).toBe(LOW)
   })
@@ -532,7 +532,7 @@ describe('regressions', () => {
     expect(seeks).toEqual([])
   })
 
-  it('a projection applies again customers that a failover lost before the position moved', async () => {
+  it('customers that a failover lost before the position moved are applied again', async () => {
     const { assign, projection, batch, redis, before, lose } = setUp()
     await assign()
     before.move = (count) => {
@@ -545,7 +545,7 @@ describe('regressions', () => {
     expect([...redis.customers.keys()]).toEqual(['a', 'b'])
   })
 
-  it('a projection notices a Redis that was emptied before the first chunk moved', async () => {
+  it('if Redis is emptied during the first chunk, a projection applies the chunk again', async () => {
     const { assign, projection, batch, redis, before, lose } = setUp()
     await assign()
     before.move = (count) => {
@@ -558,7 +558,7 @@ describe('regressions', () => {
     expect([...redis.customers.keys()]).toEqual(['a', 'b'])
   })
 
-  it('the position moves over no gap if it is reloaded during a chunk', async () => {
+  it('a chunk does not move a position that was reloaded during the chunk', async () => {
     const { assign, projection, batch, redis, before, lose } = setUp()
     await assign()
     before.apply = async (count) => {
@@ -574,7 +574,7 @@ describe('regressions', () => {
     expect([...redis.customers.keys()].sort()).toEqual(['a', 'b', 'c', 'd'])
   })
 
-  it('a projection continues after a load that was aborted without a new assignment', async () => {
+  it('after an aborted load of a position, the next batch loads the position again', async () => {
     const { assign, projection, batch, redis, before } = setUp()
     await assign()
     redis.position = '20'
@@ -586,7 +586,7 @@ describe('regressions', () => {
     expect(await projection.onBatch(batch(20, ['a']))).toBe('21')
   })
 
-  it('a projection compares a position again after its load was aborted', async () => {
+  it("after an aborted load of a position, the check of positions seeks to Redis' position", async () => {
     const { assign, projection, batch, redis, before, seeks } = setUp()
     await assign()
     redis.position = '20'
@@ -598,7 +598,7 @@ describe('regressions', () => {
     expect(seeks.at(-1)).toBe('20')
   })
 
-  it('a projection stops with a partition that was lost while its chunk was stored', async () => {
+  it('a projection applies no more records of a partition that was lost during a chunk', async () => {
     const { assign, projection, batch, redis, before } = setUp()
     await assign()
     before.move = () => projection.positions.assign([])

@@ -153,8 +153,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const storedPositions = createStoredPositions({ ...deps, onLeave: lookahead.skipTo }, options)
   const positions = createPositions({
     ...{ ...deps, storedPositions, retryThroughOutage, fillPartition, onLoad: lookahead.drop },
-    // The erasures do not wait for the partition's turn. A chunk has the turn while it loads the
-    // position again, so the load would wait for its own chunk forever.
+    // Execute these erasures without a turn. A chunk has the turn while it loads the position
+    // again. If the erasures waited for a turn, the chunk would wait for itself forever.
     executeErasures: (found, signal) => erasures.execute(found, signal, (_, work) => work()),
   })
   /**
@@ -289,8 +289,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const beganInPlace = async ({ partition, fetchedFrom, signal }: FetchedBatch): Promise<boolean> => {
     const expected = positions.expected(partition)
     if (expected === fetchedFrom) return true
-    // After an assignment the positions are still being loaded. At its end, the load seeks to the
-    // positions. A new rebalance aborts the signal, and that ends the wait.
+    // After an assignment the positions are still being loaded. The load ends with a seek to the
+    // positions. A new rebalance aborts the signal, and the abort ends the wait.
     if (expected === undefined) await positions.untilLoaded(signal)
     // The fetch began before a seek, or kafkajs has chosen another offset because the requested
     // offset was out of range.
@@ -341,8 +341,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
 
   /**
    * Goes back to the start of the lookahead's window if one of these unusable records supersedes an
-   * event of the window. If it did not go back, neither the unusable record nor the superseded
-   * event would be applied.
+   * event of the window. Otherwise neither the unusable record nor the superseded event would be
+   * applied.
    * @returns true if the batch must not be applied now.
    */
   const wentBack = async ({ partition, signal }: FetchedBatch, unusable: readonly RawRecord[]): Promise<boolean> => {

@@ -121,7 +121,7 @@ const newestIn = (history: readonly Event[], customerUuid: string): Event | unde
     .filter((event) => event.customerUuid === customerUuid)
     .reduce<Event | undefined>((a, b) => (a && compareVersions(a, b) >= 0 ? a : b), undefined)
 
-it('a rebuild ends with the newest events, and no customer goes back meanwhile', async () => {
+it('a rebuild ends with the newest events, and no hash becomes older meanwhile', async () => {
   await fc.assert(
     fc.asyncProperty(runs, async (run) => {
       const seen = new Map<string, Version>()
@@ -194,7 +194,7 @@ it('a rebuild repairs a hash that claims to be newer than Kafka', async () => {
   )
 })
 
-it('a lower projection keeps hashes of a higher one and applies newer events', async () => {
+it('a lower projection keeps the hashes of a higher projection, and applies newer events', async () => {
   const { keyPrefix } = freshNames()
   const key = customerKey('a', keyPrefix)
   const history = [1, 2].map((timestamp) => ({ customerUuid: 'a', timestamp, id: 'x' }))

@@ -12,7 +12,7 @@ const setUp = ({ obstacle }: { obstacle?: Diagnosis } = {}) => {
   const reports: [string, string | undefined][] = []
   const logged: string[] = []
   const ends: Error[] = []
-  /** Functions by step name. Each runs in its step, and throws to make the step fail. */
+  /** Functions by step name. Each function runs in its step, and throws to make the step fail. */
   const before: Record<string, (() => unknown) | undefined> = {}
   const step = (name: string) => async () => {
     steps.push(name)
@@ -153,7 +153,7 @@ it.each<[string, () => unknown]>([
   expect([startup.phase, reports]).toEqual(['running', [['start', undefined]]])
 })
 
-it('the lag may be measured after the first topic check, even if it failed', async () => {
+it('the lag may be measured after the first topic check, even if the check failed', async () => {
   const { startup, run, steps, before } = setUp()
   const seen: boolean[] = []
   before.topics = () => {

@@ -103,7 +103,7 @@ describe('customers on a cluster', () => {
     ).toEqual(new Set(['applied']))
   })
 
-  it('the store applies customers while their slot moves to another master, and after', async () => {
+  it('customers are applied during and after a move of their slot to another master', async () => {
     const { store, keyPrefix } = fresh()
     const slot = Number(await client.cluster('KEYSLOT', customerKey('c0', keyPrefix)))
     await apply(store, [snapshot('c0')])
@@ -118,7 +118,7 @@ describe('customers on a cluster', () => {
     expect(await to.client.hget(customerKey('c0', keyPrefix), '_eventTimestamp')).toBe('4')
   })
 
-  it('the store rejects a chunk while a master is away, and applies it when the master is back', async () => {
+  it('a chunk is rejected while a master is down, and applied when the master is back', async () => {
     const { store } = fresh()
     const [master] = cluster.masters
     await master?.kill()
@@ -148,7 +148,7 @@ describe('customers on a cluster', () => {
 })
 
 const customers = [snapshot('c0'), snapshot('c1')]
-/** Calls `run` before the first call of this method of the client. */
+/** Calls `run` once, before the client's first call of this method. */
 const before = (method: 'hset' | 'hmget' | 'movePosition', run: () => Promise<unknown>) => {
   const target = client as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>
   const original = target[method]?.bind(client) as (...args: unknown[]) => Promise<unknown>
@@ -162,7 +162,7 @@ const before = (method: 'hset' | 'hmget' | 'movePosition', run: () => Promise<un
 }
 
 describe('a master that is replaced by one that lacks its last writes', () => {
-  it('the store notices customers that a master lost before the token', async () => {
+  it('a chunk is rejected if a master loses its customers before the token is written', async () => {
     const { store, keyPrefix } = fresh()
     await store.movePosition(0, undefined, '7')
     before('hset', () => client.del(customerKey('c0', keyPrefix)))
@@ -171,7 +171,7 @@ describe('a master that is replaced by one that lacks its last writes', () => {
     expect(await store.applyChunk(customers, 0, '7', '8')).toEqual({ moved: true, stored: ['applied', 'duplicate'] })
   })
 
-  it('the store notices a master that was set back before the token, after the check', async () => {
+  it('a chunk is rejected if a master loses its customers and the token after the check', async () => {
     const { store, keyPrefix, copies } = fresh()
     await store.movePosition(0, undefined, '7')
     const { movePosition } = client as unknown as { movePosition: object }
@@ -210,7 +210,7 @@ describe('erasures on a cluster', () => {
     expect(await client.exists(customerKey('c0', keyPrefix))).toBe(0)
   })
 
-  it('all erasures are executed again if one master has lost their position', async () => {
+  it('the position in the erasures topic is unknown if one master has lost its copy', async () => {
     const { store, copies } = fresh()
     await store.movePosition(0, undefined, '7')
     const { token } = await store.writeErasures(erasures, 0, '7', 'id')
@@ -219,7 +219,7 @@ describe('erasures on a cluster', () => {
     expect(await store.erasuresPositions([0])).toEqual(new Map([[0, undefined]]))
   })
 
-  it('the store notices a mark that a master lost before the token', async () => {
+  it('an erasure is rejected if a master loses the mark before the token is written', async () => {
     const { store, keyPrefix } = fresh()
     await store.movePosition(0, undefined, '7')
     before('hset', () => client.del(erasedKey('c0', keyPrefix)))
@@ -229,7 +229,7 @@ describe('erasures on a cluster', () => {
 
 describe('a master that is set back to its last backup', () => {
   it.each(['hset', 'hmget', 'movePosition'] as const)(
-    'moves no position if a master is set back before %s',
+    'a position does not move if a master is restored from its backup before %s',
     { timeout: 60_000 },
     async (method) => {
       const { store, keyPrefix } = fresh()
@@ -265,7 +265,7 @@ describe('positions on a cluster', () => {
     expect(slots).toEqual(Array.from({ length: 16 }, (_, i) => i * 1024))
   })
 
-  it('the lowest copy of a position counts, and the other copies follow', async () => {
+  it('the lowest copy of a position counts, and the next move sets all copies', async () => {
     const { store, copies } = fresh()
     expect(await store.movePosition(0, undefined, '7')).toBe(true)
     expect(await store.movePosition(1, undefined, '10')).toBe(true)
@@ -292,7 +292,7 @@ describe('positions on a cluster', () => {
     expect(await store.positions([0])).toEqual(new Map([[0, '2']]))
   })
 
-  it('a position is within a window if one copy says so', async () => {
+  it('a window counts if only one copy of the positions has it', async () => {
     const { store, copies } = fresh()
     await store.movePosition(0, undefined, '7')
     const window = { start: '7', end: '12' }

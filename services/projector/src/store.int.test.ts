@@ -156,7 +156,7 @@ describe('applyChunk', () => {
     expect(await redis.hget(keyOf(uuid), 'customerUuid')).toBe(uuid)
   })
 
-  it('an event replaces a customer’s key that is no hash', async () => {
+  it('an event replaces a customer’s key even if the key is not a hash', async () => {
     const { store, keyOf } = fresh()
     await redis.set(keyOf('c'), 'not a hash')
     expect(await apply(store, [snapshot({ timestamp: 1, id: 'e' })])).toEqual(['applied'])
@@ -302,20 +302,20 @@ describe('a Redis that is replaced behind its address', () => {
     return { urls: [servers[0].url, servers[1].url] as const, primary, replica, network, untilInSync }
   }
 
-  // A chunk of 600 customers needs three calls (600 ÷ 250), and a fourth call that moves the
-  // position. The fifth call comes after the chunk.
+  // A chunk of 600 customers needs four calls: three for the customers, and one that moves the
+  // position. With 5, the replica is promoted after the chunk.
   it.each([
-    ['nothing', 1],
-    ['nothing', 2],
-    ['nothing', 3],
-    ['nothing', 4],
-    ['nothing', 5],
-    ['all calls before', 2],
-    ['all calls before', 3],
-    ['all calls before', 4],
-    ['all calls before', 5],
+    ['no customer', 1],
+    ['no customer', 2],
+    ['no customer', 3],
+    ['no customer', 4],
+    ['no customer', 5],
+    ['all earlier calls', 2],
+    ['all earlier calls', 3],
+    ['all earlier calls', 4],
+    ['all earlier calls', 5],
   ])(
-    'moves no position on a promoted replica that has %s of a chunk, from its script %i on',
+    'a replica with %s of a chunk, promoted before script %i, gets no position without its customers',
     { timeout: 60_000 },
     async (what, nth) => {
       const { urls, primary, replica, network, untilInSync } = await startReplicated()
@@ -326,7 +326,7 @@ describe('a Redis that is replaced behind its address', () => {
       await direct.applyChunk([], 1, undefined, '1')
       await direct.movePosition(0, undefined, '7')
       await untilInSync()
-      const inSync = what === 'all calls before'
+      const inSync = what === 'all earlier calls'
       if (!inSync) network.set('stalled')
       const promote = async () => {
         if (inSync) await untilInSync()
@@ -345,14 +345,14 @@ describe('a Redis that is replaced behind its address', () => {
         Promise.all(customers.map(({ customerUuid }) => replica.exists(customerKey(customerUuid, keyPrefix))))
       const present = (await isThere()).filter(Boolean).length
       const isWhole = inSync || nth === 1
-      // If the switch is after the chunk, the position has moved, but on the lost primary.
+      // If the switch is after the chunk, the position has moved, but only on the lost primary.
       expect([moved, position, present]).toEqual([isWhole || nth === 5, isWhole ? '607' : '7', isWhole ? 600 : 0])
       expect(await promoted.applyChunk(customers, 0, position, '607')).toMatchObject({ moved: true })
       expect(await isThere()).not.toContain(0)
     },
   )
 
-  it('applyChunk writes nothing if the position is elsewhere, and all if the position is already `to`', async () => {
+  it('applyChunk writes no customer at another position, and all customers at position `to`', async () => {
     const { store, keyOf } = fresh()
     await store.movePosition(0, undefined, '7')
     expect(await store.applyChunk([snapshot({ timestamp: 1, id: 'e' })], 0, '6', '8')).toEqual({
@@ -515,7 +515,7 @@ describe('writeChunk and moveAfter', () => {
     await expect(store.moveAfter(0, undefined, '7', mine.token)).rejects.toThrow('token')
   })
 
-  it('writeChunk reports that the position is elsewhere if another projector has moved it forward', async () => {
+  it('moveAfter returns false if another projector has moved the position past the chunk', async () => {
     const { store } = fresh()
     const mine = await store.writeChunk([event], 0, undefined, '7')
     const other = await store.writeChunk([event], 0, undefined, '9')
@@ -525,7 +525,7 @@ describe('writeChunk and moveAfter', () => {
 })
 
 describe('lowerPosition', () => {
-  it('lowerPosition makes the owner write a chunk again that is under way', async () => {
+  it('moveAfter rejects if lowerPosition was called after writeChunk', async () => {
     const { store } = fresh()
     const { token } = await store.writeChunk([snapshot({ timestamp: 1, id: 'e' })], 0, undefined, '7')
     expect(await store.lowerPosition(0, '3')).toBe(false)
@@ -548,7 +548,7 @@ describe('lowerPosition', () => {
 })
 
 describe('movePosition', () => {
-  it('movePosition moves only from the current position, and repeats a move successfully', async () => {
+  it('movePosition moves only from the current position, and a repeated move succeeds', async () => {
     const { store } = fresh()
     expect(await store.positions([0, 1])).toEqual(
       new Map([
@@ -584,7 +584,7 @@ describe('unfinishedWindows', () => {
     expect(await unfinished()).toEqual([])
   })
 
-  it('the stored window is that of the process that moved the position', async () => {
+  it('the stored window is the window of the process that moved the position', async () => {
     const { store } = fresh()
     await store.movePosition(0, undefined, '9')
     await store.applyChunk([], 0, '9', '11', { window: { start: '9', end: '20' } })

@@ -28,8 +28,8 @@ export interface AppliedChunk {
 /** A chunk whose customers are written, and whose position has not moved yet. */
 export interface WrittenChunk {
   /**
-   * False if the stored position was not the expected one. If the chunk needs several calls, some
-   * of these calls may have written their customers.
+   * False if the stored position was not the expected position. If the chunk needs several calls,
+   * some of these calls may have written their customers.
    */
   readonly isInPlace: boolean
   readonly stored: readonly StoreOutcome[]
@@ -118,7 +118,7 @@ const outcomes = new Map<number, StoreOutcome>([
 const NEEDS_MARK = 3
 
 export interface Rights {
-  /** Commands that Redis denies on the projector's keys. Empty if it denies none. */
+  /** Commands that Redis denies on the projector's keys. Empty if Redis denies no command. */
   deniedCommands(): Promise<string[]>
 }
 
@@ -357,8 +357,8 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
       // state topic may lack its document.
       const place = [`${fields(partition).position}/`, isComplete ? '0' : rawFrom, rawFrom]
       const stored: StoreOutcome[] = []
-      // One part after the other: a fetch may bring many megabytes, and on a slow network calls in
-      // parallel would exceed the time limit of a command again and again.
+      // Send one part after the other. A fetch may have many megabytes, and on a slow network
+      // parallel calls would exceed the command timeout at every attempt.
       for (const part of partsOf(customers)) {
         const calls = clustered ? part.map((customer) => [customer]) : [part]
         for (const done of await all(calls.map((call) => applyAtOnce(call, place)))) stored.push(...done.stored)

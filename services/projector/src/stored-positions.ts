@@ -46,7 +46,9 @@ export interface FoundPositions {
 export interface StoredPositions {
   /** Compares the ids of cluster and topic. See {@link createClaim}. */
   readonly claim: ReturnType<typeof createClaim>
-  /** Reads the positions, and first replaces those that are not usable. Rejects in an outage. */
+  /**
+   * Replaces the positions that are not usable, then returns all positions. Rejects in an outage.
+   */
   read(partitions: readonly number[]): Promise<FoundPositions>
 }
 

@@ -47,7 +47,7 @@ const setUp = () => {
   return { startup, runs, failing, failures, reports, outage, stop }
 }
 
-it('each task has its interval', async () => {
+it('each task runs at its own interval', async () => {
   const { runs } = setUp()
   await vi.advanceTimersByTimeAsync(60_000)
   expect(runs).toEqual({
@@ -63,7 +63,7 @@ it('each task has its interval', async () => {
   })
 })
 
-it('an outage of Kafka is reported even if no one asks for readiness', async () => {
+it('an outage of Kafka is reported even without a request to /readyz', async () => {
   const { reports, outage } = setUp()
   await vi.advanceTimersByTimeAsync(2000)
   expect(reports).toEqual([['kafka', outage]])

@@ -1,6 +1,7 @@
 /**
- * Runs a chunk and an erasure of one partition one after the other. At the same time, each would
- * replace the token of the other. The result would still be right, but only after retries.
+ * Runs a chunk and an erasure of one partition one after the other. If both ran at the same time,
+ * each would replace the token of the other. The result would still be right, but only after
+ * retries.
  */
 export interface Turns {
   /** Runs a chunk after the erasures of the partition that have begun or wait. */

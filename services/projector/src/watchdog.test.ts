@@ -23,7 +23,7 @@ const setUp = () => {
     },
     { topic: 't', sessionTimeoutMs: SESSION_MS },
   )
-  /** Lets session timeouts pass and calls the watchdog once in each. */
+  /** Lets session timeouts pass and calls the watchdog once in each session timeout. */
   const pass = async (sessions: number) => {
     for (let passed = 0; passed < sessions; passed++) {
       await watch()

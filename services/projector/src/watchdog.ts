@@ -48,7 +48,8 @@ export const createWatchdog = (
     } catch {
       kafkaAnsweredSince = Number.POSITIVE_INFINITY
     }
-    // The stall must be seen twice, because the consumer may have joined its group a moment ago.
+    // Two checks in a row must see the stall, because the consumer may have joined its group a
+    // moment ago.
     const standstillMs = Math.min(progress.standstillMs(projection.positions.assigned), projection.undisturbedMs())
     const stalled = standstillMs > sessionTimeoutMs * STALLED_SESSIONS
     if (stalled && stalledBefore)

@@ -7,7 +7,7 @@ import { kafkaSettings } from './settings.ts'
 
 afterEach(() => void vi.restoreAllMocks())
 
-it('logs an error of kafkajs as a warning, at most once in ten seconds', () => {
+it('an error of kafkajs is logged as a warning, at most once in ten seconds', () => {
   const said: string[] = []
   const logger = { warn: (_: object, message: string) => said.push(message) } as unknown as Logger
   const kafka = createKafka(loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:1' }), {

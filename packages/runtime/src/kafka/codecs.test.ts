@@ -19,11 +19,11 @@ describe('snappy', () => {
   }
   const header = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0, 0, 0, 0, 1, 0, 0, 0, 1])
 
-  it('decompresses a snappy block without a stream header', async () => {
+  it('the codec decompresses a snappy block without a stream header', async () => {
     expect((await decompress(SNAPPY, Buffer.from(toSnappy(plain)))).equals(plain)).toBe(true)
   })
 
-  it('decompresses several snappy streams in a row', async () => {
+  it('the codec decompresses several snappy streams in a row', async () => {
     const stream = [
       header,
       block(plain.subarray(0, 50_000)),
@@ -38,7 +38,7 @@ describe('snappy', () => {
     ['a block beyond its end', Buffer.concat([header, block(plain).subarray(0, -1)])],
     ['a negative length', Buffer.concat([header, Buffer.from([0xff, 0xff, 0xff, 0xff])])],
     ['a claim of 4 GB', Buffer.from([0xff, 0xff, 0xff, 0xff, 0x0f, 0])],
-  ])('refuses snappy with %s', async (_, bytes) => {
+  ])('the codec refuses snappy with %s', async (_, bytes) => {
     await expect(async () => decompress(SNAPPY, bytes)).rejects.toThrow()
   })
 })
@@ -55,7 +55,7 @@ describe('LZ4', () => {
     return Buffer.from([...HEAD, flags, 0x40, ...contentSize, 0, ...stored, ...linked, 0, 0, 0, 0, ...tail])
   }
 
-  it('decompresses LZ4 in blocks of 4 MiB', async () => {
+  it('the codec decompresses LZ4 in blocks of 4 MiB', async () => {
     expect((await decompress(LZ4, Buffer.from(toLz4(plain)))).equals(plain)).toBe(true)
   })
 
@@ -63,7 +63,7 @@ describe('LZ4', () => {
     ['linked blocks', frame(0x40, [], [])],
     ['a checksum after each block', frame(0x50, [], [1, 2, 3, 4])],
     ['its size in the head and a checksum at the end', frame(0x4c, [17, 0, 0, 0, 0, 0, 0, 0], [], [1, 2, 3, 4])],
-  ])('decompresses LZ4 with %s', async (_, bytes) => {
+  ])('the codec decompresses LZ4 with %s', async (_, bytes) => {
     expect(String(await decompress(LZ4, bytes))).toBe('customercustomer!')
   })
 
@@ -72,7 +72,7 @@ describe('LZ4', () => {
     ['a block beyond its end', frame(0x40, [], []).subarray(0, -8)],
     ['no end', frame(0x40, [], []).subarray(0, -4)],
     ['an unknown version', frame(0x80, [], [])],
-  ])('refuses LZ4 with %s', async (_, bytes) => {
+  ])('the codec refuses LZ4 with %s', async (_, bytes) => {
     await expect(async () => decompress(LZ4, bytes)).rejects.toThrow()
   })
 })

@@ -44,8 +44,8 @@ const LZ4_BLOCK_BYTES = [64, 256, 1024, 4096].map((kib) => kib * 1024)
 const LZ4_STORED = 0x80000000
 
 /**
- * Decompresses an LZ4 frame. The frame reader of lz4js is wrong: it expects a block's checksum
- * before the block instead of after the block.
+ * Decompresses an LZ4 frame. The frame reader of lz4js is not used, because it expects a block's
+ * checksum before the block instead of after the block.
  */
 const fromLz4 = (bytes: Buffer): Buffer => {
   if (bytes.readUInt32LE(0) !== LZ4_MAGIC) throw new RangeError('no frame of LZ4')

@@ -10,7 +10,7 @@ import { administratorOf } from './topic-admin.ts'
 
 const kafka = testKafka()
 
-it('describes our group members by instance and foreign members by topics', async () => {
+it('describeGroup names our group members by instance, and foreign members by topics', async () => {
   const { topicPrefix, groupId } = freshNames()
   const [topic, otherTopic] = [`${topicPrefix}raw`, `${topicPrefix}other`]
   const admin = createAdmin(kafka)

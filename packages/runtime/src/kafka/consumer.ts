@@ -76,7 +76,7 @@ export interface PartitionConsumerOptions {
   readonly onBatch: (batch: FetchedBatch) => Promise<string | undefined>
   /**
    * Called if the consumer has ended and cannot be restarted. The process must then exit, so that
-   * its supervisor starts a new one.
+   * its supervisor starts a new process.
    */
   readonly onDead: (error: Error) => void
 }
@@ -90,14 +90,14 @@ export interface CommittedOffset {
 export interface PartitionConsumer {
   /**
    * Connects before `start`. All clients of a process can then connect in parallel, so a hanging
-   * broker costs one timeout, not one for each client.
+   * broker costs one timeout instead of one timeout for each client.
    */
   connect(): Promise<void>
   start(): Promise<void>
   seek(partition: number, offset: string): void
   /** Pauses this partition until the returned function is called. The other partitions continue. */
   hold(partition: number): () => void
-  /** Commits offsets to Kafka. Never throws. @returns true if Kafka accepted them. */
+  /** Commits offsets to Kafka. Never throws. @returns true if Kafka accepted the offsets. */
   commit(offsets: ReadonlyMap<number, CommittedOffset>): Promise<boolean>
   /** Reads the committed offsets of the group, by partition. Rejects if Kafka does not answer. */
   committed(): Promise<ReadonlyMap<number, CommittedOffset>>
@@ -118,8 +118,8 @@ export interface PartitionConsumer {
 }
 
 /**
- * Heartbeat errors after which a member must join again. After any other error kafkajs continues.
- * Examples are a lost connection, and a coordinator that still loads the group.
+ * Heartbeat errors after which a member must join again. After any other error kafkajs continues,
+ * e.g. after a lost connection, or while a coordinator loads the group.
  */
 const lostBy: ReadonlySet<string | undefined> = new Set([
   'REBALANCE_IN_PROGRESS',
@@ -140,7 +140,7 @@ const isOutage = (error: Error): boolean =>
   (error.cause instanceof Error && isOutage(error.cause))
 const START_AGAIN = { initialMs: 500, maxMs: 2000 }
 
-/** Returns a property that kafkajs does not declare. */
+/** Returns the offset that the fetch requested. kafkajs does not declare this property. */
 const fetchedFrom = (batch: Batch): string => (batch as Batch & { readonly fetchedOffset: string }).fetchedOffset
 
 const FAILURE_LOG_INTERVAL_MS = 10_000
@@ -163,9 +163,9 @@ export const createPartitionConsumer = (
   const consumer = kafkajsOf(kafka).consumer({
     groupId,
     sessionTimeout: options.sessionTimeoutMs,
-    // A consumer without activity for too long ends its process. kafkajs' default of 60 s is longer
-    // than that time, so one slow member would end all members that wait for it. A member that
-    // joins too late joins again.
+    // The watchdog ends a process whose consumer is silent for two session timeouts. kafkajs'
+    // default `rebalanceTimeout` (60 s) may be longer. One slow member would then end all processes
+    // that wait for it. With this value, a member that joins too late joins again.
     rebalanceTimeout: options.sessionTimeoutMs,
     heartbeatInterval: options.heartbeatIntervalMs,
     maxWaitTimeInMs: options.maxWaitMs,
@@ -277,8 +277,9 @@ export const createPartitionConsumer = (
   consumer.on(consumer.events.REBALANCING, () => {
     joined = false
   })
-  // Wait for twice maxWaitMs after the join, because a member without the right to fetch can join.
-  // After this time each broker has answered a fetch, or the consumer has crashed.
+  // A member without the right to fetch can join, so a join alone does not end the problem. Wait
+  // for twice maxWaitMs after the join. By then each broker has answered a fetch, or the consumer
+  // has crashed.
   consumer.on(consumer.events.FETCH, () => {
     if (problem && joined && performance.now() - joinedAt > 2 * options.maxWaitMs) setProblem(undefined)
   })

@@ -5,11 +5,11 @@ import { crc32c } from './crc32c.ts'
 
 const ofKafkajs = createRequire(import.meta.url)('kafkajs/src/protocol/recordBatch/crc32C') as (bytes: Buffer) => number
 
-it('has the check value of the standard', () => {
+it('crc32c has the check value of the standard', () => {
   expect(crc32c(Buffer.from('123456789'))).toBe(0xe3069283)
 })
 
-it('agrees with the checksum of kafkajs for any part of any bytes', () => {
+it('crc32c agrees with kafkajs for any part of any bytes', () => {
   const bytesAndEnds = fc
     .uint8Array({ maxLength: 200 })
     .chain((bytes) => fc.tuple(fc.constant(bytes), fc.nat(bytes.length), fc.nat(bytes.length)))

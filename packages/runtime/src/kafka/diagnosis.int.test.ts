@@ -148,7 +148,7 @@ describe('a client that is turned away', () => {
       'outage',
       [/127.0.0.1:1\b/, /advertised.listeners/],
     ],
-  ])('diagnoses %s', { timeout: 30_000 }, async (_, client, reason, words) => {
+  ])('the problem is reported: %s', { timeout: 30_000 }, async (_, client, reason, words) => {
     const [address, env] = client()
     const { admin, diagnose } = adminOf(address, env)
     const error = await admin
@@ -168,7 +168,7 @@ describe('a client that is turned away', () => {
     ['plain text', () => [brokers.kafka.admin]],
     ['TLS', () => [addresses().tls, trusting('tls')]],
   ])(
-    'reports an outage if a proxy that had a broker closes connections of %s',
+    'an outage is reported if a proxy that had a broker closes connections of %s',
     { timeout: 30_000 },
     async (_, client) => {
       const [address, env] = client()
@@ -206,7 +206,7 @@ describe('a user without a right', () => {
       (error: unknown) => diagnose(error, 'do that').message,
     )
 
-  it('names the missing right to write before it writes anything', async () => {
+  it('the check names the missing right to write before any record is written', async () => {
     const { kafka, diagnose } = clientOf(brokers.kafka.addresses.scram, login())
     const writeCheck = createWriteCheck(kafka)
     onTestFinished(() => writeCheck.disconnect())
@@ -229,7 +229,7 @@ describe('a user without a right', () => {
     expect((await all.fetchTopicOffsets(topic)).map(({ high }) => high)).toEqual(['0', '0'])
   })
 
-  it('names the missing rights to create a topic and read its settings', async () => {
+  it('the check names the missing rights to create a topic and to read its settings', async () => {
     const creating = { ...login(), KAFKA_CREATE_TOPICS: 'true' }
     const { admin, settings, diagnose } = adminOf(brokers.kafka.addresses.scram, creating)
     await admin.connect()
@@ -258,7 +258,7 @@ describe('a user without a right', () => {
   it.each([
     ['its group', AclResourceTypes.GROUP, /read topic .* in group .*GROUP_AUTHORIZATION_FAILED.*READ on the group/],
     ['its topic', AclResourceTypes.TOPIC, /read topic .*TOPIC_AUTHORIZATION_FAILED/],
-  ])('a consumer continues when it may read %s', { timeout: 60_000 }, async (_, lacking, says) => {
+  ])('a consumer continues when it gets the right to read %s', { timeout: 60_000 }, async (_, lacking, says) => {
     const groupId = `${topic}.group`
     const { kafka, diagnose } = clientOf(brokers.kafka.addresses.scram, login())
     const admin = createAdmin(kafka)
@@ -357,7 +357,7 @@ hgHWYd46nV7bnH0uILyA15F4Kh0fE12Ljs2Hv/X97xRvTvhRAupx4HEI
 -----END PRIVATE KEY-----
 `
 
-it('sends the certificate of KAFKA_SSL_CERT to the brokers', async () => {
+it('the client sends the certificate of KAFKA_SSL_CERT to the brokers', async () => {
   const shown: string[] = []
   const server = createServer(
     { cert: certificate, key, ca: certificate, requestCert: true, rejectUnauthorized: false },

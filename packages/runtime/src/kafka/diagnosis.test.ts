@@ -15,15 +15,18 @@ it.each([
   ['INVALID_TOPIC_EXCEPTION', 'topic', /KAFKA_TOPIC_PREFIX/],
   ['TOPIC_AUTHORIZATION_FAILED', 'authorization', /create topic t\b.*CREATE/],
   ['CLUSTER_AUTHORIZATION_FAILED', 'authorization', /create topic t\b.*CREATE/],
-])('names the topic that cannot be created because of %s, not an existing one', (type, reason, words) => {
-  const exists = error({ name: 'KafkaJSCreateTopicError', type: 'TOPIC_ALREADY_EXISTS', topic: 'there' })
-  const refused = error({ name: 'KafkaJSCreateTopicError', type, topic: 't' })
-  const aggregate = error({ name: 'KafkaJSAggregateError', errors: [exists, refused] })
-  noteFailedRequest(aggregate, { api: 'CreateTopics', broker: 'a:9092' })
-  const diagnosis = diagnose(aggregate, 'create topics')
-  expect(diagnosis).toMatchObject({ blocked: true, reason })
-  expect(diagnosis.message).toMatch(words)
-})
+])(
+  'the diagnosis names the topic that cannot be created because of %s, and no existing topic',
+  (type, reason, words) => {
+    const exists = error({ name: 'KafkaJSCreateTopicError', type: 'TOPIC_ALREADY_EXISTS', topic: 'there' })
+    const refused = error({ name: 'KafkaJSCreateTopicError', type, topic: 't' })
+    const aggregate = error({ name: 'KafkaJSAggregateError', errors: [exists, refused] })
+    noteFailedRequest(aggregate, { api: 'CreateTopics', broker: 'a:9092' })
+    const diagnosis = diagnose(aggregate, 'create topics')
+    expect(diagnosis).toMatchObject({ blocked: true, reason })
+    expect(diagnosis.message).toMatch(words)
+  },
+)
 
 it.each([
   ['INVALID_SESSION_TIMEOUT', 'group', /CONSUMER_SESSION_TIMEOUT_MS/],
@@ -50,13 +53,13 @@ it.each([
   ],
   ['too few replicas', { type: 'NOT_ENOUGH_REPLICAS' }, /told/],
   ['a request that times out', { name: 'KafkaJSRequestTimeoutError' }, /told.*KAFKA_BROKERS \(a:9092, b:9092\)/],
-])('calls %s an outage', (_, facts, words) => {
+])('the diagnosis calls %s an outage', (_, facts, words) => {
   const diagnosis = diagnose(error({ name: 'KafkaJSNumberOfRetriesExceeded' }, error(facts)), 'read')
   expect(diagnosis).toMatchObject({ blocked: false, reason: 'outage' })
   expect(diagnosis.message).toMatch(words)
 })
 
-it('calls it an outage if proxies of all brokers close the TLS handshake after the brokers have answered', () => {
+it('an outage is reported if proxies of all brokers close the TLS handshake after earlier answers', () => {
   const settings = loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9093,b:9093', KAFKA_SSL: 'true' })
   const message = 'Client network socket disconnected before secure TLS connection was established'
   const closed = new AggregateError(['a:9093', 'b:9093'].map((broker) => Object.assign(new Error(message), { broker })))
@@ -67,7 +70,7 @@ it('calls it an outage if proxies of all brokers close the TLS handshake after t
   expect(diagnosis()).toMatchObject({ blocked: false, reason: 'outage' })
 })
 
-it('names all bootstrap brokers if no broker answers', () => {
+it('the diagnosis names all bootstrap brokers if no broker answers', () => {
   const refused = ['a:9092', 'b:9092', 'c:9092'].map((broker) => error({ code: 'ECONNREFUSED', broker }))
   const { blocked, message } = diagnose(new AggregateError(refused), 'store events')
   expect([blocked, message]).toEqual([
@@ -78,14 +81,14 @@ it('names all bootstrap brokers if no broker answers', () => {
   ])
 })
 
-it('names the recorded work that failed instead of the caller’s work', async () => {
+it('the diagnosis names the recorded work that failed instead of the caller’s work', async () => {
   const failed = await attributed('write to topic t', () =>
     Promise.reject(error({ type: 'TOPIC_AUTHORIZATION_FAILED' })),
   ).catch((reason: unknown) => reason)
   expect(diagnose(error({}, failed), 'connect').message).toContain('to write to topic t (TOPIC_AUTHORIZATION_FAILED)')
 })
 
-it('keeps the message of a TopicError', () => {
+it('the diagnosis keeps the message of a TopicError', () => {
   expect(diagnose(new TopicError('Topics are missing: t.'), 'connect')).toEqual({
     blocked: true,
     reason: 'topic',

@@ -5,7 +5,9 @@ import { type AnyError, type Facts, factsOf, firstOf } from './error-facts.ts'
 import { failedWorkOf, hasAnswered } from './failed-request.ts'
 import { TopicError } from './topic-check.ts'
 
-/** Pauses between attempts while a person must act. Before that, a retry cannot help. */
+/**
+ * Pauses between attempts while a person must act. A retry cannot help before the person has acted.
+ */
 export const BLOCKED_BACKOFF = { initialMs: 5000, maxMs: 15_000 }
 
 /**
@@ -169,7 +171,7 @@ const missingRight = ({ settings, facts, kafka, doing, retrying }: Failure): Pro
   if (!type.endsWith('_AUTHORIZATION_FAILED')) return undefined
   const creation = creationErrorOf(facts)
   const resource = creation ? `create topic ${creation.topic}` : doing
-  // The topic's name may be wrong, because Kafka also answers so if a topic does not exist and the
+  // The topic's name may be wrong. Kafka gives the same answer if a topic does not exist and the
   // user lacks DESCRIBE.
   const otherName =
     request?.api === 'Metadata' ? ' If the topic should have another name, check KAFKA_TOPIC_PREFIX.' : ''
@@ -260,7 +262,7 @@ const outageMessageOf = ({ settings, facts, kafka, cannot, retrying, lastMessage
       '__consumer_offsets cannot be created or has no leader: compare offsets.topic.replication.factor with ' +
       'the number of brokers.'
     )
-  // ApiVersions is the first request of a connection. A port without an answer to ApiVersions may
+  // ApiVersions is the first request of a connection. If a port does not answer ApiVersions, it may
   // belong to another kind of server.
   const isSilent = request?.api === 'ApiVersions' || errors.some(({ name }) => silences.has(name))
   const hint = isSilent ? `If this lasts, check that Kafka listens there, and ${addressHint(settings, broker)}.` : ''
@@ -269,7 +271,7 @@ const outageMessageOf = ({ settings, facts, kafka, cannot, retrying, lastMessage
 
 /**
  * Creates the function that diagnoses errors of kafkajs. A diagnosis is an outage, or a problem
- * that a person must fix. It names the setting or the right to check.
+ * that a person must fix. The diagnosis names the setting or the right to check.
  * @param program kind of the caller: a service keeps trying, a command ends.
  */
 export const createDiagnose =

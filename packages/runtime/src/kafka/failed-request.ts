@@ -45,7 +45,7 @@ const keyOf = ({ broker, tls, login }: Route): string => [broker, tls, login].jo
 
 /**
  * Notes that a broker has answered a request. An answer to `ApiVersions` does not count, because a
- * broker gives it even to a client that has not logged in.
+ * broker answers it even before the login.
  */
 export const noteAnswer = (api: string, route: Route): void => {
   if (api !== 'ApiVersions') answering.add(keyOf(route))

@@ -120,7 +120,7 @@ describe('watermarks', () => {
 })
 
 describe('transactions of others', () => {
-  it('skips an aborted transaction at the end of a quiet partition', async () => {
+  it('the consumer skips an aborted transaction at the end of a quiet partition', async () => {
     await send(await startProducer(), values('a', 'b'))
     const { seen, batches, dead } = await startConsumer()
     await untilAt(batches, '2')
@@ -131,7 +131,7 @@ describe('transactions of others', () => {
     expect({ seen, dead }).toEqual({ seen: ['a', 'b'], dead: [] })
   })
 
-  it('passes on only committed records of interleaved transactions, over many fetches', async () => {
+  it('the consumer passes on only committed records of interleaved transactions', async () => {
     const transactional = await Promise.all(['x', 'y', 'z'].map((id) => startProducer(id)))
     const plain = await startProducer()
     const expected: string[] = []
@@ -160,7 +160,7 @@ describe('transactions of others', () => {
     expect(batches.length).toBeGreaterThan(6)
   })
 
-  it('records behind an open transaction wait until it ends', async () => {
+  it('records behind an open transaction wait until the transaction ends', async () => {
     const open = await (await startProducer('open')).transaction()
     await open.send(values('a'))
     await send(await startProducer(), values('b'))
@@ -172,20 +172,23 @@ describe('transactions of others', () => {
   })
 })
 
-it.each(['gzip', 'snappy', 'lz4', 'zstd'])('reads records that Java compressed with %s', async (compression) => {
-  // Let the broker compress the records. Create the topic with this setting, because a changed
-  // setting takes effect later.
-  await createTopic([{ name: 'compression.type', value: compression }])
-  const texts = Array.from({ length: 300 }, (_, i) => `${i} ${'customer '.repeat(i)}`)
-  await send(await startProducer(), values(...texts))
-  const { seen, batches, dead } = await startConsumer()
-  await untilAt(batches, '300')
-  expect(dead).toEqual([])
-  expect(seen).toEqual(texts)
-})
+it.each(['gzip', 'snappy', 'lz4', 'zstd'])(
+  'the consumer reads records that Java compressed with %s',
+  async (compression) => {
+    // Let the broker compress the records. Create the topic with this setting, because a changed
+    // setting takes effect later.
+    await createTopic([{ name: 'compression.type', value: compression }])
+    const texts = Array.from({ length: 300 }, (_, i) => `${i} ${'customer '.repeat(i)}`)
+    await send(await startProducer(), values(...texts))
+    const { seen, batches, dead } = await startConsumer()
+    await untilAt(batches, '300')
+    expect(dead).toEqual([])
+    expect(seen).toEqual(texts)
+  },
+)
 
 describe('a batch that cannot be decoded', () => {
-  it('passes on an unreadable batch with its offsets, at each fetch', async () => {
+  it('the consumer passes on an unreadable batch with its offsets, at each fetch', async () => {
     const producer = await startProducer()
     await send(producer, values('a', 'b'))
     await producer.send({ ...values('c', 'd'), compression: CompressionTypes.GZIP })
@@ -229,7 +232,7 @@ describe('a reader of one partition', () => {
     return found
   }
 
-  it('passes over an unreadable batch, and says which offsets it has', async () => {
+  it('the reader skips an unreadable batch, and reports its offsets', async () => {
     const producer = await startProducer()
     await send(producer, values('a', 'b'))
     await producer.send({ ...values('c', 'd'), compression: CompressionTypes.GZIP })
@@ -242,7 +245,7 @@ describe('a reader of one partition', () => {
     expect(await readFrom('3', '5')).toEqual(['3 to 4: unknown compression codec 1', 'e'])
   })
 
-  it('returns no control records and no records of aborted transactions', async () => {
+  it('the reader returns no control records and no records of aborted transactions', async () => {
     await send(await startProducer(), values('a'))
     const producer = await startProducer('x')
     const aborted = await producer.transaction()
@@ -254,7 +257,7 @@ describe('a reader of one partition', () => {
     expect(await readFrom('0', '5')).toEqual(['a', 'c'])
   })
 
-  it('says which records Kafka no longer has, and which records a truncated partition has lost', async () => {
+  it('the reader reports records that Kafka has deleted or lost', async () => {
     await send(await startProducer(), values('a', 'b', 'c'))
     await administratorOf(admin).deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '2' }] })
     const [missing, ...rest] = await readFrom('0', '3')

@@ -53,7 +53,7 @@ const record = (key: string | null, value: string | Buffer = 'v'): OutgoingRecor
   topic,
   key: key === null ? null : Buffer.from(key),
   value: Buffer.from(value),
-  // Use a timestamp more than an hour ahead, like that of a machine with a wrong clock.
+  // Use a timestamp more than an hour ahead, as a machine with a wrong clock would.
   timestamp: Date.now() + 2 * 3600 * 1000,
 })
 /** Returns a key that selects this partition out of three. */
@@ -113,7 +113,7 @@ describe('a broker that is silent while a client connects', () => {
     return producer
   }
 
-  it('asks a broker again that was silent at the first connection', async () => {
+  it('the client connects again to a broker that was silent at the first connection', async () => {
     const network = await viaProxy()
     const producer = producerOf(`127.0.0.1:${network.port}`)
     await expect(producer.connect()).rejects.toThrow('timed out')
@@ -123,7 +123,7 @@ describe('a broker that is silent while a client connects', () => {
     await store(producer, [record('a')])
   })
 
-  it('asks another broker if the first one is silent', async () => {
+  it('the client asks another broker if the first broker is silent', async () => {
     const network = await viaProxy()
     const producer = producerOf(`127.0.0.1:${network.port}`, ...settings.KAFKA_BROKERS)
     await producer.connect()
@@ -132,7 +132,7 @@ describe('a broker that is silent while a client connects', () => {
   })
 })
 
-it('does not pause for five seconds between two connection attempts', { timeout: 20_000 }, async () => {
+it('the client does not pause for five seconds between two connection attempts', { timeout: 20_000 }, async () => {
   const load = (file: string) => JSON.stringify(new URL(file, import.meta.url).href)
   const script = `import { createKafka, kafkaSettings } from ${load('./index.ts')}
 import { createLogger } from ${load('../process/log.ts')}
@@ -148,7 +148,7 @@ await createKafka(settings, { clientId: 'test', logger: createLogger('test', 'si
 })
 
 describe('checkTopics', () => {
-  it('creates a missing topic that then passes the check', async () => {
+  it('checkTopics creates a missing topic that then passes the check', async () => {
     expect(await check()).toEqual(new Map([[topic, 3]]))
     expect(await check()).toEqual(new Map([[topic, 3]]))
   })
@@ -157,11 +157,11 @@ describe('checkTopics', () => {
     expect(await Promise.all([check(), check()])).toEqual([new Map([[topic, 3]]), new Map([[topic, 3]])])
   })
 
-  it('creates no topic if KAFKA_CREATE_TOPICS is false', async () => {
+  it('checkTopics creates no topic if KAFKA_CREATE_TOPICS is false', async () => {
     await expect(check(testKafkaSettings({ KAFKA_CREATE_TOPICS: 'false' }))).rejects.toThrow(TopicError)
   })
 
-  it('names every problem of an existing topic and changes nothing', async () => {
+  it('checkTopics names every problem of an existing topic and changes nothing', async () => {
     await check()
     const other = testKafkaSettings({ KAFKA_PARTITIONS: '4' })
     await expect(check(other, 2_000_000)).rejects.toThrow(
@@ -170,7 +170,7 @@ describe('checkTopics', () => {
     expect(await highWatermarks()).toEqual([0, 0, 0])
   })
 
-  it('accepts limited retention only if the settings allow it', async () => {
+  it('checkTopics accepts limited retention only if the settings allow it', async () => {
     const week = { KAFKA_PARTITIONS: '3', KAFKA_RETENTION_MS: '604800000' }
     await check(testKafkaSettings(week))
     await expect(check()).rejects.toThrow('retention.ms is 604800000, KAFKA_RETENTION_MS says -1')
@@ -179,7 +179,7 @@ describe('checkTopics', () => {
 })
 
 describe('the verified producer', () => {
-  it("stores records in the partition of Java's partitioner, with key, headers and timestamp", async () => {
+  it("the producer stores records in the partition of Java's partitioner, with all their parts", async () => {
     const producer = await startProducer()
     const keys = ['a', 'b', 'c', 'd', 'e', 'f']
     await store(
@@ -191,13 +191,13 @@ describe('the verified producer', () => {
     expect(await highWatermarks()).toEqual(counts)
   })
 
-  it('accepts a body of exactly the limit', async () => {
+  it('the producer accepts a body of exactly the limit', async () => {
     const producer = await startProducer()
     await store(producer, [record('k'.repeat(10_000), Buffer.alloc(MAX_VALUE_BYTES, 'x'))])
     expect((await highWatermarks()).reduce((a, b) => a + b)).toBe(1)
   })
 
-  it('reports a record that is too large as refused', async () => {
+  it('the producer reports a record that is too large as refused', async () => {
     const producer = await startProducer()
     await store(producer, [record('k')])
     await expect(producer.send([record('k', Buffer.alloc(MAX_VALUE_BYTES + 100_000, 'x'))])).rejects.toMatchObject({
@@ -205,7 +205,7 @@ describe('the verified producer', () => {
     })
   })
 
-  it('rejects for a missing partition, although kafkajs’ send resolves', async () => {
+  it('the producer rejects for a missing partition, although kafkajs’ send resolves', async () => {
     await check()
     const plain = kafkajsOf(kafka).producer({ createPartitioner: () => () => 99 })
     await plain.connect()
@@ -286,7 +286,7 @@ describe('the partition consumer', () => {
     return highWatermarks()
   }
 
-  it('begins at the oldest record and passes on every record once', async () => {
+  it('the consumer begins at the oldest record and passes on every record once', async () => {
     const endOffsets = await sendThirty()
     const { seen, assigned } = await startConsumer()
     await waitUntil(
@@ -308,7 +308,7 @@ describe('the partition consumer', () => {
     expect(await topicsLater()).not.toContain(topic)
   })
 
-  it('after a seek, drops records that were fetched from another offset', async () => {
+  it('after a seek, the consumer drops records that were fetched from another offset', async () => {
     const endOffsets = await sendThirty()
     let sought = false
     const { seen } = await startConsumer(() => {
@@ -328,7 +328,7 @@ describe('the partition consumer', () => {
   })
 
   const kafkajs = createRequire(import.meta.url)
-  it('reports the consumer as dead when kafkajs ends it for good', async () => {
+  it('onDead is called if kafkajs ends the consumer and does not restart it', async () => {
     await sendThirty()
     const { KafkaJSNotImplemented } = kafkajs('kafkajs/src/errors')
     const fails = vi.spyOn(kafkajs('kafkajs/src/consumer/consumerGroup').prototype, 'fetch')
@@ -346,7 +346,7 @@ describe('the partition consumer', () => {
   it.each([
     ['broker', 'findGroupCoordinator', 'Error'],
     ['consumer/consumerGroup', 'connect', 'KafkaJSLockTimeout'],
-  ])('starts again after an outage of %s.%s that kafkajs calls final', async (module, method, name) => {
+  ])('the consumer starts again after an outage of %s.%s that kafkajs calls final', async (module, method, name) => {
     const endOffsets = await sendThirty()
     const fails = vi.spyOn(kafkajs(`kafkajs/src/${module}`).prototype, method)
     onTestFinished(() => fails.mockRestore())
@@ -369,7 +369,7 @@ describe('the partition consumer', () => {
   it.each([
     ['TypeError', TypeError],
     ['Error', Error],
-  ])('reports a handler that throws a %s as dead', async (_, Fault) => {
+  ])('onDead is called if the handler throws a %s', async (_, Fault) => {
     const producer = await startProducer()
     await store(producer, [record('a')])
     const { dead } = await startConsumer(() => {
@@ -383,7 +383,7 @@ describe('the partition consumer', () => {
     )
   })
 
-  it('joins without a member that works longer than its session', async () => {
+  it('a consumer joins although another member works longer than its session', async () => {
     await sendThirty()
     const { promise: atWork, resolve: done } = Promise.withResolvers<undefined>()
     const slow = await startConsumer(() => atWork)
@@ -403,7 +403,7 @@ describe('the partition consumer', () => {
     )
   })
 
-  it('commits offsets with a text, and reads them', async () => {
+  it('the consumer commits offsets with a text, and reads them', async () => {
     const producer = await startProducer()
     await store(
       producer,

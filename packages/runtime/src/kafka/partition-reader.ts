@@ -8,8 +8,8 @@ import { readWatermarks } from './watermarks.ts'
 export interface FetchedPart {
   readonly records: readonly FetchedRecord[]
   /**
-   * Offset at which the next fetch must begin. Equal to the offset of this fetch if the leader sent
-   * no batch. Otherwise greater, even if `records` is empty.
+   * Offset at which the next fetch must begin. If the leader sent no batch, this is the offset of
+   * this fetch. Otherwise it is greater, even if `records` is empty.
    */
   readonly nextOffset: string
   /**
@@ -92,11 +92,13 @@ export const createPartitionReader = (admin: TopicAdmin, topic: string): Partiti
       try {
         const first = await fetchOnce(partition, offset)
         if (first) return first
-        // A new leader does not yet know which records all replicas have, and returns none of the
-        // others. So an empty answer means the end only if the leader's end offset is known.
+        // A new leader returns only records that it knows to be on all replicas. At first it knows
+        // only some of them. So an empty answer means the end only if the leader's end offset is
+        // known.
         const marks = (await readWatermarks(admin, topic)).get(partition)
-        // A new leader answers only after it knows which of its records all replicas have. So a
-        // partition that ends before `until` has lost records, and a wait would never end.
+        // A new leader answers this request only after it knows which of its records are on all
+        // replicas. So a partition that ends before `until` has lost records, and a wait for them
+        // would never end.
         if (marks && BigInt(marks.high) < BigInt(until)) {
           const error = new Error(`the partition ends at offset ${marks.high}, and has ended at offset ${until}`)
           return passOver({ offset, nextOffset: until, error })

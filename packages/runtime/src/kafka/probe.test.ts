@@ -28,24 +28,24 @@ const setUp = (...answers: (() => Promise<unknown>)[]) => {
 const silence = () => new Promise(() => {})
 const failure = (facts: object) => () => Promise.reject(Object.assign(new Error('told'), facts))
 
-it('one answer is enough, and a silent broker gets no second request', async () => {
+it('one answer is enough for the probe, and a silent broker gets no second request', async () => {
   const { check, brokers } = setUp(silence, async () => 'metadata', failure({ code: 'ECONNREFUSED' }))
   for (let i = 0; i < 3; i++) expect(await check()).toBeUndefined()
   expect(brokers.map(({ metadata }) => metadata.mock.calls.length)).toEqual([1, 3, 3])
 })
 
-it('reports an outage if all brokers are silent or fail', async () => {
+it('the probe reports an outage if all brokers are silent or fail', async () => {
   const { check } = setUp(silence, failure({ code: 'ECONNREFUSED' }))
   expect(await check()).toMatchObject({ blocked: false, message: expect.stringContaining('cannot store events') })
 })
 
-it('refreshes the addresses if no broker answers', async () => {
+it('the probe refreshes the addresses if no broker answers', async () => {
   const { check, refreshMetadata } = setUp(failure({ code: 'ECONNREFUSED' }), failure({ code: 'ECONNREFUSED' }))
   expect(await check()).toMatchObject({ blocked: false })
   expect(refreshMetadata).toHaveBeenCalledOnce()
 })
 
-it('names the topic of a missing right', async () => {
+it('the probe names the topic of a missing right', async () => {
   const { check } = setUp(failure({ type: 'TOPIC_AUTHORIZATION_FAILED' }))
   expect(await check()).toMatchObject({
     blocked: true,

@@ -14,9 +14,9 @@ export interface KafkaCheckOptions {
 }
 
 /**
- * Returns a function that asks all brokers in parallel for the metadata of a topic. It resolves
- * with the first answer. kafkajs' admin client asks only one random broker, so a silent broker
- * would hide the others.
+ * Returns a function that asks all brokers in parallel for the metadata of a topic, and resolves
+ * with the first answer. kafkajs' admin client asks only one random broker. If this broker is
+ * silent, the answers of the other brokers are missing.
  */
 const createProbe = (admin: TopicAdmin, topic: string): (() => Promise<void>) => {
   /** Requests in flight, by node id. A broker gets only one request at a time. */
@@ -55,8 +55,8 @@ const createProbe = (admin: TopicAdmin, topic: string): (() => Promise<void>) =>
 }
 
 /**
- * Returns a function that finds out why no broker answers in time. It returns undefined if a broker
- * answers, and never rejects.
+ * Returns a function that returns the reason why no broker answers in time, or undefined if a
+ * broker answers. The function never rejects.
  */
 export const createKafkaCheck = ({
   admin,

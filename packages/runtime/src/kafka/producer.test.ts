@@ -25,7 +25,7 @@ const protocolError = (type: string, retriable: boolean) =>
 
 /**
  * Creates a cluster in which broker 1 leads partition 0 and broker 2 leads partition 1. The
- * client's metadata stays so until the client refreshes it.
+ * client's metadata does not change until the client refreshes it.
  */
 const createCluster = () => {
   const log: Record<number, string[]> = { 0: [], 1: [] }
@@ -181,7 +181,7 @@ it('a partition that kafkajs leaves out does not count as stored', async () => {
   expect(unacknowledged).toEqual([1, 1, 1, 1])
 })
 
-it('stores the records of a send after a send whose replies were lost', async () => {
+it('a send after a send whose replies were lost stores its records', async () => {
   const { kafka, log, loseReplies } = createCluster()
   const producer = await verified(kafka)
   const send = (value: string) =>
@@ -192,7 +192,7 @@ it('stores the records of a send after a send whose replies were lost', async ()
   expect(log[0]).toContain('second')
 })
 
-it('distinguishes a record that Kafka refuses from an outage', async () => {
+it('the producer distinguishes a record that Kafka refuses from an outage', async () => {
   const { kafka, refuse } = createCluster()
   const producer = await verified(kafka)
   refuse((value) => (value === 'value of d' ? 'MESSAGE_TOO_LARGE' : undefined))
@@ -201,7 +201,7 @@ it('distinguishes a record that Kafka refuses from an outage', async () => {
   await expect(producer.send(records)).rejects.toMatchObject({ kind: 'unavailable' })
 })
 
-it('reads the leaders before the first send, and again when they are old', async () => {
+it('the producer reads the leaders before the first send, and again when they are old', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
   onTestFinished(() => void vi.useRealTimers())
   const { kafka, refreshes } = createCluster()
@@ -214,7 +214,7 @@ it('reads the leaders before the first send, and again when they are old', async
   expect(refreshes()).toBe(2)
 })
 
-it('rejects a record if its topic’s partition count is unknown', async () => {
+it('the producer rejects a record if its topic’s partition count is unknown', async () => {
   const producer = createVerifiedProducer(clientOf(createCluster().kafka), {
     metadataMaxAgeMs: 1000,
     produceTimeoutMs: 1000,
@@ -223,7 +223,7 @@ it('rejects a record if its topic’s partition count is unknown', async () => {
   await expect(producer.send(records)).rejects.toThrow(NotStoredError)
 })
 
-it('each send uses another single partition for records without a key', async () => {
+it('each send without keys uses one partition, and the next send another', async () => {
   const { kafka, log } = createCluster()
   const producer = await verified(kafka)
   const anywhere = (...names: string[]) =>
@@ -233,7 +233,7 @@ it('each send uses another single partition for records without a key', async ()
   expect(log).toEqual({ 0: ['x', 'y'], 1: ['z'] })
 })
 
-it('with anyPartition, sends a record to another partition than its key’s', async () => {
+it('a record with anyPartition is sent to another partition than its key’s', async () => {
   const { kafka, log } = createCluster()
   const producer = await verified(kafka)
   const [record] = records
@@ -244,7 +244,7 @@ it('with anyPartition, sends a record to another partition than its key’s', as
   expect(log).toEqual({ 0: [name], 1: [name] })
 })
 
-it('returns the partition of a key when the partition count is known', async () => {
+it('the producer returns the partition of a key when the partition count is known', async () => {
   const { kafka } = createCluster()
   const producer = createVerifiedProducer(clientOf(kafka), { metadataMaxAgeMs: 1000, produceTimeoutMs: 1000 })
   const partitions = () =>

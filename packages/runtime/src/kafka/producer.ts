@@ -5,7 +5,10 @@ import { type KafkaClient, kafkajsOf } from './kafka-client.ts'
 
 export interface OutgoingRecord {
   readonly topic: string
-  /** Null if the producer may choose the partition, which is the same for all such records. */
+  /**
+   * Null if the producer may choose the partition. All records of a send without a key get the same
+   * partition.
+   */
   readonly key: Buffer | null
   readonly value: Buffer | null
   /** If true, the producer may choose the partition although the record has a key. */
@@ -55,7 +58,7 @@ export interface ProducerOptions {
   readonly metadataMaxAgeMs: number
   readonly produceTimeoutMs: number
   /**
-   * Called with the number of records that must be sent again because no acknowledgement named
+   * Called with the number of records that must be sent again, because no acknowledgement has named
    * their partition.
    */
   readonly onUnacknowledged?: (records: number) => void
@@ -154,7 +157,7 @@ export const createVerifiedProducer = (
     send: async (records) => {
       let batch: Batch = new Map()
       // Send all records without a fixed partition to one partition. With several partitions, the
-      // send would fail if any of them failed.
+      // send would fail if one partition failed.
       const unbound = records.some(isUnbound) ? nextPartition++ : 0
       for (const record of records) {
         const messages = batch.get(record.topic)

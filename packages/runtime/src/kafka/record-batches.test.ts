@@ -36,7 +36,7 @@ const text = (value: string) => ({ value: Buffer.from(value) })
 const seen = (records: DecodedRecords) => records.map(({ offset, value }) => `${offset} ${value}`)
 
 describe('decodeBatches', () => {
-  it('decodes records of any bytes as they were encoded', async () => {
+  it('decodeBatches decodes records of any bytes as they were encoded', async () => {
     const given: Given[] = [
       {
         key: Buffer.from([0xff, 0xfe, 0]),
@@ -59,21 +59,21 @@ describe('decodeBatches', () => {
     expect(decoded.nextOffset).toBe('10')
   })
 
-  it('decodes several batches and ignores an incomplete last batch', async () => {
+  it('decodeBatches decodes several batches and ignores an incomplete last batch', async () => {
     const whole = Buffer.concat([await batchOf(0, [text('a')]), await batchOf(1, [text('b'), text('c')])])
     const cut = (await batchOf(3, [text('d')])).subarray(0, -1)
     const decoded = await decodeBatches(Buffer.concat([whole, cut]))
     expect([seen(decoded), decoded.nextOffset, decoded.unreadable]).toEqual([['0 a', '1 b', '2 c'], '3', undefined])
   })
 
-  it('returns the end of a batch whose last records are gone', async () => {
+  it('decodeBatches returns the end of a batch whose last records were compacted', async () => {
     expect((await decodeBatches(await batchOf(5, [text('a')], 9))).nextOffset).toBe('15')
     expect((await decodeBatches(await batchOf(5, [], 9))).nextOffset).toBe('15')
   })
 
-  it('decodes 200,000 records of one batch and 50,000 headers of one record', async () => {
-    // Use one encoded record for all except the last, because kafkajs' encoder would need seconds
-    // for all.
+  it('decodeBatches decodes 200,000 records of one batch and 50,000 headers of one record', async () => {
+    // Use one encoded record for all records except the last. kafkajs' encoder would need seconds
+    // for so many records.
     const [first, last] = [0, 199_999].map((offsetDelta) =>
       encodeRecord({ offsetDelta, timestampDelta: 0, key: null, value: null, headers: {} }),
     )
@@ -94,7 +94,7 @@ describe('decodeBatches', () => {
     ['an unknown codec', 22, 5],
     ['gzip that is none', 22, 1],
     ['another message format', 16, 1],
-  ])('reports a damaged batch with %s and keeps the records before it', async (_, at, byte) => {
+  ])('decodeBatches reports a damaged batch with %s and keeps the records before it', async (_, at, byte) => {
     const damaged = await batchOf(2, [text('c'), text('d')])
     damaged[at] = byte
     const decoded = await decodeBatches(
@@ -108,7 +108,7 @@ describe('decodeBatches', () => {
 describe('a batch whose head is damaged', () => {
   const LENGTH_AT = 8
   const LAST_OFFSET_DELTA_AT = 23
-  it.each([-1, 0, 1000])('skips no record if a damaged head has the last offset delta %i', async (delta) => {
+  it.each([-1, 0, 1000])('no record is skipped if a damaged head has the last offset delta %i', async (delta) => {
     const damaged = await batchOf(2, [text('c'), text('d')])
     damaged.writeInt32BE(delta, LAST_OFFSET_DELTA_AT)
     const decoded = await decodeBatches(Buffer.concat([await batchOf(0, [text('a'), text('b')]), damaged]))
@@ -120,16 +120,19 @@ describe('a batch whose head is damaged', () => {
     })
   })
 
-  it.each([-1, 0, 1000])('skips no record if it cannot be decoded and has the last offset delta %i', async (delta) => {
-    const damaged = await batchOf(2, [text('c'), text('d')])
-    damaged.writeInt32BE(delta, LAST_OFFSET_DELTA_AT)
-    damaged[61] = 0xfe
-    const next = await batchOf(4, [text('e')])
-    const decoded = await decodeBatches(Buffer.concat([await batchOf(0, [text('a'), text('b')]), damaged, next]))
-    expect([seen(decoded), decoded.unreadable?.nextOffset]).toEqual([['0 a', '1 b'], '4'])
-  })
+  it.each([-1, 0, 1000])(
+    'no record is skipped if it cannot be decoded and has the last offset delta %i',
+    async (delta) => {
+      const damaged = await batchOf(2, [text('c'), text('d')])
+      damaged.writeInt32BE(delta, LAST_OFFSET_DELTA_AT)
+      damaged[61] = 0xfe
+      const next = await batchOf(4, [text('e')])
+      const decoded = await decodeBatches(Buffer.concat([await batchOf(0, [text('a'), text('b')]), damaged, next]))
+      expect([seen(decoded), decoded.unreadable?.nextOffset]).toEqual([['0 a', '1 b'], '4'])
+    },
+  )
 
-  it.each([0, 1, 2, 3, 4, 5, 6, 7, 8])('skips no record if bit %i of the length is damaged', async (bit) => {
+  it.each([0, 1, 2, 3, 4, 5, 6, 7, 8])('no record is skipped if bit %i of the length is damaged', async (bit) => {
     const good = await batchOf(0, [text('a'), text('b')])
     const damaged = await batchOf(2, [text('c'), text('d')])
     damaged.writeInt32BE(damaged.readInt32BE(LENGTH_AT) ^ (1 << bit), LENGTH_AT)
@@ -158,7 +161,7 @@ describe('withoutAborted', () => {
       .filter(({ isControlRecord }) => !isControlRecord)
       .map(({ offset }) => Number(offset))
 
-  it('removes aborted transactions that Kafka lists in the order of their end', () => {
+  it('withoutAborted removes aborted transactions that Kafka lists in the order of their end', () => {
     const records = [record(0, 'A'), record(1, 'B'), abort(2, 'B'), record(3, 'A'), abort(4, 'A'), record(5, 'A')]
     const transactions = [
       { producerId: 'B', firstOffset: '1' },
@@ -167,7 +170,7 @@ describe('withoutAborted', () => {
     expect(kept(records, transactions)).toEqual([5])
   })
 
-  it('removes several aborted transactions that began before the fetch', () => {
+  it('withoutAborted removes several aborted transactions that began before the fetch', () => {
     const records = [
       record(10, 'B'),
       record(11, 'A'),

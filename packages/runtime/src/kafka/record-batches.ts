@@ -4,9 +4,9 @@
  * - One batch that cannot be decoded fails the whole fetch. The error lacks the partition and the
  *   offset.
  * - A batch whose records were all removed by compaction is dropped, so the position never moves
- *   past it.
+ *   past this batch.
  * - A batch of more than about 100,000 records exceeds the stack. A record with as many headers
- *   makes it hang.
+ *   makes the decoder hang.
  */
 import { createRequire } from 'node:module'
 import { decompressors } from './codecs.ts'
@@ -35,7 +35,7 @@ export interface DecodedRecord {
 
 /** Records of one partition, as kafkajs represents them. */
 export type DecodedRecords = DecodedRecord[] & {
-  /** Offset after the last batch that was decoded; undefined if there was none. */
+  /** Offset after the last batch that was decoded. Undefined if no batch was decoded. */
   nextOffset?: string | undefined
   /** Batch that follows the decoded batches and cannot be decoded. */
   unreadable?: UnreadableBatch | undefined
@@ -90,7 +90,7 @@ const decodeRecords = (
   if (count < 0 || count * LEAST_RECORD_BYTES > bytes.length) throw damaged(`${count} records in ${bytes.length} bytes`)
   let at = 0
   let end = bytes.length
-  /** Reads a number. Numbers beyond 2^53 lose digits. Only a wrong timestamp can be so large. */
+  /** Reads a number. Numbers beyond 2^53 lose digits. Only a wrong timestamp can be that large. */
   const readVarint = (): number => {
     let value = 0
     for (let scale = 1, byte = 0x80; byte >= 0x80; scale *= 128) {

@@ -25,18 +25,18 @@ describe('KAFKA_BROKERS', () => {
     ['user@a:9092', /no host name/],
     ['a b:9092', /no host name/],
     [',', /names no broker/],
-  ])('refuses KAFKA_BROKERS=%s with one sentence', (brokers, words) => {
+  ])('KAFKA_BROKERS=%s is refused with one sentence', (brokers, words) => {
     expect(() => load({ KAFKA_BROKERS: brokers })).toThrow(/One setting is wrong:\n {2}- KAFKA_BROKERS: /)
     expect(() => load({ KAFKA_BROKERS: brokers })).toThrow(words)
   })
 
-  it('accepts host names and addresses with ports, separated by commas and blanks', () => {
+  it('KAFKA_BROKERS may have host names and addresses with ports, separated by commas and blanks', () => {
     const { KAFKA_BROKERS } = load({ KAFKA_BROKERS: 'b-1.kafka_x:9092, 10.0.0.1:65535,' })
     expect(KAFKA_BROKERS).toEqual(['b-1.kafka_x:9092', '10.0.0.1:65535'])
   })
 })
 
-it('refuses a topic prefix that makes a name too long for Kafka', () => {
+it('a topic prefix that makes a name too long for Kafka is refused', () => {
   expect(() => load({ KAFKA_TOPIC_PREFIX: 'p'.repeat(201) })).toThrow('1 to 200 letters')
   expect(load({ KAFKA_TOPIC_PREFIX: 'p'.repeat(200) }).KAFKA_TOPIC_PREFIX).toHaveLength(200)
 })
@@ -50,11 +50,11 @@ it.each([
   [{ KAFKA_SASL_MECHANISM: 'plain' }, /KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD: missing/],
   [{ KAFKA_SASL_MECHANISM: 'plain', KAFKA_SASL_USERNAME: 'u' }, /KAFKA_SASL_PASSWORD: missing/],
   [{ KAFKA_SASL_USERNAME: 'u', KAFKA_SASL_PASSWORD: 'p' }, /given, but KAFKA_SASL_MECHANISM is none/],
-])('names contradicting settings: %o', (env: Record<string, string>, words) => {
+])('contradicting settings are named: %o', (env: Record<string, string>, words) => {
   expect(problems(env)).toEqual([expect.stringMatching(words)])
 })
 
-it('accepts a login over TLS with a client certificate', () => {
+it('a login over TLS with a client certificate is accepted', () => {
   const tls = { KAFKA_SSL: 'true', KAFKA_SSL_CA: authority.ca, KAFKA_SSL_CERT: client.cert, KAFKA_SSL_KEY: client.key }
   const login = { KAFKA_SASL_MECHANISM: 'scram-sha-512', KAFKA_SASL_USERNAME: 'u', KAFKA_SASL_PASSWORD: 'p' }
   expect(problems({ ...tls, ...login })).toEqual([])

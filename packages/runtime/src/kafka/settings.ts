@@ -3,8 +3,8 @@ import { choice, flag, integer, optionalSecret, optionalText, type Rule } from '
 import { tlsProblem } from '../process/tls-problem.ts'
 
 /**
- * Returns a sentence about what is wrong with an address, or undefined if it is valid. kafkajs uses
- * the text before the first colon as the host.
+ * Returns a sentence about the problem of an address, or undefined if the address is valid. kafkajs
+ * uses the text before the first colon as the host.
  */
 const addressProblem = (address: string): string | undefined => {
   const wrong = `${JSON.stringify(address)} is not accepted`

@@ -13,13 +13,13 @@ const setUp = (answers: Partial<Record<keyof ReturnType<typeof administratorOf>,
   return admin
 }
 
-it('describes partitions by topic, with the leader and all replicas', async () => {
+it('describeTopics returns the partitions of each topic, with the leader and all replicas', async () => {
   const partition = { partitionId: 3, leader: -1, replicas: [1, 2], isr: [2], partitionErrorCode: 5 }
   const admin = setUp({ fetchTopicMetadata: async () => ({ topics: [{ name: 't', partitions: [partition] }] }) })
   expect(await admin.describeTopics(['t'])).toEqual(new Map([['t', [{ partition: 3, leader: -1, replicas: [1, 2] }]]]))
 })
 
-it('reads only the settings that are asked for', async () => {
+it('describeTopicConfig returns only the requested settings', async () => {
   const describeConfigs = vi.fn(async () => ({
     resources: [
       { resourceName: 't', configEntries: [{ configName: 'retention.ms', configValue: '7', isDefault: true }] },

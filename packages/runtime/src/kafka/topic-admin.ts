@@ -48,8 +48,8 @@ export interface TopicAdmin {
    */
   describeTopicConfig(topic: string, names?: readonly string[]): Promise<ReadonlyMap<string, string>>
   /**
-   * Creates topics. Does not wait until every broker knows them. Resolves even if another process
-   * creates the topics at the same time.
+   * Creates topics. Does not wait until every broker knows the topics. Resolves even if another
+   * process creates the topics at the same time.
    */
   createTopics(topics: readonly NewTopic[]): Promise<void>
   /**

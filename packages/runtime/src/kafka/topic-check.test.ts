@@ -50,7 +50,7 @@ const faultsOf = async (
   )
 }
 
-it('finds no problem with a correct topic', async () => {
+it('the check finds no problem with a correct topic', async () => {
   expect(await faultsOf({})).toEqual({ error: '', warnings: [] })
 })
 
@@ -74,28 +74,28 @@ it.each([
     { 'unclean.leader.election.enable': 'true' },
     'unclean.leader.election.enable must be false',
   ],
-])('refuses a topic that %s', async (_, config, fault) => {
+])('the check refuses a topic that %s', async (_, config, fault) => {
   expect((await faultsOf(config as Record<string, string>)).error).toContain(`t: ${fault}`)
 })
 
-it('refuses a topic with fewer replicas than configured', async () => {
+it('the check refuses a topic with fewer replicas than configured', async () => {
   expect((await faultsOf({}, [[1, 2]])).error).toContain(
     't: has 2 replicas in partition 0, KAFKA_REPLICATION_FACTOR says 3',
   )
 })
 
-it('refuses min.insync.replicas above the replica count of a partition', async () => {
+it('the check refuses min.insync.replicas above the replica count of a partition', async () => {
   const { error } = await faultsOf({ 'min.insync.replicas': '2' }, [[1]], {}, { KAFKA_REPLICATION_FACTOR: 1 })
   expect(error).toContain('t: min.insync.replicas is 2, and a partition has 1 replicas')
 })
 
-it('counts the replicas of each partition', async () => {
+it('the check counts the replicas of each partition', async () => {
   const replicas = [[1, 2, 3], [1, 2, 3], [2]]
   const { error } = await faultsOf({}, replicas, {}, { KAFKA_PARTITIONS: 3 })
   expect(error).toContain('t: has 1 replicas in partition 2, KAFKA_REPLICATION_FACTOR says 3')
 })
 
-it('refuses a topic with fewer partitions than configured, and warns of one with more', async () => {
+it('the check refuses too few partitions, and warns of too many', async () => {
   const two = [
     [1, 2, 3],
     [1, 2, 3],
@@ -107,7 +107,7 @@ it('refuses a topic with fewer partitions than configured, and warns of one with
   expect([error, warnings]).toEqual(['', [expect.stringContaining('t: has 2 partitions, KAFKA_PARTITIONS says 1')]])
 })
 
-it('quarantine has its own retention, or that of the raw topics', async () => {
+it('quarantine has its own retention, or the retention of the raw topics', async () => {
   const week = { 'retention.ms': '604800000' }
   const quarantine = { kind: 'quarantine' as const }
   expect((await faultsOf(week, undefined, quarantine)).error).toContain('KAFKA_RETENTION_MS says -1')
@@ -120,11 +120,14 @@ it('quarantine has its own retention, or that of the raw topics', async () => {
   )
 })
 
-it.each(['producer', 'uncompressed', 'gzip', 'zstd'])('accepts a topic with compression.type %s', async (codec) => {
-  expect((await faultsOf({ 'compression.type': codec })).error).toBe('')
-})
+it.each(['producer', 'uncompressed', 'gzip', 'zstd'])(
+  'the check accepts a topic with compression.type %s',
+  async (codec) => {
+    expect((await faultsOf({ 'compression.type': codec })).error).toBe('')
+  },
+)
 
-it('accepts a broker before Kafka 3.6, which has another timestamp limit', async () => {
+it('the check accepts a broker before Kafka 3.6, which has another timestamp limit', async () => {
   const old = { 'message.timestamp.after.max.ms': undefined }
   expect(await faultsOf({ ...old, 'message.timestamp.difference.max.ms': '9223372036854775807' })).toEqual({
     error: '',
@@ -133,7 +136,7 @@ it('accepts a broker before Kafka 3.6, which has another timestamp limit', async
   expect((await faultsOf({ ...old, 'message.timestamp.difference.max.ms': '3600000' })).warnings).toHaveLength(1)
 })
 
-it('creates topics without the setting that brokers before Kafka 3.6 lack', async () => {
+it('topics are created without the setting that brokers before Kafka 3.6 lack', async () => {
   const created: string[][] = []
   let known = false
   const kafka = kafkaWith({ 'message.timestamp.after.max.ms': undefined })
@@ -164,12 +167,12 @@ it('creates topics without the setting that brokers before Kafka 3.6 lack', asyn
 it.each([
   ['min.insync.replicas', { 'min.insync.replicas': '1' }],
   ['message.timestamp.after.max.ms', { 'message.timestamp.after.max.ms': '3600000' }],
-])('warns of a doubtful %s', async (name, config) => {
+])('the check warns of a doubtful %s', async (name, config) => {
   const { error, warnings } = await faultsOf(config as Record<string, string>)
   expect([error, warnings]).toEqual(['', [expect.stringContaining(name)]])
 })
 
-it('warns of a limit ahead of the broker for a changelog only if the service writes to it', async () => {
+it('a limit ahead of the broker for a changelog is reported only to a service that writes it', async () => {
   const config = {
     'cleanup.policy': 'compact',
     'max.compaction.lag.ms': '604800000',
@@ -183,7 +186,7 @@ it('warns of a limit ahead of the broker for a changelog only if the service wri
   ])
 })
 
-it('waits until the broker knows a new topic and its leaders', async () => {
+it('the check waits until the broker knows a new topic and its leaders', async () => {
   const kafka = kafkaWith({})
   const unheard = [true, true]
   const leaders = [-1, 2]
@@ -204,7 +207,7 @@ it('waits until the broker knows a new topic and its leaders', async () => {
   expect(leaders).toEqual([])
 })
 
-it('checks a topic once at the start and logs a warning once', async () => {
+it('the start checks a topic once and logs a warning once', async () => {
   const admin = kafkaWith({ 'min.insync.replicas': '1' }) as unknown as TopicAdmin
   const describeTopicConfig = vi.spyOn(admin, 'describeTopicConfig')
   const warnings: string[] = []
@@ -228,7 +231,7 @@ it('checks a topic once at the start and logs a warning once', async () => {
 const WEEK = '604800000'
 const changelog = { 'cleanup.policy': 'compact', 'max.compaction.lag.ms': WEEK, 'delete.retention.ms': WEEK }
 
-it('accepts a compacted changelog, whatever its retention', async () => {
+it('the check accepts a compacted changelog, whatever its retention', async () => {
   const config = { ...changelog, 'retention.ms': '1', 'retention.bytes': '1' }
   expect(await faultsOf(config, undefined, { kind: 'changelog' })).toEqual({ error: '', warnings: [] })
 })
@@ -238,12 +241,12 @@ it.each([
   ['also deletes by age', { 'cleanup.policy': 'compact,delete' }, 'cleanup.policy is compact,delete, must be compact'],
   ['compacts late', { 'max.compaction.lag.ms': '604800001' }, 'max.compaction.lag.ms is 604800001'],
   ['forgets erasures early', { 'delete.retention.ms': '604799999' }, 'delete.retention.ms is 604799999'],
-])('refuses a changelog that %s', async (_, config, fault) => {
+])('the check refuses a changelog that %s', async (_, config, fault) => {
   const { error } = await faultsOf({ ...changelog, ...(config as object) }, undefined, { kind: 'changelog' })
   expect(error).toContain(`t: ${fault}`)
 })
 
-it('refuses a topic with another partition count than the one it belongs to', async () => {
+it('the check refuses a topic with another partition count than its raw topic', async () => {
   const counts = { raw: 2, state: 1 }
   const admin = {
     describeTopics: async ([topic]: [keyof typeof counts]) =>

@@ -26,7 +26,7 @@ export interface TopicFindings {
   readonly missing: readonly TopicDemand[]
   /** Wrong settings, with which records could be lost, refused or not read. */
   readonly problems: readonly TopicFinding[]
-  /** Settings that work but that a person should know of. */
+  /** Settings that work, but that a person should check. */
   readonly warnings: readonly TopicFinding[]
 }
 
@@ -66,7 +66,8 @@ export const createMissingTopics = async (
     }),
   )
   // Wait here, because kafkajs' wait (waitForLeaders) fails if the broker does not know the new
-  // topics yet. If this wait is too short, the next request reports the problem.
+  // topics yet. If the topics are still unknown after this wait, the next request reports the
+  // problem.
   const untilLed = async () => {
     const described = await admin.describeTopics(names)
     if ([...described.values()].some((partitions) => partitions.some(({ leader }) => leader < 0)))

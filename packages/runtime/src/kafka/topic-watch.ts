@@ -44,8 +44,8 @@ export const createTopicWatch = (options: TopicWatchOptions): TopicWatch => {
   let warnings: readonly string[] = []
 
   /**
-   * Asks Kafka. If Kafka does not answer, reports a separate obstacle. An outage does not remove
-   * problems that were found before.
+   * Asks Kafka. If Kafka does not answer, reports an obstacle of its own. An outage does not remove
+   * the problems of earlier checks.
    */
   const ask = async (task: string, doing: string, question: () => Promise<unknown>) => {
     try {

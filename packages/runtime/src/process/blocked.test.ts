@@ -23,7 +23,7 @@ it('the metric has every reason from the start, as 0', async () => {
   expect(await registry.metrics()).toContain('customer_stream_blocked{reason="authentication",service="test"} 0')
 })
 
-it('logs an obstacle once until it changes or ends', async () => {
+it('an obstacle is logged once until it changes or ends', async () => {
   const { obstacles, lines, blocked } = open()
   const denied = { blocked: true, reason: 'authorization' as const, message: 'denied' }
   for (let i = 0; i < 3; i++) obstacles.report('write', denied)
@@ -45,7 +45,7 @@ it('an outage does not block and does not replace another task’s obstacle', as
   expect([obstacles.blocked, obstacles.worst, await blocked()]).toEqual([denied, denied, ['tls']])
 })
 
-it('logs begin and end of an outage once for all tasks', () => {
+it('begin and end of an outage are logged once for all tasks', () => {
   const { obstacles, lines } = open()
   const outage = { blocked: false, reason: 'outage' as const, message: 'away' }
   for (const task of ['read', 'write', 'read']) obstacles.report(task, outage)
@@ -56,7 +56,7 @@ it('logs begin and end of an outage once for all tasks', () => {
   expect(lines).toEqual(['warn away', 'info the outage is over'])
 })
 
-it('logs an outage once a minute if it lasts or repeats', () => {
+it('an outage that lasts or repeats is logged once a minute', () => {
   const now = vi.spyOn(performance, 'now').mockReturnValue(0)
   const { obstacles, lines } = open()
   const outage = { blocked: false, reason: 'outage' as const, message: 'away' }
@@ -69,7 +69,7 @@ it('logs an outage once a minute if it lasts or repeats', () => {
   now.mockRestore()
 })
 
-it('logs an outage that begins soon after another one', () => {
+it('an outage that begins soon after another outage is logged', () => {
   const { obstacles, lines } = open()
   obstacles.report('start', { blocked: false, reason: 'outage', message: 'topics are not there yet' })
   obstacles.report('start', undefined)

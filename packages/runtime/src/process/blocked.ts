@@ -38,9 +38,12 @@ export interface Diagnosis {
 export interface Obstacles {
   /** Replaces the obstacle of this task. `undefined` removes the obstacle. */
   report(task: string, diagnosis: Diagnosis | undefined): void
-  /** Obstacle that a person must remove. Undefined if there is none. */
+  /** Obstacle that a person must remove. Undefined if there is no such obstacle. */
   readonly blocked: Diagnosis | undefined
-  /** Obstacle that a person must remove, otherwise an outage. Undefined if there is neither. */
+  /**
+   * Obstacle that a person must remove, otherwise an outage. Undefined if there is no obstacle and
+   * no outage.
+   */
   readonly worst: Diagnosis | undefined
   /** Returns the obstacles of all tasks except this one. */
   without(task: string): Pick<Obstacles, 'blocked' | 'worst'>

@@ -25,11 +25,11 @@ ${script}`,
     (error: { code: number; stdout: string }) => ({ code: error.code, lines: error.stdout.trim().split('\n') }),
   )
 
-it.each(['SIGTERM', 'SIGINT'])('stops in reverse order on %s and exits with 0', async (signal) => {
+it.each(['SIGTERM', 'SIGINT'])('a process stops its parts in reverse order on %s and exits with 0', async (signal) => {
   expect(await run(`process.kill(process.pid, '${signal}')`)).toEqual({ code: 0, lines: ['third', 'second', 'first'] })
 })
 
-it('stops once, in order, after several failures, and exits with 1', async () => {
+it('after several failures, a process stops its parts once, in order, and exits with 1', async () => {
   expect(
     await run(
       `lifecycle.fail(new Error('a')); lifecycle.fail(new Error('b')); setImmediate(() => lifecycle.fail(new ` +
@@ -41,7 +41,7 @@ it('stops once, in order, after several failures, and exits with 1', async () =>
   })
 })
 
-it('stops the other parts if one fails to stop, and exits with 1', async () => {
+it('if one part fails to stop, the other parts stop, and the process exits with 1', async () => {
   expect(
     await run(`lifecycle.onStop('broken', () => { throw new Error('no') }); process.kill(process.pid, 'SIGTERM')`),
   ).toEqual({
@@ -50,7 +50,7 @@ it('stops the other parts if one fails to stop, and exits with 1', async () => {
   })
 })
 
-it('exits at the deadline if a part does not stop', async () => {
+it('a process exits at the deadline if a part does not stop', async () => {
   expect(
     await run(`lifecycle.onStop('hangs', () => new Promise(() => {})); process.kill(process.pid, 'SIGTERM')`),
   ).toMatchObject({

@@ -14,7 +14,7 @@ export interface Lifecycle {
 /**
  * Ends a process with a graceful shutdown. The exit code is 0 after SIGTERM or SIGINT, and 1 after
  * {@link Lifecycle.fail} or an uncaught error. A second signal, or a part that has not stopped at
- * the deadline, ends the process at once with exit code 1.
+ * the deadline, ends the process immediately with exit code 1.
  * @param deadlineMs time for all parts together. Must be less than the time after which the
  *   supervisor kills the process (default of Kubernetes: 30 s).
  */

@@ -9,7 +9,7 @@ const capture = () => {
   return { lines, logger: createLogger('test', 'info', { write: (line) => lines.push(line) }) }
 }
 
-it('does not log the arguments of a failed Redis command', () => {
+it('the log has no arguments of a failed Redis command', () => {
   const { lines, logger } = capture()
   // This error has the fields of an ioredis error.
   const error = Object.assign(new Error('OOM command not allowed'), {
@@ -24,7 +24,7 @@ it('does not log the arguments of a failed Redis command', () => {
   })
 })
 
-it('logs the causes of an error', () => {
+it('the log has the causes of an error', () => {
   const { lines, logger } = capture()
   logger.warn({ err: new Error('not stored', { cause: new Error('no leader') }) })
   expect(JSON.parse(lines[0] ?? '').err.message).toBe('not stored: no leader')
@@ -50,7 +50,7 @@ it('each line has the level’s name, the version and a text message', () => {
   for (const line of lines) expect(line.split('"msg":')).toHaveLength(2)
 })
 
-it('limits the length of a line', () => {
+it('the length of a log line is limited', () => {
   const { lines, logger } = capture()
   const long = 'x'.repeat(1_000_000)
   logger.error({ err: new Error(long, { cause: new Error(long) }), detail: long }, 'trouble')

@@ -117,7 +117,7 @@ export const createLogger = (
 
 /**
  * Throttles a log line that could repeat without end, for example during an outage. The first line
- * is logged at once. Further lines within the interval are counted. The first line after the
+ * is logged immediately. Further lines within the interval are counted. The first line after the
  * interval has this count as `heldBack`.
  */
 export const createThrottledLog = <Fields extends object>(

@@ -26,7 +26,7 @@ it('runs do not overlap, and each failure is reported once', async () => {
   expect([turns.length, failures]).toEqual([2, ['away']])
 })
 
-it('starts no run after the stop', async () => {
+it('no run starts after the stop', async () => {
   let turns = 0
   const { stop } = start(async () => {
     turns += 1

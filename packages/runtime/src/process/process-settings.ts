@@ -62,7 +62,7 @@ export const processRules: readonly Rule<typeof processSettings>[] = [
       : 'SHUTDOWN_DELAY_MS must be below SHUTDOWN_DEADLINE_MS: otherwise the stop would end before its first step',
 ]
 
-/** Loads the settings. If any is wrong, prints all problems and exits with code 2. */
+/** Loads the settings. If a setting is wrong, prints all problems and exits with code 2. */
 export const settingsOrExit = <S extends Settings>(
   service: string,
   settings: S,

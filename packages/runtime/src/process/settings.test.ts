@@ -34,7 +34,7 @@ const settings = {
 const load = (env: Record<string, string>) => loadSettings(settings, { KAFKA_BROKERS: 'a:1', ...env })
 
 describe('loadSettings', () => {
-  it('reads every kind of value and every default', () => {
+  it('loadSettings reads every kind of value and every default', () => {
     const loaded = load({
       KAFKA_BROKERS: 'a:1, b:2,',
       KAFKA_CREATE_TOPICS: 'true',
@@ -57,7 +57,7 @@ describe('loadSettings', () => {
     expect(loaded.REDIS_NOTE).toBeUndefined()
   })
 
-  it('names all problems together and never shows a secret', () => {
+  it('loadSettings names all problems together and never shows a secret', () => {
     const env = {
       PORT: '80x',
       MAX_BODY_BYTES: '5000',
@@ -80,12 +80,12 @@ describe('loadSettings', () => {
     )
   })
 
-  it.each(['1.5', '1e3', '', ' 7', '-1', '99999', 'Infinity'])('does not use %j as a port', (PORT) => {
+  it.each(['1.5', '1e3', '', ' 7', '-1', '99999', 'Infinity'])('a port may not be %j', (PORT) => {
     if (PORT === '') expect(load({ PORT }).PORT).toBe(8080)
     else expect(() => load({ PORT })).toThrow('PORT')
   })
 
-  it('refuses a misspelt setting but ignores the variables of Kubernetes services', () => {
+  it('a misspelt setting is refused, but variables of Kubernetes services are ignored', () => {
     expect(() => load({ MYKAARMA_TOKEN: 'a=b' })).toThrow('the nearest is MYKAARMA_TOKENS')
     expect(() => load({ MAX_BODY_BYTE: '5' })).toThrow('the nearest is MAX_BODY_BYTES')
     const ingressOnly = loadSettings({ PORT: settings.PORT }, { REDIS_URL: 'redis://shared.environment.file' })
@@ -107,7 +107,7 @@ describe('loadSettings', () => {
     ['MAX_BODY_SIZE', 'MAX_BODY_BYTES'],
     ['ALLOWED_ADDRESSES', 'MYKAARMA_ALLOWED_ADDRESSES'],
     ['spool_dir', 'SPOOL_DIR'],
-  ])('refuses %s as a misspelt %s', (name, meant) => {
+  ])('%s is refused as a misspelt %s', (name, meant) => {
     expect(() => load({ [name]: 'x' })).toThrow(`${name} is not a setting; the nearest is ${meant}`)
   })
 
@@ -122,7 +122,7 @@ describe('loadSettings', () => {
     'LOG_DIR',
     'SHUTDOWN',
     'MAX_OLD_SPACE_SIZE',
-  ])('ignores %s, which is not a setting of ours', (name) => {
+  ])('%s is ignored, because it is not a setting of ours', (name) => {
     expect(load({ [name]: 'x' }).PORT).toBe(8080)
   })
 
@@ -130,7 +130,7 @@ describe('loadSettings', () => {
     ['a line each', 'a=1\nb=2\n'],
     ['lines of Windows and a byte order mark', '\ufeffa=1\r\nb=2\r\n'],
     ['commas and lines', ' a=1,\n\n b=2 ,'],
-  ])('reads several secrets from a file with %s', (_, content) => {
+  ])('several secrets are read from a file with %s', (_, content) => {
     const file = join(mkdtempSync(join(tmpdir(), 'settings-')), 'tokens')
     writeFileSync(file, content)
     expect([...load({ MYKAARMA_TOKENS_FILE: file }).MYKAARMA_TOKENS]).toEqual([
@@ -139,7 +139,7 @@ describe('loadSettings', () => {
     ])
   })
 
-  it('reads a secret from NAME_FILE and refuses NAME together with NAME_FILE', () => {
+  it('a secret is read from NAME_FILE, and NAME together with NAME_FILE is refused', () => {
     const file = join(mkdtempSync(join(tmpdir(), 'settings-')), 'tokens')
     writeFileSync(file, 'a=1,b=2\n')
     expect([...load({ MYKAARMA_TOKENS_FILE: file }).MYKAARMA_TOKENS.values()]).toEqual(['1', '2'])
@@ -148,7 +148,7 @@ describe('loadSettings', () => {
     expect(() => load({ KAFKA_NAME_FILE: file })).toThrow('KAFKA_NAME_FILE is not a setting')
   })
 
-  it('matches addresses by range, even IPv4 within IPv6', () => {
+  it('addresses are matched by range, even IPv4 within IPv6', () => {
     const allowed = load({
       MYKAARMA_ALLOWED_ADDRESSES: '54.174.160.138, 10.0.0.0/8,2001:db8::/32',
     }).MYKAARMA_ALLOWED_ADDRESSES
@@ -170,7 +170,7 @@ describe('loadSettings', () => {
   })
 })
 
-it('describes each setting in one row', () => {
+it('each setting has one row in the description', () => {
   const rows = describeSettings(settings).split('\n')
   expect(rows).toHaveLength(2 + Object.keys(settings).length)
   expect(rows).toContain('| `KAFKA_BROKERS` | comma-separated list | **required** | brokers |')

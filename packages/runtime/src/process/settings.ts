@@ -72,8 +72,8 @@ export const recordPlaces = (options: Described) =>
     .Encode((value) => [...value].join(','))
 
 /**
- * `name=value,name=value`: several secrets, so one can be rotated without a gap. In a file, line
- * breaks may separate the secrets. Metrics show the names, never the values.
+ * `name=value,name=value`: several secrets, so a secret can be rotated without a gap. In a file,
+ * line breaks may separate the secrets. Metrics show the names, never the values.
  */
 export const namedSecrets = (options: Described) =>
   Type.Transform(

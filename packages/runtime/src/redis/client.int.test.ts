@@ -41,13 +41,13 @@ const untilStatus = (redis: RedisClient, what: string, satisfied: (status: strin
   waitUntil(what, () => redis.status, satisfied, { timeoutMs: 5000 })
 
 describe('a server that hangs', () => {
-  it('is given up by each command after its time', async () => {
+  it('a command without an answer rejects after REDIS_COMMAND_TIMEOUT_MS', async () => {
     const redis = await throughNetwork(200)
     network.set('stalled')
     await expect(redis.ping()).rejects.toThrow('Command timed out')
   })
 
-  it('is the reason that a command fails with its connection, although ioredis does not say so', async () => {
+  it('causeOf names the timeout if a hanging server costs the connection', async () => {
     const redis = (await throughNetwork()) as Redis
     network.set('stalled')
     const failed = redis.ping().catch((error: Error) => error)
@@ -58,7 +58,7 @@ describe('a server that hangs', () => {
     expect(causeOf(redis)(failure).message).toBe('Socket timeout')
   })
 
-  it('loses its connection, and with it the commands that have timed out, which ioredis would keep', async () => {
+  it('a command that has timed out ends the connection, and the next connection works', async () => {
     const redis = await throughNetwork(200)
     network.set('stalled')
     await expect(redis.ping()).rejects.toThrow()
@@ -70,7 +70,7 @@ describe('a server that hangs', () => {
 })
 
 describe('a database that does not exist', () => {
-  it('is an error, and nothing is written to database 0', async () => {
+  it('a database that does not exist is an error, and nothing is written to database 0', async () => {
     const settings = loadSettings(redisSettings, { REDIS_URL: `${testRedisUrl()}/9999` })
     const redis = createRedis(settings, silentLogger)
     ends.push(() => redis.disconnect())
@@ -83,7 +83,7 @@ describe('a database that does not exist', () => {
 })
 
 describe('a connection that is lost', () => {
-  it('fails what comes then at once, instead of keeping it for later', async () => {
+  it('a command without a connection rejects immediately, and is not sent later', async () => {
     const redis = await throughNetwork()
     network.set('cut')
     await untilStatus(redis, 'the client knows', (status) => status !== 'ready')
@@ -93,7 +93,7 @@ describe('a connection that is lost', () => {
     expect(await redis.get(key)).toBeNull()
   })
 
-  it('fails what was under way at once, and does not send it again', async () => {
+  it('a command rejects immediately if its connection is lost, and is not sent again', async () => {
     const direct = await connect(testRedisUrl())
     const redis = await throughNetwork()
     network.set({ delayMs: 300 })
@@ -113,7 +113,7 @@ describe('a connection that is lost', () => {
   })
 })
 
-it('looks for the new primary behind its address when the old one has become a replica', async () => {
+it('a client finds the new primary at the address when the old primary has become a replica', async () => {
   // Use no append-only file, because a Redis that rewrites the file for its replica needs ten
   // seconds to stop.
   const old = await startRedis({ args: ['--appendonly', 'no'] })

@@ -28,7 +28,7 @@ describe('an error of Redis that a person must mend', () => {
     ],
     ['authorization', "ERR ACL failure in script: User bob has no permissions to run the 'hdel' command", "'hdel'"],
     ['redis', 'WRONGTYPE Operation against a key holding the wrong kind of value', 'REDIS_KEY_PREFIX'],
-  ])('is blocked by %s: %s', (reason, message, hint) => {
+  ])('an error of Redis is blocked by %s: %s', (reason, message, hint) => {
     expect(diagnose(errorOf(message))).toEqual({ blocked: true, reason, message: expect.stringContaining(hint) })
   })
 
@@ -36,7 +36,7 @@ describe('an error of Redis that a person must mend', () => {
     ['address', 'ENOTFOUND', 'getaddrinfo ENOTFOUND redis.invalid'],
     ['tls', 'DEPTH_ZERO_SELF_SIGNED_CERT', 'self-signed certificate'],
     ['tls', 'ERR_SSL_WRONG_VERSION_NUMBER', 'wrong version number'],
-  ])('is blocked by %s: %s', (reason, code, message) => {
+  ])('an error of the connection is blocked by %s: %s', (reason, code, message) => {
     expect(diagnose(errorOf(message, code))).toMatchObject({ blocked: true, reason })
   })
 })
@@ -48,7 +48,7 @@ describe('an outage of Redis', () => {
     ['MISCONF Redis is configured to save RDB snapshots', 'disk'],
     ['ERR max number of clients reached', 'maxclients'],
     ['Command timed out', 'REDIS_URL'],
-  ])('is not blocked, and says where to look: %s', (message, hint) => {
+  ])('an outage of Redis is not blocked, and its message says where to look: %s', (message, hint) => {
     expect(diagnose(errorOf(message))).toEqual({
       blocked: false,
       reason: 'outage',
@@ -56,14 +56,14 @@ describe('an outage of Redis', () => {
     })
   })
 
-  it('names the address without the password', () => {
+  it('the diagnosis names the address without the password', () => {
     const { message } = diagnose(errorOf('connect ECONNREFUSED 10.0.0.7:6379', 'ECONNREFUSED'))
     expect(message).toContain('redis://10.0.0.7:6379/3 refuses connections')
     expect(message).not.toContain('hunter2')
   })
 })
 
-it('names the call and the key that a command is denied, and does not promise that it keeps trying', () => {
+it('the diagnosis of a command names the denied call and key, and promises no further attempts', () => {
   const denied = (name: string, args: readonly string[]) =>
     createRedisDiagnose(
       settings,

@@ -130,7 +130,7 @@ const callOf = (error: Error, { REDIS_KEY_PREFIX }: RedisSettings): string | und
 
 /**
  * Creates the function that diagnoses errors of Redis. A diagnosis is an outage, or a problem that
- * a person must fix. It names the setting or the right to check.
+ * a person must fix. The diagnosis names the setting or the right to check.
  * @param program kind of the caller: a service keeps trying, a command ends.
  */
 export const createRedisDiagnose =

@@ -6,7 +6,10 @@ import { mastersOf, type Redis, type RedisClient } from './client.ts'
 export interface Durability {
   readonly appendOnly: boolean | undefined
   readonly evictionPolicy: string | undefined
-  /** True if Redis may evict customers. A policy `volatile-…` cannot, as our keys never expire. */
+  /**
+   * True if Redis may evict customers. A policy `volatile-…` evicts no customer, because our keys
+   * never expire.
+   */
   readonly mayEvict: boolean
   /** True if the server is a node of a Redis Cluster. */
   readonly clustered: boolean

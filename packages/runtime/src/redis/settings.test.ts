@@ -11,7 +11,7 @@ describe('the address of Redis', () => {
     ['one server with a database', 'rediss://user:p%40ss@a:6380/3', false],
     ['one node of a cluster', 'redis://:secret@a', true],
     ['several nodes of a cluster', 'redis://a:1, redis://[::1]:2/0', true],
-  ])('may be %s', (_, url, cluster) => {
+  ])('REDIS_URL may be %s', (_, url, cluster) => {
     expect(load(url, cluster).REDIS_URL).toBe(url)
   })
 
@@ -26,12 +26,12 @@ describe('the address of Redis', () => {
       'expected redis://[user:password@]host:port[/database], rediss://… or unix://',
     ],
     ['no address at all', 'redis://a:port', false, 'must be redis://host:port'],
-  ])('may not be %s', (_, url, cluster, said) => {
+  ])('REDIS_URL may not be %s', (_, url, cluster, said) => {
     expect(() => load(url, cluster)).toThrow(said)
   })
 })
 
-it('the prefix of the keys may have a brace on a single Redis only', () => {
+it('REDIS_KEY_PREFIX may have a brace only on a single Redis', () => {
   const prefixOf = (cluster: boolean, prefix: string) => {
     const env = { REDIS_URL: 'redis://a', REDIS_CLUSTER: String(cluster), REDIS_KEY_PREFIX: prefix }
     return loadSettings(redisSettings, env, redisRules).REDIS_KEY_PREFIX

@@ -19,7 +19,7 @@ const processesWith = (text: string): string[] =>
       })
     : []
 
-it('a supervisor leaves no process, also if its server ends at once', async () => {
+it('a supervisor leaves no process, even if its server ends immediately', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'guarded-'))
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
   const GUARDED_RUN = randomUUID()

@@ -3,13 +3,13 @@ import { onLoopback } from './loopback-container.ts'
 
 const published = { '9092/tcp': [{ HostPort: '0' }], '6379/tcp': [{ HostPort: '17000' }] }
 
-it('publishes the ports of a container on the loopback address', () => {
+it('the ports of a container are published on the loopback address', () => {
   expect(onLoopback(published, 'localhost')).toEqual({
     '9092/tcp': [{ HostPort: '0', HostIp: '127.0.0.1' }],
     '6379/tcp': [{ HostPort: '17000', HostIp: '127.0.0.1' }],
   })
 })
 
-it('leaves the ports of an engine on another machine as they are', () => {
+it('the ports of an engine on another machine are not changed', () => {
   expect(onLoopback(published, '10.0.0.7')).toEqual(published)
 })

@@ -18,7 +18,7 @@ const write = (name: string, text: string, checksum = hash('sha1', text)) => {
   return file
 }
 
-it('finds a truncated jar and a truncated POM by their checksums', async () => {
+it('a truncated jar and a truncated POM are found by their checksums', async () => {
   const whole = write('whole.jar', 'content')
   const jar = write('cut.jar', 'content')
   const other = write('other.jar', 'content')
@@ -28,14 +28,14 @@ it('finds a truncated jar and a truncated POM by their checksums', async () => {
   expect(await damagedFiles([whole, jar, other])).toEqual([jar, pom])
 })
 
-it('accepts a checksum followed by a file name, and a file without a checksum', async () => {
+it('a checksum followed by a file name is accepted, and a file without a checksum', async () => {
   const named = write('named.jar', 'content', `${hash('sha1', 'content')}  named.jar\n`)
   const bare = join(folder, 'bare.jar')
   writeFileSync(bare, 'content')
   expect(await damagedFiles([named, bare, ''])).toEqual([])
 })
 
-it('a folder is whole only while each file has its recorded size', async () => {
+it('a folder is complete only while each file has its recorded size', async () => {
   mkdirSync(join(folder, 'data'))
   const file = join(folder, 'data', 'meta.properties')
   writeFileSync(file, 'version=1')
@@ -49,7 +49,7 @@ it('a folder is whole only while each file has its recorded size', async () => {
   expect(await isWhole(join(folder, 'missing'))).toBe(false)
 })
 
-it('adds up the downloads in a log of Maven', () => {
+it('the size of all downloads in a log of Maven is added up', () => {
   const log = `[INFO] Downloading from central: https://repo.maven.apache.org/maven2/a/a-1.pom
 [INFO] Downloaded from central: https://repo.maven.apache.org/maven2/a/a-1.pom (2.5 kB at 13 kB/s)
 Downloaded from company-mirror: https://mirror.example/a/a-1.jar (12 MB at 3.4 MB/s)

@@ -17,18 +17,18 @@ const listen = async (path: string) => {
   return server
 }
 
-it('reports that there is no engine if there is no socket', async () => {
+it('a missing socket means that there is no engine', async () => {
   expect(await whyNoEngine({}, [join(folder, 'docker.sock')])).toBe('no container engine answers')
 })
 
-it('reports a socket that accepts connections but is no engine', async () => {
+it('a socket that accepts connections but is no engine is reported', async () => {
   const path = join(folder, 'docker.sock')
   const server = await listen(path)
   expect(await whyNoEngine({}, [join(folder, 'none.sock'), path])).toContain(`${path} accepts connections`)
   server.close()
 })
 
-it('names the socket that this user may not open, and the remedy', async () => {
+it('a socket that this user may not open is reported with the remedy', async () => {
   const path = join(folder, 'docker.sock')
   const server = await listen(path)
   chmodSync(path, 0)
@@ -41,7 +41,7 @@ it('names the socket that this user may not open, and the remedy', async () => {
   server.close()
 })
 
-it('names a given engine address that does not answer', async () => {
+it('a given engine address that does not answer is reported', async () => {
   const path = join(folder, 'mine.sock')
   expect(await whyNoEngine({ DOCKER_HOST: `unix://${path}` })).toBe(
     `no container engine answers at DOCKER_HOST=unix://${path} (ENOENT)`,

@@ -15,12 +15,11 @@ const setUp = (directory?: string) => {
   const settings = loadSettings(ingressSettings, env, ingressRules)
   const registry = createRegistry('ingress')
   const obstacles = createObstacles(registry, silentLogger)
-  const metrics = createIngressMetrics(
-    registry,
-    () => delivery.publishers.held,
-    () => delivery.spool?.size,
-    () => delivery.publishers,
-  )
+  const metrics = createIngressMetrics(registry, {
+    size: () => delivery.publishers.held,
+    spoolSize: () => delivery.spool?.size,
+    isolated: () => delivery.publishers,
+  })
   const delivery: Delivery = createDelivery({
     settings,
     topics: topicNames(),
@@ -39,7 +38,7 @@ const newFolder = () => {
 const signal = new AbortController().signal
 const record = { topic: topicNames().customers, key: Buffer.from('k'), value: Buffer.from('v'), timestamp: 1 }
 
-it('needs no spool', async () => {
+it('the delivery works without a spool', async () => {
   const { delivery, registry } = setUp()
   await delivery.openSpool()
   await delivery.drainSpool(true, signal)
@@ -47,13 +46,13 @@ it('needs no spool', async () => {
   expect(await registry.getSingleMetricAsString('ingress_spool_records')).toContain('ingress_spool_records{')
 })
 
-it('throws if another process uses the spool', async () => {
+it('openSpool throws if another process uses the spool', async () => {
   const folder = newFolder()
   await setUp(folder).delivery.openSpool()
   await expect(setUp(folder).delivery.openSpool()).rejects.toThrow(SpoolInUseError)
 })
 
-it('reports a spool that cannot be opened, and opens it later', async () => {
+it('a spool that cannot be opened is reported, and opened later', async () => {
   const folder = join(newFolder(), 'spool')
   writeFileSync(folder, 'a file instead of a folder')
   const { delivery, obstacles } = setUp(folder)
@@ -66,7 +65,7 @@ it('reports a spool that cannot be opened, and opens it later', async () => {
   expect(obstacles.blocked).toBeUndefined()
 })
 
-it('sends nothing before the numbers of partitions are known', async () => {
+it('no record of the spool is sent before the numbers of partitions are known', async () => {
   const { delivery } = setUp(newFolder())
   await delivery.openSpool()
   await delivery.spool?.append(record)

@@ -42,7 +42,7 @@ export interface Delivery {
   drainSpool(partitionsKnown: boolean, signal: AbortSignal): Promise<void>
 }
 
-/** Throttled log lines, because each could repeat without end. */
+/** Throttled log lines, because each line could repeat without end. */
 const createDeliveryLog = (logger: Logger) => ({
   unacknowledged: createThrottledLog((fields) =>
     logger.warn({ event: 'record-unacknowledged', ...fields }, 'records without an acknowledgement are sent again'),

@@ -60,7 +60,7 @@ const clock = () => {
 const limits = { maxRecords: 1000, maxBytes: 10_000_000 }
 
 describe('a publisher', () => {
-  it('collects the records that arrive during a flush into the next flush', async () => {
+  it('records that arrive during a flush are sent together in the next flush', async () => {
     const { send, sent, sends } = manualSend()
     const publisher = createPublisher(send, limits)
     const first = publisher.publish(record('a'), soon())
@@ -76,7 +76,7 @@ describe('a publisher', () => {
     expect(publisher.size).toEqual({ records: 0, bytes: 0 })
   })
 
-  it('acknowledges nothing before the flush has succeeded', async () => {
+  it('no record is acknowledged before its flush has succeeded', async () => {
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, limits)
     let outcome: End | undefined
@@ -92,7 +92,7 @@ describe('a publisher', () => {
     expect(outcome).toBe('stored')
   })
 
-  it('answers by the deadline during an endless flush, and counts its memory until the end', async () => {
+  it('records are answered by the deadline during an endless flush, but count as buffered', async () => {
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, limits)
     const published = publisher.publish(record('a', 1000), performance.now() + 30)
@@ -104,7 +104,7 @@ describe('a publisher', () => {
     expect(publisher.size).toEqual({ records: 0, bytes: 0 })
   })
 
-  it('does not send records that were answered while they waited', async () => {
+  it('records that were answered while they waited are not sent', async () => {
     const { send, sent, sends } = manualSend()
     const publisher = createPublisher(send, limits)
     const first = publisher.publish(record('a'), soon())
@@ -116,7 +116,7 @@ describe('a publisher', () => {
     expect(sends.map(({ names }) => names)).toEqual([['a']])
   })
 
-  it('accepts no more records and no more bytes than its limits', async () => {
+  it('the publisher accepts no more records and no more bytes than its limits', async () => {
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, { maxRecords: 2, maxBytes: 3000 })
     const held = [publisher.publish(record('a'), soon()), publisher.publish(record('b'), soon())]
@@ -127,7 +127,7 @@ describe('a publisher', () => {
     expect(await publisher.publish(record('large', 3000), soon())).toBe('queue-full')
   })
 
-  it('retries through an outage in the same order, until the deadline', async () => {
+  it('the publisher retries through an outage in the same order, until the deadline', async () => {
     let failures = 3
     const sends: string[][] = []
     const publisher = createPublisher(async (records: readonly Named[]) => {
@@ -145,7 +145,7 @@ describe('a publisher', () => {
     expect(publisher.size.records).toBe(0)
   })
 
-  it('stores the other records of a batch in which Kafka refuses some', async () => {
+  it('the other records of a batch are stored if Kafka refuses some', async () => {
     let sends = 0
     const stored: string[] = []
     const publisher = createPublisher(async (records: readonly Named[]) => {
@@ -160,7 +160,7 @@ describe('a publisher', () => {
     expect(sends).toBeLessThan(40)
   })
 
-  it('returns the error of Kafka with each outcome', async () => {
+  it('each outcome has the error of Kafka', async () => {
     const send = async (records: readonly Named[]) => {
       throw records.some(({ name }) => name === 'poison') ? refused() : unavailable()
     }
@@ -176,7 +176,7 @@ describe('a publisher', () => {
     await publisher.close(soon())
   })
 
-  it('limits the records of a flush', async () => {
+  it('the number of records of a flush is limited', async () => {
     const sizes: number[] = []
     const publisher = createPublisher(
       async (records: readonly Named[]) => {
@@ -188,7 +188,7 @@ describe('a publisher', () => {
     expect(sizes).toEqual([500, 500, 200])
   })
 
-  it('limits the bytes of a flush, except for one record that is larger alone', async () => {
+  it('the bytes of a flush are limited, except for one record that is larger alone', async () => {
     const sizes: number[] = []
     const publisher = createPublisher(
       async (records: readonly Named[]) => {
@@ -201,7 +201,7 @@ describe('a publisher', () => {
     expect(sizes).toEqual([2, 1, 1, 1])
   })
 
-  it('stores all accepted records at close and accepts no more', async () => {
+  it('close stores all accepted records, and no more records are accepted', async () => {
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, limits)
     const ends: string[] = []
@@ -425,7 +425,7 @@ describe('slow partitions', () => {
     expect(await Promise.all(outcomes)).toEqual(Array(4).fill('stored'))
   })
 
-  it('a partition counts as slow after a slow flush of its own, and not as failing', async () => {
+  it('a partition counts as slow, not as failing, after a slow flush of its own', async () => {
     const pass = clock()
     const setting = kafka()
     const { publisher, sends, answerSlow } = setting
@@ -575,7 +575,7 @@ describe('outages', () => {
     expect(publisher.outage?.partitions).not.toBe(Number.POSITIVE_INFINITY)
   })
 
-  it('a failing partition is probed with its smallest answered record', async () => {
+  it('a failing partition is retried with its smallest answered record', async () => {
     const { publisher, publish, failing, sends } = setUp()
     const sizes = [300, 100, 200]
     const deadlineAt = performance.now() + 50

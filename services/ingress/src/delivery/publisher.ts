@@ -3,7 +3,7 @@
  * memory.
  *
  * Batching: records that arrive during a flush go into the next flush. Under low load a record is
- * sent at once. Under high load one request carries hundreds of records. One request for each
+ * sent immediately. Under high load one request carries hundreds of records. One request for each
  * record would need seven times as long.
  *
  * A partition is in one of two states:
@@ -17,8 +17,9 @@
  *
  * A failing partition always keeps one record to retry. If the deadlines of all its records are
  * over, the smallest record stays as a probe. When Kafka stores the probe, the partition works
- * again, even if no new record arrives. The probe's request has its 503 already, and a repeat of
- * the event harms no reader. The probes need memory for one record of each failing partition.
+ * again, even if no new record arrives. The probe's request already has its 503. If Kafka also
+ * stores a repeat of the event, no reader is harmed. The probes need memory for one record of each
+ * failing partition.
  *
  * Guarantees:
  * - Each record gets its answer by its deadline.
@@ -31,7 +32,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Send, sendInParts } from './send-in-parts.ts'
 
 /**
- * `stored`: every in-sync replica has the record. With any other end, the record is not
+ * `stored`: every in-sync replica has the record. With any other outcome, the record is not
  * acknowledged: `deadline` (Kafka may still store the record), `queue-full`, `refused` (Kafka will
  * never accept the record), `closing`.
  */
@@ -126,7 +127,10 @@ const MAX_FLUSH_BYTES = 4 * 1024 * 1024
 /** Estimated bytes of a record's headers and of our objects for the record. */
 const ENTRY_OVERHEAD_BYTES = 512
 const RETRY_PAUSE_MS = 100
-/** Pause between probes of a failing partition. Long, because no request waits for a probe. */
+/**
+ * Pause between probes of a failing partition. The pause is long, because no request waits for a
+ * probe.
+ */
 const PROBE_PAUSE_MS = 500
 /**
  * A flush that lasts longer is slow, and its partitions are isolated. Isolation costs little,
@@ -338,7 +342,10 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     requeue(queue.waiting.splice(0))
   }
 
-  /** Moves unbound records whose partition has become known to that partition's queue. */
+  /**
+   * If the partition of an unbound record has become known, moves the record to the queue of this
+   * partition.
+   */
   const bind = () => {
     const isBound = ({ record }: Entry<R>) => options.partitionOf?.(record) !== undefined
     const bound = unbound.waiting.filter(isBound)

@@ -43,13 +43,13 @@ const setUp = ({
   return { publish, drain, calls, errors }
 }
 
-it('does not use the disk while Kafka stores records', async () => {
+it('the disk is not used while Kafka stores records', async () => {
   const { publish, calls } = setUp()
   expect([(await publish(record, soon())).end, calls]).toEqual(['stored', ['kafka']])
 })
 
 it.each(['deadline', 'queue-full'] as const)(
-  'acknowledges from the disk if the publisher ends with %s',
+  'a record is acknowledged from the disk if the publisher ends with %s',
   async (end) => {
     const { publish, calls } = setUp({ end })
     expect([(await publish(record, soon())).end, calls]).toEqual(['spooled', ['kafka', 'disk']])
@@ -61,12 +61,12 @@ it.each(['refused', 'closing'] as const)('does not spool a record that can never
   expect([(await publish(record, soon())).end, calls]).toEqual([end, ['kafka']])
 })
 
-it('goes to the disk at once if the last flush of the partition failed', async () => {
+it('a record goes to the disk immediately if the last flush of its partition failed', async () => {
   const { publish, calls } = setUp({ fails: true })
   expect([(await publish(record, soon())).end, calls]).toEqual(['spooled', ['disk']])
 })
 
-it('acknowledges nothing if the disk fails, and reports its error', async () => {
+it('no record is acknowledged if the disk fails, and the error is reported', async () => {
   const append = async () => {
     throw new Error('disk full')
   }
@@ -74,7 +74,7 @@ it('acknowledges nothing if the disk fails, and reports its error', async () => 
   expect([(await publish(record, soon())).end, errors]).toEqual(['deadline', ['disk full']])
 })
 
-it('goes to Kafka if the disk is full', async () => {
+it('a record goes to Kafka if the disk is full', async () => {
   const append = async () => {
     throw new Error('full')
   }
@@ -82,12 +82,12 @@ it('goes to Kafka if the disk is full', async () => {
   expect([(await publish(record, soon())).end, calls]).toEqual(['stored', ['disk', 'kafka']])
 })
 
-it('answers by the deadline even if the disk hangs', async () => {
+it('a record is answered by the deadline even if the disk hangs', async () => {
   const { publish } = setUp({ end: 'deadline', append: () => new Promise(() => {}) })
   expect((await publish(record, performance.now() + 30)).end).toBe('deadline')
 })
 
-it('reports how many records of a drain Kafka did not accept, and why', async () => {
+it('a drain reports how many records Kafka did not accept, and why', async () => {
   const { drain, errors } = setUp({ left: [record] })
   await drain(AbortSignal.abort())
   expect(errors).toEqual(['1 left: no leader'])

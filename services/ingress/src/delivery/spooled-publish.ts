@@ -61,7 +61,8 @@ export const createSpooledPublish = (
   }
   return {
     publish: async (record, deadlineAt) => {
-      // If the partition is failing, write to the disk at once, so that the request does not wait.
+      // If the partition is failing, write to the disk immediately, so that the request does not
+      // wait.
       if (publishers.fails(record)) return (await toDisk(record, deadlineAt)) ?? publishers.publish(record, deadlineAt)
       const outcome = await publishers.publish(record, Math.min(deadlineAt, performance.now() + spoolAfterMs))
       if (outcome.end !== 'deadline' && outcome.end !== 'queue-full') return outcome

@@ -72,13 +72,13 @@ const copyHeaders = {
 describe('deliver', () => {
   const batch = (count: number) => numbered(count).map((value) => recordOf(customers, value))
 
-  it('sends a batch in parts if Kafka refuses it as a whole, each record once', async () => {
+  it('a batch that Kafka refuses as a whole is sent in parts, each record once', async () => {
     const { publishers, refused, valuesIn } = kafkaThatRefuses(() => false)
     expect(await deliver(publishers, batch(30))).toEqual({ left: [], kept: [] })
     expect([valuesIn(customers), refused]).toEqual([numbered(30), []])
   })
 
-  it('sends a record that Kafka refuses to quarantine, and delays no other record', async () => {
+  it('a record that Kafka refuses goes to quarantine, and delays no other record', async () => {
     const { publishers, refused, stored, valuesIn } = kafkaThatRefuses(
       (value, topic) => value === 'v2' && topic === customers,
     )
@@ -89,14 +89,14 @@ describe('deliver', () => {
     expect(refused).toEqual([{ topic: customers, quarantined: true }])
   })
 
-  it('keeps the file of a record that quarantine refuses, too', async () => {
+  it('the file of a record that quarantine refuses is kept, too', async () => {
     const { publishers, refused, valuesIn } = kafkaThatRefuses((value) => value === 'v2')
     expect(await deliver(publishers, batch(5))).toEqual({ left: [], kept: ['v2'] })
     expect(valuesIn(customers)).toEqual(['v0', 'v1', 'v3', 'v4'])
     expect(refused).toEqual([{ topic: customers, quarantined: false }])
   })
 
-  it('retries a refused record later if quarantine does not answer', async () => {
+  it('a refused record is retried later if quarantine does not answer', async () => {
     vi.useFakeTimers({ toFake: ['performance', 'setInterval', 'clearInterval'] })
     onTestFinished(() => void vi.useRealTimers())
     const { publishers, refused } = setUp(async ([record]) => {
@@ -107,7 +107,7 @@ describe('deliver', () => {
     expect(refused).toEqual([])
   })
 
-  it('names the partition of each record, with the number of partitions', async () => {
+  it('the partition of a record is named with the number of partitions', async () => {
     const { publishers } = kafkaThatRefuses(() => false)
     await publishers.setPartitions(new Map([[customers, 3]]))
     const records = [
@@ -119,7 +119,7 @@ describe('deliver', () => {
     expect(partitions).toEqual([`${customers}/1 of 3`, `${customers}/2 of 3`, `${customers}/1 of 3`])
   })
 
-  it('sends records of another prefix to the present topics, or else to quarantine', async () => {
+  it('records of another prefix go to the present topics, or else to quarantine', async () => {
     const { publishers, valuesIn } = kafkaThatRefuses(() => false)
     await deliver(publishers, [
       recordOf('old.customers.raw', 'c'),
@@ -149,7 +149,7 @@ describe('deliver', () => {
       key: Buffer.alloc(partition),
     })
 
-    it('returns records of a failing partition for a retry, and stores the others', async () => {
+    it('records of a failing partition are returned for a retry, and the others are stored', async () => {
       const publishers = kafkaWithout(new Set([1]))
       const records = [1, 2, 3, 1].map((partition, i) => onPartition(partition, `v${i}`))
       expect(await deliver(publishers, records)).toEqual({ left: ['v0', 'v3'], kept: [], error: 'no leader' })
@@ -184,7 +184,7 @@ describe('publish', () => {
   })
 })
 
-it('stops in time, even if the copy of a refused record cannot be stored', async () => {
+it('a stop is in time, even if the copy of a refused record cannot be stored', async () => {
   const { publishers, refused } = setUp(async ([record]) => {
     throw new NotStoredError(record?.topic === quarantine ? 'unavailable' : 'refused', record?.topic)
   })
@@ -194,7 +194,7 @@ it('stops in time, even if the copy of a refused record cannot be stored', async
   expect(refused).toEqual([{ topic: customers, quarantined: false }])
 })
 
-it('reports the topic that stores nothing, with its error', async () => {
+it('a topic that stores nothing is reported with its error', async () => {
   const { publishers } = setUp(async ([record]) => {
     if (record?.topic === other) throw new NotStoredError('unavailable', 'no right to write')
   })
@@ -217,7 +217,7 @@ it('reports the topic that stores nothing, with its error', async () => {
   })
 })
 
-it('reports a topic whose last healthy partitions begin to fail', async () => {
+it('a topic is reported if its last healthy partitions begin to fail', async () => {
   const failing = new Set([1, 2, 3])
   const { publishers } = setUp(async (records) => {
     if (records.some(({ key }) => failing.has(key?.length ?? -1))) throw new NotStoredError('unavailable', 'no leader')

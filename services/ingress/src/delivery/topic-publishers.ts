@@ -57,17 +57,17 @@ const QUARANTINE_DEADLINE_MS = 30_000
  */
 const DRAIN_MS = 250
 /**
- * Number of newly failing partitions that make a topic unavailable, if no partition stores a
- * record. If all other partitions failed before, a smaller number is enough. One failing partition
- * alone is no outage.
+ * Number of newly failing partitions after which a topic without a stored record is unavailable. If
+ * all other partitions failed before, a smaller number is enough. One failing partition alone is no
+ * outage.
  */
 const OUTAGE_PARTITIONS = 3
 
 export interface TopicPublishersOptions extends Omit<PublisherOptions<OutgoingRecord>, 'partitionOf'> {
   /**
-   * Time that a delivery of spooled records waits for Kafka. Must exceed two flushes: the flush in
-   * flight and the next flush. Otherwise slow flushes would make the drain send the same records
-   * again and again.
+   * Time that a delivery of spooled records waits for Kafka. Must exceed the time of two flushes:
+   * the flush in flight and the next flush. Otherwise the drain would send the records of slow
+   * flushes again and again.
    */
   readonly deliveryDeadlineMs: number
   /** Time after which a send counts as stuck, because kafkajs has no timeout for a send. */

@@ -33,12 +33,11 @@ const start = ({
         return { end: await outcome }
       },
       topics: topicNames(),
-      metrics: createIngressMetrics(
-        registry,
-        () => ({ records: 0, bytes: 0 }),
-        () => ({ records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined }),
-        () => ({ failing: 0, slow: 0 }),
-      ),
+      metrics: createIngressMetrics(registry, {
+        size: () => ({ records: 0, bytes: 0 }),
+        spoolSize: () => ({ records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined }),
+        isolated: () => ({ failing: 0, slow: 0 }),
+      }),
       onInternalError: (error) => internalErrors.push(error),
       onRefused: (refusal) => refusals.push(refusal),
       onSuspicion: (suspicion) => suspicions.push(suspicion),
@@ -134,7 +133,7 @@ describe('authentic events', () => {
     expect(metrics).toContain('ingress_accept_seconds_bucket{le="0.02",service="test"} 0')
   })
 
-  it('an event keeps its trace context if that is well-formed', async () => {
+  it('an event keeps a well-formed trace context', async () => {
     const { post, published } = start()
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
     await post(valid, { traceparent })
@@ -249,7 +248,7 @@ describe('authentication', () => {
 describe('the order of checks', () => {
   const only = (address: string) => ({ includes: (other: string) => other === address })
 
-  it('refuses a forbidden address before all other checks', async () => {
+  it('a forbidden address is refused before all other checks', async () => {
     const { post, published } = start({ allowedAddresses: only('10.0.0.1') })
     const answer = await post('x'.repeat(20_000), {
       'content-type': 'image/png',
@@ -259,7 +258,7 @@ describe('the order of checks', () => {
     expect(published).toEqual([])
   })
 
-  it('uses the forwarded address only from a trusted proxy', async () => {
+  it('the forwarded address is used only from a trusted proxy', async () => {
     const behind = (trusted: string) =>
       start({ allowedAddresses: only('10.0.0.1'), trustedProxies: only(trusted) }).post(valid, {
         'x-forwarded-for': '10.0.0.1',
@@ -271,12 +270,12 @@ describe('the order of checks', () => {
   it.each([
     ['415 for another content type', 'image/png', 'unsupported-media-type', 415, 'x'],
     ['413 for a body over the limit', 'text/plain', 'too-large', 413, 'x'.repeat(10_001)],
-  ])('answers %s before it checks the signature', async (_, type, slug, status, body) => {
+  ])('the answer %s comes before the check of the signature', async (_, type, slug, status, body) => {
     const answer = await start().post(body, { 'content-type': type, 'mykaarma-signature-token': undefined })
     expect([answer.statusCode, answer.json().type]).toEqual([status, slug])
   })
 
-  it('accepts a body of exactly the limit', async () => {
+  it('a body of exactly the limit is accepted', async () => {
     const body = valid.padEnd(10_000)
     expect((await start().post(body)).statusCode).toBe(202)
   })
@@ -292,7 +291,7 @@ describe('outages', () => {
   )
 })
 
-it('answers a bug with 500, reports it, and gives the sender no details', async () => {
+it('a bug is answered with 500 and reported, and the sender gets no details', async () => {
   const fault = new TypeError('a fault of ours')
   const { post, internalErrors } = start({ outcome: fault })
   const answer = await post(valid)
@@ -303,7 +302,7 @@ it('answers a bug with 500, reports it, and gives the sender no details', async 
   expect(internalErrors).toEqual([fault])
 })
 
-it('serves requests during a stop, and each answer ends its connection', async () => {
+it('requests are served during a stop, and each answer ends its connection', async () => {
   const stored = Promise.withResolvers<End>()
   const { app, post, published, stopping } = start({ outcome: stored.promise })
   const underWay = post(valid)
@@ -317,7 +316,7 @@ it('serves requests during a stop, and each answer ends its connection', async (
   await closed
 })
 
-it('answers other paths with 404', async () => {
+it('other paths are answered with 404', async () => {
   const { app, internalErrors } = start()
   for (const method of ['GET', 'POST'] as const) {
     const answer = await app.inject({ method, url: '/' })
@@ -333,7 +332,7 @@ it.each([
   [WEBHOOK_PATH, 'OPTIONS', 'POST'],
   [WEBHOOK_PATH, 'PROPFIND', 'POST'],
   [HEALTH_PATH, 'POST', 'GET, HEAD'],
-])('answers %s %s with 405 and the allowed methods', async (url, method, allow) => {
+])('%s %s is answered with 405 and the allowed methods', async (url, method, allow) => {
   const { app } = start()
   const { statusCode, headers } = await app.inject({ method: method as 'GET', url })
   expect([statusCode, headers.allow, headers.connection]).toEqual([405, allow, 'close'])
@@ -348,7 +347,7 @@ describe('harmless differences', () => {
     ['a percent-encoded letter', '/webhooks/my%6Baarma'],
     ['capitals', '/Webhooks/MyKaarma'],
     ['a whole URL', `http://example.org${WEBHOOK_PATH}`],
-  ])('accepts an event with %s in the address', async (_, url) => {
+  ])('an event with %s in the address is accepted', async (_, url) => {
     const { app, published } = start()
     const headers = {
       'content-type': 'text/plain',
@@ -368,7 +367,7 @@ describe('harmless differences', () => {
     ['TEXT/PLAIN;charset="UTF-8"', 'TEXT/PLAIN;charset="UTF-8"'],
     ['text/plain', undefined],
     ['application/json; charset=utf-8', undefined],
-  ])('accepts the content type %s, stored as %s', async (type, kept) => {
+  ])('the content type %s is accepted, and stored as %s', async (type, kept) => {
     const { post, published } = start()
     expect((await post(valid, { 'content-type': type })).statusCode).toBe(202)
     expect(published[0]?.headers['content-type']).toBe(kept)
@@ -429,7 +428,7 @@ describe('charsets', () => {
     })
   })
 
-  it('the charset is the fallback if none is declared and the body is not UTF-8', async () => {
+  it('the fallback charset is used if none is declared and the body is not UTF-8', async () => {
     const { post, published } = start({ fallbackEncoding: 'windows-1252' })
     expect((await post(latin1)).statusCode).toBe(202)
     expect((await post(text)).statusCode).toBe(202)
@@ -439,7 +438,7 @@ describe('charsets', () => {
     ])
   })
 
-  it('the charset is stored in quarantine, too', async () => {
+  it('a copy in quarantine has the charset, too', async () => {
     const { post, published } = start()
     await post('é', { 'content-type': 'text/plain; charset=utf-16' })
     expect(published[0]?.headers).toMatchObject({ reason: 'not-json', 'content-type': 'text/plain; charset=utf-16' })
@@ -505,13 +504,13 @@ describe('refusals', () => {
     ])
   })
 
-  it('a refused authentic request keeps the connection', async () => {
+  it('the refusal of an authentic request keeps the connection open', async () => {
     const { post } = start()
     for (const body of ['not JSON', '{}', valid]) expect((await post(body)).headers.connection).not.toBe('close')
   })
 })
 
-it('answers the load balancer with 200 until a stop begins', async () => {
+it('the load balancer gets 200 until a stop begins', async () => {
   const ask = async ({ app }: ReturnType<typeof start>) => {
     const { statusCode, headers, body } = await app.inject({ method: 'GET', url: HEALTH_PATH })
     return [statusCode, body, headers.connection]
@@ -530,7 +529,7 @@ it.each([
   ['type-spelling', { id: 'e', type: 'service_orders' }, 'service_orders'],
   [undefined, { id: 'e', type: 'customers', timestamp: 1_795_000_000_000 }, ''],
   [undefined, { id: 'e', type: 'a-new-type', timestamp: 1_795_000_000_000 }, ''],
-])('counts and reports as %s an accepted event that will never be applied', async (what, envelope, value) => {
+])('an accepted event that will never be applied is counted and reported as %s', async (what, envelope, value) => {
   const { post, suspicions, registry } = start()
   const payload = { customerWithVehicles: { customer: { customerUuid: 'c' } } }
   expect((await post(JSON.stringify({ ...envelope, payload }))).statusCode).toBe(202)
@@ -539,7 +538,7 @@ it.each([
   if (what !== undefined) expect(counted).toContain(`what="${what}",service="test"} 1`)
 })
 
-it('accepts a long number in deep JSON, because it need not keep numbers exact', async () => {
+it('a long number in deep JSON is accepted, because the ingress need not keep numbers exact', async () => {
   const { post, published } = start({ maxBodyBytes: 1_000_000 })
   const deep = `[12345678901234567890,${'['.repeat(100_000)}${']'.repeat(100_000)}]`
   const payload = `{"customerWithVehicles":{"customer":{"customerUuid":"c","x":${deep}}}}`

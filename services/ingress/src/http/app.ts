@@ -38,8 +38,8 @@ export interface AppDependencies {
   /** Called for each event that gets 202 but will probably never be applied. */
   readonly onSuspicion: (suspicion: Suspicion) => void
   /**
-   * Aborts when the process gets SIGTERM. The app still serves requests then, but each answer
-   * closes its connection.
+   * Aborts when the process gets SIGTERM. After SIGTERM the app still serves requests, but each
+   * answer closes its connection.
    */
   readonly stopping: AbortSignal
 }
@@ -52,7 +52,10 @@ export interface AppOptions {
   readonly maxBodyBytes: number
   /** Maximum bytes of all incomplete bodies together. */
   readonly maxReceivingBytes: number
-  /** Charset of bodies that declare none and are not UTF-8. If undefined, they go to quarantine. */
+  /**
+   * Charset of bodies that declare no charset and are not UTF-8. If undefined, these bodies go to
+   * quarantine.
+   */
   readonly fallbackEncoding: string | undefined
   readonly acceptDeadlineMs: number
   readonly maxConnections: number
@@ -74,9 +77,9 @@ const RETRY_AFTER_SECONDS = '5'
 const FAREWELL_MS = 1000
 
 /**
- * Closes a socket FAREWELL_MS after its last answer. If the socket closed at once, late bytes of
- * the request would reset the connection, and the peer would lose the answer. If the socket stayed
- * open, a peer could keep it forever.
+ * Closes a socket FAREWELL_MS after its last answer. If the socket closed immediately, late bytes
+ * of the request would reset the connection, and the peer would lose the answer. If the socket
+ * stayed open, a peer could keep it forever.
  */
 const endSlowly = (socket: Duplex): void => {
   socket.end()
@@ -127,8 +130,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     // Without this limit slow senders could keep connections forever.
     requestTimeout: options.requestTimeoutMs,
     http: {
-      // The default of `headersTimeout` is 60 s. Node takes the longer of `headersTimeout` and
-      // `requestTimeout` as the limit of the whole request.
+      // The default of `headersTimeout` is 60 s. Node limits the whole request by the longer of
+      // `headersTimeout` and `requestTimeout`.
       headersTimeout: options.requestTimeoutMs,
       // Interval in which Node checks `requestTimeout` and `headersTimeout`. The default of 30 s is
       // too long.
@@ -148,8 +151,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       endSlowly(socket)
     },
     keepAliveTimeout: options.keepAliveTimeoutMs,
-    // This limit closes the connection of a client that writes requests and reads no answer. It is
-    // longer than any normal pause.
+    // This limit closes the connection of a client that writes requests and reads no answer. The
+    // limit is longer than any normal pause.
     connectionTimeout: options.keepAliveTimeoutMs + options.requestTimeoutMs,
     // Serve requests on open connections during a stop, because a refusal would cost the sender one
     // of its six attempts.
@@ -188,8 +191,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     if (!request.isAuthentic) {
       reply.header('connection', 'close')
       const { socket } = request.raw
-      // Node calls `destroySoon` after the answer. The original function would close the socket at
-      // once.
+      // Node calls `destroySoon` after the answer. The original function would close the socket
+      // immediately.
       if (!request.raw.complete && socket) socket.destroySoon = () => endSlowly(socket)
     }
     return reply.code(problems[problem].status).type(PROBLEM_CONTENT_TYPE).send(problemDocument(problem, detail))
@@ -210,7 +213,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   })
 
   // Open connections are cut a fixed time after the port has closed. Answer late requests before
-  // that.
+  // this cut.
   let lastDeadline = Number.POSITIVE_INFINITY
   app.addHook('preClose', (done) => {
     lastDeadline = performance.now() + options.acceptDeadlineMs

@@ -17,7 +17,7 @@ const open = (options: Partial<Parameters<typeof createReceiveBody>[0]> = {}) =>
   }
 }
 
-it('receives a body in pieces', async () => {
+it('a body is received in pieces', async () => {
   const { stream, results } = open()()
   for (const piece of ['a', 'b', 'c']) stream.write(piece)
   stream.end()
@@ -25,7 +25,7 @@ it('receives a body in pieces', async () => {
   expect(results).toEqual(['abc'])
 })
 
-it('accepts a body of exactly the limit, and refuses one byte more, declared or counted', async () => {
+it('a body of exactly the limit is accepted, one byte more is refused, declared or counted', async () => {
   const receive = open()
   const [fits, long, declared] = [receive(), receive(), receive({ 'content-length': '101' })]
   fits.stream.end('x'.repeat(100))
@@ -34,7 +34,7 @@ it('accepts a body of exactly the limit, and refuses one byte more, declared or 
   expect([fits.results, long.results, declared.results]).toEqual([['x'.repeat(100)], ['too-large'], ['too-large']])
 })
 
-it('fails once if the connection is closed in the middle of a body', async () => {
+it('a body fails once if the connection is closed in its middle', async () => {
   const { stream, results } = open()()
   stream.write('half')
   await tick()
@@ -44,7 +44,7 @@ it('fails once if the connection is closed in the middle of a body', async () =>
 })
 
 describe('the limit of all bodies', () => {
-  it('all bodies stay within their limit: the one without progress for the longest time is refused', async () => {
+  it('if all bodies exceed their limit, the body without progress for the longest time is refused', async () => {
     const receive = open()
     const [stalled, slow, quick] = [receive(), receive(), receive()]
     // The stalled body begins after the slow body, but makes no progress.
@@ -59,7 +59,7 @@ describe('the limit of all bodies', () => {
     expect([stalled.results, slow.results, quick.results]).toEqual([['too-many-bodies'], [], ['q'.repeat(90)]])
   })
 
-  it('bodies free their room however they end', async () => {
+  it('a body frees its memory, however the body ends', async () => {
     const receive = open()
     for (let i = 0; i < 10; i++) {
       const [whole, cut, long] = [receive(), receive(), receive()]

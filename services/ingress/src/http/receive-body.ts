@@ -1,6 +1,9 @@
 import type { IncomingMessage } from 'node:http'
 
-/** Reason why a body was not received. `incomplete`: the connection was closed before its end. */
+/**
+ * Reason why a body was not received. `incomplete`: the connection was closed before the end of the
+ * body.
+ */
 export type BodyFailure = 'too-large' | 'too-many-bodies' | 'incomplete'
 
 export class BodyError extends Error {

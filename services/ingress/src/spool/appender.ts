@@ -26,7 +26,9 @@ export interface Appender {
   append(record: OutgoingRecord): Promise<void>
   /** Returns true if a record of this size fits, and the disk accepted the last record. */
   hasRoomFor(bytes: number): boolean
-  /** Writes a test file if the disk refused the last records, to see whether it works again. */
+  /**
+   * If the disk refused the last records, writes a test file, to see whether the disk works again.
+   */
   tryDisk(): Promise<void>
   /** Returns true if the next write may go to this segment (undefined: no segment yet). */
   mayWriteTo(segment: Segment | undefined): boolean
@@ -134,7 +136,8 @@ export const createAppender = (files: SpoolFiles, options: AppenderOptions): App
       failure = { error }
       isFailing = true
       await abandon()
-      // If the folder was moved away, report that error instead, because it is the cause.
+      // If the folder was moved, report the error about the folder instead, because the folder is
+      // the cause.
       await options.isStillOurs().catch((cause) => {
         failure = { error: cause }
       })

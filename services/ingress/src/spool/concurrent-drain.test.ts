@@ -54,7 +54,7 @@ const setUp = async (segmentBytes: number) => {
   return { spool, sent, delivery, files }
 }
 
-it('a record that is appended while drained files are deleted is not deleted with them', async () => {
+it('a record that is appended while drained files are deleted is kept', async () => {
   const { spool, sent, delivery, files } = await setUp(1500)
   await spool.append(record('a', 'p', 1000))
   await spool.append(record('b', 'p', 600))
@@ -109,7 +109,7 @@ it('a stop while partitions catch up and a record is appended ends the drain', {
   await appended
 })
 
-it('a changed number of partitions is noticed at the end of a partition that catches up', {
+it('a partition that catches up notices a changed number of partitions', {
   timeout: 20_000,
 }, async () => {
   const { spool, sent, delivery } = await setUp(1e9)
@@ -134,7 +134,7 @@ it('a changed number of partitions is noticed at the end of a partition that cat
   expect(names).toBe('of 24')
 })
 
-it('an error of the next file does not drop the records that were read before it', async () => {
+it('an error of the next file does not drop records that were already read', async () => {
   const { spool, sent, delivery, files } = await setUp(1)
   const accepts = (partition: string) => partition === 'well'
   await spool.append(record('a', 'failing'))

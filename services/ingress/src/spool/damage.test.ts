@@ -97,7 +97,7 @@ const drainAll = async (directory: string, options: Partial<SpoolOptions> = {}) 
   return { records, damages, end, size }
 }
 
-it('loses no record if two files have the same number, e.g. after a file was moved here', async () => {
+it('no record is lost if two files have the same number, e.g. after a file was moved', async () => {
   const [here, there] = [newDirectory(), newDirectory()]
   await leave(here, [numbered(3).map((name) => named(name))])
   const elsewhere = await leave(there, [['a', 'b', 'c', 'd', 'e'].map((name) => named(name))])
@@ -137,7 +137,7 @@ describe('random damage', () => {
   })
   const anyGroups = fc.array(fc.array(fc.nat(600), { minLength: 1, maxLength: 15 }), { minLength: 1, maxLength: 8 })
 
-  it('a damaged file yields exactly the undamaged records, and is kept if one is missing', {
+  it('a damaged file yields exactly the undamaged records, and is kept if a record is missing', {
     timeout: 120_000,
   }, async () => {
     await withoutSyncs()
@@ -172,7 +172,7 @@ describe('random damage', () => {
     )
   })
 
-  it('counts the lost records between two intact records', async () => {
+  it('the lost records between two intact records are counted', async () => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [numbered(3000).map((name) => named(name))])
     edit(path, (bytes) => bytes.fill(0, frames[100]!.at + 5, frames[110]!.end - 5))
@@ -201,7 +201,7 @@ describe('damaged files', () => {
       (bytes: Buffer, last: number) => bytes.writeUInt8(bytes[last + 10]! ^ 4, last + 10),
     ],
     ['zeros from a frame boundary to the end', (bytes: Buffer, last: number) => bytes.fill(0, last)],
-  ])('a file with %s is damaged, because the record was acknowledged', async (_, change) => {
+  ])('a file with %s counts as damaged, because the record was acknowledged', async (_, change) => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [[named('a')], [named('b')]])
     edit(path, (bytes) => void change(bytes, frames[1]!.at))
@@ -210,7 +210,7 @@ describe('damaged files', () => {
     expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
-  it('a record whose length covers the next records is lost alone', async () => {
+  it('a record whose length covers the next records is lost, but the next records are not', async () => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [numbered(100).map((name) => named(name))])
     edit(path, (bytes) => bytes.writeUInt32LE(1000, frames[3]!.at + 8))
@@ -277,7 +277,7 @@ it('an intact file is not damaged if Kafka accepts its records only at the secon
   expect([damages, filesIn(directory)]).toEqual([[], []])
 })
 
-it('a record that is damaged between two readings does not keep its file from its end', {
+it('a file is drained to its end, even if a record is damaged between two readings', {
   timeout: 20_000,
 }, async () => {
   const directory = newDirectory()
@@ -348,7 +348,7 @@ describe('torn tails', () => {
     expect(filesIn(directory)).toEqual([])
   })
 
-  it('a tail of bytes that no append can explain is kept', async () => {
+  it('a tail of bytes that no append can explain is kept as damaged', async () => {
     const directory = newDirectory()
     const { path } = await leave(directory, [[named('a')]])
     writeFileSync(path, 'what is this?', { flag: 'a' })
@@ -508,7 +508,7 @@ describe('other formats', () => {
   })
 
   it.each([512, 4096])(
-    'a file of the previous version whose first %i bytes are zeros loses only their records',
+    'a file of the previous version whose first %i bytes are zeros loses only the records there',
     async (zeroed) => {
       const directory = leaveVersion1((bytes) => bytes.fill(0, 0, zeroed))
       const { records, damages } = await drainAll(directory)
@@ -562,7 +562,7 @@ describe('other formats', () => {
 })
 
 describe('opening', () => {
-  it('reads no contents of the files, however large they are', async () => {
+  it('the spool opens without reading the contents of its files', async () => {
     const directory = newDirectory()
     for (let i = 1; i <= 40; i++) {
       const path = join(directory, `${String(i).padStart(16, '0')}-01020304.segment`)
@@ -584,7 +584,7 @@ describe('opening', () => {
     expect(spool.size.oldestAt).toBeGreaterThan(0)
   })
 
-  it('takes the number of records and the oldest timestamp from the header', async () => {
+  it('number of records and oldest timestamp are read from the header', async () => {
     const directory = newDirectory()
     await leave(directory, [numbered(100).map((name) => ({ ...named(name), timestamp: 77 }))])
     const spool = await openSpool({ directory, maxBytes: 1e9 })
@@ -592,7 +592,7 @@ describe('opening', () => {
     expect(spool.size).toMatchObject({ records: 100, uncountedBytes: 0, oldestAt: 77 })
   })
 
-  it('needs little memory to drain a large file', { timeout: 60_000 }, async () => {
+  it('a large file is drained with little memory', { timeout: 60_000 }, async () => {
     const directory = newDirectory()
     await leave(
       directory,

@@ -69,7 +69,7 @@ const sorted = (numbers: readonly number[]) => numbers.toSorted((a, b) => a - b)
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
 
 describe('failing partitions', () => {
-  it('a failing partition delays none of 55,000 other records, and gets its own later', {
+  it('a failing partition delays none of 55,000 other records, and gets its records later', {
     timeout: 120_000,
   }, async () => {
     await withoutSyncs()
@@ -102,7 +102,7 @@ describe('failing partitions', () => {
     expect(sorted(delivery.sent)).toEqual(upTo(120))
   })
 
-  it('a failing partition is retried during a drain that new records keep running', { timeout: 20_000 }, async () => {
+  it('a failing partition is retried while new records prevent the end of the drain', { timeout: 20_000 }, async () => {
     await withoutSyncs()
     const { spool } = await openNew()
     await spool.append(numbered(5))
@@ -131,7 +131,7 @@ describe('failing partitions', () => {
     expect(delivery.attempts.filter((attempt) => attempt.includes(5)).length).toBeGreaterThan(1)
   })
 
-  it('a partition is not delayed by one of its records that always fails', { timeout: 30_000 }, async () => {
+  it('a record that always fails does not delay the other records of its partition', { timeout: 30_000 }, async () => {
     const { spool, files } = await openNew()
     await appendAll(spool, 3000)
     const bad = new Set([24])
@@ -215,7 +215,8 @@ describe('many failing partitions', () => {
     const [onRead, onSend] = [each(2000), each(100)]
     const measured = (delivery: Destination): Destination => ({
       partitionOf: (record) => {
-        // The sample record of a partition has no value, and is not read from a file for this call.
+        // Count only records that were read from a file. The drain also calls `partitionOf` with a
+        // cursor's sample, which has no value.
         if (record.value !== null) onRead()
         return partitionOf(record)
       },
@@ -243,7 +244,8 @@ describe('many failing partitions', () => {
     expect(await spool.drain({ partitionOf, send })).toBe('left')
     clock.mockReturnValue(now + 1000)
     const counted: Destination['partitionOf'] = (record) => {
-      // The sample record of a partition has no value, and is not read from a file for this call.
+      // Count only records that were read from a file. The drain also calls `partitionOf` with a
+      // cursor's sample, which has no value.
       if (record.value !== null) onRead()
       return partitionOf(record)
     }
@@ -266,7 +268,7 @@ describe('many failing partitions', () => {
   })
 })
 
-it('keeps the file of a record that Kafka accepts in no topic, and delays no other record', async () => {
+it('the file of a record that every topic refuses is kept, and no other record is delayed', async () => {
   const damages: SpoolDamage[] = []
   const { spool, files } = await openNew({ segmentBytes: 1, onDamage: (damage) => damages.push(damage) })
   await appendAll(spool, 3)

@@ -7,8 +7,8 @@
  * partition's records. So a failing partition delays no other partition.
  *
  * The drain starts again at the first file after the number of partitions changes, or after an
- * unreadable file becomes readable, because some records may be in no cursor. It does not send
- * delivered records again.
+ * unreadable file becomes readable, because some records may be in no cursor. The drain does not
+ * send delivered records again.
  *
  * Memory does not grow with the spool: two batches of MAX_BATCH_BYTES (main reader, and all cursors
  * together) and two file windows (main reader, and the one cursor that reads). Each failing
@@ -21,7 +21,10 @@ import { retire, type SpoolFiles } from './directory.ts'
 import { isDone, isScanned, noteDamage, type Report } from './segment.ts'
 import { createUndelivered, type Item, isBefore, type Place, type Position } from './undelivered.ts'
 
-/** `empty`: all records were sent. `left`: not all. `stopped`: the signal or `close` ended it. */
+/**
+ * `empty`: all records were sent. `left`: some records were not sent. `stopped`: the signal or
+ * `close` ended the drain.
+ */
 export type DrainEnd = 'empty' | 'left' | 'stopped'
 
 export interface Destination {
@@ -51,7 +54,8 @@ const RETRY_MS = 500
 /** State of a failing partition. */
 interface Cursor {
   /**
-   * Any record of the partition, without its value. It shows whether the partition's name changed.
+   * Any record of the partition, without its value. This record shows whether the partition's name
+   * has changed.
    */
   readonly sample: OutgoingRecord
   /** Places of the records to send, the next record first. */
@@ -226,8 +230,8 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
     }
     const startCursors = () => {
       mustRestart ||= cursors.entries().some(([partition, cursor]) => isRenamed(partition, cursor, destination))
-      // Otherwise this function would start ending cursors again and again, and block the event
-      // loop.
+      // Otherwise this function would again and again start cursors that end immediately, and block
+      // the event loop.
       if (isStopped() || mustRestart) return
       for (const [partition, cursor] of cursors) {
         if (cursor.running || cursor.dueAt > performance.now()) continue

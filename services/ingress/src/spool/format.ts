@@ -24,7 +24,7 @@
  * The spool rewrites the note in place after each sync. The note separates damage from a torn tail,
  * because only bytes before `syncedEnd` were acknowledged. Header and note are in the first sector,
  * and disks write a sector as a whole. So an invalid note after an intact header is damage. A power
- * loss during a write cannot cause it.
+ * loss during a write cannot cause this damage.
  *
  * The ordinal counts the frames of a file from 0. The ordinals around a gap give the number of lost
  * records.
@@ -228,7 +228,8 @@ const frameAt = async (
 const SCAN_BYTES = 64 * 1024
 
 /**
- * Returns the offset of the next intact frame head at or after `from`, or `end` if there is none.
+ * Returns the offset of the next intact frame head at or after `from`, or `end` if there is no such
+ * head.
  */
 const nextFrame = async (view: View, from: number, end: number, version: 1 | 2, marker: Buffer): Promise<number> => {
   for (let at = from; at < end; ) {
@@ -322,7 +323,7 @@ export async function* readFrames(
   { from, end, ordinal, syncedEnd, records }: ReadRange,
 ): AsyncGenerator<Found, void, void> {
   let next = ordinal
-  /** Start of the bytes after the last intact record that are no intact frame. */
+  /** Offset after the last intact record, at which bytes without an intact frame start. */
   let badFrom: number | undefined
   for (let at = from; at < end; ) {
     const frame = await frameAt(view, at, end, version, marker)

@@ -39,7 +39,7 @@ const drained = async (spool: LastingSpool) => {
 }
 
 describe('a spool whose folder changes while it runs', () => {
-  it('acknowledges nothing without its lock file, takes the lock again and continues', async () => {
+  it('without its lock file the spool acknowledges nothing, takes the lock again and continues', async () => {
     const directory = newDirectory()
     const lock = join(directory, 'lock')
     const damages: SpoolDamage[] = []
@@ -57,7 +57,7 @@ describe('a spool whose folder changes while it runs', () => {
     expect(damages).toEqual([])
   })
 
-  it('notices a lost lock without an append, and waits while another process has it', async () => {
+  it('the spool notices a lost lock without an append, and waits while another process has it', async () => {
     const directory = newDirectory()
     const spool = setUp(directory)
     await spool.open()
@@ -71,7 +71,7 @@ describe('a spool whose folder changes while it runs', () => {
     expect(spool.hasRoomFor(1)).toBe(true)
   })
 
-  it('does not acknowledge a record in a file that was deleted', async () => {
+  it('a record in a deleted file is not acknowledged', async () => {
     const directory = newDirectory()
     const spool = setUp(directory)
     await spool.open()
@@ -83,7 +83,7 @@ describe('a spool whose folder changes while it runs', () => {
     expect(await drained(spool)).toEqual(['b'])
   })
 
-  it('acknowledges nothing in a folder that was moved away, and continues in the new folder', async () => {
+  it('the spool acknowledges nothing in a moved folder, and continues in the new folder', async () => {
     const directory = join(newDirectory(), 'spool')
     const spool = setUp(directory)
     await spool.open()
@@ -103,7 +103,7 @@ describe('a spool whose folder changes while it runs', () => {
 })
 
 describe('opening', () => {
-  it('replaces a lock file that is not a database', async () => {
+  it('a lock file that is not a database is replaced', async () => {
     const directory = newDirectory()
     writeFileSync(join(directory, 'lock'), 'corrupt '.repeat(1000))
     const spool = setUp(directory)
@@ -112,7 +112,7 @@ describe('opening', () => {
     await expect(openSpool({ directory, maxBytes: 1e9 })).rejects.toThrow('in use')
   })
 
-  it('admits only one process even if the lock file becomes corrupt', async () => {
+  it('only one process gets the spool, even if the lock file becomes corrupt', async () => {
     const directory = newDirectory()
     const first = await openSpool({ directory, maxBytes: 1e9 })
     onTestFinished(() => first.close())
@@ -120,7 +120,7 @@ describe('opening', () => {
     await expect(openSpool({ directory, maxBytes: 1e9 })).rejects.toThrow('in use')
   })
 
-  it('reports the path of a lock that cannot be taken, and retries', async () => {
+  it('the path of a lock that cannot be taken is reported, and the lock is retried', async () => {
     const directory = newDirectory()
     const lock = join(directory, 'lock')
     mkdirSync(lock)
@@ -135,7 +135,7 @@ describe('opening', () => {
   })
 })
 
-it('has no room while the disk fails, and notices without a record that it recovered', async () => {
+it('the spool has no room while the disk fails, and notices the recovery without a record', async () => {
   const directory = newDirectory()
   const spool = setUp(directory)
   await spool.open()

@@ -18,7 +18,7 @@ import { type FileView, openView, withPath } from './view.ts'
  * Problem of a spool file.
  * - `torn-tail`: a crash interrupted an append. The incomplete records were not acknowledged.
  * - `damage`: the disk returned other bytes than were written.
- * - `unreadable`: the disk returned an error, or the file is gone.
+ * - `unreadable`: the disk returned an error, or the file was deleted.
  * - `refused`: no topic accepts a record, not even quarantine.
  * - `foreign`: the file has an unknown format, and is not changed.
  */
@@ -288,7 +288,7 @@ const layoutOf = async (segment: Segment, view: FileView, end: number, report: R
 
 /**
  * Reads a file's records up to `end`, with bounded memory for any file size. Reports damage, and
- * continues after it.
+ * continues after the damaged bytes.
  * @param from the end of a record that was read before, or 0.
  * @param isStillOurs throws if the directory was replaced. A missing file is no damage in this
  *   case.

@@ -102,7 +102,9 @@ const withoutSyncs = async () => {
 const diskError = (code: string) => Object.assign(new Error(code), { code })
 
 describe('a spool', () => {
-  it('returns every record unchanged and in order of arrival, also after a restart', { timeout: 60_000 }, async () => {
+  it('the spool returns every record unchanged and in order of arrival, also after a restart', {
+    timeout: 60_000,
+  }, async () => {
     await withoutSyncs()
     await fc.assert(
       fc.asyncProperty(
@@ -119,14 +121,14 @@ describe('a spool', () => {
     )
   })
 
-  it('keeps the order of appends that wait together', async () => {
+  it('appends that wait together keep their order', async () => {
     const { spool } = await openAt(newDirectory(), { segmentBytes: 1000 })
     const all = numbered(300)
     await Promise.all(all.map((name) => spool.append(named(name))))
     expect(names(await drained(spool))).toEqual(all)
   })
 
-  it('reports the number of records and the oldest timestamp', async () => {
+  it('the spool reports the number of records and the oldest timestamp', async () => {
     const { spool } = await openAt(newDirectory(), { segmentBytes: 100 })
     expect(spool.size).toEqual({ records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined })
     for (const timestamp of [5, 6, 7]) await spool.append({ ...named('a'), timestamp })
@@ -137,7 +139,7 @@ describe('a spool', () => {
     expect(spool.size).toEqual({ records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined })
   })
 
-  it('syncs once for all appends that wait together', async () => {
+  it('appends that wait together are synced once', async () => {
     const datasync = vi.spyOn(await fileHandles(), 'datasync')
     const { spool } = await openAt(newDirectory())
     await Promise.all(numbered(1000).map((name) => spool.append(named(name))))
@@ -150,7 +152,7 @@ describe('a spool', () => {
     expect(datasync.mock.calls.length).toBeLessThan(60)
   })
 
-  it('acknowledges a record only after the file, and a new file’s directory, are synced', async () => {
+  it('a record is acknowledged only after the file, and a new file’s directory, are synced', async () => {
     const events: string[] = []
     const prototype = await fileHandles()
     for (const method of ['datasync', 'sync'] as const) {
@@ -165,7 +167,7 @@ describe('a spool', () => {
     expect(events).toEqual(['datasync', 'sync', 'promised', 'datasync', 'promised'])
   })
 
-  it('creates its directory, and syncs each parent of a new directory', async () => {
+  it('the spool creates its directory, and syncs each parent of a new directory', async () => {
     const sync = vi.spyOn(await fileHandles(), 'sync')
     const directory = join(newDirectory(), 'a', 'b')
     const { spool } = await openAt(directory)
@@ -174,7 +176,7 @@ describe('a spool', () => {
     expect(names(await drained(spool))).toEqual(['a'])
   })
 
-  it('allows only one process to use a directory', async () => {
+  it('only one process can use a directory', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory)
     await expect(openSpool({ directory, maxBytes: 1e6 })).rejects.toThrow(SpoolInUseError)
@@ -185,7 +187,7 @@ describe('a spool', () => {
     expect(names((await reopened(directory)).records)).toEqual(['a'])
   })
 
-  it('stores all appended records at close', async () => {
+  it('close stores all appended records', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory)
     const appended = numbered(10).map((name) => spool.append(named(name)))
@@ -196,7 +198,9 @@ describe('a spool', () => {
 })
 
 describe('limits', () => {
-  it('never exceeds its limit on disk, and rejects further records at once', { timeout: 60_000 }, async () => {
+  it('the spool never exceeds its limit on disk, and rejects further records immediately', {
+    timeout: 60_000,
+  }, async () => {
     await withoutSyncs()
     await fc.assert(
       fc.asyncProperty(
@@ -225,7 +229,7 @@ describe('limits', () => {
     )
   })
 
-  it('accepts records again after room was freed', async () => {
+  it('the spool accepts records again after room was freed', async () => {
     const { spool } = await openAt(newDirectory(), { maxBytes: 2000 })
     await spool.append(named('a', 1500))
     await expect(spool.append(named('b', 1500))).rejects.toThrow(SpoolFullError)
@@ -234,7 +238,7 @@ describe('limits', () => {
     expect(names(await drained(spool))).toEqual(['c'])
   })
 
-  it('reports that it has no room before its last byte is used', async () => {
+  it('the spool reports that it has no room before its last byte is used', async () => {
     const { spool } = await openAt(newDirectory(), { maxBytes: 2000 })
     expect(spool.hasRoomFor(1500)).toBe(true)
     await spool.append(named('a', 1500))
@@ -243,7 +247,7 @@ describe('limits', () => {
     expect(spool.hasRoomFor(1500)).toBe(true)
   })
 
-  it('limits the bytes that wait in memory for the disk', async () => {
+  it('the bytes that wait in memory for the disk are limited', async () => {
     const { spool } = await openAt(newDirectory(), { maxWaitingBytes: 2000 })
     const first = spool.append(named('a', 1500))
     await expect(spool.append(named('b', 1500))).rejects.toThrow(SpoolFullError)
@@ -254,7 +258,7 @@ describe('limits', () => {
 })
 
 describe('draining', () => {
-  it('leaves undelivered records to the next process', async () => {
+  it('the next process gets undelivered records', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory, { segmentBytes: 100 })
     for (const name of numbered(5)) await spool.append(named(name))
@@ -263,7 +267,7 @@ describe('draining', () => {
     expect(names((await reopened(directory)).records)).toEqual(['r3'])
   })
 
-  it('sends a file again after a restart if it was not completely delivered', async () => {
+  it('a file is sent again after a restart if it was not completely delivered', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory)
     await Promise.all(numbered(700).map((name) => spool.append(named(name))))
@@ -274,7 +278,7 @@ describe('draining', () => {
     expect(names((await reopened(directory)).records)).toEqual(numbered(700))
   })
 
-  it('limits a batch by records and by bytes', async () => {
+  it('a batch is limited by records and by bytes', async () => {
     const { spool } = await openAt(newDirectory())
     await Promise.all([
       ...numbered(600).map((name) => spool.append(named(name))),
@@ -285,7 +289,7 @@ describe('draining', () => {
     expect(sizes).toEqual([500, 102, 2, 1])
   })
 
-  it('sends the records that are appended during the drain', async () => {
+  it('a drain sends the records that are appended during the drain', async () => {
     const { spool } = await openAt(newDirectory(), { segmentBytes: 500 })
     const all = numbered(200)
     await spool.append(named('r0'))
@@ -303,7 +307,7 @@ describe('draining', () => {
     expect(names(await drained(spool))).toEqual(['afterwards'])
   })
 
-  it('runs only once at a time: a second call joins the first', async () => {
+  it('a second drain during a drain joins the first', async () => {
     const { spool } = await openAt(newDirectory())
     await spool.append(named('a'))
     const release = Promise.withResolvers<void>()
@@ -313,7 +317,7 @@ describe('draining', () => {
     expect(await Promise.all([first, second])).toEqual(['empty', 'empty'])
   })
 
-  it('stops at the signal or at close, after the current send', async () => {
+  it('a drain stops at the signal or at close, after the current send', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory, { segmentBytes: 100 })
     for (const name of ['a', 'b', 'c']) await spool.append(named(name, 3e6))
@@ -342,7 +346,7 @@ describe('disk errors', () => {
     ['sync', 'a new', 200],
     ['datasync', 'an old', 1000],
   ] as const)(
-    'acknowledges nothing if %s fails on %s file, and continues in another file',
+    'a record is not acknowledged if %s fails on %s file, and the spool continues in another file',
     async (method, _, segmentBytes) => {
       const prototype = await fileHandles()
       const directory = newDirectory()
@@ -359,7 +363,7 @@ describe('disk errors', () => {
     },
   )
 
-  it('cuts off a partial write, and works without the cut if that fails, too', async () => {
+  it('a partial write is cut off, and the spool continues even if the cut fails', async () => {
     const prototype = await fileHandles()
     for (const truncates of [true, false]) {
       const directory = newDirectory()
@@ -388,7 +392,7 @@ describe('disk errors', () => {
     }
   })
 
-  it('leaves no files if every write fails', async () => {
+  it('no files are left if every write fails', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory)
     const write = vi.spyOn(await fileHandles(), 'write').mockRejectedValue(diskError('ENOSPC'))

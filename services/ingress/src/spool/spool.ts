@@ -2,7 +2,7 @@
  * Stores records on a local disk while Kafka does not answer, so that the ingress can still
  * acknowledge them.
  *
- * Delivery is at-least-once. Only the memory knows which records were delivered. After a crash, the
+ * Delivery is at-least-once. The delivered records are noted only in memory. After a crash, the
  * spool sends all records of the remaining files again. Repeats are harmless, because readers
  * compare versions.
  *
@@ -52,8 +52,8 @@ export interface SpoolSize {
 export interface Spool {
   /**
    * Writes a record. Resolves when the record is on disk.
-   * @throws SpoolFullError at once, or the error of the disk. The caller must then not acknowledge
-   *   the record. After an error of the disk the record may still be sent later.
+   * @throws SpoolFullError immediately, or the error of the disk. The caller must then not
+   *   acknowledge the record. After an error of the disk the record may still be sent later.
    */
   append(record: OutgoingRecord): Promise<void>
   /** Returns true if a value of this size fits, and the disk accepted the last record. */

@@ -10,7 +10,7 @@ import { UnreadableFileError } from './view.ts'
 /** Time between two attempts to read an unreadable file. */
 const RETRY_MS = 500
 
-/** Position in the spool: a file, and the offset of a frame in it. */
+/** Position in the spool: a file, and the offset of a frame in this file. */
 export interface Position {
   readonly segment: number
   readonly at: number

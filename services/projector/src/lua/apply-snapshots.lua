@@ -53,7 +53,8 @@ if position ~= '' then
   local stored = redis.call('HGET', KEYS[#KEYS], position) or ''
   -- If the reply of an earlier attempt was lost, the position already is ARGV[4].
   if stored ~= ARGV[7] and stored ~= ARGV[4] then return { 0 } end
-  -- A Redis that is being filled lacks hashes. An old event would look like the newest one there.
+  -- While Redis is being filled, hashes are missing, so an old event would look like the newest
+  -- event.
   if ARGV[12] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#fill') then return { 0 } end
   if ARGV[8] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#token') ~= ARGV[8] then return { -1 } end
 end
@@ -105,7 +106,7 @@ local function compare_with_stored(key, timestamp, id)
   if order == 0 then order = compare_bytes(id, stored[2]) end
   local is_rebuild = projection > (tonumber(stored[3] or '') or 0)
   -- A rebuild writes the same event again, in the new layout. A rebuild keeps a newer stored event
-  -- only if it has not read the record of that event yet.
+  -- only if the rebuild has not read the record of that event yet.
   if is_rebuild and (order == 0 or (order < 0 and not may_come(stored[4]))) then return 1, order == 0 end
   return order, true
 end

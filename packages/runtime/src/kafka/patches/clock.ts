@@ -3,9 +3,9 @@ import { createRequire } from 'node:module'
 const require = createRequire(import.meta.url)
 
 /**
- * Keeps a time correct that kafkajs stores in `property`, even if somebody changes the wall clock.
- * The setter converts the given time to the monotonic clock. The getter converts the stored time
- * back to the current wall clock.
+ * Keeps the time that kafkajs stores in `property` correct, even if somebody changes the wall
+ * clock. The setter converts the given time to the monotonic clock. The getter converts the stored
+ * time back to the current wall clock.
  */
 const followClock = (module: string, property: string): void => {
   const { prototype } = require(`kafkajs/src/${module}`) as { prototype: object }
@@ -33,8 +33,8 @@ const followClock = (module: string, property: string): void => {
  * - Old metadata counts as fresh.
  * - A throttled connection stays blocked.
  *
- * If the clock is set forward, all requests in flight time out at once. Must run before a client is
- * created.
+ * If the clock is set forward, all requests in flight time out immediately. Must run before a
+ * client is created.
  */
 export const patchClock = (): void => {
   followClock('consumer/consumerGroup', 'lastRequest')

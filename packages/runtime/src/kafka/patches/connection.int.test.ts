@@ -25,7 +25,10 @@ const replyTo = (request: Buffer): Buffer => {
   return reply
 }
 
-/** The timeout of the connection. kafkajs uses a request's own timeout only if it is longer. */
+/**
+ * The timeout of the connection. kafkajs uses a request's own timeout only if that timeout is
+ * longer.
+ */
 const SHORT_TIMEOUT_MS = 200
 
 /**
@@ -77,7 +80,7 @@ const askInVain = (connection: Connection, requestTimeout?: number) =>
     ({ name }: Error) => name,
   )
 
-it.each([2, 9])('drops %i bytes of an incomplete reply when the connection is reset', async (bytes) => {
+it.each([2, 9])('a connection drops %i bytes of an incomplete reply when it is reset', async (bytes) => {
   const connection = await connectionTo(
     (socket, request) => socket.write(replyTo(request).subarray(0, bytes), () => setTimeout(reset, 20, socket)),
     answer,
@@ -95,7 +98,7 @@ it('an unreadable reply ends the socket, not the process', async () => {
   expect(await ask(connection)).toBe('pong')
 })
 
-it('a request that times out makes the next one use a new socket', async () => {
+it('after a request has timed out, the next request uses a new socket', async () => {
   const sockets = new Set<Socket>()
   const connection = await connectionTo(
     (socket) => sockets.add(socket),
@@ -111,7 +114,7 @@ it('a request that times out makes the next one use a new socket', async () => {
   expect(sockets.size).toBe(2)
 })
 
-it('a disconnect fails a concurrent connect at once, before its timeout', {
+it('a disconnect fails a concurrent connect before the connection timeout', {
   timeout: 10_000,
 }, async () => {
   const connection = await connectionTo()
@@ -129,7 +132,7 @@ it('repeated disconnects add no listener to a dead socket', async () => {
   expect(socket.listenerCount('connect')).toBe(0)
 })
 
-it('opens one socket for concurrent connects', async () => {
+it('concurrent connects open one socket', async () => {
   const options = await optionsOf(answer)
   const socketFactory = vi.fn(options.socketFactory)
   const connection = new Connection({ ...options, socketFactory })
@@ -179,7 +182,7 @@ describe('the connections to one broker', () => {
     expect(cameOn).toEqual([0, 1, 1, 0])
   })
 
-  it('a pool opens at most 31 connections in addition to the one for Fetch', async () => {
+  it('a pool opens at most 31 connections beside the connection for Fetch', async () => {
     const answerAll = (socket: Socket, requests: Buffer) => {
       for (let at = 0; at < requests.length; at += 4 + requests.readInt32BE(at)) answer(socket, requests.subarray(at))
     }
@@ -196,7 +199,7 @@ describe('the connections to one broker', () => {
     while (pool.isConnected()) await new Promise(setImmediate)
   })
 
-  it('all other requests use the first connection', async () => {
+  it('requests that do not overlap use the first connection', async () => {
     const { pool, cameOn } = await setUp(answer, answer, answer)
     await ask(pool, ListOffsets)
     await ask(pool, Produce)

@@ -28,7 +28,7 @@ const LENGTH_BYTES = 4
  *   the next socket's data. Every later request fails, or an invalid length ends the process.
  * - kafkajs treats late data of an abandoned socket as data of the new socket.
  * - A caller that disconnects also closes a socket that another caller is opening to the same
- *   broker. The other caller then waits for the whole connection timeout.
+ *   broker. The other caller then waits until the connection timeout has passed.
  * - A request that times out leaves its socket open. If a firewall has silently dropped the
  *   connection, every request fails until the kernel closes the socket after about 15 minutes.
  * - Two callers that connect at the same time open two sockets. The first socket is never closed.

@@ -24,7 +24,7 @@ const Record = require('kafkajs/src/protocol/recordBatch/record/v0') as (options
 const offset = fc.bigInt({ min: 0n, max: 2n ** 63n - 1n }).map(String)
 const int32 = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 })
 
-it('encodes a fetch byte for byte as kafkajs does', async () => {
+it('a fetch is encoded byte for byte as by kafkajs', async () => {
   const request = require('kafkajs/src/protocol/requests/fetch/v11/request') as (options: object) => {
     encode(): Promise<Encoder>
   }
@@ -51,7 +51,7 @@ const batchOf = async (records: number): Promise<Buffer> => {
   return Buffer.from((await RecordBatch(options)).buffer)
 }
 
-it('decodes a fetch as kafkajs does, but leaves out partitions that have no news', async () => {
+it('a fetch is decoded as by kafkajs, but without partitions that have no news', async () => {
   patchFetch()
   const original = require('kafkajs/src/protocol/requests/fetch/v11/response') as { decode: typeof decodeFetch }
   const batches = await Promise.all([1, 3].map(batchOf))
@@ -119,7 +119,7 @@ const groupOf = (state: object) =>
   })
 const clusterOf = (metadata: readonly object[]) => ({ findTopicPartitionMetadata: () => metadata })
 
-it('asks the same brokers for the same partitions as kafkajs does', () => {
+it('the patched consumer asks the same brokers for the same partitions as kafkajs does', () => {
   const metadata = fc.uniqueArray(fc.record({ partitionId: fc.nat(9), leader: fc.integer({ min: -1, max: 2 }) }), {
     selector: ({ partitionId }) => partitionId,
   })
@@ -136,12 +136,12 @@ it('asks the same brokers for the same partitions as kafkajs does', () => {
   )
 })
 
-it('refuses a partition whose leader the metadata does not name, as kafkajs does', () => {
+it('a partition whose leader is not in the metadata is refused, as by kafkajs', () => {
   const group = groupOf({ cluster: clusterOf([{ partitionId: 0, leader: null }]) })
   expect(() => group.findReadReplicaForPartitions('t', [0])).toThrow('Invalid partition metadata')
 })
 
-it('notices a partition that was added, also after it has compared the metadata before', () => {
+it('a partition that was added is fetched, also after the metadata was compared before', () => {
   let metadata = [{ partitionId: 0 }, { partitionId: 1 }]
   const group = groupOf({ cluster: { findTopicPartitionMetadata: () => metadata } })
   group.checkForStaleAssignment()

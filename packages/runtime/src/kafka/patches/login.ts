@@ -24,7 +24,7 @@ const PAUSE_MS = { initial: 5000, longest: 60_000 }
 interface Account {
   /**
    * Last login in the queue. Logins run one after another until a login succeeds. Otherwise every
-   * client of the process would log in before the first refusal is known.
+   * client of the process would log in before the first refusal arrives.
    */
   turn: Promise<unknown>
   proven: boolean

@@ -63,7 +63,7 @@ describe('the bootstrap broker', () => {
     return { pool, asked }
   }
 
-  it('replaces a bootstrap broker that connects but does not answer', async () => {
+  it('a bootstrap broker that connects but does not answer is replaced', async () => {
     const { pool, asked } = setUp()
     await pool.connect()
     await expect(pool.refreshMetadata(['t'])).rejects.toThrow('no reply')
@@ -71,7 +71,7 @@ describe('the bootstrap broker', () => {
     expect(asked).toEqual([0, 1])
   })
 
-  it('replaces a bootstrap broker once for refreshes that fail together', async () => {
+  it('a bootstrap broker is replaced once if several refreshes fail together', async () => {
     const { pool, asked } = setUp()
     await pool.connect()
     await Promise.allSettled([pool.refreshMetadata(['t']), pool.refreshMetadata(['t'])])
@@ -153,7 +153,7 @@ describe('metadata', () => {
     expect(ask).toHaveBeenCalledTimes(1)
   })
 
-  it('refreshes old metadata again after a failed background refresh', async () => {
+  it('old metadata is refreshed again after a failed background refresh', async () => {
     const { pool, answers } = await setUp()
     pool.metadataExpireAt = 0
     await pool.refreshMetadataIfNecessary(['t'])

@@ -86,18 +86,18 @@ describe('end offsets', () => {
     { topic: 't', partitions: partitions.map(([partition, offset]) => ({ partition, offset })) },
   ]
 
-  it('returns end offsets of partitions with a leader, even if none has', async () => {
+  it('end offsets are returned for partitions with a leader, even if there are none', async () => {
     expect(await setUp([1, -1, 2, 1]).ask()).toEqual(answer([0, '1'], [3, '1'], [2, '2']))
     expect(await setUp([-1]).ask()).toEqual(answer())
   })
 
-  it('omits end offsets of a silent leader and refreshes the leaders', async () => {
+  it('end offsets of a silent leader are left out, and the leaders are refreshed', async () => {
     const { ask, refreshMetadata } = setUp([1, 2], [2])
     expect(await ask()).toEqual(answer([0, '1']))
     expect(refreshMetadata).toHaveBeenCalledOnce()
   })
 
-  it('rejects if no leader returns end offsets', async () => {
+  it('the request for end offsets rejects if no leader answers', async () => {
     await expect(setUp([1, 2], [1, 2]).ask()).rejects.toThrow('no answer of')
   })
 })

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 interface Partition {
   readonly partitionErrorCode: number
   readonly partitionId: number
-  /** Node id of the leader, -1 if the partition has none. */
+  /** Node id of the leader, -1 if the partition has no leader. */
   readonly leader: number
 }
 interface Metadata {
@@ -37,7 +37,7 @@ const LAGGARD_MS = 2000
 /**
  * Keeps a topic usable while one of its partitions has no leader. In kafkajs 2.2.4 one partition
  * without a leader fails the whole metadata request. A producer then cannot send to any partition
- * of the topic. An admin client that asks about all topics fails for all of them.
+ * of the topic. An admin client that asks about all topics fails for all topics.
  *
  * With this patch a partition without a leader has leader -1 in the metadata, and the metadata is
  * refreshed after 1 s. Offsets are returned only for partitions whose leader answered. A caller

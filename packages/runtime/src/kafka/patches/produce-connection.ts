@@ -16,8 +16,8 @@ interface Connection {
 }
 interface ConnectionPool {
   /**
-   * Connections to one broker. kafkajs uses the first for all requests except Fetch, and the second
-   * for Fetch. This patch adds further connections.
+   * Connections to one broker. kafkajs uses the first connection for all requests except Fetch, and
+   * the second connection for Fetch. This patch adds more connections.
    */
   readonly pool: Connection[]
   isConnected(): boolean
@@ -35,8 +35,9 @@ const MAX_CONNECTIONS = 32
  * connection one after another. So one slow partition (a follower that hangs) delays the requests
  * for all partitions of its leader. These requests and the next metadata request time out too.
  *
- * With this patch a Produce or Metadata request uses an idle connection or a new one. A broker gets
- * at most 32 connections. Further requests share them. Must run before a client is created.
+ * With this patch a Produce or Metadata request uses an idle connection or a new connection. A
+ * broker gets at most 32 connections. More requests share these connections. Must run before a
+ * client is created.
  */
 export const patchProduceConnection = (): void => {
   const Connection = require('kafkajs/src/network/connection') as new (options: object) => Connection

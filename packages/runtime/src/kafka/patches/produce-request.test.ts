@@ -53,7 +53,7 @@ const request = fc.record({
 })
 
 describe('encodeProduce', () => {
-  it('writes the bytes of kafkajs for any records', async () => {
+  it('the encoder writes the bytes of kafkajs for any records', async () => {
     await fc.assert(
       fc.asyncProperty(request, async (args) => {
         expect(encodeProduce(args).equals(await kafkajsBytes(args))).toBe(true)
@@ -62,7 +62,7 @@ describe('encodeProduce', () => {
     )
   })
 
-  it('writes the bytes of kafkajs for many records and for one large record', async () => {
+  it('the encoder writes the bytes of kafkajs for many records and for one large record', async () => {
     const many = Array.from({ length: 20_000 }, (_, i) => ({
       key: Buffer.from(`${i}`),
       value: Buffer.from(`value ${i}`),
@@ -74,14 +74,14 @@ describe('encodeProduce', () => {
       expect(encodeProduce(args).equals(await kafkajsBytes(args))).toBe(true)
   })
 
-  it('writes the time of the request into records without a timestamp', async () => {
+  it('records without a timestamp get the time of the request', async () => {
     const now = 1_700_000_000_123
     const plain = { key: null, value: Buffer.from('v') }
     const dated = { ...plain, timestamp: String(now) }
     expect(encodeProduce(requestOf(plain, plain), now).equals(await kafkajsBytes(requestOf(dated, dated)))).toBe(true)
   })
 
-  it('orders timestamps of different lengths by number', async () => {
+  it('timestamps of different lengths are ordered by number', async () => {
     const value = Buffer.from('v')
     const args = requestOf({ value, timestamp: '9' }, { value, timestamp: 10 }, { value, timestamp: '0' })
     // Skip the fields before the batch: acks, timeout, topic, partition, counts and the batch's
@@ -98,7 +98,7 @@ describe('patchProduceRequest', () => {
     'offset' in (await protocol({ version })(args).request.encode()) ? 'kafkajs' : 'ours'
   const plain = requestOf({ key: Buffer.from('k'), value: Buffer.from('v'), timestamp: '1700000000000' })
 
-  it('encodes the requests of our producers, of every version from 3', async () => {
+  it('the patch encodes the requests of our producers, of every version from 3', async () => {
     for (const version of [3, 4, 5, 6, '7']) {
       expect(await encoderOf(plain, version)).toBe('ours')
       expect((await sentBytes(plain, version)).equals(await kafkajsBytes(plain))).toBe(true)
@@ -106,7 +106,7 @@ describe('patchProduceRequest', () => {
     expect(await encoderOf(plain, 2)).toBe('kafkajs')
   })
 
-  it('leaves compressed, idempotent and transactional requests to kafkajs', async () => {
+  it('compressed, idempotent and transactional requests are encoded by kafkajs', async () => {
     for (const special of [{ compression: 1 }, { producerId: '7', producerEpoch: 2 }, { transactionalId: 't' }]) {
       const args = { ...plain, ...special }
       expect(await encoderOf(args, 7)).toBe('kafkajs')

@@ -54,7 +54,7 @@ const CHECKED_FROM = 21
 const lengthOf = (bytes: Bytes): number =>
   bytes == null ? -1 : typeof bytes === 'string' ? Buffer.byteLength(bytes) : bytes.length
 
-/** Maps a signed number to an unsigned one, as Kafka does for varints. Exact up to 2^52. */
+/** Maps a signed number to an unsigned number, as Kafka does for varints. Exact up to 2^52. */
 const zigzag = (value: number): number => (value < 0 ? -2 * value - 1 : 2 * value)
 
 const varintBytes = (value: number): number => {
@@ -201,8 +201,8 @@ const isPlain = ({ compression = 0, transactionalId, producerId = -1 }: ProduceA
 /**
  * Encodes each produce request into one buffer. kafkajs 2.2.4 copies each record through eight
  * growing buffers, so an accepted event costs the ingress a sixth more CPU. The bytes are those of
- * kafkajs, with one exception: kafkajs sorts timestamps as text, so it orders numbers of different
- * lengths wrongly.
+ * kafkajs, with one exception: kafkajs sorts timestamps as text, so kafkajs sorts numbers of
+ * different lengths wrongly.
  *
  * Must run before a client is created.
  */

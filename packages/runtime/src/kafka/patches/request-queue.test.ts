@@ -12,11 +12,11 @@ const schedule = (queue: { pending: unknown[]; throttledUntil: number }) => {
   return state.throttleCheckTimeoutId
 }
 
-it('starts no timer on an idle connection', () => {
+it('an idle connection has no timer', () => {
   expect(schedule({ pending: [], throttledUntil: -1 })).toBeNull()
 })
 
-it('starts a timer while requests wait', () => {
+it('a connection has a timer while requests wait', () => {
   expect(schedule({ pending: [{}], throttledUntil: -1 })).not.toBeNull()
   expect(schedule({ pending: [{}], throttledUntil: Date.now() + 1000 })).not.toBeNull()
 })

@@ -25,7 +25,7 @@ export const patchRequestQueue = (): void => {
         this.throttleCheckTimeoutId = null
         this.checkPendingRequests()
       },
-      // kafkajs too checks waiting requests every 10 ms.
+      // kafkajs also checks waiting requests every 10 ms.
       Math.max(this.throttledUntil - Date.now(), 10),
     )
   }
