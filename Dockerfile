@@ -34,7 +34,7 @@ COPY packages/simulator packages/simulator
 COPY packages/verify packages/verify
 COPY packages/cli packages/cli
 USER node
-ENTRYPOINT ["node", "--conditions=customer-stream-source", "packages/cli/start.js"]
+ENTRYPOINT ["node", "--conditions=customer-stream-source", "--", "packages/cli/start.js"]
 
 FROM manifests AS dependencies
 ARG SERVICE
