@@ -1,6 +1,7 @@
 # One small image per service, and one of the operator's commands:
 #   docker build --build-arg SERVICE=ingress -t customer-stream/ingress .
 #   docker build --target cli -t customer-stream/cli .
+# For a release, give the labels too: --build-arg VERSION=0.2.0 --build-arg COMMIT=$(git rev-parse HEAD)
 ARG NODE_IMAGE=node:24-slim
 
 FROM ${NODE_IMAGE} AS manifests
@@ -33,8 +34,14 @@ COPY packages/configuration packages/configuration
 COPY packages/simulator packages/simulator
 COPY packages/verify packages/verify
 COPY packages/cli packages/cli
+ARG VERSION=development
+ARG COMMIT=""
+LABEL org.opencontainers.image.title="customer-stream/cli" \
+  org.opencontainers.image.version="${VERSION}" \
+  org.opencontainers.image.revision="${COMMIT}"
+ENV CUSTOMER_STREAM_COMMIT=${COMMIT}
 USER node
-ENTRYPOINT ["node", "--conditions=customer-stream-source", "packages/cli/start.js"]
+ENTRYPOINT ["node", "--conditions=customer-stream-source", "--", "packages/cli/start.js"]
 
 FROM manifests AS dependencies
 ARG SERVICE
@@ -61,6 +68,11 @@ EXPOSE 8080 9464
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=6 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.ADMIN_PORT ?? 9464}/readyz`)\
 .then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+ARG VERSION=development
+ARG COMMIT=""
+LABEL org.opencontainers.image.title="customer-stream/${SERVICE}" \
+  org.opencontainers.image.version="${VERSION}" \
+  org.opencontainers.image.revision="${COMMIT}"
 # The command of `npm start`. Node is process 1, so it gets SIGTERM itself, without npm or a shell.
 # A young generation of 8 MB instead of 32 saves 100 MB of memory, at no measurable cost.
 CMD ["node", "--max-semi-space-size=8", "--conditions=customer-stream-source", "start.js"]

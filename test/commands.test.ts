@@ -17,6 +17,7 @@ const commands = {
   stack: '--broker',
   status: '--ingres',
   simulate: '--evnts',
+  release: '--dry',
   verify: '--legder',
   soak: '--minute',
   bench: '--scael',
@@ -49,7 +50,9 @@ it.each(Object.entries(commands))(
     expect(help.stdout).toContain(`npm run ${name}`)
     expect(wrong).toMatchObject({ code: 2, stdout: '' })
     expect(wrong.stderr).toMatch(
-      new RegExp(`^${name}: unknown option ${misspelt}${/help|nothing/.test(misspelt) ? '' : '; the nearest is --'}`),
+      new RegExp(
+        `^${name}: unknown option ${misspelt}${/help|nothing|dry/.test(misspelt) ? '' : '; the nearest is --'}`,
+      ),
     )
     expect(wrong.stderr).toContain(`npm run ${name}`)
   },

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { version } from '@customer-stream/runtime'
 
 export const root = fileURLToPath(new URL('../..', import.meta.url))
 const run = promisify(execFile)
@@ -32,7 +33,7 @@ export const packPackages = async (
 ): Promise<Readonly<Record<string, string>>> => {
   const workspaces = packages.flatMap((name) => ['--workspace', `@customer-stream/${name}`])
   await run('npm', ['pack', '--silent', ...workspaces, '--pack-destination', folder], { cwd: root })
-  return Object.fromEntries(packages.map((name) => [name, join(folder, `customer-stream-${name}-0.1.0.tgz`)]))
+  return Object.fromEntries(packages.map((name) => [name, join(folder, `customer-stream-${name}-${version}.tgz`)]))
 }
 
 /** Creates a project that another team could have: our packages in published form, and kafkajs. */

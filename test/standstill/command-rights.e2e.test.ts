@@ -18,12 +18,13 @@ const ALLOW = 3
 const TOPIC = 2
 const LITERAL = 3
 
-type Topic = 'customers' | 'other' | 'quarantine' | 'state' | 'erasures'
+type Topic = 'customers' | 'other' | 'quarantine' | 'audit' | 'state' | 'erasures'
 type KafkaRight = readonly [operation: keyof typeof OPERATIONS, resource: Topic]
 
 interface Rights {
-  readonly command: 'verify' | 'look' | 'erase'
+  readonly command: 'verify' | 'look' | 'erase' | 'quarantine'
   readonly kafka: readonly KafkaRight[]
+  /** Empty if the command does not use Redis. */
   readonly redis: readonly string[]
 }
 
@@ -35,6 +36,10 @@ const SEARCHED = [
   ['READ', 'quarantine'],
   ['READ', 'state'],
   ['READ', 'erasures'],
+] as const
+const QUARANTINE = [
+  ['READ', 'quarantine'],
+  ['READ', 'audit'],
 ] as const
 /** Lines in which a command reports its progress. */
 const PROGRESS = /^(verify|erase): (reading|read|waiting|comparing|searching|the erasure is|Redis has no customer)\b/
@@ -84,6 +89,16 @@ const RIGHTS = {
     kafka: SEARCHED,
     redis: [...KEYS_AND_MARKS, '+ping', '+info', '+hgetall'],
   },
+  'quarantine list': { command: 'quarantine', kafka: QUARANTINE, redis: [] },
+  'quarantine show': { command: 'quarantine', kafka: QUARANTINE, redis: [] },
+  'quarantine redrive': { command: 'quarantine', kafka: [...QUARANTINE, ['READ', 'erasures']], redis: [] },
+  'quarantine redrive --execute': {
+    command: 'quarantine',
+    kafka: [...QUARANTINE, ['READ', 'erasures'], ['WRITE', 'customers'], ['WRITE', 'other'], ['WRITE', 'audit']],
+    redis: [],
+  },
+  'quarantine drop': { command: 'quarantine', kafka: QUARANTINE, redis: [] },
+  'quarantine drop --execute': { command: 'quarantine', kafka: [...QUARANTINE, ['WRITE', 'audit']], redis: [] },
 } as const satisfies Record<string, Rights>
 type Use = keyof typeof RIGHTS
 
@@ -92,12 +107,14 @@ const names = {
   customers: 'customers.raw',
   other: 'other.raw',
   quarantine: 'quarantine',
+  audit: 'quarantine.audit',
   state: 'customers.state',
   erasures: 'customers.erasures',
 }
 
 let world: World
 let site: Site
+const topicOf = (topic: Topic): string => (topic === 'audit' ? `${site.topics.quarantine}.audit` : site.topics[topic])
 let args: Readonly<Record<Use, readonly string[]>>
 beforeAll(async () => {
   world = await openWorld()
@@ -126,6 +143,10 @@ beforeAll(async () => {
     () => world.redis.exists(`${site.keyPrefix}erased:{nobody}`),
     (count) => count === 1,
   )
+  await world.administrator.createTopics({
+    topics: [{ topic: topicOf('audit'), numPartitions: 1, replicationFactor: 1 }],
+  })
+  const filled = (await fetchEnds(world.admin, site.topics.quarantine)).find(({ low, high }) => low !== high)
   const { id, timestamp, customerUuid, body } = event
   const ledger = join(site.folder, 'ledger.jsonl')
   const promise = ledgerEntry({ id, timestamp, type: 'customers', customerUuid }, body)
@@ -137,6 +158,12 @@ beforeAll(async () => {
     'look CUSTOMER_UUID': [customerUuid],
     erase: ['erased-customer', '--reason', 'test', '--requested-by', 'test'],
     'erase --status': ['nobody', '--status'],
+    'quarantine list': ['list'],
+    'quarantine show': ['show', `${filled?.partition}/${filled?.low}`],
+    'quarantine redrive': ['redrive', '--reason', 'none'],
+    'quarantine redrive --execute': ['redrive', '--reason', 'none', ...EXECUTE],
+    'quarantine drop': ['drop', '--reason', 'none'],
+    'quarantine drop --execute': ['drop', '--reason', 'none', '--note', 'test', ...EXECUTE],
   }
 })
 afterAll(async () => {
@@ -144,6 +171,7 @@ afterAll(async () => {
   await world?.close()
 })
 
+const EXECUTE = ['--execute', '--requested-by', 'test']
 let users = 0
 
 /**
@@ -158,7 +186,7 @@ const run = async (use: Use, rights: Omit<Rights, 'command'>, env: Readonly<Reco
     await world.administrator.createAcls({
       acl: rights.kafka.map(([operation, resource]) => ({
         resourceType: TOPIC,
-        resourceName: site.topics[resource],
+        resourceName: topicOf(resource),
         resourcePatternType: LITERAL,
         principal: `User:${user}`,
         host: '*',
@@ -194,6 +222,9 @@ const run = async (use: Use, rights: Omit<Rights, 'command'>, env: Readonly<Reco
 }
 
 const uses = Object.keys(RIGHTS) as Use[]
+const usesOfRedis = uses.filter((use) => RIGHTS[use].redis.length > 0)
+const readsCustomers = (use: Use) =>
+  (RIGHTS[use] as Rights).kafka.some(([operation, topic]) => topic === 'customers' && operation !== 'WRITE')
 const missing = uses.flatMap((use) => {
   const { kafka, redis }: Rights = RIGHTS[use]
   const kafkaCases = kafka.map(
@@ -209,7 +240,7 @@ const wordsOf = (right: string): RegExp => {
   const [operation, resource = ''] = right.split(' on ')
   if (right.startsWith('~')) return new RegExp(`call (?:HGETALL|HMGET) on ${site.keyPrefix}${right.split(':')[1]}:`)
   if (right.startsWith('+')) return new RegExp(`call ${right.slice(1).toUpperCase()}\\b`)
-  return new RegExp(`topic ${site.topics[resource as Topic]}\\b.*Grant ${operation} on the topic`)
+  return new RegExp(`topic ${topicOf(resource as Topic)} .*Grant ${operation} on the topic`)
 }
 
 describe.concurrent('the rights of a command', { timeout: 60_000 }, () => {
@@ -223,8 +254,8 @@ describe.concurrent('the rights of a command', { timeout: 60_000 }, () => {
     expect([code, said.split('\n').length]).toEqual([1, 1])
   })
 
-  it.each(uses)(
-    '%s reports a user that may see but not read the customers topic, if the command reads it',
+  it.each(uses.filter(readsCustomers))(
+    '%s reports a user that may see but not read the customers topic',
     async (use) => {
       const { kafka, redis }: Rights = RIGHTS[use]
       const described = kafka.map(
@@ -267,7 +298,7 @@ describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
     })
   })
 
-  it.each(uses)('%s names a key that does not exist, and REDIS_KEY_PREFIX', async (use) => {
+  it.each(usesOfRedis)('%s names a key that does not exist, and REDIS_KEY_PREFIX', async (use) => {
     const redis = [...RIGHTS[use].redis, '~*']
     const { code, said } = await run(use, { ...RIGHTS[use], redis }, { REDIS_KEY_PREFIX: 'nowhere:' })
     expect({ code, said }).toEqual({
@@ -287,6 +318,7 @@ describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
   it.each(uses)('%s names the server that refuses the login of its user', async (use) => {
     const kafka = await run(use, RIGHTS[use], { KAFKA_SASL_PASSWORD: 'wrong' })
     expect(kafka).toEqual({ code: 1, said: expect.stringMatching(/Kafka .* refused the login .*KAFKA_SASL_PASSWORD/) })
+    if (!usesOfRedis.includes(use)) return
     const url = new URL(world.brokers.redisUrl)
     url.username = 'nobody'
     url.password = 'wrong'

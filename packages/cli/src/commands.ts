@@ -12,6 +12,16 @@ export interface Command {
 }
 
 export const COMMANDS = {
+  completion: {
+    summary: 'prints a script that completes commands in a shell',
+    words: [['bash', 'fish', 'zsh']],
+    options: {},
+  },
+  config: {
+    summary: 'checks the settings of a service without starting it',
+    words: [['check'], ['ingress', 'projector']],
+    options: { 'env-file': 'text', json: 'flag' },
+  },
   customer: {
     summary: 'shows one customer, or what became of each event of one',
     words: [['show', 'history'], []],

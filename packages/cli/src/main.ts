@@ -2,6 +2,8 @@
 import { COMMANDS, type CommandName, isCommand, unknownCommand } from './commands.ts'
 
 const run: Readonly<Record<CommandName, () => Promise<unknown>>> = {
+  completion: () => import('./completion.ts'),
+  config: () => import('./config.ts'),
   customer: () => import('./customer.ts'),
   erase: () => import('./erase.ts'),
   look: () => import('./look.ts'),

@@ -30,10 +30,10 @@ customer-stream topics create [--print] [--json]
   check     compares the topics of both services with what the services need.
             Names every problem of every topic. Exit code 0 if there is none,
             otherwise 1. Warnings do not change the exit code
-  create    creates the missing topics, then checks all topics. Never changes an
-            existing topic
-  --print   creates nothing. Prints the commands of Kafka's own tools that create
-            the missing topics and correct the settings of existing topics
+  create    creates the missing topics, then checks all topics. Never changes
+            an existing topic
+  --print   creates nothing. Prints the commands of Kafka's own tools that
+            create the missing topics and correct settings of existing topics
   --json    print one JSON object
   The settings of the services (KAFKA_BROKERS, KAFKA_REPLICATION_FACTOR and
   others) are read from the environment. Give the values that the services get,

@@ -20,8 +20,9 @@ import { COMMANDS } from './commands.ts'
 import { interruption, tell } from './interruption.ts'
 import { clientSettings, withClients } from './with-clients.ts'
 
-const USAGE = `customer-stream verify [--state] [--catch-up-seconds N]
-                       [--ledger FILE | --since TIME --until TIME --sample SHARE]
+const USAGE = `customer-stream verify [--state] [--ledger FILE] [--catch-up-seconds N]
+customer-stream verify [--state] [--since TIME] [--until TIME] [--sample SHARE]
+                       [--catch-up-seconds N]
 
     --state                 also compare the state topic
     --ledger FILE           also check that Kafka has every event for which

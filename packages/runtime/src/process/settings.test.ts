@@ -6,11 +6,13 @@ import {
   addresses,
   choice,
   describeSettings,
+  effectiveSettings,
   flag,
   integer,
   list,
   loadSettings,
   namedSecrets,
+  optionalSecret,
   optionalText,
   type Settings,
   text,
@@ -179,4 +181,22 @@ it('each setting has one row in the description', () => {
     '| `MYKAARMA_TOKENS` | `name=value`, separated by commas or line breaks | none | tokens Also as ' +
       '`MYKAARMA_TOKENS_FILE`. |',
   )
+})
+
+it('returns the value and the source of each setting, and no secret', () => {
+  const schema = {
+    GIVEN: text({ default: 'a', description: '' }),
+    DEFAULTED: integer({ default: 7, minimum: 1, maximum: 9, description: '' }),
+    EMPTY: optionalText({ description: '' }),
+    SECRET: optionalSecret({ description: '' }),
+    SECRET_IN_FILE: optionalSecret({ description: '' }),
+  }
+  const env = { GIVEN: 'b', EMPTY: '', SECRET: 'hush', SECRET_IN_FILE_FILE: '/nowhere' }
+  expect(effectiveSettings(schema, env)).toEqual([
+    { name: 'GIVEN', isSecret: false, source: 'environment', value: 'b' },
+    { name: 'DEFAULTED', isSecret: false, source: 'default', value: '7' },
+    { name: 'EMPTY', isSecret: false, source: 'none' },
+    { name: 'SECRET', isSecret: true, source: 'environment' },
+    { name: 'SECRET_IN_FILE', isSecret: true, source: 'file' },
+  ])
 })

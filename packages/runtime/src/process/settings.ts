@@ -137,10 +137,14 @@ export type Loaded<S extends Settings> = { readonly [Name in keyof S]: StaticDec
 
 /** Error with all problems of the settings, one line for each problem. */
 export class SettingsError extends Error {
-  constructor(faults: readonly string[]) {
-    const count = faults.length === 1 ? 'One setting is wrong' : `${faults.length} settings are wrong`
-    super([`${count}:`, ...faults.map((fault) => `  - ${fault}`)].join('\n'))
+  /** Each problem as one sentence or more, without secrets. */
+  readonly problems: readonly string[]
+
+  constructor(problems: readonly string[]) {
+    const count = problems.length === 1 ? 'One setting is wrong' : `${problems.length} settings are wrong`
+    super([`${count}:`, ...problems.map((problem) => `  - ${problem}`)].join('\n'))
     this.name = 'SettingsError'
+    this.problems = problems
   }
 }
 
@@ -261,6 +265,27 @@ export const loadSettings = <S extends Settings>(
 }
 
 const isOptional = (schema: TSchema): boolean => Type.Object({ schema }).required === undefined
+
+/** A setting as a process would use it. */
+export interface EffectiveSetting {
+  readonly name: string
+  /** Undefined if the setting has no value, or if the value is a secret. */
+  readonly value?: string
+  readonly isSecret: boolean
+  /** `file`: the variable NAME_FILE names a file that has the value. */
+  readonly source: 'environment' | 'file' | 'default' | 'none'
+}
+
+/** Returns each setting with its value. Reads no file, and does not check the values. */
+export const effectiveSettings = (settings: Settings, env: NodeJS.ProcessEnv): EffectiveSetting[] =>
+  Object.entries(settings).map(([name, schema]) => {
+    const isSecret = schema.secret === true
+    if (isSecret && env[`${name}_FILE`] !== undefined) return { name, isSecret, source: 'file' }
+    const isGiven = env[name] !== undefined && env[name] !== ''
+    const value = isGiven ? env[name] : String(schema.default ?? '')
+    if (value === undefined || value === '') return { name, isSecret, source: 'none' }
+    return { name, isSecret, source: isGiven ? 'environment' : 'default', ...(!isSecret && { value }) }
+  })
 
 /** Returns the settings as rows of a Markdown table. */
 export const describeSettings = (settings: Settings): string =>

@@ -1,0 +1,19 @@
+/** `customer-stream completion`: prints a script that completes the commands in a shell. */
+import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { COMMANDS, readWords } from './commands.ts'
+import { SHELLS } from './shell-completion.ts'
+
+const shell = readCommandLine({
+  name: 'completion',
+  usage: `customer-stream completion (bash | fish | zsh)
+
+  Prints a script that completes commands, words and options. Load it:
+  bash, in ~/.bashrc:      source <(customer-stream completion bash)
+  zsh, in ~/.zshrc:        source <(customer-stream completion zsh)
+  fish, in config.fish:    customer-stream completion fish | source`,
+  options: COMMANDS.completion.options,
+  words: true,
+  read: ({ words }) => readWords(COMMANDS.completion.words, words)[0],
+})
+
+process.stdout.write(SHELLS[shell](COMMANDS))

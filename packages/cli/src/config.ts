@@ -1,0 +1,78 @@
+/**
+ * `customer-stream config check`: checks the settings of a service with the schema and the rules of
+ * that service, without starting it. Connects to nothing.
+ */
+import { readFileSync } from 'node:fs'
+import { parseEnv } from 'node:util'
+import { ingressRules, ingressSettings, projectorRules, projectorSettings } from '@customer-stream/configuration'
+import { type EffectiveSetting, effectiveSettings, loadSettings, SettingsError } from '@customer-stream/runtime'
+import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { COMMANDS, readWords } from './commands.ts'
+
+const SERVICES = {
+  ingress: {
+    settings: ingressSettings,
+    load: (given: NodeJS.ProcessEnv) => loadSettings(ingressSettings, given, ingressRules),
+  },
+  projector: {
+    settings: projectorSettings,
+    load: (given: NodeJS.ProcessEnv) => loadSettings(projectorSettings, given, projectorRules),
+  },
+}
+
+const environmentOf = (file: string | undefined): NodeJS.ProcessEnv => {
+  try {
+    return file === undefined ? process.env : parseEnv(readFileSync(file, 'utf8'))
+  } catch (error) {
+    throw new Error(`--env-file cannot be read: ${(error as Error).message}`)
+  }
+}
+
+const { service, env, isJson } = readCommandLine({
+  name: 'config',
+  usage: `customer-stream config check (ingress | projector) [--env-file FILE] [--json]
+
+  Shows the settings that the service would use, and every problem at once, a
+  misspelt name too. Secrets are not shown. Starts nothing and connects to
+  nothing. Exit code 0 if there is no problem, otherwise 1.
+  --env-file FILE   read the settings from this file instead of the environment.
+                    Each line is NAME=value, in the format of node --env-file
+  --json            print one JSON object
+  In this repository: npx customer-stream config check ingress`,
+  options: COMMANDS.config.options,
+  words: true,
+  read: ({ texts, flags, words }) => {
+    const [, chosen] = readWords(COMMANDS.config.words, words)
+    return { service: chosen, env: environmentOf(texts['env-file']), isJson: flags.has('json') }
+  },
+})
+
+const problemsOf = (): readonly string[] => {
+  try {
+    SERVICES[service].load(env)
+    return []
+  } catch (error) {
+    if (error instanceof SettingsError) return error.problems
+    throw error
+  }
+}
+
+/** Texts of the sources, in the order of the list. */
+const SOURCES = { environment: 'given', file: 'from a file', default: 'default', none: 'not given' } as const
+
+const lineOf = ({ name, value, source }: EffectiveSetting): string =>
+  `  ${SOURCES[source].padEnd(13)}${name}${source === 'none' ? '' : `=${value ?? '(hidden)'}`}`
+
+const problems = problemsOf()
+const effective = effectiveSettings(SERVICES[service].settings, env)
+const lines = Object.keys(SOURCES).flatMap((source) => effective.filter((each) => each.source === source).map(lineOf))
+const verdict =
+  problems.length === 0
+    ? [`✔ The ${service} accepts these settings.`]
+    : [`✘ The ${service} does not start with these settings:`, ...problems.map((problem) => `  - ${problem}`)]
+process.stdout.write(
+  isJson
+    ? `${JSON.stringify({ service, ok: problems.length === 0, problems, settings: effective })}\n`
+    : `${[...lines, ...verdict].join('\n')}\n`,
+)
+process.exitCode = problems.length === 0 ? 0 : 1

@@ -1,0 +1,177 @@
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect, it, onTestFinished } from 'vitest'
+import { COMMANDS, type Command } from '../packages/cli/src/commands.ts'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const program = ['--conditions=customer-stream-source', '--', 'packages/cli/start.js']
+const timeout = 60_000
+
+interface Ended {
+  readonly code: number | string
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs the command. By default it has no settings, so that it can connect to nothing. */
+const run = (words: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> =>
+  new Promise((resolve) => {
+    const { PATH, NODE_COMPILE_CACHE } = process.env
+    const options = { cwd: root, env: { PATH, NODE_COMPILE_CACHE, ...env }, timeout: 30_000 }
+    execFile(process.execPath, [...program, ...words], options, (error, stdout, stderr) =>
+      resolve({ code: error?.code ?? 0, stdout, stderr }),
+    )
+  })
+
+const commands: [string, Command][] = Object.entries(COMMANDS)
+const widest = (text: string) => Math.max(...text.split('\n').map((line) => line.length))
+
+it('customer-stream --help names each command in 80 columns', { timeout }, async () => {
+  const { code, stdout, stderr } = await run(['--help'])
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  for (const [name, { summary }] of commands) expect(stdout).toMatch(new RegExp(`^  ${name} +${summary}$`, 'm'))
+  expect(widest(stdout)).toBeLessThanOrEqual(80)
+})
+
+it.each(commands)('%s --help names each option and each word in 80 columns', { timeout }, async (name, command) => {
+  const help = await run([name, '--help'])
+  const [first = []] = command.words ?? []
+  // The help of quarantine names its words, and the help of each word names options.
+  const more = name === 'quarantine' ? await Promise.all(first.map((word) => run([name, word, '--help']))) : []
+  const helps = [help, ...more]
+  for (const { code, stderr } of helps) expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  const text = helps.map(({ stdout }) => stdout).join('')
+  const named = new Set(text.match(/--[a-z-]+/g))
+  for (const option of Object.keys(command.options)) expect(named).toContain(`--${option}`)
+  for (const word of command.words?.flat() ?? []) expect(help.stdout).toContain(word)
+  expect(widest(text)).toBeLessThanOrEqual(80)
+})
+
+it.each(commands)(
+  '%s does not run with a misspelt option, and names the nearest',
+  { timeout },
+  async (name, command) => {
+    const option = Object.keys(command.options)[0]
+    const misspelt = `--${option ?? 'nothing'}x`
+    const { code, stdout, stderr } = await run([
+      name,
+      ...(command.words ?? []).map(([word = 'any-id']) => word),
+      misspelt,
+    ])
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+    const nearest = option === undefined ? '' : `; the nearest is --${option}`
+    expect(stderr).toContain(`: unknown option ${misspelt}${nearest}\n`)
+  },
+)
+
+it.each([
+  [['verfy'], 'unknown command verfy; the nearest is verify'],
+  [['topics', 'chek'], 'unknown word "chek"; the nearest is check'],
+  [['topics', 'check', 'now'], 'unexpected "now"'],
+  [['config', 'check'], 'a word is missing: ingress or projector'],
+  [['topics', 'check', '--print'], '--print belongs to topics create'],
+  [[], 'customer-stream COMMAND'],
+])('customer-stream %j does nothing and says: %s', { timeout }, async (words, said) => {
+  const { code, stdout, stderr } = await run(words)
+  expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+  expect(stderr).toContain(said)
+})
+
+it('customer-stream --version prints the version, and the commit that the image names', { timeout }, async () => {
+  expect((await run(['--version'])).stdout).toMatch(/^customer-stream \d+\.\d+\.\d+( \([0-9a-f]+\))?\n$/)
+  const { stdout } = await run(['--version'], { CUSTOMER_STREAM_COMMIT: 'abc1234' })
+  expect(stdout).toMatch(/^customer-stream \S+ \(abc1234\)\n$/)
+})
+
+it('npx finds the command in the repository', { timeout }, async () => {
+  const ended = await new Promise<Ended>((resolve) =>
+    execFile('npx', ['customer-stream', '--version'], { cwd: root }, (error, stdout, stderr) =>
+      resolve({ code: error?.code ?? 0, stdout, stderr }),
+    ),
+  )
+  expect(ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/^customer-stream /) })
+})
+
+it.each(['stdout', 'stderr'] as const)(
+  'a closed %s ends the command without a message',
+  { timeout },
+  async (closed) => {
+    const words = closed === 'stdout' ? ['--help'] : ['nothing']
+    const child = spawn(process.execPath, [...program, ...words], { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] })
+    child[closed].destroy()
+    let said = ''
+    child[closed === 'stdout' ? 'stderr' : 'stdout'].on('data', (text) => {
+      said += text
+    })
+    const [code] = await once(child, 'close')
+    expect({ code, said }).toEqual({ code: 141, said: '' })
+  },
+)
+
+/** Writes an environment file. */
+const fileWith = (lines: readonly string[]): string => {
+  const folder = mkdtempSync(join(tmpdir(), 'settings-'))
+  onTestFinished(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'env')
+  writeFileSync(file, lines.join('\n'))
+  return file
+}
+
+it('config check names every problem at once, and shows no secret', { timeout }, async () => {
+  const file = fileWith([
+    'KAFKA_BROKERS=a:1',
+    'KAFKA_TOPICS_PREFIX=x',
+    'PORT=99999',
+    'MYKAARMA_SIGNING_SECRETS=hush-hush',
+    'MYKAARMA_TOKENS="a=hush-hush"',
+  ])
+  const words = ['config', 'check', 'ingress', '--env-file', file]
+  const { code, stdout, stderr } = await run(words)
+  expect({ code, stderr }).toEqual({ code: 1, stderr: '' })
+  const problems = [
+    'KAFKA_TOPICS_PREFIX is not a setting; the nearest is KAFKA_TOPIC_PREFIX',
+    'PORT: "99999" is not accepted; expected integer, 0 to 65535',
+    'MYKAARMA_SIGNING_SECRETS: entry 1 is not of the form name=value',
+  ]
+  expect(stdout).toContain(['settings:', ...problems].join('\n  - '))
+  expect(stdout).not.toContain('hush')
+  const json = await run([...words, '--json'])
+  expect(json.stdout).not.toContain('hush')
+  expect([json.code, JSON.parse(json.stdout)]).toMatchObject([1, { service: 'ingress', ok: false, problems }])
+})
+
+it('config check reads the environment, and shows given values and defaults', { timeout }, async () => {
+  const env = { KAFKA_BROKERS: 'a:1', REDIS_URL: 'redis://user:hush@a:1', CHUNK_RECORDS: '5' }
+  const { code, stdout } = await run(['config', 'check', 'projector'], env)
+  expect({ code }).toEqual({ code: 0 })
+  for (const line of [
+    'given        CHUNK_RECORDS=5',
+    'given        REDIS_URL=(hidden)',
+    'default      KAFKA_SSL=false',
+  ])
+    expect(stdout).toContain(`  ${line}\n`)
+  expect(stdout).toContain('The projector accepts these settings')
+})
+
+it('config check reads the settings of its file only', { timeout }, async () => {
+  const file = fileWith(['MYKAARMA_AUTH=off'])
+  const words = ['config', 'check', 'ingress', '--env-file', file]
+  const { code, stdout } = await run(words, { KAFKA_BROKERS: 'a:1' })
+  expect(code).toBe(1)
+  expect(stdout).toContain('KAFKA_BROKERS is missing')
+  expect((await run([...words.slice(0, -1), `${file}-missing`])).stderr).toMatch(
+    /^config: --env-file cannot be read: ENOENT/,
+  )
+})
+
+it('topics names the address of a Kafka that does not answer, and needs no Redis', { timeout }, async () => {
+  const { code, stderr } = await run(['topics', 'check'], { KAFKA_BROKERS: '127.0.0.1:1' })
+  expect([code, stderr]).toEqual([
+    1,
+    expect.stringMatching(/^topics: Kafka cannot be reached at 127\.0\.0\.1:1 \(ECONN/),
+  ])
+})
