@@ -159,11 +159,11 @@ it('records in quarantine are counted by reason, and erasures that wait are coun
 it('a missing topic and a Redis without positions are reasons', async () => {
   const missing = await runInTime(['status'], { KAFKA_TOPIC_PREFIX: 'nowhere.' })
   expect(missing.code).toBe(1)
-  expect(missing.stdout).toContain('✘ Kafka has no topic nowhere.customers.raw. Check KAFKA_TOPIC_PREFIX')
+  expect(missing.stdout).toContain('✘ Kafka has no topic nowhere.customers.raw. Give this command the settings')
   expect(missing.stdout).toContain('✘ Kafka has no topic nowhere.quarantine.')
   const empty = await runInTime(['status'], { REDIS_KEY_PREFIX: 'nowhere:' })
   expect(empty.code).toBe(1)
-  expect(empty.stdout).toContain('✘ Redis has no positions of projection 1, so no projector has filled it.')
+  expect(empty.stdout).toContain('✘ Redis has no key nowhere:positions:v1, so no projector has filled it.')
 })
 
 it.each([
