@@ -360,8 +360,8 @@ export const ingressGuards: readonly Guard[] = [
     guard: 'while the port closes, no deadline is later than the cut of connections',
     prevents: 'a request without an answer, if it comes late in a stop while Kafka hangs',
     file: `${folder}/http/app.ts`,
-    from: 'Math.min(performance.now() + options.acceptDeadlineMs, lastDeadline)',
-    to: 'performance.now() + options.acceptDeadlineMs',
+    from: 'Math.min(request.arrivedAt + options.acceptDeadlineMs, lastDeadline)',
+    to: 'request.arrivedAt + options.acceptDeadlineMs',
     test: brokers(
       'test/e2e/bad-input.e2e.test.ts',
       'during a stop, the ingress answers a late request without Kafka by the deadline',
@@ -539,8 +539,8 @@ export const ingressGuards: readonly Guard[] = [
     guard: 'a Redis address must have its scheme',
     prevents: 'an error message that does not name the mistake',
     file: 'packages/runtime/src/redis/settings.ts',
-    from: `      shown: '\`redis://[user:password@]host:port[/database]\` or \`rediss://…\`',\n`,
-    to: '',
+    from: `        '\`redis://[user:password@]host:port[/database]\`, \`rediss://…\` or \`unix://[user:password@]/path[?db=number]\`',`,
+    to: `        'text',`,
     test: unit('packages/runtime/src/redis/settings.test.ts', 'an address without its scheme'),
   },
   {

@@ -17,7 +17,7 @@ import {
 } from '@customer-stream/runtime/kafka'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
-import { type ProgressOf, readNewest, readProgress, type StoredProgress } from '@customer-stream/verify'
+import { missingTopic, type ProgressOf, readNewest, readProgress, type StoredProgress } from '@customer-stream/verify'
 
 /** Answer to one question, or the sentence about its failure. */
 export type Answer<T> = { readonly value: T } | { readonly problem: string }
@@ -103,11 +103,7 @@ export const readTopicStatus = async (admin: TopicAdmin, topic: string): Promise
       // Some brokers learn of a new topic later than others.
       const isMissing = errorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION'
       if (!isMissing) throw error
-      if (performance.now() - begunAt > NEW_TOPIC_MS)
-        throw new Error(
-          `Kafka has no topic ${topic}. Check KAFKA_TOPIC_PREFIX. A service with KAFKA_CREATE_TOPICS=true creates ` +
-            'its topics at its start.',
-        )
+      if (performance.now() - begunAt > NEW_TOPIC_MS) throw missingTopic(topic)
       await sleep(NEW_TOPIC_PAUSE_MS)
     }
   }

@@ -5,14 +5,13 @@ import type { ServiceStatus } from './service-probe.ts'
 const inWords = (partitions: readonly number[]): string =>
   `partition${partitions.length === 1 ? '' : 's'} ${partitions.join(', ')}`
 
-/** Returns what is wrong with the positions in Redis. */
-export const progressReasons = (observation: Observation, projection: number): string[] => {
+/**
+ * Returns what is wrong with the positions in Redis.
+ * @param noPositions the sentence about a Redis without positions.
+ */
+export const progressReasons = (observation: Observation, noPositions: string): string[] => {
   const { first, last } = observation
-  if (last.progress === undefined)
-    return [
-      `Redis has no positions of projection ${projection}, so no projector has filled it. Check that a projector ` +
-        'runs, and REDIS_KEY_PREFIX, PROJECTION_VERSION and the database in REDIS_URL.',
-    ]
+  if (last.progress === undefined) return [noPositions]
   const reasons: string[] = []
   const say = (partitions: readonly number[], sentence: (names: string) => string) => {
     if (partitions.length > 0) reasons.push(sentence(inWords(partitions)))

@@ -37,7 +37,7 @@ const findings = (changes: Partial<Findings> = {}): Findings => {
   const topic = (name: string) => ({ topic: name, partitions: sample(0, [{}, {}]).partitions, leaderless: [] })
   return {
     now,
-    projection: 1,
+    noPositions: 'Redis has no positions',
     services: [],
     rates: undefined,
     kafka: { value: true },
@@ -105,7 +105,7 @@ it.each<[string, Partial<Findings>, string]>([
   [
     'a Redis without positions',
     { observation: { value: { first: sample(0, []), last: { ...sample(0, []), progress: undefined } } } },
-    'Redis has no positions of projection 1, so no projector has filled it.',
+    'Redis has no positions',
   ],
   [
     'a partition without a position',

@@ -23,7 +23,8 @@ export interface ErasuresStatus extends TopicStatus {
 /** What the command has read. An answer is undefined if the question was not asked. */
 export interface Findings {
   readonly now: number
-  readonly projection: number
+  /** The sentence about a Redis without positions. */
+  readonly noPositions: string
   readonly services: readonly ServiceStatus[]
   /** Undefined if no service gave metrics twice. */
   readonly rates: Rates | undefined
@@ -138,7 +139,7 @@ const lackingOf = ({ last }: Observation): number =>
 
 /** Judges the findings. */
 export const reportOf = (found: Findings): StatusReport => {
-  const { now, services, projection } = found
+  const { now, services, noPositions } = found
   const [raw, observation] = [answered(found.raw), answered(found.observation)]
   const [state, erasures, quarantine] = [answered(found.state), answered(found.erasures), answered(found.quarantine)]
   const oldest = answered(found.oldestWaiting) ?? null
@@ -153,7 +154,7 @@ export const reportOf = (found: Findings): StatusReport => {
   const reasons = [
     ...failed.flatMap((answer) => (answer && 'problem' in answer ? [answer.problem] : [])),
     ...services.flatMap(serviceReasons),
-    ...(observation && raw ? progressReasons(observation, projection) : []),
+    ...(observation && raw ? progressReasons(observation, noPositions) : []),
     ...topicReasons(raw, undefined),
     ...topicReasons(state, partitionCount),
     ...topicReasons(erasures, partitionCount),

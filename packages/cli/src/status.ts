@@ -8,6 +8,7 @@ import { attributed, createAdmin, createKafka, type TopicAdmin } from '@customer
 import { connectRedis, createRedis, redisRules } from '@customer-stream/runtime/redis'
 import { erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { missingPositions, positionsKeys } from '@customer-stream/verify'
 import { requireReachable, requireRedis } from '@customer-stream/verify/reachable'
 import { COMMANDS } from './commands.ts'
 import { interruption, sayWhy } from './interruption.ts'
@@ -228,7 +229,7 @@ const read = async (): Promise<Findings> => {
   )
   return {
     now,
-    projection,
+    noPositions: missingPositions(positionsKeys(redis, projection, keyPrefix)).message,
     kafka: reached,
     redis: redisReached,
     raw: await raw,

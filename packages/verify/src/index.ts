@@ -6,7 +6,7 @@ export { missingPositions, positionsKeys, requireMarks, requirePositions, requir
 export { isSound, VERDICT_LEGEND, verdictLines } from './print-verdict.ts'
 export { readStateDocument, type StateDocument } from './read-event.ts'
 export { type NewestRead, readNewest } from './read-newest.ts'
-export { fetchEnds, partsOf, readPartition, readTopic } from './read-topic.ts'
+export { fetchEnds, missingTopic, partsOf, readPartition, readTopic } from './read-topic.ts'
 export {
   quarantineReachesBackTo,
   type Verdict,

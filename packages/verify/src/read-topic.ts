@@ -53,6 +53,13 @@ const NEW_TOPIC_MS = 3000
 /** Returns true if a right is missing, so that a retry would not help. */
 const isDenied = (error: unknown): boolean => errorType(error)?.endsWith('_AUTHORIZATION_FAILED') ?? false
 
+/** Returns the error of a command if a topic does not exist. */
+export const missingTopic = (topic: string): Error =>
+  new Error(
+    `Kafka has no topic ${topic}. Give this command the settings of the services, such as KAFKA_BROKERS and ` +
+      'KAFKA_TOPIC_PREFIX. A service with KAFKA_CREATE_TOPICS=true creates its topics at its start.',
+  )
+
 /**
  * Fetches the first and the end offset of each partition, for a reader of committed records.
  * Retries, because kafkajs asks only once, and the asked broker may just have lost the leadership.
@@ -72,10 +79,7 @@ export const fetchEnds = async (admin: TopicAdmin, topic: string): Promise<Parti
       ask().catch((error: Error) => {
         if (isDenied(error)) throw error
         if (errorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION' && performance.now() - begunAt > NEW_TOPIC_MS)
-          throw new Error(
-            `Kafka has no topic ${topic}. Give this command the settings of the services, such as KAFKA_BROKERS and ` +
-              'KAFKA_TOPIC_PREFIX. A service with KAFKA_CREATE_TOPICS=true creates its topics at its start.',
-          )
+          throw missingTopic(topic)
         return error.message
       }),
     (answer) => typeof answer !== 'string',

@@ -1,0 +1,152 @@
+/** `customer-stream customer show` and `history` for customers of every kind. */
+import { waitUntil } from '@customer-stream/runtime'
+import { customerKey, erasedKey } from '@customer-stream/schemas'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { afterAll, beforeAll, expect, inject, it } from 'vitest'
+import { commandOf } from './run-command.ts'
+
+let pipeline: Pipeline
+let ingress: ServiceProcess
+let projector: ServiceProcess
+let run: ReturnType<typeof commandOf>
+beforeAll(async () => {
+  pipeline = await openPipeline(inject('brokers'))
+  run = commandOf(pipeline, inject('brokers'))
+  ingress = await pipeline.start('ingress')
+  projector = await pipeline.start('projector', { POSITION_CHECK_MS: '200' })
+  await Promise.all([ingress.untilReady(), projector.untilReady()])
+})
+afterAll(() => pipeline.close())
+
+const ESCAPE = '\u001b[2J'
+const post = async (customerUuid: string, timestamp: number, firstName = 'Ada') => {
+  const { body } = makeCustomersEvent({ customerUuid, timestamp, id: `e${timestamp}`, customer: { firstName } })
+  expect((await pipeline.post(ingress, body)).status).toBe(202)
+}
+const untilApplied = (customerUuid: string, timestamp: number) =>
+  waitUntil(
+    'the event is applied',
+    () => pipeline.redis.hget(customerKey(customerUuid, pipeline.keyPrefix), '_eventTimestamp'),
+    (stored) => stored === String(timestamp),
+  )
+const show = (id: string, ...more: string[]) => run(['customer', 'show', id, ...more])
+const history = (id: string, ...more: string[]) => run(['customer', 'history', id, ...more])
+const outcomes = async (id: string) =>
+  JSON.parse((await history(id, '--json')).stdout).events.map(({ outcome }: { outcome: string }) => outcome)
+
+it('show has the hash, its record, and whether the state document equals it', async () => {
+  await post('ada', 10, `Ada${ESCAPE}`)
+  await untilApplied('ada', 10)
+  const { code, stdout, stderr } = await show('ada')
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  expect(stdout).toContain(`  Redis      ${customerKey('ada', pipeline.keyPrefix)}, projection 1\n`)
+  expect(stdout).toMatch(/version +1970-01-01 00:00:00 UTC 10 e10\n/)
+  expect(stdout).toMatch(/source +\S+customers\.raw\/\d+\/\d+, received 20[^\n;]+UTC\n/)
+  expect(stdout).toMatch(/erased +no\n/)
+  expect(stdout).toMatch(/state +\S+customers\.state\/\d+\/\d+: equals the hash\n/)
+  expect(stdout).toContain('firstName                Ada\\u{1b}[2J\n')
+  const json = await show('ada', '--json')
+  expect(json.stdout).not.toContain('\u001b')
+  expect(JSON.parse(json.stdout)).toMatchObject({
+    ...{ customerUuid: 'ada', isKnown: true, isSound: true, erased: null },
+    hash: { firstName: `Ada${ESCAPE}` },
+    source: { isInKafka: true },
+    state: { agreement: 'equal', fields: [] },
+  })
+})
+
+it('show names the fields that differ from the state document, with exit code 1', async () => {
+  await post('eve', 10)
+  await untilApplied('eve', 10)
+  await pipeline.redis.hset(customerKey('eve', pipeline.keyPrefix), { firstName: 'Mallory' })
+  const { code, stdout } = await show('eve')
+  expect([code, stdout]).toEqual([1, expect.stringContaining(': differs from the hash in firstName\n')])
+})
+
+it('history says what became of each event', async () => {
+  const { topics, kafka } = pipeline
+  for (const timestamp of [20, 10, 20, 30]) {
+    await post('bob', timestamp)
+    if (timestamp === 20) await untilApplied('bob', 20)
+  }
+  const far = Date.now() + 3 * 86_400_000
+  await post('bob', far)
+  await untilApplied('bob', 30)
+  const producer = kafkajsOf(kafka).producer()
+  await producer.connect()
+  await producer.send({ topic: topics.customers, messages: [{ key: 'bob', value: 'no JSON' }] })
+  await producer.disconnect()
+  await waitUntil(
+    'both unusable events are in quarantine',
+    () => outcomes('bob'),
+    (found) => found.filter((outcome: string) => outcome === 'quarantined').length === 2,
+    { pauseMs: 200 },
+  )
+  const { code, stdout, stderr } = await history('bob')
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  expect(stdout).toMatch(/^customer bob: 6 events in partition \d+ of \S+customers\.raw\n/)
+  const lines = stdout.split('\n').slice(3, -1)
+  expect(lines.map((line) => line.replace(/^.{48}\S+ +/, '').replace(/ {2}e\d+$/, ''))).toEqual([
+    'applied',
+    'older, ignored',
+    'repeat, ignored',
+    'applied  ◀ in Redis',
+    'quarantined: too-far-in-future',
+    'quarantined: not-json',
+  ])
+  // It prints no data of the customer.
+  expect(stdout).not.toContain('Ada')
+
+  const newest = await history('bob', '--limit', '2')
+  expect(newest.stdout).toContain('customer bob: 2 events')
+  expect(newest.stdout).toContain('4 older events left out (--limit)')
+})
+
+it('an event that the projector has not read waits', async () => {
+  await post('late', 10)
+  await untilApplied('late', 10)
+  projector.signal('SIGSTOP')
+  try {
+    await post('late', 20)
+    expect(await outcomes('late')).toEqual(['applied', 'waiting'])
+  } finally {
+    projector.signal('SIGCONT')
+  }
+  await untilApplied('late', 20)
+})
+
+it('a customer who was erased has a mark, a tombstone and erased events', async () => {
+  await post('gone', 10)
+  await untilApplied('gone', 10)
+  await run(['erase', 'gone', '--reason', 'test', '--requested-by', 'test'])
+  expect(await pipeline.redis.exists(erasedKey('gone', pipeline.keyPrefix))).toBe(1)
+  await waitUntil(
+    'the tombstone is published',
+    () => show('gone'),
+    (ended) => ended.stdout.includes('tombstone'),
+  )
+  const { code, stdout } = await show('gone')
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/Redis +has no hash of this customer\n/)
+  expect(stdout).toMatch(/erased +at 20\S+ \S+ UTC, scope forever\n/)
+  expect(stdout).toMatch(/state +\S+ is a tombstone: the customer was erased\n/)
+  expect(await outcomes('gone')).toEqual(['erased'])
+})
+
+it.each(['show', 'history'])('%s of an unknown id says so, with exit code 1', async (task) => {
+  const { code, stdout, stderr } = await run(['customer', task, `nobody${ESCAPE}`])
+  expect([code, stdout]).toEqual([1, ''])
+  expect(stderr).toContain('nothing of customer nobody\\u{1b}[2J. Check the id: upper and lower case differ.')
+})
+
+it.each([
+  [['customer'], 'a word is missing: show or history'],
+  [['customer', 'shwo', 'x'], 'unknown word "shwo"; the nearest is show'],
+  [['customer', 'show'], 'the ID of the customer (customerUuid) is missing'],
+  [['customer', 'show', 'a', 'b'], 'only one customer can be shown'],
+  [['customer', 'history', 'a', '--limit', '0'], '--limit must be a whole number from 1 to 10000'],
+  [['customer', 'show', 'a', '--limit', '5'], '--limit belongs to history'],
+])('%j is wrong usage', async (words, problem) => {
+  expect(await run(words)).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining(problem) })
+})

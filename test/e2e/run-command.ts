@@ -1,0 +1,30 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import type { Pipeline, PipelineBrokers } from '@customer-stream/testing'
+
+const command = fileURLToPath(new URL('../../packages/cli/start.js', import.meta.url))
+
+export interface Ended {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Returns a function that runs `customer-stream` to its end, with the settings of the pipeline. */
+export const commandOf =
+  (pipeline: Pick<Pipeline, 'topics' | 'keyPrefix'>, { kafkaBrokers, redisUrl }: PipelineBrokers) =>
+  (words: readonly string[], settings: Readonly<Record<string, string>> = {}): Promise<Ended> =>
+    new Promise((resolve) => {
+      const env = {
+        ...process.env,
+        KAFKA_BROKERS: kafkaBrokers.join(','),
+        REDIS_URL: redisUrl,
+        KAFKA_TOPIC_PREFIX: pipeline.topics.customers.replace('customers.raw', ''),
+        REDIS_KEY_PREFIX: pipeline.keyPrefix,
+        ...settings,
+      }
+      const args = ['--conditions=customer-stream-source', command, ...words]
+      const child = execFile(process.execPath, args, { env }, (_, stdout, stderr) =>
+        resolve({ code: child.exitCode, stdout, stderr }),
+      )
+    })

@@ -1,0 +1,175 @@
+/** `customer-stream status` on a pipeline that is well, and on one in which a part is not. */
+import { waitUntil } from '@customer-stream/runtime'
+import { customerKey, positionsKey, writeErasure } from '@customer-stream/schemas'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import {
+  kafkajsOf,
+  type NetworkState,
+  openPipeline,
+  openTcpProxy,
+  type Pipeline,
+  type ServiceProcess,
+} from '@customer-stream/testing'
+import { afterAll, beforeAll, expect, inject, it, onTestFinished } from 'vitest'
+import { commandOf, type Ended } from './run-command.ts'
+
+let pipeline: Pipeline
+let ingress: ServiceProcess
+let projector: ServiceProcess
+let run: ReturnType<typeof commandOf>
+beforeAll(async () => {
+  pipeline = await openPipeline(inject('brokers'))
+  run = commandOf(pipeline, inject('brokers'))
+  ingress = await pipeline.start('ingress')
+  projector = await pipeline.start('projector', { POSITION_CHECK_MS: '200' })
+  await Promise.all([ingress.untilReady(), projector.untilReady()])
+  for (const customerUuid of ['a', 'b', 'c']) await store(customerUuid, 1)
+})
+afterAll(() => pipeline.close())
+
+const store = async (customerUuid: string, timestamp: number) => {
+  expect((await pipeline.post(ingress, makeCustomersEvent({ customerUuid, timestamp }).body)).status).toBe(202)
+  await waitUntil(
+    'the event is applied',
+    () => pipeline.redis.hget(customerKey(customerUuid, pipeline.keyPrefix), '_eventTimestamp'),
+    (stored) => stored === String(timestamp),
+  )
+}
+const send = async (topic: string, messages: { key: string; value: string; partition?: number }[]) => {
+  const producer = kafkajsOf(pipeline.kafka).producer()
+  await producer.connect()
+  await producer.send({ topic, messages })
+  await producer.disconnect()
+}
+const services = () => ['--ingress', ingress.adminUrl, '--projector', projector.adminUrl]
+const reportOf = ({ stdout }: Ended) => JSON.parse(stdout)
+/** Returns the addresses of a proxy in front of Kafka or Redis. */
+const through = async (server: 'kafka' | 'redis', state: NetworkState) => {
+  const { kafkaBrokers, redisUrl } = inject('brokers')
+  const target = server === 'kafka' ? new URL(`kafka://${kafkaBrokers[0]}`) : new URL(redisUrl)
+  const network = await openTcpProxy({ host: target.hostname, port: Number(target.port) })
+  network.set(state)
+  onTestFinished(() => network.close())
+  const address = `127.0.0.1:${network.port}`
+  return server === 'kafka' ? { KAFKA_BROKERS: address } : { REDIS_URL: `redis://${address}` }
+}
+/** Runs the command, and checks that it ends in time. */
+const runInTime = async (words: readonly string[], settings?: Readonly<Record<string, string>>) => {
+  const startedAt = performance.now()
+  const ended = await run(words, settings)
+  // The limit is 10 s, and the start of the process comes on top.
+  expect(performance.now() - startedAt).toBeLessThan(14_000)
+  return ended
+}
+
+it('a pipeline that is well is one screen that says so first', async () => {
+  const { code, stdout, stderr } = await runInTime(['status', ...services()])
+  expect({ code, stderr, stdout }).toEqual({
+    code: 0,
+    stderr: '',
+    stdout: expect.stringMatching(/^All is well\.\n\nservices {5}ingress http:\/\/\S+: ready\n/),
+  })
+  expect(stdout).toMatch(/last event +\d+ s ago/)
+  expect(stdout).toContain('lag          0 records: all 12 partitions are applied\n')
+  expect(stdout).toMatch(/state topic +3 records in \S+customers\.state, complete\n/)
+  expect(stdout).toMatch(/erasures +0 records in \S+customers\.erasures, all executed\n/)
+  expect(stdout).toMatch(/rates +ingress: 202 0\.0\/s/)
+  expect(stdout.split('\n').length).toBeLessThan(24)
+})
+
+it.each(['cut', 'stalled'] as const)('if Kafka is %s, the report says so, and shows the rest', async (state) => {
+  const { code, stdout } = await runInTime(['status', ...services()], await through('kafka', state))
+  expect(code).toBe(1)
+  expect(stdout).toMatch(/^Not well: 1 reason\.\n {2}✘ Kafka /)
+  expect(stdout).toMatch(/projector http:\/\/\S+: ready/)
+  expect(stdout).toMatch(/lag +unknown/)
+})
+
+it.each(['cut', 'stalled'] as const)('if Redis is %s, the report says so, and shows the rest', async (state) => {
+  const { code, stdout } = await runInTime(['status', ...services()], await through('redis', state))
+  expect(code).toBe(1)
+  expect(stdout).toMatch(/^Not well: 1 reason\.\n {2}✘ Redis /)
+  expect(stdout).toMatch(/lag +unknown/)
+  expect(stdout).toMatch(/state topic +3 records/)
+  expect(stdout).toMatch(/last event +\d+ s ago/)
+})
+
+it('a service that does not answer is a reason', async () => {
+  const { code, stdout } = await runInTime(['status', '--projector', 'http://127.0.0.1:2'])
+  expect([code, stdout]).toEqual([1, expect.stringContaining('✘ projector http://127.0.0.1:2 does not answer: ')])
+})
+
+it('a projector that stands still is named by its partitions, and its lag by its records', async () => {
+  const partition = 5
+  projector.signal('SIGSTOP')
+  onTestFinished(() => projector.signal('SIGCONT'))
+  const messages = Array.from({ length: 3 }, (_, i) => ({
+    ...{ key: `s${i}`, partition, value: makeCustomersEvent({ customerUuid: `s${i}`, timestamp: 1 }).body },
+  }))
+  await send(pipeline.topics.customers, messages)
+  const { code, stdout } = await runInTime(['status', '--projector', projector.adminUrl])
+  expect(code).toBe(1)
+  expect(stdout).toContain(`${projector.adminUrl} does not answer: no answer within 3 s`)
+  expect(stdout).toMatch(/✘ partition 5 of the raw topic: records wait, and no position has moved for \d+ s/)
+  expect(stdout).toMatch(/lag +3 records in 1 of 12 partitions, the oldest for \d+ s/)
+  expect(stdout).toMatch(/partition 5: 3 \(\d+ of \d+\), not moving/)
+  const { lag } = reportOf(await run(['status', '--json']))
+  expect(lag).toMatchObject({
+    records: 3,
+    partitions: expect.arrayContaining([expect.objectContaining({ behind: 3 })]),
+  })
+
+  projector.signal('SIGCONT')
+  await waitUntil(
+    'the records are applied',
+    () => run(['status']),
+    (ended) => ended.code === 0,
+    { pauseMs: 500 },
+  )
+})
+
+it('records in quarantine are counted by reason, and erasures that wait are counted', async () => {
+  const { redis, keyPrefix, topics, erasuresTopic } = pipeline
+  await send(topics.customers, [
+    { key: 'x', value: 'no JSON' },
+    { key: 'x', value: '{}' },
+  ])
+  const erasure = writeErasure({ erasedAt: 1, scope: 'forever', reason: 'test', requestedBy: 'test' })
+  await send(erasuresTopic, [{ key: 'nobody', value: erasure }])
+  await waitUntil(
+    'the records are in quarantine, and the erasure is executed',
+    async () => reportOf(await run(['status', '--json'])),
+    ({ quarantine, erasures }) => quarantine.records === 2 && erasures.records === 1 && erasures.waiting === 0,
+    { pauseMs: 500 },
+  )
+  const ended = await run(['status'])
+  expect(ended.code).toBe(0)
+  expect(ended.stdout).toContain('  ! 2 records went to quarantine in the last 24 h.\n')
+  expect(ended.stdout).toMatch(/quarantine +24 h: (not-json|missing-type) 1, (not-json|missing-type) 1\n +total: 2 \(/)
+
+  // Without the position of the erasures, all of them count as not executed.
+  projector.signal('SIGSTOP')
+  onTestFinished(() => projector.signal('SIGCONT'))
+  const key = positionsKey(1, keyPrefix)
+  const fields = (await redis.hkeys(key)).filter((field) => field.endsWith('#erasures'))
+  await redis.hdel(key, ...fields)
+  expect(reportOf(await run(['status', '--json'])).erasures).toMatchObject({ records: 1, waiting: 1 })
+})
+
+it('a missing topic and a Redis without positions are reasons', async () => {
+  const missing = await runInTime(['status'], { KAFKA_TOPIC_PREFIX: 'nowhere.' })
+  expect(missing.code).toBe(1)
+  expect(missing.stdout).toContain('✘ Kafka has no topic nowhere.customers.raw. Give this command the settings')
+  expect(missing.stdout).toContain('✘ Kafka has no topic nowhere.quarantine.')
+  const empty = await runInTime(['status'], { REDIS_KEY_PREFIX: 'nowhere:' })
+  expect(empty.code).toBe(1)
+  expect(empty.stdout).toContain('✘ Redis has no key nowhere:positions:v1, so no projector has filled it.')
+})
+
+it.each([
+  [['status', '--ingres', 'x'], 'unknown option --ingres; the nearest is --ingress'],
+  [['status', '--ingress', 'host:9464'], '--ingress must be an http or https URL'],
+  [['status', '--timeout-seconds', '1'], '--timeout-seconds must be a number from 5 to 60'],
+])('%j is wrong usage', async (words, problem) => {
+  expect(await run(words)).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining(problem) })
+})
