@@ -1,4 +1,3 @@
-import { execFile } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,7 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { parse, stringify } from 'yaml'
 import { dashboardFile, dashboardPanels, dashboardText } from '../tools/generate-dashboard.ts'
 import { labelsOf, openRegistries } from '../tools/generate-metrics.ts'
-import { NO_PROMTOOL, promtool } from './promtool.ts'
+import { NO_PROMETHEUS, promtool, runPromtool } from './prometheus.ts'
 
 interface Rule {
   readonly alert: string
@@ -152,37 +151,29 @@ describe('the dashboard of Grafana', () => {
 })
 
 describe('promtool', { timeout: 60_000 }, () => {
-  const run = (args: readonly string[], input = '') =>
-    new Promise<string>((resolve) => {
-      const child = execFile(promtool!, args, { cwd: root }, (_, stdout, stderr) =>
-        resolve(child.exitCode === 0 ? 'accepted' : stdout + stderr),
-      )
-      child.stdin?.end(input)
-    })
-
   it('accepts the rules and the example of a configuration', async (context) => {
-    context.skip(promtool === undefined, NO_PROMTOOL)
-    expect(await run(['check', 'rules', rulesFile])).toBe('accepted')
-    expect(await run(['check', 'config', `${folder}/prometheus.yml`])).toBe('accepted')
+    context.skip(promtool === undefined, NO_PROMETHEUS)
+    expect(await runPromtool(['check', 'rules', rulesFile])).toBe('accepted')
+    expect(await runPromtool(['check', 'config', `${folder}/prometheus.yml`])).toBe('accepted')
   })
 
   it.for(testFiles)('sees each alert fire and end in %s', async (file, context) => {
-    context.skip(promtool === undefined, NO_PROMTOOL)
-    expect(await run(['test', 'rules', file])).toBe('accepted')
+    context.skip(promtool === undefined, NO_PROMETHEUS)
+    expect(await runPromtool(['test', 'rules', file])).toBe('accepted')
   })
 
   it('accepts the query of each panel', async (context) => {
-    context.skip(promtool === undefined, NO_PROMTOOL)
+    context.skip(promtool === undefined, NO_PROMETHEUS)
     const made = mkdtempSync(join(tmpdir(), 'panels-'))
     onTestFinished(() => rmSync(made, { recursive: true }))
     const exprs = dashboardPanels.flatMap(({ queries }) => Object.values(queries))
     const recorded = exprs.map((expr, i) => ({ record: `panel:${i}`, expr: expr.replaceAll('$__rate_interval', '5m') }))
     writeFileSync(join(made, 'panels.yml'), stringify({ groups: [{ name: 'panels', rules: recorded }] }))
-    expect(await run(['check', 'rules', join(made, 'panels.yml')])).toBe('accepted')
+    expect(await runPromtool(['check', 'rules', join(made, 'panels.yml')])).toBe('accepted')
   })
 
   it.for(Object.entries(openRegistries()))('accepts the metrics of the %s', async ([, registry], context) => {
-    context.skip(promtool === undefined, NO_PROMTOOL)
-    expect(await run(['check', 'metrics'], await registry.metrics())).toBe('accepted')
+    context.skip(promtool === undefined, NO_PROMETHEUS)
+    expect(await runPromtool(['check', 'metrics'], await registry.metrics())).toBe('accepted')
   })
 })

@@ -1,13 +1,17 @@
 import { freePortsToKeep } from './free-ports.ts'
 import { singleBroker } from './kafka-settings.ts'
-import { placeBrokers, untilStarted } from './local-kafka.ts'
+import { controlled } from './local-broker.ts'
+import { placeBrokers } from './local-kafka.ts'
 import { startLocalRedis } from './local-redis.ts'
+import type { KillableServer } from './provider.ts'
 import { openRun } from './run.ts'
 
-/** One Kafka broker and one Redis whose files a test can read. */
+/** One Kafka broker and one Redis whose files a test can read. The test can kill both servers. */
 export interface InspectableBrokers {
   readonly kafkaBrokers: readonly string[]
   readonly redisUrl: string
+  readonly kafka: KillableServer
+  readonly redis: KillableServer
   /** All files of both servers are in this folder. */
   readonly folder: string
   stop(): Promise<void>
@@ -23,13 +27,14 @@ export const startInspectableBrokers = async (
 ): Promise<InspectableBrokers> => {
   const run = await openRun()
   try {
-    const [broker] = await placeBrokers(run, log, {
+    const [placed] = await placeBrokers(run, log, {
       settings: { ...singleBroker, ...settings },
       maxHeap: '512m',
       ports: await freePortsToKeep(2),
     })
-    const [redis] = await Promise.all([startLocalRedis(run, log), untilStarted('Kafka', broker!.start())])
-    return { kafkaBrokers: [broker!.address], redisUrl: redis.url, folder: run.folder, stop: run.close }
+    const kafka = controlled(placed!)
+    const [redis] = await Promise.all([startLocalRedis(run, log), kafka.start()])
+    return { kafkaBrokers: [kafka.address], redisUrl: redis.url, kafka, redis, folder: run.folder, stop: run.close }
   } catch (error) {
     await run.close()
     throw error

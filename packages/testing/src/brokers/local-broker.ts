@@ -42,7 +42,7 @@ export interface ControlledBroker extends KafkaNode {
   restart(): Promise<void>
 }
 
-const controlled = ({ id, address, start }: LocalBroker): ControlledBroker => {
+export const controlled = ({ id, address, start }: LocalBroker): ControlledBroker => {
   let server: GuardedProcess | undefined
   const isRunning = () => server !== undefined && !server.hasEnded()
   const send = async (signal: NodeJS.Signals): Promise<void> => {

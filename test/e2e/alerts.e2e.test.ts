@@ -1,0 +1,164 @@
+/**
+ * A real Prometheus scrapes both services and evaluates the project's rules, while Kafka, Redis and
+ * the projector end. Times in the rules are divided by SPEED. Limits of values stay.
+ */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { waitUntil } from '@customer-stream/runtime'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import {
+  freePorts,
+  type InspectableBrokers,
+  openPipeline,
+  type Pipeline,
+  type ServiceProcess,
+  startGuarded,
+  startInspectableBrokers,
+} from '@customer-stream/testing'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { parse, stringify } from 'yaml'
+import { prometheus, runPromtool } from '../prometheus.ts'
+
+const SPEED = Number(process.env.ALERTS_SPEED ?? 30)
+const SCRAPE = { scrape_interval: '1s', scrape_timeout: '1s', evaluation_interval: '1s' }
+/** The longest window of the rules in the test, and time for the repair. */
+const TIMEOUT_MS = 30_000 + (20 * 60_000) / SPEED
+
+interface Config {
+  rule_files: string[]
+  alerting?: unknown
+  scrape_configs: { job_name: string; static_configs: { targets: string[] }[] }[]
+}
+
+const deploy = fileURLToPath(new URL('../../deploy/prometheus/', import.meta.url))
+const seconds: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 }
+const faster = (rules: string) =>
+  rules.replaceAll(/\b(\d+)([smhd])\b/g, (_, count, unit) => `${Math.ceil((count * seconds[unit]!) / SPEED)}s`)
+
+/** Starts Prometheus with the example of a configuration, changed to these targets. */
+const startPrometheus = async (folder: string, targets: Readonly<Record<string, string>>) => {
+  mkdirSync(folder)
+  const config = parse(readFileSync(`${deploy}prometheus.yml`, 'utf8')) as Config
+  delete config.alerting
+  for (const job of config.scrape_configs) job.static_configs = [{ targets: [targets[job.job_name]!] }]
+  writeFileSync(join(folder, 'prometheus.yml'), stringify({ ...config, global: SCRAPE }))
+  for (const file of config.rule_files) writeFileSync(join(folder, file), faster(readFileSync(deploy + file, 'utf8')))
+  const [port] = await freePorts(1)
+  const server = startGuarded({
+    command: prometheus!,
+    args: [
+      `--config.file=${folder}/prometheus.yml`,
+      `--storage.tsdb.path=${folder}/data`,
+      `--web.listen-address=127.0.0.1:${port}`,
+    ],
+    logFile: join(folder, 'log'),
+  })
+  const ask = async <T>(path: string): Promise<T> => {
+    const answer = await fetch(`http://127.0.0.1:${port}/api/v1/${path}`)
+    return ((await answer.json()) as { data: T }).data
+  }
+  /** Returns the names of the firing alerts in alphabetical order. */
+  const firing = async () => {
+    const { alerts } = await ask<{ alerts: { state: string; labels: { alertname: string } }[] }>('alerts')
+    const names = alerts.filter(({ state }) => state === 'firing').map(({ labels }) => labels.alertname)
+    return [...new Set(names)].toSorted()
+  }
+  const healthyTargets = async () => {
+    const { activeTargets } = await ask<{ activeTargets: { health: string }[] }>('targets?state=active')
+    return activeTargets.filter(({ health }) => health === 'up').length
+  }
+  await waitUntil(
+    'Prometheus scrapes both services',
+    () => healthyTargets().catch(() => 0),
+    (count) => count === 2,
+  )
+  return { server, firing }
+}
+
+describe.skipIf(prometheus === undefined || process.platform !== 'linux')('alerts', () => {
+  let brokers: InspectableBrokers
+  let pipeline: Pipeline
+  let ingress: ServiceProcess
+  let projector: ServiceProcess
+  let monitoring: Awaited<ReturnType<typeof startPrometheus>>
+  let sending: NodeJS.Timeout
+  let startProjector: () => Promise<ServiceProcess>
+
+  beforeAll(async () => {
+    brokers = await startInspectableBrokers({})
+    pipeline = await openPipeline(brokers)
+    const [ingressPort, projectorPort] = (await freePorts(2)).map(String)
+    const env = { READINESS_TIMEOUT_MS: '500' }
+    startProjector = () => pipeline.start('projector', { ...env, ADMIN_PORT: projectorPort! })
+    ingress = await pipeline.start('ingress', { ...env, ADMIN_PORT: ingressPort! })
+    projector = await startProjector()
+    await Promise.all([ingress.untilReady(), projector.untilReady()])
+    monitoring = await startPrometheus(join(pipeline.folder, 'prometheus'), {
+      'customer-stream-ingress': `127.0.0.1:${ingressPort}`,
+      'customer-stream-projector': `127.0.0.1:${projectorPort}`,
+    })
+    // Events flow all the time. Errors are expected while Kafka is away.
+    sending = setInterval(() => void pipeline.post(ingress, makeCustomersEvent().body).catch(() => undefined), 200)
+  })
+  afterAll(async () => {
+    clearInterval(sending)
+    await monitoring?.server.end()
+    await pipeline?.close()
+    await brokers?.stop()
+  })
+
+  const untilFiring = (...alerts: readonly string[]) =>
+    waitUntil(
+      `${alerts.join(' and ')} fire`,
+      monitoring.firing,
+      (names) => alerts.every((alert) => names.includes(alert)),
+      { timeoutMs: TIMEOUT_MS, pauseMs: 200 },
+    )
+  const untilSilent = () =>
+    waitUntil('no alert fires', monitoring.firing, (names) => names.length === 0, {
+      timeoutMs: TIMEOUT_MS,
+      pauseMs: 200,
+    })
+
+  it('promtool has no complaint about the metrics of both services', async () => {
+    for (const { adminUrl } of [ingress, projector]) {
+      const metrics = await (await fetch(`${adminUrl}/metrics`)).text()
+      expect(metrics).toContain('customer_stream_build_info')
+      expect(await runPromtool(['check', 'metrics'], metrics)).toBe('accepted')
+    }
+  })
+
+  it('no alert fires while all is well', async () => {
+    expect(await monitoring.firing()).toEqual([])
+  })
+
+  it('refused signatures and unusable events fire their alerts, which end', { timeout: TIMEOUT_MS * 2 }, async () => {
+    const { body } = makeCustomersEvent()
+    expect((await pipeline.post(ingress, body, { 'mykaarma-signature-token': 'sha256=00' })).status).toBe(401)
+    expect((await pipeline.post(ingress, makeCustomersEvent({ timestamp: 0 }).body)).status).toBe(202)
+    await untilFiring('SenderRefused', 'RecordsQuarantined', 'SuspiciousEvents')
+    await untilSilent()
+  })
+
+  it('a dead Redis fires its alert, which ends after the repair', { timeout: TIMEOUT_MS * 2 }, async () => {
+    await brokers.redis.kill()
+    await untilFiring('RedisUnavailable')
+    await brokers.redis.restart()
+    await untilSilent()
+  })
+
+  it('a dead Kafka fires its alerts, which end after the repair', { timeout: TIMEOUT_MS * 2 }, async () => {
+    await brokers.kafka.kill()
+    await untilFiring('EventsUnavailable', 'KafkaUnavailable')
+    await brokers.kafka.restart()
+    await untilSilent()
+  })
+
+  it('a stopped projector fires its alerts, which end after its start', { timeout: TIMEOUT_MS * 2 }, async () => {
+    expect(await projector.end()).toBe(0)
+    await untilFiring('ProjectorMissing', 'ProcessDown')
+    projector = await startProjector()
+    await untilSilent()
+  })
+})
