@@ -1,4 +1,4 @@
-/** `customer-stream rebuild` beside a second set of projectors, and while a lost Redis is filled. */
+/** `customer-stream rebuild` with a second set of projectors, and while Redis is filled. */
 import { waitUntil } from '@customer-stream/runtime'
 import { positionsKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'

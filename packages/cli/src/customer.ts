@@ -1,4 +1,4 @@
-/** `customer-stream customer`: shows one customer, or what became of each event of one. Read-only. */
+/** `customer-stream customer`: shows one customer, or what became of each event. Read-only. */
 import { integer, loadSettings, unlessAborted } from '@customer-stream/runtime'
 import { redisRules } from '@customer-stream/runtime/redis'
 import {

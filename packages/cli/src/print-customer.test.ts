@@ -64,7 +64,8 @@ it('an event is one line, without control characters of its id', () => {
     'Kafka has deleted the records before offset 5',
     '',
     'received                version                 place         what became of it',
-    '1970-01-01 00:00:00 UTC 1970-01-01 00:00:01 UTC 3/7           older, ignored  ◀ in Redis  e\\u{a}\\u{1b}]0;owned\\u{7}',
+    '1970-01-01 00:00:00 UTC 1970-01-01 00:00:01 UTC 3/7           older, ignored  ◀ in Redis' +
+      '  e\\u{a}\\u{1b}]0;owned\\u{7}',
     '',
     'The hash in Redis comes from a record that is not in this list.',
   ])

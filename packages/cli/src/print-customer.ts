@@ -1,4 +1,4 @@
-/** Prints one customer, or the events of one customer. No text of a customer controls the terminal. */
+/** Prints one customer, or their events. No text of a customer controls the terminal. */
 import { isErased } from '@customer-stream/schemas'
 import type { HistoryEvent } from './customer-history.ts'
 import type { Agreement, Erased, ShownCustomer, ShownState } from './shown-customer.ts'
@@ -110,7 +110,8 @@ export const historyLines = (history: CustomerHistory): string[] => {
       const short = place.startsWith(`${topic}/`) ? place.slice(topic.length + 1) : place
       const what = `${OUTCOMES[outcome]}${reason === undefined ? '' : `: ${reason}`}${isInRedis ? '  ◀ in Redis' : ''}`
       const time = version === null ? 'none' : utc(version.timestamp)
-      return `${utc(receivedAt).padEnd(24)}${time.padEnd(24)}${short.padEnd(13)} ${what}  ${version?.id ?? ''}`.trimEnd()
+      const columns = [utc(receivedAt).padEnd(23), time.padEnd(23), short.padEnd(13), what, ` ${version?.id ?? ''}`]
+      return columns.join(' ').trimEnd()
     }),
     ...(isHashListed === false ? ['', 'The hash in Redis comes from a record that is not in this list.'] : []),
   ]

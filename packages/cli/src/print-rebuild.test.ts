@@ -52,7 +52,8 @@ it('after a rebuild, old projectors are to be stopped, and only then old positio
   ]
   const lines = rebuildLines({ ...report, others, deletable: [1] })
   expect(lines.slice(1)).toEqual([
-    'Projectors with PROJECTION_VERSION=2 still run. If PROJECTION_VERSION=3 customer-stream verify is sound, stop them.',
+    'Projectors with PROJECTION_VERSION=2 still run. If PROJECTION_VERSION=3 customer-stream verify is sound, ' +
+      'stop them.',
     'Positions of projection 1: may be deleted (customer-stream rebuild --delete-old), if its projectors are stopped.',
     'Positions of projection 2: keep them. They say which records are already in quarantine.',
   ])
