@@ -181,7 +181,7 @@ it('records in quarantine and silence are notices, and the exit code stays 0', (
   )
   expect(report.healthy).toBe(true)
   expect(report.notices).toEqual([
-    '2 records went to quarantine in the last 24 h.',
+    '2 records went to quarantine in the last 24 h. See customer-stream quarantine list.',
     expect.stringMatching(/^no event was received for \d+ d/),
   ])
 })
