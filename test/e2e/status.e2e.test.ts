@@ -144,7 +144,9 @@ it('records in quarantine are counted by reason, and erasures that wait are coun
   )
   const ended = await run(['status'])
   expect(ended.code).toBe(0)
-  expect(ended.stdout).toContain('  ! 2 records went to quarantine in the last 24 h. See customer-stream quarantine list.\n')
+  expect(ended.stdout).toContain(
+    '  ! 2 records went to quarantine in the last 24 h. See customer-stream quarantine list.\n',
+  )
   expect(ended.stdout).toMatch(/quarantine +24 h: (not-json|missing-type) 1, (not-json|missing-type) 1\n +total: 2 \(/)
 
   // Without the position of the erasures, all of them count as not executed.

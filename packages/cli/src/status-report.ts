@@ -177,7 +177,9 @@ export const reportOf = (found: Findings): StatusReport => {
   const recent = quarantine ? sum(Object.values(quarantine.recent)) : 0
   const silence = raw && (raw.lastEventAt === undefined ? Number.POSITIVE_INFINITY : now - raw.lastEventAt)
   const notices = [
-    ...(recent > 0 ? [`${counted(recent, 'record')} went to quarantine in the last 24 h. See customer-stream quarantine list.`] : []),
+    ...(recent > 0
+      ? [`${counted(recent, 'record')} went to quarantine in the last 24 h. See customer-stream quarantine list.`]
+      : []),
     ...(silence === undefined || silence < SILENCE_MS
       ? []
       : [
