@@ -16,8 +16,8 @@ interface Panel {
 
 const rate = (counter: string, by: string) => `sum by (${by}) (rate(${counter}[$__rate_interval]))`
 const increase = (counter: string, by: string) => `sum by (${by}) (increase(${counter}[$__rate_interval])) > 0`
-const percentile = (share: number, histogram: string) =>
-  `histogram_quantile(${share}, sum by (le) (rate(${histogram}_bucket[$__rate_interval])))`
+const percentile = (share: number, histogram: string, by = 'le') =>
+  `histogram_quantile(${share}, sum by (${by}) (rate(${histogram}_bucket[$__rate_interval])))`
 const percentiles = (...histograms: readonly string[]) =>
   Object.fromEntries(
     histograms.flatMap((histogram) => [
@@ -65,6 +65,11 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
       queries: { '{{outcome}}': rate('projector_events_total', 'outcome') },
     },
     {
+      title: 'Time since the last event',
+      unit: 's',
+      queries: { '{{instance}}': 'time() - (ingress_last_event_timestamp_seconds > 0)' },
+    },
+    {
       title: 'State topic and erasures',
       unit: 'cps',
       queries: {
@@ -80,6 +85,13 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
       title: 'Flush to Kafka, chunk to Redis',
       unit: 's',
       queries: percentiles('ingress_flush_seconds', 'projector_chunk_seconds'),
+    },
+    {
+      title: 'Attempts of the projector, p99',
+      unit: 's',
+      queries: {
+        '{{operation}}': percentile(0.99, 'projector_operation_seconds', 'operation, le'),
+      },
     },
   ],
   'Lag and progress': [
@@ -108,6 +120,11 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
     },
   ],
   'Quarantine and refusals': [
+    {
+      title: 'Events at risk: 503, and not accepted since',
+      unit: 'short',
+      queries: { '{{instance}}': 'ingress_events_at_risk' },
+    },
     {
       title: 'Quarantined records, by reason',
       unit: 'short',
@@ -190,6 +207,11 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
       },
     },
     {
+      title: 'Open connections',
+      unit: 'short',
+      queries: { '{{instance}}': 'ingress_connections' },
+    },
+    {
       title: 'CPU cores',
       unit: 'percentunit',
       queries: { '{{instance}}': 'rate(process_cpu_seconds_total{job=~"customer-stream.*"}[$__rate_interval])' },
@@ -241,7 +263,7 @@ const panels = () => {
   let id = 0
   return Object.entries(ROWS).flatMap(([title, ofRow], row) => {
     const y = row * (HEIGHT + 1)
-    const w = GRID_WIDTH / ofRow.length
+    const w = Math.floor(GRID_WIDTH / ofRow.length)
     return [
       { id: ++id, type: 'row', title, collapsed: false, panels: [], gridPos: { x: 0, y, w: GRID_WIDTH, h: 1 } },
       ...ofRow.map((one, i) => ({ id: ++id, ...panel(one), gridPos: { x: i * w, y: y + 1, w, h: HEIGHT } })),

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, type Registry, startAtZero } from '@customer-stream/runtime'
 import type { End } from './delivery/publisher.ts'
+import { createEventsAtRisk } from './http/events-at-risk.ts'
 import { type Problem, problems } from './http/problem.ts'
 import { EVENT_TYPES, SUSPICIONS } from './http/webhook-route.ts'
 import type { SpoolDamage } from './spool/segment.ts'
@@ -108,6 +109,17 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
   spoolGauge('ingress_spool_oldest_seconds', 'Age of the oldest record in the spool.', ({ oldestAt }) =>
     oldestAt === undefined ? 0 : Math.max(0, Date.now() - oldestAt) / 1000,
   )
+  const eventsAtRisk = createEventsAtRisk()
+  new Gauge({
+    name: 'ingress_events_at_risk',
+    help:
+      'Events that got 503 and have not been accepted since, of the last 24 hours, at most 10,000. A repeat that ' +
+      'another ingress accepted still counts here, so the number is an upper limit.',
+    registers,
+    collect() {
+      this.set(eventsAtRisk.size)
+    },
+  })
   const metrics = {
     spoolDamage: new Counter({
       name: 'ingress_spool_damage_total',
@@ -148,6 +160,17 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
       name: 'ingress_accept_seconds',
       help: 'Time from the headers of a request to its answer of 202.',
       buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5],
+      registers,
+    }),
+    lastEvent: new Gauge({
+      name: 'ingress_last_event_timestamp_seconds',
+      help: 'Unix time of the last answer of 202. 0 if there was none since the start.',
+      registers,
+    }),
+    eventsAtRisk,
+    connections: new Gauge({
+      name: 'ingress_connections',
+      help: 'Open connections to the public port. `MAX_CONNECTIONS` is the limit.',
       registers,
     }),
     senderRefusals: new Counter({

@@ -28,6 +28,8 @@ export const quarantineReasons = Object.keys({
   'unreadable-batch': 1,
 } satisfies Record<QuarantineReason, 1>)
 
+const operations = ['Redis', 'quarantine', 'state', 'erasures', 'positions']
+
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: one entry for each metric
 export const createProjectorMetrics = (registry: Registry, { groupId, topic }: { groupId: string; topic: string }) => {
   const registers = [registry]
@@ -89,6 +91,13 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
       name: 'projector_failures_total',
       help: 'Failed attempts that are retried, by operation: Redis, quarantine, state, erasures or positions.',
       labelNames: ['operation'],
+      registers,
+    }),
+    operationSeconds: new Histogram({
+      name: 'projector_operation_seconds',
+      help: 'Time of one attempt, successful or not, by operation: Redis, quarantine, state, erasures or positions.',
+      labelNames: ['operation'],
+      buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5],
       registers,
     }),
     rewinds: new Counter({
@@ -172,7 +181,8 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
   }
   startAtZero(metrics.events, { outcome: outcomes })
   startAtZero(metrics.quarantined, { reason: quarantineReasons })
-  startAtZero(metrics.failures, { operation: ['Redis', 'quarantine', 'state', 'erasures', 'positions'] })
+  startAtZero(metrics.failures, { operation: operations })
+  for (const operation of operations) metrics.operationSeconds.zero({ operation })
   return metrics
 }
 

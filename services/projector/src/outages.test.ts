@@ -27,9 +27,13 @@ it('an outage is logged immediately, and then once a minute', async () => {
 describe('attemptOnce', () => {
   const setUp = () => {
     const counted: unknown[] = []
+    const timed: unknown[] = []
     const outages = createOutages({
       causeOf: (error) => error,
-      metrics: { failures: { inc: (labels: unknown) => counted.push(labels) } } as unknown as ProjectorMetrics,
+      metrics: {
+        failures: { inc: (labels: unknown) => counted.push(labels) },
+        operationSeconds: { startTimer: (labels: unknown) => () => timed.push(labels) },
+      } as unknown as ProjectorMetrics,
       logger: createLogger('test', 'silent'),
       backoff: { initialMs: 1, maxMs: 1 },
     })
@@ -38,7 +42,7 @@ describe('attemptOnce', () => {
     const fail = (place = 'topic', tolerated = 1) =>
       outages.attemptOnce('erasures', place, signal, () => Promise.reject(new Error('x')), tolerated)
     const succeed = () => outages.attemptOnce('erasures', 'topic', signal, async () => 7)
-    return { outages, counted, controller, fail, succeed }
+    return { outages, counted, timed, controller, fail, succeed }
   }
 
   it('a tolerated failure is not reported as an outage', async () => {
@@ -60,6 +64,18 @@ describe('attemptOnce', () => {
     expect(counted).toEqual([{ operation: 'erasures' }])
     await succeed()
     expect(outages.waitingFor).toBeUndefined()
+  })
+
+  it('each attempt is timed, also one that fails', async () => {
+    const { outages, timed, controller, fail, succeed } = setUp()
+    await fail()
+    await succeed()
+    let attempts = 0
+    await outages.retryThroughOutage('Redis', controller.signal, async () => {
+      attempts += 1
+      if (attempts === 1) throw new Error('x')
+    })
+    expect(timed).toEqual(['erasures', 'erasures', 'Redis', 'Redis'].map((operation) => ({ operation })))
   })
 
   it('an outage is over when its attempts are aborted', async () => {

@@ -77,11 +77,19 @@ export const createOutages = ({
     undisturbedSince = performance.now()
     if (isRecovered) logger.info({ event: 'recovered' }, `${what} works again`)
   }
+  const timed = async <T>(what: string, attempt: () => Promise<T>): Promise<T> => {
+    const stop = metrics.operationSeconds.startTimer({ operation: what })
+    try {
+      return await attempt()
+    } finally {
+      stop()
+    }
+  }
   return {
     retryThroughOutage: async (what, signal, attempt) => {
       const wait = Symbol(what)
       const onFailure = (failure: Error, failures: number) => begin(wait, what, failure, failures)
-      const done = await retryWithBackoff(attempt, { signal, backoff, onFailure })
+      const done = await retryWithBackoff(() => timed(what, attempt), { signal, backoff, onFailure })
       end(wait, what, done !== undefined)
       return done
     },
@@ -93,7 +101,7 @@ export const createOutages = ({
         end(wait, what, isRecovered)
       }
       try {
-        const value = await attempt()
+        const value = await timed(what, attempt)
         settle(true)
         return { value }
       } catch (error) {

@@ -17,7 +17,7 @@ const authenticate = createAuthenticate({ secrets: new Map([['k', 's3cret']]), t
 const start = ({
   outcome = 'stored',
   ...options
-}: Partial<AppOptions> & { outcome?: End | Promise<End> | Error } = {}) => {
+}: Partial<AppOptions> & { outcome?: End | Promise<End> | Error | (() => End) } = {}) => {
   const published: Published[] = []
   const internalErrors: Error[] = []
   const refusals: Refusal[] = []
@@ -30,7 +30,7 @@ const start = ({
       publish: async (record) => {
         published.push(record)
         if (outcome instanceof Error) throw outcome
-        return { end: await outcome }
+        return { end: typeof outcome === 'function' ? outcome() : await outcome }
       },
       topics: topicNames(),
       metrics: createIngressMetrics(registry, {
@@ -123,8 +123,9 @@ describe('authentic events', () => {
 
   it('the time to an answer of 202 includes the wait for Kafka, and no refused request counts', async () => {
     const { promise: stored, resolve } = Promise.withResolvers<End>()
-    const { post, registry } = start({ outcome: stored })
+    const { post, published, registry } = start({ outcome: stored })
     const answer = post(valid)
+    while (published.length === 0) await new Promise(setImmediate)
     setTimeout(resolve, 30, 'stored')
     await answer
     await post(valid, { 'x-authorization-token': 'wrong' })
@@ -289,6 +290,27 @@ describe('outages', () => {
       expect([answer.statusCode, answer.json().type, answer.headers['retry-after']]).toEqual([503, 'unavailable', '5'])
     },
   )
+})
+
+it('an event that got 503 is at risk until it is accepted', async () => {
+  const outcomes: End[] = ['deadline', 'deadline', 'stored']
+  const { post, registry } = start({ outcome: () => outcomes.shift()! })
+  const atRisk = async () => (await registry.getSingleMetric('ingress_events_at_risk')!.get()).values[0]?.value
+  expect(await atRisk()).toBe(0)
+  for (const expected of [1, 1, 0]) {
+    await post(valid)
+    expect(await atRisk()).toBe(expected)
+  }
+})
+
+it('the time of the last event is that of the last 202', async () => {
+  const { post, registry } = start()
+  const last = async () =>
+    (await registry.getSingleMetric('ingress_last_event_timestamp_seconds')!.get()).values[0]!.value
+  await post(valid, { 'x-authorization-token': 'wrong' })
+  expect(await last()).toBe(0)
+  await post(valid)
+  expect(Math.abs((await last()) - Date.now() / 1000)).toBeLessThan(60)
 })
 
 it('a bug is answered with 500 and reported, and the sender gets no details', async () => {

@@ -201,6 +201,10 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   // Limit connections, because each unauthenticated request can use the memory of one body.
   app.server.maxConnections = options.maxConnections
   app.server.on('drop', () => metrics.dropped.inc())
+  app.server.on('connection', (socket) => {
+    metrics.connections.inc()
+    socket.on('close', () => metrics.connections.dec())
+  })
   app.server.on('checkExpectation', (_request, response) => {
     const { status, body, headers } = rawAnswer('expectation-failed')
     response.writeHead(status, headers).end(body)
@@ -322,13 +326,18 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       )
       const { end } = await deps.publish({ ...record, value: body, timestamp: Date.now() }, request.deadlineAt)
       metrics.published.inc({ event: eventType, outcome: end })
-      if (end !== 'stored' && end !== 'spooled') return refuse(reply, 'unavailable', end)
+      if (end !== 'stored' && end !== 'spooled') {
+        metrics.eventsAtRisk.refused(body)
+        return refuse(reply, 'unavailable', end)
+      }
+      metrics.eventsAtRisk.accepted(body)
       if (answer !== 'accepted') return refuse(reply, answer.problem, answer.detail)
       if (suspicion) {
         metrics.suspicious.inc({ what: suspicion.what })
         deps.onSuspicion(suspicion)
       }
       metrics.answers.inc({ answer: 'accepted' })
+      metrics.lastEvent.setToCurrentTime()
       metrics.acceptSeconds.observe((performance.now() - request.arrivedAt) / 1000)
       return reply.code(202).type('application/json').send('{"status":"accepted"}')
     },

@@ -1,0 +1,50 @@
+import { hash } from 'node:crypto'
+
+/**
+ * Remembers events that got 503 and have not come back, by the hash of their body. The sender gives
+ * up an event after six attempts, so such an event may be lost. A repeat that another ingress
+ * accepts is not seen here, so the number is an upper limit.
+ */
+export interface EventsAtRisk {
+  readonly size: number
+  refused(body: Uint8Array): void
+  accepted(body: Uint8Array): void
+}
+
+/**
+ * @param limit maximum number of remembered events, about 150 bytes each. Above the limit the
+ *   oldest is forgotten.
+ * @param forgetAfterMs the sender sends no repeat after this time.
+ */
+export const createEventsAtRisk = ({
+  limit = 10_000,
+  forgetAfterMs = 24 * 3_600_000,
+  now = () => performance.now(),
+} = {}): EventsAtRisk => {
+  /** Time of the last refusal of each event, oldest first. */
+  const refusedAt = new Map<string, number>()
+  const keyOf = (body: Uint8Array) => hash('sha256', body, 'base64')
+  const forgetOld = () => {
+    for (const [key, at] of refusedAt) {
+      if (refusedAt.size <= limit && now() - at < forgetAfterMs) return
+      refusedAt.delete(key)
+    }
+  }
+  return {
+    get size() {
+      forgetOld()
+      return refusedAt.size
+    },
+    refused: (body) => {
+      const key = keyOf(body)
+      // Insert again, so that the order of the map is the order of the times.
+      refusedAt.delete(key)
+      refusedAt.set(key, now())
+      forgetOld()
+    },
+    accepted: (body) => {
+      // Usually no event is at risk, and no hash is needed.
+      if (refusedAt.size > 0) refusedAt.delete(keyOf(body))
+    },
+  }
+}
