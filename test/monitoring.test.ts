@@ -129,7 +129,7 @@ describe('the documents of the alerts', () => {
     const sections = read('docs/runbook.md').split('\n### ').slice(1)
     const answered = sections.map((section) => [
       section.split('\n')[0],
-      [...section.matchAll(/^- \*\*(.+?):\*\*/gm)].map(([, question]) => question),
+      [...section.matchAll(/^- \*\*(.+?):?\*\*/gm)].map(([, question]) => question),
     ])
     const expected = alerts.map((alert) => [alert, questions])
     expect(Object.fromEntries(answered)).toEqual(Object.fromEntries(expected))

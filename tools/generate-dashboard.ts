@@ -236,6 +236,8 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
 
 const HEIGHT = 8
 const GRID_WIDTH = 24
+const PANELS_IN_A_LINE = 3
+const WIDTH = GRID_WIDTH / PANELS_IN_A_LINE
 const datasource = { type: 'prometheus', uid: `\${datasource}` }
 
 const panel = ({ title, unit, queries, steps }: Panel) => ({
@@ -258,15 +260,20 @@ const panel = ({ title, unit, queries, steps }: Panel) => ({
   })),
 })
 
-/** Returns the panels with their places: each row has a title, and its panels share the width. */
+/** Returns the panels with their places: below each title, three panels in a line. */
 const panels = () => {
   let id = 0
-  return Object.entries(ROWS).flatMap(([title, ofRow], row) => {
-    const y = row * (HEIGHT + 1)
-    const w = Math.floor(GRID_WIDTH / ofRow.length)
+  let y = 0
+  return Object.entries(ROWS).flatMap(([title, ofRow]) => {
+    const titleY = y
+    y += 1 + HEIGHT * Math.ceil(ofRow.length / PANELS_IN_A_LINE)
     return [
-      { id: ++id, type: 'row', title, collapsed: false, panels: [], gridPos: { x: 0, y, w: GRID_WIDTH, h: 1 } },
-      ...ofRow.map((one, i) => ({ id: ++id, ...panel(one), gridPos: { x: i * w, y: y + 1, w, h: HEIGHT } })),
+      { id: ++id, type: 'row', title, collapsed: false, panels: [], gridPos: { x: 0, y: titleY, w: GRID_WIDTH, h: 1 } },
+      ...ofRow.map((one, i) => {
+        const [line, column] = [Math.floor(i / PANELS_IN_A_LINE), i % PANELS_IN_A_LINE]
+        const gridPos = { x: column * WIDTH, y: titleY + 1 + line * HEIGHT, w: WIDTH, h: HEIGHT }
+        return { id: ++id, ...panel(one), gridPos }
+      }),
     ]
   })
 }
