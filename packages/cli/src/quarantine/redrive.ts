@@ -39,7 +39,7 @@ customer-stream quarantine redrive FILTERS [OPTIONS]
   dropped record can be redriven if it is named by its place. Exit code 0 if no
   selected record was refused, otherwise 1.
 ${FILTER_USAGE}
-  --charset NAME        charset of bodies that are not UTF-8 and declare no other
+  --charset NAME        charset of bodies that are not UTF-8 and declare none
                         charset (default: MYKAARMA_CHARSET)
   --rate N              at most N records in a second (default ${DEFAULT_RATE})
 ${REQUEST_USAGE}

@@ -1,0 +1,148 @@
+import { execFile } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { allDemands, projectorSettings } from '@customer-stream/configuration'
+import { loadSettings } from '@customer-stream/runtime'
+import { createAdmin, type TopicAdmin } from '@customer-stream/runtime/kafka'
+import { administratorOf, freshNames, type KafkaTools, placeKafkaTools, startService } from '@customer-stream/testing'
+import { testKafka } from '@customer-stream/testing/vitest'
+import { afterAll, beforeAll, beforeEach, expect, inject, it } from 'vitest'
+
+const command = fileURLToPath(new URL('../../packages/cli/start.js', import.meta.url))
+const TOPIC = 2
+
+let tools: KafkaTools
+let admin: TopicAdmin
+let env: Record<string, string>
+let topics: readonly string[]
+beforeAll(async () => {
+  tools = await placeKafkaTools()
+  admin = createAdmin(testKafka(), { isPatient: true })
+  await admin.connect()
+})
+beforeEach(() => {
+  env = {
+    KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','),
+    KAFKA_TOPIC_PREFIX: freshNames().topicPrefix,
+    KAFKA_REPLICATION_FACTOR: '1',
+    KAFKA_PARTITIONS: '2',
+  }
+  topics = allDemands(loadSettings(projectorSettings, { ...env, REDIS_URL: 'redis://a:1' })).map(({ topic }) => topic)
+})
+afterAll(async () => {
+  await admin?.disconnect()
+  await tools?.remove()
+})
+
+interface Ended {
+  readonly code: unknown
+  readonly stdout: string
+  readonly stderr: string
+}
+
+const execute = (program: string, words: readonly string[], given: NodeJS.ProcessEnv = {}): Promise<Ended> =>
+  new Promise((resolve) => {
+    execFile(program, words, { env: { ...process.env, ...given }, cwd: tools.folder }, (error, stdout, stderr) =>
+      resolve({ code: error ? error.code : 0, stdout, stderr }),
+    )
+  })
+
+/** Runs `customer-stream topics`. */
+const run = (words: readonly string[], settings: Readonly<Record<string, string>> = {}): Promise<Ended> =>
+  execute(process.execPath, ['--conditions=customer-stream-source', command, 'topics', ...words], {
+    ...env,
+    ...settings,
+  })
+
+/** Runs the printed commands as a person does, with Kafka's own tools on the PATH. */
+const runPrinted = async (): Promise<Ended> => {
+  const { stdout } = await run(['create', '--print'])
+  const file = join(tools.folder, 'commands.sh')
+  writeFileSync(file, stdout)
+  return execute('sh', ['-e', file], { PATH: `${tools.folder}:${process.env.PATH}` })
+}
+
+const alter = (topic: string, settings: Readonly<Record<string, string>>) =>
+  administratorOf(admin).alterConfigs({
+    validateOnly: false,
+    resources: [
+      { type: TOPIC, name: topic, configEntries: Object.entries(settings).map(([name, value]) => ({ name, value })) },
+    ],
+  })
+
+it('topics create makes every topic, and topics check then finds no problem', async () => {
+  const before = await run(['check'])
+  expect(before.code).toBe(1)
+  for (const topic of topics) expect(before.stdout).toContain(`✘ ${topic}\n    problem: is missing\n`)
+  expect(before.stdout).toContain('topics: 5, problems: 5')
+
+  const created = await run(['create', '--json'])
+  expect([created.code, JSON.parse(created.stdout)]).toMatchObject([0, { ok: true, created: topics }])
+  const after = await run(['check'])
+  expect(after).toMatchObject({ code: 0, stderr: '' })
+  for (const topic of topics) expect(after.stdout).toContain(`✔ ${topic}  2 partitions\n`)
+  expect(JSON.parse((await run(['create', '--json'])).stdout)).toMatchObject({ ok: true, created: [] })
+})
+
+it('both services start with the topics that topics create has made', async () => {
+  expect((await run(['create'])).code).toBe(0)
+  const settings = { ...env, KAFKA_CREATE_TOPICS: 'false', MYKAARMA_AUTH: 'off' }
+  const redis = { REDIS_URL: inject('brokers').redisUrl, REDIS_KEY_PREFIX: env.KAFKA_TOPIC_PREFIX ?? '' }
+  const services = await Promise.all([
+    startService('ingress', settings, join(tools.folder, 'ingress.log')),
+    startService('projector', { ...settings, ...redis }, join(tools.folder, 'projector.log')),
+  ])
+  try {
+    await Promise.all(services.map((service) => service.untilReady()))
+  } finally {
+    await Promise.all(services.map((service) => service.end()))
+  }
+})
+
+it('Kafka accepts the printed commands, and topics check then finds no problem', async () => {
+  expect(await runPrinted()).toMatchObject({ code: 0 })
+  expect(await run(['check'])).toMatchObject({ code: 0, stderr: '' })
+  const { stdout } = await run(['create', '--print'])
+  expect(stdout).toBe('# Nothing to do: every topic is as the services need it.\n')
+})
+
+it('topics check names every problem of every topic, and the printed commands correct them', async () => {
+  expect((await run(['create'])).code).toBe(0)
+  const [raw = '', , quarantine = '', state = '', erasures = ''] = topics
+  await alter(raw, { 'cleanup.policy': 'compact', 'retention.ms': '1000', 'max.message.bytes': '1000' })
+  await alter(quarantine, { 'compression.type': 'lz4', 'message.timestamp.after.max.ms': '1000' })
+  await alter(state, { 'cleanup.policy': 'delete', 'delete.retention.ms': '1' })
+  await administratorOf(admin).createPartitions({ topicPartitions: [{ topic: erasures, count: 3 }] })
+
+  const { code, stdout } = await run(['check', '--json'])
+  const report: { topics: { topic: string; problems: string[]; warnings: string[] }[] } = JSON.parse(stdout)
+  const found = (topic: string) => report.topics.find((each) => each.topic === topic)
+  const starting = (texts: readonly string[] = []) => texts.map((text) => text.split(' ')[0])
+  expect(code).toBe(1)
+  // Kafka's way to change settings resets all settings of the topic that the change does not name.
+  expect(starting(found(raw)?.problems)).toEqual(
+    expect.arrayContaining(['cleanup.policy', 'retention.ms', 'max.message.bytes']),
+  )
+  expect(starting(found(quarantine)?.problems)).toContain('compression.type')
+  expect(starting(found(quarantine)?.warnings)).toEqual(['message.timestamp.after.max.ms'])
+  expect(starting(found(state)?.problems)).toEqual(expect.arrayContaining(['cleanup.policy', 'delete.retention.ms']))
+  expect(found(erasures)?.problems).toEqual([expect.stringMatching(/^has 3 partitions, .* has 2: they must be equal/)])
+
+  const printed = await run(['create', '--print'])
+  expect(printed.stdout).toContain(`# No command corrects this: ${erasures}: has 3 partitions`)
+  expect(await runPrinted()).toMatchObject({ code: 0 })
+  const after = await run(['check'])
+  expect(after.stdout).toContain('problems: 1\n')
+  expect(after.code).toBe(1)
+})
+
+it('topics create changes no existing topic', async () => {
+  expect((await run(['create'])).code).toBe(0)
+  const [raw = ''] = topics
+  await alter(raw, { 'retention.ms': '1000' })
+  const { code, stdout } = await run(['create'])
+  expect(code).toBe(1)
+  expect(stdout).toContain('problem: retention.ms is 1000, KAFKA_RETENTION_MS says -1')
+  expect((await admin.describeTopicConfig(raw)).get('retention.ms')).toBe('1000')
+})
