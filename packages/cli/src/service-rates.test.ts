@@ -1,0 +1,38 @@
+import { expect, it } from 'vitest'
+import { readMetrics } from './service-probe.ts'
+import { ratesOf } from './service-rates.ts'
+
+const samples = (kind: 'ingress' | 'projector', before: string, after: string) => ({
+  kind,
+  before: readMetrics(before, 0),
+  after: readMetrics(after, 2000),
+})
+
+it('rates are the increase of the counters of all services a second', () => {
+  const answers = (accepted: number, unavailable: number, other: number) =>
+    `ingress_answers_total{answer="accepted"} ${accepted}\ningress_answers_total{answer="unavailable"} ${unavailable}\n` +
+    `ingress_answers_total{answer="too-large"} ${other}\n`
+  const rates = ratesOf([
+    samples('ingress', answers(10, 0, 1), answers(30, 2, 5)),
+    samples('ingress', answers(0, 0, 0), answers(10, 0, 0)),
+    samples('projector', 'projector_events_total{outcome="stale"} 4', 'projector_events_total{outcome="stale"} 5'),
+  ])
+  expect(rates).toEqual({
+    accepted: 15,
+    refused: 2,
+    unavailable: 1,
+    outcomes: { applied: 0, duplicate: 0, stale: 0.5, erased: 0, quarantined: 0 },
+  })
+})
+
+it('a counter of a new process does not make a rate negative', () => {
+  const applied = (count: number) => `projector_events_total{outcome="applied"} ${count}`
+  expect(ratesOf([samples('projector', applied(100), applied(1))])).toMatchObject({
+    accepted: null,
+    outcomes: { applied: 0 },
+  })
+})
+
+it('without samples there are no rates', () => {
+  expect(ratesOf([])).toBeUndefined()
+})
