@@ -95,7 +95,8 @@ export const createHistory = ({ customerUuid, topic, partition, limit, ...option
 
   const outcomeOf = ({ place, offset, version, reason }: Kept, held: Version | undefined) => {
     const copy = copies.get(offset)
-    if (position !== undefined && offset >= position) return { outcome: 'waiting' as const }
+    // The projector writes the hash before it moves the position.
+    if (position !== undefined && offset >= position && place !== source) return { outcome: 'waiting' as const }
     if (copy !== undefined && place !== source) return { outcome: 'quarantined' as const, reason: copy }
     if (version === undefined) return { outcome: 'unusable' as const, ...(reason !== undefined && { reason }) }
     if (isOfErased(version)) return { outcome: 'erased' as const }

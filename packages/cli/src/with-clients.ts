@@ -47,7 +47,11 @@ export interface Clients {
 const redisErrors = new Set(['ReplyError', 'ClusterAllFailedError'])
 const isOfRedis = (error: unknown): error is Error =>
   error instanceof Error &&
-  (redisErrors.has(error.name) || isConnectionLoss(error) || error.message === 'Command timed out')
+  (redisErrors.has(error.name) ||
+    isConnectionLoss(error) ||
+    error.message === 'Command timed out' ||
+    // An error of a socket, such as EPIPE. kafkajs replaces these errors by its own.
+    'syscall' in error)
 
 /** Returns what Kafka refused, with the address and the right or setting. */
 export const explainKafka = (error: unknown, settings: KafkaSettings): string =>
