@@ -18,6 +18,7 @@ import {
 } from '@customer-stream/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { parse, stringify } from 'yaml'
+import { dashboardPanels } from '../../tools/generate-dashboard.ts'
 import { prometheus, runPromtool } from '../prometheus.ts'
 
 const SPEED = Number(process.env.ALERTS_SPEED ?? 30)
@@ -73,7 +74,12 @@ const startPrometheus = async (folder: string, targets: Readonly<Record<string, 
     () => healthyTargets().catch(() => 0),
     (count) => count === 2,
   )
-  return { server, firing }
+  /** Returns the number of series that the query of a panel finds. */
+  const seriesOf = async (expr: string) => {
+    const query = encodeURIComponent(expr.replaceAll('$__rate_interval', '10s'))
+    return (await ask<{ result: unknown[] }>(`query?query=${query}`)).result.length
+  }
+  return { server, firing, seriesOf }
 }
 
 describe.skipIf(prometheus === undefined || process.platform !== 'linux')('alerts', () => {
@@ -131,6 +137,18 @@ describe.skipIf(prometheus === undefined || process.platform !== 'linux')('alert
 
   it('no alert fires while all is well', async () => {
     expect(await monitoring.firing()).toEqual([])
+  })
+
+  it('each panel of the dashboard has data, except panels of rare problems', async () => {
+    const queries = dashboardPanels.flatMap((panel) => Object.values(panel.queries))
+    const steady = queries.filter((expr) => !/> 0$|ALERTS/.test(expr))
+    expect(steady.length).toBeGreaterThan(30)
+    for (const expr of steady)
+      await waitUntil(
+        `${expr} has data`,
+        () => monitoring.seriesOf(expr),
+        (count) => count > 0,
+      )
   })
 
   it('refused signatures and unusable events fire their alerts, which end', { timeout: TIMEOUT_MS * 2 }, async () => {
