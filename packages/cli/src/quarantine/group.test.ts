@@ -1,0 +1,115 @@
+import { NotStoredError, type OutgoingRecord } from '@customer-stream/runtime/kafka'
+import { describe, expect, it } from 'vitest'
+import { readEntry } from './audit.ts'
+import { createGroup } from './group.ts'
+import type { QuarantinedRecord } from './record.ts'
+
+const AUDIT = 't.quarantine.audit'
+const RAW = 't.customers.raw'
+
+const recordAt = (offset: number, bytes = 1): QuarantinedRecord => ({
+  partition: 2,
+  offset: String(offset),
+  receivedAt: 1,
+  reason: 'not-utf8',
+  stage: 'ingress',
+  source: undefined,
+  key: null,
+  value: Buffer.alloc(bytes, String(offset % 10)),
+  headers: {},
+})
+const toRaw = (record: QuarantinedRecord): OutgoingRecord => ({
+  topic: RAW,
+  key: null,
+  value: record.value,
+  timestamp: 1,
+})
+
+/** Opens a group whose producer fails as `failure` says. Notes each call. */
+const openGroup = (
+  failure: (records: readonly OutgoingRecord[]) => Error | undefined = () => undefined,
+  rate = 1e6,
+) => {
+  const calls: string[] = []
+  const refused: string[] = []
+  const unaudited: string[] = []
+  const send = async (records: readonly OutgoingRecord[]) => {
+    const error = failure(records)
+    if (error) throw error
+    const places = records.map(({ topic, value }) =>
+      topic === AUDIT ? readEntry(value)?.offset : value?.toString()[0],
+    )
+    calls.push(`${records[0]?.topic}: ${places.join(' ')}`)
+  }
+  const group = createGroup({
+    producer: { send },
+    requestedBy: 'ops',
+    rate,
+    audit: { topicId: 'a1' },
+    auditTopic: AUDIT,
+    action: 'redriven',
+    signal: new AbortController().signal,
+    onRefused: ({ offset }, why) => refused.push(`${offset} ${why}`),
+    onUnaudited: (first, last) => unaudited.push(`${first.offset} ${last.offset}`),
+  })
+  return { group, calls, refused, unaudited }
+}
+const addAll = async (group: ReturnType<typeof createGroup>, records: readonly QuarantinedRecord[]) => {
+  for (const record of records) await group.add({ record, send: toRaw(record) })
+}
+const refusal = new NotStoredError('refused', new Error('MESSAGE_TOO_LARGE'))
+
+describe('createGroup', () => {
+  it('writes the audit entries only after Kafka has stored the records', async () => {
+    const { group, calls } = openGroup()
+    await addAll(group, [recordAt(1), recordAt(2)])
+    expect([calls, group.done]).toEqual([[], 0])
+    await group.flush()
+    expect(calls).toEqual([`${RAW}: 1 2`, `${AUDIT}: 1 2`])
+    expect([group.done, group.last?.offset]).toEqual([2, '2'])
+  })
+
+  it('writes no audit entry of a record that Kafka refuses', async () => {
+    const isRefused = ({ topic, value }: OutgoingRecord) => topic === RAW && value?.toString() === '2'
+    const { group, calls, refused } = openGroup((records) => (records.some(isRefused) ? refusal : undefined))
+    await addAll(group, [recordAt(1), recordAt(2), recordAt(3)])
+    await group.flush()
+    expect(calls).toEqual([`${RAW}: 1`, `${RAW}: 3`, `${AUDIT}: 1 3`])
+    expect([refused, group.done]).toEqual([['2 MESSAGE_TOO_LARGE'], 2])
+  })
+
+  it('names the records that were sent but may lack an audit entry', async () => {
+    const { group, unaudited } = openGroup((records) => (records[0]?.topic === AUDIT ? refusal : undefined))
+    await addAll(group, [recordAt(1), recordAt(2)])
+    await expect(group.flush()).rejects.toThrow('MESSAGE_TOO_LARGE')
+    expect([unaudited, group.done, group.last]).toEqual([['1 2'], 0, undefined])
+  })
+
+  it('sends large records in requests of their own', async () => {
+    const { group, calls } = openGroup()
+    await addAll(group, [recordAt(1, 400_000), recordAt(2, 400_000), recordAt(3, 2_000_000)])
+    await group.flush()
+    expect(calls.filter((call) => call.startsWith(RAW))).toEqual([`${RAW}: 1`, `${RAW}: 2`, `${RAW}: 3`])
+  })
+
+  it('sends at most 100 records at once, so that a kill repeats at most 100', async () => {
+    const { group, calls } = openGroup()
+    await addAll(
+      group,
+      Array.from({ length: 250 }, (_, i) => recordAt(i)),
+    )
+    await group.flush()
+    expect(calls.map((call) => call.split(' ').length - 1)).toEqual([100, 100, 100, 100, 50, 50])
+  })
+
+  it('waits after a group, so that no more than the rate is sent in a second', async () => {
+    const { group } = openGroup(undefined, 100)
+    const begunAt = performance.now()
+    await addAll(
+      group,
+      Array.from({ length: 10 }, (_, i) => recordAt(i)),
+    )
+    await group.flush()
+    expect(performance.now() - begunAt).toBeGreaterThan(95)
+  })
+})

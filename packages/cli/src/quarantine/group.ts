@@ -1,0 +1,109 @@
+/**
+ * Sends records to the raw topics, and notes each in the audit.
+ *
+ * An audit entry follows the acknowledged send of its record. If the command is killed between the
+ * two, the next run sends up to {@link GROUP_RECORDS} records again. A second copy is harmless, by
+ * the version rule. Two commands at the same time may also send a record twice.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { OutgoingRecord, VerifiedProducer } from '@customer-stream/runtime/kafka'
+import { type Action, type Audit, type AuditEntry, entryRecord } from './audit.ts'
+import type { QuarantinedRecord } from './record.ts'
+import { sendAll, sendEach } from './send.ts'
+
+const GROUP_RECORDS = 100
+/** A request to Kafka must fit into the topic's max.message.bytes. One record may be larger. */
+const GROUP_BYTES = 512 * 1024
+
+/** A record that is redriven or dropped. */
+export interface Accepted {
+  readonly record: QuarantinedRecord
+  /** Undefined if the record is dropped. */
+  readonly send: OutgoingRecord | undefined
+}
+
+/** Who writes, and how fast. */
+export interface Execution {
+  readonly producer: Pick<VerifiedProducer, 'send'>
+  readonly requestedBy: string
+  /** Why a record is dropped. */
+  readonly note?: string
+  /** Maximum records in a second. */
+  readonly rate: number
+}
+
+export interface GroupOptions extends Execution {
+  readonly audit: Pick<Audit, 'topicId'>
+  readonly auditTopic: string
+  readonly action: Action
+  /** Ends a pause early. */
+  readonly signal: AbortSignal
+  /** Called with each record that Kafka refuses, and Kafka's words. */
+  readonly onRefused: (record: QuarantinedRecord, why: string) => void
+  /** Called with records that were sent but may have no entry in the audit. */
+  readonly onUnaudited: (first: QuarantinedRecord, last: QuarantinedRecord) => void
+}
+
+/** Sends records in groups and writes their audit entries, not faster than `rate`. */
+export const createGroup = (options: GroupOptions) => {
+  const { producer, requestedBy, note, rate, audit, auditTopic, action, signal, onRefused, onUnaudited } = options
+  const most = Math.min(GROUP_RECORDS, rate)
+  let waiting: Accepted[] = []
+  let bytes = 0
+  let done = 0
+  let last: QuarantinedRecord | undefined
+
+  const entryOf = ({ record, send }: Accepted): AuditEntry => ({
+    topicId: audit.topicId,
+    partition: record.partition,
+    offset: record.offset,
+    action,
+    at: Date.now(),
+    requestedBy,
+    ...(note !== undefined && { note }),
+    ...(send !== undefined && { sentTo: send.topic }),
+  })
+
+  const flush = async () => {
+    const begunAt = performance.now()
+    const group = waiting
+    waiting = []
+    bytes = 0
+    const toSend = group.flatMap(({ send }) => send ?? [])
+    const refusals = await sendEach(producer, toSend)
+    const stored = group.filter((_, i) => refusals[i] === undefined)
+    for (const [i, { record }] of group.entries()) if (refusals[i] !== undefined) onRefused(record, refusals[i])
+    try {
+      await sendAll(
+        producer,
+        stored.map((accepted) => entryRecord(auditTopic, entryOf(accepted))),
+      )
+    } catch (error) {
+      const [from, to] = [stored[0], stored.at(-1)]
+      if (from?.send && to) onUnaudited(from.record, to.record)
+      throw error
+    }
+    done += stored.length
+    last = stored.at(-1)?.record ?? last
+    const pauseMs = (stored.length / rate) * 1000 - (performance.now() - begunAt)
+    if (pauseMs > 0) await sleep(pauseMs, undefined, { signal }).catch(() => undefined)
+  }
+
+  return {
+    get done() {
+      return done
+    },
+    /** The last record that was handled. */
+    get last() {
+      return last
+    },
+    flush,
+    add: async (accepted: Accepted) => {
+      const size = accepted.send?.value?.length ?? 0
+      if (waiting.length > 0 && bytes + size > GROUP_BYTES) await flush()
+      waiting.push(accepted)
+      bytes += size
+      if (waiting.length >= most) await flush()
+    },
+  }
+}

@@ -1,0 +1,69 @@
+/** What a command did with the records of quarantine, in words and as JSON. */
+import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
+import { counted, jsonLine } from '../terminal-text.ts'
+import type { Action } from './audit.ts'
+import { type Place, placeOf, type QuarantinedRecord } from './record.ts'
+import { idText, reasonLines, reasonText } from './summary.ts'
+
+export interface Outcome {
+  readonly action: Action
+  readonly executed: boolean
+  /** Records that were redriven or dropped, or would be in a dry run. */
+  readonly done: number
+  /** Records that an earlier run has handled. */
+  readonly doneBefore: number
+  readonly refusedByReason: Readonly<Record<string, number>>
+  /** Selected records that cannot be read or do not exist. */
+  readonly unreadable: number
+  readonly interrupted: boolean
+}
+
+const wordsFor = (action: Action) =>
+  action === 'redriven'
+    ? { would: 'would be redriven', were: 'redriven' }
+    : { would: 'would be dropped', were: 'dropped' }
+
+export const outcomeLines = (outcome: Outcome): string[] => {
+  const { action, executed, done, doneBefore, refusedByReason, unreadable } = outcome
+  const words = wordsFor(action)
+  const refused = Object.values(refusedByReason).reduce((sum, count) => sum + count, 0)
+  return [
+    `${counted(done, 'record')} ${executed ? words.were : words.would}`,
+    ...(doneBefore === 0 ? [] : [`${counted(doneBefore, 'record')} redriven or dropped before, so skipped`]),
+    ...(refused === 0 ? [] : [`${counted(refused, 'record')} refused, by reason:`, ...reasonLines(refusedByReason)]),
+    ...(unreadable === 0 ? [] : [`${counted(unreadable, 'record')} could not be read`]),
+    ...(executed ? [] : ['This was a dry run. Nothing was written. With --execute the command does it.']),
+  ]
+}
+
+/** Returns true if every selected record was handled, now or before. */
+export const isDone = ({ refusedByReason, unreadable, interrupted }: Outcome): boolean =>
+  Object.keys(refusedByReason).length + unreadable === 0 && !interrupted
+
+/** Prints the outcome, and returns the exit code. */
+export const printOutcome = (outcome: Outcome, isJson: boolean): number => {
+  process.stdout.write(isJson ? jsonLine({ summary: outcome }) : `${outcomeLines(outcome).join('\n')}\n`)
+  return outcome.interrupted ? 130 : isDone(outcome) ? 0 : 1
+}
+
+/**
+ * Writes the line of one record: the place, what happens, and why.
+ * @param say writes a line about a record that is not handled.
+ */
+export const createReport = (action: Action, isJson: boolean, say: (line: string) => void) => {
+  const toOutput = (text: string) => process.stdout.write(text)
+  return {
+    accepted: (record: QuarantinedRecord, send: OutgoingRecord | undefined) => {
+      const place = placeOf(record)
+      const key = send?.key?.toString()
+      if (isJson)
+        return toOutput(jsonLine({ place, reason: record.reason, action, ...(send && { topic: send.topic, key }) }))
+      const to = send === undefined ? '' : `${send.topic}, ${key === undefined ? 'no key' : `key ${idText(key)}`}`
+      return toOutput(`${place.padEnd(10)}  ${reasonText(record.reason).padEnd(22)}  ${to || 'drop'}\n`)
+    },
+    notAccepted: (place: Place, refused: string, why: string) => {
+      if (isJson) toOutput(jsonLine({ place: placeOf(place), refused, why }))
+      else say(`${placeOf(place).padEnd(10)}  ✘ ${refused}: ${why}`)
+    },
+  }
+}
