@@ -87,12 +87,9 @@ const untilApplied = (customerUuid: string) =>
     () => hashOf(customerUuid),
     (hash) => Object.keys(hash).length > 0,
   )
-const inLatin1 = (customerUuid: string, name: string) => {
-  const { body } = makeCustomersEvent({ customerUuid, timestamp: 1 })
-  const envelope = JSON.parse(body.toString())
-  const payload = JSON.parse(envelope.payload)
-  payload.customerWithVehicles.customer.firstName = name
-  return Buffer.from(JSON.stringify({ ...envelope, payload: JSON.stringify(payload) }), 'latin1')
+const inLatin1 = (customerUuid: string, firstName: string) => {
+  const payload = JSON.stringify({ customerWithVehicles: { customer: { customerUuid, firstName } } })
+  return Buffer.from(JSON.stringify({ id: 'e1', timestamp: 1, type: 'customers', payload }), 'latin1')
 }
 
 const WRONG_USAGE = [

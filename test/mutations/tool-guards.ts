@@ -5,6 +5,30 @@ const folder = 'packages/testing/src'
 /** The verifier, the commands and the local brokers. */
 export const toolGuards: readonly Guard[] = [
   {
+    guard: 'a redrive sends no event of an erased customer',
+    prevents: 'a new copy of the data of an erased customer',
+    file: 'packages/cli/src/quarantine/plan.ts',
+    from: 'erasure !== undefined && isErased(erasure, read.value.version)',
+    to: 'erasure !== undefined && false',
+    test: unit('packages/cli/src/quarantine/plan.test.ts', 'makes no new copy of an erased event'),
+  },
+  {
+    guard: 'a redrive notes only records that Kafka has stored',
+    prevents: 'a record that counts as redriven, but is in no raw topic',
+    file: 'packages/cli/src/quarantine/group.ts',
+    from: 'group.filter((_, i) => refusals[i] === undefined)',
+    to: 'group',
+    test: unit('packages/cli/src/quarantine/group.test.ts', 'no audit entry of a record that Kafka refuses'),
+  },
+  {
+    guard: 'a redrive refuses a record that the projector would quarantine again',
+    prevents: 'records that go round in circles',
+    file: 'packages/cli/src/quarantine/plan.ts',
+    from: 'if (!read.ok) return refuse(read.reason)',
+    to: `if (!read.ok) return { send: { topic, key, value, timestamp: receivedAt, headers } }`,
+    test: unit('packages/cli/src/quarantine/plan.test.ts', 'refuses a record that would come back to quarantine'),
+  },
+  {
     guard: 'verify compares the marks of erased customers',
     prevents: 'an erased customer who comes back although verify reported no problem',
     file: 'packages/verify/src/verify.ts',

@@ -66,10 +66,9 @@ describe('planRedrive', () => {
   })
 
   it('decodes bytes by the charset that the operator names, and keeps the charset in the record', () => {
-    const body = Buffer.from(
-      event.body.toString().replace('"c1"', '"Jos\u00e9"').replace('\\"c1\\"', '\\"Jos\u00e9\\"'),
-      'latin1',
-    )
+    const customer = { customerUuid: 'c1', firstName: 'Jos\u00e9' }
+    const payload = JSON.stringify({ customerWithVehicles: { customer } })
+    const body = Buffer.from(JSON.stringify({ id: 'e1', timestamp: 1, type: 'customers', payload }), 'latin1')
     expect(planRedrive(record(body), options)).toMatchObject({ refused: 'not-utf8' })
     expect(planRedrive(record(body), { ...options, fallbackEncoding: 'windows-1252' })).toMatchObject({
       send: { value: body, headers: { 'content-type': 'text/plain; charset=windows-1252' } },
