@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Makes the certificates and passwords of deploy/compose.production.yml, in deploy/secrets:
+#   deploy/compose/make-secrets.sh
+# A second run keeps what exists. To renew a certificate or a password, delete its files first.
+set -euo pipefail
+umask 077
+mkdir -p "$(dirname "$0")/../secrets"
+cd "$(dirname "$0")/../secrets"
+
+DAYS=825
+
+if [[ ! -f ca.pem ]]; then
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj '/CN=customer-stream' \
+    -addext 'basicConstraints=critical,CA:TRUE' -keyout ca.key -out ca.pem 2> /dev/null
+fi
+
+# certificate NAME HOST...: makes NAME.pem and NAME.key, for a server and for a client.
+certificate() {
+  local name=$1 host names=''
+  shift
+  [[ -f $name.pem ]] && return
+  for host; do names+="${names:+,}DNS:$host"; done
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name" -keyout "$name.key" 2> /dev/null |
+    openssl x509 -req -days $DAYS -CA ca.pem -CAkey ca.key -CAcreateserial -out "$name.pem" 2> /dev/null \
+      -extfile <(printf 'subjectAltName=%s\nextendedKeyUsage=serverAuth,clientAuth\n' "$names")
+  cat "$name.key" "$name.pem" > "$name.store.pem"
+}
+certificate kafka kafka-1 kafka-2 kafka-3
+certificate redis redis-1 redis-2 sentinel-1 sentinel-2 sentinel-3 localhost
+certificate admin admin
+
+# password FILE: makes a random password without a line break.
+password() {
+  [[ -f $1 ]] || printf %s "$(openssl rand -hex 24)" > "$1"
+}
+for user in ingress projector operator; do password "kafka-$user.password"; done
+for user in admin replica sentinel projector operator; do password "redis-$user.password"; done
+password sentinel.password
+password grafana.password
+[[ -f cluster-id ]] || openssl rand 16 | base64 | tr '+/' 'ab' | cut -c 1-22 > cluster-id
+
+hash() { printf %s "$(openssl dgst -sha256 -r "redis-$1.password" | cut -d ' ' -f 1)"; }
+KEYS='~mykaarma:customer:* ~mykaarma:erased:* ~mykaarma:positions:*'
+cat > redis-users.acl << END
+user default off
+user admin on #$(hash admin) ~* &* +@all
+user replica on #$(hash replica) +psync +replconf +ping
+user sentinel on #$(hash sentinel) &* +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill
+user projector on #$(hash projector) $KEYS +ping +info +exists +eval +evalsha +hget +hmget +hset +hlen +hkeys +hdel +persist +set +del
+user operator on #$(hash operator) $KEYS +ping +info +hgetall +hmget +scan
+END
+printf 'masteruser replica\nmasterauth %s\n' "$(cat redis-replica.password)" > redis-replication.conf
+cat > sentinel-users.conf << END
+sentinel auth-user mymaster sentinel
+sentinel auth-pass mymaster $(cat redis-sentinel.password)
+sentinel sentinel-pass $(cat sentinel.password)
+requirepass $(cat sentinel.password)
+END
+for user in projector operator; do
+  printf 'rediss://%s:%s@mymaster' $user "$(cat redis-$user.password)" > redis-$user.url
+done
+for name in signing-secrets tokens; do
+  [[ -f mykaarma-$name ]] || printf 'main=change-me-%s' "$(openssl rand -hex 16)" > "mykaarma-$name"
+done
+printf 'KAFKA_CLUSTER_ID=%s\n' "$(cat cluster-id)" > compose.env
+
+# The users inside the containers have other numbers, so they must be able to read the files. The
+# folder itself is closed to all other users of this machine.
+chmod 644 ./*
+chmod 600 ca.key
+cat << 'END'
+The secrets are in deploy/secrets. Keep ca.key on another machine.
+Now write the values of myKaarma into deploy/secrets/mykaarma-signing-secrets and
+deploy/secrets/mykaarma-tokens, each as main=VALUE.
+END

@@ -1,0 +1,262 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { ingressSettings, projectorSettings } from '@customer-stream/configuration'
+import { loadSettings, type Settings } from '@customer-stream/runtime'
+import { redisSettings } from '@customer-stream/runtime/redis'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { parse, parseAllDocuments } from 'yaml'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const read = (file: string) => readFileSync(join(root, file), 'utf8')
+
+const EXAMPLES: Readonly<Record<string, string>> = { REDIS_URL: 'rediss://user:password@mymaster' }
+
+/** Replaces each file of a secret by an example of its content. Leaves out certificates. */
+const withExamples = (env: Readonly<Record<string, unknown>>): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(env).flatMap(([name, value]) => {
+      const [, secret] = /^(\w+)_FILE$/.exec(name) ?? []
+      if (secret === undefined) return [[name, String(value)]]
+      return /_(?:SSL|TLS)_/.test(secret) ? [] : [[secret, EXAMPLES[secret] ?? 'main=example']]
+    }),
+  )
+
+/** Returns the variables that are no setting. A secret may also be given as a file. */
+const unknownIn = (settings: object, env: Readonly<Record<string, unknown>>): string[] =>
+  Object.keys(env).filter((name) => !(name in settings) && !(name.replace(/_FILE$/, '') in settings))
+
+describe('deploy/compose.production.yml', () => {
+  interface Service {
+    readonly image: string
+    readonly environment?: Readonly<Record<string, unknown>>
+    readonly ports?: readonly string[]
+    readonly secrets?: readonly string[]
+    readonly read_only?: boolean
+    readonly cap_drop?: readonly string[]
+    readonly mem_limit?: string
+  }
+  const compose = parse(read('deploy/compose.production.yml'), { merge: true }) as {
+    readonly services: Readonly<Record<string, Service>>
+    readonly secrets: Readonly<Record<string, { readonly file: string }>>
+  }
+  const services = Object.entries(compose.services)
+  const both = { ...ingressSettings, ...projectorSettings }
+  const ours = {
+    ingress: ingressSettings,
+    projector: projectorSettings,
+    cli: { ...both, SQLITE_TMPDIR: {} },
+    topics: both,
+  }
+
+  it.each(Object.entries(ours))('%s has only settings that exist', (name, settings) => {
+    expect(unknownIn(settings, compose.services[name]?.environment ?? {})).toEqual([])
+  })
+
+  it.each(['ingress', 'projector'] as const)('the %s accepts its settings', (name) => {
+    const env = withExamples(compose.services[name]?.environment ?? {})
+    expect(() => loadSettings<Settings>(ours[name], env)).not.toThrow()
+  })
+
+  it('only the webhook is open to other machines', () => {
+    const open = services.flatMap(([name, { ports = [] }]) =>
+      ports.filter((port) => !port.startsWith('127.0.0.1:')).map((port) => `${name} ${port}`),
+    )
+    expect(open).toEqual(['proxy 80:80', 'proxy 443:443'])
+  })
+
+  it('each foreign image has one version', () => {
+    const foreign = services.map(([, { image }]) => image).filter((image) => !image.startsWith('customer-stream/'))
+    expect(foreign.filter((image) => !/^[\w/-]+:v?\d+\.\d+(?:\.\d+)?(?:-alpine)?$/.test(image))).toEqual([])
+    expect(foreign.length).toBeGreaterThan(5)
+  })
+
+  it('our containers change no file, have no privilege, and have a limit of memory', () => {
+    for (const name of Object.keys(ours))
+      expect(compose.services[name]).toMatchObject({
+        read_only: true,
+        cap_drop: ['ALL'],
+        mem_limit: expect.stringMatching(/^\d+[mg]$/),
+      })
+  })
+
+  it('each container has the secrets that it reads, and no other', () => {
+    const files = ['redis.conf', 'sentinel.conf', 'kafka-users.sh'].map((name) => read(`deploy/compose/${name}`))
+    const [redis, sentinel, users] = files.map((text) => text.replaceAll('$user', 'ingress'))
+    for (const [name, service] of services) {
+      const kind = name.replace(/-\d$/, '')
+      const mounted = { redis, sentinel, 'kafka-users': users }[kind] ?? ''
+      const named = `${JSON.stringify(service)} ${mounted}`.matchAll(/\/run\/secrets\/([\w.-]+)/g)
+      const own = name === 'kafka-users' ? ['kafka-projector.password', 'kafka-operator.password'] : []
+      const expected = new Set([...[...named].map(([, file = '']) => file), ...own])
+      expect([name, [...(service.secrets ?? [])].toSorted()]).toEqual([name, [...expected].toSorted()])
+    }
+  })
+
+  it('make-secrets.sh makes each secret, keeps it at the second run, and closes the folder', {
+    timeout: 60_000,
+  }, () => {
+    const folder = mkdtempSync(join(tmpdir(), 'secrets-'))
+    onTestFinished(() => rmSync(folder, { recursive: true }))
+    cpSync(join(root, 'deploy/compose'), join(folder, 'compose'), { recursive: true })
+    const make = () => execFileSync(join(folder, 'compose/make-secrets.sh'))
+    const contents = () =>
+      readdirSync(join(folder, 'secrets')).map((name) => [name, readFileSync(join(folder, 'secrets', name), 'utf8')])
+    make()
+    const first = contents()
+    make()
+    expect(contents()).toEqual(first)
+    expect(Object.values(compose.secrets).filter(({ file }) => !existsSync(join(folder, file)))).toEqual([])
+    const url = readFileSync(join(folder, 'secrets/redis-projector.url'), 'utf8')
+    expect(() => loadSettings(redisSettings, { REDIS_URL: url, REDIS_SENTINELS: 'a' })).not.toThrow()
+    expect(execFileSync('ls', ['-ld', join(folder, 'secrets')], { encoding: 'utf8' })).toMatch(/^drwx------/)
+  })
+
+  it('the user of the projector has the rights in Redis that docs/operating.md names', () => {
+    const rightsIn = (text: string, before: string) =>
+      [...(text.split(before)[1]?.split(/```|\nuser /)[0] ?? '').matchAll(/(?<=\s)[+~][\w:*|]+/g)].map(
+        ([right]) => right,
+      )
+    const keys = ['~mykaarma:customer:*', '~mykaarma:erased:*', '~mykaarma:positions:*']
+    const documented = rightsIn(read('docs/operating.md'), 'ACL SETUSER projector')
+    expect(documented.length).toBeGreaterThan(10)
+    expect([...keys, ...rightsIn(read('deploy/compose/make-secrets.sh'), 'user projector on')]).toEqual(documented)
+  })
+})
+
+/** Returns a reason to skip a test if a program of the machine is missing. */
+const missing = (program: string, ...words: readonly string[]): string | undefined => {
+  if (spawnSync(program, words).status === 0) return undefined
+  const reason = `${program} is not on the PATH`
+  // Vitest prints the reason of a skipped test only if the file has a failed test.
+  process.stderr.write(`tests are skipped: ${reason}\n`)
+  return reason
+}
+
+/** Runs a program. Returns its output, or "accepted" if it prints nothing and ends with 0. */
+const outcomeOf = (program: string, ...words: readonly string[]): string => {
+  const { status, stdout, stderr } = spawnSync(program, words, { cwd: root, encoding: 'utf8' })
+  return status === 0 && stderr === '' ? stdout || 'accepted' : `${stdout}${stderr}`
+}
+
+describe('deploy/helm/customer-stream', () => {
+  const chart = 'deploy/helm/customer-stream'
+  type Part = { readonly settings?: Record<string, unknown>; readonly secrets?: Record<string, unknown> }
+  type Values = Part & Record<'ingress' | 'projector' | 'verify', Part>
+  const both = { ...ingressSettings, ...projectorSettings }
+  const noHelm = missing('helm', 'version')
+  const noKubeconform = missing('kubeconform', '-v')
+  const render = (...words: readonly string[]) =>
+    outcomeOf(
+      'helm',
+      'template',
+      'site',
+      chart,
+      '--kube-version',
+      '1.33.0',
+      '--values',
+      `${chart}/example-values.yaml`,
+      ...words,
+    )
+
+  it.each(['values.yaml', 'example-values.yaml'])('%s names only settings that exist', (file) => {
+    const { ingress, projector, verify, ...common } = parse(read(`${chart}/${file}`)) as Values
+    const unknown = [
+      [ingress, ingressSettings] as const,
+      [projector, projectorSettings] as const,
+      [verify, projectorSettings] as const,
+      [common, both] as const,
+    ].flatMap(([part, settings]) => unknownIn(settings, { ...part?.settings, ...part?.secrets }))
+    expect(unknown).toEqual([])
+  })
+
+  it('the chart has the version of the packages', () => {
+    const { version } = JSON.parse(read('package.json')) as { version: string }
+    expect(parse(read(`${chart}/Chart.yaml`))).toMatchObject({ version, appVersion: version })
+  })
+
+  it('helm lint accepts the chart', (context) => {
+    context.skip(noHelm !== undefined, noHelm)
+    const words = ['lint', '--strict', '--quiet', chart, '--values', `${chart}/example-values.yaml`]
+    expect(outcomeOf('helm', ...words)).toBe('accepted')
+  })
+
+  it('each service accepts the settings that its pod gets', (context) => {
+    context.skip(noHelm !== undefined, noHelm)
+    interface Container {
+      readonly name: string
+      readonly env: readonly { readonly name: string; readonly value: string }[]
+    }
+    const containers = parseAllDocuments(render()).flatMap((document) => {
+      const spec = document.toJS()?.spec?.template?.spec as { containers: Container[] } | undefined
+      return spec?.containers ?? []
+    })
+    expect(containers.map(({ name }) => name).toSorted()).toEqual(['ingress', 'projector'])
+    for (const { name, env } of containers) {
+      const given = withExamples(Object.fromEntries(env.map((variable) => [variable.name, variable.value])))
+      const settings = name === 'ingress' ? ingressSettings : projectorSettings
+      expect(() => loadSettings<Settings>(settings, given)).not.toThrow()
+    }
+  })
+
+  it.for([
+    ['no brokers', 'settings=null', 'settings'],
+    ['a password among the settings', 'settings.KAFKA_SASL_PASSWORD=x', 'KAFKA_SASL_PASSWORD'],
+    ['an unknown value', 'ingress.replica=3', 'replica'],
+    ['a secret without a key', 'secrets.KAFKA_SSL_CA.key=null', 'key'],
+  ] as const)('the chart refuses %s', ([, value, named], context) => {
+    context.skip(noHelm !== undefined, noHelm)
+    expect(render('--set', value)).toMatch(new RegExp(`values don't meet the specifications[^]*${named}`))
+  })
+
+  it.for([
+    ['a spool', []],
+    ['little', ['--set', 'ingress.spool.enabled=false,verify.enabled=false,networkPolicy.enabled=false']],
+  ] as const)('kubeconform accepts the objects of a site with %s', ([, words], context) => {
+    const skip = noHelm ?? noKubeconform
+    context.skip(skip !== undefined, skip)
+    const folder = mkdtempSync(join(tmpdir(), 'chart-'))
+    onTestFinished(() => rmSync(folder, { recursive: true }))
+    const file = join(folder, 'objects.yaml')
+    writeFileSync(file, render(...words))
+    // The schemas are downloaded, unless this variable names a copy.
+    const { KUBERNETES_SCHEMAS: schemas = 'default' } = process.env
+    expect(outcomeOf('kubeconform', '-strict', '-skip', 'PodMonitor', '-schema-location', schemas, file)).toBe(
+      'accepted',
+    )
+  })
+})
+
+describe.each(['ingress', 'projector'] as const)('deploy/systemd/customer-stream-%s.service', (service) => {
+  const unit = read(`deploy/systemd/customer-stream-${service}.service`)
+  const all = (name: string) => [...unit.matchAll(new RegExp(`^${name}=(.+)$`, 'gm'))].map(([, value = '']) => value)
+  const noSystemd = missing('systemd-analyze', '--version')
+
+  it(`the unit of the ${service} names only settings that exist, and credentials that it loads`, () => {
+    const settings = service === 'ingress' ? ingressSettings : projectorSettings
+    const env = Object.fromEntries(all('Environment').map((assignment) => assignment.split('=')))
+    expect(unknownIn({ ...settings, NODE_COMPILE_CACHE: {} }, env)).toEqual([])
+    const used = Object.values<string>(env).flatMap((value) => /^%d\/(.+)$/.exec(value)?.[1] ?? [])
+    expect(used.toSorted()).toEqual(
+      all('LoadCredential')
+        .map((credential) => credential.split(':')[0])
+        .toSorted(),
+    )
+  })
+
+  it(`the unit of the ${service} runs the command of npm start`, () => {
+    const { scripts } = JSON.parse(read(`services/${service}/package.json`)) as { scripts: { start: string } }
+    expect(all('ExecStart')).toEqual([`/usr/bin/env ${scripts.start.split(' exec ')[1]}`])
+  })
+
+  it(`systemd accepts the unit of the ${service}`, (context) => {
+    context.skip(noSystemd !== undefined, noSystemd)
+    const folder = mkdtempSync(join(tmpdir(), 'unit-'))
+    onTestFinished(() => rmSync(folder, { recursive: true }))
+    const file = join(folder, `customer-stream-${service}.service`)
+    writeFileSync(file, unit)
+    expect(outcomeOf('systemd-analyze', 'verify', '--man=no', file)).toBe('accepted')
+  })
+})
