@@ -10,8 +10,9 @@ const samples = (kind: 'ingress' | 'projector', before: string, after: string) =
 
 it('rates are the increase of the counters of all services a second', () => {
   const answers = (accepted: number, unavailable: number, other: number) =>
-    `ingress_answers_total{answer="accepted"} ${accepted}\ningress_answers_total{answer="unavailable"} ${unavailable}\n` +
-    `ingress_answers_total{answer="too-large"} ${other}\n`
+    Object.entries({ accepted, unavailable, 'too-large': other })
+      .map(([answer, count]) => `ingress_answers_total{answer="${answer}"} ${count}`)
+      .join('\n')
   const rates = ratesOf([
     samples('ingress', answers(10, 0, 1), answers(30, 2, 5)),
     samples('ingress', answers(0, 0, 0), answers(10, 0, 0)),
