@@ -65,8 +65,10 @@ USER node
 # below, because the cache depends on them.
 RUN node --max-semi-space-size=8 --conditions=customer-stream-source start.js 2>/dev/null || test $? -eq 2
 EXPOSE 8080 9464
+# A supervisor may restart an unhealthy container. So this is /livez: a service that waits for the end
+# of an outage is alive and not ready.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=6 \
-  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.ADMIN_PORT ?? 9464}/readyz`)\
+  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.ADMIN_PORT ?? 9464}/livez`)\
 .then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 ARG VERSION=development
 ARG COMMIT=""

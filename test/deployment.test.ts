@@ -28,6 +28,21 @@ const withExamples = (env: Readonly<Record<string, unknown>>): Record<string, st
 const unknownIn = (settings: object, env: Readonly<Record<string, unknown>>): string[] =>
   Object.keys(env).filter((name) => !(name in settings) && !(name.replace(/_FILE$/, '') in settings))
 
+/** Returns a reason to skip a test if a program of the machine is missing. */
+const missing = (program: string, ...words: readonly string[]): string | undefined => {
+  if (spawnSync(program, words).status === 0) return undefined
+  const reason = `${program} is not on the PATH`
+  // Vitest prints the reason of a skipped test only if the file has a failed test.
+  process.stderr.write(`tests are skipped: ${reason}\n`)
+  return reason
+}
+
+/** Runs a program. Returns its output, or "accepted" if it prints nothing and ends with 0. */
+const outcomeOf = (program: string, ...words: readonly string[]): string => {
+  const { status, stdout, stderr } = spawnSync(program, words, { cwd: root, encoding: 'utf8' })
+  return status === 0 && stderr === '' ? stdout || 'accepted' : `${stdout}${stderr}`
+}
+
 describe('deploy/compose.production.yml', () => {
   interface Service {
     readonly image: string
@@ -58,6 +73,13 @@ describe('deploy/compose.production.yml', () => {
   it.each(['ingress', 'projector'] as const)('the %s accepts its settings', (name) => {
     const env = withExamples(compose.services[name]?.environment ?? {})
     expect(() => loadSettings<Settings>(ours[name], env)).not.toThrow()
+  })
+
+  it.for(['docker-compose.yml', 'deploy/compose.production.yml'])('docker compose accepts %s', (file, context) => {
+    const noCompose = missing('docker', 'compose', 'version')
+    context.skip(noCompose !== undefined, noCompose)
+    const env = ['KAFKA_CLUSTER_ID=example', 'PUBLIC_HOST=hooks.example.com']
+    expect(outcomeOf('env', ...env, 'docker', 'compose', '--file', file, 'config', '--quiet')).toBe('accepted')
   })
 
   it('only the webhook is open to other machines', () => {
@@ -125,21 +147,6 @@ describe('deploy/compose.production.yml', () => {
     expect([...keys, ...rightsIn(read('deploy/compose/make-secrets.sh'), 'user projector on')]).toEqual(documented)
   })
 })
-
-/** Returns a reason to skip a test if a program of the machine is missing. */
-const missing = (program: string, ...words: readonly string[]): string | undefined => {
-  if (spawnSync(program, words).status === 0) return undefined
-  const reason = `${program} is not on the PATH`
-  // Vitest prints the reason of a skipped test only if the file has a failed test.
-  process.stderr.write(`tests are skipped: ${reason}\n`)
-  return reason
-}
-
-/** Runs a program. Returns its output, or "accepted" if it prints nothing and ends with 0. */
-const outcomeOf = (program: string, ...words: readonly string[]): string => {
-  const { status, stdout, stderr } = spawnSync(program, words, { cwd: root, encoding: 'utf8' })
-  return status === 0 && stderr === '' ? stdout || 'accepted' : `${stdout}${stderr}`
-}
 
 describe('deploy/helm/customer-stream', () => {
   const chart = 'deploy/helm/customer-stream'
