@@ -22,7 +22,7 @@ type Topic = 'customers' | 'other' | 'quarantine' | 'audit' | 'state' | 'erasure
 type KafkaRight = readonly [operation: keyof typeof OPERATIONS, resource: Topic]
 
 interface Rights {
-  readonly command: 'verify' | 'look' | 'erase' | 'quarantine' | 'status' | 'customer' | 'rebuild'
+  readonly command: 'verify' | 'look' | 'erase' | 'quarantine' | 'status' | 'customer' | 'rebuild' | 'topics'
   readonly kafka: readonly KafkaRight[]
   /** Empty if the command does not use Redis. */
   readonly redis: readonly string[]
@@ -44,7 +44,7 @@ const QUARANTINE = [
 /** Lines in which a command reports its progress. */
 const PROGRESS = /^(verify|erase): (reading|read|waiting|comparing|searching|the erasure is|Redis has no customer)\b/
 /** Line of a report that says what is wrong. */
-const REASON = /^ {2}✘ /
+const REASON = /^(?: {2}✘ | {4}problem: )/
 /** The rights of the section "Least rights" in docs/operating.md. */
 const RIGHTS = {
   'verify --ledger': {
@@ -122,6 +122,14 @@ const RIGHTS = {
     kafka: [['DESCRIBE', 'customers']],
     redis: ['~mykaarma:positions:*', '+ping', '+info', '+hgetall'],
   },
+  'topics check': {
+    command: 'topics',
+    kafka: (['customers', 'other', 'quarantine', 'state', 'erasures'] as const).flatMap((topic) => [
+      ['DESCRIBE', topic] as const,
+      ['DESCRIBE_CONFIGS', topic] as const,
+    ]),
+    redis: [],
+  },
   'quarantine list': { command: 'quarantine', kafka: QUARANTINE, redis: [] },
   'quarantine show': { command: 'quarantine', kafka: QUARANTINE, redis: [] },
   'quarantine redrive': { command: 'quarantine', kafka: [...QUARANTINE, ['READ', 'erasures']], redis: [] },
@@ -195,6 +203,7 @@ beforeAll(async () => {
     'customer show': ['show', customerUuid],
     'customer history': ['history', customerUuid],
     rebuild: [],
+    'topics check': ['check'],
     'quarantine list': ['list'],
     'quarantine show': ['show', `${filled?.partition}/${filled?.low}`],
     'quarantine redrive': ['redrive', '--reason', 'none'],
@@ -251,8 +260,9 @@ const run = async (use: Use, rights: Omit<Rights, 'command'>, env: Readonly<Reco
       words,
       { cwd: servicesRoot, env: settings, timeout: 25_000 },
       (_, stdout, stderr) => {
-        // A status is a report, even if a right is missing.
-        const reasons = command === 'status' ? stdout.split('\n').filter((line) => REASON.test(line)) : []
+        // These commands print a report, even if a right is missing.
+        const isReport = command === 'status' || command === 'topics'
+        const reasons = isReport ? stdout.split('\n').filter((line) => REASON.test(line)) : []
         const lines = stderr.split('\n').filter((line) => line !== '' && !PROGRESS.test(line))
         const said = [...lines, ...reasons]
         resolve({ code: child.exitCode, said: said.length > 0 ? said.join('\n') : stdout })
@@ -329,7 +339,9 @@ describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
     KAFKA_SASL_PASSWORD: '',
   })
 
-  it.each(uses)('%s names a topic that does not exist, and KAFKA_TOPIC_PREFIX', async (use) => {
+  // A missing topic is a usual result of topics check.
+  const needTopics = uses.filter((use) => RIGHTS[use].command !== 'topics')
+  it.each(needTopics)('%s names a topic that does not exist, and KAFKA_TOPIC_PREFIX', async (use) => {
     const { code, said } = await run(use, RIGHTS[use], { ...noLogin(), KAFKA_TOPIC_PREFIX: 'nowhere.' })
     expect({ code, said }).toEqual({
       code: 1,

@@ -14,8 +14,8 @@ const valuedOf = ({ options }: Command): string =>
 const FIRST_OPTIONS = ['--help', '--version']
 
 /**
- * Returns the branches of a `case` in bash and zsh. Each sets, for one command, `options`, `choices`
- * (the accepted words by position) and `valued` (the options that have a value).
+ * Returns the branches of a `case` in bash and zsh. Each branch sets, for one command, `options`,
+ * `choices` (the accepted words by position) and `valued` (the options that have a value).
  */
 const branches = (commands: Commands): string =>
   Object.entries(commands)

@@ -89,7 +89,8 @@ const report = (findings: TopicFindings, created?: readonly string[]): number =>
     }
     print(`topics: ${topics.length}, problems: ${count}`)
     if (findings.missing.length > 0) tell('topics: `customer-stream topics create` creates the missing topics')
-    else if (count > 0) tell('topics: `customer-stream topics create --print` prints corrections')
+    else if (findings.problems.some(({ correction }) => correction))
+      tell('topics: `customer-stream topics create --print` prints corrections')
   }
   return count === 0 ? 0 : 1
 }
