@@ -120,7 +120,7 @@ it('a lost Redis gets all raw records if the group has no committed offsets', as
   await lose()
   await store('after', 1)
   projector = await pipeline.start('projector')
-  // The state topic has the customers whose raw records are gone.
+  // The state topic has the customers whose raw records were deleted.
   await waitUntil('each customer is there again', projections, ([count]) => count === CUSTOMERS + 2)
   await store('after', 2)
   await waitUntil(

@@ -79,7 +79,10 @@ export interface LocalRedisServer extends RedisServer {
   ping(): Promise<string>
 }
 
-/** Starts redis-server from the PATH. If there is none, starts the binary of embedded-redis. */
+/**
+ * Starts redis-server from the PATH. If the PATH has no redis-server, starts the binary of
+ * embedded-redis.
+ */
 export const startRedisAt = async (
   { port, folder }: RedisPlace,
   run: Run,
