@@ -62,7 +62,9 @@ export const openHttpSender = (serverUrl: string): HttpSender => {
     // Forget a closed connection. The server closes a connection that is idle for long.
     return socket.on('close', () => sockets.delete(socket) && free.delete(socket)).on('error', () => undefined)
   }
-  /** Takes the connection that is free for the longest time, so that none is idle for long. */
+  /**
+   * Takes the connection that is free for the longest time, so that no connection is idle for long.
+   */
   const take = (): Socket | Promise<Socket> => {
     const [socket] = free
     if (socket) free.delete(socket)
