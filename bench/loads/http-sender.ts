@@ -24,7 +24,10 @@ export interface HttpSender {
   close(): void
 }
 
-/** Maximum connections (below MAX_CONNECTIONS of the ingress). Further requests wait. */
+/**
+ * Maximum number of open connections. Further requests wait. Must be below the setting
+ * MAX_CONNECTIONS of the ingress, which refuses more connections.
+ */
 const MAX_CONNECTIONS = 256
 
 /** Sends one request over an idle connection. */

@@ -174,7 +174,8 @@ describe('the samples', () => {
     process.kill(await before.pid, 'SIGTERM')
     expect(await before.ended).toBe(0)
 
-    // The subscriber is not running. Write an older document and a new customer to one partition.
+    // The subscriber is not running. Write an older and a newer document of one customer, and
+    // another customer's tombstone.
     await write('a', 1, 'Older')
     await write('a', 3, 'Ada Lovelace')
     await send('c', null)

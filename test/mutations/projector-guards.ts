@@ -368,7 +368,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: '          positions.clear()\n          loading = load(assigned, signal)',
     to: '',
-    test: projection('stops while a restored dump has positions of another cluster'),
+    test: projection('a projection waits while a restored Redis has positions of another cluster'),
   },
   {
     guard: 'a partition that waits for its turn is no standstill',
@@ -525,7 +525,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: "const isReady = executions.get(partition) === 'done'",
     to: 'const isReady = true',
-    test: unit(`${folder}/erasures.test.ts`, 'a partition waits only if Redis may lack marks'),
+    test: unit(`${folder}/erasures.test.ts`, 'a raw partition waits only if Redis has no erasures position'),
   },
   {
     guard: 'erasures are executed again if the state topic may lack their tombstones',

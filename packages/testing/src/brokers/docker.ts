@@ -122,7 +122,8 @@ const kafkaNodeOf = (id: number, container: StartedTestContainer): KafkaNode => 
 }
 
 /**
- * Opens a provider of servers in containers. The supervisor finds all containers by their label.
+ * Opens a provider of servers in containers. `docker-guard.ts` finds all containers by their label,
+ * and removes them when this process ends.
  */
 export const openDocker = (): Provider => {
   const owner = randomUUID()
