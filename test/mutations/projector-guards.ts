@@ -525,7 +525,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: "const isReady = executions.get(partition) === 'done'",
     to: 'const isReady = true',
-    test: unit(`${folder}/erasures.test.ts`, 'a raw partition waits only if Redis has no erasures position'),
+    test: unit(`${folder}/erasures.test.ts`, 'a partition waits only if Redis has no erasures position'),
   },
   {
     guard: 'erasures are executed again if the state topic may lack their tombstones',

@@ -119,7 +119,7 @@ describe('erasures', () => {
     expect(tombstones(first.published)).toEqual(['a', 'a'])
   })
 
-  it('while the erasures topic has no leader, a raw partition waits only if Redis has no erasures position', async () => {
+  it('while the erasures topic has no leader, a partition waits only if Redis has no erasures position', async () => {
     const kafka = fakeKafka()
     kafka.isErasuresLed = false
     const redis = emptyRedis()
