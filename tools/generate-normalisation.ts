@@ -81,7 +81,7 @@ const e164 = (input: string, country: CountryCode): string | null => {
 const email = (input: string) => orNull(input.trim().toLowerCase().normalize('NFC'))
 const vin = (input: string) => orNull(input.replaceAll(/\s/g, '').toUpperCase())
 
-/** Returns the text of the file. `expect` is null for an input that has no term. */
+/** Returns the text of the file. `expect` is null if an input cannot be normalised. */
 export const normalisationVectors = (): string => {
   const phones = Object.entries(PHONES).flatMap(([country, inputs]) =>
     inputs.map((input) => ({ kind: 'phone', country, input, expect: e164(input, country as CountryCode) })),

@@ -23,7 +23,7 @@ export interface CatchUpOptions {
 /**
  * Starts a projector in a new group, and measures it from readiness to the end of the topic. The
  * first move of a position would be too late as the start, because a projector reads ahead before
- * that.
+ * this move.
  */
 export const catchUp = async (
   pipeline: Pipeline,

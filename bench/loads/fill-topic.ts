@@ -14,7 +14,9 @@ export interface FillOptions {
 }
 
 const BATCH_RECORDS = 500
-/** Number of different bodies. They are reused with new ids, because creating a body is slow. */
+/**
+ * Number of different bodies. The bodies are reused with new ids, because creating a body is slow.
+ */
 const TEMPLATES = 1000
 const NEWEST = 1_780_000_000_000
 

@@ -24,7 +24,10 @@ export interface HttpSender {
   close(): void
 }
 
-/** Maximum connections (below MAX_CONNECTIONS of the ingress). Further requests wait. */
+/**
+ * Maximum number of open connections. Further requests wait. Must be below the setting
+ * MAX_CONNECTIONS of the ingress, which refuses more connections.
+ */
 const MAX_CONNECTIONS = 256
 
 /** Sends one request over an idle connection. */
@@ -62,7 +65,9 @@ export const openHttpSender = (serverUrl: string): HttpSender => {
     // Forget a closed connection. The server closes a connection that is idle for long.
     return socket.on('close', () => sockets.delete(socket) && free.delete(socket)).on('error', () => undefined)
   }
-  /** Takes the connection that is free for the longest time, so that none is idle for long. */
+  /**
+   * Takes the connection that is free for the longest time, so that no connection is idle for long.
+   */
   const take = (): Socket | Promise<Socket> => {
     const [socket] = free
     if (socket) free.delete(socket)

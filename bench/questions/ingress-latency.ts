@@ -12,9 +12,9 @@ const sendAt = (rate: number) => `one kafkajs send at a time, ${rate} a second`
 const postAt = (rate: number) => `POST, ${rate} events/s`
 
 /**
- * Sends by kafkajs, one record at a time. A send starts at its intended time, or when the send
- * before has ended. So no send waits for another send, and the machine sleeps between sends as it
- * does between POSTs.
+ * Sends by kafkajs, one record at a time. A send starts at its intended time, or when the previous
+ * send has ended. So no send waits for another send, and the machine sleeps between sends as
+ * between POSTs.
  */
 const openSends = async ({ kafka, topics }: Pipeline) => {
   const producer = kafkajsOf(kafka).producer({ allowAutoTopicCreation: false })

@@ -6,7 +6,10 @@ const MARGIN = 20
 const ROW = 18
 const TOP = 70
 const CHARACTER = 6.7
-/** Minimum share of a frame. Narrower frames are invisible, but make the file large. */
+/**
+ * Minimum share of a frame. Narrower frames are left out, because they are invisible, but make the
+ * file large.
+ */
 const NARROWEST = 0.002
 
 const COLOURS: Readonly<Record<Package, string>> = {

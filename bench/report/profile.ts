@@ -33,7 +33,7 @@ const fileOf = (url: string): string =>
     ? url.slice(url.lastIndexOf('/node_modules/') + '/node_modules/'.length)
     : (/^.*\/((?:packages|services|bench)\/.*)$/.exec(url)?.[1] ?? url.replace(/^file:.*\//, ''))
 
-/** Returns the function's name, or the file's name if the function has none. */
+/** Returns the function's name, or the file's name if the function has no name. */
 const nameOf = ({ functionName, url }: CallFrame): string => {
   if (functionName.startsWith('RegExp: ')) return 'RegExp'
   if (functionName !== '' && functionName !== 'module.exports') return functionName
@@ -43,7 +43,7 @@ const nameOf = ({ functionName, url }: CallFrame): string => {
 
 const packageOf = ({ functionName, url }: CallFrame, caller: Package): Package => {
   if (functionName === '(garbage collector)') return 'gc'
-  // Count code of V8 or Node, for example a regular expression, as the caller's.
+  // Count code of V8 or Node, for example a regular expression, as the caller's code.
   if (url === '') return caller
   if (!url.startsWith('file:')) return 'node'
   if (!url.includes('/node_modules/')) return 'ours'
@@ -54,8 +54,8 @@ const packageOf = ({ functionName, url }: CallFrame, caller: Package): Package =
 }
 
 /**
- * Returns the time of each sample until the next sample. @param afterMs time at the start of the
- * profile that is left out.
+ * Returns the milliseconds that each node itself took. A sample lasts until the next sample.
+ * @param afterMs time at the start of the profile that is left out.
  */
 const selfMsByNode = ({ samples = [], timeDeltas = [] }: Profiler.Profile, afterMs: number): Map<number, number> => {
   const selfMs = new Map<number, number>()

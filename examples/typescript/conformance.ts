@@ -1,4 +1,6 @@
-/** Runs the conformance vectors: node conformance.ts FOLDER. Prints the number that passed. */
+/**
+ * Runs the conformance vectors: node conformance.ts FOLDER. Prints the number of passed vectors.
+ */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
@@ -42,7 +44,7 @@ const hash = ({ document, appliedAt, projection }: Vector) => {
   if (!given.ok) return given.reason
   const result = stateToHash(given.value, { appliedAt, projection })
   if (!result.ok) return result.reason
-  // Replace lone surrogates as a client of Redis does, because UTF-8 has none.
+  // Replace lone surrogates as a client of Redis does, because UTF-8 has no lone surrogates.
   const texts = result.value.fieldsAndValues.map((text) => text.toWellFormed())
   return Object.fromEntries(texts.flatMap((name, i) => (i % 2 === 0 ? [[name, texts[i + 1]]] : [])))
 }

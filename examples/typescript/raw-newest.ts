@@ -101,7 +101,7 @@ await subscribeToDeliveries({
   groupId: GROUP_ID,
   signal: stop.signal,
   store,
-  // Skip the record, because it can never be used. Quarantine has it too.
+  // Skip the record, because it can never be used. Quarantine has a copy.
   onInvalid: ({ record: { partition, offset }, reason }) => {
     process.stderr.write(`skipped ${topic}/${partition}/${offset}: ${reason}\n`)
     return 'skip'

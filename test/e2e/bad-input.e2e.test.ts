@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { waitUntil } from '@customer-stream/runtime'
-import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
+import { QUARANTINE_HEADERS, readStateRecord } from '@customer-stream/schemas'
 import { makeCustomersEvent, sign } from '@customer-stream/simulator'
 import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
 import { readTopic } from '@customer-stream/verify'
@@ -241,6 +241,34 @@ it('names that are sent in ISO-8859-1 and signed in UTF-8 are correct in Redis',
     ([firstName]) => firstName !== null,
   )
   expect(names).toEqual(['José', 'Müller'])
+})
+
+it('a body of MAX_BODY_BYTES is applied, also if its state document is four times as large', async () => {
+  const maxBodyBytes = 1_048_576
+  const customerUuid = `c${Math.random()}`
+  const { body } = makeCustomersEvent({ customerUuid, payloadForm: 'object', customer: { numbers: [] } })
+  // A document has each of these numbers with 21 digits.
+  const count = Math.floor((maxBodyBytes - Buffer.byteLength(body)) / 5)
+  const filled = body.replace('"numbers":[]', `"numbers":[${Array(count).fill('1e20')}]`)
+  const largest = filled + ' '.repeat(maxBodyBytes - Buffer.byteLength(filled))
+  expect((await post(largest)).status).toBe(202)
+  await waitUntil(
+    'the customer is in Redis',
+    () => pipeline.redis.hstrlen(`${pipeline.keyPrefix}customer:{${customerUuid}}`, 'numbers'),
+    (length) => length > 4 * maxBodyBytes,
+  )
+  const untilPublished = async () => {
+    const found: { bytes: number | undefined; customer: unknown }[] = []
+    await readTopic(pipeline.admin, pipeline.stateTopic, (record) => {
+      const read = readStateRecord(record)
+      if (!read.ok || read.value.customerUuid !== customerUuid) return
+      found.push({ bytes: record.value?.length, customer: read.value.state?.customer })
+    })
+    return found
+  }
+  const [document] = await waitUntil('the document is published', untilPublished, ({ length }) => length > 0)
+  expect(document?.bytes).toBeGreaterThan(4 * maxBodyBytes)
+  expect(document?.customer).toHaveProperty('numbers', Array(count).fill(1e20))
 })
 
 it('the ingress accepts no more connections than MAX_CONNECTIONS', async () => {

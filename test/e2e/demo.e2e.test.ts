@@ -117,7 +117,8 @@ it('a demo shows numbers that add up, the late event, the verdict, and what a su
   expect(text).toMatch(/ 3\. .* King .* late: ignored/)
   expect(text).toMatch(/ lastName +Lovelace/)
   expect(text).toMatch(/✂ ingress[\s\S]*✔ ingress/)
-  const [, document = ''] = /What a subscriber sees\n✔ table .*\n✔ in the table .*\n((?: {2}.*\n)+)/.exec(text) ?? []
+  const [, document = ''] =
+    /What a subscriber sees\n✔ table .* [\d.]+ s\n✔ in the table .*\n((?: {2}.*\n)+)/.exec(text) ?? []
   expect(document.replaceAll(/\s+/g, ' ')).toContain('"lastName": "Lovelace"')
   expect(text.trimEnd().split('\n').at(-1)).toMatch(/^✔ Every promise was kept \([\d.]+ s\)$/)
   expect([folders(), processes()]).toEqual([[], []])

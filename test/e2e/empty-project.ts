@@ -9,7 +9,7 @@ import { version } from '@customer-stream/runtime'
 export const root = fileURLToPath(new URL('../..', import.meta.url))
 const run = promisify(execFile)
 
-/** Returns a sample of a README: the code block that is marked with this word. */
+/** Returns a sample of a README: the code block that has this word as its mark. */
 export const sampleOf = (readme: string, word: string): string => {
   const [, sample] =
     new RegExp(`\`\`\`ts ${word}\\n(.*?)\`\`\``, 's').exec(readFileSync(join(root, readme), 'utf8')) ?? []

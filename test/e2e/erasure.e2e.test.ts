@@ -2,14 +2,15 @@
  * Erased customers stay erased after replays, rebuilds, late retries, and after a loss of Redis.
  */
 import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { type ErasureRequest, requestErasure } from '@customer-stream/cli/request-erasure'
 import { waitUntil } from '@customer-stream/runtime'
 import { createVerifiedProducer, type VerifiedProducer } from '@customer-stream/runtime/kafka'
-import { customerKey, erasedKey, writeErasure } from '@customer-stream/schemas'
+import { customerKey, erasedKey, partitionOf, writeErasure } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { kafkajsOf, openPipeline, openTcpProxy, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
 import { readTopic } from '@customer-stream/verify'
-import { afterAll, afterEach, beforeAll, expect, inject, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, inject, it, onTestFinished } from 'vitest'
 
 const OTHERS = ['o1', 'o2', 'o3', 'o4', 'o5']
 const QUICK = { POSITION_CHECK_MS: '200' }
@@ -54,6 +55,12 @@ const untilStored = (customerUuid: string, timestamp: number | null) =>
     (found) => found === (timestamp === null ? null : String(timestamp)),
   )
 const outcomes = (outcome: string) => projector.metric('projector_events_total', { outcome })
+const untilOutcome = (outcome: string, count: number) =>
+  waitUntil(
+    `${count} events are ${outcome}`,
+    () => outcomes(outcome),
+    (found) => found === count,
+  )
 /**
  * Verifies Redis and the state topic after all records are applied and all erasures are executed.
  */
@@ -92,13 +99,8 @@ it('an erasure removes a customer from Redis and from the state topic', async ()
 })
 
 it('an erasure forever also covers newer events, late retries and events from a spool', async () => {
-  const before = (await outcomes('erased')) ?? 0
-  const untilErased = (count: number) =>
-    waitUntil(
-      `${count} events are erased`,
-      () => outcomes('erased'),
-      (found) => found === before + count,
-    )
+  const before = await outcomes('erased')
+  const untilErased = (count: number) => untilOutcome('erased', before + count)
   await post('a', NOW + 1000)
   await untilErased(1)
   await post('a', NOW - 1000)
@@ -153,6 +155,55 @@ it('records that are not erasures are skipped and counted', async () => {
   expect(await readFile(projector.logFile, 'utf8')).toContain('"event":"erasure-unusable"')
   await erase('c')
   expect(await judge()).toMatchObject(SOUND)
+})
+
+it('an event that was in a spool during the erasure is erased', async () => {
+  const [hostname = '', port] = (inject('brokers').kafkaBrokers[0] ?? '').split(':')
+  const network = await openTcpProxy({ host: hostname, port: Number(port) })
+  onTestFinished(() => network.close())
+  network.set('cut')
+  const spooling = await pipeline.start('ingress', {
+    KAFKA_BROKERS: `127.0.0.1:${network.port}`,
+    SPOOL_DIR: join(pipeline.folder, 'spool'),
+    SPOOL_AFTER_MS: '200',
+    RETRY_MAX_PAUSE_MS: '500',
+  })
+  await post('h', NOW)
+  await untilStored('h', NOW)
+  expect((await pipeline.post(spooling, bodyOf('h', NOW + 1))).status).toBe(202)
+  expect(await spooling.metric('ingress_spool_records')).toBe(1)
+  await erase('h')
+  await untilStored('h', null)
+  const before = await outcomes('erased')
+  network.set('open')
+  await untilOutcome('erased', before + 1)
+  await spooling.end()
+  expect(await judge()).toMatchObject(SOUND)
+  expect([await stored('h'), (await states('h')).at(-1)]).toEqual([null, null])
+})
+
+it('a record that is sent again from quarantine after the erasure is erased', async () => {
+  const topic = pipeline.topics.customers
+  await post('i', NOW)
+  await untilStored('i', NOW)
+  await projector.end()
+  await post('i', NOW + 1)
+  const partition = partitionOf('i', 12)
+  const end = (await pipeline.admin.fetchTopicOffsets(topic)).find((ends) => ends.partition === partition)?.high
+  const place = `${topic}/${partition}/${Number(end) - 1}`
+  projector = await pipeline.start('projector', { ...QUICK, QUARANTINE_RECORDS: place })
+  await untilOutcome('quarantined', 1)
+  await erase('i')
+  await untilStored('i', null)
+  const before = await outcomes('erased')
+  await readTopic(pipeline.admin, pipeline.topics.quarantine, ({ key, value, headers = {} }) => {
+    if (key?.toString() !== 'i') return
+    const texts = Object.fromEntries(Object.entries(headers).map(([name, text]) => [name, String(text)]))
+    void producer.send([{ topic, key, value, headers: texts, timestamp: Date.now() }])
+  })
+  await untilOutcome('erased', before + 1)
+  expect(await judge()).toMatchObject(SOUND)
+  expect([await stored('i'), (await states('i')).at(-1)]).toEqual([null, null])
 })
 
 it('an erased customer stays erased when Redis is lost and filled again', async () => {

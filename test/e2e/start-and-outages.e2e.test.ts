@@ -94,7 +94,7 @@ describe('topics at start', () => {
       expect(wrong.said).toContain(fault)
   })
 
-  // The test runs four times, because it is chance which broker the topic check asks.
+  // The test runs four times, because the topic check asks a random broker.
   it.each([1, 2, 3, 4])('a projector that starts alone creates the missing topics (%i)', async () => {
     const projector = await pipeline.start('projector')
     await projector.untilReady()

@@ -174,7 +174,8 @@ describe('the samples', () => {
     process.kill(await before.pid, 'SIGTERM')
     expect(await before.ended).toBe(0)
 
-    // The subscriber is not running. Write an older document and a new customer to one partition.
+    // The subscriber is not running. Write an older and a newer document of one customer, and
+    // another customer's tombstone.
     await write('a', 1, 'Older')
     await write('a', 3, 'Ada Lovelace')
     await send('c', null)
@@ -195,7 +196,7 @@ describe('the samples', () => {
     expect(await after.ended).toBe(1)
   })
 
-  it('table.ts prints the customers and each change, and ends on SIGTERM', async () => {
+  it('table.ts prints the customers and each change, ends on SIGTERM, and is right after a restart', async () => {
     const { write, send, start, log } = await openTopic()
     await write('a', 1, 'Ada')
     await write('b', 1, 'Bob')
@@ -208,6 +209,26 @@ describe('the samples', () => {
     await until('b erased\n')
     process.kill(await table.pid, 'SIGTERM')
     expect(await table.ended).toBe(0)
+
+    // The subscriber is not running.
+    await write('a', 1, 'Older')
+    await write('c', 1, 'Cleo')
+    await write('d', 1, 'Dora')
+    await send('d', null)
+    const before = log().length
+    const again = start('table.ts')
+    await until('c Cleo\n')
+    await write('c', 2, 'Cleopatra')
+    await until('c Cleopatra\n')
+    process.kill(await again.pid, 'SIGTERM')
+    expect(await again.ended).toBe(0)
+    const lines = log()
+      .slice(before)
+      .split('\n')
+      .filter((line) => /^\d+ customers|^[a-z] /.test(line))
+    expect(lines[0]).toMatch(/^2 customers, /)
+    expect(lines.slice(1, 3).sort()).toEqual(['a Ada Lovelace', 'c Cleo'])
+    expect(lines.slice(3)).toEqual(['c Cleopatra'])
   })
 
   it('deliveries.ts has each newer event once, although it is killed again and again', async () => {

@@ -96,7 +96,7 @@ const watchLag = ({ positions, pipeline: { admin, topics } }: Arena) => {
     worst = Math.max(worst, lag)
     if (wasReady && stored !== undefined && lag < SECOND_OF_LOAD) recoveredAt ??= performance.now()
   }
-  // Ignore errors, because there is no sample while Kafka is away.
+  // Ignore errors, because there is no sample while Kafka does not answer.
   const timer = setInterval(() => sample().catch(() => undefined), 250)
   return {
     servicesAreReady: () => {
@@ -119,9 +119,9 @@ export const sumOver = async (
   (await Promise.all(services.map(({ process }) => process.metric(metric, labels)))).reduce((a, b) => a + b, 0)
 
 /**
- * Counts outcomes and records. A projector counts an outcome after the position has moved. So this
- * reads counters before positions at the start, and after positions at the end. If a process ended,
- * its counters are lost, so only then the count lacks outcomes.
+ * Counts outcomes and records. A projector counts an outcome after the position has moved. So
+ * counters are read before positions at the start, and after positions at the end. If a process has
+ * ended, its counters are lost. Only then the count lacks outcomes.
  */
 const beginOutcomes = async ({ projectors, lived, positions }: Arena) => {
   const count = () => sumOver(projectors, 'projector_events_total')

@@ -1,6 +1,6 @@
 // A projector loads this file before its own code. INTERRUPTED="<what> <signal> <moment>" sends the
-// signal to the process when it writes to a socket. `what` names a Lua script, so the process must
-// call it, or a topic, so the process must send records to it.
+// signal to the process when it writes to a socket. `what` names a Lua script or a topic. The
+// process must call this script, or send records to this topic.
 // - SIGKILL comes at the first such write. `after` (default): the kernel has the bytes, so the
 //   server does the work and no process reads the answer. `before`: no byte reaches the server.
 // - SIGSTOP comes before the first such write after SIGWINCH, which has no other use here. The

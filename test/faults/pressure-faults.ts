@@ -126,7 +126,7 @@ export const pressureFaults: readonly Fault[] = [
       if ((await accepted()) !== before) throw new Error('a promise was given that is not on the disk')
       for (const { process } of ingresses)
         if (!(await process.metric('ingress_spool_errors_total'))) throw new Error('the disk was never full')
-      // After the kill, acknowledged events are only on its disk.
+      // After the kill, only the disk of this ingress has acknowledged events.
       const [ingress] = ingresses
       await ingress?.kill()
       await ingress?.restart()

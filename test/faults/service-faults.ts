@@ -21,7 +21,7 @@ const postAll = async (arena: Arena, events: readonly MadeEvent[]) => {
   }
 }
 
-/** Settings of a projector that reads ahead although it is only a few records behind. */
+/** Settings of a projector that reads ahead even if it is only a few records behind. */
 const READS_AHEAD = { LOOKAHEAD_RECORDS: '100', CHUNK_RECORDS: '20' }
 
 /** Waits until the hash of positions has fields with this suffix. */
@@ -260,7 +260,7 @@ export const serviceFaults: readonly Fault[] = [
       for (const killed of projectors.slice(0, Math.round(1 + scale))) {
         await killed.kill()
         await killed.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'erase-customer SIGKILL' })
-        // Before it is ready, the projector may execute erasures that another projector has not
+        // Before the projector is ready, it may execute erasures that another projector has not
         // executed.
         const { process } = killed
         await Promise.race([process.untilReady().catch(() => process.ended), process.ended])

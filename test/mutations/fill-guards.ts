@@ -8,7 +8,7 @@ const anyLoss = 'after lost Redis, restarts and deleted records'
 /** Rules of a rebuild from the state topic. */
 export const fillGuards: readonly Guard[] = [
   {
-    guard: 'of the documents in one fetch, the newest one counts',
+    guard: 'of the documents in one fetch, the newest document counts',
     prevents: 'an older customer in Redis, because an older document came last in the state topic',
     file: `${folder}/fill.ts`,
     from: 'if (known && peeked && compareVersions(peeked, known) <= 0) continue',
@@ -88,7 +88,7 @@ export const fillGuards: readonly Guard[] = [
     test: filled('customers that a restored master of Redis Cluster has lost are filled again'),
   },
   {
-    guard: 'a fill ends if its state topic is gone',
+    guard: 'a fill ends if its state topic was deleted',
     prevents: 'customers that are missing after the state topic was created again during a fill',
     file: `${folder}/stored-positions.ts`,
     from: 'if (low === undefined || fill.stateTopicId === stateTopicId) continue',
@@ -104,7 +104,7 @@ export const fillGuards: readonly Guard[] = [
     test: fillStore('the end of a fill moves the position back'),
   },
   {
-    guard: 'the end of a fill stops a chunk that is under way',
+    guard: 'the end of a fill stops a chunk that is being written',
     prevents: 'a chunk without documents that moves the position',
     file: `${folder}/lua/move-fill.lua`,
     from: "redis.call('HDEL', KEYS[1], fill, ARGV[1] .. '#token', ARGV[1] .. '#window')",
@@ -120,7 +120,7 @@ export const fillGuards: readonly Guard[] = [
     test: fillStore('after a new fill has begun, an earlier fill changes nothing'),
   },
   {
-    guard: 'on a cluster a fill goes on only if its customers are still there',
+    guard: 'on a cluster a fill continues only if Redis still has its customers',
     prevents: 'customers that are missing after a master was replaced',
     file: `${folder}/fill-store.ts`,
     from: 'await assertStored(redis, customers, options.keyPrefix)',
@@ -137,7 +137,7 @@ export const fillGuards: readonly Guard[] = [
   },
   {
     guard: 'a fill sends at most 250 customers',
-    prevents: 'a fill that never ends on a slow network, because its calls exceed their time limit together',
+    prevents: 'a fill that never ends on a slow network, because parallel calls exceed their time limit',
     file: `${folder}/store.ts`,
     from: 'for (const part of partsOf(customers)) {',
     to: 'for (const part of [customers]) {',
@@ -152,7 +152,7 @@ export const fillGuards: readonly Guard[] = [
     test: filled('a fill reports that Kafka returns no records'),
   },
   {
-    guard: 'a fill reads what was published since the fill began',
+    guard: 'a fill reads the documents that were published since the fill began',
     prevents: 'customers that are missing, because compaction removed documents that were published again',
     file: `${folder}/fill.ts`,
     from: 'reached && (await extend(partition, reached, signal))',

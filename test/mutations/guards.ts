@@ -10,8 +10,8 @@ import { subscriberGuards } from './subscriber-guards.ts'
 import { toolGuards } from './tool-guards.ts'
 
 /**
- * All guards against bugs of libraries, of the network, of senders and of this project, if a test
- * can show that the guard is needed.
+ * All guards for which a test can show that they are needed: against bugs of libraries, of the
+ * network, of senders and of this project.
  */
 export const guards: readonly Guard[] = [
   ...kafkaGuards,

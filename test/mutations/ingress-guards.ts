@@ -107,7 +107,7 @@ export const ingressGuards: readonly Guard[] = [
   },
   {
     guard: 'the waiting records of a failing partition move to its queue',
-    prevents: 'another flush that fails for all partitions, which lasts a second if a leader hangs',
+    prevents: 'another flush that fails for all partitions, after a second if a leader hangs',
     file: `${folder}/delivery/publisher.ts`,
     from: ', ...shared.waiting.splice(0)])',
     to: '])',
@@ -147,7 +147,7 @@ export const ingressGuards: readonly Guard[] = [
   },
   {
     guard: 'a slow flush that is stored late restarts the failures of its partitions',
-    prevents: 'an ingress that reports ready for ever although it stores nothing',
+    prevents: 'an ingress that is ready forever although it stores nothing',
     file: `${folder}/delivery/publisher.ts`,
     from: '        restartFailures(part.records)\n',
     to: '',
@@ -155,7 +155,7 @@ export const ingressGuards: readonly Guard[] = [
   },
   {
     guard: 'records that waited for the number of partitions move to their partitions',
-    prevents: 'an outage of all partitions that is reported as long as one of them fails',
+    prevents: 'the report of an outage of all partitions, as long as one partition fails',
     file: `${folder}/delivery/publisher.ts`,
     from: 'if (queue === unbound) bind()',
     to: '',
@@ -283,7 +283,7 @@ export const ingressGuards: readonly Guard[] = [
     test: brokers('test/e2e/bad-input.e2e.test.ts', 'answers a body that stalls with a problem document'),
   },
   {
-    guard: 'the time limit of headers is not longer than that of the request',
+    guard: 'the time limit of headers is not longer than the time limit of the request',
     prevents: 'a minute for a body that stalls: Node applies the longer of both limits to the whole request',
     file: `${folder}/http/app.ts`,
     from: 'headersTimeout: options.requestTimeoutMs,',
@@ -482,7 +482,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit(`${folder}/http/app.test.ts`, 'the charset of a body is used if declared'),
   },
   {
-    guard: 'a setting names the charset of bodies that declare none',
+    guard: 'a setting names the charset of bodies that declare no charset',
     prevents: 'quarantine for every customer with a non-ASCII letter',
     file: 'packages/schemas/src/route.ts',
     from: 'return isOtherCharset && fallbackEncoding !== undefined',

@@ -21,7 +21,7 @@ const deposedLeader = {
 
 export const kafkaGuards: readonly Guard[] = [
   {
-    guard: 'a reader of one partition reports a batch that it passes over',
+    guard: 'a reader of one partition reports a batch that it skips',
     prevents: 'a rebuild that silently lacks the customers of a damaged batch',
     file: `${folder}/partition-reader.ts`,
     from: '    if (unreadable) return passOver({ ...unreadable, offset })',
@@ -156,7 +156,8 @@ export const kafkaGuards: readonly Guard[] = [
   },
   {
     guard: 'old metadata is refreshed in the background',
-    prevents: 'a slow broker that delays the records of all partitions every second, because it is asked for metadata',
+    prevents:
+      'a slow broker that delays the records of all partitions every second, by its answer to a metadata request',
     file: `${folder}/patches/metadata.ts`,
     from: 'if (!isKnown) return',
     to: 'return',
@@ -171,8 +172,8 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/patches/metadata.test.ts`, 'a refresh gives each broker its own address'),
   },
   {
-    guard: 'a bootstrap broker that does not answer is replaced by the next one',
-    prevents: 'a client that always asks a broker that hangs, although others are healthy',
+    guard: 'a bootstrap broker that does not answer is replaced by the next broker',
+    prevents: 'a client that always asks a hanging broker, although other brokers are healthy',
     file: `${folder}/patches/metadata.ts`,
     from: 'await this.createSeedBroker()',
     to: '',
@@ -248,7 +249,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/patches/missing-leader.test.ts`, 'metadata expires early'),
   },
   {
-    guard: 'the end offsets of partitions with a leader are returned even if another partition has none',
+    guard: 'the end offsets of partitions with a leader are returned even if another partition has no leader',
     prevents: 'a projector that applies nothing after its start or a rebalance while one partition has no leader',
     file: `${folder}/patches/missing-leader.ts`,
     from: '\n  patchOffsets()',
@@ -272,8 +273,8 @@ export const kafkaGuards: readonly Guard[] = [
     test: lostPartitions('whose leader hangs'),
   },
   {
-    guard: 'records that may go to any partition go to one partition, and those of the next send to another',
-    prevents: 'no such record is stored while one partition fails',
+    guard: 'records that may go to any partition go to one partition, and to another partition in the next send',
+    prevents: 'no record without a key is stored while one partition fails',
     file: `${folder}/producer.ts`,
     from: '? nextPartition++ : 0',
     to: '? 0 : nextPartition++',
@@ -368,7 +369,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/producer.test.ts`, 'the producer distinguishes a record that Kafka refuses from an outage'),
   },
   {
-    guard: 'a record goes to the partition that it is pinned to',
+    guard: 'each attempt sends a record to the same partition',
     prevents: 'an acknowledgement that belongs to another record',
     file: `${folder}/producer.ts`,
     from: '(message as PinnedMessage).partition',
@@ -385,7 +386,7 @@ export const kafkaGuards: readonly Guard[] = [
   },
   {
     guard: 'producers refresh their metadata every second',
-    prevents: 'kafkajs that writes to a leader that hangs until its metadata expires, after five minutes',
+    prevents: 'five minutes in which kafkajs writes to a hanging leader, until its metadata expires',
     file: `${folder}/producer.ts`,
     from: 'metadataMaxAge: metadataMaxAgeMs,',
     to: '',
@@ -605,7 +606,7 @@ export const kafkaGuards: readonly Guard[] = [
   },
   {
     guard: 'a topic that a lagging replica may lead is refused',
-    prevents: 'the loss of acknowledged records that such a leader does not have',
+    prevents: 'the loss of acknowledged records that the lagging leader does not have',
     file: `${folder}/topic-rules.ts`,
     from: `if (config.get('unclean.leader.election.enable') !== 'false')`,
     to: 'if (false)',

@@ -13,7 +13,7 @@ const newerWins = {
   to: 'is_known and 1',
 }
 const movesFromWhereItIs = {
-  guard: 'the position moves only from where it is expected to be',
+  guard: 'the position moves only from its expected value',
   prevents: 'missing events after Redis was rolled back or changed by another projector',
   file: `${folder}/lua/move-position.lua`,
   from: 'if stored ~= ARGV[2] and stored ~= ARGV[3] then return 0 end',
@@ -89,7 +89,7 @@ export const projectorGuards: readonly Guard[] = [
     test: store('keeps __proto__, emoji, NUL'),
   },
   {
-    guard: 'each call of a chunk checks for the token of the call before it',
+    guard: 'each call of a chunk checks the token of the previous call',
     prevents: 'a position without its customers after a failover in the middle of a chunk',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `if ARGV[8] ~= '' and redis.call`,
@@ -202,7 +202,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('gets its position without a batch'),
   },
   {
-    guard: 'the expected position is kept until it has been read again',
+    guard: 'the expected position is kept until the position has been read again',
     prevents: 'a rolled-back Redis that no one notices after an aborted reading',
     file: `${folder}/positions.ts`,
     from: 'await load([partition], AbortSignal.any([signal, assignment.signal]))',
@@ -218,7 +218,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('drops records fetched from another offset'),
   },
   {
-    guard: 'a partition that was lost in the meantime is forgotten',
+    guard: 'a partition that was lost during its load is forgotten',
     prevents: 'waits and reports for a partition of another member',
     file: `${folder}/projection.ts`,
     from: 'if (signal.aborted || positions.expected(partition) !== expected) return false',
@@ -226,12 +226,12 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('a projection applies no more records of a partition that was lost'),
   },
   {
-    guard: 'does not end a process right after an outage',
+    guard: 'the watchdog does not end a process right after an outage',
     prevents: 'a projector that ends itself right after Redis is back',
     file: `${folder}/watchdog.ts`,
     from: 'Math.min(progress.standstillMs(projection.positions.assigned), projection.undisturbedMs())',
     to: 'progress.standstillMs(projection.positions.assigned)',
-    test: unit(`${folder}/watchdog.test.ts`, 'does not end a process right after an outage'),
+    test: unit(`${folder}/watchdog.test.ts`, 'the watchdog does not end a process right after an outage'),
   },
   {
     guard: 'a partition that is not assigned is not read',
@@ -368,7 +368,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: '          positions.clear()\n          loading = load(assigned, signal)',
     to: '',
-    test: projection('stops while a restored dump has positions of another cluster'),
+    test: projection('a projection waits while a restored Redis has positions of another cluster'),
   },
   {
     guard: 'a partition that waits for its turn is no standstill',
@@ -525,7 +525,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: "const isReady = executions.get(partition) === 'done'",
     to: 'const isReady = true',
-    test: unit(`${folder}/erasures.test.ts`, 'a partition waits only if Redis may lack marks'),
+    test: unit(`${folder}/erasures.test.ts`, 'a partition waits only if Redis has no erasures position'),
   },
   {
     guard: 'erasures are executed again if the state topic may lack their tombstones',

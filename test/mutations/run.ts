@@ -26,8 +26,8 @@ const keyOf = ({ project, file, title }: TestReference) => `${project} ${file} $
 const untouched = new Map<string, TestRun>()
 
 /**
- * Runs a test once with all guards in place. If it fails, its failure without a guard shows
- * nothing.
+ * Runs a test once with all guards in place. If the test fails with all guards, a failure without a
+ * guard shows nothing.
  */
 const passesUntouched = async (test: TestReference): Promise<TestRun> => {
   const key = keyOf(test)

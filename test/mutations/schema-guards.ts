@@ -53,14 +53,14 @@ export const schemaGuards: readonly Guard[] = [
   },
   {
     guard: 'a field of an earlier source keeps its name',
-    prevents: 'a field of the customer that replaces the vehicles beside it',
+    prevents: 'a field of the customer that replaces the vehicles beside the customer',
     file: `${folder}/customer-hash.ts`,
     from: 'first !== undefined && first < start',
     to: 'first !== undefined && first > start',
     test: unit(`${folder}/customer-hash.test.ts`, 'each field of each source gets the name that the rules demand'),
   },
   {
-    guard: 'the later of two names that become one name gives the value',
+    guard: 'if two names become one name, the later value counts',
     prevents: 'one field twice in a command to Redis, and a count of fields that Redis does not have',
     file: `${folder}/customer-hash.ts`,
     from: 'if (place !== undefined) list',

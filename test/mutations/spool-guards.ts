@@ -93,7 +93,7 @@ export const spoolGuards: readonly Guard[] = [
   },
   {
     guard: 'a spooled record that Kafka refuses goes to quarantine',
-    prevents: 'an acknowledged record that delays all others, or is lost',
+    prevents: 'an acknowledged record that delays all other records, or is lost',
     file: `${folder}/delivery/topic-publishers.ts`,
     from: `if (outcome.end === 'refused' && outcome.error) return quarantine(outcome.error)`,
     to: '',
@@ -149,7 +149,7 @@ export const spoolGuards: readonly Guard[] = [
   },
   {
     guard: 'a file that the drain deletes is no damage',
-    prevents: 'an alarm for lost records although all were sent',
+    prevents: 'an alarm for lost records although all records were sent',
     file: `${folder}/spool/segment.ts`,
     from: 'if (!isDone(segment)) {',
     to: 'if (segment) {',
@@ -278,7 +278,7 @@ export const spoolGuards: readonly Guard[] = [
     test: damage('a file is read completely if the read error is transient'),
   },
   {
-    guard: 'a partition that catches up does not stop the drain of others',
+    guard: 'a partition that catches up does not stop the drain of other partitions',
     prevents: 'healthy records and full disks that wait for minutes',
     file: `${folder}/spool/drain.ts`,
     from: 'Promise.race([appender.committed, sleep(RETRY_MS), ...running()])',
@@ -287,7 +287,7 @@ export const spoolGuards: readonly Guard[] = [
   },
   {
     guard: 'an error of the next file does not drop a batch',
-    prevents: 'healthy records that wait until all failing partitions are well',
+    prevents: 'healthy records that wait until all failing partitions have recovered',
     file: `${folder}/spool/drain.ts`,
     from: '              next = begun\n',
     to: '',

@@ -25,15 +25,15 @@ export const subscriberGuards: readonly Guard[] = [
     test: unit(`${folder}/time-limit.test.ts`, 'is refused'),
   },
   {
-    guard: 'an event of a chunk is compared with those before it in the chunk',
-    prevents: 'an older event that replaces a newer one in the store of a subscriber',
+    guard: 'an event of a chunk is compared with the earlier events of the chunk',
+    prevents: 'an older event that replaces a newer event in the store of a subscriber',
     file: `${folder}/delivery-store.ts`,
     from: '    if (isNewer) newest.set(customerUuid, version)\n',
     to: '',
     test: chunk('the store ends with the newest version of each customer, and has each newer event once, in order'),
   },
   {
-    guard: 'a subscriber goes on only from the position that the store has',
+    guard: 'a subscriber continues only from the position in its store',
     prevents: 'two subscribers that store the same records, or a position that moves back',
     file: `${folder}/delivery-store.ts`,
     from: 'return isStored ? next : undefined',
@@ -41,7 +41,7 @@ export const subscriberGuards: readonly Guard[] = [
     test: chunk('after any crashes of two members, the store has the same content as without crashes'),
   },
   {
-    guard: 'a version that the store gives back is checked',
+    guard: 'a version that the store returns is checked',
     prevents: 'updates that are ignored because a driver returned a date',
     file: `${folder}/delivery-store.ts`,
     from: 'if (!read.ok) throw',
@@ -103,8 +103,8 @@ export const subscriberGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a subscription rejects when kafkajs gives up',
-    prevents: 'a process that lives on and reads nothing',
+    guard: 'a subscription rejects when kafkajs stops its consumer',
+    prevents: 'a process that continues and reads nothing',
     file: `${folder}/run-consumer.ts`,
     from: 'if (!restart && !isEnding())',
     to: 'if (restart && !isEnding())',

@@ -120,7 +120,7 @@ export const toolGuards: readonly Guard[] = [
     test: unit('test/commands.test.ts', 'npm run verify names the address'),
   },
   {
-    guard: 'a field that the last release had may not go without a changeset',
+    guard: 'a field of the last release must not be removed without a changeset',
     prevents: 'subscribers that break after an upgrade, without a warning',
     file: 'tools/contract/compatibility.ts',
     from: `return type === 'breaking' || action !== 'add' ||`,
@@ -128,7 +128,7 @@ export const toolGuards: readonly Guard[] = [
     test: unit('test/contract-compatibility.test.ts', 'a removed field is a breaking change'),
   },
   {
-    guard: 'an interruption counts even if it came before the wait',
+    guard: 'an interruption before a wait ends the wait, too',
     prevents: 'a demo that Ctrl-C cannot end',
     file: 'packages/cli/src/interruption.ts',
     from: `arrived: new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve())),`,

@@ -1,5 +1,5 @@
 /**
- * Compares the contract documents with those of the last release.
+ * Compares the contract documents with the documents of the last release.
  *
  * Records stay in Kafka for years. So old readers must understand new records, and new readers must
  * understand old records. A change is compatible if it adds an optional part, or changes only text.
@@ -35,7 +35,7 @@ const engineOf = (document: string) => {
 }
 
 const isBreaking = ({ type, action, path }: Diff): boolean => {
-  // A name below `properties` is a field, even if its name is that of an annotation.
+  // A name below `properties` is a field, even if an annotation has the same name.
   if (TEXTS.has(path.at(-1)) && path.at(-2) !== 'properties') return false
   if (type === 'annotation') return false
   return type === 'breaking' || action !== 'add' || path.at(-2) === 'required'
@@ -61,7 +61,7 @@ const changesOf = (document: string, before: unknown, after: unknown): BreakingC
   return [...new Map(changes.map((change) => [change.member, change])).values()]
 }
 
-/** Returns the breaking changes from the released contract to the current one. */
+/** Returns the breaking changes from the released contract to the current contract. */
 export const breakingChanges = (released: Contract, current: Contract): BreakingChange[] =>
   Object.entries(released).flatMap(([document, before]) => changesOf(document, before, current[document]))
 

@@ -60,7 +60,10 @@ const untilCaughtUp = (context: FaultContext): Promise<number> =>
     { timeoutMs: 60_000, pauseMs: 100 },
   )
 
-/** Kills the broker that leads the most partitions. Restarts it when other brokers lead them. */
+/**
+ * Kills the broker that leads the most partitions. Restarts this broker when other brokers lead its
+ * partitions.
+ */
 const killLeader = async (context: FaultContext): Promise<void> => {
   const { killable, pipeline, load, screen, signal } = context
   const before = await unlessAborted(leadersOf(pipeline), signal)

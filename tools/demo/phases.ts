@@ -101,7 +101,7 @@ export const showEventsAddUp = async (demo: Demo, { events, faults }: DemoOption
   return { sent: load.progress, addsUp: showSums(screen, sums) }
 }
 
-/** Sends more events. Meanwhile kills one server after another. */
+/** Sends more events, and kills one server after another while the events arrive. */
 export const showFaults = async (demo: Demo, { events }: DemoOptions): Promise<ShownFaults> => {
   const { screen, brokers, pipeline, services, ledgerPath, signal } = demo
   const mine = events - Math.floor(events * QUIET_SHARE)

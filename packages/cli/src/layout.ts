@@ -51,7 +51,7 @@ export interface BarState {
   readonly done: number
   readonly total: number
   readonly perSecond: number
-  /** Undefined if it cannot be estimated yet. */
+  /** Undefined if the time cannot be estimated yet. */
   readonly secondsLeft: number | undefined
   /** Text at the end of the line. Left out on a narrow terminal. */
   readonly tail?: string

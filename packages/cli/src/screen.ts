@@ -13,7 +13,7 @@ const CLEAR_LINE = '\r\x1b[2K'
 
 export interface LiveLine {
   text(columns: number): string
-  /** Share of the work that is done, 0 to 1. Undefined if it is unknown. */
+  /** Share of the work that is done, 0 to 1. Undefined if the share is unknown. */
   share?(): number
 }
 

@@ -6,7 +6,7 @@ export interface CommandLine<Read> {
   readonly name: string
   /** Text of `--help`, also printed below a list of problems. */
   readonly usage: string
-  /** A `text` has a value, a `flag` has none. */
+  /** A `text` has a value, a `flag` has no value. */
   readonly options: Readonly<Record<string, 'text' | 'flag'>>
   /** True if words without `--` are allowed. */
   readonly words?: boolean
@@ -76,7 +76,9 @@ export const parseCommandLine = <Read>(
   }
 }
 
-/** Reads the options. Ends the process with code 0 after `--help`, and with 2 if one is wrong. */
+/**
+ * Reads the options. Ends the process with code 0 after `--help`, and with 2 if an option is wrong.
+ */
 export const readCommandLine = <Read>(line: CommandLine<Read>): Read => {
   const parsed = parseCommandLine(line, process.argv.slice(2))
   if (parsed.kind === 'run') return parsed.read

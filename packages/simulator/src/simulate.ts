@@ -157,7 +157,7 @@ export function createSimulation(options: SimulationOptions): Simulation {
       }
     }
 
-    /** Resolves with false if the simulation was stopped meanwhile. */
+    /** Resolves with false if the simulation was stopped during the wait. */
     async function begin(event: SequencedEvent, body: Uint8Array, isRepeat = false): Promise<boolean> {
       await unfinished.take()
       await inFlight.take()

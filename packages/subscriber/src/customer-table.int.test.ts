@@ -1,6 +1,9 @@
 import { randomUUID } from 'node:crypto'
+import { connect } from 'node:net'
 import { waitUntil } from '@customer-stream/runtime'
 import { writeState } from '@customer-stream/schemas'
+import { openTcpProxy } from '@customer-stream/testing'
+import kafkajs from 'kafkajs'
 import { expect, inject, it, onTestFinished } from 'vitest'
 import { createStateTopic, type StateTopic } from './fixtures/state-topic.ts'
 import { stateOf } from './fixtures/states.ts'
@@ -213,6 +216,40 @@ it('the staleness of a table counts from the last time that the table was comple
     () => table.stalenessMs,
     (ms) => ms < performance.now() - before,
   )
+})
+
+it('the staleness of a table grows while Kafka is stalled', async () => {
+  const topic = await createStateTopic(kafkaBrokers)
+  await topic.write(stateOf('a', 1))
+  const [host = '', port] = (kafkaBrokers[0] ?? '').split(':')
+  const network = await openTcpProxy({ host, port: Number(port) })
+  onTestFinished(() => network.close())
+  const kafka = new kafkajs.Kafka({
+    brokers: [...kafkaBrokers],
+    logLevel: kafkajs.logLevel.NOTHING,
+    // All connections go through the proxy, because Kafka tells its clients its own address.
+    socketFactory: ({ onConnect }) => connect(network.port, '127.0.0.1', onConnect),
+  })
+  const table = open({ ...topic, kafka })
+  await table.untilCaughtUp()
+  network.set('stalled')
+  const stalledAt = performance.now()
+  await topic.write(stateOf('a', 2))
+  await waitUntil(
+    'the table is stale',
+    () => table.stalenessMs,
+    (ms) => ms > 1500,
+  )
+  const stalledMs = performance.now() - stalledAt
+  expect(table.stalenessMs).toBeGreaterThanOrEqual(stalledMs)
+  expect(table.get('a')?.version.timestamp).toBe(1)
+  network.set('open')
+  await waitUntil(
+    'the table is current again',
+    () => table.stalenessMs,
+    (ms) => ms < performance.now() - stalledAt - 1500,
+  )
+  expect(table.get('a')?.version.timestamp).toBe(2)
 })
 
 it('a table rejects if its topic does not exist, and names the topic', async () => {

@@ -40,7 +40,7 @@ it.each<[string, Partial<Verdict>, string]>([
   expect(verdictLines({ ...sound, ...changed }).join('\n')).toContain(`\n${reason}`)
 })
 
-it('a verdict without a ledger can be sound without promises', () => {
+it('a verdict with no promises can be sound if there is no ledger', () => {
   expect(isSound({ ...sound, hasLedger: false, promises: 0 })).toBe(true)
 })
 

@@ -71,8 +71,8 @@ lifecycle.onStop('spool', () => spool?.close())
 repeat('drain', DRAIN_INTERVAL_MS, () => delivery.drainSpool(connection.partitionsKnown, stopping.signal))
 repeat('outages', OUTAGE_INTERVAL_MS, watch)
 lifecycle.onStop('publishers', publishers.drain)
-// The last request has ACCEPT_DEADLINE_MS from now. Its answer is sent at least 500 ms before
-// connections are cut.
+// When the port begins to close, every request must be answered within ACCEPT_DEADLINE_MS.
+// Connections are cut 500 ms later.
 lifecycle.onStop('public port', () => closeServer(app, settings.ACCEPT_DEADLINE_MS + 500))
 lifecycle.onStop('readiness', async () => {
   stopping.abort()

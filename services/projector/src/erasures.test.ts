@@ -119,7 +119,7 @@ describe('erasures', () => {
     expect(tombstones(first.published)).toEqual(['a', 'a'])
   })
 
-  it('without a leader of the erasures topic, a partition waits only if Redis may lack marks', async () => {
+  it('while the erasures topic has no leader, a partition waits only if Redis has no erasures position', async () => {
     const kafka = fakeKafka()
     kafka.isErasuresLed = false
     const redis = emptyRedis()

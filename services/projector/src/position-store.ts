@@ -78,8 +78,8 @@ export interface PositionStore {
   /** Deletes the window of a partition. Its position must not be within the window. */
   forgetWindow(partition: number): Promise<void>
   /**
-   * Returns, by partition, the offset up to which a state topic has all documents. Undefined if no
-   * state topic is known to have documents of the partition.
+   * Returns, by partition, the offset up to which a state topic has all documents. Undefined for a
+   * partition without such an offset in Redis.
    */
   publishedPositions(
     partitions: readonly number[],

@@ -362,7 +362,7 @@ describe('positions of another cluster', () => {
     await projection.stop()
   })
 
-  it('a projection stops while a restored dump has positions of another cluster', async () => {
+  it('a projection waits while a restored Redis has positions of another cluster', async () => {
     const { assign, projection, batch, before, seeks } = setUp()
     await assign()
     before.claim = () => {

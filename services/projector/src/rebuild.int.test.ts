@@ -94,7 +94,7 @@ const runs = fc
 
 /**
  * Runs a rebuild.
- * @param tamper changes Redis after projection 1 has applied its part.
+ * @param tamper changes Redis after projection 1 has applied `run.before` events.
  */
 const rebuild = async (
   run: Run,

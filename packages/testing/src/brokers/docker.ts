@@ -20,7 +20,7 @@ import { ping } from './local-redis.ts'
 import { LoopbackContainer } from './loopback-container.ts'
 import { findOnPath } from './maven.ts'
 import type { KafkaNode, Provider, RedisServer } from './provider.ts'
-import { whyNoEngine } from './why-no-engine.ts'
+import { whyNoEngine, whyNotGivenEngine } from './why-no-engine.ts'
 
 const REDIS_IMAGE = 'redis:8-alpine'
 const REDIS_PORT = 6379
@@ -51,6 +51,8 @@ const pull = async (image: string, log: Log): Promise<void> => {
 
 /** Resolves with the reason why containers cannot be used. Undefined if containers can be used. */
 export const whyNoContainers = async (log: Log): Promise<string | undefined> => {
+  const problem = await whyNotGivenEngine(process.env)
+  if (problem !== undefined) return problem
   const engine = await Promise.race([
     getContainerRuntimeClient().catch(() => undefined),
     delay(ENGINE_TIMEOUT_MS, undefined, { ref: false }),
@@ -120,7 +122,8 @@ const kafkaNodeOf = (id: number, container: StartedTestContainer): KafkaNode => 
 }
 
 /**
- * Opens a provider of servers in containers. The supervisor finds all containers by their label.
+ * Opens a provider of servers in containers. `docker-guard.ts` finds all containers by their label,
+ * and removes them when this process ends.
  */
 export const openDocker = (): Provider => {
   const owner = randomUUID()

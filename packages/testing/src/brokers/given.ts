@@ -5,7 +5,7 @@ export interface GivenAddresses {
 
 /**
  * Returns the addresses of running brokers from the services' settings KAFKA_BROKERS and REDIS_URL.
- * Undefined if neither is set. Throws if only one is set.
+ * Undefined if both settings are missing. Throws if one setting is missing.
  */
 export const givenAddresses = ({ KAFKA_BROKERS, REDIS_URL }: NodeJS.ProcessEnv): GivenAddresses | undefined => {
   if (!KAFKA_BROKERS && !REDIS_URL) return undefined

@@ -17,7 +17,7 @@ export interface GuardedProcess {
   /** Exit code of the process. */
   readonly ended: Promise<number>
   hasEnded(): boolean
-  /** Ends the process. Resolves when the process is gone. May be called twice. */
+  /** Ends the process. Resolves when the process has ended. May be called twice. */
   end(): Promise<void>
 }
 

@@ -18,7 +18,7 @@ export interface Brokers {
   /**
    * Starts another Redis, with its own flags and environment, e.g. another locale or a small
    * maxmemory. The Redis is a container or a local process, as the brokers are. If the brokers come
-   * from KAFKA_BROKERS and REDIS_URL, it is a container if an engine answers.
+   * from KAFKA_BROKERS and REDIS_URL, the Redis is a container if an engine answers.
    */
   startRedis(options?: RedisOptions): Promise<RedisServer>
   /**

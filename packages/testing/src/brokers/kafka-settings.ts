@@ -16,7 +16,8 @@ const anyBroker = {
 export const singleBroker: Readonly<Record<string, string>> = {
   ...anyBroker,
   'node.id': '1',
-  // Kafka's default. It lets tests notice a client that creates a topic by a metadata request.
+  // Kafka's default. With this value, tests notice a client that creates a topic by a metadata
+  // request.
   'auto.create.topics.enable': 'true',
   'offsets.topic.replication.factor': '1',
   'offsets.topic.num.partitions': '1',

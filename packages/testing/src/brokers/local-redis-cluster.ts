@@ -42,7 +42,7 @@ export interface RedisCluster {
   readonly masters: readonly RedisMaster[]
   /**
    * Moves a slot to another master, as resharding does. During the move, the old master answers ASK
-   * for keys that have moved. After the move, it answers MOVED.
+   * for keys that have moved. After the move, the old master answers MOVED.
    * @param meanwhile called twice: with `here` before the first key moves, and with `gone` after
    *   the last key has moved. The slot belongs to the old master until the second call has ended.
    * @returns the new master.

@@ -26,7 +26,7 @@ export const findOnPath = (program: string): string | undefined =>
 const hasJava17 = async (): Promise<boolean> => {
   // Run Java to see whether it is installed, because macOS has a `java` that only prints a message.
   const asked = promisify(execFile)('java', ['-version'])
-  // Kill Java if this process ends meanwhile.
+  // Kill Java if this process ends first.
   const end = () => void asked.child.kill('SIGKILL')
   process.once('exit', end)
   const { stderr } = await asked.catch(() => ({ stderr: '' }))
@@ -101,7 +101,7 @@ export interface Fetch {
   readonly artifacts: readonly string[]
   readonly goal: 'dependency:copy-dependencies' | 'dependency:unpack-dependencies'
   readonly options?: readonly string[]
-  /** Work on the fetched files, done only once. */
+  /** Work on the fetched files. Done only once. */
   readonly prepare?: (folder: string) => Promise<void>
 }
 

@@ -35,6 +35,21 @@ const sentenceOf = (place: string, code: string | undefined): string => {
 }
 
 /**
+ * Returns the reason why the engine that DOCKER_HOST names cannot be used. Undefined if the engine
+ * accepts connections, or if DOCKER_HOST is not set. testcontainers would take another engine.
+ */
+export const whyNotGivenEngine = async ({ DOCKER_HOST: given }: NodeJS.ProcessEnv): Promise<string | undefined> => {
+  if (!given) return undefined
+  const url = URL.parse(given)
+  const target = given.startsWith('unix://')
+    ? { path: given.slice('unix://'.length) }
+    : url && { host: url.hostname, port: Number(url.port) || 2375 }
+  if (!target) return `DOCKER_HOST=${given} is no URL`
+  const code = await connectError(target)
+  return code === undefined ? undefined : sentenceOf(`DOCKER_HOST=${given}`, code)
+}
+
+/**
  * Returns the reason why no container engine can be used. A missing socket and a socket without
  * permission have different reasons.
  */
@@ -43,14 +58,7 @@ export const whyNoEngine = async (
   sockets = usualSockets(env),
 ): Promise<string> => {
   const given = env.DOCKER_HOST
-  if (given) {
-    const url = URL.parse(given)
-    const target = given.startsWith('unix://')
-      ? { path: given.slice('unix://'.length) }
-      : url && { host: url.hostname, port: Number(url.port) || 2375 }
-    if (!target) return `DOCKER_HOST=${given} is no URL`
-    return sentenceOf(`DOCKER_HOST=${given}`, await connectError(target))
-  }
+  if (given) return (await whyNotGivenEngine(env)) ?? sentenceOf(`DOCKER_HOST=${given}`, undefined)
   for (const path of sockets) {
     const code = await connectError({ path })
     if (code !== 'ENOENT' && code !== 'ENOTDIR') return sentenceOf(path, code)

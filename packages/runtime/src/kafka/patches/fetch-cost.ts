@@ -121,8 +121,8 @@ export const encodeFetch = ({
     encoder.ensureAvailable(partitions.length * PARTITION_BYTES)
     for (const each of partitions) {
       encoder.buf.writeInt32BE(each.partition, encoder.offset)
-      // The leader's epoch and the first offset of the log are -1, because only followers send
-      // them.
+      // The leader's epoch is -1, because kafkajs does not know it. The first offset of the log is
+      // -1, because only followers send it.
       encoder.buf.writeInt32BE(-1, encoder.offset + 4)
       encoder.buf.writeBigInt64BE(BigInt(each.fetchOffset), encoder.offset + 8)
       encoder.buf.writeBigInt64BE(-1n, encoder.offset + 16)
