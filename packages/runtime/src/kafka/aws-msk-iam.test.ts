@@ -20,7 +20,7 @@ it('signs a token for the region, with the time that remains', async () => {
 it('names the optional package if it is not installed', async () => {
   await expect(signToken(region)).rejects.toMatchObject({
     reason: 'authentication',
-    message: 'the package aws-msk-iam-sasl-signer-js cannot be loaded (ERR_MODULE_NOT_FOUND)',
+    message: expect.stringContaining('the package aws-msk-iam-sasl-signer-js cannot be loaded'),
     hint: expect.stringContaining('npm install aws-msk-iam-sasl-signer-js'),
   })
 })

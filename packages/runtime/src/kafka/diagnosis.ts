@@ -125,8 +125,8 @@ const loginHint = (settings: KafkaSettings, { type, errors }: Facts): string => 
     return 'Check the IAM policy of this role (kafka-cluster:Connect), and KAFKA_SASL_AWS_REGION.'
   if (settings.KAFKA_SASL_MECHANISM === 'oauthbearer')
     return (
-      'The brokers do not accept the token. Compare its issuer, audience and scope with the settings of the listener, ' +
-      'and check KAFKA_SASL_OAUTH_TOKEN_URL and KAFKA_SASL_OAUTH_SCOPE.'
+      'The brokers do not accept the token. Compare its issuer, audience and scope with the settings of the ' +
+      'listener, and check KAFKA_SASL_OAUTH_TOKEN_URL and KAFKA_SASL_OAUTH_SCOPE.'
     )
   return 'Check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD.'
 }

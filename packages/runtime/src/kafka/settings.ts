@@ -110,8 +110,8 @@ export const kafkaSettings = {
   KAFKA_SASL_MECHANISM: choice(['none', 'plain', 'scram-sha-256', 'scram-sha-512', 'oauthbearer', 'aws-msk-iam'], {
     default: 'none',
     description:
-      'How to log in to the brokers. `oauthbearer` gets tokens from `KAFKA_SASL_OAUTH_TOKEN_URL`. `aws-msk-iam` signs ' +
-      'tokens with the AWS credentials of the process, and needs the package `aws-msk-iam-sasl-signer-js`.',
+      'How to log in to the brokers. `oauthbearer` gets tokens from `KAFKA_SASL_OAUTH_TOKEN_URL`. `aws-msk-iam` ' +
+      'signs tokens with the AWS credentials of the process, and needs the package `aws-msk-iam-sasl-signer-js`.',
   }),
   KAFKA_SASL_USERNAME: optionalText({ description: 'User for `plain` and `scram-…`.' }),
   KAFKA_SASL_PASSWORD: optionalSecret({ description: 'Password for `plain` and `scram-…`.' }),

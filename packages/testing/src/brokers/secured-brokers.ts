@@ -57,9 +57,10 @@ const loginSettings = (prefix: string, byToken: boolean): Record<string, string>
   const module = byToken ? 'oauthbearer.OAuthBearerLoginModule' : 'scram.ScramLoginModule'
   // The broker needs a token of its own to offer the mechanism.
   const options = byToken ? ' unsecuredLoginStringClaim_sub="broker"' : ''
+  const jaas = `org.apache.kafka.common.security.${module} required${options};`
   return {
     [`${prefix}sasl.enabled.mechanisms`]: mechanism,
-    [`${prefix}${mechanism.toLowerCase()}.sasl.jaas.config`]: `org.apache.kafka.common.security.${module} required${options};`,
+    [`${prefix}${mechanism.toLowerCase()}.sasl.jaas.config`]: jaas,
   }
 }
 

@@ -8,14 +8,13 @@ const body = Buffer.from('{}')
 const secretsOf = (...names: string[]) => new Map(names.map((name) => [name, `secret-${name}`]))
 const credentials = (name: string) => ({ signature: sign(body.toString(), `secret-${name}`), token: 'token' })
 
-it('accepts a new secret beside the old one, and refuses the old one when it is removed', async () => {
+it('a new secret is accepted beside the old one, and the old one is refused when it is removed', async () => {
   const registry = createRegistry('test')
-  const { authenticated } = createIngressMetrics(
-    registry,
-    () => ({ records: 0, bytes: 0 }),
-    () => undefined,
-    () => ({}) as never,
-  )
+  const { authenticated } = createIngressMetrics(registry, {
+    size: () => ({ records: 0, bytes: 0 }),
+    spoolSize: () => undefined,
+    isolated: () => ({ failing: 0, slow: 0 }),
+  })
   const settings = {
     MYKAARMA_AUTH: 'signature+token' as const,
     MYKAARMA_SIGNING_SECRETS: secretsOf('old'),
