@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
@@ -27,6 +27,24 @@ describe('docs/security.md', () => {
     expect(title.length).toBeGreaterThan(10)
     expect(read(file)).toContain(title)
   })
+})
+
+it('docs/security.md has a reason for each production dependency, and for no other package', () => {
+  const folders = ['packages', 'services'].flatMap((parent) =>
+    readdirSync(join(root, parent)).map((name) => `${parent}/${name}`),
+  )
+  // Only tests use this package.
+  const inImages = folders.filter((folder) => folder !== 'packages/testing')
+  const dependencies = inImages.flatMap((folder) => {
+    const manifest = JSON.parse(read(`${folder}/package.json`)) as Record<string, Record<string, string> | undefined>
+    return Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies })
+  })
+  const foreign = new Set(dependencies.filter((name) => !name.startsWith('@customer-stream/')))
+  const [, table = ''] = read('docs/security.md').split('## Production dependencies')
+  const named = [...table.split('\n## ')[0]!.matchAll(/^\| (`.+?) \|/gm)].flatMap(([, cell = '']) =>
+    [...cell.matchAll(/`(.+?)`/g)].map(([, name]) => name),
+  )
+  expect(named.toSorted()).toEqual([...foreign].toSorted())
 })
 
 it('every package of the lock file has a checksum, and no image runs an install script', () => {

@@ -8,6 +8,7 @@ import {
   createObstacles,
   createReadyGauge,
   createRegistry,
+  createSecretFileMetrics,
   LOG_EVENTS,
   type Registry,
 } from '@customer-stream/runtime'
@@ -20,6 +21,7 @@ const open = (service: string): Registry => {
   const registry = createRegistry(service)
   createReadyGauge(registry, async () => [])
   createObstacles(registry, createLogger(service, 'silent'))
+  createSecretFileMetrics(registry)
   return registry
 }
 

@@ -1,6 +1,7 @@
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { ServiceName } from '@customer-stream/testing'
-import { blocked, correct, type Scenario } from './scenario.ts'
+import { type ServiceName, startTokenServer, type TokenServer } from '@customer-stream/testing'
+import { blocked, correct, replaceFile, type Scenario } from './scenario.ts'
 import { type Operation, type Resource, type Site, withoutLogin } from './site.ts'
 
 type Env = Readonly<Record<string, string>>
@@ -114,6 +115,17 @@ const rights: readonly Scenario[] = [
   },
 ]
 
+const tokenServers = new WeakMap<Site, TokenServer>()
+
+/** Each service logs in with a token. The subject of the token is the user that has the rights. */
+const oauth = (site: Site, service: ServiceName, url: string): Env => ({
+  ...withoutLogin(site.world.brokers.kafka.addresses.oauth),
+  KAFKA_SASL_MECHANISM: 'oauthbearer',
+  KAFKA_SASL_OAUTH_TOKEN_URL: url,
+  KAFKA_SASL_OAUTH_CLIENT_ID: site.userOf(service),
+  KAFKA_SASL_OAUTH_CLIENT_SECRET: 'secret',
+})
+
 const login: readonly Scenario[] = [
   {
     name: 'both services have a wrong password until it is corrected in Kafka',
@@ -141,6 +153,55 @@ const login: readonly Scenario[] = [
     repair: async (site) => {
       for (const service of SERVICES) await site.setPassword(service, site.password)
     },
+  },
+  {
+    name: 'the passwords of both services change in Kafka, and then in their files',
+    options: {
+      env: ({ brokers }, folder, { password }) => {
+        const file = join(folder, 'password')
+        writeFileSync(file, password)
+        const env = {
+          KAFKA_BROKERS: brokers.kafka.addresses.shortSessions,
+          KAFKA_SASL_PASSWORD: '',
+          KAFKA_SASL_PASSWORD_FILE: file,
+          SECRET_FILES_CHECK_MS: '500',
+        }
+        return { ingress: env, projector: env }
+      },
+    },
+    break: async (site) => {
+      for (const service of SERVICES) await site.setPassword(service, 'another')
+    },
+    signs: SERVICES.flatMap((service) => [{ of: service, says: [/KAFKA_SASL_PASSWORD/] }, blocked(service)]),
+    repair: async (site) => {
+      replaceFile(join(site.folder, 'password'), 'another')
+    },
+  },
+  {
+    name: 'the token endpoint answers a web page instead of tokens',
+    atStart: true,
+    break: async (site) => {
+      const endpoint = await startTokenServer()
+      site.onClose(endpoint.close)
+      tokenServers.set(site, endpoint)
+      endpoint.answerWith((response) => response.writeHead(200, { 'content-type': 'text/html' }).end('<html></html>'))
+      for (const service of SERVICES) site[service].configure(oauth(site, service, endpoint.url))
+    },
+    signs: SERVICES.flatMap((service) => [{ of: service, says: [/KAFKA_SASL_OAUTH_TOKEN_URL/] }, blocked(service)]),
+    repair: async (site) => tokenServers.get(site)?.answerWith(undefined),
+  },
+  {
+    name: 'the token endpoint hangs',
+    atStart: true,
+    break: async (site) => {
+      const endpoint = await startTokenServer()
+      site.onClose(endpoint.close)
+      tokenServers.set(site, endpoint)
+      endpoint.answerWith(() => {})
+      for (const service of SERVICES) site[service].configure(oauth(site, service, endpoint.url))
+    },
+    signs: SERVICES.map((service) => ({ of: service, says: [/did not answer in time/] })),
+    repair: async (site) => tokenServers.get(site)?.answerWith(undefined),
   },
   wrongSettings('Kafka does not know the users', () => ({ KAFKA_SASL_USERNAME: 'nobody' }), /KAFKA_SASL_USERNAME/),
   wrongSettings(

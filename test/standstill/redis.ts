@@ -1,9 +1,10 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { waitUntil } from '@customer-stream/runtime'
 import { customerKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { blocked, correct, type Scenario } from './scenario.ts'
+import { blocked, correct, replaceFile, type Scenario } from './scenario.ts'
 import type { Site } from './site.ts'
 
 const call = (site: Site, ...words: readonly [string, ...string[]]) => site.redis.call(...words)
@@ -43,7 +44,51 @@ const changed = (
   repair: async (site) => void (await call(site, ...(to as [string, ...string[]]))),
 })
 
+/** The projector reads REDIS_URL from a file. */
+const urlInFile = {
+  env: (_: unknown, folder: string, { redisUrl }: { readonly redisUrl: string }) => {
+    const file = join(folder, 'redis-url')
+    writeFileSync(file, redisUrl)
+    return { projector: { REDIS_URL: '', REDIS_URL_FILE: file, SECRET_FILES_CHECK_MS: '500' } }
+  },
+}
+
+const changeUrlFile = ({ folder }: Site, password: string): void => {
+  const file = join(folder, 'redis-url')
+  const url = new URL(readFileSync(file, 'utf8'))
+  url.password = password
+  replaceFile(file, url.href)
+}
+
+/** Redis keeps the connections of a user whose password changes, so this ends them. */
+const endConnections = async (site: Site): Promise<void> => {
+  const { username } = new URL(readFileSync(join(site.folder, 'redis-url'), 'utf8'))
+  await call(site, 'CLIENT', 'KILL', 'USER', username)
+}
+
 export const redis: readonly Scenario[] = [
+  {
+    name: 'the password of Redis changes in Redis, and then in the file',
+    options: urlInFile,
+    break: async (site) => {
+      await site.changeRedisUser('resetpass', '>another')
+      await endConnections(site)
+    },
+    signs: [{ of: 'projector', says: [/WRONGPASS/, /REDIS_URL/] }, blocked('projector')],
+    repair: async (site) => changeUrlFile(site, 'another'),
+  },
+  {
+    name: 'the password of Redis changes without a gap: first added, then changed in the file, then removed',
+    options: urlInFile,
+    break: async (site) => {
+      await site.changeRedisUser('>another')
+      changeUrlFile(site, 'another')
+      const uses = async () => (await site.projector.log()).includes('secrets-changed')
+      await waitUntil('the projector uses the new password', uses, Boolean)
+      await site.changeRedisUser(`<${site.password}`)
+      await endConnections(site)
+    },
+  },
   wrongUrl('the database of Redis does not exist', ({ world }) => `${world.brokers.redisUrl}/99`, /99/, /REDIS_URL/),
   wrongUrl('the Redis user may not select its database', (site) => `${site.envOf('projector').REDIS_URL}/1`, /select/i),
   wrongUrl('nothing listens at the address of Redis', () => 'redis://127.0.0.1:1', /127\.0\.0\.1:1\b/),

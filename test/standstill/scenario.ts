@@ -1,3 +1,4 @@
+import { renameSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { waitUntil } from '@customer-stream/runtime'
@@ -40,6 +41,12 @@ export const correct = async (site: Site, service: ServiceName): Promise<void> =
   await site[service].stop()
   site[service].correct()
   await site[service].start()
+}
+
+/** Replaces a file in one step, as Kubernetes does. */
+export const replaceFile = (path: string, content: string): void => {
+  writeFileSync(`${path}.new`, content)
+  renameSync(`${path}.new`, path)
 }
 
 /** A way to break the pipeline, or a change that must not break it. */

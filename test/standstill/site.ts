@@ -133,8 +133,13 @@ const entriesOf = (settings: Env) => Object.entries(settings).map(([name, value]
 
 /**
  * Returns additional settings of the services. A service may store files in the folder.
+ * @param login the password and the URL of Redis that the services have at the start.
  */
-export type SiteEnv = (world: World, folder: string) => Partial<Record<ServiceName, Env>>
+export type SiteEnv = (
+  world: World,
+  folder: string,
+  login: { readonly password: string; readonly redisUrl: string },
+) => Partial<Record<ServiceName, Env>>
 
 export interface SiteOptions {
   readonly partitions?: number
@@ -236,7 +241,6 @@ export const openSite = async (
   }
   const password = `p${unique}`
   const folder = mkdtempSync(join(tmpdir(), 'standstill-'))
-  const env = envOfWorld(world, folder)
   const userOf = (service: ServiceName) => `s${unique}-${service}`
   const redisUser = `s${unique}`
   const ends: (() => unknown)[] = []
@@ -270,6 +274,7 @@ export const openSite = async (
     onClose(() => redis.disconnect())
   }
 
+  const env = envOfWorld(world, folder, { password, redisUrl: redisUrl.href })
   const kafkaEnv = (service: ServiceName): Env => ({
     KAFKA_BROKERS: brokers.kafka.addresses.scram,
     KAFKA_SASL_MECHANISM: 'scram-sha-256',

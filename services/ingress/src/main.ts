@@ -9,6 +9,7 @@ import {
   createRegistry,
   periodically,
   settingsOrExit,
+  watchSecretFiles,
 } from '@customer-stream/runtime'
 import { createDiagnose } from '@customer-stream/runtime/kafka'
 import { topicNames } from '@customer-stream/schemas'
@@ -59,6 +60,8 @@ const repeat = (task: string, intervalMs: number, work: () => Promise<void>) => 
   lifecycle.onStop(task, periodically(intervalMs, work, onFailure))
 }
 
+const secretFiles = { schemas: ingressSettings, env: process.env, rules: ingressRules, registry, logger }
+lifecycle.onStop('secret files', watchSecretFiles(settings, secretFiles))
 // Parts stop in reverse order of registration. First the process reports "not ready" and waits for
 // the load balancer. Then the process finishes requests, flushes, ends the drain and the spool, and
 // disconnects from Kafka. The admin port closes last.

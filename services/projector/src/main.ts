@@ -8,6 +8,7 @@ import {
   createObstacles,
   createRegistry,
   settingsOrExit,
+  watchSecretFiles,
 } from '@customer-stream/runtime'
 import {
   createAdmin,
@@ -83,6 +84,8 @@ const readiness = createReadiness({ startup, ...checks, consumer, projection, pr
 const adminApp = createAdminApp({ registry, checks: readiness })
 const watchdog = createWatchdog({ ...clients, projection, progress, lifecycle }, options.watchdog)
 
+const secretFiles = { schemas: projectorSettings, env: process.env, rules: projectorRules, registry, logger }
+lifecycle.onStop('secret files', watchSecretFiles(settings, secretFiles))
 // Parts stop in reverse order: readiness, timers, consumer, connections, and last the admin port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 lifecycle.onStop('redis', () => redis.disconnect())

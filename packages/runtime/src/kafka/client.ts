@@ -1,11 +1,9 @@
-import kafkajs, { type KafkaConfig, type SASLOptions } from 'kafkajs'
+import kafkajs, { type KafkaConfig } from 'kafkajs'
 import type { Logger } from '../process/log.ts'
-import type { Loaded } from '../process/settings.ts'
 import { clientOf, type KafkaClient } from './kafka-client.ts'
 import { patchKafkajs } from './patches/index.ts'
-import type { kafkaSettings } from './settings.ts'
-
-export type KafkaSettings = Loaded<typeof kafkaSettings>
+import { saslOf } from './sasl.ts'
+import type { KafkaSettings } from './settings.ts'
 
 patchKafkajs()
 
@@ -38,18 +36,19 @@ const toPino = (logger: Logger): NonNullable<KafkaConfig['logCreator']> => {
     }
 }
 
+/** Getters, so that each connection uses the certificates that the settings have at that time. */
 const tlsOf = (settings: KafkaSettings): Exclude<KafkaConfig['ssl'], undefined> =>
-  settings.KAFKA_SSL && { ca: settings.KAFKA_SSL_CA, cert: settings.KAFKA_SSL_CERT, key: settings.KAFKA_SSL_KEY }
-
-const saslOf = (settings: KafkaSettings): SASLOptions | undefined => {
-  const mechanism = settings.KAFKA_SASL_MECHANISM
-  if (mechanism === 'none') return undefined
-  return {
-    mechanism,
-    username: settings.KAFKA_SASL_USERNAME ?? '',
-    password: settings.KAFKA_SASL_PASSWORD ?? '',
-  } as SASLOptions
-}
+  settings.KAFKA_SSL && {
+    get ca() {
+      return settings.KAFKA_SSL_CA
+    },
+    get cert() {
+      return settings.KAFKA_SSL_CERT
+    },
+    get key() {
+      return settings.KAFKA_SSL_KEY
+    },
+  }
 
 /**
  * Creates a client of kafkajs with the patches of this folder.

@@ -1,8 +1,9 @@
 import type { BlockedReason, Diagnosis, Program } from '../process/blocked.ts'
-import type { KafkaSettings } from './client.ts'
 import { creationHints, groupHints, outageCodes, rightNeededTo, rights } from './diagnosis-hints.ts'
 import { type AnyError, type Facts, factsOf, firstOf } from './error-facts.ts'
 import { failedWorkOf, hasAnswered } from './failed-request.ts'
+import type { KafkaSettings } from './settings.ts'
+import { TokenError } from './token-cache.ts'
 import { TopicError } from './topic-check.ts'
 
 /**
@@ -30,6 +31,9 @@ const silences = new Set(['KafkaJSConnectionError', 'KafkaJSConnectionClosedErro
 const mechanismOf = (settings: KafkaSettings) => settings.KAFKA_SASL_MECHANISM.toUpperCase()
 
 const userOf = (settings: KafkaSettings): string => {
+  if (settings.KAFKA_SASL_MECHANISM === 'aws-msk-iam') return 'the AWS role of this process (AWS-MSK-IAM)'
+  if (settings.KAFKA_SASL_MECHANISM === 'oauthbearer')
+    return `client "${settings.KAFKA_SASL_OAUTH_CLIENT_ID}" (OAUTHBEARER)`
   if (settings.KAFKA_SASL_MECHANISM !== 'none')
     return `user "${settings.KAFKA_SASL_USERNAME}" (${mechanismOf(settings)})`
   return settings.KAFKA_SSL && settings.KAFKA_SSL_CERT !== undefined
@@ -117,6 +121,13 @@ const loginHint = (settings: KafkaSettings, { type, errors }: Facts): string => 
     errors.some(({ message }) => message.includes('mechanism is not supported'))
   )
     return `The brokers do not offer ${mechanismOf(settings)}: check KAFKA_SASL_MECHANISM.`
+  if (settings.KAFKA_SASL_MECHANISM === 'aws-msk-iam')
+    return 'Check the IAM policy of this role (kafka-cluster:Connect), and KAFKA_SASL_AWS_REGION.'
+  if (settings.KAFKA_SASL_MECHANISM === 'oauthbearer')
+    return (
+      'The brokers do not accept the token. Compare its issuer, audience and scope with the settings of the ' +
+      'listener, and check KAFKA_SASL_OAUTH_TOKEN_URL and KAFKA_SASL_OAUTH_SCOPE.'
+    )
   return 'Check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD.'
 }
 
@@ -143,6 +154,15 @@ interface Problem {
 const wrongTopic = ({ facts }: Failure): Problem | undefined => {
   const error = facts.errors.find((each) => each instanceof TopicError)
   return error && { reason: 'topic', message: error.message }
+}
+
+const tokenErrorOf = ({ errors }: Facts): TokenError | undefined => errors.find((each) => each instanceof TokenError)
+
+const noToken = ({ facts, cannot, retrying }: Failure): Problem | undefined => {
+  const error = tokenErrorOf(facts)
+  return error?.reason === undefined
+    ? undefined
+    : { reason: error.reason, message: `No login to Kafka: ${error.message}. ${cannot}. ${retrying}${error.hint}` }
 }
 
 const refusedLogin = ({ settings, program, facts, kafka, cannot, lastMessage }: Failure): Problem | undefined => {
@@ -237,6 +257,7 @@ const silentRefusal = ({ settings, facts, kafka, cannot, retrying }: Failure): P
 /** Problems that a person must fix. The first problem that fits an error is reported. */
 const PROBLEMS = [
   wrongTopic,
+  noToken,
   refusedLogin,
   failedTls,
   missingRight,
@@ -250,6 +271,8 @@ const PROBLEMS = [
 /** Returns the message about an outage of Kafka. */
 const outageMessageOf = ({ settings, facts, kafka, cannot, retrying, lastMessage }: Failure): string => {
   const { errors, type, code = '', request, broker } = facts
+  const token = tokenErrorOf(facts)
+  if (token) return `No login to Kafka: ${token.message}. ${cannot}. ${retrying}${token.hint}`
   const says = outageCodes[code]
   if (says)
     return (

@@ -5,6 +5,12 @@ import { kafkaRules, kafkaSettings } from './settings.ts'
 
 const authority = createAuthority()
 const client = authority.issue('client')
+const oauth = {
+  KAFKA_SASL_MECHANISM: 'oauthbearer',
+  KAFKA_SASL_OAUTH_TOKEN_URL: 'https://tokens.example.com/token',
+  KAFKA_SASL_OAUTH_CLIENT_ID: 'ingress',
+  KAFKA_SASL_OAUTH_CLIENT_SECRET: 'secret',
+}
 const load = (env: Record<string, string>) => loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092', ...env })
 const problems = (env: Record<string, string>) => kafkaRules.flatMap((rule) => rule(load(env)) ?? [])
 
@@ -50,6 +56,14 @@ it.each([
   [{ KAFKA_SASL_MECHANISM: 'plain' }, /KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD: missing/],
   [{ KAFKA_SASL_MECHANISM: 'plain', KAFKA_SASL_USERNAME: 'u' }, /KAFKA_SASL_PASSWORD: missing/],
   [{ KAFKA_SASL_USERNAME: 'u', KAFKA_SASL_PASSWORD: 'p' }, /given, but KAFKA_SASL_MECHANISM is none/],
+  [{ KAFKA_SASL_OAUTH_SCOPE: 's' }, /KAFKA_SASL_OAUTH_SCOPE: given, but KAFKA_SASL_MECHANISM is none/],
+  [{ ...oauth, KAFKA_SASL_PASSWORD: 'p' }, /KAFKA_SASL_PASSWORD: given, but KAFKA_SASL_MECHANISM=oauthbearer does not/],
+  [{ KAFKA_SASL_MECHANISM: 'oauthbearer' }, /_TOKEN_URL, KAFKA_SASL_OAUTH_CLIENT_ID, .*_CLIENT_SECRET: missing/],
+  [{ ...oauth, KAFKA_SASL_OAUTH_TOKEN_URL: 'tokens.example.com/token' }, /must be https:\/\/host\/path/],
+  [{ ...oauth, KAFKA_SASL_OAUTH_TOKEN_URL: 'ftp://a/' }, /must be https:\/\/host\/path/],
+  [{ ...oauth, KAFKA_SASL_OAUTH_TOKEN_URL: 'https://user:p@a/' }, /without a user/],
+  [{ ...oauth, KAFKA_SASL_OAUTH_TOKEN_URL: 'https://a/#b' }, /without #/],
+  [{ ...oauth, KAFKA_SASL_OAUTH_CA: 'garbage' }, /KAFKA_SASL_OAUTH_CA has no certificate/],
 ])('contradicting settings are named: %o', (env: Record<string, string>, words) => {
   expect(problems(env)).toEqual([expect.stringMatching(words)])
 })
@@ -58,4 +72,14 @@ it('a login over TLS with a client certificate is accepted', () => {
   const tls = { KAFKA_SSL: 'true', KAFKA_SSL_CA: authority.ca, KAFKA_SSL_CERT: client.cert, KAFKA_SSL_KEY: client.key }
   const login = { KAFKA_SASL_MECHANISM: 'scram-sha-512', KAFKA_SASL_USERNAME: 'u', KAFKA_SASL_PASSWORD: 'p' }
   expect(problems({ ...tls, ...login })).toEqual([])
+  expect(problems({ ...tls, ...oauth, KAFKA_SASL_OAUTH_SCOPE: 'a b', KAFKA_SASL_OAUTH_CA: authority.ca })).toEqual([])
+})
+
+it('names what the login by AWS needs', () => {
+  const names = problems({ KAFKA_SASL_MECHANISM: 'aws-msk-iam' })
+  expect(names).toEqual([
+    expect.stringContaining('KAFKA_SASL_AWS_REGION: missing'),
+    expect.stringContaining('needs KAFKA_SSL=true'),
+    expect.stringContaining('npm install aws-msk-iam-sasl-signer-js'),
+  ])
 })

@@ -1,5 +1,6 @@
+import { createRequire } from 'node:module'
 import { Type } from '@sinclair/typebox'
-import { choice, flag, integer, optionalSecret, optionalText, type Rule } from '../process/settings.ts'
+import { choice, flag, integer, type Loaded, optionalSecret, optionalText, type Rule } from '../process/settings.ts'
 import { tlsProblem } from '../process/tls-problem.ts'
 
 /**
@@ -106,12 +107,28 @@ export const kafkaSettings = {
     description: 'Certificate of this client, PEM, if the brokers demand one (mutual TLS).',
   }),
   KAFKA_SSL_KEY: optionalSecret({ description: 'Private key of `KAFKA_SSL_CERT`, PEM, without a passphrase.' }),
-  KAFKA_SASL_MECHANISM: choice(['none', 'plain', 'scram-sha-256', 'scram-sha-512'], {
+  KAFKA_SASL_MECHANISM: choice(['none', 'plain', 'scram-sha-256', 'scram-sha-512', 'oauthbearer', 'aws-msk-iam'], {
     default: 'none',
-    description: 'How to log in to the brokers.',
+    description:
+      'How to log in to the brokers. `oauthbearer` gets tokens from `KAFKA_SASL_OAUTH_TOKEN_URL`. `aws-msk-iam` ' +
+      'signs tokens with the AWS credentials of the process, and needs the package `aws-msk-iam-sasl-signer-js`.',
   }),
-  KAFKA_SASL_USERNAME: optionalText({ description: 'User for SASL.' }),
-  KAFKA_SASL_PASSWORD: optionalSecret({ description: 'Password for SASL.' }),
+  KAFKA_SASL_USERNAME: optionalText({ description: 'User for `plain` and `scram-…`.' }),
+  KAFKA_SASL_PASSWORD: optionalSecret({ description: 'Password for `plain` and `scram-…`.' }),
+  KAFKA_SASL_OAUTH_TOKEN_URL: optionalText({
+    description:
+      'Token endpoint for `oauthbearer`, `https://…`. The service sends its client id and secret there (client ' +
+      'credentials, RFC 6749). With `http://` the secret is not encrypted.',
+  }),
+  KAFKA_SASL_OAUTH_CLIENT_ID: optionalText({ description: 'Client id for `oauthbearer`.' }),
+  KAFKA_SASL_OAUTH_CLIENT_SECRET: optionalSecret({ description: 'Client secret for `oauthbearer`.' }),
+  KAFKA_SASL_OAUTH_SCOPE: optionalText({
+    description: 'Scopes to request from the token endpoint, separated by spaces.',
+  }),
+  KAFKA_SASL_OAUTH_CA: optionalSecret({
+    description: 'Certificate authority of the token endpoint, PEM. Default: the authorities of the system.',
+  }),
+  KAFKA_SASL_AWS_REGION: optionalText({ description: 'Region of the cluster for `aws-msk-iam`, e.g. `eu-west-1`.' }),
   KAFKA_CONNECTION_TIMEOUT_MS: integer({
     default: 1000,
     minimum: 100,
@@ -144,6 +161,51 @@ export const kafkaSettings = {
   }),
 }
 
+export type KafkaSettings = Loaded<typeof kafkaSettings>
+
+const loginNames = [
+  'KAFKA_SASL_USERNAME',
+  'KAFKA_SASL_PASSWORD',
+  'KAFKA_SASL_OAUTH_TOKEN_URL',
+  'KAFKA_SASL_OAUTH_CLIENT_ID',
+  'KAFKA_SASL_OAUTH_CLIENT_SECRET',
+  'KAFKA_SASL_OAUTH_SCOPE',
+  'KAFKA_SASL_OAUTH_CA',
+  'KAFKA_SASL_AWS_REGION',
+] as const
+type LoginName = (typeof loginNames)[number]
+interface Login {
+  readonly needs: readonly LoginName[]
+  readonly takes?: readonly LoginName[]
+}
+
+/** Signs tokens for MSK. The package is optional, because it brings 75 others. */
+export const SIGNER_PACKAGE = 'aws-msk-iam-sasl-signer-js'
+
+const isInstalled = (name: string): boolean => {
+  try {
+    createRequire(import.meta.url).resolve(name)
+    return true
+  } catch {
+    return false
+  }
+}
+
+const byPassword: Login = { needs: ['KAFKA_SASL_USERNAME', 'KAFKA_SASL_PASSWORD'] }
+
+/** Settings of each mechanism. */
+const logins: Readonly<Record<KafkaSettings['KAFKA_SASL_MECHANISM'], Login>> = {
+  none: { needs: [] },
+  plain: byPassword,
+  'scram-sha-256': byPassword,
+  'scram-sha-512': byPassword,
+  oauthbearer: {
+    needs: ['KAFKA_SASL_OAUTH_TOKEN_URL', 'KAFKA_SASL_OAUTH_CLIENT_ID', 'KAFKA_SASL_OAUTH_CLIENT_SECRET'],
+    takes: ['KAFKA_SASL_OAUTH_SCOPE', 'KAFKA_SASL_OAUTH_CA'],
+  },
+  'aws-msk-iam': { needs: ['KAFKA_SASL_AWS_REGION'] },
+}
+
 export const kafkaRules: readonly Rule<typeof kafkaSettings>[] = [
   (settings) => {
     if (settings.KAFKA_SSL) return undefined
@@ -156,12 +218,32 @@ export const kafkaRules: readonly Rule<typeof kafkaSettings>[] = [
   },
   ({ KAFKA_SSL_CA: ca, KAFKA_SSL_CERT: cert, KAFKA_SSL_KEY: key }) => tlsProblem('KAFKA_SSL', { ca, cert, key }),
   (settings) => {
-    const wanted = settings.KAFKA_SASL_MECHANISM !== 'none'
-    const names = ['KAFKA_SASL_USERNAME', 'KAFKA_SASL_PASSWORD'] as const
-    const odd = names.filter((name) => (settings[name] !== undefined) !== wanted)
-    if (odd.length === 0) return undefined
-    return wanted
-      ? `${odd.join(', ')}: missing for KAFKA_SASL_MECHANISM=${settings.KAFKA_SASL_MECHANISM}`
-      : `${odd.join(', ')}: given, but KAFKA_SASL_MECHANISM is none, so there is no login. Name the mechanism`
+    const mechanism = settings.KAFKA_SASL_MECHANISM
+    const { needs, takes = [] } = logins[mechanism]
+    const missing = needs.filter((name) => settings[name] === undefined)
+    if (missing.length > 0) return `${missing.join(', ')}: missing for KAFKA_SASL_MECHANISM=${mechanism}`
+    const useless = loginNames.filter(
+      (name) => settings[name] !== undefined && !needs.includes(name) && !takes.includes(name),
+    )
+    if (useless.length === 0) return undefined
+    return mechanism === 'none'
+      ? `${useless.join(', ')}: given, but KAFKA_SASL_MECHANISM is none, so there is no login. Name the mechanism`
+      : `${useless.join(', ')}: given, but KAFKA_SASL_MECHANISM=${mechanism} does not use it`
   },
+  ({ KAFKA_SASL_OAUTH_TOKEN_URL: url }) => {
+    if (url === undefined) return undefined
+    const { protocol, username, hash } = URL.canParse(url) ? new URL(url) : { protocol: '', username: '', hash: '' }
+    return /^https?:$/.test(protocol) && username === '' && hash === ''
+      ? undefined
+      : 'KAFKA_SASL_OAUTH_TOKEN_URL must be https://host/path, without a user and without #'
+  },
+  ({ KAFKA_SASL_OAUTH_CA: ca }) => tlsProblem('KAFKA_SASL_OAUTH', { ca }),
+  ({ KAFKA_SASL_MECHANISM, KAFKA_SSL }) =>
+    KAFKA_SASL_MECHANISM === 'aws-msk-iam' && !KAFKA_SSL
+      ? 'KAFKA_SASL_MECHANISM=aws-msk-iam needs KAFKA_SSL=true, because MSK offers it over TLS only'
+      : undefined,
+  ({ KAFKA_SASL_MECHANISM }) =>
+    KAFKA_SASL_MECHANISM === 'aws-msk-iam' && !isInstalled(SIGNER_PACKAGE)
+      ? `KAFKA_SASL_MECHANISM=aws-msk-iam needs a package that is not installed: npm install ${SIGNER_PACKAGE}`
+      : undefined,
 ]

@@ -1,8 +1,8 @@
 import { retryWithBackoff } from '../process/backoff.ts'
 import type { Logger } from '../process/log.ts'
-import type { KafkaSettings } from './client.ts'
 import { errorType } from './error-type.ts'
 import { attributed } from './failed-request.ts'
+import type { KafkaSettings } from './settings.ts'
 import type { NewTopic, TopicAdmin } from './topic-admin.ts'
 import {
   findingLine,

@@ -2,7 +2,7 @@
  * Rules for the settings of a topic: the settings of a new topic, and the problems of an existing
  * one.
  */
-import type { KafkaSettings } from './client.ts'
+import type { KafkaSettings } from './settings.ts'
 
 /** Requirements of a service on one topic. */
 export interface TopicDemand {

@@ -1,7 +1,7 @@
 import type { Obstacles } from '../process/blocked.ts'
 import type { Logger } from '../process/log.ts'
-import type { KafkaSettings } from './client.ts'
 import type { Diagnose } from './diagnosis.ts'
+import type { KafkaSettings } from './settings.ts'
 import type { TopicAdmin } from './topic-admin.ts'
 import { checkTopics, inspectTopics, type TopicFindings, topicProblem } from './topic-check.ts'
 import { findingLine, type TopicDemand } from './topic-rules.ts'

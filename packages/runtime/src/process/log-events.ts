@@ -7,6 +7,8 @@ export const LOG_EVENTS = {
   failed: 'A failure ends the process with exit code 1.',
   'stop-failed': 'A part of the process failed to stop.',
   setting: 'A setting works, but should be changed.',
+  'secrets-changed': 'Files of secrets have changed, and the service uses the new values.',
+  'secrets-unusable': 'Files of secrets have changed, but are wrong. The service uses the old values.',
   blocked: 'A person must act before the process can go on.',
   unblocked: 'The problem that a person had to fix is gone.',
   retrying: 'Kafka, Redis, quarantine, the state topic or the erasures topic does not answer; the process retries.',

@@ -37,6 +37,14 @@ export const processSettings = {
       'each next pause is twice as long. A long pause reduces the load on a cluster that starts. A short pause ' +
       'ends an outage sooner.',
   }),
+  SECRET_FILES_CHECK_MS: integer({
+    default: 5000,
+    minimum: 100,
+    maximum: 3_600_000,
+    description:
+      'Interval at which the service reads the files of secrets (`…_FILE`) again. Changed files are used without a ' +
+      'restart.',
+  }),
   SHUTDOWN_DELAY_MS: integer({
     default: 0,
     minimum: 0,

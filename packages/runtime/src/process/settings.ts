@@ -171,7 +171,7 @@ const decode = (schema: TSchema, value: string): unknown => {
 const textOf = (name: string, schema: TSchema, env: NodeJS.ProcessEnv): string | undefined => {
   const file = env[`${name}_FILE`]
   if (!schema.secret || file === undefined) return env[name] === '' ? undefined : env[name]
-  if (env[name] !== undefined) throw new Error(`is given twice, as ${name} and as ${name}_FILE`)
+  if (env[name]) throw new Error(`is given twice, as ${name} and as ${name}_FILE`)
   try {
     return readFileSync(file, 'utf8').trim()
   } catch (error) {

@@ -96,7 +96,14 @@ const rows: readonly Row[] = [
   {
     pattern: /ECONNRESET|EPIPE/,
     happened: 'closes the connection',
-    hint: 'If this lasts, compare its clients with maxclients, and check REDIS_URL.',
+    hint:
+      'If this lasts, compare its clients with maxclients, and check REDIS_URL. With rediss: Redis may demand a ' +
+      'certificate: check REDIS_TLS_CERT and REDIS_TLS_KEY.',
+  },
+  {
+    pattern: /connect (ENOENT|EACCES)/,
+    happened: 'has no socket that this process may open',
+    hint: 'If this lasts, check that it runs, the path in REDIS_URL, and the rights on the socket.',
   },
   { pattern: /LOADING/, happened: 'is loading its data', hint: '' },
   {

@@ -47,7 +47,8 @@ export const openSentinel = (settings: RedisSettings, options: SingleOptions): S
   })
   redis.on('sentinelError', ({ message }: Error) => {
     const [, refusing, reason = ''] = refusal.exec(message) ?? []
-    if (refusing !== undefined) reasons.set(refusing, reason)
+    // ioredis has no reason for a Sentinel that refuses the connection.
+    if (refusing !== undefined) reasons.set(refusing, reason.replace(/^Connection is closed\.$/, 'no connection'))
     const [, unknowing] = unknownName.exec(message) ?? []
     if (unknowing !== undefined) reasons.set(unknowing, `knows no primary ${JSON.stringify(name)}`)
   })

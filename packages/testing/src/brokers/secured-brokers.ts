@@ -38,17 +38,30 @@ const makeCertificate = async (
   return { keystore, pem: stdout }
 }
 
-const WAYS = ['scram', 'shortSessions', 'tls', 'otherName', 'expired', 'mutualTls', 'unreachable'] as const
+const WAYS = ['scram', 'shortSessions', 'oauth', 'tls', 'otherName', 'expired', 'mutualTls', 'unreachable'] as const
 type Way = (typeof WAYS)[number]
 
 const protocols: Record<Way, Listener['protocol']> = {
   scram: 'SASL_PLAINTEXT',
   shortSessions: 'SASL_PLAINTEXT',
+  oauth: 'SASL_PLAINTEXT',
   tls: 'SSL',
   otherName: 'SSL',
   expired: 'SSL',
   mutualTls: 'SSL',
   unreachable: 'PLAINTEXT',
+}
+
+const loginSettings = (prefix: string, byToken: boolean): Record<string, string> => {
+  const mechanism = byToken ? 'OAUTHBEARER' : 'SCRAM-SHA-256'
+  const module = byToken ? 'oauthbearer.OAuthBearerLoginModule' : 'scram.ScramLoginModule'
+  // The broker needs a token of its own to offer the mechanism.
+  const options = byToken ? ' unsecuredLoginStringClaim_sub="broker"' : ''
+  const jaas = `org.apache.kafka.common.security.${module} required${options};`
+  return {
+    [`${prefix}sasl.enabled.mechanisms`]: mechanism,
+    [`${prefix}${mechanism.toLowerCase()}.sasl.jaas.config`]: jaas,
+  }
 }
 
 /**
@@ -60,6 +73,7 @@ export interface SecuredKafka {
   /**
    * - `scram`: login by SCRAM-SHA-256.
    * - `shortSessions`: login by SCRAM-SHA-256, and a client must log in again every 20 s.
+   * - `oauth`: login by OAUTHBEARER with unsigned tokens (JSON Web Tokens with `alg` none).
    * - `tls`: encryption without login.
    * - `otherName`: the certificate is for another host.
    * - `expired`: the certificate is no longer valid.
@@ -89,11 +103,7 @@ const startSecuredKafka = async (run: Run, log: Log): Promise<SecuredKafka> => {
     const prefix = `listener.name.${way.toLowerCase()}.`
     const { keystore } = certificates[way] ?? {}
     return {
-      ...(protocols[way] === 'SASL_PLAINTEXT' && {
-        [`${prefix}sasl.enabled.mechanisms`]: 'SCRAM-SHA-256',
-        [`${prefix}scram-sha-256.sasl.jaas.config`]:
-          'org.apache.kafka.common.security.scram.ScramLoginModule required;',
-      }),
+      ...(protocols[way] === 'SASL_PLAINTEXT' && loginSettings(prefix, way === 'oauth')),
       ...(way === 'shortSessions' && { [`${prefix}scram-sha-256.connections.max.reauth.ms`]: '20000' }),
       ...(keystore && {
         [`${prefix}ssl.keystore.location`]: keystore,

@@ -1,10 +1,10 @@
-import { checksOf, type IngressSettings } from '@customer-stream/configuration'
-import { createThrottledLog, type Logger, startAtZero } from '@customer-stream/runtime'
+import type { IngressSettings } from '@customer-stream/configuration'
+import { createThrottledLog, type Logger } from '@customer-stream/runtime'
 import type { TopicNames } from '@customer-stream/schemas'
 import type { FastifyInstance } from 'fastify'
 import type { IngressMetrics } from '../metrics.ts'
 import { type AppDependencies, createApp } from './app.ts'
-import { createAuthenticate } from './authenticate.ts'
+import { authenticateWith } from './current-secrets.ts'
 import { createRefusalLog, createSuspicionLog } from './refusal-log.ts'
 
 export interface WebhookAppDependencies extends Pick<AppDependencies, 'publish' | 'stopping'> {
@@ -24,19 +24,12 @@ export const createWebhookApp = (deps: WebhookAppDependencies): FastifyInstance 
   const { settings, publish, topics, metrics, logger, stopping } = deps
   const warning = warnings[settings.MYKAARMA_AUTH]
   if (warning !== undefined) logger.warn({ event: 'setting' }, warning)
-  const checked = checksOf(settings.MYKAARMA_AUTH)
-  const secrets = checked.signature ? settings.MYKAARMA_SIGNING_SECRETS : undefined
-  const tokens = checked.token ? settings.MYKAARMA_TOKENS : undefined
-  startAtZero(metrics.authenticated, {
-    secret: [...(secrets?.keys() ?? ['none'])],
-    token: [...(tokens?.keys() ?? ['none'])],
-  })
   const logFailure = createThrottledLog((fields) =>
     logger.error({ event: 'request-failed', ...fields }, 'a request failed'),
   )
   return createApp(
     {
-      authenticate: secrets || tokens ? createAuthenticate({ secrets, tokens }) : undefined,
+      authenticate: authenticateWith(settings, metrics.authenticated),
       publish,
       topics,
       metrics,

@@ -1,9 +1,10 @@
 import { createRequire } from 'node:module'
 import { noteFailedRequest } from '../failed-request.ts'
+import { TokenError } from '../token-cache.ts'
 
 interface Connection {
   readonly broker: string
-  readonly sasl: { readonly mechanism: string; readonly username?: string }
+  readonly sasl: { readonly mechanism: string; readonly username?: string; readonly password?: string }
   send(request: object): Promise<unknown>
   sendAuthRequest(request: object): Promise<unknown>
 }
@@ -54,7 +55,8 @@ export const patchLogin = (): void => {
   prototype.authenticate = async function () {
     const { connection } = this
     const { broker, sasl } = connection
-    const name = `${sasl.mechanism} ${sasl.username}`
+    // A changed password is another account, so that it is tried without a pause.
+    const name = `${sasl.mechanism} ${sasl.username} ${sasl.password}`
     const account = accounts.get(name) ?? { turn: Promise.resolve(), proven: false, pauseMs: 0, retryAt: 0 }
     accounts.set(name, account)
     const attempt = async () => {
@@ -79,6 +81,8 @@ export const patchLogin = (): void => {
         Object.assign(account, { proven: true, failure: undefined, pauseMs: 0, retryAt: 0 })
       } catch (error) {
         if (brokenBy !== undefined) throw brokenBy
+        // Without a token no login was sent. The token has pauses of its own.
+        if (error instanceof TokenError) throw error
         noteFailedRequest(error, { api: 'SaslAuthenticate', broker })
         // Several logins may run at the same time. Only the first failure makes the pause longer.
         if (performance.now() >= account.retryAt)

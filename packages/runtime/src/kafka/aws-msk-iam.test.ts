@@ -1,0 +1,38 @@
+import { expect, it } from 'vitest'
+import { signToken } from './aws-msk-iam.ts'
+
+const region = { KAFKA_SASL_AWS_REGION: 'eu-west-1' }
+
+it('signs a token for the region, with the time that remains', async () => {
+  const asked: object[] = []
+  const token = await signToken(region, async () => ({
+    generateAuthToken: async (options: object) => {
+      asked.push(options)
+      return { token: 'signed', expiryTime: Date.now() + 900_000 }
+    },
+  }))
+  expect(asked).toEqual([{ region: 'eu-west-1' }])
+  expect(token.value).toBe('signed')
+  expect(token.lifetimeMs).toBeGreaterThan(890_000)
+  expect(token.lifetimeMs).toBeLessThanOrEqual(900_000)
+})
+
+it('names the optional package if it is not installed', async () => {
+  await expect(signToken(region)).rejects.toMatchObject({
+    reason: 'authentication',
+    message: expect.stringContaining('the package aws-msk-iam-sasl-signer-js cannot be loaded'),
+    hint: expect.stringContaining('npm install aws-msk-iam-sasl-signer-js'),
+  })
+})
+
+it('names the credentials if AWS gives none', async () => {
+  const importPackage = async () => ({
+    generateAuthToken: async () => {
+      throw new Error('Could not load credentials from any providers')
+    },
+  })
+  await expect(signToken(region, importPackage)).rejects.toMatchObject({
+    reason: 'authentication',
+    message: 'AWS gave no credentials for a token (Could not load credentials from any providers)',
+  })
+})

@@ -1,0 +1,233 @@
+import type { ServerResponse } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  type SecuredBrokers,
+  startSecuredBrokers,
+  startTokenServer,
+  type TokenServer,
+  unsignedToken,
+} from '@customer-stream/testing'
+import { createAuthority } from '@customer-stream/testing/certificates'
+import { silentLogger } from '@customer-stream/testing/vitest'
+import kafkajs from 'kafkajs'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { loadSettings } from '../process/settings.ts'
+import { signToken } from './aws-msk-iam.ts'
+import { createAdmin, createDiagnose, createKafka, kafkaRules, kafkaSettings, type TopicAdmin } from './index.ts'
+import { oauthBearer } from './oauth-bearer.ts'
+import { forgetLogins } from './patches/login.ts'
+import { createTokenCache } from './token-cache.ts'
+
+let brokers: SecuredBrokers
+let endpoint: TokenServer
+const admins: TopicAdmin[] = []
+beforeAll(async () => {
+  brokers = await startSecuredBrokers()
+}, 90_000)
+afterAll(() => brokers?.stop())
+beforeEach(async () => {
+  forgetLogins()
+  endpoint = await startTokenServer()
+})
+afterEach(async () => {
+  for (const admin of admins.splice(0)) await admin.disconnect()
+  await endpoint.close()
+})
+
+const clientOf = (env: Readonly<Record<string, string>> = {}) => {
+  const settings = loadSettings(
+    kafkaSettings,
+    {
+      KAFKA_BROKERS: brokers.kafka.addresses.oauth,
+      KAFKA_SASL_MECHANISM: 'oauthbearer',
+      KAFKA_SASL_OAUTH_TOKEN_URL: endpoint.url,
+      KAFKA_SASL_OAUTH_CLIENT_ID: 'ingress',
+      KAFKA_SASL_OAUTH_CLIENT_SECRET: 'p@ss:word',
+      KAFKA_SASL_OAUTH_SCOPE: 'kafka write',
+      ...env,
+    },
+    kafkaRules,
+  )
+  const open = () => {
+    const admin = createAdmin(createKafka(settings, { clientId: 'test', logger: silentLogger }))
+    admins.push(admin)
+    return admin
+  }
+  return { open, diagnose: createDiagnose(settings) }
+}
+const attempt = async (env?: Readonly<Record<string, string>>) => {
+  const { open, diagnose } = clientOf(env)
+  return open()
+    .connect()
+    .then(
+      () => 'connected',
+      (error: unknown) => diagnose(error, 'connect'),
+    )
+}
+const json = (status: number, body: object) => (response: ServerResponse) => {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+}
+
+describe('a login by OAUTHBEARER', () => {
+  it('asks for one token for all clients, with the client’s credentials and scope', async () => {
+    const { open } = clientOf()
+    const [first, second] = [open(), open()]
+    await Promise.all([first.connect(), second.connect()])
+    expect(await first.fetchTopicOffsets('none').catch((error: { type?: string }) => error.type)).toBe(
+      'TOPIC_AUTHORIZATION_FAILED',
+    )
+    expect(endpoint.requests).toEqual([
+      { client: 'ingress:p%40ss%3Aword', parameters: { grant_type: 'client_credentials', scope: 'kafka write' } },
+    ])
+  })
+
+  it('trusts an endpoint with a private authority', async () => {
+    const authority = createAuthority()
+    const secure = await startTokenServer({ certificate: authority.issue('tokens', ['127.0.0.1']) })
+    const url = { KAFKA_SASL_OAUTH_TOKEN_URL: secure.url }
+    expect(await attempt({ ...url, KAFKA_SASL_OAUTH_CA: authority.ca })).toBe('connected')
+    expect(await attempt(url)).toMatchObject({ reason: 'tls', message: expect.stringContaining('KAFKA_SASL_OAUTH_CA') })
+    await secure.close()
+  })
+
+  it('goes on with a new token after the first has expired', { timeout: 60_000 }, async () => {
+    await endpoint.close()
+    endpoint = await startTokenServer({ lifetimeSeconds: 24 })
+    const { open } = clientOf()
+    const admin = open()
+    await admin.connect()
+    for (const end = performance.now() + 30_000; performance.now() < end; await sleep(500)) {
+      expect(await admin.fetchTopicOffsets('none').catch((error: { type?: string }) => error.type)).toBe(
+        'TOPIC_AUTHORIZATION_FAILED',
+      )
+    }
+    expect(endpoint.requests.length).toBeGreaterThan(1)
+    expect(endpoint.requests.length).toBeLessThan(5)
+  })
+})
+
+describe('a token endpoint that gives no token', () => {
+  const secret = /p@ss|p%40ss/
+
+  it.each<[string, (response: ServerResponse) => void, object, RegExp]>([
+    [
+      'refuses the client',
+      json(401, { error: 'invalid_client', error_description: 'no such secret: p@ss:word' }),
+      { blocked: true, reason: 'authentication' },
+      /refused the client \(HTTP 401, invalid_client: no such secret: …\).*KAFKA_SASL_OAUTH_CLIENT_SECRET/s,
+    ],
+    [
+      'refuses the client without an explanation',
+      (response) => void response.writeHead(401).end(),
+      { blocked: true, reason: 'authentication' },
+      /refused the client \(HTTP 401\).*KAFKA_SASL_OAUTH_CLIENT_SECRET/s,
+    ],
+    [
+      'answers HTML',
+      (response) => void response.writeHead(200, { 'content-type': 'text/html' }).end('<html>Login</html>'),
+      { blocked: true, reason: 'authentication' },
+      /something else than a token \(HTTP 200, text\/html\).*KAFKA_SASL_OAUTH_TOKEN_URL/s,
+    ],
+    [
+      'answers damaged JSON',
+      (response) => void response.writeHead(200, { 'content-type': 'application/json' }).end('{"access_token":'),
+      { blocked: true, reason: 'authentication' },
+      /something else than a token.*KAFKA_SASL_OAUTH_TOKEN_URL/s,
+    ],
+    [
+      'answers JSON without a token',
+      json(200, { token: 'x' }),
+      { blocked: true, reason: 'authentication' },
+      /something else than a token.*KAFKA_SASL_OAUTH_TOKEN_URL/s,
+    ],
+    [
+      'does not know the path',
+      (response) => void response.writeHead(404).end(),
+      { blocked: true, reason: 'authentication' },
+      /HTTP 404.*KAFKA_SASL_OAUTH_TOKEN_URL/s,
+    ],
+    [
+      'is out of order',
+      (response) => void response.writeHead(503).end('<html>busy</html>'),
+      { blocked: false, reason: 'outage' },
+      /out of order \(HTTP 503\).*keeps trying/s,
+    ],
+    [
+      'closes the connection',
+      (response) => void response.destroy(),
+      { blocked: false, reason: 'outage' },
+      /does not answer \(ECONNRESET\).*keeps trying/s,
+    ],
+    ['hangs', () => {}, { blocked: false, reason: 'outage' }, /did not answer in time.*keeps trying/s],
+    [
+      'sends without end',
+      (response) => {
+        response.writeHead(200, { 'content-type': 'application/json' })
+        response.write(Buffer.alloc(300 * 1024, ' '))
+      },
+      { blocked: false, reason: 'outage' },
+      /does not answer \(the answer has more than \d+ bytes\)/,
+    ],
+  ])('is named if it %s', async (_, answer, kind, words) => {
+    endpoint.answerWith(answer)
+    const diagnosis = await attempt({ KAFKA_CONNECTION_TIMEOUT_MS: '300' })
+    expect(diagnosis).toMatchObject({ ...kind, message: expect.stringMatching(words) })
+    expect(JSON.stringify(diagnosis)).not.toMatch(secret)
+    expect(endpoint.requests.length).toBeLessThan(5)
+  })
+
+  it('is named if nothing listens', async () => {
+    expect(await attempt({ KAFKA_SASL_OAUTH_TOKEN_URL: 'http://127.0.0.1:1/' })).toMatchObject({
+      blocked: false,
+      message: expect.stringMatching(/127\.0\.0\.1:1\/ does not answer \(ECONNREFUSED\)/),
+    })
+  })
+
+  it('is asked again, so that the client connects after the repair', async () => {
+    endpoint.answerWith(json(401, { error: 'invalid_client' }))
+    const { open } = clientOf()
+    await expect(open().connect()).rejects.toThrow()
+    endpoint.answerWith(undefined)
+    await expect
+      .poll(
+        () =>
+          open()
+            .connect()
+            .then(() => 'connected', String),
+        { timeout: 15_000 },
+      )
+      .toBe('connected')
+  })
+})
+
+it('names the refusal if the brokers do not accept the token', async () => {
+  endpoint.answerWith(json(200, { access_token: 'no-json-web-token', token_type: 'bearer', expires_in: 60 }))
+  expect(await attempt()).toMatchObject({
+    blocked: true,
+    reason: 'authentication',
+    message: expect.stringMatching(/refused the login of client "ingress" \(OAUTHBEARER\).*do not accept the token/s),
+  })
+})
+
+describe('AWS MSK IAM', () => {
+  it('logs in with the token that the package signs', async () => {
+    const signer = async () => ({
+      generateAuthToken: async () => ({ token: unsignedToken('role', 900), expiryTime: Date.now() + 900_000 }),
+    })
+    const tokens = createTokenCache(() => signToken({ KAFKA_SASL_AWS_REGION: 'eu-west-1' }, signer))
+    const admin = new kafkajs.Kafka({ brokers: [brokers.kafka.addresses.oauth], sasl: oauthBearer(tokens) }).admin()
+    await admin.connect()
+    await admin.disconnect()
+  })
+
+  it('names the package that cannot be loaded', async () => {
+    const settings = loadSettings(kafkaSettings, {
+      KAFKA_BROKERS: brokers.kafka.addresses.oauth,
+      KAFKA_SASL_MECHANISM: 'aws-msk-iam',
+      KAFKA_SASL_AWS_REGION: 'eu-west-1',
+    })
+    const admin = createAdmin(createKafka(settings, { clientId: 'test', logger: silentLogger }))
+    const failure = await admin.connect().catch((error: unknown) => createDiagnose(settings)(error, 'connect'))
+    expect(failure).toMatchObject({ blocked: true, message: expect.stringContaining('npm install aws-msk-iam-sasl') })
+  })
+})

@@ -1,0 +1,136 @@
+import { request as requestHttp } from 'node:http'
+import { request as requestHttps } from 'node:https'
+import {
+  allowInsecureRequests,
+  type ClientCredentialsGrantRequestOptions,
+  ClientSecretBasic,
+  clientCredentialsGrantRequest,
+  customFetch,
+  processClientCredentialsResponse,
+  ResponseBodyError,
+} from 'oauth4webapi'
+import type { KafkaSettings } from './settings.ts'
+import { type Token, TokenError } from './token-cache.ts'
+
+/** A token response has a few kilobytes. */
+const MAX_RESPONSE_BYTES = 256 * 1024
+
+interface Sent {
+  readonly method?: string | undefined
+  readonly headers: Record<string, string>
+  readonly body?: unknown
+  readonly signal?: AbortSignal | undefined
+}
+
+/** Sends a request. Unlike Node's `fetch`, it can trust a private authority. */
+const send = (
+  url: string,
+  { method = 'GET', headers, body, signal }: Sent,
+  ca: string | undefined,
+): Promise<Response> =>
+  new Promise((resolve, reject) => {
+    const request = url.startsWith('https:') ? requestHttps : requestHttp
+    const options = { method, headers, ...(signal && { signal }), ...(ca !== undefined && { ca }), agent: false }
+    const sent = request(url, options, async (received) => {
+      try {
+        const chunks: Buffer[] = []
+        let bytes = 0
+        for await (const chunk of received as AsyncIterable<Buffer>) {
+          bytes += chunk.length
+          if (bytes > MAX_RESPONSE_BYTES) throw new Error(`the answer has more than ${MAX_RESPONSE_BYTES} bytes`)
+          chunks.push(chunk)
+        }
+        const { statusCode = 0, headers: fields } = received
+        const contentType = fields['content-type']
+        const answered = {
+          status: statusCode,
+          ...(contentType !== undefined && { headers: { 'content-type': contentType } }),
+        }
+        const hasNoBody = statusCode === 204 || statusCode === 304
+        resolve(new Response(hasNoBody ? null : Buffer.concat(chunks), answered))
+      } catch (error) {
+        reject(error)
+      }
+    })
+    sent.on('error', reject)
+    sent.end(body === undefined || body === null ? undefined : String(body))
+  })
+
+const tlsCodes = /^(ERR_TLS_|ERR_SSL_|CERT_|SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_|EPROTO)/
+
+const CHECK_CLIENT = 'Check KAFKA_SASL_OAUTH_CLIENT_ID, KAFKA_SASL_OAUTH_CLIENT_SECRET and KAFKA_SASL_OAUTH_SCOPE.'
+const refused = { reason: 'authentication', hint: CHECK_CLIENT } as const
+const outage = { hint: 'If this lasts, check KAFKA_SASL_OAUTH_TOKEN_URL.' }
+
+const withoutAnswer = (error: NodeJS.ErrnoException, endpoint: string): TokenError => {
+  const { code = '', name, message, cause } = error
+  if ([name, (cause as Error | undefined)?.name].includes('TimeoutError'))
+    return new TokenError(`${endpoint} did not answer in time`, outage)
+  if (tlsCodes.test(code))
+    return new TokenError(`TLS to ${endpoint} failed (${code})`, {
+      reason: 'tls',
+      hint: 'Check KAFKA_SASL_OAUTH_CA, and the host name in KAFKA_SASL_OAUTH_TOKEN_URL.',
+    })
+  if (code === 'ENOTFOUND')
+    return new TokenError(`${endpoint} has a host name that does not exist (ENOTFOUND)`, {
+      reason: 'address',
+      hint: 'Check KAFKA_SASL_OAUTH_TOKEN_URL.',
+    })
+  return new TokenError(`${endpoint} does not answer (${code || message})`, outage)
+}
+
+/** Explains an error without the body of the answer, which may have a token. */
+const explain = (error: unknown, url: string, secret: string, answer: Response | undefined): TokenError => {
+  const { origin, pathname } = new URL(url)
+  const endpoint = `the token endpoint ${origin}${pathname}`
+  if (answer === undefined) return withoutAnswer(error as NodeJS.ErrnoException, endpoint)
+  const { status } = answer
+  if (status === 429 || status >= 500) return new TokenError(`${endpoint} is out of order (HTTP ${status})`, outage)
+  if (error instanceof ResponseBodyError) {
+    const description = (error.error_description ?? '').replaceAll(secret, '…').slice(0, 300)
+    const said = [error.error, description].filter((text) => text !== '').join(': ')
+    return new TokenError(`${endpoint} refused the client (HTTP ${status}, ${said})`, refused)
+  }
+  if (status === 401 || status === 403)
+    return new TokenError(`${endpoint} refused the client (HTTP ${status})`, refused)
+  const type = answer.headers.get('content-type') ?? 'no content type'
+  return new TokenError(`${endpoint} answered with something else than a token (HTTP ${status}, ${type})`, {
+    reason: 'authentication',
+    hint: 'Check KAFKA_SASL_OAUTH_TOKEN_URL.',
+  })
+}
+
+/**
+ * Requests a token with client credentials (RFC 6749, section 4.4).
+ * @throws TokenError with the setting to check.
+ */
+export const fetchToken = async (settings: KafkaSettings): Promise<Token> => {
+  const url = settings.KAFKA_SASL_OAUTH_TOKEN_URL ?? ''
+  const secret = settings.KAFKA_SASL_OAUTH_CLIENT_SECRET ?? ''
+  const client = { client_id: settings.KAFKA_SASL_OAUTH_CLIENT_ID ?? '' }
+  const scope = settings.KAFKA_SASL_OAUTH_SCOPE
+  const server = { issuer: url, token_endpoint: url }
+  let answer: Response | undefined
+  const options: ClientCredentialsGrantRequestOptions = {
+    // Within the time that kafkajs allows for a login.
+    signal: AbortSignal.timeout(settings.KAFKA_CONNECTION_TIMEOUT_MS * 4),
+    // Only for a URL that begins with http:.
+    [allowInsecureRequests]: true,
+    [customFetch]: async (to, request) => {
+      answer = await send(to, request as Sent, settings.KAFKA_SASL_OAUTH_CA)
+      return answer
+    },
+  }
+  try {
+    const parameters = scope === undefined ? {} : { scope }
+    const response = await clientCredentialsGrantRequest(server, client, ClientSecretBasic(secret), parameters, options)
+    const { access_token: value, expires_in: seconds = 0 } = await processClientCredentialsResponse(
+      server,
+      client,
+      response,
+    )
+    return { value, lifetimeMs: seconds * 1000 }
+  } catch (error) {
+    throw explain(error, url, secret, answer)
+  }
+}

@@ -1,0 +1,108 @@
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { beforeEach, expect, it, onTestFinished } from 'vitest'
+import { createRegistry } from './metrics.ts'
+import { createSecretFiles } from './secret-files.ts'
+import { integer, loadSettings, namedSecrets, optionalSecret } from './settings.ts'
+
+const schemas = {
+  PORT: integer({ default: 1, minimum: 0, maximum: 9, description: '' }),
+  SECRETS: namedSecrets({ description: '' }),
+  PASSWORD: optionalSecret({ description: '' }),
+}
+const rules = [
+  ({ PASSWORD }: { PASSWORD?: string | undefined }) => (PASSWORD === 'wrong' ? 'PASSWORD is wrong' : undefined),
+]
+
+let folder: string
+let versions = 0
+
+/** Mounts files as Kubernetes does: each file is a link into `..data`, which is a link itself. */
+const mount = (files: Readonly<Record<string, string>>) => {
+  const version = join(folder, `..version-${versions++}`)
+  mkdirSync(version)
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(version, name), content)
+  symlinkSync(version, join(folder, '..data_tmp'))
+  renameSync(join(folder, '..data_tmp'), join(folder, '..data'))
+}
+
+const setUp = async () => {
+  mount({ secrets: 'a=1\n', password: 'first\n' })
+  for (const name of ['secrets', 'password']) symlinkSync(join('..data', name), join(folder, name))
+  const env = { SECRETS_FILE: join(folder, 'secrets'), PASSWORD_FILE: join(folder, 'password') }
+  const loaded = loadSettings(schemas, env, rules)
+  const lines: Record<string, unknown>[] = []
+  const log = (fields: object) => void lines.push(fields as Record<string, unknown>)
+  const registry = createRegistry('test')
+  const files = createSecretFiles(loaded, {
+    ...{ schemas, env, rules, registry },
+    logger: { info: log, warn: log } as never,
+    settledAfterMs: 0,
+  })
+  const metric = async (name: string) => (await registry.getSingleMetric(name)?.get())?.values[0]?.value
+  return { ...files, loaded, lines, metric }
+}
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'secrets-'))
+  onTestFinished(() => rmSync(folder, { recursive: true }))
+})
+
+it('puts files that Kubernetes has swapped into use', async () => {
+  const { check, loaded, lines, metric } = await setUp()
+  await check()
+  expect(lines).toEqual([])
+  mount({ secrets: 'a=1\nb=2', password: 'first' })
+  await check()
+  expect([...loaded.SECRETS]).toEqual([
+    ['a', '1'],
+    ['b', '2'],
+  ])
+  expect(lines).toEqual([{ event: 'secrets-changed', settings: ['SECRETS'] }])
+  expect(await metric('customer_stream_secret_changes_total')).toBe(1)
+})
+
+it.each([
+  ['is emptied', '', 'SECRETS_FILE is empty'],
+  ['has garbage', '\u0000\u0001 secret', 'SECRETS: entry 1 is not of the form name=value'],
+])('keeps all old values if a file %s, and warns once without the value', async (_, content, problem) => {
+  const { check, loaded, lines, metric } = await setUp()
+  mount({ secrets: content, password: 'second' })
+  await check()
+  await check()
+  expect([...loaded.SECRETS]).toEqual([['a', '1']])
+  expect(loaded.PASSWORD).toBe('first')
+  expect(lines).toEqual([{ event: 'secrets-unusable', problem: expect.stringContaining(problem) }])
+  expect(JSON.stringify(lines)).not.toContain('secret"')
+  expect(await metric('customer_stream_secret_files_unusable')).toBe(1)
+
+  mount({ secrets: 'a=2', password: 'second' })
+  await check()
+  expect(loaded).toMatchObject({ PASSWORD: 'second', SECRETS: new Map([['a', '2']]) })
+  expect(await metric('customer_stream_secret_files_unusable')).toBe(0)
+})
+
+it('keeps the old values if a file is missing, or if a rule refuses the new values', async () => {
+  const { check, loaded, lines } = await setUp()
+  mount({ secrets: 'a=2' })
+  await check()
+  mount({ secrets: 'a=2', password: 'wrong' })
+  await check()
+  expect(loaded).toMatchObject({ PASSWORD: 'first', SECRETS: new Map([['a', '1']]) })
+  expect(lines.map(({ problem }) => problem)).toEqual([
+    expect.stringMatching(/^PASSWORD_FILE cannot be read: ENOENT/),
+    expect.stringContaining('PASSWORD is wrong'),
+  ])
+})
+
+it('does not read a file that is being written', async () => {
+  const { check, loaded, lines } = await setUp()
+  mount({ secrets: 'a=', password: 'first' })
+  const checked = check()
+  mount({ secrets: 'a=2', password: 'first' })
+  await checked
+  expect(lines).toEqual([])
+  await check()
+  expect([...loaded.SECRETS]).toEqual([['a', '2']])
+})

@@ -1,0 +1,128 @@
+import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from './log.ts'
+import { Counter, Gauge, type Registry } from './metrics.ts'
+import { periodically } from './periodically.ts'
+import { type Loaded, loadSettings, type Rule, type Settings } from './settings.ts'
+
+/** A file counts as written when it stays the same for this time. */
+const SETTLED_AFTER_MS = 250
+
+export interface SecretFilesOptions<S extends Settings> {
+  readonly schemas: S
+  readonly env: NodeJS.ProcessEnv
+  readonly rules: readonly Rule<NoInfer<S>>[]
+  readonly registry: Registry
+  readonly logger: Pick<Logger, 'info' | 'warn'>
+  /** For tests. */
+  readonly settledAfterMs?: number
+}
+
+export const createSecretFileMetrics = (registry: Registry) => ({
+  unusable: new Gauge({
+    name: 'customer_stream_secret_files_unusable',
+    help: '1 if changed files of secrets are wrong, so that the service uses the old values. Otherwise 0.',
+    registers: [registry],
+  }),
+  changes: new Counter({
+    name: 'customer_stream_secret_changes_total',
+    help: 'How often changed files of secrets were put into use.',
+    registers: [registry],
+  }),
+})
+
+/** Content of each file, by the name of its setting. An error replaces the content. */
+type Contents = ReadonlyMap<string, string | Error>
+
+const areSame = (one: Contents, other: Contents): boolean =>
+  [...one].every(([name, content]) => String(other.get(name)) === String(content))
+
+/**
+ * Reads the files of secrets (NAME_FILE) again, and puts changed values into the settings. Clients
+ * read the settings at each new connection, and the ingress at each request. If the new values are
+ * wrong together, all old values stay.
+ *
+ * Polls, because a watch of a file ends when Kubernetes replaces the link `..data`, and because
+ * network file systems send no events.
+ * @param loaded the settings of the process. They are changed in place.
+ */
+export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options: SecretFilesOptions<S>) => {
+  const { schemas, env, rules, registry, logger, settledAfterMs = SETTLED_AFTER_MS } = options
+  const names = Object.keys(schemas).filter((name) => schemas[name]?.secret && env[`${name}_FILE`])
+  const { unusable, changes } = createSecretFileMetrics(registry)
+
+  const contentOf = (name: string): string | Error => {
+    try {
+      return readFileSync(env[`${name}_FILE`] ?? '', 'utf8').trim()
+    } catch (error) {
+      return error as Error
+    }
+  }
+  // The files are small, and the start reads them in this way too.
+  const read = (): Contents => new Map(names.map((name) => [name, contentOf(name)]))
+
+  let used = read()
+  /** The last contents that were put into use or refused. */
+  let last = used
+
+  /** @throws an error that names the problem, without the value. */
+  const decode = (contents: Contents): Loaded<S> => {
+    const given = Object.fromEntries(
+      [...contents].flatMap(([name, content]) => {
+        if (content instanceof Error) throw new Error(`${name}_FILE cannot be read: ${content.message}`)
+        if (content === '') throw new Error(`${name}_FILE is empty`)
+        return [
+          [name, content],
+          [`${name}_FILE`, undefined],
+        ]
+      }),
+    )
+    return loadSettings(schemas, { ...env, ...given }, rules)
+  }
+
+  const use = (contents: Contents): void => {
+    try {
+      const next = decode(contents)
+      const changed = names.filter((name) => contents.get(name) !== used.get(name))
+      Object.assign(loaded, Object.fromEntries(changed.map((name) => [name, next[name]])))
+      used = contents
+      unusable.set(0)
+      changes.inc()
+      logger.info({ event: 'secrets-changed', settings: changed }, 'the service uses the changed files of secrets')
+    } catch (error) {
+      unusable.set(1)
+      logger.warn(
+        { event: 'secrets-unusable', problem: (error as Error).message },
+        'changed files of secrets are wrong; the service uses the old values. Correct the files',
+      )
+    }
+  }
+
+  return {
+    /** Reads the files. Resolves when changed files are in use or refused. */
+    check: async (): Promise<void> => {
+      const seen = read()
+      if (areSame(seen, last)) return
+      await sleep(settledAfterMs)
+      const contents = read()
+      // The files are being written. The next check reads them.
+      if (!areSame(seen, contents)) return
+      use(contents)
+      last = contents
+    },
+  }
+}
+
+/**
+ * Keeps the secrets of the settings up to date with their files.
+ * @returns a function that ends this.
+ */
+export const watchSecretFiles = <S extends Settings>(
+  loaded: Loaded<S> & { readonly SECRET_FILES_CHECK_MS: number },
+  options: SecretFilesOptions<S>,
+): (() => void) => {
+  const { check } = createSecretFiles(loaded, options)
+  return periodically(loaded.SECRET_FILES_CHECK_MS, check, (err) =>
+    options.logger.warn({ err, event: 'secrets-unusable' }, 'the files of secrets could not be checked'),
+  )
+}
