@@ -539,8 +539,8 @@ export const ingressGuards: readonly Guard[] = [
     guard: 'a Redis address must have its scheme',
     prevents: 'an error message that does not name the mistake',
     file: 'packages/runtime/src/redis/settings.ts',
-    from: `        '\`redis://[user:password@]host:port[/database]\`, \`rediss://…\` or \`unix://[user:password@]/path[?db=number]\`',`,
-    to: `        'text',`,
+    from: "\n        '`redis://[user:password@]host:port[/database]`, `rediss://…` or",
+    to: "\n        'text",
     test: unit('packages/runtime/src/redis/settings.test.ts', 'an address without its scheme'),
   },
   {
