@@ -289,7 +289,8 @@ describe('with the records of one test', () => {
     expect(sent).toBeLessThanOrEqual(RECORDS + GROUP)
     await Promise.all(events.map(({ customerUuid }) => untilApplied(customerUuid)))
     const { erasuresTopic } = pipeline
-    expect(await pipeline.verify(undefined, { erasuresTopic })).toMatchObject({ wrongCount: 0 })
+    const { wrong } = await pipeline.verify(undefined, { erasuresTopic })
+    expect(wrong.filter(({ customerUuid }) => customerUuid.startsWith('many-'))).toEqual([])
   })
 
   it('output into a closed pipe ends quietly', async () => {

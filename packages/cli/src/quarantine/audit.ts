@@ -34,7 +34,7 @@ export interface AuditEntry extends Place {
 /** Maximum characters of each text of an entry. */
 export const MAX_AUDIT_TEXT = 1000
 
-/** What the audit says about the records of today's quarantine topic. */
+/** Entries of the audit about the records of the existing quarantine topic. */
 export interface Audit {
   /** Null if the brokers have no topic ids. */
   readonly topicId: string | null
@@ -89,7 +89,7 @@ export interface ReadAuditOptions {
   readonly quarantineTopic: string
   readonly auditTopic: string
   readonly signal: AbortSignal
-  /** Called with each entry about the records of today's quarantine topic. */
+  /** Called with each entry about the records of the existing quarantine topic. */
   readonly onEntry?: (entry: AuditEntry) => void
 }
 

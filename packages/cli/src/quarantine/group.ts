@@ -22,7 +22,7 @@ export interface Accepted {
   readonly send: OutgoingRecord | undefined
 }
 
-/** Who writes, and how fast. */
+/** The writer of the audit entries, and the speed. */
 export interface Execution {
   readonly producer: Pick<VerifiedProducer, 'send'>
   readonly requestedBy: string

@@ -11,7 +11,7 @@ import { readQuarantine } from './read-quarantine.ts'
 import { type Place, placeOf, type QuarantinedRecord } from './record.ts'
 import type { Selection } from './selection.ts'
 
-/** What happens with one record: it is sent, only noted in the audit, or refused. */
+/** One record is sent, is only noted in the audit, or is refused. */
 export type Decision =
   | { readonly send: OutgoingRecord }
   | { readonly send: undefined }

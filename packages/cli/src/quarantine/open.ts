@@ -1,4 +1,4 @@
-/** What all `quarantine` commands need: the settings, the topics and the audit. */
+/** The settings, the topics and the audit, which all `quarantine` commands need. */
 import { loadSettings } from '@customer-stream/runtime'
 import { kafkaRules, kafkaSettings, type PartitionEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import { quarantineAuditTopicName, topicNames } from '@customer-stream/schemas'

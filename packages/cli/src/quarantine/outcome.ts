@@ -1,4 +1,4 @@
-/** What a command did with the records of quarantine, in words and as JSON. */
+/** The work of a command on the records of quarantine, in words and as JSON. */
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { counted, jsonLine } from '../terminal-text.ts'
 import type { Action } from './audit.ts'
