@@ -1,4 +1,5 @@
-export const KAFKA_VERSION = '4.3.1'
+/** `CUSTOMER_STREAM_KAFKA_VERSION` selects another release, to try it. */
+export const KAFKA_VERSION = process.env.CUSTOMER_STREAM_KAFKA_VERSION ?? '4.3.1'
 
 /**
  * Settings of every node. Each node is broker and controller. Few threads, and no wait for further
