@@ -87,7 +87,7 @@ const summary = (figures: readonly Figures[]): Figures => ({
 })
 
 const brokers = await startBrokers({ log: tell })
-const cluster = await startRedisCluster(tell)
+const cluster = await startRedisCluster({ log: tell })
 const topicPrefix = freshNames().topicPrefix
 const open = (redis: { redisUrl: string; redisCluster: boolean }) =>
   openPipeline({ kafkaBrokers: brokers.kafkaBrokers, ...redis }, { ...freshNames(), topicPrefix })

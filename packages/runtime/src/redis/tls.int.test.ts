@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { freePortsToKeep, freshNames } from '@customer-stream/testing'
+import { freePortsToKeep, freshNames, startRedisCluster } from '@customer-stream/testing'
 import { createAuthority } from '@customer-stream/testing/certificates'
 import { silentLogger, startRedis } from '@customer-stream/testing/vitest'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
@@ -105,6 +105,23 @@ describe('TLS to Redis with a private authority', () => {
     const url = `rediss://localhost:${tlsPort}`
     expect(await diagnosisWith({ ...tls(), REDIS_URL: url })).toMatchObject({ blocked: true, reason: 'tls' })
   })
+})
+
+it('a cluster is used with TLS, also while a slot moves', async () => {
+  const cluster = await startRedisCluster({ tls: { ca: authority.ca, ...authority.issue('node', ['127.0.0.1']) } })
+  try {
+    const { redis } = open({ ...tls(), REDIS_URL: cluster.tlsUrl, REDIS_CLUSTER: 'true' })
+    await connectRedis(redis)
+    const key = `{${freshNames().keyPrefix}}n`
+    const slot = await cluster.masters[0]!.client.cluster('KEYSLOT', key)
+    await redis.set(key, '1')
+    await cluster.moveSlot(slot, async () => {
+      expect(await redis.get(key)).toBe('1')
+    })
+    expect(await redis.get(key)).toBe('1')
+  } finally {
+    await cluster.stop()
+  }
 })
 
 describe('a Unix socket', () => {

@@ -1,7 +1,9 @@
+import { writeFileSync } from 'node:fs'
 import { cp, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createLogger, loadSettings, waitUntil } from '@customer-stream/runtime'
 import { createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
+import type { Certificate } from '../certificates.ts'
 import { freePortsToKeep } from './free-ports.ts'
 import { type RedisPlace, startRedisAt } from './local-redis.ts'
 import { openRun, type Run } from './run.ts'
@@ -15,7 +17,9 @@ const SIZE = 3
 const BUS_PORT_OFFSET = 10_000
 
 export interface RedisMaster {
+  /** Address without TLS. */
   readonly url: string
+  readonly tlsPort: number
   /** Client of this master only, which reconnects after a restart. */
   readonly client: RedisClient
   /**
@@ -39,6 +43,8 @@ export interface RedisMaster {
 export interface RedisCluster {
   /** URLs of all nodes, in the format of REDIS_URL. */
   readonly url: string
+  /** The same with `rediss:`. Empty if the cluster has no certificate. */
+  readonly tlsUrl: string
   readonly masters: readonly RedisMaster[]
   /**
    * Moves a slot to another master, as resharding does. During the move, the old master answers ASK
@@ -65,23 +71,40 @@ const untilWhole = async (masters: readonly RedisMaster[]): Promise<void> => {
   }
 }
 
+/** Certificate of all nodes. Clients need a certificate of the same authority. */
+export interface ClusterTls extends Certificate {
+  readonly ca: string
+}
+
+/** Writes the certificate, and returns the flags for TLS between nodes and to clients. */
+const tlsFlags = (folder: string, { ca, cert, key }: ClusterTls): string[] => {
+  const files = Object.entries({ 'ca-cert': ca, cert, key }).flatMap(([name, pem]) => {
+    const path = join(folder, `${name}.pem`)
+    writeFileSync(path, pem)
+    return [`--tls-${name}-file`, path]
+  })
+  return [...files, '--tls-cluster', 'yes']
+}
+
 /**
  * Starts one master of the cluster.
  * @param all list of all masters. The caller adds this master to the list.
  */
 const startMaster = async (
   all: readonly RedisMaster[],
-  place: RedisPlace,
+  { tlsPort, ...place }: RedisPlace & { readonly tlsPort: number },
   run: Run,
-  log: (line: string) => void,
+  { log, flags }: { readonly log: (line: string) => void; readonly flags: readonly string[] },
 ): Promise<RedisMaster> => {
-  const server = await startRedisAt(place, run, log, { args: nodeFlags })
+  const ownFlags = flags.length > 0 ? [...flags, '--tls-port', `${tlsPort}`] : []
+  const server = await startRedisAt(place, run, log, { args: [...nodeFlags, ...ownFlags] })
   const backup = `${place.folder}-backup`
   const { url } = server
   const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url }), createLogger('redis-cluster', 'silent'))
   await client.connect()
   return {
     url,
+    tlsPort,
     client,
     kill: server.kill,
     backUp: async () => {
@@ -106,18 +129,25 @@ const ownerOf = (slot: number) => Math.floor((slot * SIZE) / SLOTS)
  * Forms the cluster without `redis-cli --cluster create`, because embedded-redis does not include
  * redis-cli.
  */
-const formCluster = async (masters: readonly RedisMaster[]): Promise<void> => {
+const formCluster = async (masters: readonly RedisMaster[], usesTls: boolean): Promise<void> => {
   const slots = Array.from({ length: SLOTS }, (_, slot) => slot)
   for (const [i, { client }] of masters.entries()) {
     await client.cluster('ADDSLOTS', ...slots.filter((slot) => ownerOf(slot) === i))
     await client.call('CLUSTER', 'SET-CONFIG-EPOCH', i + 1)
-    const { hostname, port } = new URL(masters[0]!.url)
-    await client.cluster('MEET', hostname, Number(port))
+    const [{ url, tlsPort }] = masters as [RedisMaster]
+    await client.cluster('MEET', '127.0.0.1', usesTls ? tlsPort : Number(new URL(url).port))
   }
   await untilWhole(masters)
 }
 
-export const startRedisCluster = async (log: (line: string) => void = () => {}): Promise<RedisCluster> => {
+/** @param tls makes the nodes use TLS among each other. Clients may use TLS or plain text. */
+export const startRedisCluster = async ({
+  log = () => {},
+  tls,
+}: {
+  log?: (line: string) => void
+  tls?: ClusterTls
+} = {}): Promise<RedisCluster> => {
   const run = await openRun()
   const masters: RedisMaster[] = []
   const stop = async () => {
@@ -125,10 +155,14 @@ export const startRedisCluster = async (log: (line: string) => void = () => {}):
     await run.close()
   }
   try {
-    for (const [i, port] of (await freePortsToKeep(SIZE, BUS_PORT_OFFSET)).entries()) {
-      masters.push(await startMaster(masters, { port, folder: run.makeFolder(`redis-${i}`) }, run, log))
+    // The port of the bus is counted from the port for TLS, if there is one.
+    const ports = await freePortsToKeep(2 * SIZE, BUS_PORT_OFFSET)
+    const flags = tls ? tlsFlags(run.makeFolder('tls'), tls) : []
+    for (let i = 0; i < SIZE; i++) {
+      const place = { port: ports[2 * i]!, tlsPort: ports[2 * i + 1]!, folder: run.makeFolder(`redis-${i}`) }
+      masters.push(await startMaster(masters, place, run, { log, flags }))
     }
-    await formCluster(masters)
+    await formCluster(masters, tls !== undefined)
   } catch (error) {
     await stop()
     throw error
@@ -136,6 +170,7 @@ export const startRedisCluster = async (log: (line: string) => void = () => {}):
   const owners = new Map<number, number>()
   return {
     url: masters.map(({ url }) => url).join(','),
+    tlsUrl: tls ? masters.map(({ tlsPort }) => `rediss://127.0.0.1:${tlsPort}`).join(',') : '',
     masters,
     moveSlot: async (slot, meanwhile) => {
       const owner = owners.get(slot) ?? ownerOf(slot)
@@ -144,7 +179,7 @@ export const startRedisCluster = async (log: (line: string) => void = () => {}):
       const [fromId, toId] = await Promise.all([from, to].map(({ client }) => client.cluster('MYID')))
       await to.client.cluster('SETSLOT', slot, 'IMPORTING', fromId!)
       await from.client.cluster('SETSLOT', slot, 'MIGRATING', toId!)
-      const { hostname, port } = new URL(to.url)
+      const { hostname, port } = tls ? { hostname: '127.0.0.1', port: to.tlsPort } : new URL(to.url)
       await meanwhile?.('here')
       for (;;) {
         const [key] = await from.client.cluster('GETKEYSINSLOT', slot, 1)
