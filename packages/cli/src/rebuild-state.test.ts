@@ -24,6 +24,8 @@ it('a partition without records needs no position', () => {
   const empty = { partition: 1, low: '7', high: '7' }
   const two = stateOfProjection(2, [...ends, empty], [progress(100n), progress(undefined, { partition: 1 })])
   expect(two.isComplete).toBe(true)
+  const reversed = stateOfProjection(2, [empty, ...ends], [])
+  expect(reversed.partitions.map(({ partition }) => partition)).toEqual([0, 1])
 })
 
 it('a partition that is being filled is not complete, even if no event waits', () => {

@@ -48,7 +48,9 @@ export const stateOfProjection = (
   ends: readonly PartitionEnds[],
   progress: readonly StoredProgress[] | undefined,
 ): ProjectionState => {
-  const partitions = ends.map((end) =>
+  // Kafka returns the ends in any order.
+  const inOrder = ends.toSorted((a, b) => a.partition - b.partition)
+  const partitions = inOrder.map((end) =>
     partitionOf(
       end,
       progress?.find(({ partition }) => partition === end.partition),
