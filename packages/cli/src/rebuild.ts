@@ -138,7 +138,7 @@ const deleteOld = async (redis: RedisClient, numbers: readonly number[], moving:
 }
 
 const rebuild = async ({ admin, redis }: Clients): Promise<number> => {
-  const ends = await attributed(`read topic ${topic}`, () => fetchEnds(admin, topic))
+  const ends = await attributed(`count the records of topic ${topic}`, () => fetchEnds(admin, topic))
   const found = await readStates(redis, ends)
   if (found.size === 0 && !isWaiting) throw missingPositions(positionsKeys(redis, configured, keyPrefix))
   if (isWaiting) await waitUntilComplete(redis, ends)

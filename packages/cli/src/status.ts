@@ -38,7 +38,7 @@ const QUARANTINE_LIMIT = 20_000
 /** Time between two readings of the metrics. */
 const RATES_MS = 2000
 /** Maximum time until Kafka and Redis answer for the first time. */
-const CONNECT_MS = 4000
+const CONNECT_MS = 6000
 /** Requests to Kafka and Redis must fail within the time limit of the command. */
 const REQUEST_MS = 3000
 
@@ -135,9 +135,12 @@ const askRedis = () =>
     soon(),
   )
 
-/** Asks one question about a topic, with a client of its own. */
-const askTopic = <T>(topic: string, work: (admin: TopicAdmin) => Promise<T>) =>
-  ask(kafkaName, () => attributed(`read topic ${topic}`, () => withAdmin(kafka, work)))
+/**
+ * Asks one question about a topic, with a client of its own.
+ * @param doing begins the name of the question. From `read` follows that the user needs READ.
+ */
+const askTopic = <T>(topic: string, work: (admin: TopicAdmin) => Promise<T>, doing = 'read') =>
+  ask(kafkaName, () => attributed(`${doing} topic ${topic}`, () => withAdmin(kafka, work)))
 
 const askRates = async (): Promise<Rates | undefined> => {
   if (addresses.length === 0) return undefined
@@ -212,7 +215,7 @@ const read = async (): Promise<Findings> => {
   })
   const stateTopic = stateTopicName(prefix)
   const state = optional(settings.KAFKA_STATE_TOPIC, () =>
-    askTopic(stateTopic, (admin) => readTopicStatus(admin, stateTopic)),
+    askTopic(stateTopic, (admin) => readTopicStatus(admin, stateTopic), 'count the records of'),
   )
   const erasuresTopic = erasuresTopicName(prefix)
   const erasures = optional(settings.KAFKA_ERASURES_TOPIC, () =>
