@@ -69,7 +69,7 @@ const json = (status: number, body: object) => (response: ServerResponse) => {
 }
 
 describe('a login by OAUTHBEARER', () => {
-  it('asks for one token for all clients, with the client’s credentials and scope', async () => {
+  it('all clients share one token, requested with the client’s credentials and scope', async () => {
     const { open } = clientOf()
     const [first, second] = [open(), open()]
     await Promise.all([first.connect(), second.connect()])
@@ -81,7 +81,7 @@ describe('a login by OAUTHBEARER', () => {
     ])
   })
 
-  it('trusts an endpoint with a private authority', async () => {
+  it('an endpoint with a private authority is trusted', async () => {
     const authority = createAuthority()
     const secure = await startTokenServer({ certificate: authority.issue('tokens', ['127.0.0.1']) })
     const url = { KAFKA_SASL_OAUTH_TOKEN_URL: secure.url }
@@ -90,7 +90,7 @@ describe('a login by OAUTHBEARER', () => {
     await secure.close()
   })
 
-  it('goes on with a new token after the first has expired', { timeout: 60_000 }, async () => {
+  it('the client goes on with a new token after the first has expired', { timeout: 60_000 }, async () => {
     await endpoint.close()
     endpoint = await startTokenServer({ lifetimeSeconds: 24 })
     const { open } = clientOf()
@@ -183,7 +183,7 @@ describe('a token endpoint that gives no token', () => {
     })
   })
 
-  it('is asked again, so that the client connects after the repair', async () => {
+  it('the endpoint is asked again, so that the client connects after the repair', async () => {
     endpoint.answerWith(json(401, { error: 'invalid_client' }))
     const { open } = clientOf()
     await expect(open().connect()).rejects.toThrow()
@@ -200,7 +200,7 @@ describe('a token endpoint that gives no token', () => {
   })
 })
 
-it('names the refusal if the brokers do not accept the token', async () => {
+it('a token that the brokers do not accept is reported', async () => {
   endpoint.answerWith(json(200, { access_token: 'no-json-web-token', token_type: 'bearer', expires_in: 60 }))
   expect(await attempt()).toMatchObject({
     blocked: true,
@@ -210,7 +210,7 @@ it('names the refusal if the brokers do not accept the token', async () => {
 })
 
 describe('AWS MSK IAM', () => {
-  it('logs in with the token that the package signs', async () => {
+  it('the token that the package signs is used for the login', async () => {
     const signer = async () => ({
       generateAuthToken: async () => ({ token: unsignedToken('role', 900), expiryTime: Date.now() + 900_000 }),
     })
@@ -220,7 +220,7 @@ describe('AWS MSK IAM', () => {
     await admin.disconnect()
   })
 
-  it('names the package that cannot be loaded', async () => {
+  it('the package that cannot be loaded is named', async () => {
     const settings = loadSettings(kafkaSettings, {
       KAFKA_BROKERS: brokers.kafka.addresses.oauth,
       KAFKA_SASL_MECHANISM: 'aws-msk-iam',

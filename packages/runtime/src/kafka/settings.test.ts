@@ -75,7 +75,7 @@ it('a login over TLS with a client certificate is accepted', () => {
   expect(problems({ ...tls, ...oauth, KAFKA_SASL_OAUTH_SCOPE: 'a b', KAFKA_SASL_OAUTH_CA: authority.ca })).toEqual([])
 })
 
-it('names what the login by AWS needs', () => {
+it('the needs of the login by AWS are named', () => {
   const names = problems({ KAFKA_SASL_MECHANISM: 'aws-msk-iam' })
   expect(names).toEqual([
     expect.stringContaining('KAFKA_SASL_AWS_REGION: missing'),

@@ -21,7 +21,7 @@ const setUp = () => {
   return { answers, requests, cache, at }
 }
 
-it('uses one token for all connections, and renews it when a fifth of its lifetime remains', async () => {
+it('all connections share a token, which is renewed when a fifth of its lifetime remains', async () => {
   const { answers, requests, at, cache } = setUp()
   answers.push({ value: 'first', lifetimeMs: 100_000 }, { value: 'second', lifetimeMs: 100_000 })
   expect(await Promise.all([cache.get(), cache.get()])).toEqual(['first', 'first'])
@@ -30,20 +30,20 @@ it('uses one token for all connections, and renews it when a fifth of its lifeti
   expect(requests).toEqual([0, 80_000])
 })
 
-it('renews a short-lived token before kafkajs logs in again, 10 s before the end', async () => {
+it('a short-lived token is renewed before kafkajs logs in again, 10 s before its end', async () => {
   const { answers, at } = setUp()
   answers.push({ value: 'first', lifetimeMs: 40_000 }, { value: 'second', lifetimeMs: 40_000 })
   expect(await at(0)).toBe('first')
   expect(await at(30_000)).toBe('second')
 })
 
-it('asks for a token at each login if its lifetime is unknown', async () => {
+it('each login needs a new token if the lifetime is unknown', async () => {
   const { answers, at } = setUp()
   answers.push({ value: 'first', lifetimeMs: 0 }, { value: 'second', lifetimeMs: 0 })
   expect([await at(0), await at(0)]).toEqual(['first', 'second'])
 })
 
-it('uses a token until it expires if no new one can be had, and asks again after a growing pause', async () => {
+it('a token is used until it expires while requests for a new token fail', async () => {
   const { answers, requests, at } = setUp()
   answers.push({ value: 'first', lifetimeMs: 100_000 })
   expect(await at(0)).toBe('first')
@@ -54,7 +54,7 @@ it('uses a token until it expires if no new one can be had, and asks again after
   expect(await at(200_000)).toBe('second')
 })
 
-it('asks for a new token after a broker has refused the token', async () => {
+it('a token that a broker has refused is not used again', async () => {
   const { answers, at, cache } = setUp()
   answers.push({ value: 'first', lifetimeMs: 100_000 }, { value: 'second', lifetimeMs: 100_000 })
   await at(0)

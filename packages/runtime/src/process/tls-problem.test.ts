@@ -7,7 +7,7 @@ const { cert, key } = authority.issue('client')
 const { key: otherKey } = authority.issue('other')
 const bundle = Array.from({ length: 10 }, (_, i) => createAuthority(`authority ${i}`).ca)
 
-it('accepts authorities, a certificate and its key', () => {
+it('authorities, a certificate and its key are accepted', () => {
   expect(tlsProblem('X', {})).toBeUndefined()
   expect(tlsProblem('X', { ca: bundle.join('n# a comment\n'), cert: cert + authority.ca, key })).toBeUndefined()
 })
@@ -30,6 +30,6 @@ it.each([
     { cert, key: otherKey },
     'X_KEY is not the key of the first certificate in X_CERT',
   ],
-])('refuses %s', (_, files, problem) => {
+])('%s is refused', (_, files, problem) => {
   expect(tlsProblem('X', files)).toContain(problem)
 })

@@ -22,7 +22,7 @@ it.each([
       database: 2,
     },
   ],
-])('reads %s', (url, address) => {
+])('the address %s is read', (url, address) => {
   expect(parseAddress(url)).toEqual(address)
 })
 
@@ -41,11 +41,11 @@ it.each([
   'unix://host/path',
   'unix:///path?db=x',
   'unix:///path?password=x',
-])('refuses %s', (url) => {
+])('the address %s is refused', (url) => {
   expect(parseAddress(url)).toBeUndefined()
 })
 
-it('reads the nodes of a cluster', () => {
+it('the nodes of a cluster are read', () => {
   expect(parseAddresses('redis://a:1, redis://b:2')?.map(({ host, port }) => `${host}:${port}`)).toEqual(['a:1', 'b:2'])
   expect(parseAddresses('redis://a,b:6379')).toBeUndefined()
 })

@@ -30,7 +30,7 @@ const diagnosisWith = async (env: Readonly<Record<string, string>>) => {
   )
 }
 
-it('names each Sentinel and its reason if none answers', async () => {
+it('each Sentinel is named with its reason if none answers', async () => {
   const [port] = await freePorts(1)
   expect(await diagnosisWith({ ...site.env, REDIS_SENTINELS: `127.0.0.1:${port},127.0.0.1:1` })).toMatchObject({
     blocked: false,
@@ -42,7 +42,7 @@ it('names each Sentinel and its reason if none answers', async () => {
   })
 })
 
-it('names the primary that the Sentinels do not know', async () => {
+it('a name that the Sentinels do not know is reported', async () => {
   expect(await diagnosisWith({ ...site.env, REDIS_URL: 'redis://other' })).toMatchObject({
     blocked: true,
     reason: 'address',
@@ -50,7 +50,7 @@ it('names the primary that the Sentinels do not know', async () => {
   })
 })
 
-it('names the password of Sentinel if Sentinel refuses the login', async () => {
+it('the password of Sentinel is named if Sentinel refuses the login', async () => {
   expect(await diagnosisWith({ ...site.env, REDIS_SENTINEL_PASSWORD: 'wrong' })).toMatchObject({
     blocked: true,
     reason: 'authentication',
@@ -58,7 +58,7 @@ it('names the password of Sentinel if Sentinel refuses the login', async () => {
   })
 })
 
-it('finds the new primary after the old one is killed, and leaves it again when it comes back', async () => {
+it('the client finds the new primary after the old one is killed', async () => {
   const { redis } = open(site.env)
   const key = `${freshNames().keyPrefix}n`
   await connectRedis(redis)
@@ -79,7 +79,7 @@ it('finds the new primary after the old one is killed, and leaves it again when 
   expect(await redis.incr(key)).toBeGreaterThan(1)
 }, 60_000)
 
-it('names the address of the primary that nobody reaches', async () => {
+it('the address of a primary that nobody reaches is named', async () => {
   const { redis, diagnose } = open(site.env)
   await connectRedis(redis)
   const servers = [...site.servers]

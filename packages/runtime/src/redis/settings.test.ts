@@ -51,7 +51,7 @@ const problemOf = (env: Record<string, string>): string => {
   }
 }
 
-it('accepts TLS with an authority and a client certificate, a socket, and Sentinels', () => {
+it('TLS with a client certificate, a socket, and Sentinels are accepted', () => {
   const tls = { REDIS_TLS_CA: ca, REDIS_TLS_CERT: cert, REDIS_TLS_KEY: key }
   expect(problemOf({ REDIS_URL: 'rediss://a', ...tls })).toBe('none')
   expect(problemOf({ REDIS_URL: 'rediss://a,rediss://b', REDIS_CLUSTER: 'true', ...tls })).toBe('none')
@@ -68,7 +68,7 @@ it('accepts TLS with an authority and a client certificate, a socket, and Sentin
 })
 
 it.each<[string, Record<string, string>, string]>([
-  ['certificates without TLS', { REDIS_TLS_CA: ca }, 'REDIS_TLS_CA: given, but REDIS_URL is not rediss://'],
+  ['a certificate authority without TLS', { REDIS_TLS_CA: ca }, 'REDIS_TLS_CA: given, but REDIS_URL is not rediss://'],
   ['an authority that is no PEM', { REDIS_URL: 'rediss://a', REDIS_TLS_CA: 'x' }, 'REDIS_TLS_CA has no certificate'],
   ['a certificate without its key', { REDIS_URL: 'rediss://a', REDIS_TLS_CERT: cert }, 'belong together'],
   ['a password with a bare %', { REDIS_URL: 'redis://u:p%zz@a' }, '%2F and %25'],
@@ -85,7 +85,7 @@ it.each<[string, Record<string, string>, string]>([
     { REDIS_URL: 'redis://m', REDIS_SENTINELS: 'a', REDIS_SENTINEL_USERNAME: 'u' },
     'needs REDIS_SENTINEL_PASSWORD',
   ],
-])('refuses %s', (_, env, problem) => {
+])('%s is refused', (_, env, problem) => {
   expect(problemOf(env)).toContain(problem)
   expect(problemOf(env)).not.toContain('pw')
 })
