@@ -8,6 +8,7 @@ import { loadSettings, type Settings } from '@customer-stream/runtime'
 import { redisSettings } from '@customer-stream/runtime/redis'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { parse, parseAllDocuments } from 'yaml'
+import { NO_PROMETHEUS, promtool } from './prometheus.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const read = (file: string) => readFileSync(join(root, file), 'utf8')
@@ -117,6 +118,16 @@ describe('deploy/compose.production.yml', () => {
     }
   })
 
+  it('promtool accepts the Prometheus of the site', (context) => {
+    context.skip(promtool === undefined, NO_PROMETHEUS)
+    const folder = mkdtempSync(join(tmpdir(), 'prometheus-'))
+    onTestFinished(() => rmSync(folder, { recursive: true }))
+    const file = join(folder, 'prometheus.yml')
+    const rules = join(root, 'deploy/prometheus/')
+    writeFileSync(file, read('deploy/compose/prometheus.yml').replace('/etc/prometheus/rules/', rules))
+    expect(outcomeOf(promtool!, 'check', 'config', file)).toContain('is valid prometheus config file syntax')
+  })
+
   it('make-secrets.sh makes each secret, keeps it at the second run, and closes the folder', {
     timeout: 60_000,
   }, () => {
@@ -142,7 +153,7 @@ describe('deploy/compose.production.yml', () => {
         ([right]) => right,
       )
     const keys = ['~mykaarma:customer:*', '~mykaarma:erased:*', '~mykaarma:positions:*']
-    const documented = rightsIn(read('docs/operating.md'), 'ACL SETUSER projector')
+    const documented = rightsIn(read('docs/operating.md'), 'ACL SETUSER projector on ')
     expect(documented.length).toBeGreaterThan(10)
     expect([...keys, ...rightsIn(read('deploy/compose/make-secrets.sh'), 'user projector on')]).toEqual(documented)
   })
