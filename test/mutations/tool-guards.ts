@@ -153,4 +153,20 @@ export const toolGuards: readonly Guard[] = [
     to: `\${HOST_ADDRESS:-0.0.0.0}:\${HOST_INGRESS_PORT`,
     test: unit('test/documentation.test.ts', 'opens every port to this machine alone'),
   },
+  {
+    guard: 'the table of settings hides the values of secrets',
+    prevents: 'a password in the output of config check',
+    file: 'packages/runtime/src/process/settings.ts',
+    from: '...(!isSecret && { value })',
+    to: 'value',
+    test: unit('test/customer-stream.test.ts', 'config check names every problem at once, and shows no secret'),
+  },
+  {
+    guard: 'a printed correction has the value that the services demand',
+    prevents: 'a command that changes a topic, but not to what the services accept',
+    file: 'packages/runtime/src/kafka/topic-rules.ts',
+    from: 'requiredConfig(settings, demand)[name',
+    to: `({ ...requiredConfig(settings, demand), 'retention.ms': '1' } as Record<string, string>)[name`,
+    test: unit('packages/runtime/src/kafka/topic-check.test.ts', 'names the setting that corrects a problem'),
+  },
 ]
