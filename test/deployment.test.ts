@@ -44,7 +44,7 @@ const outcomeOf = (program: string, ...words: readonly string[]): string => {
   return status === 0 && stderr === '' ? stdout || 'accepted' : `${stdout}${stderr}`
 }
 
-describe('deploy/compose.production.yml', () => {
+describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
   interface Service {
     readonly image: string
     readonly environment?: Readonly<Record<string, unknown>>
@@ -159,7 +159,7 @@ describe('deploy/compose.production.yml', () => {
   })
 })
 
-describe('deploy/helm/customer-stream', () => {
+describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
   const chart = 'deploy/helm/customer-stream'
   type Part = { readonly settings?: Record<string, unknown>; readonly secrets?: Record<string, unknown> }
   type Values = Part & Record<'ingress' | 'projector' | 'verify', Part>
@@ -247,34 +247,38 @@ describe('deploy/helm/customer-stream', () => {
   })
 })
 
-describe.each(['ingress', 'projector'] as const)('deploy/systemd/customer-stream-%s.service', (service) => {
-  const unit = read(`deploy/systemd/customer-stream-${service}.service`)
-  const all = (name: string) => [...unit.matchAll(new RegExp(`^${name}=(.+)$`, 'gm'))].map(([, value = '']) => value)
-  const noSystemd = missing('systemd-analyze', '--version')
+describe.each(['ingress', 'projector'] as const)(
+  'deploy/systemd/customer-stream-%s.service',
+  { timeout: 60_000 },
+  (service) => {
+    const unit = read(`deploy/systemd/customer-stream-${service}.service`)
+    const all = (name: string) => [...unit.matchAll(new RegExp(`^${name}=(.+)$`, 'gm'))].map(([, value = '']) => value)
+    const noSystemd = missing('systemd-analyze', '--version')
 
-  it(`the unit of the ${service} names only settings that exist, and credentials that it loads`, () => {
-    const settings = service === 'ingress' ? ingressSettings : projectorSettings
-    const env = Object.fromEntries(all('Environment').map((assignment) => assignment.split('=')))
-    expect(unknownIn({ ...settings, NODE_COMPILE_CACHE: {} }, env)).toEqual([])
-    const used = Object.values<string>(env).flatMap((value) => /^%d\/(.+)$/.exec(value)?.[1] ?? [])
-    expect(used.toSorted()).toEqual(
-      all('LoadCredential')
-        .map((credential) => credential.split(':')[0])
-        .toSorted(),
-    )
-  })
+    it(`the unit of the ${service} names only settings that exist, and credentials that it loads`, () => {
+      const settings = service === 'ingress' ? ingressSettings : projectorSettings
+      const env = Object.fromEntries(all('Environment').map((assignment) => assignment.split('=')))
+      expect(unknownIn({ ...settings, NODE_COMPILE_CACHE: {} }, env)).toEqual([])
+      const used = Object.values<string>(env).flatMap((value) => /^%d\/(.+)$/.exec(value)?.[1] ?? [])
+      expect(used.toSorted()).toEqual(
+        all('LoadCredential')
+          .map((credential) => credential.split(':')[0])
+          .toSorted(),
+      )
+    })
 
-  it(`the unit of the ${service} runs the command of npm start`, () => {
-    const { scripts } = JSON.parse(read(`services/${service}/package.json`)) as { scripts: { start: string } }
-    expect(all('ExecStart')).toEqual([`/usr/bin/env ${scripts.start.split(' exec ')[1]}`])
-  })
+    it(`the unit of the ${service} runs the command of npm start`, () => {
+      const { scripts } = JSON.parse(read(`services/${service}/package.json`)) as { scripts: { start: string } }
+      expect(all('ExecStart')).toEqual([`/usr/bin/env ${scripts.start.split(' exec ')[1]}`])
+    })
 
-  it(`systemd accepts the unit of the ${service}`, (context) => {
-    context.skip(noSystemd !== undefined, noSystemd)
-    const folder = mkdtempSync(join(tmpdir(), 'unit-'))
-    onTestFinished(() => rmSync(folder, { recursive: true }))
-    const file = join(folder, `customer-stream-${service}.service`)
-    writeFileSync(file, unit)
-    expect(outcomeOf('systemd-analyze', 'verify', '--man=no', file)).toBe('accepted')
-  })
-})
+    it(`systemd accepts the unit of the ${service}`, (context) => {
+      context.skip(noSystemd !== undefined, noSystemd)
+      const folder = mkdtempSync(join(tmpdir(), 'unit-'))
+      onTestFinished(() => rmSync(folder, { recursive: true }))
+      const file = join(folder, `customer-stream-${service}.service`)
+      writeFileSync(file, unit)
+      expect(outcomeOf('systemd-analyze', 'verify', '--man=no', file)).toBe('accepted')
+    })
+  },
+)
