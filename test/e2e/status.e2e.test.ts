@@ -57,8 +57,8 @@ const through = async (server: 'kafka' | 'redis', state: NetworkState) => {
 const runInTime = async (words: readonly string[], settings?: Readonly<Record<string, string>>) => {
   const startedAt = performance.now()
   const ended = await run(words, settings)
-  // The limit is 10 s, and the start of the process comes on top.
-  expect(performance.now() - startedAt).toBeLessThan(14_000)
+  // The limit is 10 s. On a busy machine the start of the process takes as long.
+  expect(performance.now() - startedAt).toBeLessThan(25_000)
   return ended
 }
 
