@@ -1,6 +1,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -174,4 +175,22 @@ it('topics names the address of a Kafka that does not answer, and needs no Redis
     1,
     expect.stringMatching(/^topics: Kafka cannot be reached at 127\.0\.0\.1:1 \(ECONN/),
   ])
+})
+
+it('Ctrl-C ends topics soon, even if Kafka accepts connections but never answers', { timeout }, async () => {
+  const silent = createServer(() => undefined)
+  silent.listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  onTestFinished(() => void silent.close())
+  const { port } = silent.address() as AddressInfo
+  const env = { PATH: process.env.PATH, KAFKA_BROKERS: `127.0.0.1:${port}` }
+  const child = spawn(process.execPath, [...program, 'topics', 'check'], { cwd: root, env })
+  // The first connection only tries the address. The second connection is that of the client.
+  await once(silent, 'connection')
+  await once(silent, 'connection')
+  const interruptedAt = performance.now()
+  child.kill('SIGINT')
+  const [code] = await once(child, 'close')
+  expect(code).toBe(130)
+  expect(performance.now() - interruptedAt).toBeLessThan(4000)
 })

@@ -2,6 +2,7 @@
  * Settings and clients of the commands that examine a running system. If Kafka or Redis refuses a
  * request, the error message names the address and the right or setting.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createLogger, integer, type Loaded, unlessAborted } from '@customer-stream/runtime'
 import {
   createAdmin,
@@ -24,6 +25,8 @@ import {
 import { PROJECTION_VERSION } from '@customer-stream/schemas'
 import { requireReachable } from '@customer-stream/verify/reachable'
 import { interruption, sayWhy } from './interruption.ts'
+
+const LEAVE_KAFKA_MS = 500
 
 export const clientSettings = {
   ...kafkaSettings,
@@ -63,6 +66,9 @@ export const explained = (error: unknown, settings: ClientSettings, redis: Redis
   return isOfRedis(error) ? new Error(createRedisDiagnose(settings, redis, 'command')(error).message) : error
 }
 
+/** Disconnects. kafkajs waits for the replies of a hanging broker, so this waits only briefly. */
+const leave = (admin: TopicAdmin) => Promise.race([admin.disconnect(), sleep(LEAVE_KAFKA_MS)])
+
 /**
  * Runs the work with connected clients. Ends the process with the exit code that `work` returns.
  */
@@ -85,7 +91,7 @@ export const withClients = async (
     exitCode = sayWhy(command, explained(error, settings, redis))
   } finally {
     redis.disconnect()
-    await admin.disconnect()
+    await leave(admin)
   }
   process.exit(exitCode)
 }
@@ -112,7 +118,7 @@ export const withKafka = async (
   } catch (error) {
     exitCode = sayWhy(command, isKafkaError(error) ? new Error(explainKafka(error, settings)) : error)
   } finally {
-    await admin.disconnect()
+    await leave(admin)
   }
   process.exit(exitCode)
 }
