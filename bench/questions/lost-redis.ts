@@ -11,8 +11,17 @@ const EVENTS_PER_CUSTOMER = 20
 const GAIN = 10
 const SHARE_OF_REDIS = 0.6
 const PARTITIONS = 12
+/** Default of the setting LOOKAHEAD_RECORDS. */
+const DEFAULT_LOOKAHEAD = 200_000
 
-const WITHOUT_STATE = { KAFKA_STATE_TOPIC: 'false' }
+/**
+ * Settings of a projector that reads the raw topic alone. With fewer customers the lookahead's
+ * window is smaller too, so a window has as many events of a customer as at scale 1.
+ */
+const withoutState = (scale: number) => ({
+  KAFKA_STATE_TOPIC: 'false',
+  LOOKAHEAD_RECORDS: String(Math.round(DEFAULT_LOOKAHEAD * scale)),
+})
 
 let runs = 0
 
@@ -95,7 +104,7 @@ export const lostRedis: Question = {
       const once = await alternate(1, {
         'from the raw topic': () => {
           bench.say('filling Redis from the raw topic')
-          return rebuild(long, customers, `${long.keyPrefix}new`, WITHOUT_STATE)
+          return rebuild(long, customers, `${long.keyPrefix}new`, withoutState(bench.scale))
         },
       })
       const thrice = await alternate(3, {

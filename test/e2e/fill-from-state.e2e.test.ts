@@ -186,6 +186,27 @@ it('a fill from the state topic skips records that are not documents, while new 
   expect(await projector.metric('projector_unusable_states_total')).toBe(1)
 })
 
+it('a foreign tombstone removes a customer in the next fill, until all raw records are applied', async () => {
+  const reasons = async () => {
+    const { wrong } = await pipeline.verify()
+    return wrong.flatMap(({ customerUuid, reason }) => (customerUuid === 'c0' ? [reason] : []))
+  }
+  await untilCommitted()
+  await publish('c0', null)
+  expect(await reasons()).toEqual(['is erased in the state topic'])
+  await lose()
+  await untilRedisHas(new Map<string, string | null>([...newest, ['c0', null]]))
+  expect(await reasons()).toEqual(['is erased in the state topic'])
+
+  // Without the committed offsets of a group, the projector applies all raw records.
+  await projector.end()
+  await pipeline.administrator.deleteGroups([pipeline.groupId])
+  await lose()
+  projector = await pipeline.start('projector', QUICK)
+  await untilNewest()
+  await waitUntil('the state topic has the customer', reasons, (found) => found.length === 0)
+})
+
 it('a higher projection is filled from the state topic, and the lower projection continues', async () => {
   await untilCommitted()
   await restart({ PROJECTION_VERSION: '2' })
