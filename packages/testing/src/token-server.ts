@@ -44,7 +44,8 @@ export const startTokenServer = async ({
     const client = Buffer.from(encoded, 'base64').toString()
     requests.push({ client, parameters: Object.fromEntries(new URLSearchParams(form)) })
     if (answer) return answer(response)
-    const token = unsignedToken(client.split(':')[0] ?? '', lifetimeSeconds)
+    // A client encodes its id, e.g. `-` as `%2D` (RFC 6749, section 2.3.1).
+    const token = unsignedToken(decodeURIComponent(client.split(':')[0] ?? ''), lifetimeSeconds)
     response.setHeader('content-type', 'application/json')
     response.end(JSON.stringify({ access_token: token, token_type: 'Bearer', expires_in: lifetimeSeconds }))
   }
