@@ -2,10 +2,11 @@ import { execFile } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { waitUntil } from '@customer-stream/runtime'
 import { writeErasure } from '@customer-stream/schemas'
 import { ledgerEntry, makeCustomersEvent } from '@customer-stream/simulator'
-import { kafkajsOf, servicesRoot } from '@customer-stream/testing'
+import { kafkajsOf, placeKafkaTools, servicesRoot } from '@customer-stream/testing'
 import { fetchEnds } from '@customer-stream/verify'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openSite, openWorld, type Site, type World } from './site.ts'
@@ -13,10 +14,11 @@ import { openSite, openWorld, type Site, type World } from './site.ts'
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** Numbers of Kafka's protocol. */
-const OPERATIONS = { READ: 3, WRITE: 4, DESCRIBE: 8, DESCRIBE_CONFIGS: 10 } as const
+const OPERATIONS = { READ: 3, WRITE: 4, CREATE: 5, DESCRIBE: 8, DESCRIBE_CONFIGS: 10 } as const
 const ALLOW = 3
 const TOPIC = 2
 const LITERAL = 3
+const PREFIXED = 4
 
 type Topic = 'customers' | 'other' | 'quarantine' | 'audit' | 'state' | 'erasures'
 type KafkaRight = readonly [operation: keyof typeof OPERATIONS, resource: Topic]
@@ -220,6 +222,24 @@ afterAll(async () => {
 const EXECUTE = ['--execute', '--requested-by', 'test']
 let users = 0
 
+/** Runs a command with the settings of the projector. */
+const execute = (words: readonly string[], env: Readonly<Record<string, string>>) =>
+  new Promise<{ code: number | null; said: string; stdout: string }>((resolve) => {
+    const child = execFile(
+      process.execPath,
+      ['--conditions=customer-stream-source', `${servicesRoot}/packages/cli/start.js`, ...words],
+      { cwd: servicesRoot, env: { ...process.env, ...site.envOf('projector'), ...env }, timeout: 25_000 },
+      (_, stdout, stderr) => {
+        // These commands print a report, even if a right is missing.
+        const isReport = words[0] === 'status' || words[0] === 'topics'
+        const reasons = isReport ? stdout.split('\n').filter((line) => REASON.test(line)) : []
+        const lines = stderr.split('\n').filter((line) => line !== '' && !PROGRESS.test(line))
+        const said = [...lines, ...reasons]
+        resolve({ code: child.exitCode, said: said.length > 0 ? said.join('\n') : stdout, stdout })
+      },
+    )
+  })
+
 /**
  * Runs a command as a new user with these rights. The time limit is below 30 s, because
  * the command must not retry for 30 s if a right is missing.
@@ -245,30 +265,12 @@ const run = async (use: Use, rights: Omit<Rights, 'command'>, env: Readonly<Reco
   const url = new URL(world.brokers.redisUrl)
   url.username = user
   url.password = site.password
-  const settings = {
-    ...process.env,
-    ...site.envOf('projector'),
+  const { code, said } = await execute([command, ...args[use]], {
     REDIS_URL: url.href,
     KAFKA_SASL_USERNAME: user,
     ...env,
-  }
-  const file = `${servicesRoot}/packages/cli/start.js`
-  return new Promise<{ code: number | null; said: string }>((resolve) => {
-    const words = ['--conditions=customer-stream-source', file, command, ...args[use]]
-    const child = execFile(
-      process.execPath,
-      words,
-      { cwd: servicesRoot, env: settings, timeout: 25_000 },
-      (_, stdout, stderr) => {
-        // These commands print a report, even if a right is missing.
-        const isReport = command === 'status' || command === 'topics'
-        const reasons = isReport ? stdout.split('\n').filter((line) => REASON.test(line)) : []
-        const lines = stderr.split('\n').filter((line) => line !== '' && !PROGRESS.test(line))
-        const said = [...lines, ...reasons]
-        resolve({ code: child.exitCode, said: said.length > 0 ? said.join('\n') : stdout })
-      },
-    )
   })
+  return { code, said }
 }
 
 const uses = Object.keys(RIGHTS) as Use[]
@@ -310,7 +312,7 @@ describe.concurrent('the rights of a command', { timeout: 60_000 }, () => {
       const { kafka, redis }: Rights = RIGHTS[use]
       const described = kafka.map(
         ([operation, resource]): KafkaRight =>
-          resource === 'customers' ? ['DESCRIBE', resource] : [operation, resource],
+          resource === 'customers' && operation === 'READ' ? ['DESCRIBE', resource] : [operation, resource],
       )
       const { code, said } = await run(use, { kafka: described, redis })
       const needsToRead = kafka.some(([operation, resource]) => operation === 'READ' && resource === 'customers')
@@ -405,4 +407,43 @@ it('verify also needs DESCRIBE_CONFIGS on quarantine if records were deleted the
   })
   const { said } = await run('verify --ledger', { kafka: [...kafka, ['DESCRIBE_CONFIGS', 'quarantine']], redis })
   expect(said).toContain('not in quarantine: record')
+})
+
+it('the printed commands of topics create run with a login, and topics check accepts the topics', {
+  timeout: 120_000,
+}, async () => {
+  const user = `command-${users++}`
+  const prefix = `${user}.`
+  await world.brokers.kafka.setPassword(user, site.password)
+  await world.administrator.createAcls({
+    acl: [OPERATIONS.CREATE, OPERATIONS.DESCRIBE, OPERATIONS.DESCRIBE_CONFIGS].map((operation) => ({
+      resourceType: TOPIC,
+      resourceName: prefix,
+      resourcePatternType: PREFIXED,
+      principal: `User:${user}`,
+      host: '*',
+      operation,
+      permissionType: ALLOW,
+    })),
+  })
+  const env = { KAFKA_SASL_USERNAME: user, KAFKA_TOPIC_PREFIX: prefix }
+  const printed = await execute(['topics', 'create', '--print'], env)
+  expect(printed).toMatchObject({ code: 0, stdout: expect.not.stringContaining(site.password) })
+
+  const tools = await placeKafkaTools()
+  try {
+    const login = `username="${user}" password="${site.password}"`
+    const properties = [
+      'security.protocol=SASL_PLAINTEXT',
+      'sasl.mechanism=SCRAM-SHA-256',
+      `sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required ${login};`,
+    ]
+    writeFileSync(join(tools.folder, 'client.properties'), properties.join('\n'))
+    writeFileSync(join(tools.folder, 'commands.sh'), printed.stdout)
+    const options = { cwd: tools.folder, env: { ...process.env, PATH: `${tools.folder}:${process.env.PATH}` } }
+    await promisify(execFile)('sh', ['-e', 'commands.sh'], options)
+  } finally {
+    await tools.remove()
+  }
+  expect(await execute(['topics', 'check'], env)).toMatchObject({ code: 0 })
 })
