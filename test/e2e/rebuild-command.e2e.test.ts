@@ -48,7 +48,7 @@ it('a rebuild by a second group is followed to its end, and old positions go las
   // Before its projectors have begun, the new projection is not complete.
   const early = await rebuild([], { PROJECTION_VERSION: '2' })
   expect(early.code).toBe(1)
-  expect(early.stdout).toContain(`Projection 2 is not complete: 0 % of ${CUSTOMERS} records, nothing moves.`)
+  expect(early.stdout).toMatch(/^Projection 2 is not complete: 0 % of \d+ records, nothing moves\./)
 
   const { hostname, port } = new URL(inject('brokers').redisUrl)
   const network = await openTcpProxy({ host: hostname, port: Number(port) })
@@ -69,7 +69,7 @@ it('a rebuild by a second group is followed to its end, and old positions go las
     { pauseMs: 1 },
   )
   expect(running.code).toBe(1)
-  expect(running.stdout).toMatch(/ % of 300 records, \d+\/s, about \d+ (s|min)\b.* left\.\n/)
+  expect(running.stdout).toMatch(/ % of \d+ records, \d+\/s, about \d+ (s|min)\b.* left\.\n/)
   expect(running.stdout).toContain('Keep the old projectors running until then')
   const refused = await rebuild(['--delete-old'])
   if (refused.code === 1) expect(refused.stderr).toContain('nothing is deleted, because projection 2 is not complete')
