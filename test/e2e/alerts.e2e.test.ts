@@ -136,7 +136,8 @@ describe.skipIf(prometheus === undefined || process.platform !== 'linux')('alert
   })
 
   it('no alert fires while all is well', async () => {
-    expect(await monitoring.firing()).toEqual([])
+    // The rules are 30 times as fast here. So an alert may fire during the start of the services.
+    await untilSilent()
   })
 
   it('each panel of the dashboard has data, except panels of rare problems', async () => {
