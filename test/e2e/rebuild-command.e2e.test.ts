@@ -7,7 +7,7 @@ import { openPipeline, openTcpProxy, type Pipeline, type ServiceProcess } from '
 import { afterAll, beforeAll, expect, inject, it, onTestFinished } from 'vitest'
 import { commandOf } from './run-command.ts'
 
-const CUSTOMERS = 300
+const CUSTOMERS = 120
 
 let pipeline: Pipeline
 let ingress: ServiceProcess
