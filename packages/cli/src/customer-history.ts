@@ -14,7 +14,7 @@ import {
 } from '@customer-stream/schemas'
 
 /**
- * What became of an event:
+ * Outcome of an event:
  * - `applied`: newer than every event before it.
  * - `older`, `repeat`: ignored, because an event before it is newer or the same.
  * - `quarantined`: it can never be applied, and quarantine has a copy.

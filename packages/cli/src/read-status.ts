@@ -1,6 +1,6 @@
 /**
  * Reads the state of the pipeline from Kafka and Redis, for `customer-stream status`. Each question
- * is answered by itself, so that a failure of one leaves the other answers.
+ * has its own answer, so that a failure of one question leaves the other answers.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { unlessAborted } from '@customer-stream/runtime'

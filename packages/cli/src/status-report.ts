@@ -20,7 +20,7 @@ export interface ErasuresStatus extends TopicStatus {
   readonly oldestAt: number | undefined
 }
 
-/** What the command has read. An answer is undefined if the question was not asked. */
+/** Answers that the command has read. An answer is undefined if the question was not asked. */
 export interface Findings {
   readonly now: number
   /** The sentence about a Redis without positions. */
@@ -50,9 +50,9 @@ export interface PartitionLag {
 
 export interface StatusReport {
   readonly healthy: boolean
-  /** What is wrong, most important first. */
+  /** Problems, most important first. */
   readonly reasons: readonly string[]
-  /** What an operator should know, although it is not wrong. */
+  /** Facts that an operator should know, although they are no problems. */
   readonly notices: readonly string[]
   readonly checkedAt: number
   readonly services: readonly ServiceStatus[]

@@ -7,7 +7,7 @@ import { findingLine, type KafkaSettings, type NewTopic, type TopicFindings } fr
 export interface TopicCommands {
   /** Each command is one line of a POSIX shell. */
   readonly commands: readonly string[]
-  /** What no command corrects, and what the commands need. Each is one sentence or more. */
+  /** Problems that no command corrects, and needs of the commands: one sentence or more each. */
   readonly notes: readonly string[]
 }
 
