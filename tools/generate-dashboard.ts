@@ -97,10 +97,10 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
   'Lag and progress': [
     { title: 'Lag, in records', unit: 'short', queries: { '{{topic}}': `sum by (consumergroup, topic) (${LAG})` } },
     {
-      title: 'Age of the lag, longest standstill',
+      title: 'Time since the lag was measured; longest standstill',
       unit: 's',
       queries: {
-        '{{instance}} age of the lag': 'max by (instance) (projector_lag_age_seconds)',
+        '{{instance}} lag measured ago': 'max by (instance) (projector_lag_age_seconds)',
         '{{instance}} standstill': 'max by (instance) (projector_standstill_seconds)',
       },
     },

@@ -64,7 +64,7 @@ it('show names the fields that differ from the state document, with exit code 1'
   expect([code, stdout]).toEqual([1, expect.stringContaining(': differs from the hash in firstName\n')])
 })
 
-it('history says what became of each event', async () => {
+it('customer history shows the outcome of each event', async () => {
   const { topics, kafka } = pipeline
   for (const timestamp of [20, 10, 20, 30]) {
     await post('bob', timestamp)

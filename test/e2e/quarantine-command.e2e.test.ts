@@ -121,7 +121,7 @@ it('a misspelt command or option runs nothing and ends with code 2', async () =>
 })
 
 describe('with the records of one test', () => {
-  /** Marks all records as dealt with, so that each test sees its own records only. */
+  /** Marks all records as handled, so that each test sees only its own records. */
   beforeEach(async () => {
     const { code, stdout } = await run(['drop', '--until', '2100-01-01', ...EXECUTE, '--note', 'before a test'])
     expect([code, stdout]).toEqual([0, expect.stringContaining('dropped')])
@@ -200,7 +200,7 @@ describe('with the records of one test', () => {
     expect(await count(pipeline.topics.customers)).toBe(rawBefore + 1)
   })
 
-  it('a record that once stopped a projector is redriven if it is named, and verify is sound afterwards', async () => {
+  it('a record that stopped a projector can be redriven by its place, and verify then finds no problem', async () => {
     const { records } = await list('--all', '--reason', 'named-by-setting')
     expect(records).toMatchObject([{ id: 'stopped', handled: 'dropped' }])
     expect((await pipeline.verify()).wrongCount).toBe(1)

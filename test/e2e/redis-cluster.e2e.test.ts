@@ -61,7 +61,10 @@ const applied = (more: number) =>
     () => projector.metric('projector_events_total'),
     (events) => events >= more,
   )
-/** Failed requests to Redis. Requests to Kafka may fail once, because the topics are new. */
+/**
+ * Failed requests to Redis. Failures of Kafka are not counted, because one request may fail while
+ * the topics are new.
+ */
 const redisFailures = () => projector.metric('projector_failures_total', { operation: 'Redis' })
 const customersOf = (master: RedisCluster['masters'][number]) => master.client.keys(`${pipeline.keyPrefix}customer:*`)
 

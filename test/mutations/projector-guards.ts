@@ -151,7 +151,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `      redis.call('HSET', key, '_eventTimestamp', '')`,
     to: '',
-    test: store('hdel replaces no hash partially'),
+    test: store('without the right +hdel, an apply fails and leaves no half-replaced hash'),
   },
   {
     guard: 'the time to live of a hash is removed',
@@ -639,7 +639,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/projection.ts`,
     from: 'answerOf(positions.commit, LAST_COMMIT_MS).catch(() => undefined)',
     to: 'positions.commit()',
-    test: projection('a stop continues after two seconds'),
+    test: projection("a shutdown waits at most two seconds for Kafka's answer"),
   },
   {
     guard: 'a wrong topic ends the projector at its start',

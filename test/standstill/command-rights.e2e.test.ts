@@ -321,7 +321,7 @@ describe.concurrent('the rights of a command', { timeout: 60_000 }, () => {
     },
   )
 
-  it.each(uses)('%s is in docs/operating.md with its rights', (use) => {
+  it.each(uses)('docs/operating.md lists the Kafka and Redis rights of %s', (use) => {
     const { kafka, redis }: Rights = RIGHTS[use]
     const docs = readFileSync(join(root, 'docs', 'operating.md'), 'utf8')
     const row = docs.split('\n').find((line) => line.startsWith(`| \`${use}\` |`)) ?? ''

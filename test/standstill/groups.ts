@@ -3,7 +3,7 @@ import { waitUntil } from '@customer-stream/runtime'
 import { customerKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { kafkajsOf } from '@customer-stream/testing'
-import { type Scenario, type Sign, saidBy } from './scenario.ts'
+import { type Scenario, type Symptom, saidBy } from './scenario.ts'
 import { type Site, type World, withoutLogin } from './site.ts'
 import type { SupervisedService } from './supervised-service.ts'
 
@@ -28,7 +28,7 @@ const intruder = (name: string, changes: (site: Site) => Env): Scenario => {
     break: async (site) => {
       others.set(site, await site.startAnother('projector', staging(site.world, changes(site))))
     },
-    signs: [
+    symptoms: [
       {
         see: async (site) => {
           const words = [new RegExp(site.group), /CONSUMER_GROUP_ID/]
@@ -70,7 +70,7 @@ const stranger = (
       site.onClose(() => consumer.disconnect())
       await joined.promise
     },
-    signs: [{ of: 'projector', says: [/s[0-9a-f]{8}-projector/, /CONSUMER_GROUP_ID/] }],
+    symptoms: [{ of: 'projector', says: [/s[0-9a-f]{8}-projector/, /CONSUMER_GROUP_ID/] }],
     repair: async (site) => leave.get(site)?.(),
   }
   return scenario
@@ -90,7 +90,7 @@ const lagOf = async (...services: readonly SupervisedService[]) => {
   }
 }
 
-const lagShowsEverything: Sign = {
+const lagShowsEverything: Symptom = {
   see: async (site) => {
     const { partitions, lag } = await lagOf(site.projector)
     return partitions === site.partitions && lag > 0 ? `projector: lag of ${partitions} partitions` : undefined
@@ -142,7 +142,7 @@ export const groups: readonly Scenario[] = [
     options: { privateKafka: { 'offsets.topic.replication.factor': '3' } },
     atStart: true,
     break: async () => undefined,
-    signs: [
+    symptoms: [
       { of: 'projector', says: [/coordinator/, /offsets\.topic\.replication\.factor|__consumer_offsets/] },
       lagShowsEverything,
     ],
@@ -157,13 +157,13 @@ export const groups: readonly Scenario[] = [
     name: 'the lag of every partition is shown while no projector owns it',
     atStart: true,
     break: (site) => site.revoke('projector', 'READ', 'group'),
-    signs: [lagShowsEverything],
+    symptoms: [lagShowsEverything],
     repair: (site) => site.grant('projector', 'READ', 'group'),
   },
   stranger('a consumer of another topic joins the group', { topic: 'other' }),
   {
     ...stranger('another consumer of the customers topic joins the group', { topic: 'customers' }),
-    signs: [{ of: 'projector', says: [/customers\.raw\/\d/, /standstill at .* owns it/] }],
+    symptoms: [{ of: 'projector', says: [/customers\.raw\/\d/, /standstill at .* owns it/] }],
   },
   stranger('the group belongs to consumers of another protocol', {
     topic: 'other',

@@ -23,7 +23,7 @@ const named: Readonly<Record<Resource, RegExp>> = {
 const revoked = (name: string, service: ServiceName, operation: Operation, resource: Resource): Scenario => ({
   name,
   break: (site) => site.revoke(service, operation, resource),
-  signs: [{ of: service, says: [named[resource], new RegExp(`\\b${operation}\\b`)] }, blocked(service)],
+  symptoms: [{ of: service, says: [named[resource], new RegExp(`\\b${operation}\\b`)] }, blocked(service)],
   repair: (site) => site.grant(service, operation, resource),
 })
 
@@ -38,7 +38,7 @@ const missingAtStart = (name: string, service: ServiceName, operation: Operation
  */
 const wrongSettings = (name: string, env: (site: Site) => Env, ...says: readonly RegExp[]): Scenario => ({
   ...looksLikeOutage(name, env, ...says),
-  signs: SERVICES.flatMap((service) => [{ of: service, says }, blocked(service)]),
+  symptoms: SERVICES.flatMap((service) => [{ of: service, says }, blocked(service)]),
 })
 
 /** Wrong settings that look like an outage of Kafka to the services. */
@@ -48,7 +48,7 @@ const looksLikeOutage = (name: string, env: (site: Site) => Env, ...says: readon
   break: async (site) => {
     for (const service of SERVICES) site[service].configure(env(site))
   },
-  signs: SERVICES.map((service) => ({ of: service, says })),
+  symptoms: SERVICES.map((service) => ({ of: service, says })),
   repair: async (site) => {
     await Promise.all(SERVICES.map((service) => correct(site, service)))
   },
@@ -91,7 +91,7 @@ const rights: readonly Scenario[] = [
     ...revoked('an ingress with a spool loses WRITE on the customers topic', 'ingress', 'WRITE', 'customers'),
     options: { env: (_, folder) => ({ ingress: { SPOOL_DIR: join(folder, 'spool') } }) },
     // The ingress stays ready, because its spool accepts events.
-    signs: [blocked('ingress')],
+    symptoms: [blocked('ingress')],
   },
   missingAtStart('an ingress starts without WRITE on quarantine', 'ingress', 'WRITE', 'quarantine'),
   missingAtStart(
@@ -108,7 +108,7 @@ const rights: readonly Scenario[] = [
       await site.administrator.deleteTopics({ topics: [customers, other, quarantine] })
       site.ingress.configure({ KAFKA_CREATE_TOPICS: 'true' })
     },
-    signs: [{ of: 'ingress', says: [/\bCREATE\b/, named.customers] }, blocked('ingress')],
+    symptoms: [{ of: 'ingress', says: [/\bCREATE\b/, named.customers] }, blocked('ingress')],
     repair: async (site) => {
       for (const topic of ['customers', 'other', 'quarantine'] as const) await site.grant('ingress', 'CREATE', topic)
     },
@@ -133,7 +133,7 @@ const login: readonly Scenario[] = [
     break: async (site) => {
       for (const service of SERVICES) await site.setPassword(service, 'another')
     },
-    signs: SERVICES.flatMap((service) => [{ of: service, says: [/KAFKA_SASL_PASSWORD/] }, blocked(service)]),
+    symptoms: SERVICES.flatMap((service) => [{ of: service, says: [/KAFKA_SASL_PASSWORD/] }, blocked(service)]),
     repair: async (site) => {
       for (const service of SERVICES) await site.setPassword(service, site.password)
     },
@@ -149,7 +149,7 @@ const login: readonly Scenario[] = [
     break: async (site) => {
       for (const service of SERVICES) await site.setPassword(service, 'another')
     },
-    signs: SERVICES.flatMap((service) => [{ of: service, says: [/KAFKA_SASL_PASSWORD/] }, blocked(service)]),
+    symptoms: SERVICES.flatMap((service) => [{ of: service, says: [/KAFKA_SASL_PASSWORD/] }, blocked(service)]),
     repair: async (site) => {
       for (const service of SERVICES) await site.setPassword(service, site.password)
     },
@@ -172,7 +172,7 @@ const login: readonly Scenario[] = [
     break: async (site) => {
       for (const service of SERVICES) await site.setPassword(service, 'another')
     },
-    signs: SERVICES.flatMap((service) => [{ of: service, says: [/KAFKA_SASL_PASSWORD/] }, blocked(service)]),
+    symptoms: SERVICES.flatMap((service) => [{ of: service, says: [/KAFKA_SASL_PASSWORD/] }, blocked(service)]),
     repair: async (site) => {
       replaceFile(join(site.folder, 'password'), 'another')
     },
@@ -187,7 +187,7 @@ const login: readonly Scenario[] = [
       endpoint.answerWith((response) => response.writeHead(200, { 'content-type': 'text/html' }).end('<html></html>'))
       for (const service of SERVICES) site[service].configure(oauth(site, service, endpoint.url))
     },
-    signs: SERVICES.flatMap((service) => [{ of: service, says: [/KAFKA_SASL_OAUTH_TOKEN_URL/] }, blocked(service)]),
+    symptoms: SERVICES.flatMap((service) => [{ of: service, says: [/KAFKA_SASL_OAUTH_TOKEN_URL/] }, blocked(service)]),
     repair: async (site) => tokenServers.get(site)?.answerWith(undefined),
   },
   {
@@ -200,7 +200,7 @@ const login: readonly Scenario[] = [
       endpoint.answerWith(() => {})
       for (const service of SERVICES) site[service].configure(oauth(site, service, endpoint.url))
     },
-    signs: SERVICES.map((service) => ({ of: service, says: [/did not answer in time/] })),
+    symptoms: SERVICES.map((service) => ({ of: service, says: [/did not answer in time/] })),
     repair: async (site) => tokenServers.get(site)?.answerWith(undefined),
   },
   wrongSettings('Kafka does not know the users', () => ({ KAFKA_SASL_USERNAME: 'nobody' }), /KAFKA_SASL_USERNAME/),

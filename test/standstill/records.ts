@@ -136,7 +136,7 @@ export const records: readonly Scenario[] = [
       const transaction = await openTransaction(site)
       transactions.set(site, () => transaction.abort())
     },
-    signs: [
+    symptoms: [
       {
         anyOf: [
           { of: 'projector', says: [/transaction/] },
@@ -154,7 +154,7 @@ export const records: readonly Scenario[] = [
       await storeUnusable(site, 0)
     },
     quiet: true,
-    signs: [{ of: 'projector', says: [/quarantine/, /\bWRITE\b/] }, blocked('projector')],
+    symptoms: [{ of: 'projector', says: [/quarantine/, /\bWRITE\b/] }, blocked('projector')],
     holds: async (site) => {
       for (let partition = 1; partition < site.partitions; partition++)
         await site.produce([makeCustomersEvent()], partition)
@@ -168,7 +168,7 @@ export const records: readonly Scenario[] = [
       await site.revoke('ingress', 'WRITE', 'quarantine')
       await site.postBody('not json')
     },
-    signs: [{ of: 'ingress', says: [/quarantine/, /\bWRITE\b/] }, blocked('ingress')],
+    symptoms: [{ of: 'ingress', says: [/quarantine/, /\bWRITE\b/] }, blocked('ingress')],
     repair: (site) => site.grant('ingress', 'WRITE', 'quarantine'),
   },
 ]

@@ -14,7 +14,7 @@ const denied = (name: string, commands: readonly string[], says: RegExp, atStart
   name,
   atStart,
   break: (site) => site.changeRedisUser(...commands.map((command) => `-${command}`)),
-  signs: [{ of: 'projector', says: [says] }, blocked('projector')],
+  symptoms: [{ of: 'projector', says: [says] }, blocked('projector')],
   repair: (site) => site.changeRedisUser(...commands.map((command) => `+${command}`)),
 })
 
@@ -26,7 +26,7 @@ const wrongUrl = (name: string, url: (site: Site) => string, ...says: readonly R
   name,
   atStart: true,
   break: async (site) => site.projector.configure({ REDIS_URL: url(site) }),
-  signs: [{ of: 'projector', says }],
+  symptoms: [{ of: 'projector', says }],
   repair: (site) => correct(site, 'projector'),
 })
 
@@ -40,7 +40,7 @@ const changed = (
   name,
   options: { privateRedis: true },
   break: async (site) => void (await call(site, ...(from as [string, ...string[]]))),
-  signs: [{ of: 'projector', says }],
+  symptoms: [{ of: 'projector', says }],
   repair: async (site) => void (await call(site, ...(to as [string, ...string[]]))),
 })
 
@@ -74,7 +74,7 @@ export const redis: readonly Scenario[] = [
       await site.changeRedisUser('resetpass', '>another')
       await endConnections(site)
     },
-    signs: [{ of: 'projector', says: [/WRONGPASS/, /REDIS_URL/] }, blocked('projector')],
+    symptoms: [{ of: 'projector', says: [/WRONGPASS/, /REDIS_URL/] }, blocked('projector')],
     repair: async (site) => changeUrlFile(site, 'another'),
   },
   {
@@ -105,14 +105,14 @@ export const redis: readonly Scenario[] = [
   {
     name: 'the Redis user loses the keys of customers',
     break: (site) => site.changeRedisUser('resetkeys', `~${site.keyPrefix}erased:*`, `~${site.keyPrefix}positions:*`),
-    signs: [{ of: 'projector', says: [/customer:|REDIS_KEY_PREFIX/] }, blocked('projector')],
+    symptoms: [{ of: 'projector', says: [/customer:|REDIS_KEY_PREFIX/] }, blocked('projector')],
     repair: (site) => site.changeRedisUser(`~${site.keyPrefix}customer:*`),
   },
   {
     name: 'the Redis user has no keys of erased customers, as before erasures existed',
     atStart: true,
     break: (site) => site.changeRedisUser('resetkeys', `~${site.keyPrefix}customer:*`, `~${site.keyPrefix}positions:*`),
-    signs: [{ of: 'projector', says: [/erased:/] }, blocked('projector')],
+    symptoms: [{ of: 'projector', says: [/erased:/] }, blocked('projector')],
     repair: (site) => site.changeRedisUser(`~${site.keyPrefix}erased:*`),
   },
   {
@@ -121,14 +121,14 @@ export const redis: readonly Scenario[] = [
       await site.changeRedisUser('resetpass', '>another')
       await call(site, 'CLIENT', 'KILL', 'USER', site.keyPrefix.slice(0, -1))
     },
-    signs: [{ of: 'projector', says: [/REDIS_URL|password/] }, blocked('projector')],
+    symptoms: [{ of: 'projector', says: [/REDIS_URL|password/] }, blocked('projector')],
     repair: (site) => site.changeRedisUser('resetpass', `>${site.password}`),
   },
   {
     name: 'the Redis user is disabled from the start',
     atStart: true,
     break: (site) => site.changeRedisUser('off'),
-    signs: [{ of: 'projector', says: [/REDIS_URL|password/] }, blocked('projector')],
+    symptoms: [{ of: 'projector', says: [/REDIS_URL|password/] }, blocked('projector')],
     repair: (site) => site.changeRedisUser('on'),
   },
   changed(
@@ -162,7 +162,7 @@ export const redis: readonly Scenario[] = [
       await call(site, 'CONFIG', 'SET', 'save', '3600 1')
       await call(site, 'BGSAVE')
     },
-    signs: [{ of: 'projector', says: [/MISCONF|snapshot|persist/i] }],
+    symptoms: [{ of: 'projector', says: [/MISCONF|snapshot|persist/i] }],
     repair: async (site) => {
       await call(site, 'CONFIG', 'SET', 'save', '')
       await call(site, 'CONFIG', 'SET', 'dir', tmpdir())
@@ -176,7 +176,7 @@ export const redis: readonly Scenario[] = [
       await call(site, 'CONFIG', 'SET', 'maxclients', '1')
       await call(site, 'CLIENT', 'KILL', 'SKIPME', 'yes')
     },
-    signs: [{ of: 'projector', says: [/max number of clients|maxclients/] }],
+    symptoms: [{ of: 'projector', says: [/max number of clients|maxclients/] }],
     repair: async (site) => void (await call(site, 'CONFIG', 'SET', 'maxclients', '10000')),
   },
   {
@@ -193,7 +193,7 @@ export const redis: readonly Scenario[] = [
       await site.redis.del(site.positionsKey)
       await site.redis.set(site.positionsKey, 'of somebody else')
     },
-    signs: [{ of: 'projector', says: [/WRONGTYPE|positions/] }],
+    symptoms: [{ of: 'projector', says: [/WRONGTYPE|positions/] }],
     repair: async (site) => void (await site.redis.del(site.positionsKey)),
   },
 ]

@@ -7,7 +7,7 @@ import type { ServiceName } from '@customer-stream/testing'
 import { openSite, type Site, type SiteOptions, type World } from './site.ts'
 import type { SupervisedService } from './supervised-service.ts'
 
-/** Maximum time until the signs must be seen, or until the pipeline must have recovered. */
+/** Maximum time until the symptoms must be seen, or until the pipeline must have recovered. */
 const SEEN_WITHIN_MS = 30_000
 /**
  * Maximum time until the recovery. After a refused login a service waits up to a minute before it
@@ -17,12 +17,12 @@ const HEALED_WITHIN_MS = 75_000
 const POST_PAUSE_MS = 500
 
 /**
- * A sign that an operator can see from outside.
+ * A symptom that an operator can see from outside.
  * - `says`: the service is not ready, and its details match all patterns.
  * - `metric`: the metric is above a number.
  * - `see`: another fact.
  */
-export type Sign =
+export type Symptom =
   | { readonly of: ServiceName; readonly says: readonly RegExp[] }
   | {
       readonly of: ServiceName
@@ -30,11 +30,11 @@ export type Sign =
       readonly labels?: Readonly<Record<string, string>>
       readonly above?: number
     }
-  | { readonly anyOf: readonly Sign[] }
+  | { readonly anyOf: readonly Symptom[] }
   | { readonly see: (site: Site) => Promise<string | undefined> }
 
-/** The sign that a person must act: the metric `customer_stream_blocked` of a service. */
-export const blocked = (of: ServiceName): Sign => ({ of, metric: /^customer_stream_blocked$/ })
+/** The symptom that a person must act: the metric `customer_stream_blocked` of a service. */
+export const blocked = (of: ServiceName): Symptom => ({ of, metric: /^customer_stream_blocked$/ })
 
 /** Corrects the settings of a service and starts it again, as a person would do. */
 export const correct = async (site: Site, service: ServiceName): Promise<void> => {
@@ -61,14 +61,15 @@ export interface Scenario {
   readonly atStart?: boolean
   break(site: Site): Promise<void>
   /**
-   * Signs that must all be seen within 30 s. Without signs, the pipeline must recover without help.
+   * Symptoms that must all be seen within 30 s. If the list is empty, the pipeline must recover
+   * without help.
    */
-  readonly signs?: readonly Sign[]
+  readonly symptoms?: readonly Symptom[]
   /** True if the pipeline may also recover without help within 30 s. */
   readonly mayGoOn?: boolean
   /** True if no events are sent while the pipeline is broken. */
   readonly quiet?: boolean
-  /** Further checks in the broken state, after the signs were seen. */
+  /** Further checks in the broken state, after the symptoms were seen. */
   readonly holds?: (site: Site) => Promise<void>
   readonly repair?: (site: Site) => Promise<void>
   /** True if the break destroys acknowledged events, so that Redis may lack these events. */
@@ -77,7 +78,7 @@ export interface Scenario {
 
 export interface ScenarioResult {
   readonly name: string
-  /** Undefined if the signs were not seen. */
+  /** Undefined if the symptoms were not seen. */
   readonly seenSeconds?: number
   readonly said?: string
   readonly healedSeconds?: number
@@ -96,20 +97,20 @@ export const saidBy = async (service: SupervisedService, words: readonly RegExp[
   return !ready && words.every((word) => word.test(said)) ? `${service.name}: ${said}` : undefined
 }
 
-const lookFor = async (site: Site, sign: Sign): Promise<string | undefined> => {
-  if ('see' in sign) return sign.see(site)
-  if ('anyOf' in sign)
-    return (await Promise.all(sign.anyOf.map((one) => lookFor(site, one)))).find((seen) => seen !== undefined)
-  const service = site[sign.of]
-  if ('says' in sign) return saidBy(service, sign.says)
-  const { metric, labels = {}, above = 0 } = sign
+const lookFor = async (site: Site, symptom: Symptom): Promise<string | undefined> => {
+  if ('see' in symptom) return symptom.see(site)
+  if ('anyOf' in symptom)
+    return (await Promise.all(symptom.anyOf.map((one) => lookFor(site, one)))).find((seen) => seen !== undefined)
+  const service = site[symptom.of]
+  if ('says' in symptom) return saidBy(service, symptom.says)
+  const { metric, labels = {}, above = 0 } = symptom
   const found = (await service.metrics()).filter(
     ({ name, labels: has }) =>
       metric.test(name) && Object.entries(labels).every(([label, value]) => has[label] === value),
   )
   const most = found.toSorted((a, b) => b.value - a.value)[0]
   if (!most || most.value <= above) return undefined
-  return `${sign.of}: ${most.name}{${Object.values(most.labels).join(',')}} ${most.value}`
+  return `${symptom.of}: ${most.name}{${Object.values(most.labels).join(',')}} ${most.value}`
 }
 
 const sayings = async (site: Site): Promise<string> => {
@@ -201,15 +202,18 @@ const untilHealed = (site: Site, timeoutMs: number, destroyed: readonly MadeCust
     { timeoutMs, pauseMs: 300 },
   )
 
-/** Waits until each sign has been seen at least once. Returns their texts. */
-const untilSeen = async (site: Site, signs: readonly Sign[], mayGoOn: boolean): Promise<string> => {
-  const seen = signs.map((): string | undefined => undefined)
+/**
+ * Waits until each expected symptom was seen once, and returns the texts. With `mayGoOn`, also ends
+ * if the pipeline recovers by itself.
+ */
+const untilSeen = async (site: Site, symptoms: readonly Symptom[], mayGoOn: boolean): Promise<string> => {
+  const seen = symptoms.map((): string | undefined => undefined)
   const look = async () => {
-    for (const [i, sign] of signs.entries()) seen[i] ??= await lookFor(site, sign)
+    for (const [i, symptom] of symptoms.entries()) seen[i] ??= await lookFor(site, symptom)
     if (seen.every((one) => one !== undefined)) return seen.join(' | ')
     return mayGoOn && (await complaints(site)).length === 0 ? 'recovers without help' : undefined
   }
-  const said = await waitUntil('signs are seen', look, (one) => one !== undefined, {
+  const said = await waitUntil('symptoms are seen', look, (one) => one !== undefined, {
     timeoutMs: SEEN_WITHIN_MS,
     pauseMs: 250,
   })
@@ -221,7 +225,7 @@ export const runScenario = async (world: World, scenario: Scenario): Promise<Sce
     name,
     options,
     atStart = false,
-    signs = [],
+    symptoms = [],
     mayGoOn = false,
     quiet = false,
     repair,
@@ -243,9 +247,9 @@ export const runScenario = async (world: World, scenario: Scenario): Promise<Sce
     const brokenAt = performance.now()
     const sender = quiet ? undefined : startSender(site)
     try {
-      if (signs.length === 0) await untilHealed(site, SEEN_WITHIN_MS)
+      if (symptoms.length === 0) await untilHealed(site, SEEN_WITHIN_MS)
       else {
-        const said = await untilSeen(site, signs, mayGoOn)
+        const said = await untilSeen(site, symptoms, mayGoOn)
         result = { ...result, seenSeconds: seconds(brokenAt), said }
       }
       await holds?.(site)
@@ -256,7 +260,7 @@ export const runScenario = async (world: World, scenario: Scenario): Promise<Sce
     const repairedAt = performance.now()
     await repair?.(site)
     await untilHealed(site, HEALED_WITHIN_MS, destroyed)
-    const ended = signs.length > 0 ? [] : servicesOf(site).filter((service) => service.ended > 0)
+    const ended = symptoms.length > 0 ? [] : servicesOf(site).filter((service) => service.ended > 0)
     if (ended.length > 0)
       throw new Error(`the break is harmless, but a process ended: ${ended.map((one) => one.name).join(', ')}`)
     failed = false

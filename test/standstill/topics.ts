@@ -50,7 +50,7 @@ const setWrongFor = (
 ): Scenario => ({
   name,
   break: (site) => site.changeTopic(topic, { [setting]: value }),
-  signs: [{ of: service, says }, blocked(service)],
+  symptoms: [{ of: service, says }, blocked(service)],
   repair: (site) => site.changeTopic(topic, {}),
 })
 const setWrong = (
@@ -61,7 +61,11 @@ const setWrong = (
   ...says: readonly RegExp[]
 ): Scenario => setWrongFor('ingress', name, topic, setting, value, ...says)
 
-const deleted = (name: string, topic: keyof SiteTopics, options: Pick<Scenario, 'signs' | 'destroys'>): Scenario => ({
+const deleted = (
+  name: string,
+  topic: keyof SiteTopics,
+  options: Pick<Scenario, 'symptoms' | 'destroys'>,
+): Scenario => ({
   name,
   break: async (site) => site.administrator.deleteTopics({ topics: [site.topics[topic]] }),
   repair: (site) => site.createTopics(topic),
@@ -77,7 +81,7 @@ const strangePosition = (name: string, position: string): Scenario => ({
     await site.projector.start()
     await site.produce([makeCustomersEvent()], 0)
   },
-  signs: [{ of: 'projector', says: [/position/] }],
+  symptoms: [{ of: 'projector', says: [/position/] }],
   mayGoOn: true,
   repair: async (site) => {
     const field = positionField(site.topics.customers, 0)
@@ -92,7 +96,7 @@ export const topics: readonly Scenario[] = [
       await moveToAnotherCluster(site)
       await startAll(site)
     },
-    signs: [{ of: 'projector', says: [/cluster/, /ON_CLUSTER_CHANGE/] }, blocked('projector')],
+    symptoms: [{ of: 'projector', says: [/cluster/, /ON_CLUSTER_CHANGE/] }, blocked('projector')],
     repair: async (site) => {
       await site.projector.stop()
       site.projector.configure({ ON_CLUSTER_CHANGE: 'start-over' })
@@ -117,7 +121,7 @@ export const topics: readonly Scenario[] = [
       })
       await startAll(site)
     },
-    signs: [{ of: 'projector', says: [/customers\.raw/] }],
+    symptoms: [{ of: 'projector', says: [/customers\.raw/] }],
     mayGoOn: true,
   },
   {
@@ -127,24 +131,24 @@ export const topics: readonly Scenario[] = [
         await site.administrator.deleteTopics({ topics: [site.topics.customers] })
         await site.createTopics('customers')
       }),
-    signs: [{ of: 'projector', says: [/customers\.raw/] }],
+    symptoms: [{ of: 'projector', says: [/customers\.raw/] }],
     mayGoOn: true,
   },
   deleted('the customers topic is deleted while both services run, and created again later', 'customers', {
-    signs: SERVICES.map((of) => ({ of, says: [/customers\.raw/] })),
+    symptoms: SERVICES.map((of) => ({ of, says: [/customers\.raw/] })),
     destroys: true,
   }),
   deleted('the quarantine topic is deleted while both services run', 'quarantine', {
-    signs: SERVICES.map((of) => ({ of, says: [/quarantine/] })),
+    symptoms: SERVICES.map((of) => ({ of, says: [/quarantine/] })),
   }),
   deleted('the other topic is deleted while both services run', 'other', {
-    signs: [{ of: 'ingress', says: [/other\.raw/] }],
+    symptoms: [{ of: 'ingress', says: [/other\.raw/] }],
   }),
   deleted('the state topic is deleted while both services run', 'state', {
-    signs: [{ of: 'projector', says: [/customers\.state/] }],
+    symptoms: [{ of: 'projector', says: [/customers\.state/] }],
   }),
   deleted('the erasures topic is deleted while both services run', 'erasures', {
-    signs: [{ of: 'projector', says: [/customers\.erasures/] }],
+    symptoms: [{ of: 'projector', says: [/customers\.erasures/] }],
   }),
   setWrongFor(
     'projector',
@@ -204,7 +208,7 @@ export const topics: readonly Scenario[] = [
       site.acknowledged.length = 0
       await site.projector.start()
     },
-    signs: [{ of: 'projector', metric: /^projector_lost_records_total$/, above: 59 }],
+    symptoms: [{ of: 'projector', metric: /^projector_lost_records_total$/, above: 59 }],
   },
   {
     name: 'partitions are added to the customers topic while both services run',
@@ -218,7 +222,7 @@ export const topics: readonly Scenario[] = [
       await site.produce([makeCustomersEvent()], site.partitions)
     },
     // A consumer notices new partitions only when it fetches metadata, every 30 s.
-    signs: [{ of: 'projector', says: [/customers\.raw\/3/] }],
+    symptoms: [{ of: 'projector', says: [/customers\.raw\/3/] }],
     mayGoOn: true,
     holds: async (site) => {
       await site.untilApplied()
@@ -233,7 +237,7 @@ export const topics: readonly Scenario[] = [
         topicPartitions: [{ topic: site.topics.customers, count: site.partitions + 1 }],
       })
     },
-    signs: [
+    symptoms: [
       {
         of: 'projector',
         says: [/customers\.state: has 3 partitions/, /customers\.erasures: has 3 partitions/, /customers\.raw has 4/],
@@ -262,7 +266,7 @@ export const topics: readonly Scenario[] = [
           KAFKA_CREATE_TOPICS: 'true',
         })
     },
-    signs: [{ of: 'ingress', says: [/_customers\.raw/, /KAFKA_TOPIC_PREFIX|collide/] }],
+    symptoms: [{ of: 'ingress', says: [/_customers\.raw/, /KAFKA_TOPIC_PREFIX|collide/] }],
     repair: async (site) => {
       await stopAll(site)
       for (const service of SERVICES) site[service].correct()
@@ -279,7 +283,10 @@ export const topics: readonly Scenario[] = [
       for (const service of SERVICES)
         site[service].configure({ ...withoutLogin(site.world.brokers.kafka.admin), KAFKA_TOPIC_PREFIX: 'misspelt.' })
     },
-    signs: SERVICES.map((of) => ({ of, says: [/misspelt\.customers\.raw/, /KAFKA_CREATE_TOPICS|KAFKA_TOPIC_PREFIX/] })),
+    symptoms: SERVICES.map((of) => ({
+      of,
+      says: [/misspelt\.customers\.raw/, /KAFKA_CREATE_TOPICS|KAFKA_TOPIC_PREFIX/],
+    })),
     repair: async (site) => {
       await stopAll(site)
       for (const service of SERVICES) site[service].correct()

@@ -5,7 +5,10 @@ import { OPTIONS as quarantineOptions } from './quarantine/options.ts'
 export interface Command {
   /** One line of the help. */
   readonly summary: string
-  /** Accepted words after the name, by position. A position for any text, e.g. an id, is empty. */
+  /**
+   * Accepted words after the command's name, one list for each word. An empty list accepts any
+   * text, e.g. an id.
+   */
   readonly words?: readonly (readonly string[])[]
   /** Options without `--`. A `text` has a value, a `flag` has none. */
   readonly options: CommandLine<unknown>['options']
@@ -23,7 +26,7 @@ export const COMMANDS = {
     options: { 'env-file': 'text', json: 'flag' },
   },
   customer: {
-    summary: 'shows one customer, or what became of each event of one',
+    summary: 'shows one customer, or the outcome of each of its events',
     words: [['show', 'history'], []],
     options: { limit: 'text', json: 'flag' },
   },

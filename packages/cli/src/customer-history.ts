@@ -1,6 +1,6 @@
 /**
- * Finds out what became of each event of one customer. Pure: it gets the records in the order of
- * their partition, and keeps only the newest of them.
+ * Finds the outcome of each event of one customer. Pure: it gets the records in the order of their
+ * partition, and keeps only the newest of them.
  */
 import type { FetchedRecord } from '@customer-stream/runtime/kafka'
 import {

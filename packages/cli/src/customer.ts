@@ -1,4 +1,6 @@
-/** `customer-stream customer`: shows one customer, or what became of each event. Read-only. */
+/**
+ * `customer-stream customer`: shows one customer, or the outcome of each of its events. Read-only.
+ */
 import { integer, loadSettings, unlessAborted } from '@customer-stream/runtime'
 import { redisRules } from '@customer-stream/runtime/redis'
 import {
@@ -29,7 +31,7 @@ customer-stream customer history ID [--limit N] [--json]
   show       The customer's hash in Redis with its version and the raw record it
              comes from, the mark of an erasure, and whether the document in the
              state topic equals the hash. It prints personal data.
-  history    The customer's events in Kafka in order, and what became of each:
+  history    The customer's events in Kafka in order, with their outcomes:
                applied       newer than every event before it
                older, repeat ignored
                quarantined   it can never be applied; quarantine has a copy

@@ -63,7 +63,7 @@ it('an event is one line, without control characters of its id', () => {
     '2 older events left out (--limit)',
     'Kafka has deleted the records before offset 5',
     '',
-    'received                version                 place         what became of it',
+    'received                version                 place         outcome',
     '1970-01-01 00:00:00 UTC 1970-01-01 00:00:01 UTC 3/7           older, ignored  ◀ in Redis' +
       '  e\\u{a}\\u{1b}]0;owned\\u{7}',
     '',

@@ -105,7 +105,7 @@ export const historyLines = (history: CustomerHistory): string[] => {
     ...(deletedBefore === null ? [] : [`Kafka has deleted the records before offset ${deletedBefore}`]),
     ...(unreadable > 0 ? [`${counted(unreadable, 'batch', 'batches')} of records cannot be read`] : []),
     '',
-    `${'received'.padEnd(24)}${'version'.padEnd(24)}${'place'.padEnd(14)}what became of it`,
+    `${'received'.padEnd(24)}${'version'.padEnd(24)}${'place'.padEnd(14)}outcome`,
     ...events.map(({ receivedAt, version, place, outcome, reason, isInRedis }) => {
       const short = place.startsWith(`${topic}/`) ? place.slice(topic.length + 1) : place
       const what = `${OUTCOMES[outcome]}${reason === undefined ? '' : `: ${reason}`}${isInRedis ? '  ◀ in Redis' : ''}`

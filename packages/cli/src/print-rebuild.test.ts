@@ -15,7 +15,7 @@ const report: RebuildReport = {
   deleted: [],
 }
 
-it('a complete projection names the steps of the next rebuild', () => {
+it('the report of a complete rebuild lists the steps of the next rebuild', () => {
   expect(rebuildLines(report)).toEqual([
     'Projection 3 is complete: all partitions of the raw topic are applied.',
     'To rebuild Redis: start a second set of projectors with PROJECTION_VERSION=4 and their own',
@@ -23,7 +23,7 @@ it('a complete projection names the steps of the next rebuild', () => {
   ])
 })
 
-it('a running rebuild has an estimate, and says to keep the old projectors', () => {
+it('the report of a running rebuild estimates its end and advises to keep the old projectors', () => {
   const partitions = [
     { ...{ partition: 0, position: '40', end: '100', left: 60, done: 40 }, isFilling: false, isComplete: false },
   ]
@@ -52,8 +52,8 @@ it('after a rebuild, old projectors are to be stopped, and only then old positio
   ]
   const lines = rebuildLines({ ...report, others, deletable: [1] })
   expect(lines.slice(1)).toEqual([
-    'Projectors with PROJECTION_VERSION=2 still run. If PROJECTION_VERSION=3 customer-stream verify is sound, ' +
-      'stop them.',
+    'Projectors with PROJECTION_VERSION=2 still run. If PROJECTION_VERSION=3 ' +
+      'customer-stream verify finds no problem, stop them.',
     'Positions of projection 1: may be deleted (customer-stream rebuild --delete-old), if its projectors are stopped.',
     'Positions of projection 2: keep them. They say which records are already in quarantine.',
   ])

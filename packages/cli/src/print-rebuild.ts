@@ -59,7 +59,7 @@ const nextSteps = ({ projection, isComplete, others, secondsLeft }: RebuildRepor
   if (running.length > 0)
     return [
       `Projectors with PROJECTION_VERSION=${running.join(', ')} still run. If PROJECTION_VERSION=${projection} ` +
-        'customer-stream verify is sound, stop them.',
+        'customer-stream verify finds no problem, stop them.',
     ]
   return [
     `To rebuild Redis: start a second set of projectors with PROJECTION_VERSION=${projection + 1} and their own`,

@@ -13,7 +13,7 @@ const usage = `customer-stream quarantine COMMAND [OPTIONS]
   list      lists the records in quarantine (the dead-letter topic)
   show      shows one record: its headers, the problem, and the bytes
   redrive   sends records through the rules of the services again
-  drop      marks records as dealt with, without sending them
+  drop      marks records as handled, without sending them
 
   customer-stream quarantine COMMAND --help    the options of a command
   redrive and drop change nothing without --execute.

@@ -200,9 +200,9 @@ export const behindOf = (stable: string, { position }: Pick<StoredProgress, 'pos
   position === undefined ? 0 : Math.max(0, Number(BigInt(stable) - position))
 
 /**
- * Says what an observation has shown of a partition. `moving`: it has no records to apply, or its
- * position or its fill has moved. `open`: it has not moved yet. `still`: it has not moved for so
- * long that it stands still.
+ * Classifies a partition by its movement between the first and the last sample. `moving`: the
+ * partition has no records to apply, or its position or its fill has moved. `open`: it has not
+ * moved yet, and may still move. `still`: it has not moved for so long that it stands still.
  */
 export const motionOf = ({ first, last }: Observation, i: number): 'moving' | 'open' | 'still' => {
   const [before, now, marks] = [first.progress?.[i], last.progress?.[i], first.partitions[i]]

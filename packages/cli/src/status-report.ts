@@ -57,11 +57,14 @@ export interface StatusReport {
   readonly checkedAt: number
   readonly services: readonly ServiceStatus[]
   readonly lastEventAt: number | null
-  /** Null if Kafka or Redis did not answer, and in the members below. */
+  /** Null if Kafka or Redis did not answer. */
   readonly lag: {
     readonly records: number
+    /** Null if the two samples are less than 200 ms apart. */
     readonly recordsPerSecond: number | null
+    /** Null if the rate is unknown or 0. */
     readonly secondsLeft: number | null
+    /** Time of receipt. Null if no record waits, or the record could not be read. */
     readonly oldestWaitingAt: number | null
     readonly partitions: readonly PartitionLag[]
   } | null
@@ -70,6 +73,7 @@ export interface StatusReport {
     readonly partitions: number
     readonly documents: number
     readonly left: number
+    /** Null if the rate is unknown or 0. */
     readonly secondsLeft: number | null
   } | null
   readonly stateTopic: { readonly topic: string; readonly records: number; readonly lacking: number | null } | null

@@ -3,7 +3,7 @@ import { progressIn } from './positions.ts'
 
 const field = 't/3'
 
-it('reads the position of a partition and the fields beside it', () => {
+it("progressIn reads a partition's position and its #fill, #erasures, #state and #window fields", () => {
   const hash = {
     [field]: '90',
     [`${field}#fill`]: 'id/topicId/40/100/0/complete',

@@ -64,8 +64,8 @@ const untilNoneLeft = async (
 const hasRecords = ({ low, high }: PartitionEnds) => low !== high
 
 /**
- * Waits until the projector has applied the records of the raw topic before these ends, and has
- * filled these partitions from the state topic.
+ * Waits until the projector has applied all raw records before `ends`. A running fill of these
+ * partitions must also have ended.
  */
 export const waitForEvents = async (projector: ProjectorToWaitFor, ends: readonly PartitionEnds[]): Promise<void> => {
   const { redis, topics, keyPrefix, projection } = projector
@@ -84,7 +84,7 @@ export const waitForEvents = async (projector: ProjectorToWaitFor, ends: readonl
   await untilNoneLeft(left, `records or fills of ${topics.customers}`, projector)
 }
 
-/** Waits until the projector has executed the erasures before these ends of the erasures topic. */
+/** Waits until the projector has executed all erasures before `ends` in the erasures topic. */
 export const waitForErasures = async (projector: ProjectorToWaitFor, ends: readonly PartitionEnds[]): Promise<void> => {
   const { redis, topics, keyPrefix, projection } = projector
   const filled = ends.filter(hasRecords)

@@ -129,7 +129,7 @@ describe('a projection', () => {
     expect([steps, heldAtStop]).toEqual([['commit 11', 'stop'], 0])
   })
 
-  it('a stop continues after two seconds if Kafka does not answer the last commit', async () => {
+  it("a shutdown waits at most two seconds for Kafka's answer to the last commit", async () => {
     const { assign, projection, before, steps } = setUp()
     await assign()
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })

@@ -1,7 +1,7 @@
 /**
  * Applies the raw topic to Redis, partition by partition. Each chunk of records goes through
- * project, quarantine, Redis and the state topic, in this order. The position moves last, by
- * compare-and-set from the expected offset to the next.
+ * project, quarantine, Redis and the state topic, in this order. The position moves last: a
+ * compare-and-set replaces the expected offset with the offset after the chunk.
  *
  * A projector may lose its partition and not notice. Such a projector cannot undo newer writes: the
  * store compares versions, and the position moves only from the expected offset. In an outage no

@@ -197,7 +197,7 @@ describe('a hash that others have changed', () => {
 
 describe('missing rights in Redis', () => {
   it.each(['hdel', 'hlen', 'hkeys', 'persist'])(
-    'a Redis user without +%s replaces no hash partially',
+    'without the right +%s, an apply fails and leaves no half-replaced hash',
     async (command) => {
       const server = await startRedis({})
       onTestFinished(() => server.stop())
@@ -222,9 +222,9 @@ describe('missing rights in Redis', () => {
 
 describe('a Redis that is replaced behind its address', () => {
   /**
-   * Opens a proxy that forwards to `first`, and to `second` from the n-th script on. The client's
-   * connection stays open. The switch happens after the first server has answered all earlier
-   * scripts and `promote` has ended.
+   * Opens a proxy to `first`. Script call number `nth` and all later data go to `second`. The
+   * client's connection stays open. The switch happens after the first server has answered all
+   * earlier scripts and `promote` has ended.
    */
   const openSwitch = async (first: string, second: string, nth: number, promote: () => Promise<unknown>) => {
     const dial = (url: string) => connectSocket(Number(new URL(url).port), new URL(url).hostname)

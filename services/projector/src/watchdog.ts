@@ -9,13 +9,13 @@ import type { Progress } from './progress.ts'
 import type { Projection } from './projection.ts'
 
 /**
- * Number of session timeouts without a fetch or a heartbeat after which the process ends. After one
+ * The process ends after this many session timeouts without a fetch or a heartbeat. After one
  * session timeout, the consumer may only have paused for a moment.
  */
 const QUIET_SESSIONS = 2
 /**
- * Number of session timeouts without a moved position after which the process ends. A rebalance, or
- * a fetch that waits for its turn, takes less time.
+ * The process ends if no position moves for this many session timeouts. A rebalance takes less
+ * time. So does a fetch that waits for its turn.
  */
 const STALLED_SESSIONS = 4
 

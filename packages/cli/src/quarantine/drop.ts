@@ -1,4 +1,4 @@
-/** `customer-stream quarantine drop`: marks records of quarantine as dealt with. */
+/** `customer-stream quarantine drop`: marks records of quarantine as handled. */
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { interruption } from '../interruption.ts'
 import { withKafka } from '../with-clients.ts'
@@ -18,7 +18,7 @@ const { selection, requestedBy, note, isJson, settings } = readCommandLine({
   usage: `customer-stream quarantine drop PARTITION/OFFSET... [OPTIONS]
 customer-stream quarantine drop FILTERS [OPTIONS]
 
-  Marks the selected records as dealt with: quarantine list no longer shows
+  Marks the selected records as handled: quarantine list no longer shows
   them, and quarantine redrive skips them. Kafka keeps the records until the
   retention of quarantine has passed.
 ${FILTER_USAGE}

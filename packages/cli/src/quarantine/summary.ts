@@ -49,6 +49,6 @@ export const summaryLines = ({ records, byReason, handled }: Summary, isAll: boo
   return [
     `${counted(records, 'record')}${records > 0 ? ', by reason:' : ''}`,
     ...reasonLines(byReason),
-    ...(done === 0 ? [] : [`Dealt with: ${parts.join(', ')}${isAll ? '' : ' (not listed; --all lists them)'}`]),
+    ...(done === 0 ? [] : [`Handled: ${parts.join(', ')}${isAll ? '' : ' (not listed; --all lists them)'}`]),
   ]
 }

@@ -26,7 +26,7 @@ it('a record with unknown or missing headers is read as it is', () => {
   expect(explanationOf('not-json')).toBe('The record is not JSON.')
 })
 
-it('the counts need bounded memory, whatever the reasons are', () => {
+it('the summary keeps at most 200 different reasons, and adds up the others', () => {
   const summary = createSummary()
   for (let i = 0; i < 1000; i++) summary.count(`reason-${i}`)
   summary.count('not-json', 'dropped')
@@ -35,7 +35,7 @@ it('the counts need bounded memory, whatever the reasons are', () => {
   expect(byReason['(other reasons)']).toBe(801)
 })
 
-it('the counts name the records that are dealt with, and how to list them', () => {
+it('the summary counts the handled records, and names the option that lists them', () => {
   const summary = createSummary()
   summary.count('not-json')
   summary.count('__proto__', 'redriven')
@@ -43,6 +43,6 @@ it('the counts name the records that are dealt with, and how to list them', () =
     '2 records, by reason:',
     `  ${'not-json'.padEnd(28)}        1`,
     `  ${'__proto__'.padEnd(28)}        1`,
-    'Dealt with: 1 redriven, 0 dropped (not listed; --all lists them)',
+    'Handled: 1 redriven, 0 dropped (not listed; --all lists them)',
   ])
 })

@@ -58,8 +58,8 @@ export interface ProducerOptions {
   readonly metadataMaxAgeMs: number
   readonly produceTimeoutMs: number
   /**
-   * Called with the number of records that must be sent again, because no acknowledgement has named
-   * their partition.
+   * Called with the number of records to resend, because the produce response did not include their
+   * partition.
    */
   readonly onUnacknowledged?: (records: number) => void
 }

@@ -28,7 +28,7 @@ describe('an error of Redis that a person must mend', () => {
     ],
     ['authorization', "ERR ACL failure in script: User bob has no permissions to run the 'hdel' command", "'hdel'"],
     ['redis', 'WRONGTYPE Operation against a key holding the wrong kind of value', 'REDIS_KEY_PREFIX'],
-  ])('an error of Redis is blocked by %s: %s', (reason, message, hint) => {
+  ])('a Redis error blocks the service, with the reason %s: %s', (reason, message, hint) => {
     expect(diagnose(errorOf(message))).toEqual({ blocked: true, reason, message: expect.stringContaining(hint) })
   })
 
@@ -36,7 +36,7 @@ describe('an error of Redis that a person must mend', () => {
     ['address', 'ENOTFOUND', 'getaddrinfo ENOTFOUND redis.invalid'],
     ['tls', 'DEPTH_ZERO_SELF_SIGNED_CERT', 'self-signed certificate'],
     ['tls', 'ERR_SSL_WRONG_VERSION_NUMBER', 'wrong version number'],
-  ])('an error of the connection is blocked by %s: %s', (reason, code, message) => {
+  ])('a connection error blocks the service, with the reason %s: %s', (reason, code, message) => {
     expect(diagnose(errorOf(message, code))).toMatchObject({ blocked: true, reason })
   })
 })

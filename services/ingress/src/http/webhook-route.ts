@@ -31,8 +31,9 @@ export interface Route {
 /** Reason why a valid event will probably never be applied. */
 export interface Suspicion {
   /**
-   * `old-timestamp`: the timestamp is before 2001-09-09, perhaps because its unit is seconds. Other
-   * events of the customer are then newer. `type-spelling`: the type is similar to a known type.
+   * `old-timestamp`: the timestamp is before 2001-09-09, perhaps because its unit is seconds. Any
+   * other event of the customer is newer, so this event is never applied. `type-spelling`: the type
+   * is similar to a known type.
    */
   readonly what: (typeof SUSPICIONS)[number]
   readonly eventId: string | undefined

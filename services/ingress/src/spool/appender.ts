@@ -32,11 +32,14 @@ export interface Appender {
   tryDisk(): Promise<void>
   /** Returns true if the next write may go to this segment (undefined: no segment yet). */
   mayWriteTo(segment: Segment | undefined): boolean
-  /** Resolves at the next commit, or when no record waits. Each commit makes a new promise. */
+  /**
+   * Resolves after the next write to the disk, even if the write failed. Stays pending while no
+   * record is queued. Each write makes a new promise.
+   */
   readonly committed: Promise<void>
   /** Resolves when no record waits for the disk. */
   idle(): Promise<void>
-  /** Closes the current file. May be called only while no record waits. */
+  /** Closes the current file. May be called only while no record waits for the disk. */
   finish(): Promise<void>
 }
 
