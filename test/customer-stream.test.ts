@@ -1,10 +1,11 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
+import { type AddressInfo, createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { createAuthority } from '@customer-stream/testing/certificates'
 import { expect, it, onTestFinished } from 'vitest'
 import { COMMANDS, type Command } from '../packages/cli/src/commands.ts'
 
@@ -113,6 +114,14 @@ it.each(['stdout', 'stderr'] as const)(
   },
 )
 
+/** Starts a server. Returns its port. */
+const portOf = async (server: Server): Promise<number> => {
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(() => void server.close())
+  return (server.address() as AddressInfo).port
+}
+
 /** Writes an environment file. */
 const fileWith = (lines: readonly string[]): string => {
   const folder = mkdtempSync(join(tmpdir(), 'settings-'))
@@ -179,11 +188,7 @@ it('topics names the address of a Kafka that does not answer, and needs no Redis
 
 it('Ctrl-C ends topics soon, even if Kafka accepts connections but never answers', { timeout }, async () => {
   const silent = createServer(() => undefined)
-  silent.listen(0, '127.0.0.1')
-  await once(silent, 'listening')
-  onTestFinished(() => void silent.close())
-  const { port } = silent.address() as AddressInfo
-  const env = { PATH: process.env.PATH, KAFKA_BROKERS: `127.0.0.1:${port}` }
+  const env = { PATH: process.env.PATH, KAFKA_BROKERS: `127.0.0.1:${await portOf(silent)}` }
   const child = spawn(process.execPath, [...program, 'topics', 'check'], { cwd: root, env })
   // The first connection only tries the address. The second connection is that of the client.
   await once(silent, 'connection')
@@ -193,4 +198,19 @@ it('Ctrl-C ends topics soon, even if Kafka accepts connections but never answers
   const [code] = await once(child, 'close')
   expect(code).toBe(130)
   expect(performance.now() - interruptedAt).toBeLessThan(4000)
+})
+
+it.each([
+  ['status'],
+  ['customer', 'show', 'any-id'],
+  ['rebuild'],
+  ['erase', 'any-id', '--status'],
+  ['verify'],
+  ['topics', 'check'],
+  ['quarantine', 'list'],
+])('%s does not connect in plain text if there are certificates for TLS', { timeout }, async (...words) => {
+  const { ca } = createAuthority()
+  const env = { KAFKA_BROKERS: '127.0.0.1:1', REDIS_URL: 'redis://127.0.0.1:1', KAFKA_SSL_CA: ca }
+  const { code, stderr } = await run(words, env)
+  expect([code, stderr]).toEqual([2, expect.stringContaining('KAFKA_SSL_CA: given, but KAFKA_SSL is false')])
 })

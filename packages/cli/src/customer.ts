@@ -1,16 +1,8 @@
 /**
  * `customer-stream customer`: shows one customer, or the outcome of each of its events. Read-only.
  */
-import { integer, loadSettings, unlessAborted } from '@customer-stream/runtime'
-import { redisRules } from '@customer-stream/runtime/redis'
-import {
-  customerKey,
-  erasedKey,
-  MAX_FUTURE_MS,
-  partitionOf,
-  stateTopicName,
-  topicNames,
-} from '@customer-stream/schemas'
+import { unlessAborted } from '@customer-stream/runtime'
+import { customerKey, erasedKey, partitionOf, stateTopicName, topicNames } from '@customer-stream/schemas'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { readProgress, readTopic, requirePositions, requireReadable } from '@customer-stream/verify'
 import { COMMANDS, readWords } from './commands.ts'
@@ -19,7 +11,7 @@ import { interruption, tell } from './interruption.ts'
 import { type CustomerHistory, historyLines, shownLines } from './print-customer.ts'
 import { type Erased, readShownCustomer } from './shown-customer.ts'
 import { jsonLine, printable } from './terminal-text.ts'
-import { type Clients, clientSettings, withClients } from './with-clients.ts'
+import { type Clients, loadClientSettings, withClients } from './with-clients.ts'
 
 const MOST_EVENTS = 10_000
 
@@ -57,20 +49,7 @@ customer-stream customer history ID [--limit N] [--json]
     const most = Number(texts.limit ?? '100')
     if (!(Number.isInteger(most) && most >= 1 && most <= MOST_EVENTS))
       throw new Error(`--limit must be a whole number from 1 to ${MOST_EVENTS}`)
-    const loaded = loadSettings(
-      {
-        ...clientSettings,
-        MAX_FUTURE_MS: integer({
-          default: MAX_FUTURE_MS,
-          minimum: 0,
-          maximum: Number.MAX_SAFE_INTEGER,
-          description: 'Give the same value as to the projector.',
-        }),
-      },
-      process.env,
-      redisRules,
-    )
-    return { customerUuid: id, task: word, limit: most, isJson: flags.has('json'), settings: loaded }
+    return { customerUuid: id, task: word, limit: most, isJson: flags.has('json'), settings: loadClientSettings() }
   },
 })
 const { signal } = interruption

@@ -1,7 +1,6 @@
 /** `customer-stream erase`: erases a customer, or shows what is left of an erased customer. */
-import { loadSettings, unlessAborted, waitUntil } from '@customer-stream/runtime'
+import { unlessAborted, waitUntil } from '@customer-stream/runtime'
 import { attributed, createVerifiedProducer } from '@customer-stream/runtime/kafka'
-import { redisRules } from '@customer-stream/runtime/redis'
 import { customerKey, erasedKey, erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { requirePositions, requireReadable } from '@customer-stream/verify'
@@ -9,7 +8,7 @@ import { COMMANDS } from './commands.ts'
 import { interruption, tell } from './interruption.ts'
 import { findRemains, isComplete, type Places, type Remains, type TopicRemains } from './remains.ts'
 import { requestErasure } from './request-erasure.ts'
-import { type Clients, clientSettings, withClients } from './with-clients.ts'
+import { type Clients, loadClientSettings, withClients } from './with-clients.ts'
 
 const SEND_MS = 10_000
 
@@ -53,7 +52,7 @@ customer-stream erase CUSTOMER_UUID --status [--json]
       reason === undefined || requestedBy === undefined
         ? undefined
         : ({ customerUuid: id, scope, reason, requestedBy } as const)
-    const loaded = loadSettings(clientSettings, process.env, redisRules)
+    const loaded = loadClientSettings()
     if (!loaded.KAFKA_ERASURES_TOPIC) throw new Error('KAFKA_ERASURES_TOPIC=false, so no projector executes erasures')
     return { customerUuid: id, request: asked, waitMs: seconds * 1000, isJson: flags.has('json'), settings: loaded }
   },

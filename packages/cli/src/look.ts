@@ -1,13 +1,12 @@
 /** `customer-stream look`: shows record counts of the topics, or one customer. Read-only. */
-import { loadSettings, unlessAborted } from '@customer-stream/runtime'
+import { unlessAborted } from '@customer-stream/runtime'
 import { attributed } from '@customer-stream/runtime/kafka'
-import { redisRules } from '@customer-stream/runtime/redis'
 import { customerKey, parseEvent, RAW_HEADERS, readVersion, topicNames } from '@customer-stream/schemas'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { customersInRedis, fetchEnds, readTopic, requirePositions, requireReadable } from '@customer-stream/verify'
 import { COMMANDS } from './commands.ts'
 import { interruption } from './interruption.ts'
-import { type Clients, clientSettings, withClients } from './with-clients.ts'
+import { type Clients, loadClientSettings, withClients } from './with-clients.ts'
 
 const SHOWN_CUSTOMERS = 5
 
@@ -24,7 +23,7 @@ const { customerUuid, settings } = readCommandLine({
   words: true,
   read: ({ words }) => {
     if (words.length > 1) throw new Error('only one customer can be shown')
-    return { customerUuid: words[0], settings: loadSettings(clientSettings, process.env, redisRules) }
+    return { customerUuid: words[0], settings: loadClientSettings() }
   },
 })
 const { signal } = interruption

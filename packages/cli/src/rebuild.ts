@@ -4,9 +4,9 @@
  * the projectors.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { loadSettings, unlessAborted } from '@customer-stream/runtime'
+import { unlessAborted } from '@customer-stream/runtime'
 import { attributed, type PartitionEnds } from '@customer-stream/runtime/kafka'
-import { type RedisClient, redisRules } from '@customer-stream/runtime/redis'
+import type { RedisClient } from '@customer-stream/runtime/redis'
 import { topicNames } from '@customer-stream/schemas'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { fetchEnds, missingPositions, positionsKeys, readProgress } from '@customer-stream/verify'
@@ -17,7 +17,7 @@ import { type RebuildReport, rebuildLines } from './print-rebuild.ts'
 import { deletable, type ProjectionState, stateOfProjection } from './rebuild-state.ts'
 import { createScreen } from './screen.ts'
 import { jsonLine } from './terminal-text.ts'
-import { type Clients, clientSettings, withClients } from './with-clients.ts'
+import { type Clients, loadClientSettings, withClients } from './with-clients.ts'
 
 /** Numbers around PROJECTION_VERSION that are looked for in Redis. */
 const NEIGHBOURS = 20
@@ -48,7 +48,7 @@ const { isWaiting, isDeleting, isJson, settings } = readCommandLine({
     isWaiting: flags.has('wait'),
     isDeleting: flags.has('delete-old'),
     isJson: flags.has('json'),
-    settings: loadSettings(clientSettings, process.env, redisRules),
+    settings: loadClientSettings(),
   }),
 })
 const { signal } = interruption

@@ -3,9 +3,9 @@
  * that does not answer is a line of the report, and the other lines still appear.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createLogger, loadSettings, unlessAborted } from '@customer-stream/runtime'
+import { createLogger, unlessAborted } from '@customer-stream/runtime'
 import { attributed, createAdmin, createKafka, type TopicAdmin } from '@customer-stream/runtime/kafka'
-import { connectRedis, createRedis, redisRules } from '@customer-stream/runtime/redis'
+import { connectRedis, createRedis } from '@customer-stream/runtime/redis'
 import { erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { missingPositions, positionsKeys } from '@customer-stream/verify'
@@ -30,7 +30,7 @@ import { askMetrics, askReadiness, type ServiceAddress } from './service-probe.t
 import { type Rates, ratesOf } from './service-rates.ts'
 import { type ErasuresStatus, type Findings, reportOf } from './status-report.ts'
 import { jsonLine } from './terminal-text.ts'
-import { clientSettings, explained } from './with-clients.ts'
+import { explained, loadClientSettings } from './with-clients.ts'
 
 const DAY_MS = 24 * 3_600_000
 /** Maximum records of quarantine that are counted by reason. */
@@ -74,8 +74,7 @@ const { addresses, limitMs, isJson, settings } = readCommandLine({
     )
     const seconds = Number(texts['timeout-seconds'] ?? '10')
     if (!(seconds >= 5 && seconds <= 60)) throw new Error('--timeout-seconds must be a number from 5 to 60')
-    const loaded = loadSettings(clientSettings, process.env, redisRules)
-    return { addresses: given, limitMs: seconds * 1000, isJson: flags.has('json'), settings: loaded }
+    return { addresses: given, limitMs: seconds * 1000, isJson: flags.has('json'), settings: loadClientSettings() }
   },
 })
 const startedAt = performance.now()

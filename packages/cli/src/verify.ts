@@ -2,9 +2,8 @@
  * `customer-stream verify`: compares Kafka with Redis. With a ledger, also checks that Kafka has
  * each event that the ingress acknowledged. Read-only. Exit code 1 if anything is missing or wrong.
  */
-import { integer, loadSettings, unlessAborted } from '@customer-stream/runtime'
-import { redisRules } from '@customer-stream/runtime/redis'
-import { erasuresTopicName, MAX_FUTURE_MS, stateTopicName, topicNames } from '@customer-stream/schemas'
+import { unlessAborted } from '@customer-stream/runtime'
+import { erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
 import { readCommandLine } from '@customer-stream/simulator/command-line'
 import {
   isSound,
@@ -18,7 +17,7 @@ import {
 } from '@customer-stream/verify'
 import { COMMANDS } from './commands.ts'
 import { interruption, tell } from './interruption.ts'
-import { clientSettings, withClients } from './with-clients.ts'
+import { loadClientSettings, withClients } from './with-clients.ts'
 
 const USAGE = `customer-stream verify [--state] [--ledger FILE] [--catch-up-seconds N]
 customer-stream verify [--state] [--since TIME] [--until TIME] [--sample SHARE]
@@ -35,16 +34,6 @@ customer-stream verify [--state] [--since TIME] [--until TIME] [--sample SHARE]
   The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read
   from the environment.
   In this repository: npm run verify -- [OPTIONS]`
-
-const verifySettings = {
-  ...clientSettings,
-  MAX_FUTURE_MS: integer({
-    default: MAX_FUTURE_MS,
-    minimum: 0,
-    maximum: Number.MAX_SAFE_INTEGER,
-    description: 'Give the same value as to the projector.',
-  }),
-}
 
 const { parts, settings } = readCommandLine({
   name: 'verify',
@@ -76,8 +65,7 @@ const { parts, settings } = readCommandLine({
     if (chosen.sample === 0) throw new Error('--sample 0 leaves nothing to compare')
     if (chosen.sinceMs !== undefined && chosen.untilMs !== undefined && chosen.untilMs <= chosen.sinceMs)
       throw new Error('--until must be after --since')
-    const loaded = loadSettings(verifySettings, process.env, redisRules)
-    return { parts: chosen, settings: loaded }
+    return { parts: chosen, settings: loadClientSettings() }
   },
 })
 const { signal } = interruption

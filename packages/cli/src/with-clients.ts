@@ -3,7 +3,8 @@
  * request, the error message names the address and the right or setting.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createLogger, integer, type Loaded, unlessAborted } from '@customer-stream/runtime'
+import { projectorSettings } from '@customer-stream/configuration'
+import { createLogger, integer, type Loaded, loadSettings, unlessAborted } from '@customer-stream/runtime'
 import {
   createAdmin,
   createDiagnose,
@@ -11,6 +12,7 @@ import {
   isKafkaError,
   type KafkaClient,
   type KafkaSettings,
+  kafkaRules,
   kafkaSettings,
   type TopicAdmin,
 } from '@customer-stream/runtime/kafka'
@@ -20,6 +22,7 @@ import {
   createRedisDiagnose,
   isConnectionLoss,
   type RedisClient,
+  redisRules,
   redisSettings,
 } from '@customer-stream/runtime/redis'
 import { PROJECTION_VERSION } from '@customer-stream/schemas'
@@ -28,7 +31,7 @@ import { interruption, sayWhy } from './interruption.ts'
 
 const LEAVE_KAFKA_MS = 500
 
-export const clientSettings = {
+const clientSettings = {
   ...kafkaSettings,
   ...redisSettings,
   PROJECTION_VERSION: integer({
@@ -37,9 +40,14 @@ export const clientSettings = {
     maximum: 1_000_000,
     description: 'Number of the projection to examine.',
   }),
+  MAX_FUTURE_MS: projectorSettings.MAX_FUTURE_MS,
 }
 
 type ClientSettings = Loaded<typeof clientSettings>
+
+/** @throws SettingsError with all problems. */
+export const loadClientSettings = (): ClientSettings =>
+  loadSettings(clientSettings, process.env, [...kafkaRules, ...redisRules])
 
 export interface Clients {
   readonly kafka: KafkaClient
