@@ -53,6 +53,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     readonly read_only?: boolean
     readonly cap_drop?: readonly string[]
     readonly mem_limit?: string
+    readonly command?: readonly string[]
   }
   const compose = parse(read('deploy/compose.production.yml'), { merge: true }) as {
     readonly services: Readonly<Record<string, Service>>
@@ -128,23 +129,122 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect(outcomeOf(promtool!, 'check', 'config', file)).toContain('is valid prometheus config file syntax')
   })
 
-  it('make-secrets.sh makes each secret, keeps it at the second run, and closes the folder', {
-    timeout: 60_000,
-  }, () => {
+  /** Copies the scripts of the site into a new folder. */
+  const placeScripts = () => {
     const folder = mkdtempSync(join(tmpdir(), 'secrets-'))
     onTestFinished(() => rmSync(folder, { recursive: true }))
     cpSync(join(root, 'deploy/compose'), join(folder, 'compose'), { recursive: true })
-    const make = () => execFileSync(join(folder, 'compose/make-secrets.sh'))
-    const contents = () =>
-      readdirSync(join(folder, 'secrets')).map((name) => [name, readFileSync(join(folder, 'secrets', name), 'utf8')])
-    make()
+    const secret = (name: string) => join(folder, 'secrets', name)
+    return {
+      folder,
+      secret,
+      make: () => spawnSync(join(folder, 'compose/make-secrets.sh'), { encoding: 'utf8' }),
+      contents: () => readdirSync(secret('')).map((name) => [name, readFileSync(secret(name), 'utf8')]),
+    }
+  }
+
+  it('make-secrets.sh makes each secret, keeps it at the second run, and closes the folder', () => {
+    const { folder, secret, make, contents } = placeScripts()
+    expect(make()).toMatchObject({ status: 0 })
     const first = contents()
-    make()
+    expect(make()).toMatchObject({ status: 0 })
     expect(contents()).toEqual(first)
     expect(Object.values(compose.secrets).filter(({ file }) => !existsSync(join(folder, file)))).toEqual([])
-    const url = readFileSync(join(folder, 'secrets/redis-projector.url'), 'utf8')
+    const url = readFileSync(secret('redis-projector.url'), 'utf8')
     expect(() => loadSettings(redisSettings, { REDIS_URL: url, REDIS_SENTINELS: 'a' })).not.toThrow()
-    expect(execFileSync('ls', ['-ld', join(folder, 'secrets')], { encoding: 'utf8' })).toMatch(/^drwx------/)
+    expect(execFileSync('ls', ['-ld', secret('')], { encoding: 'utf8' })).toMatch(/^drwx------/)
+  })
+
+  it('make-secrets.sh without ca.key keeps all certificates', () => {
+    const { secret, make, contents } = placeScripts()
+    make()
+    rmSync(secret('ca.key'))
+    const before = contents()
+    expect(make()).toMatchObject({ status: 0 })
+    expect(contents()).toEqual(before)
+  })
+
+  it.for([
+    ['no ca.key', undefined, /^ca\.key is needed to sign redis\.pem/],
+    ['a wrong ca.key', 'no key', /private key/i],
+  ] as const)('make-secrets.sh with %s says so, and changes no file', ([, wrongKey, message]) => {
+    const { secret, make, contents } = placeScripts()
+    make()
+    const key = readFileSync(secret('ca.key'))
+    rmSync(secret('ca.key'))
+    if (wrongKey) writeFileSync(secret('ca.key'), wrongKey)
+    rmSync(secret('redis.pem'))
+    const before = contents()
+    expect(make()).toMatchObject({ status: 1, stderr: expect.stringMatching(message) })
+    expect(contents()).toEqual(before)
+
+    writeFileSync(secret('ca.key'), key)
+    expect(make()).toMatchObject({ status: 0 })
+  })
+
+  it('make-secrets.sh makes a certificate again if its file is empty', () => {
+    const { secret, make } = placeScripts()
+    make()
+    writeFileSync(secret('redis.pem'), '')
+    make()
+    expect(spawnSync('openssl', ['verify', '-CAfile', secret('ca.pem'), secret('redis.pem')]).status).toBe(0)
+    const [key, certificate] = ['redis.key', 'redis.pem'].map((name) => readFileSync(secret(name), 'utf8'))
+    expect(readFileSync(secret('redis.store.pem'), 'utf8')).toBe(`${key}${certificate}`)
+  })
+
+  /** Runs the command of a container without Redis. Returns the settings that Redis would read. */
+  const settingsAtStart = (name: string, env: Readonly<Record<string, string>>, file: string, before: string) => {
+    const { folder, make } = placeScripts()
+    make()
+    writeFileSync(join(folder, 'redis-server'), '#!/bin/sh\nexit 0\n', { mode: 0o755 })
+    if (before !== '') writeFileSync(join(folder, file), before)
+    const command = (compose.services[name]?.command ?? []).map((word) =>
+      word
+        .replaceAll('$$', '$')
+        .replaceAll(/(?<!include )\/etc\/redis/g, `${folder}/compose`)
+        .replaceAll('/run/secrets', `${folder}/secrets`),
+    )
+    const [program = '', ...words] = command
+    const environment = { ...process.env, ...env, PATH: `${folder}:${process.env.PATH}` }
+    expect(spawnSync(program, words, { cwd: folder, env: environment }).status).toBe(0)
+    return { lines: readFileSync(join(folder, file), 'utf8').split('\n'), folder }
+  }
+
+  it.each([
+    ['a first primary has no primary', {}, '', ''],
+    ['a first replica follows redis-1', { REPLICA_OF: 'redis-1' }, '', 'replicaof redis-1 6379'],
+    ['a primary that Sentinel has chosen stays one', { REPLICA_OF: 'redis-1' }, 'maxmemory 1gb\n', ''],
+    [
+      'a replica keeps its primary, and takes a changed setting from redis.conf',
+      {},
+      'include /etc/redis/redis.conf\nmaxmemory 1gb\nmasterauth old\nreplicaof redis-2 6379\n',
+      'replicaof redis-2 6379',
+    ],
+  ])('at the start of a Redis, %s', (_, env, before, primary) => {
+    const { lines } = settingsAtStart('redis-1', { HOSTNAME: 'me', ...env }, 'redis.conf', before)
+    expect(lines).toEqual(['include /etc/redis/redis.conf', 'replica-announce-ip me', primary, ''])
+  })
+
+  it('a Sentinel keeps what it knows, and takes all settings and passwords from the files', () => {
+    const known = [
+      'sentinel myid 0123',
+      'sentinel monitor mymaster redis-2 6379 2',
+      'sentinel known-replica mymaster redis-1 6379',
+      'sentinel known-sentinel mymaster sentinel-2 26379 4567',
+      'sentinel current-epoch 3',
+      'sentinel config-epoch mymaster 3',
+    ]
+    const old = ['sentinel auth-pass mymaster old', 'requirepass old', 'sentinel down-after-milliseconds mymaster 1']
+    const first = settingsAtStart('sentinel-1', { HOSTNAME: 'me' }, 'sentinel.conf', '').lines
+    expect(first.filter((line) => line.startsWith('sentinel monitor'))).toEqual([
+      'sentinel monitor mymaster redis-1 6379 2',
+    ])
+    const { lines, folder } = settingsAtStart('sentinel-1', {}, 'sentinel.conf', [...known, ...old, ''].join('\n'))
+    expect(lines).toEqual(expect.arrayContaining(known))
+    expect(lines.filter((line) => old.includes(line) || line.includes('monitor mymaster redis-1'))).toEqual([])
+    const password = readFileSync(join(folder, 'secrets/sentinel.password'), 'utf8')
+    expect(lines).toContain(`requirepass ${password}`)
+    expect(lines).toContain('sentinel down-after-milliseconds mymaster 5000')
   })
 
   it('the user of the projector has the rights in Redis that docs/operating.md names', () => {

@@ -1,29 +1,42 @@
 #!/usr/bin/env bash
 # Makes the certificates and passwords of deploy/compose.production.yml, in deploy/secrets:
 #   deploy/compose/make-secrets.sh
-# A second run keeps what exists. To renew a certificate or a password, delete its files first.
+# A second run keeps what exists. docs/deploying.md says how to renew a secret.
 set -euo pipefail
 umask 077
 mkdir -p "$(dirname "$0")/../secrets"
 cd "$(dirname "$0")/../secrets"
 
 DAYS=825
+# A file gets its name when it is complete. A failed run leaves no half of a certificate.
+NEW=.new
+rm -rf $NEW
+mkdir $NEW
+trap 'rm -rf $NEW' EXIT
 
-if [[ ! -f ca.pem ]]; then
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj '/CN=customer-stream' \
-    -addext 'basicConstraints=critical,CA:TRUE' -keyout ca.key -out ca.pem 2> /dev/null
+if [[ ! -s ca.pem ]]; then
+  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out $NEW/ca.key
+  openssl req -x509 -new -key $NEW/ca.key -days 3650 -subj '/CN=customer-stream' \
+    -addext 'basicConstraints=critical,CA:TRUE' -out $NEW/ca.pem
+  mv $NEW/* .
 fi
 
-# certificate NAME HOST...: makes NAME.pem and NAME.key, for a server and for a client.
+# certificate NAME HOST...: makes NAME.pem, NAME.key and NAME.store.pem, for servers and clients.
 certificate() {
   local name=$1 host names=''
   shift
-  [[ -f $name.pem ]] && return
+  [[ -s $name.pem && -s $name.key && -s $name.store.pem ]] && return
+  if [[ ! -s ca.key ]]; then
+    echo "ca.key is needed to sign $name.pem. Copy it into deploy/secrets for this run." >&2
+    exit 1
+  fi
   for host; do names+="${names:+,}DNS:$host"; done
-  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name" -keyout "$name.key" 2> /dev/null |
-    openssl x509 -req -days $DAYS -CA ca.pem -CAkey ca.key -CAcreateserial -out "$name.pem" 2> /dev/null \
-      -extfile <(printf 'subjectAltName=%s\nextendedKeyUsage=serverAuth,clientAuth\n' "$names")
-  cat "$name.key" "$name.pem" > "$name.store.pem"
+  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$NEW/$name.key"
+  openssl req -new -key "$NEW/$name.key" -subj "/CN=$name" |
+    openssl x509 -req -days $DAYS -CA ca.pem -CAkey ca.key -set_serial "0x$(openssl rand -hex 16)" \
+      -out "$NEW/$name.pem" -extfile <(printf 'subjectAltName=%s\nextendedKeyUsage=serverAuth,clientAuth\n' "$names")
+  cat "$NEW/$name.key" "$NEW/$name.pem" > "$NEW/$name.store.pem"
+  mv $NEW/* .
 }
 certificate kafka kafka-1 kafka-2 kafka-3
 certificate redis redis-1 redis-2 sentinel-1 sentinel-2 sentinel-3 localhost
@@ -31,13 +44,13 @@ certificate admin admin
 
 # password FILE: makes a random password without a line break.
 password() {
-  [[ -f $1 ]] || printf %s "$(openssl rand -hex 24)" > "$1"
+  [[ -s $1 ]] || printf %s "$(openssl rand -hex 24)" > "$1"
 }
 for user in ingress projector operator; do password "kafka-$user.password"; done
 for user in admin replica sentinel projector operator; do password "redis-$user.password"; done
 password sentinel.password
 password grafana.password
-[[ -f cluster-id ]] || openssl rand 16 | base64 | tr '+/' 'ab' | cut -c 1-22 > cluster-id
+[[ -s cluster-id ]] || openssl rand 16 | base64 | tr '+/' 'ab' | cut -c 1-22 > cluster-id
 
 hash() { printf %s "$(openssl dgst -sha256 -r "redis-$1.password" | cut -d ' ' -f 1)"; }
 KEYS='~mykaarma:customer:* ~mykaarma:erased:* ~mykaarma:positions:*'
@@ -60,14 +73,14 @@ for user in projector operator; do
   printf 'rediss://%s:%s@mymaster' $user "$(cat redis-$user.password)" > redis-$user.url
 done
 for name in signing-secrets tokens; do
-  [[ -f mykaarma-$name ]] || printf 'main=change-me-%s' "$(openssl rand -hex 16)" > "mykaarma-$name"
+  [[ -s mykaarma-$name ]] || printf 'main=change-me-%s' "$(openssl rand -hex 16)" > "mykaarma-$name"
 done
 printf 'KAFKA_CLUSTER_ID=%s\n' "$(cat cluster-id)" > compose.env
 
 # The users inside the containers have other numbers, so they must be able to read the files. The
 # folder itself is closed to all other users of this machine.
 chmod 644 ./*
-chmod 600 ca.key
+if [[ -f ca.key ]]; then chmod 600 ca.key; fi
 cat << 'END'
 The secrets are in deploy/secrets. Keep ca.key on another machine.
 Now write the values of myKaarma into deploy/secrets/mykaarma-signing-secrets and
