@@ -4,9 +4,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createServer as createTlsServer } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import { createAuthority } from '@customer-stream/testing/certificates'
-import { expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { COMMANDS, type Command } from '../packages/cli/src/commands.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -213,4 +214,25 @@ it.each([
   const env = { KAFKA_BROKERS: '127.0.0.1:1', REDIS_URL: 'redis://127.0.0.1:1', KAFKA_SSL_CA: ca }
   const { code, stderr } = await run(words, env)
   expect([code, stderr]).toEqual([2, expect.stringContaining('KAFKA_SSL_CA: given, but KAFKA_SSL is false')])
+})
+
+describe('status names the settings to check, if Redis', () => {
+  const statusWith = (env: NodeJS.ProcessEnv) =>
+    run(['status', '--timeout-seconds', '5'], { KAFKA_BROKERS: '127.0.0.1:1', ...env })
+
+  it('has a certificate of another authority', { timeout }, async () => {
+    const port = await portOf(createTlsServer(createAuthority('other').issue('redis', ['127.0.0.1'])))
+    const { stdout } = await statusWith({ REDIS_URL: `rediss://127.0.0.1:${port}`, REDIS_TLS_CA: createAuthority().ca })
+    expect(stdout).toMatch(/✘ Redis rediss:\/\/127\.0\.0\.1:\d+ and its client do not agree on TLS .*REDIS_TLS_CA/)
+  })
+
+  it('has Sentinels that know no primary of this name', { timeout }, async () => {
+    // Answers each command by a null.
+    const sentinel = createServer((socket) =>
+      socket.on('data', (data) => socket.write(`${data}`.replaceAll(/[^*]+/g, '').replaceAll('*', '*-1\r\n'))),
+    )
+    const env = { REDIS_URL: 'redis://primary', REDIS_SENTINELS: `127.0.0.1:${await portOf(sentinel)}` }
+    const { stdout } = await statusWith(env)
+    expect(stdout).toMatch(/✘ Redis redis:\/\/primary has Sentinels that do not know its name .*REDIS_SENTINELS/)
+  })
 })

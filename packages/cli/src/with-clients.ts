@@ -20,7 +20,7 @@ import {
   connectRedis,
   createRedis,
   createRedisDiagnose,
-  isConnectionLoss,
+  isRedisError,
   type RedisClient,
   redisRules,
   redisSettings,
@@ -55,15 +55,6 @@ export interface Clients {
   readonly redis: RedisClient
 }
 
-const redisErrors = new Set(['ReplyError', 'ClusterAllFailedError'])
-const isOfRedis = (error: unknown): error is Error =>
-  error instanceof Error &&
-  (redisErrors.has(error.name) ||
-    isConnectionLoss(error) ||
-    error.message === 'Command timed out' ||
-    // An error of a socket, such as EPIPE. kafkajs replaces these errors by its own.
-    'syscall' in error)
-
 /** Returns what Kafka refused, with the address and the right or setting. */
 export const explainKafka = (error: unknown, settings: KafkaSettings): string =>
   createDiagnose(settings, 'command')(error as Error, 'read Kafka').message
@@ -71,7 +62,7 @@ export const explainKafka = (error: unknown, settings: KafkaSettings): string =>
 /** Replaces an error of Kafka or Redis by an error with the address and the right or setting. */
 export const explained = (error: unknown, settings: ClientSettings, redis: RedisClient): unknown => {
   if (isKafkaError(error)) return new Error(explainKafka(error, settings))
-  return isOfRedis(error) ? new Error(createRedisDiagnose(settings, redis, 'command')(error).message) : error
+  return isRedisError(error) ? new Error(createRedisDiagnose(settings, redis, 'command')(error).message) : error
 }
 
 /** Disconnects. kafkajs waits for the replies of a hanging broker, so this waits only briefly. */

@@ -124,6 +124,19 @@ const NO_REASON = /isn't writeable|Connection is closed|max retries per request/
 /** Returns true if a command failed because of its connection. {@link causeOf} has the reason. */
 export const isConnectionLoss = (error: Error): boolean => NO_REASON.test(error.message)
 
+const replyErrors = new Set(['ReplyError', 'ClusterAllFailedError'])
+
+/** Errors that connections of clients have reported. Errors of TLS have no common type. */
+const connectionErrors = new WeakSet<Error>()
+
+/** Returns true for an error of a Redis client: of a connection, a command or a reply. */
+export const isRedisError = (error: unknown): error is Error =>
+  error instanceof Error &&
+  (connectionErrors.has(error) ||
+    replyErrors.has(error.name) ||
+    isConnectionLoss(error) ||
+    error.message === 'Command timed out')
+
 /** Last connection error of each client, until a connection is ready. */
 const connectionProblems = new WeakMap<RedisClient, Error>()
 
@@ -154,6 +167,7 @@ export const createRedis = (settings: RedisSettings, logger: Logger): RedisClien
   let lastMessage = ''
   const onError = (found: Error, node?: string) => {
     const error = explain(found)
+    connectionErrors.add(found).add(error)
     // Log each new message once, not at each attempt.
     if (error.message !== lastMessage)
       logger.warn({ err: error, ...(node !== undefined && { node }) }, 'Redis connection')
