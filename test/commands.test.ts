@@ -42,7 +42,7 @@ const run = (name: string, options: readonly string[], env: NodeJS.ProcessEnv = 
   })
 
 it.each(Object.entries(commands))(
-  'npm run %s answers --help with 0 and %s with 2',
+  'npm run %s exits with 0 after --help, and with 2 after %s',
   { timeout: 60_000 },
   async (name, misspelt) => {
     const [help, wrong] = await Promise.all([run(name, ['--help']), run(name, [misspelt])])
@@ -93,7 +93,7 @@ it('npm run simulate names the address, the cause and the option of an unreachab
   expect(said).toContain('simulate: no connection to 127.0.0.1:1 (ECONNREFUSED), the address in --url')
 })
 
-it('npm run stack names the container engine that does not answer', { timeout: 60_000 }, async () => {
+it('the error of npm run stack names the container engine that does not answer', { timeout: 60_000 }, async () => {
   const socket = join(tmpdir(), 'no-engine.sock')
   const docker = { DOCKER_HOST: `unix://${socket}`, CUSTOMER_STREAM_BROKERS: 'docker' }
   const { code, stderr } = await run('stack', [], { ...process.env, ...docker })

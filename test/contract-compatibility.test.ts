@@ -16,7 +16,7 @@ const released: Readonly<Record<string, unknown>> = Object.fromEntries(
 const { version } = (released['openapi.json'] as { info: { version: string } }).info
 const current = Object.fromEntries(Object.entries(contractFiles()).map(([name, text]) => [name, JSON.parse(text)]))
 
-it('changesets declare each breaking change since the last release (CONTRIBUTING, Breaking the contract)', async () => {
+it('changesets declare each breaking change since the last release (see CONTRIBUTING.md)', async () => {
   const changes = breakingChanges(released, current)
   expect(undeclared(changes, await readChangesets(root), { ...schemasPackage, version })).toEqual([])
 })
@@ -72,7 +72,7 @@ describe('the comparison with the last release', () => {
     expect(changesBy(document, edit)).toContainEqual(expect.objectContaining({ document, member }))
   })
 
-  it('a removed document is a breaking change', () => {
+  it('a removed contract document is a breaking change', () => {
     expect(breakingChanges({ [STATE]: released[STATE] }, {})).toEqual([
       expect.objectContaining({ document: STATE, member: STATE }),
     ])
@@ -91,7 +91,7 @@ describe('the comparison with the last release', () => {
     expect(changesBy(document, edit)).toEqual([])
   })
 
-  it('an added document is a compatible change', () => {
+  it('an added contract document is a compatible change', () => {
     expect(breakingChanges({}, { [STATE]: released[STATE] })).toEqual([])
   })
 })
@@ -116,7 +116,7 @@ describe('a changeset', () => {
     expect(isDeclared(changeset(type), at)).toBe(expected)
   })
 
-  it('a changeset declares only the changes that it names, in its own package', () => {
+  it('a changeset declares only its listed changes, for its own package', () => {
     expect(isDeclared(changeset('major', 'Some fields are gone.'))).toBe(false)
     expect(isDeclared(changeset('major', `\`${STATE}\` has no \`departmentUuid\`.`))).toBe(false)
     expect(isDeclared(changeset('major', '`customers.schema.json` has no `dealerUuid`.'))).toBe(false)

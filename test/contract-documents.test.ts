@@ -72,7 +72,7 @@ describe('the JSON Schemas', () => {
     expect(errorsOf('customers.schema.json', event).join('\n')).toContain(path)
   })
 
-  it('the state document accepts what the projector would publish, and refuses a document without version', () => {
+  it("the state schema accepts the projector's document, and refuses one without a version", () => {
     const event = parseEvent(Buffer.from(makeCustomersEvent().body))
     if (!event.ok || event.value.kind !== 'customers') throw new Error('not a customers event')
     const state = stateOf(event.value, { topic: 't', partition: 0, offset: '1', receivedAt: 1 })
@@ -117,7 +117,7 @@ describe('asyncapi.json', () => {
     expect(document?.allChannels().length).toBe(5)
   })
 
-  it('asyncapi.json has strict schemas of headers, and the payload schemas of its folder', () => {
+  it('asyncapi.json has strict header schemas, and refers to each payload schema', () => {
     const messages = Object.values<{ headers?: object; payload?: { $ref?: string } }>(
       readJson(file).components.messages,
     )

@@ -33,43 +33,43 @@ const run = (words: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<End
 const commands: [string, Command][] = Object.entries(COMMANDS)
 const widest = (text: string) => Math.max(...text.split('\n').map((line) => line.length))
 
-it('customer-stream --help names each command in 80 columns', { timeout }, async () => {
+it('customer-stream --help lists each command in lines of at most 80 columns', { timeout }, async () => {
   const { code, stdout, stderr } = await run(['--help'])
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   for (const [name, { summary }] of commands) expect(stdout).toMatch(new RegExp(`^  ${name} +${summary}$`, 'm'))
   expect(widest(stdout)).toBeLessThanOrEqual(80)
 })
 
-it.each(commands)('%s --help names each option and each word in 80 columns', { timeout }, async (name, command) => {
-  const help = await run([name, '--help'])
-  const [first = []] = command.words ?? []
-  // The help of quarantine names its words, and the help of each word names options.
-  const more = name === 'quarantine' ? await Promise.all(first.map((word) => run([name, word, '--help']))) : []
-  const helps = [help, ...more]
-  for (const { code, stderr } of helps) expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-  const text = helps.map(({ stdout }) => stdout).join('')
-  const named = new Set(text.match(/--[a-z-]+/g))
-  for (const option of Object.keys(command.options)) expect(named).toContain(`--${option}`)
-  for (const word of command.words?.flat() ?? []) expect(help.stdout).toContain(word)
-  expect(widest(text)).toBeLessThanOrEqual(80)
-})
-
 it.each(commands)(
-  '%s does not run with a misspelt option, and names the nearest',
+  '%s --help lists each option and each word in lines of at most 80 columns',
   { timeout },
   async (name, command) => {
-    const option = Object.keys(command.options)[0]
-    const misspelt = `--${option ?? 'nothing'}x`
-    const { code, stdout, stderr } = await run([
-      name,
-      ...(command.words ?? []).map(([word = 'any-id']) => word),
-      misspelt,
-    ])
-    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
-    const nearest = option === undefined ? '' : `; the nearest is --${option}`
-    expect(stderr).toContain(`: unknown option ${misspelt}${nearest}\n`)
+    const help = await run([name, '--help'])
+    const [first = []] = command.words ?? []
+    // The help of quarantine names its words, and the help of each word names options.
+    const more = name === 'quarantine' ? await Promise.all(first.map((word) => run([name, word, '--help']))) : []
+    const helps = [help, ...more]
+    for (const { code, stderr } of helps) expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    const text = helps.map(({ stdout }) => stdout).join('')
+    const named = new Set(text.match(/--[a-z-]+/g))
+    for (const option of Object.keys(command.options)) expect(named).toContain(`--${option}`)
+    for (const word of command.words?.flat() ?? []) expect(help.stdout).toContain(word)
+    expect(widest(text)).toBeLessThanOrEqual(80)
   },
 )
+
+it.each(commands)('%s refuses a misspelt option, and names the nearest option', { timeout }, async (name, command) => {
+  const option = Object.keys(command.options)[0]
+  const misspelt = `--${option ?? 'nothing'}x`
+  const { code, stdout, stderr } = await run([
+    name,
+    ...(command.words ?? []).map(([word = 'any-id']) => word),
+    misspelt,
+  ])
+  expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+  const nearest = option === undefined ? '' : `; the nearest is --${option}`
+  expect(stderr).toContain(`: unknown option ${misspelt}${nearest}\n`)
+})
 
 it.each([
   [['verfy'], 'unknown command verfy; the nearest is verify'],
@@ -78,19 +78,19 @@ it.each([
   [['config', 'check'], 'a word is missing: ingress or projector'],
   [['topics', 'check', '--print'], '--print belongs to topics create'],
   [[], 'customer-stream COMMAND'],
-])('customer-stream %j does nothing and says: %s', { timeout }, async (words, said) => {
+])('the command line customer-stream %j ends with the error: %s', { timeout }, async (words, said) => {
   const { code, stdout, stderr } = await run(words)
   expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
   expect(stderr).toContain(said)
 })
 
-it('customer-stream --version prints the version, and the commit that the image names', { timeout }, async () => {
+it('customer-stream --version prints the version, and the commit of the image', { timeout }, async () => {
   expect((await run(['--version'])).stdout).toMatch(/^customer-stream \d+\.\d+\.\d+( \([0-9a-f]+\))?\n$/)
   const { stdout } = await run(['--version'], { CUSTOMER_STREAM_COMMIT: 'abc1234' })
   expect(stdout).toMatch(/^customer-stream \S+ \(abc1234\)\n$/)
 })
 
-it('npx finds the command in the repository', { timeout }, async () => {
+it('npx customer-stream works in the repository', { timeout }, async () => {
   const ended = await new Promise<Ended>((resolve) =>
     execFile('npx', ['customer-stream', '--version'], { cwd: root }, (error, stdout, stderr) =>
       resolve({ code: error?.code ?? 0, stdout, stderr }),
@@ -100,7 +100,7 @@ it('npx finds the command in the repository', { timeout }, async () => {
 })
 
 it.each(['stdout', 'stderr'] as const)(
-  'a closed %s ends the command without a message',
+  'a closed %s ends customer-stream without a message',
   { timeout },
   async (closed) => {
     const words = closed === 'stdout' ? ['--help'] : ['nothing']
@@ -168,7 +168,7 @@ it('config check reads the environment, and shows given values and defaults', { 
   expect(stdout).toContain('The projector accepts these settings')
 })
 
-it('config check reads the settings of its file only', { timeout }, async () => {
+it('config check with a file ignores the environment', { timeout }, async () => {
   const file = fileWith(['MYKAARMA_AUTH=off'])
   const words = ['config', 'check', 'ingress', '--env-file', file]
   const { code, stdout } = await run(words, { KAFKA_BROKERS: 'a:1' })
@@ -179,7 +179,7 @@ it('config check reads the settings of its file only', { timeout }, async () => 
   )
 })
 
-it('topics names the address of a Kafka that does not answer, and needs no Redis', { timeout }, async () => {
+it('the topics command names the address of a silent Kafka, and needs no Redis', { timeout }, async () => {
   const { code, stderr } = await run(['topics', 'check'], { KAFKA_BROKERS: '127.0.0.1:1' })
   expect([code, stderr]).toEqual([
     1,
@@ -187,7 +187,7 @@ it('topics names the address of a Kafka that does not answer, and needs no Redis
   ])
 })
 
-it('Ctrl-C ends topics soon, even if Kafka accepts connections but never answers', { timeout }, async () => {
+it('Ctrl-C ends the topics command soon, even if Kafka never answers', { timeout }, async () => {
   const silent = createServer(() => undefined)
   const env = { PATH: process.env.PATH, KAFKA_BROKERS: `127.0.0.1:${await portOf(silent)}` }
   const child = spawn(process.execPath, [...program, 'topics', 'check'], { cwd: root, env })

@@ -68,11 +68,11 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     topics: both,
   }
 
-  it.each(Object.entries(ours))('%s has only settings that exist', (name, settings) => {
+  it.each(Object.entries(ours))('docker-compose.yml gives %s only settings that exist', (name, settings) => {
     expect(unknownIn(settings, compose.services[name]?.environment ?? {})).toEqual([])
   })
 
-  it.each(['ingress', 'projector'] as const)('the %s accepts its settings', (name) => {
+  it.each(['ingress', 'projector'] as const)('the %s accepts its settings in docker-compose.yml', (name) => {
     const env = withExamples(compose.services[name]?.environment ?? {})
     expect(() => loadSettings<Settings>(ours[name], env)).not.toThrow()
   })
@@ -84,20 +84,20 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect(outcomeOf('env', ...env, 'docker', 'compose', '--file', file, 'config', '--quiet')).toBe('accepted')
   })
 
-  it('only the webhook is open to other machines', () => {
+  it('the production compose file opens only the webhook to other machines', () => {
     const open = services.flatMap(([name, { ports = [] }]) =>
       ports.filter((port) => !port.startsWith('127.0.0.1:')).map((port) => `${name} ${port}`),
     )
     expect(open).toEqual(['proxy 80:80', 'proxy 443:443'])
   })
 
-  it('each foreign image has one version', () => {
+  it('each image of others has one pinned version', () => {
     const foreign = services.map(([, { image }]) => image).filter((image) => !image.startsWith('customer-stream/'))
     expect(foreign.filter((image) => !/^[\w/-]+:v?\d+\.\d+(?:\.\d+)?(?:-alpine)?$/.test(image))).toEqual([])
     expect(foreign.length).toBeGreaterThan(5)
   })
 
-  it('our containers change no file, have no privilege, and have a limit of memory', () => {
+  it('our containers have read-only files, no privileges, and a memory limit', () => {
     for (const name of Object.keys(ours))
       expect(compose.services[name]).toMatchObject({
         read_only: true,
@@ -106,7 +106,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
       })
   })
 
-  it('each container has the secrets that it reads, and no other', () => {
+  it('each container gets exactly the secrets that it reads', () => {
     const files = ['redis.conf', 'sentinel.conf', 'kafka-users.sh'].map((name) => read(`deploy/compose/${name}`))
     const [redis, sentinel, users] = files.map((text) => text.replaceAll('$user', 'ingress'))
     for (const [name, service] of services) {
@@ -119,7 +119,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     }
   })
 
-  it('promtool accepts the Prometheus of the site', (context) => {
+  it('promtool accepts the Prometheus configuration of the production compose file', (context) => {
     context.skip(promtool === undefined, NO_PROMETHEUS)
     const folder = mkdtempSync(join(tmpdir(), 'prometheus-'))
     onTestFinished(() => rmSync(folder, { recursive: true }))
@@ -143,7 +143,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     }
   }
 
-  it('make-secrets.sh makes each secret, keeps it at the second run, and closes the folder', () => {
+  it('make-secrets.sh makes each secret once, and closes the folder to other users', () => {
     const { folder, secret, make, contents } = placeScripts()
     expect(make()).toMatchObject({ status: 0 })
     const first = contents()
@@ -167,7 +167,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
   it.for([
     ['no ca.key', undefined, /^ca\.key is needed to sign redis\.pem/],
     ['a wrong ca.key', 'no key', /private key/i],
-  ] as const)('make-secrets.sh with %s says so, and changes no file', ([, wrongKey, message]) => {
+  ] as const)('make-secrets.sh with %s ends with an error, and changes no file', ([, wrongKey, message]) => {
     const { secret, make, contents } = placeScripts()
     make()
     const key = readFileSync(secret('ca.key'))
@@ -247,7 +247,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect(lines).toContain('sentinel down-after-milliseconds mymaster 5000')
   })
 
-  it('the user of the projector has the rights in Redis that docs/operating.md names', () => {
+  it("the projector's Redis user has the rights that docs/operating.md lists", () => {
     const rightsIn = (text: string, before: string) =>
       [...(text.split(before)[1]?.split(/```|\nuser /)[0] ?? '').matchAll(/(?<=\s)[+~][\w:*|]+/g)].map(
         ([right]) => right,
@@ -301,7 +301,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     expect(outcomeOf('helm', ...words)).toBe('accepted')
   })
 
-  it('each service accepts the settings that its pod gets', (context) => {
+  it('each service accepts the settings of its pod', (context) => {
     context.skip(noHelm !== undefined, noHelm)
     interface Container {
       readonly name: string
@@ -332,7 +332,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
   it.for([
     ['a spool', []],
     ['little', ['--set', 'ingress.spool.enabled=false,verify.enabled=false,networkPolicy.enabled=false']],
-  ] as const)('kubeconform accepts the objects of a site with %s', ([, words], context) => {
+  ] as const)("kubeconform accepts the chart's objects with %s", ([, words], context) => {
     const skip = noHelm ?? noKubeconform
     context.skip(skip !== undefined, skip)
     const folder = mkdtempSync(join(tmpdir(), 'chart-'))

@@ -70,7 +70,7 @@ it('packages/schemas/contract agrees with the schemas (if not: npm run docs)', (
   expect(Object.fromEntries(files)).toEqual(contractFiles())
 })
 
-it('docs/contracts.md names each answer of the ingress with its status, and no other', () => {
+it('docs/contracts.md lists exactly the answers of the ingress, with their status', () => {
   const rows = [...read('docs/contracts.md').matchAll(/^\| (\d{3}) \| (?:`([\w-]+)`)? ?\|/gm)].map(
     ([, status, type]) => [type ?? 'accepted', Number(status)],
   )
@@ -78,17 +78,17 @@ it('docs/contracts.md names each answer of the ingress with its status, and no o
   expect(rows.toSorted()).toEqual(answers.toSorted())
 })
 
-it('docs/contracts.md explains each reason of quarantine, and no other', () => {
+it('docs/contracts.md explains exactly the reasons of quarantine', () => {
   const [, table = ''] = read('docs/contracts.md').split('#### Reasons')
   const rows = [...table.split('\n## ')[0]!.matchAll(/^\| `([\w-]+)` \| ([^|(]+?) (?:\||\()/gm)]
   expect(rows.map(([, reason, text]) => [reason, text])).toEqual(Object.entries(QUARANTINE_REASONS))
 })
 
-it('each reason of quarantine that a service writes has an explanation', () => {
+it('the command quarantine show explains each reason that a service writes', () => {
   expect(Object.keys(QUARANTINE_REASONS)).toEqual(expect.arrayContaining([...quarantineReasons, REFUSED_BY_KAFKA]))
 })
 
-it('docs/operating.md has an alarm for each answer that refuses', () => {
+it('docs/operating.md has an alarm for each answer that refuses a request', () => {
   const [, watch = ''] = read('docs/operating.md').split('## What to watch')
   const rows = watch
     .split('\n')
@@ -100,7 +100,7 @@ it('docs/operating.md has an alarm for each answer that refuses', () => {
   ).toEqual([])
 })
 
-it('README shows the hash that its event becomes', () => {
+it('README.md shows the right hash for its example event', () => {
   const [, event = '', hash = ''] = /```json\n(.*?)```.*?```\n(customerUuid .*?)```/s.exec(read('README.md')) ?? []
   const parsed = parseEvent(Buffer.from(event))
   if (!parsed.ok || parsed.value.kind !== 'customers') throw new Error('the README has no event of a customer')
@@ -121,7 +121,7 @@ it('docs/subscribing.md shows a state document and a raw record that readers acc
   expect(parseEvent(raw)).toMatchObject({ ok: true, value: { customerUuid: 'Wq7nJhXtGpBmNd3K' } })
 })
 
-it('docs/subscribing.md explains each reason for which a reader refuses a record, and no other', () => {
+it('docs/subscribing.md explains exactly the reasons to refuse a record', () => {
   const [, table = ''] = read('docs/subscribing.md').split('## What to do with unusable records')
   const named = (topic: string) =>
     [...table.split('\n## ')[0]!.matchAll(new RegExp(`^\\| (\`.+?) \\| ${topic} \\|`, 'gm'))]
@@ -131,7 +131,7 @@ it('docs/subscribing.md explains each reason for which a reader refuses a record
   expect(named('state')).toEqual(Object.keys(STATE_FAULTS).toSorted())
 })
 
-it('each metric of the documents exists', () => {
+it('each metric that a document names exists', () => {
   const { ingress, projector } = openRegistries()
   const known = [ingress, projector].flatMap((registry) => registry.getMetricsAsArray().map(({ name }) => name))
   const current = pages.filter((page) => page !== UPGRADE_GUIDE)
@@ -143,7 +143,7 @@ it('each metric of the documents exists', () => {
   expect(named.filter((name) => !known.includes(name.replace(/_(?:bucket|sum|count)$/, '')))).toEqual([])
 })
 
-it('each counter exists from the start of a service', async () => {
+it('each counter exists as soon as a service has started', async () => {
   for (const registry of Object.values(openRegistries())) {
     // The labels of this counter are names of secrets and tokens, which only a running service has.
     const absent = (await registry.getMetricsAsJSON()).filter(
@@ -153,7 +153,7 @@ it('each counter exists from the start of a service', async () => {
   }
 })
 
-it('the list of log events has exactly the events that the code logs', () => {
+it('docs/metrics.md lists exactly the log events of the code', () => {
   const sources = ['packages/runtime/src', 'services/ingress/src', 'services/projector/src'].flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
       .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
@@ -217,11 +217,11 @@ describe('docker-compose.yml', () => {
     ).toEqual([])
   })
 
-  it('docker-compose.yml starts all containers together, so that a used port is reported early', () => {
+  it('docker-compose.yml starts all containers together, which reports a used port early', () => {
     expect(lines.filter((line) => line.includes('condition:'))).toEqual([])
   })
 
-  it('README names the variables, the address and the end of docker-compose.yml', () => {
+  it('README.md names the variables, the address and the stop command of docker-compose.yml', () => {
     const names = [
       ...new Set(lines.flatMap((line) => [...line.matchAll(/\$\{(HOST_\w+)/g)].map(([, name = '']) => name))),
     ]

@@ -75,7 +75,7 @@ describe('the rules of Prometheus', () => {
     expect(unknownIn(expr, templates)).toEqual([])
   })
 
-  it('an unknown metric or label of an expression is found', () => {
+  it('the check of alerts finds an unknown metric or label in an expression', () => {
     const expr = 'sum by (color) (rate(ingress_answers_total{reply="a"}[5m])) > ingress_answer and on () up offset 1d'
     expect(unknownIn(expr, ['size'])).toEqual(['ingress_answers_total{reply}', 'ingress_answer', 'color', 'size'])
   })
@@ -88,7 +88,7 @@ describe('the rules of Prometheus', () => {
     expect(rule.annotations.runbook_url).toBe(`docs/runbook.md#${rule.alert.toLowerCase()}`)
   })
 
-  it('each alert has its own name and a test in which it is silent, fires, and is silent again', () => {
+  it('each alert has its own name, and a test in which it fires and ends', () => {
     const tests = testFiles.flatMap((file) => (parse(read(file)) as { tests: RuleTest[] }).tests)
     const courses = tests.flatMap(({ name, promql_expr_test: checks = [] }) =>
       alerts.includes(name) && checks.every(({ expr }) => expr.includes(`alertname="${name}",alertstate="firing"`))
@@ -109,12 +109,12 @@ describe('the documents of the alerts', () => {
       return /^`/.test(metrics) ? [{ metrics, when, alert }] : []
     })
 
-  it('docs/operating.md has a row for each alert, and an alert for each alarm', () => {
+  it('docs/operating.md has one row for each alert, and each row has an alert', () => {
     const named = rows.filter(({ when }) => when !== 'none').map(({ alert }) => alert)
     expect(named.toSorted()).toEqual(alerts.map((alert) => `[${alert}](runbook.md#${alert.toLowerCase()})`).toSorted())
   })
 
-  it('each alert watches the metric, the label and the answers of its row', () => {
+  it('each alert uses the metric, the label and the answers of its row in docs/operating.md', () => {
     const unwatched = rows.flatMap(({ metrics, alert }) => {
       const { expr = '' } = rules.find((rule) => alert.startsWith(`[${rule.alert}]`)) ?? {}
       const [metric = '', matcher] = /^`(\w+)(?:\{(.*?)\})?`/.exec(metrics)?.slice(1) ?? []
@@ -124,7 +124,7 @@ describe('the documents of the alerts', () => {
     expect(unwatched).toEqual([])
   })
 
-  it('docs/runbook.md answers six questions for each alert, and for nothing else', () => {
+  it('docs/runbook.md answers six questions for each alert, and has no other section', () => {
     const questions = ['Means', 'Readers see', 'Look at', 'Do', 'Do not', 'Over when']
     const sections = read('docs/runbook.md').split('\n### ').slice(1)
     const answered = sections.map((section) => [
@@ -151,18 +151,18 @@ describe('the dashboard of Grafana', () => {
 })
 
 describe('promtool', { timeout: 60_000 }, () => {
-  it('accepts the rules and the example of a configuration', async (context) => {
+  it('promtool accepts the alert rules and the example of a configuration', async (context) => {
     context.skip(promtool === undefined, NO_PROMETHEUS)
     expect(await runPromtool(['check', 'rules', rulesFile])).toBe('accepted')
     expect(await runPromtool(['check', 'config', `${folder}/prometheus.yml`])).toBe('accepted')
   })
 
-  it.for(testFiles)('sees each alert fire and end in %s', async (file, context) => {
+  it.for(testFiles)('promtool sees each alert fire and end in %s', async (file, context) => {
     context.skip(promtool === undefined, NO_PROMETHEUS)
     expect(await runPromtool(['test', 'rules', file])).toBe('accepted')
   })
 
-  it('accepts the query of each panel', async (context) => {
+  it('promtool accepts the query of each dashboard panel', async (context) => {
     context.skip(promtool === undefined, NO_PROMETHEUS)
     const made = mkdtempSync(join(tmpdir(), 'panels-'))
     onTestFinished(() => rmSync(made, { recursive: true }))
@@ -172,7 +172,7 @@ describe('promtool', { timeout: 60_000 }, () => {
     expect(await runPromtool(['check', 'rules', join(made, 'panels.yml')])).toBe('accepted')
   })
 
-  it.for(Object.entries(openRegistries()))('accepts the metrics of the %s', async ([, registry], context) => {
+  it.for(Object.entries(openRegistries()))('promtool accepts the metrics of the %s', async ([, registry], context) => {
     context.skip(promtool === undefined, NO_PROMETHEUS)
     expect(await runPromtool(['check', 'metrics'], await registry.metrics())).toBe('accepted')
   })

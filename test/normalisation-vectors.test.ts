@@ -9,7 +9,7 @@ it('the normalisation vectors are those of the generator (npm run docs)', () => 
   expect(stored).toBe(normalisationVectors())
 })
 
-it('a phone number that is written in different ways has one term', () => {
+it('different spellings of a phone number have one index term', () => {
   const termsOf = (digits: string) =>
     vectors.filter(({ kind, input }) => kind === 'phone' && input.replace(/\D/g, '').endsWith(digits))
   const terms = termsOf('4152002671').map((vector) => vector.expect)
@@ -17,7 +17,7 @@ it('a phone number that is written in different ways has one term', () => {
   expect(new Set(terms)).toEqual(new Set(['+14152002671']))
 })
 
-it('each phone number, e-mail address and VIN has the form of its kind', () => {
+it('each term for a phone number, e-mail address or VIN has its documented form', () => {
   const forms: Readonly<Record<string, RegExp>> = { phone: /^\+[1-9]\d{6,14}$/, email: /^\S.*\S$/, vin: /^\S+$/ }
   for (const { kind, expect: term } of vectors) if (term !== null) expect(term).toMatch(forms[kind] ?? /$^/)
 })

@@ -17,7 +17,7 @@ describe('docs/security.md', () => {
       return { who, what, defence, file, title }
     })
 
-  it('the table of threats has rows, and each names who, what and a defence', () => {
+  it('each row of the table of threats names who, what and a defence', () => {
     expect(threats.length).toBeGreaterThan(20)
     expect(threats.filter(({ who, what, defence }) => who === '' || what === '' || defence === '')).toEqual([])
   })
@@ -29,7 +29,7 @@ describe('docs/security.md', () => {
   })
 })
 
-it('docs/security.md has a reason for each production dependency, and for no other package', () => {
+it('docs/security.md lists exactly the production dependencies, with reasons', () => {
   const folders = ['packages', 'services'].flatMap((parent) =>
     readdirSync(join(root, parent)).map((name) => `${parent}/${name}`),
   )
@@ -47,7 +47,7 @@ it('docs/security.md has a reason for each production dependency, and for no oth
   expect(named.toSorted()).toEqual([...foreign].toSorted())
 })
 
-it('every package of the lock file has a checksum, and no image runs an install script', () => {
+it('each locked package has a checksum, and no image runs an install script', () => {
   const { packages } = JSON.parse(read('package-lock.json')) as {
     packages: Record<string, { readonly link?: boolean; readonly integrity?: string }>
   }
@@ -59,7 +59,7 @@ it('every package of the lock file has a checksum, and no image runs an install 
   expect(installs.filter((install) => !install.includes('--ignore-scripts'))).toEqual([])
 })
 
-it('the licence of each package is the one that LICENSE names', () => {
+it('each package has the licence that LICENSE names', () => {
   const { license } = JSON.parse(read('package.json')) as { license: string }
   expect(read('LICENSE')).toMatch(new RegExp(`^${license}\\n`))
 })

@@ -9,6 +9,6 @@ const foreign = (own: Settings, other: Settings): Record<string, string> =>
 it.each([
   ['ingress', ingressSettings, projectorSettings],
   ['projector', projectorSettings, ingressSettings],
-])('the %s starts with an environment that it shares with the other service', (_, own, other) => {
+])('the %s starts with one environment for both services', (_, own, other) => {
   expect(() => loadSettings<Settings>(own, { ...foreign(own, other), ...required })).not.toThrow()
 })

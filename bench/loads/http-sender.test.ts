@@ -18,7 +18,7 @@ const open = async (listener: RequestListener) => {
 const request = requestOf({ secret: 'secret', token: 'token' }, '{"name":"Zoë"}')
 
 describe('the sender of the load generator', () => {
-  it('sends the whole body in UTF-8 with its signature', async () => {
+  it('the HTTP sender sends the whole body in UTF-8 with its signature', async () => {
     const bodies: string[] = []
     await open(async (received, answer) => {
       bodies.push(Buffer.concat(await received.toArray()).toString(), String(received.headers['x-authorization-token']))
@@ -28,23 +28,23 @@ describe('the sender of the load generator', () => {
     expect(bodies).toEqual(['{"name":"Zoë"}', 'token'])
   })
 
-  it('rejects an answer other than 202, so that a refusal is never measured', async () => {
+  it('the HTTP sender rejects any answer except 202, so that no refusal is measured', async () => {
     await open((_received, answer) => answer.writeHead(503, { 'content-length': 0 }).end())
     await expect(sender.send(request)).rejects.toThrow('503')
   })
 
-  it('rejects if the connection closes before the answer', async () => {
+  it('the HTTP sender rejects if the connection closes before the answer', async () => {
     await open((received) => received.socket.destroy())
     await expect(sender.send(request)).rejects.toThrow()
   })
 
-  it('waits until an answer is whole', () => {
+  it('the HTTP sender waits until it has the complete answer', () => {
     const head = 'HTTP/1.1 202 Accepted\r\nContent-Length: 4\r\n\r\n'
     expect(['HTTP/1.1 202', head.slice(0, -1), head, `${head}abc`].map(endOfAnswer)).toEqual([-1, -1, -1, -1])
     expect(endOfAnswer(`${head}abcd`)).toBe(head.length + 4)
   })
 
-  it('uses a connection again', async () => {
+  it('the HTTP sender uses a connection again for the next request', async () => {
     let connections = 0
     await open((_received, answer) => answer.writeHead(202, { 'content-length': 0 }).end())
     server.on('connection', () => {
@@ -54,7 +54,7 @@ describe('the sender of the load generator', () => {
     expect(connections).toBe(1)
   })
 
-  it('opens no more than 256 connections, and sends the other requests later', async () => {
+  it('the HTTP sender opens at most 256 connections, and sends further requests later', async () => {
     const { promise: full, resolve } = Promise.withResolvers<void>()
     let connections = 0
     await open(async (_received, answer) => {

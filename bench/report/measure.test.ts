@@ -9,7 +9,7 @@ describe('a percentile', () => {
     expect([0, 0.5, 0.99, 1].map((share) => percentile(values, share))).toEqual([0, 50, 99, 100])
   })
 
-  it('a percentile does not sort the values of its caller', () => {
+  it('the percentile function leaves its input array unsorted', () => {
     percentile(values, 0.5)
     expect(values.slice(0, 3)).toEqual([0, 37, 74])
   })
@@ -38,7 +38,7 @@ describe('a ratio of two figures', () => {
   const line = (median: number) =>
     ratioLine({ what: 'w', figure: figure(median), base: figure(2), baseName: 'bare', atMost: 1.5, unit: 'ms' })
 
-  it('a ratio compares the medians, and names both', () => {
+  it('a ratio compares two medians, and its text shows both', () => {
     expect(line(3)).toEqual({
       what: 'w',
       target: '≤ 1.5 × bare',
@@ -47,7 +47,7 @@ describe('a ratio of two figures', () => {
     })
   })
 
-  it('a limit is missed above its value', () => {
+  it('a limit is missed only by a measured value above it', () => {
     expect(line(3.1).met).toBe(false)
   })
 })

@@ -44,7 +44,7 @@ const profile = profileOf(
 )
 
 describe('a profile', () => {
-  it('a function called twice from one place has one frame, and idle time has none', () => {
+  it('a function called twice from one place has one frame, and idle time has no frame', () => {
     const root = foldProfile(profile)
     expect(root.totalMs).toBe(100)
     expect([...root.callees.values()].map(({ name, totalMs }) => [name, totalMs])).toEqual([
@@ -68,11 +68,11 @@ describe('a profile', () => {
     ])
   })
 
-  it('a profile can be read without the start of the process', () => {
+  it('a profile can leave out the start of the process', () => {
     expect(foldProfile(profile, 540).totalMs).toBe(60)
   })
 
-  it('the profile has no path of the folder in which it was taken', () => {
+  it('a profile contains no path of the folder in which it was recorded', () => {
     const svg = flameGraph(foldProfile(profile), 'Ingress')
     expect(svg).toContain('<title>route services/ingress/src/http/app.ts: 90.0 %, itself 20.0 %</title>')
     expect(svg).not.toContain('/home/me')

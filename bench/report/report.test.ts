@@ -51,7 +51,7 @@ const page = () => readFileSync(join(root, 'docs/performance.md'), 'utf8')
 const picture = () => join(root, 'docs/performance/rate-over-connections.svg')
 
 describe('a report', () => {
-  it('only the answers to repeated questions are replaced, and the questions keep their order', () => {
+  it('a new run replaces only the answers of its own questions, and keeps their order', () => {
     write({ second: asked('second', '1') })
     write({ first: asked('first', '2') })
     write({ second: asked('second', '3') })
@@ -62,7 +62,7 @@ describe('a report', () => {
     ])
   })
 
-  it('the figures of another machine are dropped, but not those of another date', () => {
+  it('the report drops figures of another machine, and keeps figures of an earlier date', () => {
     write({ first: asked('first', '1') })
     write({ second: asked('second', '1') }, { ...machine, date: '2026-02-03' })
     expect(Object.keys(readResults(root)!.answers)).toEqual(['first', 'second'])
@@ -70,7 +70,7 @@ describe('a report', () => {
     expect(Object.keys(readResults(root)!.answers)).toEqual(['second'])
   })
 
-  it('the curves are drawn, and plots of removed curves are deleted', () => {
+  it('the report draws each curve, and deletes the plots of removed curves', () => {
     write({ first: asked('first', '1') })
     expect(page()).toContain('(performance/rate-over-connections.svg)')
     expect(existsSync(picture())).toBe(true)
@@ -78,7 +78,7 @@ describe('a report', () => {
     expect(existsSync(picture())).toBe(false)
   })
 
-  it('a note for a question is in the section of the question', () => {
+  it('the report shows a note in the section of its question', () => {
     mkdirSync(join(root, 'bench/report'), { recursive: true })
     writeFileSync(join(root, 'bench/report/notes.md'), '## second\n\nWhy.\n')
     write({ first: asked('first', '1'), second: asked('second', '1') })
@@ -86,7 +86,7 @@ describe('a report', () => {
     expect(page().indexOf('Why.')).toBeGreaterThan(page().indexOf('## second'))
   })
 
-  it('readings are shown as the median with the least and the greatest', () => {
+  it('the report shows several readings as median, lowest and highest value', () => {
     write({ first: asked('first', '1') })
     expect(page()).toContain('|  | µs \\| event |\n| --- | --- |\n| bare | 1,230 (1,000–2,000) |\n')
   })
@@ -111,7 +111,7 @@ describe('the table of speed in the README', () => {
   })
 })
 
-it('a table for the console has its columns aligned', () => {
+it('a table on the console has aligned columns', () => {
   const lines: string[] = []
   printTable([...asked('first', '1').answer.lines, ...asked('second', '22').answer.lines], (line) => lines.push(line))
   expect(lines).toEqual([

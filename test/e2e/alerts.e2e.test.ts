@@ -127,7 +127,7 @@ describe.skipIf(prometheus === undefined || process.platform !== 'linux')('alert
       pauseMs: 200,
     })
 
-  it('promtool has no complaint about the metrics of both services', async () => {
+  it('promtool accepts the metrics of both running services', async () => {
     for (const { adminUrl } of [ingress, projector]) {
       const metrics = await (await fetch(`${adminUrl}/metrics`)).text()
       expect(metrics).toContain('customer_stream_build_info')
@@ -152,7 +152,9 @@ describe.skipIf(prometheus === undefined || process.platform !== 'linux')('alert
       )
   })
 
-  it('refused signatures and unusable events fire their alerts, which end', { timeout: TIMEOUT_MS * 2 }, async () => {
+  it('refused signatures and suspicious events fire their alerts, which then end', {
+    timeout: TIMEOUT_MS * 2,
+  }, async () => {
     const { body } = makeCustomersEvent()
     expect((await pipeline.post(ingress, body, { 'mykaarma-signature-token': 'sha256=00' })).status).toBe(401)
     expect((await pipeline.post(ingress, makeCustomersEvent({ timestamp: 0 }).body)).status).toBe(202)

@@ -63,7 +63,7 @@ const quarantined = async () => {
   return found
 }
 
-it('an ingress starts without an error in its log', async () => {
+it('the ingress starts without an error in its log', async () => {
   for (const { logFile } of [ingress, projector]) {
     const lines = (await readFile(logFile, 'utf8'))
       .trim()
@@ -155,12 +155,12 @@ describe('senders that are not authentic', () => {
     [405, keptAlive('PUT /webhooks/mykaarma', 'x'.repeat(1_000_000))],
     [413, keptAlive('POST /webhooks/mykaarma', 'x'.repeat(2_000_000))],
     [200, keptAlive('GET /healthz')],
-  ])('a sender that is not authentic loses its connection after the answer %i', async (status, request) => {
+  ])('a sender without authentication loses its connection after the answer %i', async (status, request) => {
     // Resolves when the service closes the connection.
     expect(await raw(request)).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
   })
 
-  it('bodies of strangers that stall do not block the real sender', async () => {
+  it('stalled bodies of strangers do not block the real sender', async () => {
     const small = await pipeline.start('ingress', { RECEIVE_MAX_BYTES: '1048576' })
     await small.untilReady()
     const { hostname, port } = new URL(small.url)
@@ -203,7 +203,7 @@ it.each([
   ['signature', { MYKAARMA_SIGNING_SECRETS: 'main=secret', MYKAARMA_TOKENS: '' }, [202, 401, 202]],
   ['token', { MYKAARMA_SIGNING_SECRETS: '', MYKAARMA_TOKENS: 'main=token' }, [401, 202, 202]],
   ['on', { MYKAARMA_SIGNING_SECRETS: 'main=secret', MYKAARMA_TOKENS: 'main=token' }, [401, 401, 202]],
-])('MYKAARMA_AUTH=%s makes only the checks that it names', async (auth, secrets, statuses) => {
+])('MYKAARMA_AUTH=%s makes exactly the checks in its name', async (auth, secrets, statuses) => {
   const service = await pipeline.start('ingress', { ...secrets, MYKAARMA_AUTH: auth })
   await service.untilReady()
   const { body } = makeCustomersEvent()
@@ -295,7 +295,7 @@ describe.concurrent('connections that are not closed', () => {
     ['stalls in its body', `${started}content-length: 100\r\n\r\nhalf`, {}],
     // The answers to 30,000 requests do not fit into the buffers of both sockets.
     ['reads no answer', 'GET / HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(30_000), { KEEP_ALIVE_TIMEOUT_MS: '1000' }],
-  ])('the ingress destroys the connection of a client that %s and does not close it', async (_, request, env) => {
+  ])('the ingress destroys the connection of a client that %s and keeps it open', async (_, request, env) => {
     const small = await pipeline.start('ingress', { MAX_CONNECTIONS: '1', REQUEST_TIMEOUT_MS: '1000', ...env })
     const { hostname, port } = new URL(small.url)
     // The client reads nothing, so it does not notice the end of the connection.
@@ -312,7 +312,7 @@ describe.concurrent('connections that are not closed', () => {
   })
 })
 
-it('during a stop, the ingress serves a request that began to arrive before', async () => {
+it('during a shutdown, the ingress answers a request that began to arrive before', async () => {
   const stopping = await pipeline.start('ingress')
   await stopping.untilReady()
   const { body } = makeCustomersEvent()
@@ -341,7 +341,7 @@ it('during a stop, the ingress serves a request that began to arrive before', as
   expect(await stopping.ended).toBe(0)
 })
 
-it('during a stop, the ingress answers a late request without Kafka by the deadline', async () => {
+it('during a shutdown without Kafka, the ingress answers a late request by the deadline', async () => {
   const stopping = await pipeline.start('ingress', { KAFKA_BROKERS: '127.0.0.1:1', ACCEPT_DEADLINE_MS: '1000' })
   const { body } = makeCustomersEvent()
   const request = head(
@@ -434,7 +434,7 @@ describe('ids and timestamps', () => {
     )
   })
 
-  it('if one id comes with several timestamps, the newest version counts', async () => {
+  it('if one id comes with several timestamps, the newest version is applied', async () => {
     const customerUuid = `c${Math.random()}`
     const at = (timestamp: number, firstName: string) =>
       makeCustomersEvent({ customerUuid, id: 'same', timestamp, customer: { firstName } }).body

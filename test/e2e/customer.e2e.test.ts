@@ -35,7 +35,7 @@ const history = (id: string, ...more: string[]) => run(['customer', 'history', i
 const outcomes = async (id: string) =>
   JSON.parse((await history(id, '--json')).stdout).events.map(({ outcome }: { outcome: string }) => outcome)
 
-it('show has the hash, its record, and whether the state document equals it', async () => {
+it('customer show prints the hash and its record, and compares the state document', async () => {
   await post('ada', 10, `Ada${ESCAPE}`)
   await untilApplied('ada', 10)
   const { code, stdout, stderr } = await show('ada')
@@ -56,7 +56,7 @@ it('show has the hash, its record, and whether the state document equals it', as
   })
 })
 
-it('show names the fields that differ from the state document, with exit code 1', async () => {
+it('customer show names the fields that differ from the state document, with exit code 1', async () => {
   await post('eve', 10)
   await untilApplied('eve', 10)
   await pipeline.redis.hset(customerKey('eve', pipeline.keyPrefix), { firstName: 'Mallory' })
@@ -103,7 +103,7 @@ it('customer history shows the outcome of each event', async () => {
   expect(newest.stdout).toContain('4 older events left out (--limit)')
 })
 
-it('an event that the projector has not read waits', async () => {
+it('customer history shows the outcome waiting for an event that no projector has read', async () => {
   await post('late', 10)
   await untilApplied('late', 10)
   projector.signal('SIGSTOP')
@@ -116,7 +116,7 @@ it('an event that the projector has not read waits', async () => {
   await untilApplied('late', 20)
 })
 
-it('a customer who was erased has a mark, a tombstone and erased events', async () => {
+it('customer show and history show the erasure, its tombstone and the erased events', async () => {
   await post('gone', 10)
   await untilApplied('gone', 10)
   await run(['erase', 'gone', '--reason', 'test', '--requested-by', 'test'])
@@ -134,7 +134,7 @@ it('a customer who was erased has a mark, a tombstone and erased events', async 
   expect(await outcomes('gone')).toEqual(['erased'])
 })
 
-it.each(['show', 'history'])('%s of an unknown id says so, with exit code 1', async (task) => {
+it.each(['show', 'history'])('customer %s reports an unknown id, with exit code 1', async (task) => {
   const { code, stdout, stderr } = await run(['customer', task, `nobody${ESCAPE}`])
   expect([code, stdout]).toEqual([1, ''])
   expect(stderr).toContain('nothing of customer nobody\\u{1b}[2J. Check the id: upper and lower case differ.')
@@ -147,6 +147,6 @@ it.each([
   [['customer', 'show', 'a', 'b'], 'only one customer can be shown'],
   [['customer', 'history', 'a', '--limit', '0'], '--limit must be a whole number from 1 to 10000'],
   [['customer', 'show', 'a', '--limit', '5'], '--limit belongs to history'],
-])('%j is wrong usage', async (words, problem) => {
+])('the wrong command line %j ends with exit code 2', async (words, problem) => {
   expect(await run(words)).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining(problem) })
 })

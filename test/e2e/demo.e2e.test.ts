@@ -73,33 +73,29 @@ it.each([
   ['while no Kafka broker leads', 'local', /✂ leader/],
   ['while its ingress is killed', 'given', /✂ ingress/],
   ['during its verdict', 'given', /The verdict/],
-] as const)(
-  'a demo that is interrupted %s ends, and leaves no process and no file',
-  { timeout: 180_000 },
-  async (_, kind, moment) => {
-    const { demo, ended, output, folders, processes } = startDemo(kind, ['--keep', '--events', '2000'])
-    await waitUntil(
-      'the demo has come to the moment of its interruption',
-      () => {
-        const hasCome = folders().length > 0 && [output(), ...processes()].some((text) => moment.test(text))
-        return [demo.exitCode, hasCome, output().slice(-1000)]
-      },
-      ([code, hasCome]) => code !== null || hasCome === true,
-      { timeoutMs: 150_000 },
-    )
-    const before = output()
-    demo.kill('SIGINT')
-    expect(await ended).toEqual([130, null])
-    // /proc may list a killed process for a moment.
-    await waitUntil('no process is left', processes, (left) => left.length === 0, { timeoutMs: 1000 })
-    expect(folders()).toEqual([])
-    const said = output().slice(before.length)
-    expect(said).toContain('demo: interrupted; stopping and removing everything\n')
-    expect(said.split('demo: ')).toHaveLength(2)
-  },
-)
+] as const)('a demo interrupted %s leaves no process and no file', { timeout: 180_000 }, async (_, kind, moment) => {
+  const { demo, ended, output, folders, processes } = startDemo(kind, ['--keep', '--events', '2000'])
+  await waitUntil(
+    'the demo has come to the moment of its interruption',
+    () => {
+      const hasCome = folders().length > 0 && [output(), ...processes()].some((text) => moment.test(text))
+      return [demo.exitCode, hasCome, output().slice(-1000)]
+    },
+    ([code, hasCome]) => code !== null || hasCome === true,
+    { timeoutMs: 150_000 },
+  )
+  const before = output()
+  demo.kill('SIGINT')
+  expect(await ended).toEqual([130, null])
+  // /proc may list a killed process for a moment.
+  await waitUntil('no process is left', processes, (left) => left.length === 0, { timeoutMs: 1000 })
+  expect(folders()).toEqual([])
+  const said = output().slice(before.length)
+  expect(said).toContain('demo: interrupted; stopping and removing everything\n')
+  expect(said.split('demo: ')).toHaveLength(2)
+})
 
-it('a demo shows numbers that add up, the late event, the verdict, and what a subscriber sees', {
+it("a demo shows numbers that add up, the late event, the verdict and a subscriber's output", {
   timeout: 180_000,
 }, async () => {
   const { ended, output, folders, processes } = startDemo('given', ['--events', '2000'])

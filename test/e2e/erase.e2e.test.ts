@@ -55,7 +55,7 @@ const deleteRawRecords = async () => {
   }
 }
 
-it('erase removes the customer, and names each topic that still has their data', async () => {
+it('erase removes the customer, and names each topic that still has data of the customer', async () => {
   await store('gone', 1)
   await store('gone', 2)
   await store('other', 1)
@@ -93,7 +93,7 @@ it('erase removes the customer, and names each topic that still has their data',
   })
 })
 
-it('a customer who came back after an erasure until-now has only newer data', async () => {
+it('erase --status finds only newer data of a customer who came back', async () => {
   await store('back', 1)
   await erase(['back', ...ASKED, '--scope', 'until-now'])
   await store('back', Date.now() + 1000)
@@ -103,7 +103,7 @@ it('a customer who came back after an erasure until-now has only newer data', as
   expect(topics[0]).toMatchObject({ topic: pipeline.topics.customers, records: 1 })
 })
 
-it('an erasure that no projector executes is stored, and erase says so', async () => {
+it('erase reports an erasure that is stored but not executed by a projector', async () => {
   await store('late', 1)
   await projector.end()
   const { code, stderr } = await erase(['late', ...ASKED, '--wait-seconds', '0'])

@@ -75,7 +75,7 @@ const configure = (topics: readonly string[], settings: Readonly<Record<string, 
   })
 
 // The time limit is long because Kafka deletes and compacts in background tasks.
-it('of an erased customer only the customerUuid is left in the files of Kafka and Redis', {
+it('the files of Kafka and Redis keep only the customerUuid of an erased customer', {
   timeout: 180_000,
 }, async () => {
   const { topics, stateTopic, erasuresTopic, redis } = pipeline

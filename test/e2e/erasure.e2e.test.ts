@@ -98,7 +98,7 @@ it('an erasure removes a customer from Redis and from the state topic', async ()
   expect(await pipeline.redis.hget(erasedKey('a', pipeline.keyPrefix), 'scope')).toBe('forever')
 })
 
-it('an erasure forever also covers newer events, late retries and events from a spool', async () => {
+it('an erasure forever covers newer events, late retries and spooled events', async () => {
   const before = await outcomes('erased')
   const untilErased = (count: number) => untilOutcome('erased', before + count)
   await post('a', NOW + 1000)
@@ -251,7 +251,7 @@ it('an erased customer stays erased when a higher projection or another group re
   expect(await judge()).toMatchObject(SOUND)
 })
 
-it('an erasure without a state topic changes Redis, and the state topic after it is switched on', async () => {
+it('without a state topic an erasure changes Redis, and later the new state topic', async () => {
   await post('d', NOW)
   await post('silent', NOW)
   await untilStored('d', NOW)
@@ -278,7 +278,7 @@ it('an erasure without a state topic changes Redis, and the state topic after it
   expect(await judge()).toMatchObject(SOUND)
 })
 
-it('after a loss of Redis without a running projector, erasures are executed before events', async () => {
+it('a projector that finds an empty Redis executes erasures before events', async () => {
   await post('f', NOW)
   await untilStored('f', NOW)
   await projector.end()
@@ -308,7 +308,7 @@ it('erasures are ignored while KAFKA_ERASURES_TOPIC=false, and executed later', 
   expect(await judge()).toMatchObject(SOUND)
 })
 
-it('verify finds an erased customer whose mark is gone, and a second erasure repairs this', async () => {
+it('verify finds an erased customer without a mark, and a second erasure repairs it', async () => {
   await erase('a')
   expect(await judge()).toMatchObject(SOUND)
   await pipeline.redis.del(erasedKey('a', pipeline.keyPrefix))

@@ -215,12 +215,12 @@ describe.each(LANGUAGES)('the example in %s', (language: Language) => {
   }, BUILD_TIMEOUT_MS)
   const built = (skip: (note?: string) => never): Example => ('missing' in example ? skip(example.missing) : example)
 
-  it('passes each conformance vector', async ({ skip }) => {
+  it('the example passes each conformance vector', async ({ skip }) => {
     const { stdout } = await built(skip).run('conformance', {}, vectors)
     expect(stdout.trim()).toBe(`${numberOfVectors()} passed, 0 failed`)
   })
 
-  it('a subscriber to the state topic has the state of Redis', async ({ skip }) => {
+  it("the example's subscriber to the state topic gets the customers that Redis has", async ({ skip }) => {
     const { stdout, stderr } = await built(skip).run('state', env())
     const expected = await inRedis()
     expect(Object.keys(expected)).toHaveLength(12)
@@ -228,7 +228,7 @@ describe.each(LANGUAGES)('the example in %s', (language: Language) => {
     expect(skippedIn(stderr)).toBe(foreign)
   })
 
-  it('a subscriber to the raw topic has the state of Redis, also after a restart', async ({ skip }) => {
+  it("the example's subscriber to the raw topic gets Redis' customers, also after a restart", async ({ skip }) => {
     const program = built(skip)
     const settings = { ...env(), GROUP_ID: `${pipeline.topics.customers}-${language}`, STATE: join(folder, 'state') }
     const before = await program.run('raw', settings)
@@ -247,7 +247,7 @@ describe.each(LANGUAGES)('the example in %s', (language: Language) => {
     expect(skippedIn(after.stderr)).toBe(0)
   })
 
-  it('a subscriber ends with an error if the topic does not exist', async ({ skip }) => {
+  it("the example's subscriber ends with an error if the topic does not exist", async ({ skip }) => {
     const program = built(skip)
     const absent = { ...env(), KAFKA_TOPIC_PREFIX: 'absent.' }
     await expect(program.run('state', absent)).rejects.toMatchObject({ code: 1 })

@@ -186,7 +186,7 @@ it('a fill from the state topic skips records that are not documents, while new 
   expect(await projector.metric('projector_unusable_states_total')).toBe(1)
 })
 
-it('a foreign tombstone removes a customer in the next fill, until all raw records are applied', async () => {
+it("another program's tombstone removes a customer until all raw records are applied", async () => {
   const reasons = async () => {
     const { wrong } = await pipeline.verify()
     return wrong.flatMap(({ customerUuid, reason }) => (customerUuid === 'c0' ? [reason] : []))

@@ -50,7 +50,7 @@ it.each(['ingress', 'projector'])(
   },
 )
 
-it.each(['ingress', 'projector'])('on an old Node the %s names the version that it needs', async (service) => {
+it.each(['ingress', 'projector'])('on an old Node the error of the %s names the needed version', async (service) => {
   const older = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.20.2' } })`
   const child = spawn(process.execPath, ['--import', `data:text/javascript,${older}`, 'start.js'], {
     cwd: `${root}services/${service}`,

@@ -109,7 +109,7 @@ const WRONG_USAGE = [
   [['drop', '0/1', ...EXECUTE, '--reason', 'why'], 'give the text for the audit as --note'],
 ] as const
 
-it('a misspelt command or option runs nothing and ends with code 2', async () => {
+it('a misspelt quarantine command or option changes nothing, with exit code 2', async () => {
   await Promise.all(
     WRONG_USAGE.map(async ([args, message]) =>
       expect([args, await run(args)]).toEqual([
@@ -127,7 +127,7 @@ describe('with the records of one test', () => {
     expect([code, stdout]).toEqual([0, expect.stringContaining('dropped')])
   })
 
-  it('list shows ids and reasons, also unknown reasons, but no other data of customers', async () => {
+  it('quarantine list shows ids and all reasons, and no other data of customers', async () => {
     expect((await pipeline.post(ingress, '{"firstName": "Ada", oops')).status).toBe(400)
     await putIntoQuarantine([
       { value: 'x'.repeat(1024 * 1024), headers: { reason: 'reason-of-tomorrow' }, key: 'evil\x1b[2J' },
@@ -146,7 +146,7 @@ describe('with the records of one test', () => {
     expect((await list('--limit', '0')).records).toEqual([])
   })
 
-  it('show explains the reason, and its output cannot control the terminal', async () => {
+  it('quarantine show explains the reason, and cannot control the terminal', async () => {
     await putIntoQuarantine([
       { value: '{"a":"\x1b[2J"}\n\u202e', headers: { reason: 'not-json', detail: 'bad\x07' } },
       { value: Buffer.from([0xff, 0x41]), headers: { reason: 'not-utf8' } },
@@ -293,7 +293,7 @@ describe('with the records of one test', () => {
     expect(wrong.filter(({ customerUuid }) => customerUuid.startsWith('many-'))).toEqual([])
   })
 
-  it('output into a closed pipe ends quietly', async () => {
+  it('the quarantine command ends quietly if its output pipe is closed', async () => {
     const values = Array.from({ length: 3000 }, () => ({ value: 'x', headers: { reason: 'not-json' } }))
     await putIntoQuarantine(values)
     const child = spawn(process.execPath, wordsOf(['list']), { env: envOf(), stdio: ['ignore', 'pipe', 'pipe'] })
@@ -307,7 +307,7 @@ describe('with the records of one test', () => {
     expect(stderr).toBe('')
   })
 
-  it('without an audit topic nothing is sent, and the command says what to do', async () => {
+  it('without an audit topic, redrive sends nothing, and its error names the remedy', async () => {
     const other = await openPipeline(inject('brokers'))
     try {
       const prefix = other.topics.customers.replace('customers.raw', '')
@@ -326,7 +326,7 @@ describe('with the records of one test', () => {
     }
   })
 
-  it('entries about a deleted quarantine topic do not hide the records of the new topic', async () => {
+  it('audit entries of a deleted quarantine topic do not hide records of the new topic', async () => {
     const { administrator, topics, admin } = pipeline
     await putIntoQuarantine([{ value: 'x', headers: { reason: 'not-json' } }])
     await administrator.deleteTopics({ topics: [topics.quarantine] })

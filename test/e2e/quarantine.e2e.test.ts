@@ -9,7 +9,7 @@ beforeAll(async () => {
 })
 afterAll(() => pipeline.close())
 
-it('unusable records that quarantine does not accept delay only their own partitions', {
+it('an unusable record that quarantine refuses delays only its own partition', {
   timeout: 120_000,
 }, async () => {
   const { topics, administrator, redis, keyPrefix } = pipeline

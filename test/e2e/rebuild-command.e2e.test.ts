@@ -38,7 +38,7 @@ const untilComplete = () =>
   )
 const keyOf = (projection: number) => positionsKey(projection, pipeline.keyPrefix)
 
-it('a rebuild by a second group is followed to its end, and old positions go last', { timeout: 120_000 }, async () => {
+it('the rebuild command follows a rebuild to its end, then deletes old positions', { timeout: 120_000 }, async () => {
   const idle = await rebuild()
   expect(idle.stdout).toBe(
     'Projection 1 is complete: all partitions of the raw topic are applied.\n' +
@@ -114,7 +114,7 @@ it('a rebuild by a second group is followed to its end, and old positions go las
   expect(await Promise.all([1, 2, 3].map((projection) => pipeline.redis.exists(keyOf(projection))))).toEqual([0, 1, 1])
 })
 
-it('the fill of a lost Redis is shown with its documents', async () => {
+it('the rebuild command shows the progress of a fill', async () => {
   const key = keyOf(3)
   const field = `${pipeline.topics.customers}/4`
   await pipeline.redis.hset(key, `${field}#fill`, 'id/topic/20/50/0/complete')
@@ -126,7 +126,7 @@ it('the fill of a lost Redis is shown with its documents', async () => {
   await pipeline.redis.hdel(key, `${field}#fill`)
 })
 
-it('a Redis without positions ends the command with a sentence', async () => {
+it('the rebuild command ends with one sentence if Redis has no positions', async () => {
   const { code, stderr } = await rebuild([], { REDIS_KEY_PREFIX: 'nowhere:' })
   expect([code, stderr]).toEqual([1, expect.stringContaining('Redis has no key nowhere:positions:v1, so no projector')])
   expect(await rebuild(['--dlete-old'])).toMatchObject({ code: 2, stderr: expect.stringContaining('--delete-old') })

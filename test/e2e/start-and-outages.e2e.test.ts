@@ -61,7 +61,7 @@ describe('settings at start', () => {
 })
 
 describe('topics at start', () => {
-  it('a service ends if topics are wrong, or missing without the setting to create them', async () => {
+  it('a service ends if topics are wrong, or missing and may not be created', async () => {
     const env = {
       ...auth,
       KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','),
@@ -102,7 +102,7 @@ describe('topics at start', () => {
 })
 
 describe('without Kafka or Redis at start', () => {
-  it('an ingress without Kafka is not ready, answers 503 in time, and stops cleanly', async () => {
+  it('without Kafka the ingress is not ready, answers 503 in time, and stops cleanly', async () => {
     const ingress = await pipeline.start('ingress', { KAFKA_BROKERS: NOBODY, ACCEPT_DEADLINE_MS: '500' })
     expect(await readiness(ingress)).toEqual({ status: 503, body: expect.stringContaining('not connected yet') })
     expect((await fetch(`${ingress.adminUrl}/livez`)).status).toBe(200)
@@ -121,7 +121,7 @@ describe('without Kafka or Redis at start', () => {
     expect(await ingress.end()).toBe(0)
   })
 
-  it('a projector without Kafka and Redis waits, and stops cleanly', async () => {
+  it('without Kafka and Redis a projector waits, and stops cleanly', async () => {
     const projector = await pipeline.start('projector', { REDIS_URL: `redis://${NOBODY}` })
     expect((await readiness(projector)).status).toBe(503)
     await waitUntil(
@@ -172,7 +172,7 @@ describe('outages of Redis', () => {
     }
   })
 
-  it('a projector waits for a Redis that hangs, stays in its group, reports it, and continues', async () => {
+  it('a projector waits for a hanging Redis, stays in its group, and continues', async () => {
     const server = await startRedis()
     const redis = await pipeline.connectRedis(server.url)
     try {
@@ -230,7 +230,7 @@ describe('outages of Redis', () => {
 })
 
 describe('the spool', () => {
-  it('an ingress with a spool acknowledges events without Kafka, and sends them after SIGKILL', async () => {
+  it('the ingress with a spool acknowledges events without Kafka, and sends them after SIGKILL', async () => {
     const spool = { SPOOL_DIR: join(pipeline.folder, 'spool'), SPOOL_AFTER_MS: '200' }
     const alone = await pipeline.start('ingress', { ...spool, KAFKA_BROKERS: NOBODY })
     expect(await readiness(alone)).toEqual({ status: 200, body: expect.stringContaining('not connected yet') })
@@ -256,7 +256,7 @@ describe('the spool', () => {
     expect(await ingress.end()).toBe(0)
   })
 
-  it('a second process cannot use the same spool', async () => {
+  it('a second process cannot use the spool of a running ingress', async () => {
     const env = { SPOOL_DIR: join(pipeline.folder, 'spool'), KAFKA_BROKERS: NOBODY }
     await pipeline.start('ingress', env)
     const { code, said } = await end('ingress', { ...env, ...auth })
@@ -265,7 +265,7 @@ describe('the spool', () => {
 })
 
 describe('stopping', () => {
-  it('a stop is not delayed by a silent connection, a body that stalls or an idle connection', async () => {
+  it('a shutdown does not wait for silent, stalled or idle connections', async () => {
     const ingress = await pipeline.start('ingress', { ACCEPT_DEADLINE_MS: '1000' })
     await ingress.untilReady()
     const { hostname, port } = new URL(ingress.url)

@@ -62,7 +62,7 @@ const runInTime = async (words: readonly string[], settings?: Readonly<Record<st
   return ended
 }
 
-it('a pipeline that is well is one screen that says so first', async () => {
+it('the status of a healthy pipeline fits on one screen and begins with "All is well."', async () => {
   const { code, stdout, stderr } = await runInTime(['status', ...services()])
   expect({ code, stderr, stdout }).toEqual({
     code: 0,
@@ -77,29 +77,35 @@ it('a pipeline that is well is one screen that says so first', async () => {
   expect(stdout.split('\n').length).toBeLessThan(24)
 })
 
-it.each(['cut', 'stalled'] as const)('if Kafka is %s, the report says so, and shows the rest', async (state) => {
-  const { code, stdout } = await runInTime(['status', ...services()], await through('kafka', state))
-  expect(code).toBe(1)
-  expect(stdout).toMatch(/^Not well: 1 reason\.\n {2}✘ Kafka /)
-  expect(stdout).toMatch(/projector http:\/\/\S+: ready/)
-  expect(stdout).toMatch(/lag +unknown/)
-})
+it.each(['cut', 'stalled'] as const)(
+  'if Kafka is %s, status reports this problem and all other facts',
+  async (state) => {
+    const { code, stdout } = await runInTime(['status', ...services()], await through('kafka', state))
+    expect(code).toBe(1)
+    expect(stdout).toMatch(/^Not well: 1 reason\.\n {2}✘ Kafka /)
+    expect(stdout).toMatch(/projector http:\/\/\S+: ready/)
+    expect(stdout).toMatch(/lag +unknown/)
+  },
+)
 
-it.each(['cut', 'stalled'] as const)('if Redis is %s, the report says so, and shows the rest', async (state) => {
-  const { code, stdout } = await runInTime(['status', ...services()], await through('redis', state))
-  expect(code).toBe(1)
-  expect(stdout).toMatch(/^Not well: 1 reason\.\n {2}✘ Redis /)
-  expect(stdout).toMatch(/lag +unknown/)
-  expect(stdout).toMatch(/state topic +3 records/)
-  expect(stdout).toMatch(/last event +\d+ s ago/)
-})
+it.each(['cut', 'stalled'] as const)(
+  'if Redis is %s, status reports this problem and all other facts',
+  async (state) => {
+    const { code, stdout } = await runInTime(['status', ...services()], await through('redis', state))
+    expect(code).toBe(1)
+    expect(stdout).toMatch(/^Not well: 1 reason\.\n {2}✘ Redis /)
+    expect(stdout).toMatch(/lag +unknown/)
+    expect(stdout).toMatch(/state topic +3 records/)
+    expect(stdout).toMatch(/last event +\d+ s ago/)
+  },
+)
 
-it('a service that does not answer is a reason', async () => {
+it('status reports a service that does not answer, with exit code 1', async () => {
   const { code, stdout } = await runInTime(['status', '--projector', 'http://127.0.0.1:2'])
   expect([code, stdout]).toEqual([1, expect.stringContaining('✘ projector http://127.0.0.1:2 does not answer: ')])
 })
 
-it('a projector that stands still is named by its partitions, and its lag by its records', async () => {
+it('status reports a frozen projector with its partitions and its lag in records', async () => {
   const partition = 5
   projector.signal('SIGSTOP')
   onTestFinished(() => projector.signal('SIGCONT'))
@@ -128,7 +134,7 @@ it('a projector that stands still is named by its partitions, and its lag by its
   )
 })
 
-it('records in quarantine are counted by reason, and erasures that wait are counted', async () => {
+it('status counts quarantine records by reason, and erasures that are not executed', async () => {
   const { redis, keyPrefix, topics, erasuresTopic } = pipeline
   await send(topics.customers, [
     { key: 'x', value: 'no JSON' },
@@ -158,7 +164,7 @@ it('records in quarantine are counted by reason, and erasures that wait are coun
   expect(reportOf(await run(['status', '--json'])).erasures).toMatchObject({ records: 1, waiting: 1 })
 })
 
-it('a missing topic and a Redis without positions are reasons', async () => {
+it('status reports a missing topic and a Redis without positions', async () => {
   const missing = await runInTime(['status'], { KAFKA_TOPIC_PREFIX: 'nowhere.' })
   expect(missing.code).toBe(1)
   expect(missing.stdout).toContain('✘ Kafka has no topic nowhere.customers.raw. Give this command the settings')
@@ -172,6 +178,6 @@ it.each([
   [['status', '--ingres', 'x'], 'unknown option --ingres; the nearest is --ingress'],
   [['status', '--ingress', 'host:9464'], '--ingress must be an http or https URL'],
   [['status', '--timeout-seconds', '1'], '--timeout-seconds must be a number from 5 to 60'],
-])('%j is wrong usage', async (words, problem) => {
+])('the wrong command line %j ends with exit code 2', async (words, problem) => {
   expect(await run(words)).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining(problem) })
 })

@@ -54,7 +54,7 @@ const wrong: string = partition
     ])
   })
 
-  it('the types have each documented field, and a raw number for a 64-bit integer', async () => {
+  it('the published types have each documented field, and a raw number for a 64-bit integer', async () => {
     project.write(
       'typed.ts',
       `import { isRawNumber, type CustomerState } from '@customer-stream/schemas'
@@ -80,7 +80,7 @@ export const offsetOf = ({ next }: DeliveryCommit): number => next
     ])
   })
 
-  it('import and require load the same contract', async () => {
+  it('import and require of the package load the same contract', async () => {
     const program = `
       const required = require('@customer-stream/schemas').partitionOf('c', 1000)
       const { subscribeToCustomers } = require('@customer-stream/subscriber')
@@ -93,7 +93,7 @@ export const offsetOf = ({ next }: DeliveryCommit): number => next
     expect(stdout).toBe(`function function ${partition} ${partition}\n`)
   })
 
-  it('on a Node that is too old the packages name the needed version', async () => {
+  it('on a too old Node the error of the packages names the needed version', async () => {
     const noRawJson = 'delete JSON.rawJSON'
     for (const load of ["import('@customer-stream/subscriber')", "require('@customer-stream/subscriber')"]) {
       const program = `${noRawJson}; ${load}`
@@ -196,7 +196,7 @@ describe('the samples', () => {
     expect(await after.ended).toBe(1)
   })
 
-  it('table.ts prints the customers and each change, ends on SIGTERM, and is right after a restart', async () => {
+  it('table.ts prints the customers and each change, and continues after a restart', async () => {
     const { write, send, start, log } = await openTopic()
     await write('a', 1, 'Ada')
     await write('b', 1, 'Bob')
@@ -231,7 +231,7 @@ describe('the samples', () => {
     expect(lines.slice(3)).toEqual(['c Cleopatra'])
   })
 
-  it('deliveries.ts has each newer event once, although it is killed again and again', async () => {
+  it('deliveries.ts stores each newer event once, even if it is killed repeatedly', async () => {
     const { topic, producer, send, env, start, log } = await openTopic((prefix) => topicNames(prefix).customers)
     // About one of four events is newer than all earlier events of its customer.
     const deliveries = Array.from({ length: 6000 }, (_, i) => ({

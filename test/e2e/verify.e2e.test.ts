@@ -172,7 +172,7 @@ it('verify reports an acknowledged event that is in Kafka but unusable', async (
   expect(stdout).toContain('customer c9 was promised something newer than any usable event in Kafka')
 })
 
-it('verify reports a customer that is in Redis but not in Kafka, with the option exact', async () => {
+it('verify with the option exact reports a customer that is only in Redis', async () => {
   const key = (customerUuid: string) => `${pipeline.keyPrefix}customer:{${customerUuid}}`
   await waitUntil(
     'the projector has applied all records',
@@ -224,7 +224,7 @@ describe('transactions of another producer in the raw topic', () => {
     expect(await verify()).toMatchObject({ code: 0, wrong: 0 })
   })
 
-  it('verify fails while a transaction is open, and names the hidden records', async () => {
+  it('verify fails while a transaction is open, and names the records that it hides', async () => {
     const { transaction, producer } = await transactional()
     const { code, stdout } = await verify('--catch-up-seconds', '1')
     expect(stdout).toMatch(/open transaction: 1 records of \S+customers\.raw\/\d+ from offset \d+ on were not verified/)

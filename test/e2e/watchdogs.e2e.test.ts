@@ -51,7 +51,7 @@ describe.concurrent('watchdogs', () => {
     expect(await lastWords(projector)).toEqual({ code: 1, said: expect.stringContaining('has been silent for') })
   })
 
-  it('without an outage, a projector ends if records wait but none is applied', { timeout: 60_000 }, async () => {
+  it('a projector ends if it applies no records although Kafka and Redis answer', { timeout: 60_000 }, async () => {
     const nothing = 'async () => new Promise((resolve) => setTimeout(resolve, 100, []))'
     const projector = await pipeline.start('projector', { ...fetching(nothing), CONSUMER_GROUP_ID: 'idle' })
     expect((await pipeline.post(ingress, makeCustomersEvent().body)).status).toBe(202)
@@ -61,7 +61,7 @@ describe.concurrent('watchdogs', () => {
     })
   })
 
-  it('an ingress ends if a send never ends although Kafka answers', { timeout: 120_000 }, async () => {
+  it('the ingress ends if a send never ends although Kafka answers', { timeout: 120_000 }, async () => {
     const script = `import { createRequire } from 'node:module'
 const { prototype } = createRequire(${JSON.stringify(import.meta.url)})('kafkajs/src/broker')
 const { produce } = prototype

@@ -22,7 +22,7 @@ beforeAll(async () => {
 })
 afterAll(() => pipeline.close())
 
-it('each command that the demo names works in this repository', { timeout: 120_000 }, async () => {
+it('each command that the demo prints works in this repository', { timeout: 120_000 }, async () => {
   const { body } = makeCustomersEvent({ customerUuid: 'shown', timestamp: 7, customer: { firstName: 'Renée' } })
   // The body is not valid UTF-8, so each reader needs the charset in the record's header. Replace
   // characters of the random names that Latin-1 lacks, because their low bytes could break the

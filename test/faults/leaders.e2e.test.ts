@@ -20,7 +20,7 @@ beforeAll(async () => {
 })
 afterAll(() => cluster?.stop())
 
-it('a foreign topic without a leader does not stop a service from starting or being ready', {
+it("a service starts and is ready although another application's topic has no leader", {
   timeout: 120_000,
 }, async () => {
   const pipeline = await openPipeline(cluster)
@@ -76,7 +76,7 @@ it.each([
   ['without a leader', (broker: ClusterBroker) => broker.kill(), (broker: ClusterBroker) => broker.restart()],
   ['whose leader hangs', (broker: ClusterBroker) => broker.freeze(), (broker: ClusterBroker) => broker.thaw()],
 ])(
-  'partitions %s do not delay other partitions or the start of a service',
+  'partitions %s delay neither other partitions nor the start of a service',
   { timeout: 120_000 },
   async (_, end, mend) => {
     const pipeline = await openPipeline(cluster)
@@ -234,7 +234,7 @@ describe('slow partitions', () => {
     return answers
   }
 
-  it('slow partitions whose leader answers in 900 ms delay no other partition', { timeout: 120_000 }, async () => {
+  it('partitions whose leader answers in 900 ms delay no other partition', { timeout: 120_000 }, async () => {
     const pipeline = await openPipeline(cluster)
     const [slow] = cluster.brokers
     try {
@@ -265,7 +265,7 @@ describe('slow partitions', () => {
     }
   })
 
-  it('partitions that are slow because a follower hangs delay no other partition', { timeout: 60_000 }, async () => {
+  it('partitions with a hanging follower delay no other partition', { timeout: 60_000 }, async () => {
     const pipeline = await openPipeline(cluster)
     const [leader, follower, hanging] = cluster.brokers
     try {
@@ -335,7 +335,7 @@ describe('/readyz', () => {
     }
   })
 
-  it('the check of Kafka names the brokers in an outage, and the log has its begin and end', {
+  it('in an outage the check of Kafka names the brokers, and the log has begin and end', {
     timeout: 180_000,
   }, async () => {
     const pipeline = await openPipeline(cluster)

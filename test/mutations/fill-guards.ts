@@ -3,7 +3,7 @@ import { brokers, type Guard, unit } from './guard.ts'
 const folder = 'services/projector/src'
 const filled = (title: string) => unit(`${folder}/fill.test.ts`, title)
 const fillStore = (title: string) => brokers(`${folder}/fill-store.int.test.ts`, title)
-const anyLoss = 'after lost Redis, restarts and deleted records'
+const anyLoss = 'Redis and the state topic end with the newest events after any losses'
 
 /** Rules of a rebuild from the state topic. */
 export const fillGuards: readonly Guard[] = [
@@ -93,7 +93,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/stored-positions.ts`,
     from: 'if (low === undefined || fill.stateTopicId === stateTopicId) continue',
     to: 'continue',
-    test: filled('ends if the state topic is created again'),
+    test: filled('if the state topic is created again, its fill ends, and all records are applied'),
   },
   {
     guard: 'at the end of a fill the position goes back',

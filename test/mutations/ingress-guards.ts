@@ -37,7 +37,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/send-in-parts.ts`,
     from: 'yield* sendInParts(send, records.slice(middle))',
     to: `yield { end: 'refused', record: records[middle] ?? record, error }`,
-    test: publisher('the other records of a batch are stored if Kafka refuses some'),
+    test: publisher('if Kafka refuses some records of a batch, the others are stored'),
   },
   {
     guard: 'a requested record that Kafka refuses goes to quarantine',
@@ -53,7 +53,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'freeRecords <= 0 || ',
     to: '',
-    test: publisher('the publisher accepts no more records and no more bytes than its limits'),
+    test: publisher('the publisher keeps its limits on waiting records and bytes'),
   },
   {
     guard: 'the queue has a limit of bytes',
@@ -61,7 +61,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: ' || freeBytes < bytes',
     to: '',
-    test: publisher('the publisher accepts no more records and no more bytes than its limits'),
+    test: publisher('the publisher keeps its limits on waiting records and bytes'),
   },
   {
     guard: 'an isolated partition uses no more of the queue than it leaves free',
@@ -69,7 +69,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'return mustLeaveRoom && (',
     to: 'return false && (',
-    test: publisher('a failing partition leaves room for the others'),
+    test: publisher('a failing partition uses only a part of the queue, in records and in bytes'),
   },
   {
     guard: 'a slow flush isolates its partitions',
@@ -93,7 +93,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: ' || (batch.length > 0 && bytes + entry.bytes > MAX_FLUSH_BYTES)',
     to: '',
-    test: publisher('the bytes of a flush are limited, except for one record that is larger alone'),
+    test: publisher('the bytes of a flush are limited, but one large record may be larger'),
   },
   {
     guard: 'answered records are not sent',
@@ -103,7 +103,7 @@ export const ingressGuards: readonly Guard[] = [
         if (!probe || entry.bytes < probe.bytes) probe = entry
         continue`,
     to: '',
-    test: publisher('records that were answered while they waited are not sent'),
+    test: publisher('a record whose request was already answered is not sent'),
   },
   {
     guard: 'the waiting records of a failing partition move to its queue',
@@ -135,7 +135,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'if (probe && batch.length === 0 && queue.failure && !closing) batch.push(probe)',
     to: '',
-    test: publisher('an outage lasts, also without traffic'),
+    test: publisher('an outage lasts until Kafka stores a record, even without traffic'),
   },
   {
     guard: 'partitions that failed while others stored records are no outage',
@@ -175,7 +175,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'await Promise.race([outcomes, sleep(',
     to: 'await Promise.race([undefined, sleep(',
-    test: publisher('close stores all accepted records, and no more records are accepted'),
+    test: publisher('close stores all accepted records, and refuses further records'),
   },
   {
     guard: 'closing has a deadline',
@@ -183,7 +183,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'for (const entry of held) expire(entry)\n    },',
     to: 'await outcomes\n    },',
-    test: publishers('a stop is in time, even if the copy of a refused record cannot be stored'),
+    test: publishers('a shutdown keeps its deadline even if the copy of a refused record cannot be stored'),
   },
   {
     guard: 'requests on open connections are served during the closing',
@@ -193,7 +193,7 @@ export const ingressGuards: readonly Guard[] = [
     to: 'return503OnClosing: true',
     test: brokers(
       'test/e2e/bad-input.e2e.test.ts',
-      'during a stop, the ingress serves a request that began to arrive before',
+      'during a shutdown, the ingress answers a request that began to arrive before',
     ),
   },
   {
@@ -202,7 +202,10 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: `if (deps.stopping.aborted) reply.header('connection', 'close')`,
     to: '',
-    test: unit(`${folder}/http/app.test.ts`, 'requests are served during a stop, and each answer ends its connection'),
+    test: unit(
+      `${folder}/http/app.test.ts`,
+      'requests are answered during a shutdown, and each answer ends its connection',
+    ),
   },
   {
     guard: 'stopping has a deadline',
@@ -223,7 +226,7 @@ export const ingressGuards: readonly Guard[] = [
     to: 'graceful.close()',
     test: unit(
       'packages/runtime/src/process/lifecycle.test.ts',
-      'after several failures, a process stops its parts once, in order, and exits with 1',
+      'after several failures, a process stops each part once, in order, and exits with 1',
     ),
   },
   {
@@ -232,7 +235,10 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/process/close-server.ts',
     from: 'app.server.closeAllConnections()',
     to: 'undefined',
-    test: brokers('test/e2e/start-and-outages.e2e.test.ts', 'a stop is not delayed by a silent connection'),
+    test: brokers(
+      'test/e2e/start-and-outages.e2e.test.ts',
+      'a shutdown does not wait for silent, stalled or idle connections',
+    ),
   },
   {
     guard: 'the received bytes are stored unchanged',
@@ -256,7 +262,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/topic-publishers.ts`,
     from: 'lastsMs > options.stuckSendMs',
     to: 'lastsMs < 0',
-    test: publishers('reports a send of publish'),
+    test: publishers('a send of publish'),
   },
   {
     guard: 'a send that does not end although Kafka answers ends the process',
@@ -264,7 +270,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/readiness.ts`,
     from: 'if (stuck === undefined || outage !== undefined) return',
     to: 'return',
-    test: brokers('test/e2e/watchdogs.e2e.test.ts', 'an ingress ends if a send never ends although Kafka answers'),
+    test: brokers('test/e2e/watchdogs.e2e.test.ts', 'the ingress ends if a send never ends although Kafka answers'),
   },
   {
     guard: 'a bug of the ingress is reported',
@@ -323,7 +329,7 @@ export const ingressGuards: readonly Guard[] = [
     to: 'bytesTogether < 0',
     test: unit(
       `${folder}/http/receive-body.test.ts`,
-      'if all bodies exceed their limit, the body without progress for the longest time is refused',
+      'if all bodies together exceed their limit, the body that stalls longest is refused',
     ),
   },
   {
@@ -334,7 +340,7 @@ export const ingressGuards: readonly Guard[] = [
     to: 'arriving.add(receiving)',
     test: unit(
       `${folder}/http/receive-body.test.ts`,
-      'if all bodies exceed their limit, the body without progress for the longest time is refused',
+      'if all bodies together exceed their limit, the body that stalls longest is refused',
     ),
   },
   {
@@ -343,10 +349,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/schemas/src/route.ts',
     from: ', exactNumbers: false',
     to: '',
-    test: unit(
-      `${folder}/http/app.test.ts`,
-      'a long number in deep JSON is accepted, because the ingress need not keep numbers exact',
-    ),
+    test: unit(`${folder}/http/app.test.ts`, 'a body with a long number in deep JSON is accepted'),
   },
   {
     guard: 'dropped connections are counted',
@@ -364,7 +367,7 @@ export const ingressGuards: readonly Guard[] = [
     to: 'request.arrivedAt + options.acceptDeadlineMs',
     test: brokers(
       'test/e2e/bad-input.e2e.test.ts',
-      'during a stop, the ingress answers a late request without Kafka by the deadline',
+      'during a shutdown without Kafka, the ingress answers a late request by the deadline',
     ),
   },
   {
@@ -381,7 +384,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/schemas/src/route.ts',
     from: ' || !fitsKey(value)',
     to: '',
-    test: unit(`${folder}/http/app.test.ts`, 'an event is stored without a key'),
+    test: unit(`${folder}/http/app.test.ts`, 'an event whose key is too long for Kafka is stored without a key'),
   },
   {
     guard: 'a stop lasts longer than the requests in flight',
@@ -453,7 +456,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: 'deps.onRefused({',
     to: 'void ({',
-    test: unit(`${folder}/http/app.test.ts`, 'is reported if it has headers of the sender'),
+    test: unit(`${folder}/http/app.test.ts`, "is reported if it has the sender's headers"),
   },
   {
     guard: 'the public port has a health address',
@@ -461,7 +464,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: `    url: HEALTH_PATH,\n    handler`,
     to: `    url: '/elsewhere',\n    handler`,
-    test: unit(`${folder}/http/app.test.ts`, 'the load balancer gets 200 until a stop begins'),
+    test: unit(`${folder}/http/app.test.ts`, 'the load balancer gets 200 until a shutdown begins'),
   },
   {
     guard: 'the signature may be over the same text in UTF-8',
@@ -568,7 +571,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'services/ingress/start.js',
     from: "import '@customer-stream/runtime/node-version'",
     to: '',
-    test: brokers('test/e2e/npm-start.e2e.test.ts', 'the ingress names the version that it needs'),
+    test: brokers('test/e2e/npm-start.e2e.test.ts', 'the ingress names the needed version'),
   },
   {
     guard: 'log levels are written as names',
@@ -592,6 +595,6 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/runtime/src/process/metrics.ts',
     from: '  for (const combination of combinations) counter',
     to: '  for (const combination of [] as typeof combinations) counter',
-    test: unit('test/documentation.test.ts', 'each counter exists from the start'),
+    test: unit('test/documentation.test.ts', 'each counter exists as soon as a service has started'),
   },
 ]

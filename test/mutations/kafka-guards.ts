@@ -9,7 +9,7 @@ const connectionTest = (title: string) => brokers(`${folder}/patches/connection.
 const foreignTopic = {
   project: 'faults',
   file: 'test/faults/leaders.e2e.test.ts',
-  title: 'topic without a leader',
+  title: "another application's topic has no leader",
 } as const
 const lostPartitions = (which: string) =>
   ({ project: 'faults', file: 'test/faults/leaders.e2e.test.ts', title: `partitions ${which}` }) as const
@@ -58,7 +58,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/index.ts`,
     from: '\n  patchClock()',
     to: '',
-    test: unit(`${folder}/patches/clock.test.ts`, 'heartbeats are sent after the clock was set back'),
+    test: unit(`${folder}/patches/clock.test.ts`, 'heartbeats are still sent after the clock was set back'),
   },
   {
     guard: 'a broker of kafkajs counts as connected only after it has sent its API versions',
@@ -66,7 +66,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/index.ts`,
     from: '\n  patchBrokerConnect()\n  patchConnection()',
     to: '',
-    test: intTest('the client connects again to a broker that was silent at the first connection'),
+    test: intTest('the client connects again to a broker that did not answer its first connection'),
   },
   {
     guard: 'pauses between connection attempts stay short',
@@ -143,7 +143,7 @@ export const kafkaGuards: readonly Guard[] = [
     to: 'await answers[0]',
     test: unit(
       `${folder}/probe.test.ts`,
-      'one answer is enough for the probe, and a silent broker gets no second request',
+      'the probe succeeds with one answer, and sends a silent broker no second request',
     ),
   },
   {
@@ -152,7 +152,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/record-batches.ts`,
     from: 'if (nextOffset !== afterLast && !isIntact(batch))',
     to: 'if (false)',
-    test: unit(`${folder}/record-batches.test.ts`, 'no record is skipped if a damaged head has the last offset delta'),
+    test: unit(
+      `${folder}/record-batches.test.ts`,
+      'decodeBatches skips no record if a damaged head has the last offset delta',
+    ),
   },
   {
     guard: 'old metadata is refreshed in the background',
@@ -179,7 +182,7 @@ export const kafkaGuards: readonly Guard[] = [
     to: '',
     test: unit(
       `${folder}/patches/metadata.test.ts`,
-      'a bootstrap broker that connects but does not answer is replaced',
+      'a bootstrap broker that accepts the connection but does not answer is replaced',
     ),
   },
   {
@@ -201,7 +204,7 @@ export const kafkaGuards: readonly Guard[] = [
     to: '',
     test: unit(
       `${folder}/producer.test.ts`,
-      'the producer reads the leaders before the first send, and again when they are old',
+      'the producer reads the partition leaders before the first send, and again when they are old',
     ),
   },
   {
@@ -212,7 +215,7 @@ export const kafkaGuards: readonly Guard[] = [
     to: 'refresher = setInterval(() => Promise.resolve()',
     test: unit(
       `${folder}/producer.test.ts`,
-      'the producer reads the leaders before the first send, and again when they are old',
+      'the producer reads the partition leaders before the first send, and again when they are old',
     ),
   },
   {
@@ -278,7 +281,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/producer.ts`,
     from: '? nextPartition++ : 0',
     to: '? 0 : nextPartition++',
-    test: unit(`${folder}/producer.test.ts`, 'each send without keys uses one partition, and the next send another'),
+    test: unit(
+      `${folder}/producer.test.ts`,
+      'records without keys go to one partition per send, and the next send uses another',
+    ),
   },
   {
     guard: 'a send resolves only if every partition was acknowledged by name',
@@ -286,7 +292,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/producer.ts`,
     from: 'if (left.length > 0) open.set',
     to: 'if (left.length < 0) open.set',
-    test: unit(`${folder}/producer.test.ts`, 'a partition that kafkajs leaves out'),
+    test: unit(
+      `${folder}/producer.test.ts`,
+      'a partition that the produce response leaves out does not count as stored',
+    ),
   },
   {
     guard: 'every in-sync replica has stored an acknowledged record',
@@ -302,7 +311,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: 'fromBeginning: true',
     to: 'fromBeginning: false',
-    test: intTest('the consumer begins at the oldest record and passes on every record once'),
+    test: intTest('the consumer begins at the oldest record and delivers every record once'),
   },
   {
     guard: 'heartbeats continue while a batch waits',
@@ -310,7 +319,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: 'heartbeat().then(alive, (error: unknown) => saysPartitionIsLost(error) && lost.abort())',
     to: 'isRunning()',
-    test: brokers('test/e2e/start-and-outages.e2e.test.ts', 'a projector waits for a Redis that hangs'),
+    test: brokers(
+      'test/e2e/start-and-outages.e2e.test.ts',
+      'a projector waits for a hanging Redis, stays in its group, and continues',
+    ),
   },
   {
     guard: 'a rebalance waits for a member not longer than its session timeout',
@@ -318,7 +330,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: 'rebalanceTimeout: options.sessionTimeoutMs,',
     to: '',
-    test: intTest('a consumer joins although another member works longer than its session'),
+    test: intTest('a consumer joins although another member handles a batch for longer than its session'),
   },
   {
     guard: 'a handler that throws is reported as dead',
@@ -350,7 +362,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/topic-rules.ts`,
     from: '  [LIMIT_AHEAD]: FOREVER_MS,\n',
     to: '',
-    test: intTest("the producer stores records in the partition of Java's partitioner"),
+    test: intTest("the producer stores key, value, headers and time in the partition of Java's partitioner"),
   },
   {
     guard: 'topics accept a body of exactly the limit',
@@ -382,7 +394,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/producer.ts`,
     from: 'idempotent: false',
     to: 'idempotent: true',
-    test: unit(`${folder}/producer.test.ts`, 'a send after a send whose replies were lost stores its records'),
+    test: unit(
+      `${folder}/producer.test.ts`,
+      'the next send stores its records although the replies of the last send were lost',
+    ),
   },
   {
     guard: 'producers refresh their metadata every second',
@@ -422,7 +437,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/fetch-cost.ts`,
     from: 'messages: withoutAborted(records, aborted),',
     to: 'messages: (void withoutAborted, void aborted, records),',
-    test: foreignRecords('the consumer passes on only committed records of interleaved transactions'),
+    test: foreignRecords('of interleaved transactions, the consumer delivers only committed records'),
   },
   {
     guard: 'a partition with an error is not left out of a response',
@@ -432,7 +447,7 @@ export const kafkaGuards: readonly Guard[] = [
     to: 'size === 0',
     test: unit(
       `${folder}/patches/fetch-cost.test.ts`,
-      'a fetch is decoded as by kafkajs, but without partitions that have no news',
+      'the patch decodes a fetch like kafkajs, and leaves out partitions without news',
     ),
   },
   {
@@ -441,10 +456,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/fetch-cost.ts`,
     from: 'current.every((each, i) => each === last[i])',
     to: 'current[0] === last[0]',
-    test: unit(
-      `${folder}/patches/fetch-cost.test.ts`,
-      'a partition that was added is fetched, also after the metadata was compared before',
-    ),
+    test: unit(`${folder}/patches/fetch-cost.test.ts`, 'the patched consumer fetches a partition that was added later'),
   },
   {
     guard: 'a preferred replica is asked before the leader',
@@ -454,7 +466,7 @@ export const kafkaGuards: readonly Guard[] = [
     to: 'if (leaders',
     test: unit(
       `${folder}/patches/fetch-cost.test.ts`,
-      'the patched consumer asks the same brokers for the same partitions as kafkajs does',
+      'the patched consumer asks each broker for the same partitions as kafkajs',
     ),
   },
   {
@@ -473,7 +485,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/record-batches.ts`,
     from: 'records.unreadable = {',
     to: 'throw error\n      records.unreadable = {',
-    test: foreignRecords('the consumer passes on an unreadable batch with its offsets, at each fetch'),
+    test: foreignRecords('the consumer reports an unreadable batch with its offsets at each fetch'),
   },
   {
     guard: 'an admin client can include records of open transactions',
@@ -481,7 +493,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/isolation.ts`,
     from: 'isolation.run(READ_UNCOMMITTED, ask)',
     to: '(void READ_UNCOMMITTED, ask())',
-    test: foreignRecords('watermarks show the records behind an open transaction'),
+    test: foreignRecords('the watermarks show how many records an open transaction holds back'),
   },
   ...['Snappy', 'LZ4', 'ZSTD'].map((codec) => ({
     guard: `${codec} is known`,
@@ -547,7 +559,7 @@ export const kafkaGuards: readonly Guard[] = [
     to: 'if (false)',
     test: brokers(
       'test/e2e/watchdogs.e2e.test.ts',
-      'without an outage, a projector ends if records wait but none is applied',
+      'a projector ends if it applies no records although Kafka and Redis answer',
     ),
   },
   {
@@ -618,7 +630,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/diagnosis.ts`,
     from: '|| isKnownToAnswer(settings, request.broker)) return undefined',
     to: ') return undefined',
-    test: accessTest('an outage is reported if a proxy that had a broker closes connections of plain text'),
+    test: accessTest('a proxy that had worked and now closes connections of plain text'),
   },
   {
     guard: 'produce requests of our producers are encoded in one pass',
@@ -628,7 +640,7 @@ export const kafkaGuards: readonly Guard[] = [
     to: '',
     test: unit(
       `${folder}/patches/produce-request.test.ts`,
-      'the patch encodes the requests of our producers, of every version from 3',
+      'the patch encodes our produce requests of version 3 and later',
     ),
   },
   {
@@ -648,7 +660,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/produce-request.ts`,
     from: "typeof bytes === 'string' ? Buffer.byteLength(bytes)",
     to: "typeof bytes === 'string' ? bytes.length",
-    test: unit(`${folder}/patches/produce-request.test.ts`, 'the encoder writes the bytes of kafkajs for any records'),
+    test: unit(
+      `${folder}/patches/produce-request.test.ts`,
+      'the encoder writes the same bytes as kafkajs for any records',
+    ),
   },
   {
     guard: 'a batch has the CRC-32C of all its bytes',
@@ -672,7 +687,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/index.ts`,
     from: '\n  patchLogin()',
     to: '',
-    test: accessTest('send a refused login once'),
+    test: accessTest('after a refused login, all clients of the process pause before the next login'),
   },
   {
     guard: 'a blocked consumer starts again after a person has solved the problem',
@@ -688,7 +703,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/write-check.ts`,
     from: 'acks: NO_SUCH_ACKS',
     to: 'acks: 1',
-    test: accessTest('the check names the missing right to write before any record is written'),
+    test: accessTest('the check of Kafka names the missing right to write before any record is sent'),
   },
   {
     guard: 'the format of Kafka addresses is checked',
@@ -715,11 +730,14 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/topic-check.test.ts`, 'the check refuses too few partitions, and warns of too many'),
   },
   {
-    guard: 'quarantine has its own retention, or the retention of the raw topics',
+    guard: "the check expects quarantine's own retention, or else the retention of the raw topics",
     prevents: 'personal data that never expires',
     file: `${folder}/topic-rules.ts`,
     from: `kind === 'quarantine' && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined`,
     to: `kind === 'changelog' && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined`,
-    test: unit(`${folder}/topic-check.test.ts`, 'quarantine has its own retention, or the retention of the raw topics'),
+    test: unit(
+      `${folder}/topic-check.test.ts`,
+      "the check expects quarantine's own retention, or else the retention of the raw topics",
+    ),
   },
 ]

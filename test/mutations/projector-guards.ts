@@ -25,7 +25,10 @@ const chunkWriter = (title: string) => unit(`${folder}/chunk-writer.test.ts`, ti
 export const projectorGuards: readonly Guard[] = [
   { ...newerWins, test: store('returns applied, duplicate and stale') },
   { ...newerWins, guard: `${newerWins.guard}, under load`, test: faultRow('Redis rolled back') },
-  { ...movesFromWhereItIs, test: store('movePosition moves only from the current position') },
+  {
+    ...movesFromWhereItIs,
+    test: store('movePosition moves only from the stored position, and a repeated move succeeds'),
+  },
   { ...movesFromWhereItIs, guard: `${movesFromWhereItIs.guard}, under load`, test: faultRow('Redis rolled back') },
   {
     guard: 'a hash is replaced as a whole',
@@ -49,7 +52,10 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'return offset and (offset >= next_offset or offset < oldest)',
     to: 'return false',
-    test: brokers(`${folder}/rebuild.int.test.ts`, 'no hash becomes older meanwhile'),
+    test: brokers(
+      `${folder}/rebuild.int.test.ts`,
+      'a rebuild ends with the newest events, and never makes a hash older',
+    ),
   },
   {
     guard: 'a rebuild replaces a newer hash whose record it will not read',
@@ -66,7 +72,7 @@ export const projectorGuards: readonly Guard[] = [
     from: `    for from = first, last, 4000 do`,
     to: `    redis.call('DEL', key)
     for from = first, last, 4000 do`,
-    test: store('refuses a call as a whole'),
+    test: store('a Redis without memory refuses the whole call and changes nothing'),
   },
   {
     guard: 'a hash always exists while it is replaced',
@@ -102,7 +108,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'if stored ~= ARGV[7] and stored ~= ARGV[4] then return { 0 } end',
     to: '',
-    test: store('applyChunk writes no customer at another position'),
+    test: store('applyChunk writes only if the position is the expected offset or `to`'),
   },
   {
     guard: 'on a cluster the move of the position requires its token',
@@ -207,7 +213,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: 'await load([partition], AbortSignal.any([signal, assignment.signal]))',
     to: '(positions.delete(partition), await load([partition], signal))',
-    test: projection('after an aborted load of a position, the check of positions seeks'),
+    test: projection("if the load of a position was aborted, the check seeks to Redis' position"),
   },
   {
     guard: 'a batch is used only if its fetch began at the position',
@@ -215,7 +221,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/projection.ts`,
     from: 'if (expected === fetchedFrom) return true',
     to: 'if (expected !== undefined) return true',
-    test: projection('drops records fetched from another offset'),
+    test: projection('a projection drops records from a wrong offset, and seeks to Redis’ position'),
   },
   {
     guard: 'a partition that was lost during its load is forgotten',
@@ -223,7 +229,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/projection.ts`,
     from: 'if (signal.aborted || positions.expected(partition) !== expected) return false',
     to: '',
-    test: projection('a projection applies no more records of a partition that was lost'),
+    test: projection('after the loss of a partition during a chunk, no further chunk is applied'),
   },
   {
     guard: 'the watchdog does not end a process right after an outage',
@@ -255,7 +261,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/holds.ts`,
     from: 'const done = await Promise.race([',
     to: 'const done = await Promise.race([Promise.resolve(true),',
-    test: projection('quarantines poison before the position moves'),
+    test: projection('poison goes to quarantine before the position moves, which waits for quarantine'),
   },
   {
     guard: 'an event too far in the future goes to quarantine',
@@ -287,7 +293,10 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/quarantine.ts`,
     from: `await orElse(send([record]), 'refused', smaller)`,
     to: `void smaller\n      await send([record])`,
-    test: unit(`${folder}/quarantine.test.ts`, 'sendToQuarantine sends a refused record without its key and detail'),
+    test: unit(
+      `${folder}/quarantine.test.ts`,
+      'sendToQuarantine drops the key and the detail of a refused record only',
+    ),
   },
   {
     guard: 'quarantine gets only the location of a record that it can never accept',
@@ -303,7 +312,10 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/quarantine.ts`,
     from: `return orElse(sendAll(records), 'unavailable', `,
     to: `return orElse(sendAll(records), 'refused', `,
-    test: unit(`${folder}/quarantine.test.ts`, 'if a partition is unavailable'),
+    test: unit(
+      `${folder}/quarantine.test.ts`,
+      'if a partition is unavailable, sendToQuarantine uses any partition and keeps the keys',
+    ),
   },
   {
     guard: 'a partition that waits for quarantine delays no other partition',
@@ -312,7 +324,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/holds.ts`,
     from: 'sleep(PATIENCE_MS, undefined, { signal })',
     to: 'sleep(1_000_000 * PATIENCE_MS, undefined, { signal })',
-    test: projection('a partition is paused while quarantine accepts no record'),
+    test: projection('a partition pauses while quarantine refuses its record, which is stored once'),
   },
   {
     guard: 'the record that causes a bug is found and named',
@@ -320,7 +332,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/projection.ts`,
     from: 'if (records.length > 1) return projectUpTo(',
     to: 'if (records.length > 1) throw error\n      if (records.length > 1) return projectUpTo(',
-    test: projection('pauses a partition at the record that meets a bug'),
+    test: projection('a partition pauses at a record that meets a bug, and the log names the record'),
   },
   {
     guard: 'a batch without usable records moves the position',
@@ -344,7 +356,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/stored-positions.ts`,
     from: '!isBelow(stored, marks.low) && BigInt(stored)',
     to: 'BigInt(stored)',
-    test: projection('replaces position 5 with'),
+    test: projection('the position 5 is replaced with'),
   },
   {
     guard: 'a position beyond the end is replaced by the oldest record',
@@ -352,7 +364,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/stored-positions.ts`,
     from: 'const tooHigh = isOffset(stored) && BigInt(stored) > BigInt(high)',
     to: 'const tooHigh = false',
-    test: projection('replaces position 1001 with'),
+    test: projection('the position 1001 is replaced with'),
   },
   {
     guard: 'positions belong to one topic of one cluster',
@@ -376,7 +388,10 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/progress.ts`,
     from: 'waitedMs > NEGLECTED_MS || !movedWithin(STANDSTILL_MS + periodMs, now, served)',
     to: 'true',
-    test: unit(`${folder}/progress.test.ts`, 'a standing partition is reported after ten minutes'),
+    test: unit(
+      `${folder}/progress.test.ts`,
+      'a still partition is reported after ten minutes if its owner moves other partitions',
+    ),
   },
   {
     guard: 'a time without measurements is no standstill',
@@ -386,7 +401,10 @@ export const projectorGuards: readonly Guard[] = [
       'if (startedAt - measuredAt > MAX_GAP_MS) ' +
       'for (const state of states.values()) state.waitingSince = undefined',
     to: '',
-    test: unit(`${folder}/progress.test.ts`, 'after a long time without measurements, the waiting times start again'),
+    test: unit(
+      `${folder}/progress.test.ts`,
+      'after a long gap between measurements, standstill times start again at 0',
+    ),
   },
   {
     guard: 'an event is superseded unread only if its version and its customer are certain',
@@ -410,7 +428,10 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/project.ts`,
     from: 'poison.push(hash)\n        continue',
     to: 'poison.push(hash)\n        break',
-    test: unit(`${folder}/project.test.ts`, 'project returns the hashes that full parsing gives'),
+    test: unit(
+      `${folder}/project.test.ts`,
+      'project returns the same hashes as full parsing, and counts each record once',
+    ),
   },
   {
     guard: 'a position within a window goes back to the start of the window',
@@ -418,7 +439,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/stored-positions.ts`,
     from: 'await leaveWindows(partitions, watermarks)',
     to: 'false',
-    test: lookahead('a window is applied again from its start if another process'),
+    test: lookahead('another process applies the window again from its start'),
   },
   {
     guard: 'the window is stored with the position',
@@ -426,7 +447,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/projection.ts`,
     from: 'window: lookahead.window(partition), stateTopicId }',
     to: 'stateTopicId }',
-    test: lookahead('a window is applied again from its start if another process'),
+    test: lookahead('another process applies the window again from its start'),
   },
   {
     guard: 'an unusable event supersedes nothing, also if it was read ahead',
@@ -434,7 +455,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lookahead.ts`,
     from: '    marks[winner] = SUPERSEDES\n',
     to: '',
-    test: lookahead('a window is applied again from its start if an unusable event'),
+    test: lookahead('a window is applied again if an event that superseded others is unusable'),
   },
   {
     guard: 'no event is left out before a record of its customer that could not be compared',
@@ -442,7 +463,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lookahead.ts`,
     from: '    if (uncertain.has(customerUuid)) return\n',
     to: '',
-    test: lookahead('events before a record with an uncertain version are not left out'),
+    test: lookahead('events before a record without a readable version are not left out'),
   },
   {
     guard: 'a record that is named in a setting goes to quarantine',
@@ -482,7 +503,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'outcome or reply_by_mark(KEYS[customers + i], timestamp)',
     to: 'outcome or 1',
-    test: brokers(`${folder}/erasures.int.test.ts`, 'no event of the customer is applied any more'),
+    test: brokers(`${folder}/erasures.int.test.ts`, 'an erased customer has no hash, and later events are not applied'),
   },
   {
     guard: 'a rebuild compares the older event with the mark of an erasure',
@@ -501,14 +522,14 @@ export const projectorGuards: readonly Guard[] = [
     test: brokers(`${folder}/erasures.int.test.ts`, 'follows the later of two erasures'),
   },
   {
-    guard: 'after an erasure, a chunk that was written earlier does not move the position',
+    guard: 'a chunk that was written before an erasure does not move the position',
     prevents: 'a document after the tombstone of an erased customer',
     file: `${folder}/store.ts`,
     from: 'const { isInPlace, token } = await writeChunk([], partition, position, position)',
     to: "const { isInPlace, token } = { isInPlace: true, token: '' }",
     test: brokers(
       `${folder}/erasures.int.test.ts`,
-      'after an erasure, a chunk that was written earlier does not move the position',
+      'a chunk that was written before an erasure does not move the position',
     ),
   },
   {
@@ -525,7 +546,10 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/positions.ts`,
     from: "const isReady = executions.get(partition) === 'done'",
     to: 'const isReady = true',
-    test: unit(`${folder}/erasures.test.ts`, 'a partition waits only if Redis has no erasures position'),
+    test: unit(
+      `${folder}/erasures.test.ts`,
+      'without a leader of the erasures topic, a partition waits only if Redis has no position for it',
+    ),
   },
   {
     guard: 'erasures are executed again if the state topic may lack their tombstones',
@@ -533,7 +557,10 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/erasures.ts`,
     from: 'const executed = hasTombstones ? marked : undefined',
     to: 'const executed = marked',
-    test: unit(`${folder}/erasures.test.ts`, 'the tombstone of an erasure without a state topic is published'),
+    test: unit(
+      `${folder}/erasures.test.ts`,
+      'the missing tombstone of an erasure is published when the state topic is switched on',
+    ),
   },
   {
     guard: 'the fetch of erasures is not retried immediately',
@@ -549,7 +576,10 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/erasures.ts`,
     from: "attemptOnce(what, 'topic', signal, attempt, 1)",
     to: "attemptOnce(what, 'topic', signal, attempt)",
-    test: unit(`${folder}/erasures.test.ts`, 'a projector that cannot read new erasures reports the outage'),
+    test: unit(
+      `${folder}/erasures.test.ts`,
+      'a projector that cannot read new erasures reports the outage, and retries',
+    ),
   },
   {
     guard: 'a tombstone never has a timestamp in the future',
@@ -565,7 +595,10 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/erasures.ts`,
     from: 'if (isFilling) return markAll(partition, topicId, marks, signal)',
     to: '',
-    test: unit(`${folder}/erasures.test.ts`, 'erasures only set marks during a fill'),
+    test: unit(
+      `${folder}/erasures.test.ts`,
+      'an erasure during a fill sets only its mark, and is executed after the fill',
+    ),
   },
   {
     guard: 'a stale event is not published',
@@ -647,6 +680,6 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/startup.ts`,
     from: 'if (error instanceof TopicError || error instanceof UnsafeRedisError) throw error',
     to: 'if (error instanceof UnsafeRedisError) throw error',
-    test: unit(`${folder}/startup.test.ts`, 'an error that only a person can remove'),
+    test: unit(`${folder}/startup.test.ts`, 'the start ends the process after an error that needs a person'),
   },
 ]

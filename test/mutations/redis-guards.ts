@@ -18,7 +18,7 @@ export const redisGuards: readonly Guard[] = [
     file,
     from: 'socketTimeout: settings.REDIS_COMMAND_TIMEOUT_MS * 2,',
     to: '',
-    test: client('a command that has timed out ends the connection, and the next connection works'),
+    test: client('a timeout of a command ends the connection, and the next connection works'),
   },
   {
     guard: 'a connection that cannot select its database is closed',
@@ -34,7 +34,7 @@ export const redisGuards: readonly Guard[] = [
     file,
     from: 'enableOfflineQueue: false,\n    retryStrategy',
     to: 'retryStrategy',
-    test: client('a command without a connection rejects immediately, and is not sent later'),
+    test: client('without a connection a command rejects immediately, and is not sent later'),
   },
   {
     guard: 'a command in flight fails with its connection and is not sent again',
@@ -50,6 +50,6 @@ export const redisGuards: readonly Guard[] = [
     file,
     from: `reconnectOnError: (error) => error.message.includes('READONLY'),`,
     to: '',
-    test: client('a client finds the new primary at the address when the old primary has become a replica'),
+    test: client('a client finds the new primary at its address after the old primary became a replica'),
   },
 ]

@@ -9,7 +9,7 @@ export const schemaGuards: readonly Guard[] = [
     file: `${folder}/keys.ts`,
     from: "customerUuid.startsWith('}') ?",
     to: "customerUuid === '' ?",
-    test: unit(`${folder}/keys.test.ts`, 'the keys of a customer are in one slot'),
+    test: unit(`${folder}/keys.test.ts`, 'all keys of a customer are in one slot, and no two customers share a key'),
   },
   {
     guard: 'field names that begin with _ are reserved',
@@ -17,7 +17,10 @@ export const schemaGuards: readonly Guard[] = [
     file: `${folder}/customer-hash.ts`,
     from: `name.startsWith('_') ? `,
     to: `name === '' ? `,
-    test: unit(`${folder}/customer-hash.test.ts`, 'no customer field replaces the metadata'),
+    test: unit(
+      `${folder}/customer-hash.test.ts`,
+      'no field of a customer replaces the metadata or the dealer in the hash',
+    ),
   },
   {
     guard: 'ids are compared by UTF-8 bytes',

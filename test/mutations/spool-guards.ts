@@ -17,7 +17,7 @@ export const spoolGuards: readonly Guard[] = [
     from: `await file.datasync()
         if (isNew)`,
     to: 'if (isNew)',
-    test: spool('a record is acknowledged only after the file, and a new file’s directory, are synced'),
+    test: spool('a record is acknowledged only after the fsync of the file and a new file’s directory'),
   },
   {
     guard: 'the spool syncs the directory of a new file',
@@ -25,7 +25,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/segment.ts`,
     from: 'await syncDirectory(directory)',
     to: '',
-    test: spool('a record is acknowledged only after the file, and a new file’s directory, are synced'),
+    test: spool('a record is acknowledged only after the fsync of the file and a new file’s directory'),
   },
   {
     guard: 'no record is acknowledged if the disk fails',
@@ -65,7 +65,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/spool.ts`,
     from: 'await lockDirectory(directory)',
     to: '{ path: directory, release: () => undefined }',
-    test: spool('only one process can use a directory'),
+    test: spool('only one process can use a spool directory'),
   },
   {
     guard: 'with a spool no request waits for a failing partition',
@@ -73,7 +73,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/delivery/spooled-publish.ts`,
     from: 'if (publishers.fails(record))',
     to: 'if (!publishers.fails)',
-    test: spooledPublish('a record goes to the disk immediately if the last flush of its partition failed'),
+    test: spooledPublish('a record goes to the spool immediately if the last flush of its partition failed'),
   },
   {
     guard: 'a disk that hangs delays no answer',
@@ -113,7 +113,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/drain.ts`,
     from: 'its.pending.push(placeOf(item))',
     to: 'its.pending.push(item)',
-    test: drain('200 failing partitions keep neither records nor file windows'),
+    test: drain('the memory of a drain does not grow with 200 failing partitions'),
   },
   {
     guard: 'only one cursor at a time reads files',
@@ -129,7 +129,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/drain.ts`,
     from: 'cursor.pending.push(...left)',
     to: 'cursor.pending.unshift(...left)',
-    test: drain('a record that always fails does not delay the other records'),
+    test: drain('a record that always fails does not delay other records of its partition'),
   },
   {
     guard: 'a file that is not done is read again after the last cursor has ended',
@@ -137,7 +137,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/drain.ts`,
     from: 'cursors.size === 0 && segments.some(',
     to: 'false && segments.some(',
-    test: damage('a file is drained to its end, even if a record is damaged between two readings'),
+    test: damage('a file is drained to its end even if a record becomes damaged during the drain'),
   },
   {
     guard: 'a changed number of partitions makes the drain start again',
@@ -161,7 +161,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/drain.ts`,
     from: '      if (isStopped() || mustRestart) return\n      for',
     to: '      for',
-    test: concurrentDrain('a stop while partitions catch up'),
+    test: concurrentDrain('a shutdown ends the drain while partitions catch up and a record is appended'),
   },
   {
     guard: 'a file that becomes readable makes the drain start again',
@@ -177,7 +177,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/segment.ts`,
     from: 'isScanned(segment) && segment.delivered.count >= segment.found',
     to: 'isScanned(segment)',
-    test: spool('the next process gets undelivered records'),
+    test: spool('the next process gets the undelivered records of the spool'),
   },
   {
     guard: 'records spooled under another prefix go to the present topics',
@@ -185,7 +185,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/delivery/topic-publishers.ts`,
     from: 'deliver(underOurPrefix(record), () =>',
     to: 'deliver(record, () =>',
-    test: publishers('records of another prefix go to the present topics, or else to quarantine'),
+    test: publishers('a record of another topic prefix goes to the current topics, or else to quarantine'),
   },
   {
     guard: 'publishers report a record that quarantine refuses, so that its file is kept',
@@ -193,7 +193,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/delivery/topic-publishers.ts`,
     from: `if (end === 'refused') keep()`,
     to: '',
-    test: publishers('the file of a record that quarantine refuses is kept, too'),
+    test: publishers('the file of a record that even quarantine refuses is kept'),
   },
   {
     guard: 'the file of a record that Kafka accepts in no topic is kept as .damaged',
@@ -201,7 +201,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/drain.ts`,
     from: 'if (item) noteDamage(',
     to: 'if (item && items.length < 0) noteDamage(',
-    test: drain('the file of a record that every topic refuses is kept, and no other record is delayed'),
+    test: drain('a record that every topic refuses stays in its file, and delays no other record'),
   },
   {
     guard: 'records that a drain could not deliver are reported',
@@ -249,7 +249,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/segment.ts`,
     from: 'if (!isNew) await writeAll(file, encodeNote(marker, note), NOTE_AT)',
     to: '',
-    test: damage('a file with 1,499 acknowledged records'),
+    test: damage('a file in which 1,499 of 3,000 records became zeros is kept, and the loss is counted'),
   },
   {
     guard: 'damage before the last sync is no torn tail',
@@ -267,7 +267,7 @@ export const spoolGuards: readonly Guard[] = [
 `,
     to: `throw error
 `,
-    test: damage('a file with unreadable blocks loses only the records'),
+    test: damage('a file with unreadable blocks loses only the records in these blocks, and is kept'),
   },
   {
     guard: 'a failed read is retried',
@@ -283,7 +283,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/drain.ts`,
     from: 'Promise.race([appender.committed, sleep(RETRY_MS), ...running()])',
     to: 'Promise.race(running())',
-    test: concurrentDrain('a partition that catches up'),
+    test: concurrentDrain('a partition that catches up does not delay other partitions'),
   },
   {
     guard: 'an error of the next file does not drop a batch',
@@ -299,7 +299,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/segment.ts`,
     from: '        await isStillOurs()\n        // Write the note',
     to: '        // Write the note',
-    test: lasting('without its lock file the spool acknowledges nothing, takes the lock again and continues'),
+    test: lasting('without its lock file the spool refuses records, locks again, and continues'),
   },
   {
     guard: 'a deleted file gets no more records',
@@ -315,7 +315,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/appender.ts`,
     from: '!isFailing && isWithinBounds(bytes)',
     to: 'isWithinBounds(bytes)',
-    test: lasting('the spool has no room while the disk fails, and notices the recovery without a record'),
+    test: lasting('the spool has no room while the disk fails, and notices the repair without traffic'),
   },
   {
     guard: 'opening the spool reads one header',

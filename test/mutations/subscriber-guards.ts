@@ -30,7 +30,7 @@ export const subscriberGuards: readonly Guard[] = [
     file: `${folder}/delivery-store.ts`,
     from: '    if (isNewer) newest.set(customerUuid, version)\n',
     to: '',
-    test: chunk('the store ends with the newest version of each customer, and has each newer event once, in order'),
+    test: chunk('the store gets each newer event once, in order, and ends with the newest versions'),
   },
   {
     guard: 'a subscriber continues only from the position in its store',
@@ -143,6 +143,6 @@ export const subscriberGuards: readonly Guard[] = [
     file: `${folder}/customer-table.ts`,
     from: 'consumer.seek({ topic, partition, offset: String(offset) })',
     to: 'void [partition, offset]',
-    test: table('continues at its place after its group has rebalanced'),
+    test: table('a table continues at its offset after its group has rebalanced'),
   },
 ]

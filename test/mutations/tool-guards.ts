@@ -10,7 +10,7 @@ export const toolGuards: readonly Guard[] = [
     file: 'packages/cli/src/quarantine/plan.ts',
     from: 'erasure !== undefined && isErased(erasure, read.value.version)',
     to: 'erasure !== undefined && false',
-    test: unit('packages/cli/src/quarantine/plan.test.ts', 'makes no new copy of an erased event'),
+    test: unit('packages/cli/src/quarantine/plan.test.ts', 'a redrive refuses an event that an erasure covers'),
   },
   {
     guard: 'a redrive notes only records that Kafka has stored',
@@ -18,7 +18,7 @@ export const toolGuards: readonly Guard[] = [
     file: 'packages/cli/src/quarantine/group.ts',
     from: 'group.filter((_, i) => refusals[i] === undefined)',
     to: 'group',
-    test: unit('packages/cli/src/quarantine/group.test.ts', 'no audit entry of a record that Kafka refuses'),
+    test: unit('packages/cli/src/quarantine/group.test.ts', 'a record that Kafka refuses gets no audit entry'),
   },
   {
     guard: 'a redrive refuses a record that the projector would quarantine again',
@@ -26,7 +26,10 @@ export const toolGuards: readonly Guard[] = [
     file: 'packages/cli/src/quarantine/plan.ts',
     from: 'if (!read.ok) return refuse(read.reason)',
     to: `if (!read.ok) return { send: { topic, key, value, timestamp: receivedAt, headers } }`,
-    test: unit('packages/cli/src/quarantine/plan.test.ts', 'refuses a record that would come back to quarantine'),
+    test: unit(
+      'packages/cli/src/quarantine/plan.test.ts',
+      'a redrive refuses a record that would return to quarantine',
+    ),
   },
   {
     guard: 'verify compares the marks of erased customers',
@@ -34,7 +37,10 @@ export const toolGuards: readonly Guard[] = [
     file: 'packages/verify/src/verify.ts',
     from: ' ?? compareMark(mark, upTo, exact)',
     to: '',
-    test: brokers('test/e2e/erasure.e2e.test.ts', 'verify finds an erased customer whose mark is gone'),
+    test: brokers(
+      'test/e2e/erasure.e2e.test.ts',
+      'verify finds an erased customer without a mark, and a second erasure repairs it',
+    ),
   },
   {
     guard: 'the verifier excuses an unusable record only if a usable event supersedes it',
@@ -44,7 +50,7 @@ export const toolGuards: readonly Guard[] = [
     to: 'true',
     test: unit(
       'packages/verify/src/evidence.test.ts',
-      'an unusable record is excused only if a usable event of its customer is newer or equal',
+      'an unusable record may be missing in quarantine only if a usable event supersedes it',
     ),
   },
   {
@@ -55,7 +61,10 @@ export const toolGuards: readonly Guard[] = [
       `placeOf(hash._source, comparison) === 'unread' ? 'newer' : ` +
       `wrong('is newer in Redis than any event in Kafka')`,
     to: `'newer'`,
-    test: unit('packages/verify/src/compare-hash.test.ts', 'newer than its event is accepted only'),
+    test: unit(
+      'packages/verify/src/compare-hash.test.ts',
+      'a newer hash is accepted only if its record exists and was not read yet',
+    ),
   },
   {
     guard: 'a lost copy in quarantine is in the verdict',
@@ -128,14 +137,14 @@ export const toolGuards: readonly Guard[] = [
     test: unit('test/contract-compatibility.test.ts', 'a removed field is a breaking change'),
   },
   {
-    guard: 'an interruption before a wait ends the wait, too',
+    guard: 'an interruption before a wait also ends the wait',
     prevents: 'a demo that Ctrl-C cannot end',
     file: 'packages/cli/src/interruption.ts',
     from: `arrived: new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve())),`,
     to: `get arrived() {
     return new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
   },`,
-    test: unit('packages/cli/src/interruption.test.ts', 'an interruption before a wait ends the wait, too'),
+    test: unit('packages/cli/src/interruption.test.ts', 'an interruption before a wait also ends the wait'),
   },
   {
     guard: 'an interrupted demo removes its files',
@@ -143,7 +152,7 @@ export const toolGuards: readonly Guard[] = [
     file: 'tools/demo.ts',
     from: 'if (isSound || signal.aborted) await rm(',
     to: 'if (isSound) await rm(',
-    test: brokers('test/e2e/demo.e2e.test.ts', 'that is interrupted during its verdict'),
+    test: brokers('test/e2e/demo.e2e.test.ts', 'a demo interrupted during its verdict'),
   },
   {
     guard: 'the ports of docker-compose.yml are open only to this machine',
@@ -167,6 +176,9 @@ export const toolGuards: readonly Guard[] = [
     file: 'packages/runtime/src/kafka/topic-rules.ts',
     from: 'requiredConfig(settings, demand)[name',
     to: `({ ...requiredConfig(settings, demand), 'retention.ms': '1' } as Record<string, string>)[name`,
-    test: unit('packages/runtime/src/kafka/topic-check.test.ts', 'names the setting that corrects a problem'),
+    test: unit(
+      'packages/runtime/src/kafka/topic-check.test.ts',
+      'inspectTopics names the setting and the value that correct a problem',
+    ),
   },
 ]

@@ -300,11 +300,14 @@ describe.concurrent('the rights of a command', { timeout: 60_000 }, () => {
     expect(await run(use, RIGHTS[use])).toMatchObject({ code: 0 })
   })
 
-  it.each(missing)('%s ends immediately without %s, and names this right in one line', async (use, right, rights) => {
-    const { code, said } = await run(use, rights)
-    expect(said).toMatch(wordsOf(right))
-    expect([code, said.split('\n').length]).toEqual([1, 1])
-  })
+  it.each(missing)(
+    '%s ends immediately without %s, and its error names this right in one line',
+    async (use, right, rights) => {
+      const { code, said } = await run(use, rights)
+      expect(said).toMatch(wordsOf(right))
+      expect([code, said.split('\n').length]).toEqual([1, 1])
+    },
+  )
 
   it.each(uses.filter(readsCustomers))(
     '%s reports a user that may see but not read the customers topic',
@@ -382,7 +385,9 @@ describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
   })
 })
 
-it('look treats pattern characters in REDIS_KEY_PREFIX as plain characters', { timeout: 60_000 }, async () => {
+it('the command look treats pattern characters in REDIS_KEY_PREFIX as plain characters', {
+  timeout: 60_000,
+}, async () => {
   const prefix = `${site.keyPrefix}[ab]*:`
   await world.redis.hset(`${prefix}positions:v1`, 'x/0', '1')
   await world.redis.hset(`${prefix}customer:{mine}`, 'a', '1')

@@ -4,13 +4,13 @@ import { eventRows, outcomeBetween } from './one-customer.ts'
 
 const none = { applied: 1, stale: 2, duplicate: 3, quarantined: 4 }
 
-it('the outcome of an event is the outcome whose count has grown', () => {
+it("the demo finds an event's outcome by the count that has grown", () => {
   expect(outcomeBetween(none, none)).toBeUndefined()
   expect(outcomeBetween(none, { ...none, applied: 2 })).toBe('applied')
   expect(outcomeBetween(none, { ...none, stale: 3 })).toBe('stale')
 })
 
-it('the rows of the three events have their version and their outcome, and fit into 60 columns', () => {
+it('the demo shows each event with version and outcome in 60 columns', () => {
   const made = makeCustomersEvent({ timestamp: Date.UTC(2026, 10, 26, 9, 5, 7, 8), id: '0b2d06f1-a456-4002' })
   const rows = eventRows([
     { made, lastName: 'Byron', outcome: 'newest: in Redis' },

@@ -3,7 +3,7 @@ import { addsUp, NOTHING_SENT, readSum, sentSum, storedSum, sumText, together } 
 
 const outcomes = { applied: 16_877, stale: 2445, duplicate: 1153, quarantined: 0 }
 
-it('a sum shows the total and its parts in one line', () => {
+it('a sum of the demo shows the total and its parts', () => {
   expect(sumText(readSum(20_475, outcomes), 80)).toBe(
     '✔ read 20,475 = 16,877 newest + 2,445 older, ignored + 1,153 repeats, ignored',
   )
@@ -16,20 +16,20 @@ it.each([60, 80, 200])('a sum does not wrap in %i columns', (columns) => {
   for (const line of sumText(readSum(20_475, outcomes), columns).split('\n')) expect(line.length).toBeLessThan(columns)
 })
 
-it('a sum with a missing part says so', () => {
+it('a sum whose parts do not add up says so', () => {
   const wrong = readSum(20_476, outcomes)
   expect(addsUp(readSum(20_475, outcomes))).toBe(true)
   expect(addsUp(wrong)).toBe(false)
   expect(sumText(wrong, 100)).toMatch(/^✘ read[\s\S]*but the parts are 20,475$/)
 })
 
-it('unusable records are a part of the records that were read', () => {
+it('the sum of read records includes the unusable records', () => {
   const sum = readSum(20_477, { ...outcomes, quarantined: 2 })
   expect(addsUp(sum)).toBe(true)
   expect(sumText(sum, 200)).toContain('+ 2 unusable, in quarantine')
 })
 
-it('each request of all senders is answered, torn off or failed', () => {
+it('the sum of requests has answered, torn off and failed requests', () => {
   const first = { ...NOTHING_SENT, attempts: 110, promised: 95, dropped: 10 }
   const second = {
     ...NOTHING_SENT,
@@ -49,7 +49,7 @@ it('each request of all senders is answered, torn off or failed', () => {
   expect(addsUp(sentSum(first, 99))).toBe(false)
 })
 
-it('the records that were read are all that are in Kafka', () => {
+it('the sum of records in Kafka adds up only if all were read', () => {
   expect(addsUp(storedSum(30, { customers: 20, other: 10 }))).toBe(true)
   expect(addsUp(storedSum(31, { customers: 20, other: 10 }))).toBe(false)
 })

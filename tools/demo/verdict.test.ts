@@ -20,7 +20,7 @@ const verdict: Verdict = {
 }
 const expected = { promisedEvents: 1003, lost: 0 }
 
-it('a sound verdict has one line for Kafka and one for Redis, of fewer than 60 columns', () => {
+it('a verdict without problems has one short line for Kafka and one for Redis', () => {
   const lines = verdictText(verdict, expected).split('\n')
   expect(lines).toEqual([
     '✔ 1,003 of 1,003 events answered 202 are in Kafka',
@@ -39,7 +39,7 @@ it.each([
   ],
   ['the ledger lacks an event that was answered with 202', verdict, { promisedEvents: 1004, lost: 0 }],
   ['an event was given up after six attempts', verdict, { promisedEvents: 1003, lost: 1 }],
-])('a promise is not kept if %s', (_, found, wanted) => {
+])('the demo reports a broken promise if %s', (_, found, wanted) => {
   expect(isKept(found, wanted)).toBe(false)
   expect(verdictText(found, wanted)).toContain('✘')
 })

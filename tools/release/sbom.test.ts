@@ -20,17 +20,17 @@ const packages = {
 }
 const expected = ['@x/a@1.0.0', '@x/lib@1.0.0', 'deep@1.0.0', 'nested@1.0.0', 'shared@1.0.0', 'shared@2.0.0']
 
-it('an image has the packages that its workspace needs, each from the folder in which Node finds it', () => {
+it("an image's package list follows Node's search through the folders", () => {
   expect(productionPackages(packages, 'services/a')).toEqual(expected)
 })
 
-it('a lock file without a needed package is a problem', () => {
+it('a lock file that lacks a needed package is reported', () => {
   const { 'node_modules/tool': _, ...others } = packages
   const needs = { ...others, 'services/b': { name: '@x/b', version: '1.0.0', dependencies: { tool: '1.0.0' } } }
   expect(() => productionPackages(needs, 'services/b')).toThrow('package-lock.json lacks tool, which services/b needs')
 })
 
-it('an SBOM must list each package of the image, and no other', () => {
+it('an SBOM must list exactly the packages of the image', () => {
   const components = expected.map((name) => ({ purl: `pkg:npm/${name.replace(/^@/, '%40')}` }))
   expect(sbomProblems({ components }, expected)).toEqual([])
   expect(sbomProblems({ components: [...components.slice(1), { purl: 'pkg:npm/tool@1.0.0' }] }, expected)).toEqual([

@@ -15,7 +15,7 @@ const changelog = `# Changelog
 - Before.
 `
 
-it('a release of the changelog gives the entries a heading and begins an empty section', () => {
+it('a release moves the changelog entries under its heading, and leaves Unreleased empty', () => {
   expect(releaseChangelog(changelog, release, [])).toBe(`# Changelog
 
 ## Unreleased
@@ -32,7 +32,7 @@ it('a release of the changelog gives the entries a heading and begins an empty s
 `)
 })
 
-it('a release of the changelog lists the texts of the changesets, and leaves out empty texts', () => {
+it('a release copies the texts of the changesets into the changelog', () => {
   expect(releaseChangelog('# Changelog\n\n## Unreleased\n', release, ['One\ntwo.', ' \n', 'Three.'])).toBe(`# Changelog
 
 ## Unreleased
@@ -55,7 +55,7 @@ it.each([
   expect(() => releaseChangelog(text, release, [])).toThrow(problem)
 })
 
-it('a release names itself in the headings of the upgrade guide only', () => {
+it('a release replaces Unreleased only in the headings of the upgrade guide', () => {
   const guide = '## From 0.1.0 to Unreleased\n\nFrom 0.1.0 to Unreleased: nothing.\n\n## From 0.0.9 to 0.1.0\n'
   expect(releaseUpgradeGuide(guide, release)).toBe(guide.replace('Unreleased\n', '0.2.0\n'))
 })

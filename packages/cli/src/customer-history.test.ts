@@ -28,7 +28,7 @@ const quarantined = (offset: number, headers: Readonly<Record<string, string>>, 
 const outcomes = (history: ReturnType<typeof historyOf>) =>
   history.events().map(({ outcome, reason }) => (reason === undefined ? outcome : `${outcome}: ${reason}`))
 
-it('tells newer, older and repeated events apart, and ignores other customers', () => {
+it('the history distinguishes newer, older and repeated events, and ignores other customers', () => {
   const history = historyOf({ source: `${TOPIC}/3/4` })
   for (const each of [
     record(0, 10),
@@ -62,7 +62,7 @@ it('an unusable event is in quarantine if quarantine has a copy of its record', 
   expect(outcomes(history)).toEqual(['applied', 'unusable: not-json', 'quarantined: too-far-in-future', 'older'])
 })
 
-it('a usable record that an operator sent to quarantine does not count as applied', () => {
+it('a usable record that an operator put into quarantine is not shown as applied', () => {
   const history = historyOf()
   history.addRaw(record(0, 10))
   history.addRaw(record(1, 5))
@@ -71,7 +71,7 @@ it('a usable record that an operator sent to quarantine does not count as applie
   expect(outcomes(history)).toEqual(['quarantined: named-by-setting', 'applied'])
 })
 
-it('an event that the ingress refused is listed at its time of receipt', () => {
+it('the history lists an event from the ingress quarantine at its time of receipt', () => {
   const history = historyOf()
   history.addRaw(record(0, 10))
   history.addRaw(record(2, 20))
@@ -80,7 +80,7 @@ it('an event that the ingress refused is listed at its time of receipt', () => {
   expect(history.events().map(({ place }) => place)).toEqual([`${TOPIC}/3/0`, 'q/5/7', `${TOPIC}/3/2`])
 })
 
-it('an event after the position waits, and one of an erased customer is erased', () => {
+it("an event after the position has the outcome waiting, an erased customer's event has erased", () => {
   const history = historyOf({ position: 2n, erasure: { scope: 'until-now', erasedAt: 10 } })
   for (const each of [record(0, 10), record(1, 11), record(2, 12)]) history.addRaw(each)
   expect(outcomes(history)).toEqual(['erased', 'applied', 'waiting'])
@@ -92,7 +92,7 @@ it('an event after the position waits, and one of an erased customer is erased',
   expect(outcomes(forever)).toEqual(['erased'])
 })
 
-it('only the newest events are kept, and the older ones still decide', () => {
+it('a limited history keeps the newest events, and older events still decide the outcomes', () => {
   const history = historyOf({ limit: 2 })
   for (const each of [record(0, 10), record(1, 50), record(2, 20), record(3, 50)]) history.addRaw(each)
   expect(history.leftOut).toBe(2)

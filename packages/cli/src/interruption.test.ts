@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
 
-it('an interruption before a wait ends the wait, too', { timeout: 30_000 }, async () => {
+it('an interruption before a wait also ends the wait', { timeout: 30_000 }, async () => {
   const module = JSON.stringify(new URL('./interruption.ts', import.meta.url).href)
   const script = `import { once } from 'node:events'
     import { interruption } from ${module}

@@ -3,7 +3,7 @@ import { barText, clipped, stepText } from './layout.ts'
 
 const state = { label: 'events', done: 8612, total: 20_000, perSecond: 512.4, secondsLeft: 22.2, tail: '12 behind' }
 
-it('a progress bar shows percentage, rate, time left and its tail', () => {
+it('a progress bar shows percentage, rate, time left and a last text', () => {
   expect(barText(state, 80)).toBe('  events    ████████████░░░░░░░░░░░░░░░░░  43 %    512/s   23 s left  12 behind')
 })
 
@@ -26,7 +26,7 @@ it('a progress bar is full only at the end', () => {
   expect(barText({ ...state, done: 20_000 }, 200)).toContain('█ 100 %')
 })
 
-it('a step has its time at the right, and a long text below itself', () => {
+it('a step shows its duration at the right, and a long text below', () => {
   const text = 'each partition has another leader, and the sender gets 202 again'
   expect(stepText({ mark: '✔', label: 'leader', text, ms: 2949 }, 60).split('\n')).toEqual([
     '✔ leader    each partition has another leader, and    2.9 s',

@@ -18,7 +18,7 @@ const shown: ShownCustomer = {
   state: { place: 'state/3/1', kind: 'document', version: null, agreement: 'differs', fields: [`x${ESCAPE}`] },
 }
 
-it('no text of a customer controls the terminal', () => {
+it('control characters in customer data cannot control the terminal', () => {
   const all = shownLines(shown).join('')
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to find
   expect(all).not.toMatch(/[\u0000-\u001f\u007f-\u009f]/)
@@ -26,19 +26,19 @@ it('no text of a customer controls the terminal', () => {
   expect(all).toContain('… (600 characters)')
 })
 
-it('shows the metadata in words, and leaves them out of the fields', () => {
+it('customer show explains the metadata, and does not list them again as fields', () => {
   const lines = shownLines(shown)
   expect(lines).toContain('  source     raw/3/7, received 1970-01-01 00:00:00 UTC; Kafka no longer has this record')
   expect(lines.join('\n')).not.toContain('_projection')
   expect(lines.join('\n')).toContain('__mine')
 })
 
-it('an erased customer with a hash is pointed out', () => {
+it('customer show warns of an erased customer who still has a hash', () => {
   const lines = shownLines({ ...shown, erased: { scope: 'forever', erasedAt: 0 } })
   expect(lines.join('\n')).toContain('erased     at 1970-01-01 00:00:00 UTC, scope forever; but Redis has the hash')
 })
 
-it('an event is one line, without control characters of its id', () => {
+it('customer history prints each event as one line, without control characters from its id', () => {
   const lines = historyLines({
     customerUuid: 'ada',
     topic: 't',

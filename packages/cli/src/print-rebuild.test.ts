@@ -37,7 +37,7 @@ it('the report of a running rebuild estimates its end and advises to keep the ol
   ])
 })
 
-it('a rebuild that does not move says what to check', () => {
+it('the report of a rebuild without progress lists what to check', () => {
   const still = { ...report, left: 60, done: 0, isComplete: false }
   expect(rebuildLines(still)).toEqual([
     'Projection 3 is not complete: 0 % of 60 records, nothing moves.',
@@ -45,7 +45,7 @@ it('a rebuild that does not move says what to check', () => {
   ])
 })
 
-it('after a rebuild, old projectors are to be stopped, and only then old positions may go', () => {
+it('after a rebuild, the report says to stop old projectors before old positions are deleted', () => {
   const others = [
     { projection: 1, left: 5, isMoving: false },
     { projection: 2, left: 0, isMoving: true },

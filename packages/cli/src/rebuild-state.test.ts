@@ -9,18 +9,18 @@ const progress = (position: bigint | undefined, more: Partial<StoredProgress> = 
 const ends = [{ partition: 0, low: '10', high: '100' }]
 const stateOf = (stored: StoredProgress | undefined, given = ends) => stateOfProjection(2, given, stored && [stored])
 
-it('a projection is complete when all records before the ends are applied', () => {
+it('a rebuild is complete when all records that the topic had are applied', () => {
   expect(stateOf(progress(40n))).toMatchObject({ left: 60, done: 30, isComplete: false })
   expect(stateOf(progress(100n))).toMatchObject({ left: 0, done: 90, isComplete: true })
   expect(stateOf(progress(120n))).toMatchObject({ left: 0, isComplete: true })
 })
 
-it('a projection without positions is not complete, even if the topic is empty', () => {
+it('a rebuild without positions is incomplete, even if the topic is empty', () => {
   expect(stateOf(undefined)).toMatchObject({ left: 90, done: 0, isComplete: false })
   expect(stateOf(undefined, [{ partition: 0, low: '0', high: '0' }])).toMatchObject({ left: 0, isComplete: false })
 })
 
-it('a partition without records needs no position', () => {
+it('a rebuild can be complete although an empty partition has no position', () => {
   const empty = { partition: 1, low: '7', high: '7' }
   const two = stateOfProjection(2, [...ends, empty], [progress(100n), progress(undefined, { partition: 1 })])
   expect(two.isComplete).toBe(true)
@@ -28,16 +28,16 @@ it('a partition without records needs no position', () => {
   expect(reversed.partitions.map(({ partition }) => partition)).toEqual([0, 1])
 })
 
-it('a partition that is being filled is not complete, even if no event waits', () => {
+it('a partition that is being filled is incomplete, even if all its events are applied', () => {
   const filling = progress(100n, { fill: { next: 20n, end: 50n } })
   expect(stateOf(filling)).toMatchObject({ left: 30, done: 110, isFilling: true, isComplete: false })
 })
 
-it('a partition within a window is complete when the window is applied', () => {
+it('a partition inside a window is complete only when the whole window is applied', () => {
   expect(stateOf(progress(100n, { windowEnd: 130n }))).toMatchObject({ left: 30, isComplete: false })
 })
 
-it('only positions two projections back may be deleted, and only after the rebuild', () => {
+it('old positions may be deleted only after the rebuild, and only two projections back', () => {
   const at = (position: bigint) => stateOfProjection(4, ends, [progress(position)])
   expect(deletable([1, 2, 3, 4], at(100n))).toEqual([1, 2])
   expect(deletable([1, 2, 3, 4], at(99n))).toEqual([])

@@ -12,11 +12,11 @@ it.each([
   ['the longest retention', { 'retention.ms': LONGEST, 'segment.ms': '10' }, 'forever'],
   ['the time until a compaction', { 'cleanup.policy': 'compact', 'max.compaction.lag.ms': '700' }, 700],
   ['no time limit of a compaction', { 'cleanup.policy': 'compact', 'max.compaction.lag.ms': LONGEST }, 'compaction'],
-])('keepsFor reads %s', async (_, settings, expected) => {
+])('keepsFor returns how long a topic keeps bytes, by %s', async (_, settings, expected) => {
   expect(await keepsFor(adminWith({ 'cleanup.policy': 'delete', ...settings }), 't')).toBe(expected)
 })
 
-it('keepsFor is unknown without the right to read the settings, but does not hide an outage', async () => {
+it('keepsFor returns unknown if a right is missing, and rejects in an outage', async () => {
   const failing = (error: Error) => ({ describeTopicConfig: () => Promise.reject(error) }) as unknown as TopicAdmin
   const denied = Object.assign(new Error('denied'), {
     name: 'KafkaJSProtocolError',
@@ -26,7 +26,7 @@ it('keepsFor is unknown without the right to read the settings, but does not hid
   await expect(keepsFor(failing(new Error('away')), 't')).rejects.toThrow('away')
 })
 
-it('an erasure is complete if only the erasure and the mark are left', () => {
+it('an erasure is complete if only its record and its mark in Redis are left', () => {
   const complete: Remains = {
     customerUuid: 'a',
     erasure: { erasedAt: 1, scope: 'forever', reason: 'r', requestedBy: 'ops' },

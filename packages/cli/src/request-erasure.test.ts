@@ -9,7 +9,7 @@ const setUp = () => {
   return { sent, producer: { send: async (records: readonly OutgoingRecord[]) => void sent.push(...records) } }
 }
 
-it('a request writes one record, which can be read as the erasure', async () => {
+it('requestErasure writes one record, which can be read as the erasure', async () => {
   const { sent, producer } = setUp()
   const erasure = await requestErasure(producer, 'erasures', request, 1000)
   expect(erasure).toEqual({ erasedAt: 1000, scope: 'forever', reason: 'asked by letter', requestedBy: 'ops' })
@@ -23,7 +23,7 @@ it.each([
   ['an unknown scope', { scope: 'ever' as 'forever' }],
   ['a reason that is too long', { reason: 'x'.repeat(1001) }],
   ['no requestedBy', { requestedBy: undefined as unknown as string }],
-])('a request writes nothing for %s', async (_, wrong) => {
+])('requestErasure rejects and writes nothing for %s', async (_, wrong) => {
   const { sent, producer } = setUp()
   await expect(requestErasure(producer, 'erasures', { ...request, ...wrong }, 1000)).rejects.toThrow(RangeError)
   expect(sent).toEqual([])

@@ -45,7 +45,7 @@ it.each([60, 200])('a terminal of %i columns shows one bar below all other lines
   screen.close()
 })
 
-it('a stream that is no terminal gets a bar for each quarter, and no control characters', () => {
+it('a file or pipe gets one line per quarter of the progress, without control characters', () => {
   vi.useFakeTimers()
   const { stream, written } = createStream(undefined, false)
   const screen = createScreen(stream, {})
@@ -58,7 +58,7 @@ it('a stream that is no terminal gets a bar for each quarter, and no control cha
   expect(written()).toBe(stripVTControlCharacters(written()))
 })
 
-it('a terminal in CI is no live terminal', () => {
+it('in CI the screen shows no live bar', () => {
   const { stream, written } = createStream(80)
   const screen = createScreen(stream, { CI: 'true' })
   screen.show({ text: () => 'live' })
@@ -66,7 +66,7 @@ it('a terminal in CI is no live terminal', () => {
   expect(stripVTControlCharacters(written())).toBe('line\n')
 })
 
-it('a step shows a tick and its time when its work is done, and no tick if the work fails', async () => {
+it('a finished step shows a tick and its duration, a failed step shows no tick', async () => {
   const { stream, written } = createStream(undefined, false)
   const screen = createScreen(stream, {})
   await screen.during(

@@ -29,7 +29,7 @@ const readiness = (code: number, body: unknown): RequestListener => {
   return (_, response) => response.writeHead(code).end(text)
 }
 
-it('a service that is not ready names each failed check', async () => {
+it('askReadiness returns each failed check of a service that is not ready', async () => {
   const checks = [
     { name: 'rebuild', ready: true, detail: 'Redis is being filled' },
     { name: 'redis', ready: false, detail: 'refuses connections' },
@@ -50,13 +50,13 @@ it.each([
   [404, { type: 'not-found' }],
   [200, { checks: [{ name: 1 }] }],
   [200, 'null'],
-])('an answer %i %j is not the answer of an admin port', async (code, body) => {
+])('the status %i with the body %j is not accepted as an answer of an admin port', async (code, body) => {
   const url = await serve(readiness(code, body))
   const { state, problems } = await askReadiness({ kind: 'ingress', url })
   expect([state, problems]).toEqual(['no-answer', [expect.stringContaining(`answers ${code}, but not as`)]])
 })
 
-it('a service without a server, and one that never answers, are reported after 3 s at most', async () => {
+it('an unreachable service and a silent service are reported within 3 s', async () => {
   const silent = await serve(() => {})
   const [refused, hangs] = await Promise.all(
     [await closedPort(), silent].map((url) => askReadiness({ kind: 'ingress', url })),
@@ -77,7 +77,7 @@ it('an endless answer is not read to its end', async () => {
   expect(problems[0]).toContain('more than 8388608 bytes')
 })
 
-it('metrics are summed over the series with the given labels', () => {
+it('readMetrics adds up the series that have the given labels', () => {
   const { sum } = readMetrics('# HELP a x\na{answer="accepted",service="i"} 2\na{answer="other"} 3\nab 5\n', 0)
   expect([sum('a'), sum('a', { answer: 'accepted' }), sum('ab'), sum('c')]).toEqual([5, 2, 5, 0])
 })

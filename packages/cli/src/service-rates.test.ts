@@ -8,7 +8,7 @@ const samples = (kind: 'ingress' | 'projector', before: string, after: string) =
   after: readMetrics(after, 2000),
 })
 
-it('rates are the increase of the counters of all services a second', () => {
+it('a rate is the increase per second of a counter, over all services', () => {
   const answers = (accepted: number, unavailable: number, other: number) =>
     Object.entries({ accepted, unavailable, 'too-large': other })
       .map(([answer, count]) => `ingress_answers_total{answer="${answer}"} ${count}`)
@@ -26,7 +26,7 @@ it('rates are the increase of the counters of all services a second', () => {
   })
 })
 
-it('a counter of a new process does not make a rate negative', () => {
+it('a restarted process, whose counters begin at 0, makes no rate negative', () => {
   const applied = (count: number) => `projector_events_total{outcome="applied"} ${count}`
   expect(ratesOf([samples('projector', applied(100), applied(1))])).toMatchObject({
     accepted: null,
@@ -34,6 +34,6 @@ it('a counter of a new process does not make a rate negative', () => {
   })
 })
 
-it('without samples there are no rates', () => {
+it('the rates are undefined if no service gave two samples', () => {
   expect(ratesOf([])).toBeUndefined()
 })

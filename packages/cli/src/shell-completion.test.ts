@@ -43,12 +43,12 @@ const shells: readonly Shell[] = ['bash', 'fish', 'zsh']
 describe.each(shells)('in %s', (shell) => {
   const test = it.skipIf(!isInstalled(shell)) // not every machine has fish and zsh
 
-  test('the first word is a command', () => {
+  test('the shell completes the first word with the commands', () => {
     expect(candidates(shell, [''])).toEqual(expect.arrayContaining(Object.keys(COMMANDS).sort()))
     expect(candidates(shell, ['ver'])).toEqual(['verify'])
   })
 
-  test('the next words depend on the command and on the words before', () => {
+  test('the shell completes the next words by the command and the earlier words', () => {
     expect(candidates(shell, ['topics', ''])).toEqual(['check', 'create'])
     expect(candidates(shell, ['config', ''])).toEqual(['check'])
     expect(candidates(shell, ['config', 'check', ''])).toEqual(['ingress', 'projector'])
@@ -56,17 +56,17 @@ describe.each(shells)('in %s', (shell) => {
     expect(candidates(shell, ['config', '--json', 'check', 'p'])).toEqual(['projector'])
   })
 
-  test.each(Object.entries(COMMANDS))('%s has its options', (name, { options }) => {
+  test.each(Object.entries(COMMANDS))('the shell completes the options of the command %s', (name, { options }) => {
     const expected = [...Object.keys(options), 'help'].map((option) => `--${option}`)
     expect(candidates(shell, [name, '--'])).toEqual(expected.sort())
   })
 
-  test('an unknown command has no candidates of another command', () => {
+  test('the shell completes nothing after an unknown command', () => {
     expect(candidates(shell, ['nothing', 't'])).toEqual([])
   })
 })
 
-it('in bash the value of an option is no word of the command', () => {
+it('bash does not count the value of an option as a word of the command', () => {
   expect(candidates('bash', ['config', '--env-file', 'x', ''])).toEqual(['check'])
   expect(candidates('bash', ['config', '--env-file', '=', 'x', ''])).toEqual(['check'])
   expect(candidates('bash', ['config', '--env-file', ''])).toEqual([])

@@ -53,7 +53,7 @@ const findings = (changes: Partial<Findings> = {}): Findings => {
 }
 const linesOf = (changes: Partial<Findings>) => statusLines(reportOf(findings(changes)), () => false)
 
-it('a pipeline in which all is well says so first', () => {
+it('the first line of a healthy status is "All is well."', () => {
   const lines = linesOf({})
   expect(lines.slice(0, 4)).toEqual([
     'All is well.',
@@ -64,7 +64,7 @@ it('a pipeline in which all is well says so first', () => {
   expect(reportOf(findings()).healthy).toBe(true)
 })
 
-it('a partition whose position moves is behind, and the pipeline is well', () => {
+it('a partition that is behind is no problem while its position moves', () => {
   const observation = { value: observed([{ position: 0n }, {}], [{ position: 40n }, {}], 4000) }
   const report = reportOf(findings({ observation, oldestWaiting: { value: now - 5000 } }))
   expect(report).toMatchObject({
@@ -81,7 +81,7 @@ it('a partition whose position moves is behind, and the pipeline is well', () =>
   )
 })
 
-it('a partition that stands still is a reason, after 4 s, or 9 s if it is far behind', () => {
+it('a partition without progress is a problem after 4 s, or after 9 s far behind', () => {
   const isStill = (stable: string, ms: number) => {
     const one = [{ position: 1n, stable, published: 1n }]
     const observation = { value: observed(one, one, ms) }
@@ -161,7 +161,7 @@ it.each<[string, Partial<Findings>, string]>([
     { quarantine: { value: { ...quarantineOf({}), leaderless: [3] } } },
     'partition 3 of q: no leader answers',
   ],
-])('%s is a reason, and the exit code is 1', (_, changes, reason) => {
+])('status reports a problem for %s', (_, changes, reason) => {
   const report = reportOf(findings(changes))
   expect(report.healthy).toBe(false)
   expect(report.reasons.join('\n')).toContain(reason)
@@ -172,7 +172,7 @@ function quarantineOf(recent: Readonly<Record<string, number>>) {
   return { topic: 'q', partitions: [], leaderless: [], recent, counted: { ...recent }, isCut: false, since: 0 }
 }
 
-it('records in quarantine and silence are notices, and the exit code stays 0', () => {
+it('records in quarantine and a silent sender are notices, not problems', () => {
   const report = reportOf(
     findings({
       raw: { value: { topic: TOPIC, partitions: sample(0, [{}, {}]).partitions, leaderless: [], lastEventAt: 1 } },
@@ -186,7 +186,7 @@ it('records in quarantine and silence are notices, and the exit code stays 0', (
   ])
 })
 
-it('a report without Kafka still has the other parts, and no line controls the terminal', () => {
+it('a status without Kafka has all other lines, without control characters', () => {
   const problem = 'Kafka cannot be reached at \u001b[2Jhost'
   const lines = linesOf({
     kafka: { problem },
@@ -210,7 +210,7 @@ it('a report without Kafka still has the other parts, and no line controls the t
   ])
 })
 
-it('a count of quarantine that was cut says so', () => {
+it('a count of quarantine says if only the newest records were counted', () => {
   const counts = { ...quarantineOf({ a: 1 }), counted: { a: 1, b: 3 }, isCut: true }
   expect(linesOf({ quarantine: { value: counts } }).slice(-2)).toEqual([
     'quarantine   24 h: a 1',

@@ -10,19 +10,19 @@ it('text cannot control the terminal', () => {
   )
 })
 
-it('JSON output has no control character, and is the same value', () => {
+it('JSON output has no control character, and parses to the same value', () => {
   const value = { [`a${CONTROLS}`]: `José\u{e0001}${CONTROLS}` }
   const line = jsonLine(value)
   expect(line.slice(0, -1)).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}]/u)
   expect(JSON.parse(line)).toEqual(value)
 })
 
-it('a long text says its length', () => {
+it('a shortened text is followed by its full length', () => {
   expect(shortened('abc', 3)).toBe('abc')
   expect(shortened('a'.repeat(2000), 3)).toBe('aaa… (2,000 characters)')
 })
 
-it('a count has its noun', () => {
+it('counted adds the noun in singular or plural', () => {
   expect([counted(1, 'record'), counted(1234n, 'record'), counted(0, 'query', 'queries')]).toEqual([
     '1 record',
     '1,234 records',
@@ -35,7 +35,7 @@ it('a time span has at most two units', () => {
   expect(spans).toEqual(['0 s', '59 s', '1 min 30 s', '1 h', '1 d 2 h', '40 d'])
 })
 
-it('a time that no calendar has is printed as a number', () => {
+it('a time outside the calendar is printed as a number', () => {
   expect(utc(0)).toBe('1970-01-01 00:00:00 UTC')
   expect(utc(Number.MAX_SAFE_INTEGER)).toBe('9007199254740991 ms')
 })

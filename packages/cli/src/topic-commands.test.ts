@@ -14,7 +14,7 @@ it('a missing topic becomes one command with its settings', () => {
   ])
 })
 
-it('all corrections of a topic become one command', () => {
+it('all corrections of one topic become one command', () => {
   const findings = {
     problems: [
       { topic: 't', text: 'x', correction: { name: 'retention.ms', value: '-1' } },
@@ -33,7 +33,7 @@ it('all corrections of a topic become one command', () => {
   })
 })
 
-it('a problem that no command corrects becomes a note', () => {
+it('a problem that no command can correct becomes a note', () => {
   const findings = { problems: [{ topic: 't', text: 'has 1 replicas' }], warnings: [] }
   expect(topicCommands(plain, [], findings)).toEqual({
     commands: [],
@@ -44,7 +44,7 @@ it('a problem that no command corrects becomes a note', () => {
 it.each([
   { KAFKA_SSL: 'true' },
   { KAFKA_SASL_MECHANISM: 'scram-sha-512', KAFKA_SASL_USERNAME: 'u', KAFKA_SASL_PASSWORD: 'secret' },
-])('with %o the commands get the login from a file, and show no secret', (given) => {
+])('with the settings %o the printed commands read the login from a file', (given) => {
   const settings = loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092', ...given })
   const topic = { topic: 't', partitions: 1, replicationFactor: 1, config: {} }
   const { commands, notes } = topicCommands(settings, [topic], none)
@@ -53,7 +53,7 @@ it.each([
   expect(JSON.stringify([commands, notes])).not.toContain('secret')
 })
 
-it('quotes a broker address that a shell would interpret', () => {
+it('the printed commands quote a broker address that a shell would interpret', () => {
   const settings = loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a$b;c:9092' })
   const topic = { topic: 't', partitions: 1, replicationFactor: 1, config: {} }
   expect(topicCommands(settings, [topic], none).commands[0]).toContain("--bootstrap-server 'a$b;c:9092' --create")

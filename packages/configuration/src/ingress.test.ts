@@ -35,7 +35,7 @@ it.each([
     'RECEIVE_MAX_BYTES must be at least',
     '1048576',
   ],
-])('%s is refused, and the error names the limit', (_, env, fault, fitting) => {
+])('the settings of the ingress refuse %s, and the error names the limit', (_, env, fault, fitting) => {
   const name = fault.startsWith('SHUTDOWN') ? 'SHUTDOWN_DELAY_MS' : 'MAX_BODY_BYTES'
   expect(faults(env as Record<string, string>)).toEqual([expect.stringContaining(fault)])
   expect(faults({ ...(env as Record<string, string>), [name]: fitting })).toEqual([])

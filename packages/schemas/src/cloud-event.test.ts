@@ -22,7 +22,7 @@ it('a CloudEvent has the attributes of version 1.0 and the customer as its data,
   )
 })
 
-it('a CloudEvent has the members of the state, and no others', () => {
+it('the data of a CloudEvent has exactly the members of the state', () => {
   const all = ',"vehicles":[{"vin":"V"}],"addresses":[{"zip":"1"}],"other":{"segment":"a"}'
   const membersOf = (more: string) => Object.keys(cloudEventOf(stateOf(more)).data)
   expect(membersOf('')).toEqual(['customer'])

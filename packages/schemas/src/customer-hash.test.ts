@@ -112,7 +112,7 @@ describe('customer to hash and back', () => {
     expect(customerFromHash(hash)).toMatchObject({ ok: true, value: { other: { id: '12345678901234567890' } } })
   })
 
-  it('no customer field replaces the metadata or the dealer of the hash', () => {
+  it('no field of a customer replaces the metadata or the dealer in the hash', () => {
     const forged = {
       customerUuid: 'c',
       _eventId: 'zzz',
@@ -151,7 +151,7 @@ describe('customer to hash and back', () => {
     expect(stored.shadowed).toEqual({ 'customer.addresses': '[{"zip":"in"}]' })
   })
 
-  it('a value of another type than documented is read from the hash as text', () => {
+  it('a value is read from the hash as text if its type is not the documented type', () => {
     const stored = roundTrip({
       customer: { customerUuid: 'c', isBusiness: 'yes', availability: 1.5, emails: 'none', firstName: 7 },
       vehicles: 'many',
@@ -160,7 +160,7 @@ describe('customer to hash and back', () => {
     expect(stored.other).toEqual({ isBusiness: 'yes', availability: '1.5', emails: 'none', vehicles: 'many' })
   })
 
-  it('the conversion refuses a customer that Redis can never store, and gives the reason', () => {
+  it('a customer that Redis can never store is refused with a reason', () => {
     const deep = JSON.parse(`${'['.repeat(100_000)}${']'.repeat(100_000)}`)
     const nested = {
       ...event({ customer: { customerUuid: 'c' } }),

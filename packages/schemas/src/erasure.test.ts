@@ -7,7 +7,7 @@ const key = Buffer.from('c')
 const read = (value: unknown) => readErasureRecord({ key, value: Buffer.from(JSON.stringify(value)) })
 
 describe('an erasure', () => {
-  it('an erasure is read as it was written', () => {
+  it('an erasure is read back unchanged', () => {
     const text = fc.string({ unit: 'grapheme', maxLength: 50 })
     const erasures = fc.record({
       erasedAt: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
@@ -67,7 +67,7 @@ describe('an erasure', () => {
 })
 
 describe('an event of an erased customer', () => {
-  it('an event of an erased customer is erased forever, or up to the time of the erasure', () => {
+  it('an erasure covers all events, or the events up to its time', () => {
     const at = (timestamp: number, scope: Erasure['scope']) => isErased({ ...erasure, scope }, { timestamp, id: 'e' })
     expect([999, 1000, 1001].map((timestamp) => at(timestamp, 'until-now'))).toEqual([true, true, false])
     expect([999, 1000, 1001].map((timestamp) => at(timestamp, 'forever'))).toEqual([true, true, true])

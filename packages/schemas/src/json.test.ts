@@ -62,14 +62,14 @@ it.each(['{12345678901234567890:1}', '[1.2.3.4.5.6.7.8.9.0]', '[1234567890123456
   },
 )
 
-it('a long number is read without a reviver, which V8 would call for each value', () => {
+it('parseJson reads a long number without a reviver for each value', () => {
   const parse = vi.spyOn(JSON, 'parse')
   onTestFinished(() => parse.mockRestore())
   parseJson('[12345678901234567890,1]')
   expect(parse.mock.calls.map(([, reviver]) => reviver)).toEqual([undefined, undefined])
 })
 
-it('sixteen megabytes of escapes are read', () => {
+it('parseJson reads sixteen megabytes of escapes', () => {
   const text = `[12345678901234567890,"${'\\"'.repeat(8 * 1024 * 1024)}"]`
   expect((parseJson(text) as unknown[])[1]).toHaveLength(8 * 1024 * 1024)
 })

@@ -7,7 +7,7 @@ const slotOf = (key: string) => /^[^{]*\{([^}]+)\}/.exec(key)?.[1] ?? key
 
 const ids = fc.string({ unit: fc.constantFrom('{', '}', '_', ':', 'a'), minLength: 1, maxLength: 6 })
 
-it('the keys of a customer are in one slot, and no other customer has them', () => {
+it('all keys of a customer are in one slot, and no two customers share a key', () => {
   fc.assert(
     fc.property(ids, ids, (one, other) => {
       expect(slotOf(customerKey(one))).toBe(slotOf(erasedKey(one)))

@@ -41,7 +41,7 @@ describe('a usable record', () => {
     })
   })
 
-  it('an integer that a double cannot hold is a raw number, in the type and at run time', () => {
+  it('an integer that a double cannot hold is a raw number, also in its type', () => {
     const { id, firstName } = eventOf(recordOf(body(customer(',"id":12345678901234567890,"firstName":"Ada"')))).customer
     const number: bigint | number | null | undefined = isRawNumber(id) ? BigInt(id.rawJSON) : id
     const name: string | null | undefined = firstName
@@ -81,13 +81,13 @@ describe('an unusable record', () => {
     ['from the future', body(customer(), 'e', RECEIVED + 24 * 3_600_000 + 1), 'too-far-in-future', 'c'],
     ['with too many fields', body(customer(manyFields)), 'too-many-fields', 'c'],
     ['nested too deep to be stored', body(customer(deep)), 'nested-too-deep', 'c'],
-  ])("%s has the projector's reason, and its id if the id is readable", (_, value, reason, id) => {
+  ])("readRecord refuses %s with the projector's reason and, if readable, the id", (_, value, reason, id) => {
     const { detail, ...rest } = readRecord(recordOf(value)) as { detail: string }
     expect(rest).toEqual({ ok: false, reason, ...(id !== undefined && { id }) })
     expect(detail).not.toBe('')
   })
 
-  it('readRecord refuses an event from the future by the given limit', () => {
+  it('readRecord refuses an event that is further in the future than the given limit', () => {
     const record = recordOf(body(customer(), 'e', RECEIVED + 1001))
     expect(readRecord(record, { maxFutureMs: 1000 })).toMatchObject({ reason: 'too-far-in-future' })
     expect(readRecord(record, { maxFutureMs: 1001 }).ok).toBe(true)

@@ -88,7 +88,7 @@ describe('the size of a document', () => {
     '{"id":"e","timestamp":5,"type":"customers","payload":{"customerWithVehicles":{"customer":' +
     `{"customerUuid":${customerUuid}${fields}}}}}`
 
-  it('no document has more than 4.4 bytes for each byte of its body, plus its key twice', () => {
+  it('a document has at most 4.4 bytes per byte of the body, plus twice the key', () => {
     const number = fc.oneof(
       fc.constantFrom('1e20', '-9E20', '1e21', '1e-6', '1.5e20', '1e300', '1e0', '12345678901234567890', '1e-400'),
       fc.tuple(fc.integer({ min: -99, max: 99 }), fc.integer({ min: -30, max: 30 })).map(([n, e]) => `${n}e${e}`),
@@ -117,7 +117,7 @@ describe('the size of a document', () => {
     )
   })
 
-  it('a body of many 1e20 grows 4.4 times in the document, a windows-1252 text 3 times', () => {
+  it('in a document 1e20 becomes 4.4 times longer, and windows-1252 text 3 times', () => {
     const numbers = sizesOf(Buffer.from(bodyWith('"c"', `,"x":[${Array(100_000).fill('1e20')}]`)), 'text/plain')
     expect(numbers.document / numbers.body).toBeCloseTo(4.4, 2)
     const text = Buffer.from(bodyWith('"c"', `,"x":"${'\x80'.repeat(500_000)}"`), 'latin1')

@@ -17,14 +17,14 @@ const REQUIRED = [
   '3',
 ]
 
-test('the required arguments are enough', () => {
+test('the simulator needs only its required arguments', () => {
   expect(parseArguments(REQUIRED)).toEqual({
     kind: 'run',
     read: { url: 'http://localhost:8080/w', secret: 's', token: 't', events: 10, customers: 3 },
   })
 })
 
-test('optional arguments become options', () => {
+test('the simulator reads its optional arguments', () => {
   const parsed = parseArguments([
     ...REQUIRED,
     '--rate=50',
@@ -42,7 +42,7 @@ test('optional arguments become options', () => {
   })
 })
 
-test('all problems are listed together', () => {
+test('the simulator lists all wrong arguments together', () => {
   const parsed = parseArguments([
     '--evnts',
     '3',
@@ -69,7 +69,7 @@ test('all problems are listed together', () => {
   })
 })
 
-test('a stray word and an option given twice are problems', () => {
+test('the simulator refuses a stray word and an option given twice', () => {
   expect(parseArguments([...REQUIRED, 'now', '--events', '3'])).toEqual({
     kind: 'wrong',
     problems: ['unexpected "now"', '--events is given twice'],

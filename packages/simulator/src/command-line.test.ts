@@ -14,7 +14,7 @@ const line: CommandLine<string> = {
 }
 const parse = (...args: string[]) => parseCommandLine(line, args)
 
-test('flags and texts are read', () => {
+test('the command line reads flags and options with a value', () => {
   expect(parse('--keep', '--seed=7')).toEqual({ kind: 'run', read: 'keep 7' })
   expect(parse()).toEqual({ kind: 'run', read: ' ' })
 })
@@ -34,20 +34,20 @@ test('an unknown option and its value are reported as one problem', () => {
   expect(parse('--sead', '7')).toEqual({ kind: 'wrong', problems: ['unknown option --sead; the nearest is --seed'] })
 })
 
-test('a text needs a value, a flag takes none, and neither may be given twice', () => {
+test('an option needs its value, a flag has none, and both may be given only once', () => {
   expect(parse('--seed')).toEqual({ kind: 'wrong', problems: ['--seed needs a value'] })
   expect(parse('--seed=')).toEqual({ kind: 'wrong', problems: ['--seed needs a value'] })
   expect(parse('--keep=yes')).toEqual({ kind: 'wrong', problems: ['--keep takes no value'] })
   expect(parse('--keep', '--keep')).toEqual({ kind: 'wrong', problems: ['--keep is given twice'] })
 })
 
-test('words are refused, unless the command accepts words', () => {
+test('a word is refused unless the command accepts words', () => {
   expect(parse('now')).toEqual({ kind: 'wrong', problems: ['unexpected "now"'] })
   const taking = { ...line, words: true, read: ({ words }: { words: readonly string[] }) => words.join() }
   expect(parseCommandLine(taking, ['a', '--keep', 'b'])).toEqual({ kind: 'run', read: 'a,b' })
 })
 
-test('a problem that the command itself reports is printed like any other problem', () => {
+test('a problem found by the command itself is printed like any other problem', () => {
   expect(parse('--seed', '0')).toEqual({ kind: 'wrong', problems: ['--seed must be above 0'] })
 })
 

@@ -87,19 +87,19 @@ test('an answer that does not come in time is a failure', async () => {
   expect(progress).toMatchObject({ attempts: 2, timedOut: 1, promised: 1 })
 })
 
-test('a connection that ends without an answer and a connection that never opens differ in their error', async () => {
+test('a connection that ends without an answer is not counted as a failed connection', async () => {
   const { url } = await listen(() => undefined)
   server!.on('request', ({ socket }) => setTimeout(() => socket.destroy(), 10))
   expect(await simulation(url).run()).toMatchObject({ attempts: 6, cutOff: 6, failedConnections: 0, lost: 1 })
 })
 
-test('a refused connection is a failure', async () => {
+test('a refused connection counts as a failed connection', async () => {
   const { url } = await listen(() => 202)
   await new Promise((resolve) => server!.close(resolve))
   expect(await simulation(url).run()).toMatchObject({ attempts: 6, failedConnections: 6, lost: 1 })
 })
 
-test('the server gets a dropped request as a whole, and the request is repeated', async () => {
+test('a request with a dropped answer reaches the server completely, and is repeated', async () => {
   const { url, received } = await listen(() => 202)
   const progress = await simulation(url, { events: 200, drops: 0.3 }).run()
   expect(progress.dropped).toBeGreaterThan(30)
@@ -120,7 +120,7 @@ test('an event is lost if all six connections are dropped, even if the server go
   expect(received).toHaveLength(6)
 })
 
-test('a repeat sends identical bytes and counts as a promise of its own', async () => {
+test('a repeat sends identical bytes, and its answer counts as another promise', async () => {
   const { url, received } = await listen(() => 202)
   const progress = await simulation(url, { events: 50, repeats: 1 }).run()
   expect(progress).toMatchObject({ made: 50, promised: 50, repeats: 50, promises: 100 })
@@ -165,7 +165,7 @@ test('a run fails if its ledger fails', async () => {
   await expect(simulation(url, { events: 50, onPromise }).run()).rejects.toThrow('no space left')
 })
 
-test('a stop ends new events and retries, and the ledger gets the promise of a pending answer', async () => {
+test('after stop, no event is sent, and the ledger gets the last answers', async () => {
   const stop = new AbortController()
   const { url } = await listen((nth) => {
     if (nth === 3) stop.abort()
@@ -180,14 +180,14 @@ test('a stop ends new events and retries, and the ledger gets the promise of a p
   expect(progress).toMatchObject({ made: 3, promised: 2, refused: 1, lost: 0 })
 })
 
-test('events have the pause that the rate demands', async () => {
+test('the pauses between events follow the given rate', async () => {
   const { url } = await listen(() => 202)
   const startedAt = performance.now()
   await simulation(url, { events: 11, ratePerSecond: 200 }).run()
   expect(performance.now() - startedAt).toBeGreaterThanOrEqual(48)
 })
 
-test('requests in flight, retries included, reach the concurrency and never exceed it', async () => {
+test('the requests in flight reach the concurrency and never exceed it, even with retries', async () => {
   let open = 0
   let most = 0
   const early: (() => void)[] = []
@@ -206,7 +206,7 @@ test('requests in flight, retries included, reach the concurrency and never exce
   expect(progress.refused).toBeGreaterThan(0)
 })
 
-test('a refused connection is named by its error code', async () => {
+test('the report names the error code of a refused connection', async () => {
   const { url } = await listen(() => 202)
   server!.close()
   const reasons: string[] = []

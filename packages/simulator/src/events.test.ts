@@ -63,7 +63,7 @@ test('the legacy envelope names the type as dataType', () => {
   expect(JSON.parse(event.body)).not.toHaveProperty('type')
 })
 
-test.each(OTHER_TYPES)('an event of type %s names no customer', (type) => {
+test.each(OTHER_TYPES)('an event of type %s has no customer', (type) => {
   const event = makeOtherEvent({ type })
   expect(event).toMatchObject({ type, customerUuid: null })
   expect(JSON.parse(JSON.parse(event.body).payload)).toBeTypeOf('object')

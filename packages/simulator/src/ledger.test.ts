@@ -32,7 +32,7 @@ function write(...numbers: number[]): void {
   ledger.close()
 }
 
-test('entries of many buffers are read in the order in which they were appended', async () => {
+test('the ledger returns entries in the order in which they were appended', async () => {
   const numbers = Array.from({ length: 5000 }, (_, n) => n)
   write(...numbers)
   expect(await Array.fromAsync(readLedger(path))).toEqual(numbers.map(entry))
@@ -55,7 +55,7 @@ test('a torn last line is reported and ignored by the reader, and the next write
 })
 
 test.each(['{"id":"to', '', '{}', 'null', '7'])(
-  'a bad line %j that is not a torn last line is an error with its number',
+  'a bad line %j in the middle of the ledger is an error with its line number',
   async (bad) => {
     write(1)
     appendFileSync(path, `${bad}\n`)
@@ -64,7 +64,7 @@ test.each(['{"id":"to', '', '{}', 'null', '7'])(
   },
 )
 
-test('an empty ledger has no promises', async () => {
+test('an empty ledger has no acknowledged events', async () => {
   writeFileSync(path, '')
   expect(await Array.fromAsync(readLedger(path))).toEqual([])
   write()

@@ -39,7 +39,7 @@ test('two successive events of a customer differ: a field appears or disappears'
   }
 })
 
-test('the person stays the same over all events of a customer', () => {
+test('all events of a customer are about the same person', () => {
   for (const events of byCustomer(sequence())) {
     const persons = events.map((event) =>
       JSON.stringify([customerOf(event).lastName, customerOf(event).customerKey, JSON.parse(event.body).dealeruuid]),
@@ -73,7 +73,7 @@ test('with disorder, some events are sent after a later event of the customer, e
   expect(overtaken).toBeLessThan(280)
 })
 
-test('a share of the events is of other types and names no customer', () => {
+test('a share of the events has other types, and no customer', () => {
   const others = sequence({ other: 0.25 }).filter(({ type }) => type !== 'customers')
   expect(others.length).toBeGreaterThan(400)
   expect(others.length).toBeLessThan(600)

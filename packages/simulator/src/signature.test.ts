@@ -9,7 +9,7 @@ test('a signature is the HMAC-SHA256 of the body as openssl makes it', () => {
   expect(sign(BODY, 'Jefe')).toBe(SIGNATURE)
 })
 
-test('text and bytes, secret and prepared key give the same signature', () => {
+test('a signature is the same for text and bytes, and for a secret and a prepared key', () => {
   expect(sign(Buffer.from(BODY), signingKey('Jefe'))).toBe(SIGNATURE)
   expect(sign('José 🚗', 's')).toBe(sign(Buffer.from('José 🚗'), 's'))
 })

@@ -21,7 +21,7 @@ it('a waiting reader gets the next change', async () => {
   expect(await next).toEqual({ done: false, value: change('a', null, 1) })
 })
 
-it('a slow reader gets one change for each customer, from the last state that it read to the current one', async () => {
+it('a slow reader gets one change per customer, from its last read state to the current state', async () => {
   const feeds = createChangeFeeds()
   const slow = feeds.open()
   feeds.publish(change('a', 1, 2))
@@ -40,7 +40,7 @@ it('a reader gets no change for a customer that appeared and disappeared unread'
   expect(await read(slow)).toEqual([])
 })
 
-it('an end with an error rejects waiting and later reads', async () => {
+it('if change feeds end with an error, waiting and later reads reject', async () => {
   const feeds = createChangeFeeds()
   const waiting = feeds.open().next()
   const late = feeds.open()

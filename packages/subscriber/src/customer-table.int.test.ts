@@ -49,7 +49,7 @@ it('a table is not changed by a document that is older than the customer, or equ
   expect(value).toMatchObject({ customerUuid: 'a', previous: null, state: { version: { timestamp: 5 } } })
 })
 
-it('a table keeps only the customers of the filter, even if an older document would pass the filter', async () => {
+it('a table removes a customer whose newest document does not pass the filter', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const ofDealer = (customerUuid: string, timestamp: number, dealerUuid: string) => ({
     ...stateOf(customerUuid, timestamp),
@@ -82,7 +82,7 @@ it('a table skips records without a customer, counts them and reports them', asy
   expect(reasons).toEqual(['1 not-a-state-document', '2 missing-key', '3 wrong-key'])
 })
 
-it('a table ends if onInvalid decides stop, and names the place of the record', async () => {
+it('a table ends if onInvalid returns stop, and its error names the place', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   await topic.writeRaw('a', 'text')
   const table = open(topic, { onInvalid: () => 'stop' })
@@ -152,7 +152,7 @@ it('a table catches up with a partition that is empty, was emptied, or ends with
   expect(later.size).toBe(0)
 })
 
-it('a table continues at its place after its group has rebalanced', async () => {
+it('a table continues at its offset after its group has rebalanced', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   await topic.write(stateOf('a', 1), stateOf('b', 1))
   const groupIdPrefix = `g${randomUUID()}-`
@@ -199,7 +199,7 @@ it('a table ends if its topic is deleted, because a new topic would continue its
   await expect(table.closed).rejects.toThrow(`the topic ${topic.name} does not exist`)
 })
 
-it('the staleness of a table counts from the last time that the table was complete', async () => {
+it('the staleness of a table is the time since it was complete', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   await topic.write(stateOf('a', 1))
   const opened = performance.now()
@@ -252,7 +252,7 @@ it('the staleness of a table grows while Kafka is stalled', async () => {
   expect(table.get('a')?.version.timestamp).toBe(2)
 })
 
-it('a table rejects if its topic does not exist, and names the topic', async () => {
+it('a table rejects if its topic does not exist, and the error names the topic', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const table = open({ ...topic, name: `${topic.name}.other` })
   await expect(table.closed).rejects.toThrow(`${topic.name}.other`)

@@ -70,7 +70,7 @@ describe('storeChunk', () => {
     })
   })
 
-  it('the store ends with the newest version of each customer, and has each newer event once, in order', async () => {
+  it('the store gets each newer event once, in order, and ends with the newest versions', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(delivery, { maxLength: 12 }), fc.integer({ min: 1, max: 4 }), async (bodies, max) => {
         const store = createMemoryStore()
@@ -112,7 +112,7 @@ describe('storeChunk', () => {
     )
   })
 
-  it('records before a stop by onInvalid are stored, and storeChunk rejects with the place', async () => {
+  it('if onInvalid stops, the records before are stored, and storeChunk rejects with the place', async () => {
     const store = createMemoryStore()
     const chunk = chunkOf(bodyOf('a', 1), 'no json', bodyOf('a', 2))
     await expect(storeChunk(chunk, undefined, { store })).rejects.toThrow('t/0 offset 1: not-json: ')
@@ -132,7 +132,7 @@ describe('storeChunk', () => {
     expect([next, parked]).toEqual(['2', ['0 not-json undefined']])
   })
 
-  it('the store is not asked for versions if no record is usable, and the position still moves', async () => {
+  it('if no record is usable, the position moves without a request for versions', async () => {
     const memory = createMemoryStore()
     const calls: string[] = []
     const store = withSteps(memory, async (name) => void calls.push(name))
@@ -140,7 +140,7 @@ describe('storeChunk', () => {
     expect(calls).toEqual(['before commit', 'after commit'])
   })
 
-  it('a chunk asks the store only once for the version of each customer', async () => {
+  it('storeChunk asks the store once for the version of each customer', async () => {
     const asked: (readonly string[])[] = []
     const memory = createMemoryStore()
     const versions = (uuids: readonly string[]) => {
@@ -153,7 +153,7 @@ describe('storeChunk', () => {
     expect(asked).toEqual([['b', 'a']])
   })
 
-  it('an event from the future is refused by the given limit', async () => {
+  it('storeChunk refuses an event that is further in the future than maxFutureMs', async () => {
     const store = createMemoryStore()
     const chunk = chunkOf(bodyOf('a', 1011))
     await expect(storeChunk(chunk, undefined, { store, maxFutureMs: 10 })).rejects.toThrow('too-far-in-future')

@@ -56,7 +56,7 @@ const committed = async (topic: StateTopic) => {
 }
 
 describe('a subscription', () => {
-  it('a subscription gets documents and tombstones in order, and resumes exactly there after a stop', async () => {
+  it('a subscription gets documents and tombstones in order, and resumes exactly after the last', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1), stateOf('a', 2))
     await topic.writeRaw('a', null)
@@ -72,7 +72,7 @@ describe('a subscription', () => {
     expect(second.seen).toEqual(['c 1'])
   })
 
-  it('a subscription gives the handler the record, and members of a newer schema', async () => {
+  it('the handler gets the record, and also members of a newer schema', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write({ ...stateOf('a', 1), consent: { email: true } } as ReturnType<typeof stateOf>)
     const changes: CustomerChange[] = []
@@ -156,7 +156,7 @@ describe('a subscription', () => {
     await waitUntil('all were handled', all, (seen) => new Set(seen).size === 28)
   })
 
-  it('a subscriber killed before a commit handles the uncommitted records again, and misses none', async () => {
+  it('a subscriber killed before a commit gets the uncommitted records again', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1), stateOf('last', 1))
     const file = join(mkdtempSync(join(tmpdir(), 'subscriber-')), 'customers')
@@ -244,7 +244,7 @@ describe('a handler', () => {
     expect(await committed(topic)).toEqual([1])
   })
 
-  it('a stop waits for the running handler, and commits its record', async () => {
+  it('stop waits for the running handler, and commits its record', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1))
     const entered = Promise.withResolvers<void>()
@@ -281,7 +281,7 @@ describe('an invalid record', () => {
     expect(subscriber.seen).toEqual(['a 1'])
   })
 
-  it('a subscription continues after an invalid record with skip, or when park has resolved', async () => {
+  it('after an invalid record a subscription continues with skip, or when park has resolved', async () => {
     const topic = await withForeign()
     const parked: string[] = []
     const subscriber = start(topic, {

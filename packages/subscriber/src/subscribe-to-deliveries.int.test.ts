@@ -43,7 +43,7 @@ const untilAt = ({ positions }: MemoryStore, position: string) =>
   )
 
 describe('a subscription to deliveries', () => {
-  it('a subscription stores each newer event once, with its position, and resumes there after a stop', async () => {
+  it('a delivery subscription stores each newer event once, and resumes at its position', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     const store = createMemoryStore()
     await topic.deliver(['a', 2], ['b', 1], ['a', 1], ['a', 2], ['a', 3])
@@ -200,7 +200,7 @@ describe('a subscription to deliveries', () => {
 })
 
 describe('the store', () => {
-  it('a slow store gets one chunk at a time, and a stop waits for the running transaction', async () => {
+  it('a slow store gets one chunk at a time, and stop waits for its transaction', async () => {
     const topic = await createRawTopic(kafkaBrokers, { partitions: 2 })
     const customers = ['a', 'b', 'c', 'd', 'e', 'f']
     expect(new Set(customers.map((customer) => partitionOf(customer, 2))).size).toBe(2)
@@ -264,7 +264,7 @@ describe('the store', () => {
     await expect(ended).rejects.toThrow(`${topic.name}${message}`)
   })
 
-  it("if another process has moved the store's position, a subscription continues there", async () => {
+  it('a subscription continues at a position that another process has moved', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1], ['b', 1], ['c', 1], ['d', 1])
     const memory = createMemoryStore()
@@ -347,7 +347,7 @@ describe('an invalid delivery', () => {
     expect([store.log, store.positions.get(0)]).toEqual([['a 1 e'], '1'])
   })
 
-  it('a subscription continues after an invalid delivery with skip, or when park has resolved', async () => {
+  it('after an invalid delivery a subscription continues with skip, or when park has resolved', async () => {
     const topic = await withForeign()
     const store = createMemoryStore()
     const parked: string[] = []
@@ -374,7 +374,7 @@ describe('a consumer of deliveries that has died', () => {
     await expect(ended).rejects.toThrow(`${topic.name}.other`)
   })
 
-  it('a subscription does not start with a limit that is no positive integer, or with an aborted signal', async () => {
+  it('a subscription refuses to start with an invalid limit or an aborted signal', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await expect(start(topic, createMemoryStore(), { maxRecords: 0 }).ended).rejects.toThrow('maxRecords is 0')
     await start(topic, createMemoryStore(), { signal: AbortSignal.abort() }).ended

@@ -6,11 +6,11 @@ const fields = new Map([
   ['_eventId', 'e1'],
 ])
 
-it('a hash with the fields of the document does not differ, whatever its copy', () => {
+it('compareDocument finds no difference if the hash has the fields of the document', () => {
   expect(differingFields({ _source: 't/0/1', _eventId: 'e1', firstName: 'Ada' }, { fields })).toEqual([])
 })
 
-it('names changed, missing and additional fields', () => {
+it('compareDocument names changed, missing and additional fields', () => {
   const hash = { firstName: 'Eve', age: '1', _customerWithVehicles_x: '1' }
   expect(differingFields(hash, { fields })).toEqual(['_customerWithVehicles_x', '_eventId', 'age', 'firstName'])
 })

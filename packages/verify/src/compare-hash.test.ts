@@ -71,7 +71,7 @@ it('every field is compared with the newest event', () => {
   expect(compare(body, stored(event(1)))).toEqual(wrong('is older in Redis than the newest event'))
 })
 
-it('a hash that is newer than its event is accepted only if its record exists and was not read', () => {
+it('a newer hash is accepted only if its record exists and was not read yet', () => {
   const newer = (source: string | undefined) => {
     const { _source: _, ...hash } = stored(event(Number.MAX_SAFE_INTEGER))
     return compare(event(2), source === undefined ? hash : { ...hash, _source: source })
@@ -108,7 +108,7 @@ it('the metadata is compared with the record that the hash names', () => {
   expect(with_({ _projection: '3' })).toBe('equal')
 })
 
-it('a hash may come from either of two events with one version, with the metadata of that event', () => {
+it('if two events have one version, the hash may have the metadata of either', () => {
   const [body, twin] = [event(2), event(2, { lastName: 'Lee' })]
   expect(compare(body, stored(twin, '3'), [twin])).toBe('equal')
   expect(compare(body, stored(body, '2'), [twin])).toBe('equal')

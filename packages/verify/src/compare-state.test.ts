@@ -69,17 +69,17 @@ it.each<[string, (typeof document & Record<string, unknown>) | null]>([
   expect(compare()).toMatch(new RegExp(`^${words}`))
 })
 
-it('a customer that the state topic lacks is reported', () => {
+it('verify reports a customer that is missing in the state topic', () => {
   expect(setUp().compare()).toBe('is missing in the state topic')
 })
 
-it('a newer document is accepted while events still arrive', () => {
+it('verify accepts a newer document while events still arrive', () => {
   const { note, compare } = setUp()
   note({ ...document, version: { timestamp: 6, id: 'e' } })
   expect(compare(false)).toBeUndefined()
 })
 
-it('records that the projector would not write are reported', () => {
+it('verify reports a record of the state topic that no projector would write', () => {
   const { note, evidence } = setUp()
   note('no document')
   expect(evidence.wrongs(9)).toEqual([

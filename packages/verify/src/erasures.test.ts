@@ -40,7 +40,7 @@ it('a customer counts as erased only if an erasure covers the newest event', () 
   expect(evidence.count('erasedAndWrong')).toBe(1)
 })
 
-it('the last erasure of a customer counts', () => {
+it('if a customer has several erasures, only the last is used', () => {
   const { evidence, event, note } = setUp()
   event('c', 6)
   note('c', erasure)
@@ -69,7 +69,7 @@ it.each([
   expect(evidence.count('erasures')).toBe(0)
 })
 
-it('the hash of an erased customer is reported', () => {
+it('verify reports an erased customer who still has a hash', () => {
   const wrong = 'was erased but is in Redis'
   expect(compareErasedHash({}, 5, true)).toBeUndefined()
   expect(compareErasedHash({ _eventTimestamp: '5' }, 5, false)).toBe(wrong)
@@ -80,7 +80,7 @@ it('the hash of an erased customer is reported', () => {
   expect(compareErasedHash({ _eventTimestamp: '6' }, FOREVER, false)).toBe(wrong)
 })
 
-it('an erased customer without a mark, or with the mark of another erasure, is reported', () => {
+it('verify reports an erased customer whose mark is missing or from another erasure', () => {
   const missing = 'was erased but has no mark in Redis; write the erasure again'
   const other = 'has the mark of another erasure in Redis; write the erasure again'
   expect(compareMark(['forever', '7'], FOREVER, true)).toBeUndefined()
@@ -93,7 +93,7 @@ it('an erased customer without a mark, or with the mark of another erasure, is r
   expect(compareMark(['until-now', '6'], 5, false)).toBeUndefined()
 })
 
-it('the document of an erased customer and a missing tombstone are reported', () => {
+it("verify reports an erased customer's document, and a missing tombstone", () => {
   const wrong = 'was erased but is in the state topic'
   expect(compareErasedState(null, 5, true)).toBeUndefined()
   expect(compareErasedState(undefined, 5, false)).toBeUndefined()

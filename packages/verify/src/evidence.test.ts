@@ -13,7 +13,7 @@ const event = (customerUuid: string, timestamp: number, id: string) => ({
   fields: new Map(),
 })
 
-it('customers whose newest event is missing or older than a promised event are reported', () => {
+it('verify reports a customer whose newest event is older than an acknowledged event', () => {
   for (const [i, customerUuid] of ['absent', 'older', 'lesser', 'equal', 'newer'].entries()) {
     evidence.promise(String(i), { customerUuid, timestamp: 5, id: 'b' })
     evidence.promise(`${i} before`, { customerUuid, timestamp: 4, id: 'z' })
@@ -33,7 +33,7 @@ it('of two events with one timestamp, the event with the greater id bytes is the
   expect(evidence.copyAt('c', '0/1')).toBeUndefined()
 })
 
-it('any event may select its customer, but the newest event is compared', () => {
+it('an older event can select a customer, but the newest event is compared', () => {
   evidence.event(event('c', 1, 'a'), '0/1', 1, true)
   evidence.event(event('c', 2, 'a'), '0/2', 1, false)
   evidence.event(event('d', 2, 'a'), '0/3', 1, false)
@@ -46,7 +46,7 @@ it('any event may select its customer, but the newest event is compared', () => 
   expect(evidence.isKnown('e')).toBe(true)
 })
 
-it('an unusable record is found in quarantine by place and bytes, or by a pointer', () => {
+it('an unusable record counts as quarantined by its place and bytes, or by its place alone', () => {
   const [digest, other] = [Buffer.from('a'), Buffer.from('b')]
   for (const place of ['t/0/1', 't/0/2', 't/0/3', 't/0/4'])
     evidence.unusable({ place, reason: 'not-json', receivedAt: Number(place.at(-1)), digest })
@@ -58,7 +58,7 @@ it('an unusable record is found in quarantine by place and bytes, or by a pointe
   expect(evidence.unusableByReason()).toEqual({ 'not-json': 4 })
 })
 
-it('an unusable record is excused only if a usable event of its customer is newer or equal', () => {
+it('an unusable record may be missing in quarantine only if a usable event supersedes it', () => {
   const digest = Buffer.from('a')
   const unusable = (place: string, customerUuid: string, timestamp: number, id: string) =>
     evidence.unusable({
@@ -81,7 +81,7 @@ it('an unusable record is excused only if a usable event of its customer is newe
   expect(evidence.notQuarantined(0)).toEqual({ count: 4, places: ['greater', 'newer', 'other', 'unreadable'] })
 })
 
-it('repeated promises are counted, and each missing event is listed once', () => {
+it('repeated acknowledgements are counted, and each missing event is listed once', () => {
   for (const print of ['a', 'a', 'b', 'c']) evidence.promise(print, { customerUuid: null, timestamp: 1, id: print })
   evidence.found('a')
   expect([evidence.count('promises'), evidence.count('promisedEvents'), evidence.count('missing')]).toEqual([4, 3, 2])

@@ -226,7 +226,7 @@ const load = async (change?: Change): Promise<Project> => {
     .project
 }
 
-it('the verifier agrees with the unchanged projector', async () => {
+it('verify finds no problem with the unchanged projector', async () => {
   expect(judge(run(await load(), replace))).toEqual([])
 })
 
@@ -375,7 +375,7 @@ it.each<[string, Change]>([
   ],
   ['refuses an event exactly at the limit of the future', ['version.ts', '> maxFutureMs', '>= maxFutureMs']],
   ['drops an unusable record', ['project.ts', 'poison.push(one)', 'void one']],
-])('the verifier catches a projector that %s', async (_, change) => {
+])('verify finds a problem if the projector %s', async (_, change) => {
   expect(judge(run(await load(change), replace))).not.toEqual([])
 })
 
@@ -393,6 +393,6 @@ it.each<[string, Write]>([
     (redis, customerUuid, fields) => redis.set(customerUuid === 'both' ? 'inside' : customerUuid, fields),
   ],
   ['loses a customer', (redis, customerUuid, fields) => customerUuid === 'bare' || redis.set(customerUuid, fields)],
-])('the verifier catches a store that %s', async (_, write) => {
+])('verify finds a problem if the store %s', async (_, write) => {
   expect(judge(run(await load(), write))).not.toEqual([])
 })

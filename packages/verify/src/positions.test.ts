@@ -33,11 +33,11 @@ it('a partition without fields has no progress', () => {
   })
 })
 
-it('a window around another offset does not count, because the projector has left it', () => {
+it('progressIn ignores a window that the position has left', () => {
   expect(progressIn([{ [field]: '120', [`${field}#window`]: '50/120' }], 't', 3).windowEnd).toBeUndefined()
 })
 
-it('on a cluster the lowest copy counts, and a missing copy means that nothing counts as applied', () => {
+it('on Redis Cluster progressIn takes the lowest copy, and no position if a copy is missing', () => {
   expect(progressIn([{ [field]: '9' }, { [field]: '10' }], 't', 3).position).toBe(9n)
   expect(progressIn([{ [field]: '9' }, {}], 't', 3).position).toBeUndefined()
   const fills = [{ [`${field}#fill`]: 'a/b/30/40/0/partial' }, { [`${field}#fill`]: 'a/b/20/40/0/partial' }]

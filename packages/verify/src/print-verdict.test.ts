@@ -34,13 +34,13 @@ it.each<[string, Partial<Verdict>, string]>([
     '  open transaction: 7 records of t/2 from offset 5 on were not verified; end it (kafka-transactions.sh ' +
       'find-hanging, abort) and verify again',
   ],
-])('a verdict on %s is unsound, and says why', (_, changed, reason) => {
+])('a verdict on %s has a problem and its explanation', (_, changed, reason) => {
   expect(isSound(sound)).toBe(true)
   expect(isSound({ ...sound, ...changed })).toBe(false)
   expect(verdictLines({ ...sound, ...changed }).join('\n')).toContain(`\n${reason}`)
 })
 
-it('a verdict with no promises can be sound if there is no ledger', () => {
+it('a verdict without acknowledged events has no problem if no ledger was given', () => {
   expect(isSound({ ...sound, hasLedger: false, promises: 0 })).toBe(true)
 })
 

@@ -25,7 +25,7 @@ it('an unreachable Redis is reported with address, cause and setting, but no pas
   expect(told).not.toContain('secret')
 })
 
-it('one reachable broker is enough', async () => {
+it('Kafka counts as reachable if one broker answers', async () => {
   await requireReachable({
     KAFKA_BROKERS: ['127.0.0.1:1', `127.0.0.1:${open}`],
     REDIS_URL: `redis://127.0.0.1:${open}`,

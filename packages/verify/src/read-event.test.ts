@@ -130,7 +130,7 @@ it('readEvent agrees with the projector on any event', () => {
   )
 })
 
-it('readEvent refuses a record without a value or with too deep nesting', () => {
+it('readEvent refuses a record without a value, and a record with too deep nesting', () => {
   expect(readEvent(null, { receivedAt: 1, maxFutureMs: 1 })).toEqual({ usable: false, reason: 'not-json' })
   const deep = `${'['.repeat(100_000)}12345678901234567890${']'.repeat(100_000)}`
   const body = (payload: string) =>

@@ -31,14 +31,14 @@ const read = async (
   return { offsets, isCut }
 }
 
-it('reads the newest block first, each record once, and not more than the limit', async () => {
+it('readNewest reads the newest block first, each record once, up to the limit', async () => {
   const { offsets, isCut } = await read(0, 100, 40)
   expect(offsets.slice(0, 16)).toEqual(Array.from({ length: 16 }, (_, i) => 84 + i))
   expect(offsets.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 40 }, (_, i) => 60 + i))
   expect(isCut).toBe(true)
 })
 
-it('reads a partition to its start, also across offsets that compaction removed', async () => {
+it('readNewest reads a partition to its start, even if compaction has removed records', async () => {
   const { offsets, isCut } = await read(
     5,
     60,
@@ -50,7 +50,7 @@ it('reads a partition to its start, also across offsets that compaction removed'
   expect(await read(7, 7, 10)).toEqual({ offsets: [], isCut: false })
 })
 
-it('an abort ends the reading, and the records that were read count', async () => {
+it('readNewest returns the records that it has read before an abort', async () => {
   const stop = new AbortController()
   const { reader } = readerOf()
   const stopping: PartitionReader = {
@@ -65,7 +65,7 @@ it('an abort ends the reading, and the records that were read count', async () =
   expect([isCut, offsets.length < 100]).toEqual([true, true])
 })
 
-it('a failure of Kafka is not hidden', async () => {
+it('readNewest rejects with the error of Kafka', async () => {
   const denied = Object.assign(new Error('denied'), { type: 'TOPIC_AUTHORIZATION_FAILED' })
   const reader: PartitionReader = { fetch: () => Promise.reject(denied) }
   await expect(read(0, 1, 10, { reader, fetched: [] })).rejects.toBe(denied)

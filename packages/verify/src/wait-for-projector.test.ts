@@ -5,7 +5,7 @@ import { recordsBehind, waitForErasures, waitForEvents } from './wait-for-projec
 
 const ends = [{ high: '5' }, { high: '8' }]
 
-it('a position beyond one end does not reduce the lag of other partitions', () => {
+it('a position after the end of one partition does not reduce the lag of others', () => {
   expect(recordsBehind(ends, [['5', '8']])).toBe(0)
   expect(recordsBehind(ends, [['9', '8']])).toBe(0)
   expect(recordsBehind(ends, [['9', '4']])).toBe(4)
@@ -36,7 +36,7 @@ const projectorOf = (positions: Readonly<Record<string, string>>) => ({
   catchUpMs: 0,
 })
 
-it('a wait for a projector that does not run ends with the number of records and with advice', async () => {
+it('a wait without a running projector ends with the number of records and advice', async () => {
   await expect(waitForEvents(projectorOf({ 't.customers.raw/0': '3' }), partitionEnds)).rejects.toThrow(
     /2 records or fills of t\.customers\.raw\. Check that a projector with PROJECTION_VERSION=2 .*=p: runs/,
   )

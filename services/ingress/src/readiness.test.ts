@@ -34,7 +34,7 @@ it('the ingress is ready if Kafka answers, and shows a warning about the topics'
   expect(await setUp({ connection }).checks()).toEqual([{ name: 'kafka', ready: true, detail: 'w' }])
 })
 
-it('the ingress is not ready before the topics were checked, and says why', async () => {
+it('the ingress is not ready before its topics were checked, and gives this reason', async () => {
   const connection = { topicsChecked: false, warnings: [], outage: async () => undefined }
   const { checks, obstacles } = setUp({ connection })
   expect(await checks()).toEqual([
@@ -71,13 +71,13 @@ it('the ingress stays ready with a broken spool while Kafka answers', async () =
   ])
 })
 
-it('the ingress is not ready after the stop has begun, even if the spool has room', async () => {
+it('the ingress is not ready during a shutdown, even if the spool has room', async () => {
   const { checks, stopping } = setUp({ spool: spoolWith(true) })
   stopping.abort()
   expect(await checks()).toEqual([{ name: 'kafka', ready: false, detail: 'stopping' }])
 })
 
-it('the ingress ends for a stuck send only if Kafka answers', async () => {
+it('a stuck send ends the ingress only if Kafka answers', async () => {
   const publishers = { stuck: () => 'a send to raw has not ended for 99 s', outage: () => undefined }
   const inOutage = setUp({ publishers, connection: noAnswer })
   await inOutage.watch()

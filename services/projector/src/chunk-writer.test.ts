@@ -246,7 +246,7 @@ it.each([
   ['late documents of one projector', false, false, 800],
   ['late documents of both projectors', false, true, 1200],
 ])(
-  'with %s, two projectors leave the newest version as the last record',
+  'with %s, the last record of two projectors is the newest version',
   async (_, isPatient, stays, numRuns) => {
     await fc.assert(
       fc.asyncProperty(
@@ -317,7 +317,7 @@ it('erased customers stay erased after a crash at any step, and after all events
   )
 }, 60_000)
 
-it('an older document stays last if a projector ends before it moves the position back', async () => {
+it('known limit: an older document stays last if a projector dies before its correction', async () => {
   // No rule prevents this interleaving. Readers compare versions, and `verify` finds the document.
   const events: Event[] = [
     { customer: 'a', version: 1 },

@@ -70,7 +70,7 @@ it('a claim keeps the stored ids and positions if an old broker sends no ids', a
   )
 })
 
-it('an announced instance is known only under its key prefix', async () => {
+it('an instance is known only under the key prefix that it announced', async () => {
   const { store } = await setUp()
   const elsewhere = await setUp()
   await store.announce('one')

@@ -31,7 +31,7 @@ const setUp = ({ startOver = false } = {}) => {
   return { claim, state, asked, reports, errors }
 }
 
-it.each([true, false])('a claim uses the ids of the topic, with startOver %s', async (startOver) => {
+it.each([true, false])('a claim passes the ids of the topic to Redis, with startOver %s', async (startOver) => {
   const { claim, asked, errors } = setUp({ startOver })
   expect([await claim(), asked, errors]).toEqual([{ deleted: 0, identity: here }, [[here, startOver]], []])
 })
@@ -53,7 +53,7 @@ it('positions of another cluster are reported until a claim succeeds', async () 
 })
 
 it.each(['redis', 'kafka'] as const)(
-  'an outage of %s neither reports nor removes a problem of the positions',
+  'an outage of %s does not change the reported problem of the positions',
   async (away) => {
     const { claim, state, reports } = setUp()
     state[away] = new Error('no answer')

@@ -58,7 +58,7 @@ const fresh = async () => {
 }
 
 describe('an erased customer', () => {
-  it('an erased customer has no hash, and no event of the customer is applied any more', async () => {
+  it('an erased customer has no hash, and later events are not applied', async () => {
     const { keyPrefix, apply, erase } = await fresh()
     expect(await apply(hashOf('a', 3), hashOf('b', 3))).toEqual(['applied', 'applied'])
     expect(await erase(erasureOf('a'))).toEqual(['erased'])
@@ -125,7 +125,7 @@ describe('an erased customer', () => {
 })
 
 describe('an erasure', () => {
-  it('after an erasure, a chunk that was written earlier does not move the position', async () => {
+  it('a chunk that was written before an erasure does not move the position', async () => {
     const { store, erase } = await fresh()
     const chunk = await store.writeChunk([hashOf('a', 3)], 0, '0', '1')
     await erase(erasureOf('a'))
@@ -133,7 +133,7 @@ describe('an erasure', () => {
     expect((await store.positions([0])).get(0)).toBe('0')
   })
 
-  it('an erasure is not counted as executed if a chunk was written or the position has moved', async () => {
+  it('an erasure does not count as executed if a chunk was written meanwhile', async () => {
     const { store, apply } = await fresh()
     const { token } = await store.writeErasures([erasureOf('a')], 0, '0', 'id')
     await store.writeChunk([hashOf('b', 3)], 0, '0', '1')

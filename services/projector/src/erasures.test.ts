@@ -26,7 +26,7 @@ describe('erasures', () => {
     expect(tombstones(published)).toEqual(['a', 'b', 'a'])
   })
 
-  it('new erasures are executed while the partition is idle, each once', async () => {
+  it('an idle partition executes each new erasure once', async () => {
     const { assign, erase, projection, batch, redis, published } = withErasures()
     await assign()
     await projection.onBatch(batch(10, ['a', 'b']))
@@ -82,7 +82,7 @@ describe('erasures', () => {
     expect(past?.timestamp).toBe(7)
   })
 
-  it('the log has the number of erased customers, and of customers that keep a newer event', async () => {
+  it('the log counts erased customers, and customers that keep a newer event', async () => {
     const logged: unknown[] = []
     const logger = { ...silent, info: (fields: unknown) => logged.push(fields) } as never
     const { assign, erase, projection, batch, registry } = withErasures({ logger })
@@ -100,7 +100,7 @@ describe('erasures', () => {
     expect(await registry.getSingleMetricAsString('projector_erasures_total')).toMatch(/} 2$/m)
   })
 
-  it('the tombstone of an erasure without a state topic is published when the topic is switched on', async () => {
+  it('the missing tombstone of an erasure is published when the state topic is switched on', async () => {
     const [redis, kafka] = [emptyRedis(), fakeKafka()]
     const without = withErasures({ redis, kafka, stateTopic: undefined })
     without.erase('a')
@@ -119,7 +119,7 @@ describe('erasures', () => {
     expect(tombstones(first.published)).toEqual(['a', 'a'])
   })
 
-  it('while the erasures topic has no leader, a partition waits only if Redis has no erasures position', async () => {
+  it('without a leader of the erasures topic, a partition waits only if Redis has no position for it', async () => {
     const kafka = fakeKafka()
     kafka.isErasuresLed = false
     const redis = emptyRedis()
@@ -172,7 +172,7 @@ describe('erasures', () => {
     await vi.waitFor(() => expect(redis.erased.has('a')).toBe(true))
   })
 
-  it('erasures only set marks during a fill, and are executed again after the fill', async () => {
+  it('an erasure during a fill sets only its mark, and is executed after the fill', async () => {
     const event = (timestamp: number) => ({
       ...{ kind: 'customers' as const, customerUuid: 'a', envelope: { id: 'e', timestamp } },
       customerWithVehicles: { customer: { customerUuid: 'a' } },
@@ -253,7 +253,7 @@ it('a partition whose erasures cannot be read does not delay the erasures of oth
   expect(outages.waitingFor()).toBe(undefined)
 })
 
-it('a projector that cannot read new erasures reports the outage, and tries again', async () => {
+it('a projector that cannot read new erasures reports the outage, and retries', async () => {
   const { assign, erase, projection, redis, kafka } = withErasures()
   await assign()
   const { erasuresTopicId } = kafka

@@ -11,7 +11,7 @@ const setUp = () => {
 }
 const fillTo = (next: string, end: string) => ({ next, end }) as never
 
-it('the first line about a fill counts the records of all partitions', () => {
+it('the first log line about a fill has the record count of all partitions', () => {
   const { progress, metrics, info } = setUp()
   const first = progress.begin(0, fillTo('0', '10'))
   progress.begin(1, fillTo('0', '30'))
@@ -23,7 +23,7 @@ it('the first line about a fill counts the records of all partitions', () => {
   expect([metrics.fillRecords, metrics.fillRemaining].map(({ set }) => set.mock.lastCall)).toEqual([[40], [36]])
 })
 
-it('a fill is over when no partition has records left', () => {
+it('a fill is over when all partitions are filled', () => {
   const { progress, metrics } = setUp()
   const [one, two] = [progress.begin(0, fillTo('0', '10')), progress.begin(1, fillTo('0', '30'))]
   one.advance(fillTo('10', '10'))

@@ -176,7 +176,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     expect(most).toBe(250)
   })
 
-  it('a complete fill repairs a hash that claims to be newer, but not a hash of a later record', async () => {
+  it('a complete fill repairs a hash with a false newer version, but not a later hash', async () => {
     const { store, hashOf } = fresh(2)
     const claims = [snapshot('wrong', 9, 1, `${FIELD}/5`), snapshot('later', 9, 1, `${FIELD}/30`)]
     await store.applyStates(claims, 0, start)

@@ -37,7 +37,7 @@ const withState = (states: readonly FetchedRecord[], committed = '30') => {
 const versions = ({ redis }: ReturnType<typeof setUp>) =>
   Object.fromEntries([...redis.customers].map(([uuid, { version }]) => [uuid, version.timestamp]))
 
-it('an empty Redis gets the state topic, and the records after the committed offset', async () => {
+it('an empty Redis is filled from the state topic, then from the committed offset', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21), stateRecord('a', 22)])
   const { assign, projection, batch, redis, seeks } = world
   await assign()
@@ -83,7 +83,7 @@ it('an empty Redis is filled from both topics if neither topic has all customers
 it.each([
   ['warns that customers may be missing if Kafka has deleted records', LOW, 1],
   ['does not warn if Kafka has all records', '0', 0],
-])('an empty Redis without a state topic: %s', async (_, low, warnings) => {
+])('a projector with an empty Redis and no state topic %s', async (_, low, warnings) => {
   const kafka = fakeKafka()
   kafka.low = low
   const warn = vi.spyOn(silent, 'warn')
@@ -93,14 +93,14 @@ it.each([
   expect(events.filter((event) => event === 'oldest-records-gone').length).toBe(warnings)
 })
 
-it('a partition with a good position gets no documents of the state topic', async () => {
+it('a partition with a valid position is not filled from the state topic', async () => {
   const world = withState([stateRecord('a', 20)])
   Object.assign(world.redis, { position: '30', published: { stateTopicId: 'state-1', offset: '30' } })
   await world.assign()
   expect([world.redis.fill, versions(world)]).toEqual([undefined, {}])
 })
 
-it('no record counts as lost if Kafka deleted it and the state topic has its document', async () => {
+it('a deleted record does not count as lost if the state topic has its document', async () => {
   const world = withState([stateRecord('a', 20)])
   world.kafka.low = '25'
   world.redis.position = '12'
@@ -163,7 +163,7 @@ it('customers that a restored master of Redis Cluster has lost are filled again'
   await vi.waitFor(() => expect(versions(world)).toEqual({ a: 20 }))
 })
 
-it('a fill ends if the state topic is created again, and all records are applied', async () => {
+it('if the state topic is created again, its fill ends, and all records are applied', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
   const { promise: never } = Promise.withResolvers<void>()
   world.before.fill = () => never
@@ -174,7 +174,7 @@ it('a fill ends if the state topic is created again, and all records are applied
   expect([world.redis.position, world.redis.fill]).toEqual([LOW, undefined])
 })
 
-it('all records are applied if the state topic was switched off during a fill', async () => {
+it('if the state topic is switched off during a fill, all records are applied', async () => {
   const redis = emptyRedis()
   const progress = { next: '0', end: '2', rawFrom: '30', isComplete: true }
   Object.assign(redis, { position: '31', fill: { id: 'x', stateTopicId: 'state-1', ...progress } })
@@ -276,7 +276,7 @@ it('a fill keeps the newest document of a customer, even if an older document fo
   expect(versions(world)).toEqual({ a: 22, b: 22, c: 20 })
 })
 
-it('a late end of an earlier fill does not change the reported progress of the new fill', async () => {
+it('the late end of an earlier fill does not change the progress of the new fill', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
   const first = Promise.withResolvers<void>()
   const second = Promise.withResolvers<void>()
@@ -310,7 +310,7 @@ const action = fc.oneof(
   { weight: 2, arbitrary: fc.constant('delete records' as const) },
 )
 
-it('after lost Redis, restarts and deleted records, Redis and the state topic have the newest events', async () => {
+it('Redis and the state topic end with the newest events after any losses and restarts', async () => {
   const property = fc.asyncProperty(
     fc.array(fc.record({ customer: fc.constantFrom('a', 'b', 'c'), timestamp: fc.integer({ min: 1, max: 40 }) }), {
       minLength: 1,

@@ -91,7 +91,7 @@ const randomOf = (seed: number) => {
 }
 
 describe('a partition that is far behind', () => {
-  it('a partition far behind gets only the newest events, and each record is counted once', async () => {
+  it('a partition far behind applies only the newest events, and counts each record once', async () => {
     const topic = topicOf(randomOf(1), {})
     const redis = emptyRedis()
     const consumer = await openConsumer(topic, { redis, lookaheadRecords: 10_000 })
@@ -110,7 +110,7 @@ describe('a partition that is far behind', () => {
       i === length - 1 ? { ...event, customer: 'customer-0', timestamp: 900, isUsable: false } : event,
     )
 
-  it('a window is applied again from its start if an unusable event has superseded others', async () => {
+  it('a window is applied again if an event that superseded others is unusable', async () => {
     const topic = withUnusableEnd()
     const redis = emptyRedis()
     const { next, quarantined } = await openConsumer(topic, { redis, lookaheadRecords: 10_000 })
@@ -119,7 +119,7 @@ describe('a partition that is far behind', () => {
     expect(quarantined.length).toBe(1)
   })
 
-  it('a window is applied again from its start if another process continues', async () => {
+  it('another process applies the window again from its start', async () => {
     const topic = withUnusableEnd()
     const redis = emptyRedis()
     const first = await openConsumer(topic, { redis, lookaheadRecords: 10_000 })
@@ -130,7 +130,7 @@ describe('a partition that is far behind', () => {
     expect(storedIn(redis)).toEqual(newestOf(topic))
   })
 
-  it("a customer's events before a record with an uncertain version are not left out", () => {
+  it('events before a record without a readable version are not left out', () => {
     const peek = ({ key, timestamp }: { key: Buffer | null; timestamp: string }) =>
       timestamp === '0' ? undefined : { customerUuid: String(key), version: { timestamp: Number(timestamp), id: 'e' } }
     const lookahead = createLookahead({ maxRecords: 10_000, peek, customerOf: ({ key }) => String(key) })
@@ -212,7 +212,7 @@ describe('events that were left out', () => {
   const unusable = (offset: number, customer: string) =>
     recordOf({ customer, timestamp: 10, id: 'e', isUsable: false, offset })
 
-  it('the next owner applies left-out events, even if the last owner moves the position meanwhile', async () => {
+  it('the next owner applies events that the last owner left out', async () => {
     const redis = emptyRedis()
     const topic = topicWith()
     const last = await open({ redis })
@@ -226,7 +226,7 @@ describe('events that were left out', () => {
     expect([redis.position, redis.customers.get('c')?.version.timestamp]).toEqual([String(END), 10])
   })
 
-  it('unusable left-out events go to quarantine if the window is forgotten during a pause', async () => {
+  it('unusable events that were left out go to quarantine if their window ends early', async () => {
     const topic = topicWith({ 11: unusable(11, 'c'), 14: { value: Buffer.from('poison') } })
     const { projection, before, held, seeks, quarantined } = await open({ chunkRecords: 100 })
     await projection.onBatch(batchOf(topic, 10))
@@ -243,7 +243,7 @@ describe('events that were left out', () => {
     expect(new Set(quarantined.map(({ headers }) => headers?.offset))).toEqual(new Set(['11', '14', '18']))
   })
 
-  it("no event is left out if a record without a key lies between the customer's events", async () => {
+  it("a record without a key between a customer's events prevents that events are left out", async () => {
     const redis = emptyRedis()
     const old = recordOf({ customer: 'c', timestamp: 5, id: 'e13', isUsable: true, offset: 13 })
     const newest = recordOf({ customer: 'c', timestamp: 20, id: 'e18', isUsable: true, offset: 18 })

@@ -36,7 +36,7 @@ it('a measurement reports a stranger in the consumer group until the stranger ha
   ])
 })
 
-it('a measurement loads the positions of partitions that have got a leader', async () => {
+it('a measurement loads the positions of partitions with a new leader', async () => {
   const { measure, watermarks, loaded } = setUp()
   await measure()
   expect(loaded).toEqual([watermarks])

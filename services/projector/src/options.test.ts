@@ -6,7 +6,7 @@ import { optionsOf } from './options.ts'
 const optionsFor = (env: Record<string, string>) =>
   optionsOf(loadSettings(projectorSettings, { KAFKA_BROKERS: 'a:1', REDIS_URL: 'redis://a:1', ...env }), 'me')
 
-it('every part reads the same topic in the same group as the same instance', () => {
+it('all parts of the projector use the same topic, group and instance', () => {
   const { topic, groupId, consumer, progress, startup, store, projection, outputs, kafkaCheck, tasks } = optionsFor({
     KAFKA_TOPIC_PREFIX: 'x.',
     CONSUMER_GROUP_ID: 'g',
@@ -18,7 +18,7 @@ it('every part reads the same topic in the same group as the same instance', () 
   expect(tasks.instance).toBe('me')
 })
 
-it('a member sends five heartbeats within its session timeout', () => {
+it('a group member sends five heartbeats within its session timeout', () => {
   expect(optionsFor({ CONSUMER_SESSION_TIMEOUT_MS: '10000' }).consumer).toMatchObject({
     sessionTimeoutMs: 10_000,
     heartbeatIntervalMs: 2000,
@@ -32,7 +32,7 @@ it.each([
   expect(optionsFor({ ON_CLUSTER_CHANGE: choice }).projection.startOver).toBe(startOver)
 })
 
-it('installations with their own prefix have their own group', () => {
+it('installations with different topic prefixes have different groups', () => {
   expect(optionsFor({}).groupId).toBe('customer-stream-projector')
   expect(optionsFor({ REDIS_KEY_PREFIX: 'x:' }).groupId).not.toBe('customer-stream-projector')
 })

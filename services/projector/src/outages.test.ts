@@ -54,7 +54,7 @@ describe('attemptOnce', () => {
     expect(outages.waitingFor).toBeUndefined()
   })
 
-  it('one failure more than is tolerated is reported as an outage, until an attempt succeeds', async () => {
+  it('one failure above the tolerated count is an outage until an attempt succeeds', async () => {
     const { outages, counted, fail, succeed } = setUp()
     await fail()
     await fail('another place')
@@ -66,7 +66,7 @@ describe('attemptOnce', () => {
     expect(outages.waitingFor).toBeUndefined()
   })
 
-  it('each attempt is timed, also one that fails', async () => {
+  it('the duration of each attempt is measured, even of a failed attempt', async () => {
     const { outages, timed, controller, fail, succeed } = setUp()
     await fail()
     await succeed()
@@ -78,7 +78,7 @@ describe('attemptOnce', () => {
     expect(timed).toEqual(['erasures', 'erasures', 'Redis', 'Redis'].map((operation) => ({ operation })))
   })
 
-  it('an outage is over when its attempts are aborted', async () => {
+  it('an outage ends when its attempts are aborted', async () => {
     const { outages, controller, fail } = setUp()
     await fail('topic', 0)
     expect(outages.waitingFor).toBe('erasures: x')

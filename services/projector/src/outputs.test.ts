@@ -66,7 +66,7 @@ it.each([
   expect(set[1]).toEqual([new Map([['state', count]])])
 })
 
-it('the projector needs no right on a state topic that is switched off', async () => {
+it('the projector needs no rights for a state topic that is switched off', async () => {
   const { outputs, set } = setUp()
   expect(outputs.demands.map(({ topic }) => topic)).toEqual(['raw', 'quarantine'])
   expect(outputs.state).toBeUndefined()
@@ -74,7 +74,7 @@ it('the projector needs no right on a state topic that is switched off', async (
   expect(set).toEqual([[new Map([['quarantine', 3]])]])
 })
 
-it('one send has no more documents than the state topic accepts in one batch', async () => {
+it('one send has at most as many documents as one batch of the state topic', async () => {
   const { outputs, sent } = setUp('state')
   const { maxValueBytes = 0 } = outputs.demands.at(-1) ?? {}
   const record = (bytes: number): OutgoingRecord => ({

@@ -89,7 +89,7 @@ describe('lag', () => {
     ])
   })
 
-  it('the last known lag stays while a partition has no leader', async () => {
+  it('a partition without a leader keeps its last known lag', async () => {
     const { progress, marks, positions, lag } = setUp()
     positions.set(0, '4')
     await progress.measure()
@@ -101,7 +101,7 @@ describe('lag', () => {
 })
 
 describe('a standstill', () => {
-  it('a partition with records is reported if its position does not move', async () => {
+  it('a partition with records and a still position is reported as a standstill', async () => {
     const { progress, positions, pass } = setUp()
     positions.set(1, '4')
     await pass(10_000)
@@ -113,7 +113,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toBeUndefined()
   })
 
-  it('a partition without records or with only new records is not reported', async () => {
+  it('a partition that is idle or has only new records is not a standstill', async () => {
     const { progress, marks, pass } = setUp()
     await pass(60_000)
     marks.set(0, { low: '0', stable: '20', high: '20' })
@@ -144,7 +144,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toContain('an open transaction of another producer holds these records back')
   })
 
-  it('records behind an open transaction do not end the process', async () => {
+  it('records behind an open transaction do not count for standstillMs', async () => {
     const { progress, marks, positions, pass } = setUp()
     marks.set(0, { low: '0', stable: '10', high: '25' })
     await pass(90_000)
@@ -154,7 +154,7 @@ describe('a standstill', () => {
     expect(progress.standstillMs([0, 1])).toBe(10_000)
   })
 
-  it('a standstill is reported even if each measurement takes long', async () => {
+  it('a standstill is reported even if measurements are slow', async () => {
     const { progress, positions, pass, slow } = setUp()
     positions.set(1, '4')
     slow.ms = 10_000
@@ -162,14 +162,14 @@ describe('a standstill', () => {
     expect(progress.standstill).toContain('raw/1 has 6 records')
   })
 
-  it('a topic whose partitions all lack a leader is reported', async () => {
+  it('a topic without any partition leader is reported as a standstill', async () => {
     const { progress, marks } = setUp()
     marks.clear()
     await progress.measure()
     expect(progress.standstill).toContain('no partition of raw has a leader')
   })
 
-  it('if its owner moves other partitions, a standing partition is reported after ten minutes', async () => {
+  it('a still partition is reported after ten minutes if its owner moves other partitions', async () => {
     const { progress, positions, pass } = setUp(200)
     for (const partition of positions.keys()) positions.set(partition, '0')
     let turn = 1
@@ -180,7 +180,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toContain('has not moved for 61')
   })
 
-  it('after a long time without measurements, the waiting times start again', async () => {
+  it('after a long gap between measurements, standstill times start again at 0', async () => {
     const { progress, positions, pass } = setUp()
     positions.set(1, '4')
     await pass(10_000)
@@ -198,7 +198,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toBeUndefined()
   })
 
-  it('a process stands still only if none of its partitions moves', async () => {
+  it('standstillMs is above 0 only if no partition of the process moves', async () => {
     const { progress, positions, pass } = setUp()
     positions.set(1, '4')
     await pass(20_000)
@@ -227,7 +227,7 @@ describe('a stranger in the group', () => {
     expect(progress.stranger).toBeUndefined()
   })
 
-  it('a new group member or a member of an earlier version is no stranger', async () => {
+  it('a new group member is no stranger, nor is a member of an earlier version', async () => {
     const { progress, group, pass } = setUp()
     group.members = [memberOf('me', [0]), memberOf('new', [1])]
     await pass(10_000)

@@ -34,7 +34,7 @@ const total = ({ newest, poison, stale, duplicate }: ReturnType<typeof project>)
   newest.length + poison.length + stale + duplicate
 
 describe('project', () => {
-  it('project returns the newest event of each customer, and counts stale and duplicate events', () => {
+  it("project returns each customer's newest event, and counts stale and duplicate events", () => {
     const input = records(
       body('a', 'e2', 2),
       body('b', 'x', 1),
@@ -52,7 +52,7 @@ describe('project', () => {
     expect(total(projected)).toBe(input.length)
   })
 
-  it('an event that cannot become a hash is quarantined, and the next newest event counts', () => {
+  it('if the newest event cannot become a hash, it is quarantined, and the next newest is used', () => {
     const fields = Object.fromEntries(Array.from({ length: 100_001 }, (_, i) => [`f${i}`, i]))
     const projected = project(records(body('a', 'e1', 1), body('a', 'e3', 3, fields), body('a', 'e2', 2)), options)
     expect(projected.newest.map(({ version }) => version.id)).toEqual(['e2'])
@@ -60,7 +60,7 @@ describe('project', () => {
     expect(projected).toMatchObject({ stale: 1, duplicate: 0 })
   })
 
-  it('the hash names the record that the event came from', () => {
+  it('the hash names the record of its event', () => {
     const [hash] = project(records(body('a', 'e', 7, { firstName: 'A' })), options).newest
     const fields = hash?.fieldsAndValues ?? []
     const value = (name: string) => fields[fields.indexOf(name) + 1]
@@ -110,7 +110,7 @@ describe('project', () => {
     expect(projected.newest).toHaveLength(1)
   })
 
-  it('a timestamp at the future limit is accepted, and a timestamp as text', () => {
+  it('project accepts a timestamp at the future limit, and a timestamp as text', () => {
     expect(
       project(records(body('a', 'e', RECEIVED + 1000), body('b', 'e', '42')), options).newest.map(
         ({ version }) => version.timestamp,
@@ -141,7 +141,7 @@ describe('project reads only the version of events that are superseded', () => {
     expect(projected.newest.map(({ version }) => version.id)).toEqual(['e2'])
   })
 
-  it('an unusable event that is newer than all usable events is quarantined', () => {
+  it('project quarantines an unusable event that is newer than all usable events', () => {
     const projected = project(
       inOrder(
         keyed('a', unusable('a', 'e4', 4)),
@@ -161,7 +161,7 @@ describe('project reads only the version of events that are superseded', () => {
     ['is too far in the future', keyed('a', body('a', 'e', RECEIVED + 1001))],
     ['is of another customer than its key', keyed('a', body('b', 'e', undefined))],
     ['has no readable version', keyed('a', body('a', 'e', 'x'))],
-  ])('an unusable event beside a newer one is quarantined if it %s', (_, record) => {
+  ])('an unusable event beside a usable event is quarantined if it %s', (_, record) => {
     const projected = project(inOrder(record, keyed('a', body('a', 'e2', 2))), options)
     expect(offsetsOf(projected)).toEqual(['10'])
   })
@@ -175,7 +175,7 @@ describe('project reads only the version of events that are superseded', () => {
     expect(projected.poison).toMatchObject([{ reason: 'named-by-setting', record: { offset: '10' } }])
   })
 
-  it('the newest event of a customer counts, even if the keys of its events differ', () => {
+  it("project finds a customer's newest event even if the record keys differ", () => {
     const projected = project(
       inOrder(
         keyed('a', body('a', 'e1', 1)),
@@ -232,7 +232,7 @@ describe('project reads only the version of events that are superseded', () => {
     return { newest, poison }
   }
 
-  it('project returns the hashes that full parsing gives, and counts each record once', () => {
+  it('project returns the same hashes as full parsing, and counts each record once', () => {
     const uuid = fc.constantFrom('a', 'b', 'c', 'ü')
     const key = fc.option(fc.constantFrom('a', 'b', 'c', 'ü', 'dealer'), { nil: null, freq: 9 })
     const timestamp = fc.constantFrom<unknown>(1, 2, 3, '2', RECEIVED + 1001, 0, undefined)

@@ -20,7 +20,7 @@ describe('a projection', () => {
     expect([redis.position, [...redis.customers.keys()]]).toEqual(['13', ['a', 'b', 'c']])
   })
 
-  it('a projection drops records fetched from another offset and seeks to Redis’ position', async () => {
+  it('a projection drops records from a wrong offset, and seeks to Redis’ position', async () => {
     const { assign, projection, batch, redis, seeks } = setUp()
     await assign()
     redis.position = '50'
@@ -29,7 +29,7 @@ describe('a projection', () => {
     expect(await projection.onBatch(batch(50, ['a']))).toBe('51')
   })
 
-  it('a projection seeks to Redis’ position if that is not the expected position', async () => {
+  it('a projection seeks to Redis’ position if it expected another position', async () => {
     const { assign, projection, batch, redis, seeks } = setUp()
     await assign()
     redis.position = '50'
@@ -39,7 +39,7 @@ describe('a projection', () => {
     expect(redis.position).toBe('51')
   })
 
-  it('a projection does not fill the log while another group moves the same positions', async () => {
+  it('a projection limits its log lines while another group moves the same positions', async () => {
     const warnings: unknown[] = []
     const logger = { ...silent, warn: (...line: unknown[]) => warnings.push(line) } as unknown as Logger
     const { assign, projection, batch, redis, seeks } = setUp({ logger })
@@ -53,7 +53,7 @@ describe('a projection', () => {
     expect(warnings.length).toBe(1)
   })
 
-  it('a projection quarantines poison before the position moves, and waits if quarantine fails', async () => {
+  it('poison goes to quarantine before the position moves, which waits for quarantine', async () => {
     const { assign, projection, batch, redis, steps, quarantined, before } = setUp()
     await assign()
     steps.length = 0
@@ -111,7 +111,7 @@ describe('a projection', () => {
     ])
   })
 
-  it('a stop commits, ends the pauses, and then stops the consumer', async () => {
+  it('a shutdown commits, ends the pauses, and then stops the consumer', async () => {
     const { assign, projection, batch, steps, held, before } = setUp()
     await assign()
     expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
@@ -149,7 +149,7 @@ describe('the state topic', () => {
   const documents = (published: ReturnType<typeof setUp>['published']) =>
     published.map(({ key, value }) => [String(key), JSON.parse(String(value)).version.timestamp])
 
-  it('the state topic gets documents after Redis has the customers, and before the position moves', async () => {
+  it('documents are published after Redis has the customers, before the position moves', async () => {
     const { assign, projection, batch, steps, published, redis } = withState()
     await assign()
     steps.length = 0
@@ -163,7 +163,7 @@ describe('the state topic', () => {
     expect(redis.published).toEqual({ stateTopicId: 'state-1', offset: '13' })
   })
 
-  it('the state topic gets no stale event, and gets the document of a duplicate again', async () => {
+  it('stale events are not published, and the document of a duplicate is published again', async () => {
     const { assign, projection, batch, redis, published } = withState()
     await assign()
     await projection.onBatch(batch(10, ['a', 'b']))
@@ -179,7 +179,7 @@ describe('the state topic', () => {
     expect([published, redis.position]).toEqual([[], '13'])
   })
 
-  it('without the state topic the position does not move, and only that partition pauses', async () => {
+  it('if the state topic stores nothing, only its partition pauses, and the position stays', async () => {
     const { assign, projection, batch, redis, before, held, published, seeks, registry } = withState()
     await assign()
     const { promise: isBack, resolve: comeBack } = Promise.withResolvers<void>()
@@ -259,7 +259,7 @@ describe('the state topic', () => {
     expect(redis.position).toBe(LOW)
   })
 
-  it('the check of positions counts no rewind if this projector moves the position during the check', async () => {
+  it('a position that moves during its check is not counted as a rewind', async () => {
     const { assign, projection, batch, before, held, registry, steps } = withState()
     await assign()
     const { promise: isBack, resolve: comeBack } = Promise.withResolvers<void>()
@@ -295,7 +295,7 @@ describe('the state topic', () => {
     ])
   })
 
-  it('after a failed send, a projector that has lost its partition moves the position back', async () => {
+  it('a projector that lost its partition during a failed send moves the position back', async () => {
     const { assign, projection, batch, redis, before, steps } = withState()
     await assign()
     const lost = new AbortController()
@@ -328,7 +328,7 @@ describe('a position that Kafka cannot serve', () => {
     ['1001', 0, 'a position beyond the end'],
     ['1e2', 0, 'a position with letters'],
     ['-1', 0, 'a negative position'],
-  ])('replaces position %s with the oldest offset, with %i records lost: %s', async (stored, lost) => {
+  ])('the position %s is replaced with the oldest offset, with %i records lost: %s', async (stored, lost) => {
     const { assign, projection, batch, redis, seeks, registry } = setUp()
     redis.position = stored
     await assign()
@@ -337,7 +337,7 @@ describe('a position that Kafka cannot serve', () => {
     expect(await registry.metrics()).toMatch(new RegExp(`^projector_lost_records_total\\S* ${lost}$`, 'm'))
   })
 
-  it('lost records are counted once, although the position is read twice', async () => {
+  it('lost records are counted once although the position is read twice', async () => {
     const { assign, redis, registry } = setUp()
     redis.position = '5'
     await assign()
@@ -384,7 +384,7 @@ describe('positions of another cluster', () => {
 describe('a paused partition', () => {
   const settled = () => new Promise(setImmediate)
 
-  it('a partition is paused while quarantine accepts no record, and its record is quarantined once', async () => {
+  it('a partition pauses while quarantine refuses its record, which is stored once', async () => {
     const { assign, projection, batch, redis, held, quarantined, before } = setUp()
     await assign()
     const back = Promise.withResolvers<void>()
@@ -398,7 +398,7 @@ describe('a paused partition', () => {
     expect([redis.position, quarantined.length]).toEqual(['14', 1])
   })
 
-  it('the loss of a partition ends its pause and the attempts to send its record', async () => {
+  it('a lost partition ends its pause and the attempts to send its record', async () => {
     const { assign, projection, batch, redis, held, before } = setUp()
     await assign()
     before.quarantine = () => {
@@ -420,7 +420,7 @@ describe('a paused partition', () => {
     records: batch.records.map((record) => (record.offset === String(offset) ? { ...record, timestamp: BUG } : record)),
   })
 
-  it('a projection pauses a partition at the record that meets a bug, and names the record', async () => {
+  it('a partition pauses at a record that meets a bug, and the log names the record', async () => {
     const { assign, projection, batch, redis, held, reports } = setUp({ chunkRecords: 100 })
     await assign()
     const seven = withBug(batch(10, ['a', 'b', 'c', 'd', 'e', 'f', 'g']), 14)
@@ -459,7 +459,7 @@ describe('a paused partition', () => {
     unreadable: { offset: '9', nextOffset: '20', error: new Error('unknown codec') },
   })
 
-  it('a projection pauses a partition at an unreadable batch, and names the offsets', async () => {
+  it('a partition pauses at an unreadable batch, and the log names the offsets', async () => {
     const { assign, projection, batch, redis, held, reports } = setUp()
     await assign()
     expect(await projection.onBatch(unreadable(batch(10, [])))).toBeUndefined()
@@ -558,7 +558,7 @@ describe('regressions', () => {
     expect([...redis.customers.keys()]).toEqual(['a', 'b'])
   })
 
-  it('a chunk does not move a position that was reloaded during the chunk', async () => {
+  it('a chunk does not move a position that was loaded again meanwhile', async () => {
     const { assign, projection, batch, redis, before, lose } = setUp()
     await assign()
     before.apply = async (count) => {
@@ -574,7 +574,7 @@ describe('regressions', () => {
     expect([...redis.customers.keys()].sort()).toEqual(['a', 'b', 'c', 'd'])
   })
 
-  it('after an aborted load of a position, the next batch loads the position again', async () => {
+  it('if the load of a position was aborted, the next batch loads the position', async () => {
     const { assign, projection, batch, redis, before } = setUp()
     await assign()
     redis.position = '20'
@@ -586,7 +586,7 @@ describe('regressions', () => {
     expect(await projection.onBatch(batch(20, ['a']))).toBe('21')
   })
 
-  it("after an aborted load of a position, the check of positions seeks to Redis' position", async () => {
+  it("if the load of a position was aborted, the check seeks to Redis' position", async () => {
     const { assign, projection, batch, redis, before, seeks } = setUp()
     await assign()
     redis.position = '20'
@@ -598,7 +598,7 @@ describe('regressions', () => {
     expect(seeks.at(-1)).toBe('20')
   })
 
-  it('a projection applies no more records of a partition that was lost during a chunk', async () => {
+  it('after the loss of a partition during a chunk, no further chunk is applied', async () => {
     const { assign, projection, batch, redis, before } = setUp()
     await assign()
     before.move = () => projection.positions.assign([])

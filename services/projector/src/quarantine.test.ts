@@ -20,7 +20,7 @@ const kafka = (fate: (record: OutgoingRecord) => 'refused' | 'unavailable' | und
   return { send, stored }
 }
 
-it('sendToQuarantine sends a refused record without its key and detail, and other records unchanged', async () => {
+it('sendToQuarantine drops the key and the detail of a refused record only', async () => {
   const { send, stored } = kafka(({ key }) => (String(key) === 'too long' ? 'refused' : undefined))
   await sendToQuarantine(send, [record('a'), record('too long'), record('b')])
   expect(stored).toEqual([
@@ -37,7 +37,7 @@ it('sendToQuarantine sends only the headers of a record whose value Kafka refuse
   expect(stored).toEqual([{ ...record('a'), key: null, value: null, headers: { reason: 'not-json', detail } }])
 })
 
-it('sendToQuarantine uses other partitions, with the same keys, if a partition is unavailable', async () => {
+it('if a partition is unavailable, sendToQuarantine uses any partition and keeps the keys', async () => {
   const { send, stored } = kafka(({ key, anyPartition }) =>
     String(key) === 'a' && !anyPartition ? 'unavailable' : undefined,
   )

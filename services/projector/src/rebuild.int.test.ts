@@ -121,7 +121,7 @@ const newestIn = (history: readonly Event[], customerUuid: string): Event | unde
     .filter((event) => event.customerUuid === customerUuid)
     .reduce<Event | undefined>((a, b) => (a && compareVersions(a, b) >= 0 ? a : b), undefined)
 
-it('a rebuild ends with the newest events, and no hash becomes older meanwhile', async () => {
+it('a rebuild ends with the newest events, and never makes a hash older', async () => {
   await fc.assert(
     fc.asyncProperty(runs, async (run) => {
       const seen = new Map<string, Version>()

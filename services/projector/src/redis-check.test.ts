@@ -12,11 +12,11 @@ const setUp = (ping: () => Promise<void>) =>
     logger: {} as Logger,
   })
 
-it('Redis is well if it answers', async () => {
+it('a Redis that answers has no problem', async () => {
   expect(await setUp(async () => undefined).outage()).toBeUndefined()
 })
 
-it('an error of Redis is diagnosed', async () => {
+it('a Redis error is diagnosed', async () => {
   const check = setUp(async () => {
     throw new Error('NOAUTH Authentication required.')
   })

@@ -50,7 +50,7 @@ const fail = (error: Error) => () => {
   throw error
 }
 
-it('the start opens the admin port, then Redis, then Kafka, and joins the group last', async () => {
+it('the start opens the admin port, Redis and Kafka, and joins the group last', async () => {
   const { startup, run, steps, logged, ends } = setUp()
   expect(startup.phase).toBe('starting')
   await run()
@@ -76,7 +76,7 @@ it.each([
   expect([reports, startup.phase]).toEqual([[outage, outage, ['start', undefined]], 'running'])
 })
 
-it('the start names Redis if Redis fails after Kafka has failed', async () => {
+it('the start reports Redis if Redis fails after Kafka has failed', async () => {
   const { run, reports, before } = setUp()
   before.admin = () => {
     before.admin = undefined
@@ -98,7 +98,7 @@ it.each<[string, Error]>([
   ['topics', new TopicError('the topic raw is missing')],
   ['redis check', new UnsafeRedisError('Redis may drop customers')],
   ['listen', new Error('EADDRINUSE')],
-])('the start ends the process after an error that only a person can remove: %s', async (name, error) => {
+])('the start ends the process after an error that needs a person: %s', async (name, error) => {
   const { startup, run, steps, ends, reports, before } = setUp()
   before[name] = fail(error)
   await run()
@@ -106,7 +106,7 @@ it.each<[string, Error]>([
   expect(steps.at(-1)).toBe(name)
 })
 
-it('the start retries slowly while a person must act', async () => {
+it('the start retries slowly while a person must repair something', async () => {
   const slow = setUp({ obstacle: blocked })
   const fast = setUp()
   for (const { before } of [slow, fast]) before.admin = fail(new Error('no answer'))
@@ -127,7 +127,7 @@ it('a start that is stopped never becomes ready', async () => {
   expect([startup.phase, logged, ends]).toEqual(['stopping', ['listening'], []])
 })
 
-it('a projector that stops is no longer running', async () => {
+it('a projector is not running during a shutdown', async () => {
   const { startup, run } = setUp()
   await run()
   startup.stop()
@@ -153,7 +153,7 @@ it.each<[string, () => unknown]>([
   expect([startup.phase, reports]).toEqual(['running', [['start', undefined]]])
 })
 
-it('the lag may be measured after the first topic check, even if the check failed', async () => {
+it('the lag can be measured after the first topic check, even if that check failed', async () => {
   const { startup, run, steps, before } = setUp()
   const seen: boolean[] = []
   before.topics = () => {

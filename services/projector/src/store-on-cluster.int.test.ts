@@ -74,7 +74,7 @@ describe('customers on a cluster', () => {
     expect(Math.min(...keys.map(({ length }) => length))).toBeGreaterThan(50)
   })
 
-  it('customers with braces in their id are applied and erased', async () => {
+  it('customers whose id has braces are applied and erased', async () => {
     const { store, keyPrefix } = fresh()
     const ids = ['}', '}x', '}x}', '{', '{}', '{x}', 'x}y', '}{']
     const chunk = ids.map((uuid) => snapshot(uuid))
@@ -86,7 +86,7 @@ describe('customers on a cluster', () => {
     expect(await apply(store, chunk)).toEqual(ids.map(() => 'erased'))
   })
 
-  it('the store applies customers although a master has lost the script', async () => {
+  it('the store loads the Lua script again if a master has lost it', async () => {
     const { store } = fresh()
     await apply(
       store,
@@ -162,7 +162,7 @@ const before = (method: 'hset' | 'hmget' | 'movePosition', run: () => Promise<un
 }
 
 describe('a master that is replaced by one that lacks its last writes', () => {
-  it('a chunk is rejected if a master loses its customers before the token is written', async () => {
+  it('a chunk fails if a master loses its customers before the token is written', async () => {
     const { store, keyPrefix } = fresh()
     await store.movePosition(0, undefined, '7')
     before('hset', () => client.del(customerKey('c0', keyPrefix)))
@@ -171,7 +171,7 @@ describe('a master that is replaced by one that lacks its last writes', () => {
     expect(await store.applyChunk(customers, 0, '7', '8')).toEqual({ moved: true, stored: ['applied', 'duplicate'] })
   })
 
-  it('a chunk is rejected if a master loses its customers and the token after the check', async () => {
+  it('a chunk fails if a master loses its customers and the token after the check', async () => {
     const { store, keyPrefix, copies } = fresh()
     await store.movePosition(0, undefined, '7')
     const { movePosition } = client as unknown as { movePosition: object }
@@ -292,7 +292,7 @@ describe('positions on a cluster', () => {
     expect(await store.positions([0])).toEqual(new Map([[0, '2']]))
   })
 
-  it('a window counts if only one copy of the positions has it', async () => {
+  it('a window is found if only one copy of the positions has it', async () => {
     const { store, copies } = fresh()
     await store.movePosition(0, undefined, '7')
     const window = { start: '7', end: '12' }

@@ -111,7 +111,7 @@ describe('applyChunk', () => {
     expect(await apply(store, [])).toEqual([])
   })
 
-  it('any order and repetition of events ends in the hash of the newest', async () => {
+  it('events in any order, with any repeats, end in the hash of the newest', async () => {
     const version = fc.record({
       timestamp: fc.integer({ min: 1, max: 3 }),
       id: anyText({ minLength: 1, maxLength: 3 }),
@@ -352,7 +352,7 @@ describe('a Redis that is replaced behind its address', () => {
     },
   )
 
-  it('applyChunk writes no customer at another position, and all customers at position `to`', async () => {
+  it('applyChunk writes only if the position is the expected offset or `to`', async () => {
     const { store, keyOf } = fresh()
     await store.movePosition(0, undefined, '7')
     expect(await store.applyChunk([snapshot({ timestamp: 1, id: 'e' })], 0, '6', '8')).toEqual({
@@ -420,7 +420,7 @@ describe('the order of versions in Lua', () => {
 })
 
 describe('a Redis without memory', () => {
-  it('a Redis without memory refuses a call as a whole and changes nothing', async () => {
+  it('a Redis without memory refuses the whole call and changes nothing', async () => {
     const server = await startRedis({ args: ['--maxmemory', '4mb', '--maxmemory-policy', 'noeviction'] })
     try {
       const client = await connect(server.url)
@@ -472,7 +472,7 @@ describe('publishedPositions', () => {
 describe('writeChunk and moveAfter', () => {
   const event = snapshot({ timestamp: 1, id: 'e' })
 
-  it('writeChunk does not move the position, moveAfter does', async () => {
+  it('writeChunk does not move the position, and moveAfter moves it', async () => {
     const { store } = fresh()
     await store.movePosition(0, undefined, '6')
     const { isInPlace, stored, token } = await store.writeChunk([event], 0, '6', '7')
@@ -548,7 +548,7 @@ describe('lowerPosition', () => {
 })
 
 describe('movePosition', () => {
-  it('movePosition moves only from the current position, and a repeated move succeeds', async () => {
+  it('movePosition moves only from the stored position, and a repeated move succeeds', async () => {
     const { store } = fresh()
     expect(await store.positions([0, 1])).toEqual(
       new Map([
@@ -571,7 +571,7 @@ describe('movePosition', () => {
 })
 
 describe('unfinishedWindows', () => {
-  it('unfinishedWindows returns the window of a position until the position leaves the window', async () => {
+  it('unfinishedWindows returns a window until the position leaves it', async () => {
     const { store } = fresh()
     const window = { start: '9', end: '12' }
     await store.movePosition(0, undefined, '9')
@@ -584,7 +584,7 @@ describe('unfinishedWindows', () => {
     expect(await unfinished()).toEqual([])
   })
 
-  it('the stored window is the window of the process that moved the position', async () => {
+  it('the stored window belongs to the process that moved the position', async () => {
     const { store } = fresh()
     await store.movePosition(0, undefined, '9')
     await store.applyChunk([], 0, '9', '11', { window: { start: '9', end: '20' } })
@@ -593,7 +593,7 @@ describe('unfinishedWindows', () => {
     expect(await store.unfinishedWindows([0])).toEqual(new Map([[0, { position: '11', start: '9', end: '20' }]]))
   })
 
-  it('a previous projection that ended within a window counts only up to the start of the window', async () => {
+  it("a previous projection that ended inside a window has only reached the window's start", async () => {
     const { storeOf } = fresh()
     const previous = storeOf(1)
     await previous.movePosition(0, undefined, '9')

@@ -47,7 +47,7 @@ const setUp = () => {
   return { startup, runs, failing, failures, reports, outage, stop }
 }
 
-it('each task runs at its own interval', async () => {
+it('each background task runs at its own interval', async () => {
   const { runs } = setUp()
   await vi.advanceTimersByTimeAsync(60_000)
   expect(runs).toEqual({
@@ -69,12 +69,15 @@ it('an outage of Kafka is reported even without a request to /readyz', async () 
   expect(reports).toEqual([['kafka', outage]])
 })
 
-it.each(['starting', 'stopping'] as const)('only the lag is measured while the process is %s', async (phase) => {
-  const { startup, runs } = setUp()
-  startup.phase = phase
-  await vi.advanceTimersByTimeAsync(60_000)
-  expect(runs).toEqual({ measure: 12 })
-})
+it.each(['starting', 'stopping'] as const)(
+  'the lag is the only background task while the process is %s',
+  async (phase) => {
+    const { startup, runs } = setUp()
+    startup.phase = phase
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect(runs).toEqual({ measure: 12 })
+  },
+)
 
 it('the lag is not measured before the first topic check has ended', async () => {
   const { startup, runs } = setUp()
@@ -86,7 +89,7 @@ it('the lag is not measured before the first topic check has ended', async () =>
   expect(runs).toEqual({ measure: 1 })
 })
 
-it('a task that fails is logged and runs again', async () => {
+it('a background task that fails is logged and runs again', async () => {
   const { failing, failures, runs } = setUp()
   failing.add('commit').add('measure')
   await vi.advanceTimersByTimeAsync(5000)
@@ -94,7 +97,7 @@ it('a task that fails is logged and runs again', async () => {
   expect(new Set(failures)).toEqual(new Set(['a periodic check failed: commit', 'the lag cannot be measured: measure']))
 })
 
-it('no task runs after the stop', async () => {
+it('no background task runs after a shutdown', async () => {
   const { runs, stop } = setUp()
   stop()
   await vi.advanceTimersByTimeAsync(60_000)

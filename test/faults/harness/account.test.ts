@@ -36,7 +36,7 @@ const senders = (changed: Partial<Closing['senders']>): Partial<Closing> => ({
   senders: { ...closing.senders, ...changed },
 })
 
-it('the account has no problem if all counts match', () => {
+it('the reconciliation has no problem if all counts match', () => {
   const account = balanced()
   expect(account.imbalances(closing)).toEqual([])
   expect(account.figures).toEqual({ records: 5, unpromised: 1, copies: 1 })
@@ -73,13 +73,13 @@ it.each<[string, Partial<Closing>, ((account: Account) => void)?]>([
     {},
     (account) => account.quarantined(placeOf('c', 0, '1'), 'b'),
   ],
-])('the account reports: %s', (sentence, changed, change = () => undefined) => {
+])('the reconciliation reports: %s', (sentence, changed, change = () => undefined) => {
   const account = balanced()
   change(account)
   expect(account.imbalances({ ...closing, ...changed })).toEqual([sentence])
 })
 
-it('the account reports an unusable record if quarantine lacks it or has other bytes', () => {
+it('the reconciliation reports an unusable record without an equal copy in quarantine', () => {
   const record = { topic: 'c', partition: 1, fingerprint: 'poison', usable: false }
   const account = balanced()
   account.witness.record({ ...record, offset: '1' })

@@ -11,7 +11,7 @@ const entry: AuditEntry = {
   sentTo: 't.customers.raw',
 }
 
-it('an entry of the audit is read as it was written', () => {
+it('an audit entry is read back unchanged', () => {
   const record = entryRecord('t.quarantine.audit', entry)
   expect(record).toMatchObject({ topic: 't.quarantine.audit', key: Buffer.from('3/17'), timestamp: 1700000000000 })
   expect(readEntry(record.value)).toEqual(entry)
@@ -29,6 +29,6 @@ it.each([
   JSON.stringify({ ...entry, partition: '3' }),
   JSON.stringify({ ...entry, topicId: undefined }),
   JSON.stringify({ ...entry, requestedBy: 7 }),
-])('a record of the audit that is no entry counts for nothing: %j', (value) => {
+])('readEntry ignores a record of the audit topic that is not an entry: %j', (value) => {
   expect(readEntry(value === null ? null : Buffer.from(value))).toBeUndefined()
 })

@@ -60,7 +60,7 @@ const addAll = async (group: ReturnType<typeof createGroup>, records: readonly Q
 const refusal = new NotStoredError('refused', new Error('MESSAGE_TOO_LARGE'))
 
 describe('createGroup', () => {
-  it('writes the audit entries only after Kafka has stored the records', async () => {
+  it('a group writes its audit entries only after Kafka has stored the records', async () => {
     const { group, calls } = openGroup()
     await addAll(group, [recordAt(1), recordAt(2)])
     expect([calls, group.done]).toEqual([[], 0])
@@ -69,7 +69,7 @@ describe('createGroup', () => {
     expect([group.done, group.last?.offset]).toEqual([2, '2'])
   })
 
-  it('writes no audit entry of a record that Kafka refuses', async () => {
+  it('a record that Kafka refuses gets no audit entry', async () => {
     const isRefused = ({ topic, value }: OutgoingRecord) => topic === RAW && value?.toString() === '2'
     const { group, calls, refused } = openGroup((records) => (records.some(isRefused) ? refusal : undefined))
     await addAll(group, [recordAt(1), recordAt(2), recordAt(3)])
@@ -78,21 +78,21 @@ describe('createGroup', () => {
     expect([refused, group.done]).toEqual([['2 MESSAGE_TOO_LARGE'], 2])
   })
 
-  it('names the records that were sent but may lack an audit entry', async () => {
+  it('a group reports records that were sent but may have no audit entry', async () => {
     const { group, unaudited } = openGroup((records) => (records[0]?.topic === AUDIT ? refusal : undefined))
     await addAll(group, [recordAt(1), recordAt(2)])
     await expect(group.flush()).rejects.toThrow('MESSAGE_TOO_LARGE')
     expect([unaudited, group.done, group.last]).toEqual([['1 2'], 0, undefined])
   })
 
-  it('sends large records in requests of their own', async () => {
+  it('a group sends each large record in its own request', async () => {
     const { group, calls } = openGroup()
     await addAll(group, [recordAt(1, 400_000), recordAt(2, 400_000), recordAt(3, 2_000_000)])
     await group.flush()
     expect(calls.filter((call) => call.startsWith(RAW))).toEqual([`${RAW}: 1`, `${RAW}: 2`, `${RAW}: 3`])
   })
 
-  it('sends at most 100 records at once, so that a kill repeats at most 100', async () => {
+  it('a group sends at most 100 records at once, so a kill repeats at most 100', async () => {
     const { group, calls } = openGroup()
     await addAll(
       group,
@@ -102,7 +102,7 @@ describe('createGroup', () => {
     expect(calls.map((call) => call.split(' ').length - 1)).toEqual([100, 100, 100, 100, 50, 50])
   })
 
-  it('waits after a group, so that no more than the rate is sent in a second', async () => {
+  it('a group waits after it was sent, so that the given rate is kept', async () => {
     const { group } = openGroup(undefined, 100)
     const begunAt = performance.now()
     await addAll(

@@ -30,7 +30,7 @@ const record = (
 const event = makeCustomersEvent({ customerUuid: 'c1', timestamp: 4000 })
 
 describe('planRedrive', () => {
-  it('sends a usable event to the raw topic with the bytes, key, headers and time of the first delivery', () => {
+  it('a redrive sends a usable event with the bytes, key, headers and time of its delivery', () => {
     const headers = { reason: 'named-by-setting', signature: 's', traceparent: 'p', 'content-type': 'text/x' }
     expect(planRedrive(record(event.body, headers), { ...options, isNamed: true })).toEqual({
       send: {
@@ -43,7 +43,7 @@ describe('planRedrive', () => {
     })
   })
 
-  it('sends an event of another type to its own topic, with the key of the ingress', () => {
+  it('a redrive sends another event type to its topic, with the same key as the ingress', () => {
     const other = JSON.stringify({ id: 'e1', dealeruuid: 'd1', type: 'appointments', timestamp: 1, payload: '{}' })
     expect(planRedrive(record(other), options)).toMatchObject({
       send: { topic: topics.other, key: Buffer.from('d1'), headers: {} },
@@ -56,16 +56,16 @@ describe('planRedrive', () => {
     ['missing-type', '{}'],
     ['missing-event-id', JSON.stringify({ ...JSON.parse(event.body.toString()), id: '' })],
     ['too-far-in-future', makeCustomersEvent({ timestamp: 6001 }).body],
-  ])('refuses a record that would come back to quarantine: %s', (refused, value) => {
+  ])('a redrive refuses a record that would return to quarantine: %s', (refused, value) => {
     expect(planRedrive(record(value), options)).toEqual({ refused, why: expect.stringMatching(/^The record .*\.$/) })
   })
 
-  it('uses the time of receipt of the first delivery, not the current time', () => {
+  it('a redrive checks the timestamp against the first time of receipt, not the current time', () => {
     const { body } = makeCustomersEvent({ timestamp: 6001 })
     expect(planRedrive(record(body, {}, 5001), options)).toHaveProperty('send')
   })
 
-  it('decodes bytes by the charset that the operator names, and keeps the charset in the record', () => {
+  it("a redrive decodes the bytes by the operator's charset, and declares the charset in the record", () => {
     const customer = { customerUuid: 'c1', firstName: 'Jos\u00e9' }
     const payload = JSON.stringify({ customerWithVehicles: { customer } })
     const body = Buffer.from(JSON.stringify({ id: 'e1', timestamp: 1, type: 'customers', payload }), 'latin1')
@@ -75,7 +75,7 @@ describe('planRedrive', () => {
     })
   })
 
-  it('does not use the fallback charset if the record declares its charset', () => {
+  it("a redrive ignores the operator's charset if the record declares a charset", () => {
     const value = Buffer.from([0x7b, 0xff, 0x7d])
     const declared = record(value, { 'content-type': 'text/plain; charset=utf-8' })
     expect(planRedrive(declared, { ...options, fallbackEncoding: 'windows-1252' })).toMatchObject({
@@ -87,20 +87,20 @@ describe('planRedrive', () => {
     [{ scope: 'forever', erasedAt: 1 } as const, 'erased'],
     [{ scope: 'until-now', erasedAt: 4000 } as const, 'erased'],
     [{ scope: 'until-now', erasedAt: 3999 } as const, undefined],
-  ])('makes no new copy of an erased event: %j', (erasure, refused) => {
+  ])('a redrive refuses an event that an erasure covers: %j', (erasure, refused) => {
     const erasureOf = (customerUuid: string) => (customerUuid === 'c1' ? erasure : undefined)
     const plan = planRedrive(record(event.body), { ...options, erasureOf })
     expect('refused' in plan ? plan.refused : undefined).toBe(refused)
   })
 
-  it('refuses a record without bytes, and names the place of its bytes', () => {
+  it('a redrive refuses a record without bytes, and names the place that has the bytes', () => {
     expect(planRedrive(record(null), options)).toEqual({
       refused: 'no-bytes',
       why: expect.stringContaining('t.customers.raw/3/7'),
     })
   })
 
-  it('sends a record that stopped a projector only if the operator names it', () => {
+  it('a redrive sends a record that stopped a projector only if the operator selects its place', () => {
     const stopped = record(event.body, { reason: 'named-by-setting' })
     expect(planRedrive(stopped, options)).toMatchObject({ refused: 'named-by-setting' })
     expect(planRedrive(stopped, { ...options, isNamed: true })).toHaveProperty('send')

@@ -22,7 +22,7 @@ const producerWith = (failure: (texts: readonly string[], attempt: number) => Er
 }
 
 describe('sendEach', () => {
-  it('sends the other records if Kafka refuses one of them', async () => {
+  it('if Kafka refuses one record, the other records are sent', async () => {
     const producer = producerWith((texts) =>
       texts.includes('b') ? new NotStoredError('refused', new Error('MESSAGE_TOO_LARGE')) : undefined,
     )
@@ -30,7 +30,7 @@ describe('sendEach', () => {
     expect(producer.stored).toEqual(['a', 'c'])
   })
 
-  it('repeats a send during an outage', async () => {
+  it('a send is repeated during an outage', async () => {
     const producer = producerWith((_, attempt) =>
       attempt < 3 ? new NotStoredError('unavailable', new Error('no leader')) : undefined,
     )
@@ -38,7 +38,7 @@ describe('sendEach', () => {
     expect(producer.stored).toEqual(['a', 'b', 'c'])
   })
 
-  it('does not repeat a send without a right', async () => {
+  it('a send is not repeated if a right is missing', async () => {
     const denied = Object.assign(new Error('denied'), { type: 'TOPIC_AUTHORIZATION_FAILED' })
     let attempts = 0
     const producer = producerWith(() => {
@@ -49,7 +49,7 @@ describe('sendEach', () => {
     expect(attempts).toBe(1)
   })
 
-  it('sends nothing if there are no records', async () => {
+  it('an empty list of records sends nothing', async () => {
     expect(
       await sendEach(
         producerWith(() => new Error('sent')),

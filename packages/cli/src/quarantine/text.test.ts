@@ -3,7 +3,7 @@ import { escaped, hexLines, readText } from './bytes.ts'
 import { explanationOf, keyTextOf, readQuarantined } from './record.ts'
 import { createSummary, summaryLines } from './summary.ts'
 
-it('bytes are text only in their declared charset', () => {
+it('bytes are shown as text only if they are valid in their declared charset', () => {
   expect(readText(Buffer.from('Jos\u00e9'), undefined)).toBe('Jos\u00e9')
   expect(readText(Buffer.from('Jos\u00e9', 'latin1'), undefined)).toBeUndefined()
   expect(readText(Buffer.from('Jos\u00e9', 'latin1'), 'text/plain; charset=iso-8859-1')).toBe('Jos\u00e9')
@@ -14,7 +14,7 @@ it('bytes of a record cannot control the terminal', () => {
   expect([...hexLines(Buffer.from([0x41, 0x1b, 0xff]))]).toEqual([`00000000  41 1b ff${' '.repeat(40)} A..`])
 })
 
-it('a record with unknown or missing headers is read as it is', () => {
+it('a quarantine record with unknown or missing headers can still be read', () => {
   const fetched = { offset: '7', timestamp: '-1', key: Buffer.from([0xff]), value: null }
   expect(readQuarantined(fetched, 2)).toMatchObject({ partition: 2, reason: '', stage: '', source: undefined })
   const headers = { reason: [Buffer.from('new-reason'), Buffer.from('second')], topic: Buffer.from('raw') }

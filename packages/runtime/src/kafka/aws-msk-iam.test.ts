@@ -3,7 +3,7 @@ import { signToken } from './aws-msk-iam.ts'
 
 const region = { KAFKA_SASL_AWS_REGION: 'eu-west-1' }
 
-it('a token is signed for the region, with the time that remains', async () => {
+it('the MSK token is signed for the region, and has its remaining lifetime', async () => {
   const asked: object[] = []
   const token = await signToken(region, async () => ({
     generateAuthToken: async (options: object) => {
@@ -17,7 +17,7 @@ it('a token is signed for the region, with the time that remains', async () => {
   expect(token.lifetimeMs).toBeLessThanOrEqual(900_000)
 })
 
-it('the optional package is named if it is not installed', async () => {
+it('the error names the optional package that is not installed', async () => {
   await expect(signToken(region)).rejects.toMatchObject({
     reason: 'authentication',
     message: expect.stringContaining('the package aws-msk-iam-sasl-signer-js cannot be loaded'),
@@ -25,7 +25,7 @@ it('the optional package is named if it is not installed', async () => {
   })
 })
 
-it('missing credentials of AWS are named', async () => {
+it('the error names the missing AWS credentials', async () => {
   const importPackage = async () => ({
     generateAuthToken: async () => {
       throw new Error('Could not load credentials from any providers')

@@ -148,7 +148,7 @@ describe('a client that is turned away', () => {
       'outage',
       [/127.0.0.1:1\b/, /advertised.listeners/],
     ],
-  ])('the problem is reported: %s', { timeout: 30_000 }, async (_, client, reason, words) => {
+  ])('the diagnosis of the first connection explains: %s', { timeout: 30_000 }, async (_, client, reason, words) => {
     const [address, env] = client()
     const { admin, diagnose } = adminOf(address, env)
     const error = await admin
@@ -168,7 +168,7 @@ describe('a client that is turned away', () => {
     ['plain text', () => [brokers.kafka.admin]],
     ['TLS', () => [addresses().tls, trusting('tls')]],
   ])(
-    'an outage is reported if a proxy that had a broker closes connections of %s',
+    'a proxy that had worked and now closes connections of %s is reported as an outage',
     { timeout: 30_000 },
     async (_, client) => {
       const [address, env] = client()
@@ -206,7 +206,7 @@ describe('a user without a right', () => {
       (error: unknown) => diagnose(error, 'do that').message,
     )
 
-  it('the check names the missing right to write before any record is written', async () => {
+  it('the check of Kafka names the missing right to write before any record is sent', async () => {
     const { kafka, diagnose } = clientOf(brokers.kafka.addresses.scram, login())
     const writeCheck = createWriteCheck(kafka)
     onTestFinished(() => writeCheck.disconnect())
@@ -229,7 +229,7 @@ describe('a user without a right', () => {
     expect((await all.fetchTopicOffsets(topic)).map(({ high }) => high)).toEqual(['0', '0'])
   })
 
-  it('the check names the missing rights to create a topic and to read its settings', async () => {
+  it('the check of Kafka names the missing rights to create a topic and to read its settings', async () => {
     const creating = { ...login(), KAFKA_CREATE_TOPICS: 'true' }
     const { admin, settings, diagnose } = adminOf(brokers.kafka.addresses.scram, creating)
     await admin.connect()
@@ -312,7 +312,7 @@ describe('a user without a right', () => {
 })
 
 describe('refused logins', () => {
-  it('all clients of a process send a refused login once, then pause', { timeout: 30_000 }, async () => {
+  it('after a refused login, all clients of the process pause before the next login', { timeout: 30_000 }, async () => {
     const require = createRequire(import.meta.url)
     const { prototype } = require('kafkajs/src/network/connection')
     const sent = vi.spyOn(prototype, 'send')

@@ -15,24 +15,21 @@ it.each([
   ['INVALID_TOPIC_EXCEPTION', 'topic', /KAFKA_TOPIC_PREFIX/],
   ['TOPIC_AUTHORIZATION_FAILED', 'authorization', /create topic t\b.*CREATE/],
   ['CLUSTER_AUTHORIZATION_FAILED', 'authorization', /create topic t\b.*CREATE/],
-])(
-  'the diagnosis names the topic that cannot be created because of %s, and no existing topic',
-  (type, reason, words) => {
-    const exists = error({ name: 'KafkaJSCreateTopicError', type: 'TOPIC_ALREADY_EXISTS', topic: 'there' })
-    const refused = error({ name: 'KafkaJSCreateTopicError', type, topic: 't' })
-    const aggregate = error({ name: 'KafkaJSAggregateError', errors: [exists, refused] })
-    noteFailedRequest(aggregate, { api: 'CreateTopics', broker: 'a:9092' })
-    const diagnosis = diagnose(aggregate, 'create topics')
-    expect(diagnosis).toMatchObject({ blocked: true, reason })
-    expect(diagnosis.message).toMatch(words)
-  },
-)
+])('the diagnosis names only the topic that cannot be created because of %s', (type, reason, words) => {
+  const exists = error({ name: 'KafkaJSCreateTopicError', type: 'TOPIC_ALREADY_EXISTS', topic: 'there' })
+  const refused = error({ name: 'KafkaJSCreateTopicError', type, topic: 't' })
+  const aggregate = error({ name: 'KafkaJSAggregateError', errors: [exists, refused] })
+  noteFailedRequest(aggregate, { api: 'CreateTopics', broker: 'a:9092' })
+  const diagnosis = diagnose(aggregate, 'create topics')
+  expect(diagnosis).toMatchObject({ blocked: true, reason })
+  expect(diagnosis.message).toMatch(words)
+})
 
 it.each([
   ['INVALID_SESSION_TIMEOUT', 'group', /CONSUMER_SESSION_TIMEOUT_MS/],
   ['GROUP_MAX_SIZE_REACHED', 'group', /group.max.size/],
   ['UNSUPPORTED_VERSION', 'version', /supported version/],
-])('%s needs a person', (type, reason, words) => {
+])('the diagnosis of %s says that a person must act', (type, reason, words) => {
   const diagnosis = diagnose(error({ name: 'KafkaJSNonRetriableError' }, error({ type })), 'join')
   expect(diagnosis).toMatchObject({ blocked: true, reason })
   expect(diagnosis.message).toMatch(words)
@@ -59,7 +56,7 @@ it.each([
   expect(diagnosis.message).toMatch(words)
 })
 
-it('an outage is reported if proxies of all brokers close the TLS handshake after earlier answers', () => {
+it('proxies that had worked and now close the TLS handshake are reported as an outage', () => {
   const settings = loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9093,b:9093', KAFKA_SSL: 'true' })
   const message = 'Client network socket disconnected before secure TLS connection was established'
   const closed = new AggregateError(['a:9093', 'b:9093'].map((broker) => Object.assign(new Error(message), { broker })))
@@ -96,7 +93,7 @@ it('the diagnosis keeps the message of a TopicError', () => {
   })
 })
 
-it('a command’s diagnosis mentions no retries and names the widest right needed', async () => {
+it('a command’s diagnosis names the widest right that is missing, and mentions no retries', async () => {
   const ofCommand = createDiagnose(loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092' }), 'command')
   const denied = error({ type: 'TOPIC_AUTHORIZATION_FAILED' })
   noteFailedRequest(denied, { api: 'Metadata', broker: 'a:9092' })

@@ -104,7 +104,7 @@ const untilAt = (batches: readonly FetchedBatch[], end: string) =>
   )
 
 describe('watermarks', () => {
-  it('watermarks show the records behind an open transaction', async () => {
+  it('the watermarks show how many records an open transaction holds back', async () => {
     const { consumer } = await startConsumer()
     const watermarks = () => consumer.watermarks().then((all) => all.get(0))
     await send(await startProducer(), values('a', 'b'))
@@ -131,7 +131,7 @@ describe('transactions of others', () => {
     expect({ seen, dead }).toEqual({ seen: ['a', 'b'], dead: [] })
   })
 
-  it('the consumer passes on only committed records of interleaved transactions', async () => {
+  it('of interleaved transactions, the consumer delivers only committed records', async () => {
     const transactional = await Promise.all(['x', 'y', 'z'].map((id) => startProducer(id)))
     const plain = await startProducer()
     const expected: string[] = []
@@ -188,7 +188,7 @@ it.each(['gzip', 'snappy', 'lz4', 'zstd'])(
 )
 
 describe('a batch that cannot be decoded', () => {
-  it('the consumer passes on an unreadable batch with its offsets, at each fetch', async () => {
+  it('the consumer reports an unreadable batch with its offsets at each fetch', async () => {
     const producer = await startProducer()
     await send(producer, values('a', 'b'))
     await producer.send({ ...values('c', 'd'), compression: CompressionTypes.GZIP })

@@ -58,6 +58,6 @@ it('index.ts exports no type of kafkajs, also not inside another type', () => {
   expect(pathsToKafkajs('index.ts')).toEqual([])
 })
 
-it('the check of index.ts finds a type of kafkajs', () => {
+it('the check of index.ts finds an exported type of kafkajs', () => {
   expect(pathsToKafkajs('kafkajs.ts')).toEqual(['kafkajsOf()', 'administratorOf()'])
 })

@@ -113,7 +113,7 @@ describe('a broker that is silent while a client connects', () => {
     return producer
   }
 
-  it('the client connects again to a broker that was silent at the first connection', async () => {
+  it('the client connects again to a broker that did not answer its first connection', async () => {
     const network = await viaProxy()
     const producer = producerOf(`127.0.0.1:${network.port}`)
     await expect(producer.connect()).rejects.toThrow('timed out')
@@ -161,7 +161,7 @@ describe('checkTopics', () => {
     await expect(check(testKafkaSettings({ KAFKA_CREATE_TOPICS: 'false' }))).rejects.toThrow(TopicError)
   })
 
-  it('checkTopics names every problem of an existing topic and changes nothing', async () => {
+  it('checkTopics names every problem of an existing topic, and does not change the topic', async () => {
     await check()
     const other = testKafkaSettings({ KAFKA_PARTITIONS: '4' })
     await expect(check(other, 2_000_000)).rejects.toThrow(
@@ -179,7 +179,7 @@ describe('checkTopics', () => {
 })
 
 describe('the verified producer', () => {
-  it("the producer stores records in the partition of Java's partitioner, with all their parts", async () => {
+  it("the producer stores key, value, headers and time in the partition of Java's partitioner", async () => {
     const producer = await startProducer()
     const keys = ['a', 'b', 'c', 'd', 'e', 'f']
     await store(
@@ -197,7 +197,7 @@ describe('the verified producer', () => {
     expect((await highWatermarks()).reduce((a, b) => a + b)).toBe(1)
   })
 
-  it('the producer reports a record that is too large as refused', async () => {
+  it('the producer reports a too large record as refused, not as an outage', async () => {
     const producer = await startProducer()
     await store(producer, [record('k')])
     await expect(producer.send([record('k', Buffer.alloc(MAX_VALUE_BYTES + 100_000, 'x'))])).rejects.toMatchObject({
@@ -286,7 +286,7 @@ describe('the partition consumer', () => {
     return highWatermarks()
   }
 
-  it('the consumer begins at the oldest record and passes on every record once', async () => {
+  it('the consumer begins at the oldest record and delivers every record once', async () => {
     const endOffsets = await sendThirty()
     const { seen, assigned } = await startConsumer()
     await waitUntil(
@@ -346,7 +346,7 @@ describe('the partition consumer', () => {
   it.each([
     ['broker', 'findGroupCoordinator', 'Error'],
     ['consumer/consumerGroup', 'connect', 'KafkaJSLockTimeout'],
-  ])('the consumer starts again after an outage of %s.%s that kafkajs calls final', async (module, method, name) => {
+  ])('the consumer starts again after an error of %s.%s that kafkajs calls final', async (module, method, name) => {
     const endOffsets = await sendThirty()
     const fails = vi.spyOn(kafkajs(`kafkajs/src/${module}`).prototype, method)
     onTestFinished(() => fails.mockRestore())
@@ -383,7 +383,7 @@ describe('the partition consumer', () => {
     )
   })
 
-  it('a consumer joins although another member works longer than its session', async () => {
+  it('a consumer joins although another member handles a batch for longer than its session', async () => {
     await sendThirty()
     const { promise: atWork, resolve: done } = Promise.withResolvers<undefined>()
     const slow = await startConsumer(() => atWork)

@@ -69,7 +69,7 @@ const json = (status: number, body: object) => (response: ServerResponse) => {
 }
 
 describe('a login by OAUTHBEARER', () => {
-  it('all clients share one token, requested with the client’s credentials and scope', async () => {
+  it('all Kafka clients share one OAuth token, requested with the credentials and scope', async () => {
     const { open } = clientOf()
     const [first, second] = [open(), open()]
     await Promise.all([first.connect(), second.connect()])
@@ -81,7 +81,7 @@ describe('a login by OAUTHBEARER', () => {
     ])
   })
 
-  it('an endpoint with a private authority is trusted', async () => {
+  it('a token endpoint is trusted if KAFKA_SASL_OAUTH_CA has its authority', async () => {
     const authority = createAuthority()
     const secure = await startTokenServer({ certificate: authority.issue('tokens', ['127.0.0.1']) })
     const url = { KAFKA_SASL_OAUTH_TOKEN_URL: secure.url }
@@ -90,7 +90,7 @@ describe('a login by OAUTHBEARER', () => {
     await secure.close()
   })
 
-  it('the client goes on with a new token after the first has expired', { timeout: 60_000 }, async () => {
+  it('a Kafka client continues with a new token after its first token has expired', { timeout: 60_000 }, async () => {
     await endpoint.close()
     endpoint = await startTokenServer({ lifetimeSeconds: 24 })
     const { open } = clientOf()
@@ -168,7 +168,7 @@ describe('a token endpoint that gives no token', () => {
       { blocked: false, reason: 'outage' },
       /does not answer \(the answer has more than \d+ bytes\)/,
     ],
-  ])('is named if it %s', async (_, answer, kind, words) => {
+  ])('the diagnosis names the token endpoint if it %s', async (_, answer, kind, words) => {
     endpoint.answerWith(answer)
     const diagnosis = await attempt({ KAFKA_CONNECTION_TIMEOUT_MS: '300' })
     expect(diagnosis).toMatchObject({ ...kind, message: expect.stringMatching(words) })
@@ -176,14 +176,14 @@ describe('a token endpoint that gives no token', () => {
     expect(endpoint.requests.length).toBeLessThan(5)
   })
 
-  it('is named if nothing listens', async () => {
+  it('the diagnosis names the token endpoint if nothing listens at its address', async () => {
     expect(await attempt({ KAFKA_SASL_OAUTH_TOKEN_URL: 'http://127.0.0.1:1/' })).toMatchObject({
       blocked: false,
       message: expect.stringMatching(/127\.0\.0\.1:1\/ does not answer \(ECONNREFUSED\)/),
     })
   })
 
-  it('the endpoint is asked again, so that the client connects after the repair', async () => {
+  it('a client asks the token endpoint again, and connects after the repair', async () => {
     endpoint.answerWith(json(401, { error: 'invalid_client' }))
     const { open } = clientOf()
     await expect(open().connect()).rejects.toThrow()
@@ -200,7 +200,7 @@ describe('a token endpoint that gives no token', () => {
   })
 })
 
-it('a token that the brokers do not accept is reported', async () => {
+it('the diagnosis says that the brokers do not accept the token', async () => {
   endpoint.answerWith(json(200, { access_token: 'no-json-web-token', token_type: 'bearer', expires_in: 60 }))
   expect(await attempt()).toMatchObject({
     blocked: true,
@@ -210,7 +210,7 @@ it('a token that the brokers do not accept is reported', async () => {
 })
 
 describe('AWS MSK IAM', () => {
-  it('the token that the package signs is used for the login', async () => {
+  it('the login uses the token that the AWS package has signed', async () => {
     const signer = async () => ({
       generateAuthToken: async () => ({ token: unsignedToken('role', 900), expiryTime: Date.now() + 900_000 }),
     })
@@ -220,7 +220,7 @@ describe('AWS MSK IAM', () => {
     await admin.disconnect()
   })
 
-  it('the package that cannot be loaded is named', async () => {
+  it('the diagnosis names the AWS package that cannot be loaded', async () => {
     const settings = loadSettings(kafkaSettings, {
       KAFKA_BROKERS: brokers.kafka.addresses.oauth,
       KAFKA_SASL_MECHANISM: 'aws-msk-iam',

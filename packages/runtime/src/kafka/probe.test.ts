@@ -28,7 +28,7 @@ const setUp = (...answers: (() => Promise<unknown>)[]) => {
 const silence = () => new Promise(() => {})
 const failure = (facts: object) => () => Promise.reject(Object.assign(new Error('told'), facts))
 
-it('one answer is enough for the probe, and a silent broker gets no second request', async () => {
+it('the probe succeeds with one answer, and sends a silent broker no second request', async () => {
   const { check, brokers } = setUp(silence, async () => 'metadata', failure({ code: 'ECONNREFUSED' }))
   for (let i = 0; i < 3; i++) expect(await check()).toBeUndefined()
   expect(brokers.map(({ metadata }) => metadata.mock.calls.length)).toEqual([1, 3, 3])
@@ -45,7 +45,7 @@ it('the probe refreshes the addresses if no broker answers', async () => {
   expect(refreshMetadata).toHaveBeenCalledOnce()
 })
 
-it('the probe names the topic of a missing right', async () => {
+it('the probe names the topic for which a right is missing', async () => {
   const { check } = setUp(failure({ type: 'TOPIC_AUTHORIZATION_FAILED' }))
   expect(await check()).toMatchObject({
     blocked: true,

@@ -171,7 +171,7 @@ describe('leadership moves to a broker that has already answered, while the meta
   })
 })
 
-it('a partition that kafkajs leaves out does not count as stored', async () => {
+it('a partition that the produce response leaves out does not count as stored', async () => {
   const { kafka, log, forget } = createCluster()
   const unacknowledged: number[] = []
   const producer = await verified(kafka, (count) => unacknowledged.push(count))
@@ -181,7 +181,7 @@ it('a partition that kafkajs leaves out does not count as stored', async () => {
   expect(unacknowledged).toEqual([1, 1, 1, 1])
 })
 
-it('a send after a send whose replies were lost stores its records', async () => {
+it('the next send stores its records although the replies of the last send were lost', async () => {
   const { kafka, log, loseReplies } = createCluster()
   const producer = await verified(kafka)
   const send = (value: string) =>
@@ -201,7 +201,7 @@ it('the producer distinguishes a record that Kafka refuses from an outage', asyn
   await expect(producer.send(records)).rejects.toMatchObject({ kind: 'unavailable' })
 })
 
-it('the producer reads the leaders before the first send, and again when they are old', async () => {
+it('the producer reads the partition leaders before the first send, and again when they are old', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
   onTestFinished(() => void vi.useRealTimers())
   const { kafka, refreshes } = createCluster()
@@ -223,7 +223,7 @@ it('the producer rejects a record if its topic’s partition count is unknown', 
   await expect(producer.send(records)).rejects.toThrow(NotStoredError)
 })
 
-it('each send without keys uses one partition, and the next send another', async () => {
+it('records without keys go to one partition per send, and the next send uses another', async () => {
   const { kafka, log } = createCluster()
   const producer = await verified(kafka)
   const anywhere = (...names: string[]) =>

@@ -108,20 +108,23 @@ describe('decodeBatches', () => {
 describe('a batch whose head is damaged', () => {
   const LENGTH_AT = 8
   const LAST_OFFSET_DELTA_AT = 23
-  it.each([-1, 0, 1000])('no record is skipped if a damaged head has the last offset delta %i', async (delta) => {
-    const damaged = await batchOf(2, [text('c'), text('d')])
-    damaged.writeInt32BE(delta, LAST_OFFSET_DELTA_AT)
-    const decoded = await decodeBatches(Buffer.concat([await batchOf(0, [text('a'), text('b')]), damaged]))
-    expect([seen(decoded), decoded.nextOffset]).toEqual([['0 a', '1 b'], '2'])
-    expect(decoded.unreadable).toEqual({
-      offset: '2',
-      nextOffset: '4',
-      error: new RangeError('damaged batch: its checksum is wrong'),
-    })
-  })
+  it.each([-1, 0, 1000])(
+    'decodeBatches skips no record if a damaged head has the last offset delta %i',
+    async (delta) => {
+      const damaged = await batchOf(2, [text('c'), text('d')])
+      damaged.writeInt32BE(delta, LAST_OFFSET_DELTA_AT)
+      const decoded = await decodeBatches(Buffer.concat([await batchOf(0, [text('a'), text('b')]), damaged]))
+      expect([seen(decoded), decoded.nextOffset]).toEqual([['0 a', '1 b'], '2'])
+      expect(decoded.unreadable).toEqual({
+        offset: '2',
+        nextOffset: '4',
+        error: new RangeError('damaged batch: its checksum is wrong'),
+      })
+    },
+  )
 
   it.each([-1, 0, 1000])(
-    'no record is skipped if it cannot be decoded and has the last offset delta %i',
+    'decodeBatches does not skip a record that cannot be decoded (last offset delta %i)',
     async (delta) => {
       const damaged = await batchOf(2, [text('c'), text('d')])
       damaged.writeInt32BE(delta, LAST_OFFSET_DELTA_AT)
@@ -132,14 +135,17 @@ describe('a batch whose head is damaged', () => {
     },
   )
 
-  it.each([0, 1, 2, 3, 4, 5, 6, 7, 8])('no record is skipped if bit %i of the length is damaged', async (bit) => {
-    const good = await batchOf(0, [text('a'), text('b')])
-    const damaged = await batchOf(2, [text('c'), text('d')])
-    damaged.writeInt32BE(damaged.readInt32BE(LENGTH_AT) ^ (1 << bit), LENGTH_AT)
-    const next = await Promise.all([4, 5, 6, 7, 8, 9].map((offset) => batchOf(offset, [text('e')])))
-    const decoded = await decodeBatches(Buffer.concat([good, damaged, ...next]))
-    expect([seen(decoded), decoded.unreadable?.nextOffset]).toEqual([['0 a', '1 b'], '4'])
-  })
+  it.each([0, 1, 2, 3, 4, 5, 6, 7, 8])(
+    'decodeBatches skips no record if bit %i of the length is damaged',
+    async (bit) => {
+      const good = await batchOf(0, [text('a'), text('b')])
+      const damaged = await batchOf(2, [text('c'), text('d')])
+      damaged.writeInt32BE(damaged.readInt32BE(LENGTH_AT) ^ (1 << bit), LENGTH_AT)
+      const next = await Promise.all([4, 5, 6, 7, 8, 9].map((offset) => batchOf(offset, [text('e')])))
+      const decoded = await decodeBatches(Buffer.concat([good, damaged, ...next]))
+      expect([seen(decoded), decoded.unreadable?.nextOffset]).toEqual([['0 a', '1 b'], '4'])
+    },
+  )
 })
 
 describe('withoutAborted', () => {

@@ -31,7 +31,7 @@ describe('KAFKA_BROKERS', () => {
     ['user@a:9092', /no host name/],
     ['a b:9092', /no host name/],
     [',', /names no broker/],
-  ])('KAFKA_BROKERS=%s is refused with one sentence', (brokers, words) => {
+  ])('KAFKA_BROKERS=%s is refused, and the error is one sentence', (brokers, words) => {
     expect(() => load({ KAFKA_BROKERS: brokers })).toThrow(/One setting is wrong:\n {2}- KAFKA_BROKERS: /)
     expect(() => load({ KAFKA_BROKERS: brokers })).toThrow(words)
   })
@@ -42,7 +42,7 @@ describe('KAFKA_BROKERS', () => {
   })
 })
 
-it('a topic prefix that makes a name too long for Kafka is refused', () => {
+it('a topic prefix is refused if it makes a topic name too long for Kafka', () => {
   expect(() => load({ KAFKA_TOPIC_PREFIX: 'p'.repeat(201) })).toThrow('1 to 200 letters')
   expect(load({ KAFKA_TOPIC_PREFIX: 'p'.repeat(200) }).KAFKA_TOPIC_PREFIX).toHaveLength(200)
 })
@@ -64,7 +64,7 @@ it.each([
   [{ ...oauth, KAFKA_SASL_OAUTH_TOKEN_URL: 'https://user:p@a/' }, /without a user/],
   [{ ...oauth, KAFKA_SASL_OAUTH_TOKEN_URL: 'https://a/#b' }, /without #/],
   [{ ...oauth, KAFKA_SASL_OAUTH_CA: 'garbage' }, /KAFKA_SASL_OAUTH_CA has no certificate/],
-])('contradicting settings are named: %o', (env: Record<string, string>, words) => {
+])('the error names settings that contradict each other: %o', (env: Record<string, string>, words) => {
   expect(problems(env)).toEqual([expect.stringMatching(words)])
 })
 
@@ -75,7 +75,7 @@ it('a login over TLS with a client certificate is accepted', () => {
   expect(problems({ ...tls, ...oauth, KAFKA_SASL_OAUTH_SCOPE: 'a b', KAFKA_SASL_OAUTH_CA: authority.ca })).toEqual([])
 })
 
-it('the needs of the login by AWS are named', () => {
+it('the error names the settings that a login by AWS needs', () => {
   const names = problems({ KAFKA_SASL_MECHANISM: 'aws-msk-iam' })
   expect(names).toEqual([
     expect.stringContaining('KAFKA_SASL_AWS_REGION: missing'),

@@ -107,7 +107,7 @@ it('the check refuses too few partitions, and warns of too many', async () => {
   expect([error, warnings]).toEqual(['', [expect.stringContaining('t: has 2 partitions, KAFKA_PARTITIONS says 1')]])
 })
 
-it('quarantine has its own retention, or the retention of the raw topics', async () => {
+it("the check expects quarantine's own retention, or else the retention of the raw topics", async () => {
   const week = { 'retention.ms': '604800000' }
   const quarantine = { kind: 'quarantine' as const }
   expect((await faultsOf(week, undefined, quarantine)).error).toContain('KAFKA_RETENTION_MS says -1')
@@ -127,7 +127,7 @@ it.each(['producer', 'uncompressed', 'gzip', 'zstd'])(
   },
 )
 
-it('the check accepts a broker before Kafka 3.6, which has another timestamp limit', async () => {
+it('the check accepts the older timestamp limit of brokers before Kafka 3.6', async () => {
   const old = { 'message.timestamp.after.max.ms': undefined }
   expect(await faultsOf({ ...old, 'message.timestamp.difference.max.ms': '9223372036854775807' })).toEqual({
     error: '',
@@ -172,7 +172,7 @@ it.each([
   expect([error, warnings]).toEqual(['', [expect.stringContaining(name)]])
 })
 
-it('a limit ahead of the broker for a changelog is reported only to a service that writes it', async () => {
+it('only a service that writes a changelog is warned of its limit for future timestamps', async () => {
   const config = {
     'cleanup.policy': 'compact',
     'max.compaction.lag.ms': '604800000',
@@ -207,7 +207,7 @@ it('the check waits until the broker knows a new topic and its leaders', async (
   expect(leaders).toEqual([])
 })
 
-it('the start checks a topic once and logs a warning once', async () => {
+it('a service checks each topic once at start, and logs each warning once', async () => {
   const admin = kafkaWith({ 'min.insync.replicas': '1' }) as unknown as TopicAdmin
   const describeTopicConfig = vi.spyOn(admin, 'describeTopicConfig')
   const warnings: string[] = []
@@ -231,7 +231,7 @@ it('the start checks a topic once and logs a warning once', async () => {
 const WEEK = '604800000'
 const changelog = { 'cleanup.policy': 'compact', 'max.compaction.lag.ms': WEEK, 'delete.retention.ms': WEEK }
 
-it('the check accepts a compacted changelog, whatever its retention', async () => {
+it('the check accepts a compacted changelog with any retention', async () => {
   const config = { ...changelog, 'retention.ms': '1', 'retention.bytes': '1' }
   expect(await faultsOf(config, undefined, { kind: 'changelog' })).toEqual({ error: '', warnings: [] })
 })
@@ -269,7 +269,7 @@ it('the check refuses a topic with another partition count than its raw topic', 
   await expect(check()).resolves.toMatchObject({ problems: [] })
 })
 
-it('names the setting that corrects a problem, with its value', async () => {
+it('inspectTopics names the setting and the value that correct a problem', async () => {
   const config = { 'retention.ms': '1', 'cleanup.policy': 'compact', 'min.insync.replicas': '1' }
   const admin = kafkaWith(config) as unknown as TopicAdmin
   const { problems, warnings } = await inspectTopics(admin, settings, [{ topic: 't', maxValueBytes: 1 }])
@@ -280,7 +280,7 @@ it('names the setting that corrects a problem, with its value', async () => {
   expect(warnings.map(({ correction }) => correction)).toEqual([{ name: 'min.insync.replicas', value: '2' }])
 })
 
-it('names no setting that corrects a missing replica', async () => {
+it('inspectTopics suggests no setting for a missing replica', async () => {
   const admin = kafkaWith({ 'min.insync.replicas': '2' }, [[1]]) as unknown as TopicAdmin
   const { problems } = await inspectTopics(admin, settings, [{ topic: 't', maxValueBytes: 1 }])
   expect(problems.map(({ text, correction }) => [text.split(' ', 2).join(' '), correction])).toEqual([
@@ -289,7 +289,7 @@ it('names no setting that corrects a missing replica', async () => {
   ])
 })
 
-it('a caller can go on with the other topics after a topic that this user may not describe', async () => {
+it('inspectTopics can continue after a topic that the user may not describe', async () => {
   const kafka = kafkaWith({})
   const denied = Object.assign(new Error('no'), { type: 'TOPIC_AUTHORIZATION_FAILED' })
   const admin = {

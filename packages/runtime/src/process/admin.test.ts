@@ -3,11 +3,11 @@ import { answerOf, createReadyGauge, readinessCheck } from './admin.ts'
 import { createRegistry } from './metrics.ts'
 import { version } from './version.ts'
 
-it('a check without a problem is ready', () => {
+it('a readiness check without a problem is ready', () => {
   expect(readinessCheck('kafka', undefined)).toEqual({ name: 'kafka', ready: true })
 })
 
-it('a check with a problem is not ready, and its text is limited', () => {
+it('a readiness check with a problem is not ready, and its text is cut', () => {
   expect(readinessCheck('kafka', 'no broker')).toEqual({ name: 'kafka', ready: false, detail: 'no broker' })
   expect(readinessCheck('kafka', 'x'.repeat(10_000)).detail?.length).toBeLessThan(1000)
 })
@@ -21,7 +21,7 @@ it('answerOf rejects with the server’s error, or with ETIMEDOUT without an ans
   })
 })
 
-it('the metric customer_stream_ready has each current check, and no earlier one', async () => {
+it('the metric customer_stream_ready has the current checks, and drops earlier checks', async () => {
   const registry = createRegistry('test')
   let checks = [readinessCheck('start', 'not connected')]
   createReadyGauge(registry, async () => checks)

@@ -18,7 +18,7 @@ const open = () => {
   return { obstacles: createObstacles(registry, logger as unknown as Logger), lines, blocked, registry }
 }
 
-it('the metric has every reason from the start, as 0', async () => {
+it('the metric customer_stream_blocked has every reason at start, with the value 0', async () => {
   const { registry } = open()
   expect(await registry.metrics()).toContain('customer_stream_blocked{reason="authentication",service="test"} 0')
 })
@@ -45,7 +45,7 @@ it('an outage does not block and does not replace another task’s obstacle', as
   expect([obstacles.blocked, obstacles.worst, await blocked()]).toEqual([denied, denied, ['tls']])
 })
 
-it('begin and end of an outage are logged once for all tasks', () => {
+it('all tasks together log the begin and the end of an outage once', () => {
   const { obstacles, lines } = open()
   const outage = { blocked: false, reason: 'outage' as const, message: 'away' }
   for (const task of ['read', 'write', 'read']) obstacles.report(task, outage)
@@ -69,7 +69,7 @@ it('an outage that lasts or repeats is logged once a minute', () => {
   now.mockRestore()
 })
 
-it('an outage that begins soon after another outage is logged', () => {
+it('a new outage is logged even soon after another outage', () => {
   const { obstacles, lines } = open()
   obstacles.report('start', { blocked: false, reason: 'outage', message: 'topics are not there yet' })
   obstacles.report('start', undefined)

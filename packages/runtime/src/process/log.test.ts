@@ -9,7 +9,7 @@ const capture = () => {
   return { lines, logger: createLogger('test', 'info', { write: (line) => lines.push(line) }) }
 }
 
-it('the log has no arguments of a failed Redis command', () => {
+it('the log leaves out the arguments of a failed Redis command', () => {
   const { lines, logger } = capture()
   // This error has the fields of an ioredis error.
   const error = Object.assign(new Error('OOM command not allowed'), {
@@ -24,7 +24,7 @@ it('the log has no arguments of a failed Redis command', () => {
   })
 })
 
-it('the log has the causes of an error', () => {
+it('the log contains the causes of an error', () => {
   const { lines, logger } = capture()
   logger.warn({ err: new Error('not stored', { cause: new Error('no leader') }) })
   expect(JSON.parse(lines[0] ?? '').err.message).toBe('not stored: no leader')

@@ -12,7 +12,7 @@ const start = (duty: () => Promise<void>) => {
   return { failures, stop }
 }
 
-it('runs do not overlap, and each failure is reported once', async () => {
+it('runs of a periodic task do not overlap, and each failure is reported once', async () => {
   const turns: PromiseWithResolvers<void>[] = []
   const { failures } = start(() => {
     const turn = Promise.withResolvers<void>()
@@ -26,7 +26,7 @@ it('runs do not overlap, and each failure is reported once', async () => {
   expect([turns.length, failures]).toEqual([2, ['away']])
 })
 
-it('no run starts after the stop', async () => {
+it('a periodic task does not run again after stop', async () => {
   let turns = 0
   const { stop } = start(async () => {
     turns += 1

@@ -49,7 +49,7 @@ beforeEach(() => {
   onTestFinished(() => rmSync(folder, { recursive: true }))
 })
 
-it('files that Kubernetes has swapped are put into use', async () => {
+it('secrets from files that Kubernetes has swapped are put into use', async () => {
   const { check, loaded, lines, metric } = await setUp()
   await check()
   expect(lines).toEqual([])
@@ -66,7 +66,7 @@ it('files that Kubernetes has swapped are put into use', async () => {
 it.each([
   ['is emptied', '', 'SECRETS_FILE is empty'],
   ['has garbage', '\u0000\u0001 secret', 'SECRETS: entry 1 is not of the form name=value'],
-])('all old values stay if a file %s, and one warning without the value is logged', async (_, content, problem) => {
+])('if a secret file %s, all old values stay, and one warning is logged', async (_, content, problem) => {
   const { check, loaded, lines, metric } = await setUp()
   mount({ secrets: content, password: 'second' })
   await check()
@@ -83,7 +83,7 @@ it.each([
   expect(await metric('customer_stream_secret_files_unusable')).toBe(0)
 })
 
-it('the old values stay if a file is missing, or if a rule refuses the new values', async () => {
+it('the old secrets stay if a file is missing, or if a rule refuses the new values', async () => {
   const { check, loaded, lines } = await setUp()
   mount({ secrets: 'a=2' })
   await check()
@@ -96,7 +96,7 @@ it('the old values stay if a file is missing, or if a rule refuses the new value
   ])
 })
 
-it('a file that is being written is not used', async () => {
+it('a secret file that is being written is not used', async () => {
   const { check, loaded, lines } = await setUp()
   mount({ secrets: 'a=', password: 'first' })
   const checked = check()

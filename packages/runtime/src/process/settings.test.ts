@@ -124,7 +124,7 @@ describe('loadSettings', () => {
     'LOG_DIR',
     'SHUTDOWN',
     'MAX_OLD_SPACE_SIZE',
-  ])('%s is ignored, because it is not a setting of ours', (name) => {
+  ])('the variable %s is ignored, because no setting has a similar name', (name) => {
     expect(load({ [name]: 'x' }).PORT).toBe(8080)
   })
 
@@ -183,7 +183,7 @@ it('each setting has one row in the description', () => {
   )
 })
 
-it('returns the value and the source of each setting, and no secret', () => {
+it('effectiveSettings returns the value and the source of each setting, without secrets', () => {
   const schema = {
     GIVEN: text({ default: 'a', description: '' }),
     DEFAULTED: integer({ default: 7, minimum: 1, maximum: 9, description: '' }),

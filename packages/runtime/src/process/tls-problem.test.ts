@@ -7,7 +7,7 @@ const { cert, key } = authority.issue('client')
 const { key: otherKey } = authority.issue('other')
 const bundle = Array.from({ length: 10 }, (_, i) => createAuthority(`authority ${i}`).ca)
 
-it('authorities, a certificate and its key are accepted', () => {
+it('TLS authorities, a certificate and its key are accepted', () => {
   expect(tlsProblem('X', {})).toBeUndefined()
   expect(tlsProblem('X', { ca: bundle.join('n# a comment\n'), cert: cert + authority.ca, key })).toBeUndefined()
 })

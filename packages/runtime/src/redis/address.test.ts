@@ -22,7 +22,7 @@ it.each([
       database: 2,
     },
   ],
-])('the address %s is read', (url, address) => {
+])('the Redis address %s is read', (url, address) => {
   expect(parseAddress(url)).toEqual(address)
 })
 
@@ -41,11 +41,11 @@ it.each([
   'unix://host/path',
   'unix:///path?db=x',
   'unix:///path?password=x',
-])('the address %s is refused', (url) => {
+])('the Redis address %s is refused', (url) => {
   expect(parseAddress(url)).toBeUndefined()
 })
 
-it('the nodes of a cluster are read', () => {
+it('the addresses of Redis Cluster nodes are read', () => {
   expect(parseAddresses('redis://a:1, redis://b:2')?.map(({ host, port }) => `${host}:${port}`)).toEqual(['a:1', 'b:2'])
   expect(parseAddresses('redis://a,b:6379')).toBeUndefined()
 })

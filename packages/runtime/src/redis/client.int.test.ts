@@ -58,7 +58,7 @@ describe('a server that hangs', () => {
     expect(causeOf(redis)(failure).message).toBe('Socket timeout')
   })
 
-  it('a command that has timed out ends the connection, and the next connection works', async () => {
+  it('a timeout of a command ends the connection, and the next connection works', async () => {
     const redis = await throughNetwork(200)
     network.set('stalled')
     await expect(redis.ping()).rejects.toThrow()
@@ -83,7 +83,7 @@ describe('a database that does not exist', () => {
 })
 
 describe('a connection that is lost', () => {
-  it('a command without a connection rejects immediately, and is not sent later', async () => {
+  it('without a connection a command rejects immediately, and is not sent later', async () => {
     const redis = await throughNetwork()
     network.set('cut')
     await untilStatus(redis, 'the client knows', (status) => status !== 'ready')
@@ -113,7 +113,7 @@ describe('a connection that is lost', () => {
   })
 })
 
-it('a client finds the new primary at the address when the old primary has become a replica', async () => {
+it('a client finds the new primary at its address after the old primary became a replica', async () => {
   // Use no append-only file, because a Redis that rewrites the file for its replica needs ten
   // seconds to stop.
   const old = await startRedis({ args: ['--appendonly', 'no'] })

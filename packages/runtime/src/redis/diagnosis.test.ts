@@ -48,7 +48,7 @@ describe('an outage of Redis', () => {
     ['MISCONF Redis is configured to save RDB snapshots', 'disk'],
     ['ERR max number of clients reached', 'maxclients'],
     ['Command timed out', 'REDIS_URL'],
-  ])('an outage of Redis is not blocked, and its message says where to look: %s', (message, hint) => {
+  ])('an outage of Redis does not block the service, and its message has advice: %s', (message, hint) => {
     expect(diagnose(errorOf(message))).toEqual({
       blocked: false,
       reason: 'outage',
@@ -63,7 +63,7 @@ describe('an outage of Redis', () => {
   })
 })
 
-it('the diagnosis of a command names the denied call and key, and promises no further attempts', () => {
+it('the diagnosis of a command names the denied call and key, without mentioning retries', () => {
   const denied = (name: string, args: readonly string[]) =>
     createRedisDiagnose(
       settings,

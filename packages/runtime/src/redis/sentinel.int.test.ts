@@ -30,7 +30,7 @@ const diagnosisWith = async (env: Readonly<Record<string, string>>) => {
   )
 }
 
-it('each Sentinel is named with its reason if none answers', async () => {
+it('if no Sentinel answers, the error names each Sentinel with its reason', async () => {
   const [port] = await freePorts(1)
   expect(await diagnosisWith({ ...site.env, REDIS_SENTINELS: `127.0.0.1:${port},127.0.0.1:1` })).toMatchObject({
     blocked: false,
@@ -42,7 +42,7 @@ it('each Sentinel is named with its reason if none answers', async () => {
   })
 })
 
-it('a name that the Sentinels do not know is reported', async () => {
+it('the error names a primary that the Sentinels do not know', async () => {
   expect(await diagnosisWith({ ...site.env, REDIS_URL: 'redis://other' })).toMatchObject({
     blocked: true,
     reason: 'address',
@@ -50,7 +50,7 @@ it('a name that the Sentinels do not know is reported', async () => {
   })
 })
 
-it('the password of Sentinel is named if Sentinel refuses the login', async () => {
+it('the error names the Sentinel password if Sentinel refuses the login', async () => {
   expect(await diagnosisWith({ ...site.env, REDIS_SENTINEL_PASSWORD: 'wrong' })).toMatchObject({
     blocked: true,
     reason: 'authentication',
@@ -79,7 +79,7 @@ it('the client finds the new primary after the old one is killed', async () => {
   expect(await redis.incr(key)).toBeGreaterThan(1)
 }, 60_000)
 
-it('the address of a primary that nobody reaches is named', async () => {
+it('the error names the address of a primary that cannot be reached', async () => {
   const { redis, diagnose } = open(site.env)
   await connectRedis(redis)
   const servers = [...site.servers]

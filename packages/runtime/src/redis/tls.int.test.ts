@@ -61,7 +61,7 @@ const diagnosisWith = async (env: Readonly<Record<string, string>>) => {
 }
 
 describe('TLS to Redis with a private authority', () => {
-  it('connects with a client certificate, as a user with few rights', async () => {
+  it('a Redis client connects with a client certificate, as a user with few rights', async () => {
     const { keyPrefix } = freshNames()
     const admin = open({ REDIS_URL: plainUrl }).redis
     await connectRedis(admin)
@@ -86,7 +86,7 @@ describe('TLS to Redis with a private authority', () => {
   it.each([
     ['another authority', { REDIS_TLS_CA: createAuthority('other').ca }],
     ['the authorities of the system', { REDIS_TLS_CA: '' }],
-  ])('with %s names the settings to check', async (_, change) => {
+  ])('TLS to Redis with %s fails, and the error names the settings to check', async (_, change) => {
     expect(await diagnosisWith({ ...tls(), ...change })).toMatchObject({
       blocked: true,
       reason: 'tls',
@@ -95,19 +95,19 @@ describe('TLS to Redis with a private authority', () => {
   })
 
   // Redis closes the connection without a reason.
-  it('without a client certificate names the settings to check', async () => {
+  it('TLS to Redis without a client certificate fails, and the error names the settings', async () => {
     expect(await diagnosisWith({ ...tls(), REDIS_TLS_CERT: '', REDIS_TLS_KEY: '' })).toMatchObject({
       message: expect.stringContaining('REDIS_TLS_CERT'),
     })
   })
 
-  it('refuses a server whose certificate has another name', async () => {
+  it('a Redis client refuses a server whose certificate has another name', async () => {
     const url = `rediss://localhost:${tlsPort}`
     expect(await diagnosisWith({ ...tls(), REDIS_URL: url })).toMatchObject({ blocked: true, reason: 'tls' })
   })
 })
 
-it('a cluster is used with TLS, also while a slot moves', async () => {
+it('a client uses a Redis Cluster over TLS, even while a slot moves', async () => {
   const cluster = await startRedisCluster({ tls: { ca: authority.ca, ...authority.issue('node', ['127.0.0.1']) } })
   try {
     const { redis } = open({ ...tls(), REDIS_URL: cluster.tlsUrl, REDIS_CLUSTER: 'true' })
@@ -125,13 +125,13 @@ it('a cluster is used with TLS, also while a slot moves', async () => {
 })
 
 describe('a Unix socket', () => {
-  it('is used with a database', async () => {
+  it('a client uses a database of Redis through a Unix socket', async () => {
     const { redis } = open({ REDIS_URL: `unix://${socket}?db=3` })
     await connectRedis(redis)
     expect(await redis.client('INFO')).toMatch(/ db=3 /)
   })
 
-  it('that does not exist is named', async () => {
+  it('the diagnosis names a Unix socket that does not exist', async () => {
     expect(await diagnosisWith({ REDIS_URL: `unix://${folder}/none.sock` })).toMatchObject({
       blocked: false,
       message: expect.stringMatching(/unix:\/\/.*none\.sock .*REDIS_URL/s),

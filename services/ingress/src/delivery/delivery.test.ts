@@ -38,7 +38,7 @@ const newFolder = () => {
 const signal = new AbortController().signal
 const record = { topic: topicNames().customers, key: Buffer.from('k'), value: Buffer.from('v'), timestamp: 1 }
 
-it('the delivery works without a spool', async () => {
+it('the ingress delivers events without a spool', async () => {
   const { delivery, registry } = setUp()
   await delivery.openSpool()
   await delivery.drainSpool(true, signal)
@@ -52,7 +52,7 @@ it('openSpool throws if another process uses the spool', async () => {
   await expect(setUp(folder).delivery.openSpool()).rejects.toThrow(SpoolInUseError)
 })
 
-it('a spool that cannot be opened is reported, and opened later', async () => {
+it('a spool that cannot be opened is reported, and is opened later', async () => {
   const folder = join(newFolder(), 'spool')
   writeFileSync(folder, 'a file instead of a folder')
   const { delivery, obstacles } = setUp(folder)
@@ -65,7 +65,7 @@ it('a spool that cannot be opened is reported, and opened later', async () => {
   expect(obstacles.blocked).toBeUndefined()
 })
 
-it('no record of the spool is sent before the numbers of partitions are known', async () => {
+it('the spool sends no record before the partition counts are known', async () => {
   const { delivery } = setUp(newFolder())
   await delivery.openSpool()
   await delivery.spool?.append(record)

@@ -104,7 +104,7 @@ describe('a publisher', () => {
     expect(publisher.size).toEqual({ records: 0, bytes: 0 })
   })
 
-  it('records that were answered while they waited are not sent', async () => {
+  it('a record whose request was already answered is not sent', async () => {
     const { send, sent, sends } = manualSend()
     const publisher = createPublisher(send, limits)
     const first = publisher.publish(record('a'), soon())
@@ -116,7 +116,7 @@ describe('a publisher', () => {
     expect(sends.map(({ names }) => names)).toEqual([['a']])
   })
 
-  it('the publisher accepts no more records and no more bytes than its limits', async () => {
+  it('the publisher keeps its limits on waiting records and bytes', async () => {
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, { maxRecords: 2, maxBytes: 3000 })
     const held = [publisher.publish(record('a'), soon()), publisher.publish(record('b'), soon())]
@@ -145,7 +145,7 @@ describe('a publisher', () => {
     expect(publisher.size.records).toBe(0)
   })
 
-  it('the other records of a batch are stored if Kafka refuses some', async () => {
+  it('if Kafka refuses some records of a batch, the others are stored', async () => {
     let sends = 0
     const stored: string[] = []
     const publisher = createPublisher(async (records: readonly Named[]) => {
@@ -160,7 +160,7 @@ describe('a publisher', () => {
     expect(sends).toBeLessThan(40)
   })
 
-  it('each outcome has the error of Kafka', async () => {
+  it("the outcome of each record has Kafka's error", async () => {
     const send = async (records: readonly Named[]) => {
       throw records.some(({ name }) => name === 'poison') ? refused() : unavailable()
     }
@@ -188,7 +188,7 @@ describe('a publisher', () => {
     expect(sizes).toEqual([500, 500, 200])
   })
 
-  it('the bytes of a flush are limited, except for one record that is larger alone', async () => {
+  it('the bytes of a flush are limited, but one large record may be larger', async () => {
     const sizes: number[] = []
     const publisher = createPublisher(
       async (records: readonly Named[]) => {
@@ -201,7 +201,7 @@ describe('a publisher', () => {
     expect(sizes).toEqual([2, 1, 1, 1])
   })
 
-  it('close stores all accepted records, and no more records are accepted', async () => {
+  it('close stores all accepted records, and refuses further records', async () => {
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, limits)
     const ends: string[] = []
@@ -283,7 +283,7 @@ describe('failing partitions', () => {
     await publisher.close()
   })
 
-  it('a failing partition leaves room for the others, in records and in bytes', async () => {
+  it('a failing partition uses only a part of the queue, in records and in bytes', async () => {
     const failing = new Set([1])
     const send = async (records: readonly Bound[]) => {
       if (records.some(({ partition }) => failing.has(partition))) throw unavailable()
@@ -314,7 +314,7 @@ describe('failing partitions', () => {
     await publisher.close()
   })
 
-  it('a failing partition stays isolated when none of its records waits', async () => {
+  it('a failing partition stays isolated even when its queue is empty', async () => {
     const failing = new Set([1])
     const { publisher, sends } = kafka(failing)
     expect(await publisher.publish(onPartition(1, 'a'), performance.now() + 30)).toBe('deadline')
@@ -453,7 +453,7 @@ describe('slow partitions', () => {
     expect(sends).toEqual([[SLOW, 1]])
   })
 
-  it('a slow partition leaves room for the others, however many records it gets', async () => {
+  it('a slow partition uses only a part of the queue, however many records it gets', async () => {
     const setting = kafka({ maxRecords: 100 })
     const { publisher, sends, recover } = setting
     const outcomes = await isolated(setting)
@@ -501,7 +501,7 @@ describe('outages', () => {
     expect(publisher.outage).toEqual(outage)
   })
 
-  it('an outage lasts, also without traffic, until Kafka stores a record again', async () => {
+  it('an outage lasts until Kafka stores a record, even without traffic', async () => {
     const pass = clock()
     const { publisher, fail, failing, sends } = setUp()
     await fail()
@@ -589,7 +589,7 @@ describe('outages', () => {
 })
 
 describe('close', () => {
-  it('close answers all records by its own deadline, even records with a later deadline', async () => {
+  it('close answers all records by its own deadline, even if theirs is later', async () => {
     const publisher = createPublisher(() => new Promise<void>(() => {}), limits)
     const outcome = publisher.publish(record('a'), soon())
     // The record's own deadline is a minute away.

@@ -43,7 +43,7 @@ const setUp = ({
   return { publish, drain, calls, errors }
 }
 
-it('the disk is not used while Kafka stores records', async () => {
+it('the spool is not used while Kafka stores records', async () => {
   const { publish, calls } = setUp()
   expect([(await publish(record, soon())).end, calls]).toEqual(['stored', ['kafka']])
 })
@@ -56,17 +56,17 @@ it.each(['deadline', 'queue-full'] as const)(
   },
 )
 
-it.each(['refused', 'closing'] as const)('does not spool a record that can never be stored: %s', async (end) => {
+it.each(['refused', 'closing'] as const)('a record that Kafka can never store is not spooled: %s', async (end) => {
   const { publish, calls } = setUp({ end })
   expect([(await publish(record, soon())).end, calls]).toEqual([end, ['kafka']])
 })
 
-it('a record goes to the disk immediately if the last flush of its partition failed', async () => {
+it('a record goes to the spool immediately if the last flush of its partition failed', async () => {
   const { publish, calls } = setUp({ fails: true })
   expect([(await publish(record, soon())).end, calls]).toEqual(['spooled', ['disk']])
 })
 
-it('no record is acknowledged if the disk fails, and the error is reported', async () => {
+it('a record is not acknowledged if the disk fails, and the error is reported', async () => {
   const append = async () => {
     throw new Error('disk full')
   }
@@ -74,7 +74,7 @@ it('no record is acknowledged if the disk fails, and the error is reported', asy
   expect([(await publish(record, soon())).end, errors]).toEqual(['deadline', ['disk full']])
 })
 
-it('a record goes to Kafka if the disk is full', async () => {
+it('a record goes to Kafka if the spool is full', async () => {
   const append = async () => {
     throw new Error('full')
   }

@@ -89,7 +89,7 @@ describe('deliver', () => {
     expect(refused).toEqual([{ topic: customers, quarantined: true }])
   })
 
-  it('the file of a record that quarantine refuses is kept, too', async () => {
+  it('the file of a record that even quarantine refuses is kept', async () => {
     const { publishers, refused, valuesIn } = kafkaThatRefuses((value) => value === 'v2')
     expect(await deliver(publishers, batch(5))).toEqual({ left: [], kept: ['v2'] })
     expect(valuesIn(customers)).toEqual(['v0', 'v1', 'v3', 'v4'])
@@ -107,7 +107,7 @@ describe('deliver', () => {
     expect(refused).toEqual([])
   })
 
-  it('the partition of a record is named with the number of partitions', async () => {
+  it('the drain gets the partition of a record and the partition count', async () => {
     const { publishers } = kafkaThatRefuses(() => false)
     await publishers.setPartitions(new Map([[customers, 3]]))
     const records = [
@@ -119,7 +119,7 @@ describe('deliver', () => {
     expect(partitions).toEqual([`${customers}/1 of 3`, `${customers}/2 of 3`, `${customers}/1 of 3`])
   })
 
-  it('records of another prefix go to the present topics, or else to quarantine', async () => {
+  it('a record of another topic prefix goes to the current topics, or else to quarantine', async () => {
     const { publishers, valuesIn } = kafkaThatRefuses(() => false)
     await deliver(publishers, [
       recordOf('old.customers.raw', 'c'),
@@ -184,7 +184,7 @@ describe('publish', () => {
   })
 })
 
-it('a stop is in time, even if the copy of a refused record cannot be stored', async () => {
+it('a shutdown keeps its deadline even if the copy of a refused record cannot be stored', async () => {
   const { publishers, refused } = setUp(async ([record]) => {
     throw new NotStoredError(record?.topic === quarantine ? 'unavailable' : 'refused', record?.topic)
   })
@@ -194,7 +194,7 @@ it('a stop is in time, even if the copy of a refused record cannot be stored', a
   expect(refused).toEqual([{ topic: customers, quarantined: false }])
 })
 
-it('a topic that stores nothing is reported with its error', async () => {
+it('a topic that stores no records is reported with its error', async () => {
   const { publishers } = setUp(async ([record]) => {
     if (record?.topic === other) throw new NotStoredError('unavailable', 'no right to write')
   })
@@ -243,24 +243,27 @@ it('a topic is reported if its last healthy partitions begin to fail', async () 
 describe('stuck sends', () => {
   afterEach(() => void vi.restoreAllMocks())
 
-  it.each(['publish', 'deliver'] as const)('reports a send of %s that has not ended for half a minute', async (way) => {
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const begun = Promise.withResolvers<void>()
-    const { publishers } = setUp(() => {
-      begun.resolve()
-      return promise
-    })
-    const record = recordOf(other, 'v')
-    const done =
-      way === 'publish' ? publishers.publish(record, Number.POSITIVE_INFINITY) : deliver(publishers, [record])
-    await begun.promise
-    expect(publishers.stuck()).toBeUndefined()
-    const startedAt = performance.now()
-    vi.spyOn(performance, 'now').mockReturnValue(startedAt + 31_000)
-    expect(publishers.stuck()).toBe(`a send to ${other} has not ended for 31 s`)
-    resolve()
-    await done
-    expect(publishers.stuck()).toBeUndefined()
-    await publishers.drain()
-  })
+  it.each(['publish', 'deliver'] as const)(
+    'a send of %s that has not ended for half a minute is reported',
+    async (way) => {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      const begun = Promise.withResolvers<void>()
+      const { publishers } = setUp(() => {
+        begun.resolve()
+        return promise
+      })
+      const record = recordOf(other, 'v')
+      const done =
+        way === 'publish' ? publishers.publish(record, Number.POSITIVE_INFINITY) : deliver(publishers, [record])
+      await begun.promise
+      expect(publishers.stuck()).toBeUndefined()
+      const startedAt = performance.now()
+      vi.spyOn(performance, 'now').mockReturnValue(startedAt + 31_000)
+      expect(publishers.stuck()).toBe(`a send to ${other} has not ended for 31 s`)
+      resolve()
+      await done
+      expect(publishers.stuck()).toBeUndefined()
+      await publishers.drain()
+    },
+  )
 })

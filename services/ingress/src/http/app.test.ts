@@ -121,7 +121,7 @@ describe('authentic events', () => {
     ])
   })
 
-  it('the time to an answer of 202 includes the wait for Kafka, and no refused request counts', async () => {
+  it('the response time includes the wait for Kafka, and leaves out refused requests', async () => {
     const { promise: stored, resolve } = Promise.withResolvers<End>()
     const { post, published, registry } = start({ outcome: stored })
     const answer = post(valid)
@@ -184,7 +184,7 @@ describe('unusable authentic bodies', () => {
       'payload-not-an-object',
     ],
   ])(
-    'a body that %s is answered, and a copy goes to quarantine with the reason',
+    'a body that %s is refused, and a copy goes to quarantine with the reason',
     async (_, body, status, type, reason) => {
       const { post, published } = start({ maxBodyBytes: 1_000_000 })
       const answer = await post(body)
@@ -196,7 +196,7 @@ describe('unusable authentic bodies', () => {
     },
   )
 
-  it('an event is stored without a key that is longer than Kafka accepts', async () => {
+  it('an event whose key is too long for Kafka is stored without a key', async () => {
     const { post, published } = start({ maxBodyBytes: 1_000_000 })
     const [long, fits] = ['x'.repeat(32_769), 'x'.repeat(32_768)]
     const bodies = [
@@ -213,7 +213,7 @@ describe('unusable authentic bodies', () => {
     ])
   })
 
-  it('a compressed body is never unpacked: its bytes go to quarantine', async () => {
+  it('a compressed body is never unpacked, and its bytes go to quarantine', async () => {
     const { post, published } = start()
     const body = gzipSync('x'.repeat(1_000_000))
     const answer = await post(body, { 'content-encoding': 'gzip' })
@@ -222,7 +222,7 @@ describe('unusable authentic bodies', () => {
     expect(body.equals(published[0]!.value)).toBe(true)
   })
 
-  it('an unusable body is answered with 503 if its copy cannot be stored', async () => {
+  it('an unusable body gets 503 if its quarantine copy cannot be stored', async () => {
     expect((await start({ outcome: 'deadline' }).post('hello')).statusCode).toBe(503)
   })
 })
@@ -233,7 +233,7 @@ describe('authentication', () => {
     ['no token', { 'x-authorization-token': undefined }],
     ['a wrong signature', { 'mykaarma-signature-token': sign('other') }],
     ['a wrong token', { 'x-authorization-token': 'other' }],
-  ])('a request with %s gets 401 without details, and no copy is kept', async (_, headers) => {
+  ])('a request with %s gets 401 without details, and is not stored', async (_, headers) => {
     const { post, published } = start()
     for (const body of [valid, 'not json']) {
       const answer = await post(body, headers as Record<string, string | undefined>)
@@ -249,7 +249,7 @@ describe('authentication', () => {
 describe('the order of checks', () => {
   const only = (address: string) => ({ includes: (other: string) => other === address })
 
-  it('a forbidden address is refused before all other checks', async () => {
+  it('a sender address that is not allowed is refused before all other checks', async () => {
     const { post, published } = start({ allowedAddresses: only('10.0.0.1') })
     const answer = await post('x'.repeat(20_000), {
       'content-type': 'image/png',
@@ -303,7 +303,7 @@ it('an event that got 503 is at risk until it is accepted', async () => {
   }
 })
 
-it('the time of the last event is that of the last 202', async () => {
+it('the metric of the last event has the time of the last 202', async () => {
   const { post, registry } = start()
   const last = async () =>
     (await registry.getSingleMetric('ingress_last_event_timestamp_seconds')!.get()).values[0]!.value
@@ -324,7 +324,7 @@ it('a bug is answered with 500 and reported, and the sender gets no details', as
   expect(internalErrors).toEqual([fault])
 })
 
-it('requests are served during a stop, and each answer ends its connection', async () => {
+it('requests are answered during a shutdown, and each answer ends its connection', async () => {
   const stored = Promise.withResolvers<End>()
   const { app, post, published, stopping } = start({ outcome: stored.promise })
   const underWay = post(valid)
@@ -338,7 +338,7 @@ it('requests are served during a stop, and each answer ends its connection', asy
   await closed
 })
 
-it('other paths are answered with 404', async () => {
+it('a request for an unknown path gets 404', async () => {
   const { app, internalErrors } = start()
   for (const method of ['GET', 'POST'] as const) {
     const answer = await app.inject({ method, url: '/' })
@@ -369,7 +369,7 @@ describe('harmless differences', () => {
     ['a percent-encoded letter', '/webhooks/my%6Baarma'],
     ['capitals', '/Webhooks/MyKaarma'],
     ['a whole URL', `http://example.org${WEBHOOK_PATH}`],
-  ])('an event with %s in the address is accepted', async (_, url) => {
+  ])('an event with %s in the URL is accepted', async (_, url) => {
     const { app, published } = start()
     const headers = {
       'content-type': 'text/plain',
@@ -466,7 +466,7 @@ describe('charsets', () => {
     expect(published[0]?.headers).toMatchObject({ reason: 'not-json', 'content-type': 'text/plain; charset=utf-16' })
   })
 
-  it('another charset does not make a changed text authentic', async () => {
+  it('a changed body stays unauthentic, whatever charset it declares', async () => {
     const other = Buffer.from(text.replace('José', 'Josè'), 'latin1')
     expect((await start().post(other, { 'mykaarma-signature-token': sign(text) })).statusCode).toBe(401)
   })
@@ -478,7 +478,7 @@ describe('refusals', () => {
     ['not-found', {}, '/webhook', valid],
     ['too-large', {}, WEBHOOK_PATH, 'x'.repeat(10_001)],
   ])(
-    'a refusal as %s ends the connection, and is reported if it has headers of the sender',
+    "a refusal as %s ends the connection, and is reported if it has the sender's headers",
     async (problem, headers, url, payload) => {
       const { app, refusals, registry } = start()
       const ours = {
@@ -526,13 +526,13 @@ describe('refusals', () => {
     ])
   })
 
-  it('the refusal of an authentic request keeps the connection open', async () => {
+  it('a refused authentic request keeps its connection open', async () => {
     const { post } = start()
     for (const body of ['not JSON', '{}', valid]) expect((await post(body)).headers.connection).not.toBe('close')
   })
 })
 
-it('the load balancer gets 200 until a stop begins', async () => {
+it('the load balancer gets 200 until a shutdown begins', async () => {
   const ask = async ({ app }: ReturnType<typeof start>) => {
     const { statusCode, headers, body } = await app.inject({ method: 'GET', url: HEALTH_PATH })
     return [statusCode, body, headers.connection]
@@ -560,7 +560,7 @@ it.each([
   if (what !== undefined) expect(counted).toContain(`what="${what}",service="test"} 1`)
 })
 
-it('a long number in deep JSON is accepted, because the ingress need not keep numbers exact', async () => {
+it('a body with a long number in deep JSON is accepted', async () => {
   const { post, published } = start({ maxBodyBytes: 1_000_000 })
   const deep = `[12345678901234567890,${'['.repeat(100_000)}${']'.repeat(100_000)}]`
   const payload = `{"customerWithVehicles":{"customer":{"customerUuid":"c","x":${deep}}}}`

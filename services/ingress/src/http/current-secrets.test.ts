@@ -8,7 +8,7 @@ const body = Buffer.from('{}')
 const secretsOf = (...names: string[]) => new Map(names.map((name) => [name, `secret-${name}`]))
 const credentials = (name: string) => ({ signature: sign(body.toString(), `secret-${name}`), token: 'token' })
 
-it('a new secret is accepted beside the old one, and the old one is refused when it is removed', async () => {
+it('an old and a new secret are accepted until the old secret is removed', async () => {
   const registry = createRegistry('test')
   const { authenticated } = createIngressMetrics(registry, {
     size: () => ({ records: 0, bytes: 0 }),

@@ -3,7 +3,7 @@ import { createEventsAtRisk } from './events-at-risk.ts'
 
 const body = (text: string) => Buffer.from(text)
 
-it('an event is at risk from its refusal until its repeat is accepted, and counts once', () => {
+it('an event is at risk from its refusal until its repeat is accepted', () => {
   const events = createEventsAtRisk()
   events.accepted(body('never refused'))
   events.refused(body('a'))
@@ -16,7 +16,7 @@ it('an event is at risk from its refusal until its repeat is accepted, and count
   expect(events.size).toBe(0)
 })
 
-it('above the limit the event that was refused least recently is forgotten', () => {
+it('at the limit, the event with the oldest refusal is forgotten', () => {
   const events = createEventsAtRisk({ limit: 2 })
   for (const text of ['a', 'b', 'a', 'c']) events.refused(body(text))
   expect(events.size).toBe(2)

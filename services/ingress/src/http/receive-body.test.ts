@@ -25,7 +25,7 @@ it('a body is received in pieces', async () => {
   expect(results).toEqual(['abc'])
 })
 
-it('a body of exactly the limit is accepted, one byte more is refused, declared or counted', async () => {
+it('a body of exactly the limit is accepted, and one byte more is refused', async () => {
   const receive = open()
   const [fits, long, declared] = [receive(), receive(), receive({ 'content-length': '101' })]
   fits.stream.end('x'.repeat(100))
@@ -34,7 +34,7 @@ it('a body of exactly the limit is accepted, one byte more is refused, declared 
   expect([fits.results, long.results, declared.results]).toEqual([['x'.repeat(100)], ['too-large'], ['too-large']])
 })
 
-it('a body fails once if the connection is closed in its middle', async () => {
+it('a body is incomplete if its connection closes before the end', async () => {
   const { stream, results } = open()()
   stream.write('half')
   await tick()
@@ -44,7 +44,7 @@ it('a body fails once if the connection is closed in its middle', async () => {
 })
 
 describe('the limit of all bodies', () => {
-  it('if all bodies exceed their limit, the body without progress for the longest time is refused', async () => {
+  it('if all bodies together exceed their limit, the body that stalls longest is refused', async () => {
     const receive = open()
     const [stalled, slow, quick] = [receive(), receive(), receive()]
     // The stalled body begins after the slow body, but makes no progress.
@@ -59,7 +59,7 @@ describe('the limit of all bodies', () => {
     expect([stalled.results, slow.results, quick.results]).toEqual([['too-many-bodies'], [], ['q'.repeat(90)]])
   })
 
-  it('a body frees its memory, however the body ends', async () => {
+  it('a body frees its memory at any kind of end', async () => {
     const receive = open()
     for (let i = 0; i < 10; i++) {
       const [whole, cut, long] = [receive(), receive(), receive()]

@@ -54,7 +54,7 @@ const setUp = async (segmentBytes: number) => {
   return { spool, sent, delivery, files }
 }
 
-it('a record that is appended while drained files are deleted is kept', async () => {
+it('a record appended during the deletion of drained files is kept', async () => {
   const { spool, sent, delivery, files } = await setUp(1500)
   await spool.append(record('a', 'p', 1000))
   await spool.append(record('b', 'p', 600))
@@ -65,7 +65,7 @@ it('a record that is appended while drained files are deleted is kept', async ()
   expect([sent, files()]).toEqual([['a', 'b', 'c'], []])
 })
 
-it('a partition that catches up does not delay the records of others', async () => {
+it('a partition that catches up does not delay other partitions', async () => {
   const { spool, sent, delivery } = await setUp(1e9)
   await spool.append(record('a', 'slow'))
   await spool.drain(delivery(() => false))
@@ -85,7 +85,7 @@ it('a partition that catches up does not delay the records of others', async () 
   expect(sent).toEqual(['b', 'a'])
 })
 
-it('a stop while partitions catch up and a record is appended ends the drain', { timeout: 20_000 }, async () => {
+it('a shutdown ends the drain while partitions catch up and a record is appended', { timeout: 20_000 }, async () => {
   const { spool, delivery } = await setUp(1e9)
   for (const partition of ['a', 'b', 'c']) await spool.append(record('r', partition))
   await spool.drain(delivery(() => false))

@@ -97,7 +97,7 @@ const drainAll = async (directory: string, options: Partial<SpoolOptions> = {}) 
   return { records, damages, end, size }
 }
 
-it('no record is lost if two files have the same number, e.g. after a file was moved', async () => {
+it('two spool files with the same number lose no record', async () => {
   const [here, there] = [newDirectory(), newDirectory()]
   await leave(here, [numbered(3).map((name) => named(name))])
   const elsewhere = await leave(there, [['a', 'b', 'c', 'd', 'e'].map((name) => named(name))])
@@ -185,15 +185,18 @@ describe('random damage', () => {
 })
 
 describe('damaged files', () => {
-  it.each([512, 4096])('a file whose first %i bytes are zeros loses only the records in them', async (zeroed) => {
-    const directory = newDirectory()
-    const { path, frames } = await leave(directory, [numbered(3000).map((name) => named(name))])
-    edit(path, (bytes) => bytes.fill(0, 0, zeroed))
-    const { records, damages } = await drainAll(directory)
-    const hit = frames.filter(({ at }) => at < zeroed).length
-    expect([records.length, lost(damages)]).toEqual([3000 - hit, hit])
-    expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
-  })
+  it.each([512, 4096])(
+    'a file whose first %i bytes are zeros loses only the records in these bytes',
+    async (zeroed) => {
+      const directory = newDirectory()
+      const { path, frames } = await leave(directory, [numbered(3000).map((name) => named(name))])
+      edit(path, (bytes) => bytes.fill(0, 0, zeroed))
+      const { records, damages } = await drainAll(directory)
+      const hit = frames.filter(({ at }) => at < zeroed).length
+      expect([records.length, lost(damages)]).toEqual([3000 - hit, hit])
+      expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
+    },
+  )
 
   it.each([
     [
@@ -218,7 +221,7 @@ describe('damaged files', () => {
     expect([names(records), lost(damages)]).toEqual([numbered(100).filter((name) => name !== 'r3'), 1])
   })
 
-  it('a file with 1,499 acknowledged records turned to zeros is kept, and they are counted', async () => {
+  it('a file in which 1,499 of 3,000 records became zeros is kept, and the loss is counted', async () => {
     const directory = newDirectory()
     const groups = [numbered(1501), numbered(1499)].map((group) => group.map((name) => named(name)))
     const { path, frames } = await leave(directory, groups)
@@ -277,7 +280,7 @@ it('an intact file is not damaged if Kafka accepts its records only at the secon
   expect([damages, filesIn(directory)]).toEqual([[], []])
 })
 
-it('a file is drained to its end, even if a record is damaged between two readings', {
+it('a file is drained to its end even if a record becomes damaged during the drain', {
   timeout: 20_000,
 }, async () => {
   const directory = newDirectory()
@@ -338,7 +341,7 @@ describe('torn tails', () => {
       'a body without its last block',
       (next: Buffer) => Buffer.concat([next.subarray(0, 50), Buffer.alloc(next.length - 50)]),
     ],
-  ])('a torn tail of %s is no damage, because nothing was acknowledged', async (_, tail) => {
+  ])('a torn tail of %s is no damage, because its records were not acknowledged', async (_, tail) => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [[named('a')]])
     const marker = Buffer.from(/-([0-9a-f]{8})\./.exec(path)![1]!, 'hex')
@@ -356,7 +359,7 @@ describe('torn tails', () => {
     expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
-  it('a file without acknowledged records is deleted: its name ends in .new', async () => {
+  it('a file without acknowledged records, whose name ends in .new, is deleted', async () => {
     const directory = newDirectory()
     writeFileSync(join(directory, '0000000000000001-01020304.segment.new'), Buffer.alloc(100))
     expect(await drainAll(directory)).toMatchObject({ records: [], damages: [], size: { bytes: 0 } })
@@ -367,7 +370,9 @@ describe('torn tails', () => {
 describe('unreadable blocks', () => {
   const big = () => numbered(3000).map((name) => named(name, 100))
 
-  it('a file with unreadable blocks loses only the records in them, and is kept', { timeout: 20_000 }, async () => {
+  it('a file with unreadable blocks loses only the records in these blocks, and is kept', {
+    timeout: 20_000,
+  }, async () => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [big()])
     await unreadableBytes(40_960, 45_056)
@@ -508,7 +513,7 @@ describe('other formats', () => {
   })
 
   it.each([512, 4096])(
-    'a file of the previous version whose first %i bytes are zeros loses only the records there',
+    "a previous version's file whose first %i bytes are zeros loses only the records there",
     async (zeroed) => {
       const directory = leaveVersion1((bytes) => bytes.fill(0, 0, zeroed))
       const { records, damages } = await drainAll(directory)
@@ -527,7 +532,7 @@ describe('other formats', () => {
     expect(filesIn(directory)).toEqual(['0000000000000001.segment.damaged'])
   })
 
-  it.each([12, 20])('a file of a newer version is reported and not changed (checksum at %i)', async (crcAt) => {
+  it.each([12, 20])('a file of a newer version is reported and left unchanged (checksum at %i)', async (crcAt) => {
     const directory = newDirectory()
     const { path } = await leave(directory, [[named('a')]])
     edit(path, (bytes) => {
@@ -584,7 +589,7 @@ describe('opening', () => {
     expect(spool.size.oldestAt).toBeGreaterThan(0)
   })
 
-  it('number of records and oldest timestamp are read from the header', async () => {
+  it('the record count and the oldest timestamp are read from the file header', async () => {
     const directory = newDirectory()
     await leave(directory, [numbered(100).map((name) => ({ ...named(name), timestamp: 77 }))])
     const spool = await openSpool({ directory, maxBytes: 1e9 })

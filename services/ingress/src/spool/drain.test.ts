@@ -69,7 +69,7 @@ const sorted = (numbers: readonly number[]) => numbers.toSorted((a, b) => a - b)
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
 
 describe('failing partitions', () => {
-  it('a failing partition delays none of 55,000 other records, and gets its records later', {
+  it('a failing partition does not delay 55,000 other records, and gets its own later', {
     timeout: 120_000,
   }, async () => {
     await withoutSyncs()
@@ -86,7 +86,7 @@ describe('failing partitions', () => {
     expect([files(), spool.size.bytes]).toEqual([[], 0])
   })
 
-  it('a failing partition is retried with one record, and with more after a stored record', async () => {
+  it('a failing partition is retried with one record, and gets more after a success', async () => {
     const { spool } = await openNew()
     await appendAll(spool, 120)
     const failing = new Set([3])
@@ -102,7 +102,7 @@ describe('failing partitions', () => {
     expect(sorted(delivery.sent)).toEqual(upTo(120))
   })
 
-  it('a failing partition is retried while new records prevent the end of the drain', { timeout: 20_000 }, async () => {
+  it('a failing partition is retried although new records keep the drain busy', { timeout: 20_000 }, async () => {
     await withoutSyncs()
     const { spool } = await openNew()
     await spool.append(numbered(5))
@@ -131,7 +131,7 @@ describe('failing partitions', () => {
     expect(delivery.attempts.filter((attempt) => attempt.includes(5)).length).toBeGreaterThan(1)
   })
 
-  it('a record that always fails does not delay the other records of its partition', { timeout: 30_000 }, async () => {
+  it('a record that always fails does not delay other records of its partition', { timeout: 30_000 }, async () => {
     const { spool, files } = await openNew()
     await appendAll(spool, 3000)
     const bad = new Set([24])
@@ -201,7 +201,7 @@ describe('many failing partitions', () => {
   }
   const partitionOf = ({ timestamp }: OutgoingRecord) => String(timestamp % PARTITIONS)
 
-  it('200 failing partitions keep neither records nor file windows in memory', { timeout: 60_000 }, async () => {
+  it('the memory of a drain does not grow with 200 failing partitions', { timeout: 60_000 }, async () => {
     const before = liveBytes()
     const { spool, files } = await setUp()
     const failing = kafka(() => true)
@@ -259,7 +259,7 @@ describe('many failing partitions', () => {
     expect(onRead.mock.calls.length).toBeLessThan(2 * RECORDS)
   })
 
-  it('200 failing partitions do not delay a stop while their records are read', { timeout: 60_000 }, async () => {
+  it('200 failing partitions do not delay a shutdown', { timeout: 60_000 }, async () => {
     const { spool } = await setUp()
     const stop = new AbortController()
     const onRead = vi.fn(() => stop.abort())
@@ -268,7 +268,7 @@ describe('many failing partitions', () => {
   })
 })
 
-it('the file of a record that every topic refuses is kept, and no other record is delayed', async () => {
+it('a record that every topic refuses stays in its file, and delays no other record', async () => {
   const damages: SpoolDamage[] = []
   const { spool, files } = await openNew({ segmentBytes: 1, onDamage: (damage) => damages.push(damage) })
   await appendAll(spool, 3)

@@ -39,7 +39,7 @@ const drained = async (spool: LastingSpool) => {
 }
 
 describe('a spool whose folder changes while it runs', () => {
-  it('without its lock file the spool acknowledges nothing, takes the lock again and continues', async () => {
+  it('without its lock file the spool refuses records, locks again, and continues', async () => {
     const directory = newDirectory()
     const lock = join(directory, 'lock')
     const damages: SpoolDamage[] = []
@@ -57,7 +57,7 @@ describe('a spool whose folder changes while it runs', () => {
     expect(damages).toEqual([])
   })
 
-  it('the spool notices a lost lock without an append, and waits while another process has it', async () => {
+  it('the spool notices a lost lock even without an append, and waits for the other process', async () => {
     const directory = newDirectory()
     const spool = setUp(directory)
     await spool.open()
@@ -112,7 +112,7 @@ describe('opening', () => {
     await expect(openSpool({ directory, maxBytes: 1e9 })).rejects.toThrow('in use')
   })
 
-  it('only one process gets the spool, even if the lock file becomes corrupt', async () => {
+  it('only one process can use the spool, even if the lock file becomes corrupt', async () => {
     const directory = newDirectory()
     const first = await openSpool({ directory, maxBytes: 1e9 })
     onTestFinished(() => first.close())
@@ -120,7 +120,7 @@ describe('opening', () => {
     await expect(openSpool({ directory, maxBytes: 1e9 })).rejects.toThrow('in use')
   })
 
-  it('the path of a lock that cannot be taken is reported, and the lock is retried', async () => {
+  it('a lock that cannot be taken is reported with its path, and is retried', async () => {
     const directory = newDirectory()
     const lock = join(directory, 'lock')
     mkdirSync(lock)
@@ -135,7 +135,7 @@ describe('opening', () => {
   })
 })
 
-it('the spool has no room while the disk fails, and notices the recovery without a record', async () => {
+it('the spool has no room while the disk fails, and notices the repair without traffic', async () => {
   const directory = newDirectory()
   const spool = setUp(directory)
   await spool.open()

@@ -121,7 +121,7 @@ describe('a spool', () => {
     )
   })
 
-  it('appends that wait together keep their order', async () => {
+  it('records that wait together for the disk keep their order', async () => {
     const { spool } = await openAt(newDirectory(), { segmentBytes: 1000 })
     const all = numbered(300)
     await Promise.all(all.map((name) => spool.append(named(name))))
@@ -139,7 +139,7 @@ describe('a spool', () => {
     expect(spool.size).toEqual({ records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined })
   })
 
-  it('appends that wait together are synced once', async () => {
+  it('records that wait together for the disk need only one fsync', async () => {
     const datasync = vi.spyOn(await fileHandles(), 'datasync')
     const { spool } = await openAt(newDirectory())
     await Promise.all(numbered(1000).map((name) => spool.append(named(name))))
@@ -152,7 +152,7 @@ describe('a spool', () => {
     expect(datasync.mock.calls.length).toBeLessThan(60)
   })
 
-  it('a record is acknowledged only after the file, and a new file’s directory, are synced', async () => {
+  it('a record is acknowledged only after the fsync of the file and a new file’s directory', async () => {
     const events: string[] = []
     const prototype = await fileHandles()
     for (const method of ['datasync', 'sync'] as const) {
@@ -176,7 +176,7 @@ describe('a spool', () => {
     expect(names(await drained(spool))).toEqual(['a'])
   })
 
-  it('only one process can use a directory', async () => {
+  it('only one process can use a spool directory', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory)
     await expect(openSpool({ directory, maxBytes: 1e6 })).rejects.toThrow(SpoolInUseError)
@@ -187,7 +187,7 @@ describe('a spool', () => {
     expect(names((await reopened(directory)).records)).toEqual(['a'])
   })
 
-  it('close stores all appended records', async () => {
+  it('close writes all appended records to the disk', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory)
     const appended = numbered(10).map((name) => spool.append(named(name)))
@@ -198,7 +198,7 @@ describe('a spool', () => {
 })
 
 describe('limits', () => {
-  it('the spool never exceeds its limit on disk, and rejects further records immediately', {
+  it('the spool never exceeds its limit on disk, and then rejects records immediately', {
     timeout: 60_000,
   }, async () => {
     await withoutSyncs()
@@ -258,7 +258,7 @@ describe('limits', () => {
 })
 
 describe('draining', () => {
-  it('the next process gets undelivered records', async () => {
+  it('the next process gets the undelivered records of the spool', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory, { segmentBytes: 100 })
     for (const name of numbered(5)) await spool.append(named(name))
@@ -267,7 +267,7 @@ describe('draining', () => {
     expect(names((await reopened(directory)).records)).toEqual(['r3'])
   })
 
-  it('a file is sent again after a restart if it was not completely delivered', async () => {
+  it('a partly delivered file is sent again after a restart', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory)
     await Promise.all(numbered(700).map((name) => spool.append(named(name))))
@@ -278,7 +278,7 @@ describe('draining', () => {
     expect(names((await reopened(directory)).records)).toEqual(numbered(700))
   })
 
-  it('a batch is limited by records and by bytes', async () => {
+  it('a batch of the drain is limited by records and by bytes', async () => {
     const { spool } = await openAt(newDirectory())
     await Promise.all([
       ...numbered(600).map((name) => spool.append(named(name))),
@@ -392,7 +392,7 @@ describe('disk errors', () => {
     }
   })
 
-  it('no files are left if every write fails', async () => {
+  it('the spool leaves no files if every write fails', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory)
     const write = vi.spyOn(await fileHandles(), 'write').mockRejectedValue(diskError('ENOSPC'))

@@ -24,7 +24,7 @@ const Record = require('kafkajs/src/protocol/recordBatch/record/v0') as (options
 const offset = fc.bigInt({ min: 0n, max: 2n ** 63n - 1n }).map(String)
 const int32 = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 })
 
-it('a fetch is encoded byte for byte as by kafkajs', async () => {
+it('the patch encodes a fetch byte for byte like kafkajs', async () => {
   const request = require('kafkajs/src/protocol/requests/fetch/v11/request') as (options: object) => {
     encode(): Promise<Encoder>
   }
@@ -51,7 +51,7 @@ const batchOf = async (records: number): Promise<Buffer> => {
   return Buffer.from((await RecordBatch(options)).buffer)
 }
 
-it('a fetch is decoded as by kafkajs, but without partitions that have no news', async () => {
+it('the patch decodes a fetch like kafkajs, and leaves out partitions without news', async () => {
   patchFetch()
   const original = require('kafkajs/src/protocol/requests/fetch/v11/response') as { decode: typeof decodeFetch }
   const batches = await Promise.all([1, 3].map(batchOf))
@@ -119,7 +119,7 @@ const groupOf = (state: object) =>
   })
 const clusterOf = (metadata: readonly object[]) => ({ findTopicPartitionMetadata: () => metadata })
 
-it('the patched consumer asks the same brokers for the same partitions as kafkajs does', () => {
+it('the patched consumer asks each broker for the same partitions as kafkajs', () => {
   const metadata = fc.uniqueArray(fc.record({ partitionId: fc.nat(9), leader: fc.integer({ min: -1, max: 2 }) }), {
     selector: ({ partitionId }) => partitionId,
   })
@@ -136,12 +136,12 @@ it('the patched consumer asks the same brokers for the same partitions as kafkaj
   )
 })
 
-it('a partition whose leader is not in the metadata is refused, as by kafkajs', () => {
+it('the patched consumer refuses a partition whose leader is unknown, like kafkajs', () => {
   const group = groupOf({ cluster: clusterOf([{ partitionId: 0, leader: null }]) })
   expect(() => group.findReadReplicaForPartitions('t', [0])).toThrow('Invalid partition metadata')
 })
 
-it('a partition that was added is fetched, also after the metadata was compared before', () => {
+it('the patched consumer fetches a partition that was added later', () => {
   let metadata = [{ partitionId: 0 }, { partitionId: 1 }]
   const group = groupOf({ cluster: { findTopicPartitionMetadata: () => metadata } })
   group.checkForStaleAssignment()

@@ -63,7 +63,7 @@ describe('the bootstrap broker', () => {
     return { pool, asked }
   }
 
-  it('a bootstrap broker that connects but does not answer is replaced', async () => {
+  it('a bootstrap broker that accepts the connection but does not answer is replaced', async () => {
     const { pool, asked } = setUp()
     await pool.connect()
     await expect(pool.refreshMetadata(['t'])).rejects.toThrow('no reply')

@@ -86,12 +86,12 @@ describe('end offsets', () => {
     { topic: 't', partitions: partitions.map(([partition, offset]) => ({ partition, offset })) },
   ]
 
-  it('end offsets are returned for partitions with a leader, even if there are none', async () => {
+  it('end offsets are returned for partitions with a leader, and are empty if none has one', async () => {
     expect(await setUp([1, -1, 2, 1]).ask()).toEqual(answer([0, '1'], [3, '1'], [2, '2']))
     expect(await setUp([-1]).ask()).toEqual(answer())
   })
 
-  it('end offsets of a silent leader are left out, and the leaders are refreshed', async () => {
+  it('end offsets of a silent leader are left out, and the metadata is refreshed', async () => {
     const { ask, refreshMetadata } = setUp([1, 2], [2])
     expect(await ask()).toEqual(answer([0, '1']))
     expect(refreshMetadata).toHaveBeenCalledOnce()

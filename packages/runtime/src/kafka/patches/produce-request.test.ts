@@ -53,7 +53,7 @@ const request = fc.record({
 })
 
 describe('encodeProduce', () => {
-  it('the encoder writes the bytes of kafkajs for any records', async () => {
+  it('the encoder writes the same bytes as kafkajs for any records', async () => {
     await fc.assert(
       fc.asyncProperty(request, async (args) => {
         expect(encodeProduce(args).equals(await kafkajsBytes(args))).toBe(true)
@@ -62,7 +62,7 @@ describe('encodeProduce', () => {
     )
   })
 
-  it('the encoder writes the bytes of kafkajs for many records and for one large record', async () => {
+  it('the encoder writes the same bytes as kafkajs for many records and a large record', async () => {
     const many = Array.from({ length: 20_000 }, (_, i) => ({
       key: Buffer.from(`${i}`),
       value: Buffer.from(`value ${i}`),
@@ -81,7 +81,7 @@ describe('encodeProduce', () => {
     expect(encodeProduce(requestOf(plain, plain), now).equals(await kafkajsBytes(requestOf(dated, dated)))).toBe(true)
   })
 
-  it('timestamps of different lengths are ordered by number', async () => {
+  it('the encoder compares timestamps as numbers, not as text', async () => {
     const value = Buffer.from('v')
     const args = requestOf({ value, timestamp: '9' }, { value, timestamp: 10 }, { value, timestamp: '0' })
     // Skip the fields before the batch: acks, timeout, topic, partition, counts and the batch's
@@ -98,7 +98,7 @@ describe('patchProduceRequest', () => {
     'offset' in (await protocol({ version })(args).request.encode()) ? 'kafkajs' : 'ours'
   const plain = requestOf({ key: Buffer.from('k'), value: Buffer.from('v'), timestamp: '1700000000000' })
 
-  it('the patch encodes the requests of our producers, of every version from 3', async () => {
+  it('the patch encodes our produce requests of version 3 and later', async () => {
     for (const version of [3, 4, 5, 6, '7']) {
       expect(await encoderOf(plain, version)).toBe('ours')
       expect((await sentBytes(plain, version)).equals(await kafkajsBytes(plain))).toBe(true)
