@@ -220,13 +220,13 @@ describe('status names the settings to check, if Redis', () => {
   const statusWith = (env: NodeJS.ProcessEnv) =>
     run(['status', '--timeout-seconds', '5'], { KAFKA_BROKERS: '127.0.0.1:1', ...env })
 
-  it('has a certificate of another authority', { timeout }, async () => {
+  it('status names REDIS_TLS_CA if Redis has a certificate of another authority', { timeout }, async () => {
     const port = await portOf(createTlsServer(createAuthority('other').issue('redis', ['127.0.0.1'])))
     const { stdout } = await statusWith({ REDIS_URL: `rediss://127.0.0.1:${port}`, REDIS_TLS_CA: createAuthority().ca })
     expect(stdout).toMatch(/✘ Redis rediss:\/\/127\.0\.0\.1:\d+ and its client do not agree on TLS .*REDIS_TLS_CA/)
   })
 
-  it('has Sentinels that know no primary of this name', { timeout }, async () => {
+  it('status names REDIS_SENTINELS if the Sentinels do not know the name of the primary', { timeout }, async () => {
     // Answers each command by a null.
     const sentinel = createServer((socket) =>
       socket.on('data', (data) => socket.write(`${data}`.replaceAll(/[^*]+/g, '').replaceAll('*', '*-1\r\n'))),

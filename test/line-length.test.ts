@@ -27,7 +27,7 @@ const tooLong = (
       .flatMap((line, i) => (line.length > limit(line, file) ? [`${file}:${i + 1} has ${line.length} columns`] : [])),
   )
 
-it(`no line of code is longer than ${CODE_COLUMNS} columns, and no comment longer than ${PROSE_COLUMNS}`, () => {
+it(`each line of code has at most ${CODE_COLUMNS} columns, and each comment at most ${PROSE_COLUMNS}`, () => {
   const files = filesOf('{bench,examples,packages,services,test,tools}/**/*.{ts,js,mjs,lua,sh}')
   const isComment = (line: string, file: string) => (COMMENTS[extname(file).slice(1)] ?? COMMENT).test(line)
   expect(files.length).toBeGreaterThan(300)
@@ -40,7 +40,7 @@ it(`no line of code is longer than ${CODE_COLUMNS} columns, and no comment longe
   ).toEqual([])
 })
 
-it(`no line of a document is longer than ${PROSE_COLUMNS} columns, except in tables, code and addresses`, () => {
+it(`each line of a document has at most ${PROSE_COLUMNS} columns, except tables, code and addresses`, () => {
   const files = filesOf('**/*.md').filter((file) => !file.startsWith('docs/performance'))
   const withoutCode = (markdown: string) =>
     markdown.replace(/```.*?```/gs, (code) => '\n'.repeat(code.split('\n').length - 1))

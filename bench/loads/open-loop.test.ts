@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { openLoop } from './open-loop.ts'
 
-it('an open loop starts each request without waiting for answers, and ends with the last answer', async () => {
+it('an open loop does not wait for answers before it starts the next request', async () => {
   const dueAt: number[] = []
   const { promise, resolve } = Promise.withResolvers<void>()
   const loop = openLoop({ perSecond: 1000, seconds: 0.05 }, (i, at) => {

@@ -97,7 +97,7 @@ const projections = async () => {
   return [keys.length, new Set(await Promise.all(keys.map((key) => pipeline.redis.hget(key, '_projection'))))]
 }
 
-it('a state topic gets all documents if it is switched on later, or is lost together with Redis', async () => {
+it('a state topic that was switched on later, or lost with Redis, gets all documents', async () => {
   for (let version = 1; version <= 3; version++) await storeAll(version)
   await untilNewest()
   await untilCommitted()
@@ -119,7 +119,7 @@ it('a state topic gets all documents if it is switched on later, or is lost toge
   await untilSound()
 })
 
-it('a live event is in Redis within a second during a fill, and /readyz shows the progress', async () => {
+it('during a fill, a new event is in Redis within a second, and /readyz shows progress', async () => {
   const { hostname, port } = new URL(inject('brokers').redisUrl)
   const network = await openTcpProxy({ host: hostname, port: Number(port) })
   onTestFinished(() => network.close())
@@ -163,7 +163,7 @@ it('a live event is in Redis within a second during a fill, and /readyz shows th
   await restart()
 })
 
-it('a fill from the state topic skips records that are not documents, while new events are applied', async () => {
+it('a fill skips records that are not documents, while new events are applied', async () => {
   await projector.untilReady()
   await untilCommitted()
   await publish('foreign', 'not JSON')
@@ -220,7 +220,7 @@ it('a higher projection is filled from the state topic, and the lower projection
   await untilNewest()
 })
 
-it('a lost Redis is filled although Kafka has deleted the raw records', async () => {
+it('a lost Redis is filled even without the deleted raw records', async () => {
   await untilCommitted()
   await deleteRawRecords()
   await lose()
@@ -228,7 +228,7 @@ it('a lost Redis is filled although Kafka has deleted the raw records', async ()
   expect(await projector.metric('projector_lost_records_total')).toBe(0)
 })
 
-it('a Redis that is restored from an old dump is filled although Kafka has deleted the raw records', async () => {
+it('a Redis restored from an old dump is filled even without the deleted raw records', async () => {
   await untilCommitted()
   const keys = await keysInRedis()
   const dump = await Promise.all(keys.map(async (key) => [key, await pipeline.redis.dumpBuffer(key)] as const))

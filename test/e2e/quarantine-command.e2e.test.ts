@@ -200,7 +200,7 @@ describe('with the records of one test', () => {
     expect(await count(pipeline.topics.customers)).toBe(rawBefore + 1)
   })
 
-  it('a record that stopped a projector can be redriven by its place, and verify then finds no problem', async () => {
+  it('a record that stopped a projector can be redriven by its place', async () => {
     const { records } = await list('--all', '--reason', 'named-by-setting')
     expect(records).toMatchObject([{ id: 'stopped', handled: 'dropped' }])
     expect((await pipeline.verify()).wrongCount).toBe(1)

@@ -15,7 +15,7 @@ beforeAll(async () => {
   project.write('subscriber.ts', sampleOf('packages/schemas/README.md', 'subscriber'))
 })
 
-it('the sample of the schema package compiles, and its types reject a wrong use of the results', async () => {
+it("the schema package's sample compiles, and its types reject wrong uses", async () => {
   project.write(
     'typed.ts',
     "import { readVersion } from '@customer-stream/schemas'\nconst version: string = readVersion({})\n",
@@ -27,7 +27,7 @@ it('the sample of the schema package compiles, and its types reject a wrong use 
   ])
 })
 
-it('the sample of the schema package keeps the newest state after a restart, and fails if kafkajs stops', async () => {
+it("the schema package's sample keeps the newest state, and fails if kafkajs stops", async () => {
   const pipeline = await openPipeline(inject('brokers'))
   const producer = kafkajsOf(pipeline.kafka).producer()
   try {

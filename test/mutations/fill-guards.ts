@@ -13,7 +13,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/fill.ts`,
     from: 'if (known && peeked && compareVersions(peeked, known) <= 0) continue',
     to: 'if (known) continue',
-    test: filled('keeps the newest document of a customer'),
+    test: filled("a fill keeps a customer's newest document, even if the fetch also has an older one"),
   },
   {
     guard: 'documents that cannot be read make the state topic incomplete',
@@ -29,7 +29,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/erasures.ts`,
     from: '  assertReadable(partition, fetched?.unreadable)\n',
     to: '',
-    test: unit(`${folder}/erasures.test.ts`, 'that cannot be read are not skipped'),
+    test: unit(`${folder}/erasures.test.ts`, 'a partition waits while its erasures cannot be read'),
   },
   {
     guard: 'nothing is published while a partition is being filled',

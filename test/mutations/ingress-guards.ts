@@ -21,7 +21,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'entry.deadlineAt <= now',
     to: 'entry.deadlineAt < 0',
-    test: publisher('records are answered by the deadline during an endless flush'),
+    test: publisher('during an endless flush, records are answered by the deadline, and still count as buffered'),
   },
   {
     guard: 'memory counts until the send has ended',
@@ -29,7 +29,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: `answer(entry, 'deadline', `,
     to: `settle(entry, 'deadline', `,
-    test: publisher('records are answered by the deadline during an endless flush'),
+    test: publisher('during an endless flush, records are answered by the deadline, and still count as buffered'),
   },
   {
     guard: 'a refused batch is halved until the refused record is alone',

@@ -548,7 +548,7 @@ export const projectorGuards: readonly Guard[] = [
     to: 'const isReady = true',
     test: unit(
       `${folder}/erasures.test.ts`,
-      'without a leader of the erasures topic, a partition waits only if Redis has no position for it',
+      'if the erasures topic has no leader, only partitions without an erasures position wait',
     ),
   },
   {

@@ -26,7 +26,7 @@ export const redisGuards: readonly Guard[] = [
     file,
     from: 'if (isFailedSelect(error)) redis.disconnect(true)',
     to: '',
-    test: client('a database that does not exist is an error, and nothing is written to database 0'),
+    test: client('a missing database is an error, and nothing is written to database 0'),
   },
   {
     guard: 'no command is queued without a connection',

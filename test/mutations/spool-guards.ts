@@ -33,7 +33,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/appender.ts`,
     from: 'failure ? reject(failure.error) : resolve()',
     to: 'resolve()',
-    test: spool('a record is not acknowledged if datasync fails'),
+    test: spool('if datasync fails on'),
   },
   {
     guard: 'frames in the spool have a checksum',

@@ -135,7 +135,7 @@ export const subscriberGuards: readonly Guard[] = [
     file: `${folder}/customer-table.ts`,
     from: "decide(held?.version, state.version) !== 'apply'",
     to: "decide(undefined, state.version) !== 'apply'",
-    test: table('is not changed by a document that is older'),
+    test: table('an older or equal document does not change a table'),
   },
   {
     guard: 'a table continues at its place after a rebalance',

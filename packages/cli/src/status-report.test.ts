@@ -186,7 +186,7 @@ it('records in quarantine and a silent sender are notices, not problems', () => 
   ])
 })
 
-it('a status without Kafka has all other lines, without control characters', () => {
+it('a status without Kafka has all other lines, and removes control characters', () => {
   const problem = 'Kafka cannot be reached at \u001b[2Jhost'
   const lines = linesOf({
     kafka: { problem },

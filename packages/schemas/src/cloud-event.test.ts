@@ -14,7 +14,7 @@ const stateOf = (more = '', timestamp = 1728542293678) => {
   return state.value
 }
 
-it('a CloudEvent has the attributes of version 1.0 and the customer as its data, with all digits', () => {
+it('a CloudEvent has the attributes of version 1.0, and the customer with all digits', () => {
   expect(JSON.stringify(cloudEventOf(stateOf(',"dealerUuid":"d/1","vehicles":[{"vin":"V"}]')))).toBe(
     '{"specversion":"1.0","id":"e","source":"/mykaarma/dealers/d%2F1","type":"com.mykaarma.customers","subject":"c",' +
       '"time":"2024-10-10T06:38:13.678Z","datacontenttype":"application/json",' +

@@ -173,7 +173,7 @@ describe('customer to hash and back', () => {
     })
   })
 
-  it('a hash that customer-stream did not write is not read as a customer', () => {
+  it('a hash from another program is not read as a customer', () => {
     expect(customerFromHash({})).toMatchObject({ ok: false, reason: 'not-a-customer' })
     expect(customerFromHash({ customerUuid: 'c', [META.eventId]: 'e' })).toMatchObject({ ok: false })
   })

@@ -51,7 +51,7 @@ test('a problem found by the command itself is printed like any other problem', 
   expect(parse('--seed', '0')).toEqual({ kind: 'wrong', problems: ['--seed must be above 0'] })
 })
 
-test("the first Ctrl-C aborts, npm's copy of it is ignored, and a second Ctrl-C ends the process", {
+test("the first Ctrl-C aborts, npm's copy is ignored, and the second Ctrl-C ends the process", {
   timeout: 30_000,
 }, async () => {
   const module = JSON.stringify(new URL('./command-line.ts', import.meta.url).href)

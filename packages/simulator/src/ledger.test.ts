@@ -44,7 +44,7 @@ test('a later run appends to the ledger of an earlier run', async () => {
   expect(await Array.fromAsync(readLedger(path))).toEqual([entry(1), entry(2)])
 })
 
-test('a torn last line is reported and ignored by the reader, and the next writer cuts it off', async () => {
+test('a torn last line of the ledger is reported, ignored, and cut off by the next writer', async () => {
   write(1)
   appendFileSync(path, '{"id":"to')
   const torn: number[] = []

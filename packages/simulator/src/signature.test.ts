@@ -9,7 +9,7 @@ test('a signature is the HMAC-SHA256 of the body as openssl makes it', () => {
   expect(sign(BODY, 'Jefe')).toBe(SIGNATURE)
 })
 
-test('a signature is the same for text and bytes, and for a secret and a prepared key', () => {
+test('text and bytes give the same signature, and so do a secret and its prepared key', () => {
   expect(sign(Buffer.from(BODY), signingKey('Jefe'))).toBe(SIGNATURE)
   expect(sign('José 🚗', 's')).toBe(sign(Buffer.from('José 🚗'), 's'))
 })

@@ -38,7 +38,7 @@ it('a table has all customers when it has caught up, and stays current', async (
   expect(table.size).toBe(2)
 })
 
-it('a table is not changed by a document that is older than the customer, or equal to it', async () => {
+it('an older or equal document does not change a table', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const table = open(topic)
   const changes = table.changes()
@@ -109,7 +109,7 @@ it('a table gives each change to a reader, with the state before it', async () =
   expect(await changes.next()).toEqual({ done: true, value: undefined })
 })
 
-it('a table gives a slow reader the newest state of each customer, in the order of the changes', async () => {
+it("a slow reader of a table gets each customer's newest state, in the order of changes", async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const table = open(topic)
   const changes = table.changes()
@@ -125,7 +125,7 @@ it('a table gives a slow reader the newest state of each customer, in the order 
   ])
 })
 
-it('a table catches up with a partition that is empty, was emptied, or ends with control records', async () => {
+it('a table catches up with empty and emptied partitions, and behind control records', async () => {
   const topic = await createStateTopic(kafkaBrokers, { config: { 'cleanup.policy': 'compact,delete' } })
   const table = open(topic)
   await table.untilCaughtUp()

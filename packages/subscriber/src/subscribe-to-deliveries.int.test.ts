@@ -64,7 +64,7 @@ describe('a subscription to deliveries', () => {
     topic.admin.setOffsets({ groupId: topic.name, topic: topic.name, partitions: [{ partition: 0, offset }] })
 
   it.each(['1', '3'])(
-    'a store without a position begins at the oldest record, not at the committed offset %s',
+    'a store without a position begins at the oldest record, and ignores the committed offset %s',
     async (offset) => {
       const topic = await createRawTopic(kafkaBrokers)
       await topic.deliver(['a', 1], ['b', 1], ['c', 1])
@@ -77,7 +77,7 @@ describe('a subscription to deliveries', () => {
   )
 
   it.each(['0', '2', '3'])(
-    'a subscription begins at its position, not at the committed offset %s, and commits none',
+    'a subscription begins at its position, ignores the committed offset %s, and commits nothing',
     async (offset) => {
       const topic = await createRawTopic(kafkaBrokers)
       await topic.deliver(['a', 1], ['b', 1], ['c', 1])

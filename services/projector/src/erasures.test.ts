@@ -119,7 +119,7 @@ describe('erasures', () => {
     expect(tombstones(first.published)).toEqual(['a', 'a'])
   })
 
-  it('without a leader of the erasures topic, a partition waits only if Redis has no position for it', async () => {
+  it('if the erasures topic has no leader, only partitions without an erasures position wait', async () => {
     const kafka = fakeKafka()
     kafka.isErasuresLed = false
     const redis = emptyRedis()
@@ -156,7 +156,7 @@ describe('erasures', () => {
     expect(await registry.getSingleMetricAsString('projector_unusable_erasures_total')).toMatch(/} 2$/m)
   })
 
-  it('erasures that cannot be read are not skipped: the partition waits', async () => {
+  it('a partition waits while its erasures cannot be read', async () => {
     const { erase, kafka, redis, projection, seeks, watermarks } = withErasures()
     kafka.areErasuresReadable = false
     erase('a')

@@ -258,7 +258,7 @@ it('a fill applies a document that was published again while compaction removed 
   expect(versions(world)).toEqual({ a: 20, b: 21, c: 22 })
 })
 
-it('a fill keeps the newest document of a customer, even if an older document follows in the same fetch', async () => {
+it("a fill keeps a customer's newest document, even if the fetch also has an older one", async () => {
   const foreign = (record: FetchedRecord) => ({ ...record, value: Buffer.from(` ${record.value}`) })
   const world = withState([
     stateRecord('a', 22),

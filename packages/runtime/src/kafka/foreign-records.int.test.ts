@@ -245,7 +245,7 @@ describe('a reader of one partition', () => {
     expect(await readFrom('3', '5')).toEqual(['3 to 4: unknown compression codec 1', 'e'])
   })
 
-  it('the reader returns no control records and no records of aborted transactions', async () => {
+  it('the reader leaves out control records and records of aborted transactions', async () => {
     await send(await startProducer(), values('a'))
     const producer = await startProducer('x')
     const aborted = await producer.transaction()

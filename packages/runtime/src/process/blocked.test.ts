@@ -34,7 +34,7 @@ it('an obstacle is logged once until it changes or ends', async () => {
   expect(lines).toEqual(['error denied', 'error still denied', 'info no longer blocked'])
 })
 
-it('an outage does not block and does not replace another task’s obstacle', async () => {
+it('an outage is not an obstacle, and does not replace another task’s obstacle', async () => {
   const { obstacles, lines, blocked } = open()
   const outage = { blocked: false, reason: 'outage' as const, message: 'away' }
   obstacles.report('read', outage)

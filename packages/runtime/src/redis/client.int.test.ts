@@ -70,7 +70,7 @@ describe('a server that hangs', () => {
 })
 
 describe('a database that does not exist', () => {
-  it('a database that does not exist is an error, and nothing is written to database 0', async () => {
+  it('a missing database is an error, and nothing is written to database 0', async () => {
     const settings = loadSettings(redisSettings, { REDIS_URL: `${testRedisUrl()}/9999` })
     const redis = createRedis(settings, silentLogger)
     ends.push(() => redis.disconnect())

@@ -21,7 +21,7 @@ it('a missing socket means that there is no engine', async () => {
   expect(await whyNoEngine({}, [join(folder, 'docker.sock')])).toBe('no container engine answers')
 })
 
-it('a socket that accepts connections but is no engine is reported', async () => {
+it('a socket that belongs to no container engine is reported', async () => {
   const path = join(folder, 'docker.sock')
   const server = await listen(path)
   expect(await whyNoEngine({}, [join(folder, 'none.sock'), path])).toContain(`${path} accepts connections`)

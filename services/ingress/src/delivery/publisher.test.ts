@@ -92,7 +92,7 @@ describe('a publisher', () => {
     expect(outcome).toBe('stored')
   })
 
-  it('records are answered by the deadline during an endless flush, but count as buffered', async () => {
+  it('during an endless flush, records are answered by the deadline, and still count as buffered', async () => {
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, limits)
     const published = publisher.publish(record('a', 1000), performance.now() + 30)

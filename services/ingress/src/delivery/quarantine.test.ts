@@ -8,7 +8,7 @@ const refused = (headers: Readonly<Record<string, string>>) =>
     'quarantine',
   )
 
-it('the copy of a refused record keeps a short content type, by which a reader decodes the value', () => {
+it('the quarantine copy of a refused record keeps a short content type', () => {
   const contentType = 'text/plain; charset=utf-16'
   expect(refused({ 'content-type': contentType, signature: 's' })).toEqual({
     topic: 'quarantine',
@@ -25,6 +25,6 @@ it('the copy of a refused record keeps a short content type, by which a reader d
   })
 })
 
-it('the copy of a refused record leaves out a long content type, which may be the cause', () => {
+it('the quarantine copy of a refused record leaves out a long content type', () => {
   expect(refused({ 'content-type': 'x'.repeat(201) }).headers).not.toHaveProperty('content-type')
 })

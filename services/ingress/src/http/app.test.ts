@@ -106,7 +106,7 @@ describe('authentic events', () => {
     },
   )
 
-  it('an event of another type goes to its own topic, with the dealer or event id as key', async () => {
+  it('an event of another type goes to its topic, with dealer or event id as key', async () => {
     const { post, published } = start()
     for (const event of [
       { type: 'mpis', id: 'e', dealeruuid: 'd' },

@@ -346,7 +346,7 @@ describe('disk errors', () => {
     ['sync', 'a new', 200],
     ['datasync', 'an old', 1000],
   ] as const)(
-    'a record is not acknowledged if %s fails on %s file, and the spool continues in another file',
+    'if %s fails on %s file, no record is acknowledged, and the spool uses another file',
     async (method, _, segmentBytes) => {
       const prototype = await fileHandles()
       const directory = newDirectory()

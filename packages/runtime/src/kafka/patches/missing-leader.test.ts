@@ -18,7 +18,7 @@ const metadataOf = (topicErrorCode: number, ...leaders: number[]) => ({
 })
 
 it.each([0, 1, 2, 3, 4, 5, 6])(
-  'a partition without a leader fails no other partition, in Metadata version %i',
+  'other partitions work if one partition has no leader (Metadata version %i)',
   async (version) => {
     const { parse } = kafkajs<{ parse(data: object): Promise<ReturnType<typeof metadataOf>> }>(
       `protocol/requests/metadata/v${version}/response`,
