@@ -12,6 +12,8 @@ const PUBLISHED = ['schemas', 'subscriber']
 /** Workspace of each image. */
 const IMAGES = { ingress: 'services/ingress', projector: 'services/projector', cli: 'packages/cli' }
 
+const UNDO = 'git restore . && git clean -fd packages'
+
 const root = fileURLToPath(new URL('..', import.meta.url))
 const read = (file: string) => readFileSync(join(root, file), 'utf8')
 const readJson = <T>(file: string) => JSON.parse(read(file)) as T
@@ -87,6 +89,7 @@ readCommandLine({
   read: () => undefined,
 })
 
+let hasChanges = false
 try {
   const changed = run('git', 'status', '--porcelain')
   if (changed !== '') throw new Error(`commit or remove these changes first:\n${changed}`)
@@ -94,6 +97,7 @@ try {
   if (changes.length === 0) throw new Error('.changeset has no changeset: npx changeset writes one')
 
   const before = versionOf('packages/schemas')
+  hasChanges = true
   const release = raiseVersions()
   tell(`✔ version ${release.version} of all packages, before ${before}`)
   edit('CHANGELOG.md', (text) =>
@@ -115,6 +119,8 @@ try {
   for (const [image, workspace] of Object.entries(IMAGES)) writeSbom(folder, image, workspace)
   tell(`\nNothing is committed or published. Read the changes (git diff), then go on with docs/releasing.md.`)
 } catch (error) {
-  process.stderr.write(`release: ${(error as Error).message}\nTo undo all changes: git restore .\n`)
+  process.stderr.write(`release: ${(error as Error).message}\n`)
+  // Before the first change this command would destroy the user's own work.
+  if (hasChanges) process.stderr.write(`To undo all changes: ${UNDO}\n`)
   process.exit(1)
 }

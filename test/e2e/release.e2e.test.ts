@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { promisify } from 'node:util'
@@ -10,8 +10,15 @@ import { root } from './empty-project.ts'
 const run = promisify(execFile)
 const NOT_COPIED = ['node_modules', '.git', '.data', '.turbo', 'dist', 'target']
 
+const AUTHOR = {
+  GIT_AUTHOR_NAME: 'test',
+  GIT_AUTHOR_EMAIL: 'test@localhost',
+  GIT_COMMITTER_NAME: 'test',
+  GIT_COMMITTER_EMAIL: 'test@localhost',
+}
+
 /** Copies the repository, and commits the copy. The copy has links to the installed packages. */
-const copyRepository = async (): Promise<string> => {
+const copyRepository = async (change = (_folder: string) => {}): Promise<string> => {
   const folder = mkdtempSync(join(tmpdir(), 'release-'))
   onTestFinished(() => rmSync(folder, { recursive: true }))
   const isCopied = (file: string) =>
@@ -25,19 +32,35 @@ const copyRepository = async (): Promise<string> => {
   for (const group of ['packages', 'services'])
     for (const name of readdirSync(join(folder, group)))
       symlinkSync(join(folder, group, name), join(folder, 'node_modules/@customer-stream', name))
-  const git = (...args: string[]) => run('git', args, { cwd: folder })
+  change(folder)
+  const git = (...args: string[]) => run('git', args, { cwd: folder, env: { ...process.env, ...AUTHOR } })
   await git('init', '--quiet')
   await git('add', '--all')
-  await git('-c', 'user.name=test', '-c', 'user.email=test@localhost', 'commit', '--quiet', '--message', 'copy')
+  await git('commit', '--quiet', '--message', 'copy')
   return folder
+}
+
+const releaseIn = (folder: string) =>
+  run(process.execPath, ['--conditions=customer-stream-source', 'tools/release.ts'], { cwd: folder })
+
+/** Returns what a failed release prints. */
+const refusalIn = (folder: string): Promise<string> =>
+  releaseIn(folder).then(
+    () => 'no failure',
+    ({ stderr }: { stderr: string }) => stderr,
+  )
+
+/** Runs a line of docs/releasing.md. Returns the changes that are then not committed. */
+const changesAfter = async (folder: string, line: string): Promise<string> => {
+  expect(readFileSync(join(folder, 'docs/releasing.md'), 'utf8').replaceAll(/\s+/g, ' ')).toContain(line)
+  await run('sh', ['-c', line], { cwd: folder, env: { ...process.env, ...AUTHOR } })
+  return (await run('git', ['status', '--porcelain'], { cwd: folder })).stdout
 }
 
 it('npm run release cuts the next release, and refuses a second one', { timeout: 300_000 }, async () => {
   const folder = await copyRepository()
   const read = (file: string) => readFileSync(join(folder, file), 'utf8')
-  const release = () =>
-    run(process.execPath, ['--conditions=customer-stream-source', 'tools/release.ts'], { cwd: folder })
-  const { stdout } = await release()
+  const { stdout } = await releaseIn(folder)
   const [, next = ''] = /version (\S+) of all packages/.exec(stdout) ?? []
   expect(next).not.toBe(version)
 
@@ -56,5 +79,16 @@ it('npm run release cuts the next release, and refuses a second one', { timeout:
     'projector.cdx.json',
   ])
 
-  await expect(release()).rejects.toThrow('commit or remove these changes first')
+  const refusal = await refusalIn(folder)
+  expect(refusal).toContain('commit or remove these changes first')
+  expect(refusal).not.toContain('To undo')
+  expect(await changesAfter(folder, 'git add --all && git commit -m "Release 0.2.0"')).toBe('')
+})
+
+it('a release that fails after its first change prints the command that undoes all changes', {
+  timeout: 300_000,
+}, async () => {
+  const folder = await copyRepository((copy) => writeFileSync(join(copy, '.data'), 'no folder for tarballs'))
+  const [, undo = ''] = /To undo all changes: (.+)/.exec(await refusalIn(folder)) ?? []
+  expect(await changesAfter(folder, undo)).toBe('')
 })
