@@ -8,6 +8,7 @@ import { parseEvent, readErasureRecord, stateOf, writeState } from '@customer-st
 import { makeCustomersEvent, makeOtherEvent, Random } from '@customer-stream/simulator'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { describe, expect, it } from 'vitest'
+import { entryRecord } from '../packages/cli/src/quarantine/audit.ts'
 import { PROBLEM_CONTENT_TYPE, problemDocument, problems } from '../services/ingress/src/http/problem.ts'
 import { ERASURE_SCHEMA, EVENT_TYPES, eventSchemaName, STATE_SCHEMA } from '../tools/contract/json-schemas.ts'
 import { contractFolder } from '../tools/generate-contract.ts'
@@ -114,7 +115,7 @@ describe('asyncapi.json', () => {
     expect(
       diagnostics.filter(({ severity }) => severity <= 1).map(({ message, path }) => [path.join('.'), message]),
     ).toEqual([])
-    expect(document?.allChannels().length).toBe(5)
+    expect(document?.allChannels().length).toBe(6)
   })
 
   it('asyncapi.json has strict header schemas, and refers to each payload schema', () => {
@@ -129,6 +130,14 @@ describe('asyncapi.json', () => {
     const payloads = messages.flatMap(({ payload }) => payload?.$ref ?? [])
     expect(payloads.toSorted()).toEqual(schemas.map((name) => `./${name}`).toSorted())
   })
+})
+
+it('asyncapi.json accepts an entry of the audit that a command writes', () => {
+  const { AuditEntry } = readJson(join(contractFolder, 'asyncapi.json')).components.messages
+  const entry = { partition: 3, offset: '17', topicId: null, action: 'dropped', at: 1, requestedBy: 'ops' } as const
+  const { value } = entryRecord('t', { ...entry, note: 'a test' })
+  const validate = open().compile(AuditEntry.payload)
+  expect([validate(JSON.parse(String(value))), validate({ ...entry, offset: 17 })]).toEqual([true, false])
 })
 
 describe('openapi.json', () => {

@@ -247,6 +247,56 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect(lines).toContain('sentinel down-after-milliseconds mymaster 5000')
   })
 
+  /** Returns the rights on topics in a row of docs/operating.md, as `OPERATION topic`. */
+  const documentedRights = (row: string): string[] =>
+    [...row.matchAll(/topics? ((?:`[\w.]+`(?:, )?)+): ([A-Z_, ]+)|(?<=; )(`[\w.]+`): ([A-Z_, ]+)/g)].flatMap(
+      ([, names, operations, name, ofName]) =>
+        [...(names ?? name ?? '').matchAll(/[\w.]+/g)].flatMap(([topic]) =>
+          [...(operations ?? ofName ?? '').matchAll(/[A-Z_]+/g)].map(([operation]) => `${operation} ${topic}`),
+        ),
+    )
+  /** Returns the rights on topics that kafka-users.sh gives to a user. */
+  const grantedRights = (user: string): Set<string> => {
+    const script = read('deploy/compose/kafka-users.sh').replaceAll('\\\n', '')
+    return new Set(
+      [...script.matchAll(new RegExp(`^allow ${user} (\\S+) +\\$\\(topics (.+)\\)$`, 'gm'))].flatMap(
+        ([, operations = '', topics = '']) =>
+          operations.split(',').flatMap((operation) => {
+            const name = operation.replaceAll(/(?<=[a-z])(?=[A-Z])/g, '_').toUpperCase()
+            return topics.split(' ').map((topic) => `${name} ${topic}`)
+          }),
+      ),
+    )
+  }
+  const rightsRows = read('docs/operating.md')
+    .split('\n## Least rights')[1]!
+    .split('\n## ')[0]!
+    .split('\n')
+    .filter((line) => /^\| .*topics? `/.test(line))
+
+  it.each(['ingress', 'projector'])('the user %s has the rights in Kafka that docs/operating.md names', (user) => {
+    const row = rightsRows.find((line) => line.startsWith(`| ${user} |`)) ?? ''
+    expect([...grantedRights(user)].toSorted()).toEqual([...new Set(documentedRights(row))].toSorted())
+  })
+
+  it('the user of the commands has the rights in Kafka of each command, except those of a redrive', () => {
+    const granted = grantedRights('operator')
+    const rows = rightsRows.flatMap((line) => {
+      const [, command] = /^\| `(.+?)` \|/.exec(line) ?? []
+      return command === undefined ? [] : [{ command, rights: documentedRights(line) }]
+    })
+    expect(rows.length).toBeGreaterThan(10)
+    const lacking = rows.flatMap(({ command, rights }) =>
+      rights
+        // The right to read includes the right to describe.
+        .filter((right) => !granted.has(right) && !granted.has(right.replace(/^DESCRIBE /, 'READ ')))
+        .map((right) => `${command}: ${right}`),
+    )
+    expect(lacking).toEqual(['customers.raw', 'other.raw'].map((name) => `quarantine redrive --execute: WRITE ${name}`))
+    const needed = new Set(rows.flatMap(({ rights }) => rights))
+    expect([...granted].filter((right) => !needed.has(right))).toEqual([])
+  })
+
   it("the projector's Redis user has the rights that docs/operating.md lists", () => {
     const rightsIn = (text: string, before: string) =>
       [...(text.split(before)[1]?.split(/```|\nuser /)[0] ?? '').matchAll(/(?<=\s)[+~][\w:*|]+/g)].map(

@@ -31,9 +31,9 @@ allow ingress Write,DescribeConfigs $(topics customers.raw other.raw quarantine)
 allow projector Read,DescribeConfigs $(topics customers.raw customers.erasures customers.state)
 allow projector Write,DescribeConfigs $(topics quarantine customers.state)
 allow projector Read --group customer-stream-projector
-# The commands read every topic, and write erasures. `quarantine redrive` also needs Write on
-# customers.raw and other.raw.
-allow operator Read,DescribeConfigs $(topics customers.raw other.raw quarantine customers.state customers.erasures)
-allow operator Write $(topics customers.erasures)
-allow operator Describe --group customer-stream-projector
+# The commands read every topic, and write erasures and the audit of quarantine. Only `quarantine
+# redrive --execute` needs more: Write on customers.raw and other.raw.
+allow operator Read,DescribeConfigs \
+  $(topics customers.raw other.raw quarantine quarantine.audit customers.state customers.erasures)
+allow operator Write $(topics customers.erasures quarantine.audit)
 echo 'All users have their passwords and rights.'

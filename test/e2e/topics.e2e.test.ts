@@ -75,7 +75,7 @@ it('topics create makes every topic, and topics check then finds no problem', as
   const before = await run(['check'])
   expect(before.code).toBe(1)
   for (const topic of topics) expect(before.stdout).toContain(`✘ ${topic}\n    problem: is missing\n`)
-  expect(before.stdout).toContain('topics: 5, problems: 5')
+  expect(before.stdout).toContain('topics: 6, problems: 6')
 
   const created = await run(['create', '--json'])
   expect([created.code, JSON.parse(created.stdout)]).toMatchObject([0, { ok: true, created: topics }])

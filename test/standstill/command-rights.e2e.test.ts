@@ -126,7 +126,7 @@ const RIGHTS = {
   },
   'topics check': {
     command: 'topics',
-    kafka: (['customers', 'other', 'quarantine', 'state', 'erasures'] as const).flatMap((topic) => [
+    kafka: (['customers', 'other', 'quarantine', 'audit', 'state', 'erasures'] as const).flatMap((topic) => [
       ['DESCRIBE', topic] as const,
       ['DESCRIBE_CONFIGS', topic] as const,
     ]),

@@ -3,6 +3,7 @@ import {
   DEFAULT_TOPIC_PREFIX,
   erasuresTopicName,
   QUARANTINE_HEADERS,
+  quarantineAuditTopicName,
   RAW_HEADERS,
   stateTopicName,
   topicNames,
@@ -38,6 +39,25 @@ const headersOf = (descriptions: Readonly<Record<string, string>>, ...required: 
 })
 
 const keyed = (description: string) => ({ kafka: { key: { type: 'string', description }, bindingVersion: '0.5.0' } })
+
+/** Value of a record in the audit of quarantine (docs/contracts.md). */
+const auditEntry = {
+  type: 'object',
+  required: ['topicId', 'partition', 'offset', 'action', 'at', 'requestedBy'],
+  properties: {
+    topicId: {
+      type: ['string', 'null'],
+      description: 'Id of the quarantine topic, 32 hexadecimal digits. Null if the brokers have no topic ids.',
+    },
+    partition: { type: 'integer', description: 'Partition of the record in quarantine.' },
+    offset: { type: 'string', pattern: '^\\d+$', description: 'Offset of the record in quarantine.' },
+    action: { enum: ['redriven', 'dropped'], description: 'What the operator did with the record.' },
+    at: { type: 'integer', description: 'Time of the action, Unix milliseconds.' },
+    requestedBy: { type: 'string', description: 'The person who asked for the action.' },
+    note: { type: 'string', description: 'Why the record was dropped.' },
+    sentTo: { type: 'string', description: 'The topic to which the record was sent.' },
+  },
+}
 
 const messageNameOf = (type: EventType): string =>
   `${type.replaceAll(/(?:^|-)(\w)/g, (_, letter: string) => letter.toUpperCase())}Event`
@@ -94,6 +114,13 @@ const messages = () => ({
       QUARANTINE_HEADERS.stage,
     ),
     bindings: keyed('customerUuid or event id, if it could be read. Otherwise the record may have no key.'),
+  },
+  AuditEntry: {
+    title: 'Entry of the audit',
+    summary: 'An operator has redriven or dropped a record of quarantine. The last entry of a record counts.',
+    contentType: 'application/json',
+    payload: auditEntry,
+    bindings: keyed('partition/offset of the record in quarantine.'),
   },
 })
 
@@ -155,6 +182,12 @@ const channels = () => {
       'Quarantine (dead-letter topic): authentic bytes that could not be handled, with the reason.',
       kept,
       ['QuarantinedRecord'],
+    ),
+    audit: channel(
+      quarantineAuditTopicName(PREFIX),
+      'The audit of quarantine: which records an operator has redriven or dropped. No service reads or writes it.',
+      { ...kept, 'retention.ms': -1 },
+      ['AuditEntry'],
     ),
   }
 }

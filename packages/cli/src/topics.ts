@@ -1,6 +1,6 @@
 /**
- * `customer-stream topics`: checks the topics with the rules of both services, or creates the
- * missing topics. Changes no existing topic.
+ * `customer-stream topics`: checks the topics with the rules of the services and commands, or
+ * creates the missing topics. Changes no existing topic.
  */
 import { allDemands, projectorSettings } from '@customer-stream/configuration'
 import { loadSettings, unlessAborted } from '@customer-stream/runtime'
@@ -27,7 +27,7 @@ const { action, isPrinted, isJson, settings } = readCommandLine({
   usage: `customer-stream topics check [--json]
 customer-stream topics create [--print] [--json]
 
-  check     compares the topics of both services with what the services need.
+  check     compares the topics with what the services and commands need.
             Names every problem of every topic. Exit code 0 if there is none,
             otherwise 1. Warnings do not change the exit code
   create    creates the missing topics, then checks all topics. Never changes

@@ -5,6 +5,7 @@ import { allDemands, ingressDemands, projectorDemands, projectorTopics } from '.
 
 const env = { KAFKA_BROKERS: 'a:1', REDIS_URL: 'redis://a:1' }
 const settings = loadSettings(projectorSettings, env)
+const SHARED = ['customers.raw', 'other.raw', 'quarantine']
 
 it('both services have the same requirements for a topic that both use', () => {
   const ingress = new Map(ingressDemands(settings).map((demand) => [demand.topic, demand]))
@@ -15,10 +16,10 @@ it('both services have the same requirements for a topic that both use', () => {
 })
 
 it.each([
-  [{}, ['customers.raw', 'other.raw', 'quarantine', 'customers.state', 'customers.erasures']],
-  [{ KAFKA_STATE_TOPIC: 'false' }, ['customers.raw', 'other.raw', 'quarantine', 'customers.erasures']],
-  [{ KAFKA_ERASURES_TOPIC: 'false' }, ['customers.raw', 'other.raw', 'quarantine', 'customers.state']],
-])('with %o both services use the topics %o', (given, names) => {
+  [{}, [...SHARED, 'customers.state', 'customers.erasures', 'quarantine.audit']],
+  [{ KAFKA_STATE_TOPIC: 'false' }, [...SHARED, 'customers.erasures', 'quarantine.audit']],
+  [{ KAFKA_ERASURES_TOPIC: 'false' }, [...SHARED, 'customers.state', 'quarantine.audit']],
+])('with %o a site has the topics %o', (given, names) => {
   const topics = allDemands(loadSettings(projectorSettings, { ...env, ...given })).map(({ topic }) => topic)
   expect(topics).toEqual(names.map((name) => `mykaarma.${name}`))
 })

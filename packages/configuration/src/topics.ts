@@ -1,6 +1,6 @@
 /**
- * Requirements of both services on the topics in Kafka. The services check these at their start,
- * and `customer-stream topics` checks them without a service.
+ * Requirements of both services and of the commands on the topics in Kafka. The services check
+ * theirs at their start, and `customer-stream topics` checks all without a service.
  */
 import type { TopicDemand } from '@customer-stream/runtime/kafka'
 import { erasuresTopicName, quarantineAuditTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
@@ -87,16 +87,6 @@ export const projectorDemands = (topics: ProjectorTopics): TopicDemand[] => {
   return demands
 }
 
-/**
- * Returns the demands of both services, one for each topic. Both services demand the same of a
- * topic that both use.
- */
-export const allDemands = (settings: TopicSettings): TopicDemand[] => {
-  const demands = ingressDemands(settings)
-  const known = new Set(demands.map(({ topic }) => topic))
-  return [...demands, ...projectorDemands(projectorTopics(settings)).filter(({ topic }) => !known.has(topic))]
-}
-
 /** The topic of `customer-stream quarantine redrive` and `drop`. No service needs it. */
 export const quarantineAuditDemand = (prefix: string): TopicDemand => ({
   topic: quarantineAuditTopicName(prefix),
@@ -104,3 +94,17 @@ export const quarantineAuditDemand = (prefix: string): TopicDemand => ({
   writes: true,
   kind: 'audit',
 })
+
+/**
+ * Returns the demands of both services and of the commands, one for each topic. Both services
+ * demand the same of a topic that both use.
+ */
+export const allDemands = (settings: TopicSettings): TopicDemand[] => {
+  const demands = ingressDemands(settings)
+  const known = new Set(demands.map(({ topic }) => topic))
+  return [
+    ...demands,
+    ...projectorDemands(projectorTopics(settings)).filter(({ topic }) => !known.has(topic)),
+    quarantineAuditDemand(settings.KAFKA_TOPIC_PREFIX),
+  ]
+}

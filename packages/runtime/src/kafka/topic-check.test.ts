@@ -107,6 +107,15 @@ it('the check refuses too few partitions, and warns of too many', async () => {
   expect([error, warnings]).toEqual(['', [expect.stringContaining('t: has 2 partitions, KAFKA_PARTITIONS says 1')]])
 })
 
+it('the check accepts an audit with any partition count and any limit ahead of the broker', async () => {
+  const limited = { 'message.timestamp.after.max.ms': '3600000' }
+  for (const partitions of [2, 4]) {
+    const replicas = Array.from({ length: partitions }, () => [1, 2, 3])
+    const found = await faultsOf(limited, replicas, { kind: 'audit', writes: true }, { KAFKA_PARTITIONS: 3 })
+    expect(found).toEqual({ error: '', warnings: [] })
+  }
+})
+
 it("the check expects quarantine's own retention, or else the retention of the raw topics", async () => {
   const week = { 'retention.ms': '604800000' }
   const quarantine = { kind: 'quarantine' as const }

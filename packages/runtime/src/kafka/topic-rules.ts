@@ -168,11 +168,13 @@ const sayPolicyProblems = (
 
 const sayReplicaProblems = (
   settings: KafkaSettings,
+  { kind }: TopicDemand,
   replicas: readonly number[],
   config: ReadonlyMap<string, string>,
   say: Say,
 ): void => {
-  if (replicas.length < settings.KAFKA_PARTITIONS)
+  // An audit has few records, and no other topic depends on its partitions.
+  if (kind !== 'audit' && replicas.length < settings.KAFKA_PARTITIONS)
     say(`has ${replicas.length} partitions, KAFKA_PARTITIONS says ${settings.KAFKA_PARTITIONS}`)
   const fewest = Math.min(...replicas)
   if (fewest < settings.KAFKA_REPLICATION_FACTOR)
@@ -207,7 +209,7 @@ export const problemsOf = (
 ): TopicFinding[] => {
   const problems: TopicFinding[] = []
   const say = collect(problems, settings, demand)
-  sayReplicaProblems(settings, replicas, config, say)
+  sayReplicaProblems(settings, demand, replicas, config, say)
   if (config.get('unclean.leader.election.enable') !== 'false')
     say(
       'unclean.leader.election.enable must be false: a replica that lags behind could become the leader and ' +
@@ -239,20 +241,22 @@ export const warningsOf = (
   const warnings: TopicFinding[] = []
   const warn = collect(warnings, settings, demand)
   const { kind, writes = false } = demand
-  if (replicas.length > settings.KAFKA_PARTITIONS) {
+  if (kind !== 'audit' && replicas.length > settings.KAFKA_PARTITIONS) {
     warn(
       `has ${replicas.length} partitions, KAFKA_PARTITIONS says ${settings.KAFKA_PARTITIONS}: new events of a ` +
         'customer may be in another partition than the old ones, and versions decide. Set ' +
         `KAFKA_PARTITIONS=${replicas.length}`,
     )
   }
+  // An audit has the clock of an operator's machine, not of an ingress.
+  const isOfEvents = kind !== 'audit' && (writes || kind !== 'changelog')
   const limits = [config.get(LIMIT_AHEAD) ?? config.get('message.timestamp.difference.max.ms')]
   // A document has the timestamp of its event. An erasure has the timestamp of another producer.
   const refused =
     kind === 'changelog'
       ? 'the projector could not publish the events of an ingress whose clock runs ahead by more, and would wait'
       : 'an ingress whose clock runs ahead by more would store nothing'
-  if ((writes || kind !== 'changelog') && limits.some((limit) => limit !== undefined && limit !== FOREVER_MS))
+  if (isOfEvents && limits.some((limit) => limit !== undefined && limit !== FOREVER_MS))
     warn(
       `${LIMIT_AHEAD} is limited: ${refused}. Set it to ${FOREVER_MS}`,
       config.has(LIMIT_AHEAD) ? LIMIT_AHEAD : undefined,
