@@ -96,6 +96,7 @@ it.each(['cut', 'stalled'] as const)(
     expect(stdout).toMatch(/^Not well: 1 reason\.\n {2}✘ Redis /)
     expect(stdout).toMatch(/lag +unknown/)
     expect(stdout).toMatch(/state topic +3 records/)
+    expect(stdout).toMatch(/erasures +0 records in \S+, unknown whether executed/)
     expect(stdout).toMatch(/last event +\d+ s ago/)
   },
 )

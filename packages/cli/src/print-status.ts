@@ -14,7 +14,12 @@ const lagLines = (
   now: number,
 ) => {
   const waiting = partitions.filter(({ behind }) => behind > 0).sort((a, b) => b.behind - a.behind)
-  if (records === 0) return [`0 records: all ${partitions.length} partitions are applied`]
+  if (records === 0) {
+    const [all, unknown] = [partitions.length, partitions.filter(({ position }) => position === null).length]
+    return unknown === 0
+      ? [`0 records: all ${all} partitions are applied`]
+      : [`0 records: ${all - unknown} of ${all} partitions applied, ${unknown} without a position`]
+  }
   const age = oldestWaitingAt === null ? '' : `, the oldest for ${duration(now - oldestWaitingAt)}`
   const pace =
     recordsPerSecond === null
@@ -28,11 +33,16 @@ const lagLines = (
       .slice(0, shown)
       .map(
         ({ partition, position, end, behind, moved }) =>
-          `partition ${partition}: ${behind.toLocaleString('en')} (${position} of ${end})` +
+          `partition ${partition}: ${behind.toLocaleString('en')} (${position ?? 'no position'} of ${end})` +
           (moved ? '' : ', not moving'),
       ),
     ...(waiting.length > shown ? [`and ${waiting.length - shown} more partitions (--json has all)`] : []),
   ]
+}
+
+const executionOf = (waiting: number | null): string => {
+  if (waiting === null) return 'unknown whether executed'
+  return waiting === 0 ? 'all executed' : `${waiting} not executed`
 }
 
 /** Returns the lines about each part. A part without an answer is `unknown`. */
@@ -45,8 +55,7 @@ const details = (report: StatusReport, isOff: (part: string) => boolean): (reado
     `${counted(stateTopic.records, 'record')} in ${stateTopic.topic}${stateTopic.lacking === 0 ? ', complete' : ''}`,
   ]
   const erased = erasures && [
-    `${counted(erasures.records, 'record')} in ${erasures.topic}, ` +
-      (erasures.waiting === 0 ? 'all executed' : `${erasures.waiting} not executed`),
+    `${counted(erasures.records, 'record')} in ${erasures.topic}, ${executionOf(erasures.waiting)}`,
   ]
   const kept = quarantine && [
     `24 h: ${byReason(quarantine.lastDay) || 'none'}`,

@@ -195,9 +195,9 @@ const FAR_BEHIND_PATIENCE_MS = 8700
 /** Time after which records count as held back by an open transaction. */
 export const HELD_MS = 2000
 
-/** Records between the position and the end of the readable records. */
-export const behindOf = (stable: string, { position }: Pick<StoredProgress, 'position'>): number =>
-  position === undefined ? 0 : Math.max(0, Number(BigInt(stable) - position))
+/** Returns the records from the position to the end of the readable records. */
+export const behindOf = ({ low, stable }: Watermarks, position: bigint = BigInt(low)): number =>
+  Math.max(0, Number(BigInt(stable) - position))
 
 /**
  * Classifies a partition by its movement between the first and the last sample. `moving`: the
@@ -207,7 +207,7 @@ export const behindOf = (stable: string, { position }: Pick<StoredProgress, 'pos
 export const motionOf = ({ first, last }: Observation, i: number): 'moving' | 'open' | 'still' => {
   const [before, now, marks] = [first.progress?.[i], last.progress?.[i], first.partitions[i]]
   if (before?.position === undefined || now === undefined || marks === undefined) return 'moving'
-  const behind = behindOf(marks.stable, before)
+  const behind = behindOf(marks, before.position)
   const isFilling = before.fill !== undefined && now.fill !== undefined
   const hasMoved = isFilling ? before.fill.next !== now.fill.next : behind === 0 || now.position !== before.position
   if (hasMoved) return 'moving'

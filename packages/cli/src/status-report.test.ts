@@ -210,6 +210,24 @@ it('a status without Kafka has all other lines, and removes control characters',
   ])
 })
 
+it('status does not call erasures executed if their positions are unknown', () => {
+  const topic = { topic: 'e', partitions: sample(0, [{}, {}]).partitions, leaderless: [] }
+  const lines = linesOf({ erasures: { value: { ...topic, waiting: null, oldestAt: undefined } } })
+  expect(lines).toContain('erasures     200 records in e, unknown whether executed')
+})
+
+it('status counts all records of a partition without a position as lag', () => {
+  const made = [{ position: undefined, low: '40' }, {}]
+  const { lag } = reportOf(findings({ observation: { value: observed(made, made) } }))
+  expect(lag).toMatchObject({ records: 60, partitions: [{ position: null, behind: 60 }, { behind: 0 }] })
+})
+
+it('status does not call an empty partition without a position applied', () => {
+  const made = [{ position: undefined, low: '7', stable: '7' }, {}]
+  const lines = linesOf({ observation: { value: observed(made, made) } })
+  expect(lines).toContain('lag          0 records: 1 of 2 partitions applied, 1 without a position')
+})
+
 it('a count of quarantine says if only the newest records were counted', () => {
   const counts = { ...quarantineOf({ a: 1 }), counted: { a: 1, b: 3 }, isCut: true }
   expect(linesOf({ quarantine: { value: counts } }).slice(-2)).toEqual([

@@ -16,7 +16,8 @@ import { counted, duration } from './terminal-text.ts'
 
 /** Erasures that no projector has executed yet. `oldestAt`: time of the oldest of them. */
 export interface ErasuresStatus extends TopicStatus {
-  readonly waiting: number
+  /** Null if their positions are not known. */
+  readonly waiting: number | null
   readonly oldestAt: number | undefined
 }
 
@@ -77,7 +78,7 @@ export interface StatusReport {
     readonly secondsLeft: number | null
   } | null
   readonly stateTopic: { readonly topic: string; readonly records: number; readonly lacking: number | null } | null
-  readonly erasures: { readonly topic: string; readonly records: number; readonly waiting: number } | null
+  readonly erasures: { readonly topic: string; readonly records: number; readonly waiting: number | null } | null
   readonly quarantine: {
     readonly records: number
     readonly lastDay: Readonly<Record<string, number>>
@@ -100,13 +101,13 @@ const paceOf = (done: number, left: number, ms: number) => {
 }
 
 const lagOf = ({ first, last }: Observation, oldestWaitingAt: number | null): NonNullable<StatusReport['lag']> => {
-  const partitions = last.partitions.map(({ partition, stable }, i): PartitionLag => {
+  const partitions = last.partitions.map((marks, i): PartitionLag => {
     const [before, now] = [first.progress?.[i]?.position, last.progress?.[i]?.position]
     return {
-      partition,
+      partition: marks.partition,
       position: now === undefined ? null : String(now),
-      end: stable,
-      behind: now === undefined ? 0 : behindOf(stable, { position: now }),
+      end: marks.stable,
+      behind: behindOf(marks, now),
       moved: now !== before,
     }
   })
@@ -170,8 +171,8 @@ export const reportOf = (found: Findings): StatusReport => {
       : []),
     ...(erasures && erasuresAge > TOO_OLD_MS
       ? [
-          `${counted(erasures.waiting, 'erasure')} not executed since ${duration(erasuresAge)}. Read the log of the ` +
-            'projectors.',
+          `${counted(erasures.waiting ?? 0, 'erasure')} not executed since ${duration(erasuresAge)}. Read the log ` +
+            'of the projectors.',
         ]
       : []),
     ...(found.rates && found.rates.unavailable > 0

@@ -157,11 +157,11 @@ const askRates = async (): Promise<Rates | undefined> => {
 /** Returns the time of receipt of the oldest event that is not applied. */
 const oldestWaiting = (admin: TopicAdmin, { last }: Observation) =>
   Promise.all(
-    last.partitions.map(({ partition, stable }, i) => {
+    last.partitions.map((marks, i) => {
       const position = last.progress?.[i]?.position
-      return position === undefined || behindOf(stable, { position }) === 0
+      return position === undefined || behindOf(marks, position) === 0
         ? undefined
-        : timeOf(admin, topics.customers, partition, position)
+        : timeOf(admin, topics.customers, marks.partition, position)
     }),
   ).then(oldestOf)
 
@@ -177,7 +177,7 @@ const readErasures = async (
 ): Promise<ErasuresStatus> => {
   const status = await readTopicStatus(admin, topic)
   const progress = answered(await observation)?.last.progress
-  if (progress === undefined) return { ...status, waiting: 0, oldestAt: undefined }
+  if (progress === undefined) return { ...status, waiting: null, oldestAt: undefined }
   const waiting = status.partitions.flatMap(({ partition, low, stable }) => {
     const next = progress.find((each) => each.partition === partition)?.erasuresOffset ?? 0n
     const from = next < BigInt(low) ? BigInt(low) : next
