@@ -236,3 +236,16 @@ describe('status names the settings to check, if Redis', () => {
     expect(stdout).toMatch(/✘ Redis redis:\/\/primary has Sentinels that do not know its name .*REDIS_SENTINELS/)
   })
 })
+
+it('status ends within its limit, even if Kafka, Redis and a service never answer', { timeout }, async () => {
+  const silent = createServer(() => undefined)
+  const address = `127.0.0.1:${await portOf(silent)}`
+  const beginsAt = once(silent, 'connection').then(() => performance.now())
+  const words = ['status', '--timeout-seconds', '5', '--ingress', `http://${address}`]
+  const { code, stdout } = await run(words, { KAFKA_BROKERS: address, REDIS_URL: `redis://${address}` })
+  // More than the limit, because the machine may be busy. Without a limit this takes 8 s.
+  expect(performance.now() - (await beginsAt)).toBeLessThan(7000)
+  expect(code).toBe(1)
+  expect(stdout).toMatch(/✘ Kafka at \S+ did not answer within [45] s\n/)
+  expect(stdout).toMatch(/✘ ingress \S+ does not answer: no answer within 3 s/)
+})

@@ -107,7 +107,7 @@ const ask = async <T>(what: string, work: () => Promise<T>, until = signal): Pro
   }
 }
 
-const soon = () => AbortSignal.any([interruption.signal, AbortSignal.timeout(CONNECT_MS)])
+const soon = () => AbortSignal.any([signal, AbortSignal.timeout(CONNECT_MS)])
 const kafkaName = `Kafka at ${settings.KAFKA_BROKERS.join(', ')}`
 
 const askKafka = () =>
@@ -141,10 +141,10 @@ const askRedis = () =>
 const askTopic = <T>(topic: string, work: (admin: TopicAdmin) => Promise<T>, doing = 'read') =>
   ask(kafkaName, () => attributed(`${doing} topic ${topic}`, () => withAdmin(kafka, work)))
 
-const askRates = async (): Promise<Rates | undefined> => {
+const readRates = async (): Promise<Rates | undefined> => {
   if (addresses.length === 0) return undefined
   const before = await Promise.all(addresses.map(askMetrics))
-  await unlessAborted(sleep(RATES_MS), interruption.signal)
+  await sleep(RATES_MS)
   const after = await Promise.all(addresses.map(askMetrics))
   return ratesOf(
     addresses.flatMap(({ kind }, i) => {
@@ -153,6 +153,8 @@ const askRates = async (): Promise<Rates | undefined> => {
     }),
   )
 }
+
+const askRates = async () => answered(await ask('The services', readRates))
 
 /** Returns the time of receipt of the oldest event that is not applied. */
 const oldestWaiting = (admin: TopicAdmin, { last }: Observation) =>
