@@ -8,6 +8,7 @@ export const LOG_EVENTS = {
   'stop-failed': 'A part of the process failed to stop.',
   setting: 'A setting works, but should be changed.',
   'secrets-changed': 'Files of secrets have changed, and the service uses the new values.',
+  'secrets-usable': 'Wrong files of secrets are right again, with the values that the service uses.',
   'secrets-unusable': 'Files of secrets have changed, but are wrong. The service uses the old values.',
   blocked: 'A person must act before the process can go on.',
   unblocked: 'The problem that a person had to fix is gone.',

@@ -27,11 +27,13 @@ const mount = (files: Readonly<Record<string, string>>) => {
   renameSync(join(folder, '..data_tmp'), join(folder, '..data'))
 }
 
-const setUp = async () => {
+/** Opens the files. `beforeWatch` runs after the settings were read. */
+const setUp = async (beforeWatch = () => {}) => {
   mount({ secrets: 'a=1\n', password: 'first\n' })
   for (const name of ['secrets', 'password']) symlinkSync(join('..data', name), join(folder, name))
   const env = { SECRETS_FILE: join(folder, 'secrets'), PASSWORD_FILE: join(folder, 'password') }
   const loaded = loadSettings(schemas, env, rules)
+  beforeWatch()
   const lines: Record<string, unknown>[] = []
   const log = (fields: object) => void lines.push(fields as Record<string, unknown>)
   const registry = createRegistry('test')
@@ -61,6 +63,25 @@ it('secrets from files that Kubernetes has swapped are put into use', async () =
   ])
   expect(lines).toEqual([{ event: 'secrets-changed', settings: ['SECRETS'] }])
   expect(await metric('customer_stream_secret_changes_total')).toBe(1)
+})
+
+it('files that change during the start are put into use', async () => {
+  const { check, loaded, lines } = await setUp(() => mount({ secrets: 'a=2', password: 'first' }))
+  await check()
+  expect([...loaded.SECRETS]).toEqual([['a', '2']])
+  expect(lines).toEqual([{ event: 'secrets-changed', settings: ['SECRETS'] }])
+})
+
+it('the old contents after a refusal are right, and are no change', async () => {
+  const { check, lines, metric } = await setUp()
+  mount({ secrets: 'a=', password: 'first' })
+  await check()
+  mount({ secrets: 'a=1', password: 'first' })
+  await check()
+  await check()
+  expect(lines.map(({ event }) => event)).toEqual(['secrets-unusable', 'secrets-usable'])
+  expect(await metric('customer_stream_secret_files_unusable')).toBe(0)
+  expect(await metric('customer_stream_secret_changes_total')).toBe(0)
 })
 
 it.each([

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
 import type { Logger } from './log.ts'
 import { Counter, Gauge, type Registry } from './metrics.ts'
 import { periodically } from './periodically.ts'
@@ -61,9 +62,9 @@ export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options
   // The files are small, and the start reads them in this way too.
   const read = (): Contents => new Map(names.map((name) => [name, contentOf(name)]))
 
-  let used = read()
-  /** The last contents that were put into use or refused. */
-  let last = used
+  /** The last contents that were put into use or refused. Empty until the first check. */
+  let last: Contents = new Map()
+  let isRefused = false
 
   /** @throws an error that names the problem, without the value. */
   const decode = (contents: Contents): Loaded<S> => {
@@ -83,13 +84,18 @@ export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options
   const use = (contents: Contents): void => {
     try {
       const next = decode(contents)
-      const changed = names.filter((name) => contents.get(name) !== used.get(name))
-      Object.assign(loaded, Object.fromEntries(changed.map((name) => [name, next[name]])))
-      used = contents
+      // Compares values, because the files may have changed since the settings were loaded.
+      const changed = names.filter((name) => !isDeepStrictEqual(next[name], loaded[name]))
       unusable.set(0)
-      changes.inc()
-      logger.info({ event: 'secrets-changed', settings: changed }, 'the service uses the changed files of secrets')
+      if (changed.length > 0) {
+        Object.assign(loaded, Object.fromEntries(changed.map((name) => [name, next[name]])))
+        changes.inc()
+        logger.info({ event: 'secrets-changed', settings: changed }, 'the service uses the changed files of secrets')
+      } else if (isRefused)
+        logger.info({ event: 'secrets-usable' }, 'the files of secrets are right again; the service kept these values')
+      isRefused = false
     } catch (error) {
+      isRefused = true
       unusable.set(1)
       logger.warn(
         { event: 'secrets-unusable', problem: (error as Error).message },
