@@ -86,7 +86,7 @@ it('the old contents after a refusal are right, and are no change', async () => 
 
 it.each([
   ['is emptied', '', 'SECRETS_FILE is empty'],
-  ['has garbage', '\u0000\u0001 secret', 'SECRETS: entry 1 is not of the form name=value'],
+  ['has garbage', '\u0000\u0001 hush=', 'SECRETS: entry 1 is not of the form name=value'],
 ])('if a secret file %s, all old values stay, and one warning is logged', async (_, content, problem) => {
   const { check, loaded, lines, metric } = await setUp()
   mount({ secrets: content, password: 'second' })
@@ -95,7 +95,7 @@ it.each([
   expect([...loaded.SECRETS]).toEqual([['a', '1']])
   expect(loaded.PASSWORD).toBe('first')
   expect(lines).toEqual([{ event: 'secrets-unusable', problem: expect.stringContaining(problem) }])
-  expect(JSON.stringify(lines)).not.toContain('secret"')
+  expect(JSON.stringify(lines)).not.toMatch(/hush|second/)
   expect(await metric('customer_stream_secret_files_unusable')).toBe(1)
 
   mount({ secrets: 'a=2', password: 'second' })
