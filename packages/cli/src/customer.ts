@@ -10,7 +10,7 @@ import { createHistory } from './customer-history.ts'
 import { interruption, tell } from './interruption.ts'
 import { type CustomerHistory, historyLines, shownLines } from './print-customer.ts'
 import { type Erased, readShownCustomer } from './shown-customer.ts'
-import { jsonLine, printable } from './terminal-text.ts'
+import { jsonLine } from './terminal-text.ts'
 import { type Clients, loadClientSettings, withClients } from './with-clients.ts'
 
 const MOST_EVENTS = 10_000
@@ -65,7 +65,7 @@ const onProgress = (topic: string) => (read: number, total: number) =>
 
 const unknown = (places: string): number => {
   tell(
-    `customer: ${places} nothing of customer ${printable(customerUuid)}. Check the id: upper and lower case differ. ` +
+    `customer: ${places} nothing of customer ${customerUuid}. Check the id: upper and lower case differ. ` +
       'Check KAFKA_TOPIC_PREFIX and REDIS_KEY_PREFIX too.',
   )
   return 1

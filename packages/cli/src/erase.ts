@@ -6,8 +6,10 @@ import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { requirePositions, requireReadable } from '@customer-stream/verify'
 import { COMMANDS } from './commands.ts'
 import { interruption, tell } from './interruption.ts'
-import { findRemains, isComplete, type Places, type Remains, type TopicRemains } from './remains.ts'
+import { remainsLines } from './print-remains.ts'
+import { findRemains, isComplete, type Places } from './remains.ts'
 import { requestErasure } from './request-erasure.ts'
+import { jsonLine } from './terminal-text.ts'
 import { type Clients, loadClientSettings, withClients } from './with-clients.ts'
 
 const SEND_MS = 10_000
@@ -107,44 +109,11 @@ const erase = async ({ kafka, redis }: Clients, partitions: number, asked: NonNu
   }
 }
 
-const day = (time: number) => new Date(time).toISOString().slice(0, 16).replace('T', ' ')
-
-const keptUntil = ({ keepsFor, newestAt = 0 }: TopicRemains): string => {
-  if (keepsFor === 'forever') return 'forever, because the topic has unlimited retention'
-  if (keepsFor === 'compaction') return 'Kafka compacts the topic, for which max.compaction.lag.ms sets no time'
-  if (keepsFor === 'unknown') return 'unknown, because this user may not read the settings of the topic'
-  return `${day(newestAt + keepsFor)} UTC at the latest, and until Kafka's next cleaner run`
-}
-
-const linesOf = (remains: Remains): string[] => {
-  const { erasure, redis, topics } = remains
-  const line = (place: string, isClear: boolean, text: string) => `  ${place.padEnd(36)}${isClear ? '✔' : '✘'} ${text}`
-  return [
-    erasure === null
-      ? `customer ${customerUuid} was never erased`
-      : `customer ${customerUuid} was erased at ${new Date(erasure.erasedAt).toISOString()}, scope ${erasure.scope}, ` +
-        `requested by ${erasure.requestedBy}: ${erasure.reason}`,
-    line('Redis', !redis.hash, redis.hash ? 'has the customer' : 'has no erased data of the customer'),
-    line('Redis, mark', redis.mark, redis.mark ? 'keeps late events away' : 'is missing: no projector has executed it'),
-    ...topics
-      .filter(({ unreadable }) => unreadable > 0)
-      .map(({ topic, unreadable }) => line(topic, false, `has ${unreadable} batches of records that cannot be read`)),
-    ...topics.map((found) =>
-      found.records === 0
-        ? line(found.topic, true, 'has no erased data of the customer')
-        : line(found.topic, false, `has ${found.records} records, until ${keptUntil(found)}`),
-    ),
-    isComplete(remains) ? 'The erasure is complete in Kafka and Redis.' : 'The erasure is not complete.',
-    `Not searched: ${places.stateTopic === undefined ? 'the state topic (KAFKA_STATE_TOPIC=false), ' : ''}` +
-      'spools of the ingress, files and backups of Redis and Kafka, subscribers.',
-  ]
-}
-
 await withClients('erase', settings, async (clients) => {
   const partitions = await unlessAborted(requirePlaces(clients), signal)
   if (request) await erase(clients, partitions.length, request)
   const onProgress = (topic: string) => tell(`erase: searching ${topic}`)
   const remains = await unlessAborted(findRemains(clients, places, customerUuid, { signal, onProgress }), signal)
-  process.stdout.write(isJson ? `${JSON.stringify(remains)}\n` : `${linesOf(remains).join('\n')}\n`)
+  process.stdout.write(isJson ? jsonLine(remains) : `${remainsLines(remains, places).join('\n')}\n`)
   return isComplete(remains) ? 0 : 1
 })

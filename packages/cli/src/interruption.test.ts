@@ -2,8 +2,11 @@ import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
 
+const module = JSON.stringify(new URL('./interruption.ts', import.meta.url).href)
+const OPTIONS = ['--conditions=customer-stream-source', '--input-type=module', '--eval']
+const run = (script: string) => promisify(execFile)(process.execPath, [...OPTIONS, script])
+
 it('an interruption before a wait also ends the wait', { timeout: 30_000 }, async () => {
-  const module = JSON.stringify(new URL('./interruption.ts', import.meta.url).href)
   const script = `import { once } from 'node:events'
     import { interruption } from ${module}
     setTimeout(() => process.exit(1), 5000)
@@ -13,7 +16,14 @@ it('an interruption before a wait also ends the wait', { timeout: 30_000 }, asyn
     await interruption.arrived
     console.log('ended')
     process.exit()`
-  const args = ['--conditions=customer-stream-source', '--input-type=module', '--eval', script]
-  const { stdout } = await promisify(execFile)(process.execPath, args)
+  const { stdout } = await run(script)
   expect(stdout).toBe('ended\n')
+})
+
+it('lines for people do not control the terminal', { timeout: 30_000 }, async () => {
+  const { stderr } = await run(`import { sayWhy, tell } from ${module}
+    tell('one \\u001b[2J\\ntwo')
+    sayWhy('status', new Error('no \\u009bkey'))
+    process.exit()`)
+  expect(stderr).toBe('one \\u{1b}[2J\ntwo\nstatus: no \\u{9b}key\n')
 })

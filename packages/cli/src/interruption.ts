@@ -1,4 +1,5 @@
 import { listenForInterruption } from '@customer-stream/simulator/command-line'
+import { printable } from './terminal-text.ts'
 
 const signal = listenForInterruption()
 
@@ -11,9 +12,9 @@ export const interruption = {
   arrived: new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve())),
 }
 
-/** Writes a line for people to standard error, because standard output has only results. */
-export const tell = (line: string): void => {
-  process.stderr.write(`${line}\n`)
+/** Writes lines for people to standard error, because standard output has only results. */
+export const tell = (text: string): void => {
+  process.stderr.write(`${text.split('\n').map(printable).join('\n')}\n`)
 }
 
 /**
