@@ -187,7 +187,14 @@ beforeAll(async () => {
     (count) => count === 1,
   )
   await world.administrator.createTopics({
-    topics: [{ topic: topicOf('audit'), numPartitions: 1, replicationFactor: 1 }],
+    topics: [
+      {
+        topic: topicOf('audit'),
+        numPartitions: 1,
+        replicationFactor: 1,
+        configEntries: [{ name: 'retention.ms', value: '-1' }],
+      },
+    ],
   })
   const filled = (await fetchEnds(world.admin, site.topics.quarantine)).find(({ low, high }) => low !== high)
   const { id, timestamp, customerUuid, body } = event
