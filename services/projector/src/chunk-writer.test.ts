@@ -24,11 +24,13 @@ interface World {
   token: string | undefined
   /** Customer and version of each record of the state topic, in order. Null for a tombstone. */
   readonly log: [customer: string, version: number | null][]
+  /** Name of the projector that sent each record of `log`. */
+  readonly senders: string[]
 }
 
 const emptyWorld = (): World => ({
   ...{ customers: new Map(), marks: new Map(), position: 0, executed: 0 },
-  ...{ token: undefined, log: [] },
+  ...{ token: undefined, log: [], senders: [] },
 })
 
 /** An erasure of the erasures topic. Its offset is its index. */
@@ -134,7 +136,7 @@ const storeOf = (
 // All runs share one registry, because each registry observes the garbage collector.
 const metrics = createProjectorMetrics(createRegistry('test'), { groupId: 'g', topic: 't' })
 
-const writerOf = (world: World, step: Step, isPatient = true) => {
+const writerOf = (world: World, step: Step, { isPatient = true, name = 'one' } = {}) => {
   const backoff = { initialMs: 0, maxMs: 0 }
   const { retryThroughOutage } = createOutages({ causeOf: (error) => error, metrics, logger: silent, backoff })
   const wait = () => (isPatient ? new Promise<void>(() => undefined) : Promise.resolve())
@@ -146,7 +148,10 @@ const writerOf = (world: World, step: Step, isPatient = true) => {
   const holds = createHolds({ consumer: { hold }, retryThroughOutage, metrics, wait })
   const send = async (records: readonly OutgoingRecord[]) => {
     await step()
-    for (const { key, value } of records) world.log.push([String(key), value === null ? null : Number(value)])
+    for (const { key, value } of records) {
+      world.log.push([String(key), value === null ? null : Number(value)])
+      world.senders.push(name)
+    }
   }
   const store = storeOf(world, step)
   const writer = createChunkWriter(
@@ -168,7 +173,8 @@ const runProjector = async (
     step,
     sizes,
     signal,
-    isPatient,
+    isPatient = true,
+    name = 'one',
     stays,
     erasures = [],
   }: {
@@ -176,11 +182,12 @@ const runProjector = async (
     sizes: readonly number[]
     signal: AbortSignal
     isPatient?: boolean
+    name?: string
     stays?: boolean
     erasures?: readonly ErasureOf[]
   },
 ): Promise<void> => {
-  const { writer, holds, untilResumed } = writerOf(world, step, isPatient)
+  const { writer, holds, untilResumed } = writerOf(world, step, { isPatient, name })
   let expected = world.position
   const reload = async () => {
     expected = world.position
@@ -276,6 +283,49 @@ it.each([
   // The time limit is long because the runs need some seconds of CPU.
   60_000,
 )
+
+it('if one of two projectors crashes at any step, only its own document can be last and old', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(anEvent, { minLength: 1, maxLength: 6 }),
+      fc.array(anErasure, { maxLength: 2 }),
+      someSizes,
+      someSizes,
+      fc.integer({ min: 0, max: 12 }),
+      fc.scheduler(),
+      async (events, erasures, one, other, stepsToCrash, scheduler) => {
+        const world = emptyWorld()
+        const { signal } = new AbortController()
+        const step: Step = () => scheduler.schedule(Promise.resolve(), 'step')
+        const crashed = Promise.withResolvers<void>()
+        let left = stepsToCrash
+        const crashing: Step = async () => {
+          await step()
+          left -= 1
+          if (left >= 0) return
+          crashed.resolve()
+          await new Promise(() => undefined)
+        }
+        const victim = runProjector(world, events, { step: crashing, sizes: one, signal, name: 'victim', erasures })
+        const survivor = runProjector(world, events, { step, sizes: other, signal, name: 'survivor', erasures })
+        await scheduler.waitFor(Promise.all([survivor, Promise.race([victim, crashed.promise])]))
+        await scheduler.waitIdle()
+        await runProjector(world, events, { step: async () => undefined, sizes: other, signal, erasures })
+        const last = new Map(world.log)
+        for (const customer of new Set([...events, ...erasures].map((each) => each.customer))) {
+          if ((last.get(customer) ?? null) === (world.customers.get(customer) ?? null)) continue
+          const index = world.log.findLastIndex((record) => record[0] === customer)
+          expect(world.senders[index]).toBe('victim')
+          expect(left).toBeLessThan(0)
+          // The newest state was published before, so readers that compare versions are right.
+          expect(world.log).toContainEqual([customer, world.customers.get(customer) ?? null])
+        }
+        expect(world.position).toBe(events.length)
+      },
+    ),
+    { numRuns: 1000, seed: 3 },
+  )
+}, 60_000)
 
 it('erased customers stay erased after a crash at any step, and after all events are replayed', async () => {
   const { signal } = new AbortController()
