@@ -57,7 +57,7 @@ const problemsOf = (): readonly string[] => {
   }
 }
 
-/** Texts of the sources, in the order of the list. */
+/** Texts for the sources of a value, in the order in which they are listed. */
 const SOURCES = { environment: 'given', file: 'from a file', default: 'default', none: 'not given' } as const
 
 const lineOf = ({ name, value, source }: EffectiveSetting): string =>

@@ -1,6 +1,6 @@
 /**
- * Finds the outcome of each event of one customer. Pure: it gets the records in the order of their
- * partition, and keeps only the newest of them.
+ * Finds the outcome of each event of one customer. Pure function: it gets the records in the order
+ * of their partition, and keeps only the newest records.
  */
 import type { FetchedRecord } from '@customer-stream/runtime/kafka'
 import {
@@ -33,7 +33,7 @@ export interface HistoryEvent {
   /** Null if the event has no valid version. */
   readonly version: Version | null
   readonly outcome: Outcome
-  /** Why the event is unusable or in quarantine. */
+  /** Reason why the event is unusable or in quarantine. */
   readonly reason?: string
   /** True if the hash in Redis comes from this record. */
   readonly isInRedis: boolean
@@ -41,11 +41,11 @@ export interface HistoryEvent {
 
 export interface HistoryOptions {
   readonly customerUuid: string
-  /** The raw topic, and the customer's partition of it. */
+  /** The raw topic, and the customer's partition in this topic. */
   readonly topic: string
   readonly partition: number
   readonly maxFutureMs: number
-  /** Maximum number of events, the newest. */
+  /** Maximum number of events. Older events are left out. */
   readonly limit: number
   /** The customer's last erasure. Undefined if the customer was never erased. */
   readonly erasure: Pick<Erasure, 'scope' | 'erasedAt'> | undefined
@@ -150,7 +150,8 @@ export const createHistory = ({ customerUuid, topic, partition, limit, ...option
         if (version && became.outcome === 'applied') held = version
         return { place, receivedAt, version: version ?? null, ...became, isInRedis: place === source }
       })
-      // Only the events that the ingress refused are sorted in. The others keep their order.
+      // Insert the events that the ingress refused at their time of receipt. The other events keep
+      // their order.
       for (const event of refused) {
         const at = events.findIndex(({ receivedAt }) => receivedAt > event.receivedAt)
         events.splice(at < 0 ? events.length : at, 0, event)

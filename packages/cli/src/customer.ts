@@ -88,7 +88,8 @@ const ownPartition = async ({ admin }: Clients, topic: string) => {
 
 const show = async (clients: Clients): Promise<number> => {
   await requirePositions(clients.redis, projection, keyPrefix)
-  // One after another, because kafkajs fails for all topics of a client if one of them is missing.
+  // Check one topic after another, because kafkajs fails for all topics of a client if one topic is
+  // missing.
   await requireReadable(clients.admin, topics.customers, signal)
   const state =
     stateTopic === undefined

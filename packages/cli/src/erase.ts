@@ -69,8 +69,8 @@ const places: Places = {
 }
 
 /**
- * Rejects before anything is erased, if a right is missing, or if the prefixes of the topics or of
- * the keys are wrong.
+ * Rejects if a right is missing, or if the prefix of the topics or of the keys is wrong. Runs
+ * before anything is erased.
  * @returns the partitions of the erasures topic.
  */
 const requirePlaces = async ({ admin, redis }: Clients) => {

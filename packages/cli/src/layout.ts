@@ -53,7 +53,7 @@ export interface BarState {
   readonly perSecond: number
   /** Undefined if the time cannot be estimated yet. */
   readonly secondsLeft: number | undefined
-  /** Text at the end of the line. Left out on a narrow terminal. */
+  /** Text at the end of the line. A narrow terminal does not show it. */
   readonly tail?: string
 }
 

@@ -28,8 +28,8 @@ ${Object.entries(COMMANDS)
   failed, 2 wrong usage, 130 interrupted.
 `
 
-// A reader such as `head` may close the pipe early. The code is that of a program that SIGPIPE
-// ends.
+// A reader such as `head` may close the pipe early. The exit code is then the code of a program
+// that SIGPIPE has ended.
 for (const stream of [process.stdout, process.stderr])
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error

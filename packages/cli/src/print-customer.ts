@@ -1,4 +1,7 @@
-/** Prints one customer, or their events. No text of a customer controls the terminal. */
+/**
+ * Prints one customer, or the customer's events. Escapes all text of a customer, so that it cannot
+ * control the terminal.
+ */
 import { isErased } from '@customer-stream/schemas'
 import type { HistoryEvent } from './customer-history.ts'
 import type { Agreement, Erased, ShownCustomer, ShownState } from './shown-customer.ts'

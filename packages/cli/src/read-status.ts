@@ -67,8 +67,8 @@ export const recordsIn = ({ partitions }: Pick<TopicStatus, 'partitions'>): numb
   partitions.reduce((sum, { low, stable }) => sum + Number(BigInt(stable) - BigInt(low)), 0)
 
 /**
- * Runs `work` with a client of its own. kafkajs asks for the metadata of all topics that a client
- * has used, and fails for all of them if one is missing or denied.
+ * Runs `work` with its own client. kafkajs asks for the metadata of all topics that a client has
+ * used, and fails for all of them if one topic is missing or denied.
  */
 export const withAdmin = async <T>(kafka: KafkaClient, work: (admin: TopicAdmin) => Promise<T>): Promise<T> => {
   const admin = createAdmin(kafka)
@@ -76,7 +76,7 @@ export const withAdmin = async <T>(kafka: KafkaClient, work: (admin: TopicAdmin)
     await admin.connect()
     return await work(admin)
   } finally {
-    // Not awaited, because a hanging broker would delay the report.
+    // Do not wait for the disconnect, because a hanging broker would delay the report.
     admin.disconnect().catch(() => undefined)
   }
 }
@@ -100,7 +100,7 @@ export const readTopicStatus = async (admin: TopicAdmin, topic: string): Promise
         leaderless: numbers.filter((partition) => !watermarks.has(partition)),
       }
     } catch (error) {
-      // Some brokers learn of a new topic later than others.
+      // Retry, because some brokers learn of a new topic later than others.
       const isMissing = errorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION'
       if (!isMissing) throw error
       if (performance.now() - begunAt > NEW_TOPIC_MS) throw missingTopic(topic)
@@ -117,7 +117,7 @@ export const readRawStatus = async (admin: TopicAdmin, topic: string, signal: Ab
   await attributed(`read topic ${topic}`, () =>
     Promise.all(
       ends.map((each) =>
-        // More than one record, because the last offsets may belong to the marks of a transaction.
+        // Read several offsets, because the last offsets may belong to the marks of a transaction.
         readNewest(reader, each, ({ timestamp }) => times.push(Number(timestamp)), { limit: 4, signal }),
       ),
     ),
@@ -140,14 +140,14 @@ export const timeOf = async (
 
 const reasonOf = ({ headers }: FetchedRecord): string => headers?.[QUARANTINE_HEADERS.reason]?.toString() ?? 'no reason'
 
-/** Maximum number of reasons with a count of their own. Other programs may write any reason. */
+/** Maximum number of reasons that are counted separately. Other programs may write any reason. */
 const MAX_REASONS = 100
 const OTHER_REASONS = 'other reasons'
 
 /**
  * Counts the newest records of quarantine by reason.
  * @param limit maximum records that are read.
- * @param signal ends the reading. The counts are then those of the records that were read before.
+ * @param signal ends the reading. The counts then cover only the records that were read before.
  */
 export const readQuarantine = async (
   admin: TopicAdmin,
@@ -186,13 +186,13 @@ export const readQuarantine = async (
 
 const PAUSE_MS = 250
 /**
- * Time after which a partition with records counts as standing still. A partition that is far
- * behind may be read ahead for 8 s, and its position does not move meanwhile.
+ * A partition with records stands still if its position has not moved for this time. A partition
+ * that is far behind may be read ahead for 8 s, and its position does not move meanwhile.
  */
 const PATIENCE_MS = 4000
 const FAR_BEHIND = 5000
 const FAR_BEHIND_PATIENCE_MS = 8700
-/** Time after which records count as held back by an open transaction. */
+/** An open transaction is reported if it has held records back for this time. */
 export const HELD_MS = 2000
 
 /** Returns the records from the position to the end of the readable records. */
@@ -215,7 +215,7 @@ export const motionOf = ({ first, last }: Observation, i: number): 'moving' | 'o
 }
 
 /**
- * Observes positions until each partition with records has moved or counts as standing still.
+ * Observes positions until each partition with records has moved or stands still.
  * @param deadline time of performance.now() at which the observation ends anyway.
  */
 export const observe = async (
@@ -229,7 +229,8 @@ export const observe = async (
   const first: Sample = { at: performance.now(), partitions, progress: await progress() }
   let last = first
   const isAnyOpen = () => numbers.some((_, i) => motionOf({ first, last }, i) === 'open')
-  // Records are held back if the readable end does not move, so the first sample is not enough.
+  // An open transaction holds records back if the end of the readable records does not move, so one
+  // sample is not enough.
   const isHeld = partitions.some(({ stable, high }) => stable !== high)
   const isOpen = () => isAnyOpen() || (isHeld && last.at - first.at < HELD_MS)
   while (isOpen() && performance.now() + PAUSE_MS < deadline) {
@@ -241,7 +242,10 @@ export const observe = async (
   return { first, last: { at: performance.now(), partitions: now, progress: await progress() } }
 }
 
-/** Reads the progress of fills twice, if the partitions in Kafka are unknown. */
+/**
+ * Reads the progress of fills twice. Used if Kafka does not answer, so that its partitions are
+ * unknown.
+ */
 export const readFills = async (redis: RedisClient, of: ProgressOf): Promise<Observation> => {
   const sample = async (): Promise<Sample> => ({
     ...{ at: performance.now(), partitions: [], progress: await readProgress(redis, of) },

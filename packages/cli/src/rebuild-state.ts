@@ -1,4 +1,4 @@
-/** Judges how far the projections in Redis are. Pure functions. */
+/** Calculates how far the projections in Redis are. Pure functions. */
 import type { PartitionEnds } from '@customer-stream/runtime/kafka'
 import type { StoredProgress } from '@customer-stream/verify'
 
@@ -21,7 +21,7 @@ export interface ProjectionState {
   readonly left: number
   readonly done: number
   readonly isFilling: boolean
-  /** True if each hash of a record before the ends has been written again. */
+  /** True if the hash of each record before the ends has been written again. */
   readonly isComplete: boolean
 }
 
@@ -31,7 +31,8 @@ const partitionOf = ({ partition, low, high }: PartitionEnds, stored: StoredProg
   const { position, fill, windowEnd } = stored ?? {}
   const [start, end] = [BigInt(low), BigInt(high)]
   const next = position === undefined || position < start ? start : position
-  // Within a lookahead's window, a customer whose newest event is later in the window still waits.
+  // Inside a lookahead's window, a customer whose newest event is later in the window is not
+  // applied yet.
   const applyTo = windowEnd !== undefined && windowEnd > end ? windowEnd : end
   const left = count(next, applyTo) + (fill ? count(fill.next, fill.end) : 0)
   return {

@@ -19,9 +19,9 @@ import { createScreen } from './screen.ts'
 import { jsonLine } from './terminal-text.ts'
 import { type Clients, loadClientSettings, withClients } from './with-clients.ts'
 
-/** Numbers around PROJECTION_VERSION that are looked for in Redis. */
+/** The command looks for positions of this many projections below and above PROJECTION_VERSION. */
 const NEIGHBOURS = 20
-/** Time between two readings, for the rate and to notice running projectors. */
+/** Time between two readings. The difference gives the rate, and shows which projectors run. */
 const OBSERVE_MS = 3000
 const PAUSE_MS = 500
 const SILENT_MS = 60_000
@@ -72,7 +72,10 @@ const readStates = async (redis: RedisClient, ends: readonly PartitionEnds[]): P
   return new Map(read.flat())
 }
 
-/** The projection to examine. */
+/**
+ * Returns the state of the newest projection: PROJECTION_VERSION, or a greater one that has
+ * positions.
+ */
 const currentOf = (states: States, ends: readonly PartitionEnds[]): ProjectionState => {
   const projection = Math.max(configured, ...states.keys())
   return states.get(projection) ?? stateOfProjection(projection, ends, undefined)
@@ -133,7 +136,7 @@ const deleteOld = async (redis: RedisClient, numbers: readonly number[], moving:
     throw new Error(
       `nothing is deleted: projectors with PROJECTION_VERSION=${running.join(', ')} still run. Stop them first.`,
     )
-  // One key a call, because the copies on a cluster are in different slots.
+  // Delete one key per call, because the copies on a cluster are in different slots.
   for (const projection of numbers) for (const key of positionsKeys(redis, projection, keyPrefix)) await redis.del(key)
 }
 
@@ -144,7 +147,7 @@ const rebuild = async ({ admin, redis }: Clients): Promise<number> => {
   if (isWaiting) await waitUntilComplete(redis, ends)
 
   const startedAt = performance.now()
-  // The ends of now, so that a projector that applies new events is seen to move.
+  // Fetch the ends again, so that a projector that applies new events is seen to move.
   const before = await readStates(redis, ends)
   await unlessAborted(sleep(OBSERVE_MS), signal)
   const after = await readStates(redis, ends)

@@ -54,9 +54,11 @@ export interface Remains {
   /** The customer's last erasure. Null if the customer was never erased. */
   readonly erasure: Erasure | null
   readonly redis: {
-    /** True if the hash has an event that is erased. */
+    /** True if Redis still has a hash whose event the erasure covers. */
     readonly hash: boolean
-    /** True if Redis has the mark, which prevents that a late event brings the customer back. */
+    /**
+     * True if Redis has the mark. The mark prevents a late event from bringing the customer back.
+     */
     readonly mark: boolean
   }
   readonly topics: readonly TopicRemains[]
@@ -78,7 +80,8 @@ export const keepsFor = async (admin: TopicAdmin, topic: string): Promise<KeepsF
       const lag = number('max.compaction.lag.ms')
       return lag < NO_LIMIT_MS ? lag : 'compaction'
     }
-    // Kafka deletes whole segments, so a record also waits until its segment is closed.
+    // Kafka deletes only whole, closed segments, so a record also stays until its segment is
+    // closed.
     const retention = number('retention.ms')
     const most = retention + number('segment.ms')
     return retention < 0 || most >= NO_LIMIT_MS ? 'forever' : most

@@ -19,7 +19,7 @@ export interface ServiceStatus extends ServiceAddress {
 /** Values of a service's metrics. `at`: milliseconds of a clock that never goes back. */
 export interface MetricsSample {
   readonly at: number
-  /** Sum of the series of a metric whose labels include these. */
+  /** Returns the sum of the metric's series that have these labels. */
   sum(name: string, labels?: Readonly<Record<string, string>>): number
 }
 

@@ -2,9 +2,12 @@ import type { MetricsSample, ServiceKind } from './service-probe.ts'
 
 /** Rates of all services together, in requests or records a second. */
 export interface Rates {
-  /** Requests answered with 202. Null if no ingress gave its metrics, like `refused`. */
+  /**
+   * Requests answered with 202. Null if no ingress gave its metrics. The same is true for
+   * `refused`.
+   */
   readonly accepted: number | null
-  /** Requests with any other answer but 503. */
+  /** Requests with any other answer except 503. */
   readonly refused: number | null
   /** Requests answered with 503. */
   readonly unavailable: number
@@ -21,13 +24,16 @@ export interface TwoSamples {
 
 const OUTCOMES = ['applied', 'duplicate', 'stale', 'erased', 'quarantined']
 
-/** Returns the increase of a counter a second. A counter that fell belongs to a new process. */
+/**
+ * Returns the increase of a counter per second. If the counter is lower than before, the process is
+ * new and began at 0.
+ */
 const rateOf = ({ before, after }: TwoSamples, name: string, labels: Readonly<Record<string, string>> = {}): number => {
   const increase = after.sum(name, labels) - before.sum(name, labels)
   return Math.max(0, increase) / Math.max(0.001, (after.at - before.at) / 1000)
 }
 
-/** Returns the rates between the samples. Undefined if there are none. */
+/** Returns the rates between the samples. Undefined if there are no samples. */
 export const ratesOf = (samples: readonly TwoSamples[]): Rates | undefined => {
   if (samples.length === 0) return undefined
   const of = (kind: ServiceKind) => samples.filter((each) => each.kind === kind)

@@ -27,7 +27,8 @@ const candidates = (shell: Shell, words: readonly string[]): string[] => {
   writeFileSync(script, SHELLS[shell](COMMANDS))
   const name = shell === 'fish' ? [] : [shell]
   const given = ['-c', ASK[shell], ...name, script, 'customer-stream', ...words]
-  // Fish would read the configuration of the person who runs the test.
+  // Use another home folder. Otherwise fish would read the configuration of the person who runs the
+  // test.
   const { stdout, stderr } = spawnSync(shell, given, { encoding: 'utf8', env: { ...process.env, HOME: folder } })
   expect(stderr).toBe('')
   const last = words.at(-1) ?? ''
@@ -41,7 +42,7 @@ const candidates = (shell: Shell, words: readonly string[]): string[] => {
 const shells: readonly Shell[] = ['bash', 'fish', 'zsh']
 
 describe.each(shells)('in %s', (shell) => {
-  const test = it.skipIf(!isInstalled(shell)) // not every machine has fish and zsh
+  const test = it.skipIf(!isInstalled(shell)) // skipped if the machine lacks this shell
 
   test('the shell completes the first word with the commands', () => {
     expect(candidates(shell, [''])).toEqual(expect.arrayContaining(Object.keys(COMMANDS).sort()))

@@ -14,8 +14,9 @@ const valuedOf = ({ options }: Command): string =>
 const FIRST_OPTIONS = ['--help', '--version']
 
 /**
- * Returns the branches of a `case` in bash and zsh. Each branch sets, for one command, `options`,
- * `choices` (the accepted words by position) and `valued` (the options that have a value).
+ * Returns the branches of a `case` in bash and zsh, one for each command. A branch sets `options`,
+ * `choices` (the accepted words, one list for each word) and `valued` (the options that have a
+ * value).
  */
 const branches = (commands: Commands): string =>
   Object.entries(commands)

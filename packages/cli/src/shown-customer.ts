@@ -19,9 +19,9 @@ type Hash = Readonly<Record<string, string>>
 /**
  * Document of the state topic, compared with the hash:
  * - `equal`: both have the same fields.
- * - `differs`: they are of the same event, and `fields` differ.
+ * - `differs`: both are of the same event, and `fields` differ.
  * - `older`, `newer`: the document is of an older or a newer event than the hash.
- * - `missing`: the topic has no document, or a tombstone, or one that cannot be read.
+ * - `missing`: the topic has no document, a tombstone, or a document that cannot be read.
  * - `no-hash`: the topic has a document, and Redis has no hash.
  */
 export type Agreement = 'equal' | 'differs' | 'older' | 'newer' | 'missing' | 'no-hash'
@@ -76,13 +76,13 @@ export interface CustomerSources {
   readonly signal: AbortSignal
 }
 
-/** Time in which the projector publishes the document of a hash that it has just written. */
+/** The projector publishes the document of a new hash within this time. */
 const PUBLISH_MS = 2000
 
 const versionOf = ({ _eventId: id, _eventTimestamp: timestamp }: Hash): Version | null =>
   id === undefined || timestamp === undefined ? null : { timestamp: Number(timestamp), id }
 
-/** Returns true if Kafka still has the record at `topic/partition/offset`. */
+/** Returns true if Kafka still has the record at `place` (`topic/partition/offset`). */
 const isInKafka = async (admin: TopicAdmin, topic: string, place: string): Promise<boolean> => {
   const [, partition, offset] = /^\/(\d{1,9})\/(\d{1,19})$/.exec(place.slice(topic.length)) ?? []
   if (!place.startsWith(topic) || partition === undefined || offset === undefined) return false
@@ -119,7 +119,9 @@ const isSound = (hash: Hash, state: ShownState | undefined, erased: Erased | und
   return state === undefined || state.agreement === 'equal' || (state.agreement === null && erased !== undefined)
 }
 
-/** Reads the state topic first, because the projector writes Redis first. */
+/**
+ * Reads the state topic before Redis, because the projector writes to Redis before the state topic.
+ */
 const readOnce = async ({ admin, readHash, signal }: CustomerSources, { customerUuid, state }: CustomerPlaces) => {
   let last: LastRecord | undefined
   const key = Buffer.from(customerUuid)
@@ -142,7 +144,8 @@ export const readShownCustomer = async (sources: CustomerSources, places: Custom
   let read = await readOnce(sources, places)
   const isKnown = Object.keys(read.hash).length > 0 || erased !== undefined || (read.state?.kind ?? 'none') !== 'none'
   if (isKnown && !isSound(read.hash, read.state, erased)) {
-    // The projector may be about to publish the document, or to write the hash.
+    // The difference may be temporary, because the projector may be about to publish the document
+    // or to write the hash.
     await unlessAborted(sleep(PUBLISH_MS), sources.signal)
     read = await readOnce(sources, await withNewEnd(sources.admin, places))
   }

@@ -1,4 +1,4 @@
-/** Says in sentences what is wrong with services, topics and positions. Pure functions. */
+/** Describes the problems of services, topics and positions in sentences. Pure functions. */
 import { HELD_MS, motionOf, type Observation, type TopicStatus } from './read-status.ts'
 import type { ServiceStatus } from './service-probe.ts'
 
@@ -6,7 +6,7 @@ const inWords = (partitions: readonly number[]): string =>
   `partition${partitions.length === 1 ? '' : 's'} ${partitions.join(', ')}`
 
 /**
- * Returns what is wrong with the positions in Redis.
+ * Returns the problems of the positions in Redis, as sentences.
  * @param noPositions the sentence about a Redis without positions.
  */
 export const progressReasons = (observation: Observation, noPositions: string): string[] => {

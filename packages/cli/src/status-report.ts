@@ -1,4 +1,4 @@
-/** Judges what `customer-stream status` has read. Pure functions. */
+/** Makes the report of `customer-stream status` from its findings. Pure functions. */
 import {
   type Answer,
   answered,
@@ -21,7 +21,9 @@ export interface ErasuresStatus extends TopicStatus {
   readonly oldestAt: number | undefined
 }
 
-/** Answers that the command has read. An answer is undefined if the question was not asked. */
+/**
+ * Answers of Kafka, Redis and the services. An answer is undefined if the question was not asked.
+ */
 export interface Findings {
   readonly now: number
   /** The sentence about a Redis without positions. */
@@ -112,7 +114,8 @@ const lagOf = ({ first, last }: Observation, oldestWaitingAt: number | null): No
     }
   })
   const records = sum(partitions.map(({ behind }) => behind))
-  // A position that went back, at the end of a fill, must not hide the progress of the others.
+  // At the end of a fill a position moves back. This must not hide the progress of other
+  // partitions.
   const moves = last.progress?.map(({ position }, i) =>
     Number((position ?? 0n) - (first.progress?.[i]?.position ?? 0n)),
   )
@@ -132,7 +135,7 @@ const fillOf = ({ first, last }: Observation): StatusReport['fill'] => {
   return { partitions: fills.length, documents: sum(fills.map(({ end }) => Number(end))), left, secondsLeft }
 }
 
-/** Number of applied events whose documents the state topic lacks. */
+/** Returns the number of applied events whose documents are missing in the state topic. */
 const lackingOf = ({ last }: Observation): number =>
   sum(
     (last.progress ?? []).map(({ position, publishedOffset, fill }, i) => {
@@ -193,7 +196,7 @@ export const reportOf = (found: Findings): StatusReport => {
             : `no event was received for ${duration(silence)}. Check the sender.`,
         ]),
   ]
-  // Several questions may fail for one reason.
+  // Several questions may fail for the same reason, so remove repeated sentences.
   const distinct = [...new Set(reasons)]
   return {
     healthy: distinct.length === 0,

@@ -135,8 +135,9 @@ const askRedis = () =>
   )
 
 /**
- * Asks one question about a topic, with a client of its own.
- * @param doing begins the name of the question. From `read` follows that the user needs READ.
+ * Asks one question about a topic, with its own client.
+ * @param doing begins the name of the question. If it begins with `read`, the message says that the
+ * user needs READ.
  */
 const askTopic = <T>(topic: string, work: (admin: TopicAdmin) => Promise<T>, doing = 'read') =>
   ask(kafkaName, () => attributed(`${doing} topic ${topic}`, () => withAdmin(kafka, work)))
@@ -189,7 +190,7 @@ const readErasures = async (
   return { ...status, waiting: waiting.reduce((sum, { records }) => sum + records, 0), oldestAt: oldestOf(times) }
 }
 
-/** Asks all questions. One question does not wait for another, unless it needs its answer. */
+/** Asks all questions. A question waits for another question only if it needs that answer. */
 const read = async (): Promise<Findings> => {
   const asking = { services: Promise.all(addresses.map(askReadiness)), rates: askRates() }
   const [reached, redisReached] = await Promise.all([askKafka(), askRedis()])

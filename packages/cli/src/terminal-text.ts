@@ -1,8 +1,8 @@
 /** Text of customers and of services, for a terminal and for JSON output. */
 
 /**
- * Characters that control a terminal, or change the order or the look of the text around them:
- * control characters, invisible characters, marks of text direction, and line separators.
+ * Characters that control a terminal, or change the order or the look of other text: control
+ * characters, invisible characters, marks of text direction, and line separators.
  */
 const CONTROL = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cs}]/gu
 
@@ -11,7 +11,7 @@ const hex = (character: string): string => (character.codePointAt(0) ?? 0).toStr
 /** Replaces each character that can control a terminal by its code, such as `\u{1b}`. */
 export const printable = (text: string): string => text.replace(CONTROL, (character) => `\\u{${hex(character)}}`)
 
-/** Shortens a text to a number of characters, and says how long the text is. */
+/** Shortens a long text, and adds its full length. */
 export const shortened = (text: string, most: number): string =>
   text.length <= most ? text : `${text.slice(0, most)}… (${text.length.toLocaleString('en')} characters)`
 

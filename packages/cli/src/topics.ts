@@ -52,7 +52,7 @@ const { signal } = interruption
 const demands = allDemands(settings)
 const print = (text: string) => process.stdout.write(`${text}\n`)
 
-/** Inspects all topics. A topic that this user may not describe has a problem. */
+/** Inspects all topics. If this user may not describe a topic, this is reported as a problem. */
 const inspect = async (admin: TopicAdmin): Promise<TopicFindings> => {
   const denied: TopicFinding[] = []
   const onDenied = (topic: string, error: unknown) =>

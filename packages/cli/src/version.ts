@@ -13,13 +13,13 @@ const commitOfClone = (): string | undefined => {
     const [top = '', commit] = execFileSync('git', words, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
       .trim()
       .split('\n')
-    // The folder may be inside a repository of another project.
+    // Compare the root, because the folder may be inside a repository of another project.
     return top === realpathSync(root) ? commit : undefined
   } catch {
     return undefined
   }
 }
 
-/** The image sets this variable (see Dockerfile). */
+/** The Dockerfile sets this variable. */
 const commit = process.env.CUSTOMER_STREAM_COMMIT || commitOfClone()
 process.stdout.write(`customer-stream ${version}${commit === undefined ? '' : ` (${commit})`}\n`)

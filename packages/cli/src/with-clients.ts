@@ -55,7 +55,7 @@ export interface Clients {
   readonly redis: RedisClient
 }
 
-/** Returns what Kafka refused, with the address and the right or setting. */
+/** Returns a message about the error, with the address and the right or setting. */
 export const explainKafka = (error: unknown, settings: KafkaSettings): string =>
   createDiagnose(settings, 'command')(error as Error, 'read Kafka').message
 
@@ -65,7 +65,9 @@ export const explained = (error: unknown, settings: ClientSettings, redis: Redis
   return isRedisError(error) ? new Error(createRedisDiagnose(settings, redis, 'command')(error).message) : error
 }
 
-/** Disconnects. kafkajs waits for the replies of a hanging broker, so this waits only briefly. */
+/**
+ * Disconnects. Waits only briefly, because kafkajs would wait for the replies of a hanging broker.
+ */
 const leave = (admin: TopicAdmin) => Promise.race([admin.disconnect(), sleep(LEAVE_KAFKA_MS)])
 
 /**

@@ -133,7 +133,7 @@ export type IngressSettings = Loaded<typeof ingressSettings>
 /** Maximum bytes that wait for the disk of the spool. */
 export const SPOOL_WAITING_BYTES = 16 * 1024 * 1024
 
-/** Time that a stop needs after the deadline of the last request. */
+/** Time that a shutdown needs after the deadline of the last request. */
 const AFTER_LAST_REQUEST_MS = 1000
 
 /** Returns the checks that a request must pass for a value of MYKAARMA_AUTH. */

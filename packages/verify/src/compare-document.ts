@@ -2,8 +2,8 @@ import { OF_THE_COPY } from './evidence.ts'
 import type { StateDocument } from './read-event.ts'
 
 /**
- * Compares a customer's hash with the document of the state topic. Metadata that differs between
- * copies of an event is left out.
+ * Compares a customer's hash with the document of the state topic. Ignores metadata that differs
+ * between copies of an event.
  * @returns the names of the fields that differ, in order.
  */
 export const differingFields = (

@@ -10,7 +10,7 @@ afterEach(() => {
   for (const evidence of opened.splice(0)) evidence.close()
 })
 
-/** Returns the hash as a Redis client reads the hash: all text was encoded as UTF-8. */
+/** Returns the hash as a Redis client reads it. Redis stores all text as UTF-8. */
 const stored = (body: string, offset = '2'): Record<string, string> => {
   const parsed = parseEvent(Buffer.from(body))
   if (!parsed.ok || parsed.value.kind !== 'customers') throw new Error('no customers event')

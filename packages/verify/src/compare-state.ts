@@ -28,7 +28,7 @@ export const noteState = (
 /**
  * Compares one customer.
  * @param exact true if no event has arrived since the customers topic was read.
- * @returns what is wrong, or undefined.
+ * @returns the problem, or undefined.
  */
 export const compareState = (
   { customerUuid, timestamp, id }: Expected,

@@ -32,7 +32,7 @@ export const noteErasure = (
 /**
  * Checks the hash of a customer whose events are all erased.
  * @param exact true if no event has arrived since the customers topic was read.
- * @returns what is wrong, or undefined.
+ * @returns the problem, or undefined.
  */
 export const compareErasedHash = (
   hash: Readonly<Record<string, string>>,
@@ -47,7 +47,7 @@ export const compareErasedHash = (
  * Checks the mark of an erased customer. Without the mark, the next event would bring the customer
  * back.
  * @param mark scope and erasedAt of the mark. Null if Redis has no mark.
- * @returns what is wrong, or undefined.
+ * @returns the problem, or undefined.
  */
 export const compareMark = (
   [scope, erasedAt]: readonly (string | null | undefined)[],

@@ -5,7 +5,9 @@ import type { EventVersion, StateDocument, Supersedable, UsableEvent } from './r
 /** SHA-256 of the fields of a hash or an event, or of a record's value. */
 export type Digest = Uint8Array
 
-/** Metadata that differs between copies of one event. compareHash compares these fields. */
+/**
+ * Fields of metadata that differ between copies of one event. compareHash compares these fields.
+ */
 export const OF_THE_COPY: ReadonlySet<string> = new Set(['_receivedAt', '_appliedAt', '_source', '_projection'])
 
 /**

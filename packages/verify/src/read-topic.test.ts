@@ -37,7 +37,9 @@ describe('readPartition', () => {
   const record = (offset: string) => ({ offset }) as FetchedPart['records'][number]
   const kafkaError = (type: string) => Object.assign(new Error(type), { name: 'KafkaJSProtocolError', type })
 
-  /** Reads with a fake reader. It gives one answer after another, and repeats the last one. */
+  /**
+   * Reads with a fake reader, which gives one answer after another and repeats the last answer.
+   */
   const read = (answers: (FetchedPart | Error)[], options: Pick<ReadOptions, 'onUnreadable' | 'signal'> = {}) => {
     const offsets: string[] = []
     const asked: string[] = []

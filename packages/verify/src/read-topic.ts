@@ -62,7 +62,7 @@ export const missingTopic = (topic: string): Error =>
 
 /**
  * Fetches the first and the end offset of each partition, for a reader of committed records.
- * Retries, because kafkajs asks only once, and the asked broker may just have lost the leadership.
+ * Retries, because kafkajs asks only once, and that broker may just have lost the leadership.
  * @throws if a right is missing; after 3 s, if the topic is missing; after 30 s, if Kafka does not
  *   answer for every partition.
  */
@@ -165,7 +165,7 @@ const reportUnreadable = (
   { topic, partition }: PartitionRange,
   report: Omit<Reading, 'onRecord'>,
 ) => {
-  // Retention has deleted these records during the reading.
+  // Ignore records that retention has deleted during the reading.
   if (!unreadable || errorType(unreadable.error) === 'OFFSET_OUT_OF_RANGE') return
   const { offset, error } = unreadable
   if (!report.onUnreadable)
@@ -221,7 +221,7 @@ export const readTopic = async (
   let records = 0
   const progress = setInterval(() => onProgress?.(records, total), PROGRESS_INTERVAL_MS)
   const reader = createPartitionReader(admin, topic)
-  // After a failure or an abort, no partition may read on.
+  // After a failure or an abort, the reading of all partitions must end.
   const stop = new AbortController()
   const reading: Reading = {
     onRecord: (record, partition) => {

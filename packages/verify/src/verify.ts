@@ -22,8 +22,8 @@ import { fetchSettledEnds, fetchUncommittedEnds, type OpenTransaction, readTopic
 import { waitForErasures, waitForEvents } from './wait-for-projector.ts'
 
 /**
- * Gets every record and every promise, so that the fault suite can count them. Called only if there
- * is a ledger.
+ * Gets every record and every ledger entry, so that the fault suite can count them. Called only if
+ * there is a ledger.
  */
 export interface Witness {
   record(seen: {
@@ -46,7 +46,7 @@ export interface VerifyOptions {
   readonly erasuresTopic?: string | undefined
   readonly keyPrefix: string
   readonly projection: number
-  /** Path of the ledger. If undefined, no promises are checked against Kafka. */
+  /** Path of the ledger. If undefined, no acknowledged events are looked for in Kafka. */
   readonly ledgerPath?: string
   /**
    * Selects the customers with an event that was received at `sinceMs` or later, and before
@@ -276,7 +276,7 @@ const compareRedis = async (
     const hashes = await Promise.all(
       batch.map(({ customerUuid }) => redis.hgetall(customerKey(customerUuid, keyPrefix))),
     )
-    // A hash may come from a record that arrived after the topic was read. So fetch the ends again.
+    // A hash may come from a record that arrived after the topic was read, so fetch the ends again.
     const sources = hashes.map(({ _source }) => readSource(_source, topic))
     if (sources.some((source) => source && source.offset >= endNow(source.partition)))
       endsNow = new Map(

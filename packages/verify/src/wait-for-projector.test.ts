@@ -22,7 +22,7 @@ it('the lag is measured by the lowest copy of the positions', () => {
   ).toBe(2)
 })
 
-/** Redis whose one hash of positions has these fields. */
+/** Returns a fake Redis. Its only hash of positions has these fields. */
 const redisWith = (positions: Readonly<Record<string, string>>) =>
   ({
     hmget: async (_key: string, ...fields: string[]) => fields.map((field) => positions[field] ?? null),

@@ -22,9 +22,9 @@ const offsetOf = (position: string | null | undefined): bigint =>
   /^\d+$/.test(position ?? '') ? BigInt(position ?? 0) : 0n
 
 /**
- * Returns the number of records before the ends that Redis does not have yet. Each partition counts
- * by its lowest position in the copies. A position beyond one end does not reduce the count of
- * other partitions.
+ * Returns the number of records before the ends that Redis does not have yet. Uses the lowest copy
+ * of each position. A position after the end of one partition does not reduce the count of other
+ * partitions.
  */
 export const recordsBehind = (
   ends: readonly Pick<PartitionEnds, 'high'>[],
@@ -37,9 +37,9 @@ export const recordsBehind = (
   )
 
 /**
- * Waits until no record is left.
- * @param left number of records that the projector has not handled yet.
- * @param what these records, for the error message.
+ * Waits until `left` returns 0.
+ * @param left returns the number of records that the projector has not handled yet.
+ * @param what names these records in the error message.
  * @throws after `catchUpMs`, with advice. The signal's reason if the signal aborts.
  */
 const untilNoneLeft = async (

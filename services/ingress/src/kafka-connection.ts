@@ -1,4 +1,4 @@
-/** Connection of the ingress to Kafka: start, checks of topics and rights, and outages. */
+/** Connects the ingress to Kafka, checks topics and rights, and detects outages. */
 import { type IngressSettings, ingressDemands } from '@customer-stream/configuration'
 import { type Diagnosis, type Logger, type Obstacles, retryWithBackoff } from '@customer-stream/runtime'
 import {
@@ -37,7 +37,8 @@ export interface KafkaConnection {
   /** Checks topics and rights again, if they were checked before. */
   checkTopics(): Promise<void>
   /**
-   * Warnings about topics that work, but that a person should check. Each warning is one sentence.
+   * Warnings about topics that work but should be checked by a person. Each warning is one
+   * sentence.
    */
   readonly warnings: readonly string[]
   /** Returns the reason why no broker answers. Undefined if a broker answers. Never rejects. */

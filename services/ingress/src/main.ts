@@ -66,8 +66,8 @@ lifecycle.onStop('secret files', watchSecretFiles(settings, secretFiles))
 // the load balancer. Then the process finishes requests, flushes, ends the drain and the spool, and
 // disconnects from Kafka. The admin port closes last.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
-// Wait only briefly, because kafkajs would wait for the replies of a hanging broker. No record is
-// lost without a disconnect.
+// Wait only briefly, because kafkajs would wait for the replies of a hanging broker. If the process
+// ends without a disconnect, no record is lost.
 lifecycle.onStop('kafka', () => Promise.race([connection.disconnect(), sleep(LEAVE_KAFKA_MS)]))
 repeat('topic check', settings.KAFKA_TOPIC_CHECK_MS, connection.checkTopics)
 lifecycle.onStop('spool', () => spool?.close())

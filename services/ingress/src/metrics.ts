@@ -6,7 +6,7 @@ import { EVENT_TYPES, SUSPICIONS } from './http/webhook-route.ts'
 import type { SpoolDamage } from './spool/segment.ts'
 
 const problemNames = Object.keys(problems) as Problem[]
-// The types of these objects make an incomplete list a compile error.
+// The object types make a missing name a compile error.
 const ends = Object.keys({
   stored: 1,
   spooled: 1,

@@ -1,4 +1,7 @@
-/** Readiness of the ingress: whether it can acknowledge events. A failed check says what to do. */
+/**
+ * Readiness of the ingress: it is ready if it can acknowledge events. A failed check says what to
+ * do.
+ */
 import { type Diagnosis, type Obstacles, type ReadinessCheck, readinessCheck } from '@customer-stream/runtime'
 import type { Diagnose } from '@customer-stream/runtime/kafka'
 import type { TopicPublishers } from './delivery/topic-publishers.ts'
@@ -58,7 +61,7 @@ export const createReadiness = (deps: ReadinessDependencies): Readiness => {
           : readinessCheck('kafka', problem)
       if (!spool || stopping.aborted) return [kafka]
       // A process with room in its spool can acknowledge events without Kafka, so it stays ready.
-      // Otherwise a load balancer would send no requests to this process, and events would be lost.
+      // Otherwise a load balancer would send it no requests, and events would be lost.
       const ready = kafka.ready || spool.hasRoomFor(maxBodyBytes)
       const detail = spool.problem?.message ?? `${spool.size.records} records wait`
       return [

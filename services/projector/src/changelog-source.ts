@@ -28,10 +28,10 @@ export interface ChangelogSource extends PartitionReader {
 export const NO_ID = 'no-id'
 
 /**
- * @param admin a client for several topics. Asks only for the id of the topic, because this request
- *   does not harm the other topics if this topic is missing.
- * @param reading a client for this topic alone, for two reasons. If one topic is missing, a client
- *   of kafkajs fails for all its topics. A fetch that waits delays other requests to its broker.
+ * @param admin a client for several topics. Used only to read the id of the topic. If the topic is
+ *   missing, this request harms no other topic.
+ * @param reading a client for this topic alone. If one topic is missing, a client of kafkajs fails
+ *   for all its topics. A fetch that waits for records also delays other requests to its broker.
  * @param topic undefined if the topic is switched off.
  */
 export const createChangelogSource = (

@@ -19,7 +19,7 @@ interface World {
   /** The greatest version that is erased, by customer. */
   readonly marks: Map<string, { readonly upTo: number; readonly offset: number }>
   position: number
-  /** Number of erasures that are executed. */
+  /** Number of executed erasures. */
   executed: number
   token: string | undefined
   /** Customer and version of each record of the state topic, in order. Null for a tombstone. */
@@ -55,7 +55,7 @@ interface Event {
   readonly version: number
 }
 
-/** The documents of each chunk are published. */
+/** Chunks with this option publish their documents. */
 const CHUNK = { stateTopicId: 'state-1' }
 
 const newestOf = (events: readonly Event[], from: number, to: number): NewestCustomer[] => {
@@ -162,9 +162,9 @@ const writerOf = (world: World, step: Step, { isPatient = true, name = 'one' } =
 }
 
 /**
- * Runs a projector that works on the partition, even after it has lost the partition. The projector
- * reads the position in Redis at the start, and after each chunk that did not move the position. At
- * a size of 0, the projector executes the next erasure.
+ * Runs a projector that continues to work even after it has lost the partition. The projector reads
+ * the position in Redis at the start, and after each chunk that did not move the position. A size
+ * of 0 means: execute the next erasure.
  */
 const runProjector = async (
   world: World,
@@ -211,7 +211,7 @@ const runProjector = async (
           ...([String(expected), String(to), CHUNK, reload] as const),
         )
     // If `written` is undefined, the documents are not stored yet. With `stays`, the projector
-    // waits for them. Otherwise it loses the partition.
+    // waits for the documents. Otherwise it loses the partition.
     if (written === undefined && !stays) return holds.endAll()
     if (written === undefined) {
       await untilResumed()
@@ -272,7 +272,7 @@ it.each([
           ])
           await scheduler.waitFor(both)
           await scheduler.waitIdle()
-          // In the end one projector owns the partition, and applies the remaining records.
+          // At the end one projector owns the partition, and applies the remaining records.
           await runProjector(world, events, { step: async () => undefined, sizes: one, signal, erasures })
           expectRight(world, events, erasures)
         },
@@ -353,7 +353,7 @@ it('erased customers stay erased after a crash at any step, and after all events
           runProjector(world, events, { step: async () => undefined, sizes: [0, ...sizes], signal, erasures })
         await finish()
         if (isReplayed) {
-          // Redis is lost. So all erasures are executed again, then all events are applied again.
+          // Redis is lost. All erasures are executed again, and then all events are applied again.
           world.customers.clear()
           world.marks.clear()
           world.position = 0
@@ -368,7 +368,8 @@ it('erased customers stay erased after a crash at any step, and after all events
 }, 60_000)
 
 it('known limit: an older document stays last if a projector dies before its correction', async () => {
-  // No rule prevents this interleaving. Readers compare versions, and `verify` finds the document.
+  // No rule prevents this interleaving. It harms no reader, because readers compare versions.
+  // `verify` finds the document.
   const events: Event[] = [
     { customer: 'a', version: 1 },
     { customer: 'a', version: 2 },

@@ -45,7 +45,7 @@ export interface ErasuresChunk {
 }
 
 /**
- * Called at the end of a pause, with `moved: false` if the position in Redis is not the expected
+ * Called at the end of a pause. `moved` is false if the position in Redis is not the expected
  * position. The partition continues when the promise settles.
  */
 type OnLate = (done: AppliedChunk, pause: AbortSignal) => Promise<void>
@@ -75,7 +75,10 @@ export interface ChunkWriter {
   ): Promise<AppliedChunk | undefined>
   /** True while a partition moves its position at the end of a pause. */
   isFinishing(partition: number): boolean
-  /** Waits a moment for documents that are not stored yet, and for positions that move back. */
+  /**
+   * Waits a moment for documents that are not stored yet, and for positions that are being moved
+   * back.
+   */
   stop(): Promise<void>
 }
 
@@ -121,7 +124,8 @@ const recordsOfErasures = (
   topic: string,
 ): OutgoingRecord[] =>
   erasures.flatMap(({ customerUuid, erasure }, i) =>
-    // Kafka may refuse a timestamp in the future, and compacts the segment of such a record later.
+    // Use a timestamp that is not in the future: Kafka may refuse a future timestamp, or compact
+    // its segment later.
     stored[i] === 'erased' ? [tombstone(customerUuid, topic, Math.min(erasure.erasedAt, Date.now()))] : [],
   )
 
@@ -130,7 +134,10 @@ const lostIsFalse = (error: unknown): false => {
   throw error
 }
 
-/** The steps that differ between a chunk of records and erasures, in their order. */
+/**
+ * The steps that differ between a chunk of records and a chunk of erasures, in the order in which
+ * they run.
+ */
 interface Steps {
   /** Writes to Redis, and stores a token. */
   readonly write: () => Promise<WrittenChunk>

@@ -1,7 +1,7 @@
 /**
- * Stores beside the positions in Redis the topic and the cluster to which they belong. If the
- * positions belong to another cluster, nothing is applied until a person acts. The obstacle
- * `positions` names the settings that the person can change.
+ * Stores the ids of the topic and the cluster beside the positions in Redis. If the positions
+ * belong to another cluster, nothing is applied until a person acts. The obstacle `positions` names
+ * the settings that the person can change.
  */
 import type { Logger, Obstacles } from '@customer-stream/runtime'
 import type { TopicIdentity } from '@customer-stream/runtime/kafka'

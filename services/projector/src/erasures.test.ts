@@ -88,7 +88,7 @@ describe('erasures', () => {
     const { assign, erase, projection, batch, registry } = withErasures({ logger })
     await assign()
     await projection.onBatch(batch(10, ['a', 'b']))
-    // A wrong producer writes seconds instead of milliseconds.
+    // This erasure has seconds instead of milliseconds, so it covers no event.
     erase('a', { scope: 'until-now', erasedAt: 1 })
     erase('b')
     await projection.executeErasures()

@@ -55,9 +55,9 @@ export interface ErasuresPartition {
 
 export interface Erasures {
   /**
-   * Executes the erasures that are in the topic now. Retries until Kafka and Redis answer. But if
-   * the erasures of a partition cannot be read, the partition is `waiting` immediately and delays
-   * no other partition. The caller tries this partition again later.
+   * Executes the erasures that are in the topic now. Retries until Kafka and Redis answer. There is
+   * one exception: if the erasures of a partition cannot be read, the partition is `waiting`
+   * immediately and delays no other partition. The caller tries this partition again later.
    */
   execute(
     partitions: ReadonlyMap<number, ErasuresPartition>,
@@ -75,7 +75,7 @@ interface Pending {
   readonly partition: number
   readonly next: string
   readonly end: string
-  /** Executes some erasures, and stores `offset` as the position in the erasures topic. */
+  /** Executes these erasures, and stores `offset` as the position in the erasures topic. */
   readonly execute: (erasures: readonly PlacedErasure[], offset: string) => Promise<Execution>
   readonly signal: AbortSignal
 }
@@ -111,7 +111,9 @@ const assertReadable = (partition: number, unreadable: UnreadableBatch | undefin
   throw new Error(`${place} cannot be read: ${error.message}`)
 }
 
-/** Fetches records from offset `next` on. Rejects if Kafka does not return the next records. */
+/**
+ * Fetches records, beginning at offset `next`. Rejects if Kafka does not return the next records.
+ */
 const fetchSome = async (
   source: ErasuresDependencies['erasuresSource'],
   { partition, end }: Pick<Pending, 'partition' | 'end'>,
@@ -222,8 +224,8 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
         const executed = hasTombstones ? marked : undefined
         const isWithin = executed && BigInt(executed.offset) >= BigInt(low) && BigInt(executed.offset) <= BigInt(end)
         const execute = write(partition, position)
-        // Store the position for an empty topic too. A stored position says that no mark is
-        // missing.
+        // Store the position for an empty topic too, because a stored position means that no mark
+        // is missing.
         if (!isWithin && low === end) return execute([], low)
         return executeAll({ partition, next: isWithin ? executed.offset : low, end, execute, signal })
       }

@@ -3,7 +3,9 @@ import { createThrottledLog, type Logger } from '@customer-stream/runtime'
 import type { Fill } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 
-/** One fill of one partition. Its methods do nothing after another fill has begun. */
+/**
+ * One fill of one partition. Its methods do nothing after another fill of the partition has begun.
+ */
 export interface FillPart {
   advance(fill: Fill): void
   /** Forgets the fill, because another projector fills the partition, or the fill begins again. */

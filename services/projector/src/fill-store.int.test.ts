@@ -94,7 +94,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     const fill = await begun(fillStore)
     await store.movePosition(0, undefined, '40')
     await fillStore.endFill(0, fill)
-    // The reply of the first call may have been lost.
+    // Repeat the call, as a projector does if the first reply was lost.
     await fillStore.endFill(0, fill)
     expect([await fillStore.fills([0]), (await store.positions([0])).get(0)]).toEqual([new Map(), '30'])
     const again = await begun(fillStore)

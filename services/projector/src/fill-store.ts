@@ -40,9 +40,9 @@ export interface FillStore {
     customers: readonly CustomerHash[],
   ): Promise<Fill | undefined>
   /**
-   * Ends a fill, and moves the position back to `to` (default: `rawFrom`). The events that were
-   * applied during the fill are then applied again, and their documents are published. Does nothing
-   * if another fill has begun.
+   * Ends a fill, and moves the position back to `to` (default: `rawFrom`). The projector then
+   * applies the events since `to` again, and publishes their documents. Does nothing if another
+   * fill has begun.
    */
   endFill(partition: number, fill: Fill, to?: string): Promise<void>
 }

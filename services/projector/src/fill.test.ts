@@ -128,7 +128,7 @@ it('no older document of a customer is published during a fill', async () => {
   const { promise: mayFill, resolve: goOn } = Promise.withResolvers<void>()
   before.fill = () => mayFill
   await assign()
-  // Redis has no newer event than the late event, because the fill has not ended.
+  // The fill has not ended, so Redis does not have the newer event of the customer yet.
   await projection.onBatch(batch(30, ['a', 'b']))
   await projection.positions.commit()
   expect([versions(world), published, redis.position]).toEqual([{ a: 30, b: 31 }, [], '32'])
@@ -331,7 +331,7 @@ it('Redis and the state topic end with the newest events after any losses and re
       let world = await start()
       let next = world.seeks.at(-1) ?? '0'
       let seen = world.seeks.length
-      /** Fetches like kafkajs: from the last seek, or from the end of the last batch. */
+      /** Fetches like kafkajs: begins at the last seek, or at the end of the last batch. */
       const records = async () => {
         if (world.seeks.length > seen) next = world.seeks.at(-1) ?? next
         seen = world.seeks.length

@@ -30,7 +30,7 @@ export interface FillerDependencies {
 }
 
 /**
- * Fills a partition, from the stored progress on.
+ * Fills a partition. Begins at the stored progress.
  * @returns the fill at its end. Undefined if the signal aborted, or if another process has changed
  *   the progress.
  */
@@ -66,7 +66,7 @@ const peekVersion = (value: Buffer | null): Version | undefined => {
 const documentsOf = (records: readonly FetchedRecord[], projection: number): Documents => {
   const customers = new Map<string, CustomerHash>()
   const erased = new Map<string, number>()
-  /** Customers whose tombstone was read. Earlier records of these customers do not count. */
+  /** Customers whose tombstone was read. Earlier records of these customers are ignored. */
   const done = new Set<string>()
   let unusable = 0
   for (const record of records.toReversed()) {
@@ -90,13 +90,13 @@ const documentsOf = (records: readonly FetchedRecord[], projection: number): Doc
 
 /**
  * Number of fetches that are applied at the same time. While one fetch waits for Redis, the other
- * is parsed. A greater number would delay new events.
+ * fetch is parsed. More fetches would delay new events.
  */
 const CONCURRENT = 2
 
 /**
- * Fetches in a row without records after which the fill reports an outage. Each of these fetches
- * waits 100 ms or more.
+ * The fill reports an outage after this many fetches in a row without records. Each of these
+ * fetches waits 100 ms or more.
  */
 const EMPTY_FETCHES = 20
 
@@ -184,7 +184,7 @@ export const createFiller = (
   }
 
   /**
-   * Moves the end of a fill to the present end of the partition.
+   * Moves the end of a fill to the current end of the partition.
    * @returns undefined if the fill was aborted or changed.
    */
   const extend = async (partition: number, fill: Fill, signal: AbortSignal): Promise<Fill | undefined> => {

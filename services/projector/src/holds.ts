@@ -14,7 +14,7 @@ export interface Hold {
   end(): void
 }
 
-/** Records for another topic that must be stored before the position of the partition moves. */
+/** Records that another topic must store before the position of the partition moves. */
 export interface Output {
   /** Name of the resource in logs and metrics. */
   readonly what: 'quarantine' | 'state'
@@ -49,8 +49,8 @@ export interface Holds {
 }
 
 /**
- * Maximum time that a fetch waits until the records are stored. After this time their partition is
- * paused, and the fetch continues with the other partitions.
+ * A fetch waits at most this time until the records are stored. Then the partition is paused, and
+ * the fetch continues with the other partitions.
  */
 const PATIENCE_MS = 500
 

@@ -15,14 +15,14 @@ type Topic = readonly (Event & { readonly offset: number })[]
 
 const recordOf = ({ customer, timestamp, id, isUsable, offset }: Topic[number]) => {
   const payload = JSON.stringify({ customerWithVehicles: { customer: { customerUuid: customer } } })
-  // Without the last brace the event is unusable, which only a parser notices.
+  // Without the last brace the event is unusable. Only a parser notices this.
   const event = { id, timestamp, type: 'customers', payload: isUsable ? payload : payload.slice(0, -1) }
   const value = Buffer.from(JSON.stringify(event))
   return { offset: String(offset), timestamp: '1000', key: Buffer.from(customer), value, headers: {} }
 }
 const endOf = (topic: Topic) => (topic.at(-1)?.offset ?? 9) + 1
 
-/** Fetches like kafkajs: from the end of the last batch, or from the last seek. */
+/** Fetches like kafkajs: begins at the end of the last batch, or at the last seek. */
 const openConsumer = async (topic: Topic, options: Parameters<typeof setUp>[0]) => {
   const world = setUp({ chunkRecords: 100, high: String(endOf(topic)), ...options })
   await world.assign()
@@ -189,7 +189,8 @@ describe('a partition that is far behind', () => {
 describe('events that were left out', () => {
   const END = 6010
   /**
-   * Customer c has an event at offset 11, and at 18 a newer event, which is unusable by default.
+   * Customer c has an event at offset 11 and a newer event at offset 18. By default the newer event
+   * is unusable.
    */
   const topicWith = (changes: Readonly<Record<number, object>> = {}) =>
     Array.from({ length: END - 10 }, (_, i) => {

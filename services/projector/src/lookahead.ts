@@ -1,6 +1,6 @@
 /**
- * Reads a partition ahead while its position is far behind: after a rebuild began, or after Redis
- * was lost. The first pass reads only the versions of a window of records. The second pass applies
+ * Reads a partition ahead while its position is far behind, e.g. during a rebuild or after a loss
+ * of Redis. The first pass reads only the versions of a window of records. The second pass applies
  * the window. It leaves out each event whose customer has a newer event in the window. Parsing and
  * storing an event cost much more than reading it twice.
  *
@@ -64,14 +64,15 @@ export interface Lookahead {
 }
 
 /**
- * Minimum records before the end of a partition. With fewer records there is no first pass. A first
- * pass ends after this number of records if it has found too few superseded records. If
- * `maxRecords` is smaller, `maxRecords` is the limit.
+ * A first pass needs at least this many records before the end of the partition. It ends after this
+ * many records if it has found too few superseded records. If `maxRecords` is smaller, `maxRecords`
+ * is used instead.
  */
 const MIN_RECORDS = 5000
 const MIN_SUPERSEDED_SHARE = 0.25
 /**
- * Number of offsets without a first pass, after a first pass that found too few superseded records.
+ * After a first pass with too few superseded records, this many offsets are applied without a first
+ * pass.
  */
 const SKIPPED_RECORDS = 100_000n
 /** Maximum customers in memory, over all first passes. Each customer needs about 250 bytes. */

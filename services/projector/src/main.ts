@@ -51,8 +51,7 @@ const stateSource = createChangelogSource(admin, createAdmin(openKafka()), optio
 const erasuresSource = createChangelogSource(admin, createAdmin(openKafka()), options.outputs.erasuresTopic)
 const sources = { stateSource, erasuresSource }
 const outputs = createOutputs(() => createVerifiedProducer(openKafka(), options.producer), sources, options.outputs)
-// kafkajs would log the expected failure of each write check as an error. Obstacles report
-// problems.
+// No log, because kafkajs would log the expected failure of each write check as an error.
 const silent = logger.child({}, { level: 'silent' })
 const writeCheck = createWriteCheck(createKafka(settings, { ...options.writeCheck, logger: silent }))
 const topicWatch = createTopicWatch({ admin, writeCheck, settings, obstacles, diagnose, logger, ...outputs })

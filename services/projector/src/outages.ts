@@ -1,6 +1,6 @@
 /**
- * Outages of Kafka and Redis that the work meets after the start of a projector. The obstacles of
- * the start and of the checks are in `packages/runtime/src/process/blocked.ts`.
+ * Outages of Kafka and Redis after the start of a projector. The obstacles of the start and of the
+ * checks are in `packages/runtime/src/process/blocked.ts`.
  */
 import { type Backoff, type Logger, retryWithBackoff } from '@customer-stream/runtime'
 import { isConnectionLoss } from '@customer-stream/runtime/redis'
@@ -39,7 +39,7 @@ export interface Outages {
   undisturbedMs(): number
 }
 
-/** Time between two lines of the log about one outage. */
+/** Time between two log lines about one outage. */
 const LOG_INTERVAL_MS = 60_000
 
 export const createOutages = ({
@@ -48,7 +48,7 @@ export const createOutages = ({
   logger,
   backoff,
 }: {
-  /** Replaces an error without a reason by the error that has the reason. */
+  /** Replaces an error that gives no reason with the error that has the reason. */
   causeOf: (error: Error) => Error
   metrics: ProjectorMetrics
   logger: Logger

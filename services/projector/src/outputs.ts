@@ -82,8 +82,8 @@ export const createOutputs = (
     onPartitions: async (given) => {
       const partitions = new Map(given)
       const [raw, own] = [given.get(topic), given.get(stateTopic ?? '')]
-      // A fill reads the partitions of the state topic that the raw topic has too. So a person may
-      // add partitions to the state topic first, and each document is in a partition that is read.
+      // A fill reads only the partition numbers that the raw topic has too. So the producer uses
+      // only these partitions, and a person may add partitions to the state topic first.
       if (stateTopic !== undefined && raw !== undefined && own !== undefined)
         partitions.set(stateTopic, Math.min(raw, own))
       await Promise.all(

@@ -58,8 +58,8 @@ export const createPositionHash = (client: RedisClient, { keyPrefix, topic, proj
 export const script = (name: string): string => readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
 
 /**
- * Settles after all calls. Otherwise a retry could begin while calls of the first attempt still
- * hang.
+ * Settles when all calls have settled. Otherwise a retry could begin while calls of the first
+ * attempt still hang.
  */
 export const all = async <T>(calls: readonly Promise<T>[]): Promise<T[]> => {
   await Promise.allSettled(calls)

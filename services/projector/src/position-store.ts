@@ -38,7 +38,7 @@ export interface MoveOptions {
 }
 
 export interface PositionStore {
-  /** Returns the positions in the erasures topic. On Redis Cluster the lowest copy counts. */
+  /** Returns the positions in the erasures topic. On Redis Cluster, returns the lowest copy. */
   erasuresPositions(partitions: readonly number[]): Promise<ReadonlyMap<number, ErasuresPosition | undefined>>
   /** Deletes the position in the erasures topic. All erasures are then executed again. */
   forgetErasures(partition: number): Promise<void>
@@ -56,8 +56,8 @@ export interface PositionStore {
   ): Promise<boolean>
   /**
    * Moves a position back to `to` if the position is greater. The owner of the partition then
-   * applies the records from `to` again. If a chunk is written but has not moved the position, its
-   * records are also applied again.
+   * applies the records since `to` again, even those of a chunk that has not moved the position
+   * yet.
    * @returns whether the position was greater.
    */
   lowerPosition(partition: number, to: string): Promise<boolean>
@@ -98,13 +98,14 @@ export interface PositionStore {
 }
 
 /**
- * The positions in Redis belong to another Kafka cluster. Nothing is applied until a person acts.
+ * Error: the positions in Redis belong to another Kafka cluster. Nothing is applied until a person
+ * acts.
  */
 export class OtherClusterError extends Error {
   override readonly name = 'OtherClusterError'
 }
 
-/** A failed attempt that may be repeated, because the position has not moved. */
+/** Error: an attempt has failed and may be repeated, because the position has not moved. */
 export class LostChunkError extends Error {
   override readonly name = 'LostChunkError'
   constructor() {
@@ -225,8 +226,8 @@ export const createPositionStore = (client: RedisClient, options: StoreOptions):
         ...before.copies.map((key) => redis.hmget(key, topicId, position, window)),
       ])
       const isOther = found.some(([id]) => id && own[0] && id !== own[0])
-      // Within a lookahead's window, count only records before the start of the window. Events that
-      // a lookahead left out were not checked, so unusable events are not in quarantine.
+      // Within a lookahead's window, only the records before its start count as read. Events that
+      // the lookahead left out were not checked, so an unusable event may be missing in quarantine.
       const reached = found.map(
         ([, offset, around]) => windowAround(offset ?? '', around)?.start ?? offset ?? undefined,
       )

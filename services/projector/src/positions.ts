@@ -134,7 +134,8 @@ export const createPositions = ({
       if (signal.aborted) return
       // The end of the fill moves the position back. Apply nothing until this position is loaded.
       positions.delete(partition)
-      // If the fill lacked documents, apply all raw records, which may have the missing events.
+      // If the fill lacked documents, apply all raw records, because they may have the missing
+      // events.
       const to = filled?.isComplete ? filled.rawFrom : low
       if (filled) await retryThroughOutage('Redis', signal, () => fillStore.endFill(partition, filled, to))
       if (!signal.aborted) await load([partition], assignment.signal)
@@ -227,7 +228,7 @@ export const createPositions = ({
         await storedPositions.claim()
       } catch (error) {
         // Redis was restored from a dump of another installation. Remove the expected positions, so
-        // that nothing is applied. The load retries until a person acts.
+        // that nothing is applied. The load then retries until a person acts.
         if (error instanceof OtherClusterError && positions.size > 0) {
           positions.clear()
           loading = load(assigned, signal)

@@ -3,31 +3,32 @@
  * Kafka's watermarks for all partitions of the topic, even for partitions of other group members.
  * Also checks the members of the consumer group.
  *
- * A partition stands still if the partition has records and its position does not move. A group
- * member with many records to apply serves its partitions in turn. So a partition does not count as
- * standing still while its owner moves another partition.
+ * A partition stands still if it has records and its position does not move. A group member with
+ * many records applies its partitions in turn. So a partition does not count as standing still
+ * while its owner moves another partition.
  */
 import type { GroupMember, PartitionConsumer, Watermarks } from '@customer-stream/runtime/kafka'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { Store } from './store.ts'
 
 /**
- * Time without movement after which a partition with records counts as standing still. A rebalance
+ * A partition with records stands still if its position has not moved for this time. A rebalance
  * takes less time.
  */
 const STANDSTILL_MS = 15_000
 /**
- * Time after which a partition counts as standing still, even if its owner moves other partitions.
+ * After this time without movement a partition stands still, even if its owner moves other
+ * partitions.
  */
 const NEGLECTED_MS = 600_000
 /**
- * Maximum time between two measurements. After a longer gap, the waiting time of every partition
+ * Maximum time between two measurements. After a longer gap, the standstill time of every partition
  * starts again at 0.
  */
 const MAX_GAP_MS = 12_000
 /**
- * Number of measurements in a row that must see a foreign group member before /readyz reports the
- * member. A projector of this installation may join the group a moment before it announces itself.
+ * /readyz reports a foreign group member after this many measurements in a row have seen it. A
+ * projector of this installation may join the group a moment before it announces itself.
  */
 const STRANGER_SIGHTINGS = 3
 
@@ -152,7 +153,7 @@ export const createProgress = (
       const all = new Set([...Array(partitions).keys(), ...marks.keys()])
       const positions = await store.peekPositions([...all])
       const now = performance.now()
-      // The gap ends at the start of this measurement, because a hanging leader makes the
+      // Measure the gap up to the start of this measurement, because a hanging leader makes the
       // measurement itself long.
       if (startedAt - measuredAt > MAX_GAP_MS) for (const state of states.values()) state.waitingSince = undefined
       periodMs = now - measuredAt

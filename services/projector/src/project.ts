@@ -1,4 +1,4 @@
-/** Converts raw records to customer hashes. Pure functions: no call of Kafka or Redis. */
+/** Converts raw records to customer hashes. Pure functions: they call neither Kafka nor Redis. */
 import {
   type CustomerHash,
   type CustomerState,
@@ -131,8 +131,8 @@ const repeatedIn = (keys: readonly (string | undefined)[]): ReadonlySet<string |
   return repeated
 }
 
-// A separate function, because a closure inside another function would keep the parsed event in
-// memory.
+// Must be a separate function, because a closure inside another function would keep the parsed
+// event in memory.
 const always =
   <Value>(value: Value) =>
   () =>
@@ -223,7 +223,7 @@ export const project = (records: readonly RawRecord[], options: ProjectOptions):
   let stale = 0
   let duplicate = 0
   for (const contenders of customers.values()) {
-    // The sort is stable: the first copy of an event stays the first.
+    // The sort is stable, so the first copy of an event stays first.
     contenders.sort((a, b) => compareVersions(b.version, a.version))
     for (const [i, contender] of contenders.entries()) {
       const hash = contender.hash()

@@ -495,7 +495,7 @@ describe('a partition without a leader', () => {
     await new Promise(setImmediate)
     expect([redis.position, seeks]).toEqual([undefined, []])
     kafka.hasLeader = true
-    // Without a position, kafkajs may begin at any offset.
+    // Without a position in Redis, kafkajs may begin at any offset.
     expect([await projection.onBatch(batch(12, ['b'])), redis.position, seeks]).toEqual([undefined, LOW, [LOW]])
     expect([await projection.onBatch(batch(10, ['a'])), redis.position]).toEqual(['11', '11'])
   })
@@ -536,7 +536,7 @@ describe('regressions', () => {
     const { assign, projection, batch, redis, before, lose } = setUp()
     await assign()
     before.move = (count) => {
-      // The first move was made when the position was loaded.
+      // Ignore the first move, which was made when the position was loaded.
       if (count !== 2) return
       lose()
       throw new Error('connection lost')

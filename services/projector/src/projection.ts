@@ -84,7 +84,7 @@ export interface Projection {
   onBatch(batch: FetchedBatch): Promise<string | undefined>
   /** Compares the expected positions of idle partitions with Redis. Rejects in an outage. */
   checkPositions(): Promise<void>
-  /** A sentence about a rebuild from the state topic. Undefined if no rebuild is running. */
+  /** A sentence about a fill from the state topic. Undefined if no partition is being filled. */
   readonly fillProgress: string | undefined
   /**
    * Executes new erasures. Does not wait if Kafka or Redis does not answer, because the next call
@@ -114,8 +114,8 @@ const endOfChunk = (records: readonly RawRecord[], start: number, maxRecords: nu
 }
 
 /**
- * Maximum time that a stop waits for the last commit. Applied events do not depend on this commit,
- * so a Kafka that does not answer must not delay the stop.
+ * Maximum time that a shutdown waits for the last commit. Applied events do not depend on this
+ * commit, so a silent Kafka must not delay the shutdown.
  */
 const LAST_COMMIT_MS = 2000
 /**
@@ -153,12 +153,12 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const storedPositions = createStoredPositions({ ...deps, onLeave: lookahead.skipTo }, options)
   const positions = createPositions({
     ...{ ...deps, storedPositions, retryThroughOutage, fillPartition, onLoad: lookahead.drop },
-    // Execute these erasures without a turn. A chunk has the turn while it loads the position
-    // again. If the erasures waited for a turn, the chunk would wait for itself forever.
+    // Do not wait for a turn here. A chunk keeps its turn while it loads the position again, so
+    // these erasures would wait for the chunk, and the chunk for them.
     executeErasures: (found, signal) => erasures.execute(found, signal, (_, work) => work()),
   })
   /**
-   * Partitions with a record that a person must look at, and the expected position when the record
+   * Partitions with a record that a person must look at, and the expected position when this record
    * was found.
    */
   const blocked = new Map<number, string | undefined>()
@@ -290,10 +290,10 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     const expected = positions.expected(partition)
     if (expected === fetchedFrom) return true
     // After an assignment the positions are still being loaded. The load ends with a seek to the
-    // positions. A new rebalance aborts the signal, and the abort ends the wait.
+    // positions. A new rebalance aborts the signal, which ends the wait.
     if (expected === undefined) await positions.untilLoaded(signal)
-    // The fetch began before a seek, or kafkajs has chosen another offset because the requested
-    // offset was out of range.
+    // Either the fetch began before a seek, or kafkajs has chosen another offset because the
+    // requested offset was out of range.
     if (!signal.aborted && positions.expected(partition) === expected) await positions.reload(partition, signal)
     return false
   }

@@ -64,7 +64,7 @@ export const quarantineRecord = (
     topic: quarantineTopic,
     key: id === undefined ? record.key : Buffer.from(id),
     value: record.value,
-    // Keep the time of receipt, because the time of the copy does not help an operator.
+    // Keep the time of receipt. The time of the copy would not help an operator.
     timestamp: Number(record.timestamp),
     headers: {
       [QUARANTINE_HEADERS.reason]: reason,

@@ -26,7 +26,9 @@ const NO_ANSWER_YET = 'Kafka and Redis have not both answered yet. If this lasts
 
 const notStarted = (detail: string): ReadinessCheck[] => [{ name: 'start', ready: false, detail }]
 
-/** Replaces a repeated detail with a reference to the first check that has it. */
+/**
+ * If several checks have the same detail, replaces the repeats with a reference to the first check.
+ */
 const withoutRepeats = (checks: readonly ReadinessCheck[]): ReadinessCheck[] =>
   checks.map((check) => {
     const first = checks.find(({ detail }) => detail === check.detail)

@@ -41,7 +41,9 @@ const newestOfEach = (hashes: readonly CustomerHash[]): CustomerHash[] => {
   return [...newest.values()]
 }
 
-/** Creates a projection that reads the history from offset `oldest` on, one chunk at each step. */
+/**
+ * Creates a projection that reads the history, one chunk at each step. Begins at offset `oldest`.
+ */
 const createReader = (keyPrefix: string, history: readonly Event[], projection: number, oldest: number) => {
   const store = createStore(redis, { keyPrefix, topic: 't', projection })
   let next = oldest

@@ -1,4 +1,4 @@
-/** Checks at the start, and then repeatedly, whether the projector can rely on this Redis. */
+/** Checks at the start, and then again and again, whether this Redis is safe to use. */
 import { answerOf, type Diagnosis, type Logger, type Obstacles } from '@customer-stream/runtime'
 import {
   createRedisDiagnose,
@@ -8,7 +8,7 @@ import {
 } from '@customer-stream/runtime/redis'
 import type { Rights, Store } from './store.ts'
 
-/** Redis does not meet a requirement. A person must act. */
+/** Error: Redis does not meet a requirement, and a person must act. */
 export class UnsafeRedisError extends Error {
   override readonly name = 'UnsafeRedisError'
 }

@@ -303,7 +303,7 @@ describe('a Redis that is replaced behind its address', () => {
   }
 
   // A chunk of 600 customers needs four calls: three for the customers, and one that moves the
-  // position. With 5, the replica is promoted after the chunk.
+  // position. With the number 5, the replica is promoted after the chunk.
   it.each([
     ['no customer', 1],
     ['no customer', 2],

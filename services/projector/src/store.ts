@@ -25,7 +25,7 @@ export interface AppliedChunk {
   readonly stored: readonly StoreOutcome[]
 }
 
-/** A chunk whose customers are written, and whose position has not moved yet. */
+/** A chunk that is written although its position has not moved yet. */
 export interface WrittenChunk {
   /**
    * False if the stored position was not the expected position. If the chunk needs several calls,
@@ -39,8 +39,8 @@ export interface WrittenChunk {
 
 export interface ChunkOptions extends MoveOptions {
   /**
-   * The oldest offset of the partition in Kafka. A rebuild keeps a newer hash whose record is
-   * before this offset, because Kafka no longer has that record.
+   * Oldest offset of the partition in Kafka. A rebuild keeps a newer hash whose record is before
+   * this offset, because it cannot read that record.
    */
   readonly oldest?: string | undefined
 }
@@ -103,7 +103,7 @@ export interface Store extends PositionStore {
   deleteErased(customerUuid: string, erasedAt: number): Promise<void>
   /** Announces to other projectors that this instance uses this Redis. Valid for a minute. */
   announce(instance: string): Promise<void>
-  /** Returns those of the given instances that use this Redis. */
+  /** Returns the given instances that use this Redis. */
   announced(instances: readonly string[]): Promise<ReadonlySet<string>>
   ping(): Promise<void>
 }
@@ -357,8 +357,8 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
       // state topic may lack its document.
       const place = [`${fields(partition).position}/`, isComplete ? '0' : rawFrom, rawFrom]
       const stored: StoreOutcome[] = []
-      // Send one part after the other. A fetch may have many megabytes, and on a slow network
-      // parallel calls would exceed the command timeout at every attempt.
+      // Send one part after another. A fetch may have many megabytes. On a slow network, parallel
+      // calls would exceed the command timeout at every attempt.
       for (const part of partsOf(customers)) {
         const calls = clustered ? part.map((customer) => [customer]) : [part]
         for (const done of await all(calls.map((call) => applyAtOnce(call, place)))) stored.push(...done.stored)

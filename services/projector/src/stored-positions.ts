@@ -31,7 +31,10 @@ export interface StoredPositionsDependencies {
   readonly logger: Logger
 }
 
-/** What Redis and Kafka say about partitions. A partition without a leader has no watermarks. */
+/**
+ * Positions, watermarks and fills of some partitions. A partition without a leader has no
+ * watermarks.
+ */
 export interface FoundPositions {
   /** Undefined if the state topic is switched off. */
   readonly stateTopicId: string | undefined
@@ -55,9 +58,9 @@ export interface StoredPositions {
 export const isOffset = (stored: string | undefined): stored is string => stored !== undefined && /^\d+$/.test(stored)
 
 /**
- * Returns the metadata of a committed offset: `raw topic id/state topic id`. The metadata says that
- * this state topic has the documents of all events before the offset in this raw topic. Empty if an
- * id is unknown, because a topic that was created again could then not be recognised.
+ * Returns the metadata of a committed offset: `raw topic id/state topic id`. It means that this
+ * state topic has the documents of all events before the offset in this raw topic. Empty if an id
+ * is unknown, because a topic that was created again could then not be recognised.
  */
 const proofOf = (topicId: string | undefined, stateTopicId: string | undefined): string =>
   topicId === undefined || stateTopicId === undefined || stateTopicId === NO_ID ? '' : `${topicId}/${stateTopicId}`
@@ -256,8 +259,8 @@ export const createStoredPositions = (
     }
     for (;;) {
       const stored = await store.positions(partitions)
-      // The previous owner may still enter a window after this check. Then that owner also moves
-      // the position, so the next chunk of this process finds a position that differs.
+      // The previous owner may still enter a window after this check. Then it also moves the
+      // position, so the next chunk of this process finds another position and reads it again.
       if (await leaveWindows(partitions, watermarks)) continue
       if (await goBackToPublished(stateTopicId, stored, watermarks)) continue
       const fills = await fillStore.fills(partitions)

@@ -42,7 +42,7 @@ export interface TasksOptions {
   readonly sessionTimeoutMs: number
 }
 
-/** @returns a function that ends the repetition, without a wait for a running task. */
+/** @returns a function that ends the repetition. It does not wait for a running task. */
 export const startTasks = (deps: TasksDependencies, options: TasksOptions): (() => void) => {
   const { startup, projection, logger } = deps
   const stops: (() => void)[] = []
@@ -61,7 +61,7 @@ export const startTasks = (deps: TasksDependencies, options: TasksOptions): (() 
   every(REDIS_CHECK_INTERVAL_MS, deps.redisCheck.watch)
   // Detects outages of Kafka even if no one calls /readyz.
   every(OUTAGE_INTERVAL_MS, async () => deps.obstacles.report('kafka', await deps.kafkaOutage()))
-  // Measure the lag even while the process is in no group, because the lag grows most then.
+  // Measure the lag even while the process is in no group, because then the lag grows most.
   repeat(LAG_INTERVAL_MS, async () => startup.topicsChecked && deps.measure(), 'the lag cannot be measured')
   return () => {
     for (const stop of stops) stop()

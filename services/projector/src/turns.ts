@@ -1,10 +1,9 @@
 /**
- * Runs a chunk and an erasure of one partition one after the other. If both ran at the same time,
- * each would replace the token of the other. The result would still be right, but only after
- * retries.
+ * Runs a partition's chunks and erasures at different times. If both ran at the same time, each
+ * would replace the token of the other. The result would still be right, but only after retries.
  */
 export interface Turns {
-  /** Runs a chunk after the erasures of the partition that have begun or wait. */
+  /** Runs a chunk after the erasures of the partition that are running or wait for their turn. */
   chunk<T>(partition: number, work: (hasWaited: boolean) => Promise<T>): Promise<T>
   /** Runs an erasure after the running chunks and the earlier erasures of the partition. */
   erasure: InTurn

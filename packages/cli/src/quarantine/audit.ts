@@ -25,7 +25,7 @@ export interface AuditEntry extends Place {
   /** Unix milliseconds. */
   readonly at: number
   readonly requestedBy: string
-  /** Why the record was dropped. */
+  /** Reason for which the record was dropped. */
   readonly note?: string
   /** The topic to which the record was sent. */
   readonly sentTo?: string
@@ -38,7 +38,7 @@ export const MAX_AUDIT_TEXT = 1000
 export interface Audit {
   /** Null if the brokers have no topic ids. */
   readonly topicId: string | null
-  /** False if there is no audit topic, so that no record was handled. */
+  /** False if there is no audit topic. Then no record was handled before. */
   readonly exists: boolean
   /** Returns the action for a record. Undefined if no operator has handled the record. */
   actionFor(place: Place): Action | undefined
@@ -93,7 +93,7 @@ export interface ReadAuditOptions {
   readonly onEntry?: (entry: AuditEntry) => void
 }
 
-/** Reads the audit. Its memory is about 50 bytes for each record that was handled. */
+/** Reads the audit. Needs about 50 bytes of memory for each handled record. */
 export const readAudit = async (
   admin: TopicAdmin,
   { quarantineTopic, auditTopic, signal, onEntry }: ReadAuditOptions,

@@ -1,9 +1,9 @@
 /**
- * Sends records to the raw topics, and notes each in the audit.
+ * Sends records to the raw topics, and writes an audit entry for each record.
  *
  * An audit entry follows the acknowledged send of its record. If the command is killed between the
- * two, the next run sends up to {@link GROUP_RECORDS} records again. A second copy is harmless, by
- * the version rule. Two commands at the same time may also send a record twice.
+ * two, the next run sends up to {@link GROUP_RECORDS} records again. A second copy is harmless,
+ * because readers compare versions. Two commands at the same time may also send a record twice.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { OutgoingRecord, VerifiedProducer } from '@customer-stream/runtime/kafka'
@@ -26,7 +26,7 @@ export interface Accepted {
 export interface Execution {
   readonly producer: Pick<VerifiedProducer, 'send'>
   readonly requestedBy: string
-  /** Why a record is dropped. */
+  /** Reason for which a record is dropped. */
   readonly note?: string
   /** Maximum records in a second. */
   readonly rate: number
@@ -38,7 +38,7 @@ export interface GroupOptions extends Execution {
   readonly action: Action
   /** Ends a pause early. */
   readonly signal: AbortSignal
-  /** Called with each record that Kafka refuses, and Kafka's words. */
+  /** Called with each record that Kafka refuses, and with Kafka's error message. */
   readonly onRefused: (record: QuarantinedRecord, why: string) => void
   /** Called with records that were sent but may have no entry in the audit. */
   readonly onUnaudited: (first: QuarantinedRecord, last: QuarantinedRecord) => void

@@ -11,7 +11,7 @@ import { readQuarantine } from './read-quarantine.ts'
 import { type Place, placeOf, type QuarantinedRecord } from './record.ts'
 import type { Selection } from './selection.ts'
 
-/** One record is sent, is only noted in the audit, or is refused. */
+/** Decision about one record: it is sent, it only gets an audit entry, or it is refused. */
 export type Decision =
   | { readonly send: OutgoingRecord }
   | { readonly send: undefined }
@@ -89,7 +89,7 @@ export const handleRecords = async (
     const isTakenBack = before === 'dropped' && action === 'redriven' && selection.places !== undefined
     return before !== undefined && !isTakenBack
   }
-  /** In a dry run no record is handled, so no place is named. */
+  /** In a dry run no record is handled, so the message has no place. */
   const where = () => {
     if (group === undefined) return ''
     return group.last ? ` after ${placeOf(group.last)}` : ' before the first record'

@@ -1,4 +1,4 @@
-/** The work of a command on the records of quarantine, in words and as JSON. */
+/** Result of a command that handles records of quarantine, for people and as JSON. */
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { counted, jsonLine } from '../terminal-text.ts'
 import type { Action } from './audit.ts'
@@ -36,7 +36,7 @@ export const outcomeLines = (outcome: Outcome): string[] => {
   ]
 }
 
-/** Returns true if every selected record was handled, now or before. */
+/** Returns true if every selected record was handled, now or by an earlier run. */
 export const isDone = ({ refusedByReason, unreadable, interrupted }: Outcome): boolean =>
   Object.keys(refusedByReason).length + unreadable === 0 && !interrupted
 

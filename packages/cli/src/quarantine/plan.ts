@@ -24,7 +24,7 @@ export interface PlanOptions {
   readonly topics: TopicNames
   /** The projector's setting MAX_FUTURE_MS. */
   readonly maxFutureMs: number
-  /** Charset of bodies that declare none and are not UTF-8. */
+  /** Charset of bodies that declare no charset and are not UTF-8. */
   readonly fallbackEncoding: string | undefined
   /** Returns the last erasure of a customer. */
   readonly erasureOf: (customerUuid: string) => Pick<Erasure, 'scope' | 'erasedAt'> | undefined

@@ -18,7 +18,7 @@ import { openWriter } from './writer.ts'
 
 const DEFAULT_RATE = 500
 
-/** The setting is read alone, because the other settings of the ingress are not known here. */
+/** Read only this setting of the ingress, because the other settings are not known here. */
 const charsetOf = (given: string | undefined): string | undefined => {
   const charset = given ?? process.env.MYKAARMA_CHARSET
   if (charset === undefined || charset === '') return undefined

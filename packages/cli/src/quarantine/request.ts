@@ -1,4 +1,4 @@
-/** Options of a command that writes: who asks, and whether the command executes. */
+/** Options of a command that writes: the person who asks, and `--execute`. */
 import type { Given } from '@customer-stream/simulator/command-line'
 import { MAX_AUDIT_TEXT } from './audit.ts'
 

@@ -40,7 +40,7 @@ const isRefusal = (error: unknown): boolean => error instanceof NotStoredError &
 
 /**
  * Sends records, and sends them one after another if Kafka refuses any of them.
- * @returns Kafka's words for each record that Kafka refuses, otherwise undefined.
+ * @returns for each record, Kafka's error message if Kafka refuses it, otherwise undefined.
  */
 export const sendEach = async (
   producer: Producer,

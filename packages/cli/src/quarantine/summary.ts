@@ -2,7 +2,7 @@
 import { counted, printable, shortened } from '../terminal-text.ts'
 import type { Action } from './audit.ts'
 
-/** Maximum number of reasons with a count of their own, so that memory stays bounded. */
+/** Maximum number of reasons that are counted separately, so that memory stays bounded. */
 const MAX_REASONS = 200
 const OTHER = '(other reasons)'
 

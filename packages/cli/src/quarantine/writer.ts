@@ -49,7 +49,8 @@ export const openWriter = async (
   const writeCheck = createWriteCheck(kafka)
   try {
     await unlessAborted(writeCheck.connect(), signal)
-    // One after another, because kafkajs fails for all topics of a client if one is missing.
+    // Check one topic after another, because kafkajs fails for all topics of a client if one topic
+    // is missing.
     for (const topic of [...topics, quarantine.auditTopic]) {
       const ends = await unlessAborted(
         attributed(`write to topic ${topic}`, () => fetchEnds(admin, topic)),

@@ -12,7 +12,7 @@ it('a new connection uses the certificate that the settings have at that time', 
   const [before, after] = [authority.issue('before'), authority.issue('after')]
   const seen: (string | undefined)[] = []
   const options = { ...authority.issue('broker', ['127.0.0.1']), ca: authority.ca, requestCert: true }
-  // The server ends each connection after the handshake, so the client connects again.
+  // The server ends each connection after the TLS handshake, so the client connects again.
   const server = createServer(options, (socket: TLSSocket) => {
     seen.push(socket.getPeerCertificate().subject?.CN as string | undefined)
     socket.destroy()

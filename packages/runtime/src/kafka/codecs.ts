@@ -11,7 +11,8 @@ import { uncompress } from 'snappyjs'
 const MAX_BATCH_BYTES = 256 * 1024 * 1024
 
 /**
- * First bytes of a stream from Java's snappy library. Two version numbers of 4 bytes each follow.
+ * First bytes of a stream from Java's snappy library. After them come two version numbers of 4
+ * bytes each.
  */
 const XERIAL_MAGIC = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0])
 const XERIAL_HEADER_BYTES = XERIAL_MAGIC.length + 8

@@ -2,9 +2,9 @@
  * Reads the members of a consumer group from its coordinator.
  *
  * kafkajs' group leader assigns its own topics to every member, even to a member that reads other
- * topics. If two installations use one group, each installation gets partitions of the other. No
- * process applies the records of these partitions. Each of our members sends an id when it joins
- * (Kafka's `userData`). A member without such an id is foreign.
+ * topics. If two installations use one group, each installation gets partitions of the other, and
+ * no process applies their records. Each of our members sends an id when it joins (Kafka's
+ * `userData`). A member without an id is foreign.
  */
 import kafkajs, { type PartitionAssigner } from 'kafkajs'
 import { administratorOf, type TopicAdmin } from './topic-admin.ts'

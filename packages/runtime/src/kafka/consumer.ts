@@ -51,16 +51,18 @@ export interface PartitionConsumerOptions {
   readonly topic: string
   readonly sessionTimeoutMs: number
   readonly heartbeatIntervalMs: number
-  /** Maximum time for which the broker waits for data. A stop waits for the fetch in flight. */
+  /**
+   * Maximum time for which the broker waits for data. A shutdown waits for the fetch in flight.
+   */
   readonly maxWaitMs: number
-  /** Maximum bytes of one fetch, over all partitions. A larger batch is returned alone. */
+  /** Maximum bytes of one fetch, over all partitions. A batch that is larger comes alone. */
   readonly maxFetchBytes: number
   readonly partitionsConcurrently: number
   readonly logger: Logger
   readonly diagnose: Diagnose
   /**
-   * Called with each reason why the consumer is in no group or may not fetch. Called with undefined
-   * when the consumer fetches again.
+   * Called with the reason each time the consumer is in no group or may not fetch. Called with
+   * undefined when the consumer fetches again.
    */
   readonly onProblem?: (problem: Diagnosis | undefined) => void
   /**
@@ -207,8 +209,8 @@ export const createPartitionConsumer = (
       })
       if (next !== undefined) resolveOffset(String(BigInt(next) - 1n))
     } catch (error) {
-      // Do not rethrow. After a TypeError kafkajs would end the consumer but not the process.
-      // kafkajs would retry any other error forever.
+      // Do not rethrow the error. After a TypeError kafkajs would end the consumer but not the
+      // process. It would retry any other error forever.
       const place = `${topic}/${batch.partition} from offset ${fetchedFrom(batch)}`
       options.onDead(new Error(`${place}: ${(error as Error).message}`, { cause: error }))
     } finally {
@@ -283,7 +285,7 @@ export const createPartitionConsumer = (
   consumer.on(consumer.events.FETCH, () => {
     if (problem && joined && performance.now() - joinedAt > 2 * options.maxWaitMs) setProblem(undefined)
   })
-  // Any request to any broker counts as activity, even a failed search for the group's coordinator.
+  // Any request to a broker counts as activity, even a failed search for the group's coordinator.
   consumer.on(consumer.events.REQUEST, alive)
   consumer.on(consumer.events.REQUEST_TIMEOUT, alive)
   let lastFailureLogged = Number.NEGATIVE_INFINITY
@@ -308,8 +310,8 @@ export const createPartitionConsumer = (
       try {
         consumer.seek({ topic, partition, offset })
       } catch (error) {
-        // Ignore this error between two runs of the consumer, because the next assignment seeks
-        // again.
+        // A seek fails between two runs of the consumer. Ignore the error, because the next
+        // assignment seeks again.
         logger.debug({ err: error, partition, offset }, 'seek while the consumer is not running')
       }
     },

@@ -1,6 +1,6 @@
 /**
- * CRC-32C (Castagnoli), the checksum of Kafka's record batches. Node has only another CRC-32. This
- * function reads eight bytes at a time, with one table for each of the eight ("slicing by 8").
+ * CRC-32C (Castagnoli), the checksum of Kafka's record batches. Node offers only another CRC-32.
+ * This function reads eight bytes at a time, with a table for each of the eight ("slicing by 8").
  * kafkajs' function reads one byte at a time and takes three times as long.
  */
 const POLYNOMIAL = 0x82f63b78

@@ -1,4 +1,4 @@
-/** Right that each request needs. */
+/** Right that each request to Kafka needs. */
 export const rights: Readonly<Record<string, string>> = {
   Metadata: 'DESCRIBE on the topic (READ and WRITE include it)',
   ListOffsets: 'DESCRIBE on the topic (READ includes it)',

@@ -25,7 +25,7 @@ const noTlsCodes = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENG
 const tlsCodes = /^(ERR_SSL_|ERR_TLS_|ERR_OSSL_|CERT_)/
 const closedInHandshake = 'before secure TLS connection was established'
 
-/** kafkajs' names of the errors of a broker that did not answer. */
+/** kafkajs' names of the errors that mean: the broker did not answer. */
 const silences = new Set(['KafkaJSConnectionError', 'KafkaJSConnectionClosedError', 'KafkaJSRequestTimeoutError'])
 
 const mechanismOf = (settings: KafkaSettings) => settings.KAFKA_SASL_MECHANISM.toUpperCase()
@@ -83,7 +83,7 @@ const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts):
 }
 
 /**
- * Returns true if the broker has answered a request before. The settings are then right, so a
+ * Returns true if the broker has answered a request before. Then the settings are right, and a
  * closed connection is an outage. For example, a proxy closes each connection while its broker is
  * down.
  */
@@ -191,8 +191,8 @@ const missingRight = ({ settings, facts, kafka, doing, retrying }: Failure): Pro
   if (!type.endsWith('_AUTHORIZATION_FAILED')) return undefined
   const creation = creationErrorOf(facts)
   const resource = creation ? `create topic ${creation.topic}` : doing
-  // The topic's name may be wrong. Kafka gives the same answer if a topic does not exist and the
-  // user lacks DESCRIBE.
+  // The topic's name may also be wrong, because Kafka gives the same answer if the topic does not
+  // exist and the user lacks DESCRIBE.
   const otherName =
     request?.api === 'Metadata' ? ' If the topic should have another name, check KAFKA_TOPIC_PREFIX.' : ''
   const right = rights[rightNeededTo(doing, type) ?? request?.api ?? ''] ?? 'the right to do so'

@@ -4,7 +4,7 @@ import type { TokenCache } from './token-cache.ts'
 // kafkajs' types omit the message.
 const LoginError = kafkajs.KafkaJSSASLAuthenticationError as new (message: string) => Error
 
-/** Bytes with a length before them, as kafkajs' messages of SASL have them. */
+/** Adds the length before the bytes, as in all SASL messages of kafkajs. */
 const withLength = (text: string): Buffer => {
   const bytes = Buffer.from(text)
   const length = Buffer.alloc(4)

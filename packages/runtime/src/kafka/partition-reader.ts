@@ -21,8 +21,8 @@ export interface FetchedPart {
 
 export interface PartitionReader {
   /**
-   * Fetches committed records from an offset on, about 256 KiB at most. The leader waits a moment
-   * for the first record. Rejects if the leader does not answer.
+   * Fetches committed records, beginning at an offset, at most about 256 KiB. The leader waits a
+   * moment for the first record. Rejects if the leader does not answer.
    * @param until end of the range. If compaction has removed the last records of the range,
    *   `nextOffset` is `until`.
    */
@@ -107,7 +107,7 @@ export const createPartitionReader = (admin: TopicAdmin, topic: string): Partiti
         return (await fetchOnce(partition, offset)) ?? { ...nothing, nextOffset: until }
       } catch (error) {
         if (errorType(error) === 'OFFSET_OUT_OF_RANGE') return missing(partition, offset, until, error as Error)
-        // The leader may have moved.
+        // Another broker may be the leader now.
         await cluster.refreshMetadata().catch(() => undefined)
         throw error
       }

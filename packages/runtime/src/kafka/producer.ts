@@ -36,9 +36,9 @@ export interface VerifiedProducer {
   connect(): Promise<void>
   /**
    * Sets the partition count of each topic. Until the count is set, every send to the topic is
-   * `unavailable`. Resolves when the leaders of these topics are known, and keeps the leaders up to
-   * date from then on. Otherwise the first send, perhaps days later, would fail if the first broker
-   * of KAFKA_BROKERS did not answer.
+   * `unavailable`. Resolves when the leaders of these topics are known, and then keeps the leaders
+   * up to date. Otherwise the first send, perhaps days later, would fail if the first broker of
+   * KAFKA_BROKERS did not answer.
    */
   setPartitions(partitions: ReadonlyMap<string, number>): Promise<void>
   /**
@@ -86,10 +86,10 @@ const MAX_RESENDS = 3
  *   of the failed partitions (tulios/kafkajs#1303).
  * - kafkajs leaves out a partition that is missing in its metadata.
  *
- * So this producer requires an acknowledgement for each partition: a response with error code 0
- * that names the partition. The producer sends records without an acknowledgement again. A record
- * keeps its partition in each attempt. Otherwise an acknowledgement could be counted for the wrong
- * record.
+ * So this producer requires an acknowledgement for each partition: a response that has the
+ * partition with error code 0. The producer sends records without an acknowledgement again. A
+ * record keeps its partition in each attempt. Otherwise an acknowledgement could be counted for the
+ * wrong record.
  *
  * kafkajs' idempotent producer stays off, because after a timeout it gives another batch the same
  * sequence number. The broker then acknowledges that batch as a duplicate and does not store it

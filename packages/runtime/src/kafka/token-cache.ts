@@ -7,7 +7,7 @@ export interface Token {
   readonly lifetimeMs: number
 }
 
-/** No token could be had. The message names no secret. */
+/** Error: there is no token. The message contains no secret. */
 export class TokenError extends Error {
   override readonly name = 'TokenError'
   /** Undefined for an outage. */
@@ -32,9 +32,9 @@ export interface TokenCache {
   drop(value: string): void
 }
 
-/** kafkajs logs in again 10 s before a token ends, so the token must be renewed before. */
+/** kafkajs logs in again 10 s before a token expires, so a new token must be there earlier. */
 const RENEWED_BEFORE_MS = 15_000
-/** Pause between two requests for a token while they fail. */
+/** Pause between two requests for a token while the requests fail. */
 const PAUSE_MS = { initial: 1000, longest: 15_000 }
 
 /**

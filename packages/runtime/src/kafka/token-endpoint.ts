@@ -112,9 +112,9 @@ export const fetchToken = async (settings: KafkaSettings): Promise<Token> => {
   const server = { issuer: url, token_endpoint: url }
   let answer: Response | undefined
   const options: ClientCredentialsGrantRequestOptions = {
-    // Within the time that kafkajs allows for a login.
+    // Less than the time that kafkajs allows for a login.
     signal: AbortSignal.timeout(settings.KAFKA_CONNECTION_TIMEOUT_MS * 4),
-    // Only for a URL that begins with http:.
+    // Needed for a URL that begins with http:.
     [allowInsecureRequests]: true,
     [customFetch]: async (to, request) => {
       answer = await send(to, request as Sent, settings.KAFKA_SASL_OAUTH_CA)

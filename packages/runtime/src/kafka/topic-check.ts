@@ -95,7 +95,7 @@ const configOf = (admin: TopicAdmin, topic: string): Promise<ReadonlyMap<string,
   attributed(`read the settings of topic ${topic}`, () => admin.describeTopicConfig(topic))
 
 /**
- * Compares the topics with the demands. Rejects if Kafka does not answer.
+ * Compares the topics with the requirements. Rejects if Kafka does not answer.
  * @param onDenied called if this user may not describe a topic. The other topics are then still
  *   compared. Without this function the result rejects instead.
  */
@@ -149,7 +149,7 @@ export const topicProblem = ({ missing, problems }: TopicFindings): string | und
 }
 
 /**
- * Checks that the topics exist and meet the demands. Creates missing topics if
+ * Checks that the topics exist and meet the requirements. Creates missing topics if
  * `KAFKA_CREATE_TOPICS` is true.
  * @throws TopicError that names every problem. Any other error means that Kafka did not answer.
  */

@@ -18,8 +18,8 @@ export interface TopicDemand {
   /** Kind of the topic, which selects the expected retention. Default: `events`. */
   readonly kind?: 'events' | 'quarantine' | 'changelog' | 'audit'
   /**
-   * Another topic of the demands. Both topics must have the same partition count, so that a key has
-   * the same partition number in both topics.
+   * Name of another required topic. Both topics must have the same partition count, so that a key
+   * has the same partition number in both.
    */
   readonly partitionsOf?: string
 }
@@ -27,7 +27,7 @@ export interface TopicDemand {
 /** A problem or a warning of one topic. */
 export interface TopicFinding {
   readonly topic: string
-  /** What is wrong, for a person. The text does not repeat the name of the topic. */
+  /** Describes the problem for a person. The text does not repeat the name of the topic. */
   readonly text: string
   /** Setting of the topic that corrects the problem. Undefined if no setting corrects it. */
   readonly correction?: { readonly name: string; readonly value: string }
@@ -186,7 +186,7 @@ const sayReplicaProblems = (
   if (inSync > fewest)
     say(
       `min.insync.replicas is ${inSync}, and a partition has ${fewest} replicas: Kafka would store nothing`,
-      // With too few replicas, the required value could be too high too.
+      // With too few replicas, the required value could also be too high.
       fewest < settings.KAFKA_REPLICATION_FACTOR ? undefined : 'min.insync.replicas',
     )
 }
@@ -231,7 +231,7 @@ export const problemsOf = (
   return problems
 }
 
-/** Returns settings that work but that a person should know of. */
+/** Returns settings that work but should be checked by a person. */
 export const warningsOf = (
   settings: KafkaSettings,
   demand: TopicDemand,

@@ -44,8 +44,8 @@ export const createTopicWatch = (options: TopicWatchOptions): TopicWatch => {
   let warnings: readonly string[] = []
 
   /**
-   * Asks Kafka. If Kafka does not answer, reports an obstacle of its own. An outage does not remove
-   * the problems of earlier checks.
+   * Asks Kafka. If Kafka does not answer, reports the outage as a separate obstacle, so that the
+   * problems of earlier checks stay.
    */
   const ask = async (task: string, doing: string, question: () => Promise<unknown>) => {
     try {

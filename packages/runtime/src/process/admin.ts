@@ -46,7 +46,8 @@ export const createReadyGauge = (registry: Registry, checks: () => Promise<reado
     registers: [registry],
     async collect() {
       const found = await checks()
-      // A service that starts or stops has other checks than a running service.
+      // Remove old checks, because a service that starts or stops has other checks than a running
+      // service.
       this.reset()
       for (const { name, ready } of found) this.set({ check: name }, ready ? 1 : 0)
     },

@@ -41,8 +41,7 @@ export interface Obstacles {
   /** Obstacle that a person must remove. Undefined if there is no such obstacle. */
   readonly blocked: Diagnosis | undefined
   /**
-   * Obstacle that a person must remove, otherwise an outage. Undefined if there is no obstacle and
-   * no outage.
+   * Obstacle that a person must remove. If there is none, an outage. Undefined if there is neither.
    */
   readonly worst: Diagnosis | undefined
   /** Returns the obstacles of all tasks except this one. */

@@ -15,8 +15,8 @@ export interface Lifecycle {
  * Ends a process with a graceful shutdown. The exit code is 0 after SIGTERM or SIGINT, and 1 after
  * {@link Lifecycle.fail} or an uncaught error. A second signal, or a part that has not stopped at
  * the deadline, ends the process immediately with exit code 1.
- * @param deadlineMs time for all parts together. Must be less than the time after which the
- *   supervisor kills the process (default of Kubernetes: 30 s).
+ * @param deadlineMs time for all parts together. Must be less than the time that the supervisor
+ *   waits before it kills the process (default of Kubernetes: 30 s).
  */
 export const createLifecycle = ({ logger, deadlineMs }: { logger: Logger; deadlineMs: number }): Lifecycle => {
   let stopping = false

@@ -120,8 +120,8 @@ export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options
 }
 
 /**
- * Keeps the secrets of the settings up to date with their files.
- * @returns a function that ends this.
+ * Updates the secrets in the settings when their files change.
+ * @returns a function that ends the updates.
  */
 export const watchSecretFiles = <S extends Settings>(
   loaded: Loaded<S> & { readonly SECRET_FILES_CHECK_MS: number },

@@ -266,7 +266,7 @@ export const loadSettings = <S extends Settings>(
 
 const isOptional = (schema: TSchema): boolean => Type.Object({ schema }).required === undefined
 
-/** A setting as a process would use it. */
+/** The value of a setting that a process would use. */
 export interface EffectiveSetting {
   readonly name: string
   /** Undefined if the setting has no value, or if the value is a secret. */

@@ -24,8 +24,8 @@ const certificatesOf = (name: string, pem: string): X509Certificate[] => {
 }
 
 /**
- * Returns a sentence about a wrong certificate or key, or undefined. Without this check Node
- * silently ignores an authority that is no certificate, and reports a wrong key at each connection.
+ * Returns a sentence about a wrong certificate or key, or undefined. Without this check, Node
+ * silently ignores an invalid authority, and reports a wrong key only at each connection.
  * @param prefix begins the names of the settings, for example `REDIS_TLS`.
  */
 export const tlsProblem = (prefix: string, { ca, cert, key }: TlsFiles): string | undefined => {

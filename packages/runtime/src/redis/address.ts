@@ -1,4 +1,4 @@
-/** Address of one Redis server, and the login there. */
+/** Address of one Redis server, and the login for it. */
 export interface RedisAddress {
   readonly tls: boolean
   /** With Sentinel, the name of the primary. */
@@ -16,7 +16,7 @@ const forms = /^(redis|rediss|unix):\/\//
 /** WHATWG URLs may not have a user without a host, so a socket gets a host. */
 const withHost = (url: string): string => url.replace(/^unix:\/\/([^/]*@)?\//, 'unix://$1socket/')
 
-/** Returns undefined if the text is no URL of a Redis. */
+/** Returns undefined if the text is not a Redis URL. */
 export const parseAddress = (text: string): RedisAddress | undefined => {
   const form = forms.exec(text)?.[1]
   const isSocket = form === 'unix'
@@ -37,12 +37,12 @@ export const parseAddress = (text: string): RedisAddress | undefined => {
       database: Number(database[1] ?? 0),
     }
   } catch {
-    // A `%` that begins no encoded character.
+    // A `%` stands without an encoded character.
     return undefined
   }
 }
 
-/** Returns the addresses in REDIS_URL. Undefined if one of them is wrong. */
+/** Returns the addresses in REDIS_URL. Undefined if one of the addresses is wrong. */
 export const parseAddresses = (redisUrl: string): readonly [RedisAddress, ...RedisAddress[]] | undefined => {
   const addresses = redisUrl.split(',').map((url) => parseAddress(url.trim()))
   return addresses.includes(undefined) ? undefined : (addresses as [RedisAddress, ...RedisAddress[]])

@@ -140,7 +140,10 @@ export const isRedisError = (error: unknown): error is Error =>
 /** Last connection error of each client, until a connection is ready. */
 const connectionProblems = new WeakMap<RedisClient, Error>()
 
-/** Returns the connection's error for a lost connection. Returns any other error unchanged. */
+/**
+ * If the error only says that the connection is lost, returns the connection's own error. Returns
+ * any other error unchanged.
+ */
 export const causeOf =
   (client: RedisClient) =>
   (error: Error): Error => {

@@ -2,7 +2,9 @@ import { Redis, type RedisOptions } from 'ioredis'
 import { addressesOf } from './address.ts'
 import type { RedisSettings } from './settings.ts'
 
-/** Pause after no Sentinel has named a primary. Without a pause ioredis would give up. */
+/**
+ * Pause after a round in which no Sentinel named a primary. Without a pause ioredis would give up.
+ */
 const NEXT_ROUND_MS = 500
 
 const refusal = /^failed to connect to sentinel (\S+) because (.*)$/s
@@ -36,10 +38,12 @@ export const openSentinel = (settings: RedisSettings, options: SingleOptions): S
     sentinelReconnectStrategy: () => NEXT_ROUND_MS,
     sentinelCommandTimeout: settings.REDIS_COMMAND_TIMEOUT_MS,
     failoverDetector: true,
-    // Sentinels announce addresses that this client may be unable to reach, so use the given ones.
+    // Use only the Sentinels of REDIS_SENTINELS, because Sentinels announce addresses that this
+    // client may be unable to reach.
     updateSentinels: false,
     ...(options.tls && { enableTLSForSentinelMode: true, sentinelTLS: options.tls }),
-    // The only function of ioredis that gets the address of the primary. It changes no address.
+    // Only this function of ioredis gets the address of the primary. It returns the address
+    // unchanged.
     natMap: (address) => {
       primary = address
       return null
@@ -47,7 +51,7 @@ export const openSentinel = (settings: RedisSettings, options: SingleOptions): S
   })
   redis.on('sentinelError', ({ message }: Error) => {
     const [, refusing, reason = ''] = refusal.exec(message) ?? []
-    // ioredis has no reason for a Sentinel that refuses the connection.
+    // ioredis gives no reason if a Sentinel refuses the connection.
     if (refusing !== undefined) reasons.set(refusing, reason.replace(/^Connection is closed\.$/, 'no connection'))
     const [, unknowing] = unknownName.exec(message) ?? []
     if (unknowing !== undefined) reasons.set(unknowing, `knows no primary ${JSON.stringify(name)}`)

@@ -5,7 +5,7 @@ import { parseAddresses } from './address.ts'
 
 const SENTINEL_PORT = 26_379
 
-/** Reads `host:port`, or undefined if the text is something else. */
+/** Reads `host:port`. Returns undefined for any other text. */
 const parseSentinel = (item: string): { readonly host: string; readonly port: number } | undefined => {
   const [, ipv6, name, port] = /^(?:\[([\da-fA-F:.]+)\]|([^\s:/@[\]]+))(?::(\d{1,5}))?$/.exec(item) ?? []
   const host = ipv6 ?? name
@@ -115,8 +115,8 @@ export const redisRules: readonly Rule<typeof redisSettings>[] = [
     REDIS_CLUSTER && new Set(parseAddresses(REDIS_URL)?.map(({ tls }) => tls)).size > 1
       ? 'REDIS_URL has redis:// (plain text) and rediss:// (TLS). All nodes of a cluster must use the same'
       : undefined,
-  // On a cluster, the text after the first brace selects the slot. The keys of a customer need one
-  // slot.
+  // On a cluster, the text in the first braces of a key selects its slot. All keys of a customer
+  // must be in one slot, so the prefix must not have a brace.
   ({ REDIS_KEY_PREFIX, REDIS_CLUSTER }) =>
     REDIS_CLUSTER && REDIS_KEY_PREFIX.includes('{')
       ? 'REDIS_KEY_PREFIX has a brace, which selects the slots of all keys on a cluster'

@@ -1,6 +1,6 @@
 /**
- * Delivers records to Kafka, and to the spool while Kafka does not answer. Connects the topic
- * publishers and the spool with settings, metrics and log.
+ * Delivers records to Kafka. While Kafka does not answer, delivers them to the spool. Connects the
+ * topic publishers and the spool with settings, metrics and log.
  */
 
 import { type IngressSettings, SPOOL_WAITING_BYTES } from '@customer-stream/configuration'
@@ -42,7 +42,7 @@ export interface Delivery {
   drainSpool(partitionsKnown: boolean, signal: AbortSignal): Promise<void>
 }
 
-/** Throttled log lines, because each line could repeat without end. */
+/** Log lines with a rate limit, because an outage would repeat each line without end. */
 const createDeliveryLog = (logger: Logger) => ({
   unacknowledged: createThrottledLog((fields) =>
     logger.warn({ event: 'record-unacknowledged', ...fields }, 'records without an acknowledgement are sent again'),
@@ -91,8 +91,8 @@ const openPublishers = ({ settings, topics, metrics, logger }: DeliveryDependenc
       maxRecords: settings.QUEUE_MAX_RECORDS,
       maxBytes: settings.QUEUE_MAX_BYTES,
       deliveryDeadlineMs: 2 * settings.KAFKA_PRODUCE_TIMEOUT_MS + 500,
-      // Before its produce request, a send may connect, log in (5 × KAFKA_CONNECTION_TIMEOUT_MS)
-      // and ask which brokers are the leaders.
+      // A send may first connect and log in (5 × KAFKA_CONNECTION_TIMEOUT_MS), and ask for the
+      // partition leaders.
       stuckSendMs: 30_000 + 6 * (settings.KAFKA_CONNECTION_TIMEOUT_MS + settings.KAFKA_PRODUCE_TIMEOUT_MS),
       onFlush: (records, seconds, error) => {
         metrics.flushRecords.observe(records)

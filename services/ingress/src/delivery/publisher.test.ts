@@ -84,7 +84,7 @@ describe('a publisher', () => {
       outcome = o
     })
     const flush = await sent(1)
-    // Let the publisher finish its work of this turn of the event loop.
+    // Let the publisher finish its work in this event-loop turn.
     await new Promise(setImmediate)
     expect(outcome).toBeUndefined()
     flush.succeed()
@@ -258,7 +258,7 @@ describe('failing partitions', () => {
     expect(await Promise.all([...first, ...second])).toEqual(Array(4).fill('stored'))
     // The records keep their order of arrival.
     expect(sends.at(-1)).toBe('first1 second1')
-    // The partition becomes shared again only after its records have their answers.
+    // The partition becomes shared again only after each of its records has an outcome.
     await new Promise(setImmediate)
     expect(publisher.failing).toBe(0)
     await Promise.all([0, 1].map((partition) => publisher.publish(onPartition(partition, `third${partition}`), soon())))
@@ -308,7 +308,7 @@ describe('failing partitions', () => {
     failing.clear()
     while (publisher.size.records > 0) await new Promise(setImmediate)
     expect(await publish(1)).toBe('stored')
-    // The partition becomes shared again only after its records have their answers.
+    // The partition becomes shared again only after each of its records has an outcome.
     await new Promise(setImmediate)
     expect(await Promise.all(Array.from({ length: 10 }, () => publish(1)))).toEqual(Array(10).fill('stored'))
     await publisher.close()
@@ -331,8 +331,8 @@ describe('failing partitions', () => {
 
   it('a failing partition does not delay records that may go to any partition', async () => {
     let sends = 0
-    // In each send, all records without a key go to one partition. The send after it uses
-    // another partition.
+    // All records without a key in one send go to one partition. The next send uses another
+    // partition.
     const send = async (records: readonly Bound[]) => {
       if (records.some(({ partition }) => partition < 0) && sends++ === 0) throw unavailable()
     }
@@ -376,7 +376,7 @@ describe('slow partitions', () => {
   type OnPartition = Named & { readonly partition: number }
   const on = (partition: number, bytes = 1): OnPartition => ({ ...record(`${partition}`, bytes), partition })
   /**
-   * Simulates a Kafka that answers a send when the send's slowest partition has answered. The slow
+   * Simulates a Kafka that answers a send when all partitions of the send have answered. The slow
    * partition answers when the test calls `answerSlow` or `recover`.
    */
   const kafka = ({ maxRecords = 1000 } = {}) => {
@@ -446,7 +446,7 @@ describe('slow partitions', () => {
     await Promise.all(outcomes)
     // Each isolated partition of the slow flush needs one further flush.
     await Promise.all([SLOW, 1].map((partition) => publisher.publish(on(partition), soon())))
-    // The partitions become shared again only after their records have their answers.
+    // The partitions become shared again only after each of their records has an outcome.
     await new Promise(setImmediate)
     sends.length = 0
     await Promise.all([SLOW, 1].map((partition) => publisher.publish(on(partition), soon())))
@@ -521,7 +521,7 @@ describe('outages', () => {
     pass(11_000)
     expect(await publish(3, soon())).toBe('stored')
     const attempts = sends.length
-    // The probes of these partitions fail again.
+    // Wait until the probes of these partitions have failed again.
     await until(() => ['0:1', '1:1', '2:1'].every((probe) => sends.includes(probe, attempts)))
     pass(3_600_000)
     expect([publisher.failing, publisher.outage]).toEqual([3, undefined])

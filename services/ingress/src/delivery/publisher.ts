@@ -3,8 +3,8 @@
  * memory.
  *
  * Batching: records that arrive during a flush go into the next flush. Under low load a record is
- * sent immediately. Under high load one request carries hundreds of records. One request for each
- * record would need seven times as long.
+ * sent immediately. Under high load one request carries hundreds of records, because one request
+ * for each record would need seven times as long.
  *
  * A partition is in one of two states:
  * - shared: one flush at a time sends the records of all shared partitions.
@@ -17,15 +17,15 @@
  *
  * A failing partition always keeps one record to retry. If the deadlines of all its records are
  * over, the smallest record stays as a probe. When Kafka stores the probe, the partition works
- * again, even if no new record arrives. The probe's request already has its 503. If Kafka also
- * stores a repeat of the event, no reader is harmed. The probes need memory for one record of each
- * failing partition.
+ * again, even if no new record arrives. The request of the probe has already got 503, so the sender
+ * may repeat the event. Kafka may then have the event twice, which harms no reader. The probes need
+ * memory for one record of each failing partition.
  *
  * Guarantees:
  * - Each record gets its answer by its deadline.
  * - The answer `stored` is given only after Kafka has acknowledged the record.
  * - The counts of records and bytes include a record until its flush ends, even after its answer.
- * - The queue of an isolated partition never exceeds the room that remains for all other
+ * - The queue of an isolated partition is never larger than the room that it leaves for all other
  *   partitions.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -67,17 +67,19 @@ export interface Publisher<R> {
    * @param onRefused called if Kafka refuses the record, even after the deadline.
    */
   publish(record: R, deadlineAt: number, onRefused?: (error: Error) => void): Promise<Outcome>
-  /** Records in memory: records that wait or are in flight, even after their answer. */
+  /**
+   * Records in memory: records that wait for a flush or are in flight, even after their answer.
+   */
   readonly size: { readonly records: number; readonly bytes: number }
   /** Returns true if the last flush of this record's partition failed. */
   fails(record: R): boolean
   /** Number of partitions whose last flush failed. */
   readonly failing: number
-  /** Number of isolated partitions with a slow last flush that ended within the last minute. */
+  /** Number of isolated partitions whose last flush was slow, and ended within the last minute. */
   readonly slow: number
   /**
-   * Number of partitions that began to fail after the last stored record, and the first such
-   * partition's error. Undefined until the first partition has failed for OUTAGE_AFTER_MS.
+   * Number of partitions that began to fail after the last stored record, and the error of the
+   * first of these partitions. Undefined until the first partition has failed for OUTAGE_AFTER_MS.
    */
   readonly outage: { readonly partitions: number; readonly error: Error } | undefined
   /**
@@ -103,7 +105,7 @@ interface Queue<R> {
   /** The isolated partition. Undefined for the shared and the unbound queue. */
   readonly partition?: number
   waiting: Entry<R>[]
-  /** Records and bytes that wait or are in flight. */
+  /** Records and bytes that wait for a flush or are in flight. */
   records: number
   bytes: number
   /**
@@ -122,7 +124,10 @@ interface Flight {
 }
 
 const MAX_FLUSH_RECORDS = 500
-/** Far below the 100 MB of Kafka's limit, because a large request delays all later requests. */
+/**
+ * Kafka's limit is 100 MB. This limit is far below it, because a large request delays all later
+ * requests.
+ */
 const MAX_FLUSH_BYTES = 4 * 1024 * 1024
 /** Estimated bytes of a record's headers and of our objects for the record. */
 const ENTRY_OVERHEAD_BYTES = 512
@@ -133,11 +138,14 @@ const RETRY_PAUSE_MS = 100
  */
 const PROBE_PAUSE_MS = 500
 /**
- * A flush that lasts longer is slow, and its partitions are isolated. Isolation costs little,
- * because the records of a slow partition gather into large flushes.
+ * A flush that lasts longer than this is slow, and its partitions are isolated. Isolation costs
+ * little, because the records of a slow partition gather into large flushes.
  */
 const SLOW_FLUSH_MS = 200
-/** Time after a slow flush for which its partition counts as slow. Later the state is unknown. */
+/**
+ * A partition is reported as slow for this time after its last slow flush. After that, its state is
+ * unknown.
+ */
 const SLOW_REPORTED_MS = 60_000
 /** A topic has an outage if Kafka stores none of its records for this time after a failure. */
 const OUTAGE_AFTER_MS = 10_000
@@ -175,10 +183,10 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     queue.waiting.push(entry)
     if (!queue.pumping) pump(queue)
   }
-  /** Moves each entry to the present queue of its partition. */
+  /** Moves each entry to the current queue of its partition. */
   const requeue = (entries: readonly Entry<R>[]) => {
     for (const entry of entries) {
-      // Do not count a probe, because its record has its answer.
+      // Do not count a probe, because its request already has its answer.
       const isCounted = held.has(entry)
       if (isCounted) count(entry, -1)
       entry.queue = queueOf(entry.record)
@@ -255,8 +263,8 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   }
 
   /**
-   * Handles a slow flush that began before its partition failed, and now stores records. The
-   * partition's failure then starts at this success. Otherwise `outage` would not count the
+   * Handles a slow flush that began before its partition failed, and has now stored records. Moves
+   * the start of the partition's failure to this success. Otherwise `outage` would not count the
    * partition.
    */
   const restartFailures = (stored: readonly Entry<R>[]) => {
@@ -417,8 +425,8 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
       )
       const [first] = failed.flatMap(({ failure }) => failure ?? []).toSorted((a, b) => a.since - b.since)
       if (!first || performance.now() - first.since < OUTAGE_AFTER_MS) return undefined
-      // Count a failure of unbound records as a failure of all partitions, because the producer
-      // sends them to another partition at each attempt.
+      // The producer sends unbound records to another partition at each attempt. So if they fail,
+      // all partitions count as failing.
       return { partitions: failed.includes(unbound) ? Number.POSITIVE_INFINITY : failed.length, error: first.error }
     },
     close: async (deadlineAt) => {

@@ -12,7 +12,7 @@ import type { TopicPublishers } from './topic-publishers.ts'
 export type Publish<E> = (record: OutgoingRecord, deadlineAt: number) => Promise<Outcome<E>>
 
 export interface SpooledPublishOptions {
-  /** Time that Kafka has to store a record. After this time the record goes to the disk. */
+  /** If Kafka has not stored a record after this time, the record goes to the spool. */
   readonly spoolAfterMs: number
   readonly onDiskError: (error: Error) => void
   /**

@@ -14,8 +14,8 @@ export interface TopicPublishers {
   /** Returns true if the last flush of this record's partition failed. */
   fails(record: OutgoingRecord): boolean
   /**
-   * Returns a name for the partition of a spooled record. The name contains the number of
-   * partitions, because a record may change its partition when this number changes.
+   * Returns a name for the partition of a spooled record. The name contains the partition count,
+   * because a record may get another partition when the count changes.
    */
   partitionOf(record: OutgoingRecord): string
   /**
@@ -34,7 +34,7 @@ export interface TopicPublishers {
   /** Describes a topic whose oldest send has lasted longer than `stuckSendMs`. */
   stuck(): string | undefined
   /**
-   * Returns a topic that stores nothing because its partitions fail, and the last error of the
+   * Returns a topic that stores no records because its partitions fail, and the last error of the
    * partition that failed first.
    */
   outage(): { readonly topic: string; readonly error: Error } | undefined
@@ -47,30 +47,30 @@ export interface TopicPublishers {
 }
 
 /**
- * Deadline for the quarantine copy of a refused record. After a missed deadline no event is lost,
- * because the sender repeats the event.
+ * Deadline for the quarantine copy of a refused record. If the deadline is missed, no event is
+ * lost, because the sender repeats the event.
  */
 const QUARANTINE_DEADLINE_MS = 30_000
 /**
- * Deadline of the last flushes at a stop. The time may be short, because all requests have answers.
- * Only spooled records and quarantine copies still wait.
+ * Deadline of the last flushes at shutdown. The time may be short, because all requests already
+ * have answers. Only spooled records and quarantine copies still wait for Kafka.
  */
 const DRAIN_MS = 250
 /**
- * Number of newly failing partitions after which a topic without a stored record is unavailable. If
- * all other partitions failed before, a smaller number is enough. One failing partition alone is no
- * outage.
+ * A topic is unavailable if this many partitions have begun to fail and no record was stored since.
+ * Fewer partitions are enough if all other partitions failed before. One failing partition alone is
+ * no outage.
  */
 const OUTAGE_PARTITIONS = 3
 
 export interface TopicPublishersOptions extends Omit<PublisherOptions<OutgoingRecord>, 'partitionOf'> {
   /**
-   * Time that a delivery of spooled records waits for Kafka. Must exceed the time of two flushes:
-   * the flush in flight and the next flush. Otherwise the drain would send the records of slow
-   * flushes again and again.
+   * Time that a delivery of spooled records waits for Kafka. Must be longer than two flushes: the
+   * flush in flight and the next flush. Otherwise the drain would send the records of slow flushes
+   * again and again.
    */
   readonly deliveryDeadlineMs: number
-  /** Time after which a send counts as stuck, because kafkajs has no timeout for a send. */
+  /** A send that lasts longer than this is stuck. kafkajs has no timeout for a send. */
   readonly stuckSendMs: number
   /**
    * Called for each record that Kafka refuses although the record was sent alone. `quarantined` is
@@ -96,7 +96,7 @@ const suffixes = Object.entries(topicNames('')) as [keyof TopicNames, string][]
 
 /**
  * Creates a client, a producer and a publisher for each topic. If one topic has bad metadata,
- * kafkajs fails for all topics of the client. With one client for all topics, a broken quarantine
+ * kafkajs fails for all topics of its client. If all topics shared one client, a broken quarantine
  * topic would also stop the customers topic.
  */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share all publishers
@@ -144,7 +144,7 @@ export const createTopicPublishers = (
   }
   /**
    * Maps a record that was spooled under another KAFKA_TOPIC_PREFIX to the same topic under the
-   * present prefix.
+   * current prefix.
    */
   const underOurPrefix = (record: OutgoingRecord): OutgoingRecord => {
     if (publishers.has(record.topic)) return record
@@ -214,7 +214,7 @@ export const createTopicPublishers = (
       for (const [topic, { publisher }] of publishers) {
         const { outage, failing } = publisher
         if (!outage) continue
-        // Number of partitions that were already failing while other partitions stored records.
+        // Number of partitions that failed even while other partitions stored records.
         const before = Math.max(0, failing - outage.partitions)
         const others = (partitionCounts.get(topic) ?? 1) - before
         if (outage.partitions >= Math.min(OUTAGE_PARTITIONS, others)) return { topic, error: outage.error }

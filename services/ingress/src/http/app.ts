@@ -33,7 +33,10 @@ export interface AppDependencies {
   readonly topics: TopicNames
   readonly metrics: IngressMetrics
   readonly onInternalError: (error: Error) => void
-  /** Called for each refused request with a signature, a token or a forbidden address. */
+  /**
+   * Called for each refused request that has a signature or a token, or comes from a forbidden
+   * address.
+   */
   readonly onRefused: (refusal: Refusal) => void
   /** Called for each event that gets 202 but will probably never be applied. */
   readonly onSuspicion: (suspicion: Suspicion) => void
@@ -50,7 +53,7 @@ interface AddressSet {
 
 export interface AppOptions {
   readonly maxBodyBytes: number
-  /** Maximum bytes of all incomplete bodies together. */
+  /** Maximum bytes of all bodies that are still being received. */
   readonly maxReceivingBytes: number
   /**
    * Charset of bodies that declare no charset and are not UTF-8. If undefined, these bodies go to
@@ -62,7 +65,7 @@ export interface AppOptions {
   readonly keepAliveTimeoutMs: number
   /** Time limit for receiving a complete request. */
   readonly requestTimeoutMs: number
-  /** If undefined, any address may send. */
+  /** Addresses that may send. If undefined, any address may send. */
   readonly allowedAddresses: AddressSet | undefined
   readonly trustedProxies: AddressSet | undefined
 }
@@ -73,13 +76,13 @@ export const HEALTH_PATH = '/healthz'
 /** Value of Retry-After in seconds, for people and other clients. myKaarma has its own backoff. */
 const RETRY_AFTER_SECONDS = '5'
 
-/** Time in which the peer can read the answer to a refused request and close the connection. */
+/** After a refusal, the peer has this time to read the answer and to close the connection. */
 const FAREWELL_MS = 1000
 
 /**
  * Closes a socket FAREWELL_MS after its last answer. If the socket closed immediately, late bytes
- * of the request would reset the connection, and the peer would lose the answer. If the socket
- * stayed open, a peer could keep it forever.
+ * of the request would reset the connection, and the peer would not get the answer. If the socket
+ * stayed open, a peer could keep the connection forever.
  */
 const endSlowly = (socket: Duplex): void => {
   socket.end()
@@ -151,11 +154,11 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       endSlowly(socket)
     },
     keepAliveTimeout: options.keepAliveTimeoutMs,
-    // This limit closes the connection of a client that writes requests and reads no answer. The
-    // limit is longer than any normal pause.
+    // Closes the connection of a client that writes requests and reads no answer. This time is
+    // longer than any normal pause.
     connectionTimeout: options.keepAliveTimeoutMs + options.requestTimeoutMs,
-    // Serve requests on open connections during a stop, because a refusal would cost the sender one
-    // of its six attempts.
+    // Answer requests on open connections during a shutdown, because a refusal would cost the
+    // sender one of its six attempts.
     return503OnClosing: false,
     ...(options.trustedProxies && {
       trustProxy: (address: string) => options.trustedProxies?.includes(address) ?? false,
@@ -209,15 +212,15 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     const { status, body, headers } = rawAnswer('expectation-failed')
     response.writeHead(status, headers).end(body)
   })
-  // From SIGTERM on, each answer closes its connection, so that no sender has an open connection
-  // when the port closes.
+  // After SIGTERM, each answer closes its connection, so that no sender has an open connection when
+  // the port closes.
   app.addHook('onSend', (_request, reply, payload, done) => {
     if (deps.stopping.aborted) reply.header('connection', 'close')
     done(null, payload)
   })
 
-  // Open connections are cut a fixed time after the port has closed. Answer late requests before
-  // this cut.
+  // A fixed time after the port has closed, all open connections are cut. Late requests must get
+  // their answer before that.
   let lastDeadline = Number.POSITIVE_INFINITY
   app.addHook('preClose', (done) => {
     lastDeadline = performance.now() + options.acceptDeadlineMs
@@ -272,8 +275,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     method: ['GET', 'HEAD'],
     url: HEALTH_PATH,
     handler: async (_request, reply) => {
-      // This answer ignores the checks of `/readyz`. An outage usually affects all instances, and a
-      // load balancer without any instance loses events.
+      // This answer ignores the checks of `/readyz`. An outage usually affects all instances. If
+      // the load balancer removed all instances, events would be lost.
       const ready = !deps.stopping.aborted
       // Close the connection, because strangers may send this request.
       return reply
@@ -285,7 +288,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
 
   /**
    * Returns true if a request has neither the documented content type nor the sender's headers. The
-   * app does not receive the body of such a request.
+   * app does not receive the body of this request.
    */
   const isForeign = ({ contentType, headers }: FastifyRequest): boolean =>
     contentType !== undefined &&

@@ -38,7 +38,7 @@ const encodeSingleByte = (text: string, encoding: string): Buffer | undefined =>
   const decoder = new TextDecoder(encoding)
   const byteOf = new Map<string, number>()
   for (let byte = 0xff; byte >= 0; byte--) byteOf.set(decoder.decode(Uint8Array.of(byte)), byte)
-  // A smaller number of characters means that the charset is not a single-byte charset.
+  // A charset with fewer characters than this is not a single-byte charset.
   if (byteOf.size < 0xf0) return undefined
   const question = 0x3f
   return Buffer.from(Array.from(text, (character) => byteOf.get(character) ?? question))
@@ -51,7 +51,7 @@ const encodeText = (text: string, encoding: string): Buffer | undefined => {
 }
 
 interface Transcoded {
-  /** The body in another charset. The sender may have signed these bytes. */
+  /** The body's text in another charset. The sender may have signed these bytes. */
   readonly signed: Buffer
   /** Charset of the body, if the sender signed these bytes. */
   readonly encoding: string
@@ -59,8 +59,7 @@ interface Transcoded {
 
 /**
  * Returns the body's text in other charsets that the sender may have signed. Example: a program
- * signs the text as UTF-8, and its HTTP client sends the text as ISO-8859-1. The opposite occurs
- * too.
+ * signs the text as UTF-8, and its HTTP client sends the text as ISO-8859-1, or the reverse.
  */
 const transcode = (body: Buffer, contentType: string | undefined): Transcoded | undefined => {
   const declared = declaredEncoding(contentType)

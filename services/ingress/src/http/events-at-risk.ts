@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto'
 
 /**
- * Remembers events that got 503 and have not come back, by the hash of their body. The sender gives
- * up an event after six attempts, so such an event may be lost. A repeat that another ingress
- * accepts is not seen here, so the number is an upper limit.
+ * Remembers events that got 503 and were not accepted later, by the hash of their body. The sender
+ * gives up an event after six attempts, so these events may be lost. This process does not see a
+ * repeat that another ingress accepts, so the number is an upper limit.
  */
 export interface EventsAtRisk {
   readonly size: number
@@ -12,8 +12,8 @@ export interface EventsAtRisk {
 }
 
 /**
- * @param limit maximum number of remembered events, about 150 bytes each. Above the limit the
- *   oldest is forgotten.
+ * @param limit maximum number of remembered events, about 150 bytes each. At the limit, the event
+ *   with the oldest refusal is forgotten.
  * @param forgetAfterMs the sender sends no repeat after this time.
  */
 export const createEventsAtRisk = ({
@@ -37,7 +37,7 @@ export const createEventsAtRisk = ({
     },
     refused: (body) => {
       const key = keyOf(body)
-      // Insert again, so that the order of the map is the order of the times.
+      // Delete and insert the event, so that the map stays in the order of the times.
       refusedAt.delete(key)
       refusedAt.set(key, now())
       forgetOld()

@@ -25,7 +25,7 @@ export type Problem = keyof typeof problems
 
 export const PROBLEM_CONTENT_TYPE = 'application/problem+json'
 
-/** @param detail one sentence about this occurrence, free of secrets. */
+/** @param detail one sentence about this request, without secrets. */
 export const problemDocument = (type: Problem, detail?: string) => ({
   type,
   ...problems[type],

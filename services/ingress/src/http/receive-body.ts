@@ -65,7 +65,8 @@ export const createReceiveBody = ({ maxBodyBytes, maxBytesTogether }: ReceiveBod
       request.off('data', onData).off('end', onEnd).off('error', onClose).off('close', onClose)
       arriving.delete(receiving)
       bytesTogether -= receiving.bytes
-      // Ignore later errors: the connection may close before the end of the body.
+      // Ignore later errors of the request, because its connection may close before the end of the
+      // body.
       if (error) request.on('error', () => undefined)
       if (error) done(error)
       else done(null, joined(chunks, receiving.bytes))

@@ -20,7 +20,10 @@ const advice: Partial<Record<Problem, string>> = {
 const MAX_CHARACTERS = 200
 const cut = (text: string | undefined) => text?.slice(0, MAX_CHARACTERS)
 
-/** Logs refused requests that probably come from myKaarma: one line for each problem in 10 s. */
+/**
+ * Logs refused requests that probably come from myKaarma: at most one line per problem in ten
+ * seconds.
+ */
 export const createRefusalLog = (logger: Logger): ((refusal: Refusal) => void) => {
   const logs = new Map<Problem, (refusal: Refusal) => void>()
   return (refusal) => {

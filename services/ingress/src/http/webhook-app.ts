@@ -19,7 +19,7 @@ const warnings: Partial<Record<IngressSettings['MYKAARMA_AUTH'], string>> = {
   on: 'MYKAARMA_AUTH=on is the former name of signature+token and still works; please write the new name',
 }
 
-/** Creates the app of the public port from the settings. Logs settings that need attention. */
+/** Creates the app of the public port from the settings. Logs a warning about risky settings. */
 export const createWebhookApp = (deps: WebhookAppDependencies): FastifyInstance => {
   const { settings, publish, topics, metrics, logger, stopping } = deps
   const warning = warnings[settings.MYKAARMA_AUTH]

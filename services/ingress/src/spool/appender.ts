@@ -27,7 +27,8 @@ export interface Appender {
   /** Returns true if a record of this size fits, and the disk accepted the last record. */
   hasRoomFor(bytes: number): boolean
   /**
-   * If the disk refused the last records, writes a test file, to see whether the disk works again.
+   * If the disk refused the last records, writes a test file to find out whether the disk works
+   * again.
    */
   tryDisk(): Promise<void>
   /** Returns true if the next write may go to this segment (undefined: no segment yet). */
@@ -145,7 +146,7 @@ export const createAppender = (files: SpoolFiles, options: AppenderOptions): App
         failure = { error: cause }
       })
     }
-    // Count the bytes of the file instead of the reserved bytes from now on.
+    // Count the growth of the file instead of the reserved bytes.
     if (segment) files.bytes += segment.bytes - bytesBefore
     for (const { frame } of group) waitingBytes -= reservedBytes(frame)
     for (const { resolve, reject } of group) failure ? reject(failure.error) : resolve()

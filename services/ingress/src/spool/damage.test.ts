@@ -332,7 +332,7 @@ it('a deleted file is damage only if one of its records was not delivered', asyn
 })
 
 describe('torn tails', () => {
-  /** Bytes after the last sync, like those of a crash during an append. */
+  /** Bytes after the last sync, as a crash during an append leaves them. */
   it.each([
     ['zeros', () => Buffer.alloc(3_000_000)],
     ['a head without its body', (next: Buffer) => next.subarray(0, 30)],

@@ -1,14 +1,14 @@
 /**
- * Sends the records of the spool, and deletes the files whose records were all accepted.
+ * Sends the records of the spool, and deletes each file when all its records were accepted.
  *
  * The main reader reads all files in order and sends each record once. Records that Kafka did not
  * accept stay on disk. The drain creates a cursor for their partition. A cursor keeps positions
  * instead of records, and retries. Until the cursor has caught up, the main reader skips the
  * partition's records. So a failing partition delays no other partition.
  *
- * The drain starts again at the first file after the number of partitions changes, or after an
- * unreadable file becomes readable, because some records may be in no cursor. The drain does not
- * send delivered records again.
+ * The drain starts again at the first file if the partition count changes, or if an unreadable file
+ * becomes readable. Otherwise some records could be in no cursor. The drain does not send delivered
+ * records again.
  *
  * Memory does not grow with the spool: two batches of MAX_BATCH_BYTES (main reader, and all cursors
  * together) and two file windows (main reader, and the one cursor that reads). Each failing
@@ -54,8 +54,8 @@ const RETRY_MS = 500
 /** State of a failing partition. */
 interface Cursor {
   /**
-   * Any record of the partition, without its value. This record shows whether the partition's name
-   * has changed.
+   * Any record of the partition, without its value. The drain uses this record to find out whether
+   * the partition's name has changed.
    */
   readonly sample: OutgoingRecord
   /** Places of the records to send, the next record first. */
@@ -230,8 +230,8 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
     }
     const startCursors = () => {
       mustRestart ||= cursors.entries().some(([partition, cursor]) => isRenamed(partition, cursor, destination))
-      // Otherwise this function would again and again start cursors that end immediately, and block
-      // the event loop.
+      // Stop here. Otherwise this function would start cursors that end immediately, again and
+      // again, and block the event loop.
       if (isStopped() || mustRestart) return
       for (const [partition, cursor] of cursors) {
         if (cursor.running || cursor.dueAt > performance.now()) continue
@@ -254,7 +254,7 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
     }
     const retireDone = async () => {
       for (const segment of [...segments]) {
-        // Check each file right before its deletion, because a record may be appended meanwhile.
+        // Check each file immediately before its deletion, because a record may have been appended.
         if (!isDone(segment) || appender.mayWriteTo(segment)) continue
         try {
           if (segment === segments.at(-1)) await appender.finish()
@@ -289,7 +289,7 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
             // the records that the main reader leaves out here.
             next = item.behind
             read = await reader.next().catch((error: unknown) => {
-              // The batch is not sent, so the next run must begin at the batch's start.
+              // The batch was not sent, so the next run must begin at its first record.
               next = begun
               throw error
             })

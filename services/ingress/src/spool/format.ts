@@ -56,7 +56,7 @@ export const encodeHeader = (marker: Buffer, firstTimestamp: number): Buffer => 
   return header
 }
 
-/** Number of bytes and records of a file that are on disk (after fsync). */
+/** Numbers of bytes and records of a file that are on disk (after fsync). */
 export interface Note {
   readonly syncedEnd: number
   readonly records: number
@@ -191,14 +191,17 @@ const decodeBody = (body: Buffer): OutgoingRecord | undefined => {
 export type View = (at: number, bytes: number) => Promise<Buffer>
 
 export interface Frame {
-  /** Unique number of the frame in its file. The number is the same at each reading. */
+  /** Unique number of the frame in its file. Each reading of the file gives the same number. */
   readonly id: number
   readonly end: number
   /** Undefined if the frame's body is damaged. */
   readonly record: OutgoingRecord | undefined
 }
 
-/** Reads the frame at an offset. Undefined for a damaged head, or a body that ends after `end`. */
+/**
+ * Reads the frame at an offset. Undefined if the frame's head is damaged, or if its body ends after
+ * `end`.
+ */
 const frameAt = async (
   view: View,
   at: number,

@@ -6,7 +6,9 @@ export interface LastingSpool extends Pick<Spool, 'append' | 'hasRoomFor' | 'dra
    * @throws SpoolInUseError, or an error that names the path.
    */
   open(): Promise<void>
-  /** Reason why the spool cannot be used. Undefined for a full disk, which a drain solves. */
+  /**
+   * Reason why the spool cannot be used. Undefined for a full disk, because a drain frees its room.
+   */
   readonly problem: Error | undefined
 }
 

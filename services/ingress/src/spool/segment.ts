@@ -89,7 +89,7 @@ export interface Segment {
   confirmedEnd: number
   /** Number of written records, if known. */
   written: number | undefined
-  /** End of the bytes that have been read at least once. */
+  /** End of the bytes that the drain has read at least once. */
   scannedEnd: number
   /** Number of records found before `scannedEnd`. */
   found: number
@@ -209,8 +209,8 @@ export const createSegment = async (
         if (nlink === 0 || (await stat(path)).ino !== ino)
           throw new Error('the file was deleted or replaced while it was written')
         await isStillOurs()
-        // Write the note last. If a check above fails, the new bytes are cut off, so the note must
-        // not count them.
+        // Write the note last. If a check before this line fails, the new bytes are cut off, so the
+        // note must not count them.
         if (!isNew) await writeAll(file, encodeNote(marker, note), NOTE_AT)
         if (segment.scannedEnd >= segment.confirmedEnd) segment.unreadSince = firstTimestamp
         segment.confirmedEnd = note.syncedEnd
@@ -292,7 +292,7 @@ const layoutOf = async (segment: Segment, view: FileView, end: number, report: R
  * @param from the end of a record that was read before, or 0.
  * @param isStillOurs throws if the directory was replaced. A missing file is no damage in this
  *   case.
- * @throws UnknownFormatError, UnreadableFileError, or an error that is no sign of a damaged file.
+ * @throws UnknownFormatError, UnreadableFileError, or an error that does not mean damage.
  */
 export async function* readSegment(
   segment: Segment,

@@ -26,7 +26,10 @@ export { damageMessages, lostRecords, type SpoolDamage } from './segment.ts'
 export interface SpoolOptions {
   /** Folder of the spool. A missing folder is created. Only one process may use the folder. */
   readonly directory: string
-  /** Maximum bytes of all files together. The file system needs slightly more (whole blocks). */
+  /**
+   * Maximum bytes of all files together. The files need slightly more disk space, because a file
+   * system uses whole blocks.
+   */
   readonly maxBytes: number
   /** Maximum size of a file. Only whole files are deleted, so small files free room earlier. */
   readonly segmentBytes?: number
@@ -41,7 +44,7 @@ export interface SpoolOptions {
 export interface SpoolSize {
   /** Number of undelivered records. Excludes the records of `uncountedBytes`. */
   readonly records: number
-  /** Bytes of an earlier process's files whose records are not counted yet. */
+  /** Bytes in files of an earlier process whose records are not counted yet. */
   readonly uncountedBytes: number
   /** Bytes of all files. */
   readonly bytes: number

@@ -46,8 +46,8 @@ export interface UndeliveredOptions {
 
 export interface Undelivered {
   /**
-   * Reads the undelivered records from a position on, in order. Yields each record with the
-   * position after the record.
+   * Reads the undelivered records at and after a position, in order. Yields each record with the
+   * position after it.
    * @returns the position at which reading ended.
    */
   readFrom(
@@ -58,7 +58,7 @@ export interface Undelivered {
   readPlaces(places: readonly Place[]): Promise<Item[]>
   /** Returns true if there is a file to read at or after a position. */
   hasFileFrom(from: Position): boolean
-  /** Tries one unreadable file again. Returns true if a file has become readable. */
+  /** Tries to read one unreadable file again. Returns true if the file has become readable. */
   retryUnreadable(): Promise<boolean>
 }
 

@@ -51,7 +51,7 @@ local reply = { 1 }
 if position ~= '' then
   cursor = 13
   local stored = redis.call('HGET', KEYS[#KEYS], position) or ''
-  -- If the reply of an earlier attempt was lost, the position already is ARGV[4].
+  -- If an earlier attempt succeeded and its reply was lost, the position is already ARGV[4].
   if stored ~= ARGV[7] and stored ~= ARGV[4] then return { 0 } end
   -- While Redis is being filled, hashes are missing, so an old event would look like the newest
   -- event.
@@ -105,13 +105,14 @@ local function compare_with_stored(key, timestamp, id)
   local order = timestamp - stored_timestamp
   if order == 0 then order = compare_bytes(id, stored[2]) end
   local is_rebuild = projection > (tonumber(stored[3] or '') or 0)
-  -- A rebuild writes the same event again, in the new layout. A rebuild keeps a newer stored event
-  -- only if the rebuild has not read the record of that event yet.
+  -- A rebuild writes the same event again, in the new layout. It keeps a newer stored event only if
+  -- it has not read the record of that event yet.
   if is_rebuild and (order == 0 or (order < 0 and not may_come(stored[4]))) then return 1, order == 0 end
   return order, true
 end
 
--- Removes old fields that the new snapshot lacks, and the key's time to live. HSET does neither.
+-- Removes the key's time to live, and the old fields that the new snapshot lacks. HSET does
+-- neither.
 local function remove_rest(key, first, last)
   if redis.call('HLEN', key) > (last - first + 1) / 2 then
     local current = {}

@@ -66,10 +66,10 @@ const VERSION = 11
 const PARTITION_BYTES = 28
 
 /**
- * Reduces the cost of partitions without records in a fetch. At a low rate, each fetch names all
- * partitions and returns a record of only one partition. kafkajs 2.2.4 then spends most of its time
- * on the empty partitions. It creates a buffer for each partition in the request, and a batch and
- * several promises for each partition in the response. Its searches take quadratic time.
+ * Reduces the cost of partitions without records in a fetch. At a low rate of events, each fetch
+ * names all partitions and returns a record of only one partition. kafkajs 2.2.4 then spends most
+ * of its time on the empty partitions. It creates a buffer for each partition in the request, and a
+ * batch and several promises for each partition in the response. Its searches take quadratic time.
  *
  * Must run after {@link patchFetch}, and before a client fetches.
  */
@@ -100,7 +100,7 @@ const patchProtocol = () => {
   definition.protocol = ({ version }) => (version === VERSION ? lean : protocol({ version }))
 }
 
-/** Encodes a fetch request into one buffer. The bytes are those of kafkajs. */
+/** Encodes a fetch request into one buffer, with the same bytes as kafkajs. */
 export const encodeFetch = ({
   replicaId = -1,
   isolationLevel = 1,

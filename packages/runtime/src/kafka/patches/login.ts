@@ -45,7 +45,7 @@ export const forgetLogins = (): void => accounts.clear()
  * the directory would lock the account.
  *
  * With this patch all clients of the process share the state of an account. After a refusal no
- * login is sent for 5 s. The pause doubles with each further refusal, up to 60 s. Logins within the
+ * login is sent for 5 s. The pause doubles with each further refusal, up to 60 s. Logins during the
  * pause fail with the error of the last refusal. Connections that are already logged in continue.
  * Must run before a client is created.
  */
