@@ -191,7 +191,7 @@ it('Ctrl-C ends the topics command soon, even if Kafka never answers', { timeout
   const silent = createServer(() => undefined)
   const env = { PATH: process.env.PATH, KAFKA_BROKERS: `127.0.0.1:${await portOf(silent)}` }
   const child = spawn(process.execPath, [...program, 'topics', 'check'], { cwd: root, env })
-  // The first connection only tries the address. The second connection is that of the client.
+  // The first connection only tests the address. The second connection belongs to the client.
   await once(silent, 'connection')
   await once(silent, 'connection')
   const interruptedAt = performance.now()

@@ -25,7 +25,10 @@ const withExamples = (env: Readonly<Record<string, unknown>>): Record<string, st
     }),
   )
 
-/** Returns the variables that are no setting. A secret may also be given as a file. */
+/**
+ * Returns the variables that are not settings. NAME_FILE, the file of a secret, also counts as a
+ * setting.
+ */
 const unknownIn = (settings: object, env: Readonly<Record<string, unknown>>): string[] =>
   Object.keys(env).filter((name) => !(name in settings) && !(name.replace(/_FILE$/, '') in settings))
 
@@ -389,7 +392,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     onTestFinished(() => rmSync(folder, { recursive: true }))
     const file = join(folder, 'objects.yaml')
     writeFileSync(file, render(...words))
-    // The schemas are downloaded, unless this variable names a copy.
+    // kubeconform downloads the schemas, unless this variable names a copy.
     const { KUBERNETES_SCHEMAS: schemas = 'default' } = process.env
     expect(outcomeOf('kubeconform', '-strict', '-skip', 'PodMonitor', '-schema-location', schemas, file)).toBe(
       'accepted',

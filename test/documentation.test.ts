@@ -32,9 +32,9 @@ const pages = [
     .filter((name) => name.endsWith('.md'))
     .map((name) => `docs/${name}`),
 ]
-/** Reasons of quarantine that a subscriber does not have. */
+/** Reasons of quarantine for which only the projector refuses a record. */
 const OF_THE_PROJECTOR: readonly string[] = ['named-by-setting', 'unreadable-batch']
-/** All reasons, which the compiler compares with the type of the reader. */
+/** All reasons of the reader. The type check fails if one is missing. */
 const STATE_FAULTS = {
   'not-utf8': 1,
   'not-json': 1,

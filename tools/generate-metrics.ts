@@ -36,7 +36,7 @@ export const openRegistries = () => {
   return { ingress, projector }
 }
 
-/** Tells if prom-client documents a metric: those of Node and of the process. */
+/** Returns true for the metrics of Node and of the process, which prom-client documents. */
 const isOfNode = (name: string) => /^(?:nodejs|process)_/.test(name)
 
 /** Returns the labels of a metric, which prom-client keeps in a private property. */

@@ -61,8 +61,9 @@ const packAndCheck = (folder: string, { version }: Release) => {
 }
 
 /**
- * `npm sbom` runs without `--omit dev`: with it, npm also omits each production package that the
- * root package needs for development, such as ajv. A workspace has no development packages.
+ * Runs `npm sbom` without `--omit dev`. With this option npm would also omit production packages
+ * that the root package needs for development, such as ajv. A workspace has no development
+ * packages.
  */
 const writeSbom = (folder: string, image: string, workspace: string) => {
   const text = run('npm', 'sbom', '--sbom-format', 'cyclonedx', '--package-lock-only', '--workspace', workspace)
@@ -71,7 +72,7 @@ const writeSbom = (folder: string, image: string, workspace: string) => {
   const expected = productionPackages(packages, workspace)
   const problems = sbomProblems(sbom, expected)
   if (problems.length > 0) throw new Error(`the SBOM of ${image} is wrong:\n${problems.join('\n')}`)
-  // npm writes the name of the folder.
+  // Set the name of the image, because npm writes the name of the folder.
   Object.assign(sbom.metadata.component, { name: `customer-stream/${image}`, type: 'container' })
   const file = join(folder, `${image}.cdx.json`)
   writeFileSync(file, `${JSON.stringify(sbom, null, 2)}\n`)

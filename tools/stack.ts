@@ -15,7 +15,7 @@ const start = readCommandLine({
   },
 })
 
-// Keep this process running. Without this timer it would exit if the brokers were given.
+// Keep this process running. Without this timer it would exit if the brokers' addresses were given.
 setInterval(() => {}, 2 ** 30)
 
 try {

@@ -21,9 +21,9 @@ export interface CatchUpOptions {
 }
 
 /**
- * Starts a projector in a new group, and measures it from readiness to the end of the topic. The
- * first move of a position would be too late as the start, because a projector reads ahead before
- * this move.
+ * Starts a projector in a new group, and measures the time from readiness to the end of the topic.
+ * A measurement from the first move of a position would begin too late, because a projector reads
+ * ahead before it.
  */
 export const catchUp = async (
   pipeline: Pipeline,

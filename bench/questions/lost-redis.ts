@@ -15,7 +15,7 @@ const PARTITIONS = 12
 const DEFAULT_LOOKAHEAD = 200_000
 
 /**
- * Settings of a projector that reads the raw topic alone. With fewer customers the lookahead's
+ * Settings of a projector that reads only the raw topic. With fewer customers the lookahead's
  * window is smaller too, so a window has as many events of a customer as at scale 1.
  */
 const withoutState = (scale: number) => ({
@@ -25,7 +25,9 @@ const withoutState = (scale: number) => ({
 
 let runs = 0
 
-/** Deletes all keys in the background, because a command may not last as long as this deletion. */
+/**
+ * Deletes all keys in the background, because this deletion takes longer than a command may last.
+ */
 const emptyRedis = async ({ redis }: Pipeline) => {
   await redis.flushall('ASYNC')
   const pending = async () => /^lazyfree_pending_objects:(\d+)/m.exec(await redis.info('memory'))?.[1]

@@ -69,7 +69,7 @@ export interface Bench {
 export interface Question {
   readonly name: string
   readonly title: string
-  /** True if the question is asked only if its name is given, because it takes long. */
+  /** True if the question takes long, so that it is asked only by its name. */
   readonly onlyIfNamed?: boolean
   /** True if wrk sends the requests of this question. */
   readonly needsWrk?: boolean

@@ -18,7 +18,7 @@ export interface Profiled {
   readonly shares: readonly Share[]
 }
 
-/** bench/report/results.json */
+/** Content of bench/report/results.json. */
 export interface Results {
   readonly machine: Machine
   /** Answers by name of the question. */

@@ -247,7 +247,7 @@ it('a body of MAX_BODY_BYTES is applied, also if its state document is four time
   const maxBodyBytes = 1_048_576
   const customerUuid = `c${Math.random()}`
   const { body } = makeCustomersEvent({ customerUuid, payloadForm: 'object', customer: { numbers: [] } })
-  // A document has each of these numbers with 21 digits.
+  // A document writes each of these numbers with 21 digits.
   const count = Math.floor((maxBodyBytes - Buffer.byteLength(body)) / 5)
   const filled = body.replace('"numbers":[]', `"numbers":[${Array(count).fill('1e20')}]`)
   const largest = filled + ' '.repeat(maxBodyBytes - Buffer.byteLength(filled))

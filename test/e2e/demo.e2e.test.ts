@@ -31,7 +31,7 @@ const processesOf = (temporary: string): string[] =>
       const isOurs = /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/environ`, 'utf8').includes(`TMPDIR=${temporary}\0`)
       return isOurs ? [readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').slice(0, 200)] : []
     } catch {
-      return [] // the process has ended, or belongs to another user
+      return [] // Ignore the error: the process has ended, or belongs to another user.
     }
   })
 

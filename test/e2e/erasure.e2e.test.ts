@@ -45,7 +45,7 @@ const erase = (customerUuid: string, request: Partial<ErasureRequest> = {}, now 
     { customerUuid, scope: 'forever', reason: 'asked', requestedBy: 'test', ...request },
     now,
   )
-/** The timestamp of the customer's event in Redis, or null. */
+/** Returns the timestamp of the customer's event in Redis, or null. */
 const stored = (customerUuid: string) =>
   pipeline.redis.hget(customerKey(customerUuid, pipeline.keyPrefix), '_eventTimestamp')
 const untilStored = (customerUuid: string, timestamp: number | null) =>
@@ -75,7 +75,7 @@ const restart = async (env: Readonly<Record<string, string>> = {}) => {
   projector = await pipeline.start('projector', { ...QUICK, ...env })
   await projector.untilReady()
 }
-/** The values of the customer's records in the state topic, in order. */
+/** Returns the values of the customer's records in the state topic, in order. */
 const states = async (customerUuid: string) => {
   const values: (Buffer | null)[] = []
   await readTopic(pipeline.admin, pipeline.stateTopic, ({ key, value }) => {
@@ -83,7 +83,7 @@ const states = async (customerUuid: string) => {
   })
   return values
 }
-// No test may change other customers.
+// Check that no test has changed other customers.
 afterEach(async () => {
   expect(await Promise.all(OTHERS.map(stored))).toEqual(OTHERS.map(() => '1'))
 })

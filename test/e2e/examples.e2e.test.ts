@@ -66,7 +66,8 @@ const stateOfBody = (body: string | Buffer): CustomerState => {
 const fromSnapshots = (output: string): Customers =>
   Object.fromEntries(
     linesOf(output).map((line) => {
-      // As the payload of an event of another type, the line keeps the digits of its numbers.
+      // Parse the line as the payload of another event type, because this keeps all digits of its
+      // numbers.
       const parsed = parseEvent(Buffer.from(`{"type":"line","payload":${line}}`))
       if (!parsed.ok) throw new Error(`${parsed.detail}: ${line}`)
       const { customerUuid, version, state } = parsed.value.envelope.payload as {
@@ -137,7 +138,7 @@ const postOdd = async (timestamp: number) => {
     '{"customerUuid":"Zo\u00eb","firstName":"\ud83d\ude97 \ud83d","id":12345678901234567890,' +
     '"huge":1e400,"rate":1.50,"_eventId":"forged","dealerUuid":"evil","":"empty",' +
     '"list":[0.12345678901234567890,"\u2028\ud800",{"b":1,"a":null}]}'
-  // By UTF-8 bytes the first id is greater than the second. By UTF-16 it is smaller.
+  // By UTF-8 bytes the first id is greater than the second id. By UTF-16 code units it is smaller.
   await post(eventOf('\u{1F600}', timestamp, odd))
   await post(eventOf('\uFFFD', timestamp, '{"customerUuid":"Zoë"}'))
   const latin = eventOf('latin', timestamp, '{"customerUuid":"latin","firstName":"Renée"}')

@@ -51,7 +51,7 @@ const lose = async () => {
 }
 const fieldOf = (customerUuid: string, field: string) =>
   pipeline.redis.hget(customerKey(customerUuid, pipeline.keyPrefix), field)
-/** Lists the customers whose timestamp in Redis is not the expected one. */
+/** Lists the customers with a wrong timestamp in Redis. */
 const differences = async (expected: ReadonlyMap<string, string | null>) => {
   const found = await Promise.all([...expected.keys()].map((uuid) => fieldOf(uuid, '_eventTimestamp')))
   return [...expected].flatMap(([uuid, timestamp], i) => (found[i] === timestamp ? [] : `${uuid}: ${found[i]}`))

@@ -20,7 +20,7 @@ const killGroup = (pid: number | undefined) => {
   try {
     if (pid !== undefined) process.kill(-pid, 'SIGKILL')
   } catch {
-    // All processes have ended.
+    // Ignore the error: all processes have already ended.
   }
 }
 

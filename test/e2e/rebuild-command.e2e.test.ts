@@ -91,11 +91,13 @@ it('the rebuild command follows a rebuild to its end, then deletes old positions
   expect(new Set(hashes)).toEqual(new Set(['2']))
   await second.end()
 
-  // A third projection, as if it had been built. Its predecessor's predecessor may go.
+  // Simulate a third projection that is complete. Then the positions of the first projection may be
+  // deleted.
   await pipeline.redis.copy(keyOf(2), keyOf(3))
   const three = await rebuild()
   expect(three.stdout).toContain('Positions of projection 1: may be deleted (customer-stream rebuild --delete-old)')
-  // The first projector still runs. A moved position shows it. The third projection keeps pace.
+  // The first projector still runs, so its position moves. Copy this position, so that the third
+  // projection stays complete.
   const pace = setInterval(() => pipeline.redis.copy(keyOf(1), keyOf(3), 'REPLACE'), 50)
   const busy = rebuild(['--delete-old'])
   let sent = 0

@@ -1,4 +1,4 @@
-/** `customer-stream status` on a pipeline that is well, and on one in which a part is not. */
+/** `customer-stream status` on a healthy pipeline, and on a pipeline with a problem. */
 import { waitUntil } from '@customer-stream/runtime'
 import { customerKey, positionsKey, writeErasure } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
@@ -156,7 +156,7 @@ it('status counts quarantine records by reason, and erasures that are not execut
   )
   expect(ended.stdout).toMatch(/quarantine +24 h: (not-json|missing-type) 1, (not-json|missing-type) 1\n +total: 2 \(/)
 
-  // Without the position of the erasures, all of them count as not executed.
+  // Without a position in the erasures topic, all erasures count as not executed.
   projector.signal('SIGSTOP')
   onTestFinished(() => projector.signal('SIGCONT'))
   const key = positionsKey(1, keyPrefix)

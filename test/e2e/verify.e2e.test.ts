@@ -275,7 +275,7 @@ it('verify names each wrong customer by id with the reason, and exits with 1', a
 })
 
 it('an interrupted verify ends with code 130, and leaves nothing in Kafka', async () => {
-  // Without a projector, the command waits for the projector until the signal comes.
+  // No projector runs, so the command waits for a projector until the signal comes.
   await projector.end()
   expect((await pipeline.post(ingress, makeCustomersEvent().body)).status).toBe(202)
   const before = await traces()

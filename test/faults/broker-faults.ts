@@ -68,7 +68,7 @@ const some = ({ cluster: { brokers } }: Arena, scale: number, random: Random): r
 const slow = (bytesPerSecond: number) => ({ bytesPerSecond })
 
 /**
- * Makes one broker the leader of the state topic, and takes this broker away while events continue.
+ * Makes one broker the leader of the state topic, and disturbs this broker while events continue.
  * The state topic demands all replicas, so Kafka stores no document until the broker is back.
  * @throws an error if a position moves meanwhile.
  */

@@ -71,12 +71,15 @@ export const changedSettings = async ({ administrator }: Arena['pipeline'], topi
  */
 export const lasting = (ms: number): Promise<void> => sleep(ms)
 
-/** Events that both senders make in a second (default). With a smaller lag, projectors keep up. */
+/**
+ * Events that both senders make in a second (default). If the lag is smaller, the projectors keep
+ * up with the load.
+ */
 const SECOND_OF_LOAD = 500
 
 /**
- * Samples the lag. Without an answer of Redis, the sample uses the last known positions. Recovery
- * counts only with an answer of Redis after the services were ready.
+ * Samples the lag. If Redis does not answer, the sample uses the last known positions. The time of
+ * recovery needs an answer of Redis after the services were ready.
  */
 const watchLag = ({ positions, pipeline: { admin, topics } }: Arena) => {
   let worst = 0
@@ -121,7 +124,7 @@ export const sumOver = async (
 /**
  * Counts outcomes and records. A projector counts an outcome after the position has moved. So
  * counters are read before positions at the start, and after positions at the end. If a process has
- * ended, its counters are lost. Only then the count lacks outcomes.
+ * ended, its counters are lost. Only in this case outcomes are missing in the count.
  */
 const beginOutcomes = async ({ projectors, lived, positions }: Arena) => {
   const count = () => sumOver(projectors, 'projector_events_total')

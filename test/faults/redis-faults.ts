@@ -22,7 +22,7 @@ const snapshot = async (arena: Arena) => {
   return copy
 }
 
-/** @param why a part of the error message of Redis or its client. */
+/** @param why part of the expected error message of Redis or its client. */
 const untilProjectorsWait = async ({ projectors }: Arena, why = '') => {
   await waitUntil(
     `each projector says that it waits, ${why}`,
@@ -92,7 +92,7 @@ export const redisFaults: readonly Fault[] = [
     how: 'SIGSTOP for longer than the timeouts and the session timeout; SIGCONT',
     inject: async (arena, scale) => {
       await arena.redis.server.pause()
-      // First the command times out, then the connection.
+      // First a command times out, and then the connection.
       await untilProjectorsWait(arena, '(Command timed out|Socket timeout)')
       await keepingTheirPlace(arena, () => lasting(7000 + 8000 * scale))
       await arena.redis.server.resume()

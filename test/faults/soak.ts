@@ -1,6 +1,6 @@
 /**
- * `npm run soak -- --minutes N [--seed S]` injects random faults under load, one after the other.
- * The seed repeats a run.
+ * `npm run soak -- --minutes N [--seed S]` injects random faults under load, one after another. The
+ * same seed repeats a run.
  */
 import { Random } from '@customer-stream/simulator'
 import { listenForInterruption, readCommandLine } from '@customer-stream/simulator/command-line'

@@ -725,8 +725,8 @@ export const kafkaGuards: readonly Guard[] = [
     guard: 'more partitions than configured are a warning',
     prevents: 'services that do not start after partitions were added',
     file: `${folder}/topic-rules.ts`,
-    from: 'if (replicas.length < settings.KAFKA_PARTITIONS)',
-    to: 'if (replicas.length !== settings.KAFKA_PARTITIONS)',
+    from: 'replicas.length < settings.KAFKA_PARTITIONS',
+    to: 'replicas.length !== settings.KAFKA_PARTITIONS',
     test: unit(`${folder}/topic-check.test.ts`, 'the check refuses too few partitions, and warns of too many'),
   },
   {

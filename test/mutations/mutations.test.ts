@@ -13,7 +13,10 @@ const testsIn = (file: string): string =>
 /** A placeholder in a title, e.g. of `it.each`. */
 const PLACEHOLDER = String.raw`(?:%[a-z]|\$[\w.]+|\$\{[^}]*\})`
 
-/** Returns true if the source has the title, also with a placeholder for some of its words. */
+/**
+ * Returns true if the source contains the title. The source may have a placeholder instead of some
+ * words.
+ */
 const hasTitle = (source: string, title: string): boolean => {
   const words = title.split(' ')
   const ranges = words.flatMap((_, from) => words.slice(from).map((_word, more) => [from, from + more + 1] as const))

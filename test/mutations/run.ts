@@ -1,7 +1,7 @@
 /**
- * `npm run test:mutations [-- text]`: removes one guard after the other, in a copy of the project,
- * and checks that the test of the guard fails. With a text, checks only guards that have this text
- * in any field.
+ * `npm run test:mutations [-- text]`: removes one guard after another in a copy of the project, and
+ * checks that the guard's test fails. With a text, checks only guards that have this text in any
+ * field.
  */
 import { startBrokers } from '@customer-stream/testing'
 import type { Guard } from './guard.ts'
@@ -37,8 +37,8 @@ const passesUntouched = async (test: TestReference): Promise<TestRun> => {
 }
 
 /**
- * Returns the maximum number of runs in which a test must fail once: 3 for a scenario of the fault
- * suite, which depends on chance, otherwise 1.
+ * Returns the maximum number of runs. The test must fail in one of them. A scenario of the fault
+ * suite depends on chance, so it gets 3 runs.
  */
 const triesOf = ({ project }: TestReference): number => (project === 'faults' ? 3 : 1)
 

@@ -66,8 +66,8 @@ const EVENTS_PER_PARTITION = 40
 
 export const records: readonly Scenario[] = [
   {
-    // The scenarios run at the same time. This one takes longest, so it starts first. A fetch of
-    // 64 KiB has the records of one or two partitions, so most partitions wait for minutes.
+    // The scenarios run at the same time. This scenario takes longest, so it starts first. A fetch
+    // of 64 KiB has the records of one or two partitions, so most partitions wait for minutes.
     name: 'a projector that catches up on 48 partitions with a slow Redis is not ended',
     options: {
       partitions: 48,

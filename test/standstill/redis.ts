@@ -60,7 +60,9 @@ const changeUrlFile = ({ folder }: Site, password: string): void => {
   replaceFile(file, url.href)
 }
 
-/** Redis keeps the connections of a user whose password changes, so this ends them. */
+/**
+ * Ends the connections of the projector's user, because Redis keeps them when the password changes.
+ */
 const endConnections = async (site: Site): Promise<void> => {
   const { username } = new URL(readFileSync(join(site.folder, 'redis-url'), 'utf8'))
   await call(site, 'CLIENT', 'KILL', 'USER', username)

@@ -204,7 +204,7 @@ const untilHealed = (site: Site, timeoutMs: number, destroyed: readonly MadeCust
 
 /**
  * Waits until each expected symptom was seen once, and returns the texts. With `mayGoOn`, also ends
- * if the pipeline recovers by itself.
+ * if the pipeline recovers without help.
  */
 const untilSeen = async (site: Site, symptoms: readonly Symptom[], mayGoOn: boolean): Promise<string> => {
   const seen = symptoms.map((): string | undefined => undefined)

@@ -7,8 +7,8 @@ import { resultTable, runScenario, ScenarioError, type ScenarioResult } from './
 import { openWorld, type World } from './site.ts'
 import { topics } from './topics.ts'
 
-// `npm test` sets SWEEP=part, which runs only the scenarios of the consumer group, the quickest
-// ones. `npm run test:standstill` runs all scenarios.
+// `npm test` sets SWEEP=part, which runs only the scenarios of the consumer group, because they are
+// the quickest. `npm run test:standstill` runs all scenarios.
 const scenarios = process.env.SWEEP === 'part' ? groups : [...records, ...groups, ...topics, ...redis, ...kafkaAccess]
 
 const results: (ScenarioResult & { readonly failed?: boolean })[] = []

@@ -12,7 +12,7 @@ import { failedRequests } from './sums.ts'
 const PAUSE_MS = 1000
 const REDIS_AWAY_MS = 1500
 const CAUGHT_UP_RECORDS = 200
-/** Share of the events that must get 202 after a fault before the demo calls the fault healed. */
+/** A fault counts as healed when this share of the events has got 202 after it. */
 const PROMISED_AGAIN = 0.01
 
 export interface FaultContext {

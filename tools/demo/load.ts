@@ -39,14 +39,15 @@ export const startLoad = ({ secret, token }: Pipeline, options: LoadOptions): Lo
     disorder: 0.1,
     drops: 0.02,
     other: 0.05,
-    // With this base, six attempts take at least 8 s, so an outage of a few seconds loses no event.
+    // With this pause before the first retry, six attempts take at least 8 s. So an outage of a few
+    // seconds loses no event.
     retryBaseMs: RETRY_BASE_MS,
   })
   let isOver = false
   const ended = simulation.run().finally(() => {
     isOver = true
   })
-  ended.catch(() => {}) // the error reaches the caller that awaits the end
+  ended.catch(() => {}) // Ignore the error here, because the caller that awaits `ended` gets it.
   return { events: options.events, progress: simulation.progress, over: () => isOver, ended }
 }
 
@@ -94,7 +95,7 @@ export const showLoad = async (
       sample = meter.sample(performance.now(), load.progress.promised)
       const wasSettled = isSettled
       lag = await unlessAborted(lagOf(pipeline), signal)
-      if (wasSettled) await settled // rejects if a fault could not be carried out
+      if (wasSettled) await settled // Rejects if a fault could not be injected.
       if (wasSettled && lag === 0) return
     }
   } finally {

@@ -11,7 +11,7 @@ import type { Outcomes } from './sums.ts'
 export const lagOf = async ({ admin, redis, topics, keyPrefix }: Pipeline): Promise<number> => {
   try {
     const ends = await admin.fetchTopicOffsets(topics.customers)
-    // Compare the counts, because the offsets lack partitions without a leader.
+    // Compare the counts, because the offsets of partitions without a leader are missing.
     const partitions = (await admin.describeTopics([topics.customers])).get(topics.customers)
     if (ends.length !== partitions?.length) return Number.POSITIVE_INFINITY
     const fields = ends.map(({ partition }) => positionField(topics.customers, partition))

@@ -6,7 +6,7 @@ it("the meter shows the last two seconds' rate, and the time left by the average
   expect(meter.sample(0, 0)).toEqual({ perSecond: 0, secondsLeft: undefined })
   expect(meter.sample(1000, 100)).toEqual({ perSecond: 100, secondsLeft: 9 })
   meter.sample(2000, 200)
-  // The count does not grow for two seconds.
+  // For two seconds the count does not grow.
   meter.sample(3000, 200)
   expect(meter.sample(4000, 200)).toEqual({ perSecond: 0, secondsLeft: 16 })
   expect(meter.sample(5000, 1000)).toMatchObject({ perSecond: 400, secondsLeft: 0 })

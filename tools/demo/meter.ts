@@ -7,7 +7,7 @@ export const createMeter = (total: number) => {
   return {
     /**
      * @returns the rate of the last two seconds. The time left is estimated from the rate since the
-     *   start, because an outage of some seconds says little about the rest.
+     *   start, because an outage of some seconds would distort the estimate.
      */
     sample: (at: number, done: number): { readonly perSecond: number; readonly secondsLeft: number | undefined } => {
       first ??= { at, done }

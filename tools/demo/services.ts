@@ -4,7 +4,7 @@ import { freePortsToKeep, type Pipeline, type ServiceProcess } from '@customer-s
 export interface Services {
   /** Address of the ingress. A restart does not change the address. */
   readonly url: string
-  /** Returns the present process of the ingress. */
+  /** Returns the current process of the ingress. */
   readonly ingress: () => ServiceProcess
   readonly projector: ServiceProcess
   /** Starts an ingress at the address of the killed ingress. Resolves when it is ready. */

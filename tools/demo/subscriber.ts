@@ -12,7 +12,8 @@ import { addsUp, sumText } from './sums.ts'
 const INDENT = '  '
 
 /**
- * Returns a document as lines of JSON, wrapped at spaces. Cuts a word that is longer than a line.
+ * Returns a document as lines of JSON, which break at spaces. Cuts a word that is longer than a
+ * line.
  */
 export const documentLines = (state: CustomerState, columns: number): string[] => {
   const text = JSON.stringify(state, null, 1).replaceAll(/\n\s*/g, ' ')

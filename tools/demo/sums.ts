@@ -1,7 +1,7 @@
 import { number, wrapped } from '@customer-stream/cli/layout'
 import type { SimulationProgress } from '@customer-stream/simulator'
 
-/** Total and its parts, from different sources, so that an equal sum proves something. */
+/** A total and its parts. They come from different sources, so that an equal sum is evidence. */
 export interface Sum {
   readonly label: string
   readonly total: number

@@ -21,7 +21,10 @@ export interface Sbom {
 
 const FOLDER = 'node_modules/'
 
-/** Finds the folder from which Node would load `name` in `folder`. Undefined if there is none. */
+/**
+ * Finds the folder from which Node would load `name` in `folder`. Undefined if the package is
+ * missing.
+ */
 const resolveFrom = (packages: LockedPackages, folder: string, name: string): string | undefined => {
   for (let at = folder; ; at = at.slice(0, Math.max(at.lastIndexOf(`/${FOLDER}`), 0))) {
     const candidate = `${at === '' ? '' : `${at}/`}${FOLDER}${name}`
@@ -53,7 +56,7 @@ const nameOf = (packages: LockedPackages, folder: string): string => {
   return `${name}@${version}`
 }
 
-/** Returns a problem for each package that the SBOM lacks, or that the image does not have. */
+/** Returns a problem for each package that is missing in the SBOM, or that only the SBOM has. */
 export const sbomProblems = (sbom: Sbom, expected: readonly string[]): string[] => {
   const listed = sbom.components.map(({ purl }) => decodeURIComponent(purl.replace(/^pkg:npm\//, '')))
   return [

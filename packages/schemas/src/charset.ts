@@ -1,19 +1,19 @@
 /**
  * Decodes request bodies. JSON is UTF-8, but HTTP clients also send `text/plain` in another
- * charset, and declare this charset in the content type.
+ * charset, which the content type declares.
  */
 
 const declaredCharset = /;\s*charset\s*=\s*(?:"([^"]*)"|([^\s;"]+))/i
 
 /**
- * Returns the name of a charset in the Encoding Standard, or undefined if the standard lacks the
- * charset.
+ * Returns the name that the Encoding Standard has for a charset. Undefined if the standard does not
+ * have the charset.
  */
 export const encodingOf = (charset: string): string | undefined => {
   // The Encoding Standard reads ASCII as windows-1252. Each ASCII text is also valid UTF-8.
   if (/^(?:us-)?ascii$|^ansi_x3/i.test(charset)) return 'utf-8'
   try {
-    // Java writes `ISO8859_1` with an underscore, and the Encoding Standard has `ISO8859-1`.
+    // Java writes `ISO8859_1` with an underscore. The Encoding Standard has `ISO8859-1`.
     return new TextDecoder(charset.replaceAll('_', '-')).encoding
   } catch {
     return undefined
@@ -21,8 +21,8 @@ export const encodingOf = (charset: string): string | undefined => {
 }
 
 /**
- * Returns the charset that a content type declares, or undefined if the content type declares no
- * charset or an unknown charset.
+ * Returns the charset that a content type declares. Undefined if it declares no charset, or an
+ * unknown one.
  */
 export const declaredEncoding = (contentType: string | undefined): string | undefined => {
   const [, quoted, plain] = declaredCharset.exec(contentType ?? '') ?? []

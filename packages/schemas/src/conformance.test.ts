@@ -106,7 +106,7 @@ describe('the conformance vectors', () => {
   })
 
   it('the conformance vectors have a case for each reason to refuse a record', () => {
-    // The type check fails if a new reason is missing here. `nested-too-deep` has no case, because
+    // The type check fails if a reason is missing here. `nested-too-deep` has no case, because
     // parsers have different limits.
     const reasons: Readonly<Record<Exclude<EventFault, 'nested-too-deep'>, true>> = {
       'not-utf8': true,

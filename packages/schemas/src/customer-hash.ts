@@ -50,8 +50,8 @@ export type ProjectionFault = VersionFault | 'nested-too-deep' | 'too-many-field
 const MAX_FIELDS = 100_000
 
 /**
- * Names that belong to the envelope alone. A customer's field with such a name does not get the
- * name, even if the envelope lacks the field.
+ * Names that only fields of the envelope may have in the hash. A customer's field with one of these
+ * names gets another name, even if the envelope lacks the field.
  */
 const envelopeFields: ReadonlySet<string> = new Set(['dealerUuid', 'departmentUuid'])
 

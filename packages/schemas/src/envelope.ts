@@ -67,7 +67,7 @@ export interface OtherEvent {
 }
 
 export type ParseFault =
-  /** The bytes are invalid in the declared charset, or in UTF-8 if none is declared. */
+  /** The bytes are invalid in the declared charset, or in UTF-8 if no charset is declared. */
   | 'not-utf8'
   | 'not-json'
   | 'nested-too-deep'
@@ -153,8 +153,8 @@ export interface ParseOptions {
    */
   readonly contentType?: string | undefined
   /**
-   * If false, numbers that a double cannot hold are rounded, and the parse is faster. For readers
-   * that need only ids and the type.
+   * If false, numbers that a double cannot hold are rounded, and the parse is faster. This is
+   * enough for a reader that needs only the ids and the type.
    */
   readonly exactNumbers?: boolean
 }

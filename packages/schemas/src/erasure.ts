@@ -1,6 +1,7 @@
 /**
  * An erasure: the value of a record in the erasures topic. The key of the record is the
- * customerUuid. The last record of a key counts. An erasure has no data of the customer.
+ * customerUuid. If a key has several records, only the last record is used. An erasure has no data
+ * of the customer.
  */
 import { type Static, Type } from '@sinclair/typebox'
 import { decodeText } from './charset.ts'
@@ -47,7 +48,10 @@ const isText = (value: unknown): value is string => typeof value === 'string' &&
 
 const TEXT = `must be a text of at most ${MAX_ERASURE_TEXT} characters`
 
-/** Returns what the first missing or invalid member must be. Undefined if all members are valid. */
+/**
+ * Describes the first missing or invalid member, and its required form. Undefined if all members
+ * are valid.
+ */
 const wrongMember = ({ erasedAt, scope, reason, requestedBy }: Readonly<Record<string, unknown>>) => {
   if (!Number.isSafeInteger(erasedAt) || (erasedAt as number) < 1)
     return 'erasedAt must be Unix milliseconds, as a number'

@@ -42,8 +42,8 @@ export const mayRound = (text: string): boolean => inexactNumber.test(text) || i
 export const mayRoundWithin = (text: string): boolean => mayRound(text) || text.includes('u00')
 
 /**
- * Matches one of three parts of valid JSON: a quote that begins or ends a string, escapes in a
- * string, or a number that `JSON.parse` may round. No match backtracks far.
+ * Matches three parts of valid JSON: a quote that begins or ends a string, escapes in a string, and
+ * a number that `JSON.parse` may round. The pattern never backtracks far.
  */
 const token = /"|(?:\\.){1,99}|-?(?:\d[\d.]{15,}|\d[\d.]*[eE][+-]?\d{3})[\d.eE+-]*/gs
 
@@ -76,8 +76,8 @@ const unmark = (value: unknown): unknown => {
  * values.
  */
 const parseExactly = (text: string): unknown => {
-  // Throws if the text is not JSON. Without this check, a number at a wrong place could become
-  // valid as a string.
+  // Throws if the text is not JSON. Without this first parse, a number at a wrong place could
+  // become a valid string.
   const rounded: unknown = JSON.parse(text)
   let inString = false
   let marked = 0

@@ -9,10 +9,10 @@ export const DEFAULT_KEY_PREFIX = 'mykaarma:'
 export const PROJECTION_VERSION = 1
 
 /**
- * Returns the end of a customer's keys. On Redis Cluster only the text from the first `{` to the
- * next `}` selects the slot. If this text is empty, the whole key selects the slot, and the keys of
- * the customer would be in different slots. Only an id in braces ends with `}`, so no two ids have
- * the same key.
+ * Returns the last part of a customer's keys. On Redis Cluster only the text from the first `{` to
+ * the next `}` selects the slot. If this text is empty, the whole key selects the slot, and the
+ * customer's keys would be in different slots. Only an id in braces ends with `}`, so no two ids
+ * have the same key.
  */
 const tagged = (customerUuid: string): string =>
   customerUuid.startsWith('}') ? `{_}${customerUuid}:` : `{${customerUuid}}`
@@ -47,7 +47,7 @@ const POSITION_TAGS = [
 /**
  * Returns the keys of the hashes of positions on a Redis Cluster. Each hash has all positions, so
  * each master has a copy. A single master can be emptied or restored from an old backup. So the
- * lowest position of all copies counts. If one copy lacks a position, its partition counts as not
+ * position of a partition is the lowest copy. If one copy is missing, the partition counts as not
  * applied.
  */
 export const clusterPositionsKeys = (projection: number, prefix: string = DEFAULT_KEY_PREFIX): readonly string[] =>

@@ -72,7 +72,10 @@ describe('the state of an event', () => {
 })
 
 describe('the size of a document', () => {
-  /** The place, the times and the names of the members, besides what the body has. */
+  /**
+   * Bytes of a document that do not come from the body: the place, the times and the names of the
+   * members.
+   */
   const FIXED_BYTES = 300
   const sizesOf = (body: Buffer, contentType: string) => {
     const parsed = parseEvent(body, { contentType })

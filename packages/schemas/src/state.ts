@@ -87,7 +87,7 @@ export const stateOf = (event: CustomersEvent, from: RecordPlace): Result<Custom
     receivedAt,
     source: { topic, partition, offset },
   }
-  // The static types are those of the sender's documentation. A value may differ from its type.
+  // The static types follow the sender's documentation. A value may differ from its type.
   return ok(state as CustomerState)
 }
 
@@ -138,7 +138,7 @@ export const readState = (value: Uint8Array): Result<CustomerState, StateFault> 
     : failed('not-a-state-document', `${wrong} is missing or invalid`)
 }
 
-/** The reasons why a record of the state topic says nothing about a customer. */
+/** The reasons why a record of the state topic is unusable. */
 export type StateRecordFault =
   | StateFault
   | KeyFault

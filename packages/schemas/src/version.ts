@@ -72,13 +72,16 @@ const compareUtf8 = (a: string, b: string): number => {
  */
 export const compareVersions = (a: Version, b: Version): number => a.timestamp - b.timestamp || compareUtf8(a.id, b.id)
 
-/** Decision of a reader about an event. `held` is the version that the reader has stored. */
+/**
+ * Decision of a reader about an event. The stored version is the version that the reader has stored
+ * beside the customer's state.
+ */
 export type Decision =
-  /** The event is newer than the held version, or no version is held. Replace the state. */
+  /** The event is newer than the stored version, or no version is stored. Replace the state. */
   | 'apply'
-  /** The event has the held version. Ignore the event. */
+  /** The event has the stored version. Ignore the event. */
   | 'duplicate'
-  /** The event is older than the held version. Ignore the event. */
+  /** The event is older than the stored version. Ignore the event. */
   | 'stale'
 
 /**
@@ -94,8 +97,8 @@ const encoder = new TextEncoder()
 
 /**
  * Returns bytes that sort like the version: the timestamp as a 64-bit big-endian integer, then the
- * id in UTF-8. Databases compare binary columns byte by byte, and a prefix before the longer value.
- * So `UPDATE … WHERE version < ?` applies the version rule.
+ * id in UTF-8. Databases compare binary columns byte by byte, and put a prefix before the longer
+ * value. So `UPDATE … WHERE version < ?` applies the version rule.
  * @throws RangeError if the timestamp is not an integer from 1 to 2^53-1.
  */
 export const versionBytes = ({ timestamp, id }: Version): Uint8Array<ArrayBuffer> => {

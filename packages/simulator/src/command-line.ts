@@ -94,7 +94,7 @@ export const readCommandLine = <Read>(line: CommandLine<Read>): Read => {
 
 /**
  * A terminal sends Ctrl-C to npm and to this process, and npm repeats the signal within
- * milliseconds. A signal after this time is a second Ctrl-C of a person.
+ * milliseconds. A signal that comes later than this is a second Ctrl-C of a person.
  */
 const SAME_SIGNAL_MS = 500
 

@@ -5,7 +5,7 @@ import type { Random } from './random.ts'
 import type { AttemptResult, Sender } from './sender.ts'
 import { sign } from './signature.ts'
 
-/** One first attempt and five retries, as myKaarma documents. */
+/** The first attempt and five retries, as myKaarma documents. */
 export const MAX_ATTEMPTS = 6
 
 export type DeliveryResult =

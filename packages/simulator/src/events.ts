@@ -31,9 +31,11 @@ export interface CustomersEventOverrides {
    * `inside` the customer as in the vendor's API schema.
    */
   readonly addressesStand?: 'beside' | 'inside'
-  /** Default: a JSON string, as documented. */
+  /** Form of the payload. Default: a JSON string, as the vendor documents. */
   readonly payloadForm?: 'string' | 'object'
-  /** The legacy envelope: `dataType` and `eventType` in place of `type`. */
+  /**
+   * If true, the envelope is the legacy envelope: `dataType` and `eventType` in place of `type`.
+   */
   readonly legacy?: boolean
 }
 

@@ -1,7 +1,7 @@
 /**
- * The ledger has one JSON line for each promise, which is a delivery that was answered with 2xx in
- * time. A killed run may leave an incomplete line without a newline. The reader ignores this line,
- * and the next writer removes this line.
+ * The ledger has one JSON line for each promise. A promise is a delivery that was answered with 2xx
+ * in time. A killed run may leave an incomplete line without a newline. The reader ignores this
+ * line, and the next writer removes this line.
  */
 import { hash } from 'node:crypto'
 import { closeSync, createReadStream, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'

@@ -50,7 +50,7 @@ export interface SimulationOptions {
 }
 
 export interface SimulationProgress {
-  /** Number of distinct events. After a run each event is promised, lost or stopped. */
+  /** Number of distinct events. At the end of a run each event is promised, lost or stopped. */
   made: number
   attempts: number
   /** Distinct events answered with 2xx at least once. */
@@ -68,9 +68,9 @@ export interface SimulationProgress {
   cutOff: number
   /** Events whose six attempts all failed. */
   lost: number
-  /** Events whose retries ended because of a stop. */
+  /** Events whose retries were ended by the signal. */
   stopped: number
-  /** Deliveries of events that had been promised before. */
+  /** Deliveries of events that were promised before. */
   repeats: number
   statuses: Record<number, number>
 }
@@ -85,8 +85,8 @@ export interface Simulation {
   run(): Promise<SimulationProgress>
 }
 
-// Maximum events that wait for their next attempt. At this number the simulator creates no new
-// events. Limits memory during an outage.
+// At this number of events that wait for their next attempt, the simulator creates no new events.
+// This limits memory during an outage.
 const MAX_UNFINISHED = 10_000
 const LONGEST_REPEAT_DELAY_EVENTS = 200
 

@@ -49,8 +49,8 @@ export interface CustomerTable extends Iterable<CustomerState> {
    */
   untilCaughtUp(): Promise<void>
   /**
-   * Returns the changes from this call on. A slow reader gets only the newest state of each
-   * customer. Ends when the table is closed, or throws the table's error.
+   * Returns the changes after this call. A slow reader gets only the newest state of each customer.
+   * Ends when the table is closed, or throws the table's error.
    */
   changes(): AsyncIterableIterator<TableChange, undefined>
   /**

@@ -1,7 +1,7 @@
 import type { EachBatchPayload } from 'kafkajs'
 
 /**
- * Time after which the group removes a dead member. After a crash, the next start may wait this
+ * The group removes a dead member after this time. So after a crash, the next start may wait this
  * long for its partitions.
  */
 export const SESSION_TIMEOUT_MS = 10_000

@@ -25,7 +25,8 @@ export const isUnknownTopic = (error: unknown): boolean => {
 export interface RunningConsumer {
   readonly consumer: Consumer
   /**
-   * True after the abort of the signal or the first failure. No further record may be handled then.
+   * True after the abort of the signal or the first failure. After that, no further record may be
+   * handled.
    */
   readonly isEnding: boolean
   /** Aborts when `isEnding` becomes true. */
@@ -44,7 +45,9 @@ export interface RunOptions {
   readonly setUp: (running: RunningConsumer) => ConsumerRunConfig
 }
 
-/** Maximum wait of a fetch. Short, because a stop waits for the fetch in flight. */
+/**
+ * Maximum wait of a fetch. It is short, because the end of a run waits for the fetch in flight.
+ */
 const MAX_WAIT_MS = 500
 
 /**
@@ -70,7 +73,7 @@ export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOp
     maxWaitTimeInMs: MAX_WAIT_MS,
     ...config,
     allowAutoTopicCreation: false,
-    // Without this option, a crash during the stop would start the consumer again.
+    // Without this option, a crash while the run ends would start the consumer again.
     retry: { restartOnFailure: async () => !isEnding() },
   })
   // kafkajs also emits this event for failures after which it restarts the consumer, such as an

@@ -13,7 +13,7 @@ export interface Authority {
   readonly ca: string
   /**
    * Issues a certificate.
-   * @param hosts names and addresses of the server. A client needs none.
+   * @param hosts names and addresses of the server. Empty for a client.
    */
   issue(name: string, hosts?: readonly string[]): Certificate
 }
@@ -27,7 +27,7 @@ interface Issuer {
 
 /** Creates a certificate that is valid for a day. Without an issuer it signs itself. */
 const create = (name: string, extensions: readonly object[], issuer?: Issuer) => {
-  // forge generates keys slowly, so Node generates them.
+  // Node generates the keys, because forge is slow at this.
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
   const key = forge.pki.privateKeyFromPem(privateKey.export({ type: 'pkcs1', format: 'pem' }).toString())
   const certificate = forge.pki.createCertificate()

@@ -36,7 +36,9 @@ export interface Pipeline {
   readonly groupId: string
   readonly secret: string
   readonly token: string
-  /** Folder with the logs of the services. The next run that starts brokers removes it. */
+  /**
+   * Folder with the logs of the services. The next run that starts brokers removes this folder.
+   */
   readonly folder: string
   start(name: ServiceName, env?: Readonly<Record<string, string>>): Promise<ServiceProcess>
   /**

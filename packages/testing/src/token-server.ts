@@ -15,7 +15,7 @@ export interface TokenRequest {
 export interface TokenServer {
   readonly url: string
   readonly requests: readonly TokenRequest[]
-  /** Replaces the answer to each request. `undefined` means tokens again. */
+  /** Replaces the answer to each request. `undefined` restores the answer with a token. */
   answerWith(answer: ((response: ServerResponse) => void) | undefined): void
   close(): Promise<void>
 }

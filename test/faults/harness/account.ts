@@ -21,9 +21,9 @@ export interface Closing {
 }
 
 /**
- * Reconciliation of one scenario. Each stage from the senders to Redis has its own counts, which
- * are compared with the counts of the next stage. The verifier finds missing records. The
- * reconciliation also finds surplus records and records of unknown origin.
+ * Reconciliation of one scenario: compares the counts of each stage, from the senders to Redis,
+ * with the counts of the next stage. The verifier finds missing records. The reconciliation also
+ * finds surplus records and records of unknown origin.
  */
 export interface Account {
   readonly witness: Witness
@@ -87,7 +87,7 @@ export const createAccount = (customersTopic: string): Account => {
       const foreign = [...stored.keys()].filter((print) => !sent.has(print)).length
       const short = [...promises].filter(([print, count]) => count > (stored.get(print) ?? 0)).length
       const misplaced = [...positions].filter(([partition, next]) => next !== (ends.get(partition) ?? 0))
-      // The senders make only usable records. So another count than 0 is a bug of the verifier.
+      // The senders make only usable records, so a count above 0 is a bug of the verifier.
       const spoilt = new Set(unusable.values()).difference(posted).size
       const notQuarantined = [...unusable].filter(([source, print]) => quarantined.get(source) !== print).length
       const wronglyQuarantined = [...quarantined].filter(([source, print]) => unusable.get(source) !== print).length

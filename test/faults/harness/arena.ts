@@ -141,7 +141,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
   const manageIngress = async (): Promise<ManagedIngress> => {
     const ingress = await manage('ingress')
     const { hostname, port: listeningPort } = new URL(ingress.process.url)
-    // Object.assign keeps the getter `process`. A spread would copy its present value, which is
+    // Object.assign keeps the getter `process`. A spread would copy its current value, which is
     // wrong after a restart.
     return Object.assign(ingress, { network: await openTcpProxy({ host: hostname, port: Number(listeningPort) }) })
   }

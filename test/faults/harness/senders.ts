@@ -48,7 +48,7 @@ export interface SendersOptions {
 export const startSenders = (urls: readonly string[], options: SendersOptions): Senders => {
   const { secret, token, ledgerPath, seed, ratePerSecond = 250 } = options
   const stop = new AbortController()
-  // No run sends so many events, because `stopLoad` ends the load.
+  // More events than any run sends, because `stopLoad` ends the load earlier.
   const sequence = { events: 1_000_000, customers: 300, disorder: 0.1, other: 0.05 }
   const simulations: Simulation[] = urls.map((url, i) =>
     createSimulation({
