@@ -1,6 +1,7 @@
 # One small image per service, and one of the operator's commands:
 #   docker build --build-arg SERVICE=ingress -t customer-stream/ingress .
 #   docker build --target cli -t customer-stream/cli .
+# For AWS MSK with IAM, add --build-arg EXTRA_PACKAGE=aws-msk-iam-sasl-signer-js@1.0.3.
 # For a release, give the labels too: --build-arg VERSION=0.2.0 --build-arg COMMIT=$(git rev-parse HEAD)
 ARG NODE_IMAGE=node:24-slim
 
@@ -20,6 +21,9 @@ COPY services/projector/package.json services/projector/
 
 FROM manifests AS cli-dependencies
 RUN npm ci --omit=dev --ignore-scripts --workspace @customer-stream/cli
+ARG EXTRA_PACKAGE=""
+RUN test -z "${EXTRA_PACKAGE}" || \
+  npm install --no-save --omit=dev --ignore-scripts --workspace @customer-stream/cli "${EXTRA_PACKAGE}"
 
 # Needs the Kafka and the Redis of the services:
 #   docker run --rm -e KAFKA_BROKERS=… -e REDIS_URL=… customer-stream/cli verify
@@ -46,6 +50,9 @@ ENTRYPOINT ["node", "--conditions=customer-stream-source", "--", "packages/cli/s
 FROM manifests AS dependencies
 ARG SERVICE
 RUN npm ci --omit=dev --ignore-scripts --workspace @customer-stream/${SERVICE}
+ARG EXTRA_PACKAGE=""
+RUN test -z "${EXTRA_PACKAGE}" || \
+  npm install --no-save --omit=dev --ignore-scripts --workspace @customer-stream/${SERVICE} "${EXTRA_PACKAGE}"
 
 FROM ${NODE_IMAGE} AS service
 ARG SERVICE

@@ -3,9 +3,10 @@ import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, wri
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { ingressSettings, projectorSettings } from '@customer-stream/configuration'
-import { loadSettings, type Settings } from '@customer-stream/runtime'
-import { redisSettings } from '@customer-stream/runtime/redis'
+import { ingressRules, ingressSettings, projectorRules, projectorSettings } from '@customer-stream/configuration'
+import { loadSettings } from '@customer-stream/runtime'
+import { kafkaRules, kafkaSettings } from '@customer-stream/runtime/kafka'
+import { redisRules, redisSettings } from '@customer-stream/runtime/redis'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { parse, parseAllDocuments } from 'yaml'
 import { NO_PROMETHEUS, promtool } from './prometheus.ts'
@@ -24,6 +25,15 @@ const withExamples = (env: Readonly<Record<string, unknown>>): Record<string, st
       return /_(?:SSL|TLS)_/.test(secret) ? [] : [[secret, EXAMPLES[secret] ?? 'main=example']]
     }),
   )
+
+type Env = Readonly<Record<string, string>>
+/** Loads settings as the program does. Throws if one is wrong or missing. */
+const accept = {
+  ingress: (env: Env) => loadSettings(ingressSettings, env, ingressRules),
+  projector: (env: Env) => loadSettings(projectorSettings, env, projectorRules),
+  cli: (env: Env) => loadSettings({ ...kafkaSettings, ...redisSettings }, env, [...kafkaRules, ...redisRules]),
+  topics: (env: Env) => loadSettings(kafkaSettings, env, kafkaRules),
+}
 
 /**
  * Returns the variables that are not settings. NAME_FILE, the file of a secret, also counts as a
@@ -71,13 +81,12 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     topics: both,
   }
 
-  it.each(Object.entries(ours))('docker-compose.yml gives %s only settings that exist', (name, settings) => {
+  it.each(Object.entries(ours))('the container %s has only settings that exist', (name, settings) => {
     expect(unknownIn(settings, compose.services[name]?.environment ?? {})).toEqual([])
   })
 
-  it.each(['ingress', 'projector'] as const)('the %s accepts its settings in docker-compose.yml', (name) => {
-    const env = withExamples(compose.services[name]?.environment ?? {})
-    expect(() => loadSettings<Settings>(ours[name], env)).not.toThrow()
+  it.each(['ingress', 'projector', 'cli', 'topics'] as const)('the container %s accepts its settings', (name) => {
+    expect(() => accept[name](withExamples(compose.services[name]?.environment ?? {}))).not.toThrow()
   })
 
   it.for(['docker-compose.yml', 'deploy/compose.production.yml'])('docker compose accepts %s', (file, context) => {
@@ -354,22 +363,65 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     expect(outcomeOf('helm', ...words)).toBe('accepted')
   })
 
-  it('each service accepts the settings of its pod', (context) => {
-    context.skip(noHelm !== undefined, noHelm)
-    interface Container {
-      readonly name: string
-      readonly env: readonly { readonly name: string; readonly value: string }[]
+  interface Container {
+    readonly name: string
+    readonly env: readonly { readonly name: string; readonly value: string }[]
+  }
+  interface Pod {
+    readonly serviceAccountName?: string
+    readonly containers: readonly Container[]
+  }
+  interface Parts {
+    readonly kind: string
+    readonly metadata: { readonly name: string }
+    readonly spec: {
+      readonly template?: { readonly spec: Pod }
+      readonly jobTemplate?: { readonly spec: { readonly template: { readonly spec: Pod } } }
+      readonly behavior?: { readonly scaleDown?: object }
+      readonly egress?: readonly object[]
     }
-    const containers = parseAllDocuments(render()).flatMap((document) => {
-      const spec = document.toJS()?.spec?.template?.spec as { containers: Container[] } | undefined
-      return spec?.containers ?? []
-    })
-    expect(containers.map(({ name }) => name).toSorted()).toEqual(['ingress', 'projector'])
+  }
+  const objectsOf = (...words: readonly string[]): readonly Parts[] =>
+    parseAllDocuments(render(...words)).map((document) => document.toJS() as Parts)
+  const podsOf = (objects: readonly Parts[]) =>
+    objects.flatMap(({ spec }) => spec.template?.spec ?? spec.jobTemplate?.spec.template.spec ?? [])
+
+  it('each service and verify accept the settings of their pods', (context) => {
+    context.skip(noHelm !== undefined, noHelm)
+    const containers = podsOf(objectsOf()).flatMap((pod) => pod.containers)
+    expect(containers.map(({ name }) => name).toSorted()).toEqual(['ingress', 'projector', 'verify'])
     for (const { name, env } of containers) {
       const given = withExamples(Object.fromEntries(env.map((variable) => [variable.name, variable.value])))
-      const settings = name === 'ingress' ? ingressSettings : projectorSettings
-      expect(() => loadSettings<Settings>(settings, given)).not.toThrow()
+      expect(() => accept[name === 'verify' ? 'cli' : (name as 'ingress' | 'projector')](given)).not.toThrow()
     }
+  })
+
+  it('an ingress with a spool is never scaled down by itself, because a disk may have events', (context) => {
+    context.skip(noHelm !== undefined, noHelm)
+    const scalerOf = (...words: readonly string[]) =>
+      objectsOf(...words).find(
+        ({ kind, metadata }) => kind === 'HorizontalPodAutoscaler' && metadata.name.endsWith('ingress'),
+      )
+    const scaled = ['--set', 'ingress.autoscaling.enabled=true', '--set']
+    const withSpool = scalerOf(...scaled, 'ingress.spool.enabled=true')
+    expect(withSpool?.spec.behavior).toEqual({ scaleDown: { selectPolicy: 'Disabled' } })
+    expect(scalerOf(...scaled, 'ingress.spool.enabled=false')?.spec).not.toHaveProperty('behavior')
+    expect(scalerOf()).toBeUndefined()
+  })
+
+  it('each pod has the service account of the values, and may connect where the values say', (context) => {
+    context.skip(noHelm !== undefined, noHelm)
+    const rules = [{ ports: [{ port: 9098 }] }, { ports: [{ port: 443 }] }]
+    const objects = objectsOf(
+      '--set',
+      'serviceAccountName=msk',
+      '--set-json',
+      `networkPolicy.egress=${JSON.stringify(rules)}`,
+    )
+    expect(podsOf(objects).map(({ serviceAccountName }) => serviceAccountName)).toEqual(['msk', 'msk', 'msk'])
+    const policies = objects.filter(({ kind }) => kind === 'NetworkPolicy')
+    expect(policies.length).toBe(3)
+    for (const { spec } of policies) expect(spec.egress).toEqual(expect.arrayContaining(rules))
   })
 
   it.for([
