@@ -207,13 +207,16 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
       },
     },
     {
-      title: 'Open connections',
+      title: 'Connections',
       unit: 'short',
-      queries: { '{{instance}}': 'ingress_connections' },
+      queries: {
+        '{{instance}} open': 'ingress_connections',
+        '{{instance}} dropped': increase('ingress_connections_dropped_total', 'instance'),
+      },
     },
     {
       title: 'CPU cores',
-      unit: 'percentunit',
+      unit: 'short',
       queries: { '{{instance}}': 'rate(process_cpu_seconds_total{job=~"customer-stream.*"}[$__rate_interval])' },
     },
     {
@@ -228,7 +231,6 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
       queries: {
         'processes of version {{version}}': 'count by (service, version) (customer_stream_build_info)',
         '{{instance}} starts': 'changes(process_start_time_seconds{job=~"customer-stream.*"}[$__rate_interval]) > 0',
-        '{{instance}} dropped connections': increase('ingress_connections_dropped_total', 'instance'),
       },
     },
   ],
