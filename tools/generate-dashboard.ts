@@ -121,7 +121,7 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
   ],
   'Quarantine and refusals': [
     {
-      title: 'Events at risk: 503, and not accepted since',
+      title: 'Events at risk: got 503, not accepted later',
       unit: 'short',
       queries: { '{{instance}}': 'ingress_events_at_risk' },
     },

@@ -227,7 +227,9 @@ describe('transactions of another producer in the raw topic', () => {
   it('verify fails while a transaction is open, and names the records that it hides', async () => {
     const { transaction, producer } = await transactional()
     const { code, stdout } = await verify('--catch-up-seconds', '1')
-    expect(stdout).toMatch(/open transaction: 1 records of \S+customers\.raw\/\d+ from offset \d+ on were not verified/)
+    expect(stdout).toMatch(
+      /open transaction: 1 records of \S+customers\.raw\/\d+ at and after offset \d+ were not verified/,
+    )
     expect(code).toBe(1)
     await transaction.commit()
     await producer.disconnect()

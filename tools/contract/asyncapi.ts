@@ -85,7 +85,7 @@ const messages = () => ({
   ),
   CustomerState: {
     title: 'State of a customer',
-    summary: 'The current customer. The record timestamp is the time of receipt of the event that won.',
+    summary: 'The current customer. The record timestamp is the time of receipt of the newest event.',
     contentType: 'application/json',
     headers: headersOf({ [RAW_HEADERS.traceparent]: rawHeaders[RAW_HEADERS.traceparent] }),
     payload: { $ref: `./${STATE_SCHEMA}` },
@@ -99,14 +99,14 @@ const messages = () => ({
   },
   Erasure: {
     title: 'Erasure',
-    summary: 'Erases a customer. The last erasure of a customer counts. A tombstone takes no erasure back.',
+    summary: 'Erases a customer. Only the last erasure of a customer is used. A tombstone does not undo an erasure.',
     contentType: 'application/json',
     payload: { $ref: `./${ERASURE_SCHEMA}` },
     bindings: keyed('customerUuid.'),
   },
   QuarantinedRecord: {
     title: 'Quarantined record',
-    summary: 'The bytes that could not be handled. Without a value it is a pointer: the headers name the place.',
+    summary: 'The bytes that could not be handled. A record without a value has the place of the bytes in its headers.',
     contentType: 'application/octet-stream',
     headers: headersOf(
       { ...quarantineHeaders, [RAW_HEADERS.contentType]: rawHeaders[RAW_HEADERS.contentType] },
@@ -117,7 +117,7 @@ const messages = () => ({
   },
   AuditEntry: {
     title: 'Entry of the audit',
-    summary: 'An operator has redriven or dropped a record of quarantine. The last entry of a record counts.',
+    summary: 'An operator has redriven or dropped a record of quarantine. Only the last entry of a record is used.',
     contentType: 'application/json',
     payload: auditEntry,
     bindings: keyed('partition/offset of the record in quarantine.'),

@@ -78,7 +78,7 @@ export const openApi = (version: string) => ({
   info: {
     title: 'customer-stream ingress',
     version,
-    description: 'Receives the webhooks of myKaarma. Every answer but 202 is a problem document (RFC 9457).',
+    description: 'Receives the webhooks of myKaarma. Every answer except 202 is a problem document (RFC 9457).',
   },
   servers: [{ url: 'http://localhost:8080' }],
   paths: {
@@ -103,7 +103,7 @@ export const openApi = (version: string) => ({
           type: { enum: Object.keys(problems), description: 'Stable: programs may match on it.' },
           status: { type: 'integer' },
           title: { type: 'string' },
-          detail: { type: 'string', description: 'More about this occurrence.' },
+          detail: { type: 'string', description: 'Details about this answer.' },
         },
       },
     },

@@ -29,7 +29,7 @@ export const demoCommandLine: CommandLine<DemoOptions> = {
   options: { keep: 'flag', 'no-faults': 'flag', events: 'text' },
   read: ({ flags, texts }) => {
     const { events = String(DEFAULT_EVENTS) } = texts
-    if (!/^[1-9]\d{2,8}$/.test(events)) throw new Error(`--events must be a whole number from ${MIN_EVENTS} on`)
+    if (!/^[1-9]\d{2,8}$/.test(events)) throw new Error(`--events must be a whole number, at least ${MIN_EVENTS}`)
     return { keep: flags.has('keep'), faults: !flags.has('no-faults'), events: Number(events) }
   },
 }

@@ -31,7 +31,7 @@ export const COMMANDS = {
     options: { limit: 'text', json: 'flag' },
   },
   erase: {
-    summary: 'erases a customer, or shows what is left of an erased one',
+    summary: 'erases a customer, or shows the remaining data of an erased customer',
     options: {
       reason: 'text',
       'requested-by': 'text',

@@ -82,7 +82,7 @@ const ownPartition = async ({ admin }: Clients, topic: string) => {
   const ends = await requireReadable(admin, topic, signal)
   const own = partitionOf(customerUuid, ends.length)
   const end = ends.find(({ partition }) => partition === own)
-  if (end === undefined) throw new Error(`Kafka does not say where partition ${own} of ${topic} ends`)
+  if (end === undefined) throw new Error(`Kafka returns no end of partition ${own} of ${topic}`)
   return end
 }
 

@@ -1,4 +1,4 @@
-/** `customer-stream erase`: erases a customer, or shows what is left of an erased customer. */
+/** `customer-stream erase`: erases a customer, or shows the remaining data of an erased one. */
 import { unlessAborted, waitUntil } from '@customer-stream/runtime'
 import { attributed, createVerifiedProducer } from '@customer-stream/runtime/kafka'
 import { customerKey, erasedKey, erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'

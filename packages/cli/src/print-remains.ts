@@ -21,7 +21,11 @@ export const remainsLines = (remains: Remains, { stateTopic }: Pick<Places, 'sta
       : `customer ${customerUuid} was erased at ${new Date(erasure.erasedAt).toISOString()}, scope ${erasure.scope}, ` +
         `requested by ${erasure.requestedBy}: ${erasure.reason}`,
     line('Redis', !redis.hash, redis.hash ? 'has the customer' : 'has no erased data of the customer'),
-    line('Redis, mark', redis.mark, redis.mark ? 'keeps late events away' : 'is missing: no projector has executed it'),
+    line(
+      'Redis, mark',
+      redis.mark,
+      redis.mark ? 'stops late events of the customer' : 'is missing: no projector has executed it',
+    ),
     ...topics
       .filter(({ unreadable }) => unreadable > 0)
       .map(({ topic, unreadable }) => line(topic, false, `has ${unreadable} batches of records that cannot be read`)),

@@ -18,7 +18,7 @@ export const ingressSettings = {
     default: 8080,
     minimum: 0,
     maximum: 65535,
-    description: 'Public port, for `POST /webhooks/mykaarma` and `GET /healthz`. 0 takes a free one.',
+    description: 'Public port, for `POST /webhooks/mykaarma` and `GET /healthz`. 0 selects a free port.',
   }),
   MYKAARMA_AUTH: choice(['signature+token', 'signature', 'token', 'off', 'on'], {
     default: 'signature+token',
@@ -37,16 +37,16 @@ export const ingressSettings = {
   }),
   MYKAARMA_CHARSET: optionalText({
     description:
-      'Charset of bodies that declare none and are not UTF-8, for example `windows-1252`. Without this setting ' +
+      'Charset of bodies that declare no charset and are not UTF-8, for example `windows-1252`. Without this setting ' +
       'such bodies are unusable and go to quarantine.',
   }),
   MYKAARMA_ALLOWED_ADDRESSES: addresses({
     description:
-      'Addresses that may send. Without this setting any address may. A second protection beside the signature.',
+      'Addresses that may send. Without this setting any address may send. A second protection beside the signature.',
   }),
   TRUSTED_PROXIES: addresses({
     description:
-      'Addresses of proxies. From such a peer, the service takes the sender’s address from `x-forwarded-for`.',
+      'Addresses of proxies. If a proxy is the peer, the service takes the sender’s address from `x-forwarded-for`.',
   }),
   MAX_BODY_BYTES: integer({
     default: 1_048_576,
@@ -89,8 +89,9 @@ export const ingressSettings = {
     minimum: 1000,
     maximum: 3_600_000,
     description:
-      'Time for which an idle connection stays open. Must exceed that of the load balancer (usually 60 s). ' +
-      'Otherwise it writes a request into a connection that is closing, and answers 502.',
+      'Time for which an idle connection stays open. Must be longer than the same time of the ' +
+      'load balancer (usually 60 s). Otherwise the load balancer writes a request into a ' +
+      'closing connection, and answers 502.',
   }),
   QUEUE_MAX_RECORDS: integer({
     default: 10_000,

@@ -163,7 +163,7 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
 
   const goneBack = (partition: number, offset: string) =>
     new SubscriberError(
-      `${topic}/${partition} begins again at offset ${offset}: the topic was created anew, or Kafka has lost ` +
+      `${topic}/${partition} begins again at offset ${offset}: the topic was created again, or Kafka has lost ` +
         'records. The table may have customers that are gone. Open a new table.',
     )
   const eachBatch = async ({ batch, resolveOffset }: EachBatchPayload, running: RunningConsumer): Promise<void> => {

@@ -44,11 +44,11 @@ const checkPosition = (place: string, position: string, { low, high }: Watermark
   if (BigInt(position) < low)
     throw new SubscriberError(
       `${place}: Kafka has deleted the records up to offset ${low} before they were read. ` +
-        'To go on without them, remove this position from the store.',
+        'To continue without them, remove this position from the store.',
     )
   if (BigInt(position) > high)
     throw new SubscriberError(
-      `${place}: the partition ends at offset ${high}. The topic was created anew, or Kafka has lost records. ` +
+      `${place}: the partition ends at offset ${high}. The topic was created again, or Kafka has lost records. ` +
         'Begin with an empty store.',
     )
 }

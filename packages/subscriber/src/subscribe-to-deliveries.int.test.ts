@@ -325,7 +325,7 @@ describe('the store', () => {
     await topic.deliver(['a', 1])
     const store = createMemoryStore()
     store.positions.set(0, '2')
-    const message = `${topic.name}/0 offset 2: the partition ends at offset 1. The topic was created anew`
+    const message = `${topic.name}/0 offset 2: the partition ends at offset 1. The topic was created again`
     await expect(start(topic, store).ended).rejects.toThrow(message)
   })
 })

@@ -31,8 +31,8 @@ it.each<[string, Partial<Verdict>, string]>([
   [
     'records behind an open transaction',
     { openTransactions: [{ topic: 't', partition: 2, offset: '5', records: 7 }] },
-    '  open transaction: 7 records of t/2 from offset 5 on were not verified; end it (kafka-transactions.sh ' +
-      'find-hanging, abort) and verify again',
+    '  open transaction: 7 records of t/2 at and after offset 5 were not verified; end the ' +
+      'transaction (kafka-transactions.sh find-hanging, abort) and verify again',
   ],
 ])('a verdict on %s has a problem and its explanation', (_, changed, reason) => {
   expect(isSound(sound)).toBe(true)

@@ -67,8 +67,8 @@ export const verdictLines = (verdict: Verdict): string[] => {
     ...others(wrongCount, wrong.length),
     ...openTransactions.map(
       ({ topic, partition, offset, records: count }) =>
-        `  open transaction: ${count} records of ${topic}/${partition} from offset ${offset} on were not verified; ` +
-        'end it (kafka-transactions.sh find-hanging, abort) and verify again',
+        `  open transaction: ${count} records of ${topic}/${partition} at and after offset ${offset} were not ` +
+        'verified; end the transaction (kafka-transactions.sh find-hanging, abort) and verify again',
     ),
     ...(comparedNothing(verdict) ? ['  nothing was compared'] : []),
   ]

@@ -74,7 +74,7 @@ describe('readPartition', () => {
 
   it.each([
     ['fails', new Error('away'), 'away'],
-    ['returns nothing', { records: [], nextOffset: '0' }, 'Kafka returns no record of t/0 from offset 0 on'],
+    ['returns nothing', { records: [], nextOffset: '0' }, 'Kafka returns no record of t/0 at or after offset 0'],
   ])('readTopic rejects if Kafka %s for 30 seconds', async (_, answer, message) => {
     let now = 0
     vi.spyOn(performance, 'now').mockImplementation(() => (now += 20_000))

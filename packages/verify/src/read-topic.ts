@@ -156,7 +156,8 @@ const fetchNext = async (
       await sleep(RETRY_PAUSE_MS)
     })
     if (part && BigInt(part.nextOffset) > start) return part
-    if (part && isLast()) throw new Error(`Kafka returns no record of ${topic}/${partition} from offset ${start} on`)
+    if (part && isLast())
+      throw new Error(`Kafka returns no record of ${topic}/${partition} at or after offset ${start}`)
   }
 }
 

@@ -113,8 +113,8 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
   new Gauge({
     name: 'ingress_events_at_risk',
     help:
-      'Events that got 503 and have not been accepted since, of the last 24 hours, at most 10,000. A repeat that ' +
-      'another ingress accepted still counts here, so the number is an upper limit.',
+      'Events of the last 24 hours that got 503 and were not accepted later, at most 10,000. Events whose repeat ' +
+      'another ingress accepted are included, so the number is an upper limit.',
     registers,
     collect() {
       this.set(eventsAtRisk.size)
@@ -202,8 +202,9 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
     suspicious: new Counter({
       name: 'ingress_suspicious_events_total',
       help:
-        'Events answered with 202 that will probably never be applied. `old-timestamp`: before 2001, seconds ' +
-        'perhaps. `type-spelling`: differs from a known type only in case, blanks or hyphens.',
+        'Events answered with 202 that will probably never be applied. `old-timestamp`: the timestamp is ' +
+        'before 2001, perhaps in seconds. `type-spelling`: the type differs from a known type only in case, blanks ' +
+        'or hyphens.',
       labelNames: ['what'],
       registers,
     }),

@@ -140,7 +140,7 @@ const count = (
   metrics.erasures.inc(stored.length)
   logger.info(
     { event: 'erased', partition, customers: stored.length - kept, kept, offset },
-    'erasures executed; a customer is kept if it has an event after an erasure until now, or a later erasure',
+    'erasures executed; a customer with an event after an erasure until now, or with a later erasure, is kept',
   )
 }
 

@@ -147,7 +147,8 @@ export const createFiller = (
     throw new Error(
       `Kafka returns no records of partition ${partition} of the state topic from offset ${next}, and the fill ` +
         `needs the records up to offset ${end}. Either the in-sync replicas are behind the leader, or an open ` +
-        'transaction of another producer holds these records back. End it (kafka-transactions.sh find-hanging, abort)',
+        'transaction of another producer holds these records back. End the transaction ' +
+        '(kafka-transactions.sh find-hanging, abort)',
     )
   }
 

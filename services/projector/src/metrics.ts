@@ -64,8 +64,8 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     standstillSeconds: new Gauge({
       name: 'projector_standstill_seconds',
       help:
-        'Longest time for which a partition has had records to apply and its position has not moved. All ' +
-        'partitions count, also those of other projectors.',
+        'Longest time for which a partition has had records to apply and its position has not moved. ' +
+        'Includes the partitions of other projectors.',
       registers,
     }),
     lostRecords: new Counter({

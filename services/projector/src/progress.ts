@@ -193,8 +193,8 @@ export const createProgress = (
       const what = `${topic}/${partition} has ${state.lag} records and has not moved for ${seconds} s`
       if (state.held >= state.lag) {
         return (
-          `${what}: an open transaction of another producer holds these records back. End it (kafka-transactions.sh ` +
-          'find-hanging, abort).'
+          `${what}: an open transaction of another producer holds these records back. End the transaction ` +
+          '(kafka-transactions.sh find-hanging, abort).'
         )
       }
       if (members !== undefined && owner === undefined)

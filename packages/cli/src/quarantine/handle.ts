@@ -74,7 +74,7 @@ export const handleRecords = async (
       onRefused: (record, why) => onRefused(record, 'refused-by-kafka', `Kafka refused the record: ${why}.`),
       onUnaudited: (first, last) =>
         tell(
-          `${command}: the records ${placeOf(first)} to ${placeOf(last)} were sent, but the audit may not say so. ` +
+          `${command}: the records ${placeOf(first)} to ${placeOf(last)} were sent, but may have no audit entry. ` +
             'The next run may send them again, which is harmless.',
         ),
     })

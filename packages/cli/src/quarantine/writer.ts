@@ -25,7 +25,7 @@ const requireAudit = async (
   if (audit.exists) return
   if (!settings.KAFKA_CREATE_TOPICS)
     throw new Error(
-      `Kafka has no topic ${auditTopic}, in which this command notes what it does. Create it as in ` +
+      `Kafka has no topic ${auditTopic}, in which this command records its actions. Create it as in ` +
         'docs/operating.md, or run this command with KAFKA_CREATE_TOPICS=true.',
     )
   const demand = quarantineAuditDemand(settings.KAFKA_TOPIC_PREFIX)

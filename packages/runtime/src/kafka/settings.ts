@@ -64,7 +64,8 @@ export const kafkaSettings = {
     default: 3,
     minimum: 1,
     maximum: 15,
-    description: 'Replicas of a topic created here. From 3 on, `min.insync.replicas` is 2, else 1.',
+    description:
+      'Replicas of a topic that the service creates. With 3 or more, `min.insync.replicas` is 2, otherwise 1.',
   }),
   KAFKA_PARTITIONS: integer({
     default: 12,
@@ -156,8 +157,8 @@ export const kafkaSettings = {
     minimum: 100,
     maximum: 600_000,
     description:
-      'Age after which a producer asks again which brokers lead the partitions. kafkajs writes to a frozen or ' +
-      'former leader until then.',
+      'Age after which a producer asks again which brokers lead the partitions. Until then ' +
+      'kafkajs may write to a frozen or former leader.',
   }),
 }
 

@@ -80,7 +80,7 @@ export const createObstacles = (registry: Registry, logger: Logger): Obstacles =
   }
   new Gauge({
     name: 'customer_stream_blocked',
-    help: '1 while a person must act before this process can go on, by reason. The log and /readyz say what to do.',
+    help: '1 while a person must act before this process can continue, by reason. The log and /readyz say what to do.',
     labelNames: ['reason'],
     registers: [registry],
     collect() {

@@ -17,7 +17,7 @@ export const processSettings = {
     default: 9464,
     minimum: 0,
     maximum: 65535,
-    description: 'Port of `/livez`, `/readyz` and `/metrics`. It must not be public. 0 takes a free port.',
+    description: 'Port of `/livez`, `/readyz` and `/metrics`. It must not be public. 0 selects a free port.',
   }),
   LOG_LEVEL: choice(LOG_LEVELS, { default: 'info', description: 'Minimum level of the log lines.' }),
   READINESS_TIMEOUT_MS: integer({
@@ -57,7 +57,7 @@ export const processSettings = {
     minimum: 1000,
     maximum: 300_000,
     description:
-      'On SIGTERM: time for the whole stop. After this time the process exits with code 1. Keep it above ' +
+      'On SIGTERM: time for the whole shutdown. After this time the process exits with code 1. Keep it above ' +
       '`SHUTDOWN_DELAY_MS`, for the ingress above `SHUTDOWN_DELAY_MS` + `ACCEPT_DEADLINE_MS` + 1000, and below the ' +
       'time after which your supervisor kills the process (Kubernetes: 30 s).',
   }),
@@ -67,7 +67,7 @@ export const processRules: readonly Rule<typeof processSettings>[] = [
   (settings) =>
     settings.SHUTDOWN_DELAY_MS < settings.SHUTDOWN_DEADLINE_MS
       ? undefined
-      : 'SHUTDOWN_DELAY_MS must be below SHUTDOWN_DEADLINE_MS: otherwise the stop would end before its first step',
+      : 'SHUTDOWN_DELAY_MS must be below SHUTDOWN_DEADLINE_MS: otherwise the shutdown would end before its first step',
 ]
 
 /** Loads the settings. If a setting is wrong, prints all problems and exits with code 2. */

@@ -42,7 +42,7 @@ export const createRefusalLog = (logger: Logger): ((refusal: Refusal) => void) =
             forwardedFor: cut(forwardedFor),
             ...fields,
           },
-          `A request was refused with ${status}: ${title}${todo === undefined ? '' : ` To mend it: ${todo}.`}`,
+          `A request was refused with ${status}: ${title}${todo === undefined ? '' : ` To correct this: ${todo}.`}`,
         )
       })
     logs.set(problem, log)

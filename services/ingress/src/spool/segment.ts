@@ -42,8 +42,8 @@ export const damageMessages: Readonly<Record<SpoolDamage['what'], string>> = {
   damage: 'a spool file is damaged; all other records are sent and the file is kept as .damaged: check the disk',
   unreadable: 'a spool file cannot be read in part; all other records are sent and the file is kept: check the disk',
   refused:
-    'Kafka accepts a spooled record in no topic; its file is kept as .damaged: mend the topic, take .damaged ' +
-    'off, restart',
+    'Kafka accepts a spooled record in no topic; its file is kept as .damaged: repair the topic, remove .damaged ' +
+    'from the name, restart',
   foreign:
     'the spool folder has a file of an unknown format; the file is unchanged: remove it, or run the version that ' +
     'wrote it',
