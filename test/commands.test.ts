@@ -12,7 +12,6 @@ const commands = {
   demo: '--keeep',
   dev: '--help-me',
   erase: '--reasn',
-  look: '--nothing',
   rebuild: '--wiat',
   stack: '--broker',
   status: '--ingres',
@@ -60,7 +59,6 @@ it.each(Object.entries(commands))(
 
 it.each([
   ['verify', []],
-  ['look', []],
   ['erase', ['CUSTOMER-UUID', '--status']],
   ['demo', []],
   ['stack', []],

@@ -20,8 +20,7 @@ export const whereToLook = (
 
   export KAFKA_BROKERS=${kafkaBrokers.join(',')} REDIS_URL=${redisUrl}${settingsOf(names)}
   npm run status -- --ingress ${adminUrl}   whether all is well, and what is wrong
-  npm run look                      what is in Kafka and in Redis
-  npm run look -- ${customerUuid}   one customer: the hash, and the events behind it
+  npm run customer -- show ${customerUuid}   the hash of the customer in Redis
   npm run customer -- history ${customerUuid}   the outcome of each event of the customer
   npm run verify                    compares Redis with Kafka
   npm run simulate -- --url ${url}/webhooks/mykaarma --secret ${secret} --token ${token} --events 100 --customers 10

@@ -24,13 +24,12 @@ type Topic = 'customers' | 'other' | 'quarantine' | 'audit' | 'state' | 'erasure
 type KafkaRight = readonly [operation: keyof typeof OPERATIONS, resource: Topic]
 
 interface Rights {
-  readonly command: 'verify' | 'look' | 'erase' | 'quarantine' | 'status' | 'customer' | 'rebuild' | 'topics'
+  readonly command: 'verify' | 'erase' | 'quarantine' | 'status' | 'customer' | 'rebuild' | 'topics'
   readonly kafka: readonly KafkaRight[]
   /** Empty if the command does not use Redis. */
   readonly redis: readonly string[]
 }
 
-const KEYS = ['~mykaarma:customer:*', '~mykaarma:positions:*']
 const KEYS_AND_MARKS = ['~mykaarma:customer:*', '~mykaarma:erased:*', '~mykaarma:positions:*']
 const SEARCHED = [
   ['READ', 'customers'],
@@ -68,20 +67,6 @@ const RIGHTS = {
       ['READ', 'state'],
     ],
     redis: [...KEYS_AND_MARKS, '+ping', '+info', '+hgetall', '+hmget'],
-  },
-  look: {
-    command: 'look',
-    kafka: [
-      ['DESCRIBE', 'customers'],
-      ['DESCRIBE', 'quarantine'],
-      ['DESCRIBE', 'other'],
-    ],
-    redis: [...KEYS, '+ping', '+info', '+hgetall', '+scan'],
-  },
-  'look CUSTOMER_UUID': {
-    command: 'look',
-    kafka: [['READ', 'customers']],
-    redis: [...KEYS, '+ping', '+info', '+hgetall'],
   },
   erase: {
     command: 'erase',
@@ -204,8 +189,6 @@ beforeAll(async () => {
   args = {
     'verify --ledger': ['--ledger', ledger],
     'verify --state': ['--state'],
-    look: [],
-    'look CUSTOMER_UUID': [customerUuid],
     erase: ['erased-customer', '--reason', 'test', '--requested-by', 'test'],
     'erase --status': ['nobody', '--status'],
     status: [],
@@ -390,22 +373,6 @@ describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
     const redis = await run(use, RIGHTS[use], { REDIS_URL: url.href })
     expect(redis).toEqual({ code: 1, said: expect.stringMatching(/Redis .* refuses the login .*REDIS_URL/) })
   })
-})
-
-it('the command look treats pattern characters in REDIS_KEY_PREFIX as plain characters', {
-  timeout: 60_000,
-}, async () => {
-  const prefix = `${site.keyPrefix}[ab]*:`
-  await world.redis.hset(`${prefix}positions:v1`, 'x/0', '1')
-  await world.redis.hset(`${prefix}customer:{mine}`, 'a', '1')
-  await world.redis.hset(`${site.keyPrefix}axy:customer:{theirs}`, 'a', '1')
-  const { code, said } = await run(
-    'look',
-    { ...RIGHTS.look, redis: [...RIGHTS.look.redis, '~*'] },
-    { REDIS_KEY_PREFIX: prefix },
-  )
-  expect(code).toBe(0)
-  expect(said).toMatch(/ 1 customers\n {8}\S+\[ab\]\*:customer:\{mine\}\n/)
 })
 
 it('verify also needs DESCRIBE_CONFIGS on quarantine if records were deleted there', { timeout: 60_000 }, async () => {

@@ -41,7 +41,6 @@ export const COMMANDS = {
       json: 'flag',
     },
   },
-  look: { summary: 'shows what is in Kafka and in Redis', options: {} },
   quarantine: {
     summary: 'lists, shows, redrives or drops records of quarantine',
     words: [['list', 'show', 'redrive', 'drop']],

@@ -6,7 +6,6 @@ const run: Readonly<Record<CommandName, () => Promise<unknown>>> = {
   config: () => import('./config.ts'),
   customer: () => import('./customer.ts'),
   erase: () => import('./erase.ts'),
-  look: () => import('./look.ts'),
   quarantine: () => import('./quarantine.ts'),
   rebuild: () => import('./rebuild.ts'),
   status: () => import('./status.ts'),
