@@ -3,7 +3,7 @@
  * bench/report/results.json, docs/performance.md and its plots. `npm run bench -- memory idle`
  * answers only the questions memory and idle. `--scale 0.2` is a quick run that writes nothing.
  */
-import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { startBrokers } from '@customer-stream/testing'
 import { profileServices } from './loads/profile-services.ts'
 import { requireWrk } from './loads/wrk.ts'

@@ -3,7 +3,7 @@
  */
 import { fileURLToPath } from 'node:url'
 import { interruption, sayWhy, tell } from '@customer-stream/cli/interruption'
-import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { freePorts, startBrokers, startGuarded } from '@customer-stream/testing'
 import { whereToLook } from './where-to-look.ts'
 

@@ -4,7 +4,7 @@ import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { readChangesets } from '@changesets/read'
-import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { type LockedPackages, productionPackages, type Sbom, sbomProblems } from './release/sbom.ts'
 import { type Release, releaseChangelog, releaseChart, releaseUpgradeGuide } from './release/texts.ts'
 

@@ -1,5 +1,5 @@
 import { interruption, tell } from '@customer-stream/cli/interruption'
-import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { startBrokers, startCluster } from '@customer-stream/testing'
 
 const start = readCommandLine({

@@ -2,7 +2,7 @@
  * `npm run test:faults`: runs the fault suite on three brokers, and prints the results as a table.
  */
 import { spawn } from 'node:child_process'
-import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { readCommandLine } from '@customer-stream/runtime/command-line'
 
 const { faults, title } = readCommandLine({
   name: 'test:faults',

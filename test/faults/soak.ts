@@ -2,8 +2,9 @@
  * `npm run soak -- --minutes N [--seed S]` injects random faults under load, one after another. The
  * same seed repeats a run.
  */
+
+import { listenForInterruption, readCommandLine } from '@customer-stream/runtime/command-line'
 import { Random } from '@customer-stream/simulator'
-import { listenForInterruption, readCommandLine } from '@customer-stream/simulator/command-line'
 import { type KafkaCluster, startCluster } from '@customer-stream/testing'
 import { brokerFaults } from './broker-faults.ts'
 import { type FailedRow, type FaultResult, faultTable, isSoundResult, runFault } from './fault.ts'

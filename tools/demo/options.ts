@@ -1,5 +1,5 @@
 import { number } from '@customer-stream/cli/layout'
-import type { CommandLine } from '@customer-stream/simulator/command-line'
+import type { CommandLine } from '@customer-stream/runtime/command-line'
 
 const DEFAULT_EVENTS = 20_000
 const MIN_EVENTS = 100

@@ -1,5 +1,5 @@
 /** Table of all commands. The help, the shell completion and the readers of options use it. */
-import { type CommandLine, nearestName } from '@customer-stream/simulator/command-line'
+import { type CommandLine, nearestName } from '@customer-stream/runtime/command-line'
 import { OPTIONS as quarantineOptions } from './quarantine/options.ts'
 
 export interface Command {

@@ -1,5 +1,5 @@
 /** `customer-stream completion`: prints a script that completes the commands in a shell. */
-import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { COMMANDS, readWords } from './commands.ts'
 import { SHELLS } from './shell-completion.ts'
 

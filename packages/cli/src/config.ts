@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { parseEnv } from 'node:util'
 import { ingressRules, ingressSettings, projectorRules, projectorSettings } from '@customer-stream/configuration'
 import { type EffectiveSetting, effectiveSettings, loadSettings, SettingsError } from '@customer-stream/runtime'
-import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { COMMANDS, readWords } from './commands.ts'
 
 const SERVICES = {

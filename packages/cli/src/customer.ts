@@ -2,8 +2,8 @@
  * `customer-stream customer`: shows one customer, or the outcome of each of its events. Read-only.
  */
 import { unlessAborted } from '@customer-stream/runtime'
+import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { customerKey, erasedKey, partitionOf, stateTopicName, topicNames } from '@customer-stream/schemas'
-import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { readProgress, readTopic, requirePositions, requireReadable } from '@customer-stream/verify'
 import { COMMANDS, readWords } from './commands.ts'
 import { createHistory } from './customer-history.ts'

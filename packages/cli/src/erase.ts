@@ -1,8 +1,8 @@
 /** `customer-stream erase`: erases a customer, or shows the remaining data of an erased one. */
 import { unlessAborted, waitUntil } from '@customer-stream/runtime'
+import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed, createVerifiedProducer } from '@customer-stream/runtime/kafka'
 import { customerKey, erasedKey, erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
-import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { requirePositions, requireReadable } from '@customer-stream/verify'
 import { COMMANDS } from './commands.ts'
 import { interruption, tell } from './interruption.ts'

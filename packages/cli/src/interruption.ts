@@ -1,4 +1,4 @@
-import { listenForInterruption } from '@customer-stream/simulator/command-line'
+import { listenForInterruption } from '@customer-stream/runtime/command-line'
 import { printable } from './terminal-text.ts'
 
 const signal = listenForInterruption()

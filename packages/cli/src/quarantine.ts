@@ -1,5 +1,5 @@
 /** `customer-stream quarantine list | show | redrive | drop`: each has its own file. */
-import { nearestName } from '@customer-stream/simulator/command-line'
+import { nearestName } from '@customer-stream/runtime/command-line'
 
 const commands = new Map([
   ['list', () => import('./quarantine/list.ts')],

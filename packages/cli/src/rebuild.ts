@@ -5,10 +5,10 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { unlessAborted } from '@customer-stream/runtime'
+import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed, type PartitionEnds } from '@customer-stream/runtime/kafka'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import { topicNames } from '@customer-stream/schemas'
-import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { fetchEnds, missingPositions, positionsKeys, readProgress } from '@customer-stream/verify'
 import { COMMANDS } from './commands.ts'
 import { interruption, tell } from './interruption.ts'

@@ -4,10 +4,10 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createLogger, unlessAborted } from '@customer-stream/runtime'
+import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed, createAdmin, createKafka, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import { connectRedis, createRedis } from '@customer-stream/runtime/redis'
 import { erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
-import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { missingPositions, positionsKeys } from '@customer-stream/verify'
 import { requireReachable, requireRedis } from '@customer-stream/verify/reachable'
 import { COMMANDS } from './commands.ts'

@@ -4,6 +4,7 @@
  */
 import { allDemands, projectorSettings } from '@customer-stream/configuration'
 import { loadSettings, unlessAborted } from '@customer-stream/runtime'
+import { readCommandLine } from '@customer-stream/runtime/command-line'
 import {
   createMissingTopics,
   inspectTopics,
@@ -14,7 +15,6 @@ import {
   type TopicFindings,
   topicsToCreate,
 } from '@customer-stream/runtime/kafka'
-import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { COMMANDS, readWords } from './commands.ts'
 import { interruption, tell } from './interruption.ts'
 import { topicCommands } from './topic-commands.ts'

@@ -3,8 +3,8 @@
  * each event that the ingress acknowledged. Read-only. Exit code 1 if anything is missing or wrong.
  */
 import { unlessAborted } from '@customer-stream/runtime'
+import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
-import { readCommandLine } from '@customer-stream/simulator/command-line'
 import {
   isSound,
   quarantineReachesBackTo,

@@ -1,6 +1,6 @@
+import { parseCommandLine } from '@customer-stream/runtime/command-line'
 import { expect, test } from 'vitest'
 import { simulateCommandLine } from './arguments.ts'
-import { parseCommandLine } from './command-line.ts'
 
 const parseArguments = (args: readonly string[]) => parseCommandLine(simulateCommandLine, args)
 

@@ -1,4 +1,4 @@
-import type { CommandLine } from './command-line.ts'
+import type { CommandLine } from '@customer-stream/runtime/command-line'
 import type { SimulationOptions } from './simulate.ts'
 
 const USAGE = `Usage: npm run simulate -- --url URL --secret TEXT --token TEXT --events N --customers N [options]

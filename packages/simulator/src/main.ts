@@ -1,5 +1,5 @@
+import { listenForInterruption, readCommandLine } from '@customer-stream/runtime/command-line'
 import { simulateCommandLine } from './arguments.ts'
-import { listenForInterruption, readCommandLine } from './command-line.ts'
 import { createSimulation, type SimulationProgress } from './simulate.ts'
 
 const tell = (line: string) => process.stderr.write(`${process.stderr.isTTY ? '\r\u001b[K' : ''}${line}\n`)

@@ -1,5 +1,5 @@
 /** `customer-stream quarantine drop`: marks records of quarantine as handled. */
-import { readCommandLine } from '@customer-stream/simulator/command-line'
+import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { interruption } from '../interruption.ts'
 import { withKafka } from '../with-clients.ts'
 import { handleRecords } from './handle.ts'

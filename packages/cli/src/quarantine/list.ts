@@ -1,6 +1,7 @@
 /** `customer-stream quarantine list`: lists the records in quarantine. Read-only. */
+
+import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed } from '@customer-stream/runtime/kafka'
-import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { interruption, tell } from '../interruption.ts'
 import { counted, jsonLine, printable, shortened, utc } from '../terminal-text.ts'
 import { withKafka } from '../with-clients.ts'

@@ -1,9 +1,9 @@
 /** `customer-stream quarantine redrive`: sends records through the rules of the services again. */
 import { projectorSettings } from '@customer-stream/configuration'
 import { loadSettings, unlessAborted } from '@customer-stream/runtime'
+import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { kafkaRules, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { encodingOf, erasuresTopicName, topicNames } from '@customer-stream/schemas'
-import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { interruption, tell } from '../interruption.ts'
 import { withKafka } from '../with-clients.ts'
 import { readErasures } from './erasures.ts'

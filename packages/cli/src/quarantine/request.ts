@@ -1,5 +1,5 @@
 /** Options of a command that writes: the person who asks, and `--execute`. */
-import type { Given } from '@customer-stream/simulator/command-line'
+import type { Given } from '@customer-stream/runtime/command-line'
 import { MAX_AUDIT_TEXT } from './audit.ts'
 
 export const REQUEST_USAGE = `  --execute             do it. Without this option the command only says what it

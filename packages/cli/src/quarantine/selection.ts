@@ -1,5 +1,5 @@
 /** Options that select records of quarantine. */
-import type { Given } from '@customer-stream/simulator/command-line'
+import type { Given } from '@customer-stream/runtime/command-line'
 import { namesCustomer } from '../names-customer.ts'
 import { FILTER_OPTIONS } from './options.ts'
 import { type Place, placeOf, type QuarantinedRecord, readPlace } from './record.ts'

@@ -1,6 +1,7 @@
 /** `customer-stream quarantine show`: shows one record of quarantine. Read-only. */
+
+import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed } from '@customer-stream/runtime/kafka'
-import { readCommandLine } from '@customer-stream/simulator/command-line'
 import { interruption, tell } from '../interruption.ts'
 import { jsonLine, printable, utc } from '../terminal-text.ts'
 import { withKafka } from '../with-clients.ts'
