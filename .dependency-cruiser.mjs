@@ -73,9 +73,9 @@ export default {
     {
       name: 'the-judge-is-no-test',
       severity: 'error',
-      comment: 'The judge and the commands run in production: no vitest, no testcontainers, no projector.',
+      comment: 'The judge and the commands run in production: no test kit, no simulator, no projector.',
       from: { path: '^packages/(verify|cli)/', pathNot: '\\.test\\.ts$' },
-      to: { path: '^(packages/testing|services)/|node_modules/(vitest|testcontainers)/' },
+      to: { path: '^(packages/(testing|simulator)|services)/|node_modules/(vitest|testcontainers)/' },
     },
     {
       name: 'kafkajs-in-one-folder',

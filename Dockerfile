@@ -35,7 +35,6 @@ COPY package.json ./
 COPY packages/schemas packages/schemas
 COPY packages/runtime packages/runtime
 COPY packages/configuration packages/configuration
-COPY packages/simulator packages/simulator
 COPY packages/verify packages/verify
 COPY packages/cli packages/cli
 ARG VERSION=development

@@ -35,8 +35,8 @@ it('docs/security.md lists exactly the production dependencies, with reasons', (
   const folders = ['packages', 'services'].flatMap((parent) =>
     readdirSync(join(root, parent)).map((name) => `${parent}/${name}`),
   )
-  // Only tests use this package.
-  const inImages = folders.filter((folder) => folder !== 'packages/testing')
+  const inNoImage = ['packages/testing', 'packages/simulator']
+  const inImages = folders.filter((folder) => !inNoImage.includes(folder))
   const dependencies = inImages.flatMap((folder) => {
     const manifest = JSON.parse(read(`${folder}/package.json`)) as Record<string, Record<string, string> | undefined>
     return Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies })

@@ -1,7 +1,6 @@
 import { PROJECTION_VERSION, positionField, positionsKey } from '@customer-stream/schemas'
-import { readLedger } from '@customer-stream/simulator'
 import type { Pipeline, ServiceProcess } from '@customer-stream/testing'
-import { customersInRedis, fetchEnds, recordsBehind } from '@customer-stream/verify'
+import { customersInRedis, fetchEnds, readLedger, recordsBehind } from '@customer-stream/verify'
 import type { Outcomes } from './sums.ts'
 
 /**

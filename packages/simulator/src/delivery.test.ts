@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
-import { type LedgerEntry, readLedger } from './ledger.ts'
+import type { LedgerEntry } from './ledger.ts'
 import { sign } from './signature.ts'
 import { createSimulation, type SimulationOptions } from './simulate.ts'
 
@@ -142,7 +142,8 @@ test('the ledger has every promise when the run resolves', async () => {
       onPromise: (entry: LedgerEntry) => void promises.push(entry),
     }
     const progress = await simulation(url, options).run()
-    const entries = await Array.fromAsync(readLedger(ledgerPath))
+    const lines = readFileSync(ledgerPath, 'utf8').trimEnd().split('\n')
+    const entries = lines.map((line) => JSON.parse(line) as LedgerEntry)
     expect(entries).toEqual(promises)
     expect(entries).toHaveLength(progress.promises)
     const bodies = new Map(

@@ -7,7 +7,7 @@ export {
   makeOtherEvent,
   OTHER_TYPES,
 } from './events.ts'
-export { type LedgerEntry, ledgerEntry, openLedger, readLedger } from './ledger.ts'
+export { type LedgerEntry, ledgerEntry, openLedger } from './ledger.ts'
 export { Random } from './random.ts'
 export { makeSequence, type SequencedEvent, type SequenceOptions } from './sequence.ts'
 export { sign } from './signature.ts'

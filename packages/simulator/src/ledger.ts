@@ -1,10 +1,10 @@
 /**
  * The ledger has one JSON line for each promise. A promise is a delivery that was answered with 2xx
- * in time. A killed run may leave an incomplete line without a newline. The reader ignores this
- * line, and the next writer removes this line.
+ * in time. A killed run may leave an incomplete line without a newline. The next writer removes
+ * this line. `customer-stream verify --ledger` reads a ledger.
  */
 import { hash } from 'node:crypto'
-import { closeSync, createReadStream, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
 
 export interface LedgerEntry {
   readonly id: string
@@ -77,39 +77,4 @@ function cutTornLine(file: number): void {
   readSync(file, tail, 0, tail.length, size - tail.length)
   const torn = tail.length - (tail.lastIndexOf('\n') + 1)
   if (torn > 0) ftruncateSync(file, size - torn)
-}
-
-/**
- * Reads all promises of a ledger. Ignores an incomplete last line, and reports it.
- * @throws an error with the line number if any other line is invalid.
- */
-export async function* readLedger(
-  path: string,
-  onTornLine = (line: number): void => process.emitWarning(`${path}: line ${line} is torn and was ignored`),
-): AsyncGenerator<LedgerEntry> {
-  let number = 0
-  let rest = ''
-  for await (const chunk of createReadStream(path, 'utf8')) {
-    const lines = (rest + chunk).split('\n')
-    rest = lines.pop()!
-    for (const line of lines) yield parseLine(line, path, ++number)
-  }
-  if (rest !== '') onTornLine(number + 1)
-}
-
-const TEXTS = ['id', 'type', 'sha256'] as const
-const NUMBERS = ['timestamp', 'promisedAt', 'attempt', 'status'] as const
-
-function parseLine(line: string, path: string, number: number): LedgerEntry {
-  let entry: Record<string, unknown> | null = null
-  try {
-    entry = JSON.parse(line)
-  } catch {}
-  const sound =
-    entry !== null &&
-    TEXTS.every((name) => typeof entry[name] === 'string') &&
-    NUMBERS.every((name) => typeof entry[name] === 'number') &&
-    (entry.customerUuid === null || typeof entry.customerUuid === 'string')
-  if (!sound) throw new Error(`${path}: line ${number} is not a ledger entry: ${line.slice(0, 80)}`)
-  return entry as unknown as LedgerEntry
 }

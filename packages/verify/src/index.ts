@@ -1,6 +1,7 @@
 export { differingFields } from './compare-document.ts'
 export { customersInRedis } from './customers-in-redis.ts'
 export { fingerprint, sha256 } from './fingerprint.ts'
+export { readLedger } from './ledger.ts'
 export { type ProgressOf, readProgress, type StoredFill, type StoredProgress } from './positions.ts'
 export { missingPositions, positionsKeys, requireMarks, requirePositions, requireReadable } from './preconditions.ts'
 export { isSound, VERDICT_LEGEND, verdictLines } from './print-verdict.ts'
