@@ -102,7 +102,7 @@ const ask = async <T>(what: string, work: () => Promise<T>, until = signal): Pro
     interruption.signal.throwIfAborted()
     if (until.aborted)
       return { problem: `${what} did not answer within ${Math.round((performance.now() - startedAt) / 1000)} s` }
-    const { message } = explained(error, settings, redis) as Error
+    const { message } = explained(error, settings, { redis, settings }) as Error
     return { problem: message }
   }
 }

@@ -22,6 +22,7 @@ import {
   createRedisDiagnose,
   isRedisError,
   type RedisClient,
+  type RedisSettings,
   redisRules,
   redisSettings,
 } from '@customer-stream/runtime/redis'
@@ -59,10 +60,17 @@ export interface Clients {
 export const explainKafka = (error: unknown, settings: KafkaSettings): string =>
   createDiagnose(settings, 'command')(error as Error, 'read Kafka').message
 
+/** A client of Redis with the settings that its errors name. */
+interface RedisAccess {
+  readonly redis: RedisClient
+  readonly settings: RedisSettings
+}
+
 /** Replaces an error of Kafka or Redis by an error with the address and the right or setting. */
-export const explained = (error: unknown, settings: ClientSettings, redis: RedisClient): unknown => {
+export const explained = (error: unknown, settings: KafkaSettings, access?: RedisAccess): unknown => {
   if (isKafkaError(error)) return new Error(explainKafka(error, settings))
-  return isRedisError(error) ? new Error(createRedisDiagnose(settings, redis, 'command')(error).message) : error
+  if (access === undefined || !isRedisError(error)) return error
+  return new Error(createRedisDiagnose(access.settings, access.redis, 'command')(error).message)
 }
 
 /**
@@ -70,56 +78,43 @@ export const explained = (error: unknown, settings: ClientSettings, redis: Redis
  */
 const leave = (admin: TopicAdmin) => Promise.race([admin.disconnect(), sleep(LEAVE_KAFKA_MS)])
 
+export type KafkaClients = Pick<Clients, 'kafka' | 'admin'>
+
 /**
- * Runs the work with connected clients. Ends the process with the exit code that `work` returns.
+ * Runs the work with connected clients of Kafka. Ends the process with the exit code that `work`
+ * returns.
+ * @param access client of Redis that is connected too.
  */
-export const withClients = async (
+export const withKafka = async (
   command: string,
-  settings: ClientSettings,
-  work: (clients: Clients) => Promise<number>,
+  settings: KafkaSettings,
+  work: (clients: KafkaClients) => Promise<number>,
+  access?: RedisAccess,
 ): Promise<never> => {
-  const logger = createLogger(command, 'silent')
-  const kafka = createKafka(settings, { clientId: `customer-stream-${command}`, logger })
+  const clientId = `customer-stream-${command.replaceAll(' ', '-')}`
+  const kafka = createKafka(settings, { clientId, logger: createLogger(command, 'silent') })
   const admin = createAdmin(kafka, { isPatient: true })
-  const redis = createRedis(settings, logger)
   const { signal } = interruption
   let exitCode = 1
   try {
-    await unlessAborted(requireReachable(settings), signal)
-    await unlessAborted(Promise.all([admin.connect(), connectRedis(redis)]), signal)
-    exitCode = await work({ kafka, admin, redis })
+    await unlessAborted(requireReachable({ KAFKA_BROKERS: settings.KAFKA_BROKERS, ...access?.settings }), signal)
+    await unlessAborted(Promise.all([admin.connect(), access && connectRedis(access.redis)]), signal)
+    exitCode = await work({ kafka, admin })
   } catch (error) {
-    exitCode = sayWhy(command, explained(error, settings, redis))
+    exitCode = sayWhy(command, explained(error, settings, access))
   } finally {
-    redis.disconnect()
+    access?.redis.disconnect()
     await leave(admin)
   }
   process.exit(exitCode)
 }
 
-export type KafkaClients = Pick<Clients, 'kafka' | 'admin'>
-
-/** Runs the work with clients of Kafka alone, for a command that does not use Redis. */
-export const withKafka = async (
+/** Runs the work with connected clients of Kafka and Redis, and ends the process. */
+export const withClients = (
   command: string,
-  settings: KafkaSettings,
-  work: (clients: KafkaClients) => Promise<number>,
+  settings: ClientSettings,
+  work: (clients: Clients) => Promise<number>,
 ): Promise<never> => {
-  const kafka = createKafka(settings, {
-    clientId: `customer-stream-${command.replaceAll(' ', '-')}`,
-    logger: createLogger(command, 'silent'),
-  })
-  const admin = createAdmin(kafka, { isPatient: true })
-  const { signal } = interruption
-  let exitCode = 1
-  try {
-    await unlessAborted(requireReachable({ KAFKA_BROKERS: settings.KAFKA_BROKERS }), signal)
-    await unlessAborted(admin.connect(), signal)
-    exitCode = await work({ kafka, admin })
-  } catch (error) {
-    exitCode = sayWhy(command, isKafkaError(error) ? new Error(explainKafka(error, settings)) : error)
-  } finally {
-    await leave(admin)
-  }
-  process.exit(exitCode)
+  const redis = createRedis(settings, createLogger(command, 'silent'))
+  return withKafka(command, settings, (clients) => work({ ...clients, redis }), { redis, settings })
 }
