@@ -17,6 +17,7 @@ import {
   PROJECTION_VERSION,
   topicNames,
 } from '@customer-stream/schemas'
+import { ingressSettings } from './ingress.ts'
 
 export const projectorSettings = {
   ...processSettings,
@@ -39,12 +40,10 @@ export const projectorSettings = {
       'Records that go to quarantine unread, each as `topic/partition/offset`. Name here a record that stops its ' +
       'partition. The log and `/readyz` name such a record.',
   }),
-  MAX_BODY_BYTES: integer({
-    default: 1_048_576,
-    minimum: 1024,
-    maximum: 16_777_216,
+  MAX_BODY_BYTES: {
+    ...ingressSettings.MAX_BODY_BYTES,
     description: 'Largest event that the topics must accept. Give projector and ingress the same value.',
-  }),
+  },
   CHUNK_RECORDS: integer({
     default: 1000,
     minimum: 1,
