@@ -1,5 +1,6 @@
 import kafkajs, { type KafkaConfig } from 'kafkajs'
 import type { Logger } from '../process/log.ts'
+import { currentTls } from '../process/tls.ts'
 import { clientOf, type KafkaClient } from './kafka-client.ts'
 import { patchKafkajs } from './patches/index.ts'
 import { saslOf } from './sasl.ts'
@@ -36,20 +37,6 @@ const toPino = (logger: Logger): NonNullable<KafkaConfig['logCreator']> => {
     }
 }
 
-/** Getters, so that each connection uses the certificates that the settings have at that time. */
-const tlsOf = (settings: KafkaSettings): Exclude<KafkaConfig['ssl'], undefined> =>
-  settings.KAFKA_SSL && {
-    get ca() {
-      return settings.KAFKA_SSL_CA
-    },
-    get cert() {
-      return settings.KAFKA_SSL_CERT
-    },
-    get key() {
-      return settings.KAFKA_SSL_KEY
-    },
-  }
-
 /**
  * Creates a client of kafkajs with the patches of this folder.
  * @param options.requestTimeoutMs overrides KAFKA_REQUEST_TIMEOUT_MS. A producer needs a shorter
@@ -66,7 +53,7 @@ export const createKafka = (
     connectionTimeout: settings.KAFKA_CONNECTION_TIMEOUT_MS,
     authenticationTimeout: settings.KAFKA_CONNECTION_TIMEOUT_MS * 5,
     requestTimeout: requestTimeoutMs ?? settings.KAFKA_REQUEST_TIMEOUT_MS,
-    ssl: tlsOf(settings),
+    ssl: settings.KAFKA_SSL && currentTls(settings, 'KAFKA_SSL'),
     ...(sasl && { sasl }),
     // These retries are for connections and metadata requests. With kafkajs' default, a pause can
     // last 5 s, so the client would notice the end of an outage up to 5 s late.

@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module'
 import { Type } from '@sinclair/typebox'
 import { choice, flag, integer, type Loaded, optionalSecret, optionalText, type Rule } from '../process/settings.ts'
-import { tlsProblem } from '../process/tls-problem.ts'
+import { tlsProblem } from '../process/tls.ts'
 
 /**
  * Returns a sentence about the problem of an address, or undefined if the address is valid. kafkajs

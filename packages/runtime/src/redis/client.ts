@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import type { Logger } from '../process/log.ts'
+import { currentTls } from '../process/tls.ts'
 import { addressesOf, type RedisAddress } from './address.ts'
 import { openSentinel, type SingleOptions } from './sentinel.ts'
 import type { RedisSettings } from './settings.ts'
@@ -26,25 +27,13 @@ const nodeOptions = (settings: RedisSettings) =>
 
 const retryDelayMs = (tries: number) => Math.min(50 * 2 ** Math.min(tries, 6), 2000) * (0.5 + Math.random() / 2)
 
-/**
- * Returns TLS options, or undefined for plain text. ioredis reads the getters for each new
- * connection, so a connection uses the certificates that the settings have at that time.
- */
-const tlsOf = ({ tls }: RedisAddress, settings: RedisSettings, servername = ''): RedisOptions['tls'] =>
-  tls
-    ? {
-        ...(servername !== '' && isIP(servername) === 0 && { servername }),
-        get ca() {
-          return settings.REDIS_TLS_CA
-        },
-        get cert() {
-          return settings.REDIS_TLS_CERT
-        },
-        get key() {
-          return settings.REDIS_TLS_KEY
-        },
-      }
-    : undefined
+/** Returns TLS options, or undefined for plain text. */
+const tlsOf = ({ tls }: RedisAddress, settings: RedisSettings, servername = ''): RedisOptions['tls'] => {
+  if (!tls) return undefined
+  const hasName = servername !== '' && isIP(servername) === 0
+  // Object.assign keeps the getters. A spread would read them now.
+  return Object.assign(currentTls(settings, 'REDIS_TLS'), hasName && { servername })
+}
 
 /** Makes each new connection use the login that the settings have at that time. */
 const useCurrentLogin = (redis: Redis, settings: RedisSettings): void => {

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import { flag, integer, type Loaded, optionalSecret, optionalText, type Rule, text } from '../process/settings.ts'
-import { tlsProblem } from '../process/tls-problem.ts'
+import { tlsProblem } from '../process/tls.ts'
 import { parseAddresses } from './address.ts'
 
 const SENTINEL_PORT = 26_379

@@ -1,6 +1,6 @@
 import { createAuthority } from '@customer-stream/testing/certificates'
 import { expect, it } from 'vitest'
-import { tlsProblem } from './tls-problem.ts'
+import { tlsProblem } from './tls.ts'
 
 const authority = createAuthority()
 const { cert, key } = authority.issue('client')

@@ -51,3 +51,23 @@ const keyProblem = (prefix: string, own: X509Certificate, pem: string): string |
     return `${prefix}_KEY has no private key in PEM format without a passphrase`
   }
 }
+
+type TlsSettings<Prefix extends string> = {
+  readonly [Name in `${Prefix}_${'CA' | 'CERT' | 'KEY'}`]?: string | undefined
+}
+
+/**
+ * Returns the authority, the certificate and the key as getters. A client reads them for each new
+ * connection, so a connection uses the certificates that the settings have at that time.
+ */
+export const currentTls = <const Prefix extends string>(settings: TlsSettings<Prefix>, prefix: Prefix) => ({
+  get ca() {
+    return settings[`${prefix}_CA`]
+  },
+  get cert() {
+    return settings[`${prefix}_CERT`]
+  },
+  get key() {
+    return settings[`${prefix}_KEY`]
+  },
+})
