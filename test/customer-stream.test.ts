@@ -76,6 +76,9 @@ it.each([
   [['topics', 'chek'], 'unknown word "chek"; the nearest is check'],
   [['topics', 'check', 'now'], 'unexpected "now"'],
   [['config', 'check'], 'a word is missing: ingress or projector'],
+  [['customer', 'show'], 'the ID of the customer (customerUuid) is missing'],
+  [['quarantine', 'lst'], 'unknown word "lst"; the nearest is list'],
+  [['quarantine', 'show', '0/1', '0/2'], 'unexpected "0/2"'],
   [['topics', 'check', '--print'], '--print belongs to topics create'],
   [[], 'customer-stream COMMAND'],
 ])('the command line customer-stream %j ends with the error: %s', { timeout }, async (words, said) => {

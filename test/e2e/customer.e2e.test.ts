@@ -144,7 +144,7 @@ it.each([
   [['customer'], 'a word is missing: show or history'],
   [['customer', 'shwo', 'x'], 'unknown word "shwo"; the nearest is show'],
   [['customer', 'show'], 'the ID of the customer (customerUuid) is missing'],
-  [['customer', 'show', 'a', 'b'], 'only one customer can be shown'],
+  [['customer', 'show', 'a', 'b'], 'unexpected "b"'],
   [['customer', 'history', 'a', '--limit', '0'], '--limit must be a whole number from 1 to 10000'],
   [['customer', 'show', 'a', '--limit', '5'], '--limit belongs to history'],
 ])('the wrong command line %j ends with exit code 2', async (words, problem) => {

@@ -93,12 +93,12 @@ const inLatin1 = (customerUuid: string, firstName: string) => {
 }
 
 const WRONG_USAGE = [
-  [['lst'], 'unknown command lst; the nearest is list'],
-  [[], 'the COMMAND is missing'],
+  [['lst'], 'unknown word "lst"; the nearest is list'],
+  [[], 'a word is missing: list or show or redrive or drop'],
   [['list', '--resn', 'x'], 'unknown option --resn; the nearest is --reason'],
   [['list', '0/1'], 'unexpected "0/1"'],
   [['show'], 'PARTITION/OFFSET is missing'],
-  [['show', '0/1', '0/2'], 'only one record can be shown'],
+  [['show', '0/1', '0/2'], 'unexpected "0/2"'],
   [['redrive'], 'nothing is selected'],
   [['redrive', '--execute', '--requested-by', 'ops'], 'nothing is selected'],
   [['redrive', '0/1', '--execute'], '--requested-by is missing'],

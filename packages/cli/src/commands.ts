@@ -88,20 +88,29 @@ const near = (name: string, names: readonly string[]): string => {
 
 export const unknownCommand = (name: string): string => `unknown command ${name}${near(name, Object.keys(COMMANDS))}`
 
+type WordsOf<Words extends readonly (readonly string[])[]> = {
+  [Position in keyof Words]: Words[Position] extends readonly [] ? string : Words[Position][number]
+}
+
 /**
  * Returns the words after the name of a command, each one of the accepted words.
+ * @param accepted words by position. A position for any text is empty.
+ * @param anyText name of the word for any text, if there is one.
  * @throws Error that names each wrong or missing word, with the nearest accepted word.
  */
 export const readWords = <const Words extends readonly (readonly string[])[]>(
   accepted: Words,
   given: readonly string[],
-): { [Position in keyof Words]: Words[Position][number] } => {
+  anyText = '',
+): WordsOf<Words> => {
   for (const [position, choices] of accepted.entries()) {
     const word = given[position]
-    if (word === undefined) throw new Error(`a word is missing: ${choices.join(' or ')}`)
-    if (!choices.includes(word)) throw new Error(`unknown word "${word}"${near(word, choices)}`)
+    const isAnyText = choices.length === 0
+    if (word === undefined)
+      throw new Error(isAnyText ? `${anyText} is missing` : `a word is missing: ${choices.join(' or ')}`)
+    if (!isAnyText && !choices.includes(word)) throw new Error(`unknown word "${word}"${near(word, choices)}`)
   }
   const more = given.slice(accepted.length)
   if (more.length > 0) throw new Error(`unexpected "${more.join(' ')}"`)
-  return given as unknown as { [Position in keyof Words]: Words[Position][number] }
+  return given as unknown as WordsOf<Words>
 }

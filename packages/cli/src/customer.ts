@@ -40,11 +40,8 @@ customer-stream customer history ID [--limit N] [--json]
   In this repository: npm run customer -- show ID`,
   options: COMMANDS.customer.options,
   words: true,
-  read: ({ texts, flags, words: [given, ...rest] }) => {
-    const [word] = readWords([['show', 'history']], given === undefined ? [] : [given])
-    const [id, ...more] = rest
-    if (id === undefined) throw new Error('the ID of the customer (customerUuid) is missing')
-    if (more.length > 0) throw new Error('only one customer can be shown')
+  read: ({ texts, flags, words }) => {
+    const [word, id] = readWords(COMMANDS.customer.words, words, 'the ID of the customer (customerUuid)')
     if (word === 'show' && texts.limit !== undefined) throw new Error('--limit belongs to history')
     const most = Number(texts.limit ?? '100')
     if (!(Number.isInteger(most) && most >= 1 && most <= MOST_EVENTS))

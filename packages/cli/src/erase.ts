@@ -4,7 +4,7 @@ import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed, createVerifiedProducer } from '@customer-stream/runtime/kafka'
 import { customerKey, erasedKey, erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
 import { requirePositions, requireReadable } from '@customer-stream/verify'
-import { COMMANDS } from './commands.ts'
+import { COMMANDS, readWords } from './commands.ts'
 import { interruption, tell } from './interruption.ts'
 import { remainsLines } from './print-remains.ts'
 import { findRemains, isComplete, type Places } from './remains.ts'
@@ -38,9 +38,7 @@ customer-stream erase CUSTOMER_UUID --status [--json]
   options: COMMANDS.erase.options,
   words: true,
   read: ({ texts, flags, words }) => {
-    const [id, ...more] = words
-    if (id === undefined) throw new Error('the CUSTOMER_UUID is missing')
-    if (more.length > 0) throw new Error('only one customer can be erased at a time')
+    const [id] = readWords([[]], words, 'the CUSTOMER_UUID')
     const { reason, scope = 'forever', 'requested-by': requestedBy, 'wait-seconds': wait = '60' } = texts
     const seconds = wait.trim() === '' ? Number.NaN : Number(wait)
     if (!(seconds >= 0 && seconds <= 86_400)) throw new Error('--wait-seconds must be a number from 0 to 86400')

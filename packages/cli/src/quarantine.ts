@@ -1,12 +1,12 @@
 /** `customer-stream quarantine list | show | redrive | drop`: each has its own file. */
-import { nearestName } from '@customer-stream/runtime/command-line'
+import { COMMANDS, readWords } from './commands.ts'
 
-const commands = new Map([
-  ['list', () => import('./quarantine/list.ts')],
-  ['show', () => import('./quarantine/show.ts')],
-  ['redrive', () => import('./quarantine/redrive.ts')],
-  ['drop', () => import('./quarantine/drop.ts')],
-])
+const commands = {
+  list: () => import('./quarantine/list.ts'),
+  show: () => import('./quarantine/show.ts'),
+  redrive: () => import('./quarantine/redrive.ts'),
+  drop: () => import('./quarantine/drop.ts'),
+}
 
 const usage = `customer-stream quarantine COMMAND [OPTIONS]
 
@@ -20,16 +20,22 @@ const usage = `customer-stream quarantine COMMAND [OPTIONS]
   In this repository: npx customer-stream quarantine COMMAND [OPTIONS]
 `
 
+/** Returns the word of the command. If it is wrong, prints the problem and returns undefined. */
+const readName = (given: readonly string[]): keyof typeof commands | undefined => {
+  try {
+    return readWords(COMMANDS.quarantine.words, given)[0]
+  } catch (error) {
+    process.stderr.write(`quarantine: ${(error as Error).message}\n\n${usage}`)
+    process.exitCode = 2
+    return undefined
+  }
+}
+
 // Remove the name of the command from the arguments, because the command reads its options from
 // there.
-const [name = ''] = process.argv.splice(2, 1)
-const command = commands.get(name)
-if (command) await command()
-else if (name === '--help' || name === '-h') process.stdout.write(usage)
+const words = process.argv.splice(2, 1)
+if (words[0] === '--help' || words[0] === '-h') process.stdout.write(usage)
 else {
-  const nearest = nearestName(name, [...commands.keys()])
-  const problem =
-    name === '' ? 'the COMMAND is missing' : `unknown command ${name}${nearest ? `; the nearest is ${nearest}` : ''}`
-  process.stderr.write(`quarantine: ${problem}\n\n${usage}`)
-  process.exitCode = 2
+  const name = readName(words)
+  if (name !== undefined) await commands[name]()
 }

@@ -2,6 +2,7 @@
 
 import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed } from '@customer-stream/runtime/kafka'
+import { readWords } from '../commands.ts'
 import { interruption, tell } from '../interruption.ts'
 import { jsonLine, printable, utc } from '../terminal-text.ts'
 import { withKafka } from '../with-clients.ts'
@@ -23,9 +24,7 @@ const { place, isJson, settings } = readCommandLine({
   options: OPTIONS.show,
   words: true,
   read: ({ words, flags }) => {
-    const [word, ...more] = words
-    if (word === undefined) throw new Error('PARTITION/OFFSET is missing; quarantine list shows the places')
-    if (more.length > 0) throw new Error('only one record can be shown')
+    const [word] = readWords([[]], words, 'PARTITION/OFFSET')
     return { place: readPlace(word), isJson: flags.has('json'), settings: loadKafkaSettings() }
   },
 })
