@@ -16,8 +16,8 @@ export const toolGuards: readonly Guard[] = [
     guard: 'a redrive notes only records that Kafka has stored',
     prevents: 'a record that counts as redriven, but is in no raw topic',
     file: 'packages/cli/src/quarantine/group.ts',
-    from: 'group.filter((_, i) => refusals[i] === undefined)',
-    to: 'group',
+    from: 'if (why === undefined) stored.push(accepted)',
+    to: 'stored.push(accepted)\n      if (why === undefined) continue',
     test: unit('packages/cli/src/quarantine/group.test.ts', 'a record that Kafka refuses gets no audit entry'),
   },
   {

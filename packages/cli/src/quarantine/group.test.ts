@@ -78,6 +78,15 @@ describe('createGroup', () => {
     expect([refused, group.done]).toEqual([['2 MESSAGE_TOO_LARGE'], 2])
   })
 
+  it('a refusal belongs to its record, although another record of the group is not sent', async () => {
+    const { group, calls, refused } = openGroup(([first]) => (first?.topic === RAW ? refusal : undefined))
+    await group.add({ record: recordAt(1), send: undefined })
+    await addAll(group, [recordAt(2)])
+    await group.flush()
+    expect(refused).toEqual(['2 MESSAGE_TOO_LARGE'])
+    expect(calls).toEqual([`${AUDIT}: 1`])
+  })
+
   it('a group reports records that were sent but may have no audit entry', async () => {
     const { group, unaudited } = openGroup((records) => (records[0]?.topic === AUDIT ? refusal : undefined))
     await addAll(group, [recordAt(1), recordAt(2)])

@@ -71,8 +71,12 @@ export const createGroup = (options: GroupOptions) => {
     bytes = 0
     const toSend = group.flatMap(({ send }) => send ?? [])
     const refusals = await sendEach(producer, toSend)
-    const stored = group.filter((_, i) => refusals[i] === undefined)
-    for (const [i, { record }] of group.entries()) if (refusals[i] !== undefined) onRefused(record, refusals[i])
+    const stored: Accepted[] = []
+    for (const accepted of group) {
+      const why = accepted.send && refusals.get(accepted.send)
+      if (why === undefined) stored.push(accepted)
+      else onRefused(accepted.record, why)
+    }
     try {
       await sendAll(
         producer,

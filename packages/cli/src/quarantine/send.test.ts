@@ -26,7 +26,7 @@ describe('sendEach', () => {
     const producer = producerWith((texts) =>
       texts.includes('b') ? new NotStoredError('refused', new Error('MESSAGE_TOO_LARGE')) : undefined,
     )
-    expect(await sendEach(producer, records)).toEqual([undefined, 'MESSAGE_TOO_LARGE', undefined])
+    expect([...(await sendEach(producer, records))]).toEqual([[records[1], 'MESSAGE_TOO_LARGE']])
     expect(producer.stored).toEqual(['a', 'c'])
   })
 
@@ -34,7 +34,7 @@ describe('sendEach', () => {
     const producer = producerWith((_, attempt) =>
       attempt < 3 ? new NotStoredError('unavailable', new Error('no leader')) : undefined,
     )
-    expect(await sendEach(producer, records)).toEqual([undefined, undefined, undefined])
+    expect((await sendEach(producer, records)).size).toBe(0)
     expect(producer.stored).toEqual(['a', 'b', 'c'])
   })
 
@@ -50,11 +50,7 @@ describe('sendEach', () => {
   })
 
   it('an empty list of records sends nothing', async () => {
-    expect(
-      await sendEach(
-        producerWith(() => new Error('sent')),
-        [],
-      ),
-    ).toEqual([])
+    const producer = producerWith(() => new Error('sent'))
+    expect((await sendEach(producer, [])).size).toBe(0)
   })
 })

@@ -40,20 +40,23 @@ const isRefusal = (error: unknown): boolean => error instanceof NotStoredError &
 
 /**
  * Sends records, and sends them one after another if Kafka refuses any of them.
- * @returns for each record, Kafka's error message if Kafka refuses it, otherwise undefined.
+ * @returns the records that Kafka refuses, each with Kafka's error message.
  */
 export const sendEach = async (
   producer: Producer,
   records: readonly OutgoingRecord[],
-): Promise<readonly (string | undefined)[]> => {
-  try {
-    await sendAll(producer, records)
-    return records.map(() => undefined)
-  } catch (error) {
-    if (!isRefusal(error)) throw error
-    if (records.length === 1) return [(error as Error).message]
+): Promise<ReadonlyMap<OutgoingRecord, string>> => {
+  const refusals = new Map<OutgoingRecord, string>()
+  const send = async (some: readonly OutgoingRecord[]): Promise<void> => {
+    try {
+      await sendAll(producer, some)
+    } catch (error) {
+      if (!isRefusal(error)) throw error
+      const [first] = some
+      if (first !== undefined && some.length === 1) refusals.set(first, (error as Error).message)
+      else for (const record of some) await send([record])
+    }
   }
-  const refusals: (string | undefined)[] = []
-  for (const record of records) refusals.push(...(await sendEach(producer, [record])))
+  await send(records)
   return refusals
 }
