@@ -170,7 +170,7 @@ export const runFault = async (
     await arena.untilPromised(200)
     await arena.stopLoad()
     // A record whose request got 503 may be stored later, so wait for it before the comparison.
-    // Each failing partition retries one such record, which the queue metric does not count.
+    // Each failing partition retries one of these records, which the queue metric leaves out.
     const buffered = ['ingress_queue_records', 'ingress_partitions_failing', 'ingress_spool_bytes']
     await waitUntil(
       'the ingresses buffer nothing more',

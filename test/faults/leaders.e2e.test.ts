@@ -107,7 +107,7 @@ it.each([
       let timestamp = 0
       /**
        * Sends one event of each customer, all in parallel.
-       * @returns the answers for the lost partitions and for the others.
+       * @returns the answers for the lost partitions and for the other partitions.
        */
       const burst = async (to: typeof ingress) => {
         timestamp += 1
@@ -211,7 +211,7 @@ it('an ingress stores all kinds of events even if a bootstrap broker hangs from 
 describe('slow partitions', () => {
   /**
    * Sends `perSecond` events a second for `seconds`.
-   * @returns the answers for slow partitions and for the others.
+   * @returns the answers for the slow partitions and for the other partitions.
    */
   const load = async (
     post: (customerUuid: string) => Promise<number>,

@@ -10,7 +10,7 @@ import { subscriberGuards } from './subscriber-guards.ts'
 import { toolGuards } from './tool-guards.ts'
 
 /**
- * All guards for which a test can show that they are needed: against bugs of libraries, of the
+ * All guards that a test can show to be necessary. They protect against bugs of libraries, of the
  * network, of senders and of this project.
  */
 export const guards: readonly Guard[] = [

@@ -89,8 +89,8 @@ const killLeader = async (context: FaultContext): Promise<void> => {
   )
   const startedAt = performance.now()
   await unlessAborted(broker.restart(), signal)
-  // This may take one session timeout: if the killed broker was the coordinator of the projector's
-  // group, the new coordinator waits for the projector to join again.
+  // This may take one session timeout. If the killed broker was the coordinator of the projector's
+  // group, the new coordinator waits until the projector joins again.
   await untilCaughtUp(context)
   screen.step({
     mark: '✔',

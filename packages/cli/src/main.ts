@@ -27,8 +27,8 @@ ${Object.entries(COMMANDS)
   failed, 2 wrong usage, 130 interrupted.
 `
 
-// A reader such as `head` may close the pipe early. The exit code is then the code of a program
-// that SIGPIPE has ended.
+// A reader such as `head` may close the pipe early. Use the exit code of a program that SIGPIPE has
+// ended.
 for (const stream of [process.stdout, process.stderr])
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error

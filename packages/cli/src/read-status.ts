@@ -68,7 +68,7 @@ export const recordsIn = ({ partitions }: Pick<TopicStatus, 'partitions'>): numb
 
 /**
  * Runs `work` with its own client. kafkajs asks for the metadata of all topics that a client has
- * used, and fails for all of them if one topic is missing or denied.
+ * used. If one topic is missing or denied, it fails for all of them.
  */
 export const withAdmin = async <T>(kafka: KafkaClient, work: (admin: TopicAdmin) => Promise<T>): Promise<T> => {
   const admin = createAdmin(kafka)

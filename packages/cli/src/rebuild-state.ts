@@ -70,7 +70,7 @@ export const stateOfProjection = (
 
 /**
  * Returns the projections whose positions may be deleted. The positions of the projection before
- * the current one stay, because they say which records are already in quarantine.
+ * the current projection stay, because they show which records are already in quarantine.
  */
 export const deletable = (found: readonly number[], current: ProjectionState): number[] =>
   current.isComplete ? found.filter((projection) => projection <= current.projection - 2) : []

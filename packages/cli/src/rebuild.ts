@@ -1,5 +1,5 @@
 /**
- * `customer-stream rebuild`: shows how far Redis is filled, says the next step of a rebuild, and
+ * `customer-stream rebuild`: shows how far Redis is filled, prints the next step of a rebuild, and
  * deletes old positions. It starts nothing, because the number of the projection is a setting of
  * the projectors.
  */

@@ -16,14 +16,14 @@ import type { ProjectorSettings } from './projector.ts'
 const DOCUMENT_GROWTH = 5
 
 /**
- * An erasure has two texts of 1000 code points, and JSON needs up to 12 bytes a code point: 2 ×
- * 1000 × 12 = 24,000 bytes.
+ * An erasure has two texts of 1000 code points. JSON needs up to 12 bytes per code point: 2 × 1000
+ * × 12 = 24,000 bytes.
  */
 const MAX_ERASURE_BYTES = 32 * 1024
 
 /**
- * An entry of the audit has two texts of 1000 UTF-16 code units, and JSON needs up to 6 bytes a
- * code unit: 2 × 1000 × 6 = 12,000 bytes.
+ * An entry of the audit has two texts of 1000 UTF-16 code units. JSON needs up to 6 bytes per code
+ * unit: 2 × 1000 × 6 = 12,000 bytes.
  */
 const MAX_AUDIT_BYTES = 16 * 1024
 

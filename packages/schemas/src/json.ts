@@ -1,7 +1,7 @@
 /**
  * JSON that keeps every number. `JSON.parse` rounds a number that a double cannot hold
  * (`12345678901234567890`, `1e400`), and the vendor's ids are 64-bit integers. This parser returns
- * such a number as a `JSON.rawJSON` object of its text, which `JSON.stringify` writes unchanged.
+ * these numbers as `JSON.rawJSON` objects of their text, which `JSON.stringify` writes unchanged.
  */
 
 /**
@@ -24,8 +24,8 @@ if (typeof RawJson.rawJSON !== 'function')
  * A double keeps 15 significant digits and exponents up to 308, so `JSON.parse` keeps a literal
  * below both bounds. Before a number there is a bracket, colon, comma, blank or nothing. A blank of
  * JSON inside a string is `\n`, `\r`, `\t` or a space. The pattern has these letters without the
- * backslash, because it is then a third faster. A match of such a letter inside a word costs only
- * time.
+ * backslash, which makes it a third faster. A match of one of these letters inside a word costs
+ * only time.
  */
 const inexactNumber = /[[:,\snrt]-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/
 const inexactFirst = /^-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/

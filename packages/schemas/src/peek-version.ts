@@ -1,6 +1,6 @@
 import { readVersion, type Version } from './version.ts'
 
-/** ASCII without control characters, quote and backslash. JSON has such a text without escapes. */
+/** ASCII without control characters, quote and backslash. JSON has this text without escapes. */
 const plain = /^[ !\x23-\x5b\x5d-\x7e]+$/
 
 const NAME = '"customerUuid"'

@@ -47,7 +47,7 @@ export const quarantineAuditTopicName = (prefix: string = DEFAULT_TOPIC_PREFIX):
 export const RAW_HEADERS = {
   /**
    * The request header `mykaarma-signature-token`. Absent if authentication was off and the request
-   * had no such header.
+   * did not have this header.
    */
   signature: 'signature',
   /**

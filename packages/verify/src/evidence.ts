@@ -27,8 +27,8 @@ export interface Expected extends EventVersion {
 }
 
 /**
- * A record of the raw topic that has its customer's newest event. There may be several such
- * records.
+ * A record of the raw topic that has its customer's newest event. There may be several records with
+ * this event.
  */
 export interface Copy {
   readonly content: Digest
@@ -165,9 +165,9 @@ const text = (value: SQLOutputValue | undefined): string => Buffer.from(value as
 const POINTER = new Uint8Array()
 
 /**
- * Stores the contents of the ledger and of Kafka in a temporary SQLite database on disk, so that
- * memory does not grow with the number of customers. SQLite deletes the file when the database is
- * closed or the process dies.
+ * Stores the contents of the ledger and of Kafka in a temporary SQLite database on disk. So memory
+ * does not grow with the number of customers. SQLite deletes the file when the database is closed
+ * or the process dies.
  */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: one entry for each SQL statement
 export const createEvidence = (): Evidence => {

@@ -1,6 +1,6 @@
 /**
  * Reads the progress of the projectors from Redis. docs/contracts.md describes the fields. On Redis
- * Cluster the lowest copy counts.
+ * Cluster the progress is the lowest copy.
  */
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import { positionField } from '@customer-stream/schemas'

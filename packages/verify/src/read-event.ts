@@ -55,8 +55,8 @@ const JsonWithSource = JSON as typeof JSON & {
 }
 
 /**
- * Returns true if `JSON.parse` may round a number, so that its text must be kept: the number has
- * ≥ 16 characters before its exponent, or its exponent has ≥ 3 digits.
+ * Returns true if `JSON.parse` may round a number, so that its text must be kept. This is the case
+ * if the number has ≥ 16 characters before its exponent, or if its exponent has ≥ 3 digits.
  */
 const isLong = (number: string): boolean => /^-?[\d.]{16}|[eE][+-]?\d{3}/.test(number)
 const mayHoldLong = (text: string): boolean => /[\d.]{16}|\d[eE][+-]?\d{3}/.test(text)

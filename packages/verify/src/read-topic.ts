@@ -17,8 +17,8 @@ import {
 interface Reading {
   readonly onRecord: (record: FetchedRecord, partition: number) => void
   /**
-   * Called with each batch that cannot be decoded. The batch is then skipped. If this function is
-   * undefined, the reading fails at such a batch.
+   * Called with each batch that cannot be decoded. The reading then skips the batch. If this
+   * function is undefined, the reading fails at this batch.
    */
   readonly onUnreadable?: (batch: UnreadableBatch, partition: number) => void
   /** Ends the reading early. */

@@ -102,9 +102,9 @@ export interface Verdict {
   /** Selected customers, erased customers included. */
   readonly customers: number
   /**
-   * Customers whose events in Kafka are all erased. `selected` counts those with an event in the
-   * time range and sample, `wrong` counts the customers that are still in Redis or in the state
-   * topic.
+   * Customers whose events in Kafka are all erased. `selected` counts the customers with an event
+   * in the time range and sample. `wrong` counts the customers that are still in Redis or in the
+   * state topic.
    */
   readonly erased: { readonly all: number; readonly selected: number; readonly wrong: number }
   /**

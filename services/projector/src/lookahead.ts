@@ -110,9 +110,9 @@ const openWindow = (start: string, { maxRecords, peek, customerOf }: LookaheadOp
   /** Newest event of each customer. */
   const newest = new Map<string, { readonly version: Version; readonly index: number }>()
   /**
-   * Customers with a record whose version is uncertain. After such a record, no event of its
-   * customer is marked as superseded. Otherwise that record could replace the hash although the
-   * record is older than an event that was left out.
+   * Customers with a record whose version is uncertain. After this record, no event of its customer
+   * is marked as superseded. Otherwise that record could replace the hash although the record is
+   * older than an event that was left out.
    */
   const uncertain = new Set<string>()
   let isReading = true

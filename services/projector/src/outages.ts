@@ -63,8 +63,8 @@ export const createOutages = ({
   const begin = (wait: symbol | string, what: string, failure: Error, failures: number) => {
     const error = causeOf(failure)
     const known = waiting.get(wait)
-    // The message of a lost connection says less than an earlier message, so keep the earlier
-    // message.
+    // The message of a lost connection has less information than an earlier message, so keep the
+    // earlier message.
     const message = known && isConnectionLoss(error) ? known.message : `${what}: ${error.message}`
     const now = performance.now()
     const isDue = !known || now - known.loggedAt >= LOG_INTERVAL_MS

@@ -23,7 +23,7 @@ const bytesOf = ({ key, value, headers = {} }: OutgoingRecord): number =>
   )
 
 /**
- * Splits records, in order, into parts of at most `maxBytes`. A larger record is a part of its own.
+ * Splits records, in order, into parts of at most `maxBytes`. A larger record is alone in its part.
  */
 export const partsOf = (records: readonly OutgoingRecord[], maxBytes: number): OutgoingRecord[][] => {
   const parts: OutgoingRecord[][] = []
@@ -41,8 +41,8 @@ export const partsOf = (records: readonly OutgoingRecord[], maxBytes: number): O
 }
 
 /**
- * @param open creates a producer with a client of its own. If kafkajs cannot get the metadata of
- *   one topic, it fails for all topics of that client.
+ * @param open creates a producer with its own client. If kafkajs cannot get the metadata of one
+ *   topic, it fails for all topics of that client.
  */
 export const createOutputs = (
   open: () => VerifiedProducer,

@@ -79,7 +79,7 @@ export interface PositionStore {
   forgetWindow(partition: number): Promise<void>
   /**
    * Returns, by partition, the offset up to which a state topic has all documents. Undefined for a
-   * partition without such an offset in Redis.
+   * partition without a published offset in Redis.
    */
   publishedPositions(
     partitions: readonly number[],

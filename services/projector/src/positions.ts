@@ -215,7 +215,7 @@ export const createPositions = ({
     // chunk finds that the position in Redis differs, and loads the position again.
     reload: async (partition, signal) => {
       // While kafkajs joins the group again, it still delivers batches of a running fetch. The
-      // partition of such a batch may no longer be assigned.
+      // partition of this batch may no longer be assigned.
       if (!assigned.includes(partition)) return
       await load([partition], AbortSignal.any([signal, assignment.signal]))
     },

@@ -55,7 +55,7 @@ export interface Progress {
   measure(): Promise<ReadonlyMap<number, Watermarks>>
   /**
    * A sentence about a group member of another application or installation. Undefined if the group
-   * has no such member.
+   * has no stranger.
    */
   readonly stranger: string | undefined
   /** A sentence about a partition that stands still. Undefined if no partition stands still. */

@@ -413,7 +413,7 @@ describe('a paused partition', () => {
     expect(redis.position).toBe(LOW)
   })
 
-  /** A timestamp that makes the projection throw. Kafka never sends such a timestamp. */
+  /** A timestamp that makes the projection throw. Kafka never sends this timestamp. */
   const BUG = Symbol('bug') as unknown as string
   const withBug = (batch: FetchedBatch, offset: number): FetchedBatch => ({
     ...batch,

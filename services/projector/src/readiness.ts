@@ -48,8 +48,7 @@ export const createReadiness = (deps: ReadinessDependencies): (() => Promise<Rea
     const notJoined = consumer.joined
       ? undefined
       : (consumer.problem?.message ?? `joining the consumer group ${groupId}; no event is applied before the join`)
-    // During an outage of Kafka the known watermarks are old, so they say nothing about a
-    // standstill.
+    // During an outage of Kafka the known watermarks are old, so they cannot show a standstill.
     const standstill = kafka ? undefined : progress.standstill
     // The projector is ready while Redis is being filled, because new events are applied.
     const rebuild = fillProgress === undefined ? [] : [{ name: 'rebuild', ready: true, detail: fillProgress }]

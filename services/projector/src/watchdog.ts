@@ -1,7 +1,7 @@
 /**
  * Ends a process that applies nothing although Kafka and Redis answer, so that the supervisor
- * restarts the process. A consumer may be quiet for a moment after an outage. So quiet time counts
- * only while Kafka answers.
+ * restarts the process. A consumer may be quiet for a moment after an outage. So the watchdog
+ * measures quiet time only while Kafka answers.
  */
 import type { Lifecycle } from '@customer-stream/runtime'
 import type { PartitionConsumer, TopicAdmin } from '@customer-stream/runtime/kafka'

@@ -34,7 +34,9 @@ export interface FetchedBatch {
    * `records` has no control records and no records of aborted transactions.
    */
   readonly nextOffset: string
-  /** Batch at `fetchedFrom` that cannot be decoded. With such a batch, `records` is empty. */
+  /**
+   * Batch at `fetchedFrom` that cannot be decoded. If this batch is defined, `records` is empty.
+   */
   readonly unreadable?: UnreadableBatch
   readonly highWatermark: string
   /**
@@ -132,9 +134,9 @@ const lostBy: ReadonlySet<string | undefined> = new Set([
 const saysPartitionIsLost = (error: unknown): boolean => lostBy.has((error as { type?: string }).type)
 
 /**
- * Returns true for errors that kafkajs calls final although an outage causes them: a slow
- * connection, and most failures of the search for the coordinator. kafkajs ends the consumer after
- * a final error. Without this check such an outage would end the process again and again.
+ * Returns true for errors that kafkajs calls final although an outage causes them. Examples are a
+ * slow connection, and most failures of the search for the coordinator. kafkajs ends the consumer
+ * after a final error. Without this check an outage would end the process again and again.
  */
 const isOutage = (error: Error): boolean =>
   error.name === 'KafkaJSLockTimeout' ||

@@ -31,7 +31,7 @@ export interface NewTopic {
 
 /**
  * Reads metadata of topics, and creates topics. Each method rejects if Kafka does not answer or
- * refuses. `errorType` returns Kafka's name of such an error.
+ * refuses. `errorType` returns Kafka's name of the error.
  */
 export interface TopicAdmin {
   /** Connects. May be called again after a failure. */
@@ -58,8 +58,8 @@ export interface TopicAdmin {
    */
   fetchTopicOffsets(topic: string): Promise<PartitionEnds[]>
   /**
-   * Returns the offset of the first record at or after a time, for each partition. If no such
-   * record exists, returns the partition's end.
+   * Returns the offset of the first record at or after a time, for each partition. If there is no
+   * later record, returns the partition's end.
    * @param timestampMs Unix milliseconds.
    */
   fetchTopicOffsetsByTimestamp(

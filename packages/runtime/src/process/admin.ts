@@ -1,7 +1,7 @@
 import { type FastifyInstance, fastify } from 'fastify'
 import { Gauge, type Registry } from './metrics.ts'
 
-/** Condition that the process needs. `detail` says what is wrong. */
+/** Condition that the process needs. `detail` has the problem, or the progress. */
 export interface ReadinessCheck {
   readonly name: string
   readonly ready: boolean

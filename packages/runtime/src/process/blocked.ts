@@ -38,7 +38,7 @@ export interface Diagnosis {
 export interface Obstacles {
   /** Replaces the obstacle of this task. `undefined` removes the obstacle. */
   report(task: string, diagnosis: Diagnosis | undefined): void
-  /** Obstacle that a person must remove. Undefined if there is no such obstacle. */
+  /** Obstacle that a person must remove. Undefined if no person must act. */
   readonly blocked: Diagnosis | undefined
   /**
    * Obstacle that a person must remove. If there is none, an outage. Undefined if there is neither.

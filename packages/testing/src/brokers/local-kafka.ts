@@ -86,7 +86,7 @@ const log4jProperties = propertiesOf({
 
 /**
  * Returns a command that runs Java in `folder`. All paths are relative, because Kafka cannot read
- * some characters of an absolute path: a comma separates `log.dirs`, a colon separates the class
+ * some characters of an absolute path. A comma separates `log.dirs`, a colon separates the class
  * path, and Java reads properties as Latin-1.
  */
 const javaIn = (folder: string, jars: string, maxHeap: string, mainClass: string, ...args: readonly string[]) => {

@@ -298,7 +298,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     queue.failure = failed?.error && { since: queue.failure?.since ?? performance.now(), error: failed.error }
   }
 
-  /** Moves the records of each of these partitions to a queue of their own. */
+  /** Gives each of these partitions its own queue, and moves its records there. */
   const isolate = (entries: readonly Entry<R>[], haveFailed: boolean) => {
     for (const [partition, some] of Map.groupBy(entries, ({ record }) => options.partitionOf?.(record))) {
       if (partition === undefined) continue

@@ -1,6 +1,6 @@
 /**
  * Publishes records to Kafka, or writes them to disk if Kafka does not answer. A request whose
- * record is on disk gets 202. The record is sent when Kafka answers again. Without a spool such a
+ * record is on disk gets 202. The record is sent when Kafka answers again. Without a spool, this
  * request gets 503.
  */
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'

@@ -94,7 +94,9 @@ const documentedContentType = /^\s*(?:text\/plain|application\/json)\s*(?:;|$)/i
 const oneHeader = (value: string | string[] | undefined): string | undefined =>
   Array.isArray(value) ? value.join(', ') : value
 
-/** Maps errors of Node's HTTP parser to problems. fastify gets no request after such an error. */
+/**
+ * Maps errors of Node's HTTP parser to problems. After a parser error, fastify gets no request.
+ */
 const problemOfClientError = (error: { code?: string }): Problem => {
   if (error.code === 'HPE_HEADER_OVERFLOW') return 'headers-too-large'
   if (error.code === 'HPE_INVALID_EOF_STATE') return 'incomplete'

@@ -39,7 +39,7 @@ const joined = (chunks: readonly Buffer[], bytes: number): Buffer => {
  * Receives request bodies as bytes, with a limit for each body and a limit for all bodies together.
  * Without limits any stranger could fill the memory, because the sender is not authenticated yet.
  * If all bodies together exceed the limit, the body without progress for the longest time is
- * dropped, so that stalled bodies do not block other senders.
+ * dropped. So stalled bodies do not block other senders.
  */
 export const createReceiveBody = ({ maxBodyBytes, maxBytesTogether }: ReceiveBodyOptions) => {
   // Incomplete bodies, sorted by the time of their last progress.

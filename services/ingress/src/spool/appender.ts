@@ -181,8 +181,8 @@ export const createAppender = (files: SpoolFiles, options: AppenderOptions): App
     hasRoomFor: (bytes) => !isFailing && isWithinBounds(bytes),
     tryDisk: async () => {
       if (!isFailing) return
-      // Write a test file instead of waiting for the next record, because a load balancer sends no
-      // request to a process that is not ready.
+      // Write a test file instead of waiting for the next record. The process is not ready, so a
+      // load balancer may send it no request.
       isFailing = !(await canWrite(join(files.directory, 'probe')))
     },
     mayWriteTo: (segment) => pumping !== undefined && segment === segments.at(-1),

@@ -231,8 +231,8 @@ const frameAt = async (
 const SCAN_BYTES = 64 * 1024
 
 /**
- * Returns the offset of the next intact frame head at or after `from`, or `end` if there is no such
- * head.
+ * Returns the offset of the next intact frame head at or after `from`. Returns `end` if there is no
+ * intact head.
  */
 const nextFrame = async (view: View, from: number, end: number, version: 1 | 2, marker: Buffer): Promise<number> => {
   for (let at = from; at < end; ) {

@@ -14,9 +14,9 @@ export interface LastingSpool extends Pick<Spool, 'append' | 'hasRoomFor' | 'dra
 
 /**
  * Creates a spool that survives the loss of its folder. If the folder or its lock file is missing,
- * deleted or replaced, the spool refuses appends, and each drain tries to open the spool again. The
- * spool refuses a folder on another file system, because after a lost mount the empty folder is on
- * a disk that may not outlive the machine.
+ * deleted or replaced, the spool refuses appends. Each drain then tries to open the spool again.
+ * The spool refuses a folder on another file system. After a lost mount, the empty folder is on a
+ * disk that may not outlive the machine.
  */
 export const createLastingSpool = (options: SpoolOptions): LastingSpool => {
   let spool: Spool | undefined

@@ -34,9 +34,9 @@ const shuffle = require('kafkajs/src/utils/shuffle') as <T>(list: readonly T[]) 
  * error if the search fails.
  *
  * kafkajs 2.2.4 asks one broker after another for the coordinator and drops their errors. Three
- * different failures become the same KafkaJSGroupCoordinatorNotFound: a missing right on the group,
- * an offsets topic that cannot be created, and a broker that restarts. A broker that refuses the
- * connection ends the search, although the next broker could answer.
+ * different failures become the same error, KafkaJSGroupCoordinatorNotFound. These are a missing
+ * right on the group, an offsets topic that cannot be created, and a broker that restarts. A broker
+ * that refuses the connection ends the search, although the next broker could answer.
  *
  * With this patch, a failed search throws the error that a broker answered. If no broker answered,
  * the search throws a connection error. Must run before a client is created.

@@ -43,7 +43,7 @@ const RESPONSE_VERSIONS = ['v4', 'v5', 'v6', 'v7', 'v8', 'v9', 'v10']
 /**
  * Makes kafkajs decode fetch responses with record-batches.ts, and pass on batches without records.
  * kafkajs 2.2.4 drops a batch without records (aborted transactions, control records, an unreadable
- * batch), so the consumer could not move the position past the batch. Must run before a client
+ * batch). So the consumer could not move the position past this batch. Must run before a client
  * fetches.
  */
 export const patchFetch = (): void => {

@@ -201,7 +201,7 @@ const isPlain = ({ compression = 0, transactionalId, producerId = -1 }: ProduceA
 /**
  * Encodes each produce request into one buffer. kafkajs 2.2.4 copies each record through eight
  * growing buffers, so an accepted event costs the ingress a sixth more CPU. The bytes are the same
- * as those of kafkajs, with one exception: kafkajs compares timestamps as text, which is wrong for
+ * as those of kafkajs, with one exception. kafkajs compares timestamps as text, which is wrong for
  * numbers of different lengths.
  *
  * Must run before a client is created.
