@@ -95,7 +95,7 @@ it('customer history shows the outcome of each event', async () => {
     'quarantined: too-far-in-future',
     'quarantined: not-json',
   ])
-  // It prints no data of the customer.
+  // The history has no data of the customer.
   expect(stdout).not.toContain('Ada')
 
   const newest = await history('bob', '--limit', '2')
