@@ -7,7 +7,7 @@ import { requirePositions, requireReadable } from '@customer-stream/verify'
 import { COMMANDS, readWords } from './commands.ts'
 import { interruption, tell } from './interruption.ts'
 import { remainsLines } from './print-remains.ts'
-import { findRemains, isComplete, type Places } from './remains.ts'
+import { findRemains, isFullyErased, type Places } from './remains.ts'
 import { requestErasure } from './request-erasure.ts'
 import { jsonLine } from './terminal-text.ts'
 import { type Clients, loadClientSettings, withClients } from './with-clients.ts'
@@ -113,5 +113,5 @@ await withClients('erase', settings, async (clients) => {
   const onProgress = (topic: string) => tell(`erase: searching ${topic}`)
   const remains = await unlessAborted(findRemains(clients, places, customerUuid, { signal, onProgress }), signal)
   process.stdout.write(isJson ? jsonLine(remains) : `${remainsLines(remains, places).join('\n')}\n`)
-  return isComplete(remains) ? 0 : 1
+  return isFullyErased(remains) ? 0 : 1
 })

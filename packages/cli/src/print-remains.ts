@@ -1,5 +1,5 @@
 /** Prints the copies that `customer-stream erase` found. No text controls the terminal. */
-import { isComplete, type Places, type Remains, type TopicRemains } from './remains.ts'
+import { isFullyErased, type Places, type Remains, type TopicRemains } from './remains.ts'
 import { printable } from './terminal-text.ts'
 
 const day = (time: number) => new Date(time).toISOString().slice(0, 16).replace('T', ' ')
@@ -34,7 +34,7 @@ export const remainsLines = (remains: Remains, { stateTopic }: Pick<Places, 'sta
         ? line(found.topic, true, 'has no erased data of the customer')
         : line(found.topic, false, `has ${found.records} records, until ${keptUntil(found)}`),
     ),
-    isComplete(remains) ? 'The erasure is complete in Kafka and Redis.' : 'The erasure is not complete.',
+    isFullyErased(remains) ? 'The erasure is complete in Kafka and Redis.' : 'The erasure is not complete.',
     `Not searched: ${stateTopic === undefined ? 'the state topic (KAFKA_STATE_TOPIC=false), ' : ''}` +
       'spools of the ingress, files and backups of Redis and Kafka, subscribers.',
   ].map(printable)

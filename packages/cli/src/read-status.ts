@@ -149,7 +149,7 @@ const OTHER_REASONS = 'other reasons'
  * @param limit maximum records that are read.
  * @param signal ends the reading. The counts then cover only the records that were read before.
  */
-export const readQuarantine = async (
+export const countQuarantine = async (
   admin: TopicAdmin,
   topic: string,
   { since, limit, signal }: { readonly since: number; readonly limit: number; readonly signal: AbortSignal },

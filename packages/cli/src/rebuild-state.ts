@@ -27,7 +27,10 @@ export interface ProjectionState {
 
 const count = (from: bigint, to: bigint): number => Math.max(0, Number(to - from))
 
-const partitionOf = ({ partition, low, high }: PartitionEnds, stored: StoredProgress | undefined): PartitionRebuild => {
+const partitionProgress = (
+  { partition, low, high }: PartitionEnds,
+  stored: StoredProgress | undefined,
+): PartitionRebuild => {
   const { position, fill, windowEnd } = stored ?? {}
   const [start, end] = [BigInt(low), BigInt(high)]
   const next = position === undefined || position < start ? start : position
@@ -52,7 +55,7 @@ export const stateOfProjection = (
   // Kafka returns the ends in any order.
   const inOrder = ends.toSorted((a, b) => a.partition - b.partition)
   const partitions = inOrder.map((end) =>
-    partitionOf(
+    partitionProgress(
       end,
       progress?.find(({ partition }) => partition === end.partition),
     ),

@@ -1,6 +1,6 @@
 import type { TopicAdmin } from '@customer-stream/runtime/kafka'
 import { expect, it } from 'vitest'
-import { isComplete, keepsFor, type Remains } from './remains.ts'
+import { isFullyErased, keepsFor, type Remains } from './remains.ts'
 
 const adminWith = (settings: Readonly<Record<string, string>>) =>
   ({ describeTopicConfig: async () => new Map(Object.entries(settings)) }) as unknown as TopicAdmin
@@ -33,7 +33,7 @@ it('an erasure is complete if only its record and its mark in Redis are left', (
     redis: { hash: false, mark: true },
     topics: [{ topic: 't', records: 0, unreadable: 0, keepsFor: 'forever' }],
   }
-  expect(isComplete(complete)).toBe(true)
+  expect(isFullyErased(complete)).toBe(true)
   const incomplete: readonly Partial<Remains>[] = [
     { erasure: null },
     { redis: { hash: true, mark: true } },
@@ -41,5 +41,5 @@ it('an erasure is complete if only its record and its mark in Redis are left', (
     { topics: [{ topic: 't', records: 1, newestAt: 1, unreadable: 0, keepsFor: 'forever' }] },
     { topics: [{ topic: 't', records: 0, unreadable: 1, keepsFor: 'forever' }] },
   ]
-  for (const each of incomplete) expect(isComplete({ ...complete, ...each })).toBe(false)
+  for (const each of incomplete) expect(isFullyErased({ ...complete, ...each })).toBe(false)
 })

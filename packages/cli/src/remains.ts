@@ -153,5 +153,5 @@ export const findRemains = async (
 }
 
 /** Returns true if the customer was erased and nothing is left but the erasure and the mark. */
-export const isComplete = ({ erasure, redis, topics }: Remains): boolean =>
+export const isFullyErased = ({ erasure, redis, topics }: Remains): boolean =>
   erasure !== null && redis.mark && !redis.hash && topics.every(({ records, unreadable }) => records + unreadable === 0)

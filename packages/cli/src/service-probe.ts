@@ -41,7 +41,7 @@ const fetchText = async (url: string): Promise<{ readonly code: number; readonly
 }
 
 /** Returns the cause of a failed request, e.g. `ECONNREFUSED`. */
-const causeOf = (error: unknown): string => {
+const requestProblem = (error: unknown): string => {
   const { name, message, cause } = error as Error & { cause?: { code?: string; message?: string } }
   if (name === 'TimeoutError') return `no answer within ${TIMEOUT_MS / 1000} s`
   return cause?.code ?? cause?.message ?? message
@@ -86,7 +86,7 @@ export const askReadiness = async ({ kind, url }: ServiceAddress): Promise<Servi
       details: checks.flatMap(({ ready, detail }) => (ready && detail !== undefined ? [detail] : [])),
     }
   } catch (error) {
-    return silent(`does not answer: ${causeOf(error)}. Check that the service runs, and its ADMIN_PORT`)
+    return silent(`does not answer: ${requestProblem(error)}. Check that the service runs, and its ADMIN_PORT`)
   }
 }
 

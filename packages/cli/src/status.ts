@@ -17,10 +17,10 @@ import {
   type Answer,
   answered,
   behindOf,
+  countQuarantine,
   type Observation,
   observe,
   readFills,
-  readQuarantine,
   readRawStatus,
   readTopicStatus,
   timeOf,
@@ -229,7 +229,7 @@ const read = async (): Promise<Findings> => {
   ])
   const quarantine = optional(true, () =>
     askTopic(topics.quarantine, (admin) =>
-      readQuarantine(admin, topics.quarantine, { since: now - DAY_MS, limit: QUARANTINE_LIMIT, signal: reading }),
+      countQuarantine(admin, topics.quarantine, { since: now - DAY_MS, limit: QUARANTINE_LIMIT, signal: reading }),
     ),
   )
   return {

@@ -5,7 +5,7 @@ import type { KafkaSettings } from './settings.ts'
 import { createTokenCache, type TokenCache } from './token-cache.ts'
 import { fetchToken } from './token-endpoint.ts'
 
-/** Tokens of each installation. All clients of a process share the token. */
+/** Token cache by settings, so that all clients of a process share one token. */
 const caches = new WeakMap<KafkaSettings, TokenCache>()
 
 const tokensOf = (settings: KafkaSettings): TokenCache => {

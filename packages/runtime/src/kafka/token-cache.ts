@@ -7,7 +7,7 @@ export interface Token {
   readonly lifetimeMs: number
 }
 
-/** Error: there is no token. The message contains no secret. */
+/** No token is available. The message contains no secret. */
 export class TokenError extends Error {
   override readonly name = 'TokenError'
   /** Undefined for an outage. */
