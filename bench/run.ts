@@ -43,7 +43,7 @@ const questions: readonly Question[] = [
   growth,
 ]
 const PROFILES = 'profiles'
-const tell = (line: string) => process.stderr.write(`${line}\n`)
+const printNotice = (line: string) => process.stderr.write(`${line}\n`)
 
 const { scale, wanted } = readCommandLine({
   name: 'bench',
@@ -67,8 +67,8 @@ const { scale, wanted } = readCommandLine({
 })
 if (wanted.includes(PROFILES) || questions.some(({ name, needsWrk }) => needsWrk && wanted.includes(name)))
   await requireWrk()
-const brokers = await startBrokers({ log: tell })
-const bench = { brokers, scale, say: tell }
+const brokers = await startBrokers({ log: printNotice })
+const bench = { brokers, scale, say: printNotice }
 const machine = await describeMachine(brokers)
 const lines: Line[] = []
 /** Writes the result of each question immediately, so that a later failure loses no result. */
@@ -79,15 +79,15 @@ const write = (fresh: { answers?: Record<string, Asked>; profiles?: Readonly<Rec
 try {
   if (wanted.includes(PROFILES)) write({ profiles: await profileServices(bench) })
   for (const question of questions.filter(({ name }) => wanted.includes(name))) {
-    tell(`\n${question.title} …`)
+    printNotice(`\n${question.title} …`)
     const askedAt = new Date().toISOString()
     const startedAt = performance.now()
     const answer = await question.ask(bench)
     const seconds = Math.round((performance.now() - startedAt) / 1000)
     write({ answers: { [question.name]: { title: question.title, askedAt, seconds, answer } } })
     lines.push(...answer.lines)
-    tell(readingsTable(answer.readings))
-    printTable(answer.lines, tell)
+    printNotice(readingsTable(answer.readings))
+    printTable(answer.lines, printNotice)
   }
 } finally {
   await brokers.stop()

@@ -4,7 +4,7 @@
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { interruption, sayWhy, tell } from '@customer-stream/cli/interruption'
+import { interruption, printNotice, reportFailure } from '@customer-stream/cli/interruption'
 import { seconds } from '@customer-stream/cli/layout'
 import { createScreen } from '@customer-stream/cli/screen'
 import { readCommandLine } from '@customer-stream/runtime/command-line'
@@ -32,12 +32,12 @@ let isSound = false
 
 signal.addEventListener('abort', () => {
   screen.close()
-  tell('demo: interrupted; stopping and removing everything')
+  printNotice('demo: interrupted; stopping and removing everything')
 })
 
 const openBrokers = async (): Promise<Brokers> => {
   // Hide the description, because the step shows it. All other lines are about downloads.
-  const log = (line: string) => line.startsWith('brokers ') || screen.say(`  ${line}`)
+  const log = (line: string) => line.startsWith('brokers ') || screen.print(`  ${line}`)
   const brokers = await screen.during(
     'brokers',
     'starting Kafka and Redis',
@@ -53,7 +53,7 @@ const openNamedPipeline = async (brokers: Brokers, names: ReturnType<typeof fres
   cleanUps.push(async () => {
     await pipeline.close({ removeTopics: brokers.kind === 'given' })
     if (isSound || signal.aborted) await rm(pipeline.folder, { recursive: true, force: true })
-    else tell(`demo: the ledger and the logs of the services are in ${pipeline.folder} until the next start`)
+    else printNotice(`demo: the ledger and the logs of the services are in ${pipeline.folder} until the next start`)
   })
   signal.throwIfAborted()
   return pipeline
@@ -87,7 +87,7 @@ const runDemo = async (): Promise<void> => {
   if (options.keep) {
     const ingress = services.ingress()
     const places = whereToLook(brokers, ingress, pipeline, customer.customerUuid, names)
-    screen.say(`\nEverything is left running; Ctrl-C ends it. ${places}`)
+    screen.print(`\nEverything is left running; Ctrl-C ends it. ${places}`)
   }
 }
 
@@ -98,9 +98,9 @@ try {
   if (options.keep) await interruption.arrived
 } catch (error) {
   screen.close()
-  exitCode = signal.aborted ? 130 : sayWhy('demo', error)
+  exitCode = signal.aborted ? 130 : reportFailure('demo', error)
 } finally {
   for (const cleanUp of cleanUps.reverse())
-    await cleanUp().catch((error: unknown) => tell(`demo: while ending: ${(error as Error).message}`))
+    await cleanUp().catch((error: unknown) => printNotice(`demo: while ending: ${(error as Error).message}`))
 }
 process.exit(exitCode)

@@ -2,7 +2,7 @@
  * `npm run dev`: starts brokers and both services. Restarts a service when a source file changes.
  */
 import { fileURLToPath } from 'node:url'
-import { interruption, sayWhy, tell } from '@customer-stream/cli/interruption'
+import { interruption, printNotice, reportFailure } from '@customer-stream/cli/interruption'
 import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { freePorts, startBrokers, startGuarded } from '@customer-stream/testing'
 import { whereToLook } from './where-to-look.ts'
@@ -23,7 +23,7 @@ const { signal, arrived } = interruption
 const cleanUps: (() => Promise<unknown>)[] = []
 let exitCode = 0
 try {
-  const brokers = await startBrokers({ log: tell, signal })
+  const brokers = await startBrokers({ log: printNotice, signal })
   cleanUps.push(() => brokers.stop())
   // Choose the ports only once, so that a restarted service keeps its address.
   const [port, ingressAdmin, projectorAdmin] = (await freePorts(3)).map(String)
@@ -53,12 +53,12 @@ try {
     cleanUps.push(() => service.end())
   }
   const ingress = { url: `http://127.0.0.1:${port}`, adminUrl: `http://127.0.0.1:${ingressAdmin}` }
-  tell(`ingress: http://127.0.0.1:${port}/webhooks/mykaarma, metrics at http://127.0.0.1:${ingressAdmin}/metrics
+  printNotice(`ingress: http://127.0.0.1:${port}/webhooks/mykaarma, metrics at http://127.0.0.1:${ingressAdmin}/metrics
 projector: metrics at http://127.0.0.1:${projectorAdmin}/metrics
 ${whereToLook(brokers, ingress, { secret: 'desk-secret', token: 'desk-token' })}`)
   await arrived
 } catch (error) {
-  exitCode = sayWhy('dev', error)
+  exitCode = reportFailure('dev', error)
 } finally {
   for (const cleanUp of cleanUps.reverse()) await cleanUp()
 }

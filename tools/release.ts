@@ -18,7 +18,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const read = (file: string) => readFileSync(join(root, file), 'utf8')
 const readJson = <T>(file: string) => JSON.parse(read(file)) as T
 const edit = (file: string, change: (text: string) => string) => writeFileSync(join(root, file), change(read(file)))
-const tell = (text: string) => process.stdout.write(`${text}\n`)
+const printNotice = (text: string) => process.stdout.write(`${text}\n`)
 
 /** Runs a program and returns its output. On a failure, prints the whole output. */
 const run = (program: string, ...args: readonly string[]): string => {
@@ -56,7 +56,7 @@ const packAndCheck = (folder: string, { version }: Release) => {
     const tarball = join(folder, `customer-stream-${name}-${version}.tgz`)
     run('npx', 'publint', 'run', '--strict', tarball)
     run('npx', 'attw', tarball, '--profile', 'node16')
-    tell(`✔ ${tarball}: publint and arethetypeswrong find nothing`)
+    printNotice(`✔ ${tarball}: publint and arethetypeswrong find nothing`)
   }
 }
 
@@ -76,7 +76,7 @@ const writeSbom = (folder: string, image: string, workspace: string) => {
   Object.assign(sbom.metadata.component, { name: `customer-stream/${image}`, type: 'container' })
   const file = join(folder, `${image}.cdx.json`)
   writeFileSync(file, `${JSON.stringify(sbom, null, 2)}\n`)
-  tell(`✔ ${file}: ${expected.length} packages, as in package-lock.json`)
+  printNotice(`✔ ${file}: ${expected.length} packages, as in package-lock.json`)
 }
 
 readCommandLine({
@@ -100,7 +100,7 @@ try {
   const before = versionOf('packages/schemas')
   hasChanges = true
   const release = raiseVersions()
-  tell(`✔ version ${release.version} of all packages, before ${before}`)
+  printNotice(`✔ version ${release.version} of all packages, before ${before}`)
   edit('CHANGELOG.md', (text) =>
     releaseChangelog(
       text,
@@ -111,14 +111,14 @@ try {
   edit('docs/upgrading.md', (text) => releaseUpgradeGuide(text, release))
   edit('deploy/helm/customer-stream/Chart.yaml', (text) => releaseChart(text, release))
   refreshContract()
-  tell('✔ CHANGELOG.md, docs/upgrading.md, the chart and packages/schemas/released')
+  printNotice('✔ CHANGELOG.md, docs/upgrading.md, the chart and packages/schemas/released')
 
   const folder = join('.data', 'release', release.version)
   rmSync(join(root, folder), { recursive: true, force: true })
   mkdirSync(join(root, folder), { recursive: true })
   packAndCheck(folder, release)
   for (const [image, workspace] of Object.entries(IMAGES)) writeSbom(folder, image, workspace)
-  tell(`\nNothing is committed or published. Read the changes (git diff), then go on with docs/releasing.md.`)
+  printNotice(`\nNothing is committed or published. Read the changes (git diff), then go on with docs/releasing.md.`)
 } catch (error) {
   process.stderr.write(`release: ${(error as Error).message}\n`)
   // Before the first change this command would destroy the user's own work.

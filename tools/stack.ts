@@ -1,4 +1,4 @@
-import { interruption, tell } from '@customer-stream/cli/interruption'
+import { interruption, printNotice } from '@customer-stream/cli/interruption'
 import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { startBrokers, startCluster } from '@customer-stream/testing'
 
@@ -19,13 +19,13 @@ const start = readCommandLine({
 setInterval(() => {}, 2 ** 30)
 
 try {
-  const brokers = await start({ log: tell, signal: interruption.signal })
+  const brokers = await start({ log: printNotice, signal: interruption.signal })
   process.stdout.write(`KAFKA_BROKERS=${brokers.kafkaBrokers.join(',')}\nREDIS_URL=${brokers.redisUrl}\n`)
   await interruption.arrived
   await brokers.stop()
   process.exit(0)
 } catch (error) {
   if (interruption.signal.aborted) process.exit(0)
-  tell(error instanceof Error ? error.message : String(error))
+  printNotice(error instanceof Error ? error.message : String(error))
   process.exit(1)
 }

@@ -26,7 +26,7 @@ const RECORDS = Number(values.records)
 const ROUNDS = Number(values.rounds)
 const BATCH = 1000
 
-const tell = (line: string): void => void process.stderr.write(`${line}\n`)
+const printNotice = (line: string): void => void process.stderr.write(`${line}\n`)
 
 const fill = async ({ kafka, topics }: Pipeline): Promise<void> => {
   const producer = kafkajsOf(kafka).producer()
@@ -86,8 +86,8 @@ const summary = (figures: readonly Figures[]): Figures => ({
   redisCpuUsPerEvent: Math.round(median(figures, 'redisCpuUsPerEvent') * 10) / 10,
 })
 
-const brokers = await startBrokers({ log: tell })
-const cluster = await startRedisCluster({ log: tell })
+const brokers = await startBrokers({ log: printNotice })
+const cluster = await startRedisCluster({ log: printNotice })
 const topicPrefix = freshNames().topicPrefix
 const open = (redis: { redisUrl: string; redisCluster: boolean }) =>
   openPipeline({ kafkaBrokers: brokers.kafkaBrokers, ...redis }, { ...freshNames(), topicPrefix })
@@ -103,7 +103,7 @@ try {
   const maker = await filling.start('projector')
   await maker.untilReady()
   await maker.end()
-  tell(`filling the topic with ${RECORDS} customers`)
+  printNotice(`filling the topic with ${RECORDS} customers`)
   await fill(filling)
   const single = filling.redis
   for (let round = 1; round <= ROUNDS; round++) {
@@ -113,7 +113,7 @@ try {
         pipeline,
         side === 'single' ? [single] : cluster.masters.map(({ client }) => client),
       )
-      tell(`round ${round}, ${side}: ${JSON.stringify(figures)}`)
+      printNotice(`round ${round}, ${side}: ${JSON.stringify(figures)}`)
       results[side].push(figures)
       await pipeline.close()
     }
@@ -129,7 +129,7 @@ const machine = { cpus: cpus().length, cpu: cpus()[0]?.model }
 const amounts = { records: RECORDS, rounds: ROUNDS }
 const result = { bench: 'redis-cluster', ...amounts, single, cluster: clustered, ratio, ...machine }
 process.stdout.write(`${JSON.stringify(result)}\n`)
-tell(
+printNotice(
   `a cluster of three masters takes ${clustered.eventsPerSecond} events/s where one Redis takes ` +
     `${single.eventsPerSecond} (${ratio}); projector ${clustered.projectorCpuUsPerEvent} instead of ` +
     `${single.projectorCpuUsPerEvent} µs of CPU per event`,

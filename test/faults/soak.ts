@@ -12,7 +12,7 @@ import { pressureFaults } from './pressure-faults.ts'
 import { redisFaults } from './redis-faults.ts'
 import { serviceFaults } from './service-faults.ts'
 
-const tell = (line: string) => process.stderr.write(`${line}\n`)
+const printNotice = (line: string) => process.stderr.write(`${line}\n`)
 
 const { minutes, seed } = readCommandLine({
   name: 'soak',
@@ -35,13 +35,13 @@ const { minutes, seed } = readCommandLine({
 const random = new Random(seed)
 const faults = [...serviceFaults, ...pressureFaults, ...brokerFaults, ...redisFaults]
 const results: (FaultResult | FailedRow)[] = []
-tell(`soak: ${minutes} minutes, seed ${seed}`)
+printNotice(`soak: ${minutes} minutes, seed ${seed}`)
 
 const interrupted = listenForInterruption()
 let cluster: KafkaCluster | undefined
 let failure: unknown
 try {
-  cluster = await startCluster({ log: tell, signal: interrupted })
+  cluster = await startCluster({ log: printNotice, signal: interrupted })
   const until = performance.now() + minutes * 60_000
   for (let run = 0; performance.now() < until && !interrupted.aborted; run++) {
     const fault = random.pick(faults)
@@ -52,8 +52,8 @@ try {
       },
     )
     results.push(result)
-    tell(faultTable([result]).split('\n')[1] ?? '')
-    for (const sentence of result.imbalances) tell(`  ${sentence}`)
+    printNotice(faultTable([result]).split('\n')[1] ?? '')
+    for (const sentence of result.imbalances) printNotice(`  ${sentence}`)
     if (!isSoundResult(result)) break
   }
 } catch (error) {
@@ -62,10 +62,10 @@ try {
   await cluster?.stop()
 }
 process.stdout.write(`${faultTable(results)}\n`)
-if (failure) tell(`soak: ${(failure as Error).message}`)
+if (failure) printNotice(`soak: ${(failure as Error).message}`)
 const sound =
   failure === undefined && results.length > 0 && results.every((result) => 'made' in result && isSoundResult(result))
-tell(
+printNotice(
   sound ? `nothing missing, nothing wrong, all adding up in ${results.length} runs` : `repeat it with --seed ${seed}`,
 )
 process.exit(sound ? 0 : 1)

@@ -93,12 +93,12 @@ export const showOneCustomer = async (
       () => unlessAborted(sendAll(), signal),
       () => 'three events of one customer, and the third is late',
     )
-    screen.say(eventRows(sent).join('\n'))
+    screen.print(eventRows(sent).join('\n'))
     const fields = await unlessAborted(pipeline.redis.hgetall(key), signal)
     const others = Object.keys(fields).length - SHOWN_FIELDS.length
-    screen.say(clipped(`  hash ${key}`, screen.columns))
-    for (const field of SHOWN_FIELDS) screen.say(clipped(`    ${field.padEnd(17)}${fields[field]}`, screen.columns))
-    screen.say(`    and ${others} more fields`)
+    screen.print(clipped(`  hash ${key}`, screen.columns))
+    for (const field of SHOWN_FIELDS) screen.print(clipped(`    ${field.padEnd(17)}${fields[field]}`, screen.columns))
+    screen.print(`    and ${others} more fields`)
     const isSound = fields.lastName === 'Lovelace' && fields._eventId === sent[1]!.made.id
     return { customerUuid, posted: sent.length, isSound }
   } finally {

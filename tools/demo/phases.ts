@@ -57,7 +57,7 @@ const INGRESS_FAULT_SECONDS = 5
 const customersFor = (events: number): number => Math.max(1, Math.floor(events / EVENTS_PER_CUSTOMER))
 
 const showSums = (screen: Screen, sums: readonly Sum[]): boolean => {
-  for (const sum of sums) screen.say(sumText(sum, screen.columns))
+  for (const sum of sums) screen.print(sumText(sum, screen.columns))
   return sums.every(addsUp)
 }
 
@@ -176,6 +176,6 @@ export const showVerdict = async (demo: Demo, { quiet, customer, faulty }: AllSh
     },
   ])
   const expected = { promisedEvents: sent.promised, lost: sent.lost }
-  screen.say(verdictText(verdict, expected))
+  screen.print(verdictText(verdict, expected))
   return isKept(verdict, expected) && customer.isSound && quiet.addsUp && areAllSums
 }

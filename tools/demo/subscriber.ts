@@ -47,8 +47,8 @@ export const showSubscriber = async (
   )
   const inRedis = (await customersOf(pipeline)).size
   const sum = { label: 'in the table', total: size, parts: [{ count: inRedis, text: 'customers in Redis' }] }
-  screen.say(sumText(sum, screen.columns))
-  if (state) screen.say(documentLines(state, screen.columns).join('\n'))
+  screen.print(sumText(sum, screen.columns))
+  if (state) screen.print(documentLines(state, screen.columns).join('\n'))
   const eventId = await pipeline.redis.hget(customerKey(customerUuid, pipeline.keyPrefix), META.eventId)
   return addsUp(sum) && state !== undefined && state.version.id === eventId
 }

@@ -66,13 +66,13 @@ const lineOf = ({ name, value, source }: EffectiveSetting): string =>
 const problems = problemsOf()
 const effective = effectiveSettings(SERVICES[service].settings, env)
 const lines = Object.keys(SOURCES).flatMap((source) => effective.filter((each) => each.source === source).map(lineOf))
-const verdict =
+const result =
   problems.length === 0
     ? [`✔ The ${service} accepts these settings.`]
     : [`✘ The ${service} does not start with these settings:`, ...problems.map((problem) => `  - ${problem}`)]
 process.stdout.write(
   isJson
     ? `${JSON.stringify({ service, ok: problems.length === 0, problems, settings: effective })}\n`
-    : `${[...lines, ...verdict].join('\n')}\n`,
+    : `${[...lines, ...result].join('\n')}\n`,
 )
 process.exitCode = problems.length === 0 ? 0 : 1

@@ -7,7 +7,7 @@ import { customerKey, erasedKey, partitionOf, stateTopicName, topicNames } from 
 import { readProgress, readTopic, requirePositions, requireReadable } from '@customer-stream/verify'
 import { COMMANDS, readWords } from './commands.ts'
 import { createHistory } from './customer-history.ts'
-import { interruption, tell } from './interruption.ts'
+import { interruption, printNotice } from './interruption.ts'
 import { type CustomerHistory, historyLines, shownLines } from './print-customer.ts'
 import { type Erased, readShownCustomer } from './shown-customer.ts'
 import { jsonLine } from './terminal-text.ts'
@@ -54,14 +54,14 @@ const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection, MAX_FUTURE_
 const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
 const stateTopic = settings.KAFKA_STATE_TOPIC ? stateTopicName(settings.KAFKA_TOPIC_PREFIX) : undefined
 
-const say = (value: object, lines: readonly string[]) => {
+const print = (value: object, lines: readonly string[]) => {
   process.stdout.write(isJson ? jsonLine(value) : `${lines.join('\n')}\n`)
 }
 const onProgress = (topic: string) => (read: number, total: number) =>
-  tell(`customer: read ${read.toLocaleString('en')} of ${total.toLocaleString('en')} records of ${topic}`)
+  printNotice(`customer: read ${read.toLocaleString('en')} of ${total.toLocaleString('en')} records of ${topic}`)
 
 const unknown = (places: string): number => {
-  tell(
+  printNotice(
     `customer: ${places} nothing of customer ${customerUuid}. Check the id: upper and lower case differ. ` +
       'Check KAFKA_TOPIC_PREFIX and REDIS_KEY_PREFIX too.',
   )
@@ -99,7 +99,7 @@ const show = async (clients: Clients): Promise<number> => {
     { customerUuid, key: customerKey(customerUuid, keyPrefix), topic: topics.customers, erased, state },
   )
   if (!shown.isKnown) return unknown('Redis and the state topic have')
-  say(shown, shownLines(shown))
+  print(shown, shownLines(shown))
   return shown.isSound ? 0 : 1
 }
 
@@ -135,7 +135,7 @@ const history = async (clients: Clients): Promise<number> => {
     isHashListed: hash._source === undefined ? null : events.some(({ isInRedis }) => isInRedis),
     erased: erasure ?? null,
   }
-  say(shown, historyLines(shown))
+  print(shown, historyLines(shown))
   return 0
 }
 

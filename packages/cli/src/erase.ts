@@ -5,7 +5,7 @@ import { attributed, createVerifiedProducer } from '@customer-stream/runtime/kaf
 import { customerKey, erasedKey, erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
 import { requirePositions, requireReadable } from '@customer-stream/verify'
 import { COMMANDS, readWords } from './commands.ts'
-import { interruption, tell } from './interruption.ts'
+import { interruption, printNotice } from './interruption.ts'
 import { remainsLines } from './print-remains.ts'
 import { findRemains, isFullyErased, type Places } from './remains.ts'
 import { requestErasure } from './request-erasure.ts'
@@ -76,7 +76,7 @@ const requirePlaces = async ({ admin, redis }: Clients) => {
   await requirePositions(redis, settings.PROJECTION_VERSION, keyPrefix)
   const [hash] = await Promise.all([customerKey, erasedKey].map((key) => redis.hgetall(key(customerUuid, keyPrefix))))
   if (request && Object.keys(hash ?? {}).length === 0)
-    tell(`erase: Redis has no customer ${customerUuid}; check the id`)
+    printNotice(`erase: Redis has no customer ${customerUuid}; check the id`)
   // Check one topic after another, because kafkajs fails for all topics of a client if one topic is
   // missing.
   for (const topic of [...Object.values(topics), ...(stateTopic === undefined ? [] : [stateTopic])])
@@ -94,7 +94,7 @@ const erase = async ({ kafka, redis }: Clients, partitions: number, asked: NonNu
     const { erasedAt } = await attributed(`write to topic ${erasuresTopic}`, () =>
       requestErasure(producer, erasuresTopic, asked),
     )
-    tell('erase: the erasure is stored; waiting for the projector')
+    printNotice('erase: the erasure is stored; waiting for the projector')
     const executed = waitUntil(
       'a projector has executed the erasure; the erasure is stored, so ask again later with --status',
       () => redis.hgetall(erasedKey(customerUuid, keyPrefix)),
@@ -110,7 +110,7 @@ const erase = async ({ kafka, redis }: Clients, partitions: number, asked: NonNu
 await withClients('erase', settings, async (clients) => {
   const partitions = await unlessAborted(requirePlaces(clients), signal)
   if (request) await erase(clients, partitions.length, request)
-  const onProgress = (topic: string) => tell(`erase: searching ${topic}`)
+  const onProgress = (topic: string) => printNotice(`erase: searching ${topic}`)
   const remains = await unlessAborted(findRemains(clients, places, customerUuid, { signal, onProgress }), signal)
   process.stdout.write(isJson ? jsonLine(remains) : `${remainsLines(remains, places).join('\n')}\n`)
   return isFullyErased(remains) ? 0 : 1

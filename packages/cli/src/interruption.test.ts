@@ -21,9 +21,9 @@ it('an interruption before a wait also ends the wait', { timeout: 30_000 }, asyn
 })
 
 it('lines for people do not control the terminal', { timeout: 30_000 }, async () => {
-  const { stderr } = await run(`import { sayWhy, tell } from ${module}
-    tell('one \\u001b[2J\\ntwo')
-    sayWhy('status', new Error('no \\u009bkey'))
+  const { stderr } = await run(`import { reportFailure, printNotice } from ${module}
+    printNotice('one \\u001b[2J\\ntwo')
+    reportFailure('status', new Error('no \\u009bkey'))
     process.exit()`)
   expect(stderr).toBe('one \\u{1b}[2J\ntwo\nstatus: no \\u{9b}key\n')
 })

@@ -13,7 +13,7 @@ export const interruption = {
 }
 
 /** Writes lines for people to standard error, because standard output has only results. */
-export const tell = (text: string): void => {
+export const printNotice = (text: string): void => {
   process.stderr.write(`${text.split('\n').map(printable).join('\n')}\n`)
 }
 
@@ -21,11 +21,11 @@ export const tell = (text: string): void => {
  * Reports why a command ends early.
  * @returns the exit code: 130 after an interruption, as in shells, otherwise 1.
  */
-export const sayWhy = (command: string, error: unknown): number => {
+export const reportFailure = (command: string, error: unknown): number => {
   if (signal.aborted) {
-    tell(`\n${command}: interrupted`)
+    printNotice(`\n${command}: interrupted`)
     return 130
   }
-  tell(`${command}: ${error instanceof Error ? error.message : String(error)}`)
+  printNotice(`${command}: ${error instanceof Error ? error.message : String(error)}`)
   return 1
 }

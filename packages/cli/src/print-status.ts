@@ -97,13 +97,13 @@ const WIDTH = 13
 /** Returns the report for people, most important first. */
 export const statusLines = (report: StatusReport, isOff: (part: string) => boolean): string[] => {
   const { healthy, reasons, notices, services } = report
-  const verdict = healthy ? 'All is well.' : `Not well: ${counted(reasons.length, 'reason')}.`
+  const headline = healthy ? 'All is well.' : `Not well: ${counted(reasons.length, 'reason')}.`
   const parts = [
     ...services.map(({ kind, url, state }, i) => [i === 0 ? 'services' : '', [`${kind} ${url}: ${state}`]] as const),
     ...details(report, isOff),
   ]
   const lines = [
-    verdict,
+    headline,
     ...reasons.map((reason) => `  ✘ ${reason}`),
     ...notices.map((notice) => `  ! ${notice}`),
     '',

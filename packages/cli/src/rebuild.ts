@@ -11,7 +11,7 @@ import type { RedisClient } from '@customer-stream/runtime/redis'
 import { topicNames } from '@customer-stream/schemas'
 import { fetchEnds, missingPositions, positionsKeys, readProgress } from '@customer-stream/verify'
 import { COMMANDS } from './commands.ts'
-import { interruption, tell } from './interruption.ts'
+import { interruption, printNotice } from './interruption.ts'
 import { barText } from './layout.ts'
 import { type RebuildReport, rebuildLines } from './print-rebuild.ts'
 import { deletable, type ProjectionState, stateOfProjection } from './rebuild-state.ts'
@@ -116,7 +116,7 @@ const waitUntilComplete = async (redis: RedisClient, ends: readonly PartitionEnd
       if (next.left !== last.left) movedAt = now
       if (now - movedAt > SILENT_MS) {
         movedAt = now
-        screen.say(
+        screen.print(
           `rebuild: nothing has moved for a minute. Check that projectors with PROJECTION_VERSION=${next.projection} ` +
             'run, and read their /readyz',
         )
@@ -157,7 +157,7 @@ const rebuild = async ({ admin, redis }: Clients): Promise<number> => {
   const moving = [...after.keys()].filter((each) => positionsOf(before.get(each)) !== positionsOf(after.get(each)))
   const old = deletable([...after.keys()], current)
   const isRefused = isDeleting && !current.isComplete
-  if (isRefused) tell(`rebuild: nothing is deleted, because projection ${current.projection} is not complete`)
+  if (isRefused) printNotice(`rebuild: nothing is deleted, because projection ${current.projection} is not complete`)
   if (isDeleting && !isRefused) await deleteOld(redis, old, moving)
   const report: RebuildReport = {
     ...current,

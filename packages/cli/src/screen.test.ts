@@ -36,7 +36,7 @@ it.each([60, 200])('a terminal of %i columns shows one bar below all other lines
   const screen = createScreen(stream, {})
   let done = 0
   const hide = screen.show({ text: (width) => barText({ ...bar, done }, width), share: () => done / 100 })
-  for (done = 0; done < 100; done += 10) screen.say(`line ${done}`)
+  for (done = 0; done < 100; done += 10) screen.print(`line ${done}`)
   const lines = shownLines(written(), columns)
   expect(lines.slice(0, -1)).toEqual(Array.from({ length: 10 }, (_, i) => `line ${i * 10}`))
   expect(lines.at(-1)).toMatch(/^ {2}events +█+░+ +90 %/)
@@ -62,7 +62,7 @@ it('in CI the screen shows no live bar', () => {
   const { stream, written } = createStream(80)
   const screen = createScreen(stream, { CI: 'true' })
   screen.show({ text: () => 'live' })
-  screen.say('line')
+  screen.print('line')
   expect(stripVTControlCharacters(written())).toBe('line\n')
 })
 
@@ -91,6 +91,6 @@ it('a closed screen writes nothing', () => {
   const screen = createScreen(stream, {})
   screen.show({ text: () => 'live' })
   screen.close()
-  screen.say('late')
+  screen.print('late')
   expect(shownLines(written(), 80)).toEqual([''])
 })

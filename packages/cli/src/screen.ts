@@ -19,7 +19,7 @@ export interface LiveLine {
 
 export interface Screen {
   readonly columns: number
-  say(text: string): void
+  print(text: string): void
   heading(text: string): void
   step(step: Step): void
   /** Shows a live line until the returned function is called. */
@@ -86,9 +86,9 @@ export const createScreen = (
     get columns() {
       return columns()
     },
-    say: (text) => write(`${paint.marks(text)}\n`),
+    print: (text) => write(`${paint.marks(text)}\n`),
     heading: (text) => write(`\n${paint.marks(paint.bold(text))}\n`),
-    step: (step) => screen.say(stepText(step, columns())),
+    step: (step) => screen.print(stepText(step, columns())),
     show: (line) => {
       lines.push(line)
       plainPart = 0

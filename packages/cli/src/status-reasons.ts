@@ -13,31 +13,31 @@ export const progressReasons = (observation: Observation, noPositions: string): 
   const { first, last } = observation
   if (last.progress === undefined) return [noPositions]
   const reasons: string[] = []
-  const say = (partitions: readonly number[], sentence: (names: string) => string) => {
+  const addReason = (partitions: readonly number[], sentence: (names: string) => string) => {
     if (partitions.length > 0) reasons.push(sentence(inWords(partitions)))
   }
   const where = (isWrong: (i: number) => boolean) =>
     last.partitions.flatMap(({ partition }, i) => (isWrong(i) ? [partition] : []))
   const seconds = ((last.at - first.at) / 1000).toFixed(0)
   const positions = last.progress.map(({ position }) => position)
-  say(
+  addReason(
     where((i) => motionOf(observation, i) === 'still'),
     (names) =>
       `${names} of the raw topic: records wait, and no position has moved for ${seconds} s. Read /readyz and the log ` +
       'of the projectors.',
   )
-  say(
+  addReason(
     where((i) => positions[i] === undefined && last.partitions[i]?.low !== last.partitions[i]?.stable),
     (names) => `${names} of the raw topic: Redis has no position, so no projector has begun. Check the projectors.`,
   )
   const isGone = (i: number) => positions[i] !== undefined && positions[i]! < BigInt(last.partitions[i]?.low ?? '0')
-  say(
+  addReason(
     where(isGone),
     (names) =>
       `${names} of the raw topic: Kafka has deleted records before they were applied. Raise the retention; the next ` +
       'event of each customer repairs its hash.',
   )
-  say(
+  addReason(
     where((i) => positions[i] !== undefined && positions[i]! > BigInt(last.partitions[i]?.high ?? '0')),
     (names) =>
       `${names} of the raw topic: the position in Redis is greater than the end of the partition. Check ` +
@@ -48,7 +48,10 @@ export const progressReasons = (observation: Observation, noPositions: string): 
     const isSame = before !== undefined && now !== undefined && before.stable === now.stable
     return isSame && now.stable !== now.high && last.at - first.at >= HELD_MS
   }
-  say(where(held), (names) => `${names} of the raw topic: an open transaction of another producer holds records back.`)
+  addReason(
+    where(held),
+    (names) => `${names} of the raw topic: an open transaction of another producer holds records back.`,
+  )
   return reasons
 }
 

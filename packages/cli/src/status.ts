@@ -11,7 +11,7 @@ import { erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/
 import { missingPositions, positionsKeys } from '@customer-stream/verify'
 import { requireReachable, requireRedis } from '@customer-stream/verify/reachable'
 import { COMMANDS } from './commands.ts'
-import { interruption, sayWhy } from './interruption.ts'
+import { interruption, reportFailure } from './interruption.ts'
 import { statusLines } from './print-status.ts'
 import {
   type Answer,
@@ -256,7 +256,7 @@ const run = async (): Promise<number> => {
     process.stdout.write(isJson ? jsonLine(report) : `${statusLines(report, isOff).join('\n')}\n`)
     return report.healthy ? 0 : 1
   } catch (error) {
-    return sayWhy('status', error)
+    return reportFailure('status', error)
   }
 }
 

@@ -16,7 +16,7 @@ import {
   topicsToCreate,
 } from '@customer-stream/runtime/kafka'
 import { COMMANDS, readWords } from './commands.ts'
-import { interruption, tell } from './interruption.ts'
+import { interruption, printNotice } from './interruption.ts'
 import { topicCommands } from './topic-commands.ts'
 import { explainKafka, withKafka } from './with-clients.ts'
 
@@ -88,9 +88,9 @@ const report = (findings: TopicFindings, created?: readonly string[]): number =>
       for (const text of warnings) print(`    warning: ${text}`)
     }
     print(`topics: ${topics.length}, problems: ${count}`)
-    if (findings.missing.length > 0) tell('topics: `customer-stream topics create` creates the missing topics')
+    if (findings.missing.length > 0) printNotice('topics: `customer-stream topics create` creates the missing topics')
     else if (findings.problems.some(({ correction }) => correction))
-      tell('topics: `customer-stream topics create --print` prints corrections')
+      printNotice('topics: `customer-stream topics create --print` prints corrections')
   }
   return count === 0 ? 0 : 1
 }

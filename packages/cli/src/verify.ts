@@ -16,7 +16,7 @@ import {
   verify,
 } from '@customer-stream/verify'
 import { COMMANDS } from './commands.ts'
-import { interruption, tell } from './interruption.ts'
+import { interruption, printNotice } from './interruption.ts'
 import { loadClientSettings, withClients } from './with-clients.ts'
 
 const USAGE = `customer-stream verify [--state] [--ledger FILE] [--catch-up-seconds N]
@@ -88,7 +88,7 @@ await withClients('verify', settings, async ({ admin, redis }) => {
     const ends = await requireReadable(admin, topic, signal)
     if (topic === topics.quarantine) await quarantineReachesBackTo(admin, topic, ends)
   }
-  const onProgress = (step: string) => tell(`verify: ${step}`)
+  const onProgress = (step: string) => printNotice(`verify: ${step}`)
   const verdict = await verify({
     admin,
     redis,

@@ -28,7 +28,7 @@ import {
 } from '@customer-stream/runtime/redis'
 import { PROJECTION_VERSION } from '@customer-stream/schemas'
 import { requireReachable } from '@customer-stream/verify/reachable'
-import { interruption, sayWhy } from './interruption.ts'
+import { interruption, reportFailure } from './interruption.ts'
 
 const LEAVE_KAFKA_MS = 500
 
@@ -101,7 +101,7 @@ export const withKafka = async (
     await unlessAborted(Promise.all([admin.connect(), access && connectRedis(access.redis)]), signal)
     exitCode = await work({ kafka, admin })
   } catch (error) {
-    exitCode = sayWhy(command, explained(error, settings, access))
+    exitCode = reportFailure(command, explained(error, settings, access))
   } finally {
     access?.redis.disconnect()
     await leave(admin)

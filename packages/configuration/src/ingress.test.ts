@@ -2,7 +2,7 @@ import { loadSettings } from '@customer-stream/runtime'
 import { describe, expect, it } from 'vitest'
 import { checksOf, ingressRules, ingressSettings } from './ingress.ts'
 
-const faults = (env: Record<string, string>): string[] => {
+const problems = (env: Record<string, string>): string[] => {
   try {
     loadSettings(ingressSettings, { KAFKA_BROKERS: 'a:1', MYKAARMA_AUTH: 'off', ...env }, ingressRules)
     return []
@@ -12,7 +12,7 @@ const faults = (env: Record<string, string>): string[] => {
 }
 
 it('the default settings are accepted', () => {
-  expect(faults({})).toEqual([])
+  expect(problems({})).toEqual([])
 })
 
 it.each([
@@ -35,10 +35,10 @@ it.each([
     'RECEIVE_MAX_BYTES must be at least',
     '1048576',
   ],
-])('the settings of the ingress refuse %s, and the error names the limit', (_, env, fault, fitting) => {
-  const name = fault.startsWith('SHUTDOWN') ? 'SHUTDOWN_DELAY_MS' : 'MAX_BODY_BYTES'
-  expect(faults(env as Record<string, string>)).toEqual([expect.stringContaining(fault)])
-  expect(faults({ ...(env as Record<string, string>), [name]: fitting })).toEqual([])
+])('the settings of the ingress refuse %s, and the error names the limit', (_, env, problem, fitting) => {
+  const name = problem.startsWith('SHUTDOWN') ? 'SHUTDOWN_DELAY_MS' : 'MAX_BODY_BYTES'
+  expect(problems(env as Record<string, string>)).toEqual([expect.stringContaining(problem)])
+  expect(problems({ ...(env as Record<string, string>), [name]: fitting })).toEqual([])
 })
 
 it('invalid pairs of settings are reported together with invalid single settings', () => {
@@ -50,7 +50,7 @@ it('invalid pairs of settings are reported together with invalid single settings
     QUEUE_MAX_BYTES: 'much',
   }
   // The result has no problem of a rule with QUEUE_MAX_BYTES, because that value is invalid.
-  expect(faults(env)).toEqual([
+  expect(problems(env)).toEqual([
     expect.stringContaining('PORT: "x" is not accepted'),
     expect.stringContaining('QUEUE_MAX_BYTES: "much" is not accepted'),
     expect.stringContaining('SHUTDOWN_DEADLINE_MS must be at least'),
@@ -71,11 +71,11 @@ describe('MYKAARMA_AUTH', () => {
     const required = [checks.signature && 'MYKAARMA_SIGNING_SECRETS', checks.token && 'MYKAARMA_TOKENS'].filter(
       (name) => name !== false,
     )
-    expect(faults({ MYKAARMA_AUTH: auth })).toEqual(
+    expect(problems({ MYKAARMA_AUTH: auth })).toEqual(
       required.map((name) => expect.stringContaining(`${name} is missing`)),
     )
     expect(
-      faults({
+      problems({
         MYKAARMA_AUTH: auth,
         ...Object.fromEntries(required.map((name) => [name, secrets[name as keyof typeof secrets]])),
       }),

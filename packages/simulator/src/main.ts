@@ -2,12 +2,12 @@ import { listenForInterruption, readCommandLine } from '@customer-stream/runtime
 import { simulateCommandLine } from './arguments.ts'
 import { createSimulation, type SimulationProgress } from './simulate.ts'
 
-const tell = (line: string) => process.stderr.write(`${process.stderr.isTTY ? '\r\u001b[K' : ''}${line}\n`)
+const printNotice = (line: string) => process.stderr.write(`${process.stderr.isTTY ? '\r\u001b[K' : ''}${line}\n`)
 
 const options = readCommandLine(simulateCommandLine)
 const signal = listenForInterruption()
 const simulation = createSimulation({ ...options, signal, onFirstFailedConnection: tellUnreachable })
-tell(`repeat this run with --seed ${simulation.seed} --newest-timestamp ${simulation.newestTimestamp}`)
+printNotice(`repeat this run with --seed ${simulation.seed} --newest-timestamp ${simulation.newestTimestamp}`)
 const startedAt = performance.now()
 const shown = setInterval(showProgress, process.stderr.isTTY ? 250 : 5000, simulation.progress)
 try {
@@ -16,14 +16,14 @@ try {
   process.stdout.write(summary(progress, (performance.now() - startedAt) / 1000))
   process.exitCode = signal.aborted ? 130 : progress.lost > 0 ? 1 : 0
 } catch (error) {
-  tell(`simulate: ${error instanceof Error ? error.message : error}`)
+  printNotice(`simulate: ${error instanceof Error ? error.message : error}`)
   process.exitCode = 1
 } finally {
   clearInterval(shown)
 }
 
 function tellUnreachable(reason: string): void {
-  tell(
+  printNotice(
     `simulate: no connection to ${new URL(options.url).host} (${reason}), the address in --url; retrying as the ` +
       'vendor does',
   )

@@ -1,6 +1,6 @@
 /** Redrives or drops the selected records of quarantine. */
 import { attributed, type OutgoingRecord, type TopicAdmin } from '@customer-stream/runtime/kafka'
-import { interruption, tell } from '../interruption.ts'
+import { interruption, printNotice } from '../interruption.ts'
 import { barText } from '../layout.ts'
 import { createScreen } from '../screen.ts'
 import type { Action } from './audit.ts'
@@ -60,8 +60,8 @@ export const handleRecords = async (
   const { topic, ends, audit, auditTopic } = quarantine
   const { signal } = interruption
   const screen = createScreen(process.stderr)
-  const say = execute ? screen.say : (line: string) => process.stdout.write(`${line}\n`)
-  const report = createReport(action, isJson, say)
+  const writeLine = execute ? screen.print : (line: string) => process.stdout.write(`${line}\n`)
+  const report = createReport(action, isJson, writeLine)
   const refusedByReason: Record<string, number> = {}
   const onRefused = (record: QuarantinedRecord, refused: string, why: string) => {
     refusedByReason[refused] = (refusedByReason[refused] ?? 0) + 1
@@ -73,7 +73,7 @@ export const handleRecords = async (
       ...{ ...execute, audit, auditTopic, action, signal },
       onRefused: (record, why) => onRefused(record, 'refused-by-kafka', `Kafka refused the record: ${why}.`),
       onUnaudited: (first, last) =>
-        tell(
+        printNotice(
           `${command}: the records ${placeOf(first)} to ${placeOf(last)} were sent, but may have no audit entry. ` +
             'The next run may send them again, which is harmless.',
         ),
@@ -118,14 +118,15 @@ export const handleRecords = async (
     })
   } catch (error) {
     if (!signal.aborted || error !== signal.reason) {
-      tell(`${command}: stopped${where()}`)
+      printNotice(`${command}: stopped${where()}`)
       throw error
     }
   } finally {
     hide()
     screen.close()
   }
-  if (signal.aborted) tell(`${command}: interrupted${where()}${group ? '. The same command continues there' : ''}`)
+  if (signal.aborted)
+    printNotice(`${command}: interrupted${where()}${group ? '. The same command continues there' : ''}`)
   return {
     action,
     executed: execute !== undefined,

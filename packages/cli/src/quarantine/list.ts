@@ -2,7 +2,7 @@
 
 import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed } from '@customer-stream/runtime/kafka'
-import { interruption, tell } from '../interruption.ts'
+import { interruption, printNotice } from '../interruption.ts'
 import { counted, jsonLine, printable, shortened, utc } from '../terminal-text.ts'
 import { withKafka } from '../with-clients.ts'
 import type { Action } from './audit.ts'
@@ -73,10 +73,10 @@ await withKafka('quarantine list', settings, async ({ admin }) => {
   let unreadable = 0
   const onUnreadable = (place: Place, why: string) => {
     unreadable += 1
-    tell(`quarantine list: ${placeOf(place)}: ${why}`)
+    printNotice(`quarantine list: ${placeOf(place)}: ${why}`)
   }
   const onProgress = (read: number, total: number) => {
-    if (read % PROGRESS_RECORDS === 0) tell(`quarantine list: read ${read} of ${total} records`)
+    if (read % PROGRESS_RECORDS === 0) printNotice(`quarantine list: read ${read} of ${total} records`)
   }
   const selection = { places: undefined, filters, limit }
   await attributed(`read topic ${topic}`, async () => {

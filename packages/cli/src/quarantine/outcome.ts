@@ -48,9 +48,9 @@ export const printOutcome = (outcome: Outcome, isJson: boolean): number => {
 
 /**
  * Writes the line of one record: the place, what happens, and why.
- * @param say writes a line about a record that is not handled.
+ * @param writeLine writes a line about a record that is not handled.
  */
-export const createReport = (action: Action, isJson: boolean, say: (line: string) => void) => {
+export const createReport = (action: Action, isJson: boolean, writeLine: (line: string) => void) => {
   const toOutput = (text: string) => process.stdout.write(text)
   return {
     accepted: (record: QuarantinedRecord, send: OutgoingRecord | undefined) => {
@@ -63,7 +63,7 @@ export const createReport = (action: Action, isJson: boolean, say: (line: string
     },
     notAccepted: (place: Place, refused: string, why: string) => {
       if (isJson) toOutput(jsonLine({ place: placeOf(place), refused, why }))
-      else say(`${placeOf(place).padEnd(10)}  ✘ ${refused}: ${why}`)
+      else writeLine(`${placeOf(place).padEnd(10)}  ✘ ${refused}: ${why}`)
     },
   }
 }

@@ -4,7 +4,7 @@ import { loadSettings, unlessAborted } from '@customer-stream/runtime'
 import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { kafkaRules, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { encodingOf, erasuresTopicName, topicNames } from '@customer-stream/schemas'
-import { interruption, tell } from '../interruption.ts'
+import { interruption, printNotice } from '../interruption.ts'
 import { withKafka } from '../with-clients.ts'
 import { readErasures } from './erasures.ts'
 import { handleRecords } from './handle.ts'
@@ -71,7 +71,8 @@ await withKafka('quarantine redrive', settings, async (clients) => {
   const erasures = settings.KAFKA_ERASURES_TOPIC
     ? await unlessAborted(readErasures(admin, erasuresTopicName(prefix), signal), signal)
     : undefined
-  if (erasures === undefined) tell('quarantine redrive: KAFKA_ERASURES_TOPIC=false, so erased customers are not known')
+  if (erasures === undefined)
+    printNotice('quarantine redrive: KAFKA_ERASURES_TOPIC=false, so erased customers are not known')
   const producer =
     requestedBy === undefined
       ? undefined

@@ -3,7 +3,7 @@
 import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed } from '@customer-stream/runtime/kafka'
 import { readWords } from '../commands.ts'
-import { interruption, tell } from '../interruption.ts'
+import { interruption, printNotice } from '../interruption.ts'
 import { jsonLine, printable, utc } from '../terminal-text.ts'
 import { withKafka } from '../with-clients.ts'
 import type { AuditEntry } from './audit.ts'
@@ -80,7 +80,7 @@ await withKafka('quarantine show', settings, async ({ admin }) => {
   }
   const { topic, ends } = await openQuarantine(admin, settings.KAFKA_TOPIC_PREFIX, signal, onEntry)
   const selection = { places: [place], filters: {}, limit: 1 }
-  const onUnreadable = (_: unknown, why: string) => tell(`quarantine show: ${placeOf(place)}: ${why}`)
+  const onUnreadable = (_: unknown, why: string) => printNotice(`quarantine show: ${placeOf(place)}: ${why}`)
   return attributed(`read topic ${topic}`, async () => {
     for await (const record of readQuarantine(admin, { topic, ends, selection, signal, onUnreadable })) {
       process.stdout.write(isJson ? jsonLine(jsonOf(record, entries)) : `${linesOf(record, entries).join('\n')}\n`)

@@ -5,15 +5,15 @@
  */
 export const periodically = (
   intervalMs: number,
-  duty: () => Promise<unknown>,
+  task: () => Promise<unknown>,
   onFailure: (error: Error) => void,
 ): (() => void) => {
-  let atWork = false
+  let isRunning = false
   const timer = setInterval(async () => {
-    if (atWork) return
-    atWork = true
-    await duty().catch(onFailure)
-    atWork = false
+    if (isRunning) return
+    isRunning = true
+    await task().catch(onFailure)
+    isRunning = false
   }, intervalMs)
   return () => clearInterval(timer)
 }

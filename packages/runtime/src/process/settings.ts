@@ -156,8 +156,8 @@ const convert = (schema: TSchema, value: string): unknown => {
 
 const decode = (schema: TSchema, value: string): unknown => {
   const converted = convert(schema, value)
-  const fault = Value.Errors(schema, converted).First()
-  if (fault) {
+  const problem = Value.Errors(schema, converted).First()
+  if (problem) {
     const shown = schema.secret ? 'the value' : JSON.stringify(value)
     throw new Error(`${shown} is not accepted; expected ${(schema as TSchema & Shown).shown.replaceAll('`', '')}`)
   }
@@ -230,7 +230,7 @@ export const loadSettings = <S extends Settings>(
   env: NodeJS.ProcessEnv,
   rules: readonly Rule<NoInfer<S>>[] = [],
 ): Loaded<S> => {
-  const faults = misspelt(settings, env)
+  const problems = misspelt(settings, env)
   const wrong = new Set<PropertyKey>()
   const loaded: Record<string, unknown> = {}
   for (const [name, schema] of Object.entries(settings)) {
@@ -239,11 +239,11 @@ export const loadSettings = <S extends Settings>(
       if (value !== undefined) loaded[name] = decode(schema, value)
       else if (!isOptional(schema)) {
         wrong.add(name)
-        faults.push(`${name} is missing: ${schema.description}`)
+        problems.push(`${name} is missing: ${schema.description}`)
       }
     } catch (error) {
       wrong.add(name)
-      faults.push(`${name}: ${(error as Error).message}`)
+      problems.push(`${name}: ${(error as Error).message}`)
     }
   }
   const readable = new Proxy(loaded as Loaded<S>, {
@@ -254,13 +254,13 @@ export const loadSettings = <S extends Settings>(
   })
   for (const rule of rules) {
     try {
-      const fault = rule(readable)
-      if (fault !== undefined) faults.push(fault)
+      const problem = rule(readable)
+      if (problem !== undefined) problems.push(problem)
     } catch (error) {
       if (error !== isWrong) throw error
     }
   }
-  if (faults.length > 0) throw new SettingsError(faults)
+  if (problems.length > 0) throw new SettingsError(problems)
   return loaded as Loaded<S>
 }
 
