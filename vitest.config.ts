@@ -20,11 +20,11 @@ const shared = {
 
 export default defineConfig({
   test: {
-    // One more than CI has cores, because tests on brokers often wait.
+    // One worker more than CI has cores, because tests on brokers often wait.
     maxWorkers: 3,
     // Concurrent tests of one file. Each starts two services, and two cores run six such pairs.
     maxConcurrency: 6,
-    // Programs that tests start are then compiled once, which halves their start.
+    // Compiles the programs that tests start only once, which halves the time of their start.
     env: { NODE_COMPILE_CACHE: fileURLToPath(new URL('node_modules/.cache/node', import.meta.url)) },
     reporters: ['default', './packages/testing/src/closing-line-reporter.ts'],
     projects: [
@@ -66,8 +66,8 @@ export default defineConfig({
       },
       {
         ...shared,
-        // Brokers with users and rights of their own. These files mostly wait, so the files of the
-        // project `brokers` run beside them.
+        // These tests use brokers with their own users and rights. These files mostly wait, so the
+        // files of the project `brokers` run beside them.
         test: {
           name: 'standstill',
           sequence: { groupOrder: 1 },
@@ -77,8 +77,8 @@ export default defineConfig({
       },
       {
         ...shared,
-        // The suite kills and freezes three brokers of its own. It runs alone, because it and other
-        // tests would take CPU from each other. A group starts when the group with the lower
+        // The fault suite kills and freezes its own three brokers. It runs alone, because it and
+        // other tests would take CPU from each other. A group starts when the group with the lower
         // `groupOrder` has ended.
         test: {
           name: 'faults',

@@ -212,7 +212,7 @@ it.each([
   ['verify'],
   ['topics', 'check'],
   ['quarantine', 'list'],
-])('%s does not connect in plain text if there are certificates for TLS', { timeout }, async (...words) => {
+])('%s refuses to connect in plain text if certificates for TLS are given', { timeout }, async (...words) => {
   const { ca } = createAuthority()
   const env = { KAFKA_BROKERS: '127.0.0.1:1', REDIS_URL: 'redis://127.0.0.1:1', KAFKA_SSL_CA: ca }
   const { code, stderr } = await run(words, env)

@@ -291,7 +291,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect([...grantedRights(user)].toSorted()).toEqual([...new Set(documentedRights(row))].toSorted())
   })
 
-  it('the user of the commands has the rights in Kafka of each command, except those of a redrive', () => {
+  it("the commands' user has the rights of each command in Kafka, except of a redrive", () => {
     const granted = grantedRights('operator')
     const rows = rightsRows.flatMap((line) => {
       const [, command] = /^\| `(.+?)` \|/.exec(line) ?? []
@@ -409,7 +409,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     expect(scalerOf()).toBeUndefined()
   })
 
-  it('each pod has the service account of the values, and may connect where the values say', (context) => {
+  it('each pod has the service account and the allowed connections of the values', (context) => {
     context.skip(noHelm !== undefined, noHelm)
     const rules = [{ ports: [{ port: 9098 }] }, { ports: [{ port: 443 }] }]
     const objects = objectsOf(

@@ -5,7 +5,7 @@ import { alternate, percentile, slopeOfFloor } from './measure.ts'
 describe('a percentile', () => {
   const values = Array.from({ length: 101 }, (_, i) => (i * 37) % 101)
 
-  it('a percentile is the value below which that share of the sorted values lies', () => {
+  it('a percentile is the value below which the given share of values lies', () => {
     expect([0, 0.5, 0.99, 1].map((share) => percentile(values, share))).toEqual([0, 50, 99, 100])
   })
 

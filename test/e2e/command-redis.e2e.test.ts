@@ -46,7 +46,7 @@ it('a command uses the certificates of Redis, and names them if Redis refuses th
   })
 })
 
-it('a command asks Sentinels for the primary, and names them if they know no such name', async () => {
+it('a command asks Sentinels for the primary, and names Sentinels that do not know it', async () => {
   const site = await startRedisWithSentinels({ password: 'sentinel-password' })
   onTestFinished(() => site.stop())
   const run = await openSite(site.servers[0].url)

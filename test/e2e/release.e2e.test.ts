@@ -85,7 +85,7 @@ it('npm run release cuts the next release, and refuses a second one', { timeout:
   expect(await changesAfter(folder, 'git add --all && git commit -m "Release 0.2.0"')).toBe('')
 })
 
-it('a release that fails after its first change prints the command that undoes all changes', {
+it('a failed release prints the command that undoes its changes', {
   timeout: 300_000,
 }, async () => {
   const folder = await copyRepository((copy) => writeFileSync(join(copy, '.data'), 'no folder for tarballs'))

@@ -354,7 +354,10 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/topic-check.ts`,
     from: 'await retryWithBackoff(',
     to: 'void retryWithBackoff(',
-    test: unit(`${folder}/topic-check.test.ts`, 'the check waits until the broker knows a new topic and its leaders'),
+    test: unit(
+      `${folder}/topic-check.test.ts`,
+      'the topic check waits until the broker knows a new topic and its leaders',
+    ),
   },
   {
     guard: 'topics accept records with any timestamp',
@@ -605,7 +608,7 @@ export const kafkaGuards: readonly Guard[] = [
     to: 'own === -1)',
     test: unit(
       `${folder}/topic-check.test.ts`,
-      'the check refuses a topic with another partition count than its raw topic',
+      'the topic check refuses a topic with another partition count than its raw topic',
     ),
   },
   {
@@ -614,7 +617,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/topic-rules.ts`,
     from: 'if (fewest < settings.KAFKA_REPLICATION_FACTOR)',
     to: 'if (false)',
-    test: unit(`${folder}/topic-check.test.ts`, 'the check refuses a topic with fewer replicas than configured'),
+    test: unit(`${folder}/topic-check.test.ts`, 'the topic check refuses a topic with fewer replicas than configured'),
   },
   {
     guard: 'a topic that a lagging replica may lead is refused',
@@ -719,7 +722,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/topic-rules.ts`,
     from: 'const fewest = Math.min(...replicas)',
     to: 'const fewest = replicas[0] ?? 0',
-    test: unit(`${folder}/topic-check.test.ts`, 'the check counts the replicas of each partition'),
+    test: unit(`${folder}/topic-check.test.ts`, 'the topic check counts the replicas of each partition'),
   },
   {
     guard: 'more partitions than configured are a warning',
@@ -727,7 +730,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/topic-rules.ts`,
     from: 'replicas.length < settings.KAFKA_PARTITIONS',
     to: 'replicas.length !== settings.KAFKA_PARTITIONS',
-    test: unit(`${folder}/topic-check.test.ts`, 'the check refuses too few partitions, and warns of too many'),
+    test: unit(`${folder}/topic-check.test.ts`, 'the topic check refuses too few partitions, and warns of too many'),
   },
   {
     guard: "the check expects quarantine's own retention, or else the retention of the raw topics",
@@ -737,7 +740,7 @@ export const kafkaGuards: readonly Guard[] = [
     to: `kind === 'changelog' && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined`,
     test: unit(
       `${folder}/topic-check.test.ts`,
-      "the check expects quarantine's own retention, or else the retention of the raw topics",
+      "the topic check expects quarantine's own retention, or else the retention of the raw topics",
     ),
   },
 ]

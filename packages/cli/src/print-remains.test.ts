@@ -24,7 +24,7 @@ it.each<[TopicRemains['keepsFor'], string]>([
   ['compaction', 'Kafka compacts the topic, for which max.compaction.lag.ms sets no time'],
   ['unknown', 'unknown, because this user may not read the settings of the topic'],
   [60_000, "1970-01-01 00:02 UTC at the latest, and until Kafka's next cleaner run"],
-])('a topic that keeps records for %s says until when it has data', (keepsFor, until) => {
+])('the remains of a topic that keeps records for %s have the date of the end', (keepsFor, until) => {
   const lines = linesOf({ topic: 't', records: 2, newestAt: 60_000, unreadable: 0, keepsFor })
   expect(lines).toContain(`  ${'t'.padEnd(36)}✘ has 2 records, until ${until}`)
 })

@@ -4,7 +4,7 @@ import { counted, duration, jsonLine, printable, shortened, utc } from './termin
 const ESCAPE = '\u001b[2J'
 const CONTROLS = `${ESCAPE}\u009b2J\r\n\b\u007f\u202e\u2028\ufeff`
 
-it('text cannot control the terminal', () => {
+it('printable replaces characters that could control the terminal', () => {
   expect(printable(`José 李${CONTROLS}`)).toBe(
     'José 李\\u{1b}[2J\\u{9b}2J\\u{d}\\u{a}\\u{8}\\u{7f}\\u{202e}\\u{2028}\\u{feff}',
   )

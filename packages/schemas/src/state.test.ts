@@ -38,7 +38,7 @@ describe('the state of an event', () => {
     )
   })
 
-  it('the state of an event has no member for null', () => {
+  it('the state of an event leaves out members that are null', () => {
     const state = stateWith('{"customer":{"customerUuid":"c"},"vehicles":null,"addresses":null}', ',"dealeruuid":null')
     expect(Object.keys(state)).toEqual(['customerUuid', 'version', 'customer', 'receivedAt', 'source'])
   })

@@ -1,5 +1,6 @@
 /**
- * Node's timers and Kafka's protocol have 32-bit integers. A greater limit would end immediately.
+ * Node's timers and Kafka's protocol have 32-bit integers. A time limit above this maximum would
+ * end immediately.
  */
 const MAX_LIMIT_MS = 2 ** 31 - 1
 

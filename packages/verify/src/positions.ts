@@ -6,7 +6,7 @@ import type { RedisClient } from '@customer-stream/runtime/redis'
 import { positionField } from '@customer-stream/schemas'
 import { positionsKeys } from './preconditions.ts'
 
-/** Progress of a fill from the state topic. Offsets of the state topic. */
+/** Progress of a fill from the state topic. Both offsets belong to the state topic. */
 export interface StoredFill {
   readonly next: bigint
   readonly end: bigint
@@ -24,8 +24,8 @@ export interface StoredProgress {
   /** Raw offset before which the state topic has all documents. */
   readonly publishedOffset: bigint | undefined
   /**
-   * End of the lookahead's window around the position. Before this offset, events are left out
-   * that a newer event of the window supersedes.
+   * End of the lookahead's window around the position. The projector leaves out events of the
+   * window that a newer event of the window supersedes.
    */
   readonly windowEnd: bigint | undefined
 }
@@ -42,7 +42,7 @@ type Hash = Readonly<Record<string, string>>
 const offsetOf = (text: string | undefined): bigint | undefined =>
   /^\d+$/.test(text ?? '') ? BigInt(text!) : undefined
 
-/** Returns the lowest offset. Undefined if one is missing. */
+/** Returns the lowest offset. Undefined if an offset is missing. */
 const lowest = (offsets: readonly (bigint | undefined)[]): bigint | undefined => {
   const known = offsets.filter((offset) => offset !== undefined)
   return known.length === offsets.length && known.length > 0 ? known.reduce((a, b) => (b < a ? b : a)) : undefined

@@ -1,4 +1,7 @@
-/** Checks before a command. A missing right or a wrong setting ends the command at its start. */
+/**
+ * Checks that run before a command, so that a missing right or a wrong setting ends the command at
+ * its start.
+ */
 
 import { unlessAborted } from '@customer-stream/runtime'
 import { attributed, createPartitionReader, type PartitionEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
@@ -29,7 +32,10 @@ export const requireReadable = (
   return attributed(`read topic ${topic}`, () => unlessAborted(check(), signal))
 }
 
-/** Returns the error of a command if Redis has no positions. `keys`: the keys of the positions. */
+/**
+ * Returns the error with which a command ends if Redis has no positions. `keys`: the keys of the
+ * positions.
+ */
 export const missingPositions = ([key]: readonly string[]): Error =>
   new Error(
     `Redis has no key ${key}, so no projector has filled it. Check REDIS_KEY_PREFIX, PROJECTION_VERSION ` +

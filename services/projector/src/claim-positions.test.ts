@@ -42,7 +42,7 @@ it('a claim returns and logs the number of positions that belonged to another to
   expect([await claim(), errors]).toEqual([{ deleted: 2, identity: here }, [{ topic: 'raw', deleted: 2 }]])
 })
 
-it('positions of another cluster are reported until a claim succeeds', async () => {
+it('an obstacle reports positions of another cluster until a claim succeeds', async () => {
   const { claim, state, reports } = setUp()
   state.redis = new OtherClusterError('the positions belong to the Kafka cluster cluster-2')
   await expect(claim()).rejects.toBe(state.redis)

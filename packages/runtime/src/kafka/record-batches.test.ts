@@ -192,7 +192,7 @@ describe('withoutAborted', () => {
     expect(kept(records, transactions)).toEqual([12, 15])
   })
 
-  it('a record whose key equals an abort marker’s ends no transaction', () => {
+  it('a record with the key of an abort marker does not end a transaction', () => {
     const records = [record(0, 'A', { key: Buffer.from([0, 0, 0, 0]) }), record(1, 'A'), abort(2, 'A')]
     expect(kept(records, [{ producerId: 'A', firstOffset: '0' }])).toEqual([])
   })

@@ -50,7 +50,7 @@ const faultsOf = async (
   )
 }
 
-it('the check finds no problem with a correct topic', async () => {
+it('the topic check finds no problem with a correct topic', async () => {
   expect(await faultsOf({})).toEqual({ error: '', warnings: [] })
 })
 
@@ -74,28 +74,28 @@ it.each([
     { 'unclean.leader.election.enable': 'true' },
     'unclean.leader.election.enable must be false',
   ],
-])('the check refuses a topic that %s', async (_, config, fault) => {
+])('the topic check refuses a topic that %s', async (_, config, fault) => {
   expect((await faultsOf(config as Record<string, string>)).error).toContain(`t: ${fault}`)
 })
 
-it('the check refuses a topic with fewer replicas than configured', async () => {
+it('the topic check refuses a topic with fewer replicas than configured', async () => {
   expect((await faultsOf({}, [[1, 2]])).error).toContain(
     't: has 2 replicas in partition 0, KAFKA_REPLICATION_FACTOR says 3',
   )
 })
 
-it('the check refuses min.insync.replicas above the replica count of a partition', async () => {
+it('the topic check refuses min.insync.replicas above the replica count of a partition', async () => {
   const { error } = await faultsOf({ 'min.insync.replicas': '2' }, [[1]], {}, { KAFKA_REPLICATION_FACTOR: 1 })
   expect(error).toContain('t: min.insync.replicas is 2, and a partition has 1 replicas')
 })
 
-it('the check counts the replicas of each partition', async () => {
+it('the topic check counts the replicas of each partition', async () => {
   const replicas = [[1, 2, 3], [1, 2, 3], [2]]
   const { error } = await faultsOf({}, replicas, {}, { KAFKA_PARTITIONS: 3 })
   expect(error).toContain('t: has 1 replicas in partition 2, KAFKA_REPLICATION_FACTOR says 3')
 })
 
-it('the check refuses too few partitions, and warns of too many', async () => {
+it('the topic check refuses too few partitions, and warns of too many', async () => {
   const two = [
     [1, 2, 3],
     [1, 2, 3],
@@ -107,7 +107,7 @@ it('the check refuses too few partitions, and warns of too many', async () => {
   expect([error, warnings]).toEqual(['', [expect.stringContaining('t: has 2 partitions, KAFKA_PARTITIONS says 1')]])
 })
 
-it('the check accepts an audit with any partition count and any limit ahead of the broker', async () => {
+it('the topic check accepts an audit with any partition count and any limit ahead of the broker', async () => {
   const limited = { 'message.timestamp.after.max.ms': '3600000' }
   for (const partitions of [2, 4]) {
     const replicas = Array.from({ length: partitions }, () => [1, 2, 3])
@@ -116,7 +116,7 @@ it('the check accepts an audit with any partition count and any limit ahead of t
   }
 })
 
-it("the check expects quarantine's own retention, or else the retention of the raw topics", async () => {
+it("the topic check expects quarantine's own retention, or else the retention of the raw topics", async () => {
   const week = { 'retention.ms': '604800000' }
   const quarantine = { kind: 'quarantine' as const }
   expect((await faultsOf(week, undefined, quarantine)).error).toContain('KAFKA_RETENTION_MS says -1')
@@ -130,13 +130,13 @@ it("the check expects quarantine's own retention, or else the retention of the r
 })
 
 it.each(['producer', 'uncompressed', 'gzip', 'zstd'])(
-  'the check accepts a topic with compression.type %s',
+  'the topic check accepts a topic with compression.type %s',
   async (codec) => {
     expect((await faultsOf({ 'compression.type': codec })).error).toBe('')
   },
 )
 
-it('the check accepts the older timestamp limit of brokers before Kafka 3.6', async () => {
+it('the topic check accepts the older timestamp limit of brokers before Kafka 3.6', async () => {
   const old = { 'message.timestamp.after.max.ms': undefined }
   expect(await faultsOf({ ...old, 'message.timestamp.difference.max.ms': '9223372036854775807' })).toEqual({
     error: '',
@@ -176,7 +176,7 @@ it('topics are created without the setting that brokers before Kafka 3.6 lack', 
 it.each([
   ['min.insync.replicas', { 'min.insync.replicas': '1' }],
   ['message.timestamp.after.max.ms', { 'message.timestamp.after.max.ms': '3600000' }],
-])('the check warns of a doubtful %s', async (name, config) => {
+])('the topic check warns of a risky %s', async (name, config) => {
   const { error, warnings } = await faultsOf(config as Record<string, string>)
   expect([error, warnings]).toEqual(['', [expect.stringContaining(name)]])
 })
@@ -195,7 +195,7 @@ it('only a service that writes a changelog is warned of its limit for future tim
   ])
 })
 
-it('the check waits until the broker knows a new topic and its leaders', async () => {
+it('the topic check waits until the broker knows a new topic and its leaders', async () => {
   const kafka = kafkaWith({})
   const unheard = [true, true]
   const leaders = [-1, 2]
@@ -240,7 +240,7 @@ it('a service checks each topic once at start, and logs each warning once', asyn
 const WEEK = '604800000'
 const changelog = { 'cleanup.policy': 'compact', 'max.compaction.lag.ms': WEEK, 'delete.retention.ms': WEEK }
 
-it('the check accepts a compacted changelog with any retention', async () => {
+it('the topic check accepts a compacted changelog with any retention', async () => {
   const config = { ...changelog, 'retention.ms': '1', 'retention.bytes': '1' }
   expect(await faultsOf(config, undefined, { kind: 'changelog' })).toEqual({ error: '', warnings: [] })
 })
@@ -250,12 +250,12 @@ it.each([
   ['also deletes by age', { 'cleanup.policy': 'compact,delete' }, 'cleanup.policy is compact,delete, must be compact'],
   ['compacts late', { 'max.compaction.lag.ms': '604800001' }, 'max.compaction.lag.ms is 604800001'],
   ['forgets erasures early', { 'delete.retention.ms': '604799999' }, 'delete.retention.ms is 604799999'],
-])('the check refuses a changelog that %s', async (_, config, fault) => {
+])('the topic check refuses a changelog that %s', async (_, config, fault) => {
   const { error } = await faultsOf({ ...changelog, ...(config as object) }, undefined, { kind: 'changelog' })
   expect(error).toContain(`t: ${fault}`)
 })
 
-it('the check refuses a topic with another partition count than its raw topic', async () => {
+it('the topic check refuses a topic with another partition count than its raw topic', async () => {
   const counts = { raw: 2, state: 1 }
   const admin = {
     describeTopics: async ([topic]: [keyof typeof counts]) =>

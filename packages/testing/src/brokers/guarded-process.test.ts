@@ -14,7 +14,7 @@ const processesWith = (text: string): string[] =>
           const isOurs = /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/environ`, 'utf8').includes(text)
           return isOurs ? [readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')] : []
         } catch {
-          return [] // the process has ended, or belongs to another user
+          return [] // Ignore the error: the process has ended, or belongs to another user.
         }
       })
     : []

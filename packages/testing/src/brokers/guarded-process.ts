@@ -41,7 +41,7 @@ export const startGuarded = ({ command, args, env = {}, cwd, logFile }: Command)
   })
   closeSync(log)
   const stdin = guard.stdin as Writable
-  stdin.on('error', () => {}) // the guard may have ended before its stdin is closed
+  stdin.on('error', () => {}) // Ignore errors, because the supervisor may end before its stdin is closed.
 
   let hasEnded = false
   const ended = once(guard, 'exit').then(([code]) => {

@@ -22,7 +22,7 @@ export interface Brokers {
    */
   startRedis(options?: RedisOptions): Promise<RedisServer>
   /**
-   * Handles of the single servers, to kill and restart them. Undefined if the servers were not
+   * The single servers, so that a test can kill and restart them. Undefined if the servers were not
    * started as a cluster.
    */
   readonly killable?: { readonly brokers: readonly KafkaNode[]; readonly redis: RedisServer }

@@ -15,12 +15,12 @@ const tokens = new Map([
 ])
 const authenticate = createAuthenticate({ secrets, tokens })
 
-it('the check accepts any valid pair of secret and token, and returns their names', () => {
+it('authentication accepts any valid pair of secret and token, and returns their names', () => {
   expect(authenticate(body, { signature: sign('secret-1'), token: 'token-2' })).toEqual({ secret: 'old', token: 'b' })
   expect(authenticate(body, { signature: sign('secret-2'), token: 'token-1' })).toEqual({ secret: 'new', token: 'a' })
 })
 
-it('the check accepts a signature in upper case', () => {
+it('authentication accepts a signature in upper case', () => {
   expect(authenticate(body, { signature: sign('secret-1').toUpperCase(), token: 'token-1' })).toBeDefined()
 })
 
@@ -39,6 +39,6 @@ it.each([
   ['a wrong token', sign('secret-1'), 'token-3'],
   ['the beginning of a token', sign('secret-1'), 'token-'],
   ['two tokens', sign('secret-1'), 'token-1, token-1'],
-])('the check of a request refuses %s', (_, signature, token) => {
+])('authentication refuses %s', (_, signature, token) => {
   expect(authenticate(body, { signature, token })).toBeUndefined()
 })

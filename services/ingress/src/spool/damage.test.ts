@@ -351,7 +351,7 @@ describe('torn tails', () => {
     expect(filesIn(directory)).toEqual([])
   })
 
-  it('a tail of bytes that no append can explain is kept as damaged', async () => {
+  it('a file is kept as damaged if its last bytes are not from an append', async () => {
     const directory = newDirectory()
     const { path } = await leave(directory, [[named('a')]])
     writeFileSync(path, 'what is this?', { flag: 'a' })
