@@ -2,7 +2,7 @@
 import { waitUntil } from '@customer-stream/runtime'
 import { customerKey, erasedKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess, untilApplied } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 import { commandOf } from './run-command.ts'
 
@@ -24,12 +24,6 @@ const post = async (customerUuid: string, timestamp: number, firstName = 'Ada') 
   const { body } = makeCustomersEvent({ customerUuid, timestamp, id: `e${timestamp}`, customer: { firstName } })
   expect((await pipeline.post(ingress, body)).status).toBe(202)
 }
-const untilApplied = (customerUuid: string, timestamp: number) =>
-  waitUntil(
-    'the event is applied',
-    () => pipeline.redis.hget(customerKey(customerUuid, pipeline.keyPrefix), '_eventTimestamp'),
-    (stored) => stored === String(timestamp),
-  )
 const show = (id: string, ...more: string[]) => run(['customer', 'show', id, ...more])
 const history = (id: string, ...more: string[]) => run(['customer', 'history', id, ...more])
 const outcomes = async (id: string) =>
@@ -37,7 +31,7 @@ const outcomes = async (id: string) =>
 
 it('customer show prints the hash and its record, and compares the state document', async () => {
   await post('ada', 10, `Ada${ESCAPE}`)
-  await untilApplied('ada', 10)
+  await untilApplied(pipeline, 'ada', 10)
   const { code, stdout, stderr } = await show('ada')
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   expect(stdout).toContain(`  Redis      ${customerKey('ada', pipeline.keyPrefix)}, projection 1\n`)
@@ -58,7 +52,7 @@ it('customer show prints the hash and its record, and compares the state documen
 
 it('customer show names the fields that differ from the state document, with exit code 1', async () => {
   await post('eve', 10)
-  await untilApplied('eve', 10)
+  await untilApplied(pipeline, 'eve', 10)
   await pipeline.redis.hset(customerKey('eve', pipeline.keyPrefix), { firstName: 'Mallory' })
   const { code, stdout } = await show('eve')
   expect([code, stdout]).toEqual([1, expect.stringContaining(': differs from the hash in firstName\n')])
@@ -68,11 +62,11 @@ it('customer history shows the outcome of each event', async () => {
   const { topics, kafka } = pipeline
   for (const timestamp of [20, 10, 20, 30]) {
     await post('bob', timestamp)
-    if (timestamp === 20) await untilApplied('bob', 20)
+    if (timestamp === 20) await untilApplied(pipeline, 'bob', 20)
   }
   const far = Date.now() + 3 * 86_400_000
   await post('bob', far)
-  await untilApplied('bob', 30)
+  await untilApplied(pipeline, 'bob', 30)
   const producer = kafkajsOf(kafka).producer()
   await producer.connect()
   await producer.send({ topic: topics.customers, messages: [{ key: 'bob', value: 'no JSON' }] })
@@ -105,7 +99,7 @@ it('customer history shows the outcome of each event', async () => {
 
 it('customer history shows the outcome waiting for an event that no projector has read', async () => {
   await post('late', 10)
-  await untilApplied('late', 10)
+  await untilApplied(pipeline, 'late', 10)
   projector.signal('SIGSTOP')
   try {
     await post('late', 20)
@@ -113,12 +107,12 @@ it('customer history shows the outcome waiting for an event that no projector ha
   } finally {
     projector.signal('SIGCONT')
   }
-  await untilApplied('late', 20)
+  await untilApplied(pipeline, 'late', 20)
 })
 
 it('customer show and history show the erasure, its tombstone and the erased events', async () => {
   await post('gone', 10)
-  await untilApplied('gone', 10)
+  await untilApplied(pipeline, 'gone', 10)
   await run(['erase', 'gone', '--reason', 'test', '--requested-by', 'test'])
   expect(await pipeline.redis.exists(erasedKey('gone', pipeline.keyPrefix))).toBe(1)
   await waitUntil(

@@ -1,18 +1,16 @@
-import { execFile } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
 import { waitUntil } from '@customer-stream/runtime'
 import { customerKey } from '@customer-stream/schemas'
-import { makeCustomersEvent } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { openPipeline, type Pipeline, type ServiceProcess, storeCustomer } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
-
-const command = fileURLToPath(new URL('../../packages/cli/start.js', import.meta.url))
+import { commandOf } from './run-command.ts'
 
 let pipeline: Pipeline
 let ingress: ServiceProcess
 let projector: ServiceProcess
+let run: ReturnType<typeof commandOf>
 beforeAll(async () => {
   pipeline = await openPipeline(inject('brokers'))
+  run = commandOf(pipeline, inject('brokers'))
   ingress = await pipeline.start('ingress')
   projector = await pipeline.start('projector', { POSITION_CHECK_MS: '200' })
   await Promise.all([ingress.untilReady(), projector.untilReady()])
@@ -21,30 +19,9 @@ afterAll(() => pipeline?.close())
 
 /** Runs `customer-stream erase` to its end. */
 const erase = (args: readonly string[], settings: Readonly<Record<string, string>> = {}) =>
-  new Promise<{ code: unknown; stdout: string; stderr: string }>((resolve) => {
-    const { kafkaBrokers, redisUrl } = inject('brokers')
-    const env = {
-      ...process.env,
-      KAFKA_BROKERS: kafkaBrokers.join(','),
-      REDIS_URL: redisUrl,
-      KAFKA_TOPIC_PREFIX: pipeline.topics.customers.replace('customers.raw', ''),
-      REDIS_KEY_PREFIX: pipeline.keyPrefix,
-      ...settings,
-    }
-    const words = ['--conditions=customer-stream-source', command, 'erase', ...args]
-    execFile(process.execPath, words, { env }, (error, stdout, stderr) =>
-      resolve({ code: error ? error.code : 0, stdout, stderr }),
-    )
-  })
+  run(['erase', ...args], settings)
 const ASKED = ['--reason', 'letter 7', '--requested-by', 'ops']
-const store = async (customerUuid: string, timestamp: number) => {
-  expect((await pipeline.post(ingress, makeCustomersEvent({ customerUuid, timestamp }).body)).status).toBe(202)
-  await waitUntil(
-    'the event is applied',
-    () => pipeline.redis.hget(customerKey(customerUuid, pipeline.keyPrefix), '_eventTimestamp'),
-    (stored) => stored === String(timestamp),
-  )
-}
+const store = (customerUuid: string, timestamp: number) => storeCustomer(pipeline, ingress, customerUuid, timestamp)
 const deleteRawRecords = async () => {
   const { administrator, admin, topics } = pipeline
   for (const topic of Object.values(topics)) {

@@ -1,6 +1,6 @@
 /** `customer-stream status` on a healthy pipeline, and on a pipeline with a problem. */
 import { waitUntil } from '@customer-stream/runtime'
-import { customerKey, positionsKey, writeErasure } from '@customer-stream/schemas'
+import { positionsKey, writeErasure } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import {
   kafkajsOf,
@@ -9,6 +9,7 @@ import {
   openTcpProxy,
   type Pipeline,
   type ServiceProcess,
+  storeCustomer,
 } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it, onTestFinished } from 'vitest'
 import { commandOf, type Ended } from './run-command.ts'
@@ -27,14 +28,7 @@ beforeAll(async () => {
 })
 afterAll(() => pipeline.close())
 
-const store = async (customerUuid: string, timestamp: number) => {
-  expect((await pipeline.post(ingress, makeCustomersEvent({ customerUuid, timestamp }).body)).status).toBe(202)
-  await waitUntil(
-    'the event is applied',
-    () => pipeline.redis.hget(customerKey(customerUuid, pipeline.keyPrefix), '_eventTimestamp'),
-    (stored) => stored === String(timestamp),
-  )
-}
+const store = (customerUuid: string, timestamp: number) => storeCustomer(pipeline, ingress, customerUuid, timestamp)
 const send = async (topic: string, messages: { key: string; value: string; partition?: number }[]) => {
   const producer = kafkajsOf(pipeline.kafka).producer()
   await producer.connect()
