@@ -114,43 +114,43 @@ export const requiredConfig = (settings: KafkaSettings, demand: TopicDemand): Re
 })
 
 /** Called with a problem. `setting` names the topic's setting that corrects the problem. */
-type Say = (text: string, setting?: string) => void
+type AddProblem = (text: string, setting?: string) => void
 
-const sayChangelogProblems = (config: ReadonlyMap<string, string>, say: Say): void => {
+const findChangelogProblems = (config: ReadonlyMap<string, string>, addProblem: AddProblem): void => {
   const policy = config.get('cleanup.policy')
   if (policy !== 'compact')
-    say(
+    addProblem(
       `cleanup.policy is ${policy}, must be compact: the topic keeps the last record of each customer`,
       'cleanup.policy',
     )
   const lag = Number(config.get(MAX_COMPACTION_LAG))
   if (lag > WEEK_MS)
-    say(
+    addProblem(
       `${MAX_COMPACTION_LAG} is ${lag}, must be at most ${WEEK_MS}: an erased customer stays for so long`,
       MAX_COMPACTION_LAG,
     )
   const retention = Number(config.get(DELETE_RETENTION))
   if (retention < WEEK_MS)
-    say(
+    addProblem(
       `${DELETE_RETENTION} is ${retention}, must be at least ${WEEK_MS}: a subscriber that was away would keep an ` +
         'erased customer',
       DELETE_RETENTION,
     )
 }
 
-const sayPolicyProblems = (
+const findPolicyProblems = (
   settings: KafkaSettings,
   demand: TopicDemand,
   config: ReadonlyMap<string, string>,
-  say: Say,
+  addProblem: AddProblem,
 ): void => {
   if (demand.kind === 'changelog') {
-    sayChangelogProblems(config, say)
+    findChangelogProblems(config, addProblem)
     return
   }
   const policy = config.get('cleanup.policy')
   if (policy !== 'delete')
-    say(
+    addProblem(
       `cleanup.policy is ${policy}, must be delete: compaction keeps the highest offset, which need not be the ` +
         'newest event',
       'cleanup.policy',
@@ -158,33 +158,33 @@ const sayPolicyProblems = (
   const retentionMs = Number(config.get('retention.ms'))
   const wanted = retentionOf(settings, demand)
   if (retentionMs !== -1 && (wanted.ms === -1 || retentionMs < wanted.ms))
-    say(`retention.ms is ${retentionMs}, ${wanted.says} ${wanted.ms}`, 'retention.ms')
+    addProblem(`retention.ms is ${retentionMs}, ${wanted.says} ${wanted.ms}`, 'retention.ms')
   if (config.get('retention.bytes') !== '-1')
-    say(
+    addProblem(
       `retention.bytes is ${config.get('retention.bytes')}, must be -1: Kafka would delete records by size`,
       'retention.bytes',
     )
 }
 
-const sayReplicaProblems = (
+const findReplicaProblems = (
   settings: KafkaSettings,
   { kind }: TopicDemand,
   replicas: readonly number[],
   config: ReadonlyMap<string, string>,
-  say: Say,
+  addProblem: AddProblem,
 ): void => {
   // An audit has few records, and no other topic depends on its partitions.
   if (kind !== 'audit' && replicas.length < settings.KAFKA_PARTITIONS)
-    say(`has ${replicas.length} partitions, KAFKA_PARTITIONS says ${settings.KAFKA_PARTITIONS}`)
+    addProblem(`has ${replicas.length} partitions, KAFKA_PARTITIONS says ${settings.KAFKA_PARTITIONS}`)
   const fewest = Math.min(...replicas)
   if (fewest < settings.KAFKA_REPLICATION_FACTOR)
-    say(
+    addProblem(
       `has ${fewest} replicas in partition ${replicas.indexOf(fewest)}, KAFKA_REPLICATION_FACTOR says ` +
         `${settings.KAFKA_REPLICATION_FACTOR}: acknowledged events would be on too few brokers`,
     )
   const inSync = Number(config.get('min.insync.replicas'))
   if (inSync > fewest)
-    say(
+    addProblem(
       `min.insync.replicas is ${inSync}, and a partition has ${fewest} replicas: Kafka would store nothing`,
       // With too few replicas, the required value could also be too high.
       fewest < settings.KAFKA_REPLICATION_FACTOR ? undefined : 'min.insync.replicas',
@@ -193,7 +193,7 @@ const sayReplicaProblems = (
 
 /** Returns a function that adds findings to a list. */
 const collect =
-  (findings: TopicFinding[], settings: KafkaSettings, demand: TopicDemand): Say =>
+  (findings: TopicFinding[], settings: KafkaSettings, demand: TopicDemand): AddProblem =>
   (text, name) => {
     const value = requiredConfig(settings, demand)[name ?? '']
     const correction = name !== undefined && value !== undefined ? { correction: { name, value } } : {}
@@ -208,26 +208,30 @@ export const problemsOf = (
   config: ReadonlyMap<string, string>,
 ): TopicFinding[] => {
   const problems: TopicFinding[] = []
-  const say = collect(problems, settings, demand)
-  sayReplicaProblems(settings, demand, replicas, config, say)
+  const addProblem = collect(problems, settings, demand)
+  findReplicaProblems(settings, demand, replicas, config, addProblem)
   if (config.get('unclean.leader.election.enable') !== 'false')
-    say(
+    addProblem(
       'unclean.leader.election.enable must be false: a replica that lags behind could become the leader and ' +
         'lose acknowledged records',
       'unclean.leader.election.enable',
     )
   const codec = config.get('compression.type')
   if (!SAFE_CODECS.has(codec))
-    say(
+    addProblem(
       `compression.type is ${codec}, must be producer, uncompressed, gzip or zstd: not every reader knows ${codec}`,
       'compression.type',
     )
-  sayPolicyProblems(settings, demand, config, say)
+  findPolicyProblems(settings, demand, config, addProblem)
   const type = config.get('message.timestamp.type')
-  if (type !== 'CreateTime') say(`message.timestamp.type is ${type}, must be CreateTime`, 'message.timestamp.type')
+  if (type !== 'CreateTime')
+    addProblem(`message.timestamp.type is ${type}, must be CreateTime`, 'message.timestamp.type')
   const least = demand.maxValueBytes + RECORD_OVERHEAD_BYTES
   if (Number(config.get('max.message.bytes')) < least)
-    say(`max.message.bytes is ${config.get('max.message.bytes')}, must be at least ${least}`, 'max.message.bytes')
+    addProblem(
+      `max.message.bytes is ${config.get('max.message.bytes')}, must be at least ${least}`,
+      'max.message.bytes',
+    )
   return problems
 }
 
