@@ -68,7 +68,7 @@ describe('the comparison with the last release', () => {
     ['a renamed topic', 'asyncapi.json', 'address', { 'channels.state.address': 'other' }],
     ['a removed header', 'asyncapi.json', 'signature', { [`${HEADERS}.properties.signature`]: undefined }],
     ['a header that becomes required', 'asyncapi.json', 'signature', { [`${HEADERS}.required.0`]: 'signature' }],
-  ])('%s is a breaking change', (_, document, member, edit) => {
+  ])('a contract change is breaking: %s', (_, document, member, edit) => {
     expect(changesBy(document, edit)).toContainEqual(expect.objectContaining({ document, member }))
   })
 
@@ -87,7 +87,7 @@ describe('the comparison with the last release', () => {
     ['an added topic', 'asyncapi.json', { 'channels.erasures': { address: 'erasures' } }],
     ['an added optional header', 'asyncapi.json', { [`${HEADERS}.properties.sender`]: { type: 'string' } }],
     ['another version', 'asyncapi.json', { 'info.version': '0.2.0' }],
-  ])('%s is a compatible change', (_, document, edit) => {
+  ])('a contract change is compatible: %s', (_, document, edit) => {
     expect(changesBy(document, edit)).toEqual([])
   })
 

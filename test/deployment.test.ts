@@ -103,7 +103,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect(open).toEqual(['proxy 80:80', 'proxy 443:443'])
   })
 
-  it('each image of others has one pinned version', () => {
+  it('each image that is not ours has one pinned version', () => {
     const foreign = services.map(([, { image }]) => image).filter((image) => !image.startsWith('customer-stream/'))
     expect(foreign.filter((image) => !/^[\w/-]+:v?\d+\.\d+(?:\.\d+)?(?:-alpine)?$/.test(image))).toEqual([])
     expect(foreign.length).toBeGreaterThan(5)
@@ -237,7 +237,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect(lines).toEqual(['include /etc/redis/redis.conf', 'replica-announce-ip me', primary, ''])
   })
 
-  it('a Sentinel keeps what it knows, and takes all settings and passwords from the files', () => {
+  it('a Sentinel keeps its state, and reads all settings and passwords from the files', () => {
     const known = [
       'sentinel myid 0123',
       'sentinel monitor mymaster redis-2 6379 2',
@@ -341,7 +341,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
       ...words,
     )
 
-  it.each(['values.yaml', 'example-values.yaml'])('%s names only settings that exist', (file) => {
+  it.each(['values.yaml', 'example-values.yaml'])('the chart file %s names only settings that exist', (file) => {
     const { ingress, projector, verify, ...common } = parse(read(`${chart}/${file}`)) as Values
     const unknown = [
       [ingress, ingressSettings] as const,

@@ -9,6 +9,6 @@ const foreign = (own: Settings, other: Settings): Record<string, string> =>
 it.each([
   ['ingress', ingressSettings, projectorSettings],
   ['projector', projectorSettings, ingressSettings],
-])('the %s starts with one environment for both services', (_, own, other) => {
+])('the %s accepts an environment with the settings of both services', (_, own, other) => {
   expect(() => loadSettings<Settings>(own, { ...foreign(own, other), ...required })).not.toThrow()
 })

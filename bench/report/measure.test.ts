@@ -47,7 +47,7 @@ describe('a ratio of two figures', () => {
     })
   })
 
-  it('a limit is missed only by a measured value above it', () => {
+  it('a target is missed only if the measured value is above the limit', () => {
     expect(line(3.1).met).toBe(false)
   })
 })

@@ -72,7 +72,7 @@ describe('a profile', () => {
     expect(foldProfile(profile, 540).totalMs).toBe(60)
   })
 
-  it('a profile contains no path of the folder in which it was recorded', () => {
+  it('a profile does not contain the path of its folder', () => {
     const svg = flameGraph(foldProfile(profile), 'Ingress')
     expect(svg).toContain('<title>route services/ingress/src/http/app.ts: 90.0 %, itself 20.0 %</title>')
     expect(svg).not.toContain('/home/me')

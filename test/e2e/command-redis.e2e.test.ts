@@ -17,7 +17,7 @@ const openSite = async (redisUrl: string) => {
   return commandOf(pipeline, brokers)
 }
 
-it('a command uses the certificates of Redis, and names them if Redis refuses them', async () => {
+it('a command uses the certificates for Redis, and names their settings if Redis refuses them', async () => {
   const authority = createAuthority()
   const folder = mkdtempSync(join(tmpdir(), 'redis-tls-'))
   onTestFinished(() => rmSync(folder, { recursive: true }))

@@ -98,7 +98,7 @@ it('erase reports an erasure that is stored but not executed by a projector', as
   )
 })
 
-it('erase warns of a wrong id if Redis has no such customer', async () => {
+it('erase warns of a wrong id if Redis does not have the customer', async () => {
   const { stderr } = await erase(['nobody', ...ASKED])
   expect(stderr).toContain('erase: Redis has no customer nobody; check the id\n')
 })

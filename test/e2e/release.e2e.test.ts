@@ -57,7 +57,7 @@ const changesAfter = async (folder: string, line: string): Promise<string> => {
   return (await run('git', ['status', '--porcelain'], { cwd: folder })).stdout
 }
 
-it('npm run release cuts the next release, and refuses a second one', { timeout: 300_000 }, async () => {
+it('npm run release makes the next release, and refuses a second release', { timeout: 300_000 }, async () => {
   const folder = await copyRepository()
   const read = (file: string) => readFileSync(join(folder, file), 'utf8')
   const { stdout } = await releaseIn(folder)

@@ -13,7 +13,7 @@ export const fillGuards: readonly Guard[] = [
     file: `${folder}/fill.ts`,
     from: 'if (known && peeked && compareVersions(peeked, known) <= 0) continue',
     to: 'if (known) continue',
-    test: filled("a fill keeps a customer's newest document, even if the fetch also has an older one"),
+    test: filled("a fill keeps a customer's newest document, even if the fetch also has an older document"),
   },
   {
     guard: 'documents that cannot be read make the state topic incomplete',

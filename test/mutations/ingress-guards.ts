@@ -111,7 +111,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: ', ...shared.waiting.splice(0)])',
     to: '])',
-    test: publisher('the waiting records of a failing partition move'),
+    test: publisher("waiting records of a failing partition move into the partition's own queue"),
   },
   {
     guard: 'records that may go to any partition are flushed separately',
@@ -167,7 +167,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: '    isolated.delete(queue.partition)\n',
     to: '',
-    test: publisher('a failing partition is retried separately'),
+    test: publisher('a failing partition is retried separately, and joins the shared queue after a success'),
   },
   {
     guard: 'closing waits for the accepted records',

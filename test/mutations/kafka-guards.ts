@@ -133,7 +133,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/patches/connection.ts`,
     from: 'if (underWay) return underWay',
     to: '',
-    test: connectionTest('concurrent connects open one socket'),
+    test: connectionTest('two calls of connect at the same time open only one socket'),
   },
   {
     guard: 'the check of Kafka asks all brokers',
@@ -141,10 +141,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/probe.ts`,
     from: 'await Promise.any(answers)',
     to: 'await answers[0]',
-    test: unit(
-      `${folder}/probe.test.ts`,
-      'the probe succeeds with one answer, and sends a silent broker no second request',
-    ),
+    test: unit(`${folder}/probe.test.ts`, 'the probe succeeds with one answer, and does not ask a silent broker again'),
   },
   {
     guard: 'the checksum of a batch is checked if its offsets do not fit',
@@ -283,7 +280,7 @@ export const kafkaGuards: readonly Guard[] = [
     to: '? 0 : nextPartition++',
     test: unit(
       `${folder}/producer.test.ts`,
-      'records without keys go to one partition per send, and the next send uses another',
+      'all records without a key in a send go to one partition, which changes at each send',
     ),
   },
   {
@@ -346,7 +343,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/consumer.ts`,
     from: '[...offsets].map(([partition, each]) => ({ topic, partition, ...each }))',
     to: '[]',
-    test: intTest('the consumer commits offsets with a text, and reads them'),
+    test: intTest('the consumer commits offsets with metadata, and reads both again'),
   },
   {
     guard: 'a start waits for the topics that it has created',

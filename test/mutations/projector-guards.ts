@@ -269,7 +269,10 @@ export const projectorGuards: readonly Guard[] = [
     file: 'packages/schemas/src/read-record.ts',
     from: 'if (isTooFarInFuture(',
     to: 'if (false && isTooFarInFuture(',
-    test: unit(`${folder}/project.test.ts`, 'a record is quarantined: a timestamp too far in the future'),
+    test: unit(
+      `${folder}/project.test.ts`,
+      'project quarantines a record with the problem: a timestamp too far in the future',
+    ),
   },
   {
     guard: 'a Redis that may evict keys is refused',

@@ -225,7 +225,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/spool.ts`,
     from: 'appender.hasRoomFor(valueBytes)',
     to: 'appender.hasRoomFor(Math.min(valueBytes, 1))',
-    test: spool('the spool reports that it has no room before its last byte is used'),
+    test: spool('the spool reports that it is full before its last byte is used'),
   },
   {
     guard: 'the head of a frame has its own checksum',

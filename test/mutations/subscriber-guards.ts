@@ -14,7 +14,10 @@ export const subscriberGuards: readonly Guard[] = [
     file: `${folder}/delivery-assignment.ts`,
     from: '    const all = await readAllWatermarks()\n    for (const [partition, position] of stored) {',
     to: '    for (const [partition, position] of stored) {\n      const all = await readAllWatermarks()',
-    test: unit(`${folder}/delivery-assignment.test.ts`, 'with one request for their watermarks'),
+    test: unit(
+      `${folder}/delivery-assignment.test.ts`,
+      'one request for watermarks is enough for the positions of thousands of partitions',
+    ),
   },
   {
     guard: 'a time limit that does not fit into 32 bits is refused',

@@ -134,7 +134,7 @@ export const toolGuards: readonly Guard[] = [
     file: 'tools/contract/compatibility.ts',
     from: `return type === 'breaking' || action !== 'add' ||`,
     to: `return type === 'breaking' ||`,
-    test: unit('test/contract-compatibility.test.ts', 'a removed field is a breaking change'),
+    test: unit('test/contract-compatibility.test.ts', 'a contract change is breaking: a removed field'),
   },
   {
     guard: 'an interruption before a wait also ends the wait',

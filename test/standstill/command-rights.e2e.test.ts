@@ -286,12 +286,12 @@ const wordsOf = (right: string): RegExp => {
 }
 
 describe.concurrent('the rights of a command', { timeout: 60_000 }, () => {
-  it.each(uses)('%s works with the documented rights', async (use) => {
+  it.each(uses)('the command %s works with the documented rights', async (use) => {
     expect(await run(use, RIGHTS[use])).toMatchObject({ code: 0 })
   })
 
   it.each(missing)(
-    '%s ends immediately without %s, and its error names this right in one line',
+    'the command %s ends immediately without %s, and its error names this right in one line',
     async (use, right, rights) => {
       const { code, said } = await run(use, rights)
       expect(said).toMatch(wordsOf(right))
@@ -300,7 +300,7 @@ describe.concurrent('the rights of a command', { timeout: 60_000 }, () => {
   )
 
   it.each(uses.filter(readsCustomers))(
-    '%s reports a user that may see but not read the customers topic',
+    'the command %s reports a user that may see but not read the customers topic',
     async (use) => {
       const { kafka, redis }: Rights = RIGHTS[use]
       const described = kafka.map(
@@ -336,7 +336,7 @@ describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
 
   // A missing topic is a usual result of topics check.
   const needTopics = uses.filter((use) => RIGHTS[use].command !== 'topics')
-  it.each(needTopics)('%s names a topic that does not exist, and KAFKA_TOPIC_PREFIX', async (use) => {
+  it.each(needTopics)('the error of the command %s names a missing topic and KAFKA_TOPIC_PREFIX', async (use) => {
     const { code, said } = await run(use, RIGHTS[use], { ...noLogin(), KAFKA_TOPIC_PREFIX: 'nowhere.' })
     expect({ code, said }).toEqual({
       code: 1,
@@ -346,7 +346,7 @@ describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
     })
   })
 
-  it.each(usesOfRedis)('%s names a key that does not exist, and REDIS_KEY_PREFIX', async (use) => {
+  it.each(usesOfRedis)('the error of the command %s names a missing key and REDIS_KEY_PREFIX', async (use) => {
     const redis = [...RIGHTS[use].redis, '~*']
     const { code, said } = await run(use, { ...RIGHTS[use], redis }, { REDIS_KEY_PREFIX: 'nowhere:' })
     expect({ code, said }).toEqual({
@@ -355,15 +355,18 @@ describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
     })
   })
 
-  it.each(uses)('%s names KAFKA_TOPIC_PREFIX even if its user may not see the topic', async (use) => {
-    const { code, said } = await run(use, RIGHTS[use], { KAFKA_TOPIC_PREFIX: 'nowhere.' })
-    expect({ code, said }).toEqual({
-      code: 1,
-      said: expect.stringMatching(/topic nowhere\..*check KAFKA_TOPIC_PREFIX/),
-    })
-  })
+  it.each(uses)(
+    'the error of the command %s names KAFKA_TOPIC_PREFIX even if its user may not see the topic',
+    async (use) => {
+      const { code, said } = await run(use, RIGHTS[use], { KAFKA_TOPIC_PREFIX: 'nowhere.' })
+      expect({ code, said }).toEqual({
+        code: 1,
+        said: expect.stringMatching(/topic nowhere\..*check KAFKA_TOPIC_PREFIX/),
+      })
+    },
+  )
 
-  it.each(uses)('%s names the server that refuses the login of its user', async (use) => {
+  it.each(uses)('the error of the command %s names the server that refuses the login', async (use) => {
     const kafka = await run(use, RIGHTS[use], { KAFKA_SASL_PASSWORD: 'wrong' })
     expect(kafka).toEqual({ code: 1, said: expect.stringMatching(/Kafka .* refused the login .*KAFKA_SASL_PASSWORD/) })
     if (!usesOfRedis.includes(use)) return

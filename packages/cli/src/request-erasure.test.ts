@@ -9,7 +9,7 @@ const setUp = () => {
   return { sent, producer: { send: async (records: readonly OutgoingRecord[]) => void sent.push(...records) } }
 }
 
-it('requestErasure writes one record, which can be read as the erasure', async () => {
+it('requestErasure writes one record that is a valid erasure', async () => {
   const { sent, producer } = setUp()
   const erasure = await requestErasure(producer, 'erasures', request, 1000)
   expect(erasure).toEqual({ erasedAt: 1000, scope: 'forever', reason: 'asked by letter', requestedBy: 'ops' })

@@ -100,10 +100,13 @@ describe('the conformance vectors', () => {
     })
   })
 
-  it.each(vectorsOf<PartitionVector>('partition'))('partition: $key of $partitions', (vector) => {
-    expect(Buffer.from(vector.key).toString('hex')).toBe(vector.keyUtf8)
-    expect(partitionOf(vector.key, vector.partitions)).toBe(vector.partition)
-  })
+  it.each(vectorsOf<PartitionVector>('partition'))(
+    'the conformance vector for the partition of $key among $partitions holds',
+    (vector) => {
+      expect(Buffer.from(vector.key).toString('hex')).toBe(vector.keyUtf8)
+      expect(partitionOf(vector.key, vector.partitions)).toBe(vector.partition)
+    },
+  )
 
   it('the conformance vectors have a case for each reason to refuse a record', () => {
     // The type check fails if a reason is missing here. `nested-too-deep` has no case, because

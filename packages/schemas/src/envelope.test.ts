@@ -17,7 +17,7 @@ const customers = (customer: unknown) => ({
 
 describe('the vendor samples', () => {
   it.each(['customers.parsed.json', 'customers.derived-as-delivered.json'])(
-    '%s is read as a customers event, with a payload as text or as an object',
+    'parseEvent reads %s as a customers event, with a payload as text or object',
     (name) => {
       const event = parseEvent(fixture(name))
       expect(event).toMatchObject({
@@ -31,7 +31,7 @@ describe('the vendor samples', () => {
   )
 
   it.each(['service-orders', 'mpis', 'messages'] as const)(
-    '%s.partial.json is an event of its type, and its payload fits the schema',
+    'parseEvent reads %s.partial.json by its type, and its payload fits the schema',
     (type) => {
       const event = parseEvent(fixture(`${type}.partial.json`))
       expect(event).toMatchObject({ ok: true, value: { kind: 'other', type } })

@@ -74,11 +74,11 @@ describe('peekVersion', () => {
       'the payload may spell the name of a field in another way',
       body({ payload: payload('c').replace('{', '{"\\u0063":1,') }),
     ],
-  ])('peekVersion returns nothing if %s', (_, bytes) => {
+  ])('peekVersion returns undefined if %s', (_, bytes) => {
     expect(peekVersion(bytes, 'c')).toBeUndefined()
   })
 
-  it.each(['', 'ü', 'a"b', 'a\\b', 'a\n'])('peekVersion returns nothing for the key %j', (key) => {
+  it.each(['', 'ü', 'a"b', 'a\\b', 'a\n'])('peekVersion returns undefined for the key %j', (key) => {
     expect(peekVersion(body({ payload: JSON.stringify({ customerUuid: key }) }), key)).toBeUndefined()
   })
 

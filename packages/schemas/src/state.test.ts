@@ -43,7 +43,7 @@ describe('the state of an event', () => {
     expect(Object.keys(state)).toEqual(['customerUuid', 'version', 'customer', 'receivedAt', 'source'])
   })
 
-  it('the state keeps addresses inside the customer if the event also has addresses beside it', () => {
+  it('the state keeps addresses both inside and beside the customer', () => {
     const state = stateWith('{"customer":{"customerUuid":"c","addresses":[1]},"addresses":[2]}')
     expect(state).toMatchObject({ addresses: [2], customer: { addresses: [1] } })
   })

@@ -53,7 +53,7 @@ describe('versionBytes', () => {
     id: fc.oneof(fc.constantFrom('a', 'ab', 'B', '\0', 'a\0', '\u{1F600}', '\uFFFD'), anyText()),
   })
 
-  it('versionBytes sort like compareVersions', () => {
+  it('versionBytes have the same order as compareVersions', () => {
     fc.assert(
       fc.property(anyVersion, anyVersion, (a, b) => {
         expect(Buffer.compare(versionBytes(a), versionBytes(b))).toBe(Math.sign(compareVersions(a, b)))

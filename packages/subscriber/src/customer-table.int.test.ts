@@ -91,7 +91,7 @@ it('a table ends if onInvalid returns stop, and its error names the place', asyn
   await expect(table.changes().next()).rejects.toThrow('not-json')
 })
 
-it('a table gives each change to a reader, with the state before it', async () => {
+it('a table gives each change to a reader, with the earlier state', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const table = open(topic)
   const changes = table.changes()

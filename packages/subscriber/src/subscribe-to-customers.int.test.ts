@@ -303,7 +303,7 @@ describe('an invalid record', () => {
       { onInvalid: async () => 'park', park: async () => Promise.reject(new Error('disk full')) },
     ],
     ['onInvalid failed: oops', { onInvalid: () => Promise.reject(new Error('oops')) }],
-  ])('a subscription ends: %s', async (message, options) => {
+  ])('a subscription ends with the error: %s', async (message, options) => {
     const topic = await withForeign()
     const subscriber = start(topic, options as Partial<CustomerSubscription>)
     await expect(subscriber.ended).rejects.toThrow(`${topic.name}/0 offset 1: ${message}`)

@@ -34,7 +34,7 @@ it('the ingress is ready if Kafka answers, and shows a warning about the topics'
   expect(await setUp({ connection }).checks()).toEqual([{ name: 'kafka', ready: true, detail: 'w' }])
 })
 
-it('the ingress is not ready before its topics were checked, and gives this reason', async () => {
+it('the ingress is not ready before its topics are checked, and reports this reason', async () => {
   const connection = { topicsChecked: false, warnings: [], outage: async () => undefined }
   const { checks, obstacles } = setUp({ connection })
   expect(await checks()).toEqual([

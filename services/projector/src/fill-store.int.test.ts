@@ -132,7 +132,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     expect(await fillStore.fills([0])).toEqual(new Map())
   })
 
-  it('a fill keeps a newer hash and replaces an older one', async () => {
+  it('a fill keeps a newer hash and replaces an older hash', async () => {
     const { store, hashOf } = fresh()
     await store.applyChunk([snapshot('a', 5), snapshot('b', 5)], 0, undefined, '1')
     const many = Array.from({ length: 300 }, (_, i) => snapshot(`many-${i}`, 1))

@@ -258,7 +258,7 @@ it('a fill applies a document that was published again while compaction removed 
   expect(versions(world)).toEqual({ a: 20, b: 21, c: 22 })
 })
 
-it("a fill keeps a customer's newest document, even if the fetch also has an older one", async () => {
+it("a fill keeps a customer's newest document, even if the fetch also has an older document", async () => {
   const foreign = (record: FetchedRecord) => ({ ...record, value: Buffer.from(` ${record.value}`) })
   const world = withState([
     stateRecord('a', 22),
@@ -291,7 +291,7 @@ it('the late end of an earlier fill does not change the progress of the new fill
   await vi.waitFor(() => expect(world.projection.fillProgress).toBeUndefined())
 })
 
-it('a fill reports its progress', async () => {
+it('a fill reports its progress in metrics, log and readiness', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21), stateRecord('c', 22), stateRecord('d', 23)])
   const { promise: mayFill, resolve: goOn } = Promise.withResolvers<void>()
   world.before.fill = (count) => (count > 1 ? mayFill : undefined)

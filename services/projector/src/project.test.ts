@@ -83,7 +83,7 @@ describe('project', () => {
     ['a timestamp of 0', body('a', 'e', 0), 'invalid-timestamp', 'a'],
     ['a timestamp of 1e308', body('a', 'e', 1e308), 'invalid-timestamp', 'a'],
     ['a timestamp too far in the future', body('a', 'e', RECEIVED + 1001), 'too-far-in-future', 'a'],
-  ])('a record is quarantined: %s', (_, value, reason, id) => {
+  ])('project quarantines a record with the problem: %s', (_, value, reason, id) => {
     const projected = project(records(value), options)
     expect(projected.poison).toMatchObject([{ reason, ...(id !== undefined && { id }) }])
     expect(total(projected)).toBe(1)

@@ -220,7 +220,7 @@ describe('the state topic', () => {
   it.each([
     ['says which customers it lacks if Kafka has deleted raw records', LOW, 1],
     ['lacks no customer if Kafka has all raw records', '0', 0],
-  ])('a new state topic %s', async (_, low, warnings) => {
+  ])('a partition with a new state topic %s', async (_, low, warnings) => {
     const warn = vi.spyOn(silent, 'warn')
     onTestFinished(() => warn.mockRestore())
     const { assign, redis, kafka } = withState()

@@ -12,18 +12,18 @@ const setUp = (ping: () => Promise<void>) =>
     logger: {} as Logger,
   })
 
-it('a Redis that answers has no problem', async () => {
+it('the Redis check reports no problem if Redis answers', async () => {
   expect(await setUp(async () => undefined).outage()).toBeUndefined()
 })
 
-it('a Redis error is diagnosed', async () => {
+it('the Redis check passes a Redis error to the diagnosis', async () => {
   const check = setUp(async () => {
     throw new Error('NOAUTH Authentication required.')
   })
   expect(await check.outage()).toMatchObject({ blocked: true, reason: 'authentication' })
 })
 
-it('a Redis that does not answer in time is an outage', async () => {
+it('the Redis check reports an outage if Redis does not answer in time', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
   onTestFinished(() => void vi.useRealTimers())
   const asked = setUp(() => new Promise<never>(() => {})).outage()

@@ -66,7 +66,7 @@ it.each([
   ['Kafka', 'admin'],
   ['Kafka', 'topics'],
   ['Kafka', 'start'],
-])('the start retries in an outage of %s and reports it: %s', async (server, name) => {
+])('the start retries in an outage of %s and reports the outage: %s', async (server, name) => {
   const { startup, run, steps, reports, before } = setUp()
   before[name] = () => {
     if (steps.filter((step) => step === name).length < 3) throw new Error('no answer')

@@ -111,7 +111,7 @@ describe('createGroup', () => {
     expect(calls.map((call) => call.split(' ').length - 1)).toEqual([100, 100, 100, 100, 50, 50])
   })
 
-  it('a group waits after it was sent, so that the given rate is kept', async () => {
+  it('a group pauses after a send, so that the given rate is kept', async () => {
     const { group } = openGroup(undefined, 100)
     const begunAt = performance.now()
     await addAll(

@@ -403,7 +403,7 @@ describe('the partition consumer', () => {
     )
   })
 
-  it('the consumer commits offsets with a text, and reads them', async () => {
+  it('the consumer commits offsets with metadata, and reads both again', async () => {
     const producer = await startProducer()
     await store(
       producer,

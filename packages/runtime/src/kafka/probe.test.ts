@@ -28,7 +28,7 @@ const setUp = (...answers: (() => Promise<unknown>)[]) => {
 const silence = () => new Promise(() => {})
 const failure = (facts: object) => () => Promise.reject(Object.assign(new Error('told'), facts))
 
-it('the probe succeeds with one answer, and sends a silent broker no second request', async () => {
+it('the probe succeeds with one answer, and does not ask a silent broker again', async () => {
   const { check, brokers } = setUp(silence, async () => 'metadata', failure({ code: 'ECONNREFUSED' }))
   for (let i = 0; i < 3; i++) expect(await check()).toBeUndefined()
   expect(brokers.map(({ metadata }) => metadata.mock.calls.length)).toEqual([1, 3, 3])

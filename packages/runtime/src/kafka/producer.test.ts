@@ -223,7 +223,7 @@ it('the producer rejects a record if its topic’s partition count is unknown', 
   await expect(producer.send(records)).rejects.toThrow(NotStoredError)
 })
 
-it('records without keys go to one partition per send, and the next send uses another', async () => {
+it('all records without a key in a send go to one partition, which changes at each send', async () => {
   const { kafka, log } = createCluster()
   const producer = await verified(kafka)
   const anywhere = (...names: string[]) =>

@@ -58,7 +58,7 @@ it('the error names the Sentinel password if Sentinel refuses the login', async 
   })
 })
 
-it('the client finds the new primary after the old one is killed', async () => {
+it('the client finds the new primary after the old primary was killed', async () => {
   const { redis } = open(site.env)
   const key = `${freshNames().keyPrefix}n`
   await connectRedis(redis)

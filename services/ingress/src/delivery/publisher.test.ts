@@ -246,7 +246,7 @@ describe('failing partitions', () => {
     expect(publisher.size).toEqual({ records: 0, bytes: 0 })
   })
 
-  it('a failing partition is retried separately, and joins the others after a stored record', async () => {
+  it('a failing partition is retried separately, and joins the shared queue after a success', async () => {
     const failing = new Set([1])
     const { publisher, sends } = kafka(failing)
     const first = [0, 1].map((partition) => publisher.publish(onPartition(partition, `first${partition}`), soon()))
@@ -265,7 +265,7 @@ describe('failing partitions', () => {
     expect(sends.at(-1)).toBe('third0 third1')
   })
 
-  it('the waiting records of a failing partition move into its own queue', async () => {
+  it("waiting records of a failing partition move into the partition's own queue", async () => {
     const gates = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
     let asked = 0
     const { publisher, sends } = kafka(new Set([1]), async () => gates[asked++]?.promise)
@@ -438,7 +438,7 @@ describe('slow partitions', () => {
     expect([publisher.failing, publisher.fails(on(SLOW))]).toEqual([0, false])
   })
 
-  it('a slow partition joins the others again after a fast answer', async () => {
+  it('a slow partition joins the shared queue again after a fast answer', async () => {
     const setting = kafka()
     const { publisher, sends, recover } = setting
     const outcomes = await isolated(setting)
@@ -589,7 +589,7 @@ describe('outages', () => {
 })
 
 describe('close', () => {
-  it('close answers all records by its own deadline, even if theirs is later', async () => {
+  it('close answers all records by its deadline, even records with a later deadline', async () => {
     const publisher = createPublisher(() => new Promise<void>(() => {}), limits)
     const outcome = publisher.publish(record('a'), soon())
     // The record's own deadline is a minute away.

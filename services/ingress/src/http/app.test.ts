@@ -354,7 +354,7 @@ it.each([
   [WEBHOOK_PATH, 'OPTIONS', 'POST'],
   [WEBHOOK_PATH, 'PROPFIND', 'POST'],
   [HEALTH_PATH, 'POST', 'GET, HEAD'],
-])('%s %s is answered with 405 and the allowed methods', async (url, method, allow) => {
+])('a request %s %s is answered with 405 and the allowed methods', async (url, method, allow) => {
   const { app } = start()
   const { statusCode, headers } = await app.inject({ method: method as 'GET', url })
   expect([statusCode, headers.allow, headers.connection]).toEqual([405, allow, 'close'])

@@ -69,7 +69,7 @@ const sorted = (numbers: readonly number[]) => numbers.toSorted((a, b) => a - b)
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
 
 describe('failing partitions', () => {
-  it('a failing partition does not delay 55,000 other records, and gets its own later', {
+  it('a failing partition does not delay 55,000 other records, and its records are sent later', {
     timeout: 120_000,
   }, async () => {
     await withoutSyncs()
@@ -86,7 +86,7 @@ describe('failing partitions', () => {
     expect([files(), spool.size.bytes]).toEqual([[], 0])
   })
 
-  it('a failing partition is retried with one record, and gets more after a success', async () => {
+  it('a failing partition is retried with one record, and gets more records after a success', async () => {
     const { spool } = await openNew()
     await appendAll(spool, 120)
     const failing = new Set([3])

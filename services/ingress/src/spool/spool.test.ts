@@ -238,7 +238,7 @@ describe('limits', () => {
     expect(names(await drained(spool))).toEqual(['c'])
   })
 
-  it('the spool reports that it has no room before its last byte is used', async () => {
+  it('the spool reports that it is full before its last byte is used', async () => {
     const { spool } = await openAt(newDirectory(), { maxBytes: 2000 })
     expect(spool.hasRoomFor(1500)).toBe(true)
     await spool.append(named('a', 1500))

@@ -66,7 +66,7 @@ it.each([HOUR_MS, -HOUR_MS])('a request keeps its timeout if the clock changes b
 it.each([
   ['network/requestQueue', 'throttledUntil'],
   ['cluster/brokerPool', 'metadataExpireAt'],
-])('%s.%s stays correct when the clock is set back', (module, property) => {
+])('the kafkajs time %s.%s stays correct when the clock is set back', (module, property) => {
   const made = new (kafkajs<Made>(module))({ logger })
   made[property] = Date.now() + 1000
   setClock(-HOUR_MS)

@@ -132,7 +132,7 @@ it('repeated disconnects add no listener to a dead socket', async () => {
   expect(socket.listenerCount('connect')).toBe(0)
 })
 
-it('concurrent connects open one socket', async () => {
+it('two calls of connect at the same time open only one socket', async () => {
   const options = await optionsOf(answer)
   const socketFactory = vi.fn(options.socketFactory)
   const connection = new Connection({ ...options, socketFactory })
