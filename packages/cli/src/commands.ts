@@ -31,7 +31,7 @@ export const COMMANDS = {
     options: { limit: 'text', json: 'flag' },
   },
   erase: {
-    summary: 'erases a customer, or shows the remaining data of an erased customer',
+    summary: 'erases a customer, or shows the remaining data of a customer',
     options: {
       reason: 'text',
       'requested-by': 'text',
