@@ -27,7 +27,7 @@ const withExamples = (env: Readonly<Record<string, unknown>>): Record<string, st
   )
 
 type Env = Readonly<Record<string, string>>
-/** Loads settings as the program does. Throws if one is wrong or missing. */
+/** Loads settings as the program does. Throws if a setting is wrong or missing. */
 const accept = {
   ingress: (env: Env) => loadSettings(ingressSettings, env, ingressRules),
   projector: (env: Env) => loadSettings(projectorSettings, env, projectorRules),

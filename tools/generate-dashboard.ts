@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs'
 
 interface Panel {
   readonly title: string
-  /** Unit in Grafana's spelling. `short` is a plain number. */
+  /** Unit by its name in Grafana. `short` is a number without a unit. */
   readonly unit: 'short' | 's' | 'bytes' | 'reqps' | 'cps' | 'percentunit'
   /** Legend and PromQL of each query. The legend may name labels: `{{instance}}`. */
   readonly queries: Readonly<Record<string, string>>

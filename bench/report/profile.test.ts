@@ -80,7 +80,7 @@ describe('a profile', () => {
 })
 
 describe('a flame graph', () => {
-  it('frames that are too narrow to see are left out, with their callees', () => {
+  it('the flame graph leaves out frames that are too narrow, with their callees', () => {
     const svg = flameGraph(
       foldProfile(
         profileOf(

@@ -178,7 +178,7 @@ describe('senders that are not authentic', () => {
   const { body } = makeCustomersEvent()
 })
 
-it('a body whose sender hangs up is counted once', async () => {
+it('the ingress counts a body once if its sender closes the connection', async () => {
   const { hostname, port } = new URL(ingress.url)
   const count = () => ingress.metric('ingress_answers_total')
   const before = await count()

@@ -63,7 +63,7 @@ const untilRedisHas = (expected: ReadonlyMap<string, string | null>) =>
     ({ length }) => length === 0,
   )
 const untilNewest = () => untilRedisHas(newest)
-/** Waits until Redis and the state topic are right. */
+/** Waits until verify finds no problem in Redis and the state topic. */
 const untilSound = () =>
   waitUntil(
     'Redis and the state topic are complete',

@@ -18,7 +18,7 @@ const text = isScript ? readFileSync(script, 'utf8') : what
 const names = [text, hash('sha1', text)]
 /** Kafka's number of a produce request, which is in the bytes after the length of the request. */
 const PRODUCE = 0
-/** Position of the length of the client id in a request. */
+/** Offset of the length of the client id in a request. */
 const CLIENT_ID_AT = 12
 /**
  * Returns true for a request that stores records. The check of the right to write is a produce

@@ -82,8 +82,8 @@ const eraseAll = async ({ kafka, erasuresTopic }: Arena['pipeline'], customers: 
 }
 
 /**
- * Starts a projector again, and pauses it at its next call of a Lua script or produce request, as
- * `interrupted.ts` says. `cause` leads to this call.
+ * Starts a projector again, and pauses it at its next call of a Lua script or produce request, with
+ * the help of `interrupted.ts`. `cause` makes the projector reach this call.
  */
 const pauseAt = async <T>(projector: ManagedService, what: string, cause: () => Promise<T>): Promise<T> => {
   await projector.kill()

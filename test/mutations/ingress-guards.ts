@@ -509,7 +509,10 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/http/app.ts`,
     from: `      answeredByParser.set(socket, problem)\n`,
     to: '',
-    test: brokers('test/e2e/bad-input.e2e.test.ts', 'a body whose sender hangs up is counted once'),
+    test: brokers(
+      'test/e2e/bad-input.e2e.test.ts',
+      'the ingress counts a body once if its sender closes the connection',
+    ),
   },
   {
     guard: 'the port of a forwarded address is removed',

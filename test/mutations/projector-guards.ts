@@ -261,7 +261,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/holds.ts`,
     from: 'const done = await Promise.race([',
     to: 'const done = await Promise.race([Promise.resolve(true),',
-    test: projection('poison goes to quarantine before the position moves, which waits for quarantine'),
+    test: projection('the position does not move past an unusable record before quarantine has the record'),
   },
   {
     guard: 'an event too far in the future goes to quarantine',

@@ -16,7 +16,7 @@ it.each([60, 80, 200])('a sum does not wrap in %i columns', (columns) => {
   for (const line of sumText(readSum(20_475, outcomes), columns).split('\n')) expect(line.length).toBeLessThan(columns)
 })
 
-it('a sum shows the total of the parts if this is not the sum', () => {
+it('a sum shows the total of its parts if the total differs from the sum', () => {
   const wrong = readSum(20_476, outcomes)
   expect(addsUp(readSum(20_475, outcomes))).toBe(true)
   expect(addsUp(wrong)).toBe(false)

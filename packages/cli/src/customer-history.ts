@@ -49,7 +49,7 @@ export interface HistoryOptions {
   readonly limit: number
   /** The customer's last erasure. Undefined if the customer was never erased. */
   readonly erasure: Pick<Erasure, 'scope' | 'erasedAt'> | undefined
-  /** Next offset to apply. Undefined if it is unknown. */
+  /** Offset of the next record to apply. Undefined if the offset is unknown. */
   readonly position: bigint | undefined
   /** `_source` of the hash in Redis. */
   readonly source: string | undefined
@@ -81,9 +81,9 @@ export const createHistory = ({ customerUuid, topic, partition, limit, ...option
   const key = Buffer.from(customerUuid)
   const raw: Kept[] = []
   const refused: HistoryEvent[] = []
-  /** Reason in quarantine, by offset of the raw record. */
+  /** Reason why a record is in quarantine, by offset of the raw record. */
   const copies = new Map<bigint, string>()
-  /** Offsets of the kept records. Set when the first record of quarantine comes. */
+  /** Offsets of the kept records. Set when `addQuarantined` gets its first record. */
   let offsets: ReadonlySet<bigint> | undefined
   let leftOut = 0
   /** Newest version of the events that were left out. */

@@ -1,4 +1,6 @@
-/** `customer-stream erase`: erases a customer, or shows the remaining data of an erased one. */
+/**
+ * `customer-stream erase`: erases a customer, or shows the remaining data of an erased customer.
+ */
 import { unlessAborted, waitUntil } from '@customer-stream/runtime'
 import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed, createVerifiedProducer } from '@customer-stream/runtime/kafka'

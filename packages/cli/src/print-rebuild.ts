@@ -4,9 +4,9 @@ import { counted, duration } from './terminal-text.ts'
 
 export interface RebuildReport extends ProjectionState {
   readonly perSecond: number
-  /** Null if nothing moves. */
+  /** Null if no position moves. */
   readonly secondsLeft: number | null
-  /** The other projections that have positions. `isMoving`: their projectors run. */
+  /** The other projections that have positions. `isMoving`: projectors of this projection run. */
   readonly others: readonly { readonly projection: number; readonly left: number; readonly isMoving: boolean }[]
   /** Projections whose positions may be deleted. */
   readonly deletable: readonly number[]

@@ -20,7 +20,10 @@ const usage = `customer-stream quarantine COMMAND [OPTIONS]
   In this repository: npx customer-stream quarantine COMMAND [OPTIONS]
 `
 
-/** Returns the word of the command. If it is wrong, prints the problem and returns undefined. */
+/**
+ * Returns the name of the subcommand. If the name is wrong, prints the problem and returns
+ * undefined.
+ */
 const readName = (given: readonly string[]): keyof typeof commands | undefined => {
   try {
     return readWords(COMMANDS.quarantine.words, given)[0]

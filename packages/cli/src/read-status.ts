@@ -68,7 +68,7 @@ export const recordsIn = ({ partitions }: Pick<TopicStatus, 'partitions'>): numb
 
 /**
  * Runs `work` with its own client. kafkajs asks for the metadata of all topics that a client has
- * used. If one topic is missing or denied, it fails for all of them.
+ * used. If one topic is missing or denied, kafkajs fails for all these topics.
  */
 export const withAdmin = async <T>(kafka: KafkaClient, work: (admin: TopicAdmin) => Promise<T>): Promise<T> => {
   const admin = createAdmin(kafka)
@@ -201,8 +201,9 @@ export const behindOf = ({ low, stable }: Watermarks, position: bigint = BigInt(
 
 /**
  * Classifies a partition by its movement between the first and the last sample. `moving`: the
- * partition has no records to apply, or its position or its fill has moved. `open`: it has not
- * moved yet, and may still move. `still`: it has not moved for so long that it stands still.
+ * partition has no records to apply, or its position or its fill has moved. `open`: the position
+ * has not moved yet, and may still move. `still`: the position has not moved for so long that the
+ * partition stands still.
  */
 export const motionOf = ({ first, last }: Observation, i: number): 'moving' | 'open' | 'still' => {
   const [before, now, marks] = [first.progress?.[i], last.progress?.[i], first.partitions[i]]

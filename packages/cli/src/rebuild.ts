@@ -81,7 +81,7 @@ const currentOf = (states: States, ends: readonly PartitionEnds[]): ProjectionSt
   return states.get(projection) ?? stateOfProjection(projection, ends, undefined)
 }
 
-/** Returns records a second between two states. */
+/** Returns the rate between two states, in records per second. */
 const rateBetween = (first: ProjectionState, last: ProjectionState, ms: number): number =>
   ms > 0 && first.projection === last.projection ? Math.max(0, first.left - last.left) / (ms / 1000) : 0
 

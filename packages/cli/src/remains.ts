@@ -40,9 +40,7 @@ export type KeepsFor = number | 'forever' | 'compaction' | 'unknown'
 export interface TopicRemains {
   readonly topic: string
   readonly records: number
-  /**
-   * Time of the newest of these records, Unix milliseconds. Undefined if there are no such records.
-   */
+  /** Time of the newest of these records, Unix milliseconds. Undefined if the topic has none. */
   readonly newestAt?: number
   /** Batches that cannot be decoded. They may have data of the customer. */
   readonly unreadable: number

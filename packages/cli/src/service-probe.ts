@@ -10,7 +10,7 @@ export interface ServiceAddress {
 
 export interface ServiceStatus extends ServiceAddress {
   readonly state: 'ready' | 'not-ready' | 'no-answer'
-  /** Failed checks, each with its detail. If there is no answer, the cause. */
+  /** Failed checks, each with its detail. If the service did not answer, the cause. */
   readonly problems: readonly string[]
   /** Details of passed checks, such as the progress of a fill. */
   readonly details: readonly string[]
@@ -24,7 +24,7 @@ export interface MetricsSample {
 }
 
 const TIMEOUT_MS = 3000
-/** Maximum size of an answer. The metrics of a service have some 100 kB. */
+/** Maximum size of an answer. The metrics of a service need some 100 kB. */
 const MAX_BYTES = 8 * 1024 * 1024
 
 /** Fetches a text, of at most `MAX_BYTES`. Rejects after 3 s. */

@@ -14,7 +14,7 @@ import type { Rates } from './service-rates.ts'
 import { progressReasons, serviceReasons, topicReasons } from './status-reasons.ts'
 import { counted, duration } from './terminal-text.ts'
 
-/** Erasures that no projector has executed yet. `oldestAt`: time of the oldest of them. */
+/** Erasures that no projector has executed yet. `oldestAt`: time of the oldest such erasure. */
 export interface ErasuresStatus extends TopicStatus {
   /** Null if their positions are not known. */
   readonly waiting: number | null
@@ -96,7 +96,10 @@ const SILENCE_MS = 24 * 3_600_000
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((all, one) => all + one, 0)
 
-/** Returns records a second, and the seconds that `left` records need. Null if unknown. */
+/**
+ * Returns the rate in records per second, and the seconds that `left` records need. Null if
+ * unknown.
+ */
 const paceOf = (done: number, left: number, ms: number) => {
   const perSecond = ms >= 200 ? Math.max(0, done) / (ms / 1000) : null
   return { perSecond, secondsLeft: perSecond === null || perSecond === 0 ? null : Math.ceil(left / perSecond) }
@@ -114,7 +117,7 @@ const lagOf = ({ first, last }: Observation, oldestWaitingAt: number | null): No
     }
   })
   const records = sum(partitions.map(({ behind }) => behind))
-  // At the end of a fill a position moves back. This must not hide the progress of other
+  // At the end of a fill a position moves back. This move must not hide the progress of other
   // partitions.
   const moves = last.progress?.map(({ position }, i) =>
     Number((position ?? 0n) - (first.progress?.[i]?.position ?? 0n)),

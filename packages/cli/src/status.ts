@@ -1,6 +1,6 @@
 /**
  * `customer-stream status`: shows on one screen whether the pipeline works. Read-only. A server
- * that does not answer is a line of the report, and the other lines still appear.
+ * that does not answer gets a line in the report, and the other lines still appear.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createLogger, unlessAborted } from '@customer-stream/runtime'

@@ -6,7 +6,7 @@ import { topicCommands } from './topic-commands.ts'
 const plain = loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092,b:9092' })
 const none = { problems: [], warnings: [] }
 
-it('a missing topic becomes one command with its settings', () => {
+it('for a missing topic, one command with its settings is printed', () => {
   const topic = { topic: 't', partitions: 12, replicationFactor: 3, config: { 'retention.ms': '-1', 'a.b': 'c' } }
   expect(topicCommands(plain, [topic], none).commands).toEqual([
     'kafka-topics.sh --bootstrap-server a:9092,b:9092 --create --if-not-exists --topic t ' +

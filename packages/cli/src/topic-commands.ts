@@ -7,7 +7,10 @@ import { findingLine, type KafkaSettings, type NewTopic, type TopicFindings } fr
 export interface TopicCommands {
   /** Each command is one line of a POSIX shell. */
   readonly commands: readonly string[]
-  /** Problems that no command corrects, and needs of the commands: one sentence or more each. */
+  /**
+   * Problems that no command corrects, and prerequisites of the commands. Each note has one or more
+   * sentences.
+   */
   readonly notes: readonly string[]
 }
 

@@ -38,8 +38,9 @@ export const stateTopicName = (prefix: string = DEFAULT_TOPIC_PREFIX): string =>
 export const erasuresTopicName = (prefix: string = DEFAULT_TOPIC_PREFIX): string => `${prefix}customers.erasures`
 
 /**
- * Returns the name of the audit topic of quarantine. It has one record for each quarantined record
- * that an operator has redriven or dropped. Only the command `quarantine` writes and reads it.
+ * Returns the name of the audit topic of quarantine. The topic has one record for each quarantined
+ * record that an operator has redriven or dropped. Only the command `quarantine` writes and reads
+ * this topic.
  */
 export const quarantineAuditTopicName = (prefix: string = DEFAULT_TOPIC_PREFIX): string => `${prefix}quarantine.audit`
 

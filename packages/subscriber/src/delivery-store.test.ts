@@ -112,7 +112,7 @@ describe('storeChunk', () => {
     )
   })
 
-  it('if onInvalid stops, the records before are stored, and storeChunk rejects with the place', async () => {
+  it('if onInvalid stops, storeChunk stores the earlier records, and rejects with the place', async () => {
     const store = createMemoryStore()
     const chunk = chunkOf(bodyOf('a', 1), 'no json', bodyOf('a', 2))
     await expect(storeChunk(chunk, undefined, { store })).rejects.toThrow('t/0 offset 1: not-json: ')

@@ -9,7 +9,7 @@ export interface Certificate {
 }
 
 export interface Authority {
-  /** Certificate of the authority, PEM. */
+  /** Certificate of the authority, in PEM format. */
   readonly ca: string
   /**
    * Issues a certificate.
@@ -25,7 +25,9 @@ interface Issuer {
   readonly key: forge.pki.rsa.PrivateKey
 }
 
-/** Creates a certificate that is valid for a day. Without an issuer it signs itself. */
+/**
+ * Creates a certificate that is valid for a day. Without an issuer, the certificate signs itself.
+ */
 const create = (name: string, extensions: readonly object[], issuer?: Issuer) => {
   // Node generates the keys, because forge is slow at this.
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })

@@ -37,7 +37,7 @@ export const readSource = (
     : { partition: Number(partition), offset: BigInt(offset) }
 }
 
-/** `unread`: the record exists and was not read. `nowhere`: no such record can exist. */
+/** `unread`: the record exists and was not read. `nowhere`: no record can exist at this place. */
 const placeOf = (source: string | undefined, { topic, ranges, endNow }: Comparison): 'read' | 'unread' | 'nowhere' => {
   const place = readSource(source, topic)
   const range = place && ranges.get(place.partition)

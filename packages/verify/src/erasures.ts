@@ -4,7 +4,7 @@
  */
 import type { Evidence, LastState } from './evidence.ts'
 
-/** Greatest timestamp of an event. Stands for an erasure of all events. */
+/** Greatest timestamp of an event. An erasure with this timestamp covers all events. */
 export const FOREVER = Number.MAX_SAFE_INTEGER
 
 /** Adds a record of the erasures topic to the evidence. Ignores a record that is not an erasure. */

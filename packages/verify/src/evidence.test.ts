@@ -33,7 +33,7 @@ it('of two events with one timestamp, the event with the greater id bytes is the
   expect(evidence.copyAt('c', '0/1')).toBeUndefined()
 })
 
-it('an older event can select a customer, but the newest event is compared', () => {
+it('an older event can select a customer, but verify compares the newest event', () => {
   evidence.event(event('c', 1, 'a'), '0/1', 1, true)
   evidence.event(event('c', 2, 'a'), '0/2', 1, false)
   evidence.event(event('d', 2, 'a'), '0/3', 1, false)

@@ -113,8 +113,8 @@ export interface Verdict {
    */
   readonly newer: number
   /**
-   * Customers whose hash or state document differs from their newest event. Also customers with a
-   * promised event, if Kafka has no event of the customer or only older events. At most {@link
+   * Customers whose hash or state document differs from their newest event. Includes customers with
+   * a promised event, if Kafka has none or only older events of the customer. At most {@link
    * MAX_NAMED}.
    */
   readonly wrong: readonly { readonly customerUuid: string; readonly reason: string }[]
@@ -357,8 +357,8 @@ const readErasures = async (evidence: Evidence, options: VerifyOptions, topic: s
  * Memory does not grow with the number of customers.
  *
  * Events may arrive during the verification. The ledger is read before the ends of the topics are
- * fetched. So the ledger's events are before these ends, unless a spool still has them. Redis is
- * compared after the projector has reached the same ends.
+ * fetched. So Kafka has the ledger's events before these ends, unless a spool still has the events.
+ * Redis is compared after the projector has reached the same ends.
  * @throws if the projector does not reach the ends in time.
  */
 export const verify = async (options: VerifyOptions): Promise<Verdict> => {

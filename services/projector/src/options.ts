@@ -29,7 +29,7 @@ export const optionsOf = (settings: ProjectorSettings, instance: string) => {
       heartbeatIntervalMs: sessionTimeoutMs / 5,
       maxWaitMs: settings.CONSUMER_MAX_WAIT_MS,
       maxFetchBytes: settings.CONSUMER_FETCH_MAX_BYTES,
-      // While one partition waits for an answer of Redis, other partitions are applied. Parallel
+      // While one partition waits for an answer from Redis, other partitions are applied. Parallel
       // work helps only if Redis is on another machine.
       partitionsConcurrently: 4,
     } satisfies Partial<PartitionConsumerOptions>,

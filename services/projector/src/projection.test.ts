@@ -53,7 +53,7 @@ describe('a projection', () => {
     expect(warnings.length).toBe(1)
   })
 
-  it('poison goes to quarantine before the position moves, which waits for quarantine', async () => {
+  it('the position does not move past an unusable record before quarantine has the record', async () => {
     const { assign, projection, batch, redis, steps, quarantined, before } = setUp()
     await assign()
     steps.length = 0
@@ -149,7 +149,7 @@ describe('the state topic', () => {
   const documents = (published: ReturnType<typeof setUp>['published']) =>
     published.map(({ key, value }) => [String(key), JSON.parse(String(value)).version.timestamp])
 
-  it('documents are published after Redis has the customers, before the position moves', async () => {
+  it('documents are published after Redis has the customers, and before the position moves', async () => {
     const { assign, projection, batch, steps, published, redis } = withState()
     await assign()
     steps.length = 0

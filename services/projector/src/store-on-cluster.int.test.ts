@@ -269,7 +269,7 @@ describe('positions on a cluster', () => {
     const { store, copies } = fresh()
     expect(await store.movePosition(0, undefined, '7')).toBe(true)
     expect(await store.movePosition(1, undefined, '10')).toBe(true)
-    // As a number 9 is less than 10, and as text it is greater.
+    // As a number, 9 is less than 10. As text, 9 is greater.
     await client.hset(copies[3] ?? '', positionField(TOPIC, 1), '9')
     expect(await store.movePosition(1, '10', '11')).toBe(false)
     const told = new Map([

@@ -58,9 +58,9 @@ export interface StoredPositions {
 export const isOffset = (stored: string | undefined): stored is string => stored !== undefined && /^\d+$/.test(stored)
 
 /**
- * Returns the metadata of a committed offset: `raw topic id/state topic id`. It means that this
- * state topic has the documents of all events before the offset in this raw topic. Empty if an id
- * is unknown, because a topic that was created again could then not be recognised.
+ * Returns the metadata of a committed offset: `raw topic id/state topic id`. The commit means that
+ * this state topic has the documents of all events before the offset in this raw topic. Empty if an
+ * id is unknown, because a topic that was created again could then not be recognised.
  */
 const proofOf = (topicId: string | undefined, stateTopicId: string | undefined): string =>
   topicId === undefined || stateTopicId === undefined || stateTopicId === NO_ID ? '' : `${topicId}/${stateTopicId}`
@@ -259,8 +259,9 @@ export const createStoredPositions = (
     }
     for (;;) {
       const stored = await store.positions(partitions)
-      // The previous owner may still enter a window after this check. Then it also moves the
-      // position, so the next chunk of this process finds another position and reads it again.
+      // The previous owner may still enter a window after this check. The previous owner then also
+      // moves the position. So the next chunk of this process finds a wrong position and reads the
+      // position again.
       if (await leaveWindows(partitions, watermarks)) continue
       if (await goBackToPublished(stateTopicId, stored, watermarks)) continue
       const fills = await fillStore.fills(partitions)

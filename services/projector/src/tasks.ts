@@ -42,7 +42,9 @@ export interface TasksOptions {
   readonly sessionTimeoutMs: number
 }
 
-/** @returns a function that ends the repetition. It does not wait for a running task. */
+/**
+ * @returns a function that ends the repetition. This function does not wait for a running task.
+ */
 export const startTasks = (deps: TasksDependencies, options: TasksOptions): (() => void) => {
   const { startup, projection, logger } = deps
   const stops: (() => void)[] = []

@@ -25,7 +25,7 @@ const toRaw = (record: QuarantinedRecord): OutgoingRecord => ({
   timestamp: 1,
 })
 
-/** Opens a group whose producer fails as `failure` says. Notes each call. */
+/** Opens a group whose producer fails if `failure` returns an error. Notes each call. */
 const openGroup = (
   failure: (records: readonly OutgoingRecord[]) => Error | undefined = () => undefined,
   rate = 1e6,

@@ -22,13 +22,15 @@ export interface Accepted {
   readonly send: OutgoingRecord | undefined
 }
 
-/** The writer of the audit entries, and the speed. */
+/**
+ * The means and the limits of an execution: the producer, the name for the audit, and the rate.
+ */
 export interface Execution {
   readonly producer: Pick<VerifiedProducer, 'send'>
   readonly requestedBy: string
-  /** Reason for which a record is dropped. */
+  /** Reason for a drop, which the operator gives. */
   readonly note?: string
-  /** Maximum records in a second. */
+  /** Maximum number of records that are sent in a second. */
   readonly rate: number
 }
 

@@ -136,7 +136,7 @@ interface Failure {
   readonly settings: KafkaSettings
   readonly program: Program
   readonly facts: Facts
-  /** "Kafka", with the addresses that failed. Subject of a sentence. */
+  /** Subject of the sentence: "Kafka", with the addresses that failed. */
   readonly kafka: string
   /** Completes "The service cannot …". */
   readonly doing: string

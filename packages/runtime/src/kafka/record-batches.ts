@@ -5,8 +5,8 @@
  *   offset.
  * - A batch whose records were all removed by compaction is dropped, so the position never moves
  *   past this batch.
- * - A batch of more than about 100,000 records exceeds the stack. A record with as many headers
- *   makes the decoder hang.
+ * - A batch of more than about 100,000 records exceeds the stack. A record with more than about
+ *   100,000 headers makes the decoder hang.
  */
 import { createRequire } from 'node:module'
 import { decompressors } from './codecs.ts'

@@ -96,8 +96,8 @@ const configOf = (admin: TopicAdmin, topic: string): Promise<ReadonlyMap<string,
 
 /**
  * Compares the topics with the requirements. Rejects if Kafka does not answer.
- * @param onDenied called if this user may not describe a topic. The other topics are then still
- *   compared. Without this function the result rejects instead.
+ * @param onDenied called if this user may not describe a topic. The comparison then continues with
+ *   the other topics. Without this function the promise rejects.
  */
 export const inspectTopics = async (
   admin: TopicAdmin,

@@ -95,7 +95,7 @@ const metadataRequest = (topic: string): ProtocolRequest<DescribedTopic> => ({
         .writeUVarInt(0)
         .writeInt8(0) // no automatic creation
         .writeInt8(0) // no authorized operations of the cluster
-        .writeInt8(0) // nor of the topic
+        .writeInt8(0) // no authorized operations of the topic
         .writeUVarInt(0),
   },
   response: {

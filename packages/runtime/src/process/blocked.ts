@@ -38,10 +38,11 @@ export interface Diagnosis {
 export interface Obstacles {
   /** Replaces the obstacle of this task. `undefined` removes the obstacle. */
   report(task: string, diagnosis: Diagnosis | undefined): void
-  /** Obstacle that a person must remove. Undefined if no person must act. */
+  /** Obstacle that a person must remove. Undefined if there is none. */
   readonly blocked: Diagnosis | undefined
   /**
-   * Obstacle that a person must remove. If there is none, an outage. Undefined if there is neither.
+   * Obstacle that a person must remove, or else an outage. Undefined if the process has no
+   * obstacle.
    */
   readonly worst: Diagnosis | undefined
   /** Returns the obstacles of all tasks except this one. */

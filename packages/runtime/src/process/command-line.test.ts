@@ -41,7 +41,7 @@ test('an option needs its value, a flag has none, and both may be given only onc
   expect(parse('--keep', '--keep')).toEqual({ kind: 'wrong', problems: ['--keep is given twice'] })
 })
 
-test('a word is refused unless the command accepts words', () => {
+test('the command line refuses a word if the command accepts no words', () => {
   expect(parse('now')).toEqual({ kind: 'wrong', problems: ['unexpected "now"'] })
   const taking = { ...line, words: true, read: ({ words }: { words: readonly string[] }) => words.join() }
   expect(parseCommandLine(taking, ['a', '--keep', 'b'])).toEqual({ kind: 'run', read: 'a,b' })

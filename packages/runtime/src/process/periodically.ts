@@ -1,7 +1,7 @@
 /**
  * Repeats a task. If a run lasts longer than the interval, e.g. in an outage, the next runs are
  * skipped, so that runs do not pile up.
- * @returns a function that ends the repetition. It does not wait for a running task.
+ * @returns a function that ends the repetition. This function does not wait for a running task.
  */
 export const periodically = (
   intervalMs: number,

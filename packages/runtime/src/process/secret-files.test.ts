@@ -51,7 +51,7 @@ beforeEach(() => {
   onTestFinished(() => rmSync(folder, { recursive: true }))
 })
 
-it('secrets from files that Kubernetes has swapped are put into use', async () => {
+it('a process uses the new secrets after Kubernetes has swapped the files', async () => {
   const { check, loaded, lines, metric } = await setUp()
   await check()
   expect(lines).toEqual([])

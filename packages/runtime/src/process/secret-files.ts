@@ -32,7 +32,7 @@ export const createSecretFileMetrics = (registry: Registry) => ({
   }),
 })
 
-/** Content of each file, by the name of its setting. An error replaces the content. */
+/** Content of each file, by the name of its setting. For an unreadable file, the error. */
 type Contents = ReadonlyMap<string, string | Error>
 
 const areSame = (one: Contents, other: Contents): boolean =>
@@ -111,7 +111,7 @@ export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options
       if (areSame(seen, last)) return
       await sleep(settledAfterMs)
       const contents = read()
-      // The files are being written. The next check reads them.
+      // The files are still being written, so leave them to the next check.
       if (!areSame(seen, contents)) return
       use(contents)
       last = contents

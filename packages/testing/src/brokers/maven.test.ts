@@ -28,7 +28,7 @@ it('a truncated jar and a truncated POM are found by their checksums', async () 
   expect(await damagedFiles([whole, jar, other])).toEqual([jar, pom])
 })
 
-it('a checksum followed by a file name is accepted, and a file without a checksum', async () => {
+it('a checksum may have a file name after it, and a file may have no checksum', async () => {
   const named = write('named.jar', 'content', `${hash('sha1', 'content')}  named.jar\n`)
   const bare = join(folder, 'bare.jar')
   writeFileSync(bare, 'content')

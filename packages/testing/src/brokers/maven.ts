@@ -101,7 +101,7 @@ export interface Fetch {
   readonly artifacts: readonly string[]
   readonly goal: 'dependency:copy-dependencies' | 'dependency:unpack-dependencies'
   readonly options?: readonly string[]
-  /** Work on the fetched files. Done only once. */
+  /** Changes the fetched files. Called only once. */
   readonly prepare?: (folder: string) => Promise<void>
 }
 

@@ -143,8 +143,8 @@ const PROBE_PAUSE_MS = 500
  */
 const SLOW_FLUSH_MS = 200
 /**
- * A partition is reported as slow for this time after its last slow flush. After that, its state is
- * unknown.
+ * A partition is reported as slow for this time after its last slow flush. After this time, the
+ * partition may be slow or fast.
  */
 const SLOW_REPORTED_MS = 60_000
 /** A topic has an outage if Kafka stores none of its records for this time after a failure. */

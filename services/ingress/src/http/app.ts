@@ -222,7 +222,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   })
 
   // A fixed time after the port has closed, all open connections are cut. Late requests must get
-  // their answer before that.
+  // their answer before this time.
   let lastDeadline = Number.POSITIVE_INFINITY
   app.addHook('preClose', (done) => {
     lastDeadline = performance.now() + options.acceptDeadlineMs

@@ -597,7 +597,7 @@ describe('opening', () => {
     expect(spool.size).toMatchObject({ records: 100, uncountedBytes: 0, oldestAt: 77 })
   })
 
-  it('a large file is drained with little memory', { timeout: 60_000 }, async () => {
+  it('the drain of a large file needs little memory', { timeout: 60_000 }, async () => {
     const directory = newDirectory()
     await leave(
       directory,

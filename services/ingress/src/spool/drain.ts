@@ -12,8 +12,8 @@
  *
  * Memory does not grow with the spool. The drain has two batches of MAX_BATCH_BYTES (one for the
  * main reader, one for all cursors) and two file windows (one for the main reader, one for the
- * cursor that reads). Each failing partition adds its share of MAX_PLACES positions, and one record
- * during an attempt.
+ * cursor that reads). Each failing partition also needs memory for its share of MAX_PLACES
+ * positions, and for one record during an attempt.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'

@@ -288,7 +288,8 @@ const isTorn = async (view: View, from: number, end: number, marker: Buffer): Pr
 }
 
 /**
- * Part of a file. `records` is the number of lost records, or undefined if the number is unknown.
+ * Part of a spool file: a record or damage. `records` is the number of lost records, or undefined
+ * if the number is unknown.
  */
 export type Found =
   | {

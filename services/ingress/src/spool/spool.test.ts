@@ -317,7 +317,7 @@ describe('draining', () => {
     expect(await Promise.all([first, second])).toEqual(['empty', 'empty'])
   })
 
-  it('a drain stops at the signal or at close, after the current send', async () => {
+  it('a drain stops after the current send if its signal aborts or the spool is closed', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory, { segmentBytes: 100 })
     for (const name of ['a', 'b', 'c']) await spool.append(named(name, 3e6))

@@ -6,8 +6,8 @@
  * spool sends all records of the remaining files again. Repeats are harmless, because readers
  * compare versions.
  *
- * A 202 is only as durable as the disk. The volume must outlive the machine, and its fsync must be
- * honest.
+ * A 202 is only as durable as the disk. The volume must outlive the machine, and its fsync must
+ * return only after the bytes are durable.
  */
 import { stat } from 'node:fs/promises'
 import { resolve as resolvePath } from 'node:path'
