@@ -94,7 +94,7 @@ type WordsOf<Words extends readonly (readonly string[])[]> = {
 
 /**
  * Returns the words after the name of a command, each one of the accepted words.
- * @param accepted words by position. A position for any text is empty.
+ * @param accepted words by position. An empty list accepts any text.
  * @param anyText name of the word for any text, if there is one.
  * @throws Error that names each wrong or missing word, with the nearest accepted word.
  */

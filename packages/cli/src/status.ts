@@ -136,8 +136,8 @@ const askRedis = () =>
 
 /**
  * Asks one question about a topic, with its own client.
- * @param doing begins the name of the question. If it begins with `read`, the message says that the
- * user needs READ.
+ * @param doing begins the name of the question. If `doing` begins with `read`, the message says
+ * that the user needs READ.
  */
 const askTopic = <T>(topic: string, work: (admin: TopicAdmin) => Promise<T>, doing = 'read') =>
   ask(kafkaName, () => attributed(`${doing} topic ${topic}`, () => withAdmin(kafka, work)))

@@ -38,7 +38,7 @@ export const MAX_AUDIT_TEXT = 1000
 export interface Audit {
   /** Null if the brokers have no topic ids. */
   readonly topicId: string | null
-  /** False if there is no audit topic. Then no record was handled before. */
+  /** False if there is no audit topic, so no record was handled before. */
   readonly exists: boolean
   /** Returns the action for a record. Undefined if no operator has handled the record. */
   actionFor(place: Place): Action | undefined

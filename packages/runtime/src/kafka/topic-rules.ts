@@ -29,7 +29,9 @@ export interface TopicFinding {
   readonly topic: string
   /** Describes the problem for a person. The text does not repeat the name of the topic. */
   readonly text: string
-  /** Setting of the topic that corrects the problem. Undefined if no setting corrects it. */
+  /**
+   * Setting of the topic that corrects the problem. Undefined if no setting corrects the problem.
+   */
   readonly correction?: { readonly name: string; readonly value: string }
 }
 
@@ -72,7 +74,10 @@ const DELETE_RETENTION = 'delete.retention.ms'
  */
 const COMPACT_SOON = { 'segment.bytes': String(50 * 1024 * 1024), 'min.cleanable.dirty.ratio': '0.2' }
 
-/** Minimum retention, -1 for unlimited. `says` is the subject and verb of a sentence about it. */
+/**
+ * Minimum retention, -1 for unlimited. `says` is the subject and the verb of the sentence that
+ * names this minimum.
+ */
 const retentionOf = (
   settings: KafkaSettings,
   { kind }: TopicDemand,

@@ -6,7 +6,7 @@
  * spool sends all records of the remaining files again. Repeats are harmless, because readers
  * compare versions.
  *
- * A 202 is only as durable as the disk. The volume must outlive the machine, and its fsync must
+ * A 202 is only as durable as the disk. The volume must outlive the machine, and an fsync must
  * return only after the bytes are durable.
  */
 import { stat } from 'node:fs/promises'

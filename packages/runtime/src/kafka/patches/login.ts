@@ -55,7 +55,7 @@ export const patchLogin = (): void => {
   prototype.authenticate = async function () {
     const { connection } = this
     const { broker, sasl } = connection
-    // A changed password is another account, so that it is tried without a pause.
+    // A changed password counts as another account, so that the next login needs no pause.
     const name = `${sasl.mechanism} ${sasl.username} ${sasl.password}`
     const account = accounts.get(name) ?? { turn: Promise.resolve(), proven: false, pauseMs: 0, retryAt: 0 }
     accounts.set(name, account)
