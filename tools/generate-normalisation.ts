@@ -50,6 +50,7 @@ const EMAILS: readonly string[] = [
   'REN\u{c9}E@example.com',
   'ЖЕНЯ@ПРИМЕР.РФ',
   'ada byron@example.com',
+  '\u{a0}ada@example.com\u{a0}',
   '',
   ' \t',
 ]
@@ -60,6 +61,7 @@ const VINS: readonly string[] = [
   ' 1GD312CG0BF081737 ',
   '1GD 312CG 0BF 081737',
   '1gd\t312cg0bf081737',
+  '1GD\u{a0}312CG0BF081737',
   '1GD-312CG0BF081737',
   '081737',
   '',
@@ -71,8 +73,7 @@ const orNull = (text: string): string | null => (text === '' ? null : text)
 const e164 = (input: string, country: CountryCode): string | null => {
   const number = parsePhoneNumberFromString(input, country)
   const isPossible = number?.isPossible() ?? false
-  // Refuse an input that is possible but invalid, because some programs index possible numbers and
-  // other programs valid numbers.
+  // Refuse an input that is possible but invalid, because it may be valid with newer metadata.
   if (isPossible !== (number?.isValid() ?? false)) throw new Error(`${input} is possible, but not valid`)
   return number && isPossible ? number.number : null
 }

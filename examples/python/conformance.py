@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import normalise
 from contract import Unusable, hash_of, partition_of, read_event, read_state
 
 
@@ -43,12 +44,19 @@ def partition(vector: dict) -> int:
     return partition_of(vector["key"].encode(), vector["partitions"])
 
 
+def normalise_(vector: dict) -> str | None:
+    if vector["kind"] == "phone":
+        return normalise.phone(vector["input"], vector["country"])
+    return {"email": normalise.email, "vin": normalise.vin}[vector["kind"]](vector["input"])
+
+
 RUNS = {
     "compare": (compare, "compare"),
     "read": (read, "expect"),
     "state": (state, "expect"),
     "hash": (hash_, "hash"),
     "partition": (partition, "partition"),
+    "normalise": (normalise_, "expect"),
 }
 
 passed = failed = 0
@@ -59,7 +67,7 @@ for file, (run, expected) in RUNS.items():
             passed += 1
         else:
             failed += 1
-            name = vector.get("name", vector.get("key"))
+            name = vector.get("name") or vector.get("key") or vector.get("input")
             print(f"{file}: {name!r}: {found!r} instead of {vector[expected]!r}", file=sys.stderr)
 print(f"{passed} passed, {failed} failed")
 sys.exit(failed > 0)

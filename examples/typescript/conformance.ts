@@ -5,6 +5,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { compareVersions, partitionOf, readEvent, readState, stateToHash, type Version } from '@customer-stream/schemas'
+import type { CountryCode } from 'libphonenumber-js/max'
+import { email, phone, vin } from './normalise.ts'
 
 const folder = process.argv[2] ?? '.'
 
@@ -22,6 +24,9 @@ interface Vector {
   readonly document: string
   readonly appliedAt: number
   readonly projection: number
+  readonly kind: 'phone' | 'email' | 'vin'
+  readonly input: string
+  readonly country: CountryCode
 }
 
 /** Reads a raw record. Without a time of receipt, no event is too far in the future. */
@@ -55,6 +60,7 @@ const runs: Readonly<Record<string, readonly [run: (vector: Vector) => unknown, 
   state: [state, 'expect'],
   hash: [hash, 'hash'],
   partition: [({ key, partitions }) => partitionOf(key, partitions), 'partition'],
+  normalise: [({ kind, input, country }) => ({ phone, email, vin })[kind](input, country), 'expect'],
 }
 
 let passed = 0
@@ -65,7 +71,7 @@ for (const [file, [run, expected]] of Object.entries(runs))
     if (isDeepStrictEqual(found, vector[expected])) passed += 1
     else {
       failed += 1
-      const name = JSON.stringify(vector.name ?? vector.key)
+      const name = JSON.stringify(vector.name ?? vector.key ?? vector.input)
       process.stderr.write(
         `${file}: ${name}: ${JSON.stringify(found)} instead of ${JSON.stringify(vector[expected])}\n`,
       )

@@ -12,6 +12,7 @@ import (
 	"reflect"
 
 	"customer-stream-subscriber/contract"
+	"customer-stream-subscriber/normalise"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -29,6 +30,9 @@ type vector struct {
 	Projection  int
 	Key         string
 	Partitions  int
+	Kind        string
+	Input       string
+	Country     string
 }
 
 func versionOrReason(version contract.Version, err error) any {
@@ -77,6 +81,23 @@ func partition(v vector) any {
 	return partitioner.Partition(&kgo.Record{Key: []byte(v.Key)}, v.Partitions)
 }
 
+// term returns nil if there is no term.
+func term(v vector) any {
+	text := ""
+	switch v.Kind {
+	case "phone":
+		text = normalise.Phone(v.Input, v.Country)
+	case "email":
+		text = normalise.Email(v.Input)
+	case "vin":
+		text = normalise.VIN(v.Input)
+	}
+	if text == "" {
+		return nil
+	}
+	return text
+}
+
 var runs = []struct {
 	file     string
 	run      func(vector) any
@@ -87,6 +108,7 @@ var runs = []struct {
 	{"state", state, "expect"},
 	{"hash", hash, "hash"},
 	{"partition", partition, "partition"},
+	{"normalise", term, "expect"},
 }
 
 // plain converts a value to JSON and back, so that two values can be compared.
@@ -120,7 +142,7 @@ func main() {
 				continue
 			}
 			failed++
-			log.Printf("%s: %s%s: %v instead of %v", each.file, v.Name, v.Key, found, wanted)
+			log.Printf("%s: %s%s%s: %v instead of %v", each.file, v.Name, v.Key, v.Input, found, wanted)
 		}
 	}
 	fmt.Printf("%d passed, %d failed\n", passed, failed)

@@ -5,6 +5,7 @@ import java.nio.file.Path;
 import java.util.Base64;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.function.Function;
 import java.util.function.Supplier;
 import org.apache.kafka.common.utils.Utils;
@@ -23,6 +24,7 @@ final class Conformance {
         run(folder, "state", "expect", Conformance::state);
         run(folder, "hash", "hash", Conformance::hash);
         run(folder, "partition", "partition", Conformance::partition);
+        run(folder, "normalise", "expect", Conformance::normalise);
         System.out.println(passed + " passed, " + failed + " failed");
         System.exit(failed > 0 ? 1 : 0);
     }
@@ -34,11 +36,11 @@ final class Conformance {
         for (Object each : (List<Object>) Json.parse(text, "not-json")) {
             Map<String, Object> vector = (Map<String, Object>) each;
             Object found = make.apply(vector);
-            if (found.equals(vector.get(expected))) {
+            if (Objects.equals(found, vector.get(expected))) {
                 passed++;
             } else {
                 failed++;
-                Object name = vector.getOrDefault("name", vector.get("key"));
+                Object name = vector.getOrDefault("name", vector.getOrDefault("key", vector.get("input")));
                 System.err.println(file + ": " + name + ": " + found + " instead of " + vector.get(expected));
             }
         }
@@ -94,5 +96,15 @@ final class Conformance {
     private static Object partition(Map<String, Object> vector) {
         byte[] key = ((String) vector.get("key")).getBytes(StandardCharsets.UTF_8);
         return number(Utils.toPositive(Utils.murmur2(key)) % longOf(vector.get("partitions")));
+    }
+
+    private static Object normalise(Map<String, Object> vector) {
+        String input = (String) vector.get("input");
+        return switch ((String) vector.get("kind")) {
+            case "phone" -> Normalise.phone(input, (String) vector.get("country"));
+            case "email" -> Normalise.email(input);
+            case "vin" -> Normalise.vin(input);
+            default -> throw new IllegalArgumentException("unknown kind");
+        };
     }
 }

@@ -1,0 +1,16 @@
+/** Terms for an index of customers by phone number, e-mail address or VIN. Null: no term. */
+import { type CountryCode, parsePhoneNumberFromString } from 'libphonenumber-js/max'
+
+/**
+ * Returns a phone number as E.164, without its extension.
+ * @param country the country of a number without a country code, such as US.
+ */
+export const phone = (input: string, country: CountryCode): string | null => {
+  const number = parsePhoneNumberFromString(input, country)
+  // Not isPossible: for Canada it accepts numbers without an area code.
+  return number?.isValid() ? number.number : null
+}
+
+export const email = (input: string): string | null => input.trim().toLowerCase().normalize('NFC') || null
+
+export const vin = (input: string): string | null => input.replaceAll(/\s/g, '').toUpperCase() || null
