@@ -122,7 +122,8 @@ export const growth: Question = {
       notes: [
         'The ingress has 64 connections, so a flush has some thirty records. With more partitions each flush is ' +
           'cut into more and smaller batches.',
-        'Ten times the fields are ten times the data. So the target is only that the cost grows no faster.',
+        'Ten times the fields are ten times the data. So the target is only that the cost does not grow ' +
+          'faster than the data.',
       ],
     }
   },

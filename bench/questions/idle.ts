@@ -37,7 +37,7 @@ export const idle: Question = {
           met: percent < TARGET_PERCENT,
         }
       })
-      return { lines, readings, notes: ['No one asks for metrics or readiness meanwhile.'] }
+      return { lines, readings, notes: ['During the measurement no one asks for metrics or readiness.'] }
     } finally {
       await pipeline.close()
     }

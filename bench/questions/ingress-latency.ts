@@ -92,12 +92,13 @@ export const ingressLatency: Question = {
         lines,
         readings,
         notes: [
-          'Open loop: a request starts when the clock says so, whether or not earlier ones were answered, and its ' +
-            'latency counts from that intended start. So a stall delays all requests that it meets. The last column ' +
-            'is how late the load generator itself was, which is part of the latency.',
-          'kafkajs sends records of the same size, one at a time, and its time counts from the actual start. A send ' +
-            'takes twice as long at 500 a second as one right after the other, which is 2 000 a second: caches grow ' +
-            'cold and threads fall asleep. So each rate has its own base.',
+          'In an open loop a request starts at its planned time, even if earlier requests have no answer yet. ' +
+            'The latency counts from the planned time, so a stall adds to the latency of all requests that are ' +
+            'due meanwhile. The last column is the delay of the load generator itself, which is part of the ' +
+            'latency.',
+          'For comparison, kafkajs sends records of the same size, one at a time. This time counts from the ' +
+            'actual start. At 500 sends a second, a send takes twice as long as at 2 000 sends a second, because ' +
+            'caches grow cold and threads fall asleep. So each rate is compared with sends at the same rate.',
         ],
       }
     } finally {

@@ -45,8 +45,9 @@ export const memory256: Question = {
           },
         },
         notes: [
-          'wrk sends as fast as it gets answers. Resident memory is read twice a second, from the first request on. ' +
-            'The CPU is measured in the same two minutes, so memory that is saved at the cost of CPU would be seen.',
+          'wrk sends as fast as it gets answers. Resident memory is read twice a second, from the first request ' +
+            'on. The CPU is measured in the same two minutes, so the table shows whether less memory costs more ' +
+            'CPU.',
         ],
       }
     } finally {

@@ -98,8 +98,9 @@ export const memory: Question = {
       notes: [
         `${CONNECTIONS} connections send as fast as they get answers, while the projector applies the events. ` +
           `There are ${DISTINCT_EVENTS} distinct events, sent in turn. The first quarter counts as warm-up.`,
-        'The heap in use also contains garbage, which goes at the next major collection. The slope is that of the ' +
-          'memory which stays: through the minima of ten equal parts of the run, as the median over all pairs.',
+        'The heap in use also contains garbage, which the next major collection removes. The slope is the ' +
+          'growth of the memory that stays: the median of the slopes between the minima of ten equal parts of ' +
+          'the run, over all pairs.',
       ],
     }
   },

@@ -62,8 +62,8 @@ export const projectorLive: Question = {
         readings,
         notes: [
           `${PER_SECOND} events a second over ${PARTITIONS} partitions, from an open loop. The bare consumer is ` +
-            'kafkajs with two parses and one HSET for each record. An event that arrives alone pays for its own ' +
-            'fetch, its own call of Redis and their wake-ups. In a backlog, hundreds of events share these.',
+            'kafkajs with two parses and one HSET for each record. An event that arrives alone needs its own ' +
+            'fetch, its own call of Redis and its own wake-ups. In a backlog, hundreds of events share this work.',
         ],
       }
     } finally {

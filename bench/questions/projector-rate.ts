@@ -54,8 +54,8 @@ export const projectorRate: Question = {
         ],
         readings,
         notes: [
-          'A hot customer has 100 events, in random order over the whole topic. The feeder has prepared hashes and ' +
-            'keeps four calls in flight. Its CPU does not include that of Redis.',
+          'A hot customer has 100 events, in random order over the whole topic. The feeder has prepared hashes ' +
+            'and keeps four calls in flight. The CPU of the feeder does not include the CPU of Redis.',
         ],
       }
     } finally {

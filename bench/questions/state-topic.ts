@@ -35,8 +35,8 @@ export const stateTopic: Question = {
         ],
         readings,
         notes: [
-          'Each event is of a customer of its own, so each becomes a document: the dearest case. The CPU is that of ' +
-            'the projector, without Kafka and Redis, which share its two cores.',
+          'Each event is of another customer, so each event becomes a document, which is the most expensive ' +
+            'case. The CPU is the CPU of the projector alone. Kafka and Redis share the two cores.',
         ],
       }
     } finally {
