@@ -578,7 +578,7 @@ export const kafkaGuards: readonly Guard[] = [
     to: 'Math.abs(murmur2(key))',
     test: unit(
       'packages/schemas/src/partitioner.test.ts',
-      "the partition of a key is that of kafkajs' Java-compatible partitioner",
+      "a key has the same partition as in kafkajs' Java-compatible partitioner",
     ),
   },
   {

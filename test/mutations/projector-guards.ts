@@ -72,7 +72,7 @@ export const projectorGuards: readonly Guard[] = [
     from: `    for from = first, last, 4000 do`,
     to: `    redis.call('DEL', key)
     for from = first, last, 4000 do`,
-    test: store('a Redis without memory refuses the whole call and changes nothing'),
+    test: store('a Redis without free memory refuses the whole call and changes nothing'),
   },
   {
     guard: 'a hash always exists while it is replaced',

@@ -89,7 +89,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/directory.ts`,
     from: '(damaged ? rename(',
     to: '(false ? rename(',
-    test: damage('an emptied file is reported and kept'),
+    test: damage('the drain reports and keeps an emptied file'),
   },
   {
     guard: 'a spooled record that Kafka refuses goes to quarantine',

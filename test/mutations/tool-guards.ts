@@ -75,12 +75,12 @@ export const toolGuards: readonly Guard[] = [
     test: unit('packages/verify/src/print-verdict.test.ts', 'a verdict on an unusable record'),
   },
   {
-    guard: 'unusable records are counted by reason',
+    guard: 'the verdict counts unusable records by reason',
     prevents: 'lost records that no one notices',
     file: 'packages/verify/src/print-verdict.ts',
     from: `records.unusable, reasons.join(', ')`,
     to: 'records.unusable',
-    test: unit('packages/verify/src/print-verdict.test.ts', 'unusable records are counted by reason'),
+    test: unit('packages/verify/src/print-verdict.test.ts', 'the verdict counts unusable records by reason'),
   },
   {
     guard: 'values in the properties file of Kafka are escaped',

@@ -80,7 +80,7 @@ it('the history lists an event from the ingress quarantine at its time of receip
   expect(history.events().map(({ place }) => place)).toEqual([`${TOPIC}/3/0`, 'q/5/7', `${TOPIC}/3/2`])
 })
 
-it("an event after the position has the outcome waiting, an erased customer's event has erased", () => {
+it("an event after the position is shown as waiting, an erased customer's event as erased", () => {
   const history = historyOf({ position: 2n, erasure: { scope: 'until-now', erasedAt: 10 } })
   for (const each of [record(0, 10), record(1, 11), record(2, 12)]) history.addRaw(each)
   expect(outcomes(history)).toEqual(['erased', 'applied', 'waiting'])

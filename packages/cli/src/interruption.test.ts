@@ -20,7 +20,7 @@ it('an interruption before a wait also ends the wait', { timeout: 30_000 }, asyn
   expect(stdout).toBe('ended\n')
 })
 
-it('lines for people do not control the terminal', { timeout: 30_000 }, async () => {
+it('lines for people cannot control the terminal', { timeout: 30_000 }, async () => {
   const { stderr } = await run(`import { reportFailure, printNotice } from ${module}
     printNotice('one \\u001b[2J\\ntwo')
     reportFailure('status', new Error('no \\u009bkey'))

@@ -11,7 +11,7 @@ const remainsWith = (topics: readonly TopicRemains[]): Remains => ({
 })
 const linesOf = (topic: TopicRemains) => remainsLines(remainsWith([topic]), { stateTopic: 'state' })
 
-it('no text of a customer or of an erasure controls the terminal', () => {
+it('no text of a customer or of an erasure can control the terminal', () => {
   const [first] = linesOf({ topic: 't', records: 0, unreadable: 0, keepsFor: 'forever' })
   expect(first).toBe(
     'customer c\\u{1b}[2J was erased at 1970-01-01T00:00:00.000Z, scope forever, requested by ops\\u{1b}[2J: ' +
@@ -24,7 +24,7 @@ it.each<[TopicRemains['keepsFor'], string]>([
   ['compaction', 'Kafka compacts the topic, for which max.compaction.lag.ms sets no time'],
   ['unknown', 'unknown, because this user may not read the settings of the topic'],
   [60_000, "1970-01-01 00:02 UTC at the latest, and until Kafka's next cleaner run"],
-])('the remains of a topic that keeps records for %s have the date of the end', (keepsFor, until) => {
+])('erase says until when a topic has records, if the topic keeps them for %s', (keepsFor, until) => {
   const lines = linesOf({ topic: 't', records: 2, newestAt: 60_000, unreadable: 0, keepsFor })
   expect(lines).toContain(`  ${'t'.padEnd(36)}✘ has 2 records, until ${until}`)
 })

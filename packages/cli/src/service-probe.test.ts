@@ -65,7 +65,7 @@ it('an unreachable service and a silent service are reported within 3 s', async 
   expect(hangs?.problems[0]).toContain('does not answer: no answer within 3 s')
 })
 
-it('an endless answer is not read to its end', async () => {
+it('the service probe stops reading an endless answer', async () => {
   const url = await serve((_, response) => {
     const write = () => {
       while (!response.destroyed && response.write('x'.repeat(65_536)));

@@ -101,7 +101,7 @@ describe('the conformance vectors', () => {
   })
 
   it.each(vectorsOf<PartitionVector>('partition'))(
-    'the conformance vector for the partition of $key among $partitions holds',
+    'partitionOf agrees with the conformance vector: $key among $partitions partitions',
     (vector) => {
       expect(Buffer.from(vector.key).toString('hex')).toBe(vector.keyUtf8)
       expect(partitionOf(vector.key, vector.partitions)).toBe(vector.partition)

@@ -28,7 +28,7 @@ it('the hash of any key is the hash of kafkajs', () => {
   )
 })
 
-it("the partition of a key is that of kafkajs' Java-compatible partitioner", () => {
+it("a key has the same partition as in kafkajs' Java-compatible partitioner", () => {
   const theirs = kafkajs.Partitioners.JavaCompatiblePartitioner()
   fc.assert(
     fc.property(fc.uint8Array(), fc.integer({ min: 1, max: 1000 }), (bytes, count) => {

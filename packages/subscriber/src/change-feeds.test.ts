@@ -50,7 +50,7 @@ it('if change feeds end with an error, waiting and later reads reject', async ()
   await expect(feeds.open().next()).rejects.toThrow('gone')
 })
 
-it('a reader that breaks gets no more changes, and its waiting read ends', async () => {
+it('a reader that ends gets no more changes, and its waiting read ends', async () => {
   const feeds = createChangeFeeds()
   const changes = feeds.open()
   const waiting = changes.next()

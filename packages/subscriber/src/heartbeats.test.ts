@@ -26,7 +26,7 @@ it.each([
   ['UNKNOWN_MEMBER_ID', { mustEnd: true, isLost: true }],
   ['ILLEGAL_GENERATION', { mustEnd: true, isLost: true }],
   ['NOT_COORDINATOR_FOR_GROUP', { mustEnd: false, isLost: false }],
-])('the effect of a heartbeat that fails with %s: %j', async (type, expected) => {
+])('a heartbeat that fails with %s has the effect %j', async (type, expected) => {
   const beats = startWith(() => Promise.reject(errorOf(type)))
   await vi.advanceTimersByTimeAsync(HEARTBEAT_INTERVAL_MS)
   expect({ mustEnd: beats.mustEnd, isLost: beats.lost.signal.aborted }).toEqual(expected)

@@ -62,7 +62,7 @@ const compare = (body: string, hash: Record<string, string>, copies: readonly st
 }
 const wrong = (reason: string) => ({ wrong: reason })
 
-it('every field is compared with the newest event', () => {
+it('verify compares every field of a hash with the newest event', () => {
   const body = event(2, { lastName: 'Lee' })
   expect(compare(body, stored(body))).toBe('equal')
   expect(compare(body, {})).toEqual(wrong('is missing in Redis'))
@@ -94,7 +94,7 @@ it('a newer hash is accepted only if its record exists and was not read yet', ()
     expect([source, newer(source)]).toEqual([source, wrong('is newer in Redis than any event in Kafka')])
 })
 
-it('the metadata is compared with the record that the hash names', () => {
+it('verify compares the metadata of a hash with the record that the hash names', () => {
   const body = event(2)
   const with_ = (changed: Record<string, string>) => compare(body, { ...stored(body), ...changed }, [body])
   expect(with_({ _source: 't/1/3' })).toBe('equal')

@@ -62,7 +62,7 @@ it.each<[string, (typeof document & Record<string, unknown>) | null]>([
   ['has a source', { ...document, source: { ...document.source, offset: '43' } }],
   ['has a source', { ...document, source: { ...document.source, topic: 'another' } }],
   ['has another receivedAt', { ...document, receivedAt: RECEIVED + 1 }],
-])('the state topic is wrong if it %s: %j', (words, last) => {
+])('verify reports a last record of the state topic that %s: %j', (words, last) => {
   const { note, compare } = setUp()
   note(document)
   note(last)

@@ -44,7 +44,7 @@ it('a verdict without acknowledged events has no problem if no ledger was given'
   expect(isSound({ ...sound, hasLedger: false, promises: 0 })).toBe(true)
 })
 
-it('erased customers are counted separately from compared customers', () => {
+it('the verdict counts erased customers separately from compared customers', () => {
   const erased = { all: 3, selected: 2, wrong: 1 }
   const records = { ...sound.records, state: 9, erasures: 3 }
   const lines = verdictLines({ ...sound, records, customers: 7, erased, wrongCount: 5 })
@@ -58,7 +58,7 @@ it('erased customers are counted separately from compared customers', () => {
   expect(verdictLines(sound).join('\n')).not.toContain('erased')
 })
 
-it('unusable records are counted by reason', () => {
+it('the verdict counts unusable records by reason', () => {
   const lines = verdictLines({
     ...sound,
     records: { ...sound.records, unusable: 3 },
@@ -67,7 +67,7 @@ it('unusable records are counted by reason', () => {
   expect(lines.find((line) => line.includes('unusable'))).toMatch(/of these unusable +3 {2}not-json 2, missing-type 1/)
 })
 
-it('every id is printed as plain ASCII text', () => {
+it('the verdict prints every id as plain ASCII text', () => {
   const ids = [
     'plain id',
     'a\u001b[31m',

@@ -253,7 +253,7 @@ it.each([
   ['late documents of one projector', false, false, 800],
   ['late documents of both projectors', false, true, 1200],
 ])(
-  'with %s, the last record of two projectors is the newest version',
+  'with %s, the last record that two projectors publish is the newest version',
   async (_, isPatient, stays, numRuns) => {
     await fc.assert(
       fc.asyncProperty(

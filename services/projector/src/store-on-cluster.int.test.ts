@@ -292,7 +292,7 @@ describe('positions on a cluster', () => {
     expect(await store.positions([0])).toEqual(new Map([[0, '2']]))
   })
 
-  it('a window is found if only one copy of the positions has it', async () => {
+  it('a window is found even if only one copy of the positions has the window', async () => {
     const { store, copies } = fresh()
     await store.movePosition(0, undefined, '7')
     const window = { start: '7', end: '12' }

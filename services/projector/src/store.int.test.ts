@@ -420,7 +420,7 @@ describe('the order of versions in Lua', () => {
 })
 
 describe('a Redis without memory', () => {
-  it('a Redis without memory refuses the whole call and changes nothing', async () => {
+  it('a Redis without free memory refuses the whole call and changes nothing', async () => {
     const server = await startRedis({ args: ['--maxmemory', '4mb', '--maxmemory-policy', 'noeviction'] })
     try {
       const client = await connect(server.url)

@@ -65,14 +65,14 @@ it('a process uses the new secrets after Kubernetes has swapped the files', asyn
   expect(await metric('customer_stream_secret_changes_total')).toBe(1)
 })
 
-it('files that change during the start are put into use', async () => {
+it('secret files that change during the start are used', async () => {
   const { check, loaded, lines } = await setUp(() => mount({ secrets: 'a=2', password: 'first' }))
   await check()
   expect([...loaded.SECRETS]).toEqual([['a', '2']])
   expect(lines).toEqual([{ event: 'secrets-changed', settings: ['SECRETS'] }])
 })
 
-it('the old contents after a refusal are right, and are no change', async () => {
+it('after a refusal the old contents are usable again, and do not count as a change', async () => {
   const { check, lines, metric } = await setUp()
   mount({ secrets: 'a=', password: 'first' })
   await check()

@@ -30,6 +30,6 @@ it.each([
     { cert, key: otherKey },
     'X_KEY is not the key of the first certificate in X_CERT',
   ],
-])('%s is refused', (_, files, problem) => {
+])('the TLS settings refuse %s', (_, files, problem) => {
   expect(tlsProblem('X', files)).toContain(problem)
 })

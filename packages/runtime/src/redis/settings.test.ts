@@ -51,7 +51,7 @@ const problemOf = (env: Record<string, string>): string => {
   }
 }
 
-it('TLS with a client certificate, a socket, and Sentinels are accepted', () => {
+it('the Redis settings accept TLS with a client certificate, a socket, and Sentinels', () => {
   const tls = { REDIS_TLS_CA: ca, REDIS_TLS_CERT: cert, REDIS_TLS_KEY: key }
   expect(problemOf({ REDIS_URL: 'rediss://a', ...tls })).toBe('none')
   expect(problemOf({ REDIS_URL: 'rediss://a,rediss://b', REDIS_CLUSTER: 'true', ...tls })).toBe('none')
@@ -85,7 +85,7 @@ it.each<[string, Record<string, string>, string]>([
     { REDIS_URL: 'redis://m', REDIS_SENTINELS: 'a', REDIS_SENTINEL_USERNAME: 'u' },
     'needs REDIS_SENTINEL_PASSWORD',
   ],
-])('%s is refused', (_, env, problem) => {
+])('the Redis settings refuse %s', (_, env, problem) => {
   expect(problemOf(env)).toContain(problem)
   expect(problemOf(env)).not.toContain('pw')
 })

@@ -59,7 +59,7 @@ describe('the limit of all bodies', () => {
     expect([stalled.results, slow.results, quick.results]).toEqual([['too-many-bodies'], [], ['q'.repeat(90)]])
   })
 
-  it('a body frees its memory at any kind of end', async () => {
+  it('a body frees its memory when it is complete, cut off or too large', async () => {
     const receive = open()
     for (let i = 0; i < 10; i++) {
       const [whole, cut, long] = [receive(), receive(), receive()]

@@ -231,7 +231,7 @@ describe('damaged files', () => {
     expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
-  it('an emptied file is reported and kept', async () => {
+  it('the drain reports and keeps an emptied file', async () => {
     const directory = newDirectory()
     const { path } = await leave(directory, [[named('a')]])
     truncateSync(path)
@@ -240,7 +240,7 @@ describe('damaged files', () => {
     expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
-  it('the bytes of a damaged file still count, also after a restart', async () => {
+  it('the spool still counts the bytes of a damaged file, also after a restart', async () => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [numbered(3).map((name) => named(name))])
     edit(path, (bytes) => {
@@ -513,7 +513,7 @@ describe('other formats', () => {
   })
 
   it.each([512, 4096])(
-    "a previous version's file whose first %i bytes are zeros loses only the records there",
+    'a file of the previous version with zeros in its first %i bytes loses only records there',
     async (zeroed) => {
       const directory = leaveVersion1((bytes) => bytes.fill(0, 0, zeroed))
       const { records, damages } = await drainAll(directory)
