@@ -9,7 +9,7 @@ const progress = (position: bigint | undefined, more: Partial<StoredProgress> = 
 const ends = [{ partition: 0, low: '10', high: '100' }]
 const stateOf = (stored: StoredProgress | undefined, given = ends) => stateOfProjection(2, given, stored && [stored])
 
-it('a rebuild is complete when all records that the topic had at the command's start are applied', () => {
+it('a rebuild is complete when all records that the topic had at the start are applied', () => {
   expect(stateOf(progress(40n))).toMatchObject({ left: 60, done: 30, isComplete: false })
   expect(stateOf(progress(100n))).toMatchObject({ left: 0, done: 90, isComplete: true })
   expect(stateOf(progress(120n))).toMatchObject({ left: 0, isComplete: true })
