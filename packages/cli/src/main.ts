@@ -28,11 +28,12 @@ ${Object.entries(COMMANDS)
 `
 
 // A reader such as `head` may close the pipe early. Use the exit code of a program that SIGPIPE has
-// ended.
+// ended. The disk of an output file may be full.
 for (const stream of [process.stdout, process.stderr])
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error
-    process.exit(141)
+    if (error.code === 'EPIPE') process.exit(141)
+    process.stderr.write(`customer-stream: cannot write the output: ${error.message}\n`)
+    process.exit(1)
   })
 
 // Remove the name of the command from the arguments, because the command reads its options from the

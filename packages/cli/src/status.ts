@@ -12,6 +12,7 @@ import { missingPositions, positionsKeys } from '@customer-stream/verify'
 import { requireReachable, requireRedis } from '@customer-stream/verify/reachable'
 import { COMMANDS } from './commands.ts'
 import { interruption, reportFailure } from './interruption.ts'
+import { endProcess } from './output.ts'
 import { statusLines } from './print-status.ts'
 import {
   type Answer,
@@ -261,4 +262,4 @@ const run = async (): Promise<number> => {
 }
 
 // Ends the process, because a client may still wait for a server that does not answer.
-process.exit(await run())
+await endProcess(await run())

@@ -29,6 +29,7 @@ import {
 import { PROJECTION_VERSION } from '@customer-stream/schemas'
 import { requireReachable } from '@customer-stream/verify/reachable'
 import { interruption, reportFailure } from './interruption.ts'
+import { endProcess } from './output.ts'
 
 const LEAVE_KAFKA_MS = 500
 
@@ -106,7 +107,7 @@ export const withKafka = async (
     access?.redis.disconnect()
     await leave(admin)
   }
-  process.exit(exitCode)
+  return endProcess(exitCode)
 }
 
 /** Runs the work with connected clients of Kafka and Redis, and ends the process. */

@@ -2,6 +2,7 @@
 import { attributed, type OutgoingRecord, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import { interruption, printNotice } from '../interruption.ts'
 import { barText } from '../layout.ts'
+import { drained } from '../output.ts'
 import { createScreen } from '../screen.ts'
 import type { Action } from './audit.ts'
 import { createGroup, type Execution } from './group.ts'
@@ -101,6 +102,7 @@ export const handleRecords = async (
       const { onProgress } = bar
       for await (const record of readQuarantine(admin, { topic, ends, selection, signal, onUnreadable, onProgress })) {
         if (signal.aborted || accepted >= selection.limit) break
+        await drained()
         if (isHandled(record)) {
           doneBefore += 1
           continue

@@ -3,6 +3,7 @@
 import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed } from '@customer-stream/runtime/kafka'
 import { interruption, printNotice } from '../interruption.ts'
+import { drained } from '../output.ts'
 import { counted, jsonLine, printable, shortened, utc } from '../terminal-text.ts'
 import { withKafka } from '../with-clients.ts'
 import type { Action } from './audit.ts'
@@ -87,6 +88,7 @@ await withKafka('quarantine list', settings, async ({ admin }) => {
       if (listed >= limit || (action !== undefined && !isAll)) continue
       listed += 1
       process.stdout.write(isJson ? jsonOf(record, action) : `${lineOf(record, action)}\n`)
+      await drained()
     }
   })
   const counts = summary.get()

@@ -1,0 +1,24 @@
+/** Standard output of the commands, which may be a slow pipe. */
+import { once } from 'node:events'
+import { unlessAborted } from '@customer-stream/runtime'
+import { interruption } from './interruption.ts'
+
+/**
+ * Resolves when standard output accepts more text. A loop that writes waits for it, because
+ * otherwise a slow reader would fill the memory.
+ */
+export const drained = async (): Promise<void> => {
+  if (process.stdout.writableNeedDrain) await unlessAborted(once(process.stdout, 'drain'), interruption.signal)
+}
+
+/**
+ * Ends the process after the readers of its pipes have taken all output. A call of `process.exit`
+ * alone would cut the output off.
+ */
+export const endProcess = async (exitCode: number): Promise<never> => {
+  const taken = [process.stdout, process.stderr].map(
+    (stream) => new Promise((resolve) => stream.write('', () => resolve(undefined))),
+  )
+  const isTaken = await Promise.race([Promise.all(taken).then(() => true), interruption.arrived.then(() => false)])
+  process.exit(isTaken ? exitCode : 130)
+}
