@@ -88,13 +88,15 @@ describe('the rules of Prometheus', () => {
     expect(rule.annotations.runbook_url).toBe(`docs/runbook.md#${rule.alert.toLowerCase()}`)
   })
 
-  it('each alert of single events also fires for a new counter above 0', () => {
+  it('each alert of single events also fires for a counter above 0 of a new process', () => {
     const counters = rules.flatMap(({ expr }) => {
       const [, counter] = /^increase\((\S+)\[10m\]\) > 0/.exec(expr) ?? []
       return counter === undefined ? [] : [{ counter, expr }]
     })
     expect(counters.length).toBeGreaterThan(10)
-    for (const { counter, expr } of counters) expect(expr).toContain(`or ${counter} > 0 unless ${counter} offset 10m`)
+    const isNew = 'and on (job, instance) time() - process_start_time_seconds < 900'
+    for (const { counter, expr } of counters)
+      expect(expr).toContain(`or (${counter} > 0 ${isNew})\nunless ${counter} offset 10m`)
   })
 
   it('each alert has its own name, and a test in which it fires and ends', () => {
