@@ -20,7 +20,7 @@ interface Ended {
   readonly stderr: string
 }
 
-/** Runs the command. By default it has no settings, so that it can connect to nothing. */
+/** Runs the command. By default the command has no settings, so that it can connect to nothing. */
 const run = (words: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> =>
   new Promise((resolve) => {
     const { PATH, NODE_COMPILE_CACHE } = process.env
@@ -246,7 +246,8 @@ it('status ends within its limit, even if Kafka, Redis and a service never answe
   const beginsAt = once(silent, 'connection').then(() => performance.now())
   const words = ['status', '--timeout-seconds', '5', '--ingress', `http://${address}`]
   const { code, stdout } = await run(words, { KAFKA_BROKERS: address, REDIS_URL: `redis://${address}` })
-  // More than the limit, because the machine may be busy. Without a limit this takes 8 s.
+  // Allow more than the limit of 5 s, because the machine may be busy. Without a limit the command
+  // takes 8 s.
   expect(performance.now() - (await beginsAt)).toBeLessThan(7000)
   expect(code).toBe(1)
   expect(stdout).toMatch(/✘ Kafka at \S+ did not answer within [45] s\n/)

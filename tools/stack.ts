@@ -15,7 +15,8 @@ const start = readCommandLine({
   },
 })
 
-// Keep this process running. Without this timer it would exit if the brokers' addresses were given.
+// Keep this process running. Without this timer the process would exit if the brokers' addresses
+// were given.
 setInterval(() => {}, 2 ** 30)
 
 try {

@@ -23,7 +23,7 @@ export interface CatchUpOptions {
 /**
  * Starts a projector in a new group, and measures the time from readiness to the end of the topic.
  * A measurement from the first move of a position would begin too late, because a projector reads
- * ahead before it.
+ * ahead before this move.
  */
 export const catchUp = async (
   pipeline: Pipeline,

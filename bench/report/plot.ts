@@ -17,7 +17,10 @@ const STYLE =
 
 const label = (value: number): string => value.toLocaleString('en-US', { maximumSignificantDigits: 4 })
 
-/** Returns the measured values as labels. If these are too many to read, returns round values. */
+/**
+ * Returns the measured values as labels. If there are too many values to read, returns round
+ * values.
+ */
 const xTicks = (measured: readonly number[], round: readonly number[], at: (x: number) => number): number[] => {
   const kept: number[] = []
   for (const x of measured.length <= 12 ? measured : round) {

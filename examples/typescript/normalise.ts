@@ -7,7 +7,7 @@ import { type CountryCode, parsePhoneNumberFromString } from 'libphonenumber-js/
  */
 export const phone = (input: string, country: CountryCode): string | null => {
   const number = parsePhoneNumberFromString(input, country)
-  // Not isPossible: for Canada it accepts numbers without an area code.
+  // Do not use isPossible, because for Canada it accepts numbers without an area code.
   return number?.isValid() ? number.number : null
 }
 

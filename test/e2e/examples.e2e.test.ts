@@ -138,7 +138,8 @@ const postOdd = async (timestamp: number) => {
     '{"customerUuid":"Zo\u00eb","firstName":"\ud83d\ude97 \ud83d","id":12345678901234567890,' +
     '"huge":1e400,"rate":1.50,"_eventId":"forged","dealerUuid":"evil","":"empty",' +
     '"list":[0.12345678901234567890,"\u2028\ud800",{"b":1,"a":null}]}'
-  // By UTF-8 bytes the first id is greater than the second id. By UTF-16 code units it is smaller.
+  // By UTF-8 bytes the first id is greater than the second id. By UTF-16 code units the first id is
+  // smaller.
   await post(eventOf('\u{1F600}', timestamp, odd))
   await post(eventOf('\uFFFD', timestamp, '{"customerUuid":"Zoë"}'))
   const latin = eventOf('latin', timestamp, '{"customerUuid":"latin","firstName":"Renée"}')

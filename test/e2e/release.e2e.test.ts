@@ -50,7 +50,7 @@ const refusalIn = (folder: string): Promise<string> =>
     ({ stderr }: { stderr: string }) => stderr,
   )
 
-/** Runs a line of docs/releasing.md. Returns the changes that are then not committed. */
+/** Runs a line of docs/releasing.md. Returns the changes that are not committed afterwards. */
 const changesAfter = async (folder: string, line: string): Promise<string> => {
   expect(readFileSync(join(folder, 'docs/releasing.md'), 'utf8').replaceAll(/\s+/g, ' ')).toContain(line)
   await run('sh', ['-c', line], { cwd: folder, env: { ...process.env, ...AUTHOR } })

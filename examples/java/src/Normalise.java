@@ -19,7 +19,7 @@ final class Normalise {
     static String phone(String text, String country) {
         try {
             PhoneNumber number = PHONES.parse(text, country);
-            // Not isPossibleNumber: it accepts numbers without an area code.
+            // Do not use isPossibleNumber, because it accepts numbers without an area code.
             return PHONES.isValidNumber(number) ? PHONES.format(number, PhoneNumberFormat.E164) : null;
         } catch (NumberParseException notANumber) {
             return null;

@@ -1,6 +1,7 @@
 /**
- * Requirements of both services and of the commands on the topics in Kafka. The services check
- * theirs at their start, and `customer-stream topics` checks all without a service.
+ * Requirements of both services and of the commands on the topics in Kafka. Each service checks its
+ * own requirements at its start, and `customer-stream topics` checks all requirements without a
+ * service.
  */
 import type { TopicDemand } from '@customer-stream/runtime/kafka'
 import { erasuresTopicName, quarantineAuditTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
@@ -87,7 +88,7 @@ export const projectorDemands = (topics: ProjectorTopics): TopicDemand[] => {
   return demands
 }
 
-/** The topic of `customer-stream quarantine redrive` and `drop`. No service needs it. */
+/** The topic of `customer-stream quarantine redrive` and `drop`. No service needs this topic. */
 export const quarantineAuditDemand = (prefix: string): TopicDemand => ({
   topic: quarantineAuditTopicName(prefix),
   maxValueBytes: MAX_AUDIT_BYTES,

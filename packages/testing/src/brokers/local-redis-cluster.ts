@@ -43,7 +43,7 @@ export interface RedisMaster {
 export interface RedisCluster {
   /** URLs of all nodes, in the format of REDIS_URL. */
   readonly url: string
-  /** The same with `rediss:`. Empty if the cluster has no certificate. */
+  /** URLs of all nodes with `rediss:`. Empty if the cluster has no certificate. */
   readonly tlsUrl: string
   readonly masters: readonly RedisMaster[]
   /**
